@@ -1,0 +1,53 @@
+/**
+ * The state of one dialogue: plain structures, given to every command.
+ *
+ * @module
+ */
+import type { PendingMessage } from "./delivery.ts";
+import type { BodyType, DsnOptions, Recipient, ReversePath } from "./envelope.ts";
+
+/** One end of a TCP connection. */
+export interface SocketAddress {
+  /** The IP address; IPv4-mapped IPv6 is shown as IPv4. */
+  readonly address: string;
+  readonly port: number;
+}
+
+/** What was negotiated. */
+export interface TlsInfo {
+  /** `TLSv1.2` or `TLSv1.3`. */
+  readonly protocol: string;
+  /** The cipher suite's standard (IANA) name. */
+  readonly cipher: string;
+  /** The name the client asked for (SNI), if any. */
+  readonly serverName?: string;
+}
+
+/** Everything known about one connection. */
+export interface Session {
+  /** Short, unique over the process's life; joins the log lines of one connection. */
+  readonly id: string;
+  readonly remote: SocketAddress;
+  readonly local: SocketAddress;
+  /** What the client called itself; absent before HELO/EHLO and again after STARTTLS (RFC 3207 §4.2). */
+  hello?: { readonly verb: "HELO" | "EHLO"; readonly domain: string };
+  tls?: TlsInfo;
+  transaction?: Transaction;
+  /** Refused commands so far; too many end the session. */
+  errorCount: number;
+  /** Messages accepted so far. */
+  messageCount: number;
+}
+
+/** From MAIL to the end of the data; owns the pending message, since BDAT fills it over several commands. */
+export interface Transaction {
+  readonly reversePath: ReversePath;
+  readonly recipients: Recipient[];
+  readonly body: BodyType;
+  readonly smtputf8: boolean;
+  /** SIZE= as declared, in octets. */
+  readonly size?: number;
+  readonly dsn?: DsnOptions;
+  /** Present from the first BDAT on. */
+  pending?: PendingMessage;
+}

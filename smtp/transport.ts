@@ -1,0 +1,38 @@
+/**
+ * What a dialogue runs over: bytes in, bytes out, deadlines, TLS. Server and client side share it.
+ *
+ * @module
+ */
+import type { SocketAddress, TlsInfo } from "./session.ts";
+
+/** A connection. One reader and one writer at a time. */
+export interface Transport {
+  readonly remote: SocketAddress;
+  readonly local: SocketAddress;
+  /**
+   * Reads what is there, at least one byte; `null` at the end of the stream.
+   * @throws {DeadlineError} when the deadline passes; the connection is closed then
+   */
+  read(buffer: Uint8Array): Promise<number | null>;
+  /**
+   * Writes all of it, waiting for the peer to take it.
+   * @throws {DeadlineError} when the deadline passes; the connection is closed then
+   */
+  write(data: Uint8Array): Promise<void>;
+  /** When reads, writes and the handshake must be over: milliseconds since the epoch of the transport's clock. */
+  deadline: number;
+  /** Ends the connection at once. Safe to call twice. */
+  close(): void;
+}
+
+/** Turns a connection into one over TLS, as the server; what was read before is gone. */
+export type UpgradeToTls = (plain: Transport) => Promise<{ transport: Transport; tls: TlsInfo }>;
+
+/** Waiting took longer than allowed. */
+export class DeadlineError extends Error {
+  /** Makes the error. */
+  constructor(message = "deadline passed") {
+    super(message);
+    this.name = "DeadlineError";
+  }
+}
