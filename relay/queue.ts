@@ -1,0 +1,61 @@
+/**
+ * The queue as the scheduler sees it. The spool on disk is the one implementation; several hosts are to share one
+ * queue on a database some day.
+ *
+ * @module
+ */
+import type { QueueEntry } from "./queue_entry.ts";
+
+/** What the scheduler keeps in memory of an entry; small, since there may be a million. */
+export interface QueueSummary {
+  readonly id: string;
+  readonly acceptedAt: number;
+  /** Domains with a pending recipient that is due at that time (milliseconds since the epoch, 0 = at once). */
+  readonly due: readonly { readonly domain: string; readonly at: number }[];
+}
+
+/** A new message for the queue. */
+export interface NewEntry extends Omit<QueueEntry, "id"> {
+  /** The id, drawn by {@linkcode Queue.newId}. */
+  readonly id: string;
+}
+
+/** Holds accepted messages until each recipient is settled. All promises resolve only when the change is durable. */
+export interface Queue {
+  /** A fresh id, never used before by this queue. */
+  newId(): string;
+  /** Stores an entry with its whole message (CRLF lines), e.g. a DSN. */
+  add(entry: NewEntry, message: Uint8Array): Promise<void>;
+  /** All entries with a pending recipient, once; damaged ones are put aside and logged on the way. */
+  scan(): AsyncIterable<QueueSummary>;
+  /** An entry as it stands; `undefined` when it is gone. */
+  load(id: string): Promise<QueueEntry | undefined>;
+  /** Replaces what is stored of the recipients' states, atomically. */
+  update(entry: QueueEntry): Promise<void>;
+  /** Removes an entry and its message; not an error when it is gone. */
+  remove(id: string): Promise<void>;
+  /** Opens the message as it is to be sent: prepended header fields first, CRLF lines, not dot-stuffed. */
+  open(id: string): Promise<QueuedMessage>;
+  /**
+   * Writes down that the final dot is being sent for these recipients (indices into the entry), before its reply is
+   * known. If the process dies before {@linkcode Queue.dotAnswered}, the next scan shows the attempt as
+   * "dot sent, no reply". Resolves when durable.
+   */
+  dotSent(
+    id: string,
+    attempt: { recipients: readonly number[]; host: string; address: string; at: number },
+  ): Promise<void>;
+  /**
+   * Writes down the answer to the dot for these recipients: `relayed` ones are not sent again even if the process dies
+   * before {@linkcode Queue.update} or {@linkcode Queue.remove}. Resolves when durable.
+   */
+  dotAnswered(id: string, outcome: { recipients: readonly number[]; relayed: boolean }): Promise<void>;
+}
+
+/** A message being read; disposed when done. */
+export interface QueuedMessage extends AsyncDisposable {
+  /** Octets in all. */
+  readonly size: number;
+  /** The bytes, in chunks that are valid until the next one is asked for. */
+  chunks(): AsyncIterable<Uint8Array>;
+}

@@ -1,0 +1,74 @@
+/**
+ * What the queue knows of one message: its envelope, and what has become of each recipient.
+ *
+ * @module
+ */
+import type { BodyType, DsnOptions, Notify, OriginalRecipient } from "../smtp/envelope.ts";
+
+/**
+ * What has become of a recipient. `pending` and `held` are open, the others are final:
+ * `relayed` (a server took it), `failed` (refused for good), `expired` (tried too long), `removed` (by the operator).
+ */
+export type RecipientStatus = "pending" | "held" | "relayed" | "failed" | "expired" | "removed";
+
+/** How a connection was protected: none, TLS with any certificate, TLS verified by name, TLS verified by DANE. */
+export type TlsLevel = "none" | "unverified" | "verified" | "dane";
+
+/** One try to hand a message to a host, as it concerned one recipient. */
+export interface Attempt {
+  /** When it began, milliseconds since the epoch. */
+  readonly at: number;
+  /** The host's name, or the domain where no host was found. */
+  readonly host: string;
+  /** The IP address; absent where none was reached. */
+  readonly address?: string;
+  readonly tls?: TlsLevel;
+  /** What the remote said, first line to last joined by LF, with code; absent where it said nothing. At most 2,000 characters. */
+  readonly reply?: string;
+  /** What happened on our side where there is no reply: `connection refused`, `no answer to the final dot`. */
+  readonly error?: string;
+  /** The enhanced status of the outcome (RFC 3463), such as `4.4.1`. */
+  readonly status: string;
+  /** The dot was sent and no reply came: the message may have arrived (RFC 1047). */
+  readonly dotSentNoReply?: boolean;
+}
+
+/** One recipient in the queue. */
+export interface QueueRecipient {
+  /** The forward-path, `local-part@domain`, qualified, as it goes into RCPT. */
+  readonly address: string;
+  /** Its domain in lower case with A-labels, the key for grouping; an address literal as it is. */
+  readonly domain: string;
+  readonly notify?: Notify;
+  readonly originalRecipient?: OriginalRecipient;
+  status: RecipientStatus;
+  /** Attempts so far, of all that were made. */
+  attemptCount: number;
+  /** The latest attempts, oldest first; at most 10. */
+  attempts: Attempt[];
+  /** When it is due, milliseconds since the epoch; 0 = at once. */
+  nextAttemptAt: number;
+  /** Whether the delay notice has been sent or is not wanted. */
+  delayNotified: boolean;
+  /** Whether the failure or success notice has been queued, or is not wanted; set before the entry is removed. */
+  settled: boolean;
+}
+
+/** A message in the queue. */
+export interface QueueEntry {
+  /** The queue id: letters and digits only, safe as a file name, in logs and in replies. */
+  readonly id: string;
+  /** When it was accepted, milliseconds since the epoch. */
+  readonly acceptedAt: number;
+  /** The reverse-path without angle brackets; `""` is the null reverse-path. */
+  readonly reversePath: string;
+  readonly dsn?: DsnOptions;
+  readonly body: BodyType;
+  /** Whether the client asked for SMTPUTF8. */
+  readonly smtputf8: boolean;
+  /** The message's size in octets with CRLF, prepended header fields included. */
+  readonly size: number;
+  /** Whether the message has a byte above 127: the header section, the body. Decided by looking, not by what was declared. */
+  readonly content: { readonly eightBitHeader: boolean; readonly eightBitBody: boolean };
+  readonly recipients: QueueRecipient[];
+}
