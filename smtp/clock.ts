@@ -14,6 +14,8 @@ export interface Timer {
 export interface Clock {
   /** Milliseconds since the Unix epoch; may jump, as the system's clock does. */
   now(): number;
+  /** Milliseconds since some fixed moment; never jumps. Deadlines are in this time. */
+  monotonic(): number;
   /** Calls back once, after `ms` milliseconds that no clock change shortens or lengthens. */
   after(ms: number, callback: () => void): Timer;
 }
@@ -24,6 +26,7 @@ const MAX_DELAY = 2 ** 31 - 1;
 /** The system's clock. Timers do not keep the process alive. */
 export const systemClock: Clock = {
   now: Date.now,
+  monotonic: () => performance.now(),
   after(ms, callback) {
     const timer = setTimeout(callback, Math.min(Math.max(ms, 0), MAX_DELAY));
     Deno.unrefTimer(timer);

@@ -24,8 +24,8 @@ export type ReversePath = MailboxAddress | null;
 /** Where a message goes. */
 export type ForwardPath = MailboxAddress;
 
-/** BODY= of MAIL (RFC 6152, RFC 3030); what the client declared, which may be wrong. */
-export type BodyType = "7BIT" | "8BITMIME" | "BINARYMIME";
+/** BODY= of MAIL (RFC 6152); what the client declared, which may be wrong. */
+export type BodyType = "7BIT" | "8BITMIME";
 
 /** NOTIFY= of RCPT (RFC 3461 §4.1): when a notice is wanted; `["NEVER"]` stands alone. */
 export type Notify = readonly ("NEVER" | "SUCCESS" | "FAILURE" | "DELAY")[];

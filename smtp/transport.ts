@@ -19,7 +19,7 @@ export interface Transport {
    * @throws {DeadlineError} when the deadline passes; the connection is closed then
    */
   write(data: Uint8Array): Promise<void>;
-  /** When reads, writes and the handshake must be over: milliseconds since the epoch of the transport's clock. */
+  /** When reads, writes and the handshake must be over: in the transport's `clock.monotonic()`. */
   deadline: number;
   /** Ends the connection at once. Safe to call twice. */
   close(): void;
