@@ -29,9 +29,6 @@ export class ConnectionError extends Error {
   }
 }
 
-// How far the clock may be from where the timer says it should be before we call it a jump, in milliseconds.
-const JUMP = 2_000;
-
 /** A {@linkcode Transport} over a `Deno.Conn`, which it owns from now on. */
 export class ConnTransport implements Transport {
   /** The other end. */
@@ -41,10 +38,8 @@ export class ConnTransport implements Transport {
   readonly #conn: Deno.Conn;
   readonly #clock: Clock;
   #deadline = Infinity;
-  /** Milliseconds from when the deadline was set to the deadline: what no later jump of the clock changes. */
-  #allowance = Infinity;
   #timer: Timer | undefined;
-  /** When the timer fires, if the clock does not jump. */
+  /** When the timer fires. */
   #wake = Infinity;
   /** Whether the deadline has moved on since the timer was set. */
   #moved = false;
@@ -67,7 +62,7 @@ export class ConnTransport implements Transport {
     }
   }
 
-  /** When reads and writes must be over: milliseconds since the epoch of the clock; `Infinity` for never. */
+  /** When reads and writes must be over: in the clock's monotonic milliseconds; `Infinity` for never. */
   get deadline(): number {
     return this.#deadline;
   }
@@ -75,8 +70,7 @@ export class ConnTransport implements Transport {
   set deadline(deadline: number) {
     if (this.#closed) return;
     this.#deadline = deadline;
-    this.#allowance = deadline - this.#clock.now();
-    if (deadline < this.#wake) this.#sleep(this.#allowance);
+    if (deadline < this.#wake) this.#sleep(deadline - this.#clock.monotonic());
     else this.#moved = true;
   }
 
@@ -120,21 +114,16 @@ export class ConnTransport implements Transport {
     this.#timer?.cancel();
     const wait = Math.max(milliseconds, 0);
     this.#moved = false;
-    this.#wake = this.#clock.now() + wait;
+    this.#wake = this.#clock.monotonic() + wait;
     this.#timer = this.#clock.after(wait, () => this.#awake());
   }
 
   #awake(): void {
-    const now = this.#clock.now();
-    const jumped = Math.abs(now - this.#wake) > JUMP;
     this.#timer = undefined;
     this.#wake = Infinity;
     if (this.#moved) {
       if (this.#deadline === Infinity) return;
-      // After a jump nothing tells whether the deadline was set before or after it. Waiting for as long as was
-      // allowed once more ends nobody too early and lets nobody stay for ever.
-      if (jumped) this.#deadline = now + this.#allowance;
-      const left = Math.min(this.#deadline - now, this.#allowance);
+      const left = this.#deadline - this.#clock.monotonic();
       if (left > 0) return this.#sleep(left);
     }
     this.#expired = true;

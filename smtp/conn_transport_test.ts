@@ -13,6 +13,10 @@ class HandClock implements Clock {
     return this.#now;
   }
 
+  monotonic(): number {
+    return this.#elapsed;
+  }
+
   after(ms: number, callback: () => void) {
     const timer = { at: this.#elapsed + ms, callback };
     this.timers.add(timer);
@@ -78,7 +82,7 @@ Deno.test("write() writes all of it", async () => {
 
 Deno.test("deadline ends a pending read, and what follows fails alike", async () => {
   const { clock, peer, transport } = await connected();
-  transport.deadline = clock.now() + MINUTE;
+  transport.deadline = clock.monotonic() + MINUTE;
   const read = assert.rejects(transport.read(new Uint8Array(1)), DeadlineError);
   clock.advance(MINUTE);
   await read;
@@ -88,7 +92,7 @@ Deno.test("deadline ends a pending read, and what follows fails alike", async ()
 
 Deno.test("deadline ends a write to a peer that never reads", async () => {
   const { clock, peer, transport } = await connected();
-  transport.deadline = clock.now() + MINUTE;
+  transport.deadline = clock.monotonic() + MINUTE;
   const write = assert.rejects(transport.write(new Uint8Array(64 << 20)), DeadlineError);
   clock.advance(MINUTE);
   await write;
@@ -99,7 +103,7 @@ Deno.test("deadline keeps one timer, however often it moves", async () => {
   const { clock, peer, transport } = await connected();
   for (let i = 0; i < 100; i++) {
     clock.advance(1000);
-    transport.deadline = clock.now() + 5 * MINUTE;
+    transport.deadline = clock.monotonic() + 5 * MINUTE;
     assert.equal(clock.timers.size, 1);
   }
   clock.advance(5 * MINUTE - 1);
@@ -113,12 +117,12 @@ Deno.test("deadline keeps one timer, however often it moves", async () => {
 
 Deno.test("deadline may come nearer, pass at once, or be lifted", async () => {
   const { clock, peer, transport } = await connected();
-  transport.deadline = clock.now() + 30 * MINUTE;
+  transport.deadline = clock.monotonic() + 30 * MINUTE;
   transport.deadline = Infinity;
   clock.advance(60 * MINUTE);
   assert.equal(clock.timers.size, 0);
-  transport.deadline = clock.now() + 30 * MINUTE;
-  transport.deadline = clock.now() - 1;
+  transport.deadline = clock.monotonic() + 30 * MINUTE;
+  transport.deadline = clock.monotonic() - 1;
   clock.advance(0);
   await assert.rejects(transport.read(new Uint8Array(1)), DeadlineError);
   peer.close();
@@ -129,24 +133,14 @@ for (
 ) {
   Deno.test(`deadline neither ends nor immortalises a session when the clock jumps ${name}`, async () => {
     const { clock, peer, transport } = await connected();
-    transport.deadline = clock.now() + 5 * MINUTE;
+    transport.deadline = clock.monotonic() + 5 * MINUTE;
     clock.advance(MINUTE);
-    transport.deadline = clock.now() + 5 * MINUTE;
+    transport.deadline = clock.monotonic() + 5 * MINUTE;
     clock.jump(jump);
     clock.advance(5 * MINUTE - 1);
     assert.equal(clock.timers.size, 1, "no earlier than allowed");
     const read = assert.rejects(transport.read(new Uint8Array(1)), DeadlineError);
-    clock.advance(5 * MINUTE);
-    await read;
-    peer.close();
-  });
-
-  Deno.test(`deadline that did not move is not moved by a jump ${name}`, async () => {
-    const { clock, peer, transport } = await connected();
-    transport.deadline = clock.now() + MINUTE;
-    clock.jump(jump);
-    const read = assert.rejects(transport.read(new Uint8Array(1)), DeadlineError);
-    clock.advance(MINUTE);
+    clock.advance(1);
     await read;
     peer.close();
   });
@@ -154,7 +148,7 @@ for (
 
 Deno.test("close() fails what is pending, and stops the timer", async () => {
   const { clock, peer, transport } = await connected();
-  transport.deadline = clock.now() + MINUTE;
+  transport.deadline = clock.monotonic() + MINUTE;
   const read = assert.rejects(
     transport.read(new Uint8Array(1)),
     (error) => error instanceof ConnectionError && error.code === "CLOSED",
