@@ -1,0 +1,99 @@
+/**
+ * IP addresses: their bytes, and which of them lie in the public Internet.
+ *
+ * @module
+ */
+import { isIPv4, isIPv6 } from "node:net";
+
+/** The address's 4 or 16 bytes in network order; `undefined` for anything that is not one. A zone (`%eth0`) is not. */
+export function ipBytes(address: string): Uint8Array | undefined {
+  if (isIPv4(address)) return Uint8Array.from(address.split("."), Number);
+  if (!isIPv6(address) || address.includes("%")) return undefined;
+  const dotted = /^(.*:)(\d+\.\d+\.\d+\.\d+)$/.exec(address);
+  const text = dotted === null ? address : `${dotted[1]}${hexGroups(dotted[2] ?? "")}`;
+  const [head = "", tail] = text.split("::");
+  const before = head === "" ? [] : head.split(":");
+  const after = tail === undefined || tail === "" ? [] : tail.split(":");
+  const bytes = new Uint8Array(16);
+  const view = new DataView(bytes.buffer);
+  before.forEach((group, i) => view.setUint16(2 * i, parseInt(group, 16)));
+  after.forEach((group, i) => view.setUint16(16 - 2 * (after.length - i), parseInt(group, 16)));
+  return bytes;
+}
+
+/** The same IPv4 address as the last two groups of an IPv6 address. */
+function hexGroups(ipv4: string): string {
+  const [a = 0, b = 0, c = 0, d = 0] = ipv4.split(".").map(Number);
+  return `${(a << 8 | b).toString(16)}:${(c << 8 | d).toString(16)}`;
+}
+
+/** Whether two texts are the same address; IPv4-mapped IPv6 equals its IPv4 address. */
+export function sameAddress(a: string, b: string): boolean {
+  if (a === b) return true;
+  const x = unmapped(ipBytes(a));
+  const y = unmapped(ipBytes(b));
+  return x !== undefined && y !== undefined && x.length === y.length && x.every((byte, i) => byte === y[i]);
+}
+
+function unmapped(bytes: Uint8Array | undefined): Uint8Array | undefined {
+  return bytes?.length === 16 && startsWith(bytes, MAPPED) ? bytes.subarray(12) : bytes;
+}
+
+/** Where an address belongs; all but `public` are no place to send the world's mail to. */
+export type AddressScope =
+  | "public"
+  | "unspecified"
+  | "loopback"
+  | "link-local"
+  | "private"
+  | "multicast"
+  | "reserved";
+
+const MAPPED = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
+const COMPATIBLE = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+const NAT64 = [0, 0x64, 0xff, 0x9b, 0, 0, 0, 0, 0, 0, 0, 0];
+const LOCAL_NAT64 = [0, 0x64, 0xff, 0x9b, 0, 1];
+const TEREDO = [0x20, 0x01, 0, 0];
+
+/**
+ * The scope of an address, by the special-purpose registries (RFC 6890). An IPv6 address that carries an IPv4 one
+ * (mapped, compatible, NAT64, 6to4, Teredo) has the scope of what it carries, else a zone's owner could reach into a
+ * private network through the translator. The documentation and benchmarking networks count as public.
+ */
+export function addressScope(address: string): AddressScope {
+  const bytes = ipBytes(address);
+  if (bytes === undefined) return "reserved";
+  return bytes.length === 4 ? ipv4Scope(bytes) : ipv6Scope(bytes);
+}
+
+function ipv4Scope(bytes: Uint8Array): AddressScope {
+  const [a = 0, b = 0, c = 0] = bytes;
+  if (a === 0) return "unspecified";
+  if (a === 127) return "loopback";
+  if (a === 169 && b === 254) return "link-local";
+  if (a === 10 || (a === 172 && b >= 16 && b < 32) || (a === 192 && b === 168)) return "private";
+  // Carrier-grade NAT (RFC 6598) and the IETF's own block (RFC 6890).
+  if ((a === 100 && b >= 64 && b < 128) || (a === 192 && b === 0 && c === 0)) return "private";
+  if (a >= 240) return "reserved";
+  return a >= 224 ? "multicast" : "public";
+}
+
+function ipv6Scope(bytes: Uint8Array): AddressScope {
+  const [a = 0, b = 0] = bytes;
+  if (bytes.every((byte) => byte === 0)) return "unspecified";
+  if (bytes.subarray(0, 15).every((byte) => byte === 0) && bytes[15] === 1) return "loopback";
+  if (startsWith(bytes, MAPPED) || startsWith(bytes, COMPATIBLE) || startsWith(bytes, NAT64)) {
+    return ipv4Scope(bytes.subarray(12));
+  }
+  if (startsWith(bytes, LOCAL_NAT64)) return "private";
+  if (a === 0x20 && b === 0x02) return ipv4Scope(bytes.subarray(2, 6));
+  if (startsWith(bytes, TEREDO)) return ipv4Scope(bytes.subarray(12).map((byte) => byte ^ 0xff));
+  if (a === 0xff) return "multicast";
+  if (a === 0xfe && (b & 0xc0) === 0x80) return "link-local";
+  if ((a & 0xfe) === 0xfc || (a === 0xfe && (b & 0xc0) === 0xc0)) return "private";
+  return "public";
+}
+
+function startsWith(bytes: Uint8Array, prefix: readonly number[]): boolean {
+  return prefix.every((byte, i) => bytes[i] === byte);
+}
