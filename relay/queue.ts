@@ -12,6 +12,11 @@ export interface QueueSummary {
   readonly acceptedAt: number;
   /** Domains with a pending recipient that is due at that time (milliseconds since the epoch, 0 = at once). */
   readonly due: readonly { readonly domain: string; readonly at: number }[];
+  /**
+   * Whether something is left to finish apart from sending: a recipient is final but not `settled`, or has a `notice`
+   * that may or may not have been queued. Absent = false.
+   */
+  readonly unfinished?: boolean;
 }
 
 /** A new message for the queue. */
@@ -26,8 +31,14 @@ export interface Queue {
   newId(): string;
   /** Stores an entry with its whole message (CRLF lines), e.g. a DSN. */
   add(entry: NewEntry, message: Uint8Array): Promise<void>;
-  /** All entries with a pending recipient, once; damaged ones are put aside and logged on the way. */
+  /**
+   * All entries that the scheduler must see, once: those with a pending recipient, and those
+   * {@linkcode QueueSummary.unfinished}, whose recipients may all be final (a crash before the notice or the removal).
+   * Damaged ones are put aside and logged on the way.
+   */
   scan(): AsyncIterable<QueueSummary>;
+  /** The ids of all entries, held ones too, in no order; for `queue list`. May miss or name what changes meanwhile. */
+  ids(): AsyncIterable<string>;
   /** An entry as it stands; `undefined` when it is gone. */
   load(id: string): Promise<QueueEntry | undefined>;
   /** Replaces what is stored of the recipients' states, atomically. */

@@ -52,6 +52,11 @@ export interface QueueRecipient {
   delayNotified: boolean;
   /** Whether the failure or success notice has been queued, or is not wanted; set before the entry is removed. */
   settled: boolean;
+  /**
+   * The queue id drawn for a notice about this recipient, present from before that notice is queued until it is known
+   * to be: a crash between the two then makes neither two notices nor none.
+   */
+  notice?: string;
 }
 
 /** A message in the queue. */
