@@ -1,0 +1,387 @@
+/**
+ * Which hosts take a domain's mail, in which order (RFC 5321 §5.1, RFC 7505).
+ *
+ * What it says when it fails: `failed` only on the word of an authority (no such domain, null MX, no usable address);
+ * whatever could be different tomorrow (DNS not answering, targets on private networks) is `deferred`.
+ *
+ * @module
+ */
+import { isIP } from "node:net";
+import { type Answer, canonicalName, type MxRecord, type Resolver } from "../dns/resolver.ts";
+import { addressScope, sameAddress } from "../net/ip_address.ts";
+import type { Logger } from "../observe/log.ts";
+import type { EnhancedStatusCode } from "../smtp/reply.ts";
+
+/**
+ * How a connection is to be protected. `prefer`: TLS with any certificate where it can be had, else none (RFC 7435);
+ * `require`: TLS with any certificate; `verify`: a certificate for the host's name from a known authority; `dane`:
+ * a certificate named by DNSSEC (RFC 7672).
+ */
+export type TlsPolicy = "prefer" | "require" | "verify" | "dane";
+
+/**
+ * Which addresses are used. `auto`: both, IPv6 first (RFC 6724), or the other one after a failed attempt;
+ * `ipv4-first`: the same beginning with IPv4; `ipv4`, `ipv6`: that one only.
+ */
+export type AddressFamily = "auto" | "ipv4" | "ipv6" | "ipv4-first";
+
+/** What a server is asked for before it takes mail. */
+export interface Credentials {
+  /** The account's name. */
+  readonly user: string;
+  /** Never logged, only sent over verified TLS. */
+  readonly password: string;
+}
+
+/** One address to try. */
+export interface Target {
+  /** The host's name in lower case, or its address where it has no name. What a certificate is verified against. */
+  readonly host: string;
+  /** The IP address. */
+  readonly address: string;
+  /** The address's family. */
+  readonly family: 4 | 6;
+  /** The TCP port. */
+  readonly port: number;
+  /** How it was found: an MX record, the domain's own address, an address literal, a route, serve-in. */
+  readonly via: "mx" | "implicit" | "literal" | "route" | "local";
+  /** How the connection is to be protected. */
+  readonly tls: TlsPolicy;
+  /** What to log in with; the policy is `verify` or stricter then. */
+  readonly auth?: Credentials;
+  /** Whether DNSSEC vouches for all that led here, the addresses included. */
+  readonly authenticated: boolean;
+}
+
+/** Where a domain's mail goes. */
+export type Targets =
+  /** At least one, best first. */
+  | { readonly kind: "targets"; readonly targets: readonly Target[] }
+  /** There is no way and there will be none. */
+  | { readonly kind: "failed"; readonly status: EnhancedStatusCode; readonly reason: string }
+  /** There is no way now. */
+  | { readonly kind: "deferred"; readonly status: EnhancedStatusCode; readonly reason: string };
+
+/** Instead of MX. */
+export interface Route {
+  /** A host's name, or an IP address (without brackets). */
+  readonly host: string;
+  /** Default: the options' port. */
+  readonly port?: number;
+  /** Default: the domain's policy. The stricter one counts. */
+  readonly tls?: TlsPolicy;
+  /** Raises the policy to `verify`. */
+  readonly auth?: Credentials;
+}
+
+/** One listening socket of ours. */
+export interface OwnListener {
+  /** An IP address; no wildcard. */
+  readonly address: string;
+  /** Its port. */
+  readonly port: number;
+}
+
+/** What finding targets depends on. */
+export interface TargetOptions {
+  /** Asks DNS. */
+  readonly resolver: Resolver;
+  /** Which addresses are used. */
+  readonly family: AddressFamily;
+  /** After a failed attempt: the family to begin with this time, if both are used. */
+  readonly preferFamily?: 4 | 6;
+  /** The port of MX hosts, 25. */
+  readonly port: number;
+  /** Whether MX may lead to loopback and private networks. Routes always may. */
+  readonly allowPrivateTargets: boolean;
+  /** Our own name; an MX of this name is ourselves. */
+  readonly hostname: string;
+  /** Where we listen, serve-in and serve-out; an MX there is ourselves. */
+  readonly ownListeners: readonly OwnListener[];
+  /** The domains of serve-in (lower case, A-labels) and where it listens; tried in order. */
+  readonly local?: { readonly domains: ReadonlySet<string>; readonly listeners: readonly OwnListener[] };
+  /** Routes by domain (lower case, A-labels), `"*"` for all others. */
+  readonly routes: ReadonlyMap<string, Route>;
+  /** TLS policies by domain; default `prefer`. */
+  readonly tlsPolicy: ReadonlyMap<string, TlsPolicy>;
+  /** Draws from [0, 1), to shuffle equals. */
+  readonly random: () => number;
+  /** Takes the odd findings. */
+  readonly logger: Logger;
+  /** Gives up; the outcome is then `deferred`. */
+  readonly signal?: AbortSignal;
+}
+
+const MAX_MX = 100;
+// An attempt has to end: beyond so many hosts or addresses the domain gets its mail at the next one.
+const MAX_HOSTS = 16;
+const MAX_ADDRESSES_PER_HOST = 8;
+const MAX_TARGETS = 32;
+
+const STRICTNESS: readonly TlsPolicy[] = ["prefer", "require", "verify", "dane"];
+
+/**
+ * Finds the targets of a domain (lower case, A-labels, or an address literal such as `[192.0.2.1]`): serve-in's own
+ * domains first, then routes, then MX, then the domain's own address. At most 32 targets of 16 hosts.
+ */
+export async function findTargets(domain: string, options: TargetOptions): Promise<Targets> {
+  const policy = options.tlsPolicy.get(domain) ?? "prefer";
+  if (options.local?.domains.has(domain)) return localTargets(options.local.listeners, policy, options);
+  const route = options.routes.get(domain) ?? options.routes.get("*");
+  if (route !== undefined) return await routeTargets(route, policy, options);
+  if (domain.startsWith("[")) return literalTargets(domain, policy, options);
+  const name = canonicalName(domain);
+  if (name === undefined) return failed("5.1.2", `${domain} is not a domain name`);
+  return await mxTargets(name, policy, options);
+}
+
+function localTargets(listeners: readonly OwnListener[], tls: TlsPolicy, options: TargetOptions): Targets {
+  const host = options.hostname;
+  const targets = listeners.map(({ address, port }) =>
+    target({ host, port, via: "local", tls, authenticated: false }, address)
+  );
+  return targets.length === 0
+    ? deferred("4.3.5", "serve-in, whose domain this is, listens nowhere")
+    : { kind: "targets", targets };
+}
+
+async function routeTargets(route: Route, policy: TlsPolicy, options: TargetOptions): Promise<Targets> {
+  const port = route.port ?? options.port;
+  const minimum = route.auth === undefined ? "prefer" : "verify";
+  const tls = stricter(stricter(route.tls ?? "prefer", policy), minimum);
+  const base: TargetBase = {
+    host: route.host.toLowerCase(),
+    port,
+    via: "route",
+    tls,
+    authenticated: false,
+    ...(route.auth && { auth: route.auth }),
+  };
+  if (isIP(route.host) !== 0) return { kind: "targets", targets: [target(base, route.host)] };
+  const found = await hostTargets(route.host, base, options);
+  if (found.targets.length > 0) return { kind: "targets", targets: found.targets };
+  // A route is the operator's own word: a mistake in it is not the sender's.
+  const { status, reason } = found.deferral ?? { status: "4.3.5", reason: found.nothing };
+  return deferred(status, `route: ${reason}`);
+}
+
+function literalTargets(domain: string, tls: TlsPolicy, options: TargetOptions): Targets {
+  const address = /^\[(?:ipv6:(?=.*:))?([0-9a-f.:]+)\]$/i.exec(domain)?.[1] ?? "";
+  if (isIP(address) === 0) return failed("5.1.3", `${domain} is not an address literal`);
+  if (isOwn(address, options.port, options)) return failed("5.4.6", `${domain} is this very server`);
+  if (!options.allowPrivateTargets && addressScope(address) !== "public") {
+    return deferred("4.4.4", `${domain} is ${describeScope(address)}`);
+  }
+  const base: TargetBase = {
+    host: address,
+    port: options.port,
+    via: "literal",
+    tls,
+    authenticated: false,
+  };
+  return { kind: "targets", targets: [target(base, address)] };
+}
+
+async function mxTargets(name: string, tls: TlsPolicy, options: TargetOptions): Promise<Targets> {
+  const { resolver, logger } = options;
+  const answer = await resolver.mx(name, querySignal(options));
+  switch (answer.kind) {
+    case "failed":
+      return deferred("4.4.3", `MX of ${name}: ${answer.reason}`);
+    case "no-such-name":
+      return failed("5.1.2", `the domain ${name} does not exist`);
+    case "none":
+      return await implicitTargets(name, tls, options);
+    case "found":
+  }
+  const records = answer.records.filter((record) => record.exchange !== ".");
+  if (records.length === 0) {
+    return failed("5.1.10", `${name} accepts no mail (null MX)`);
+  }
+  if (records.length < answer.records.length) logger.warn("mx.null-among-others", { domain: name });
+
+  const found: Target[] = [];
+  const reasons: string[] = [];
+  let deferral: Deferral | undefined;
+  let hosts = 0;
+  let loop = false;
+  for (const group of byPreference(records, options.random)) {
+    const exchanges = group.map((record) => record.exchange).slice(0, MAX_HOSTS - hosts);
+    if (exchanges.length === 0) break;
+    hosts += exchanges.length;
+    const results = await Promise.all(exchanges.map((exchange) => {
+      const base: TargetBase = {
+        host: exchange,
+        port: options.port,
+        via: "mx",
+        tls,
+        authenticated: answer.authenticated,
+      };
+      return hostTargets(exchange, base, options);
+    }));
+    // We are among these, so they and all behind them would only send it back (§5.1).
+    if (group.some((record) => isOwnName(record.exchange, options)) || results.some((result) => result.own)) {
+      loop = true;
+      break;
+    }
+    for (const result of results) {
+      found.push(...result.targets);
+      if (result.targets.length > 0) continue;
+      deferral ??= result.deferral;
+      if (result.nothing !== undefined) reasons.push(result.nothing);
+    }
+    if (found.length >= MAX_TARGETS) break;
+  }
+  if (found.length > 0) return { kind: "targets", targets: found.slice(0, MAX_TARGETS) };
+  if (deferral !== undefined) return deferred(deferral.status, deferral.reason);
+  if (loop) {
+    return failed("5.4.6", `the best MX of ${name} is this very server, which does not have the domain`);
+  }
+  return failed("5.4.4", `no MX of ${name} can be used: ${reasons.slice(0, 3).join("; ")}`);
+}
+
+async function implicitTargets(name: string, tls: TlsPolicy, options: TargetOptions): Promise<Targets> {
+  const base: TargetBase = { host: name, port: options.port, via: "implicit", tls, authenticated: true };
+  const found = await hostTargets(name, base, options);
+  if (found.own || isOwnName(name, options)) {
+    return failed("5.4.6", `${name} is this very server, which does not have the domain`);
+  }
+  if (found.targets.length > 0) return { kind: "targets", targets: found.targets };
+  if (found.deferral !== undefined) return deferred(found.deferral.status, found.deferral.reason);
+  return failed("5.4.4", `${name} has no MX, and ${found.nothing}`);
+}
+
+type TargetBase = Omit<Target, "address" | "family">;
+
+/** Why something cannot be used now. */
+interface Deferral {
+  readonly status: EnhancedStatusCode;
+  readonly reason: string;
+}
+
+/** What a host's name leads to. Without targets, `deferral` says what may change, `nothing` what an authority said. */
+interface HostTargets {
+  readonly targets: readonly Target[];
+  readonly deferral?: Deferral;
+  readonly nothing?: string;
+  /** One of the addresses is ours. */
+  readonly own?: boolean;
+}
+
+async function hostTargets(host: string, base: TargetBase, options: TargetOptions): Promise<HostTargets> {
+  const { resolver, family, logger } = options;
+  if (isIP(host) !== 0) return { targets: [], nothing: `${host} is an address, not a name` };
+  if (canonicalName(host) === undefined) return { targets: [], nothing: "its name is not a host name" };
+  const none: Answer<string> = { kind: "none", authenticated: false };
+  const signal = querySignal(options);
+  const [ipv6, ipv4] = await Promise.all([
+    family === "ipv4" ? none : resolver.aaaa(host, signal),
+    family === "ipv6" ? none : resolver.a(host, signal),
+  ]);
+  const addresses = interleave(
+    addressesOf(ipv6, options.random),
+    addressesOf(ipv4, options.random),
+    options.preferFamily ?? (family === "ipv4-first" ? 4 : 6),
+  );
+  if (base.via !== "route") {
+    if (addresses.some((address) => isOwn(address, base.port, options))) return { targets: [], own: true };
+    const allowed = addresses.filter((address) =>
+      options.allowPrivateTargets || addressScope(address) === "public"
+    );
+    const refused = addresses.find((address) => !allowed.includes(address));
+    if (refused !== undefined) {
+      const reason = `${host} has the address ${refused}, which is ${describeScope(refused)}`;
+      logger.warn("mx.private-target", { host, address: refused });
+      if (allowed.length === 0) return { targets: [], deferral: { status: "4.4.4", reason } };
+      addresses.splice(0, addresses.length, ...allowed);
+    }
+  }
+  if (addresses.length > 0) {
+    const vouched = base.authenticated &&
+      [ipv6, ipv4].every((answer) => answer.kind !== "found" || answer.authenticated);
+    const authenticated = { ...base, authenticated: vouched };
+    return { targets: addresses.map((address) => target(authenticated, address)) };
+  }
+  const failure = [ipv6, ipv4].find((answer) => answer.kind === "failed");
+  if (failure?.kind === "failed") {
+    return { targets: [], deferral: { status: "4.4.3", reason: `address of ${host}: ${failure.reason}` } };
+  }
+  if (family === "ipv4" || family === "ipv6") {
+    const other = family === "ipv4" ? await resolver.aaaa(host, signal) : await resolver.a(host, signal);
+    // The world is fine, our own setting is in the way; somebody may change it.
+    if (other.kind === "found" || other.kind === "failed") {
+      const reason = `${host} has no ${family} address, and no others are used here (family)`;
+      return { targets: [], deferral: { status: "4.4.4", reason } };
+    }
+  }
+  return { targets: [], nothing: `${host} has no address` };
+}
+
+function addressesOf(answer: Answer<string>, random: () => number): string[] {
+  return answer.kind === "found" ? shuffle(answer.records, random) : [];
+}
+
+/** Alternates the families, so that a dead one costs one wait and not one per address. */
+function interleave(ipv6: readonly string[], ipv4: readonly string[], first: 4 | 6): string[] {
+  const [a, b] = first === 4 ? [ipv4, ipv6] : [ipv6, ipv4];
+  const all: string[] = [];
+  for (let i = 0; i < Math.max(a.length, b.length); i++) {
+    for (const address of [a[i], b[i]]) if (address !== undefined) all.push(address);
+  }
+  return all.slice(0, MAX_ADDRESSES_PER_HOST);
+}
+
+/** Groups of equal preference, best first, each shuffled (§5.1). */
+function byPreference(records: readonly MxRecord[], random: () => number): MxRecord[][] {
+  const groups = new Map<number, MxRecord[]>();
+  const sorted = records.toSorted((a, b) => a.preference - b.preference).slice(0, MAX_MX);
+  const seen = new Set<string>();
+  for (const record of sorted) {
+    if (seen.has(record.exchange)) continue;
+    seen.add(record.exchange);
+    const group = groups.get(record.preference);
+    if (group === undefined) groups.set(record.preference, [record]);
+    else group.push(record);
+  }
+  return [...groups.values()].map((group) => shuffle(group, random));
+}
+
+/** A shuffled copy (Fisher–Yates). */
+function shuffle<T>(items: readonly T[], random: () => number): T[] {
+  const left = [...items];
+  const shuffled: T[] = [];
+  while (left.length > 0) shuffled.push(...left.splice(Math.floor(random() * left.length), 1));
+  return shuffled;
+}
+
+function target(base: TargetBase, address: string): Target {
+  return { ...base, address, family: isIP(address) === 6 ? 6 : 4 };
+}
+
+function stricter(a: TlsPolicy, b: TlsPolicy): TlsPolicy {
+  return STRICTNESS.indexOf(a) >= STRICTNESS.indexOf(b) ? a : b;
+}
+
+function isOwnName(host: string, options: TargetOptions): boolean {
+  return host === canonicalName(options.hostname);
+}
+
+function isOwn(address: string, port: number, options: TargetOptions): boolean {
+  return options.ownListeners.some((own) => own.port === port && sameAddress(own.address, address));
+}
+
+function describeScope(address: string): string {
+  return `${addressScope(address)} and not in the public Internet (allow_private_targets is off)`;
+}
+
+function querySignal(options: TargetOptions): { signal?: AbortSignal } {
+  return options.signal === undefined ? {} : { signal: options.signal };
+}
+
+function failed(status: EnhancedStatusCode, reason: string): Targets {
+  return { kind: "failed", status, reason };
+}
+
+function deferred(status: EnhancedStatusCode, reason: string): Targets {
+  return { kind: "deferred", status, reason };
+}
