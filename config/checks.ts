@@ -1,0 +1,107 @@
+/**
+ * What keys of several tables must be together.
+ *
+ * @module
+ */
+import type {
+  DkimConfig,
+  DnsConfig,
+  LogConfig,
+  MailboxesConfig,
+  ServeInConfig,
+  ServeOutConfig,
+  TlsConfig,
+} from "./config.ts";
+
+/** Something wrong in the file: where, what, and the value where it is one key's. */
+export interface Finding {
+  /** The key, from the top of the file. */
+  readonly path: readonly PropertyKey[];
+  /** What is allowed, or what to do. */
+  readonly problem: string;
+  /** The value as it was read. */
+  readonly value?: unknown;
+}
+
+/** The tables that are right in themselves; the others are `undefined`. */
+export interface Sections {
+  /** `[log]` */
+  readonly log: LogConfig | undefined;
+  /** `[tls]` */
+  readonly tls: TlsConfig | undefined;
+  /** `[dns]` */
+  readonly dns: DnsConfig | undefined;
+  /** `[serve-in]` */
+  readonly "serve-in": ServeInConfig | undefined;
+  /** `[mailboxes]` */
+  readonly mailboxes: MailboxesConfig | undefined;
+  /** `[serve-out]` */
+  readonly "serve-out": ServeOutConfig | undefined;
+  /** `[dkim]` */
+  readonly dkim: Readonly<Record<string, DkimConfig>> | undefined;
+}
+
+/** What is wrong, and what is merely odd, between keys; a table that is not right in itself is left out. */
+export function checkTogether(sections: Sections): { errors: Finding[]; warnings: Finding[] } {
+  const { mailboxes, "serve-in": serveIn } = sections;
+  const { errors, warnings } = checkMailboxes(mailboxes, serveIn);
+  return {
+    errors: [...checkPorts(serveIn), ...errors, ...checkDane(sections["serve-out"], sections.dns)],
+    warnings,
+  };
+}
+
+function checkPorts(serveIn: ServeInConfig | undefined): Finding[] {
+  if (serveIn === undefined || serveIn.tlsPort === 0 || serveIn.tlsPort !== serveIn.port) return [];
+  const problem = "must differ from port, where the dialogue begins without TLS";
+  return [{ path: ["serve-in", "tls_port"], value: serveIn.tlsPort, problem }];
+}
+
+function checkMailboxes(mailboxes: MailboxesConfig | undefined, serveIn: ServeInConfig | undefined) {
+  const errors: Finding[] = [];
+  const warnings: Finding[] = [];
+  if (mailboxes === undefined || serveIn === undefined) return { errors, warnings };
+  const users = mailboxes.users === "system" ? [] : mailboxes.users;
+  const isServed = (address: string) => {
+    const at = address.lastIndexOf("@");
+    return at === -1 || serveIn.domains.includes(address.slice(at + 1));
+  };
+  const problem = "is never reached by mail: its domain is not one of [serve-in] domains";
+  for (const [index, user] of users.entries()) {
+    if (!isServed(user)) warnings.push({ path: ["mailboxes", "users", index], value: user, problem });
+  }
+  for (const [name, targets] of Object.entries(mailboxes.aliases)) {
+    const path = ["mailboxes", "aliases", name];
+    if (!isServed(name)) warnings.push({ path, problem });
+    for (const target of targets) {
+      if (target === "*") {
+        errors.push({ path, value: target, problem: "must name mailboxes, not the catch-all" });
+      } else if (!isServed(target) && !users.includes(target)) {
+        errors.push({
+          path,
+          value: target,
+          problem: "must be local: a user, or in one of [serve-in] domains",
+        });
+      }
+    }
+  }
+  return { errors, warnings };
+}
+
+function checkDane(serveOut: ServeOutConfig | undefined, dns: DnsConfig | undefined): Finding[] {
+  if (serveOut === undefined) return [];
+  const findings: Finding[] = [];
+  if (dns === undefined || dns.dnssec) return findings;
+  const problem = "needs [dns] dnssec = true: DANE is only as good as validated answers";
+  for (const [domain, policy] of Object.entries(serveOut.tlsPolicy)) {
+    if (policy === "dane") {
+      findings.push({ path: ["serve-out", "tls_policy", domain], value: policy, problem });
+    }
+  }
+  for (const [domain, route] of Object.entries(serveOut.routes)) {
+    if (route.tls === "dane") {
+      findings.push({ path: ["serve-out", "routes", domain, "tls"], value: route.tls, problem });
+    }
+  }
+  return findings;
+}

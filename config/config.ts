@@ -1,0 +1,179 @@
+/**
+ * The configuration as the rest of the program sees it: plain, validated, frozen data. Only `cli/` reads it and
+ * hands each part what that part needs.
+ *
+ * Sizes are octets, durations milliseconds, domains lower case with IDN as A-labels, paths absolute.
+ *
+ * @module
+ */
+
+/** Everything the configuration file says, defaults filled in. */
+export interface Config {
+  /** The file it was read from; absent when there is none and the defaults stand. */
+  readonly file?: string;
+  /** The name in banner, EHLO, Received and Message-ID; has at least two labels. */
+  readonly hostname: string;
+  /** The directory of spool, state and keys. */
+  readonly dataDir: string;
+  /** Where events go. */
+  readonly log: LogConfig;
+  /** The certificate of both servers. */
+  readonly tls: TlsConfig;
+  /** Whom to ask. */
+  readonly dns: DnsConfig;
+  /** The Internet-facing server. */
+  readonly serveIn: ServeInConfig;
+  /** Who is local to serve-in. */
+  readonly mailboxes: MailboxesConfig;
+  /** The loopback server. */
+  readonly serveOut: ServeOutConfig;
+  /** The signing key of each domain. */
+  readonly dkim: Readonly<Record<string, DkimConfig>>;
+  /** What is odd but does not stand in the way; for the log and for check-config. */
+  readonly warnings: readonly string[];
+}
+
+/** `[log]`. */
+export interface LogConfig {
+  /** The least grave events that are written. */
+  readonly level: "error" | "warn" | "info" | "debug" | "trace";
+  /** `auto`: text on a terminal, else one JSON object a line. */
+  readonly format: "auto" | "text" | "json";
+  /** Absent: standard error. */
+  readonly file?: string;
+}
+
+/** `[tls]`. */
+export interface TlsConfig {
+  /** PEM files; absent: no certificate of one's own. */
+  readonly certificate?: { readonly certFile: string; readonly keyFile: string };
+  /** Make a certificate and keep it in the data directory. Never together with `certificate`. */
+  readonly selfSigned: boolean;
+}
+
+/** `[dns]`. */
+export interface DnsConfig {
+  /** Empty: those of /etc/resolv.conf. */
+  readonly servers: readonly { readonly address: string; readonly port: number }[];
+  /** Whether these servers validate, so that their AD bit counts. */
+  readonly dnssec: boolean;
+}
+
+/** Where a server listens. */
+export type ListenConfig =
+  /** The global addresses of the interfaces with the default routes. */
+  | { readonly kind: "auto" }
+  /** Every address of this interface. */
+  | { readonly kind: "interface"; readonly name: string }
+  /** These IP addresses; at least one. */
+  | { readonly kind: "addresses"; readonly addresses: readonly string[] }
+  /** Every address there is. */
+  | { readonly kind: "any" };
+
+/** `[serve-in]`. */
+export interface ServeInConfig {
+  /** Where it listens. */
+  readonly listen: ListenConfig;
+  /** 0–65535; 0 takes any free port. */
+  readonly port: number;
+  /** The port of implicit TLS, 0–65535; `false`: off. */
+  readonly tlsPort: number | false;
+  /** The domains that are local; empty when serve-in is not configured. */
+  readonly domains: readonly string[];
+  /** The largest message, at least 1. */
+  readonly maxMessageSize: number;
+  /** Recipients of one transaction, 1–100 000. */
+  readonly maxRecipients: number;
+  /** At a time, 1–100 000. */
+  readonly maxConnections: number;
+  /** Per IPv4 address or IPv6 /64; at most `maxConnections`. */
+  readonly maxConnectionsPerIp: number;
+  /** How long a client may be silent, from a second to a day. */
+  readonly idleTimeoutMs: number;
+  /** With less room on the disk mail is put off. */
+  readonly minFreeSpace: number;
+}
+
+/** `[mailboxes]`: who is local. */
+export interface MailboxesConfig {
+  /** The Maildir of a user; `{domain}` and `{user}` stand for the two. */
+  readonly path: string;
+  /** Local-parts and whole addresses; `system`: the login names of people. */
+  readonly users: readonly string[] | "system";
+  /** One character; empty: no subaddresses. */
+  readonly subaddressSeparator: string;
+  /** From a local-part, a whole address or `*` to the local mailboxes that it means. */
+  readonly aliases: Readonly<Record<string, readonly string[]>>;
+}
+
+/** How far TLS to a target must go. */
+export type TlsPolicy = "prefer" | "require" | "verify" | "dane";
+
+/** One target that stands instead of MX. */
+export interface RouteConfig {
+  /** A host name or an IP address. */
+  readonly host: string;
+  /** 1–65535. */
+  readonly port: number;
+  /** How far TLS must go; never `prefer` with a login. */
+  readonly tls: TlsPolicy;
+  /** With it the relay authenticates; the password is the first line of the file. */
+  readonly login?: { readonly user: string; readonly passwordFile: string };
+}
+
+/** `[serve-out]`. */
+export interface ServeOutConfig {
+  /** Loopback addresses; at least one. */
+  readonly listen: readonly string[];
+  /** 0–65535; 0 takes any free port. */
+  readonly port: number;
+  /** Completes bare names. */
+  readonly qualifyDomain: string;
+  /** The largest message, at least 1. */
+  readonly maxMessageSize: number;
+  /** Recipients of one transaction, 1–100 000. */
+  readonly maxRecipients: number;
+  /** At a time, 1–100 000. */
+  readonly maxConnections: number;
+  /** How long a client may be silent, from a second to a day. */
+  readonly idleTimeoutMs: number;
+  /** With less room on the disk mail is put off. */
+  readonly minFreeSpace: number;
+  /** Which address family is tried, or tried first. */
+  readonly family: "auto" | "ipv4" | "ipv6" | "ipv4-first";
+  /** Sends from this address; absent: the system chooses. */
+  readonly sourceIpv4?: string;
+  /** Sends from this address; absent: the system chooses. */
+  readonly sourceIpv6?: string;
+  /** The port of target servers, 1–65535. */
+  readonly smtpPort: number;
+  /** Whether MX may lead to loopback and private addresses. */
+  readonly allowPrivateTargets: boolean;
+  /** The waits between attempts; at least one, the last one repeats. */
+  readonly retryMs: readonly number[];
+  /** Then delivery is given up, from a second to 100 days. */
+  readonly expireAfterMs: number;
+  /** No notice when it is not less than `expireAfterMs`. */
+  readonly delayNoticeAfterMs: number;
+  /** Connections to one target at a time, 1–1000. */
+  readonly maxConnectionsPerHost: number;
+  /** The client's patience (RFC 5321 §4.5.3.2), each from a second to a day. */
+  readonly timeouts: {
+    readonly connectMs: number;
+    readonly commandMs: number;
+    readonly dataMs: number;
+    readonly dataEndMs: number;
+  };
+  /** By domain; `*` is for everything else. */
+  readonly routes: Readonly<Record<string, RouteConfig>>;
+  /** By domain; `prefer` for everything else. */
+  readonly tlsPolicy: Readonly<Record<string, TlsPolicy>>;
+}
+
+/** One entry of `[dkim]`. */
+export interface DkimConfig {
+  /** The name below `_domainkey` of the domain. */
+  readonly selector: string;
+  /** A PEM file. */
+  readonly keyFile: string;
+}

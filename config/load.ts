@@ -1,0 +1,188 @@
+/**
+ * Finds, reads and checks the configuration file.
+ *
+ * @module
+ */
+import { parse, TomlError } from "smol-toml";
+import type { z } from "zod";
+import { checkTogether, type Finding, type Sections } from "./checks.ts";
+import type { Config } from "./config.ts";
+import { ConfigError, ConfigFileError, type ConfigIssue, formatIssue, showKey, showValue } from "./errors.ts";
+import { lineOfKey } from "./key_lines.ts";
+import { parseFullyQualified } from "./names.ts";
+import { nearest } from "./nearest.ts";
+import { tables, top } from "./schema.ts";
+
+/** Where the configuration is looked for when nothing names a file. */
+export const DEFAULT_CONFIG_FILE = "/etc/mailapp/config.toml";
+
+/** What of the system goes into a configuration; each has the system's own as default. */
+export interface LoadOptions {
+  /** Environment variables; `MAILAPP_CONFIG` names the file when `path` does not. */
+  readonly env?: { get(name: string): string | undefined };
+  /** Read if neither `path` nor the environment names a file; may be absent then. Default: `DEFAULT_CONFIG_FILE`. */
+  readonly defaultFile?: string;
+  /** The host's own name, as the default of `hostname`. */
+  readonly systemHostname?: () => string | undefined;
+}
+
+/**
+ * The configuration from `path`, else from `$MAILAPP_CONFIG`, else from /etc/mailapp/config.toml, else from the
+ * defaults alone.
+ *
+ * @throws {ConfigFileError} when a file is named but cannot be read, or the default one is there but cannot
+ * @throws {ConfigError} with everything that is wrong
+ */
+export async function loadConfig(path: string | undefined, options: LoadOptions = {}): Promise<Config> {
+  const { env = Deno.env, defaultFile = DEFAULT_CONFIG_FILE } = options;
+  const named = path ?? (env.get("MAILAPP_CONFIG") || undefined);
+  const file = named ?? defaultFile;
+  let text: string;
+  try {
+    text = await Deno.readTextFile(file);
+  } catch (cause) {
+    const missing = cause instanceof Deno.errors.NotFound;
+    if (missing && named === undefined) return parseConfig("", options);
+    const forbidden = cause instanceof Deno.errors.PermissionDenied;
+    throw new ConfigFileError(file, missing ? "missing" : forbidden ? "forbidden" : "unreadable", { cause });
+  }
+  return parseConfig(text, { ...options, file });
+}
+
+/**
+ * The configuration that this TOML text is; `file` is for messages.
+ *
+ * @throws {ConfigError} with everything that is wrong
+ */
+export function parseConfig(text: string, options: LoadOptions & { readonly file?: string } = {}): Config {
+  const { file, systemHostname = Deno.hostname } = options;
+  const raw = parseToml(text, file);
+  const findings: Finding[] = [];
+  const warnings: string[] = [];
+
+  const read = <T extends z.ZodType>(schema: T, name: string, input: unknown): z.output<T> | undefined => {
+    const result = schema.safeParse(input);
+    if (result.success) return result.data;
+    findings.push(...result.error.issues.flatMap((issue) => describe(issue, { name, input })));
+    return undefined;
+  };
+  const names = [...Object.keys(top), ...Object.keys(tables)];
+  for (const name of Object.keys(raw)) if (!names.includes(name)) findings.push(unknownKey([name], names));
+  const sections = readSections(raw, read);
+  const dataDir = read(top.data_dir, "data_dir", raw["data_dir"]);
+  let hostname = read(top.hostname, "hostname", raw["hostname"]);
+  if (raw["hostname"] === undefined) {
+    const own = systemHostname();
+    hostname = parseFullyQualified(own);
+    if (hostname === undefined && (sections["serve-in"]?.domains.length ?? 0) > 0) {
+      findings.push({
+        path: ["hostname"],
+        problem: `must be set to this server's full name, such as "mx.example.com": ` +
+          `the system's own, ${showValue(own)}, is not fully qualified`,
+      });
+    } else if (hostname === undefined) {
+      // serve-out needs no configuration; as Postfix does, the name is completed rather than mail held up.
+      hostname = parseFullyQualified(`${own}.localdomain`) ?? "localhost.localdomain";
+      warnings.push(
+        `hostname is not set and the system's own is not fully qualified: ${showValue(hostname)} is used`,
+      );
+    }
+  }
+  const together = checkTogether(sections);
+  findings.push(...together.errors);
+  warnings.push(...together.warnings.map((finding) => formatIssue(toIssue(finding, text), file)));
+
+  const { log, tls, dns, mailboxes, dkim, "serve-in": serveIn, "serve-out": serveOut } = sections;
+  if (
+    findings.length > 0 || hostname === undefined || dataDir === undefined || log === undefined ||
+    tls === undefined || dns === undefined || mailboxes === undefined || dkim === undefined ||
+    serveIn === undefined || serveOut === undefined
+  ) {
+    throw new ConfigError(file, findings.map((finding) => toIssue(finding, text)));
+  }
+  return deepFreeze<Config>({
+    ...(file !== undefined && { file }),
+    hostname,
+    dataDir,
+    log,
+    tls,
+    dns,
+    serveIn,
+    mailboxes,
+    serveOut: { ...serveOut, qualifyDomain: serveOut.qualifyDomain || (serveIn.domains[0] ?? hostname) },
+    dkim,
+    warnings,
+  });
+}
+
+function readSections(
+  raw: Record<string, unknown>,
+  read: <T extends z.ZodType>(schema: T, name: string, input: unknown) => z.output<T> | undefined,
+): Sections {
+  return {
+    log: read(tables.log, "log", raw["log"] ?? {}),
+    tls: read(tables.tls, "tls", raw["tls"] ?? {}),
+    dns: read(tables.dns, "dns", raw["dns"] ?? {}),
+    "serve-in": read(tables["serve-in"], "serve-in", raw["serve-in"] ?? {}),
+    mailboxes: read(tables.mailboxes, "mailboxes", raw["mailboxes"] ?? {}),
+    "serve-out": read(tables["serve-out"], "serve-out", raw["serve-out"] ?? {}),
+    dkim: read(tables.dkim, "dkim", raw["dkim"] ?? {}),
+  };
+}
+
+function parseToml(text: string, file: string | undefined): Record<string, unknown> {
+  try {
+    return parse(text);
+  } catch (error) {
+    if (!(error instanceof TomlError)) throw error;
+    // The rest of the message quotes the file, which may hold a secret.
+    const reason = error.message.split("\n", 1)[0]?.replace(/^Invalid TOML document: /, "");
+    throw new ConfigError(file, [{ key: "", problem: `not valid TOML: ${reason}`, line: error.line }], {
+      cause: error,
+    });
+  }
+}
+
+function describe(issue: z.core.$ZodIssue, options: { name: string; input: unknown }): Finding[] {
+  const path = [options.name, ...issue.path];
+  if (issue.code === "unrecognized_keys") {
+    return issue.keys.map((key) => unknownKey([...path, key], issue.message.split(" ")));
+  }
+  let value = options.input;
+  for (const part of issue.path) {
+    if (typeof value === "object" && value !== null) value = (value as Record<PropertyKey, unknown>)[part];
+  }
+  return [value === undefined ? { path, problem: issue.message } : { path, problem: issue.message, value }];
+}
+
+function unknownKey(path: readonly PropertyKey[], known: readonly string[]): Finding {
+  const meant = nearest(String(path.at(-1)), known);
+  return {
+    path,
+    problem: `unknown key; ${meant ? `did you mean ${meant}?` : `known are ${known.join(", ")}`}`,
+  };
+}
+
+function toIssue({ path, problem, value }: Finding, text: string): ConfigIssue {
+  const line = lineOfKey(text, path);
+  return {
+    key: showKey(path),
+    problem,
+    ...(value !== undefined && !mayBeSecret(path, value) && { value: showValue(value) }),
+    ...(line !== undefined && { line }),
+  };
+}
+
+/** Whether a secret may have ended up here: pasted instead of the name of its file, or inside a URL. */
+function mayBeSecret(path: readonly PropertyKey[], value: unknown): boolean {
+  return path.some((part) => /pass|secret|token|^key$/i.test(String(part))) ||
+    path[1] === "routes" && typeof value === "string" && /[@/]/.test(value);
+}
+
+function deepFreeze<T>(value: T): T {
+  if (typeof value === "object" && value !== null && !Object.isFrozen(value)) {
+    Object.freeze(value);
+    Object.values(value).forEach(deepFreeze);
+  }
+  return value;
+}

@@ -1,0 +1,342 @@
+import assert from "node:assert/strict";
+import { ConfigError, ConfigFileError } from "./errors.ts";
+import { loadConfig, parseConfig } from "./load.ts";
+
+const systemHostname = () => "mx.system.test";
+const parse = (text: string) => parseConfig(text, { file: "c.toml", systemHostname });
+
+function issuesOf(text: string, options: Parameters<typeof parseConfig>[1] = {}): string[] {
+  try {
+    parseConfig(text, { file: "c.toml", systemHostname, ...options });
+  } catch (error) {
+    assert.ok(error instanceof ConfigError, String(error));
+    return error.message.split("\n");
+  }
+  assert.fail("taken as valid");
+}
+
+/** The configuration as the contract shows it; kept word for word. */
+const CONTRACT = `
+hostname = "mx.example.com"
+data_dir = "/var/lib/mailapp"
+[log]
+level = "info"
+format = "auto"
+file = ""
+[tls]
+cert = "/etc/mailapp/tls/fullchain.pem"
+key = "/etc/mailapp/tls/privkey.pem"
+self_signed = false
+[dns]
+servers = []
+dnssec = false
+[serve-in]
+listen = "auto"
+port = 25
+tls_port = 465
+domains = ["example.com"]
+max_message_size = "50MiB"
+max_recipients = 100
+max_connections = 1000
+max_connections_per_ip = 50
+idle_timeout = "5m"
+min_free_space = "256MiB"
+[mailboxes]
+path = "/var/mail/{domain}/{user}"
+users = ["alice", "bob@example.net"]
+subaddress_separator = "+"
+[mailboxes.aliases]
+postmaster = "alice"
+abuse = ["alice", "bob@example.net"]
+"*" = "alice"
+[serve-out]
+listen = ["127.0.0.1", "::1"]
+port = 25
+qualify_domain = ""
+max_message_size = "50MiB"
+max_recipients = 1000
+max_connections = 200
+idle_timeout = "5m"
+min_free_space = "256MiB"
+family = "auto"
+source_ipv4 = ""
+source_ipv6 = ""
+smtp_port = 25
+allow_private_targets = false
+retry = ["1m", "5m", "15m", "30m", "1h", "2h", "4h"]
+expire_after = "5d"
+delay_notice_after = "4h"
+max_connections_per_host = 5
+[serve-out.timeouts]
+connect = "30s"
+command = "5m"
+data = "3m"
+data_end = "10m"
+[serve-out.routes]
+"example.net" = "smtp.example.net:25"
+"*" = { host = "smtp.provider.net", port = 587, tls = "verify", user = "u", password_file = "/etc/mailapp/relay.pass" }
+[serve-out.tls_policy]
+"bank.example" = "verify"
+[dkim]
+"example.com" = { selector = "s2026", key = "/etc/mailapp/dkim/example.com.pem" }
+`;
+
+Deno.test("parseConfig() takes every key of the contract", () => {
+  const { warnings, ...config } = parse(CONTRACT);
+  assert.deepEqual(config, {
+    file: "c.toml",
+    hostname: "mx.example.com",
+    dataDir: "/var/lib/mailapp",
+    log: { level: "info", format: "auto" },
+    tls: {
+      selfSigned: false,
+      certificate: { certFile: "/etc/mailapp/tls/fullchain.pem", keyFile: "/etc/mailapp/tls/privkey.pem" },
+    },
+    dns: { servers: [], dnssec: false },
+    serveIn: {
+      listen: { kind: "auto" },
+      port: 25,
+      tlsPort: 465,
+      domains: ["example.com"],
+      maxMessageSize: 52428800,
+      maxRecipients: 100,
+      maxConnections: 1000,
+      maxConnectionsPerIp: 50,
+      idleTimeoutMs: 300_000,
+      minFreeSpace: 268435456,
+    },
+    mailboxes: {
+      path: "/var/mail/{domain}/{user}",
+      users: ["alice", "bob@example.net"],
+      subaddressSeparator: "+",
+      aliases: { postmaster: ["alice"], abuse: ["alice", "bob@example.net"], "*": ["alice"] },
+    },
+    serveOut: {
+      listen: ["127.0.0.1", "::1"],
+      port: 25,
+      qualifyDomain: "example.com",
+      maxMessageSize: 52428800,
+      maxRecipients: 1000,
+      maxConnections: 200,
+      idleTimeoutMs: 300_000,
+      minFreeSpace: 268435456,
+      family: "auto",
+      smtpPort: 25,
+      allowPrivateTargets: false,
+      retryMs: [60_000, 300_000, 900_000, 1_800_000, 3_600_000, 7_200_000, 14_400_000],
+      expireAfterMs: 432_000_000,
+      delayNoticeAfterMs: 14_400_000,
+      maxConnectionsPerHost: 5,
+      timeouts: { connectMs: 30_000, commandMs: 300_000, dataMs: 180_000, dataEndMs: 600_000 },
+      routes: {
+        "example.net": { host: "smtp.example.net", port: 25, tls: "prefer" },
+        "*": {
+          host: "smtp.provider.net",
+          port: 587,
+          tls: "verify",
+          login: { user: "u", passwordFile: "/etc/mailapp/relay.pass" },
+        },
+      },
+      tlsPolicy: { "bank.example": "verify" },
+    },
+    dkim: { "example.com": { selector: "s2026", keyFile: "/etc/mailapp/dkim/example.com.pem" } },
+  });
+  assert.equal(warnings.length, 1);
+  assert.match(
+    warnings[0] ?? "",
+    /^c\.toml:28: mailboxes\.users\[1\] = "bob@example\.net": is never reached/,
+  );
+});
+
+Deno.test("config.example.toml has exactly the defaults, and every key of the contract", async () => {
+  const text = await Deno.readTextFile(new URL("../config.example.toml", import.meta.url));
+  const defaults = parseConfig("", { systemHostname });
+  assert.deepEqual(parseConfig(text, { systemHostname }), defaults);
+  const keys = (toml: string) =>
+    [...toml.matchAll(/^(?:# )?(\[[\w.-]+\]|[\w"*.-]+(?= = ))/gm)].map(([, key]) => key);
+  assert.deepEqual(keys(text), keys(CONTRACT));
+});
+
+Deno.test("parseConfig() takes each form of a value", () => {
+  const listen = (value: string) => parse(`[serve-in]\nlisten = ${value}`).serveIn.listen;
+  assert.deepEqual(listen('"any"'), { kind: "any" });
+  assert.deepEqual(listen('"eth0"'), { kind: "interface", name: "eth0" });
+  assert.deepEqual(listen('"::1"'), { kind: "addresses", addresses: ["::1"] });
+  assert.deepEqual(listen('["192.0.2.1", "2001:DB8:0::1"]'), {
+    kind: "addresses",
+    addresses: ["192.0.2.1", "2001:db8::1"],
+  });
+  assert.equal(parse("[serve-in]\ntls_port = false").serveIn.tlsPort, false);
+  assert.equal(parse("[serve-in]\nmax_message_size = 1000").serveIn.maxMessageSize, 1000);
+  assert.deepEqual(
+    parse('[serve-in]\ndomains = ["BÜCHER.example.", "xn--bcher-kva.example"]').serveIn.domains,
+    [
+      "xn--bcher-kva.example",
+    ],
+  );
+  assert.deepEqual(parse('[dns]\nservers = ["127.0.0.1:5353", "::1", "[2001:db8::1]:54"]').dns.servers, [
+    { address: "127.0.0.1", port: 5353 },
+    { address: "::1", port: 53 },
+    { address: "2001:db8::1", port: 54 },
+  ]);
+  assert.equal(parse('[mailboxes]\nusers = "system"').mailboxes.users, "system");
+  const { routes } = parse(
+    '[serve-out]\nsmtp_port = 2525\n[serve-out.routes]\n"A.example" = "[::1]"\nb = { host = "h.test" }',
+  ).serveOut;
+  assert.deepEqual(routes, {
+    "a.example": { host: "::1", port: 2525, tls: "prefer" },
+    b: { host: "h.test", port: 2525, tls: "prefer" },
+  });
+});
+
+Deno.test("parseConfig() takes a limit on all connections below the one per address", () => {
+  assert.equal(parse("[serve-in]\nmax_connections = 7").serveIn.maxConnectionsPerIp, 7);
+});
+
+Deno.test("parseConfig() names everything that is wrong, with file, line, key, value and what is allowed", () => {
+  assert.deepEqual(
+    issuesOf(`hostname = "mx"
+data_dri = "/x"
+[serve-in]
+port = 99999
+max_mesage_size = "1MB"
+idle_timeout = 300
+domains = ["example.com", "not a domain"]
+listen = ["192.0.2.1", "192.0.2.256"]
+[serve-out]
+listen = ["127.0.0.1", "0.0.0.0"]
+family = "ipv5"
+retry = []
+timeouts = 3
+`),
+    [
+      "c.toml:2: data_dri: unknown key; did you mean data_dir?",
+      'c.toml:8: serve-in.listen[1] = "192.0.2.256": must be an IP address, such as "192.0.2.1" or "2001:db8::1"',
+      "c.toml:4: serve-in.port = 99999: must be a port, 0 to 65535 (0: any free one)",
+      'c.toml:7: serve-in.domains[1] = "not a domain": must be a domain, such as "example.com"',
+      'c.toml:6: serve-in.idle_timeout = 300: must be a duration such as "90s", "5m", "4h" or "5d", from 1s to 1d',
+      "c.toml:5: serve-in.max_mesage_size: unknown key; did you mean max_message_size?",
+      'c.toml:10: serve-out.listen[1] = "0.0.0.0": must be a loopback address, "127.0.0.1" or "::1": serve-out ' +
+      "relays for whoever can reach it",
+      'c.toml:11: serve-out.family = "ipv5": must be one of "auto", "ipv4", "ipv6", "ipv4-first"',
+      "c.toml:12: serve-out.retry = []: must have at least one duration",
+      "c.toml:13: serve-out.timeouts = 3: must be a table",
+      'c.toml:1: hostname = "mx": must be a fully qualified name, such as "mx.example.com"',
+    ],
+  );
+});
+
+Deno.test("parseConfig() refuses keys that do not go together", () => {
+  assert.deepEqual(
+    issuesOf(`[tls]
+cert = "/c.pem"
+[serve-in]
+port = 465
+domains = ["example.com"]
+[mailboxes.aliases]
+info = ["alice", "carol@elsewhere.test"]
+[serve-out.tls_policy]
+"bank.example" = "dane"
+[serve-out.routes]
+"*" = { host = "h.test", user = "u", tls = "prefer" }
+`),
+    [
+      "c.toml:1: tls.key: must be set as well, since cert is",
+      'c.toml:11: serve-out.routes."*".password_file: must be set as well, since user is',
+      "c.toml:3: serve-in.tls_port = 465: must differ from port, where the dialogue begins without TLS",
+      'c.toml:7: mailboxes.aliases.info = "carol@elsewhere.test": must be local: a user, or in one of [serve-in] domains',
+    ],
+  );
+  assert.deepEqual(issuesOf('[serve-out.tls_policy]\n"bank.example" = "dane"'), [
+    'c.toml:2: serve-out.tls_policy."bank.example" = "dane": needs [dns] dnssec = true: DANE is only as good as ' +
+    "validated answers",
+  ]);
+  assert.deepEqual(
+    issuesOf('[serve-out.routes]\n"*" = { host = "h", user = "u", password_file = "/p", tls = "prefer" }'),
+    ['c.toml:2: serve-out.routes."*".tls = "prefer": must be "require", "verify" or "dane", since a password is sent'],
+  );
+});
+
+Deno.test("parseConfig() never shows a secret", () => {
+  const secret = "hunter2";
+  for (
+    const text of [
+      `[serve-out.routes]\n"*" = { host = "h", user = "u", password = "${secret}" }`,
+      `[serve-out.routes]\n"*" = { host = "h", user = "u", password_file = "${secret}" }`,
+      `[serve-out.routes]\n"*" = "smtps://u:${secret}@h:465"`,
+      `[serve-out]\nroutes = [{ password = "${secret}" }]`,
+      `[tls]\nkey = "${secret}"`,
+      `[dkim]\n"example.com" = { selector = "s", key = "${secret}" }`,
+      `password = "${secret}`,
+      `secret = "${secret}"`,
+    ]
+  ) {
+    assert.ok(!issuesOf(text).join("\n").includes(secret), issuesOf(text).join("\n"));
+  }
+});
+
+Deno.test("parseConfig() shows no control bytes of the file", () => {
+  const [line = ""] = issuesOf('[serve-in]\nlisten = "a\\u001b[31m\\u009b b"\n');
+  assert.match(line, /^c\.toml:2: serve-in\.listen = "a\\u001b\[31m\? b": must be/);
+});
+
+Deno.test("parseConfig() says where the file is no TOML", () => {
+  assert.deepEqual(issuesOf("[log]\nlevel = info\n").map((line) => line.slice(0, 26)), [
+    "c.toml:2: not valid TOML: ",
+  ]);
+});
+
+Deno.test("parseConfig() takes the system's name only when it is fully qualified", () => {
+  assert.equal(parse("").hostname, "mx.system.test");
+  const short = { systemHostname: () => "box" };
+  assert.deepEqual(issuesOf('[serve-in]\ndomains = ["example.com"]', short), [
+    'c.toml: hostname: must be set to this server\'s full name, such as "mx.example.com": the system\'s own, "box", ' +
+    "is not fully qualified",
+  ]);
+  const config = parseConfig("", short);
+  assert.equal(config.hostname, "box.localdomain");
+  assert.equal(config.warnings.length, 1);
+});
+
+Deno.test("parseConfig() gives data that cannot be changed", () => {
+  const config = parse(CONTRACT);
+  assert.throws(() => Object.assign(config.serveIn, { port: 1 }), TypeError);
+  assert.throws(() => Object.assign(config.mailboxes.aliases["*"] ?? [], { 0: "eve" }), TypeError);
+});
+
+Deno.test("loadConfig() takes the named file, then $MAILAPP_CONFIG, then the default one, then the defaults", async () => {
+  const directory = await Deno.makeTempDir();
+  try {
+    const file = (name: string) => `${directory}/${name}.toml`;
+    for (const name of ["named", "env", "default"]) {
+      await Deno.writeTextFile(file(name), `hostname = "${name}.example.com"`);
+    }
+    const options = { defaultFile: file("default"), env: { get: () => file("env") } };
+    const noEnv = { get: () => undefined };
+    assert.equal((await loadConfig(file("named"), options)).hostname, "named.example.com");
+    const fromEnv = await loadConfig(undefined, options);
+    assert.deepEqual([fromEnv.hostname, fromEnv.file], ["env.example.com", file("env")]);
+    assert.equal((await loadConfig(undefined, { ...options, env: noEnv })).hostname, "default.example.com");
+    const none = await loadConfig(undefined, { env: noEnv, defaultFile: file("none"), systemHostname });
+    assert.deepEqual([none.hostname, none.file], ["mx.system.test", undefined]);
+    for (
+      const named of [() => loadConfig(file("none"), options), () =>
+        loadConfig(undefined, {
+          ...options,
+          env: { get: () => file("none") },
+        })]
+    ) {
+      await assert.rejects(
+        named,
+        (error) =>
+          error instanceof ConfigFileError && error.reason === "missing" && error.file === file("none"),
+      );
+    }
+    await assert.rejects(
+      () => loadConfig(directory, options),
+      (error) => error instanceof ConfigFileError && error.reason === "unreadable",
+    );
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});

@@ -1,0 +1,70 @@
+/**
+ * Names and addresses in the configuration: domains, hosts, IP addresses, ports.
+ *
+ * @module
+ */
+import { isIP, isIPv4 } from "node:net";
+import { domainToASCII } from "node:url";
+
+const LABEL = /^(?!-)[a-z0-9-]{1,63}(?<!-)$/;
+
+/** The domain in lower case with IDN as A-labels and no trailing dot; `undefined` when it is none. */
+export function parseDomain(value: unknown): string | undefined {
+  if (typeof value !== "string" || value === "") return undefined;
+  // domainToASCII takes more than names, such as percent escapes and addresses; the labels are checked after it.
+  const domain = domainToASCII(value).replace(/\.$/, "");
+  const labels = domain.split(".");
+  if (domain.length > 253 || !labels.every((label) => LABEL.test(label))) return undefined;
+  // A name whose last label is a number would be an address.
+  return /^\d+$/.test(labels.at(-1) ?? "") ? undefined : domain;
+}
+
+/** A domain of at least two labels; `undefined` when it is none. */
+export function parseFullyQualified(value: unknown): string | undefined {
+  const domain = parseDomain(value);
+  return domain?.includes(".") ? domain : undefined;
+}
+
+/** The IP address in its canonical form; `undefined` when it is none. Zones (`%eth0`) are not taken. */
+export function parseIp(value: unknown): string | undefined {
+  if (typeof value !== "string" || value.includes("%")) return undefined;
+  if (isIPv4(value)) return value;
+  return isIP(value) === 6 ? new URL(`http://[${value}]`).hostname.slice(1, -1) : undefined;
+}
+
+/** Whether the IP address, in canonical form, is one of the loopback interface. */
+export function isLoopback(address: string): boolean {
+  return address === "::1" || /^127\.\d+\.\d+\.\d+$/.test(address);
+}
+
+/** A whole number from 0 (or `min`) to 65535; `undefined` when it is none. */
+export function parsePort(value: unknown, options: { min?: number } = {}): number | undefined {
+  const { min = 0 } = options;
+  return Number.isInteger(value) && Number(value) >= min && Number(value) <= 65535
+    ? Number(value)
+    : undefined;
+}
+
+/** `host`, `host:port`, `address`, `address:port` or `[address]:port`, cut in two; the port is absent if it is not given. */
+export function splitHostPort(text: string): { host: string; port?: number } {
+  const bracketed = /^\[([^\]]*)\](?::(\d{1,5}))?$/.exec(text);
+  // More than one colon without brackets is a bare IPv6 address.
+  const [, host, port] = bracketed ?? /^([^:]*)(?::(\d{1,5}))?$/.exec(text) ?? [];
+  if (host === undefined) return { host: text };
+  return port === undefined ? { host } : { host, port: Number(port) };
+}
+
+/**
+ * A local-part or a whole address, its domain as `parseDomain` gives it; `undefined` when it is none.
+ * Only that it can be one is seen to here: what it means is for the mailboxes.
+ */
+export function parseLocalPartOrAddress(value: unknown): string | undefined {
+  // deno-lint-ignore no-control-regex
+  if (typeof value !== "string" || value === "" || /[\u0000-\u0020\u007f]/.test(value)) return undefined;
+  const at = value.lastIndexOf("@");
+  const localPart = at === -1 ? value : value.slice(0, at);
+  if (localPart === "" || new TextEncoder().encode(localPart).length > 64) return undefined;
+  if (at === -1) return value;
+  const domain = parseDomain(value.slice(at + 1));
+  return domain === undefined ? undefined : `${localPart}@${domain}`;
+}

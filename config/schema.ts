@@ -1,0 +1,407 @@
+/**
+ * The tables of the configuration file: each key, its default as written in the file, and what it may be.
+ * What concerns several keys at once is in `checks.ts`.
+ *
+ * @module
+ */
+import { isAbsolute } from "@std/path";
+import { z } from "zod";
+import type {
+  DkimConfig,
+  DnsConfig,
+  ListenConfig,
+  LogConfig,
+  MailboxesConfig,
+  RouteConfig,
+  ServeInConfig,
+  ServeOutConfig,
+  TlsConfig,
+  TlsPolicy,
+} from "./config.ts";
+import { DURATION_FORM, formatDuration, parseDuration } from "./duration.ts";
+import {
+  isLoopback,
+  parseDomain,
+  parseFullyQualified,
+  parseIp,
+  parseLocalPartOrAddress,
+  parsePort,
+  splitHostPort,
+} from "./names.ts";
+import { formatSize, parseSize, SIZE_FORM } from "./size.ts";
+
+const DAY = 24 * 3600 * 1000;
+
+/** A value that `read` understands; any other is refused with what is `allowed`. */
+function value<T>(allowed: string, read: (input: unknown) => T | undefined) {
+  return z.unknown().transform((input, context): T => {
+    const output = read(input);
+    if (output !== undefined) return output;
+    context.issues.push({ code: "custom", message: `must be ${allowed}`, input });
+    return z.NEVER;
+  });
+}
+
+function integer(min: number, max: number) {
+  return value(
+    `a whole number from ${min} to ${max}`,
+    (input) =>
+      Number.isInteger(input) && Number(input) >= min && Number(input) <= max ? Number(input) : undefined,
+  );
+}
+
+function size(min: number) {
+  return value(`${SIZE_FORM}, at least ${formatSize(min)}`, (input) => atLeast(min, parseSize(input)));
+}
+
+function duration(max: number) {
+  return value(`${DURATION_FORM}, from 1s to ${formatDuration(max)}`, (input) => {
+    const ms = atLeast(1000, parseDuration(input));
+    return ms !== undefined && ms <= max ? ms : undefined;
+  });
+}
+
+function atLeast(min: number, number: number | undefined): number | undefined {
+  return number !== undefined && number >= min ? number : undefined;
+}
+
+function oneOf<const T extends string>(...words: T[]) {
+  const listed = `one of ${words.map((word) => `"${word}"`).join(", ")}`;
+  return value(listed, (input) => words.find((word) => word === input));
+}
+
+function noControls(input: unknown): input is string {
+  // deno-lint-ignore no-control-regex
+  return typeof input === "string" && !/[\u0000-\u001f\u007f-\u009f]/.test(input);
+}
+
+function absolute(input: unknown): string | undefined {
+  return noControls(input) && isAbsolute(input) ? input : undefined;
+}
+
+const flag = value("true or false", (input) => typeof input === "boolean" ? input : undefined);
+const path = value('an absolute path, such as "/var/lib/mailapp"', absolute);
+const pathOrEmpty = value('an absolute path, or "" for none', (input) => input === "" ? "" : absolute(input));
+const port = value("a port, 0 to 65535 (0: any free one)", (input) => parsePort(input));
+const targetPort = value("a port, 1 to 65535", (input) => parsePort(input, { min: 1 }));
+const domain = value('a domain, such as "example.com"', parseDomain);
+const tlsPolicy = oneOf<TlsPolicy>("prefer", "require", "verify", "dane");
+const listenAddress = value('an IP address, such as "192.0.2.1" or "2001:db8::1"', parseIp);
+
+/**
+ * A table with these keys and no others. The message of an unknown key is the list of the known ones, from which
+ * load.ts picks the nearest.
+ */
+function table<T extends z.ZodRawShape>(shape: T, form = "a table") {
+  return z.strictObject(shape, {
+    error: (issue) => issue.code === "unrecognized_keys" ? Object.keys(shape).join(" ") : `must be ${form}`,
+  });
+}
+
+/** A list; `form` says of what, for messages. */
+function list<T extends z.ZodType>(item: T, form: string) {
+  return z.array(item, { error: `must be a list of ${form}` });
+}
+
+/** The record's keys as `read` gives them; a key that it does not understand, or that comes twice, is refused. */
+function byName<T extends z.ZodType>(allowed: string, read: (name: string) => string | undefined, item: T) {
+  return z.record(z.string(), item, { error: "must be a table" }).transform((input, context) => {
+    const output: Record<string, z.output<T>> = {};
+    for (const [name, entry] of Object.entries(input)) {
+      const key = read(name);
+      if (key === undefined) {
+        context.issues.push({ code: "custom", message: `the key must be ${allowed}`, input, path: [name] });
+      } else if (Object.hasOwn(output, key)) {
+        context.issues.push({ code: "custom", message: `"${key}" is there twice`, input, path: [name] });
+      } else {
+        Object.defineProperty(output, key, {
+          value: entry,
+          enumerable: true,
+          configurable: true,
+          writable: true,
+        });
+      }
+    }
+    return output;
+  });
+}
+
+/** The top level, apart from the tables. */
+export const top = {
+  hostname: value('a fully qualified name, such as "mx.example.com"', parseFullyQualified).optional(),
+  data_dir: path.prefault("/var/lib/mailapp"),
+};
+
+const log = table({
+  level: oneOf("error", "warn", "info", "debug", "trace").prefault("info"),
+  format: oneOf("auto", "text", "json").prefault("auto"),
+  file: pathOrEmpty.prefault(""),
+}).transform(({ level, format, file }): LogConfig => ({ level, format, ...(file !== "" && { file }) }));
+
+const tls = table({
+  cert: pathOrEmpty.prefault(""),
+  key: pathOrEmpty.prefault(""),
+  self_signed: flag.prefault(false),
+}).transform(({ cert, key, self_signed }, context): TlsConfig => {
+  const problem = (name: string, message: string) =>
+    context.issues.push({ code: "custom", message, input: undefined, path: [name] });
+  if (cert !== "" && key === "") problem("key", "must be set as well, since cert is");
+  if (cert === "" && key !== "") problem("cert", "must be set as well, since key is");
+  if (self_signed && (cert !== "" || key !== "")) {
+    problem("self_signed", "must be false where cert and key are set");
+  }
+  return { selfSigned: self_signed, ...(cert !== "" && { certificate: { certFile: cert, keyFile: key } }) };
+});
+
+const dns = table({
+  servers: list(
+    value('an IP address with or without a port, such as "127.0.0.1:5353"', (input) => {
+      if (typeof input !== "string") return undefined;
+      const { host, port = 53 } = splitHostPort(input);
+      const address = parseIp(host);
+      return address === undefined || parsePort(port, { min: 1 }) === undefined
+        ? undefined
+        : { address, port };
+    }),
+    "IP addresses",
+  ).prefault([]),
+  dnssec: flag.prefault(false),
+}).transform(({ servers, dnssec }): DnsConfig => ({ servers, dnssec }));
+
+const LISTEN_FORM =
+  '"auto", "any", the name of an interface, or a list of IP addresses, such as ["192.0.2.1", "2001:db8::1"]';
+
+function listenWord(input: unknown): ListenConfig | undefined {
+  if (input === "auto" || input === "any") return { kind: input };
+  const address = parseIp(input);
+  if (address !== undefined) return { kind: "addresses", addresses: [address] };
+  // Linux allows 15 bytes without "/" and white space; what has a colon would be a mistyped address.
+  return typeof input === "string" && /^[^\s/:]{1,15}$/.test(input) && !/^[\d.]+$/.test(input)
+    ? { kind: "interface", name: input }
+    : undefined;
+}
+
+const listen = z.unknown().transform((input, context): ListenConfig => {
+  if (!Array.isArray(input)) {
+    const word = listenWord(input);
+    if (word !== undefined) return word;
+  } else if (input.length > 0) {
+    const { data, error } = z.array(listenAddress).safeParse(input);
+    if (data !== undefined) return { kind: "addresses", addresses: [...new Set(data)] };
+    for (const { message, path } of error.issues) {
+      context.issues.push({ code: "custom", message, input: input[Number(path[0])], path: [...path] });
+    }
+    return z.NEVER;
+  }
+  context.issues.push({ code: "custom", message: `must be ${LISTEN_FORM}`, input });
+  return z.NEVER;
+});
+
+const serveIn = table({
+  listen: listen.prefault("auto"),
+  port: port.prefault(25),
+  tls_port: value(
+    "a port, 0 to 65535, or false for none",
+    (input): number | false | undefined => input === false ? false : parsePort(input),
+  ).prefault(465),
+  domains: list(domain, "domains").prefault([]),
+  max_message_size: size(1).prefault("50MiB"),
+  max_recipients: integer(1, 100_000).prefault(100),
+  max_connections: integer(1, 100_000).prefault(1000),
+  max_connections_per_ip: integer(1, 100_000).prefault(50),
+  idle_timeout: duration(DAY).prefault("5m"),
+  min_free_space: size(0).prefault("256MiB"),
+}).transform((table): ServeInConfig => ({
+  listen: table.listen,
+  port: table.port,
+  tlsPort: table.tls_port,
+  domains: [...new Set(table.domains)],
+  maxMessageSize: table.max_message_size,
+  maxRecipients: table.max_recipients,
+  maxConnections: table.max_connections,
+  maxConnectionsPerIp: Math.min(table.max_connections_per_ip, table.max_connections),
+  idleTimeoutMs: table.idle_timeout,
+  minFreeSpace: table.min_free_space,
+}));
+
+const userOrAddress = value(
+  'a local-part or a whole address, such as "alice" or "bob@example.net"',
+  parseLocalPartOrAddress,
+);
+
+const users = z.unknown().transform((input, context): readonly string[] | "system" => {
+  if (input === "system") return input;
+  if (Array.isArray(input)) {
+    const { data, error } = z.array(userOrAddress).safeParse(input);
+    if (data !== undefined) return [...new Set(data)];
+    for (const { message, path } of error.issues) {
+      context.issues.push({ code: "custom", message, input: input[Number(path[0])], path: [...path] });
+    }
+    return z.NEVER;
+  }
+  context.issues.push({ code: "custom", message: 'must be a list such as ["alice"], or "system"', input });
+  return z.NEVER;
+});
+
+const aliasTargets = z.preprocess(
+  (input) => typeof input === "string" ? [input] : input,
+  list(userOrAddress, "mailboxes").min(1, "must name at least one mailbox"),
+);
+
+const mailboxes = table({
+  path: value(
+    "an absolute path with {user} in it, and no placeholders but {domain} and {user}",
+    (input) => {
+      const text = absolute(input);
+      if (text === undefined || !text.includes("{user}")) return undefined;
+      return /[{}]/.test(text.replaceAll("{user}", "").replaceAll("{domain}", "")) ? undefined : text;
+    },
+  ).prefault("/var/mail/{domain}/{user}"),
+  users: users.prefault([]),
+  subaddress_separator: value(
+    'one character of punctuation, such as "+", or "" for none',
+    (input) => typeof input === "string" && /^[!#$%&'*+/=?^_`{|}~-]?$/.test(input) ? input : undefined,
+  ).prefault("+"),
+  aliases: byName(
+    'a local-part, a whole address or "*"',
+    parseLocalPartOrAddress,
+    aliasTargets,
+  ).prefault({}),
+}).transform(({ path, users, subaddress_separator, aliases }): MailboxesConfig => ({
+  path,
+  users,
+  subaddressSeparator: subaddress_separator,
+  aliases,
+}));
+
+const routeHost = value(
+  'a host name or an IP address, such as "smtp.example.net"',
+  (input) => parseIp(input) ?? parseDomain(input),
+);
+
+/** Before the port of target servers, the default, is known. */
+type Route = Omit<RouteConfig, "port"> & { readonly port?: number };
+
+const route = z.preprocess(
+  (input) => typeof input === "string" ? splitHostPort(input) : input,
+  table({
+    host: routeHost,
+    port: targetPort.optional(),
+    tls: tlsPolicy.optional(),
+    user: value("a name", (input) => noControls(input) && input !== "" ? input : undefined).optional(),
+    password_file: path.optional(),
+  }, '"host:port" or a table with host'),
+).transform(({ host, port, tls, user, password_file }, context): Route => {
+  const problem = (name: string, message: string) =>
+    context.issues.push({ code: "custom", message, input: undefined, path: [name] });
+  const rest = { host, ...(port !== undefined && { port }) };
+  if (user !== undefined && password_file !== undefined) {
+    if (tls === "prefer") problem("tls", 'must be "require", "verify" or "dane", since a password is sent');
+    return { ...rest, tls: tls ?? "verify", login: { user, passwordFile: password_file } };
+  }
+  if (user !== undefined) problem("password_file", "must be set as well, since user is");
+  if (password_file !== undefined) problem("user", "must be set as well, since password_file is");
+  return { ...rest, tls: tls ?? "prefer" };
+});
+
+const serveOut = table({
+  listen: list(
+    value('a loopback address, "127.0.0.1" or "::1": serve-out relays for whoever can reach it', (input) => {
+      const address = parseIp(input);
+      return address !== undefined && isLoopback(address) ? address : undefined;
+    }),
+    "loopback addresses",
+  ).min(1, "must have at least one address").prefault(["127.0.0.1", "::1"]),
+  port: port.prefault(25),
+  qualify_domain: value(
+    'a domain, or "" for the first of [serve-in] domains',
+    (input) => input === "" ? "" : parseDomain(input),
+  )
+    .prefault(""),
+  max_message_size: size(1).prefault("50MiB"),
+  max_recipients: integer(1, 100_000).prefault(1000),
+  max_connections: integer(1, 100_000).prefault(200),
+  idle_timeout: duration(DAY).prefault("5m"),
+  min_free_space: size(0).prefault("256MiB"),
+  family: oneOf("auto", "ipv4", "ipv6", "ipv4-first").prefault("auto"),
+  source_ipv4: value(
+    'an IPv4 address, or "" for the system\'s choice',
+    (input) =>
+      input === "" || !String(input).includes(":") && parseIp(input) !== undefined
+        ? String(input)
+        : undefined,
+  ).prefault(""),
+  source_ipv6: value('an IPv6 address, or "" for the system\'s choice', (input) => {
+    const address = input === "" ? "" : parseIp(input);
+    return address === "" || address?.includes(":") ? address : undefined;
+  }).prefault(""),
+  smtp_port: targetPort.prefault(25),
+  allow_private_targets: flag.prefault(false),
+  retry: list(duration(30 * DAY), "durations").min(1, "must have at least one duration")
+    .prefault(["1m", "5m", "15m", "30m", "1h", "2h", "4h"]),
+  expire_after: duration(100 * DAY).prefault("5d"),
+  delay_notice_after: duration(100 * DAY).prefault("4h"),
+  max_connections_per_host: integer(1, 1000).prefault(5),
+  timeouts: table({
+    connect: duration(DAY).prefault("30s"),
+    command: duration(DAY).prefault("5m"),
+    data: duration(DAY).prefault("3m"),
+    data_end: duration(DAY).prefault("10m"),
+  }).prefault({}),
+  routes: byName('a domain or "*"', domainOrStar, route).prefault({}),
+  tls_policy: byName("a domain", parseDomain, tlsPolicy).prefault({}),
+}).transform((table): ServeOutConfig => ({
+  listen: [...new Set(table.listen)],
+  port: table.port,
+  qualifyDomain: table.qualify_domain,
+  maxMessageSize: table.max_message_size,
+  maxRecipients: table.max_recipients,
+  maxConnections: table.max_connections,
+  idleTimeoutMs: table.idle_timeout,
+  minFreeSpace: table.min_free_space,
+  family: table.family,
+  ...(table.source_ipv4 !== "" && { sourceIpv4: table.source_ipv4 }),
+  ...(table.source_ipv6 !== "" && { sourceIpv6: table.source_ipv6 }),
+  smtpPort: table.smtp_port,
+  allowPrivateTargets: table.allow_private_targets,
+  retryMs: table.retry,
+  expireAfterMs: table.expire_after,
+  delayNoticeAfterMs: table.delay_notice_after,
+  maxConnectionsPerHost: table.max_connections_per_host,
+  timeouts: {
+    connectMs: table.timeouts.connect,
+    commandMs: table.timeouts.command,
+    dataMs: table.timeouts.data,
+    dataEndMs: table.timeouts.data_end,
+  },
+  routes: Object.fromEntries(
+    Object.entries(table.routes).map((
+      [name, route],
+    ) => [name, { ...route, port: route.port ?? table.smtp_port }]),
+  ),
+  tlsPolicy: table.tls_policy,
+}));
+
+function domainOrStar(name: string): string | undefined {
+  return name === "*" ? name : parseDomain(name);
+}
+
+const dkim = byName(
+  "a domain",
+  parseDomain,
+  table({
+    selector: value('a selector, such as "s2026"', parseDomain),
+    key: path,
+  }).transform(({ selector, key }): DkimConfig => ({ selector, keyFile: key })),
+);
+
+/** The tables, by the name of each in the file. */
+export const tables = {
+  log,
+  tls,
+  dns,
+  "serve-in": serveIn,
+  mailboxes,
+  "serve-out": serveOut,
+  dkim,
+};
