@@ -1,14 +1,12 @@
 /**
  * A transport over a TCP connection of Deno.
  *
- * Deadlines cost no timer per read: each connection has one timer, which looks when it fires whether the deadline
- * has moved on meanwhile and then sleeps again.
- *
  * @module
  */
-import type { Clock, Timer } from "./clock.ts";
+import type { Clock } from "./clock.ts";
 import type { SocketAddress } from "./session.ts";
 import { DeadlineError, type Transport } from "./transport.ts";
+import { Watchdog } from "./watchdog.ts";
 
 /** What a connection needs besides its socket. */
 export interface ConnTransportOptions {
@@ -36,20 +34,17 @@ export class ConnTransport implements Transport {
   /** This end. */
   readonly local: SocketAddress;
   readonly #conn: Deno.Conn;
-  readonly #clock: Clock;
-  #deadline = Infinity;
-  #timer: Timer | undefined;
-  /** When the timer fires. */
-  #wake = Infinity;
-  /** Whether the deadline has moved on since the timer was set. */
-  #moved = false;
+  readonly #watchdog: Watchdog;
   #closed = false;
   #expired = false;
 
   /** Takes the connection over. There is no deadline until one is set. */
   constructor(conn: Deno.Conn, { clock }: ConnTransportOptions) {
     this.#conn = conn;
-    this.#clock = clock;
+    this.#watchdog = new Watchdog(clock, () => {
+      this.#expired = true;
+      this.close();
+    });
     this.remote = socketAddress(conn.remoteAddr);
     this.local = socketAddress(conn.localAddr);
     if ("setNoDelay" in conn) {
@@ -64,14 +59,11 @@ export class ConnTransport implements Transport {
 
   /** When reads and writes must be over: in the clock's monotonic milliseconds; `Infinity` for never. */
   get deadline(): number {
-    return this.#deadline;
+    return this.#watchdog.deadline;
   }
 
   set deadline(deadline: number) {
-    if (this.#closed) return;
-    this.#deadline = deadline;
-    if (deadline < this.#wake) this.#sleep(deadline - this.#clock.monotonic());
-    else this.#moved = true;
+    if (!this.#closed) this.#watchdog.deadline = deadline;
   }
 
   /**
@@ -101,33 +93,21 @@ export class ConnTransport implements Transport {
     }
   }
 
+  /** Says that nothing more will be written (FIN); what the peer sends can still be read. */
+  async closeWrite(): Promise<void> {
+    try {
+      await this.#conn.closeWrite();
+    } catch (error) {
+      throw this.#explain(error);
+    }
+  }
+
   /** Ends the connection at once: what is pending fails. Safe to call twice. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#timer?.cancel();
-    this.#timer = undefined;
+    this.#watchdog.cancel();
     this.#conn.close();
-  }
-
-  #sleep(milliseconds: number): void {
-    this.#timer?.cancel();
-    const wait = Math.max(milliseconds, 0);
-    this.#moved = false;
-    this.#wake = this.#clock.monotonic() + wait;
-    this.#timer = this.#clock.after(wait, () => this.#awake());
-  }
-
-  #awake(): void {
-    this.#timer = undefined;
-    this.#wake = Infinity;
-    if (this.#moved) {
-      if (this.#deadline === Infinity) return;
-      const left = this.#deadline - this.#clock.monotonic();
-      if (left > 0) return this.#sleep(left);
-    }
-    this.#expired = true;
-    this.close();
   }
 
   #explain(error: unknown): Error {

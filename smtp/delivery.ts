@@ -4,6 +4,7 @@
  * @module
  */
 import type { Envelope, Recipient } from "./envelope.ts";
+import type { UnwantedField } from "./header_filter.ts";
 import type { Reply } from "./reply.ts";
 import type { Session } from "./session.ts";
 
@@ -35,6 +36,8 @@ export interface Delivery {
   readonly bareLineEndings: "refuse" | "repair";
   /** Whether MAIL and RCPT may name a bare local-part, which this delivery completes (RFC 6409 §8). */
   readonly completesAddresses: boolean;
+  /** Header fields that are taken out of the message; by default none. */
+  readonly unwantedField?: UnwantedField;
   /**
    * Called at MAIL, before any recipient: refuses for want of space or by sender.
    * @throws {SmtpError} with the reply

@@ -48,20 +48,26 @@ export interface DsnOptions {
 
 /** A forward-path with what the client asked for it. */
 export interface Recipient {
+  /** Where the message goes. */
   readonly forwardPath: ForwardPath;
+  /** NOTIFY=, where the delivery honours DSN. */
   readonly notify?: Notify;
+  /** ORCPT=, where the delivery honours DSN. */
   readonly originalRecipient?: OriginalRecipient;
 }
 
 /** The envelope as it stands when the mail data begins. */
 export interface Envelope {
+  /** Who sent it. */
   readonly reversePath: ReversePath;
   /** At least one. */
   readonly recipients: readonly Recipient[];
+  /** BODY= as declared; 7BIT by default. */
   readonly body: BodyType;
   /** Whether MAIL had SMTPUTF8 (RFC 6531). */
   readonly smtputf8: boolean;
   /** SIZE= as declared, in octets (RFC 1870); may be wrong. */
   readonly size?: number;
+  /** RET= and ENVID=, where the delivery honours DSN. */
   readonly dsn?: DsnOptions;
 }

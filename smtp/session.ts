@@ -3,8 +3,8 @@
  *
  * @module
  */
-import type { PendingMessage } from "./delivery.ts";
 import type { BodyType, DsnOptions, Recipient, ReversePath } from "./envelope.ts";
+import type { IncomingMessage } from "./incoming_message.ts";
 
 /** One end of a TCP connection. */
 export interface SocketAddress {
@@ -35,6 +35,8 @@ export interface Session {
   transaction?: Transaction;
   /** Refused commands so far; too many end the session. */
   errorCount: number;
+  /** Recipients refused so far; too many end the session, as nobody honest misses so often. */
+  refusedRecipientCount: number;
   /** Messages accepted so far. */
   messageCount: number;
 }
@@ -48,6 +50,6 @@ export interface Transaction {
   /** SIZE= as declared, in octets. */
   readonly size?: number;
   readonly dsn?: DsnOptions;
-  /** Present from the first BDAT on. */
-  pending?: PendingMessage;
+  /** The message as it arrives; present from DATA or the first BDAT on. */
+  message?: IncomingMessage;
 }

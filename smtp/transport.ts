@@ -21,6 +21,8 @@ export interface Transport {
   write(data: Uint8Array): Promise<void>;
   /** When reads, writes and the handshake must be over: in the transport's `clock.monotonic()`. */
   deadline: number;
+  /** Says that nothing more will be written; what the peer sends can still be read. */
+  closeWrite?(): Promise<void>;
   /** Ends the connection at once. Safe to call twice. */
   close(): void;
 }

@@ -1,0 +1,212 @@
+/**
+ * Addresses: the grammar of RFC 5321 §4.1.2 and §4.1.3, with the extension of RFC 6531 §3.3.
+ *
+ * @module
+ */
+import { domainToASCII } from "node:url";
+import type { MailboxAddress, ReversePath } from "./envelope.ts";
+
+/** Why a path was refused; `nonAscii` and `tooLong` have replies of their own. */
+export type AddressFault = "syntax" | "nonAscii" | "tooLong";
+
+/** A path or mailbox that does not follow the grammar. The message says why, in words for the peer. */
+export class AddressError extends Error {
+  readonly fault: AddressFault;
+
+  /** Makes the error; `message` may be shown to the peer and holds nothing of what it sent. */
+  constructor(message: string, fault: AddressFault = "syntax") {
+    super(message);
+    this.name = "AddressError";
+    this.fault = fault;
+  }
+}
+
+/** How to read a path. */
+export interface PathOptions {
+  /** Whether non-ASCII characters are allowed, as they are after SMTPUTF8. */
+  readonly smtputf8: boolean;
+  /** Whether a local-part may stand without a domain: `any`, only `postmaster` (§4.1.1.3), or `none`. */
+  readonly bare: "any" | "postmaster" | "none";
+}
+
+const MAX_LOCAL_PART = 64; // §4.5.3.1.1, octets
+const MAX_DOMAIN = 255; // §4.5.3.1.2
+const MAX_PATH = 256; // §4.5.3.1.3, with the angle brackets
+
+const ATOM = String.raw`[A-Za-z0-9!#$%&'*+\-/=?^_\x60{|}~\u0080-\u{10ffff}]+`;
+const DOT_STRING = new RegExp(String.raw`${ATOM}(?:\.${ATOM})*`, "uy");
+// qtextSMTP and quoted-pairSMTP: printable ASCII and space, and what SMTPUTF8 adds.
+const QUOTED_STRING = /"((?:[ !#-[\]-~\u{80}-\u{10ffff}]|\\[ -~])*)"/uy;
+const DOMAIN_CHARACTERS = /[A-Za-z0-9\-._\u0080-\u{10ffff}]+/uy;
+const LITERAL = /\[([!-Z^-~]*)\]/y;
+// Underscores are not in the grammar, but in the names of real hosts that send mail.
+const LABEL = /^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/;
+const NON_ASCII = /[\u0080-\u{10ffff}]/u;
+const C1_OR_SEPARATOR = /[\u0080-\u009f\u2028\u2029\ufffd\p{Cs}]/u;
+
+const encoder = new TextEncoder();
+
+/** The length in octets, as RFC 5321 counts. */
+function octets(text: string): number {
+  return NON_ASCII.test(text) ? encoder.encode(text).length : text.length;
+}
+
+/**
+ * Reads `<path>` at the start of the text and says what follows it. Source routes (§4.1.1.3, appendix C) are read
+ * and dropped. `<>` gives `null`.
+ * @throws {AddressError}
+ */
+export function parsePath(text: string, options: PathOptions): { path: ReversePath; rest: string } {
+  if (!text.startsWith("<")) throw new AddressError("the address stands in angle brackets");
+  if (text.startsWith("<>")) return { path: null, rest: text.slice(2) };
+  const start = 1 + sourceRouteLength(text.slice(1));
+  const { mailbox, length } = scanMailbox(text.slice(start), options);
+  const end = start + length;
+  if (text[end] !== ">") throw new AddressError("the address ends with >");
+  if (octets(text.slice(0, end + 1)) > MAX_PATH) {
+    throw new AddressError(`a path has at most ${MAX_PATH} octets`, "tooLong");
+  }
+  return { path: mailbox, rest: text.slice(end + 1) };
+}
+
+/**
+ * Reads a whole text as a mailbox, without angle brackets.
+ * @throws {AddressError}
+ */
+export function parseMailbox(text: string, options: PathOptions): MailboxAddress {
+  const { mailbox, length } = scanMailbox(text, options);
+  if (length !== text.length) throw new AddressError("there is something behind the address");
+  return mailbox;
+}
+
+function sourceRouteLength(text: string): number {
+  if (!text.startsWith("@")) return 0;
+  const colon = text.indexOf(":");
+  // A literal of IPv6 has colons of its own, but a route of literals has not been seen since 1989.
+  if (colon < 0) throw new AddressError("a source route ends with a colon");
+  for (const part of text.slice(0, colon).split(",")) {
+    if (!part.startsWith("@") || normalizeDomain(part.slice(1)) === undefined) {
+      throw new AddressError("a source route is @domain,@domain:");
+    }
+  }
+  return colon + 1;
+}
+
+function match(pattern: RegExp, text: string, at: number): RegExpExecArray | null {
+  pattern.lastIndex = at;
+  return pattern.exec(text);
+}
+
+function scanMailbox(text: string, options: PathOptions): { mailbox: MailboxAddress; length: number } {
+  let localPart: string;
+  let at: number;
+  if (text.startsWith('"')) {
+    const quoted = match(QUOTED_STRING, text, 0);
+    if (!quoted) throw new AddressError("the quoted local-part is not closed, or has a control character");
+    localPart = (quoted[1] ?? "").replace(/\\(.)/gu, "$1");
+    at = quoted[0].length;
+  } else {
+    localPart = match(DOT_STRING, text, 0)?.[0] ?? "";
+    at = localPart.length;
+    if (at === 0) {
+      throw new AddressError("the local-part is empty, or begins with a character that needs quotes");
+    }
+  }
+  if (octets(localPart) > MAX_LOCAL_PART) {
+    throw new AddressError(`a local-part has at most ${MAX_LOCAL_PART} octets`, "tooLong");
+  }
+  let domain = "";
+  if (text[at] === "@") {
+    const rest = match(text[at + 1] === "[" ? LITERAL : DOMAIN_CHARACTERS, text, at + 1)?.[0] ?? "";
+    const normalized = rest.startsWith("[") ? normalizeLiteral(rest) : normalizeDomain(rest);
+    if (octets(rest) > MAX_DOMAIN) {
+      throw new AddressError(`a domain has at most ${MAX_DOMAIN} octets`, "tooLong");
+    }
+    requireAscii(rest, options);
+    if (normalized === undefined) throw new AddressError("the domain is not a valid name or address literal");
+    domain = normalized;
+    at += 1 + rest.length;
+  } else if (
+    options.bare === "none" || (options.bare === "postmaster" && localPart.toLowerCase() !== "postmaster")
+  ) {
+    throw new AddressError("the address has a local-part, an @ and a domain");
+  }
+  const written = text.slice(0, at);
+  requireAscii(written, options);
+  if (C1_OR_SEPARATOR.test(written)) throw new AddressError("the address has a control character");
+  return { mailbox: { localPart, domain, text: written }, length: at };
+}
+
+function requireAscii(text: string, { smtputf8 }: PathOptions): void {
+  if (!smtputf8 && NON_ASCII.test(text)) {
+    throw new AddressError("an address with non-ASCII characters needs SMTPUTF8", "nonAscii");
+  }
+}
+
+/**
+ * The one spelling of a domain: lower case, no trailing dot, U-labels as A-labels (RFC 5891 by way of UTS 46).
+ * `undefined` when it is none.
+ */
+export function normalizeDomain(name: string): string | undefined {
+  let domain = name.endsWith(".") ? name.slice(0, -1) : name;
+  domain = NON_ASCII.test(domain) ? domainToASCII(domain.normalize("NFC")) : domain.toLowerCase();
+  if (domain.length === 0 || domain.length > MAX_DOMAIN) return undefined;
+  for (const label of domain.split(".")) if (!LABEL.test(label)) return undefined;
+  return domain;
+}
+
+/** The one spelling of an address literal, brackets included (§4.1.3); `undefined` when it is none. */
+export function normalizeLiteral(literal: string): string | undefined {
+  const inner = /^\[(.*)\]$/.exec(literal)?.[1];
+  if (inner === undefined) return undefined;
+  if (isIpv4(inner)) return `[${inner}]`;
+  const ipv6 = /^IPv6:(.*)$/i.exec(inner)?.[1];
+  return ipv6 !== undefined && isIpv6(ipv6) ? `[IPv6:${ipv6.toLowerCase()}]` : undefined;
+}
+
+function isIpv4(text: string): boolean {
+  const parts = text.split(".");
+  return parts.length === 4 &&
+    parts.every((part) => /^(?:0|[1-9]\d{0,2})$/.test(part) && Number(part) <= 255);
+}
+
+function isIpv6(text: string): boolean {
+  if (!/^[0-9a-fA-F:.]{2,45}$/.test(text)) return false;
+  let rest = text;
+  let groups = 0;
+  const dotted = /(?:^|:)(\d+\.\d+\.\d+\.\d+)$/.exec(text)?.[1];
+  if (dotted !== undefined) {
+    if (!isIpv4(dotted)) return false;
+    rest = text.slice(0, -dotted.length) + "0";
+    groups = 1;
+  }
+  if (rest.includes(".")) return false;
+  const halves = rest.split("::");
+  if (halves.length > 2) return false;
+  for (const half of halves) {
+    if (half === "") {
+      if (halves.length === 1) return false;
+      continue;
+    }
+    for (const group of half.split(":")) {
+      if (!/^[0-9a-fA-F]{1,4}$/.test(group)) return false;
+      groups++;
+    }
+  }
+  return halves.length === 2 ? groups < 8 : groups === 8;
+}
+
+/** A local-part as it is written in a path: quoted only where it must be. */
+export function formatLocalPart(localPart: string): string {
+  const plain = match(DOT_STRING, localPart, 0)?.[0];
+  return plain === localPart && plain !== "" ? localPart : `"${localPart.replace(/["\\]/g, "\\$&")}"`;
+}
+
+/**
+ * What HELO or EHLO may name: a domain or an address literal (§4.1.1.1), in the spelling of the client.
+ * `undefined` when it is neither.
+ */
+export function parseHelloName(text: string): string | undefined {
+  const valid = text.startsWith("[") ? normalizeLiteral(text) : normalizeDomain(text);
+  return valid !== undefined && !C1_OR_SEPARATOR.test(text) ? text : undefined;
+}

@@ -1,0 +1,63 @@
+/**
+ * What the handlers of commands share.
+ *
+ * @module
+ */
+import type { Clock } from "../clock.ts";
+import type { Delivery } from "../delivery.ts";
+import type { MessageLimits } from "../incoming_message.ts";
+import type { Logger } from "../../observe/log.ts";
+import type { Reply } from "../reply.ts";
+import type { Session } from "../session.ts";
+
+/** Limits on one dialogue. */
+export interface CommandLimits extends MessageLimits {
+  /** Accepted recipients of one message; the next one is told 452 (RFC 5321 §4.5.3.1.10). */
+  readonly maxRecipients: number;
+}
+
+/** What a handler needs besides the session. */
+export interface CommandContext {
+  /** This server's name. */
+  readonly hostname: string;
+  readonly delivery: Delivery;
+  readonly limits: CommandLimits;
+  readonly clock: Clock;
+  /** Adds the session's id to each event. */
+  readonly log: Logger;
+  /** Whether STARTTLS can be done. */
+  readonly tlsAvailable: boolean;
+}
+
+/** What the connection does behind the reply. */
+export type NextStep =
+  | "continue"
+  | "close"
+  | "start-tls"
+  | { readonly receive: "data" }
+  | { readonly receive: "chunk"; readonly octets: number; readonly last: boolean };
+
+/** What a command decided: what to say, and what the connection does next. A chunk is answered once it is there. */
+export interface Outcome {
+  readonly reply: Reply;
+  readonly then: NextStep;
+}
+
+/** One command. A thrown SmtpError is the reply. */
+export type CommandHandler = (
+  session: Session,
+  argument: string,
+  context: CommandContext,
+) => Outcome | Promise<Outcome>;
+
+/** The usual outcome: a reply, and on with the dialogue. */
+export function respond(reply: Reply): Outcome {
+  return { reply, then: "continue" };
+}
+
+/** Ends the transaction, dropping what was not committed. */
+export async function resetTransaction(session: Session): Promise<void> {
+  const { transaction } = session;
+  delete session.transaction;
+  await transaction?.message?.[Symbol.asyncDispose]();
+}

@@ -1,0 +1,121 @@
+import type { Envelope } from "../envelope.ts";
+import { IncomingMessage } from "../incoming_message.ts";
+import * as replies from "../replies.ts";
+import { type Reply, reply, SmtpError } from "../reply.ts";
+import type { Session, Transaction } from "../session.ts";
+import { received } from "../trace.ts";
+import { type CommandContext, type Outcome, resetTransaction, respond } from "./command_context.ts";
+
+/** DATA (RFC 5321 §4.1.1.4): the message follows. */
+export async function data(session: Session, argument: string, context: CommandContext): Promise<Outcome> {
+  if (argument !== "") return respond(replies.noArgument("DATA"));
+  const refusal = cannotBegin(session);
+  if (refusal) return respond(refusal);
+  const transaction = session.transaction as Transaction;
+  if (transaction.message) {
+    return respond(replies.badSequence("The message has begun with BDAT; go on with BDAT"));
+  }
+  await beginMessage(session, transaction, { by: "DATA", context });
+  return {
+    reply: reply(354, undefined, "Send the message; end with a line that holds only a dot"),
+    then: { receive: "data" },
+  };
+}
+
+/** BDAT (RFC 3030 §2): one chunk of the message follows at once, without waiting for a reply. */
+export async function bdat(session: Session, argument: string, context: CommandContext): Promise<Outcome> {
+  const [, digits, last] = /^(\d{1,19})( +LAST)?$/i.exec(argument) ?? [];
+  if (digits === undefined) {
+    // How much follows is unknown, so nothing behind this line can be told from commands.
+    return { reply: replies.syntax("BDAT octets [LAST]"), then: "close" };
+  }
+  const octets = Number(digits);
+  const chunk = { receive: "chunk", octets, last: last !== undefined } as const;
+  const refusal = cannotBegin(session);
+  if (refusal) return { reply: refusal, then: chunk };
+  const transaction = session.transaction as Transaction;
+  try {
+    if (!transaction.message) await beginMessage(session, transaction, { by: "BDAT", context });
+  } catch (error) {
+    if (!(error instanceof SmtpError)) throw error;
+    logRefusal(context, error.cause);
+    await resetTransaction(session);
+    return { reply: error.reply, then: chunk };
+  }
+  return { reply: replies.ok, then: chunk };
+}
+
+function cannotBegin({ transaction }: Session): Reply | undefined {
+  if (!transaction) return replies.badSequence("Say MAIL FROM:<address> and RCPT TO:<address> first");
+  // §3.3 names 503 and 554; a client that pipelined RCPT has just been told why.
+  if (transaction.recipients.length === 0) {
+    return reply(503, "5.5.1", "No valid recipient; say RCPT TO:<address> first");
+  }
+  return undefined;
+}
+
+async function beginMessage(
+  session: Session,
+  transaction: Transaction,
+  { by, context }: { by: "DATA" | "BDAT"; context: CommandContext },
+): Promise<void> {
+  const { delivery, limits } = context;
+  const pending = await delivery.begin(envelopeOf(transaction), session);
+  transaction.message = new IncomingMessage(pending, { by, delivery, limits });
+}
+
+function envelopeOf({ reversePath, recipients, body, smtputf8, size, dsn }: Transaction): Envelope {
+  return {
+    reversePath,
+    recipients: [...recipients],
+    body,
+    smtputf8,
+    ...(size === undefined ? {} : { size }),
+    ...(dsn === undefined ? {} : { dsn }),
+  };
+}
+
+function logRefusal({ log }: CommandContext, cause: unknown): void {
+  if (cause !== undefined) log.error("message.failed", { cause: describe(cause) });
+}
+
+function describe(cause: unknown): string {
+  return cause instanceof Error ? `${cause.name}: ${cause.message}` : String(cause);
+}
+
+/** Behind the end of the data: stores the message and says what became of it. The transaction is over then. */
+export async function completeMessage(session: Session, context: CommandContext): Promise<Reply> {
+  const { transaction } = session;
+  const message = transaction?.message;
+  if (!transaction || !message) return replies.localError;
+  const fields = {
+    message: message.id,
+    from: transaction.reversePath?.text ?? "",
+    to: transaction.recipients.map((recipient) => recipient.forwardPath.text),
+    octets: message.octets,
+  };
+  try {
+    if (message.failure) throw new SmtpError(message.failure.reply, { cause: message.failure.cause });
+    await message.commit([
+      received(session, transaction, {
+        hostname: context.hostname,
+        id: message.id,
+        now: context.clock.now(),
+      }),
+    ]);
+    session.messageCount++;
+    context.log.info("message.accepted", fields);
+    return reply(250, "2.0.0", `${message.id} accepted`);
+  } catch (error) {
+    const refusal = error instanceof SmtpError ? error.reply : replies.localError;
+    const cause = error instanceof SmtpError ? error.cause : error;
+    context.log[cause === undefined ? "info" : "error"]("message.refused", {
+      ...fields,
+      reply: `${refusal.code} ${refusal.enhanced ?? ""} ${refusal.lines[0] ?? ""}`,
+      ...(cause === undefined ? {} : { cause: describe(cause) }),
+    });
+    return refusal;
+  } finally {
+    await resetTransaction(session);
+  }
+}

@@ -1,0 +1,45 @@
+import { AddressError, parsePath } from "../address.ts";
+import type { ReversePath } from "../envelope.ts";
+import { mailParameters, parseParameters } from "../parameters.ts";
+import * as replies from "../replies.ts";
+import { reply } from "../reply.ts";
+import type { Session } from "../session.ts";
+import { type CommandContext, type Outcome, respond } from "./command_context.ts";
+
+const FORM = "MAIL FROM:<address> [parameters]";
+
+/** MAIL FROM (RFC 5321 §4.1.1.2): begins a transaction. */
+export async function mail(session: Session, argument: string, context: CommandContext): Promise<Outcome> {
+  if (!session.hello) return respond(replies.badSequence("Say EHLO (or HELO) first"));
+  if (session.transaction) return respond(replies.badSequence("A transaction is open; RSET ends it"));
+  const keyword = /^FROM:/i.exec(argument)?.[0];
+  if (keyword === undefined) return respond(replies.syntax(FORM));
+  const text = argument.slice(keyword.length);
+  // SMTPUTF8 stands behind the address that needs it, so the whole line is read before the address is judged.
+  const smtputf8 = / SMTPUTF8(?: |$)/i.test(text);
+  let path: ReversePath;
+  let rest: string;
+  try {
+    ({ path, rest } = parsePath(text, {
+      smtputf8,
+      bare: context.delivery.completesAddresses ? "any" : "none",
+    }));
+  } catch (error) {
+    if (!(error instanceof AddressError)) throw error;
+    if (error.fault === "nonAscii") return respond(reply(550, "5.6.7", "A non-ASCII sender needs SMTPUTF8"));
+    if (error.fault === "tooLong") {
+      return respond(reply(501, "5.1.7", `Sender address too long: ${error.message}`));
+    }
+    return respond(reply(501, "5.5.4", `Syntax: ${FORM}`, `In this line: ${error.message}`));
+  }
+  const parameters = mailParameters(parseParameters(rest), {
+    dsn: context.delivery.extensions.includes("DSN"),
+  });
+  // A size that the disk of no one holds is no number worth comparing exactly.
+  if (parameters.size !== undefined && parameters.size > context.limits.maxMessageSize) {
+    return respond(replies.tooBig(context.limits.maxMessageSize));
+  }
+  await context.delivery.checkSender?.({ reversePath: path, ...parameters }, session);
+  session.transaction = { reversePath: path, recipients: [], ...parameters };
+  return respond(reply(250, "2.1.0", "Sender OK"));
+}

@@ -1,0 +1,506 @@
+/**
+ * One dialogue: read a line, hand it to its command, reply. One flow of execution from the greeting to the end.
+ *
+ * @module
+ */
+import type { Logger } from "../observe/log.ts";
+import type { Clock } from "./clock.ts";
+import {
+  type CommandContext,
+  type CommandLimits,
+  type NextStep,
+  resetTransaction,
+} from "./commands/command_context.ts";
+import { completeMessage } from "./commands/data.ts";
+import { commands } from "./commands/mod.ts";
+import { parseCommand } from "./command.ts";
+import type { Delivery } from "./delivery.ts";
+import { type Line, LineReader } from "./line_reader.ts";
+import * as replies from "./replies.ts";
+import { formatReply, type Reply, reply, SmtpError } from "./reply.ts";
+import type { Session } from "./session.ts";
+import { DeadlineError, type Transport, type UpgradeToTls } from "./transport.ts";
+import { Watchdog } from "./watchdog.ts";
+
+/** Limits on one connection. Times in milliseconds. */
+export interface ConnectionLimits extends CommandLimits {
+  /** From the moment a command is waited for until it is there. */
+  readonly idleTimeout: number;
+  /** A session that is older is ended between two transactions; a message's data may take as long once more. */
+  readonly sessionTimeout: number;
+  /** For the TLS handshake. */
+  readonly handshakeTimeout: number;
+  /** How long a client may be silent in mid-data once a bare CR or LF has refused its message. */
+  readonly bareLineEndingPatience: number;
+  /** Octets a second that mail data must bring on average, once the idle timeout has passed. */
+  readonly minDataRate: number;
+  /** Commands in error; the next one is told 421. */
+  readonly maxErrors: number;
+  /** Refused recipients in a session; the next one is told 421. */
+  readonly maxRefusedRecipients: number;
+  /** The longest command line in octets, CRLF included. RFC 5321 §4.5.3.1.4 asks for 512 at least. */
+  readonly maxCommandLine: number;
+}
+
+/** What a connection needs. */
+export interface ConnectionOptions {
+  readonly hostname: string;
+  readonly delivery: Delivery;
+  readonly limits: ConnectionLimits;
+  readonly clock: Clock;
+  /** Adds the session's id to each event. */
+  readonly log: Logger;
+  /** Does the handshake; absent where there is no certificate. */
+  readonly upgradeToTls?: UpgradeToTls | undefined;
+  /** TLS comes first, before the greeting (RFC 8314). */
+  readonly implicitTls: boolean;
+  readonly sessionId: string;
+}
+
+// Replies wait for one write while more commands are at hand (RFC 2920 §3.1), up to this many characters.
+const MAX_WAITING_REPLIES = 16 * 1024;
+// Beyond the server's own deadlines, for what it writes when they have passed.
+const GRACE = 5_000;
+// What is still read when the server has closed its side, so that its last words are not lost to a reset.
+const MAX_LINGER_OCTETS = 256 * 1024;
+const MAX_LINGER_TIME = 2_000;
+// A refused chunk is read and dropped, but not for ever.
+const MAX_DROPPED_CHUNK = 1024 ** 3;
+
+// A browser, or a script that makes one talk to us (behind a proxy, or from a page: cross-protocol scripting).
+const HTTP_VERBS: ReadonlySet<string> = new Set([
+  "GET",
+  "POST",
+  "PUT",
+  "HEAD",
+  "OPTIONS",
+  "DELETE",
+  "CONNECT",
+  "PATCH",
+]);
+
+const ERROR_CODES: ReadonlySet<number> = new Set([500, 501, 502, 503, 504, 555]);
+
+const encoder = new TextEncoder();
+
+/** A command's outcome, or that mail data stands where commands belong. */
+interface Decision {
+  readonly reply: Reply;
+  readonly then: NextStep | "out-of-place";
+}
+
+/** One connection of a server. */
+export class Connection {
+  readonly #options: ConnectionOptions;
+  readonly #session: Session;
+  readonly #reader: LineReader;
+  readonly #watchdog: Watchdog;
+  readonly #startedAt: number;
+  #transport: Transport;
+  /** Replies that are not written yet. */
+  #waiting = "";
+  /** Whether we wait for a command, and may be sent home at once. */
+  #idle = false;
+  #draining = false;
+  /** Why the session ended, for the log. */
+  #end = "";
+
+  /** Takes the transport over. */
+  constructor(transport: Transport, options: ConnectionOptions) {
+    this.#options = options;
+    this.#transport = transport;
+    this.#reader = new LineReader(options.limits.maxCommandLine);
+    this.#watchdog = new Watchdog(options.clock, () => this.#expire());
+    this.#startedAt = options.clock.monotonic();
+    this.#session = {
+      id: options.sessionId,
+      remote: transport.remote,
+      local: transport.local,
+      errorCount: 0,
+      refusedRecipientCount: 0,
+      messageCount: 0,
+    };
+  }
+
+  /** Holds the dialogue, to its end. Never throws: what goes wrong is logged. */
+  async run(): Promise<void> {
+    const { log } = this.#options;
+    log.debug("session.opened", { local: `${this.#session.local.address}:${this.#session.local.port}` });
+    try {
+      await this.#dialogue();
+      await this.#flush();
+      await this.#linger();
+    } catch (error) {
+      this.#noteFailure(error);
+    } finally {
+      this.#watchdog.cancel();
+      try {
+        await resetTransaction(this.#session);
+      } catch (error) {
+        log.error("message.cleanup_failed", { cause: describe(error) });
+      }
+      this.#reader.release();
+      this.#transport.close();
+      this.#logEnd();
+    }
+  }
+
+  /** Ends the session as soon as no message is in flight: at once while it is idle, else behind the message. */
+  drain(): void {
+    if (this.#draining) return;
+    this.#draining = true;
+    if (!this.#idle) return;
+    this.#end ||= "shutdown";
+    void this.#lastWords(replies.shuttingDown(this.#options.hostname));
+  }
+
+  /** Ends the session at once, whatever it is doing. */
+  abort(): void {
+    this.#end ||= "shutdown";
+    this.#transport.close();
+  }
+
+  async #dialogue(): Promise<void> {
+    const { hostname, implicitTls } = this.#options;
+    if (implicitTls && !await this.#startTls()) return;
+    this.#say(reply(220, undefined, `${hostname} ESMTP mailapp`));
+    for (let first = true;; first = false) {
+      const line = await this.#nextLine();
+      if (line === undefined) return;
+      const { reply: answer, then } = await this.#answer(line, first);
+      if (typeof then === "object" && "receive" in then) {
+        if (then.receive === "data") this.#say(answer);
+        const goOn = then.receive === "data"
+          ? await this.#receiveData()
+          : await this.#receiveChunk(answer, then);
+        if (!goOn) return;
+      } else {
+        this.#say(answer);
+        if (then === "close") {
+          this.#end ||= answer.code === 221 ? "quit" : "refused";
+          return;
+        }
+        if (then === "out-of-place") {
+          this.#end = "sent on behind a refused DATA";
+          this.#say(reply(421, "4.7.0", "Mail data came behind a refused DATA; goodbye"));
+          return;
+        }
+        if (then === "start-tls" && !await this.#startTls()) return;
+      }
+      const farewell = this.#farewell();
+      if (farewell) {
+        this.#say(farewell);
+        return;
+      }
+    }
+  }
+
+  /** What ends a session between two commands. */
+  #farewell(): Reply | undefined {
+    const { limits, hostname, clock } = this.#options;
+    const session = this.#session;
+    if (session.errorCount > limits.maxErrors) {
+      this.#end = "too many errors";
+      return reply(421, "4.7.0", "Too many errors; goodbye");
+    }
+    if (session.refusedRecipientCount > limits.maxRefusedRecipients) {
+      this.#end = "too many refused recipients";
+      return reply(421, "4.7.0", "Too many unknown recipients; goodbye");
+    }
+    if (session.transaction) return undefined;
+    if (this.#draining) {
+      this.#end = "shutdown";
+      return replies.shuttingDown(hostname);
+    }
+    if (clock.monotonic() - this.#startedAt > limits.sessionTimeout) {
+      this.#end = "session too long";
+      return reply(421, "4.4.2", "The session has lasted too long; connect again");
+    }
+    return undefined;
+  }
+
+  /** The next line, or `undefined` when the session is over. */
+  async #nextLine(): Promise<Line | undefined> {
+    let line = this.#reader.takeLine();
+    if (line && this.#waiting.length > MAX_WAITING_REPLIES) await this.#flush();
+    if (!line) {
+      await this.#flush();
+      this.#allow(this.#options.limits.idleTimeout);
+      this.#idle = this.#session.transaction === undefined;
+      line = await this.#reader.readLine(this.#transport);
+      this.#idle = false;
+      this.#watchdog.deadline = Infinity;
+    }
+    if (line.kind !== "end") return line;
+    this.#end ||= "closed by the peer";
+    return undefined;
+  }
+
+  /** Runs one line. */
+  async #answer(line: Line, first: boolean): Promise<Decision> {
+    const session = this.#session;
+    let outcome: Decision;
+    if (line.kind !== "line") {
+      outcome = { reply: UNREADABLE[line.kind as keyof typeof UNREADABLE], then: "continue" };
+      this.#trace("C", `(${line.kind})`);
+    } else {
+      this.#trace("C", line.text);
+      const { verb, argument } = parseCommand(line.text);
+      if (first && HTTP_VERBS.has(verb)) {
+        this.#end = "not SMTP";
+        outcome = { reply: reply(521, "5.5.1", "This is a mail server; it speaks SMTP"), then: "close" };
+      } else {
+        outcome = await this.#runCommand(verb, argument);
+      }
+      if (verb === "DATA" && outcome.then === "continue" && this.#reader.available.length > 0) {
+        // DATA is the last of a pipelined group (RFC 2920 §3.1): what stands behind it was meant as mail data, and
+        // must not run as commands.
+        outcome = { reply: outcome.reply, then: "out-of-place" };
+      }
+    }
+    if (outcome.reply.code >= 400) {
+      if (ERROR_CODES.has(outcome.reply.code)) session.errorCount++;
+      this.#options.log.info("command.refused", {
+        command: line.kind === "line" ? line.text.slice(0, 300) : `(${line.kind})`,
+        reply: oneLine(outcome.reply),
+      });
+    }
+    return outcome;
+  }
+
+  async #runCommand(verb: string, argument: string): Promise<Decision> {
+    const { log } = this.#options;
+    const handler = commands.get(verb);
+    if (!handler) return { reply: replies.unknownCommand, then: "continue" };
+    try {
+      return await handler(this.#session, argument, this.#context());
+    } catch (error) {
+      if (!(error instanceof SmtpError)) {
+        log.error("command.failed", { verb, cause: describe(error) });
+        return { reply: replies.localError, then: "continue" };
+      }
+      if (error.cause !== undefined) log.error("command.failed", { verb, cause: describe(error.cause) });
+      return { reply: error.reply, then: "continue" };
+    }
+  }
+
+  #context(): CommandContext {
+    const { hostname, delivery, limits, clock, log, upgradeToTls } = this.#options;
+    return { hostname, delivery, limits, clock, log, tlsAvailable: upgradeToTls !== undefined };
+  }
+
+  /** Reads the data to its true end, whatever becomes of the message; `false` when the session is over. */
+  async #receiveData(): Promise<boolean> {
+    const message = this.#session.transaction?.message;
+    if (!message) return false;
+    await this.#flush();
+    const reader = this.#reader;
+    reader.expectData();
+    const startedAt = this.#options.clock.monotonic();
+    for (;;) {
+      if (reader.available.length > 0) reader.consume(await message.write(reader.available));
+      if (message.ended) break;
+      if (!await this.#fillWithData(startedAt, message)) return false;
+    }
+    this.#watchdog.deadline = Infinity;
+    this.#say(await completeMessage(this.#session, this.#context()));
+    return true;
+  }
+
+  /** Reads one chunk, and answers it; a chunk whose command was refused is dropped. */
+  async #receiveChunk(answer: Reply, chunk: { octets: number; last: boolean }): Promise<boolean> {
+    const refused = answer.code >= 400;
+    const { maxMessageSize } = this.#options.limits;
+    const message = refused ? undefined : this.#session.transaction?.message;
+    if (chunk.octets > MAX_DROPPED_CHUNK && chunk.octets > maxMessageSize) {
+      this.#say(refused ? answer : replies.tooBig(maxMessageSize));
+      this.#end = "chunk too big";
+      return false;
+    }
+    if (message && message.octets + chunk.octets > maxMessageSize) {
+      message.fail(replies.tooBig(maxMessageSize));
+    }
+    await this.#flush();
+    const reader = this.#reader;
+    if (chunk.octets > 0) reader.expectData();
+    const startedAt = this.#options.clock.monotonic();
+    let left = chunk.octets;
+    while (left > 0) {
+      const piece = reader.available.subarray(0, left);
+      if (piece.length === 0) {
+        if (!await this.#fillWithData(startedAt, message, chunk.octets - left)) return false;
+        continue;
+      }
+      if (message) await message.write(piece);
+      reader.consume(piece.length);
+      left -= piece.length;
+    }
+    this.#watchdog.deadline = Infinity;
+    if (!message) {
+      this.#say(answer);
+      return true;
+    }
+    if (chunk.last) {
+      await message.finish();
+      this.#say(await completeMessage(this.#session, this.#context()));
+    } else if (message.failure) {
+      this.#say(await completeMessage(this.#session, this.#context()));
+    } else {
+      this.#say(reply(250, "2.0.0", `${chunk.octets} octets received`));
+    }
+    return true;
+  }
+
+  /** Reads more mail data within its deadlines; `false` when the session is over. */
+  async #fillWithData(
+    startedAt: number,
+    message: { readonly octets: number; readonly refusedForLineEndings: boolean } | undefined,
+    dropped = 0,
+  ): Promise<boolean> {
+    const { clock, limits } = this.#options;
+    const passed = clock.monotonic() - startedAt;
+    const octets = message?.octets ?? dropped;
+    this.#allow(Math.min(
+      message?.refusedForLineEndings ? limits.bareLineEndingPatience : limits.idleTimeout,
+      limits.idleTimeout + octets * 1000 / limits.minDataRate - passed,
+      limits.sessionTimeout - passed,
+    ));
+    if (await this.#reader.fill(this.#transport)) return true;
+    this.#end ||= "closed by the peer in mid-data";
+    return false;
+  }
+
+  /** Does the handshake; `false` when it failed and the session is over. */
+  async #startTls(): Promise<boolean> {
+    const { upgradeToTls, clock, limits } = this.#options;
+    if (!upgradeToTls) return false;
+    await this.#flush();
+    // What the client sent behind STARTTLS came in plaintext, from whoever stands between (CVE-2011-0411).
+    const injected = this.#reader.discard();
+    if (injected > 0) this.#options.log.warn("tls.plaintext_discarded", { octets: injected });
+    this.#transport.deadline = clock.monotonic() + limits.handshakeTimeout;
+    const session = this.#session;
+    try {
+      const { transport, tls } = await upgradeToTls(this.#transport);
+      this.#transport = transport;
+      session.tls = tls;
+    } catch (error) {
+      this.#end = error instanceof DeadlineError ? "TLS handshake timed out" : "TLS handshake failed";
+      this.#options.log.info("tls.failed", { cause: describe(error) });
+      return false;
+    }
+    // RFC 3207 §4.2: what was learnt before is forgotten.
+    delete session.hello;
+    await resetTransaction(session);
+    this.#options.log.debug("tls.started", { protocol: session.tls.protocol, cipher: session.tls.cipher });
+    return true;
+  }
+
+  /** Sets the deadline of what comes next; the transport's own stands behind it. */
+  #allow(milliseconds: number): void {
+    const deadline = this.#options.clock.monotonic() + Math.max(milliseconds, 0);
+    this.#watchdog.deadline = deadline;
+    this.#transport.deadline = deadline + GRACE;
+  }
+
+  /** The deadline passed while we waited for the peer. */
+  #expire(): void {
+    const message = this.#session.transaction?.message;
+    this.#end ||= message ? "timeout in mid-data" : "timeout";
+    const words = message?.refusedForLineEndings
+      ? (message.failure?.reply ?? replies.localError)
+      : reply(421, "4.4.2", "Timeout; goodbye");
+    void this.#lastWords(words);
+  }
+
+  /** Writes while the one flow of execution is waiting to read, then closes, which ends that wait. */
+  async #lastWords(words: Reply): Promise<void> {
+    try {
+      this.#transport.deadline = this.#options.clock.monotonic() + GRACE;
+      const text = this.#waiting + formatReply(words);
+      this.#waiting = "";
+      this.#traceReply(words);
+      await this.#transport.write(encoder.encode(text));
+      await this.#transport.closeWrite?.();
+    } catch {
+      // Nobody listens; the reason stands in the log all the same.
+    } finally {
+      this.#transport.close();
+    }
+  }
+
+  #say(reply: Reply): void {
+    this.#traceReply(reply);
+    this.#waiting += formatReply(reply);
+  }
+
+  async #flush(): Promise<void> {
+    if (this.#waiting === "") return;
+    const text = this.#waiting;
+    this.#waiting = "";
+    const { clock, limits } = this.#options;
+    this.#transport.deadline = clock.monotonic() + limits.idleTimeout;
+    await this.#transport.write(encoder.encode(text));
+  }
+
+  /** Closes our side first and reads on a little: closing with unread input would reset, and lose our last words. */
+  async #linger(): Promise<void> {
+    if (this.#end === "quit" || this.#end.startsWith("closed by")) return;
+    if (!this.#transport.closeWrite) return;
+    const { clock } = this.#options;
+    this.#transport.deadline = clock.monotonic() + MAX_LINGER_TIME;
+    await this.#transport.closeWrite();
+    const scratch = new Uint8Array(4096);
+    for (let octets = 0; octets < MAX_LINGER_OCTETS;) {
+      const read = await this.#transport.read(scratch).catch(() => null);
+      if (read === null) return;
+      octets += read;
+    }
+  }
+
+  #noteFailure(error: unknown): void {
+    if (this.#end !== "") return;
+    if (error instanceof DeadlineError) {
+      this.#end = "timeout";
+      return;
+    }
+    const code = (error as { code?: unknown } | null)?.code;
+    this.#end = typeof code === "string" ? `connection lost (${code})` : `error: ${describe(error)}`;
+  }
+
+  #logEnd(): void {
+    const session = this.#session;
+    this.#options.log.info("session.closed", {
+      reason: this.#end,
+      messages: session.messageCount,
+      ...(session.hello ? { hello: session.hello.domain } : {}),
+      ...(session.tls ? { tls: session.tls.protocol } : {}),
+      ...(session.errorCount > 0 ? { errors: session.errorCount } : {}),
+      ...(session.refusedRecipientCount > 0 ? { refused_recipients: session.refusedRecipientCount } : {}),
+      seconds: Math.round(this.#options.clock.monotonic() - this.#startedAt) / 1000,
+    });
+  }
+
+  #trace(side: "C" | "S", text: string): void {
+    if (this.#options.log.enabled("trace")) this.#options.log.trace("dialogue", { line: `${side}: ${text}` });
+  }
+
+  #traceReply(reply: Reply): void {
+    if (!this.#options.log.enabled("trace")) return;
+    for (const line of formatReply(reply).trimEnd().split("\r\n")) this.#trace("S", line);
+  }
+}
+
+const UNREADABLE = {
+  "bare-lf": reply(500, "5.5.2", "Lines must end with CRLF (nc -C)"),
+  "too-long": reply(500, "5.5.2", "Line too long"),
+  "unreadable": reply(500, "5.5.2", "The line has a control character, or is not UTF-8"),
+} as const;
+
+function oneLine(reply: Reply): string {
+  return `${reply.code} ${reply.enhanced === undefined ? "" : `${reply.enhanced} `}${reply.lines.join(" ")}`;
+}
+
+function describe(error: unknown): string {
+  return error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+}

@@ -1,0 +1,164 @@
+/**
+ * Mail data as it comes over the wire (RFC 5321 §4.1.1.4, §4.5.2): finds its true end, takes dot-stuffing away and
+ * notices bare CR and LF. No I/O: bytes go in, pieces of them come out.
+ *
+ * @module
+ */
+
+/** How to read mail data. */
+export interface DataReaderOptions {
+  /** Whether the data is dot-stuffed and ends with a lone dot (DATA), or is counted (BDAT). */
+  readonly dotStuffed: boolean;
+  /**
+   * `refuse`: a bare CR or LF is noted in {@linkcode DataReader.bare} and never begins a line.
+   * `repair`: bare LF becomes CRLF, bare CR a space; what stands behind a repaired line end is no end of data either.
+   */
+  readonly bareLineEndings: "refuse" | "repair";
+}
+
+const CR = 13;
+const LF = 10;
+const DOT = 46;
+const CRLF = new Uint8Array([CR, LF]);
+const ONE_DOT = new Uint8Array([DOT]);
+const ONE_CR = new Uint8Array([CR]);
+const SPACE = new Uint8Array([32]);
+
+// Where the last byte left us. Only CRLF begins a line: everything that smuggles a second message past us relies on
+// a server that takes something else for the end of one (CVE-2023-51764 and its kin).
+const LINE_START = 0;
+const MIDDLE = 1;
+const AFTER_CR = 2;
+const AFTER_DOT = 3;
+const AFTER_DOT_CR = 4;
+
+/** Reads the mail data of one message. */
+export class DataReader {
+  /** Whether the end has been seen; bytes behind it are not consumed. */
+  ended = false;
+  /** Whether a bare CR or LF has been seen. */
+  bare = false;
+  /** Octets given out so far, CRLF counting as two. */
+  octets = 0;
+  /** Whether everything given out so far ends with CRLF. */
+  get atLineStart(): boolean {
+    return this.#state === LINE_START;
+  }
+
+  readonly #dots: boolean;
+  readonly #repair: boolean;
+  #state = LINE_START;
+
+  /** Starts at the first byte behind `354` or behind BDAT's CRLF. */
+  constructor(options: DataReaderOptions) {
+    this.#dots = options.dotStuffed;
+    this.#repair = options.bareLineEndings === "repair";
+  }
+
+  /**
+   * Takes bytes and adds to `pieces` what they hold: parts of `chunk` itself, or constants. Returns how many bytes
+   * were consumed: all, unless the data has ended.
+   */
+  push(chunk: Uint8Array, pieces: Uint8Array[]): number {
+    const repair = this.#repair;
+    const length = chunk.length;
+    let state = this.#state;
+    // What stands between `from` and `at` is to be given out as it is.
+    let from = 0;
+    let at = 0;
+    const emit = (piece: Uint8Array) => {
+      if (piece.length === 0) return;
+      this.octets += piece.length;
+      pieces.push(piece);
+    };
+    while (at < length) {
+      const byte = chunk[at];
+      switch (state) {
+        case LINE_START:
+          if (byte === DOT && this.#dots) {
+            emit(chunk.subarray(from, at));
+            from = at + 1;
+            state = AFTER_DOT;
+            break;
+          }
+          state = MIDDLE;
+          continue;
+        case MIDDLE: {
+          let next = at;
+          // The one hot loop: most bytes are neither.
+          while (next < length && chunk[next] !== CR && chunk[next] !== LF) next++;
+          at = next;
+          if (at === length) continue;
+          if (chunk[at] === CR) {
+            if (repair) {
+              // Held back until the next byte says whether it is bare.
+              emit(chunk.subarray(from, at));
+              from = at + 1;
+            }
+            state = AFTER_CR;
+          } else {
+            this.bare = true;
+            if (repair) {
+              emit(chunk.subarray(from, at));
+              emit(CRLF);
+              from = at + 1;
+            }
+          }
+          break;
+        }
+        case AFTER_CR:
+          if (byte === LF) {
+            if (repair) {
+              emit(CRLF);
+              from = at + 1;
+            }
+            state = LINE_START;
+            break;
+          }
+          this.bare = true;
+          if (repair) emit(SPACE);
+          state = MIDDLE;
+          continue;
+        case AFTER_DOT:
+          if (byte === CR) {
+            from = at + 1;
+            state = AFTER_DOT_CR;
+            break;
+          }
+          if (byte === LF && repair) {
+            // ".\n" behind a true CRLF: a line with a dot, from a program that does not stuff.
+            emit(ONE_DOT);
+          }
+          state = MIDDLE;
+          continue;
+        case AFTER_DOT_CR:
+          if (byte === LF) {
+            this.ended = true;
+            this.#state = LINE_START;
+            return at + 1;
+          }
+          // ".\r" and no LF: the CR was bare. The dot was stuffing.
+          this.bare = true;
+          emit(repair ? SPACE : ONE_CR);
+          state = MIDDLE;
+          continue;
+      }
+      at++;
+    }
+    emit(chunk.subarray(from, length));
+    this.#state = state;
+    return length;
+  }
+
+  /** Tells that counted data (BDAT) is over; a CR at the very end was bare. */
+  finish(pieces: Uint8Array[]): void {
+    if (this.#state === AFTER_CR) {
+      this.bare = true;
+      if (this.#repair) {
+        this.octets += 1;
+        pieces.push(SPACE);
+      }
+    }
+    this.ended = true;
+  }
+}

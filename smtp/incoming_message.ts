@@ -1,0 +1,150 @@
+/**
+ * A message between the wire and the delivery: limits, line endings and the header section are seen to here, the same
+ * way for DATA and BDAT.
+ *
+ * @module
+ */
+import { DataReader } from "./data_reader.ts";
+import type { Delivery, Header, PendingMessage } from "./delivery.ts";
+import { HeaderFilter } from "./header_filter.ts";
+import * as replies from "./replies.ts";
+import { type Reply, reply, SmtpError } from "./reply.ts";
+
+/** Limits on one message. */
+export interface MessageLimits {
+  /** Octets with CRLF (RFC 1870). */
+  readonly maxMessageSize: number;
+  /** Received fields; one more is a loop (RFC 5321 §6.3). */
+  readonly maxHops: number;
+}
+
+/** What there is to say when a message has failed. */
+export interface MessageFailure {
+  readonly reply: Reply;
+  /** Why, for the log; absent where the reply says it. */
+  readonly cause?: unknown;
+}
+
+/** One message on its way in. After a failure it goes on taking the data, to its true end, and drops it. */
+export class IncomingMessage implements AsyncDisposable {
+  /** Why this message will be refused; the first reason stands. */
+  failure: MessageFailure | undefined;
+  /** How the data came; one message is either all DATA or all BDAT. */
+  readonly by: "DATA" | "BDAT";
+  readonly #pending: PendingMessage;
+  readonly #reader: DataReader;
+  readonly #filter: HeaderFilter;
+  readonly #limits: MessageLimits;
+  readonly #refuseBare: boolean;
+  // Used again for each chunk: one flow of execution per connection.
+  readonly #pieces: Uint8Array[] = [];
+  readonly #filtered: Uint8Array[] = [];
+
+  /** Wraps what the delivery has begun. */
+  constructor(
+    pending: PendingMessage,
+    { by, delivery, limits }: {
+      readonly by: "DATA" | "BDAT";
+      readonly delivery: Pick<Delivery, "bareLineEndings" | "unwantedField">;
+      readonly limits: MessageLimits;
+    },
+  ) {
+    this.by = by;
+    this.#pending = pending;
+    this.#limits = limits;
+    this.#refuseBare = delivery.bareLineEndings === "refuse";
+    this.#reader = new DataReader({ dotStuffed: by === "DATA", bareLineEndings: delivery.bareLineEndings });
+    this.#filter = new HeaderFilter(delivery.unwantedField);
+  }
+
+  /** The delivery's id of this message. */
+  get id(): string {
+    return this.#pending.id;
+  }
+
+  /** Octets of mail data so far, CRLF counting as two. */
+  get octets(): number {
+    return this.#reader.octets;
+  }
+
+  /** Whether the true end of the data has been seen. */
+  get ended(): boolean {
+    return this.#reader.ended;
+  }
+
+  /** Whether a bare CR or LF has been seen, and refuses the message. */
+  get refusedForLineEndings(): boolean {
+    return this.#refuseBare && this.#reader.bare;
+  }
+
+  /** Takes mail data; returns how many bytes were consumed: all, unless the data has ended. */
+  async write(chunk: Uint8Array): Promise<number> {
+    const pieces = this.#pieces;
+    pieces.length = 0;
+    const consumed = this.#reader.push(chunk, pieces);
+    await this.#deliver(pieces);
+    return consumed;
+  }
+
+  /** Tells that counted data (BDAT LAST) is over. */
+  async finish(): Promise<void> {
+    const pieces: Uint8Array[] = [];
+    this.#reader.finish(pieces);
+    await this.#deliver(pieces);
+  }
+
+  /** Fails the message; the first reason stands. */
+  fail(reply: Reply, cause?: unknown): void {
+    this.failure ??= cause === undefined ? { reply } : { reply, cause };
+  }
+
+  /**
+   * Makes the message durable. The data must have ended and nothing failed before.
+   * @throws {SmtpError} with the reply
+   */
+  async commit(prepend: readonly Header[]): Promise<void> {
+    const rest: Uint8Array[] = [];
+    this.#filter.finish(rest);
+    for (const piece of rest) await this.#pending.write(piece);
+    this.#check();
+    if (this.failure) throw new SmtpError(this.failure.reply, { cause: this.failure.cause });
+    await this.#pending.commit(prepend);
+  }
+
+  /** Drops what was not committed. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#pending[Symbol.asyncDispose]();
+  }
+
+  async #deliver(pieces: Uint8Array[]): Promise<void> {
+    if (this.failure === undefined) this.#check();
+    if (this.failure !== undefined) return;
+    const filtered = this.#filtered;
+    filtered.length = 0;
+    for (const piece of pieces) this.#filter.push(piece, filtered);
+    try {
+      for (const piece of filtered) {
+        const written = this.#pending.write(piece);
+        if (written !== undefined) await written;
+      }
+    } catch (error) {
+      if (error instanceof SmtpError) this.fail(error.reply, error.cause ?? error);
+      else this.fail(replies.localError, error);
+    }
+  }
+
+  #check(): void {
+    if (this.refusedForLineEndings) {
+      // §2.3.8: CR and LF stand together or not at all. What a lenient server makes of them is how mail is smuggled.
+      this.fail(
+        reply(550, "5.5.2", "The message has a bare CR or LF; lines end with CRLF (RFC 5321 section 2.3.8)"),
+      );
+    } else if (this.#reader.octets > this.#limits.maxMessageSize) {
+      this.fail(replies.tooBig(this.#limits.maxMessageSize));
+    } else if (this.#filter.receivedCount > this.#limits.maxHops) {
+      this.fail(
+        reply(554, "5.4.6", `Too many hops: more than ${this.#limits.maxHops} Received fields; a mail loop`),
+      );
+    }
+  }
+}

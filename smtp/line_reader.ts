@@ -1,0 +1,149 @@
+/**
+ * What comes in on a connection: command lines and, between them, mail data, over one bounded buffer.
+ *
+ * @module
+ */
+import type { Transport } from "./transport.ts";
+
+/** A line, or why there is none. Only `line` is a command. */
+export type Line =
+  | { readonly kind: "line"; readonly text: string }
+  /** The line ended with LF alone. */
+  | { readonly kind: "bare-lf" }
+  /** More than the limit came without a line end; the rest of the line is dropped as it comes. */
+  | { readonly kind: "too-long" }
+  /** A control character, a bare CR, or bytes that are not UTF-8. */
+  | { readonly kind: "unreadable" }
+  /** The peer closed. */
+  | { readonly kind: "end" };
+
+const LF = 10;
+const CR = 13;
+
+// While lines are read: room for a command of the longest kind, or a group of pipelined ones.
+const SMALL = 4096;
+// While data is read: fewer, larger reads.
+const LARGE = 64 * 1024;
+// Large buffers are used again; more than this many are left to the garbage collector.
+const MAX_SPARE = 32;
+const spare: Uint8Array<ArrayBuffer>[] = [];
+
+const decoder = new TextDecoder("utf-8", { fatal: true });
+// deno-lint-ignore no-control-regex
+const CONTROL = /[\u0000-\u0008\u000a-\u001f\u007f]/;
+
+/** Reads lines and data from a transport. */
+export class LineReader {
+  readonly #maxLine: number;
+  #buffer = new Uint8Array(SMALL);
+  #start = 0;
+  #end = 0;
+  /** Whether the rest of a line that was too long is being dropped. */
+  #dropping = false;
+
+  /** @param maxLine The longest line in octets, CRLF included; at most the buffer's 4,096. */
+  constructor(maxLine: number) {
+    if (maxLine > SMALL) throw new RangeError(`a line has at most ${SMALL} octets`);
+    this.#maxLine = maxLine;
+  }
+
+  /** What has been read and not consumed; valid until the next read. */
+  get available(): Uint8Array {
+    return this.#buffer.subarray(this.#start, this.#end);
+  }
+
+  /** Takes bytes of {@linkcode LineReader.available} away. */
+  consume(octets: number): void {
+    this.#start += octets;
+  }
+
+  /** Forgets all that has been read, as STARTTLS asks (RFC 3207 §4.2); returns how much that was. */
+  discard(): number {
+    const octets = this.#end - this.#start;
+    this.#start = this.#end = 0;
+    this.#dropping = false;
+    return octets;
+  }
+
+  /** Makes room for mail data. */
+  expectData(): void {
+    if (this.#buffer.length === LARGE) return;
+    const large = spare.pop() ?? new Uint8Array(LARGE);
+    large.set(this.available);
+    this.#end -= this.#start;
+    this.#start = 0;
+    this.#buffer = large;
+  }
+
+  /** Gives the room for mail data back once it is empty: an idle connection holds little. */
+  #shrink(): void {
+    if (this.#buffer.length !== LARGE || this.#end > this.#start) return;
+    if (spare.length < MAX_SPARE) spare.push(this.#buffer);
+    this.#buffer = new Uint8Array(SMALL);
+    this.#start = this.#end = 0;
+  }
+
+  /** Gives the buffer back; nothing is read any more. */
+  release(): void {
+    this.discard();
+    this.#shrink();
+  }
+
+  /** Reads more; `false` at the end of the stream. There is always room, since lines and data are consumed. */
+  async fill(transport: Transport): Promise<boolean> {
+    if (this.#start > 0) {
+      this.#buffer.copyWithin(0, this.#start, this.#end);
+      this.#end -= this.#start;
+      this.#start = 0;
+    }
+    const octets = await transport.read(this.#buffer.subarray(this.#end));
+    if (octets === null) return false;
+    this.#end += octets;
+    return true;
+  }
+
+  /** The next line if it has been read already. */
+  takeLine(): Line | undefined {
+    for (;;) {
+      const available = this.available;
+      const lf = available.indexOf(LF);
+      if (this.#dropping) {
+        if (lf < 0) {
+          this.consume(available.length);
+          return undefined;
+        }
+        this.consume(lf + 1);
+        this.#dropping = false;
+        continue;
+      }
+      if (lf < 0 ? available.length >= this.#maxLine : lf >= this.#maxLine) {
+        this.#dropping = true;
+        return { kind: "too-long" };
+      }
+      if (lf < 0) return undefined;
+      this.consume(lf + 1);
+      if (available[lf - 1] !== CR) return { kind: "bare-lf" };
+      return decodeLine(available.subarray(0, lf - 1));
+    }
+  }
+
+  /** Reads the next line. */
+  async readLine(transport: Transport): Promise<Line> {
+    for (;;) {
+      const line = this.takeLine();
+      if (line) return line;
+      this.#shrink();
+      if (!await this.fill(transport)) return { kind: "end" };
+    }
+  }
+}
+
+function decodeLine(bytes: Uint8Array): Line {
+  let text: string;
+  try {
+    text = decoder.decode(bytes);
+  } catch {
+    return { kind: "unreadable" };
+  }
+  return CONTROL.test(text) ? { kind: "unreadable" } : { kind: "line", text };
+}

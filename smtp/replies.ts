@@ -1,0 +1,43 @@
+/**
+ * Replies that more than one place gives. Texts are for people who type: they say what is wrong and what to do.
+ *
+ * @module
+ */
+import { type Reply, reply } from "./reply.ts";
+
+/** 503: a command that needs another one first (RFC 5321 §4.1.4). */
+export function badSequence(what: string): Reply {
+  return reply(503, "5.5.1", what);
+}
+
+/** 501: the argument does not follow the command's syntax. */
+export function syntax(form: string): Reply {
+  return reply(501, "5.5.4", `Syntax: ${form}`);
+}
+
+/** 501 to an argument where none belongs. */
+export function noArgument(verb: string): Reply {
+  return reply(501, "5.5.4", `${verb} has no argument`);
+}
+
+/** 500 to what is no command. */
+export const unknownCommand: Reply = reply(500, "5.5.2", "Command not recognized; HELP lists the commands");
+
+/** 502 to what RFC 5321 has and this server does not. */
+export const notImplemented: Reply = reply(502, "5.5.1", "Command not implemented; HELP lists the commands");
+
+/** 250 with nothing to tell. */
+export const ok: Reply = reply(250, "2.0.0", "OK");
+
+/** 552 to a message over the limit. */
+export function tooBig(limit: number): Reply {
+  return reply(552, "5.3.4", `Message too big; the limit is ${limit} octets`);
+}
+
+/** 451 to a failure of ours that has no reply of its own. */
+export const localError: Reply = reply(451, "4.3.0", "Local error; try again later");
+
+/** 421 to a connection that a shutdown ends. */
+export function shuttingDown(hostname: string): Reply {
+  return reply(421, "4.3.2", `${hostname} is shutting down; try again later`);
+}

@@ -1,0 +1,125 @@
+/**
+ * Replies as a client reads them (RFC 5321 §4.2), from a server that may send anything.
+ *
+ * @module
+ */
+import type { EnhancedStatusCode } from "./reply.ts";
+import type { Transport } from "./transport.ts";
+
+/** What the other server said. */
+export interface RemoteReply {
+  /** 200–599. */
+  readonly code: number;
+  /** The enhanced status code, where it gave one that fits the code (RFC 2034). */
+  readonly enhanced?: EnhancedStatusCode;
+  /** The text of each line as it was sent, enhanced status code included; control bytes became `?`. */
+  readonly lines: readonly string[];
+}
+
+/** What came is no reply; the two sides may disagree about what comes next, so nothing more can be said. */
+export class ReplyError extends Error {
+  /** Makes the error. */
+  constructor(message: string) {
+    super(message);
+    this.name = "ReplyError";
+  }
+}
+
+/** The server ended the connection where a reply was due. */
+export class EndOfReplies extends Error {
+  /** Makes the error. */
+  constructor(message = "connection closed by the server") {
+    super(message);
+    this.name = "EndOfReplies";
+  }
+}
+
+/** The reply as text: each line with its code, joined by LF. */
+export function replyText(reply: RemoteReply): string {
+  const last = reply.lines.length - 1;
+  return reply.lines.map((line, i) => `${reply.code}${i === last ? " " : "-"}${line}`).join("\n");
+}
+
+// §4.5.3.1.5 has 512; real servers write longer lines, and EHLO has many.
+const MAX_LINE = 4096;
+const MAX_LINES = 128;
+const CR = 13;
+const LF = 10;
+
+// What a server says is shown on terminals, in logs and in notices.
+// deno-lint-ignore no-control-regex
+const CONTROL = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g;
+
+/** Reads replies off a transport. At most 128 lines of 4,096 octets each are held. */
+export class ReplyReader {
+  readonly #transport: Transport;
+  readonly #buffer = new Uint8Array(2 * MAX_LINE);
+  #start = 0;
+  #end = 0;
+  readonly #decoder = new TextDecoder();
+
+  /** Reads off this transport, which nobody else may read. */
+  constructor(transport: Transport) {
+    this.#transport = transport;
+  }
+
+  /** Whether something has come that no {@linkcode ReplyReader.read} has taken yet. */
+  get pending(): boolean {
+    return this.#end > this.#start;
+  }
+
+  /**
+   * Reads one reply.
+   * @throws {ReplyError} when it is malformed or too long
+   * @throws {EndOfReplies} when the connection ends first
+   * @throws what the transport throws
+   */
+  async read(): Promise<RemoteReply> {
+    const lines: string[] = [];
+    let first = "";
+    for (;;) {
+      const line = await this.#readLine();
+      const match = /^([2-5]\d\d)(?:([ -])(.*))?$/.exec(line);
+      const [, code = "", separator = " ", text = ""] = match ?? [];
+      if (match === null) throw new ReplyError("not a reply");
+      if (lines.length === 0) first = code;
+      else if (code !== first) throw new ReplyError("different codes in one reply");
+      lines.push(text.replace(CONTROL, "?"));
+      if (separator === " ") return remoteReply(Number(code), lines);
+      if (lines.length === MAX_LINES) throw new ReplyError("a reply without end");
+    }
+  }
+
+  async #readLine(): Promise<string> {
+    let searched = this.#start;
+    for (;;) {
+      const lf = this.#buffer.subarray(0, this.#end).indexOf(LF, searched);
+      if (lf !== -1) {
+        const line = this.#buffer.subarray(this.#start, lf - 1);
+        const valid = lf > this.#start && this.#buffer[lf - 1] === CR && !line.includes(CR) &&
+          !line.includes(0);
+        this.#start = lf + 1;
+        if (!valid) throw new ReplyError("a reply with a bare CR, a bare LF or a NUL");
+        return this.#decoder.decode(line);
+      }
+      if (this.#end - this.#start >= MAX_LINE) throw new ReplyError("a reply line that is too long");
+      searched = this.#end;
+      if (this.#start > 0) {
+        this.#buffer.copyWithin(0, this.#start, this.#end);
+        searched -= this.#start;
+        this.#end -= this.#start;
+        this.#start = 0;
+      }
+      const size = await this.#transport.read(this.#buffer.subarray(this.#end));
+      if (size === null) throw new EndOfReplies();
+      this.#end += size;
+    }
+  }
+}
+
+function remoteReply(code: number, lines: readonly string[]): RemoteReply {
+  const enhanced = /^([245]\.\d{1,3}\.\d{1,3})(?: |$)/.exec(lines.at(-1) ?? "")?.[1];
+  return enhanced !== undefined && Number(enhanced[0]) === Math.floor(code / 100)
+    ? { code, enhanced: enhanced as EnhancedStatusCode, lines }
+    : { code, lines };
+}

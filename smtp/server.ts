@@ -1,0 +1,260 @@
+/**
+ * Accepts connections, keeps to the caps, and ends well.
+ *
+ * @module
+ */
+import type { Logger } from "../observe/log.ts";
+import { type Clock, systemClock } from "./clock.ts";
+import { Connection, type ConnectionLimits } from "./connection.ts";
+import { ConnTransport } from "./conn_transport.ts";
+import type { Delivery } from "./delivery.ts";
+import { formatReply, type Reply, reply } from "./reply.ts";
+import { shuttingDown } from "./replies.ts";
+import type { Transport, UpgradeToTls } from "./transport.ts";
+
+/** Limits on one server. Times in milliseconds. */
+export interface ServerLimits extends ConnectionLimits {
+  /** Connections at the same time. */
+  readonly maxConnections: number;
+  /** Connections at the same time from one IPv4 address, or from one IPv6 /64. */
+  readonly maxConnectionsPerIp: number;
+}
+
+/** Where the server starts from; ../shared/defaults.md compares with other servers. */
+export const defaultLimits: ServerLimits = {
+  maxMessageSize: 50 * 1024 ** 2,
+  maxHops: 100,
+  maxRecipients: 100,
+  idleTimeout: 5 * 60_000,
+  sessionTimeout: 30 * 60_000,
+  handshakeTimeout: 30_000,
+  bareLineEndingPatience: 10_000,
+  minDataRate: 1024,
+  maxErrors: 10,
+  maxRefusedRecipients: 100,
+  maxCommandLine: 2048,
+  maxConnections: 1000,
+  maxConnectionsPerIp: 50,
+};
+
+/** What a server needs. */
+export interface SmtpServerOptions {
+  /** This server's name: greeting, EHLO, Received. */
+  readonly hostname: string;
+  /** What becomes of messages. */
+  readonly delivery: Delivery;
+  readonly log: Logger;
+  /** The system's by default. */
+  readonly clock?: Clock;
+  /** Does TLS handshakes; without it STARTTLS is not offered. */
+  readonly upgradeToTls?: UpgradeToTls;
+  /** What differs from {@linkcode defaultLimits}. */
+  readonly limits?: Partial<ServerLimits>;
+}
+
+/** One address to serve on. */
+export interface ServeOptions {
+  /** Whether the handshake comes first, as on port 465 (RFC 8314). */
+  readonly implicitTls?: boolean;
+}
+
+// After a failure to accept (out of descriptors, mostly) the loop waits; at once it would fail the same way.
+const ACCEPT_PAUSE = 200;
+// For the one line that a refused connection is sent.
+const REFUSAL_TIME = 5_000;
+
+const encoder = new TextEncoder();
+
+/**
+ * An SMTP server (RFC 5321).
+ *
+ * @example
+ * ```ts
+ * import { reply, silentLogger, SmtpServer } from "@mailapp/mailapp";
+ *
+ * const server = new SmtpServer({
+ *   hostname: "mx.example.com",
+ *   log: silentLogger,
+ *   delivery: {
+ *     extensions: [],
+ *     bareLineEndings: "refuse",
+ *     completesAddresses: false,
+ *     checkRecipient: () => ({ accepted: false, reply: reply(550, "5.1.1", "Nobody lives here") }),
+ *     begin: () => ({ id: "1", write() {}, async commit() {}, async [Symbol.asyncDispose]() {} }),
+ *   },
+ * });
+ * const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+ * const serving = server.serve(listener);
+ * await server.shutdown({ grace: 1000 });
+ * await serving;
+ * ```
+ */
+export class SmtpServer {
+  readonly #options: SmtpServerOptions;
+  readonly #limits: ServerLimits;
+  readonly #clock: Clock;
+  readonly #listeners = new Set<Deno.Listener>();
+  readonly #connections = new Map<Connection, Promise<void>>();
+  readonly #perIp = new Map<string, number>();
+  readonly #sessionPrefix = crypto.randomUUID().slice(0, 6);
+  #sessionCount = 0;
+  #draining = false;
+  #refusals = 0;
+
+  /** Makes a server that does not listen yet. */
+  constructor(options: SmtpServerOptions) {
+    this.#options = options;
+    this.#limits = { ...defaultLimits, ...options.limits };
+    this.#clock = options.clock ?? systemClock;
+  }
+
+  /** Connections at this moment. */
+  get connectionCount(): number {
+    return this.#connections.size;
+  }
+
+  /** Serves what a listener accepts, until {@linkcode SmtpServer.shutdown}. May be called for several listeners. */
+  async serve(listener: Deno.Listener, { implicitTls = false }: ServeOptions = {}): Promise<void> {
+    if (this.#draining) {
+      listener.close();
+      return;
+    }
+    const { log } = this.#options;
+    this.#listeners.add(listener);
+    let failing = false;
+    while (!this.#draining) {
+      let conn: Deno.Conn;
+      try {
+        conn = await listener.accept();
+        if (failing) log.info("accept.recovered");
+        failing = false;
+      } catch (error) {
+        if (this.#draining) break;
+        // One connection that failed says nothing about the next; being out of descriptors passes (EMFILE).
+        const code = (error as { code?: unknown } | null)?.code;
+        if (code === "ECONNABORTED" || error instanceof Deno.errors.ConnectionAborted) continue;
+        if (error instanceof Deno.errors.BadResource) break;
+        if (!failing) {
+          log.error("accept.failed", { cause: String(error), action: "pausing until there is room" });
+        }
+        failing = true;
+        await new Promise<void>((resolve) => void this.#clock.after(ACCEPT_PAUSE, resolve));
+        continue;
+      }
+      this.#welcome(conn, implicitTls);
+    }
+    this.#listeners.delete(listener);
+  }
+
+  /** Holds a dialogue over a connection that was made elsewhere. Resolves when it is over. */
+  async handle(transport: Transport, { implicitTls = false }: ServeOptions = {}): Promise<void> {
+    const { hostname, delivery, log, upgradeToTls } = this.#options;
+    const sessionId = `${this.#sessionPrefix}${(++this.#sessionCount).toString(36)}`;
+    const connection = new Connection(transport, {
+      hostname,
+      delivery,
+      limits: this.#limits,
+      clock: this.#clock,
+      log: log.with({ session: sessionId, peer: transport.remote.address }),
+      upgradeToTls,
+      implicitTls,
+      sessionId,
+    });
+    const done = connection.run();
+    this.#connections.set(connection, done);
+    try {
+      await done;
+    } finally {
+      this.#connections.delete(connection);
+    }
+  }
+
+  /**
+   * Stops accepting, tells idle clients 421, lets messages in flight end within `grace` milliseconds, then closes what
+   * is left. Nothing that was answered 250 is touched.
+   */
+  async shutdown({ grace }: { readonly grace: number }): Promise<void> {
+    this.#draining = true;
+    for (const listener of this.#listeners) {
+      try {
+        listener.close();
+      } catch {
+        // Closed already.
+      }
+    }
+    const all = [...this.#connections];
+    for (const [connection] of all) connection.drain();
+    const ended = Promise.all(all.map(([, done]) => done));
+    const timer = this.#clock.after(grace, () => {
+      for (const [connection] of all) connection.abort();
+    });
+    await ended;
+    timer.cancel();
+  }
+
+  /** Holds a dialogue, or says why not. */
+  #welcome(conn: Deno.Conn, implicitTls: boolean): void {
+    const transport = new ConnTransport(conn, { clock: this.#clock });
+    const key = addressGroup(transport.remote.address);
+    const already = this.#perIp.get(key) ?? 0;
+    const refusal = this.#refusal(already);
+    if (refusal) {
+      void this.#refuse(transport, refusal, implicitTls);
+      return;
+    }
+    this.#perIp.set(key, already + 1);
+    void this.handle(transport, { implicitTls }).finally(() => {
+      const left = (this.#perIp.get(key) ?? 1) - 1;
+      if (left > 0) this.#perIp.set(key, left);
+      else this.#perIp.delete(key);
+    });
+  }
+
+  #refusal(already: number): Reply | undefined {
+    const { maxConnections, maxConnectionsPerIp } = this.#limits;
+    if (this.#draining) return shuttingDown(this.#options.hostname);
+    if (this.#connections.size >= maxConnections) {
+      return reply(421, "4.3.2", "Too many connections; try again later");
+    }
+    if (already >= maxConnectionsPerIp) {
+      return reply(421, "4.7.0", "Too many connections from your address; close some first");
+    }
+    return undefined;
+  }
+
+  async #refuse(transport: Transport, refusal: Reply, implicitTls: boolean): Promise<void> {
+    this.#options.log.info("connection.refused", {
+      peer: transport.remote.address,
+      reply: formatReply(refusal).trimEnd(),
+    });
+    // A flood must not pile up refusals either; and who expects a handshake can't read a line.
+    if (implicitTls || this.#refusals >= this.#limits.maxConnections) {
+      transport.close();
+      return;
+    }
+    this.#refusals++;
+    try {
+      transport.deadline = this.#clock.monotonic() + REFUSAL_TIME;
+      await transport.write(encoder.encode(formatReply(refusal)));
+      await transport.closeWrite?.();
+    } catch {
+      // Gone already.
+    } finally {
+      this.#refusals--;
+      transport.close();
+    }
+  }
+}
+
+/** What counts as one client: an IPv4 address, or an IPv6 /64, since that is what one subscriber gets. */
+export function addressGroup(address: string): string {
+  if (!address.includes(":")) return address;
+  const [head = "", tail] = address.split("::");
+  const groups = head === "" ? [] : head.split(":");
+  if (tail !== undefined) {
+    const behind = tail === "" ? [] : tail.split(":");
+    while (groups.length + behind.length < 8) groups.push("0");
+    groups.push(...behind);
+  }
+  return groups.slice(0, 4).map((group) => parseInt(group, 16).toString(16)).join(":") + "::/64";
+}

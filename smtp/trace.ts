@@ -1,0 +1,60 @@
+/**
+ * Trace information (RFC 5321 §4.4): the Return-Path and Received fields put on top of a message.
+ *
+ * @module
+ */
+import type { Header } from "./delivery.ts";
+import type { Session, Transaction } from "./session.ts";
+
+const DAYS = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
+const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+/** A moment, in milliseconds since the epoch, as RFC 5322 §3.3 writes it, in UTC. */
+export function formatDate(moment: number): string {
+  const date = new Date(moment);
+  const two = (value: number) => String(value).padStart(2, "0");
+  return `${DAYS[date.getUTCDay()]}, ${date.getUTCDate()} ${MONTHS[date.getUTCMonth()]} ` +
+    `${String(date.getUTCFullYear()).padStart(4, "0")} ` +
+    `${two(date.getUTCHours())}:${two(date.getUTCMinutes())}:${two(date.getUTCSeconds())} +0000`;
+}
+
+/** The protocol's name in Received (RFC 3848, RFC 6531 §3.7.3). */
+export function withProtocol(session: Session, smtputf8: boolean): string {
+  const base = smtputf8 ? "UTF8SMTP" : session.hello?.verb === "EHLO" ? "ESMTP" : "SMTP";
+  // SMTPS has no keyword of its own: after HELO over TLS, the ESMTPS of the EHLO that had to stand before is nearest.
+  if (session.tls === undefined) return base;
+  return smtputf8 ? "UTF8SMTPS" : "ESMTPS";
+}
+
+/** An IP address as an address literal (§4.1.3). */
+export function addressLiteral(address: string): string {
+  return address.includes(":") ? `[IPv6:${address}]` : `[${address}]`;
+}
+
+/** What Received tells. */
+export interface ReceivedOptions {
+  /** This server's name. */
+  readonly hostname: string;
+  readonly id: string;
+  /** Milliseconds since the epoch. */
+  readonly now: number;
+}
+
+/** The Received field of this message (§4.4). `for` stands only with one recipient, since others may be blind copies. */
+export function received(session: Session, transaction: Transaction, options: ReceivedOptions): Header {
+  const { hostname, id, now } = options;
+  const tls = session.tls ? ` (${session.tls.protocol} ${session.tls.cipher})` : "";
+  const [only, ...others] = transaction.recipients;
+  const recipient = only !== undefined && others.length === 0 ? `\r\n\tfor <${only.forwardPath.text}>` : "";
+  return {
+    name: "Received",
+    value: `from ${session.hello?.domain ?? "unknown"} (${addressLiteral(session.remote.address)})\r\n` +
+      `\tby ${hostname} with ${withProtocol(session, transaction.smtputf8)}${tls}\r\n` +
+      `\tid ${id}${recipient}; ${formatDate(now)}`,
+  };
+}
+
+/** The Return-Path field, added where mail leaves SMTP (§4.4). */
+export function returnPath(transaction: Transaction): Header {
+  return { name: "Return-Path", value: `<${transaction.reversePath?.text ?? ""}>` };
+}
