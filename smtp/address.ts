@@ -11,6 +11,7 @@ export type AddressFault = "syntax" | "nonAscii" | "tooLong";
 
 /** A path or mailbox that does not follow the grammar. The message says why, in words for the peer. */
 export class AddressError extends Error {
+  /** Which kind of fault. */
   readonly fault: AddressFault;
 
   /** Makes the error; `message` may be shown to the peer and holds nothing of what it sent. */

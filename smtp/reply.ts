@@ -46,7 +46,11 @@ export class SmtpError extends Error {
   /** What the peer is told. */
   readonly reply: Reply;
 
-  /** @param reply What the peer is told. @param options `cause`: what is logged. */
+  /**
+   * Makes the error.
+   * @param reply What the peer is told
+   * @param options `cause`: what is logged
+   */
   constructor(reply: Reply, options?: ErrorOptions) {
     super(`${reply.code} ${reply.enhanced ?? ""} ${reply.lines.join(" ")}`, options);
     this.name = "SmtpError";

@@ -10,6 +10,7 @@ import type { IncomingMessage } from "./incoming_message.ts";
 export interface SocketAddress {
   /** The IP address; IPv4-mapped IPv6 is shown as IPv4. */
   readonly address: string;
+  /** The TCP port. */
   readonly port: number;
 }
 
@@ -27,11 +28,15 @@ export interface TlsInfo {
 export interface Session {
   /** Short, unique over the process's life; joins the log lines of one connection. */
   readonly id: string;
+  /** The client's end. */
   readonly remote: SocketAddress;
+  /** This server's end. */
   readonly local: SocketAddress;
   /** What the client called itself; absent before HELO/EHLO and again after STARTTLS (RFC 3207 §4.2). */
   hello?: { readonly verb: "HELO" | "EHLO"; readonly domain: string };
+  /** What was negotiated; absent in plaintext. */
   tls?: TlsInfo;
+  /** The mail transaction that is open, if any. */
   transaction?: Transaction;
   /** Refused commands so far; too many end the session. */
   errorCount: number;
@@ -43,12 +48,17 @@ export interface Session {
 
 /** From MAIL to the end of the data; owns the pending message, since BDAT fills it over several commands. */
 export interface Transaction {
+  /** From MAIL. */
   readonly reversePath: ReversePath;
+  /** Accepted so far, in the order of RCPT. */
   readonly recipients: Recipient[];
+  /** BODY= as declared. */
   readonly body: BodyType;
+  /** Whether MAIL had SMTPUTF8 (RFC 6531). */
   readonly smtputf8: boolean;
   /** SIZE= as declared, in octets. */
   readonly size?: number;
+  /** RET= and ENVID= (RFC 3461). */
   readonly dsn?: DsnOptions;
   /** The message as it arrives; present from DATA or the first BDAT on. */
   message?: IncomingMessage;

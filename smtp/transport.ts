@@ -7,7 +7,9 @@ import type { SocketAddress, TlsInfo } from "./session.ts";
 
 /** A connection. One reader and one writer at a time. */
 export interface Transport {
+  /** The other end. */
   readonly remote: SocketAddress;
+  /** This end. */
   readonly local: SocketAddress;
   /**
    * Reads what is there, at least one byte; `null` at the end of the stream.
