@@ -1,0 +1,64 @@
+/**
+ * Makes names durable: fsync of directories, shared between all who wait for the same one.
+ *
+ * @module
+ */
+import { denoFileSystem, type FileSystem } from "./file_system.ts";
+import { attempt } from "./storage_error.ts";
+
+interface Turn {
+  running: Promise<void>;
+  next: Promise<void> | undefined;
+}
+
+/**
+ * Syncs directories. Whoever asks while a sync of that directory runs shares the next one, together with all others
+ * who ask meanwhile: a sync that began before a name was changed proves nothing about that name.
+ */
+export class DirectorySyncer {
+  readonly #turns = new Map<string, Turn>();
+  readonly #fileSystem: FileSystem;
+
+  /**
+   * Nothing is opened yet.
+   * @param options `fileSystem`: for tests
+   */
+  constructor(options: { fileSystem?: FileSystem } = {}) {
+    this.#fileSystem = options.fileSystem ?? denoFileSystem;
+  }
+
+  /**
+   * Resolves when every change made in this directory before the call is on the disk. `path` must be written the same
+   * way each time for the syncs to be shared.
+   * @throws {StorageError} to all who shared the failed sync
+   */
+  sync(path: string): Promise<void> {
+    const turn = this.#turns.get(path);
+    if (turn === undefined) return this.#start(path).running;
+    turn.next ??= turn.running.catch(() => {}).then(() => this.#start(path).running);
+    return turn.next;
+  }
+
+  #start(path: string): Turn {
+    const turn: Turn = { running: this.#syncNow(path), next: undefined };
+    this.#turns.set(path, turn);
+    const done = () => {
+      // With somebody waiting, the next turn takes this place in the map itself.
+      if (turn.next === undefined) this.#turns.delete(path);
+    };
+    turn.running.then(done, done);
+    return turn;
+  }
+
+  #syncNow(path: string): Promise<void> {
+    return attempt("sync directory", path, async () => {
+      // Opened anew each time, since a directory may have been replaced; that touches no disk, so no thread is worth it.
+      const directory = this.#fileSystem.openSync(path, { read: true });
+      try {
+        await directory.sync();
+      } finally {
+        directory.close();
+      }
+    });
+  }
+}

@@ -1,0 +1,41 @@
+/**
+ * The few file calls that durable writes are made of, as a dependency: tests put errors between them.
+ *
+ * @module
+ */
+
+/** An open file, as far as storage needs it; `Deno.FsFile` is one. */
+export interface OpenFile {
+  /** Reads at the current position; `null` at the end. */
+  read(buffer: Uint8Array): Promise<number | null>;
+  /** Writes some of it, returns how many bytes. */
+  write(data: Uint8Array): Promise<number>;
+  /** Like `write`, on the calling thread. */
+  writeSync(data: Uint8Array): number;
+  /** Moves the current position. */
+  seek(offset: number, whence: Deno.SeekMode): Promise<number>;
+  /** fsync(2): resolves when data and metadata are on the disk. */
+  sync(): Promise<void>;
+  /** Closes it. */
+  close(): void;
+}
+
+/** What storage does with paths. */
+export interface FileSystem {
+  /** open(2). */
+  open(path: string, options: Deno.OpenOptions): Promise<OpenFile>;
+  /** open(2) on the calling thread. */
+  openSync(path: string, options: Deno.OpenOptions): OpenFile;
+  /** rename(2); replaces what is there without a word. */
+  rename(from: string, to: string): Promise<void>;
+  /** unlink(2). */
+  remove(path: string): Promise<void>;
+}
+
+/** The real one. */
+export const denoFileSystem: FileSystem = {
+  open: Deno.open,
+  openSync: Deno.openSync,
+  rename: Deno.rename,
+  remove: (path) => Deno.remove(path),
+};

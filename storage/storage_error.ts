@@ -1,0 +1,62 @@
+/**
+ * Why something could not be stored, in the few kinds that lead to different replies.
+ *
+ * @module
+ */
+
+/**
+ * What went wrong: `no-space` (ENOSPC), `over-quota` (EDQUOT), `io` (EIO: what was written may be lost), `denied`
+ * (EACCES, EPERM, EROFS), `descriptors` (EMFILE, ENFILE), `other`.
+ */
+export type StorageFault = "no-space" | "over-quota" | "io" | "denied" | "descriptors" | "other";
+
+const FAULTS: Readonly<Record<string, StorageFault>> = {
+  ENOSPC: "no-space",
+  EDQUOT: "over-quota",
+  EIO: "io",
+  EACCES: "denied",
+  EPERM: "denied",
+  EROFS: "denied",
+  EMFILE: "descriptors",
+  ENFILE: "descriptors",
+};
+
+/** A failed file operation. The message names the step, the path and the system's error; it is for the log. */
+export class StorageError extends Error {
+  /** The kind of failure. */
+  readonly fault: StorageFault;
+  /** The system's error code, such as `ENOSPC`; empty where there is none. */
+  readonly code: string;
+  /** The file or directory. */
+  readonly path: string;
+
+  /**
+   * Finds the kind from what was thrown.
+   * @param step What was tried, such as `sync`.
+   * @param options `path`: on what; `cause`: what was thrown; `fault`: the kind, where it is not the system's error
+   */
+  constructor(step: string, options: { path: string; cause: unknown; fault?: StorageFault }) {
+    const { path, cause } = options;
+    super(`cannot ${step} ${path}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+    this.name = "StorageError";
+    this.path = path;
+    this.code = errorCode(cause);
+    this.fault = options.fault ?? FAULTS[this.code] ?? "other";
+  }
+}
+
+/** The system's error code of what a file call threw, such as `ENOENT`; empty where there is none. */
+export function errorCode(error: unknown): string {
+  // Deno gives ENOSPC and EMFILE no class of their own: only `code` tells them apart.
+  if (error instanceof Error && "code" in error && typeof error.code === "string") return error.code;
+  return "";
+}
+
+/** Runs one file call; what it throws comes out as a {@linkcode StorageError}. */
+export async function attempt<T>(step: string, path: string, call: () => T | Promise<T>): Promise<T> {
+  try {
+    return await call();
+  } catch (cause) {
+    throw cause instanceof StorageError ? cause : new StorageError(step, { path, cause });
+  }
+}
