@@ -43,6 +43,7 @@ export function replyText(reply: RemoteReply): string {
 // §4.5.3.1.5 has 512; real servers write longer lines, and EHLO has many.
 const MAX_LINE = 4096;
 const MAX_LINES = 128;
+const MAX_TEXT = 64 * 1024;
 const CR = 13;
 const LF = 10;
 
@@ -50,7 +51,7 @@ const LF = 10;
 // deno-lint-ignore no-control-regex
 const CONTROL = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g;
 
-/** Reads replies off a transport. At most 128 lines of 4,096 octets each are held. */
+/** Reads replies off a transport. A reply has at most 128 lines of 4,096 octets and 64 KiB in all. */
 export class ReplyReader {
   readonly #transport: Transport;
   readonly #buffer = new Uint8Array(2 * MAX_LINE);
@@ -77,6 +78,7 @@ export class ReplyReader {
   async read(): Promise<RemoteReply> {
     const lines: string[] = [];
     let first = "";
+    let length = 0;
     for (;;) {
       const line = await this.#readLine();
       const match = /^([2-5]\d\d)(?:([ -])(.*))?$/.exec(line);
@@ -86,7 +88,8 @@ export class ReplyReader {
       else if (code !== first) throw new ReplyError("different codes in one reply");
       lines.push(text.replace(CONTROL, "?"));
       if (separator === " ") return remoteReply(Number(code), lines);
-      if (lines.length === MAX_LINES) throw new ReplyError("a reply without end");
+      length += text.length;
+      if (lines.length === MAX_LINES || length > MAX_TEXT) throw new ReplyError("a reply without end");
     }
   }
 
