@@ -1,0 +1,167 @@
+/**
+ * Exim with a configuration of its own, as sender, receiver or smarthost; it must run as root.
+ *
+ * @module
+ */
+import { account } from "./accounts.ts";
+import type { CertificateFiles } from "./certificates.ts";
+import { makeFolder } from "./folder.ts";
+import { freePort, untilListening } from "./ports.ts";
+import { type RunningProgram, start, until } from "./process.ts";
+import { EXIM, unpacked } from "./unpacked.ts";
+
+/** What Exim is to do. */
+export interface EximOptions {
+  /** Where all mail goes that is not for `mailboxes`. */
+  readonly relayTo?: { readonly host: string; readonly port: number };
+  /** What the sending side does about STARTTLS. `none` if absent. */
+  readonly sendTls?: "none" | "may" | "encrypt";
+  /** Addresses whose mail lands in a Maildir each. */
+  readonly mailboxes?: readonly string[];
+  /** Offers STARTTLS with this certificate. */
+  readonly certificate?: CertificateFiles;
+  /** Takes mail only after AUTH PLAIN with these. */
+  readonly login?: { readonly user: string; readonly password: string };
+}
+
+/** A running Exim. */
+export interface Exim extends AsyncDisposable {
+  /** Listens on 127.0.0.1 and ::1. */
+  readonly port: number;
+  readonly program: RunningProgram;
+  /** The first line of the main log that matches. @throws {Error} when none comes within 30 s, with the log */
+  logLine(pattern: RegExp): Promise<string>;
+  /** The Maildir of one of `mailboxes`. */
+  maildir(address: string): string;
+}
+
+/** Starts Exim and waits until it answers. */
+export async function startExim(options: EximOptions = {}): Promise<Exim> {
+  const folder = await makeFolder("exim");
+  try {
+    const { uid, gid } = await account("Debian-exim");
+    const port = freePort();
+    const maildirs = await folder.mkdir("maildirs", { uid, gid });
+    const spool = await folder.mkdir("spool", { uid, gid });
+    const log = await folder.mkdir("log", { uid, gid });
+    const mailboxFile = await folder.write(
+      "mailboxes",
+      (options.mailboxes ?? []).map((address) => `"${address}": ${maildirs}/${address}\n`).join(""),
+    );
+    const certificate = options.certificate && {
+      cert: await copyFor({ uid, gid }, options.certificate.cert, `${spool}/cert.pem`),
+      key: await copyFor({ uid, gid }, options.certificate.key, `${spool}/key.pem`),
+    };
+    const config = await folder.write(
+      "exim.conf",
+      configuration({ ...options, port, spool, log, mailboxFile }, certificate),
+    );
+    const program = start(unpacked(EXIM), { args: ["-C", config, "-bdf", "-q1m"], cwd: folder.path });
+    await untilListening(port);
+    return {
+      port,
+      program,
+      async logLine(pattern) {
+        let text = "";
+        try {
+          return await until(async () => {
+            text = await Deno.readTextFile(`${log}/main.log`);
+            return text.split("\n").find((line) => pattern.test(line));
+          }, { what: `${pattern} in Exim's log` });
+        } catch (error) {
+          throw new Error(`${pattern} not in Exim's log:\n${text}`, { cause: error });
+        }
+      },
+      maildir: (address) => `${maildirs}/${address}`,
+      async [Symbol.asyncDispose]() {
+        await program.stop();
+        await folder[Symbol.asyncDispose]();
+      },
+    };
+  } catch (error) {
+    await folder[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+async function copyFor(owner: { uid: number; gid: number }, from: string, to: string): Promise<string> {
+  await Deno.copyFile(from, to);
+  await Deno.chmod(to, 0o600);
+  await Deno.chown(to, owner.uid, owner.gid);
+  return to;
+}
+
+function configuration(
+  options: EximOptions & { port: number; spool: string; log: string; mailboxFile: string },
+  certificate: CertificateFiles | undefined,
+): string {
+  const { relayTo, sendTls = "none", login } = options;
+  const tls = { none: "hosts_avoid_tls = *", may: "", encrypt: "hosts_require_tls = *" }[sendTls];
+  // Exim's lists are split at colons, so that an IPv6 address wants another separator.
+  return `
+primary_hostname = exim.test
+spool_directory = ${options.spool}
+log_file_path = ${options.log}/%s.log
+pid_file_path = ${options.spool}/exim.pid
+daemon_smtp_ports = ${options.port}
+local_interfaces = <; 127.0.0.1 ; ::1
+keep_environment =
+deliver_drop_privilege
+smtputf8_advertise_hosts = *
+chunking_advertise_hosts = *
+message_size_limit = 100M
+smtp_accept_max = 0
+host_lookup =
+rfc1413_hosts =
+acl_smtp_rcpt = on_rcpt
+acl_smtp_data = on_data
+tls_advertise_hosts = ${certificate ? "*" : ""}
+${certificate ? `tls_certificate = ${certificate.cert}\ntls_privatekey = ${certificate.key}` : ""}
+
+begin acl
+on_rcpt:
+${login ? "  require authenticated = *" : ""}
+  accept
+on_data:
+  accept
+
+begin routers
+here:
+  driver = accept
+  address_data = \${lookup{\${lc:$local_part@$domain}}lsearch{${options.mailboxFile}}{$value}fail}
+  transport = maildir
+away:
+  driver = manualroute
+  route_list = <; * ${relayTo?.host ?? "127.0.0.1"}
+  self = send
+  transport = smtp
+
+begin transports
+maildir:
+  driver = appendfile
+  maildir_format
+  directory = $address_data
+  create_directory
+smtp:
+  driver = smtp
+  port = ${relayTo?.port ?? 25}
+  allow_localhost
+  hosts_try_chunking =
+  ${tls}
+
+begin retry
+* * F,1h,1s
+
+${
+    login
+      ? `begin authenticators
+plain:
+  driver = plaintext
+  public_name = PLAIN
+  server_prompts = :
+  server_condition = \${if and{{eq{$auth2}{${login.user}}}{eq{$auth3}{${login.password}}}}}
+  server_set_id = $auth2
+`
+      : ""
+  }`;
+}
