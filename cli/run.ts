@@ -1,0 +1,61 @@
+/**
+ * From the command line to a subcommand, and from what became of it to an exit code.
+ *
+ * @module
+ */
+import { Command, CommanderError } from "commander";
+import { ConfigError, ConfigFileError } from "../config/errors.ts";
+import { registerCheckConfig } from "./check_config.ts";
+import { CommandError, EXIT, type ExitCode } from "./exit_codes.ts";
+import type { Io } from "./io.ts";
+import type { RegisterSubcommand } from "./subcommand.ts";
+import { versionLine } from "./version.ts";
+
+/** The subcommands, in the order of `--help`. To add one, write its file and put it here. */
+const SUBCOMMANDS: readonly RegisterSubcommand[] = [
+  registerCheckConfig,
+];
+
+/** Runs the subcommand that `args` names; what the process ends with. */
+export async function run(args: readonly string[], io: Io): Promise<ExitCode> {
+  let exitCode: ExitCode = EXIT.ok;
+  const program = new Command("mailapp")
+    .description("A mail server: serve-in takes mail from the Internet, serve-out sends it there.")
+    .version(await versionLine(), "-V, --version")
+    .exitOverride()
+    .configureOutput({ writeOut: io.out, writeErr: io.err });
+  for (const register of SUBCOMMANDS) {
+    register(program, {
+      io,
+      action: (run) => async (...args) => {
+        exitCode = await run(...args);
+      },
+    });
+  }
+  try {
+    // `deno task mailapp -- serve-in` hands the dashes on.
+    await program.parseAsync(args[0] === "--" ? args.slice(1) : args, { from: "user" });
+    return exitCode;
+  } catch (error) {
+    return explain(error, io);
+  }
+}
+
+function explain(error: unknown, io: Io): ExitCode {
+  // Commander has said it already; --help and --version come here with 0.
+  if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+  if (error instanceof CommandError) {
+    io.err(`mailapp: ${error.message}\n`);
+    return error.exitCode;
+  }
+  if (error instanceof ConfigError) {
+    io.err(`${error.message}\n`);
+    return EXIT.config;
+  }
+  if (error instanceof ConfigFileError) {
+    io.err(`mailapp: ${error.message}\n`);
+    return error.reason === "forbidden" ? EXIT.noPermission : EXIT.noInput;
+  }
+  io.err(`mailapp: ${error instanceof Error ? error.stack ?? error.message : error}\n`);
+  return EXIT.software;
+}

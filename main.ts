@@ -1,0 +1,32 @@
+/**
+ * The program: the only file that touches the process's arguments, signals and exit.
+ *
+ * @module
+ */
+import { EXIT } from "./cli/exit_codes.ts";
+import { run } from "./cli/run.ts";
+
+const encoder = new TextEncoder();
+
+function writeAll(to: { writeSync(bytes: Uint8Array): number }, text: string): void {
+  let rest = encoder.encode(text);
+  while (rest.length > 0) rest = rest.subarray(to.writeSync(rest));
+}
+
+if (import.meta.main) {
+  let code: number;
+  try {
+    code = await run(Deno.args, {
+      env: Deno.env,
+      out: (text) => writeAll(Deno.stdout, text),
+      err: (text) => writeAll(Deno.stderr, text),
+      onSignal: (signal, callback) => Deno.addSignalListener(signal, callback),
+      exitNow: (code) => Deno.exit(code),
+    });
+  } catch (error) {
+    // Whoever read our output has gone, as `mailapp … | head` does.
+    if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
+    code = EXIT.ok;
+  }
+  Deno.exit(code);
+}

@@ -1,0 +1,172 @@
+// The directions in which the rooms may import each other (docs/architecture.md), held against the module graph.
+import assert from "node:assert/strict";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { relative } from "@std/path";
+
+const ROOT = fileURLToPath(new URL("..", import.meta.url));
+
+/** What each room may import besides itself. All may import the logger's types. */
+const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
+  "main.ts": ["cli"],
+  "mod.ts": ["smtp", "storage", "maildir", "relay", "tls", "dns", "auth", "net", "observe"],
+  cli: ["config", "maildir", "relay", "tls", "dns", "auth", "net", "observe", "smtp", "storage"],
+  config: ["smtp"],
+  maildir: ["smtp", "storage", "observe"],
+  relay: ["smtp", "storage", "dns", "tls", "auth", "net", "observe"],
+  auth: ["smtp", "dns", "net", "observe"],
+  dns: ["smtp", "net", "observe"],
+  tls: ["smtp", "storage", "net", "observe"],
+  net: ["smtp", "observe"],
+  observe: ["smtp"],
+  smtp: [],
+  storage: [],
+};
+
+const LOGGER_TYPES = "observe/log.ts";
+
+/** The modules of the product, by path from the root, test files left out. */
+async function productModules(): Promise<string[]> {
+  const found: string[] = [];
+  const visit = async (directory: string) => {
+    for await (const { name, isDirectory } of Deno.readDir(`${ROOT}/${directory}`)) {
+      const path = `${directory}/${name}`;
+      if (isDirectory) await visit(path);
+      else if (name.endsWith(".ts") && !name.endsWith("_test.ts")) found.push(path);
+    }
+  };
+  for await (const { name, isDirectory } of Deno.readDir(ROOT)) {
+    if (!Object.hasOwn(MAY_IMPORT, name)) continue;
+    if (isDirectory) await visit(name);
+    else found.push(name);
+  }
+  return found.sort();
+}
+
+/** What a module imports: a path from the root, or the specifier as it is. */
+interface Import {
+  readonly target: string;
+  /** Whether it is gone once the types are. */
+  readonly typeOnly: boolean;
+}
+
+/** For each module of the product, what it imports. */
+async function moduleGraph(): Promise<Map<string, Import[]>> {
+  const entry = await Deno.makeTempFile({ suffix: ".ts" });
+  try {
+    const modules = await productModules();
+    const imports = modules.map((path) =>
+      `import ${JSON.stringify(String(pathToFileURL(`${ROOT}/${path}`)))};\n`
+    );
+    await Deno.writeTextFile(entry, imports.join(""));
+    const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: ["info", "--json", "--config", `${ROOT}/deno.json`, entry],
+      env: { NO_COLOR: "1" },
+    }).output();
+    assert.equal(code, 0, new TextDecoder().decode(stderr));
+    const info = JSON.parse(new TextDecoder().decode(stdout)) as {
+      modules: {
+        specifier: string;
+        error?: string;
+        dependencies?: { specifier: string; code?: { specifier?: string }; type?: { specifier?: string } }[];
+      }[];
+    };
+    const own = (specifier: string) =>
+      specifier.startsWith("file:") ? relative(ROOT, fileURLToPath(specifier)) : specifier;
+    const graph = new Map<string, Import[]>();
+    for (const { specifier, error, dependencies = [] } of info.modules) {
+      assert.equal(error, undefined, specifier);
+      const path = own(specifier);
+      if (!modules.includes(path)) continue;
+      graph.set(
+        path,
+        dependencies.map(({ specifier, code, type }) => ({
+          target: own(code?.specifier ?? type?.specifier ?? specifier),
+          typeOnly: code === undefined,
+        })),
+      );
+    }
+    assert.deepEqual([...graph.keys()].sort(), modules);
+    return graph;
+  } finally {
+    await Deno.remove(entry);
+  }
+}
+
+const room = (path: string) => path.split("/", 1)[0] ?? path;
+const isOwn = (specifier: string) => Object.hasOwn(MAY_IMPORT, room(specifier)) || specifier === "deno.json";
+
+Deno.test("the rooms import each other only in the agreed directions", async () => {
+  const wrong: string[] = [];
+  for (const [module, imports] of await moduleGraph()) {
+    for (const { target } of imports) {
+      if (!isOwn(target)) continue;
+      if (room(target) === room(module) || target === LOGGER_TYPES) continue;
+      if (target === "deno.json" && room(module) === "cli") continue;
+      if (!MAY_IMPORT[room(module)]?.includes(room(target))) wrong.push(`${module} imports ${target}`);
+    }
+  }
+  assert.deepEqual(wrong, []);
+});
+
+/** Fails if one can come back to where one was. */
+function assertNoCycle(graph: ReadonlyMap<string, Iterable<string>>): void {
+  const done = new Set<string>();
+  const visit = (from: string, path: readonly string[]) => {
+    assert.ok(!path.includes(from), `cycle: ${[...path.slice(path.indexOf(from)), from].join(" → ")}`);
+    if (done.has(from)) return;
+    for (const to of graph.get(from) ?? []) visit(to, [...path, from]);
+    done.add(from);
+  };
+  for (const from of graph.keys()) visit(from, []);
+}
+
+Deno.test("no module needs itself by way of others, and no room knows itself by way of others", async () => {
+  const graph = await moduleGraph();
+  const modules = new Map<string, string[]>();
+  const rooms = new Map<string, Set<string>>();
+  for (const [module, imports] of graph) {
+    // Types may point at each other, as Session and Delivery do; they are gone when the program runs.
+    modules.set(module, imports.flatMap(({ target, typeOnly }) => typeOnly ? [] : [target]));
+    const known = rooms.get(room(module)) ?? new Set();
+    for (const { target } of imports) {
+      if (isOwn(target) && room(target) !== room(module) && target !== LOGGER_TYPES) known.add(room(target));
+    }
+    rooms.set(room(module), known);
+  }
+  assertNoCycle(modules);
+  assertNoCycle(rooms);
+});
+
+Deno.test("the product imports only itself, Node's modules and the pinned packages", async () => {
+  const { imports } = JSON.parse(await Deno.readTextFile(`${ROOT}/deno.json`)) as {
+    imports: Record<string, string>;
+  };
+  const pinned = Object.values(imports);
+  const wrong: string[] = [];
+  for (const [module, targets] of await moduleGraph()) {
+    for (const { target } of targets) {
+      if (isOwn(target) || target.startsWith("node:")) continue;
+      if (!pinned.some((specifier) => target === specifier || target.startsWith(`${specifier}/`))) {
+        wrong.push(`${module} imports ${target}`);
+      }
+    }
+  }
+  assert.deepEqual(wrong, []);
+});
+
+Deno.test("only main.ts touches the process, and no server starts programs or loads native code", async () => {
+  const rules = [
+    { pattern: /\bDeno\s*\.\s*(?:args|exit)\b/, allowed: ["main.ts"] },
+    { pattern: /\bDeno\s*\.\s*(?:Command|dlopen)\b|child_process/, allowed: ["cli/demo.ts"] },
+  ];
+  const wrong: string[] = [];
+  for (const path of await productModules()) {
+    const text = await Deno.readTextFile(`${ROOT}/${path}`);
+    const code = text.replace(/\/\*[\s\S]*?\*\/|\/\/.*/g, "");
+    for (const { pattern, allowed } of rules) {
+      const [found] = pattern.exec(code) ?? [];
+      if (found !== undefined && !allowed.includes(path)) wrong.push(`${path} uses ${found}`);
+    }
+  }
+  assert.deepEqual(wrong, []);
+});
