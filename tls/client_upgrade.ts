@@ -1,0 +1,85 @@
+/**
+ * The client's side of TLS, verified or not.
+ *
+ * A relay prefers any TLS over none (RFC 7435), which is why a certificate that does not verify must not end the
+ * handshake; what was wrong with it is told instead.
+ *
+ * @module
+ */
+import type { X509Certificate } from "node:crypto";
+import { isIP } from "node:net";
+import { connect, type ConnectionOptions } from "node:tls";
+import type { TlsInfo } from "../smtp/session.ts";
+import type { Transport } from "../smtp/transport.ts";
+import { handshake, streamOver, TlsError, tlsInfo, TlsTransport } from "./tls_transport.ts";
+
+/** Whom the client expects, and how strictly. */
+export interface ClientUpgradeOptions {
+  /** The server's host name, sent as SNI and compared with the certificate; an address literal is only compared. */
+  readonly servername: string;
+  /** Whether a certificate that does not verify, or is for another name, ends the handshake. */
+  readonly verify: boolean;
+  /** Trusted authorities as PEM, instead of those that came with Deno or, by `DENO_TLS_CA_STORE`, the system. */
+  readonly ca?: string | readonly string[];
+}
+
+/** What the client learned of the server. */
+export interface ClientTlsInfo extends TlsInfo {
+  /** Whether the certificate verified, for this very name. */
+  readonly authorized: boolean;
+  /** Why not: the code or text of the library, such as `CERT_HAS_EXPIRED`. */
+  readonly authorizationError?: string;
+  /** The server's own certificate, DER; absent when it sent none. */
+  readonly peerCertificate?: Uint8Array;
+}
+
+/**
+ * Turns a plain connection into one over TLS, as the client, within the plain transport's deadline.
+ *
+ * When it rejects, the plain transport is closed; for plaintext instead, connect anew.
+ *
+ * @throws {DeadlineError} when the server was silent
+ * @throws {ConnectionError} when the connection broke
+ * @throws {TlsError} when the handshake failed, or, with `verify`, the certificate did; `code` says which
+ */
+export async function clientUpgrade(
+  plain: Transport,
+  { servername, verify, ca }: ClientUpgradeOptions,
+): Promise<{ transport: Transport; tls: ClientTlsInfo }> {
+  const host = servername.replace(/^\[(?:IPv6:)?(.*)\]$/i, "$1").replace(/\.$/, "");
+  const stream = streamOver(plain);
+  const socket = connect({
+    socket: stream.duplex,
+    host,
+    // SNI carries names only (RFC 6066 §3).
+    servername: isIP(host) ? "" : host,
+    // Never by the library, which would tell less about why; judged below, before a byte is sent.
+    rejectUnauthorized: false,
+    minVersion: "TLSv1.2",
+    ...(ca === undefined ? {} : { ca: typeof ca === "string" ? ca : [...ca] }),
+  } as ConnectionOptions);
+  await handshake(socket, stream, "secureConnect");
+  const certificate = socket.getPeerX509Certificate();
+  const problem = socket.authorized ? undefined : describe(socket.authorizationError, certificate);
+  if (verify && problem !== undefined) {
+    socket.destroy();
+    stream.duplex.destroy();
+    throw new TlsError(`certificate not accepted for ${host}: ${problem}`, { code: problem });
+  }
+  return {
+    transport: new TlsTransport(plain, { stream, socket }),
+    tls: {
+      ...tlsInfo(socket, isIP(host) ? undefined : host),
+      authorized: socket.authorized,
+      ...(problem === undefined ? {} : { authorizationError: problem }),
+      ...(certificate ? { peerCertificate: new Uint8Array(certificate.raw) } : {}),
+    },
+  };
+}
+
+function describe(problem: unknown, certificate: X509Certificate | undefined): string {
+  // The library says of an expired certificate only that it does not verify.
+  if (certificate && certificate.validToDate.getTime() < Date.now()) return "CERT_HAS_EXPIRED";
+  if (problem instanceof Error) return (problem as { code?: string }).code ?? problem.message;
+  return String(problem ?? "no reason given");
+}
