@@ -1,0 +1,172 @@
+/**
+ * Connecting to other servers: to literal addresses only, since the name was resolved before and must not be again.
+ *
+ * @module
+ */
+import { isIP, Socket } from "node:net";
+import type { Clock } from "../smtp/clock.ts";
+import { ConnectionError, ConnTransport } from "../smtp/conn_transport.ts";
+import type { SocketAddress } from "../smtp/session.ts";
+import { DeadlineError, type Transport } from "../smtp/transport.ts";
+import { Watchdog } from "../smtp/watchdog.ts";
+
+/**
+ * Connects to an address (an IP address, never a name), waiting a bounded time.
+ * @throws {DeadlineError} after that time
+ * @throws {ConnectionError} when the connection is refused or cannot be made
+ */
+export type Dial = (to: SocketAddress) => Promise<Transport>;
+
+/** What a dialler depends on. */
+export interface DialOptions {
+  /** Measures the wait. */
+  readonly clock: Clock;
+  /** The longest wait for a connection, in milliseconds. */
+  readonly timeout: number;
+  /** The address to connect from, for IPv4 targets. */
+  readonly sourceIpv4?: string;
+  /** The address to connect from, for IPv6 targets. */
+  readonly sourceIpv6?: string;
+}
+
+/** Makes a dialler over TCP. */
+export function createDial(options: DialOptions): Dial {
+  return async (to) => {
+    const family = isIP(to.address);
+    if (family === 0) throw new ConnectionError("not an IP address", { code: "EINVAL" });
+    const source = family === 6 ? options.sourceIpv6 : options.sourceIpv4;
+    return source === undefined ? await dial(to, options) : await dialFrom(source, to, options);
+  };
+}
+
+async function dial(to: SocketAddress, { clock, timeout }: DialOptions): Promise<Transport> {
+  const late = new AbortController();
+  const timer = clock.after(timeout, () => late.abort());
+  try {
+    const conn = await Deno.connect({ hostname: to.address, port: to.port, signal: late.signal });
+    return new ConnTransport(conn, { clock });
+  } catch (error) {
+    throw late.signal.aborted ? new DeadlineError("no connection in time") : explain(error);
+  } finally {
+    timer.cancel();
+  }
+}
+
+// `Deno.connect` cannot choose the source address; node:net can.
+async function dialFrom(
+  source: string,
+  to: SocketAddress,
+  { clock, timeout }: DialOptions,
+): Promise<Transport> {
+  const socket = new Socket();
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const timer = clock.after(timeout, () => reject(new DeadlineError("no connection in time")));
+  socket.once("error", (error) => reject(explain(error)));
+  socket.connect({ host: to.address, port: to.port, localAddress: source, noDelay: true }, resolve);
+  try {
+    await promise;
+    return new SocketTransport(socket, clock);
+  } catch (error) {
+    socket.destroy();
+    throw error;
+  } finally {
+    timer.cancel();
+  }
+}
+
+/** A {@linkcode Transport} over a connected socket of node:net. */
+class SocketTransport implements Transport {
+  readonly remote: SocketAddress;
+  readonly local: SocketAddress;
+  readonly #socket: Socket;
+  readonly #watchdog: Watchdog;
+  #rest: Uint8Array | undefined;
+  #ended = false;
+  #failure: Error | undefined;
+  #wake: (() => void) | undefined;
+
+  constructor(socket: Socket, clock: Clock) {
+    this.#socket = socket;
+    this.remote = { address: socket.remoteAddress ?? "", port: socket.remotePort ?? 0 };
+    this.local = { address: socket.localAddress ?? "", port: socket.localPort ?? 0 };
+    this.#watchdog = new Watchdog(clock, () => this.#end(new DeadlineError()));
+    const wake = () => this.#wake?.();
+    socket.on("readable", wake);
+    socket.on("end", () => {
+      this.#ended = true;
+      wake();
+    });
+    socket.on("error", (error) => this.#end(explain(error)));
+    socket.on("close", () => this.#end(new ConnectionError("connection closed", { code: "CLOSED" })));
+  }
+
+  get deadline(): number {
+    return this.#watchdog.deadline;
+  }
+
+  set deadline(deadline: number) {
+    if (this.#failure === undefined) this.#watchdog.deadline = deadline;
+  }
+
+  async read(buffer: Uint8Array): Promise<number | null> {
+    for (;;) {
+      this.#rest ??= this.#socket.read() as Uint8Array | null ?? undefined;
+      if (this.#rest !== undefined) {
+        const size = Math.min(buffer.length, this.#rest.length);
+        buffer.set(this.#rest.subarray(0, size));
+        this.#rest = size < this.#rest.length ? this.#rest.subarray(size) : undefined;
+        return size;
+      }
+      if (this.#ended) return null;
+      if (this.#failure !== undefined) throw this.#failure;
+      await new Promise<void>((resolve) => this.#wake = resolve);
+    }
+  }
+
+  async write(data: Uint8Array): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure;
+    await new Promise<void>((resolve, reject) => {
+      const closed = () =>
+        reject(this.#failure ?? new ConnectionError("connection closed", { code: "CLOSED" }));
+      this.#socket.once("close", closed);
+      this.#socket.write(data, (error) => {
+        this.#socket.removeListener("close", closed);
+        if (error) reject(this.#failure ?? explain(error));
+        else resolve();
+      });
+    });
+  }
+
+  close(): void {
+    this.#end(new ConnectionError("connection closed", { code: "CLOSED" }));
+  }
+
+  #end(failure: Error): void {
+    if (this.#failure !== undefined) return;
+    this.#failure = failure;
+    this.#watchdog.cancel();
+    this.#socket.destroy();
+    this.#wake?.();
+  }
+}
+
+const WORDS: Readonly<Record<string, string>> = {
+  ECONNREFUSED: "connection refused",
+  ECONNRESET: "connection reset",
+  EHOSTUNREACH: "host unreachable",
+  ENETUNREACH: "network unreachable",
+  ETIMEDOUT: "connection timed out",
+};
+
+function explain(error: unknown): ConnectionError {
+  const code = (error as { code?: unknown } | null)?.code;
+  const name = typeof code === "string" ? code : "UNKNOWN";
+  if ((error as { syscall?: unknown } | null)?.syscall === "bind") {
+    return new ConnectionError("cannot send from the configured source address", {
+      code: name,
+      cause: error,
+    });
+  }
+  const text = error instanceof Error ? error.message : String(error);
+  return new ConnectionError(WORDS[name] ?? text, { code: name, cause: error });
+}
