@@ -4,9 +4,12 @@
  *
  * @module
  */
+import { dirname } from "@std/path";
 import type { Logger } from "../observe/log.ts";
+import type { DirectorySyncer } from "../storage/directory_syncer.ts";
+import type { FileSystem, OpenFile } from "../storage/file_system.ts";
+import { attempt } from "../storage/storage_error.ts";
 import { decodeRecord, encodeRecord, type JournalRecord, SpoolFormatError } from "./spool_format.ts";
-import type { SpoolFile, SpoolFiles } from "./spool_files.ts";
 
 /** A final dot that was sent. */
 export interface DotSent {
@@ -34,12 +37,12 @@ export interface JournalEntry {
 export interface JournalOptions {
   /** The journal file. */
   readonly path: string;
-  /** Its directory. */
-  readonly directory: string;
   /** Where a new journal is written before it replaces the old one; on the same file system. */
   readonly temporary: string;
   /** The file system. */
-  readonly files: SpoolFiles;
+  readonly fileSystem: FileSystem;
+  /** Makes the new journal's name durable. */
+  readonly syncer: DirectorySyncer;
   /** Where it tells what it found. */
   readonly log: Logger;
   /** Whether an entry is still there; records of others are dropped. */
@@ -56,7 +59,7 @@ const encoder = new TextEncoder();
 export class Journal {
   readonly #options: JournalOptions;
   readonly #live = new Map<string, JournalEntry>();
-  #file: SpoolFile | undefined;
+  #file: OpenFile | undefined;
   #size = 0;
   /** The size up to which the journal may grow; above what is live, else it would be rewritten at each turn. */
   #limit = 0;
@@ -128,8 +131,7 @@ export class Journal {
       try {
         if (this.#file === undefined || this.#size > this.#limit) await this.#rotate();
         const data = encoder.encode(batch.map(({ record }) => encodeRecord(record)).join(""));
-        await this.#file?.write(data);
-        await this.#file?.sync();
+        if (this.#file !== undefined) await writeDurably(this.#file, { path: this.#options.path, data });
         this.#size += data.length;
       } catch (error) {
         // What of it is on disk cannot be known, and a second sync may say yes to what the first one lost
@@ -196,16 +198,18 @@ export class Journal {
   }
 
   async #rotate(): Promise<void> {
-    const { path, directory, temporary, files, rotateAt = 1024 * 1024 } = this.#options;
+    const { path, temporary, fileSystem, syncer, rotateAt = 1024 * 1024 } = this.#options;
     const text = [...this.#live].flatMap(([id, entry]) => recordsOf(id, entry)).map(encodeRecord).join("");
     const data = encoder.encode(text);
-    await files.remove(temporary);
-    const file = await files.create(temporary);
+    const file = await attempt(
+      "create",
+      temporary,
+      () => fileSystem.open(temporary, { create: true, truncate: true, write: true, mode: 0o600 }),
+    );
     try {
-      await file.write(data);
-      await file.sync();
-      await files.rename(temporary, path);
-      await files.syncDirectory(directory);
+      await writeDurably(file, { path: temporary, data });
+      await attempt("rename", path, () => fileSystem.rename(temporary, path));
+      await syncer.sync(dirname(path));
     } catch (error) {
       file.close();
       throw error;
@@ -230,4 +234,11 @@ function recordsOf(id: string, { sent, relayed, removed }: JournalEntry): Journa
 
 function dotSent(id: string, index: number, { host, address, at }: DotSent): JournalRecord {
   return { type: "dotSent", id, recipients: [index], host, address, at };
+}
+
+function writeDurably(file: OpenFile, { path, data }: { path: string; data: Uint8Array }): Promise<void> {
+  return attempt("write", path, async () => {
+    for (let at = 0; at < data.length;) at += file.writeSync(data.subarray(at));
+    await file.sync();
+  });
 }

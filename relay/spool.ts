@@ -10,6 +10,11 @@ import { basename, join } from "@std/path";
 import type { Logger } from "../observe/log.ts";
 import { type Clock, systemClock } from "../smtp/clock.ts";
 import { reply, SmtpError } from "../smtp/reply.ts";
+import { DirectorySyncer } from "../storage/directory_syncer.ts";
+import { denoFileSystem, type FileSystem } from "../storage/file_system.ts";
+import { NewFile } from "../storage/new_file.ts";
+import { type StagedMessage, StagingArea } from "../storage/staging.ts";
+import { attempt, errorCode, StorageError } from "../storage/storage_error.ts";
 import { Journal } from "./journal.ts";
 import type { NewEntry, Queue, QueuedMessage, QueueSummary } from "./queue.ts";
 import type { Attempt, QueueEntry, QueueRecipient } from "./queue_entry.ts";
@@ -24,7 +29,6 @@ import {
   SpoolFormatError,
   type SpoolHead,
 } from "./spool_format.ts";
-import { diskFiles, type SpoolFile, type SpoolFiles } from "./spool_files.ts";
 
 /** How to open a spool. */
 export interface SpoolOptions {
@@ -37,13 +41,13 @@ export interface SpoolOptions {
   /** Fills a buffer with random bytes; default: the system's source. */
   readonly random?: (buffer: Uint8Array<ArrayBuffer>) => void;
   /** The file system; default: the real one. */
-  readonly files?: SpoolFiles;
+  readonly fileSystem?: FileSystem;
   /**
    * Milliseconds from a final dot that a crash left without an answer to the next attempt: the remote may still be at
    * work on it. Default 60,000.
    */
   readonly resendAfter?: number;
-  /** Octets of a message that are kept in memory until commit; a larger one is staged in a file. Default 64 KiB. */
+  /** Octets of a message that are kept in memory until commit, a power of two from 16 KiB on; default 256 KiB. */
   readonly maxInMemory?: number;
 }
 
@@ -113,9 +117,10 @@ export class Spool implements Queue, AsyncDisposable {
   readonly #log: Logger;
   readonly #clock: Clock;
   readonly #random: (buffer: Uint8Array<ArrayBuffer>) => void;
-  readonly #files: SpoolFiles;
+  readonly #fileSystem: FileSystem;
+  readonly #syncer: DirectorySyncer;
+  readonly #staging: StagingArea;
   readonly #resendAfter: number;
-  readonly #maxInMemory: number;
   readonly #lock: Deno.FsFile;
   readonly #journal: Journal;
   readonly #buffer = new Uint8Array(READ_SIZE);
@@ -130,16 +135,25 @@ export class Spool implements Queue, AsyncDisposable {
   readonly #firstShard: number;
   #sequence = 0;
 
-  private constructor(options: SpoolOptions, lock: Deno.FsFile, journal: Journal) {
+  private constructor(
+    options: SpoolOptions,
+    parts: { lock: Deno.FsFile; journal: Journal; syncer: DirectorySyncer },
+  ) {
+    const fileSystem = options.fileSystem ?? denoFileSystem;
     this.#directory = options.directory;
     this.#log = options.log;
     this.#clock = options.clock ?? systemClock;
     this.#random = options.random ?? ((buffer) => void crypto.getRandomValues(buffer));
-    this.#files = options.files ?? diskFiles;
+    this.#fileSystem = fileSystem;
+    this.#syncer = parts.syncer;
+    this.#staging = new StagingArea({
+      directory: join(options.directory, "incoming"),
+      fileSystem,
+      ...(options.maxInMemory !== undefined && { messageLimit: options.maxInMemory }),
+    });
     this.#resendAfter = options.resendAfter ?? 60_000;
-    this.#maxInMemory = options.maxInMemory ?? CHUNK;
-    this.#lock = lock;
-    this.#journal = journal;
+    this.#lock = parts.lock;
+    this.#journal = parts.journal;
     this.#firstShard = this.#draw() % SHARDS;
   }
 
@@ -149,28 +163,30 @@ export class Spool implements Queue, AsyncDisposable {
    * @throws {SpoolVersionError} when a newer version wrote it
    */
   static async open(options: SpoolOptions): Promise<Spool> {
-    const { directory, log, files = diskFiles } = options;
+    const { directory, log, fileSystem = denoFileSystem } = options;
+    const syncer = new DirectorySyncer({ fileSystem });
     for (const name of ["", "incoming", "messages", "states", "damaged"]) {
-      await files.makeDirectory(join(directory, name));
+      await Deno.mkdir(join(directory, name), { recursive: true, mode: 0o700 });
     }
     const lock = await takeLock(directory);
     try {
-      await checkFormat(directory, files);
-      const aside = (path: string, reason: string) => putAside(directory, path, reason, log);
-      await clearIncoming(directory, files, aside);
+      await checkFormat(directory, { fileSystem, syncer });
+      await clearIncoming(directory, { fileSystem, log });
+      const path = join(directory, "journal");
       const journal = await Journal.open({
-        path: join(directory, "journal"),
-        directory,
+        path,
         temporary: join(directory, "incoming", "journal"),
-        files,
+        fileSystem,
+        syncer,
         log,
         exists: (id) => isFile(messagePath(directory, id)),
         keepDamaged: (reason) => {
-          Deno.copyFileSync(join(directory, "journal"), join(directory, "damaged", `journal.${Date.now()}`));
-          log.error("queue.damaged", { file: join(directory, "journal"), reason });
+          const kept = freeName(directory, "journal");
+          Deno.copyFileSync(path, kept);
+          log.error("queue.damaged", { file: path, reason, kept });
         },
       });
-      return new Spool(options, lock, journal);
+      return new Spool(options, { lock, journal, syncer });
     } catch (error) {
       lock.close();
       throw error;
@@ -205,10 +221,10 @@ export class Spool implements Queue, AsyncDisposable {
   begin(id: string): SpoolDraft {
     if (!isQueueId(id)) throw new TypeError(`not a queue id: ${id}`);
     return new Draft(id, {
-      directory: this.#directory,
-      files: this.#files,
-      maxInMemory: this.#maxInMemory,
-      enter: (temporary) => this.#enter(id, temporary),
+      temporary: join(this.#directory, "incoming", id),
+      fileSystem: this.#fileSystem,
+      staged: this.#staging.stage(),
+      enter: (file) => this.#enter(id, file),
     });
   }
 
@@ -233,7 +249,7 @@ export class Spool implements Queue, AsyncDisposable {
           if (summary !== undefined) yield summary;
           else if (entry !== undefined && isDone(entry)) await this.remove(id);
         }
-        await this.#clearOrphans(shard, states);
+        await this.#clearOrphans(states);
       }
       for (const id of unreadable) {
         const entry = await this.load(id).catch((error) => {
@@ -279,21 +295,11 @@ export class Spool implements Queue, AsyncDisposable {
       const shard = shardOf(id);
       await this.#makeShard(shard);
       const temporary = join(this.#directory, "incoming", `${id}.json`);
-      const path = statePath(this.#directory, id);
-      try {
-        const file = await this.#files.create(temporary);
-        try {
-          await file.write(encoder.encode(text));
-          await file.sync();
-        } finally {
-          file.close();
-        }
-        await this.#files.rename(temporary, path);
-      } catch (error) {
-        await removeQuietly(this.#files, temporary);
-        throw error;
-      }
-      await this.#files.syncDirectory(join(this.#directory, "states", shard));
+      const file = await NewFile.create(temporary, { mode: 0o600, fileSystem: this.#fileSystem });
+      await file.write(encoder.encode(text));
+      await file.finish();
+      await file.publish(statePath(this.#directory, id));
+      await this.#syncer.sync(join(this.#directory, "states", shard));
       covered.forEach(({ final, dots }, index) => {
         if (final) this.#journal.forgetRecipient(id, index, "relayed");
         const sent = this.#journal.get(id)?.sent.get(index);
@@ -369,18 +375,18 @@ export class Spool implements Queue, AsyncDisposable {
     return new DataView(bytes.buffer).getUint32(0);
   }
 
-  /** Gives a synced file its place: the commit point. */
-  async #enter(id: string, temporary: string): Promise<void> {
+  /** Gives a finished file its place: the commit point. */
+  async #enter(id: string, file: NewFile): Promise<void> {
     const shard = shardOf(id);
     await this.#makeShard(shard);
     for (const fresh of this.#fresh) fresh.add(id);
     const path = messagePath(this.#directory, id);
-    await this.#files.rename(temporary, path);
+    await file.publish(path);
     try {
-      await this.#files.syncDirectory(join(this.#directory, "messages", shard));
+      await this.#syncer.sync(join(this.#directory, "messages", shard));
     } catch (error) {
       // Nobody was told that it is ours; with the file gone it is not.
-      await removeQuietly(this.#files, path);
+      await this.#fileSystem.remove(path).catch(() => {});
       throw error;
     }
   }
@@ -388,19 +394,22 @@ export class Spool implements Queue, AsyncDisposable {
   #makeShard(shard: string): Promise<void> {
     let made = this.#shards.get(shard);
     if (made === undefined) {
-      made = (async () => {
-        for (const kind of ["messages", "states"]) {
-          const parent = join(this.#directory, kind);
-          if (lstat(join(parent, shard))?.isDirectory) continue;
-          await this.#files.makeDirectory(join(parent, shard));
-          await this.#files.syncDirectory(parent);
-        }
-      })();
+      made = this.#makeShardNow(shard);
       this.#shards.set(shard, made);
       // The next one tries again.
       made.catch(() => this.#shards.delete(shard));
     }
     return made;
+  }
+
+  async #makeShardNow(shard: string): Promise<void> {
+    for (const kind of ["messages", "states"]) {
+      const parent = join(this.#directory, kind);
+      const path = join(parent, shard);
+      if (lstat(path)?.isDirectory) continue;
+      await attempt("create directory", path, () => Deno.mkdir(path, { mode: 0o700 }));
+      await this.#syncer.sync(parent);
+    }
   }
 
   #change(id: string, work: () => Promise<void>): Promise<void> {
@@ -414,9 +423,9 @@ export class Spool implements Queue, AsyncDisposable {
   }
 
   async #unlink(id: string): Promise<void> {
-    await this.#files.remove(messagePath(this.#directory, id));
-    await this.#files.remove(statePath(this.#directory, id));
-    const synced = this.#files.syncDirectory(join(this.#directory, "messages", shardOf(id))).then(
+    await removeIfThere(this.#fileSystem, messagePath(this.#directory, id));
+    await removeIfThere(this.#fileSystem, statePath(this.#directory, id));
+    const synced = this.#syncer.sync(join(this.#directory, "messages", shardOf(id))).then(
       () => this.#journal.forget(id),
       // The record stays: the removal is made sure of at the next start.
       (error) => this.#log.warn("queue.remove", { id, error: String(error) }),
@@ -455,13 +464,13 @@ export class Spool implements Queue, AsyncDisposable {
     return ids;
   }
 
-  async #clearOrphans(shard: string, states: Set<string>): Promise<void> {
+  async #clearOrphans(states: Set<string>): Promise<void> {
     for (const id of states) {
       // A crash between the two renames of a damaged entry leaves its state behind.
       if (isFile(join(this.#directory, "damaged", id))) {
         this.#aside(statePath(this.#directory, id), "its message is damaged");
       } else if (!isFile(messagePath(this.#directory, id))) {
-        await this.#files.remove(join(this.#directory, "states", shard, `${id}.json`));
+        await removeIfThere(this.#fileSystem, statePath(this.#directory, id));
       }
     }
   }
@@ -572,127 +581,65 @@ export class Spool implements Queue, AsyncDisposable {
   }
 
   #aside(path: string, reason: string): string | undefined {
-    return putAside(this.#directory, path, reason, this.#log);
+    return putAside(path, { directory: this.#directory, reason, log: this.#log });
   }
 }
 
 interface DraftOptions {
-  readonly directory: string;
-  readonly files: SpoolFiles;
-  readonly maxInMemory: number;
+  readonly temporary: string;
+  readonly fileSystem: FileSystem;
+  readonly staged: StagedMessage;
   /** Gives the finished file its place. */
-  readonly enter: (temporary: string) => Promise<void>;
+  readonly enter: (file: NewFile) => Promise<void>;
 }
 
-/** A message being written: in memory while it is small, in one file once it is not. */
+/** A message being written. */
 class Draft implements SpoolDraft {
   readonly id: string;
   readonly #options: DraftOptions;
-  readonly #stagingPath: string;
-  #size = 0;
-  /** The message, or what of it is not in the staging file yet. */
-  #memory = new Uint8Array(READ_SIZE);
-  #used = 0;
-  #staging: SpoolFile | undefined;
 
   constructor(id: string, options: DraftOptions) {
     this.id = id;
     this.#options = options;
-    this.#stagingPath = join(options.directory, "incoming", `${id}.part`);
   }
 
   get size(): number {
-    return this.#size;
+    return this.#options.staged.size;
   }
 
   write(chunk: Uint8Array): Promise<void> | void {
-    this.#size += chunk.length;
-    const used = this.#used + chunk.length;
-    if (used > this.#options.maxInMemory) return this.#stage(chunk);
-    if (used > this.#memory.length) {
-      const longer = new Uint8Array(
-        Math.min(Math.max(2 * this.#memory.length, used), this.#options.maxInMemory),
-      );
-      longer.set(this.#memory.subarray(0, this.#used));
-      this.#memory = longer;
-    }
-    this.#memory.set(chunk, this.#used);
-    this.#used = used;
+    return this.#options.staged.write(chunk)?.catch((error) => {
+      throw storageFailure(error);
+    });
   }
 
   async commit(rest: Omit<NewEntry, "id" | "size">, prepend: Uint8Array): Promise<QueueSummary> {
-    const { directory, files, enter } = this.#options;
-    const entry: NewEntry = { ...rest, id: this.id, size: prepend.length + this.#size };
-    const temporary = join(directory, "incoming", this.id);
+    const { staged, temporary, fileSystem, enter } = this.#options;
+    const entry: NewEntry = { ...rest, id: this.id, size: prepend.length + staged.size };
+    let file: NewFile | undefined;
     try {
-      const file = await files.create(temporary);
-      try {
-        if (this.#staging === undefined) await this.#writeWhole(file, entry, prepend);
-        else await this.#copyStaged(file, entry, prepend);
-        await file.sync();
-      } finally {
-        file.close();
-      }
-      await enter(temporary);
+      // Read twice where it is large: the head stands before the message and tells its check.
+      let check = crc32(prepend);
+      for await (const chunk of staged.chunks()) check = crc32(chunk, check);
+      const head = encoder.encode(encodeHead(entry, formatCheck(check)));
+      file = await NewFile.create(temporary, { mode: 0o600, fileSystem });
+      const [first, rest] = staged.onDisk ? [undefined, staged.chunks()] : [await only(staged.chunks()), []];
+      await file.write(concat(head, prepend, first ?? new Uint8Array()));
+      for await (const chunk of rest) await file.write(chunk);
+      await file.finish();
+      await enter(file);
     } catch (error) {
-      await removeQuietly(files, temporary);
+      await file?.discard();
       throw storageFailure(error);
     } finally {
-      await this[Symbol.asyncDispose]();
+      staged[Symbol.dispose]();
     }
     return summarize(entry, new Map()) ?? { id: entry.id, acceptedAt: entry.acceptedAt, due: [] };
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#memory = new Uint8Array();
-    this.#used = 0;
-    if (this.#staging === undefined) return;
-    this.#staging.close();
-    this.#staging = undefined;
-    await removeQuietly(this.#options.files, this.#stagingPath);
-  }
-
-  async #stage(chunk: Uint8Array): Promise<void> {
-    try {
-      this.#staging ??= await this.#options.files.create(this.#stagingPath);
-      await this.#staging.write(this.#memory.subarray(0, this.#used));
-      this.#used = 0;
-      // What is large itself need not pass through the memory.
-      if (chunk.length > this.#memory.length) await this.#staging.write(chunk);
-      else {
-        this.#memory.set(chunk);
-        this.#used = chunk.length;
-      }
-    } catch (error) {
-      throw storageFailure(error);
-    }
-  }
-
-  async #writeWhole(file: SpoolFile, entry: NewEntry, prepend: Uint8Array): Promise<void> {
-    const message = this.#memory.subarray(0, this.#used);
-    const check = formatCheck(crc32(message, crc32(prepend)));
-    const head = encoder.encode(encodeHead(entry, check));
-    const whole = new Uint8Array(head.length + prepend.length + message.length);
-    whole.set(head);
-    whole.set(prepend, head.length);
-    whole.set(message, head.length + prepend.length);
-    await file.write(whole);
-  }
-
-  async #copyStaged(file: SpoolFile, entry: NewEntry, prepend: Uint8Array): Promise<void> {
-    await this.#staging?.write(this.#memory.subarray(0, this.#used));
-    // The check is known when all is copied; the head is as long with any.
-    await file.write(encoder.encode(encodeHead(entry, formatCheck(0))));
-    await file.write(prepend);
-    let check = crc32(prepend);
-    using staged = await Deno.open(this.#stagingPath);
-    const buffer = new Uint8Array(CHUNK);
-    for (let read = await staged.read(buffer); read !== null; read = await staged.read(buffer)) {
-      const chunk = buffer.subarray(0, read);
-      check = crc32(chunk, check);
-      await file.write(chunk);
-    }
-    await file.writeStart(encoder.encode(encodeHead(entry, formatCheck(check))));
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#options.staged[Symbol.dispose]();
+    return Promise.resolve();
   }
 }
 
@@ -838,11 +785,11 @@ function addAttempt(recipient: QueueRecipient, attempt: Attempt): void {
   recipient.attempts = [...recipient.attempts, attempt].slice(-MAX_ATTEMPTS_KEPT);
 }
 
-/** The reply for a failure to store. */
+/** The reply for a failure to store (RFC 3463 §3.4). */
 function storageFailure(cause: unknown): SmtpError {
   if (cause instanceof SmtpError) return cause;
-  const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
-  return code === "ENOSPC" || code === "EDQUOT"
+  const full = cause instanceof StorageError && (cause.fault === "no-space" || cause.fault === "over-quota");
+  return full
     ? new SmtpError(reply(452, "4.3.1", "Insufficient system storage; try again later"), { cause })
     : new SmtpError(reply(451, "4.3.0", "Local error in processing; try again later"), { cause });
 }
@@ -864,42 +811,43 @@ async function takeLock(directory: string): Promise<Deno.FsFile> {
   }
 }
 
-async function checkFormat(directory: string, files: SpoolFiles): Promise<void> {
+async function checkFormat(
+  directory: string,
+  { fileSystem, syncer }: { fileSystem: FileSystem; syncer: DirectorySyncer },
+): Promise<void> {
   const path = join(directory, "format");
   const found = readTextIfThere(path);
   if (found === FORMAT) return;
   if (found !== undefined) throw new SpoolVersionError(directory, found);
   const temporary = join(directory, "incoming", "format");
-  await files.remove(temporary);
-  const file = await files.create(temporary);
-  try {
-    await file.write(encoder.encode(FORMAT));
-    await file.sync();
-  } finally {
-    file.close();
-  }
-  await files.rename(temporary, path);
-  await files.syncDirectory(directory);
+  await removeIfThere(fileSystem, temporary);
+  const file = await NewFile.create(temporary, { mode: 0o600, fileSystem });
+  await file.write(encoder.encode(FORMAT));
+  await file.finish();
+  await file.publish(path);
+  await syncer.sync(directory);
 }
+
+// Queue ids, states, and the names that storage/staging.ts gives for a moment.
+const INCOMING = /^(?:format|journal|[0-9a-z]{8,32}(?:\.json)?|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$/;
 
 /** Whatever stands in incoming under the lock was never committed. */
 async function clearIncoming(
   directory: string,
-  files: SpoolFiles,
-  aside: (path: string, reason: string) => void,
+  { fileSystem, log }: { fileSystem: FileSystem; log: Logger },
 ): Promise<void> {
   for (const { name, isFile } of Deno.readDirSync(join(directory, "incoming"))) {
     const path = join(directory, "incoming", name);
-    const ours = name === "format" || name === "journal" || isQueueId(name.replace(/\.(part|json)$/, ""));
-    if (isFile && ours) await files.remove(path);
-    else aside(path, "not a name of ours");
+    if (isFile && INCOMING.test(name)) await removeIfThere(fileSystem, path);
+    else putAside(path, { directory, reason: "not a name of ours", log });
   }
 }
 
-function putAside(directory: string, path: string, reason: string, log: Logger): string | undefined {
-  const name = basename(path);
-  let kept = join(directory, "damaged", name);
-  for (let n = 1; lstat(kept) !== undefined; n++) kept = join(directory, "damaged", `${name}.${n}`);
+function putAside(
+  path: string,
+  { directory, reason, log }: { directory: string; reason: string; log: Logger },
+): string | undefined {
+  const kept = freeName(directory, basename(path));
   try {
     Deno.renameSync(path, kept);
   } catch (error) {
@@ -910,6 +858,13 @@ function putAside(directory: string, path: string, reason: string, log: Logger):
   }
   log.error("queue.damaged", { file: path, reason, kept });
   return kept;
+}
+
+function freeName(directory: string, name: string): string {
+  const first = join(directory, "damaged", name);
+  let path = first;
+  for (let n = 1; lstat(path) !== undefined; n++) path = `${first}.${n}`;
+  return path;
 }
 
 function shardOf(id: string): string {
@@ -961,10 +916,25 @@ function isFile(path: string): boolean {
   return lstat(path)?.isFile ?? false;
 }
 
-async function removeQuietly(files: SpoolFiles, path: string): Promise<void> {
+async function removeIfThere(fileSystem: FileSystem, path: string): Promise<void> {
   try {
-    await files.remove(path);
-  } catch {
-    // The failure that led here is the one to report; the next start clears the rest.
+    await fileSystem.remove(path);
+  } catch (cause) {
+    if (errorCode(cause) !== "ENOENT") throw new StorageError("remove", { path, cause });
   }
+}
+
+async function only(chunks: AsyncIterable<Uint8Array>): Promise<Uint8Array | undefined> {
+  for await (const chunk of chunks) return chunk;
+  return undefined;
+}
+
+function concat(...parts: readonly Uint8Array[]): Uint8Array {
+  const whole = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
 }
