@@ -41,13 +41,15 @@ export interface Sections {
   readonly dkim: Readonly<Record<string, DkimConfig>> | undefined;
 }
 
-/** What is wrong, and what is merely odd, between keys; a table that is not right in itself is left out. */
+/**
+ * What is wrong, and what is merely odd, between keys; a table that is not right in itself is left out. Whether users
+ * and aliases make sense is for `maildir/` to say.
+ */
 export function checkTogether(sections: Sections): { errors: Finding[]; warnings: Finding[] } {
-  const { mailboxes, "serve-in": serveIn } = sections;
-  const { errors, warnings } = checkMailboxes(mailboxes, serveIn);
+  const { mailboxes, dns, "serve-in": serveIn, "serve-out": serveOut } = sections;
   return {
-    errors: [...checkPorts(serveIn), ...errors, ...checkDane(sections["serve-out"], sections.dns)],
-    warnings,
+    errors: [...checkPorts(serveIn), ...checkDane(serveOut, dns)],
+    warnings: checkUsers(mailboxes, serveIn),
   };
 }
 
@@ -57,35 +59,14 @@ function checkPorts(serveIn: ServeInConfig | undefined): Finding[] {
   return [{ path: ["serve-in", "tls_port"], value: serveIn.tlsPort, problem }];
 }
 
-function checkMailboxes(mailboxes: MailboxesConfig | undefined, serveIn: ServeInConfig | undefined) {
-  const errors: Finding[] = [];
-  const warnings: Finding[] = [];
-  if (mailboxes === undefined || serveIn === undefined) return { errors, warnings };
-  const users = mailboxes.users === "system" ? [] : mailboxes.users;
-  const isServed = (address: string) => {
-    const at = address.lastIndexOf("@");
-    return at === -1 || serveIn.domains.includes(address.slice(at + 1));
-  };
-  const problem = "is never reached by mail: its domain is not one of [serve-in] domains";
-  for (const [index, user] of users.entries()) {
-    if (!isServed(user)) warnings.push({ path: ["mailboxes", "users", index], value: user, problem });
-  }
-  for (const [name, targets] of Object.entries(mailboxes.aliases)) {
-    const path = ["mailboxes", "aliases", name];
-    if (!isServed(name)) warnings.push({ path, problem });
-    for (const target of targets) {
-      if (target === "*") {
-        errors.push({ path, value: target, problem: "must name mailboxes, not the catch-all" });
-      } else if (!isServed(target) && !users.includes(target)) {
-        errors.push({
-          path,
-          value: target,
-          problem: "must be local: a user, or in one of [serve-in] domains",
-        });
-      }
-    }
-  }
-  return { errors, warnings };
+function checkUsers(mailboxes: MailboxesConfig | undefined, serveIn: ServeInConfig | undefined): Finding[] {
+  if (mailboxes === undefined || serveIn === undefined || mailboxes.users === "system") return [];
+  return mailboxes.users.flatMap((user, index) => {
+    const at = user.lastIndexOf("@");
+    if (at === -1 || serveIn.domains.includes(user.slice(at + 1))) return [];
+    const problem = "is reached only by aliases: its domain is not one of [serve-in] domains";
+    return [{ path: ["mailboxes", "users", index], value: user, problem }];
+  });
 }
 
 function checkDane(serveOut: ServeOutConfig | undefined, dns: DnsConfig | undefined): Finding[] {
