@@ -44,7 +44,7 @@ export interface JournalOptions {
   /** Makes the new journal's name durable. */
   readonly syncer: DirectorySyncer;
   /** Where it tells what it found. */
-  readonly log: Logger;
+  readonly logger: Logger;
   /** Whether an entry is still there; records of others are dropped. */
   readonly exists: (id: string) => boolean;
   /** Puts a copy of a damaged journal aside. */
@@ -172,7 +172,7 @@ export class Journal {
   }
 
   #replay(): void {
-    const { path, exists, log, keepDamaged } = this.#options;
+    const { path, exists, logger, keepDamaged } = this.#options;
     let bytes: Uint8Array;
     try {
       bytes = Deno.readFileSync(path);
@@ -194,7 +194,7 @@ export class Journal {
     });
     if (damaged !== "") keepDamaged(damaged);
     for (const id of this.#live.keys()) if (!exists(id)) this.#live.delete(id);
-    log.debug("queue.journal", { lines: lines.length, live: this.#live.size });
+    logger.debug("queue.journal", { lines: lines.length, live: this.#live.size });
   }
 
   async #rotate(): Promise<void> {

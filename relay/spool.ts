@@ -5,37 +5,49 @@
  *
  * @module
  */
-import { crc32 } from "node:zlib";
-import { basename, join } from "@std/path";
+import { join } from "@std/path";
 import type { Logger } from "../observe/log.ts";
 import { type Clock, systemClock } from "../smtp/clock.ts";
-import { reply, SmtpError } from "../smtp/reply.ts";
 import { DirectorySyncer } from "../storage/directory_syncer.ts";
 import { denoFileSystem, type FileSystem } from "../storage/file_system.ts";
 import { NewFile } from "../storage/new_file.ts";
-import { type StagedMessage, StagingArea } from "../storage/staging.ts";
-import { attempt, errorCode, StorageError } from "../storage/storage_error.ts";
+import { StagingArea } from "../storage/staging.ts";
+import { attempt } from "../storage/storage_error.ts";
 import { Journal } from "./journal.ts";
 import type { NewEntry, Queue, QueuedMessage, QueueSummary } from "./queue.ts";
-import type { Attempt, QueueEntry, QueueRecipient } from "./queue_entry.ts";
+import type { QueueEntry } from "./queue_entry.ts";
+import {
+  checkFormat,
+  clearIncoming,
+  decodeText,
+  freeName,
+  isFile,
+  lstat,
+  messagePath,
+  putAside,
+  readTextIfThere,
+  removeIfThere,
+  shardOf,
+  statePath,
+  takeLock,
+} from "./spool_directory.ts";
+import { applyJournal, coverage, isDone, summarize } from "./spool_entry.ts";
 import {
   decodeHead,
   decodeState,
-  encodeHead,
   encodeState,
-  formatCheck,
   isQueueId,
-  MAX_ATTEMPTS_KEPT,
   SpoolFormatError,
   type SpoolHead,
 } from "./spool_format.ts";
+import { Draft, type SpoolDraft, StoredMessage } from "./spool_message.ts";
 
 /** How to open a spool. */
 export interface SpoolOptions {
   /** The directory; created when it is not there. */
   readonly directory: string;
   /** Where damage and failures are told. */
-  readonly log: Logger;
+  readonly logger: Logger;
   /** Tells the time for ids; default: the system's. */
   readonly clock?: Clock;
   /** Fills a buffer with random bytes; default: the system's source. */
@@ -51,51 +63,6 @@ export interface SpoolOptions {
   readonly maxInMemory?: number;
 }
 
-/** Another process has this spool open. */
-export class SpoolLockedError extends Error {
-  /** That process, where it could be told. */
-  readonly pid: number | undefined;
-
-  /** Makes the error: the spool, and who has it. */
-  constructor(directory: string, pid: number | undefined) {
-    super(`the spool ${directory} is in use by ${pid === undefined ? "another process" : `process ${pid}`}`);
-    this.name = "SpoolLockedError";
-    this.pid = pid;
-  }
-}
-
-/** The spool was written by a version that this one does not know. */
-export class SpoolVersionError extends Error {
-  /** Makes the error: the spool, and what its file `format` says. */
-  constructor(directory: string, found: string) {
-    super(
-      `${join(directory, "format")} says ${
-        JSON.stringify(found.slice(0, 80))
-      }; this program reads "${FORMAT.trim()}"`,
-    );
-    this.name = "SpoolVersionError";
-  }
-}
-
-/** A message on its way into the spool. Disposed without commit, it leaves nothing behind. */
-export interface SpoolDraft extends AsyncDisposable {
-  /** The queue id that the message will have. */
-  readonly id: string;
-  /** Octets so far. */
-  readonly size: number;
-  /**
-   * Adds to the message. The chunk may be used again when the promise settles, or the call returns nothing.
-   * @throws {SmtpError} 452 4.3.1 or 451 4.3.0
-   */
-  write(chunk: Uint8Array): Promise<void> | void;
-  /**
-   * Makes it durable, with these bytes (whole header fields) on top, and hands it to the queue.
-   * @throws {SmtpError} 452 4.3.1 or 451 4.3.0; nothing is left behind then
-   */
-  commit(entry: Omit<NewEntry, "id" | "size">, prepend: Uint8Array): Promise<QueueSummary>;
-}
-
-const FORMAT = "mailapp spool 1\n";
 // Consecutive messages share a directory, and so the syncs of it; a directory stays small enough to list at once.
 const MESSAGES_PER_SHARD = 1000;
 const SHARDS = 1024;
@@ -103,18 +70,16 @@ const SHARD_NAME = /^[0-9a-z]{2}$/;
 const READ_SIZE = 4096;
 // 1,000 recipients with ORCPT come to about 1 MB.
 const MAX_HEAD = 16 * 1024 * 1024;
-const CHUNK = 64 * 1024;
 // Reading a million small files in other threads takes minutes; here it takes seconds, in slices that leave the event
 // loop its turn.
 const SLICE_MS = 10;
 
 const encoder = new TextEncoder();
-const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** An open spool; one process at a time has it. */
 export class Spool implements Queue, AsyncDisposable {
   readonly #directory: string;
-  readonly #log: Logger;
+  readonly #logger: Logger;
   readonly #clock: Clock;
   readonly #random: (buffer: Uint8Array<ArrayBuffer>) => void;
   readonly #fileSystem: FileSystem;
@@ -141,7 +106,7 @@ export class Spool implements Queue, AsyncDisposable {
   ) {
     const fileSystem = options.fileSystem ?? denoFileSystem;
     this.#directory = options.directory;
-    this.#log = options.log;
+    this.#logger = options.logger;
     this.#clock = options.clock ?? systemClock;
     this.#random = options.random ?? ((buffer) => void crypto.getRandomValues(buffer));
     this.#fileSystem = fileSystem;
@@ -163,7 +128,7 @@ export class Spool implements Queue, AsyncDisposable {
    * @throws {SpoolVersionError} when a newer version wrote it
    */
   static async open(options: SpoolOptions): Promise<Spool> {
-    const { directory, log, fileSystem = denoFileSystem } = options;
+    const { directory, logger, fileSystem = denoFileSystem } = options;
     const syncer = new DirectorySyncer({ fileSystem });
     for (const name of ["", "incoming", "messages", "states", "damaged"]) {
       await Deno.mkdir(join(directory, name), { recursive: true, mode: 0o700 });
@@ -171,19 +136,19 @@ export class Spool implements Queue, AsyncDisposable {
     const lock = await takeLock(directory);
     try {
       await checkFormat(directory, { fileSystem, syncer });
-      await clearIncoming(directory, { fileSystem, log });
+      await clearIncoming(directory, { fileSystem, logger });
       const path = join(directory, "journal");
       const journal = await Journal.open({
         path,
         temporary: join(directory, "incoming", "journal"),
         fileSystem,
         syncer,
-        log,
+        logger,
         exists: (id) => isFile(messagePath(directory, id)),
         keepDamaged: (reason) => {
           const kept = freeName(directory, "journal");
           Deno.copyFileSync(path, kept);
-          log.error("queue.damaged", { file: path, reason, kept });
+          logger.error("queue.damaged", { file: path, reason, kept });
         },
       });
       return new Spool(options, { lock, journal, syncer });
@@ -253,7 +218,7 @@ export class Spool implements Queue, AsyncDisposable {
       }
       for (const id of unreadable) {
         const entry = await this.load(id).catch((error) => {
-          this.#log.error("queue.unreadable", { id, error: String(error) });
+          this.#logger.error("queue.unreadable", { id, error: String(error) });
           return undefined;
         });
         const summary = entry && summarize(entry, domains);
@@ -428,7 +393,7 @@ export class Spool implements Queue, AsyncDisposable {
     const synced = this.#syncer.sync(join(this.#directory, "messages", shardOf(id))).then(
       () => this.#journal.forget(id),
       // The record stays: the removal is made sure of at the next start.
-      (error) => this.#log.warn("queue.remove", { id, error: String(error) }),
+      (error) => this.#logger.warn("queue.remove", { id, error: String(error) }),
     ).then(() => void this.#background.delete(synced));
     this.#background.add(synced);
   }
@@ -520,19 +485,14 @@ export class Spool implements Queue, AsyncDisposable {
       }
     }
     if (journal !== undefined) {
-      entry.recipients.forEach((recipient, index) => {
-        const relayed = journal.relayed.has(index);
-        const dot = relayed ? journal.relayed.get(index) : journal.sent.get(index);
-        if (relayed) markRelayed(recipient, dot);
-        else if (dot?.inherited) markUnanswered(recipient, dot, this.#resendAfter);
-      });
+      applyJournal(entry, journal, { now: this.#clock.now(), resendAfter: this.#resendAfter });
     }
     return entry;
   }
 
   #finishRemoval(id: string): Promise<void> {
     const finished: Promise<void> = this.#change(id, () => this.#unlink(id)).catch((error) =>
-      this.#log.warn("queue.remove", { id, error: String(error) })
+      this.#logger.warn("queue.remove", { id, error: String(error) })
     ).then(() => void this.#background.delete(finished));
     return finished;
   }
@@ -581,121 +541,7 @@ export class Spool implements Queue, AsyncDisposable {
   }
 
   #aside(path: string, reason: string): string | undefined {
-    return putAside(path, { directory: this.#directory, reason, log: this.#log });
-  }
-}
-
-interface DraftOptions {
-  readonly temporary: string;
-  readonly fileSystem: FileSystem;
-  readonly staged: StagedMessage;
-  /** Gives the finished file its place. */
-  readonly enter: (file: NewFile) => Promise<void>;
-}
-
-/** A message being written. */
-class Draft implements SpoolDraft {
-  readonly id: string;
-  readonly #options: DraftOptions;
-
-  constructor(id: string, options: DraftOptions) {
-    this.id = id;
-    this.#options = options;
-  }
-
-  get size(): number {
-    return this.#options.staged.size;
-  }
-
-  write(chunk: Uint8Array): Promise<void> | void {
-    return this.#options.staged.write(chunk)?.catch((error) => {
-      throw storageFailure(error);
-    });
-  }
-
-  async commit(rest: Omit<NewEntry, "id" | "size">, prepend: Uint8Array): Promise<QueueSummary> {
-    const { staged, temporary, fileSystem, enter } = this.#options;
-    const entry: NewEntry = { ...rest, id: this.id, size: prepend.length + staged.size };
-    let file: NewFile | undefined;
-    try {
-      // Read twice where it is large: the head stands before the message and tells its check.
-      let check = crc32(prepend);
-      for await (const chunk of staged.chunks()) check = crc32(chunk, check);
-      const head = encoder.encode(encodeHead(entry, formatCheck(check)));
-      file = await NewFile.create(temporary, { mode: 0o600, fileSystem });
-      const [first, rest] = staged.onDisk ? [undefined, staged.chunks()] : [await only(staged.chunks()), []];
-      await file.write(concat(head, prepend, first ?? new Uint8Array()));
-      for await (const chunk of rest) await file.write(chunk);
-      await file.finish();
-      await enter(file);
-    } catch (error) {
-      await file?.discard();
-      throw storageFailure(error);
-    } finally {
-      staged[Symbol.dispose]();
-    }
-    return summarize(entry, new Map()) ?? { id: entry.id, acceptedAt: entry.acceptedAt, due: [] };
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    this.#options.staged[Symbol.dispose]();
-    return Promise.resolve();
-  }
-}
-
-/** A stored message being read. */
-class StoredMessage implements QueuedMessage {
-  readonly size: number;
-  readonly #file: Deno.FsFile;
-  readonly #options: {
-    readonly start: number;
-    readonly check: string | undefined;
-    readonly damaged: (reason: string) => void;
-  };
-  #open = true;
-
-  constructor(
-    file: Deno.FsFile,
-    options: {
-      readonly start: number;
-      readonly size: number;
-      readonly check: string | undefined;
-      readonly damaged: (reason: string) => void;
-    },
-  ) {
-    this.#file = file;
-    this.size = options.size;
-    this.#options = options;
-  }
-
-  async *chunks(): AsyncGenerator<Uint8Array, void, void> {
-    const { start, check, damaged } = this.#options;
-    await this.#file.seek(start, Deno.SeekMode.Start);
-    const buffer = new Uint8Array(Math.min(CHUNK, Math.max(this.size, 1)));
-    let left = this.size;
-    let sum = 0;
-    while (left > 0) {
-      const read = await this.#file.read(buffer.subarray(0, Math.min(left, buffer.length)));
-      if (read === null) break;
-      const chunk = buffer.subarray(0, read);
-      left -= read;
-      if (check !== undefined) sum = crc32(chunk, sum);
-      // Before the last bytes are given out, so that a damaged message is never sent to its end.
-      if (left === 0 && check !== undefined && formatCheck(sum) !== check) left = -1;
-      else yield chunk;
-    }
-    if (left === 0) return;
-    const reason = left > 0 ? "cut short while it was read" : "the message does not match its check";
-    damaged(reason);
-    throw new SpoolFormatError(reason);
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    if (this.#open) {
-      this.#open = false;
-      this.#file.close();
-    }
-    return Promise.resolve();
+    return putAside(path, { directory: this.#directory, reason, logger: this.#logger });
   }
 }
 
@@ -714,227 +560,7 @@ class Slice {
   }
 }
 
-function summarize(entry: QueueEntry, domains: Map<string, string>): QueueSummary | undefined {
-  const due: { domain: string; at: number }[] = [];
-  let unfinished = false;
-  for (const { status, settled, notice, domain, nextAttemptAt } of entry.recipients) {
-    if (notice !== undefined || (isFinal(status) && !settled)) unfinished = true;
-    if (status !== "pending") continue;
-    const known = due.find((item) => item.domain === domain);
-    if (known !== undefined) known.at = Math.min(known.at, nextAttemptAt);
-    else {
-      // One string for a domain, not one for each of its messages.
-      let shared = domains.get(domain);
-      if (shared === undefined) domains.set(domain, shared = domain);
-      due.push({ domain: shared, at: nextAttemptAt });
-    }
-  }
-  const { id, acceptedAt } = entry;
-  if (unfinished) return { id, acceptedAt, due, unfinished };
-  return due.length > 0 ? { id, acceptedAt, due } : undefined;
-}
-
-function isFinal(status: QueueRecipient["status"]): boolean {
-  return status !== "pending" && status !== "held";
-}
-
-function isDone(entry: QueueEntry): boolean {
-  return entry.recipients.every(({ status, settled, notice }) =>
-    isFinal(status) && settled && notice === undefined
-  );
-}
-
-/** What a state file with this recipient in it makes the journal free to forget. */
-function coverage({ status, attempts }: QueueRecipient): { final: boolean; dots: number[] } {
-  return { final: isFinal(status), dots: attempts.filter((item) => item.dotSentNoReply).map(({ at }) => at) };
-}
-
-/** Shows what the journal knows: a server took it, and the process died before the state was written. */
-function markRelayed(
-  recipient: QueueRecipient,
-  dot: { host: string; address: string; at: number } | undefined,
-): void {
-  if (isFinal(recipient.status)) return;
-  recipient.status = "relayed";
-  recipient.attemptCount++;
-  // The reply is lost, and with it whether the peer would send notices; without NOTIFY=SUCCESS nobody waits for one.
-  recipient.settled = !(recipient.notify?.includes("SUCCESS") ?? false);
-  if (dot === undefined) return;
-  const { at, host, address } = dot;
-  addAttempt(recipient, { at, host, address, status: "2.0.0" });
-}
-
-/** Shows a dot whose answer a crash kept from us (RFC 1047). */
-function markUnanswered(
-  recipient: QueueRecipient,
-  { at, host, address }: { host: string; address: string; at: number },
-  resendAfter: number,
-): void {
-  const { attempts } = recipient;
-  const oldest = attempts[0];
-  // The state was written after all, or so long ago that this attempt has fallen out of it.
-  if (isFinal(recipient.status) || attempts.some((item) => item.at === at && item.dotSentNoReply)) return;
-  if (attempts.length >= MAX_ATTEMPTS_KEPT && oldest !== undefined && oldest.at > at) return;
-  recipient.attemptCount++;
-  recipient.nextAttemptAt = Math.max(recipient.nextAttemptAt, at + resendAfter);
-  const error = "no answer to the final dot: the process ended while it waited";
-  addAttempt(recipient, { at, host, address, error, status: "4.4.2", dotSentNoReply: true });
-}
-
-function addAttempt(recipient: QueueRecipient, attempt: Attempt): void {
-  recipient.attempts = [...recipient.attempts, attempt].slice(-MAX_ATTEMPTS_KEPT);
-}
-
-/** The reply for a failure to store (RFC 3463 §3.4). */
-function storageFailure(cause: unknown): SmtpError {
-  if (cause instanceof SmtpError) return cause;
-  const full = cause instanceof StorageError && (cause.fault === "no-space" || cause.fault === "over-quota");
-  return full
-    ? new SmtpError(reply(452, "4.3.1", "Insufficient system storage; try again later"), { cause })
-    : new SmtpError(reply(451, "4.3.0", "Local error in processing; try again later"), { cause });
-}
-
-async function takeLock(directory: string): Promise<Deno.FsFile> {
-  const path = join(directory, "lock");
-  const file = await Deno.open(path, { create: true, read: true, write: true, mode: 0o600 });
-  try {
-    if (!await file.tryLock(true)) {
-      const pid = Number.parseInt(await Deno.readTextFile(path), 10);
-      throw new SpoolLockedError(directory, Number.isNaN(pid) ? undefined : pid);
-    }
-    await file.truncate();
-    await file.write(encoder.encode(`${Deno.pid}\n`));
-    return file;
-  } catch (error) {
-    file.close();
-    throw error;
-  }
-}
-
-async function checkFormat(
-  directory: string,
-  { fileSystem, syncer }: { fileSystem: FileSystem; syncer: DirectorySyncer },
-): Promise<void> {
-  const path = join(directory, "format");
-  const found = readTextIfThere(path);
-  if (found === FORMAT) return;
-  if (found !== undefined) throw new SpoolVersionError(directory, found);
-  const temporary = join(directory, "incoming", "format");
-  await removeIfThere(fileSystem, temporary);
-  const file = await NewFile.create(temporary, { mode: 0o600, fileSystem });
-  await file.write(encoder.encode(FORMAT));
-  await file.finish();
-  await file.publish(path);
-  await syncer.sync(directory);
-}
-
-// Queue ids, states, and the names that storage/staging.ts gives for a moment.
-const INCOMING = /^(?:format|journal|[0-9a-z]{8,32}(?:\.json)?|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$/;
-
-/** Whatever stands in incoming under the lock was never committed. */
-async function clearIncoming(
-  directory: string,
-  { fileSystem, log }: { fileSystem: FileSystem; log: Logger },
-): Promise<void> {
-  for (const { name, isFile } of Deno.readDirSync(join(directory, "incoming"))) {
-    const path = join(directory, "incoming", name);
-    if (isFile && INCOMING.test(name)) await removeIfThere(fileSystem, path);
-    else putAside(path, { directory, reason: "not a name of ours", log });
-  }
-}
-
-function putAside(
-  path: string,
-  { directory, reason, log }: { directory: string; reason: string; log: Logger },
-): string | undefined {
-  const kept = freeName(directory, basename(path));
-  try {
-    Deno.renameSync(path, kept);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) {
-      log.error("queue.damaged", { file: path, reason, error: `it could not be moved: ${error}` });
-    }
-    return undefined;
-  }
-  log.error("queue.damaged", { file: path, reason, kept });
-  return kept;
-}
-
-function freeName(directory: string, name: string): string {
-  const first = join(directory, "damaged", name);
-  let path = first;
-  for (let n = 1; lstat(path) !== undefined; n++) path = `${first}.${n}`;
-  return path;
-}
-
-function shardOf(id: string): string {
-  return id.slice(-2);
-}
-
-function messagePath(directory: string, id: string): string {
-  return `${directory}/messages/${shardOf(id)}/${id}`;
-}
-
-function statePath(directory: string, id: string): string {
-  return `${directory}/states/${shardOf(id)}/${id}.json`;
-}
-
 /** The last `digits` digits of a number in base 36. */
 function base36(value: number, digits: number): string {
   return value.toString(36).padStart(digits, "0").slice(-digits);
-}
-
-function decodeText(bytes: Uint8Array): string {
-  try {
-    return decoder.decode(bytes);
-  } catch {
-    throw new SpoolFormatError("not UTF-8");
-  }
-}
-
-function readTextIfThere(path: string): string | undefined {
-  let bytes: Uint8Array;
-  try {
-    bytes = Deno.readFileSync(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
-  return decodeText(bytes);
-}
-
-function lstat(path: string): Deno.FileInfo | undefined {
-  try {
-    return Deno.lstatSync(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
-}
-
-function isFile(path: string): boolean {
-  return lstat(path)?.isFile ?? false;
-}
-
-async function removeIfThere(fileSystem: FileSystem, path: string): Promise<void> {
-  try {
-    await fileSystem.remove(path);
-  } catch (cause) {
-    if (errorCode(cause) !== "ENOENT") throw new StorageError("remove", { path, cause });
-  }
-}
-
-async function only(chunks: AsyncIterable<Uint8Array>): Promise<Uint8Array | undefined> {
-  for await (const chunk of chunks) return chunk;
-  return undefined;
-}
-
-function concat(...parts: readonly Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
 }

@@ -45,7 +45,7 @@ Deno.test("Spool keeps an entry and its message over a restart", async () => {
   const directory = await Deno.makeTempDir();
   let id: string;
   {
-    await using spool = await Spool.open({ directory, log: silentLogger });
+    await using spool = await Spool.open({ directory, logger: silentLogger });
     id = spool.newId();
     await spool.add(
       newEntry(id, message, [recipient("b@one.test"), recipient("c@two.test", { nextAttemptAt: 7 })]),
@@ -53,7 +53,7 @@ Deno.test("Spool keeps an entry and its message over a restart", async () => {
     );
     assert.equal((await scanAll(spool)).length, 1);
   }
-  await using spool = await Spool.open({ directory, log: silentLogger });
+  await using spool = await Spool.open({ directory, logger: silentLogger });
   assert.deepEqual(await scanAll(spool), [{
     id,
     acceptedAt: 1_795_000_000_000,

@@ -1,0 +1,99 @@
+/**
+ * What the spool makes of an entry that it has read: the summary for the scheduler, and what the journal adds.
+ *
+ * @module
+ */
+import type { DotSent, JournalEntry } from "./journal.ts";
+import type { QueueSummary } from "./queue.ts";
+import type { Attempt, QueueEntry, QueueRecipient } from "./queue_entry.ts";
+import { MAX_ATTEMPTS_KEPT } from "./spool_format.ts";
+
+/**
+ * The entry as the scheduler keeps it; `undefined` when there is nothing to do for it.
+ * @param domains one string for each domain, shared by the summaries
+ */
+export function summarize(entry: QueueEntry, domains: Map<string, string>): QueueSummary | undefined {
+  const due: { domain: string; at: number }[] = [];
+  let unfinished = false;
+  for (const { status, settled, notice, domain, nextAttemptAt } of entry.recipients) {
+    if (notice !== undefined || (isFinal(status) && !settled)) unfinished = true;
+    if (status !== "pending") continue;
+    const known = due.find((item) => item.domain === domain);
+    if (known !== undefined) known.at = Math.min(known.at, nextAttemptAt);
+    else {
+      let shared = domains.get(domain);
+      if (shared === undefined) domains.set(domain, shared = domain);
+      due.push({ domain: shared, at: nextAttemptAt });
+    }
+  }
+  const { id, acceptedAt } = entry;
+  if (unfinished) return { id, acceptedAt, due, unfinished };
+  return due.length > 0 ? { id, acceptedAt, due } : undefined;
+}
+
+function isFinal(status: QueueRecipient["status"]): boolean {
+  return status !== "pending" && status !== "held";
+}
+
+/** Whether all is settled, so that the entry can go. */
+export function isDone(entry: QueueEntry): boolean {
+  return entry.recipients.every(({ status, settled, notice }) =>
+    isFinal(status) && settled && notice === undefined
+  );
+}
+
+/** What a state file with this recipient in it makes the journal free to forget. */
+export function coverage(
+  { status, attempts }: QueueRecipient,
+): { readonly final: boolean; readonly dots: readonly number[] } {
+  return { final: isFinal(status), dots: attempts.filter((item) => item.dotSentNoReply).map(({ at }) => at) };
+}
+
+/**
+ * Adds to an entry what the journal knows and its state file does not: recipients that were relayed, and dots whose
+ * answer a crash kept from us (RFC 1047).
+ * @param options `now` and `resendAfter` in milliseconds: when an unanswered dot is followed by another attempt
+ */
+export function applyJournal(
+  entry: QueueEntry,
+  { sent, relayed }: JournalEntry,
+  options: { readonly now: number; readonly resendAfter: number },
+): void {
+  entry.recipients.forEach((recipient, index) => {
+    const dot = sent.get(index);
+    if (relayed.has(index)) markRelayed(recipient, relayed.get(index));
+    else if (dot?.inherited) markUnanswered(recipient, dot, options);
+  });
+}
+
+function markRelayed(recipient: QueueRecipient, dot: DotSent | undefined): void {
+  if (isFinal(recipient.status)) return;
+  recipient.status = "relayed";
+  recipient.attemptCount++;
+  // Without NOTIFY=SUCCESS nobody waits for a notice.
+  recipient.settled = !(recipient.notify?.includes("SUCCESS") ?? false);
+  if (dot === undefined) return;
+  const { at, host, address } = dot;
+  addAttempt(recipient, { at, host, address, status: "2.0.0" });
+}
+
+function markUnanswered(
+  recipient: QueueRecipient,
+  { at, host, address }: DotSent,
+  { now, resendAfter }: { now: number; resendAfter: number },
+): void {
+  const { attempts } = recipient;
+  const oldest = attempts[0];
+  // The state was written after all, or so long ago that this attempt has fallen out of it.
+  if (isFinal(recipient.status) || attempts.some((item) => item.at === at && item.dotSentNoReply)) return;
+  if (attempts.length >= MAX_ATTEMPTS_KEPT && oldest !== undefined && oldest.at > at) return;
+  recipient.attemptCount++;
+  // The clock may have been ahead when the dot was sent.
+  recipient.nextAttemptAt = Math.max(recipient.nextAttemptAt, Math.min(at, now) + resendAfter);
+  const error = "no answer to the final dot: the process ended while it waited";
+  addAttempt(recipient, { at, host, address, error, status: "4.4.2", dotSentNoReply: true });
+}
+
+function addAttempt(recipient: QueueRecipient, attempt: Attempt): void {
+  recipient.attempts = [...recipient.attempts, attempt].slice(-MAX_ATTEMPTS_KEPT);
+}
