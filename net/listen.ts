@@ -1,0 +1,87 @@
+/**
+ * Binding a port, with failures that say what to do.
+ *
+ * @module
+ */
+
+/** Why a port could not be bound: another program has it, we may not, or the machine has no such address. */
+export type BindFailure = "in-use" | "forbidden" | "not-available";
+
+/** A port could not be bound. The message names address and port, and what to do. */
+export class BindError extends Error {
+  /** Which failure. */
+  readonly kind: BindFailure;
+  /** The exit code of sysexits.h: 69 (unavailable), or 77 (no permission) when forbidden. */
+  readonly exitCode: 69 | 77;
+
+  /** Makes the error; the cause is the system's. */
+  constructor(kind: BindFailure, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = "BindError";
+    this.kind = kind;
+    this.exitCode = kind === "forbidden" ? 77 : 69;
+  }
+}
+
+/**
+ * Listens on one address and port; port 0 takes a free one.
+ *
+ * `::` takes IPv4 too where the system's `net.ipv6.bindv6only` is 0, as it is by default; then `0.0.0.0` cannot be
+ * bound beside it. See `listenAddresses` for what is bound for "any".
+ *
+ * @throws {BindError} when the port is taken or forbidden, or the address is not (yet) one of this machine
+ */
+export function bind(address: string, port: number): Deno.TcpListener {
+  try {
+    return Deno.listen({ hostname: address, port });
+  } catch (error) {
+    throw explainBind(error, { address, port });
+  }
+}
+
+/** Turns the system's error into a {@linkcode BindError}; one that says nothing about the port stays as it is. */
+export function explainBind(
+  error: unknown,
+  { address, port }: { readonly address: string; readonly port: number },
+): unknown {
+  const where = showEndpoint(address, port);
+  if (error instanceof Deno.errors.AddrInUse) {
+    return new BindError(
+      "in-use",
+      `cannot listen on ${where}: another program has that port. See which one with: ss -ltnp 'sport = :${port}'`,
+      { cause: error },
+    );
+  }
+  if (error instanceof Deno.errors.PermissionDenied || error instanceof Deno.errors.NotCapable) {
+    return new BindError(
+      "forbidden",
+      `cannot listen on ${where}: ports below 1024 are not for ordinary accounts. In the systemd unit: ` +
+        `AmbientCapabilities=CAP_NET_BIND_SERVICE; for one program: setcap cap_net_bind_service=+ep FILE; ` +
+        `for all: sysctl net.ipv4.ip_unprivileged_port_start=${port}`,
+      { cause: error },
+    );
+  }
+  const code = (error as { code?: unknown } | null)?.code;
+  if (error instanceof Deno.errors.AddrNotAvailable || code === "EADDRNOTAVAIL") {
+    return new BindError(
+      "not-available",
+      `cannot listen on ${where}: this machine has no such address, or has it only in a moment. ` +
+        `See those it has with: ip address`,
+      { cause: error },
+    );
+  }
+  if (code === "EAFNOSUPPORT") {
+    return new BindError(
+      "not-available",
+      `cannot listen on ${where}: ${address.includes(":") ? "IPv6" : "IPv4"} is off on this machine. ` +
+        `Leave the address out of \`listen\``,
+      { cause: error },
+    );
+  }
+  return error;
+}
+
+/** `192.0.2.1:25` or `[2001:db8::1]:25`. */
+export function showEndpoint(address: string, port: number): string {
+  return address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
+}

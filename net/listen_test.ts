@@ -1,0 +1,54 @@
+import assert from "node:assert/strict";
+import { bind, BindError, explainBind } from "./listen.ts";
+
+function refusal(bound: () => unknown): BindError {
+  try {
+    bound();
+  } catch (error) {
+    assert.ok(error instanceof BindError, String(error));
+    return error;
+  }
+  throw new Error("no error");
+}
+
+Deno.test("bind() listens, on both loopback addresses side by side", () => {
+  using ipv4 = bind("127.0.0.1", 0);
+  using ipv6 = bind("::1", ipv4.addr.port);
+  assert.deepEqual([ipv4.addr.hostname, ipv6.addr.hostname], ["127.0.0.1", "::1"]);
+});
+
+Deno.test("bind() says how to find who has the port", () => {
+  using taken = bind("::1", 0);
+  const { port } = taken.addr;
+  const error = refusal(() => bind("::1", port));
+  assert.equal(error.kind, "in-use");
+  assert.equal(error.exitCode, 69);
+  assert.ok(error.message.includes(`[::1]:${port}`));
+  assert.ok(error.message.includes(`ss -ltnp 'sport = :${port}'`));
+  assert.ok(error.cause instanceof Deno.errors.AddrInUse);
+});
+
+Deno.test("bind() says that the machine has no such address", () => {
+  // TEST-NET-3 (RFC 5737) belongs to nobody.
+  const error = refusal(() => bind("203.0.113.77", 0));
+  assert.equal(error.kind, "not-available");
+  assert.equal(error.exitCode, 69);
+  assert.match(error.message, /203\.0\.113\.77:0/);
+});
+
+Deno.test("explainBind() says how to be allowed a low port", () => {
+  const endpoint = { address: "192.0.2.1", port: 25 };
+  const error = explainBind(new Deno.errors.PermissionDenied("Permission denied (os error 13)"), endpoint);
+  assert.ok(error instanceof BindError);
+  assert.equal(error.kind, "forbidden");
+  assert.equal(error.exitCode, 77);
+  assert.match(error.message, /192\.0\.2\.1:25.*CAP_NET_BIND_SERVICE.*setcap.*ip_unprivileged_port_start=25/);
+});
+
+Deno.test("explainBind() leaves other errors as they are", () => {
+  const endpoint = { address: "::1", port: 25 };
+  const error = Object.assign(new Error("Too many open files (os error 24)"), { code: "EMFILE" });
+  assert.equal(explainBind(error, endpoint), error);
+  const off = explainBind(Object.assign(new Error("os error 97"), { code: "EAFNOSUPPORT" }), endpoint);
+  assert.match(String(off), /IPv6 is off/);
+});
