@@ -1,0 +1,47 @@
+/**
+ * Bytes as tests write them: one character a byte, whatever the byte.
+ *
+ * @module
+ */
+
+/** The bytes of a text, one a character; characters are below U+0100. */
+export function bytesOf(text: string): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from(text, (character) => character.charCodeAt(0));
+}
+
+/** The text of bytes, one character a byte. */
+export function textOf(bytes: Uint8Array): string {
+  let text = "";
+  // In parts: a call has only so many arguments.
+  for (let at = 0; at < bytes.length; at += 4096) {
+    text += String.fromCharCode(...bytes.subarray(at, at + 4096));
+  }
+  return text;
+}
+
+/** Cuts into pieces of these sizes, over and over; together they are the whole. */
+export function* cut(bytes: Uint8Array, sizes: readonly number[]): Generator<Uint8Array> {
+  for (let at = 0, turn = 0; at < bytes.length; turn++) {
+    const size = Math.max(1, sizes[turn % sizes.length] ?? bytes.length);
+    yield bytes.subarray(at, at + size);
+    at += size;
+  }
+}
+
+/** The 14 sequences that some servers take for the end of the mail data and others do not (RFC 5321 §4.1.1.4). */
+export const FALSE_ENDS: readonly string[] = [
+  "\n.\n",
+  "\n.\r",
+  "\r.\n",
+  "\r.\r",
+  "\n.\r\n",
+  "\r.\r\n",
+  "\r\n.\n",
+  "\r\n.\r",
+  "\r\n\0.\r\n",
+  "\r\n.\r\r\n",
+  "\r\r\n.\r\r\n",
+  "\r\0\n.\r\n",
+  "\r\n.\0\r\n",
+  "\r\n.\r\0\n",
+];
