@@ -1,0 +1,580 @@
+/**
+ * One dialogue from the other side: an SMTP client over a transport (RFC 5321, with PIPELINING of RFC 2920, SIZE of
+ * RFC 1870, 8BITMIME of RFC 6152, SMTPUTF8 of RFC 6531, DSN of RFC 3461, STARTTLS of RFC 3207, AUTH of RFC 4954).
+ *
+ * What it says when it fails: a reply is a value, whatever its code; a {@linkcode DialogueError} means that there was no
+ * reply or none that makes sense, and that the connection is closed.
+ *
+ * @module
+ */
+import { Buffer } from "node:buffer";
+import type { Clock } from "./clock.ts";
+import { DataWriter } from "./data_writer.ts";
+import type { DsnOptions, Notify, OriginalRecipient } from "./envelope.ts";
+import { encodeXtext } from "./parameters.ts";
+import { EndOfReplies, type RemoteReply, ReplyError, ReplyReader } from "./reply_reader.ts";
+import type { TlsInfo } from "./session.ts";
+import { DeadlineError, type Transport } from "./transport.ts";
+
+/** Where in the dialogue something happened; `dot` is the end of the mail data. */
+export type Stage =
+  | "greeting"
+  | "hello"
+  | "starttls"
+  | "auth"
+  | "mail"
+  | "rcpt"
+  | "data"
+  | "dot"
+  | "rset"
+  | "quit";
+
+/** How long each step may take, in milliseconds (RFC 5321 §4.5.3.2). */
+export interface ClientTimeouts {
+  /** Greeting, EHLO, STARTTLS with its handshake, AUTH, MAIL, RCPT, RSET. */
+  readonly command: number;
+  /** DATA, and each block of the mail data. */
+  readonly data: number;
+  /** The reply to the final dot. */
+  readonly dataEnd: number;
+}
+
+/** What a client depends on. */
+export interface SmtpClientOptions {
+  /** What it calls itself in EHLO: a domain or an address literal. */
+  readonly hostname: string;
+  /** The transport's clock. */
+  readonly clock: Clock;
+  /** How long each step may take. */
+  readonly timeouts: ClientTimeouts;
+  /** Sees each line sent (`C`) and received (`S`), without CRLF, secrets masked, mail data as its size. */
+  readonly onLine?: (side: "C" | "S", line: string) => void;
+}
+
+/** What the server announced in its reply to EHLO. */
+export interface Capabilities {
+  /** Whether it took EHLO; after HELO nothing else is there. */
+  readonly esmtp: boolean;
+  /** RFC 2920. */
+  readonly pipelining: boolean;
+  /** RFC 1870: the largest message in octets, 0 = not said; absent = no SIZE. */
+  readonly size?: number;
+  /** RFC 6152. */
+  readonly eightBitMime: boolean;
+  /** RFC 6531. */
+  readonly smtputf8: boolean;
+  /** RFC 3461. */
+  readonly dsn: boolean;
+  /** RFC 3207. */
+  readonly startTls: boolean;
+  /** RFC 4954: mechanisms in upper case. */
+  readonly auth: readonly string[];
+  /** RFC 9422: the most recipients of one transaction. */
+  readonly recipientsMax?: number;
+}
+
+/** One recipient of an outgoing message. */
+export interface OutgoingRecipient {
+  /** The forward-path without angle brackets, ASCII unless `smtputf8`. */
+  readonly address: string;
+  /** Sent on where the server has DSN. */
+  readonly notify?: Notify;
+  /** Sent on where the server has DSN. */
+  readonly originalRecipient?: OriginalRecipient;
+}
+
+/** A message to send in one transaction. */
+export interface OutgoingMessage {
+  /** The reverse-path without angle brackets; `""` is the null reverse-path. */
+  readonly reversePath: string;
+  /** At least one. */
+  readonly recipients: readonly OutgoingRecipient[];
+  /** Sent on where the server has DSN. */
+  readonly dsn?: DsnOptions;
+  /** In octets, for SIZE. */
+  readonly size: number;
+  /** Whether to say BODY=8BITMIME. */
+  readonly eightBit: boolean;
+  /** Whether to say SMTPUTF8. */
+  readonly smtputf8: boolean;
+  /** The mail data: lines end in CRLF, not dot-stuffed. Asked for once, and only if the server wants it. */
+  readonly chunks: () => AsyncIterable<Uint8Array>;
+  /**
+   * Called when the server is ready for the data, with the indices of the recipients it took; the final dot waits for
+   * it. If it rejects, the connection is closed before the dot.
+   */
+  readonly beforeDot?: (accepted: readonly number[]) => Promise<void>;
+}
+
+/** Why there was no reply. */
+export type DialogueFault =
+  /** Too late. */
+  | "timeout"
+  /** The connection ended or broke. */
+  | "closed"
+  /** What came was no reply, or not one to this command. */
+  | "malformed"
+  /** On this side: the message could not be read, or `beforeDot` failed. */
+  | "local";
+
+/** What became of one recipient. */
+export type RecipientResult =
+  /** The server has it (2xx to the dot). */
+  | { readonly kind: "relayed"; readonly reply: RemoteReply }
+  /** The server said no, 4xx or 5xx. */
+  | { readonly kind: "refused"; readonly stage: Stage; readonly reply: RemoteReply }
+  /** No answer. `afterDot`: the server may have it all the same (RFC 1047). */
+  | {
+    readonly kind: "lost";
+    readonly stage: Stage;
+    readonly fault: DialogueFault;
+    readonly error: string;
+    readonly afterDot: boolean;
+  };
+
+/** What became of one transaction. */
+export interface SendResult {
+  /** One per recipient, in the order of the message's. */
+  readonly recipients: readonly RecipientResult[];
+  /** Whether another message can be sent over this connection. */
+  readonly usable: boolean;
+}
+
+/** There was no reply, or none that makes sense. The connection is closed. */
+export class DialogueError extends Error {
+  /** Where. */
+  readonly stage: Stage;
+  /** Why. */
+  readonly fault: DialogueFault;
+
+  /** Makes the error. */
+  constructor(message: string, options: { stage: Stage; fault: DialogueFault; cause?: unknown }) {
+    super(message, { cause: options.cause });
+    this.name = "DialogueError";
+    this.stage = options.stage;
+    this.fault = options.fault;
+  }
+}
+
+const NO_CAPABILITIES: Capabilities = {
+  esmtp: false,
+  pipelining: false,
+  eightBitMime: false,
+  smtputf8: false,
+  dsn: false,
+  startTls: false,
+  auth: [],
+};
+
+// A server that does not read while it writes must still take a batch, so it stays below any socket buffer (RFC 2920 §3.1).
+const MAX_BATCH = 100;
+// deno-lint-ignore no-control-regex
+const CONTROL = /[\u0000-\u001f\u007f]/;
+
+const encoder = new TextEncoder();
+
+/**
+ * A client on one connection. The order is the caller's: {@linkcode greeting}, {@linkcode hello}, maybe
+ * {@linkcode startTls} and {@linkcode hello} again, maybe {@linkcode authenticate}, {@linkcode send} any number of
+ * times, {@linkcode quit}. One call at a time.
+ */
+export class SmtpClient {
+  readonly #options: SmtpClientOptions;
+  #transport: Transport;
+  #reader: ReplyReader;
+  #writer: DataWriter | undefined;
+  #capabilities = NO_CAPABILITIES;
+  #closed = false;
+  /** The server may still hold a transaction of ours. */
+  #dirty = false;
+
+  /** Speaks over this transport, which it owns from now on. */
+  constructor(transport: Transport, options: SmtpClientOptions) {
+    this.#transport = transport;
+    this.#reader = new ReplyReader(transport);
+    this.#options = options;
+  }
+
+  /** What the server announced in its latest reply to EHLO. */
+  get capabilities(): Capabilities {
+    return this.#capabilities;
+  }
+
+  /** Whether the connection is closed on this side. */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /**
+   * Waits for the greeting.
+   * @throws {DialogueError}
+   */
+  greeting(): Promise<RemoteReply> {
+    return this.#read("greeting", [2, 4, 5]);
+  }
+
+  /**
+   * Says EHLO, or HELO where EHLO is refused with 5xx (§3.2), and learns what the server can do.
+   * @returns the reply to the last of them
+   * @throws {DialogueError}
+   */
+  async hello(): Promise<RemoteReply> {
+    this.#capabilities = NO_CAPABILITIES;
+    const ehlo = await this.#ask("hello", `EHLO ${this.#options.hostname}`, [2, 4, 5]);
+    if (ehlo.code < 300) this.#capabilities = parseCapabilities(ehlo.lines);
+    if (ehlo.code < 500) return ehlo;
+    return await this.#ask("hello", `HELO ${this.#options.hostname}`, [2, 4, 5]);
+  }
+
+  /**
+   * Says STARTTLS and, after 220, makes the handshake by `upgrade`. What was announced before is forgotten: say
+   * {@linkcode hello} again.
+   * @returns the reply, and what was negotiated if it was 220
+   * @throws {DialogueError} also when something came behind the 220, in plaintext (CVE-2011-0411)
+   * @throws what `upgrade` throws; the connection is closed then
+   */
+  async startTls<T extends TlsInfo>(
+    upgrade: (plain: Transport) => Promise<{ transport: Transport; tls: T }>,
+  ): Promise<{ reply: RemoteReply; tls?: T }> {
+    const reply = await this.#ask("starttls", "STARTTLS", [2, 4, 5]);
+    if (reply.code !== 220) return { reply };
+    if (this.#reader.pending) throw this.#fail("starttls", new ReplyError("plaintext behind the 220"));
+    this.#capabilities = NO_CAPABILITIES;
+    try {
+      this.#transport.deadline = this.#options.clock.monotonic() + this.#options.timeouts.command;
+      const { transport, tls } = await upgrade(this.#transport);
+      this.#transport = transport;
+      this.#reader = new ReplyReader(transport);
+      return { reply, tls };
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  /**
+   * Logs in by PLAIN (RFC 4616) or LOGIN, whichever is announced. Only to be called over verified TLS.
+   * @returns the last reply, 235 for success; `undefined` if neither is announced
+   * @throws {DialogueError}
+   */
+  async authenticate(credentials: { user: string; password: string }): Promise<RemoteReply | undefined> {
+    const { user, password } = credentials;
+    const { auth } = this.#capabilities;
+    if (auth.includes("PLAIN")) {
+      const response = base64(`\0${user}\0${password}`);
+      return await this.#ask("auth", `AUTH PLAIN ${response}`, [2, 4, 5], "AUTH PLAIN ***");
+    }
+    if (!auth.includes("LOGIN")) return undefined;
+    let reply = await this.#ask("auth", "AUTH LOGIN", [2, 3, 4, 5]);
+    if (reply.code === 334) reply = await this.#ask("auth", base64(user), [2, 3, 4, 5], "***");
+    if (reply.code === 334) reply = await this.#ask("auth", base64(password), [2, 4, 5], "***");
+    return reply;
+  }
+
+  /**
+   * Sends a message in one transaction. Parameters that the server did not announce are left out; whether the message
+   * may go without them is for the caller to know.
+   * @throws {RangeError} when an address holds control bytes; nothing was sent then
+   */
+  async send(message: OutgoingMessage): Promise<SendResult> {
+    const commands = this.#commands(message);
+    const results = new Array<RecipientResult | undefined>(message.recipients.length);
+    const settle = (result: RecipientResult) => {
+      for (let i = 0; i < results.length; i++) results[i] ??= result;
+    };
+    try {
+      if (this.#dirty) await this.reset();
+      this.#dirty = true;
+      const end = await this.#transact(message, commands, results);
+      if (end !== undefined) settle(end);
+    } catch (error) {
+      if (!(error instanceof DialogueError)) throw error;
+      const { stage, fault, message: text } = error;
+      settle({ kind: "lost", stage, fault, error: text, afterDot: stage === "dot" });
+    }
+    for (const result of results) if (result?.kind === "refused" && result.reply.code === 421) this.close();
+    return {
+      recipients: results.filter((result) => result !== undefined),
+      usable: !this.#closed,
+    };
+  }
+
+  /**
+   * Ends the transaction, if any (RSET).
+   * @throws {DialogueError}
+   */
+  async reset(): Promise<RemoteReply> {
+    const reply = await this.#ask("rset", "RSET", [2, 4, 5]);
+    if (reply.code < 300) this.#dirty = false;
+    else if (reply.code === 421) throw this.#fail("rset", new EndOfReplies(`421 ${reply.lines.join(" ")}`));
+    return reply;
+  }
+
+  /** Says QUIT, waits for the reply at most that long (milliseconds), and closes. Never throws. */
+  async quit(patience = 5_000): Promise<void> {
+    if (this.#closed) return;
+    try {
+      await this.#write("quit", "QUIT", Math.min(patience, this.#options.timeouts.command));
+      await this.#read("quit", [2, 4, 5], Math.min(patience, this.#options.timeouts.command));
+    } catch {
+      // Nothing depends on it (§4.1.1.10).
+    }
+    this.close();
+  }
+
+  /** Ends the connection at once. */
+  close(): void {
+    this.#closed = true;
+    this.#transport.close();
+  }
+
+  /** MAIL, then one RCPT for each recipient. */
+  #commands(message: OutgoingMessage): { mail: string; rcpts: string[] } {
+    const { size, eightBitMime, smtputf8, dsn } = this.#capabilities;
+    let mail = `MAIL FROM:<${message.reversePath}>`;
+    if (size !== undefined) mail += ` SIZE=${message.size}`;
+    if (eightBitMime && message.eightBit) mail += " BODY=8BITMIME";
+    if (smtputf8 && message.smtputf8) mail += " SMTPUTF8";
+    if (dsn && message.dsn?.ret !== undefined) mail += ` RET=${message.dsn.ret}`;
+    if (dsn && message.dsn?.envelopeId !== undefined) mail += ` ENVID=${encodeXtext(message.dsn.envelopeId)}`;
+    const rcpts = message.recipients.map((recipient) => {
+      let rcpt = `RCPT TO:<${recipient.address}>`;
+      if (!dsn) return rcpt;
+      if (recipient.notify !== undefined) rcpt += ` NOTIFY=${recipient.notify.join(",")}`;
+      if (recipient.originalRecipient !== undefined) rcpt += ` ORCPT=${orcpt(recipient.originalRecipient)}`;
+      return rcpt;
+    });
+    for (const command of [mail, ...rcpts]) {
+      if (CONTROL.test(command)) throw new RangeError("an address holds control characters");
+    }
+    return { mail, rcpts };
+  }
+
+  /** Fills in what RCPT decides; returns what holds for all the others. */
+  async #transact(
+    message: OutgoingMessage,
+    { mail, rcpts }: { mail: string; rcpts: string[] },
+    results: (RecipientResult | undefined)[],
+  ): Promise<RecipientResult | undefined> {
+    const { pipelining } = this.#capabilities;
+    const accepted: number[] = [];
+    const batch = pipelining ? MAX_BATCH : 1;
+    let mailReply: RemoteReply | undefined;
+    let dataSent = false;
+    if (!pipelining) {
+      mailReply = await this.#ask("mail", mail, [2, 4, 5]);
+      if (mailReply.code >= 400) return { kind: "refused", stage: "mail", reply: mailReply };
+    }
+    for (let first = 0; first < rcpts.length; first += batch) {
+      const commands = rcpts.slice(first, first + batch);
+      const last = first + batch >= rcpts.length;
+      const lines = [...(mailReply === undefined ? [mail] : []), ...commands];
+      // DATA ends a batch (RFC 2920 §3.1); it may go along only where all before it is answered in this batch or was good.
+      dataSent = pipelining && last;
+      await this.#write(mailReply === undefined ? "mail" : "rcpt", dataSent ? [...lines, "DATA"] : lines);
+      mailReply ??= await this.#read("mail", [2, 4, 5]);
+      if (mailReply.code === 421) return { kind: "refused", stage: "mail", reply: mailReply };
+      for (let i = first; i < first + commands.length; i++) {
+        const reply = await this.#readBehind(mailReply);
+        if (mailReply.code >= 400) continue;
+        if (reply.code < 300) accepted.push(i);
+        else results[i] = { kind: "refused", stage: "rcpt", reply };
+        if (reply.code === 421) return { kind: "refused", stage: "rcpt", reply };
+      }
+      if (this.#closed || (mailReply.code >= 400 && !last)) {
+        return { kind: "refused", stage: "mail", reply: mailReply };
+      }
+    }
+    if (dataSent || accepted.length > 0) {
+      const reply = dataSent
+        ? await this.#read("data", [2, 3, 4, 5], this.#options.timeouts.data)
+        : await this.#ask("data", "DATA", [2, 3, 4, 5], undefined, this.#options.timeouts.data);
+      if (accepted.length === 0) {
+        // The server wants data for nobody: an empty message gets both sides in step again (RFC 2920 §3.1).
+        if (reply.code === 354) {
+          await this.#ask("data", ".", [2, 4, 5], undefined, this.#options.timeouts.data);
+        }
+      } else if (reply.code === 354) {
+        return await this.#sendData(message, accepted);
+      } else if (reply.code >= 400) {
+        return { kind: "refused", stage: "data", reply };
+      } else {
+        throw this.#fail("data", new ReplyError(`unexpected reply ${reply.code}`));
+      }
+    }
+    return mailReply !== undefined && mailReply.code >= 400
+      ? { kind: "refused", stage: "mail", reply: mailReply }
+      : undefined;
+  }
+
+  /** The reply to RCPT; where MAIL was refused, that refusal stays the word that counts, whatever comes behind it. */
+  async #readBehind(mailReply: RemoteReply): Promise<RemoteReply> {
+    try {
+      return await this.#read("rcpt", [2, 4, 5]);
+    } catch (error) {
+      if (mailReply.code < 400) throw error;
+      return mailReply;
+    }
+  }
+
+  async #sendData(message: OutgoingMessage, accepted: readonly number[]): Promise<RecipientResult> {
+    const { timeouts, clock } = this.#options;
+    const journal = message.beforeDot?.(accepted) ?? Promise.resolve();
+    // It is awaited before the dot; until then its failure is nobody's surprise.
+    journal.catch(() => {});
+    let size = 0;
+    let stage: Stage = "data";
+    this.#writer ??= new DataWriter(async (block) => {
+      this.#transport.deadline = this.#options.clock.monotonic() + this.#options.timeouts.data;
+      await this.#transport.write(block);
+    });
+    this.#writer.begin();
+    const chunks = message.chunks()[Symbol.asyncIterator]();
+    try {
+      for (;;) {
+        const { done, value } = await local(chunks.next());
+        if (done) break;
+        size += value.length;
+        await this.#writer.write(value);
+      }
+      await local(journal);
+      // The last block holds the dot; once it may have left, the message may have arrived.
+      stage = "dot";
+      await this.#writer.finish();
+    } catch (error) {
+      await chunks.return?.();
+      if (error instanceof LocalError) throw this.#fail(stage, error);
+      if (stage === "data") {
+        const reply = await this.#partingWords();
+        if (reply !== undefined) return { kind: "refused", stage, reply };
+      }
+      throw this.#fail(stage, error);
+    }
+    this.#trace("C", `(${size} octets of mail data)`);
+    this.#trace("C", ".");
+    this.#transport.deadline = clock.monotonic() + timeouts.dataEnd;
+    const reply = await this.#read("dot", [2, 4, 5], timeouts.dataEnd);
+    this.#dirty = false;
+    return reply.code < 300 ? { kind: "relayed", reply } : { kind: "refused", stage: "dot", reply };
+  }
+
+  /** What a server said before it broke off in mid-data, if it still can be read. */
+  async #partingWords(): Promise<RemoteReply | undefined> {
+    try {
+      const reply = await this.#read("data", [4, 5], 1_000);
+      this.close();
+      return reply;
+    } catch {
+      return undefined;
+    }
+  }
+
+  async #ask(
+    stage: Stage,
+    line: string,
+    classes: readonly number[],
+    shown?: string,
+    patience = this.#options.timeouts.command,
+  ): Promise<RemoteReply> {
+    await this.#write(stage, line, patience, shown);
+    return await this.#read(stage, classes, patience);
+  }
+
+  async #write(
+    stage: Stage,
+    lines: string | readonly string[],
+    patience = this.#options.timeouts.command,
+    shown: string | readonly string[] = lines,
+  ): Promise<void> {
+    for (const line of [shown].flat()) this.#trace("C", line);
+    this.#transport.deadline = this.#options.clock.monotonic() + patience;
+    try {
+      await this.#transport.write(encoder.encode(`${[lines].flat().join("\r\n")}\r\n`));
+    } catch (error) {
+      throw this.#fail(stage, error);
+    }
+  }
+
+  async #read(
+    stage: Stage,
+    classes: readonly number[],
+    patience = this.#options.timeouts.command,
+  ): Promise<RemoteReply> {
+    this.#transport.deadline = this.#options.clock.monotonic() + patience;
+    try {
+      const reply = await this.#reader.read();
+      const last = reply.lines.length - 1;
+      reply.lines.forEach((line, i) => this.#trace("S", `${reply.code}${i === last ? " " : "-"}${line}`));
+      if (!classes.includes(Math.floor(reply.code / 100))) {
+        throw new ReplyError(`unexpected reply ${reply.code}`);
+      }
+      return reply;
+    } catch (error) {
+      throw this.#fail(stage, error);
+    }
+  }
+
+  /** Closes, and says why. */
+  #fail(stage: Stage, error: unknown): DialogueError {
+    this.close();
+    const cause = error instanceof LocalError ? error.cause : error;
+    const text = cause instanceof Error ? cause.message : String(cause);
+    let fault: DialogueFault = "closed";
+    if (error instanceof LocalError) fault = "local";
+    else if (error instanceof DeadlineError) fault = "timeout";
+    else if (error instanceof ReplyError) fault = "malformed";
+    return new DialogueError(text, { stage, fault, cause });
+  }
+
+  #trace(side: "C" | "S", line: string): void {
+    this.#options.onLine?.(side, line);
+  }
+}
+
+/** Something on this side failed, not the connection. */
+class LocalError extends Error {}
+
+async function local<T>(promise: Promise<T>): Promise<T> {
+  try {
+    return await promise;
+  } catch (cause) {
+    throw new LocalError("local failure", { cause });
+  }
+}
+
+function parseCapabilities(lines: readonly string[]): Capabilities {
+  const found = new Map<string, string[]>();
+  // The first line is the server's name.
+  for (const line of lines.slice(1)) {
+    // Some old servers announce AUTH=LOGIN.
+    const [keyword = "", ...parameters] = line.trim().toUpperCase().split(/[ =]+/);
+    found.set(keyword, [...(found.get(keyword) ?? []), ...parameters]);
+  }
+  const size = found.get("SIZE");
+  const recipientsMax = found.get("LIMITS")?.join(" ").match(/\bRCPTMAX (\d{1,6})\b/)?.[1];
+  return {
+    esmtp: true,
+    pipelining: found.has("PIPELINING"),
+    ...(size && { size: /^\d{1,15}$/.test(size[0] ?? "") ? Number(size[0]) : 0 }),
+    eightBitMime: found.has("8BITMIME"),
+    smtputf8: found.has("SMTPUTF8"),
+    dsn: found.has("DSN"),
+    startTls: found.has("STARTTLS"),
+    auth: found.get("AUTH") ?? [],
+    ...(recipientsMax !== undefined && Number(recipientsMax) > 0 && { recipientsMax: Number(recipientsMax) }),
+  };
+}
+
+/** RFC 3461 §4.2; the address type utf-8 in its ASCII form (RFC 6533 §3), which needs no SMTPUTF8. */
+function orcpt({ type, address }: OriginalRecipient): string {
+  if (type !== "utf-8") return `${type};${encodeXtext(address)}`;
+  const encoded = address.replace(
+    /[^!-*,-<>-[\]-~]/gu,
+    (character) => `\\x{${(character.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(2, "0")}}`,
+  );
+  return `${type};${encoded}`;
+}
+
+function base64(text: string): string {
+  return Buffer.from(text, "utf8").toString("base64");
+}
