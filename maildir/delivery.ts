@@ -1,0 +1,391 @@
+/**
+ * Takes messages for local mailboxes and stores each as a file in a Maildir per mailbox.
+ *
+ * @module
+ */
+import type { Logger } from "../observe/log.ts";
+import { type Clock, systemClock } from "../smtp/clock.ts";
+import type { Delivery, Header, PendingMessage, RecipientDecision } from "../smtp/delivery.ts";
+import type { Envelope, Recipient } from "../smtp/envelope.ts";
+import { type Reply, reply, SmtpError } from "../smtp/reply.ts";
+import type { Session } from "../smtp/session.ts";
+import { DirectorySyncer } from "../storage/directory_syncer.ts";
+import { denoFileSystem, type FileSystem } from "../storage/file_system.ts";
+import { freeSpace } from "../storage/free_space.ts";
+import { Slots } from "../storage/slots.ts";
+import type { StagedMessage, StagingArea } from "../storage/staging.ts";
+import { StorageError } from "../storage/storage_error.ts";
+import { LineEndingConverter } from "./line_endings.ts";
+import { Maildir, type MaildirMessage } from "./maildir.ts";
+import type { Mailbox, Mailboxes } from "./mailboxes.ts";
+import { UniqueNames } from "./unique_name.ts";
+
+/** How many copies of one message are written at once. */
+const COPIES_AT_ONCE = 8;
+/** How many files all messages together have open at once. */
+const FILES_AT_ONCE = 256;
+/** How long a look at the free space is good for, in milliseconds. */
+const SPACE_LIFETIME = 1000;
+
+/** What a delivery into Maildirs needs. */
+export interface MaildirDeliveryOptions {
+  /** Who is local. */
+  readonly mailboxes: Mailboxes;
+  /** This server's name; stands in the file names, and decides whose Authentication-Results are forged. */
+  readonly hostname: string;
+  /** Where larger messages wait for their end. */
+  readonly staging: StagingArea;
+  /** Octets that must stay free where the Maildirs are, and where messages wait. */
+  readonly minFreeSpace: number;
+  /** Where events go. */
+  readonly log: Logger;
+  /** The system's clock if absent. */
+  readonly clock?: Clock;
+  /** The counter common to all workers; see `createCounter`. */
+  readonly counter?: BigUint64Array<SharedArrayBuffer>;
+  /** Octets free at a path; asks the system if absent. */
+  readonly freeSpace?: (path: string) => Promise<number>;
+  /** For tests. */
+  readonly fileSystem?: FileSystem;
+}
+
+/**
+ * A {@linkcode Delivery} into Maildirs. A message is answered for only when every copy, its name and the directories on
+ * the way are synced.
+ */
+export class MaildirDelivery implements Delivery {
+  /** None. */
+  readonly extensions: readonly [] = [];
+  /** What comes from the Internet and has a bare CR or LF is refused. */
+  readonly bareLineEndings = "refuse";
+  /** Addresses come complete. */
+  readonly completesAddresses = false;
+  readonly #hostname: string;
+  readonly #staging: StagingArea;
+  readonly #minFreeSpace: number;
+  readonly #log: Logger;
+  readonly #clock: Clock;
+  readonly #freeSpace: (path: string) => Promise<number>;
+  readonly #fileSystem: FileSystem;
+  readonly #names: UniqueNames;
+  readonly #syncer: DirectorySyncer;
+  readonly #slots = new Slots(FILES_AT_ONCE);
+  readonly #maildirs = new Map<string, Maildir>();
+  #mailboxes: Mailboxes;
+  #space: { readonly until: number; readonly lowest: Promise<Space | undefined> } | undefined;
+
+  /** Touches nothing on the disk yet. */
+  constructor(options: MaildirDeliveryOptions) {
+    this.#mailboxes = options.mailboxes;
+    this.#hostname = options.hostname.toLowerCase();
+    this.#staging = options.staging;
+    this.#minFreeSpace = options.minFreeSpace;
+    this.#log = options.log;
+    const clock = this.#clock = options.clock ?? systemClock;
+    this.#freeSpace = options.freeSpace ?? freeSpace;
+    this.#fileSystem = options.fileSystem ?? denoFileSystem;
+    const { hostname, counter } = options;
+    this.#names = new UniqueNames({ hostname, now: () => clock.now(), ...(counter && { counter }) });
+    this.#syncer = new DirectorySyncer({ fileSystem: this.#fileSystem });
+  }
+
+  /** Who is local. May be replaced at any time; it is looked at anew for each recipient. */
+  get mailboxes(): Mailboxes {
+    return this.#mailboxes;
+  }
+
+  /** Replaces who is local. */
+  set mailboxes(mailboxes: Mailboxes) {
+    this.#mailboxes = mailboxes;
+    this.#maildirs.clear();
+  }
+
+  /** Return-Path is ours to write (RFC 5321 §4.4); Authentication-Results in our name would be believed (RFC 8601 §5). */
+  readonly unwantedField = (name: string, value: string): boolean =>
+    name === "return-path" || name === "authentication-results" && authservId(value) === this.#hostname;
+
+  /** Refuses when there is not enough room for the message as it was announced. */
+  async checkSender(envelope: Omit<Envelope, "recipients">, session: Session): Promise<void> {
+    await this.#checkSpace(envelope.size ?? 0, session);
+  }
+
+  /** Accepts recipients whose mailboxes are local and can be written to. */
+  async checkRecipient({ forwardPath }: Recipient, session: Session): Promise<RecipientDecision> {
+    const resolution = this.#mailboxes.resolve(forwardPath);
+    if (resolution.kind === "not-local") {
+      return refuse(reply(550, "5.7.1", "Relaying denied: this server takes mail for its own domains only"));
+    }
+    if (resolution.kind === "unknown") return refuse(reply(550, "5.1.1", "No such mailbox here"));
+    for (const mailbox of resolution.mailboxes) {
+      try {
+        await this.#maildir(mailbox).check();
+      } catch (error) {
+        const quota = error instanceof StorageError && error.fault === "over-quota";
+        this.#log.error("mailbox.unwritable", {
+          session: session.id,
+          mailbox: mailbox.address,
+          path: mailbox.path,
+          error: describe(error),
+        });
+        return refuse(
+          quota
+            ? reply(452, "4.2.2", "The mailbox is over its quota; try again later")
+            : reply(450, "4.2.0", "The mailbox cannot be written to at the moment; try again later"),
+        );
+      }
+    }
+    return { accepted: true };
+  }
+
+  /** Begins a message for all mailboxes of the envelope, each once. */
+  async begin(envelope: Envelope, session: Session): Promise<PendingMessage> {
+    await this.#checkSpace(envelope.size ?? 0, session);
+    const targets = new Map<string, Target>();
+    for (const { forwardPath } of envelope.recipients) {
+      const resolution = this.#mailboxes.resolve(forwardPath);
+      if (resolution.kind !== "local") {
+        // It was accepted at RCPT; who is local has been reloaded since.
+        throw new SmtpError(reply(451, "4.3.0", "A mailbox has just been removed; try again"));
+      }
+      for (const mailbox of resolution.mailboxes) {
+        targets.set(mailbox.path, { mailbox, maildir: this.#maildir(mailbox) });
+      }
+    }
+    const id = this.#names.nextId();
+    return new PendingMaildirMessage({
+      id,
+      targets: [...targets.values()],
+      staged: this.#staging.stage(),
+      slots: this.#slots,
+      log: this.#log.with({ session: session.id, id }),
+    });
+  }
+
+  /**
+   * Removes old files from the `tmp/` of every mailbox. To be called at the start and about twice a day.
+   * Resolves to the number of files removed; a Maildir where that fails is logged.
+   */
+  async cleanTmp(): Promise<number> {
+    let removed = 0;
+    for (const mailbox of this.#mailboxes.all()) {
+      try {
+        const count = await this.#maildir(mailbox).clean({ now: this.#clock.now() });
+        if (count > 0) this.#log.info("maildir.cleaned", { path: mailbox.path, files: count });
+        removed += count;
+      } catch (error) {
+        this.#log.warn("maildir.not_cleaned", { path: mailbox.path, error: describe(error) });
+      }
+    }
+    return removed;
+  }
+
+  #maildir({ root, path }: Mailbox): Maildir {
+    let maildir = this.#maildirs.get(path);
+    if (maildir === undefined) {
+      maildir = new Maildir(path, {
+        root,
+        names: this.#names,
+        syncer: this.#syncer,
+        fileSystem: this.#fileSystem,
+      });
+      this.#maildirs.set(path, maildir);
+    }
+    return maildir;
+  }
+
+  async #checkSpace(size: number, session: Session): Promise<void> {
+    const now = this.#clock.monotonic();
+    if (this.#space === undefined || this.#space.until <= now) {
+      this.#space = { until: now + SPACE_LIFETIME, lowest: this.#lowestSpace() };
+    }
+    const lowest = await this.#space.lowest;
+    if (lowest === undefined || lowest.free - size >= this.#minFreeSpace) return;
+    this.#log.warn("storage.low_space", {
+      session: session.id,
+      path: lowest.path,
+      free: lowest.free,
+      size,
+      min_free_space: this.#minFreeSpace,
+    });
+    throw new SmtpError(reply(452, "4.3.1", "Not enough room for this message; try again later"));
+  }
+
+  /** The path with the least room; `undefined` where that cannot be seen, and writing will show it. */
+  async #lowestSpace(): Promise<Space | undefined> {
+    let lowest: Space | undefined;
+    for (const path of [this.#mailboxes.root, this.#staging.directory]) {
+      try {
+        const free = await this.#freeSpace(path);
+        if (lowest === undefined || free < lowest.free) lowest = { path, free };
+      } catch (error) {
+        this.#log.warn("storage.space_unknown", { path, error: describe(error) });
+      }
+    }
+    return lowest;
+  }
+}
+
+interface Space {
+  readonly path: string;
+  /** Octets. */
+  readonly free: number;
+}
+
+interface Target {
+  readonly mailbox: Mailbox;
+  readonly maildir: Maildir;
+}
+
+interface Copy extends Target {
+  readonly message: MaildirMessage;
+  /** Octets with CRLF. */
+  readonly wire: number;
+}
+
+/** One message for some mailboxes. */
+class PendingMaildirMessage implements PendingMessage {
+  readonly id: string;
+  readonly #targets: readonly Target[];
+  readonly #staged: StagedMessage;
+  readonly #slots: Slots;
+  readonly #log: Logger;
+  readonly #converter = new LineEndingConverter();
+
+  constructor(
+    options: { id: string; targets: readonly Target[]; staged: StagedMessage; slots: Slots; log: Logger },
+  ) {
+    this.id = options.id;
+    this.#targets = options.targets;
+    this.#staged = options.staged;
+    this.#slots = options.slots;
+    this.#log = options.log;
+  }
+
+  write(chunk: Uint8Array): Promise<void> | void {
+    const written = this.#staged.write(this.#converter.push(chunk));
+    return written?.catch((error) => {
+      throw failure(error);
+    });
+  }
+
+  async commit(prepend: readonly Header[]): Promise<void> {
+    const copies: Copy[] = [];
+    try {
+      await this.#staged.write(this.#converter.finish());
+      for (let at = 0; at < this.#targets.length; at += COPIES_AT_ONCE) {
+        await this.#prepare(this.#targets.slice(at, at + COPIES_AT_ONCE), { prepend, copies });
+      }
+      // From here on every copy is on the disk, and only its name is missing.
+      await inGroups(copies, ({ message, wire }) => message.publish({ wire }));
+      await inGroups(copies, ({ message }) => message.settle());
+    } catch (error) {
+      throw await this.#withdraw(copies, error);
+    }
+    for (const { mailbox, message } of copies) {
+      this.#log.info("message.delivered", {
+        mailbox: mailbox.address,
+        file: message.path,
+        bytes: message.size,
+      });
+    }
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#staged[Symbol.dispose]();
+    return Promise.resolve();
+  }
+
+  /** Writes and syncs one group of copies; each is in `copies` from the moment that its file is there. */
+  async #prepare(
+    group: readonly Target[],
+    { prepend, copies }: { readonly prepend: readonly Header[]; readonly copies: Copy[] },
+  ): Promise<void> {
+    using _slots = await this.#slots.take(group.length);
+    const open = await all(group.map(async (target) => {
+      const head = formatHead(prepend, target.mailbox);
+      const message = await target.maildir.create();
+      const wire = head.bytes.length + head.lines + this.#staged.size + this.#converter.lines;
+      copies.push({ ...target, message, wire });
+      return { head: head.bytes, message };
+    }));
+    if (this.#staged.onDisk) {
+      await all(open.map(({ head, message }) => message.write(head)));
+      for await (const chunk of this.#staged.chunks()) {
+        await all(open.map(({ message }) => message.write(chunk)));
+      }
+    } else {
+      const [body = new Uint8Array(0)] = await Array.fromAsync(this.#staged.chunks());
+      await all(open.map(({ head, message }) => message.write(concat(head, body))));
+    }
+    await all(open.map(({ message }) => message.finish()));
+  }
+
+  /** Takes back all copies; they have not been answered for. Returns what to tell the client. */
+  async #withdraw(copies: readonly Copy[], cause: unknown): Promise<SmtpError> {
+    const published = copies.filter(({ message }) => message.published).map(({ message }) => message.path);
+    await inGroups(copies, ({ message }) => message.discard());
+    if (published.length === 0) return failure(cause);
+    // A reader may have seen one of these by now, and the client will send the message again.
+    this.#log.error("message.withdrawn", { files: published, error: describe(cause) });
+    return new SmtpError(storageFailed, { cause });
+  }
+}
+
+const storageFailed = reply(451, "4.3.0", "The message could not be stored; try again later");
+const noRoom = reply(452, "4.3.1", "Not enough room to store the message; try again later");
+
+function failure(cause: unknown): SmtpError {
+  const full = cause instanceof StorageError && (cause.fault === "no-space" || cause.fault === "over-quota");
+  return new SmtpError(full ? noRoom : storageFailed, { cause });
+}
+
+function refuse(reply: Reply): RecipientDecision {
+  return { accepted: false, reply };
+}
+
+function describe(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+const encoder = new TextEncoder();
+
+/** What is put on top of a message in one mailbox, as it stands on the disk. */
+function formatHead(prepend: readonly Header[], mailbox: Mailbox): { bytes: Uint8Array; lines: number } {
+  const deliveredTo = { name: "Delivered-To", value: mailbox.address };
+  const [first, ...others] = prepend;
+  // Return-Path is the first of all fields (RFC 5321 §4.4).
+  const fields = first?.name === "Return-Path" ? [first, deliveredTo, ...others] : [deliveredTo, ...prepend];
+  const text = fields.map(({ name, value }) => `${name}: ${value.replaceAll("\r\n", "\n")}\n`).join("");
+  return { bytes: encoder.encode(text), lines: text.split("\n").length - 1 };
+}
+
+/** The name of the server in an Authentication-Results field (RFC 8601 §2.2), behind any comments. */
+function authservId(value: string): string {
+  let rest = value;
+  for (let shorter; rest !== (shorter = rest.replace(/\((?:[^()\\]|\\.)*\)/gs, " ")); rest = shorter);
+  const [, quoted, plain] = /^\s*(?:"([^"]*)"|([^\s;]*))/.exec(rest) ?? [];
+  return (quoted ?? plain ?? "").toLowerCase().replace(/\.$/, "");
+}
+
+function concat(head: Uint8Array, body: Uint8Array): Uint8Array {
+  const whole = new Uint8Array(head.length + body.length);
+  whole.set(head);
+  whole.set(body, head.length);
+  return whole;
+}
+
+/** Waits for all, also when one fails: nothing may go on behind the back of who cleans up. */
+async function all<T>(promises: readonly Promise<T>[]): Promise<T[]> {
+  const values: T[] = [];
+  for (const result of await Promise.allSettled(promises)) {
+    if (result.status === "rejected") throw result.reason;
+    values.push(result.value);
+  }
+  return values;
+}
+
+async function inGroups<T>(items: readonly T[], run: (item: T) => Promise<void>): Promise<void> {
+  for (let at = 0; at < items.length; at += COPIES_AT_ONCE) {
+    await all(items.slice(at, at + COPIES_AT_ONCE).map(run));
+  }
+}

@@ -1,0 +1,396 @@
+/**
+ * Who is local: users, aliases, subaddresses and the catch-all of some domains, and which Maildir belongs to whom.
+ *
+ * Local-parts are compared after Unicode normalisation (NFC) and in lower case; `"a"@x` and `a@x` are the same, as are
+ * the U-label and A-label forms of a domain, with or without a trailing dot. A path is only ever made of the name of a
+ * configured user, never of what came over the network.
+ *
+ * @module
+ */
+import { join, resolve } from "@std/path";
+import { normalizeDomain } from "../smtp/address.ts";
+
+/** What there is to know of who is local. */
+export interface MailboxesOptions {
+  /** The domains that mail is accepted for; at least one. */
+  readonly domains: readonly string[];
+  /** The Maildir of a user: a path with `{user}` and, in most cases, `{domain}`. What stands before them is trusted. */
+  readonly path: string;
+  /** Local-parts, valid in every domain, and whole addresses; or `system`: the login names with uid 1000–59999. */
+  readonly users: readonly string[] | "system";
+  /**
+   * From a local-part, a whole address, `*` or `*@domain` (what nobody else has) to local-parts and whole addresses. A
+   * bare target is in the domain of the address that it stands for.
+   */
+  readonly aliases: Readonly<Record<string, string | readonly string[]>>;
+  /** What separates a user from a detail, `alice+lists`; empty: nothing does. */
+  readonly subaddressSeparator: string;
+  /** Where `system` looks; `/etc/passwd` if absent. */
+  readonly passwdFile?: string;
+}
+
+/** A user's mailbox. */
+export interface Mailbox {
+  /** The user's address, `local-part@domain`, normalised. */
+  readonly address: string;
+  /** The trusted directory at the beginning of the path: absolute, configured, the same for all. */
+  readonly root: string;
+  /** The Maildir, absolute, below `root`. */
+  readonly path: string;
+}
+
+/** What becomes of an address: mailboxes without duplicates, or nobody, or not one of our domains. */
+export type Resolution =
+  | { readonly kind: "local"; readonly mailboxes: readonly Mailbox[] }
+  | { readonly kind: "unknown" }
+  | { readonly kind: "not-local" };
+
+/** Something wrong in the configuration of mailboxes. */
+export interface MailboxesProblem {
+  /** The key, such as `mailboxes.aliases.abuse`. */
+  readonly key: string;
+  /** What stands there. */
+  readonly value: string;
+  /** What is wrong, and what is allowed. */
+  readonly problem: string;
+}
+
+/** The configuration of mailboxes cannot be used. */
+export class MailboxesError extends Error {
+  /** At least one. */
+  readonly problems: readonly MailboxesProblem[];
+
+  /** Takes what {@linkcode checkMailboxes} found. */
+  constructor(problems: readonly MailboxesProblem[]) {
+    super(
+      problems.map(({ key, value, problem }) => `${key}: ${JSON.stringify(value)} ${problem}`).join("\n"),
+    );
+    this.name = "MailboxesError";
+    this.problems = problems;
+  }
+}
+
+/** All that is wrong with these options; reads the passwd file for `system`. */
+export function checkMailboxes(options: MailboxesOptions): readonly MailboxesProblem[] {
+  return new Directory(options).problems;
+}
+
+/** Finds the mailboxes of addresses. What it knows does not change: for a reload, make a new one. */
+export class Mailboxes {
+  readonly #directory: Directory;
+
+  /**
+   * Reads the passwd file for `system`.
+   * @throws {MailboxesError} with everything that is wrong
+   */
+  constructor(options: MailboxesOptions) {
+    this.#directory = new Directory(options);
+    if (this.#directory.problems.length > 0) throw new MailboxesError(this.#directory.problems);
+  }
+
+  /** The domains that mail is accepted for, as A-labels. */
+  get domains(): readonly string[] {
+    return [...this.#directory.domains];
+  }
+
+  /** The trusted directory that all Maildirs are in. */
+  get root(): string {
+    return this.#directory.template.root;
+  }
+
+  /** The mailboxes of all users, each once. */
+  all(): readonly Mailbox[] {
+    return this.#directory.all();
+  }
+
+  /** Who gets mail for this address. An empty domain is only known with `postmaster` (RFC 5321 §4.1.1.3). */
+  resolve(address: { readonly localPart: string; readonly domain: string }): Resolution {
+    return this.#directory.resolve(address);
+  }
+}
+
+/** Names that are special in every Maildir or to a shell, or would be options to a command. */
+const RESERVED = new Set(["new", "cur", "tmp"]);
+const USER_NAME = /^[\p{L}\p{M}\p{N}_](?:[\p{L}\p{M}\p{N}._+='&-]*[\p{L}\p{M}\p{N}_+='&-])?$/u;
+const USER_NAME_RULE =
+  "letters, digits and . _ + = ' & -, beginning with a letter, a digit or _; 1 to 64 octets; not new, cur or tmp";
+
+// What routes mail past us in the syntaxes of old, and what no mailbox of ours could be called.
+const ROUTING = /[@%!]/;
+// deno-lint-ignore no-control-regex
+const NEVER_CAUGHT = /^[.~-]|[\u0000-\u001f\u007f/\\]/;
+
+const encoder = new TextEncoder();
+
+function normalizeLocalPart(localPart: string): string {
+  return localPart.normalize("NFC").toLowerCase().normalize("NFC");
+}
+
+function isUserName(name: string): boolean {
+  return USER_NAME.test(name) && !name.includes("..") && !RESERVED.has(name) && !tooLong(name);
+}
+
+function tooLong(localPart: string): boolean {
+  return encoder.encode(localPart).length > 64;
+}
+
+/** `local-part` or `local-part@domain`, cut and normalised. */
+function splitAddress(text: string): { localPart: string; domain?: string; badDomain: boolean } {
+  const at = text.lastIndexOf("@");
+  if (at === -1) return { localPart: normalizeLocalPart(text), badDomain: false };
+  const domain = normalizeDomain(text.slice(at + 1));
+  const localPart = normalizeLocalPart(text.slice(0, at));
+  return domain === undefined ? { localPart, badDomain: true } : { localPart, domain, badDomain: false };
+}
+
+/** Builds what is known, noting every problem instead of stopping at the first. */
+class Directory {
+  readonly problems: MailboxesProblem[] = [];
+  readonly domains = new Set<string>();
+  readonly template: PathTemplate;
+  /** Users of all domains. */
+  readonly #users = new Set<string>();
+  /** Users of one domain, as addresses. */
+  readonly #addresses = new Set<string>();
+  readonly #aliases = new Map<string, readonly string[]>();
+  readonly #separator: string;
+
+  constructor(options: MailboxesOptions) {
+    this.#separator = options.subaddressSeparator;
+    this.template = parseTemplate(options.path);
+    if (this.template.problem !== undefined) {
+      this.#report("mailboxes.path", { value: options.path, problem: this.template.problem });
+    }
+    this.#readDomains(options.domains);
+    if (options.users === "system") this.#readPasswd(options.passwdFile ?? "/etc/passwd");
+    else this.#readUsers(options.users);
+    this.#readAliases(options.aliases);
+    if (this.problems.length > 0) return;
+    this.#checkPaths();
+    this.#checkTargets(options.aliases);
+    this.#checkPostmaster();
+  }
+
+  resolve({ localPart, domain }: { readonly localPart: string; readonly domain: string }): Resolution {
+    const name = normalizeLocalPart(localPart);
+    const home = domain === "" && name === "postmaster" ? this.#firstDomain() : normalizeDomain(domain);
+    if (home === undefined || !this.domains.has(home)) return { kind: "not-local" };
+    if (tooLong(name)) return { kind: "unknown" };
+    const mailboxes = this.#find(name, home) ?? this.#caught(name, home);
+    if (mailboxes !== undefined) return { kind: "local", mailboxes };
+    return ROUTING.test(name) ? { kind: "not-local" } : { kind: "unknown" };
+  }
+
+  all(): readonly Mailbox[] {
+    const byPath = new Map<string, Mailbox>();
+    for (const domain of this.domains) {
+      for (const user of this.#users) this.#add(byPath, this.#mailbox(user, domain));
+    }
+    for (const address of this.#addresses) {
+      const { localPart, domain } = splitAddress(address);
+      if (domain !== undefined) this.#add(byPath, this.#mailbox(localPart, domain));
+    }
+    return [...byPath.values()];
+  }
+
+  #readDomains(domains: readonly string[]): void {
+    const key = "serve-in.domains";
+    for (const value of domains) {
+      const domain = normalizeDomain(value);
+      if (domain === undefined) {
+        this.#report(key, { value, problem: "is no domain; write one like example.com" });
+      } else this.domains.add(domain);
+    }
+    if (domains.length === 0) this.#report(key, { value: "", problem: "is empty; name at least one domain" });
+  }
+
+  #readUsers(users: readonly string[]): void {
+    for (const value of users) {
+      const { localPart, domain, badDomain } = splitAddress(value);
+      const report = (problem: string) => this.#report("mailboxes.users", { value, problem });
+      if (!isUserName(localPart)) report(`cannot be a user's name; allowed are ${USER_NAME_RULE}`);
+      else if (badDomain) report("has no valid domain; write one like bob@example.net");
+      else if (domain === undefined) this.#users.add(localPart);
+      else this.#addresses.add(`${localPart}@${domain}`);
+    }
+  }
+
+  #readPasswd(file: string): void {
+    let text: string;
+    try {
+      text = Deno.readTextFileSync(file);
+    } catch (error) {
+      const problem = `needs ${file}: ${error instanceof Error ? error.message : error}`;
+      return this.#report("mailboxes.users", { value: "system", problem });
+    }
+    for (const line of text.split("\n")) {
+      const [login = "", , uid = ""] = line.split(":");
+      const name = normalizeLocalPart(login);
+      // Nobody wrote these names into our configuration, so one that cannot be a mailbox is no error in it.
+      if (/^\d+$/.test(uid) && Number(uid) >= 1000 && Number(uid) <= 59999 && isUserName(name)) {
+        this.#users.add(name);
+      }
+    }
+  }
+
+  #readAliases(aliases: MailboxesOptions["aliases"]): void {
+    for (const [value, targets] of Object.entries(aliases)) {
+      const { localPart, domain, badDomain } = splitAddress(value);
+      const report = (problem: string) => this.#report(aliasKey(value), { value, problem });
+      if (localPart === "" || tooLong(localPart)) {
+        report("is no alias; write a local-part or a whole address");
+      } else if (badDomain) report("has no valid domain");
+      else if (domain !== undefined && !this.domains.has(domain)) {
+        report("is in a domain that is not in serve-in.domains");
+      } else {
+        this.#aliases.set(
+          domain === undefined ? localPart : `${localPart}@${domain}`,
+          typeof targets === "string" ? [targets] : targets,
+        );
+      }
+    }
+  }
+
+  #checkPaths(): void {
+    const seen = new Map<string, string>();
+    for (const address of this.#addresses) {
+      const { localPart, domain = "" } = splitAddress(address);
+      const { path } = this.#mailbox(localPart, domain);
+      const other = seen.get(path) ?? (this.#users.has(localPart) && !this.template.hasDomain && localPart);
+      if (other) {
+        const problem = `has the same Maildir as ${other}: ${path}; put {domain} into mailboxes.path`;
+        this.#report("mailboxes.users", { value: address, problem });
+      }
+      seen.set(path, address);
+    }
+  }
+
+  #checkTargets(aliases: MailboxesOptions["aliases"]): void {
+    for (const [alias, targets] of Object.entries(aliases)) {
+      const { localPart, domain } = splitAddress(alias);
+      const list = typeof targets === "string" ? [targets] : targets;
+      const report = (value: string, problem: string) => this.#report(aliasKey(alias), { value, problem });
+      if (list.length === 0) report("", "is empty; name at least one local mailbox");
+      for (const target of list) {
+        const missing = [...this.domains].filter((home) => domain === undefined || home === domain)
+          .filter((home) =>
+            this.#expand(target, { home, visited: new Set([`${localPart}@${home}`]) }).length === 0
+          );
+        const [first] = missing;
+        if (first === undefined) continue;
+        const where = target.includes("@") || target === "" ? "" : ` in ${missing.join(", ")}`;
+        report(
+          target,
+          `leads to no mailbox${where}; allowed are users and other aliases of our own domains, never a circle`,
+        );
+      }
+    }
+  }
+
+  #checkPostmaster(): void {
+    for (const domain of this.domains) {
+      if (this.resolve({ localPart: "postmaster", domain }).kind === "local") continue;
+      this.#report("mailboxes.aliases.postmaster", {
+        value: `postmaster@${domain}`,
+        problem: 'reaches nobody, and must (RFC 5321 section 4.5.1); write postmaster = "<a user>"',
+      });
+    }
+  }
+
+  /** Alias, then user; then the same without the detail of a subaddress. `undefined`: nobody. */
+  #find(name: string, domain: string): readonly Mailbox[] | undefined {
+    const found = new Map<string, Mailbox>();
+    for (const mailbox of this.#expandName(name, { home: domain, visited: new Set() })) {
+      this.#add(found, mailbox);
+    }
+    return found.size === 0 ? undefined : [...found.values()];
+  }
+
+  #caught(name: string, domain: string): readonly Mailbox[] | undefined {
+    if (ROUTING.test(name) || NEVER_CAUGHT.test(name)) return undefined;
+    return this.#find("*", domain);
+  }
+
+  /** The mailboxes of an alias's target. */
+  #expand(target: string, context: { home: string; visited: ReadonlySet<string> }): Mailbox[] {
+    const { localPart, domain = context.home, badDomain } = splitAddress(target);
+    if (badDomain || localPart === "*") return [];
+    // A user outside of our domains gets no mail directly, and may still be what an alias means.
+    if (!this.domains.has(domain)) {
+      return this.#addresses.has(`${localPart}@${domain}`) ? [this.#mailbox(localPart, domain)] : [];
+    }
+    return this.#expandName(localPart, { home: domain, visited: context.visited });
+  }
+
+  #expandName(name: string, { home, visited }: { home: string; visited: ReadonlySet<string> }): Mailbox[] {
+    const address = `${name}@${home}`;
+    const targets = this.#aliases.get(address) ??
+      (this.#addresses.has(address) ? undefined : this.#aliases.get(name));
+    // An alias that names itself means the user of that name: alice = ["alice", "bob"] adds a copy for bob.
+    if (targets !== undefined && !visited.has(address)) {
+      const next = new Set(visited).add(address);
+      return targets.flatMap((target) => this.#expand(target, { home, visited: next }));
+    }
+    if (this.#users.has(name) || this.#addresses.has(address)) return [this.#mailbox(name, home)];
+    if (targets !== undefined) return [];
+    const cut = this.#separator === "" ? -1 : name.indexOf(this.#separator);
+    return cut > 0 ? this.#expandName(name.slice(0, cut), { home, visited }) : [];
+  }
+
+  #mailbox(user: string, domain: string): Mailbox {
+    const { root, rest } = this.template;
+    const path = join(
+      root,
+      ...rest.map((part) => part.replace("{user}", () => user).replace("{domain}", domain)),
+    );
+    return { address: `${user}@${domain}`, root, path };
+  }
+
+  #add(mailboxes: Map<string, Mailbox>, mailbox: Mailbox): void {
+    if (!mailboxes.has(mailbox.path)) mailboxes.set(mailbox.path, mailbox);
+  }
+
+  #firstDomain(): string | undefined {
+    const [first] = this.domains;
+    return first;
+  }
+
+  #report(key: string, { value, problem }: { value: string; problem: string }): void {
+    this.problems.push({ key, value, problem });
+  }
+}
+
+function aliasKey(alias: string): string {
+  return `mailboxes.aliases.${/^[A-Za-z0-9_-]+$/.test(alias) ? alias : JSON.stringify(alias)}`;
+}
+
+interface PathTemplate {
+  /** Absolute. */
+  readonly root: string;
+  /** The components below the root. */
+  readonly rest: readonly string[];
+  readonly hasDomain: boolean;
+  readonly problem?: string;
+}
+
+const PATH_RULE =
+  "allowed is a directory, then {user} and {domain}, each once, like /var/mail/{domain}/{user}";
+
+function parseTemplate(path: string): PathTemplate {
+  const placeholders: string[] = path.match(/\{[^}]*\}?/g) ?? [];
+  const parts = path.split("/");
+  const first = parts.findIndex((part) => part.includes("{"));
+  const root = resolve(parts.slice(0, Math.max(first, 0)).join("/") || (path.startsWith("/") ? "/" : "."));
+  const rest = parts.slice(Math.max(first, 0)).filter((part) => part !== "");
+  const template = { root, rest, hasDomain: placeholders.includes("{domain}") };
+  const problem = (what: string) => ({ ...template, problem: `${what}; ${PATH_RULE}` });
+  if (path.includes("\0")) return problem("has a NUL");
+  if (!placeholders.includes("{user}")) return problem("has no {user}");
+  if (placeholders.some((name) => name !== "{user}" && name !== "{domain}")) {
+    return problem("has a placeholder that is not known");
+  }
+  if (new Set(placeholders).size < placeholders.length) return problem("has a placeholder twice");
+  if (root === "/") return problem("has no directory before the first placeholder");
+  if (rest.some((part) => part === "." || part === "..")) return problem("has . or .. behind a placeholder");
+  return template;
+}

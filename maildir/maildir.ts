@@ -1,0 +1,328 @@
+/**
+ * One Maildir on the disk (https://cr.yp.to/proto/maildir.html): made, checked, delivered into, cleaned.
+ *
+ * Everything is done by path, so no directory on the way may be one that another account could swap for a symbolic
+ * link: below the trusted root each must be a true directory of this process's user (or root) that not everybody may
+ * write to.
+ *
+ * @module
+ */
+import { access, constants } from "node:fs";
+import { dirname, join } from "@std/path";
+import { DirectorySyncer } from "../storage/directory_syncer.ts";
+import { denoFileSystem, type FileSystem } from "../storage/file_system.ts";
+import { NewFile } from "../storage/new_file.ts";
+import { attempt, errorCode, StorageError } from "../storage/storage_error.ts";
+import type { UniqueName, UniqueNames } from "./unique_name.ts";
+
+/** The Maildir's readers are in its group, which new files take over from the directory (setgid). */
+const MAILDIR_MODE = 0o2770;
+/** What leads to a Maildir may be walked through by the group, and changed by nobody else. */
+const PARENT_MODE = 0o2750;
+/** Read and write for the user and the group; the umask takes off what it takes off. */
+const FILE_MODE = 0o660;
+
+/** After this many milliseconds a file in `tmp/` belongs to no delivery any more: 36 hours. */
+export const TMP_LIFETIME = 36 * 60 * 60 * 1000;
+/** So many entries of `tmp/` are looked at in one go. */
+const CLEAN_LIMIT = 10_000;
+
+/** What a Maildir needs. */
+export interface MaildirOptions {
+  /** The trusted directory that the Maildir is somewhere below of; absolute. */
+  readonly root: string;
+  /** Makes the file names. */
+  readonly names: UniqueNames;
+  /** Shared by all Maildirs, so that deliveries into the same one share its syncs. */
+  readonly syncer?: DirectorySyncer;
+  /** For tests. */
+  readonly fileSystem?: FileSystem;
+}
+
+/** A Maildir. It is made when the first message comes. */
+export class Maildir {
+  /** Where it is; absolute. */
+  readonly path: string;
+  readonly #root: string;
+  readonly #names: UniqueNames;
+  readonly #syncer: DirectorySyncer;
+  readonly #fileSystem: FileSystem;
+  readonly #uid = Deno.uid();
+  /** The inode of `new/` when all names on the way to it were last synced. */
+  #durable: number | undefined;
+  #making: Promise<void> | undefined;
+  #suspect = false;
+
+  /** Touches nothing on the disk yet. `path` must be below the root. */
+  constructor(path: string, options: MaildirOptions) {
+    this.path = path;
+    this.#root = options.root;
+    this.#names = options.names;
+    this.#fileSystem = options.fileSystem ?? denoFileSystem;
+    this.#syncer = options.syncer ?? new DirectorySyncer({ fileSystem: this.#fileSystem });
+  }
+
+  /**
+   * Finds out, without changing anything, whether a message could be delivered. After a delivery that failed it tries
+   * with a file in `tmp/`, since a quota shows in no other way.
+   * @throws {StorageError} the reason why not
+   */
+  async check(): Promise<void> {
+    const missing = this.#firstMissing();
+    // What is not there yet is made by the delivery: then what counts is the directory that it would be made in.
+    const writable = missing === undefined
+      ? [join(this.path, "tmp"), join(this.path, "new")]
+      : [existing(dirname(missing))];
+    for (const path of writable) {
+      await attempt("write to", path, () =>
+        new Promise<void>((resolve, reject) => {
+          access(path, constants.W_OK | constants.X_OK, (error) => error ? reject(error) : resolve());
+        }));
+    }
+    if (this.#suspect && missing === undefined) await this.#probe();
+  }
+
+  /**
+   * Begins a message: a new file in `tmp/`, in a Maildir that is made, with everything on the way to it durable, if
+   * it is not there.
+   * @throws {StorageError}
+   */
+  async create(): Promise<MaildirMessage> {
+    await this.#ensure();
+    const name = this.#names.next();
+    const file = await this.#noting(() => this.#createFile(name.temporary));
+    return new MaildirMessage({
+      file,
+      name,
+      directory: join(this.path, "new"),
+      syncer: this.#syncer,
+      noting: (call) => this.#noting(call),
+    });
+  }
+
+  /**
+   * Removes what deliveries that never ended have left in `tmp/`. Resolves to the number of files removed.
+   * @param options `now`: milliseconds since the epoch
+   * @throws {StorageError}
+   */
+  async clean(options: { readonly now: number }): Promise<number> {
+    if (this.#firstMissing() !== undefined) return 0;
+    const directory = join(this.path, "tmp");
+    let removed = 0;
+    let seen = 0;
+    await attempt("clean", directory, async () => {
+      for await (const entry of Deno.readDir(directory)) {
+        if (++seen > CLEAN_LIMIT) break;
+        if (!entry.isFile) continue;
+        const path = join(directory, entry.name);
+        try {
+          const { mtime, isFile } = await Deno.lstat(path);
+          if (!isFile || mtime === null || options.now - mtime.getTime() <= TMP_LIFETIME) continue;
+          await this.#fileSystem.remove(path);
+          removed++;
+        } catch (error) {
+          // Its delivery has just ended.
+          if (errorCode(error) !== "ENOENT") throw error;
+        }
+      }
+    });
+    return removed;
+  }
+
+  #createFile(name: string): Promise<NewFile> {
+    return NewFile.create(join(this.path, "tmp", name), { mode: FILE_MODE, fileSystem: this.#fileSystem });
+  }
+
+  async #probe(): Promise<void> {
+    const file = await this.#createFile(this.#names.next().temporary);
+    try {
+      await file.write(new Uint8Array(1));
+    } finally {
+      await file.discard();
+    }
+    this.#suspect = false;
+  }
+
+  async #noting<T>(call: () => Promise<T>): Promise<T> {
+    try {
+      return await call();
+    } catch (error) {
+      this.#suspect = true;
+      throw error;
+    }
+  }
+
+  async #ensure(): Promise<void> {
+    // Looked at for each message: a Maildir may be moved away and swapped while the server runs. These calls stay in
+    // the kernel's cache of names, so they are not worth a thread.
+    if (this.#firstMissing() === undefined && this.#newInode() === this.#durable) return;
+    this.#making ??= this.#make().finally(() => this.#making = undefined);
+    await this.#making;
+  }
+
+  async #make(): Promise<void> {
+    await this.#makeRoot(this.#root);
+    const parents = this.#parents();
+    for (const path of parents) await makeDirectory(path, PARENT_MODE);
+    const inside = ["tmp", "new", "cur"].map((name) => join(this.path, name));
+    for (const path of [this.path, ...inside]) await makeDirectory(path, MAILDIR_MODE);
+    this.#firstMissing();
+    // All of them, not only those just made: an earlier process may have made one and died before its sync.
+    for (const path of [this.#root, ...parents, this.path]) await this.#syncer.sync(path);
+    this.#durable = this.#newInode();
+  }
+
+  /** The root may be anything an administrator likes, a symbolic link too. */
+  async #makeRoot(path: string): Promise<void> {
+    const isThere = await Deno.stat(path).then(() => true, () => false);
+    if (isThere) return;
+    await this.#makeRoot(dirname(path));
+    await makeDirectory(path, PARENT_MODE);
+    await this.#syncer.sync(dirname(path));
+  }
+
+  /** The directories between the root and the Maildir. */
+  #parents(): string[] {
+    const parents: string[] = [];
+    for (let path = dirname(this.path); path !== this.#root; path = dirname(path)) parents.unshift(path);
+    return parents;
+  }
+
+  /** Checks everything below the root. Returns the first directory that is not there. */
+  #firstMissing(): string | undefined {
+    const inside = ["tmp", "new"].map((name) => join(this.path, name));
+    for (const path of [...this.#parents(), this.path, ...inside]) {
+      let info: Deno.FileInfo;
+      try {
+        info = Deno.lstatSync(path);
+      } catch (cause) {
+        if (errorCode(cause) === "ENOENT") return path;
+        throw new StorageError("look at", { path, cause });
+      }
+      const danger = this.#danger(info);
+      if (danger !== undefined) {
+        throw new StorageError("deliver into", { path, cause: new Error(danger), fault: "denied" });
+      }
+    }
+    return undefined;
+  }
+
+  #danger({ isSymlink, isDirectory, uid, mode }: Deno.FileInfo): string | undefined {
+    if (isSymlink) return "it is a symbolic link";
+    if (!isDirectory) return "it is no directory";
+    if (uid !== null && uid !== 0 && uid !== this.#uid) {
+      return `it belongs to uid ${uid}, who could swap it; it must belong to the server's user, uid ${this.#uid}`;
+    }
+    if (mode !== null && (mode & 0o002) !== 0) return "everybody may write to it";
+    return undefined;
+  }
+
+  #newInode(): number | undefined {
+    return Deno.lstatSync(join(this.path, "new")).ino ?? undefined;
+  }
+}
+
+/** A message on its way into one Maildir; made by {@linkcode Maildir.create}. */
+export class MaildirMessage {
+  readonly #file: NewFile;
+  readonly #name: UniqueName;
+  readonly #directory: string;
+  readonly #syncer: DirectorySyncer;
+  readonly #noting: <T>(call: () => Promise<T>) => Promise<T>;
+  #published: string | undefined;
+
+  /** @ignore Made by the Maildir. */
+  constructor(options: {
+    file: NewFile;
+    name: UniqueName;
+    directory: string;
+    syncer: DirectorySyncer;
+    noting: <T>(call: () => Promise<T>) => Promise<T>;
+  }) {
+    this.#file = options.file;
+    this.#name = options.name;
+    this.#directory = options.directory;
+    this.#syncer = options.syncer;
+    this.#noting = options.noting;
+  }
+
+  /** Octets written so far. */
+  get size(): number {
+    return this.#file.size;
+  }
+
+  /** Where it is at present; `tmp/` until it has been published. */
+  get path(): string {
+    return this.#published ?? this.#file.path;
+  }
+
+  /** Whether it has been renamed into `new/`. */
+  get published(): boolean {
+    return this.#published !== undefined;
+  }
+
+  /**
+   * Appends bytes as they are to stand on the disk.
+   * @throws {StorageError} the file is gone then
+   */
+  write(data: Uint8Array): Promise<void> {
+    return this.#noting(() => this.#file.write(data));
+  }
+
+  /**
+   * Syncs and closes the file.
+   * @throws {StorageError} the file is gone then
+   */
+  finish(): Promise<void> {
+    return this.#noting(() => this.#file.finish());
+  }
+
+  /**
+   * Renames it into `new/`. Durable after {@linkcode MaildirMessage.settle}.
+   * @param sizes `wire`: octets with CRLF
+   * @throws {StorageError} the file is gone then
+   */
+  async publish(sizes: { readonly wire: number }): Promise<void> {
+    const name = this.#name.withSizes({ disk: this.#file.size, wire: sizes.wire });
+    const path = join(this.#directory, name);
+    await this.#noting(() => this.#file.publish(path));
+    this.#published = path;
+  }
+
+  /**
+   * Syncs `new/`, sharing that with others.
+   * @throws {StorageError}
+   */
+  settle(): Promise<void> {
+    return this.#syncer.sync(this.#directory);
+  }
+
+  /** Removes the file from `tmp/`, or from `new/` if no reader has taken it yet; does not fail. */
+  async discard(): Promise<void> {
+    await this.#file.discard();
+    if (this.#published !== undefined) await Deno.remove(this.#published).catch(() => {});
+  }
+}
+
+async function makeDirectory(path: string, mode: number): Promise<void> {
+  try {
+    await Deno.mkdir(path, { mode: mode & 0o777 });
+  } catch (cause) {
+    if (errorCode(cause) === "EEXIST") return;
+    throw new StorageError("create directory", { path, cause });
+  }
+  // mkdir takes the umask off the mode, and has no setgid bit.
+  await attempt("set the mode of", path, () => Deno.chmod(path, mode));
+}
+
+/** The nearest directory on the way up that is there. */
+function existing(path: string): string {
+  for (let at = path;; at = dirname(at)) {
+    try {
+      Deno.statSync(at);
+      return at;
+    } catch {
+      if (dirname(at) === at) return at;
+    }
+  }
+}

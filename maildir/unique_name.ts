@@ -1,0 +1,97 @@
+/**
+ * Names for files in a Maildir that nobody else has, had, or will have.
+ *
+ * rename(2) replaces silently, so the name alone must keep two messages apart: in one process by the counter, in
+ * others by the random part, which is drawn once per process, since pids repeat in containers and clocks are set back.
+ *
+ * @module
+ */
+
+/** How names are made. */
+export interface UniqueNamesOptions {
+  /** This host's name; what does not belong into a file name is escaped. */
+  readonly hostname: string;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  /** The counter common to all flows of the process, from {@linkcode createCounter}; one of its own if absent. */
+  readonly counter?: BigUint64Array<SharedArrayBuffer>;
+  /** The process id; this one's if absent. */
+  readonly pid?: number;
+  /** At least 8 hexadecimal digits in lower case; drawn anew if absent. */
+  readonly random?: string;
+}
+
+/** A name before and after the sizes are known. */
+export interface UniqueName {
+  /** The name in `tmp/`. */
+  readonly temporary: string;
+  /**
+   * The name in `new/`.
+   * @param sizes `disk`: octets of the file; `wire`: octets with CRLF
+   */
+  withSizes(sizes: { readonly disk: number; readonly wire: number }): string;
+}
+
+/** A counter that workers share when it is posted to them. */
+export function createCounter(): BigUint64Array<SharedArrayBuffer> {
+  return new BigUint64Array(new SharedArrayBuffer(8));
+}
+
+/** Makes names. */
+export class UniqueNames {
+  readonly #host: string;
+  readonly #now: () => number;
+  readonly #counter: BigUint64Array<SharedArrayBuffer>;
+  readonly #pid: number;
+  readonly #random: string;
+
+  /** Draws the random part. */
+  constructor(options: UniqueNamesOptions) {
+    this.#host = escapeHost(options.hostname);
+    this.#now = options.now;
+    this.#counter = options.counter ?? createCounter();
+    this.#pid = options.pid ?? Deno.pid;
+    this.#random = options.random ?? drawRandom();
+  }
+
+  /** A new file name: `<unix seconds>.M<µs>P<pid>Q<counter>R<random>.<host>`, at most 255 octets with its sizes. */
+  next(): UniqueName {
+    const { seconds, microseconds } = this.#time();
+    const count = Atomics.add(this.#counter, 0, 1n);
+    const micro = String(microseconds).padStart(6, "0");
+    const temporary = `${seconds}.M${micro}P${this.#pid}Q${count}R${this.#random}.${this.#host}`;
+    return { temporary, withSizes: ({ disk, wire }) => `${temporary},S=${disk},W=${wire}` };
+  }
+
+  /** A short id of a message, from the same parts: letters and digits only, so it is an atom in Received. */
+  nextId(): string {
+    const count = Atomics.add(this.#counter, 0, 1n);
+    return `${this.#time().seconds.toString(36)}Q${count.toString(36)}R${this.#random.slice(0, 8)}`;
+  }
+
+  #time(): { seconds: number; microseconds: number } {
+    const now = Math.max(0, this.#now());
+    const seconds = Math.floor(now / 1000);
+    return { seconds, microseconds: Math.floor((now - seconds * 1000) * 1000) };
+  }
+}
+
+function drawRandom(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(8));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+// A file name has 255 octets, and what is not the host needs up to 120 of them.
+const MAX_HOST = 128;
+
+/** The Maildir format writes `/` and `:` as octal escapes; `,` would begin the sizes, the rest would be a nuisance. */
+function escapeHost(hostname: string): string {
+  let host = "";
+  for (const byte of new TextEncoder().encode(hostname)) {
+    const character = String.fromCharCode(byte);
+    const next = /[A-Za-z0-9._-]/.test(character) ? character : `\\${byte.toString(8).padStart(3, "0")}`;
+    if (host.length + next.length > MAX_HOST) break;
+    host += next;
+  }
+  return host === "" ? "localhost" : host;
+}
