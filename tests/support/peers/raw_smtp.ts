@@ -19,24 +19,68 @@ export interface RawMessage {
 /** Sends a message. @returns the reply to the final dot @throws {Error} when anything is refused */
 export async function sendRaw(message: RawMessage): Promise<string> {
   using connection = await Deno.connect({ hostname: message.host ?? "127.0.0.1", port: message.port });
-  const reply = replies(connection);
-  const say = async (bytes: string | Uint8Array, expected: number) => {
-    await writeAll(connection, typeof bytes === "string" ? new TextEncoder().encode(`${bytes}\r\n`) : bytes);
-    const said = await reply();
-    if (!said.startsWith(String(expected))) {
-      throw new Error(`${typeof bytes === "string" ? bytes : "the data"} answered ${said}`);
-    }
-    return said;
-  };
-  await reply();
-  await say("EHLO raw.test", 250);
-  await say(`MAIL FROM:<${message.from}>${message.mailParameters ? ` ${message.mailParameters}` : ""}`, 250);
-  for (const recipient of message.to) await say(`RCPT TO:<${recipient}>`, 250);
-  await say("DATA", 354);
-  const said = await say(stuffed(message.data), 250);
-  await say("QUIT", 221);
+  const dialogue = new Dialogue(connection);
+  await dialogue.expect(220);
+  await dialogue.say("EHLO raw.test", 250);
+  const parameters = message.mailParameters ? ` ${message.mailParameters}` : "";
+  await dialogue.say(`MAIL FROM:<${message.from}>${parameters}`, 250);
+  for (const recipient of message.to) await dialogue.say(`RCPT TO:<${recipient}>`, 250);
+  await dialogue.say("DATA", 354);
+  await dialogue.send(stuffed(message.data));
+  const said = await dialogue.expect(250);
+  await dialogue.say("QUIT", 221);
   return said;
 }
+
+/** One dialogue over a connection, which stays the caller's to close. */
+export class Dialogue {
+  readonly #connection: Deno.Conn;
+  readonly #buffer = new Uint8Array(4096);
+  #pending = "";
+
+  /** Says nothing yet. */
+  constructor(connection: Deno.Conn) {
+    this.#connection = connection;
+  }
+
+  /** Sends bytes as they are. */
+  async send(bytes: Uint8Array): Promise<void> {
+    for (let at = 0; at < bytes.length;) at += await this.#connection.write(bytes.subarray(at));
+  }
+
+  /** Sends a command and returns the reply. @throws {Error} when its code is another */
+  async say(command: string, code: number): Promise<string> {
+    await this.send(encoder.encode(`${command}\r\n`));
+    return await this.expect(code, command);
+  }
+
+  /** Reads a reply to its end, lines ending in LF. @throws {Error} when its code is another */
+  async expect(code: number, to = "what was sent"): Promise<string> {
+    const reply = await this.#reply();
+    if (!reply.startsWith(String(code))) throw new Error(`${to} answered ${reply}`);
+    return reply;
+  }
+
+  async #reply(): Promise<string> {
+    let reply = "";
+    while (true) {
+      const end = this.#pending.indexOf("\r\n");
+      if (end === -1) {
+        const length = await this.#connection.read(this.#buffer);
+        if (length === null) throw new Error(`the server closed after "${reply}${this.#pending}"`);
+        this.#pending += decoder.decode(this.#buffer.subarray(0, length));
+        continue;
+      }
+      const line = this.#pending.slice(0, end);
+      this.#pending = this.#pending.slice(end + 2);
+      reply += `${line}\n`;
+      if (line[3] !== "-") return reply;
+    }
+  }
+}
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
 
 /** Turns every line end into CRLF. */
 export function withCrlf(bytes: Uint8Array): Uint8Array {
@@ -67,7 +111,7 @@ export function stuffed(data: Uint8Array): Uint8Array {
   const end = data.at(-1) === LF ? ".\r\n" : "\r\n.\r\n";
   const out = new Uint8Array(lines.length + end.length);
   out.set(lines);
-  out.set(new TextEncoder().encode(end), lines.length);
+  out.set(encoder.encode(end), lines.length);
   return out;
 }
 
@@ -83,29 +127,4 @@ function convert(
     previous = byte;
   }
   return out.slice(0, length);
-}
-
-async function writeAll(connection: Deno.Conn, bytes: Uint8Array): Promise<void> {
-  for (let at = 0; at < bytes.length;) at += await connection.write(bytes.subarray(at));
-}
-
-function replies(connection: Deno.Conn): () => Promise<string> {
-  const buffer = new Uint8Array(4096);
-  let pending = "";
-  return async () => {
-    let reply = "";
-    while (true) {
-      const end = pending.indexOf("\r\n");
-      if (end === -1) {
-        const length = await connection.read(buffer);
-        if (length === null) throw new Error(`the server closed the connection after "${reply}${pending}"`);
-        pending += new TextDecoder().decode(buffer.subarray(0, length));
-        continue;
-      }
-      const line = pending.slice(0, end);
-      pending = pending.slice(end + 2);
-      reply += `${line}\n`;
-      if (line[3] !== "-") return reply;
-    }
-  };
 }

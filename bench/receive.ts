@@ -1,0 +1,338 @@
+/**
+ * How fast and at what cost serve-in and Postfix take mail, in turn, with the disk's own limit beside them.
+ *
+ * @module
+ */
+import { fileURLToPath } from "node:url";
+import { createTestAuthority } from "../tls/test_authority.ts";
+import { type Folder, makeFolder } from "../tests/support/peers/folder.ts";
+import { startServeIn } from "../tests/support/peers/mailapp.ts";
+import { startPostfix } from "../tests/support/peers/postfix.ts";
+import { runOk, until } from "../tests/support/peers/process.ts";
+import { smtpSource } from "../tests/support/peers/smtp_tools.ts";
+import type { LoadOptions, LoadReport } from "./load_client.ts";
+import { cpuSeconds, memoryBytes } from "./process_tree.ts";
+import { figure, markdownTable, median, percentile } from "./statistics.ts";
+
+/** The servers that can be measured. */
+export const SERVERS = ["mailapp", "Postfix"] as const;
+/** One of them. */
+export type ServerName = typeof SERVERS[number];
+
+/** One kind of load. */
+export interface Scenario {
+  /** For `--only`. */
+  readonly name: string;
+  readonly title: string;
+  /** `latency` and `tls` are sent by our own client, which measures each message; `source` by smtp-source. */
+  readonly load: "source" | "latency" | "tls";
+  readonly sessions: number;
+  readonly messages: number;
+  /** Octets a message. */
+  readonly size: number;
+  /** Many messages over a connection. */
+  readonly keep: boolean;
+}
+
+const KB4 = { size: 4096, keep: false };
+const MB25 = { size: 25 * 1024 * 1024, keep: false, load: "source" } as const;
+const KEPT = { size: 4096, keep: true, load: "source" } as const;
+
+/** All kinds of load, in the order of the tables. */
+export const SCENARIOS: readonly Scenario[] = [
+  { name: "1", title: "1 session", load: "source", sessions: 1, messages: 500, ...KB4 },
+  { name: "20", title: "20 sessions", load: "source", sessions: 20, messages: 3000, ...KB4 },
+  { name: "100", title: "100 sessions", load: "source", sessions: 100, messages: 3000, ...KB4 },
+  { name: "1-kept", title: "1 kept connection", sessions: 1, messages: 500, ...KEPT },
+  { name: "20-kept", title: "20 kept connections", sessions: 20, messages: 3000, ...KEPT },
+  { name: "100-kept", title: "100 kept connections", sessions: 100, messages: 3000, ...KEPT },
+  { name: "latency-1", title: "1 session, our client", load: "latency", sessions: 1, messages: 500, ...KB4 },
+  {
+    name: "latency-20",
+    title: "20 sessions, our client",
+    load: "latency",
+    sessions: 20,
+    messages: 2000,
+    ...KB4,
+  },
+  {
+    name: "latency-100",
+    title: "100 sessions, our client",
+    load: "latency",
+    sessions: 100,
+    messages: 2000,
+    ...KB4,
+  },
+  { name: "tls-1", title: "1 session, STARTTLS", load: "tls", sessions: 1, messages: 300, ...KB4 },
+  { name: "tls-20", title: "20 sessions, STARTTLS", load: "tls", sessions: 20, messages: 1500, ...KB4 },
+  { name: "25mb-1", title: "25 MB, one at a time", sessions: 1, messages: 10, ...MB25 },
+  { name: "25mb-20", title: "25 MB, 20 at once", sessions: 20, messages: 20, ...MB25 },
+];
+
+/** How much is measured. */
+export interface ReceiveOptions {
+  readonly scenarios: readonly Scenario[];
+  readonly servers: readonly ServerName[];
+  readonly rounds: number;
+  /** Told what goes on. */
+  readonly progress: (line: string) => void;
+}
+
+/** One round of one server. */
+interface Measurement {
+  /** Messages a second up to the last 250. */
+  readonly accepted: number;
+  /** Messages a second until all are in the Maildir. */
+  readonly stored: number;
+  /** Processor time of the server and all its processes until all are in the Maildir, milliseconds a message. */
+  readonly cpu: number;
+  /** The most memory seen, bytes. */
+  readonly memory: number;
+  /** From connecting to the 250, milliseconds, ascending. */
+  readonly latencies: readonly number[];
+}
+
+interface ServerUnderLoad extends AsyncDisposable {
+  readonly port: number;
+  readonly pid: number;
+  /** Where the messages land. */
+  readonly maildir: string;
+}
+
+interface Results {
+  readonly scenario: Scenario;
+  readonly disk: readonly number[];
+  readonly servers: ReadonlyMap<ServerName, readonly Measurement[]>;
+}
+
+const RECIPIENT = "alice@bench.test";
+const HOSTNAME = "mx.bench.test";
+
+/** Runs the scenarios and returns the tables. */
+export async function benchReceive(options: ReceiveOptions): Promise<string> {
+  await using folder = await makeFolder("bench");
+  const diskLimit = folder.at("disk_limit");
+  const source = fileURLToPath(new URL("disk_limit.c", import.meta.url));
+  await runOk("gcc", { args: ["-O2", "-pthread", "-o", diskLimit, source] });
+  const authority = await createTestAuthority();
+  const leaf = await authority.issue({ names: [HOSTNAME] });
+  await folder.write("cert.pem", leaf.cert);
+  await folder.write("key.pem", leaf.key, { mode: 0o600 });
+
+  const results: Results[] = [];
+  for (const scenario of options.scenarios) {
+    results.push(
+      await measureScenario(scenario, { ...options, folder, diskLimit, authority: authority.cert }),
+    );
+  }
+  return `${throughputTable(results, options)}\n${costTable(results, options)}`;
+}
+
+async function measureScenario(
+  scenario: Scenario,
+  context: ReceiveOptions & { folder: Folder; diskLimit: string; authority: string },
+): Promise<Results> {
+  const { servers, rounds, progress } = context;
+  await using stack = new AsyncDisposableStack();
+  const running = new Map<ServerName, ServerUnderLoad>();
+  for (const name of servers) running.set(name, stack.use(await startServer(name, context.folder)));
+
+  // What is compiled or opened at first use is not what is measured.
+  const warmUp = { ...scenario, messages: Math.min(scenario.messages, Math.max(20, scenario.sessions)) };
+  for (const server of running.values()) await measure(server, warmUp, context.authority);
+
+  const disk: number[] = [];
+  const measured = new Map<ServerName, Measurement[]>(servers.map((name) => [name, []]));
+  for (let round = 0; round < rounds; round++) {
+    disk.push(await measureDisk(scenario, context));
+    for (const [name, server] of running) {
+      const measurement = await measure(server, scenario, context.authority);
+      measured.get(name)?.push(measurement);
+      progress(
+        `${scenario.title}, round ${round + 1}, ${name}: ${figure(measurement.accepted)}/s, ` +
+          `CPU ${figure(measurement.cpu)} ms, disk alone ${figure(disk.at(-1))}/s`,
+      );
+    }
+  }
+  return { scenario, disk, servers: measured };
+}
+
+async function startServer(name: ServerName, folder: Folder): Promise<ServerUnderLoad> {
+  const certificate = { cert: folder.at("cert.pem"), key: folder.at("key.pem") };
+  if (name === "mailapp") {
+    const server = await startServeIn({
+      hostname: HOSTNAME,
+      domains: ["bench.test"],
+      users: ["alice"],
+      certificate,
+      logFile: folder.at("serve-in.log"),
+      settings: { max_connections_per_ip: 1000 },
+    });
+    return {
+      port: server.port,
+      pid: server.program.pid,
+      maildir: server.maildir(RECIPIENT),
+      [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
+    };
+  }
+  // Postfix writes its log only beneath /var/log; read by this process, it would slow the measuring.
+  const log = await Deno.makeTempFile({ dir: "/var/log", prefix: "mailapp-bench-" });
+  const server = await startPostfix({
+    mailboxes: [RECIPIENT],
+    certificate,
+    settings: {
+      maillog_file: log,
+      default_process_limit: "200",
+      smtpd_client_connection_count_limit: "0",
+      smtpd_client_connection_rate_limit: "0",
+      smtpd_peername_lookup: "no",
+      in_flow_delay: "0",
+    },
+  });
+  return {
+    port: server.port,
+    pid: server.masterPid,
+    maildir: server.maildir(RECIPIENT),
+    async [Symbol.asyncDispose]() {
+      await server[Symbol.asyncDispose]();
+      await Deno.remove(log);
+    },
+  };
+}
+
+async function measure(server: ServerUnderLoad, scenario: Scenario, authority: string): Promise<Measurement> {
+  let memory = 0;
+  const sample = () => {
+    memory = Math.max(memory, memoryBytes(server.pid));
+  };
+  const sampler = setInterval(sample, 500);
+  try {
+    const cpuBefore = cpuSeconds(server.pid);
+    const begin = performance.now();
+    const { seconds, latencies } = await sendLoad(server.port, scenario, authority);
+    const startUp = (performance.now() - begin) / 1000 - seconds;
+    await untilStored(server.maildir, scenario.messages);
+    const storedSeconds = (performance.now() - begin) / 1000 - startUp;
+    const cpu = (cpuSeconds(server.pid) - cpuBefore) * 1000 / scenario.messages;
+    sample();
+    return {
+      accepted: scenario.messages / seconds,
+      stored: scenario.messages / storedSeconds,
+      cpu,
+      memory,
+      latencies,
+    };
+  } finally {
+    clearInterval(sampler);
+    await empty(server.maildir);
+  }
+}
+
+async function sendLoad(port: number, scenario: Scenario, authority: string): Promise<LoadReport> {
+  const { sessions, messages, size, keep } = scenario;
+  if (scenario.load === "source") {
+    const ms = await smtpSource({ port, to: RECIPIENT, sessions, messages, size, keep, within: 600_000 });
+    return { messages, seconds: ms / 1000, latencies: [] };
+  }
+  const options: LoadOptions = {
+    host: "127.0.0.1",
+    port,
+    sessions,
+    messages,
+    size,
+    recipient: RECIPIENT,
+    ...(scenario.load === "tls" ? { tls: { authority, name: HOSTNAME } } : {}),
+  };
+  const client = fileURLToPath(new URL("load_client.ts", import.meta.url));
+  return JSON.parse(
+    await runOk(Deno.execPath(), {
+      args: ["run", "-A", "--frozen", client, JSON.stringify(options)],
+      within: 600_000,
+    }),
+  );
+}
+
+async function untilStored(maildir: string, messages: number): Promise<void> {
+  await until(() => {
+    try {
+      return [...Deno.readDirSync(`${maildir}/new`)].length >= messages;
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return false;
+      throw error;
+    }
+  }, { what: `${messages} messages in ${maildir}`, within: 600_000 });
+}
+
+/** Removes the messages and lets the disk come to rest, so that the next round does not pay for it. */
+async function empty(maildir: string): Promise<void> {
+  for await (const { name } of Deno.readDir(`${maildir}/new`)) await Deno.remove(`${maildir}/new/${name}`);
+  await runOk("sync");
+}
+
+async function measureDisk(
+  { sessions, messages, size }: Scenario,
+  { folder, diskLimit }: { folder: Folder; diskLimit: string },
+): Promise<number> {
+  const directory = await folder.mkdir("disk");
+  const rate = await runOk(diskLimit, {
+    args: [directory, ...[sessions, messages, size].map(String)],
+    within: 600_000,
+  });
+  await Deno.remove(directory, { recursive: true });
+  await runOk("sync");
+  return Number(rate);
+}
+
+function throughputTable(results: readonly Results[], { servers }: ReceiveOptions): string {
+  const rows = results.map(({ scenario, disk, servers: measured }) => {
+    const of = (name: ServerName, what: "accepted" | "stored") =>
+      median(measured.get(name)?.map((measurement) => measurement[what]) ?? []);
+    const ours = of("mailapp", "accepted");
+    const theirs = of("Postfix", "accepted");
+    const diskLimit = median(disk);
+    return [
+      scenario.title,
+      figure(diskLimit),
+      figure(ours),
+      figure(theirs),
+      `${figure(ours / theirs)} ×`,
+      figure(of("Postfix", "stored")),
+      `${figure(100 * ours / diskLimit)} %`,
+    ];
+  });
+  const head = [
+    "Messages a second",
+    "disk alone",
+    "mailapp",
+    "Postfix, accepted",
+    "ratio",
+    "Postfix, in the Maildir",
+    "mailapp of the disk's limit",
+  ];
+  return servers.length === 0 ? "" : markdownTable([head, ...rows]);
+}
+
+function costTable(results: readonly Results[], { servers }: ReceiveOptions): string {
+  const head = [
+    "Cost",
+    ...servers.flatMap((name) => [
+      `${name}: CPU ms a message`,
+      `${name}: memory MiB`,
+      `${name}: p50 ms`,
+      `${name}: p99 ms`,
+    ]),
+  ];
+  const rows = results.map(({ scenario, servers: measured }) => [
+    scenario.title,
+    ...servers.flatMap((name) => {
+      const rounds = measured.get(name) ?? [];
+      return [
+        median(rounds.map(({ cpu }) => cpu)),
+        Math.max(...rounds.map(({ memory }) => memory)) / 1024 / 1024,
+        median(rounds.map(({ latencies }) => percentile(latencies, 50))),
+        median(rounds.map(({ latencies }) => percentile(latencies, 99))),
+      ].map(figure);
+    }),
+  ]);
+  return markdownTable([head, ...rows]);
+}
