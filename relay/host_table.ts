@@ -233,7 +233,7 @@ export class HostTable {
           this.#pauses.deadMax,
         );
         address.dead = true;
-        this.#close(address, { failure, pause });
+        if (!this.#close(address, { failure, pause })) return;
         this.#options.logger.info("host.dead", { ...where, error: failure.error, pause_ms: pause });
         this.#pump(address);
       },
@@ -241,7 +241,7 @@ export class HostTable {
         const gate = kind === "rate" ? group : host;
         const { busy, rate } = this.#pauses;
         const pause = kind === "rate" ? rate : Math.min(busy * 2 ** Math.min(gate.strikes, 10), rate);
-        this.#close(gate, { failure, pause });
+        if (!this.#close(gate, { failure, pause })) return;
         const whole = kind === "rate" ? { domain: hostDomain(target.host) } : {};
         this.#options.logger.warn("host.slowed", {
           ...where,
@@ -270,15 +270,16 @@ export class HostTable {
     };
   }
 
-  #close(gate: Gate, { failure, pause }: { failure: HostFailure; pause: number }): void {
+  #close(gate: Gate, { failure, pause }: { failure: HostFailure; pause: number }): boolean {
     const now = this.#now();
     // Connections opened together fail together: that is one strike.
-    if (gate.closedUntil > now) return;
+    if (gate.closedUntil > now) return false;
     gate.strikes++;
     gate.limit = 1;
     gate.failure = failure;
     gate.learntAt = now;
     gate.closedUntil = now + pause;
+    return true;
   }
 
   #settle(gate: Gate): void {
@@ -296,8 +297,8 @@ export class HostTable {
     let left = Math.min(wake, gate.waiters.size);
     for (const waiter of [...gate.waiters]) {
       if (left-- <= 0) break;
-      gate.waiters.delete(waiter);
-      waiter();
+      // One that was called back may have led to the next being called back.
+      if (gate.waiters.delete(waiter)) waiter();
     }
     gate.timer?.cancel();
     delete gate.timer;

@@ -1,0 +1,334 @@
+/**
+ * One attempt: some recipients of one message, at one destination, over as many of its hosts as it takes.
+ *
+ * 4xx, a drop or a stall before the final dot leads to the next host at once; after the dot it never does, since the
+ * message may have arrived (RFC 1047). 5xx to a command of the transaction ends it for those recipients.
+ *
+ * @module
+ */
+import type { Clock } from "../smtp/clock.ts";
+import type { HostFailure, HostSlot, HostTable } from "./host_table.ts";
+import type { Target, Targets } from "./mx.ts";
+import type { OpenEntry } from "./open_entries.ts";
+import type { Queue } from "./queue.ts";
+import type { Attempt, QueueEntry } from "./queue_entry.ts";
+
+/** What became of one recipient in one try at one host. */
+export interface RecipientOutcome {
+  /** Index into the entry's recipients. */
+  readonly recipient: number;
+  /** `relayed`: it took the message; `failed`: it never will; `deferred`: not now. */
+  readonly result: "relayed" | "failed" | "deferred";
+  /** For the entry. */
+  readonly attempt: Attempt;
+  /** Whether another host may be tried at once. */
+  readonly nextHost: boolean;
+  /** Whether the server took over what the sender wants to be told (RFC 3461). */
+  readonly dsnHandedOn: boolean;
+}
+
+/** What became of a message on one connection. */
+export interface HostResult {
+  /** One per recipient, in the order of the message's. */
+  readonly outcomes: readonly RecipientOutcome[];
+  /** Whether the connection takes another message. */
+  readonly usable: boolean;
+  /** A kept connection ended without a word on this message: nothing is wrong with the host. */
+  readonly stale: boolean;
+}
+
+/** A connection to one host, past greeting, EHLO, TLS and login. One message at a time. */
+export interface Connection {
+  /** Sends a message; writes the final dot and its answer down. Never throws. */
+  send(message: {
+    readonly entry: QueueEntry;
+    readonly recipients: readonly number[];
+    readonly queue: Pick<Queue, "open" | "dotSent" | "dotAnswered">;
+  }): Promise<HostResult>;
+  /** Takes leave of the host and closes, within bounds. Never throws; safe to call twice. */
+  close(): Promise<void>;
+  /** Closes at once, which ends a message being sent. */
+  abort(): void;
+}
+
+/** What came of connecting. */
+export type Connected = { readonly kind: "open"; readonly connection: Connection } | {
+  readonly kind: "unavailable";
+  /** For the entry of each recipient. */
+  readonly attempt: Attempt;
+  /** Whether there was a connection at all. */
+  readonly reached: boolean;
+};
+
+/** Opens a connection to a target, up to where a message can be sent. Never throws. */
+export type Connect = (target: Target, options: { readonly signal: AbortSignal }) => Promise<Connected>;
+
+/** A connection in use, with its place among those of its host. */
+export interface LiveConnection {
+  readonly target: Target;
+  readonly connection: Connection;
+  readonly slot: HostSlot;
+  /** Messages sent over it. */
+  sent: number;
+  /** Whether it takes another one. */
+  usable: boolean;
+}
+
+/** What has become of one recipient in this attempt. */
+export interface RecipientResult {
+  readonly result: RecipientOutcome["result"];
+  /** One for each host that was tried, oldest first; at least one. */
+  readonly attempts: readonly Attempt[];
+  /** Whether the server took over what the sender wants to be told. */
+  readonly dsnHandedOn: boolean;
+  /** When the failure was seen (monotonic), where another message saw it. */
+  readonly learntAt?: number;
+}
+
+/** What an attempt came to. */
+export interface AttemptResult {
+  /** By index; recipients that are not in it have not been tried. */
+  readonly results: ReadonlyMap<number, RecipientResult>;
+  /** A connection that can be used again. */
+  readonly live?: LiveConnection;
+  /** Nothing could be tried before the {@linkcode HostTable} says so. */
+  readonly wait?: string;
+}
+
+/** What {@linkcode attempt} is to try. */
+export interface AttemptRequest {
+  readonly opened: OpenEntry;
+  /** Indices; at least one. */
+  readonly recipients: readonly number[];
+  readonly domain: string;
+  /** A connection of an earlier message to the same destination. */
+  readonly live?: LiveConnection;
+  /** Whether a failure that another message saw counts as this one's even where the host is only given a rest. */
+  readonly impatient: boolean;
+}
+
+/** What {@linkcode attempt} needs. */
+export interface AttemptOptions {
+  readonly queue: Queue;
+  readonly clock: Clock;
+  readonly hosts: HostTable;
+  /** Finds the targets; `preferFamily` is the one that did not fail last. */
+  readonly route: (
+    domain: string,
+    options: { readonly preferFamily?: 4 | 6; readonly signal: AbortSignal },
+  ) => Promise<Targets>;
+  readonly connect: Connect;
+  /** No more hosts are tried once it is aborted. */
+  readonly stopping: AbortSignal;
+  /** Ends what is in flight. */
+  readonly kill: AbortSignal;
+}
+
+// With 30 seconds for each silent one, an attempt ends within five minutes or so.
+const MAX_HOSTS_TRIED = 10;
+
+/** Makes one attempt. Does not change the entry; the connection given is closed or handed back. */
+export async function attempt(request: AttemptRequest, options: AttemptOptions): Promise<AttemptResult> {
+  const { opened, domain } = request;
+  const { hosts, route, stopping, clock } = options;
+  const round = new Round(request, options);
+  let live = request.live;
+  const tried = new Set<string>();
+  if (live !== undefined) {
+    const outcome = await round.transmit(live);
+    // What a kept connection has become says nothing about the host, which is asked again in the ordinary way.
+    if (outcome === "answered") tried.add(targetKey(live.target));
+    live = keep(live);
+  }
+  if (round.remaining.length === 0 || stopping.aborted) return round.result(live);
+
+  const targets = await route(domain, { ...familyHint(opened.entry, round.remaining), signal: stopping });
+  if (stopping.aborted) return round.result(live);
+  if (targets.kind !== "targets") {
+    round.unroutable(targets);
+    return round.result(live);
+  }
+  if (live !== undefined) leave(live);
+  live = undefined;
+  let wait: string | undefined;
+  for (const target of targets.targets) {
+    if (round.remaining.length === 0 || stopping.aborted || tried.size >= MAX_HOSTS_TRIED) break;
+    if (tried.has(targetKey(target))) continue;
+    const admission = hosts.admit(target);
+    if (admission.kind !== "admitted") {
+      if (admission.kind === "wait") wait ??= admission.key;
+      const { failure, learntAt } = admission;
+      if (failure === undefined || (admission.kind === "wait" && !request.impatient)) continue;
+      round.learn(target, { failure, learntAt: learntAt ?? clock.monotonic() });
+      continue;
+    }
+    tried.add(targetKey(target));
+    live = await round.open(target, admission.slot);
+    if (live === undefined) continue;
+    await round.transmit(live);
+    live = keep(live);
+    if (live !== undefined && round.remaining.length > 0) {
+      leave(live);
+      live = undefined;
+    }
+  }
+  // As long as some host has not been asked, what others saw of its neighbours decides nothing.
+  if (wait !== undefined && tried.size === 0 && !(request.impatient && round.decided)) {
+    return { results: new Map(), wait };
+  }
+  return round.result(live);
+}
+
+/** Closes a connection in good manners, without waiting for it; the place is free when that is over. */
+export function leave({ connection, slot }: LiveConnection): void {
+  connection.close().finally(() => slot.release());
+}
+
+function keep(live: LiveConnection): LiveConnection | undefined {
+  if (live.usable && !live.slot.resting()) return live;
+  leave(live);
+  return undefined;
+}
+
+class Round {
+  readonly #request: AttemptRequest;
+  readonly #options: AttemptOptions;
+  readonly #results = new Map<number, RecipientResult>();
+  readonly #attempts = new Map<number, Attempt[]>();
+  /** Those that another host may still take. */
+  remaining: readonly number[];
+
+  constructor(request: AttemptRequest, options: AttemptOptions) {
+    this.#request = request;
+    this.#options = options;
+    this.remaining = request.recipients;
+  }
+
+  /** Whether there is an outcome for anybody. */
+  get decided(): boolean {
+    return this.#results.size > 0;
+  }
+
+  result(live: LiveConnection | undefined): AttemptResult {
+    return { results: this.#results, ...(live && { live }) };
+  }
+
+  unroutable({ kind, status, reason }: Exclude<Targets, { kind: "targets" }>): void {
+    const { domain } = this.#request;
+    const at = this.#options.clock.now();
+    for (const index of this.remaining) {
+      this.#record(index, { at, host: domain, error: reason, status }, { result: kind, dsnHandedOn: false });
+    }
+    this.remaining = [];
+  }
+
+  /** Takes what another message has learnt about a host as this one's outcome, unless a better one comes. */
+  learn({ host, address }: Target, { failure, learntAt }: { failure: HostFailure; learntAt: number }): void {
+    const { clock } = this.#options;
+    const ago = Math.round((clock.monotonic() - learntAt) / 1000);
+    const error = `${failure.error ?? "asked for less"} (${ago} s ago, to another message)`;
+    for (const index of this.remaining) {
+      const before = this.#results.get(index);
+      this.#record(index, { ...failure, at: clock.now(), host, address, error }, {
+        result: "deferred",
+        dsnHandedOn: false,
+        // The newest view of any host of the destination counts.
+        ...(before === undefined || before.learntAt !== undefined
+          ? { learntAt: Math.max(learntAt, before?.learntAt ?? 0) }
+          : {}),
+      });
+    }
+  }
+
+  /** Connects; what fails is recorded. */
+  async open(target: Target, slot: HostSlot): Promise<LiveConnection | undefined> {
+    const { clock, connect, stopping } = this.#options;
+    const began = clock.monotonic();
+    const connected = await connect(target, { signal: stopping });
+    if (connected.kind === "open") {
+      slot.connected();
+      return { target, slot, connection: connected.connection, sent: 0, usable: true };
+    }
+    const { attempt, reached } = connected;
+    // What our own end cut short says nothing about the host.
+    if (!stopping.aborted) {
+      if (reached) {
+        slot.connected();
+        slowDown(slot, attempt);
+      } else {
+        // A host that is down says so within a round trip; one that drops packets costs a wait, and so rarer probes.
+        slot.unreachable(failureOf(attempt), clock.monotonic() - began < PROMPT);
+      }
+      for (const index of this.remaining) {
+        this.#record(index, attempt, { result: "deferred", dsnHandedOn: false });
+      }
+    }
+    slot.release();
+    return undefined;
+  }
+
+  /**
+   * Runs one transaction for the remaining. `stale`: a kept connection turned out to be of no use; nothing is
+   * recorded of that.
+   */
+  async transmit(live: LiveConnection): Promise<"answered" | "stale"> {
+    const { opened: { entry } } = this.#request;
+    const { queue, kill } = this.#options;
+    const { connection, slot } = live;
+    const abort = () => connection.abort();
+    kill.addEventListener("abort", abort, { once: true });
+    if (kill.aborted) abort();
+    const { outcomes, usable, stale } = await connection.send({ entry, recipients: this.remaining, queue });
+    kill.removeEventListener("abort", abort);
+    live.usable = usable;
+    if (stale) return "stale";
+    live.sent++;
+    const remaining: number[] = [];
+    for (const { recipient, result, attempt, nextHost, dsnHandedOn } of outcomes) {
+      if (kill.aborted && nextHost && attempt.reply === undefined) continue;
+      this.#record(recipient, attempt, { result, dsnHandedOn });
+      if (result === "deferred" && nextHost) remaining.push(recipient);
+    }
+    if (outcomes.some(({ result }) => result === "relayed")) slot.relayed();
+    const asked = outcomes.find(({ attempt }) => demand(attempt) !== undefined);
+    if (asked !== undefined) slowDown(slot, asked.attempt);
+    this.remaining = remaining;
+    return "answered";
+  }
+
+  #record(index: number, attempt: Attempt, result: Omit<RecipientResult, "attempts">): void {
+    const attempts = this.#attempts.get(index) ?? [];
+    attempts.push(attempt);
+    this.#attempts.set(index, attempts);
+    this.#results.set(index, { ...result, attempts });
+  }
+}
+
+// Milliseconds within which a refusal comes.
+const PROMPT = 2000;
+
+function demand({ reply, status }: HostFailure): "busy" | "rate" | undefined {
+  if (reply === undefined) return undefined;
+  if (status === "4.7.28") return "rate";
+  return reply.startsWith("421") ? "busy" : undefined;
+}
+
+function slowDown(slot: HostSlot, attempt: Attempt): void {
+  const kind = demand(attempt);
+  if (kind !== undefined) slot.slowDown(failureOf(attempt), kind);
+}
+
+function failureOf({ reply, error, status }: Attempt): HostFailure {
+  return { status, ...(reply !== undefined && { reply }), ...(error !== undefined && { error }) };
+}
+
+/** After a failed attempt the other family goes first. */
+function familyHint(entry: QueueEntry, recipients: readonly number[]): { preferFamily?: 4 | 6 } {
+  const address = entry.recipients[recipients[0] ?? 0]?.attempts.at(-1)?.address;
+  if (address === undefined) return {};
+  return { preferFamily: address.includes(":") ? 4 : 6 };
+}
+
+function targetKey({ address, port }: Target): string {
+  return `${address} ${port}`;
+}

@@ -1,0 +1,194 @@
+/**
+ * What follows when it is known what has become of recipients: the notice to the sender, and the end of the entry.
+ *
+ * A crash at any point leaves neither two notices nor none. The order on disk:
+ * 1. the outcome together with the id drawn for the notice (`notice` in the entry),
+ * 2. the notice itself under that id, if it is not there yet,
+ * 3. `settled` (or `delayNotified`) in the entry, and no `notice` any more,
+ * 4. only then is the notice sent, and the entry removed once all is settled.
+ * Since the notice is not sent before 3, it cannot have come and gone when a crash between 2 and 3 is made good.
+ *
+ * @module
+ */
+import type { Logger } from "../observe/log.ts";
+import type { OpenEntry } from "./open_entries.ts";
+import type { NewEntry, Queue, QueueSummary } from "./queue.ts";
+import type { QueueEntry, QueueRecipient } from "./queue_entry.ts";
+
+/** `failure`: refused for good or tried too long; `delay`: still being tried; `success`: relayed to a server that sends no notices. */
+export type NoticeKind = "failure" | "delay" | "success";
+
+/** A notice to be written (RFC 3464). */
+export interface NoticeRequest {
+  /** The id of the notice. */
+  readonly id: string;
+  /** What has become of the recipients. */
+  readonly kind: NoticeKind;
+  /** The message it is about; its reverse-path is not null. */
+  readonly entry: QueueEntry;
+  /** Those it is about: indices into the entry; at least one. */
+  readonly recipients: readonly number[];
+}
+
+/** Writes a notice: an entry with the null reverse-path, and the message. */
+export type ComposeNotice = (
+  request: NoticeRequest,
+) => Promise<{ readonly entry: NewEntry; readonly message: Uint8Array }>;
+
+/** What {@linkcode settle} needs. */
+export interface SettleOptions {
+  /** Where the notice goes. */
+  readonly queue: Queue;
+  /** Takes `dsn.queued`, `dsn.unwanted`, `dsn.held`, `dsn.failed`, `queue.done`. */
+  readonly logger: Logger;
+  /** Writes the notice. */
+  readonly compose: ComposeNotice;
+  /** Whether the message is old enough for a delay notice. */
+  readonly delayed: boolean;
+  /** Takes over the notices, which may be sent from now on. */
+  readonly submit: (notice: QueueSummary) => void;
+}
+
+/** Whether nothing more will be tried. */
+export function isFinal({ status }: QueueRecipient): boolean {
+  return status !== "pending" && status !== "held";
+}
+
+/**
+ * Stores the entry, then queues what notices are due and removes the entry if all is settled. While recipients are in
+ * flight it only stores: what fails together is reported together.
+ */
+export async function settle(opened: OpenEntry, options: SettleOptions): Promise<void> {
+  await opened.exclusively(async () => {
+    if (opened.gone) return;
+    const { entry } = opened;
+    if (opened.inFlight.size > 0) return await opened.save();
+    const groups = decide(entry, options);
+    if (groups.length === 0 && isOver(entry)) return await end(opened, options);
+    for (const { id, recipients } of groups) for (const recipient of recipients) recipient.notice = id;
+    await opened.save();
+    for (const group of groups) await notify(opened, group, options);
+    if (isOver(entry)) await end(opened, options);
+  });
+}
+
+interface Group {
+  readonly id: string;
+  readonly kind: NoticeKind;
+  readonly recipients: QueueRecipient[];
+}
+
+/** Sorts the recipients that need something into notices, and settles those that need none. */
+function decide(entry: QueueEntry, { queue, delayed, logger }: SettleOptions): Group[] {
+  const begun = new Map<string, Group>();
+  const fresh = new Map<NoticeKind, Group>();
+  for (const recipient of entry.recipients) {
+    const kind = noticeKind(recipient, delayed);
+    if (kind === undefined) continue;
+    if (recipient.notice !== undefined) {
+      join(begun, recipient.notice, { id: recipient.notice, kind, recipients: [] }).push(recipient);
+    } else if (entry.reversePath === "" && kind === "failure") {
+      // There is nobody to tell but the operator (RFC 5321 §6.1).
+      recipient.status = "held";
+      logger.error("dsn.held", { id: entry.id, recipient: recipient.address, ...lastWords(recipient) });
+    } else if (entry.reversePath !== "" && wants(recipient, kind)) {
+      const group = fresh.get(kind) ?? { id: queue.newId(), kind, recipients: [] };
+      join(fresh, kind, group).push(recipient);
+    } else {
+      markTold(recipient, kind);
+      if (kind !== "failure") continue;
+      logger.info("dsn.unwanted", { id: entry.id, recipient: recipient.address, ...lastWords(recipient) });
+    }
+  }
+  return [...begun.values(), ...fresh.values()];
+}
+
+function join<K>(groups: Map<K, Group>, key: K, fallback: Group): QueueRecipient[] {
+  const group = groups.get(key) ?? fallback;
+  groups.set(key, group);
+  return group.recipients;
+}
+
+function noticeKind(recipient: QueueRecipient, delayed: boolean): NoticeKind | undefined {
+  switch (recipient.status) {
+    case "failed":
+    case "expired":
+      return recipient.settled ? undefined : "failure";
+    case "relayed":
+      return recipient.settled ? undefined : "success";
+    case "pending":
+      return recipient.notice !== undefined || (delayed && !recipient.delayNotified) ? "delay" : undefined;
+    case "removed":
+      recipient.settled = true;
+      delete recipient.notice;
+      return undefined;
+    case "held":
+      return undefined;
+  }
+}
+
+/** RFC 3461 §4.1; without NOTIFY, failures are told, and delays where the server sees fit. */
+function wants({ notify }: QueueRecipient, kind: NoticeKind): boolean {
+  switch (kind) {
+    case "failure":
+      return notify === undefined || notify.includes("FAILURE");
+    case "delay":
+      return notify === undefined || notify.includes("DELAY");
+    case "success":
+      return notify?.includes("SUCCESS") ?? false;
+  }
+}
+
+function markTold(recipient: QueueRecipient, kind: NoticeKind): void {
+  if (kind === "delay") recipient.delayNotified = true;
+  else recipient.settled = true;
+  delete recipient.notice;
+}
+
+async function notify(
+  opened: OpenEntry,
+  { id, kind, recipients }: Group,
+  options: SettleOptions,
+): Promise<void> {
+  const { entry } = opened;
+  const { queue, logger, compose, submit } = options;
+  const indices = recipients.map((recipient) => entry.recipients.indexOf(recipient));
+  let notice: QueueEntry | undefined;
+  try {
+    notice = await queue.load(id);
+    if (notice === undefined) {
+      const composed = await compose({ id, kind, entry, recipients: indices });
+      await opened.persist(() => queue.add(composed.entry, composed.message));
+      notice = composed.entry;
+    }
+  } catch (error) {
+    // Left as it is, it is tried again at the next start, or by an operator's bounce.
+    logger.error("dsn.failed", { id: entry.id, dsn: id, error: String(error) });
+    return;
+  }
+  for (const recipient of recipients) markTold(recipient, kind);
+  await opened.save();
+  logger.info("dsn.queued", {
+    id: entry.id,
+    dsn: id,
+    kind,
+    to: entry.reversePath,
+    recipients: recipients.map(({ address }) => address),
+  });
+  const due = notice.recipients.map(({ domain, nextAttemptAt }) => ({ domain, at: nextAttemptAt }));
+  submit({ id, acceptedAt: notice.acceptedAt, due });
+}
+
+function isOver(entry: QueueEntry): boolean {
+  return entry.recipients.every((recipient) => isFinal(recipient) && recipient.settled);
+}
+
+async function end(opened: OpenEntry, { logger }: SettleOptions): Promise<void> {
+  await opened.remove();
+  logger.info("queue.done", { id: opened.entry.id });
+}
+
+function lastWords({ attempts }: QueueRecipient): Record<string, string | undefined> {
+  const { host, reply, error } = attempts.at(-1) ?? {};
+  return { host, reply, error };
+}

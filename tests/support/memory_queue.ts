@@ -1,0 +1,213 @@
+/**
+ * A queue in memory that remembers what a disk would, so that tests can "crash" and start again from it.
+ *
+ * @module
+ */
+import type { NewEntry, Queue, QueuedMessage, QueueSummary } from "../../relay/queue.ts";
+import type { QueueEntry, QueueRecipient } from "../../relay/queue_entry.ts";
+
+/** One call that changed something: `add`, `update`, `remove`, `dotSent`, `dotAnswered`, with the id. */
+export interface QueueChange {
+  readonly kind: "add" | "update" | "remove" | "dotSent" | "dotAnswered";
+  readonly id: string;
+}
+
+interface Stored {
+  entry: QueueEntry;
+  readonly message: Uint8Array;
+}
+
+/** A {@linkcode Queue} for tests. */
+export class MemoryQueue implements Queue {
+  readonly #stored: Map<string, Stored>;
+  readonly #random: string;
+  #count = 0;
+  /** What was changed, in order. */
+  readonly changes: QueueChange[] = [];
+  /** Called before each change; throws to make it fail, never resolves to stop the world there. */
+  before: (change: QueueChange) => void | Promise<void> = () => {};
+
+  /** @param from The queue whose durable content this one takes over, as after a crash. */
+  constructor(from?: MemoryQueue) {
+    this.#stored = new Map();
+    for (const [id, stored] of from === undefined ? [] : from.#stored) {
+      this.#stored.set(id, { ...stored, entry: structuredClone(stored.entry) });
+    }
+    this.#random = `${from === undefined ? "" : `${from.#random}x`}`;
+  }
+
+  /** All entries as they are stored. */
+  get entries(): QueueEntry[] {
+    return [...this.#stored.values()].map(({ entry }) => structuredClone(entry));
+  }
+
+  /** The text of a stored message. */
+  text(id: string): string {
+    return new TextDecoder().decode(this.#stored.get(id)?.message);
+  }
+
+  /** Adds a message to these recipients, due at once, as {@linkcode Queue.add} does; what the scheduler is to be told. */
+  async put(
+    recipients: readonly (string | Partial<QueueRecipient> & { readonly address: string })[],
+    options: Partial<QueueEntry> = {},
+  ): Promise<QueueSummary> {
+    const id = options.id ?? this.newId();
+    await this.add(
+      newEntry(recipients, { ...options, id }),
+      new TextEncoder().encode("Subject: x\r\n\r\nx\r\n"),
+    );
+    const stored = this.#stored.get(id);
+    if (stored === undefined) throw new Error("not added");
+    return summarize(stored.entry);
+  }
+
+  /** See {@linkcode Queue}. */
+  newId(): string {
+    return `q${this.#random}${(++this.#count).toString().padStart(7, "0")}`;
+  }
+
+  /** See {@linkcode Queue}. */
+  async add(entry: NewEntry, message: Uint8Array): Promise<void> {
+    await this.#change({ kind: "add", id: entry.id });
+    this.#stored.set(entry.id, { entry: structuredClone(entry), message });
+  }
+
+  /** See {@linkcode Queue}. */
+  async *scan(): AsyncGenerator<QueueSummary> {
+    for (const { entry } of [...this.#stored.values()]) {
+      await Promise.resolve();
+      const summary = summarize(entry);
+      if (summary.due.length > 0 || summary.unfinished) yield summary;
+      else if (!entry.recipients.some(({ status }) => status === "held")) this.#stored.delete(entry.id);
+    }
+  }
+
+  /** See {@linkcode Queue}. */
+  async *ids(): AsyncGenerator<string> {
+    yield* this.#stored.keys();
+  }
+
+  /** See {@linkcode Queue}. */
+  load(id: string): Promise<QueueEntry | undefined> {
+    return Promise.resolve(structuredClone(this.#stored.get(id)?.entry));
+  }
+
+  /** See {@linkcode Queue}. */
+  async update(entry: QueueEntry): Promise<void> {
+    const copy = structuredClone(entry);
+    await this.#change({ kind: "update", id: entry.id });
+    const stored = this.#stored.get(entry.id);
+    if (stored !== undefined) stored.entry = copy;
+  }
+
+  /** See {@linkcode Queue}. */
+  async remove(id: string): Promise<void> {
+    await this.#change({ kind: "remove", id });
+    this.#stored.delete(id);
+  }
+
+  /** See {@linkcode Queue}. */
+  open(id: string): Promise<QueuedMessage> {
+    const stored = this.#stored.get(id);
+    if (stored === undefined) return Promise.reject(new Error(`no message ${id}`));
+    const { message } = stored;
+    return Promise.resolve({
+      size: message.length,
+      async *chunks() {
+        yield message;
+      },
+      [Symbol.asyncDispose]: () => Promise.resolve(),
+    });
+  }
+
+  /** See {@linkcode Queue}; a crash right after it leaves the attempt in the entry, as in the spool. */
+  async dotSent(
+    id: string,
+    { recipients, host, address, at }: {
+      recipients: readonly number[];
+      host: string;
+      address: string;
+      at: number;
+    },
+  ): Promise<void> {
+    await this.#change({ kind: "dotSent", id });
+    for (const index of recipients) {
+      const recipient = this.#stored.get(id)?.entry.recipients[index];
+      recipient?.attempts.push({
+        at,
+        host,
+        address,
+        status: "4.4.2",
+        error: "unknown",
+        dotSentNoReply: true,
+      });
+    }
+  }
+
+  /** See {@linkcode Queue}. */
+  async dotAnswered(
+    id: string,
+    { recipients, relayed }: { recipients: readonly number[]; relayed: boolean },
+  ): Promise<void> {
+    await this.#change({ kind: "dotAnswered", id });
+    for (const index of recipients) {
+      const recipient = this.#stored.get(id)?.entry.recipients[index];
+      if (recipient === undefined) continue;
+      recipient.attempts.pop();
+      if (relayed) recipient.status = "relayed";
+    }
+  }
+
+  async #change(change: QueueChange): Promise<void> {
+    // Durable changes take a turn at least.
+    await Promise.resolve();
+    await this.before(change);
+    this.changes.push(change);
+  }
+}
+
+/** An entry for these recipients, due at once unless they say otherwise. */
+export function newEntry(
+  recipients: readonly (string | Partial<QueueRecipient> & { readonly address: string })[],
+  options: Partial<QueueEntry> & { readonly id: string },
+): QueueEntry {
+  return {
+    acceptedAt: 0,
+    reversePath: "sender@example.org",
+    body: "7BIT",
+    smtputf8: false,
+    size: 17,
+    content: { eightBitHeader: false, eightBitBody: false },
+    recipients: recipients.map((recipient) => {
+      const { address, ...rest } = typeof recipient === "string" ? { address: recipient } : recipient;
+      return {
+        address,
+        domain: address.slice(address.lastIndexOf("@") + 1),
+        status: "pending",
+        attemptCount: 0,
+        attempts: [],
+        nextAttemptAt: 0,
+        delayNotified: false,
+        settled: false,
+        ...rest,
+      };
+    }),
+    ...options,
+  };
+}
+
+function summarize(entry: QueueEntry): QueueSummary {
+  const due = new Map<string, number>();
+  for (const { status, domain, nextAttemptAt } of entry.recipients) {
+    if (status === "pending") due.set(domain, Math.min(due.get(domain) ?? Infinity, nextAttemptAt));
+  }
+  const unfinished = entry.recipients.some(({ status, settled, notice }) =>
+    notice !== undefined || (status !== "pending" && status !== "held" && !settled)
+  );
+  return {
+    id: entry.id,
+    acceptedAt: entry.acceptedAt,
+    due: Array.from(due, ([domain, at]) => ({ domain, at })),
+    ...(unfinished && { unfinished }),
+  };
+}
