@@ -24,6 +24,8 @@ export interface SpoolDraft extends AsyncDisposable {
    * @throws {SmtpError} 452 4.3.1 or 451 4.3.0
    */
   write(chunk: Uint8Array): Promise<void> | void;
+  /** The message so far, from its beginning; may be read again, and not be written any more. */
+  chunks(): AsyncIterable<Uint8Array>;
   /**
    * Makes it durable, with these bytes (whole header fields) on top, and hands it to the queue.
    * @throws {SmtpError} 452 4.3.1 or 451 4.3.0; nothing is left behind then
@@ -69,6 +71,11 @@ export class Draft implements SpoolDraft {
     return this.#options.staged.write(chunk)?.catch((error) => {
       throw storageFailure(error);
     });
+  }
+
+  /** See {@linkcode SpoolDraft.chunks}. */
+  chunks(): AsyncIterable<Uint8Array> {
+    return this.#options.staged.chunks();
   }
 
   /** See {@linkcode SpoolDraft.commit}. */

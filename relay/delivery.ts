@@ -1,0 +1,225 @@
+/**
+ * Takes messages of local programs into the queue (RFC 6409, on loopback).
+ *
+ * @module
+ */
+import type { Logger } from "../observe/log.ts";
+import { type Clock, systemClock } from "../smtp/clock.ts";
+import type { Delivery, Header, PendingMessage, RecipientDecision } from "../smtp/delivery.ts";
+import type { Envelope, MailboxAddress, Recipient } from "../smtp/envelope.ts";
+import { reply, SmtpError } from "../smtp/reply.ts";
+import type { Session } from "../smtp/session.ts";
+import { formatDate } from "../smtp/trace.ts";
+import { freeSpace } from "../storage/free_space.ts";
+import type { QueueSummary } from "./queue.ts";
+import type { QueueRecipient } from "./queue_entry.ts";
+import type { Spool } from "./spool.ts";
+import type { SpoolDraft } from "./spool_message.ts";
+import { SubmittedMessage } from "./submitted_message.ts";
+
+/** A message as it will be sent, but for what a signature adds on top. */
+export interface UnsignedMessage {
+  /** The queue id, for the log. */
+  readonly id: string;
+  /** The fields on top, first one first. */
+  readonly prepended: readonly Header[];
+  /** The rest of the header section and the body; may be read more than once. */
+  chunks(): AsyncIterable<Uint8Array>;
+}
+
+/** What a {@linkcode SpoolDelivery} needs. */
+export interface SpoolDeliveryOptions {
+  /** Where messages go. */
+  readonly spool: Pick<Spool, "newId" | "begin" | "directory">;
+  /** Told of each message that is durable, so that it is sent at once. */
+  readonly accepted: (summary: QueueSummary) => void;
+  /** Stands in Message-ID. */
+  readonly hostname: string;
+  /** Completes bare addresses. */
+  readonly qualifyDomain: string;
+  /** Octets that must stay free on the spool's file system. */
+  readonly minFreeSpace: number;
+  /** Where refusals for want of space are told. */
+  readonly logger: Logger;
+  /** Gives Date and the time of acceptance; default: the system's. */
+  readonly clock?: Clock;
+  /** Octets free at a path; default: asks the system. */
+  readonly freeSpace?: (path: string) => Promise<number>;
+  /** Makes header fields that sign the message (DKIM), to stand above all others. */
+  readonly sign?: (message: UnsignedMessage) => Promise<readonly Header[]>;
+}
+
+/** How long a look at the free space is good for, in milliseconds. */
+const SPACE_LIFETIME = 1000;
+
+const encoder = new TextEncoder();
+
+/** A {@linkcode Delivery} into the spool: what is answered with 250 is on the disk, and will be relayed or reported on. */
+export class SpoolDelivery implements Delivery {
+  /** Delivery status notifications (RFC 3461). */
+  readonly extensions: readonly ["DSN"] = ["DSN"];
+  /** Local programs write bare LF; it is made CRLF. */
+  readonly bareLineEndings = "repair";
+  /** Bare local-parts get the qualify domain. */
+  readonly completesAddresses = true;
+  readonly #options: SpoolDeliveryOptions;
+  readonly #clock: Clock;
+  #space: { readonly until: number; readonly free: Promise<number> } | undefined;
+
+  /** Touches nothing on the disk yet. */
+  constructor(options: SpoolDeliveryOptions) {
+    this.#options = options;
+    this.#clock = options.clock ?? systemClock;
+  }
+
+  /**
+   * Refuses when the message as announced would leave less room than is reserved.
+   * @throws {SmtpError} 452 4.3.1
+   */
+  async checkSender(envelope: Omit<Envelope, "recipients">, session: Session): Promise<void> {
+    const { spool: { directory }, minFreeSpace, logger } = this.#options;
+    const free = await this.#freeSpace();
+    const needed = minFreeSpace + (envelope.size ?? 0);
+    if (free >= needed) return;
+    logger.warn("queue.no-space", { session: session.id, path: directory, free, needed });
+    throw new SmtpError(reply(452, "4.3.1", "Insufficient system storage; try again later"), {
+      cause: new Error(`${free} octets are free in ${directory}, ${needed} are needed`),
+    });
+  }
+
+  /** Accepts every recipient: only sending can tell whether it is there. */
+  checkRecipient(): RecipientDecision {
+    return { accepted: true };
+  }
+
+  /** Begins a message. */
+  begin(envelope: Envelope): PendingMessage {
+    const { spool } = this.#options;
+    return new PendingSubmission(spool.begin(spool.newId()), {
+      ...this.#options,
+      clock: this.#clock,
+      envelope,
+    });
+  }
+
+  async #freeSpace(): Promise<number> {
+    const now = this.#clock.monotonic();
+    if (this.#space === undefined || now >= this.#space.until) {
+      const free = (this.#options.freeSpace ?? freeSpace)(this.#options.spool.directory);
+      this.#space = { until: now + SPACE_LIFETIME, free };
+    }
+    try {
+      return await this.#space.free;
+    } catch (cause) {
+      this.#space = undefined;
+      throw new SmtpError(reply(451, "4.3.0", "Local error in processing; try again later"), { cause });
+    }
+  }
+}
+
+interface PendingOptions extends SpoolDeliveryOptions {
+  readonly clock: Clock;
+  readonly envelope: Envelope;
+}
+
+class PendingSubmission implements PendingMessage {
+  readonly #draft: SpoolDraft;
+  readonly #options: PendingOptions;
+  readonly #submitted: SubmittedMessage;
+  readonly #pieces: Uint8Array[] = [];
+
+  constructor(draft: SpoolDraft, options: PendingOptions) {
+    this.#draft = draft;
+    this.#options = options;
+    this.#submitted = new SubmittedMessage(options.qualifyDomain);
+  }
+
+  get id(): string {
+    return this.#draft.id;
+  }
+
+  write(chunk: Uint8Array): Promise<void> | void {
+    this.#submitted.push(chunk, this.#pieces);
+    return this.#flush();
+  }
+
+  async commit(prepend: readonly Header[]): Promise<void> {
+    const { clock, envelope, hostname, qualifyDomain, sign, accepted } = this.#options;
+    this.#submitted.finish(this.#pieces);
+    await this.#flush();
+    const { lacksDate, lacksMessageId, eightBitHeader, eightBitBody } = this.#submitted.content;
+    const now = clock.now();
+    const headers = [...prepend];
+    if (lacksDate) headers.push({ name: "Date", value: formatDate(now) });
+    if (lacksMessageId) headers.push({ name: "Message-ID", value: `<${this.id}@${hostname}>` });
+    const signatures = await sign?.({
+      id: this.id,
+      prepended: headers,
+      chunks: () => this.#draft.chunks(),
+    });
+    const { reversePath, recipients, dsn, body, smtputf8 } = envelope;
+    const fields = [...signatures ?? [], ...headers];
+    const top = encoder.encode(fields.map(({ name, value }) => `${name}: ${value}\r\n`).join(""));
+    const summary = await this.#draft.commit({
+      acceptedAt: now,
+      reversePath: reversePath === null ? "" : qualify(reversePath, qualifyDomain).address,
+      ...(dsn && { dsn }),
+      body,
+      smtputf8,
+      content: { eightBitHeader: eightBitHeader || top.some((byte) => byte > 127), eightBitBody },
+      recipients: queueRecipients(recipients, qualifyDomain),
+    }, top);
+    accepted(summary);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#draft[Symbol.asyncDispose]();
+  }
+
+  /** Waits only where the draft does: most chunks stay in memory. */
+  #flush(): Promise<void> | void {
+    const pieces = this.#pieces;
+    for (let i = 0; i < pieces.length; i++) {
+      const written = this.#draft.write(pieces[i] ?? new Uint8Array());
+      if (written !== undefined) return this.#flushRest(written, i + 1);
+    }
+    pieces.length = 0;
+  }
+
+  async #flushRest(written: Promise<void>, from: number): Promise<void> {
+    await written;
+    for (const piece of this.#pieces.slice(from)) await this.#draft.write(piece);
+    this.#pieces.length = 0;
+  }
+}
+
+/** The recipients as the queue holds them; one who was named twice gets one copy. */
+function queueRecipients(recipients: readonly Recipient[], qualifyDomain: string): QueueRecipient[] {
+  const byAddress = new Map<string, QueueRecipient>();
+  for (const { forwardPath, notify, originalRecipient } of recipients) {
+    const { address, domain } = qualify(forwardPath, qualifyDomain);
+    if (byAddress.has(address)) continue;
+    byAddress.set(address, {
+      address,
+      domain,
+      ...(notify && { notify }),
+      ...(originalRecipient && { originalRecipient }),
+      status: "pending",
+      attemptCount: 0,
+      attempts: [],
+      nextAttemptAt: 0,
+      delayNotified: false,
+      settled: false,
+    });
+  }
+  return [...byAddress.values()];
+}
+
+/** The address with its domain in the form for the wire: lower case, A-labels; the local-part as it was written. */
+function qualify(
+  { text, domain }: MailboxAddress,
+  qualifyDomain: string,
+): { address: string; domain: string } {
+  if (domain === "") return { address: `${text}@${qualifyDomain}`, domain: qualifyDomain.toLowerCase() };
+  return { address: `${text.slice(0, text.lastIndexOf("@"))}@${domain}`, domain };
+}

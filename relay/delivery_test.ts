@@ -1,0 +1,185 @@
+import assert from "node:assert/strict";
+import { silentLogger } from "../observe/log.ts";
+import type { Envelope, MailboxAddress } from "../smtp/envelope.ts";
+import { SmtpError } from "../smtp/reply.ts";
+import type { Session } from "../smtp/session.ts";
+import { FakeClock } from "../tests/support/fake_clock.ts";
+import { SpoolDelivery, type SpoolDeliveryOptions } from "./delivery.ts";
+import type { QueueSummary } from "./queue.ts";
+import { Spool } from "./spool.ts";
+
+const NOW = Date.UTC(2026, 10, 24, 6, 0, 0);
+const encoder = new TextEncoder();
+const session: Session = {
+  id: "s1",
+  remote: { address: "127.0.0.1", port: 1 },
+  local: { address: "127.0.0.1", port: 25 },
+  errorCount: 0,
+  refusedRecipientCount: 0,
+  messageCount: 0,
+};
+
+function mailbox(text: string): MailboxAddress {
+  const at = text.lastIndexOf("@");
+  return at < 0
+    ? { localPart: text, domain: "", text }
+    : { localPart: text.slice(0, at), domain: text.slice(at + 1).toLowerCase(), text };
+}
+
+function envelope(changes: Partial<Envelope> = {}): Envelope {
+  return {
+    reversePath: mailbox("a@sender.test"),
+    recipients: [{ forwardPath: mailbox("b@one.test") }],
+    body: "7BIT",
+    smtputf8: false,
+    ...changes,
+  };
+}
+
+async function withDelivery(
+  changes: Partial<SpoolDeliveryOptions>,
+  work: (parts: { delivery: SpoolDelivery; spool: Spool; accepted: QueueSummary[] }) => Promise<void>,
+): Promise<void> {
+  const directory = await Deno.makeTempDir();
+  try {
+    const clock = new FakeClock(NOW);
+    await using spool = await Spool.open({ directory, logger: silentLogger, clock });
+    const accepted: QueueSummary[] = [];
+    const delivery = new SpoolDelivery({
+      spool,
+      accepted: (summary) => accepted.push(summary),
+      hostname: "mx.test",
+      qualifyDomain: "q.test",
+      minFreeSpace: 1000,
+      logger: silentLogger,
+      clock,
+      freeSpace: () => Promise.resolve(5000),
+      ...changes,
+    });
+    await work({ delivery, spool, accepted });
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+}
+
+async function submit(
+  delivery: SpoolDelivery,
+  text: string,
+  changes: Partial<Envelope> = {},
+): Promise<string> {
+  await using pending = await delivery.begin(envelope(changes));
+  for (const part of text.match(/[^]{1,7}/g) ?? []) await pending.write(encoder.encode(part));
+  await pending.commit([{ name: "Received", value: "from x\r\n\tby y" }]);
+  return pending.id;
+}
+
+async function stored(spool: Spool, id: string): Promise<string> {
+  await using message = await spool.open(id);
+  let text = "";
+  for await (const chunk of message.chunks()) text += new TextDecoder().decode(chunk);
+  return text;
+}
+
+Deno.test("SpoolDelivery stores the message with what it lacks on top", async () => {
+  await withDelivery({}, async ({ delivery, spool, accepted }) => {
+    const id = await submit(delivery, "Subject: hi\r\nTo: alice\r\n\r\nHello\r\n");
+    assert.equal(
+      await stored(spool, id),
+      "Received: from x\r\n\tby y\r\nDate: Tue, 24 Nov 2026 06:00:00 +0000\r\n" +
+        `Message-ID: <${id}@mx.test>\r\nSubject: hi\r\nTo: alice@q.test\r\n\r\nHello\r\n`,
+    );
+    assert.deepEqual(accepted, [{ id, acceptedAt: NOW, due: [{ domain: "one.test", at: 0 }] }]);
+  });
+});
+
+Deno.test("SpoolDelivery leaves a complete message alone, byte for byte", async () => {
+  await withDelivery({}, async ({ delivery, spool }) => {
+    const text = "Date: x\r\nMessage-ID: <a@b>\r\nX-Odd:   \t\r\n\r\n.\r\n..\r\n\0 é\r\n";
+    const id = await submit(delivery, text);
+    assert.equal(await stored(spool, id), `Received: from x\r\n\tby y\r\n${text}`);
+    assert.deepEqual((await spool.load(id))?.content, { eightBitHeader: false, eightBitBody: true });
+  });
+});
+
+Deno.test("SpoolDelivery stages a large message and stores it whole", async () => {
+  await withDelivery({}, async ({ delivery, spool }) => {
+    const body = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcd\r\n".repeat(10_000);
+    await using pending = await delivery.begin(envelope());
+    await pending.write(encoder.encode("Date: x\r\nMessage-ID: <a@b>\r\n\r\n"));
+    for (let at = 0; at < body.length; at += 50_000) {
+      await pending.write(encoder.encode(body.slice(at, at + 50_000)));
+    }
+    await pending.commit([]);
+    const text = await stored(spool, pending.id);
+    assert.equal(text === `Date: x\r\nMessage-ID: <a@b>\r\n\r\n${body}`, true);
+  });
+});
+
+Deno.test("SpoolDelivery keeps the envelope: qualified, A-labels, one copy each, DSN wishes", async () => {
+  await withDelivery({}, async ({ delivery, spool }) => {
+    const id = await submit(delivery, "A: b\r\n\r\n", {
+      reversePath: mailbox("root"),
+      dsn: { ret: "HDRS", envelopeId: "e1" },
+      smtputf8: true,
+      recipients: [
+        { forwardPath: mailbox("Postmaster") },
+        { forwardPath: { localPart: "é", domain: "xn--bcher-kva.test", text: "é@bücher.test" } },
+        {
+          forwardPath: mailbox("c@Two.test"),
+          notify: ["SUCCESS"],
+          originalRecipient: { type: "rfc822", address: "x@y" },
+        },
+        { forwardPath: mailbox("c@two.TEST") },
+      ],
+    });
+    const entry = await spool.load(id);
+    assert.ok(entry);
+    assert.equal(entry.reversePath, "root@q.test");
+    assert.deepEqual(entry.dsn, { ret: "HDRS", envelopeId: "e1" });
+    assert.deepEqual(entry.recipients.map(({ address, domain }) => [address, domain]), [
+      ["Postmaster@q.test", "q.test"],
+      ["é@xn--bcher-kva.test", "xn--bcher-kva.test"],
+      ["c@two.test", "two.test"],
+    ]);
+    assert.deepEqual(entry.recipients[2]?.notify, ["SUCCESS"]);
+    assert.deepEqual(entry.recipients[2]?.originalRecipient, { type: "rfc822", address: "x@y" });
+  });
+});
+
+Deno.test("SpoolDelivery leaves nothing behind of a message that is not committed", async () => {
+  await withDelivery({}, async ({ delivery, spool, accepted }) => {
+    {
+      await using pending = await delivery.begin(envelope());
+      await pending.write(encoder.encode("A: b\r\n\r\n"));
+      await pending.write(new Uint8Array(600_000));
+    }
+    assert.deepEqual(await Array.fromAsync(spool.ids()), []);
+    assert.deepEqual([...Deno.readDirSync(`${spool.directory}/incoming`)], []);
+    assert.deepEqual(accepted, []);
+  });
+});
+
+Deno.test("SpoolDelivery refuses at MAIL what would use up the reserve", async () => {
+  await withDelivery({}, async ({ delivery }) => {
+    await delivery.checkSender(envelope({ size: 4000 }), session);
+    await assert.rejects(
+      delivery.checkSender(envelope({ size: 4001 }), session),
+      (error) => error instanceof SmtpError && error.reply.code === 452 && error.reply.enhanced === "4.3.1",
+    );
+  });
+});
+
+Deno.test("SpoolDelivery puts signatures above all that they sign", async () => {
+  const signed: string[] = [];
+  const sign: SpoolDeliveryOptions["sign"] = async ({ prepended, chunks }) => {
+    let text = prepended.map(({ name }) => name).join();
+    for await (const chunk of chunks()) text += new TextDecoder().decode(chunk);
+    signed.push(text);
+    return [{ name: "DKIM-Signature", value: "v=1" }];
+  };
+  await withDelivery({ sign }, async ({ delivery, spool }) => {
+    const id = await submit(delivery, "To: alice\r\n\r\nHello\r\n");
+    assert.deepEqual(signed, ["Received,Date,Message-IDTo: alice@q.test\r\n\r\nHello\r\n"]);
+    assert.match(await stored(spool, id), /^DKIM-Signature: v=1\r\nReceived: /);
+  });
+});
