@@ -60,6 +60,8 @@ export class MaildirDelivery implements Delivery {
   readonly bareLineEndings = "refuse";
   /** Addresses come complete. */
   readonly completesAddresses = false;
+  /** A Maildir is where mail leaves SMTP. */
+  readonly addsReturnPath = true;
   readonly #hostname: string;
   readonly #staging: StagingArea;
   readonly #minFreeSpace: number;

@@ -36,6 +36,8 @@ export interface Delivery {
   readonly bareLineEndings: "refuse" | "repair";
   /** Whether MAIL and RCPT may name a bare local-part, which this delivery completes (RFC 6409 §8). */
   readonly completesAddresses: boolean;
+  /** Whether mail leaves SMTP here, which is where Return-Path is written (RFC 5321 §4.4); by default not. */
+  readonly addsReturnPath?: boolean;
   /** Header fields that are taken out of the message; by default none. */
   readonly unwantedField?: UnwantedField;
   /**

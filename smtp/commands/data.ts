@@ -3,7 +3,7 @@ import { IncomingMessage } from "../incoming_message.ts";
 import * as replies from "../replies.ts";
 import { type Reply, reply, SmtpError } from "../reply.ts";
 import type { Session, Transaction } from "../session.ts";
-import { received } from "../trace.ts";
+import { received, returnPath } from "../trace.ts";
 import { type CommandContext, type Outcome, resetTransaction, respond } from "./command_context.ts";
 
 /** DATA (RFC 5321 §4.1.1.4): the message follows. */
@@ -97,6 +97,7 @@ export async function completeMessage(session: Session, context: CommandContext)
   try {
     if (message.failure) throw new SmtpError(message.failure.reply, { cause: message.failure.cause });
     await message.commit([
+      ...(context.delivery.addsReturnPath ? [returnPath(transaction)] : []),
       received(session, transaction, {
         hostname: context.hostname,
         id: message.id,
