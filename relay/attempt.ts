@@ -12,61 +12,24 @@ import type { Target, Targets } from "./mx.ts";
 import type { OpenEntry } from "./open_entries.ts";
 import type { Queue } from "./queue.ts";
 import type { Attempt, QueueEntry } from "./queue_entry.ts";
+import type { HostConnection, OpenFailure, RecipientOutcome } from "./transmit.ts";
 
-/** What became of one recipient in one try at one host. */
-export interface RecipientOutcome {
-  /** Index into the entry's recipients. */
-  readonly recipient: number;
-  /** `relayed`: it took the message; `failed`: it never will; `deferred`: not now. */
-  readonly result: "relayed" | "failed" | "deferred";
-  /** For the entry. */
-  readonly attempt: Attempt;
-  /** Whether another host may be tried at once. */
-  readonly nextHost: boolean;
-  /** Whether the server took over what the sender wants to be told (RFC 3461). */
-  readonly dsnHandedOn: boolean;
-}
-
-/** What became of a message on one connection. */
-export interface HostResult {
-  /** One per recipient, in the order of the message's. */
-  readonly outcomes: readonly RecipientOutcome[];
-  /** Whether the connection takes another message. */
-  readonly usable: boolean;
-  /** A kept connection ended without a word on this message: nothing is wrong with the host. */
-  readonly stale: boolean;
-}
-
-/** A connection to one host, past greeting, EHLO, TLS and login. One message at a time. */
-export interface Connection {
-  /** Sends a message; writes the final dot and its answer down. Never throws. */
-  send(message: {
-    readonly entry: QueueEntry;
-    readonly recipients: readonly number[];
-    readonly queue: Pick<Queue, "open" | "dotSent" | "dotAnswered">;
-  }): Promise<HostResult>;
-  /** Takes leave of the host and closes, within bounds. Never throws; safe to call twice. */
-  close(): Promise<void>;
-  /** Closes at once, which ends a message being sent. */
-  abort(): void;
-}
-
-/** What came of connecting. */
-export type Connected = { readonly kind: "open"; readonly connection: Connection } | {
-  readonly kind: "unavailable";
-  /** For the entry of each recipient. */
-  readonly attempt: Attempt;
-  /** Whether there was a connection at all. */
-  readonly reached: boolean;
-};
+/** A connection to one host, past greeting, EHLO, TLS and login. */
+export type Connection = Pick<HostConnection, "send" | "close" | "abort">;
 
 /** Opens a connection to a target, up to where a message can be sent. Never throws. */
-export type Connect = (target: Target, options: { readonly signal: AbortSignal }) => Promise<Connected>;
+export type Connect = (
+  target: Target,
+  options: { readonly signal: AbortSignal },
+) => Promise<{ readonly kind: "open"; readonly connection: Connection } | OpenFailure>;
 
 /** A connection in use, with its place among those of its host. */
 export interface LiveConnection {
+  /** Where it leads. */
   readonly target: Target;
+  /** The connection. */
   readonly connection: Connection;
+  /** Its place among those of the host. */
   readonly slot: HostSlot;
   /** Messages sent over it. */
   sent: number;
@@ -76,6 +39,7 @@ export interface LiveConnection {
 
 /** What has become of one recipient in this attempt. */
 export interface RecipientResult {
+  /** The outcome. */
   readonly result: RecipientOutcome["result"];
   /** One for each host that was tried, oldest first; at least one. */
   readonly attempts: readonly Attempt[];
@@ -97,9 +61,11 @@ export interface AttemptResult {
 
 /** What {@linkcode attempt} is to try. */
 export interface AttemptRequest {
+  /** The message. */
   readonly opened: OpenEntry;
   /** Indices; at least one. */
   readonly recipients: readonly number[];
+  /** Where they are. */
   readonly domain: string;
   /** A connection of an earlier message to the same destination. */
   readonly live?: LiveConnection;
@@ -109,14 +75,18 @@ export interface AttemptRequest {
 
 /** What {@linkcode attempt} needs. */
 export interface AttemptOptions {
+  /** Where the message is. */
   readonly queue: Queue;
+  /** Tells and measures time. */
   readonly clock: Clock;
+  /** What is known about hosts. */
   readonly hosts: HostTable;
   /** Finds the targets; `preferFamily` is the one that did not fail last. */
   readonly route: (
     domain: string,
     options: { readonly preferFamily?: 4 | 6; readonly signal: AbortSignal },
   ) => Promise<Targets>;
+  /** Connects to one of the targets. */
   readonly connect: Connect;
   /** No more hosts are tried once it is aborted. */
   readonly stopping: AbortSignal;

@@ -109,7 +109,7 @@ export class HostTable {
   readonly #pauses: HostPauses;
   readonly #gates = new Map<string, Gate>();
 
-  /** @param options Clock, log and caps. */
+  /** Makes one that knows nothing yet. */
   constructor(options: HostTableOptions) {
     this.#options = options;
     this.#pauses = options.pauses ?? DEFAULT_HOST_PAUSES;

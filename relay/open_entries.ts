@@ -59,7 +59,7 @@ export class OpenEntries {
   readonly #options: OpenEntriesOptions;
   readonly #shared = new Map<string, Shared>();
 
-  /** @param options The queue and what writing needs. */
+  /** Makes an empty one. */
   constructor(options: OpenEntriesOptions) {
     this.#options = options;
   }

@@ -138,7 +138,7 @@ export class Scheduler {
   #slowTurn = false;
   #timer: Timer | undefined;
 
-  /** @param options Queue, network, clock and limits. */
+  /** Makes one that does nothing before {@linkcode Scheduler.start}. */
   constructor(options: SchedulerOptions) {
     this.#options = options;
     const { queue, clock, logger, maxConnectionsPerHost = 5, maxWorkers = 100, pauses } = options;

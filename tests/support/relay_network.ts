@@ -3,9 +3,10 @@
  *
  * @module
  */
-import type { Connect, HostResult, RecipientOutcome } from "../../relay/attempt.ts";
+import type { Connect } from "../../relay/attempt.ts";
 import type { Target, Targets } from "../../relay/mx.ts";
 import type { QueueEntry } from "../../relay/queue_entry.ts";
+import type { HostResult, RecipientOutcome } from "../../relay/transmit.ts";
 import type { FakeClock } from "./fake_clock.ts";
 
 /** What a host does with a message for one recipient. */
