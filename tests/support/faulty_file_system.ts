@@ -1,0 +1,71 @@
+/**
+ * A file system whose calls can be watched and made to fail.
+ *
+ * @module
+ */
+import { denoFileSystem, type FileSystem, type OpenFile } from "../../storage/file_system.ts";
+
+/** The calls that can fail. */
+export type FileCall = "open" | "write" | "sync" | "rename" | "remove" | "read" | "close";
+
+/** Real files; each call is noted, and may be made to fail before it does anything. */
+export class FaultyFileSystem implements FileSystem {
+  /** What was called so far: `open PATH`, `sync PATH`, …, in order; a rename with its target. */
+  readonly calls: string[] = [];
+  /** The system's error code that this call fails with; `undefined` lets it pass. */
+  fault: (call: FileCall, path: string) => string | undefined = () => undefined;
+  /** Waited for before each call that is not synchronous. */
+  before: (call: FileCall, path: string) => Promise<void> | void = () => {};
+
+  /** See {@linkcode FileSystem}. */
+  async open(path: string, options: Deno.OpenOptions): Promise<OpenFile> {
+    await this.#pass("open", path);
+    return this.#watch(await denoFileSystem.open(path, options), path);
+  }
+
+  /** See {@linkcode FileSystem}. */
+  openSync(path: string, options: Deno.OpenOptions): OpenFile {
+    this.#check("open", path);
+    return this.#watch(denoFileSystem.openSync(path, options), path);
+  }
+
+  /** See {@linkcode FileSystem}. */
+  async rename(from: string, to: string): Promise<void> {
+    await this.#pass("rename", to);
+    await denoFileSystem.rename(from, to);
+  }
+
+  /** See {@linkcode FileSystem}. */
+  async remove(path: string): Promise<void> {
+    await this.#pass("remove", path);
+    await denoFileSystem.remove(path);
+  }
+
+  #watch(file: OpenFile, path: string): OpenFile {
+    return {
+      read: (buffer) => this.#pass("read", path).then(() => file.read(buffer)),
+      write: (data) => this.#pass("write", path).then(() => file.write(data)),
+      writeSync: (data) => {
+        this.#check("write", path);
+        return file.writeSync(data);
+      },
+      seek: (offset, whence) => file.seek(offset, whence),
+      sync: () => this.#pass("sync", path).then(() => file.sync()),
+      close: () => {
+        this.calls.push(`close ${path}`);
+        file.close();
+      },
+    };
+  }
+
+  async #pass(call: FileCall, path: string): Promise<void> {
+    await this.before(call, path);
+    this.#check(call, path);
+  }
+
+  #check(call: FileCall, path: string): void {
+    this.calls.push(`${call} ${path}`);
+    const code = this.fault(call, path);
+    if (code !== undefined) throw Object.assign(new Error(`${code}: injected`), { code });
+  }
+}
