@@ -1,0 +1,127 @@
+/**
+ * A delivery that keeps what it is given, for tests of the protocol.
+ *
+ * @module
+ */
+import type {
+  Delivery,
+  DeliveryExtension,
+  Header,
+  PendingMessage,
+  RecipientDecision,
+} from "../../smtp/delivery.ts";
+import type { Envelope, Recipient } from "../../smtp/envelope.ts";
+import type { UnwantedField } from "../../smtp/header_filter.ts";
+import { reply, SmtpError } from "../../smtp/reply.ts";
+import { textOf } from "./bytes.ts";
+
+/** A message that was committed. */
+export interface StoredMessage {
+  readonly id: string;
+  readonly envelope: Envelope;
+  readonly headers: readonly Header[];
+  /** One character a byte. */
+  readonly content: string;
+}
+
+/** What a test may choose. */
+export interface RecordingDeliveryOptions {
+  readonly extensions?: readonly DeliveryExtension[];
+  readonly bareLineEndings?: "refuse" | "repair";
+  readonly completesAddresses?: boolean;
+  /** `Return-Path` by default. */
+  readonly unwantedField?: UnwantedField;
+}
+
+/**
+ * Keeps messages for `alice`, `bob` and `postmaster` in `here.example`. Other names there, and some senders, are
+ * trouble by name, so that a dialogue shows by itself what it is about:
+ *
+ * - `full@` is refused at RCPT with 452 4.2.2, `broken@` by an error without a reply;
+ * - `no-room@` as sender is refused with 452 4.3.1 at MAIL;
+ * - a message to `no-begin@` is refused with 452 4.3.1 before its data, to `bad-begin@` by an error without a reply;
+ * - one to `no-write@` with 452 4.3.1 in mid-data, to `bad-write@` by an error without a reply;
+ * - one to `no-commit@` with 452 4.3.1 behind its data, to `bad-commit@` by an error without a reply.
+ */
+export class RecordingDelivery implements Delivery {
+  /** What was committed. */
+  readonly stored: StoredMessage[] = [];
+  /** Messages that were begun and neither committed nor disposed. */
+  open = 0;
+  /** Messages that were begun. */
+  begun = 0;
+  readonly extensions: readonly DeliveryExtension[];
+  readonly bareLineEndings: "refuse" | "repair";
+  readonly completesAddresses: boolean;
+  readonly unwantedField: UnwantedField;
+
+  /** Empty. */
+  constructor(options: RecordingDeliveryOptions = {}) {
+    this.extensions = options.extensions ?? [];
+    this.bareLineEndings = options.bareLineEndings ?? "refuse";
+    this.completesAddresses = options.completesAddresses ?? false;
+    this.unwantedField = options.unwantedField ?? ((name) => name === "return-path");
+  }
+
+  /** See {@linkcode Delivery}. */
+  checkSender({ reversePath }: Omit<Envelope, "recipients">): void {
+    if (reversePath?.localPart === "no-room") throw noRoom();
+  }
+
+  /** See {@linkcode Delivery}. */
+  checkRecipient({ forwardPath: { localPart, domain } }: Recipient): RecipientDecision {
+    if (domain !== "here.example" && domain !== "" && domain !== "xn--hre-rma.example") {
+      return { accepted: false, reply: reply(550, "5.7.1", "This server does not relay") };
+    }
+    if (localPart === "full") return { accepted: false, reply: reply(452, "4.2.2", "The mailbox is full") };
+    if (localPart === "broken") throw new Error("recipient table: secret detail");
+    if (!KNOWN.test(localPart)) {
+      return { accepted: false, reply: reply(550, "5.1.1", "No such mailbox here") };
+    }
+    return { accepted: true };
+  }
+
+  /** See {@linkcode Delivery}. */
+  begin(envelope: Envelope): PendingMessage {
+    const trouble = envelope.recipients.map(({ forwardPath }) => forwardPath.localPart).find((name) =>
+      name.includes("-")
+    );
+    if (trouble === "no-begin") throw noRoom();
+    if (trouble === "bad-begin") throw new Error("begin: secret detail");
+    const id = `M${++this.begun}`;
+    const chunks: string[] = [];
+    let open = true;
+    this.open++;
+    const end = () => {
+      if (open) this.open--;
+      open = false;
+    };
+    return {
+      id,
+      write(chunk) {
+        if (!open) throw new Error("a write behind the end");
+        if (trouble === "no-write") throw noRoom();
+        if (trouble === "bad-write") throw new Error("write: secret detail");
+        chunks.push(textOf(chunk));
+      },
+      commit: (headers) => {
+        if (!open) throw new Error("a commit behind the end");
+        if (trouble === "no-commit") return Promise.reject(noRoom());
+        if (trouble === "bad-commit") return Promise.reject(new Error("commit: secret detail"));
+        end();
+        this.stored.push({ id, envelope, headers, content: chunks.join("") });
+        return Promise.resolve();
+      },
+      [Symbol.asyncDispose]: () => Promise.resolve(end()),
+    };
+  }
+}
+
+const KNOWN =
+  /^(?:alice|bob|a b|\.|josé|postmaster|no-begin|bad-begin|no-write|bad-write|no-commit|bad-commit|r\d+)$/i;
+
+function noRoom(): SmtpError {
+  return new SmtpError(reply(452, "4.3.1", "No room for this message now; try again later"), {
+    cause: new Error("disk: secret detail"),
+  });
+}

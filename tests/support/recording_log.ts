@@ -1,0 +1,70 @@
+/**
+ * A log that a test can read.
+ *
+ * @module
+ */
+import type { LogFields, Logger, LogLevel } from "../../observe/log.ts";
+
+/** One event. */
+export interface LogEvent {
+  readonly level: LogLevel;
+  readonly event: string;
+  readonly fields: LogFields;
+}
+
+/** Keeps all events of all levels in {@linkcode RecordingLog.events}. */
+export class RecordingLog implements Logger {
+  /** What was logged, by this logger and by those made of it. */
+  readonly events: LogEvent[];
+  readonly #fields: LogFields;
+
+  /** Empty. */
+  constructor(events: LogEvent[] = [], fields: LogFields = {}) {
+    this.events = events;
+    this.#fields = fields;
+  }
+
+  /** Always. */
+  enabled(): boolean {
+    return true;
+  }
+
+  /** See {@linkcode Logger}. */
+  error(event: string, fields?: LogFields): void {
+    this.#note("error", event, fields);
+  }
+
+  /** See {@linkcode Logger}. */
+  warn(event: string, fields?: LogFields): void {
+    this.#note("warn", event, fields);
+  }
+
+  /** See {@linkcode Logger}. */
+  info(event: string, fields?: LogFields): void {
+    this.#note("info", event, fields);
+  }
+
+  /** See {@linkcode Logger}. */
+  debug(event: string, fields?: LogFields): void {
+    this.#note("debug", event, fields);
+  }
+
+  /** See {@linkcode Logger}. */
+  trace(event: string, fields?: LogFields): void {
+    this.#note("trace", event, fields);
+  }
+
+  /** See {@linkcode Logger}. */
+  with(fields: LogFields): Logger {
+    return new RecordingLog(this.events, { ...this.#fields, ...fields });
+  }
+
+  /** The events of this name. */
+  named(event: string): LogEvent[] {
+    return this.events.filter((entry) => entry.event === event);
+  }
+
+  #note(level: LogLevel, event: string, fields: LogFields = {}): void {
+    this.events.push({ level, event, fields: { ...this.#fields, ...fields } });
+  }
+}
