@@ -13,7 +13,9 @@ import { withoutMapping } from "../smtp/conn_transport.ts";
 export interface InterfaceAddress {
   /** The interface, such as `eth0`; an alias such as `eth0:1` for an address that has a label. */
   readonly name: string;
+  /** Of the address. */
   readonly family: "IPv4" | "IPv6";
+  /** Without zone and prefix length. */
   readonly address: string;
 }
 
@@ -40,6 +42,7 @@ export const systemNetwork: NetworkIo = {
 
 /** An address to bind. */
 export interface ListenAddress {
+  /** An IP address, in its usual form. */
   readonly address: string;
   /** The interface it was found on; absent when the address itself was asked for. */
   readonly interface?: string;

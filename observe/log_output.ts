@@ -1,0 +1,136 @@
+/**
+ * Where log lines go: written in the background, with bounded memory, never failing the program.
+ *
+ * @module
+ */
+
+/** A place for bytes: standard error or a file. */
+export interface LogDestination {
+  /** Writes some of it, and tells how many bytes. */
+  write(data: Uint8Array): Promise<number>;
+  /** Gives it back. */
+  close(): void;
+}
+
+/** What an output needs. */
+export interface LogOutputOptions {
+  /** Opens the destination; called again by {@linkcode LogOutput.reopen}. */
+  readonly open: () => LogDestination;
+  /** Makes the line that tells of lines lost, when there is room again. */
+  readonly lost: (count: number) => string;
+  /** Called when writing fails, once until it works again. */
+  readonly failed: (error: unknown) => void;
+  /** Most that waits to be written, in UTF-16 units of text. */
+  readonly capacity?: number;
+}
+
+const DEFAULT_CAPACITY = 4 << 20;
+
+/**
+ * A queue of lines in front of a destination.
+ *
+ * Lines go out in order, many to one write when they come fast. While the destination blocks they wait, up to
+ * the capacity; then new ones are dropped and counted. So are those of a write that fails.
+ */
+export class LogOutput {
+  readonly #open: () => LogDestination;
+  readonly #lost: (count: number) => string;
+  readonly #failed: (error: unknown) => void;
+  readonly #capacity: number;
+  readonly #encoder = new TextEncoder();
+  #destination: LogDestination;
+  #waiting: string[] = [];
+  /** What waits and what is being written. */
+  #size = 0;
+  #dropped = 0;
+  #failing = false;
+  #reopening = false;
+  #draining: Promise<void> | undefined;
+
+  /**
+   * Opens the destination.
+   * @throws what opening it throws
+   */
+  constructor({ open, lost, failed, capacity = DEFAULT_CAPACITY }: LogOutputOptions) {
+    this.#open = open;
+    this.#lost = lost;
+    this.#failed = failed;
+    this.#capacity = capacity;
+    this.#destination = open();
+  }
+
+  /** Takes a line, without its line break. */
+  write(line: string): void {
+    if (this.#size + line.length > this.#capacity) {
+      this.#dropped++;
+      return;
+    }
+    this.#waiting.push(line);
+    this.#size += line.length;
+    this.#draining ??= this.#drain();
+  }
+
+  /**
+   * Opens the destination again, as after the file was renamed; what was taken before still goes to the old one. If
+   * opening fails the old one stays, and the failure is told.
+   */
+  async reopen(): Promise<void> {
+    await this.#draining;
+    this.#reopening = true;
+    this.#draining ??= this.#drain();
+    await this.#draining;
+  }
+
+  /** Resolves when all lines taken so far are written or lost. */
+  async flush(): Promise<void> {
+    await this.#draining;
+  }
+
+  /** Writes what waits, then closes the destination. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#draining;
+    this.#destination.close();
+  }
+
+  async #drain(): Promise<void> {
+    // Lines of the same turn of the event loop go together.
+    await Promise.resolve();
+    while (this.#waiting.length > 0 || this.#reopening) {
+      if (this.#reopening) this.#swap();
+      const lines = this.#waiting;
+      this.#waiting = [];
+      const size = lines.reduce((sum, line) => sum + line.length, 0);
+      const dropped = this.#dropped;
+      this.#dropped = 0;
+      // Those were dropped while the others waited.
+      if (dropped > 0) lines.push(this.#lost(dropped));
+      if (lines.length > 0 && !await this.#send(lines)) this.#dropped += lines.length + dropped;
+      this.#size -= size;
+    }
+    this.#draining = undefined;
+  }
+
+  async #send(lines: readonly string[]): Promise<boolean> {
+    try {
+      let rest = this.#encoder.encode(lines.join("\n") + "\n");
+      while (rest.length > 0) rest = rest.subarray(await this.#destination.write(rest));
+      this.#failing = false;
+      return true;
+    } catch (error) {
+      if (!this.#failing) this.#failed(error);
+      this.#failing = true;
+      return false;
+    }
+  }
+
+  #swap(): void {
+    this.#reopening = false;
+    try {
+      const next = this.#open();
+      this.#destination.close();
+      this.#destination = next;
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+}
