@@ -18,6 +18,7 @@ if (import.meta.main) {
   try {
     code = await run(Deno.args, {
       env: Deno.env,
+      isTerminal: Deno.stderr.isTerminal(),
       out: (text) => writeAll(Deno.stdout, text),
       err: (text) => writeAll(Deno.stderr, text),
       onSignal: (signal, callback) => Deno.addSignalListener(signal, callback),

@@ -42,14 +42,5 @@ function describeServeOut({ hostname, serveOut }: Config): string[] {
 }
 
 function describeListen(listen: ListenConfig): string {
-  switch (listen.kind) {
-    case "auto":
-      return "the addresses of the interface with the default route";
-    case "interface":
-      return `the addresses of ${listen.name}`;
-    case "addresses":
-      return listen.addresses.join(", ");
-    case "any":
-      return "every address";
-  }
+  return typeof listen === "string" ? listen : listen.join(", ");
 }

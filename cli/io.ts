@@ -9,6 +9,8 @@ import type { ExitCode } from "./exit_codes.ts";
 export interface Io {
   /** Environment variables. */
   readonly env: { get(name: string): string | undefined };
+  /** Whether standard error is a terminal. */
+  readonly isTerminal: boolean;
   /** Writes text to standard output as it is. */
   out(text: string): void;
   /** Writes text to standard error as it is. */

@@ -6,14 +6,20 @@
 import { Command, CommanderError } from "commander";
 import { ConfigError, ConfigFileError } from "../config/errors.ts";
 import { registerCheckConfig } from "./check_config.ts";
+import { registerDemo } from "./demo.ts";
 import { CommandError, EXIT, type ExitCode } from "./exit_codes.ts";
+import { registerHealthcheck } from "./healthcheck.ts";
 import type { Io } from "./io.ts";
+import { registerServeIn } from "./serve_in.ts";
 import type { RegisterSubcommand } from "./subcommand.ts";
 import { versionLine } from "./version.ts";
 
 /** The subcommands, in the order of `--help`. To add one, write its file and put it here. */
 const SUBCOMMANDS: readonly RegisterSubcommand[] = [
+  registerServeIn,
   registerCheckConfig,
+  registerHealthcheck,
+  registerDemo,
 ];
 
 /** Runs the subcommand that `args` names; what the process ends with. */
@@ -33,12 +39,17 @@ export async function run(args: readonly string[], io: Io): Promise<ExitCode> {
     });
   }
   try {
-    // `deno task mailapp -- serve-in` hands the dashes on.
-    await program.parseAsync(args[0] === "--" ? args.slice(1) : args, { from: "user" });
+    await program.parseAsync(withoutTaskDashes(args), { from: "user" });
     return exitCode;
   } catch (error) {
     return explain(error, io);
   }
+}
+
+/** `deno task` hands on the dashes of `deno task mailapp -- serve-in` and `deno task demo -- --once`. */
+function withoutTaskDashes(args: readonly string[]): string[] {
+  const at = args[0] === "demo" ? 1 : 0;
+  return args.filter((arg, index) => index !== at || arg !== "--");
 }
 
 function explain(error: unknown, io: Io): ExitCode {

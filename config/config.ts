@@ -59,16 +59,11 @@ export interface DnsConfig {
   readonly dnssec: boolean;
 }
 
-/** Where a server listens. */
-export type ListenConfig =
-  /** The global addresses of the interfaces with the default routes. */
-  | { readonly kind: "auto" }
-  /** Every address of this interface. */
-  | { readonly kind: "interface"; readonly name: string }
-  /** These IP addresses; at least one. */
-  | { readonly kind: "addresses"; readonly addresses: readonly string[] }
-  /** Every address there is. */
-  | { readonly kind: "any" };
+/**
+ * Where a server listens: `auto` for the addresses of the interface with the default route, `any` for every address,
+ * the name of an interface, or a list of IP addresses.
+ */
+export type ListenConfig = string | readonly string[];
 
 /** `[serve-in]`. */
 export interface ServeInConfig {

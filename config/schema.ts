@@ -172,12 +172,12 @@ const LISTEN_FORM =
   '"auto", "any", the name of an interface, or a list of IP addresses, such as ["192.0.2.1", "2001:db8::1"]';
 
 function listenWord(input: unknown): ListenConfig | undefined {
-  if (input === "auto" || input === "any") return { kind: input };
+  if (input === "auto" || input === "any") return input;
   const address = parseIp(input);
-  if (address !== undefined) return { kind: "addresses", addresses: [address] };
+  if (address !== undefined) return [address];
   // Linux allows 15 bytes without "/" and white space; what has a colon would be a mistyped address.
   return typeof input === "string" && /^[^\s/:]{1,15}$/.test(input) && !/^[\d.]+$/.test(input)
-    ? { kind: "interface", name: input }
+    ? input
     : undefined;
 }
 
@@ -187,7 +187,7 @@ const listen = z.unknown().transform((input, context): ListenConfig => {
     if (word !== undefined) return word;
   } else if (input.length > 0) {
     const { data, error } = z.array(listenAddress).safeParse(input);
-    if (data !== undefined) return { kind: "addresses", addresses: [...new Set(data)] };
+    if (data !== undefined) return [...new Set(data)];
     for (const { message, path } of error.issues) {
       context.issues.push({ code: "custom", message, input: input[Number(path[0])], path: [...path] });
     }
