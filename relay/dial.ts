@@ -11,11 +11,11 @@ import { DeadlineError, type Transport } from "../smtp/transport.ts";
 import { Watchdog } from "../smtp/watchdog.ts";
 
 /**
- * Connects to an address (an IP address, never a name), waiting a bounded time.
+ * Connects to an address (an IP address, never a name), waiting a bounded time, and no longer than the signal lets.
  * @throws {DeadlineError} after that time
- * @throws {ConnectionError} when the connection is refused or cannot be made
+ * @throws {ConnectionError} when the connection is refused, cannot be made, or is given up
  */
-export type Dial = (to: SocketAddress) => Promise<Transport>;
+export type Dial = (to: SocketAddress, options?: { readonly signal?: AbortSignal }) => Promise<Transport>;
 
 /** What a dialler depends on. */
 export interface DialOptions {
@@ -31,47 +31,64 @@ export interface DialOptions {
 
 /** Makes a dialler over TCP. */
 export function createDial(options: DialOptions): Dial {
-  return async (to) => {
+  return async (to, { signal } = {}) => {
     const family = isIP(to.address);
     if (family === 0) throw new ConnectionError("not an IP address", { code: "EINVAL" });
     const source = family === 6 ? options.sourceIpv6 : options.sourceIpv4;
-    return source === undefined ? await dial(to, options) : await dialFrom(source, to, options);
+    return source === undefined
+      ? await dial(to, { ...options, signal })
+      : await dialFrom(source, to, { ...options, signal });
   };
 }
 
-async function dial(to: SocketAddress, { clock, timeout }: DialOptions): Promise<Transport> {
-  const late = new AbortController();
-  const timer = clock.after(timeout, () => late.abort());
+type Wait = Pick<DialOptions, "clock" | "timeout"> & { readonly signal: AbortSignal | undefined };
+
+async function dial(to: SocketAddress, wait: Wait): Promise<Transport> {
+  const { clock } = wait;
+  const [over, done] = patience(wait);
   try {
-    const conn = await Deno.connect({ hostname: to.address, port: to.port, signal: late.signal });
+    const conn = await Deno.connect({ hostname: to.address, port: to.port, signal: over });
     return new ConnTransport(conn, { clock });
   } catch (error) {
-    throw late.signal.aborted ? new DeadlineError("no connection in time") : explain(error);
+    throw over.aborted ? over.reason : explain(error);
   } finally {
-    timer.cancel();
+    done();
   }
 }
 
 // `Deno.connect` cannot choose the source address; node:net can.
-async function dialFrom(
-  source: string,
-  to: SocketAddress,
-  { clock, timeout }: DialOptions,
-): Promise<Transport> {
+async function dialFrom(source: string, to: SocketAddress, wait: Wait): Promise<Transport> {
   const socket = new Socket();
   const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const timer = clock.after(timeout, () => reject(new DeadlineError("no connection in time")));
+  // Awaited below, unless there is no wait at all.
+  promise.catch(() => {});
+  const [over, done] = patience(wait);
+  over.addEventListener("abort", () => reject(over.reason));
   socket.once("error", (error) => reject(explain(error)));
   socket.connect({ host: to.address, port: to.port, localAddress: source, noDelay: true }, resolve);
   try {
+    over.throwIfAborted();
     await promise;
-    return new SocketTransport(socket, clock);
+    return new SocketTransport(socket, wait.clock);
   } catch (error) {
     socket.destroy();
     throw error;
   } finally {
-    timer.cancel();
+    done();
   }
+}
+
+/** A signal for when the wait is over, by time or by the other signal; its reason is what to throw. */
+function patience({ clock, timeout, signal }: Wait): [over: AbortSignal, done: () => void] {
+  const over = new AbortController();
+  const timer = clock.after(timeout, () => over.abort(new DeadlineError("no connection in time")));
+  const giveUp = () => over.abort(new ConnectionError("given up", { code: "CLOSED" }));
+  signal?.addEventListener("abort", giveUp, { once: true });
+  if (signal?.aborted) giveUp();
+  return [over.signal, () => {
+    timer.cancel();
+    signal?.removeEventListener("abort", giveUp);
+  }];
 }
 
 /** A {@linkcode Transport} over a connected socket of node:net. */

@@ -79,3 +79,15 @@ Deno.test("createDial() tells of a source address that is not ours", async () =>
     (error) => error instanceof ConnectionError && /source address/.test(error.message),
   );
 });
+
+for (const source of [{}, { sourceIpv4: "127.0.0.9" }]) {
+  Deno.test(`createDial() gives up by signal, ${JSON.stringify(source)}`, async () => {
+    const clock = new FakeClock();
+    const dial = createDial({ clock, timeout: 10_000, ...source });
+    await assert.rejects(
+      dial({ address: "127.0.0.1", port: 9 }, { signal: AbortSignal.abort() }),
+      (error) => error instanceof ConnectionError && error.message === "given up",
+    );
+    assert.equal(clock.pending, 0);
+  });
+}

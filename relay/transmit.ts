@@ -1,9 +1,14 @@
 /**
- * One attempt to hand a message to the hosts that take a domain's mail.
+ * Handing messages to one host: the connection with its TLS ladder, the transactions, an outcome for each recipient.
  *
- * What it says when it fails: per recipient, `failed` only where a server refused for good at MAIL, RCPT, DATA or the
- * dot, or where the message needs what the server has not got; all else is `deferred`. Nothing is sent to another host
- * once a dot may have left.
+ * What it says when it fails: `failed` only where the server refused for good at MAIL, RCPT, DATA or the dot, or where
+ * the message needs what the server has not got; all else is `deferred`. No other host may be tried once a dot may have
+ * left.
+ *
+ * The ladder (RFC 7435, RFC 3207, RFC 7672) under the policy `prefer`: TLS with any certificate; where STARTTLS is
+ * refused with 5xx or the handshake fails, plaintext on a fresh connection; where it is refused with 4xx, the host counts
+ * as not available, and only if that is so again later, plaintext. Under any other policy, and where DNSSEC names a
+ * certificate, the host counts as not available.
  *
  * @module
  */
@@ -30,6 +35,33 @@ import type { Target } from "./mx.ts";
 import type { Queue } from "./queue.ts";
 import type { Attempt, QueueEntry, QueueRecipient, TlsLevel } from "./queue_entry.ts";
 
+/** Remembers which hosts refused STARTTLS with 4xx, and since when; at most 1,000 of them. */
+export class StartTlsRefusals {
+  readonly #since = new Map<string, number>();
+  readonly #clock: Clock;
+
+  /** Remembers nothing yet. */
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** Notes a refusal, and tells whether the first one lies so far back that this is a later attempt. */
+  isOld(address: string): boolean {
+    const now = this.#clock.monotonic();
+    const since = this.#since.get(address);
+    if (since !== undefined) return now - since >= PASSING;
+    const [oldest] = this.#since.keys();
+    if (oldest !== undefined && this.#since.size >= MAX_REFUSALS) this.#since.delete(oldest);
+    this.#since.set(address, now);
+    return false;
+  }
+
+  /** It has TLS again. */
+  forget(address: string): void {
+    this.#since.delete(address);
+  }
+}
+
 /** What an attempt depends on. */
 export interface TransmitOptions {
   /** What we call ourselves in EHLO. */
@@ -44,6 +76,8 @@ export interface TransmitOptions {
   readonly upgrade: typeof clientUpgrade;
   /** Authorities to verify against, as PEM, instead of the built-in ones. */
   readonly ca?: string | readonly string[];
+  /** Hosts that refused STARTTLS for now; one for all connections. */
+  readonly startTlsRefusals: StartTlsRefusals;
   /** Where DNS servers validate: looks up TLSA records, for `dane`. */
   readonly daneResolver?: Resolver;
   /** Takes what happened. */
@@ -84,8 +118,6 @@ export interface OpenFailure {
   readonly attempt: Attempt;
   /** Whether there was a connection at all. */
   readonly reached: boolean;
-  /** STARTTLS was refused with 4xx: without TLS it may go, if no other host is better and the policy is `prefer`. */
-  readonly plaintextWouldDo: boolean;
 }
 
 /** An open connection to a host, ready for messages. */
@@ -112,6 +144,9 @@ export interface HostResult {
 // §4.5.3.1.8: what any server must take in one transaction.
 const RECIPIENTS_MAX = 100;
 const MAX_REPLY = 2000;
+const MAX_REFUSALS = 1000;
+// Milliseconds; less than the shortest time between two attempts.
+const PASSING = 30_000;
 
 /** A connection to one host, past greeting, EHLO, TLS and login. One message at a time. */
 export class HostConnection {
@@ -132,28 +167,28 @@ export class HostConnection {
 
   /**
    * Connects, and gets ready for messages under the target's TLS policy. Never throws.
-   * @param target Where to. @param options `plaintext`: do without TLS, which only the policy `prefer` allows.
+   * @param target Where to. @param options `signal`: gives up at once.
    */
   static async open(
     target: Target,
-    options: TransmitOptions & { readonly plaintext?: boolean },
+    options: TransmitOptions & { readonly signal?: AbortSignal },
   ): Promise<Opened | OpenFailure> {
-    const plaintext = options.plaintext === true && target.tls === "prefer";
-    let session = await getReady(target, { ...options, plaintext });
-    if (session.kind === "refused" && session.fallBack === "at once") {
-      // Never on the connection whose handshake failed, nor on one that an attacker may have written into.
-      options.logger.warn("relay.tls-fallback", {
-        host: target.host,
-        address: target.address,
-        reason: session.attempt.error ?? session.attempt.reply,
-      });
-      session = await getReady(target, { ...options, plaintext: true });
+    const { logger, startTlsRefusals } = options;
+    const { host, address } = target;
+    let session = await getReady(target, { ...options, plaintext: false });
+    if (session.kind === "ready") startTlsRefusals.forget(address);
+    const trouble = session.kind === "refused" ? session.tlsTrouble : undefined;
+    if (session.kind === "refused" && trouble !== undefined && target.tls === "prefer") {
+      const { error, reply } = session.attempt;
+      if (trouble === "lasting" || startTlsRefusals.isOld(address)) {
+        logger.warn("relay.tls-fallback", { host, address, reason: error ?? reply });
+        session = await getReady(target, { ...options, plaintext: true });
+      }
     }
     if (session.kind === "ready") {
       return { kind: "open", connection: new HostConnection(target, session, options) };
     }
-    const { attempt, reached, fallBack } = session;
-    return { kind: "unavailable", attempt, reached, plaintextWouldDo: fallBack === "last" };
+    return { kind: "unavailable", attempt: session.attempt, reached: session.reached };
   }
 
   /** Messages sent over it so far. */
@@ -212,9 +247,14 @@ export class HostConnection {
     };
   }
 
-  /** Says QUIT, waits a little for its answer, and ends the connection. Never throws. */
+  /** Says QUIT, waits a little for its answer, and ends the connection. Never throws; safe to call twice. */
   async close(): Promise<void> {
     await this.#client.quit();
+  }
+
+  /** Ends the connection at once, and with it what is being sent. */
+  abort(): void {
+    this.#client.close();
   }
 
   async #transact(
@@ -291,7 +331,7 @@ export class HostConnection {
       recipient,
       result: "failed",
       attempt: this.#attempt(this.#options.clock.now(), { status, error }),
-      nextHost: true,
+      nextHost: false,
       dsnHandedOn: false,
     };
   }
@@ -344,131 +384,6 @@ export class HostConnection {
   }
 }
 
-/** What is known of hosts beyond this attempt. */
-export interface HostMemory {
-  /** Why this target is not to be tried now; `undefined` if it may. */
-  admit(target: Target): string | undefined;
-  /** It could not be connected to. */
-  unreachable(target: Target): void;
-  /** It answered. */
-  reached(target: Target): void;
-}
-
-/** Where a message may go, in which order. */
-export interface TransmitPlan {
-  /** Best first. */
-  readonly targets: readonly Target[];
-  /** An open connection to one of them, to be used first; owned by the attempt from now on. */
-  readonly connection?: HostConnection;
-  /** Keeps the attempt away from hosts known to be dead, and learns. */
-  readonly memory?: HostMemory;
-}
-
-/** What became of one recipient in the whole attempt. */
-export interface TransmitOutcome {
-  /** Index into the entry's recipients. */
-  readonly recipient: number;
-  /** `deferred`: try again later. */
-  readonly result: "relayed" | "failed" | "deferred";
-  /** One for each host that was tried for it, at least one; the last one decided. */
-  readonly attempts: readonly Attempt[];
-  /** Whether the server took over what the sender wants to be told (RFC 3461). */
-  readonly dsnHandedOn: boolean;
-}
-
-/** What became of a message. */
-export interface TransmitResult {
-  /** One per recipient, in the order of the message's. */
-  readonly outcomes: readonly TransmitOutcome[];
-  /** A connection that takes another message; the caller closes it. */
-  readonly connection?: HostConnection;
-}
-
-// Hosts and addresses in one attempt; a domain with more gets its mail at the next one.
-const MAX_TRIES = 8;
-
-/**
- * Tries the targets in turn until each recipient is settled or there is none left. Never throws.
- *
- * A host that answered is not tried at its other addresses; one that could not be reached is. Where STARTTLS was refused
- * with 4xx, other hosts go first, and only then that one without TLS, if the policy is `prefer`.
- */
-export async function transmit(
-  message: TransmitMessage,
-  plan: TransmitPlan,
-  options: TransmitOptions,
-): Promise<TransmitResult> {
-  const progress = new Map<number, TransmitOutcome>();
-  let pending: readonly number[] = message.recipients;
-  let { connection } = plan;
-
-  const note = (
-    recipient: number,
-    outcome: Omit<TransmitOutcome, "recipient" | "attempts">,
-    attempt: Attempt,
-  ) => {
-    const attempts = [...progress.get(recipient)?.attempts ?? [], attempt];
-    progress.set(recipient, { recipient, ...outcome, attempts });
-  };
-  const answered = new Set<string>();
-  const sendOver = async (open: HostConnection) => {
-    const { outcomes, usable, stale } = await open.send({ ...message, recipients: pending });
-    if (!usable) connection = undefined;
-    if (stale) return;
-    if (outcomes.some(({ attempt }) => attempt.reply !== undefined)) answered.add(open.target.host);
-    for (const { recipient, result, dsnHandedOn, attempt, nextHost } of outcomes) {
-      // What one host cannot take, another that did not answer now may yet.
-      const hope = result === "failed" && nextHost && progress.get(recipient)?.result === "deferred";
-      note(recipient, { result: hope ? "deferred" : result, dsnHandedOn }, attempt);
-    }
-    pending = outcomes.filter((outcome) => outcome.nextHost).map((outcome) => outcome.recipient);
-  };
-
-  const steps = plan.targets.map((target) => ({ target, plaintext: false }));
-  if (connection !== undefined) await sendOver(connection);
-  let tries = 0;
-  let kept: string | undefined;
-  for (let step = steps.shift(); step !== undefined; step = steps.shift()) {
-    const { target, plaintext } = step;
-    if (pending.length === 0 || tries === MAX_TRIES) break;
-    if (answered.has(target.host) && !plaintext) continue;
-    const reason = plan.memory?.admit(target);
-    if (reason !== undefined) {
-      kept ??= reason;
-      continue;
-    }
-    await connection?.close();
-    connection = undefined;
-    tries++;
-    const opened = await HostConnection.open(target, { ...options, plaintext });
-    if (opened.kind === "unavailable") {
-      for (const recipient of pending) {
-        note(recipient, { result: "deferred", dsnHandedOn: false }, opened.attempt);
-      }
-      if (opened.reached) plan.memory?.reached(target);
-      else plan.memory?.unreachable(target);
-      if (opened.attempt.reply !== undefined) answered.add(target.host);
-      if (opened.plaintextWouldDo) steps.push({ target, plaintext: true });
-      continue;
-    }
-    plan.memory?.reached(target);
-    connection = opened.connection;
-    await sendOver(connection);
-  }
-  const idle: Attempt = {
-    at: options.clock.now(),
-    host: plan.targets[0]?.host ?? "",
-    status: "4.4.1",
-    error: kept ?? "no host to try",
-  };
-  return {
-    outcomes: message.recipients.map((recipient) =>
-      progress.get(recipient) ?? { recipient, result: "deferred", attempts: [idle], dsnHandedOn: false }
-    ),
-    ...(connection?.usable && { connection }),
-  };
-}
-
 interface Obstacle {
   readonly status: EnhancedStatusCode;
   readonly error: string;
@@ -481,43 +396,48 @@ interface ReadySession {
   readonly tls: TlsLevel;
 }
 
-/** Not to be had. `fallBack`: whether plaintext may be tried instead, and when. */
+/** Not to be had. `tlsTrouble`: only for want of TLS, which may pass or not. */
 interface RefusedSession {
   readonly kind: "refused";
   readonly attempt: Attempt;
   readonly reached: boolean;
-  readonly fallBack?: "at once" | "last";
+  readonly tlsTrouble?: "passing" | "lasting";
 }
 
 /** Connects, and leads the dialogue to where MAIL may be said. */
 async function getReady(
   target: Target,
-  options: TransmitOptions & { readonly plaintext: boolean },
+  options: TransmitOptions & { readonly plaintext: boolean; readonly signal?: AbortSignal },
 ): Promise<ReadySession | RefusedSession> {
-  const { clock, hostname, timeouts, onLine } = options;
+  const { clock, hostname, timeouts, onLine, signal } = options;
   const at = clock.now();
   let reached = false;
-  const refused = (end: AttemptEnd, fallBack?: "at once" | "last"): RefusedSession => ({
+  const refused = (end: AttemptEnd, tlsTrouble?: "passing" | "lasting"): RefusedSession => ({
     kind: "refused",
     attempt: makeAttempt(target, at, end),
     reached,
-    ...(fallBack && target.tls === "prefer" && { fallBack }),
+    ...(tlsTrouble && { tlsTrouble }),
   });
 
   let dane: DaneNeed = { kind: "none" };
   if (!options.plaintext) {
-    dane = await daneNeed(target, options.daneResolver);
+    dane = await daneNeed(target, options);
     if (dane.kind === "impossible") return refused({ status: dane.status, error: dane.reason });
   }
   let transport: Transport;
   try {
-    transport = await options.dial({ address: target.address, port: target.port });
+    transport = await options.dial({ address: target.address, port: target.port }, {
+      ...(signal && { signal }),
+    });
   } catch (error) {
     return refused({ status: "4.4.1", error: errorText(error) });
   }
   reached = true;
   const client = new SmtpClient(transport, { hostname, clock, timeouts, ...(onLine && { onLine }) });
   let tls: TlsLevel = "none";
+  const abort = () => client.close();
+  signal?.addEventListener("abort", abort, { once: true });
+  if (signal?.aborted) abort();
   try {
     const greeting = await client.greeting();
     if (greeting.code >= 400) return await leave(client, refused(refusal(greeting)));
@@ -538,12 +458,9 @@ async function getReady(
           });
         });
         if (info === undefined) {
-          const when = dane.kind !== "none" || reply.code === 421
-            ? undefined
-            : reply.code >= 500
-            ? "at once"
-            : "last";
-          return await leave(client, refused(refusal(reply), when));
+          const lasting = reply.code >= 500 ? "lasting" : "passing";
+          const trouble = dane.kind !== "none" || reply.code === 421 ? undefined : lasting;
+          return await leave(client, refused(refusal(reply), trouble));
         }
         tls = info.authorized ? "verified" : "unverified";
         if (dane.kind === "records") {
@@ -559,7 +476,7 @@ async function getReady(
         if (error instanceof DialogueError || !handshaking) throw error;
         client.close();
         const status = target.tls === "prefer" ? "4.4.2" : "4.7.5";
-        return refused({ status, error: errorText(error) }, dane.kind === "none" ? "at once" : undefined);
+        return refused({ status, error: errorText(error) }, dane.kind === "none" ? "lasting" : undefined);
       }
       hello = await client.hello();
       if (hello.code >= 400) return await leave(client, refused({ ...refusal(hello), tls }));
@@ -587,6 +504,8 @@ async function getReady(
     if (!(error instanceof DialogueError)) return refused({ status: "4.3.0", error: errorText(error), tls });
     const text = `${error.message} (${STAGES[error.stage]})`;
     return refused({ status: FAULT_STATUS[error.fault], error: text, tls });
+  } finally {
+    signal?.removeEventListener("abort", abort);
   }
 }
 
@@ -606,7 +525,10 @@ type DaneNeed =
   /** It cannot be told, or the policy asks for more than there is. */
   | { readonly kind: "impossible"; readonly status: EnhancedStatusCode; readonly reason: string };
 
-async function daneNeed(target: Target, resolver: Resolver | undefined): Promise<DaneNeed> {
+async function daneNeed(
+  target: Target,
+  { daneResolver: resolver, signal }: TransmitOptions & { readonly signal?: AbortSignal },
+): Promise<DaneNeed> {
   const mandatory = target.tls === "dane";
   const none = (reason: string): DaneNeed =>
     mandatory
@@ -616,7 +538,7 @@ async function daneNeed(target: Target, resolver: Resolver | undefined): Promise
   if (!target.authenticated || isIP(target.host) !== 0) {
     return none("DNSSEC does not vouch for the way to the host");
   }
-  const answer = await resolver.tlsa(`_${target.port}._tcp.${target.host}`);
+  const answer = await resolver.tlsa(`_${target.port}._tcp.${target.host}`, { ...(signal && { signal }) });
   if (answer.kind === "failed") {
     // An attacker who can keep the records away must not gain plaintext by it.
     return { kind: "impossible", status: "4.4.3", reason: `TLSA of ${target.host}: ${answer.reason}` };

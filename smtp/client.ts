@@ -361,6 +361,7 @@ export class SmtpClient {
     const batch = pipelining ? MAX_BATCH : 1;
     let mailReply: RemoteReply | undefined;
     let dataSent = false;
+    let sloppy = false;
     if (!pipelining) {
       mailReply = await this.#ask("mail", mail, [2, 4, 5]);
       if (mailReply.code >= 400) return { kind: "refused", stage: "mail", reply: mailReply };
@@ -376,7 +377,11 @@ export class SmtpClient {
       if (mailReply.code === 421) return { kind: "refused", stage: "mail", reply: mailReply };
       for (let i = first; i < first + commands.length; i++) {
         const reply = await this.#readBehind(mailReply);
-        if (mailReply.code >= 400) continue;
+        if (mailReply.code >= 400) {
+          // A server that takes recipients without a sender would take an empty message for them, too.
+          sloppy ||= reply.code < 300;
+          continue;
+        }
         if (reply.code < 300) accepted.push(i);
         else results[i] = { kind: "refused", stage: "rcpt", reply };
         if (reply.code === 421) return { kind: "refused", stage: "rcpt", reply };
@@ -391,7 +396,8 @@ export class SmtpClient {
         : await this.#ask("data", "DATA", [2, 3, 4, 5], undefined, this.#options.timeouts.data);
       if (accepted.length === 0) {
         // The server wants data for nobody: an empty message gets both sides in step again (RFC 2920 §3.1).
-        if (reply.code === 354) {
+        if (sloppy) this.close();
+        else if (reply.code === 354) {
           await this.#ask("data", ".", [2, 4, 5], undefined, this.#options.timeouts.data);
         }
       } else if (reply.code === 354) {

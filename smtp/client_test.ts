@@ -167,6 +167,12 @@ for (const capabilities of [PLAIN, PIPELINING]) {
   }
 }
 
+Deno.test("SmtpClient.send() sends no empty message to a server that takes recipients after refusing the sender", async () => {
+  const { client, server } = await ready({ MAIL: "550 5.7.1 no", RCPT: "250 ok" }, PIPELINING);
+  assert.deepEqual(await outcome(client), ["refused mail 550", "closed"]);
+  assert.deepEqual(server.messages, []);
+});
+
 Deno.test("SmtpClient.send() resets a transaction that was left open, and only that", async () => {
   const { client, server } = await ready({ RCPT: ["550 no", "250 ok"] }, PLAIN);
   await outcome(client);

@@ -151,6 +151,7 @@ class FakeConnection {
   #ended = false;
   #broken: Error | undefined;
   #tls = false;
+  #inMail = false;
   #from = "";
   #to: string[] = [];
   #data: string | undefined;
@@ -216,7 +217,7 @@ class FakeConnection {
       this.#input = this.#input.slice(size + 3);
       const message = { from: this.#from, to: this.#to, data: this.#data, tls: this.#tls };
       if (this.#say("dot", ".", "250 2.0.0 taken")) this.#server.messages.push(message);
-      this.#from = "";
+      this.#inMail = false;
       this.#to = [];
       this.#data = undefined;
       return true;
@@ -250,10 +251,13 @@ class FakeConnection {
         this.#say("AUTH", line, "235 2.7.0 welcome");
         break;
       case "MAIL":
-        if (this.#say("MAIL", line, "250 2.1.0 sender ok")) this.#from = path;
+        this.#inMail = this.#say("MAIL", line, "250 2.1.0 sender ok");
+        this.#from = path;
         break;
       case "RCPT":
-        if (this.#say("RCPT", line, "250 2.1.5 recipient ok")) this.#to.push(path);
+        if (this.#say("RCPT", line, this.#inMail ? "250 2.1.5 recipient ok" : "503 5.5.1 MAIL first")) {
+          this.#to.push(path);
+        }
         break;
       case "DATA":
         if (this.#say("DATA", line, this.#to.length > 0 ? "354 go on" : "503 5.5.1 no recipients")) {
@@ -261,12 +265,12 @@ class FakeConnection {
         }
         break;
       case "RSET":
+        this.#inMail = false;
         this.#to = [];
         this.#say("RSET", line, "250 2.0.0 reset");
         break;
       case "QUIT":
-        this.#say("QUIT", line, "221 2.0.0 bye");
-        this.#end();
+        if (this.#say("QUIT", line, "221 2.0.0 bye")) this.#end();
         break;
       default:
         this.#say("other", line, "500 5.5.2 what?");

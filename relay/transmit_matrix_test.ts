@@ -1,0 +1,140 @@
+/** Case 49: what a server may do to us, at each step, and what becomes of the message. */
+import assert from "node:assert/strict";
+import { silentLogger } from "../observe/log.ts";
+import { FakeClock } from "../tests/support/fake_clock.ts";
+import { FakeServer, fakeUpgrade, type Moment, type Reaction } from "../tests/support/fake_server.ts";
+import { queueEntry, RecordingQueue } from "../tests/support/recording_queue.ts";
+import type { Target } from "./mx.ts";
+import { HostConnection, type RecipientOutcome, StartTlsRefusals, type TransmitOptions } from "./transmit.ts";
+
+const TARGET: Target = {
+  host: "mx.test",
+  address: "192.0.2.1",
+  family: 4,
+  port: 25,
+  via: "mx",
+  tls: "prefer",
+  authenticated: false,
+};
+
+/** What one attempt at the host comes to; `next host` where another one may be tried at once. */
+function describe({ result, attempt, nextHost }: RecipientOutcome): string {
+  return [
+    result,
+    attempt.status,
+    ...(nextHost ? ["next host"] : []),
+    ...(attempt.dotSentNoReply ? ["dot sent, no reply"] : []),
+  ].join(", ");
+}
+
+type Trouble = "4xx" | "5xx" | "421" | "drop" | "stall";
+type Row = Record<Trouble, string>;
+
+const same = (outcome: string): Row => ({
+  "4xx": outcome,
+  "5xx": outcome,
+  "421": outcome,
+  drop: outcome,
+  stall: outcome,
+});
+const transaction: Row = {
+  "4xx": "deferred, 4.2.9, next host",
+  "5xx": "failed, 5.2.9",
+  "421": "deferred, 4.2.9, next host",
+  drop: "deferred, 4.4.2, next host",
+  stall: "deferred, 4.4.2, next host",
+};
+const noHost: Row = {
+  "4xx": "no host, 4.2.9",
+  "5xx": "no host, 4.2.9",
+  "421": "no host, 4.2.9",
+  drop: "no host, 4.4.2",
+  stall: "no host, 4.4.2",
+};
+
+const MATRIX: Partial<Record<Moment, Row>> = {
+  // 5xx is for us, not for the message: another host, then later.
+  greeting: noHost,
+  // HELO does it.
+  EHLO: { ...noHost, "5xx": "relayed, 2.0.0" },
+  // 5xx: the policy is to prefer TLS, so plaintext does it, on another connection.
+  STARTTLS: { ...noHost, "5xx": "relayed, 2.0.0" },
+  MAIL: transaction,
+  RCPT: transaction,
+  DATA: transaction,
+  // From here on the message may have arrived: no other host.
+  dot: {
+    "4xx": "deferred, 4.2.9",
+    "5xx": "failed, 5.2.9",
+    "421": "deferred, 4.2.9",
+    drop: "deferred, 4.4.2, dot sent, no reply",
+    stall: "deferred, 4.4.2, dot sent, no reply",
+  },
+  QUIT: same("relayed, 2.0.0"),
+};
+
+const REACTIONS: Record<Trouble, Reaction> = {
+  "4xx": "450 4.2.9 later",
+  "5xx": "550 5.2.9 never",
+  "421": "421 4.2.9 closing",
+  drop: "drop",
+  stall: "stall",
+};
+
+for (const pipelining of [true, false]) {
+  for (const [moment, row] of Object.entries(MATRIX)) {
+    for (const [trouble, expected] of Object.entries(row)) {
+      const how = pipelining ? "pipelined" : "not pipelined";
+      Deno.test(`case 49: ${trouble} at ${moment}, ${how}: ${expected}`, async () => {
+        const clock = new FakeClock();
+        const capabilities = ["STARTTLS", "8BITMIME", ...(pipelining ? ["PIPELINING"] : [])];
+        const script = { [moment]: REACTIONS[trouble as Trouble] };
+        const server = new FakeServer({ clock, script, capabilities });
+        const queue = new RecordingQueue();
+        const options: TransmitOptions = {
+          hostname: "client.test",
+          clock,
+          timeouts: { command: 300_000, data: 180_000, dataEnd: 600_000 },
+          dial: () => Promise.resolve(server.connect()),
+          upgrade: fakeUpgrade({ authorized: false, authorizationError: "SELF_SIGNED" }),
+          startTlsRefusals: new StartTlsRefusals(clock),
+          logger: silentLogger,
+        };
+        const work = (async () => {
+          const opened = await HostConnection.open(TARGET, options);
+          if (opened.kind === "unavailable") return `no host, ${opened.attempt.status}`;
+          const entry = queueEntry(["x@d.test", "y@d.test"]);
+          const { outcomes } = await opened.connection.send({ entry, recipients: [0, 1], queue });
+          await opened.connection.close();
+          const [first, second] = outcomes.map(describe);
+          assert.equal(first, second);
+          return first;
+        })();
+        let settled = false;
+        work.finally(() => settled = true);
+        // Nothing but a stall lets time pass, and no stall lasts.
+        let waits = 0;
+        for (await clock.advance(0); !settled; await clock.advance(600_000)) assert.ok(waits++ < 4);
+        assert.equal(waits > 0, trouble === "stall");
+
+        assert.equal(await work, expected);
+        assert.equal(queue.openCount, 0);
+        assert.equal(clock.pending, 0);
+        assert.equal(server.messages.length, expected.startsWith("relayed") ? 1 : 0);
+        const dots = queue.notes.filter((note) => note.startsWith("dot "));
+        const answers = queue.notes.filter((note) => !note.startsWith("dot "));
+        assert.equal(dots.length > answers.length, expected.includes("no reply"));
+        if (expected.startsWith("relayed")) {
+          assert.deepEqual(queue.notes, ["dot 0,1 at mx.test", "relayed 0,1"]);
+        }
+        // Never one connection for TLS and then plaintext.
+        if (moment === "STARTTLS" && trouble === "5xx") {
+          assert.equal(server.connections, 2);
+          assert.equal(server.messages[0]?.tls, false);
+        } else {
+          assert.equal(server.connections, 1);
+        }
+      });
+    }
+  }
+}
