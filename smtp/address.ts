@@ -47,6 +47,11 @@ const C1_OR_SEPARATOR = /[\u0080-\u009f\u2028\u2029\ufffd\p{Cs}]/u;
 
 const encoder = new TextEncoder();
 
+/** Whether a text can do without SMTPUTF8. */
+export function isAscii(text: string): boolean {
+  return !NON_ASCII.test(text);
+}
+
 /** The length in octets, as RFC 5321 counts. */
 function octets(text: string): number {
   return NON_ASCII.test(text) ? encoder.encode(text).length : text.length;
@@ -204,10 +209,11 @@ export function formatLocalPart(localPart: string): string {
 }
 
 /**
- * What HELO or EHLO may name: a domain or an address literal (§4.1.1.1), in the spelling of the client.
- * `undefined` when it is neither.
+ * What HELO or EHLO may name: a domain or an address literal (§4.1.1.1), in the spelling of the client, but U-labels
+ * as A-labels, since the name goes into Received. `undefined` when it is neither.
  */
 export function parseHelloName(text: string): string | undefined {
   const valid = text.startsWith("[") ? normalizeLiteral(text) : normalizeDomain(text);
-  return valid !== undefined && !C1_OR_SEPARATOR.test(text) ? text : undefined;
+  if (valid === undefined) return undefined;
+  return isAscii(text) ? text : valid;
 }

@@ -1,4 +1,4 @@
-import { AddressError, parsePath } from "../address.ts";
+import { AddressError, isAscii, parsePath } from "../address.ts";
 import type { ReversePath } from "../envelope.ts";
 import { mailParameters, parseParameters } from "../parameters.ts";
 import * as replies from "../replies.ts";
@@ -15,18 +15,16 @@ export async function mail(session: Session, argument: string, context: CommandC
   const keyword = /^FROM:/i.exec(argument)?.[0];
   if (keyword === undefined) return respond(replies.syntax(FORM));
   const text = argument.slice(keyword.length);
-  // SMTPUTF8 stands behind the address that needs it, so the whole line is read before the address is judged.
-  const smtputf8 = / SMTPUTF8(?: |$)/i.test(text);
   let path: ReversePath;
   let rest: string;
   try {
+    // SMTPUTF8 stands behind the address that needs it, so the whole line is read before the address is judged.
     ({ path, rest } = parsePath(text, {
-      smtputf8,
+      smtputf8: true,
       bare: context.delivery.completesAddresses ? "any" : "none",
     }));
   } catch (error) {
     if (!(error instanceof AddressError)) throw error;
-    if (error.fault === "nonAscii") return respond(reply(550, "5.6.7", "A non-ASCII sender needs SMTPUTF8"));
     if (error.fault === "tooLong") {
       return respond(reply(501, "5.1.7", `Sender address too long: ${error.message}`));
     }
@@ -35,6 +33,9 @@ export async function mail(session: Session, argument: string, context: CommandC
   const parameters = mailParameters(parseParameters(rest), {
     dsn: context.delivery.extensions.includes("DSN"),
   });
+  if (!parameters.smtputf8 && path !== null && !isAscii(path.text)) {
+    return respond(reply(550, "5.6.7", "A non-ASCII sender needs SMTPUTF8"));
+  }
   // A size that the disk of no one holds is no number worth comparing exactly.
   if (parameters.size !== undefined && parameters.size > context.limits.maxMessageSize) {
     return respond(replies.tooBig(context.limits.maxMessageSize));

@@ -70,7 +70,7 @@ export class RecordingDelivery implements Delivery {
 
   /** See {@linkcode Delivery}. */
   checkRecipient({ forwardPath: { localPart, domain } }: Recipient): RecipientDecision {
-    if (domain !== "here.example" && domain !== "" && domain !== "xn--hre-rma.example") {
+    if (domain !== "here.example" && domain !== "" && domain !== "xn--hre-fma.example") {
       return { accepted: false, reply: reply(550, "5.7.1", "This server does not relay") };
     }
     if (localPart === "full") return { accepted: false, reply: reply(452, "4.2.2", "The mailbox is full") };

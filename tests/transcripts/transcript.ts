@@ -168,6 +168,8 @@ export async function runTranscript(
       case "closed":
         silent(where);
         assert.ok(transport.closed || transport.writeClosed, `${where}: the connection is open`);
+        transport.end();
+        await done;
         break;
     }
   }
