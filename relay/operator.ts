@@ -1,0 +1,206 @@
+/**
+ * What an operator may see and do in the queue. Works on the entries that the scheduler works on, and leaves alone
+ * what is being sent just now, so that a message is neither lost nor doubled.
+ *
+ * @module
+ */
+import type { Logger } from "../observe/log.ts";
+import type { Clock } from "../smtp/clock.ts";
+import type { OpenEntries, OpenEntry } from "./open_entries.ts";
+import type { Queue } from "./queue.ts";
+import type { QueueEntry, QueueRecipient } from "./queue_entry.ts";
+
+/** What can be done with queued messages. */
+export const OPERATOR_ACTIONS = ["retry", "hold", "release", "bounce", "remove"] as const;
+
+/**
+ * `retry`: try now what waits; `hold`: do not try; `release`: try now what is held; `bounce`: give up, and tell the
+ * sender; `remove`: give up, and tell nobody.
+ */
+export type OperatorAction = typeof OPERATOR_ACTIONS[number];
+
+/** Which messages, or which of their recipients, are meant; all that is given must hold. */
+export interface Selection {
+  /** Queue ids; absent: any. */
+  readonly ids?: readonly string[];
+  /** Only recipients in this domain (lower case, A-labels). */
+  readonly domain?: string;
+  /** Only messages with this reverse-path, whatever the letter case; `""` is the null reverse-path. */
+  readonly sender?: string;
+}
+
+/** A message as it stands. */
+export interface QueueView {
+  /** What the queue knows of it. */
+  readonly entry: QueueEntry;
+  /** Recipients (indices) that are being sent to just now. */
+  readonly inFlight: readonly number[];
+}
+
+/** What an action did with one message. */
+export interface ActionResult {
+  /** The message. */
+  readonly id: string;
+  /** Recipients that were changed. */
+  readonly changed: readonly string[];
+  /** Recipients that were left alone since they are being sent to just now. */
+  readonly inFlight: readonly string[];
+  /** Why other selected recipients were left alone, where that is worth saying. */
+  readonly note?: string;
+}
+
+/** What a {@linkcode QueueOperator} needs. */
+export interface QueueOperatorOptions {
+  /** The queue. */
+  readonly queue: Pick<Queue, "ids">;
+  /** The entries that others work on too. */
+  readonly entries: OpenEntries;
+  /** Tells the time. */
+  readonly clock: Clock;
+  /** Takes `operator.*`. */
+  readonly logger: Logger;
+  /** Stores a changed entry, and does what follows of it. */
+  readonly settle: (opened: OpenEntry) => Promise<void>;
+  /** Sends to these domains at once, where there is somebody to do it. */
+  readonly expedite?: (id: string, options: { acceptedAt: number; domains: Iterable<string> }) => void;
+  /** Forgets what speaks against hosts. */
+  readonly forgiveHosts?: () => void;
+}
+
+// Entries stored at the same time share the disk's syncs.
+const AT_ONCE = 16;
+
+/** Sees and steers a queue. */
+export class QueueOperator {
+  readonly #options: QueueOperatorOptions;
+
+  /** Makes one; it holds nothing. */
+  constructor(options: QueueOperatorOptions) {
+    this.#options = options;
+  }
+
+  /** The selected messages as they stand. Those that cannot be read are logged and left out. */
+  async *list(selection: Selection): AsyncGenerator<QueueView, void, void> {
+    for await (const opened of this.#select(selection)) {
+      using message = opened;
+      yield { entry: structuredClone(message.entry), inFlight: [...message.inFlight] };
+    }
+  }
+
+  /**
+   * Does something with the selected messages, durable when each result comes.
+   * @throws what the queue throws, when it cannot store
+   */
+  async *apply(action: OperatorAction, selection: Selection): AsyncGenerator<ActionResult, void, void> {
+    if (action === "retry" || action === "release") this.#options.forgiveHosts?.();
+    const running: Promise<ActionResult>[] = [];
+    try {
+      for await (const opened of this.#select(selection)) {
+        const result = this.#act(action, { opened, selection }).finally(() => opened[Symbol.dispose]());
+        // It is looked at in its turn.
+        result.catch(() => {});
+        running.push(result);
+        const first = running.length >= AT_ONCE ? running.shift() : undefined;
+        if (first !== undefined) yield await first;
+      }
+      while (running.length > 0) {
+        const first = running.shift();
+        if (first !== undefined) yield await first;
+      }
+    } finally {
+      await Promise.allSettled(running);
+    }
+  }
+
+  async *#select(selection: Selection): AsyncGenerator<OpenEntry, void, void> {
+    const { queue, entries, logger } = this.#options;
+    const ids = selection.ids === undefined ? queue.ids() : new Set(selection.ids);
+    for await (const id of ids) {
+      let opened: OpenEntry | undefined;
+      try {
+        opened = await entries.open(id);
+      } catch (error) {
+        logger.error("queue.unreadable", { id, error: String(error) });
+      }
+      if (opened === undefined) continue;
+      if (matches(opened.entry, selection)) yield opened;
+      else opened[Symbol.dispose]();
+    }
+  }
+
+  async #act(
+    action: OperatorAction,
+    { opened, selection }: { opened: OpenEntry; selection: Selection },
+  ): Promise<ActionResult> {
+    const { clock, logger, settle, expedite } = this.#options;
+    const { entry, inFlight } = opened;
+    const { id, acceptedAt } = entry;
+    const changed: QueueRecipient[] = [];
+    const busy: QueueRecipient[] = [];
+    let note: string | undefined;
+    for (const [index, recipient] of entry.recipients.entries()) {
+      if (selection.domain !== undefined && recipient.domain !== selection.domain) continue;
+      if (inFlight.has(index)) {
+        busy.push(recipient);
+        continue;
+      }
+      const refusal = change(action, { recipient, entry, now: clock.now() });
+      if (refusal === undefined) changed.push(recipient);
+      else if (refusal !== "") note = refusal;
+    }
+    if (changed.length > 0) {
+      const addresses = changed.map(({ address }) => address);
+      logger.info(`operator.${action}`, { id, recipients: addresses });
+      await settle(opened);
+      if (action === "retry" || action === "release") {
+        expedite?.(id, { acceptedAt, domains: changed.map(({ domain }) => domain) });
+      }
+    }
+    return {
+      id,
+      changed: changed.map(({ address }) => address),
+      inFlight: busy.map(({ address }) => address),
+      ...(note !== undefined && { note }),
+    };
+  }
+}
+
+function matches(entry: QueueEntry, { domain, sender }: Selection): boolean {
+  if (sender !== undefined && entry.reversePath.toLowerCase() !== sender.toLowerCase()) return false;
+  return domain === undefined || entry.recipients.some((recipient) => recipient.domain === domain);
+}
+
+/** Changes a recipient; why not, or `""` where it goes without saying. */
+function change(
+  action: OperatorAction,
+  { recipient, entry, now }: { recipient: QueueRecipient; entry: QueueEntry; now: number },
+): string | undefined {
+  const { status } = recipient;
+  if (status !== "pending" && status !== "held") return "";
+  switch (action) {
+    case "retry":
+      if (status === "held") return "is held: release it";
+      recipient.nextAttemptAt = 0;
+      return;
+    case "hold":
+      if (status === "held") return "is held already";
+      recipient.status = "held";
+      return;
+    case "release":
+      if (status === "pending") return "is not held";
+      recipient.status = "pending";
+      recipient.nextAttemptAt = 0;
+      return;
+    case "bounce":
+      if (entry.reversePath === "") return "has no sender to tell: remove it";
+      recipient.status = "failed";
+      recipient.attempts = [
+        ...recipient.attempts,
+        { at: now, host: recipient.domain, error: "returned by the operator", status: "5.0.0" },
+      ].slice(-10);
+      return;
+    case "remove":
+      recipient.status = "removed";
+      return;
+  }
+}

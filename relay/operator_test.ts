@@ -1,0 +1,153 @@
+import assert from "node:assert/strict";
+import { silentLogger } from "../observe/log.ts";
+import { FakeClock } from "../tests/support/fake_clock.ts";
+import { MemoryQueue, newEntry } from "../tests/support/memory_queue.ts";
+import { RelayNetwork } from "../tests/support/relay_network.ts";
+import { type ActionResult, type OperatorAction, QueueOperator, type Selection } from "./operator.ts";
+import { DEFAULT_RETRY_SCHEDULE } from "./retry_schedule.ts";
+import { Scheduler } from "./scheduler.ts";
+
+const HOUR = 3_600_000;
+
+class World {
+  readonly clock = new FakeClock();
+  readonly network = new RelayNetwork(this.clock);
+  readonly queue = new MemoryQueue();
+  readonly notices: string[] = [];
+  readonly mx = this.network.host("mx.a.test", { state: "refused" });
+  readonly scheduler = new Scheduler({
+    queue: this.queue,
+    clock: this.clock,
+    random: () => 0,
+    logger: silentLogger,
+    schedule: DEFAULT_RETRY_SCHEDULE,
+    route: this.network.route,
+    connect: this.network.connect,
+    compose: ({ id, kind, entry, recipients }) => {
+      const addresses = recipients.map((index) => entry.recipients[index]?.address);
+      this.notices.push(`${kind} ${addresses}`);
+      const notice = newEntry([{ address: entry.reversePath, status: "held" }], { id, reversePath: "" });
+      return Promise.resolve({ entry: notice, message: new Uint8Array() });
+    },
+  });
+  readonly operator = new QueueOperator({
+    queue: this.queue,
+    entries: this.scheduler.entries,
+    clock: this.clock,
+    logger: silentLogger,
+    settle: (opened) => this.scheduler.settle(opened),
+    expedite: (id, options) => this.scheduler.expedite(id, options),
+    forgiveHosts: () => this.scheduler.forgiveHosts(),
+  });
+
+  constructor() {
+    this.network.domain("a.test", ["mx.a.test"]);
+    this.network.domain("b.test", ["mx.a.test"]);
+  }
+
+  async send(...recipients: string[]): Promise<string> {
+    const summary = await this.queue.put(recipients, { acceptedAt: this.clock.now() });
+    this.scheduler.submit(summary);
+    await this.clock.advance(0);
+    return summary.id;
+  }
+
+  apply(action: OperatorAction, selection: Selection): Promise<ActionResult[]> {
+    return Array.fromAsync(this.operator.apply(action, selection));
+  }
+
+  states(id: string): Record<string, string> | undefined {
+    const entry = this.queue.entries.find((entry) => entry.id === id);
+    return entry && Object.fromEntries(entry.recipients.map(({ address, status }) => [address, status]));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const stopped = this.scheduler.stop(0);
+    await this.clock.advance(0);
+    await stopped;
+  }
+}
+
+Deno.test("QueueOperator.apply() retry tries at once, also a host that was found dead", async () => {
+  await using world = new World();
+  const id = await world.send("u@a.test");
+  world.mx.state = "up";
+  assert.deepEqual(await world.apply("retry", { ids: [id] }), [{ id, changed: ["u@a.test"], inFlight: [] }]);
+  await world.clock.advance(0);
+  assert.deepEqual(world.mx.taken, [["u@a.test"]]);
+  assert.deepEqual(world.queue.entries, []);
+});
+
+Deno.test("QueueOperator.apply() hold keeps a message until release", async () => {
+  await using world = new World();
+  const id = await world.send("u@a.test", "v@b.test");
+  await world.apply("hold", { ids: [id], domain: "a.test" });
+  assert.deepEqual(world.states(id), { "u@a.test": "held", "v@b.test": "pending" });
+  world.mx.state = "up";
+  await world.clock.advance(HOUR);
+  assert.deepEqual(world.mx.taken, [["v@b.test"]]);
+  const [refused] = await world.apply("retry", { ids: [id] });
+  assert.deepEqual(refused, { id, changed: [], inFlight: [], note: "is held: release it" });
+  await world.apply("release", { ids: [id] });
+  await world.clock.advance(0);
+  assert.deepEqual(world.mx.taken, [["v@b.test"], ["u@a.test"]]);
+});
+
+Deno.test("QueueOperator.apply() bounce tells the sender, remove tells nobody", async () => {
+  await using world = new World();
+  const bounced = await world.send("u@a.test");
+  const removed = await world.send("v@a.test");
+  await world.apply("bounce", { ids: [bounced] });
+  await world.apply("remove", { ids: [removed] });
+  assert.deepEqual(world.notices, ["failure u@a.test"]);
+  assert.equal(world.states(bounced), undefined);
+  assert.equal(world.states(removed), undefined);
+  await world.clock.advance(HOUR);
+  assert.equal(world.scheduler.status.waiting, 0);
+});
+
+Deno.test("QueueOperator.apply() bounces no message that has no sender", async () => {
+  await using world = new World();
+  const summary = await world.queue.put(["u@a.test"], { reversePath: "" });
+  const [result] = await world.apply("bounce", { ids: [summary.id] });
+  assert.equal(result?.note, "has no sender to tell: remove it");
+  assert.deepEqual(world.states(summary.id), { "u@a.test": "pending" });
+});
+
+Deno.test("QueueOperator.apply() leaves alone what is being sent", async () => {
+  await using world = new World();
+  world.mx.state = "up";
+  world.mx.delay = HOUR;
+  const id = await world.send("u@a.test");
+  for (const action of ["retry", "hold", "bounce", "remove"] as const) {
+    assert.deepEqual(await world.apply(action, {}), [{ id, changed: [], inFlight: ["u@a.test"] }]);
+  }
+  await world.clock.advance(HOUR);
+  assert.deepEqual(world.mx.taken, [["u@a.test"]]);
+  assert.deepEqual(world.notices, []);
+});
+
+Deno.test("QueueOperator.list() selects by id, domain and sender", async () => {
+  await using world = new World();
+  const { queue, operator } = world;
+  const one = await queue.put(["u@a.test", "v@b.test"], { reversePath: "Alice@example.org" });
+  const two = await queue.put([{ address: "u@b.test", status: "held" }], { reversePath: "" });
+  const three = await queue.put(["x@c.test"], { reversePath: "bob@example.org" });
+  const list = async (selection: Selection) =>
+    (await Array.fromAsync(operator.list(selection))).map(({ entry }) => entry.id);
+  assert.deepEqual(await list({}), [one.id, two.id, three.id]);
+  assert.deepEqual(await list({ domain: "b.test" }), [one.id, two.id]);
+  assert.deepEqual(await list({ sender: "alice@example.org" }), [one.id]);
+  assert.deepEqual(await list({ sender: "" }), [two.id]);
+  assert.deepEqual(await list({ ids: [three.id, "gone", three.id] }), [three.id]);
+  assert.deepEqual(await list({ ids: [one.id], domain: "c.test" }), []);
+});
+
+Deno.test("QueueOperator.apply() works through more messages than it holds open", async () => {
+  await using world = new World();
+  for (let i = 0; i < 100; i++) await world.queue.put(["u@a.test"]);
+  const results = await world.apply("remove", {});
+  assert.equal(results.length, 100);
+  assert.deepEqual(world.queue.entries, []);
+  assert.equal(world.scheduler.entries.size, 0);
+});
