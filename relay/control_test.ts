@@ -1,0 +1,162 @@
+import assert from "node:assert/strict";
+import { join } from "@std/path";
+import { silentLogger } from "../observe/log.ts";
+import { systemClock } from "../smtp/clock.ts";
+import { FakeClock } from "../tests/support/fake_clock.ts";
+import { MemoryQueue } from "../tests/support/memory_queue.ts";
+import { RelayNetwork } from "../tests/support/relay_network.ts";
+import { ControlClient, ControlError, ControlServer } from "./control.ts";
+import { QueueOperator } from "./operator.ts";
+import { DEFAULT_RETRY_SCHEDULE } from "./retry_schedule.ts";
+import { Scheduler } from "./scheduler.ts";
+
+async function withServer(
+  test: (
+    world: { path: string; queue: MemoryQueue; scheduler: Scheduler; network: RelayNetwork },
+  ) => Promise<void>,
+): Promise<void> {
+  const directory = await Deno.makeTempDir();
+  try {
+    const clock = new FakeClock();
+    const network = new RelayNetwork(clock);
+    const queue = new MemoryQueue();
+    const scheduler = new Scheduler({
+      queue,
+      clock,
+      random: () => 0,
+      logger: silentLogger,
+      schedule: DEFAULT_RETRY_SCHEDULE,
+      route: network.route,
+      connect: network.connect,
+      compose: () => Promise.reject(new Error("no notices here")),
+    });
+    const operator = new QueueOperator({
+      queue,
+      entries: scheduler.entries,
+      clock,
+      logger: silentLogger,
+      settle: (opened) => scheduler.settle(opened),
+    });
+    const path = join(directory, "control.sock");
+    await using _server = ControlServer.listen({
+      path,
+      operator,
+      scheduler,
+      clock: systemClock,
+      logger: silentLogger,
+    });
+    await test({ path, queue, scheduler, network });
+    await scheduler.stop(0);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+}
+
+async function client(path: string): Promise<ControlClient> {
+  const found = await ControlClient.find(path);
+  assert(found !== undefined);
+  return found;
+}
+
+async function ask(path: string, request: string): Promise<string> {
+  const conn = await Deno.connect({ transport: "unix", path });
+  try {
+    await conn.write(new TextEncoder().encode(request));
+    await conn.closeWrite();
+    return await new Response(conn.readable).text();
+  } finally {
+    try {
+      conn.close();
+    } catch {
+      // The stream closed it.
+    }
+  }
+}
+
+Deno.test("ControlClient.find() finds nobody where no server is, nor behind a socket left over", async () => {
+  const directory = await Deno.makeTempDir();
+  const path = join(directory, "control.sock");
+  assert.equal(await ControlClient.find(path), undefined);
+  Deno.listen({ transport: "unix", path }).close();
+  assert.equal(await ControlClient.find(path), undefined);
+  await Deno.remove(directory, { recursive: true });
+});
+
+Deno.test("ControlServer makes a socket for its own user only, over one left over, and removes it", async () => {
+  let path = "";
+  await withServer((world) => {
+    path = world.path;
+    const { mode } = Deno.statSync(path);
+    assert.equal((mode ?? 0) & 0o777, 0o600);
+    return Promise.resolve();
+  });
+  assert.throws(() => Deno.statSync(path), Deno.errors.NotFound);
+});
+
+Deno.test("ControlClient lists and steers what the server has", async () => {
+  await withServer(async ({ path, queue }) => {
+    const one = await queue.put(["u@a.test"]);
+    const two = await queue.put(["u@b.test"]);
+    const control = await client(path);
+    const listed = await Array.fromAsync(control.list({ domain: "a.test" }));
+    assert.deepEqual(listed, [{ entry: await queue.load(one.id), inFlight: [] }]);
+    const removed = await Array.fromAsync(control.apply("remove", { ids: [two.id] }));
+    assert.deepEqual(removed, [{ id: two.id, changed: ["u@b.test"], inFlight: [] }]);
+    assert.deepEqual(queue.entries.map(({ id }) => id), [one.id]);
+  });
+});
+
+Deno.test("ControlClient.list() takes an answer of thousands of entries", async () => {
+  await withServer(async ({ path, queue }) => {
+    for (let i = 0; i < 3000; i++) await queue.put([`user${i}ü@a.test`]);
+    const listed = await Array.fromAsync((await client(path)).list({}));
+    assert.equal(listed.length, 3000);
+    assert.equal(listed[2999]?.entry.recipients[0]?.address, "user2999ü@a.test");
+  });
+});
+
+Deno.test("ControlClient.domain() tells what waits and which hosts are left alone", async () => {
+  await withServer(async ({ path, queue, scheduler, network }) => {
+    network.host("mx.a.test", { state: "refused" });
+    network.domain("a.test", ["mx.a.test"]);
+    scheduler.submit(await queue.put(["u@a.test"]));
+    while (scheduler.status.waiting === 0) await new Promise((resolve) => setTimeout(resolve, 0));
+    const host = { host: "mx.a.test", address: "192.0.2.1", port: 25 };
+    const other = { host: "mx2.a.test", address: "192.0.2.2", port: 25 };
+    const { status, hosts } = await (await client(path)).domain("a.test", [host, other]);
+    assert.equal(status.waiting, 1);
+    assert.deepEqual(hosts, [
+      { ...host, failure: { error: "connection refused", status: "4.4.1" }, forMs: 5000 },
+    ]);
+  });
+});
+
+Deno.test("ControlServer refuses what it does not understand, in words", async () => {
+  await withServer(async ({ path }) => {
+    const cases: [string, string][] = [
+      ["hello\n", "not JSON"],
+      ["[]\n", "not a JSON object"],
+      ['{"mailapp":2,"command":"list"}\n', "unknown version 2; this is 1"],
+      ['{"mailapp":1,"command":"dance"}\n', "unknown command"],
+      ['{"mailapp":1,"command":"apply","action":"eat","selection":{}}\n', "unknown action"],
+      ['{"mailapp":1,"command":"list","selection":{"id":1}}\n', "bad selection"],
+      ['{"mailapp":1,"command":"domain","domain":"a.test","hosts":[{}]}\n', "bad domain"],
+      ["", "no request"],
+    ];
+    for (const [request, error] of cases) {
+      assert.deepEqual(JSON.parse(await ask(path, request)), { error }, request);
+    }
+  });
+});
+
+Deno.test("ControlClient passes on what goes wrong in the server", async () => {
+  await withServer(async ({ path, queue }) => {
+    // deno-lint-ignore require-yield
+    queue.ids = async function* () {
+      await Promise.resolve();
+      throw new Error("input/output error");
+    };
+    const control = await client(path);
+    await assert.rejects(Array.fromAsync(control.list({})), ControlError);
+  });
+});
