@@ -1,11 +1,13 @@
 import assert from "node:assert/strict";
 import { join } from "@std/path";
-import { type LogFields, type Logger, silentLogger } from "../observe/log.ts";
 import type { Header, PendingMessage } from "../smtp/delivery.ts";
 import type { Envelope, Recipient } from "../smtp/envelope.ts";
+import { SmtpError } from "../smtp/reply.ts";
 import type { Session } from "../smtp/session.ts";
 import { StagingArea } from "../storage/staging.ts";
 import { FakeClock } from "../tests/support/fake_clock.ts";
+import { FaultyFileSystem, type FileCall } from "../tests/support/faulty_file_system.ts";
+import { RecordingLog } from "../tests/support/recording_log.ts";
 import { MaildirDelivery, type MaildirDeliveryOptions } from "./delivery.ts";
 import { Mailboxes, type MailboxesOptions } from "./mailboxes.ts";
 
@@ -27,7 +29,7 @@ const MESSAGE = "Subject: hello\r\n\r\nA line\r\n.\r\n";
 interface Setting {
   readonly directory: string;
   readonly delivery: MaildirDelivery;
-  readonly events: [string, LogFields | undefined][];
+  readonly log: RecordingLog;
   readonly clock: FakeClock;
   files(user: string, folder?: string): string[];
 }
@@ -38,9 +40,7 @@ interface SettingOptions extends Partial<Omit<MaildirDeliveryOptions, "mailboxes
 
 async function inSetting(options: SettingOptions, run: (setting: Setting) => Promise<void>): Promise<void> {
   const directory = await Deno.realPath(await Deno.makeTempDir({ prefix: "mailapp-maildir-" }));
-  const events: [string, LogFields | undefined][] = [];
-  const note = (event: string, fields?: LogFields) => void events.push([event, fields]);
-  const log: Logger = { ...silentLogger, info: note, warn: note, error: note, with: () => log };
+  const log = new RecordingLog();
   const { mailboxes, ...others } = options;
   const clock = new FakeClock();
   const delivery = new MaildirDelivery({
@@ -69,7 +69,7 @@ async function inSetting(options: SettingOptions, run: (setting: Setting) => Pro
     }
   };
   try {
-    await run({ directory, delivery, events, clock, files });
+    await run({ directory, delivery, log, clock, files });
   } finally {
     await Deno.remove(directory, { recursive: true });
   }
@@ -100,7 +100,7 @@ async function deliver(
 }
 
 Deno.test("MaildirDelivery stores a message with LF lines, trace fields on top and its sizes in the name", async () => {
-  await inSetting({}, async ({ delivery, files, events }) => {
+  await inSetting({}, async ({ delivery, files, log }) => {
     await deliver(delivery, { to: ["alice@example.com"] });
     const [path = "", ...others] = files("alice");
     assert.deepEqual(others, []);
@@ -114,10 +114,306 @@ Deno.test("MaildirDelivery stores a message with LF lines, trace fields on top a
     assert.match(path, new RegExp(`\\.mx\\.example\\.com,S=${text.length},W=${wire}$`));
     assert.deepEqual(files("alice", "tmp"), []);
     assert.deepEqual(files("alice", "cur"), []);
-    assert.deepEqual(events, [["message.delivered", {
+    const [delivered] = log.named("message.delivered");
+    const { id, ...fields } = delivered?.fields ?? {};
+    assert.match(String(id), /^\w+$/);
+    assert.deepEqual(fields, {
+      session: "s1",
       mailbox: "alice@example.com",
       file: path,
       bytes: text.length,
-    }]]);
+    });
   });
 });
+
+const REFUSED: Record<string, [code: number, enhanced: string]> = {
+  "nobody@example.com": [550, "5.1.1"],
+  "../../etc@example.com": [550, "5.1.1"],
+  "alice@example.org": [550, "5.7.1"],
+  "u%x@example.com": [550, "5.7.1"],
+  "alice@[127.0.0.1]": [550, "5.7.1"],
+};
+
+for (const [address, [code, enhanced]] of Object.entries(REFUSED)) {
+  Deno.test(`MaildirDelivery.checkRecipient() refuses ${address} with ${code} ${enhanced}`, async () => {
+    await inSetting({}, async ({ directory, delivery }) => {
+      const decision = await delivery.checkRecipient(recipient(address), session);
+      assert.ok(!decision.accepted);
+      assert.deepEqual([decision.reply.code, decision.reply.enhanced], [code, enhanced]);
+      assert.deepEqual([...Deno.readDirSync(directory)], []);
+    });
+  });
+}
+
+Deno.test("MaildirDelivery.checkRecipient() accepts local mailboxes, and makes none yet", async () => {
+  await inSetting({}, async ({ directory, delivery }) => {
+    for (const address of ["alice@example.com", "both@example.com", "Postmaster@"]) {
+      assert.deepEqual(await delivery.checkRecipient(recipient(address), session), { accepted: true });
+    }
+    assert.deepEqual([...Deno.readDirSync(directory)], []);
+  });
+});
+
+Deno.test("MaildirDelivery.checkRecipient() refuses a mailbox that cannot be written to", async () => {
+  await inSetting({}, async ({ directory, delivery, log }) => {
+    const path = join(directory, "mail", "example.com", "bob");
+    await Deno.mkdir(join(path, ".."), { recursive: true });
+    await Deno.symlink("/etc", path);
+    const decision = await delivery.checkRecipient(recipient("both@example.com"), session);
+    assert.ok(!decision.accepted);
+    assert.deepEqual([decision.reply.code, decision.reply.enhanced], [450, "4.2.0"]);
+    assert.doesNotMatch(decision.reply.lines.join(), /etc|\//);
+    const [event] = log.named("mailbox.unwritable");
+    assert.equal(event?.fields.path, path);
+    assert.match(String(event?.fields.error), /symbolic link/);
+  });
+});
+
+Deno.test("MaildirDelivery.checkRecipient() refuses a mailbox over quota with 4.2.2 until there is room", async () => {
+  const fileSystem = new FaultyFileSystem();
+  await inSetting({ fileSystem }, async ({ delivery, files }) => {
+    await deliver(delivery, { to: ["alice@example.com"] });
+    fileSystem.fault = (call, path) => call === "write" && path.includes("alice") ? "EDQUOT" : undefined;
+    await assert.rejects(deliver(delivery, { to: ["alice@example.com"] }), refusal(452, "4.3.1"));
+    const decision = await delivery.checkRecipient(recipient("alice@example.com"), session);
+    assert.ok(!decision.accepted);
+    assert.deepEqual([decision.reply.code, decision.reply.enhanced], [452, "4.2.2"]);
+    assert.ok((await delivery.checkRecipient(recipient("bob@example.com"), session)).accepted);
+    fileSystem.fault = () => undefined;
+    assert.ok((await delivery.checkRecipient(recipient("alice@example.com"), session)).accepted);
+    await deliver(delivery, { to: ["alice@example.com"] });
+    assert.equal(files("alice").length, 2);
+  });
+});
+
+Deno.test("MaildirDelivery stores one copy per mailbox, each with its own Delivered-To", async () => {
+  await inSetting({}, async ({ delivery, files }) => {
+    await deliver(delivery, {
+      to: ["both@example.com", "alice+x@example.com", "ALICE@example.com", "bob@example.com"],
+    });
+    for (const user of ["alice", "bob"]) {
+      const [path = "", ...others] = files(user);
+      assert.deepEqual(others, []);
+      const lines = (await Deno.readTextFile(path)).split("\n");
+      assert.equal(lines[1], `Delivered-To: ${user}@example.com`);
+    }
+  });
+});
+
+Deno.test("MaildirDelivery stores 100 recipients and a message on disk with few files open", async () => {
+  const users = Array.from({ length: 100 }, (_, i) => `user${i}`);
+  const fileSystem = new FaultyFileSystem();
+  let open = 0;
+  let most = 0;
+  let noted = 0;
+  fileSystem.before = () => {
+    for (; noted < fileSystem.calls.length; noted++) {
+      const call = fileSystem.calls[noted] ?? "";
+      if (call.startsWith("open")) most = Math.max(most, ++open);
+      if (call.startsWith("close")) open--;
+    }
+  };
+  const mailboxes = { users, aliases: { postmaster: "user0" } };
+  await inSetting({ mailboxes, fileSystem }, async ({ delivery, files }) => {
+    const message = new Uint8Array(600_000).fill(120);
+    await deliver(delivery, { to: users.map((user) => `${user}@example.com`), message, cut: 50_000 });
+    for (const user of users) {
+      const [path = ""] = files(user);
+      const stored = await Deno.readFile(path);
+      assert.deepEqual(stored.subarray(stored.length - message.length), message);
+    }
+  });
+  assert.ok(most > 1 && most <= 20, `${most} files were open at once`);
+});
+
+Deno.test("MaildirDelivery keeps every byte of a large message, however it is cut", async () => {
+  const line = Uint8Array.from({ length: 254 }, (_, i) => i < 10 ? i : i < 12 ? i + 1 : i + 2);
+  const message = new Uint8Array(256 * 3000);
+  const stored = new Uint8Array(255 * 3000);
+  for (let i = 0; i < 3000; i++) {
+    message.set(line, i * 256);
+    message.set([13, 10], i * 256 + 254);
+    stored.set(line, i * 255);
+    stored[i * 255 + 254] = 10;
+  }
+  await inSetting({}, async ({ delivery, files }) => {
+    await deliver(delivery, { to: ["both@example.com"], message, cut: 4093 });
+    for (const user of ["alice", "bob"]) {
+      const [path = ""] = files(user);
+      const bytes = await Deno.readFile(path);
+      assert.deepEqual(bytes.subarray(bytes.length - stored.length), stored);
+      const [, size, wire] = /,S=(\d+),W=(\d+)$/.exec(path) ?? [];
+      const lines = bytes.filter((byte) => byte === 10).length;
+      assert.deepEqual([Number(size), Number(wire)], [bytes.length, bytes.length + lines]);
+    }
+  });
+});
+
+Deno.test("MaildirDelivery syncs all copies before it renames any, and the directories before it is done", async () => {
+  const fileSystem = new FaultyFileSystem();
+  await inSetting({ fileSystem }, async ({ delivery }) => {
+    await deliver(delivery, { to: ["both@example.com"] });
+    const steps = fileSystem.calls.filter((call) => /^(sync|rename) .*\/(alice|bob)\/(tmp|new)\b/.test(call))
+      .map((call) => call.replace(/ .*example\.com\/(\w+)\/(tmp|new).*/, " $1/$2"));
+    assert.deepEqual(steps.slice(0, 2).sort(), ["sync alice/tmp", "sync bob/tmp"]);
+    assert.deepEqual(steps.slice(2, 4).sort(), ["rename alice/new", "rename bob/new"]);
+    assert.deepEqual(steps.slice(4).sort(), ["sync alice/new", "sync bob/new"]);
+  });
+});
+
+Deno.test("MaildirDelivery leaves nothing behind of a message that is not committed", async () => {
+  await inSetting({}, async ({ directory, delivery, files }) => {
+    for (const size of [100, 1_000_000]) {
+      const pending = await delivery.begin(envelope("alice@example.com"), session);
+      await pending.write(new Uint8Array(size));
+      await pending[Symbol.asyncDispose]();
+    }
+    assert.deepEqual(files("alice", "tmp"), []);
+    assert.deepEqual([...Deno.readDirSync(join(directory, "staging"))], []);
+  });
+});
+
+/** One fault: the call that fails, of which mailbox's path, with which code, and what the client is told. */
+const FAULTS: { call: FileCall; path: RegExp; code: string; reply: [number, string] }[] = [
+  { call: "open", path: /bob\/tmp/, code: "ENOSPC", reply: [452, "4.3.1"] },
+  { call: "open", path: /bob\/tmp/, code: "EMFILE", reply: [451, "4.3.0"] },
+  { call: "write", path: /bob\/tmp/, code: "ENOSPC", reply: [452, "4.3.1"] },
+  { call: "write", path: /bob\/tmp/, code: "EDQUOT", reply: [452, "4.3.1"] },
+  { call: "sync", path: /bob\/tmp/, code: "ENOSPC", reply: [452, "4.3.1"] },
+  { call: "sync", path: /bob\/tmp/, code: "EIO", reply: [451, "4.3.0"] },
+  { call: "rename", path: /new/, code: "ENOSPC", reply: [452, "4.3.1"] },
+  // After the first rename there is no telling who has seen what.
+  { call: "rename", path: /bob\/new/, code: "ENOSPC", reply: [451, "4.3.0"] },
+  { call: "sync", path: /bob\/new$/, code: "EIO", reply: [451, "4.3.0"] },
+  { call: "open", path: /bob\/new$/, code: "EMFILE", reply: [451, "4.3.0"] },
+];
+
+for (const { call, path, code, reply } of FAULTS) {
+  Deno.test(`MaildirDelivery answers ${reply.join(" ")} to ${code} at ${call} of ${path.source}`, async () => {
+    const fileSystem = new FaultyFileSystem();
+    await inSetting({ fileSystem }, async ({ delivery, files, log }) => {
+      await deliver(delivery, { to: ["both@example.com"] });
+      const kept = [...files("alice"), ...files("bob")];
+      const failing = new Set<string>();
+      fileSystem.fault = (noted, where) => {
+        if (noted !== call || !path.test(where)) return undefined;
+        // Whatever failed once would succeed the second time, which would prove nothing.
+        assert.ok(!failing.has(where), `${call} of ${where} was tried again`);
+        failing.add(where);
+        return code;
+      };
+      await assert.rejects(deliver(delivery, { to: ["both@example.com"] }), refusal(...reply));
+      assert.ok(failing.size > 0);
+      assert.deepEqual([...files("alice"), ...files("bob")], kept);
+      for (const user of ["alice", "bob"]) assert.deepEqual(files(user, "tmp"), []);
+      const withdrawn = log.named("message.withdrawn").length;
+      assert.equal(withdrawn, path.source.includes("bob\\/new") ? 1 : 0);
+      fileSystem.fault = () => undefined;
+      await deliver(delivery, { to: ["both@example.com"] });
+      assert.equal(files("bob").length, 2);
+    });
+  });
+}
+
+Deno.test("MaildirDelivery answers 452 4.3.1 when a large message cannot be staged", async () => {
+  const fileSystem = new FaultyFileSystem();
+  const directory = await Deno.makeTempDir();
+  try {
+    const staging = new StagingArea({ directory, fileSystem });
+    fileSystem.fault = (call) => call === "write" ? "ENOSPC" : undefined;
+    await inSetting({ staging }, async ({ delivery, files }) => {
+      const message = new Uint8Array(1_000_000);
+      await assert.rejects(deliver(delivery, { to: ["alice@example.com"], message }), refusal(452, "4.3.1"));
+      assert.deepEqual(files("alice"), []);
+      fileSystem.fault = () => undefined;
+      await deliver(delivery, { to: ["alice@example.com"], message });
+      assert.equal(files("alice").length, 1);
+    });
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
+
+Deno.test("MaildirDelivery.checkSender() refuses below the least free space, and looks once a second", async () => {
+  let free = 1500;
+  let looks = 0;
+  const options = { minFreeSpace: 1000, freeSpace: () => (looks++, Promise.resolve(free)) };
+  await inSetting(options, async ({ delivery, clock, log, directory }) => {
+    const { recipients: _, ...sender } = envelope();
+    await delivery.checkSender({ ...sender, size: 500 }, session);
+    await assert.rejects(delivery.checkSender({ ...sender, size: 501 }, session), refusal(452, "4.3.1"));
+    assert.deepEqual(log.named("storage.low_space")[0]?.fields, {
+      session: "s1",
+      path: join(directory, "mail"),
+      free: 1500,
+      size: 501,
+      min_free_space: 1000,
+    });
+    free = 999;
+    await delivery.checkSender(sender, session);
+    assert.equal(looks, 2);
+    await clock.advance(1000);
+    await assert.rejects(delivery.checkSender(sender, session), refusal(452, "4.3.1"));
+    await assert.rejects(deliver(delivery, { to: ["alice@example.com"] }), refusal(452, "4.3.1"));
+    assert.equal(looks, 4);
+  });
+});
+
+Deno.test("MaildirDelivery.mailboxes may be replaced between RCPT and DATA", async () => {
+  await inSetting({}, async ({ directory, delivery, files }) => {
+    const path = join(directory, "mail", "{domain}", "{user}");
+    const aliases = { postmaster: "bob" };
+    delivery.mailboxes = new Mailboxes({
+      domains: ["example.com"],
+      path,
+      users: ["bob"],
+      aliases,
+      subaddressSeparator: "",
+    });
+    await assert.rejects(deliver(delivery, { to: ["alice@example.com"] }), refusal(451, "4.3.0"));
+    await deliver(delivery, { to: ["bob@example.com"] });
+    assert.equal(files("bob").length, 1);
+  });
+});
+
+Deno.test("MaildirDelivery.unwantedField() takes out Return-Path and what claims to be our authentication", async () => {
+  await inSetting({}, ({ delivery }) => {
+    const ours = [
+      "mx.example.com; spf=pass",
+      " MX.Example.COM. 1;\tspf=pass",
+      '"mx.example.com";none',
+      "(a (nested) comment) mx.example.com; none",
+      "\r\n\tmx.example.com ;none",
+    ];
+    for (const value of ours) assert.ok(delivery.unwantedField("authentication-results", value), value);
+    for (
+      const value of ["mx.example.net; spf=pass", "xmx.example.com; none", "", "(mx.example.com) other; x"]
+    ) {
+      assert.ok(!delivery.unwantedField("authentication-results", value), value);
+    }
+    assert.ok(delivery.unwantedField("return-path", "<x@y>"));
+    assert.ok(!delivery.unwantedField("delivered-to", "x@y"));
+    return Promise.resolve();
+  });
+});
+
+Deno.test("MaildirDelivery.cleanTmp() cleans the mailboxes that are there", async () => {
+  await inSetting({}, async ({ delivery, clock, files, log }) => {
+    await deliver(delivery, { to: ["both@example.com"] });
+    const [path = ""] = files("bob");
+    const left = path.replace("/new/", "/tmp/");
+    await Deno.writeTextFile(left, "");
+    await Deno.utime(left, new Date(clock.now() - 2 * 86_400_000), new Date(clock.now() - 2 * 86_400_000));
+    assert.equal(await delivery.cleanTmp(), 1);
+    assert.deepEqual(files("bob", "tmp"), []);
+    assert.equal(log.named("maildir.cleaned")[0]?.fields.files, 1);
+  });
+});
+
+function refusal(code: number, enhanced: string): (error: unknown) => boolean {
+  return (error) => {
+    assert.ok(error instanceof SmtpError, String(error));
+    assert.deepEqual([error.reply.code, error.reply.enhanced], [code, enhanced]);
+    return true;
+  };
+}

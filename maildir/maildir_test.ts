@@ -1,0 +1,195 @@
+import assert from "node:assert/strict";
+import { join } from "@std/path";
+import { DirectorySyncer } from "../storage/directory_syncer.ts";
+import { FaultyFileSystem } from "../tests/support/faulty_file_system.ts";
+import { Maildir, TMP_LIFETIME } from "./maildir.ts";
+import { UniqueNames } from "./unique_name.ts";
+
+interface Setting {
+  /** The trusted root. */
+  readonly root: string;
+  /** `root/example.com/alice`. */
+  readonly path: string;
+  readonly fileSystem: FaultyFileSystem;
+  readonly maildir: Maildir;
+}
+
+async function inRoot(run: (setting: Setting) => Promise<void>): Promise<void> {
+  const root = join(await Deno.realPath(await Deno.makeTempDir({ prefix: "mailapp-maildir-" })), "mail");
+  const path = join(root, "example.com", "alice");
+  const fileSystem = new FaultyFileSystem();
+  const syncer = new DirectorySyncer({ fileSystem });
+  const names = new UniqueNames({ hostname: "mx", now: () => 1_700_000_000_000 });
+  try {
+    await run({ root, path, fileSystem, maildir: new Maildir(path, { root, names, syncer, fileSystem }) });
+  } finally {
+    await Deno.remove(join(root, ".."), { recursive: true });
+  }
+}
+
+async function deliver(maildir: Maildir): Promise<string> {
+  const message = await maildir.create();
+  await message.write(new TextEncoder().encode("x: y\n"));
+  await message.finish();
+  await message.publish({ wire: 6 });
+  await message.settle();
+  return message.path;
+}
+
+const mode = (path: string) => ((Deno.lstatSync(path).mode ?? 0) & 0o7777).toString(8);
+const names = (path: string) => Array.from(Deno.readDirSync(path), ({ name }) => name).sort();
+
+Deno.test("Maildir.create() makes the Maildir, setgid and for the group", async () => {
+  await inRoot(async ({ root, path, maildir }) => {
+    // The umask, process-wide and so not for a test to change, takes off at least the group's write.
+    await deliver(maildir);
+    assert.deepEqual(names(path), ["cur", "new", "tmp"]);
+    for (const name of ["", "cur", "new", "tmp"]) assert.equal(mode(join(path, name)), "2770", name);
+    assert.equal(mode(join(root, "example.com")), "2750");
+    assert.equal(mode(root), "2750");
+  });
+});
+
+Deno.test("Maildir.create() syncs every directory that it made, from the root's parent down, before the file", async () => {
+  await inRoot(async ({ root, path, fileSystem, maildir }) => {
+    const file = await deliver(maildir);
+    const tmp = fileSystem.calls.find((call) => call.startsWith(`open ${path}/tmp/`))?.slice(5);
+    assert.deepEqual(fileSystem.calls.filter((call) => !/^(open|close) /.test(call)), [
+      `sync ${join(root, "..")}`,
+      `sync ${root}`,
+      `sync ${root}/example.com`,
+      `sync ${path}`,
+      `write ${tmp}`,
+      `sync ${tmp}`,
+      `rename ${file}`,
+      `sync ${path}/new`,
+    ]);
+    fileSystem.calls.length = 0;
+    await deliver(maildir);
+    assert.deepEqual(fileSystem.calls.filter((call) => call.startsWith("sync")).length, 2);
+  });
+});
+
+Deno.test("Maildir.create() syncs the way to a Maildir that an earlier process made", async () => {
+  await inRoot(async ({ path, root, fileSystem, maildir }) => {
+    for (const name of ["tmp", "new"]) await Deno.mkdir(join(path, name), { recursive: true });
+    await deliver(maildir);
+    assert.ok(fileSystem.calls.includes(`sync ${root}`));
+    assert.ok(fileSystem.calls.includes(`sync ${path}`));
+  });
+});
+
+Deno.test("Maildir.create() makes a Maildir again that was moved away", async () => {
+  await inRoot(async ({ path, maildir }) => {
+    await deliver(maildir);
+    await Deno.rename(path, `${path}.old`);
+    await deliver(maildir);
+    assert.equal(names(join(path, "new")).length, 1);
+  });
+});
+
+Deno.test("Maildir.create() many at once makes the Maildir once and loses nothing", async () => {
+  await inRoot(async ({ path, fileSystem, maildir }) => {
+    const files = await Promise.all(Array.from({ length: 1000 }, () => deliver(maildir)));
+    assert.equal(new Set(files).size, 1000);
+    assert.equal(names(join(path, "new")).length, 1000);
+    assert.deepEqual(names(join(path, "tmp")), []);
+    assert.equal(fileSystem.calls.filter((call) => call === `sync ${path}`).length, 1);
+    const syncs = fileSystem.calls.filter((call) => call === `sync ${path}/new`).length;
+    assert.ok(syncs < 1000, `${syncs} syncs of new/ were not shared`);
+  });
+});
+
+for (
+  const swapped of ["example.com", "example.com/alice", "example.com/alice/new", "example.com/alice/tmp"]
+) {
+  Deno.test(`Maildir refuses a symbolic link in the place of ${swapped}`, async () => {
+    await inRoot(async ({ root, maildir }) => {
+      await deliver(maildir);
+      const elsewhere = join(root, "..", "elsewhere");
+      await Deno.rename(join(root, swapped), elsewhere);
+      await Deno.symlink(elsewhere, join(root, swapped));
+      const refused = { name: "StorageError", fault: "denied", path: join(root, swapped) };
+      await assert.rejects(maildir.check(), refused);
+      await assert.rejects(maildir.create(), refused);
+    });
+  });
+}
+
+Deno.test("Maildir follows a symbolic link in the place of the root, which is an administrator's", async () => {
+  await inRoot(async ({ root, maildir }) => {
+    await Deno.mkdir(join(root, "..", "elsewhere"));
+    await Deno.symlink("elsewhere", root);
+    await maildir.check();
+    await deliver(maildir);
+  });
+});
+
+Deno.test("Maildir refuses a directory that everybody may write to", async () => {
+  await inRoot(async ({ path, maildir }) => {
+    await deliver(maildir);
+    await Deno.chmod(join(path, ".."), 0o777);
+    await assert.rejects(maildir.create(), /everybody may write/);
+  });
+});
+
+Deno.test({
+  name: "Maildir refuses a directory of another account",
+  ignore: Deno.uid() !== 0,
+  fn: async () => {
+    await inRoot(async ({ path, maildir }) => {
+      await deliver(maildir);
+      await Deno.chown(path, 4242, null);
+      await assert.rejects(maildir.check(), /belongs to uid 4242, who could swap it/);
+    });
+  },
+});
+
+Deno.test("Maildir.check() changes nothing, and refuses what is no directory", async () => {
+  await inRoot(async ({ root, path, maildir }) => {
+    await maildir.check();
+    assert.deepEqual(names(join(root, "..")), []);
+    await Deno.mkdir(path, { recursive: true });
+    await Deno.writeTextFile(join(path, "tmp"), "");
+    await assert.rejects(maildir.check(), /no directory/);
+  });
+});
+
+Deno.test("Maildir.check() tries with a file after a failure, until one succeeds", async () => {
+  await inRoot(async ({ path, fileSystem, maildir }) => {
+    await deliver(maildir);
+    fileSystem.fault = (call) => call === "write" ? "EDQUOT" : undefined;
+    await maildir.check();
+    await assert.rejects(deliver(maildir), { fault: "over-quota" });
+    await assert.rejects(maildir.check(), { fault: "over-quota" });
+    fileSystem.fault = () => undefined;
+    await maildir.check();
+    fileSystem.calls.length = 0;
+    await maildir.check();
+    assert.deepEqual(fileSystem.calls, []);
+    assert.deepEqual(names(join(path, "tmp")), []);
+  });
+});
+
+Deno.test("Maildir.clean() removes old files from tmp/, and nothing else", async () => {
+  await inRoot(async ({ path, maildir }) => {
+    const now = Date.UTC(2026, 0, 10);
+    assert.equal(await maildir.clean({ now }), 0);
+    await deliver(maildir);
+    const old = new Date(now - TMP_LIFETIME - 1000);
+    const young = new Date(now - TMP_LIFETIME + 1000);
+    for (const [name, time] of Object.entries({ old, young, future: new Date(now + 1e9) })) {
+      for (const folder of ["tmp", "new", "cur"]) {
+        await Deno.writeTextFile(join(path, folder, name), name);
+        await Deno.utime(join(path, folder, name), time, time);
+      }
+    }
+    await Deno.mkdir(join(path, "tmp", "directory"));
+    await Deno.utime(join(path, "tmp", "directory"), old, old);
+    await Deno.symlink("../new/old", join(path, "tmp", "link"));
+    const before = names(join(path, "new"));
+    assert.equal(await maildir.clean({ now }), 1);
+    assert.deepEqual(names(join(path, "tmp")), ["directory", "future", "link", "young"]);
+    assert.deepEqual(names(join(path, "new")), before);
+  });
+});
