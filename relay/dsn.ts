@@ -1,0 +1,419 @@
+/**
+ * Delivery status notifications: what the sender is told, in words and for machines (RFC 3464, RFC 6522, RFC 6533).
+ * Who is told what, and when, is decided in settle.ts.
+ *
+ * @module
+ */
+import { type Clock, systemClock } from "../smtp/clock.ts";
+import { formatDate } from "../smtp/trace.ts";
+import { encodeQuotedPrintable } from "./quoted_printable.ts";
+import type { NewEntry, Queue } from "./queue.ts";
+import type { Attempt, QueueEntry, QueueRecipient } from "./queue_entry.ts";
+import { explainReply } from "./reply_causes.ts";
+import type { ComposeNotice, NoticeKind, NoticeRequest } from "./settle.ts";
+
+/** What notices need to know. */
+export interface NoticeOptions {
+  /** Where the message that a notice is about is read. */
+  readonly queue: Pick<Queue, "open">;
+  /** This server's name: Reporting-MTA, and the domain of MAILER-DAEMON. */
+  readonly hostname: string;
+  /** Milliseconds after acceptance until a message is given up. */
+  readonly expireAfter: number;
+  /** Gives the date; default: the system's. */
+  readonly clock?: Clock;
+}
+
+/** A message that is too large to be returned whole comes back as its header section. */
+const MAX_RETURNED = 1024 * 1024;
+const MAX_RETURNED_HEADER = 64 * 1024;
+const MAX_WORDS_QUOTED = 5;
+const TEXT_WIDTH = 76;
+// Of the 998 octets of a line (RFC 5322 §2.1.1), with room for the address type and characters of several octets.
+const MAX_UNFOLDED = 320;
+
+const encoder = new TextEncoder();
+
+/** Makes the writer of notices. What cannot be read of the message any more is left out of the notice. */
+export function noticeComposer(options: NoticeOptions): ComposeNotice {
+  const { queue, clock = systemClock } = options;
+  return async (request) => {
+    const whole = request.kind === "failure" && request.entry.dsn?.ret === "FULL";
+    const returned = await readReturned(queue, { entry: request.entry, whole });
+    return writeNotice(request, { ...options, now: clock.now(), ...(returned && { returned }) });
+  };
+}
+
+/** What comes back of the message. */
+export interface ReturnedContent {
+  /** The message, or only its header section. */
+  readonly bytes: Uint8Array;
+  /** Whether it is all of the message. */
+  readonly whole: boolean;
+}
+
+/** Writes one notice. Pure: the same input gives the same bytes. */
+export function writeNotice(
+  request: NoticeRequest,
+  options: {
+    /** This server's name. */
+    readonly hostname: string;
+    /** Milliseconds after acceptance until a message is given up. */
+    readonly expireAfter: number;
+    /** Milliseconds since the epoch. */
+    readonly now: number;
+    /** What comes back of the message; absent when it could not be read. */
+    readonly returned?: ReturnedContent;
+  },
+): { entry: NewEntry; message: Uint8Array } {
+  const { id, entry, kind } = request;
+  const { hostname, now, returned } = options;
+  const recipients = request.recipients.flatMap((index) => entry.recipients[index] ?? []);
+  const facts: Facts = {
+    ...options,
+    kind,
+    entry,
+    recipients,
+    giveUpAt: entry.acceptedAt + options.expireAfter,
+  };
+  // Drawn for this notice alone, the id cannot stand in what is returned.
+  const boundary = `=_${id}`;
+  const parts = [
+    textPart(explain(facts)),
+    statusPart(facts),
+    ...(returned === undefined ? [] : [returnedPart(returned, entry)]),
+  ];
+  const replyTo = returned === undefined ? undefined : messageIdOf(returned.bytes);
+  const header = [
+    `Date: ${formatDate(now)}`,
+    `From: Mail Delivery System <MAILER-DAEMON@${hostname}>`,
+    `To: <${entry.reversePath}>`,
+    `Subject: ${subject(facts)}`,
+    `Message-ID: <${id}@${hostname}>`,
+    ...(replyTo === undefined ? [] : [`In-Reply-To: ${replyTo}`, `References: ${replyTo}`]),
+    "Auto-Submitted: auto-replied",
+    "MIME-Version: 1.0",
+    `Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary="${boundary}"`,
+    "",
+    "This is a MIME-encoded message.",
+    "",
+  ].join("\r\n");
+  const message = concat([
+    encoder.encode(header),
+    ...parts.flatMap(({ fields, body }) => [
+      encoder.encode(`\r\n--${boundary}\r\n${fields.join("\r\n")}\r\n\r\n`),
+      body,
+    ]),
+    encoder.encode(`\r\n--${boundary}--\r\n`),
+  ]);
+  const eightBitHeader = isEightBit(encoder.encode(header));
+  const eightBitBody = parts.some(({ body }) => isEightBit(body));
+  return {
+    message,
+    entry: {
+      id,
+      acceptedAt: now,
+      // A notice that cannot be delivered must not lead to another one (RFC 5321 §4.5.5).
+      reversePath: "",
+      body: eightBitBody ? "8BITMIME" : "7BIT",
+      smtputf8: eightBitHeader,
+      size: message.length,
+      content: { eightBitHeader, eightBitBody },
+      recipients: [{
+        address: entry.reversePath,
+        domain: entry.reversePath.slice(entry.reversePath.lastIndexOf("@") + 1).toLowerCase(),
+        status: "pending",
+        attemptCount: 0,
+        attempts: [],
+        nextAttemptAt: 0,
+        delayNotified: false,
+        settled: false,
+      }],
+    },
+  };
+}
+
+interface Facts {
+  readonly kind: NoticeKind;
+  readonly entry: QueueEntry;
+  readonly recipients: readonly QueueRecipient[];
+  readonly hostname: string;
+  readonly giveUpAt: number;
+  readonly returned?: ReturnedContent;
+}
+
+interface Part {
+  readonly fields: readonly string[];
+  readonly body: Uint8Array;
+}
+
+function subject({ kind, recipients }: Facts): string {
+  const [first] = recipients;
+  // Without encoding, an address in the subject is short and plain, or not there.
+  const whom = recipients.length === 1 && first !== undefined && /^[!-~]{1,60}$/.test(first.address)
+    ? first.address
+    : `${recipients.length} recipient${recipients.length === 1 ? "" : "s"}`;
+  switch (kind) {
+    case "failure":
+      return `Not delivered: your message to ${whom}`;
+    case "delay":
+      return `Delayed: your message to ${whom}`;
+    case "success":
+      return `Relayed: your message to ${whom}`;
+  }
+}
+
+/** The part for people. */
+function explain(facts: Facts): string {
+  const { kind, entry, recipients, hostname, giveUpAt, returned } = facts;
+  const lines = [...wrap(`This is the mail server ${hostname}.`), ""];
+  const these = recipients.length === 1 ? "this recipient" : "these recipients";
+  switch (kind) {
+    case "failure":
+      lines.push(...wrap(`Your message could not be delivered to ${these}, and will not be tried again:`));
+      break;
+    case "delay":
+      lines.push(...wrap(
+        `Your message has not been delivered to ${these} yet. You need not do anything: it is being tried until ` +
+          `${formatDate(giveUpAt)}, and you will be told if that fails.`,
+      ));
+      break;
+    case "success":
+      lines.push(...wrap(
+        `Your message has been handed on for ${these} to a mail server that does not send notices of delivery. Unless ` +
+          "something goes wrong, you will hear no more of it:",
+      ));
+  }
+  for (const recipient of recipients) lines.push("", ...explainRecipient(recipient, kind));
+  lines.push(
+    "",
+    ...wrap(`It was accepted here on ${formatDate(entry.acceptedAt)} with the queue id ${entry.id}.`),
+  );
+  if (returned !== undefined) {
+    lines.push(returned.whole ? "It is attached below." : "Its header section is attached below.");
+  }
+  return lines.join("\r\n") + "\r\n";
+}
+
+function explainRecipient(recipient: QueueRecipient, kind: NoticeKind): string[] {
+  const lines = [`<${clean(recipient.address)}>`];
+  const { attemptCount, attempts, originalRecipient } = recipient;
+  if (originalRecipient !== undefined && originalRecipient.address !== recipient.address) {
+    lines.push(...wrap(`(sent to ${originalRecipient.address})`, "  "));
+  }
+  const last = attempts.at(-1);
+  if (recipient.status === "expired") {
+    lines.push(
+      ...wrap(`Given up after ${attemptCount} ${attemptCount === 1 ? "attempt" : "attempts"}.`, "  "),
+    );
+  }
+  for (const attempt of lastWords(recipient)) {
+    lines.push(...wrap(`${speaker(attempt)}:`, "  "), ...quote(attempt));
+  }
+  if (last === undefined || kind === "success") return lines;
+  const cause = explainReply(last);
+  if (cause === undefined) return lines;
+  lines.push("", ...wrap(`What this means: ${cause.meaning}`, "  "));
+  // While it is still being tried there is nothing to do yet, whatever there will be.
+  if (kind === "failure") lines.push(...wrap(`What you can do: ${cause.sender}`, "  "));
+  return lines;
+}
+
+/** The newest word of each host that said something, newest first; a refusal stands for itself. */
+function lastWords({ attempts, status }: QueueRecipient): Attempt[] {
+  const newest = attempts.toReversed();
+  if (status === "failed" || status === "relayed") return newest.slice(0, 1);
+  const seen = new Set<string>();
+  return newest.filter(({ host, address, reply, error }) => {
+    const key = JSON.stringify([host, address, reply, error]);
+    return !seen.has(key) && seen.add(key).size <= MAX_WORDS_QUOTED;
+  });
+}
+
+function speaker({ at, host, address, reply }: Attempt): string {
+  const whom = address === undefined || address === host ? host : `${host} (${address})`;
+  return `${formatDate(at)}, ${whom}${reply === undefined ? "" : " said"}`;
+}
+
+function quote({ reply, error, status }: Attempt): string[] {
+  const said = (reply ?? "").split("\n").filter((line) => line !== "").flatMap((line) => wrap(line, "    "));
+  const own = error === undefined ? [] : wrap(error, "    ");
+  const words = [...said, ...own];
+  return words.length > 0 ? words : [`    ${status}`];
+}
+
+/** The part for machines (RFC 3464 §2). */
+function statusPart(facts: Facts): Part {
+  const { entry, recipients, hostname } = facts;
+  const global = recipients.some(({ address, originalRecipient }) =>
+    isEightBit(encoder.encode(address + (originalRecipient?.address ?? "")))
+  );
+  const groups = [
+    [
+      `Reporting-MTA: dns; ${hostname}`,
+      ...(entry.dsn?.envelopeId === undefined ? [] : [`Original-Envelope-Id: ${entry.dsn.envelopeId}`]),
+      `Arrival-Date: ${formatDate(entry.acceptedAt)}`,
+    ],
+    ...recipients.map((recipient) => recipientFields(recipient, facts)),
+  ];
+  const text = groups.map((fields) => fields.map((field) => `${fold(field, global)}\r\n`).join("")).join(
+    "\r\n",
+  );
+  // RFC 6533 §4.1; the plain type wherever it can say all (§4.4), since more programs read it.
+  const type = global ? "message/global-delivery-status" : "message/delivery-status";
+  return encodedPart(type, encoder.encode(text));
+}
+
+function recipientFields(recipient: QueueRecipient, { kind, giveUpAt }: Facts): string[] {
+  const { address, originalRecipient, attempts } = recipient;
+  const last = attempts.at(-1);
+  const fields: string[] = [];
+  if (originalRecipient !== undefined) {
+    fields.push(`Original-Recipient: ${originalRecipient.type}; ${originalRecipient.address}`);
+  }
+  const type = isEightBit(encoder.encode(address)) ? "utf-8" : "rfc822";
+  fields.push(
+    `Final-Recipient: ${type}; ${address}`,
+    `Action: ${kind === "failure" ? "failed" : kind === "delay" ? "delayed" : "relayed"}`,
+    `Status: ${statusOf(recipient, kind)}`,
+  );
+  if (last !== undefined) {
+    const { host, reply, error, at } = last;
+    if (last.address !== undefined) fields.push(`Remote-MTA: dns; ${host}`);
+    if (reply !== undefined) fields.push(`Diagnostic-Code: smtp; ${reply.replaceAll("\n", " ")}`);
+    else if (error !== undefined) fields.push(`Diagnostic-Code: x-mailapp; ${error}`);
+    fields.push(`Last-Attempt-Date: ${formatDate(at)}`);
+  }
+  if (kind === "delay") fields.push(`Will-Retry-Until: ${formatDate(giveUpAt)}`);
+  return fields;
+}
+
+/** The status code (RFC 3463), of the class that goes with what is reported. */
+function statusOf({ status, attempts }: QueueRecipient, kind: NoticeKind): string {
+  if (status === "expired") return "4.4.7";
+  const last = /^[245](\.\d{1,3}\.\d{1,3})$/.exec(attempts.at(-1)?.status ?? "")?.[1] ?? ".0.0";
+  if (kind === "success") return "2.0.0";
+  return kind === "failure" ? `5${last}` : `4${last}`;
+}
+
+/** What comes back of the message: whole as RET=FULL asks, else its header section. */
+function returnedPart({ bytes, whole }: ReturnedContent, entry: QueueEntry): Part {
+  const global = entry.smtputf8 && entry.content.eightBitHeader;
+  if (!whole) return encodedPart(global ? "message/global-headers" : "text/rfc822-headers", bytes);
+  if (global) return encodedPart("message/global", bytes);
+  // message/rfc822 may not be encoded (RFC 2046 §5.2.1), so what has 8-bit text asks for a path that takes it.
+  return {
+    fields: [
+      "Content-Type: message/rfc822",
+      `Content-Transfer-Encoding: ${isEightBit(bytes) ? "8bit" : "7bit"}`,
+    ],
+    body: bytes,
+  };
+}
+
+function textPart(text: string): Part {
+  return encodedPart("text/plain; charset=utf-8", encoder.encode(text));
+}
+
+/** As it is where it is short lines of ASCII, else in quoted-printable: the way back may be a 7-bit one. */
+function encodedPart(type: string, bytes: Uint8Array): Part {
+  const plain = !isEightBit(bytes) && hasShortLines(bytes);
+  return {
+    fields: [`Content-Type: ${type}`, `Content-Transfer-Encoding: ${plain ? "7bit" : "quoted-printable"}`],
+    body: plain ? bytes : encoder.encode(encodeQuotedPrintable(bytes)),
+  };
+}
+
+async function readReturned(
+  queue: Pick<Queue, "open">,
+  { entry, whole }: { entry: QueueEntry; whole: boolean },
+): Promise<ReturnedContent | undefined> {
+  try {
+    await using message = await queue.open(entry.id);
+    const all = whole && message.size <= MAX_RETURNED;
+    const limit = all ? MAX_RETURNED : MAX_RETURNED_HEADER;
+    const chunks: Uint8Array[] = [];
+    let length = 0;
+    for await (const chunk of message.chunks()) {
+      chunks.push(chunk.slice(0, limit - length));
+      length += chunk.length;
+      if (length >= limit) break;
+    }
+    const bytes = concat(chunks);
+    return all ? { bytes, whole: true } : { bytes: headerSection(bytes), whole: false };
+  } catch {
+    // The sender is better told without it than not at all.
+    return undefined;
+  }
+}
+
+/** The header section without the empty line; cut at the end of a line where it is too long. */
+function headerSection(bytes: Uint8Array): Uint8Array {
+  let end = 0;
+  for (let lf = bytes.indexOf(10); lf >= 0; lf = bytes.indexOf(10, lf + 1)) {
+    const length = lf + 1 - end;
+    if (length === 2 && bytes[end] === 13) return bytes.subarray(0, end);
+    end = lf + 1;
+  }
+  return bytes.subarray(0, end);
+}
+
+/** The message's own id, where it is plain enough to be repeated in a header field. */
+function messageIdOf(bytes: Uint8Array): string | undefined {
+  const header = new TextDecoder("latin1").decode(headerSection(bytes));
+  return /^message-id:\s*(<[!-;=?-~]{1,250}>)\s*$/im.exec(header)?.[1];
+}
+
+// Remote words and foreign names must not move a cursor, hide text, or add a line.
+const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
+
+function clean(text: string): string {
+  return text.replace(UNPRINTABLE, "?");
+}
+
+/** Breaks text at spaces into lines of at most 76 characters; a word longer than `longest` is cut. */
+function wrap(text: string, indent = "", longest = TEXT_WIDTH - indent.length): string[] {
+  const width = TEXT_WIDTH - indent.length;
+  const lines: string[] = [];
+  let line = "";
+  for (let word of clean(text).split(" ")) {
+    if (line !== "" && line.length + 1 + word.length > width) {
+      lines.push(line);
+      line = "";
+    }
+    for (; word.length > longest; word = word.slice(longest)) lines.push(word.slice(0, longest));
+    line = line === "" ? word : `${line} ${word}`;
+  }
+  if (line !== "" || lines.length === 0) lines.push(line);
+  return lines.map((item) => indent + item);
+}
+
+/** A field in lines of at most 76 characters where that is possible without cutting an address. */
+function fold(field: string, utf8: boolean): string {
+  const text = utf8 ? field : field.replace(/[^\0-\x7f]/gu, "?");
+  return wrap(text, "", MAX_UNFOLDED).join("\r\n\t");
+}
+
+function isEightBit(bytes: Uint8Array): boolean {
+  return bytes.some((byte) => byte > 127);
+}
+
+function hasShortLines(bytes: Uint8Array): boolean {
+  let start = 0;
+  for (let lf = bytes.indexOf(10); lf >= 0; lf = bytes.indexOf(10, lf + 1)) {
+    // 998 characters and CRLF (RFC 5322 §2.1.1).
+    if (lf - start > 999) return false;
+    start = lf + 1;
+  }
+  return bytes.length - start <= 998 && !bytes.includes(0);
+}
+
+function concat(parts: readonly Uint8Array[]): Uint8Array {
+  const whole = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
+}

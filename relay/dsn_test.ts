@@ -1,0 +1,280 @@
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { FakeClock } from "../tests/support/fake_clock.ts";
+import { noticeComposer, type ReturnedContent, writeNotice } from "./dsn.ts";
+import type { QueuedMessage } from "./queue.ts";
+import type { Attempt, QueueEntry, QueueRecipient } from "./queue_entry.ts";
+import type { NoticeKind } from "./settle.ts";
+
+const ACCEPTED = Date.UTC(2026, 10, 20, 6, 0, 0);
+const NOW = Date.UTC(2026, 10, 24, 6, 0, 0);
+const DAY = 24 * 3600 * 1000;
+const encoder = new TextEncoder();
+
+function refused(reply: string, status = "5.1.1"): Attempt {
+  return { at: NOW - 1000, host: "mx1.one.test", address: "192.0.2.5", reply, status };
+}
+
+function recipient(address: string, changes: Partial<QueueRecipient> = {}): QueueRecipient {
+  return {
+    address,
+    domain: address.slice(address.lastIndexOf("@") + 1),
+    status: "failed",
+    attemptCount: 1,
+    attempts: [refused("550 5.1.1 No such user")],
+    nextAttemptAt: 0,
+    delayNotified: false,
+    settled: false,
+    ...changes,
+  };
+}
+
+function entryOf(recipients: QueueRecipient[], changes: Partial<QueueEntry> = {}): QueueEntry {
+  return {
+    id: "0message01",
+    acceptedAt: ACCEPTED,
+    reversePath: "alice@sender.test",
+    body: "7BIT",
+    smtputf8: false,
+    size: 100,
+    content: { eightBitHeader: false, eightBitBody: false },
+    recipients,
+    ...changes,
+  };
+}
+
+function notice(
+  entry: QueueEntry,
+  { kind = "failure", returned }: { kind?: NoticeKind; returned?: ReturnedContent } = {},
+) {
+  const result = writeNotice(
+    { id: "0notice001", kind, entry, recipients: entry.recipients.map((_, i) => i) },
+    {
+      hostname: "mx.test",
+      expireAfter: 5 * DAY,
+      now: NOW,
+      ...(returned && { returned }),
+    },
+  );
+  return { ...result, text: new TextDecoder("latin1").decode(result.message) };
+}
+
+/** The parts as header and body. */
+function partsOf(text: string): { fields: string; body: string }[] {
+  return text.split(/\r\n--=_0notice001(?:--)?\r\n/).slice(1, -1).map((part) => {
+    const at = part.indexOf("\r\n\r\n");
+    return { fields: part.slice(0, at), body: part.slice(at + 4) };
+  });
+}
+
+Deno.test("writeNotice() reports a failure to people and to machines", () => {
+  const { entry, text } = notice(
+    entryOf(
+      [recipient("bob@one.test", { originalRecipient: { type: "rfc822", address: "sales@one.test" } })],
+      {
+        dsn: { envelopeId: "QQ314159" },
+      },
+    ),
+    { returned: { bytes: encoder.encode("From: a\r\nMessage-ID: <x@y>\r\n"), whole: false } },
+  );
+  const header = text.slice(0, text.indexOf("\r\n\r\n"));
+  for (
+    const field of [
+      "Date: Tue, 24 Nov 2026 06:00:00 +0000",
+      "From: Mail Delivery System <MAILER-DAEMON@mx.test>",
+      "To: <alice@sender.test>",
+      "Subject: Not delivered: your message to bob@one.test",
+      "Message-ID: <0notice001@mx.test>",
+      "In-Reply-To: <x@y>",
+      "Auto-Submitted: auto-replied",
+      "MIME-Version: 1.0",
+    ]
+  ) assert.ok(header.split("\r\n").includes(field), field);
+  assert.match(
+    header,
+    /Content-Type: multipart\/report; report-type=delivery-status;\r\n\tboundary="=_0notice001"/,
+  );
+  const [people, machines, returned] = partsOf(text);
+  assert.match(people?.body ?? "", /<bob@one\.test>\r\n {2}\(sent to sales@one\.test\)/);
+  assert.match(
+    people?.body ?? "",
+    /mx1\.one\.test \(192\.0\.2\.5\) said:\r\n {4}550 5\.1\.1 No such user\r\n/,
+  );
+  assert.match(people?.body ?? "", /What this means: There is no mailbox/);
+  assert.equal(machines?.fields.split("\r\n")[0], "Content-Type: message/delivery-status");
+  assert.equal(
+    machines?.body,
+    [
+      "Reporting-MTA: dns; mx.test",
+      "Original-Envelope-Id: QQ314159",
+      "Arrival-Date: Fri, 20 Nov 2026 06:00:00 +0000",
+      "",
+      "Original-Recipient: rfc822; sales@one.test",
+      "Final-Recipient: rfc822; bob@one.test",
+      "Action: failed",
+      "Status: 5.1.1",
+      "Remote-MTA: dns; mx1.one.test",
+      "Diagnostic-Code: smtp; 550 5.1.1 No such user",
+      "Last-Attempt-Date: Tue, 24 Nov 2026 05:59:59 +0000",
+      "",
+    ].join("\r\n"),
+  );
+  assert.deepEqual(returned, {
+    fields: "Content-Type: text/rfc822-headers\r\nContent-Transfer-Encoding: 7bit",
+    body: "From: a\r\nMessage-ID: <x@y>\r\n",
+  });
+  assert.equal(entry.reversePath, "");
+  assert.equal(entry.size, encoder.encode(text).length);
+  assert.deepEqual(entry.recipients.map(({ address, domain, status }) => [address, domain, status]), [
+    ["alice@sender.test", "sender.test", "pending"],
+  ]);
+});
+
+Deno.test("writeNotice() gives each kind its action and a status of its class", () => {
+  const attempts: Attempt[] = [{ at: NOW, host: "mx", error: "connection refused", status: "4.4.1" }];
+  const cases: readonly (readonly [NoticeKind, Partial<QueueRecipient>, string, string])[] = [
+    ["failure", { attempts: [refused("550 x", "5.7.1")] }, "failed", "5.7.1"],
+    ["failure", { attempts }, "failed", "5.4.1"],
+    ["failure", { attempts: [refused("550 x", "rubbish")] }, "failed", "5.0.0"],
+    ["failure", { attempts: [] }, "failed", "5.0.0"],
+    ["failure", { status: "expired", attempts }, "failed", "4.4.7"],
+    ["delay", { status: "pending", attempts }, "delayed", "4.4.1"],
+    ["success", { status: "relayed", attempts: [refused("250 ok", "2.0.0")] }, "relayed", "2.0.0"],
+  ];
+  for (const [kind, changes, action, status] of cases) {
+    const { text } = notice(entryOf([recipient("b@one.test", changes)]), { kind });
+    assert.match(text, new RegExp(`\r\nAction: ${action}\r\nStatus: ${status}\r\n`));
+    assert.equal(text.includes("Will-Retry-Until: Wed, 25 Nov 2026 06:00:00 +0000"), kind === "delay");
+  }
+});
+
+Deno.test("writeNotice() quotes every host that spoke while a message expired", () => {
+  const attempts = ["mx.a", "mx.b", "mx.a"].map((host): Attempt => ({
+    at: NOW,
+    host,
+    address: "192.0.2.1",
+    error: "connection refused",
+    status: "4.4.1",
+  }));
+  const { text } = notice(
+    entryOf([recipient("b@one.test", { status: "expired", attemptCount: 31, attempts })]),
+  );
+  const [people] = partsOf(text);
+  assert.match(people?.body ?? "", /Given up after 31 attempts/);
+  assert.equal(people?.body.match(/mx\.a/g)?.length, 1);
+  assert.equal(people?.body.match(/mx\.b/g)?.length, 1);
+});
+
+Deno.test("writeNotice() uses the types of RFC 6533 for UTF-8 addresses, in seven bits", () => {
+  const { text, entry } = notice(
+    entryOf([recipient("é@one.test", { originalRecipient: { type: "utf-8", address: "ü@one.test" } })], {
+      smtputf8: true,
+      content: { eightBitHeader: true, eightBitBody: false },
+    }),
+    { returned: { bytes: encoder.encode("To: é@one.test\r\n"), whole: false } },
+  );
+  const [, machines, returned] = partsOf(text);
+  assert.match(machines?.fields ?? "", /^Content-Type: message\/global-delivery-status\r\n/);
+  assert.match(
+    machines?.body ?? "",
+    /Original-Recipient: utf-8; =C3=BC@one\.test\r\nFinal-Recipient: utf-8; =C3=A9@one/,
+  );
+  assert.match(returned?.fields ?? "", /^Content-Type: message\/global-headers\r\n/);
+  assert.equal(returned?.body, "To: =C3=A9@one.test\r\n");
+  assert.deepEqual([entry.body, entry.smtputf8, entry.content.eightBitBody], ["7BIT", false, false]);
+});
+
+Deno.test("writeNotice() to a UTF-8 address asks for SMTPUTF8", () => {
+  const { entry } = notice(
+    entryOf([recipient("b@one.test")], { reversePath: "é@sender.test", smtputf8: true }),
+  );
+  assert.equal(entry.smtputf8, true);
+  assert.deepEqual(entry.content, { eightBitHeader: true, eightBitBody: false });
+});
+
+Deno.test("writeNotice() returns a whole message as it is, and says so where that takes eight bits", () => {
+  const bytes = encoder.encode("A: b\r\n\r\né\r\n");
+  const { text, entry } = notice(entryOf([recipient("b@one.test")]), { returned: { bytes, whole: true } });
+  const [, , returned] = partsOf(text);
+  assert.equal(returned?.fields, "Content-Type: message/rfc822\r\nContent-Transfer-Encoding: 8bit");
+  assert.deepEqual([entry.body, entry.content.eightBitBody], ["8BITMIME", true]);
+  const plain = notice(entryOf([recipient("b@one.test")]), {
+    returned: { bytes: encoder.encode("A: b\r\n\r\nx\r\n"), whole: true },
+  });
+  assert.match(partsOf(plain.text)[2]?.fields ?? "", /7bit$/);
+  assert.equal(plain.entry.body, "7BIT");
+});
+
+Deno.test("writeNotice() lets nothing hostile into header, text or status", () => {
+  const hostile = fc.string({ unit: "binary", maxLength: 3000 });
+  fc.assert(
+    fc.property(hostile, hostile, hostile, (reply, host, error) => {
+      const attempts: Attempt[] = [{ at: NOW, host, address: "192.0.2.1", reply, error, status: "5.1.1" }];
+      const { text } = notice(entryOf([recipient("b@one.test", { attempts })]));
+      assert.match(text, /^[\t\r\n\x20-\x7e]*$/);
+      assert.equal(/(?<!\r)\n|\r(?!\n)/.test(text), false);
+      for (const line of text.split("\r\n")) assert.ok(line.length <= 998);
+      const [, machines] = partsOf(text);
+      const names = machines?.body.split("\r\n").map((line) =>
+        /^[A-Za-z-]+(?=:)|^(?=[\t]|$)/.exec(line)?.[0]
+      );
+      assert.equal(names?.includes(undefined), false, machines?.body);
+      assert.equal(partsOf(text).length, 2);
+    }),
+    { numRuns: 200 },
+  );
+});
+
+function stored(text: string): QueuedMessage {
+  const bytes = encoder.encode(text);
+  return {
+    size: bytes.length,
+    async *chunks() {
+      for (let at = 0; at < bytes.length; at += 1000) yield await Promise.resolve(bytes.slice(at, at + 1000));
+    },
+    [Symbol.asyncDispose]: () => Promise.resolve(),
+  };
+}
+
+async function compose(
+  text: string | undefined,
+  entry: QueueEntry,
+  kind: NoticeKind = "failure",
+): Promise<string> {
+  const composer = noticeComposer({
+    queue: {
+      open: () => text === undefined ? Promise.reject(new Error("gone")) : Promise.resolve(stored(text)),
+    },
+    hostname: "mx.test",
+    expireAfter: 5 * DAY,
+    clock: new FakeClock(NOW),
+  });
+  const { message } = await composer({ id: "0notice001", kind, entry, recipients: [0] });
+  return new TextDecoder().decode(message);
+}
+
+Deno.test("noticeComposer() returns what RET asks for", async () => {
+  const text = "Subject: s\r\n\r\nthe body\r\n";
+  const full = entryOf([recipient("b@one.test")], { dsn: { ret: "FULL" } });
+  assert.match(
+    await compose(text, full),
+    /message\/rfc822\r\n[^]*\r\n\r\nSubject: s\r\n\r\nthe body\r\n\r\n--=_/,
+  );
+  for (
+    const result of [
+      await compose(text, entryOf([recipient("b@one.test")], { dsn: { ret: "HDRS" } })),
+      await compose(text, entryOf([recipient("b@one.test")])),
+      await compose(text, full, "delay"),
+      await compose(text + "x".repeat(1024 * 1024), full),
+    ]
+  ) {
+    assert.match(result, /text\/rfc822-headers\r\n[^]*\r\n\r\nSubject: s\r\n\r\n--=_0notice001--\r\n$/);
+  }
+});
+
+Deno.test("noticeComposer() bounds a header section, and does without a message that is gone", async () => {
+  const long = await compose("X: y\r\n".repeat(100_000), entryOf([recipient("b@one.test")]));
+  assert.ok(long.length < 70_000);
+  assert.match(long, /X: y\r\n\r\n--=_0notice001--\r\n$/);
+  assert.equal(partsOf(await compose(undefined, entryOf([recipient("b@one.test")]))).length, 2);
+});
