@@ -1,0 +1,364 @@
+/**
+ * The server's certificate and key: read, proven, and followed as they are renewed.
+ *
+ * @module
+ */
+import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
+import { isIP } from "node:net";
+import { createSecureContext, type SecureContext } from "node:tls";
+import type { Logger } from "../observe/log.ts";
+import type { Clock, Timer } from "../smtp/clock.ts";
+import { trialHandshake } from "./trial.ts";
+
+/** Which pair, and for whom. */
+export interface CertificateOptions {
+  /** Path of the chain, PEM: the server's own certificate first, then the intermediate ones. */
+  readonly cert: string;
+  /** Path of the private key, PEM, not encrypted. */
+  readonly key: string;
+  /** The name that clients expect. */
+  readonly hostname: string;
+  /** Tells what is expired. */
+  readonly clock: Clock;
+}
+
+/** What {@linkcode Certificates} needs. */
+export interface CertificatesOptions extends CertificateOptions {
+  /** Hears of warnings, renewals and failures. */
+  readonly log: Logger;
+}
+
+/** A certificate or key cannot be used. The message names the file, what is wrong, and what to do. */
+export class CertificateError extends Error {
+  /** Makes the error. */
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = "CertificateError";
+  }
+}
+
+/** A pair that works. */
+export interface CertificatePair {
+  /** For node:tls; TLS 1.2 and later. */
+  readonly secureContext: SecureContext;
+  /** The server's own certificate. */
+  readonly leaf: X509Certificate;
+  /** The names it is for: DNS names and addresses. */
+  readonly names: readonly string[];
+  /** What is wrong though it can be served: expired, another name, no intermediate certificate. */
+  readonly warnings: readonly string[];
+}
+
+/** How often the files are looked at, in milliseconds. */
+export const POLL_INTERVAL = 30_000;
+// A certificate and its key are two files, and for a moment only one of them may have been replaced.
+const SETTLE = 2_000;
+const DAY = 86_400_000;
+// When a renewal is overdue by any authority's custom.
+const EXPIRES_SOON = 7 * DAY;
+const MAX_FILE_SIZE = 1 << 20;
+
+/**
+ * The pair of now. Reads it once, then looks at the files every {@linkcode POLL_INTERVAL} and takes a new pair when
+ * they changed, also when a symbolic link on the way to them now leads elsewhere, as certbot does it. Connections
+ * that stand are not touched. A new pair that cannot be used is logged, once, and the old one stays.
+ *
+ * Log events: `tls.certificate.loaded`, `tls.certificate.warning` (repeated daily), `tls.certificate.failed`.
+ *
+ * @example
+ * ```ts ignore
+ * using certificates = await Certificates.load({ cert, key, hostname, clock, log });
+ * const upgradeToTls = serverUpgrade({ certificates });
+ * Deno.addSignalListener("SIGHUP", () => certificates.reload());
+ * ```
+ */
+export class Certificates implements Disposable {
+  readonly #options: CertificatesOptions;
+  #pair: CertificatePair;
+  /** What the files were when they were last tried, with or without success. */
+  #tried: string;
+  #timer: Timer | undefined;
+  #warnedAt = 0;
+  #disposed = false;
+  #reloading: Promise<boolean> | undefined;
+
+  private constructor(
+    options: CertificatesOptions,
+    { pair, tried }: { pair: CertificatePair; tried: string },
+  ) {
+    this.#options = options;
+    this.#pair = pair;
+    this.#tried = tried;
+    this.#announce();
+    this.#sleep(POLL_INTERVAL);
+  }
+
+  /**
+   * Reads the pair and begins to watch it.
+   * @throws {CertificateError} when it cannot be used; one that is expired or for another name can, with a warning
+   */
+  static async load(options: CertificatesOptions): Promise<Certificates> {
+    const tried = await fingerprint(options);
+    return new Certificates(options, { pair: await loadCertificate(options), tried });
+  }
+
+  /** For the next handshake. */
+  get secureContext(): SecureContext {
+    return this.#pair.secureContext;
+  }
+
+  /** The pair in use. */
+  get pair(): CertificatePair {
+    return this.#pair;
+  }
+
+  /** Takes the files as they are now, as on SIGHUP. Never rejects: a failure is logged, and the result is false. */
+  reload(): Promise<boolean> {
+    this.#reloading ??= this.#reload().finally(() => this.#reloading = undefined);
+    return this.#reloading;
+  }
+
+  /** Stops watching. */
+  [Symbol.dispose](): void {
+    this.#disposed = true;
+    this.#timer?.cancel();
+  }
+
+  async #reload(): Promise<boolean> {
+    try {
+      this.#tried = await fingerprint(this.#options);
+      this.#take(await loadCertificate(this.#options));
+      return true;
+    } catch (error) {
+      this.#fail(error);
+      return false;
+    }
+  }
+
+  /** A look at the files; `settled` when a changed pair has had its moment to become whole. */
+  async #poll({ settled }: { settled: boolean }): Promise<void> {
+    let wait = POLL_INTERVAL;
+    try {
+      const now = await fingerprint(this.#options);
+      if (now !== this.#tried) {
+        try {
+          this.#take(await loadCertificate(this.#options));
+          this.#tried = now;
+        } catch (error) {
+          if (settled) {
+            this.#tried = now;
+            this.#fail(error);
+          } else {
+            wait = SETTLE;
+          }
+        }
+      } else if (this.#options.clock.monotonic() - this.#warnedAt >= DAY) {
+        this.#warn(warningsFor(this.#pair.leaf, this.#options));
+      }
+    } finally {
+      if (!this.#disposed) this.#sleep(wait);
+    }
+  }
+
+  #sleep(wait: number): void {
+    this.#timer = this.#options.clock.after(wait, () => {
+      this.#poll({ settled: wait === SETTLE }).catch((error) => this.#fail(error));
+    });
+  }
+
+  #take(pair: CertificatePair): void {
+    const same = pair.leaf.fingerprint256 === this.#pair.leaf.fingerprint256;
+    this.#pair = pair;
+    if (!same) this.#announce();
+  }
+
+  #announce(): void {
+    const { log, cert } = this.#options;
+    const { leaf, names, warnings } = this.#pair;
+    log.info("tls.certificate.loaded", {
+      file: cert,
+      names,
+      issuer: leaf.issuer.replaceAll("\n", ", "),
+      expires: leaf.validToDate.toISOString(),
+      sha256: leaf.fingerprint256.replaceAll(":", "").toLowerCase(),
+    });
+    this.#warn(warnings);
+  }
+
+  #warn(warnings: readonly string[]): void {
+    this.#warnedAt = this.#options.clock.monotonic();
+    for (const warning of warnings) this.#options.log.warn("tls.certificate.warning", { warning });
+  }
+
+  #fail(error: unknown): void {
+    this.#options.log.error("tls.certificate.failed", {
+      error: error instanceof Error ? error.message : String(error),
+      serving: `the one that expires ${this.#pair.leaf.validToDate.toISOString()}`,
+    });
+  }
+}
+
+/**
+ * Reads a pair and proves that it works, with a handshake in memory.
+ * @throws {CertificateError}
+ */
+export async function loadCertificate(options: CertificateOptions): Promise<CertificatePair> {
+  const { cert, key } = options;
+  const [certText, keyText] = await Promise.all([readPem(cert), readPem(key)]);
+  const chain = parseChain(certText, cert);
+  const [leaf] = chain;
+  if (!leaf) throw new CertificateError(`${cert}: no certificate in it`);
+  const privateKey = parseKey(keyText, key);
+  if (!leaf.checkPrivateKey(privateKey)) throw mismatch(chain, privateKey, options);
+  try {
+    const secureContext = createSecureContext({
+      cert: chain.map(toPem).join(""),
+      key: privateKey.export({ type: "pkcs8", format: "pem" }),
+      minVersion: "TLSv1.2",
+    });
+    await trialHandshake(secureContext);
+    return { secureContext, leaf, names: namesOf(leaf), warnings: warningsFor(leaf, options, chain.length) };
+  } catch (error) {
+    throw new CertificateError(
+      `${key}: no client could use this key (${privateKey.asymmetricKeyType}): ` +
+        `${error instanceof Error ? error.message : String(error)}. Use ECDSA P-256 or RSA with 2048 bits`,
+      { cause: error },
+    );
+  }
+}
+
+async function readPem(path: string): Promise<string> {
+  try {
+    const { size, isDirectory } = await Deno.stat(path);
+    if (isDirectory) throw new CertificateError(`${path}: a directory; name the file in it`);
+    if (size > MAX_FILE_SIZE) throw new CertificateError(`${path}: over 1 MiB, so no PEM file`);
+    return await Deno.readTextFile(path);
+  } catch (error) {
+    if (error instanceof CertificateError) throw error;
+    const reason = error instanceof Deno.errors.NotFound
+      ? "no such file. Set [tls] cert and key, or self_signed = true"
+      : error instanceof Deno.errors.PermissionDenied || error instanceof Deno.errors.NotCapable
+      ? "may not be read by this account. Let its group read the file and enter its directories"
+      : error instanceof Error
+      ? error.message
+      : String(error);
+    throw new CertificateError(`${path}: ${reason}`, { cause: error });
+  }
+}
+
+function parseChain(text: string, path: string): X509Certificate[] {
+  const blocks = text.match(
+    /-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----[\s\S]+?-----END [A-Z0-9 ]+-----/g,
+  );
+  if (!blocks) {
+    throw new CertificateError(
+      /PRIVATE KEY-----/.test(text)
+        ? `${path}: a key, not a certificate. Are [tls] cert and key swapped?`
+        : `${path}: no certificate in PEM form. If it is DER: openssl x509 -inform der -in FILE -out fullchain.pem`,
+    );
+  }
+  return blocks.map((block, index) => {
+    try {
+      return new X509Certificate(block);
+    } catch (error) {
+      throw new CertificateError(
+        `${path}: certificate ${index + 1} of ${blocks.length} is damaged. Copy or issue it again`,
+        { cause: error },
+      );
+    }
+  });
+}
+
+function parseKey(text: string, path: string): KeyObject {
+  const block = text.match(/-----BEGIN ((?:[A-Z0-9]+ )*)PRIVATE KEY-----[\s\S]+?-----END [A-Z0-9 ]+-----/);
+  if (!block) {
+    throw new CertificateError(
+      /CERTIFICATE-----/.test(text)
+        ? `${path}: a certificate, not a key. Are [tls] cert and key swapped?`
+        : `${path}: no private key in PEM form. If it is DER: openssl pkey -inform der -in FILE -out privkey.pem`,
+    );
+  }
+  if (block[1]?.startsWith("ENCRYPTED") || /^Proc-Type: 4,ENCRYPTED/m.test(block[0])) {
+    throw new CertificateError(
+      `${path}: the key is encrypted, and there is nobody to type its password at start. ` +
+        `Take it off with: openssl pkey -in FILE -out privkey.pem`,
+    );
+  }
+  try {
+    return createPrivateKey(block[0]);
+  } catch (error) {
+    throw new CertificateError(`${path}: the key is damaged. Copy it again`, { cause: error });
+  }
+}
+
+function mismatch(
+  chain: readonly X509Certificate[],
+  privateKey: KeyObject,
+  { cert, key }: CertificateOptions,
+): CertificateError {
+  if (chain.some((certificate) => certificate.checkPrivateKey(privateKey))) {
+    return new CertificateError(
+      `${cert}: the certificate that belongs to ${key} is not the first in the file. Put it before the others`,
+    );
+  }
+  return new CertificateError(
+    `${key}: does not belong to the certificate in ${cert}. They come in pairs: copy both from the same renewal`,
+  );
+}
+
+function warningsFor(
+  leaf: X509Certificate,
+  { cert, hostname, clock }: CertificateOptions,
+  chainLength = Infinity,
+): string[] {
+  const warnings: string[] = [];
+  const now = clock.now();
+  const [from, to] = [leaf.validFromDate.getTime(), leaf.validToDate.getTime()];
+  if (to <= now) {
+    warnings.push(
+      `${cert}: expired on ${leaf.validToDate.toISOString()}. Senders that verify will refuse it: renew it`,
+    );
+  } else if (to - now < EXPIRES_SOON && to - from > 2 * EXPIRES_SOON) {
+    warnings.push(`${cert}: expires on ${leaf.validToDate.toISOString()}, and has not been renewed yet`);
+  }
+  if (from > now) {
+    warnings.push(
+      `${cert}: not valid before ${leaf.validFromDate.toISOString()}. Is this machine's clock right?`,
+    );
+  }
+  const matches = isIP(hostname) ? leaf.checkIP(hostname) : leaf.checkHost(hostname);
+  if (matches === undefined) {
+    warnings.push(`${cert}: not for ${hostname}, but for ${namesOf(leaf).join(", ") || "no name at all"}`);
+  }
+  if (chainLength === 1 && leaf.issuer !== leaf.subject) {
+    warnings.push(
+      `${cert}: holds the server's own certificate only. Most authorities need the intermediate ones too: ` +
+        `use fullchain.pem`,
+    );
+  }
+  return warnings;
+}
+
+function namesOf(leaf: X509Certificate): string[] {
+  return (leaf.subjectAltName ?? "").split(", ")
+    .map((name) => name.replace(/^(?:DNS|IP Address):/, ""))
+    .filter((name) => name !== "");
+}
+
+function toPem(certificate: X509Certificate): string {
+  return certificate.toString().trimEnd() + "\n";
+}
+
+/** Changes whenever another file, or another content, stands behind one of the two paths. */
+async function fingerprint({ cert, key }: CertificateOptions): Promise<string> {
+  const parts = await Promise.all([cert, key].map(async (path) => {
+    try {
+      const real = await Deno.realPath(path);
+      const { dev, ino, mtime, ctime, size } = await Deno.stat(real);
+      return [real, dev, ino, mtime?.getTime(), ctime?.getTime(), size].join(":");
+    } catch (error) {
+      return error instanceof Error ? error.name : String(error);
+    }
+  }));
+  return parts.join("|");
+}

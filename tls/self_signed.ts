@@ -1,0 +1,121 @@
+/**
+ * A certificate for servers that have none yet: nobody vouches for it, but mail is no longer sent in the clear.
+ *
+ * @module
+ */
+import { join } from "@std/path";
+import type { Logger } from "../observe/log.ts";
+import type { Clock } from "../smtp/clock.ts";
+import { DirectorySyncer } from "../storage/directory_syncer.ts";
+import { NewFile } from "../storage/new_file.ts";
+import { CertificateError, loadCertificate } from "./certificates.ts";
+
+/** For whom, and where it is kept. */
+export interface SelfSignedOptions {
+  /** The pair lies under `tls/` in it. */
+  readonly dataDir: string;
+  /** The name it is for. */
+  readonly hostname: string;
+  /** Dates it. */
+  readonly clock: Clock;
+  /** Hears of a new one: `tls.self_signed.created`. */
+  readonly log: Logger;
+}
+
+const DAY = 86_400_000;
+// Nobody checks its dates but those who pinned it, and they would rather keep it.
+const VALIDITY = 5 * 365 * DAY;
+// Made anew at a start in its last month, so that it does not expire on a server that runs on.
+const RENEW_BEFORE = 30 * DAY;
+// The longest common name (X.520 ub-common-name); a longer host name stands in the alternative names only.
+const MAX_COMMON_NAME = 64;
+
+/**
+ * Keeps a self-signed certificate (ECDSA P-256) in `tls/selfsigned.crt`, its key in `tls/selfsigned.key` with mode
+ * 0600. Makes them at the first start, and again when they cannot be used, are for another name, or near their end.
+ *
+ * @returns the paths, for {@linkcode Certificates}
+ * @throws {CertificateError} when the files cannot be written
+ */
+export async function keepSelfSigned(options: SelfSignedOptions): Promise<{ cert: string; key: string }> {
+  const { dataDir, hostname, clock, log } = options;
+  const directory = join(dataDir, "tls");
+  const paths = { cert: join(directory, "selfsigned.crt"), key: join(directory, "selfsigned.key") };
+  const reason = await unusable(paths, options);
+  if (reason === undefined) return paths;
+  const made = await createSelfSigned({ hostname, now: clock.now() });
+  try {
+    await Deno.mkdir(directory, { recursive: true, mode: 0o700 });
+    const syncer = new DirectorySyncer();
+    // The key first: a crash in between leaves a pair that does not match, which the next start replaces.
+    await replace(paths.key, { text: made.key, mode: 0o600 });
+    await replace(paths.cert, { text: made.cert, mode: 0o644 });
+    await syncer.sync(directory);
+    await syncer.sync(dataDir);
+  } catch (error) {
+    throw new CertificateError(
+      `${directory}: cannot keep a self-signed certificate: ${
+        error instanceof Error ? error.message : String(error)
+      }. ` +
+        `Let this account write there, or set [tls] cert and key`,
+      { cause: error },
+    );
+  }
+  log.info("tls.self_signed.created", { file: paths.cert, hostname, reason });
+  return paths;
+}
+
+async function unusable(
+  paths: { cert: string; key: string },
+  { hostname, clock }: SelfSignedOptions,
+): Promise<string | undefined> {
+  try {
+    const { leaf, names } = await loadCertificate({ ...paths, hostname, clock });
+    if (!names.includes(hostname)) return `it was for ${names.join(", ")}`;
+    if (leaf.validToDate.getTime() - clock.now() < RENEW_BEFORE) {
+      return `it ends ${leaf.validToDate.toISOString()}`;
+    }
+    if (leaf.validFromDate.getTime() > clock.now()) return `it begins ${leaf.validFromDate.toISOString()}`;
+    return undefined;
+  } catch (error) {
+    if (error instanceof CertificateError) return error.message;
+    throw error;
+  }
+}
+
+async function replace(path: string, { text, mode }: { text: string; mode: number }): Promise<void> {
+  const file = await NewFile.create(`${path}.${crypto.randomUUID()}.tmp`, { mode });
+  await file.write(new TextEncoder().encode(text));
+  await file.finish();
+  await file.publish(path);
+}
+
+/** Makes a self-signed certificate and its key, both PEM; valid for five years. */
+export async function createSelfSigned(
+  { hostname, now }: { readonly hostname: string; readonly now: number },
+): Promise<{ cert: string; key: string }> {
+  // Only here, as they take a tenth of a second to load.
+  await import("reflect-metadata");
+  const x509 = await import("@peculiar/x509");
+  const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
+  const keys = await crypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
+  const certificate = await x509.X509CertificateGenerator.createSelfSigned({
+    name: hostname.length > MAX_COMMON_NAME ? [{ O: ["mailapp"] }] : [{ CN: [hostname] }],
+    // A day earlier, for clients whose clock is behind.
+    notBefore: new Date(now - DAY),
+    notAfter: new Date(now + VALIDITY),
+    keys,
+    signingAlgorithm: algorithm,
+    extensions: [
+      new x509.BasicConstraintsExtension(false, undefined, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
+      new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),
+      new x509.SubjectAlternativeNameExtension([{ type: "dns", value: hostname }]),
+    ],
+  });
+  const key = await crypto.subtle.exportKey("pkcs8", keys.privateKey);
+  return {
+    cert: certificate.toString("pem") + "\n",
+    key: x509.PemConverter.encode(key, "PRIVATE KEY") + "\n",
+  };
+}
