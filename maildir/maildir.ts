@@ -162,6 +162,10 @@ export class Maildir {
 
   async #make(): Promise<void> {
     await this.#makeRoot(this.#root);
+    await this.#syncer.sync(dirname(this.#root)).catch((error) => {
+      // The root may stand in a directory that is not for us to read, and then was there before us.
+      if (!(error instanceof StorageError && error.fault === "denied")) throw error;
+    });
     const parents = this.#parents();
     for (const path of parents) await makeDirectory(path, PARENT_MODE);
     const inside = ["tmp", "new", "cur"].map((name) => join(this.path, name));
