@@ -8,7 +8,7 @@ import type { Clock } from "./clock.ts";
 import {
   type CommandContext,
   type CommandLimits,
-  type NextStep,
+  type Outcome,
   resetTransaction,
 } from "./commands/command_context.ts";
 import { completeMessage } from "./commands/data.ts";
@@ -83,12 +83,6 @@ const ERROR_CODES: ReadonlySet<number> = new Set([500, 501, 502, 503, 504, 555])
 
 const encoder = new TextEncoder();
 
-/** A command's outcome, or that mail data stands where commands belong. */
-interface Decision {
-  readonly reply: Reply;
-  readonly then: NextStep | "out-of-place";
-}
-
 /** One connection of a server. */
 export class Connection {
   readonly #options: ConnectionOptions;
@@ -102,6 +96,10 @@ export class Connection {
   /** Whether we wait for a command, and may be sent home at once. */
   #idle = false;
   #draining = false;
+  /** The last words, being written beside the one flow of execution, which does nothing more then. */
+  #lastWritten: Promise<void> | undefined;
+  /** Whether the command before this line was a refused DATA, and whether the client sent on without its reply. */
+  #behindRefusedData: "no" | "yes" | "sent-on" = "no";
   /** Why the session ended, for the log. */
   #end = "";
 
@@ -128,8 +126,12 @@ export class Connection {
     log.debug("session.opened", { local: `${this.#session.local.address}:${this.#session.local.port}` });
     try {
       await this.#dialogue();
-      await this.#flush();
-      await this.#linger();
+      if (this.#lastWritten) {
+        await this.#lastWritten;
+      } else {
+        await this.#flush();
+        await this.#linger();
+      }
     } catch (error) {
       this.#noteFailure(error);
     } finally {
@@ -151,7 +153,7 @@ export class Connection {
     this.#draining = true;
     if (!this.#idle) return;
     this.#end ||= "shutdown";
-    void this.#lastWords(replies.shuttingDown(this.#options.hostname));
+    this.#sayLast(replies.shuttingDown(this.#options.hostname));
   }
 
   /** Ends the session at once, whatever it is doing. */
@@ -180,11 +182,6 @@ export class Connection {
           this.#end ||= answer.code === 221 ? "quit" : "refused";
           return;
         }
-        if (then === "out-of-place") {
-          this.#end = "sent on behind a refused DATA";
-          this.#say(reply(421, "4.7.0", "Mail data came behind a refused DATA; goodbye"));
-          return;
-        }
         if (then === "start-tls" && !await this.#startTls()) return;
       }
       const farewell = this.#farewell();
@@ -207,12 +204,12 @@ export class Connection {
       this.#end = "too many refused recipients";
       return reply(421, "4.7.0", "Too many unknown recipients; goodbye");
     }
-    if (session.transaction) return undefined;
-    if (this.#draining) {
+    if (this.#draining && !session.transaction) {
       this.#end = "shutdown";
       return replies.shuttingDown(hostname);
     }
-    if (clock.monotonic() - this.#startedAt > limits.sessionTimeout) {
+    const allowed = session.transaction ? 2 * limits.sessionTimeout : limits.sessionTimeout;
+    if (clock.monotonic() - this.#startedAt > allowed) {
       this.#end = "session too long";
       return reply(421, "4.4.2", "The session has lasted too long; connect again");
     }
@@ -227,9 +224,17 @@ export class Connection {
       await this.#flush();
       this.#allow(this.#options.limits.idleTimeout);
       this.#idle = this.#session.transaction === undefined;
+      if (this.#idle && this.#draining) {
+        // The shutdown came while a reply was being written, or a handshake done.
+        this.#idle = false;
+        this.#end = "shutdown";
+        this.#say(replies.shuttingDown(this.#options.hostname));
+        return undefined;
+      }
       line = await this.#reader.readLine(this.#transport);
       this.#idle = false;
-      this.#watchdog.deadline = Infinity;
+      this.#suspendDeadlines();
+      if (this.#lastWritten) return undefined;
     }
     if (line.kind !== "end") return line;
     this.#end ||= "closed by the peer";
@@ -237,12 +242,19 @@ export class Connection {
   }
 
   /** Runs one line. */
-  async #answer(line: Line, first: boolean): Promise<Decision> {
+  async #answer(line: Line, first: boolean): Promise<Outcome> {
     const session = this.#session;
-    let outcome: Decision;
+    if (this.#behindRefusedData === "sent-on" || (this.#behindRefusedData === "yes" && isMailData(line))) {
+      this.#end = "sent on behind a refused DATA";
+      return {
+        reply: reply(421, "4.7.0", "Mail data came behind a refused DATA; goodbye"),
+        then: "close",
+      };
+    }
+    let outcome: Outcome;
     if (line.kind !== "line") {
       outcome = { reply: UNREADABLE[line.kind as keyof typeof UNREADABLE], then: "continue" };
-      this.#trace("C", `(${line.kind})`);
+      this.#trace("C", "text" in line ? line.text : `(${line.kind})`);
     } else {
       this.#trace("C", line.text);
       const { verb, argument } = parseCommand(line.text);
@@ -252,23 +264,25 @@ export class Connection {
       } else {
         outcome = await this.#runCommand(verb, argument);
       }
-      if (verb === "DATA" && outcome.then === "continue" && this.#reader.available.length > 0) {
-        // DATA is the last of a pipelined group (RFC 2920 §3.1): what stands behind it was meant as mail data, and
+      if (verb === "DATA" && outcome.then === "continue") {
+        // DATA is the last of a pipelined group (RFC 2920 §3.1): what has come with it was meant as mail data, and
         // must not run as commands.
-        outcome = { reply: outcome.reply, then: "out-of-place" };
+        this.#behindRefusedData = this.#reader.available.length > 0 ? "sent-on" : "yes";
+      } else if (commands.has(verb)) {
+        this.#behindRefusedData = "no";
       }
     }
     if (outcome.reply.code >= 400) {
       if (ERROR_CODES.has(outcome.reply.code)) session.errorCount++;
       this.#options.log.info("command.refused", {
-        command: line.kind === "line" ? line.text.slice(0, 300) : `(${line.kind})`,
+        command: "text" in line ? line.text.slice(0, 300) : `(${line.kind})`,
         reply: oneLine(outcome.reply),
       });
     }
     return outcome;
   }
 
-  async #runCommand(verb: string, argument: string): Promise<Decision> {
+  async #runCommand(verb: string, argument: string): Promise<Outcome> {
     const { log } = this.#options;
     const handler = commands.get(verb);
     if (!handler) return { reply: replies.unknownCommand, then: "continue" };
@@ -302,7 +316,6 @@ export class Connection {
       if (message.ended) break;
       if (!await this.#fillWithData(startedAt, message)) return false;
     }
-    this.#watchdog.deadline = Infinity;
     this.#say(await completeMessage(this.#session, this.#context()));
     return true;
   }
@@ -335,7 +348,6 @@ export class Connection {
       reader.consume(piece.length);
       left -= piece.length;
     }
-    this.#watchdog.deadline = Infinity;
     if (!message) {
       this.#say(answer);
       return true;
@@ -365,7 +377,10 @@ export class Connection {
       limits.idleTimeout + octets * 1000 / limits.minDataRate - passed,
       limits.sessionTimeout - passed,
     ));
-    if (await this.#reader.fill(this.#transport)) return true;
+    const more = await this.#reader.fill(this.#transport);
+    this.#suspendDeadlines();
+    if (this.#lastWritten) return false;
+    if (more) return true;
     this.#end ||= "closed by the peer in mid-data";
     return false;
   }
@@ -403,6 +418,12 @@ export class Connection {
     this.#transport.deadline = deadline + GRACE;
   }
 
+  /** Work of ours takes as long as it takes: a message must not be stored behind a 421, nor its 250 be lost. */
+  #suspendDeadlines(): void {
+    this.#watchdog.deadline = Infinity;
+    this.#transport.deadline = Infinity;
+  }
+
   /** The deadline passed while we waited for the peer. */
   #expire(): void {
     const message = this.#session.transaction?.message;
@@ -410,11 +431,16 @@ export class Connection {
     const words = message?.refusedForLineEndings
       ? (message.failure?.reply ?? replies.localError)
       : reply(421, "4.4.2", "Timeout; goodbye");
-    void this.#lastWords(words);
+    this.#sayLast(words);
   }
 
-  /** Writes while the one flow of execution is waiting to read, then closes, which ends that wait. */
-  async #lastWords(words: Reply): Promise<void> {
+  /** Ends the session from beside the one flow of execution, which is waiting to read. */
+  #sayLast(words: Reply): void {
+    this.#lastWritten ??= this.#writeLast(words);
+  }
+
+  /** Writes, then closes, which ends the wait. */
+  async #writeLast(words: Reply): Promise<void> {
     try {
       this.#transport.deadline = this.#options.clock.monotonic() + GRACE;
       const text = this.#waiting + formatReply(words);
@@ -489,6 +515,11 @@ export class Connection {
     if (!this.#options.log.enabled("trace")) return;
     for (const line of formatReply(reply).trimEnd().split("\r\n")) this.#trace("S", line);
   }
+}
+
+/** Whether a line behind a refused DATA is of the message that the client had to send, and no slip of the keyboard. */
+function isMailData(line: Line): boolean {
+  return line.kind !== "line" || /^(?:[.\s]|[!-9;-~]+[ \t]*:)/.test(line.text);
 }
 
 const UNREADABLE = {

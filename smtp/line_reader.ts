@@ -8,8 +8,8 @@ import type { Transport } from "./transport.ts";
 /** A line, or why there is none. Only `line` is a command. */
 export type Line =
   | { readonly kind: "line"; readonly text: string }
-  /** The line ended with LF alone. */
-  | { readonly kind: "bare-lf" }
+  /** The line ended with LF alone; its text, as far as it is one, is for the log. */
+  | { readonly kind: "bare-lf"; readonly text: string }
   /** More than the limit came without a line end; the rest of the line is dropped as it comes. */
   | { readonly kind: "too-long" }
   /** A control character, a bare CR, or bytes that are not UTF-8. */
@@ -29,6 +29,7 @@ const MAX_SPARE = 32;
 const spare: Uint8Array<ArrayBuffer>[] = [];
 
 const decoder = new TextDecoder("utf-8", { fatal: true });
+const lenientDecoder = new TextDecoder("utf-8");
 // deno-lint-ignore no-control-regex
 const CONTROL = /[\u0000-\u0008\u000a-\u001f\u007f]/;
 
@@ -122,7 +123,9 @@ export class LineReader {
       }
       if (lf < 0) return undefined;
       this.consume(lf + 1);
-      if (available[lf - 1] !== CR) return { kind: "bare-lf" };
+      if (available[lf - 1] !== CR) {
+        return { kind: "bare-lf", text: lenientDecoder.decode(available.subarray(0, lf)) };
+      }
       return decodeLine(available.subarray(0, lf - 1));
     }
   }

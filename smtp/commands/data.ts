@@ -117,6 +117,11 @@ export async function completeMessage(session: Session, context: CommandContext)
     });
     return refusal;
   } finally {
-    await resetTransaction(session);
+    try {
+      await resetTransaction(session);
+    } catch (error) {
+      // What became of the message is decided; the client must hear it.
+      context.log.error("message.cleanup_failed", { message: message.id, cause: describe(error) });
+    }
   }
 }

@@ -57,6 +57,8 @@ export class MemoryTransport implements Transport {
   heldOctets = 0;
   readonly #watchdog: Watchdog;
   readonly #input: Uint8Array[] = [];
+  /** The first chunk of #input that is not read yet. */
+  #next = 0;
   #output: Uint8Array[] = [];
   #ended = false;
   #failure: Error | undefined;
@@ -83,11 +85,12 @@ export class MemoryTransport implements Transport {
   async read(buffer: Uint8Array): Promise<number | null> {
     if (this.#failure) throw this.#failure;
     if (this.#reader) throw new Error("two reads at the same time");
-    const chunk = this.#input.shift();
+    const chunk = this.#input[this.#next];
     if (chunk) {
       const size = Math.min(chunk.length, buffer.length);
       buffer.set(chunk.subarray(0, size));
-      if (size < chunk.length) this.#input.unshift(chunk.subarray(size));
+      if (size < chunk.length) this.#input[this.#next] = chunk.subarray(size);
+      else if (++this.#next === this.#input.length) this.#next = this.#input.length = 0;
       return size;
     }
     if (this.#ended) return null;
@@ -169,7 +172,7 @@ export class MemoryTransport implements Transport {
 
   /** Octets that were sent and that the server has not read. */
   get unread(): number {
-    return this.#input.reduce((sum, chunk) => sum + chunk.length, 0);
+    return this.#input.slice(this.#next).reduce((sum, chunk) => sum + chunk.length, 0);
   }
 
   /** Resolves when the server has read everything and waits for more, or has closed. */

@@ -103,7 +103,8 @@ export async function runTranscript(
     limits: transcript.limits,
     ...(transcript.tls === "none" ? {} : { upgradeToTls }),
   });
-  const done = server.handle(transport, { implicitTls: transcript.tls === "implicit" });
+  let done: Promise<void> | undefined;
+  const start = () => done ??= server.handle(transport, { implicitTls: transcript.tls === "implicit" });
 
   let output = "";
   let messages = 0;
@@ -111,6 +112,7 @@ export async function runTranscript(
   const send = async () => {
     transport.send(bytesOf(pending), cut ? [1] : []);
     pending = "";
+    start();
     await transport.waiting();
   };
   const listen = () => {
@@ -121,7 +123,11 @@ export async function runTranscript(
     assert.equal(output, "", `${where}: the server has said more`);
   };
 
-  await transport.waiting();
+  // Who talks before the greeting has said so before the server begins.
+  if (!/^c$/i.test(transcript.steps[0]?.kind ?? "")) {
+    start();
+    await transport.waiting();
+  }
   for (const [index, { kind, text, where }] of transcript.steps.entries()) {
     switch (kind) {
       case "C":
