@@ -2,8 +2,18 @@
  * What the program asks of DNS, with answers that keep "there is none" apart from "could not be told":
  * only the first may lead a relay to another record type or to a failure (RFC 5321 §5.1).
  *
+ * `Deno.resolveDns` finds MX, A and AAAA records, but says the same of a name that does not exist, of one without such
+ * records, and of a server that failed (denoland/deno#36561). So only what it finds is believed; for all else the
+ * question is asked again over the wire.
+ *
  * @module
  */
+import { ipBytes } from "../net/ip_address.ts";
+import type { Clock } from "../smtp/clock.ts";
+import { AnswerCache } from "./answer_cache.ts";
+import { canonicalName } from "./name.ts";
+import { parseDnsServer, resolvConfServers } from "./servers.ts";
+import { askWire, type DnsServer, type RecordType, type WireAnswer } from "./wire_client.ts";
 
 /** What came of a question. */
 export type Answer<T> =
@@ -64,12 +74,236 @@ export interface Resolver {
   tlsa(name: string, options?: QueryOptions): Promise<Answer<TlsaRecord>>;
 }
 
+/** What a resolver depends on. */
+export interface DnsResolverOptions {
+  /** Measures waits and the age of answers. */
+  readonly clock: Clock;
+  /** Servers as `192.0.2.1:5353`; empty = those of resolv.conf, read anew as it changes. */
+  readonly servers?: readonly string[];
+  /** Whether these servers validate and their AD bit is to be trusted; then all is asked over the wire. */
+  readonly dnssec?: boolean;
+  /** Where resolv.conf is; default `/etc/resolv.conf`. */
+  readonly resolvConf?: string;
+}
+
+// A zone may have more; a relay has no use for them.
+const MAX_RECORDS = 100;
+// Milliseconds. `Deno.resolveDns` does not tell the TTL.
+const FOUND_FOR = 60_000;
+const LONGEST = 300_000;
+const NEGATIVE_LONGEST = 60_000;
+// Long enough to spare a dead server a question per message, short enough to notice that it is back.
+const FAILED_FOR = 5_000;
+// After it failed to answer, a server is asked last for so long.
+const DEMOTED_FOR = 30_000;
+
 /**
- * A name as it is asked and compared: lower case, no trailing dot; `undefined` where it is no domain name of at most
- * 253 octets with labels of 1–63 letters, digits, `-` and `_`.
+ * A {@linkcode Resolver} on DNS servers. Answers are kept for as long as they say, at most five minutes, and for one
+ * minute where that is not known; equal questions at the same time are asked once.
  */
-export function canonicalName(name: string): string | undefined {
-  const bare = (name.endsWith(".") ? name.slice(0, -1) : name).toLowerCase();
-  if (bare.length > 253) return undefined;
-  return /^[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*$/.test(bare) ? bare : undefined;
+export class DnsResolver implements Resolver {
+  readonly #clock: Clock;
+  readonly #dnssec: boolean;
+  readonly #servers: () => Promise<readonly DnsServer[]>;
+  readonly #cache: AnswerCache<Answer<unknown>>;
+  readonly #demoted = new Map<string, number>();
+
+  /**
+   * Asks nothing yet.
+   * @throws {RangeError} when a server is no address with an optional port
+   */
+  constructor(options: DnsResolverOptions) {
+    const { clock, servers = [], dnssec = false, resolvConf = "/etc/resolv.conf" } = options;
+    this.#clock = clock;
+    this.#dnssec = dnssec;
+    this.#cache = new AnswerCache(clock);
+    const fixed = servers.map((text) => {
+      const server = parseDnsServer(text);
+      if (server === undefined) throw new RangeError(`not a DNS server's address: ${text}`);
+      return server;
+    });
+    this.#servers = fixed.length > 0 ? () => Promise.resolve(fixed) : resolvConfServers(resolvConf, clock);
+  }
+
+  /** See {@linkcode Resolver}. The best 100 by preference. */
+  mx(name: string, options?: QueryOptions): Promise<Answer<MxRecord>> {
+    return this.#ask(name, "MX", { ...options, read: readMx });
+  }
+
+  /** See {@linkcode Resolver}. */
+  a(name: string, options?: QueryOptions): Promise<Answer<string>> {
+    return this.#ask(name, "A", { ...options, read: readText });
+  }
+
+  /** See {@linkcode Resolver}. */
+  aaaa(name: string, options?: QueryOptions): Promise<Answer<string>> {
+    return this.#ask(name, "AAAA", { ...options, read: readText });
+  }
+
+  /** See {@linkcode Resolver}. */
+  txt(name: string, options?: QueryOptions): Promise<Answer<string>> {
+    return this.#ask(name, "TXT", { ...options, read: readTxt });
+  }
+
+  /** See {@linkcode Resolver}. */
+  ptr(address: string, options?: QueryOptions): Promise<Answer<string>> {
+    return this.#ask(reverseName(address), "PTR", { ...options, read: readNames });
+  }
+
+  /** See {@linkcode Resolver}. */
+  cname(name: string, options?: QueryOptions): Promise<Answer<string>> {
+    return this.#ask(name, "CNAME", { ...options, read: readNames });
+  }
+
+  /** See {@linkcode Resolver}. */
+  tlsa(name: string, options?: QueryOptions): Promise<Answer<TlsaRecord>> {
+    return this.#ask(name, "TLSA", { ...options, read: readTlsa });
+  }
+
+  /** Forgets every answer, as after a change of the zone in a test or on SIGHUP. */
+  forget(): void {
+    this.#cache.clear();
+    this.#demoted.clear();
+  }
+
+  async #ask<T>(
+    name: string,
+    type: RecordType,
+    { read, signal }: QueryOptions & { readonly read: (records: readonly unknown[]) => T[] },
+  ): Promise<Answer<T>> {
+    const canonical = canonicalName(name);
+    if (canonical === undefined) return { kind: "no-such-name", authenticated: false };
+    const answer = this.#cache.get(`${type} ${canonical}`, () => this.#look(canonical, type, read));
+    return await giveUpWith(signal, answer) as Answer<T>;
+  }
+
+  async #look(
+    name: string,
+    type: RecordType,
+    read: (records: readonly unknown[]) => unknown[],
+  ): Promise<{ value: Answer<unknown>; keep: number }> {
+    const servers = await this.#inOrder();
+    if (!this.#dnssec && (type === "MX" || type === "A" || type === "AAAA")) {
+      const records = read(await this.#resolve(name, type, servers));
+      if (records.length > 0) {
+        return { value: { kind: "found", records, authenticated: false }, keep: FOUND_FOR };
+      }
+    }
+    const answer = await askWire(name, type, {
+      servers,
+      clock: this.#clock,
+      unanswered: ({ address, port }) =>
+        this.#demoted.set(`${address} ${port}`, this.#clock.monotonic() + DEMOTED_FOR),
+    });
+    return this.#digest(answer, read);
+  }
+
+  /** What `Deno.resolveDns` finds; nothing where it finds nothing, for whatever reason. */
+  async #resolve(
+    name: string,
+    type: "MX" | "A" | "AAAA",
+    servers: readonly DnsServer[],
+  ): Promise<readonly unknown[]> {
+    const [server] = servers;
+    if (server === undefined) return [];
+    try {
+      // The trailing dot keeps the search list of resolv.conf out; the signal bounds the wait to two seconds.
+      return await Deno.resolveDns(`${name}.`, type as "A", {
+        nameServer: { ipAddr: server.address, port: server.port },
+        signal: new AbortController().signal,
+      });
+    } catch {
+      return [];
+    }
+  }
+
+  #digest(
+    answer: WireAnswer,
+    read: (records: readonly unknown[]) => unknown[],
+  ): { value: Answer<unknown>; keep: number } {
+    if (answer.kind === "failed") return { value: answer, keep: FAILED_FOR };
+    const authenticated = this.#dnssec && answer.authenticated;
+    const { kind, ttl } = answer;
+    const keep = Math.min(ttl * 1000, kind === "found" ? LONGEST : NEGATIVE_LONGEST);
+    if (kind !== "found") return { value: { kind, authenticated }, keep };
+    const records = read(answer.records);
+    return records.length === 0
+      ? { value: { kind: "none", authenticated }, keep }
+      : { value: { kind, records, authenticated }, keep };
+  }
+
+  /** Servers that answer first. */
+  async #inOrder(): Promise<readonly DnsServer[]> {
+    const servers = await this.#servers();
+    const now = this.#clock.monotonic();
+    const demoted = ({ address, port }: DnsServer) => (this.#demoted.get(`${address} ${port}`) ?? 0) > now;
+    return this.#demoted.size === 0
+      ? servers
+      : [...servers.filter((server) => !demoted(server)), ...servers.filter(demoted)];
+  }
+}
+
+/** The answer, or `failed` when the signal comes first. */
+async function giveUpWith<T>(
+  signal: AbortSignal | undefined,
+  answer: Promise<Answer<T>>,
+): Promise<Answer<T>> {
+  if (signal === undefined) return await answer;
+  const { promise, resolve } = Promise.withResolvers<Answer<T>>();
+  const giveUp = () => resolve({ kind: "failed", reason: "given up" });
+  signal.addEventListener("abort", giveUp, { once: true });
+  if (signal.aborted) giveUp();
+  try {
+    return await Promise.race([answer, promise]);
+  } finally {
+    signal.removeEventListener("abort", giveUp);
+  }
+}
+
+/** The name under which an address's names are (RFC 1035 §3.5, RFC 3596 §2.5); no name for what is no address. */
+function reverseName(address: string): string {
+  const bytes = ipBytes(address);
+  if (bytes === undefined) return "";
+  const labels = bytes.length === 4
+    ? Array.from(bytes, String)
+    : Array.from(bytes, (byte) => [(byte >> 4).toString(16), (byte & 15).toString(16)]).flat();
+  return `${labels.reverse().join(".")}.${bytes.length === 4 ? "in-addr.arpa" : "ip6.arpa"}`;
+}
+
+function readMx(records: readonly unknown[]): MxRecord[] {
+  const found: MxRecord[] = [];
+  for (const record of records) {
+    const { preference = 0, exchange } = record as { preference?: number; exchange?: unknown };
+    if (typeof exchange !== "string") continue;
+    found.push({ preference, exchange: exchange === "." ? "." : canonicalName(exchange) ?? "" });
+  }
+  return found.sort((a, b) => a.preference - b.preference).slice(0, MAX_RECORDS);
+}
+
+function readText(records: readonly unknown[]): string[] {
+  return records.filter((record) => typeof record === "string").slice(0, MAX_RECORDS);
+}
+
+function readNames(records: readonly unknown[]): string[] {
+  return readText(records).flatMap((name) => canonicalName(name) ?? []);
+}
+
+function readTxt(records: readonly unknown[]): string[] {
+  const decoder = new TextDecoder();
+  return records.slice(0, MAX_RECORDS).flatMap((record) => {
+    const strings = Array.isArray(record) ? record : [record];
+    return strings.every((part) => part instanceof Uint8Array)
+      ? strings.map((part) => decoder.decode(part)).join("")
+      : [];
+  });
+}
+
+function readTlsa(records: readonly unknown[]): TlsaRecord[] {
+  return records.slice(0, MAX_RECORDS).flatMap((record) => {
+    const { usage, selector, matchingType, certificate } = record as Record<string, unknown>;
+    return typeof usage === "number" && typeof selector === "number" && typeof matchingType === "number" &&
+        certificate instanceof Uint8Array
+      ? [{ usage, selector, matchingType, data: new Uint8Array(certificate) }]
+      : [];
+  });
 }

@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { type Answer, canonicalName, type MxRecord, type Resolver, type TlsaRecord } from "./resolver.ts";
+import { canonicalName } from "./name.ts";
+import type { Answer, MxRecord, Resolver, TlsaRecord } from "./resolver.ts";
 
 /** What a name has. A type that is absent is answered `none`. */
 export interface StaticName {

@@ -7,7 +7,8 @@
  * @module
  */
 import { isIP } from "node:net";
-import { type Answer, canonicalName, type MxRecord, type Resolver } from "../dns/resolver.ts";
+import { canonicalName } from "../dns/name.ts";
+import type { Answer, MxRecord, Resolver } from "../dns/resolver.ts";
 import { addressScope, sameAddress } from "../net/ip_address.ts";
 import type { Logger } from "../observe/log.ts";
 import type { EnhancedStatusCode } from "../smtp/reply.ts";
