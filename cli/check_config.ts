@@ -1,13 +1,25 @@
 /**
- * `mailapp check-config`: whether the servers would start, and what they would do.
+ * `mailapp check-config`: whether the servers would start, and what they would do. Binds nothing, writes nothing.
  *
  * @module
  */
+import { constants } from "node:fs";
+import { access } from "node:fs/promises";
+import { dirname } from "@std/path";
 import type { Command } from "commander";
-import type { Config, ListenConfig } from "../config/config.ts";
+import type { Config } from "../config/config.ts";
+import { ConfigError } from "../config/errors.ts";
 import { DEFAULT_CONFIG_FILE, loadConfig } from "../config/load.ts";
-import { EXIT, type ExitCode } from "./exit_codes.ts";
+import { formatSize } from "../config/size.ts";
+import { Maildir } from "../maildir/maildir.ts";
+import type { Mailboxes } from "../maildir/mailboxes.ts";
+import { UniqueNames } from "../maildir/unique_name.ts";
+import { showEndpoint } from "../net/listen.ts";
+import { systemClock } from "../smtp/clock.ts";
+import { CertificateError, loadCertificate } from "../tls/certificates.ts";
+import { CommandError, EXIT, type ExitCode } from "./exit_codes.ts";
 import type { Io } from "./io.ts";
+import { missingCertificateWarnings, openMailboxes, serveInEndpoints } from "./parts.ts";
 import { configOption, examples, type Registrar } from "./subcommand.ts";
 
 /** Enters the command. */
@@ -19,28 +31,176 @@ export function registerCheckConfig(program: Command, { io, action }: Registrar)
     .action(action((options: { config?: string }) => checkConfig(options, io)));
 }
 
+/** How many lines of one kind are shown. */
+const MAX_SHOWN = 50;
+
 async function checkConfig(options: { readonly config?: string }, io: Io): Promise<ExitCode> {
   const config = await loadConfig(options.config, { env: io.env });
-  const source = config.file ?? `no ${DEFAULT_CONFIG_FILE}: the defaults`;
-  io.out([source, "", ...describeServeIn(config), "", ...describeServeOut(config), ""].join("\n"));
-  for (const warning of config.warnings) io.out(`warning: ${warning}\n`);
-  io.out("ok\n");
-  return EXIT.ok;
+  const report = new Report(config);
+  report.say(config.file ?? `There is no ${DEFAULT_CONFIG_FILE}; the defaults hold.`);
+  await reportServeIn(config, report);
+  reportServeOut(config, report);
+  await reportFiles(config, report);
+  io.out(report.text());
+  return report.errors.length === 0 ? EXIT.ok : EXIT.config;
 }
 
-function describeServeIn({ hostname, serveIn }: Config): string[] {
-  if (serveIn.domains.length === 0) return ["serve-in: not configured ([serve-in] domains is empty)"];
-  return [
-    `serve-in as ${hostname}`,
-    `  listens on ${describeListen(serveIn.listen)}, port ${serveIn.port}`,
-    `  takes mail for ${serveIn.domains.join(", ")}`,
-  ];
+/** What is found, to be told at the end. */
+class Report {
+  readonly errors: string[] = [];
+  readonly warnings: string[];
+  readonly #lines: string[] = [];
+
+  constructor({ warnings }: Config) {
+    this.warnings = [...warnings];
+  }
+
+  say(...lines: string[]): void {
+    this.#lines.push(...lines);
+  }
+
+  /** Says these lines, if they are not too many. */
+  list(lines: readonly string[]): void {
+    this.say(...lines.slice(0, MAX_SHOWN));
+    if (lines.length > MAX_SHOWN) this.say(`    … and ${lines.length - MAX_SHOWN} more`);
+  }
+
+  text(): string {
+    const { errors, warnings } = this;
+    const found = [
+      ...warnings.map((warning) => `warning: ${warning}`),
+      ...errors.map((error) => `error: ${error}`),
+    ];
+    const count = (number: number, word: string) => `${number} ${word}${number === 1 ? "" : "s"}`;
+    const verdict = errors.length > 0
+      ? `not ok: ${count(errors.length, "error")}, ${count(warnings.length, "warning")}`
+      : `ok${warnings.length > 0 ? `, ${count(warnings.length, "warning")}` : ""}`;
+    return [...this.#lines, "", ...found, ...(found.length > 0 ? [""] : []), verdict, ""].join("\n");
+  }
 }
 
-function describeServeOut({ hostname, serveOut }: Config): string[] {
-  return [`serve-out as ${hostname}`, `  listens on ${serveOut.listen.join(", ")}, port ${serveOut.port}`];
+async function reportServeIn(config: Config, report: Report): Promise<void> {
+  const { serveIn, hostname } = config;
+  if (serveIn.domains.length === 0) {
+    report.say("", "serve-in is not configured: [serve-in] domains is empty");
+    return;
+  }
+  report.say("", `serve-in, as ${hostname}`);
+  const hasCertificate = await reportCertificate(config, report);
+  try {
+    const endpoints = serveInEndpoints(config, { hasCertificate });
+    const modes = { off: "without TLS", starttls: "with STARTTLS", implicit: "TLS from the start" };
+    report.say(
+      ...endpoints.map(({ address, port, tls }) =>
+        `  listens on ${showEndpoint(address, port)}, ${modes[tls]}`
+      ),
+    );
+  } catch (error) {
+    if (!(error instanceof CommandError)) throw error;
+    report.errors.push(error.message);
+  }
+  report.say(
+    `  takes messages up to ${formatSize(serveIn.maxMessageSize)}, for ${serveIn.domains.join(", ")}`,
+  );
+  let mailboxes: Mailboxes;
+  try {
+    mailboxes = openMailboxes(config);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    report.errors.push(...error.message.split("\n"));
+    return;
+  }
+  const all = mailboxes.all();
+  report.list(all.map(({ address, path }) => `    ${address} → ${path}`));
+  report.list(
+    Object.entries(config.mailboxes.aliases).map(([name, targets]) => `    ${name} → ${targets.join(", ")}`),
+  );
+  if (all.length === 0) report.warnings.push("[mailboxes] users names nobody: all mail is refused");
+  const names = new UniqueNames({ hostname, now: () => systemClock.now() });
+  for (const { root, path } of all.slice(0, MAX_SHOWN)) {
+    try {
+      await new Maildir(path, { root, names }).check();
+    } catch (error) {
+      // It need not be the account of the server that asks.
+      report.warnings.push(`mailbox: ${reason(error)}, as seen by uid ${Deno.uid()}`);
+    }
+  }
 }
 
-function describeListen(listen: ListenConfig): string {
-  return typeof listen === "string" ? listen : listen.join(", ");
+/** Whether there is one, or would be. */
+async function reportCertificate(config: Config, report: Report): Promise<boolean> {
+  const { certificate, selfSigned } = config.tls;
+  if (certificate === undefined) {
+    if (!selfSigned) report.warnings.push(...missingCertificateWarnings(config));
+    else report.say("  has a certificate of its own making, kept in data_dir");
+    return selfSigned;
+  }
+  const { certFile: cert, keyFile: key } = certificate;
+  try {
+    const { leaf, names, warnings } = await loadCertificate({
+      cert,
+      key,
+      hostname: config.hostname,
+      clock: systemClock,
+    });
+    report.say(
+      `  has a certificate for ${names.join(", ")}, until ${leaf.validToDate.toISOString().slice(0, 10)}`,
+    );
+    report.warnings.push(...warnings);
+    return true;
+  } catch (error) {
+    if (!(error instanceof CertificateError)) throw error;
+    report.errors.push(`[tls] ${error.message}`);
+    return false;
+  }
+}
+
+function reportServeOut({ hostname, serveOut }: Config, report: Report): void {
+  report.say("", `serve-out, as ${hostname}`);
+  report.say(...serveOut.listen.map((address) => `  listens on ${showEndpoint(address, serveOut.port)}`));
+  report.list(
+    Object.entries(serveOut.routes).map(([name, { host, port, tls }]) =>
+      `    ${name === "*" ? "everything" : name} → ${showEndpoint(host, port)}, TLS ${tls}`
+    ),
+  );
+}
+
+/** Whether what the configuration names is there and can be used by this account. */
+async function reportFiles({ dataDir, log, dkim, serveOut }: Config, report: Report): Promise<void> {
+  const note = async (key: string, { path, mode }: { path: string; mode: number }, to: string[]) => {
+    try {
+      await access(path, mode);
+    } catch (error) {
+      to.push(`${key} = ${JSON.stringify(path)}: ${reason(error)}`);
+    }
+  };
+  const writable = constants.W_OK | constants.X_OK;
+  await note("data_dir", { path: await nearestExisting(dataDir), mode: writable }, report.warnings);
+  if (log.file !== undefined) {
+    await note(
+      "[log] file",
+      { path: await nearestExisting(dirname(log.file)), mode: writable },
+      report.warnings,
+    );
+  }
+  for (const [domain, { keyFile }] of Object.entries(dkim)) {
+    await note(`dkim."${domain}".key`, { path: keyFile, mode: constants.R_OK }, report.errors);
+  }
+  for (const [name, { login }] of Object.entries(serveOut.routes)) {
+    if (login === undefined) continue;
+    const path = login.passwordFile;
+    await note(`serve-out.routes."${name}".password_file`, { path, mode: constants.R_OK }, report.errors);
+  }
+}
+
+/** The directory in which this one would be made. */
+async function nearestExisting(path: string): Promise<string> {
+  for (let at = path;; at = dirname(at)) {
+    const isThere = await Deno.stat(at).then(() => true, () => false);
+    if (isThere || dirname(at) === at) return at;
+  }
+}
+
+function reason(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

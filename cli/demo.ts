@@ -5,6 +5,8 @@
  */
 import { basename, join, relative } from "@std/path";
 import type { Command } from "commander";
+import type { LogFields, LogLevel } from "../observe/log.ts";
+import { formatText } from "../observe/log_format.ts";
 import { SmtpClient } from "../smtp/client.ts";
 import { systemClock } from "../smtp/clock.ts";
 import { ConnTransport } from "../smtp/conn_transport.ts";
@@ -51,7 +53,7 @@ async function demo(io: Io, { once }: { readonly once: boolean }): Promise<ExitC
   const mailbox = join(directory, "mail", DOMAIN, "alice", "new");
   const before = new Set(await entries(mailbox));
   say("3. A message for alice, over STARTTLS:");
-  await sendMessage({ ...target, onLine: (side, line) => say(`     ${side}: ${line}`) });
+  await sendMessage(target, say);
   const added = (await entries(mailbox)).filter((name) => !before.has(name));
   const [name] = added;
   if (name === undefined || added.length !== 1) {
@@ -153,7 +155,7 @@ function startServer(configFile: string) {
         const event = parseEvent(line);
         if (event?.["event"] === "listener.ready") listeners.push(event as unknown as ListenerEvent);
         if (event?.["event"] === "server.ready") resolve(listeners);
-        show(line);
+        show(event === undefined ? line : readable(event));
       }
     }
   })();
@@ -192,16 +194,23 @@ function parseEvent(line: string): Record<string, unknown> | undefined {
   }
 }
 
-async function sendMessage(
-  options: ListenerEvent & { readonly onLine: (side: "C" | "S", line: string) => void },
-): Promise<void> {
-  const { address, port, onLine } = options;
+/** An event as serve-in would write it on a terminal. */
+function readable({ time, level, event, ...fields }: Record<string, unknown>): string {
+  return formatText({
+    time: Date.parse(String(time)),
+    level: level as LogLevel,
+    event: String(event),
+    fields: fields as LogFields,
+  });
+}
+
+async function sendMessage({ address, port }: ListenerEvent, say: (line: string) => void): Promise<void> {
   const conn = await Deno.connect({ hostname: address, port });
   const client = new SmtpClient(new ConnTransport(conn, { clock: systemClock }), {
     hostname: `client.${DOMAIN}`,
     clock: systemClock,
     timeouts: { command: 10_000, data: 10_000, dataEnd: 30_000 },
-    onLine,
+    onLine: (side, line) => say(`     ${side}: ${line}`),
   });
   await client.greeting();
   await client.hello();
@@ -209,7 +218,7 @@ async function sendMessage(
   const { tls } = await client.startTls((plain) =>
     clientUpgrade(plain, { servername: HOSTNAME, verify: false })
   );
-  onLine("C", `(${tls === undefined ? "no TLS" : `${tls.protocol}, ${tls.cipher}`})`);
+  if (tls !== undefined) say(`     (now over ${tls.protocol}, ${tls.cipher})`);
   await client.hello();
   const data = new TextEncoder().encode(messageText());
   const { recipients } = await client.send({

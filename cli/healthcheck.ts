@@ -12,7 +12,7 @@ import { systemClock } from "../smtp/clock.ts";
 import { ConnTransport } from "../smtp/conn_transport.ts";
 import { CommandError, EXIT, type ExitCode } from "./exit_codes.ts";
 import type { Io } from "./io.ts";
-import { listenAddressesOf } from "./parts.ts";
+import { serveInEndpoints } from "./parts.ts";
 import { configOption, examples, type Registrar } from "./subcommand.ts";
 
 /** In milliseconds, for each step. */
@@ -58,7 +58,9 @@ async function healthcheck(
 /** Where to find the server: on loopback if it listens everywhere. */
 function endpointOf(config: Config, server: Server): { address: string; port: number } {
   const { port } = server === "serve-in" ? config.serveIn : config.serveOut;
-  const address = server === "serve-in" ? listenAddressesOf(config)[0]?.address : config.serveOut.listen[0];
+  const address = server === "serve-in"
+    ? serveInEndpoints(config, { hasCertificate: false })[0]?.address
+    : config.serveOut.listen[0];
   if (port === 0) throw new CommandError(`[${server}] port = 0: which port it has is not known`, EXIT.config);
   const loopback = address === "::" ? "::1" : address === "0.0.0.0" ? "127.0.0.1" : address;
   return { address: loopback ?? "127.0.0.1", port };

@@ -7,8 +7,13 @@
 import type { Config } from "../config/config.ts";
 import { ConfigError } from "../config/errors.ts";
 import { checkMailboxes, Mailboxes, type MailboxesOptions } from "../maildir/mailboxes.ts";
+import type { Endpoint } from "./listeners.ts";
 import { type ListenAddress, listenAddresses, ListenError } from "../net/interfaces.ts";
 import { type Log, startLog } from "../observe/logger.ts";
+import type { Logger } from "../observe/log.ts";
+import { systemClock } from "../smtp/clock.ts";
+import { CertificateError, Certificates } from "../tls/certificates.ts";
+import { keepSelfSigned } from "../tls/self_signed.ts";
 import { CommandError, EXIT } from "./exit_codes.ts";
 import type { Io } from "./io.ts";
 
@@ -31,16 +36,62 @@ export function openMailboxes(config: Config): Mailboxes {
 }
 
 /**
- * The addresses that serve-in listens on.
- * @throws {CommandError} when there are none
+ * The ports of serve-in.
+ * @throws {CommandError} when there is no address to listen on
  */
-export function listenAddressesOf(config: Config): readonly ListenAddress[] {
+export function serveInEndpoints(
+  config: Config,
+  { hasCertificate }: { hasCertificate: boolean },
+): Endpoint[] {
+  const { port, tlsPort, listen } = config.serveIn;
+  let addresses: readonly ListenAddress[];
   try {
-    return listenAddresses(config.serveIn.listen);
+    addresses = listenAddresses(listen);
   } catch (error) {
     if (!(error instanceof ListenError)) throw error;
     throw new CommandError(`[serve-in] ${error.message}`, EXIT.config, { cause: error });
   }
+  return [
+    ...addresses.map(({ address, tentative }): Endpoint => ({
+      address,
+      port,
+      tls: hasCertificate ? "starttls" : "off",
+      tentative,
+    })),
+    ...addresses.flatMap(({ address, tentative }): Endpoint[] =>
+      hasCertificate && tlsPort !== false ? [{ address, port: tlsPort, tls: "implicit", tentative }] : []
+    ),
+  ];
+}
+
+/**
+ * The certificate of `[tls]`, or the one of our own making, followed as it is renewed; `undefined` if there is none.
+ * @throws {CommandError} when it cannot be used
+ */
+export async function openCertificates(config: Config, log: Logger): Promise<Certificates | undefined> {
+  const { tls: { certificate, selfSigned }, hostname, dataDir } = config;
+  const common = { hostname, clock: systemClock, log };
+  try {
+    if (certificate !== undefined) {
+      return await Certificates.load({ ...common, cert: certificate.certFile, key: certificate.keyFile });
+    }
+    return selfSigned
+      ? await Certificates.load({ ...common, ...await keepSelfSigned({ ...common, dataDir }) })
+      : undefined;
+  } catch (error) {
+    if (!(error instanceof CertificateError)) throw error;
+    throw new CommandError(`[tls] ${error.message}`, EXIT.config, { cause: error });
+  }
+}
+
+/** What goes without TLS if there is no certificate; for the log and check-config. */
+export function missingCertificateWarnings({ serveIn }: Config): string[] {
+  return [
+    "there is no certificate ([tls] cert and key, or self_signed): STARTTLS is not offered, and mail comes in the clear",
+    ...(serveIn.tlsPort === false
+      ? []
+      : [`[serve-in] tls_port = ${serveIn.tlsPort} is off without a certificate`]),
+  ];
 }
 
 /**

@@ -12,10 +12,19 @@ import { MaildirDelivery } from "../maildir/delivery.ts";
 import type { Log } from "../observe/logger.ts";
 import { SmtpServer } from "../smtp/server.ts";
 import { StagingArea } from "../storage/staging.ts";
+import type { Certificates } from "../tls/certificates.ts";
+import { serverUpgrade } from "../tls/server_upgrade.ts";
 import { EXIT, type ExitCode } from "./exit_codes.ts";
 import type { Io } from "./io.ts";
-import { type Endpoint, openListeners } from "./listeners.ts";
-import { listenAddressesOf, openLog, openMailboxes, prepareDataDir } from "./parts.ts";
+import { openListeners } from "./listeners.ts";
+import {
+  missingCertificateWarnings,
+  openCertificates,
+  openLog,
+  openMailboxes,
+  prepareDataDir,
+  serveInEndpoints,
+} from "./parts.ts";
 import { watchSignals } from "./signals.ts";
 import { configOption, examples, type Registrar } from "./subcommand.ts";
 import { VERSION } from "./version.ts";
@@ -41,7 +50,12 @@ async function serveIn(options: { readonly config?: string }, io: Io): Promise<E
   await prepareDataDir(config);
   await using log = openLog(config, io);
   const { logger } = log;
-  for (const warning of config.warnings) logger.warn("config.warning", { warning });
+  using certificates = await openCertificates(config, logger);
+  const warnings = [
+    ...config.warnings,
+    ...(certificates === undefined ? missingCertificateWarnings(config) : []),
+  ];
+  for (const warning of warnings) logger.warn("config.warning", { warning });
 
   const delivery = new MaildirDelivery({
     mailboxes,
@@ -56,6 +70,7 @@ async function serveIn(options: { readonly config?: string }, io: Io): Promise<E
     hostname: config.hostname,
     delivery,
     log: logger,
+    ...(certificates !== undefined && { upgradeToTls: serverUpgrade({ certificates }) }),
     limits: {
       maxMessageSize,
       maxRecipients,
@@ -64,7 +79,8 @@ async function serveIn(options: { readonly config?: string }, io: Io): Promise<E
       idleTimeout: idleTimeoutMs,
     },
   });
-  const listeners = openListeners(endpointsOf(config), {
+  const endpoints = serveInEndpoints(config, { hasCertificate: certificates !== undefined });
+  const listeners = openListeners(endpoints, {
     log: logger,
     serve: (listener, { tls }) => server.serve(listener, { implicitTls: tls === "implicit" }),
   });
@@ -74,11 +90,10 @@ async function serveIn(options: { readonly config?: string }, io: Io): Promise<E
     version: VERSION,
     pid: Deno.pid,
   });
+  const load = () => loadConfig(options.config, { env: io.env });
+  signals.onReload(reloader({ config, delivery, log, certificates, load }));
   const cleaning = setInterval(() => delivery.cleanTmp(), CLEAN_INTERVAL);
   const firstCleaning = delivery.cleanTmp();
-  signals.onReload(
-    reloader({ config, delivery, log, load: () => loadConfig(options.config, { env: io.env }) }),
-  );
 
   const signal = await signals.stopped;
   logger.info("server.stopping", { signal, connections: server.connectionCount });
@@ -96,28 +111,20 @@ function requireDomains({ file, serveIn }: Config): void {
   throw new ConfigError(file, [{ key: "serve-in.domains", problem }]);
 }
 
-function endpointsOf(config: Config): Endpoint[] {
-  const { port } = config.serveIn;
-  return listenAddressesOf(config).map(({ address, tentative }) => ({
-    address,
-    port,
-    tls: "off",
-    tentative,
-  }));
-}
-
 interface Reloadable {
   readonly config: Config;
   readonly delivery: MaildirDelivery;
   readonly log: Log;
+  readonly certificates: Certificates | undefined;
   readonly load: () => Promise<Config>;
 }
 
 /** What SIGHUP does: one after the other, and never worse than before. */
-function reloader({ config, delivery, log, load }: Reloadable): () => void {
+function reloader({ config, delivery, log, certificates, load }: Reloadable): () => void {
   const { logger } = log;
   const reload = async () => {
     await log.reopen();
+    await certificates?.reload();
     try {
       const next = await load();
       requireDomains(next);

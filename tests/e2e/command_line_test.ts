@@ -1,0 +1,71 @@
+// What the program says and ends with, before it serves anything.
+import assert from "node:assert/strict";
+import { runMailapp, Workspace } from "../support/mailapp.ts";
+
+Deno.test("mailapp without arguments shows how it is used", async () => {
+  const { code, stderr } = await runMailapp([]);
+  assert.equal(code, 64);
+  assert.match(stderr, /^Usage: mailapp .*serve-in.*check-config/s);
+});
+
+Deno.test("mailapp names the command or flag that was meant", async () => {
+  const [command, flag] = await Promise.all([
+    runMailapp(["serv-in"]),
+    runMailapp(["check-config", "--confg", "x"]),
+  ]);
+  assert.deepEqual([command.code, flag.code], [64, 64]);
+  assert.match(command.stderr, /Did you mean serve-in\?/);
+  assert.match(flag.stderr, /Did you mean --config\?/);
+});
+
+Deno.test("mailapp --version names version, commit and runtime", async () => {
+  const { code, stdout } = await runMailapp(["--version"]);
+  assert.equal(code, 0);
+  assert.match(stdout, /^mailapp \d+\.\d+\.\d+ \((?:[0-9a-f]{12}, )?Deno \d+\.\d+\.\d+, from source\)\n$/);
+});
+
+Deno.test("each command has --help with an example", async () => {
+  const { stdout } = await runMailapp(["--help"]);
+  const names = [...stdout.matchAll(/^ {2}([a-z-]+) (?:\[options\]|<)/gm)].flatMap(([, name]) => name ?? []);
+  assert.ok(names.includes("serve-in") && names.includes("healthcheck"), stdout);
+  for (const name of [...names, "demo"]) {
+    const help = await runMailapp([name, "--help"]);
+    assert.equal(help.code, 0, name);
+    assert.match(help.stdout, /\nExample:\n {2}(?:mailapp|deno task) /, name);
+  }
+});
+
+Deno.test("a configuration file that is named and missing is exit code 66", async () => {
+  for (const command of ["check-config", "serve-in"]) {
+    const { code, stderr } = await runMailapp([command, "--config", "/nonexistent/config.toml"]);
+    assert.equal(code, 66);
+    assert.match(stderr, /\/nonexistent\/config\.toml: there is no such configuration file/);
+  }
+});
+
+Deno.test("a configuration that is wrong is exit code 78, with everything that is wrong", async () => {
+  await using workspace = await Workspace.create();
+  const config = await workspace.configure({ "serve-in": { prot: 25, max_recipients: 0 } });
+  for (const command of ["check-config", "serve-in"]) {
+    const { code, stderr } = await runMailapp([command], { env: { MAILAPP_CONFIG: config } });
+    assert.equal(code, 78);
+    assert.match(stderr, /config\.toml:\d+: serve-in\.prot: unknown key; did you mean port\?/);
+    assert.match(stderr, /config\.toml:\d+: serve-in\.max_recipients = 0: must be a whole number/);
+  }
+});
+
+Deno.test("a postmaster who reaches nobody is exit code 78", async () => {
+  await using workspace = await Workspace.create();
+  const config = await workspace.configure({ "mailboxes.aliases": { postmaster: "nobody-of-ours" } });
+  for (const command of ["check-config", "serve-in"]) {
+    const { code, stdout, stderr } = await runMailapp([command, "--config", config]);
+    assert.equal(code, 78);
+    assert.match(stdout + stderr, /mailboxes\.aliases\.postmaster/);
+  }
+});
+
+Deno.test("healthcheck names the server that was meant", async () => {
+  const { code, stderr } = await runMailapp(["healthcheck", "serve"]);
+  assert.equal(code, 64);
+  assert.match(stderr, /Allowed are serve-in, serve-out/);
+});

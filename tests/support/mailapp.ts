@@ -1,0 +1,205 @@
+/**
+ * The program itself as a child process.
+ *
+ * @module
+ */
+import { fileURLToPath } from "node:url";
+import { join } from "@std/path";
+
+const MAIN = fileURLToPath(new URL("../../main.ts", import.meta.url));
+
+/** What a command did. */
+export interface Finished {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Options of a run. */
+export interface RunOptions {
+  /** Added to the environment. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** The working directory. */
+  readonly cwd?: string;
+}
+
+function command(args: readonly string[], { env = {}, cwd }: RunOptions): Deno.Command {
+  return new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--frozen", "--no-prompt", MAIN, ...args],
+    env: { NO_COLOR: "1", MAILAPP_CONFIG: "", ...env },
+    ...(cwd !== undefined && { cwd }),
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  });
+}
+
+/** Runs `mailapp` to its end. */
+export async function runMailapp(args: readonly string[], options: RunOptions = {}): Promise<Finished> {
+  const { code, stdout, stderr } = await command(args, options).output();
+  const decoder = new TextDecoder();
+  return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
+}
+
+/** An event of the log, in its JSON form. */
+export type LoggedEvent = Readonly<Record<string, unknown>> & { readonly event: string };
+
+/** A server as a child process that logs JSON to standard error. Disposed, it is killed. */
+export class RunningMailapp implements AsyncDisposable {
+  /** All events so far. */
+  readonly events: LoggedEvent[] = [];
+  /** What it wrote to standard error that is no event. */
+  readonly other: string[] = [];
+  readonly #child: Deno.ChildProcess;
+  readonly #reading: Promise<void>;
+  readonly #waiting = new Set<() => void>();
+  #over = false;
+
+  /** Starts `mailapp` with these arguments. */
+  constructor(args: readonly string[], options: RunOptions = {}) {
+    this.#child = command(args, options).spawn();
+    this.#reading = Promise.all([this.#read(), this.#child.stdout.cancel()]).then(() => {});
+  }
+
+  /** The process's id. */
+  get pid(): number {
+    return this.#child.pid;
+  }
+
+  /** Waits for an event of this name, the one that comes `after` so many of them. */
+  async event(name: string, { after = 0 }: { readonly after?: number } = {}): Promise<LoggedEvent> {
+    for (;;) {
+      const found = this.events.filter(({ event }) => event === name)[after];
+      if (found !== undefined) return found;
+      if (this.#over) throw new Error(`ended without ${name}:\n${this.transcript()}`);
+      await new Promise<void>((resolve) => this.#waiting.add(resolve));
+    }
+  }
+
+  /** Sends a signal. */
+  signal(name: Deno.Signal): void {
+    this.#child.kill(name);
+  }
+
+  /** Waits for the end; the exit code. */
+  async ended(): Promise<number> {
+    const { code } = await this.#child.status;
+    await this.#reading;
+    return code;
+  }
+
+  /** SIGTERM, and the exit code. */
+  stop(): Promise<number> {
+    this.signal("SIGTERM");
+    return this.ended();
+  }
+
+  /** What was logged, for messages. */
+  transcript(): string {
+    return [...this.events.map((event) => JSON.stringify(event)), ...this.other].join("\n");
+  }
+
+  /** Kills it if it still runs. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (!this.#over) {
+      try {
+        this.#child.kill("SIGKILL");
+      } catch {
+        // It has ended by itself.
+      }
+    }
+    await this.ended();
+  }
+
+  async #read(): Promise<void> {
+    let rest = "";
+    for await (const text of this.#child.stderr.pipeThrough(new TextDecoderStream())) {
+      const lines = (rest + text).split("\n");
+      rest = lines.pop() ?? "";
+      for (const line of lines) this.#take(line);
+      this.#wake();
+    }
+    this.#over = true;
+    this.#wake();
+  }
+
+  #take(line: string): void {
+    try {
+      this.events.push(JSON.parse(line) as LoggedEvent);
+    } catch {
+      this.other.push(line);
+    }
+  }
+
+  #wake(): void {
+    for (const resolve of this.#waiting) resolve();
+    this.#waiting.clear();
+  }
+}
+
+/** A directory of its own with a configuration; removed when disposed. */
+export class Workspace implements AsyncDisposable {
+  /** The directory. */
+  readonly path: string;
+
+  /** @ignore Made by {@linkcode Workspace.create}. */
+  private constructor(path: string) {
+    this.path = path;
+  }
+
+  /** Makes the directory. */
+  static async create(): Promise<Workspace> {
+    return new Workspace(await Deno.makeTempDir({ prefix: "mailapp-test-" }));
+  }
+
+  /** The path of something in it. */
+  file(...names: string[]): string {
+    return join(this.path, ...names);
+  }
+
+  /**
+   * Writes `config.toml` for a serve-in on loopback, port 0, for example.com with alice and bob below `mail/`; with
+   * these lines in place of, or beside, the usual ones of each table. Gives its path.
+   */
+  async configure(
+    changes: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {},
+  ): Promise<string> {
+    const tables: Record<string, Record<string, unknown>> = {
+      "": { hostname: "mx.example.com", data_dir: this.file("state") },
+      log: { format: "json" },
+      "serve-in": {
+        listen: ["127.0.0.1"],
+        port: 0,
+        tls_port: false,
+        domains: ["example.com"],
+        min_free_space: 0,
+      },
+      mailboxes: { path: this.file("mail", "{domain}", "{user}"), users: ["alice", "bob"] },
+      "mailboxes.aliases": { postmaster: "alice" },
+    };
+    for (const [name, lines] of Object.entries(changes)) tables[name] = { ...tables[name], ...lines };
+    let text = "";
+    for (const [name, lines] of Object.entries(tables)) {
+      if (name !== "") text += `\n[${name}]\n`;
+      for (const [key, value] of Object.entries(lines)) text += `${key} = ${JSON.stringify(value)}\n`;
+    }
+    await Deno.writeTextFile(this.file("config.toml"), text);
+    return this.file("config.toml");
+  }
+
+  /** The names in a user's `new/`; empty if that is not there. */
+  async stored(user: string): Promise<string[]> {
+    try {
+      const directory = Deno.readDir(this.file("mail", "example.com", user, "new"));
+      return (await Array.fromAsync(directory, ({ name }) => name)).sort();
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return [];
+      throw error;
+    }
+  }
+
+  /** Removes it all. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Deno.remove(this.path, { recursive: true });
+  }
+}
