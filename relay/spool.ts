@@ -86,7 +86,7 @@ export class Spool implements Queue, AsyncDisposable {
   readonly #syncer: DirectorySyncer;
   readonly #staging: StagingArea;
   readonly #resendAfter: number;
-  readonly #lock: Deno.FsFile;
+  #lock: Deno.FsFile | undefined;
   readonly #journal: Journal;
   readonly #buffer = new Uint8Array(READ_SIZE);
   readonly #shards = new Map<string, Promise<void>>();
@@ -320,12 +320,13 @@ export class Spool implements Queue, AsyncDisposable {
     return this.#journal.append({ type: "dotAnswered", id, recipients, relayed });
   }
 
-  /** Finishes what is being written and lets another process have the spool. */
+  /** Finishes what is being written and lets another process have the spool. Safe to call twice. */
   async close(): Promise<void> {
     while (this.#changes.size > 0) await Promise.allSettled(this.#changes.values());
     while (this.#background.size > 0) await Promise.all(this.#background);
     await this.#journal.close();
-    this.#lock.close();
+    this.#lock?.close();
+    this.#lock = undefined;
   }
 
   /** The same as {@linkcode Spool.close}. */

@@ -1,0 +1,176 @@
+import assert from "node:assert/strict";
+import { silentLogger } from "../observe/log.ts";
+import { denoFileSystem, type FileSystem } from "../storage/file_system.ts";
+import { type CrashPoint, PowerLossFileSystem, restore } from "../tests/support/power_loss.ts";
+import type { QueueEntry, QueueRecipient } from "./queue_entry.ts";
+import { Spool } from "./spool.ts";
+
+/** What the spool has said is done, and what it has been told to begin. */
+interface Facts {
+  added: string[];
+  sent: string[];
+  answering: string[];
+  relayed: string[];
+  updated: string[];
+  removing: string[];
+  removed: string[];
+}
+
+const encoder = new TextEncoder();
+const messages = new Map<string, string>();
+
+function recipient(address: string): QueueRecipient {
+  return {
+    address,
+    domain: address.slice(address.lastIndexOf("@") + 1),
+    status: "pending",
+    attemptCount: 0,
+    attempts: [],
+    nextAttemptAt: 0,
+    delayNotified: false,
+    settled: false,
+  };
+}
+
+async function add(spool: Spool, text: string): Promise<string> {
+  const id = spool.newId();
+  messages.set(id, text);
+  await using draft = spool.begin(id);
+  await draft.write(encoder.encode(text));
+  await draft.commit({
+    acceptedAt: 1,
+    reversePath: "a@sender.test",
+    body: "7BIT",
+    smtputf8: false,
+    content: { eightBitHeader: false, eightBitBody: false },
+    recipients: [recipient("b@one.test"), recipient("c@two.test")],
+  }, encoder.encode("Received: x\r\n"));
+  return id;
+}
+
+/** Everything that can happen to messages, with a crash point behind each step of it. */
+async function live(directory: string): Promise<{ point: CrashPoint; facts: Facts }[]> {
+  const facts: Facts = {
+    added: [],
+    sent: [],
+    answering: [],
+    relayed: [],
+    updated: [],
+    removing: [],
+    removed: [],
+  };
+  const points: { point: CrashPoint; facts: Facts }[] = [];
+  const fileSystem = new PowerLossFileSystem(
+    directory,
+    (point) => points.push({ point, facts: structuredClone(facts) }),
+  );
+  await using spool = await Spool.open({
+    directory,
+    logger: silentLogger,
+    fileSystem,
+    maxInMemory: 16 * 1024,
+  });
+  const small = await add(spool, "A: small\r\n\r\n1\r\n");
+  facts.added.push(small);
+  const large = await add(spool, `A: large\r\n\r\n${"0123456789abcdef".repeat(5000)}\r\n`);
+  facts.added.push(large);
+  for (const id of [small, large]) {
+    await spool.dotSent(id, { recipients: [0], host: "mx.one.test", address: "192.0.2.1", at: 5 });
+    facts.sent.push(id);
+  }
+  facts.answering.push(small);
+  await spool.dotAnswered(small, { recipients: [0], relayed: true });
+  facts.relayed.push(small);
+  const entry = await spool.load(small);
+  assert.ok(entry?.recipients[1]);
+  entry.recipients[1].status = "failed";
+  entry.recipients[1].attempts = [{ at: 6, host: "mx.two.test", reply: "550 no", status: "5.1.1" }];
+  await spool.update(entry);
+  facts.updated.push(small);
+  const short = await add(spool, "A: short-lived\r\n\r\n2\r\n");
+  facts.added.push(short);
+  for (const id of [short, small]) {
+    facts.removing.push(id);
+    await spool.remove(id);
+    facts.removed.push(id);
+  }
+  await spool.close();
+  return points.slice();
+}
+
+// What comes after the crash has crashes of its own in other tests; here nothing need reach the disk.
+const unsynced: FileSystem = {
+  ...denoFileSystem,
+  async open(path, options) {
+    return withoutSync(await denoFileSystem.open(path, options));
+  },
+  openSync: (path, options) => withoutSync(denoFileSystem.openSync(path, options)),
+};
+
+function withoutSync(file: ReturnType<FileSystem["openSync"]>): ReturnType<FileSystem["openSync"]> {
+  return {
+    read: (buffer) => file.read(buffer),
+    write: (data) => file.write(data),
+    writeSync: (data) => file.writeSync(data),
+    seek: (offset, whence) => file.seek(offset, whence),
+    sync: () => Promise.resolve(),
+    close: () => file.close(),
+  };
+}
+
+async function read(spool: Spool, id: string): Promise<string> {
+  await using message = await spool.open(id);
+  let text = "";
+  for await (const chunk of message.chunks()) text += new TextDecoder().decode(chunk);
+  return text;
+}
+
+async function check(directory: string, facts: Facts): Promise<void> {
+  await using spool = await Spool.open({ directory, logger: silentLogger, fileSystem: unsynced });
+  assert.deepEqual([...Deno.readDirSync(`${directory}/incoming`)], []);
+  await Array.fromAsync(spool.scan());
+  assert.deepEqual([...Deno.readDirSync(`${directory}/damaged`)], [], "nothing is damaged by a crash");
+  const entries = new Map<string, QueueEntry>();
+  for await (const id of spool.ids()) {
+    const entry = await spool.load(id);
+    // A removal that the scan has taken up may end just now.
+    if (entry === undefined) continue;
+    entries.set(id, entry);
+    assert.equal(await read(spool, id), `Received: x\r\n${messages.get(id)}`);
+  }
+  for (const id of facts.added) {
+    if (!facts.removing.includes(id)) assert.ok(entries.has(id), "what was accepted is there");
+  }
+  for (const id of facts.removed) assert.equal(entries.has(id), false, "what was removed stays away");
+  for (const [id, { recipients }] of entries) {
+    const [first, second] = recipients;
+    if (facts.relayed.includes(id)) {
+      assert.equal(first?.status, "relayed", "what was relayed is not sent again");
+    }
+    if (facts.sent.includes(id) && !facts.answering.includes(id)) {
+      assert.equal(first?.status, "pending");
+      assert.equal(first.attempts.at(-1)?.dotSentNoReply, true, "the dot without a reply is shown");
+      assert.equal(first.attemptCount, 1);
+      assert.equal(first.nextAttemptAt, 60_005, "and not sent again at once");
+    }
+    if (facts.updated.includes(id)) assert.equal(second?.status, "failed", "the state is the one written");
+  }
+}
+
+Deno.test("Spool loses nothing and doubles nothing, wherever it is killed or loses power", async () => {
+  const directory = await Deno.makeTempDir();
+  const points = await live(directory);
+  assert.ok(points.length > 50);
+  for (const { point, facts } of points) {
+    for (const kind of ["killed", "nothingUnsynced", "namesOnly"] as const) {
+      const remains = await restore(point[kind]);
+      try {
+        await check(remains, facts);
+      } catch (cause) {
+        throw new Error(`${kind} after: ${point.step}: ${cause}`, { cause });
+      }
+      await Deno.remove(remains, { recursive: true });
+    }
+  }
+  await Deno.remove(directory, { recursive: true });
+});
