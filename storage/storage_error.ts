@@ -4,6 +4,8 @@
  * @module
  */
 
+import { constants } from "node:os";
+
 /**
  * What went wrong: `no-space` (ENOSPC), `over-quota` (EDQUOT), `io` (EIO: what was written may be lost), `denied`
  * (EACCES, EPERM, EROFS), `descriptors` (EMFILE, ENFILE), `other`.
@@ -48,8 +50,11 @@ export class StorageError extends Error {
 /** The system's error code of what a file call threw, such as `ENOENT`; empty where there is none. */
 export function errorCode(error: unknown): string {
   // Deno gives ENOSPC and EMFILE no class of their own: only `code` tells them apart.
-  if (error instanceof Error && "code" in error && typeof error.code === "string") return error.code;
-  return "";
+  if (!(error instanceof Error)) return "";
+  if ("code" in error && typeof error.code === "string") return error.code;
+  // And EDQUOT has not even that (Deno 2.9): its number stands in the message.
+  const number = /\(os error (\d+)\)/.exec(error.message)?.[1];
+  return Object.entries(constants.errno).find(([, value]) => String(value) === number)?.[0] ?? "";
 }
 
 /** Runs one file call; what it throws comes out as a {@linkcode StorageError}. */
