@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { access, constants } from "node:fs";
+import { accessSync, constants } from "node:fs";
 import { dirname, join } from "@std/path";
 import { DirectorySyncer } from "../storage/directory_syncer.ts";
 import { denoFileSystem, type FileSystem } from "../storage/file_system.ts";
@@ -74,10 +74,7 @@ export class Maildir {
       ? [join(this.path, "tmp"), join(this.path, "new")]
       : [existing(dirname(missing))];
     for (const path of writable) {
-      await attempt("write to", path, () =>
-        new Promise<void>((resolve, reject) => {
-          access(path, constants.W_OK | constants.X_OK, (error) => error ? reject(error) : resolve());
-        }));
+      await attempt("write to", path, () => accessSync(path, constants.W_OK | constants.X_OK));
     }
     if (this.#suspect && missing === undefined) await this.#probe();
   }
