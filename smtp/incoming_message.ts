@@ -20,6 +20,7 @@ export interface MessageLimits {
 
 /** What there is to say when a message has failed. */
 export interface MessageFailure {
+  /** What the client is told. */
   readonly reply: Reply;
   /** Why, for the log; absent where the reply says it. */
   readonly cause?: unknown;

@@ -43,6 +43,7 @@ export interface SmtpServerOptions {
   readonly hostname: string;
   /** What becomes of messages. */
   readonly delivery: Delivery;
+  /** Where events go. */
   readonly log: Logger;
   /** The system's by default. */
   readonly clock?: Clock;
