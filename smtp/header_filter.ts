@@ -12,9 +12,11 @@ const LF = 10;
 const CR = 13;
 const SPACE = 32;
 const TAB = 9;
+const COLON = 58;
 
-// How much of a field is held back before it is decided upon; a longer field is decided upon by its beginning.
-const MAX_HELD = 2048;
+// How much of a field is looked at before it is decided upon; a longer field is decided upon by its beginning.
+const MAX_LOOK = 2048;
+const MAX_NAME = 100;
 
 const decoder = new TextDecoder("latin1");
 
@@ -24,11 +26,11 @@ export class HeaderFilter {
   receivedCount = 0;
   readonly #unwanted: UnwantedField | undefined;
   #inHeader = true;
-  /** The beginning of a field that is not decided upon yet; its lines, CRLF and all. */
-  #held = new Uint8Array(MAX_HELD);
+  /** What becomes of the field that the last chunk ended in; `undecided` fields are held. */
+  #field: "none" | "undecided" | "kept" | "dropped" = "none";
+  /** The beginning of an undecided field, as far as it stood in earlier chunks. */
+  #held: Uint8Array | undefined;
   #heldLength = 0;
-  /** Whether the rest of the field goes out or is dropped; `undefined` while it is held. */
-  #keep: boolean | undefined;
   /** Whether the next byte begins a line. */
   #lineStart = true;
 
@@ -37,71 +39,99 @@ export class HeaderFilter {
     this.#unwanted = unwanted;
   }
 
-  /** Takes bytes and adds to `pieces` what goes on. */
+  /** Takes bytes and adds to `pieces` what goes on: parts of the chunk, as large as they can be. */
   push(chunk: Uint8Array, pieces: Uint8Array[]): void {
-    let at = 0;
-    // What stands between `from` and `at` is decided to go out.
+    const length = chunk.length;
+    // What stands between `from` and the field at `fieldStart` goes out.
     let from = 0;
-    while (at < chunk.length && this.#inHeader) {
+    let fieldStart = 0;
+    let at = 0;
+    while (at < length && this.#inHeader) {
       if (this.#lineStart) {
         const byte = chunk[at];
-        const continues = (byte === SPACE || byte === TAB) &&
-          (this.#heldLength > 0 || this.#keep !== undefined);
-        if (!continues) {
-          if (at > from) pieces.push(chunk.subarray(from, at));
-          from = at;
-          this.#release(pieces);
-          this.#keep = undefined;
-          if (byte === CR || byte === LF) this.#inHeader = false;
-          if (!this.#inHeader) break;
+        if (this.#field === "none" || (byte !== SPACE && byte !== TAB)) {
+          from = this.#endField(chunk, { from, fieldStart, end: at }, pieces);
+          fieldStart = at;
+          if (byte === CR || byte === LF) {
+            this.#inHeader = false;
+            this.#field = "none";
+            break;
+          }
+          this.#field = "undecided";
         }
-        this.#lineStart = false;
       }
       const lf = chunk.indexOf(LF, at);
-      const end = lf < 0 ? chunk.length : lf + 1;
       this.#lineStart = lf >= 0;
-      if (this.#keep === undefined) {
-        const room = Math.min(end - at, MAX_HELD - this.#heldLength);
-        this.#held.set(chunk.subarray(at, at + room), this.#heldLength);
-        this.#heldLength += room;
-        at += room;
+      at = lf < 0 ? length : lf + 1;
+      if (this.#field === "undecided" && this.#heldLength + at - fieldStart >= MAX_LOOK) {
+        from = this.#endField(chunk, { from, fieldStart, end: at }, pieces);
+        fieldStart = at;
+      } else if (this.#field === "dropped") {
         from = at;
-        if (this.#heldLength === MAX_HELD) {
-          this.#release(pieces);
-          if (at < end) this.#lineStart = false;
-        }
-      } else {
-        at = end;
-        if (!this.#keep) from = at;
       }
     }
-    const rest = chunk.subarray(from);
-    if (rest.length > 0) pieces.push(rest);
+    if (this.#field === "undecided") {
+      if (fieldStart > from) pieces.push(chunk.subarray(from, fieldStart));
+      this.#hold(chunk.subarray(fieldStart));
+    } else if (length > from) {
+      pieces.push(chunk.subarray(from));
+    }
   }
 
   /** Gives out what is still held when the message ends within its header section. */
   finish(pieces: Uint8Array[]): void {
-    this.#release(pieces);
+    this.#endField(new Uint8Array(), { from: 0, fieldStart: 0, end: 0 }, pieces);
     this.#inHeader = false;
   }
 
-  /** Decides upon the held field. */
-  #release(pieces: Uint8Array[]): void {
-    if (this.#heldLength === 0) return;
-    const field = this.#held.subarray(0, this.#heldLength);
+  /** Decides upon a field, as far as it is known, if that has not been done; returns from where bytes go out now. */
+  #endField(
+    chunk: Uint8Array,
+    { from, fieldStart, end }: { from: number; fieldStart: number; end: number },
+    pieces: Uint8Array[],
+  ): number {
+    if (this.#field !== "undecided") return from;
+    const before = this.#heldLength;
+    const part = chunk.subarray(fieldStart, Math.min(end, fieldStart + MAX_LOOK - before));
+    let field = part;
+    if (before > 0) field = this.#hold(part);
     this.#heldLength = 0;
-    this.#keep = true;
-    const text = decoder.decode(field);
-    const name = /^([!-9;-~]{1,100})[ \t]*:/.exec(text)?.[1]?.toLowerCase();
-    if (name === undefined) {
-      // No field: here the body begins, without the empty line.
-      this.#inHeader = false;
-    } else if (name === "received") {
-      this.receivedCount++;
-    } else if (this.#unwanted !== undefined) {
-      this.#keep = !this.#unwanted(name, text.slice(text.indexOf(":") + 1).replace(/\r?\n/g, ""));
+    if (this.#isWanted(field)) {
+      this.#field = "kept";
+      // A copy: the buffer is used again for the next field before the pieces are written.
+      if (before > 0) pieces.push(field.slice(0, before));
+      return from;
     }
-    // A copy: the buffer is used again for the next field before the pieces are written.
-    if (this.#keep) pieces.push(field.slice());
+    this.#field = "dropped";
+    if (fieldStart > from) pieces.push(chunk.subarray(from, fieldStart));
+    return end;
   }
+
+  #hold(bytes: Uint8Array): Uint8Array {
+    this.#held ??= new Uint8Array(MAX_LOOK);
+    this.#held.set(bytes, this.#heldLength);
+    this.#heldLength += bytes.length;
+    return this.#held.subarray(0, this.#heldLength);
+  }
+
+  #isWanted(field: Uint8Array): boolean {
+    const colon = field.indexOf(COLON);
+    // A line that is no field ends the header section for some readers and not for others: only the empty line does
+    // here, lest a forged field stand behind such a line.
+    if (colon < 1 || colon > MAX_NAME) return true;
+    const name = latin1(field.subarray(0, colon)).toLowerCase().replace(/[ \t]+$/, "");
+    if (name === "received") this.receivedCount++;
+    if (this.#unwanted === undefined || !/^[!-9;-~]+$/.test(name)) return true;
+    if (name === "received") return true;
+    return !this.#unwanted(name, latin1(field.subarray(colon + 1)).replace(/\r?\n/g, ""));
+  }
+}
+
+/** One character a byte. */
+function latin1(bytes: Uint8Array): string {
+  // Fields may come by the million; the decoder costs a call into the runtime.
+  if (bytes.length > 64) return decoder.decode(bytes);
+  let text = "";
+  for (const byte of bytes) text += String.fromCharCode(byte);
+  return text;
 }
