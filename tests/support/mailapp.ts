@@ -21,11 +21,23 @@ export interface RunOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** The working directory. */
   readonly cwd?: string;
+  /** What it is started by, such as `ip netns exec NAME`; must become the program, as `exec` does. */
+  readonly through?: readonly string[];
 }
 
-function command(args: readonly string[], { env = {}, cwd }: RunOptions): Deno.Command {
-  return new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", "--frozen", "--no-prompt", MAIN, ...args],
+function command(args: readonly string[], { env = {}, cwd, through = [] }: RunOptions): Deno.Command {
+  const [program = Deno.execPath(), ...rest] = [
+    ...through,
+    Deno.execPath(),
+    "run",
+    "-A",
+    "--frozen",
+    "--no-prompt",
+    MAIN,
+    ...args,
+  ];
+  return new Deno.Command(program, {
+    args: rest,
     env: { NO_COLOR: "1", MAILAPP_CONFIG: "", ...env },
     ...(cwd !== undefined && { cwd }),
     stdin: "null",

@@ -1,0 +1,94 @@
+// serve-in on a network of its own: which addresses "auto" binds, and a second host that delivers to each.
+import assert from "node:assert/strict";
+import { RunningMailapp, Workspace } from "../support/mailapp.ts";
+import { testWith } from "../support/requires.ts";
+
+const IPV4 = "198.51.100.1";
+const IPV6 = "2001:db8:51::1";
+
+async function sh(program: string, ...args: string[]): Promise<string> {
+  const { code, stdout, stderr } = await new Deno.Command(program, { args }).output();
+  const decoder = new TextDecoder();
+  assert.equal(code, 0, `${program} ${args.join(" ")}: ${decoder.decode(stderr)}${decoder.decode(stdout)}`);
+  return decoder.decode(stdout);
+}
+
+/** Two hosts with a wire between them; the first one's default routes lead to the second. */
+async function makeHosts() {
+  const id = crypto.randomUUID().slice(0, 6);
+  const [server, client] = [`mailapp-s-${id}`, `mailapp-c-${id}`];
+  const ip = (...args: string[]) => sh("ip", ...args);
+  await ip("netns", "add", server);
+  await ip("netns", "add", client);
+  await ip(
+    "link",
+    "add",
+    `s${id}`,
+    "netns",
+    server,
+    "type",
+    "veth",
+    "peer",
+    "name",
+    `c${id}`,
+    "netns",
+    client,
+  );
+  for (const [host, device, number] of [[server, `s${id}`, 1], [client, `c${id}`, 2]] as const) {
+    await ip("-n", host, "link", "set", "lo", "up");
+    await ip("-n", host, "address", "add", `198.51.100.${number}/24`, "dev", device);
+    await ip("-n", host, "address", "add", `2001:db8:51::${number}/64`, "dev", device);
+    await ip("-n", host, "link", "set", device, "up");
+  }
+  await ip("-n", server, "route", "add", "default", "via", "198.51.100.2");
+  await ip("-n", server, "route", "add", "default", "via", "2001:db8:51::2", "dev", `s${id}`);
+  // Another interface that no default route uses; its address must stay unbound.
+  await ip("link", "add", "other", "netns", server, "type", "veth", "peer", "name", "other", "netns", client);
+  await ip("-n", server, "address", "add", "203.0.113.9/24", "dev", "other");
+  for (const host of [server, client]) await ip("-n", host, "link", "set", "other", "up");
+  return {
+    server: ["ip", "netns", "exec", server],
+    client: ["ip", "netns", "exec", client],
+    async [Symbol.asyncDispose]() {
+      await ip("netns", "del", server);
+      await ip("netns", "del", client);
+    },
+  };
+}
+
+const programs = ["ip", "ss", "swaks"];
+const isRoot = Deno.uid() === 0;
+
+testWith(
+  isRoot ? programs : [...programs, "root"],
+  'listen = "auto" binds the outward addresses of both families and no others, and a second host delivers to each',
+  async () => {
+    await using workspace = await Workspace.create();
+    await using hosts = await makeHosts();
+    const config = await workspace.configure({ "serve-in": { listen: "auto", port: 25 } });
+    // Started at once: the IPv6 address is still tentative then, and comes a moment later.
+    await using server = new RunningMailapp(["serve-in", "--config", config], { through: hosts.server });
+    const ready = [await server.event("listener.ready"), await server.event("listener.ready", { after: 1 })];
+    assert.deepEqual(ready.map((event) => event["address"]).sort(), [IPV4, IPV6]);
+
+    const [program = "", ...rest] = [...hosts.server, "ss", "-Hltn"];
+    const bound = (await sh(program, ...rest)).trim().split("\n").map((line) => line.split(/\s+/)[3]);
+    assert.deepEqual(bound.sort(), [`${IPV4}:25`, `[${IPV6}]:25`]);
+
+    for (const [address, user] of [[IPV4, "alice"], [IPV6, "bob"]] as const) {
+      const [program = "", ...rest] = [
+        ...hosts.client,
+        "swaks",
+        "--server",
+        address,
+        "--from",
+        "a@client.test",
+      ];
+      await sh(program, ...rest, "--to", `${user}@example.com`, "--helo", "client.test");
+      const [name = ""] = await workspace.stored(user);
+      const text = await Deno.readTextFile(workspace.file("mail", "example.com", user, "new", name));
+      assert.match(text, /^Received: from client\.test \(\[(?:IPv6:2001:db8:51::2|198\.51\.100\.2)\]\)/m);
+    }
+    assert.equal(await server.stop(), 0);
+  },
+);
