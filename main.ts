@@ -3,6 +3,8 @@
  *
  * @module
  */
+import process from "node:process";
+import { basename } from "@std/path";
 import { EXIT } from "./cli/exit_codes.ts";
 import { run } from "./cli/run.ts";
 
@@ -16,7 +18,9 @@ function writeAll(to: { writeSync(bytes: Uint8Array): number }, text: string): v
 if (import.meta.main) {
   let code: number;
   try {
-    code = await run(Deno.args, {
+    // Called through a link, as /usr/sbin/sendmail is.
+    const calledSendmail = basename(process.argv0) === "sendmail";
+    code = await run(calledSendmail ? ["sendmail", ...Deno.args] : Deno.args, {
       env: Deno.env,
       isTerminal: Deno.stderr.isTerminal(),
       out: (text) => writeAll(Deno.stdout, text),

@@ -10,6 +10,7 @@ import { registerDemo } from "./demo.ts";
 import { CommandError, EXIT, type ExitCode } from "./exit_codes.ts";
 import { registerHealthcheck } from "./healthcheck.ts";
 import type { Io } from "./io.ts";
+import { registerSendmail, sendmail, standardStreams } from "./sendmail.ts";
 import { registerServeIn } from "./serve_in.ts";
 import type { RegisterSubcommand } from "./subcommand.ts";
 import { versionLine } from "./version.ts";
@@ -19,6 +20,7 @@ const SUBCOMMANDS: readonly RegisterSubcommand[] = [
   registerServeIn,
   registerCheckConfig,
   registerHealthcheck,
+  registerSendmail,
   registerDemo,
 ];
 
@@ -38,8 +40,13 @@ export async function run(args: readonly string[], io: Io): Promise<ExitCode> {
       },
     });
   }
+  const words = withoutTaskDashes(args);
   try {
-    await program.parseAsync(withoutTaskDashes(args), { from: "user" });
+    // Its options are of another age; commander would trip over them.
+    if (words[0] === "sendmail" && words[1] !== "--help") {
+      return await sendmail(words.slice(1), { ...io, ...standardStreams });
+    }
+    await program.parseAsync(words, { from: "user" });
     return exitCode;
   } catch (error) {
     return explain(error, io);

@@ -43,7 +43,7 @@ export function registerSendmail(program: Command, { io, action }: Registrar): v
     .option("-R <what>", "what a failure notice returns: full or hdrs")
     .option("-V <id>", "the envelope id, repeated in notices")
     .option("-C <file>", "the configuration file (also --config); needed only if serve-out is not on port 25")
-    .option("-bs", "speak SMTP on standard input and output")
+    .option("-b <mode>", "s: speak SMTP on standard input and output; m: take a message (as without -b)")
     .argument("[recipients...]")
     .addHelpText(
       "after",

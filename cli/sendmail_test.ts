@@ -1,0 +1,203 @@
+import assert from "node:assert/strict";
+import { join } from "@std/path";
+import { silentLogger } from "../observe/log.ts";
+import type { Delivery } from "../smtp/delivery.ts";
+import type { Envelope } from "../smtp/envelope.ts";
+import { reply } from "../smtp/reply.ts";
+import { SmtpServer } from "../smtp/server.ts";
+import { CommandError } from "./exit_codes.ts";
+import { sendmail, type SendmailIo } from "./sendmail.ts";
+
+interface Received {
+  readonly envelope: Envelope;
+  readonly text: string;
+}
+
+/** A serve-out that keeps what it gets; refuses `no…` for good and `later…` for now. */
+async function withServer(
+  test: (world: { received: Received[]; config: string; run: Run }) => Promise<void>,
+): Promise<void> {
+  const received: Received[] = [];
+  const delivery: Delivery = {
+    extensions: ["DSN"],
+    bareLineEndings: "repair",
+    completesAddresses: true,
+    checkRecipient: ({ forwardPath: { localPart } }) => {
+      if (localPart.startsWith("no")) return { accepted: false, reply: reply(550, "5.1.1", "unknown") };
+      if (localPart.startsWith("later")) return { accepted: false, reply: reply(450, "4.2.0", "not now") };
+      return { accepted: true };
+    },
+    begin: (envelope) => {
+      let text = "";
+      return {
+        id: "1",
+        write: (chunk) => void (text += new TextDecoder().decode(chunk)),
+        commit: () => Promise.resolve(void received.push({ envelope, text })),
+        [Symbol.asyncDispose]: () => Promise.resolve(),
+      };
+    },
+  };
+  const server = new SmtpServer({ hostname: "out.example.test", delivery, log: silentLogger });
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const serving = server.serve(listener);
+  const directory = await Deno.makeTempDir();
+  const config = join(directory, "config.toml");
+  await Deno.writeTextFile(
+    config,
+    `hostname = "out.example.test"\n[serve-out]\nlisten = ["127.0.0.1"]\nport = ${listener.addr.port}\n`,
+  );
+  try {
+    await test({ received, config, run: runner(config) });
+  } finally {
+    await server.shutdown({ grace: 0 });
+    await serving;
+    await Deno.remove(directory, { recursive: true });
+  }
+}
+
+type Run = (args: string[], input?: string) => Promise<{ code: number; err: string; out: string }>;
+
+function runner(config: string): Run {
+  return async (args, input = "Subject: x\n\nHi\n") => {
+    let rest = new TextEncoder().encode(input);
+    let err = "";
+    let out = "";
+    const io: SendmailIo = {
+      env: { get: () => undefined },
+      isTerminal: false,
+      out: (text) => void (out += text),
+      err: (text) => void (err += text),
+      onSignal: () => {},
+      exitNow: () => {},
+      stdin: {
+        // In small pieces, so that nothing depends on where they are cut.
+        read: (buffer) => {
+          if (rest.length === 0) return Promise.resolve(null);
+          buffer.set(rest.subarray(0, 3));
+          const count = Math.min(3, rest.length);
+          rest = rest.subarray(count);
+          return Promise.resolve(count);
+        },
+      },
+      stdout: {
+        write: (bytes) => {
+          out += new TextDecoder().decode(bytes);
+          return Promise.resolve(bytes.length);
+        },
+      },
+    };
+    try {
+      return { code: await sendmail(["-C", config, ...args], io), err, out };
+    } catch (error) {
+      if (error instanceof CommandError) return { code: error.exitCode, err: error.message, out };
+      throw error;
+    }
+  };
+}
+
+Deno.test("sendmail() hands over a message with its envelope", async () => {
+  await withServer(async ({ received, run }) => {
+    const args = ["-f", "a@x.test", "-N", "success", "-V", "id1", "b@x.test", "c@x.test,carol"];
+    assert.deepEqual(await run(args), { code: 0, err: "", out: "" });
+    const [{ envelope, text } = assert.fail()] = received;
+    assert.equal(envelope.reversePath?.text, "a@x.test");
+    assert.deepEqual(envelope.recipients.map(({ forwardPath }) => forwardPath.text), [
+      "b@x.test",
+      "c@x.test",
+      "carol",
+    ]);
+    assert.deepEqual(envelope.recipients[0]?.notify, ["SUCCESS"]);
+    assert.equal(envelope.dsn?.envelopeId, "id1");
+    assert.equal(text, "From: a@x.test\r\nSubject: x\r\n\r\nHi\r\n");
+  });
+});
+
+Deno.test("sendmail() without -f sends as the account that runs it, with -f '' as nobody", async () => {
+  await withServer(async ({ received, run }) => {
+    await run(["bob"]);
+    assert.match(received[0]?.envelope.reversePath?.text ?? "", /^[^@]+$/);
+    await run(["-f", "", "bob"]);
+    assert.equal(received[1]?.envelope.reversePath, null);
+    await run(["-f", "<>", "bob"]);
+    assert.equal(received[2]?.envelope.reversePath, null);
+  });
+});
+
+Deno.test("sendmail() -t takes recipients from the message", async () => {
+  await withServer(async ({ received, run }) => {
+    const { code } = await run(["-t"], "To: b@x.test\nBcc: c@x.test\n\nHi\n");
+    assert.equal(code, 0);
+    assert.deepEqual(received[0]?.envelope.recipients.map(({ forwardPath }) => forwardPath.text), [
+      "b@x.test",
+      "c@x.test",
+    ]);
+    assert(!received[0]?.text.includes("Bcc"));
+  });
+});
+
+Deno.test("sendmail() ends the message at a line with only a dot, unless -i", async () => {
+  await withServer(async ({ received, run }) => {
+    for (const end of [".\nmore\n", ".\r\nmore\n", "."]) {
+      await run(["bob"], `From: a\n\nHi\n${end}`);
+      assert.equal(received.at(-1)?.text, "From: a\r\n\r\nHi\r\n", JSON.stringify(end));
+    }
+    await run(["bob"], "From: a\n\n.Hi\n..\n. \n");
+    assert.equal(received.at(-1)?.text, "From: a\r\n\r\n.Hi\r\n..\r\n. \r\n");
+    await run(["-i", "bob"], "From: a\n\nHi\n.\nmore\n");
+    assert.equal(received.at(-1)?.text, "From: a\r\n\r\nHi\r\n.\r\nmore\r\n");
+  });
+});
+
+Deno.test("sendmail() tells refusals by exit code and in words", async () => {
+  await withServer(async ({ received, run }) => {
+    assert.deepEqual(await run(["no@x.test"]), {
+      code: 69,
+      err: "sendmail: no@x.test: 550 5.1.1 unknown\n",
+      out: "",
+    });
+    assert.equal((await run(["later@x.test"])).code, 75);
+    assert.equal(received.length, 0);
+    assert.equal((await run(["ok@x.test", "later@x.test"])).code, 69, "what is sent must not be sent again");
+    assert.equal(received.length, 1);
+  });
+});
+
+Deno.test("sendmail() without a recipient says what to do", async () => {
+  await withServer(async ({ run }) => {
+    const { code, err } = await run([]);
+    assert.equal(code, 64);
+    assert.match(err, /-t/);
+    assert.equal((await run(["-t"], "Subject: x\n\nHi\n")).code, 64);
+  });
+});
+
+Deno.test("sendmail() ends with 75 when serve-out is not there", async () => {
+  let gone = "";
+  await withServer(({ config }) => {
+    gone = Deno.readTextFileSync(config);
+    return Promise.resolve();
+  });
+  const config = await Deno.makeTempFile();
+  await Deno.writeTextFile(config, gone);
+  const { code, err } = await runner(config)(["bob"]);
+  await Deno.remove(config);
+  assert.equal(code, 75);
+  assert.match(err, /serve-out is not there/);
+});
+
+Deno.test("sendmail() -bs speaks SMTP on standard input and output", async () => {
+  await withServer(async ({ received, run }) => {
+    const input = "EHLO x.test\r\nMAIL FROM:<a@x.test>\r\nRCPT TO:<b@x.test>\r\nDATA\r\nHi\r\n.\r\nQUIT\r\n";
+    const { code, out } = await run(["-bs"], input);
+    assert.equal(code, 0);
+    assert.match(out, /^220 [^]*\r\n354 [^]*\r\n250 [^]*\r\n221 /);
+    assert.equal(received[0]?.text, "Hi\r\n");
+  });
+});
+
+Deno.test("sendmail() does nothing, successfully, for newaliases and queue runs", async () => {
+  const run = runner("/nonexistent");
+  assert.equal((await run(["-bi"])).code, 0);
+  assert.equal((await run(["-q"])).code, 0);
+  assert.equal((await run(["-bp"])).code, 69);
+});
