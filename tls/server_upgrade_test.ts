@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import fc from "fast-check";
 import { connect as connectTls, createSecureContext } from "node:tls";
 import { ConnTransport } from "../smtp/conn_transport.ts";
 import { DeadlineError, type Transport } from "../smtp/transport.ts";
@@ -180,6 +181,28 @@ Deno.test("serverUpgrade() rejects garbage", async () => {
     await assert.rejects(plain.read(new Uint8Array(1)));
     peer.close();
   }
+});
+
+Deno.test("serverUpgrade() survives any damage to the first flight", async () => {
+  const hello = await clientHello();
+  await fc.assert(
+    fc.asyncProperty(
+      fc.nat(hello.length - 1),
+      fc.integer({ min: 1, max: 255 }),
+      fc.nat(20),
+      async (at, flip, extra) => {
+        const damaged = new Uint8Array(hello.length + extra);
+        damaged.set(hello);
+        damaged[at] = (damaged[at] ?? 0) ^ flip;
+        const { peer, plain } = await pair();
+        await peer.write(damaged);
+        await peer.closeWrite();
+        await assert.rejects(upgrade(plain));
+        peer.close();
+      },
+    ),
+    { numRuns: 60 },
+  );
 });
 
 Deno.test("serverUpgrade() rejects a client that goes away, cleanly or by reset", async () => {
