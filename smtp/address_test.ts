@@ -1,0 +1,245 @@
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import {
+  AddressError,
+  type AddressFault,
+  formatLocalPart,
+  normalizeDomain,
+  normalizeLiteral,
+  parseHelloName,
+  parseMailbox,
+  parsePath,
+  type PathOptions,
+} from "./address.ts";
+
+const ASCII: PathOptions = { smtputf8: false, bare: "none" };
+const UTF8: PathOptions = { smtputf8: true, bare: "none" };
+
+function fault(text: string, options: PathOptions = ASCII): AddressFault | undefined {
+  try {
+    parsePath(text, options);
+    return undefined;
+  } catch (error) {
+    assert.ok(error instanceof AddressError, String(error));
+    // The message goes to the peer: nothing of what it sent may be in it.
+    assert.match(error.message, /^[ -~]+$/);
+    return error.fault;
+  }
+}
+
+const GOOD: readonly (readonly [path: string, localPart: string, domain: string])[] = [
+  ["<a@b.test>", "a", "b.test"],
+  ["<A.b@B.TEST>", "A.b", "b.test"],
+  ["<a@b.test.>", "a", "b.test"],
+  ["<a@localhost>", "a", "localhost"],
+  ["<a@under_score.test>", "a", "under_score.test"],
+  ["<a@1.2>", "a", "1.2"],
+  ["<!#$%&'*+-/=?^_`{|}~@b.test>", "!#$%&'*+-/=?^_`{|}~", "b.test"],
+  ['<""@b.test>', "", "b.test"],
+  ['<"a b"@b.test>', "a b", "b.test"],
+  ['<"a@c"@b.test>', "a@c", "b.test"],
+  ['<"a>c"@b.test>', "a>c", "b.test"],
+  ['<"a\\"\\\\c"@b.test>', 'a"\\c', "b.test"],
+  ['<"\\a"@b.test>', "a", "b.test"],
+  ["<a@[192.0.2.1]>", "a", "[192.0.2.1]"],
+  ["<a@[IPv6:2001:DB8::1]>", "a", "[IPv6:2001:db8::1]"],
+  ["<a@[ipv6:::ffff:192.0.2.1]>", "a", "[IPv6:::ffff:192.0.2.1]"],
+  ["<@x.test:a@b.test>", "a", "b.test"],
+  ["<@x.test,@y.test:a@b.test>", "a", "b.test"],
+  [`<${"a".repeat(64)}@b.test>`, "a".repeat(64), "b.test"],
+  ["<a@xn--bcher-kva.example>", "a", "xn--bcher-kva.example"],
+  ["<a%b@c.test>", "a%b", "c.test"],
+  ["<a!b@c.test>", "a!b", "c.test"],
+];
+
+for (const [text, localPart, domain] of GOOD) {
+  Deno.test(`parsePath() reads ${text.slice(0, 40)}`, () => {
+    const { path, rest } = parsePath(`${text} X=y`, ASCII);
+    assert.equal(path?.localPart, localPart);
+    assert.equal(path?.domain, domain);
+    assert.equal(rest, " X=y");
+    assert.equal(`<${path?.text}>`, text.replace(/^<@[^:]+:/, "<"));
+  });
+}
+
+const BAD: readonly (readonly [path: string, fault: AddressFault])[] = [
+  ["", "syntax"],
+  ["a@b.test", "syntax"],
+  [" <a@b.test>", "syntax"],
+  ["<a@b.test", "syntax"],
+  ["<a@b.test x>", "syntax"],
+  ["<a>", "syntax"],
+  ["<@b.test>", "syntax"],
+  ["<a@>", "syntax"],
+  ["<a@@b.test>", "syntax"],
+  ["<a@b@c.test>", "syntax"],
+  ["<.a@b.test>", "syntax"],
+  ["<a.@b.test>", "syntax"],
+  ["<a..b@c.test>", "syntax"],
+  ["<a b@c.test>", "syntax"],
+  ["<a(c)@b.test>", "syntax"],
+  ["<a,b@c.test>", "syntax"],
+  ['<"a@b.test>', "syntax"],
+  ['<"a"b@c.test>', "syntax"],
+  ['<"a\\"@b.test>', "syntax"],
+  ['<"a\u0000"@b.test>', "syntax"],
+  ['<"a\tb"@b.test>', "syntax"],
+  ["<a@b..test>", "syntax"],
+  ["<a@.b.test>", "syntax"],
+  ["<a@-b.test>", "syntax"],
+  ["<a@b-.test>", "syntax"],
+  [`<a@${"b".repeat(64)}.test>`, "syntax"],
+  ["<a@b.test..>", "syntax"],
+  ["<a@[]>", "syntax"],
+  ["<a@[1.2.3]>", "syntax"],
+  ["<a@[1.2.3.256]>", "syntax"],
+  ["<a@[01.2.3.4]>", "syntax"],
+  ["<a@[1.2.3.4>", "syntax"],
+  ["<a@[2001:db8::1]>", "syntax"],
+  ["<a@[IPv6:2001:db8::1::]>", "syntax"],
+  ["<a@[IPv6:1:2:3:4:5:6:7]>", "syntax"],
+  ["<a@[IPv6:1:2:3:4:5:6:7:8:9]>", "syntax"],
+  ["<a@[IPv6:1.2.3.4]>", "syntax"],
+  ["<a@[IPv6:12345::]>", "syntax"],
+  ["<a@[IPv6:]>", "syntax"],
+  ["<a@[Tag:x]>", "syntax"],
+  ["<@x.test>", "syntax"],
+  ["<x.test:a@b.test>", "syntax"],
+  ["<@x.test,y.test:a@b.test>", "syntax"],
+  ["<@x.test:>", "syntax"],
+  ["<@:a@b.test>", "syntax"],
+  [`<${"a".repeat(65)}@b.test>`, "tooLong"],
+  [`<"${" ".repeat(65)}"@b.test>`, "tooLong"],
+  [`<a@${"abcdefg.".repeat(32)}test>`, "tooLong"],
+  [`<aaaaaa@${"abcdefg.".repeat(31)}test>`, "tooLong"],
+  ["<é@b.test>", "nonAscii"],
+  ["<a@é.test>", "nonAscii"],
+  ['<"é"@b.test>', "nonAscii"],
+];
+
+for (const [text, expected] of BAD) {
+  Deno.test(`parsePath() refuses ${JSON.stringify(text.slice(0, 40))}: ${expected}`, () => {
+    assert.equal(fault(text), expected);
+    if (expected !== "nonAscii") assert.equal(fault(text, UTF8), expected);
+  });
+}
+
+Deno.test("parsePath() reads the null path", () => {
+  assert.deepEqual(parsePath("<> SIZE=1", ASCII), { path: null, rest: " SIZE=1" });
+});
+
+Deno.test("parsePath() takes a bare local-part where it may stand", () => {
+  assert.equal(parsePath("<PostMaster>", { ...ASCII, bare: "postmaster" }).path?.domain, "");
+  assert.equal(fault("<root>", { ...ASCII, bare: "postmaster" }), "syntax");
+  assert.deepEqual(parsePath("<root>", { ...ASCII, bare: "any" }).path, {
+    localPart: "root",
+    domain: "",
+    text: "root",
+  });
+});
+
+Deno.test("parsePath() takes non-ASCII with SMTPUTF8, the domain as A-labels", () => {
+  assert.deepEqual(parsePath("<josé@Bücher.example>", UTF8).path, {
+    localPart: "josé",
+    domain: "xn--bcher-kva.example",
+    text: "josé@Bücher.example",
+  });
+  // The same domain, composed and decomposed.
+  assert.equal(parsePath("<a@bu\u0308cher.example>", UTF8).path?.domain, "xn--bcher-kva.example");
+  // 64 octets, not characters.
+  assert.equal(fault(`<${"é".repeat(32)}@b.test>`, UTF8), undefined);
+  assert.equal(fault(`<${"é".repeat(33)}@b.test>`, UTF8), "tooLong");
+});
+
+Deno.test("parsePath() takes no control character or line separator in any coat", () => {
+  for (const bad of ["\u0085", "\u009b", "\u2028", "\u2029", "\ufffd"]) {
+    assert.equal(fault(`<a${bad}b@c.test>`, UTF8), "syntax", JSON.stringify(bad));
+    assert.equal(fault(`<"a${bad}"@c.test>`, UTF8), "syntax", JSON.stringify(bad));
+  }
+});
+
+Deno.test("parseMailbox() takes the whole text", () => {
+  assert.equal(parseMailbox("a@b.test", ASCII).domain, "b.test");
+  assert.throws(() => parseMailbox("a@b.test>", ASCII), AddressError);
+  assert.throws(() => parseMailbox("a@b.test ", ASCII), AddressError);
+});
+
+Deno.test("normalizeDomain() has one spelling for a domain", () => {
+  assert.equal(normalizeDomain("Example.COM."), "example.com");
+  assert.equal(normalizeDomain("BÜCHER.example"), "xn--bcher-kva.example");
+  assert.equal(normalizeDomain("XN--Bcher-KVA.example"), "xn--bcher-kva.example");
+  for (const bad of ["", ".", "a..b", "-a", "a-", "a b", "a/b", "a:b", "..", "é".repeat(100), "\u200d"]) {
+    assert.equal(normalizeDomain(bad), undefined, bad);
+  }
+});
+
+Deno.test("normalizeLiteral() knows literals", () => {
+  assert.equal(normalizeLiteral("[192.0.2.1]"), "[192.0.2.1]");
+  assert.equal(normalizeLiteral("[IPV6:::]"), "[IPv6:::]");
+  assert.equal(normalizeLiteral("[IPv6:1:2:3:4:5:6:7::]"), "[IPv6:1:2:3:4:5:6:7::]");
+  for (
+    const bad of ["192.0.2.1", "[192.0.2.1", "[]", "[IPv6:1:2:3:4:5:6:7:8::]", "[IPv6::]", "[IPv6:1:::2]"]
+  ) {
+    assert.equal(normalizeLiteral(bad), undefined, bad);
+  }
+});
+
+Deno.test("parseHelloName() keeps the client's spelling, but U-labels", () => {
+  assert.equal(parseHelloName("Client.TEST"), "Client.TEST");
+  assert.equal(parseHelloName("[192.0.2.1]"), "[192.0.2.1]");
+  assert.equal(parseHelloName("bücher.example"), "xn--bcher-kva.example");
+  for (const bad of ["", "a b", "a\u0085b", "(x)", "[x]", "a\r\nb"]) {
+    assert.equal(parseHelloName(bad), undefined);
+  }
+});
+
+Deno.test("formatLocalPart() quotes what needs it", () => {
+  assert.equal(formatLocalPart("a.b"), "a.b");
+  assert.equal(formatLocalPart("a b"), '"a b"');
+  assert.equal(formatLocalPart(""), '""');
+  assert.equal(formatLocalPart(".a"), '".a"');
+  assert.equal(formatLocalPart('"\\'), '"\\"\\\\"');
+});
+
+const localParts = fc.string({ unit: fc.constantFrom(...'ab."\\ @<>é'), maxLength: 20 });
+
+Deno.test("parsePath() reads back what formatLocalPart() writes (property)", () => {
+  fc.assert(
+    fc.property(localParts, (localPart) => {
+      const { path } = parsePath(`<${formatLocalPart(localPart)}@b.test>`, UTF8);
+      assert.equal(path?.localPart, localPart);
+    }),
+    { numRuns: 500 },
+  );
+});
+
+Deno.test("parsePath() throws nothing but AddressError, and lets no control character through (property)", () => {
+  const texts = fc.string({ unit: fc.constantFrom(...'ab."\\@<>:[],é\0\r\n\u0085 \tIPv6:1'), maxLength: 30 });
+  fc.assert(
+    fc.property(texts, fc.boolean(), (text, smtputf8) => {
+      try {
+        const { path } = parsePath(`<${text}`, { smtputf8, bare: "any" });
+        // deno-lint-ignore no-control-regex
+        assert.doesNotMatch(`${path?.localPart}@${path?.domain}${path?.text}`, /[\0-\x1f\x7f-\x9f]/);
+      } catch (error) {
+        assert.ok(error instanceof AddressError, String(error));
+      }
+    }),
+    { numRuns: 3000 },
+  );
+});
+
+Deno.test("parsePath() takes time that grows with the length only", () => {
+  for (
+    const text of [
+      "<" + "a.".repeat(1000),
+      '<"' + "\\a".repeat(1000),
+      "<a@" + "b.".repeat(1000),
+      "<@" + ",@a".repeat(600),
+    ]
+  ) {
+    const started = performance.now();
+    assert.notEqual(fault(text), undefined);
+    assert.ok(performance.now() - started < 200);
+  }
+});

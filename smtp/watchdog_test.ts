@@ -1,0 +1,75 @@
+import assert from "node:assert/strict";
+import { FakeClock } from "../tests/support/fake_clock.ts";
+import { Watchdog } from "./watchdog.ts";
+
+function watched() {
+  const clock = new FakeClock();
+  const fired: number[] = [];
+  const watchdog = new Watchdog(clock, () => fired.push(clock.monotonic()));
+  return { clock, fired, watchdog };
+}
+
+Deno.test("Watchdog calls back once, at its deadline", async () => {
+  const { clock, fired, watchdog } = watched();
+  watchdog.deadline = 1000;
+  await clock.advance(999);
+  assert.deepEqual(fired, []);
+  await clock.advance(1);
+  assert.deepEqual(fired, [1000]);
+  await clock.advance(10_000);
+  assert.deepEqual(fired, [1000]);
+  assert.equal(watchdog.deadline, Infinity);
+  assert.equal(clock.pending, 0);
+});
+
+Deno.test("Watchdog follows a deadline that moves away with one timer", async () => {
+  const { clock, fired, watchdog } = watched();
+  for (let i = 1; i <= 100; i++) {
+    watchdog.deadline = clock.monotonic() + 1000;
+    assert.ok(clock.pending <= 1);
+    await clock.advance(10);
+  }
+  assert.deepEqual(fired, []);
+  await clock.advance(1000);
+  assert.deepEqual(fired, [1990]);
+});
+
+Deno.test("Watchdog follows a deadline that comes nearer", async () => {
+  const { clock, fired, watchdog } = watched();
+  watchdog.deadline = 10_000;
+  watchdog.deadline = 1000;
+  assert.equal(clock.pending, 1);
+  await clock.advance(1000);
+  assert.deepEqual(fired, [1000]);
+});
+
+Deno.test("Watchdog keeps still without a deadline and when cancelled", async () => {
+  const { clock, fired, watchdog } = watched();
+  watchdog.deadline = 1000;
+  watchdog.deadline = Infinity;
+  await clock.advance(5000);
+  watchdog.deadline = clock.monotonic() + 1000;
+  watchdog.cancel();
+  await clock.advance(5000);
+  assert.deepEqual(fired, []);
+  assert.equal(clock.pending, 0);
+  watchdog.deadline = clock.monotonic() + 1000;
+  await clock.advance(1000);
+  assert.equal(fired.length, 1);
+});
+
+Deno.test("Watchdog calls back at once where the deadline has passed", async () => {
+  const { clock, fired, watchdog } = watched();
+  await clock.advance(1000);
+  watchdog.deadline = 500;
+  await clock.advance(0);
+  assert.deepEqual(fired, [1000]);
+});
+
+Deno.test("Watchdog is not moved by a jump of the time of day", async () => {
+  const { clock, fired, watchdog } = watched();
+  watchdog.deadline = 1000;
+  clock.jump(86_400_000);
+  await clock.advance(999);
+  assert.deepEqual(fired, []);
+});
