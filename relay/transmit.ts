@@ -5,86 +5,16 @@
  * the message needs what the server has not got; all else is `deferred`. No other host may be tried once a dot may have
  * left.
  *
- * The ladder (RFC 7435, RFC 3207, RFC 7672) under the policy `prefer`: TLS with any certificate; where STARTTLS is
- * refused with 5xx or the handshake fails, plaintext on a fresh connection; where it is refused with 4xx, the host counts
- * as not available, and only if that is so again later, plaintext. Under any other policy, and where DNSSEC names a
- * certificate, the host counts as not available.
- *
  * @module
  */
-import { isIP } from "node:net";
 import { domainToASCII } from "node:url";
-import { createHash, X509Certificate } from "node:crypto";
-import type { Resolver, TlsaRecord } from "../dns/resolver.ts";
-import type { Logger } from "../observe/log.ts";
-import {
-  type ClientTimeouts,
-  DialogueError,
-  type OutgoingRecipient,
-  type RecipientResult,
-  SmtpClient,
-  type Stage,
-} from "../smtp/client.ts";
-import type { Clock } from "../smtp/clock.ts";
+import type { OutgoingRecipient, RecipientResult, SmtpClient } from "../smtp/client.ts";
 import type { EnhancedStatusCode } from "../smtp/reply.ts";
-import { type RemoteReply, replyText } from "../smtp/reply_reader.ts";
-import type { Transport } from "../smtp/transport.ts";
-import type { ClientTlsInfo, clientUpgrade } from "../tls/client_upgrade.ts";
-import type { Dial } from "./dial.ts";
+import { type AttemptEnd, attemptRecord, errorAt, faultStatus, temporaryStatus } from "./attempt_record.ts";
 import type { Target } from "./mx.ts";
 import type { Queue } from "./queue.ts";
 import type { Attempt, QueueEntry, QueueRecipient, TlsLevel } from "./queue_entry.ts";
-
-/** Remembers which hosts refused STARTTLS with 4xx, and since when; at most 1,000 of them. */
-export class StartTlsRefusals {
-  readonly #since = new Map<string, number>();
-  readonly #clock: Clock;
-
-  /** Remembers nothing yet. */
-  constructor(clock: Clock) {
-    this.#clock = clock;
-  }
-
-  /** Notes a refusal, and tells whether the first one lies so far back that this is a later attempt. */
-  isOld(address: string): boolean {
-    const now = this.#clock.monotonic();
-    const since = this.#since.get(address);
-    if (since !== undefined) return now - since >= PASSING;
-    const [oldest] = this.#since.keys();
-    if (oldest !== undefined && this.#since.size >= MAX_REFUSALS) this.#since.delete(oldest);
-    this.#since.set(address, now);
-    return false;
-  }
-
-  /** It has TLS again. */
-  forget(address: string): void {
-    this.#since.delete(address);
-  }
-}
-
-/** What an attempt depends on. */
-export interface TransmitOptions {
-  /** What we call ourselves in EHLO. */
-  readonly hostname: string;
-  /** Tells the time. */
-  readonly clock: Clock;
-  /** How long each step of the dialogue may take. */
-  readonly timeouts: ClientTimeouts;
-  /** Connects. */
-  readonly dial: Dial;
-  /** Makes the TLS handshake. */
-  readonly upgrade: typeof clientUpgrade;
-  /** Authorities to verify against, as PEM, instead of the built-in ones. */
-  readonly ca?: string | readonly string[];
-  /** Hosts that refused STARTTLS for now; one for all connections. */
-  readonly startTlsRefusals: StartTlsRefusals;
-  /** Where DNS servers validate: looks up TLSA records, for `dane`. */
-  readonly daneResolver?: Resolver;
-  /** Takes what happened. */
-  readonly logger: Logger;
-  /** Sees the dialogue, secrets masked. */
-  readonly onLine?: (side: "C" | "S", line: string) => void;
-}
+import { type OpenFailure, openSession, type ReadySession, type SessionOptions } from "./ready_session.ts";
 
 /** A message to hand over. */
 export interface TransmitMessage {
@@ -110,16 +40,6 @@ export interface RecipientOutcome {
   readonly dsnHandedOn: boolean;
 }
 
-/** Why there is no connection to a host. */
-export interface OpenFailure {
-  /** Tells it from a connection. */
-  readonly kind: "unavailable";
-  /** For the entry of each recipient. */
-  readonly attempt: Attempt;
-  /** Whether there was a connection at all. */
-  readonly reached: boolean;
-}
-
 /** An open connection to a host, ready for messages. */
 export interface Opened {
   /** Tells it from a failure. */
@@ -127,6 +47,8 @@ export interface Opened {
   /** The connection. */
   readonly connection: HostConnection;
 }
+
+export type { OpenFailure } from "./ready_session.ts";
 
 /** What became of a message on one connection. */
 export interface HostResult {
@@ -143,10 +65,6 @@ export interface HostResult {
 
 // §4.5.3.1.8: what any server must take in one transaction.
 const RECIPIENTS_MAX = 100;
-const MAX_REPLY = 2000;
-const MAX_REFUSALS = 1000;
-// Milliseconds; less than the shortest time between two attempts.
-const PASSING = 30_000;
 
 /** A connection to one host, past greeting, EHLO, TLS and login. One message at a time. */
 export class HostConnection {
@@ -155,45 +73,22 @@ export class HostConnection {
   /** How it is protected. */
   readonly tls: TlsLevel;
   readonly #client: SmtpClient;
-  readonly #options: TransmitOptions;
+  readonly #options: SessionOptions;
   #messageCount = 0;
 
-  private constructor(target: Target, session: ReadySession, options: TransmitOptions) {
+  private constructor(target: Target, session: ReadySession, options: SessionOptions) {
     this.target = target;
     this.tls = session.tls;
     this.#client = session.client;
     this.#options = options;
   }
 
-  /**
-   * Connects, and gets ready for messages under the target's TLS policy. Never throws.
-   * @param target Where to. @param options `signal`: gives up at once.
-   */
-  static async open(
-    target: Target,
-    options: TransmitOptions & { readonly signal?: AbortSignal },
-  ): Promise<Opened | OpenFailure> {
-    const { logger, startTlsRefusals } = options;
-    const { host, address } = target;
-    let session = await getReady(target, { ...options, plaintext: false });
-    if (session.kind === "ready") startTlsRefusals.forget(address);
-    const trouble = session.kind === "refused" ? session.tlsTrouble : undefined;
-    if (session.kind === "refused" && trouble !== undefined && target.tls === "prefer") {
-      const { error, reply } = session.attempt;
-      if (trouble === "lasting" || startTlsRefusals.isOld(address)) {
-        logger.warn("relay.tls-fallback", { host, address, reason: error ?? reply });
-        session = await getReady(target, { ...options, plaintext: true });
-      }
-    }
-    if (session.kind === "ready") {
-      return { kind: "open", connection: new HostConnection(target, session, options) };
-    }
-    return { kind: "unavailable", attempt: session.attempt, reached: session.reached };
-  }
-
-  /** Messages sent over it so far. */
-  get messageCount(): number {
-    return this.#messageCount;
+  /** Connects, and gets ready for messages under the target's TLS policy. Never throws. */
+  static async open(target: Target, options: SessionOptions): Promise<Opened | OpenFailure> {
+    const session = await openSession(target, options);
+    return session.kind === "ready"
+      ? { kind: "open", connection: new HostConnection(target, session, options) }
+      : session;
   }
 
   /** Whether another message can be sent over it. */
@@ -353,7 +248,7 @@ export class HostConnection {
         recipient,
         result: final ? "failed" : "deferred",
         attempt: this.#attempt(at, {
-          status: final ? reply.enhanced ?? "5.0.0" : temporary(reply),
+          status: final ? reply.enhanced ?? "5.0.0" : temporaryStatus(reply),
           reply,
         }),
         nextHost: !final && stage !== "dot",
@@ -365,12 +260,12 @@ export class HostConnection {
       ? `no answer to the final dot: ${result.error}`
       : fault === "local"
       ? result.error
-      : `${result.error} (${STAGES[result.stage]})`;
+      : errorAt(result.stage, result.error);
     return {
       recipient,
       result: "deferred",
       attempt: this.#attempt(at, {
-        status: FAULT_STATUS[fault],
+        status: faultStatus(fault),
         error,
         ...(afterDot && { dotSentNoReply: true }),
       }),
@@ -380,7 +275,7 @@ export class HostConnection {
   }
 
   #attempt(at: number, end: AttemptEnd): Attempt {
-    return makeAttempt(this.target, at, { ...end, tls: this.tls });
+    return attemptRecord(this.target, at, { ...end, tls: this.tls });
   }
 }
 
@@ -388,229 +283,6 @@ interface Obstacle {
   readonly status: EnhancedStatusCode;
   readonly error: string;
 }
-
-/** Past the opening of the dialogue. */
-interface ReadySession {
-  readonly kind: "ready";
-  readonly client: SmtpClient;
-  readonly tls: TlsLevel;
-}
-
-/** Not to be had. `tlsTrouble`: only for want of TLS, which may pass or not. */
-interface RefusedSession {
-  readonly kind: "refused";
-  readonly attempt: Attempt;
-  readonly reached: boolean;
-  readonly tlsTrouble?: "passing" | "lasting";
-}
-
-/** Connects, and leads the dialogue to where MAIL may be said. */
-async function getReady(
-  target: Target,
-  options: TransmitOptions & { readonly plaintext: boolean; readonly signal?: AbortSignal },
-): Promise<ReadySession | RefusedSession> {
-  const { clock, hostname, timeouts, onLine, signal } = options;
-  const at = clock.now();
-  let reached = false;
-  const refused = (end: AttemptEnd, tlsTrouble?: "passing" | "lasting"): RefusedSession => ({
-    kind: "refused",
-    attempt: makeAttempt(target, at, end),
-    reached,
-    ...(tlsTrouble && { tlsTrouble }),
-  });
-
-  let dane: DaneNeed = { kind: "none" };
-  if (!options.plaintext) {
-    dane = await daneNeed(target, options);
-    if (dane.kind === "impossible") return refused({ status: dane.status, error: dane.reason });
-  }
-  let transport: Transport;
-  try {
-    transport = await options.dial({ address: target.address, port: target.port }, {
-      ...(signal && { signal }),
-    });
-  } catch (error) {
-    return refused({ status: "4.4.1", error: errorText(error) });
-  }
-  reached = true;
-  const client = new SmtpClient(transport, { hostname, clock, timeouts, ...(onLine && { onLine }) });
-  let tls: TlsLevel = "none";
-  const abort = () => client.close();
-  signal?.addEventListener("abort", abort, { once: true });
-  if (signal?.aborted) abort();
-  try {
-    const greeting = await client.greeting();
-    if (greeting.code >= 400) return await leave(client, refused(refusal(greeting)));
-    let hello = await client.hello();
-    if (hello.code >= 400) return await leave(client, refused(refusal(hello)));
-
-    const mustEncrypt = target.tls !== "prefer" || dane.kind !== "none";
-    if (!options.plaintext && client.capabilities.startTls) {
-      let handshaking = false;
-      try {
-        const { reply, tls: info } = await client.startTls((plain) => {
-          handshaking = true;
-          return options.upgrade(plain, {
-            servername: target.host,
-            // DANE has its own notion of a good certificate, looked at below.
-            verify: target.tls === "verify" && dane.kind !== "records",
-            ...(options.ca !== undefined && { ca: options.ca }),
-          });
-        });
-        if (info === undefined) {
-          const lasting = reply.code >= 500 ? "lasting" : "passing";
-          const trouble = dane.kind !== "none" || reply.code === 421 ? undefined : lasting;
-          return await leave(client, refused(refusal(reply), trouble));
-        }
-        tls = info.authorized ? "verified" : "unverified";
-        if (dane.kind === "records") {
-          if (!dane.records.some((record) => matchesTlsa(record, info))) {
-            return await leave(
-              client,
-              refused({ status: "4.7.5", error: "the certificate is not the one that DANE names" }),
-            );
-          }
-          tls = "dane";
-        }
-      } catch (error) {
-        if (error instanceof DialogueError || !handshaking) throw error;
-        client.close();
-        const status = target.tls === "prefer" ? "4.4.2" : "4.7.5";
-        return refused({ status, error: errorText(error) }, dane.kind === "none" ? "lasting" : undefined);
-      }
-      hello = await client.hello();
-      if (hello.code >= 400) return await leave(client, refused({ ...refusal(hello), tls }));
-    } else if (mustEncrypt) {
-      return await leave(
-        client,
-        refused({ status: "4.7.4", error: "TLS is required, and the server does not offer it" }),
-      );
-    }
-
-    if (target.auth !== undefined) {
-      if (tls !== "verified" && tls !== "dane") {
-        return await leave(client, refused({ status: "4.7.5", error: "no login without verified TLS", tls }));
-      }
-      const reply = await client.authenticate(target.auth);
-      if (reply === undefined) {
-        const error = "the server offers neither AUTH PLAIN nor AUTH LOGIN";
-        return await leave(client, refused({ status: "4.7.8", error, tls }));
-      }
-      if (reply.code !== 235) return await leave(client, refused({ ...refusal(reply), tls }));
-    }
-    return { kind: "ready", client, tls };
-  } catch (error) {
-    client.close();
-    if (!(error instanceof DialogueError)) return refused({ status: "4.3.0", error: errorText(error), tls });
-    const text = `${error.message} (${STAGES[error.stage]})`;
-    return refused({ status: FAULT_STATUS[error.fault], error: text, tls });
-  } finally {
-    signal?.removeEventListener("abort", abort);
-  }
-}
-
-async function leave(client: SmtpClient, session: RefusedSession): Promise<RefusedSession> {
-  await client.quit();
-  return session;
-}
-
-/** What DNSSEC asks of the certificate (RFC 7672 §2.2). */
-type DaneNeed =
-  /** Nothing. */
-  | { readonly kind: "none" }
-  /** TLS, with any certificate: there are records, but none that can be used. */
-  | { readonly kind: "encrypt" }
-  /** TLS, with one of these certificates. */
-  | { readonly kind: "records"; readonly records: readonly TlsaRecord[] }
-  /** It cannot be told, or the policy asks for more than there is. */
-  | { readonly kind: "impossible"; readonly status: EnhancedStatusCode; readonly reason: string };
-
-async function daneNeed(
-  target: Target,
-  { daneResolver: resolver, signal }: TransmitOptions & { readonly signal?: AbortSignal },
-): Promise<DaneNeed> {
-  const mandatory = target.tls === "dane";
-  const none = (reason: string): DaneNeed =>
-    mandatory
-      ? { kind: "impossible", status: "4.7.5", reason: `DANE is required, but ${reason}` }
-      : { kind: "none" };
-  if (resolver === undefined) return none("the DNS servers are not trusted to validate (dnssec is off)");
-  if (!target.authenticated || isIP(target.host) !== 0) {
-    return none("DNSSEC does not vouch for the way to the host");
-  }
-  const answer = await resolver.tlsa(`_${target.port}._tcp.${target.host}`, { ...(signal && { signal }) });
-  if (answer.kind === "failed") {
-    // An attacker who can keep the records away must not gain plaintext by it.
-    return { kind: "impossible", status: "4.4.3", reason: `TLSA of ${target.host}: ${answer.reason}` };
-  }
-  if (answer.kind !== "found" || !answer.authenticated) {
-    return none(`${target.host} has no signed TLSA records`);
-  }
-  const records = answer.records.filter((record) =>
-    record.usage === 3 && record.selector <= 1 && record.matchingType <= 2
-  );
-  if (records.length > 0) return { kind: "records", records };
-  return mandatory ? none("its TLSA records are of kinds that are not used here") : { kind: "encrypt" };
-}
-
-/** Whether the server's own certificate is the one a DANE-EE record names (RFC 6698 §2.1, RFC 7671 §5.1). */
-function matchesTlsa(record: TlsaRecord, { peerCertificate }: ClientTlsInfo): boolean {
-  if (peerCertificate === undefined) return false;
-  try {
-    const part = record.selector === 0
-      ? peerCertificate
-      : new X509Certificate(peerCertificate).publicKey.export({ type: "spki", format: "der" });
-    const seen = record.matchingType === 0
-      ? part
-      : createHash(record.matchingType === 1 ? "sha256" : "sha512").update(part).digest();
-    return seen.length === record.data.length && record.data.every((byte, i) => byte === seen[i]);
-  } catch {
-    return false;
-  }
-}
-
-/** How an attempt ended. */
-interface AttemptEnd {
-  readonly status: EnhancedStatusCode;
-  readonly reply?: RemoteReply;
-  readonly error?: string;
-  readonly tls?: TlsLevel;
-  readonly dotSentNoReply?: boolean;
-}
-
-function makeAttempt(target: Target, at: number, { reply, ...end }: AttemptEnd): Attempt {
-  const { host, address } = target;
-  return { at, host, address, ...end, ...(reply && { reply: replyText(reply).slice(0, MAX_REPLY) }) };
-}
-
-function refusal(reply: RemoteReply): AttemptEnd {
-  return { status: temporary(reply), reply };
-}
-
-/** The status of a reply that does not end it: what refuses a connection for good may take it tomorrow. */
-function temporary({ enhanced }: RemoteReply): EnhancedStatusCode {
-  return enhanced === undefined ? "4.0.0" : `4${enhanced.slice(1)}` as EnhancedStatusCode;
-}
-
-const FAULT_STATUS: Readonly<Record<DialogueError["fault"], EnhancedStatusCode>> = {
-  timeout: "4.4.2",
-  closed: "4.4.2",
-  malformed: "4.5.0",
-  local: "4.3.0",
-};
-
-const STAGES: Readonly<Record<Stage, string>> = {
-  greeting: "waiting for the greeting",
-  hello: "after EHLO",
-  starttls: "after STARTTLS",
-  auth: "after AUTH",
-  mail: "after MAIL",
-  rcpt: "after RCPT",
-  data: "in the mail data",
-  dot: "after the final dot",
-  rset: "after RSET",
-  quit: "after QUIT",
-};
 
 // deno-lint-ignore no-control-regex
 const CONTROL = /[\u0000-\u001f\u007f]/;
@@ -651,8 +323,4 @@ function isStale(result: RecipientResult): boolean {
   return result.kind === "refused"
     ? result.reply.code === 421
     : result.fault === "closed" || result.fault === "timeout";
-}
-
-function errorText(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

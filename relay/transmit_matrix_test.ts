@@ -5,7 +5,8 @@ import { FakeClock } from "../tests/support/fake_clock.ts";
 import { FakeServer, fakeUpgrade, type Moment, type Reaction } from "../tests/support/fake_server.ts";
 import { queueEntry, RecordingQueue } from "../tests/support/recording_queue.ts";
 import type { Target } from "./mx.ts";
-import { HostConnection, type RecipientOutcome, StartTlsRefusals, type TransmitOptions } from "./transmit.ts";
+import { type SessionOptions, StartTlsRefusals } from "./ready_session.ts";
+import { HostConnection, type RecipientOutcome } from "./transmit.ts";
 
 const TARGET: Target = {
   host: "mx.test",
@@ -91,7 +92,7 @@ for (const pipelining of [true, false]) {
         const script = { [moment]: REACTIONS[trouble as Trouble] };
         const server = new FakeServer({ clock, script, capabilities });
         const queue = new RecordingQueue();
-        const options: TransmitOptions = {
+        const options: SessionOptions = {
           hostname: "client.test",
           clock,
           timeouts: { command: 300_000, data: 180_000, dataEnd: 600_000 },

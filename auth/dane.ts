@@ -1,0 +1,69 @@
+/**
+ * DANE for SMTP (RFC 7672): what a zone signed with DNSSEC says about a mail host's certificate.
+ *
+ * Of the four certificate usages only DANE-EE (3), the server's own certificate, is used; where there are only others,
+ * TLS is still a must, with any certificate.
+ *
+ * @module
+ */
+import { createHash, X509Certificate } from "node:crypto";
+import { isIP } from "node:net";
+import type { Resolver, TlsaRecord } from "../dns/resolver.ts";
+
+/** What the zone asks for. */
+export type DaneNeed =
+  /** Nothing; `reason` says why there is no DANE for this host. */
+  | { readonly kind: "none"; readonly reason: string }
+  /** TLS, with any certificate: there are records, but none that can be used (§2.2). */
+  | { readonly kind: "encrypt"; readonly reason: string }
+  /** TLS, with one of these certificates; neither its name nor its dates matter (§3.1.1). */
+  | { readonly kind: "records"; readonly records: readonly TlsaRecord[] }
+  /** It cannot be told now, and so the host cannot be used now (§2.1.2): who can keep records away must not gain by it. */
+  | { readonly kind: "unknown"; readonly reason: string };
+
+/** The host that is asked about. */
+export interface DaneHost {
+  /** Its name. */
+  readonly host: string;
+  /** The TCP port. */
+  readonly port: number;
+  /** Whether DNSSEC vouches for the way to it: MX and address records. */
+  readonly authenticated: boolean;
+}
+
+/** Looks up what is asked of a host's certificate; the resolver's AD bit is trusted. */
+export async function daneNeed(
+  { host, port, authenticated }: DaneHost,
+  { resolver, signal }: { readonly resolver: Resolver; readonly signal?: AbortSignal },
+): Promise<DaneNeed> {
+  if (!authenticated || isIP(host) !== 0) {
+    return { kind: "none", reason: `DNSSEC does not vouch for the way to ${host}` };
+  }
+  const answer = await resolver.tlsa(`_${port}._tcp.${host}`, { ...(signal && { signal }) });
+  if (answer.kind === "failed") return { kind: "unknown", reason: `TLSA of ${host}: ${answer.reason}` };
+  if (answer.kind !== "found" || !answer.authenticated) {
+    return { kind: "none", reason: `${host} has no signed TLSA records` };
+  }
+  const records = answer.records.filter(({ usage, selector, matchingType }) =>
+    usage === 3 && selector <= 1 && matchingType <= 2
+  );
+  return records.length > 0
+    ? { kind: "records", records }
+    : { kind: "encrypt", reason: `the TLSA records of ${host} are of kinds that are not used here` };
+}
+
+/** Whether a certificate (DER) is the one that a DANE-EE record names (RFC 6698 §2.1). */
+export function matchesTlsa(certificate: Uint8Array, { selector, matchingType, data }: TlsaRecord): boolean {
+  let part: Uint8Array;
+  try {
+    part = selector === 0
+      ? certificate
+      : new X509Certificate(certificate).publicKey.export({ type: "spki", format: "der" });
+  } catch {
+    return false;
+  }
+  const seen = matchingType === 0
+    ? part
+    : createHash(matchingType === 1 ? "sha256" : "sha512").update(part).digest();
+  return seen.length === data.length && data.every((byte, i) => byte === seen[i]);
+}

@@ -1,0 +1,61 @@
+/**
+ * How the end of a try at a host becomes an {@linkcode Attempt} for the queue.
+ *
+ * @module
+ */
+import type { DialogueFault, Stage } from "../smtp/client.ts";
+import type { EnhancedStatusCode } from "../smtp/reply.ts";
+import { type RemoteReply, replyText } from "../smtp/reply_reader.ts";
+import type { Target } from "./mx.ts";
+import type { Attempt, TlsLevel } from "./queue_entry.ts";
+
+/** How it ended: with a reply, or with an error of ours. */
+export interface AttemptEnd {
+  /** The status of the outcome. */
+  readonly status: EnhancedStatusCode;
+  /** What the server said. */
+  readonly reply?: RemoteReply;
+  /** What happened, where it said nothing. */
+  readonly error?: string;
+  /** How the connection was protected, if it came so far. */
+  readonly tls?: TlsLevel;
+  /** Whether the dot was sent, and no reply came. */
+  readonly dotSentNoReply?: boolean;
+}
+
+const MAX_REPLY = 2000;
+
+/** The record of a try that began at this time. */
+export function attemptRecord(target: Target, at: number, { reply, ...end }: AttemptEnd): Attempt {
+  const { host, address } = target;
+  return { at, host, address, ...end, ...(reply && { reply: replyText(reply).slice(0, MAX_REPLY) }) };
+}
+
+/** The status of a reply that does not end it: what refuses us for good today may take the message tomorrow. */
+export function temporaryStatus({ enhanced }: RemoteReply): EnhancedStatusCode {
+  return enhanced === undefined ? "4.0.0" : `4${enhanced.slice(1)}` as EnhancedStatusCode;
+}
+
+/** The status where there was no reply (RFC 3463 §3.5, §3.6). */
+export function faultStatus(fault: DialogueFault): EnhancedStatusCode {
+  if (fault === "malformed") return "4.5.0";
+  return fault === "local" ? "4.3.0" : "4.4.2";
+}
+
+/** The error with where in the dialogue it happened. */
+export function errorAt(stage: Stage, error: string): string {
+  return `${error} (${PLACES[stage]})`;
+}
+
+const PLACES: Readonly<Record<Stage, string>> = {
+  greeting: "waiting for the greeting",
+  hello: "after EHLO",
+  starttls: "after STARTTLS",
+  auth: "after AUTH",
+  mail: "after MAIL",
+  rcpt: "after RCPT",
+  data: "in the mail data",
+  dot: "after the final dot",
+  rset: "after RSET",
+  quit: "after QUIT",
+};

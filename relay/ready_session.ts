@@ -1,0 +1,258 @@
+/**
+ * The beginning of a dialogue with a host, up to where MAIL may be said: greeting, EHLO, TLS, login.
+ *
+ * The ladder (RFC 7435, RFC 3207, RFC 7672) under the policy `prefer`: TLS with any certificate; where STARTTLS is
+ * refused with 5xx or the handshake fails, plaintext on a fresh connection; where it is refused with 4xx, the host counts
+ * as not available, and only if that is so again later, plaintext. Under any other policy, and where DNSSEC asks for
+ * TLS, the host counts as not available.
+ *
+ * @module
+ */
+import { type DaneNeed, daneNeed, matchesTlsa } from "../auth/dane.ts";
+import type { Resolver } from "../dns/resolver.ts";
+import type { Logger } from "../observe/log.ts";
+import { type ClientTimeouts, DialogueError, SmtpClient } from "../smtp/client.ts";
+import type { Clock } from "../smtp/clock.ts";
+import type { RemoteReply } from "../smtp/reply_reader.ts";
+import type { Transport } from "../smtp/transport.ts";
+import type { clientUpgrade } from "../tls/client_upgrade.ts";
+import { type AttemptEnd, attemptRecord, errorAt, faultStatus, temporaryStatus } from "./attempt_record.ts";
+import type { Dial } from "./dial.ts";
+import type { Credentials, Target } from "./mx.ts";
+import type { Attempt, TlsLevel } from "./queue_entry.ts";
+
+/** What a connection to a host depends on. */
+export interface SessionOptions {
+  /** What we call ourselves in EHLO. */
+  readonly hostname: string;
+  /** Tells the time. */
+  readonly clock: Clock;
+  /** How long each step of the dialogue may take. */
+  readonly timeouts: ClientTimeouts;
+  /** Connects. */
+  readonly dial: Dial;
+  /** Makes the TLS handshake. */
+  readonly upgrade: typeof clientUpgrade;
+  /** Authorities to verify against, as PEM, instead of the built-in ones. */
+  readonly ca?: string | readonly string[];
+  /** Hosts that refused STARTTLS for now; one for all connections. */
+  readonly startTlsRefusals: StartTlsRefusals;
+  /** Where the DNS servers are trusted to validate: looks up TLSA records. Without it there is no DANE. */
+  readonly daneResolver?: Resolver;
+  /** Takes what happened. */
+  readonly logger: Logger;
+  /** Sees the dialogue, secrets masked. */
+  readonly onLine?: (side: "C" | "S", line: string) => void;
+  /** Gives up at once. */
+  readonly signal?: AbortSignal;
+}
+
+/** Where MAIL may be said. */
+export interface ReadySession {
+  /** Tells it from a failure. */
+  readonly kind: "ready";
+  /** The client. */
+  readonly client: SmtpClient;
+  /** How the connection is protected. */
+  readonly tls: TlsLevel;
+}
+
+/** Why there is no connection to a host. */
+export interface OpenFailure {
+  /** Tells it from a connection. */
+  readonly kind: "unavailable";
+  /** For the entry of each recipient. */
+  readonly attempt: Attempt;
+  /** Whether there was a connection at all. */
+  readonly reached: boolean;
+}
+
+const MAX_REFUSALS = 1000;
+// Milliseconds; less than the shortest time between two attempts.
+const PASSING = 30_000;
+
+/** Remembers which hosts refused STARTTLS with 4xx, and since when; at most 1,000 of them. */
+export class StartTlsRefusals {
+  readonly #since = new Map<string, number>();
+  readonly #clock: Clock;
+
+  /** Remembers nothing yet. */
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** Notes a refusal, and tells whether the first one lies so far back that this is a later attempt. */
+  isOld(address: string): boolean {
+    const now = this.#clock.monotonic();
+    const since = this.#since.get(address);
+    if (since !== undefined) return now - since >= PASSING;
+    const [oldest] = this.#since.keys();
+    if (oldest !== undefined && this.#since.size >= MAX_REFUSALS) this.#since.delete(oldest);
+    this.#since.set(address, now);
+    return false;
+  }
+
+  /** It has TLS again. */
+  forget(address: string): void {
+    this.#since.delete(address);
+  }
+}
+
+/** Connects, and leads the dialogue to where MAIL may be said, under the target's TLS policy. Never throws. */
+export async function openSession(
+  target: Target,
+  options: SessionOptions,
+): Promise<ReadySession | OpenFailure> {
+  const { startTlsRefusals, logger, signal } = options;
+  const { host, address } = target;
+  const first = await lead(target, { ...options, plaintext: false });
+  if (first.kind === "ready") {
+    startTlsRefusals.forget(address);
+    return first;
+  }
+  const { attempt, tlsTrouble } = first;
+  if (tlsTrouble === undefined || target.tls !== "prefer" || signal?.aborted) return first;
+  if (tlsTrouble === "passing" && !startTlsRefusals.isOld(address)) return first;
+  // Never on the connection whose handshake failed, nor on one that an attacker may have written into.
+  logger.warn("relay.tls-fallback", { host, address, reason: attempt.error ?? attempt.reply });
+  return await lead(target, { ...options, plaintext: true });
+}
+
+/** A failure, and whether it is only for want of TLS, which may pass or not. */
+interface LeadFailure extends OpenFailure {
+  readonly tlsTrouble?: TlsTrouble;
+}
+
+type TlsTrouble = "passing" | "lasting";
+
+/** The dialogue cannot go on, though the connection stands. */
+class Refusal extends Error {
+  constructor(readonly end: AttemptEnd, readonly tlsTrouble?: TlsTrouble) {
+    super(end.error);
+  }
+}
+
+type LeadOptions = SessionOptions & { readonly plaintext: boolean };
+
+async function lead(target: Target, options: LeadOptions): Promise<ReadySession | LeadFailure> {
+  const { clock, hostname, timeouts, onLine, signal, plaintext } = options;
+  const at = clock.now();
+  const failure = (
+    end: AttemptEnd,
+    more: { reached: boolean; tlsTrouble?: TlsTrouble | undefined },
+  ): LeadFailure => ({
+    kind: "unavailable",
+    attempt: attemptRecord(target, at, end),
+    reached: more.reached,
+    ...(more.tlsTrouble && { tlsTrouble: more.tlsTrouble }),
+  });
+
+  const dane: DaneNeed = plaintext ? { kind: "none", reason: "" } : await lookUpDane(target, options);
+  if (dane.kind === "unknown") return failure({ status: "4.4.3", error: dane.reason }, { reached: false });
+  if (target.tls === "dane" && dane.kind !== "records") {
+    return failure({ status: "4.7.5", error: `DANE is required: ${dane.reason}` }, { reached: false });
+  }
+  let transport: Transport;
+  try {
+    const { address, port } = target;
+    transport = await options.dial({ address, port }, { ...(signal && { signal }) });
+  } catch (error) {
+    return failure({ status: "4.4.1", error: errorText(error) }, { reached: false });
+  }
+  const client = new SmtpClient(transport, { hostname, clock, timeouts, ...(onLine && { onLine }) });
+  const abort = () => client.close();
+  signal?.addEventListener("abort", abort, { once: true });
+  if (signal?.aborted) abort();
+  let tls: TlsLevel = "none";
+  try {
+    welcome(await client.greeting());
+    welcome(await client.hello());
+    if (!plaintext) tls = await encrypt(client, target, { ...options, dane });
+    if (tls !== "none") welcome(await client.hello());
+    if (target.auth !== undefined) await logIn(client, target.auth, tls);
+    return { kind: "ready", client, tls };
+  } catch (error) {
+    const shown = tls === "none" ? {} : { tls };
+    if (error instanceof Refusal) {
+      await client.quit();
+      return failure({ ...error.end, ...shown }, { reached: true, tlsTrouble: error.tlsTrouble });
+    }
+    client.close();
+    const end: AttemptEnd = error instanceof DialogueError
+      ? { status: faultStatus(error.fault), error: errorAt(error.stage, error.message), ...shown }
+      : { status: "4.3.0", error: errorText(error), ...shown };
+    return failure(end, { reached: true });
+  } finally {
+    signal?.removeEventListener("abort", abort);
+  }
+}
+
+async function lookUpDane(target: Target, { daneResolver, signal }: SessionOptions): Promise<DaneNeed> {
+  return daneResolver === undefined
+    ? { kind: "none", reason: "the DNS servers are not trusted to validate (dnssec is off)" }
+    : await daneNeed(target, { resolver: daneResolver, ...(signal && { signal }) });
+}
+
+/** STARTTLS, if it is offered; what else is asked for decides whether that is enough. */
+async function encrypt(
+  client: SmtpClient,
+  target: Target,
+  { upgrade, ca, dane }: LeadOptions & { readonly dane: DaneNeed },
+): Promise<TlsLevel> {
+  const optional = target.tls === "prefer" && dane.kind === "none";
+  if (!client.capabilities.startTls) {
+    if (optional) return "none";
+    throw new Refusal({ status: "4.7.4", error: "TLS is required, and the server does not offer it" });
+  }
+  let handshake = false;
+  try {
+    const { reply, tls } = await client.startTls((plain) => {
+      handshake = true;
+      return upgrade(plain, {
+        servername: target.host,
+        // Where DNSSEC names the certificate, neither its issuer nor its name matters.
+        verify: target.tls === "verify" && dane.kind !== "records",
+        ...(ca !== undefined && { ca }),
+      });
+    });
+    if (tls === undefined) {
+      throw refused(reply, optional ? reply.code >= 500 ? "lasting" : "passing" : undefined);
+    }
+    if (dane.kind !== "records") return tls.authorized ? "verified" : "unverified";
+    const { peerCertificate } = tls;
+    if (
+      peerCertificate !== undefined && dane.records.some((record) => matchesTlsa(peerCertificate, record))
+    ) {
+      return "dane";
+    }
+    throw new Refusal({ status: "4.7.5", error: "the certificate is not the one that DNSSEC names (TLSA)" });
+  } catch (error) {
+    if (!handshake || error instanceof Refusal || error instanceof DialogueError) throw error;
+    throw new Refusal({ status: "4.7.5", error: errorText(error) }, optional ? "lasting" : undefined);
+  }
+}
+
+async function logIn(client: SmtpClient, auth: Credentials, tls: TlsLevel): Promise<void> {
+  if (tls !== "verified" && tls !== "dane") {
+    throw new Refusal({ status: "4.7.5", error: "no login without verified TLS" });
+  }
+  const reply = await client.authenticate(auth);
+  if (reply === undefined) {
+    throw new Refusal({ status: "4.7.8", error: "the server offers neither AUTH PLAIN nor AUTH LOGIN" });
+  }
+  if (reply.code !== 235) throw refused(reply);
+}
+
+function welcome(reply: RemoteReply): void {
+  if (reply.code >= 400) throw refused(reply);
+}
+
+function refused(reply: RemoteReply, tlsTrouble?: TlsTrouble): Refusal {
+  // Whoever closes with 421 has other troubles than TLS.
+  const trouble = reply.code === 421 ? undefined : tlsTrouble;
+  return new Refusal({ status: temporaryStatus(reply), reply }, trouble);
+}
+
+function errorText(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
