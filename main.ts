@@ -15,23 +15,21 @@ function writeAll(to: { writeSync(bytes: Uint8Array): number }, text: string): v
   while (rest.length > 0) rest = rest.subarray(to.writeSync(rest));
 }
 
-if (import.meta.main) {
-  let code: number;
-  try {
-    // Called through a link, as /usr/sbin/sendmail is.
-    const calledSendmail = basename(process.argv0) === "sendmail";
-    code = await run(calledSendmail ? ["sendmail", ...Deno.args] : Deno.args, {
-      env: Deno.env,
-      isTerminal: Deno.stderr.isTerminal(),
-      out: (text) => writeAll(Deno.stdout, text),
-      err: (text) => writeAll(Deno.stderr, text),
-      onSignal: (signal, callback) => Deno.addSignalListener(signal, callback),
-      exitNow: (code) => Deno.exit(code),
-    });
-  } catch (error) {
-    // Whoever read our output has gone, as `mailapp … | head` does.
-    if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
-    code = EXIT.ok;
-  }
-  Deno.exit(code);
+let code: number;
+try {
+  // Called through a link, as /usr/sbin/sendmail is.
+  const calledSendmail = basename(process.argv0) === "sendmail";
+  code = await run(calledSendmail ? ["sendmail", ...Deno.args] : Deno.args, {
+    env: Deno.env,
+    isTerminal: Deno.stderr.isTerminal(),
+    out: (text) => writeAll(Deno.stdout, text),
+    err: (text) => writeAll(Deno.stderr, text),
+    onSignal: (signal, callback) => Deno.addSignalListener(signal, callback),
+    exitNow: (code) => Deno.exit(code),
+  });
+} catch (error) {
+  // Whoever read our output has gone, as `mailapp … | head` does.
+  if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
+  code = EXIT.ok;
 }
+Deno.exit(code);

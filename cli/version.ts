@@ -8,12 +8,22 @@ import deno from "../deno.json" with { type: "json" };
 /** The version, as in deno.json. */
 export const VERSION: string = deno.version;
 
-/** What `--version` says: version, commit, runtime. */
+/** What build/build.ts writes into the program it makes. */
+interface BuildInfo {
+  /** The abbreviated commit; with `-modified` where files differed from it. */
+  readonly commit: string;
+  /** `compiled` by `deno compile`, or `portable`. */
+  readonly form: string;
+}
+
+/** What `--version` says: version, commit, runtime, and in which form it comes. */
 export async function versionLine(): Promise<string> {
-  const commit = await commitOf(new URL("../.git/", import.meta.url));
+  const build = (globalThis as { mailappBuild?: BuildInfo }).mailappBuild;
+  const commit = build?.commit ?? await commitOf(new URL("../.git/", import.meta.url));
+  const form = build ? `${build.form} form` : "from source";
   return `mailapp ${VERSION} (${
     commit === undefined ? "" : `${commit}, `
-  }Deno ${Deno.version.deno}, from source)`;
+  }Deno ${Deno.version.deno}, ${form})`;
 }
 
 /** The abbreviated commit that is checked out; `undefined` when that cannot be told. */

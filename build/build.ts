@@ -1,0 +1,204 @@
+/**
+ * `deno task build`: the program as one executable, `dist/mailapp`, with a checksum and a software bill of materials
+ * beside it. First choice is `deno compile`; where its base (denort) cannot be had, the portable form of
+ * portable.sh. `--target` chooses the machine for `deno compile`; `--portable` asks for that form.
+ *
+ * @module
+ */
+import { join } from "@std/path";
+import { parseArgs } from "node:util";
+import project from "../deno.json" with { type: "json" };
+
+/** What the program is started with, in either form. What it does not need it gives up once it runs. */
+const FLAGS = ["--allow-all", "--unstable-worker-options"];
+
+const { values: options } = parseArgs({
+  args: Deno.args.filter((argument) => argument !== "--"),
+  options: {
+    target: { type: "string" },
+    portable: { type: "boolean" },
+    out: { type: "string", default: "dist" },
+  },
+});
+const out = options.out;
+const target = options.target ?? Deno.build.target;
+await Deno.mkdir(out, { recursive: true });
+const work = await Deno.makeTempDir({ prefix: "mailapp-build-" });
+try {
+  const commit = await commitId();
+  const file = join(out, options.target === undefined ? "mailapp" : `mailapp-${target}`);
+  const form = !options.portable && await compile(commit, file)
+    ? "compiled form"
+    : await packPortable(commit, file);
+  await writeChecksum(file);
+  await writeBillOfMaterials(`${file}.cdx.json`, commit);
+  const { size } = await Deno.stat(file);
+  console.log(`${file}: ${form}, ${target}, ${(size / 1e6).toFixed(1)} MB; beside it .sha256 and .cdx.json`);
+} finally {
+  await Deno.remove(work, { recursive: true });
+}
+
+/** Runs a program to its end; its standard output, or `undefined` when it failed. */
+async function capture(command: string, args: string[]): Promise<string | undefined> {
+  try {
+    const { success, stdout } = await new Deno.Command(command, { args, stderr: "inherit" }).output();
+    return success ? new TextDecoder().decode(stdout) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+async function commitId(): Promise<string> {
+  const id = (await capture("git", ["rev-parse", "--short=12", "HEAD"]))?.trim();
+  if (!id) return "unknown";
+  return (await capture("git", ["status", "--porcelain", "--untracked-files=no"])) === ""
+    ? id
+    : `${id}-modified`;
+}
+
+/** The program with what only the build knows. */
+async function writeEntry(commit: string, form: "compiled" | "portable"): Promise<string> {
+  await Deno.writeTextFile(
+    join(work, "build_info.ts"),
+    `(globalThis as { mailappBuild?: unknown }).mailappBuild = ${JSON.stringify({ commit, form })};\n`,
+  );
+  const entry = join(work, "entry.ts");
+  const main = import.meta.resolve("../main.ts");
+  await Deno.writeTextFile(entry, `import "./build_info.ts";\nimport ${JSON.stringify(main)};\n`);
+  return entry;
+}
+
+async function compile(commit: string, file: string): Promise<boolean> {
+  const entry = await writeEntry(commit, "compiled");
+  console.log(`deno compile for ${target} …`);
+  const { success } = await new Deno.Command(Deno.execPath(), {
+    args: [
+      "compile",
+      "--quiet",
+      "--no-prompt",
+      "--frozen",
+      ...FLAGS,
+      "--target",
+      target,
+      "--config",
+      "deno.json",
+      "--output",
+      file,
+      entry,
+    ],
+    stdin: "null",
+  }).output();
+  if (!success) {
+    console.log(
+      "NOT BUILT: deno compile, whose base (denort) cannot be had here; the portable form stands in",
+    );
+  }
+  return success;
+}
+
+async function packPortable(commit: string, file: string): Promise<string> {
+  if (target !== Deno.build.target) {
+    throw new Error(`the portable form can only be built on the machine it is for, not for ${target}`);
+  }
+  const entry = await writeEntry(commit, "portable");
+  const tree = join(work, "tree");
+  await Deno.mkdir(tree);
+  if (
+    await capture(Deno.execPath(), [
+      "bundle",
+      "--quiet",
+      "--frozen",
+      "--config",
+      "deno.json",
+      "--output",
+      join(tree, "mailapp.js"),
+      entry,
+    ]) === undefined
+  ) {
+    throw new Error("deno bundle failed");
+  }
+  await Deno.copyFile(Deno.execPath(), join(tree, "deno"));
+  await Deno.chmod(join(tree, "deno"), 0o755);
+  const archive = join(work, "archive.tar.gz");
+  // Names, times and owners are left out, so that the same sources give the same file.
+  const packed = await capture("tar", [
+    "--sort=name",
+    "--mtime=@0",
+    "--owner=0",
+    "--group=0",
+    "--numeric-owner",
+    "-C",
+    tree,
+    "-I",
+    "gzip -9n",
+    "-cf",
+    archive,
+    "deno",
+    "mailapp.js",
+  ]);
+  if (packed === undefined) throw new Error("tar failed");
+  const payload = await Deno.readFile(archive);
+  const template = (await Deno.readTextFile(new URL("portable.sh", import.meta.url)))
+    .replace("@VERSION@", project.version).replace("@SHA256@", await sha256(payload)).replace(
+      "@FLAGS@",
+      FLAGS.join(" "),
+    );
+  // The offset stands in the text whose length it depends on; a fixed width settles that.
+  const length = new TextEncoder().encode(template.replace("@OFFSET@", "00000000")).length;
+  const header = new TextEncoder().encode(template.replace("@OFFSET@", String(length + 1).padEnd(8)));
+  await Deno.writeFile(file, new Blob([header, payload]).stream(), { mode: 0o755 });
+  await Deno.chmod(file, 0o755);
+  return "portable form";
+}
+
+async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
+}
+
+async function writeChecksum(file: string): Promise<void> {
+  const name = file.slice(file.lastIndexOf("/") + 1);
+  await Deno.writeTextFile(`${file}.sha256`, `${await sha256(await Deno.readFile(file))}  ${name}\n`);
+}
+
+/** CycloneDX 1.6: the runtime, and each npm package of deno.lock with the hash it was fetched by. */
+async function writeBillOfMaterials(file: string, commit: string): Promise<void> {
+  const lock: { npm?: Record<string, { integrity?: string }> } = JSON.parse(
+    await Deno.readTextFile("deno.lock"),
+  );
+  const packages = Object.entries(lock.npm ?? {}).map(([key, { integrity }]) => {
+    const at = key.indexOf("@", 1);
+    const name = key.slice(0, at);
+    const version = key.slice(at + 1).split("_")[0] ?? "";
+    const [, base64] = /^sha512-(.+)$/.exec(integrity ?? "") ?? [];
+    return {
+      type: "library",
+      name,
+      version,
+      purl: `pkg:npm/${name.replace("@", "%40")}@${version}`,
+      ...(base64 === undefined
+        ? {}
+        : { hashes: [{ alg: "SHA-512", content: Uint8Array.fromBase64(base64).toHex() }] }),
+    };
+  });
+  const runtime = {
+    type: "platform",
+    name: "deno",
+    version: Deno.version.deno,
+    purl: `pkg:github/denoland/deno@v${Deno.version.deno}`,
+  };
+  const bill = {
+    bomFormat: "CycloneDX",
+    specVersion: "1.6",
+    version: 1,
+    metadata: {
+      component: {
+        type: "application",
+        name: "mailapp",
+        version: project.version,
+        description: `commit ${commit}`,
+      },
+    },
+    components: [runtime, ...packages],
+  };
+  await Deno.writeTextFile(file, JSON.stringify(bill, null, 2) + "\n");
+}
