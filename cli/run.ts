@@ -10,6 +10,7 @@ import { registerDemo } from "./demo.ts";
 import { CommandError, EXIT, type ExitCode } from "./exit_codes.ts";
 import { registerHealthcheck } from "./healthcheck.ts";
 import type { Io } from "./io.ts";
+import { registerQueue } from "./queue.ts";
 import { registerSendmail, sendmail, standardStreams } from "./sendmail.ts";
 import { registerServeIn } from "./serve_in.ts";
 import type { RegisterSubcommand } from "./subcommand.ts";
@@ -20,6 +21,7 @@ const SUBCOMMANDS: readonly RegisterSubcommand[] = [
   registerServeIn,
   registerCheckConfig,
   registerHealthcheck,
+  registerQueue,
   registerSendmail,
   registerDemo,
 ];

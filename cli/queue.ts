@@ -1,0 +1,281 @@
+/**
+ * `mailapp queue`: sees and steers what serve-out has still to send.
+ *
+ * @module
+ */
+import { type Command, InvalidArgumentError } from "commander";
+import { loadConfig } from "../config/load.ts";
+import type { ActionResult, OperatorAction, QueueView, Selection } from "../relay/operator.ts";
+import type { Attempt, QueueRecipient } from "../relay/queue_entry.ts";
+import { explainReply } from "../relay/reply_causes.ts";
+import { normalizeDomain } from "../smtp/address.ts";
+import { systemClock } from "../smtp/clock.ts";
+import { CommandError, EXIT, type ExitCode } from "./exit_codes.ts";
+import type { Io } from "./io.ts";
+import { openQueue, type QueueAccess } from "./queue_access.ts";
+import { configOption, examples, type Registrar } from "./subcommand.ts";
+import { count, printable, Progress, showDuration, showSize, showTime } from "./terminal.ts";
+
+interface Flags {
+  readonly config?: string;
+  readonly domain?: string;
+  readonly sender?: string;
+  readonly all?: true;
+  readonly json?: true;
+}
+
+const ACTIONS: Readonly<Record<OperatorAction, { does: string; done: string }>> = {
+  retry: { does: "try again now what waits", done: "tried again" },
+  hold: { does: "do not try until release", done: "held" },
+  release: { does: "try now what is held", done: "released" },
+  bounce: { does: "give up, and tell the sender", done: "returned to the sender" },
+  remove: { does: "give up, and tell nobody", done: "removed" },
+};
+
+/** Enters the command and its own subcommands. */
+export function registerQueue(program: Command, { io, action }: Registrar): void {
+  const queue = program.command("queue")
+    .description("see and steer what serve-out has still to send")
+    .addHelpText("after", examples("mailapp queue list", "mailapp queue retry --domain example.net"));
+  const enter = (name: string, description: string) =>
+    queue.command(name)
+      .description(description)
+      .option("--domain <domain>", "only recipients in this domain", parseDomain)
+      .option("--sender <address>", "only messages from this sender; '<>' is the null sender", parseSender)
+      .option("--json", "print JSON: an array, one element for each message")
+      .addOption(configOption());
+  enter("list", "list messages and what becomes of them")
+    .argument("[id...]", "messages; all if none is named")
+    .option("--all", "all messages, as without any selection")
+    .addHelpText("after", examples("mailapp queue list --domain example.net --json"))
+    .action(action((ids: string[], flags: Flags) => list(ids, { flags, io })));
+  enter("show", "show everything about messages, every attempt and what its answer means")
+    .argument("<id...>", "messages")
+    .addHelpText("after", examples("mailapp queue show mi1x0b2k00000a3f7c2q"))
+    .action(action((ids: string[], flags: Flags) => show(ids, { flags, io })));
+  for (const [name, { does }] of Object.entries(ACTIONS)) {
+    enter(name, does)
+      .argument("[id...]", "messages")
+      .option("--all", "all messages")
+      .addHelpText("after", examples(`mailapp queue ${name} --domain example.net`))
+      .action(action((ids: string[], flags: Flags) => act(name as OperatorAction, { ids, flags, io })));
+  }
+}
+
+function parseDomain(text: string): string {
+  const domain = text.startsWith("[") ? text.toLowerCase() : normalizeDomain(text);
+  if (domain === undefined) throw new InvalidArgumentError("That is not a domain name.");
+  return domain;
+}
+
+function parseSender(text: string): string {
+  return text.replace(/^<(.*)>$/, "$1");
+}
+
+function selectionOf(ids: readonly string[], { domain, sender }: Flags): Selection {
+  return {
+    ...(ids.length > 0 && { ids }),
+    ...(domain !== undefined && { domain }),
+    ...(sender !== undefined && { sender }),
+  };
+}
+
+async function open({ config: file }: Flags, io: Io): Promise<QueueAccess> {
+  return await openQueue(await loadConfig(file, { env: io.env }));
+}
+
+interface Context {
+  readonly flags: Flags;
+  readonly io: Io;
+}
+
+async function list(ids: readonly string[], { flags, io }: Context): Promise<ExitCode> {
+  await using queue = await open(flags, io);
+  using progress = new Progress("message", { io, clock: systemClock });
+  const out = new JsonArray(io);
+  const missing = new Set(ids);
+  const totals = { messages: 0, recipients: 0 };
+  for await (const view of queue.list(selectionOf(ids, flags))) {
+    missing.delete(view.entry.id);
+    progress.clear();
+    if (flags.json) out.add(jsonOf(view));
+    else io.out(summary(view));
+    totals.messages++;
+    totals.recipients += view.entry.recipients.filter(isOpen).length;
+  }
+  progress.clear();
+  if (flags.json) out.end();
+  else if (totals.messages === 0) io.out("nothing is queued\n");
+  else {io.out(
+      `${count(totals.messages, "message")}, ${count(totals.recipients, "recipient")} to be served\n`,
+    );}
+  return complain(missing, io);
+}
+
+async function show(ids: readonly string[], { flags, io }: Context): Promise<ExitCode> {
+  await using queue = await open(flags, io);
+  const out = new JsonArray(io);
+  const missing = new Set(ids);
+  for await (const view of queue.list(selectionOf(ids, flags))) {
+    missing.delete(view.entry.id);
+    if (flags.json) out.add(jsonOf(view));
+    else io.out(details(view));
+  }
+  if (flags.json) out.end();
+  return complain(missing, io);
+}
+
+async function act(
+  action: OperatorAction,
+  { ids, flags, io }: Context & { readonly ids: readonly string[] },
+): Promise<ExitCode> {
+  const selected = ids.length > 0 || flags.domain !== undefined || flags.sender !== undefined;
+  if (!selected && !flags.all) {
+    throw new CommandError(`queue ${action}: say which: ids, --domain, --sender or --all`, EXIT.usage);
+  }
+  if (ids.length > 0 && flags.all) {
+    throw new CommandError(`queue ${action}: ids and --all exclude each other`, EXIT.usage);
+  }
+  await using queue = await open(flags, io);
+  using progress = new Progress("message", { io, clock: systemClock });
+  const out = new JsonArray(io);
+  const missing = new Set(ids);
+  const totals = { messages: 0, recipients: 0, inFlight: 0 };
+  for await (const result of queue.apply(action, selectionOf(ids, flags))) {
+    missing.delete(result.id);
+    progress.step();
+    if (flags.json) out.add(result);
+    else if (ids.length > 0 || result.inFlight.length > 0) {
+      progress.clear();
+      io.out(outcome(action, result));
+    }
+    if (result.changed.length > 0) totals.messages++;
+    totals.recipients += result.changed.length;
+    totals.inFlight += result.inFlight.length;
+  }
+  progress.clear();
+  if (flags.json) out.end();
+  else {io.out(
+      `${ACTIONS[action].done}: ${count(totals.recipients, "recipient")} of ${
+        count(totals.messages, "message")
+      }\n`,
+    );}
+  if (
+    !queue.running && !flags.json && totals.recipients > 0 && ["retry", "release", "bounce"].includes(action)
+  ) {
+    io.out("serve-out does not run; it goes on when it does\n");
+  }
+  const code = complain(missing, io);
+  return code === EXIT.ok && totals.recipients === 0 && totals.inFlight > 0 ? EXIT.tryAgain : code;
+}
+
+function complain(missing: ReadonlySet<string>, io: Io): ExitCode {
+  for (const id of missing) {
+    io.err(`mailapp: no such message in the queue, or not one that was selected: ${printable(id)}\n`);
+  }
+  return missing.size > 0 ? EXIT.unavailable : EXIT.ok;
+}
+
+/** Prints an array element by element, so that it may be long. */
+class JsonArray {
+  readonly #io: Io;
+  #empty = true;
+
+  constructor(io: Io) {
+    this.#io = io;
+  }
+
+  add(value: unknown): void {
+    this.#io.out(`${this.#empty ? "[" : ","}\n${JSON.stringify(value)}`);
+    this.#empty = false;
+  }
+
+  end(): void {
+    this.#io.out(this.#empty ? "[]\n" : "\n]\n");
+  }
+}
+
+function jsonOf({ entry, inFlight }: QueueView): unknown {
+  return {
+    ...entry,
+    recipients: entry.recipients.map((recipient, index) => ({
+      ...recipient,
+      inFlight: inFlight.includes(index),
+    })),
+  };
+}
+
+function isOpen({ status }: QueueRecipient): boolean {
+  return status === "pending" || status === "held";
+}
+
+function head({ entry }: QueueView): string {
+  const { id, acceptedAt, size, reversePath } = entry;
+  const age = showDuration(systemClock.now() - acceptedAt);
+  return `${id}  ${age}  ${showSize(size)}  from ${reversePath === "" ? "<>" : printable(reversePath)}\n`;
+}
+
+/** A message in a few lines. */
+function summary(view: QueueView): string {
+  const lines = view.entry.recipients.flatMap((recipient, index) => {
+    if (!isOpen(recipient)) return [];
+    const last = recipient.attempts.at(-1);
+    return [
+      `  ${printable(recipient.address)}: ${state(recipient, view.inFlight.includes(index))}\n`,
+      ...(last === undefined ? [] : [`    ${attemptLine(last)}\n`]),
+    ];
+  });
+  const done = view.entry.recipients.filter((recipient) => !isOpen(recipient)).length;
+  if (done > 0) lines.push(`  (${count(done, "recipient")} done)\n`);
+  return head(view) + lines.join("");
+}
+
+/** A message with all that is known of it. */
+function details(view: QueueView): string {
+  const { acceptedAt, recipients, dsn, smtputf8 } = view.entry;
+  const lines = [head(view), `  accepted ${showTime(acceptedAt)}\n`];
+  if (dsn?.envelopeId !== undefined) lines.push(`  envelope id ${printable(dsn.envelopeId)}\n`);
+  if (smtputf8) lines.push("  asked for SMTPUTF8\n");
+  for (const [index, recipient] of recipients.entries()) {
+    lines.push(`  ${printable(recipient.address)}: ${state(recipient, view.inFlight.includes(index))}\n`);
+    for (const attempt of recipient.attempts) {
+      lines.push(`    ${showTime(attempt.at)}  ${attemptLine(attempt)}\n`);
+    }
+    const cause = isOpen(recipient) || recipient.status === "failed"
+      ? causeOf(recipient.attempts.at(-1))
+      : undefined;
+    if (cause !== undefined) lines.push(`    ${cause}\n`);
+  }
+  return lines.join("");
+}
+
+function causeOf(attempt: Attempt | undefined): string | undefined {
+  const cause = attempt && explainReply(attempt);
+  if (cause === undefined) return undefined;
+  return cause.operator === undefined ? cause.meaning : `${cause.meaning} ${cause.operator}`;
+}
+
+function state({ status, nextAttemptAt, attemptCount, attempts }: QueueRecipient, inFlight: boolean): string {
+  const tries = attemptCount === 0 ? "" : `, ${attemptCount} ${attemptCount === 1 ? "try" : "tries"}`;
+  if (inFlight) return `being sent${tries}`;
+  const doubt = attempts.at(-1)?.dotSentNoReply ? ", dot sent, no reply: it may have arrived" : "";
+  if (status !== "pending") return `${status}${tries}${doubt}`;
+  const wait = nextAttemptAt - systemClock.now();
+  return `${wait <= 0 ? "due" : `next try in ${showDuration(wait)}`}${tries}${doubt}`;
+}
+
+function attemptLine({ host, address, tls, reply, error, dotSentNoReply }: Attempt): string {
+  const where = address === undefined || address === host ? host : `${host} [${address}]`;
+  const how = tls === undefined ? "" : ` (${tls === "none" ? "no TLS" : `TLS ${tls}`})`;
+  const doubt = dotSentNoReply ? " (dot sent, no reply)" : "";
+  return `${printable(where)}${how}: ${printable((reply ?? error ?? "").replaceAll("\n", " / "))}${doubt}`;
+}
+
+function outcome(action: OperatorAction, { id, changed, inFlight, note }: ActionResult): string {
+  const lines = changed.map((address) => `${id}: ${printable(address)} ${ACTIONS[action].done}\n`);
+  for (const address of inFlight) {
+    lines.push(`${id}: ${printable(address)} is being sent just now; left alone\n`);
+  }
+  if (note !== undefined) lines.push(`${id}: ${note}\n`);
+  return lines.join("");
+}

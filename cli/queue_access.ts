@@ -1,0 +1,113 @@
+/**
+ * The queue for those who see and steer it: through a running serve-out, else the spool itself under its lock.
+ *
+ * @module
+ */
+import { join } from "@std/path";
+import type { Config } from "../config/config.ts";
+import { silentLogger } from "../observe/log.ts";
+import { CONTROL_SOCKET, ControlClient } from "../relay/control.ts";
+import { noticeComposer } from "../relay/dsn.ts";
+import { OpenEntries } from "../relay/open_entries.ts";
+import { QueueOperator } from "../relay/operator.ts";
+import { settle } from "../relay/settle.ts";
+import { systemClock } from "../smtp/clock.ts";
+import { CommandError, EXIT } from "./exit_codes.ts";
+import { openSpool, spoolDirectory } from "./spool_parts.ts";
+
+/** The queue, seen and steered. */
+export interface QueueAccess extends AsyncDisposable {
+  readonly list: QueueOperator["list"];
+  readonly apply: QueueOperator["apply"];
+  /** Whether a serve-out runs, and so acts at once. */
+  readonly running: boolean;
+}
+
+/**
+ * Finds the way to the queue.
+ * @throws {CommandError} when there is none for this account, or not now
+ */
+export async function openQueue(config: Config): Promise<QueueAccess> {
+  const client = await findServer(config);
+  if (client !== undefined) {
+    return {
+      running: true,
+      list: (selection) => client.list(selection),
+      apply: (action, selection) => client.apply(action, selection),
+      [Symbol.asyncDispose]: () => Promise.resolve(),
+    };
+  }
+  if (!await isThere(config)) {
+    const nothing = async function* () {};
+    return { running: false, list: nothing, apply: nothing, [Symbol.asyncDispose]: () => Promise.resolve() };
+  }
+  return await openDirectly(config);
+}
+
+/**
+ * The running serve-out of this configuration; `undefined` when none is.
+ * @throws {CommandError} when it is there, but not for this account
+ */
+export async function findServer(config: Config): Promise<ControlClient | undefined> {
+  const path = join(config.dataDir, CONTROL_SOCKET);
+  try {
+    return await ControlClient.find(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.PermissionDenied)) throw error;
+    throw new CommandError(
+      `${path} is not for this account: run this as root, or as the account of serve-out`,
+      EXIT.noPermission,
+      {
+        cause: error,
+      },
+    );
+  }
+}
+
+async function isThere(config: Config): Promise<boolean> {
+  const directory = spoolDirectory(config);
+  let owner: number | null;
+  try {
+    owner = (await Deno.stat(directory)).uid;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    if (!(error instanceof Deno.errors.PermissionDenied)) throw error;
+    throw new CommandError(`${directory}: ${error.message}`, EXIT.noPermission, { cause: error });
+  }
+  // What another account writes there, serve-out could not read.
+  if (owner === null || owner === Deno.uid()) return true;
+  throw new CommandError(
+    `serve-out does not run, and its spool ${directory} belongs to uid ${owner}: run this as that account, ` +
+      `such as by: sudo -u '#${owner}' mailapp queue …`,
+    EXIT.noPermission,
+  );
+}
+
+async function openDirectly(config: Config): Promise<QueueAccess> {
+  const spool = await openSpool(config, { logger: silentLogger });
+  const { hostname, serveOut } = config;
+  const signal = new AbortController().signal;
+  const entries = new OpenEntries({ queue: spool, clock: systemClock, logger: silentLogger, signal });
+  const compose = noticeComposer({ queue: spool, hostname, expireAfter: serveOut.expireAfterMs });
+  const operator = new QueueOperator({
+    queue: spool,
+    entries,
+    clock: systemClock,
+    logger: silentLogger,
+    settle: (opened) =>
+      settle(opened, {
+        queue: spool,
+        logger: silentLogger,
+        compose,
+        delayed: false,
+        // The next serve-out finds it.
+        submit: () => {},
+      }),
+  });
+  return {
+    running: false,
+    list: (selection) => operator.list(selection),
+    apply: (action, selection) => operator.apply(action, selection),
+    [Symbol.asyncDispose]: () => spool.close(),
+  };
+}

@@ -1,0 +1,251 @@
+import assert from "node:assert/strict";
+import { join } from "@std/path";
+import { silentLogger } from "../observe/log.ts";
+import { CONTROL_SOCKET, ControlServer } from "../relay/control.ts";
+import { OpenEntries } from "../relay/open_entries.ts";
+import { QueueOperator } from "../relay/operator.ts";
+import type { QueueEntry } from "../relay/queue_entry.ts";
+import { Spool } from "../relay/spool.ts";
+import { systemClock } from "../smtp/clock.ts";
+import { newEntry } from "../tests/support/memory_queue.ts";
+import { run } from "./run.ts";
+
+const encoder = new TextEncoder();
+
+interface World {
+  readonly directory: string;
+  readonly config: string;
+  mailapp(...args: string[]): Promise<{ code: number; out: string; err: string }>;
+}
+
+async function withSpool(test: (world: World) => Promise<void>): Promise<void> {
+  const directory = await Deno.makeTempDir();
+  const config = join(directory, "config.toml");
+  await Deno.writeTextFile(
+    config,
+    `hostname = "out.example.test"\ndata_dir = ${JSON.stringify(directory)}\n`,
+  );
+  const mailapp = async (...args: string[]) => {
+    let out = "";
+    let err = "";
+    const code = await run([...args, "--config", config], {
+      env: { get: () => undefined },
+      isTerminal: false,
+      out: (text) => void (out += text),
+      err: (text) => void (err += text),
+      onSignal: () => {},
+      exitNow: () => {},
+    });
+    return { code, out, err };
+  };
+  try {
+    await test({ directory, config, mailapp });
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+}
+
+/** Fills the spool of a serve-out that has stopped. */
+async function fill(directory: string, entries: readonly Partial<QueueEntry>[]): Promise<string[]> {
+  await using spool = await Spool.open({ directory: join(directory, "spool"), logger: silentLogger });
+  const ids: string[] = [];
+  for (const entry of entries) {
+    const id = spool.newId();
+    const message = encoder.encode("Subject: x\r\n\r\nHi\r\n");
+    await spool.add(
+      newEntry([], { acceptedAt: Date.now() - 65_000, size: message.length, ...entry, id }),
+      message,
+    );
+    ids.push(id);
+  }
+  return ids;
+}
+
+function entry(
+  recipients: Parameters<typeof newEntry>[0],
+  options: Partial<QueueEntry> = {},
+): Partial<QueueEntry> {
+  const { id: _, size: __, acceptedAt: ___, ...rest } = newEntry(recipients, { id: "unused", ...options });
+  return rest;
+}
+
+Deno.test("mailapp queue list on no spool says so, and makes none", async () => {
+  await withSpool(async ({ directory, mailapp }) => {
+    assert.deepEqual(await mailapp("queue", "list"), { code: 0, out: "nothing is queued\n", err: "" });
+    assert.deepEqual(await mailapp("queue", "list", "--json"), { code: 0, out: "[]\n", err: "" });
+    assert.deepEqual([...Deno.readDirSync(directory)].map(({ name }) => name), ["config.toml"]);
+  });
+});
+
+Deno.test("mailapp queue list shows what waits, with the last answer and a dot without one", async () => {
+  await withSpool(async ({ directory, mailapp }) => {
+    const at = Date.now() - 60_000;
+    const where = { at, host: "mx.a.test", address: "192.0.2.1" };
+    const [id] = await fill(directory, [
+      entry([
+        {
+          address: "u@a.test",
+          attemptCount: 1,
+          nextAttemptAt: Date.now() + 3_600_500,
+          attempts: [{ ...where, tls: "unverified", reply: "450 4.2.0 wait\u001b[2J", status: "4.2.0" }],
+        },
+        {
+          address: "v@a.test",
+          status: "held",
+          attemptCount: 2,
+          attempts: [{
+            ...where,
+            error: "no answer to the final dot",
+            status: "4.4.2",
+            dotSentNoReply: true,
+          }],
+        },
+        { address: "w@a.test", status: "relayed", settled: true },
+      ]),
+    ]);
+    const { code, out } = await mailapp("queue", "list");
+    assert.equal(code, 0);
+    assert.equal(
+      out,
+      `${id}  1 min  18 B  from sender@example.org
+  u@a.test: next try in 1 h, 1 try
+    mx.a.test [192.0.2.1] (TLS unverified): 450 4.2.0 wait\\u001b[2J
+  v@a.test: held, 2 tries, dot sent, no reply: it may have arrived
+    mx.a.test [192.0.2.1]: no answer to the final dot (dot sent, no reply)
+  (1 recipient done)
+1 message, 2 recipients to be served
+`,
+    );
+  });
+});
+
+Deno.test("mailapp queue list --json is an array of entries, selected by domain and sender", async () => {
+  await withSpool(async ({ directory, mailapp }) => {
+    const [one, two] = await fill(directory, [
+      entry(["u@a.test"], { reversePath: "alice@example.org" }),
+      entry(["u@b.test", "u@c.test"], { reversePath: "" }),
+    ]);
+    const list = async (...args: string[]) => {
+      const { out } = await mailapp("queue", "list", "--json", ...args);
+      return (JSON.parse(out) as QueueEntry[]).map(({ id }) => id);
+    };
+    assert.deepEqual((await list()).sort(), [one, two].sort());
+    assert.deepEqual(await list("--domain", "B.test."), [two]);
+    assert.deepEqual(await list("--sender", "Alice@example.org"), [one]);
+    assert.deepEqual(await list("--sender", "<>"), [two]);
+    const { out } = await mailapp("queue", "list", "--json", one ?? "");
+    const [listed] = JSON.parse(out) as QueueEntry[];
+    assert.equal(listed?.recipients[0]?.address, "u@a.test");
+  });
+});
+
+Deno.test("mailapp queue hold, release, remove and bounce work on the spool where no serve-out runs", async () => {
+  await withSpool(async ({ directory, mailapp }) => {
+    const [one = "", two = "", three = ""] = await fill(directory, [
+      entry(["u@a.test"]),
+      entry(["u@b.test"]),
+      entry(["u@c.test"]),
+    ]);
+    const status = async () => {
+      const { out } = await mailapp("queue", "list", "--json");
+      const entries = JSON.parse(out) as QueueEntry[];
+      return Object.fromEntries(entries.map(({ id, recipients }) => [id, recipients[0]?.status]));
+    };
+    assert.equal(
+      (await mailapp("queue", "hold", one)).out,
+      `${one}: u@a.test held\nheld: 1 recipient of 1 message\n`,
+    );
+    assert.equal((await status())[one], "held");
+    assert.match(
+      (await mailapp("queue", "release", one)).out,
+      /serve-out does not run; it goes on when it does/,
+    );
+    assert.equal((await status())[one], "pending");
+    await mailapp("queue", "remove", two);
+    assert.deepEqual(Object.keys(await status()).sort(), [one, three].sort());
+    await mailapp("queue", "bounce", three);
+    const { out } = await mailapp("queue", "list", "--json", "--sender", "<>");
+    const [notice] = JSON.parse(out) as QueueEntry[];
+    assert.equal(notice?.recipients[0]?.address, "sender@example.org");
+  });
+});
+
+Deno.test("mailapp queue show tells every attempt and what the answer means", async () => {
+  await withSpool(async ({ directory, mailapp }) => {
+    const attempt = { at: Date.UTC(2026, 10, 24), host: "mx.a.test", address: "192.0.2.1" };
+    const [id = ""] = await fill(directory, [
+      entry([{
+        address: "u@a.test",
+        attemptCount: 2,
+        attempts: [
+          { ...attempt, error: "connection refused", status: "4.4.1" },
+          { ...attempt, reply: "421 4.7.28 unusual rate", status: "4.7.28" },
+        ],
+      }]),
+    ]);
+    const { code, out } = await mailapp("queue", "show", id);
+    assert.equal(code, 0);
+    assert.match(out, /2026-11-24 00:00:00Z {2}mx\.a\.test \[192\.0\.2\.1\]: connection refused\n/);
+    assert.match(out, /421 4\.7\.28 unusual rate\n {4}[A-Z].*\./);
+  });
+});
+
+Deno.test("mailapp queue says what is missing: a selection, an id", async () => {
+  await withSpool(async ({ directory, mailapp }) => {
+    const [id = ""] = await fill(directory, [entry(["u@a.test"])]);
+    const bare = await mailapp("queue", "remove");
+    assert.equal(bare.code, 64);
+    assert.match(bare.err, /ids, --domain, --sender or --all/);
+    assert.equal((await mailapp("queue", "remove", "--all", id)).code, 64);
+    const gone = await mailapp("queue", "hold", "nosuchid");
+    assert.equal(gone.code, 69);
+    assert.match(gone.err, /nosuchid/);
+    assert.equal((await mailapp("queue", "remove", "--all")).out, "removed: 1 recipient of 1 message\n");
+  });
+});
+
+Deno.test("mailapp queue goes through the control socket while serve-out runs", async () => {
+  await withSpool(async ({ directory, mailapp }) => {
+    const [id = ""] = await fill(directory, [entry(["u@a.test"])]);
+    await using spool = await Spool.open({ directory: join(directory, "spool"), logger: silentLogger });
+    const { signal } = new AbortController();
+    const entries = new OpenEntries({ queue: spool, clock: systemClock, logger: silentLogger, signal });
+    const expedited: string[] = [];
+    const operator = new QueueOperator({
+      queue: spool,
+      entries,
+      clock: systemClock,
+      logger: silentLogger,
+      settle: (opened) => opened.save(),
+      expedite: (id) => void expedited.push(id),
+    });
+    const scheduler = { domainStatus: () => assert.fail(), inspectHost: () => assert.fail() };
+    await using _control = ControlServer.listen({
+      path: join(directory, CONTROL_SOCKET),
+      operator,
+      scheduler,
+      clock: systemClock,
+      logger: silentLogger,
+    });
+    using opened = await entries.open(id);
+    assert.equal(
+      (await mailapp("queue", "retry", id)).out,
+      `${id}: u@a.test tried again\ntried again: 1 recipient of 1 message\n`,
+    );
+    assert.deepEqual(expedited, [id]);
+    opened?.inFlight.add(0);
+    assert.match((await mailapp("queue", "list")).out, /u@a\.test: being sent/);
+    const busy = await mailapp("queue", "remove", id);
+    assert.equal(busy.code, 75);
+    assert.match(busy.out, /u@a\.test is being sent just now; left alone/);
+  });
+});
+
+Deno.test("mailapp queue does not touch a spool that a process without a control socket has", async () => {
+  await withSpool(async ({ directory, mailapp }) => {
+    await using _spool = await Spool.open({ directory: join(directory, "spool"), logger: silentLogger });
+    const { code, err } = await mailapp("queue", "list");
+    assert.equal(code, 69);
+    assert.match(err, /has the spool/);
+  });
+});
