@@ -402,6 +402,7 @@ export class Connection {
     } catch (error) {
       this.#end = error instanceof DeadlineError ? "TLS handshake timed out" : "TLS handshake failed";
       this.#options.log.info("tls.failed", { cause: describe(error) });
+      this.#transport.close();
       return false;
     }
     // RFC 3207 §4.2: what was learnt before is forgotten.
