@@ -23,8 +23,8 @@ export class AnswerCache<T> {
    * many milliseconds it may be kept.
    */
   async get(key: string, ask: () => Promise<{ value: T; keep: number }>): Promise<T> {
-    const kept = this.#kept.get(key);
-    if (kept !== undefined && this.#clock.monotonic() < kept.until) return kept.value;
+    const kept = this.peek(key);
+    if (kept !== undefined) return kept;
     const asked = this.#asked.get(key);
     if (asked !== undefined) return await asked;
     const answer = this.#askAnew(key, ask);
@@ -34,6 +34,12 @@ export class AnswerCache<T> {
     } finally {
       if (this.#asked.get(key) === answer) this.#asked.delete(key);
     }
+  }
+
+  /** A kept answer. */
+  peek(key: string): T | undefined {
+    const kept = this.#kept.get(key);
+    return kept !== undefined && this.#clock.monotonic() < kept.until ? kept.value : undefined;
   }
 
   /** Forgets all answers; a question that is being asked is not kept either. */

@@ -169,6 +169,20 @@ Deno.test("DnsResolver.mx() defers to the wire what Deno.resolveDns cannot get",
   assert.equal(count, 3);
 });
 
+Deno.test("DnsResolver asks no more than once where only records are of interest", async () => {
+  await using dns = await FakeDns.start({ "d.test A": { answers: [a("192.0.2.1")] }, "d.test AAAA": {} });
+  const resolver = new DnsResolver({ clock: systemClock, servers: [dns.server] });
+  assert.equal(brief(await resolver.a("d.test", { quick: true })), `found ["192.0.2.1"]`);
+  assert.equal((await resolver.aaaa("d.test", { quick: true })).kind, "failed");
+  assert.equal((await resolver.aaaa("d.test", { quick: true })).kind, "failed");
+  assert.equal(dns.asked.length, 2);
+  assert.equal((await resolver.aaaa("d.test")).kind, "none");
+  assert.equal(brief(await resolver.a("d.test")), `found ["192.0.2.1"]`);
+  assert.equal(dns.asked.length, 3);
+  assert.equal((await resolver.aaaa("d.test", { quick: true })).kind, "none");
+  assert.equal(dns.asked.length, 3);
+});
+
 Deno.test("DnsResolver lets each caller give up alone", async () => {
   const clock = new FakeClock();
   await using dns = await FakeDns.start({ "d.test TXT": "silent" });

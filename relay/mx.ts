@@ -275,10 +275,14 @@ async function hostTargets(host: string, base: TargetBase, options: TargetOption
   if (canonicalName(host) === undefined) return { targets: [], nothing: "its name is not a host name" };
   const none: Answer<string> = { kind: "none", authenticated: false };
   const signal = querySignal(options);
-  const [ipv6, ipv4] = await Promise.all([
-    family === "ipv4" ? none : resolver.aaaa(host, signal),
-    family === "ipv6" ? none : resolver.a(host, signal),
-  ]);
+  const ask = (how: { signal?: AbortSignal; quick?: boolean }) =>
+    Promise.all([
+      family === "ipv4" ? none : resolver.aaaa(host, how),
+      family === "ipv6" ? none : resolver.a(host, how),
+    ]);
+  let [ipv6, ipv4] = await ask({ ...signal, quick: true });
+  // Where there is one address, it does not matter why there is none of the other family.
+  if (ipv6.kind !== "found" && ipv4.kind !== "found") [ipv6, ipv4] = await ask(signal);
   const addresses = interleave(
     addressesOf(ipv6, options.random),
     addressesOf(ipv4, options.random),
