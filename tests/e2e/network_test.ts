@@ -49,6 +49,8 @@ async function makeHosts() {
   return {
     server: ["ip", "netns", "exec", server],
     client: ["ip", "netns", "exec", client],
+    /** The first host's end of the wire. */
+    device: `s${id}`,
     async [Symbol.asyncDispose]() {
       await ip("netns", "del", server);
       await ip("netns", "del", client);
@@ -89,6 +91,23 @@ testWith(
       const text = await Deno.readTextFile(workspace.file("mail", "example.com", user, "new", name));
       assert.match(text, /^Received: from client\.test \(\[(?:IPv6:2001:db8:51::2|198\.51\.100\.2)\]\)/m);
     }
+    assert.equal(await server.stop(), 0);
+  },
+);
+
+testWith(
+  isRoot ? programs : [...programs, "root"],
+  "serve-in serves an address that the machine gets later",
+  async () => {
+    await using workspace = await Workspace.create();
+    await using hosts = await makeHosts();
+    const later = "198.51.100.77";
+    const config = await workspace.configure({ "serve-in": { listen: [IPV4, later], port: 25 } });
+    await using server = new RunningMailapp(["serve-in", "--config", config], { through: hosts.server });
+    assert.equal((await server.event("listener.missing"))["address"], later);
+    const [program = "", ...rest] = hosts.server;
+    await sh(program, ...rest, "ip", "address", "add", `${later}/24`, "dev", hosts.device);
+    assert.equal((await server.event("listener.ready", { after: 1 }))["address"], later);
     assert.equal(await server.stop(), 0);
   },
 );
