@@ -139,12 +139,19 @@ export class SmtpServer {
           log.error("accept.failed", { cause: String(error), action: "pausing until there is room" });
         }
         failing = true;
-        await new Promise<void>((resolve) => void this.#clock.after(ACCEPT_PAUSE, resolve));
+        await this.#pause();
         continue;
       }
       this.#welcome(conn, implicitTls);
     }
     this.#listeners.delete(listener);
+  }
+
+  async #pause(): Promise<void> {
+    // The clock's timers keep no process alive, and while nothing is being accepted nothing else may.
+    const alive = setInterval(() => {}, 2 ** 31 - 1);
+    await new Promise<void>((resolve) => void this.#clock.after(ACCEPT_PAUSE, resolve));
+    clearInterval(alive);
   }
 
   /** Holds a dialogue over a connection that was made elsewhere. Resolves when it is over. */

@@ -1,0 +1,323 @@
+import assert from "node:assert/strict";
+import { bytesOf, textOf } from "../tests/support/bytes.ts";
+import { FakeClock, settle } from "../tests/support/fake_clock.ts";
+import { RecordingDelivery } from "../tests/support/recording_delivery.ts";
+import { RecordingLog } from "../tests/support/recording_log.ts";
+import { addressGroup, type ServerLimits, SmtpServer } from "./server.ts";
+
+/** The parts of a `Deno.Conn` that are used. */
+class FakeConn {
+  readonly localAddr = { transport: "tcp", hostname: "192.0.2.1", port: 25 };
+  readonly remoteAddr: Deno.NetAddr;
+  heard = "";
+  closed = false;
+  readonly #input: (Uint8Array | null)[] = [];
+  #wake: (() => void) | undefined;
+  /** Whether the client takes nothing. */
+  stalled = false;
+
+  constructor(hostname: string) {
+    this.remoteAddr = { transport: "tcp", hostname, port: 50_000 };
+  }
+
+  async read(buffer: Uint8Array): Promise<number | null> {
+    while (this.#input.length === 0) {
+      if (this.closed) throw new Deno.errors.BadResource("closed");
+      await new Promise<void>((resolve) => this.#wake = resolve);
+    }
+    const chunk = this.#input.shift() ?? null;
+    if (chunk === null) return null;
+    buffer.set(chunk);
+    return chunk.length;
+  }
+
+  async write(bytes: Uint8Array): Promise<number> {
+    while (this.stalled) {
+      if (this.closed) throw new Deno.errors.BadResource("closed");
+      await new Promise<void>((resolve) => this.#wake = resolve);
+    }
+    this.heard += textOf(bytes);
+    return bytes.length;
+  }
+
+  closeWrite(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  close(): void {
+    assert.ok(!this.closed, "closed twice");
+    this.closed = true;
+    this.#wake?.();
+  }
+
+  say(text: string | null): void {
+    this.#input.push(text === null ? null : bytesOf(text));
+    this.#wake?.();
+  }
+}
+
+/** A listener that a test feeds. */
+class FakeListener {
+  readonly addr = { transport: "tcp", hostname: "192.0.2.1", port: 25 };
+  readonly #queue: (FakeConn | Error)[] = [];
+  #wake: (() => void) | undefined;
+  accepts = 0;
+  closed = false;
+
+  async accept(): Promise<FakeConn> {
+    this.accepts++;
+    for (;;) {
+      if (this.closed) throw new Deno.errors.BadResource("Listener has been closed");
+      const next = this.#queue.shift();
+      if (next instanceof Error) throw next;
+      if (next) return next;
+      await new Promise<void>((resolve) => this.#wake = resolve);
+    }
+  }
+
+  close(): void {
+    this.closed = true;
+    this.#wake?.();
+  }
+
+  /** What the next accept() gives. */
+  offer(next: FakeConn | Error): void {
+    this.#queue.push(next);
+    this.#wake?.();
+  }
+}
+
+/** A server on a listener of the test's. */
+class Served implements AsyncDisposable {
+  readonly clock = new FakeClock();
+  readonly log = new RecordingLog();
+  readonly listener = new FakeListener();
+  readonly server: SmtpServer;
+  readonly serving: Promise<void>;
+  readonly #conns: FakeConn[] = [];
+
+  constructor(limits: Partial<ServerLimits> = {}, { implicitTls = false } = {}) {
+    this.server = new SmtpServer({
+      hostname: "mx.here.example",
+      delivery: new RecordingDelivery(),
+      log: this.log,
+      clock: this.clock,
+      limits,
+    });
+    this.serving = this.server.serve(this.listener as unknown as Deno.Listener, { implicitTls });
+  }
+
+  async connect(address: string): Promise<FakeConn> {
+    const conn = new FakeConn(address);
+    this.#conns.push(conn);
+    this.listener.offer(conn);
+    await settle();
+    return conn;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const shutdown = this.server.shutdown({ grace: 0 });
+    await this.clock.advance(1000);
+    await shutdown;
+    await this.serving;
+    for (const conn of this.#conns) assert.ok(conn.closed, "a connection was left open");
+    assert.equal(this.clock.pending, 0, "a timer was left running");
+    assert.equal(this.server.connectionCount, 0);
+  }
+}
+
+const GREETED = /^220 mx\.here\.example ESMTP mailapp\r\n$/;
+const fail = (code: string) => Object.assign(new Error(code), { code });
+
+Deno.test("addressGroup() counts IPv4 by address and IPv6 by /64", () => {
+  const groups = [
+    ["192.0.2.1", "192.0.2.1"],
+    ["2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"],
+    ["2001:DB8:1:2::", "2001:db8:1:2::/64"],
+    ["2001:0db8:0001:0002::9", "2001:db8:1:2::/64"],
+    ["2001:db8::1", "2001:db8:0:0::/64"],
+    ["2001:db8:0:0:1::", "2001:db8:0:0::/64"],
+    ["::1", "0:0:0:0::/64"],
+    ["::", "0:0:0:0::/64"],
+    ["1::2:3:4:5:6:7", "1:0:2:3::/64"],
+  ];
+  for (const [address, group] of groups) assert.equal(addressGroup(address ?? ""), group, address);
+});
+
+Deno.test("serve() refuses connections above the cap of an address, and serves others", async () => {
+  await using served = new Served({ maxConnectionsPerIp: 2 });
+  const first = await served.connect("192.0.2.9");
+  assert.match(first.heard, GREETED);
+  assert.match((await served.connect("192.0.2.9")).heard, GREETED);
+  const third = await served.connect("192.0.2.9");
+  assert.equal(third.heard, "421 4.7.0 Too many connections from your address; close some first\r\n");
+  assert.ok(third.closed);
+  assert.match((await served.connect("192.0.2.10")).heard, GREETED);
+  assert.equal(served.log.named("connection.refused")[0]?.fields["peer"], "192.0.2.9");
+  // A place that becomes free is given away again.
+  first.say("QUIT\r\n");
+  await settle();
+  assert.ok(first.closed);
+  assert.match((await served.connect("192.0.2.9")).heard, GREETED);
+  assert.match((await served.connect("192.0.2.9")).heard, /^421 4.7.0 /);
+});
+
+Deno.test("serve() counts an IPv6 client by its /64, and a mapped address as IPv4", async () => {
+  await using served = new Served({ maxConnectionsPerIp: 1 });
+  assert.match((await served.connect("2001:db8:0:1::1")).heard, GREETED);
+  assert.match((await served.connect("2001:db8:0:1:ffff::2")).heard, /^421 4.7.0 /);
+  assert.match((await served.connect("2001:db8:0:2::1")).heard, GREETED);
+  assert.match((await served.connect("192.0.2.9")).heard, GREETED);
+  assert.match((await served.connect("::ffff:192.0.2.9")).heard, /^421 4.7.0 /);
+});
+
+Deno.test("serve() refuses connections above the cap of all", async () => {
+  await using served = new Served({ maxConnections: 2 });
+  const first = await served.connect("192.0.2.1");
+  await served.connect("192.0.2.2");
+  const third = await served.connect("192.0.2.3");
+  assert.equal(third.heard, "421 4.3.2 Too many connections; try again later\r\n");
+  assert.ok(third.closed);
+  first.say(null);
+  await settle();
+  assert.ok(first.closed);
+  assert.match((await served.connect("192.0.2.3")).heard, GREETED);
+});
+
+Deno.test("serve() keeps few refused clients that do not read, and none for long", async () => {
+  await using served = new Served({ maxConnections: 1 });
+  await served.connect("192.0.2.1");
+  const stalled = new FakeConn("192.0.2.2");
+  stalled.stalled = true;
+  served.listener.offer(stalled);
+  await settle();
+  assert.ok(!stalled.closed);
+  const next = await served.connect("192.0.2.3");
+  assert.equal(next.heard, "", "no place for another refusal");
+  assert.ok(next.closed);
+  await served.clock.advance(5000);
+  assert.ok(stalled.closed);
+  assert.match((await served.connect("192.0.2.3")).heard, /^421 /);
+});
+
+Deno.test("serve() closes without a word where a handshake is expected", async () => {
+  await using served = new Served({ maxConnections: 0 }, { implicitTls: true });
+  const conn = await served.connect("192.0.2.1");
+  assert.equal(conn.heard, "");
+  assert.ok(conn.closed);
+});
+
+Deno.test("serve() pauses when it is out of descriptors, says so once, and recovers", async () => {
+  await using served = new Served();
+  for (let i = 0; i < 5; i++) served.listener.offer(fail("EMFILE"));
+  await settle();
+  assert.equal(served.listener.accepts, 1, "it does not spin");
+  await served.clock.advance(199);
+  assert.equal(served.listener.accepts, 1);
+  await served.clock.advance(1000);
+  assert.equal(served.listener.accepts, 6);
+  assert.match((await served.connect("192.0.2.1")).heard, GREETED);
+  assert.equal(served.log.named("accept.failed").length, 1);
+  assert.equal(served.log.named("accept.recovered").length, 1);
+});
+
+Deno.test("serve() goes on at once where only one connection failed", async () => {
+  await using served = new Served();
+  served.listener.offer(fail("ECONNABORTED"));
+  served.listener.offer(new Deno.errors.ConnectionAborted("x"));
+  assert.match((await served.connect("192.0.2.1")).heard, GREETED);
+  assert.deepEqual(served.log.named("accept.failed"), []);
+});
+
+Deno.test("serve() ends when its listener is closed by somebody else", async () => {
+  await using served = new Served();
+  await settle();
+  served.listener.close();
+  await served.serving;
+});
+
+Deno.test("shutdown() stops accepting, tells idle clients, and waits for messages in flight", async () => {
+  await using served = new Served();
+  const idle = await served.connect("192.0.2.1");
+  const busy = await served.connect("192.0.2.2");
+  busy.say("EHLO c.test\r\nMAIL FROM:<a@c.test>\r\nRCPT TO:<alice@here.example>\r\nDATA\r\n");
+  await settle();
+  let over = false;
+  const shutdown = served.server.shutdown({ grace: 10_000 }).then(() => over = true);
+  await settle();
+  assert.ok(served.listener.closed);
+  await served.serving;
+  assert.match(idle.heard, /^220 .*\r\n421 4.3.2 .*\r\n$/);
+  assert.ok(idle.closed);
+  assert.ok(!over);
+  busy.say("x\r\n.\r\n");
+  await settle();
+  assert.match(busy.heard, /\r\n250 2.0.0 M1 accepted\r\n421 4.3.2 .*\r\n$/);
+  busy.say(null);
+  await shutdown;
+});
+
+Deno.test("shutdown() closes what is left after the grace", async () => {
+  await using served = new Served();
+  const busy = await served.connect("192.0.2.2");
+  busy.say("EHLO c.test\r\nMAIL FROM:<a@c.test>\r\n");
+  await settle();
+  const shutdown = served.server.shutdown({ grace: 10_000 });
+  await served.clock.advance(9999);
+  assert.ok(!busy.closed);
+  await served.clock.advance(1);
+  assert.ok(busy.closed);
+  await shutdown;
+});
+
+Deno.test("shutdown() during a pause ends serve()", async () => {
+  await using served = new Served();
+  served.listener.offer(fail("EMFILE"));
+  await settle();
+  await served.server.shutdown({ grace: 0 });
+  await served.clock.advance(200);
+  await served.serving;
+  assert.equal(served.listener.accepts, 1);
+});
+
+Deno.test("serve() after shutdown() serves nothing", async () => {
+  const server = new SmtpServer({
+    hostname: "mx.here.example",
+    delivery: new RecordingDelivery(),
+    log: new RecordingLog(),
+  });
+  await server.shutdown({ grace: 0 });
+  const listener = new FakeListener();
+  await server.serve(listener as unknown as Deno.Listener);
+  assert.ok(listener.closed);
+});
+
+Deno.test("session ids are different, and join the events of one session", async () => {
+  await using served = new Served();
+  await served.connect("192.0.2.1");
+  await served.connect("192.0.2.2");
+  const ids = served.log.named("session.opened").map(({ fields }) => fields["session"]);
+  assert.equal(new Set(ids).size, 2);
+  for (const id of ids) assert.match(String(id), /^[0-9a-z]+$/);
+});
+
+Deno.test("a process whose last act was to run out of descriptors goes on living", async () => {
+  // The listener fails once; then the test's process must still be there to accept.
+  const script = `
+    import { SmtpServer } from ${JSON.stringify(import.meta.resolve("./server.ts"))};
+    import { silentLogger } from ${JSON.stringify(import.meta.resolve("../observe/log.ts"))};
+    const server = new SmtpServer({ hostname: "x", log: silentLogger, delivery: {} });
+    let accepts = 0;
+    server.serve({
+      accept() {
+        if (accepts++ === 0) return Promise.reject(Object.assign(new Error("EMFILE"), { code: "EMFILE" }));
+        return Promise.reject(new Deno.errors.BadResource("closed"));
+      },
+      close() {},
+    }).then(() => console.log("accepted again"));
+  `;
+  const { stdout } = await new Deno.Command(Deno.execPath(), {
+    args: ["eval", "--no-check", "--ext=ts", script],
+  }).output();
+  assert.equal(new TextDecoder().decode(stdout), "accepted again\n");
+});
