@@ -196,7 +196,7 @@ class Round {
   learn({ host, address }: Target, { failure, learntAt }: { failure: HostFailure; learntAt: number }): void {
     const { clock } = this.#options;
     const ago = Math.round((clock.monotonic() - learntAt) / 1000);
-    const error = `${failure.error ?? "asked for less"} (${ago} s ago, to another message)`;
+    const error = `${failure.error ?? "asked for less"} (${ago} s ago, to an earlier attempt)`;
     for (const index of this.remaining) {
       const before = this.#results.get(index);
       this.#record(index, { ...failure, at: clock.now(), host, address, error }, {

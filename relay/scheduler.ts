@@ -15,7 +15,7 @@ import type { Clock, Timer } from "../smtp/clock.ts";
 import { attempt, leave } from "./attempt.ts";
 import type { AttemptResult, Connect, LiveConnection, RecipientResult } from "./attempt.ts";
 import { DueHeap } from "./due_heap.ts";
-import { type HostFailure, type HostPauses, HostTable } from "./host_table.ts";
+import { DEFAULT_HOST_PAUSES, type HostFailure, type HostPauses, HostTable } from "./host_table.ts";
 import type { Targets } from "./mx.ts";
 import { OpenEntries, type OpenEntry } from "./open_entries.ts";
 import type { Queue, QueueSummary } from "./queue.ts";
@@ -48,8 +48,6 @@ export interface SchedulerOptions {
   readonly maxConnectionsPerHost?: number;
   /** Destinations served at once, at least 4; default 100. */
   readonly maxWorkers?: number;
-  /** How long hosts are left alone. */
-  readonly pauses?: HostPauses;
 }
 
 /** What a {@linkcode Scheduler} is doing. */
@@ -141,10 +139,11 @@ export class Scheduler {
   /** Makes one that does nothing before {@linkcode Scheduler.start}. */
   constructor(options: SchedulerOptions) {
     this.#options = options;
-    const { queue, clock, logger, maxConnectionsPerHost = 5, maxWorkers = 100, pauses } = options;
+    const { queue, clock, logger, schedule, maxConnectionsPerHost = 5, maxWorkers = 100 } = options;
     this.#maxWorkers = maxWorkers;
     this.#maxPerDestination = maxConnectionsPerHost;
-    this.#hosts = new HostTable({ clock, logger, maxConnectionsPerHost, ...(pauses && { pauses }) });
+    const pauses = pausesFor(schedule);
+    this.#hosts = new HostTable({ clock, logger, maxConnectionsPerHost, pauses });
     this.#entries = new OpenEntries({ queue, clock, logger, signal: this.#kill.signal });
   }
 
@@ -647,6 +646,19 @@ interface AttemptOutcome {
   readonly live?: LiveConnection;
   readonly wait?: string;
   readonly stored: Promise<void>;
+}
+
+/** A pause never covers a message's own next attempt, which is to ask the host itself. */
+function pausesFor({ delays }: RetrySchedule): HostPauses {
+  const shortest = Math.min(...delays);
+  const { refused, silent, deadMax, busy, rate } = DEFAULT_HOST_PAUSES;
+  return {
+    refused: Math.min(refused, shortest),
+    silent: Math.min(silent, shortest),
+    deadMax: Math.min(deadMax, shortest),
+    busy: Math.min(busy, shortest),
+    rate,
+  };
 }
 
 /** The entry will be at hand no more when its turn comes again. */
