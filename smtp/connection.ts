@@ -139,7 +139,7 @@ export class Connection {
       try {
         await resetTransaction(this.#session);
       } catch (error) {
-        log.error("message.cleanup_failed", { cause: describe(error) });
+        log.error("message.cleanup_failed", { error: describe(error) });
       }
       this.#reader.release();
       this.#transport.close();
@@ -290,10 +290,10 @@ export class Connection {
       return await handler(this.#session, argument, this.#context());
     } catch (error) {
       if (!(error instanceof SmtpError)) {
-        log.error("command.failed", { verb, cause: describe(error) });
+        log.error("command.failed", { verb, error: describe(error) });
         return { reply: replies.localError, then: "continue" };
       }
-      if (error.cause !== undefined) log.error("command.failed", { verb, cause: describe(error.cause) });
+      if (error.cause !== undefined) log.error("command.failed", { verb, error: describe(error.cause) });
       return { reply: error.reply, then: "continue" };
     }
   }
@@ -401,7 +401,7 @@ export class Connection {
       session.tls = tls;
     } catch (error) {
       this.#end = error instanceof DeadlineError ? "TLS handshake timed out" : "TLS handshake failed";
-      this.#options.log.info("tls.failed", { cause: describe(error) });
+      this.#options.log.info("tls.failed", { error: describe(error) });
       this.#transport.close();
       return false;
     }

@@ -136,7 +136,7 @@ export class SmtpServer {
         if (code === "ECONNABORTED" || error instanceof Deno.errors.ConnectionAborted) continue;
         if (error instanceof Deno.errors.BadResource) break;
         if (!failing) {
-          log.error("accept.failed", { cause: String(error), action: "pausing until there is room" });
+          log.error("accept.failed", { error: String(error), action: "pausing until there is room" });
         }
         failing = true;
         await this.#pause();

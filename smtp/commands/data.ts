@@ -76,7 +76,7 @@ function envelopeOf({ reversePath, recipients, body, smtputf8, size, dsn }: Tran
 }
 
 function logRefusal({ log }: CommandContext, cause: unknown): void {
-  if (cause !== undefined) log.error("message.failed", { cause: describe(cause) });
+  if (cause !== undefined) log.error("message.failed", { error: describe(cause) });
 }
 
 function describe(cause: unknown): string {
@@ -89,7 +89,7 @@ export async function completeMessage(session: Session, context: CommandContext)
   const message = transaction?.message;
   if (!transaction || !message) return replies.localError;
   const fields = {
-    message: message.id,
+    id: message.id,
     from: transaction.reversePath?.text ?? "",
     to: transaction.recipients.map((recipient) => recipient.forwardPath.text),
     octets: message.octets,
@@ -113,7 +113,7 @@ export async function completeMessage(session: Session, context: CommandContext)
     context.log[cause === undefined ? "info" : "error"]("message.refused", {
       ...fields,
       reply: `${refusal.code} ${refusal.enhanced ?? ""} ${refusal.lines[0] ?? ""}`,
-      ...(cause === undefined ? {} : { cause: describe(cause) }),
+      ...(cause === undefined ? {} : { error: describe(cause) }),
     });
     return refusal;
   } finally {
@@ -121,7 +121,7 @@ export async function completeMessage(session: Session, context: CommandContext)
       await resetTransaction(session);
     } catch (error) {
       // What became of the message is decided; the client must hear it.
-      context.log.error("message.cleanup_failed", { message: message.id, cause: describe(error) });
+      context.log.error("message.cleanup_failed", { id: message.id, error: describe(error) });
     }
   }
 }
