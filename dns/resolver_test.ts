@@ -67,6 +67,14 @@ const NEGATIVES: Record<string, [FakeDnsReply, string]> = {
   "an alias that was not followed": [{ flags: AA, answers: [cname("d.test", "e.elsewhere")] }, "failed"],
   "an alias to itself": [{ answers: [cname("d.test", "d.test")] }, "none"],
   "a circle of aliases": [{ answers: [cname("d.test", "e.test"), cname("e.test", "d.test")] }, "none"],
+  "a circle of aliases and SERVFAIL from the authority": [
+    { rcode: 2, answers: [cname("d.test", "e.test"), cname("e.test", "d.test")] },
+    "none",
+  ],
+  "a circle of aliases and SERVFAIL from another": [
+    { rcode: 2, flags: RA, answers: [cname("d.test", "e.test"), cname("e.test", "d.test")] },
+    "failed",
+  ],
   "records of another name": [{ answers: [mx("evil.test", 1, "other.test")] }, "none"],
 };
 

@@ -198,8 +198,10 @@ async function readExactly(conn: Deno.Conn, size: number): Promise<Uint8Array> {
 
 function interpret(packet: DecodedPacket, name: string, type: RecordType): WireAnswer {
   const { rcode, flag_aa, flag_ra, flag_ad: authenticated, answers, authorities } = packet;
-  if (rcode !== "NOERROR" && rcode !== "NXDOMAIN") return { kind: "failed", reason: rcode };
   const { end, circle, followed } = followAliases(answers, name, type);
+  // BIND calls it SERVFAIL, and shows the circle.
+  if (circle && flag_aa) return { kind: "none", ttl: NEGATIVE_TTL, authenticated };
+  if (rcode !== "NOERROR" && rcode !== "NXDOMAIN") return { kind: "failed", reason: rcode };
   const found = answers.filter((record) => record.type === type && canonicalName(record.name) === end);
   if (found.length > 0) {
     const ttl = Math.min(...found.map((record) => record.ttl ?? 0));
