@@ -22,7 +22,7 @@ export function spoolDirectory({ dataDir }: Config): string {
 export async function openSpool(config: Config, { logger }: { readonly logger: Logger }): Promise<Spool> {
   const directory = spoolDirectory(config);
   try {
-    return await Spool.open({ directory, logger });
+    return await Spool.open({ directory, logger, resendAfter: config.serveOut.retryMs[0] ?? 60_000 });
   } catch (error) {
     if (error instanceof SpoolLockedError) {
       const holder = error.pid === undefined ? "another process" : `process ${error.pid}`;
