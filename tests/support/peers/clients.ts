@@ -4,7 +4,7 @@
  * @module
  */
 import { makeFolder } from "./folder.ts";
-import { runOk } from "./process.ts";
+import { PYTHON, runOk } from "./process.ts";
 
 /** How a client protects the connection: not at all, by STARTTLS, or from the first byte on (port 465). */
 export type ClientTls = "plain" | "starttls" | "implicit";
@@ -21,7 +21,7 @@ export interface Submission {
   readonly message: string;
 }
 
-/** Sends it with swaks. @throws {Error} when it is refused */
+/** Sends it with swaks, which ends the message's last line itself. @throws {Error} when it is refused */
 export async function swaks({ host, port, tls, from, to, message }: Submission): Promise<void> {
   await runOk("swaks", {
     args: [
@@ -36,7 +36,7 @@ export async function swaks({ host, port, tls, from, to, message }: Submission):
       ...["--from", from, "--to", to.join(","), "--data", "-"],
       ...{ plain: [], starttls: ["--tls"], implicit: ["--tls-on-connect"] }[tls],
     ],
-    stdin: message,
+    stdin: message.replace(/\n$/, ""),
   });
 }
 
@@ -75,7 +75,7 @@ export async function curl({ host, port, tls, from, to, message }: Submission): 
 }
 
 const SMTPLIB = `
-import smtplib, ssl, sys
+import re, smtplib, ssl, sys
 host, port, tls, sender, *recipients = sys.argv[1:]
 context = ssl._create_unverified_context()
 if tls == "implicit":
@@ -85,7 +85,7 @@ else:
 if tls == "starttls":
     smtp.starttls(context=context)
 smtp.ehlo_or_helo_if_needed()
-data = sys.stdin.buffer.read()
+data = re.sub(b"\\r?\\n", b"\\r\\n", sys.stdin.buffer.read())
 utf8 = any(not address.isascii() for address in [sender, *recipients])
 options = (["BODY=8BITMIME"] if not data.isascii() else []) + (["SMTPUTF8"] if utf8 else [])
 refused = smtp.sendmail(sender, recipients, data, options)
@@ -94,8 +94,12 @@ sys.exit(f"refused: {refused}" if refused else 0)
 `;
 
 /** Sends it with Python's smtplib. @throws {Error} when it is refused */
-export async function smtplib({ host, port, tls, from, to, message }: Submission): Promise<void> {
-  await runOk("python3", {
+export async function smtplib(
+  { host, port, tls, from, to, message }: Omit<Submission, "message"> & {
+    readonly message: string | Uint8Array;
+  },
+): Promise<void> {
+  await runOk(PYTHON, {
     args: ["-c", SMTPLIB, host, String(port), tls, from, ...to],
     stdin: message,
   });

@@ -5,7 +5,7 @@
  */
 import { makeFolder } from "./folder.ts";
 import { freePort, untilListening } from "./ports.ts";
-import { type RunningProgram, runOk, start } from "./process.ts";
+import { PYTHON, type RunningProgram, runOk, start } from "./process.ts";
 
 /** Whose mail Dovecot shows. */
 export interface DovecotOptions {
@@ -140,7 +140,7 @@ export interface ImapReader {
 /** Reads mail over IMAP as that user. */
 export function imapReader(port: number, user: string): ImapReader {
   const python = (...args: string[]) =>
-    runOk("python3", { args: ["-c", IMAP_READER, String(port), user, ...args] });
+    runOk(PYTHON, { args: ["-c", IMAP_READER, String(port), user, ...args] });
   return {
     list: async (folder = "INBOX") => JSON.parse(await python("list", folder)),
     async markSeen(uid) {

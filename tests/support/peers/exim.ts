@@ -97,7 +97,8 @@ function configuration(
 ): string {
   const { relayTo, sendTls = "none", login } = options;
   const tls = { none: "hosts_avoid_tls = *", may: "", encrypt: "hosts_require_tls = *" }[sendTls];
-  // Exim's lists are split at colons, so that an IPv6 address wants another separator.
+  // Exim's lists are split at colons, which are written twice where they are meant.
+  const relayHost = (relayTo?.host ?? "127.0.0.1").replaceAll(":", "::");
   return `
 primary_hostname = exim.test
 spool_directory = ${options.spool}
@@ -132,7 +133,7 @@ here:
   transport = maildir
 away:
   driver = manualroute
-  route_list = <; * ${relayTo?.host ?? "127.0.0.1"}
+  route_list = * ${relayHost}
   self = send
   transport = smtp
 

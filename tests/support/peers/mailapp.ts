@@ -6,10 +6,12 @@
 import { fileURLToPath } from "node:url";
 import type { CertificateFiles } from "./certificates.ts";
 import { type Folder, makeFolder } from "./folder.ts";
-import { freePort, untilListening } from "./ports.ts";
-import { type RunningProgram, start } from "./process.ts";
+import { freePort } from "./ports.ts";
+import { type RunningProgram, start, until } from "./process.ts";
 
 const MAIN = fileURLToPath(new URL("../../../main.ts", import.meta.url));
+
+const READY = /"event":"server\.ready"/;
 
 /** What serve-in is to do. */
 export interface ServeInOptions {
@@ -84,11 +86,12 @@ export async function startServeIn(options: ServeInOptions = {}): Promise<ServeI
     const program = start(Deno.execPath(), {
       args: ["run", "-A", "--frozen", MAIN, "serve-in", "--config", config],
     });
+    const { logFile } = options;
     try {
-      await Promise.race([
-        Promise.all([untilListening(port), untilListening(tlsPort, "::1")]),
+      await (logFile === undefined ? program.line(READY) : Promise.race([
+        until(async () => READY.test(await readIfThere(logFile)), { what: `${READY} in ${logFile}` }),
         program.status.then(() => Promise.reject(new Error("it ended"))),
-      ]);
+      ]));
     } catch (error) {
       await program.stop();
       throw new Error(`serve-in did not start:\n${program.lines.join("\n")}`, { cause: error });
@@ -116,4 +119,13 @@ export async function startServeIn(options: ServeInOptions = {}): Promise<ServeI
 // JSON's strings, numbers, booleans and arrays of these are TOML too.
 function assignment(key: string, value: unknown): string {
   return `${key} = ${JSON.stringify(value)}`;
+}
+
+async function readIfThere(path: string): Promise<string> {
+  try {
+    return await Deno.readTextFile(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return "";
+    throw error;
+  }
 }

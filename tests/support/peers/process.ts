@@ -6,6 +6,9 @@
 
 const DEFAULT_WITHIN = 30_000;
 
+/** Debian's own; `python3` on PATH may be a slow wrapper around another. */
+export const PYTHON = "/usr/bin/python3";
+
 /** How to start a program. */
 export interface StartOptions {
   readonly args?: readonly string[];

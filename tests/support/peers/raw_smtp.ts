@@ -84,7 +84,7 @@ const decoder = new TextDecoder();
 
 /** Turns every line end into CRLF. */
 export function withCrlf(bytes: Uint8Array): Uint8Array {
-  return convert(bytes, (byte, previous) => byte === LF && previous !== CR ? [CR, LF] : [byte]);
+  return inserting(bytes, CR, (byte, previous) => byte === LF && previous !== CR);
 }
 
 /** Turns every CRLF into LF. */
@@ -104,10 +104,8 @@ const DOT = 0x2e;
 
 /** The data as it goes over the wire after 354: dots stuffed (RFC 5321 §4.5.2), final dot added. */
 export function stuffed(data: Uint8Array): Uint8Array {
-  const lines = convert(
-    data,
-    (byte, previous) => byte === DOT && (previous === LF || previous === undefined) ? [DOT, DOT] : [byte],
-  );
+  const isAtStart = (previous: number | undefined) => previous === LF || previous === undefined;
+  const lines = inserting(data, DOT, (byte, previous) => byte === DOT && isAtStart(previous));
   const end = data.at(-1) === LF ? ".\r\n" : "\r\n.\r\n";
   const out = new Uint8Array(lines.length + end.length);
   out.set(lines);
@@ -115,15 +113,18 @@ export function stuffed(data: Uint8Array): Uint8Array {
   return out;
 }
 
-function convert(
+/** The bytes, with one put before each that asks for it. */
+function inserting(
   bytes: Uint8Array,
-  replace: (byte: number, previous: number | undefined) => readonly number[],
+  inserted: number,
+  isWanted: (byte: number, previous: number | undefined) => boolean,
 ): Uint8Array {
   const out = new Uint8Array(bytes.length * 2);
   let length = 0;
   let previous: number | undefined;
   for (const byte of bytes) {
-    for (const replacement of replace(byte, previous)) out[length++] = replacement;
+    if (isWanted(byte, previous)) out[length++] = inserted;
+    out[length++] = byte;
     previous = byte;
   }
   return out.slice(0, length);
