@@ -17,10 +17,12 @@ export class RecordingLog implements Logger {
   /** What was logged, by this logger and by those made of it. */
   readonly events: LogEvent[];
   readonly #fields: LogFields;
+  readonly #waiters: Set<() => void>;
 
   /** Empty. */
-  constructor(events: LogEvent[] = [], fields: LogFields = {}) {
-    this.events = events;
+  constructor(parent?: RecordingLog, fields: LogFields = {}) {
+    this.events = parent?.events ?? [];
+    this.#waiters = parent ? parent.#waiters : new Set();
     this.#fields = fields;
   }
 
@@ -56,7 +58,7 @@ export class RecordingLog implements Logger {
 
   /** See {@linkcode Logger}. */
   with(fields: LogFields): Logger {
-    return new RecordingLog(this.events, { ...this.#fields, ...fields });
+    return new RecordingLog(this, { ...this.#fields, ...fields });
   }
 
   /** The events of this name. */
@@ -64,7 +66,23 @@ export class RecordingLog implements Logger {
     return this.events.filter((entry) => entry.event === event);
   }
 
+  /** Resolves when there have been so many events of this name; gives the last of them. */
+  async saw(event: string, count = 1): Promise<LogEvent> {
+    for (;;) {
+      const found = this.named(event)[count - 1];
+      if (found) return found;
+      await new Promise<void>((resolve) => {
+        const wake = () => {
+          this.#waiters.delete(wake);
+          resolve();
+        };
+        this.#waiters.add(wake);
+      });
+    }
+  }
+
   #note(level: LogLevel, event: string, fields: LogFields = {}): void {
     this.events.push({ level, event, fields: { ...this.#fields, ...fields } });
+    for (const wake of [...this.#waiters]) wake();
   }
 }
