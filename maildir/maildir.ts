@@ -7,7 +7,6 @@
  *
  * @module
  */
-import { accessSync, constants } from "node:fs";
 import { dirname, join } from "@std/path";
 import { DirectorySyncer } from "../storage/directory_syncer.ts";
 import { denoFileSystem, type FileSystem } from "../storage/file_system.ts";
@@ -51,7 +50,10 @@ export class Maildir {
   /** The inode of `new/` when all names on the way to it were last synced. */
   #durable: number | undefined;
   #making: Promise<void> | undefined;
-  #suspect = false;
+  /** Whether the last step failed. */
+  #failed = false;
+  /** Whether a file could be made, and no step has failed since. */
+  #proven = false;
 
   /** Touches nothing on the disk yet. `path` must be below the root. */
   constructor(path: string, options: MaildirOptions) {
@@ -63,20 +65,15 @@ export class Maildir {
   }
 
   /**
-   * Finds out, without changing anything, whether a message could be delivered. After a delivery that failed it tries
-   * with a file in `tmp/`, since a quota shows in no other way.
+   * Finds out whether a message could be delivered, as far as that can be known beforehand. Nothing but a file made in
+   * `tmp/` shows permissions, quotas and read-only file systems for certain; that is tried once, and again after a
+   * failed delivery. A Maildir that is not there is only made here if making it has failed before.
    * @throws {StorageError} the reason why not
    */
   async check(): Promise<void> {
-    const missing = this.#firstMissing();
-    // What is not there yet is made by the delivery: then what counts is the directory that it would be made in.
-    const writable = missing === undefined
-      ? [join(this.path, "tmp"), join(this.path, "new")]
-      : [existing(dirname(missing))];
-    for (const path of writable) {
-      await attempt("write to", path, () => accessSync(path, constants.W_OK | constants.X_OK));
-    }
-    if (this.#suspect && missing === undefined) await this.#probe();
+    const missing = this.#firstMissing() !== undefined;
+    if (missing && this.#failed) await this.#noting(() => this.#ensure());
+    else if (!missing && !this.#proven) await this.#noting(() => this.#probe());
   }
 
   /**
@@ -85,9 +82,11 @@ export class Maildir {
    * @throws {StorageError}
    */
   async create(): Promise<MaildirMessage> {
-    await this.#ensure();
     const name = this.#names.next();
-    const file = await this.#noting(() => this.#createFile(name.temporary));
+    const file = await this.#noting(async () => {
+      await this.#ensure();
+      return await this.#createFile(name.temporary);
+    });
     return new MaildirMessage({
       file,
       name,
@@ -137,14 +136,17 @@ export class Maildir {
     } finally {
       await file.discard();
     }
-    this.#suspect = false;
+    this.#proven = true;
   }
 
   async #noting<T>(call: () => Promise<T>): Promise<T> {
     try {
-      return await call();
+      const result = await call();
+      this.#failed = false;
+      return result;
     } catch (error) {
-      this.#suspect = true;
+      this.#failed = true;
+      this.#proven = false;
       throw error;
     }
   }
@@ -314,16 +316,4 @@ async function makeDirectory(path: string, mode: number): Promise<void> {
   }
   // mkdir takes the umask off the mode, and has no setgid bit.
   await attempt("set the mode of", path, () => Deno.chmod(path, mode));
-}
-
-/** The nearest directory on the way up that is there. */
-function existing(path: string): string {
-  for (let at = path;; at = dirname(at)) {
-    try {
-      Deno.statSync(at);
-      return at;
-    } catch {
-      if (dirname(at) === at) return at;
-    }
-  }
 }

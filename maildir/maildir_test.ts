@@ -157,8 +157,14 @@ Deno.test("Maildir.check() changes nothing, and refuses what is no directory", a
   });
 });
 
-Deno.test("Maildir.check() tries with a file after a failure, until one succeeds", async () => {
+Deno.test("Maildir.check() tries with a file at first and after a failure, until one succeeds", async () => {
   await inRoot(async ({ path, fileSystem, maildir }) => {
+    for (const name of ["tmp", "new"]) await Deno.mkdir(join(path, name), { recursive: true });
+    fileSystem.fault = (call) => call === "open" ? "EACCES" : undefined;
+    await assert.rejects(maildir.check(), { fault: "denied" });
+    await assert.rejects(maildir.check(), { fault: "denied" });
+    fileSystem.fault = () => undefined;
+    await maildir.check();
     await deliver(maildir);
     fileSystem.fault = (call) => call === "write" ? "EDQUOT" : undefined;
     await maildir.check();
@@ -170,6 +176,20 @@ Deno.test("Maildir.check() tries with a file after a failure, until one succeeds
     await maildir.check();
     assert.deepEqual(fileSystem.calls, []);
     assert.deepEqual(names(join(path, "tmp")), []);
+  });
+});
+
+Deno.test("Maildir.check() makes a Maildir whose making failed before", async () => {
+  await inRoot(async ({ root, path, fileSystem, maildir }) => {
+    fileSystem.fault = (_call, where) => where === root ? "EROFS" : undefined;
+    await maildir.check();
+    await assert.rejects(deliver(maildir), { fault: "denied" });
+    await Deno.remove(root, { recursive: true });
+    await assert.rejects(maildir.check(), { fault: "denied" });
+    fileSystem.fault = () => undefined;
+    await Deno.remove(root, { recursive: true });
+    await maildir.check();
+    assert.deepEqual(names(path), ["cur", "new", "tmp"]);
   });
 });
 
