@@ -9,6 +9,7 @@ import { ConnectionError, ConnTransport } from "../smtp/conn_transport.ts";
 import type { SocketAddress } from "../smtp/session.ts";
 import { DeadlineError, type Transport } from "../smtp/transport.ts";
 import { Watchdog } from "../smtp/watchdog.ts";
+import type { FamilyHealth } from "./family_health.ts";
 
 /**
  * Connects to an address (an IP address, never a name), waiting a bounded time, and no longer than the signal lets.
@@ -27,6 +28,8 @@ export interface DialOptions {
   readonly sourceIpv4?: string;
   /** The address to connect from, for IPv6 targets. */
   readonly sourceIpv6?: string;
+  /** Learns whether the families work. */
+  readonly health?: FamilyHealth;
 }
 
 /** Makes a dialler over TCP. */
@@ -35,10 +38,40 @@ export function createDial(options: DialOptions): Dial {
     const family = isIP(to.address);
     if (family === 0) throw new ConnectionError("not an IP address", { code: "EINVAL" });
     const source = family === 6 ? options.sourceIpv6 : options.sourceIpv4;
-    return source === undefined
-      ? await dial(to, { ...options, signal })
-      : await dialFrom(source, to, { ...options, signal });
+    const wait = { ...options, signal };
+    return await watch(
+      family === 6 ? 6 : 4,
+      options,
+      () => source === undefined ? dial(to, wait) : dialFrom(source, to, wait),
+    );
   };
+}
+
+// Milliseconds after which a connection that works is there, all but always.
+const PROMPT = 5_000;
+
+/** Lets the family's health learn from how connecting goes. */
+async function watch(
+  family: 4 | 6,
+  { health, clock }: DialOptions,
+  connect: () => Promise<Transport>,
+): Promise<Transport> {
+  // Others should not wait for the end of this wait to know.
+  const timer = health && clock.after(PROMPT, () => health.failed(family));
+  try {
+    const transport = await connect();
+    health?.worked(family);
+    return transport;
+  } catch (error) {
+    const code = error instanceof ConnectionError ? error.code : "";
+    if (code === "ECONNREFUSED" || code === "ECONNRESET") health?.worked(family);
+    if (code === "ENETUNREACH" || code === "EHOSTUNREACH" || error instanceof DeadlineError) {
+      health?.failed(family);
+    }
+    throw error;
+  } finally {
+    timer?.cancel();
+  }
 }
 
 type Wait = Pick<DialOptions, "clock" | "timeout"> & { readonly signal: AbortSignal | undefined };

@@ -4,6 +4,7 @@ import { ConnectionError } from "../smtp/conn_transport.ts";
 import { DeadlineError } from "../smtp/transport.ts";
 import { FakeClock } from "../tests/support/fake_clock.ts";
 import { createDial } from "./dial.ts";
+import { FamilyHealth } from "./family_health.ts";
 
 const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
 
@@ -91,3 +92,21 @@ for (const source of [{}, { sourceIpv4: "127.0.0.9" }]) {
     assert.equal(clock.pending, 0);
   });
 }
+
+Deno.test("createDial() learns whether a family works", async () => {
+  const clock = new FakeClock();
+  const health = new FamilyHealth(clock);
+  const dial = createDial({ clock, timeout: 30_000, health });
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr;
+  health.failed(4);
+  const [conn, transport] = await Promise.all([listener.accept(), dial({ address: "127.0.0.1", port })]);
+  assert.equal(health.suspect(4), false);
+  transport.close();
+  conn.close();
+  listener.close();
+  health.failed(4);
+  await assert.rejects(dial({ address: "127.0.0.1", port }), /refused/);
+  assert.equal(health.suspect(4), false);
+  assert.equal(clock.pending, 0);
+});

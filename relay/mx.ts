@@ -12,6 +12,7 @@ import type { Answer, MxRecord, Resolver } from "../dns/resolver.ts";
 import { addressScope, sameAddress } from "../net/ip_address.ts";
 import type { Logger } from "../observe/log.ts";
 import type { EnhancedStatusCode } from "../smtp/reply.ts";
+import type { FamilyHealth } from "./family_health.ts";
 
 /**
  * How a connection is to be protected. `prefer`: TLS with any certificate where it can be had, else none (RFC 7435);
@@ -91,6 +92,8 @@ export interface TargetOptions {
   readonly family: AddressFamily;
   /** After a failed attempt: the family to begin with this time, if both are used. */
   readonly preferFamily?: 4 | 6;
+  /** Whether the families work from here; one that does not goes last. */
+  readonly health?: FamilyHealth;
   /** The port of MX hosts, 25. */
   readonly port: number;
   /** Whether MX may lead to loopback and private networks. Routes always may. */
@@ -286,7 +289,7 @@ async function hostTargets(host: string, base: TargetBase, options: TargetOption
   const addresses = interleave(
     addressesOf(ipv6, options.random),
     addressesOf(ipv4, options.random),
-    options.preferFamily ?? (family === "ipv4-first" ? 4 : 6),
+    firstFamily(options),
   );
   if (base.via !== "route") {
     if (addresses.some((address) => isOwn(address, base.port, options))) return { targets: [], own: true };
@@ -320,6 +323,12 @@ async function hostTargets(host: string, base: TargetBase, options: TargetOption
     }
   }
   return { targets: [], nothing: `${host} has no address` };
+}
+
+function firstFamily({ family, preferFamily, health }: TargetOptions): 4 | 6 {
+  if (preferFamily !== undefined) return preferFamily;
+  const [first, other] = family === "ipv4-first" ? [4, 6] as const : [6, 4] as const;
+  return health?.suspect(first) && !health.suspect(other) ? other : first;
 }
 
 function addressesOf(answer: Answer<string>, random: () => number): string[] {

@@ -3,6 +3,8 @@ import type { MxRecord } from "../dns/resolver.ts";
 import { StaticResolver } from "../dns/static_resolver.ts";
 import type { StaticName } from "../dns/static_resolver.ts";
 import { silentLogger } from "../observe/log.ts";
+import { FakeClock } from "../tests/support/fake_clock.ts";
+import { FamilyHealth } from "./family_health.ts";
 import { findTargets, type Route, type TargetOptions, type Targets } from "./mx.ts";
 
 function options(names: Record<string, StaticName>, more: Partial<TargetOptions> = {}): TargetOptions {
@@ -170,6 +172,28 @@ Deno.test("findTargets() honours the family", async () => {
   }
   assert.equal(await addresses("four.test", { family: "ipv6" }), "deferred 4.4.4");
   assert.equal(await addresses("six.test", { family: "ipv4" }), "deferred 4.4.4");
+});
+
+Deno.test("findTargets() puts a family last that does not work from here, unless the other one just failed", async () => {
+  const clock = new FakeClock();
+  const health = new FamilyHealth(clock);
+  const names: Record<string, StaticName> = { "d.test": { a: ["192.0.2.1"], aaaa: ["2001:db8::1"] } };
+  const first = async (more: Partial<TargetOptions> = {}) => {
+    const found = await findTargets("d.test", options(names, { health, ...more }));
+    return found.kind === "targets" && found.targets[0]?.family;
+  };
+  assert.equal(await first(), 6);
+  health.failed(6);
+  assert.equal(await first(), 4);
+  assert.equal(await first({ preferFamily: 6 }), 6);
+  health.failed(4);
+  assert.equal(await first(), 6);
+  assert.equal(await first({ family: "ipv4-first" }), 4);
+  health.worked(4);
+  await clock.advance(599_999);
+  assert.equal(await first(), 4);
+  await clock.advance(1);
+  assert.equal(await first(), 6);
 });
 
 Deno.test("findTargets() sends to private targets where that is allowed", async () => {

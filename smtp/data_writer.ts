@@ -7,10 +7,10 @@
 const CR = 13;
 const LF = 10;
 const DOT = 46;
-const BUFFER_SIZE = 64 * 1024;
+const BUFFER_SIZE = 32 * 1024;
 
 /**
- * Writes one message after the other, dot-stuffed, in blocks of up to 64 KiB. What it is given ends its lines in CRLF;
+ * Writes one message after the other, dot-stuffed, in blocks of up to 32 KiB. What it is given ends its lines in CRLF;
  * should a bare LF or CR have crept in all the same (a spool edited by hand), it leaves as CRLF or as a space, since a
  * server could take it for the end of the data (§2.3.8).
  */
