@@ -8,20 +8,26 @@ import { ConfigError, ConfigFileError } from "../config/errors.ts";
 import { registerCheckConfig } from "./check_config.ts";
 import { registerDemo } from "./demo.ts";
 import { CommandError, EXIT, type ExitCode } from "./exit_codes.ts";
+import { registerExplain } from "./explain.ts";
 import { registerHealthcheck } from "./healthcheck.ts";
 import type { Io } from "./io.ts";
 import { registerQueue } from "./queue.ts";
 import { registerSendmail, sendmail, standardStreams } from "./sendmail.ts";
+import { registerSendTest } from "./send_test.ts";
 import { registerServeIn } from "./serve_in.ts";
+import { registerServeOut } from "./serve_out.ts";
 import type { RegisterSubcommand } from "./subcommand.ts";
 import { versionLine } from "./version.ts";
 
 /** The subcommands, in the order of `--help`. To add one, write its file and put it here. */
 const SUBCOMMANDS: readonly RegisterSubcommand[] = [
   registerServeIn,
+  registerServeOut,
   registerCheckConfig,
   registerHealthcheck,
+  registerSendTest,
   registerQueue,
+  registerExplain,
   registerSendmail,
   registerDemo,
 ];

@@ -1,0 +1,160 @@
+/**
+ * `mailapp explain`: what would become of mail to an address, without sending any.
+ *
+ * @module
+ */
+import type { Command } from "commander";
+import type { Config } from "../config/config.ts";
+import { loadConfig } from "../config/load.ts";
+import { silentLogger } from "../observe/log.ts";
+import type { DomainAnswer } from "../relay/control.ts";
+import { findTargets, type Target, type Targets, type TlsPolicy } from "../relay/mx.ts";
+import { AddressError, parseMailbox } from "../smtp/address.ts";
+import type { MailboxAddress } from "../smtp/envelope.ts";
+import { systemClock } from "../smtp/clock.ts";
+import { CommandError, EXIT, type ExitCode } from "./exit_codes.ts";
+import type { Io } from "./io.ts";
+import { openMailboxes } from "./parts.ts";
+import { findServer } from "./queue_access.ts";
+import { openResolver, targetOptions } from "./relay_parts.ts";
+import { configOption, examples, type Registrar } from "./subcommand.ts";
+import { count, printable, showDuration } from "./terminal.ts";
+
+/** Enters the command. */
+export function registerExplain(program: Command, { io, action }: Registrar): void {
+  program.command("explain")
+    .description("say what would become of mail to an address; sends nothing")
+    .argument("<address>", "such as alice@example.com")
+    .option("--json", "print JSON")
+    .addOption(configOption())
+    .addHelpText("after", examples("mailapp explain alice@example.com"))
+    .action(
+      action((address: string, flags: { config?: string; json?: true }) => explain(address, { flags, io })),
+    );
+}
+
+/**
+ * Reads an address as an operator writes it; a bare name is completed as serve-out does.
+ * @throws {CommandError} with exit code 65
+ */
+export function parseAddress(text: string, { serveOut }: Config): MailboxAddress {
+  try {
+    const address = parseMailbox(text, { smtputf8: true, bare: "any" });
+    return address.domain !== "" ? address : { ...address, domain: serveOut.qualifyDomain };
+  } catch (error) {
+    if (!(error instanceof AddressError)) throw error;
+    throw new CommandError(`${printable(text)}: ${error.message}`, EXIT.data, { cause: error });
+  }
+}
+
+/** What serve-in does with it; absent where the domain is not local. */
+type Local =
+  | { readonly accepted: true; readonly maildirs: readonly string[] }
+  | { readonly accepted: false };
+
+interface Explanation {
+  readonly address: string;
+  readonly domain: string;
+  readonly local?: Local;
+  readonly outcome: Exclude<Targets, { kind: "targets" }> | { readonly kind: "targets" };
+  readonly targets: readonly Omit<Target, "auth">[];
+  readonly tls?: TlsPolicy;
+  readonly server?: DomainAnswer;
+}
+
+async function explain(
+  text: string,
+  { flags, io }: { readonly flags: { readonly config?: string; readonly json?: true }; readonly io: Io },
+): Promise<ExitCode> {
+  const config = await loadConfig(flags.config, { env: io.env });
+  const address = parseAddress(text, config);
+  const local = explainLocal(config, address);
+  const { domain } = address;
+  const resolver = openResolver(config);
+  const found = await findTargets(domain, await targetOptions(config, { resolver, logger: silentLogger }));
+  const targets = found.kind === "targets" ? found.targets : [];
+  const tls = targets[0]?.tls;
+  const server = await (await findServer(config))?.domain(domain, targets);
+  const explanation: Explanation = {
+    address: text,
+    domain,
+    ...(local && { local }),
+    outcome: found.kind === "targets" ? { kind: "targets" } : found,
+    // The password is nobody's business.
+    targets: targets.map(({ auth: _, ...target }) => target),
+    ...(tls && { tls }),
+    ...(server && { server }),
+  };
+  io.out(flags.json ? `${JSON.stringify(explanation, null, 2)}\n` : describe(explanation));
+  return EXIT.ok;
+}
+
+function explainLocal(config: Config, address: MailboxAddress): Local | undefined {
+  if (config.serveIn.domains.length === 0) return undefined;
+  const resolution = openMailboxes(config).resolve(address);
+  switch (resolution.kind) {
+    case "local":
+      return { accepted: true, maildirs: resolution.mailboxes.map(({ path }) => path) };
+    case "unknown":
+      return { accepted: false };
+    case "not-local":
+      return undefined;
+  }
+}
+
+const POLICIES: Readonly<Record<TlsPolicy, string>> = {
+  prefer: "TLS with any certificate, in the clear only where there is no TLS",
+  require: "TLS with any certificate, else not at all",
+  verify: "TLS with a valid certificate for the host's name, else not at all",
+  dane: "TLS with the certificate that DNSSEC names, else not at all",
+};
+
+const VIA: Readonly<Record<Target["via"], string>> = {
+  mx: "the MX hosts",
+  implicit: "the domain's own address, since it has no MX",
+  literal: "the address itself",
+  route: "the host of [serve-out.routes]",
+  local: "serve-in of this machine",
+};
+
+function describe({ address, domain, local, outcome, targets, tls, server }: Explanation): string {
+  const lines = [printable(address)];
+  if (local?.accepted === false) {
+    lines.push(`  ${domain} is local, but nobody has this address: serve-in refuses it (550 5.1.1)`);
+  } else if (local !== undefined) {
+    lines.push(...local.maildirs.map((path) => `  local: serve-in stores it in ${path}`));
+  }
+  const [first] = targets;
+  if (outcome.kind === "failed") {
+    lines.push(`  fails for good: ${outcome.status} ${printable(outcome.reason)}`);
+  } else if (outcome.kind === "deferred") {
+    lines.push(`  has to wait: ${outcome.status} ${printable(outcome.reason)}`);
+  } else if (first !== undefined) {
+    lines.push(`  serve-out hands it to ${VIA[first.via]}, in this order:`);
+    for (const { host, address, port } of targets) {
+      lines.push(`    ${host === address ? host : `${printable(host)} [${address}]`} port ${port}`);
+    }
+  }
+  if (tls !== undefined) lines.push(`  TLS policy ${tls}: ${POLICIES[tls]}`);
+  lines.push(...describeQueue(domain, server));
+  return lines.map((line) => `${line}\n`).join("");
+}
+
+function describeQueue(domain: string, server: DomainAnswer | undefined): string[] {
+  if (server === undefined) return ["  serve-out does not run"];
+  const { status: { waiting, ready, active, resting, nextAt }, hosts } = server;
+  const lines: string[] = [];
+  if (waiting + ready + active === 0) lines.push(`  nothing waits for ${domain}: a message is sent at once`);
+  else {
+    const next = nextAt === undefined ? "" : `, next try in ${showDuration(nextAt - systemClock.now())}`;
+    lines.push(
+      `  for ${domain}: ${count(active, "connection")} at work, ${ready} due, ${waiting} waiting${next}`,
+    );
+  }
+  if (resting) lines.push("  all of it waits for a host that has its share or is given a rest");
+  for (const { host, address, forMs, failure } of hosts) {
+    const why = printable(failure.reply ?? failure.error ?? failure.status);
+    lines.push(`  ${printable(host)} [${address}] is left alone for ${showDuration(forMs)}: ${why}`);
+  }
+  return lines;
+}

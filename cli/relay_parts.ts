@@ -1,0 +1,141 @@
+/**
+ * From the configuration to the parts of the relay: where mail goes, how it gets there, when it is tried again.
+ *
+ * @module
+ */
+import { networkInterfaces } from "node:os";
+import type { Config, RouteConfig } from "../config/config.ts";
+import { ConfigError } from "../config/errors.ts";
+import { DnsResolver, type Resolver } from "../dns/resolver.ts";
+import type { Logger } from "../observe/log.ts";
+import { createDial } from "../relay/dial.ts";
+import type { OwnListener, Route, TargetOptions } from "../relay/mx.ts";
+import type { RetrySchedule } from "../relay/retry_schedule.ts";
+import { type SessionOptions, StartTlsRefusals } from "../relay/ready_session.ts";
+import { systemClock } from "../smtp/clock.ts";
+import { clientUpgrade } from "../tls/client_upgrade.ts";
+import { serveInEndpoints } from "./parts.ts";
+
+/** When messages are tried again. */
+export function retrySchedule({ serveOut }: Config): RetrySchedule {
+  const { retryMs, expireAfterMs, delayNoticeAfterMs } = serveOut;
+  return { delays: retryMs, expireAfter: expireAfterMs, delayNoticeAfter: delayNoticeAfterMs };
+}
+
+/** Asks the DNS servers of the configuration. */
+export function openResolver({ dns }: Config): Resolver {
+  return new DnsResolver({
+    servers: dns.servers.map(({ address, port }) =>
+      address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`
+    ),
+    dnssec: dns.dnssec,
+    clock: systemClock,
+  });
+}
+
+/** How targets are found, but for what differs from one look-up to the next. */
+export async function targetOptions(
+  config: Config,
+  { resolver, logger }: { readonly resolver: Resolver; readonly logger: Logger },
+): Promise<Omit<TargetOptions, "preferFamily" | "signal">> {
+  const { hostname, serveOut } = config;
+  const serveIn = serveInListeners(config);
+  return {
+    resolver,
+    logger,
+    hostname,
+    family: serveOut.family,
+    port: serveOut.smtpPort,
+    allowPrivateTargets: serveOut.allowPrivateTargets,
+    ownListeners: [
+      ...serveIn.flatMap(({ address, port }) =>
+        machineAddresses(address).map((address) => ({ address, port }))
+      ),
+      ...serveOut.listen.map((address) => ({ address, port: serveOut.port })),
+    ],
+    ...(config.serveIn.domains.length > 0 && {
+      local: {
+        domains: new Set(config.serveIn.domains),
+        listeners: serveIn.map(({ address, port }) => ({ address: reachable(address), port })),
+      },
+    }),
+    routes: await readRoutes(config),
+    tlsPolicy: new Map(Object.entries(serveOut.tlsPolicy)),
+    random: Math.random,
+  };
+}
+
+/** How messages are handed to hosts. */
+export function sessionOptions(
+  config: Config,
+  { resolver, logger }: { readonly resolver: Resolver; readonly logger: Logger },
+): SessionOptions {
+  const { hostname, dns, serveOut } = config;
+  const { timeouts, sourceIpv4, sourceIpv6 } = serveOut;
+  return {
+    hostname,
+    clock: systemClock,
+    timeouts: { command: timeouts.commandMs, data: timeouts.dataMs, dataEnd: timeouts.dataEndMs },
+    dial: createDial({
+      clock: systemClock,
+      timeout: timeouts.connectMs,
+      ...(sourceIpv4 !== undefined && { sourceIpv4 }),
+      ...(sourceIpv6 !== undefined && { sourceIpv6 }),
+    }),
+    upgrade: clientUpgrade,
+    startTlsRefusals: new StartTlsRefusals(systemClock),
+    ...(dns.dnssec && { daneResolver: resolver }),
+    logger,
+  };
+}
+
+function serveInListeners(config: Config): OwnListener[] {
+  if (config.serveIn.domains.length === 0) return [];
+  return serveInEndpoints(config, { hasCertificate: false });
+}
+
+/** A wildcard as the addresses that it stands for. */
+function machineAddresses(address: string): string[] {
+  if (address !== "0.0.0.0" && address !== "::") return [address];
+  return Object.values(networkInterfaces()).flatMap((entries) =>
+    entries?.map(({ address }) => address) ?? []
+  );
+}
+
+/** Where to connect to for what listens there. */
+function reachable(address: string): string {
+  return address === "0.0.0.0" || address === "::" ? "127.0.0.1" : address;
+}
+
+async function readRoutes(config: Config): Promise<Map<string, Route>> {
+  const routes = new Map<string, Route>();
+  for (const [domain, route] of Object.entries(config.serveOut.routes)) {
+    const { host, port, tls, login } = route;
+    routes.set(domain, {
+      host,
+      port,
+      tls,
+      ...(login && { auth: { user: login.user, password: await readPassword(config, { domain, login }) } }),
+    });
+  }
+  return routes;
+}
+
+async function readPassword(
+  { file }: Config,
+  { domain, login: { passwordFile } }: { domain: string; login: NonNullable<RouteConfig["login"]> },
+): Promise<string> {
+  const key = `serve-out.routes.${JSON.stringify(domain)}.password_file`;
+  let text: string;
+  try {
+    text = await Deno.readTextFile(passwordFile);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    const issue = { key, value: JSON.stringify(passwordFile), problem: `cannot be read: ${reason}` };
+    throw new ConfigError(file, [issue], { cause });
+  }
+  const password = text.split(/\r?\n/, 1)[0] ?? "";
+  if (password !== "") return password;
+  const problem = "has an empty first line, where the password should stand";
+  throw new ConfigError(file, [{ key, value: JSON.stringify(passwordFile), problem }]);
+}

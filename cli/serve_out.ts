@@ -1,0 +1,184 @@
+/**
+ * `mailapp serve-out`: takes mail of local programs on loopback, and sends it where it belongs.
+ *
+ * @module
+ */
+import { join } from "@std/path";
+import type { Command } from "commander";
+import type { Config } from "../config/config.ts";
+import { ConfigError } from "../config/errors.ts";
+import { loadConfig } from "../config/load.ts";
+import { addressScope } from "../net/ip_address.ts";
+import type { Log } from "../observe/logger.ts";
+import type { Logger } from "../observe/log.ts";
+import { CONTROL_SOCKET, ControlServer } from "../relay/control.ts";
+import { SpoolDelivery } from "../relay/delivery.ts";
+import { noticeComposer } from "../relay/dsn.ts";
+import { findTargets } from "../relay/mx.ts";
+import { QueueOperator } from "../relay/operator.ts";
+import { Scheduler } from "../relay/scheduler.ts";
+import { Spool } from "../relay/spool.ts";
+import { HostConnection } from "../relay/transmit.ts";
+import { systemClock } from "../smtp/clock.ts";
+import { SmtpServer } from "../smtp/server.ts";
+import { EXIT, type ExitCode } from "./exit_codes.ts";
+import type { Io } from "./io.ts";
+import { openListeners } from "./listeners.ts";
+import { openLog, prepareDataDir } from "./parts.ts";
+import { openResolver, retrySchedule, sessionOptions, targetOptions } from "./relay_parts.ts";
+import { watchSignals } from "./signals.ts";
+import { openSpool } from "./spool_parts.ts";
+import { configOption, examples, type Registrar } from "./subcommand.ts";
+import { VERSION } from "./version.ts";
+
+/** How long messages in flight may take after SIGTERM, in milliseconds. */
+const GRACE = 30_000;
+
+/** Enters the command. */
+export function registerServeOut(program: Command, { io, action }: Registrar): void {
+  program.command("serve-out")
+    .description("take mail of local programs on loopback and send it on, until SIGTERM")
+    .addOption(configOption())
+    .addHelpText(
+      "after",
+      examples("mailapp serve-out", "mailapp serve-out --config /etc/mailapp/config.toml"),
+    )
+    .action(action((options: { config?: string }) => serveOut(options, io)));
+}
+
+async function serveOut(options: { readonly config?: string }, io: Io): Promise<ExitCode> {
+  const signals = watchSignals(io);
+  const config = await loadConfig(options.config, { env: io.env });
+  requireLoopback(config);
+  await prepareDataDir(config);
+  await using log = openLog(config, io);
+  const { logger } = log;
+  for (const warning of config.warnings) logger.warn("config.warning", { warning });
+  signals.onReload(() => reopen(log));
+
+  await using spool = await openSpool(config, { logger });
+  const scheduler = await createScheduler(config, { spool, logger });
+  await using _control = openControl(config, { spool, scheduler, logger });
+  const server = createServer(config, { spool, scheduler, logger });
+  const listeners = openListeners(
+    config.serveOut.listen.map((address) => (
+      { address, port: config.serveOut.port, tls: "off", tentative: false }
+    )),
+    { log: logger, serve: (listener) => server.serve(listener) },
+  );
+  logger.info("server.ready", {
+    server: "serve-out",
+    hostname: config.hostname,
+    version: VERSION,
+    pid: Deno.pid,
+  });
+  const scanned = scheduler.start().catch((error) => {
+    logger.error("queue.error", { what: "the scan at the start", error: String(error) });
+  });
+
+  const signal = await signals.stopped;
+  logger.info("server.stopping", { signal, connections: server.connectionCount });
+  listeners.stopRetrying();
+  await Promise.all([server.shutdown({ grace: GRACE }), scheduler.stop(GRACE)]);
+  await Promise.all([listeners.closed, scanned]);
+  logger.info("server.stopped");
+  return EXIT.ok;
+}
+
+/** Whoever reaches this server sends mail in its name. */
+function requireLoopback({ file, serveOut }: Config): void {
+  const open = serveOut.listen.filter((address) => addressScope(address) !== "loopback");
+  if (open.length === 0) return;
+  throw new ConfigError(file, [{
+    key: "serve-out.listen",
+    value: JSON.stringify(open),
+    problem:
+      'must be loopback addresses, such as ["127.0.0.1", "::1"]: whoever reaches serve-out can send mail',
+  }]);
+}
+
+interface Parts {
+  readonly spool: Spool;
+  readonly scheduler: Scheduler;
+  readonly logger: Logger;
+}
+
+async function createScheduler(
+  config: Config,
+  { spool, logger }: Omit<Parts, "scheduler">,
+): Promise<Scheduler> {
+  const resolver = openResolver(config);
+  const schedule = retrySchedule(config);
+  const targets = await targetOptions(config, { resolver, logger });
+  const session = sessionOptions(config, { resolver, logger });
+  return new Scheduler({
+    queue: spool,
+    clock: systemClock,
+    random: Math.random,
+    logger,
+    schedule,
+    maxConnectionsPerHost: config.serveOut.maxConnectionsPerHost,
+    route: (domain, options) => findTargets(domain, { ...targets, ...options }),
+    connect: (target, { signal }) => {
+      const { host, address } = target;
+      const onLine = (side: "C" | "S", line: string) =>
+        logger.trace("dialogue", { host, address, line: `${side}: ${line}` });
+      return HostConnection.open(target, { ...session, signal, ...(logger.enabled("trace") && { onLine }) });
+    },
+    compose: noticeComposer({ queue: spool, hostname: config.hostname, expireAfter: schedule.expireAfter }),
+  });
+}
+
+/** Without it the server does its work all the same; only `queue` and `explain` cannot reach it. */
+function openControl(config: Config, { spool, scheduler, logger }: Parts): AsyncDisposable {
+  const operator = new QueueOperator({
+    queue: spool,
+    entries: scheduler.entries,
+    clock: systemClock,
+    logger,
+    settle: (opened) => scheduler.settle(opened),
+    expedite: (id, options) => scheduler.expedite(id, options),
+    forgiveHosts: () => scheduler.forgiveHosts(),
+  });
+  const path = join(config.dataDir, CONTROL_SOCKET);
+  try {
+    return ControlServer.listen({ path, operator, scheduler, clock: systemClock, logger });
+  } catch (error) {
+    logger.error("control.failed", { path, error: String(error) });
+    return { [Symbol.asyncDispose]: () => Promise.resolve() };
+  }
+}
+
+function createServer(config: Config, { spool, scheduler, logger }: Parts): SmtpServer {
+  const { hostname, serveOut } = config;
+  const delivery = new SpoolDelivery({
+    spool,
+    accepted: (summary) => scheduler.submit(summary),
+    hostname,
+    qualifyDomain: serveOut.qualifyDomain,
+    minFreeSpace: serveOut.minFreeSpace,
+    logger,
+  });
+  const { maxMessageSize, maxRecipients, maxConnections, idleTimeoutMs } = serveOut;
+  return new SmtpServer({
+    hostname,
+    delivery,
+    log: logger,
+    limits: {
+      maxMessageSize,
+      maxRecipients,
+      maxConnections,
+      // All clients have the same address.
+      maxConnectionsPerIp: maxConnections,
+      idleTimeout: idleTimeoutMs,
+    },
+  });
+}
+
+/** What SIGHUP does; all else needs a restart. */
+function reopen(log: Log): void {
+  log.reopen().then(
+    () => log.logger.info("log.reopened"),
+    (error) => log.logger.error("log.not_reopened", { error: String(error) }),
+  );
+}
