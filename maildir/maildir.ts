@@ -314,6 +314,9 @@ async function makeDirectory(path: string, mode: number): Promise<void> {
     if (errorCode(cause) === "EEXIST") return;
     throw new StorageError("create directory", { path, cause });
   }
-  // mkdir takes the umask off the mode, and has no setgid bit.
-  await attempt("set the mode of", path, () => Deno.chmod(path, mode));
+  // The umask may have taken off something, and only a setgid directory hands that bit on. Where both are as they
+  // should be, hands off: chmod by who is not in the directory's group would drop the bit.
+  await attempt("set the mode of", path, async () => {
+    if ((((await Deno.lstat(path)).mode ?? 0) & 0o7777) !== mode) await Deno.chmod(path, mode);
+  });
 }
