@@ -13,7 +13,8 @@ import type { Clock } from "../smtp/clock.ts";
 import { AnswerCache } from "./answer_cache.ts";
 import { canonicalName } from "./name.ts";
 import { parseDnsServer, resolvConfServers } from "./servers.ts";
-import { askWire, type DnsServer, type RecordType, type WireAnswer } from "./wire_client.ts";
+import type { RecordType, WireAnswer } from "./wire_answer.ts";
+import { askWire, type DnsServer } from "./wire_client.ts";
 
 /** What came of a question. */
 export type Answer<T> =

@@ -7,17 +7,19 @@
  *
  * @module
  */
-import { Buffer } from "node:buffer";
 import { createSocket } from "node:dgram";
 import { isIPv6 } from "node:net";
 // @ts-types="./dns_packet.d.ts"
 import dnsPacket from "dns-packet";
 import type { Clock } from "../smtp/clock.ts";
-import { canonicalName } from "./name.ts";
-import type { DecodedPacket, ResourceRecord } from "./dns_packet.d.ts";
-
-/** Types that can be asked for. */
-export type RecordType = "MX" | "A" | "AAAA" | "TXT" | "PTR" | "CNAME" | "TLSA";
+import type { DecodedPacket } from "./dns_packet.d.ts";
+import {
+  decodeAnswer,
+  interpretAnswer,
+  type Query,
+  type RecordType,
+  type WireAnswer,
+} from "./wire_answer.ts";
 
 /** A DNS server's address. */
 export interface DnsServer {
@@ -26,22 +28,6 @@ export interface DnsServer {
   /** UDP and TCP port, 53 as a rule. */
   readonly port: number;
 }
-
-/** What came of a question; `ttl` in seconds. */
-export type WireAnswer =
-  /** Records of the type, at the end of the aliases; `data` as dns-packet decodes it. */
-  | {
-    readonly kind: "found";
-    readonly records: readonly unknown[];
-    readonly ttl: number;
-    readonly authenticated: boolean;
-  }
-  /** The name, or its alias, exists without such records, or an alias leads in a circle. */
-  | { readonly kind: "none"; readonly ttl: number; readonly authenticated: boolean }
-  /** NXDOMAIN. */
-  | { readonly kind: "no-such-name"; readonly ttl: number; readonly authenticated: boolean }
-  /** No server could tell. */
-  | { readonly kind: "failed"; readonly reason: string };
 
 /** What asking depends on. */
 export interface WireOptions {
@@ -58,9 +44,6 @@ const PATIENCE: readonly number[] = [2_000, 5_000];
 // Fits any path without fragments (RFC 9715).
 const UDP_SIZE = 1232;
 const MAX_TCP = 65_535;
-const MAX_ALIASES = 16;
-// Seconds, where the answer does not say.
-const NEGATIVE_TTL = 60;
 
 const RECURSION_DESIRED = 1 << 8;
 const AUTHENTIC_DATA = 1 << 5;
@@ -72,7 +55,7 @@ export async function askWire(name: string, type: RecordType, options: WireOptio
     for (const server of options.servers) {
       try {
         const packet = await exchange({ name, type }, server, { ...options, patience });
-        const answer = interpret(packet, name, type);
+        const answer = interpretAnswer(packet, { name, type });
         if (answer.kind !== "failed") return answer;
         reason = `${answer.reason} from ${server.address}`;
       } catch (error) {
@@ -82,11 +65,6 @@ export async function askWire(name: string, type: RecordType, options: WireOptio
     }
   }
   return { kind: "failed", reason };
-}
-
-interface Query {
-  readonly name: string;
-  readonly type: RecordType;
 }
 
 type ExchangeOptions = WireOptions & { readonly patience: number };
@@ -116,21 +94,6 @@ function randomId(): number {
   return id;
 }
 
-/** The answer in these bytes; `undefined` if they are none to this question. */
-function decode(bytes: Uint8Array, { name, type }: Query, id: number): DecodedPacket | undefined {
-  let packet: DecodedPacket;
-  try {
-    packet = dnsPacket.decode(Buffer.from(bytes));
-  } catch {
-    return undefined;
-  }
-  const [question, ...more] = packet.questions;
-  const fits = packet.id === id && packet.type === "response" && packet.opcode === "QUERY" &&
-    question !== undefined && more.length === 0 && question.type === type && question.class === "IN" &&
-    canonicalName(question.name) === name;
-  return fits ? packet : undefined;
-}
-
 async function exchangeUdp(
   query: Query,
   server: DnsServer,
@@ -143,7 +106,7 @@ async function exchangeUdp(
   const timer = clock.after(patience, () => reject(new Error("no answer")));
   socket.on("error", reject);
   socket.on("message", (bytes) => {
-    const packet = decode(bytes, query, id);
+    const packet = decodeAnswer(bytes, query, id);
     if (packet !== undefined) resolve(packet);
   });
   try {
@@ -171,7 +134,7 @@ async function exchangeTcp(
     const message = encode(query, { id, edns: true });
     await writeAll(conn, Uint8Array.of(message.length >> 8, message.length & 0xff, ...message));
     const [high = 0, low = 0] = await readExactly(conn, 2);
-    const packet = decode(await readExactly(conn, high << 8 | low), query, id);
+    const packet = decodeAnswer(await readExactly(conn, high << 8 | low), query, id);
     if (packet === undefined) throw new Error("an answer to something else over TCP");
     return packet;
   } catch (error) {
@@ -194,46 +157,4 @@ async function readExactly(conn: Deno.Conn, size: number): Promise<Uint8Array> {
     at += read;
   }
   return bytes;
-}
-
-function interpret(packet: DecodedPacket, name: string, type: RecordType): WireAnswer {
-  const { rcode, flag_aa, flag_ra, flag_ad: authenticated, answers, authorities } = packet;
-  const { end, circle, followed } = followAliases(answers, name, type);
-  // BIND calls it SERVFAIL, and shows the circle.
-  if (circle && flag_aa) return { kind: "none", ttl: NEGATIVE_TTL, authenticated };
-  if (rcode !== "NOERROR" && rcode !== "NXDOMAIN") return { kind: "failed", reason: rcode };
-  const found = answers.filter((record) => record.type === type && canonicalName(record.name) === end);
-  if (found.length > 0) {
-    const ttl = Math.min(...found.map((record) => record.ttl ?? 0));
-    return { kind: "found", records: found.map((record) => record.data), ttl, authenticated };
-  }
-  const soa = authorities.find((record) => record.type === "SOA");
-  const minimum = (soa?.data as { minimum?: unknown } | undefined)?.minimum;
-  // RFC 2308 §5.
-  const ttl = Math.min(typeof minimum === "number" ? minimum : NEGATIVE_TTL, soa?.ttl ?? NEGATIVE_TTL);
-  if (rcode === "NXDOMAIN") return { kind: "no-such-name", ttl, authenticated };
-  if (circle) return { kind: "none", ttl, authenticated };
-  // A server that does not recurse says nothing about what lies elsewhere (RFC 2308 §2.2).
-  if (!flag_ra && followed && soa === undefined) return { kind: "failed", reason: "an alias not followed" };
-  if (!flag_ra && !flag_aa) return { kind: "failed", reason: "a referral" };
-  return { kind: "none", ttl, authenticated };
-}
-
-/** Where the aliases in the answer lead, beginning at the name. */
-function followAliases(
-  answers: readonly ResourceRecord[],
-  name: string,
-  type: RecordType,
-): { end: string; circle: boolean; followed: boolean } {
-  let end = name;
-  const seen = new Set([name]);
-  while (type !== "CNAME" && seen.size <= MAX_ALIASES) {
-    const alias = answers.find((record) => record.type === "CNAME" && canonicalName(record.name) === end);
-    const next = typeof alias?.data === "string" ? canonicalName(alias.data) : undefined;
-    if (next === undefined) return { end, circle: false, followed: seen.size > 1 };
-    if (seen.has(next)) return { end, circle: true, followed: true };
-    seen.add(next);
-    end = next;
-  }
-  return { end, circle: false, followed: seen.size > 1 };
 }

@@ -1,0 +1,103 @@
+/**
+ * What a DNS message says in answer to one question (RFC 1035, RFC 2308); no I/O.
+ *
+ * @module
+ */
+import { Buffer } from "node:buffer";
+// @ts-types="./dns_packet.d.ts"
+import dnsPacket from "dns-packet";
+import type { DecodedPacket, ResourceRecord } from "./dns_packet.d.ts";
+import { canonicalName } from "./name.ts";
+
+/** Types that can be asked for. */
+export type RecordType = "MX" | "A" | "AAAA" | "TXT" | "PTR" | "CNAME" | "TLSA";
+
+/** One question. */
+export interface Query {
+  /** Canonical, no trailing dot. */
+  readonly name: string;
+  /** What is asked for. */
+  readonly type: RecordType;
+}
+
+/** What came of a question; `ttl` in seconds. */
+export type WireAnswer =
+  /** Records of the type, at the end of the aliases; `data` as dns-packet decodes it. */
+  | {
+    readonly kind: "found";
+    readonly records: readonly unknown[];
+    readonly ttl: number;
+    readonly authenticated: boolean;
+  }
+  /** The name, or its alias, exists without such records, or an alias leads in a circle. */
+  | { readonly kind: "none"; readonly ttl: number; readonly authenticated: boolean }
+  /** NXDOMAIN. */
+  | { readonly kind: "no-such-name"; readonly ttl: number; readonly authenticated: boolean }
+  /** No server could tell. */
+  | { readonly kind: "failed"; readonly reason: string };
+
+const MAX_ALIASES = 16;
+// Seconds, where the answer does not say.
+const NEGATIVE_TTL = 60;
+
+/** The message in these bytes; `undefined` if it is no answer to this question with this id. */
+export function decodeAnswer(
+  bytes: Uint8Array,
+  { name, type }: Query,
+  id: number,
+): DecodedPacket | undefined {
+  let packet: DecodedPacket;
+  try {
+    packet = dnsPacket.decode(Buffer.from(bytes));
+  } catch {
+    return undefined;
+  }
+  const [question, ...more] = packet.questions;
+  const fits = packet.id === id && packet.type === "response" && packet.opcode === "QUERY" &&
+    question !== undefined && more.length === 0 && question.type === type && question.class === "IN" &&
+    canonicalName(question.name) === name;
+  return fits ? packet : undefined;
+}
+
+/** What the message says, aliases followed. */
+export function interpretAnswer(packet: DecodedPacket, { name, type }: Query): WireAnswer {
+  const { rcode, flag_aa, flag_ra, flag_ad: authenticated, answers, authorities } = packet;
+  const { end, circle, followed } = followAliases(answers, name, type);
+  // BIND calls it SERVFAIL, and shows the circle.
+  if (circle && flag_aa) return { kind: "none", ttl: NEGATIVE_TTL, authenticated };
+  if (rcode !== "NOERROR" && rcode !== "NXDOMAIN") return { kind: "failed", reason: rcode };
+  const found = answers.filter((record) => record.type === type && canonicalName(record.name) === end);
+  if (found.length > 0) {
+    const ttl = Math.min(...found.map((record) => record.ttl ?? 0));
+    return { kind: "found", records: found.map((record) => record.data), ttl, authenticated };
+  }
+  const soa = authorities.find((record) => record.type === "SOA");
+  const minimum = (soa?.data as { minimum?: unknown } | undefined)?.minimum;
+  // RFC 2308 §5.
+  const ttl = Math.min(typeof minimum === "number" ? minimum : NEGATIVE_TTL, soa?.ttl ?? NEGATIVE_TTL);
+  if (rcode === "NXDOMAIN") return { kind: "no-such-name", ttl, authenticated };
+  if (circle) return { kind: "none", ttl, authenticated };
+  // A server that does not recurse says nothing about what lies elsewhere (RFC 2308 §2.2).
+  if (!flag_ra && followed && soa === undefined) return { kind: "failed", reason: "an alias not followed" };
+  if (!flag_ra && !flag_aa) return { kind: "failed", reason: "a referral" };
+  return { kind: "none", ttl, authenticated };
+}
+
+/** Where the aliases in the answer lead, beginning at the name. */
+function followAliases(
+  answers: readonly ResourceRecord[],
+  name: string,
+  type: RecordType,
+): { end: string; circle: boolean; followed: boolean } {
+  let end = name;
+  const seen = new Set([name]);
+  while (type !== "CNAME" && seen.size <= MAX_ALIASES) {
+    const alias = answers.find((record) => record.type === "CNAME" && canonicalName(record.name) === end);
+    const next = typeof alias?.data === "string" ? canonicalName(alias.data) : undefined;
+    if (next === undefined) return { end, circle: false, followed: seen.size > 1 };
+    if (seen.has(next)) return { end, circle: true, followed: true };
+    seen.add(next);
+    end = next;
+  }
+  return { end, circle: false, followed: seen.size > 1 };
+}
