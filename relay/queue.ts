@@ -37,8 +37,11 @@ export interface Queue {
    * Damaged ones are put aside and logged on the way.
    */
   scan(): AsyncIterable<QueueSummary>;
-  /** The ids of all entries, held ones too, in no order; for `queue list`. May miss or name what changes meanwhile. */
-  ids(): AsyncIterable<string>;
+  /**
+   * The ids of all entries, held ones too, in no order; for `queue list`. May miss or name what changes meanwhile. What
+   * is known at once not to have a recipient in that domain, or that sender (in lower case), may be left out.
+   */
+  ids(hint?: { readonly domain?: string; readonly sender?: string }): AsyncIterable<string>;
   /** An entry as it stands; `undefined` when it is gone. */
   load(id: string): Promise<QueueEntry | undefined>;
   /** Replaces what is stored of the recipients' states, atomically. */

@@ -40,6 +40,7 @@ import {
   SpoolFormatError,
   type SpoolHead,
 } from "./spool_format.ts";
+import { digestOf, type IndexLine, markOf, sameMark, SpoolIndex, summarizeLine } from "./spool_index.ts";
 import { Draft, type SpoolDraft, StoredMessage } from "./spool_message.ts";
 
 /** How to open a spool. */
@@ -88,6 +89,7 @@ export class Spool implements Queue, AsyncDisposable {
   readonly #resendAfter: number;
   #lock: Deno.FsFile | undefined;
   readonly #journal: Journal;
+  readonly #index: SpoolIndex;
   readonly #buffer = new Uint8Array(READ_SIZE);
   readonly #shards = new Map<string, Promise<void>>();
   /** Changes of one entry's files, one after the other. */
@@ -119,6 +121,7 @@ export class Spool implements Queue, AsyncDisposable {
     this.#resendAfter = options.resendAfter ?? 60_000;
     this.#lock = parts.lock;
     this.#journal = parts.journal;
+    this.#index = new SpoolIndex({ directory: join(options.directory, "index"), logger: options.logger });
     this.#firstShard = this.#draw() % SHARDS;
   }
 
@@ -189,7 +192,7 @@ export class Spool implements Queue, AsyncDisposable {
       temporary: join(this.#directory, "incoming", id),
       fileSystem: this.#fileSystem,
       staged: this.#staging.stage(),
-      enter: (file) => this.#enter(id, file),
+      enter: (file, entry) => this.#enter(file, entry),
     });
   }
 
@@ -205,15 +208,26 @@ export class Spool implements Queue, AsyncDisposable {
       const slice = new Slice();
       for (const shard of this.#listShards()) {
         const states = this.#listStates(shard);
+        const index = this.#index.read(shard);
+        const used = new Map<string, IndexLine>();
         for (const id of this.#listMessages(shard)) {
           const hasState = states.delete(id);
           if (fresh.has(id)) continue;
           if (slice.over()) await slice.pause();
+          const indexed = touched.has(id) ? undefined : this.#lookUp(id, { lines: index.lines, hasState });
+          if (indexed !== undefined) {
+            used.set(id, indexed);
+            const summary = summarizeLine(id, indexed, domains);
+            if (summary !== undefined) yield summary;
+            else if (indexed.done) await this.remove(id);
+            continue;
+          }
           const entry = this.#scanOne(id, { hasState: hasState || touched.has(id), unreadable });
           const summary = entry && summarize(entry, domains);
           if (summary !== undefined) yield summary;
           else if (entry !== undefined && isDone(entry)) await this.remove(id);
         }
+        if (index.count > used.size + MESSAGES_PER_SHARD) await this.#index.rewrite(shard, used);
         await this.#clearOrphans(states);
       }
       for (const id of unreadable) {
@@ -231,11 +245,24 @@ export class Spool implements Queue, AsyncDisposable {
   }
 
   /** See {@linkcode Queue.ids}. */
-  async *ids(): AsyncGenerator<string, void, void> {
+  async *ids(
+    hint: { readonly domain?: string; readonly sender?: string } = {},
+  ): AsyncGenerator<string, void, void> {
+    const { domain, sender } = hint;
     const slice = new Slice();
     for (const shard of this.#listShards()) {
+      const all = domain === undefined && sender === undefined;
+      const lines = all ? undefined : this.#index.read(shard).lines;
+      const states = all ? undefined : this.#listStates(shard);
       for (const id of this.#listMessages(shard)) {
-        if (!this.#journal.get(id)?.removed) yield id;
+        if (slice.over()) await slice.pause();
+        if (this.#journal.get(id)?.removed) continue;
+        const line = lines && this.#lookUp(id, { lines, hasState: states?.has(id) ?? false });
+        if (line !== undefined) {
+          if (domain !== undefined && !line.domains.includes(domain)) continue;
+          if (sender !== undefined && line.sender.toLowerCase() !== sender.toLowerCase()) continue;
+        }
+        yield id;
       }
       if (slice.over()) await slice.pause();
     }
@@ -254,8 +281,10 @@ export class Spool implements Queue, AsyncDisposable {
     // What stands in the entry now, whatever happens to it while the disk is at work.
     const text = encodeState(entry);
     const covered = entry.recipients.map(coverage);
+    const digest = digestOf(entry);
     return this.#change(id, async () => {
-      if (!isFile(messagePath(this.#directory, id))) return;
+      const message = lstat(messagePath(this.#directory, id));
+      if (!message?.isFile) return;
       for (const touched of this.#touched) touched.add(id);
       const shard = shardOf(id);
       await this.#makeShard(shard);
@@ -265,6 +294,10 @@ export class Spool implements Queue, AsyncDisposable {
       await file.finish();
       await file.publish(statePath(this.#directory, id));
       await this.#syncer.sync(join(this.#directory, "states", shard));
+      const state = lstat(statePath(this.#directory, id));
+      if (state !== undefined) {
+        this.#index.note(id, { digest, marks: { message: markOf(message), state: markOf(state) } });
+      }
       covered.forEach(({ final, dots }, index) => {
         if (final) this.#journal.forgetRecipient(id, index, "relayed");
         const sent = this.#journal.get(id)?.sent.get(index);
@@ -325,6 +358,7 @@ export class Spool implements Queue, AsyncDisposable {
     while (this.#changes.size > 0) await Promise.allSettled(this.#changes.values());
     while (this.#background.size > 0) await Promise.all(this.#background);
     await this.#journal.close();
+    await this.#index.close();
     this.#lock?.close();
     this.#lock = undefined;
   }
@@ -342,7 +376,8 @@ export class Spool implements Queue, AsyncDisposable {
   }
 
   /** Gives a finished file its place: the commit point. */
-  async #enter(id: string, file: NewFile): Promise<void> {
+  async #enter(file: NewFile, entry: NewEntry): Promise<void> {
+    const { id } = entry;
     const shard = shardOf(id);
     await this.#makeShard(shard);
     for (const fresh of this.#fresh) fresh.add(id);
@@ -355,6 +390,7 @@ export class Spool implements Queue, AsyncDisposable {
       await this.#fileSystem.remove(path).catch(() => {});
       throw error;
     }
+    this.#noteFresh(entry);
   }
 
   #makeShard(shard: string): Promise<void> {
@@ -446,7 +482,15 @@ export class Spool implements Queue, AsyncDisposable {
     { hasState, unreadable }: { hasState: boolean; unreadable: string[] },
   ): QueueEntry | undefined {
     try {
-      return this.#readGuarded(id, hasState);
+      // Before it is read: what changes meanwhile makes the line of the index void, not wrong.
+      const message = lstat(messagePath(this.#directory, id));
+      const state = hasState ? lstat(statePath(this.#directory, id)) : undefined;
+      const entry = this.#readGuarded(id, hasState);
+      if (entry !== undefined && message !== undefined && this.#journal.get(id) === undefined) {
+        const marks = { message: markOf(message), ...(state && { state: markOf(state) }) };
+        this.#index.note(id, { digest: digestOf(entry), marks });
+      }
+      return entry;
     } catch {
       // Out of descriptors, perhaps; it is tried again, and logged, at the end.
       unreadable.push(id);
@@ -489,6 +533,27 @@ export class Spool implements Queue, AsyncDisposable {
       applyJournal(entry, journal, { now: this.#clock.now(), resendAfter: this.#resendAfter });
     }
     return entry;
+  }
+
+  /** Notes in the index an entry without a state. */
+  #noteFresh(entry: QueueEntry): void {
+    const message = lstat(messagePath(this.#directory, entry.id));
+    if (message === undefined) return;
+    this.#index.note(entry.id, { digest: digestOf(entry), marks: { message: markOf(message) } });
+  }
+
+  /** The index's line of an entry, if it is about the files that are there. */
+  #lookUp(
+    id: string,
+    { lines, hasState }: { lines: ReadonlyMap<string, IndexLine>; hasState: boolean },
+  ): IndexLine | undefined {
+    const line = lines.get(id);
+    // What the journal knows is not in the line.
+    if (line === undefined || this.#journal.get(id) !== undefined) return undefined;
+    const message = lstat(messagePath(this.#directory, id));
+    const state = hasState ? lstat(statePath(this.#directory, id)) : undefined;
+    if (message === undefined || !sameMark(markOf(message), line.marks.message)) return undefined;
+    return sameMark(state && markOf(state), line.marks.state) ? line : undefined;
   }
 
   #finishRemoval(id: string): Promise<void> {

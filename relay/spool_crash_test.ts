@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { silentLogger } from "../observe/log.ts";
-import { denoFileSystem, type FileSystem } from "../storage/file_system.ts";
 import { type CrashPoint, PowerLossFileSystem, restore } from "../tests/support/power_loss.ts";
+import { unsyncedFileSystem } from "../tests/support/unsynced_file_system.ts";
 import type { QueueEntry, QueueRecipient } from "./queue_entry.ts";
 import { Spool } from "./spool.ts";
 
@@ -98,26 +98,6 @@ async function live(directory: string): Promise<{ point: CrashPoint; facts: Fact
   return points.slice();
 }
 
-// What comes after the crash has crashes of its own in other tests; here nothing need reach the disk.
-const unsynced: FileSystem = {
-  ...denoFileSystem,
-  async open(path, options) {
-    return withoutSync(await denoFileSystem.open(path, options));
-  },
-  openSync: (path, options) => withoutSync(denoFileSystem.openSync(path, options)),
-};
-
-function withoutSync(file: ReturnType<FileSystem["openSync"]>): ReturnType<FileSystem["openSync"]> {
-  return {
-    read: (buffer) => file.read(buffer),
-    write: (data) => file.write(data),
-    writeSync: (data) => file.writeSync(data),
-    seek: (offset, whence) => file.seek(offset, whence),
-    sync: () => Promise.resolve(),
-    close: () => file.close(),
-  };
-}
-
 async function read(spool: Spool, id: string): Promise<string> {
   await using message = await spool.open(id);
   let text = "";
@@ -126,7 +106,7 @@ async function read(spool: Spool, id: string): Promise<string> {
 }
 
 async function check(directory: string, facts: Facts): Promise<void> {
-  await using spool = await Spool.open({ directory, logger: silentLogger, fileSystem: unsynced });
+  await using spool = await Spool.open({ directory, logger: silentLogger, fileSystem: unsyncedFileSystem });
   assert.deepEqual([...Deno.readDirSync(`${directory}/incoming`)], []);
   await Array.fromAsync(spool.scan());
   assert.deepEqual([...Deno.readDirSync(`${directory}/damaged`)], [], "nothing is damaged by a crash");

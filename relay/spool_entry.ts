@@ -14,21 +14,30 @@ import { MAX_ATTEMPTS_KEPT } from "./spool_format.ts";
  */
 export function summarize(entry: QueueEntry, domains: Map<string, string>): QueueSummary | undefined {
   const due: { domain: string; at: number }[] = [];
-  let unfinished = false;
-  for (const { status, settled, notice, domain, nextAttemptAt } of entry.recipients) {
-    if (notice !== undefined || (isFinal(status) && !settled)) unfinished = true;
+  for (const { status, domain, nextAttemptAt } of entry.recipients) {
     if (status !== "pending") continue;
     const known = due.find((item) => item.domain === domain);
     if (known !== undefined) known.at = Math.min(known.at, nextAttemptAt);
-    else {
-      let shared = domains.get(domain);
-      if (shared === undefined) domains.set(domain, shared = domain);
-      due.push({ domain: shared, at: nextAttemptAt });
-    }
+    else due.push({ domain: intern(domain, domains), at: nextAttemptAt });
   }
   const { id, acceptedAt } = entry;
-  if (unfinished) return { id, acceptedAt, due, unfinished };
+  if (isUnfinished(entry)) return { id, acceptedAt, due, unfinished: true };
   return due.length > 0 ? { id, acceptedAt, due } : undefined;
+}
+
+/** The one string for this domain. */
+export function intern(domain: string, domains: Map<string, string>): string {
+  const known = domains.get(domain);
+  if (known !== undefined) return known;
+  domains.set(domain, domain);
+  return domain;
+}
+
+/** Whether something is left to do apart from sending; see {@linkcode QueueSummary.unfinished}. */
+export function isUnfinished(entry: QueueEntry): boolean {
+  return entry.recipients.some(({ status, settled, notice }) =>
+    notice !== undefined || (isFinal(status) && !settled)
+  );
 }
 
 function isFinal(status: QueueRecipient["status"]): boolean {

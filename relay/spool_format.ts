@@ -55,9 +55,11 @@ export function formatCheck(value: number): string {
   return value.toString(16).padStart(8, "0");
 }
 
-// The check stands last and covers every character before its comma, so that no canonical form of JSON is needed:
-// what was read is what is checked.
-function seal(value: Record<string, unknown>): string {
+/**
+ * JSON on one line that ends with a `check`: the CRC-32 of every character before its comma, so that no canonical form
+ * is needed and what was read is what is checked.
+ */
+export function seal(value: Record<string, unknown>): string {
   const open = JSON.stringify(value).slice(0, -1);
   return `${open},"check":"${formatCheck(crc32(open))}"}`;
 }
@@ -69,7 +71,11 @@ function sealPretty(value: Record<string, unknown>): string {
 
 const CHECK = /^,\s*"check":\s*"([0-9a-f]{8})"\s*\}\s*$/;
 
-function unseal(text: string): Record<string, unknown> {
+/**
+ * Reads what {@linkcode seal} wrote, or somebody who took the check out.
+ * @throws {SpoolFormatError} when it is no JSON object, or not as it was sealed
+ */
+export function unseal(text: string): Record<string, unknown> {
   // A check's value is short: it cannot stand further from the end than this.
   const comma = text.lastIndexOf(",", text.length - 1);
   const check = comma < 0 ? null : CHECK.exec(text.slice(comma));

@@ -46,7 +46,7 @@ export interface DraftOptions {
   /** Takes the message as it arrives. */
   readonly staged: StagedMessage;
   /** Gives the finished file its place. */
-  readonly enter: (file: NewFile) => Promise<void>;
+  readonly enter: (file: NewFile, entry: NewEntry) => Promise<void>;
 }
 
 /** A message being written. */
@@ -93,7 +93,7 @@ export class Draft implements SpoolDraft {
       await file.write(concat(head, prepend, first ?? new Uint8Array()));
       for await (const chunk of rest) await file.write(chunk);
       await file.finish();
-      await enter(file);
+      await enter(file, entry);
     } catch (error) {
       await file?.discard();
       throw storageFailure(error);

@@ -1,0 +1,177 @@
+import assert from "node:assert/strict";
+import { join } from "@std/path";
+import { silentLogger } from "../observe/log.ts";
+import { unsyncedFileSystem } from "../tests/support/unsynced_file_system.ts";
+import type { QueueSummary } from "./queue.ts";
+import type { QueueRecipient } from "./queue_entry.ts";
+import { Spool } from "./spool.ts";
+
+const MESSAGE = new TextEncoder().encode("A: b\r\n\r\nHello\r\n");
+
+function recipient(address: string, changes: Partial<QueueRecipient> = {}): QueueRecipient {
+  return {
+    address,
+    domain: address.slice(address.lastIndexOf("@") + 1),
+    status: "pending",
+    attemptCount: 0,
+    attempts: [],
+    nextAttemptAt: 0,
+    delayNotified: false,
+    settled: false,
+    ...changes,
+  };
+}
+
+async function add(
+  spool: Spool,
+  recipients: QueueRecipient[],
+  reversePath = "a@sender.test",
+): Promise<string> {
+  const id = spool.newId();
+  await spool.add({
+    id,
+    acceptedAt: 1000,
+    reversePath,
+    body: "7BIT",
+    smtputf8: false,
+    size: MESSAGE.length,
+    content: { eightBitHeader: false, eightBitBody: false },
+    recipients,
+  }, MESSAGE);
+  return id;
+}
+
+async function scan(directory: string): Promise<Map<string, QueueSummary>> {
+  await using spool = await Spool.open({ directory, logger: silentLogger });
+  return new Map((await Array.fromAsync(spool.scan())).map((summary) => [summary.id, summary]));
+}
+
+/** A spool with entries of every kind, closed. */
+async function populate(directory: string): Promise<string[]> {
+  await using spool = await Spool.open({ directory, logger: silentLogger });
+  const ids = [
+    await add(spool, [recipient("b@one.test"), recipient("c@two.test", { nextAttemptAt: 7 })]),
+    await add(spool, [recipient("b@one.test", { status: "held" }), recipient("c@two.test")]),
+    await add(spool, [recipient("b@one.test", { status: "failed" })]),
+    await add(spool, [recipient("b@one.test", { notice: "0notice0001" })], ""),
+    await add(spool, Array.from({ length: 150 }, (_, n) => recipient(`b@d${n}.test`))),
+    await add(spool, [recipient("b@three.test")], "Other@sender.test"),
+  ];
+  for (const id of ids.slice(0, 2)) {
+    const entry = await spool.load(id);
+    assert.ok(entry?.recipients[1]);
+    entry.recipients[1].nextAttemptAt = 99;
+    await spool.update(entry);
+  }
+  await spool.dotAnswered(ids[0] ?? "", { recipients: [0], relayed: true });
+  return ids;
+}
+
+async function inDirectory(work: (directory: string) => Promise<void>): Promise<void> {
+  const directory = await Deno.makeTempDir();
+  try {
+    await work(directory);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+}
+
+Deno.test("A scan says the same with the index, without it, and with a spoilt one", async () => {
+  await inDirectory(async (directory) => {
+    const [first = ""] = await populate(directory);
+    const indexed = await scan(directory);
+    assert.equal(indexed.size, 6);
+    assert.deepEqual(indexed.get(first)?.due, [{ domain: "two.test", at: 99 }]);
+    const [shard] = [...Deno.readDirSync(join(directory, "index"))];
+    assert.ok(shard);
+    const path = join(directory, "index", shard.name);
+    const text = Deno.readTextFileSync(path);
+    for (const spoilt of [text.replaceAll("99", "98"), text.slice(0, -20), "rubbish\n\0\n{}\n", ""]) {
+      Deno.writeTextFileSync(path, spoilt);
+      assert.deepEqual(await scan(directory), indexed);
+    }
+    await Deno.remove(join(directory, "index"), { recursive: true });
+    assert.deepEqual(await scan(directory), indexed);
+    assert.deepEqual(await scan(directory), indexed);
+  });
+});
+
+Deno.test("A scan with the index opens no file of an entry", async () => {
+  await inDirectory(async (directory) => {
+    const ids = await populate(directory);
+    for (const id of ids.slice(2, 4)) {
+      const path = join(directory, "messages", id.slice(-2), id);
+      const { mtime } = Deno.statSync(path);
+      // As long, and changed at the same moment: only its bytes tell, and nobody reads them.
+      const text = Deno.readTextFileSync(path);
+      Deno.writeTextFileSync(path, "x".repeat(text.length));
+      assert.ok(mtime);
+      Deno.utimeSync(path, mtime, mtime);
+    }
+    assert.equal((await scan(directory)).size, 6);
+    assert.deepEqual([...Deno.readDirSync(join(directory, "damaged"))], []);
+  });
+});
+
+Deno.test("A scan sees files that were changed by hand", async () => {
+  await inDirectory(async (directory) => {
+    const ids = await populate(directory);
+    const [first = "", , third = ""] = ids;
+    const state = join(directory, "states", first.slice(-2), `${first}.json`);
+    Deno.writeTextFileSync(
+      state,
+      Deno.readTextFileSync(state).replace('"nextAttemptAt": 99', '"nextAttemptAt": 55').replace(
+        /,\n {2}"check.*/,
+        "",
+      ),
+    );
+    Deno.truncateSync(join(directory, "messages", third.slice(-2), third), 40);
+    const found = await scan(directory);
+    assert.deepEqual(found.get(first)?.due, [{ domain: "two.test", at: 55 }]);
+    assert.equal(found.has(third), false);
+    Deno.removeSync(state);
+    assert.deepEqual((await scan(directory)).get(first)?.due, [{ domain: "two.test", at: 7 }]);
+  });
+});
+
+Deno.test("ids() leaves out what cannot be meant", async () => {
+  await inDirectory(async (directory) => {
+    const ids = await populate(directory);
+    await using spool = await Spool.open({ directory, logger: silentLogger });
+    const found = async (hint: { domain?: string; sender?: string }) =>
+      (await Array.fromAsync(spool.ids(hint))).map((id) => ids.indexOf(id)).sort();
+    assert.deepEqual(await found({}), [0, 1, 2, 3, 4, 5]);
+    // The first is in the journal and the fifth has no line: they may be meant for all that is known at once.
+    assert.deepEqual(await found({ domain: "three.test" }), [0, 4, 5]);
+    assert.deepEqual(await found({ sender: "other@sender.test" }), [0, 4, 5]);
+    assert.deepEqual(await found({ sender: "" }), [0, 3, 4]);
+  });
+});
+
+Deno.test("The index stays small however often entries change", async () => {
+  await inDirectory(async (directory) => {
+    {
+      await using spool = await Spool.open({
+        directory,
+        logger: silentLogger,
+        fileSystem: unsyncedFileSystem,
+      });
+      const entry = await spool.load(await add(spool, [recipient("b@one.test")]));
+      assert.ok(entry?.recipients[0]);
+      for (let n = 1; n <= 1100; n++) {
+        entry.recipients[0].nextAttemptAt = n;
+        await spool.update(entry);
+      }
+    }
+    const lines = () => {
+      const [shard] = [...Deno.readDirSync(join(directory, "index"))];
+      return Deno.readTextFileSync(join(directory, "index", shard?.name ?? "")).split("\n").length - 1;
+    };
+    assert.equal(lines(), 1101);
+    assert.deepEqual([...(await scan(directory)).values()].map(({ due }) => due), [[{
+      domain: "one.test",
+      at: 1100,
+    }]]);
+    assert.equal(lines(), 1);
+  });
+});

@@ -1,0 +1,24 @@
+/**
+ * Real files without waiting for the disk, for tests that do much and lose nothing by a crash.
+ *
+ * @module
+ */
+import { denoFileSystem, type FileSystem, type OpenFile } from "../../storage/file_system.ts";
+
+/** Does everything but sync. */
+export const unsyncedFileSystem: FileSystem = {
+  ...denoFileSystem,
+  open: async (path, options) => withoutSync(await denoFileSystem.open(path, options)),
+  openSync: (path, options) => withoutSync(denoFileSystem.openSync(path, options)),
+};
+
+function withoutSync(file: OpenFile): OpenFile {
+  return {
+    read: (buffer) => file.read(buffer),
+    write: (data) => file.write(data),
+    writeSync: (data) => file.writeSync(data),
+    seek: (offset, whence) => file.seek(offset, whence),
+    sync: () => Promise.resolve(),
+    close: () => file.close(),
+  };
+}
