@@ -9,6 +9,7 @@ import { ConfigError } from "../config/errors.ts";
 import { DnsResolver, type Resolver } from "../dns/resolver.ts";
 import type { Logger } from "../observe/log.ts";
 import { createDial } from "../relay/dial.ts";
+import type { FamilyHealth } from "../relay/family_health.ts";
 import type { OwnListener, Route, TargetOptions } from "../relay/mx.ts";
 import type { RetrySchedule } from "../relay/retry_schedule.ts";
 import { type SessionOptions, StartTlsRefusals } from "../relay/ready_session.ts";
@@ -33,10 +34,18 @@ export function openResolver({ dns }: Config): Resolver {
   });
 }
 
+/** What finding targets and connecting to them share. */
+interface WorldParts {
+  readonly resolver: Resolver;
+  readonly logger: Logger;
+  /** What connecting learns of IPv4 and IPv6, and finding targets heeds; for a server, which does both again and again. */
+  readonly health?: FamilyHealth;
+}
+
 /** How targets are found, but for what differs from one look-up to the next. */
 export async function targetOptions(
   config: Config,
-  { resolver, logger }: { readonly resolver: Resolver; readonly logger: Logger },
+  { resolver, logger, health }: WorldParts,
 ): Promise<Omit<TargetOptions, "preferFamily" | "signal">> {
   const { hostname, serveOut } = config;
   const serveIn = serveInListeners(config);
@@ -62,13 +71,14 @@ export async function targetOptions(
     routes: await readRoutes(config),
     tlsPolicy: new Map(Object.entries(serveOut.tlsPolicy)),
     random: Math.random,
+    ...(health && { health }),
   };
 }
 
 /** How messages are handed to hosts. */
 export function sessionOptions(
   config: Config,
-  { resolver, logger }: { readonly resolver: Resolver; readonly logger: Logger },
+  { resolver, logger, health }: WorldParts,
 ): SessionOptions {
   const { hostname, dns, serveOut } = config;
   const { timeouts, sourceIpv4, sourceIpv6 } = serveOut;
@@ -81,6 +91,7 @@ export function sessionOptions(
       timeout: timeouts.connectMs,
       ...(sourceIpv4 !== undefined && { sourceIpv4 }),
       ...(sourceIpv6 !== undefined && { sourceIpv6 }),
+      ...(health && { health }),
     }),
     upgrade: clientUpgrade,
     startTlsRefusals: new StartTlsRefusals(systemClock),

@@ -14,6 +14,7 @@ import type { Logger } from "../observe/log.ts";
 import { CONTROL_SOCKET, ControlServer } from "../relay/control.ts";
 import { SpoolDelivery } from "../relay/delivery.ts";
 import { noticeComposer } from "../relay/dsn.ts";
+import { FamilyHealth } from "../relay/family_health.ts";
 import { findTargets } from "../relay/mx.ts";
 import { QueueOperator } from "../relay/operator.ts";
 import { Scheduler } from "../relay/scheduler.ts";
@@ -109,8 +110,9 @@ async function createScheduler(
 ): Promise<Scheduler> {
   const resolver = openResolver(config);
   const schedule = retrySchedule(config);
-  const targets = await targetOptions(config, { resolver, logger });
-  const session = sessionOptions(config, { resolver, logger });
+  const health = new FamilyHealth(systemClock);
+  const targets = await targetOptions(config, { resolver, logger, health });
+  const session = sessionOptions(config, { resolver, logger, health });
   return new Scheduler({
     queue: spool,
     clock: systemClock,
