@@ -114,7 +114,7 @@ export class QueueOperator {
 
   async *#select(selection: Selection): AsyncGenerator<OpenEntry, void, void> {
     const { queue, entries, logger } = this.#options;
-    const ids = selection.ids === undefined ? queue.ids() : new Set(selection.ids);
+    const ids = selection.ids === undefined ? queue.ids(selection) : new Set(selection.ids);
     for await (const id of ids) {
       let opened: OpenEntry | undefined;
       try {
