@@ -202,7 +202,7 @@ async function mxTargets(name: string, tls: TlsPolicy, options: TargetOptions): 
   if (records.length === 0) {
     return failed("5.1.10", `${name} accepts no mail (null MX)`);
   }
-  if (records.length < answer.records.length) logger.warn("mx.null-among-others", { domain: name });
+  if (records.length < answer.records.length) logger.warn("mx.null_among_others", { domain: name });
 
   const found: Target[] = [];
   const reasons: string[] = [];
@@ -299,7 +299,7 @@ async function hostTargets(host: string, base: TargetBase, options: TargetOption
     const refused = addresses.find((address) => !allowed.includes(address));
     if (refused !== undefined) {
       const reason = `${host} has the address ${refused}, which is ${describeScope(refused)}`;
-      logger.warn("mx.private-target", { host, address: refused });
+      logger.warn("mx.private_target", { host, address: refused });
       if (allowed.length === 0) return { targets: [], deferral: { status: "4.4.4", reason } };
       addresses.splice(0, addresses.length, ...allowed);
     }

@@ -114,7 +114,7 @@ export async function openSession(
   if (tlsTrouble === undefined || target.tls !== "prefer" || signal?.aborted) return first;
   if (tlsTrouble === "passing" && !startTlsRefusals.isOld(address)) return first;
   // Never on the connection whose handshake failed, nor on one that an attacker may have written into.
-  logger.warn("relay.tls-fallback", { host, address, reason: attempt.error ?? attempt.reply });
+  logger.warn("host.plaintext", { host, address, reason: attempt.error ?? attempt.reply });
   return await lead(target, { ...options, plaintext: true });
 }
 

@@ -187,7 +187,7 @@ export class HostConnection {
         await queue.dotAnswered(id, { recipients: written, relayed: end.kind === "relayed" });
       } catch (error) {
         // The outcome stands; that it is not written down costs a duplicate if the process dies now.
-        this.#options.logger.error("relay.journal-failed", { id, error: String(error) });
+        this.#options.logger.error("queue.journal_failed", { id, error: String(error) });
       }
     }
     return results;

@@ -142,7 +142,7 @@ Deno.test("HostConnection.open() does without TLS where STARTTLS is refused with
   await clock.advance(60_000);
   assert.equal(await level(), "none");
   assert.deepEqual(log.events.map(({ event, fields }) => `${event} ${fields.reason}`), [
-    "relay.tls-fallback 454 4.7.0 later",
+    "host.plaintext 454 4.7.0 later",
   ]);
   server.script = {};
   assert.equal(await level(), "unverified");
@@ -519,7 +519,7 @@ Deno.test("HostConnection.send() stays with what the server said when the answer
   });
   assert.deepEqual(outcomes.map(brief), ["0 relayed 2.0.0"]);
   assert.deepEqual(all.log.events.map(({ level, event }) => `${level} ${event}`), [
-    "error relay.journal-failed",
+    "error queue.journal_failed",
   ]);
   await opened.connection.close();
 });
