@@ -1,0 +1,132 @@
+// DNSSEC with a real authority and a real validating resolver: what is vouched for, what is forged, what DANE asks.
+import assert from "node:assert/strict";
+import { daneNeed } from "../../auth/dane.ts";
+import { DnsResolver } from "../../dns/resolver.ts";
+import { silentLogger } from "../../observe/log.ts";
+import { findTargets, type Target } from "../../relay/mx.ts";
+import { systemClock } from "../../smtp/clock.ts";
+import { type Folder, makeFolder } from "../support/peers/folder.ts";
+import { freePort, untilListening } from "../support/peers/ports.ts";
+import { runOk, start } from "../support/peers/process.ts";
+import { testWith } from "../support/requires.ts";
+
+const HASH = "AB".repeat(32);
+
+const RECORDS = `$TTL 60
+@ SOA ns hostmaster 1 3600 600 86400 60
+@ NS ns
+ns A 127.0.0.1
+@ MX 10 mx
+mx A 192.0.2.1
+_25._tcp.mx TLSA 3 1 1 ${HASH}
+`;
+
+/** Signs a zone; gives the path of the signed file and the DS record that anchors it. */
+async function sign(folder: Folder, zone: string): Promise<{ file: string; anchor: string }> {
+  const plain = await folder.write(`${zone}.zone`, RECORDS);
+  const keys = await folder.mkdir(`${zone}.keys`);
+  for (const flags of [["-f", "KSK"], []]) {
+    await runOk("dnssec-keygen", { args: ["-q", "-K", keys, "-a", "ECDSAP256SHA256", ...flags, zone] });
+  }
+  const file = folder.at(`${zone}.signed`);
+  await runOk("dnssec-signzone", {
+    args: ["-q", "-S", "-K", keys, "-o", zone, "-f", file, plain],
+    cwd: folder.path,
+  });
+  return { file, anchor: (await Deno.readTextFile(folder.at(`dsset-${zone}.`))).split("\n")[0] ?? "" };
+}
+
+testWith(
+  ["named", "unbound", "dnssec-keygen", "dnssec-signzone"],
+  "a validating resolver's AD bit decides what DANE asks for, and a forged zone is no zone",
+  async (t) => {
+    await using folder = await makeFolder("dnssec");
+    const signed = await sign(folder, "signed.example");
+    const forged = await sign(folder, "forged.example");
+    const text = await Deno.readTextFile(forged.file);
+    assert.ok(text.includes("192.0.2.1"));
+    await Deno.writeTextFile(forged.file, text.replace("192.0.2.1", "192.0.2.66"));
+    const plain = await folder.write("plain.example.zone", RECORDS);
+    const files = { "signed.example": signed.file, "forged.example": forged.file, "plain.example": plain };
+
+    const [authority, resolver] = [freePort(), freePort()];
+    const zones = Object.entries(files).map(([zone, file]) =>
+      `zone "${zone}" { type primary; file "${file}"; };`
+    );
+    const namedConf = await folder.write(
+      "named.conf",
+      `options { directory "${folder.path}"; listen-on port ${authority} { 127.0.0.1; }; listen-on-v6 { none; };
+         pid-file none; session-keyfile none; recursion no; notify no; };
+       controls { };
+       ${zones.join("\n")}\n`,
+    );
+    await using named = start("named", { args: ["-g", "-c", namedConf] });
+    await named.line(/ running$/);
+    const stubs = Object.keys(files).map((zone) =>
+      `stub-zone:\n  name: "${zone}"\n  stub-addr: 127.0.0.1@${authority}\n`
+    );
+    const unboundConf = await folder.write(
+      "unbound.conf",
+      `server:
+  interface: 127.0.0.1
+  port: ${resolver}
+  directory: "${folder.path}"
+  chroot: ""
+  username: ""
+  pidfile: ""
+  use-syslog: no
+  logfile: ""
+  do-not-query-localhost: no
+  module-config: "validator iterator"
+  trust-anchor: "${signed.anchor}"
+  trust-anchor: "${forged.anchor}"
+${stubs.join("")}remote-control:
+  control-enable: no
+`,
+    );
+    await using _unbound = start("unbound", { args: ["-d", "-c", unboundConf] });
+    await untilListening(resolver);
+
+    const dns = new DnsResolver({ clock: systemClock, servers: [`127.0.0.1:${resolver}`], dnssec: true });
+    const find = async (domain: string): Promise<Target | string> => {
+      const found = await findTargets(domain, {
+        resolver: dns,
+        family: "auto",
+        port: 25,
+        allowPrivateTargets: false,
+        hostname: "self.test",
+        ownListeners: [],
+        routes: new Map(),
+        tlsPolicy: new Map(),
+        random: () => 0,
+        logger: silentLogger,
+      });
+      return found.kind === "targets" ? found.targets[0] ?? "" : `${found.kind} ${found.status}`;
+    };
+
+    await t.step("signed: vouched for, with the certificate it names", async () => {
+      const target = await find("signed.example");
+      assert.ok(typeof target !== "string");
+      assert.equal(target.authenticated, true);
+      const need = await daneNeed(target, { resolver: dns });
+      assert.deepEqual(need, {
+        kind: "records",
+        records: [{ usage: 3, selector: 1, matchingType: 1, data: new Uint8Array(32).fill(0xab) }],
+      });
+    });
+    await t.step("signed: a name that does not exist", async () => {
+      assert.equal(await find("gone.signed.example"), "failed 5.1.2");
+      assert.deepEqual(await dns.mx("gone.signed.example"), { kind: "no-such-name", authenticated: true });
+    });
+    await t.step("not signed: used, with no DANE", async () => {
+      const target = await find("plain.example");
+      assert.ok(typeof target !== "string");
+      assert.equal(target.authenticated, false);
+      assert.equal((await daneNeed(target, { resolver: dns })).kind, "none");
+    });
+    await t.step(
+      "forged: deferred",
+      async () => assert.equal(await find("forged.example"), "deferred 4.4.3"),
+    );
+  },
+);
