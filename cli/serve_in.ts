@@ -46,6 +46,8 @@ async function serveIn(options: { readonly config?: string }, io: Io): Promise<E
   const signals = watchSignals(io);
   const config = await loadConfig(options.config, { env: io.env });
   requireDomains(config);
+  // Messages are for the service user and its group, which the mail readers are in; for nobody else.
+  Deno.umask(0o007);
   const mailboxes = openMailboxes(config);
   await prepareDataDir(config);
   await using log = openLog(config, io);
