@@ -391,7 +391,7 @@ function wrap(text: string, indent = "", longest = TEXT_WIDTH - indent.length): 
 /** A field in lines of at most 76 characters where that is possible without cutting an address. */
 function fold(field: string, utf8: boolean): string {
   const text = utf8 ? field : field.replace(/[^\0-\x7f]/gu, "?");
-  return wrap(text, "", MAX_UNFOLDED).join("\r\n\t");
+  return wrap(text, "", MAX_UNFOLDED).join("\r\n ");
 }
 
 function isEightBit(bytes: Uint8Array): boolean {

@@ -249,19 +249,15 @@ export class Spool implements Queue, AsyncDisposable {
     hint: { readonly domain?: string; readonly sender?: string } = {},
   ): AsyncGenerator<string, void, void> {
     const { domain, sender } = hint;
+    const all = domain === undefined && sender === undefined;
     const slice = new Slice();
     for (const shard of this.#listShards()) {
-      const all = domain === undefined && sender === undefined;
       const lines = all ? undefined : this.#index.read(shard).lines;
-      const states = all ? undefined : this.#listStates(shard);
       for (const id of this.#listMessages(shard)) {
         if (slice.over()) await slice.pause();
         if (this.#journal.get(id)?.removed) continue;
-        const line = lines && this.#lookUp(id, { lines, hasState: states?.has(id) ?? false });
-        if (line !== undefined) {
-          if (domain !== undefined && !line.domains.includes(domain)) continue;
-          if (sender !== undefined && line.sender.toLowerCase() !== sender.toLowerCase()) continue;
-        }
+        const line = lines?.get(id);
+        if (line !== undefined && !mayMean(line, hint) && this.#isAbout(line, id)) continue;
         yield id;
       }
       if (slice.over()) await slice.pause();
@@ -549,11 +545,17 @@ export class Spool implements Queue, AsyncDisposable {
   ): IndexLine | undefined {
     const line = lines.get(id);
     // What the journal knows is not in the line.
-    if (line === undefined || this.#journal.get(id) !== undefined) return undefined;
-    const message = lstat(messagePath(this.#directory, id));
+    if (line === undefined || this.#journal.get(id) !== undefined || !this.#isAbout(line, id)) {
+      return undefined;
+    }
     const state = hasState ? lstat(statePath(this.#directory, id)) : undefined;
-    if (message === undefined || !sameMark(markOf(message), line.marks.message)) return undefined;
     return sameMark(state && markOf(state), line.marks.state) ? line : undefined;
+  }
+
+  /** Whether the line was made from the message that is there. */
+  #isAbout({ marks }: IndexLine, id: string): boolean {
+    const message = lstat(messagePath(this.#directory, id));
+    return message !== undefined && sameMark(markOf(message), marks.message);
   }
 
   #finishRemoval(id: string): Promise<void> {
@@ -626,6 +628,15 @@ class Slice {
     await new Promise<void>((resolve) => setTimeout(resolve, 0));
     this.#began = performance.now();
   }
+}
+
+/** Whether an entry can have a recipient in this domain, and this sender: no state changes either. */
+function mayMean(
+  { domains, sender }: IndexLine,
+  hint: { readonly domain?: string; readonly sender?: string },
+): boolean {
+  if (hint.domain !== undefined && !domains.includes(hint.domain)) return false;
+  return hint.sender === undefined || sender.toLowerCase() === hint.sender.toLowerCase();
 }
 
 /** The last `digits` digits of a number in base 36. */
