@@ -75,11 +75,12 @@ export function interpretAnswer(packet: DecodedPacket, { name, type }: Query): W
   const minimum = (soa?.data as { minimum?: unknown } | undefined)?.minimum;
   // RFC 2308 §5.
   const ttl = Math.min(typeof minimum === "number" ? minimum : NEGATIVE_TTL, soa?.ttl ?? NEGATIVE_TTL);
+  // Neither asked elsewhere nor answering for the zone: a referral, or somebody who does not know.
+  if (!flag_ra && !flag_aa) return { kind: "failed", reason: "an answer without authority" };
   if (rcode === "NXDOMAIN") return { kind: "no-such-name", ttl, authenticated };
   if (circle) return { kind: "none", ttl, authenticated };
   // A server that does not recurse says nothing about what lies elsewhere (RFC 2308 §2.2).
   if (!flag_ra && followed && soa === undefined) return { kind: "failed", reason: "an alias not followed" };
-  if (!flag_ra && !flag_aa) return { kind: "failed", reason: "a referral" };
   return { kind: "none", ttl, authenticated };
 }
 

@@ -65,9 +65,10 @@ function check(bytes: Uint8Array, asked: Query): void {
       break;
     case "no-such-name":
       assert.equal(packet.rcode, "NXDOMAIN");
+      assert.ok(packet.flag_aa || packet.flag_ra);
       break;
     case "none":
-      assert.ok(packet.flag_aa || packet.flag_ra || packet.authorities.length > 0);
+      assert.ok(packet.flag_aa || packet.flag_ra);
       break;
     case "failed":
       assert.notEqual(answer.reason, "");
@@ -77,7 +78,7 @@ function check(bytes: Uint8Array, asked: Query): void {
 Deno.test("DNS answers of any content", () => {
   fc.assert(
     fc.property(message, query, (content, asked) => check(encoded(content as never, asked), asked)),
-    { numRuns: 500 },
+    { numRuns: 1000 },
   );
 });
 
