@@ -76,15 +76,8 @@ export class SpoolDelivery implements Delivery {
    * Refuses when the message as announced would leave less room than is reserved.
    * @throws {SmtpError} 452 4.3.1
    */
-  async checkSender(envelope: Omit<Envelope, "recipients">, session: Session): Promise<void> {
-    const { spool: { directory }, minFreeSpace, logger } = this.#options;
-    const free = await this.#freeSpace();
-    const needed = minFreeSpace + (envelope.size ?? 0);
-    if (free >= needed) return;
-    logger.warn("queue.no-space", { session: session.id, path: directory, free, needed });
-    throw new SmtpError(reply(452, "4.3.1", "Insufficient system storage; try again later"), {
-      cause: new Error(`${free} octets are free in ${directory}, ${needed} are needed`),
-    });
+  checkSender(envelope: Omit<Envelope, "recipients">, session: Session): Promise<void> {
+    return this.#checkSpace(envelope.size ?? 0, session);
   }
 
   /** Accepts every recipient: only sending can tell whether it is there. */
@@ -92,8 +85,13 @@ export class SpoolDelivery implements Delivery {
     return { accepted: true };
   }
 
-  /** Begins a message. */
-  begin(envelope: Envelope): PendingMessage {
+  /**
+   * Begins a message.
+   * @throws {SmtpError} 452 4.3.1
+   */
+  async begin(envelope: Envelope, session: Session): Promise<PendingMessage> {
+    // Other messages have come since MAIL.
+    await this.#checkSpace(envelope.size ?? 0, session);
     const { spool } = this.#options;
     return new PendingSubmission(spool.begin(spool.newId()), {
       ...this.#options,
@@ -102,18 +100,25 @@ export class SpoolDelivery implements Delivery {
     });
   }
 
-  async #freeSpace(): Promise<number> {
+  async #checkSpace(size: number, session: Session): Promise<void> {
+    const { spool: { directory: path }, minFreeSpace, logger } = this.#options;
     const now = this.#clock.monotonic();
     if (this.#space === undefined || now >= this.#space.until) {
-      const free = (this.#options.freeSpace ?? freeSpace)(this.#options.spool.directory);
-      this.#space = { until: now + SPACE_LIFETIME, free };
+      this.#space = { until: now + SPACE_LIFETIME, free: (this.#options.freeSpace ?? freeSpace)(path) };
     }
+    let free: number;
     try {
-      return await this.#space.free;
-    } catch (cause) {
-      this.#space = undefined;
-      throw new SmtpError(reply(451, "4.3.0", "Local error in processing; try again later"), { cause });
+      free = await this.#space.free;
+    } catch (error) {
+      // Where it is full, writing says so.
+      logger.warn("storage.space_unknown", { session: session.id, path, error: String(error) });
+      return;
     }
+    if (free - size >= minFreeSpace) return;
+    logger.warn("storage.low_space", { session: session.id, path, free, size, min_free_space: minFreeSpace });
+    throw new SmtpError(reply(452, "4.3.1", "Insufficient system storage; try again later"), {
+      cause: new Error(`${free} octets are free in ${path}; ${size} are to come and ${minFreeSpace} to stay`),
+    });
   }
 }
 

@@ -4,6 +4,7 @@ import type { Envelope, MailboxAddress } from "../smtp/envelope.ts";
 import { SmtpError } from "../smtp/reply.ts";
 import type { Session } from "../smtp/session.ts";
 import { FakeClock } from "../tests/support/fake_clock.ts";
+import { RecordingLog } from "../tests/support/recording_log.ts";
 import { SpoolDelivery, type SpoolDeliveryOptions } from "./delivery.ts";
 import type { QueueSummary } from "./queue.ts";
 import { Spool } from "./spool.ts";
@@ -67,7 +68,7 @@ async function submit(
   text: string,
   changes: Partial<Envelope> = {},
 ): Promise<string> {
-  await using pending = await delivery.begin(envelope(changes));
+  await using pending = await delivery.begin(envelope(changes), session);
   for (const part of text.match(/[^]{1,7}/g) ?? []) await pending.write(encoder.encode(part));
   await pending.commit([{ name: "Received", value: "from x\r\n\tby y" }]);
   return pending.id;
@@ -104,7 +105,7 @@ Deno.test("SpoolDelivery leaves a complete message alone, byte for byte", async 
 Deno.test("SpoolDelivery stages a large message and stores it whole", async () => {
   await withDelivery({}, async ({ delivery, spool }) => {
     const body = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcd\r\n".repeat(10_000);
-    await using pending = await delivery.begin(envelope());
+    await using pending = await delivery.begin(envelope(), session);
     await pending.write(encoder.encode("Date: x\r\nMessage-ID: <a@b>\r\n\r\n"));
     for (let at = 0; at < body.length; at += 50_000) {
       await pending.write(encoder.encode(body.slice(at, at + 50_000)));
@@ -149,7 +150,7 @@ Deno.test("SpoolDelivery keeps the envelope: qualified, A-labels, one copy each,
 Deno.test("SpoolDelivery leaves nothing behind of a message that is not committed", async () => {
   await withDelivery({}, async ({ delivery, spool, accepted }) => {
     {
-      await using pending = await delivery.begin(envelope());
+      await using pending = await delivery.begin(envelope(), session);
       await pending.write(encoder.encode("A: b\r\n\r\n"));
       await pending.write(new Uint8Array(600_000));
     }
@@ -159,13 +160,37 @@ Deno.test("SpoolDelivery leaves nothing behind of a message that is not committe
   });
 });
 
-Deno.test("SpoolDelivery refuses at MAIL what would use up the reserve", async () => {
-  await withDelivery({}, async ({ delivery }) => {
+Deno.test("SpoolDelivery refuses at MAIL and at DATA what would use up the reserve, and says so in the log", async () => {
+  const logger = new RecordingLog();
+  await withDelivery({ logger }, async ({ delivery, spool }) => {
+    const full = (error: unknown) =>
+      error instanceof SmtpError && error.reply.code === 452 && error.reply.enhanced === "4.3.1";
     await delivery.checkSender(envelope({ size: 4000 }), session);
-    await assert.rejects(
-      delivery.checkSender(envelope({ size: 4001 }), session),
-      (error) => error instanceof SmtpError && error.reply.code === 452 && error.reply.enhanced === "4.3.1",
-    );
+    await assert.rejects(delivery.checkSender(envelope({ size: 4001 }), session), full);
+    await assert.rejects(delivery.begin(envelope({ size: 4001 }), session), full);
+    assert.deepEqual(logger.events[0], {
+      level: "warn",
+      event: "storage.low_space",
+      fields: { session: "s1", path: spool.directory, free: 5000, size: 4001, min_free_space: 1000 },
+    });
+  });
+});
+
+Deno.test("SpoolDelivery asks for the free space at most once a second, and tries where it cannot be told", async () => {
+  const clock = new FakeClock(NOW);
+  const answers = [
+    () => Promise.resolve(500),
+    () => Promise.resolve(5000),
+    () => Promise.reject(new Error("EIO")),
+  ];
+  const freeSpace = () => answers.shift()?.() ?? assert.fail("asked too often");
+  await withDelivery({ clock, freeSpace }, async ({ delivery }) => {
+    for (let n = 0; n < 3; n++) await assert.rejects(delivery.checkSender(envelope(), session), SmtpError);
+    await clock.advance(1000);
+    await delivery.checkSender(envelope(), session);
+    await clock.advance(1000);
+    await delivery.checkSender(envelope(), session);
+    assert.deepEqual(answers, []);
   });
 });
 

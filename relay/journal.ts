@@ -194,7 +194,7 @@ export class Journal {
     });
     if (damaged !== "") keepDamaged(damaged);
     for (const id of this.#live.keys()) if (!exists(id)) this.#live.delete(id);
-    logger.debug("queue.journal", { lines: lines.length, live: this.#live.size });
+    logger.debug("queue.journal_read", { lines: lines.length, live: this.#live.size });
   }
 
   async #rotate(): Promise<void> {

@@ -426,7 +426,7 @@ export class Spool implements Queue, AsyncDisposable {
     const synced = this.#syncer.sync(join(this.#directory, "messages", shardOf(id))).then(
       () => this.#journal.forget(id),
       // The record stays: the removal is made sure of at the next start.
-      (error) => this.#logger.warn("queue.remove", { id, error: String(error) }),
+      (error) => this.#logger.warn("queue.not_removed", { id, error: String(error) }),
     ).then(() => void this.#background.delete(synced));
     this.#background.add(synced);
   }
@@ -560,7 +560,7 @@ export class Spool implements Queue, AsyncDisposable {
 
   #finishRemoval(id: string): Promise<void> {
     const finished: Promise<void> = this.#change(id, () => this.#unlink(id)).catch((error) =>
-      this.#logger.warn("queue.remove", { id, error: String(error) })
+      this.#logger.warn("queue.not_removed", { id, error: String(error) })
     ).then(() => void this.#background.delete(finished));
     return finished;
   }

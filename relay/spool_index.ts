@@ -123,7 +123,7 @@ export class SpoolIndex {
 
   /** Without the index the next start is slower, no more. */
   #failed(shard: string, error: unknown): void {
-    this.#logger.debug("queue.index", { shard, error: String(error) });
+    this.#logger.debug("queue.index_failed", { shard, error: String(error) });
   }
 }
 
