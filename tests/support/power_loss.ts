@@ -22,7 +22,7 @@ export interface CrashPoint {
 }
 
 interface Node {
-  readonly inode: number;
+  readonly inode: string;
   readonly directory: boolean;
 }
 
@@ -31,9 +31,9 @@ export class PowerLossFileSystem implements FileSystem {
   readonly #root: string;
   readonly #after: (point: CrashPoint) => void;
   /** By inode. */
-  readonly #syncedContent = new Map<number, Uint8Array>();
+  readonly #syncedContent = new Map<string, Uint8Array>();
   /** Where a file is that was renamed after it was opened, by inode. */
-  readonly #renamed = new Map<number, string>();
+  readonly #renamed = new Map<string, string>();
   /** By path of the directory. */
   readonly #syncedNames = new Map<string, ReadonlyMap<string, Node>>();
 
@@ -58,7 +58,7 @@ export class PowerLossFileSystem implements FileSystem {
   /** See {@linkcode FileSystem.rename}. */
   async rename(from: string, to: string): Promise<void> {
     await denoFileSystem.rename(from, to);
-    this.#renamed.set(Deno.lstatSync(to).ino ?? 0, to);
+    this.#renamed.set(identity(Deno.lstatSync(to)), to);
     this.#step(`rename ${from} ${to}`);
   }
 
@@ -70,7 +70,7 @@ export class PowerLossFileSystem implements FileSystem {
 
   #watch(file: OpenFile, path: string): OpenFile {
     const stat = Deno.lstatSync(path);
-    const inode = stat.ino ?? 0;
+    const inode = identity(stat);
     return {
       read: (buffer) => file.read(buffer),
       write: async (data) => {
@@ -153,16 +153,21 @@ export async function restore(remains: Remains): Promise<string> {
 function listNames(path: string): Map<string, Node> {
   const names = new Map<string, Node>();
   for (const { name, isDirectory } of Deno.readDirSync(path)) {
-    names.set(name, { inode: Deno.lstatSync(join(path, name)).ino ?? 0, directory: isDirectory });
+    names.set(name, { inode: identity(Deno.lstatSync(join(path, name))), directory: isDirectory });
   }
   return names;
 }
 
-function contentOf(path: string, inode: number): Uint8Array | undefined {
+function contentOf(path: string, inode: string): Uint8Array | undefined {
   try {
-    return Deno.lstatSync(path).ino === inode ? Deno.readFileSync(path) : undefined;
+    return identity(Deno.lstatSync(path)) === inode ? Deno.readFileSync(path) : undefined;
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return undefined;
     throw error;
   }
+}
+
+/** The number of an inode is used again as soon as its file is gone; its time of birth is not. */
+function identity({ ino, birthtime }: Deno.FileInfo): string {
+  return `${ino} ${birthtime?.getTime()}`;
 }

@@ -7,7 +7,7 @@ import type { Connect } from "../../relay/attempt.ts";
 import type { Target, Targets } from "../../relay/mx.ts";
 import type { QueueEntry } from "../../relay/queue_entry.ts";
 import type { HostResult, RecipientOutcome } from "../../relay/transmit.ts";
-import type { FakeClock } from "./fake_clock.ts";
+import type { Clock } from "../../smtp/clock.ts";
 
 /** What a host does with a message for one recipient. */
 export type HostAnswer =
@@ -38,14 +38,14 @@ export interface FakeHost {
 
 /** The hosts and which domains they serve. */
 export class RelayNetwork {
-  readonly #clock: FakeClock;
+  readonly #clock: Clock;
   readonly hosts = new Map<string, FakeHost>();
   readonly #domains = new Map<string, Targets>();
   /** Which family each look-up preferred. */
   readonly familyHints: (4 | 6 | undefined)[] = [];
 
   /** @param clock Lets hosts take their time. */
-  constructor(clock: FakeClock) {
+  constructor(clock: Clock) {
     this.#clock = clock;
   }
 
