@@ -83,6 +83,11 @@ const ERROR_CODES: ReadonlySet<number> = new Set([500, 501, 502, 503, 504, 555])
 
 const encoder = new TextEncoder();
 
+/** How long we have waited for mail data, in milliseconds; what our own work takes is not the client's fault. */
+interface Patience {
+  waited: number;
+}
+
 /** One connection of a server. */
 export class Connection {
   readonly #options: ConnectionOptions;
@@ -251,12 +256,11 @@ export class Connection {
         then: "close",
       };
     }
+    this.#trace("C", describeLine(line));
     let outcome: Outcome;
     if (line.kind !== "line") {
       outcome = { reply: UNREADABLE[line.kind as keyof typeof UNREADABLE], then: "continue" };
-      this.#trace("C", "text" in line ? line.text : `(${line.kind})`);
     } else {
-      this.#trace("C", line.text);
       const { verb, argument } = parseCommand(line.text);
       if (first && HTTP_VERBS.has(verb)) {
         this.#end = "not SMTP";
@@ -275,7 +279,7 @@ export class Connection {
     if (outcome.reply.code >= 400) {
       if (ERROR_CODES.has(outcome.reply.code)) session.errorCount++;
       this.#options.log.info("command.refused", {
-        command: "text" in line ? line.text.slice(0, 300) : `(${line.kind})`,
+        command: describeLine(line).slice(0, 300),
         reply: oneLine(outcome.reply),
       });
     }
@@ -310,11 +314,11 @@ export class Connection {
     await this.#flush();
     const reader = this.#reader;
     reader.expectData();
-    const startedAt = this.#options.clock.monotonic();
+    const patience: Patience = { waited: 0 };
     for (;;) {
       if (reader.available.length > 0) reader.consume(await message.write(reader.available));
       if (message.ended) break;
-      if (!await this.#fillWithData(startedAt, message)) return false;
+      if (!await this.#fillWithData(patience, message)) return false;
     }
     this.#say(await completeMessage(this.#session, this.#context()));
     return true;
@@ -336,12 +340,12 @@ export class Connection {
     await this.#flush();
     const reader = this.#reader;
     if (chunk.octets > 0) reader.expectData();
-    const startedAt = this.#options.clock.monotonic();
+    const patience: Patience = { waited: 0 };
     let left = chunk.octets;
     while (left > 0) {
       const piece = reader.available.subarray(0, left);
       if (piece.length === 0) {
-        if (!await this.#fillWithData(startedAt, message, chunk.octets - left)) return false;
+        if (!await this.#fillWithData(patience, message, chunk.octets - left)) return false;
         continue;
       }
       if (message) await message.write(piece);
@@ -365,19 +369,21 @@ export class Connection {
 
   /** Reads more mail data within its deadlines; `false` when the session is over. */
   async #fillWithData(
-    startedAt: number,
+    patience: Patience,
     message: { readonly octets: number; readonly refusedForLineEndings: boolean } | undefined,
     dropped = 0,
   ): Promise<boolean> {
     const { clock, limits } = this.#options;
-    const passed = clock.monotonic() - startedAt;
+    const { waited } = patience;
     const octets = message?.octets ?? dropped;
     this.#allow(Math.min(
       message?.refusedForLineEndings ? limits.bareLineEndingPatience : limits.idleTimeout,
-      limits.idleTimeout + octets * 1000 / limits.minDataRate - passed,
-      limits.sessionTimeout - passed,
+      limits.idleTimeout + octets * 1000 / limits.minDataRate - waited,
+      limits.sessionTimeout - waited,
     ));
+    const before = clock.monotonic();
     const more = await this.#reader.fill(this.#transport);
+    patience.waited += clock.monotonic() - before;
     this.#suspendDeadlines();
     if (this.#lastWritten) return false;
     if (more) return true;
@@ -521,6 +527,11 @@ export class Connection {
 /** Whether a line behind a refused DATA is of the message that the client had to send, and no slip of the keyboard. */
 function isMailData(line: Line): boolean {
   return line.kind !== "line" || /^(?:[.\s]|[!-9;-~]+[ \t]*:)/.test(line.text);
+}
+
+/** A line for the log, without the password that a client may send unasked. */
+function describeLine(line: Line): string {
+  return "text" in line ? line.text.replace(/^(\s*AUTH\s+\S+\s).*$/is, "$1…") : `(${line.kind})`;
 }
 
 const UNREADABLE = {

@@ -235,6 +235,30 @@ for (const step of ["write", "commit"] as const) {
   });
 }
 
+Deno.test("a write that takes an hour does not count against the client's rate", async () => {
+  let slow: PromiseWithResolvers<void> | undefined = Promise.withResolvers<void>();
+  await using dialogue = new Dialogue({
+    wrap: (pending) => ({
+      id: pending.id,
+      async write(chunk) {
+        const copy = chunk.slice();
+        await slow?.promise;
+        await pending.write(copy);
+      },
+      commit: (headers) => pending.commit(headers),
+      [Symbol.asyncDispose]: () => pending[Symbol.asyncDispose](),
+    }),
+  });
+  await dialogue.toData();
+  dialogue.transport.send(bytesOf("x\r\n\r\n"));
+  await dialogue.clock.advance(3_600_000);
+  slow.resolve();
+  slow = undefined;
+  await dialogue.transport.waiting();
+  await dialogue.clock.advance(299_000);
+  assert.match(await dialogue.say("y\r\n.\r\n"), /^250 2.0.0 M1 accepted\r\n/);
+});
+
 Deno.test("a failure to clean up behind a commit does not lose the 250", async () => {
   await using dialogue = new Dialogue({
     wrap: (pending) => ({
