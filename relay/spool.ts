@@ -404,8 +404,8 @@ export class Spool implements Queue, AsyncDisposable {
     for (const kind of ["messages", "states"]) {
       const parent = join(this.#directory, kind);
       const path = join(parent, shard);
-      if (lstat(path)?.isDirectory) continue;
-      await attempt("create directory", path, () => Deno.mkdir(path, { mode: 0o700 }));
+      await attempt("create directory", path, () => Deno.mkdir(path, { recursive: true, mode: 0o700 }));
+      // Also where it is there: the process that made it may have died before this.
       await this.#syncer.sync(parent);
     }
   }
