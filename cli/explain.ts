@@ -16,7 +16,7 @@ import { CommandError, EXIT, type ExitCode } from "./exit_codes.ts";
 import type { Io } from "./io.ts";
 import { openMailboxes } from "./parts.ts";
 import { findServer } from "./queue_access.ts";
-import { openResolver, targetOptions } from "./relay_parts.ts";
+import { openResolver, ownTargets, targetOptions } from "./relay_parts.ts";
 import { configOption, examples, type Registrar } from "./subcommand.ts";
 import { count, printable, showDuration } from "./terminal.ts";
 
@@ -71,7 +71,10 @@ async function explain(
   const local = explainLocal(config, address);
   const { domain } = address;
   const resolver = openResolver(config);
-  const found = await findTargets(domain, await targetOptions(config, { resolver, logger: silentLogger }));
+  const found = await findTargets(domain, {
+    ...await targetOptions(config, { resolver, logger: silentLogger }),
+    ...ownTargets(config, { logger: silentLogger }),
+  });
   const targets = found.kind === "targets" ? found.targets : [];
   const tls = targets[0]?.tls;
   const server = await (await findServer(config))?.domain(domain, targets);

@@ -15,6 +15,7 @@ import type { RetrySchedule } from "../relay/retry_schedule.ts";
 import { type SessionOptions, StartTlsRefusals } from "../relay/ready_session.ts";
 import { systemClock } from "../smtp/clock.ts";
 import { clientUpgrade } from "../tls/client_upgrade.ts";
+import { CommandError } from "./exit_codes.ts";
 import { serveInEndpoints } from "./parts.ts";
 
 /** When messages are tried again. */
@@ -46,9 +47,8 @@ interface WorldParts {
 export async function targetOptions(
   config: Config,
   { resolver, logger, health }: WorldParts,
-): Promise<Omit<TargetOptions, "preferFamily" | "signal">> {
+): Promise<Omit<TargetOptions, "preferFamily" | "signal" | keyof OwnTargets>> {
   const { hostname, serveOut } = config;
-  const serveIn = serveInListeners(config);
   return {
     resolver,
     logger,
@@ -56,18 +56,6 @@ export async function targetOptions(
     family: serveOut.family,
     port: serveOut.smtpPort,
     allowPrivateTargets: serveOut.allowPrivateTargets,
-    ownListeners: [
-      ...serveIn.flatMap(({ address, port }) =>
-        machineAddresses(address).map((address) => ({ address, port }))
-      ),
-      ...serveOut.listen.map((address) => ({ address, port: serveOut.port })),
-    ],
-    ...(config.serveIn.domains.length > 0 && {
-      local: {
-        domains: new Set(config.serveIn.domains),
-        listeners: serveIn.map(({ address, port }) => ({ address: reachable(address), port })),
-      },
-    }),
     routes: await readRoutes(config),
     tlsPolicy: new Map(Object.entries(serveOut.tlsPolicy)),
     random: Math.random,
@@ -100,9 +88,34 @@ export function sessionOptions(
   };
 }
 
-function serveInListeners(config: Config): OwnListener[] {
-  if (config.serveIn.domains.length === 0) return [];
-  return serveInEndpoints(config, { hasCertificate: false });
+/** Which targets are our own servers. */
+export type OwnTargets = Pick<TargetOptions, "ownListeners" | "local">;
+
+/**
+ * Our own servers as they listen now, which changes with the machine's network. What cannot be told (no default route
+ * yet) is logged, and mail for serve-in waits.
+ */
+export function ownTargets(config: Config, { logger }: { readonly logger: Logger }): OwnTargets {
+  const { serveIn: { domains, port }, serveOut } = config;
+  let serveIn: readonly OwnListener[] = [];
+  try {
+    if (domains.length > 0) serveIn = serveInEndpoints(config, { hasCertificate: false });
+  } catch (error) {
+    if (!(error instanceof CommandError)) throw error;
+    logger.warn("local.unreachable", { error: error.message });
+  }
+  return {
+    ownListeners: [
+      ...serveIn.flatMap(({ address }) => machineAddresses(address).map((address) => ({ address, port }))),
+      ...serveOut.listen.map((address) => ({ address, port: serveOut.port })),
+    ],
+    ...(domains.length > 0 && {
+      local: {
+        domains: new Set(domains),
+        listeners: serveIn.map(({ address }) => ({ address: reachable(address), port })),
+      },
+    }),
+  };
 }
 
 /** A wildcard as the addresses that it stands for. */

@@ -19,7 +19,7 @@ import { formatDate } from "../smtp/trace.ts";
 import { CommandError, EXIT, type ExitCode } from "./exit_codes.ts";
 import { parseAddress } from "./explain.ts";
 import type { Io } from "./io.ts";
-import { openResolver, sessionOptions, targetOptions } from "./relay_parts.ts";
+import { openResolver, ownTargets, sessionOptions, targetOptions } from "./relay_parts.ts";
 import { configOption, examples, type Registrar } from "./subcommand.ts";
 import { printable } from "./terminal.ts";
 
@@ -47,10 +47,10 @@ async function sendTest(
   const recipient = parseAddress(text, config);
   const sender = parseAddress(flags.from ?? "postmaster", config);
   const resolver = openResolver(config);
-  const found = await findTargets(
-    recipient.domain,
-    await targetOptions(config, { resolver, logger: silentLogger }),
-  );
+  const found = await findTargets(recipient.domain, {
+    ...await targetOptions(config, { resolver, logger: silentLogger }),
+    ...ownTargets(config, { logger: silentLogger }),
+  });
   if (found.kind !== "targets") {
     const code = found.kind === "failed" ? EXIT.unavailable : EXIT.tryAgain;
     throw new CommandError(`${recipient.domain}: ${found.status} ${printable(found.reason)}`, code);

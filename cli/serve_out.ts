@@ -26,7 +26,7 @@ import { EXIT, type ExitCode } from "./exit_codes.ts";
 import type { Io } from "./io.ts";
 import { openListeners } from "./listeners.ts";
 import { openLog, prepareDataDir } from "./parts.ts";
-import { openResolver, retrySchedule, sessionOptions, targetOptions } from "./relay_parts.ts";
+import { openResolver, ownTargets, retrySchedule, sessionOptions, targetOptions } from "./relay_parts.ts";
 import { watchSignals } from "./signals.ts";
 import { openSpool } from "./spool_parts.ts";
 import { configOption, examples, type Registrar } from "./subcommand.ts";
@@ -34,6 +34,7 @@ import { VERSION } from "./version.ts";
 
 /** How long messages in flight may take after SIGTERM, in milliseconds. */
 const GRACE = 30_000;
+const LOOK_AGAIN = 30_000;
 
 /** Enters the command. */
 export function registerServeOut(program: Command, { io, action }: Registrar): void {
@@ -112,6 +113,7 @@ async function createScheduler(
   const schedule = retrySchedule(config);
   const health = new FamilyHealth(systemClock);
   const targets = await targetOptions(config, { resolver, logger, health });
+  const own = remembered(() => ownTargets(config, { logger }));
   const session = sessionOptions(config, { resolver, logger, health });
   return new Scheduler({
     queue: spool,
@@ -120,7 +122,7 @@ async function createScheduler(
     logger,
     schedule,
     maxConnectionsPerHost: config.serveOut.maxConnectionsPerHost,
-    route: (domain, options) => findTargets(domain, { ...targets, ...options }),
+    route: (domain, options) => findTargets(domain, { ...targets, ...own(), ...options }),
     connect: (target, { signal }) => {
       const { host, address } = target;
       const onLine = (side: "C" | "S", line: string) =>
@@ -129,6 +131,18 @@ async function createScheduler(
     },
     compose: noticeComposer({ queue: spool, hostname: config.hostname, expireAfter: schedule.expireAfter }),
   });
+}
+
+/** What a look at the machine's network says, which is good for half a minute. */
+function remembered<T>(look: () => T): () => T {
+  let value = look();
+  let until = systemClock.monotonic() + LOOK_AGAIN;
+  return () => {
+    if (systemClock.monotonic() < until) return value;
+    value = look();
+    until = systemClock.monotonic() + LOOK_AGAIN;
+    return value;
+  };
 }
 
 /** Without it the server does its work all the same; only `queue` and `explain` cannot reach it. */
