@@ -190,10 +190,7 @@ function isIpv6(text: string): boolean {
   const halves = rest.split("::");
   if (halves.length > 2) return false;
   for (const half of halves) {
-    if (half === "") {
-      if (halves.length === 1) return false;
-      continue;
-    }
+    if (half === "") continue;
     for (const group of half.split(":")) {
       if (!/^[0-9a-fA-F]{1,4}$/.test(group)) return false;
       groups++;

@@ -40,11 +40,6 @@ export class DataReader {
   bare = false;
   /** Octets given out so far, CRLF counting as two. */
   octets = 0;
-  /** Whether everything given out so far ends with CRLF. */
-  get atLineStart(): boolean {
-    return this.#state === LINE_START;
-  }
-
   readonly #dots: boolean;
   readonly #repair: boolean;
   #state = LINE_START;

@@ -30,8 +30,6 @@ export interface MessageFailure {
 export class IncomingMessage implements AsyncDisposable {
   /** Why this message will be refused; the first reason stands. */
   failure: MessageFailure | undefined;
-  /** How the data came; one message is either all DATA or all BDAT. */
-  readonly by: "DATA" | "BDAT";
   readonly #pending: PendingMessage;
   readonly #reader: DataReader;
   readonly #filter: HeaderFilter;
@@ -41,7 +39,7 @@ export class IncomingMessage implements AsyncDisposable {
   readonly #pieces: Uint8Array[] = [];
   readonly #filtered: Uint8Array[] = [];
 
-  /** Wraps what the delivery has begun. */
+  /** Wraps what the delivery has begun. One message is either all DATA or all BDAT. */
   constructor(
     pending: PendingMessage,
     { by, delivery, limits }: {
@@ -50,7 +48,6 @@ export class IncomingMessage implements AsyncDisposable {
       readonly limits: MessageLimits;
     },
   ) {
-    this.by = by;
     this.#pending = pending;
     this.#limits = limits;
     this.#refuseBare = delivery.bareLineEndings === "refuse";
