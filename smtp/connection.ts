@@ -44,9 +44,13 @@ export interface ConnectionLimits extends CommandLimits {
 
 /** What a connection needs. */
 export interface ConnectionOptions {
+  /** This server's name. */
   readonly hostname: string;
+  /** What becomes of messages. */
   readonly delivery: Delivery;
+  /** What one connection may take. */
   readonly limits: ConnectionLimits;
+  /** Measures the deadlines. */
   readonly clock: Clock;
   /** Adds the session's id to each event. */
   readonly log: Logger;
@@ -54,6 +58,7 @@ export interface ConnectionOptions {
   readonly upgradeToTls?: UpgradeToTls | undefined;
   /** TLS comes first, before the greeting (RFC 8314). */
   readonly implicitTls: boolean;
+  /** Joins the log lines of this connection. */
   readonly sessionId: string;
 }
 

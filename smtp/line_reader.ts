@@ -28,7 +28,8 @@ const LARGE = 64 * 1024;
 const MAX_SPARE = 32;
 const spare: Uint8Array<ArrayBuffer>[] = [];
 
-const decoder = new TextDecoder("utf-8", { fatal: true });
+// A byte order mark is part of the line, and makes it no command.
+const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const lenientDecoder = new TextDecoder("utf-8");
 // deno-lint-ignore no-control-regex
 const CONTROL = /[\u0000-\u0008\u000a-\u001f\u007f]/;
@@ -42,7 +43,10 @@ export class LineReader {
   /** Whether the rest of a line that was too long is being dropped. */
   #dropping = false;
 
-  /** @param maxLine The longest line in octets, CRLF included; at most the buffer's 4,096. */
+  /**
+   * Nothing is read yet.
+   * @param maxLine The longest line in octets, CRLF included; at most the buffer's 4,096.
+   */
   constructor(maxLine: number) {
     if (maxLine > SMALL) throw new RangeError(`a line has at most ${SMALL} octets`);
     this.#maxLine = maxLine;

@@ -17,8 +17,11 @@ import { textOf } from "./bytes.ts";
 
 /** A message that was committed. */
 export interface StoredMessage {
+  /** `M1`, `M2`, …, in the order in which messages were begun. */
   readonly id: string;
+  /** As it was when the data began. */
   readonly envelope: Envelope;
+  /** What was put on top. */
   readonly headers: readonly Header[];
   /** One character a byte. */
   readonly content: string;
@@ -26,8 +29,11 @@ export interface StoredMessage {
 
 /** What a test may choose. */
 export interface RecordingDeliveryOptions {
+  /** None by default. */
   readonly extensions?: readonly DeliveryExtension[];
+  /** `refuse` by default. */
   readonly bareLineEndings?: "refuse" | "repair";
+  /** Not by default. */
   readonly completesAddresses?: boolean;
   /** `Return-Path` by default. */
   readonly unwantedField?: UnwantedField;
@@ -50,9 +56,13 @@ export class RecordingDelivery implements Delivery {
   open = 0;
   /** Messages that were begun. */
   begun = 0;
+  /** See {@linkcode Delivery}. */
   readonly extensions: readonly DeliveryExtension[];
+  /** See {@linkcode Delivery}. */
   readonly bareLineEndings: "refuse" | "repair";
+  /** See {@linkcode Delivery}. */
   readonly completesAddresses: boolean;
+  /** See {@linkcode Delivery}. */
   readonly unwantedField: UnwantedField;
 
   /** Empty. */

@@ -7,8 +7,11 @@ import type { LogFields, Logger, LogLevel } from "../../observe/log.ts";
 
 /** One event. */
 export interface LogEvent {
+  /** How grave it is. */
   readonly level: LogLevel;
+  /** Its name, such as `session.closed`. */
   readonly event: string;
+  /** With those that the logger adds. */
   readonly fields: LogFields;
 }
 

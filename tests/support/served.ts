@@ -13,15 +13,21 @@ import { WireClient } from "./wire_client.ts";
 
 /** What a test may choose. */
 export interface ServedOptions {
+  /** What differs from the server's defaults. */
   readonly limits?: Partial<ServerLimits>;
+  /** Does handshakes; without it there is no TLS. */
   readonly upgradeToTls?: UpgradeToTls;
 }
 
 /** A server listening on loopback: plain, and with TLS first. Its clock stands still until the test moves it. */
 export class Served implements AsyncDisposable {
+  /** The server's clock. */
   readonly clock = new FakeClock();
+  /** The server's log. */
   readonly log = new RecordingLog();
+  /** What the server stores. */
   readonly delivery = new RecordingDelivery();
+  /** The server itself. */
   readonly server: SmtpServer;
   readonly #listeners: Deno.TcpListener[] = [];
   readonly #serving: Promise<void>[] = [];

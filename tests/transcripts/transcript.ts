@@ -13,8 +13,10 @@ import { RecordingDelivery, type StoredMessage } from "../support/recording_deli
 import { type LogEvent, RecordingLog } from "../support/recording_log.ts";
 
 /** One line of a transcript that does something. */
-interface Step {
+export interface Step {
+  /** What stands at the beginning of the line. */
   readonly kind: "S" | "C" | "c" | "M" | "T" | "L" | "wait" | "end" | "closed";
+  /** What stands behind it. */
   readonly text: string;
   /** For messages, such as `quit.txt:7`. */
   readonly where: string;
@@ -24,9 +26,13 @@ interface Step {
 export interface Transcript {
   /** The first comment. */
   readonly title: string;
+  /** In their order. */
   readonly steps: readonly Step[];
+  /** Limits that the file sets. */
   readonly limits: Partial<ServerLimits>;
+  /** Whether there is TLS, and when. */
   readonly tls: "none" | "starttls" | "implicit";
+  /** What the delivery can do. */
   readonly delivery: ReadonlySet<string>;
   /** Whether bytes that come together must stay together. */
   readonly uncut: boolean;
