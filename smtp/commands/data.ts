@@ -37,10 +37,11 @@ export async function bdat(session: Session, argument: string, context: CommandC
   try {
     if (!transaction.message) await beginMessage(session, transaction, { by: "BDAT", context });
   } catch (error) {
-    if (!(error instanceof SmtpError)) throw error;
-    logRefusal(context, error.cause);
+    // Whatever went wrong, the chunk follows, and must not be taken for commands.
+    const known = error instanceof SmtpError;
+    logRefusal(context, known ? error.cause : error);
     await resetTransaction(session);
-    return { reply: error.reply, then: chunk };
+    return { reply: known ? error.reply : replies.localError, then: chunk };
   }
   return { reply: replies.ok, then: chunk };
 }
