@@ -1,0 +1,395 @@
+/**
+ * Dialogues as a hostile or clumsy client holds them, made by chance.
+ *
+ * @module
+ */
+import fc from "fast-check";
+import { FALSE_ENDS } from "../support/bytes.ts";
+
+/** What the client does next. Texts have one character a byte. */
+export type Step =
+  /** Sends, cut into pieces of these sizes; then waits until the server waits, or goes on at once. */
+  | { readonly do: "send"; readonly text: string; readonly sizes: readonly number[]; readonly wait: boolean }
+  /** Sends what begins a handshake, and speaks TLS from then on if the server had asked for it. */
+  | { readonly do: "handshake" }
+  /** Lets so many milliseconds pass. */
+  | { readonly do: "silence"; readonly ms: number }
+  /** Stops reading, or reads again. */
+  | { readonly do: "stall" | "flow" }
+  /** The server is told to stop, with so many milliseconds of grace. */
+  | { readonly do: "shutdown"; readonly grace: number };
+
+/** One dialogue, and the server that it is held with. */
+export interface Script {
+  readonly implicitTls: boolean;
+  readonly tls: boolean;
+  readonly bareLineEndings: "refuse" | "repair";
+  readonly completesAddresses: boolean;
+  readonly maxMessageSize: number;
+  readonly maxRecipients: number;
+  readonly maxErrors: number;
+  readonly maxRefusedRecipients: number;
+  /** Turns of the microtask queue that each call of the delivery takes. */
+  readonly pace: number;
+  readonly steps: readonly Step[];
+  /** How the client leaves. `silence`: it does not, and the server's deadlines must see to it. */
+  readonly end: "end" | "reset" | "silence";
+}
+
+/** A text in UTF-8, one character a byte. */
+function utf8(text: string): string {
+  return String.fromCharCode(...new TextEncoder().encode(text));
+}
+
+const any = <T>(...values: T[]) => fc.constantFrom(...values);
+
+const hosts = any(
+  "client.test",
+  "a",
+  "[192.0.2.7]",
+  "[IPv6:2001:db8::1]",
+  "x-1.client.test",
+  "mx.here.example",
+);
+const hellos = fc.oneof(
+  { weight: 8, arbitrary: hosts.map((host) => `EHLO ${host}`) },
+  { weight: 2, arbitrary: hosts.map((host) => `HELO ${host}`) },
+  any("EHLO", "HELO ", "EHLO a b", "ehlo -", "EHLO " + utf8("bücher.test"), "EHLO [::1]", "EHLO \x1b[2J"),
+);
+
+const senders = any(
+  ...["a@client.test", "", "b@[192.0.2.7]", '"x y"@client.test', "no-room@client.test", "canary@evil.test"],
+  ...[
+    utf8("josé@client.test"),
+    "@r.test:c@client.test",
+    "x".repeat(64) + "@client.test",
+    "UPPER@CLIENT.TEST.",
+  ],
+);
+const mailParameters = any(
+  ...["", "", "", "", " SIZE=100", " BODY=8BITMIME", " SMTPUTF8", " SIZE=100 BODY=7BIT SMTPUTF8"],
+  ...[
+    " SIZE=99999999999",
+    " SIZE=-1",
+    " SIZE=",
+    " SMTPUTF8=x",
+    " BODY=x",
+    " AUTH=<>",
+    " SIZE=1 SIZE=1",
+    "  SIZE=1",
+  ],
+  ...["SIZE=1", " =", " RET=FULL", " \t"],
+);
+const mails = fc.oneof(
+  fc.constant("MAIL FROM:<a@client.test>"),
+  fc.tuple(senders, mailParameters).map(([path, rest]) => `MAIL FROM:<${path}>${rest}`),
+);
+
+const goodRecipients = any(
+  "alice@here.example",
+  "bob@here.example",
+  "r1@here.example",
+  "ALICE@Here.Example.",
+);
+const recipients = fc.oneof(
+  { weight: 6, arbitrary: goodRecipients },
+  any(
+    ...["postmaster", "PostMaster", "carol@here.example", "full@here.example", "broken@here.example"],
+    ...["no-begin@here.example", "bad-begin@here.example", "no-write@here.example", "bad-write@here.example"],
+    ...["no-commit@here.example", "bad-commit@here.example", "x@elsewhere.test", "u%x@here.example"],
+    ...[
+      '"a b"@here.example',
+      '"\\a\\l\\i\\c\\e"@here.example',
+      "../../etc@here.example",
+      "@a,@b:bob@here.example",
+    ],
+    ...["bob@[127.0.0.1]", utf8("josé@here.example"), utf8("bob@hêre.example"), "", "bob", "bob@"],
+  ),
+);
+const rcpts = fc.oneof(
+  goodRecipients.map((path) => `RCPT TO:<${path}>`),
+  fc.tuple(recipients, any("", "", "", "", " NOTIFY=NEVER", " x", " ORCPT=rfc822;a", " "))
+    .map(([path, rest]) => `RCPT TO:<${path}>${rest}`),
+);
+
+const others = any(
+  ...[
+    "NOOP",
+    "NOOP x",
+    "RSET",
+    "RSET x",
+    "HELP",
+    "VRFY root",
+    "EXPN all",
+    "AUTH PLAIN AAAA",
+    "QUIT",
+    "QUIT now",
+  ],
+  ...[
+    "STARTTLS",
+    "STARTTLS x",
+    "DATA",
+    "DATA x",
+    "MAIL TO: a@b",
+    "RCPT FROM: c@d",
+    "MAIL FROM: <a@b>",
+    "MAIL",
+  ],
+  ...[
+    "GET / HTTP/1.1",
+    "POST / HTTP/1.0",
+    "CONNECT x:25 HTTP/1.1",
+    "Host: here.example",
+    "",
+    " ",
+    ".",
+    "XFOO bar",
+  ],
+  ...[
+    "RCPT TO:<bob@here.example",
+    "DATA\0",
+    "NOOP \x7f",
+    "no\rop",
+    "NOOP \xff\xfe",
+    utf8("\ufeffNOOP"),
+    "mail from:<>",
+  ],
+);
+
+// What makes a valid line nearly valid.
+const slips = any(
+  ...' \t\0\r\n.<>@:"\\[]=x\x7f\x80\xff\xc3;,-',
+  "\r\n",
+  "<<",
+  ">>",
+  " ".repeat(20),
+  "y".repeat(600),
+);
+const commandLines = fc.oneof(
+  { weight: 4, arbitrary: hellos },
+  { weight: 4, arbitrary: mails },
+  { weight: 4, arbitrary: rcpts },
+  { weight: 4, arbitrary: others },
+);
+const slippedLines = fc.tuple(commandLines, fc.nat(40), slips, fc.boolean()).map((
+  [line, at, slip, replace],
+) => line.slice(0, at) + slip + line.slice(at + (replace ? 1 : 0)));
+const longLines = fc.tuple(
+  any("NOOP ", "x", "RCPT TO:<", "EHLO "),
+  any(505, 1990, 2046, 2048, 2049, 4097, 9000),
+)
+  .map(([head, length]) => head + "a".repeat(length));
+const noise = fc.array(fc.nat(255), { maxLength: 60 }).map((bytes) => String.fromCharCode(...bytes));
+const lineEnds = fc.oneof({ weight: 30, arbitrary: any("\r\n") }, any("\n", "\r\r\n", "", " \r\n", "\r"));
+
+const lines = fc.tuple(
+  fc.oneof(
+    { weight: 12, arbitrary: commandLines },
+    { weight: 3, arbitrary: slippedLines },
+    longLines,
+    noise,
+  ),
+  lineEnds,
+).map(([line, end]) => line + end);
+
+const groups = fc.array(lines, { minLength: 1, maxLength: 6 }).map((texts) => texts.join(""));
+
+// Mail data is full of commands that must never run. It begins like mail, as mail does.
+const bodyPieces = any(
+  ...[
+    "MAIL FROM:<canary@evil.test>\r\n",
+    "RCPT TO:<bob@here.example>\r\n",
+    "DATA\r\n",
+    "BDAT 4 LAST\r\n",
+    "QUIT\r\n",
+  ],
+  ...[
+    "STARTTLS\r\n",
+    "RSET\r\n",
+    "EHLO canary.test\r\n",
+    "\r\n",
+    "\r\n\r\n",
+    "..\r\n",
+    ".x\r\n",
+    "...",
+    ".",
+    "x",
+    "\n",
+  ],
+  ...[
+    "\r",
+    "\0",
+    "\xff\x80",
+    "Received: by x\r\n",
+    "y".repeat(1000),
+    "z".repeat(70) + "\r\n",
+    "\r\n.",
+    "\r\n.",
+  ],
+  ...FALSE_ENDS,
+);
+const bodies = fc.tuple(
+  any("Subject: x\r\n", "Subject: x\r\n\r\n", "A: b", ".", ".\r\n", ""),
+  fc.oneof(
+    {
+      weight: 3,
+      arbitrary: fc.array(any("line\r\n", "..stuffed\r\n", "é\r\n", "DATA\r\n", "\r\n"), { maxLength: 6 }),
+    },
+    { weight: 2, arbitrary: fc.array(bodyPieces, { maxLength: 10 }) },
+  ),
+).map(([head, pieces]) => head + pieces.join(""));
+const endings = fc.oneof(
+  { weight: 12, arbitrary: any("\r\n.\r\n") },
+  any(".\r\n", "\r\n.", "\r\n", "", "\n.\n"),
+);
+
+const sizes = fc.oneof(
+  { weight: 4, arbitrary: fc.constant([]) },
+  { weight: 1, arbitrary: fc.constant([1]) },
+  { weight: 2, arbitrary: fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 1, maxLength: 5 }) },
+  { weight: 2, arbitrary: fc.array(fc.integer({ min: 1, max: 3000 }), { minLength: 1, maxLength: 5 }) },
+);
+
+function send(text: fc.Arbitrary<string>, wait: fc.Arbitrary<boolean> = fc.boolean()): fc.Arbitrary<Step> {
+  return fc.record({ do: fc.constant("send"), text, sizes, wait });
+}
+
+const always = fc.constant(true);
+
+/** A whole transaction, by DATA: pipelined or step by step. */
+const dataTransaction: fc.Arbitrary<Step[]> = fc.oneof(
+  fc.tuple(
+    mails,
+    fc.array(rcpts, { minLength: 1, maxLength: 4 }),
+    bodies,
+    endings,
+    sizes,
+    sizes,
+    fc.boolean(),
+  )
+    .map(([mail, to, body, ending, first, second, wait]): Step[] => [
+      { do: "send", text: `${[mail, ...to].join("\r\n")}\r\nDATA\r\n`, sizes: first, wait },
+      { do: "send", text: body + ending, sizes: second, wait },
+    ]),
+  fc.tuple(goodRecipients, bodies, endings, sizes).map(([to, body, ending, sizes]): Step[] => [
+    { do: "send", text: "RSET\r\nMAIL FROM:<a@client.test>\r\n", sizes, wait: true },
+    { do: "send", text: `RCPT TO:<${to}>\r\n`, sizes, wait: true },
+    { do: "send", text: "DATA\r\n", sizes, wait: true },
+    { do: "send", text: body, sizes, wait: true },
+    { do: "send", text: ending, sizes, wait: true },
+  ]),
+);
+
+/** One chunk: its command, which may lie, and its octets. */
+const chunks = fc.tuple(
+  bodies,
+  fc.oneof({ weight: 8, arbitrary: fc.constant(0) }, any(-9, -2, -1, 1, 2, 7, 900)),
+  fc.oneof(
+    { weight: 12, arbitrary: any("", "", " LAST") },
+    any(" last", "  LAST", " LAST ", " LAST x", "LAST", " x"),
+  ),
+).map(([body, lie, tail]) => `BDAT ${Math.max(0, body.length + lie)}${tail}\r\n${body}`);
+const oddChunks = any(
+  ...[
+    "BDAT\r\n",
+    "BDAT -1\r\n",
+    "BDAT 0x10\r\n",
+    "BDAT 99999999999999999999 LAST\r\n",
+    "BDAT 2147483648 LAST\r\n",
+  ],
+  ...[
+    "BDAT 0\r\n",
+    "BDAT 0 LAST\r\n",
+    "BDAT 1 LAST\r\n\r",
+    "BDAT +1\r\nx",
+    "BDAT 00003 LAST\r\nabc",
+    "BDAT 1\nx",
+  ],
+);
+const chunkTransaction: fc.Arbitrary<Step[]> = fc.tuple(
+  mails,
+  fc.array(rcpts, { minLength: 1, maxLength: 3 }),
+  fc.array(
+    send(fc.oneof({ weight: 8, arbitrary: chunks }, oddChunks, lines)),
+    { minLength: 1, maxLength: 4 },
+  ),
+  any("BDAT 0 LAST\r\n", "BDAT 3 LAST\r\n.\r\n", "RSET\r\n", "DATA\r\n", "NOOP\r\n", "QUIT\r\n", ""),
+  sizes,
+).map(([mail, to, parts, last, sizes]) => [
+  { do: "send", text: `${[mail, ...to].join("\r\n")}\r\n`, sizes, wait: false },
+  ...parts,
+  { do: "send", text: last, sizes, wait: true },
+]);
+
+/** STARTTLS, perhaps with something behind it that somebody put there (CVE-2011-0411), and the handshake. */
+const tlsStart: fc.Arbitrary<Step[]> = fc.tuple(
+  any(
+    "",
+    "",
+    "EHLO evil.test\r\n",
+    "MAIL FROM:<canary@evil.test>\r\nRCPT TO:<bob@here.example>\r\n",
+    "\x16",
+    "x",
+  ),
+  fc.oneof({ weight: 4, arbitrary: fc.constant([]) }, sizes),
+  fc.oneof({ weight: 4, arbitrary: always }, fc.boolean()),
+  fc.oneof(
+    { weight: 5, arbitrary: fc.constant<Step[]>([{ do: "handshake" }]) },
+    any<Step[]>(
+      [{ do: "send", text: "\x16\x03\x01garbage", sizes: [], wait: true }],
+      [{ do: "silence", ms: 31_000 }],
+      [],
+    ),
+  ),
+).map(([injected, sizes, wait, then]): Step[] => [
+  { do: "send", text: `EHLO client.test\r\nSTARTTLS\r\n${injected}`, sizes, wait },
+  ...then,
+]);
+
+const rareSteps: fc.Arbitrary<Step> = fc.oneof(
+  {
+    weight: 4,
+    arbitrary: fc.record({ do: fc.constant("silence"), ms: any(500, 11_000, 31_000, 301_000, 1_900_000) }),
+  },
+  fc.record({ do: fc.constant("shutdown"), grace: any(0, 1000, 600_000) }),
+  { weight: 2, arbitrary: fc.record({ do: any<"stall" | "flow">("stall", "flow") }) },
+);
+
+const one = (step: fc.Arbitrary<Step>) => step.map((step) => [step]);
+const steps: fc.Arbitrary<Step[]> = fc.tuple(
+  fc.oneof({ weight: 9, arbitrary: one(send(hellos.map((line) => `${line}\r\n`))) }, fc.constant<Step[]>([])),
+  fc.array(
+    fc.oneof(
+      { weight: 8, arbitrary: dataTransaction },
+      { weight: 7, arbitrary: chunkTransaction },
+      { weight: 6, arbitrary: one(send(groups)) },
+      { weight: 3, arbitrary: tlsStart },
+      { weight: 1, arbitrary: one(rareSteps) },
+    ),
+    { minLength: 1, maxLength: 5 },
+  ),
+).map(([first, rest]) => [...first, ...rest.flat()]);
+
+/** A dialogue made by chance. */
+export const scripts: fc.Arbitrary<Script> = fc.record({
+  implicitTls: fc.oneof({ weight: 15, arbitrary: fc.constant(false) }, fc.constant(true)),
+  tls: fc.oneof({ weight: 8, arbitrary: fc.constant(true) }, fc.constant(false)),
+  bareLineEndings: any("refuse", "refuse", "refuse", "repair"),
+  completesAddresses: any(false, false, false, true),
+  maxMessageSize: any(50_000, 50_000, 50_000, 300, 20),
+  maxRecipients: any(100, 100, 2),
+  maxErrors: any(1000, 10, 2),
+  maxRefusedRecipients: any(100, 100, 1),
+  pace: any(0, 0, 1, 7),
+  steps,
+  end: any("end", "end", "end", "reset", "reset", "silence"),
+});
+
+/** A dialogue without what depends on when bytes arrive: it must come out the same however the bytes are cut. */
+export const timelessScripts: fc.Arbitrary<Script> = scripts.map((script) => ({
+  ...script,
+  implicitTls: false,
+  tls: false,
+  end: "end",
+  steps: script.steps.flatMap((step): Step[] => step.do === "send" ? [{ ...step, wait: false }] : []),
+}));
