@@ -384,10 +384,14 @@ Deno.test("MaildirDelivery.unwantedField() takes out Return-Path and what claims
       '"mx.example.com";none',
       "(a (nested) comment) mx.example.com; none",
       "\r\n\tmx.example.com ;none",
+      // Our name may stand behind what was not looked at.
+      "",
+      " ".repeat(2000),
+      `(${"x".repeat(2000)}`,
     ];
     for (const value of ours) assert.ok(delivery.unwantedField("authentication-results", value), value);
     for (
-      const value of ["mx.example.net; spf=pass", "xmx.example.com; none", "", "(mx.example.com) other; x"]
+      const value of ["mx.example.net; spf=pass", "xmx.example.com; none", "(mx.example.com) other; x"]
     ) {
       assert.ok(!delivery.unwantedField("authentication-results", value), value);
     }
