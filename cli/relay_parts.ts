@@ -88,6 +88,19 @@ export function sessionOptions(
   };
 }
 
+/** What goes to the same hosts under the same TLS policy, for the scheduler's `destinationOf`. */
+export function destinations({ serveIn, serveOut }: Config): (domain: string) => string {
+  const local = new Set(serveIn.domains);
+  const routes = new Set(Object.keys(serveOut.routes));
+  const policies = new Map(Object.entries(serveOut.tlsPolicy));
+  return (domain) => {
+    const policy = policies.get(domain) ?? "prefer";
+    if (local.has(domain)) return `serve-in ${policy}`;
+    const route = routes.has(domain) ? domain : routes.has("*") ? "*" : undefined;
+    return route === undefined ? domain : `route ${route} ${policy}`;
+  };
+}
+
 /** Which targets are our own servers. */
 export type OwnTargets = Pick<TargetOptions, "ownListeners" | "local">;
 

@@ -26,7 +26,14 @@ import { EXIT, type ExitCode } from "./exit_codes.ts";
 import type { Io } from "./io.ts";
 import { openListeners } from "./listeners.ts";
 import { openLog, prepareDataDir } from "./parts.ts";
-import { openResolver, ownTargets, retrySchedule, sessionOptions, targetOptions } from "./relay_parts.ts";
+import {
+  destinations,
+  openResolver,
+  ownTargets,
+  retrySchedule,
+  sessionOptions,
+  targetOptions,
+} from "./relay_parts.ts";
 import { watchSignals } from "./signals.ts";
 import { openSpool } from "./spool_parts.ts";
 import { configOption, examples, type Registrar } from "./subcommand.ts";
@@ -122,6 +129,7 @@ async function createScheduler(
     logger,
     schedule,
     maxConnectionsPerHost: config.serveOut.maxConnectionsPerHost,
+    destinationOf: destinations(config),
     route: (domain, options) => findTargets(domain, { ...targets, ...own(), ...options }),
     connect: (target, { signal }) => {
       const { host, address } = target;

@@ -2,7 +2,7 @@
  * Decides what is sent when: from memory, by destination, fairly, and never sooner than the schedule says.
  *
  * What waits lies in one heap by its time. What is due lies in one first-in-first-out line for each destination
- * (domain), and destinations take turns for a bounded number of places, so that neither a domain with much mail nor
+ * (a domain, or all that goes through one smarthost), and destinations take turns for a bounded number of places, so that neither a domain with much mail nor
  * one whose host is dead holds up the others. A place is one worker: it takes the first message of its line, connects,
  * and sends more of the same line over the same connection while there are more.
  *
@@ -42,6 +42,11 @@ export interface SchedulerOptions {
   ) => Promise<Targets>;
   /** Connects to one of them. */
   readonly connect: Connect;
+  /**
+   * Names the destination of a domain; not empty. Domains of the same destination share line, connections and
+   * transactions, so their targets must be the same. Default: the domain itself.
+   */
+  readonly destinationOf?: (domain: string) => string;
   /** Writes notices to senders. */
   readonly compose: ComposeNotice;
   /** Connections to one host, at least 1; default 5. */
@@ -72,7 +77,7 @@ export interface DomainStatus extends SchedulerStatus {
 interface Item {
   readonly id: string;
   /** The destination; `""` for a look at whether the delay notice is due. */
-  readonly domain: string;
+  readonly to: string;
   /** When its recipients are due, as the entry says (milliseconds since the epoch). */
   readonly at: number;
   /** The same in monotonic time. */
@@ -88,7 +93,7 @@ interface Item {
 }
 
 interface Destination {
-  readonly domain: string;
+  readonly name: string;
   readonly ready: Line<Item>;
   workers: number;
   /** Whether it stands in one of the rings. */
@@ -122,7 +127,7 @@ export class Scheduler {
   readonly #destinations = new Map<string, Destination>();
   /** Destinations with something due, in turn: those with fresh mail, and those that failed lately. */
   readonly #rings = { fresh: new Line<Destination>(), slow: new Line<Destination>() };
-  /** Domains whose last attempt reached nobody, oldest first. */
+  /** Destinations whose last attempt reached nobody, oldest first. */
   readonly #struggling = new Set<string>();
   /** Notices found at the start, until it is certain that none of them is half done. */
   readonly #notBeforeRecovery: Item[] = [];
@@ -160,24 +165,29 @@ export class Scheduler {
   /**
    * Takes up what is in the queue, and finishes what a crash left half done. Resolves when all has been seen; sending
    * begins at once.
+   * @throws what the queue throws when it cannot be read to its end; what was seen of it is sent all the same
    */
   async start(): Promise<void> {
     const { queue, logger } = this.#options;
     let count = 0;
-    for await (const summary of queue.scan()) {
-      if (this.#stopping.signal.aborted) return;
-      count++;
-      this.#submit(summary, { scanned: true });
-      if (!summary.unfinished) continue;
-      try {
-        await this.#finish(summary);
-      } catch (error) {
-        logger.error("queue.error", { id: summary.id, error: String(error) });
+    try {
+      for await (const summary of queue.scan()) {
+        if (this.#stopping.signal.aborted) return;
+        count++;
+        this.#submit(summary, { scanned: true });
+        if (!summary.unfinished) continue;
+        try {
+          await this.#finish(summary);
+        } catch (error) {
+          logger.error("queue.error", { id: summary.id, error: String(error) });
+        }
       }
+      logger.info("queue.scanned", { entries: count });
+    } finally {
+      // Even where not all could be seen, what was seen must leave.
+      this.#recovered = true;
+      for (const item of this.#notBeforeRecovery.splice(0)) this.#makeReady(item);
     }
-    this.#recovered = true;
-    for (const item of this.#notBeforeRecovery.splice(0)) this.#makeReady(item);
-    logger.info("queue.scanned", { entries: count });
   }
 
   /**
@@ -196,11 +206,11 @@ export class Scheduler {
     const { id, acceptedAt, due } = summary;
     const now = clock.now();
     const born = clock.monotonic() - Math.max(0, now - acceptedAt);
-    for (const { domain, at } of due) {
+    for (const [to, at] of this.#byDestination(due)) {
       const opened = entry !== undefined && at <= now && this.#entries.size < MAX_AT_HAND
         ? { opened: this.#entries.open(id, entry) }
         : {};
-      this.#add({ id, domain, at, dueAt: this.#dueAt(at), born, tried: false, scanned, ...opened });
+      this.#add({ id, to, at, dueAt: this.#dueAt(at), born, tried: false, scanned, ...opened });
       const noticeAt = acceptedAt + schedule.delayNoticeAfter;
       if (at > now && noticeAt > now && noticeAt < at) this.#watchForDelay(id, born);
     }
@@ -233,13 +243,14 @@ export class Scheduler {
     });
   }
 
-  /** What waits for a domain; looks at all that waits. */
+  /** What waits for a domain, with what shares its destination; looks at all that waits. */
   domainStatus(domain: string): DomainStatus {
-    const destination = this.#destinations.get(domain);
+    const to = this.#destinationOf(domain);
+    const destination = this.#destinations.get(to);
     let waiting = 0;
     let nextAt: number | undefined;
     for (const item of this.#waiting.values()) {
-      if (item.domain !== domain) continue;
+      if (item.to !== to) continue;
       waiting++;
       if (nextAt === undefined || item.at < nextAt) nextAt = item.at;
     }
@@ -274,6 +285,20 @@ export class Scheduler {
     this.#kill.abort(new Error("shutting down"));
   }
 
+  #destinationOf(domain: string): string {
+    return this.#options.destinationOf?.(domain) ?? domain;
+  }
+
+  /** When each destination is first due. */
+  #byDestination(due: QueueSummary["due"]): Map<string, number> {
+    const first = new Map<string, number>();
+    for (const { domain, at } of due) {
+      const to = this.#destinationOf(domain);
+      first.set(to, Math.min(at, first.get(to) ?? Infinity));
+    }
+    return first;
+  }
+
   #dueAt(at: number): number {
     const { clock, schedule } = this.#options;
     // A time beyond the longest wait was written under another clock.
@@ -295,7 +320,7 @@ export class Scheduler {
 
   #watchForDelay(id: string, born: number): void {
     const dueAt = born + this.#options.schedule.delayNoticeAfter;
-    this.#add({ id, domain: "", at: 0, dueAt, born, tried: true, scanned: false });
+    this.#add({ id, to: "", at: 0, dueAt, born, tried: true, scanned: false });
   }
 
   #sleep(): void {
@@ -322,11 +347,11 @@ export class Scheduler {
 
   #makeReady(item: Item): void {
     if (this.#stopping.signal.aborted) return;
-    if (item.domain === "") return this.#run(this.#finish(item));
-    let destination = this.#destinations.get(item.domain);
+    if (item.to === "") return this.#run(this.#finish(item));
+    let destination = this.#destinations.get(item.to);
     if (destination === undefined) {
-      destination = { domain: item.domain, ready: new Line(), workers: 0, queued: false };
-      this.#destinations.set(item.domain, destination);
+      destination = { name: item.to, ready: new Line(), workers: 0, queued: false };
+      this.#destinations.set(item.to, destination);
     }
     destination.ready.push(item);
     this.#ready++;
@@ -350,14 +375,14 @@ export class Scheduler {
 
   #isSlow(destination: Destination): boolean {
     const first = destination.ready.peek();
-    return this.#struggling.has(destination.domain) || (first !== undefined && first.at !== 0);
+    return this.#struggling.has(destination.name) || (first !== undefined && first.at !== 0);
   }
 
   /** Gives a destination its next turn, if it has use for one. */
   #queue(destination: Destination): void {
-    const { ready, workers, queued, parked, domain } = destination;
+    const { ready, workers, queued, parked, name } = destination;
     // One connection is enough to find out whether the host is back.
-    const most = this.#struggling.has(domain) ? 1 : this.#maxPerDestination;
+    const most = this.#struggling.has(name) ? 1 : this.#maxPerDestination;
     if (queued || parked !== undefined || ready.size === 0 || workers >= most) return;
     destination.queued = true;
     this.#rings[this.#isSlow(destination) ? "slow" : "fresh"].push(destination);
@@ -414,8 +439,8 @@ export class Scheduler {
     this.#ready++;
   }
 
-  #forgetIdle({ domain, ready, workers, parked }: Destination): void {
-    if (ready.size === 0 && workers === 0 && parked === undefined) this.#destinations.delete(domain);
+  #forgetIdle({ name, ready, workers, parked }: Destination): void {
+    if (ready.size === 0 && workers === 0 && parked === undefined) this.#destinations.delete(name);
   }
 
   /** Sends one message after the other to one destination. */
@@ -509,11 +534,11 @@ export class Scheduler {
     }
   }
 
-  #dueRecipients({ entry, inFlight }: OpenEntry, { domain, at }: Item): number[] {
+  #dueRecipients({ entry, inFlight }: OpenEntry, { to, at }: Item): number[] {
     const due: number[] = [];
     entry.recipients.forEach((recipient, index) => {
       const { status, nextAttemptAt } = recipient;
-      if (status !== "pending" || recipient.domain !== domain || inFlight.has(index)) return;
+      if (status !== "pending" || inFlight.has(index) || this.#destinationOf(recipient.domain) !== to) return;
       if (nextAttemptAt <= at && due.length < MAX_RECIPIENTS) due.push(index);
     });
     return due;
@@ -524,7 +549,9 @@ export class Scheduler {
     { item, recipients, live }: { item: Item; recipients: number[]; live: LiveConnection | undefined },
   ): Promise<AttemptResult> {
     const { queue, clock, route, connect, schedule } = this.#options;
-    const { domain, born } = item;
+    const { born } = item;
+    // Any of them: they have the same targets.
+    const domain = opened.entry.recipients[recipients[0] ?? 0]?.domain ?? "";
     const impatient = this.#age(opened.entry, born) >= schedule.expireAfter;
     return attempt({ opened, recipients, domain, impatient, ...(live && { live }) }, {
       queue,
@@ -566,7 +593,7 @@ export class Scheduler {
       reached ||= result.result !== "deferred" || (recipient.attempts.at(-1)?.reply !== undefined);
       this.#logOutcome(entry, recipient);
     }
-    this.#noteStruggle(item.domain, reached);
+    this.#noteStruggle(item.to, reached);
   }
 
   /** The schedule says no sooner than its step, whatever the attempt took. */
@@ -589,10 +616,10 @@ export class Scheduler {
     return item.tried || recipient.attempts.some(({ at }) => at >= entry.acceptedAt + expireAfter);
   }
 
-  #noteStruggle(domain: string, reached: boolean): void {
-    this.#struggling.delete(domain);
+  #noteStruggle(destination: string, reached: boolean): void {
+    this.#struggling.delete(destination);
     if (reached) return;
-    this.#struggling.add(domain);
+    this.#struggling.add(destination);
     for (const oldest of this.#struggling) {
       if (this.#struggling.size <= MAX_STRUGGLING) break;
       this.#struggling.delete(oldest);
@@ -624,16 +651,16 @@ export class Scheduler {
   async #store(opened: OpenEntry, item: Item): Promise<void> {
     const { schedule } = this.#options;
     const { entry } = opened;
-    const { id, domain, born } = item;
+    const { id, to, born } = item;
     await this.settle(opened, { born });
     if (opened.gone) return;
     const open = entry.recipients.filter((recipient) =>
-      recipient.status === "pending" && recipient.domain === domain
+      recipient.status === "pending" && this.#destinationOf(recipient.domain) === to
     );
     if (open.length === 0) return;
     const at = Math.min(...open.map(({ nextAttemptAt }) => nextAttemptAt));
     const dueAt = this.#dueAt(at);
-    this.#add({ id, domain, at, dueAt, born, tried: true, scanned: false });
+    this.#add({ id, to, at, dueAt, born, tried: true, scanned: false });
     const noticeAt = born + schedule.delayNoticeAfter;
     const untold = open.some(({ delayNotified }) => !delayNotified);
     if (untold && noticeAt > this.#options.clock.monotonic() && noticeAt < dueAt) {

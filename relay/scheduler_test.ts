@@ -140,6 +140,18 @@ Deno.test("Scheduler sends what waits for a destination over one connection, at 
   assert.equal(mx.mostOpen, 1);
 });
 
+Deno.test("Scheduler sends what goes through a smarthost in one transaction, over one connection", async () => {
+  await using world = new World({ destinationOf: () => "smarthost", maxConnectionsPerHost: 1 });
+  const mx = world.network.host("smart.test", { delay: 10 });
+  for (const domain of ["a.test", "b.test", "c.test"]) world.network.domain(domain, ["smart.test"]);
+  await world.send(["1@a.test", "2@b.test", "3@a.test"]);
+  await world.send(["4@c.test"]);
+  await world.clock.advance(SECOND);
+  assert.deepEqual(mx.taken, [["1@a.test", "2@b.test", "3@a.test"], ["4@c.test"]]);
+  assert.equal(mx.connections, 1);
+  assert.deepEqual(world.queue.entries, []);
+});
+
 Deno.test("Scheduler retries after a 4xx no sooner than the schedule, with the reply in the entry", async () => {
   await using world = new World();
   const { clock, network } = world;
@@ -603,6 +615,22 @@ Deno.test("Scheduler keeps a message whose entry cannot be read, and comes back 
   queue.load = load;
   await clock.advance(MINUTE);
   assert.equal(mx.taken.length, 1);
+});
+
+Deno.test("Scheduler sends what it saw of a queue that it cannot read to the end, notices too", async () => {
+  const first = new World();
+  first.network.host("mx.a.test");
+  first.network.domain("a.test", ["mx.a.test"]);
+  for (const reversePath of ["", "sender@example.org"]) await first.queue.put(["u@a.test"], { reversePath });
+  await using second = first.crash();
+  const scan = second.queue.scan.bind(second.queue);
+  second.queue.scan = async function* () {
+    yield* scan();
+    throw new Error("input/output error");
+  };
+  await assert.rejects(second.scheduler.start());
+  await second.clock.advance(0);
+  assert.equal(first.network.hosts.get("mx.a.test")?.taken.length, 2);
 });
 
 Deno.test("Scheduler.domainStatus() says when a domain is tried next", async () => {
