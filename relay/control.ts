@@ -7,6 +7,7 @@
  *
  * @module
  */
+import { basename, dirname, join } from "@std/path";
 import type { Logger } from "../observe/log.ts";
 import type { Clock } from "../smtp/clock.ts";
 import type { HostFailure } from "./host_table.ts";
@@ -85,7 +86,7 @@ export class ControlServer implements AsyncDisposable {
 
   /**
    * Begins to listen.
-   * @throws what the system throws, such as for a path that is too long (over 107 octets)
+   * @throws what the system throws
    */
   static listen(options: ControlServerOptions): ControlServer {
     const { path } = options;
@@ -97,7 +98,8 @@ export class ControlServer implements AsyncDisposable {
     // The socket must never have been open to others, not even for a moment.
     const umask = Deno.umask(0o177);
     try {
-      return new ControlServer(options, Deno.listen({ transport: "unix", path }));
+      using short = shortPath(path);
+      return new ControlServer(options, Deno.listen({ transport: "unix", path: short.path }));
     } finally {
       Deno.umask(umask);
     }
@@ -211,7 +213,7 @@ export class ControlClient {
    */
   static async find(path: string): Promise<ControlClient | undefined> {
     try {
-      (await Deno.connect({ transport: "unix", path })).close();
+      (await connect(path)).close();
       return new ControlClient(path);
     } catch (error) {
       if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.ConnectionRefused) {
@@ -241,7 +243,7 @@ export class ControlClient {
   }
 
   async *#ask<T>(request: Request): AsyncGenerator<T, void, void> {
-    const conn = await Deno.connect({ transport: "unix", path: this.#path });
+    const conn = await connect(this.#path);
     try {
       await writeAll(conn, encoder.encode(JSON.stringify({ mailapp: VERSION, ...request }) + "\n"));
       const lines = new LineReader(conn, MAX_LINE);
@@ -256,6 +258,29 @@ export class ControlClient {
       closeQuietly(conn);
     }
   }
+}
+
+async function connect(path: string): Promise<Deno.Conn> {
+  using short = shortPath(path);
+  return await Deno.connect({ transport: "unix", path: short.path });
+}
+
+// What every system takes in octets, for the NUL behind it is 104 or 108.
+const MAX_SOCKET_PATH = 103;
+
+/** The same place by a path that a socket may have: as it is, or through a link that goes when disposed. */
+function shortPath(path: string): { readonly path: string } & Disposable {
+  if (encoder.encode(path).length <= MAX_SOCKET_PATH) return { path, [Symbol.dispose]: () => {} };
+  const directory = dirname(path);
+  // Else the link would hide that there is nothing.
+  Deno.statSync(directory);
+  const temporary = Deno.makeTempDirSync();
+  const link = join(temporary, "d");
+  Deno.symlinkSync(directory, link);
+  return {
+    path: join(link, basename(path)),
+    [Symbol.dispose]: () => Deno.removeSync(temporary, { recursive: true }),
+  };
 }
 
 /** Checks what came over the socket; what is wrong with it otherwise. */

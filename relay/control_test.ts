@@ -14,9 +14,11 @@ async function withServer(
   test: (
     world: { path: string; queue: MemoryQueue; scheduler: Scheduler; network: RelayNetwork },
   ) => Promise<void>,
+  { below = "." }: { readonly below?: string } = {},
 ): Promise<void> {
   const directory = await Deno.makeTempDir();
   try {
+    await Deno.mkdir(join(directory, below), { recursive: true });
     const clock = new FakeClock();
     const network = new RelayNetwork(clock);
     const queue = new MemoryQueue();
@@ -37,7 +39,7 @@ async function withServer(
       logger: silentLogger,
       settle: (opened) => scheduler.settle(opened),
     });
-    const path = join(directory, "control.sock");
+    const path = join(directory, below, "control.sock");
     await using _server = ControlServer.listen({
       path,
       operator,
@@ -91,6 +93,17 @@ Deno.test("ControlServer makes a socket for its own user only, over one left ove
     return Promise.resolve();
   });
   assert.throws(() => Deno.statSync(path), Deno.errors.NotFound);
+});
+
+Deno.test("ControlClient reaches a server whose data directory has a path too long for a socket", async () => {
+  const below = "a-directory/".repeat(10);
+  await withServer(async ({ path, queue }) => {
+    const entry = await queue.put(["u@a.test"]);
+    const views = await Array.fromAsync((await client(path)).list({}));
+    assert.deepEqual(views.map(({ entry: { id } }) => id), [entry.id]);
+    assert.equal((await Deno.stat(path)).isSocket, true);
+  }, { below });
+  assert.equal(await ControlClient.find(`/nowhere/${below}control.sock`), undefined);
 });
 
 Deno.test("ControlClient lists and steers what the server has", async () => {
