@@ -3,14 +3,14 @@
  *
  * @module
  */
-import { basename, join, relative } from "@std/path";
+import { join, relative } from "@std/path";
 import type { Command } from "commander";
-import type { LogFields, LogLevel } from "../observe/log.ts";
-import { formatText } from "../observe/log_format.ts";
 import { SmtpClient } from "../smtp/client.ts";
 import { systemClock } from "../smtp/clock.ts";
 import { ConnTransport } from "../smtp/conn_transport.ts";
-import { clientUpgrade } from "../tls/client_upgrade.ts";
+import { formatDate } from "../smtp/trace.ts";
+import { type DemoDomain, startDemoDns } from "./demo_dns.ts";
+import { type DemoServer, type LoggedEvent, runCommand, startServer } from "./demo_process.ts";
 import { CommandError, EXIT, type ExitCode } from "./exit_codes.ts";
 import type { Io } from "./io.ts";
 import { examples, type Registrar } from "./subcommand.ts";
@@ -19,211 +19,372 @@ import { examples, type Registrar } from "./subcommand.ts";
 export function registerDemo(program: Command, { io, action }: Registrar): void {
   program.command("demo", { hidden: true })
     .description("everything from nothing, on loopback high ports, under ./demo-data")
-    .option("--once", "end after the first delivery")
+    .option("--once", "end after the deliveries")
     .addHelpText("after", examples("deno task demo", "deno task demo -- --once"))
     .action(action((options: { once?: true }) => demo(io, { once: options.once === true })));
 }
 
-const DOMAIN = "demo.test";
-const HOSTNAME = `mx.${DOMAIN}`;
+const SENDER = "you@home.test";
+// The first one's server is up; the second one's is down at first.
+const NAMES = { here: "demo.test", later: "later.test" };
 const USERS = ["alice", "bob"];
-const STARTUP_PATIENCE = 60_000;
+const RETRY_SECONDS = 2;
+
+type Say = (text?: string) => void;
+type Tell = (who: string, text: string) => void;
 
 async function demo(io: Io, { once }: { readonly once: boolean }): Promise<ExitCode> {
   const stop = new AbortController();
-  for (const signal of ["SIGINT", "SIGTERM"] as const) io.onSignal(signal, () => stop.abort());
-  const say = (text = "") => io.out(`${text}\n`);
-
-  const directory = join(Deno.cwd(), "demo-data");
-  const short = (path: string) => `./${relative(Deno.cwd(), path)}`;
-  const places = choosePlaces();
-  const configFile = join(directory, "config.toml");
-  await Deno.mkdir(directory, { recursive: true });
-  await Deno.writeTextFile(configFile, configText({ directory, ...places }));
-  say(`1. A configuration: ${short(configFile)}, mail for ${DOMAIN}, mailboxes ${USERS.join(" and ")}.`);
-
-  await using server = startServer(configFile);
-  stop.signal.addEventListener("abort", () => server.stop());
-  const listeners = await server.ready;
-  say("2. serve-in is up, as a process of its own:");
-  for (const { address, port, tls } of listeners) say(`     ${address} port ${port}, ${tls}`);
-  const target = listeners.find(({ tls, address }) => tls === "starttls" && !address.includes(":"));
-  if (target === undefined) throw new CommandError("serve-in offers no STARTTLS", EXIT.unavailable);
-
-  const mailbox = join(directory, "mail", DOMAIN, "alice", "new");
-  const before = new Set(await entries(mailbox));
-  say("3. A message for alice, over STARTTLS:");
-  await sendMessage(target, say);
-  const added = (await entries(mailbox)).filter((name) => !before.has(name));
-  const [name] = added;
-  if (name === undefined || added.length !== 1) {
-    throw new CommandError(`${mailbox} has ${added.length} new files; one was sent`, EXIT.software);
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) io.onSignal(signal, () => stop.abort());
+  try {
+    return await perform(io, { once, stop: stop.signal });
+  } catch (error) {
+    // Servers that end since they were told to are no failure.
+    if (stop.signal.aborted) return EXIT.ok;
+    throw error;
   }
-  say(`4. Stored as ${short(join(mailbox, name))}:`);
-  const stored = await Deno.readTextFile(join(mailbox, name));
-  for (const line of stored.trimEnd().split("\n")) say(`     ${line}`);
+}
+
+async function perform(
+  io: Io,
+  { once, stop }: { readonly once: boolean; readonly stop: AbortSignal },
+): Promise<ExitCode> {
+  const say: Say = (text = "") => io.out(`${text}\n`);
+  const tell: Tell = (who, text) => say(`     ${who.padEnd(9)}  ${text}`);
+  // What servers do meanwhile is shown in the step that it belongs to, or not at all.
+  let hear: Tell = () => {};
+
+  const places = choosePlaces();
+  const [here, later] = [domain("here", places), domain("later", places)];
+  await using dns = await startDemoDns([here, later], {
+    port: 2553,
+    asked: (line) => hear("DNS", line),
+  });
+  const files = await writeConfigs({ here, later, places, dnsPort: dns.port });
+  const short = (path: string) => `./${relative(Deno.cwd(), path)}`;
+  say("1. Configurations, for two hosts and a third that comes later:");
+  say(`     ${short(files.serveIn)}    takes mail for ${here.name}, with mailboxes ${USERS.join(" and ")}`);
+  say(`     ${short(files.serveOut)}   takes mail of programs on this machine, and sends it on`);
+  say(`     ${short(files.later)}       takes mail for ${later.name}`);
+
+  await using servers = new Servers(stop);
+  let dialogues = true;
+  const start = (name: string, [command, config]: readonly ["serve-in" | "serve-out", string]) =>
+    servers.add(
+      name,
+      startServer([command, "--config", config], (event) => {
+        const text = outline(command, { event, dialogues });
+        if (text !== undefined) hear(name, text);
+      }),
+    );
+  const serveIn = start("serve-in", ["serve-in", files.serveIn]);
+  const serveOut = start("serve-out", ["serve-out", files.serveOut]);
+  say("2. Up, each a process of its own:");
+  for (const [name, { ready }] of [["serve-in", serveIn], ["serve-out", serveOut]] as const) {
+    for (const { address, port, tls } of await ready) {
+      tell(name, `${address} port ${port}${tls === "off" ? "" : `, ${TLS[String(tls)]}`}`);
+    }
+  }
+  tell("DNS", `127.0.0.1 port ${dns.port}, of the demo's own: it knows who takes mail for these domains`);
+
+  const held: [who: string, text: string][] = [];
+  hear = (...heard) => held.push(heard);
+  const first = { to: `alice@${here.name}`, subject: "It works" };
+  say(`3. A program hands serve-out a message for ${first.to}:`);
+  await submit(messageText(first), { ...first, port: places.serveOut, tell });
+  say(`4. serve-out asks DNS where ${here.name} has its mail, and takes it there, over STARTTLS:`);
+  for (const heard of held) tell(...heard);
+  hear = tell;
+  const relayed = await serveOut.event(({ event, recipient }) =>
+    event === "attempt.relayed" && recipient === first.to
+  );
+  const stored = await whereStored(serveIn, relayed);
+  await serveOut.event(({ event, id }) => event === "queue.done" && id === relayed["id"]);
+  hear = () => {};
+  if (relayed["tls"] === "none") throw new CommandError("the message went without TLS", EXIT.software);
+  say(`5. Stored as ${short(stored)}:`);
+  for (const line of (await Deno.readTextFile(stored)).trimEnd().split("\n")) say(`     ${line}`);
+
+  const second = { to: `bob@${later.name}`, subject: "It works later" };
+  say(
+    `6. A second message, for ${second.to}, handed over by the sendmail command. The server there is down:`,
+  );
+  const mailapp = (args: readonly string[], input?: string) => {
+    say(`     $ mailapp ${args.map((arg) => (arg.startsWith("/") ? short(arg) : arg)).join(" ")}`);
+    return runCommand(args, input);
+  };
+  const ownConfig = ["--config", files.serveOut];
+  hear = tell;
+  await mailapp(
+    ["sendmail", ...ownConfig, "-f", SENDER, second.to],
+    messageText(second).replaceAll("\r\n", "\n"),
+  );
+  const accepted = await serveOut.event(({ event, to }) =>
+    event === "message.accepted" && Array.isArray(to) && to.includes(second.to)
+  );
+  const ofSecond = (name: string) => ({ event, id }: LoggedEvent) => event === name && id === accepted["id"];
+  await serveOut.event(ofSecond("attempt.deferred"));
+  hear = () => {};
+  say("   So it waits in the queue:");
+  const list = async () => {
+    for (const line of (await mailapp(["queue", "list", ...ownConfig])).trimEnd().split("\n")) {
+      say(`     ${line}`);
+    }
+  };
+  await list();
+  say("7. That server comes up, and serve-out tries again by itself, with a dialogue like the one above:");
+  dialogues = false;
+  hear = tell;
+  const laterServer = start("later", ["serve-in", files.later]);
+  for (const { address, port, tls } of await laterServer.ready) {
+    tell("later", `${address} port ${port}, ${TLS[String(tls)]}`);
+  }
+  const relayedLater = await serveOut.event(ofSecond("attempt.relayed"));
+  const storedLater = await whereStored(laterServer, relayedLater);
+  await serveOut.event(ofSecond("queue.done"));
+  hear = () => {};
+  await list();
+  say(`   Stored as ${short(storedLater)}`);
   if (once) {
-    await server.stop();
+    await servers.stop();
     return EXIT.ok;
   }
 
-  say(byHand(target, { mailbox: short(join(directory, "mail", DOMAIN, "bob")) }));
-  server.showLog(say);
-  const code = await server.ended;
-  return stop.signal.aborted && code === 0 ? EXIT.ok : EXIT.software;
+  const [inbox, laterInbox] = [here, later].map(({ name }) => short(join(files.mail, name, "bob")));
+  say(byHand({ places, inbox, laterInbox, config: short(files.serveOut), task: taskCommand(io) }));
+  servers.showLogs(tell);
+  const codes = await servers.ended();
+  return stop.aborted && codes.every((code) => code === 0) ? EXIT.ok : EXIT.software;
+}
+
+const TLS: Readonly<Record<string, string>> = {
+  off: "no TLS",
+  starttls: "with STARTTLS",
+  implicit: "TLS from the first byte on",
+};
+
+/** What is worth showing of what a server logs. */
+function outline(
+  server: "serve-in" | "serve-out",
+  { event, dialogues }: { readonly event: LoggedEvent; readonly dialogues: boolean },
+): string | undefined {
+  switch (event.event) {
+    // serve-out's own clients are shown from their side.
+    case "dialogue":
+      return dialogues && server === "serve-out" && event["host"] !== undefined
+        ? String(event["line"])
+        : undefined;
+    case "tls.started":
+      return `(over ${event["protocol"]}, ${event["cipher"]})`;
+    case "attempt.relayed":
+      return `(${event["recipient"]} is relayed to ${event["host"]}; its certificate is ${event["tls"]})`;
+    case "attempt.deferred":
+      return `(${event["recipient"]} has to wait: ${event["host"]}: ${event["reply"] ?? event["error"]})`;
+    case "message.delivered":
+      return `(stored for ${event["mailbox"]})`;
+    default:
+      return undefined;
+  }
+}
+
+/** Where serve-in put what serve-out relayed: the reply to the dot names the message. */
+async function whereStored(serveIn: DemoServer, relayed: LoggedEvent): Promise<string> {
+  const words = String(relayed["reply"]).split(/\s+/);
+  const delivered = await serveIn.event(({ event, id }) =>
+    event === "message.delivered" && words.includes(String(id))
+  );
+  return String(delivered["file"]);
+}
+
+/** The servers that run; disposing stops them. */
+class Servers implements AsyncDisposable {
+  readonly #servers: { readonly name: string; readonly server: DemoServer }[] = [];
+  readonly #stopping: AbortSignal;
+
+  constructor(stopping: AbortSignal) {
+    this.#stopping = stopping;
+    stopping.addEventListener("abort", () => this.stop());
+  }
+
+  add(name: string, server: DemoServer): DemoServer {
+    this.#servers.push({ name, server });
+    if (this.#stopping.aborted) server.stop();
+    return server;
+  }
+
+  showLogs(tell: Tell): void {
+    for (const { name, server } of this.#servers) server.showLog((line) => tell(name, line));
+  }
+
+  ended(): Promise<readonly number[]> {
+    return Promise.all(this.#servers.map(async ({ server }) => {
+      const code = await server.ended;
+      // One that fails takes the demo down.
+      if (code !== 0) await this.stop();
+      return code;
+    }));
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(this.#servers.map(({ server }) => server.stop()));
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
+  }
 }
 
 interface Places {
-  readonly addresses: readonly string[];
-  readonly port: number;
-  readonly tlsPort: number;
+  /** The addresses of the hosts that take mail; serve-out reaches both on the same port. */
+  readonly here: string;
+  readonly later: string;
+  readonly smtp: number;
+  readonly tls: number;
+  readonly serveOut: number;
 }
 
-/** The addresses of loopback that are there, and two ports that are free on all of them; 0 where the usual are not. */
+/** Two addresses of loopback, and ports that are free on them: the usual ones, or any. */
 function choosePlaces(): Places {
-  const canBind = (hostname: string, port: number) => {
-    try {
-      Deno.listen({ hostname, port }).close();
-      return true;
-    } catch {
-      return false;
+  const here = "127.0.0.1";
+  // Not every system has more than one IPv4 address there.
+  const later = ["127.0.0.2", "::1"].find((address) => canBind(address, 0));
+  if (later === undefined) {
+    throw new CommandError("the demo needs a second address on loopback, 127.0.0.2 or ::1", EXIT.unavailable);
+  }
+  const taken = new Set<number>();
+  const choose = (usual: number) => {
+    for (let port = usual;; port = anyPort(here)) {
+      if (taken.has(port) || ![here, later].every((address) => canBind(address, port))) continue;
+      taken.add(port);
+      return port;
     }
   };
-  const addresses = ["127.0.0.1", "::1"].filter((address) => canBind(address, 0));
-  const free = (port: number) => addresses.every((address) => canBind(address, port)) ? port : 0;
-  return { addresses, port: free(2525), tlsPort: free(2465) };
+  return { here, later, smtp: choose(2525), tls: choose(2465), serveOut: choose(2587) };
 }
 
-function configText(options: Places & { readonly directory: string }): string {
-  const { directory, addresses, port, tlsPort } = options;
-  const quoted = JSON.stringify;
-  return `# Written by "deno task demo", anew each time.
-hostname = ${quoted(HOSTNAME)}
-data_dir = ${quoted(join(directory, "state"))}
+function canBind(hostname: string, port: number): boolean {
+  try {
+    Deno.listen({ hostname, port }).close();
+    return true;
+  } catch {
+    return false;
+  }
+}
 
+function anyPort(hostname: string): number {
+  using listener = Deno.listen({ hostname, port: 0 });
+  return listener.addr.port;
+}
+
+function domain(which: "here" | "later", places: Places): DemoDomain {
+  const name = NAMES[which];
+  return { name, host: `mx.${name}`, address: places[which] };
+}
+
+interface Configs {
+  readonly serveIn: string;
+  readonly serveOut: string;
+  readonly later: string;
+  /** Where the Maildirs are. */
+  readonly mail: string;
+}
+
+async function writeConfigs(
+  { here, later, places, dnsPort }: {
+    readonly here: DemoDomain;
+    readonly later: DemoDomain;
+    readonly places: Places;
+    readonly dnsPort: number;
+  },
+): Promise<Configs> {
+  const directory = join(Deno.cwd(), "demo-data");
+  await Deno.mkdir(directory, { recursive: true });
+  const mail = join(directory, "mail");
+  const write = async (name: string, text: string) => {
+    const file = join(directory, `${name}.toml`);
+    const head = `# Written by "deno task demo", anew each time.\n`;
+    const dataDir = `data_dir = ${JSON.stringify(join(directory, name))}\n`;
+    await Deno.writeTextFile(file, `${head}${dataDir}${text}`);
+    return file;
+  };
+  return {
+    serveIn: await write("serve-in", serveInText(here, { places, mail })),
+    serveOut: await write("serve-out", serveOutText({ places, dnsPort })),
+    later: await write("later", serveInText(later, { places, mail })),
+    mail,
+  };
+}
+
+const LOG = `
 [log]
+level = "trace"
 format = "json"
+`;
 
+function serveInText(
+  { name, host, address }: DemoDomain,
+  { places, mail }: { readonly places: Places; readonly mail: string },
+): string {
+  const quoted = JSON.stringify;
+  return `hostname = ${quoted(host)}
+${LOG}
 [tls]
 self_signed = true
 
 [serve-in]
-listen = ${quoted(addresses)}
-port = ${port}
-tls_port = ${tlsPort}
-domains = [${quoted(DOMAIN)}]
+listen = [${quoted(address)}]
+port = ${places.smtp}
+tls_port = ${places.tls}
+domains = [${quoted(name)}]
 min_free_space = "16MiB"
 
 [mailboxes]
-path = ${quoted(join(directory, "mail", "{domain}", "{user}"))}
+path = ${quoted(join(mail, "{domain}", "{user}"))}
 users = ${quoted(USERS)}
 
 [mailboxes.aliases]
-postmaster = "alice"
+postmaster = ${quoted(USERS[0])}
 `;
 }
 
-interface ListenerEvent {
-  readonly address: string;
-  readonly port: number;
-  readonly tls: string;
+function serveOutText({ places, dnsPort }: { readonly places: Places; readonly dnsPort: number }): string {
+  return `hostname = "out.home.test"
+${LOG}
+[dns]
+servers = ["127.0.0.1:${dnsPort}"]
+
+[serve-out]
+listen = ["127.0.0.1"]
+port = ${places.serveOut}
+qualify_domain = "home.test"
+smtp_port = ${places.smtp} # not 25, which needs root
+allow_private_targets = true # the other hosts are on loopback
+retry = ["${RETRY_SECONDS}s"] # for the impatient
+min_free_space = "16MiB"
+`;
 }
 
-/** `mailapp serve-in` as a child process, whose log is read. */
-function startServer(configFile: string) {
-  const main = new URL("../main.ts", import.meta.url).href;
-  const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", "--frozen", "--no-prompt", main, "serve-in", "--config", configFile],
-    stdin: "null",
-    stderr: "piped",
-  }).spawn();
-  const { promise: ready, resolve, reject } = Promise.withResolvers<ListenerEvent[]>();
-  const listeners: ListenerEvent[] = [];
-  const early: string[] = [];
-  let show: (line: string) => void = (line) => early.push(line);
-  const startup = setTimeout(
-    () => reject(new CommandError("serve-in does not start", EXIT.unavailable)),
-    STARTUP_PATIENCE,
-  );
-
-  const reading = (async () => {
-    let rest = "";
-    for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) {
-      const lines = (rest + text).split("\n");
-      rest = lines.pop() ?? "";
-      for (const line of lines) {
-        const event = parseEvent(line);
-        if (event?.["event"] === "listener.ready") listeners.push(event as unknown as ListenerEvent);
-        if (event?.["event"] === "server.ready") resolve(listeners);
-        show(event === undefined ? line : readable(event));
-      }
-    }
-  })();
-  const ended = Promise.all([child.status, reading]).then(([{ code }]) => {
-    clearTimeout(startup);
-    reject(new CommandError(`serve-in ended with exit code ${code}:\n${early.join("\n")}`, EXIT.unavailable));
-    return code;
-  });
-  ready.then(() => clearTimeout(startup), () => {});
-
-  let running = true;
-  ended.then(() => running = false);
-  const stop = async () => {
-    if (running) child.kill("SIGTERM");
-    return await ended;
-  };
-  return {
-    ready,
-    ended,
-    stop,
-    /** Hands on what the server logs from now on. */
-    showLog(to: (line: string) => void) {
-      show = to;
-    },
-    async [Symbol.asyncDispose]() {
-      await stop();
-    },
-  };
-}
-
-function parseEvent(line: string): Record<string, unknown> | undefined {
-  try {
-    return JSON.parse(line) as Record<string, unknown>;
-  } catch {
-    return undefined;
-  }
-}
-
-/** An event as serve-in would write it on a terminal. */
-function readable({ time, level, event, ...fields }: Record<string, unknown>): string {
-  return formatText({
-    time: Date.parse(String(time)),
-    level: level as LogLevel,
-    event: String(event),
-    fields: fields as LogFields,
-  });
-}
-
-async function sendMessage({ address, port }: ListenerEvent, say: (line: string) => void): Promise<void> {
-  const conn = await Deno.connect({ hostname: address, port });
+async function submit(
+  message: string,
+  { to, port, tell }: {
+    readonly to: string;
+    readonly port: number;
+    readonly tell: Tell;
+  },
+): Promise<void> {
+  const conn = await Deno.connect({ hostname: "127.0.0.1", port });
   const client = new SmtpClient(new ConnTransport(conn, { clock: systemClock }), {
-    hostname: `client.${DOMAIN}`,
+    hostname: "program.home.test",
     clock: systemClock,
     timeouts: { command: 10_000, data: 10_000, dataEnd: 30_000 },
-    onLine: (side, line) => say(`     ${side}: ${line}`),
+    onLine: (side, line) => tell("program", `${side}: ${line}`),
   });
   await client.greeting();
   await client.hello();
-  // The certificate is self-signed: it keeps readers out, and says nothing about who serves.
-  const { tls } = await client.startTls((plain) =>
-    clientUpgrade(plain, { servername: HOSTNAME, verify: false })
-  );
-  if (tls !== undefined) say(`     (now over ${tls.protocol}, ${tls.cipher})`);
-  await client.hello();
-  const data = new TextEncoder().encode(messageText());
-  const { recipients } = await client.send({
-    reversePath: `demo@client.${DOMAIN}`,
-    recipients: [{ address: `alice@${DOMAIN}` }],
+  const data = new TextEncoder().encode(message);
+  const { recipients: [result] } = await client.send({
+    reversePath: SENDER,
+    recipients: [{ address: to }],
     size: data.length,
     eightBit: true,
     smtputf8: false,
@@ -232,19 +393,15 @@ async function sendMessage({ address, port }: ListenerEvent, say: (line: string)
     },
   });
   await client.quit();
-  const [result] = recipients;
-  if (tls === undefined || result?.kind !== "relayed") {
-    throw new CommandError("the message was not accepted", EXIT.unavailable);
-  }
+  if (result?.kind !== "relayed") throw new CommandError("the message was not accepted", EXIT.unavailable);
 }
 
-function messageText(): string {
+function messageText({ to, subject }: { readonly to: string; readonly subject: string }): string {
   return [
-    `From: The demo <demo@client.${DOMAIN}>`,
-    `To: alice@${DOMAIN}`,
-    `Date: ${new Date().toUTCString().replace("GMT", "+0000")}`,
-    `Message-ID: <${crypto.randomUUID()}@client.${DOMAIN}>`,
-    "Subject: It works",
+    `From: The demo <${SENDER}>`,
+    `To: ${to}`,
+    `Date: ${formatDate(systemClock.now())}`,
+    `Subject: ${subject}`,
     "MIME-Version: 1.0",
     "Content-Type: text/plain; charset=utf-8",
     "Content-Transfer-Encoding: 8bit",
@@ -255,36 +412,48 @@ function messageText(): string {
   ].join("\r\n");
 }
 
-async function entries(directory: string): Promise<string[]> {
-  try {
-    return (await Array.fromAsync(Deno.readDir(directory))).map(({ name }) => basename(name));
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return [];
-    throw error;
-  }
+/** How `deno task` is called where this runs. */
+function taskCommand({ env }: Io): string {
+  return env.get("npm_command") === "exec" ? `npx --yes deno@${Deno.version.deno} task` : "deno task";
 }
 
-function byHand({ address, port }: ListenerEvent, { mailbox }: { readonly mailbox: string }): string {
-  const at = `${address} ${port}`;
-  return `
-Send the next one yourself. In the clear, typed by hand (-C ends lines with CRLF):
-     nc -C ${at}
-     EHLO me.test
-     MAIL FROM:<me@me.test>
-     RCPT TO:<bob@${DOMAIN}>
+function byHand(
+  { places, inbox, laterInbox, config, task }: {
+    readonly places: Places;
+    readonly inbox: string | undefined;
+    readonly laterInbox: string | undefined;
+    readonly config: string;
+    readonly task: string;
+  },
+): string {
+  const { here, smtp, serveOut } = places;
+  const to = `bob@${NAMES.here}`;
+  const dialogue = `     EHLO me.test
+     MAIL FROM:<${SENDER}>
+     RCPT TO:<${to}>
      DATA
      Subject: By hand
 
      Hello Bob.
      .
-     QUIT
-The same over STARTTLS:
-     openssl s_client -quiet -crlf -starttls smtp -connect ${address}:${port}
-Or with a program:
-     swaks --server ${address}:${port} --tls --from me@me.test --to bob@${DOMAIN}
+     QUIT`;
+  return `
+Send the next one yourself. As a program on this machine, through serve-out:
+     echo "Hello Bob." | ${task} mailapp sendmail --config ${config} -f ${SENDER} ${to}
+     swaks --server 127.0.0.1:${serveOut} --from ${SENDER} --to ${to}
+     nc -C 127.0.0.1 ${serveOut}
+   and then type as below. Also to bob@${NAMES.later}; to any other domain it fails, since this DNS knows none.
+As a server from elsewhere, straight to serve-in, typed by hand (-C ends lines with CRLF):
+     nc -C ${here} ${smtp}
+${dialogue}
+   the same over STARTTLS:
+     openssl s_client -quiet -crlf -starttls smtp -connect ${here}:${smtp}
 Read it:
-     cat ${mailbox}/new/*
-     mutt -f ${mailbox}
+     cat ${inbox}/new/*
+     mutt -f ${inbox}         (for ${NAMES.later}: ${laterInbox})
+See the queue, and what would become of a message:
+     ${task} mailapp queue list --config ${config}
+     ${task} mailapp explain ${to} --config ${config}
 
 Serving until Ctrl-C. The log:`;
 }

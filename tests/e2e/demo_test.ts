@@ -3,20 +3,52 @@ import assert from "node:assert/strict";
 import { Dialogue } from "../support/dialogue.ts";
 import { runMailapp, Workspace } from "../support/mailapp.ts";
 
-Deno.test("the demo delivers a message over STARTTLS, shows the stored file and ends", async () => {
+async function storedAt(workspace: Workspace, output: string, at: RegExp): Promise<string> {
+  const [, path = ""] = at.exec(output) ?? [];
+  return await Deno.readTextFile(workspace.file(path));
+}
+
+Deno.test("the demo relays over MX and STARTTLS, shows what waits for a dead server, delivers it and ends", async () => {
   await using workspace = await Workspace.create();
+  // Others may have the usual ports; and the second time ./demo-data is there.
+  const usual = [2525, 2587];
   for (const args of [["demo", "--", "--once"], ["demo", "--once"]]) {
+    using taken = Deno.listen({ hostname: "127.0.0.1", port: args.length === 3 ? usual[0] ?? 0 : 0 });
     const { code, stdout, stderr } = await runMailapp(args, { cwd: workspace.path });
     assert.equal(code, 0, stderr);
-    assert.match(stdout, /now over TLSv1\.3/);
-    const [, path = ""] = /^4\. Stored as \.\/(\S+):$/m.exec(stdout) ?? [];
-    const stored = await Deno.readTextFile(workspace.file(path));
-    assert.match(stored, /^Return-Path: <demo@client\.demo\.test>\nDelivered-To: alice@demo\.test\n/);
-    assert.match(stored, /with ESMTPS \(TLSv1\.3/);
+    if (args.length === 3) assert.ok(!stdout.includes(`port ${taken.addr.port}`));
+    const steps = [
+      "program    C: RCPT TO:<alice@demo.test>",
+      "DNS        demo.test MX? 10 mx.demo.test",
+      "serve-out  C: STARTTLS",
+      "serve-in   (over TLSv1.3",
+      "serve-in   (stored for alice@demo.test)",
+      "DNS        later.test MX? 10 mx.later.test",
+      "serve-out  (bob@later.test has to wait: mx.later.test: connection refused)",
+      "$ mailapp queue list",
+      "bob@later.test: next try in",
+      "1 message, 1 recipient to be served",
+      "7. That server comes up",
+      "later      (stored for bob@later.test)",
+      "nothing is queued",
+    ];
+    let at = 0;
+    for (const step of steps) {
+      const found = stdout.indexOf(step, at);
+      assert.notEqual(found, -1, `${step} does not come in its turn in:\n${stdout}`);
+      at = found;
+    }
+    const first = await storedAt(workspace, stdout, /^5\. Stored as \.\/(\S+):$/m);
+    assert.match(first, /^Return-Path: <you@home\.test>\nDelivered-To: alice@demo\.test\n/);
+    assert.match(first, /with ESMTPS \(TLSv1\.3/);
+    assert.match(first, /Received: from program\.home\.test/);
+    const second = await storedAt(workspace, stdout, /^ +Stored as \.\/(\S+)$/m);
+    assert.match(second, /^Return-Path: <you@home\.test>\nDelivered-To: bob@later\.test\n/);
+    assert.match(second, /\n\.This line begins with a dot, and still does\.\n$/);
   }
 });
 
-Deno.test("the demo serves until Ctrl-C, and takes a message sent by hand", async () => {
+Deno.test("the demo serves until Ctrl-C, and takes messages sent by hand to both servers", async () => {
   await using workspace = await Workspace.create();
   const main = new URL("../../main.ts", import.meta.url).href;
   await using child = new Deno.Command(Deno.execPath(), {
@@ -36,18 +68,39 @@ Deno.test("the demo serves until Ctrl-C, and takes a message sent by hand", asyn
       output += value;
     }
   };
-  const [, port] = await readUntil(/nc -C 127\.0\.0\.1 (\d+)\n[\s\S]*Serving until Ctrl-C/);
-  {
+  const [, serveOut, serveIn] = await readUntil(
+    /nc -C 127\.0\.0\.1 (\d+)\n[^]*nc -C 127\.0\.0\.1 (\d+)\n[^]*Serving until Ctrl-C/,
+  );
+  for (const [port, name] of [[serveIn, "alice"], [serveOut, "bob"]]) {
     using dialogue = await Dialogue.connect(Number(port));
     await dialogue.hear();
     await dialogue.say("EHLO me.test");
     await dialogue.say("MAIL FROM:<me@me.test>");
-    await dialogue.say("RCPT TO:<bob@demo.test>");
+    await dialogue.say(`RCPT TO:<${name}@demo.test>`);
     await dialogue.say("DATA");
-    assert.match(await dialogue.say("Subject: By hand\r\n\r\nHello Bob.\r\n."), /^250 /);
+    assert.match(await dialogue.say("Subject: By hand\r\n\r\nHello.\r\n."), /^250 /);
+    await readUntil(new RegExp(`serve-in .*INFO +message\\.delivered .*${name}@demo\\.test`));
   }
-  await readUntil(/INFO +message\.delivered .*bob@demo\.test/);
   child.kill("SIGINT");
   for (;;) if ((await reader.read()).done) break;
   assert.equal((await child.status).code, 0, output);
+});
+
+Deno.test("the demo ends in good order when it is interrupted between two steps", async () => {
+  await using workspace = await Workspace.create();
+  const main = new URL("../../main.ts", import.meta.url).href;
+  await using child = new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--frozen", main, "demo"],
+    cwd: workspace.path,
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  let output = "";
+  for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
+    if (!output.includes("\n3.") && (output + text).includes("\n3.")) child.kill("SIGINT");
+    output += text;
+  }
+  const stderr = await new Response(child.stderr).text();
+  assert.deepEqual([(await child.status).code, stderr], [0, ""], output);
 });
