@@ -191,7 +191,7 @@ async function startServer(name: ServerName, folder: Folder): Promise<ServerUnde
   });
   return {
     port: server.port,
-    pid: server.masterPid,
+    pid: server.program.pid,
     maildir: server.maildir(RECIPIENT),
     async [Symbol.asyncDispose]() {
       await server[Symbol.asyncDispose]();

@@ -16,7 +16,7 @@ export interface EximOptions {
   readonly relayTo?: { readonly host: string; readonly port: number };
   /** What the sending side does about STARTTLS. `none` if absent. */
   readonly sendTls?: "none" | "may" | "encrypt";
-  /** Addresses whose mail lands in a Maildir each. */
+  /** Addresses whose mail lands in a Maildir each; with them and without `relayTo`, all others are refused. */
   readonly mailboxes?: readonly string[];
   /** Offers STARTTLS with this certificate. */
   readonly certificate?: CertificateFiles;
@@ -98,7 +98,7 @@ function configuration(
   const { relayTo, sendTls = "none", login } = options;
   const tls = { none: "hosts_avoid_tls = *", may: "", encrypt: "hosts_require_tls = *" }[sendTls];
   // Exim's lists are split at colons, which are written twice where they are meant.
-  const relayHost = (relayTo?.host ?? "127.0.0.1").replaceAll(":", "::");
+  const relayHost = relayTo?.host.replaceAll(":", "::");
   return `
 primary_hostname = exim.test
 spool_directory = ${options.spool}
@@ -122,6 +122,7 @@ ${certificate ? `tls_certificate = ${certificate.cert}\ntls_privatekey = ${certi
 begin acl
 on_rcpt:
 ${login ? "  require authenticated = *" : ""}
+${options.mailboxes ? "  require verify = recipient" : ""}
   accept
 on_data:
   accept
@@ -131,18 +132,23 @@ here:
   driver = accept
   address_data = \${lookup{\${lc:$local_part@$domain}}lsearch{${options.mailboxFile}}{$value}fail}
   transport = maildir
-away:
+${
+    relayTo
+      ? `away:
   driver = manualroute
   route_list = * ${relayHost}
   self = send
   transport = smtp
-
+`
+      : ""
+  }
 begin transports
 maildir:
   driver = appendfile
   maildir_format
   directory = $address_data
   create_directory
+  return_path_add
 smtp:
   driver = smtp
   port = ${relayTo?.port ?? 25}

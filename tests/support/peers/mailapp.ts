@@ -3,6 +3,7 @@
  *
  * @module
  */
+import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import type { CertificateFiles } from "./certificates.ts";
 import { type Folder, makeFolder } from "./folder.ts";
@@ -24,7 +25,7 @@ export interface ServeInOptions {
   /** Offers STARTTLS and port 465 with this; without it with a self-signed certificate of its own. */
   readonly certificate?: CertificateFiles;
   /** More lines of `[serve-in]`. */
-  readonly settings?: Readonly<Record<string, string | number | boolean>>;
+  readonly settings?: Readonly<Record<string, Setting>>;
   /** Where the log goes; absent: to the lines of the program. */
   readonly logFile?: string;
   /** The group of the Maildirs, which then belong to it and are readable to it; they are made beneath a setgid folder. */
@@ -58,44 +59,22 @@ export async function startServeIn(options: ServeInOptions = {}): Promise<ServeI
     await folder.mkdir("data", { mode: 0o700 });
     const config = await folder.write(
       "config.toml",
-      [
-        assignment("hostname", hostname),
-        assignment("data_dir", folder.at("data")),
-        "[log]",
-        assignment("format", "json"),
-        assignment("file", options.logFile ?? ""),
-        "[tls]",
-        ...(options.certificate
-          ? [assignment("cert", options.certificate.cert), assignment("key", options.certificate.key)]
-          : ["self_signed = true"]),
-        "[serve-in]",
-        ...Object.entries({
+      toml({
+        "": { hostname, data_dir: folder.at("data") },
+        log: { format: "json", file: options.logFile ?? "" },
+        tls: options.certificate ?? { self_signed: true },
+        "serve-in": {
           listen: ["127.0.0.1", "::1"],
           port,
           tls_port: tlsPort,
           domains,
           ...options.settings,
-        }).map(([key, value]) => assignment(key, value)),
-        "[mailboxes]",
-        assignment("path", `${mail}/{domain}/{user}`),
-        assignment("users", users),
-        "[mailboxes.aliases]",
-        assignment("postmaster", users[0] ?? ""),
-      ].join("\n") + "\n",
+        },
+        mailboxes: { path: `${mail}/{domain}/{user}`, users },
+        "mailboxes.aliases": { postmaster: users[0] },
+      }),
     );
-    const program = start(Deno.execPath(), {
-      args: ["run", "-A", "--frozen", MAIN, "serve-in", "--config", config],
-    });
-    const { logFile } = options;
-    try {
-      await (logFile === undefined ? program.line(READY) : Promise.race([
-        until(async () => READY.test(await readIfThere(logFile)), { what: `${READY} in ${logFile}` }),
-        program.status.then(() => Promise.reject(new Error("it ended"))),
-      ]));
-    } catch (error) {
-      await program.stop();
-      throw new Error(`serve-in did not start:\n${program.lines.join("\n")}`, { cause: error });
-    }
+    const program = await startServer("serve-in", config, options);
     return {
       port,
       tlsPort,
@@ -116,9 +95,139 @@ export async function startServeIn(options: ServeInOptions = {}): Promise<ServeI
   }
 }
 
-// JSON's strings, numbers, booleans and arrays of these are TOML too.
-function assignment(key: string, value: unknown): string {
-  return `${key} = ${JSON.stringify(value)}`;
+/** What serve-out is to do. */
+export interface ServeOutOptions {
+  /** `out.example.test` if absent. */
+  readonly hostname?: string;
+  /** Port of the DNS server on 127.0.0.1. */
+  readonly dnsPort?: number;
+  /** More lines of `[serve-out]`; MX may lead to loopback. */
+  readonly settings?: Readonly<Record<string, Setting>>;
+  /** `[serve-out.routes]`. */
+  readonly routes?: Readonly<Record<string, string | Readonly<Record<string, string | number>>>>;
+  /** Added to the environment. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** `[serve-out.tls_policy]`. */
+  readonly tlsPolicy?: Readonly<Record<string, string>>;
+  /** Where the log goes; absent: to the lines of the program. */
+  readonly logFile?: string;
+}
+
+/** A running serve-out. */
+export interface ServeOut extends AsyncDisposable {
+  /** Listens on 127.0.0.1 and ::1. */
+  readonly port: number;
+  readonly folder: Folder;
+  readonly program: RunningProgram;
+  /** The configuration file, for other commands. */
+  readonly config: string;
+  /** The first event of that name with these fields, logged already or yet to come. @throws {Error} after 30 s */
+  event(name: string, fields?: Readonly<Record<string, unknown>>): Promise<LogEvent>;
+  /** The same for the first event of any of these names. */
+  anyEvent(names: readonly string[], fields?: Readonly<Record<string, unknown>>): Promise<LogEvent>;
+}
+
+/** An event of the log. */
+export type LogEvent = Readonly<Record<string, unknown>> & { readonly event: string };
+
+/** Starts serve-out and waits until it answers. */
+export async function startServeOut(options: ServeOutOptions = {}): Promise<ServeOut> {
+  const folder = await makeFolder("serve-out");
+  try {
+    const port = freePort();
+    await folder.mkdir("data", { mode: 0o700 });
+    const config = await folder.write(
+      "config.toml",
+      toml({
+        "": { hostname: options.hostname ?? "out.example.test", data_dir: folder.at("data") },
+        log: { format: "json", file: options.logFile ?? "" },
+        dns: options.dnsPort === undefined ? {} : { servers: [`127.0.0.1:${options.dnsPort}`] },
+        "serve-out": { port, allow_private_targets: true, ...options.settings },
+        "serve-out.routes": options.routes ?? {},
+        "serve-out.tls_policy": options.tlsPolicy ?? {},
+      }),
+    );
+    const program = await startServer("serve-out", config, options);
+    return {
+      port,
+      folder,
+      program,
+      config,
+      event: (name, fields) => anyEvent(program, [name], fields),
+      anyEvent: (names, fields) => anyEvent(program, names, fields),
+      async [Symbol.asyncDispose]() {
+        await program.stop();
+        await folder[Symbol.asyncDispose]();
+      },
+    };
+  } catch (error) {
+    await folder[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+async function anyEvent(
+  program: RunningProgram,
+  names: readonly string[],
+  fields: Readonly<Record<string, unknown>> = {},
+): Promise<LogEvent> {
+  let found: LogEvent | undefined;
+  await program.line({
+    test(line) {
+      const event = parseEvent(line);
+      if (!event || !names.includes(event.event)) return false;
+      if (Object.entries(fields).some(([key, value]) => event[key] !== value)) return false;
+      found = event;
+      return true;
+    },
+    toString: () => `${names.join(" or ")} ${JSON.stringify(fields)}`,
+  });
+  assert.ok(found);
+  return found;
+}
+
+function parseEvent(line: string): LogEvent | undefined {
+  return line.startsWith("{") ? JSON.parse(line) : undefined;
+}
+
+async function startServer(
+  command: string,
+  config: string,
+  { logFile, env = {} }: { readonly logFile?: string; readonly env?: Readonly<Record<string, string>> },
+): Promise<RunningProgram> {
+  const program = start(Deno.execPath(), {
+    args: ["run", "-A", "--frozen", MAIN, command, "--config", config],
+    env,
+  });
+  try {
+    await (logFile === undefined ? program.line(READY) : Promise.race([
+      until(async () => READY.test(await readIfThere(logFile)), { what: `${READY} in ${logFile}` }),
+      program.status.then(() => Promise.reject(new Error("it ended"))),
+    ]));
+    return program;
+  } catch (error) {
+    await program.stop();
+    throw new Error(`${command} did not start:\n${program.lines.join("\n")}`, { cause: error });
+  }
+}
+
+type Setting = string | number | boolean | readonly string[] | Readonly<Record<string, string | number>>;
+
+/** A file of these tables; the one without a name comes first. */
+function toml(tables: Readonly<Record<string, object>>): string {
+  return Object.entries(tables).map(([name, settings]) =>
+    (name === "" ? "" : `[${name}]\n`) +
+    Object.entries(settings).map(([key, setting]) => `${JSON.stringify(key)} = ${tomlValue(setting)}\n`).join(
+      "",
+    )
+  ).join("");
+}
+
+// JSON's strings, numbers, booleans and arrays of these are TOML too; objects are not.
+function tomlValue(setting: Setting): string {
+  if (typeof setting !== "object" || setting instanceof Array) return JSON.stringify(setting);
+  const pairs = Object.entries(setting).map(([key, value]) => `${key} = ${JSON.stringify(value)}`);
+  return `{ ${pairs.join(", ")} }`;
 }
 
 async function readIfThere(path: string): Promise<string> {

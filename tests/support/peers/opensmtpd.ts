@@ -15,7 +15,7 @@ export interface OpenSmtpdOptions {
   readonly relayTo?: { readonly host: string; readonly port: number };
   /** What the sending side does about STARTTLS. `none` if absent. */
   readonly sendTls?: "none" | "may" | "encrypt";
-  /** Addresses whose mail lands in a Maildir each; others in their domains do too. */
+  /** Addresses whose mail lands in a Maildir each; others in their domains are refused. */
   readonly mailboxes?: readonly string[];
   /**
    * Offers STARTTLS with this certificate. Debian 12's build cannot do it (OpenSMTPD issue 1171) and breaks off each
@@ -59,7 +59,9 @@ export async function startOpenSmtpd(options: OpenSmtpdOptions = {}): Promise<Op
         ...listen,
         ...(domains.length > 0
           ? [
-            `action "in" maildir "${maildirs}/%{rcpt}" user nobody virtual { "@" = nobody }`,
+            `action "in" maildir "${maildirs}/%{rcpt}" user nobody virtual { ${
+              mailboxes.map((address) => `"${address}" = nobody`).join(", ")
+            } }`,
             `match from any for domain { ${domains.map((domain) => `"${domain}"`).join(", ")} } action "in"`,
           ]
           : []),

@@ -7,7 +7,7 @@ import { account } from "./accounts.ts";
 import type { CertificateFiles } from "./certificates.ts";
 import { type Folder, makeFolder } from "./folder.ts";
 import { freePort, untilListening } from "./ports.ts";
-import { type RunningProgram, start, until } from "./process.ts";
+import { type RunningProgram, runOk, start } from "./process.ts";
 
 /** What the instance is to do. */
 export interface PostfixOptions {
@@ -25,21 +25,21 @@ export interface PostfixOptions {
   readonly services?: readonly string[];
 }
 
-/** A running Postfix. Its log lines are those of {@linkcode RunningProgram}. */
+/** A running Postfix. */
 export interface Postfix extends AsyncDisposable {
   /** Listens on 127.0.0.1 and ::1. */
   readonly port: number;
   readonly folder: Folder;
+  /** The master process; its lines are the log. */
   readonly program: RunningProgram;
-  /** The process that the others descend from. */
-  readonly masterPid: number;
   /** The Maildir of one of `mailboxes`. */
   maildir(address: string): string;
-  /** Ends it but leaves the folder, for a second start. */
-  stop(): Promise<void>;
 }
 
-const PACKAGE_FILES = ["postfix-files", "post-install", "postfix-script", "dynamicmaps.cf"];
+const QUEUES = [
+  ...["active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming", "maildrop"],
+  ...["private", "public", "saved", "trace"],
+];
 
 // name, type, private, unprivileged, chroot, wakeup, limit, command
 const SERVICES = [
@@ -79,10 +79,11 @@ export async function startPostfix(options: PostfixOptions = {}): Promise<Postfi
     const maildirs = await folder.mkdir("maildirs", { uid, gid });
     await folder.mkdir("data", { uid, gid });
     await folder.mkdir("queue");
+    for (const name of QUEUES) await folder.mkdir(`queue/${name}`, { mode: 0o700, uid, gid });
+    await folder.mkdir("queue/pid");
     await folder.mkdir("etc");
     await folder.mkdir("etc/dynamicmaps.cf.d");
-    await folder.mkdir("etc/postfix-files.d");
-    for (const name of PACKAGE_FILES) await Deno.copyFile(`/etc/postfix/${name}`, folder.at(`etc/${name}`));
+    await Deno.copyFile("/etc/postfix/dynamicmaps.cf", folder.at("etc/dynamicmaps.cf"));
     await folder.write(
       "etc/main.cf",
       Object.entries({
@@ -133,28 +134,17 @@ export async function startPostfix(options: PostfixOptions = {}): Promise<Postfi
       "etc/master.cf",
       [`${port} inet n - n - - smtpd`, ...SERVICES, ...options.services ?? []].join("\n") + "\n",
     );
-    const program = start("postfix", { args: ["-c", folder.at("etc"), "start-fg"] });
-    const masterPid = await until(
-      async () => {
-        try {
-          const pid = Number(await Deno.readTextFile(folder.at("queue/pid/master.pid")));
-          return pid > 0 && pid;
-        } catch {
-          return undefined;
-        }
-      },
-      { what: "Postfix's master process" },
-    );
+    // What `postfix start-fg` comes to, without the checks that take its script seconds.
+    const daemons = (await runOk("postconf", { args: ["-d", "-h", "daemon_directory"] })).trim();
+    const program = start(`${daemons}/master`, { args: ["-s", "-c", folder.at("etc")] });
     await untilListening(port);
     return {
       port,
       folder,
       program,
-      masterPid,
       maildir: (address) => `${maildirs}/${address}`,
-      stop: () => stopMaster(program, masterPid),
       async [Symbol.asyncDispose]() {
-        await stopMaster(program, masterPid);
+        await program.stop();
         await folder[Symbol.asyncDispose]();
       },
     };
@@ -162,15 +152,4 @@ export async function startPostfix(options: PostfixOptions = {}): Promise<Postfi
     await folder[Symbol.asyncDispose]();
     throw error;
   }
-}
-
-// `postfix stop` sleeps a second at a time; master itself ends its daemons at once on SIGTERM.
-async function stopMaster(program: RunningProgram, masterPid: number): Promise<void> {
-  try {
-    Deno.kill(masterPid, "SIGTERM");
-  } catch {
-    // It has ended meanwhile.
-  }
-  await program.status;
-  await program.stop();
 }

@@ -18,6 +18,14 @@ export interface StartOptions {
   readonly stopSignal?: Deno.Signal;
 }
 
+/** What a line is held against: a regular expression, or anything like it. */
+export interface Pattern {
+  /** Whether the line matches. */
+  test(line: string): boolean;
+  /** How it is called in errors. */
+  toString(): string;
+}
+
 /** A program that runs until it is stopped; disposing stops and reaps it. */
 export interface RunningProgram extends AsyncDisposable {
   readonly pid: number;
@@ -30,7 +38,7 @@ export interface RunningProgram extends AsyncDisposable {
    * milliseconds.
    * @throws {Error} when the program ends or the time passes first, with its last lines
    */
-  line(pattern: RegExp, options?: { readonly from?: number; readonly within?: number }): Promise<string>;
+  line(pattern: Pattern, options?: { readonly from?: number; readonly within?: number }): Promise<string>;
   /** Ends it, by force after 10 s, and waits until it is gone. Safe to call twice. */
   stop(signal?: Deno.Signal): Promise<void>;
 }

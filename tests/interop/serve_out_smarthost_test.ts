@@ -1,0 +1,70 @@
+// A smarthost that wants a login, as providers run it: Exim with AUTH over STARTTLS.
+import assert from "node:assert/strict";
+import { createTestAuthority } from "../../tls/test_authority.ts";
+import { testWith } from "../support/requires.ts";
+import { arrival } from "../support/peers/arrivals.ts";
+import { startBind } from "../support/peers/bind.ts";
+import { startExim } from "../support/peers/exim.ts";
+import { makeFolder } from "../support/peers/folder.ts";
+import { startServeOut } from "../support/peers/mailapp.ts";
+import { sendRaw } from "../support/peers/raw_smtp.ts";
+import { EXIM, unpacked } from "../support/peers/unpacked.ts";
+
+const RECIPIENT = "alice@example.test";
+const PASSWORD = "s3cret pass";
+
+testWith([unpacked(EXIM), "named"], "serve-out logs in to a smarthost", async (t) => {
+  await using folder = await makeFolder("smarthost");
+  const authority = await createTestAuthority();
+  const leaf = await authority.issue({ names: ["smtp.provider.test"] });
+  const certificate = {
+    cert: await folder.write("cert.pem", leaf.cert),
+    key: await folder.write("key.pem", leaf.key, { mode: 0o600 }),
+  };
+  const trusting = { DENO_CERT: await folder.write("authority.pem", authority.cert) };
+  await using dns = await startBind({ "provider.test": "smtp A 127.0.0.1" });
+  await using smarthost = await startExim({
+    mailboxes: [RECIPIENT],
+    certificate,
+    login: { user: "relay", password: PASSWORD },
+  });
+
+  /** A serve-out that hands everything to the smarthost with this password, and has one message. */
+  async function relaying(password: string, env: Readonly<Record<string, string>>) {
+    const server = await startServeOut({
+      dnsPort: dns.port,
+      env,
+      routes: {
+        "*": {
+          host: "smtp.provider.test",
+          port: smarthost.port,
+          tls: "verify",
+          user: "relay",
+          password_file: await folder.write("password", `${password}\n`, { mode: 0o600 }),
+        },
+      },
+    });
+    const data = new TextEncoder().encode("Subject: through the smarthost\r\n\r\nx\r\n");
+    await sendRaw({ port: server.port, from: "joe@client.test", to: [RECIPIENT], data });
+    return server;
+  }
+
+  await t.step("a certificate that nobody vouches for: the password is not sent", async () => {
+    await using server = await relaying(PASSWORD, {});
+    const event = await server.event("attempt.deferred", { recipient: RECIPIENT });
+    assert.match(String(event["error"]), /certificate/);
+  });
+  await t.step("a wrong password: put off, and not in the log", async () => {
+    await using server = await relaying("my guess", trusting);
+    const event = await server.event("attempt.deferred", { recipient: RECIPIENT });
+    assert.match(String(event["reply"]), /^535/);
+    assert.ok(!server.program.lines.join("\n").includes("my guess"));
+  });
+  await t.step("the right password", async () => {
+    await using server = await relaying(PASSWORD, trusting);
+    const event = await server.event("attempt.relayed", { recipient: RECIPIENT });
+    assert.equal(event["tls"], "verified");
+    await arrival(smarthost.maildir(RECIPIENT), "Subject: through the smarthost\n");
+    await smarthost.logLine(/ P=esmtpsa .* A=plain:relay/);
+  });
+});
