@@ -86,6 +86,13 @@ const texts = fc.oneof(
   fc.string({ unit: "binary", maxLength: 40 }),
 );
 
+const paths = fc.tuple(
+  fc.constantFrom("FROM:<", "TO:<"),
+  fc.oneof(words, fc.emailAddress()),
+  fc.array(words, { maxLength: 3 }),
+)
+  .map(([begin, address, rest]) => [begin, address, ">", ...rest.map((word) => ` ${word}`)].join(""));
+
 // RFC 5321 §4.2, without RFC 6531's non-ASCII texts, which we do not use.
 const REPLY = /^(?:[2-5][0-5]\d-[\t -~]*\r\n)*[2-5][0-5]\d [\t -~]*\r\n$/;
 
@@ -107,7 +114,7 @@ Deno.test("every command answers any argument in any state, and throws nothing b
   });
   const property = fc.asyncProperty(
     fc.constantFrom(...commands),
-    texts,
+    fc.oneof(texts, paths),
     states,
     async ([verb, run], text, state) => {
       const session: Session = {
