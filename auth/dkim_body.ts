@@ -1,0 +1,122 @@
+/**
+ * The body of a message as DKIM hashes it: relaxed canonicalization (RFC 6376 §3.4.4) while the bytes stream by.
+ *
+ * @module
+ */
+import { createHash } from "node:crypto";
+
+const TAB = 9;
+const LF = 10;
+const CR = 13;
+const SPACE = 32;
+
+// What is held back for later, line ends and one space, is written in blocks of this size at most.
+const BLOCK = 16 * 1024;
+
+/** Takes canonical bytes; they are valid only during the call. */
+export type TakeBytes = (bytes: Uint8Array) => void;
+
+/**
+ * A state machine that gives out a body in its relaxed form: white space at the ends of lines gone, other white space
+ * one space, empty lines at the end gone, a line end at the end of what is not empty. Memory is bounded whatever comes.
+ */
+export class RelaxedBody {
+  readonly #take: TakeBytes;
+  readonly #block = new Uint8Array(BLOCK);
+  #used = 0;
+  /** Line ends that count only if something follows. */
+  #lineEnds = 0;
+  #space = false;
+  /** A CR that may be half of a line end. */
+  #cr = false;
+  #empty = true;
+
+  /** `take` gets the canonical bytes, cut anywhere. */
+  constructor(take: TakeBytes) {
+    this.#take = take;
+  }
+
+  /** Takes bytes of the body, cut anywhere. */
+  push(chunk: Uint8Array): void {
+    const length = chunk.length;
+    let used = this.#used;
+    for (let i = 0; i < length; i++) {
+      const byte = chunk[i] ?? 0;
+      if (this.#cr) {
+        this.#cr = false;
+        if (byte === LF) {
+          this.#space = false;
+          this.#lineEnds++;
+          continue;
+        }
+        this.#used = used;
+        this.#text(CR);
+        used = this.#used;
+      }
+      if (byte === CR) {
+        this.#cr = true;
+      } else if (byte === SPACE || byte === TAB) {
+        this.#space = true;
+      } else if (this.#space || this.#lineEnds > 0 || used === BLOCK) {
+        this.#used = used;
+        this.#text(byte);
+        used = this.#used;
+      } else {
+        this.#block[used++] = byte;
+      }
+    }
+    if (used > 0) this.#empty = false;
+    this.#used = used;
+    this.#flush();
+  }
+
+  /** The body is over: gives out what is left. */
+  finish(): void {
+    if (this.#cr) this.#text(CR);
+    this.#cr = false;
+    if (!this.#empty || this.#used > 0) {
+      this.#put(CR);
+      this.#put(LF);
+    }
+    this.#flush();
+  }
+
+  /** A byte that is no white space, and what was held back before it. */
+  #text(byte: number): void {
+    for (; this.#lineEnds > 0; this.#lineEnds--) {
+      this.#put(CR);
+      this.#put(LF);
+    }
+    if (this.#space) this.#put(SPACE);
+    this.#space = false;
+    this.#put(byte);
+  }
+
+  #put(byte: number): void {
+    if (this.#used === BLOCK) this.#flush();
+    this.#block[this.#used++] = byte;
+    this.#empty = false;
+  }
+
+  #flush(): void {
+    if (this.#used > 0) this.#take(this.#block.subarray(0, this.#used));
+    this.#used = 0;
+  }
+}
+
+/** The SHA-256 of a body in relaxed form: what `bh=` tells. */
+export class RelaxedBodyHash {
+  readonly #hash = createHash("sha256");
+  readonly #body = new RelaxedBody((bytes) => void this.#hash.update(bytes));
+
+  /** Takes bytes of the body, cut anywhere. */
+  push(chunk: Uint8Array): void {
+    this.#body.push(chunk);
+  }
+
+  /** The hash in base64; to be asked once, when the body is over. */
+  digest(): string {
+    this.#body.finish();
+    return this.#hash.digest("base64");
+  }
+}
