@@ -1,0 +1,58 @@
+// mailapp in the place of /usr/sbin/sendmail, as other programs call it.
+import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
+import { type Folder, makeFolder } from "../support/peers/folder.ts";
+import { type ServeOut, startServeOut } from "../support/peers/mailapp.ts";
+import { run } from "../support/peers/process.ts";
+
+const MAIN = fileURLToPath(new URL("../../main.ts", import.meta.url));
+const MAIL = "/usr/bin/mail";
+
+/** The program behind a link of that name, with a configuration of its own. */
+async function linkedSendmail(folder: Folder, { config }: ServeOut): Promise<string> {
+  await Deno.symlink(Deno.execPath(), folder.at("sendmail"));
+  const script = await folder.write(
+    "usr-sbin-sendmail",
+    `#!/bin/sh\nexec ${folder.at("sendmail")} run -A --frozen --no-prompt ${MAIN} -C ${config} "$@"\n`,
+  );
+  await Deno.chmod(script, 0o755);
+  return script;
+}
+
+async function hasMailutils(): Promise<boolean> {
+  const { code, stdout } = await run(MAIL, { args: ["--version"] }).catch(() => ({ code: 1, stdout: "" }));
+  return code === 0 && stdout.includes("Mailutils");
+}
+
+Deno.test("mailapp called by the name sendmail is sendmail", async () => {
+  await using folder = await makeFolder("sendmail");
+  await using serveOut = await startServeOut({ routes: { "*": "127.0.0.1:9" } });
+  const sendmail = await linkedSendmail(folder, serveOut);
+  const { code, stderr } = await run(sendmail, {
+    args: ["-oi", "-t", "-fme@x.test"],
+    stdin: "To: you@x.test\nSubject: x\n\n.\nHi\n",
+  });
+  assert.equal(code, 0, stderr);
+  const accepted = await serveOut.event("message.accepted");
+  assert.equal(accepted["from"], "me@x.test");
+  assert.deepEqual(accepted["to"], ["you@x.test"]);
+});
+
+Deno.test({
+  name: "mail of mailutils sends through mailapp as sendmail",
+  ignore: !await hasMailutils(),
+  fn: async () => {
+    await using folder = await makeFolder("sendmail");
+    await using serveOut = await startServeOut({ routes: { "*": "127.0.0.1:9" } });
+    const sendmail = await linkedSendmail(folder, serveOut);
+    const { code, stderr } = await run(MAIL, {
+      args: ["-E", `set sendmail="sendmail:${sendmail}"`, "-s", "Grüße", "-r", "me@x.test", "you@x.test"],
+      stdin: "Hi\n.\nmore\n",
+      env: { HOME: folder.at(".") },
+    });
+    assert.equal(code, 0, stderr);
+    const accepted = await serveOut.event("message.accepted");
+    assert.equal(accepted["from"], "me@x.test");
+    assert.deepEqual(accepted["to"], ["you@x.test"]);
+  },
+});
