@@ -14,7 +14,7 @@ import { denoFileSystem, type FileSystem } from "../storage/file_system.ts";
 import { freeSpace } from "../storage/free_space.ts";
 import { Slots } from "../storage/slots.ts";
 import type { StagedMessage, StagingArea } from "../storage/staging.ts";
-import { StorageError } from "../storage/storage_error.ts";
+import { StorageError, type StorageFault } from "../storage/storage_error.ts";
 import { LineEndingConverter } from "./line_endings.ts";
 import { Maildir, type MaildirMessage } from "./maildir.ts";
 import type { Mailbox, Mailboxes } from "./mailboxes.ts";
@@ -127,18 +127,14 @@ export class MaildirDelivery implements Delivery {
       try {
         await this.#maildir(mailbox).check();
       } catch (error) {
-        const quota = error instanceof StorageError && error.fault === "over-quota";
+        const fault = error instanceof StorageError ? error.fault : "other";
         this.#log.error("mailbox.unwritable", {
           session: session.id,
           mailbox: mailbox.address,
           path: mailbox.path,
           error: describe(error),
         });
-        return refuse(
-          quota
-            ? reply(452, "4.2.2", "The mailbox is over its quota; try again later")
-            : reply(450, "4.2.0", "The mailbox cannot be written to at the moment; try again later"),
-        );
+        return refuse(UNWRITABLE[fault] ?? unwritable);
       }
     }
     return { accepted: true };
@@ -340,6 +336,13 @@ class PendingMaildirMessage implements PendingMessage {
 
 const storageFailed = reply(451, "4.3.0", "The message could not be stored; try again later");
 const noRoom = reply(452, "4.3.1", "Not enough room to store the message; try again later");
+
+const unwritable = reply(450, "4.2.0", "The mailbox cannot be written to at the moment; try again later");
+/** What a recipient is told whose mailbox cannot be written to, by the kind of fault. */
+const UNWRITABLE: Partial<Record<StorageFault, Reply>> = {
+  "no-space": noRoom,
+  "over-quota": reply(452, "4.2.2", "The mailbox is over its quota; try again later"),
+};
 
 function failure(cause: unknown): SmtpError {
   const full = cause instanceof StorageError && (cause.fault === "no-space" || cause.fault === "over-quota");

@@ -169,22 +169,24 @@ Deno.test("MaildirDelivery.checkRecipient() refuses a mailbox that cannot be wri
   });
 });
 
-Deno.test("MaildirDelivery.checkRecipient() refuses a mailbox over quota with 4.2.2 until there is room", async () => {
-  const fileSystem = new FaultyFileSystem();
-  await inSetting({ fileSystem }, async ({ delivery, files }) => {
-    await deliver(delivery, { to: ["alice@example.com"] });
-    fileSystem.fault = (call, path) => call === "write" && path.includes("alice") ? "EDQUOT" : undefined;
-    await assert.rejects(deliver(delivery, { to: ["alice@example.com"] }), refusal(452, "4.3.1"));
-    const decision = await delivery.checkRecipient(recipient("alice@example.com"), session);
-    assert.ok(!decision.accepted);
-    assert.deepEqual([decision.reply.code, decision.reply.enhanced], [452, "4.2.2"]);
-    assert.ok((await delivery.checkRecipient(recipient("bob@example.com"), session)).accepted);
-    fileSystem.fault = () => undefined;
-    assert.ok((await delivery.checkRecipient(recipient("alice@example.com"), session)).accepted);
-    await deliver(delivery, { to: ["alice@example.com"] });
-    assert.equal(files("alice").length, 2);
+for (const [code, enhanced] of [["EDQUOT", "4.2.2"], ["ENOSPC", "4.3.1"]] as const) {
+  Deno.test(`MaildirDelivery.checkRecipient() answers 452 ${enhanced} to ${code} until there is room`, async () => {
+    const fileSystem = new FaultyFileSystem();
+    await inSetting({ fileSystem }, async ({ delivery, files }) => {
+      await deliver(delivery, { to: ["alice@example.com"] });
+      fileSystem.fault = (call, path) => call === "write" && path.includes("alice") ? code : undefined;
+      await assert.rejects(deliver(delivery, { to: ["alice@example.com"] }), refusal(452, "4.3.1"));
+      const decision = await delivery.checkRecipient(recipient("alice@example.com"), session);
+      assert.ok(!decision.accepted);
+      assert.deepEqual([decision.reply.code, decision.reply.enhanced], [452, enhanced]);
+      assert.ok((await delivery.checkRecipient(recipient("bob@example.com"), session)).accepted);
+      fileSystem.fault = () => undefined;
+      assert.ok((await delivery.checkRecipient(recipient("alice@example.com"), session)).accepted);
+      await deliver(delivery, { to: ["alice@example.com"] });
+      assert.equal(files("alice").length, 2);
+    });
   });
-});
+}
 
 Deno.test("MaildirDelivery stores one copy per mailbox, each with its own Delivered-To", async () => {
   await inSetting({}, async ({ delivery, files }) => {
