@@ -1,0 +1,109 @@
+/**
+ * Messages that prove themselves: what is found in a Maildir is whole, and the same as what was sent, or it is not.
+ *
+ * @module
+ */
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { basename, join } from "@std/path";
+import type { Dialogue } from "../support/dialogue.ts";
+
+/** A message to send. */
+export interface CheckedMessage {
+  /** Nobody else's. */
+  readonly id: string;
+  /** The message with CRLF, not dot-stuffed. */
+  readonly text: string;
+  /** The checksum of all of it. */
+  readonly digest: string;
+}
+
+/** What is stored of one. */
+export interface StoredMessage {
+  /** The file. */
+  readonly path: string;
+  /** The id of the message sent. */
+  readonly id: string;
+  /** The checksum of the message without the fields that the server put on top, with CRLF. */
+  readonly digest: string;
+}
+
+/** Makes a message of about so many octets. Its first field holds the id, and the checksum of the body. */
+export function checkedMessage(id: string, octets: number): CheckedMessage {
+  let body = "";
+  for (let line = 0; body.length < octets; line++) {
+    // Every seventh line begins with a dot, some consist of it.
+    const dot = line % 7 === 0 ? "." : "";
+    body += `${dot}${line % 49 === 0 ? "" : sha256(`${id} ${line}`)}\r\n`;
+  }
+  const text = `X-Check: ${id} ${sha256(body)}\r\nSubject: ${id} \u00fc\r\n\r\n${body}`;
+  return { id, text, digest: sha256(text) };
+}
+
+/**
+ * Reads a file of a Maildir.
+ * @throws {AssertionError} when it is torn: its size is not S=, its size with CRLF not W=, or its checksum wrong
+ */
+export function readStored(path: string): StoredMessage {
+  const bytes = Deno.readFileSync(path);
+  const [, disk, wire] = /,S=(\d+),W=(\d+)$/.exec(basename(path)) ?? [];
+  assert.equal(bytes.length, Number(disk), `${path}: S= is not its size`);
+  const text = new TextDecoder().decode(bytes);
+  const lines = text.split("\n").length - 1;
+  assert.equal(bytes.length + lines, Number(wire), `${path}: W= is not its size with CRLF`);
+  const start = text.search(/^X-Check: /m);
+  assert.notEqual(start, -1, `${path} has no X-Check field`);
+  const original = text.slice(start).replaceAll("\n", "\r\n");
+  const [, id = "", checksum] = /^X-Check: (\S+) (\S+)\r\n/.exec(original) ?? [];
+  const body = original.slice(original.indexOf("\r\n\r\n") + 4);
+  assert.equal(sha256(body), checksum, `${path} is torn`);
+  return { path, id, digest: sha256(original) };
+}
+
+/**
+ * Reads all messages in `new/` of a Maildir.
+ * @throws {AssertionError} when one is torn
+ */
+export function readMaildir(maildir: string): StoredMessage[] {
+  return names(join(maildir, "new")).map((name) => readStored(join(maildir, "new", name)));
+}
+
+/** The names in a directory, in order; none if it is not there. */
+export function names(directory: string): string[] {
+  try {
+    return Array.from(Deno.readDirSync(directory), ({ name }) => name).sort();
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return [];
+    throw error;
+  }
+}
+
+/** How a message is sent. */
+export interface SubmitOptions {
+  /** Whole addresses. */
+  readonly to: readonly string[];
+  /** Called between 354 and the data. */
+  readonly beforeData?: () => Promise<void>;
+  /** Called when all but the last dot has been sent. */
+  readonly beforeDot?: () => Promise<void>;
+}
+
+/** Sends a message from MAIL to the last dot. The first reply that is not positive, or the one to the dot. */
+export async function submit(
+  dialogue: Dialogue,
+  message: CheckedMessage,
+  { to, beforeData, beforeDot }: SubmitOptions,
+): Promise<string> {
+  for (const line of ["MAIL FROM:<a@client.test>", ...to.map((address) => `RCPT TO:<${address}>`), "DATA"]) {
+    const reply = await dialogue.say(line);
+    if (!/^[23]/.test(reply)) return reply;
+  }
+  await beforeData?.();
+  await dialogue.send(message.text.replace(/^\./gm, ".."));
+  await beforeDot?.();
+  return await dialogue.say(".");
+}
+
+function sha256(text: string): string {
+  return createHash("sha256").update(text).digest("hex");
+}
