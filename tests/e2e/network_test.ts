@@ -1,5 +1,6 @@
 // serve-in on a network of its own: which addresses "auto" binds, and a second host that delivers to each.
 import assert from "node:assert/strict";
+import { HOST_PROGRAMS, makeHosts } from "../support/hosts.ts";
 import { RunningMailapp, Workspace } from "../support/mailapp.ts";
 import { testWith } from "../support/requires.ts";
 
@@ -13,56 +14,10 @@ async function sh(program: string, ...args: string[]): Promise<string> {
   return decoder.decode(stdout);
 }
 
-/** Two hosts with a wire between them; the first one's default routes lead to the second. */
-async function makeHosts() {
-  const id = crypto.randomUUID().slice(0, 6);
-  const [server, client] = [`mailapp-s-${id}`, `mailapp-c-${id}`];
-  const ip = (...args: string[]) => sh("ip", ...args);
-  await ip("netns", "add", server);
-  await ip("netns", "add", client);
-  await ip(
-    "link",
-    "add",
-    `s${id}`,
-    "netns",
-    server,
-    "type",
-    "veth",
-    "peer",
-    "name",
-    `c${id}`,
-    "netns",
-    client,
-  );
-  for (const [host, device, number] of [[server, `s${id}`, 1], [client, `c${id}`, 2]] as const) {
-    await ip("-n", host, "link", "set", "lo", "up");
-    await ip("-n", host, "address", "add", `198.51.100.${number}/24`, "dev", device);
-    await ip("-n", host, "address", "add", `2001:db8:51::${number}/64`, "dev", device);
-    await ip("-n", host, "link", "set", device, "up");
-  }
-  await ip("-n", server, "route", "add", "default", "via", "198.51.100.2");
-  await ip("-n", server, "route", "add", "default", "via", "2001:db8:51::2", "dev", `s${id}`);
-  // Another interface that no default route uses; its address must stay unbound.
-  await ip("link", "add", "other", "netns", server, "type", "veth", "peer", "name", "other", "netns", client);
-  await ip("-n", server, "address", "add", "203.0.113.9/24", "dev", "other");
-  for (const host of [server, client]) await ip("-n", host, "link", "set", "other", "up");
-  return {
-    server: ["ip", "netns", "exec", server],
-    client: ["ip", "netns", "exec", client],
-    /** The first host's end of the wire. */
-    device: `s${id}`,
-    async [Symbol.asyncDispose]() {
-      await ip("netns", "del", server);
-      await ip("netns", "del", client);
-    },
-  };
-}
-
-const programs = ["ip", "ss", "swaks"];
-const isRoot = Deno.uid() === 0;
+const programs = [...HOST_PROGRAMS, "ss", "swaks"];
 
 testWith(
-  isRoot ? programs : [...programs, "root"],
+  programs,
   'listen = "auto" binds the outward addresses of both families and no others, and a second host delivers to each',
   async () => {
     await using workspace = await Workspace.create();
@@ -96,7 +51,7 @@ testWith(
 );
 
 testWith(
-  isRoot ? programs : [...programs, "root"],
+  programs,
   "serve-in serves an address that the machine gets later",
   async () => {
     await using workspace = await Workspace.create();

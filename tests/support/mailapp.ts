@@ -78,10 +78,20 @@ export class RunningMailapp implements AsyncDisposable {
     return this.#child.pid;
   }
 
-  /** Waits for an event of this name, the one that comes `after` so many of them. */
-  async event(name: string, { after = 0 }: { readonly after?: number } = {}): Promise<LoggedEvent> {
+  /** Waits for an event of this name, and `where` these fields are so; the one that comes `after` so many of them. */
+  async event(
+    name: string,
+    { after = 0, where = {} }: {
+      readonly after?: number;
+      readonly where?: Readonly<Record<string, unknown>>;
+    } = {},
+  ): Promise<LoggedEvent> {
     for (;;) {
-      const found = this.events.filter(({ event }) => event === name)[after];
+      const found = this.events.filter((event) =>
+        event.event === name && Object.entries(where).every(([key, value]) =>
+          event[key] === value
+        )
+      )[after];
       if (found !== undefined) return found;
       if (this.#over) throw new Error(`ended without ${name}:\n${this.transcript()}`);
       await new Promise<void>((resolve) => this.#waiting.add(resolve));

@@ -7,9 +7,21 @@ import { makeFolder } from "./folder.ts";
 import { freePort, untilListening } from "./ports.ts";
 import { type RunningProgram, start } from "./process.ts";
 
+/** Where named is to run. */
+export interface BindOptions {
+  /** An IPv4 address; 127.0.0.1 if absent. */
+  readonly address?: string;
+  /** A free one if absent. */
+  readonly port?: number;
+  /** What it is started by, such as `ip netns exec NAME`. */
+  readonly through?: readonly string[];
+  /** A loopback address where port 53 is served too, for programs that know no other port. */
+  readonly alsoAt?: string;
+}
+
 /** A running named. */
 export interface Bind extends AsyncDisposable {
-  /** Listens on 127.0.0.1, UDP and TCP. */
+  /** UDP and TCP. */
   readonly port: number;
   readonly program: RunningProgram;
 }
@@ -18,10 +30,12 @@ export interface Bind extends AsyncDisposable {
  * Starts named with these zones; it refuses questions about others.
  * @param zones the zone's name (`.` for everything) and its records as in a zone file; SOA and NS are put on top
  */
-export async function startBind(zones: Readonly<Record<string, string>>): Promise<Bind> {
+export async function startBind(
+  zones: Readonly<Record<string, string>>,
+  { address = "127.0.0.1", port = freePort(), through = [], alsoAt }: BindOptions = {},
+): Promise<Bind> {
   const folder = await makeFolder("bind");
   try {
-    const port = freePort();
     const statements: string[] = [];
     for (const [index, [zone, records]] of Object.entries(zones).entries()) {
       const file = await folder.write(
@@ -35,7 +49,8 @@ export async function startBind(zones: Readonly<Record<string, string>>): Promis
       `
 options {
   directory "${folder.path}";
-  listen-on port ${port} { 127.0.0.1; };
+  listen-on port ${port} { ${address}; };
+  ${alsoAt ? `listen-on port 53 { ${alsoAt}; };` : ""}
   listen-on-v6 { none; };
   pid-file none;
   session-keyfile none;
@@ -48,13 +63,14 @@ controls { };
 ${statements.join("\n")}
 `,
     );
-    const program = start("named", { args: ["-g", "-c", config] });
+    const [command = "", ...args] = [...through, "named", "-g", "-c", config];
+    const program = start(command, { args });
     await program.line(/ running$/);
     if (program.lines.some((line) => line.includes("not loaded due to errors"))) {
       await program.stop();
       throw new Error(program.lines.slice(-10).join("\n"));
     }
-    await untilListening(port);
+    if (through.length === 0) await untilListening(port, address);
     return {
       port,
       program,
