@@ -19,6 +19,9 @@ export interface BindOptions {
   readonly alsoAt?: string;
 }
 
+/** A zone that cannot be had: questions about it are answered with SERVFAIL. */
+export const FAILING = Symbol("failing zone");
+
 /** A running named. */
 export interface Bind extends AsyncDisposable {
   /** UDP and TCP. */
@@ -28,16 +31,22 @@ export interface Bind extends AsyncDisposable {
 
 /**
  * Starts named with these zones; it refuses questions about others.
- * @param zones the zone's name (`.` for everything) and its records as in a zone file; SOA and NS are put on top
+ * @param zones the zone's name (`.` for everything) and its records as in a zone file; SOA and NS are put on top. Or
+ * {@linkcode FAILING}
  */
 export async function startBind(
-  zones: Readonly<Record<string, string>>,
+  zones: Readonly<Record<string, string | typeof FAILING>>,
   { address = "127.0.0.1", port = freePort(), through = [], alsoAt }: BindOptions = {},
 ): Promise<Bind> {
   const folder = await makeFolder("bind");
   try {
     const statements: string[] = [];
     for (const [index, [zone, records]] of Object.entries(zones).entries()) {
+      if (records === FAILING) {
+        const missing = `primaries { 127.0.0.1 port 1; }; file "${folder.at(`missing${index}`)}"`;
+        statements.push(`zone "${zone}" { type secondary; ${missing}; };`);
+        continue;
+      }
       const file = await folder.write(
         `zone${index}`,
         `$TTL 60\n@ SOA ns hostmaster 1 3600 600 86400 60\n@ NS ns\nns A 127.0.0.1\n${records}\n`,
