@@ -17,6 +17,7 @@ import { UniqueNames } from "../maildir/unique_name.ts";
 import { showEndpoint } from "../net/listen.ts";
 import { systemClock } from "../smtp/clock.ts";
 import { CertificateError, loadCertificate } from "../tls/certificates.ts";
+import { loadDkimKeys } from "./dkim_parts.ts";
 import { CommandError, EXIT, type ExitCode } from "./exit_codes.ts";
 import type { Io } from "./io.ts";
 import { missingCertificateWarnings, openMailboxes, serveInEndpoints } from "./parts.ts";
@@ -40,6 +41,7 @@ async function checkConfig(options: { readonly config?: string }, io: Io): Promi
   report.say(config.file ?? `There is no ${DEFAULT_CONFIG_FILE}; the defaults hold.`);
   await reportServeIn(config, report);
   reportServeOut(config, report);
+  await reportDkim(config, report);
   await reportFiles(config, report);
   io.out(report.text());
   return report.errors.length === 0 ? EXIT.ok : EXIT.config;
@@ -165,8 +167,21 @@ function reportServeOut({ hostname, serveOut }: Config, report: Report): void {
   );
 }
 
+async function reportDkim(config: Config, report: Report): Promise<void> {
+  try {
+    const { keys, warnings } = await loadDkimKeys(config);
+    report.list(
+      keys.map(({ domain, selector, algorithm }) => `    signs for ${domain} with ${selector}, ${algorithm}`),
+    );
+    report.warnings.push(...warnings);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    report.errors.push(...error.message.split("\n"));
+  }
+}
+
 /** Whether what the configuration names is there and can be used by this account. */
-async function reportFiles({ dataDir, log, dkim, serveOut }: Config, report: Report): Promise<void> {
+async function reportFiles({ dataDir, log, serveOut }: Config, report: Report): Promise<void> {
   const note = async (key: string, { path, mode }: { path: string; mode: number }, to: string[]) => {
     try {
       await access(path, mode);
@@ -182,9 +197,6 @@ async function reportFiles({ dataDir, log, dkim, serveOut }: Config, report: Rep
       { path: await nearestExisting(dirname(log.file)), mode: writable },
       report.warnings,
     );
-  }
-  for (const [domain, { keyFile }] of Object.entries(dkim)) {
-    await note(`dkim."${domain}".key`, { path: keyFile, mode: constants.R_OK }, report.errors);
   }
   for (const [name, { login }] of Object.entries(serveOut.routes)) {
     if (login === undefined) continue;

@@ -5,6 +5,7 @@
  */
 import { Buffer } from "node:buffer";
 import type { Command } from "commander";
+import { DkimSigner } from "../auth/dkim_sign.ts";
 import type { Config } from "../config/config.ts";
 import { loadConfig } from "../config/load.ts";
 import { silentLogger } from "../observe/log.ts";
@@ -16,6 +17,7 @@ import { isAscii } from "../smtp/address.ts";
 import { systemClock } from "../smtp/clock.ts";
 import type { MailboxAddress } from "../smtp/envelope.ts";
 import { formatDate } from "../smtp/trace.ts";
+import { loadDkimKeys } from "./dkim_parts.ts";
 import { CommandError, EXIT, type ExitCode } from "./exit_codes.ts";
 import { parseAddress } from "./explain.ts";
 import type { Io } from "./io.ts";
@@ -55,7 +57,8 @@ async function sendTest(
     const code = found.kind === "failed" ? EXIT.unavailable : EXIT.tryAgain;
     throw new CommandError(`${recipient.domain}: ${found.status} ${printable(found.reason)}`, code);
   }
-  const message = testMessage(config, { sender, recipient });
+  const signer = new DkimSigner({ keys: (await loadDkimKeys(config)).keys, logger: silentLogger });
+  const message = await testMessage(config, { sender, recipient, signer });
   const session = sessionOptions(config, { resolver, logger: silentLogger });
   let last: Attempt | undefined;
   for (const target of found.targets) {
@@ -78,7 +81,7 @@ async function sendTest(
     if (outcome === undefined) continue;
     last = outcome.attempt;
     if (outcome.result === "relayed") {
-      io.out(`\n${whatToLookFor(config, { sender, attempt: last })}`);
+      io.out(`\n${whatToLookFor(config, { sender, attempt: last, signer })}`);
       return EXIT.ok;
     }
     if (!outcome.nextHost) break;
@@ -99,15 +102,19 @@ function failure(attempt: Attempt | undefined): string {
 }
 
 /** A message for this transaction alone; nothing is kept of it. */
-function testMessage(
+async function testMessage(
   { hostname }: Config,
-  { sender, recipient }: { readonly sender: MailboxAddress; readonly recipient: MailboxAddress },
-): TransmitMessage {
+  { sender, recipient, signer }: {
+    readonly sender: MailboxAddress;
+    readonly recipient: MailboxAddress;
+    readonly signer: DkimSigner;
+  },
+): Promise<TransmitMessage> {
   const [from, to] = [sender, recipient].map(qualified);
   if (from === undefined || to === undefined) throw new Error("two addresses");
   const now = systemClock.now();
   const id = crypto.randomUUID().replaceAll("-", "").slice(0, 20);
-  const bytes = Buffer.from(
+  const unsigned = Buffer.from(
     [
       `Date: ${formatDate(now)}`,
       `From: <${from}>`,
@@ -122,6 +129,7 @@ function testMessage(
       "",
     ].join("\r\n"),
   );
+  const bytes = await signer.sign(id, unsigned);
   const entry: QueueEntry = {
     id,
     acceptedAt: now,
@@ -165,11 +173,15 @@ function qualified({ text, domain }: MailboxAddress): string {
 
 /** What the message's header section should say where it arrived. */
 function whatToLookFor(
-  { hostname, dkim }: Config,
-  { sender, attempt }: { readonly sender: MailboxAddress; readonly attempt: Attempt },
+  { hostname }: Config,
+  { sender, attempt, signer }: {
+    readonly sender: MailboxAddress;
+    readonly attempt: Attempt;
+    readonly signer: DkimSigner;
+  },
 ): string {
   const { domain } = sender;
-  const signed = dkim[domain] !== undefined;
+  const signedBy = signer.keysFor(domain)[0]?.domain;
   return [
     `${attempt.host} has it. Look at its header section where it arrived (also in the junk folder):`,
     `  Received: from ${hostname} (${hostname} [our address]): the name in the parentheses comes from reverse DNS;`,
@@ -181,8 +193,8 @@ function whatToLookFor(
     }`,
     "  Authentication-Results:",
     `    spf=pass smtp.mailfrom=${domain}: else the SPF record of ${domain} does not name our address`,
-    signed
-      ? `    dkim=pass header.d=${domain}: else the public key is not in DNS, or not this one`
+    signedBy !== undefined
+      ? `    dkim=pass header.d=${signedBy}: else the public key is not in DNS, or not this one`
       : `    dkim=none: nothing is signed for ${domain}, since [dkim] has no key for it`,
     `    dmarc=pass header.from=${domain}: one of the two is enough; dmarc=none: there is no DMARC record`,
     "What to publish: mailapp dns. What is there now: mailapp doctor.",

@@ -5,6 +5,7 @@
  */
 import { join } from "@std/path";
 import type { Command } from "commander";
+import type { DkimSigner } from "../auth/dkim_sign.ts";
 import type { Config } from "../config/config.ts";
 import { ConfigError } from "../config/errors.ts";
 import { loadConfig } from "../config/load.ts";
@@ -22,6 +23,7 @@ import { Spool } from "../relay/spool.ts";
 import { HostConnection } from "../relay/transmit.ts";
 import { systemClock } from "../smtp/clock.ts";
 import { SmtpServer } from "../smtp/server.ts";
+import { loadDkimKeys, openDkimSigner, replaceDkimKeys, signedNotices } from "./dkim_parts.ts";
 import { EXIT, type ExitCode } from "./exit_codes.ts";
 import type { Io } from "./io.ts";
 import { openListeners } from "./listeners.ts";
@@ -59,16 +61,20 @@ async function serveOut(options: { readonly config?: string }, io: Io): Promise<
   const signals = watchSignals(io);
   const config = await loadConfig(options.config, { env: io.env });
   requireLoopback(config);
+  const dkimKeys = await loadDkimKeys(config);
   await prepareDataDir(config);
   await using log = openLog(config, io);
   const { logger } = log;
   for (const warning of config.warnings) logger.warn("config.warning", { warning });
-  signals.onReload(() => reopen(log));
+  const signer = openDkimSigner(dkimKeys, { logger });
+  signals.onReload(
+    reloader({ config, log, signer, load: () => loadConfig(options.config, { env: io.env }) }),
+  );
 
   await using spool = await openSpool(config, { logger });
-  const scheduler = await createScheduler(config, { spool, logger });
+  const scheduler = await createScheduler(config, { spool, logger, signer });
   await using _control = openControl(config, { spool, scheduler, logger });
-  const server = createServer(config, { spool, scheduler, logger });
+  const server = createServer(config, { spool, scheduler, logger, signer });
   const listeners = openListeners(
     config.serveOut.listen.map((address) => (
       { address, port: config.serveOut.port, tls: "off", tentative: false }
@@ -110,11 +116,12 @@ interface Parts {
   readonly spool: Spool;
   readonly scheduler: Scheduler;
   readonly logger: Logger;
+  readonly signer: DkimSigner;
 }
 
 async function createScheduler(
   config: Config,
-  { spool, logger }: Omit<Parts, "scheduler">,
+  { spool, logger, signer }: Omit<Parts, "scheduler">,
 ): Promise<Scheduler> {
   const resolver = openResolver(config);
   const schedule = retrySchedule(config);
@@ -137,7 +144,10 @@ async function createScheduler(
         logger.trace("dialogue", { host, address, line: `${side}: ${line}` });
       return HostConnection.open(target, { ...session, signal, ...(logger.enabled("trace") && { onLine }) });
     },
-    compose: noticeComposer({ queue: spool, hostname: config.hostname, expireAfter: schedule.expireAfter }),
+    compose: signedNotices(
+      noticeComposer({ queue: spool, hostname: config.hostname, expireAfter: schedule.expireAfter }),
+      signer,
+    ),
   });
 }
 
@@ -154,7 +164,7 @@ function remembered<T>(look: () => T): () => T {
 }
 
 /** Without it the server does its work all the same; only `queue` and `explain` cannot reach it. */
-function openControl(config: Config, { spool, scheduler, logger }: Parts): AsyncDisposable {
+function openControl(config: Config, { spool, scheduler, logger }: Omit<Parts, "signer">): AsyncDisposable {
   const operator = new QueueOperator({
     queue: spool,
     entries: scheduler.entries,
@@ -173,7 +183,7 @@ function openControl(config: Config, { spool, scheduler, logger }: Parts): Async
   }
 }
 
-function createServer(config: Config, { spool, scheduler, logger }: Parts): SmtpServer {
+function createServer(config: Config, { spool, scheduler, logger, signer }: Parts): SmtpServer {
   const { hostname, serveOut } = config;
   const delivery = new SpoolDelivery({
     spool,
@@ -182,6 +192,7 @@ function createServer(config: Config, { spool, scheduler, logger }: Parts): Smtp
     qualifyDomain: serveOut.qualifyDomain,
     minFreeSpace: serveOut.minFreeSpace,
     logger,
+    sign: (id) => signer.begin(id),
   });
   const { maxMessageSize, maxRecipients, maxConnections, idleTimeoutMs } = serveOut;
   return new SmtpServer({
@@ -199,10 +210,49 @@ function createServer(config: Config, { spool, scheduler, logger }: Parts): Smtp
   });
 }
 
-/** What SIGHUP does; all else needs a restart. */
-function reopen(log: Log): void {
-  log.reopen().then(
-    () => log.logger.info("log.reopened"),
-    (error) => log.logger.error("log.not_reopened", { error: String(error) }),
-  );
+interface Reloadable {
+  readonly config: Config;
+  readonly log: Log;
+  readonly signer: DkimSigner;
+  readonly load: () => Promise<Config>;
+}
+
+/** What SIGHUP does: one after the other, and never worse than before. */
+function reloader({ config, log, signer, load }: Reloadable): () => void {
+  const { logger } = log;
+  const reload = async () => {
+    await log.reopen().then(
+      () => logger.info("log.reopened"),
+      (error) => logger.error("log.not_reopened", { error: String(error) }),
+    );
+    try {
+      const next = await load();
+      replaceDkimKeys(signer, { ...await loadDkimKeys(next), logger });
+      logger.info("config.reloaded", { needs_restart: changedForGood(config, next) });
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      logger.error("config.not_reloaded", { error: reason, action: "keeping the old one" });
+    }
+  };
+  let last = Promise.resolve();
+  return () => {
+    last = last.then(reload);
+  };
+}
+
+/** The tables that differ and are not read again. */
+function changedForGood(before: Config, after: Config): string[] {
+  const fixed = ({ hostname, dataDir, log, dns, serveOut, serveIn: { domains } }: Config) =>
+    Object.entries({
+      hostname,
+      data_dir: dataDir,
+      log,
+      dns,
+      "serve-out": serveOut,
+      "serve-in": domains,
+    });
+  const old = new Map(fixed(before));
+  return fixed(after).filter(([key, value]) => JSON.stringify(value) !== JSON.stringify(old.get(key))).map((
+    [key],
+  ) => key);
 }

@@ -38,7 +38,7 @@ export interface Sections {
   /** `[serve-out]` */
   readonly "serve-out": ServeOutConfig | undefined;
   /** `[dkim]` */
-  readonly dkim: Readonly<Record<string, DkimConfig>> | undefined;
+  readonly dkim: Readonly<Record<string, readonly DkimConfig[]>> | undefined;
 }
 
 /**

@@ -27,8 +27,8 @@ export interface Config {
   readonly mailboxes: MailboxesConfig;
   /** The loopback server. */
   readonly serveOut: ServeOutConfig;
-  /** The signing key of each domain. */
-  readonly dkim: Readonly<Record<string, DkimConfig>>;
+  /** The signing keys of each domain, one to four; each signs every message. */
+  readonly dkim: Readonly<Record<string, readonly DkimConfig[]>>;
   /** What is odd but does not stand in the way; for the log and for check-config. */
   readonly warnings: readonly string[];
 }
@@ -165,9 +165,9 @@ export interface ServeOutConfig {
   readonly tlsPolicy: Readonly<Record<string, TlsPolicy>>;
 }
 
-/** One entry of `[dkim]`. */
+/** One key of `[dkim]`. */
 export interface DkimConfig {
-  /** The name below `_domainkey` of the domain. */
+  /** The name below `_domainkey` of the domain; no two keys of a domain have the same. */
   readonly selector: string;
   /** A PEM file. */
   readonly keyFile: string;

@@ -139,7 +139,7 @@ Deno.test("parseConfig() takes every key of the contract", () => {
       },
       tlsPolicy: { "bank.example": "verify" },
     },
-    dkim: { "example.com": { selector: "s2026", keyFile: "/etc/mailapp/dkim/example.com.pem" } },
+    dkim: { "example.com": [{ selector: "s2026", keyFile: "/etc/mailapp/dkim/example.com.pem" }] },
   });
   assert.equal(warnings.length, 1);
   assert.match(
@@ -267,6 +267,34 @@ Deno.test("parseConfig() never shows a secret", () => {
   ) {
     assert.ok(!issuesOf(text).join("\n").includes(secret), issuesOf(text).join("\n"));
   }
+});
+
+Deno.test("parseConfig() takes several DKIM keys for a domain", () => {
+  const keys = [{ selector: "old", keyFile: "/k/old" }, { selector: "new", keyFile: "/k/new" }];
+  for (
+    const text of [
+      '[dkim]\n"A.example" = [{ selector = "old", key = "/k/old" }, { selector = "new", key = "/k/new" }]',
+      '[[dkim."a.example"]]\nselector = "old"\nkey = "/k/old"\n[[dkim."a.example"]]\nselector = "new"\nkey = "/k/new"',
+    ]
+  ) assert.deepEqual(parse(text).dkim, { "a.example": keys });
+  assert.deepEqual(
+    issuesOf('[dkim]\n"a.example" = [{ selector = "s", key = "/a" }, { selector = "S", key = "/b" }]'),
+    [
+      'c.toml:2: dkim."a.example"[1].selector = "S": must differ from the selectors of the other keys: a selector ' +
+      "names one key",
+    ],
+  );
+  assert.deepEqual(
+    issuesOf('[dkim]\n"a.example" = { selector = "s", kye = "/a" }\n"b.example" = []\n"c.example" = "/k"\n'),
+    [
+      'c.toml:2: dkim."a.example".key: must be an absolute path, such as "/var/lib/mailapp"',
+      'c.toml:2: dkim."a.example".kye: unknown key; did you mean key?',
+      'c.toml:3: dkim."b.example" = []: must have 1 to 4 keys',
+      'c.toml:4: dkim."c.example" = "/k": must be a table with selector and key, or a list of such tables',
+    ],
+  );
+  const many = Array.from({ length: 5 }, (_, i) => `{ selector = "s${i}", key = "/k" }`).join(", ");
+  assert.match(issuesOf(`[dkim]\n"a.example" = [${many}]`)[0] ?? "", /must have 1 to 4 keys$/);
 });
 
 Deno.test("parseConfig() shows no control bytes of the file", () => {

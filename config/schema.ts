@@ -386,14 +386,40 @@ function domainOrStar(name: string): string | undefined {
   return name === "*" ? name : parseDomain(name);
 }
 
-const dkim = byName(
-  "a domain",
-  parseDomain,
-  table({
-    selector: value('a selector, such as "s2026"', parseDomain),
-    key: path,
-  }).transform(({ selector, key }): DkimConfig => ({ selector, keyFile: key })),
-);
+const dkimKey = table({
+  selector: value('a selector, such as "s2026"', parseDomain),
+  key: path,
+}, "a table with selector and key, or a list of such tables").transform((
+  { selector, key },
+): DkimConfig => ({ selector, keyFile: key }));
+
+/** RSA and Ed25519, each old and new: more would only make messages longer. */
+const MAX_DKIM_KEYS = 4;
+
+/** One key as a table, several as a list of tables. */
+const dkimKeys = z.unknown().transform((input, context): readonly DkimConfig[] => {
+  const single = !Array.isArray(input);
+  const keys: DkimConfig[] = [];
+  for (const [index, item] of (single ? [input] : input).entries()) {
+    const { data, error } = dkimKey.safeParse(item);
+    const at = single ? [] : [index];
+    for (const issue of error?.issues ?? []) {
+      context.issues.push({ ...issue, path: [...at, ...issue.path], input: item });
+    }
+    if (data === undefined) continue;
+    if (keys.some(({ selector }) => selector === data.selector)) {
+      const message = "must differ from the selectors of the other keys: a selector names one key";
+      context.issues.push({ code: "custom", message, input, path: [...at, "selector"] });
+    }
+    keys.push(data);
+  }
+  if (!single && (input.length === 0 || input.length > MAX_DKIM_KEYS)) {
+    context.issues.push({ code: "custom", message: `must have 1 to ${MAX_DKIM_KEYS} keys`, input });
+  }
+  return context.issues.length > 0 ? z.NEVER : keys;
+});
+
+const dkim = byName("a domain", parseDomain, dkimKeys);
 
 /** The tables, by the name of each in the file. */
 export const tables = {

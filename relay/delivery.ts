@@ -17,14 +17,15 @@ import type { Spool } from "./spool.ts";
 import type { SpoolDraft } from "./spool_message.ts";
 import { SubmittedMessage } from "./submitted_message.ts";
 
-/** A message as it will be sent, but for what a signature adds on top. */
-export interface UnsignedMessage {
-  /** The queue id, for the log. */
-  readonly id: string;
-  /** The fields on top, first one first. */
-  readonly prepended: readonly Header[];
-  /** The rest of the header section and the body; may be read more than once. */
-  chunks(): AsyncIterable<Uint8Array>;
+/** Signs one message as it streams by. */
+export interface MessageSigner {
+  /** Takes what will be sent, but for the fields on top: cut anywhere, valid only during the call. */
+  push(chunk: Uint8Array): void;
+  /**
+   * The message is over: the fields that sign it (DKIM), to stand above all others.
+   * @param prepended the fields on top, first one first
+   */
+  finish(prepended: readonly Header[]): Promise<readonly Header[]>;
 }
 
 /** What a {@linkcode SpoolDelivery} needs. */
@@ -45,8 +46,8 @@ export interface SpoolDeliveryOptions {
   readonly clock?: Clock;
   /** Octets free at a path; default: asks the system. */
   readonly freeSpace?: (path: string) => Promise<number>;
-  /** Makes header fields that sign the message (DKIM), to stand above all others. */
-  readonly sign?: (message: UnsignedMessage) => Promise<readonly Header[]>;
+  /** Begins to sign a message, by its queue id; `undefined`: it is not signed. */
+  readonly sign?: (id: string) => MessageSigner | undefined;
 }
 
 /** How long a look at the free space is good for, in milliseconds. */
@@ -131,12 +132,14 @@ class PendingSubmission implements PendingMessage {
   readonly #draft: SpoolDraft;
   readonly #options: PendingOptions;
   readonly #submitted: SubmittedMessage;
+  readonly #signer: MessageSigner | undefined;
   readonly #pieces: Uint8Array[] = [];
 
   constructor(draft: SpoolDraft, options: PendingOptions) {
     this.#draft = draft;
     this.#options = options;
     this.#submitted = new SubmittedMessage(options.qualifyDomain);
+    this.#signer = options.sign?.(draft.id);
   }
 
   get id(): string {
@@ -149,7 +152,7 @@ class PendingSubmission implements PendingMessage {
   }
 
   async commit(prepend: readonly Header[]): Promise<void> {
-    const { clock, envelope, hostname, qualifyDomain, sign, accepted } = this.#options;
+    const { clock, envelope, hostname, qualifyDomain, accepted } = this.#options;
     this.#submitted.finish(this.#pieces);
     await this.#flush();
     const { lacksDate, lacksMessageId, eightBitHeader, eightBitBody } = this.#submitted.content;
@@ -157,11 +160,7 @@ class PendingSubmission implements PendingMessage {
     const headers = [...prepend];
     if (lacksDate) headers.push({ name: "Date", value: formatDate(now) });
     if (lacksMessageId) headers.push({ name: "Message-ID", value: `<${this.id}@${hostname}>` });
-    const signatures = await sign?.({
-      id: this.id,
-      prepended: headers,
-      chunks: () => this.#draft.chunks(),
-    });
+    const signatures = await this.#signer?.finish(headers);
     const { reversePath, recipients, dsn, body, smtputf8 } = envelope;
     const fields = [...signatures ?? [], ...headers];
     const top = encoder.encode(fields.map(({ name, value }) => `${name}: ${value}\r\n`).join(""));
@@ -184,6 +183,8 @@ class PendingSubmission implements PendingMessage {
   /** Waits only where the draft does: most chunks stay in memory. */
   #flush(): Promise<void> | void {
     const pieces = this.#pieces;
+    // Before the draft has them: it may take its time, and their bytes are only good until this call returns.
+    if (this.#signer !== undefined) { for (const piece of pieces) this.#signer.push(piece); }
     for (let i = 0; i < pieces.length; i++) {
       const written = this.#draft.write(pieces[i] ?? new Uint8Array());
       if (written !== undefined) return this.#flushRest(written, i + 1);

@@ -196,15 +196,19 @@ Deno.test("SpoolDelivery asks for the free space at most once a second, and trie
 
 Deno.test("SpoolDelivery puts signatures above all that they sign", async () => {
   const signed: string[] = [];
-  const sign: SpoolDeliveryOptions["sign"] = async ({ prepended, chunks }) => {
-    let text = prepended.map(({ name }) => name).join();
-    for await (const chunk of chunks()) text += new TextDecoder().decode(chunk);
-    signed.push(text);
-    return [{ name: "DKIM-Signature", value: "v=1" }];
+  const sign: SpoolDeliveryOptions["sign"] = (id) => {
+    let text = "";
+    return {
+      push: (chunk) => void (text += new TextDecoder().decode(chunk)),
+      finish: (prepended) => {
+        signed.push(id, ...prepended.map(({ name }) => name), text);
+        return Promise.resolve([{ name: "DKIM-Signature", value: "v=1" }]);
+      },
+    };
   };
   await withDelivery({ sign }, async ({ delivery, spool }) => {
     const id = await submit(delivery, "To: alice\r\n\r\nHello\r\n");
-    assert.deepEqual(signed, ["Received,Date,Message-IDTo: alice@q.test\r\n\r\nHello\r\n"]);
+    assert.deepEqual(signed, [id, "Received", "Date", "Message-ID", "To: alice@q.test\r\n\r\nHello\r\n"]);
     assert.match(await stored(spool, id), /^DKIM-Signature: v=1\r\nReceived: /);
   });
 });
