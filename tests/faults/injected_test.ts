@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { join } from "@std/path";
 import { Workspace } from "../support/mailapp.ts";
 import { testWith } from "../support/requires.ts";
-import { freezeBehind, Strace } from "../support/strace.ts";
+import { freezeBehind, freezeOnceThere, Strace } from "../support/strace.ts";
 import { names } from "./checked_message.ts";
 import { deliverOne, Mail, sendOne, serveIn, type Serving } from "./setting.ts";
 
@@ -47,19 +47,13 @@ async function onceCreated(
   { server }: Case,
   { inject, files }: { readonly inject: string; readonly files: () => readonly (string | undefined)[] },
 ): Promise<Armed> {
-  let { frozen } = await freezeBehind(server.pid, "openat");
+  const { frozen } = await freezeOnceThere(server, () => files().every((path) => path !== undefined));
   const arm = async () => {
-    for (;;) {
-      await frozen;
-      const paths = files();
-      if (paths.every((path) => path !== undefined)) {
-        const strace = await Strace.attach(server.pid, { inject: [inject], paths });
-        server.signal("SIGCONT");
-        return strace;
-      }
-      ({ frozen } = await freezeBehind(server.pid, "openat"));
-      server.signal("SIGCONT");
-    }
+    await frozen;
+    const paths = files().filter((path) => path !== undefined);
+    const strace = await Strace.attach(server.pid, { inject: [inject], paths });
+    server.signal("SIGCONT");
+    return strace;
   };
   return { strace: arm() };
 }

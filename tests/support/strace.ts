@@ -118,3 +118,26 @@ export async function freezeBehind(
   };
   return { frozen: freeze() };
 }
+
+/** A process that can be told to go on. */
+export interface Freezable {
+  readonly pid: number;
+  signal(name: "SIGCONT"): void;
+}
+
+/** Stops a process behind the first open(2) after which what is looked for is there. */
+export async function freezeOnceThere(
+  process: Freezable,
+  isThere: () => boolean,
+): Promise<{ readonly frozen: Promise<void> }> {
+  let { frozen } = await freezeBehind(process.pid, "openat");
+  const search = async () => {
+    for (;;) {
+      await frozen;
+      if (isThere()) return;
+      ({ frozen } = await freezeBehind(process.pid, "openat"));
+      process.signal("SIGCONT");
+    }
+  };
+  return { frozen: search() };
+}

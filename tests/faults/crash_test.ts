@@ -1,0 +1,226 @@
+// serve-in killed with SIGKILL: at each step of a delivery, and at random under load. Whatever was answered 250 is
+// there, nothing torn is ever in new/, and the next start needs no repair.
+import assert from "node:assert/strict";
+import { Dialogue } from "../support/dialogue.ts";
+import { type RunningMailapp, Workspace } from "../support/mailapp.ts";
+import { testWith } from "../support/requires.ts";
+import { freezeBehind, freezeOnceThere, Strace } from "../support/strace.ts";
+import { type CheckedMessage, checkedMessage, submit } from "./checked_message.ts";
+import { deliverOne, Mail, sendOne, serveIn, type Serving } from "./setting.ts";
+
+/** How often the server is killed at random. */
+const ROUNDS = Number(Deno.env.get("MAILAPP_FAULT_ROUNDS") ?? 15);
+const OLD = 37 * 60 * 60 * 1000;
+
+interface Victim {
+  readonly server: RunningMailapp;
+  readonly mail: Mail;
+  readonly users: readonly string[];
+}
+
+/** A step after which the server is killed. */
+interface Step {
+  readonly name: string;
+  /** Called before the dot: sees to it that the server dies. */
+  readonly kill: (victim: Victim) => Promise<void>;
+  /** Where the message is then. */
+  readonly where: "tmp" | "new";
+  /** Octets of it, where only one size shows the step. */
+  readonly octets?: number;
+}
+
+/** The server dies as it is about to do this. */
+async function atCall({ server }: Victim, call: string, path?: string): Promise<void> {
+  await Strace.attach(server.pid, {
+    inject: [`${call}:signal=KILL`],
+    ...(path !== undefined && { paths: [path] }),
+  });
+}
+
+/** Runs this with the server standing still, right after it has created all files. */
+async function onceCreated({ server, mail, users }: Victim, run: () => Promise<void> | void): Promise<void> {
+  const { frozen } = await freezeOnceThere(server, () => users.every((user) => mail.tmp(user).length > 0));
+  frozen.then(run);
+}
+
+const STEPS: readonly Step[] = [
+  {
+    name: "the file has been created in tmp/",
+    where: "tmp",
+    kill: (victim) => onceCreated(victim, () => victim.server.signal("SIGKILL")),
+  },
+  {
+    name: "half of it has been written",
+    where: "tmp",
+    octets: 600_000,
+    kill: ({ server, mail, users }) =>
+      onceCreated({ server, mail, users }, async () => {
+        const [user = ""] = users;
+        const path = mail.path(user, "tmp", mail.tmp(user)[0] ?? "");
+        // What is put on top, and the first part of the message.
+        for (let write = 0; write < 2; write++) {
+          const { frozen } = await freezeBehind(server.pid, "write", { path });
+          server.signal("SIGCONT");
+          await frozen;
+        }
+        const { size } = await Deno.stat(path);
+        assert.ok(size > 100_000 && size < 500_000, `${size} octets`);
+        server.signal("SIGKILL");
+      }),
+  },
+  { name: "it has been written", where: "tmp", kill: (victim) => atCall(victim, "fsync") },
+  { name: "it has been synced", where: "tmp", kill: (victim) => atCall(victim, "rename") },
+  {
+    name: "it has been renamed",
+    where: "new",
+    kill: (victim) => atCall(victim, "openat", victim.mail.path("alice", "new")),
+  },
+  { name: "the directory has been synced", where: "new", kill: (victim) => atCall(victim, "sendto") },
+];
+
+const KINDS: readonly { name: string; users: readonly string[]; octets: number }[] = [
+  { name: "a small message", users: ["alice"], octets: 3_000 },
+  { name: "a large message for two", users: ["alice", "bob"], octets: 600_000 },
+];
+
+for (const { name, users, octets } of KINDS) {
+  testWith(
+    ["strace"],
+    `serve-in killed at each step of ${name} has nothing torn, and starts again`,
+    async (t) => {
+      await using workspace = await Workspace.create();
+      await using running = new AsyncDisposableStack();
+      const config = await workspace.configure();
+      const mail = new Mail(workspace);
+      const to = users.map((user) => `${user}@example.com`);
+      let { server, port } = await serveIn(config);
+      running.use(server);
+      await deliverOne(port, { mail, users, octets: 2_000 });
+      for (const step of STEPS) {
+        if ((step.octets ?? octets) !== octets) continue;
+        await t.step(step.name, async () => {
+          for (const user of users) mail.clear(user);
+          const beforeDot = () => step.kill({ server, mail, users });
+          const { reply, id, digest } = await sendOne(port, { to, octets, beforeDot });
+          assert.equal(reply, "", "it was answered");
+          assert.equal(await server.ended(), 128 + 9);
+          for (const user of users) {
+            const stored = mail.stored(user).map((file) => [file.id, file.digest]);
+            assert.deepEqual(stored, step.where === "new" ? [[id, digest]] : []);
+            assert.equal(mail.tmp(user).length, step.where === "tmp" ? 1 : 0);
+          }
+          ({ server, port } = await startBehind({ config, mail, users }));
+          running.use(server);
+        });
+      }
+      await t.step("it has been answered", async () => {
+        const { reply, id } = await sendOne(port, { to, octets });
+        server.signal("SIGKILL");
+        assert.match(reply, /^250 2\.0\.0 /);
+        await server.ended();
+        for (const user of users) assert.equal(mail.stored(user).filter((file) => file.id === id).length, 1);
+      });
+    },
+  );
+}
+
+/** Starts the server on what a killed one left: what lies in tmp/ is never delivered, and cleaned when it is old. */
+async function startBehind(
+  { config, mail, users }: {
+    readonly config: string;
+    readonly mail: Mail;
+    readonly users: readonly string[];
+  },
+): Promise<Serving> {
+  const leftOvers = () => users.flatMap((user) => mail.tmp(user).map((name) => mail.path(user, "tmp", name)));
+  const [young, ...others] = leftOvers();
+  const before = users.map((user) => mail.stored(user).length);
+  const old = new Date(Date.now() - OLD);
+  for (const path of others) await Deno.utime(path, old, old);
+  const serving = await serveIn(config);
+  for (const index of others.keys()) await serving.server.event("maildir.cleaned", { after: index });
+  await deliverOne(serving.port, { mail, users, octets: 2_000 });
+  assert.deepEqual(users.map((user) => mail.stored(user).length - 1), before);
+  assert.deepEqual(leftOvers(), young === undefined ? [] : [young]);
+  if (young !== undefined) await Deno.remove(young);
+  return serving;
+}
+
+/** What clients saw. */
+interface Seen {
+  readonly sent: Map<string, CheckedMessage>;
+  /** Answered 250, with the users that have it. */
+  readonly accepted: Map<string, readonly string[]>;
+}
+
+/** Sends messages until the server is gone. */
+async function sendUntilItDies(
+  port: number,
+  { prefix, seen }: { prefix: string; seen: Seen },
+): Promise<void> {
+  try {
+    using dialogue = await Dialogue.connect(port);
+    await dialogue.hear();
+    await dialogue.say("EHLO client.test");
+    for (let number = 0;; number++) {
+      const message = checkedMessage(
+        `${prefix}n${number}`,
+        number % 5 === 2 ? 300_000 : 500 + 997 * (number % 13),
+      );
+      const users = number % 3 === 1 ? ["alice", "bob"] : ["alice"];
+      seen.sent.set(message.id, message);
+      const reply = await submit(dialogue, message, { to: users.map((user) => `${user}@example.com`) });
+      if (reply === "") return;
+      assert.match(reply, /^250 2\.0\.0 /);
+      seen.accepted.set(message.id, users);
+    }
+  } catch (error) {
+    const gone = [Deno.errors.ConnectionReset, Deno.errors.ConnectionRefused, Deno.errors.BrokenPipe];
+    if (!gone.some((kind) => error instanceof kind)) throw error;
+  }
+}
+
+Deno.test(`serve-in killed ${ROUNDS} times under load has what it answered for, and nothing torn`, async () => {
+  await using workspace = await Workspace.create();
+  const config = await workspace.configure();
+  const mail = new Mail(workspace);
+  const total = { accepted: 0, unanswered: 0, storedUnanswered: 0, left: 0 };
+  for (let round = 0; round < ROUNDS; round++) {
+    const { server, port } = await serveIn(config);
+    await using _ = server;
+    const seen: Seen = { sent: new Map(), accepted: new Map() };
+    const clients = Array.from(
+      { length: 8 },
+      (_, client) => sendUntilItDies(port, { prefix: `r${round}c${client}`, seen }),
+    );
+    await server.event("message.accepted");
+    // Not to wait for something: the moment is to be any.
+    const timer = Promise.withResolvers<void>();
+    setTimeout(timer.resolve, Math.random() * 300);
+    await timer.promise;
+    server.signal("SIGKILL");
+    await server.ended();
+    await Promise.all(clients);
+
+    const stored = new Map<string, string[]>();
+    for (const user of ["alice", "bob"]) {
+      for (const { id, digest, path } of mail.stored(user)) {
+        assert.equal(digest, seen.sent.get(id)?.digest, `${path} is not what was sent`);
+        stored.set(id, [...stored.get(id) ?? [], user]);
+      }
+    }
+    for (const [id, users] of seen.accepted) {
+      assert.deepEqual(stored.get(id), users, `${id} was answered for`);
+    }
+    total.accepted += seen.accepted.size;
+    total.unanswered += seen.sent.size - seen.accepted.size;
+    total.storedUnanswered += stored.size - seen.accepted.size;
+    for (const user of ["alice", "bob"]) {
+      mail.clear(user);
+      total.left += mail.tmp(user).length;
+      for (const name of mail.tmp(user)) await Deno.remove(mail.path(user, "tmp", name));
+    }
+  }
+  if (Deno.env.has("MAILAPP_FAULT_ROUNDS")) console.log(`${ROUNDS} kills:`, total);
+  assert.ok(total.accepted > 0 && total.unanswered > 0, JSON.stringify(total));
+});
