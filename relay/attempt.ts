@@ -2,7 +2,8 @@
  * One attempt: some recipients of one message, at one destination, over as many of its hosts as it takes.
  *
  * 4xx, a drop or a stall before the final dot leads to the next host at once; after the dot it never does, since the
- * message may have arrived (RFC 1047). 5xx to a command of the transaction ends it for those recipients.
+ * message may have arrived (RFC 1047). 5xx to a command of the transaction ends it for those recipients. A host that
+ * said no is not asked over its other addresses as well: one that greylists would take us for several clients.
  *
  * @module
  */
@@ -107,7 +108,7 @@ export async function attempt(request: AttemptRequest, options: AttemptOptions):
   if (live !== undefined) {
     const outcome = await round.transmit(live);
     // What a kept connection has become says nothing about the host, which is asked again in the ordinary way.
-    if (outcome === "answered") tried.add(targetKey(live.target));
+    if (outcome !== "stale") tried.add(targetKey(live.target));
     live = keep(live);
   }
   if (round.remaining.length === 0 || stopping.aborted) return round.result(live);
@@ -123,7 +124,7 @@ export async function attempt(request: AttemptRequest, options: AttemptOptions):
   let wait: string | undefined;
   for (const target of targets.targets) {
     if (round.remaining.length === 0 || stopping.aborted || tried.size >= MAX_HOSTS_TRIED) break;
-    if (tried.has(targetKey(target))) continue;
+    if (tried.has(targetKey(target)) || round.replied.has(target.host)) continue;
     const admission = hosts.admit(target);
     if (admission.kind !== "admitted") {
       if (admission.kind === "wait") wait ??= admission.key;
@@ -167,6 +168,8 @@ class Round {
   readonly #attempts = new Map<number, Attempt[]>();
   /** Those that another host may still take. */
   remaining: readonly number[];
+  /** Hosts that have answered, whatever they said. */
+  readonly replied = new Set<string>();
 
   constructor(request: AttemptRequest, options: AttemptOptions) {
     this.#request = request;
@@ -220,6 +223,7 @@ class Round {
       return { target, slot, connection: connected.connection, sent: 0, usable: true };
     }
     const { attempt, reached } = connected;
+    if (attempt.reply !== undefined) this.replied.add(target.host);
     // What our own end cut short says nothing about the host.
     if (!stopping.aborted) {
       if (reached) {
@@ -255,6 +259,7 @@ class Round {
     live.sent++;
     const remaining: number[] = [];
     for (const { recipient, result, attempt, nextHost, dsnHandedOn } of outcomes) {
+      if (attempt.reply !== undefined) this.replied.add(live.target.host);
       if (kill.aborted && nextHost && attempt.reply === undefined) continue;
       this.#record(recipient, attempt, { result, dsnHandedOn });
       if (result === "deferred" && nextHost) remaining.push(recipient);

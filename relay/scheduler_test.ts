@@ -209,6 +209,37 @@ Deno.test("Scheduler tries the next host after a 4xx, a drop or no connection be
   }
 });
 
+Deno.test("Scheduler asks a host that said 4xx over no other address, but one that said nothing", async () => {
+  const cases: { answer: HostAnswer; greeting?: string; asked: string[] }[] = [
+    { answer: refuse("450 4.2.0 greylisted"), asked: ["192.0.2.1", "192.0.2.3"] },
+    { answer: "relay", greeting: "450 4.3.2 later", asked: ["192.0.2.1", "192.0.2.3"] },
+    { answer: { drop: "before-dot" }, asked: ["192.0.2.1", "192.0.2.2", "192.0.2.3"] },
+  ];
+  for (const { answer, greeting, asked } of cases) {
+    const seen: string[] = [];
+    await using world: World = new World({
+      route: async (domain, options) => {
+        const found = await world.network.route(domain, options);
+        const targets = (found.kind === "targets" ? found.targets : []).flatMap((target) =>
+          target.host === "mx1.a.test" ? [target, { ...target, address: "192.0.2.2" }] : [target]
+        );
+        return { kind: "targets", targets };
+      },
+      connect: (target, options) => {
+        seen.push(target.address);
+        return world.network.connect(target, options);
+      },
+    });
+    const one = world.network.host("mx1.a.test", { address: "192.0.2.1", answer: () => answer });
+    if (greeting !== undefined) one.state = { reply: greeting, status: "4.3.2" };
+    world.network.host("mx2.a.test", { address: "192.0.2.3" });
+    world.network.domain("a.test", ["mx1.a.test", "mx2.a.test"]);
+    await world.send(["u@a.test"]);
+    await world.clock.advance(0);
+    assert.deepEqual(seen, asked, JSON.stringify(answer));
+  }
+});
+
 Deno.test("Scheduler shows a dot without a reply in the entry and tries again later", async () => {
   await using world = new World();
   const mx = world.network.host("mx.a.test", { answer: () => ({ drop: "after-dot" }) });
