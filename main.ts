@@ -1,12 +1,13 @@
 /**
- * The program: the only file that touches the process's arguments, signals and exit.
+ * The program: the only file that touches the process's arguments, signals and exit. A server's own thread begins
+ * here, too.
  *
  * @module
  */
 import process from "node:process";
 import { basename } from "@std/path";
+import { confine, isConfined, serveConfined } from "./cli/confinement.ts";
 import { EXIT } from "./cli/exit_codes.ts";
-import { run } from "./cli/run.ts";
 
 const encoder = new TextEncoder();
 
@@ -15,21 +16,30 @@ function writeAll(to: { writeSync(bytes: Uint8Array): number }, text: string): v
   while (rest.length > 0) rest = rest.subarray(to.writeSync(rest));
 }
 
-let code: number;
-try {
-  // Called through a link, as /usr/sbin/sendmail is.
-  const calledSendmail = basename(process.argv0) === "sendmail";
-  code = await run(calledSendmail ? ["sendmail", ...Deno.args] : Deno.args, {
-    env: Deno.env,
-    isTerminal: Deno.stderr.isTerminal(),
-    out: (text) => writeAll(Deno.stdout, text),
-    err: (text) => writeAll(Deno.stderr, text),
-    onSignal: (signal, callback) => Deno.addSignalListener(signal, callback),
-    exitNow: (code) => Deno.exit(code),
-  });
-} catch (error) {
-  // Whoever read our output has gone, as `mailapp … | head` does.
-  if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
-  code = EXIT.ok;
+const err = (text: string) => writeAll(Deno.stderr, text);
+
+if (isConfined()) {
+  const { loadServer } = await import("./cli/servers.ts");
+  await serveConfined(loadServer, { err });
+} else {
+  const { run } = await import("./cli/run.ts");
+  let code: number;
+  try {
+    // Called through a link, as /usr/sbin/sendmail is.
+    const calledSendmail = basename(process.argv0) === "sendmail";
+    code = await run(calledSendmail ? ["sendmail", ...Deno.args] : Deno.args, {
+      env: Deno.env,
+      isTerminal: Deno.stderr.isTerminal(),
+      out: (text) => writeAll(Deno.stdout, text),
+      err,
+      onSignal: (signal, callback) => Deno.addSignalListener(signal, callback),
+      confine: (start, signals) => confine(start, { entry: Deno.mainModule, signals, err }),
+      exitNow: (code) => Deno.exit(code),
+    });
+  } catch (error) {
+    // Whoever read our output has gone, as `mailapp … | head` does.
+    if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
+    code = EXIT.ok;
+  }
+  Deno.exit(code);
 }
-Deno.exit(code);

@@ -4,6 +4,8 @@
  * @module
  */
 import type { ExitCode } from "./exit_codes.ts";
+import type { ServerStart } from "./server_start.ts";
+import type { ServerSignals } from "./signals.ts";
 
 /** Output, environment, signals and the way out; main.ts gives the process's own. */
 export interface Io {
@@ -19,4 +21,10 @@ export interface Io {
   onSignal(signal: "SIGTERM" | "SIGINT" | "SIGHUP", callback: () => void): void;
   /** Ends the process at once, whatever is under way. */
   exitNow(code: ExitCode): void;
+}
+
+/** What the servers have of it besides. */
+export interface ServerIo extends Io {
+  /** Serves with no more power than `start` grants, for the rest of the process's life; what it ends with. */
+  confine(start: ServerStart, signals: ServerSignals): Promise<ExitCode>;
 }

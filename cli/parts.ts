@@ -4,11 +4,12 @@
  *
  * @module
  */
+import { join } from "@std/path";
 import type { Config } from "../config/config.ts";
 import { ConfigError } from "../config/errors.ts";
 import { checkMailboxes, Mailboxes, type MailboxesOptions } from "../maildir/mailboxes.ts";
 import type { Endpoint } from "./listeners.ts";
-import { type ListenAddress, listenAddresses, ListenError } from "../net/interfaces.ts";
+import { type ListenAddress, listenAddresses, ListenError, type NetworkIo } from "../net/interfaces.ts";
 import { type Log, startLog } from "../observe/logger.ts";
 import type { Logger } from "../observe/log.ts";
 import { systemClock } from "../smtp/clock.ts";
@@ -36,21 +37,40 @@ export function openMailboxes(config: Config): Mailboxes {
 }
 
 /**
- * The ports of serve-in.
+ * Holds up a serve-in that would take no mail.
+ * @throws {ConfigError}
+ */
+export function requireDomains({ file, serveIn }: Config): void {
+  if (serveIn.domains.length > 0) return;
+  const problem = 'must name at least one domain that serve-in takes mail for, such as ["example.com"]';
+  throw new ConfigError(file, [{ key: "serve-in.domains", problem }]);
+}
+
+/**
+ * Where serve-in listens.
  * @throws {CommandError} when there is no address to listen on
  */
-export function serveInEndpoints(
-  config: Config,
-  { hasCertificate }: { hasCertificate: boolean },
-): Endpoint[] {
-  const { port, tlsPort, listen } = config.serveIn;
-  let addresses: readonly ListenAddress[];
+export function serveInAddresses({ serveIn }: Config, network?: NetworkIo): readonly ListenAddress[] {
   try {
-    addresses = listenAddresses(listen);
+    return listenAddresses(serveIn.listen, network);
   } catch (error) {
     if (!(error instanceof ListenError)) throw error;
     throw new CommandError(`[serve-in] ${error.message}`, EXIT.config, { cause: error });
   }
+}
+
+/**
+ * The ports of serve-in, on these addresses or else on those that it finds.
+ * @throws {CommandError} when there is no address to listen on
+ */
+export function serveInEndpoints(
+  config: Config,
+  { hasCertificate, addresses = serveInAddresses(config) }: {
+    readonly hasCertificate: boolean;
+    readonly addresses?: readonly ListenAddress[];
+  },
+): Endpoint[] {
+  const { port, tlsPort } = config.serveIn;
   return [
     ...addresses.map(({ address, tentative }): Endpoint => ({
       address,
@@ -98,7 +118,7 @@ export function missingCertificateWarnings({ serveIn }: Config): string[] {
  * Starts the log that the configuration wants.
  * @throws {CommandError} when its file cannot be opened
  */
-export function openLog(config: Config, io: Io): Log {
+export function openLog(config: Config, io: Pick<Io, "isTerminal">): Log {
   const { level, format, file = "" } = config.log;
   try {
     return startLog({ level, format, file, isTerminal: io.isTerminal });
@@ -113,13 +133,20 @@ export function openLog(config: Config, io: Io): Log {
   }
 }
 
+/** Where serve-in puts large messages until they are complete. */
+export function incomingDirectory({ dataDir }: Config): string {
+  return join(dataDir, "incoming");
+}
+
 /**
- * Makes the data directory if it is not there, for this account only.
+ * Makes the data directory if it is not there, for this account and its group, and these rooms in it, for this
+ * account only.
  * @throws {CommandError} when it is not to be had, or not writable
  */
-export async function prepareDataDir({ dataDir }: Config): Promise<void> {
+export async function prepareDataDir({ dataDir }: Config, rooms: readonly string[] = []): Promise<void> {
   try {
     await Deno.mkdir(dataDir, { recursive: true, mode: 0o750 });
+    for (const room of rooms) await Deno.mkdir(join(dataDir, room), { recursive: true, mode: 0o700 });
     const probe = await Deno.makeTempFile({ dir: dataDir, prefix: ".probe-" });
     await Deno.remove(probe);
   } catch (error) {

@@ -34,6 +34,7 @@ async function withSpool(test: (world: World) => Promise<void>): Promise<void> {
       out: (text) => void (out += text),
       err: (text) => void (err += text),
       onSignal: () => {},
+      confine: () => Promise.reject(new Error("no server is started here")),
       exitNow: () => {},
     });
     return { code, out, err };

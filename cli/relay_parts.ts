@@ -7,16 +7,17 @@ import { networkInterfaces } from "node:os";
 import type { Config, RouteConfig } from "../config/config.ts";
 import { ConfigError } from "../config/errors.ts";
 import { DnsResolver, type Resolver } from "../dns/resolver.ts";
+import type { ListenAddress, NetworkIo } from "../net/interfaces.ts";
 import type { Logger } from "../observe/log.ts";
 import { createDial } from "../relay/dial.ts";
 import type { FamilyHealth } from "../relay/family_health.ts";
-import type { OwnListener, Route, TargetOptions } from "../relay/mx.ts";
+import type { Route, TargetOptions } from "../relay/mx.ts";
 import type { RetrySchedule } from "../relay/retry_schedule.ts";
 import { type SessionOptions, StartTlsRefusals } from "../relay/ready_session.ts";
 import { systemClock } from "../smtp/clock.ts";
 import { clientUpgrade } from "../tls/client_upgrade.ts";
 import { CommandError } from "./exit_codes.ts";
-import { serveInEndpoints } from "./parts.ts";
+import { serveInAddresses } from "./parts.ts";
 
 /** When messages are tried again. */
 export function retrySchedule({ serveOut }: Config): RetrySchedule {
@@ -108,11 +109,14 @@ export type OwnTargets = Pick<TargetOptions, "ownListeners" | "local">;
  * Our own servers as they listen now, which changes with the machine's network. What cannot be told (no default route
  * yet) is logged, and mail for serve-in waits.
  */
-export function ownTargets(config: Config, { logger }: { readonly logger: Logger }): OwnTargets {
+export function ownTargets(
+  config: Config,
+  { logger, network }: { readonly logger: Logger; readonly network?: NetworkIo },
+): OwnTargets {
   const { serveIn: { domains, port }, serveOut } = config;
-  let serveIn: readonly OwnListener[] = [];
+  let serveIn: readonly ListenAddress[] = [];
   try {
-    if (domains.length > 0) serveIn = serveInEndpoints(config, { hasCertificate: false });
+    if (domains.length > 0) serveIn = serveInAddresses(config, network);
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;
     logger.warn("local.unreachable", { error: error.message });

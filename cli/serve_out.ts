@@ -3,47 +3,17 @@
  *
  * @module
  */
-import { join } from "@std/path";
 import type { Command } from "commander";
-import type { DkimSigner } from "../auth/dkim_sign.ts";
 import type { Config } from "../config/config.ts";
 import { ConfigError } from "../config/errors.ts";
 import { loadConfig } from "../config/load.ts";
 import { addressScope } from "../net/ip_address.ts";
-import type { Log } from "../observe/logger.ts";
-import type { Logger } from "../observe/log.ts";
-import { CONTROL_SOCKET, ControlServer } from "../relay/control.ts";
-import { SpoolDelivery } from "../relay/delivery.ts";
-import { noticeComposer } from "../relay/dsn.ts";
-import { FamilyHealth } from "../relay/family_health.ts";
-import { findTargets } from "../relay/mx.ts";
-import { QueueOperator } from "../relay/operator.ts";
-import { Scheduler } from "../relay/scheduler.ts";
-import { Spool } from "../relay/spool.ts";
-import { HostConnection } from "../relay/transmit.ts";
-import { systemClock } from "../smtp/clock.ts";
-import { SmtpServer } from "../smtp/server.ts";
-import { loadDkimKeys, openDkimSigner, replaceDkimKeys, signedNotices } from "./dkim_parts.ts";
-import { EXIT, type ExitCode } from "./exit_codes.ts";
-import type { Io } from "./io.ts";
-import { openListeners } from "./listeners.ts";
-import { openLog, prepareDataDir } from "./parts.ts";
-import {
-  destinations,
-  openResolver,
-  ownTargets,
-  retrySchedule,
-  sessionOptions,
-  targetOptions,
-} from "./relay_parts.ts";
+import type { ExitCode } from "./exit_codes.ts";
+import { serveOutGrants } from "./grants.ts";
+import type { ServerIo } from "./io.ts";
+import { prepareDataDir } from "./parts.ts";
 import { watchSignals } from "./signals.ts";
-import { openSpool } from "./spool_parts.ts";
 import { configOption, examples, type Registrar } from "./subcommand.ts";
-import { VERSION } from "./version.ts";
-
-/** How long messages in flight may take after SIGTERM, in milliseconds. */
-const GRACE = 30_000;
-const LOOK_AGAIN = 30_000;
 
 /** Enters the command. */
 export function registerServeOut(program: Command, { io, action }: Registrar): void {
@@ -57,47 +27,22 @@ export function registerServeOut(program: Command, { io, action }: Registrar): v
     .action(action((options: { config?: string }) => serveOut(options, io)));
 }
 
-async function serveOut(options: { readonly config?: string }, io: Io): Promise<ExitCode> {
+/** What can only be done with all permissions; then the server, which has few. */
+async function serveOut(options: { readonly config?: string }, io: ServerIo): Promise<ExitCode> {
   const signals = watchSignals(io);
-  const config = await loadConfig(options.config, { env: io.env });
+  const configFile = options.config ?? (io.env.get("MAILAPP_CONFIG") || undefined);
+  const config = await loadConfig(configFile, { env: io.env });
   requireLoopback(config);
-  const dkimKeys = await loadDkimKeys(config);
   await prepareDataDir(config);
-  await using log = openLog(config, io);
-  const { logger } = log;
-  for (const warning of config.warnings) logger.warn("config.warning", { warning });
-  const signer = openDkimSigner(dkimKeys, { logger });
-  signals.onReload(
-    reloader({ config, log, signer, load: () => loadConfig(options.config, { env: io.env }) }),
-  );
-
-  await using spool = await openSpool(config, { logger });
-  const scheduler = await createScheduler(config, { spool, logger, signer });
-  await using _control = openControl(config, { spool, scheduler, logger });
-  const server = createServer(config, { spool, scheduler, logger, signer });
-  const listeners = openListeners(
-    config.serveOut.listen.map((address) => (
-      { address, port: config.serveOut.port, tls: "off", tentative: false }
-    )),
-    { log: logger, serve: (listener) => server.serve(listener) },
-  );
-  logger.info("server.ready", {
+  const start = {
     server: "serve-out",
-    hostname: config.hostname,
-    version: VERSION,
-    pid: Deno.pid,
-  });
-  const scanned = scheduler.start().catch((error) => {
-    logger.error("queue.error", { what: "the scan at the start", error: String(error) });
-  });
-
-  const signal = await signals.stopped;
-  logger.info("server.stopping", { signal, connections: server.connectionCount });
-  listeners.stopRetrying();
-  await Promise.all([server.shutdown({ grace: GRACE }), scheduler.stop(GRACE)]);
-  await Promise.all([listeners.closed, scanned]);
-  logger.info("server.stopped");
-  return EXIT.ok;
+    config,
+    ...(configFile !== undefined && { configFile }),
+    systemHostname: Deno.hostname(),
+    isTerminal: io.isTerminal,
+    grants: serveOutGrants(config),
+  } as const;
+  return await io.confine(start, signals);
 }
 
 /** Whoever reaches this server sends mail in its name. */
@@ -110,149 +55,4 @@ function requireLoopback({ file, serveOut }: Config): void {
     problem:
       'must be loopback addresses, such as ["127.0.0.1", "::1"]: whoever reaches serve-out can send mail',
   }]);
-}
-
-interface Parts {
-  readonly spool: Spool;
-  readonly scheduler: Scheduler;
-  readonly logger: Logger;
-  readonly signer: DkimSigner;
-}
-
-async function createScheduler(
-  config: Config,
-  { spool, logger, signer }: Omit<Parts, "scheduler">,
-): Promise<Scheduler> {
-  const resolver = openResolver(config);
-  const schedule = retrySchedule(config);
-  const health = new FamilyHealth(systemClock);
-  const targets = await targetOptions(config, { resolver, logger, health });
-  const own = remembered(() => ownTargets(config, { logger }));
-  const session = sessionOptions(config, { resolver, logger, health });
-  return new Scheduler({
-    queue: spool,
-    clock: systemClock,
-    random: Math.random,
-    logger,
-    schedule,
-    maxConnectionsPerHost: config.serveOut.maxConnectionsPerHost,
-    destinationOf: destinations(config),
-    route: (domain, options) => findTargets(domain, { ...targets, ...own(), ...options }),
-    connect: (target, { signal }) => {
-      const { host, address } = target;
-      const onLine = (side: "C" | "S", line: string) =>
-        logger.trace("dialogue", { host, address, line: `${side}: ${line}` });
-      return HostConnection.open(target, { ...session, signal, ...(logger.enabled("trace") && { onLine }) });
-    },
-    compose: signedNotices(
-      noticeComposer({ queue: spool, hostname: config.hostname, expireAfter: schedule.expireAfter }),
-      signer,
-    ),
-  });
-}
-
-/** What a look at the machine's network says, which is good for half a minute. */
-function remembered<T>(look: () => T): () => T {
-  let value = look();
-  let until = systemClock.monotonic() + LOOK_AGAIN;
-  return () => {
-    if (systemClock.monotonic() < until) return value;
-    value = look();
-    until = systemClock.monotonic() + LOOK_AGAIN;
-    return value;
-  };
-}
-
-/** Without it the server does its work all the same; only `queue` and `explain` cannot reach it. */
-function openControl(config: Config, { spool, scheduler, logger }: Omit<Parts, "signer">): AsyncDisposable {
-  const operator = new QueueOperator({
-    queue: spool,
-    entries: scheduler.entries,
-    clock: systemClock,
-    logger,
-    settle: (opened) => scheduler.settle(opened),
-    expedite: (id, options) => scheduler.expedite(id, options),
-    forgiveHosts: () => scheduler.forgiveHosts(),
-  });
-  const path = join(config.dataDir, CONTROL_SOCKET);
-  try {
-    return ControlServer.listen({ path, operator, scheduler, clock: systemClock, logger });
-  } catch (error) {
-    logger.error("control.failed", { path, error: String(error) });
-    return { [Symbol.asyncDispose]: () => Promise.resolve() };
-  }
-}
-
-function createServer(config: Config, { spool, scheduler, logger, signer }: Parts): SmtpServer {
-  const { hostname, serveOut } = config;
-  const delivery = new SpoolDelivery({
-    spool,
-    accepted: (summary) => scheduler.submit(summary),
-    hostname,
-    qualifyDomain: serveOut.qualifyDomain,
-    minFreeSpace: serveOut.minFreeSpace,
-    logger,
-    sign: (id) => signer.begin(id),
-  });
-  const { maxMessageSize, maxRecipients, maxConnections, idleTimeoutMs } = serveOut;
-  return new SmtpServer({
-    hostname,
-    delivery,
-    log: logger,
-    limits: {
-      maxMessageSize,
-      maxRecipients,
-      maxConnections,
-      // All clients have the same address.
-      maxConnectionsPerIp: maxConnections,
-      idleTimeout: idleTimeoutMs,
-    },
-  });
-}
-
-interface Reloadable {
-  readonly config: Config;
-  readonly log: Log;
-  readonly signer: DkimSigner;
-  readonly load: () => Promise<Config>;
-}
-
-/** What SIGHUP does: one after the other, and never worse than before. */
-function reloader({ config, log, signer, load }: Reloadable): () => void {
-  const { logger } = log;
-  const reload = async () => {
-    await log.reopen().then(
-      () => logger.info("log.reopened"),
-      (error) => logger.error("log.not_reopened", { error: String(error) }),
-    );
-    try {
-      const next = await load();
-      replaceDkimKeys(signer, { ...await loadDkimKeys(next), logger });
-      logger.info("config.reloaded", { needs_restart: changedForGood(config, next) });
-    } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
-      logger.error("config.not_reloaded", { error: reason, action: "keeping the old one" });
-    }
-  };
-  let last = Promise.resolve();
-  return () => {
-    last = last.then(reload);
-  };
-}
-
-/** The tables that differ and are not read again. */
-function changedForGood(before: Config, after: Config): string[] {
-  const fixed = ({ hostname, dataDir, log, dns, serveOut, serveIn: { domains } }: Config) =>
-    Object.entries({
-      hostname,
-      data_dir: dataDir,
-      log,
-      dns,
-      "serve-out": serveOut,
-      "serve-in": domains,
-    });
-  const old = new Map(fixed(before));
-  return fixed(after).filter(([key, value]) => JSON.stringify(value) !== JSON.stringify(old.get(key))).map((
-    [key],
-  ) => key);
 }

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "@std/path";
+import { systemNetwork } from "../net/interfaces.ts";
 import { silentLogger } from "../observe/log.ts";
 import type { QueueEntry } from "../relay/queue_entry.ts";
 import type { Delivery } from "../smtp/delivery.ts";
@@ -8,6 +9,8 @@ import { SmtpServer } from "../smtp/server.ts";
 import { freePort, untilListening } from "../tests/support/peers/ports.ts";
 import { until } from "../tests/support/peers/process.ts";
 import { run } from "./run.ts";
+import { runServeOut } from "./serve_out_server.ts";
+import type { ServeOutStart } from "./server_start.ts";
 
 interface Taken {
   readonly from: string;
@@ -149,6 +152,7 @@ ${settings}
       out: (text) => void (out += text),
       err: (text) => void (err += text),
       onSignal: (signal, callback) => onSignal?.(signal, callback),
+      confine: (start, signals) => runServeOut(start as ServeOutStart, { signals, network: systemNetwork }),
       exitNow: () => {},
     });
     return { code, out, err };

@@ -15,26 +15,34 @@ export interface ServerSignals {
 }
 
 /** Starts to listen for signals. To be called first: out of descriptors it could no longer be done. */
-export function watchSignals(io: Io): ServerSignals {
-  const { promise: stopped, resolve } = Promise.withResolvers<"SIGTERM" | "SIGINT">();
+export function watchSignals(io: Pick<Io, "onSignal" | "exitNow">): ServerSignals {
+  const { signals, stop, reload } = relayedSignals();
   let stopping = false;
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     io.onSignal(signal, () => {
       if (stopping) io.exitNow(EXIT.ok);
       stopping = true;
-      resolve(signal);
+      stop(signal);
     });
   }
+  io.onSignal("SIGHUP", reload);
+  return signals;
+}
+
+/** Signals for one who waits for them, and what brings them about. */
+export function relayedSignals(): {
+  readonly signals: ServerSignals;
+  readonly stop: (signal: "SIGTERM" | "SIGINT") => void;
+  readonly reload: () => void;
+} {
+  const { promise: stopped, resolve: stop } = Promise.withResolvers<"SIGTERM" | "SIGINT">();
   let pending = false;
   let reload = () => {
     pending = true;
   };
-  io.onSignal("SIGHUP", () => reload());
-  return {
-    stopped,
-    onReload(callback) {
-      reload = callback;
-      if (pending) callback();
-    },
+  const onReload = (callback: () => void) => {
+    reload = callback;
+    if (pending) callback();
   };
+  return { signals: { stopped, onReload }, stop, reload: () => reload() };
 }

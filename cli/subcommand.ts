@@ -5,12 +5,12 @@
  */
 import { type Command, Option } from "commander";
 import type { ExitCode } from "./exit_codes.ts";
-import type { Io } from "./io.ts";
+import type { ServerIo } from "./io.ts";
 
 /** What a subcommand gets to enter itself. */
 export interface Registrar {
   /** The process around. */
-  readonly io: Io;
+  readonly io: ServerIo;
   /** Makes an action of commander's from one that gives an exit code. */
   action<Args extends unknown[]>(
     run: (...args: Args) => Promise<ExitCode> | ExitCode,

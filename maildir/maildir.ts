@@ -160,7 +160,7 @@ export class Maildir {
   }
 
   async #make(): Promise<void> {
-    await this.#makeRoot(this.#root);
+    await makeMailRoot(this.#root, this.#syncer);
     await this.#syncer.sync(dirname(this.#root)).catch((error) => {
       // The root may stand in a directory that is not for us to read, and then was there before us.
       if (!(error instanceof StorageError && error.fault === "denied")) throw error;
@@ -173,15 +173,6 @@ export class Maildir {
     // All of them, not only those just made: an earlier process may have made one and died before its sync.
     for (const path of [this.#root, ...parents, this.path]) await this.#syncer.sync(path);
     this.#durable = this.#newInode();
-  }
-
-  /** The root may be anything an administrator likes, a symbolic link too. */
-  async #makeRoot(path: string): Promise<void> {
-    const isThere = await Deno.stat(path).then(() => true, () => false);
-    if (isThere) return;
-    await this.#makeRoot(dirname(path));
-    await makeDirectory(path, PARENT_MODE);
-    await this.#syncer.sync(dirname(path));
   }
 
   /** The directories between the root and the Maildir. */
@@ -305,6 +296,23 @@ export class MaildirMessage {
     await this.#file.discard();
     if (this.#published !== undefined) await Deno.remove(this.#published).catch(() => {});
   }
+}
+
+/**
+ * Makes the directory that Maildirs are in, with all above it, and makes their names durable. It may be anything an
+ * administrator likes, a symbolic link too.
+ * @throws {StorageError}
+ */
+export async function makeMailRoot(path: string, syncer: DirectorySyncer = new DirectorySyncer()): Promise<void> {
+  try {
+    await Deno.stat(path);
+    return;
+  } catch (cause) {
+    if (errorCode(cause) !== "ENOENT") throw new StorageError("look at", { path, cause });
+  }
+  await makeMailRoot(dirname(path), syncer);
+  await makeDirectory(path, PARENT_MODE);
+  await syncer.sync(dirname(path));
 }
 
 async function makeDirectory(path: string, mode: number): Promise<void> {

@@ -8,7 +8,7 @@ import { constants } from "node:os";
 
 /**
  * What went wrong: `no-space` (ENOSPC), `over-quota` (EDQUOT), `io` (EIO: what was written may be lost), `denied`
- * (EACCES, EPERM, EROFS), `descriptors` (EMFILE, ENFILE), `other`.
+ * (EACCES, EPERM, EROFS, or not granted to the thread), `descriptors` (EMFILE, ENFILE), `other`.
  */
 export type StorageFault = "no-space" | "over-quota" | "io" | "denied" | "descriptors" | "other";
 
@@ -43,7 +43,8 @@ export class StorageError extends Error {
     this.name = "StorageError";
     this.path = path;
     this.code = errorCode(cause);
-    this.fault = options.fault ?? FAULTS[this.code] ?? "other";
+    const denied = cause instanceof Deno.errors.NotCapable ? "denied" : undefined;
+    this.fault = options.fault ?? denied ?? FAULTS[this.code] ?? "other";
   }
 }
 

@@ -354,7 +354,8 @@ async function fingerprint({ cert, key }: CertificateOptions): Promise<string> {
   const parts = await Promise.all([cert, key].map(async (path) => {
     try {
       const real = await Deno.realPath(path);
-      const { dev, ino, mtime, ctime, size } = await Deno.stat(real);
+      // Not of `real`: a server is granted the path that was configured, wherever it leads.
+      const { dev, ino, mtime, ctime, size } = await Deno.stat(path);
       return [real, dev, ino, mtime?.getTime(), ctime?.getTime(), size].join(":");
     } catch (error) {
       return error instanceof Error ? error.name : String(error);

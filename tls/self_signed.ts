@@ -45,13 +45,14 @@ export async function keepSelfSigned(options: SelfSignedOptions): Promise<{ cert
   if (reason === undefined) return paths;
   const made = await createSelfSigned({ hostname, now: clock.now() });
   try {
+    const isThere = await Deno.stat(directory).then(() => true, () => false);
     await Deno.mkdir(directory, { recursive: true, mode: 0o700 });
     const syncer = new DirectorySyncer();
     // The key first: a crash in between leaves a pair that does not match, which the next start replaces.
     await replace(paths.key, { text: made.key, mode: 0o600 });
     await replace(paths.cert, { text: made.cert, mode: 0o644 });
     await syncer.sync(directory);
-    await syncer.sync(dataDir);
+    if (!isThere) await syncer.sync(dataDir);
   } catch (error) {
     throw new CertificateError(
       `${directory}: cannot keep a self-signed certificate: ${

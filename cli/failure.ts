@@ -1,0 +1,26 @@
+/**
+ * What is said of an error that ends a command, and the exit code that it means.
+ *
+ * @module
+ */
+import { ConfigError, ConfigFileError } from "../config/errors.ts";
+import { CommandError, EXIT, type ExitCode } from "./exit_codes.ts";
+import type { Io } from "./io.ts";
+
+/** Tells the user; the exit code. */
+export function reportFailure(error: unknown, { err }: Pick<Io, "err">): ExitCode {
+  if (error instanceof CommandError) {
+    err(`mailapp: ${error.message}\n`);
+    return error.exitCode;
+  }
+  if (error instanceof ConfigError) {
+    err(`${error.message}\n`);
+    return EXIT.config;
+  }
+  if (error instanceof ConfigFileError) {
+    err(`mailapp: ${error.message}\n`);
+    return error.reason === "forbidden" ? EXIT.noPermission : EXIT.noInput;
+  }
+  err(`mailapp: ${error instanceof Error ? error.stack ?? error.message : error}\n`);
+  return EXIT.software;
+}

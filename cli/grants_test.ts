@@ -1,0 +1,81 @@
+import assert from "node:assert/strict";
+import { parseConfig } from "../config/load.ts";
+import { mailboxesBeyond, serveInGrants, serveOutGrants } from "./grants.ts";
+
+const TEXT = `hostname = "mx.example.com"
+data_dir = "/var/lib/mailapp"
+[log]
+file = "/var/log/mailapp/in.log"
+[tls]
+cert = "/etc/letsencrypt/live/mx.example.com/fullchain.pem"
+key = "/etc/letsencrypt/live/mx.example.com/privkey.pem"
+[serve-in]
+domains = ["example.com"]
+[mailboxes]
+path = "/srv/mail/{domain}/{user}"
+users = ["alice"]
+[serve-out.routes]
+"*" = { host = "smtp.example.net", port = 587, user = "u", password_file = "/etc/mailapp/password", tls = "verify" }
+[dkim]
+"example.com" = { selector = "a", key = "/etc/mailapp/dkim/a.pem" }
+"example.org" = { selector = "a", key = "/etc/org.pem" }
+`;
+
+const config = parseConfig(TEXT, { file: "/etc/mailapp/config.toml" });
+
+Deno.test("serveInGrants() has Maildirs, ports, certificate and log, and nothing of serve-out's", () => {
+  const grants = serveInGrants(config, { mailRoot: "/srv/mail", addresses: ["192.0.2.1", "2001:db8::1"] });
+  assert.deepEqual(grants, {
+    net: ["192.0.2.1:25", "192.0.2.1:465", "[2001:db8::1]:25", "[2001:db8::1]:465"],
+    read: [
+      "/srv/mail",
+      "/var/lib/mailapp/incoming",
+      "/etc/mailapp/config.toml",
+      "/etc/letsencrypt/live/mx.example.com/fullchain.pem",
+      "/etc/letsencrypt/live/mx.example.com/privkey.pem",
+    ],
+    write: ["/srv/mail", "/var/lib/mailapp/incoming", "/var/log/mailapp/in.log"],
+    sys: ["statfs", "uid"],
+  });
+});
+
+Deno.test("serveInGrants() has the self-signed certificate, and /etc/passwd for the system's users", () => {
+  const other = parseConfig(
+    TEXT.replace(/cert = .*\nkey = .*/, "self_signed = true").replace('["alice"]', '"system"'),
+  );
+  const { read, write } = serveInGrants(other, { mailRoot: "/srv/mail", addresses: [] });
+  assert.ok(read.includes("/etc/passwd") && !write.includes("/etc/passwd"));
+  assert.ok(write.includes("/var/lib/mailapp/tls"));
+});
+
+Deno.test("serveInGrants() has no port 465 without a certificate", () => {
+  const plain = parseConfig(TEXT.replace(/cert = .*\nkey = .*/, ""));
+  const { net } = serveInGrants(plain, { mailRoot: "/srv/mail", addresses: ["192.0.2.1"] });
+  assert.deepEqual(net, ["192.0.2.1:25"]);
+});
+
+Deno.test("serveOutGrants() has the data directory and the secrets, and no Maildir and no certificate", () => {
+  const grants = serveOutGrants(config);
+  assert.deepEqual(grants.read, [
+    "/var/lib/mailapp",
+    "/etc/mailapp/config.toml",
+    "/etc/mailapp/password",
+    "/etc/mailapp/dkim",
+    "/etc/org.pem",
+    "/etc/resolv.conf",
+  ]);
+  assert.deepEqual(grants.write, ["/var/lib/mailapp", "/var/log/mailapp/in.log"]);
+});
+
+Deno.test("mailboxesBeyond() tells what only a restart can bring", () => {
+  const grants = serveInGrants(config, { mailRoot: "/srv/mail", addresses: [] });
+  const beyond = (path: string, users: "system" | string[]) =>
+    mailboxesBeyond(grants, { ...config.mailboxes, path, users });
+  assert.equal(beyond("/srv/mail/{user}", ["bob"]), undefined);
+  assert.equal(beyond("/srv/mail/other/{user}", ["bob"]), undefined);
+  assert.deepEqual(beyond("/srv/mailboxes/{user}", ["bob"]), {
+    key: "mailboxes.path",
+    path: "/srv/mailboxes/{user}",
+  });
+  assert.deepEqual(beyond("/srv/mail/{user}", "system"), { key: "mailboxes.users", path: "/etc/passwd" });
+});

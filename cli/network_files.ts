@@ -1,0 +1,66 @@
+/**
+ * The files under /proc that tell of the machine's routes and addresses, for a process that gives up its permissions:
+ * only one that may do everything can open them, but whoever has them open can read them again and again.
+ *
+ * @module
+ */
+import type { NetworkIo } from "../net/interfaces.ts";
+
+/** The text of each file by its path; those that are not there are left out. */
+export type NetworkTexts = Readonly<Record<string, string>>;
+
+const PATHS = [
+  "/proc/net/route",
+  "/proc/net/ipv6_route",
+  "/proc/net/if_inet6",
+  "/proc/sys/net/ipv6/bindv6only",
+];
+
+/** These files, kept open. */
+export class NetworkFiles {
+  readonly #files = new Map<string, Deno.FsFile>();
+
+  /** Opens them. */
+  constructor() {
+    for (const path of PATHS) {
+      try {
+        this.#files.set(path, Deno.openSync(path));
+      } catch (error) {
+        if (!(error instanceof Deno.errors.NotFound)) throw error;
+      }
+    }
+  }
+
+  /** What they say now. */
+  read(): NetworkTexts {
+    return Object.fromEntries([...this.#files].map(([path, file]) => [path, readAgain(file)]));
+  }
+}
+
+function readAgain(file: Deno.FsFile): string {
+  file.seekSync(0, Deno.SeekMode.Start);
+  const decoder = new TextDecoder();
+  const buffer = new Uint8Array(64 * 1024);
+  let text = "";
+  for (;;) {
+    const length = file.readSync(buffer);
+    if (length === null) return text;
+    text += decoder.decode(buffer.subarray(0, length), { stream: true });
+  }
+}
+
+/** The network as another thread has read it; interfaces can be asked for here. */
+export class ToldNetwork implements NetworkIo {
+  /** The latest. */
+  texts: NetworkTexts = {};
+
+  /** See {@linkcode NetworkIo.interfaces}. */
+  interfaces(): ReturnType<NetworkIo["interfaces"]> {
+    return Deno.networkInterfaces();
+  }
+
+  /** See {@linkcode NetworkIo.read}. */
+  read(path: string): string | undefined {
+    return this.texts[path];
+  }
+}

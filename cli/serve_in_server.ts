@@ -1,0 +1,147 @@
+/**
+ * The server of `mailapp serve-in`, as it runs in its thread.
+ *
+ * @module
+ */
+import type { Config } from "../config/config.ts";
+import { ConfigError } from "../config/errors.ts";
+import { MaildirDelivery } from "../maildir/delivery.ts";
+import type { Log } from "../observe/logger.ts";
+import { SmtpServer } from "../smtp/server.ts";
+import { StagingArea } from "../storage/staging.ts";
+import type { Certificates } from "../tls/certificates.ts";
+import { serverUpgrade } from "../tls/server_upgrade.ts";
+import { EXIT, type ExitCode } from "./exit_codes.ts";
+import { mailboxesBeyond } from "./grants.ts";
+import { openListeners } from "./listeners.ts";
+import {
+  incomingDirectory,
+  missingCertificateWarnings,
+  openCertificates,
+  openLog,
+  openMailboxes,
+  requireDomains,
+  serveInEndpoints,
+} from "./parts.ts";
+import { loadAgain, type ServeInStart, type ServerContext } from "./server_start.ts";
+import { VERSION } from "./version.ts";
+
+/** How long messages in flight may take after SIGTERM, in milliseconds. */
+const GRACE = 30_000;
+const CLEAN_INTERVAL = 6 * 3600 * 1000;
+
+/** Serves, once {@linkcode ServeInStart} is all it needs to be told. */
+export async function runServeIn(start: ServeInStart, { signals }: ServerContext): Promise<ExitCode> {
+  const { config } = start;
+  const mailboxes = openMailboxes(config);
+  await using log = openLog(config, start);
+  const { logger } = log;
+  using certificates = await openCertificates(config, logger);
+  const warnings = [
+    ...config.warnings,
+    ...(certificates === undefined ? missingCertificateWarnings(config) : []),
+  ];
+  for (const warning of warnings) logger.warn("config.warning", { warning });
+
+  const delivery = new MaildirDelivery({
+    mailboxes,
+    hostname: config.hostname,
+    staging: new StagingArea({ directory: incomingDirectory(config) }),
+    minFreeSpace: config.serveIn.minFreeSpace,
+    log: logger,
+  });
+  const { maxMessageSize, maxRecipients, maxConnections, maxConnectionsPerIp, idleTimeoutMs } =
+    config.serveIn;
+  const server = new SmtpServer({
+    hostname: config.hostname,
+    delivery,
+    log: logger,
+    ...(certificates !== undefined && { upgradeToTls: serverUpgrade({ certificates }) }),
+    limits: {
+      maxMessageSize,
+      maxRecipients,
+      maxConnections,
+      maxConnectionsPerIp,
+      idleTimeout: idleTimeoutMs,
+    },
+  });
+  const endpoints = serveInEndpoints(config, {
+    hasCertificate: certificates !== undefined,
+    addresses: start.addresses,
+  });
+  const listeners = openListeners(endpoints, {
+    log: logger,
+    serve: (listener, { tls }) => server.serve(listener, { implicitTls: tls === "implicit" }),
+  });
+  logger.info("server.ready", {
+    server: "serve-in",
+    hostname: config.hostname,
+    version: VERSION,
+    pid: Deno.pid,
+  });
+  signals.onReload(reloader(start, { delivery, log, certificates }));
+  const cleaning = setInterval(() => delivery.cleanTmp(), CLEAN_INTERVAL);
+  const firstCleaning = delivery.cleanTmp();
+
+  const signal = await signals.stopped;
+  logger.info("server.stopping", { signal, connections: server.connectionCount });
+  clearInterval(cleaning);
+  listeners.stopRetrying();
+  await server.shutdown({ grace: GRACE });
+  await Promise.all([listeners.closed, firstCleaning]);
+  logger.info("server.stopped");
+  return EXIT.ok;
+}
+
+interface Reloadable {
+  readonly delivery: MaildirDelivery;
+  readonly log: Log;
+  readonly certificates: Certificates | undefined;
+}
+
+/** What SIGHUP does: one after the other, and never worse than before. */
+function reloader(start: ServeInStart, { delivery, log, certificates }: Reloadable): () => void {
+  const { logger } = log;
+  const reload = async () => {
+    await log.reopen();
+    await certificates?.reload();
+    try {
+      const next = await loadAgain(start);
+      requireDomains(next);
+      requireGranted(start, next);
+      delivery.mailboxes = openMailboxes(next);
+      logger.info("config.reloaded", { needs_restart: changedForGood(start.config, next) });
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      logger.error("config.not_reloaded", { error: reason, action: "keeping the old one" });
+    }
+  };
+  let last = Promise.resolve();
+  return () => {
+    last = last.then(reload);
+  };
+}
+
+/** What was given up at the start cannot be had back. */
+function requireGranted({ grants }: ServeInStart, { file, mailboxes }: Config): void {
+  const beyond = mailboxesBeyond(grants, mailboxes);
+  if (beyond === undefined) return;
+  const problem = `needs ${beyond.path}, which the running server may not touch: restart serve-in`;
+  throw new ConfigError(file, [{ key: beyond.key, problem }]);
+}
+
+/** The tables that differ and are not read again. */
+function changedForGood(before: Config, after: Config): string[] {
+  const fixed = ({ hostname, dataDir, log, tls, serveIn: { domains: _, ...serveIn } }: Config) => ({
+    hostname,
+    data_dir: dataDir,
+    log,
+    tls,
+    "serve-in": serveIn,
+  });
+  const now = Object.entries(fixed(after));
+  return now.filter(([key, value]) =>
+    JSON.stringify(value) !==
+      JSON.stringify(Object.entries(fixed(before)).find(([name]) => name === key)?.[1])
+  ).map(([key]) => key);
+}

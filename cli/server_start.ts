@@ -1,0 +1,64 @@
+/**
+ * What a server is started with: data, as it goes from one thread to another.
+ *
+ * @module
+ */
+import type { Config } from "../config/config.ts";
+import { loadConfig } from "../config/load.ts";
+import type { ListenAddress, NetworkIo } from "../net/interfaces.ts";
+import type { ExitCode } from "./exit_codes.ts";
+import type { Grants } from "./grants.ts";
+import type { ServerSignals } from "./signals.ts";
+
+/** What both servers are told. */
+interface CommonStart {
+  /** As it was read. */
+  readonly config: Config;
+  /** As the command line or the environment named it, for a reload; absent: the default file. */
+  readonly configFile?: string;
+  /** The host's own name, for a reload; the running server cannot ask. */
+  readonly systemHostname: string;
+  /** Whether standard error is a terminal. */
+  readonly isTerminal: boolean;
+  /** What the server may touch. */
+  readonly grants: Grants;
+}
+
+/** What serve-in is told. */
+export interface ServeInStart extends CommonStart {
+  /** Which server. */
+  readonly server: "serve-in";
+  /** Where it listens, which it could not find out itself. */
+  readonly addresses: readonly ListenAddress[];
+}
+
+/** What serve-out is told. */
+export interface ServeOutStart extends CommonStart {
+  /** Which server. */
+  readonly server: "serve-out";
+}
+
+/** What a server is told. */
+export type ServerStart = ServeInStart | ServeOutStart;
+
+/**
+ * The configuration as its file says now.
+ * @throws as {@linkcode loadConfig}
+ */
+export function loadAgain({ configFile, systemHostname }: ServerStart): Promise<Config> {
+  return loadConfig(configFile, { env: { get: () => undefined }, systemHostname: () => systemHostname });
+}
+
+/** What surrounds a running server. */
+export interface ServerContext {
+  /** SIGTERM, SIGINT and SIGHUP. */
+  readonly signals: ServerSignals;
+  /** Where the machine's addresses and routes are seen. */
+  readonly network: NetworkIo;
+}
+
+/** Serves until it is told to stop; what the process ends with. */
+export type RunServer<Start extends ServerStart = ServerStart> = (
+  start: Start,
+  context: ServerContext,
+) => Promise<ExitCode>;
