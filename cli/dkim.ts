@@ -1,0 +1,163 @@
+/**
+ * `mailapp dkim`: makes signing keys, and says what to publish for them.
+ *
+ * @module
+ */
+import { type Command, InvalidArgumentError } from "commander";
+import { type DkimAlgorithm, type DkimKey, loadDkimKey, splitText } from "../auth/dkim_keys.ts";
+import type { Config, DkimConfig } from "../config/config.ts";
+import { DEFAULT_CONFIG_FILE, loadConfig } from "../config/load.ts";
+import { parseDomain } from "../config/names.ts";
+import { systemClock } from "../smtp/clock.ts";
+import { makeDkimFile } from "./dkim_files.ts";
+import { loadDkimKeys } from "./dkim_parts.ts";
+import { CommandError, EXIT, type ExitCode } from "./exit_codes.ts";
+import type { Io } from "./io.ts";
+import { configOption, examples, type Registrar } from "./subcommand.ts";
+
+interface NewFlags {
+  readonly config?: string;
+  readonly selector?: string;
+  readonly ed25519?: true;
+}
+
+interface ShowFlags {
+  readonly config?: string;
+  readonly json?: true;
+}
+
+/** Enters the command and its own subcommands. */
+export function registerDkim(program: Command, { io, action }: Registrar): void {
+  const dkim = program.command("dkim")
+    .description("make the keys that serve-out signs with, and show what to publish for them")
+    .addHelpText("after", examples("mailapp dkim new example.com", "mailapp dkim show"));
+  dkim.command("new")
+    .description("make a key for a domain; changes no configuration, overwrites nothing")
+    .argument("<domain>", "the domain in the From field of what is signed", readName)
+    .option("--selector <name>", "the name of the record (default: s or e, with year and month)", readName)
+    .option("--ed25519", "a short key of the newer kind, as a second one beside RSA")
+    .addOption(configOption())
+    .addHelpText("after", examples("mailapp dkim new example.com --selector s2027"))
+    .action(action((domain: string, flags: NewFlags) => makeNew(domain, { flags, io })));
+  dkim.command("show")
+    .description("show the DNS records of the keys in the configuration")
+    .argument("[domain]", "only of this domain", readName)
+    .option("--json", "print JSON: an array, one element for each key")
+    .addOption(configOption())
+    .addHelpText("after", examples("mailapp dkim show example.com"))
+    .action(action((domain: string | undefined, flags: ShowFlags) => show(domain, { flags, io })));
+}
+
+function readName(text: string): string {
+  const name = parseDomain(text);
+  if (name === undefined) throw new InvalidArgumentError("That is not a name for the DNS.");
+  return name;
+}
+
+async function makeNew(
+  domain: string,
+  { flags, io }: { readonly flags: NewFlags; readonly io: Io },
+): Promise<ExitCode> {
+  const config = await loadConfig(flags.config, { env: io.env });
+  const algorithm: DkimAlgorithm = flags.ed25519 ? "ed25519-sha256" : "rsa-sha256";
+  const selector = flags.selector ?? defaultSelector(algorithm);
+  const present = config.dkim[domain] ?? [];
+  if (present.some((key) => key.selector === selector)) {
+    throw new CommandError(
+      `[dkim] has a key for ${domain} with the selector ${selector} already: choose another with --selector`,
+      EXIT.usage,
+    );
+  }
+  const keyFile = await makeDkimFile(config, { domain, selector, algorithm });
+  const { key } = await loadDkimKey({ domain, selector, keyFile });
+  io.out(instructions(config, { key, keyFile, present }));
+  return EXIT.ok;
+}
+
+/** Tells algorithms and rotations apart: s202611, e202611. */
+function defaultSelector(algorithm: DkimAlgorithm): string {
+  const month = new Date(systemClock.now()).toISOString().slice(0, 7).replace("-", "");
+  return `${algorithm === "rsa-sha256" ? "s" : "e"}${month}`;
+}
+
+function instructions(
+  { file }: Config,
+  { key, keyFile, present }: {
+    readonly key: DkimKey;
+    readonly keyFile: string;
+    readonly present: readonly DkimConfig[];
+  },
+): string {
+  const { domain, selector, recordName } = key;
+  return [
+    `Made ${keyFile} (${key.algorithm}). Keep it secret: who has it can sign as ${domain}.`,
+    "",
+    `1. Publish this record in the zone of ${domain}:`,
+    "",
+    zoneRecord(key),
+    "",
+    "   In a web form: type TXT, with this name and this value, in one line without quotes:",
+    "",
+    `${recordName}`,
+    `${key.record}`,
+    "",
+    `2. When it is there (dig +short TXT ${recordName}), put this into ${file ?? DEFAULT_CONFIG_FILE}:`,
+    "",
+    "[dkim]",
+    configLine(domain, [...present, { selector, keyFile }]),
+    "",
+    "3. Let serve-out read it again: SIGHUP, or systemctl reload mailapp-out.",
+    ...(present.length === 0 ? [] : [
+      "",
+      "With several keys each message has a signature of each. To retire an old one, take it out here; take its",
+      "record out of the zone a week later, when no mail that it has signed is under way any more.",
+    ]),
+    "",
+  ].join("\n");
+}
+
+/** The entry of the domain as TOML; several keys one a line. */
+function configLine(domain: string, keys: readonly DkimConfig[]): string {
+  const tables = keys.map(({ selector, keyFile }) =>
+    `{ selector = ${JSON.stringify(selector)}, key = ${JSON.stringify(keyFile)} }`
+  );
+  const [only] = tables;
+  const value = tables.length === 1 ? only : `[\n${tables.map((table) => `  ${table},\n`).join("")}]`;
+  return `${JSON.stringify(domain)} = ${value}`;
+}
+
+/** The record as a line of a zone file. */
+export function zoneRecord({ recordName, record }: Pick<DkimKey, "recordName" | "record">): string {
+  const strings = splitText(record).map((text) => `"${text}"`);
+  const data = strings.length === 1 ? strings.join() : `(\n  ${strings.join("\n  ")} )`;
+  return `${recordName}. IN TXT ${data}`;
+}
+
+async function show(
+  domain: string | undefined,
+  { flags, io }: { readonly flags: ShowFlags; readonly io: Io },
+): Promise<ExitCode> {
+  const config = await loadConfig(flags.config, { env: io.env });
+  const all = await loadDkimKeys(config);
+  const keys = all.keys.filter((key) => domain === undefined || key.domain === domain);
+  if (flags.json) {
+    const shown = keys.map(({ domain, selector, algorithm, recordName, record }) => (
+      { domain, selector, algorithm, name: recordName, value: record, strings: splitText(record) }
+    ));
+    io.out(`${JSON.stringify(shown, null, 2)}\n`);
+    return EXIT.ok;
+  }
+  for (const warning of all.warnings) io.err(`warning: ${warning}\n`);
+  if (keys.length === 0) {
+    const whom = domain ?? "any domain";
+    throw new CommandError(
+      `[dkim] has no key for ${whom}: make one with mailapp dkim new ${domain ?? "DOMAIN"}`,
+      EXIT.unavailable,
+    );
+  }
+  io.out(
+    keys.map((key) => `; ${key.domain}, selector ${key.selector}, ${key.algorithm}\n${zoneRecord(key)}\n`)
+      .join("\n"),
+  );
+  return EXIT.ok;
+}

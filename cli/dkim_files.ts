@@ -1,0 +1,86 @@
+/**
+ * Key files that we make: who may read them, and that none is ever overwritten.
+ *
+ * @module
+ */
+import { lchown, open } from "node:fs/promises";
+import { join } from "@std/path";
+import { type DkimAlgorithm, makeDkimKey } from "../auth/dkim_keys.ts";
+import type { Config } from "../config/config.ts";
+import { DirectorySyncer } from "../storage/directory_syncer.ts";
+import { CommandError, EXIT } from "./exit_codes.ts";
+import { prepareDataDir } from "./parts.ts";
+
+/** The directory of the keys that we make. */
+export function dkimDirectory({ dataDir }: Pick<Config, "dataDir">): string {
+  return join(dataDir, "dkim");
+}
+
+/**
+ * Makes a key below the data directory, mode 0600; where root does so, it belongs to whom the data directory belongs.
+ * @returns the path
+ * @throws {CommandError} when there is such a file, or it cannot be written
+ */
+export async function makeDkimFile(
+  config: Config,
+  { domain, selector, algorithm }: {
+    readonly domain: string;
+    readonly selector: string;
+    readonly algorithm: DkimAlgorithm;
+  },
+): Promise<string> {
+  const directory = dkimDirectory(config);
+  const path = join(directory, `${domain}.${selector}.pem`);
+  await prepareDataDir(config);
+  const pem = await makeDkimKey(algorithm);
+  try {
+    const owner = await ownerFor(config);
+    const fresh = await Deno.mkdir(directory, { mode: 0o700 }).then(() => true, (error) => {
+      if (error instanceof Deno.errors.AlreadyExists) return false;
+      throw error;
+    });
+    // The directory above belongs to the service: never follow what it could have put in the place of this one.
+    if (fresh && owner !== undefined) await lchown(directory, owner.uid, owner.gid);
+    const file = await open(path, "wx", 0o600);
+    try {
+      await file.writeFile(pem);
+      if (owner !== undefined) await file.chown(owner.uid, owner.gid);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    const syncer = new DirectorySyncer();
+    await syncer.sync(directory);
+    await syncer.sync(config.dataDir);
+    return path;
+  } catch (error) {
+    throw failure(error, { path, selector });
+  }
+}
+
+/** Whom the key must belong to so that the service can read it; `undefined`: whoever makes it. */
+async function ownerFor({ dataDir }: Config): Promise<{ uid: number; gid: number } | undefined> {
+  if (Deno.uid() !== 0) return undefined;
+  const { uid, gid } = await Deno.stat(dataDir);
+  return uid === null || gid === null || uid === 0 ? undefined : { uid, gid };
+}
+
+function failure(error: unknown, { path, selector }: { path: string; selector: string }): CommandError {
+  const { code } = error as { code?: string };
+  if (code === "EEXIST") {
+    return new CommandError(
+      `${path} is there already, and is left as it is: choose another --selector than ${selector}`,
+      EXIT.usage,
+      { cause: error },
+    );
+  }
+  const denied = code === "EACCES" || code === "EPERM" || error instanceof Deno.errors.PermissionDenied;
+  const reason = error instanceof Error ? error.message : String(error);
+  return new CommandError(
+    `${path}: cannot be made: ${reason}`,
+    denied ? EXIT.noPermission : EXIT.unavailable,
+    {
+      cause: error,
+    },
+  );
+}
