@@ -4,14 +4,15 @@
  * @module
  */
 import { Command, CommanderError } from "commander";
-import { ConfigError, ConfigFileError } from "../config/errors.ts";
 import { registerCheckConfig } from "./check_config.ts";
 import { registerDemo } from "./demo.ts";
 import { registerDkim } from "./dkim.ts";
-import { CommandError, EXIT, type ExitCode } from "./exit_codes.ts";
+import { registerDns } from "./dns.ts";
+import { EXIT, type ExitCode } from "./exit_codes.ts";
 import { registerExplain } from "./explain.ts";
+import { reportFailure } from "./failure.ts";
 import { registerHealthcheck } from "./healthcheck.ts";
-import type { Io } from "./io.ts";
+import type { ServerIo } from "./io.ts";
 import { registerQueue } from "./queue.ts";
 import { registerSendmail, sendmail, standardStreams } from "./sendmail.ts";
 import { registerSendTest } from "./send_test.ts";
@@ -27,6 +28,7 @@ const SUBCOMMANDS: readonly RegisterSubcommand[] = [
   registerCheckConfig,
   registerHealthcheck,
   registerDkim,
+  registerDns,
   registerSendTest,
   registerQueue,
   registerExplain,
@@ -35,12 +37,10 @@ const SUBCOMMANDS: readonly RegisterSubcommand[] = [
 ];
 
 /** Runs the subcommand that `args` names; what the process ends with. */
-export async function run(args: readonly string[], io: Io): Promise<ExitCode> {
+export async function run(args: readonly string[], io: ServerIo): Promise<ExitCode> {
   let exitCode: ExitCode = EXIT.ok;
   const program = new Command("mailapp")
-    .description(
-      "A mail server: serve-in takes mail from the Internet, serve-out sends it there.",
-    )
+    .description("A mail server: serve-in takes mail from the Internet, serve-out sends it there.")
     .version(await versionLine(), "-V, --version")
     .exitOverride()
     .configureOutput({ writeOut: io.out, writeErr: io.err });
@@ -61,7 +61,9 @@ export async function run(args: readonly string[], io: Io): Promise<ExitCode> {
     await program.parseAsync(words, { from: "user" });
     return exitCode;
   } catch (error) {
-    return explain(error, io);
+    // Commander has said it already; --help and --version come here with 0.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+    return reportFailure(error, io);
   }
 }
 
@@ -69,29 +71,4 @@ export async function run(args: readonly string[], io: Io): Promise<ExitCode> {
 function withoutTaskDashes(args: readonly string[]): string[] {
   const at = args[0] === "demo" ? 1 : 0;
   return args.filter((arg, index) => index !== at || arg !== "--");
-}
-
-function explain(error: unknown, io: Io): ExitCode {
-  // Commander has said it already; --help and --version come here with 0.
-  if (error instanceof CommanderError) {
-    return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
-  }
-  if (error instanceof CommandError) {
-    io.err(`mailapp: ${error.message}\n`);
-    return error.exitCode;
-  }
-  if (error instanceof ConfigError) {
-    io.err(`${error.message}\n`);
-    return EXIT.config;
-  }
-  if (error instanceof ConfigFileError) {
-    io.err(`mailapp: ${error.message}\n`);
-    return error.reason === "forbidden" ? EXIT.noPermission : EXIT.noInput;
-  }
-  io.err(
-    `mailapp: ${
-      error instanceof Error ? error.stack ?? error.message : error
-    }\n`,
-  );
-  return EXIT.software;
 }
