@@ -5,6 +5,8 @@
  *
  * @module
  */
+import { fileURLToPath } from "node:url";
+import { runOk } from "../tests/support/peers/process.ts";
 import { Dialogue } from "../tests/support/peers/raw_smtp.ts";
 
 /** What the client measured. */
@@ -12,7 +14,7 @@ export interface LoadReport {
   readonly messages: number;
   /** From the first connection to the last reply. */
   readonly seconds: number;
-  /** From connecting to the reply to the dot, milliseconds, ascending. */
+  /** From connecting, or from MAIL on a kept connection, to the reply to the dot; milliseconds, ascending. */
   readonly latencies: readonly number[];
 }
 
@@ -22,11 +24,15 @@ export interface LoadOptions {
   readonly port: number;
   /** Connections at the same time. */
   readonly sessions: number;
-  /** Messages in all, one a connection. */
+  /** Messages in all. */
   readonly messages: number;
   /** Octets a message. */
   readonly size: number;
+  /** Where `{n}` stands the number of the message, from 1, counted anew after `domains`. */
   readonly recipient: string;
+  readonly domains?: number;
+  /** Each session sends all its messages over one connection. */
+  readonly keep: boolean;
   /** PEM of who issued the server's certificate, and the name in it; absent: no STARTTLS. */
   readonly tls?: { readonly authority: string; readonly name: string };
 }
@@ -38,56 +44,84 @@ export async function load(options: LoadOptions): Promise<LoadReport> {
   let next = 0;
   const begin = performance.now();
   const session = async () => {
-    while (next++ < options.messages) {
+    let kept: Client | undefined;
+    for (let number = ++next; number <= options.messages; number = ++next) {
       const start = performance.now();
-      const finish = await sendOne(options, data);
+      const client = kept ?? await Client.connect(options);
+      await client.send(recipientOf(options, number), data);
       latencies.push(performance.now() - start);
-      await finish();
+      if (options.keep) kept = client;
+      else await client.quit();
     }
+    await kept?.quit();
   };
   await Promise.all(Array.from({ length: options.sessions }, session));
   const seconds = (performance.now() - begin) / 1000;
   return { messages: options.messages, seconds, latencies: latencies.sort((a, b) => a - b) };
 }
 
-/** Sends a message; what is returned says QUIT and closes. */
-async function sendOne(options: LoadOptions, data: Uint8Array): Promise<() => Promise<void>> {
-  const { host, port, tls, recipient } = options;
-  const plain = await Deno.connect({ hostname: host, port });
-  // Else small writes wait for the server's delayed acknowledgements, and that is what would be measured.
-  plain.setNoDelay();
-  let connection: Deno.Conn = plain;
-  try {
-    let dialogue = new Dialogue(connection);
+/** The recipient of the message of this number. */
+function recipientOf({ recipient, domains = 1 }: LoadOptions, number: number): string {
+  return recipient.replace("{n}", String((number - 1) % domains + 1));
+}
+
+/** One connection. */
+class Client {
+  readonly #connection: Deno.Conn;
+  readonly #dialogue: Dialogue;
+
+  private constructor(connection: Deno.Conn, dialogue: Dialogue) {
+    this.#connection = connection;
+    this.#dialogue = dialogue;
+  }
+
+  static async connect({ host, port, tls }: Pick<LoadOptions, "host" | "port" | "tls">): Promise<Client> {
+    const plain = await Deno.connect({ hostname: host, port });
+    // Else small writes wait for the server's delayed acknowledgements, and that is what would be measured.
+    plain.setNoDelay();
+    const dialogue = new Dialogue(plain);
     await dialogue.expect(220);
     await dialogue.say("EHLO bench.test", 250);
-    if (tls) {
-      await dialogue.say("STARTTLS", 220);
-      const secure = await Deno.startTls(plain, {
-        hostname: tls.name,
-        caCerts: [tls.authority],
-      });
-      connection = secure;
-      dialogue = new Dialogue(connection);
-      await dialogue.say("EHLO bench.test", 250);
-    }
-    await dialogue.say("MAIL FROM:<sender@bench.test>", 250);
-    await dialogue.say(`RCPT TO:<${recipient}>`, 250);
-    await dialogue.say("DATA", 354);
-    await dialogue.send(data);
-    await dialogue.expect(250);
-    return async () => {
-      await dialogue.say("QUIT", 221);
-      connection.close();
-    };
-  } catch (error) {
-    try {
-      connection.close();
-    } catch {
-      // It is closed already.
-    }
-    throw error;
+    if (!tls) return new Client(plain, dialogue);
+    await dialogue.say("STARTTLS", 220);
+    const secure = await Deno.startTls(plain, { hostname: tls.name, caCerts: [tls.authority] });
+    const secureDialogue = new Dialogue(secure);
+    await secureDialogue.say("EHLO bench.test", 250);
+    return new Client(secure, secureDialogue);
   }
+
+  async send(recipient: string, data: Uint8Array): Promise<void> {
+    await this.#dialogue.say("MAIL FROM:<sender@bench.test>", 250);
+    await this.#dialogue.say(`RCPT TO:<${recipient}>`, 250);
+    await this.#dialogue.say("DATA", 354);
+    await this.#dialogue.send(data);
+    await this.#dialogue.expect(250);
+  }
+
+  async quit(): Promise<void> {
+    await this.#dialogue.say("QUIT", 221);
+    this.#connection.close();
+  }
+}
+
+/** Sends one message in this process. @returns when its 250 came, by `performance.now()` */
+export async function sendOne(options: Omit<LoadOptions, "sessions" | "messages" | "keep">): Promise<number> {
+  const client = await Client.connect(options);
+  await client.send(options.recipient, message(options.size));
+  const accepted = performance.now();
+  await client.quit();
+  return accepted;
+}
+
+/** Runs {@linkcode load} in a process of its own. */
+export async function runLoadClient(options: LoadOptions): Promise<LoadReport> {
+  const client = fileURLToPath(import.meta.url);
+  return JSON.parse(
+    await runOk(Deno.execPath(), {
+      args: ["run", "-A", "--frozen", client, JSON.stringify(options)],
+      within: 600_000,
+    }),
+  );
 }
 
 function message(size: number): Uint8Array {

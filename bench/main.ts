@@ -5,15 +5,23 @@
  * @module
  */
 import { parseArgs } from "node:util";
-import { benchReceive, SCENARIOS, SERVERS } from "./receive.ts";
+import { benchReceive, SCENARIOS } from "./receive.ts";
+import { benchRelay, RELAY_SCENARIOS } from "./relay.ts";
+import { SERVERS } from "./servers.ts";
 
 const USAGE = `usage: deno task bench [flags]
-  --only NAMES      scenarios, separated by commas: ${SCENARIOS.map(({ name }) => name).join(" ")}
+  --only NAMES      scenarios, separated by commas, or "receive", "relay"; there are:
+                    ${names(SCENARIOS)}
+                    ${names(RELAY_SCENARIOS)}
   --servers NAMES   of ${SERVERS.join(",")}; default: both
   --rounds N        rounds in turn, of which the median is taken; default: 5
   --quick           a tenth of the messages and one round, to see whether it runs
 The folders are made in $TMPDIR, which must lie on the disk that is to be measured.
 `;
+
+function names(scenarios: readonly { readonly name: string }[]): string {
+  return scenarios.map(({ name }) => name).join(" ");
+}
 
 const { values } = parseArgs({
   options: {
@@ -31,24 +39,37 @@ if (values.help) {
 }
 
 const only = values.only?.split(",");
-const wanted = SCENARIOS.filter(({ name }) => only === undefined || only.includes(name));
 const servers = SERVERS.filter((name) => values.servers.split(",").includes(name));
-if (wanted.length === 0 || servers.length === 0) {
+const receive = wanted(SCENARIOS, "receive");
+const relay = wanted(RELAY_SCENARIOS, "relay");
+if (receive.length + relay.length === 0 || servers.length === 0) {
   console.error(USAGE);
   Deno.exit(64);
 }
 
-const report = await benchReceive({
-  scenarios: values.quick
-    ? wanted.map((scenario) => ({
-      ...scenario,
-      messages: Math.max(scenario.sessions, Math.ceil(scenario.messages / 10)),
-    }))
-    : wanted,
+function wanted<T extends { readonly name: string; readonly messages: number; readonly sessions?: number }>(
+  scenarios: readonly T[],
+  group: string,
+): T[] {
+  const chosen = scenarios.filter(({ name }) =>
+    only === undefined || only.includes(name) || only.includes(group)
+  );
+  return chosen.map((scenario) =>
+    values.quick
+      ? { ...scenario, messages: Math.max(scenario.sessions ?? 1, Math.ceil(scenario.messages / 10)) }
+      : scenario
+  );
+}
+
+const options = {
   servers,
   rounds: values.quick ? 1 : Number(values.rounds),
-  progress: (line) => console.error(line),
-});
+  progress: (line: string) => console.error(line),
+};
+const tables = [
+  ...receive.length > 0 ? [await benchReceive({ ...options, scenarios: receive })] : [],
+  ...relay.length > 0 ? [await benchRelay({ ...options, scenarios: relay })] : [],
+];
 
 const cpu = (await Deno.readTextFile("/proc/cpuinfo")).match(/^model name\s*: (.*)$/m)?.[1] ??
   "unknown processor";
@@ -57,4 +78,4 @@ console.log(
     new Date().toISOString().slice(0, 10)
   }, ${navigator.hardwareConcurrency} × ${cpu}, Deno ${Deno.version.deno}\n`,
 );
-console.log(report);
+console.log(tables.join("\n"));

@@ -34,6 +34,35 @@ export function memoryBytes(root: number): number {
   return processTree(root).reduce((sum, pid) => sum + pssBytes(pid), 0);
 }
 
+/** What a piece of work cost a server. */
+export interface Cost {
+  /** Processor seconds. */
+  readonly cpu: number;
+  /** The most memory seen, bytes. */
+  readonly memory: number;
+}
+
+/** Watches a server while some work is done. */
+export async function costOf<T>(
+  root: number,
+  work: () => Promise<T>,
+): Promise<Cost & { readonly result: T }> {
+  const before = cpuSeconds(root);
+  let memory = 0;
+  const sample = () => {
+    memory = Math.max(memory, memoryBytes(root));
+  };
+  // Rarely, since looking at the pages of a process costs time too.
+  const sampler = setInterval(sample, 500);
+  try {
+    const result = await work();
+    sample();
+    return { result, cpu: cpuSeconds(root) - before, memory };
+  } finally {
+    clearInterval(sampler);
+  }
+}
+
 function statFields(pid: number): { parent: number; ticks: number } | undefined {
   const text = readProc(pid, "stat");
   if (text === undefined) return undefined;

@@ -10,14 +10,10 @@ import { startServeIn } from "../tests/support/peers/mailapp.ts";
 import { startPostfix } from "../tests/support/peers/postfix.ts";
 import { runOk, until } from "../tests/support/peers/process.ts";
 import { smtpSource } from "../tests/support/peers/smtp_tools.ts";
-import type { LoadOptions, LoadReport } from "./load_client.ts";
-import { cpuSeconds, memoryBytes } from "./process_tree.ts";
+import { type LoadReport, runLoadClient } from "./load_client.ts";
+import { costOf } from "./process_tree.ts";
+import { FAIR_POSTFIX, makePostfixLog, type ServerName } from "./servers.ts";
 import { figure, markdownTable, median, percentile } from "./statistics.ts";
-
-/** The servers that can be measured. */
-export const SERVERS = ["mailapp", "Postfix"] as const;
-/** One of them. */
-export type ServerName = typeof SERVERS[number];
 
 /** One kind of load. */
 export interface Scenario {
@@ -175,19 +171,11 @@ async function startServer(name: ServerName, folder: Folder): Promise<ServerUnde
       [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
     };
   }
-  // Postfix writes its log only beneath /var/log; read by this process, it would slow the measuring.
-  const log = await Deno.makeTempFile({ dir: "/var/log", prefix: "mailapp-bench-" });
+  const log = await makePostfixLog();
   const server = await startPostfix({
     mailboxes: [RECIPIENT],
     certificate,
-    settings: {
-      maillog_file: log,
-      default_process_limit: "200",
-      smtpd_client_connection_count_limit: "0",
-      smtpd_client_connection_rate_limit: "0",
-      smtpd_peername_lookup: "no",
-      in_flow_delay: "0",
-    },
+    settings: { ...FAIR_POSTFIX, maillog_file: log },
   });
   return {
     port: server.port,
@@ -201,31 +189,23 @@ async function startServer(name: ServerName, folder: Folder): Promise<ServerUnde
 }
 
 async function measure(server: ServerUnderLoad, scenario: Scenario, authority: string): Promise<Measurement> {
-  let memory = 0;
-  const sample = () => {
-    memory = Math.max(memory, memoryBytes(server.pid));
-  };
-  const sampler = setInterval(sample, 500);
-  try {
-    const cpuBefore = cpuSeconds(server.pid);
+  const { messages } = scenario;
+  const { result, cpu, memory } = await costOf(server.pid, async () => {
     const begin = performance.now();
-    const { seconds, latencies } = await sendLoad(server.port, scenario, authority);
-    const startUp = (performance.now() - begin) / 1000 - seconds;
-    await untilStored(server.maildir, scenario.messages);
-    const storedSeconds = (performance.now() - begin) / 1000 - startUp;
-    const cpu = (cpuSeconds(server.pid) - cpuBefore) * 1000 / scenario.messages;
-    sample();
-    return {
-      accepted: scenario.messages / seconds,
-      stored: scenario.messages / storedSeconds,
-      cpu,
-      memory,
-      latencies,
-    };
-  } finally {
-    clearInterval(sampler);
-    await empty(server.maildir);
-  }
+    const report = await sendLoad(server.port, scenario, authority);
+    // Our client, a program of its own, takes time to start, which is nobody's fault.
+    const startUp = (performance.now() - begin) / 1000 - report.seconds;
+    await untilStored(server.maildir, messages);
+    return { ...report, storedSeconds: (performance.now() - begin) / 1000 - startUp };
+  });
+  await empty(server.maildir);
+  return {
+    accepted: messages / result.seconds,
+    stored: messages / result.storedSeconds,
+    cpu: cpu * 1000 / messages,
+    memory,
+    latencies: result.latencies,
+  };
 }
 
 async function sendLoad(port: number, scenario: Scenario, authority: string): Promise<LoadReport> {
@@ -234,22 +214,16 @@ async function sendLoad(port: number, scenario: Scenario, authority: string): Pr
     const ms = await smtpSource({ port, to: RECIPIENT, sessions, messages, size, keep, within: 600_000 });
     return { messages, seconds: ms / 1000, latencies: [] };
   }
-  const options: LoadOptions = {
+  return await runLoadClient({
     host: "127.0.0.1",
     port,
     sessions,
     messages,
     size,
+    keep,
     recipient: RECIPIENT,
     ...(scenario.load === "tls" ? { tls: { authority, name: HOSTNAME } } : {}),
-  };
-  const client = fileURLToPath(new URL("load_client.ts", import.meta.url));
-  return JSON.parse(
-    await runOk(Deno.execPath(), {
-      args: ["run", "-A", "--frozen", client, JSON.stringify(options)],
-      within: 600_000,
-    }),
-  );
+  });
 }
 
 async function untilStored(maildir: string, messages: number): Promise<void> {

@@ -15,8 +15,6 @@ export interface BindOptions {
   readonly port?: number;
   /** What it is started by, such as `ip netns exec NAME`. */
   readonly through?: readonly string[];
-  /** A loopback address where port 53 is served too, for programs that know no other port. */
-  readonly alsoAt?: string;
 }
 
 /** A zone that cannot be had: questions about it are answered with SERVFAIL. */
@@ -36,7 +34,7 @@ export interface Bind extends AsyncDisposable {
  */
 export async function startBind(
   zones: Readonly<Record<string, string | typeof FAILING>>,
-  { address = "127.0.0.1", port = freePort(), through = [], alsoAt }: BindOptions = {},
+  { address = "127.0.0.1", port = freePort(), through = [] }: BindOptions = {},
 ): Promise<Bind> {
   const folder = await makeFolder("bind");
   try {
@@ -59,7 +57,6 @@ export async function startBind(
 options {
   directory "${folder.path}";
   listen-on port ${port} { ${address}; };
-  ${alsoAt ? `listen-on port 53 { ${alsoAt}; };` : ""}
   listen-on-v6 { none; };
   pid-file none;
   session-keyfile none;

@@ -1,0 +1,312 @@
+/**
+ * How fast and at what cost serve-out and Postfix pass mail on, in turn: from the first connection of a client to the
+ * last message at smtp-sink, through a durable queue, with a DNS server on the same machine.
+ *
+ * @module
+ */
+import { type Bind, startBind } from "../tests/support/peers/bind.ts";
+import { type Folder, makeFolder } from "../tests/support/peers/folder.ts";
+import { startServeOut } from "../tests/support/peers/mailapp.ts";
+import { freePort, untilListening } from "../tests/support/peers/ports.ts";
+import { startPostfix } from "../tests/support/peers/postfix.ts";
+import { start, until } from "../tests/support/peers/process.ts";
+import { serveArrivals } from "./arrivals.ts";
+import { runLoadClient, sendOne } from "./load_client.ts";
+import { costOf } from "./process_tree.ts";
+import { FAIR_POSTFIX, makePostfixLog, type ServerName } from "./servers.ts";
+import { figure, markdownTable, median, percentile } from "./statistics.ts";
+
+/** One kind of load. */
+export interface RelayScenario {
+  /** For `--only`. */
+  readonly name: string;
+  readonly title: string;
+  /** Destination domains, in turn; ten hosts take the mail of all of them, or one that of one. */
+  readonly domains: number;
+  readonly messages: number;
+  /** Octets a message. */
+  readonly size: number;
+  /** So many messages wait for a domain whose hosts accept connections and then say nothing. */
+  readonly stalled?: number;
+  /** One message at a time on an idle server, the time from its 250 to its end at the other side is measured. */
+  readonly latency?: boolean;
+}
+
+/** All kinds of load, in the order of the table. */
+export const RELAY_SCENARIOS: readonly RelayScenario[] = [
+  { name: "relay-1", title: "4 KB, 1 domain", domains: 1, messages: 3000, size: 4096 },
+  { name: "relay-100", title: "4 KB, 100 domains", domains: 100, messages: 3000, size: 4096 },
+  { name: "relay-10k", title: "4 KB, 10,000 domains", domains: 10_000, messages: 10_000, size: 4096 },
+  { name: "relay-100kb-1", title: "100 KB, 1 domain", domains: 1, messages: 1000, size: 102_400 },
+  { name: "relay-100kb-100", title: "100 KB, 100 domains", domains: 100, messages: 1000, size: 102_400 },
+  {
+    name: "relay-stalled",
+    title: "4 KB, 100 domains, beside one that stalls",
+    domains: 100,
+    messages: 3000,
+    size: 4096,
+    stalled: 200,
+  },
+  {
+    name: "relay-latency",
+    title: "one message at a time, idle server",
+    domains: 1,
+    messages: 200,
+    size: 4096,
+    latency: true,
+  },
+];
+
+/** How much is measured. */
+export interface RelayOptions {
+  readonly scenarios: readonly RelayScenario[];
+  readonly servers: readonly ServerName[];
+  readonly rounds: number;
+  /** Told what goes on. */
+  readonly progress: (line: string) => void;
+}
+
+interface Measurement {
+  /** Messages a second, from the first connection to the last message at the other side. */
+  readonly rate: number;
+  /** Processor milliseconds of the server a message. */
+  readonly cpu: number;
+  /** The most memory seen, bytes. */
+  readonly memory: number;
+  /** Milliseconds from the 250 of serve-out to the end of the data at the other side, ascending. */
+  readonly latencies: readonly number[];
+}
+
+interface ServerUnderLoad extends AsyncDisposable {
+  readonly port: number;
+  readonly pid: number;
+}
+
+/** Takes mail on several addresses and counts it. */
+interface Sinks extends AsyncDisposable {
+  /** Messages so far, all addresses together. */
+  count(): Promise<number>;
+}
+
+const HOSTS = Array.from({ length: 10 }, (_, index) => `127.0.1.${index + 1}`);
+const STALLED_HOST = "127.0.2.1";
+const DOMAINS = 10_000;
+
+/** Runs the scenarios and returns the table. */
+export async function benchRelay(options: RelayOptions): Promise<string> {
+  await using folder = await makeFolder("bench-relay");
+  // Postfix asks port 53 only.
+  await using dns = await startBind({ "bench.test": zone() }, { port: 53 });
+  const rows: string[][] = [];
+  for (const scenario of options.scenarios) {
+    const measured = await measureScenario(scenario, { ...options, folder, dns });
+    rows.push(row(scenario, measured, options.servers));
+  }
+  return markdownTable([
+    [
+      "Relayed messages a second",
+      "mailapp",
+      "Postfix",
+      "ratio",
+      ...options.servers.flatMap((name) => [
+        `${name}: CPU ms a message`,
+        `${name}: memory MiB`,
+        `${name}: p50 ms`,
+        `${name}: p99 ms`,
+      ]),
+    ],
+    ...rows,
+  ]);
+}
+
+/** One domain with a host of its own, and many that share ten. */
+function zone(): string {
+  return [
+    `stalled MX 10 stalled-host`,
+    `stalled-host A ${STALLED_HOST}`,
+    ...HOSTS.map((address, index) => `host${index} A ${address}`),
+    ...Array.from({ length: DOMAINS }, (_, index) => `d${index + 1} MX 10 host${index % HOSTS.length}`),
+  ].join("\n");
+}
+
+async function measureScenario(
+  scenario: RelayScenario,
+  context: RelayOptions & { folder: Folder; dns: Bind },
+): Promise<ReadonlyMap<ServerName, readonly Measurement[]>> {
+  const { servers, rounds, progress, folder, dns } = context;
+  const measured = new Map<ServerName, Measurement[]>(servers.map((name) => [name, []]));
+  const smtpPort = freePort();
+  await using stack = new AsyncDisposableStack();
+  if (scenario.stalled) {
+    stack.use(start("smtp-sink", {
+      args: ["-u", "nobody", "-W", "ehlo:900", `inet:[${STALLED_HOST}]:${smtpPort}`, "1000"],
+    }));
+    await untilListening(smtpPort, STALLED_HOST);
+  }
+  for (let round = 0; round < rounds; round++) {
+    for (const name of servers) {
+      await using server = await startServer(name, { folder, dns, smtpPort });
+      const measurement = scenario.latency
+        ? await measureLatency(server, scenario, smtpPort)
+        : await measureRate(server, scenario, { folder, smtpPort });
+      measured.get(name)?.push(measurement);
+      progress(
+        `${scenario.title}, round ${round + 1}, ${name}: ${figure(measurement.rate)}/s, ` +
+          `CPU ${figure(measurement.cpu)} ms`,
+      );
+    }
+  }
+  return measured;
+}
+
+async function startServer(
+  name: ServerName,
+  { folder, dns, smtpPort }: { folder: Folder; dns: Bind; smtpPort: number },
+): Promise<ServerUnderLoad> {
+  if (name === "mailapp") {
+    const server = await startServeOut({
+      dnsPort: dns.port,
+      logFile: folder.at("serve-out.log"),
+      settings: { smtp_port: smtpPort, max_connections_per_host: POSTFIX_CONCURRENCY },
+    });
+    return {
+      port: server.port,
+      pid: server.program.pid,
+      async [Symbol.asyncDispose]() {
+        await server[Symbol.asyncDispose]();
+        await Deno.remove(folder.at("serve-out.log"));
+      },
+    };
+  }
+  const log = await makePostfixLog();
+  const server = await startPostfix({
+    dns: "127.0.0.1",
+    settings: { ...FAIR_POSTFIX, maillog_file: log, smtp_tcp_port: String(smtpPort) },
+  });
+  return {
+    port: server.port,
+    pid: server.program.pid,
+    async [Symbol.asyncDispose]() {
+      await server[Symbol.asyncDispose]();
+      await Deno.remove(log);
+    },
+  };
+}
+
+/** Postfix's default_destination_concurrency_limit; both may have as many connections to a destination. */
+const POSTFIX_CONCURRENCY = 20;
+
+async function measureRate(
+  server: ServerUnderLoad,
+  scenario: RelayScenario,
+  { folder, smtpPort }: { folder: Folder; smtpPort: number },
+): Promise<Measurement> {
+  const { messages, domains, size, stalled } = scenario;
+  await using sinks = await startSinks(folder, { smtpPort, hosts: domains === 1 ? 1 : HOSTS.length });
+  const load = { host: "127.0.0.1", port: server.port, sessions: 20, size, keep: true };
+  if (stalled) await runLoadClient({ ...load, messages: stalled, recipient: "alice@stalled.bench.test" });
+  const { result: seconds, cpu, memory } = await costOf(server.pid, async () => {
+    const before = performance.now();
+    const report = await runLoadClient({
+      ...load,
+      messages,
+      recipient: "alice@d{n}.bench.test",
+      domains,
+    });
+    // The client counts from its first connection, not from its start.
+    const begin = performance.now() - report.seconds * 1000;
+    await until(async () => await sinks.count() >= messages, { what: "the last message", within: 300_000 });
+    return (performance.now() - Math.max(before, begin)) / 1000;
+  });
+  return { rate: messages / seconds, cpu: cpu * 1000 / messages, memory, latencies: [] };
+}
+
+async function startSinks(
+  folder: Folder,
+  { smtpPort, hosts }: { smtpPort: number; hosts: number },
+): Promise<Sinks> {
+  const stack = new AsyncDisposableStack();
+  const files: string[] = [];
+  for (const address of HOSTS.slice(0, hosts)) {
+    const file = await folder.write(`count-${address}`, "");
+    files.push(file);
+    // -c writes the count at each message: into a file, since reading it from a pipe would cost this process more.
+    stack.use(start("sh", {
+      args: ["-c", 'exec smtp-sink -c -u nobody "$1" 1000 > "$0"', file, `inet:[${address}]:${smtpPort}`],
+    }));
+    await untilListening(smtpPort, address);
+  }
+  return {
+    async count() {
+      const counts = await Promise.all(files.map(readCount));
+      return counts.reduce((sum, count) => sum + count, 0);
+    },
+    [Symbol.asyncDispose]: () => stack.disposeAsync(),
+  };
+}
+
+/** The last count in what smtp-sink -c wrote: `sess=1 quit=1 mesg=1`, each followed by CR. */
+async function readCount(path: string): Promise<number> {
+  using file = await Deno.open(path);
+  const { size } = await file.stat();
+  const tail = new Uint8Array(200);
+  await file.seek(Math.max(0, size - tail.length), Deno.SeekMode.Start);
+  const length = await file.read(tail) ?? 0;
+  const counts = new TextDecoder().decode(tail.subarray(0, length)).matchAll(/mesg=(\d+)\r/g);
+  return Number([...counts].at(-1)?.[1] ?? 0);
+}
+
+async function measureLatency(
+  server: ServerUnderLoad,
+  { messages, size }: RelayScenario,
+  smtpPort: number,
+): Promise<Measurement> {
+  const [address = ""] = HOSTS;
+  using listener = Deno.listen({ hostname: address, port: smtpPort });
+  const arrivals: (() => void)[] = [];
+  const serving = serveArrivals(listener, () => arrivals.shift()?.());
+  const begin = performance.now();
+  const { result: latencies, cpu, memory } = await costOf(server.pid, async () => {
+    const latencies: number[] = [];
+    for (let number = 0; number < messages; number++) {
+      const { promise: arrived, resolve } = Promise.withResolvers<number>();
+      arrivals.push(() => resolve(performance.now()));
+      const accepted = await sendOne({
+        host: "127.0.0.1",
+        port: server.port,
+        size,
+        recipient: "alice@d1.bench.test",
+      });
+      // It may be there before the client has read its 250.
+      latencies.push(Math.max(0, await arrived - accepted));
+    }
+    return latencies.sort((a, b) => a - b);
+  });
+  const seconds = (performance.now() - begin) / 1000;
+  listener.close();
+  await serving;
+  return { rate: messages / seconds, cpu: cpu * 1000 / messages, memory, latencies };
+}
+
+function row(
+  { title }: RelayScenario,
+  measured: ReadonlyMap<ServerName, readonly Measurement[]>,
+  servers: readonly ServerName[],
+): string[] {
+  const rate = (name: ServerName) => median(measured.get(name)?.map(({ rate }) => rate) ?? []);
+  return [
+    title,
+    figure(rate("mailapp")),
+    figure(rate("Postfix")),
+    `${figure(rate("mailapp") / rate("Postfix"))} ×`,
+    ...servers.flatMap((name) => {
+      const rounds = measured.get(name) ?? [];
+      return [
+        median(rounds.map(({ cpu }) => cpu)),
+        Math.max(...rounds.map(({ memory }) => memory)) / 1024 / 1024,
+        median(rounds.map(({ latencies }) => percentile(latencies, 50))),
+        median(rounds.map(({ latencies }) => percentile(latencies, 99))),
+      ].map(figure);
+    }),
+  ];
+}

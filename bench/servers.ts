@@ -1,0 +1,24 @@
+/**
+ * What the benches of both directions know of the servers that they compare.
+ *
+ * @module
+ */
+
+/** The servers that can be measured. */
+export const SERVERS = ["mailapp", "Postfix"] as const;
+/** One of them. */
+export type ServerName = typeof SERVERS[number];
+
+/** Settings of Postfix that let it be as fast as it can: no limits by client, no look-ups, no pauses. */
+export const FAIR_POSTFIX: Readonly<Record<string, string>> = {
+  default_process_limit: "200",
+  smtpd_client_connection_count_limit: "0",
+  smtpd_client_connection_rate_limit: "0",
+  smtpd_peername_lookup: "no",
+  in_flow_delay: "0",
+};
+
+/** A log file where Postfix will have one; read over a pipe by the bench, it would slow the measuring. */
+export function makePostfixLog(): Promise<string> {
+  return Deno.makeTempFile({ dir: "/var/log", prefix: "mailapp-bench-" });
+}
