@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { ipBytes } from "../net/ip_address.ts";
 
 /**
  * A name as it is asked and compared: lower case, no trailing dot; `undefined` where it is no domain name of at most
@@ -12,4 +13,14 @@ export function canonicalName(name: string): string | undefined {
   const bare = (name.endsWith(".") ? name.slice(0, -1) : name).toLowerCase();
   if (bare.length > 253) return undefined;
   return /^[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*$/.test(bare) ? bare : undefined;
+}
+
+/** The name under which an address's names are (RFC 1035 §3.5, RFC 3596 §2.5); no name for what is no address. */
+export function reverseName(address: string): string {
+  const bytes = ipBytes(address);
+  if (bytes === undefined) return "";
+  const labels = bytes.length === 4
+    ? Array.from(bytes, String)
+    : Array.from(bytes, (byte) => [(byte >> 4).toString(16), (byte & 15).toString(16)]).flat();
+  return `${labels.reverse().join(".")}.${bytes.length === 4 ? "in-addr.arpa" : "ip6.arpa"}`;
 }

@@ -8,10 +8,9 @@
  *
  * @module
  */
-import { ipBytes } from "../net/ip_address.ts";
 import type { Clock } from "../smtp/clock.ts";
 import { AnswerCache } from "./answer_cache.ts";
-import { canonicalName } from "./name.ts";
+import { canonicalName, reverseName } from "./name.ts";
 import { parseDnsServer, resolvConfServers } from "./servers.ts";
 import type { RecordType, WireAnswer } from "./wire_answer.ts";
 import { askWire, type DnsServer } from "./wire_client.ts";
@@ -283,16 +282,6 @@ async function giveUpWith<T>(
   } finally {
     signal.removeEventListener("abort", giveUp);
   }
-}
-
-/** The name under which an address's names are (RFC 1035 §3.5, RFC 3596 §2.5); no name for what is no address. */
-function reverseName(address: string): string {
-  const bytes = ipBytes(address);
-  if (bytes === undefined) return "";
-  const labels = bytes.length === 4
-    ? Array.from(bytes, String)
-    : Array.from(bytes, (byte) => [(byte >> 4).toString(16), (byte & 15).toString(16)]).flat();
-  return `${labels.reverse().join(".")}.${bytes.length === 4 ? "in-addr.arpa" : "ip6.arpa"}`;
 }
 
 function readMx(records: readonly unknown[]): MxRecord[] {

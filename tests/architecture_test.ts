@@ -9,8 +9,9 @@ const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   "main.ts": ["cli"],
   "mod.ts": ["smtp", "storage", "maildir", "relay", "tls", "dns", "auth", "net", "observe"],
-  cli: ["config", "maildir", "relay", "tls", "dns", "auth", "net", "observe", "smtp", "storage"],
+  cli: ["config", "doctor", "maildir", "relay", "tls", "dns", "auth", "net", "observe", "smtp", "storage"],
   config: ["smtp"],
+  doctor: ["smtp", "storage", "dns", "tls", "auth", "net", "observe"],
   maildir: ["smtp", "storage", "observe"],
   relay: ["smtp", "storage", "dns", "tls", "auth", "net", "observe"],
   auth: ["smtp", "dns", "net", "observe"],

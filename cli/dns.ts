@@ -1,0 +1,106 @@
+/**
+ * `mailapp dns`: what to publish in DNS for this configuration. Asks nobody, changes nothing.
+ *
+ * @module
+ */
+import type { X509Certificate } from "node:crypto";
+import { join } from "@std/path";
+import type { Command } from "commander";
+import type { Config } from "../config/config.ts";
+import { ConfigError } from "../config/errors.ts";
+import { loadConfig } from "../config/load.ts";
+import { presentData, reverseRecords, zoneFile, zoneTable } from "../doctor/zone_file.ts";
+import { zoneSections } from "../doctor/zone.ts";
+import { systemClock } from "../smtp/clock.ts";
+import { CertificateError, type CertificatePair, loadCertificate } from "../tls/certificates.ts";
+import { loadDkimKeys } from "./dkim_parts.ts";
+import { EXIT, type ExitCode } from "./exit_codes.ts";
+import type { Io } from "./io.ts";
+import { ownAddresses } from "./own_addresses.ts";
+import { configOption, examples, type Registrar } from "./subcommand.ts";
+
+interface Flags {
+  readonly config?: string;
+  readonly table?: true;
+  readonly json?: true;
+}
+
+/** Enters the command. */
+export function registerDns(program: Command, { io, action }: Registrar): void {
+  program.command("dns")
+    .description("print the records to publish in DNS, as a zone file; asks nobody")
+    .option("--table", "print them for a web form: type, name and value of each")
+    .option("--json", "print JSON")
+    .addOption(configOption())
+    .addHelpText("after", examples("mailapp dns", "mailapp dns --table"))
+    .action(action((flags: Flags) => dns(flags, io)));
+}
+
+async function dns(flags: Flags, io: Io): Promise<ExitCode> {
+  const config = await loadConfig(flags.config, { env: io.env });
+  const { hostname, serveIn: { domains } } = config;
+  const dkim = await loadDkimKeys(config);
+  if (domains.length === 0 && dkim.keys.length === 0) {
+    const problem = 'names no domain, so there is nothing to publish; such as ["example.com"]';
+    throw new ConfigError(config.file, [{ key: "serve-in.domains", problem }]);
+  }
+  for (const warning of dkim.warnings) io.err(`warning: ${warning}\n`);
+  // A key of the domain above is as good: DMARC takes it as aligned.
+  const isSigned = (domain: string) => dkim.keys.some((key) => `.${domain}`.endsWith(`.${key.domain}`));
+  const unsigned = domains.filter((domain) => !isSigned(domain));
+  for (const domain of unsigned) {
+    io.err(`warning: mail of ${domain} is not signed: mailapp dkim new ${domain}, then see this again\n`);
+  }
+  const { listening, sending, smarthost } = ownAddresses(config);
+  const addresses = [...new Set([...listening, ...sending])].sort((a, b) =>
+    Number(a.includes(":")) - Number(b.includes(":"))
+  );
+  const certificate = config.dns.dnssec ? await currentCertificate(config, io) : undefined;
+  const sections = zoneSections({
+    hostname,
+    domains,
+    addresses,
+    sending,
+    dkim: dkim.keys,
+    ...(certificate && { certificate }),
+    ...(smarthost && { smarthost: smarthost.host }),
+  });
+  const reverse = reverseRecords(addresses, hostname);
+  if (flags.json) {
+    const records = sections.flatMap(({ records }) =>
+      records.map((record) => ({ ...record, presentation: presentData(record).replaceAll(/\s+/g, " ") }))
+    );
+    const notes = sections.flatMap(({ notes }) => notes);
+    io.out(`${JSON.stringify({ records, reverse, notes }, null, 2)}\n`);
+  } else if (flags.table) {
+    io.out(zoneTable(sections, { reverse }));
+  } else {
+    const date = new Date(systemClock.now()).toISOString();
+    io.out(zoneFile(sections, { hostname, domains, date, reverse }));
+  }
+  return EXIT.ok;
+}
+
+async function currentCertificate(config: Config, io: Io): Promise<X509Certificate | undefined> {
+  try {
+    return (await readCertificate(config))?.leaf;
+  } catch (error) {
+    if (!(error instanceof CertificateError)) throw error;
+    io.err(`warning: no TLSA record: ${error.message}\n`);
+    return undefined;
+  }
+}
+
+/**
+ * The pair of the configuration, where it has one; makes none.
+ * @throws {CertificateError}
+ */
+export async function readCertificate(config: Config): Promise<CertificatePair | undefined> {
+  const { tls: { certificate, selfSigned }, hostname, dataDir } = config;
+  const files = certificate !== undefined
+    ? { cert: certificate.certFile, key: certificate.keyFile }
+    : selfSigned
+    ? { cert: join(dataDir, "tls", "selfsigned.crt"), key: join(dataDir, "tls", "selfsigned.key") }
+    : undefined;
+  return files && await loadCertificate({ ...files, hostname, clock: systemClock });
+}

@@ -1,0 +1,74 @@
+/**
+ * The addresses of this machine that mail comes to and goes from.
+ *
+ * @module
+ */
+import type { Config } from "../config/config.ts";
+import { listenAddresses, ListenError, systemNetwork } from "../net/interfaces.ts";
+import { addressScope } from "../net/ip_address.ts";
+
+/** Where serve-in is reached, and where serve-out sends from. */
+export interface OwnAddresses {
+  /** Empty where serve-in is not configured, or cannot listen anywhere. */
+  readonly listening: readonly string[];
+  /** Empty where it is not known, or mail leaves through a smarthost. */
+  readonly sending: readonly string[];
+  /** The smarthost that all mail leaves through. */
+  readonly smarthost?: { readonly host: string; readonly port: number };
+}
+
+/**
+ * Finds them by the configuration and the machine's interfaces. Addresses that the Internet cannot reach are left out
+ * where there is a public one, or `allow_private_targets` says that there is no Internet.
+ */
+export function ownAddresses(config: Config): OwnAddresses {
+  const { serveIn, serveOut } = config;
+  const listening = serveIn.domains.length === 0 ? [] : expand(serveIn.listen);
+  const smarthost = serveOut.routes["*"];
+  const useful = (addresses: readonly string[]) => usefulAddresses(addresses, serveOut.allowPrivateTargets);
+  return {
+    listening: useful(listening),
+    sending: smarthost !== undefined ? [] : useful(sendingAddresses(config)),
+    ...(smarthost && { smarthost: { host: smarthost.host, port: smarthost.port } }),
+  };
+}
+
+function sendingAddresses({ serveOut: { family, sourceIpv4, sourceIpv6 } }: Config): string[] {
+  const automatic = expand("auto");
+  // Of several IPv4 addresses the system takes the first; of IPv6 it may take any.
+  const ipv4 = sourceIpv4 ?? automatic.find((address) => !address.includes(":"));
+  const ipv6 = sourceIpv6 === undefined ? automatic.filter((address) => address.includes(":")) : [sourceIpv6];
+  return [
+    ...(family === "ipv6" || ipv4 === undefined ? [] : [ipv4]),
+    ...(family === "ipv4" ? [] : ipv6),
+  ];
+}
+
+function expand(listen: string | readonly string[]): string[] {
+  try {
+    return listenAddresses(listen).flatMap(({ address }) => machineAddresses(address));
+  } catch (error) {
+    if (error instanceof ListenError) return [];
+    throw error;
+  }
+}
+
+/** A wildcard as the addresses that it stands for. */
+function machineAddresses(address: string): string[] {
+  if (address !== "0.0.0.0" && address !== "::") return [address];
+  const all = systemNetwork.interfaces().map((entry) => entry.address);
+  const own = all.filter((own) => ["public", "private"].includes(addressScope(own)));
+  return address === "::" ? own : own.filter((own) => !own.includes(":"));
+}
+
+/** An IPv6 address that is not public has no meaning elsewhere; an IPv4 one may stand behind NAT. */
+function usefulAddresses(addresses: readonly string[], closedNetwork: boolean): string[] {
+  const unique = [...new Set(addresses)];
+  if (closedNetwork) return unique;
+  const open = unique.filter((address) => addressScope(address) === "public");
+  const openIpv4 = open.some((address) => !address.includes(":"));
+  return [
+    ...open,
+    ...(openIpv4 ? [] : unique.filter((own) => !own.includes(":") && addressScope(own) === "private")),
+  ];
+}

@@ -1,0 +1,174 @@
+/**
+ * What to publish in DNS so that a mail server is found and believed.
+ *
+ * @module
+ */
+import { createHash, type X509Certificate } from "node:crypto";
+import { addressScope } from "../net/ip_address.ts";
+
+/** What the records are made of. */
+export interface ZonePlan {
+  /** The server's name. */
+  readonly hostname: string;
+  /** The domains that it takes mail for. */
+  readonly domains: readonly string[];
+  /** The addresses that the server's name has: where it listens, and from where it sends. */
+  readonly addresses: readonly string[];
+  /** The addresses that it sends from. */
+  readonly sending: readonly string[];
+  /** Public keys of DKIM. */
+  readonly dkim: readonly { readonly domain: string; readonly recordName: string; readonly record: string }[];
+  /** The certificate that STARTTLS shows; absent where there is none, or no DNSSEC to vouch for it. */
+  readonly certificate?: X509Certificate;
+  /** Through which host all mail leaves, where that is not this one. */
+  readonly smarthost?: string;
+}
+
+/** One record; a TXT record has `text`, all others `data` as in a zone file. */
+export interface ZoneRecord {
+  /** The name, absolute, without the trailing dot. */
+  readonly name: string;
+  /** The type. */
+  readonly type: "A" | "AAAA" | "MX" | "TXT" | "TLSA";
+  /** As it stands in a zone file, names with their trailing dot; for TXT the text, not quoted. */
+  readonly data: string;
+  /** What for, in a few words. */
+  readonly purpose: string;
+}
+
+/** Records that belong together. */
+export interface ZoneSection {
+  /** The domain, or the server's name. */
+  readonly name: string;
+  /** In the order to be shown. */
+  readonly records: readonly ZoneRecord[];
+  /** What else there is to know. */
+  readonly notes: readonly string[];
+}
+
+/** The records for a server and its domains, the server's own name first. */
+export function zoneSections(plan: ZonePlan): ZoneSection[] {
+  const { hostname, domains } = plan;
+  return [hostSection(plan), ...domains.map((domain) => domainSection(domain, plan)), ...otherKeys(plan)]
+    .filter(({ records, notes, name }) => records.length + notes.length > 0 || name === hostname);
+}
+
+function hostSection(plan: ZonePlan): ZoneSection {
+  const { hostname, addresses, domains, certificate } = plan;
+  const records = addresses.map((address): ZoneRecord => ({
+    name: hostname,
+    type: address.includes(":") ? "AAAA" : "A",
+    data: address,
+    purpose: "where the server is",
+  }));
+  const hidden = addresses.filter((address) => addressScope(address) !== "public");
+  const notes = addresses.length === 0
+    ? ["The addresses of this machine are not known; add an A record, and AAAA where there is IPv6."]
+    : hidden.length > 0
+    ? [
+      `${hidden.join(", ")} cannot be reached from the Internet: where this machine stands behind NAT, ` +
+      "put the public address in its place.",
+    ]
+    : [];
+  // Bounces have no sender, and are judged by the server's name (RFC 7208 §2.4).
+  if (!domains.includes(hostname)) {
+    records.push({
+      name: hostname,
+      type: "TXT",
+      data: spfFor(plan, "-all"),
+      purpose: "SPF for mail without a sender, such as bounces",
+    });
+  }
+  if (certificate !== undefined) {
+    records.push({
+      name: `_25._tcp.${hostname}`,
+      type: "TLSA",
+      data: `3 1 1 ${publicKeyHash(certificate)}`,
+      purpose: "DANE: the key that STARTTLS shows",
+    });
+    notes.push(
+      "Before the certificate gets another key, publish its TLSA beside this one, and wait for the TTL; " +
+        "or keep the key (certbot: --reuse-key). Publish it only in a zone that is signed with DNSSEC.",
+    );
+  }
+  return { name: hostname, records, notes };
+}
+
+function domainSection(domain: string, plan: ZonePlan): ZoneSection {
+  const { hostname, smarthost } = plan;
+  const notes = [
+    `MTA-STS: mailapp does not serve its policy. Once a web server has it at ` +
+    `https://mta-sts.${domain}/.well-known/mta-sts.txt (version: STSv1, mode: testing, mx: ${hostname}, ` +
+    `max_age: 86400, a line each), publish: _mta-sts.${domain}. TXT "v=STSv1; id=1"`,
+    "DMARC: p=none only watches. Once doctor finds nothing and mail arrives, p=quarantine keeps others from " +
+    `using your name; add rua=mailto:postmaster@${domain} for reports.`,
+  ];
+  if (smarthost !== undefined) {
+    notes.unshift(
+      `SPF: mail leaves through ${smarthost}. Add the include: that its provider names, before ~all.`,
+    );
+  }
+  return {
+    name: domain,
+    notes,
+    records: [
+      { name: domain, type: "MX", data: `10 ${hostname}.`, purpose: "where mail for the domain goes" },
+      {
+        name: domain,
+        type: "TXT",
+        // Not -all, which has some receivers refuse forwarded mail before they see its DKIM signature (RFC 7489 §10.1).
+        data: spfFor(plan, "~all"),
+        purpose: "SPF: who sends for the domain",
+      },
+      ...keyRecords(domain, plan),
+      {
+        name: `_dmarc.${domain}`,
+        type: "TXT",
+        data: "v=DMARC1; p=none",
+        purpose: "DMARC: what to do with mail that fails both SPF and DKIM",
+      },
+      {
+        name: `_smtp._tls.${domain}`,
+        type: "TXT",
+        data: `v=TLSRPTv1; rua=mailto:postmaster@${domain}`,
+        purpose: "TLSRPT: where others report trouble with TLS",
+      },
+    ],
+  };
+}
+
+/** Keys of domains that this server only sends for. */
+function otherKeys(plan: ZonePlan): ZoneSection[] {
+  const others = new Set(plan.dkim.map(({ domain }) => domain));
+  for (const domain of plan.domains) others.delete(domain);
+  return [...others].map((name) => ({
+    name,
+    records: keyRecords(name, plan),
+    notes: [`This server only sends for ${name}: its SPF record must let it (${spfFor(plan, "~all")}).`],
+  }));
+}
+
+function keyRecords(domain: string, { dkim }: ZonePlan): ZoneRecord[] {
+  return dkim.filter((key) => key.domain === domain).map(({ recordName, record }) => ({
+    name: recordName,
+    type: "TXT",
+    data: record,
+    purpose: "DKIM: the public key of signatures",
+  }));
+}
+
+/** By addresses: they cost the receiver no look-up, and say the same when MX changes. Behind NAT by the name. */
+function spfFor({ hostname, sending, smarthost }: ZonePlan, end: string): string {
+  if (sending.length === 0 || smarthost !== undefined) {
+    return `v=spf1 mx ${smarthost === undefined ? end : "~all"}`;
+  }
+  if (sending.some((address) => addressScope(address) !== "public")) return `v=spf1 a:${hostname} ${end}`;
+  const terms = sending.map((address) => `ip${address.includes(":") ? 6 : 4}:${address}`);
+  return ["v=spf1", ...terms, end].join(" ");
+}
+
+/** The SHA-256 of a certificate's public key in hex, as in `TLSA 3 1 1`. */
+export function publicKeyHash(certificate: X509Certificate): string {
+  const der = certificate.publicKey.export({ type: "spki", format: "der" });
+  return createHash("sha256").update(der).digest("hex");
+}
