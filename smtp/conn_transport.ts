@@ -6,6 +6,7 @@
 import type { Clock } from "./clock.ts";
 import type { SocketAddress } from "./session.ts";
 import { DeadlineError, type Transport } from "./transport.ts";
+import { Turns } from "./turns.ts";
 import { Watchdog } from "./watchdog.ts";
 
 /** What a connection needs besides its socket. */
@@ -13,6 +14,11 @@ export interface ConnTransportOptions {
   /** Measures the deadline. */
   readonly clock: Clock;
 }
+
+// Octets read before other connections have their turn: a few milliseconds of work. A small read counts for more than
+// it brings.
+const OCTETS_A_TURN = 1024 ** 2;
+const COST_OF_A_READ = 4096;
 
 /** The connection broke: reset by the peer, the network gone, or closed on our side. */
 export class ConnectionError extends Error {
@@ -35,6 +41,7 @@ export class ConnTransport implements Transport {
   readonly local: SocketAddress;
   readonly #conn: Deno.Conn;
   readonly #watchdog: Watchdog;
+  readonly #turns = new Turns(OCTETS_A_TURN);
   #closed = false;
   #expired = false;
 
@@ -73,7 +80,10 @@ export class ConnTransport implements Transport {
    */
   async read(buffer: Uint8Array): Promise<number | null> {
     try {
-      return await this.#conn.read(buffer);
+      const octets = await this.#conn.read(buffer);
+      const others = this.#turns.spend(COST_OF_A_READ + (octets ?? 0));
+      if (others) await others;
+      return octets;
     } catch (error) {
       throw this.#explain(error);
     }

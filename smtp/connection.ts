@@ -20,6 +20,7 @@ import * as replies from "./replies.ts";
 import { formatReply, type Reply, reply, SmtpError } from "./reply.ts";
 import type { Session } from "./session.ts";
 import { DeadlineError, type Transport, type UpgradeToTls } from "./transport.ts";
+import { Turns } from "./turns.ts";
 import { Watchdog } from "./watchdog.ts";
 
 /** Limits on one connection. Times in milliseconds. */
@@ -66,6 +67,8 @@ export interface ConnectionOptions {
 const MAX_WAITING_REPLIES = 16 * 1024;
 // Beyond the server's own deadlines, for what it writes when they have passed.
 const GRACE = 5_000;
+// Commands at hand that are run before other connections have their turn: well below a millisecond.
+const LINES_A_TURN = 32;
 // What is still read when the server has closed its side, so that its last words are not lost to a reset.
 const MAX_LINGER_OCTETS = 256 * 1024;
 const MAX_LINGER_TIME = 2_000;
@@ -100,6 +103,7 @@ export class Connection {
   readonly #reader: LineReader;
   readonly #watchdog: Watchdog;
   readonly #startedAt: number;
+  readonly #turns = new Turns(LINES_A_TURN);
   #transport: Transport;
   /** Replies that are not written yet. */
   #waiting = "";
@@ -229,8 +233,11 @@ export class Connection {
   /** The next line, or `undefined` when the session is over. */
   async #nextLine(): Promise<Line | undefined> {
     let line = this.#reader.takeLine();
-    if (line && this.#waiting.length > MAX_WAITING_REPLIES) await this.#flush();
-    if (!line) {
+    if (line) {
+      const others = this.#turns.spend(1);
+      if (others) await others;
+      if (this.#waiting.length > MAX_WAITING_REPLIES) await this.#flush();
+    } else {
       await this.#flush();
       this.#allow(this.#options.limits.idleTimeout);
       this.#idle = this.#session.transaction === undefined;
