@@ -8,12 +8,19 @@ import process from "node:process";
 import { basename } from "@std/path";
 import { confine, isConfined, serveConfined } from "./cli/confinement.ts";
 import { EXIT } from "./cli/exit_codes.ts";
+import { OutputClosedError } from "./cli/io.ts";
 
 const encoder = new TextEncoder();
 
 function writeAll(to: { writeSync(bytes: Uint8Array): number }, text: string): void {
   let rest = encoder.encode(text);
-  while (rest.length > 0) rest = rest.subarray(to.writeSync(rest));
+  try {
+    while (rest.length > 0) rest = rest.subarray(to.writeSync(rest));
+  } catch (error) {
+    // Told from a broken connection, which is a failure.
+    if (error instanceof Deno.errors.BrokenPipe) throw new OutputClosedError({ cause: error });
+    throw error;
+  }
 }
 
 const err = (text: string) => writeAll(Deno.stderr, text);
@@ -37,8 +44,7 @@ if (isConfined()) {
       exitNow: (code) => Deno.exit(code),
     });
   } catch (error) {
-    // Whoever read our output has gone, as `mailapp … | head` does.
-    if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
+    if (!(error instanceof OutputClosedError)) throw error;
     code = EXIT.ok;
   }
   Deno.exit(code);

@@ -13,14 +13,26 @@ export interface Io {
   readonly env: { get(name: string): string | undefined };
   /** Whether standard error is a terminal. */
   readonly isTerminal: boolean;
-  /** Writes text to standard output as it is. */
+  /**
+   * Writes text to standard output as it is.
+   * @throws {OutputClosedError} when nobody reads it any more
+   */
   out(text: string): void;
-  /** Writes text to standard error as it is. */
+  /** Writes text to standard error as it is; throws the same. */
   err(text: string): void;
   /** Calls back at each of these signals, for the rest of the process's life. */
   onSignal(signal: "SIGTERM" | "SIGINT" | "SIGHUP", callback: () => void): void;
   /** Ends the process at once, whatever is under way. */
   exitNow(code: ExitCode): void;
+}
+
+/** Whoever read the output has gone, as `mailapp … | head` does. Ends the command; it is no failure. */
+export class OutputClosedError extends Error {
+  /** Makes the error. */
+  constructor(options: ErrorOptions) {
+    super("nobody reads the output", options);
+    this.name = "OutputClosedError";
+  }
 }
 
 /** What the servers have of it besides. */

@@ -12,7 +12,7 @@ import { EXIT, type ExitCode } from "./exit_codes.ts";
 import { registerExplain } from "./explain.ts";
 import { reportFailure } from "./failure.ts";
 import { registerHealthcheck } from "./healthcheck.ts";
-import type { ServerIo } from "./io.ts";
+import { OutputClosedError, type ServerIo } from "./io.ts";
 import { registerQueue } from "./queue.ts";
 import { registerSendmail, sendmail, standardStreams } from "./sendmail.ts";
 import { registerSendTest } from "./send_test.ts";
@@ -63,6 +63,7 @@ export async function run(args: readonly string[], io: ServerIo): Promise<ExitCo
   } catch (error) {
     // Commander has said it already; --help and --version come here with 0.
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+    if (error instanceof OutputClosedError) return EXIT.ok;
     return reportFailure(error, io);
   }
 }

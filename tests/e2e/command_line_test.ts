@@ -69,3 +69,20 @@ Deno.test("healthcheck names the server that was meant", async () => {
   assert.equal(code, 64);
   assert.match(stderr, /Allowed are serve-in, serve-out/);
 });
+
+Deno.test("a command whose output nobody reads any more ends without a complaint", async () => {
+  await using workspace = await Workspace.create();
+  const config = await workspace.configure();
+  const main = new URL("../../main.ts", import.meta.url).href;
+  for (const args of [["check-config", "--config", config], ["queue", "list", "--config", config]]) {
+    const child = new Deno.Command(Deno.execPath(), {
+      args: ["run", "-A", "--frozen", main, ...args],
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    await child.stdout.cancel();
+    const stderr = await new Response(child.stderr).text();
+    assert.deepEqual([(await child.status).code, stderr], [0, ""], args.join(" "));
+  }
+});
