@@ -139,16 +139,20 @@ function describe({ address, domain, local, outcome, targets, tls, server }: Exp
     }
   }
   if (tls !== undefined) lines.push(`  TLS policy ${tls}: ${POLICIES[tls]}`);
-  lines.push(...describeQueue(domain, server));
+  lines.push(...describeQueue(domain, { server, sendable: outcome.kind === "targets" }));
   return lines.map((line) => `${line}\n`).join("");
 }
 
-function describeQueue(domain: string, server: DomainAnswer | undefined): string[] {
+function describeQueue(
+  domain: string,
+  { server, sendable }: { readonly server: DomainAnswer | undefined; readonly sendable: boolean },
+): string[] {
   if (server === undefined) return ["  serve-out does not run"];
   const { status: { waiting, ready, active, resting, nextAt }, hosts } = server;
   const lines: string[] = [];
-  if (waiting + ready + active === 0) lines.push(`  nothing waits for ${domain}: a message is sent at once`);
-  else {
+  if (waiting + ready + active === 0) {
+    lines.push(`  nothing waits for ${domain}${sendable ? ": a message is sent at once" : ""}`);
+  } else {
     const next = nextAt === undefined ? "" : `, next try in ${showDuration(nextAt - systemClock.now())}`;
     lines.push(
       `  for ${domain}: ${count(active, "connection")} at work, ${ready} due, ${waiting} waiting${next}`,

@@ -99,14 +99,16 @@ async function list(ids: readonly string[], { flags, io }: Context): Promise<Exi
     missing.delete(view.entry.id);
     progress.clear();
     if (flags.json) out.add(jsonOf(view));
-    else io.out(summary(view));
+    else io.out(summary(view, flags));
     totals.messages++;
-    totals.recipients += view.entry.recipients.filter(isOpen).length;
+    totals.recipients += view.entry.recipients.filter((one) => isOpen(one) && isSelected(one, flags)).length;
   }
   progress.clear();
   if (flags.json) out.end();
-  else if (totals.messages === 0) io.out("nothing is queued\n");
-  else {io.out(
+  else if (totals.messages === 0) {
+    const selected = ids.length > 0 || flags.domain !== undefined || flags.sender !== undefined;
+    io.out(selected ? "nothing of that is queued\n" : "nothing is queued\n");
+  } else {io.out(
       `${count(totals.messages, "message")}, ${count(totals.recipients, "recipient")} to be served\n`,
     );}
   return complain(missing, io);
@@ -209,6 +211,10 @@ function isOpen({ status }: QueueRecipient): boolean {
   return status === "pending" || status === "held";
 }
 
+function isSelected({ domain }: QueueRecipient, flags: Flags): boolean {
+  return flags.domain === undefined || domain === flags.domain;
+}
+
 function head({ entry }: QueueView): string {
   const { id, acceptedAt, size, reversePath } = entry;
   const age = showDuration(systemClock.now() - acceptedAt);
@@ -216,15 +222,17 @@ function head({ entry }: QueueView): string {
 }
 
 /** A message in a few lines. */
-function summary(view: QueueView): string {
+function summary(view: QueueView, flags: Flags): string {
   const lines = view.entry.recipients.flatMap((recipient, index) => {
-    if (!isOpen(recipient)) return [];
+    if (!isOpen(recipient) || !isSelected(recipient, flags)) return [];
     const last = recipient.attempts.at(-1);
     return [
       `  ${printable(recipient.address)}: ${state(recipient, view.inFlight.includes(index))}\n`,
       ...(last === undefined ? [] : [`    ${attemptLine(last)}\n`]),
     ];
   });
+  const elsewhere = view.entry.recipients.filter((one) => isOpen(one) && !isSelected(one, flags)).length;
+  if (elsewhere > 0) lines.push(`  (${count(elsewhere, "recipient")} in other domains)\n`);
   const done = view.entry.recipients.filter((recipient) => !isOpen(recipient)).length;
   if (done > 0) lines.push(`  (${count(done, "recipient")} done)\n`);
   return head(view) + lines.join("");

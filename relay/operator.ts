@@ -69,6 +69,8 @@ export interface QueueOperatorOptions {
 
 // Entries stored at the same time share the disk's syncs.
 const AT_ONCE = 16;
+// A queue this long is shown oldest first; a longer one in parts of this length, each oldest first.
+const SORTED_AT_ONCE = 100_000;
 
 /** Sees and steers a queue. */
 export class QueueOperator {
@@ -79,7 +81,10 @@ export class QueueOperator {
     this.#options = options;
   }
 
-  /** The selected messages as they stand. Those that cannot be read are logged and left out. */
+  /**
+   * The selected messages as they stand, oldest first, or in parts of 100,000 each of which is oldest first. Those that
+   * cannot be read are logged and left out.
+   */
   async *list(selection: Selection): AsyncGenerator<QueueView, void, void> {
     for await (const opened of this.#select(selection)) {
       using message = opened;
@@ -114,7 +119,7 @@ export class QueueOperator {
 
   async *#select(selection: Selection): AsyncGenerator<OpenEntry, void, void> {
     const { queue, entries, logger } = this.#options;
-    const ids = selection.ids === undefined ? queue.ids(selection) : new Set(selection.ids);
+    const ids = selection.ids === undefined ? oldestFirst(queue.ids(selection)) : new Set(selection.ids);
     for await (const id of ids) {
       let opened: OpenEntry | undefined;
       try {
@@ -163,6 +168,18 @@ export class QueueOperator {
       ...(note !== undefined && { note }),
     };
   }
+}
+
+/** Queue ids begin with the time. */
+async function* oldestFirst(ids: AsyncIterable<string>): AsyncGenerator<string, void, void> {
+  let part: string[] = [];
+  for await (const id of ids) {
+    part.push(id);
+    if (part.length < SORTED_AT_ONCE) continue;
+    yield* part.sort();
+    part = [];
+  }
+  yield* part.sort();
 }
 
 function matches(entry: QueueEntry, { domain, sender }: Selection): boolean {

@@ -143,6 +143,20 @@ Deno.test("QueueOperator.list() selects by id, domain and sender", async () => {
   assert.deepEqual(await list({ ids: [one.id], domain: "c.test" }), []);
 });
 
+Deno.test("QueueOperator.list() shows the oldest first, in whatever order the queue names them", async () => {
+  await using world = new World();
+  const sent = [await world.send("u@a.test"), await world.send("v@a.test"), await world.send("w@a.test")];
+  const operator = new QueueOperator({
+    queue: { ids: () => ReadableStream.from([...sent].reverse()) },
+    entries: world.scheduler.entries,
+    clock: world.clock,
+    logger: silentLogger,
+    settle: (opened) => world.scheduler.settle(opened),
+  });
+  const ids = (await Array.fromAsync(operator.list({}))).map(({ entry }) => entry.id);
+  assert.deepEqual(ids, sent);
+});
+
 Deno.test("QueueOperator.apply() works through more messages than it holds open", async () => {
   await using world = new World();
   for (let i = 0; i < 100; i++) await world.queue.put(["u@a.test"]);
