@@ -168,7 +168,10 @@ async function startServer(name: ServerName, folder: Folder): Promise<ServerUnde
       port: server.port,
       pid: server.program.pid,
       maildir: server.maildir(RECIPIENT),
-      [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
+      async [Symbol.asyncDispose]() {
+        await server[Symbol.asyncDispose]();
+        await Deno.remove(folder.at("serve-in.log"));
+      },
     };
   }
   const log = await makePostfixLog();

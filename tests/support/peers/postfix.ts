@@ -19,6 +19,8 @@ export interface PostfixOptions {
   readonly mailboxes?: readonly string[];
   /** Offers STARTTLS with this certificate. */
   readonly certificate?: CertificateFiles;
+  /** The address of a DNS server, instead of those in /etc/resolv.conf. */
+  readonly dns?: string;
   /** More lines of main.cf; they win over all others. */
   readonly settings?: Readonly<Record<string, string>>;
   /** More lines of master.cf. */
@@ -136,7 +138,16 @@ export async function startPostfix(options: PostfixOptions = {}): Promise<Postfi
     );
     // What `postfix start-fg` comes to, without the checks that take its script seconds.
     const daemons = (await runOk("postconf", { args: ["-d", "-h", "daemon_directory"] })).trim();
-    const program = start(`${daemons}/master`, { args: ["-s", "-c", folder.at("etc")] });
+    const master = [`${daemons}/master`, "-s", "-c", folder.at("etc")];
+    const program = options.dns === undefined
+      ? start(`${daemons}/master`, { args: master.slice(1) })
+      : start("unshare", {
+        args: [
+          ...["--mount", "sh", "-c", 'mount --bind "$0" /etc/resolv.conf && exec "$@"'],
+          await folder.write("etc/resolv.conf", `nameserver ${options.dns}\n`),
+          ...master,
+        ],
+      });
     await untilListening(port);
     return {
       port,
