@@ -89,9 +89,7 @@ async function compile(commit: string, file: string): Promise<boolean> {
     stdin: "null",
   }).output();
   if (!success) {
-    console.log(
-      "NOT BUILT: deno compile, whose base (denort) cannot be had here; the portable form stands in",
-    );
+    console.log("NOT RUN: deno compile (no denort here); the portable form stands in");
   }
   return success;
 }
@@ -111,7 +109,7 @@ async function packPortable(commit: string, file: string): Promise<string> {
       "--config",
       "deno.json",
       "--output",
-      join(tree, "mailapp.js"),
+      join(tree, "mailapp.mjs"),
       entry,
     ]) === undefined
   ) {
@@ -127,6 +125,7 @@ async function packPortable(commit: string, file: string): Promise<string> {
     "--owner=0",
     "--group=0",
     "--numeric-owner",
+    "--mode=u=rwX,go=rX",
     "-C",
     tree,
     "-I",
@@ -134,20 +133,20 @@ async function packPortable(commit: string, file: string): Promise<string> {
     "-cf",
     archive,
     "deno",
-    "mailapp.js",
+    "mailapp.mjs",
   ]);
   if (packed === undefined) throw new Error("tar failed");
   const payload = await Deno.readFile(archive);
   const template = (await Deno.readTextFile(new URL("portable.sh", import.meta.url)))
-    .replace("@VERSION@", project.version).replace("@SHA256@", await sha256(payload)).replace(
-      "@FLAGS@",
-      FLAGS.join(" "),
-    );
+    .replace("@VERSION@", project.version).replaceAll("@TARGET@", target)
+    .replace("@SHA256@", await sha256(payload)).replace("@FLAGS@", FLAGS.join(" "));
   // The offset stands in the text whose length it depends on; a fixed width settles that.
   const length = new TextEncoder().encode(template.replace("@OFFSET@", "00000000")).length;
   const header = new TextEncoder().encode(template.replace("@OFFSET@", String(length + 1).padEnd(8)));
-  await Deno.writeFile(file, new Blob([header, payload]).stream(), { mode: 0o755 });
-  await Deno.chmod(file, 0o755);
+  // A shell may be reading the file that is there.
+  await Deno.writeFile(`${file}.tmp`, new Blob([header, payload]).stream());
+  await Deno.chmod(`${file}.tmp`, 0o755);
+  await Deno.rename(`${file}.tmp`, file);
   return "portable form";
 }
 
