@@ -4,7 +4,6 @@
  * @module
  */
 import type { Config } from "../config/config.ts";
-import { loadConfig } from "../config/load.ts";
 import type { ListenAddress, NetworkIo } from "../net/interfaces.ts";
 import type { ExitCode } from "./exit_codes.ts";
 import type { Grants } from "./grants.ts";
@@ -43,10 +42,15 @@ export type ServerStart = ServeInStart | ServeOutStart;
 
 /**
  * The configuration as its file says now.
- * @throws as {@linkcode loadConfig}
+ * @throws as `loadConfig` of config/load.ts
  */
-export function loadAgain({ configFile, systemHostname }: ServerStart): Promise<Config> {
-  return loadConfig(configFile, { env: { get: () => undefined }, systemHostname: () => systemHostname });
+export async function loadAgain({ configFile, systemHostname }: ServerStart): Promise<Config> {
+  // What reads and checks it takes 12 MB of memory, and most servers are never told to do it again.
+  const { loadConfig } = await import("../config/load.ts");
+  return await loadConfig(configFile, {
+    env: { get: () => undefined },
+    systemHostname: () => systemHostname,
+  });
 }
 
 /** What surrounds a running server. */
