@@ -9,7 +9,9 @@ import { addressScope } from "../net/ip_address.ts";
 
 /** Where serve-in is reached, and where serve-out sends from. */
 export interface OwnAddresses {
-  /** Empty where serve-in is not configured, or cannot listen anywhere. */
+  /** All that serve-in is bound to; a wildcard as what it stands for. */
+  readonly bound: readonly string[];
+  /** Those of them that the Internet can reach, or that stand behind NAT. */
   readonly listening: readonly string[];
   /** Empty where it is not known, or mail leaves through a smarthost. */
   readonly sending: readonly string[];
@@ -23,11 +25,12 @@ export interface OwnAddresses {
  */
 export function ownAddresses(config: Config): OwnAddresses {
   const { serveIn, serveOut } = config;
-  const listening = serveIn.domains.length === 0 ? [] : expand(serveIn.listen);
+  const bound = serveIn.domains.length === 0 ? [] : expand(serveIn.listen);
   const smarthost = serveOut.routes["*"];
   const useful = (addresses: readonly string[]) => usefulAddresses(addresses, serveOut.allowPrivateTargets);
   return {
-    listening: useful(listening),
+    bound,
+    listening: useful(bound),
     sending: smarthost !== undefined ? [] : useful(sendingAddresses(config)),
     ...(smarthost && { smarthost: { host: smarthost.host, port: smarthost.port } }),
   };

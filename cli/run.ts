@@ -8,6 +8,7 @@ import { registerCheckConfig } from "./check_config.ts";
 import { registerDemo } from "./demo.ts";
 import { registerDkim } from "./dkim.ts";
 import { registerDns } from "./dns.ts";
+import { registerDoctor } from "./doctor.ts";
 import { EXIT, type ExitCode } from "./exit_codes.ts";
 import { registerExplain } from "./explain.ts";
 import { reportFailure } from "./failure.ts";
@@ -29,6 +30,7 @@ const SUBCOMMANDS: readonly RegisterSubcommand[] = [
   registerHealthcheck,
   registerDkim,
   registerDns,
+  registerDoctor,
   registerSendTest,
   registerQueue,
   registerExplain,

@@ -1,0 +1,78 @@
+/**
+ * The certificate of STARTTLS, as it lies on the disk.
+ *
+ * @module
+ */
+import type { CertificatePair } from "../../tls/certificates.ts";
+import { failure, type Finding, ok, warning } from "../finding.ts";
+
+/** A certificate with less to go should have been renewed by now, in milliseconds. */
+export const RENEWAL_DUE = 14 * 86_400_000;
+
+/** What is looked at. */
+export interface CertificateCheck {
+  /** The server's name. */
+  readonly hostname: string;
+  /** Milliseconds since the epoch. */
+  readonly now: number;
+  /** The pair; absent where there is none. */
+  readonly pair?: CertificatePair | undefined;
+  /** Why it cannot be used. */
+  readonly error?: string | undefined;
+  /** Whether serve-in made it itself. */
+  readonly selfSigned: boolean;
+}
+
+/** Checks dates, names and chain. */
+export function checkCertificate({ hostname, now, pair, error, selfSigned }: CertificateCheck): Finding[] {
+  if (error !== undefined) {
+    return [
+      failure("certificate.unusable", hostname, {
+        what: error,
+        next: "Mend it; serve-in does not start so.",
+      }),
+    ];
+  }
+  if (pair === undefined) {
+    return [warning("certificate.missing", hostname, {
+      what: "there is no certificate: mail comes in the clear, and some senders do not send so",
+      next: "Set [tls] cert and key; until there is one, self_signed = true is better than nothing.",
+    })];
+  }
+  const { leaf, names, warnings } = pair;
+  const left = leaf.validToDate.getTime() - now;
+  const expiring = expiry(left, { selfSigned, until: leaf.validToDate });
+  const others = warnings.filter((text) => !/: (?:expired on|expires on) /.test(text));
+  const findings = others.map((what) =>
+    warning("certificate.unfit", hostname, {
+      what,
+      next: "Get one that fits, and put its whole chain into [tls] cert.",
+    })
+  );
+  if (expiring !== undefined) {
+    const report = left <= 0 ? failure : warning;
+    findings.push(report(left <= 0 ? "certificate.expired" : "certificate.expiring", hostname, expiring));
+  }
+  if (findings.length > 0) return findings;
+  return [ok("certificate", hostname, `for ${names.join(", ")}, until ${day(leaf.validToDate)}`)];
+}
+
+/**
+ * What to say of a certificate with less than {@linkcode RENEWAL_DUE} to go; `undefined` of any other.
+ * @param left milliseconds
+ */
+export function expiry(
+  left: number,
+  { selfSigned, until }: { readonly selfSigned: boolean; readonly until: Date },
+): { what: string; next: string } | undefined {
+  if (left >= RENEWAL_DUE) return undefined;
+  const next = selfSigned
+    ? "Restart serve-in, which then makes another."
+    : "Renew it (certbot renew), and see why that did not happen by itself; serve-in takes the new one unasked.";
+  if (left <= 0) return { what: `the certificate expired on ${day(until)}`, next };
+  return { what: `the certificate expires on ${day(until)}, in ${Math.floor(left / 86_400_000)} days`, next };
+}
+
+function day(date: Date): string {
+  return date.toISOString().slice(0, 10);
+}

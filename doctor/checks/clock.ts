@@ -1,0 +1,50 @@
+/**
+ * Whether the clock is right, as far as a machine can tell of itself.
+ *
+ * @module
+ */
+import { failure, type Finding, ok, untested } from "../finding.ts";
+
+/** When this was written: no clock is right that shows less. */
+const WRITTEN = Date.parse("2026-11-01");
+const DAY = 86_400_000;
+// systemd-timesyncd touches it whenever it has set the clock.
+const SYNCHRONIZED = "/run/systemd/timesync/synchronized";
+
+/** What the clock is held against. */
+export interface ClockCheck {
+  /** Milliseconds since the epoch. */
+  readonly now: number;
+  /** Files that were written by this machine or from elsewhere: none can be of tomorrow. */
+  readonly files: readonly string[];
+  /** Where systemd notes that it has set the clock. */
+  readonly synchronized?: string;
+}
+
+/** Holds the clock against what must be older. */
+export async function checkClock(
+  { now, files, synchronized = SYNCHRONIZED }: ClockCheck,
+): Promise<Finding[]> {
+  const shown = new Date(now).toISOString().slice(0, 16).replace("T", " ");
+  const next = "Have it set: timedatectl set-ntp true; then timedatectl says whether it is.";
+  if (now < WRITTEN) {
+    return [
+      failure("clock.behind", shown, { what: "the clock is behind: no certificate is valid yet", next }),
+    ];
+  }
+  for (const file of files) {
+    const { mtime = null } = await Deno.stat(file).catch(() => ({ mtime: null }));
+    if (mtime === null || mtime.getTime() <= now + DAY) continue;
+    return [failure("clock.behind", shown, {
+      what: `${file} was written on ${mtime.toISOString().slice(0, 10)}, which is yet to come by this clock`,
+      next,
+    })];
+  }
+  if (await Deno.stat(synchronized).then(() => true, () => false)) {
+    return [ok("clock", shown, "systemd keeps it")];
+  }
+  return [untested("clock", shown, {
+    what: "it looks likely; whether it is right to the minute is not asked of anybody",
+    next: "timedatectl says whether something keeps it.",
+  })];
+}

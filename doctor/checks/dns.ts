@@ -1,0 +1,52 @@
+/**
+ * Whether DNS answers at all.
+ *
+ * @module
+ */
+import type { Resolver } from "../../dns/resolver.ts";
+import { failure, type Finding, ok } from "../finding.ts";
+
+/** What is asked. */
+export interface DnsCheck {
+  /** Answers. */
+  readonly resolver: Resolver;
+  /** Names of our own. */
+  readonly names: readonly string[];
+  /** A name of others. */
+  readonly foreign: string;
+  /** Who is asked, for people. */
+  readonly servers: string;
+}
+
+/** Asks for names of our own and of others. `down`: nothing was answered, so there is no use in asking more. */
+export async function checkDns(
+  { resolver, names, foreign, servers }: DnsCheck,
+): Promise<{ findings: Finding[]; down: boolean }> {
+  const own = await Promise.all(names.map((name) => resolver.mx(name)));
+  const failed = own.flatMap((answer, i) =>
+    answer.kind === "failed" ? [{ name: names[i] ?? "", ...answer }] : []
+  );
+  if (failed.length === 0) return { findings: [ok("dns", servers, "answers")], down: false };
+  const { kind } = await resolver.mx(foreign);
+  if (kind === "failed" && failed.length === names.length) {
+    return {
+      down: true,
+      findings: [failure("dns.down", servers, {
+        what: `no question is answered: ${failed[0]?.reason}`,
+        next:
+          "See whether this machine has a network, and whether /etc/resolv.conf or [dns] servers names a server " +
+          "that answers.",
+      })],
+    };
+  }
+  return {
+    down: false,
+    findings: failed.map(({ name, reason }) =>
+      failure("dns.zone", name, {
+        what: `DNS cannot tell about it: ${reason}`,
+        next:
+          "See at your DNS provider whether the zone is in order; named-checkzone or dnsviz.net say more.",
+      })
+    ),
+  };
+}

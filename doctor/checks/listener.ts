@@ -1,0 +1,152 @@
+/**
+ * The test that web pages for mail servers make, on serve-in's own listener: connect, banner, EHLO, STARTTLS,
+ * certificate, open relay, time taken. Sends no message.
+ *
+ * @module
+ */
+import type { Clock } from "../../smtp/clock.ts";
+import type { SocketAddress } from "../../smtp/session.ts";
+import type { Transport } from "../../smtp/transport.ts";
+import { Dialogue } from "../dialogue.ts";
+import { failure, type Finding, ok, warning } from "../finding.ts";
+
+/** Where and as what to knock. */
+export interface ListenerCheck {
+  /** Where serve-in listens. */
+  readonly endpoint: SocketAddress;
+  /** What the server should call itself. */
+  readonly hostname: string;
+  /** Whether it has a certificate, and so must offer STARTTLS. */
+  readonly hasCertificate: boolean;
+  /** A domain of the server's. */
+  readonly domain: string;
+  /** Connects. */
+  readonly dial: (to: SocketAddress) => Promise<Transport>;
+  /** Measures the time. */
+  readonly clock: Clock;
+}
+
+// Milliseconds. Senders wait for minutes, web checkers and people do not.
+const PATIENCE = 20_000;
+const SLOW = 5_000;
+/** Reserved (RFC 2606): if it were accepted, it could reach nobody. */
+const FOREIGN = "open-relay-test@doctor.invalid";
+
+/** Tests one listener. Never throws. */
+export async function checkListener(check: ListenerCheck): Promise<Finding[]> {
+  const { endpoint: { address, port }, dial, clock } = check;
+  const subject = address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
+  const began = clock.monotonic();
+  let transport: Transport;
+  try {
+    transport = await dial(check.endpoint);
+  } catch (error) {
+    return [failure("smtp.no-connection", subject, {
+      what: `nobody answers: ${reason(error)}`,
+      next: "systemctl start mailapp-in; its log says why, if it does not stay.",
+    })];
+  }
+  using dialogue = new Dialogue(transport, { clock, patience: PATIENCE });
+  const findings: Finding[] = [];
+  try {
+    findings.push(...await talk(dialogue, { ...check, subject }));
+  } catch (error) {
+    findings.push(failure("smtp.broken", subject, {
+      what: `the dialogue broke off: ${reason(error)}`,
+      next: "Its log says why; a firewall between that looks into mail is another common cause.",
+      dialogue: dialogue.lines,
+    }));
+  }
+  const taken = clock.monotonic() - began;
+  if (taken > SLOW) {
+    findings.push(warning("smtp.slow", subject, {
+      what: `the dialogue took ${(taken / 1000).toFixed(1)} s; some clients do not wait`,
+      next: "Look at the machine's load.",
+      dialogue: dialogue.lines,
+    }));
+  }
+  if (findings.length > 0) return findings;
+  return [ok(
+    "smtp",
+    subject,
+    `banner, EHLO${check.hasCertificate ? ", STARTTLS" : ""}, no open relay; ` +
+      `${Math.round(taken)} ms`,
+  )];
+}
+
+async function talk(
+  dialogue: Dialogue,
+  { hostname, hasCertificate, domain, subject }: ListenerCheck & { readonly subject: string },
+): Promise<Finding[]> {
+  const findings: Finding[] = [];
+  const fail = (id: string, words: { what: string; next: string }) =>
+    failure(id, subject, { ...words, dialogue: [...dialogue.lines] });
+  const banner = await dialogue.listen();
+  if (banner.code !== 220) {
+    return [fail("smtp.busy", {
+      what: `it greets with ${banner.code}: ${banner.lines.join(" ")}`,
+      next: "Look into serve-in's log.",
+    })];
+  }
+  const called = banner.lines[0]?.split(" ")[0];
+  if (called !== hostname) {
+    findings.push(fail("smtp.banner", {
+      what: `it calls itself ${called}, and the configuration says ${hostname}`,
+      next: "Is it another program that has this port? Else restart serve-in: systemctl restart mailapp-in.",
+    }));
+  }
+  let ehlo = await dialogue.say(`EHLO ${hostname}`);
+  const offersTls = ehlo.lines.some((line) => line.trim().toUpperCase() === "STARTTLS");
+  if (hasCertificate && !offersTls) {
+    findings.push(fail("smtp.no-starttls", {
+      what: "it does not offer STARTTLS, though there is a certificate",
+      next: "Restart serve-in; its log says whether the certificate can be used.",
+    }));
+  }
+  if (offersTls && (await dialogue.say("STARTTLS")).code === 220) {
+    const tls = await dialogue.startTls(hostname);
+    if (!tls.authorized) {
+      findings.push(warning("smtp.certificate", subject, {
+        what:
+          `its certificate does not verify: ${tls.authorizationError}. Most senders send all the same; those who ` +
+          "verify do not",
+        next: "Get one of an authority that all know, such as Let's Encrypt: docs/guide/doctor.md.",
+      }));
+    }
+    ehlo = await dialogue.say(`EHLO ${hostname}`);
+  }
+  if (ehlo.code >= 300) {
+    findings.push(
+      fail("smtp.ehlo", { what: `EHLO is answered ${ehlo.code}`, next: "Look into serve-in's log." }),
+    );
+    await dialogue.end();
+    return findings;
+  }
+  findings.push(...await testRelay(dialogue, { domain, subject }));
+  await dialogue.end();
+  return findings;
+}
+
+/** From a stranger and from one of us, to a stranger; never a message. */
+async function testRelay(
+  dialogue: Dialogue,
+  { domain, subject }: { readonly domain: string; readonly subject: string },
+): Promise<Finding[]> {
+  for (const sender of ["doctor@doctor.invalid", `postmaster@${domain}`, ""]) {
+    if ((await dialogue.say(`MAIL FROM:<${sender}>`)).code >= 300) continue;
+    const reply = await dialogue.say(`RCPT TO:<${FOREIGN}>`);
+    await dialogue.say("RSET");
+    if (reply.code < 300) {
+      return [failure("smtp.open-relay", subject, {
+        what: "it takes mail for other people's domains: an open relay, which is on block lists within hours",
+        next: "Stop it at once; serve-in cannot be configured so: see which program has the port (ss -ltnp).",
+        dialogue: [...dialogue.lines],
+      })];
+    }
+  }
+  return [];
+}
+
+function reason(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,90 @@
+/**
+ * Whether mail can leave: port 25 outwards, which many providers block.
+ *
+ * @module
+ */
+import type { Resolver } from "../../dns/resolver.ts";
+import type { Clock } from "../../smtp/clock.ts";
+import { ConnectionError } from "../../smtp/conn_transport.ts";
+import type { SocketAddress } from "../../smtp/session.ts";
+import type { Transport } from "../../smtp/transport.ts";
+import { Dialogue } from "../dialogue.ts";
+import { failure, type Finding, ok, untested } from "../finding.ts";
+
+/** Whom to knock at. */
+export interface OutwardCheck {
+  /** A domain with mail servers that are always up; or the smarthost. */
+  readonly target: { readonly domain: string } | { readonly host: string };
+  /** The port, 25 as a rule. */
+  readonly port: number;
+  /** The families that mail is sent over. */
+  readonly families: readonly (4 | 6)[];
+  /** Finds it. */
+  readonly resolver: Resolver;
+  /** Connects, from the address that mail is sent from. */
+  readonly dial: (to: SocketAddress) => Promise<Transport>;
+  /** Measures the waits. */
+  readonly clock: Clock;
+}
+
+const PATIENCE = 20_000;
+const HOSTS = 2;
+
+/** Connects, waits for the greeting, and says QUIT. Never throws. */
+export async function checkOutward(check: OutwardCheck): Promise<Finding[]> {
+  const { target, resolver, families } = check;
+  const hosts = "host" in target ? [target.host] : await mailHosts(target.domain, resolver);
+  const name = "host" in target ? target.host : target.domain;
+  if (typeof hosts === "string") return [untested("outward", name, { what: hosts })];
+  return await Promise.all(
+    families.map(async (family) => await tryFamily(family, { ...check, hosts, name })),
+  );
+}
+
+async function mailHosts(domain: string, resolver: Resolver): Promise<readonly string[] | string> {
+  const answer = await resolver.mx(domain);
+  if (answer.kind === "failed") return `DNS gave no answer about ${domain}: ${answer.reason}`;
+  if (answer.kind !== "found") return `${domain} has no mail server in DNS`;
+  return answer.records.map(({ exchange }) => exchange).slice(0, HOSTS);
+}
+
+async function tryFamily(
+  family: 4 | 6,
+  check: OutwardCheck & { readonly hosts: readonly string[]; readonly name: string },
+): Promise<Finding> {
+  const { hosts, name, port, resolver, dial, clock } = check;
+  const subject = `port ${port} over IPv${family}`;
+  const tried: string[] = [];
+  let unreachable = false;
+  for (const host of hosts) {
+    const answer = await (family === 4 ? resolver.a(host) : resolver.aaaa(host));
+    const address = answer.kind === "found" ? answer.records[0] : undefined;
+    if (address === undefined) continue;
+    try {
+      const transport = await dial({ address, port });
+      using dialogue = new Dialogue(transport, { clock, patience: PATIENCE });
+      const { code } = await dialogue.listen();
+      await dialogue.end();
+      return ok("outward", subject, `${host} [${address}] greets with ${code}`);
+    } catch (error) {
+      const code = error instanceof ConnectionError ? error.code : "";
+      unreachable ||= code === "ENETUNREACH" || code === "EADDRNOTAVAIL";
+      tried.push(`${host} [${address}]: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  }
+  if (tried.length === 0) {
+    return untested("outward", subject, { what: `${name} has no IPv${family} address` });
+  }
+  if (unreachable) {
+    return untested("outward", subject, {
+      what: `this machine has no way into the Internet over IPv${family}: ${tried.join("; ")}`,
+    });
+  }
+  return failure("outward.blocked", subject, {
+    what: `no connection to ${name}: ${tried.join("; ")}`,
+    next: port === 25
+      ? "Many providers block port 25 outwards: ask yours to open it. Or send through a smarthost on port 587: " +
+        `[serve-out.routes] "*".`
+      : "See whether name and port are right, and whether a firewall lets it out.",
+  });
+}

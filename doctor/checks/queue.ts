@@ -1,0 +1,55 @@
+/**
+ * Whether mail leaves.
+ *
+ * @module
+ */
+import { type Finding, ok, warning } from "../finding.ts";
+
+/** A message that waits. */
+export interface WaitingMessage {
+  /** Milliseconds since the epoch. */
+  readonly acceptedAt: number;
+  /** What was said last. */
+  readonly reason?: string;
+}
+
+/** What is looked at. */
+export interface QueueCheck {
+  /** Whether serve-out runs. */
+  readonly running: boolean;
+  /** All that waits and is not held. */
+  readonly messages: AsyncIterable<WaitingMessage>;
+  /** Milliseconds since the epoch. */
+  readonly now: number;
+  /** An older message is late, in milliseconds. */
+  readonly lateAfter: number;
+}
+
+/** Checks the size of the queue and its oldest message. */
+export async function checkQueue({ running, messages, now, lateAfter }: QueueCheck): Promise<Finding[]> {
+  if (!running) {
+    return [warning("queue.stopped", "serve-out", {
+      what: "serve-out does not run: programs on this machine cannot send mail",
+      next: "systemctl start mailapp-out; its log says why, if it does not stay.",
+    })];
+  }
+  let count = 0;
+  let oldest: WaitingMessage | undefined;
+  for await (const message of messages) {
+    count++;
+    if (oldest === undefined || message.acceptedAt < oldest.acceptedAt) oldest = message;
+  }
+  const age = oldest === undefined ? 0 : now - oldest.acceptedAt;
+  if (oldest !== undefined && age > lateAfter) {
+    return [warning("queue.late", "serve-out", {
+      what: `${messagesWait(count)}, the oldest since ${Math.floor(age / 3_600_000)} h` +
+        (oldest.reason === undefined ? "" : `: ${oldest.reason}`),
+      next: "mailapp queue list says what each waits for.",
+    })];
+  }
+  return [ok("queue", "serve-out", messagesWait(count))];
+}
+
+function messagesWait(count: number): string {
+  return count === 0 ? "nothing waits" : count === 1 ? "1 message waits" : `${count} messages wait`;
+}

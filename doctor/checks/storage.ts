@@ -1,0 +1,84 @@
+/**
+ * Whether the servers can store: directories, accounts, room.
+ *
+ * @module
+ */
+import { constants } from "node:fs";
+import { access } from "node:fs/promises";
+import { dirname } from "@std/path";
+import { freeSpace } from "../../storage/free_space.ts";
+import { StorageError } from "../../storage/storage_error.ts";
+import { failure, type Finding, ok, untested, warning } from "../finding.ts";
+
+/** A directory that a server writes to. */
+export interface StoragePlace {
+  /** What it is, such as `data_dir`. */
+  readonly name: string;
+  /** Where. */
+  readonly path: string;
+  /** Octets that must stay free. */
+  readonly minFreeSpace: number;
+}
+
+/** Checks that the places can be written to, and have room. */
+export async function checkStorage(places: readonly StoragePlace[]): Promise<Finding[]> {
+  return (await Promise.all(places.map(checkPlace))).flat();
+}
+
+async function checkPlace(place: StoragePlace): Promise<Finding[]> {
+  const { name, path } = place;
+  const at = await nearestExisting(path);
+  const findings: Finding[] = [];
+  try {
+    await access(at, constants.W_OK | constants.X_OK);
+    if (Deno.uid() === 0) {
+      const { uid } = await Deno.stat(at);
+      if (at === path && uid !== 0) {
+        findings.push(untested("storage.account", path, {
+          what: `belongs to uid ${uid}; whether that is the servers' account cannot be told as root`,
+          next: `sudo -u '#${uid}' mailapp doctor`,
+        }));
+      }
+    }
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    findings.push(warning("storage.unwritable", path, {
+      what: `${name} is not writable for uid ${Deno.uid()}: ${reason}`,
+      next:
+        "Run doctor as the servers' account; if it says the same then, give that account the directory (chown).",
+    }));
+  }
+  const space = await checkSpace(place);
+  if (space !== undefined) findings.push(space);
+  return findings.length > 0 ? findings : [ok("storage", path, `${name} is writable and has room`)];
+}
+
+/** A finding where there is less room than must stay free, or nearly so. */
+export async function checkSpace({ name, path, minFreeSpace }: StoragePlace): Promise<Finding | undefined> {
+  let free: number;
+  try {
+    free = await freeSpace(path);
+  } catch (error) {
+    if (!(error instanceof StorageError)) throw error;
+    return untested("storage.space", path, { what: `its free space cannot be told: ${error.message}` });
+  }
+  const next = "Make room, or enlarge the disk: df -h and du -xh show what fills it.";
+  const shown = `${mebibytes(free)} free where ${name} is, and ${mebibytes(minFreeSpace)} must stay free ` +
+    "(min_free_space)";
+  if (free < minFreeSpace) {
+    return failure("storage.full", path, { what: `${shown}: mail is put off`, next });
+  }
+  if (free < 2 * minFreeSpace) return warning("storage.filling", path, { what: shown, next });
+  return undefined;
+}
+
+async function nearestExisting(path: string): Promise<string> {
+  for (let at = path;; at = dirname(at)) {
+    const isThere = await Deno.stat(at).then(() => true, () => false);
+    if (isThere || dirname(at) === at) return at;
+  }
+}
+
+function mebibytes(octets: number): string {
+  return `${Math.floor(octets / (1 << 20))} MiB`;
+}

@@ -1,0 +1,46 @@
+/**
+ * Whether DANE (RFC 7672) names the key that STARTTLS shows.
+ *
+ * @module
+ */
+import { matchesTlsa } from "../../auth/dane.ts";
+import { failure, type Finding, ok, unanswered, untested, warning } from "../finding.ts";
+import { publicKeyHash } from "../zone.ts";
+import type { World } from "../world.ts";
+
+/** Checks the TLSA records of the server's name, if there are any. */
+export async function checkTlsa(world: World): Promise<Finding[]> {
+  const { hostname, certificate, resolver, domains, dnssec } = world;
+  if (domains.length === 0) return [];
+  const name = `_25._tcp.${hostname}`;
+  const answer = await resolver.tlsa(name);
+  if (answer.kind === "failed") return [unanswered("tlsa", name, answer.reason)];
+  if (answer.kind !== "found") return [];
+  if (certificate === undefined) {
+    return [failure("tlsa.stale", name, {
+      what:
+        "the record promises TLS with a certain key, and this server has no certificate: senders keep their mail",
+      next: "Take the record out, or set [tls] cert and key.",
+    })];
+  }
+  const publish = `Publish: ${name}. TLSA 3 1 1 ${publicKeyHash(certificate)}`;
+  const matching = answer.records.filter((record) => matchesTlsa(certificate.raw, record));
+  if (matching.some(({ usage }) => usage === 3)) {
+    if (!dnssec || answer.authenticated) return [ok("tlsa", name, "the key in use")];
+    return [warning("tlsa.unsigned", name, {
+      what: "the record is right, but not signed with DNSSEC, so nobody heeds it",
+      next: "Sign the zone, which is mostly one switch at the provider; or take the record out.",
+    })];
+  }
+  if (answer.records.some(({ usage }) => usage === 2)) {
+    return [
+      untested("tlsa", name, {
+        what: "the record names an authority (usage 2), which is not looked at here",
+      }),
+    ];
+  }
+  return [failure("tlsa.stale", name, {
+    what: "the record names another key than the certificate in use: senders that heed DANE keep their mail",
+    next: `${publish}; take the old record out a day later.`,
+  })];
+}

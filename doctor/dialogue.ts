@@ -1,0 +1,79 @@
+/**
+ * A dialogue that is written down line by line, for somebody to read.
+ *
+ * @module
+ */
+import type { Clock } from "../smtp/clock.ts";
+import { type RemoteReply, ReplyReader, replyText } from "../smtp/reply_reader.ts";
+import type { Transport } from "../smtp/transport.ts";
+import { type ClientTlsInfo, clientUpgrade } from "../tls/client_upgrade.ts";
+
+const encoder = new TextEncoder();
+
+/** One SMTP connection, from the client's side. */
+export class Dialogue implements Disposable {
+  /** What was said: `S: 220 …`, `C: EHLO …`. */
+  readonly lines: string[] = [];
+  readonly #clock: Clock;
+  readonly #patience: number;
+  #transport: Transport;
+  #reader: ReplyReader;
+
+  /** Takes the transport over; each reply may take `patience` milliseconds. */
+  constructor(
+    transport: Transport,
+    { clock, patience }: { readonly clock: Clock; readonly patience: number },
+  ) {
+    this.#clock = clock;
+    this.#patience = patience;
+    this.#transport = transport;
+    this.#reader = new ReplyReader(transport);
+  }
+
+  /** Reads a reply. @throws what the transport and the reader throw */
+  async listen(): Promise<RemoteReply> {
+    this.#transport.deadline = this.#clock.monotonic() + this.#patience;
+    try {
+      const reply = await this.#reader.read();
+      for (const line of replyText(reply).split("\n")) this.lines.push(`S: ${line}`);
+      return reply;
+    } catch (error) {
+      this.lines.push(`   (${error instanceof Error ? error.message : String(error)})`);
+      throw error;
+    }
+  }
+
+  /** Says a line, and reads the reply. @throws what the transport and the reader throw */
+  async say(line: string): Promise<RemoteReply> {
+    this.lines.push(`C: ${line}`);
+    this.#transport.deadline = this.#clock.monotonic() + this.#patience;
+    await this.#transport.write(encoder.encode(`${line}\r\n`));
+    return await this.listen();
+  }
+
+  /** Makes the TLS handshake, behind 220; any certificate will do. @throws what the handshake throws */
+  async startTls(servername: string): Promise<ClientTlsInfo> {
+    this.#transport.deadline = this.#clock.monotonic() + this.#patience;
+    try {
+      const { transport, tls } = await clientUpgrade(this.#transport, { servername, verify: false });
+      this.#transport = transport;
+      this.#reader = new ReplyReader(transport);
+      this.lines.push(`   (${tls.protocol}, ${tls.cipher})`);
+      return tls;
+    } catch (error) {
+      this.lines.push(`   (${error instanceof Error ? error.message : String(error)})`);
+      throw error;
+    }
+  }
+
+  /** Says QUIT and closes; whatever becomes of it. */
+  async end(): Promise<void> {
+    await this.say("QUIT").catch(() => {});
+    this.#transport.close();
+  }
+
+  /** Closes at once. */
+  [Symbol.dispose](): void {
+    this.#transport.close();
+  }
+}

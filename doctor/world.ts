@@ -1,0 +1,114 @@
+/**
+ * What the checks of DNS look at.
+ *
+ * @module
+ */
+import type { X509Certificate } from "node:crypto";
+import type { Resolver } from "../dns/resolver.ts";
+import { addressScope, sameAddress } from "../net/ip_address.ts";
+import { failure, type Finding, ok, unanswered, untested } from "./finding.ts";
+
+/** The configuration, and whom to ask about how the world sees it. */
+export interface World {
+  /** The server's name. */
+  readonly hostname: string;
+  /** The domains that serve-in takes mail for. */
+  readonly domains: readonly string[];
+  /** Where serve-in is reached; empty where it is not configured. */
+  readonly listening: readonly string[];
+  /** Where serve-out sends from; empty where that is not known, or mail leaves through a smarthost. */
+  readonly sending: readonly string[];
+  /** The host that all mail leaves through. */
+  readonly smarthost?: string;
+  /** Whether private addresses are as good as public ones. */
+  readonly closedNetwork: boolean;
+  /** The public keys of what is signed with. */
+  readonly dkim: readonly { readonly domain: string; readonly recordName: string; readonly record: string }[];
+  /** What STARTTLS shows. */
+  readonly certificate?: X509Certificate;
+  /** Whether the DNS servers validate. */
+  readonly dnssec: boolean;
+  /** Answers. */
+  readonly resolver: Resolver;
+}
+
+/**
+ * Checks that the server's name leads to its addresses. Where all IPv4 addresses are private, the machine stands behind
+ * NAT, and the world that comes back has the addresses that the name leads to.
+ */
+export async function checkAddresses(world: World): Promise<{ findings: Finding[]; world: World }> {
+  const { hostname, resolver, closedNetwork } = world;
+  const answers = await Promise.all([resolver.a(hostname), resolver.aaaa(hostname)]);
+  const failed = answers.find((answer) => answer.kind === "failed");
+  if (failed?.kind === "failed") return { findings: [unanswered("address", hostname, failed.reason)], world };
+  const published = answers.flatMap((answer) => answer.kind === "found" ? answer.records : []);
+  const own = [...new Set([...world.listening, ...world.sending])];
+  const hidden = closedNetwork ? [] : own.filter((address) => addressScope(address) !== "public");
+  const findings: Finding[] = [];
+  let seen = world;
+  if (hidden.length > 0) {
+    const outside = published.filter((address) => !address.includes(":"));
+    if (outside.length > 0) {
+      findings.push(untested("address.nat", hostname, {
+        what: `this machine has ${hidden.join(", ")}, so it stands behind NAT; ` +
+          `whether ${outside.join(", ")} leads here cannot be tested from here`,
+        next: "The router must forward port 25 to this machine. Test it from elsewhere: nc -C " +
+          `${hostname} 25`,
+      }));
+      seen = {
+        ...world,
+        listening: throughNat(world.listening, { hidden, outside }),
+        sending: throughNat(world.sending, { hidden, outside }),
+      };
+    } else {
+      findings.push(failure("address.missing", hostname, {
+        what: `the name has no IPv4 address in DNS`,
+        next: `Publish an A record for ${hostname} with the public address; mailapp dns prints the line.`,
+      }));
+    }
+  }
+  const known = [...new Set([...seen.listening, ...seen.sending])].filter((own) => !hidden.includes(own));
+  for (const address of seen.sending.filter((own) => !hidden.includes(own))) {
+    if (includesAddress(published, address)) continue;
+    findings.push(failure("address.missing", address, {
+      what: `mail is sent from here, and ${hostname} has no ${recordType(address)} record with this address`,
+      next: `Publish: ${hostname}. ${recordType(address)} ${address}; or send from another address ` +
+        `([serve-out] ${address.includes(":") ? "source_ipv6, or family" : "source_ipv4"}).`,
+    }));
+  }
+  for (const address of published) {
+    if (world.listening.length === 0 || includesAddress(known, address)) continue;
+    findings.push(failure("address.foreign", address, {
+      what:
+        `${hostname} leads here in DNS, and it is no address of this server: mail that goes there is lost or late`,
+      next: `Take the ${recordType(address)} record of ${hostname} with ${address} out, or listen there.`,
+    }));
+  }
+  if (findings.length === 0 && published.length > 0) {
+    findings.push(ok("address", hostname, published.join(", ")));
+  } else if (published.length === 0 && findings.length === 0) {
+    findings.push(failure("address.missing", hostname, {
+      what: "the name has no address in DNS, so nobody finds this server",
+      next: `Publish an A record for ${hostname}; mailapp dns prints the line.`,
+    }));
+  }
+  return { findings, world: seen };
+}
+
+/** Whether one of the texts is this address. */
+export function includesAddress(addresses: readonly string[], address: string): boolean {
+  return addresses.some((other) => sameAddress(other, address));
+}
+
+/** The type of record that holds such an address. */
+export function recordType(address: string): "A" | "AAAA" {
+  return address.includes(":") ? "AAAA" : "A";
+}
+
+function throughNat(
+  addresses: readonly string[],
+  { hidden, outside }: { hidden: readonly string[]; outside: readonly string[] },
+): string[] {
+  const kept = addresses.filter((address) => !hidden.includes(address));
+  return kept.length === addresses.length ? kept : [...kept, ...outside];
+}
