@@ -77,7 +77,7 @@ async function explain(
   });
   const targets = found.kind === "targets" ? found.targets : [];
   const tls = targets[0]?.tls;
-  const server = await (await findServer(config))?.domain(domain, targets);
+  const server = await askServer(config, { domain, targets });
   const explanation: Explanation = {
     address: text,
     domain,
@@ -86,10 +86,23 @@ async function explain(
     // The password is nobody's business.
     targets: targets.map(({ auth: _, ...target }) => target),
     ...(tls && { tls }),
-    ...(server && { server }),
+    ...(server && server !== "forbidden" && { server }),
   };
-  io.out(flags.json ? `${JSON.stringify(explanation, null, 2)}\n` : describe(explanation));
+  io.out(flags.json ? `${JSON.stringify(explanation, null, 2)}\n` : describe(explanation, server));
   return EXIT.ok;
+}
+
+/** What a running serve-out knows; the rest can be told to every account. */
+async function askServer(
+  config: Config,
+  { domain, targets }: { readonly domain: string; readonly targets: readonly Target[] },
+): Promise<DomainAnswer | "forbidden" | undefined> {
+  try {
+    return await (await findServer(config))?.domain(domain, targets);
+  } catch (error) {
+    if (error instanceof CommandError && error.exitCode === EXIT.noPermission) return "forbidden";
+    throw error;
+  }
 }
 
 function explainLocal(config: Config, address: MailboxAddress): Local | undefined {
@@ -120,7 +133,10 @@ const VIA: Readonly<Record<Target["via"], string>> = {
   local: "serve-in of this machine",
 };
 
-function describe({ address, domain, local, outcome, targets, tls, server }: Explanation): string {
+function describe(
+  { address, domain, local, outcome, targets, tls }: Explanation,
+  server: DomainAnswer | "forbidden" | undefined,
+): string {
   const lines = [printable(address)];
   if (local?.accepted === false) {
     lines.push(`  ${domain} is local, but nobody has this address: serve-in refuses it (550 5.1.1)`);
@@ -145,9 +161,15 @@ function describe({ address, domain, local, outcome, targets, tls, server }: Exp
 
 function describeQueue(
   domain: string,
-  { server, sendable }: { readonly server: DomainAnswer | undefined; readonly sendable: boolean },
+  { server, sendable }: {
+    readonly server: DomainAnswer | "forbidden" | undefined;
+    readonly sendable: boolean;
+  },
 ): string[] {
   if (server === undefined) return ["  serve-out does not run"];
+  if (server === "forbidden") {
+    return ["  what waits in the queue is told to root and the account of serve-out only"];
+  }
   const { status: { waiting, ready, active, resting, nextAt }, hosts } = server;
   const lines: string[] = [];
   if (waiting + ready + active === 0) {

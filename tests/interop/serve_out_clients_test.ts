@@ -19,21 +19,29 @@ const PROGRAMS = [
 
 interface Machine extends AsyncDisposable {
   readonly serveOut: RunningMailapp;
+  /** Runs mailapp with the configuration of both servers as an ordinary account. */
+  mailapp(...args: string[]): Promise<Finished>;
   /** Runs a program as an ordinary account. */
   user(program: string, args: readonly string[], stdin?: string): Promise<Finished>;
   /** What serve-in stores for that mailbox next. */
   stored(mailbox: string): Promise<string>;
 }
 
-/** A script that is us, and a place for Deno's caches that the account may use. */
-async function ownSendmail(folder: Folder): Promise<string> {
+/** Scripts that are us, and a place for Deno's caches that the account may use. */
+async function ownPrograms(folder: Folder): Promise<{ sendmail: string; mailapp: string }> {
   const cache = await folder.mkdir("deno");
   const { stdout } = await run(Deno.execPath(), { args: ["info", "--json"] });
   await run("cp", { args: ["-r", `${JSON.parse(stdout).npmCache}`, `${cache}/npm`] });
   await run("chown", { args: ["-R", `${UID}`, cache] });
   await Deno.symlink(Deno.execPath(), folder.at("sendmail"));
-  const deno = `${folder.at("sendmail")} run -A --frozen --cached-only --no-prompt ${MAIN}`;
-  return await folder.write("script", `#!/bin/sh\nDENO_DIR=${cache} exec ${deno} "$@"\n`, { mode: 0o755 });
+  const script = (name: string, deno: string) => {
+    const command = `${deno} run -A --frozen --cached-only --no-prompt ${MAIN}`;
+    return folder.write(name, `#!/bin/sh\nDENO_DIR=${cache} exec ${command} "$@"\n`, { mode: 0o755 });
+  };
+  return {
+    sendmail: await script("as-sendmail", folder.at("sendmail")),
+    mailapp: await script("mailapp", Deno.execPath()),
+  };
 }
 
 async function startMachine(): Promise<Machine> {
@@ -45,12 +53,14 @@ async function startMachine(): Promise<Machine> {
     "serve-in": { listen: ["127.0.0.2"], port: 25 },
     mailboxes: { path: workspace.file("mail", "{domain}", "{user}"), users: ["alice", "bob"] },
   });
-  const script = await ownSendmail(folder);
+  // The configuration may be read by all; what is below data_dir may not.
+  await Deno.chmod(workspace.path, 0o755);
+  const { sendmail, mailapp } = await ownPrograms(folder);
   const serveOut = stack.use(
     new RunningMailapp(["serve-out", "--config", config], {
       through: [
         ...["unshare", "--net", "--mount", "sh", "-ec"],
-        `ip link set lo up; mount --bind ${script} ${SENDMAIL}; exec "$@"`,
+        `ip link set lo up; mount --bind ${sendmail} ${SENDMAIL}; exec "$@"`,
         "sh",
       ],
     }),
@@ -63,21 +73,23 @@ async function startMachine(): Promise<Machine> {
   await serveIn.event("server.ready");
   const seen = new Map<string, number>();
   const resources = stack.move();
+  const user: Machine["user"] = async (program, args, stdin = "") => {
+    const [command = "", ...rest] = [
+      ...enter(serveIn),
+      ...["setpriv", `--reuid=${UID}`, `--regid=${UID}`, "--clear-groups", "--no-new-privs"],
+      program,
+      ...args,
+    ];
+    return await run(command, {
+      args: rest,
+      stdin,
+      env: { HOME: home, LANG: "C.UTF-8", MAILAPP_CONFIG: "" },
+    });
+  };
   return {
     serveOut,
-    async user(program, args, stdin = "") {
-      const [command = "", ...rest] = [
-        ...enter(serveIn),
-        ...["setpriv", `--reuid=${UID}`, `--regid=${UID}`, "--clear-groups", "--no-new-privs"],
-        program,
-        ...args,
-      ];
-      return await run(command, {
-        args: rest,
-        stdin,
-        env: { HOME: home, LANG: "C.UTF-8", MAILAPP_CONFIG: "" },
-      });
-    },
+    user,
+    mailapp: (...args) => user(mailapp, [...args, "--config", config]),
     async stored(mailbox) {
       const after = seen.get(mailbox) ?? 0;
       seen.set(mailbox, after + 1);
@@ -234,6 +246,15 @@ testWith(PROGRAMS, "programs of an ordinary account hand their mail to serve-out
     const { code, stderr } = await machine.user(SENDMAIL, ["-i", "no@such@address"], "Subject: x\n\nx\n");
     assert.notEqual(code, 0);
     assert.match(stderr, /no@such@address/);
+  });
+
+  await t.step("explain tells it what it may know, queue says who may know more", async () => {
+    const explained = await machine.mailapp("explain", "alice@example.com");
+    assert.equal(explained.code, 0, explained.stderr);
+    assert.match(explained.stdout, /127\.0\.0\.2\] port 25[^]*what waits in the queue is told to root/);
+    const queue = await machine.mailapp("queue", "list");
+    assert.equal(queue.code, 77);
+    assert.match(queue.stderr, /run this as root, or as the account of serve-out/);
   });
 
   await t.step("75 of sendmail, and no success of mail, when serve-out is not there", async () => {
