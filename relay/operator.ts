@@ -23,7 +23,7 @@ export type OperatorAction = typeof OPERATOR_ACTIONS[number];
 export interface Selection {
   /** Queue ids; absent: any. */
   readonly ids?: readonly string[];
-  /** Only recipients in this domain (lower case, A-labels). */
+  /** Only recipients in this domain (lower case, A-labels) that are not done. */
   readonly domain?: string;
   /** Only messages with this reverse-path, whatever the letter case; `""` is the null reverse-path. */
   readonly sender?: string;
@@ -184,7 +184,12 @@ async function* oldestFirst(ids: AsyncIterable<string>): AsyncGenerator<string, 
 
 function matches(entry: QueueEntry, { domain, sender }: Selection): boolean {
   if (sender !== undefined && entry.reversePath.toLowerCase() !== sender.toLowerCase()) return false;
-  return domain === undefined || entry.recipients.some((recipient) => recipient.domain === domain);
+  return domain === undefined ||
+    entry.recipients.some((recipient) => recipient.domain === domain && isOpen(recipient));
+}
+
+function isOpen({ status }: QueueRecipient): boolean {
+  return status === "pending" || status === "held";
 }
 
 /** Changes a recipient; why not, or `""` where it goes without saying. */
@@ -193,7 +198,7 @@ function change(
   { recipient, entry, now }: { recipient: QueueRecipient; entry: QueueEntry; now: number },
 ): string | undefined {
   const { status } = recipient;
-  if (status !== "pending" && status !== "held") return "";
+  if (!isOpen(recipient)) return "";
   switch (action) {
     case "retry":
       if (status === "held") return "is held: release it";

@@ -132,7 +132,9 @@ Deno.test("QueueOperator.list() selects by id, domain and sender", async () => {
   const { queue, operator } = world;
   const one = await queue.put(["u@a.test", "v@b.test"], { reversePath: "Alice@example.org" });
   const two = await queue.put([{ address: "u@b.test", status: "held" }], { reversePath: "" });
-  const three = await queue.put(["x@c.test"], { reversePath: "bob@example.org" });
+  const three = await queue.put(["x@c.test", { address: "y@b.test", status: "relayed" }], {
+    reversePath: "bob@example.org",
+  });
   const list = async (selection: Selection) =>
     (await Array.fromAsync(operator.list(selection))).map(({ entry }) => entry.id);
   assert.deepEqual(await list({}), [one.id, two.id, three.id]);
