@@ -248,7 +248,7 @@ function report(
     if (result.kind === "relayed") continue;
     const words = result.kind === "lost"
       ? result.error
-      : `${result.reply.code} ${result.reply.lines.join(" ")}`;
+      : `${result.reply.code} ${result.reply.lines.join(" / ")}`;
     io.err(`sendmail: ${printable(recipients[index] ?? "")}: ${printable(words)}\n`);
     const lasting = result.kind === "refused" && result.reply.code >= 500;
     // A mixed outcome must not make the caller send it all again.
