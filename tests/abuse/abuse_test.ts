@@ -1,0 +1,20 @@
+// The server as it is shipped, under attack; the long form, with its figures, is `deno task abuse`.
+import { floods, idleConnections, largeMessage, slowAndRude } from "./scenarios.ts";
+
+const report = (line: string) => console.log(line);
+
+Deno.test("2,000 idle connections keep nobody out, and 1,000 take less than 150 MB", async () => {
+  await idleConnections({ messages: 30, report });
+});
+
+Deno.test("500 connections a second keep nobody out", async () => {
+  await floods({ perSecond: 500, seconds: 3, messages: 30, report });
+});
+
+Deno.test("slow clients, deaf ones and bad commands keep nobody out, and are ended", async () => {
+  await slowAndRude({ connections: 25, messages: 30, handshakes: false, report });
+});
+
+Deno.test("a message of 50 MiB to 100 recipients takes less than 32 MiB of memory", async () => {
+  await largeMessage({ mailboxes: 8, report });
+});
