@@ -31,6 +31,8 @@ export class TlsError extends Error {
 
 // Two TLS records and their overhead (RFC 8446 §5.2).
 const BUFFER_SIZE = 33 * 1024;
+// While a connection is idle, or says little.
+const SMALL_BUFFER_SIZE = 2 * 1024;
 
 /** A plain transport as a stream, for node:tls to run over. */
 export interface TransportStream {
@@ -49,11 +51,16 @@ export function streamOver(plain: Transport): TransportStream {
   let failure: Error | undefined;
   let wanted = () => true;
   let parked = false;
-  const buffer = new Uint8Array(BUFFER_SIZE);
+  let buffer = new Uint8Array(SMALL_BUFFER_SIZE);
   const fill = async () => {
     try {
-      const size = await plain.read(buffer);
-      duplex.push(size === null ? null : Buffer.from(buffer.subarray(0, size)));
+      const size = await plain.read(buffer) ?? 0;
+      const chunk = size === 0 ? null : Buffer.from(buffer.subarray(0, size));
+      const isLarge = buffer.length > SMALL_BUFFER_SIZE;
+      if (isLarge ? size < SMALL_BUFFER_SIZE : size === buffer.length) {
+        buffer = new Uint8Array(isLarge ? SMALL_BUFFER_SIZE : BUFFER_SIZE);
+      }
+      duplex.push(chunk);
     } catch (error) {
       failure ??= error as Error;
       duplex.destroy(failure);
