@@ -22,12 +22,14 @@ export interface DnsCheck {
 export async function checkDns(
   { resolver, names, foreign, servers }: DnsCheck,
 ): Promise<{ findings: Finding[]; down: boolean }> {
-  const own = await Promise.all(names.map((name) => resolver.mx(name)));
+  const [{ kind }, own] = await Promise.all([
+    resolver.mx(foreign),
+    Promise.all(names.map((name) => resolver.mx(name))),
+  ]);
   const failed = own.flatMap((answer, i) =>
     answer.kind === "failed" ? [{ name: names[i] ?? "", ...answer }] : []
   );
   if (failed.length === 0) return { findings: [ok("dns", servers, "answers")], down: false };
-  const { kind } = await resolver.mx(foreign);
   if (kind === "failed" && failed.length === names.length) {
     return {
       down: true,

@@ -20,6 +20,12 @@ export interface BindOptions {
 /** A zone that cannot be had: questions about it are answered with SERVFAIL. */
 export const FAILING = Symbol("failing zone");
 
+/** A zone file as it is. */
+export interface WholeZone {
+  /** All of it, SOA and NS too. */
+  readonly whole: string;
+}
+
 /** A running named. */
 export interface Bind extends AsyncDisposable {
   /** UDP and TCP. */
@@ -30,10 +36,10 @@ export interface Bind extends AsyncDisposable {
 /**
  * Starts named with these zones; it refuses questions about others.
  * @param zones the zone's name (`.` for everything) and its records as in a zone file; SOA and NS are put on top. Or
- * {@linkcode FAILING}
+ * a {@linkcode WholeZone}, or {@linkcode FAILING}
  */
 export async function startBind(
-  zones: Readonly<Record<string, string | typeof FAILING>>,
+  zones: Readonly<Record<string, string | WholeZone | typeof FAILING>>,
   { address = "127.0.0.1", port = freePort(), through = [] }: BindOptions = {},
 ): Promise<Bind> {
   const folder = await makeFolder("bind");
@@ -47,7 +53,9 @@ export async function startBind(
       }
       const file = await folder.write(
         `zone${index}`,
-        `$TTL 60\n@ SOA ns hostmaster 1 3600 600 86400 60\n@ NS ns\nns A 127.0.0.1\n${records}\n`,
+        typeof records === "string"
+          ? `$TTL 60\n@ SOA ns hostmaster 1 3600 600 86400 60\n@ NS ns\nns A 127.0.0.1\n${records}\n`
+          : records.whole,
       );
       statements.push(`zone "${zone}" { type primary; file "${file}"; };`);
     }
