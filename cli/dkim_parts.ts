@@ -9,6 +9,7 @@ import type { Config } from "../config/config.ts";
 import { ConfigError, type ConfigIssue } from "../config/errors.ts";
 import type { Logger } from "../observe/log.ts";
 import type { ComposeNotice } from "../relay/settle.ts";
+import { Slots } from "../storage/slots.ts";
 
 /** What `[dkim]` names. */
 export interface DkimKeys {
@@ -26,13 +27,15 @@ export async function loadDkimKeys({ file, dkim }: Pick<Config, "file" | "dkim">
   const keys: DkimKey[] = [];
   const warnings: string[] = [];
   const issues: ConfigIssue[] = [];
+  // More at once than there are processors would only keep the threads busy that write messages to the disk.
+  const slots = new Slots(navigator.hardwareConcurrency);
   for (const [domain, entries] of Object.entries(dkim)) {
     for (const [index, { selector, keyFile }] of entries.entries()) {
       const where = `dkim.${JSON.stringify(domain)}${entries.length > 1 ? `[${index}]` : ""}.key`;
       const value = JSON.stringify(keyFile);
       try {
         const loaded = await loadDkimKey({ domain, selector, keyFile });
-        keys.push(loaded.key);
+        keys.push(withSlots(loaded.key, slots));
         warnings.push(...loaded.warnings.map((warning) => `${where} = ${value}: ${warning}`));
       } catch (error) {
         if (!(error instanceof DkimKeyError)) throw error;
@@ -42,6 +45,16 @@ export async function loadDkimKeys({ file, dkim }: Pick<Config, "file" | "dkim">
   }
   if (issues.length > 0) throw new ConfigError(file, issues);
   return { keys, warnings };
+}
+
+function withSlots(key: DkimKey, slots: Slots): DkimKey {
+  return {
+    ...key,
+    sign: async (data) => {
+      using _slot = await slots.take(1);
+      return await key.sign(data);
+    },
+  };
 }
 
 /** A signer with these keys, which are told in the log. */
