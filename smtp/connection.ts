@@ -250,8 +250,8 @@ export class Connection {
       }
       line = await this.#reader.readLine(this.#transport);
       this.#idle = false;
-      this.#suspendDeadlines();
       if (this.#lastWritten) return undefined;
+      this.#suspendDeadlines();
     }
     if (line.kind !== "end") return line;
     this.#end ||= "closed by the peer";
@@ -396,8 +396,8 @@ export class Connection {
     const before = clock.monotonic();
     const more = await this.#reader.fill(this.#transport);
     patience.waited += clock.monotonic() - before;
-    this.#suspendDeadlines();
     if (this.#lastWritten) return false;
+    this.#suspendDeadlines();
     if (more) return true;
     this.#end ||= "closed by the peer in mid-data";
     return false;
@@ -437,7 +437,10 @@ export class Connection {
     this.#transport.deadline = deadline + GRACE;
   }
 
-  /** Work of ours takes as long as it takes: a message must not be stored behind a 421, nor its 250 be lost. */
+  /**
+   * Work of ours takes as long as it takes: a message must not be stored behind a 421, nor its 250 be lost. The last
+   * words keep their deadline, whatever the client sends while they are being written.
+   */
   #suspendDeadlines(): void {
     this.#watchdog.deadline = Infinity;
     this.#transport.deadline = Infinity;

@@ -192,6 +192,20 @@ Deno.test("no reply follows a 421 that is still being written when a command com
   assert.equal(dialogue.reason, "shutdown");
 });
 
+for (const [where, last] of [["in commands", "NOOP\r\n"], ["in mid-data", "x\r\n"]] as const) {
+  Deno.test(`a client that reads no last words ${where} is closed in time, whatever it sends meanwhile`, async () => {
+    await using dialogue = new Dialogue();
+    if (where === "in commands") await dialogue.say("EHLO client.test\r\n");
+    else await dialogue.toData();
+    dialogue.transport.stall();
+    await dialogue.clock.advance(301_000);
+    dialogue.transport.send(bytesOf(last));
+    await dialogue.clock.advance(10_000);
+    assert.ok(dialogue.transport.closed);
+    await dialogue.done;
+  });
+}
+
 Deno.test("a message whose end comes behind the 421 of a timeout is not stored", async () => {
   await using dialogue = new Dialogue();
   await dialogue.toData();
