@@ -355,16 +355,22 @@ const rareSteps: fc.Arbitrary<Step> = fc.oneof(
   { weight: 2, arbitrary: fc.record({ do: any<"stall" | "flow">("stall", "flow") }) },
 );
 
+/** Reads nothing until deadlines pass, and sends on behind them. */
+const deafness: fc.Arbitrary<Step[]> = fc.tuple(any(29_000, 299_000, 301_000, 303_000), send(groups)).map((
+  [ms, sent],
+) => [{ do: "stall" }, { do: "silence", ms }, sent, { do: "silence", ms: 4000 }]);
+
 const one = (step: fc.Arbitrary<Step>) => step.map((step) => [step]);
 const steps: fc.Arbitrary<Step[]> = fc.tuple(
   fc.oneof({ weight: 9, arbitrary: one(send(hellos.map((line) => `${line}\r\n`))) }, fc.constant<Step[]>([])),
   fc.array(
     fc.oneof(
-      { weight: 8, arbitrary: dataTransaction },
-      { weight: 7, arbitrary: chunkTransaction },
-      { weight: 6, arbitrary: one(send(groups)) },
-      { weight: 3, arbitrary: tlsStart },
-      { weight: 1, arbitrary: one(rareSteps) },
+      { weight: 24, arbitrary: dataTransaction },
+      { weight: 21, arbitrary: chunkTransaction },
+      { weight: 18, arbitrary: one(send(groups)) },
+      { weight: 9, arbitrary: tlsStart },
+      { weight: 3, arbitrary: one(rareSteps) },
+      { weight: 1, arbitrary: deafness },
     ),
     { minLength: 1, maxLength: 5 },
   ),
