@@ -38,6 +38,7 @@ import { openMailboxes } from "./parts.ts";
 import { findServer } from "./queue_access.ts";
 import { openResolver } from "./relay_parts.ts";
 import { configOption, examples, type Registrar } from "./subcommand.ts";
+import { causeOfOurs } from "./trouble_parts.ts";
 
 interface Flags {
   readonly config?: string;
@@ -194,9 +195,10 @@ async function* waiting(views: QueueViews | undefined): AsyncGenerator<WaitingMe
   for await (const { entry: { acceptedAt, recipients } } of views) {
     const pending = recipients.find(({ status }) => status === "pending");
     if (pending === undefined) continue;
-    const { reply, error } = pending.attempts.at(-1) ?? {};
+    const { status = "", reply, error } = pending.attempts.at(-1) ?? {};
     const reason = reply ?? error;
-    yield { acceptedAt, ...(reason !== undefined && { reason }) };
+    const advice = reply === undefined ? undefined : causeOfOurs({ status, reply })?.operator;
+    yield { acceptedAt, ...(reason !== undefined && { reason }), ...(advice !== undefined && { advice }) };
   }
 }
 

@@ -7,6 +7,7 @@ import type { Config } from "../config/config.ts";
 import { ConfigError } from "../config/errors.ts";
 import { MaildirDelivery } from "../maildir/delivery.ts";
 import type { Log } from "../observe/logger.ts";
+import { systemClock } from "../smtp/clock.ts";
 import { SmtpServer } from "../smtp/server.ts";
 import { StagingArea } from "../storage/staging.ts";
 import type { Certificates } from "../tls/certificates.ts";
@@ -17,13 +18,13 @@ import { openListeners } from "./listeners.ts";
 import {
   incomingDirectory,
   missingCertificateWarnings,
-  openCertificates,
-  openLog,
   openMailboxes,
   requireDomains,
   serveInEndpoints,
 } from "./parts.ts";
 import { loadAgain, type ServeInStart, type ServerContext } from "./server_start.ts";
+import { watchServeIn } from "./trouble_parts.ts";
+import { openCertificates, openLog } from "./server_parts.ts";
 import { VERSION } from "./version.ts";
 
 /** How long messages in flight may take after SIGTERM, in milliseconds. */
@@ -82,6 +83,7 @@ export async function runServeIn(start: ServeInStart, { signals }: ServerContext
   signals.onReload(reloader(start, { delivery, log, certificates }));
   const cleaning = setInterval(() => delivery.cleanTmp(), CLEAN_INTERVAL);
   const firstCleaning = delivery.cleanTmp();
+  await using _watch = await watchServeIn(config, { delivery, certificates, clock: systemClock, logger });
 
   const signal = await signals.stopped;
   logger.info("server.stopping", { signal, connections: server.connectionCount });

@@ -6,6 +6,7 @@
 import { join } from "@std/path";
 import type { DkimSigner } from "../auth/dkim_sign.ts";
 import type { Config } from "../config/config.ts";
+import { RefusalWatch } from "../doctor/looks.ts";
 import type { Log } from "../observe/logger.ts";
 import type { Logger } from "../observe/log.ts";
 import { CONTROL_SOCKET, ControlServer } from "../relay/control.ts";
@@ -22,7 +23,6 @@ import { SmtpServer } from "../smtp/server.ts";
 import { loadDkimKeys, openDkimSigner, replaceDkimKeys, signedNotices } from "./dkim_parts.ts";
 import { EXIT, type ExitCode } from "./exit_codes.ts";
 import { openListeners } from "./listeners.ts";
-import { openLog } from "./parts.ts";
 import {
   destinations,
   openResolver,
@@ -32,7 +32,9 @@ import {
   targetOptions,
 } from "./relay_parts.ts";
 import { loadAgain, type ServeOutStart, type ServerContext } from "./server_start.ts";
+import { openLog } from "./server_parts.ts";
 import { openSpool } from "./spool_parts.ts";
+import { causeOfOurs, watchServeOut } from "./trouble_parts.ts";
 import { VERSION } from "./version.ts";
 
 /** How long messages in flight may take after SIGTERM, in milliseconds. */
@@ -51,7 +53,13 @@ export async function runServeOut(start: ServeOutStart, context: ServerContext):
   signals.onReload(reloader(start, { log, signer }));
 
   await using spool = await openSpool(config, { logger });
-  const scheduler = await createScheduler(config, { spool, logger, signer, network });
+  const refusals = new RefusalWatch({ explain: causeOfOurs, now: () => systemClock.monotonic() });
+  const scheduler = await createScheduler(config, {
+    spool,
+    logger: refusals.watching(logger),
+    signer,
+    network,
+  });
   await using _control = openControl(config, { spool, scheduler, logger });
   const server = createServer(config, { spool, scheduler, logger, signer });
   const listeners = openListeners(
@@ -68,6 +76,16 @@ export async function runServeOut(start: ServeOutStart, context: ServerContext):
   });
   const scanned = scheduler.start().catch((error) => {
     logger.error("queue.error", { what: "the scan at the start", error: String(error) });
+  });
+  await using _watch = await watchServeOut(config, {
+    queue: spool,
+    scheduler,
+    scanned,
+    signer,
+    resolver: openResolver(config),
+    refusals,
+    clock: systemClock,
+    logger,
   });
 
   const signal = await signals.stopped;

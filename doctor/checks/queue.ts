@@ -11,7 +11,11 @@ export interface WaitingMessage {
   readonly acceptedAt: number;
   /** What was said last. */
   readonly reason?: string;
+  /** What to do about that, where it is known. */
+  readonly advice?: string;
 }
+
+const MAX_REFUSALS = 10;
 
 /** What is looked at. */
 export interface QueueCheck {
@@ -25,7 +29,7 @@ export interface QueueCheck {
   readonly lateAfter: number;
 }
 
-/** Checks the size of the queue and its oldest message. */
+/** Checks the size of the queue, its oldest message, and whether others refuse for a reason that lies here. */
 export async function checkQueue({ running, messages, now, lateAfter }: QueueCheck): Promise<Finding[]> {
   if (!running) {
     return [warning("queue.stopped", "serve-out", {
@@ -33,21 +37,31 @@ export async function checkQueue({ running, messages, now, lateAfter }: QueueChe
       next: "systemctl start mailapp-out; its log says why, if it does not stay.",
     })];
   }
+  const refusals = new Map<string, string>();
   let count = 0;
   let oldest: WaitingMessage | undefined;
   for await (const message of messages) {
     count++;
+    const { reason, advice } = message;
+    if (reason !== undefined && advice !== undefined && refusals.size < MAX_REFUSALS) {
+      refusals.set(advice, reason);
+    }
     if (oldest === undefined || message.acceptedAt < oldest.acceptedAt) oldest = message;
   }
+  const findings = Array.from(
+    refusals,
+    ([next, reason]) =>
+      warning("queue.refused", "serve-out", { what: `another server puts our mail off: ${reason}`, next }),
+  );
   const age = oldest === undefined ? 0 : now - oldest.acceptedAt;
   if (oldest !== undefined && age > lateAfter) {
-    return [warning("queue.late", "serve-out", {
+    findings.push(warning("queue.late", "serve-out", {
       what: `${messagesWait(count)}, the oldest since ${Math.floor(age / 3_600_000)} h` +
         (oldest.reason === undefined ? "" : `: ${oldest.reason}`),
       next: "mailapp queue list says what each waits for.",
-    })];
+    }));
   }
-  return [ok("queue", "serve-out", messagesWait(count))];
+  return findings.length > 0 ? findings : [ok("queue", "serve-out", messagesWait(count))];
 }
 
 function messagesWait(count: number): string {

@@ -1,0 +1,158 @@
+/**
+ * What a running server looks at, each as a {@linkcode Look}.
+ *
+ * @module
+ */
+import type { X509Certificate } from "node:crypto";
+import type { Resolver } from "../dns/resolver.ts";
+import type { LogFields, Logger } from "../observe/log.ts";
+import { expiry } from "./checks/certificate.ts";
+import { checkSpace, type StoragePlace } from "./checks/storage.ts";
+import { type Look, LOOK_INTERVAL, type Trouble } from "./trouble_watch.ts";
+
+/** A certificate that should have been renewed by now. */
+export function lookAtCertificate(
+  current: () => X509Certificate,
+  { selfSigned, now }: { readonly selfSigned: boolean; readonly now: () => number },
+): Look {
+  return () => {
+    const leaf = current();
+    const words = expiry(leaf.validToDate.getTime() - now(), { selfSigned, until: leaf.validToDate });
+    return words === undefined ? [] : [{ kind: "certificate", ...words }];
+  };
+}
+
+/** A disk that has less than twice what must stay free: in time, as mail cannot tell of it once it is full. */
+export function lookAtSpace(places: readonly StoragePlace[]): Look {
+  return async () => {
+    const findings = await Promise.all(places.map(checkSpace));
+    return findings.flatMap((finding): Trouble[] =>
+      finding?.next === undefined ? [] : [{
+        kind: "disk",
+        about: finding.subject,
+        what: `${finding.subject}: ${finding.what}`,
+        next: finding.next,
+      }]
+    );
+  };
+}
+
+/** A queue below this is nobody's trouble. */
+const LARGE_QUEUE = 100;
+/** Looks in an hour. */
+const WINDOW = Math.round(3_600_000 / LOOK_INTERVAL);
+
+/**
+ * A queue that has doubled within the hour, and is large; a trouble until it is half of what it was then.
+ * @param size how many wait; `undefined` while that is not known yet
+ */
+export function lookAtQueue(size: () => number | undefined): Look {
+  const sizes: number[] = [];
+  let alarmAt: number | undefined;
+  return () => {
+    const now = size();
+    if (now === undefined) return [];
+    const before = sizes.length === WINDOW ? sizes.shift() : undefined;
+    sizes.push(now);
+    if (before !== undefined && now >= LARGE_QUEUE && now >= 2 * before) {
+      alarmAt = Math.max(alarmAt ?? 0, now);
+    }
+    if (alarmAt !== undefined && now < alarmAt / 2) alarmAt = undefined;
+    return alarmAt === undefined ? [] : [{
+      kind: "queue",
+      what: `${now} messages wait to be sent, and the queue has grown to twice its size within an hour`,
+      next: "mailapp queue list says what they wait for, and whether one program sends them all.",
+    }];
+  };
+}
+
+/** DNS that answers no question about our own names, at two looks in a row. */
+export function lookAtDns(names: readonly string[], resolver: Resolver): Look {
+  let failedBefore = false;
+  return async () => {
+    const answers = await Promise.all(names.map((name) => resolver.mx(name)));
+    const reasons = answers.flatMap((answer) => answer.kind === "failed" ? [answer.reason] : []);
+    const failed = reasons.length === names.length && reasons.length > 0;
+    const twice = failed && failedBefore;
+    failedBefore = failed;
+    return twice
+      ? [{
+        kind: "dns",
+        what: `DNS gives no answer about ${names.join(", ")}: ${reasons[0]}; mail cannot be sent`,
+        next: "Check this machine's network and its DNS servers (/etc/resolv.conf, or [dns] servers).",
+      }]
+      : [];
+  };
+}
+
+/** What is known of a refusal. */
+export interface KnownCause {
+  /** A sentence. */
+  readonly meaning: string;
+  /** What the operator can do. */
+  readonly operator: string;
+}
+
+/** What a refusal was. */
+export interface Refusal {
+  /** Enhanced status code. */
+  readonly status: string;
+  /** What the other server said. */
+  readonly reply: string;
+}
+
+/** How long a refusal counts, in milliseconds. */
+const RECENT = 3_600_000;
+const MAX_CAUSES = 50;
+
+/** Refusals by other servers whose cause lies here, as the log tells of them. */
+export class RefusalWatch {
+  readonly #explain: (refusal: Refusal) => KnownCause | undefined;
+  readonly #now: () => number;
+  readonly #seen = new Map<string, { at: number; trouble: Trouble }>();
+
+  /** Has seen none. `now` is monotonic, in milliseconds. */
+  constructor(
+    options: { readonly explain: (refusal: Refusal) => KnownCause | undefined; readonly now: () => number },
+  ) {
+    this.#explain = options.explain;
+    this.#now = options.now;
+  }
+
+  /** The same logger, with an eye on attempts that another server refused. */
+  watching(logger: Logger): Logger {
+    return {
+      enabled: (level) => logger.enabled(level),
+      error: (event, fields) => logger.error(event, fields),
+      warn: (event, fields) => logger.warn(event, fields),
+      info: (event, fields) => {
+        logger.info(event, fields);
+        if (fields !== undefined && (event === "attempt.failed" || event === "attempt.deferred")) {
+          this.#note(fields);
+        }
+      },
+      debug: (event, fields) => logger.debug(event, fields),
+      trace: (event, fields) => logger.trace(event, fields),
+      with: (fields) => this.watching(logger.with(fields)),
+    };
+  }
+
+  /** Those of the last hour. */
+  readonly look: Look = () => {
+    for (const [about, { at }] of this.#seen) if (this.#now() - at > RECENT) this.#seen.delete(about);
+    return Array.from(this.#seen.values(), ({ trouble }) => trouble);
+  };
+
+  #note({ status, reply, host }: LogFields): void {
+    if (typeof status !== "string" || typeof reply !== "string") return;
+    const cause = this.#explain({ status, reply });
+    if (cause === undefined) return;
+    const { meaning, operator } = cause;
+    if (this.#seen.size >= MAX_CAUSES && !this.#seen.has(meaning)) return;
+    const what = `${host} said: ${reply.slice(0, 500)}. ${meaning.replace(/\.$/, "")}`;
+    this.#seen.set(meaning, {
+      at: this.#now(),
+      trouble: { kind: "reply", about: meaning, what, next: operator },
+    });
+  }
+}

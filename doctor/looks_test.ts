@@ -1,0 +1,68 @@
+import assert from "node:assert/strict";
+import { StaticResolver } from "../dns/static_resolver.ts";
+import { RecordingLog } from "../tests/support/recording_log.ts";
+import { lookAtDns, lookAtQueue, lookAtSpace, RefusalWatch } from "./looks.ts";
+
+Deno.test("lookAtQueue() sees a large queue that doubles within an hour, until it has halved", async () => {
+  let size: number | undefined;
+  const look = lookAtQueue(() => size);
+  const at = async (...sizes: (number | undefined)[]) => {
+    let found = false;
+    for (size of sizes) found = (await look()).length > 0;
+    return found;
+  };
+  // A restart with a long queue, which is read first.
+  assert.equal(await at(undefined, 5000, 5000, 5000, 5000, 5000), false);
+  assert.equal(await at(5000, 5000, 5000, 5000, 5000, 5000, 10_000), true);
+  assert.equal(await at(5001), true);
+  assert.equal(await at(4999), false);
+  const small = lookAtQueue(() => size);
+  for (size of [1, 2, 4, 8, 16, 32, 64, 99]) assert.deepEqual(await small(), []);
+});
+
+Deno.test("lookAtDns() wants two looks in vain", async () => {
+  const names = { "a.test": { fails: ["*"] as const }, "b.test": {} };
+  const both = lookAtDns(["a.test"], new StaticResolver(names));
+  assert.deepEqual(await both(), []);
+  const [found] = await both();
+  assert.equal(found?.kind, "dns");
+  assert.match(found?.what ?? "", /a\.test: SERVFAIL/);
+  const one = lookAtDns(["a.test", "b.test"], new StaticResolver(names));
+  await one();
+  assert.deepEqual(await one(), []);
+});
+
+Deno.test("lookAtSpace() sees a disk with less than twice its reserve", async () => {
+  const path = Deno.cwd();
+  const look = (minFreeSpace: number) => lookAtSpace([{ name: "x", path, minFreeSpace }])();
+  assert.deepEqual(await look(0), []);
+  const [found] = await look(2 ** 60);
+  assert.equal(found?.kind, "disk");
+  assert.equal(found?.about, path);
+});
+
+Deno.test("RefusalWatch keeps refusals with a cause of ours for an hour", async () => {
+  let now = 0;
+  const log = new RecordingLog();
+  const watch = new RefusalWatch({
+    now: () => now,
+    explain: ({ status }) =>
+      status === "5.7.26" ? { meaning: "Nobody vouches for it.", operator: "Sign it." } : undefined,
+  });
+  const logger = watch.watching(log).with({ id: "m1" });
+  const fields = { status: "5.7.26", reply: "550 5.7.26 go away", host: "mx.test" };
+  logger.info("attempt.relayed", fields);
+  logger.info("attempt.failed", { ...fields, status: "5.1.1" });
+  logger.info("attempt.failed", { status: "5.7.26", error: "no reply", host: "mx.test" });
+  assert.deepEqual(await watch.look(), []);
+  logger.info("attempt.deferred", fields);
+  assert.deepEqual(await watch.look(), [{
+    kind: "reply",
+    about: "Nobody vouches for it.",
+    what: "mx.test said: 550 5.7.26 go away. Nobody vouches for it",
+    next: "Sign it.",
+  }]);
+  assert.equal(log.named("attempt.deferred")[0]?.fields["id"], "m1");
+  now = 3_600_001;
+  assert.deepEqual(await watch.look(), []);
+});

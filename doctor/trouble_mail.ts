@@ -1,0 +1,65 @@
+/**
+ * What postmaster is told of trouble.
+ *
+ * @module
+ */
+import { formatDate } from "../smtp/trace.ts";
+import type { Trouble } from "./trouble_watch.ts";
+
+/** What the message needs. */
+export interface TroubleMailOptions {
+  /** The server: `serve-in` or `serve-out`. */
+  readonly server: string;
+  /** The machine's name. */
+  readonly hostname: string;
+  /** Who gets it. */
+  readonly to: string;
+  /** For Message-ID; letters and digits. */
+  readonly id: string;
+  /** Milliseconds since the epoch. */
+  readonly now: number;
+}
+
+const WIDTH = 76;
+const encoder = new TextEncoder();
+
+/** The message, lines ending in CRLF. */
+export function troubleMail(troubles: readonly Trouble[], options: TroubleMailOptions): Uint8Array {
+  const { server, hostname, to, id, now } = options;
+  const kinds = [...new Set(troubles.map(({ kind }) => kind))].join(", ");
+  const lines = [
+    `Date: ${formatDate(now)}`,
+    `From: mailapp ${server} <postmaster@${to.slice(to.lastIndexOf("@") + 1)}>`,
+    `To: <${to}>`,
+    `Subject: ${hostname}: ${server} needs you (${kinds})`,
+    `Message-ID: <trouble.${id}@${hostname}>`,
+    // Nothing that answers by itself should answer this (RFC 3834).
+    "Auto-Submitted: auto-generated",
+    "MIME-Version: 1.0",
+    "Content-Type: text/plain; charset=utf-8",
+    "Content-Transfer-Encoding: 8bit",
+    "",
+    ...troubles.flatMap(({ what, next }) => [...wrap(`* ${what}.`), ...wrap(`  What to do: ${next}`), ""]),
+    ...wrap(
+      `This is told once a day as long as it lasts. mailapp doctor on ${hostname} looks at everything.`,
+    ),
+  ];
+  return encoder.encode(lines.map((line) => `${line}\r\n`).join(""));
+}
+
+/** In lines that are not too long; what other servers said may hold anything. */
+function wrap(text: string): string[] {
+  // deno-lint-ignore no-control-regex
+  const words = text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g, " ").split(" ").flatMap((word) =>
+    word.length > 400 ? word.match(/.{1,400}/gu) ?? [] : [word]
+  );
+  const lines: string[] = [];
+  let line: string | undefined;
+  for (const word of words) {
+    if (line !== undefined && line.length + 1 + word.length > WIDTH) {
+      lines.push(line);
+      line = `  ${word}`;
+    } else line = line === undefined ? word : `${line} ${word}`;
+  }
+  return line === undefined ? lines : [...lines, line];
+}

@@ -1,0 +1,180 @@
+/**
+ * Trouble that shows itself: a running server looks every few minutes, logs what is wrong, and writes to postmaster,
+ * at most once a day for each kind, also over restarts.
+ *
+ * @module
+ */
+import type { Logger } from "../observe/log.ts";
+import type { Clock, Timer } from "../smtp/clock.ts";
+
+/** Something that needs a person. */
+export interface Trouble {
+  /** Which kind: `certificate`, `disk`, `queue`, `dns`, `reply`; of a kind there may be one more for each `about`. */
+  readonly kind: string;
+  /** Tells troubles of one kind apart; the same in each look. */
+  readonly about?: string;
+  /** What is wrong; a sentence without its full stop. */
+  readonly what: string;
+  /** What to do; sentences. */
+  readonly next: string;
+}
+
+/** Looks for one kind of trouble. */
+export type Look = () => Promise<readonly Trouble[]> | readonly Trouble[];
+
+/** What a {@linkcode TroubleWatch} needs. */
+export interface TroubleWatchOptions {
+  /** What is looked for. */
+  readonly looks: readonly Look[];
+  /** Tells the time. */
+  readonly clock: Clock;
+  /** Takes `trouble`, `trouble.over`, `trouble.not_mailed`, `trouble.not_looked`. */
+  readonly logger: Logger;
+  /** Remembers what was told when; a small file of its own, made when there is something to remember. */
+  readonly stateFile: string;
+  /** Brings postmaster a message about these; rejects where that cannot be done now. Absent: nobody to write to. */
+  readonly mail?: (troubles: readonly Trouble[]) => Promise<void>;
+}
+
+/** Milliseconds. The start is busy enough, and a service that restarts all the time need not look. */
+const FIRST_LOOK = 2 * 60_000;
+/** Milliseconds between two looks. */
+export const LOOK_INTERVAL = 10 * 60_000;
+const DAY = 86_400_000;
+const MAX_REMEMBERED = 200;
+const MAX_STATE = 64 * 1024;
+
+/** When each trouble was logged and mailed last, in milliseconds since the epoch. */
+interface Told {
+  logged: number;
+  mailed: number;
+}
+
+/** Looks until it is disposed. */
+export class TroubleWatch implements AsyncDisposable {
+  readonly #options: TroubleWatchOptions;
+  readonly #told = new Map<string, Told>();
+  #current = new Map<string, Trouble>();
+  #timer: Timer | undefined;
+  #looking: Promise<void> | undefined;
+  #stopped = false;
+
+  private constructor(options: TroubleWatchOptions) {
+    this.#options = options;
+  }
+
+  /** Begins; the first look is in two minutes. Never throws. */
+  static async start(options: TroubleWatchOptions): Promise<TroubleWatch> {
+    const watch = new TroubleWatch(options);
+    await watch.#recall();
+    watch.#sleep(FIRST_LOOK);
+    return watch;
+  }
+
+  /** Ends, once a look that is under way is over. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stopped = true;
+    this.#timer?.cancel();
+    await this.#looking;
+  }
+
+  #sleep(wait: number): void {
+    if (this.#stopped) return;
+    this.#timer = this.#options.clock.after(wait, () => {
+      this.#looking = this.#look().finally(() => this.#sleep(LOOK_INTERVAL));
+    });
+  }
+
+  async #look(): Promise<void> {
+    const { looks, logger } = this.#options;
+    const found = new Map<string, Trouble>();
+    for (const look of looks) {
+      try {
+        for (const trouble of await look()) found.set(keyOf(trouble), trouble);
+      } catch (error) {
+        logger.warn("trouble.not_looked", { error: describe(error) });
+      }
+    }
+    for (const [key, { kind, about }] of this.#current) {
+      if (!found.has(key)) logger.info("trouble.over", { kind, ...(about !== undefined && { about }) });
+    }
+    this.#current = found;
+    await this.#tell(found);
+  }
+
+  async #tell(found: ReadonlyMap<string, Trouble>): Promise<void> {
+    const { clock, logger, mail } = this.#options;
+    const now = clock.now();
+    let changed = false;
+    const due: Trouble[] = [];
+    for (const [key, trouble] of found) {
+      const { kind, about, what, next } = trouble;
+      const told = this.#told.get(key) ?? { logged: -Infinity, mailed: -Infinity };
+      if (isDue(told.logged, now)) {
+        logger.warn("trouble", { kind, ...(about !== undefined && { about }), what, next });
+        told.logged = now;
+        changed = true;
+      }
+      this.#told.set(key, told);
+      if (isDue(told.mailed, now)) due.push(trouble);
+    }
+    if (mail !== undefined && due.length > 0) {
+      try {
+        await mail(due);
+        for (const trouble of due) {
+          const told = this.#told.get(keyOf(trouble));
+          if (told !== undefined) told.mailed = now;
+        }
+        changed = true;
+      } catch (error) {
+        logger.warn("trouble.not_mailed", { kinds: due.map(({ kind }) => kind), error: describe(error) });
+      }
+    }
+    if (changed) await this.#remember(now);
+  }
+
+  async #recall(): Promise<void> {
+    const { stateFile, logger } = this.#options;
+    try {
+      if ((await Deno.stat(stateFile)).size > MAX_STATE) return;
+      const state: unknown = JSON.parse(await Deno.readTextFile(stateFile));
+      for (const [key, value] of Object.entries(state ?? {}).slice(0, MAX_REMEMBERED)) {
+        const { logged, mailed } = value as Partial<Told>;
+        this.#told.set(key, { logged: Number(logged ?? -Infinity), mailed: Number(mailed ?? -Infinity) });
+      }
+    } catch (error) {
+      // It is told once more, then.
+      if (!(error instanceof Deno.errors.NotFound)) {
+        logger.warn("trouble.not_looked", { error: describe(error) });
+      }
+    }
+  }
+
+  async #remember(now: number): Promise<void> {
+    const { stateFile, logger } = this.#options;
+    for (const [key, { logged, mailed }] of this.#told) {
+      if (isDue(logged, now) && isDue(mailed, now)) this.#told.delete(key);
+    }
+    try {
+      await Deno.writeTextFile(`${stateFile}.new`, JSON.stringify(Object.fromEntries(this.#told)), {
+        mode: 0o600,
+      });
+      await Deno.rename(`${stateFile}.new`, stateFile);
+    } catch (error) {
+      logger.warn("trouble.not_looked", { error: describe(error) });
+    }
+  }
+}
+
+function keyOf({ kind, about }: Trouble): string {
+  return about === undefined ? kind : `${kind} ${about}`;
+}
+
+/** Whether a day has passed; a time that is yet to come was told by another clock. */
+function isDue(last: number, now: number): boolean {
+  return now - last >= DAY || last > now || Number.isNaN(last);
+}
+
+function describe(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,128 @@
+import assert from "node:assert/strict";
+import { FakeClock, settle } from "../tests/support/fake_clock.ts";
+import { RecordingLog } from "../tests/support/recording_log.ts";
+import { troubleMail } from "./trouble_mail.ts";
+import { type Trouble, TroubleWatch } from "./trouble_watch.ts";
+
+const HOUR = 3_600_000;
+const FULL: Trouble = { kind: "disk", about: "/x", what: "it is full", next: "Make room." };
+const OLD: Trouble = { kind: "certificate", what: "it ends soon", next: "Renew it." };
+
+class Setting implements AsyncDisposable {
+  readonly clock = new FakeClock();
+  readonly log = new RecordingLog();
+  readonly directory = Deno.makeTempDirSync();
+  readonly mails: string[] = [];
+  troubles: readonly Trouble[] = [];
+  full = false;
+  #rounds = 0;
+
+  start(): Promise<TroubleWatch> {
+    return TroubleWatch.start({
+      looks: [() => this.troubles, () => (this.#rounds++, [])],
+      clock: this.clock,
+      logger: this.log,
+      stateFile: `${this.directory}/state.json`,
+      mail: (troubles) => {
+        if (this.full) return Promise.reject(new Error("no room"));
+        this.mails.push(troubles.map(({ kind }) => kind).join());
+        return Promise.resolve();
+      },
+    });
+  }
+
+  /** Lets so many looks be over. */
+  async looks(count: number): Promise<void> {
+    const until = this.#rounds + count;
+    while (this.#rounds < until) {
+      await this.clock.advance(10 * 60_000);
+      // The file of what was told is written by real time.
+      while (this.clock.pending === 0) await settle();
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Deno.remove(this.directory, { recursive: true });
+  }
+}
+
+Deno.test("TroubleWatch logs and mails each trouble once a day, and says when it is over", async () => {
+  await using setting = new Setting();
+  {
+    await using _watch = await setting.start();
+    await setting.looks(2);
+    assert.deepEqual(setting.log.events, []);
+    setting.troubles = [FULL];
+    await setting.looks(3);
+    assert.deepEqual(setting.mails, ["disk"]);
+    assert.deepEqual(setting.log.events, [{
+      level: "warn",
+      event: "trouble",
+      fields: { ...FULL },
+    }]);
+    setting.troubles = [FULL, OLD];
+    await setting.looks(3);
+    assert.deepEqual(setting.mails, ["disk", "certificate"]);
+    await setting.looks(24 * 6);
+    assert.deepEqual(setting.mails, ["disk", "certificate", "disk", "certificate"]);
+    setting.troubles = [];
+    await setting.looks(1);
+    assert.deepEqual(setting.log.named("trouble.over").map(({ fields }) => fields), [
+      { kind: "disk", about: "/x" },
+      { kind: "certificate" },
+    ]);
+  }
+  assert.equal(setting.clock.pending, 0);
+});
+
+Deno.test("TroubleWatch remembers over a restart what it told", async () => {
+  await using setting = new Setting();
+  setting.troubles = [FULL];
+  for (let i = 0; i < 3; i++) {
+    await using _watch = await setting.start();
+    await setting.looks(1);
+  }
+  assert.deepEqual(setting.mails, ["disk"]);
+  assert.equal(setting.log.named("trouble").length, 1);
+  // A clock that was ahead must not silence it.
+  setting.clock.jump(-30 * 24 * HOUR);
+  await using _watch = await setting.start();
+  await setting.looks(1);
+  assert.deepEqual(setting.mails, ["disk", "disk"]);
+});
+
+Deno.test("TroubleWatch mails as soon as it can what it could not mail, and bears a damaged state", async () => {
+  await using setting = new Setting();
+  await Deno.writeTextFile(`${setting.directory}/state.json`, "{nonsense");
+  setting.troubles = [FULL];
+  setting.full = true;
+  await using _watch = await setting.start();
+  assert.equal(setting.log.named("trouble.not_looked").length, 1);
+  await setting.looks(2);
+  assert.deepEqual(setting.mails, []);
+  assert.equal(setting.log.named("trouble").length, 1);
+  assert.equal(setting.log.named("trouble.not_mailed").length, 2);
+  setting.full = false;
+  await setting.looks(2);
+  assert.deepEqual(setting.mails, ["disk"]);
+});
+
+Deno.test("troubleMail() is a message of short lines, whatever others said", () => {
+  const hostile = { kind: "reply", what: `he\r\nBcc: x@y.test\u0007 ${"long".repeat(300)}`, next: "Ü." };
+  const text = new TextDecoder().decode(troubleMail([FULL, hostile], {
+    server: "serve-out",
+    hostname: "mx.example.com",
+    to: "postmaster@example.com",
+    id: "x1",
+    now: 0,
+  }));
+  const [header = "", body = ""] = text.split("\r\n\r\n", 2);
+  assert.match(header, /^Subject: mx\.example\.com: serve-out needs you \(disk, reply\)$/m);
+  assert.match(header, /^To: <postmaster@example\.com>$/m);
+  assert.match(header, /^Auto-Submitted: auto-generated$/m);
+  assert.doesNotMatch(text, /^Bcc/m);
+  assert.match(body, /^\* it is full\.\r\n {2}What to do: Make room\./);
+  for (const line of text.split("\r\n")) assert.ok(line.length < 500, line);
+  // deno-lint-ignore no-control-regex
+  assert.doesNotMatch(text.replaceAll("\r\n", ""), /[\u0000-\u001f]/);
+});
