@@ -74,8 +74,8 @@ async function makeNew(
   return EXIT.ok;
 }
 
-/** Tells algorithms and rotations apart: s202611, e202611. */
-function defaultSelector(algorithm: DkimAlgorithm): string {
+/** The selector of a new key, which tells algorithms and rotations apart: s202611, e202611. */
+export function defaultSelector(algorithm: DkimAlgorithm): string {
   const month = new Date(systemClock.now()).toISOString().slice(0, 7).replace("-", "");
   return `${algorithm === "rsa-sha256" ? "s" : "e"}${month}`;
 }

@@ -13,6 +13,8 @@ import { EXIT, type ExitCode } from "./exit_codes.ts";
 import { registerExplain } from "./explain.ts";
 import { reportFailure } from "./failure.ts";
 import { registerHealthcheck } from "./healthcheck.ts";
+import { registerInit } from "./init.ts";
+import { registerInstall } from "./install.ts";
 import { OutputClosedError, type ServerIo } from "./io.ts";
 import { registerQueue } from "./queue.ts";
 import { registerSendmail, sendmail, standardStreams } from "./sendmail.ts";
@@ -27,6 +29,8 @@ const SUBCOMMANDS: readonly RegisterSubcommand[] = [
   registerServeIn,
   registerServeOut,
   registerCheckConfig,
+  registerInit,
+  registerInstall,
   registerHealthcheck,
   registerDkim,
   registerDns,

@@ -1,0 +1,82 @@
+/**
+ * The text of a first configuration: what differs from the defaults, and hints at what may come next.
+ *
+ * @module
+ */
+
+/** What the answers come to. */
+export interface FirstAnswers {
+  readonly hostname: string;
+  readonly dataDir: string;
+  /** At least one. */
+  readonly domains: readonly string[];
+  /** Local-parts and addresses, or `system`. */
+  readonly users: readonly string[] | "system";
+  /** Who gets what is for postmaster, root and abuse. */
+  readonly postmaster: string;
+  /** Absent: one of our own making. */
+  readonly certificate?: { readonly cert: string; readonly key: string };
+  /** The template of the Maildirs. */
+  readonly mailPath: string;
+  /** By domain. */
+  readonly dkim: Readonly<Record<string, { readonly selector: string; readonly key: string }>>;
+}
+
+/** The defaults of the configuration, which need not be written. */
+export const DEFAULT_PATHS = { dataDir: "/var/lib/mailapp", mailPath: "/var/mail/{domain}/{user}" } as const;
+
+/** The roles whose mail is for people: postmaster by RFC 5321, root by what programs do, abuse by RFC 2142. */
+const ROLES = ["postmaster", "root", "abuse"] as const;
+
+/** The file. */
+export function firstConfig(answers: FirstAnswers): string {
+  const { hostname, dataDir, domains, users, postmaster, certificate, mailPath, dkim } = answers;
+  const optional = (line: string, isDefault: boolean) => isDefault ? [] : [line];
+  const roles = ROLES.filter((role) => users === "system" || !users.includes(role));
+  return [
+    "# The configuration of mailapp, made by mailapp init. It has what differs from the defaults; config.example.toml of",
+    "# the project has every key. Check a change with mailapp check-config.",
+    "",
+    `hostname = ${text(hostname)} # banner, EHLO, Received; what reverse DNS says`,
+    ...optional(`data_dir = ${text(dataDir)} # queue, state, keys`, dataDir === DEFAULT_PATHS.dataDir),
+    "",
+    "[tls]",
+    ...(certificate === undefined
+      ? [
+        "self_signed = true # better than none; senders seldom look. In place of it, when there is one:",
+        `# cert = ${text(`/etc/letsencrypt/live/${hostname}/fullchain.pem`)}`,
+        `# key = ${text(`/etc/letsencrypt/live/${hostname}/privkey.pem`)}`,
+      ]
+      : [`cert = ${text(certificate.cert)}`, `key = ${text(certificate.key)}`]),
+    "",
+    "[serve-in]",
+    `domains = ${list(domains)} # mail for these is taken, for others refused`,
+    '# listen = "auto" # the addresses of the interface with the default route; or ["192.0.2.1", "2001:db8::1"]',
+    "",
+    "[mailboxes]",
+    ...optional(`path = ${text(mailPath)} # the Maildirs`, mailPath === DEFAULT_PATHS.mailPath),
+    `users = ${users === "system" ? text(users) : list(users)} # in every domain; or whole addresses`,
+    "",
+    "[mailboxes.aliases]",
+    ...roles.map((role) => `${role} = ${text(postmaster)}`),
+    `# "*" = ${text(postmaster)} # everything else; without it unknown recipients are refused`,
+    "",
+    "[serve-out.routes] # in place of MX, where the provider lets no port 25 out:",
+    '# "*" = { host = "smtp.provider.net", port = 587, user = "u", password_file = "/etc/mailapp/relay.pass" }',
+    "",
+    "[dkim]",
+    ...Object.entries(dkim).map(([domain, { selector, key }]) =>
+      `${text(domain)} = { selector = ${text(selector)}, key = ${text(key)} }`
+    ),
+    "",
+  ].join("\n");
+}
+
+// JSON's strings are TOML's.
+function text(value: string): string {
+  return JSON.stringify(value);
+}
+
+function list(values: readonly string[]): string {
+  return `[${values.map(text).join(", ")}]`;
+}

@@ -1,0 +1,127 @@
+// A first configuration: by flags, and as a person is asked on a terminal. What comes of it must serve.
+import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
+import { createSelfSigned } from "../../tls/self_signed.ts";
+import { runMailapp, Workspace } from "../support/mailapp.ts";
+import { run } from "../support/peers/process.ts";
+import { testWith } from "../support/requires.ts";
+
+const MAIN = fileURLToPath(new URL("../../main.ts", import.meta.url));
+
+/** What every unattended run here has. */
+function flags(workspace: Workspace, ...more: string[]): string[] {
+  return [
+    ...["init", "--config", workspace.file("etc", "config.toml"), "--hostname", "mx.example.com", "--yes"],
+    ...["--data-dir", workspace.file("data"), "--mail-path", workspace.file("mail", "{domain}", "{user}")],
+    ...more,
+  ];
+}
+
+Deno.test("init by flags makes configuration, keys and certificate, and check-config takes them", async () => {
+  await using workspace = await Workspace.create();
+  const config = workspace.file("etc", "config.toml");
+  const made = await runMailapp(
+    flags(workspace, "--domain", "example.com", "Example.ORG", "--mailbox", "alice", "bob"),
+  );
+  assert.equal(made.code, 0, made.stderr);
+  assert.match(made.stdout, /Next:\n1\. .*check-config.*\n2\. .*\n3\. .*mailapp dns/);
+  const checked = await runMailapp(["check-config", "--config", config]);
+  assert.equal(checked.code, 0, checked.stdout);
+  assert.match(checked.stdout, /serve-in, as mx\.example\.com/);
+  assert.match(checked.stdout, /for example\.com, example\.org/);
+  assert.match(checked.stdout, /postmaster → alice\n.*root → alice\n.*abuse → alice/);
+  assert.match(checked.stdout, /signs for example\.com with s\d{6}, rsa-sha256/);
+  assert.match(checked.stdout, /signs for example\.org/);
+  for (const secret of ["tls/selfsigned.key", ...await keysOf(workspace)]) {
+    assert.equal(((await Deno.stat(workspace.file("data", secret))).mode ?? 0) & 0o777, 0o600, secret);
+  }
+});
+
+async function keysOf(workspace: Workspace): Promise<string[]> {
+  const names = await Array.fromAsync(
+    Deno.readDir(workspace.file("data", "dkim")),
+    ({ name }) => `dkim/${name}`,
+  );
+  assert.equal(names.length, 2);
+  return names;
+}
+
+Deno.test("init overwrites nothing, and takes keys up that it made before it was stopped", async () => {
+  await using workspace = await Workspace.create();
+  const args = flags(workspace, "--domain", "example.com", "--mailbox", "alice");
+  const first = await runMailapp(args);
+  assert.equal(first.code, 0, first.stderr);
+  const file = workspace.file("etc", "config.toml");
+  const text = await Deno.readTextFile(file);
+  const again = await runMailapp(args);
+  assert.equal(again.code, 64);
+  assert.match(again.stderr, /config\.toml is there already, and is left as it is/);
+  assert.equal(await Deno.readTextFile(file), text);
+  await Deno.remove(file);
+  const [key = ""] = [...text.matchAll(/selector = .*key = "(.*)"/g)].map(([, path]) => path);
+  const before = await Deno.readTextFile(key);
+  const third = await runMailapp(args);
+  assert.equal(third.code, 0, third.stderr);
+  assert.match(third.stdout, /\.pem: there already, and used/);
+  assert.equal(await Deno.readTextFile(key), before);
+  assert.equal(await Deno.readTextFile(file), text);
+});
+
+Deno.test("init takes a certificate of one's own, and refuses one that does not work", async () => {
+  await using workspace = await Workspace.create();
+  const [cert, key] = [workspace.file("cert.pem"), workspace.file("key.pem")];
+  const pair = await createSelfSigned({ hostname: "mx.example.com", now: Date.now() });
+  await Deno.writeTextFile(cert, pair.cert);
+  await Deno.writeTextFile(key, pair.key);
+  const args = flags(workspace, "--domain", "example.com", "--mailbox", "alice", "--cert", cert);
+  const bad = await runMailapp([...args, "--key", cert]);
+  assert.equal(bad.code, 64);
+  assert.match(bad.stderr, /Nothing was written/);
+  const alone = await runMailapp(args);
+  assert.equal(alone.code, 64);
+  assert.match(alone.stderr, /--cert and --key go together/);
+  const good = await runMailapp([...args, "--key", key]);
+  assert.equal(good.code, 0, good.stderr);
+  const checked = await runMailapp(["check-config", "--config", workspace.file("etc", "config.toml")]);
+  assert.equal(checked.code, 0, checked.stdout);
+  assert.match(checked.stdout, /has a certificate for mx\.example\.com/);
+});
+
+Deno.test("init without a terminal names the flag that it misses, and what cannot be", async () => {
+  await using workspace = await Workspace.create();
+  const none = await runMailapp(flags(workspace, "--domain", "example.com"), { env: { SUDO_USER: "" } });
+  assert.equal(none.code, 64);
+  assert.match(none.stderr, /give --mailbox/);
+  const wrong = await runMailapp(
+    flags(workspace, "--domain", "example.com", "--mailbox", "alice", "--postmaster", "nobody-here"),
+  );
+  assert.equal(wrong.code, 64);
+  assert.match(wrong.stderr, /nothing was written\nmailboxes\.aliases\./);
+  assert.deepEqual(await Array.fromAsync(Deno.readDir(workspace.path)), []);
+});
+
+testWith(["script"], "init asks on a terminal, again where an answer will not do", async () => {
+  await using workspace = await Workspace.create();
+  const config = workspace.file("config.toml");
+  const command = [Deno.execPath(), "run", "-A", "--frozen", "--no-prompt", MAIN, "init", "--config", config];
+  const more = ["--data-dir", workspace.file("data"), "--mail-path", workspace.file("mail", "{user}")];
+  const answers = ["mx", "mx.example.com", "", "bad..name", "alice, bob", "bob", ""];
+  const { code, stdout } = await run("script", {
+    args: ["-qec", [...command, ...more].map((part) => `'${part}'`).join(" "), "/dev/null"],
+    env: { NO_COLOR: "1", TERM: "dumb", SUDO_USER: "" },
+    stdin: answers.map((answer) => `${answer}\n`).join(""),
+  });
+  assert.equal(code, 0, stdout);
+  assert.match(stdout, /full name, as reverse DNS has it.*:/);
+  assert.match(stdout, /Domains to take mail for \[example\.com\]:/);
+  assert.match(stdout, /Please type a full name, such as mx\.example\.com/);
+  assert.match(stdout, /Please type names, such as alice/);
+  assert.match(stdout, /Next:/);
+  const text = await Deno.readTextFile(config);
+  assert.match(text, /^hostname = "mx\.example\.com"/m);
+  assert.match(text, /^domains = \["example\.com"\]/m);
+  assert.match(text, /^users = \["alice", "bob"\]/m);
+  assert.match(text, /^postmaster = "bob"/m);
+  const checked = await runMailapp(["check-config", "--config", config]);
+  assert.equal(checked.code, 0, checked.stdout);
+});
