@@ -135,14 +135,14 @@ async function measureScenario(
 
   // What is compiled or opened at first use is not what is measured.
   const warmUp = { ...scenario, messages: Math.min(scenario.messages, Math.max(20, scenario.sessions)) };
-  for (const server of running.values()) await measure(server, warmUp, context.authority);
+  for (const server of running.values()) await measure(server, warmUp, context);
 
   const disk: number[] = [];
   const measured = new Map<ServerName, Measurement[]>(servers.map((name) => [name, []]));
   for (let round = 0; round < rounds; round++) {
     disk.push(await measureDisk(scenario, context));
     for (const [name, server] of running) {
-      const measurement = await measure(server, scenario, context.authority);
+      const measurement = await measure(server, scenario, context);
       measured.get(name)?.push(measurement);
       progress(
         `${scenario.title}, round ${round + 1}, ${name}: ${figure(measurement.accepted)}/s, ` +
@@ -191,7 +191,11 @@ async function startServer(name: ServerName, folder: Folder): Promise<ServerUnde
   };
 }
 
-async function measure(server: ServerUnderLoad, scenario: Scenario, authority: string): Promise<Measurement> {
+async function measure(
+  server: ServerUnderLoad,
+  scenario: Scenario,
+  { folder, authority }: { readonly folder: Folder; readonly authority: string },
+): Promise<Measurement> {
   const { messages } = scenario;
   const { result, cpu, memory } = await costOf(server.pid, async () => {
     const begin = performance.now();
@@ -201,7 +205,7 @@ async function measure(server: ServerUnderLoad, scenario: Scenario, authority: s
     await untilStored(server.maildir, messages);
     return { ...report, storedSeconds: (performance.now() - begin) / 1000 - startUp };
   });
-  await empty(server.maildir);
+  await empty(server.maildir, folder);
   return {
     accepted: messages / result.seconds,
     stored: messages / result.storedSeconds,
@@ -240,9 +244,15 @@ async function untilStored(maildir: string, messages: number): Promise<void> {
   }, { what: `${messages} messages in ${maildir}`, within: 600_000 });
 }
 
-/** Removes the messages and lets the disk come to rest, so that the next round does not pay for it. */
-async function empty(maildir: string): Promise<void> {
-  for await (const { name } of Deno.readDir(`${maildir}/new`)) await Deno.remove(`${maildir}/new/${name}`);
+/**
+ * Moves the messages away and lets the disk come to rest, so that the next round does not pay for it. They are not
+ * removed before the end, since ext4 goes a long way round inodes that were freed in the last minutes.
+ */
+async function empty(maildir: string, folder: Folder): Promise<void> {
+  const attic = await Deno.makeTempDir({ dir: folder.path, prefix: "stored-" });
+  for await (const { name } of Deno.readDir(`${maildir}/new`)) {
+    await Deno.rename(`${maildir}/new/${name}`, `${attic}/${name}`);
+  }
   await runOk("sync");
 }
 
@@ -250,12 +260,11 @@ async function measureDisk(
   { sessions, messages, size }: Scenario,
   { folder, diskLimit }: { folder: Folder; diskLimit: string },
 ): Promise<number> {
-  const directory = await folder.mkdir("disk");
+  const directory = await Deno.makeTempDir({ dir: folder.path, prefix: "disk-" });
   const rate = await runOk(diskLimit, {
     args: [directory, ...[sessions, messages, size].map(String)],
     within: 600_000,
   });
-  await Deno.remove(directory, { recursive: true });
   await runOk("sync");
   return Number(rate);
 }

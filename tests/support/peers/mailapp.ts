@@ -28,6 +28,8 @@ export interface ServeInOptions {
   readonly settings?: Readonly<Record<string, Setting>>;
   /** Where the log goes; absent: to the lines of the program. */
   readonly logFile?: string;
+  /** Flags of Deno itself, such as `--inspect=127.0.0.1:9229`. */
+  readonly denoFlags?: readonly string[];
   /** The group of the Maildirs, which then belong to it and are readable to it; they are made beneath a setgid folder. */
   readonly readerGid?: number;
 }
@@ -109,8 +111,12 @@ export interface ServeOutOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** `[serve-out.tls_policy]`. */
   readonly tlsPolicy?: Readonly<Record<string, string>>;
+  /** `[dkim]`: the keys of each domain. */
+  readonly dkim?: Readonly<Record<string, readonly { readonly selector: string; readonly key: string }[]>>;
   /** Where the log goes; absent: to the lines of the program. */
   readonly logFile?: string;
+  /** Flags of Deno itself, such as `--inspect=127.0.0.1:9229`. */
+  readonly denoFlags?: readonly string[];
 }
 
 /** A running serve-out. */
@@ -145,6 +151,7 @@ export async function startServeOut(options: ServeOutOptions = {}): Promise<Serv
         "serve-out": { port, allow_private_targets: true, ...options.settings },
         "serve-out.routes": options.routes ?? {},
         "serve-out.tls_policy": options.tlsPolicy ?? {},
+        dkim: options.dkim ?? {},
       }),
     );
     const program = await startServer("serve-out", config, options);
@@ -193,10 +200,10 @@ function parseEvent(line: string): LogEvent | undefined {
 async function startServer(
   command: string,
   config: string,
-  { logFile, env = {} }: { readonly logFile?: string; readonly env?: Readonly<Record<string, string>> },
+  { logFile, env = {}, denoFlags = [] }: Pick<ServeOutOptions, "logFile" | "env" | "denoFlags">,
 ): Promise<RunningProgram> {
   const program = start(Deno.execPath(), {
-    args: ["run", "-A", "--frozen", MAIN, command, "--config", config],
+    args: ["run", "-A", "--frozen", ...denoFlags, MAIN, command, "--config", config],
     env,
   });
   try {
@@ -211,7 +218,8 @@ async function startServer(
   }
 }
 
-type Setting = string | number | boolean | readonly string[] | Readonly<Record<string, string | number>>;
+type Table = Readonly<Record<string, string | number>>;
+type Setting = string | number | boolean | readonly (string | Table)[] | Table;
 
 /** A file of these tables; the one without a name comes first. */
 function toml(tables: Readonly<Record<string, object>>): string {
@@ -223,9 +231,10 @@ function toml(tables: Readonly<Record<string, object>>): string {
   ).join("");
 }
 
-// JSON's strings, numbers, booleans and arrays of these are TOML too; objects are not.
+// JSON's strings, numbers and booleans are TOML too; objects are not.
 function tomlValue(setting: Setting): string {
-  if (typeof setting !== "object" || setting instanceof Array) return JSON.stringify(setting);
+  if (setting instanceof Array) return `[${setting.map(tomlValue).join(", ")}]`;
+  if (typeof setting !== "object") return JSON.stringify(setting);
   const pairs = Object.entries(setting).map(([key, value]) => `${key} = ${JSON.stringify(value)}`);
   return `{ ${pairs.join(", ")} }`;
 }

@@ -1,0 +1,71 @@
+/**
+ * Where serve-in's processor time goes: samples all its threads with perf while smtp-source sends, and prints shares
+ * by thread, by kind of code, and by function with all that it calls. Needs root, perf (Debian's linux-perf) and
+ * smtp-source.
+ *
+ * ```sh
+ * deno run -A bench/profile.ts [SESSIONS [MESSAGES [OCTETS [keep]]]]
+ * ```
+ *
+ * @module
+ */
+import { makeFolder } from "../tests/support/peers/folder.ts";
+import { startServeIn } from "../tests/support/peers/mailapp.ts";
+import { runOk, start } from "../tests/support/peers/process.ts";
+import { smtpSource } from "../tests/support/peers/smtp_tools.ts";
+import { figure, markdownTable } from "./statistics.ts";
+
+const [sessions = 20, messages = 3000, size = 4096] = Deno.args.map(Number);
+
+await using folder = await makeFolder("profile");
+await using server = await startServeIn({
+  users: ["alice"],
+  settings: { max_connections_per_ip: 1000 },
+  logFile: folder.at("log"),
+  denoFlags: ["--v8-flags=--perf-basic-prof"],
+});
+const load = {
+  port: server.port,
+  to: "alice@example.test",
+  sessions,
+  size,
+  keep: Deno.args[3] === "keep",
+};
+// So that what is compiled at first use is not what is seen.
+await smtpSource({ ...load, messages: 1500 });
+
+const samples = folder.at("samples");
+const recorder = start("perf", {
+  args: ["record", "-F", "999", "-g", "-p", String(server.program.pid), "-o", samples],
+  stopSignal: "SIGINT",
+});
+const ms = await smtpSource({ ...load, messages });
+await recorder.stop();
+
+console.log(`${figure(messages * 1000 / ms)} messages a second while watched\n`);
+await print("thread", ["--no-children", "--sort", "comm"], { rows: 5 });
+// Each thread has a [JIT] of its own here; one is enough.
+await print("kind of code", ["--no-children", "--sort", "dso"], { rows: 5 });
+await print("function, with what it calls", ["--children", "--sort", "symbol"], {
+  rows: 60,
+  only: /\] JS:|__x64_sys_/,
+});
+
+async function print(
+  title: string,
+  args: readonly string[],
+  { rows, only = /./ }: { rows: number; only?: RegExp },
+): Promise<void> {
+  const report = await runOk("perf", {
+    args: ["report", "-i", samples, "--stdio", "-g", "none", ...args],
+    within: 300_000,
+  });
+  const lines = report.split("\n").filter((line) => /^ +[\d.]+%/.test(line) && only.test(line));
+  console.log(markdownTable([
+    ["share", title],
+    ...lines.slice(0, rows).map((line) => {
+      const [, share = "", name = ""] = line.match(/^ +([\d.]+%)(?: +[\d.]+%)? +(.*?) *$/) ?? [];
+      return [share, name.replace(/^\[[.k]\] /, "").replace(/file:\/\/.*\/main\//, "")];
+    }),
+  ]));
+}
