@@ -12,7 +12,7 @@ import { formatDate } from "../smtp/trace.ts";
 import { type DemoDomain, startDemoDns } from "./demo_dns.ts";
 import { type DemoServer, type LoggedEvent, runCommand, startServer } from "./demo_process.ts";
 import { CommandError, EXIT, type ExitCode } from "./exit_codes.ts";
-import type { Io } from "./io.ts";
+import { type Io, OutputClosedError } from "./io.ts";
 import { examples, type Registrar } from "./subcommand.ts";
 
 /** Enters the command. */
@@ -36,8 +36,17 @@ type Tell = (who: string, text: string) => void;
 async function demo(io: Io, { once }: { readonly once: boolean }): Promise<ExitCode> {
   const stop = new AbortController();
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) io.onSignal(signal, () => stop.abort());
+  const say: Say = (text = "") => {
+    try {
+      io.out(`${text}\n`);
+    } catch (error) {
+      // Also thrown amid a dialogue; the servers must be stopped all the same.
+      if (!(error instanceof OutputClosedError)) throw error;
+      stop.abort();
+    }
+  };
   try {
-    return await perform(io, { once, stop: stop.signal });
+    return await perform(io, { once, say, stop: stop.signal });
   } catch (error) {
     // Servers that end since they were told to are no failure.
     if (stop.signal.aborted) return EXIT.ok;
@@ -47,9 +56,8 @@ async function demo(io: Io, { once }: { readonly once: boolean }): Promise<ExitC
 
 async function perform(
   io: Io,
-  { once, stop }: { readonly once: boolean; readonly stop: AbortSignal },
+  { once, say, stop }: { readonly once: boolean; readonly say: Say; readonly stop: AbortSignal },
 ): Promise<ExitCode> {
-  const say: Say = (text = "") => io.out(`${text}\n`);
   const tell: Tell = (who, text) => say(`     ${who.padEnd(9)}  ${text}`);
   // What servers do meanwhile is shown in the step that it belongs to, or not at all.
   let hear: Tell = () => {};

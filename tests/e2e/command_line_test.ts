@@ -74,9 +74,12 @@ Deno.test("a command whose output nobody reads any more ends without a complaint
   await using workspace = await Workspace.create();
   const config = await workspace.configure();
   const main = new URL("../../main.ts", import.meta.url).href;
-  for (const args of [["check-config", "--config", config], ["queue", "list", "--config", config]]) {
+  for (
+    const args of [["check-config", "--config", config], ["queue", "list", "--config", config], ["demo"]]
+  ) {
     const child = new Deno.Command(Deno.execPath(), {
       args: ["run", "-A", "--frozen", main, ...args],
+      cwd: workspace.path,
       stdin: "null",
       stdout: "piped",
       stderr: "piped",
