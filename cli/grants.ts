@@ -5,7 +5,6 @@
  */
 import { dirname, join } from "@std/path";
 import type { Config } from "../config/config.ts";
-import { DEFAULT_CONFIG_FILE } from "../config/load.ts";
 import { showEndpoint } from "../net/listen.ts";
 import { incomingDirectory } from "./parts.ts";
 
@@ -26,11 +25,16 @@ const PASSWD_FILE = "/etc/passwd";
 /**
  * For serve-in: its Maildirs, its ports, its certificate. Of the data directory only its own rooms: the spool and
  * the DKIM keys in there are serve-out's.
- * @param options `mailRoot`: the directory that all Maildirs are in; `addresses`: where it listens
+ * @param options `configFile`: to be read again; `mailRoot`: the directory that all Maildirs are in; `addresses`:
+ * where it listens
  */
 export function serveInGrants(
   config: Config,
-  { mailRoot, addresses }: { readonly mailRoot: string; readonly addresses: readonly string[] },
+  { configFile, mailRoot, addresses }: {
+    readonly configFile: string;
+    readonly mailRoot: string;
+    readonly addresses: readonly string[];
+  },
 ): Grants {
   const { dataDir, tls: { certificate, selfSigned }, serveIn, mailboxes } = config;
   const own = [mailRoot, incomingDirectory(config), ...(selfSigned ? [join(dataDir, "tls")] : [])];
@@ -40,7 +44,7 @@ export function serveInGrants(
     net: addresses.flatMap((address) => ports.map((port) => showEndpoint(address, port))),
     read: [
       ...own,
-      configFile(config),
+      configFile,
       ...(certificate === undefined ? [] : [certificate.certFile, certificate.keyFile]),
       ...(mailboxes.users === "system" ? [PASSWD_FILE] : []),
     ],
@@ -49,15 +53,18 @@ export function serveInGrants(
   };
 }
 
-/** For serve-out: its data directory, its secrets, and the whole network, as its targets may be anywhere. */
-export function serveOutGrants(config: Config): Grants {
+/**
+ * For serve-out: its data directory, its secrets, and the whole network, as its targets may be anywhere.
+ * @param options `configFile`: to be read again
+ */
+export function serveOutGrants(config: Config, { configFile }: { readonly configFile: string }): Grants {
   const { dataDir, dkim, dns, serveOut } = config;
   const passwords = Object.values(serveOut.routes).flatMap(({ login }) => login?.passwordFile ?? []);
   return {
     net: true,
     read: [
       dataDir,
-      configFile(config),
+      configFile,
       ...passwords,
       ...Object.values(dkim).flat().map(({ keyFile }) => keyRoom(keyFile)),
       ...(dns.servers.length === 0 ? ["/etc/resolv.conf"] : []),
@@ -80,10 +87,6 @@ export function mailboxesBeyond(
 
 function isWithin(path: string, directory: string): boolean {
   return path === directory || path.startsWith(directory.endsWith("/") ? directory : `${directory}/`);
-}
-
-function configFile({ file }: Config): string {
-  return file ?? DEFAULT_CONFIG_FILE;
 }
 
 function logFile({ log }: Config): string[] {

@@ -21,10 +21,15 @@ users = ["alice"]
 "example.org" = { selector = "a", key = "/etc/org.pem" }
 `;
 
-const config = parseConfig(TEXT, { file: "/etc/mailapp/config.toml" });
+const configFile = "/etc/mailapp/config.toml";
+const config = parseConfig(TEXT, { file: configFile });
 
 Deno.test("serveInGrants() has Maildirs, ports, certificate and log, and nothing of serve-out's", () => {
-  const grants = serveInGrants(config, { mailRoot: "/srv/mail", addresses: ["192.0.2.1", "2001:db8::1"] });
+  const grants = serveInGrants(config, {
+    configFile,
+    mailRoot: "/srv/mail",
+    addresses: ["192.0.2.1", "2001:db8::1"],
+  });
   assert.deepEqual(grants, {
     net: ["192.0.2.1:25", "192.0.2.1:465", "[2001:db8::1]:25", "[2001:db8::1]:465"],
     read: [
@@ -43,19 +48,19 @@ Deno.test("serveInGrants() has the self-signed certificate, and /etc/passwd for 
   const other = parseConfig(
     TEXT.replace(/cert = .*\nkey = .*/, "self_signed = true").replace('["alice"]', '"system"'),
   );
-  const { read, write } = serveInGrants(other, { mailRoot: "/srv/mail", addresses: [] });
+  const { read, write } = serveInGrants(other, { configFile, mailRoot: "/srv/mail", addresses: [] });
   assert.ok(read.includes("/etc/passwd") && !write.includes("/etc/passwd"));
   assert.ok(write.includes("/var/lib/mailapp/tls"));
 });
 
 Deno.test("serveInGrants() has no port 465 without a certificate", () => {
   const plain = parseConfig(TEXT.replace(/cert = .*\nkey = .*/, ""));
-  const { net } = serveInGrants(plain, { mailRoot: "/srv/mail", addresses: ["192.0.2.1"] });
+  const { net } = serveInGrants(plain, { configFile, mailRoot: "/srv/mail", addresses: ["192.0.2.1"] });
   assert.deepEqual(net, ["192.0.2.1:25"]);
 });
 
 Deno.test("serveOutGrants() has the data directory and the secrets, and no Maildir and no certificate", () => {
-  const grants = serveOutGrants(config);
+  const grants = serveOutGrants(config, { configFile });
   assert.deepEqual(grants.read, [
     "/var/lib/mailapp",
     "/etc/mailapp/config.toml",
@@ -68,7 +73,7 @@ Deno.test("serveOutGrants() has the data directory and the secrets, and no Maild
 });
 
 Deno.test("mailboxesBeyond() tells what only a restart can bring", () => {
-  const grants = serveInGrants(config, { mailRoot: "/srv/mail", addresses: [] });
+  const grants = serveInGrants(config, { configFile, mailRoot: "/srv/mail", addresses: [] });
   const beyond = (path: string, users: "system" | string[]) =>
     mailboxesBeyond(grants, { ...config.mailboxes, path, users });
   assert.equal(beyond("/srv/mail/{user}", ["bob"]), undefined);

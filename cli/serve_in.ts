@@ -4,7 +4,7 @@
  * @module
  */
 import type { Command } from "commander";
-import { loadConfig } from "../config/load.ts";
+import { DEFAULT_CONFIG_FILE, loadConfig } from "../config/load.ts";
 import { makeMailRoot } from "../maildir/maildir.ts";
 import { StorageError } from "../storage/storage_error.ts";
 import type { ExitCode } from "./exit_codes.ts";
@@ -41,7 +41,11 @@ async function serveIn(options: { readonly config?: string }, io: ServerIo): Pro
     ...(configFile !== undefined && { configFile }),
     systemHostname: Deno.hostname(),
     isTerminal: io.isTerminal,
-    grants: serveInGrants(config, { mailRoot, addresses: addresses.map(({ address }) => address) }),
+    grants: serveInGrants(config, {
+      configFile: config.file ?? DEFAULT_CONFIG_FILE,
+      mailRoot,
+      addresses: addresses.map(({ address }) => address),
+    }),
     addresses,
   } as const;
   return await io.confine(start, signals);

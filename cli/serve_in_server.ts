@@ -18,14 +18,13 @@ import { openListeners } from "./listeners.ts";
 import {
   incomingDirectory,
   missingCertificateWarnings,
-  openCertificates,
-  openLog,
   openMailboxes,
   requireDomains,
   serveInEndpoints,
 } from "./parts.ts";
 import { loadAgain, type ServeInStart, type ServerContext } from "./server_start.ts";
 import { watchServeIn } from "./trouble_parts.ts";
+import { openCertificates, openLog } from "./server_parts.ts";
 import { VERSION } from "./version.ts";
 
 /** How long messages in flight may take after SIGTERM, in milliseconds. */

@@ -6,7 +6,7 @@
 import type { Command } from "commander";
 import type { Config } from "../config/config.ts";
 import { ConfigError } from "../config/errors.ts";
-import { loadConfig } from "../config/load.ts";
+import { DEFAULT_CONFIG_FILE, loadConfig } from "../config/load.ts";
 import { addressScope } from "../net/ip_address.ts";
 import type { ExitCode } from "./exit_codes.ts";
 import { serveOutGrants } from "./grants.ts";
@@ -40,7 +40,7 @@ async function serveOut(options: { readonly config?: string }, io: ServerIo): Pr
     ...(configFile !== undefined && { configFile }),
     systemHostname: Deno.hostname(),
     isTerminal: io.isTerminal,
-    grants: serveOutGrants(config),
+    grants: serveOutGrants(config, { configFile: config.file ?? DEFAULT_CONFIG_FILE }),
   } as const;
   return await io.confine(start, signals);
 }

@@ -23,7 +23,6 @@ import { SmtpServer } from "../smtp/server.ts";
 import { loadDkimKeys, openDkimSigner, replaceDkimKeys, signedNotices } from "./dkim_parts.ts";
 import { EXIT, type ExitCode } from "./exit_codes.ts";
 import { openListeners } from "./listeners.ts";
-import { openLog } from "./parts.ts";
 import {
   destinations,
   openResolver,
@@ -33,6 +32,7 @@ import {
   targetOptions,
 } from "./relay_parts.ts";
 import { loadAgain, type ServeOutStart, type ServerContext } from "./server_start.ts";
+import { openLog } from "./server_parts.ts";
 import { openSpool } from "./spool_parts.ts";
 import { causeOfOurs, watchServeOut } from "./trouble_parts.ts";
 import { VERSION } from "./version.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 import { parse, TomlError } from "smol-toml";
-import type { z } from "zod";
+import type * as z from "zod";
 import { checkTogether, type Finding, type Sections } from "./checks.ts";
 import type { Config } from "./config.ts";
 import { ConfigError, ConfigFileError, type ConfigIssue, formatIssue, showKey, showValue } from "./errors.ts";

@@ -5,7 +5,7 @@
  * @module
  */
 import { isAbsolute } from "@std/path";
-import { z } from "zod";
+import * as z from "zod";
 import type {
   DkimConfig,
   DnsConfig,

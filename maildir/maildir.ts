@@ -303,7 +303,10 @@ export class MaildirMessage {
  * administrator likes, a symbolic link too.
  * @throws {StorageError}
  */
-export async function makeMailRoot(path: string, syncer: DirectorySyncer = new DirectorySyncer()): Promise<void> {
+export async function makeMailRoot(
+  path: string,
+  syncer: DirectorySyncer = new DirectorySyncer(),
+): Promise<void> {
   try {
     await Deno.stat(path);
     return;
