@@ -20,10 +20,14 @@ type ToServer =
   | { readonly kind: "start"; readonly start: ServerStart }
   | { readonly kind: "network"; readonly texts: NetworkTexts }
   | { readonly kind: "reload" }
+  | { readonly kind: "ping" }
   | { readonly kind: "stop"; readonly signal: "SIGTERM" | "SIGINT" };
 
-/** From the server's thread to the main one: its modules are loaded; it has ended. */
-type FromServer = { readonly kind: "ready" } | { readonly kind: "ended"; readonly exitCode: ExitCode };
+/** From the server's thread to the main one: its modules are loaded; it lives; it has ended. */
+type FromServer =
+  | { readonly kind: "ready" }
+  | { readonly kind: "pong" }
+  | { readonly kind: "ended"; readonly exitCode: ExitCode };
 
 /** What the main thread needs. */
 export interface ConfineOptions {
@@ -33,15 +37,19 @@ export interface ConfineOptions {
   readonly signals: ServerSignals;
   /** For the last words of a server that dies. */
   readonly err: Io["err"];
+  /** How often the server's thread is asked whether it lives, in milliseconds; 30 seconds if absent. */
+  readonly pingInterval?: number;
 }
 
 const KINDS = ["run", "ffi", "env", "sys", "net", "read", "write", "import"] as const;
+/** Then the server is dead, or as good as dead, and whoever started the process should know. */
+const MAX_UNANSWERED = 4;
 /** How often routes and addresses are looked at, in milliseconds. */
 const LOOK_AGAIN = 10_000;
 
 /** Runs the server in its thread, and gives up all permissions of this one. What the process ends with. */
 export async function confine(start: ServerStart, options: ConfineOptions): Promise<ExitCode> {
-  const { entry, signals, err } = options;
+  const { entry, signals, err, pingInterval = 30_000 } = options;
   const { net, read, write, sys } = start.grants;
   const { promise, resolve } = Promise.withResolvers<ExitCode>();
   const files = start.server === "serve-out" ? new NetworkFiles() : undefined;
@@ -49,14 +57,24 @@ export async function confine(start: ServerStart, options: ConfineOptions): Prom
   const workerOptions = { type: "module", name: start.server, deno: { permissions } };
   const worker = new Worker(entry, workerOptions as WorkerOptions);
   const tell = (message: ToServer) => worker.postMessage(message);
-  worker.onerror = (event) => {
-    event.preventDefault();
-    err(`mailapp: ${start.server} has died: ${event.message}\n`);
+  const die = (reason: string) => {
+    err(`mailapp: ${start.server} has died: ${reason}\n`);
     resolve(EXIT.software);
   };
+  worker.onerror = (event) => {
+    event.preventDefault();
+    die(event.message);
+  };
+  let unanswered = 0;
+  const ping = () => {
+    if (unanswered++ >= MAX_UNANSWERED) return die("its thread does not answer");
+    tell({ kind: "ping" });
+  };
   worker.onmessage = ({ data }: MessageEvent<FromServer>) => {
+    if (data.kind === "pong") return void (unanswered = 0);
     if (data.kind === "ended") return resolve(data.exitCode);
     giveUpPermissions();
+    setInterval(ping, pingInterval);
     if (files !== undefined) keepTelling(files, (texts) => tell({ kind: "network", texts }));
     tell({ kind: "start", start });
     signals.onReload(() => tell({ kind: "reload" }));
@@ -117,6 +135,9 @@ export async function serveConfined(
         break;
       case "network":
         network.texts = data.texts;
+        break;
+      case "ping":
+        scope.postMessage({ kind: "pong" });
         break;
       case "reload":
         reload();
