@@ -16,6 +16,11 @@ const THEIRS: Readonly<Record<string, { readonly zone: string; readonly from: Re
   "only4.test": { zone: "@ MX 10 mx\nmx A 198.51.100.2", from: /\[198\.51\.100\.1\]/ },
   "only6.test": { zone: "@ MX 10 mx\nmx AAAA 2001:db8:51::2", from: /\[IPv6:2001:db8:51::1\]/ },
   "implicit.test": { zone: "@ A 198.51.100.2", from: /\[198\.51\.100\.1\]/ },
+  // Nobody answers at its IPv6 address.
+  "dead6.test": {
+    zone: "@ MX 10 mx\nmx A 198.51.100.2\nmx AAAA 2001:db8:51::dead",
+    from: /\[198\.51\.100\.1\]/,
+  },
 };
 
 testWith(
@@ -70,10 +75,7 @@ testWith(
       const [program = "", ...args] = [...host, "swaks", "--server", server, "--from", "alice@example.com"];
       await runOk(program, { args: [...args, "--to", to, "--helo", "program.test"] });
     };
-    // A program on our machine, to each of their domains, in one transaction, and to our own.
-    const recipients = Object.keys(THEIRS).map((domain) => `alice@${domain}`);
-    await swaks(hosts.server, "127.0.0.1", [...recipients, "bob@example.com"].join(","));
-    for (const [domain, { from }] of Object.entries(THEIRS)) {
+    const hasArrived = async (domain: string, from: RegExp) => {
       const delivered = await theirServeIn.event("message.delivered", {
         where: { mailbox: `alice@${domain}` },
       });
@@ -82,7 +84,16 @@ testWith(
       assert.match(received, /from mx\.example\.com/);
       assert.match(received, from);
       assert.match(received, /with ESMTPS \(TLSv1\.3/);
-    }
+    };
+    // A program on our machine, to each of their domains, in one transaction, and to our own.
+    const { "dead6.test": dead6, ...alive } = THEIRS;
+    const recipients = Object.keys(alive).map((domain) => `alice@${domain}`);
+    await swaks(hosts.server, "127.0.0.1", [...recipients, "bob@example.com"].join(","));
+    for (const [domain, { from }] of Object.entries(alive)) await hasArrived(domain, from);
+    // Last, since what it shows of IPv6 counts for others too.
+    await swaks(hosts.server, "127.0.0.1", "alice@dead6.test");
+    await hasArrived("dead6.test", dead6?.from ?? /never/);
+    assert.ok(!serveOut.events.some(({ event }) => event === "attempt.deferred"));
     const own = await serveIn.event("message.delivered", { where: { mailbox: "bob@example.com" } });
     assert.match(await Deno.readTextFile(String(own["file"])), /^Return-Path: <alice@example\.com>\n/);
 
