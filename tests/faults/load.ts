@@ -32,7 +32,7 @@ export async function killUnderLoad(
     { length: CLIENTS },
     (_, client) => sendUntilItDies(port, `${prefix}c${client}`, seen),
   );
-  await server.event("message.accepted", { after: 4 + Math.floor(Math.random() * 36) });
+  await server.event("message.accepted", { after: 4 + Math.floor(Math.random() * 20) });
   // Nothing is waited for here: the moment is what is to be random.
   const moment = Promise.withResolvers<void>();
   setTimeout(moment.resolve, Math.random() * 30);

@@ -1,92 +1,21 @@
-// The power goes while serve-in works: what a file system of its own has on its disk at that moment, without anything
-// that was only in memory, is mounted as it would be after the restart.
+// Disks: the power goes while serve-in works, and what is on the disk at that moment, without anything that was only in
+// memory, is mounted as it would be after the restart; and a disk that fails.
 import assert from "node:assert/strict";
 import { join } from "@std/path";
 import { Workspace } from "../support/mailapp.ts";
 import { testWith } from "../support/requires.ts";
 import { Strace } from "../support/strace.ts";
 import { readMaildir } from "./checked_message.ts";
+import { Disk, DISK_NEEDS, run } from "./disk.ts";
 import { checkAgainst, killUnderLoad } from "./load.ts";
-import { asRoot, deliverOne, Mail, sendOne, serveIn } from "./setting.ts";
+import { deliverOne, LONG_ROUNDS, Mail, report, sendOne, serveIn } from "./setting.ts";
 
-const LONG = Deno.env.has("MAILAPP_FAULT_ROUNDS");
-const ROUNDS = LONG ? 50 : 4;
-
-const PROGRAMS = asRoot("mount", "mkfs.ext4", ...hasLoopDevices() ? [] : ["loop devices"]);
-
-function hasLoopDevices(): boolean {
-  try {
-    return Deno.statSync("/dev/loop-control").isCharDevice === true;
-  } catch {
-    return false;
-  }
-}
-
-async function run(program: string, ...args: string[]): Promise<void> {
-  const { code, stderr } = await new Deno.Command(program, { args }).output();
-  assert.equal(code, 0, `${program} ${args.join(" ")}: ${new TextDecoder().decode(stderr)}`);
-}
-
-/** An ext4 below `mail/` of a workspace, on a device that is a file. Disposed, all is unmounted. */
-class Disk implements AsyncDisposable {
-  readonly #workspace: Workspace;
-  readonly #mounts = new AsyncDisposableStack();
-  readonly #image: string;
-
-  private constructor(workspace: Workspace) {
-    this.#workspace = workspace;
-    this.#image = workspace.file("device", "disk");
-  }
-
-  static async mount(workspace: Workspace): Promise<Disk> {
-    const disk = new Disk(workspace);
-    await disk.#mount(["-t", "tmpfs", "-o", "size=256m", "mailapp-test"], workspace.file("device"));
-    await run("truncate", "--size=64M", disk.#image);
-    await run(
-      "mkfs.ext4",
-      "-q",
-      "-E",
-      "lazy_itable_init=0,lazy_journal_init=0",
-      "-O",
-      "^metadata_csum",
-      disk.#image,
-    );
-    // The file system writes nothing by itself for minutes: only what a sync asks for gets onto the disk.
-    await disk.#mount(["-o", "loop,commit=300", disk.#image], workspace.file("mail"));
-    await Deno.remove(workspace.file("mail", "lost+found"), { recursive: true });
-    return disk;
-  }
-
-  /** Mounts what is on the disk at this moment, and gives its messages for each user. */
-  async afterPowerLoss<T>(look: (root: string) => T): Promise<T> {
-    const copy = this.#workspace.file("device", "copy");
-    const root = this.#workspace.file("after");
-    await run("cp", "--sparse=always", this.#image, copy);
-    await Deno.mkdir(root, { recursive: true });
-    await run("mount", "-o", "loop", copy, root);
-    try {
-      return look(root);
-    } finally {
-      await run("umount", root);
-    }
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#mounts.disposeAsync();
-  }
-
-  async #mount(args: readonly string[], path: string): Promise<void> {
-    await Deno.mkdir(path, { recursive: true });
-    await run("mount", ...args, path);
-    // Lazily: the kernel lets go of the file under a loop device a moment later.
-    this.#mounts.defer(() => run("umount", "--lazy", path));
-  }
-}
+const ROUNDS = LONG_ROUNDS || 3;
 
 const stored = (root: string, user: string) => readMaildir(join(root, "example.com", user));
 
 testWith(
-  PROGRAMS,
+  DISK_NEEDS,
   `serve-in has what it answered for when the power goes under load, ${ROUNDS} times`,
   async () => {
     await using workspace = await Workspace.create();
@@ -106,13 +35,13 @@ testWith(
       // What has been cleared must be gone from the disk as well before the next round looks at it.
       await run("sync", "--file-system", workspace.file("mail"));
     }
-    if (LONG) console.log(`${ROUNDS} losses of power: ${accepted} messages answered for, all there`);
+    report(`${ROUNDS} losses of power: ${accepted} messages answered for, all there`);
     assert.ok(accepted > 0);
   },
 );
 
 testWith(
-  [...PROGRAMS, "strace"],
+  [...DISK_NEEDS, "strace"],
   "a serve-in whose syncs are lies loses mail when the power goes",
   async () => {
     await using workspace = await Workspace.create();
@@ -129,5 +58,30 @@ testWith(
     assert.ok(strace.injected >= 10);
     const left = await disk.afterPowerLoss((root) => stored(root, "alice").length);
     assert.equal(left, 1, "what was not synced is there: the test above shows nothing");
+  },
+);
+
+testWith(
+  [...DISK_NEEDS, "fsck.ext4"],
+  "serve-in on a disk that fails answers for nothing, until it is mended",
+  async () => {
+    await using workspace = await Workspace.create();
+    await using disk = await Disk.mount(workspace);
+    const { server, port } = await serveIn(await workspace.configure());
+    await using _ = server;
+    const mail = new Mail(workspace);
+    const users = ["alice", "bob"];
+    const to = users.map((user) => `${user}@example.com`);
+    for (let number = 0; number < 5; number++) await deliverOne(port, { mail, users, octets: 20_000 });
+    await disk.fail();
+    // As full or as broken, as the kernel calls it; the first at the dot, others at RCPT.
+    for (const octets of [400_000, 20_000, 2_000]) {
+      assert.match((await sendOne(port, { to, octets })).reply, /^45[012] 4\.[23]\.[01] /);
+    }
+    await disk.mend();
+    for (const user of users) assert.equal(mail.stored(user).length, 5);
+    await deliverOne(port, { mail, users, octets: 400_000 });
+    await deliverOne(port, { mail, users, octets: 2_000 });
+    assert.equal(await server.stop(), 0);
   },
 );

@@ -6,6 +6,7 @@ import { Dialogue } from "../support/dialogue.ts";
 import { Workspace } from "../support/mailapp.ts";
 import { testWith } from "../support/requires.ts";
 import { checkedMessage, names, submit } from "./checked_message.ts";
+import { run } from "./disk.ts";
 import { asRoot, deliverOne, Mail, sendOne, serveIn } from "./setting.ts";
 
 const KIB = 1024;
@@ -46,11 +47,6 @@ class SmallDisk implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await run("umount", "--lazy", this.#path);
   }
-}
-
-async function run(program: string, ...args: string[]): Promise<void> {
-  const { code, stderr } = await new Deno.Command(program, { args }).output();
-  assert.equal(code, 0, `${program} ${args.join(" ")}: ${new TextDecoder().decode(stderr)}`);
 }
 
 testWith(

@@ -15,6 +15,14 @@ import {
   type SubmitOptions,
 } from "./checked_message.ts";
 
+/** How often to kill at random in the long form (`deno task faults`); nothing in the short one. */
+export const LONG_ROUNDS = Number(Deno.env.get("MAILAPP_FAULT_ROUNDS") ?? 0);
+
+/** Tells figures, in the long form. */
+export function report(figures: string): void {
+  if (LONG_ROUNDS > 0) console.log(figures);
+}
+
 /** A server that runs in a workspace. */
 export interface Serving {
   /** The process. */

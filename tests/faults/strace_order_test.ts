@@ -4,7 +4,7 @@ import { Dialogue } from "../support/dialogue.ts";
 import { Workspace } from "../support/mailapp.ts";
 import { testWith } from "../support/requires.ts";
 import { checkedMessage, submit } from "./checked_message.ts";
-import { Mail, serveIn } from "./setting.ts";
+import { Mail, report, serveIn } from "./setting.ts";
 import { checkOrder, STRACE_OPTIONS } from "./strace_order.ts";
 
 const TMP = "/mail/alice/tmp/1.M1P1Q1R1.mx";
@@ -185,6 +185,9 @@ testWith(
     assert.equal(order.replies, clients * messages);
     assert.equal(order.files, mail.stored("alice").length + mail.stored("bob").length);
     assert.equal(mail.stored("alice").length, clients * messages);
+    report(
+      `${order.replies} replies in order: ${order.files} files, ${order.directorySyncs} syncs of directories`,
+    );
     // Or else nothing was shown of syncs that several share.
     assert.ok(order.directorySyncs < order.files, `${order.directorySyncs} syncs of ${order.files} names`);
   },
