@@ -39,16 +39,21 @@ export function troubleMail(troubles: readonly Trouble[], options: TroubleMailOp
     "Content-Type: text/plain; charset=utf-8",
     "Content-Transfer-Encoding: 8bit",
     "",
-    ...troubles.flatMap(({ what, next }) => [...wrap(`* ${what}.`), ...wrap(`  What to do: ${next}`), ""]),
+    ...troubles.flatMap(({ what, next }) => [
+      ...wrap(`* ${what}.`, "  "),
+      ...wrap(`  What to do: ${next}`, "  "),
+      "",
+    ]),
     ...wrap(
       `This is told once a day as long as it lasts. mailapp doctor on ${hostname} looks at everything.`,
+      "",
     ),
   ];
   return encoder.encode(lines.map((line) => `${line}\r\n`).join(""));
 }
 
 /** In lines that are not too long; what other servers said may hold anything. */
-function wrap(text: string): string[] {
+function wrap(text: string, indent: string): string[] {
   // deno-lint-ignore no-control-regex
   const words = text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g, " ").split(" ").flatMap((word) =>
     word.length > 400 ? word.match(/.{1,400}/gu) ?? [] : [word]
@@ -58,7 +63,7 @@ function wrap(text: string): string[] {
   for (const word of words) {
     if (line !== undefined && line.length + 1 + word.length > WIDTH) {
       lines.push(line);
-      line = `  ${word}`;
+      line = `${indent}${word}`;
     } else line = line === undefined ? word : `${line} ${word}`;
   }
   return line === undefined ? lines : [...lines, line];

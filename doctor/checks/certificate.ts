@@ -70,7 +70,8 @@ export function expiry(
     ? "Restart serve-in, which then makes another."
     : "Renew it (certbot renew), and see why that did not happen by itself; serve-in takes the new one unasked.";
   if (left <= 0) return { what: `the certificate expired on ${day(until)}`, next };
-  return { what: `the certificate expires on ${day(until)}, in ${Math.floor(left / 86_400_000)} days`, next };
+  const days = Math.floor(left / 86_400_000);
+  return { what: `the certificate expires on ${day(until)}, in ${days} day${days === 1 ? "" : "s"}`, next };
 }
 
 function day(date: Date): string {

@@ -1,0 +1,83 @@
+// Checks of the machine itself: certificate, clock, disk, queue.
+import assert from "node:assert/strict";
+import { X509Certificate } from "node:crypto";
+import { createTestAuthority } from "../../tls/test_authority.ts";
+import type { CertificatePair } from "../../tls/certificates.ts";
+import type { Finding } from "../finding.ts";
+import { checkCertificate } from "./certificate.ts";
+import { checkClock } from "./clock.ts";
+import { checkQueue, type WaitingMessage } from "./queue.ts";
+import { checkStorage } from "./storage.ts";
+
+const DAY = 86_400_000;
+const ids = (findings: readonly Finding[]) => findings.map(({ id, outcome }) => `${id} ${outcome}`);
+
+Deno.test("checkCertificate() counts the days, and hands on what else is odd", async () => {
+  const authority = await createTestAuthority();
+  const now = Date.now();
+  const check = async (days: number, warnings: readonly string[] = []) => {
+    const { cert } = await authority.issue({ names: ["mx.d.test"], notAfter: new Date(now + days * DAY) });
+    const pair = {
+      leaf: new X509Certificate(cert),
+      names: ["mx.d.test"],
+      warnings,
+    } as unknown as CertificatePair;
+    return ids(checkCertificate({ hostname: "mx.d.test", now, pair, selfSigned: false }));
+  };
+  assert.deepEqual(await check(15), ["certificate ok"]);
+  assert.deepEqual(await check(13, ["x.pem: expires on 2026-11-24, and has not been renewed yet"]), [
+    "certificate.expiring warning",
+  ]);
+  assert.deepEqual(await check(-1), ["certificate.expired failure"]);
+  assert.deepEqual(await check(15, ["x.pem: not for mx.d.test"]), ["certificate.unfit warning"]);
+  const none = { hostname: "mx.d.test", now, selfSigned: false };
+  assert.deepEqual(ids(checkCertificate(none)), ["certificate.missing warning"]);
+  assert.deepEqual(ids(checkCertificate({ ...none, error: "x" })), ["certificate.unusable failure"]);
+});
+
+Deno.test("checkClock() knows a clock that cannot be right", async () => {
+  const directory = await Deno.makeTempDir();
+  const file = `${directory}/x`;
+  await Deno.writeTextFile(file, "");
+  const check = async (now: number, synchronized: string) =>
+    ids(await checkClock({ now, files: [file, `${directory}/missing`], synchronized }));
+  const now = Date.parse("2027-06-01");
+  try {
+    await Deno.utime(file, new Date(now), new Date(now));
+    assert.deepEqual(await check(0, file), ["clock.behind failure"]);
+    assert.deepEqual(await check(now - 2 * DAY, file), ["clock.behind failure"]);
+    assert.deepEqual(await check(now, file), ["clock ok"]);
+    assert.deepEqual(await check(now, `${directory}/missing`), ["clock untested"]);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
+
+Deno.test("checkStorage() wants room, also where a directory is yet to be made", async () => {
+  const path = await Deno.makeTempDir();
+  const check = async (place: string, minFreeSpace: number) =>
+    ids(await checkStorage([{ name: "data_dir", path: place, minFreeSpace }]));
+  try {
+    assert.deepEqual(await check(path, 0), ["storage ok"]);
+    assert.deepEqual(await check(`${path}/not/yet`, 0), ["storage ok"]);
+    assert.deepEqual(await check(path, 2 ** 60), ["storage.full failure"]);
+  } finally {
+    await Deno.remove(path);
+  }
+});
+
+Deno.test("checkQueue() tells what is late, and what others refuse for a reason that lies here", async () => {
+  const now = 100 * DAY;
+  const check = async (messages: readonly WaitingMessage[], running = true) => {
+    const all = (async function* () {
+      yield* messages;
+    })();
+    return ids(await checkQueue({ running, messages: all, now, lateAfter: DAY / 6 }));
+  };
+  assert.deepEqual(await check([]), ["queue ok"]);
+  assert.deepEqual(await check([{ acceptedAt: now - 3_600_000, reason: "421 busy" }]), ["queue ok"]);
+  assert.deepEqual(await check([{ acceptedAt: now - DAY }]), ["queue.late warning"]);
+  const refused = { acceptedAt: now, reason: "421 4.7.25 no PTR", advice: "Set it." };
+  assert.deepEqual(await check([refused, refused]), ["queue.refused warning"]);
+  assert.deepEqual(await check([], false), ["queue.stopped warning"]);
+});

@@ -1,0 +1,53 @@
+import assert from "node:assert/strict";
+import { StaticResolver } from "../../dns/static_resolver.ts";
+import { ConnectionError } from "../../smtp/conn_transport.ts";
+import { DeadlineError, type Transport } from "../../smtp/transport.ts";
+import { FakeClock } from "../../tests/support/fake_clock.ts";
+import { FakeServer } from "../../tests/support/fake_server.ts";
+import { checkOutward, type OutwardCheck } from "./outward.ts";
+
+const clock = new FakeClock();
+const resolver = new StaticResolver({
+  "probe.test": { mx: [{ preference: 1, exchange: "mx.probe.test" }] },
+  "mx.probe.test": { a: ["192.0.2.25"], aaaa: ["2001:db8::25"] },
+  "smtp.test": { a: ["192.0.2.87"] },
+});
+
+async function check(dial: (address: string) => Promise<Transport>, changes: Partial<OutwardCheck> = {}) {
+  const findings = await checkOutward({
+    target: { domain: "probe.test" },
+    port: 25,
+    families: [4],
+    resolver,
+    dial: ({ address }) => dial(address),
+    clock,
+    ...changes,
+  });
+  return findings.map(({ id, outcome }) => `${id} ${outcome}`);
+}
+
+Deno.test("checkOutward() knocks at each family, and says only QUIT", async () => {
+  const server = new FakeServer({ clock });
+  const asked: string[] = [];
+  const dial = (address: string) => {
+    asked.push(address);
+    return Promise.resolve(server.connect());
+  };
+  assert.deepEqual(await check(dial, { families: [4, 6] }), ["outward ok", "outward ok"]);
+  assert.deepEqual(asked.sort(), ["192.0.2.25", "2001:db8::25"]);
+  assert.deepEqual(server.commands.filter((command) => command !== "(connected)"), ["QUIT", "QUIT"]);
+  asked.length = 0;
+  assert.deepEqual(await check(dial, { target: { host: "smtp.test" }, port: 587 }), ["outward ok"]);
+  assert.deepEqual(asked, ["192.0.2.87"]);
+});
+
+Deno.test("checkOutward() tells a blocked port from a machine without a way out, and from a target that is not there", async () => {
+  assert.deepEqual(await check(() => Promise.reject(new DeadlineError())), ["outward.blocked failure"]);
+  const unreachable = new ConnectionError("network unreachable", { code: "ENETUNREACH" });
+  assert.deepEqual(await check(() => Promise.reject(unreachable)), ["outward untested"]);
+  const never = () => Promise.reject(new Error("not to be dialled"));
+  assert.deepEqual(await check(never, { target: { domain: "gone.test" } }), ["outward untested"]);
+  assert.deepEqual(await check(never, { target: { host: "smtp.test" }, families: [6] }), [
+    "outward untested",
+  ]);
+});
