@@ -121,7 +121,9 @@ export async function freezeBehind(
 
 /** A process that can be told to go on. */
 export interface Freezable {
+  /** Its id. */
   readonly pid: number;
+  /** Sends it a signal. */
   signal(name: "SIGCONT"): void;
 }
 
