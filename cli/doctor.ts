@@ -82,6 +82,8 @@ const CONNECT = 15_000;
 const FETCH = 15_000;
 const MAX_POLICY = 65_536;
 
+const AS_ROOT = "Run doctor as root, or as the servers' account.";
+
 interface Scope {
   readonly own: OwnAddresses;
   readonly probe: string;
@@ -117,7 +119,7 @@ async function examine(config: Config, scope: Scope): Promise<Finding[]> {
     servers: dnsServers(config),
   });
   const [world, listeners, outward] = await Promise.all([
-    dns.down ? [] : checkWorld(config, { own: scope.own, resolver, pair: certificate.pair }),
+    dns.down ? [] : checkWorld(config, { own: scope.own, resolver, certificate }),
     checkListeners(config, { own: scope.own, hasCertificate: certificate.pair !== undefined }),
     dns.down ? [] : checkWayOut(config, { ...scope, resolver }),
   ]);
@@ -141,7 +143,7 @@ async function checkMachine(
   if (serveIn.domains.length > 0) {
     try {
       places.push({
-        name: "the Maildirs",
+        name: "the directory of the Maildirs",
         path: openMailboxes(config).root,
         minFreeSpace: serveIn.minFreeSpace,
       });
@@ -204,7 +206,7 @@ async function* waiting(views: QueueViews | undefined): AsyncGenerator<WaitingMe
 
 async function lookAtCertificate(
   config: Config,
-): Promise<{ pair?: CertificatePair; findings: readonly Finding[] }> {
+): Promise<{ pair?: CertificatePair; unknown?: true; findings: readonly Finding[] }> {
   const { hostname, serveIn, tls: { selfSigned } } = config;
   if (serveIn.domains.length === 0) return { findings: [] };
   const common = { hostname, now: systemClock.now(), selfSigned };
@@ -213,21 +215,25 @@ async function lookAtCertificate(
     return { ...(pair && { pair }), findings: checkCertificate({ ...common, pair }) };
   } catch (error) {
     if (!(error instanceof CertificateError)) throw error;
+    if (error.cause instanceof Deno.errors.PermissionDenied) {
+      const finding = untested("certificate", hostname, { what: error.message, next: AS_ROOT });
+      return { unknown: true, findings: [finding] };
+    }
     if (selfSigned && error.cause instanceof Deno.errors.NotFound) {
       return {
         findings: [untested("certificate", hostname, { what: "serve-in makes one at its first start" })],
       };
     }
-    return { findings: checkCertificate({ ...common, error: error.message }) };
+    return { unknown: true, findings: checkCertificate({ ...common, error: error.message }) };
   }
 }
 
 async function checkWorld(
   config: Config,
-  { own, resolver, pair }: {
+  { own, resolver, certificate }: {
     readonly own: OwnAddresses;
     readonly resolver: Resolver;
-    readonly pair: CertificatePair | undefined;
+    readonly certificate: { readonly pair?: CertificatePair; readonly unknown?: true };
   },
 ): Promise<Finding[]> {
   const keys = await loadKeys(config);
@@ -239,7 +245,7 @@ async function checkWorld(
     ...(own.smarthost && { smarthost: own.smarthost.host }),
     closedNetwork: config.serveOut.allowPrivateTargets,
     dkim: keys instanceof ConfigError ? [] : keys.keys,
-    ...(pair && { certificate: pair.leaf }),
+    ...(certificate.pair && { certificate: certificate.pair.leaf }),
     dnssec: config.dns.dnssec,
     resolver,
   };
@@ -250,7 +256,7 @@ async function checkWorld(
     keys instanceof ConfigError ? configFindings(keys) : checkDkim(world),
     checkDmarc(world),
     checkReverseDns(world),
-    checkTlsa(world),
+    certificate.unknown ? [] : checkTlsa(world),
     checkTlsPolicies(world, fetchText),
   ]);
   return [...findings, ...checks.flat()];
@@ -267,10 +273,12 @@ async function loadKeys(config: Config): Promise<DkimKeys | ConfigError> {
 
 function configFindings(error: ConfigError): Finding[] {
   return error.message.split("\n").map((what) =>
-    failure("config.wrong", "configuration", {
-      what,
-      next: "mailapp check-config says the same once it is mended.",
-    })
+    /permission denied/i.test(what)
+      ? untested("config", "configuration", { what, next: AS_ROOT })
+      : failure("config.wrong", "configuration", {
+        what,
+        next: "mailapp check-config says the same once it is mended.",
+      })
   );
 }
 

@@ -110,7 +110,7 @@ async function talk(
         what:
           `its certificate does not verify: ${tls.authorizationError}. Most senders send all the same; those who ` +
           "verify do not",
-        next: "Get one of an authority that all know, such as Let's Encrypt: docs/guide/doctor.md.",
+        next: "Get one of an authority that all know, such as Let's Encrypt (certbot), and name it in [tls].",
       }));
     }
     ehlo = await dialogue.say(`EHLO ${hostname}`);
