@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { type RunningMailapp, Workspace } from "../support/mailapp.ts";
 import { testWith } from "../support/requires.ts";
-import { freezeBehind, freezeOnceThere, Strace } from "../support/strace.ts";
+import { freezeBehind, freezeOnceThere, Strace, STRACE_NEEDS } from "../support/strace.ts";
 import { checkAgainst, killUnderLoad } from "./load.ts";
 import { deliverOne, LONG_ROUNDS, Mail, report, sendOne, serveIn, type Serving } from "./setting.ts";
 
@@ -84,7 +84,7 @@ const KINDS: readonly { name: string; users: readonly string[]; octets: number }
 
 for (const { name, users, octets } of KINDS) {
   testWith(
-    ["strace"],
+    STRACE_NEEDS,
     `serve-in killed at each step of ${name} has nothing torn, and starts again`,
     async (t) => {
       await using workspace = await Workspace.create();

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { join } from "@std/path";
 import { Workspace } from "../support/mailapp.ts";
 import { testWith } from "../support/requires.ts";
-import { freezeBehind, freezeOnceThere, Strace } from "../support/strace.ts";
+import { freezeBehind, freezeOnceThere, Strace, STRACE_NEEDS } from "../support/strace.ts";
 import { names } from "./checked_message.ts";
 import { deliverOne, Mail, sendOne, serveIn, type Serving } from "./setting.ts";
 
@@ -177,7 +177,7 @@ const KINDS: readonly { name: string; users: readonly string[]; octets: number }
 
 for (const { name, users, octets } of KINDS) {
   testWith(
-    ["strace"],
+    STRACE_NEEDS,
     `serve-in stores nothing of ${name} when a call fails, and the next one whole`,
     async (t) => {
       await using workspace = await Workspace.create();
@@ -228,7 +228,7 @@ const MAKING: readonly {
 ];
 
 testWith(
-  ["strace"],
+  STRACE_NEEDS,
   "serve-in makes a Maildir with the next message when a call fails with the first",
   async (t) => {
     await using workspace = await Workspace.create();
@@ -267,7 +267,7 @@ const LASTING: readonly { error: string; atDot: RegExp; atRcpt: RegExp }[] = [
 ];
 
 testWith(
-  ["strace"],
+  STRACE_NEEDS,
   "serve-in refuses at RCPT what has failed before, until it can be done again",
   async (t) => {
     await using workspace = await Workspace.create();
@@ -291,7 +291,7 @@ testWith(
 );
 
 testWith(
-  ["strace"],
+  STRACE_NEEDS,
   "serve-in refuses at RCPT a mailbox that it cannot look into, and no other",
   async () => {
     await using workspace = await Workspace.create();

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { join } from "@std/path";
 import { Workspace } from "../support/mailapp.ts";
 import { testWith } from "../support/requires.ts";
-import { Strace } from "../support/strace.ts";
+import { Strace, STRACE_NEEDS } from "../support/strace.ts";
 import { readMaildir } from "./checked_message.ts";
 import { Disk, DISK_NEEDS, run } from "./disk.ts";
 import { checkAgainst, killUnderLoad } from "./load.ts";
@@ -41,7 +41,7 @@ testWith(
 );
 
 testWith(
-  [...DISK_NEEDS, "strace"],
+  [...DISK_NEEDS, ...STRACE_NEEDS],
   "a serve-in whose syncs are lies loses mail when the power goes",
   async () => {
     await using workspace = await Workspace.create();

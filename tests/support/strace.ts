@@ -4,6 +4,19 @@
  * @module
  */
 
+/** What a test asks for that attaches to a program; see `testWith`. */
+export const STRACE_NEEDS: readonly string[] = mayAttach() ? ["strace"] : ["strace", "root"];
+
+/** Where Yama is on, only root may trace what is not below it in the tree of processes. */
+function mayAttach(): boolean {
+  if (Deno.uid() === 0) return true;
+  try {
+    return Deno.readTextFileSync("/proc/sys/kernel/yama/ptrace_scope").trim() === "0";
+  } catch {
+    return true;
+  }
+}
+
 /** What strace is to do. */
 export interface StraceOptions {
   /** What to put in, such as `fsync:error=EIO` (strace(1), `-e inject`). All threads; `when=` counts in each. */
