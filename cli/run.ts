@@ -4,65 +4,57 @@
  * @module
  */
 import { Command, CommanderError } from "commander";
-import { registerCheckConfig } from "./check_config.ts";
-import { registerDemo } from "./demo.ts";
-import { registerDkim } from "./dkim.ts";
-import { registerDns } from "./dns.ts";
-import { registerDoctor } from "./doctor.ts";
 import { EXIT, type ExitCode } from "./exit_codes.ts";
-import { registerExplain } from "./explain.ts";
 import { reportFailure } from "./failure.ts";
-import { registerHealthcheck } from "./healthcheck.ts";
-import { registerInit } from "./init.ts";
-import { registerInstall } from "./install.ts";
 import { OutputClosedError, type ServerIo } from "./io.ts";
-import { registerQueue } from "./queue.ts";
-import { registerSendmail, sendmail, standardStreams } from "./sendmail.ts";
-import { registerSendTest } from "./send_test.ts";
-import { registerServeIn } from "./serve_in.ts";
-import { registerServeOut } from "./serve_out.ts";
 import type { RegisterSubcommand } from "./subcommand.ts";
 import { versionLine } from "./version.ts";
 
-/** The subcommands, in the order of `--help`. To add one, write its file and put it here. */
-const SUBCOMMANDS: readonly RegisterSubcommand[] = [
-  registerServeIn,
-  registerServeOut,
-  registerCheckConfig,
-  registerInit,
-  registerInstall,
-  registerHealthcheck,
-  registerDkim,
-  registerDns,
-  registerDoctor,
-  registerSendTest,
-  registerQueue,
-  registerExplain,
-  registerSendmail,
-  registerDemo,
-];
+/**
+ * The subcommands, in the order of `--help`; a command loads no other one. To add one, write its file and put it
+ * here.
+ */
+const SUBCOMMANDS: Readonly<Record<string, () => Promise<RegisterSubcommand>>> = {
+  "serve-in": async () => (await import("./serve_in.ts")).registerServeIn,
+  "serve-out": async () => (await import("./serve_out.ts")).registerServeOut,
+  "check-config": async () => (await import("./check_config.ts")).registerCheckConfig,
+  "init": async () => (await import("./init.ts")).registerInit,
+  "install": async () => (await import("./install.ts")).registerInstall,
+  "healthcheck": async () => (await import("./healthcheck.ts")).registerHealthcheck,
+  "dkim": async () => (await import("./dkim.ts")).registerDkim,
+  "dns": async () => (await import("./dns.ts")).registerDns,
+  "doctor": async () => (await import("./doctor.ts")).registerDoctor,
+  "send-test": async () => (await import("./send_test.ts")).registerSendTest,
+  "queue": async () => (await import("./queue.ts")).registerQueue,
+  "explain": async () => (await import("./explain.ts")).registerExplain,
+  "sendmail": async () => (await import("./sendmail.ts")).registerSendmail,
+  "demo": async () => (await import("./demo.ts")).registerDemo,
+};
 
 /** Runs the subcommand that `args` names; what the process ends with. */
 export async function run(args: readonly string[], io: ServerIo): Promise<ExitCode> {
-  let exitCode: ExitCode = EXIT.ok;
-  const program = new Command("mailapp")
-    .description("A mail server: serve-in takes mail from the Internet, serve-out sends it there.")
-    .version(await versionLine(), "-V, --version")
-    .exitOverride()
-    .configureOutput({ writeOut: io.out, writeErr: io.err });
-  for (const register of SUBCOMMANDS) {
-    register(program, {
-      io,
-      action: (run) => async (...args) => {
-        exitCode = await run(...args);
-      },
-    });
-  }
   const words = withoutTaskDashes(args);
+  const [name = ""] = words;
   try {
     // Its options are of another age; commander would trip over them.
-    if (words[0] === "sendmail" && words[1] !== "--help") {
+    if (name === "sendmail" && words[1] !== "--help") {
+      const { sendmail, standardStreams } = await import("./sendmail.ts");
       return await sendmail(words.slice(1), { ...io, ...standardStreams });
+    }
+    let exitCode: ExitCode = EXIT.ok;
+    const program = new Command("mailapp")
+      .description("A mail server: serve-in takes mail from the Internet, serve-out sends it there.")
+      .version(await versionLine(), "-V, --version")
+      .exitOverride()
+      .configureOutput({ writeOut: io.out, writeErr: io.err });
+    const wanted = Object.hasOwn(SUBCOMMANDS, name) ? SUBCOMMANDS[name] : undefined;
+    for (const load of wanted === undefined ? Object.values(SUBCOMMANDS) : [wanted]) {
+      (await load())(program, {
+        io,
+        action: (run) => async (...args) => {
+          exitCode = await run(...args);
+        },
+      });
     }
     await program.parseAsync(words, { from: "user" });
     return exitCode;
