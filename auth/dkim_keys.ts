@@ -87,6 +87,9 @@ export async function loadDkimKey(
     mode = stat.mode;
     pem = await Deno.readTextFile(keyFile);
   } catch (cause) {
+    if (cause instanceof Deno.errors.NotCapable) {
+      throw new DkimKeyError("lies where the running server may not look: restart it", { cause });
+    }
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new DkimKeyError(`cannot be read: ${reason}`, { cause });
   }

@@ -67,6 +67,15 @@ Deno.test("loadDkimKey() reads a file, and warns where everybody can", async () 
   }
 });
 
+Deno.test("loadDkimKey() says that a server must be restarted to see more", {
+  permissions: { read: false },
+}, async () => {
+  await assert.rejects(loadDkimKey({ ...where, keyFile: "/etc/hostname" }), {
+    name: "DkimKeyError",
+    message: /may not look: restart it/,
+  });
+});
+
 Deno.test("splitText() cuts into strings of at most 255 octets", () => {
   assert.deepEqual(splitText(""), []);
   assert.deepEqual(splitText("x".repeat(255)), ["x".repeat(255)]);
