@@ -5,7 +5,7 @@
  */
 import { makeFolder } from "./folder.ts";
 import { freePort, untilListening } from "./ports.ts";
-import { type RunningProgram, start } from "./process.ts";
+import { type RunningProgram, startUntil } from "./process.ts";
 
 /** Where named is to run. */
 export interface BindOptions {
@@ -78,13 +78,15 @@ ${statements.join("\n")}
 `,
     );
     const [command = "", ...args] = [...through, "named", "-g", "-c", config];
-    const program = start(command, { args });
-    await program.line(/ running$/);
-    if (program.lines.some((line) => line.includes("not loaded due to errors"))) {
-      await program.stop();
-      throw new Error(program.lines.slice(-10).join("\n"));
-    }
-    if (through.length === 0) await untilListening(port, address);
+    const program = await startUntil(command, {
+      args,
+      async ready({ line, lines }) {
+        await line(/ running$/);
+        const refused = lines.find((line) => line.includes("not loaded due to errors"));
+        if (refused !== undefined) throw new Error(refused);
+        if (through.length === 0) await untilListening(port, address);
+      },
+    });
     return {
       port,
       program,

@@ -5,7 +5,7 @@
  */
 import { makeFolder } from "./folder.ts";
 import { freePort, untilListening } from "./ports.ts";
-import { PYTHON, type RunningProgram, runOk, start } from "./process.ts";
+import { PYTHON, type RunningProgram, runOk, startUntil } from "./process.ts";
 
 /** Whose mail Dovecot shows. */
 export interface DovecotOptions {
@@ -68,8 +68,10 @@ userdb {
 }
 `,
     );
-    const program = start("dovecot", { args: ["-F", "-c", config] });
-    await untilListening(port);
+    const program = await startUntil("dovecot", {
+      args: ["-F", "-c", config],
+      ready: () => untilListening(port),
+    });
     return {
       port,
       program,

@@ -7,7 +7,7 @@ import { account } from "./accounts.ts";
 import type { CertificateFiles } from "./certificates.ts";
 import { makeFolder } from "./folder.ts";
 import { freePort, untilListening } from "./ports.ts";
-import { type RunningProgram, start, until } from "./process.ts";
+import { type RunningProgram, startUntil, until } from "./process.ts";
 import { EXIM, unpacked } from "./unpacked.ts";
 
 /** What Exim is to do. */
@@ -56,8 +56,11 @@ export async function startExim(options: EximOptions = {}): Promise<Exim> {
       "exim.conf",
       configuration({ ...options, port, spool, log, mailboxFile }, certificate),
     );
-    const program = start(unpacked(EXIM), { args: ["-C", config, "-bdf", "-q1m"], cwd: folder.path });
-    await untilListening(port);
+    const program = await startUntil(unpacked(EXIM), {
+      args: ["-C", config, "-bdf", "-q1m"],
+      cwd: folder.path,
+      ready: () => untilListening(port),
+    });
     return {
       port,
       program,

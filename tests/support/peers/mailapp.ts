@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import type { CertificateFiles } from "./certificates.ts";
 import { type Folder, makeFolder } from "./folder.ts";
 import { freePort } from "./ports.ts";
-import { type RunningProgram, start, until } from "./process.ts";
+import { type RunningProgram, startUntil, until } from "./process.ts";
 
 const MAIN = fileURLToPath(new URL("../../../main.ts", import.meta.url));
 
@@ -202,20 +202,14 @@ async function startServer(
   config: string,
   { logFile, env = {}, denoFlags = [] }: Pick<ServeOutOptions, "logFile" | "env" | "denoFlags">,
 ): Promise<RunningProgram> {
-  const program = start(Deno.execPath(), {
+  return await startUntil(Deno.execPath(), {
     args: ["run", "-A", "--frozen", ...denoFlags, MAIN, command, "--config", config],
     env,
+    ready: ({ line }) =>
+      logFile === undefined
+        ? line(READY)
+        : until(async () => READY.test(await readIfThere(logFile)), { what: `${READY} in ${logFile}` }),
   });
-  try {
-    await (logFile === undefined ? program.line(READY) : Promise.race([
-      until(async () => READY.test(await readIfThere(logFile)), { what: `${READY} in ${logFile}` }),
-      program.status.then(() => Promise.reject(new Error("it ended"))),
-    ]));
-    return program;
-  } catch (error) {
-    await program.stop();
-    throw new Error(`${command} did not start:\n${program.lines.join("\n")}`, { cause: error });
-  }
 }
 
 type Table = Readonly<Record<string, string | number>>;

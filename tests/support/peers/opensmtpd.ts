@@ -6,7 +6,7 @@
 import type { CertificateFiles } from "./certificates.ts";
 import { makeFolder } from "./folder.ts";
 import { freePort, untilListening } from "./ports.ts";
-import { type RunningProgram, start } from "./process.ts";
+import { type RunningProgram, startUntil } from "./process.ts";
 import { OPENSMTPD, unpacked } from "./unpacked.ts";
 
 /** What OpenSMTPD is to do. */
@@ -75,7 +75,7 @@ export async function startOpenSmtpd(options: OpenSmtpdOptions = {}): Promise<Op
           : []),
       ].join("\n") + "\n",
     );
-    const program = start("unshare", {
+    const program = await startUntil("unshare", {
       args: [
         "--mount",
         "sh",
@@ -86,13 +86,8 @@ export async function startOpenSmtpd(options: OpenSmtpdOptions = {}): Promise<Op
         unpacked(OPENSMTPD),
         config,
       ],
+      ready: () => untilListening(port),
     });
-    try {
-      await untilListening(port);
-    } catch (error) {
-      await program.stop();
-      throw new Error(`OpenSMTPD did not start:\n${program.lines.join("\n")}`, { cause: error });
-    }
     return {
       port,
       program,

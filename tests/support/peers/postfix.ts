@@ -7,7 +7,7 @@ import { account } from "./accounts.ts";
 import type { CertificateFiles } from "./certificates.ts";
 import { type Folder, makeFolder } from "./folder.ts";
 import { freePort, untilListening } from "./ports.ts";
-import { type RunningProgram, runOk, start } from "./process.ts";
+import { type RunningProgram, runOk, startUntil } from "./process.ts";
 
 /** What the instance is to do. */
 export interface PostfixOptions {
@@ -139,16 +139,12 @@ export async function startPostfix(options: PostfixOptions = {}): Promise<Postfi
     // What `postfix start-fg` comes to, without the checks that take its script seconds.
     const daemons = (await runOk("postconf", { args: ["-d", "-h", "daemon_directory"] })).trim();
     const master = [`${daemons}/master`, "-s", "-c", folder.at("etc")];
-    const program = options.dns === undefined
-      ? start(`${daemons}/master`, { args: master.slice(1) })
-      : start("unshare", {
-        args: [
-          ...["--mount", "sh", "-c", 'mount --bind "$0" /etc/resolv.conf && exec "$@"'],
-          await folder.write("etc/resolv.conf", `nameserver ${options.dns}\n`),
-          ...master,
-        ],
-      });
-    await untilListening(port);
+    const [command = "", ...args] = options.dns === undefined ? master : [
+      ...["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/resolv.conf && exec "$@"'],
+      await folder.write("etc/resolv.conf", `nameserver ${options.dns}\n`),
+      ...master,
+    ];
+    const program = await startUntil(command, { args, ready: () => untilListening(port) });
     return {
       port,
       folder,

@@ -170,6 +170,27 @@ export function start(program: string, options: StartOptions = {}): RunningProgr
 }
 
 /**
+ * Starts a program and waits until it is ready.
+ * @throws {Error} when it ends or `ready` rejects first, with what it wrote; it is stopped then
+ */
+export async function startUntil(
+  program: string,
+  options: StartOptions & { readonly ready: (running: RunningProgram) => Promise<unknown> },
+): Promise<RunningProgram> {
+  const running = start(program, options);
+  try {
+    await Promise.race([
+      options.ready(running),
+      running.status.then(({ code }) => Promise.reject(new Error(`it ended with ${code}`))),
+    ]);
+    return running;
+  } catch (error) {
+    await running.stop();
+    throw new Error(`${program} did not start:\n${running.lines.join("\n")}`, { cause: error });
+  }
+}
+
+/**
  * Asks again and again until the answer is neither `undefined` nor `false`.
  * @throws {Error} when that takes longer than `within` milliseconds
  */

@@ -4,7 +4,7 @@
  * @module
  */
 import { freePort, untilListening } from "./ports.ts";
-import { type RunningProgram, runOk, start } from "./process.ts";
+import { type RunningProgram, runOk, startUntil } from "./process.ts";
 
 /** What smtp-source sends, and how. */
 export interface SmtpSourceOptions {
@@ -56,9 +56,9 @@ export async function startSmtpSink(
   options: { readonly host?: string; readonly port?: number; readonly backlog?: number } = {},
 ): Promise<SmtpSink> {
   const { host = "127.0.0.1", port = freePort(), backlog = 1000 } = options;
-  const program = start("smtp-sink", {
+  const program = await startUntil("smtp-sink", {
     args: ["-u", "nobody", ...args, `inet:[${host}]:${port}`, String(backlog)],
+    ready: () => untilListening(port, host),
   });
-  await untilListening(port, host);
   return { port, program, [Symbol.asyncDispose]: () => program.stop() };
 }
