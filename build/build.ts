@@ -101,20 +101,21 @@ async function packPortable(commit: string, file: string): Promise<string> {
   const entry = await writeEntry(commit, "portable");
   const tree = join(work, "tree");
   await Deno.mkdir(tree);
-  if (
-    await capture(Deno.execPath(), [
-      "bundle",
-      "--quiet",
-      "--frozen",
-      "--config",
-      "deno.json",
-      "--output",
-      join(tree, "mailapp.mjs"),
-      entry,
-    ]) === undefined
-  ) {
-    throw new Error("deno bundle failed");
-  }
+  // In parts, so that each command and each server loads no more than its own.
+  const app = join(tree, "app");
+  const bundle = [
+    "bundle",
+    "--quiet",
+    "--frozen",
+    "--code-splitting",
+    "--config",
+    "deno.json",
+    "--outdir",
+    app,
+  ];
+  if (await capture(Deno.execPath(), [...bundle, entry]) === undefined) throw new Error("deno bundle failed");
+  // Whatever lies above, these are modules.
+  await Deno.writeTextFile(join(app, "package.json"), '{ "type": "module" }\n');
   await Deno.copyFile(Deno.execPath(), join(tree, "deno"));
   await Deno.chmod(join(tree, "deno"), 0o755);
   const archive = join(work, "archive.tar.gz");
@@ -133,7 +134,7 @@ async function packPortable(commit: string, file: string): Promise<string> {
     "-cf",
     archive,
     "deno",
-    "mailapp.mjs",
+    "app",
   ]);
   if (packed === undefined) throw new Error("tar failed");
   const payload = await Deno.readFile(archive);

@@ -60,8 +60,8 @@ unpack() {
   trap 'exit 130' INT TERM HUP
   (
     umask 022
-    tail -c "+$payload_offset" -- "$self" | gzip -dc | tar -x -C "$fresh" -f - && [ -s "$fresh/mailapp.mjs" ] &&
-      : >"$fresh/complete" && chmod 755 "$fresh" && sync "$fresh"/* "$fresh"
+    tail -c "+$payload_offset" -- "$self" | gzip -dc | tar -x -C "$fresh" -f - && [ -s "$fresh/app/entry.js" ] &&
+      : >"$fresh/complete" && chmod 755 "$fresh" && sync "$fresh"/app/* "$fresh"/* "$fresh"
   ) || fail "cannot unpack into $cache" 73 "it needs 110 MB there: df -h $cache"
   [ -x "$fresh/deno" ] || cannot_run
   "$fresh/deno" --version >/dev/null ||
@@ -100,4 +100,4 @@ fi
 case ${0##*/} in sendmail) set -- sendmail "$@" ;; esac
 DENO_DIR=${DENO_DIR:-$home/cache}
 export DENO_DIR DENO_NO_UPDATE_CHECK=1 DENO_NO_PACKAGE_JSON=1 MAILAPP_SELF="$self"
-exec "$home/deno" run --quiet --no-prompt --no-config --no-lock --cached-only @FLAGS@ "$home/mailapp.mjs" "$@"
+exec "$home/deno" run --quiet --no-prompt --no-config --no-lock --cached-only @FLAGS@ "$home/app/entry.js" "$@"

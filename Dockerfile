@@ -1,0 +1,15 @@
+# mailapp in a container: deno task build, then docker build -t mailapp . See docs/guide/containers.md.
+FROM debian:bookworm-slim
+RUN useradd --system --user-group --no-create-home --home-dir /var/lib/mailapp --shell /usr/sbin/nologin mailapp \
+  && install -d -m 0755 /etc/mailapp \
+  && install -d -o mailapp -g mailapp -m 0750 /var/lib/mailapp \
+  && install -d -o mailapp -g mailapp -m 2770 /var/mail
+COPY --chmod=0755 dist/mailapp /usr/local/bin/mailapp
+# The portable form unpacks itself here, once for all containers; a compiled one only says who it is.
+RUN mailapp --version
+USER mailapp
+VOLUME ["/var/lib/mailapp", "/var/mail"]
+EXPOSE 25 465
+HEALTHCHECK --interval=60s --timeout=10s --start-period=10s CMD ["mailapp", "healthcheck", "serve-in"]
+ENTRYPOINT ["mailapp"]
+CMD ["serve-in"]
