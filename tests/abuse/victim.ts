@@ -7,7 +7,7 @@
 import { fileURLToPath } from "node:url";
 import { percentile } from "../../bench/statistics.ts";
 import { Dialogue } from "../support/dialogue.ts";
-import { RunningMailapp, Workspace } from "../support/mailapp.ts";
+import { type LoggedEvent, RunningMailapp, Workspace } from "../support/mailapp.ts";
 
 const HONEST_CLIENT = fileURLToPath(new URL("./honest_client.ts", import.meta.url));
 
@@ -112,6 +112,11 @@ export class Victim implements AsyncDisposable {
   /** The peak is measured anew from here on (proc(5), clear_refs). */
   forgetPeak(): void {
     Deno.writeTextFileSync(`/proc/${this.#server.pid}/clear_refs`, "5");
+  }
+
+  /** Waits for an event of this name, the one that comes `after` so many of them. */
+  event(name: string, options: { readonly after: number }): Promise<LoggedEvent> {
+    return this.#server.event(name, options);
   }
 
   /** How many of the server's events have this name and these fields. */
