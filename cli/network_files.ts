@@ -16,8 +16,8 @@ const PATHS = [
   "/proc/sys/net/ipv6/bindv6only",
 ];
 
-/** These files, kept open. */
-export class NetworkFiles {
+/** These files, kept open until disposed. */
+export class NetworkFiles implements Disposable {
   readonly #files = new Map<string, Deno.FsFile>();
 
   /** Opens them. */
@@ -34,6 +34,11 @@ export class NetworkFiles {
   /** What they say now. */
   read(): NetworkTexts {
     return Object.fromEntries([...this.#files].map(([path, file]) => [path, readAgain(file)]));
+  }
+
+  /** Closes them. */
+  [Symbol.dispose](): void {
+    for (const file of this.#files.values()) file.close();
   }
 }
 

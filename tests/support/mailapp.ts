@@ -23,20 +23,19 @@ export interface RunOptions {
   readonly cwd?: string;
   /** What it is started by, such as `ip netns exec NAME`; must become the program, as `exec` does. */
   readonly through?: readonly string[];
+  /** The program with its first arguments, where it is not `main.ts`. */
+  readonly program?: readonly string[];
 }
 
-function command(args: readonly string[], { env = {}, cwd, through = [] }: RunOptions): Deno.Command {
-  const [program = Deno.execPath(), ...rest] = [
-    ...through,
-    Deno.execPath(),
-    "run",
-    "-A",
-    "--frozen",
-    "--no-prompt",
-    MAIN,
-    ...args,
-  ];
-  return new Deno.Command(program, {
+/** A module run as `main.ts` is. */
+export function fromSource(module: string): readonly string[] {
+  return [Deno.execPath(), "run", "-A", "--frozen", "--no-prompt", module];
+}
+
+function command(args: readonly string[], options: RunOptions): Deno.Command {
+  const { env = {}, cwd, through = [], program = fromSource(MAIN) } = options;
+  const [first = "", ...rest] = [...through, ...program, ...args];
+  return new Deno.Command(first, {
     args: rest,
     env: { NO_COLOR: "1", MAILAPP_CONFIG: "", ...env },
     ...(cwd !== undefined && { cwd }),

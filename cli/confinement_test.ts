@@ -1,0 +1,20 @@
+import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
+import { fromSource, runMailapp } from "../tests/support/mailapp.ts";
+
+const program = fromSource(fileURLToPath(new URL("../tests/support/dying_server.ts", import.meta.url)));
+
+for (
+  const { way, says } of [
+    { way: "closes", says: /^mailapp: serve-in has died: its thread does not answer$/m },
+    { way: "hangs", says: /^mailapp: serve-in has died: its thread does not answer$/m },
+    { way: "throws", says: /^mailapp: serve-in has died: Uncaught SyntaxError: /m },
+    { way: "rejects", says: /^mailapp: serve-in has died: Uncaught \(in promise\) Error: nobody's$/m },
+  ]
+) {
+  Deno.test(`confine() ends with 70 when the server's thread ${way}`, async () => {
+    const { code, stderr } = await runMailapp([way], { program });
+    assert.match(stderr, says);
+    assert.equal(code, 70);
+  });
+}

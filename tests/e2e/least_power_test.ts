@@ -1,0 +1,129 @@
+// What each server may touch once it runs: attempts that must be denied, made inside the running servers, which then do
+// all their work all the same.
+import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
+import { createTestAuthority } from "../../tls/test_authority.ts";
+import { Dialogue } from "../support/dialogue.ts";
+import { fromSource, RunningMailapp, Workspace } from "../support/mailapp.ts";
+import { freePort } from "../support/peers/ports.ts";
+import { until } from "../support/peers/process.ts";
+
+const support = (name: string) => fileURLToPath(new URL(`../support/${name}`, import.meta.url));
+
+/** Both servers on one configuration, with a certificate as certbot lays it out, and what is done to them. */
+class Attacked implements AsyncDisposable {
+  readonly #authority = createTestAuthority();
+  readonly #ports = { serveIn: freePort(), serveOut: freePort() };
+
+  constructor(readonly workspace: Workspace, readonly program: readonly string[]) {}
+
+  async configure(
+    changes: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {},
+  ): Promise<string> {
+    const live = (name: string) => this.workspace.file("letsencrypt", "live", "mx.example.com", name);
+    return await this.workspace.configure({
+      tls: { cert: live("fullchain.pem"), key: live("privkey.pem") },
+      "serve-in": { port: this.#ports.serveIn, tls_port: freePort() },
+      "serve-out": { listen: ["127.0.0.1"], port: this.#ports.serveOut, min_free_space: 0, retry: ["1s"] },
+      dns: { servers: ["127.0.0.1:9"] },
+      ...changes,
+    });
+  }
+
+  /** Issues a certificate and swaps the links to it, as certbot does. */
+  async renew(number: number): Promise<void> {
+    const leaf = await (await this.#authority).issue({ names: ["mx.example.com"] });
+    const directory = (name: string) => this.workspace.file("letsencrypt", name, "mx.example.com");
+    for (const name of ["live", "archive"]) await Deno.mkdir(directory(name), { recursive: true });
+    for (const [name, text] of [["fullchain", leaf.cert], ["privkey", leaf.key]] as const) {
+      await Deno.writeTextFile(`${directory("archive")}/${name}${number}.pem`, text);
+      const link = `${directory("live")}/${name}.pem`;
+      await Deno.remove(link).catch(() => {});
+      await Deno.symlink(`../../archive/mx.example.com/${name}${number}.pem`, link);
+    }
+  }
+
+  start(server: "serve-in" | "serve-out", config: string): RunningMailapp {
+    const { program } = this;
+    const env = { XDG_CACHE_HOME: this.workspace.file("cache"), MAILAPP_CACHE: this.workspace.file("cache") };
+    return new RunningMailapp([server, "--config", config], { program, env });
+  }
+
+  /** Hands serve-out a message. */
+  async submit(...recipients: readonly string[]): Promise<void> {
+    using dialogue = await Dialogue.connect(this.#ports.serveOut);
+    await dialogue.hear();
+    await dialogue.say("EHLO client.test");
+    await dialogue.say("MAIL FROM:<bob@example.com>");
+    for (const recipient of recipients) assert.match(await dialogue.say(`RCPT TO:<${recipient}>`), /^250 /);
+    await dialogue.say("DATA");
+    assert.match(await dialogue.say("Subject: x\r\n\r\nHello\r\n."), /^250 /);
+  }
+
+  async stored(user: string, count: number): Promise<void> {
+    await until(async () => (await this.workspace.stored(user)).length === count, {
+      what: `${count} messages of ${user}`,
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.workspace[Symbol.asyncDispose]();
+  }
+}
+
+/** Waits until an attack is over; fails unless everything was denied. */
+async function assertDenied(server: RunningMailapp, { attack, least }: { attack: string; least: number }) {
+  await server.event(`${attack}.over`);
+  const results = server.events.filter(({ event }) => event === attack);
+  assert.deepEqual(results.filter(({ result }) => result !== "denied"), []);
+  assert.ok(results.length >= least, `${results.length} attempts`);
+}
+
+async function test(program: readonly string[]): Promise<void> {
+  await using attacked = new Attacked(await Workspace.create(), program);
+  await attacked.renew(1);
+  const config = await attacked.configure();
+
+  await using serveOut = attacked.start("serve-out", config);
+  await assertDenied(serveOut, { attack: "attack.server", least: 35 });
+  serveOut.signal("SIGUSR2");
+  await assertDenied(serveOut, { attack: "attack.main", least: 34 });
+  // Its host is not there yet.
+  await serveOut.event("server.ready");
+  await attacked.submit("alice@example.com", "nobody@example.com");
+  await serveOut.event("attempt.deferred");
+
+  await using serveIn = attacked.start("serve-in", config);
+  await assertDenied(serveIn, { attack: "attack.server", least: 49 });
+  serveIn.signal("SIGUSR2");
+  await assertDenied(serveIn, { attack: "attack.main", least: 34 });
+  await attacked.stored("alice", 1);
+  // What nobody takes comes back to the sender.
+  await attacked.stored("bob", 1);
+
+  const first = await serveIn.event("tls.certificate.loaded");
+  await attacked.renew(2);
+  serveIn.signal("SIGHUP");
+  const second = await serveIn.event("tls.certificate.loaded", { after: 1 });
+  assert.notEqual(second["sha256"], first["sha256"]);
+  await serveIn.event("config.reloaded");
+  await attacked.configure({
+    mailboxes: { path: attacked.workspace.file("elsewhere", "{user}"), users: ["alice", "bob"] },
+  });
+  serveIn.signal("SIGHUP");
+  const { error } = await serveIn.event("config.not_reloaded");
+  assert.match(String(error), /mailboxes\.path: needs .*, which the running server may not touch: restart/);
+  await attacked.configure({ mailboxes: { users: ["alice", "bob", "carol"] } });
+  serveIn.signal("SIGHUP");
+  await serveIn.event("config.reloaded", { after: 1 });
+  serveOut.signal("SIGHUP");
+  await serveOut.event("config.reloaded");
+  await attacked.submit("carol@example.com");
+  await attacked.stored("carol", 1);
+
+  assert.deepEqual([await serveIn.stop(), await serveOut.stop()], [0, 0]);
+}
+
+Deno.test("neither server can do what it need not, and both still reload, deliver, retry and bounce", async () => {
+  await test(fromSource(support("attacked_server.ts")));
+});

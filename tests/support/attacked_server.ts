@@ -1,0 +1,46 @@
+/**
+ * The program, with an attacker inside: code beside the server in its thread tries to get at what the server was not
+ * granted, as one would who has taken over a parser. On SIGUSR2 code in the main thread tries the same.
+ * What came of each attempt is logged; the server serves on.
+ *
+ * @module
+ */
+import { isConfined, serveConfined } from "../../cli/confinement.ts";
+import { loadServer } from "../../cli/servers.ts";
+import type { RunServer } from "../../cli/server_start.ts";
+import { type Attempts, attemptsAgainst, attemptsAnywhere } from "./attacks.ts";
+
+function say(text: string): void {
+  Deno.stderr.writeSync(new TextEncoder().encode(text));
+}
+
+async function attack(event: string, attempts: Attempts): Promise<void> {
+  const log = (fields: Readonly<Record<string, string>>) => say(`${JSON.stringify({ event, ...fields })}\n`);
+  for (const [what, tried] of Object.entries(attempts)) {
+    let result: string;
+    try {
+      result = `succeeded: ${await tried()}`;
+    } catch (error) {
+      // What import() throws is a TypeError.
+      const denied = error instanceof Deno.errors.NotCapable || /: Requires \w+ access to /.test(`${error}`);
+      result = denied ? "denied" : `failed: ${error}`;
+    }
+    log({ what, result });
+  }
+  say(`${JSON.stringify({ event: `${event}.over` })}\n`);
+}
+
+if (isConfined()) {
+  const load = async (name: "serve-in" | "serve-out"): Promise<RunServer> => {
+    const run = await loadServer(name);
+    return async (start, context) => {
+      const served = run(start, context);
+      await attack("attack.server", attemptsAgainst(start));
+      return await served;
+    };
+  };
+  await serveConfined(load, { err: say });
+} else {
+  Deno.addSignalListener("SIGUSR2", () => attack("attack.main", attemptsAnywhere("/etc/hostname")));
+  await import("../../main.ts");
+}

@@ -1,0 +1,38 @@
+/**
+ * A server whose thread dies, in the way that the command line names.
+ *
+ * @module
+ */
+import { confine, isConfined, serveConfined } from "../../cli/confinement.ts";
+import type { ServeInStart } from "../../cli/server_start.ts";
+import { parseConfig } from "../../config/load.ts";
+
+const err = (text: string) => void Deno.stderr.writeSync(new TextEncoder().encode(text));
+
+const WAYS: Readonly<Record<string, () => void>> = {
+  closes: () => self.close(),
+  hangs: () => {
+    for (;;);
+  },
+  throws: () => void setTimeout(() => JSON.parse("{")),
+  rejects: () => void Promise.reject(new Error("nobody's")),
+};
+
+if (isConfined()) {
+  await serveConfined(() =>
+    Promise.resolve((start) => {
+      WAYS[start.systemHostname]?.();
+      return new Promise(() => {});
+    }), { err });
+} else {
+  const start: ServeInStart = {
+    server: "serve-in",
+    config: parseConfig('hostname = "mx.example.com"'),
+    systemHostname: Deno.args[0] ?? "",
+    isTerminal: false,
+    grants: { net: [], read: [], write: [], sys: [] },
+    addresses: [],
+  };
+  const signals = { stopped: new Promise<never>(() => {}), onReload() {} };
+  Deno.exit(await confine(start, { entry: Deno.mainModule, signals, err, pingInterval: 50 }));
+}
