@@ -45,6 +45,7 @@ export async function run(args: readonly string[], io: ServerIo): Promise<ExitCo
     const program = new Command("mailapp")
       .description("A mail server: serve-in takes mail from the Internet, serve-out sends it there.")
       .version(await versionLine(), "-V, --version")
+      .addHelpText("after", "\nNew here? mailapp init, then mailapp install. Each command has --help.")
       .exitOverride()
       .configureOutput({ writeOut: io.out, writeErr: io.err });
     const wanted = Object.hasOwn(SUBCOMMANDS, name) ? SUBCOMMANDS[name] : undefined;
