@@ -13,9 +13,10 @@ import { denoFileSystem, type FileSystem } from "../storage/file_system.ts";
 import { NewFile } from "../storage/new_file.ts";
 import { StagingArea } from "../storage/staging.ts";
 import { attempt } from "../storage/storage_error.ts";
-import { Journal } from "./journal.ts";
+import { FreshMessages } from "./fresh_messages.ts";
+import { type DotSent, Journal } from "./journal.ts";
 import type { NewEntry, Queue, QueuedMessage, QueueSummary } from "./queue.ts";
-import type { QueueEntry } from "./queue_entry.ts";
+import type { QueueEntry, QueueRecipient } from "./queue_entry.ts";
 import {
   checkFormat,
   clearIncoming,
@@ -65,6 +66,9 @@ export interface SpoolOptions {
 }
 
 // Consecutive messages share a directory, and so the syncs of it; a directory stays small enough to list at once.
+/** Octets of a message that is kept in memory for its first attempt, and of all of them. */
+const MAX_FRESH = 64 * 1024;
+const MAX_FRESH_TOTAL = 16 * 1024 ** 2;
 const MESSAGES_PER_SHARD = 1000;
 const SHARDS = 1024;
 const SHARD_NAME = /^[0-9a-z]{2}$/;
@@ -99,6 +103,9 @@ export class Spool implements Queue, AsyncDisposable {
   readonly #fresh = new Set<Set<string>>();
   /** Ids whose state was written during a running scan, which may have listed the states before. */
   readonly #touched = new Set<Set<string>>();
+  /** Dots of an earlier process whose missing answer stands in the log. */
+  readonly #told = new WeakSet<DotSent>();
+  readonly #freshMessages = new FreshMessages(MAX_FRESH_TOTAL);
   readonly #firstShard: number;
   #sequence = 0;
 
@@ -192,7 +199,7 @@ export class Spool implements Queue, AsyncDisposable {
       temporary: join(this.#directory, "incoming", id),
       fileSystem: this.#fileSystem,
       staged: this.#staging.stage(),
-      enter: (file, entry) => this.#enter(file, entry),
+      enter: (file, entry, message) => this.#enter(file, entry, message),
     });
   }
 
@@ -268,6 +275,8 @@ export class Spool implements Queue, AsyncDisposable {
   // deno-lint-ignore require-await
   async load(id: string): Promise<QueueEntry | undefined> {
     if (!isQueueId(id)) return undefined;
+    const fresh = this.#journal.get(id) === undefined ? this.#freshMessages.takeEntry(id) : undefined;
+    if (fresh !== undefined) return fresh;
     return this.#readGuarded(id, undefined);
   }
 
@@ -279,6 +288,7 @@ export class Spool implements Queue, AsyncDisposable {
     const covered = entry.recipients.map(coverage);
     const digest = digestOf(entry);
     return this.#change(id, async () => {
+      this.#freshMessages.delete(id);
       const message = lstat(messagePath(this.#directory, id));
       if (!message?.isFile) return;
       for (const touched of this.#touched) touched.add(id);
@@ -306,11 +316,13 @@ export class Spool implements Queue, AsyncDisposable {
   remove(id: string): Promise<void> {
     if (!isQueueId(id)) return Promise.resolve();
     return this.#change(id, async () => {
-      if (!isFile(messagePath(this.#directory, id))) return;
+      const stateless = this.#freshMessages.has(id);
+      if (!stateless && !isFile(messagePath(this.#directory, id))) return;
       // From here on a crash finishes the removal instead of undoing half of it, so that the directory may be synced
       // later, together with other removals.
       await this.#journal.append({ type: "removed", id });
-      await this.#unlink(id);
+      this.#freshMessages.delete(id);
+      await this.#unlink(id, { stateless });
     });
   }
 
@@ -320,6 +332,8 @@ export class Spool implements Queue, AsyncDisposable {
    * @throws {Deno.errors.NotFound} when it is gone
    */
   async open(id: string): Promise<QueuedMessage> {
+    const fresh = this.#freshMessages.open(id);
+    if (fresh !== undefined) return fresh;
     const path = isQueueId(id) ? messagePath(this.#directory, id) : undefined;
     const read = path === undefined ? undefined : this.#readHead(id);
     if (path === undefined || read === undefined) {
@@ -372,7 +386,7 @@ export class Spool implements Queue, AsyncDisposable {
   }
 
   /** Gives a finished file its place: the commit point. */
-  async #enter(file: NewFile, entry: NewEntry): Promise<void> {
+  async #enter(file: NewFile, entry: NewEntry, message: Uint8Array | undefined): Promise<void> {
     const { id } = entry;
     const shard = shardOf(id);
     await this.#makeShard(shard);
@@ -387,6 +401,7 @@ export class Spool implements Queue, AsyncDisposable {
       throw error;
     }
     this.#noteFresh(entry);
+    if (message !== undefined && message.length <= MAX_FRESH) this.#freshMessages.add(entry, message);
   }
 
   #makeShard(shard: string): Promise<void> {
@@ -420,9 +435,9 @@ export class Spool implements Queue, AsyncDisposable {
     return change;
   }
 
-  async #unlink(id: string): Promise<void> {
+  async #unlink(id: string, { stateless = false } = {}): Promise<void> {
     await removeIfThere(this.#fileSystem, messagePath(this.#directory, id));
-    await removeIfThere(this.#fileSystem, statePath(this.#directory, id));
+    if (!stateless) await removeIfThere(this.#fileSystem, statePath(this.#directory, id));
     const synced = this.#syncer.sync(join(this.#directory, "messages", shardOf(id))).then(
       () => this.#journal.forget(id),
       // The record stays: the removal is made sure of at the next start.
@@ -526,9 +541,30 @@ export class Spool implements Queue, AsyncDisposable {
       }
     }
     if (journal !== undefined) {
-      applyJournal(entry, journal, { now: this.#clock.now(), resendAfter: this.#resendAfter });
+      const now = this.#clock.now();
+      for (
+        const { recipient, dot } of applyJournal(entry, journal, { now, resendAfter: this.#resendAfter })
+      ) {
+        this.#tellUnanswered(id, { recipient, dot, now });
+      }
     }
     return entry;
+  }
+
+  /** Logs the attempt that the earlier process had no time to log, since a second copy may follow. */
+  #tellUnanswered(
+    id: string,
+    { recipient, dot, now }: { recipient: QueueRecipient; dot: DotSent; now: number },
+  ): void {
+    if (this.#told.has(dot)) return;
+    this.#told.add(dot);
+    const { host, address, status, error } = recipient.attempts.at(-1) ?? {};
+    this.#logger.info("attempt.deferred", {
+      ...{ id, recipient: recipient.address, host, address, status, error },
+      dot_sent_no_reply: true,
+      attempts: recipient.attemptCount,
+      again_ms: Math.max(0, recipient.nextAttemptAt - now),
+    });
   }
 
   /** Notes in the index an entry without a state. */

@@ -62,16 +62,18 @@ export function coverage(
  * Adds to an entry what the journal knows and its state file does not: recipients that were relayed, and dots whose
  * answer a crash kept from us (RFC 1047).
  * @param options `now` and `resendAfter` in milliseconds: when an unanswered dot is followed by another attempt
+ * @returns the recipients that got an attempt without an answer, with the dot
  */
 export function applyJournal(
   entry: QueueEntry,
   { sent, relayed }: JournalEntry,
   options: { readonly now: number; readonly resendAfter: number },
-): void {
-  entry.recipients.forEach((recipient, index) => {
+): { readonly recipient: QueueRecipient; readonly dot: DotSent }[] {
+  return entry.recipients.flatMap((recipient, index) => {
     const dot = sent.get(index);
     if (relayed.has(index)) markRelayed(recipient, relayed.get(index));
-    else if (dot?.inherited) markUnanswered(recipient, dot, options);
+    else if (dot?.inherited && markUnanswered(recipient, dot, options)) return [{ recipient, dot }];
+    return [];
   });
 }
 
@@ -90,17 +92,20 @@ function markUnanswered(
   recipient: QueueRecipient,
   { at, host, address }: DotSent,
   { now, resendAfter }: { now: number; resendAfter: number },
-): void {
+): boolean {
   const { attempts } = recipient;
   const oldest = attempts[0];
   // The state was written after all, or so long ago that this attempt has fallen out of it.
-  if (isFinal(recipient.status) || attempts.some((item) => item.at === at && item.dotSentNoReply)) return;
-  if (attempts.length >= MAX_ATTEMPTS_KEPT && oldest !== undefined && oldest.at > at) return;
+  if (isFinal(recipient.status) || attempts.some((item) => item.at === at && item.dotSentNoReply)) {
+    return false;
+  }
+  if (attempts.length >= MAX_ATTEMPTS_KEPT && oldest !== undefined && oldest.at > at) return false;
   recipient.attemptCount++;
   // The clock may have been ahead when the dot was sent.
   recipient.nextAttemptAt = Math.max(recipient.nextAttemptAt, Math.min(at, now) + resendAfter);
   const error = "no answer to the final dot: the process ended while it waited";
   addAttempt(recipient, { at, host, address, error, status: "4.4.2", dotSentNoReply: true });
+  return true;
 }
 
 function addAttempt(recipient: QueueRecipient, attempt: Attempt): void {

@@ -192,11 +192,27 @@ Deno.test("Spool sees a crash between dot and answer as an attempt without reply
       // While this process waits for the answer, it is not lost yet.
       assert.equal(first(await spool.load(id)).attemptCount, 0);
     }
-    await using spool = await open({ clock, resendAfter: 5000 });
+    const logger = new RecordingLog();
+    await using spool = await open({ clock, resendAfter: 5000, logger });
     const [summary] = await scan(spool);
     assert.deepEqual(summary?.due, [{ domain: "one.test", at: 0 }]);
     const entry = await spool.load(id);
     assert.ok(entry);
+    // Told once, however often it is read: a second copy may follow.
+    assert.deepEqual(
+      logger.events.filter(({ event }) => event === "attempt.deferred").map(({ fields }) => fields),
+      ["b", "c"].map((name) => ({
+        id,
+        recipient: `${name}@one.test`,
+        host: "mx.test",
+        address: "192.0.2.1",
+        status: "4.4.2",
+        error: "no answer to the final dot: the process ended while it waited",
+        dot_sent_no_reply: true,
+        attempts: 1,
+        again_ms: 5000,
+      })),
+    );
     assert.deepEqual(entry.recipients.map(({ attemptCount }) => attemptCount), [1, 1, 0]);
     assert.deepEqual(first(entry).attempts, [{
       at: ACCEPTED,

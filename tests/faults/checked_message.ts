@@ -51,13 +51,25 @@ export function readStored(path: string): StoredMessage {
   const text = new TextDecoder().decode(bytes);
   const lines = text.split("\n").length - 1;
   assert.equal(bytes.length + lines, Number(wire), `${path}: W= is not its size with CRLF`);
+  return { path, ...readChecked(text.replaceAll("\n", "\r\n"), path) };
+}
+
+/**
+ * Reads a message with CRLF, below the fields that servers put on top; the id, and the checksum of what was sent.
+ * @param name for messages of failure
+ * @throws {AssertionError} when it is torn
+ */
+export function readChecked(
+  text: string,
+  name = "the message",
+): { readonly id: string; readonly digest: string } {
   const start = text.search(/^X-Check: /m);
-  assert.notEqual(start, -1, `${path} has no X-Check field`);
-  const original = text.slice(start).replaceAll("\n", "\r\n");
+  assert.notEqual(start, -1, `${name} has no X-Check field`);
+  const original = text.slice(start);
   const [, id = "", checksum] = /^X-Check: (\S+) (\S+)\r\n/.exec(original) ?? [];
   const body = original.slice(original.indexOf("\r\n\r\n") + 4);
-  assert.equal(sha256(body), checksum, `${path} is torn`);
-  return { path, id, digest: sha256(original) };
+  assert.equal(sha256(body), checksum, `${name} is torn`);
+  return { id, digest: sha256(original) };
 }
 
 /**
