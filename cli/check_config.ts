@@ -4,7 +4,6 @@
  * @module
  */
 import { constants } from "node:fs";
-import { access } from "node:fs/promises";
 import { dirname } from "@std/path";
 import type { Command } from "commander";
 import type { Config } from "../config/config.ts";
@@ -16,6 +15,7 @@ import type { Mailboxes } from "../maildir/mailboxes.ts";
 import { UniqueNames } from "../maildir/unique_name.ts";
 import { showEndpoint } from "../net/listen.ts";
 import { systemClock } from "../smtp/clock.ts";
+import { checkAccess } from "../storage/check_access.ts";
 import { CertificateError, loadCertificate } from "../tls/certificates.ts";
 import { loadDkimKeys } from "./dkim_parts.ts";
 import { CommandError, EXIT, type ExitCode } from "./exit_codes.ts";
@@ -184,7 +184,7 @@ async function reportDkim(config: Config, report: Report): Promise<void> {
 async function reportFiles({ dataDir, log, serveOut }: Config, report: Report): Promise<void> {
   const note = async (key: string, { path, mode }: { path: string; mode: number }, to: string[]) => {
     try {
-      await access(path, mode);
+      await checkAccess(path, mode);
     } catch (error) {
       to.push(`${key} = ${JSON.stringify(path)}: ${reason(error)}`);
     }

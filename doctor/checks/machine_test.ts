@@ -61,6 +61,10 @@ Deno.test("checkStorage() wants room, also where a directory is yet to be made",
     assert.deepEqual(await check(path, 0), ["storage ok"]);
     assert.deepEqual(await check(`${path}/not/yet`, 0), ["storage ok"]);
     assert.deepEqual(await check(path, 2 ** 60), ["storage.full failure"]);
+    if (Deno.uid() !== 0) return;
+    await Deno.chmod(path, 0o750);
+    await Deno.chown(path, 65534, 65534);
+    assert.deepEqual(await check(path, 0), ["storage.account untested"]);
   } finally {
     await Deno.remove(path);
   }

@@ -4,8 +4,8 @@
  * @module
  */
 import { constants } from "node:fs";
-import { access } from "node:fs/promises";
 import { dirname } from "@std/path";
+import { checkAccess } from "../../storage/check_access.ts";
 import { freeSpace } from "../../storage/free_space.ts";
 import { StorageError } from "../../storage/storage_error.ts";
 import { failure, type Finding, ok, untested, warning } from "../finding.ts";
@@ -30,7 +30,7 @@ async function checkPlace(place: StoragePlace): Promise<Finding[]> {
   const at = await nearestExisting(path);
   const findings: Finding[] = [];
   try {
-    await access(at, constants.W_OK | constants.X_OK);
+    await checkAccess(at, constants.W_OK | constants.X_OK);
     if (Deno.uid() === 0) {
       const { uid } = await Deno.stat(at);
       if (at === path && uid !== 0) {
