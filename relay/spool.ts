@@ -13,6 +13,7 @@ import { denoFileSystem, type FileSystem } from "../storage/file_system.ts";
 import { NewFile } from "../storage/new_file.ts";
 import { StagingArea } from "../storage/staging.ts";
 import { attempt } from "../storage/storage_error.ts";
+import { FreshMessages } from "./fresh_messages.ts";
 import { type DotSent, Journal } from "./journal.ts";
 import type { NewEntry, Queue, QueuedMessage, QueueSummary } from "./queue.ts";
 import type { QueueEntry, QueueRecipient } from "./queue_entry.ts";
@@ -65,6 +66,9 @@ export interface SpoolOptions {
 }
 
 // Consecutive messages share a directory, and so the syncs of it; a directory stays small enough to list at once.
+/** Octets of a message that is kept in memory for its first attempt, and of all of them. */
+const MAX_FRESH = 64 * 1024;
+const MAX_FRESH_TOTAL = 16 * 1024 ** 2;
 const MESSAGES_PER_SHARD = 1000;
 const SHARDS = 1024;
 const SHARD_NAME = /^[0-9a-z]{2}$/;
@@ -101,6 +105,7 @@ export class Spool implements Queue, AsyncDisposable {
   readonly #touched = new Set<Set<string>>();
   /** Dots of an earlier process whose missing answer stands in the log. */
   readonly #told = new WeakSet<DotSent>();
+  readonly #freshMessages = new FreshMessages(MAX_FRESH_TOTAL);
   readonly #firstShard: number;
   #sequence = 0;
 
@@ -194,7 +199,7 @@ export class Spool implements Queue, AsyncDisposable {
       temporary: join(this.#directory, "incoming", id),
       fileSystem: this.#fileSystem,
       staged: this.#staging.stage(),
-      enter: (file, entry) => this.#enter(file, entry),
+      enter: (file, entry, message) => this.#enter(file, entry, message),
     });
   }
 
@@ -270,6 +275,8 @@ export class Spool implements Queue, AsyncDisposable {
   // deno-lint-ignore require-await
   async load(id: string): Promise<QueueEntry | undefined> {
     if (!isQueueId(id)) return undefined;
+    const fresh = this.#journal.get(id) === undefined ? this.#freshMessages.takeEntry(id) : undefined;
+    if (fresh !== undefined) return fresh;
     return this.#readGuarded(id, undefined);
   }
 
@@ -281,6 +288,7 @@ export class Spool implements Queue, AsyncDisposable {
     const covered = entry.recipients.map(coverage);
     const digest = digestOf(entry);
     return this.#change(id, async () => {
+      this.#freshMessages.delete(id);
       const message = lstat(messagePath(this.#directory, id));
       if (!message?.isFile) return;
       for (const touched of this.#touched) touched.add(id);
@@ -308,11 +316,13 @@ export class Spool implements Queue, AsyncDisposable {
   remove(id: string): Promise<void> {
     if (!isQueueId(id)) return Promise.resolve();
     return this.#change(id, async () => {
-      if (!isFile(messagePath(this.#directory, id))) return;
+      const stateless = this.#freshMessages.has(id);
+      if (!stateless && !isFile(messagePath(this.#directory, id))) return;
       // From here on a crash finishes the removal instead of undoing half of it, so that the directory may be synced
       // later, together with other removals.
       await this.#journal.append({ type: "removed", id });
-      await this.#unlink(id);
+      this.#freshMessages.delete(id);
+      await this.#unlink(id, { stateless });
     });
   }
 
@@ -322,6 +332,8 @@ export class Spool implements Queue, AsyncDisposable {
    * @throws {Deno.errors.NotFound} when it is gone
    */
   async open(id: string): Promise<QueuedMessage> {
+    const fresh = this.#freshMessages.open(id);
+    if (fresh !== undefined) return fresh;
     const path = isQueueId(id) ? messagePath(this.#directory, id) : undefined;
     const read = path === undefined ? undefined : this.#readHead(id);
     if (path === undefined || read === undefined) {
@@ -374,7 +386,7 @@ export class Spool implements Queue, AsyncDisposable {
   }
 
   /** Gives a finished file its place: the commit point. */
-  async #enter(file: NewFile, entry: NewEntry): Promise<void> {
+  async #enter(file: NewFile, entry: NewEntry, message: Uint8Array | undefined): Promise<void> {
     const { id } = entry;
     const shard = shardOf(id);
     await this.#makeShard(shard);
@@ -389,6 +401,7 @@ export class Spool implements Queue, AsyncDisposable {
       throw error;
     }
     this.#noteFresh(entry);
+    if (message !== undefined && message.length <= MAX_FRESH) this.#freshMessages.add(entry, message);
   }
 
   #makeShard(shard: string): Promise<void> {
@@ -422,9 +435,9 @@ export class Spool implements Queue, AsyncDisposable {
     return change;
   }
 
-  async #unlink(id: string): Promise<void> {
+  async #unlink(id: string, { stateless = false } = {}): Promise<void> {
     await removeIfThere(this.#fileSystem, messagePath(this.#directory, id));
-    await removeIfThere(this.#fileSystem, statePath(this.#directory, id));
+    if (!stateless) await removeIfThere(this.#fileSystem, statePath(this.#directory, id));
     const synced = this.#syncer.sync(join(this.#directory, "messages", shardOf(id))).then(
       () => this.#journal.forget(id),
       // The record stays: the removal is made sure of at the next start.

@@ -45,8 +45,8 @@ export interface DraftOptions {
   readonly fileSystem: FileSystem;
   /** Takes the message as it arrives. */
   readonly staged: StagedMessage;
-  /** Gives the finished file its place. */
-  readonly enter: (file: NewFile, entry: NewEntry) => Promise<void>;
+  /** Gives the finished file its place; `message` where all of it is in memory. */
+  readonly enter: (file: NewFile, entry: NewEntry, message: Uint8Array | undefined) => Promise<void>;
 }
 
 /** A message being written. */
@@ -90,10 +90,11 @@ export class Draft implements SpoolDraft {
       const head = encoder.encode(encodeHead(entry, formatCheck(check)));
       file = await NewFile.create(temporary, { mode: 0o600, fileSystem });
       const [first, rest] = staged.onDisk ? [undefined, staged.chunks()] : [await only(staged.chunks()), []];
-      await file.write(concat(head, prepend, first ?? new Uint8Array()));
+      const whole = concat(head, prepend, first ?? new Uint8Array());
+      await file.write(whole);
       for await (const chunk of rest) await file.write(chunk);
       await file.finish();
-      await enter(file, entry);
+      await enter(file, entry, staged.onDisk ? undefined : whole.subarray(head.length));
     } catch (error) {
       await file?.discard();
       throw storageFailure(error);

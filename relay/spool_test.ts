@@ -498,8 +498,12 @@ Deno.test("open() never gives out the end of a message that is not what it was",
 
 Deno.test("Spool takes a message that was edited by hand, with its checks taken out", async () => {
   await inDirectory(async ({ directory, open }) => {
+    let id: string;
+    {
+      await using earlier = await open();
+      id = await add(earlier);
+    }
     await using spool = await open();
-    const id = await add(spool);
     const path = messageFile(directory, id);
     const edited = Deno.readTextFileSync(path).replace(/,"message":"\w+","check":"\w+"/, "")
       .replace("b@one.test", "c@one.test").replace("Hello", "Good evening");

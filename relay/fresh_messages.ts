@@ -1,0 +1,70 @@
+/**
+ * Messages that have just been stored, for their first attempt: most leave at once, and need not be read again.
+ *
+ * @module
+ */
+import type { QueuedMessage } from "./queue.ts";
+import type { QueueEntry } from "./queue_entry.ts";
+
+interface Fresh {
+  /** Until somebody has taken it. */
+  entry: QueueEntry | undefined;
+  readonly message: Uint8Array;
+}
+
+/** Holds small messages as they stand on the disk, the latest first to stay. What is not here is read from there. */
+export class FreshMessages {
+  readonly #messages = new Map<string, Fresh>();
+  readonly #limit: number;
+  #octets = 0;
+
+  /** @param limit octets of all messages together */
+  constructor(limit: number) {
+    this.#limit = limit;
+  }
+
+  /** Keeps a message that has no state yet. The entry and the octets are its own from now on. */
+  add(entry: QueueEntry, message: Uint8Array): void {
+    this.delete(entry.id);
+    this.#messages.set(entry.id, { entry, message });
+    this.#octets += message.length;
+    for (const id of this.#messages.keys()) {
+      if (this.#octets <= this.#limit) break;
+      this.delete(id);
+    }
+  }
+
+  /** Whether it is here, which means too that nothing but the message is on the disk. */
+  has(id: string): boolean {
+    return this.#messages.has(id);
+  }
+
+  /** The entry, for the first who asks: there is one copy, and that is changed in place. */
+  takeEntry(id: string): QueueEntry | undefined {
+    const fresh = this.#messages.get(id);
+    const entry = fresh?.entry;
+    if (fresh !== undefined) fresh.entry = undefined;
+    return entry;
+  }
+
+  /** The message, for as many as ask. */
+  open(id: string): QueuedMessage | undefined {
+    const message = this.#messages.get(id)?.message;
+    return message && {
+      size: message.length,
+      // deno-lint-ignore require-await
+      async *chunks() {
+        yield message;
+      },
+      [Symbol.asyncDispose]: () => Promise.resolve(),
+    };
+  }
+
+  /** Forgets it: it is gone, or has a state. */
+  delete(id: string): void {
+    const fresh = this.#messages.get(id);
+    if (fresh === undefined) return;
+    this.#messages.delete(id);
+    this.#octets -= fresh.message.length;
+  }
+}

@@ -1,0 +1,43 @@
+import assert from "node:assert/strict";
+import { FreshMessages } from "./fresh_messages.ts";
+import type { QueueEntry } from "./queue_entry.ts";
+
+function entry(id: string): QueueEntry {
+  return {
+    id,
+    acceptedAt: 0,
+    reversePath: "",
+    body: "7BIT",
+    smtputf8: false,
+    size: 3,
+    content: { eightBitHeader: false, eightBitBody: false },
+    recipients: [],
+  };
+}
+
+Deno.test("FreshMessages gives an entry once and its message as often as asked", async () => {
+  const fresh = new FreshMessages(100);
+  const one = entry("one");
+  fresh.add(one, new Uint8Array([1, 2, 3]));
+  assert.equal(fresh.takeEntry("one"), one);
+  assert.equal(fresh.takeEntry("one"), undefined);
+  for (let i = 0; i < 2; i++) {
+    const message = fresh.open("one");
+    assert.equal(message?.size, 3);
+    assert.deepEqual(await Array.fromAsync(message?.chunks() ?? []), [new Uint8Array([1, 2, 3])]);
+  }
+  fresh.delete("one");
+  assert.equal(fresh.open("one"), undefined);
+  assert.equal(fresh.has("one"), false);
+});
+
+Deno.test("FreshMessages drops the oldest beyond its limit, and one that alone is beyond it", () => {
+  const fresh = new FreshMessages(10);
+  for (const id of ["a", "b", "c"]) fresh.add(entry(id), new Uint8Array(4));
+  assert.deepEqual(["a", "b", "c"].map((id) => fresh.has(id)), [false, true, true]);
+  fresh.add(entry("b"), new Uint8Array(4));
+  fresh.add(entry("d"), new Uint8Array(4));
+  assert.deepEqual(["b", "c", "d"].map((id) => fresh.has(id)), [true, false, true]);
+  fresh.add(entry("e"), new Uint8Array(11));
+  assert.deepEqual(["b", "d", "e"].map((id) => fresh.has(id)), [false, false, false]);
+});
