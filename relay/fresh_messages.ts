@@ -52,7 +52,6 @@ export class FreshMessages {
     const message = this.#messages.get(id)?.message;
     return message && {
       size: message.length,
-      // deno-lint-ignore require-await
       async *chunks() {
         yield message;
       },
