@@ -1,0 +1,389 @@
+// docs/guide/first-hour.md, followed word for word on two bare Debians, with a small Internet between them.
+import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
+import { builtMailapp } from "../support/built.ts";
+import { debianRoot, ROOT_PROGRAMS } from "../support/debian_root.ts";
+import { type Bind, startBind } from "../support/peers/bind.ts";
+import { verifyWithOpenDkim } from "../support/peers/opendkim.ts";
+import { PYTHON, type RunningProgram, runOk, start, startUntil, until } from "../support/peers/process.ts";
+import { testWith } from "../support/requires.ts";
+
+const GUIDE = fileURLToPath(new URL("../../docs/guide/first-hour.md", import.meta.url));
+const PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/** As `install` says, to see what its account sees. */
+const AS_SERVICE = "setpriv --reuid=mailapp --regid=mailapp --clear-groups";
+
+/** What the guide would have typed. */
+interface Block {
+  readonly kind: "sh" | "console";
+  readonly text: string;
+}
+
+async function readBlocks(): Promise<Block[]> {
+  const text = await Deno.readTextFile(GUIDE);
+  return [...text.matchAll(/^```(sh|console)\n([^]*?)^```$/gm)].map(([, kind, text = ""]) => ({
+    kind: kind === "sh" ? "sh" : "console",
+    text,
+  }));
+}
+
+/** Networks of their own, which a bridge in a third makes one, with the guide's addresses. */
+interface Network extends AsyncDisposable {
+  /** The namespace in the middle, 192.0.2.254 and 2001:db8::fe: DNS, and the rest of the world. */
+  readonly middle: string;
+  /** 192.0.2.1 and 2001:db8::1, and so on. */
+  readonly hosts: readonly string[];
+}
+
+async function makeNetwork(count: number): Promise<Network> {
+  const id = crypto.randomUUID().slice(0, 6);
+  const middle = `mailapp-m-${id}`;
+  const hosts = Array.from({ length: count }, (_, index) => `mailapp-${index + 1}-${id}`);
+  const ip = (...args: string[]) => runOk("ip", { args });
+  const made: string[] = [];
+  const remove = async () => {
+    for (const name of made) await ip("netns", "del", name);
+  };
+  const configure = async (netns: string, device: string, number: string) => {
+    await ip("-n", netns, "link", "set", "lo", "up");
+    await ip("-n", netns, "link", "set", device, "up");
+    await ip("-n", netns, "address", "add", `192.0.2.${parseInt(number, 16)}/24`, "dev", device);
+    await ip("-n", netns, "address", "add", `2001:db8::${number}/64`, "dev", device, "nodad");
+  };
+  try {
+    for (const name of [middle, ...hosts]) {
+      await ip("netns", "add", name);
+      made.push(name);
+    }
+    await ip("-n", middle, "link", "add", "bridge", "type", "bridge");
+    await configure(middle, "bridge", "fe");
+    for (const [index, host] of hosts.entries()) {
+      await ip(
+        ...["link", "add", "eth0", "netns", host, "type", "veth"],
+        ...["peer", "name", `to${index}`, "netns", middle],
+      );
+      await ip("-n", middle, "link", "set", `to${index}`, "master", "bridge", "up");
+      await configure(host, "eth0", `${index + 1}`);
+      await ip("-n", host, "route", "add", "default", "via", "192.0.2.254");
+      await ip("-n", host, "route", "add", "default", "via", "2001:db8::fe", "dev", "eth0");
+    }
+  } catch (error) {
+    await remove();
+    throw error;
+  }
+  return { middle, hosts, [Symbol.asyncDispose]: remove };
+}
+
+/** Another mail server of the world, which only greets: whom doctor knocks at. */
+const GREETER = `
+import socket, socketserver
+class Greeter(socketserver.StreamRequestHandler):
+    def handle(self):
+        self.wfile.write(b"220 mx.gmail.com ESMTP\\r\\n")
+        self.rfile.readline()
+        self.wfile.write(b"221 2.0.0 bye\\r\\n")
+class Server(socketserver.ThreadingTCPServer):
+    address_family = socket.AF_INET6
+    allow_reuse_address = True
+    daemon_threads = True
+print("ready", flush=True)
+Server(("::", 25), Greeter).serve_forever()
+`;
+
+interface Place {
+  readonly netns: string;
+  readonly addresses: readonly string[];
+  readonly domain: string;
+  /** The domain of the other machine. */
+  readonly correspondent: string;
+}
+
+/** A bare Debian that runs, with systemd's part played by the test. What it runs ends when it is disposed. */
+class Machine implements AsyncDisposable {
+  readonly #units = new Map<string, RunningProgram>();
+
+  private constructor(
+    readonly place: Place,
+    readonly init: RunningProgram,
+    readonly pid: number,
+  ) {}
+
+  static async boot(place: Place): Promise<Machine> {
+    const { netns, domain } = place;
+    // All of it is in namespaces that end with their first process; what is written is in memory.
+    const script = `
+      at=$(mktemp -d)
+      mount -t tmpfs tmpfs "$at"
+      mkdir "$at/upper" "$at/work" "$at/root"
+      mount -t overlay overlay -o "lowerdir=$1,upperdir=$at/upper,workdir=$at/work" "$at/root"
+      mount -t proc proc "$at/root/proc"
+      mount --bind /dev "$at/root/dev"
+      rm -f "$at/root/etc/resolv.conf"
+      echo nameserver 192.0.2.254 >"$at/root/etc/resolv.conf"
+      hostname "mx.$2"
+      exec chroot "$at/root" sh -c 'echo booted; exec sleep infinity'`;
+    const init = await startUntil("ip", {
+      args: [
+        ...["netns", "exec", netns, "unshare", "--mount", "--pid", "--uts", "--fork", "--kill-child"],
+        ...["sh", "-euc", script, "sh", await debianRoot(), domain],
+      ],
+      stopSignal: "SIGKILL",
+      ready: ({ line }) => line(/^booted$/),
+    });
+    const children = await Deno.readTextFile(`/proc/${init.pid}/task/${init.pid}/children`);
+    return new Machine(place, init, Number(children));
+  }
+
+  /** A file of this machine, as seen from outside. */
+  file(path: string): string {
+    return `/proc/${this.pid}/root${path}`;
+  }
+
+  #inside(args: readonly string[]): string[] {
+    return [
+      ...[`--target=${this.pid}`, "--mount", "--pid", "--uts", "--net", "--root"],
+      ...["env", "-i", "-C", "/", `PATH=${PATH}`, ...args],
+    ];
+  }
+
+  /** Runs a script as root. */
+  async sh(script: string, { stdin = "" } = {}): Promise<string> {
+    return await runOk("nsenter", { args: this.#inside(["HOME=/root", "sh", "-euc", script]), stdin });
+  }
+
+  /** Starts what a unit says as systemd would; does not wait until it serves, for `Type=exec`. */
+  async startUnit(name: string): Promise<void> {
+    const unit = await Deno.readTextFile(this.file(`/etc/systemd/system/${name}.service`));
+    const value = (key: string) => {
+      const [, value] = new RegExp(`^${key}=(.*)$`, "m").exec(unit) ?? [];
+      assert.ok(value, `${key} of ${name}`);
+      return value;
+    };
+    await this.sh(value("ExecStartPre").replace(/^\+/, ""));
+    assert.equal(value("AmbientCapabilities"), "CAP_NET_BIND_SERVICE");
+    const capability = "-all,+net_bind_service";
+    const program = start("nsenter", {
+      args: this.#inside([
+        ...["setpriv", `--reuid=${value("User")}`, `--regid=${value("Group")}`, "--clear-groups"],
+        ...[`--inh-caps=${capability}`, `--ambient-caps=${capability}`, `--bounding-set=${capability}`],
+        ...["--no-new-privs", "sh", "-euc", `umask ${value("UMask")}; exec ${value("ExecStart")}`],
+      ]),
+    });
+    this.#units.set(name, program);
+  }
+
+  /** What a unit wrote, as the journal would have it. */
+  journal(name: string): readonly string[] {
+    const unit = this.#units.get(name);
+    assert.ok(unit, `${name} was started`);
+    return unit.lines;
+  }
+
+  /** Waits for a line in the journal. */
+  async logged(name: string, pattern: RegExp): Promise<void> {
+    await this.#units.get(name)?.line(pattern);
+  }
+
+  /** Follows a block, with the names put in; what came out. */
+  async follow({ kind, text }: Block): Promise<string> {
+    const own = text
+      .replaceAll("example.com", this.place.domain)
+      .replaceAll("you@somewhere.example", `alice@${this.place.correspondent}`);
+    if (kind === "sh") return await this.sh(own);
+    const outputs: string[] = [];
+    for (const line of own.trimEnd().split("\n")) {
+      const [program, ...args] = line.split(" ");
+      if (program === "systemctl") {
+        assert.deepEqual(args.slice(0, 2), ["enable", "--now"]);
+        for (const unit of args.slice(2)) await this.startUnit(unit);
+      } else if (program === "journalctl") {
+        outputs.push(...this.journal(args[args.indexOf("-u") + 1] ?? ""));
+      } else outputs.push(await this.sh(line));
+    }
+    return outputs.join("\n");
+  }
+
+  /** Waits for a message with this in it. */
+  arrival(text: string): Promise<Uint8Array> {
+    return until(async () => {
+      const directory = this.file(`/var/mail/${this.place.domain}/alice/new`);
+      const names = await Array.fromAsync(Deno.readDir(directory), ({ name }) => name).catch(() => []);
+      for (const name of names) {
+        const bytes = await Deno.readFile(`${directory}/${name}`);
+        if (new TextDecoder().decode(bytes).includes(text)) return bytes;
+      }
+      return undefined;
+    }, {
+      what: `${text} at ${this.place.domain}\n${
+        [...this.#units.values()].flatMap(({ lines }) => lines).join("\n")
+      }`,
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.init.stop();
+    for (const unit of this.#units.values()) await unit.stop();
+  }
+}
+
+/** Serves the zones as they were printed, and the reverse names that they ask for. */
+async function publish(zones: readonly string[], through: readonly string[]): Promise<Bind> {
+  const served: Record<string, string | { whole: string }> = {
+    "gmail.com": "@ MX 10 mx\nmx A 192.0.2.254\nmx AAAA 2001:db8::fe",
+  };
+  for (const whole of zones) {
+    const [, domain = ""] = /^(\S+)\. (?:\d+ )?IN MX /m.exec(whole) ?? [];
+    served[domain] = { whole };
+    for (const [, reverse = "", name] of whole.matchAll(/\((\S+\.arpa)\. PTR (\S+)\)/g)) {
+      served[reverse] = `@ PTR ${name}`;
+    }
+  }
+  // Two zones, and for each machine an address of either family.
+  assert.equal(Object.keys(served).length, 1 + 2 + 2 * 2, Object.keys(served).join(" "));
+  return await startBind(served, { address: "192.0.2.254", port: 53, through });
+}
+
+testWith(
+  [...ROOT_PROGRAMS, "named", "nsenter", "opendkim", "setpriv", PYTHON],
+  "the first hour: two bare Debians, set up by the guide, exchange mail that the other accepts",
+  async (t) => {
+    const built = await builtMailapp();
+    await using network = await makeNetwork(2);
+    const inTheMiddle = ["ip", "netns", "exec", network.middle];
+    const [firstHost = "", secondHost = ""] = network.hosts;
+    await using first = await Machine.boot({
+      netns: firstHost,
+      addresses: ["192.0.2.1", "2001:db8::1"],
+      domain: "example.com",
+      correspondent: "example.net",
+    });
+    await using second = await Machine.boot({
+      netns: secondHost,
+      addresses: ["192.0.2.2", "2001:db8::2"],
+      domain: "example.net",
+      correspondent: "example.com",
+    });
+    const machines = [first, second];
+    const onBoth = (run: (machine: Machine) => Promise<string>) => Promise.all(machines.map(run));
+    await using _greeter = await startUntil("ip", {
+      args: [...inTheMiddle.slice(1), PYTHON, "-c", GREETER],
+      ready: ({ line }) => line(/^ready$/),
+    });
+    await using stack = new AsyncDisposableStack();
+
+    /** What stands outside of the blocks, before and after them. */
+    const before: Readonly<Record<string, () => Promise<void>>> = {
+      "chmod 755 /usr/local/bin/mailapp": async () => {
+        for (const machine of machines) await Deno.copyFile(built, machine.file("/usr/local/bin/mailapp"));
+      },
+      // "A few seconds later"
+      "mailapp healthcheck serve-in": async () => {
+        for (const machine of machines) {
+          for (const unit of ["mailapp-in", "mailapp-out"]) {
+            await machine.logged(unit, /"event":"server\.ready"/);
+          }
+        }
+      },
+      // "Send a message to alice@example.com from somewhere else"
+      "ls /var/mail/example.com/alice/new": async () => {
+        await onBoth((machine) =>
+          machine.sh(
+            `mailapp sendmail -f alice@${machine.place.domain} alice@${machine.place.correspondent}`,
+            {
+              stdin: `From: alice@${machine.place.domain}\nSubject: from ${machine.place.domain}\n\nHello.\n`,
+            },
+          )
+        );
+        for (const machine of machines) {
+          await machine.arrival(`Subject: from ${machine.place.correspondent}\n`);
+        }
+      },
+    };
+    const after: Readonly<Record<string, (outputs: readonly string[]) => Promise<void> | void>> = {
+      "mailapp healthcheck serve-in": (outputs) => {
+        for (const output of outputs) assert.match(output, /serve-in .*answers\nserve-out .*answers\n/);
+      },
+      "mailapp dns": async (zones) => {
+        stack.use(await publish(zones, inTheMiddle));
+      },
+      "mailapp doctor": (outputs) => {
+        for (const output of outputs) {
+          const bad = output.split("\n").filter((line) => /^(?:FAILURE|WARNING)/.test(line));
+          // As the guide says; over IPv4 and over IPv6.
+          const verifies = /its certificate does not verify: DEPTH_ZERO_SELF_SIGNED_CERT/;
+          assert.deepEqual(bad.map((line) => verifies.test(line) ? "certificate" : line), [
+            "certificate",
+            "certificate",
+          ]);
+          for (const check of ["mx", "spf", "dkim", "dmarc", "reverse", "outward"]) {
+            assert.match(output, new RegExp(`^ok: ${check} `, "m"));
+          }
+        }
+      },
+      "ls /var/mail/example.com/alice/new": (outputs) => {
+        for (const output of outputs) {
+          assert.match(output, /^\d+\./);
+          assert.match(output, /"event":"message\.delivered"/);
+        }
+      },
+      "mailapp send-test you@somewhere.example": (outputs) => {
+        for (const output of outputs) assert.match(output, /dkim=pass header\.d=example\.(?:com|net):/);
+      },
+    };
+    const blocks = await readBlocks();
+    for (const name of Object.keys({ ...before, ...after })) {
+      assert.ok(blocks.some(({ text }) => text.startsWith(`${name}\n`)), `the guide has: ${name}`);
+    }
+    for (const block of blocks) {
+      const [name = ""] = block.text.split("\n");
+      const done = await t.step(name, async () => {
+        await before[name]?.();
+        const outputs = await onBoth((machine) => machine.follow(block));
+        await after[name]?.(outputs);
+      });
+      // Each builds on those before.
+      if (!done) return;
+    }
+
+    await t.step(
+      "what arrived came from the right name, encrypted, with signatures that verify",
+      async () => {
+        for (const [receiver, sender] of [[first, second], [second, first]] as const) {
+          const keys = JSON.parse(await sender.sh("mailapp dkim show --json")) as Record<string, string>[];
+          const records = Object.fromEntries(keys.map(({ name, value }) => [name, value ?? ""]));
+          for (const subject of [`from ${sender.place.domain}`, "A test of mailapp"]) {
+            const bytes = await receiver.arrival(`Subject: ${subject}\n`);
+            const name = `mx.${sender.place.domain}`;
+            const [, from, address = "", protocol] =
+              /^Received: from (\S+) \(\[(?:IPv6:)?(\S+)\]\)[^]*?\swith (\w+)/m
+                .exec(new TextDecoder().decode(bytes)) ?? [];
+            assert.deepEqual([from, protocol], [name, "ESMTPS"]);
+            assert.ok(sender.place.addresses.includes(address), address);
+            // What a receiver that is strict about it looks up.
+            const reverse = await receiver.sh(`getent hosts ${address}`);
+            assert.deepEqual(reverse.trim().split(/\s+/), [address, name]);
+            const [verdict, ...more] = await verifyWithOpenDkim(bytes, records);
+            assert.deepEqual(more, []);
+            assert.deepEqual([verdict?.result, verdict?.domain], ["pass", sender.place.domain]);
+          }
+        }
+      },
+    );
+
+    await t.step("the link makes it sendmail, for an account without rights too", async () => {
+      await first.sh(
+        "setpriv --reuid=nobody --regid=nogroup --clear-groups /usr/sbin/sendmail -f alice@example.com alice@example.net",
+        { stdin: "From: alice@example.com\nSubject: by sendmail\n\nHello.\n" },
+      );
+      await second.arrival("Subject: by sendmail\n");
+    });
+
+    await t.step("the queues are empty, and check-config still finds nothing", async () => {
+      for (const machine of machines) {
+        assert.deepEqual(JSON.parse(await machine.sh("mailapp queue list --json")), []);
+        assert.match(await machine.sh(`${AS_SERVICE} mailapp check-config`), /\nok\n$/);
+      }
+    });
+  },
+);
