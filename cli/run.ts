@@ -14,7 +14,7 @@ import { versionLine } from "./version.ts";
  * The subcommands, in the order of `--help`; a command loads no other one. To add one, write its file and put it
  * here.
  */
-const SUBCOMMANDS: Readonly<Record<string, () => Promise<RegisterSubcommand>>> = {
+export const SUBCOMMANDS: Readonly<Record<string, () => Promise<RegisterSubcommand>>> = {
   "serve-in": async () => (await import("./serve_in.ts")).registerServeIn,
   "serve-out": async () => (await import("./serve_out.ts")).registerServeOut,
   "check-config": async () => (await import("./check_config.ts")).registerCheckConfig,
