@@ -6,7 +6,7 @@ import { Dialogue } from "../support/dialogue.ts";
 import { Workspace } from "../support/mailapp.ts";
 import { testWith } from "../support/requires.ts";
 import { checkedMessage, submit } from "./checked_message.ts";
-import { asRoot, deliverOne, Mail, serveIn, type Serving } from "./setting.ts";
+import { asRoot, clockOf, deliverOne, Mail, serveIn, type Serving } from "./setting.ts";
 
 const CLIENTS = 6;
 const EACH = 8;
@@ -55,26 +55,6 @@ Deno.test("serve-in three times on one Maildir loses no message to another's nam
   const names = await loadSeveral(workspace, [{}, {}, {}]);
   assert.equal(new Set(names.map((name) => /P(\d+)Q/.exec(name)?.[1])).size, 3);
 });
-
-const FAKETIME = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib"]
-  .map((directory) => `${directory}/faketime/libfaketimeMT.so.1`)
-  .find((path) => {
-    try {
-      return Deno.statSync(path).isFile;
-    } catch {
-      return false;
-    }
-  }) ?? "";
-
-/** The environment of a program whose wall clock says what this file says; timers run on. */
-function clockOf(file: string): Readonly<Record<string, string>> {
-  return {
-    LD_PRELOAD: FAKETIME,
-    FAKETIME_TIMESTAMP_FILE: file,
-    FAKETIME_NO_CACHE: "1",
-    FAKETIME_DONT_FAKE_MONOTONIC: "1",
-  };
-}
 
 testWith(
   asRoot("unshare", "faketime"),

@@ -44,6 +44,26 @@ export function asRoot(...programs: string[]): string[] {
   return Deno.uid() === 0 ? programs : [...programs, "root"];
 }
 
+const FAKETIME = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib"]
+  .map((directory) => `${directory}/faketime/libfaketimeMT.so.1`)
+  .find((path) => {
+    try {
+      return Deno.statSync(path).isFile;
+    } catch {
+      return false;
+    }
+  }) ?? "";
+
+/** The environment of a program whose wall clock says what this file says (faketime(1)); timers run on. */
+export function clockOf(file: string): Readonly<Record<string, string>> {
+  return {
+    LD_PRELOAD: FAKETIME,
+    FAKETIME_TIMESTAMP_FILE: file,
+    FAKETIME_NO_CACHE: "1",
+    FAKETIME_DONT_FAKE_MONOTONIC: "1",
+  };
+}
+
 /** Paths and contents of a workspace's Maildirs. */
 export class Mail {
   readonly #workspace: Workspace;
