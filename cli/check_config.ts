@@ -119,14 +119,22 @@ async function reportServeIn(config: Config, report: Report): Promise<void> {
   );
   if (all.length === 0) report.warnings.push("[mailboxes] users names nobody: all mail is refused");
   const names = new UniqueNames({ hostname, now: () => systemClock.now() });
+  const uid = await servingAccount(config);
   for (const { root, path } of all.slice(0, MAX_SHOWN)) {
     try {
-      await new Maildir(path, { root, names }).check();
+      await new Maildir(path, { root, names, ...(uid !== undefined && { uid }) }).check();
     } catch (error) {
       // It need not be the account of the server that asks.
       report.warnings.push(`mailbox: ${reason(error)}, as seen by uid ${Deno.uid()}`);
     }
   }
+}
+
+/** Whose the servers are, when root asks: the data directory's. */
+async function servingAccount({ dataDir }: Config): Promise<number | undefined> {
+  if (Deno.uid() !== 0) return undefined;
+  const { uid } = await Deno.stat(await nearestExisting(dataDir));
+  return uid ?? undefined;
 }
 
 /** Whether there is one, or would be. */

@@ -34,6 +34,8 @@ export interface MaildirOptions {
   readonly names: UniqueNames;
   /** Shared by all Maildirs, so that deliveries into the same one share its syncs. */
   readonly syncer?: DirectorySyncer;
+  /** The account whose directories will do, beside root's: this process's if absent. */
+  readonly uid?: number;
   /** For tests. */
   readonly fileSystem?: FileSystem;
 }
@@ -46,7 +48,7 @@ export class Maildir {
   readonly #names: UniqueNames;
   readonly #syncer: DirectorySyncer;
   readonly #fileSystem: FileSystem;
-  readonly #uid = Deno.uid();
+  readonly #uid: number | null;
   /** The inode of `new/` when all names on the way to it were last synced. */
   #durable: number | undefined;
   #making: Promise<void> | undefined;
@@ -60,6 +62,7 @@ export class Maildir {
     this.path = path;
     this.#root = options.root;
     this.#names = options.names;
+    this.#uid = options.uid ?? Deno.uid();
     this.#fileSystem = options.fileSystem ?? denoFileSystem;
     this.#syncer = options.syncer ?? new DirectorySyncer({ fileSystem: this.#fileSystem });
   }

@@ -139,10 +139,12 @@ Deno.test({
   name: "Maildir refuses a directory of another account",
   ignore: Deno.uid() !== 0,
   fn: async () => {
-    await inRoot(async ({ path, maildir }) => {
+    await inRoot(async ({ root, path, maildir }) => {
       await deliver(maildir);
       await Deno.chown(path, 4242, null);
       await assert.rejects(maildir.check(), /belongs to uid 4242, who could swap it/);
+      const names = new UniqueNames({ hostname: "mx", now: () => 1_700_000_000_000 });
+      await new Maildir(path, { root, names, uid: 4242 }).check();
     });
   },
 });
