@@ -24,6 +24,7 @@ function names(scenarios: readonly { readonly name: string }[]): string {
 }
 
 const { values } = parseArgs({
+  args: Deno.args.filter((argument) => argument !== "--"),
   options: {
     only: { type: "string" },
     servers: { type: "string", default: SERVERS.join(",") },

@@ -13,9 +13,9 @@ const WRITE_THROUGH = 256 * 1024;
  * A file being written. Any failure drops the file: after a failed fsync the kernel may call lost pages clean, so a
  * second fsync that succeeds proves nothing.
  *
- * How the calls are made was measured on ext4 with 2 cores (bench/maildir_delivery.ts): create, sync and rename wait
- * for the journal and go through the thread pool, since on the calling thread they stop every session meanwhile; a
- * small write only fills the page cache and is cheaper on the calling thread than the way to another.
+ * How the calls are made was measured on ext4 with 2 cores (docs/performance.md): a sync waits for the disk and goes
+ * through the thread pool; a small write only fills the page cache, and create and rename seldom wait, so that all
+ * three are cheaper on the calling thread than the way to another.
  */
 export class NewFile {
   /** Where it is. */
