@@ -220,17 +220,13 @@ export class SpoolFiles {
 }
 
 /**
- * The queue ids of messages whose dot went without an answer, as the log tells, or as they stand in the spool: a line
- * may be on its way to the log when the process is killed.
+ * The queue ids of messages whose dot went without an answer, as the log tells, or as states in the spool do: a line may
+ * be on its way to the log when the process is killed. What stands in the journal alone is told by the next start.
  */
 export function unanswered({ events }: RunningMailapp, files: SpoolFiles): Set<string> {
   const told = events.filter((event) => event["dot_sent_no_reply"] === true).map(({ id }) => String(id));
   const inStates = files.ids().filter((id) => files.text(files.state(id)).includes('"dotSentNoReply":true'));
-  const inJournal = Array.from(
-    files.text(files.at("journal")).matchAll(/^\{"dotSent":"(\w+)"/gm),
-    ([, id]) => id ?? "",
-  );
-  return new Set([...told, ...inStates, ...inJournal]);
+  return new Set([...told, ...inStates]);
 }
 
 /** Waits until a server that has just been started has nothing left to do. */
