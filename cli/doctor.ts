@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { dirname } from "@std/path";
 import type { Command } from "commander";
 import type { Config } from "../config/config.ts";
 import { ConfigError } from "../config/errors.ts";
@@ -75,6 +76,8 @@ async function doctor(flags: Flags, io: Io): Promise<ExitCode> {
   return summary.failures === 0 ? EXIT.ok : EXIT.unavailable;
 }
 
+/** How many directories of Maildirs are tried. */
+const MAX_PLACES = 4;
 /** How many of its addresses serve-in is tested on. */
 const MAX_LISTENERS = 4;
 /** Milliseconds for a connection. */
@@ -142,11 +145,11 @@ async function checkMachine(
   const places = [{ name: "data_dir", path: dataDir, minFreeSpace }];
   if (serveIn.domains.length > 0) {
     try {
-      places.push({
-        name: "the directory of the Maildirs",
-        path: openMailboxes(config).root,
-        minFreeSpace: serveIn.minFreeSpace,
-      });
+      // Not their root, which may be a directory of the system's, such as /var/mail.
+      const parents = new Set(openMailboxes(config).all().map(({ path }) => dirname(path)));
+      for (const path of [...parents].slice(0, MAX_PLACES)) {
+        places.push({ name: "a directory of Maildirs", path, minFreeSpace: serveIn.minFreeSpace });
+      }
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error;
       findings.push(...configFindings(error));

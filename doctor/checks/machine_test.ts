@@ -65,6 +65,8 @@ Deno.test("checkStorage() wants room, also where a directory is yet to be made",
     await Deno.chmod(path, 0o750);
     await Deno.chown(path, 65534, 65534);
     assert.deepEqual(await check(path, 0), ["storage.account untested"]);
+    const place = { name: "data_dir", path, minFreeSpace: 0 };
+    assert.equal((await checkStorage([place, place])).length, 1);
   } finally {
     await Deno.remove(path);
   }

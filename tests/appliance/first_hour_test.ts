@@ -379,6 +379,17 @@ testWith(
       await second.arrival("Subject: by sendmail\n");
     });
 
+    await t.step(
+      "doctor says how to see what the servers' account sees, and it finds nothing there",
+      async () => {
+        const [, command = ""] = /storage \/var\/lib\/mailapp: .*\n +→ (setpriv .*)/
+          .exec(await first.sh("mailapp doctor")) ?? [];
+        const output = await first.sh(command);
+        assert.match(output, /^ok: storage \/var\/lib\/mailapp: /m);
+        assert.match(output, /^0 failures, 2 warnings, /m);
+      },
+    );
+
     await t.step("the queues are empty, and check-config still finds nothing", async () => {
       for (const machine of machines) {
         assert.deepEqual(JSON.parse(await machine.sh("mailapp queue list --json")), []);
