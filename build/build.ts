@@ -1,11 +1,13 @@
 /**
  * `deno task build`: the program as one executable, `dist/mailapp`, with a checksum and a software bill of materials
  * beside it. First choice is `deno compile`; where its base (denort) cannot be had, the portable form of
- * portable.sh. `--target` chooses the machine for `deno compile`; `--portable` asks for that form.
+ * portable.sh. `--target` chooses the machine for `deno compile`; `--portable` asks for that form; `--entry` builds
+ * another program in the place of main.ts, as a test does.
  *
  * @module
  */
 import { join } from "@std/path";
+import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
 import project from "../deno.json" with { type: "json" };
 
@@ -18,6 +20,7 @@ const { values: options } = parseArgs({
     target: { type: "string" },
     portable: { type: "boolean" },
     out: { type: "string", default: "dist" },
+    entry: { type: "string", default: "main.ts" },
   },
 });
 const out = options.out;
@@ -63,7 +66,7 @@ async function writeEntry(commit: string, form: "compiled" | "portable"): Promis
     `(globalThis as { mailappBuild?: unknown }).mailappBuild = ${JSON.stringify({ commit, form })};\n`,
   );
   const entry = join(work, "entry.ts");
-  const main = import.meta.resolve("../main.ts");
+  const main = pathToFileURL(options.entry).href;
   await Deno.writeTextFile(entry, `import "./build_info.ts";\nimport ${JSON.stringify(main)};\n`);
   return entry;
 }

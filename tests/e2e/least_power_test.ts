@@ -2,6 +2,7 @@
 // all their work all the same.
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
+import { join } from "@std/path";
 import { createTestAuthority } from "../../tls/test_authority.ts";
 import { Dialogue } from "../support/dialogue.ts";
 import { fromSource, RunningMailapp, Workspace } from "../support/mailapp.ts";
@@ -126,4 +127,19 @@ async function test(program: readonly string[]): Promise<void> {
 
 Deno.test("neither server can do what it need not, and both still reload, deliver, retry and bounce", async () => {
   await test(fromSource(support("attacked_server.ts")));
+});
+
+Deno.test("the same holds in the built file", async () => {
+  const out = await Deno.makeTempDir({ prefix: "mailapp-test-" });
+  try {
+    const build = ["build/build.ts", "--portable", "--entry", support("attacked_server.ts"), "--out", out];
+    const { success, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: ["run", "-A", "--frozen", ...build],
+      cwd: fileURLToPath(new URL("../..", import.meta.url)),
+    }).output();
+    assert.ok(success, new TextDecoder().decode(stderr));
+    await test([join(out, "mailapp")]);
+  } finally {
+    await Deno.remove(out, { recursive: true });
+  }
 });
