@@ -70,9 +70,13 @@ export async function confine(start: ServerStart, options: ConfineOptions): Prom
     if (unanswered++ >= MAX_UNANSWERED) return die("its thread does not answer");
     tell({ kind: "ping" });
   };
+  let started = false;
   worker.onmessage = ({ data }: MessageEvent<FromServer>) => {
     if (data.kind === "pong") return void (unanswered = 0);
     if (data.kind === "ended") return resolve(data.exitCode);
+    // Who owns the server's thread may say anything.
+    if (started) return;
+    started = true;
     giveUpPermissions();
     setInterval(ping, pingInterval);
     if (files !== undefined) keepTelling(files, (texts) => tell({ kind: "network", texts }));

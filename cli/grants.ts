@@ -5,6 +5,7 @@
  */
 import { dirname, join } from "@std/path";
 import type { Config } from "../config/config.ts";
+import { ConfigError } from "../config/errors.ts";
 import { showEndpoint } from "../net/listen.ts";
 import { incomingDirectory } from "./parts.ts";
 
@@ -74,15 +75,45 @@ export function serveOutGrants(config: Config, { configFile }: { readonly config
   };
 }
 
+/** A setting of a new configuration that needs a file which the running server may not touch. */
+export interface Beyond {
+  /** The setting. */
+  readonly key: string;
+  /** The file. */
+  readonly path: string;
+}
+
 /** What the mailboxes of a new configuration need beyond the grants of the running server; `undefined`: nothing. */
 export function mailboxesBeyond(
   { read, write }: Grants,
   { path, users }: Config["mailboxes"],
-): { readonly key: string; readonly path: string } | undefined {
+): Beyond | undefined {
   if (!write.some((granted) => isWithin(path, granted))) return { key: "mailboxes.path", path };
   return users === "system" && !read.includes(PASSWD_FILE)
     ? { key: "mailboxes.users", path: PASSWD_FILE }
     : undefined;
+}
+
+/** The same of its DKIM keys. */
+export function keysBeyond({ read }: Grants, dkim: Config["dkim"]): Beyond | undefined {
+  for (const [domain, keys] of Object.entries(dkim)) {
+    for (const { keyFile } of keys) {
+      if (!read.some((granted) => isWithin(keyFile, granted))) {
+        return { key: `dkim.${JSON.stringify(domain)}.key`, path: keyFile };
+      }
+    }
+  }
+  return undefined;
+}
+
+/**
+ * Refuses a new configuration that only a restart can bring.
+ * @throws {ConfigError}
+ */
+export function requireNothingBeyond(beyond: Beyond | undefined, { file }: Config): void {
+  if (beyond === undefined) return;
+  const problem = `needs ${beyond.path}, which the running server may not touch: restart it`;
+  throw new ConfigError(file, [{ key: beyond.key, problem }]);
 }
 
 function isWithin(path: string, directory: string): boolean {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { parseConfig } from "../config/load.ts";
-import { mailboxesBeyond, serveInGrants, serveOutGrants } from "./grants.ts";
+import { keysBeyond, mailboxesBeyond, serveInGrants, serveOutGrants } from "./grants.ts";
 
 const TEXT = `hostname = "mx.example.com"
 data_dir = "/var/lib/mailapp"
@@ -83,4 +83,12 @@ Deno.test("mailboxesBeyond() tells what only a restart can bring", () => {
     path: "/srv/mailboxes/{user}",
   });
   assert.deepEqual(beyond("/srv/mail/{user}", "system"), { key: "mailboxes.users", path: "/etc/passwd" });
+});
+
+Deno.test("keysBeyond() takes a key beside one that was there at the start, and no other", () => {
+  const grants = serveOutGrants(config, { configFile });
+  const beyond = (keyFile: string) => keysBeyond(grants, { "example.com": [{ selector: "b", keyFile }] });
+  assert.equal(beyond("/etc/mailapp/dkim/b.pem"), undefined);
+  assert.equal(beyond("/var/lib/mailapp/dkim/b.pem"), undefined);
+  assert.deepEqual(beyond("/etc/b.pem"), { key: 'dkim."example.com".key', path: "/etc/b.pem" });
 });

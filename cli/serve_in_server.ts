@@ -4,7 +4,6 @@
  * @module
  */
 import type { Config } from "../config/config.ts";
-import { ConfigError } from "../config/errors.ts";
 import { MaildirDelivery } from "../maildir/delivery.ts";
 import type { Log } from "../observe/logger.ts";
 import { systemClock } from "../smtp/clock.ts";
@@ -13,7 +12,7 @@ import { StagingArea } from "../storage/staging.ts";
 import type { Certificates } from "../tls/certificates.ts";
 import { serverUpgrade } from "../tls/server_upgrade.ts";
 import { EXIT, type ExitCode } from "./exit_codes.ts";
-import { mailboxesBeyond } from "./grants.ts";
+import { mailboxesBeyond, requireNothingBeyond } from "./grants.ts";
 import { openListeners } from "./listeners.ts";
 import {
   incomingDirectory,
@@ -110,7 +109,7 @@ function reloader(start: ServeInStart, { delivery, log, certificates }: Reloadab
     try {
       const next = await loadAgain(start);
       requireDomains(next);
-      requireGranted(start, next);
+      requireNothingBeyond(mailboxesBeyond(start.grants, next.mailboxes), next);
       delivery.mailboxes = openMailboxes(next);
       logger.info("config.reloaded", { needs_restart: changedForGood(start.config, next) });
     } catch (error) {
@@ -122,14 +121,6 @@ function reloader(start: ServeInStart, { delivery, log, certificates }: Reloadab
   return () => {
     last = last.then(reload);
   };
-}
-
-/** What was given up at the start cannot be had back. */
-function requireGranted({ grants }: ServeInStart, { file, mailboxes }: Config): void {
-  const beyond = mailboxesBeyond(grants, mailboxes);
-  if (beyond === undefined) return;
-  const problem = `needs ${beyond.path}, which the running server may not touch: restart serve-in`;
-  throw new ConfigError(file, [{ key: beyond.key, problem }]);
 }
 
 /** The tables that differ and are not read again. */

@@ -22,6 +22,7 @@ import { systemClock } from "../smtp/clock.ts";
 import { SmtpServer } from "../smtp/server.ts";
 import { loadDkimKeys, openDkimSigner, replaceDkimKeys, signedNotices } from "./dkim_parts.ts";
 import { EXIT, type ExitCode } from "./exit_codes.ts";
+import { keysBeyond, requireNothingBeyond } from "./grants.ts";
 import { openListeners } from "./listeners.ts";
 import {
   destinations,
@@ -210,6 +211,7 @@ function reloader(start: ServeOutStart, { log, signer }: Reloadable): () => void
     );
     try {
       const next = await loadAgain(start);
+      requireNothingBeyond(keysBeyond(start.grants, next.dkim), next);
       replaceDkimKeys(signer, { ...await loadDkimKeys(next), logger });
       logger.info("config.reloaded", { needs_restart: changedForGood(start.config, next) });
     } catch (error) {
