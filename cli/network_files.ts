@@ -26,7 +26,10 @@ export class NetworkFiles implements Disposable {
       try {
         this.#files.set(path, Deno.openSync(path));
       } catch (error) {
-        if (!(error instanceof Deno.errors.NotFound)) throw error;
+        // A unit may hide them; then what they tell is not known, and is logged as such when it is needed.
+        if (!(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.PermissionDenied)) {
+          throw error;
+        }
       }
     }
   }
