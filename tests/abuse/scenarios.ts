@@ -120,10 +120,10 @@ export async function slowAndRude(
   },
 ): Promise<void> {
   // Short, so that nobody waits for five minutes; it is what the deadlines come from.
-  const idleTimeout = 3000;
+  const idleTimeout = 5000;
   // Each makes the server talk until the system's buffers are full, which is megabytes.
   const deafConnections = Math.ceil(connections / 5);
-  await using victim = await Victim.start({ settings: { idle_timeout: "3s" } });
+  await using victim = await Victim.start({ settings: { idle_timeout: "5s" } });
   const { port, tlsPort } = victim;
   const { now: before } = victim.memory();
   const preamble = [
@@ -156,7 +156,7 @@ export async function slowAndRude(
   report(
     `slow commands ended within ${milliseconds(latest(inCommands))}, slow data within ${
       milliseconds(latest(inData))
-    }, clients that never read within ${milliseconds(latest(deaf))} (idle_timeout 3 s)`,
+    }, clients that never read within ${milliseconds(latest(deaf))} (idle_timeout 5 s)`,
   );
   assert.equal(told(inCommands, /^421 4\.4\.2 /), connections);
   assert.equal(told(inData, /^421 4\.4\.2 /), connections);
