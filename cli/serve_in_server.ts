@@ -3,7 +3,6 @@
  *
  * @module
  */
-import type { Config } from "../config/config.ts";
 import { MaildirDelivery } from "../maildir/delivery.ts";
 import type { Log } from "../observe/logger.ts";
 import { systemClock } from "../smtp/clock.ts";
@@ -21,6 +20,7 @@ import {
   requireDomains,
   serveInEndpoints,
 } from "./parts.ts";
+import { reloader } from "./reload.ts";
 import { loadAgain, type ServeInStart, type ServerContext } from "./server_start.ts";
 import { watchServeIn } from "./trouble_parts.ts";
 import { openCertificates, openLog } from "./server_parts.ts";
@@ -79,7 +79,7 @@ export async function runServeIn(start: ServeInStart, { signals }: ServerContext
     version: VERSION,
     pid: Deno.pid,
   });
-  signals.onReload(reloader(start, { delivery, log, certificates }));
+  signals.onReload(reload(start, { delivery, log, certificates }));
   const cleaning = setInterval(() => delivery.cleanTmp(), CLEAN_INTERVAL);
   const firstCleaning = delivery.cleanTmp();
   await using _watch = await watchServeIn(config, { delivery, certificates, clock: systemClock, logger });
@@ -100,41 +100,27 @@ interface Reloadable {
   readonly certificates: Certificates | undefined;
 }
 
-/** What SIGHUP does: one after the other, and never worse than before. */
-function reloader(start: ServeInStart, { delivery, log, certificates }: Reloadable): () => void {
-  const { logger } = log;
-  const reload = async () => {
-    await log.reopen();
-    await certificates?.reload();
-    try {
-      const next = await loadAgain(start);
+/** What SIGHUP does to serve-in. */
+function reload(start: ServeInStart, { delivery, log, certificates }: Reloadable): () => void {
+  return reloader({
+    logger: log.logger,
+    config: start.config,
+    before: async () => {
+      await log.reopen();
+      await certificates?.reload();
+    },
+    load: () => loadAgain(start),
+    apply: (next) => {
       requireDomains(next);
       requireNothingBeyond(mailboxesBeyond(start.grants, next.mailboxes), next);
       delivery.mailboxes = openMailboxes(next);
-      logger.info("config.reloaded", { needs_restart: changedForGood(start.config, next) });
-    } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
-      logger.error("config.not_reloaded", { error: reason, action: "keeping the old one" });
-    }
-  };
-  let last = Promise.resolve();
-  return () => {
-    last = last.then(reload);
-  };
-}
-
-/** The tables that differ and are not read again. */
-function changedForGood(before: Config, after: Config): string[] {
-  const fixed = ({ hostname, dataDir, log, tls, serveIn: { domains: _, ...serveIn } }: Config) => ({
-    hostname,
-    data_dir: dataDir,
-    log,
-    tls,
-    "serve-in": serveIn,
+    },
+    fixed: ({ hostname, dataDir, log, tls, serveIn: { domains: _, ...serveIn } }) => ({
+      hostname,
+      data_dir: dataDir,
+      log,
+      tls,
+      "serve-in": serveIn,
+    }),
   });
-  const now = Object.entries(fixed(after));
-  return now.filter(([key, value]) =>
-    JSON.stringify(value) !==
-      JSON.stringify(Object.entries(fixed(before)).find(([name]) => name === key)?.[1])
-  ).map(([key]) => key);
 }

@@ -32,6 +32,7 @@ import {
   sessionOptions,
   targetOptions,
 } from "./relay_parts.ts";
+import { reloader } from "./reload.ts";
 import { loadAgain, type ServeOutStart, type ServerContext } from "./server_start.ts";
 import { openLog } from "./server_parts.ts";
 import { openSpool } from "./spool_parts.ts";
@@ -51,7 +52,7 @@ export async function runServeOut(start: ServeOutStart, context: ServerContext):
   const { logger } = log;
   for (const warning of config.warnings) logger.warn("config.warning", { warning });
   const signer = openDkimSigner(dkimKeys, { logger });
-  signals.onReload(reloader(start, { log, signer }));
+  signals.onReload(reload(start, { log, signer }));
 
   await using spool = await openSpool(config, { logger });
   const refusals = new RefusalWatch({ explain: causeOfOurs, now: () => systemClock.monotonic() });
@@ -201,43 +202,29 @@ interface Reloadable {
   readonly signer: DkimSigner;
 }
 
-/** What SIGHUP does: one after the other, and never worse than before. */
-function reloader(start: ServeOutStart, { log, signer }: Reloadable): () => void {
+/** What SIGHUP does to serve-out. */
+function reload(start: ServeOutStart, { log, signer }: Reloadable): () => void {
   const { logger } = log;
-  const reload = async () => {
-    await log.reopen().then(
-      () => logger.info("log.reopened"),
-      (error) => logger.error("log.not_reopened", { error: String(error) }),
-    );
-    try {
-      const next = await loadAgain(start);
+  return reloader({
+    logger,
+    config: start.config,
+    before: () =>
+      log.reopen().then(
+        () => logger.info("log.reopened"),
+        (error) => logger.error("log.not_reopened", { error: String(error) }),
+      ),
+    load: () => loadAgain(start),
+    apply: async (next) => {
       requireNothingBeyond(keysBeyond(start.grants, next.dkim), next);
       replaceDkimKeys(signer, { ...await loadDkimKeys(next), logger });
-      logger.info("config.reloaded", { needs_restart: changedForGood(start.config, next) });
-    } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
-      logger.error("config.not_reloaded", { error: reason, action: "keeping the old one" });
-    }
-  };
-  let last = Promise.resolve();
-  return () => {
-    last = last.then(reload);
-  };
-}
-
-/** The tables that differ and are not read again. */
-function changedForGood(before: Config, after: Config): string[] {
-  const fixed = ({ hostname, dataDir, log, dns, serveOut, serveIn: { domains } }: Config) =>
-    Object.entries({
+    },
+    fixed: ({ hostname, dataDir, log, dns, serveOut, serveIn: { domains } }) => ({
       hostname,
       data_dir: dataDir,
       log,
       dns,
       "serve-out": serveOut,
       "serve-in": domains,
-    });
-  const old = new Map(fixed(before));
-  return fixed(after).filter(([key, value]) => JSON.stringify(value) !== JSON.stringify(old.get(key))).map((
-    [key],
-  ) => key);
+    }),
+  });
 }
