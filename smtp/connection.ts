@@ -17,7 +17,7 @@ import { parseCommand } from "./command.ts";
 import type { Delivery } from "./delivery.ts";
 import { type Line, LineReader } from "./line_reader.ts";
 import * as replies from "./replies.ts";
-import { formatReply, type Reply, reply, SmtpError } from "./reply.ts";
+import { describeError, formatReply, type Reply, reply, SmtpError } from "./reply.ts";
 import type { Session } from "./session.ts";
 import { DeadlineError, type Transport, type UpgradeToTls } from "./transport.ts";
 import { Turns } from "./turns.ts";
@@ -153,7 +153,7 @@ export class Connection {
       try {
         await resetTransaction(this.#session);
       } catch (error) {
-        log.error("message.cleanup_failed", { error: describe(error) });
+        log.error("message.cleanup_failed", { error: describeError(error) });
       }
       this.#reader.release();
       this.#transport.close();
@@ -306,10 +306,10 @@ export class Connection {
       return await handler(this.#session, argument, this.#context());
     } catch (error) {
       if (!(error instanceof SmtpError)) {
-        log.error("command.failed", { verb, error: describe(error) });
+        log.error("command.failed", { verb, error: describeError(error) });
         return { reply: replies.localError, then: "continue" };
       }
-      if (error.cause !== undefined) log.error("command.failed", { verb, error: describe(error.cause) });
+      if (error.cause !== undefined) log.error("command.failed", { verb, error: describeError(error.cause) });
       return { reply: error.reply, then: "continue" };
     }
   }
@@ -419,7 +419,7 @@ export class Connection {
       session.tls = tls;
     } catch (error) {
       this.#end = error instanceof DeadlineError ? "TLS handshake timed out" : "TLS handshake failed";
-      this.#options.log.info("tls.failed", { error: describe(error) });
+      this.#options.log.info("tls.failed", { error: describeError(error) });
       this.#transport.close();
       return false;
     }
@@ -513,7 +513,7 @@ export class Connection {
       return;
     }
     const code = (error as { code?: unknown } | null)?.code;
-    this.#end = typeof code === "string" ? `connection lost (${code})` : `error: ${describe(error)}`;
+    this.#end = typeof code === "string" ? `connection lost (${code})` : `error: ${describeError(error)}`;
   }
 
   #logEnd(): void {
@@ -557,8 +557,4 @@ const UNREADABLE = {
 
 function oneLine(reply: Reply): string {
   return `${reply.code} ${reply.enhanced === undefined ? "" : `${reply.enhanced} `}${reply.lines.join(" ")}`;
-}
-
-function describe(error: unknown): string {
-  return error instanceof Error ? `${error.name}: ${error.message}` : String(error);
 }

@@ -57,3 +57,8 @@ export class SmtpError extends Error {
     this.reply = reply;
   }
 }
+
+/** An error as it stands in the log; never what a peer is told. */
+export function describeError(error: unknown): string {
+  return error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+}

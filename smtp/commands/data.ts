@@ -1,7 +1,7 @@
 import type { Envelope } from "../envelope.ts";
 import { IncomingMessage } from "../incoming_message.ts";
 import * as replies from "../replies.ts";
-import { type Reply, reply, SmtpError } from "../reply.ts";
+import { describeError, type Reply, reply, SmtpError } from "../reply.ts";
 import type { Session, Transaction } from "../session.ts";
 import { received, returnPath } from "../trace.ts";
 import { type CommandContext, type Outcome, resetTransaction, respond } from "./command_context.ts";
@@ -77,11 +77,7 @@ function envelopeOf({ reversePath, recipients, body, smtputf8, size, dsn }: Tran
 }
 
 function logRefusal({ log }: CommandContext, cause: unknown): void {
-  if (cause !== undefined) log.error("message.failed", { error: describe(cause) });
-}
-
-function describe(cause: unknown): string {
-  return cause instanceof Error ? `${cause.name}: ${cause.message}` : String(cause);
+  if (cause !== undefined) log.error("message.failed", { error: describeError(cause) });
 }
 
 /** Behind the end of the data: stores the message and says what became of it. The transaction is over then. */
@@ -114,7 +110,7 @@ export async function completeMessage(session: Session, context: CommandContext)
     context.log[cause === undefined ? "info" : "error"]("message.refused", {
       ...fields,
       reply: `${refusal.code} ${refusal.enhanced ?? ""} ${refusal.lines[0] ?? ""}`,
-      ...(cause === undefined ? {} : { error: describe(cause) }),
+      ...(cause === undefined ? {} : { error: describeError(cause) }),
     });
     return refusal;
   } finally {
@@ -122,7 +118,7 @@ export async function completeMessage(session: Session, context: CommandContext)
       await resetTransaction(session);
     } catch (error) {
       // What became of the message is decided; the client must hear it.
-      context.log.error("message.cleanup_failed", { id: message.id, error: describe(error) });
+      context.log.error("message.cleanup_failed", { id: message.id, error: describeError(error) });
     }
   }
 }
