@@ -9,6 +9,7 @@ import type { Delivery, Header, PendingMessage, RecipientDecision } from "../smt
 import type { Envelope, Recipient } from "../smtp/envelope.ts";
 import { type Reply, reply, SmtpError } from "../smtp/reply.ts";
 import type { Session } from "../smtp/session.ts";
+import { concat } from "../storage/concat.ts";
 import { DirectorySyncer } from "../storage/directory_syncer.ts";
 import { denoFileSystem, type FileSystem } from "../storage/file_system.ts";
 import { freeSpace } from "../storage/free_space.ts";
@@ -375,13 +376,6 @@ function authservId(value: string): string {
   for (let shorter; rest !== (shorter = rest.replace(/\((?:[^()\\]|\\.)*\)/gs, " ")); rest = shorter);
   const [, quoted, plain] = /^\s*(?:"([^"]*)"|([^\s;]*))/.exec(rest) ?? [];
   return (quoted ?? plain ?? "").toLowerCase().replace(/\.$/, "");
-}
-
-function concat(head: Uint8Array, body: Uint8Array): Uint8Array {
-  const whole = new Uint8Array(head.length + body.length);
-  whole.set(head);
-  whole.set(body, head.length);
-  return whole;
 }
 
 /** Waits for all, also when one fails: nothing may go on behind the back of who cleans up. */

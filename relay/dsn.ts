@@ -6,6 +6,7 @@
  */
 import { type Clock, systemClock } from "../smtp/clock.ts";
 import { formatDate } from "../smtp/trace.ts";
+import { concat } from "../storage/concat.ts";
 import { encodeQuotedPrintable } from "./quoted_printable.ts";
 import type { NewEntry, Queue } from "./queue.ts";
 import type { Attempt, QueueEntry, QueueRecipient } from "./queue_entry.ts";
@@ -98,14 +99,14 @@ export function writeNotice(
     "This is a MIME-encoded message.",
     "",
   ].join("\r\n");
-  const message = concat([
+  const message = concat(
     encoder.encode(header),
     ...parts.flatMap(({ fields, body }) => [
       encoder.encode(`\r\n--${boundary}\r\n${fields.join("\r\n")}\r\n\r\n`),
       body,
     ]),
     encoder.encode(`\r\n--${boundary}--\r\n`),
-  ]);
+  );
   const eightBitHeader = isEightBit(encoder.encode(header));
   const eightBitBody = parts.some(({ body }) => isEightBit(body));
   return {
@@ -339,7 +340,7 @@ async function readReturned(
       length += chunk.length;
       if (length >= limit) break;
     }
-    const bytes = concat(chunks);
+    const bytes = concat(...chunks);
     return all ? { bytes, whole: true } : { bytes: headerSection(bytes), whole: false };
   } catch {
     // The sender is better told without it than not at all.
@@ -406,14 +407,4 @@ function hasShortLines(bytes: Uint8Array): boolean {
     start = lf + 1;
   }
   return bytes.length - start <= 998 && !bytes.includes(0);
-}
-
-function concat(parts: readonly Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
 }

@@ -5,6 +5,7 @@
  */
 import { crc32 } from "node:zlib";
 import { reply, SmtpError } from "../smtp/reply.ts";
+import { concat } from "../storage/concat.ts";
 import type { FileSystem } from "../storage/file_system.ts";
 import { NewFile } from "../storage/new_file.ts";
 import type { StagedMessage } from "../storage/staging.ts";
@@ -186,14 +187,4 @@ function storageFailure(cause: unknown): SmtpError {
 async function only(chunks: AsyncIterable<Uint8Array>): Promise<Uint8Array | undefined> {
   for await (const chunk of chunks) return chunk;
   return undefined;
-}
-
-function concat(...parts: readonly Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
 }

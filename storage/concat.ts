@@ -1,0 +1,16 @@
+/**
+ * Bytes, one piece behind the other.
+ *
+ * @module
+ */
+
+/** All pieces in one array of their own. */
+export function concat(...pieces: readonly Uint8Array[]): Uint8Array {
+  const whole = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const piece of pieces) {
+    whole.set(piece, at);
+    at += piece.length;
+  }
+  return whole;
+}
