@@ -63,6 +63,7 @@ function octets(text: string): number {
  * @throws {AddressError}
  */
 export function parsePath(text: string, options: PathOptions): { path: ReversePath; rest: string } {
+  if (/^\s/.test(text)) throw new AddressError("no space stands between the colon and the address");
   if (!text.startsWith("<")) throw new AddressError("the address stands in angle brackets");
   if (text.startsWith("<>")) return { path: null, rest: text.slice(2) };
   const start = 1 + sourceRouteLength(text.slice(1));

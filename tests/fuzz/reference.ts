@@ -365,6 +365,7 @@ class Walk {
   }
 
   #mail(argument: string, { code, status }: Reply, say: string): void {
+    if (!/^FROM:/i.test(argument)) return assert.equal(code, 501, say);
     if (!this.#hello || this.#transaction) return assert.equal(code, 503, say);
     assert.ok([250, 501, 550, 552, 555, 452].includes(code), say);
     if (/^FROM:<[a-z]{1,20}@[a-z]{1,20}\.[a-z]{1,20}>$/i.test(argument)) assert.equal(code, 250, say);
