@@ -28,7 +28,7 @@ export const defaultLimits: ServerLimits = {
   idleTimeout: 5 * 60_000,
   sessionTimeout: 30 * 60_000,
   handshakeTimeout: 30_000,
-  bareLineEndingPatience: 10_000,
+  bareLineEndingPatience: 5_000,
   minDataRate: 1024,
   maxErrors: 10,
   maxRefusedRecipients: 100,
