@@ -208,10 +208,10 @@ export function formatLocalPart(localPart: string): string {
 
 /**
  * What HELO or EHLO may name: a domain or an address literal (§4.1.1.1), in the spelling of the client, but U-labels
- * as A-labels, since the name goes into Received. `undefined` when it is neither.
+ * as A-labels and without a trailing dot, since the name goes into Received (§4.4). `undefined` when it is neither.
  */
 export function parseHelloName(text: string): string | undefined {
   const valid = text.startsWith("[") ? normalizeLiteral(text) : normalizeDomain(text);
   if (valid === undefined) return undefined;
-  return isAscii(text) ? text : valid;
+  return isAscii(text) ? text.replace(/\.$/, "") : valid;
 }
