@@ -20,7 +20,7 @@ export interface ServerLimits extends ConnectionLimits {
   readonly maxConnectionsPerIp: number;
 }
 
-/** Where the server starts from; ../shared/defaults.md compares with other servers. */
+/** The limits to start from: none is below what RFC 5321 §4.5.3 asks for. */
 export const defaultLimits: ServerLimits = {
   maxMessageSize: 50 * 1024 ** 2,
   maxHops: 100,
