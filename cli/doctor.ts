@@ -24,6 +24,7 @@ import { checkStorage } from "../doctor/checks/storage.ts";
 import { checkTlsa } from "../doctor/checks/tlsa.ts";
 import { checkTlsPolicies } from "../doctor/checks/tls_policies.ts";
 import { failure, type Finding, untested, warning } from "../doctor/finding.ts";
+import { currentTroubles } from "../doctor/trouble_watch.ts";
 import { checkAddresses, type World } from "../doctor/world.ts";
 import { showEndpoint } from "../net/listen.ts";
 import { createDial } from "../relay/dial.ts";
@@ -39,7 +40,7 @@ import { openMailboxes } from "./parts.ts";
 import { findServer } from "./queue_access.ts";
 import { openResolver } from "./relay_parts.ts";
 import { configOption, examples, type Registrar } from "./subcommand.ts";
-import { causeOfOurs } from "./trouble_parts.ts";
+import { causeOfOurs, relayTroubleFile } from "./trouble_parts.ts";
 
 interface Flags {
   readonly config?: string;
@@ -178,11 +179,13 @@ async function checkMachine(
 async function lookAtQueue(config: Config): Promise<Finding[]> {
   try {
     const server = await findServer(config);
+    const now = systemClock.now();
     return await checkQueue({
       running: server !== undefined,
       messages: waiting(server?.list({})),
-      now: systemClock.now(),
+      now,
       lateAfter: config.serveOut.delayNoticeAfterMs,
+      troubles: await currentTroubles(relayTroubleFile(config), now),
     });
   } catch (error) {
     const what = error instanceof Error ? error.message : String(error);
