@@ -68,6 +68,15 @@ Deno.test("checkStorage() wants room, also where a directory is yet to be made",
     assert.deepEqual(await check(path, 0), ["storage.account untested"]);
     const place = { name: "data_dir", path, minFreeSpace: 0 };
     assert.equal((await checkStorage([place, place])).length, 1);
+    const servers = { name: "mailapp", uid: 65534, gid: 65533 };
+    assert.deepEqual(ids(await checkStorage([place], { servers })), ["storage ok"]);
+    await Deno.chown(path, 0, 65533);
+    const [finding, ...more] = await checkStorage([place], { servers });
+    assert.deepEqual([finding?.id, finding?.outcome, more], ["storage.unwritable", "warning", []]);
+    assert.equal(finding?.next, `chown -R mailapp:mailapp ${path}`);
+    assert.deepEqual(await check(path, 0), ["storage ok"]);
+    await Deno.chmod(path, 0o770);
+    assert.deepEqual(ids(await checkStorage([place], { servers })), ["storage ok"]);
   } finally {
     await Deno.remove(path);
   }
