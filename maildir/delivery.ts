@@ -190,6 +190,7 @@ export class MaildirDelivery implements Delivery {
         root,
         names: this.#names,
         syncer: this.#syncer,
+        monotonic: () => this.#clock.monotonic(),
         fileSystem: this.#fileSystem,
       });
       this.#maildirs.set(path, maildir);

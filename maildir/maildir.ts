@@ -25,6 +25,8 @@ const FILE_MODE = 0o660;
 export const TMP_LIFETIME = 36 * 60 * 60 * 1000;
 /** So many entries of `tmp/` are looked at in one go. */
 const CLEAN_LIMIT = 10_000;
+/** How long a recipient is accepted on what the last delivery saw, in milliseconds. */
+const SEEN_LIFETIME = 1000;
 
 /** What a Maildir needs. */
 export interface MaildirOptions {
@@ -36,6 +38,8 @@ export interface MaildirOptions {
   readonly syncer?: DirectorySyncer;
   /** The account whose directories will do, beside root's: this process's if absent. */
   readonly uid?: number;
+  /** Milliseconds that never jump; the system's if absent. */
+  readonly monotonic?: () => number;
   /** For tests. */
   readonly fileSystem?: FileSystem;
 }
@@ -45,24 +49,37 @@ export class Maildir {
   /** Where it is; absolute. */
   readonly path: string;
   readonly #root: string;
+  /** The directories between the root and the Maildir. */
+  readonly #parents: readonly string[];
+  readonly #tmp: string;
+  readonly #new: string;
   readonly #names: UniqueNames;
   readonly #syncer: DirectorySyncer;
   readonly #fileSystem: FileSystem;
   readonly #uid: number | null;
-  /** The inode of `new/` when all names on the way to it were last synced. */
+  readonly #monotonic: () => number;
+  /** The inode of `new/` when it was last looked at. */
+  #newInode: number | undefined;
+  /** The same when all names on the way to it were last synced. */
   #durable: number | undefined;
   #making: Promise<void> | undefined;
   /** Whether the last step failed. */
   #failed = false;
   /** Whether a file could be made, and no step has failed since. */
   #proven = false;
+  /** When a delivery last found every directory as it should be. */
+  #seenAt = -Infinity;
 
   /** Touches nothing on the disk yet. `path` must be below the root. */
   constructor(path: string, options: MaildirOptions) {
     this.path = path;
     this.#root = options.root;
+    this.#parents = between(options.root, path);
+    this.#tmp = join(path, "tmp");
+    this.#new = join(path, "new");
     this.#names = options.names;
     this.#uid = options.uid ?? Deno.uid();
+    this.#monotonic = options.monotonic ?? (() => performance.now());
     this.#fileSystem = options.fileSystem ?? denoFileSystem;
     this.#syncer = options.syncer ?? new DirectorySyncer({ fileSystem: this.#fileSystem });
   }
@@ -70,10 +87,12 @@ export class Maildir {
   /**
    * Finds out whether a message could be delivered, as far as that can be known beforehand. Nothing but a file made in
    * `tmp/` shows permissions, quotas and read-only file systems for certain; that is tried once, and again after a
-   * failed delivery. A Maildir that is not there is only made here if making it has failed before.
+   * failed delivery. A Maildir that is not there is only made here if making it has failed before. While deliveries
+   * succeed, what one saw less than a second ago will do: the next one looks again itself.
    * @throws {StorageError} the reason why not
    */
   async check(): Promise<void> {
+    if (this.#proven && this.#monotonic() - this.#seenAt < SEEN_LIFETIME) return;
     const missing = this.#firstMissing() !== undefined;
     if (missing && this.#failed) await this.#noting(() => this.#ensure());
     else if (!missing && !this.#proven) await this.#noting(() => this.#probe());
@@ -93,7 +112,7 @@ export class Maildir {
     return new MaildirMessage({
       file,
       name,
-      directory: join(this.path, "new"),
+      directory: this.#new,
       syncer: this.#syncer,
       noting: (call) => this.#noting(call),
     });
@@ -106,7 +125,7 @@ export class Maildir {
    */
   async clean(options: { readonly now: number }): Promise<number> {
     if (this.#firstMissing() !== undefined) return 0;
-    const directory = join(this.path, "tmp");
+    const directory = this.#tmp;
     let removed = 0;
     let seen = 0;
     await attempt("clean", directory, async () => {
@@ -129,7 +148,7 @@ export class Maildir {
   }
 
   #createFile(name: string): Promise<NewFile> {
-    return NewFile.create(join(this.path, "tmp", name), { mode: FILE_MODE, fileSystem: this.#fileSystem });
+    return NewFile.create(`${this.#tmp}/${name}`, { mode: FILE_MODE, fileSystem: this.#fileSystem });
   }
 
   async #probe(): Promise<void> {
@@ -157,7 +176,10 @@ export class Maildir {
   async #ensure(): Promise<void> {
     // Looked at for each message: a Maildir may be moved away and swapped while the server runs. These calls stay in
     // the kernel's cache of names, so they are not worth a thread.
-    if (this.#firstMissing() === undefined && this.#newInode() === this.#durable) return;
+    if (this.#firstMissing() === undefined && this.#newInode === this.#durable) {
+      this.#seenAt = this.#monotonic();
+      return;
+    }
     this.#making ??= this.#make().finally(() => this.#making = undefined);
     await this.#making;
   }
@@ -168,27 +190,18 @@ export class Maildir {
       // The root may stand in a directory that is not for us to read, and then was there before us.
       if (!(error instanceof StorageError && error.fault === "denied")) throw error;
     });
-    const parents = this.#parents();
-    for (const path of parents) await makeDirectory(path, PARENT_MODE);
+    for (const path of this.#parents) await makeDirectory(path, PARENT_MODE);
     const inside = ["tmp", "new", "cur"].map((name) => join(this.path, name));
     for (const path of [this.path, ...inside]) await makeDirectory(path, MAILDIR_MODE);
     this.#firstMissing();
     // All of them, not only those just made: an earlier process may have made one and died before its sync.
-    for (const path of [this.#root, ...parents, this.path]) await this.#syncer.sync(path);
-    this.#durable = this.#newInode();
-  }
-
-  /** The directories between the root and the Maildir. */
-  #parents(): string[] {
-    const parents: string[] = [];
-    for (let path = dirname(this.path); path !== this.#root; path = dirname(path)) parents.unshift(path);
-    return parents;
+    for (const path of [this.#root, ...this.#parents, this.path]) await this.#syncer.sync(path);
+    this.#durable = this.#newInode;
   }
 
   /** Checks everything below the root. Returns the first directory that is not there. */
   #firstMissing(): string | undefined {
-    const inside = ["tmp", "new"].map((name) => join(this.path, name));
-    for (const path of [...this.#parents(), this.path, ...inside]) {
+    for (const path of [...this.#parents, this.path, this.#tmp, this.#new]) {
       let info: Deno.FileInfo;
       try {
         info = Deno.lstatSync(path);
@@ -200,6 +213,7 @@ export class Maildir {
       if (danger !== undefined) {
         throw new StorageError("deliver into", { path, cause: new Error(danger), fault: "denied" });
       }
+      if (path === this.#new) this.#newInode = info.ino ?? undefined;
     }
     return undefined;
   }
@@ -212,10 +226,6 @@ export class Maildir {
     }
     if (mode !== null && (mode & 0o002) !== 0) return "everybody may write to it";
     return undefined;
-  }
-
-  #newInode(): number | undefined {
-    return Deno.lstatSync(join(this.path, "new")).ino ?? undefined;
   }
 }
 
@@ -319,6 +329,13 @@ export async function makeMailRoot(
   await makeMailRoot(dirname(path), syncer);
   await makeDirectory(path, PARENT_MODE);
   await syncer.sync(dirname(path));
+}
+
+/** The directories between a trusted root and what is below it, from the top down. */
+function between(root: string, below: string): string[] {
+  const parents: string[] = [];
+  for (let path = dirname(below); path !== root; path = dirname(path)) parents.unshift(path);
+  return parents;
 }
 
 async function makeDirectory(path: string, mode: number): Promise<void> {

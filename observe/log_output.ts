@@ -7,7 +7,7 @@
 /** A place for bytes: standard error or a file. */
 export interface LogDestination {
   /** Writes some of it, and tells how many bytes. */
-  write(data: Uint8Array): Promise<number>;
+  write(data: Uint8Array): Promise<number> | number;
   /** Gives it back. */
   close(): void;
 }

@@ -77,7 +77,7 @@ export function startLog(options: LogOptions): Log {
     failed(error) {
       if (file === "") return;
       const line = own("log.failed", { file, error: String(error) });
-      stderr.write(new TextEncoder().encode(line + "\n")).catch(() => {});
+      Promise.try(() => stderr.write(new TextEncoder().encode(line + "\n"))).catch(() => {});
     },
     ...(options.capacity === undefined ? {} : { capacity: options.capacity }),
   });
@@ -109,7 +109,9 @@ export function startLog(options: LogOptions): Log {
 }
 
 function openFile(path: string): LogDestination {
-  return Deno.openSync(path, { append: true, create: true, mode: 0o640 });
+  const file = Deno.openSync(path, { append: true, create: true, mode: 0o640 });
+  // On the calling thread, since a file's page cache takes it at once; a terminal or a pipe may make us wait.
+  return { write: (data) => file.writeSync(data), close: () => file.close() };
 }
 
 /**
