@@ -221,6 +221,7 @@ export class HostTable {
     let relayed = false;
     return {
       resting: () => gates.some((gate) => gate.closedUntil > this.#now()),
+      wanted: () => gates.some((gate) => gate.waiters.size > 0),
       connected: () => {
         if (!address.dead) return;
         this.#options.logger.info("host.alive", where);
@@ -312,6 +313,8 @@ export class HostTable {
 export interface HostSlot {
   /** Whether the host is to be left alone for now, even over a connection that is open. */
   resting(): boolean;
+  /** Whether others wait for a place at this host. */
+  wanted(): boolean;
   /** The address answered. */
   connected(): void;
   /** The address did not answer; `refused` where it said so at once. */

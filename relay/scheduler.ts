@@ -4,7 +4,8 @@
  * What waits lies in one heap by its time. What is due lies in one first-in-first-out line for each destination
  * (a domain, or all that goes through one smarthost), and destinations take turns for a bounded number of places, so that neither a domain with much mail nor
  * one whose host is dead holds up the others. A place is one worker: it takes the first message of its line, connects,
- * and sends more of the same line over the same connection while there are more.
+ * and sends more of the same line over the same connection while there are more. A connection that has served several
+ * waits a moment for the next one, as long as nobody wants its place.
  *
  * Waits are measured in time that no change of the clock touches; the clock only tells what is written down.
  *
@@ -96,6 +97,8 @@ interface Destination {
   readonly name: string;
   readonly ready: Line<Item>;
   workers: number;
+  /** Wakes the workers that wait, with a connection each, for the next message. */
+  readonly idle: (() => void)[];
   /** Whether it stands in one of the rings. */
   queued: boolean;
   /** What it waits for, as the {@linkcode HostTable} calls it. */
@@ -111,6 +114,8 @@ const MESSAGES_PER_TURN = 10;
 // A quarter of the places is for what has not failed yet.
 const SLOW_SHARE = 0.75;
 const MAX_STRUGGLING = 10_000;
+// How long a connection in use waits for the next message, as in Postfix; milliseconds.
+const LINGER = 2000;
 const MAX_ATTEMPTS_KEPT = 10;
 // Entries kept at hand for what has just been accepted; beyond that they are read again.
 const MAX_AT_HAND = 1000;
@@ -131,6 +136,8 @@ export class Scheduler {
   readonly #struggling = new Set<string>();
   /** Notices found at the start, until it is certain that none of them is half done. */
   readonly #notBeforeRecovery: Item[] = [];
+  /** Destinations with workers that wait for the next message. */
+  readonly #lingering = new Set<Destination>();
   readonly #running = new Set<Promise<unknown>>();
   readonly #stopping = new AbortController();
   readonly #kill = new AbortController();
@@ -279,6 +286,7 @@ export class Scheduler {
     this.#stopping.abort(new Error("shutting down"));
     this.#timer?.cancel();
     this.#hosts.stop();
+    this.#endLingering();
     const grace = this.#options.clock.after(graceMs, () => this.#kill.abort(new Error("shutting down")));
     while (this.#running.size > 0) await Promise.allSettled(this.#running);
     grace.cancel();
@@ -350,11 +358,13 @@ export class Scheduler {
     if (item.to === "") return this.#run(this.#finish(item));
     let destination = this.#destinations.get(item.to);
     if (destination === undefined) {
-      destination = { name: item.to, ready: new Line(), workers: 0, queued: false };
+      destination = { name: item.to, ready: new Line(), workers: 0, idle: [], queued: false };
       this.#destinations.set(item.to, destination);
     }
     destination.ready.push(item);
     this.#ready++;
+    const idle = destination.idle.pop();
+    if (idle !== undefined) return idle();
     this.#queue(destination);
     this.#dispatch();
   }
@@ -400,7 +410,7 @@ export class Scheduler {
   #dispatch(): void {
     while (this.#active < this.#maxWorkers && !this.#stopping.signal.aborted) {
       const next = this.#nextDestination();
-      if (next === undefined) return;
+      if (next === undefined) break;
       const { destination, slow } = next;
       destination.queued = false;
       const item = this.#take(destination);
@@ -426,6 +436,7 @@ export class Scheduler {
         }),
       );
     }
+    if (this.#rings.fresh.size + this.#rings.slow.size > 0) this.#endLingering();
   }
 
   #take(destination: Destination): Item | undefined {
@@ -462,8 +473,9 @@ export class Scheduler {
         // The disk may be at work on one message while the next one is sent, no more.
         await storing;
         storing = tried.stored;
-        if (ready.size === 0 || this.#stopping.signal.aborted) break;
-        if (live !== undefined && live.sent >= MAX_MESSAGES_PER_CONNECTION) {
+        if (this.#stopping.signal.aborted) break;
+        if (ready.size === 0 && !(live !== undefined && await this.#linger(destination, live))) break;
+        if (live !== undefined && (live.sent >= MAX_MESSAGES_PER_CONNECTION || live.slot.resting())) {
           leave(live);
           live = undefined;
         }
@@ -476,6 +488,27 @@ export class Scheduler {
     }
   }
 
+  /** Lets a connection that has served several wait for the next message; whether one came. */
+  async #linger(destination: Destination, { sent, slot }: LiveConnection): Promise<boolean> {
+    const { ready, idle } = destination;
+    if (sent < 2 || sent >= MAX_MESSAGES_PER_CONNECTION || slot.wanted() || this.#othersWait()) return false;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = this.#options.clock.after(LINGER, resolve);
+    idle.push(resolve);
+    this.#lingering.add(destination);
+    await promise;
+    timer.cancel();
+    const at = idle.indexOf(resolve);
+    if (at !== -1) idle.splice(at, 1);
+    if (idle.length === 0) this.#lingering.delete(destination);
+    return ready.size > 0 && !this.#stopping.signal.aborted;
+  }
+
+  /** Somebody wants a place, at a host or among the workers. */
+  #endLingering(): void {
+    for (const { idle } of this.#lingering) for (const wake of idle.splice(0)) wake();
+  }
+
   #othersWait(): boolean {
     return this.#active >= this.#maxWorkers && this.#rings.fresh.size + this.#rings.slow.size > 0;
   }
@@ -483,6 +516,7 @@ export class Scheduler {
   #park(destination: Destination, key: string): void {
     if (destination.parked !== undefined) return;
     destination.parked = key;
+    this.#endLingering();
     this.#hosts.wait(key, () => {
       delete destination.parked;
       this.#queue(destination);

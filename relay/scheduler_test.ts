@@ -140,6 +140,62 @@ Deno.test("Scheduler sends what waits for a destination over one connection, at 
   assert.equal(mx.mostOpen, 1);
 });
 
+/** One message more than the host takes connections, so that one connection serves two, and waits for the next. */
+async function lingering(world: World, cap = 1): Promise<ReturnType<RelayNetwork["host"]>> {
+  const mx = world.network.host("mx.a.test");
+  for (const domain of ["a.test", "b.test"]) world.network.domain(domain, ["mx.a.test"]);
+  for (let i = 0; i <= cap; i++) await world.send(["u@a.test"]);
+  await world.clock.advance(0);
+  assert.deepEqual([mx.taken.length, mx.connections, mx.open], [cap + 1, cap, 1]);
+  return mx;
+}
+
+Deno.test("Scheduler lets a connection that served several wait for the next message, two seconds", async () => {
+  await using world = new World({ maxConnectionsPerHost: 1 });
+  const mx = await lingering(world);
+  for (let i = 0; i < 3; i++) {
+    await world.clock.advance(1900);
+    await world.send(["u@a.test"]);
+    await world.clock.advance(0);
+  }
+  assert.deepEqual([mx.taken.length, mx.connections, mx.open], [5, 1, 1]);
+  await world.clock.advance(2000);
+  assert.equal(mx.open, 0);
+  assert.deepEqual(world.queue.entries, []);
+});
+
+Deno.test("Scheduler ends a connection that waits when another domain wants its host, or a place", async () => {
+  for (const limits of [{ maxConnectionsPerHost: 1 }, { maxWorkers: 1 }]) {
+    await using world = new World({ maxConnectionsPerHost: 1, ...limits });
+    const mx = await lingering(world);
+    await world.send(["u@b.test"]);
+    await world.clock.advance(0);
+    assert.deepEqual([mx.taken.length, mx.connections, mx.open], [3, 2, 0]);
+  }
+});
+
+Deno.test("Scheduler does not send over a connection that waits to a host that is given a rest", async () => {
+  await using world = new World({ maxConnectionsPerHost: 2 });
+  const mx = await lingering(world, 2);
+  mx.state = { reply: "421 4.7.0 too busy", status: "4.7.0" };
+  await world.send(["u@b.test"]);
+  await world.clock.advance(0);
+  assert.equal(world.events("host.slowed").length, 1);
+  await world.send(["u@a.test"]);
+  await world.clock.advance(0);
+  assert.equal(mx.taken.length, 3);
+  mx.state = "up";
+  await world.clock.advance(5 * MINUTE);
+  assert.equal(mx.taken.length, 5);
+});
+
+Deno.test("Scheduler stopped while connections wait ends them at once", async () => {
+  await using world = new World({ maxConnectionsPerHost: 1 });
+  const mx = await lingering(world);
+  await world.scheduler.stop(30 * SECOND);
+  assert.equal(mx.open, 0);
+});
+
 Deno.test("Scheduler sends what goes through a smarthost in one transaction, over one connection", async () => {
   await using world = new World({ destinationOf: () => "smarthost", maxConnectionsPerHost: 1 });
   const mx = world.network.host("smart.test", { delay: 10 });
