@@ -197,10 +197,23 @@ Deno.test("Mailboxes read the login names of people from the passwd file", async
 const PROBLEMS: Record<string, { options: Partial<MailboxesOptions>; keys: string[] }> = {
   "nobody is postmaster": {
     options: { aliases: {} },
-    keys: [
-      "mailboxes.aliases.postmaster=postmaster@example.com",
-      "mailboxes.aliases.postmaster=postmaster@example.net",
-    ],
+    keys: ["mailboxes.aliases.postmaster="],
+  },
+  "a postmaster who leads nowhere, once": {
+    options: { aliases: { postmaster: "nobody" } },
+    keys: ["mailboxes.aliases.postmaster=nobody"],
+  },
+  "an alias that is there twice, written differently": {
+    options: {
+      aliases: {
+        postmaster: "alice",
+        Sales: "alice",
+        sales: "sören",
+        "x@Example.net": "alice",
+        "x@example.net.": "bob",
+      },
+    },
+    keys: ["mailboxes.aliases.sales=sales", 'mailboxes.aliases."x@example.net."=x@example.net.'],
   },
   "a user's name that would be a path": {
     options: {
@@ -256,6 +269,15 @@ const PROBLEMS: Record<string, { options: Partial<MailboxesOptions>; keys: strin
       users: ["alice", "bob@example.com", "bob@example.net", "alice@example.net"],
     },
     keys: ["mailboxes.users=bob@example.net", "mailboxes.users=alice@example.net"],
+  },
+  "two accounts in one Maildir, as domain and user run into each other": {
+    options: {
+      path: "/var/mail/{domain}{user}",
+      domains: ["example.co", "example.com"],
+      users: ["bob", "mbob"],
+      aliases: { postmaster: "bob" },
+    },
+    keys: ["mailboxes.users=mbob@example.co"],
   },
 };
 
