@@ -251,6 +251,12 @@ domains = ["example.com"]
   );
 });
 
+Deno.test("parseConfig() shows the name of a key's file", () => {
+  assert.deepEqual(issuesOf(`[tls]\ncert = "/c.pem"\nkey = "privkey.pem"`), [
+    `c.toml:3: tls.key = "privkey.pem": must be an absolute path, or "" for none`,
+  ]);
+});
+
 Deno.test("parseConfig() never shows a secret", () => {
   const secret = "hunter2";
   for (

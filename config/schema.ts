@@ -245,7 +245,10 @@ const users = z.unknown().transform((input, context): readonly string[] | "syste
 
 const aliasTargets = z.preprocess(
   (input) => typeof input === "string" ? [input] : input,
-  list(userOrAddress, "mailboxes").min(1, "must name at least one mailbox"),
+  z.array(userOrAddress, { error: "must be a mailbox or a list of mailboxes" }).min(
+    1,
+    "must name at least one mailbox",
+  ),
 );
 
 const mailboxes = table({
