@@ -198,19 +198,28 @@ async function reportFiles({ dataDir, log, serveOut }: Config, report: Report): 
     }
   };
   const writable = constants.W_OK | constants.X_OK;
-  await note("data_dir", { path: await nearestExisting(dataDir), mode: writable }, report.warnings);
+  const room = await nearestExisting(dataDir);
+  if (await isDirectory(room)) await note("data_dir", { path: room, mode: writable }, report.warnings);
+  else report.errors.push(`data_dir = ${JSON.stringify(dataDir)}: ${room} is no directory`);
   if (log.file !== undefined) {
-    await note(
-      "[log] file",
-      { path: await nearestExisting(dirname(log.file)), mode: writable },
-      report.warnings,
-    );
+    const directory = dirname(log.file);
+    const problem = await isDirectory(log.file)
+      ? "is a directory; name a file in it"
+      : await isDirectory(directory)
+      ? undefined
+      : `there is no directory ${directory}; make it, or name another one`;
+    if (problem === undefined) await note("[log] file", { path: directory, mode: writable }, report.warnings);
+    else report.errors.push(`[log] file = ${JSON.stringify(log.file)}: ${problem}`);
   }
   for (const [name, { login }] of Object.entries(serveOut.routes)) {
     if (login === undefined) continue;
     const path = login.passwordFile;
     await note(`serve-out.routes."${name}".password_file`, { path, mode: constants.R_OK }, report.errors);
   }
+}
+
+async function isDirectory(path: string): Promise<boolean> {
+  return await Deno.stat(path).then((info) => info.isDirectory, () => false);
 }
 
 /** The directory in which this one would be made. */

@@ -64,6 +64,27 @@ Deno.test("a postmaster who reaches nobody is exit code 78", async () => {
   }
 });
 
+Deno.test("check-config refuses a log file and a data directory that the servers could not have", async () => {
+  await using workspace = await Workspace.create();
+  const file = workspace.file("file");
+  await Deno.writeTextFile(file, "");
+  for (
+    const [tables, problem] of [
+      [
+        { log: { file: workspace.file("none", "mail.log") } },
+        /\[log\] file = .*there is no directory .*none/,
+      ],
+      [{ log: { file: workspace.path } }, /\[log\] file = .*is a directory/],
+      [{ "": { data_dir: workspace.file("file", "x") } }, /data_dir = .*file is no directory/],
+    ] as const
+  ) {
+    const config = await workspace.configure(tables);
+    const { code, stdout } = await runMailapp(["check-config", "--config", config]);
+    assert.equal(code, 78, stdout);
+    assert.match(stdout, problem);
+  }
+});
+
 Deno.test("healthcheck names the server that was meant", async () => {
   const { code, stderr } = await runMailapp(["healthcheck", "serve"]);
   assert.equal(code, 64);
