@@ -345,7 +345,8 @@ class Directory {
     }
     if (this.#users.has(name) || this.#addresses.has(address)) return [this.#mailbox(name, home)];
     if (targets !== undefined) return [];
-    const cut = this.#separator === "" ? -1 : name.indexOf(this.#separator);
+    // The last one first: with "-" as separator, anna-maria-lists is anna-maria's, though there be an anna.
+    const cut = this.#separator === "" ? -1 : name.lastIndexOf(this.#separator);
     return cut > 0 ? this.#expandName(name.slice(0, cut), { home, visited }) : [];
   }
 

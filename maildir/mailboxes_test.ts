@@ -114,6 +114,18 @@ Deno.test("Mailboxes.resolve() gives the catch-all only names that could be a ma
   }
 });
 
+Deno.test("Mailboxes.resolve() takes the longest name for a subaddress", () => {
+  const options = {
+    users: ["anna", "anna-maria"],
+    aliases: { postmaster: "anna" },
+    subaddressSeparator: "-",
+  };
+  assert.deepEqual(look("anna-maria-lists@example.com", options), ["anna-maria@example.com"]);
+  assert.deepEqual(look("anna-maria-lists-deno@example.com", options), ["anna-maria@example.com"]);
+  assert.deepEqual(look("anna-lists-deno@example.com", options), ["anna@example.com"]);
+  assert.equal(look("-anna@example.com", options), "unknown");
+});
+
 Deno.test("Mailboxes.resolve() without a separator knows no subaddresses", () => {
   assert.equal(look("alice+x@example.com", { subaddressSeparator: "" }), "unknown");
   assert.deepEqual(look("alice-x@example.com", { subaddressSeparator: "-" }), ["alice@example.com"]);
