@@ -13,13 +13,14 @@ import { formatSize } from "../config/size.ts";
 import { Maildir } from "../maildir/maildir.ts";
 import type { Mailboxes } from "../maildir/mailboxes.ts";
 import { UniqueNames } from "../maildir/unique_name.ts";
-import { showEndpoint } from "../net/listen.ts";
+import { excludeEachOther, showEndpoint } from "../net/listen.ts";
 import { systemClock } from "../smtp/clock.ts";
 import { checkAccess } from "../storage/check_access.ts";
 import { CertificateError, loadCertificate } from "../tls/certificates.ts";
 import { loadDkimKeys } from "./dkim_parts.ts";
 import { CommandError, EXIT, type ExitCode } from "./exit_codes.ts";
 import type { Io } from "./io.ts";
+import type { Endpoint } from "./listeners.ts";
 import { missingCertificateWarnings, openMailboxes, serveInEndpoints } from "./parts.ts";
 import { configOption, examples, type Registrar } from "./subcommand.ts";
 
@@ -97,6 +98,7 @@ async function reportServeIn(config: Config, report: Report): Promise<void> {
         `  listens on ${showEndpoint(address, port)}, ${modes[tls]}`
       ),
     );
+    report.warnings.push(...collisions(endpoints, config.serveOut));
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;
     report.errors.push(error.message);
@@ -128,6 +130,23 @@ async function reportServeIn(config: Config, report: Report): Promise<void> {
       report.warnings.push(`mailbox: ${reason(error)}, as seen by uid ${Deno.uid()}`);
     }
   }
+}
+
+/** Where the two servers cannot run side by side; one alone can, as in a container. */
+function collisions(endpoints: readonly Endpoint[], { listen, port }: Config["serveOut"]): string[] {
+  const mine = endpoints.find((endpoint) =>
+    port !== 0 && endpoint.port === port &&
+    listen.some((address) => excludeEachOther(endpoint.address, address))
+  );
+  const other = listen.find((address) => mine !== undefined && excludeEachOther(mine.address, address));
+  if (mine === undefined || other === undefined) return [];
+  return [
+    `serve-in on ${showEndpoint(mine.address, port)} and serve-out on ${
+      showEndpoint(other, port)
+    } exclude each ` +
+    `other: only one can run on this machine. Write [serve-in] listen = "auto" or addresses of its own, or give ` +
+    `one of them another port`,
+  ];
 }
 
 /** Whose the servers are, when root asks: the data directory's. */

@@ -85,6 +85,20 @@ Deno.test("check-config refuses a log file and a data directory that the servers
   }
 });
 
+Deno.test("check-config warns where the two servers cannot run side by side", async () => {
+  await using workspace = await Workspace.create();
+  const warned = async (listen: unknown, port: number) => {
+    const config = await workspace.configure({ "serve-in": { listen, port }, "serve-out": { port: 2525 } });
+    const { code, stdout } = await runMailapp(["check-config", "--config", config]);
+    assert.equal(code, 0, stdout);
+    return /serve-in on (\S+) and serve-out on (\S+) exclude each other/.exec(stdout)?.slice(1);
+  };
+  assert.deepEqual(await warned(["::"], 2525), ["[::]:2525", "127.0.0.1:2525"]);
+  assert.deepEqual(await warned(["192.0.2.1", "::1"], 2525), ["[::1]:2525", "[::1]:2525"]);
+  assert.equal(await warned(["192.0.2.1", "127.0.0.2"], 2525), undefined);
+  assert.equal(await warned("any", 2526), undefined);
+});
+
 Deno.test("healthcheck names the server that was meant", async () => {
   const { code, stderr } = await runMailapp(["healthcheck", "serve"]);
   assert.equal(code, 64);
