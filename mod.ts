@@ -1,12 +1,66 @@
 /**
- * mailapp as a library: the SMTP engine of both servers, for deliveries of your own.
+ * mailapp as a library: the SMTP engine of both servers for deliveries of your own, its client, and the two
+ * deliveries that mailapp has, into Maildirs and into a queue on disk.
+ *
+ * @example An SMTP server with a delivery of its own, and a client that hands it a message
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { type Delivery, reply, silentLogger, SmtpServer } from "@mailapp/mailapp";
+ * import { ConnTransport, SmtpClient, systemClock } from "@mailapp/mailapp";
+ *
+ * const inbox: string[] = [];
+ * const delivery: Delivery = {
+ *   extensions: [],
+ *   bareLineEndings: "refuse",
+ *   completesAddresses: false,
+ *   checkRecipient: ({ forwardPath }) =>
+ *     forwardPath.text === "me@example.com"
+ *       ? { accepted: true }
+ *       : { accepted: false, reply: reply(550, "5.1.1", "Nobody of that name lives here") },
+ *   begin() {
+ *     let text = "";
+ *     const write = (chunk: Uint8Array) => void (text += new TextDecoder("latin1").decode(chunk));
+ *     return { id: "m1", write, async commit() { inbox.push(text); }, async [Symbol.asyncDispose]() {} };
+ *   },
+ * };
+ * const server = new SmtpServer({ hostname: "mx.example.com", log: silentLogger, delivery });
+ * const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+ * const serving = server.serve(listener);
+ *
+ * const conn = await Deno.connect({ hostname: "127.0.0.1", port: (listener.addr as Deno.NetAddr).port });
+ * const client = new SmtpClient(new ConnTransport(conn, { clock: systemClock }), {
+ *   hostname: "client.example.org",
+ *   clock: systemClock,
+ *   timeouts: { command: 300_000, data: 180_000, dataEnd: 600_000 },
+ * });
+ * await client.greeting();
+ * await client.hello();
+ * const data = new TextEncoder().encode("Subject: hello\r\n\r\nHello.\r\n");
+ * const { recipients: [outcome] } = await client.send({
+ *   reversePath: "you@example.org",
+ *   recipients: [{ address: "me@example.com" }],
+ *   size: data.length,
+ *   eightBit: false,
+ *   smtputf8: false,
+ *   async *chunks() { yield data; },
+ * });
+ * await client.quit();
+ * assert.equal(outcome?.kind, "relayed");
+ * assert.deepEqual(inbox, ["Subject: hello\r\n\r\nHello.\r\n"]);
+ *
+ * await server.shutdown({ grace: 1000 });
+ * await serving;
+ * ```
  *
  * @module
  */
 export { type LogFields, type Logger, type LogLevel, type LogValue, silentLogger } from "./observe/log.ts";
+
+// The engine.
 export { type Clock, systemClock, type Timer } from "./smtp/clock.ts";
 export type { CommandLimits } from "./smtp/commands/command_context.ts";
 export type { ConnectionLimits } from "./smtp/connection.ts";
+export { ConnectionError, ConnTransport, type ConnTransportOptions } from "./smtp/conn_transport.ts";
 export * from "./smtp/delivery.ts";
 export * from "./smtp/envelope.ts";
 export type { UnwantedField } from "./smtp/header_filter.ts";
@@ -21,3 +75,28 @@ export {
 } from "./smtp/server.ts";
 export type { Session, SocketAddress, TlsInfo, Transaction } from "./smtp/session.ts";
 export { DeadlineError, type Transport, type UpgradeToTls } from "./smtp/transport.ts";
+
+// Its other side.
+export * from "./smtp/client.ts";
+export type { RemoteReply } from "./smtp/reply_reader.ts";
+
+// Mail into Maildirs.
+export { MaildirDelivery, type MaildirDeliveryOptions } from "./maildir/delivery.ts";
+export { Maildir, MaildirMessage, type MaildirOptions } from "./maildir/maildir.ts";
+export * from "./maildir/mailboxes.ts";
+export {
+  createCounter,
+  type UniqueName,
+  UniqueNames,
+  type UniqueNamesOptions,
+} from "./maildir/unique_name.ts";
+export { DirectorySyncer } from "./storage/directory_syncer.ts";
+export type { FileSystem, OpenFile } from "./storage/file_system.ts";
+export { type StagedMessage, StagingArea, type StagingOptions } from "./storage/staging.ts";
+
+// Mail into the queue.
+export { type MessageSigner, SpoolDelivery, type SpoolDeliveryOptions } from "./relay/delivery.ts";
+export * from "./relay/queue.ts";
+export * from "./relay/queue_entry.ts";
+export { Spool, type SpoolOptions } from "./relay/spool.ts";
+export type { SpoolDraft } from "./relay/spool_message.ts";

@@ -20,10 +20,11 @@ import { checkOutward } from "../doctor/checks/outward.ts";
 import { checkQueue, type WaitingMessage } from "../doctor/checks/queue.ts";
 import { checkReverseDns } from "../doctor/checks/reverse_dns.ts";
 import { checkSpfRecords } from "../doctor/checks/spf.ts";
-import { checkStorage } from "../doctor/checks/storage.ts";
+import { type Account, checkStorage } from "../doctor/checks/storage.ts";
 import { checkTlsa } from "../doctor/checks/tlsa.ts";
 import { checkTlsPolicies } from "../doctor/checks/tls_policies.ts";
 import { failure, type Finding, untested, warning } from "../doctor/finding.ts";
+import { currentTroubles } from "../doctor/trouble_watch.ts";
 import { checkAddresses, type World } from "../doctor/world.ts";
 import { showEndpoint } from "../net/listen.ts";
 import { createDial } from "../relay/dial.ts";
@@ -38,8 +39,10 @@ import { type OwnAddresses, ownAddresses } from "./own_addresses.ts";
 import { openMailboxes } from "./parts.ts";
 import { findServer } from "./queue_access.ts";
 import { openResolver } from "./relay_parts.ts";
+import { accountOf } from "./service_account.ts";
 import { configOption, examples, type Registrar } from "./subcommand.ts";
-import { causeOfOurs } from "./trouble_parts.ts";
+import { causeOfOurs, relayTroubleFile } from "./trouble_parts.ts";
+import { SERVICE_ACCOUNT } from "./units.ts";
 
 interface Flags {
   readonly config?: string;
@@ -169,20 +172,27 @@ async function checkMachine(
   }
   return [
     ...findings,
-    ...await checkStorage(places),
+    ...await checkStorage(places, { servers: Deno.uid() === 0 ? await serviceAccount() : undefined }),
     ...await checkClock({ now, files: [dataDir, ...(file === undefined ? [] : [file])] }),
     ...await lookAtQueue(config),
   ];
 }
 
+async function serviceAccount(): Promise<Account | undefined> {
+  const ids = await accountOf("");
+  return ids && { name: SERVICE_ACCOUNT, ...ids };
+}
+
 async function lookAtQueue(config: Config): Promise<Finding[]> {
   try {
     const server = await findServer(config);
+    const now = systemClock.now();
     return await checkQueue({
       running: server !== undefined,
       messages: waiting(server?.list({})),
-      now: systemClock.now(),
+      now,
       lateAfter: config.serveOut.delayNoticeAfterMs,
+      troubles: await currentTroubles(relayTroubleFile(config), now),
     });
   } catch (error) {
     const what = error instanceof Error ? error.message : String(error);

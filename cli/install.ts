@@ -13,6 +13,7 @@ import { writeInstalled } from "./installed_files.ts";
 import type { Io } from "./io.ts";
 import { openMailboxes } from "./parts.ts";
 import { configOption, examples, type Registrar } from "./subcommand.ts";
+import { accountOf } from "./service_account.ts";
 import { runSystemCommand } from "./system_commands.ts";
 import {
   certbotHookPath,
@@ -152,14 +153,6 @@ async function makeAccount({ io, config }: Installation): Promise<void> {
     `there is neither systemd-sysusers nor useradd here: make an account ${SERVICE_ACCOUNT} with a group of that name`,
     EXIT.unavailable,
   );
-}
-
-/** Ids of the service account, as the passwd file below `prefix` has them. */
-async function accountOf(prefix: string): Promise<{ uid: number; gid: number } | undefined> {
-  const text = await Deno.readTextFile(`${prefix}/etc/passwd`).catch(() => "");
-  const line = text.split("\n").find((line) => line.startsWith(`${SERVICE_ACCOUNT}:`));
-  const [, , uid, gid] = line?.split(":") ?? [];
-  return uid === undefined || gid === undefined ? undefined : { uid: Number(uid), gid: Number(gid) };
 }
 
 /** Data, mail and log: for the account and its group. */

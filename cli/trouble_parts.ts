@@ -99,6 +99,11 @@ async function store(
   await pending.commit([{ name: "Return-Path", value: "<>" }]);
 }
 
+/** Where serve-out remembers its troubles. */
+export function relayTroubleFile({ dataDir }: Pick<Config, "dataDir">): string {
+  return join(dataDir, "trouble.json");
+}
+
 /** Watches a running serve-out: queue, DNS, disk, and what other servers refuse. */
 export async function watchServeOut(
   config: Config,
@@ -150,7 +155,7 @@ export async function watchServeOut(
   return await TroubleWatch.start({
     clock,
     logger,
-    stateFile: join(dataDir, "trouble.json"),
+    stateFile: relayTroubleFile(config),
     looks: [
       lookAtQueue(() => {
         const { waiting, ready, active } = scheduler.status;

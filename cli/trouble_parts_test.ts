@@ -5,6 +5,7 @@ import { DkimSigner } from "../auth/dkim_sign.ts";
 import { parseConfig } from "../config/load.ts";
 import { StaticResolver } from "../dns/static_resolver.ts";
 import { RefusalWatch } from "../doctor/looks.ts";
+import { currentTroubles } from "../doctor/trouble_watch.ts";
 import { MaildirDelivery } from "../maildir/delivery.ts";
 import { StagingArea } from "../storage/staging.ts";
 import { createTestAuthority } from "../tls/test_authority.ts";
@@ -13,7 +14,7 @@ import { FakeClock, settle } from "../tests/support/fake_clock.ts";
 import { MemoryQueue } from "../tests/support/memory_queue.ts";
 import { RecordingLog } from "../tests/support/recording_log.ts";
 import { incomingDirectory, openMailboxes } from "./parts.ts";
-import { causeOfOurs, watchServeIn, watchServeOut } from "./trouble_parts.ts";
+import { causeOfOurs, relayTroubleFile, watchServeIn, watchServeOut } from "./trouble_parts.ts";
 
 const DAY = 86_400_000;
 
@@ -119,4 +120,6 @@ Deno.test("watchServeOut() queues a message for postmaster of what others refuse
     /\* mx\.test said: 550 5\.7\.25 no PTR for you\. The receiver wants .* DNS/,
   );
   assert.match(text.replace(/\r\n +/g, " "), /What to do: Have the provider .* set its reverse DNS/);
+  const troubles = await currentTroubles(relayTroubleFile(config), clock.now());
+  assert.deepEqual(troubles.map(({ kind }) => kind), ["reply"]);
 });

@@ -30,7 +30,7 @@ export interface TroubleWatchOptions {
   readonly clock: Clock;
   /** Takes `trouble`, `trouble.over`, `trouble.not_mailed`, `trouble.not_looked`. */
   readonly logger: Logger;
-  /** Remembers what was told when; a small file of its own, made when there is something to remember. */
+  /** Remembers what was told when, and what there is; a file of its own, made when there is something to remember. */
   readonly stateFile: string;
   /** Brings postmaster a message about these; rejects where that cannot be done now. Absent: nobody to write to. */
   readonly mail?: (troubles: readonly Trouble[]) => Promise<void>;
@@ -42,12 +42,41 @@ const FIRST_LOOK = 2 * 60_000;
 export const LOOK_INTERVAL = 10 * 60_000;
 const DAY = 86_400_000;
 const MAX_REMEMBERED = 200;
-const MAX_STATE = 64 * 1024;
+const MAX_STATE = 256 * 1024;
 
 /** When each trouble was logged and mailed last, in milliseconds since the epoch. */
 interface Told {
   logged: number;
   mailed: number;
+}
+
+/** The file between two looks, and over restarts. */
+interface State {
+  /** By key. */
+  readonly told: Readonly<Record<string, Partial<Told>>>;
+  /** What the last look found. */
+  readonly current: readonly Trouble[];
+  /** When that was, in milliseconds since the epoch. */
+  readonly lookedAt: number;
+}
+
+/**
+ * What the watch with this file found at its last look; nothing where that is too long ago to be true still, as when
+ * it runs no more, or where the file cannot be read.
+ * @param now milliseconds since the epoch
+ */
+export async function currentTroubles(stateFile: string, now: number): Promise<readonly Trouble[]> {
+  const state = await readState(stateFile).catch(() => undefined);
+  if (state === undefined || Math.abs(now - state.lookedAt) > 2 * LOOK_INTERVAL) return [];
+  return state.current;
+}
+
+/** @throws what the file system and `JSON.parse()` throw */
+async function readState(stateFile: string): Promise<State | undefined> {
+  if ((await Deno.stat(stateFile)).size > MAX_STATE) return undefined;
+  const state = JSON.parse(await Deno.readTextFile(stateFile)) as Partial<State> | null;
+  const { told = {}, current = [], lookedAt = 0 } = state ?? {};
+  return { told, current, lookedAt };
 }
 
 /** Looks until it is disposed. */
@@ -98,14 +127,15 @@ export class TroubleWatch implements AsyncDisposable {
     for (const [key, { kind, about }] of this.#current) {
       if (!found.has(key)) logger.info("trouble.over", { kind, ...(about !== undefined && { about }) });
     }
+    const changed = found.size > 0 || this.#current.size > 0;
     this.#current = found;
     await this.#tell(found);
+    if (changed) await this.#remember();
   }
 
   async #tell(found: ReadonlyMap<string, Trouble>): Promise<void> {
     const { clock, logger, mail } = this.#options;
     const now = clock.now();
-    let changed = false;
     const due: Trouble[] = [];
     for (const [key, trouble] of found) {
       const { kind, about, what, next } = trouble;
@@ -113,7 +143,6 @@ export class TroubleWatch implements AsyncDisposable {
       if (isDue(told.logged, now)) {
         logger.warn("trouble", { kind, ...(about !== undefined && { about }), what, next });
         told.logged = now;
-        changed = true;
       }
       this.#told.set(key, told);
       if (isDue(told.mailed, now)) due.push(trouble);
@@ -125,21 +154,17 @@ export class TroubleWatch implements AsyncDisposable {
           const told = this.#told.get(keyOf(trouble));
           if (told !== undefined) told.mailed = now;
         }
-        changed = true;
       } catch (error) {
         logger.warn("trouble.not_mailed", { kinds: due.map(({ kind }) => kind), error: describe(error) });
       }
     }
-    if (changed) await this.#remember(now);
   }
 
   async #recall(): Promise<void> {
     const { stateFile, logger } = this.#options;
     try {
-      if ((await Deno.stat(stateFile)).size > MAX_STATE) return;
-      const state: unknown = JSON.parse(await Deno.readTextFile(stateFile));
-      for (const [key, value] of Object.entries(state ?? {}).slice(0, MAX_REMEMBERED)) {
-        const { logged, mailed } = value as Partial<Told>;
+      const { told = {} } = await readState(stateFile) ?? {};
+      for (const [key, { logged, mailed }] of Object.entries(told).slice(0, MAX_REMEMBERED)) {
         this.#told.set(key, { logged: Number(logged ?? -Infinity), mailed: Number(mailed ?? -Infinity) });
       }
     } catch (error) {
@@ -150,15 +175,19 @@ export class TroubleWatch implements AsyncDisposable {
     }
   }
 
-  async #remember(now: number): Promise<void> {
-    const { stateFile, logger } = this.#options;
+  async #remember(): Promise<void> {
+    const { stateFile, logger, clock } = this.#options;
+    const now = clock.now();
     for (const [key, { logged, mailed }] of this.#told) {
       if (isDue(logged, now) && isDue(mailed, now)) this.#told.delete(key);
     }
     try {
-      await Deno.writeTextFile(`${stateFile}.new`, JSON.stringify(Object.fromEntries(this.#told)), {
-        mode: 0o600,
-      });
+      const state: State = {
+        told: Object.fromEntries(this.#told),
+        current: [...this.#current.values()],
+        lookedAt: now,
+      };
+      await Deno.writeTextFile(`${stateFile}.new`, JSON.stringify(state), { mode: 0o600 });
       await Deno.rename(`${stateFile}.new`, stateFile);
     } catch (error) {
       logger.warn("trouble.not_looked", { error: describe(error) });

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { FakeClock, settle } from "../tests/support/fake_clock.ts";
 import { RecordingLog } from "../tests/support/recording_log.ts";
 import { troubleMail } from "./trouble_mail.ts";
-import { type Trouble, TroubleWatch } from "./trouble_watch.ts";
+import { currentTroubles, type Trouble, TroubleWatch } from "./trouble_watch.ts";
 
 const HOUR = 3_600_000;
 const FULL: Trouble = { kind: "disk", about: "/x", what: "it is full", next: "Make room." };
@@ -17,12 +17,16 @@ class Setting implements AsyncDisposable {
   full = false;
   #rounds = 0;
 
+  get stateFile(): string {
+    return `${this.directory}/state.json`;
+  }
+
   start(): Promise<TroubleWatch> {
     return TroubleWatch.start({
       looks: [() => this.troubles, () => (this.#rounds++, [])],
       clock: this.clock,
       logger: this.log,
-      stateFile: `${this.directory}/state.json`,
+      stateFile: this.stateFile,
       mail: (troubles) => {
         if (this.full) return Promise.reject(new Error("no room"));
         this.mails.push(troubles.map(({ kind }) => kind).join());
@@ -93,7 +97,7 @@ Deno.test("TroubleWatch remembers over a restart what it told", async () => {
 
 Deno.test("TroubleWatch mails as soon as it can what it could not mail, and bears a damaged state", async () => {
   await using setting = new Setting();
-  await Deno.writeTextFile(`${setting.directory}/state.json`, "{nonsense");
+  await Deno.writeTextFile(setting.stateFile, "{nonsense");
   setting.troubles = [FULL];
   setting.full = true;
   await using _watch = await setting.start();
@@ -105,6 +109,32 @@ Deno.test("TroubleWatch mails as soon as it can what it could not mail, and bear
   setting.full = false;
   await setting.looks(2);
   assert.deepEqual(setting.mails, ["disk"]);
+});
+
+Deno.test("currentTroubles() are those of the last look, unless that is long ago", async () => {
+  await using setting = new Setting();
+  const current = () => currentTroubles(setting.stateFile, setting.clock.now());
+  assert.deepEqual(await current(), []);
+  {
+    await using _watch = await setting.start();
+    setting.troubles = [FULL, OLD];
+    await setting.looks(1);
+    assert.deepEqual(await current(), [FULL, OLD]);
+    setting.troubles = [OLD];
+    // Long after it was told.
+    await setting.looks(24);
+    assert.deepEqual(await current(), [OLD]);
+    setting.troubles = [];
+    await setting.looks(1);
+    assert.deepEqual(await current(), []);
+    setting.troubles = [OLD];
+    await setting.looks(1);
+    assert.deepEqual(await current(), [OLD]);
+  }
+  setting.clock.jump(HOUR);
+  assert.deepEqual(await current(), []);
+  await Deno.writeTextFile(setting.stateFile, "{nonsense");
+  assert.deepEqual(await current(), []);
 });
 
 Deno.test("troubleMail() is a message of short lines, whatever others said", () => {

@@ -42,7 +42,7 @@ export interface ZoneSection {
   readonly name: string;
   /** In the order to be shown. */
   readonly records: readonly ZoneRecord[];
-  /** What else there is to know. */
+  /** What else there is to know; lines that begin with a space are to be shown as they are. */
   readonly notes: readonly string[];
 }
 
@@ -97,9 +97,10 @@ function hostSection(plan: ZonePlan): ZoneSection {
 function domainSection(domain: string, plan: ZonePlan): ZoneSection {
   const { hostname, smarthost } = plan;
   const notes = [
-    `MTA-STS: mailapp does not serve its policy. Once a web server has it at ` +
-    `https://mta-sts.${domain}/.well-known/mta-sts.txt (version: STSv1, mode: testing, mx: ${hostname}, ` +
-    `max_age: 86400, a line each), publish: _mta-sts.${domain}. TXT "v=STSv1; id=1"`,
+    `MTA-STS: mailapp does not serve its policy. Once a web server has it at\n` +
+    `  https://mta-sts.${domain}/.well-known/mta-sts.txt\n` +
+    `with the lines\n  version: STSv1\n  mode: testing\n  mx: ${hostname}\n  max_age: 86400\n` +
+    `publish:\n  _mta-sts.${domain}. TXT "v=STSv1; id=1"`,
     "DMARC: p=none only watches. Once doctor finds nothing and mail arrives, p=quarantine keeps others from " +
     `using your name; add rua=mailto:postmaster@${domain} for reports.`,
   ];

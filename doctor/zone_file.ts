@@ -104,7 +104,8 @@ export function zoneTable(
     for (const note of notes) lines.push(...wrap(note, 100), "");
   }
   lines.push(
-    "Names are whole; where the form adds the domain itself, leave it off. TTL: 3600, or the form's own.",
+    "Names are whole; where the form adds the domain itself, leave it off: of the domain's own name @ is left.",
+    "TTL: 3600, or the form's own.",
   );
   if (reverse.length > 0) {
     lines.push("", "Ask whoever provides the addresses for these names (reverse DNS):");
@@ -117,7 +118,12 @@ function comment(text: string): string[] {
   return wrap(text, 100).map((line) => `; ${line}`);
 }
 
+/** Lines that end where the text says so, or else at a width. */
 function wrap(text: string, width: number): string[] {
+  return text.split("\n").flatMap((part) => part.startsWith(" ") ? [part] : wrapLine(part, width));
+}
+
+function wrapLine(text: string, width: number): string[] {
   const lines: string[] = [];
   let line = "";
   for (const word of text.split(" ")) {

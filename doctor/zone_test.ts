@@ -69,6 +69,8 @@ Deno.test("zoneFile() cuts long texts, gives one SOA to nested domains, and keep
     text,
     /^; 192\.0\.2\.1 is mx\.example\.com \(1\.2\.0\.192\.in-addr\.arpa\. PTR mx\.example\.com\.\)$/m,
   );
+  // Whole, so that it can be copied.
+  assert.match(text, /^; {3}_mta-sts\.example\.com\. TXT "v=STSv1; id=1"$/m);
   const strings = [...text.matchAll(/"([^"]*)"/g)].map(([, string = ""]) => string);
   assert.ok(strings.every((string) => string.length <= 255));
   assert.ok(strings.join("").includes(long));

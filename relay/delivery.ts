@@ -63,6 +63,10 @@ export class SpoolDelivery implements Delivery {
   readonly bareLineEndings = "repair";
   /** Bare local-parts get the qualify domain. */
   readonly completesAddresses = true;
+  /** Who can reach it may use it. */
+  readonly submissionAdvice: readonly string[] = [
+    "No AUTH here: programs on this machine submit mail without it; go on with MAIL FROM:<address>",
+  ];
   readonly #options: SpoolDeliveryOptions;
   readonly #clock: Clock;
   #space: { readonly until: number; readonly free: Promise<number> } | undefined;

@@ -2,8 +2,10 @@ import assert from "node:assert/strict";
 import { silentLogger } from "../observe/log.ts";
 import type { Envelope, MailboxAddress } from "../smtp/envelope.ts";
 import { SmtpError } from "../smtp/reply.ts";
+import { SmtpServer } from "../smtp/server.ts";
 import type { Session } from "../smtp/session.ts";
 import { FakeClock } from "../tests/support/fake_clock.ts";
+import { MemoryTransport } from "../tests/support/memory_transport.ts";
 import { RecordingLog } from "../tests/support/recording_log.ts";
 import { SpoolDelivery, type SpoolDeliveryOptions } from "./delivery.ts";
 import type { QueueSummary } from "./queue.ts";
@@ -210,5 +212,18 @@ Deno.test("SpoolDelivery puts signatures above all that they sign", async () => 
     const id = await submit(delivery, "To: alice\r\n\r\nHello\r\n");
     assert.deepEqual(signed, [id, "Received", "Date", "Message-ID", "To: alice@q.test\r\n\r\nHello\r\n"]);
     assert.match(await stored(spool, id), /^DKIM-Signature: v=1\r\nReceived: /);
+  });
+});
+
+Deno.test("SpoolDelivery tells a program that wants to log in that it need not", async () => {
+  await withDelivery({}, async ({ delivery }) => {
+    const clock = new FakeClock(NOW);
+    const transport = new MemoryTransport({ clock });
+    const server = new SmtpServer({ hostname: "mx.test", delivery, log: silentLogger, clock });
+    const done = server.handle(transport);
+    transport.send(encoder.encode("EHLO client.test\r\nAUTH PLAIN AGEAYg==\r\nQUIT\r\n"));
+    await done;
+    const said = new TextDecoder().decode(transport.take());
+    assert.match(said, /^502 5\.5\.1 No AUTH here: programs on this machine submit mail without it/m);
   });
 });

@@ -8,7 +8,9 @@ import type { QueueEntry } from "./queue_entry.ts";
 
 /** What the scheduler keeps in memory of an entry; small, since there may be a million. */
 export interface QueueSummary {
+  /** The queue id. */
   readonly id: string;
+  /** When it was accepted, milliseconds since the epoch. */
   readonly acceptedAt: number;
   /** Domains with a pending recipient that is due at that time (milliseconds since the epoch, 0 = at once). */
   readonly due: readonly { readonly domain: string; readonly at: number }[];

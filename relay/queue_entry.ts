@@ -22,6 +22,7 @@ export interface Attempt {
   readonly host: string;
   /** The IP address; absent where none was reached. */
   readonly address?: string;
+  /** How the connection was secured; absent where there was none. */
   readonly tls?: TlsLevel;
   /** What the remote said, first line to last joined by LF, with code; absent where it said nothing. At most 2,000 characters. */
   readonly reply?: string;
@@ -39,8 +40,11 @@ export interface QueueRecipient {
   readonly address: string;
   /** Its domain in lower case with A-labels, the key for grouping; an address literal as it is. */
   readonly domain: string;
+  /** NOTIFY= of RCPT. */
   readonly notify?: Notify;
+  /** ORCPT= of RCPT. */
   readonly originalRecipient?: OriginalRecipient;
+  /** What has become of it so far. */
   status: RecipientStatus;
   /** Attempts so far, of all that were made. */
   attemptCount: number;
@@ -67,7 +71,9 @@ export interface QueueEntry {
   readonly acceptedAt: number;
   /** The reverse-path without angle brackets; `""` is the null reverse-path. */
   readonly reversePath: string;
+  /** RET= and ENVID= of MAIL. */
   readonly dsn?: DsnOptions;
+  /** BODY= of MAIL. */
   readonly body: BodyType;
   /** Whether the client asked for SMTPUTF8. */
   readonly smtputf8: boolean;
@@ -75,5 +81,6 @@ export interface QueueEntry {
   readonly size: number;
   /** Whether the message has a byte above 127: the header section, the body. Decided by looking, not by what was declared. */
   readonly content: { readonly eightBitHeader: boolean; readonly eightBitBody: boolean };
+  /** All of them, those that are done too. */
   readonly recipients: QueueRecipient[];
 }

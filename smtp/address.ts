@@ -63,12 +63,13 @@ function octets(text: string): number {
  * @throws {AddressError}
  */
 export function parsePath(text: string, options: PathOptions): { path: ReversePath; rest: string } {
-  if (!text.startsWith("<")) throw new AddressError("the address stands in angle brackets");
+  if (/^\s/.test(text)) throw new AddressError("there is a space between the colon and the address");
+  if (!text.startsWith("<")) throw new AddressError("the address is not in angle brackets");
   if (text.startsWith("<>")) return { path: null, rest: text.slice(2) };
   const start = 1 + sourceRouteLength(text.slice(1));
   const { mailbox, length } = scanMailbox(text.slice(start), options);
   const end = start + length;
-  if (text[end] !== ">") throw new AddressError("the address ends with >");
+  if (text[end] !== ">") throw new AddressError("the address does not end with >");
   if (octets(text.slice(0, end + 1)) > MAX_PATH) {
     throw new AddressError(`a path has at most ${MAX_PATH} octets`, "tooLong");
   }
@@ -89,10 +90,10 @@ function sourceRouteLength(text: string): number {
   if (!text.startsWith("@")) return 0;
   const colon = text.indexOf(":");
   // A literal of IPv6 has colons of its own, but a route of literals has not been seen since 1989.
-  if (colon < 0) throw new AddressError("a source route ends with a colon");
+  if (colon < 0) throw new AddressError("the source route does not end with a colon");
   for (const part of text.slice(0, colon).split(",")) {
     if (!part.startsWith("@") || normalizeDomain(part.slice(1)) === undefined) {
-      throw new AddressError("a source route is @domain,@domain:");
+      throw new AddressError("the source route is not @domain,@domain:");
     }
   }
   return colon + 1;
@@ -135,7 +136,7 @@ function scanMailbox(text: string, options: PathOptions): { mailbox: MailboxAddr
   } else if (
     options.bare === "none" || (options.bare === "postmaster" && localPart.toLowerCase() !== "postmaster")
   ) {
-    throw new AddressError("the address has a local-part, an @ and a domain");
+    throw new AddressError("no @ and domain follow the local-part");
   }
   const written = text.slice(0, at);
   requireAscii(written, options);
@@ -207,10 +208,10 @@ export function formatLocalPart(localPart: string): string {
 
 /**
  * What HELO or EHLO may name: a domain or an address literal (§4.1.1.1), in the spelling of the client, but U-labels
- * as A-labels, since the name goes into Received. `undefined` when it is neither.
+ * as A-labels and without a trailing dot, since the name goes into Received (§4.4). `undefined` when it is neither.
  */
 export function parseHelloName(text: string): string | undefined {
   const valid = text.startsWith("[") ? normalizeLiteral(text) : normalizeDomain(text);
   if (valid === undefined) return undefined;
-  return isAscii(text) ? text : valid;
+  return isAscii(text) ? text.replace(/\.$/, "") : valid;
 }

@@ -187,8 +187,9 @@ Deno.test("normalizeLiteral() knows literals", () => {
   }
 });
 
-Deno.test("parseHelloName() keeps the client's spelling, but U-labels", () => {
+Deno.test("parseHelloName() keeps the client's spelling, but U-labels and a trailing dot", () => {
   assert.equal(parseHelloName("Client.TEST"), "Client.TEST");
+  assert.equal(parseHelloName("Client.TEST."), "Client.TEST");
   assert.equal(parseHelloName("[192.0.2.1]"), "[192.0.2.1]");
   assert.equal(parseHelloName("bücher.example"), "xn--bcher-kva.example");
   for (const bad of ["", "a b", "a\u0085b", "(x)", "[x]", "a\r\nb"]) {

@@ -263,7 +263,7 @@ export class Connection {
   /** Runs one line. */
   async #answer(line: Line, first: boolean): Promise<Outcome> {
     const session = this.#session;
-    if (this.#behindRefusedData === "sent-on" || (this.#behindRefusedData === "yes" && isMailData(line))) {
+    if (this.#isMisplacedData(line)) {
       this.#end = "sent on behind a refused DATA";
       return {
         reply: reply(421, "4.7.0", "Mail data came behind a refused DATA; goodbye"),
@@ -300,6 +300,13 @@ export class Connection {
       });
     }
     return outcome;
+  }
+
+  /** Whether a line behind a refused DATA must not run. QUIT may, whoever meant it how: nothing runs behind it. */
+  #isMisplacedData(line: Line): boolean {
+    if (this.#behindRefusedData === "no") return false;
+    if (this.#behindRefusedData === "yes") return isMailData(line);
+    return line.kind !== "line" || !/^QUIT *$/i.test(line.text);
   }
 
   async #runCommand(verb: string, argument: string): Promise<Outcome> {

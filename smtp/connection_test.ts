@@ -273,6 +273,22 @@ Deno.test("a write that takes an hour does not count against the client's rate",
   assert.match(await dialogue.say("y\r\n.\r\n"), /^250 2.0.0 M1 accepted\r\n/);
 });
 
+Deno.test("each refused attempt stands in the log at info, which is what is shown by default", async () => {
+  await using dialogue = new Dialogue();
+  await dialogue.say("MAIL TO: a@b\r\nNONSENSE\r\nplain\nEHLO c.test\r\nMAIL FROM:<a@c.test>\r\n");
+  await dialogue.say("RCPT TO:<nobody@here.example>\r\nDATA\r\n");
+  assert.deepEqual(
+    dialogue.log.named("command.refused").map(({ level, fields }) => [level, fields["command"]]),
+    [
+      ["info", "MAIL TO: a@b"],
+      ["info", "NONSENSE"],
+      ["info", "plain"],
+      ["info", "RCPT TO:<nobody@here.example>"],
+      ["info", "DATA"],
+    ],
+  );
+});
+
 Deno.test("a failure to clean up behind a commit does not lose the 250", async () => {
   await using dialogue = new Dialogue({
     wrap: (pending) => ({

@@ -36,6 +36,11 @@ export interface Delivery {
   readonly bareLineEndings: "refuse" | "repair";
   /** Whether MAIL and RCPT may name a bare local-part, which this delivery completes (RFC 6409 §8). */
   readonly completesAddresses: boolean;
+  /**
+   * Where and how mail is submitted, one line of reply each: what AUTH is told (502). By default that this server
+   * takes mail for its own recipients, and that others are reached by way of a provider.
+   */
+  readonly submissionAdvice?: readonly string[];
   /** Whether mail leaves SMTP here, which is where Return-Path is written (RFC 5321 §4.4); by default not. */
   readonly addsReturnPath?: boolean;
   /** Header fields that are taken out of the message; by default none. */

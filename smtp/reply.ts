@@ -11,7 +11,7 @@ export type EnhancedStatusCode = `${2 | 4 | 5}.${number}.${number}`;
 export interface Reply {
   /** The three-digit code, 200–599. */
   readonly code: number;
-  /** Repeated on each line (RFC 2034); absent in the greeting and in replies to EHLO, HELO. */
+  /** Repeated on each line (RFC 2034); absent in the greeting, in 354 and in the 250 to EHLO, HELO. */
   readonly enhanced?: EnhancedStatusCode;
   /** At least one line of text, without CR, LF or other control bytes. */
   readonly lines: readonly string[];

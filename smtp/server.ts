@@ -20,7 +20,7 @@ export interface ServerLimits extends ConnectionLimits {
   readonly maxConnectionsPerIp: number;
 }
 
-/** Where the server starts from; ../shared/defaults.md compares with other servers. */
+/** The limits to start from: none is below what RFC 5321 §4.5.3 asks for. */
 export const defaultLimits: ServerLimits = {
   maxMessageSize: 50 * 1024 ** 2,
   maxHops: 100,
@@ -28,7 +28,7 @@ export const defaultLimits: ServerLimits = {
   idleTimeout: 5 * 60_000,
   sessionTimeout: 30 * 60_000,
   handshakeTimeout: 30_000,
-  bareLineEndingPatience: 10_000,
+  bareLineEndingPatience: 5_000,
   minDataRate: 1024,
   maxErrors: 10,
   maxRefusedRecipients: 100,

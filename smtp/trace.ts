@@ -40,12 +40,17 @@ export interface ReceivedOptions {
   readonly now: number;
 }
 
-/** The Received field of this message (§4.4). `for` stands only with one recipient, since others may be blind copies. */
+/**
+ * The Received field of this message (§4.4). `for` stands only with one recipient, since others may be blind copies, and
+ * only with a domain, as its grammar wants it.
+ */
 export function received(session: Session, transaction: Transaction, options: ReceivedOptions): Header {
   const { hostname, id, now } = options;
   const tls = session.tls ? ` (${session.tls.protocol} ${session.tls.cipher})` : "";
   const [only, ...others] = transaction.recipients;
-  const recipient = only !== undefined && others.length === 0 ? `\r\n\tfor <${only.forwardPath.text}>` : "";
+  const recipient = only !== undefined && others.length === 0 && only.forwardPath.domain !== ""
+    ? `\r\n\tfor <${only.forwardPath.text}>`
+    : "";
   return {
     name: "Received",
     value: `from ${session.hello?.domain ?? "unknown"} (${addressLiteral(session.remote.address)})\r\n` +

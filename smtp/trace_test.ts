@@ -74,10 +74,16 @@ Deno.test("received() keeps its lines within RFC 5322's 998 octets, whatever the
   const long = "x".repeat(255);
   const { value } = received(
     { ...session, hello: { verb: "EHLO", domain: long } },
-    { ...transaction, recipients: [{ forwardPath: { localPart: "", domain: "", text: long } }] },
+    { ...transaction, recipients: [{ forwardPath: { localPart: "", domain: "here.example", text: long } }] },
     { ...options, hostname: long },
   );
   for (const line of value.split("\r\n")) assert.ok(line.length < 998);
+});
+
+Deno.test("received() names no recipient that has no domain, which the grammar does not know", () => {
+  const forwardPath = { localPart: "Postmaster", domain: "", text: "Postmaster" };
+  const { value } = received(session, { ...transaction, recipients: [{ forwardPath }] }, options);
+  assert.match(value, /\tid M1; Tue, /);
 });
 
 Deno.test("returnPath() writes the reverse-path, or <>", () => {

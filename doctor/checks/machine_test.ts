@@ -7,6 +7,7 @@ import type { Finding } from "../finding.ts";
 import { checkCertificate } from "./certificate.ts";
 import { checkClock } from "./clock.ts";
 import { checkQueue, type WaitingMessage } from "./queue.ts";
+import type { Trouble } from "../trouble_watch.ts";
 import { checkStorage } from "./storage.ts";
 
 const DAY = 86_400_000;
@@ -67,6 +68,15 @@ Deno.test("checkStorage() wants room, also where a directory is yet to be made",
     assert.deepEqual(await check(path, 0), ["storage.account untested"]);
     const place = { name: "data_dir", path, minFreeSpace: 0 };
     assert.equal((await checkStorage([place, place])).length, 1);
+    const servers = { name: "mailapp", uid: 65534, gid: 65533 };
+    assert.deepEqual(ids(await checkStorage([place], { servers })), ["storage ok"]);
+    await Deno.chown(path, 0, 65533);
+    const [finding, ...more] = await checkStorage([place], { servers });
+    assert.deepEqual([finding?.id, finding?.outcome, more], ["storage.unwritable", "warning", []]);
+    assert.equal(finding?.next, `chown -R mailapp:mailapp ${path}`);
+    assert.deepEqual(await check(path, 0), ["storage ok"]);
+    await Deno.chmod(path, 0o770);
+    assert.deepEqual(ids(await checkStorage([place], { servers })), ["storage ok"]);
   } finally {
     await Deno.remove(path);
   }
@@ -74,16 +84,28 @@ Deno.test("checkStorage() wants room, also where a directory is yet to be made",
 
 Deno.test("checkQueue() tells what is late, and what others refuse for a reason that lies here", async () => {
   const now = 100 * DAY;
-  const check = async (messages: readonly WaitingMessage[], running = true) => {
+  const check = async (
+    messages: readonly WaitingMessage[],
+    { running = true, troubles = [] }: { running?: boolean; troubles?: readonly Trouble[] } = {},
+  ) => {
     const all = (async function* () {
       yield* messages;
     })();
-    return ids(await checkQueue({ running, messages: all, now, lateAfter: DAY / 6 }));
+    return ids(await checkQueue({ running, messages: all, now, lateAfter: DAY / 6, troubles }));
   };
   assert.deepEqual(await check([]), ["queue ok"]);
   assert.deepEqual(await check([{ acceptedAt: now - 3_600_000, reason: "421 busy" }]), ["queue ok"]);
   assert.deepEqual(await check([{ acceptedAt: now - DAY }]), ["queue.late warning"]);
   const refused = { acceptedAt: now, reason: "421 4.7.25 no PTR", advice: "Set it." };
   assert.deepEqual(await check([refused, refused]), ["queue.refused warning"]);
-  assert.deepEqual(await check([], false), ["queue.stopped warning"]);
+  assert.deepEqual(await check([], { running: false }), ["queue.stopped warning"]);
+  const growing = { kind: "queue", what: "100 messages wait", next: "See what for." };
+  const failed = { kind: "reply", about: "x", what: "mx.test said: 550 5.7.25 no PTR", next: "Set it." };
+  assert.deepEqual(await check([], { troubles: [growing, failed] }), [
+    "queue.growing warning",
+    "queue.refused warning",
+  ]);
+  assert.deepEqual(await check([refused], { troubles: [failed] }), ["queue.refused warning"]);
+  const others = ["certificate", "disk", "dns"].map((kind) => ({ ...failed, kind }));
+  assert.deepEqual(await check([], { troubles: others }), ["queue ok"]);
 });

@@ -85,6 +85,8 @@ async function tryFamily(
     next: port === 25
       ? "Many providers block port 25 outwards: ask yours to open it. Or send through a smarthost on port 587: " +
         `[serve-out.routes] "*".`
+      : port === 465
+      ? "Port 465 wants TLS from the first octet, which serve-out does not do: use port 587, which providers have too."
       : "See whether name and port are right, and whether a firewall lets it out.",
   });
 }

@@ -13,8 +13,10 @@ const resolver = new StaticResolver({
   "smtp.test": { a: ["192.0.2.87"] },
 });
 
-async function check(dial: (address: string) => Promise<Transport>, changes: Partial<OutwardCheck> = {}) {
-  const findings = await checkOutward({
+type Dial = (address: string) => Promise<Transport>;
+
+function find(dial: Dial, changes: Partial<OutwardCheck> = {}) {
+  return checkOutward({
     target: { domain: "probe.test" },
     port: 25,
     families: [4],
@@ -23,7 +25,10 @@ async function check(dial: (address: string) => Promise<Transport>, changes: Par
     clock,
     ...changes,
   });
-  return findings.map(({ id, outcome }) => `${id} ${outcome}`);
+}
+
+async function check(dial: Dial, changes: Partial<OutwardCheck> = {}) {
+  return (await find(dial, changes)).map(({ id, outcome }) => `${id} ${outcome}`);
 }
 
 Deno.test("checkOutward() knocks at each family, and says only QUIT", async () => {
@@ -50,4 +55,17 @@ Deno.test("checkOutward() tells a blocked port from a machine without a way out,
   assert.deepEqual(await check(never, { target: { host: "smtp.test" }, families: [6] }), [
     "outward untested",
   ]);
+});
+
+Deno.test("checkOutward() knows what stands in the way on each port", async () => {
+  const next = async (port: number) => {
+    const [finding] = await find(() => Promise.reject(new DeadlineError()), {
+      target: { host: "smtp.test" },
+      port,
+    });
+    return finding?.next ?? "";
+  };
+  assert.match(await next(25), /providers block port 25/);
+  assert.match(await next(465), /TLS from the first octet.*port 587/);
+  assert.match(await next(587), /firewall/);
 });

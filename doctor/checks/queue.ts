@@ -4,6 +4,7 @@
  * @module
  */
 import { type Finding, ok, warning } from "../finding.ts";
+import type { Trouble } from "../trouble_watch.ts";
 
 /** A message that waits. */
 export interface WaitingMessage {
@@ -27,10 +28,14 @@ export interface QueueCheck {
   readonly now: number;
   /** An older message is late, in milliseconds. */
   readonly lateAfter: number;
+  /** What serve-out itself found when it looked last. */
+  readonly troubles: readonly Trouble[];
 }
 
-/** Checks the size of the queue, its oldest message, and whether others refuse for a reason that lies here. */
-export async function checkQueue({ running, messages, now, lateAfter }: QueueCheck): Promise<Finding[]> {
+/** Checks whether the queue grows, its oldest message, and whether others refuse for a reason that lies here. */
+export async function checkQueue(
+  { running, messages, now, lateAfter, troubles }: QueueCheck,
+): Promise<Finding[]> {
   if (!running) {
     return [warning("queue.stopped", "serve-out", {
       what: "serve-out does not run: programs on this machine cannot send mail",
@@ -60,6 +65,13 @@ export async function checkQueue({ running, messages, now, lateAfter }: QueueChe
         (oldest.reason === undefined ? "" : `: ${oldest.reason}`),
       next: "mailapp queue list says what each waits for.",
     }));
+  }
+  // Of what was refused for good nothing waits any more, and no queue says by itself that it grows.
+  for (const { kind, what, next } of troubles) {
+    if (kind === "queue") findings.push(warning("queue.growing", "serve-out", { what, next }));
+    if (kind === "reply" && !refusals.has(next)) {
+      findings.push(warning("queue.refused", "serve-out", { what, next }));
+    }
   }
   return findings.length > 0 ? findings : [ok("queue", "serve-out", messagesWait(count))];
 }

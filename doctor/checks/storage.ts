@@ -20,9 +20,22 @@ export interface StoragePlace {
   readonly minFreeSpace: number;
 }
 
-/** Checks that the places can be written to, and have room. */
-export async function checkStorage(places: readonly StoragePlace[]): Promise<Finding[]> {
-  const findings = (await Promise.all(places.map(checkPlace))).flat();
+/** An account. */
+export interface Account {
+  readonly name: string;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/**
+ * Checks that the places can be written to, and have room.
+ * @param servers the account that the servers have as services; absent where there is none. Only root asks for it.
+ */
+export async function checkStorage(
+  places: readonly StoragePlace[],
+  { servers }: { readonly servers?: Account | undefined } = {},
+): Promise<Finding[]> {
+  const findings = (await Promise.all(places.map((place) => checkPlace(place, servers)))).flat();
   // One account has them all, as a rule, and is named once.
   return findings.filter(({ id, next }, index) =>
     id !== "storage.account" ||
@@ -30,22 +43,13 @@ export async function checkStorage(places: readonly StoragePlace[]): Promise<Fin
   );
 }
 
-async function checkPlace(place: StoragePlace): Promise<Finding[]> {
+async function checkPlace(place: StoragePlace, servers: Account | undefined): Promise<Finding[]> {
   const { name, path } = place;
   const at = await nearestExisting(path);
   const findings: Finding[] = [];
   try {
     await checkAccess(at, constants.W_OK | constants.X_OK);
-    if (Deno.uid() === 0) {
-      const { uid, gid } = await Deno.stat(at);
-      if (at === path && uid !== 0) {
-        findings.push(untested("storage.account", path, {
-          what: `belongs to uid ${uid}; whether that is the servers' account cannot be told as root`,
-          // Every Debian has it, unlike sudo.
-          next: `setpriv --reuid=${uid} --regid=${gid} --clear-groups mailapp doctor`,
-        }));
-      }
-    }
+    if (Deno.uid() === 0 && at === path) findings.push(...await checkOwner(path, servers));
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     findings.push(warning("storage.unwritable", path, {
@@ -57,6 +61,27 @@ async function checkPlace(place: StoragePlace): Promise<Finding[]> {
   const space = await checkSpace(place);
   if (space !== undefined) findings.push(space);
   return findings.length > 0 ? findings : [ok("storage", path, `${name} is writable and has room`)];
+}
+
+/** What root cannot see by trying, since it may write everywhere. */
+async function checkOwner(path: string, servers: Account | undefined): Promise<Finding[]> {
+  const { uid, gid, mode } = await Deno.stat(path);
+  if (servers !== undefined) {
+    const shift = uid === servers.uid ? 6 : gid === servers.gid ? 3 : 0;
+    if (((mode ?? 0) >> shift & 0o3) === 0o3) return [];
+  }
+  if (uid !== 0) {
+    return [untested("storage.account", path, {
+      what: `belongs to uid ${uid}; whether that is the servers' account cannot be told as root`,
+      // Every Debian has it, unlike sudo.
+      next: `setpriv --reuid=${uid} --regid=${gid} --clear-groups mailapp doctor`,
+    })];
+  }
+  if (servers === undefined) return [];
+  return [warning("storage.unwritable", path, {
+    what: `belongs to root, and the servers' account ${servers.name} may not write there`,
+    next: `chown -R ${servers.name}:${servers.name} ${path}`,
+  })];
 }
 
 /** A finding where there is less room than must stay free, or nearly so. */

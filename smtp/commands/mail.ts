@@ -10,10 +10,11 @@ const FORM = "MAIL FROM:<address> [parameters]";
 
 /** MAIL FROM (RFC 5321 §4.1.1.2): begins a transaction. */
 export async function mail(session: Session, argument: string, context: CommandContext): Promise<Outcome> {
+  const keyword = /^FROM:/i.exec(argument)?.[0];
+  // The hint comes first: who types "MAIL TO:" learns more from it than from the missing EHLO.
+  if (keyword === undefined) return respond(replies.syntax(FORM));
   if (!session.hello) return respond(replies.badSequence("Say EHLO (or HELO) first"));
   if (session.transaction) return respond(replies.badSequence("A transaction is open; RSET ends it"));
-  const keyword = /^FROM:/i.exec(argument)?.[0];
-  if (keyword === undefined) return respond(replies.syntax(FORM));
   const text = argument.slice(keyword.length);
   let path: ReversePath;
   let rest: string;

@@ -22,11 +22,12 @@ export function quit(_session: Session, argument: string, { hostname }: CommandC
 }
 
 /** HELP (RFC 5321 §4.1.1.8): how a message is sent by hand. */
-export function help(_session: Session, _argument: string, { tlsAvailable }: CommandContext): Outcome {
+export function help({ tls }: Session, _argument: string, { tlsAvailable }: CommandContext): Outcome {
+  const startTls = tlsAvailable && tls === undefined ? " STARTTLS" : "";
   return respond(reply(
     214,
     "2.0.0",
-    `Commands: EHLO HELO MAIL RCPT DATA BDAT RSET NOOP QUIT HELP${tlsAvailable ? " STARTTLS" : ""}`,
+    `Commands: EHLO HELO MAIL RCPT DATA BDAT RSET NOOP QUIT HELP${startTls}`,
     "One message: EHLO your.host.name, MAIL FROM:<you@example.org>, RCPT TO:<somebody@here>, DATA,",
     "then the message, an empty line between its header and its body, and a line with a dot. Then QUIT.",
   ));
@@ -37,12 +38,12 @@ export function notImplemented(): Outcome {
   return respond(replies.notImplemented);
 }
 
-/** AUTH (RFC 4954): nobody logs in here, and who tries wants to be somewhere else. */
-export function auth(): Outcome {
-  return respond(reply(
-    502,
-    "5.5.1",
-    "No AUTH here: this port takes mail for its own recipients without it.",
-    "Submit outgoing mail to your provider's submission server (port 465 or 587).",
-  ));
+const SUBMISSION_ADVICE = [
+  "No AUTH here: this port takes mail for its own recipients without it.",
+  "Submit outgoing mail to your provider's submission server (port 465 or 587).",
+];
+
+/** AUTH (RFC 4954): nobody logs in here, and who tries may want to be somewhere else. */
+export function auth(_session: Session, _argument: string, { delivery }: CommandContext): Outcome {
+  return respond(reply(502, "5.5.1", ...(delivery.submissionAdvice ?? SUBMISSION_ADVICE)));
 }

@@ -1,14 +1,14 @@
-// docs/guide/first-hour.md, followed word for word on two bare Debians, with a small Internet between them.
+// docs/guide/first-hour.md, followed word for word on two bare Debians, with a small Internet between them; and what the
+// guides to certificates, smarthosts and finding a message have one type there afterwards.
 import assert from "node:assert/strict";
-import { fileURLToPath } from "node:url";
 import { builtMailapp } from "../support/built.ts";
 import { debianRoot, ROOT_PROGRAMS } from "../support/debian_root.ts";
 import { type Bind, startBind } from "../support/peers/bind.ts";
 import { verifyWithOpenDkim } from "../support/peers/opendkim.ts";
 import { PYTHON, type RunningProgram, runOk, start, startUntil, until } from "../support/peers/process.ts";
 import { testWith } from "../support/requires.ts";
+import { createTestAuthority } from "../../tls/test_authority.ts";
 
-const GUIDE = fileURLToPath(new URL("../../docs/guide/first-hour.md", import.meta.url));
 const PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /** As `install` says, to see what its account sees. */
@@ -20,8 +20,16 @@ interface Block {
   readonly text: string;
 }
 
-async function readBlocks(): Promise<Block[]> {
-  const text = await Deno.readTextFile(GUIDE);
+/** What is to be written into the configuration. */
+async function readSettings(guide: string): Promise<string> {
+  const text = await Deno.readTextFile(new URL(`../../docs/guide/${guide}.md`, import.meta.url));
+  const [, settings = ""] = /^```toml\n\[[^\]]+\]\n([^]*?)^```$/m.exec(text) ?? [];
+  assert.notEqual(settings, "", guide);
+  return settings;
+}
+
+async function readBlocks(guide: string): Promise<Block[]> {
+  const text = await Deno.readTextFile(new URL(`../../docs/guide/${guide}.md`, import.meta.url));
   return [...text.matchAll(/^```(sh|console)\n([^]*?)^```$/gm)].map(([, kind, text = ""]) => ({
     kind: kind === "sh" ? "sh" : "console",
     text,
@@ -152,6 +160,18 @@ class Machine implements AsyncDisposable {
     return await runOk("nsenter", { args: this.#inside(["HOME=/root", "sh", "-euc", script]), stdin });
   }
 
+  /** Starts a unit, and stops it first where it runs. */
+  async restartUnit(name: string): Promise<void> {
+    const running = this.#units.get(name);
+    if (running !== undefined) {
+      // Of what nsenter started; it ends with that.
+      const pids = await Deno.readTextFile(`/proc/${running.pid}/task/${running.pid}/children`);
+      for (const pid of pids.trim().split(" ")) Deno.kill(Number(pid), "SIGTERM");
+      assert.equal((await running.status).code, 0);
+    }
+    await this.startUnit(name);
+  }
+
   /** Starts what a unit says as systemd would; does not wait until it serves, for `Type=exec`. */
   async startUnit(name: string): Promise<void> {
     const unit = await Deno.readTextFile(this.file(`/etc/systemd/system/${name}.service`));
@@ -193,15 +213,27 @@ class Machine implements AsyncDisposable {
     if (kind === "sh") return await this.sh(own);
     const outputs: string[] = [];
     for (const line of own.trimEnd().split("\n")) {
-      const [program, ...args] = line.split(" ");
+      const [program, ...args] = line.replace(/ +#.*$/, "").split(" ");
       if (program === "systemctl") {
-        assert.deepEqual(args.slice(0, 2), ["enable", "--now"]);
-        for (const unit of args.slice(2)) await this.startUnit(unit);
+        const units = args.filter((arg) => arg.startsWith("mailapp-"));
+        assert.match(args.join(" "), /^(?:enable --now|restart) mailapp-/);
+        for (const unit of units) await this.restartUnit(unit);
       } else if (program === "journalctl") {
-        outputs.push(...this.journal(args[args.indexOf("-u") + 1] ?? ""));
+        const lines = this.journal(args[args.indexOf("-u") + 1] ?? "");
+        const [, filter] = / \| (.*)$/.exec(args.join(" ")) ?? [];
+        if (filter === undefined) outputs.push(...lines);
+        else outputs.push(await this.sh(filter, { stdin: lines.join("\n") }));
       } else outputs.push(await this.sh(line));
     }
     return outputs.join("\n");
+  }
+
+  /** Replaces a line of the configuration. */
+  async configure(line: RegExp, settings: string): Promise<void> {
+    const path = this.file("/etc/mailapp/config.toml");
+    const before = await Deno.readTextFile(path);
+    assert.match(before, line);
+    await Deno.writeTextFile(path, before.replace(line, () => settings));
   }
 
   /** Waits for a message with this in it. */
@@ -331,7 +363,7 @@ testWith(
         for (const output of outputs) assert.match(output, /dkim=pass header\.d=example\.(?:com|net):/);
       },
     };
-    const blocks = await readBlocks();
+    const blocks = await readBlocks("first-hour");
     for (const name of Object.keys({ ...before, ...after })) {
       assert.ok(blocks.some(({ text }) => text.startsWith(`${name}\n`)), `the guide has: ${name}`);
     }
@@ -380,13 +412,13 @@ testWith(
     });
 
     await t.step(
-      "doctor says how to see what the servers' account sees, and it finds nothing there",
+      "doctor knows the servers' account, and finds the same when that account asks",
       async () => {
-        const [, command = ""] = /storage \/var\/lib\/mailapp: .*\n +→ (setpriv .*)/
-          .exec(await first.sh("mailapp doctor")) ?? [];
-        const output = await first.sh(command);
-        assert.match(output, /^ok: storage \/var\/lib\/mailapp: /m);
-        assert.match(output, /^0 failures, 2 warnings, /m);
+        for (const account of ["", AS_SERVICE]) {
+          const output = await first.sh(`${account} mailapp doctor`);
+          assert.match(output, /^ok: storage \/var\/lib\/mailapp: /m);
+          assert.match(output, /^0 failures, 2 warnings, /m);
+        }
       },
     );
 
@@ -397,6 +429,68 @@ testWith(
           assert.match(await machine.sh(`${account} mailapp check-config`), /\nok\n$/);
         }
       }
+    });
+
+    await t.step("find-a-message.md: of one that waits, and of one that has come", async () => {
+      await first.sh("mailapp sendmail -f alice@example.com somebody@nowhere.example", { stdin: "Hello.\n" });
+      await first.logged("mailapp-out", /"event":"attempt\.deferred"/);
+      const [{ id }] = JSON.parse(await first.sh("mailapp queue list --json")) as [{ id: string }];
+      const opened = first.journal("mailapp-in").find((line) => line.includes('"event":"message.accepted"'));
+      const { session } = JSON.parse(opened ?? "") as { session: string };
+      const [sent, came, ...more] = await readBlocks("find-a-message");
+      assert.ok(sent !== undefined && came !== undefined && more.length === 0);
+      const there = await first.follow({ ...sent, text: sent.text.replace(/\bID\b/g, id) });
+      assert.match(there, new RegExp(`${id}.*from alice@example\\.com[^]*somebody@nowhere\\.example`));
+      assert.match(there, /"event":"attempt\.deferred"/);
+      const typed = came.text.replace("sender@their.example", "alice@example.net").replace(
+        "48c8a64",
+        session,
+      );
+      const here = await first.follow({ ...came, text: typed });
+      assert.match(
+        here,
+        new RegExp(`"event":"message\\.accepted".*${session}|${session}.*"message\\.accepted"`),
+      );
+      await first.sh(`mailapp queue remove ${id}`);
+    });
+
+    await t.step("certificates.md: one of certbot's in place of that of our own making", async () => {
+      const [certbot, ours, ...more] = await readBlocks("certificates");
+      assert.ok(ours !== undefined && more.length === 0);
+      assert.match(certbot?.text ?? "", /^certbot certonly --standalone -d mx\.example\.com /m);
+      const leaf = await (await createTestAuthority()).issue({
+        names: ["mx.example.com"],
+        notAfter: new Date(Date.now() + 60 * 86_400_000),
+      });
+      const lineage = "letsencrypt/archive/mx.example.com";
+      await first.sh(`install -d -m 0700 /etc/letsencrypt/live /etc/letsencrypt/archive
+        install -d /etc/letsencrypt/live/mx.example.com /etc/${lineage}
+        for name in fullchain privkey; do
+          ln -s ../../archive/mx.example.com/\${name}1.pem /etc/letsencrypt/live/mx.example.com/$name.pem
+        done`);
+      await Deno.writeTextFile(first.file(`/etc/${lineage}/fullchain1.pem`), leaf.cert);
+      await Deno.writeTextFile(first.file(`/etc/${lineage}/privkey1.pem`), leaf.key, { mode: 0o600 });
+      await first.configure(/^self_signed = true.*\n/m, await readSettings("certificates"));
+      const output = await first.follow(ours);
+      assert.match(output, /its key can be read by the group mailapp/);
+      await first.logged("mailapp-in", /"event":"server\.ready"/);
+      assert.match(
+        await first.sh("mailapp doctor"),
+        /^ok: certificate mx\.example\.com: for mx\.example\.com, /m,
+      );
+      assert.match(await first.sh("cat /etc/letsencrypt/renewal-hooks/deploy/mailapp"), /RENEWED_LINEAGE/);
+    });
+
+    await t.step("smarthost.md: mail goes to it, and nowhere else", async () => {
+      const [password, rest, ...more] = await readBlocks("smarthost");
+      assert.ok(password !== undefined && rest !== undefined && more.length === 0);
+      await first.follow({ ...password, text: password.text.replace(/^editor (\S+)/m, "echo secret >$1") });
+      await first.configure(/^# "\*" = \{ host = .*\n/m, await readSettings("smarthost"));
+      const send = "mailapp send-test ";
+      const [before = "", after = ""] = rest.text.split(send);
+      assert.match(await first.follow({ ...rest, text: before }), /smtp\.provider\.net/);
+      // There is none.
+      await assert.rejects(first.follow({ ...rest, text: send + after }), /smtp\.provider\.net/);
     });
   },
 );

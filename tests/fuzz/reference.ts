@@ -353,7 +353,10 @@ class Walk {
     if (/^[a-z](\.[a-z0-9]{1,20})*$|^client\.test$/.test(argument)) assert.equal(code, 250, say);
     if (code !== 250) return;
     if (/^[ -~]*$/.test(argument)) {
-      assert.ok(lines[0]?.includes(` greets ${argument} [`), `not the reply to this command: ${say}`);
+      assert.ok(
+        lines[0]?.includes(` greets ${argument.replace(/\.$/, "")} [`),
+        `not the reply to this command: ${say}`,
+      );
     }
     this.#hello = true;
     this.#transaction = undefined;
@@ -365,6 +368,7 @@ class Walk {
   }
 
   #mail(argument: string, { code, status }: Reply, say: string): void {
+    if (!/^FROM:/i.test(argument)) return assert.equal(code, 501, say);
     if (!this.#hello || this.#transaction) return assert.equal(code, 503, say);
     assert.ok([250, 501, 550, 552, 555, 452].includes(code), say);
     if (/^FROM:<[a-z]{1,20}@[a-z]{1,20}\.[a-z]{1,20}>$/i.test(argument)) assert.equal(code, 250, say);

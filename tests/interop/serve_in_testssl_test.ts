@@ -34,7 +34,7 @@ testWith(
         /^not offered/,
       );
     }
-    assert.deepEqual(findings.filter(({ severity }) => WEAK.includes(severity)), []);
+    assert.deepEqual(weak(findings), []);
   },
 );
 
@@ -45,8 +45,13 @@ testWith(["testssl", "openssl"], "testssl.sh finds no known vulnerability on por
     findings.some(({ id, severity }) => id === "ROBOT" && severity === "OK"),
     JSON.stringify(findings),
   );
-  assert.deepEqual(findings.filter(({ severity }) => WEAK.includes(severity)), []);
+  assert.deepEqual(weak(findings), []);
 });
+
+/** What speaks against the server; that this machine's openssl has no GOST (`engine_problem`) does not. */
+function weak(findings: readonly Finding[]): Finding[] {
+  return findings.filter(({ id, severity }) => id !== "engine_problem" && WEAK.includes(severity));
+}
 
 /** What testssl.sh finds; it starts thousands of processes for it. */
 async function testssl(args: readonly string[]): Promise<Finding[]> {

@@ -1,13 +1,12 @@
 // Programs that we did not write handing their mail to serve-out, as an ordinary account, on a machine where it has
 // port 25 of loopback and mailapp is /usr/sbin/sendmail. Namespaces keep that away from the real machine.
 import assert from "node:assert/strict";
-import { fileURLToPath } from "node:url";
+import { builtMailapp } from "../support/built.ts";
 import { type LoggedEvent, RunningMailapp, Workspace } from "../support/mailapp.ts";
-import { type Folder, makeFolder } from "../support/peers/folder.ts";
+import { makeFolder } from "../support/peers/folder.ts";
 import { type Finished, PYTHON, run } from "../support/peers/process.ts";
 import { isInstalled, testWith } from "../support/requires.ts";
 
-const MAIN = fileURLToPath(new URL("../../main.ts", import.meta.url));
 const SENDMAIL = "/usr/sbin/sendmail";
 // "nobody": an account that may write nothing of ours.
 const UID = 65534;
@@ -27,23 +26,6 @@ interface Machine extends AsyncDisposable {
   stored(mailbox: string): Promise<string>;
 }
 
-/** Scripts that are us, and a place for Deno's caches that the account may use. */
-async function ownPrograms(folder: Folder): Promise<{ sendmail: string; mailapp: string }> {
-  const cache = await folder.mkdir("deno");
-  const { stdout } = await run(Deno.execPath(), { args: ["info", "--json"] });
-  await run("cp", { args: ["-r", `${JSON.parse(stdout).npmCache}`, `${cache}/npm`] });
-  await run("chown", { args: ["-R", `${UID}`, cache] });
-  await Deno.symlink(Deno.execPath(), folder.at("sendmail"));
-  const script = (name: string, deno: string) => {
-    const command = `${deno} run -A --frozen --cached-only --no-prompt ${MAIN}`;
-    return folder.write(name, `#!/bin/sh\nDENO_DIR=${cache} exec ${command} "$@"\n`, { mode: 0o755 });
-  };
-  return {
-    sendmail: await script("as-sendmail", folder.at("sendmail")),
-    mailapp: await script("mailapp", Deno.execPath()),
-  };
-}
-
 async function startMachine(): Promise<Machine> {
   await using stack = new AsyncDisposableStack();
   const folder = stack.use(await makeFolder("clients"));
@@ -55,12 +37,15 @@ async function startMachine(): Promise<Machine> {
   });
   // The configuration may be read by all; what is below data_dir may not.
   await Deno.chmod(workspace.path, 0o755);
-  const { sendmail, mailapp } = await ownPrograms(folder);
+  // The built file: an ordinary account may not be able to read the sources, or Deno itself.
+  const mailapp = folder.at("mailapp");
+  await Deno.copyFile(await builtMailapp(), mailapp);
+  await Deno.chmod(mailapp, 0o755);
   const serveOut = stack.use(
     new RunningMailapp(["serve-out", "--config", config], {
       through: [
         ...["unshare", "--net", "--mount", "sh", "-ec"],
-        `ip link set lo up; mount --bind ${sendmail} ${SENDMAIL}; exec "$@"`,
+        `ip link set lo up; mount --bind ${mailapp} ${SENDMAIL}; exec "$@"`,
         "sh",
       ],
     }),

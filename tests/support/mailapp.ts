@@ -8,6 +8,9 @@ import { join } from "@std/path";
 
 const MAIN = fileURLToPath(new URL("../../main.ts", import.meta.url));
 
+// Long enough for a machine that does many other things; so that a test fails instead of hanging.
+const EVENT_PATIENCE = 5 * 60_000;
+
 /** What a command did. */
 export interface Finished {
   readonly code: number;
@@ -77,7 +80,10 @@ export class RunningMailapp implements AsyncDisposable {
     return this.#child.pid;
   }
 
-  /** Waits for an event of this name, and `where` these fields are so; the one that comes `after` so many of them. */
+  /**
+   * Waits for an event of this name, and `where` these fields are so; the one that comes `after` so many of them.
+   * Fails with all that was logged if it does not come within five minutes.
+   */
   async event(
     name: string,
     { after = 0, where = {} }: {
@@ -85,6 +91,7 @@ export class RunningMailapp implements AsyncDisposable {
       readonly where?: Readonly<Record<string, unknown>>;
     } = {},
   ): Promise<LoggedEvent> {
+    const deadline = performance.now() + EVENT_PATIENCE;
     for (;;) {
       const found = this.events.filter((event) =>
         event.event === name && Object.entries(where).every(([key, value]) =>
@@ -93,7 +100,13 @@ export class RunningMailapp implements AsyncDisposable {
       )[after];
       if (found !== undefined) return found;
       if (this.#over) throw new Error(`ended without ${name}:\n${this.transcript()}`);
-      await new Promise<void>((resolve) => this.#waiting.add(resolve));
+      if (performance.now() > deadline) throw new Error(`no ${name} came:\n${this.transcript()}`);
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.#waiting.add(resolve);
+      const timer = setTimeout(resolve, deadline - performance.now());
+      await promise;
+      clearTimeout(timer);
+      this.#waiting.delete(resolve);
     }
   }
 

@@ -35,6 +35,8 @@ export interface RecordingDeliveryOptions {
   readonly bareLineEndings?: "refuse" | "repair";
   /** Not by default. */
   readonly completesAddresses?: boolean;
+  /** The engine's own by default. */
+  readonly submissionAdvice?: readonly string[];
   /** `Return-Path` by default. */
   readonly unwantedField?: UnwantedField;
 }
@@ -63,6 +65,8 @@ export class RecordingDelivery implements Delivery {
   /** See {@linkcode Delivery}. */
   readonly completesAddresses: boolean;
   /** See {@linkcode Delivery}. */
+  readonly submissionAdvice?: readonly string[];
+  /** See {@linkcode Delivery}. */
   readonly unwantedField: UnwantedField;
 
   /** Empty. */
@@ -70,6 +74,7 @@ export class RecordingDelivery implements Delivery {
     this.extensions = options.extensions ?? [];
     this.bareLineEndings = options.bareLineEndings ?? "refuse";
     this.completesAddresses = options.completesAddresses ?? false;
+    if (options.submissionAdvice) this.submissionAdvice = options.submissionAdvice;
     this.unwantedField = options.unwantedField ?? ((name) => name === "return-path");
   }
 

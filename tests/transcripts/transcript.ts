@@ -55,7 +55,7 @@ export function parseTranscript(source: string, file: string): Transcript {
       else if (option === "uncut") uncut = true;
       else if (option === "delivery") {
         for (const value of values) {
-          if (!["repair", "completes", "dsn"].includes(value)) {
+          if (!["repair", "completes", "dsn", "submission"].includes(value)) {
             throw new Error(`${where}: no delivery ${value}`);
           }
           delivery.add(value);
@@ -94,6 +94,7 @@ export async function runTranscript(
     extensions: transcript.delivery.has("dsn") ? ["DSN"] : [],
     bareLineEndings: transcript.delivery.has("repair") ? "repair" : "refuse",
     completesAddresses: transcript.delivery.has("completes"),
+    ...(transcript.delivery.has("submission") && { submissionAdvice: ["No AUTH here: nobody needs it"] }),
   });
   const transport = new MemoryTransport({ clock });
   // The handshake is not played: what is left in the pipe when it begins was not TLS.
