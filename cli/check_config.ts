@@ -85,7 +85,8 @@ class Report {
 async function reportServeIn(config: Config, report: Report): Promise<void> {
   const { serveIn, hostname } = config;
   if (serveIn.domains.length === 0) {
-    report.say("", "serve-in is not configured: [serve-in] domains is empty");
+    const remedy = config.file === undefined ? "; mailapp init writes a first configuration" : "";
+    report.say("", `serve-in is not configured: [serve-in] domains is empty${remedy}`);
     return;
   }
   report.say("", `serve-in, as ${hostname}`);

@@ -13,7 +13,7 @@ import { ConnTransport } from "../smtp/conn_transport.ts";
 import { CommandError, EXIT, type ExitCode } from "./exit_codes.ts";
 import type { Io } from "./io.ts";
 import { serveInEndpoints } from "./parts.ts";
-import { configOption, examples, type Registrar } from "./subcommand.ts";
+import { configOption, examples, type Registrar, requireConfigFile } from "./subcommand.ts";
 
 /** In milliseconds, for each step. */
 const PATIENCE = 5_000;
@@ -63,6 +63,7 @@ async function healthcheck(
 
 /** Where to find the server: on loopback if it listens everywhere. */
 function placesOf(config: Config, server: Server): { addresses: readonly string[]; port: number } {
+  if (server === "serve-in") requireConfigFile(config, "serve-in");
   const { port } = server === "serve-in" ? config.serveIn : config.serveOut;
   if (port === 0) throw new CommandError(`[${server}] port = 0: which port it has is not known`, EXIT.config);
   const addresses = server === "serve-in"

@@ -1,5 +1,6 @@
 // What the program says and ends with, before it serves anything.
 import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
 import { runMailapp, Workspace } from "../support/mailapp.ts";
 
 Deno.test("mailapp without arguments shows how it is used", async () => {
@@ -62,6 +63,25 @@ Deno.test("a postmaster who reaches nobody is exit code 78", async () => {
     assert.equal(code, 78);
     assert.match(stdout + stderr, /mailboxes\.aliases\.postmaster/);
   }
+});
+
+const MACHINE_HAS_ONE = existsSync("/etc/mailapp/config.toml");
+
+Deno.test({
+  name: "commands that need a configuration say so where there is none",
+  ignore: MACHINE_HAS_ONE,
+  async fn() {
+    const missing = /there is no \/etc\/mailapp\/config\.toml, and \S+ needs a configuration: .*mailapp init/;
+    for (const command of [["serve-in"], ["dns"], ["healthcheck", "serve-in"]]) {
+      const { code, stderr } = await runMailapp(command);
+      assert.deepEqual([code, missing.test(stderr)], [78, true], stderr);
+    }
+  },
+});
+
+Deno.test("--config must name a file", async () => {
+  const { code, stderr } = await runMailapp(["check-config", "--config", ""]);
+  assert.deepEqual([code, /names no file/.test(stderr)], [64, true], stderr);
 });
 
 Deno.test("check-config refuses a log file and a data directory that the servers could not have", async () => {
