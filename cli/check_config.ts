@@ -13,13 +13,14 @@ import { formatSize } from "../config/size.ts";
 import { Maildir } from "../maildir/maildir.ts";
 import type { Mailboxes } from "../maildir/mailboxes.ts";
 import { UniqueNames } from "../maildir/unique_name.ts";
-import { showEndpoint } from "../net/listen.ts";
+import { excludeEachOther, showEndpoint } from "../net/listen.ts";
 import { systemClock } from "../smtp/clock.ts";
 import { checkAccess } from "../storage/check_access.ts";
 import { CertificateError, loadCertificate } from "../tls/certificates.ts";
 import { loadDkimKeys } from "./dkim_parts.ts";
 import { CommandError, EXIT, type ExitCode } from "./exit_codes.ts";
 import type { Io } from "./io.ts";
+import type { Endpoint } from "./listeners.ts";
 import { missingCertificateWarnings, openMailboxes, serveInEndpoints } from "./parts.ts";
 import { configOption, examples, type Registrar } from "./subcommand.ts";
 
@@ -84,7 +85,8 @@ class Report {
 async function reportServeIn(config: Config, report: Report): Promise<void> {
   const { serveIn, hostname } = config;
   if (serveIn.domains.length === 0) {
-    report.say("", "serve-in is not configured: [serve-in] domains is empty");
+    const remedy = config.file === undefined ? "; mailapp init writes a first configuration" : "";
+    report.say("", `serve-in is not configured: [serve-in] domains is empty${remedy}`);
     return;
   }
   report.say("", `serve-in, as ${hostname}`);
@@ -97,6 +99,7 @@ async function reportServeIn(config: Config, report: Report): Promise<void> {
         `  listens on ${showEndpoint(address, port)}, ${modes[tls]}`
       ),
     );
+    report.warnings.push(...collisions(endpoints, config.serveOut));
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;
     report.errors.push(error.message);
@@ -128,6 +131,23 @@ async function reportServeIn(config: Config, report: Report): Promise<void> {
       report.warnings.push(`mailbox: ${reason(error)}, as seen by uid ${Deno.uid()}`);
     }
   }
+}
+
+/** Where the two servers cannot run side by side; one alone can, as in a container. */
+function collisions(endpoints: readonly Endpoint[], { listen, port }: Config["serveOut"]): string[] {
+  const mine = endpoints.find((endpoint) =>
+    port !== 0 && endpoint.port === port &&
+    listen.some((address) => excludeEachOther(endpoint.address, address))
+  );
+  const other = listen.find((address) => mine !== undefined && excludeEachOther(mine.address, address));
+  if (mine === undefined || other === undefined) return [];
+  return [
+    `serve-in on ${showEndpoint(mine.address, port)} and serve-out on ${
+      showEndpoint(other, port)
+    } exclude each ` +
+    `other: only one can run on this machine. Write [serve-in] listen = "auto" or addresses of its own, or give ` +
+    `one of them another port`,
+  ];
 }
 
 /** Whose the servers are, when root asks: the data directory's. */
@@ -198,19 +218,28 @@ async function reportFiles({ dataDir, log, serveOut }: Config, report: Report): 
     }
   };
   const writable = constants.W_OK | constants.X_OK;
-  await note("data_dir", { path: await nearestExisting(dataDir), mode: writable }, report.warnings);
+  const room = await nearestExisting(dataDir);
+  if (await isDirectory(room)) await note("data_dir", { path: room, mode: writable }, report.warnings);
+  else report.errors.push(`data_dir = ${JSON.stringify(dataDir)}: ${room} is no directory`);
   if (log.file !== undefined) {
-    await note(
-      "[log] file",
-      { path: await nearestExisting(dirname(log.file)), mode: writable },
-      report.warnings,
-    );
+    const directory = dirname(log.file);
+    const problem = await isDirectory(log.file)
+      ? "is a directory; name a file in it"
+      : await isDirectory(directory)
+      ? undefined
+      : `there is no directory ${directory}; make it, or name another one`;
+    if (problem === undefined) await note("[log] file", { path: directory, mode: writable }, report.warnings);
+    else report.errors.push(`[log] file = ${JSON.stringify(log.file)}: ${problem}`);
   }
   for (const [name, { login }] of Object.entries(serveOut.routes)) {
     if (login === undefined) continue;
     const path = login.passwordFile;
     await note(`serve-out.routes."${name}".password_file`, { path, mode: constants.R_OK }, report.errors);
   }
+}
+
+async function isDirectory(path: string): Promise<boolean> {
+  return await Deno.stat(path).then((info) => info.isDirectory, () => false);
 }
 
 /** The directory in which this one would be made. */

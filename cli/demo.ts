@@ -62,13 +62,15 @@ async function perform(
   // What servers do meanwhile is shown in the step that it belongs to, or not at all.
   let hear: Tell = () => {};
 
+  const directory = join(Deno.cwd(), "demo-data");
+  using _claim = await claimDirectory(directory);
   const places = choosePlaces();
   const [here, later] = [domain("here", places), domain("later", places)];
   await using dns = await startDemoDns([here, later], {
     port: 2553,
     asked: (line) => hear("DNS", line),
   });
-  const files = await writeConfigs({ here, later, places, dnsPort: dns.port });
+  const files = await writeConfigs(directory, { here, later, places, dnsPort: dns.port });
   const short = (path: string) => `./${relative(Deno.cwd(), path)}`;
   say("1. Configurations, for two hosts and a third that comes later:");
   say(`     ${short(files.serveIn)}    takes mail for ${here.name}, with mailboxes ${USERS.join(" and ")}`);
@@ -297,7 +299,30 @@ interface Configs {
   readonly mail: string;
 }
 
+/**
+ * Makes the directory if it is not there, and keeps a second demo out of it until the result is disposed.
+ * @throws {CommandError} when it cannot be had
+ */
+async function claimDirectory(directory: string): Promise<Disposable> {
+  let lock: Deno.FsFile;
+  try {
+    await Deno.mkdir(directory, { recursive: true });
+    lock = await Deno.open(join(directory, ".lock"), { write: true, create: true });
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    const exitCode = error instanceof Deno.errors.PermissionDenied ? EXIT.noPermission : EXIT.unavailable;
+    throw new CommandError(`the demo needs a directory ${directory} to write in: ${reason}`, exitCode);
+  }
+  if (await lock.tryLock(true)) return lock;
+  lock.close();
+  throw new CommandError(
+    `another demo runs in ${directory}: end that one with Ctrl-C first`,
+    EXIT.unavailable,
+  );
+}
+
 async function writeConfigs(
+  directory: string,
   { here, later, places, dnsPort }: {
     readonly here: DemoDomain;
     readonly later: DemoDomain;
@@ -305,8 +330,6 @@ async function writeConfigs(
     readonly dnsPort: number;
   },
 ): Promise<Configs> {
-  const directory = join(Deno.cwd(), "demo-data");
-  await Deno.mkdir(directory, { recursive: true });
   const mail = join(directory, "mail");
   const write = async (name: string, text: string) => {
     const file = join(directory, `${name}.toml`);

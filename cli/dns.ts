@@ -17,7 +17,7 @@ import { loadDkimKeys } from "./dkim_parts.ts";
 import { EXIT, type ExitCode } from "./exit_codes.ts";
 import type { Io } from "./io.ts";
 import { ownAddresses } from "./own_addresses.ts";
-import { configOption, examples, type Registrar } from "./subcommand.ts";
+import { configOption, examples, type Registrar, requireConfigFile } from "./subcommand.ts";
 
 interface Flags {
   readonly config?: string;
@@ -38,6 +38,7 @@ export function registerDns(program: Command, { io, action }: Registrar): void {
 
 async function dns(flags: Flags, io: Io): Promise<ExitCode> {
   const config = await loadConfig(flags.config, { env: io.env });
+  requireConfigFile(config, "dns");
   const { hostname, serveIn: { domains } } = config;
   const dkim = await loadDkimKeys(config);
   if (domains.length === 0 && dkim.keys.length === 0) {

@@ -13,7 +13,7 @@ import { ConnTransport } from "../smtp/conn_transport.ts";
 import { CommandError, EXIT, type ExitCode } from "./exit_codes.ts";
 import type { Io } from "./io.ts";
 import { serveInEndpoints } from "./parts.ts";
-import { configOption, examples, type Registrar } from "./subcommand.ts";
+import { configOption, examples, type Registrar, requireConfigFile } from "./subcommand.ts";
 
 /** In milliseconds, for each step. */
 const PATIENCE = 5_000;
@@ -44,30 +44,37 @@ async function healthcheck(
   { config: file, io }: { readonly config?: string; readonly io: Io },
 ): Promise<ExitCode> {
   const config = await loadConfig(file, { env: io.env });
-  const { address, port } = endpointOf(config, server);
-  const where = `${server} on ${showEndpoint(address, port)}`;
-  try {
-    io.out(`${where}: ${await talk({ address, port, hostname: config.hostname })}\n`);
+  const { addresses, port } = placesOf(config, server);
+  const failures: string[] = [];
+  // A server goes on without an address that the machine has lost, or never had.
+  for (const address of addresses) {
+    const where = `${server} on ${showEndpoint(address, port)}`;
+    try {
+      await talk({ address, port, hostname: config.hostname });
+    } catch (error) {
+      failures.push(`${where} does not answer: ${error instanceof Error ? error.message : error}`);
+      continue;
+    }
+    io.out(`${where}: answers\n`);
     return EXIT.ok;
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new CommandError(`${where} does not answer: ${reason}`, EXIT.unavailable, { cause: error });
   }
+  throw new CommandError(failures.join("\nmailapp: "), EXIT.unavailable);
 }
 
 /** Where to find the server: on loopback if it listens everywhere. */
-function endpointOf(config: Config, server: Server): { address: string; port: number } {
+function placesOf(config: Config, server: Server): { addresses: readonly string[]; port: number } {
+  if (server === "serve-in") requireConfigFile(config, "serve-in");
   const { port } = server === "serve-in" ? config.serveIn : config.serveOut;
-  const address = server === "serve-in"
-    ? serveInEndpoints(config, { hasCertificate: false })[0]?.address
-    : config.serveOut.listen[0];
   if (port === 0) throw new CommandError(`[${server}] port = 0: which port it has is not known`, EXIT.config);
-  const loopback = address === "::" ? "::1" : address === "0.0.0.0" ? "127.0.0.1" : address;
-  return { address: loopback ?? "127.0.0.1", port };
+  const addresses = server === "serve-in"
+    ? serveInEndpoints(config, { hasCertificate: false }).map(({ address }) => address)
+    : config.serveOut.listen;
+  const loopback: Readonly<Record<string, string>> = { "::": "::1", "0.0.0.0": "127.0.0.1" };
+  return { addresses: addresses.map((address) => loopback[address] ?? address), port };
 }
 
-/** Greeting, EHLO, QUIT; what the server calls itself. */
-async function talk(target: { address: string; port: number; hostname: string }): Promise<string> {
+/** Greeting, EHLO, QUIT. */
+async function talk(target: { address: string; port: number; hostname: string }): Promise<void> {
   const signal = AbortSignal.timeout(PATIENCE);
   const conn = await Deno.connect({ hostname: target.address, port: target.port, signal });
   const client = new SmtpClient(new ConnTransport(conn, { clock: systemClock }), {
@@ -80,7 +87,6 @@ async function talk(target: { address: string; port: number; hostname: string })
       if (reply.code >= 300) throw new Error(`it says ${reply.code} ${reply.lines.join(" ")}`);
     }
     await client.quit();
-    return "answers";
   } finally {
     client.close();
   }

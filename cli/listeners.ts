@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { bind, BindError } from "../net/listen.ts";
+import { bind as bindPort, BindError } from "../net/listen.ts";
 import type { Logger } from "../observe/log.ts";
 import { CommandError } from "./exit_codes.ts";
 
@@ -27,6 +27,8 @@ export interface ListenersOptions {
   readonly log: Logger;
   /** How long to wait for a missing address until it is tried again, in milliseconds; 2 seconds if absent. */
   readonly retryAfter?: number;
+  /** For tests. */
+  readonly bind?: typeof bindPort;
 }
 
 /** The listeners of a running server. */
@@ -45,7 +47,7 @@ export interface Listeners {
  * nothing stays bound then
  */
 export function openListeners(endpoints: readonly Endpoint[], options: ListenersOptions): Listeners {
-  const { serve, log, retryAfter = 2_000 } = options;
+  const { serve, log, retryAfter = 2_000, bind = bindPort } = options;
   const bound: { listener: Deno.TcpListener; endpoint: Endpoint }[] = [];
   const missing: { endpoint: Endpoint; error: BindError }[] = [];
   try {
@@ -81,11 +83,11 @@ export function openListeners(endpoints: readonly Endpoint[], options: Listeners
       try {
         listener = bind(endpoint.address, endpoint.port);
       } catch (error) {
-        if (!(error instanceof BindError)) throw error;
+        // Whatever it is, such as a want of descriptors: the addresses that are bound are served on.
         log.debug("listener.missing", {
           address: endpoint.address,
           port: endpoint.port,
-          error: error.message,
+          error: error instanceof Error ? error.message : String(error),
         });
         return retryLater(endpoint);
       }

@@ -12,7 +12,7 @@ import { serveInGrants } from "./grants.ts";
 import type { ServerIo } from "./io.ts";
 import { openMailboxes, prepareDataDir, requireDomains, serveInAddresses } from "./parts.ts";
 import { watchSignals } from "./signals.ts";
-import { configOption, examples, type Registrar } from "./subcommand.ts";
+import { configOption, examples, type Registrar, requireConfigFile } from "./subcommand.ts";
 
 /** Enters the command. */
 export function registerServeIn(program: Command, { io, action }: Registrar): void {
@@ -28,6 +28,7 @@ async function serveIn(options: { readonly config?: string }, io: ServerIo): Pro
   const signals = watchSignals(io);
   const configFile = options.config ?? (io.env.get("MAILAPP_CONFIG") || undefined);
   const config = await loadConfig(configFile, { env: io.env });
+  requireConfigFile(config, "serve-in");
   requireDomains(config);
   // Messages are for the service user and its group, which the mail readers are in; for nobody else.
   Deno.umask(0o007);

@@ -3,9 +3,13 @@
  *
  * @module
  */
-import { type Command, Option } from "commander";
-import type { ExitCode } from "./exit_codes.ts";
+import { type Command, InvalidArgumentError, Option } from "commander";
+import type { Config } from "../config/config.ts";
+import { CommandError, EXIT, type ExitCode } from "./exit_codes.ts";
 import type { ServerIo } from "./io.ts";
+
+/** That of config/load.ts, which is much to load for commands that read no configuration. */
+const DEFAULT_CONFIG_FILE = "/etc/mailapp/config.toml";
 
 /** What a subcommand gets to enter itself. */
 export interface Registrar {
@@ -24,7 +28,24 @@ export type RegisterSubcommand = (program: Command, registrar: Registrar) => voi
 export function configOption(): Option {
   return new Option(
     "--config <file>",
-    "the configuration file (default: $MAILAPP_CONFIG, else /etc/mailapp/config.toml)",
+    `the configuration file (default: $MAILAPP_CONFIG, else ${DEFAULT_CONFIG_FILE})`,
+  ).argParser((name) => {
+    if (name === "") throw new InvalidArgumentError("It names no file.");
+    return name;
+  });
+}
+
+/**
+ * Holds up a command that can do nothing with the defaults alone.
+ * @param command As it was typed
+ * @throws {CommandError}
+ */
+export function requireConfigFile({ file }: Config, command: string): void {
+  if (file !== undefined) return;
+  throw new CommandError(
+    `there is no ${DEFAULT_CONFIG_FILE}, and ${command} needs a configuration: write a first one with mailapp init, ` +
+      `or name one with --config FILE`,
+    EXIT.config,
   );
 }
 

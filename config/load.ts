@@ -175,7 +175,9 @@ function toIssue({ path, problem, value }: Finding, text: string): ConfigIssue {
 
 /** Whether a secret may have ended up here: pasted instead of the name of its file, or inside a URL. */
 function mayBeSecret(path: readonly PropertyKey[], value: unknown): boolean {
-  return path.some((part) => /pass|secret|token|^key$/i.test(String(part))) ||
+  const isKeyFile = path.at(-1) === "key" && typeof value === "string" &&
+    /^\S{1,200}\.(?:pem|key)$/.test(value);
+  return path.some((part) => /pass|secret|token|^key$/i.test(String(part))) && !isKeyFile ||
     path[1] === "routes" && typeof value === "string" && /[@/]/.test(value);
 }
 

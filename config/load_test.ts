@@ -251,6 +251,19 @@ domains = ["example.com"]
   );
 });
 
+Deno.test("parseConfig() refuses a log file that a confined server could not open", () => {
+  const allowed = `must be an absolute path, not in /dev, /proc or /sys, or "" for standard error`;
+  for (const file of ["/dev/stdout", "/proc/self/fd/2", "mail.log"]) {
+    assert.deepEqual(issuesOf(`[log]\nfile = "${file}"`), [`c.toml:2: log.file = "${file}": ${allowed}`]);
+  }
+});
+
+Deno.test("parseConfig() shows the name of a key's file", () => {
+  assert.deepEqual(issuesOf(`[tls]\ncert = "/c.pem"\nkey = "privkey.pem"`), [
+    `c.toml:3: tls.key = "privkey.pem": must be an absolute path, or "" for none`,
+  ]);
+});
+
 Deno.test("parseConfig() never shows a secret", () => {
   const secret = "hunter2";
   for (

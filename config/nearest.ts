@@ -4,8 +4,17 @@
  * @module
  */
 
-/** The candidate most like `word`, or `undefined` when none is near enough to be meant. Letter case, `-` and `_` count little. */
+/**
+ * The candidate most like `word`, else the only one that it is a part of, as `timeout` is of `idle_timeout` and
+ * `max_size` of `max_message_size`; `undefined` when none is near enough to be meant. Letter case, `-` and `_` count
+ * little.
+ */
 export function nearest(word: string, candidates: Iterable<string>): string | undefined {
+  const all = [...candidates];
+  return nearestBySpelling(word, all) ?? onlyOneWithPart(word, all);
+}
+
+function nearestBySpelling(word: string, candidates: readonly string[]): string | undefined {
   const plain = simplify(word);
   let best: string | undefined;
   let bestDistance = Infinity;
@@ -14,6 +23,17 @@ export function nearest(word: string, candidates: Iterable<string>): string | un
     if (distance < bestDistance) [best, bestDistance] = [candidate, distance];
   }
   return bestDistance <= Math.max(1, Math.floor(plain.length / 3)) ? best : undefined;
+}
+
+function onlyOneWithPart(word: string, candidates: readonly string[]): string | undefined {
+  const plain = simplify(word);
+  if (plain.length < 4) return undefined;
+  const [only, ...others] = candidates.filter((candidate) => {
+    const whole = simplify(candidate);
+    const words = whole.split("_");
+    return whole.includes(plain) || plain.split("_").every((part) => words.includes(part));
+  });
+  return others.length === 0 ? only : undefined;
 }
 
 function simplify(word: string): string {

@@ -82,6 +82,11 @@ function absolute(input: unknown): string | undefined {
 const flag = value("true or false", (input) => typeof input === "boolean" ? input : undefined);
 const path = value('an absolute path, such as "/var/lib/mailapp"', absolute);
 const pathOrEmpty = value('an absolute path, or "" for none', (input) => input === "" ? "" : absolute(input));
+const logFile = value(
+  'an absolute path, not in /dev, /proc or /sys, or "" for standard error',
+  // What lies there is out of reach of a server that may not touch everything.
+  (input) => input === "" ? "" : /^\/(?:dev|proc|sys)\//.test(String(input)) ? undefined : absolute(input),
+);
 const port = value("a port, 0 to 65535 (0: any free one)", (input) => parsePort(input));
 const targetPort = value("a port, 1 to 65535", (input) => parsePort(input, { min: 1 }));
 const domain = value('a domain, such as "example.com"', parseDomain);
@@ -135,7 +140,7 @@ export const top = {
 const log = table({
   level: oneOf("error", "warn", "info", "debug", "trace").prefault("info"),
   format: oneOf("auto", "text", "json").prefault("auto"),
-  file: pathOrEmpty.prefault(""),
+  file: logFile.prefault(""),
 }).transform(({ level, format, file }): LogConfig => ({ level, format, ...(file !== "" && { file }) }));
 
 const tls = table({
@@ -245,7 +250,10 @@ const users = z.unknown().transform((input, context): readonly string[] | "syste
 
 const aliasTargets = z.preprocess(
   (input) => typeof input === "string" ? [input] : input,
-  list(userOrAddress, "mailboxes").min(1, "must name at least one mailbox"),
+  z.array(userOrAddress, { error: "must be a mailbox or a list of mailboxes" }).min(
+    1,
+    "must name at least one mailbox",
+  ),
 );
 
 const mailboxes = table({

@@ -243,25 +243,34 @@ class Directory {
       else if (domain !== undefined && !this.domains.has(domain)) {
         report("is in a domain that is not in serve-in.domains");
       } else {
-        this.#aliases.set(
-          domain === undefined ? localPart : `${localPart}@${domain}`,
-          typeof targets === "string" ? [targets] : targets,
-        );
+        const alias = domain === undefined ? localPart : `${localPart}@${domain}`;
+        if (this.#aliases.has(alias)) {
+          report(`is the same alias as another one here: ${alias}; write one list`);
+        }
+        this.#aliases.set(alias, typeof targets === "string" ? [targets] : targets);
       }
     }
   }
 
   #checkPaths(): void {
-    const seen = new Map<string, string>();
+    const { hasDomain } = this.template;
+    const owners = new Map<string, string>();
+    const claim = (owner: string, { path }: Mailbox) => {
+      const other = owners.get(path);
+      if (other !== undefined && other !== owner) {
+        const remedy = hasDomain ? "put a / between {user} and {domain} in" : "put {domain} into";
+        const problem = `has the same Maildir as ${other}: ${path}; ${remedy} mailboxes.path`;
+        this.#report("mailboxes.users", { value: owner, problem });
+      }
+      owners.set(path, owner);
+    };
+    for (const user of this.#users) {
+      if (!hasDomain) claim(user, this.#mailbox(user, ""));
+      else for (const domain of this.domains) claim(`${user}@${domain}`, this.#mailbox(user, domain));
+    }
     for (const address of this.#addresses) {
       const { localPart, domain = "" } = splitAddress(address);
-      const { path } = this.#mailbox(localPart, domain);
-      const other = seen.get(path) ?? (this.#users.has(localPart) && !this.template.hasDomain && localPart);
-      if (other) {
-        const problem = `has the same Maildir as ${other}: ${path}; put {domain} into mailboxes.path`;
-        this.#report("mailboxes.users", { value: address, problem });
-      }
-      seen.set(path, address);
+      claim(address, this.#mailbox(localPart, domain));
     }
   }
 
@@ -288,13 +297,16 @@ class Directory {
   }
 
   #checkPostmaster(): void {
-    for (const domain of this.domains) {
-      if (this.resolve({ localPart: "postmaster", domain }).kind === "local") continue;
-      this.#report("mailboxes.aliases.postmaster", {
-        value: `postmaster@${domain}`,
-        problem: 'reaches nobody, and must (RFC 5321 section 4.5.1); write postmaster = "<a user>"',
-      });
-    }
+    const missing = [...this.domains].filter((domain) =>
+      this.resolve({ localPart: "postmaster", domain }).kind !== "local"
+    );
+    // An alias that leads nowhere has been reported.
+    if (missing.length === 0 || this.#aliases.has("postmaster")) return;
+    this.#report("mailboxes.aliases.postmaster", {
+      value: "",
+      problem: `postmaster reaches nobody in ${missing.join(", ")}, and must (RFC 5321 section 4.5.1); ` +
+        `write postmaster = "alice", or who else is to read it`,
+    });
   }
 
   /** Alias, then user; then the same without the detail of a subaddress. `undefined`: nobody. */
@@ -333,7 +345,8 @@ class Directory {
     }
     if (this.#users.has(name) || this.#addresses.has(address)) return [this.#mailbox(name, home)];
     if (targets !== undefined) return [];
-    const cut = this.#separator === "" ? -1 : name.indexOf(this.#separator);
+    // The last one first: with "-" as separator, anna-maria-lists is anna-maria's, though there be an anna.
+    const cut = this.#separator === "" ? -1 : name.lastIndexOf(this.#separator);
     return cut > 0 ? this.#expandName(name.slice(0, cut), { home, visited }) : [];
   }
 

@@ -114,6 +114,18 @@ Deno.test("Mailboxes.resolve() gives the catch-all only names that could be a ma
   }
 });
 
+Deno.test("Mailboxes.resolve() takes the longest name for a subaddress", () => {
+  const options = {
+    users: ["anna", "anna-maria"],
+    aliases: { postmaster: "anna" },
+    subaddressSeparator: "-",
+  };
+  assert.deepEqual(look("anna-maria-lists@example.com", options), ["anna-maria@example.com"]);
+  assert.deepEqual(look("anna-maria-lists-deno@example.com", options), ["anna-maria@example.com"]);
+  assert.deepEqual(look("anna-lists-deno@example.com", options), ["anna@example.com"]);
+  assert.equal(look("-anna@example.com", options), "unknown");
+});
+
 Deno.test("Mailboxes.resolve() without a separator knows no subaddresses", () => {
   assert.equal(look("alice+x@example.com", { subaddressSeparator: "" }), "unknown");
   assert.deepEqual(look("alice-x@example.com", { subaddressSeparator: "-" }), ["alice@example.com"]);
@@ -197,10 +209,23 @@ Deno.test("Mailboxes read the login names of people from the passwd file", async
 const PROBLEMS: Record<string, { options: Partial<MailboxesOptions>; keys: string[] }> = {
   "nobody is postmaster": {
     options: { aliases: {} },
-    keys: [
-      "mailboxes.aliases.postmaster=postmaster@example.com",
-      "mailboxes.aliases.postmaster=postmaster@example.net",
-    ],
+    keys: ["mailboxes.aliases.postmaster="],
+  },
+  "a postmaster who leads nowhere, once": {
+    options: { aliases: { postmaster: "nobody" } },
+    keys: ["mailboxes.aliases.postmaster=nobody"],
+  },
+  "an alias that is there twice, written differently": {
+    options: {
+      aliases: {
+        postmaster: "alice",
+        Sales: "alice",
+        sales: "sören",
+        "x@Example.net": "alice",
+        "x@example.net.": "bob",
+      },
+    },
+    keys: ["mailboxes.aliases.sales=sales", 'mailboxes.aliases."x@example.net."=x@example.net.'],
   },
   "a user's name that would be a path": {
     options: {
@@ -256,6 +281,15 @@ const PROBLEMS: Record<string, { options: Partial<MailboxesOptions>; keys: strin
       users: ["alice", "bob@example.com", "bob@example.net", "alice@example.net"],
     },
     keys: ["mailboxes.users=bob@example.net", "mailboxes.users=alice@example.net"],
+  },
+  "two accounts in one Maildir, as domain and user run into each other": {
+    options: {
+      path: "/var/mail/{domain}{user}",
+      domains: ["example.co", "example.com"],
+      users: ["bob", "mbob"],
+      aliases: { postmaster: "bob" },
+    },
+    keys: ["mailboxes.users=mbob@example.co"],
   },
 };
 

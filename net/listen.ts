@@ -81,6 +81,13 @@ export function explainBind(
   return error;
 }
 
+/** Whether two addresses cannot be bound side by side on one port, where `::` takes IPv4 too. */
+export function excludeEachOther(a: string, b: string): boolean {
+  const covers = (wide: string, narrow: string) =>
+    wide === "::" || (wide === "0.0.0.0" && !narrow.includes(":"));
+  return a === b || covers(a, b) || covers(b, a);
+}
+
 /** `192.0.2.1:25` or `[2001:db8::1]:25`. */
 export function showEndpoint(address: string, port: number): string {
   return address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { bind, BindError, explainBind } from "./listen.ts";
+import { bind, BindError, excludeEachOther, explainBind } from "./listen.ts";
 
 function refusal(bound: () => unknown): BindError {
   try {
@@ -51,4 +51,18 @@ Deno.test("explainBind() leaves other errors as they are", () => {
   assert.equal(explainBind(error, endpoint), error);
   const off = explainBind(Object.assign(new Error("os error 97"), { code: "EAFNOSUPPORT" }), endpoint);
   assert.match(String(off), /IPv6 is off/);
+});
+
+Deno.test("excludeEachOther() knows which addresses share a port", () => {
+  for (
+    const [a, b] of [["::", "127.0.0.1"], ["::1", "::"], ["0.0.0.0", "192.0.2.1"], ["::1", "::1"], [
+      "::",
+      "0.0.0.0",
+    ]] as const
+  ) {
+    assert.ok(excludeEachOther(a, b), `${a} ${b}`);
+  }
+  for (const [a, b] of [["127.0.0.1", "::1"], ["0.0.0.0", "::1"], ["192.0.2.1", "192.0.2.2"]] as const) {
+    assert.ok(!excludeEachOther(a, b), `${a} ${b}`);
+  }
 });

@@ -8,6 +8,7 @@ import type { Clock } from "./clock.ts";
 import {
   type CommandContext,
   type CommandLimits,
+  envelopeFields,
   type Outcome,
   resetTransaction,
 } from "./commands/command_context.ts";
@@ -18,7 +19,7 @@ import type { Delivery } from "./delivery.ts";
 import { type Line, LineReader } from "./line_reader.ts";
 import * as replies from "./replies.ts";
 import { describeError, formatReply, type Reply, reply, SmtpError } from "./reply.ts";
-import type { Session } from "./session.ts";
+import type { Session, Transaction } from "./session.ts";
 import { DeadlineError, type Transport, type UpgradeToTls } from "./transport.ts";
 import { Turns } from "./turns.ts";
 import { Watchdog } from "./watchdog.ts";
@@ -150,6 +151,7 @@ export class Connection {
       this.#noteFailure(error);
     } finally {
       this.#watchdog.cancel();
+      const unfinished = this.#session.transaction;
       try {
         await resetTransaction(this.#session);
       } catch (error) {
@@ -157,7 +159,7 @@ export class Connection {
       }
       this.#reader.release();
       this.#transport.close();
-      this.#logEnd();
+      this.#logEnd(unfinished);
     }
   }
 
@@ -269,6 +271,7 @@ export class Connection {
       };
     }
     this.#trace("C", describeLine(line));
+    const { transaction } = session;
     let outcome: Outcome;
     if (line.kind !== "line") {
       outcome = { reply: UNREADABLE[line.kind as keyof typeof UNREADABLE], then: "continue" };
@@ -293,6 +296,7 @@ export class Connection {
       this.#options.log.info("command.refused", {
         command: describeLine(line).slice(0, 300),
         reply: oneLine(outcome.reply),
+        ...(transaction ? { from: envelopeFields(transaction).from } : {}),
       });
     }
     return outcome;
@@ -523,7 +527,7 @@ export class Connection {
     this.#end = typeof code === "string" ? `connection lost (${code})` : `error: ${describeError(error)}`;
   }
 
-  #logEnd(): void {
+  #logEnd(unfinished: Transaction | undefined): void {
     const session = this.#session;
     this.#options.log.info("session.closed", {
       reason: this.#end,
@@ -532,6 +536,7 @@ export class Connection {
       ...(session.tls ? { tls: session.tls.protocol } : {}),
       ...(session.errorCount > 0 ? { errors: session.errorCount } : {}),
       ...(session.refusedRecipientCount > 0 ? { refused_recipients: session.refusedRecipientCount } : {}),
+      ...(unfinished ? envelopeFields(unfinished) : {}),
       seconds: Math.round(this.#options.clock.monotonic() - this.#startedAt) / 1000,
     });
   }

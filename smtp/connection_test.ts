@@ -452,3 +452,20 @@ Deno.test("last words reach a client that has sent more than was read", async ()
   await dialogue.done;
   assert.ok(dialogue.transport.closed);
 });
+
+Deno.test("the log says whose message did not arrive: refused, or left unfinished", async () => {
+  const dialogue = new Dialogue();
+  {
+    await using _ended = dialogue;
+    await dialogue.say(
+      "EHLO client.test\r\nMAIL FROM:<a@client.test>\r\nRCPT TO:<nobody@here.example>\r\nRSET\r\n",
+    );
+    await dialogue.toData();
+    await dialogue.say("Subject: x\r\n");
+  }
+  const [refused] = dialogue.log.named("command.refused");
+  assert.equal(refused?.fields["from"], "a@client.test");
+  const [closed] = dialogue.log.named("session.closed");
+  assert.equal(closed?.fields["reason"], "closed by the peer in mid-data");
+  assert.deepEqual([closed?.fields["from"], closed?.fields["to"]], ["a@client.test", ["alice@here.example"]]);
+});

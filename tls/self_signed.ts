@@ -70,6 +70,8 @@ async function unusable(
   paths: { cert: string; key: string },
   { hostname, clock }: SelfSignedOptions,
 ): Promise<string | undefined> {
+  const isThere = await Deno.stat(paths.cert).then(() => true, () => false);
+  if (!isThere) return "there was none";
   try {
     const { leaf, names } = await loadCertificate({ ...paths, hostname, clock });
     if (!names.includes(hostname)) return `it was for ${names.join(", ")}`;

@@ -8,7 +8,7 @@ import type { Delivery } from "../delivery.ts";
 import type { MessageLimits } from "../incoming_message.ts";
 import type { Logger } from "../../observe/log.ts";
 import type { Reply } from "../reply.ts";
-import type { Session } from "../session.ts";
+import type { Session, Transaction } from "../session.ts";
 
 /** Limits on one dialogue. */
 export interface CommandLimits extends MessageLimits {
@@ -53,6 +53,11 @@ export type CommandHandler = (
 /** The usual outcome: a reply, and on with the dialogue. */
 export function respond(reply: Reply): Outcome {
   return { reply, then: "continue" };
+}
+
+/** The envelope so far, as the log has it. */
+export function envelopeFields({ reversePath, recipients }: Transaction): { from: string; to: string[] } {
+  return { from: reversePath?.text ?? "", to: recipients.map(({ forwardPath }) => forwardPath.text) };
 }
 
 /** Ends the transaction, dropping what was not committed. */

@@ -4,7 +4,13 @@ import * as replies from "../replies.ts";
 import { describeError, type Reply, reply, SmtpError } from "../reply.ts";
 import type { Session, Transaction } from "../session.ts";
 import { received, returnPath } from "../trace.ts";
-import { type CommandContext, type Outcome, resetTransaction, respond } from "./command_context.ts";
+import {
+  type CommandContext,
+  envelopeFields,
+  type Outcome,
+  resetTransaction,
+  respond,
+} from "./command_context.ts";
 
 /** DATA (RFC 5321 §4.1.1.4): the message follows. */
 export async function data(session: Session, argument: string, context: CommandContext): Promise<Outcome> {
@@ -87,8 +93,7 @@ export async function completeMessage(session: Session, context: CommandContext)
   if (!transaction || !message) return replies.localError;
   const fields = {
     id: message.id,
-    from: transaction.reversePath?.text ?? "",
-    to: transaction.recipients.map((recipient) => recipient.forwardPath.text),
+    ...envelopeFields(transaction),
     octets: message.octets,
   };
   try {

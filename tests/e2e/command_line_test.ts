@@ -1,5 +1,6 @@
 // What the program says and ends with, before it serves anything.
 import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
 import { runMailapp, Workspace } from "../support/mailapp.ts";
 
 Deno.test("mailapp without arguments shows how it is used", async () => {
@@ -62,6 +63,60 @@ Deno.test("a postmaster who reaches nobody is exit code 78", async () => {
     assert.equal(code, 78);
     assert.match(stdout + stderr, /mailboxes\.aliases\.postmaster/);
   }
+});
+
+const MACHINE_HAS_ONE = existsSync("/etc/mailapp/config.toml");
+
+Deno.test({
+  name: "commands that need a configuration say so where there is none",
+  ignore: MACHINE_HAS_ONE,
+  async fn() {
+    const missing = /there is no \/etc\/mailapp\/config\.toml, and \S+ needs a configuration: .*mailapp init/;
+    for (const command of [["serve-in"], ["dns"], ["healthcheck", "serve-in"]]) {
+      const { code, stderr } = await runMailapp(command);
+      assert.deepEqual([code, missing.test(stderr)], [78, true], stderr);
+    }
+  },
+});
+
+Deno.test("--config must name a file", async () => {
+  const { code, stderr } = await runMailapp(["check-config", "--config", ""]);
+  assert.deepEqual([code, /names no file/.test(stderr)], [64, true], stderr);
+});
+
+Deno.test("check-config refuses a log file and a data directory that the servers could not have", async () => {
+  await using workspace = await Workspace.create();
+  const file = workspace.file("file");
+  await Deno.writeTextFile(file, "");
+  for (
+    const [tables, problem] of [
+      [
+        { log: { file: workspace.file("none", "mail.log") } },
+        /\[log\] file = .*there is no directory .*none/,
+      ],
+      [{ log: { file: workspace.path } }, /\[log\] file = .*is a directory/],
+      [{ "": { data_dir: workspace.file("file", "x") } }, /data_dir = .*file is no directory/],
+    ] as const
+  ) {
+    const config = await workspace.configure(tables);
+    const { code, stdout } = await runMailapp(["check-config", "--config", config]);
+    assert.equal(code, 78, stdout);
+    assert.match(stdout, problem);
+  }
+});
+
+Deno.test("check-config warns where the two servers cannot run side by side", async () => {
+  await using workspace = await Workspace.create();
+  const warned = async (listen: unknown, port: number) => {
+    const config = await workspace.configure({ "serve-in": { listen, port }, "serve-out": { port: 2525 } });
+    const { code, stdout } = await runMailapp(["check-config", "--config", config]);
+    assert.equal(code, 0, stdout);
+    return /serve-in on (\S+) and serve-out on (\S+) exclude each other/.exec(stdout)?.slice(1);
+  };
+  assert.deepEqual(await warned(["::"], 2525), ["[::]:2525", "127.0.0.1:2525"]);
+  assert.deepEqual(await warned(["192.0.2.1", "::1"], 2525), ["[::1]:2525", "[::1]:2525"]);
+  assert.equal(await warned(["192.0.2.1", "127.0.0.2"], 2525), undefined);
+  assert.equal(await warned("any", 2526), undefined);
 });
 
 Deno.test("healthcheck names the server that was meant", async () => {

@@ -104,3 +104,20 @@ Deno.test("the demo ends in good order when it is interrupted between two steps"
   const stderr = await new Response(child.stderr).text();
   assert.deepEqual([(await child.status).code, stderr], [0, ""], output);
 });
+
+Deno.test("the demo says what is wrong with its directory", async () => {
+  await using workspace = await Workspace.create();
+  const directory = workspace.file("demo-data");
+  await Deno.writeTextFile(directory, "");
+  const inTheWay = await runMailapp(["demo", "--once"], { cwd: workspace.path });
+  assert.equal(inTheWay.code, 69);
+  assert.match(inTheWay.stderr, /^mailapp: the demo needs a directory .*demo-data to write in: [^\n]+\n$/);
+
+  await Deno.remove(directory);
+  await Deno.mkdir(directory);
+  using lock = await Deno.open(workspace.file("demo-data", ".lock"), { write: true, create: true });
+  await lock.lock(true);
+  const second = await runMailapp(["demo", "--once"], { cwd: workspace.path });
+  assert.equal(second.code, 69);
+  assert.match(second.stderr, /^mailapp: another demo runs in .*demo-data/);
+});

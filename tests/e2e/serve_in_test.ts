@@ -35,6 +35,10 @@ Deno.test("serve-in stores a message, answers the healthcheck, and ends on SIGTE
   await workspace.configure({ "serve-in": { port } });
   const healthy = await runMailapp(["healthcheck", "serve-in", "--config", config]);
   assert.equal(healthy.code, 0, healthy.stderr);
+  await workspace.configure({ "serve-in": { port, listen: ["127.0.0.3", "127.0.0.1"] } });
+  const onTheOther = await runMailapp(["healthcheck", "serve-in", "--config", config]);
+  assert.match(onTheOther.stdout, new RegExp(`^serve-in on 127\\.0\\.0\\.1:${port}: answers\n$`));
+  await workspace.configure({ "serve-in": { port } });
   assert.equal(await server.stop(), 0);
   const gone = await runMailapp(["healthcheck", "serve-in", "--config", config]);
   assert.equal(gone.code, 69);
