@@ -243,7 +243,7 @@ export class HostConnection {
     }
     if (result.kind === "refused") {
       const { reply, stage } = result;
-      const final = reply.code >= 500 && stage !== "rset";
+      const final = reply.code >= 500;
       return {
         recipient,
         result: final ? "failed" : "deferred",

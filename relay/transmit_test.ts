@@ -471,6 +471,9 @@ Deno.test("HostConnection.send() calls a kept connection stale that had ended me
   const endings: Script[] = [{ MAIL: ["250 ok", "drop"] }, { MAIL: ["250 ok", "421 4.4.2 idle"] }, {
     RSET: "drop",
     RCPT: "550 5.1.1 no",
+  }, {
+    RSET: "502 5.5.1 what?",
+    RCPT: "550 5.1.1 no",
   }];
   for (const script of endings) {
     const { connection, queue } = await send({ script, capabilities: [] });

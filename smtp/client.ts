@@ -301,13 +301,14 @@ export class SmtpClient {
 
   /**
    * Ends the transaction, if any (RSET).
-   * @throws {DialogueError}
+   * @throws {DialogueError} also when it is refused: what the server still holds must not mix with what comes next
    */
-  async reset(): Promise<RemoteReply> {
+  async reset(): Promise<void> {
     const reply = await this.#ask("rset", "RSET", [2, 4, 5]);
-    if (reply.code < 300) this.#dirty = false;
-    else if (reply.code === 421) throw this.#fail("rset", new EndOfReplies(`421 ${reply.lines.join(" ")}`));
-    return reply;
+    if (reply.code >= 300) {
+      throw this.#fail("rset", new EndOfReplies(`${reply.code} ${reply.lines.join(" ")}`));
+    }
+    this.#dirty = false;
   }
 
   /** Says QUIT, waits for the reply at most that long (milliseconds), and closes. Never throws. */

@@ -187,6 +187,15 @@ Deno.test("SmtpClient.send() resets a transaction that was left open, and only t
   ]);
 });
 
+Deno.test("SmtpClient.send() puts nothing on top of a transaction that cannot be ended", async () => {
+  for (const RSET of ["502 5.5.1 what?", "451 4.3.0 later"]) {
+    const { client, server } = await ready({ DATA: "451 4.3.0 later", RSET }, PLAIN);
+    await outcome(client);
+    assert.deepEqual(await outcome(client), ["lost rset closed", "closed"]);
+    assert.equal(server.commands.filter((line) => line.startsWith("MAIL")).length, 1);
+  }
+});
+
 Deno.test("SmtpClient.send() pipelines MAIL, RCPT and DATA in one write, and many recipients in bounded batches", async () => {
   const { client, server } = await ready({}, PIPELINING);
   await outcome(client, { recipients: [{ address: "x@t" }, { address: "y@t" }] });
