@@ -139,6 +139,30 @@ Deno.test("findTargets() gives a hundred dead MX a bounded number of questions",
     "d.test": { mx: mx(...Array.from({ length: 100 }, (_, i) => `h${i}.test`)) },
   });
   assert.equal(brief(await findTargets("d.test", options({}, { resolver }))), "failed 5.4.4");
+  assert.ok(resolver.asked.length <= 401, `${resolver.asked.length} questions`);
+});
+
+Deno.test("findTargets() finds the one host that is there among a hundred MX", async () => {
+  const exchanges = [...Array.from({ length: 99 }, (_, i) => `h${i}.test`), "last.test"];
+  const found = { "last.test": { a: ["192.0.2.9"] } };
+  for (const preference of [(i: number) => i, () => 10]) {
+    const records = exchanges.map((exchange, i) => ({ preference: preference(i), exchange }));
+    assert.equal(
+      brief(await findTargets("d.test", options({ "d.test": { mx: records }, ...found }))),
+      "last.test 192.0.2.9",
+    );
+  }
+});
+
+Deno.test("findTargets() asks about no more than 16 of a hundred MX whose addresses cannot be told", async () => {
+  const exchanges = Array.from({ length: 100 }, (_, i) => `h${i}.test`);
+  const resolver = new StaticResolver({
+    "d.test": { mx: mx(...exchanges) },
+    ...Object.fromEntries(
+      exchanges.map((exchange) => [exchange, { fails: ["a" as const, "aaaa" as const] }]),
+    ),
+  });
+  assert.equal(brief(await findTargets("d.test", options({}, { resolver }))), "deferred 4.4.3");
   assert.ok(resolver.asked.length <= 65, `${resolver.asked.length} questions`);
 });
 
