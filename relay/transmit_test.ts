@@ -348,6 +348,15 @@ Deno.test("HostConnection.send() sends at once to the recipients that were too m
     assert.ok(outcomes.every(({ result }) => result === "relayed"));
     await connection.close();
   }
+  for (const [tooMany, status] of [["552 5.5.3 too many", "4.5.3"], ["552 too many", "4.0.0"]] as const) {
+    const script: Script = { RCPT: ["250 ok", tooMany], dot: "451 4.3.0 later" };
+    const later = await send({ script }, queueEntry(["a@t", "b@t"]));
+    assert.deepEqual(later.outcomes.map(brief), ["0 deferred 4.3.0", `1 deferred ${status}`]);
+    await later.connection.close();
+  }
+  const alone = await send({ script: { RCPT: "552 too much" } });
+  assert.deepEqual(alone.outcomes.map(brief), ["0 failed 5.0.0"]);
+  await alone.connection.close();
   const none = await send({ script: { RCPT: "452 4.5.3 too many" } });
   assert.deepEqual(none.outcomes.map(brief), ["0 deferred 4.5.3"]);
   await none.connection.close();
