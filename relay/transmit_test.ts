@@ -82,7 +82,7 @@ const LADDER: readonly (readonly [name: string, given: World, expected: string])
   ["prefer: the connection drops in the handshake", { script: { tls: "drop" } }, "open none, 2 connections"],
   ["prefer: plaintext behind the 220", {
     script: { STARTTLS: { raw: "220 go\r\n250 injected\r\n" } },
-  }, "4.5.0 plaintext behind the 220 (after STARTTLS)"],
+  }, "open unverified"],
   ["prefer: EHLO refused after the handshake", {
     script: { EHLO: ["250-x\r\n250 STARTTLS", "554 5.7.1 no"], HELO: "554 5.7.1 no" },
   }, "4.7.1 554 5.7.1 no"],

@@ -227,10 +227,10 @@ export class SmtpClient {
   }
 
   /**
-   * Says STARTTLS and, after 220, makes the handshake by `upgrade`. What was announced before is forgotten: say
-   * {@linkcode hello} again.
+   * Says STARTTLS and, after 220, makes the handshake by `upgrade`. What was announced before is forgotten, and so is
+   * what came behind the 220 in plaintext (CVE-2011-0411): say {@linkcode hello} again.
    * @returns the reply, and what was negotiated if it was 220
-   * @throws {DialogueError} also when something came behind the 220, in plaintext (CVE-2011-0411)
+   * @throws {DialogueError}
    * @throws what `upgrade` throws; the connection is closed then
    */
   async startTls<T extends TlsInfo>(
@@ -238,12 +238,12 @@ export class SmtpClient {
   ): Promise<{ reply: RemoteReply; tls?: T }> {
     const reply = await this.#ask("starttls", "STARTTLS", [2, 4, 5]);
     if (reply.code !== 220) return { reply };
-    if (this.#reader.pending) throw this.#fail("starttls", new ReplyError("plaintext behind the 220"));
     this.#capabilities = NO_CAPABILITIES;
     try {
       this.#transport.deadline = this.#options.clock.monotonic() + this.#options.timeouts.command;
       const { transport, tls } = await upgrade(this.#transport);
       this.#transport = transport;
+      // With the old one goes what it had read beyond the 220.
       this.#reader = new ReplyReader(transport);
       return { reply, tls };
     } catch (error) {
