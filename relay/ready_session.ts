@@ -2,9 +2,9 @@
  * The beginning of a dialogue with a host, up to where MAIL may be said: greeting, EHLO, TLS, login.
  *
  * The ladder (RFC 7435, RFC 3207, RFC 7672) under the policy `prefer`: TLS with any certificate; where STARTTLS is
- * refused with 5xx or the handshake fails, plaintext on a fresh connection; where it is refused with 4xx, the host counts
- * as not available, and only if that is so again later, plaintext. Under any other policy, and where DNSSEC asks for
- * TLS, the host counts as not available.
+ * refused with 5xx or the handshake fails, plaintext on a fresh connection; where it is refused with 4xx, or the
+ * connection ends right behind the handshake, the host counts as not available, and only if that is so again later,
+ * plaintext. Under any other policy, and where DNSSEC asks for TLS, the host counts as not available.
  *
  * @module
  */
@@ -35,7 +35,7 @@ export interface SessionOptions {
   readonly upgrade: typeof clientUpgrade;
   /** Authorities to verify against, as PEM, instead of the built-in ones. */
   readonly ca?: string | readonly string[];
-  /** Hosts that refused STARTTLS for now; one for all connections. */
+  /** Hosts that had no TLS for now; one for all connections. */
   readonly startTlsRefusals: StartTlsRefusals;
   /** Where the DNS servers are trusted to validate: looks up TLSA records. Without it there is no DANE. */
   readonly daneResolver?: Resolver;
@@ -71,7 +71,7 @@ const MAX_REFUSALS = 1000;
 // Milliseconds; less than the shortest time between two attempts.
 const PASSING = 30_000;
 
-/** Remembers which hosts refused STARTTLS with 4xx, and since when; at most 1,000 of them. */
+/** Remembers which hosts had no TLS though they offer it, and since when; at most 1,000 of them. */
 export class StartTlsRefusals {
   readonly #since = new Map<string, number>();
   readonly #clock: Clock;
@@ -178,10 +178,16 @@ async function lead(target: Target, options: LeadOptions): Promise<ReadySession 
       return failure({ ...error.end, ...shown }, { reached: true, tlsTrouble: error.tlsTrouble });
     }
     client.close();
-    const end: AttemptEnd = error instanceof DialogueError
-      ? { status: faultStatus(error.fault), error: errorAt(error.stage, error.message), ...shown }
-      : { status: "4.3.0", error: errorText(error), ...shown };
-    return failure(end, { reached: true });
+    if (!(error instanceof DialogueError)) {
+      return failure({ status: "4.3.0", error: errorText(error), ...shown }, { reached: true });
+    }
+    const { fault, stage, message } = error;
+    // In TLS 1.3 a server may find fault with the handshake when for us it is over, as with one that wants a certificate.
+    const brokenOff = tls !== "none" && dane.kind === "none" && stage === "hello" && fault === "closed";
+    return failure(
+      { status: faultStatus(fault), error: errorAt(stage, message), ...shown },
+      { reached: true, ...(brokenOff && { tlsTrouble: "passing" }) },
+    );
   } finally {
     signal?.removeEventListener("abort", abort);
   }

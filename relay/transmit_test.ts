@@ -150,6 +150,27 @@ Deno.test("HostConnection.open() does without TLS where STARTTLS is refused with
   assert.equal(await level(), "unavailable");
 });
 
+Deno.test("HostConnection.open() does without TLS where the connection ends behind the handshake again and again", async () => {
+  const [good, over] = ["250-fake.test\r\n250 STARTTLS", ["250-fake.test\r\n250 STARTTLS", "drop"]] as const;
+  const script: Script = { EHLO: [...over, ...over, good] };
+  const { open, server, clock } = world({ script });
+  const end = async () => {
+    const opened = await open();
+    if (opened.kind === "unavailable") return opened.attempt.error;
+    await opened.connection.close();
+    return opened.connection.tls;
+  };
+  assert.equal(await end(), "connection closed by the server (after EHLO)");
+  await clock.advance(60_000);
+  assert.equal(await end(), "none");
+  assert.equal(server.connections, 3);
+  const required = world({ script: { EHLO: [...over, ...over] }, target: { tls: "require" } });
+  for (const wait of [0, 60_000]) {
+    await required.clock.advance(wait);
+    assert.equal((await required.open()).kind, "unavailable");
+  }
+});
+
 Deno.test("HostConnection.open() asks for the certificate that DNSSEC names", async () => {
   const authority = await createTestAuthority();
   const certificate = new X509Certificate((await authority.issue({ names: ["other.test"] })).cert);
