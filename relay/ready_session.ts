@@ -63,8 +63,8 @@ export interface OpenFailure {
   readonly kind: "unavailable";
   /** For the entry of each recipient. */
   readonly attempt: Attempt;
-  /** Whether there was a connection at all. */
-  readonly reached: boolean;
+  /** Whether there was a connection at all; absent where none was tried, since the policy forbids it. */
+  readonly reached?: boolean;
 }
 
 const MAX_REFUSALS = 1000;
@@ -139,18 +139,18 @@ async function lead(target: Target, options: LeadOptions): Promise<ReadySession 
   const at = clock.now();
   const failure = (
     end: AttemptEnd,
-    more: { reached: boolean; tlsTrouble?: TlsTrouble | undefined },
+    more: { reached?: boolean; tlsTrouble?: TlsTrouble | undefined } = {},
   ): LeadFailure => ({
     kind: "unavailable",
     attempt: attemptRecord(target, at, end),
-    reached: more.reached,
+    ...(more.reached !== undefined && { reached: more.reached }),
     ...(more.tlsTrouble && { tlsTrouble: more.tlsTrouble }),
   });
 
   const dane: DaneNeed = plaintext ? { kind: "none", reason: "" } : await lookUpDane(target, options);
-  if (dane.kind === "unknown") return failure({ status: "4.4.3", error: dane.reason }, { reached: false });
+  if (dane.kind === "unknown") return failure({ status: "4.4.3", error: dane.reason });
   if (target.tls === "dane" && dane.kind !== "records") {
-    return failure({ status: "4.7.5", error: `DANE is required: ${dane.reason}` }, { reached: false });
+    return failure({ status: "4.7.5", error: `DANE is required: ${dane.reason}` });
   }
   let transport: Transport;
   try {
