@@ -13,8 +13,9 @@ import type { Resolver } from "../dns/resolver.ts";
 import type { Logger } from "../observe/log.ts";
 import { type ClientTimeouts, DialogueError, SmtpClient } from "../smtp/client.ts";
 import type { Clock } from "../smtp/clock.ts";
+import { ConnectionError } from "../smtp/conn_transport.ts";
 import type { RemoteReply } from "../smtp/reply_reader.ts";
-import type { Transport } from "../smtp/transport.ts";
+import { DeadlineError, type Transport } from "../smtp/transport.ts";
 import type { clientUpgrade } from "../tls/client_upgrade.ts";
 import { type AttemptEnd, attemptRecord, errorAt, faultStatus, temporaryStatus } from "./attempt_record.ts";
 import type { Dial } from "./dial.ts";
@@ -234,8 +235,14 @@ async function encrypt(
     throw new Refusal({ status: "4.7.5", error: "the certificate is not the one that DNSSEC names (TLSA)" });
   } catch (error) {
     if (!handshake || error instanceof Refusal || error instanceof DialogueError) throw error;
-    throw new Refusal({ status: "4.7.5", error: errorText(error) }, optional ? "lasting" : undefined);
+    throw new Refusal({ status: "4.7.5", error: handshakeError(error) }, optional ? "lasting" : undefined);
   }
+}
+
+/** What broke the connection says no more than that; what was wrong with TLS says so itself. */
+function handshakeError(error: unknown): string {
+  const broken = error instanceof DeadlineError || error instanceof ConnectionError;
+  return `${broken ? "TLS handshake failed: " : ""}${errorText(error)}`;
 }
 
 async function logIn(client: SmtpClient, auth: Credentials, tls: TlsLevel): Promise<void> {

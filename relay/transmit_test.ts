@@ -268,6 +268,22 @@ Deno.test("HostConnection.open() tells a host that cannot be reached from one th
   assert.equal(answering.attempt.reply, "554-5.7.1 go\n554 5.7.1 away");
 });
 
+Deno.test("HostConnection.open() says where a server fell silent", async () => {
+  for (
+    const [moment, error] of [
+      ["greeting", "no answer in time (waiting for the greeting)"],
+      ["EHLO", "no answer in time (after EHLO)"],
+      ["tls", "TLS handshake failed: no answer in time"],
+    ] as const
+  ) {
+    const { open, clock } = world({ script: { [moment]: "stall" }, target: { tls: "require" } });
+    const opening = open();
+    await clock.advance(300_000);
+    const opened = await opening;
+    assert.equal(opened.kind === "unavailable" && opened.attempt.error, error);
+  }
+});
+
 Deno.test("HostConnection.open() gives up by signal", async () => {
   const controller = new AbortController();
   const { open, clock } = world({ script: { EHLO: "stall" }, options: { signal: controller.signal } });
