@@ -21,6 +21,7 @@ import { loadDkimKeys } from "./dkim_parts.ts";
 import { CommandError, EXIT, type ExitCode } from "./exit_codes.ts";
 import type { Io } from "./io.ts";
 import { missingCertificateWarnings, openMailboxes, serveInEndpoints } from "./parts.ts";
+import { readRoutes } from "./relay_parts.ts";
 import { configOption, examples, type Registrar } from "./subcommand.ts";
 
 /** Enters the command. */
@@ -189,27 +190,23 @@ async function reportDkim(config: Config, report: Report): Promise<void> {
 }
 
 /** Whether what the configuration names is there and can be used by this account. */
-async function reportFiles({ dataDir, log, serveOut }: Config, report: Report): Promise<void> {
-  const note = async (key: string, { path, mode }: { path: string; mode: number }, to: string[]) => {
+async function reportFiles(config: Config, report: Report): Promise<void> {
+  const { dataDir, log } = config;
+  const checkWritable = async (key: string, wanted: string) => {
+    const path = await nearestExisting(wanted);
     try {
-      await checkAccess(path, mode);
+      await checkAccess(path, constants.W_OK | constants.X_OK);
     } catch (error) {
-      to.push(`${key} = ${JSON.stringify(path)}: ${reason(error)}`);
+      report.warnings.push(`${key} = ${JSON.stringify(path)}: ${reason(error)}`);
     }
   };
-  const writable = constants.W_OK | constants.X_OK;
-  await note("data_dir", { path: await nearestExisting(dataDir), mode: writable }, report.warnings);
-  if (log.file !== undefined) {
-    await note(
-      "[log] file",
-      { path: await nearestExisting(dirname(log.file)), mode: writable },
-      report.warnings,
-    );
-  }
-  for (const [name, { login }] of Object.entries(serveOut.routes)) {
-    if (login === undefined) continue;
-    const path = login.passwordFile;
-    await note(`serve-out.routes."${name}".password_file`, { path, mode: constants.R_OK }, report.errors);
+  await checkWritable("data_dir", dataDir);
+  if (log.file !== undefined) await checkWritable("[log] file", dirname(log.file));
+  try {
+    report.warnings.push(...(await readRoutes(config)).warnings);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    report.errors.push(error.message);
   }
 }
 

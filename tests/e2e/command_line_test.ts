@@ -64,6 +64,32 @@ Deno.test("a postmaster who reaches nobody is exit code 78", async () => {
   }
 });
 
+Deno.test("check-config reads a route's password as serve-out will, and warns where others can read it", async () => {
+  await using workspace = await Workspace.create();
+  const path = workspace.file("password");
+  const config = await workspace.configure();
+  const route = `"*" = { host = "smtp.example.org", user = "u", password_file = ${JSON.stringify(path)} }`;
+  await Deno.writeTextFile(config, `\n[serve-out.routes]\n${route}\n`, { append: true });
+  const check = async (password: string | undefined, mode = 0o600) => {
+    if (password !== undefined) {
+      await Deno.writeTextFile(path, password);
+      await Deno.chmod(path, mode);
+    }
+    const { code, stdout } = await runMailapp(["check-config", "--config", config]);
+    return `${code} ${/^.*password_file.*$/m.exec(stdout)?.[0] ?? "nothing"}`;
+  };
+  assert.match(
+    await check(undefined),
+    /^78 .*routes\."\*"\.password_file = .*: cannot be read: No such file/,
+  );
+  assert.match(await check("\nsecret\n"), /^78 .*password_file = .*: has an empty first line/);
+  assert.equal(await check("secret\n"), "0 nothing");
+  assert.match(
+    await check("secret\n", 0o604),
+    /^0 warning: .*routes\."\*"\.password_file: every account can read it: chmod o= \/.*password$/,
+  );
+});
+
 Deno.test("healthcheck names the server that was meant", async () => {
   const { code, stderr } = await runMailapp(["healthcheck", "serve"]);
   assert.equal(code, 64);
