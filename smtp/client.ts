@@ -187,6 +187,8 @@ export class SmtpClient {
   #closed = false;
   /** The server may still hold a transaction of ours. */
   #dirty = false;
+  /** What no reply may show on, since servers like to repeat what they refuse. */
+  #secrets: readonly string[] = [];
 
   /** Speaks over this transport, which it owns from now on. */
   constructor(transport: Transport, options: SmtpClientOptions) {
@@ -258,17 +260,23 @@ export class SmtpClient {
    * @throws {DialogueError}
    */
   async authenticate(credentials: { user: string; password: string }): Promise<RemoteReply | undefined> {
-    const { user, password } = credentials;
+    const user = base64(credentials.user);
+    const password = base64(credentials.password);
+    const plain = base64(`\0${credentials.user}\0${credentials.password}`);
     const { auth } = this.#capabilities;
-    if (auth.includes("PLAIN")) {
-      const response = base64(`\0${user}\0${password}`);
-      return await this.#ask("auth", `AUTH PLAIN ${response}`, [2, 4, 5], "AUTH PLAIN ***");
+    this.#secrets = [plain, password, credentials.password];
+    try {
+      if (auth.includes("PLAIN")) {
+        return await this.#ask("auth", `AUTH PLAIN ${plain}`, [2, 4, 5], "AUTH PLAIN ***");
+      }
+      if (!auth.includes("LOGIN")) return undefined;
+      let reply = await this.#ask("auth", "AUTH LOGIN", [2, 3, 4, 5]);
+      if (reply.code === 334) reply = await this.#ask("auth", user, [2, 3, 4, 5], "***");
+      if (reply.code === 334) reply = await this.#ask("auth", password, [2, 4, 5], "***");
+      return reply;
+    } finally {
+      this.#secrets = [];
     }
-    if (!auth.includes("LOGIN")) return undefined;
-    let reply = await this.#ask("auth", "AUTH LOGIN", [2, 3, 4, 5]);
-    if (reply.code === 334) reply = await this.#ask("auth", base64(user), [2, 3, 4, 5], "***");
-    if (reply.code === 334) reply = await this.#ask("auth", base64(password), [2, 4, 5], "***");
-    return reply;
   }
 
   /**
@@ -509,7 +517,7 @@ export class SmtpClient {
   ): Promise<RemoteReply> {
     this.#transport.deadline = this.#options.clock.monotonic() + patience;
     try {
-      const reply = await this.#reader.read();
+      const reply = this.#masked(await this.#reader.read());
       const last = reply.lines.length - 1;
       reply.lines.forEach((line, i) => this.#trace("S", `${reply.code}${i === last ? " " : "-"}${line}`));
       if (!classes.includes(Math.floor(reply.code / 100))) {
@@ -519,6 +527,13 @@ export class SmtpClient {
     } catch (error) {
       throw this.#fail(stage, error);
     }
+  }
+
+  #masked(reply: RemoteReply): RemoteReply {
+    if (this.#secrets.length === 0) return reply;
+    const mask = (line: string) =>
+      this.#secrets.reduce((text, secret) => text.replaceAll(secret, "***"), line);
+    return { ...reply, lines: reply.lines.map(mask) };
   }
 
   /** Closes, and says why. */

@@ -437,6 +437,21 @@ Deno.test("SmtpClient.authenticate() logs in by PLAIN or LOGIN and shows no secr
   assert.equal(await none.client.authenticate({ user: "u", password: "p" }), undefined);
   none.client.close();
 
+  const secret = btoa("\0u\0hunter2");
+  const repeating = setUp(
+    { AUTH: `535-5.7.8 not understood: AUTH PLAIN ${secret}\r\n535 5.7.8 no user has hunter2` },
+    ["AUTH PLAIN"],
+    { onLine },
+  );
+  await repeating.client.greeting();
+  await repeating.client.hello();
+  assert.deepEqual((await repeating.client.authenticate({ user: "u", password: "hunter2" }))?.lines, [
+    "5.7.8 not understood: AUTH PLAIN ***",
+    "5.7.8 no user has ***",
+  ]);
+  repeating.client.close();
+  assert.doesNotMatch(shown.join("\n"), new RegExp(`hunter2|${secret}`));
+
   const wrong = await ready({ AUTH: "535 5.7.8 no" }, ["AUTH PLAIN"]);
   assert.equal((await wrong.client.authenticate({ user: "u", password: "p" }))?.code, 535);
   wrong.client.close();
