@@ -380,6 +380,8 @@ function isOwnName(host: string, options: TargetOptions): boolean {
 }
 
 function isOwn(address: string, port: number, options: TargetOptions): boolean {
+  // Whoever publishes a loopback address means no server in the world, be one of ours there or not.
+  if (!options.allowPrivateTargets && addressScope(address) === "loopback") return false;
   return options.ownListeners.some((own) => own.port === port && sameAddress(own.address, address));
 }
 

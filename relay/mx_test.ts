@@ -43,6 +43,7 @@ const HOSTS: Record<string, StaticName> = {
   "broken.test": { fails: ["*"] },
   "bare.test": { txt: ["no address here"] },
   "inside.test": { a: ["10.0.0.1"] },
+  "home.test": { aaaa: ["::1"] },
   "mapped.test": { aaaa: ["::ffff:127.0.0.1"] },
   "half.test": { a: ["127.0.0.1", "192.0.2.7"] },
   "mx.self.test": { a: ["192.0.2.98"] },
@@ -82,6 +83,8 @@ const CASES: readonly (readonly [name: string, domain: StaticName | undefined, e
   }, "failed 5.4.6"],
   ["the domain's own address is ours", { a: ["192.0.2.99"] }, "failed 5.4.6"],
   ["a private target", { mx: mx("inside.test") }, "deferred 4.4.4"],
+  ["a loopback target, where we listen as well", { mx: mx("home.test", "b.test") }, "b.test 192.0.2.2"],
+  ["a loopback target and no other", { mx: mx("home.test") }, "deferred 4.4.4"],
   ["a mapped loopback target", { mx: mx("mapped.test") }, "deferred 4.4.4"],
   ["a private address beside a public one", { mx: mx("half.test") }, "half.test 192.0.2.7"],
   ["a private target before a public one", { mx: mx("inside.test", "b.test") }, "b.test 192.0.2.2"],
@@ -237,6 +240,11 @@ Deno.test("findTargets() sends to private targets where that is allowed", async 
       authenticated: false,
     },
   ]);
+  const home = { "d.test": { mx: mx("home.test") }, "home.test": { aaaa: ["::1"] } };
+  assert.equal(
+    brief(await findTargets("d.test", options(home, { allowPrivateTargets: true }))),
+    "failed 5.4.6",
+  );
 });
 
 Deno.test("findTargets() leads serve-in's domains to serve-in, before routes and MX", async () => {
