@@ -307,7 +307,8 @@ async function hostTargets(host: string, base: TargetBase, options: TargetOption
     const vouched = base.authenticated &&
       [ipv6, ipv4].every((answer) => answer.kind !== "found" || answer.authenticated);
     const authenticated = { ...base, authenticated: vouched };
-    return { targets: addresses.map((address) => target(authenticated, address)) };
+    const some = addresses.slice(0, MAX_ADDRESSES_PER_HOST);
+    return { targets: some.map((address) => target(authenticated, address)) };
   }
   const failure = [ipv6, ipv4].find((answer) => answer.kind === "failed");
   if (failure?.kind === "failed") {
@@ -341,7 +342,7 @@ function interleave(ipv6: readonly string[], ipv4: readonly string[], first: 4 |
   for (let i = 0; i < Math.max(a.length, b.length); i++) {
     for (const address of [a[i], b[i]]) if (address !== undefined) all.push(address);
   }
-  return all.slice(0, MAX_ADDRESSES_PER_HOST);
+  return all;
 }
 
 /** Groups of equal preference, best first, each shuffled (§5.1). */

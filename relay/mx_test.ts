@@ -137,6 +137,16 @@ Deno.test("findTargets() takes a bounded part of a hundred MX with a hundred add
   assert.ok(resolver.asked.length <= 33, `${resolver.asked.length} questions`);
 });
 
+Deno.test("findTargets() looks at all addresses of a host before it takes eight", async () => {
+  const inside = Array.from({ length: 20 }, (_, i) => `10.0.0.${i}`);
+  const find = async (last: string) => {
+    const names = { "d.test": { mx: mx("h.test") }, "h.test": { a: [...inside, last] } };
+    return brief(await findTargets("d.test", options(names)));
+  };
+  assert.equal(await find("192.0.2.7"), "h.test 192.0.2.7");
+  assert.equal(await find("192.0.2.99"), "failed 5.4.6");
+});
+
 Deno.test("findTargets() gives a hundred dead MX a bounded number of questions", async () => {
   const resolver = new StaticResolver({
     "d.test": { mx: mx(...Array.from({ length: 100 }, (_, i) => `h${i}.test`)) },
