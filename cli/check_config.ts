@@ -13,6 +13,8 @@ import { formatSize } from "../config/size.ts";
 import { Maildir } from "../maildir/maildir.ts";
 import type { Mailboxes } from "../maildir/mailboxes.ts";
 import { UniqueNames } from "../maildir/unique_name.ts";
+import { systemNetwork } from "../net/interfaces.ts";
+import { addressScope, sameAddress } from "../net/ip_address.ts";
 import { showEndpoint } from "../net/listen.ts";
 import { systemClock } from "../smtp/clock.ts";
 import { checkAccess } from "../storage/check_access.ts";
@@ -174,6 +176,18 @@ function reportServeOut({ hostname, serveOut }: Config, report: Report): void {
       `    ${name === "*" ? "everything" : name} → ${showEndpoint(host, port)}, TLS ${tls}`
     ),
   );
+  const { sourceIpv4, sourceIpv6 } = serveOut;
+  for (const [key, source] of [["source_ipv4", sourceIpv4], ["source_ipv6", sourceIpv6]] as const) {
+    if (source === undefined) continue;
+    report.say(`  sends from ${source}`);
+    if (isOfThisMachine(source)) continue;
+    report.warnings.push(`serve-out.${key} = "${source}": no interface has it now, and so nothing can leave`);
+  }
+}
+
+function isOfThisMachine(address: string): boolean {
+  return addressScope(address) === "loopback" ||
+    systemNetwork.interfaces().some((own) => sameAddress(own.address, address));
 }
 
 async function reportDkim(config: Config, report: Report): Promise<void> {

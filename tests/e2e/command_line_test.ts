@@ -90,6 +90,19 @@ Deno.test("check-config reads a route's password as serve-out will, and warns wh
   );
 });
 
+Deno.test("check-config warns of an address to send from that this machine has not got", async () => {
+  await using workspace = await Workspace.create();
+  const config = await workspace.configure({
+    "serve-out": { source_ipv4: "192.0.2.77", source_ipv6: "::1" },
+  });
+  const { code, stdout } = await runMailapp(["check-config", "--config", config]);
+  assert.equal(code, 0);
+  assert.match(stdout, /^ {2}sends from 192\.0\.2\.77\n {2}sends from ::1$/m);
+  assert.deepEqual(stdout.match(/^warning: .*source.*$/gm), [
+    'warning: serve-out.source_ipv4 = "192.0.2.77": no interface has it now, and so nothing can leave',
+  ]);
+});
+
 Deno.test("healthcheck names the server that was meant", async () => {
   const { code, stderr } = await runMailapp(["healthcheck", "serve"]);
   assert.equal(code, 64);
