@@ -164,11 +164,12 @@ Deno.test("HostConnection.open() does without TLS where the connection ends behi
   await clock.advance(60_000);
   assert.equal(await end(), "none");
   assert.equal(server.connections, 3);
-  const required = world({ script: { EHLO: [...over, ...over] }, target: { tls: "require" } });
+  const required = world({ script, target: { tls: "require" } });
   for (const wait of [0, 60_000]) {
     await required.clock.advance(wait);
     assert.equal((await required.open()).kind, "unavailable");
   }
+  assert.equal(required.server.connections, 2);
 });
 
 Deno.test("HostConnection.open() asks for the certificate that DNSSEC names", async () => {
