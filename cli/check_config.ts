@@ -13,6 +13,8 @@ import { formatSize } from "../config/size.ts";
 import { Maildir } from "../maildir/maildir.ts";
 import type { Mailboxes } from "../maildir/mailboxes.ts";
 import { UniqueNames } from "../maildir/unique_name.ts";
+import { systemNetwork } from "../net/interfaces.ts";
+import { addressScope, sameAddress } from "../net/ip_address.ts";
 import { excludeEachOther, showEndpoint } from "../net/listen.ts";
 import { systemClock } from "../smtp/clock.ts";
 import { checkAccess } from "../storage/check_access.ts";
@@ -22,6 +24,7 @@ import { CommandError, EXIT, type ExitCode } from "./exit_codes.ts";
 import type { Io } from "./io.ts";
 import type { Endpoint } from "./listeners.ts";
 import { missingCertificateWarnings, openMailboxes, serveInEndpoints } from "./parts.ts";
+import { readRoutes } from "./relay_parts.ts";
 import { configOption, examples, type Registrar } from "./subcommand.ts";
 
 /** Enters the command. */
@@ -193,6 +196,18 @@ function reportServeOut({ hostname, serveOut }: Config, report: Report): void {
       `    ${name === "*" ? "everything" : name} → ${showEndpoint(host, port)}, TLS ${tls}`
     ),
   );
+  const { sourceIpv4, sourceIpv6 } = serveOut;
+  for (const [key, source] of [["source_ipv4", sourceIpv4], ["source_ipv6", sourceIpv6]] as const) {
+    if (source === undefined) continue;
+    report.say(`  sends from ${source}`);
+    if (isOfThisMachine(source)) continue;
+    report.warnings.push(`serve-out.${key} = "${source}": no interface has it now, and so nothing can leave`);
+  }
+}
+
+function isOfThisMachine(address: string): boolean {
+  return addressScope(address) === "loopback" ||
+    systemNetwork.interfaces().some((own) => sameAddress(own.address, address));
 }
 
 async function reportDkim(config: Config, report: Report): Promise<void> {
@@ -209,17 +224,17 @@ async function reportDkim(config: Config, report: Report): Promise<void> {
 }
 
 /** Whether what the configuration names is there and can be used by this account. */
-async function reportFiles({ dataDir, log, serveOut }: Config, report: Report): Promise<void> {
-  const note = async (key: string, { path, mode }: { path: string; mode: number }, to: string[]) => {
+async function reportFiles(config: Config, report: Report): Promise<void> {
+  const { dataDir, log } = config;
+  const checkWritable = async (key: string, path: string) => {
     try {
-      await checkAccess(path, mode);
+      await checkAccess(path, constants.W_OK | constants.X_OK);
     } catch (error) {
-      to.push(`${key} = ${JSON.stringify(path)}: ${reason(error)}`);
+      report.warnings.push(`${key} = ${JSON.stringify(path)}: ${reason(error)}`);
     }
   };
-  const writable = constants.W_OK | constants.X_OK;
   const room = await nearestExisting(dataDir);
-  if (await isDirectory(room)) await note("data_dir", { path: room, mode: writable }, report.warnings);
+  if (await isDirectory(room)) await checkWritable("data_dir", room);
   else report.errors.push(`data_dir = ${JSON.stringify(dataDir)}: ${room} is no directory`);
   if (log.file !== undefined) {
     const directory = dirname(log.file);
@@ -228,13 +243,14 @@ async function reportFiles({ dataDir, log, serveOut }: Config, report: Report): 
       : await isDirectory(directory)
       ? undefined
       : `there is no directory ${directory}; make it, or name another one`;
-    if (problem === undefined) await note("[log] file", { path: directory, mode: writable }, report.warnings);
+    if (problem === undefined) await checkWritable("[log] file", directory);
     else report.errors.push(`[log] file = ${JSON.stringify(log.file)}: ${problem}`);
   }
-  for (const [name, { login }] of Object.entries(serveOut.routes)) {
-    if (login === undefined) continue;
-    const path = login.passwordFile;
-    await note(`serve-out.routes."${name}".password_file`, { path, mode: constants.R_OK }, report.errors);
+  try {
+    report.warnings.push(...(await readRoutes(config)).warnings);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    report.errors.push(error.message);
   }
 }
 

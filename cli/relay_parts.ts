@@ -4,7 +4,7 @@
  * @module
  */
 import { networkInterfaces } from "node:os";
-import type { Config, RouteConfig } from "../config/config.ts";
+import type { Config } from "../config/config.ts";
 import { ConfigError } from "../config/errors.ts";
 import { DnsResolver, type Resolver } from "../dns/resolver.ts";
 import type { ListenAddress, NetworkIo } from "../net/interfaces.ts";
@@ -50,6 +50,8 @@ export async function targetOptions(
   { resolver, logger, health }: WorldParts,
 ): Promise<Omit<TargetOptions, "preferFamily" | "signal" | keyof OwnTargets>> {
   const { hostname, serveOut } = config;
+  const { routes, warnings } = await readRoutes(config);
+  for (const warning of warnings) logger.warn("config.warning", { warning });
   return {
     resolver,
     logger,
@@ -57,7 +59,7 @@ export async function targetOptions(
     family: serveOut.family,
     port: serveOut.smtpPort,
     allowPrivateTargets: serveOut.allowPrivateTargets,
-    routes: await readRoutes(config),
+    routes,
     tlsPolicy: new Map(Object.entries(serveOut.tlsPolicy)),
     random: Math.random,
     ...(health && { health }),
@@ -148,35 +150,42 @@ function reachable(address: string): string {
   return address === "0.0.0.0" || address === "::" ? "127.0.0.1" : address;
 }
 
-async function readRoutes(config: Config): Promise<Map<string, Route>> {
+/**
+ * The routes, with the passwords that they name. Warns of a password that any account of the machine can read.
+ * @throws {ConfigError} when a password cannot be read
+ */
+export async function readRoutes(
+  config: Config,
+): Promise<{ routes: Map<string, Route>; warnings: string[] }> {
   const routes = new Map<string, Route>();
-  for (const [domain, route] of Object.entries(config.serveOut.routes)) {
-    const { host, port, tls, login } = route;
-    routes.set(domain, {
-      host,
-      port,
-      tls,
-      ...(login && { auth: { user: login.user, password: await readPassword(config, { domain, login }) } }),
-    });
+  const warnings: string[] = [];
+  for (const [domain, { host, port, tls, login }] of Object.entries(config.serveOut.routes)) {
+    routes.set(domain, { host, port, tls });
+    if (login === undefined) continue;
+    const { user, passwordFile } = login;
+    const key = `serve-out.routes.${JSON.stringify(domain)}.password_file`;
+    const fault = (problem: string, cause?: unknown) =>
+      new ConfigError(config.file, [{ key, value: JSON.stringify(passwordFile), problem }], { cause });
+    const { password, isOpen } = await readPassword(passwordFile, fault);
+    routes.set(domain, { host, port, tls, auth: { user, password } });
+    if (isOpen) warnings.push(`${key}: every account can read it: chmod o= ${passwordFile}`);
   }
-  return routes;
+  return { routes, warnings };
 }
 
 async function readPassword(
-  { file }: Config,
-  { domain, login: { passwordFile } }: { domain: string; login: NonNullable<RouteConfig["login"]> },
-): Promise<string> {
-  const key = `serve-out.routes.${JSON.stringify(domain)}.password_file`;
+  path: string,
+  fault: (problem: string, cause?: unknown) => ConfigError,
+): Promise<{ password: string; isOpen: boolean }> {
   let text: string;
+  let mode: number | null;
   try {
-    text = await Deno.readTextFile(passwordFile);
+    ({ mode } = await Deno.stat(path));
+    text = await Deno.readTextFile(path);
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    const issue = { key, value: JSON.stringify(passwordFile), problem: `cannot be read: ${reason}` };
-    throw new ConfigError(file, [issue], { cause });
+    throw fault(`cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`, cause);
   }
   const password = text.split(/\r?\n/, 1)[0] ?? "";
-  if (password !== "") return password;
-  const problem = "has an empty first line, where the password should stand";
-  throw new ConfigError(file, [{ key, value: JSON.stringify(passwordFile), problem }]);
+  if (password === "") throw fault("has an empty first line, where the password should stand");
+  return { password, isOpen: ((mode ?? 0) & 0o007) !== 0 };
 }

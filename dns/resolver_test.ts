@@ -113,16 +113,19 @@ Deno.test("DnsResolver asks without EDNS a server that does not know it", async 
 });
 
 const FORGERIES: Record<string, (answer: Uint8Array) => Uint8Array> = {
-  "with another id": (answer) => changed(answer, 0),
-  "to another question": (answer) => changed(answer, 13),
-  "that is a question": (answer) => changed(answer, 2, 0x80),
+  "with another id": (answer) => forged(answer, { at: 0 }),
+  "to another question": (answer) => forged(answer, { at: 13 }),
+  "to another type of question": (answer) => forged(answer, { at: 20 }),
+  "that is a question": (answer) => forged(answer, { at: 2, bits: 0x80 }),
   "that is cut short": (answer) => answer.slice(0, 20),
   "that is garbage": () => new Uint8Array(50).fill(0xc0),
   "that is empty": () => new Uint8Array(0),
 };
 
-function changed(bytes: Uint8Array, at: number, bits = 1): Uint8Array {
-  const copy = Uint8Array.from(bytes);
+/** An answer with other text, and with these bits changed at this octet. */
+function forged(answer: Uint8Array, { at, bits = 1 }: { at: number; bits?: number }): Uint8Array {
+  const copy = Buffer.from(answer);
+  copy.write("evil", copy.indexOf("true"));
   copy[at] = (copy[at] ?? 0) ^ bits;
   return copy;
 }

@@ -229,7 +229,7 @@ class Round {
       if (reached) {
         slot.connected();
         slowDown(slot, attempt);
-      } else {
+      } else if (reached === false) {
         // A host that is down says so within a round trip; one that drops packets costs a wait, and so rarer probes.
         slot.unreachable(failureOf(attempt), clock.monotonic() - began < PROMPT);
       }

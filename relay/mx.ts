@@ -210,19 +210,18 @@ async function mxTargets(name: string, tls: TlsPolicy, options: TargetOptions): 
   let hosts = 0;
   let loop = false;
   for (const group of byPreference(records, options.random)) {
-    const exchanges = group.map((record) => record.exchange).slice(0, MAX_HOSTS - hosts);
-    if (exchanges.length === 0) break;
-    hosts += exchanges.length;
-    const results = await Promise.all(exchanges.map((exchange) => {
-      const base: TargetBase = {
-        host: exchange,
-        port: options.port,
-        via: "mx",
-        tls,
-        authenticated: answer.authenticated,
-      };
-      return hostTargets(exchange, base, options);
-    }));
+    const results: HostTargets[] = [];
+    for (const waiting = [...group]; waiting.length > 0 && hosts < MAX_HOSTS;) {
+      const some = await Promise.all(
+        waiting.splice(0, MAX_HOSTS - hosts).map(({ exchange: host }) => {
+          const { authenticated } = answer;
+          return hostTargets(host, { host, port: options.port, via: "mx", tls, authenticated }, options);
+        }),
+      );
+      results.push(...some);
+      // One that an authority says is not there takes no room: only when all are such is there no way.
+      hosts += some.filter((result) => result.nothing === undefined).length;
+    }
     // We are among these, so they and all behind them would only send it back (§5.1).
     if (group.some((record) => isOwnName(record.exchange, options)) || results.some((result) => result.own)) {
       loop = true;
@@ -234,7 +233,7 @@ async function mxTargets(name: string, tls: TlsPolicy, options: TargetOptions): 
       deferral ??= result.deferral;
       if (result.nothing !== undefined) reasons.push(result.nothing);
     }
-    if (found.length >= MAX_TARGETS) break;
+    if (found.length >= MAX_TARGETS || hosts >= MAX_HOSTS) break;
   }
   if (found.length > 0) return { kind: "targets", targets: found.slice(0, MAX_TARGETS) };
   if (deferral !== undefined) return deferred(deferral.status, deferral.reason);
@@ -308,7 +307,8 @@ async function hostTargets(host: string, base: TargetBase, options: TargetOption
     const vouched = base.authenticated &&
       [ipv6, ipv4].every((answer) => answer.kind !== "found" || answer.authenticated);
     const authenticated = { ...base, authenticated: vouched };
-    return { targets: addresses.map((address) => target(authenticated, address)) };
+    const some = addresses.slice(0, MAX_ADDRESSES_PER_HOST);
+    return { targets: some.map((address) => target(authenticated, address)) };
   }
   const failure = [ipv6, ipv4].find((answer) => answer.kind === "failed");
   if (failure?.kind === "failed") {
@@ -342,7 +342,7 @@ function interleave(ipv6: readonly string[], ipv4: readonly string[], first: 4 |
   for (let i = 0; i < Math.max(a.length, b.length); i++) {
     for (const address of [a[i], b[i]]) if (address !== undefined) all.push(address);
   }
-  return all.slice(0, MAX_ADDRESSES_PER_HOST);
+  return all;
 }
 
 /** Groups of equal preference, best first, each shuffled (§5.1). */
@@ -381,6 +381,8 @@ function isOwnName(host: string, options: TargetOptions): boolean {
 }
 
 function isOwn(address: string, port: number, options: TargetOptions): boolean {
+  // Whoever publishes a loopback address means no server in the world, be one of ours there or not.
+  if (!options.allowPrivateTargets && addressScope(address) === "loopback") return false;
   return options.ownListeners.some((own) => own.port === port && sameAddress(own.address, address));
 }
 

@@ -43,6 +43,7 @@ const HOSTS: Record<string, StaticName> = {
   "broken.test": { fails: ["*"] },
   "bare.test": { txt: ["no address here"] },
   "inside.test": { a: ["10.0.0.1"] },
+  "home.test": { aaaa: ["::1"] },
   "mapped.test": { aaaa: ["::ffff:127.0.0.1"] },
   "half.test": { a: ["127.0.0.1", "192.0.2.7"] },
   "mx.self.test": { a: ["192.0.2.98"] },
@@ -82,6 +83,8 @@ const CASES: readonly (readonly [name: string, domain: StaticName | undefined, e
   }, "failed 5.4.6"],
   ["the domain's own address is ours", { a: ["192.0.2.99"] }, "failed 5.4.6"],
   ["a private target", { mx: mx("inside.test") }, "deferred 4.4.4"],
+  ["a loopback target, where we listen as well", { mx: mx("home.test", "b.test") }, "b.test 192.0.2.2"],
+  ["a loopback target and no other", { mx: mx("home.test") }, "deferred 4.4.4"],
   ["a mapped loopback target", { mx: mx("mapped.test") }, "deferred 4.4.4"],
   ["a private address beside a public one", { mx: mx("half.test") }, "half.test 192.0.2.7"],
   ["a private target before a public one", { mx: mx("inside.test", "b.test") }, "b.test 192.0.2.2"],
@@ -134,11 +137,45 @@ Deno.test("findTargets() takes a bounded part of a hundred MX with a hundred add
   assert.ok(resolver.asked.length <= 33, `${resolver.asked.length} questions`);
 });
 
+Deno.test("findTargets() looks at all addresses of a host before it takes eight", async () => {
+  const inside = Array.from({ length: 20 }, (_, i) => `10.0.0.${i}`);
+  const find = async (last: string) => {
+    const names = { "d.test": { mx: mx("h.test") }, "h.test": { a: [...inside, last] } };
+    return brief(await findTargets("d.test", options(names)));
+  };
+  assert.equal(await find("192.0.2.7"), "h.test 192.0.2.7");
+  assert.equal(await find("192.0.2.99"), "failed 5.4.6");
+});
+
 Deno.test("findTargets() gives a hundred dead MX a bounded number of questions", async () => {
   const resolver = new StaticResolver({
     "d.test": { mx: mx(...Array.from({ length: 100 }, (_, i) => `h${i}.test`)) },
   });
   assert.equal(brief(await findTargets("d.test", options({}, { resolver }))), "failed 5.4.4");
+  assert.ok(resolver.asked.length <= 401, `${resolver.asked.length} questions`);
+});
+
+Deno.test("findTargets() finds the one host that is there among a hundred MX", async () => {
+  const exchanges = [...Array.from({ length: 99 }, (_, i) => `h${i}.test`), "last.test"];
+  const found = { "last.test": { a: ["192.0.2.9"] } };
+  for (const preference of [(i: number) => i, () => 10]) {
+    const records = exchanges.map((exchange, i) => ({ preference: preference(i), exchange }));
+    assert.equal(
+      brief(await findTargets("d.test", options({ "d.test": { mx: records }, ...found }))),
+      "last.test 192.0.2.9",
+    );
+  }
+});
+
+Deno.test("findTargets() asks about no more than 16 of a hundred MX whose addresses cannot be told", async () => {
+  const exchanges = Array.from({ length: 100 }, (_, i) => `h${i}.test`);
+  const resolver = new StaticResolver({
+    "d.test": { mx: mx(...exchanges) },
+    ...Object.fromEntries(
+      exchanges.map((exchange) => [exchange, { fails: ["a" as const, "aaaa" as const] }]),
+    ),
+  });
+  assert.equal(brief(await findTargets("d.test", options({}, { resolver }))), "deferred 4.4.3");
   assert.ok(resolver.asked.length <= 65, `${resolver.asked.length} questions`);
 });
 
@@ -213,6 +250,11 @@ Deno.test("findTargets() sends to private targets where that is allowed", async 
       authenticated: false,
     },
   ]);
+  const home = { "d.test": { mx: mx("home.test") }, "home.test": { aaaa: ["::1"] } };
+  assert.equal(
+    brief(await findTargets("d.test", options(home, { allowPrivateTargets: true }))),
+    "failed 5.4.6",
+  );
 });
 
 Deno.test("findTargets() leads serve-in's domains to serve-in, before routes and MX", async () => {

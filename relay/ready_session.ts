@@ -2,9 +2,9 @@
  * The beginning of a dialogue with a host, up to where MAIL may be said: greeting, EHLO, TLS, login.
  *
  * The ladder (RFC 7435, RFC 3207, RFC 7672) under the policy `prefer`: TLS with any certificate; where STARTTLS is
- * refused with 5xx or the handshake fails, plaintext on a fresh connection; where it is refused with 4xx, the host counts
- * as not available, and only if that is so again later, plaintext. Under any other policy, and where DNSSEC asks for
- * TLS, the host counts as not available.
+ * refused with 5xx or the handshake fails, plaintext on a fresh connection; where it is refused with 4xx, or the
+ * connection ends right behind the handshake, the host counts as not available, and only if that is so again later,
+ * plaintext. Under any other policy, and where DNSSEC asks for TLS, the host counts as not available.
  *
  * @module
  */
@@ -13,8 +13,9 @@ import type { Resolver } from "../dns/resolver.ts";
 import type { Logger } from "../observe/log.ts";
 import { type ClientTimeouts, DialogueError, SmtpClient } from "../smtp/client.ts";
 import type { Clock } from "../smtp/clock.ts";
+import { ConnectionError } from "../smtp/conn_transport.ts";
 import type { RemoteReply } from "../smtp/reply_reader.ts";
-import type { Transport } from "../smtp/transport.ts";
+import { DeadlineError, type Transport } from "../smtp/transport.ts";
 import type { clientUpgrade } from "../tls/client_upgrade.ts";
 import { type AttemptEnd, attemptRecord, errorAt, faultStatus, temporaryStatus } from "./attempt_record.ts";
 import type { Dial } from "./dial.ts";
@@ -35,7 +36,7 @@ export interface SessionOptions {
   readonly upgrade: typeof clientUpgrade;
   /** Authorities to verify against, as PEM, instead of the built-in ones. */
   readonly ca?: string | readonly string[];
-  /** Hosts that refused STARTTLS for now; one for all connections. */
+  /** Hosts that had no TLS for now; one for all connections. */
   readonly startTlsRefusals: StartTlsRefusals;
   /** Where the DNS servers are trusted to validate: looks up TLSA records. Without it there is no DANE. */
   readonly daneResolver?: Resolver;
@@ -63,15 +64,15 @@ export interface OpenFailure {
   readonly kind: "unavailable";
   /** For the entry of each recipient. */
   readonly attempt: Attempt;
-  /** Whether there was a connection at all. */
-  readonly reached: boolean;
+  /** Whether there was a connection at all; absent where none was tried, since the policy forbids it. */
+  readonly reached?: boolean;
 }
 
 const MAX_REFUSALS = 1000;
 // Milliseconds; less than the shortest time between two attempts.
 const PASSING = 30_000;
 
-/** Remembers which hosts refused STARTTLS with 4xx, and since when; at most 1,000 of them. */
+/** Remembers which hosts had no TLS though they offer it, and since when; at most 1,000 of them. */
 export class StartTlsRefusals {
   readonly #since = new Map<string, number>();
   readonly #clock: Clock;
@@ -139,18 +140,18 @@ async function lead(target: Target, options: LeadOptions): Promise<ReadySession 
   const at = clock.now();
   const failure = (
     end: AttemptEnd,
-    more: { reached: boolean; tlsTrouble?: TlsTrouble | undefined },
+    more: { reached?: boolean; tlsTrouble?: TlsTrouble | undefined } = {},
   ): LeadFailure => ({
     kind: "unavailable",
     attempt: attemptRecord(target, at, end),
-    reached: more.reached,
+    ...(more.reached !== undefined && { reached: more.reached }),
     ...(more.tlsTrouble && { tlsTrouble: more.tlsTrouble }),
   });
 
   const dane: DaneNeed = plaintext ? { kind: "none", reason: "" } : await lookUpDane(target, options);
-  if (dane.kind === "unknown") return failure({ status: "4.4.3", error: dane.reason }, { reached: false });
+  if (dane.kind === "unknown") return failure({ status: "4.4.3", error: dane.reason });
   if (target.tls === "dane" && dane.kind !== "records") {
-    return failure({ status: "4.7.5", error: `DANE is required: ${dane.reason}` }, { reached: false });
+    return failure({ status: "4.7.5", error: `DANE is required: ${dane.reason}` });
   }
   let transport: Transport;
   try {
@@ -178,10 +179,16 @@ async function lead(target: Target, options: LeadOptions): Promise<ReadySession 
       return failure({ ...error.end, ...shown }, { reached: true, tlsTrouble: error.tlsTrouble });
     }
     client.close();
-    const end: AttemptEnd = error instanceof DialogueError
-      ? { status: faultStatus(error.fault), error: errorAt(error.stage, error.message), ...shown }
-      : { status: "4.3.0", error: errorText(error), ...shown };
-    return failure(end, { reached: true });
+    if (!(error instanceof DialogueError)) {
+      return failure({ status: "4.3.0", error: errorText(error), ...shown }, { reached: true });
+    }
+    const { fault, stage, message } = error;
+    // In TLS 1.3 a server may find fault with the handshake when for us it is over, as with one that wants a certificate.
+    const brokenOff = tls !== "none" && dane.kind === "none" && stage === "hello" && fault === "closed";
+    return failure(
+      { status: faultStatus(fault), error: errorAt(stage, message), ...shown },
+      { reached: true, ...(brokenOff && { tlsTrouble: "passing" }) },
+    );
   } finally {
     signal?.removeEventListener("abort", abort);
   }
@@ -228,8 +235,14 @@ async function encrypt(
     throw new Refusal({ status: "4.7.5", error: "the certificate is not the one that DNSSEC names (TLSA)" });
   } catch (error) {
     if (!handshake || error instanceof Refusal || error instanceof DialogueError) throw error;
-    throw new Refusal({ status: "4.7.5", error: errorText(error) }, optional ? "lasting" : undefined);
+    throw new Refusal({ status: "4.7.5", error: handshakeError(error) }, optional ? "lasting" : undefined);
   }
+}
+
+/** What broke the connection says no more than that; what was wrong with TLS says so itself. */
+function handshakeError(error: unknown): string {
+  const broken = error instanceof DeadlineError || error instanceof ConnectionError;
+  return `${broken ? "TLS handshake failed: " : ""}${errorText(error)}`;
 }
 
 async function logIn(client: SmtpClient, auth: Credentials, tls: TlsLevel): Promise<void> {

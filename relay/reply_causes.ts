@@ -223,6 +223,43 @@ const CAUSES: ReadonlyMap<string, ReplyCause> = new Map(Object.entries({
   "5.7.32": ALIGNMENT,
 }));
 
+const TLS_DEMANDED: ReplyCause = {
+  meaning:
+    "This server sends to the receiver only over TLS, as its settings or the receiver's own DNS demand, and there was " +
+    "no TLS that is good enough.",
+  sender: TELL_POSTMASTER,
+  operator:
+    "The demand stands in [serve-out.tls_policy], in the route, or in the receiver's TLSA records; a password is only " +
+    "sent over verified TLS.",
+};
+
+/** What our own codes mean, where no other server has said anything. */
+const OWN_CAUSES: ReadonlyMap<string, ReplyCause> = new Map(Object.entries({
+  "4.3.0": {
+    meaning: "The mail server that you send through had trouble of its own with the message.",
+    sender: TELL_POSTMASTER,
+    operator: "See the log; a disk that is full or fails is a common cause.",
+  },
+  "4.3.5": {
+    meaning: "The mail server that you send through is not set up to reach this domain.",
+    sender: TELL_POSTMASTER,
+    operator:
+      "See the route in [serve-out.routes], or where [serve-in] listens; `mailapp explain ADDRESS` shows the way.",
+  },
+  "4.4.4": {
+    meaning: "The receiver's mail server has only addresses that this server does not send to.",
+    sender: CHECK_AND_AGAIN,
+    operator: "What is sent to is set by allow_private_targets and family in [serve-out].",
+  },
+  "4.7.4": TLS_DEMANDED,
+  "4.7.5": TLS_DEMANDED,
+  "4.7.8": {
+    meaning: "The smarthost takes no login that this server can give.",
+    sender: TELL_POSTMASTER,
+    operator: "See that the route leads to the port for logins, 587 as a rule.",
+  },
+}));
+
 /** By the code's subject (RFC 3463 §3), where the code itself is not known. */
 const SUBJECTS: ReadonlyMap<string, ReplyCause> = new Map(Object.entries({
   1: { meaning: "Something is wrong with the address.", sender: "Check the address for a slip of the pen." },
@@ -248,6 +285,7 @@ export function explainReply(
 ): ReplyCause | undefined {
   const { status, reply = "" } = outcome;
   const said = ENHANCED.exec(reply.slice(0, 200))?.[1];
-  return (said === undefined ? undefined : CAUSES.get(said)) ?? CAUSES.get(status) ??
+  return (reply === "" ? OWN_CAUSES.get(status) : undefined) ??
+    (said === undefined ? undefined : CAUSES.get(said)) ?? CAUSES.get(status) ??
     SUBJECTS.get((said ?? status).split(".")[1] ?? "");
 }

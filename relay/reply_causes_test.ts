@@ -37,3 +37,23 @@ Deno.test("explainReply() goes by the code in the reply first, then by the statu
   // An IP address is no status code.
   assert.equal(explainReply({ status: "5.0.0", reply: "550 [192.0.5.1.1] 5.1.1.1 no" }), undefined);
 });
+
+Deno.test("explainReply() blames no receiver for what is a matter of our own", () => {
+  for (
+    const [status, meaning] of [
+      ["4.3.0", /that you send through/],
+      ["4.3.5", /not set up/],
+      ["4.4.4", /does not send to/],
+      ["4.7.4", /only over TLS/],
+      ["4.7.5", /only over TLS/],
+      ["4.7.8", /login/],
+    ] as const
+  ) {
+    assert.match(explainReply({ status })?.meaning ?? "", meaning, status);
+    assert.doesNotMatch(
+      explainReply({ status, reply: `451 ${status} later` })?.meaning ?? "",
+      meaning,
+      status,
+    );
+  }
+});

@@ -546,6 +546,20 @@ Deno.test("Scheduler shares what was learnt about a dead host, and probes it wit
   assert.equal(mx.taken.length, 50);
 });
 
+Deno.test("Scheduler holds against no host that one domain's TLS policy forbids it", async () => {
+  await using world = new World();
+  const { network, clock } = world;
+  const mx = network.host("mx.shared.test", { state: "forbidden" });
+  network.domain("strict.test", ["mx.shared.test"]);
+  network.domain("other.test", ["mx.shared.test"]);
+  await world.send(["u@strict.test"]);
+  await clock.advance(0);
+  mx.state = "up";
+  await world.send(["u@other.test"]);
+  await clock.advance(0);
+  assert.deepEqual(mx.taken, [["u@other.test"]]);
+});
+
 Deno.test("Scheduler gives a host that answers 4.7.28 a rest, then returns with care", async () => {
   await using world = new World();
   const { network, clock } = world;

@@ -118,13 +118,15 @@ export class HostConnection {
       const at = this.#options.clock.now();
       const results = await this.#transact(message, batch, at);
       const progress = results.some((result) => result.kind === "relayed");
+      const othersTaken = results.some(isTaken);
       for (const [i, recipient] of batch.entries()) {
         const result = results[i];
         if (result === undefined) continue;
         latest = result;
         // The server has enough for one transaction (§4.5.3.1.10); each turn settles at least one recipient.
-        if (progress && isTooMany(result)) waiting.push(recipient);
-        else outcomes.set(recipient, this.#outcome(recipient, result, at));
+        const tooMany = othersTaken && isTooMany(result);
+        if (tooMany && progress) waiting.push(recipient);
+        else outcomes.set(recipient, this.#outcome(recipient, result, { at, tooMany }));
       }
       stale ??= reused && results.every(isStale);
     }
@@ -133,7 +135,7 @@ export class HostConnection {
       const result: RecipientResult = latest?.kind === "refused"
         ? latest
         : { kind: "lost", stage: "mail", fault: "closed", error, afterDot: false };
-      outcomes.set(recipient, this.#outcome(recipient, result, this.#options.clock.now()));
+      outcomes.set(recipient, this.#outcome(recipient, result, { at: this.#options.clock.now() }));
     }
     return {
       outcomes: message.recipients.flatMap((recipient) => outcomes.get(recipient) ?? []),
@@ -231,7 +233,11 @@ export class HostConnection {
     };
   }
 
-  #outcome(recipient: number, result: RecipientResult, at: number): RecipientOutcome {
+  #outcome(
+    recipient: number,
+    result: RecipientResult,
+    { at, tooMany = false }: { readonly at: number; readonly tooMany?: boolean },
+  ): RecipientOutcome {
     if (result.kind === "relayed") {
       return {
         recipient,
@@ -243,7 +249,8 @@ export class HostConnection {
     }
     if (result.kind === "refused") {
       const { reply, stage } = result;
-      const final = reply.code >= 500 && stage !== "rset";
+      // By its code of RFC 821, "too many recipients" looks final; §4.5.3.1.10 has it that it is not.
+      const final = reply.code >= 500 && !tooMany;
       return {
         recipient,
         result: final ? "failed" : "deferred",
@@ -308,6 +315,11 @@ function outgoing({ address, notify, originalRecipient }: QueueRecipient): Outgo
     ...(notify && { notify }),
     ...(originalRecipient && { originalRecipient }),
   };
+}
+
+/** The server took this recipient, whatever it said to the message. */
+function isTaken(result: RecipientResult): boolean {
+  return result.kind === "relayed" || result.stage === "data" || result.stage === "dot";
 }
 
 /** "Too many recipients" (§4.5.3.1.10), by its proper code or the one of RFC 821. */

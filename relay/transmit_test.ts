@@ -82,7 +82,7 @@ const LADDER: readonly (readonly [name: string, given: World, expected: string])
   ["prefer: the connection drops in the handshake", { script: { tls: "drop" } }, "open none, 2 connections"],
   ["prefer: plaintext behind the 220", {
     script: { STARTTLS: { raw: "220 go\r\n250 injected\r\n" } },
-  }, "4.5.0 plaintext behind the 220 (after STARTTLS)"],
+  }, "open unverified"],
   ["prefer: EHLO refused after the handshake", {
     script: { EHLO: ["250-x\r\n250 STARTTLS", "554 5.7.1 no"], HELO: "554 5.7.1 no" },
   }, "4.7.1 554 5.7.1 no"],
@@ -148,6 +148,28 @@ Deno.test("HostConnection.open() does without TLS where STARTTLS is refused with
   assert.equal(await level(), "unverified");
   server.script = { STARTTLS: "454 4.7.0 later" };
   assert.equal(await level(), "unavailable");
+});
+
+Deno.test("HostConnection.open() does without TLS where the connection ends behind the handshake again and again", async () => {
+  const [good, over] = ["250-fake.test\r\n250 STARTTLS", ["250-fake.test\r\n250 STARTTLS", "drop"]] as const;
+  const script: Script = { EHLO: [...over, ...over, good] };
+  const { open, server, clock } = world({ script });
+  const end = async () => {
+    const opened = await open();
+    if (opened.kind === "unavailable") return opened.attempt.error;
+    await opened.connection.close();
+    return opened.connection.tls;
+  };
+  assert.equal(await end(), "connection closed by the server (after EHLO)");
+  await clock.advance(60_000);
+  assert.equal(await end(), "none");
+  assert.equal(server.connections, 3);
+  const required = world({ script, target: { tls: "require" } });
+  for (const wait of [0, 60_000]) {
+    await required.clock.advance(wait);
+    assert.equal((await required.open()).kind, "unavailable");
+  }
+  assert.equal(required.server.connections, 2);
 });
 
 Deno.test("HostConnection.open() asks for the certificate that DNSSEC names", async () => {
@@ -245,6 +267,22 @@ Deno.test("HostConnection.open() tells a host that cannot be reached from one th
   assert.ok(answering.kind === "unavailable");
   assert.equal(answering.reached, true);
   assert.equal(answering.attempt.reply, "554-5.7.1 go\n554 5.7.1 away");
+});
+
+Deno.test("HostConnection.open() says where a server fell silent", async () => {
+  for (
+    const [moment, error] of [
+      ["greeting", "no answer in time (waiting for the greeting)"],
+      ["EHLO", "no answer in time (after EHLO)"],
+      ["tls", "TLS handshake failed: no answer in time"],
+    ] as const
+  ) {
+    const { open, clock } = world({ script: { [moment]: "stall" }, target: { tls: "require" } });
+    const opening = open();
+    await clock.advance(300_000);
+    const opened = await opening;
+    assert.equal(opened.kind === "unavailable" && opened.attempt.error, error);
+  }
 });
 
 Deno.test("HostConnection.open() gives up by signal", async () => {
@@ -348,6 +386,15 @@ Deno.test("HostConnection.send() sends at once to the recipients that were too m
     assert.ok(outcomes.every(({ result }) => result === "relayed"));
     await connection.close();
   }
+  for (const [tooMany, status] of [["552 5.5.3 too many", "4.5.3"], ["552 too many", "4.0.0"]] as const) {
+    const script: Script = { RCPT: ["250 ok", tooMany], dot: "451 4.3.0 later" };
+    const later = await send({ script }, queueEntry(["a@t", "b@t"]));
+    assert.deepEqual(later.outcomes.map(brief), ["0 deferred 4.3.0", `1 deferred ${status}`]);
+    await later.connection.close();
+  }
+  const alone = await send({ script: { RCPT: "552 too much" } });
+  assert.deepEqual(alone.outcomes.map(brief), ["0 failed 5.0.0"]);
+  await alone.connection.close();
   const none = await send({ script: { RCPT: "452 4.5.3 too many" } });
   assert.deepEqual(none.outcomes.map(brief), ["0 deferred 4.5.3"]);
   await none.connection.close();
@@ -470,6 +517,9 @@ Deno.test("HostConnection.send() says whether the server took over the notices",
 Deno.test("HostConnection.send() calls a kept connection stale that had ended meanwhile", async () => {
   const endings: Script[] = [{ MAIL: ["250 ok", "drop"] }, { MAIL: ["250 ok", "421 4.4.2 idle"] }, {
     RSET: "drop",
+    RCPT: "550 5.1.1 no",
+  }, {
+    RSET: "502 5.5.1 what?",
     RCPT: "550 5.1.1 no",
   }];
   for (const script of endings) {

@@ -187,6 +187,8 @@ export class SmtpClient {
   #closed = false;
   /** The server may still hold a transaction of ours. */
   #dirty = false;
+  /** What no reply may show on, since servers like to repeat what they refuse. */
+  #secrets: readonly string[] = [];
 
   /** Speaks over this transport, which it owns from now on. */
   constructor(transport: Transport, options: SmtpClientOptions) {
@@ -227,10 +229,10 @@ export class SmtpClient {
   }
 
   /**
-   * Says STARTTLS and, after 220, makes the handshake by `upgrade`. What was announced before is forgotten: say
-   * {@linkcode hello} again.
+   * Says STARTTLS and, after 220, makes the handshake by `upgrade`. What was announced before is forgotten, and so is
+   * what came behind the 220 in plaintext (CVE-2011-0411): say {@linkcode hello} again.
    * @returns the reply, and what was negotiated if it was 220
-   * @throws {DialogueError} also when something came behind the 220, in plaintext (CVE-2011-0411)
+   * @throws {DialogueError}
    * @throws what `upgrade` throws; the connection is closed then
    */
   async startTls<T extends TlsInfo>(
@@ -238,12 +240,12 @@ export class SmtpClient {
   ): Promise<{ reply: RemoteReply; tls?: T }> {
     const reply = await this.#ask("starttls", "STARTTLS", [2, 4, 5]);
     if (reply.code !== 220) return { reply };
-    if (this.#reader.pending) throw this.#fail("starttls", new ReplyError("plaintext behind the 220"));
     this.#capabilities = NO_CAPABILITIES;
     try {
       this.#transport.deadline = this.#options.clock.monotonic() + this.#options.timeouts.command;
       const { transport, tls } = await upgrade(this.#transport);
       this.#transport = transport;
+      // With the old one goes what it had read beyond the 220.
       this.#reader = new ReplyReader(transport);
       return { reply, tls };
     } catch (error) {
@@ -258,17 +260,23 @@ export class SmtpClient {
    * @throws {DialogueError}
    */
   async authenticate(credentials: { user: string; password: string }): Promise<RemoteReply | undefined> {
-    const { user, password } = credentials;
+    const user = base64(credentials.user);
+    const password = base64(credentials.password);
+    const plain = base64(`\0${credentials.user}\0${credentials.password}`);
     const { auth } = this.#capabilities;
-    if (auth.includes("PLAIN")) {
-      const response = base64(`\0${user}\0${password}`);
-      return await this.#ask("auth", `AUTH PLAIN ${response}`, [2, 4, 5], "AUTH PLAIN ***");
+    this.#secrets = [plain, password, credentials.password];
+    try {
+      if (auth.includes("PLAIN")) {
+        return await this.#ask("auth", `AUTH PLAIN ${plain}`, [2, 4, 5], "AUTH PLAIN ***");
+      }
+      if (!auth.includes("LOGIN")) return undefined;
+      let reply = await this.#ask("auth", "AUTH LOGIN", [2, 3, 4, 5]);
+      if (reply.code === 334) reply = await this.#ask("auth", user, [2, 3, 4, 5], "***");
+      if (reply.code === 334) reply = await this.#ask("auth", password, [2, 4, 5], "***");
+      return reply;
+    } finally {
+      this.#secrets = [];
     }
-    if (!auth.includes("LOGIN")) return undefined;
-    let reply = await this.#ask("auth", "AUTH LOGIN", [2, 3, 4, 5]);
-    if (reply.code === 334) reply = await this.#ask("auth", base64(user), [2, 3, 4, 5], "***");
-    if (reply.code === 334) reply = await this.#ask("auth", base64(password), [2, 4, 5], "***");
-    return reply;
   }
 
   /**
@@ -301,13 +309,14 @@ export class SmtpClient {
 
   /**
    * Ends the transaction, if any (RSET).
-   * @throws {DialogueError}
+   * @throws {DialogueError} also when it is refused: what the server still holds must not mix with what comes next
    */
-  async reset(): Promise<RemoteReply> {
+  async reset(): Promise<void> {
     const reply = await this.#ask("rset", "RSET", [2, 4, 5]);
-    if (reply.code < 300) this.#dirty = false;
-    else if (reply.code === 421) throw this.#fail("rset", new EndOfReplies(`421 ${reply.lines.join(" ")}`));
-    return reply;
+    if (reply.code >= 300) {
+      throw this.#fail("rset", new EndOfReplies(`${reply.code} ${reply.lines.join(" ")}`));
+    }
+    this.#dirty = false;
   }
 
   /** Says QUIT, waits for the reply at most that long (milliseconds), and closes. Never throws. */
@@ -508,7 +517,7 @@ export class SmtpClient {
   ): Promise<RemoteReply> {
     this.#transport.deadline = this.#options.clock.monotonic() + patience;
     try {
-      const reply = await this.#reader.read();
+      const reply = this.#masked(await this.#reader.read());
       const last = reply.lines.length - 1;
       reply.lines.forEach((line, i) => this.#trace("S", `${reply.code}${i === last ? " " : "-"}${line}`));
       if (!classes.includes(Math.floor(reply.code / 100))) {
@@ -518,6 +527,13 @@ export class SmtpClient {
     } catch (error) {
       throw this.#fail(stage, error);
     }
+  }
+
+  #masked(reply: RemoteReply): RemoteReply {
+    if (this.#secrets.length === 0) return reply;
+    const mask = (line: string) =>
+      this.#secrets.reduce((text, secret) => text.replaceAll(secret, "***"), line);
+    return { ...reply, lines: reply.lines.map(mask) };
   }
 
   /** Closes, and says why. */

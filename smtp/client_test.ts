@@ -187,6 +187,15 @@ Deno.test("SmtpClient.send() resets a transaction that was left open, and only t
   ]);
 });
 
+Deno.test("SmtpClient.send() puts nothing on top of a transaction that cannot be ended", async () => {
+  for (const RSET of ["502 5.5.1 what?", "451 4.3.0 later"]) {
+    const { client, server } = await ready({ DATA: "451 4.3.0 later", RSET }, PLAIN);
+    await outcome(client);
+    assert.deepEqual(await outcome(client), ["lost rset closed", "closed"]);
+    assert.equal(server.commands.filter((line) => line.startsWith("MAIL")).length, 1);
+  }
+});
+
 Deno.test("SmtpClient.send() pipelines MAIL, RCPT and DATA in one write, and many recipients in bounded batches", async () => {
   const { client, server } = await ready({}, PIPELINING);
   await outcome(client, { recipients: [{ address: "x@t" }, { address: "y@t" }] });
@@ -378,14 +387,15 @@ Deno.test("SmtpClient.startTls() forgets what was announced before", async () =>
   ]);
 });
 
-Deno.test("SmtpClient.startTls() closes where plaintext comes behind the 220", async () => {
-  for (const injected of ["250 fake.test\r\n", "2", "\0"]) {
-    const { client } = await ready({ STARTTLS: { raw: `220 go\r\n${injected}` } });
-    await assert.rejects(
-      client.startTls(secure),
-      (error) => error instanceof DialogueError && error.fault === "malformed",
-    );
-    assert.equal(client.closed, true);
+Deno.test("SmtpClient.startTls() forgets what comes behind the 220 in plaintext", async () => {
+  for (const injected of ["250-fake.test\r\n250 AUTH PLAIN\r\n", "2", "\0"]) {
+    const { client, server } = await ready({ STARTTLS: { raw: `220 go\r\n${injected}` } });
+    assert.equal((await client.startTls(secure)).tls?.protocol, "TLSv1.3");
+    await client.hello();
+    assert.deepEqual(client.capabilities.auth, []);
+    assert.deepEqual(await outcome(client), ["relayed 250", "usable"]);
+    assert.equal(server.messages[0]?.tls, true);
+    await client.quit();
   }
 });
 
@@ -426,6 +436,21 @@ Deno.test("SmtpClient.authenticate() logs in by PLAIN or LOGIN and shows no secr
   const none = await ready({}, ["AUTH CRAM-MD5"]);
   assert.equal(await none.client.authenticate({ user: "u", password: "p" }), undefined);
   none.client.close();
+
+  const secret = btoa("\0u\0hunter2");
+  const repeating = setUp(
+    { AUTH: `535-5.7.8 not understood: AUTH PLAIN ${secret}\r\n535 5.7.8 no user has hunter2` },
+    ["AUTH PLAIN"],
+    { onLine },
+  );
+  await repeating.client.greeting();
+  await repeating.client.hello();
+  assert.deepEqual((await repeating.client.authenticate({ user: "u", password: "hunter2" }))?.lines, [
+    "5.7.8 not understood: AUTH PLAIN ***",
+    "5.7.8 no user has ***",
+  ]);
+  repeating.client.close();
+  assert.doesNotMatch(shown.join("\n"), new RegExp(`hunter2|${secret}`));
 
   const wrong = await ready({ AUTH: "535 5.7.8 no" }, ["AUTH PLAIN"]);
   assert.equal((await wrong.client.authenticate({ user: "u", password: "p" }))?.code, 535);

@@ -64,11 +64,6 @@ export class ReplyReader {
     this.#transport = transport;
   }
 
-  /** Whether something has come that no {@linkcode ReplyReader.read} has taken yet. */
-  get pending(): boolean {
-    return this.#end > this.#start;
-  }
-
   /**
    * Reads one reply.
    * @throws {ReplyError} when it is malformed or too long

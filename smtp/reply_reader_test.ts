@@ -92,15 +92,6 @@ Deno.test("ReplyReader.read() reads a bounded part of what never ends", async ()
   }
 });
 
-Deno.test("ReplyReader.pending tells of what came behind a reply", async () => {
-  const reader = new ReplyReader(sending("220 go\r\n250 injected\r\n"));
-  assert.equal(reader.pending, false);
-  await reader.read();
-  assert.equal(reader.pending, true);
-  await reader.read();
-  assert.equal(reader.pending, false);
-});
-
 Deno.test("ReplyReader.read() gives a reply or an error for any bytes", async () => {
   const bytes = fc.array(
     fc.constantFrom("2", "5", "0", "9", " ", "-", "\r", "\n", "\r\n", "\0", "\xff", "250 ok\r\n"),

@@ -3,7 +3,9 @@
  *
  * @module
  */
+import { isAscii } from "./address.ts";
 import type { Header } from "./delivery.ts";
+import type { MailboxAddress } from "./envelope.ts";
 import type { Session, Transaction } from "./session.ts";
 
 const DAYS = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
@@ -49,7 +51,7 @@ export function received(session: Session, transaction: Transaction, options: Re
   const tls = session.tls ? ` (${session.tls.protocol} ${session.tls.cipher})` : "";
   const [only, ...others] = transaction.recipients;
   const recipient = only !== undefined && others.length === 0 && only.forwardPath.domain !== ""
-    ? `\r\n\tfor <${only.forwardPath.text}>`
+    ? `\r\n\tfor <${asciiDomain(only.forwardPath)}>`
     : "";
   return {
     name: "Received",
@@ -57,6 +59,11 @@ export function received(session: Session, transaction: Transaction, options: Re
       `\tby ${hostname} with ${withProtocol(session, transaction.smtputf8)}${tls}\r\n` +
       `\tid ${id}${recipient}; ${formatDate(now)}`,
   };
+}
+
+/** The address as it was given, a domain that is not ASCII as A-labels: no field of ours may ask the next for SMTPUTF8. */
+function asciiDomain({ text, domain }: MailboxAddress): string {
+  return domain === "" || isAscii(text) ? text : `${text.slice(0, text.lastIndexOf("@"))}@${domain}`;
 }
 
 /** The Return-Path field, added where mail leaves SMTP (§4.4). */

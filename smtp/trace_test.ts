@@ -56,6 +56,12 @@ Deno.test("received() tells whence, by whom, how, when and, with one recipient, 
   });
 });
 
+Deno.test("received() needs no SMTPUTF8 for a domain that is not ASCII", () => {
+  const forwardPath = { localPart: "u", domain: "xn--bcher-kva.example", text: "u@bücher.example" };
+  const { value } = received(session, { ...transaction, recipients: [{ forwardPath }] }, options);
+  assert.match(value, /\tfor <u@xn--bcher-kva\.example>;/);
+});
+
 Deno.test("received() tells TLS version and cipher, and no recipient where there are several", () => {
   const tls = { protocol: "TLSv1.3", cipher: "TLS_AES_256_GCM_SHA384" };
   const several = {

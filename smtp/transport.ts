@@ -35,7 +35,7 @@ export type UpgradeToTls = (plain: Transport) => Promise<{ transport: Transport;
 /** Waiting took longer than allowed. */
 export class DeadlineError extends Error {
   /** Makes the error. */
-  constructor(message = "deadline passed") {
+  constructor(message = "no answer in time") {
     super(message);
     this.name = "DeadlineError";
   }

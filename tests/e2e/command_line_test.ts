@@ -119,6 +119,45 @@ Deno.test("check-config warns where the two servers cannot run side by side", as
   assert.equal(await warned("any", 2526), undefined);
 });
 
+Deno.test("check-config reads a route's password as serve-out will, and warns where others can read it", async () => {
+  await using workspace = await Workspace.create();
+  const path = workspace.file("password");
+  const config = await workspace.configure();
+  const route = `"*" = { host = "smtp.example.org", user = "u", password_file = ${JSON.stringify(path)} }`;
+  await Deno.writeTextFile(config, `\n[serve-out.routes]\n${route}\n`, { append: true });
+  const check = async (password: string | undefined, mode = 0o600) => {
+    if (password !== undefined) {
+      await Deno.writeTextFile(path, password);
+      await Deno.chmod(path, mode);
+    }
+    const { code, stdout } = await runMailapp(["check-config", "--config", config]);
+    return `${code} ${/^.*password_file.*$/m.exec(stdout)?.[0] ?? "nothing"}`;
+  };
+  assert.match(
+    await check(undefined),
+    /^78 .*routes\."\*"\.password_file = .*: cannot be read: No such file/,
+  );
+  assert.match(await check("\nsecret\n"), /^78 .*password_file = .*: has an empty first line/);
+  assert.equal(await check("secret\n"), "0 nothing");
+  assert.match(
+    await check("secret\n", 0o604),
+    /^0 warning: .*routes\."\*"\.password_file: every account can read it: chmod o= \/.*password$/,
+  );
+});
+
+Deno.test("check-config warns of an address to send from that this machine has not got", async () => {
+  await using workspace = await Workspace.create();
+  const config = await workspace.configure({
+    "serve-out": { source_ipv4: "192.0.2.77", source_ipv6: "::1" },
+  });
+  const { code, stdout } = await runMailapp(["check-config", "--config", config]);
+  assert.equal(code, 0);
+  assert.match(stdout, /^ {2}sends from 192\.0\.2\.77\n {2}sends from ::1$/m);
+  assert.deepEqual(stdout.match(/^warning: .*source.*$/gm), [
+    'warning: serve-out.source_ipv4 = "192.0.2.77": no interface has it now, and so nothing can leave',
+  ]);
+});
+
 Deno.test("healthcheck names the server that was meant", async () => {
   const { code, stderr } = await runMailapp(["healthcheck", "serve"]);
   assert.equal(code, 64);

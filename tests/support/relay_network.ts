@@ -21,8 +21,11 @@ export type HostAnswer =
 /** One host. */
 export interface FakeHost {
   readonly address: string;
-  /** `up` answers; `refused` at once nobody; `silent` nobody, after 30 s; a reply: what it greets with instead of 220. */
-  state: "up" | "refused" | "silent" | { readonly reply: string; readonly status: string };
+  /**
+   * `up` answers; `refused` at once nobody; `silent` nobody, after 30 s; `forbidden` is not even asked, by the TLS
+   * policy; a reply: what it greets with instead of 220.
+   */
+  state: "up" | "refused" | "silent" | "forbidden" | { readonly reply: string; readonly status: string };
   /** Milliseconds a message takes. */
   delay: number;
   answer: (recipient: string, entry: QueueEntry) => HostAnswer;
@@ -101,6 +104,9 @@ export class RelayNetwork {
         reached: false,
         attempt: { ...where, error: "connection refused", status: "4.4.1" },
       };
+    }
+    if (host.state === "forbidden") {
+      return { kind: "unavailable", attempt: { ...where, error: "DANE is required", status: "4.7.5" } };
     }
     if (host.state === "silent") {
       await this.#wait(30_000, signal);
