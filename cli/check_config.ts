@@ -15,7 +15,7 @@ import type { Mailboxes } from "../maildir/mailboxes.ts";
 import { UniqueNames } from "../maildir/unique_name.ts";
 import { showEndpoint } from "../net/listen.ts";
 import { systemClock } from "../smtp/clock.ts";
-import { checkAccess } from "../storage/check_access.ts";
+import { checkAccess, nearestExisting } from "../storage/check_access.ts";
 import { CertificateError, loadCertificate } from "../tls/certificates.ts";
 import { loadDkimKeys } from "./dkim_parts.ts";
 import { CommandError, EXIT, type ExitCode } from "./exit_codes.ts";
@@ -190,34 +190,28 @@ async function reportDkim(config: Config, report: Report): Promise<void> {
 
 /** Whether what the configuration names is there and can be used by this account. */
 async function reportFiles({ dataDir, log, serveOut }: Config, report: Report): Promise<void> {
-  const note = async (key: string, { path, mode }: { path: string; mode: number }, to: string[]) => {
+  // Which account the servers will have is not known here.
+  const noteDirectory = async (setting: string, directory: string) => {
+    const at = await nearestExisting(directory);
     try {
-      await checkAccess(path, mode);
-    } catch (error) {
-      to.push(`${key} = ${JSON.stringify(path)}: ${reason(error)}`);
+      await checkAccess(at, constants.W_OK | constants.X_OK);
+    } catch {
+      report.warnings.push(`${setting}: this account cannot write to ${at}; the one that runs mailapp must`);
     }
   };
-  const writable = constants.W_OK | constants.X_OK;
-  await note("data_dir", { path: await nearestExisting(dataDir), mode: writable }, report.warnings);
+  await noteDirectory(`data_dir = ${JSON.stringify(dataDir)}`, dataDir);
   if (log.file !== undefined) {
-    await note(
-      "[log] file",
-      { path: await nearestExisting(dirname(log.file)), mode: writable },
-      report.warnings,
-    );
+    await noteDirectory(`log.file = ${JSON.stringify(log.file)}`, dirname(log.file));
   }
   for (const [name, { login }] of Object.entries(serveOut.routes)) {
     if (login === undefined) continue;
     const path = login.passwordFile;
-    await note(`serve-out.routes."${name}".password_file`, { path, mode: constants.R_OK }, report.errors);
-  }
-}
-
-/** The directory in which this one would be made. */
-async function nearestExisting(path: string): Promise<string> {
-  for (let at = path;; at = dirname(at)) {
-    const isThere = await Deno.stat(at).then(() => true, () => false);
-    if (isThere || dirname(at) === at) return at;
+    try {
+      await checkAccess(path, constants.R_OK);
+    } catch (error) {
+      const key = `serve-out.routes."${name}".password_file`;
+      report.errors.push(`${key} = ${JSON.stringify(path)}: ${reason(error)}`);
+    }
   }
 }
 
