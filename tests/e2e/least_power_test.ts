@@ -86,18 +86,18 @@ async function test(program: readonly string[]): Promise<void> {
   const config = await attacked.configure();
 
   await using serveOut = attacked.start("serve-out", config);
-  await assertDenied(serveOut, { attack: "attack.server", least: 35 });
+  await assertDenied(serveOut, { attack: "attack.server", least: 41 });
   serveOut.signal("SIGUSR2");
-  await assertDenied(serveOut, { attack: "attack.main", least: 34 });
+  await assertDenied(serveOut, { attack: "attack.main", least: 35 });
   // Its host is not there yet.
   await serveOut.event("server.ready");
   await attacked.submit("alice@example.com", "nobody@example.com");
   await serveOut.event("attempt.deferred");
 
   await using serveIn = attacked.start("serve-in", config);
-  await assertDenied(serveIn, { attack: "attack.server", least: 49 });
+  await assertDenied(serveIn, { attack: "attack.server", least: 55 });
   serveIn.signal("SIGUSR2");
-  await assertDenied(serveIn, { attack: "attack.main", least: 34 });
+  await assertDenied(serveIn, { attack: "attack.main", least: 35 });
   await attacked.stored("alice", 1);
   // What nobody takes comes back to the sender.
   await attacked.stored("bob", 1);
