@@ -1,8 +1,9 @@
 /**
  * `deno task build`: the program as one executable, `dist/mailapp`, with a checksum and a software bill of materials
  * beside it. First choice is `deno compile`; where its base (denort) cannot be had, the portable form of
- * portable.sh. `--target` chooses the machine for `deno compile`; `--portable` asks for that form; `--entry` builds
- * another program in the place of main.ts, as a test does.
+ * portable.sh. What cannot be made is said as NOT RUN, and why; exit code 1 when no form can be.
+ * `--target` chooses the machine for `deno compile`; `--portable` asks for that form; `--entry` builds another program
+ * in the place of main.ts, as a test does.
  *
  * @module
  */
@@ -31,13 +32,17 @@ const work = await Deno.makeTempDir({ prefix: "mailapp-build-" });
 try {
   const commit = await commitId();
   const file = join(out, options.target === undefined ? "mailapp" : `mailapp-${target}`);
-  const form = !options.portable && await compile(commit, file)
-    ? "compiled form"
-    : await packPortable(commit, file);
-  await writeChecksum(file);
-  await writeBillOfMaterials(`${file}.cdx.json`, commit);
-  const { size } = await Deno.stat(file);
-  console.log(`${file}: ${form}, ${target}, ${(size / 1e6).toFixed(1)} MB; beside it .sha256 and .cdx.json`);
+  const form = await make(commit, file);
+  if (form === undefined) {
+    Deno.exitCode = 1;
+  } else {
+    await writeChecksum(file);
+    await writeBillOfMaterials(`${file}.cdx.json`, commit);
+    const { size } = await Deno.stat(file);
+    console.log(
+      `${file}: ${form}, ${target}, ${(size / 1e6).toFixed(1)} MB; beside it .sha256 and .cdx.json`,
+    );
+  }
 } finally {
   await Deno.remove(work, { recursive: true });
 }
@@ -72,10 +77,29 @@ async function writeEntry(commit: string, form: "compiled" | "portable"): Promis
   return entry;
 }
 
-async function compile(commit: string, file: string): Promise<boolean> {
+/** Makes the file in the best form that can be had here; which one that is, `undefined` for none. */
+async function make(commit: string, file: string): Promise<string | undefined> {
+  if (!options.portable) {
+    const reason = await compile(commit, file);
+    if (reason === undefined) return "compiled form";
+    console.log(`NOT RUN: deno compile for ${target}: ${reason}`);
+  }
+  // It holds the runtime that this build runs in.
+  if (target !== Deno.build.target) {
+    console.log(
+      `NOT RUN: portable form for ${target}: it is made on such a machine, and this is ${Deno.build.target}`,
+    );
+    return undefined;
+  }
+  await packPortable(commit, file);
+  return "portable form";
+}
+
+/** `undefined`, or why it could not be done, in one line. */
+async function compile(commit: string, file: string): Promise<string | undefined> {
   const entry = await writeEntry(commit, "compiled");
   console.log(`deno compile for ${target} …`);
-  const { success } = await new Deno.Command(Deno.execPath(), {
+  const { success, stderr } = await new Deno.Command(Deno.execPath(), {
     args: [
       "compile",
       "--quiet",
@@ -90,18 +114,15 @@ async function compile(commit: string, file: string): Promise<boolean> {
       file,
       entry,
     ],
+    env: { NO_COLOR: "1" },
     stdin: "null",
   }).output();
-  if (!success) {
-    console.log("NOT RUN: deno compile (no denort here); the portable form stands in");
-  }
-  return success;
+  if (success) return undefined;
+  const [reason = ""] = new TextDecoder().decode(stderr).split("Stack backtrace:");
+  return reason.trim().replaceAll(/\s+/g, " ");
 }
 
-async function packPortable(commit: string, file: string): Promise<string> {
-  if (target !== Deno.build.target) {
-    throw new Error(`the portable form can only be built on the machine it is for, not for ${target}`);
-  }
+async function packPortable(commit: string, file: string): Promise<void> {
   const entry = await writeEntry(commit, "portable");
   const tree = join(work, "tree");
   await Deno.mkdir(tree);
@@ -152,7 +173,6 @@ async function packPortable(commit: string, file: string): Promise<string> {
   await Deno.writeFile(`${file}.tmp`, new Blob([header, payload]).stream());
   await Deno.chmod(`${file}.tmp`, 0o755);
   await Deno.rename(`${file}.tmp`, file);
-  return "portable form";
 }
 
 async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string> {

@@ -21,10 +21,12 @@ esac
 
 uid=$(id -u)
 system=/var/cache/mailapp
+# A relative one counts as none (XDG Base Directory Specification).
+case ${XDG_CACHE_HOME:-} in /*) xdg=$XDG_CACHE_HOME ;; *) xdg= ;; esac
 if [ -n "${MAILAPP_CACHE:-}" ]; then cache=$MAILAPP_CACHE
 elif [ "$uid" = 0 ]; then cache=$system
 elif [ -n "${CACHE_DIRECTORY:-}" ]; then cache=${CACHE_DIRECTORY%%:*}
-elif [ -n "${XDG_CACHE_HOME:-}" ]; then cache=$XDG_CACHE_HOME/mailapp
+elif [ -n "$xdg" ]; then cache=$xdg/mailapp
 elif [ -n "${HOME:-}" ]; then cache=$HOME/.cache/mailapp
 else cache=
 fi

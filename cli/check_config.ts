@@ -17,7 +17,7 @@ import { systemNetwork } from "../net/interfaces.ts";
 import { addressScope, sameAddress } from "../net/ip_address.ts";
 import { excludeEachOther, showEndpoint } from "../net/listen.ts";
 import { systemClock } from "../smtp/clock.ts";
-import { checkAccess } from "../storage/check_access.ts";
+import { checkAccess, nearestExisting } from "../storage/check_access.ts";
 import { CertificateError, loadCertificate } from "../tls/certificates.ts";
 import { loadDkimKeys } from "./dkim_parts.ts";
 import { CommandError, EXIT, type ExitCode } from "./exit_codes.ts";
@@ -226,25 +226,30 @@ async function reportDkim(config: Config, report: Report): Promise<void> {
 /** Whether what the configuration names is there and can be used by this account. */
 async function reportFiles(config: Config, report: Report): Promise<void> {
   const { dataDir, log } = config;
-  const checkWritable = async (key: string, path: string) => {
+  // Which account the servers will have is not known here.
+  const checkWritable = async (setting: string, directory: string) => {
     try {
-      await checkAccess(path, constants.W_OK | constants.X_OK);
-    } catch (error) {
-      report.warnings.push(`${key} = ${JSON.stringify(path)}: ${reason(error)}`);
+      await checkAccess(directory, constants.W_OK | constants.X_OK);
+    } catch {
+      report.warnings.push(
+        `${setting}: this account cannot write to ${directory}; the one that runs mailapp must`,
+      );
     }
   };
+  const dataSetting = `data_dir = ${JSON.stringify(dataDir)}`;
   const room = await nearestExisting(dataDir);
-  if (await isDirectory(room)) await checkWritable("data_dir", room);
-  else report.errors.push(`data_dir = ${JSON.stringify(dataDir)}: ${room} is no directory`);
+  if (await isDirectory(room)) await checkWritable(dataSetting, room);
+  else report.errors.push(`${dataSetting}: ${room} is no directory`);
   if (log.file !== undefined) {
     const directory = dirname(log.file);
+    const setting = `[log] file = ${JSON.stringify(log.file)}`;
     const problem = await isDirectory(log.file)
       ? "is a directory; name a file in it"
       : await isDirectory(directory)
       ? undefined
       : `there is no directory ${directory}; make it, or name another one`;
-    if (problem === undefined) await checkWritable("[log] file", directory);
-    else report.errors.push(`[log] file = ${JSON.stringify(log.file)}: ${problem}`);
+    if (problem === undefined) await checkWritable(setting, directory);
+    else report.errors.push(`${setting}: ${problem}`);
   }
   try {
     report.warnings.push(...(await readRoutes(config)).warnings);
@@ -256,14 +261,6 @@ async function reportFiles(config: Config, report: Report): Promise<void> {
 
 async function isDirectory(path: string): Promise<boolean> {
   return await Deno.stat(path).then((info) => info.isDirectory, () => false);
-}
-
-/** The directory in which this one would be made. */
-async function nearestExisting(path: string): Promise<string> {
-  for (let at = path;; at = dirname(at)) {
-    const isThere = await Deno.stat(at).then(() => true, () => false);
-    if (isThere || dirname(at) === at) return at;
-  }
 }
 
 function reason(error: unknown): string {

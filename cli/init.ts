@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { constants } from "node:fs";
 import { dirname, join, resolve } from "@std/path";
 import { type Command, InvalidArgumentError } from "commander";
 import type { Config } from "../config/config.ts";
@@ -12,8 +13,10 @@ import { parseDomain, parseFullyQualified, parseLocalPartOrAddress } from "../co
 import { checkMailboxes } from "../maildir/mailboxes.ts";
 import { silentLogger } from "../observe/log.ts";
 import { systemClock } from "../smtp/clock.ts";
+import { checkAccess, nearestExisting } from "../storage/check_access.ts";
 import { CertificateError, loadCertificate } from "../tls/certificates.ts";
 import { keepSelfSigned } from "../tls/self_signed.ts";
+import { configArgument } from "./config_argument.ts";
 import { defaultSelector } from "./dkim.ts";
 import { dkimDirectory, makeDkimFile } from "./dkim_files.ts";
 import { CommandError, EXIT, type ExitCode } from "./exit_codes.ts";
@@ -50,18 +53,18 @@ export function registerInit(program: Command, { io, action }: Registrar): void 
     .option(
       "--hostname <name>",
       "the server's full name, as reverse DNS has it",
-      checked(parseFullyQualified),
+      checked(parseFullyQualified, WANTED.hostname),
     )
-    .option("--domain <name...>", "take mail for these domains", each(checked(parseDomain)))
+    .option("--domain <name...>", "take mail for these domains", each(checked(parseDomain, WANTED.domain)))
     .option(
       "--mailbox <name...>",
       'the mailboxes; "system": every person\'s',
-      each(checked(parseMailbox)),
+      each(checked(parseMailbox, WANTED.mailbox)),
     )
     .option(
       "--postmaster <mailbox>",
       "who reads what is for postmaster, root and abuse",
-      checked(parseMailbox),
+      checked(parseMailbox, WANTED.mailbox),
     )
     .option("--cert <file>", "a certificate with its chain, PEM")
     .option("--key <file>", "its key, PEM")
@@ -82,10 +85,17 @@ export function registerInit(program: Command, { io, action }: Registrar): void 
     }));
 }
 
-function checked(parse: (text: string) => string | undefined): (text: string) => string {
+/** What an answer may be. */
+const WANTED = {
+  hostname: "a full name, such as mx.example.com",
+  domain: "a domain, such as example.com",
+  mailbox: "a user's name, such as alice, or an address",
+} as const;
+
+function checked(parse: (text: string) => string | undefined, wanted: string): (text: string) => string {
   return (text) => {
     const parsed = parse(text);
-    if (parsed === undefined) throw new InvalidArgumentError("That is not such a name.");
+    if (parsed === undefined) throw new InvalidArgumentError(`It must be ${wanted}.`);
     return parsed;
   };
 }
@@ -111,6 +121,7 @@ function each(parse: (text: string) => string): (text: string, before: string[] 
 async function init(flags: Flags, { io, ask }: { readonly io: Io; readonly ask?: Ask }): Promise<ExitCode> {
   const file = resolve(flags.config ?? (io.env.get("MAILAPP_CONFIG") || DEFAULT_CONFIG_FILE));
   await refuseIfThere(file);
+  await requireWritable(dirname(file));
   if ((flags.cert === undefined) !== (flags.key === undefined)) {
     throw new CommandError("--cert and --key go together", EXIT.usage);
   }
@@ -142,6 +153,15 @@ async function refuseIfThere(file: string): Promise<void> {
   );
 }
 
+/** Before anybody has answered questions for nothing. */
+async function requireWritable(directory: string): Promise<void> {
+  try {
+    await checkAccess(await nearestExisting(directory), constants.W_OK | constants.X_OK);
+  } catch (error) {
+    throw cannotWrite(directory, error);
+  }
+}
+
 /** The flags' answers, and for what they do not say the user's, or else the default. */
 async function gather(
   flags: Flags,
@@ -157,7 +177,7 @@ async function gather(
     flag: "--hostname",
     preset: parseFullyQualified(Deno.hostname()),
     parse: parseFullyQualified,
-    wanted: "a full name, such as mx.example.com",
+    wanted: WANTED.hostname,
   });
   const domains = flags.domain ?? question.several("Domains to take mail for", {
     flag: "--domain",
@@ -335,7 +355,8 @@ async function writeNew(file: string, text: string): Promise<void> {
 }
 
 function cannotWrite(path: string, error: unknown): CommandError {
-  const denied = error instanceof Deno.errors.PermissionDenied;
+  const denied = error instanceof Deno.errors.PermissionDenied ||
+    (error as { code?: unknown }).code === "EACCES";
   const reason = error instanceof Error ? error.message : String(error);
   return new CommandError(
     denied
@@ -347,9 +368,7 @@ function cannotWrite(path: string, error: unknown): CommandError {
 }
 
 function nextSteps(file: string, config: Config): string {
-  const named = file === DEFAULT_CONFIG_FILE
-    ? ""
-    : ` --config ${/^[\w./-]+$/.test(file) ? file : JSON.stringify(file)}`;
+  const named = configArgument(file);
   const start = Deno.uid() === 0
     ? `mailapp install${named} && systemctl enable --now mailapp-in mailapp-out`
     : `mailapp serve-in${named} and mailapp serve-out${named}`;

@@ -8,6 +8,7 @@ import { dirname, join, relative, resolve } from "@std/path";
 import type { Command } from "commander";
 import type { Config } from "../config/config.ts";
 import { loadConfig } from "../config/load.ts";
+import { configArgument } from "./config_argument.ts";
 import { CommandError, EXIT, type ExitCode } from "./exit_codes.ts";
 import { writeInstalled } from "./installed_files.ts";
 import type { Io } from "./io.ts";
@@ -46,6 +47,12 @@ export function registerInstall(program: Command, { io, action }: Registrar): vo
     )
     .addHelpText("after", examples("mailapp install --print", "sudo mailapp install"))
     .action(action((flags: Flags) => install(flags, io)));
+}
+
+/** Ids of an account and its group. */
+interface Account {
+  readonly uid: number;
+  readonly gid: number;
 }
 
 /** One installation: where to, and whose things are. */
@@ -163,6 +170,7 @@ async function makeDirectories(mailRoot: string, installation: Installation): Pr
   const make = async (path: string, options: { readonly mode: number; readonly known?: readonly string[] }) =>
     io.out(`${prefix}${path}: ${await makeDirectory(prefix + path, { ...options, account })}\n`);
   await make(config.dataDir, { mode: 0o750, known: DATA_ROOMS });
+  await makeRooms(prefix + config.dataDir, account);
   for (const path of await mailDirectories(mailRoot, installation)) await make(path, { mode: 0o2770 });
   if (config.log.file === undefined) return;
   const logDirectory = dirname(config.log.file);
@@ -179,7 +187,7 @@ async function makeDirectory(
   path: string,
   { mode, account, known = [] }: {
     readonly mode: number;
-    readonly account: { uid: number; gid: number } | undefined;
+    readonly account: Account | undefined;
     /** What may be in it if it is to be handed over. */
     readonly known?: readonly string[];
   },
@@ -205,6 +213,21 @@ async function makeDirectory(
   return isNew ? "made" : `handed over to ${SERVICE_ACCOUNT}`;
 }
 
+/** What each unit hides from the other server; it can only hide what is there when it starts. */
+async function makeRooms(dataDir: string, account: Account | undefined): Promise<void> {
+  if (account !== undefined && (await Deno.lstat(dataDir)).uid !== account.uid) return;
+  for (const room of ["dkim", "incoming", "spool"]) {
+    const path = join(dataDir, room);
+    try {
+      await Deno.mkdir(path, { mode: 0o700 });
+    } catch (error) {
+      if (error instanceof Deno.errors.AlreadyExists) continue;
+      throw error;
+    }
+    if (account !== undefined) await lchown(path, account.uid, account.gid);
+  }
+}
+
 /** The root of the Maildirs; where that is a directory of the system, as /var/mail is, what comes below it. */
 async function mailDirectories(mailRoot: string, { config, prefix }: Installation): Promise<string[]> {
   if (config.serveIn.domains.length === 0) return [];
@@ -219,7 +242,7 @@ async function mailDirectories(mailRoot: string, { config, prefix }: Installatio
   return [...new Set(below)];
 }
 
-async function handOver(path: string, account: { uid: number; gid: number }): Promise<void> {
+async function handOver(path: string, account: Account): Promise<void> {
   await lchown(path, account.uid, account.gid);
   for await (const { name, isDirectory } of Deno.readDir(path)) {
     const inside = join(path, name);
@@ -253,10 +276,11 @@ async function settleIn({ config, io }: Installation): Promise<void> {
 function nextSteps({ config, prefix }: Installation): string {
   const servers = config.serveIn.domains.length > 0 ? "mailapp-in mailapp-out" : "mailapp-out";
   const first = servers.split(" ")[0];
+  const named = configArgument(config.file);
   return [
     "",
     "Next:",
-    `1. See whether ${SERVICE_ACCOUNT} has what it needs: setpriv --reuid=${SERVICE_ACCOUNT} --regid=${SERVICE_ACCOUNT} --clear-groups mailapp check-config`,
+    `1. See whether ${SERVICE_ACCOUNT} has what it needs: setpriv --reuid=${SERVICE_ACCOUNT} --regid=${SERVICE_ACCOUNT} --clear-groups mailapp check-config${named}`,
     `2. Start them: systemctl enable --now ${servers}`,
     `3. See how they do: systemctl status ${servers}; journalctl -u ${first} -f`,
     ...(prefix === "" && !existsSync("/usr/sbin/sendmail")

@@ -21,7 +21,7 @@ export interface Io {
   /** Writes text to standard error as it is; throws the same. */
   err(text: string): void;
   /** Calls back at each of these signals, for the rest of the process's life. */
-  onSignal(signal: "SIGTERM" | "SIGINT" | "SIGHUP", callback: () => void): void;
+  onSignal(signal: "SIGTERM" | "SIGINT" | "SIGHUP" | "SIGUSR1", callback: () => void): void;
   /** Ends the process at once, whatever is under way. */
   exitNow(code: ExitCode): void;
 }

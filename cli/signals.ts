@@ -15,7 +15,7 @@ export interface ServerSignals {
 }
 
 /** Starts to listen for signals. To be called first: out of descriptors it could no longer be done. */
-export function watchSignals(io: Pick<Io, "onSignal" | "exitNow">): ServerSignals {
+export function watchSignals(io: Pick<Io, "onSignal" | "exitNow" | "err">): ServerSignals {
   const { signals, stop, reload } = relayedSignals();
   let stopping = false;
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
@@ -26,6 +26,15 @@ export function watchSignals(io: Pick<Io, "onSignal" | "exitNow">): ServerSignal
     });
   }
   io.onSignal("SIGHUP", reload);
+  // At this one Deno opens a debugger, on loopback for every account; and code that may do nothing else may send it to
+  // its own process. That cannot be turned off.
+  io.onSignal("SIGUSR1", () => {
+    try {
+      io.err("mailapp: ended by SIGUSR1, at which Deno opens a debugger\n");
+    } finally {
+      io.exitNow(EXIT.software);
+    }
+  });
   return signals;
 }
 

@@ -26,6 +26,13 @@ Deno.test("watchSignals() stops at the first signal and exits at the second", as
   assert.deepEqual(exits, [0]);
 });
 
+Deno.test("watchSignals() ends at the signal for Deno's debugger", () => {
+  const { io, exits, raise } = fakeIo();
+  watchSignals(io);
+  raise("SIGUSR1");
+  assert.deepEqual(exits, [70]);
+});
+
 Deno.test("watchSignals() makes up for a SIGHUP that came early", () => {
   const { io, raise } = fakeIo();
   const signals = watchSignals(io);

@@ -6,6 +6,7 @@
  */
 import { dirname, join } from "@std/path";
 import type { Config } from "../config/config.ts";
+import { shellWord } from "./terminal.ts";
 
 /** The account and the group of both servers. */
 export const SERVICE_ACCOUNT = "mailapp";
@@ -201,10 +202,6 @@ chmod u=rw,g=r,o= "$archive/\${lineage##*/}"/privkey*.pem
 chmod a+x /etc/letsencrypt/live "$archive"
 if [ -d /run/systemd/system ]; then systemctl try-reload-or-restart mailapp-in.service; fi
 `;
-}
-
-function shellWord(text: string): string {
-  return `'${text.replaceAll("'", "'\\''")}'`;
 }
 
 function logrotate(file: string, { hasServeIn }: { readonly hasServeIn: boolean }): string {

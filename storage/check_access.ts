@@ -1,10 +1,11 @@
 /**
- * Whether this account may read or write something.
+ * Whether this account may read or write something, or make it.
  *
  * @module
  */
 import { constants } from "node:fs";
 import process from "node:process";
+import { dirname } from "@std/path";
 
 /** Who asks. */
 export interface Account {
@@ -34,4 +35,12 @@ export function mayAccess(
   if (uid === 0 || info.mode === null) return true;
   const shift = info.uid === uid ? 6 : info.gid !== null && groups.includes(info.gid) ? 3 : 0;
   return ((info.mode >> shift) & mode) === mode;
+}
+
+/** The directory in which this one would be made; itself where it is there. */
+export async function nearestExisting(path: string): Promise<string> {
+  for (let at = path;; at = dirname(at)) {
+    const isThere = await Deno.stat(at).then(() => true, () => false);
+    if (isThere || dirname(at) === at) return at;
+  }
 }

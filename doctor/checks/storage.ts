@@ -4,8 +4,7 @@
  * @module
  */
 import { constants } from "node:fs";
-import { dirname } from "@std/path";
-import { checkAccess } from "../../storage/check_access.ts";
+import { checkAccess, nearestExisting } from "../../storage/check_access.ts";
 import { freeSpace } from "../../storage/free_space.ts";
 import { StorageError } from "../../storage/storage_error.ts";
 import { failure, type Finding, ok, untested, warning } from "../finding.ts";
@@ -101,13 +100,6 @@ export async function checkSpace({ name, path, minFreeSpace }: StoragePlace): Pr
   }
   if (free < 2 * minFreeSpace) return warning("storage.filling", path, { what: shown, next });
   return undefined;
-}
-
-async function nearestExisting(path: string): Promise<string> {
-  for (let at = path;; at = dirname(at)) {
-    const isThere = await Deno.stat(at).then(() => true, () => false);
-    if (isThere || dirname(at) === at) return at;
-  }
 }
 
 function mebibytes(octets: number): string {

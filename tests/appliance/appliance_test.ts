@@ -175,6 +175,9 @@ with smtplib.SMTP("127.0.0.2", 25, "client.test", timeout=60) as client:
           const typo = await fails(["serv-out"]);
           assert.equal(typo.code, 64);
           assert.match(typo.said, /Did you mean serve-out\?/);
+          const noPlace = await fails(["init"], { uid: ACCOUNT + 1 });
+          assert.equal(noPlace.code, 77, noPlace.said);
+          assert.match(noPlace.said, /\/etc\/mailapp: this account cannot write there: run init as root/);
           await using _first = await machine.serve("serve-out");
           const other = machine.folder.at("etc/other.toml");
           const text = await Deno.readTextFile(machine.folder.at("etc/config.toml"));

@@ -21,21 +21,27 @@ testWith(ROOT_PROGRAMS, "init and install make a service of the built file on a 
     echo "# ours" >>"$at/root/etc/systemd/system/mailapp-out.service"
     echo ── again
     in_root mailapp install
+    echo ── named
+    in_root cp /etc/mailapp/config.toml "/etc/mailapp/second one.toml"
+    in_root mailapp install --config "/etc/mailapp/second one.toml"
     echo ── state
     in_root find /var/lib/mailapp /var/mail /var/log/mailapp /usr/local/bin -printf '%M %u:%g %p\\n'
     in_root setpriv --reuid=mailapp --regid=mailapp --clear-groups test -r /var/lib/mailapp/tls/selfsigned.key`;
   const { code, stdout, stderr } = await run("unshare", { args: ["-m", "-n", "sh", "-euc", script] });
   assert.equal(code, 0, stdout + stderr);
-  const [first = "", again = "", state = ""] = stdout.split(/^── .*\n/m);
+  const [first = "", again = "", named = "", state = ""] = stdout.split(/^── .*\n/m);
   assert.match(first, /^account mailapp: made by useradd$/m);
   assert.match(first, /mailapp-in\.service: written/);
   assert.match(again, /mailapp-in\.service: unchanged/);
   assert.match(again, /mailapp-out\.service: kept, as it was changed; .*\.new/);
+  assert.match(named, /--clear-groups mailapp check-config --config '\/etc\/mailapp\/second one\.toml'$/m);
   const lines = state.split("\n");
   for (
     const line of [
       "drwxr-x--- mailapp:mailapp /var/lib/mailapp",
       "drwx------ mailapp:mailapp /var/lib/mailapp/dkim",
+      "drwx------ mailapp:mailapp /var/lib/mailapp/incoming",
+      "drwx------ mailapp:mailapp /var/lib/mailapp/spool",
       "-rw------- mailapp:mailapp /var/lib/mailapp/tls/selfsigned.key",
       "drwxrwsr-x root:mail /var/mail",
       "drwxrws--- mailapp:mailapp /var/mail/example.com",

@@ -99,6 +99,15 @@ testWith(["unshare", "setpriv", "mount", ...AS_ROOT], "the portable form", async
     },
   );
 
+  await t.step("a relative XDG_CACHE_HOME counts as none", async () => {
+    const home = await folder.mkdir("a home of its own");
+    await Deno.chown(home, 65534, 65534);
+    const variables = { HOME: home, XDG_CACHE_HOME: "relative" };
+    assertVersion(await sh(`${PRIVATE_CACHE}; ${nobody} ${file} --version`, variables));
+    assert.ok((await Deno.stat(`${home}/.cache/mailapp`)).isDirectory);
+    await Deno.remove(home, { recursive: true });
+  });
+
   await t.step("three starts at once unpack one", async () => {
     const cache = await folder.mkdir("at once");
     const starts = await Promise.all([1, 2, 3].map(() => sh(`${file} --version`, { MAILAPP_CACHE: cache })));

@@ -22,10 +22,31 @@ export type Attempts = Readonly<Record<string, () => unknown>>;
 export function attemptsAgainst(
   { server, config: { dataDir, file = "", mailboxes } }: ServerStart,
 ): Attempts {
+  const mailRoot = mailboxes.path.replace(/\{.*/, "");
+  const writable = server === "serve-in" ? mailRoot : dataDir;
   const onesOwn = server === "serve-in"
     ? { ...attemptsOnNetwork(), ...attemptsOnQueue(dataDir) }
-    : { "read mail": () => [...Deno.readDirSync(mailboxes.path.replace(/\{.*/, ""))] };
-  return { ...attemptsAnywhere(file), ...onesOwn };
+    : { "read mail": () => [...Deno.readDirSync(mailRoot)] };
+  return { ...attemptsAnywhere(file), ...attemptsToReachOut(writable), ...onesOwn };
+}
+
+/** From a directory that may be written. */
+function attemptsToReachOut(writable: string): Attempts {
+  const inside = (name: string) => join(writable, `attack-${name}`);
+  return {
+    "make a symbolic link that leads out": () => Deno.symlinkSync("/etc", inside("link")),
+    "link a file of others in": () => Deno.linkSync("/etc/hostname", inside("hard-link")),
+    "copy a file of others in": () => Deno.copyFileSync("/etc/hostname", inside("copy")),
+    "read a file above by way of ..": () => Deno.readTextFileSync(`${writable}/../../../../../etc/hostname`),
+    "move a file out": () => {
+      Deno.writeTextFileSync(inside("file"), "");
+      try {
+        Deno.renameSync(inside("file"), OUTSIDE);
+      } finally {
+        Deno.removeSync(inside("file"));
+      }
+    },
+  };
 }
 
 const OUTSIDE = "/tmp/mailapp-attack";
@@ -72,6 +93,7 @@ export function attemptsAnywhere(readable: string): Attempts {
     "open a debugger": () => openInspector(0, "127.0.0.1"),
     "import from the network": () => import(String("https://127.0.0.1:9/x.js")),
     "import a file": () => import(String("file:///etc/hostname.js")),
+    "import a file as text": () => import(String("file:///etc/hostname"), { with: { type: "text" } }),
   };
 }
 
