@@ -256,3 +256,26 @@ Deno.test("mailapp queue does not touch a spool that a process without a control
     assert.match(err, /has the spool/);
   });
 });
+
+Deno.test("mailapp queue without serve-out tells what serve-out would log", async () => {
+  await withSpool(async ({ directory, config, mailapp }) => {
+    const [id = "", spoilt = ""] = await fill(directory, [
+      entry([{ address: "u@a.test" }]),
+      entry([{ address: "v@a.test" }]),
+    ]);
+    const message = join(directory, "spool", "messages", spoilt.slice(-2), spoilt);
+    await Deno.writeTextFile(message, "{");
+    const shown = await mailapp("queue", "hold", "--all");
+    assert.match(shown.err, new RegExp(`queue\\.damaged.*${spoilt}`));
+    assert.match(shown.out, /held: 1 recipient of 1 message/);
+
+    const log = join(directory, "mailapp.log");
+    const text = await Deno.readTextFile(config);
+    await Deno.writeTextFile(config, `${text}[log]\nfile = ${JSON.stringify(log)}\n`);
+    assert.equal((await mailapp("queue", "release", id)).err, "");
+    const [{ event, recipients } = assert.fail()] = (await Deno.readTextFile(log)).trim().split("\n").map((
+      line,
+    ) => JSON.parse(line));
+    assert.deepEqual([event, recipients], ["operator.release", ["u@a.test"]]);
+  });
+});
