@@ -11,11 +11,16 @@ import { noticeComposer } from "../relay/dsn.ts";
 import { OpenEntries } from "../relay/open_entries.ts";
 import { QueueOperator } from "../relay/operator.ts";
 import { settle } from "../relay/settle.ts";
+import { SpoolLockedError } from "../relay/spool_directory.ts";
 import { systemClock } from "../smtp/clock.ts";
 import { CommandError, EXIT } from "./exit_codes.ts";
 import type { Io } from "./io.ts";
 import { openLog } from "./server_parts.ts";
 import { openSpool, spoolDirectory } from "./spool_parts.ts";
+
+// A server that starts or stops has the spool for a moment without answering.
+const LOOKS = 20;
+const LOOK_AGAIN = 50;
 
 /** The queue, seen and steered. */
 export interface QueueAccess extends AsyncDisposable {
@@ -27,9 +32,34 @@ export interface QueueAccess extends AsyncDisposable {
 
 /**
  * Finds the way to the queue.
+ * @param wait waits so many milliseconds
  * @throws {CommandError} when there is none for this account, or not now
  */
-export async function openQueue(config: Config, io: Io): Promise<QueueAccess> {
+export async function openQueue(
+  config: Config,
+  io: Io,
+  wait: (ms: number) => Promise<void> = sleep,
+): Promise<QueueAccess> {
+  for (let look = 1;; look++) {
+    try {
+      return await findQueue(config, io);
+    } catch (error) {
+      const lock = error instanceof CommandError ? error.cause : undefined;
+      if (!(lock instanceof SpoolLockedError)) throw error;
+      if (look === LOOKS) {
+        const message = `${lock.message}, and it does not answer; try again later`;
+        throw new CommandError(message, EXIT.tryAgain, { cause: lock });
+      }
+    }
+    await wait(LOOK_AGAIN);
+  }
+}
+
+function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => void setTimeout(resolve, ms));
+}
+
+async function findQueue(config: Config, io: Io): Promise<QueueAccess> {
   const client = await findServer(config);
   if (client !== undefined) {
     return {

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "@std/path";
+import { loadConfig } from "../config/load.ts";
 import { silentLogger } from "../observe/log.ts";
 import { CONTROL_SOCKET, ControlServer } from "../relay/control.ts";
 import { OpenEntries } from "../relay/open_entries.ts";
@@ -8,6 +9,8 @@ import type { QueueEntry } from "../relay/queue_entry.ts";
 import { Spool } from "../relay/spool.ts";
 import { systemClock } from "../smtp/clock.ts";
 import { newEntry } from "../tests/support/memory_queue.ts";
+import type { Io, ServerIo } from "./io.ts";
+import { openQueue } from "./queue_access.ts";
 import { run } from "./run.ts";
 
 const encoder = new TextEncoder();
@@ -15,6 +18,7 @@ const encoder = new TextEncoder();
 interface World {
   readonly directory: string;
   readonly config: string;
+  readonly io: Io;
   mailapp(...args: string[]): Promise<{ code: number; out: string; err: string }>;
 }
 
@@ -25,22 +29,27 @@ async function withSpool(test: (world: World) => Promise<void>): Promise<void> {
     config,
     `hostname = "out.example.test"\ndata_dir = ${JSON.stringify(directory)}\n`,
   );
+  const io: ServerIo = {
+    env: { get: () => undefined },
+    isTerminal: false,
+    out: () => {},
+    err: () => {},
+    onSignal: () => {},
+    confine: () => Promise.reject(new Error("no server is started here")),
+    exitNow: () => {},
+  };
   const mailapp = async (...args: string[]) => {
     let out = "";
     let err = "";
     const code = await run([...args, "--config", config], {
-      env: { get: () => undefined },
-      isTerminal: false,
+      ...io,
       out: (text) => void (out += text),
       err: (text) => void (err += text),
-      onSignal: () => {},
-      confine: () => Promise.reject(new Error("no server is started here")),
-      exitNow: () => {},
     });
     return { code, out, err };
   };
   try {
-    await test({ directory, config, mailapp });
+    await test({ directory, config, io, mailapp });
   } finally {
     await Deno.remove(directory, { recursive: true });
   }
@@ -252,8 +261,21 @@ Deno.test("mailapp queue does not touch a spool that a process without a control
   await withSpool(async ({ directory, mailapp }) => {
     await using _spool = await Spool.open({ directory: join(directory, "spool"), logger: silentLogger });
     const { code, err } = await mailapp("queue", "list");
-    assert.equal(code, 69);
-    assert.match(err, /has the spool/);
+    assert.equal(code, 75);
+    assert.match(err, new RegExp(`in use by process ${Deno.pid}, and it does not answer`));
+  });
+});
+
+Deno.test("openQueue() waits for a serve-out that is about to start or stop", async () => {
+  await withSpool(async ({ directory, config, io }) => {
+    const spool = await Spool.open({ directory: join(directory, "spool"), logger: silentLogger });
+    let waits = 0;
+    const wait = () => {
+      waits++;
+      return spool.close();
+    };
+    await using queue = await openQueue(await loadConfig(config, { env: io.env }), io, wait);
+    assert.deepEqual([waits, queue.running], [1, false]);
   });
 });
 
