@@ -6,7 +6,7 @@
 import { join } from "@std/path";
 import type { Config } from "../config/config.ts";
 import { type Log, startLog } from "../observe/logger.ts";
-import { CONTROL_SOCKET, ControlClient } from "../relay/control.ts";
+import { CONTROL_SOCKET, ControlClient, ControlError } from "../relay/control.ts";
 import { noticeComposer } from "../relay/dsn.ts";
 import { OpenEntries } from "../relay/open_entries.ts";
 import { QueueOperator } from "../relay/operator.ts";
@@ -55,6 +55,16 @@ export async function openQueue(
   }
 }
 
+/** What the server answers; that it does not, in words for the user. */
+async function* answers<T>(items: AsyncGenerator<T, void, void>): AsyncGenerator<T, void, void> {
+  try {
+    yield* items;
+  } catch (error) {
+    if (!(error instanceof ControlError)) throw error;
+    throw new CommandError(`serve-out: ${error.message}`, EXIT.tryAgain, { cause: error });
+  }
+}
+
 function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => void setTimeout(resolve, ms));
 }
@@ -64,8 +74,8 @@ async function findQueue(config: Config, io: Io): Promise<QueueAccess> {
   if (client !== undefined) {
     return {
       running: true,
-      list: (selection) => client.list(selection),
-      apply: (action, selection) => client.apply(action, selection),
+      list: (selection) => answers(client.list(selection)),
+      apply: (action, selection) => answers(client.apply(action, selection)),
       [Symbol.asyncDispose]: () => Promise.resolve(),
     };
   }

@@ -257,6 +257,22 @@ Deno.test("mailapp queue goes through the control socket while serve-out runs", 
   });
 });
 
+Deno.test("mailapp queue says so when serve-out ends in the middle", async () => {
+  await withSpool(async ({ directory, mailapp }) => {
+    using listener = Deno.listen({ transport: "unix", path: join(directory, CONTROL_SOCKET) });
+    const server = (async () => {
+      // Found, then asked.
+      for (let i = 0; i < 2; i++) (await listener.accept()).close();
+    })();
+    const { code, err } = await mailapp("queue", "hold", "--all");
+    await server;
+    assert.deepEqual([code, err], [
+      75,
+      "mailapp: serve-out: it broke off its answer; what it had told by then is done\n",
+    ]);
+  });
+});
+
 Deno.test("mailapp queue does not touch a spool that a process without a control socket has", async () => {
   await withSpool(async ({ directory, mailapp }) => {
     await using _spool = await Spool.open({ directory: join(directory, "spool"), logger: silentLogger });
