@@ -128,7 +128,11 @@ export class Spool implements Queue, AsyncDisposable {
     this.#resendAfter = options.resendAfter ?? 60_000;
     this.#lock = parts.lock;
     this.#journal = parts.journal;
-    this.#index = new SpoolIndex({ directory: join(options.directory, "index"), logger: options.logger });
+    this.#index = new SpoolIndex({
+      directory: join(options.directory, "index"),
+      logger: options.logger,
+      exists: (id) => isFile(messagePath(options.directory, id)),
+    });
     this.#firstShard = this.#draw() % SHARDS;
   }
 
