@@ -16,11 +16,7 @@ import { systemClock } from "../smtp/clock.ts";
 import { CommandError, EXIT } from "./exit_codes.ts";
 import type { Io } from "./io.ts";
 import { openLog } from "./server_parts.ts";
-import { openSpool, spoolDirectory } from "./spool_parts.ts";
-
-// A server that starts or stops has the spool for a moment without answering.
-const LOOKS = 20;
-const LOOK_AGAIN = 50;
+import { openSpool, spoolDirectory, untilUnlocked } from "./spool_parts.ts";
 
 /** The queue, seen and steered. */
 export interface QueueAccess extends AsyncDisposable {
@@ -32,26 +28,16 @@ export interface QueueAccess extends AsyncDisposable {
 
 /**
  * Finds the way to the queue.
- * @param wait waits so many milliseconds
  * @throws {CommandError} when there is none for this account, or not now
  */
-export async function openQueue(
-  config: Config,
-  io: Io,
-  wait: (ms: number) => Promise<void> = sleep,
-): Promise<QueueAccess> {
-  for (let look = 1;; look++) {
-    try {
-      return await findQueue(config, io);
-    } catch (error) {
-      const lock = error instanceof CommandError ? error.cause : undefined;
-      if (!(lock instanceof SpoolLockedError)) throw error;
-      if (look === LOOKS) {
-        const message = `${lock.message}, and it does not answer; try again later`;
-        throw new CommandError(message, EXIT.tryAgain, { cause: lock });
-      }
-    }
-    await wait(LOOK_AGAIN);
+export async function openQueue(config: Config, io: Io): Promise<QueueAccess> {
+  try {
+    return await untilUnlocked(() => findQueue(config, io));
+  } catch (error) {
+    const lock = error instanceof CommandError ? error.cause : undefined;
+    if (!(lock instanceof SpoolLockedError)) throw error;
+    const message = `${lock.message}, and it does not answer; try again later`;
+    throw new CommandError(message, EXIT.tryAgain, { cause: lock });
   }
 }
 
@@ -63,10 +49,6 @@ async function* answers<T>(items: AsyncGenerator<T, void, void>): AsyncGenerator
     if (!(error instanceof ControlError)) throw error;
     throw new CommandError(`serve-out: ${error.message}`, EXIT.tryAgain, { cause: error });
   }
-}
-
-function sleep(ms: number): Promise<void> {
-  return new Promise((resolve) => void setTimeout(resolve, ms));
 }
 
 async function findQueue(config: Config, io: Io): Promise<QueueAccess> {

@@ -10,8 +10,8 @@ import { Spool } from "../relay/spool.ts";
 import { systemClock } from "../smtp/clock.ts";
 import { newEntry } from "../tests/support/memory_queue.ts";
 import type { Io, ServerIo } from "./io.ts";
-import { openQueue } from "./queue_access.ts";
 import { run } from "./run.ts";
+import { openSpool, untilUnlocked } from "./spool_parts.ts";
 
 const encoder = new TextEncoder();
 
@@ -282,16 +282,17 @@ Deno.test("mailapp queue does not touch a spool that a process without a control
   });
 });
 
-Deno.test("openQueue() waits for a serve-out that is about to start or stop", async () => {
+Deno.test("untilUnlocked() waits for a server, or a command, that has the spool for a moment", async () => {
   await withSpool(async ({ directory, config, io }) => {
-    const spool = await Spool.open({ directory: join(directory, "spool"), logger: silentLogger });
+    const holder = await Spool.open({ directory: join(directory, "spool"), logger: silentLogger });
+    const loaded = await loadConfig(config, { env: io.env });
     let waits = 0;
     const wait = () => {
       waits++;
-      return spool.close();
+      return holder.close();
     };
-    await using queue = await openQueue(await loadConfig(config, { env: io.env }), io, wait);
-    assert.deepEqual([waits, queue.running], [1, false]);
+    await using _spool = await untilUnlocked(() => openSpool(loaded, { logger: silentLogger }), wait);
+    assert.equal(waits, 1);
   });
 });
 
