@@ -7,7 +7,7 @@ import type { Command } from "commander";
 import type { Config } from "../config/config.ts";
 import { loadConfig } from "../config/load.ts";
 import { silentLogger } from "../observe/log.ts";
-import type { DomainAnswer } from "../relay/control.ts";
+import { ControlError, type DomainAnswer } from "../relay/control.ts";
 import { findTargets, type Target, type Targets, type TlsPolicy } from "../relay/mx.ts";
 import { AddressError, parseMailbox } from "../smtp/address.ts";
 import type { MailboxAddress } from "../smtp/envelope.ts";
@@ -101,6 +101,8 @@ async function askServer(
     return await (await findServer(config))?.domain(domain, targets);
   } catch (error) {
     if (error instanceof CommandError && error.exitCode === EXIT.noPermission) return "forbidden";
+    // It ends just now.
+    if (error instanceof ControlError) return undefined;
     throw error;
   }
 }

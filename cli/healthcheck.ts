@@ -83,7 +83,8 @@ async function talk(target: { address: string; port: number; hostname: string })
     timeouts: { command: PATIENCE, data: PATIENCE, dataEnd: PATIENCE },
   });
   try {
-    for (const reply of [await client.greeting(), await client.hello()]) {
+    for (const step of [() => client.greeting(), () => client.hello()]) {
+      const reply = await step();
       if (reply.code >= 300) throw new Error(`it says ${reply.code} ${reply.lines.join(" ")}`);
     }
     await client.quit();

@@ -81,7 +81,7 @@ function selectionOf(ids: readonly string[], { domain, sender }: Flags): Selecti
 }
 
 async function open({ config: file }: Flags, io: Io): Promise<QueueAccess> {
-  return await openQueue(await loadConfig(file, { env: io.env }));
+  return await openQueue(await loadConfig(file, { env: io.env }), io);
 }
 
 interface Context {

@@ -5,15 +5,18 @@
  */
 import { join } from "@std/path";
 import type { Config } from "../config/config.ts";
-import { silentLogger } from "../observe/log.ts";
-import { CONTROL_SOCKET, ControlClient } from "../relay/control.ts";
+import { type Log, startLog } from "../observe/logger.ts";
+import { CONTROL_SOCKET, ControlClient, ControlError } from "../relay/control.ts";
 import { noticeComposer } from "../relay/dsn.ts";
 import { OpenEntries } from "../relay/open_entries.ts";
 import { QueueOperator } from "../relay/operator.ts";
 import { settle } from "../relay/settle.ts";
+import { SpoolLockedError } from "../relay/spool_directory.ts";
 import { systemClock } from "../smtp/clock.ts";
 import { CommandError, EXIT } from "./exit_codes.ts";
-import { openSpool, spoolDirectory } from "./spool_parts.ts";
+import type { Io } from "./io.ts";
+import { openLog } from "./server_parts.ts";
+import { openSpool, spoolDirectory, untilUnlocked } from "./spool_parts.ts";
 
 /** The queue, seen and steered. */
 export interface QueueAccess extends AsyncDisposable {
@@ -27,13 +30,34 @@ export interface QueueAccess extends AsyncDisposable {
  * Finds the way to the queue.
  * @throws {CommandError} when there is none for this account, or not now
  */
-export async function openQueue(config: Config): Promise<QueueAccess> {
+export async function openQueue(config: Config, io: Io): Promise<QueueAccess> {
+  try {
+    return await untilUnlocked(() => findQueue(config, io));
+  } catch (error) {
+    const lock = error instanceof CommandError ? error.cause : undefined;
+    if (!(lock instanceof SpoolLockedError)) throw error;
+    const message = `${lock.message}, and it does not answer; try again later`;
+    throw new CommandError(message, EXIT.tryAgain, { cause: lock });
+  }
+}
+
+/** What the server answers; that it does not, in words for the user. */
+async function* answers<T>(items: AsyncGenerator<T, void, void>): AsyncGenerator<T, void, void> {
+  try {
+    yield* items;
+  } catch (error) {
+    if (!(error instanceof ControlError)) throw error;
+    throw new CommandError(`serve-out: ${error.message}`, EXIT.tryAgain, { cause: error });
+  }
+}
+
+async function findQueue(config: Config, io: Io): Promise<QueueAccess> {
   const client = await findServer(config);
   if (client !== undefined) {
     return {
       running: true,
-      list: (selection) => client.list(selection),
-      apply: (action, selection) => client.apply(action, selection),
+      list: (selection) => answers(client.list(selection)),
+      apply: (action, selection) => answers(client.apply(action, selection)),
       [Symbol.asyncDispose]: () => Promise.resolve(),
     };
   }
@@ -41,7 +65,7 @@ export async function openQueue(config: Config): Promise<QueueAccess> {
     const nothing = async function* () {};
     return { running: false, list: nothing, apply: nothing, [Symbol.asyncDispose]: () => Promise.resolve() };
   }
-  return await openDirectly(config);
+  return await openDirectly(config, io);
 }
 
 /**
@@ -83,31 +107,53 @@ async function isThere(config: Config): Promise<boolean> {
   );
 }
 
-async function openDirectly(config: Config): Promise<QueueAccess> {
-  const spool = await openSpool(config, { logger: silentLogger });
+async function openDirectly(config: Config, io: Io): Promise<QueueAccess> {
+  await using opened = new AsyncDisposableStack();
+  const { logger } = opened.use(openServersLog(config, io));
+  const spool = opened.use(await openSpool(config, { logger }));
   const { hostname, serveOut } = config;
   const signal = new AbortController().signal;
-  const entries = new OpenEntries({ queue: spool, clock: systemClock, logger: silentLogger, signal });
+  const entries = new OpenEntries({ queue: spool, clock: systemClock, logger, signal });
   const compose = noticeComposer({ queue: spool, hostname, expireAfter: serveOut.expireAfterMs });
   const operator = new QueueOperator({
     queue: spool,
     entries,
     clock: systemClock,
-    logger: silentLogger,
+    logger,
     settle: (opened) =>
       settle(opened, {
         queue: spool,
-        logger: silentLogger,
+        logger,
         compose,
         delayed: false,
         // The next serve-out finds it.
         submit: () => {},
       }),
   });
+  const kept = opened.move();
   return {
     running: false,
     list: (selection) => operator.list(selection),
     apply: (action, selection) => operator.apply(action, selection),
-    [Symbol.asyncDispose]: () => spool.close(),
+    [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
+}
+
+/** Where serve-out logs; where that is standard error, the user sees there what is wrong, and no more. */
+function openServersLog(config: Config, io: Io): Log {
+  if (config.log.file) return openLog(config, io);
+  const decoder = new TextDecoder();
+  return startLog({
+    level: "warn",
+    format: "text",
+    file: "",
+    isTerminal: io.isTerminal,
+    standardError: {
+      write: (data) => {
+        io.err(decoder.decode(data));
+        return Promise.resolve(data.length);
+      },
+      close: () => {},
+    },
+  });
 }

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "@std/path";
+import { loadConfig } from "../config/load.ts";
 import { silentLogger } from "../observe/log.ts";
 import { CONTROL_SOCKET, ControlServer } from "../relay/control.ts";
 import { OpenEntries } from "../relay/open_entries.ts";
@@ -8,13 +9,16 @@ import type { QueueEntry } from "../relay/queue_entry.ts";
 import { Spool } from "../relay/spool.ts";
 import { systemClock } from "../smtp/clock.ts";
 import { newEntry } from "../tests/support/memory_queue.ts";
+import type { Io, ServerIo } from "./io.ts";
 import { run } from "./run.ts";
+import { openSpool, untilUnlocked } from "./spool_parts.ts";
 
 const encoder = new TextEncoder();
 
 interface World {
   readonly directory: string;
   readonly config: string;
+  readonly io: Io;
   mailapp(...args: string[]): Promise<{ code: number; out: string; err: string }>;
 }
 
@@ -25,22 +29,27 @@ async function withSpool(test: (world: World) => Promise<void>): Promise<void> {
     config,
     `hostname = "out.example.test"\ndata_dir = ${JSON.stringify(directory)}\n`,
   );
+  const io: ServerIo = {
+    env: { get: () => undefined },
+    isTerminal: false,
+    out: () => {},
+    err: () => {},
+    onSignal: () => {},
+    confine: () => Promise.reject(new Error("no server is started here")),
+    exitNow: () => {},
+  };
   const mailapp = async (...args: string[]) => {
     let out = "";
     let err = "";
     const code = await run([...args, "--config", config], {
-      env: { get: () => undefined },
-      isTerminal: false,
+      ...io,
       out: (text) => void (out += text),
       err: (text) => void (err += text),
-      onSignal: () => {},
-      confine: () => Promise.reject(new Error("no server is started here")),
-      exitNow: () => {},
     });
     return { code, out, err };
   };
   try {
-    await test({ directory, config, mailapp });
+    await test({ directory, config, io, mailapp });
   } finally {
     await Deno.remove(directory, { recursive: true });
   }
@@ -248,11 +257,64 @@ Deno.test("mailapp queue goes through the control socket while serve-out runs", 
   });
 });
 
+Deno.test("mailapp queue says so when serve-out ends in the middle", async () => {
+  await withSpool(async ({ directory, mailapp }) => {
+    using listener = Deno.listen({ transport: "unix", path: join(directory, CONTROL_SOCKET) });
+    const server = (async () => {
+      // Found, then asked.
+      for (let i = 0; i < 2; i++) (await listener.accept()).close();
+    })();
+    const { code, err } = await mailapp("queue", "hold", "--all");
+    await server;
+    assert.deepEqual([code, err], [
+      75,
+      "mailapp: serve-out: it broke off its answer; what it had told by then is done\n",
+    ]);
+  });
+});
+
 Deno.test("mailapp queue does not touch a spool that a process without a control socket has", async () => {
   await withSpool(async ({ directory, mailapp }) => {
     await using _spool = await Spool.open({ directory: join(directory, "spool"), logger: silentLogger });
     const { code, err } = await mailapp("queue", "list");
-    assert.equal(code, 69);
-    assert.match(err, /has the spool/);
+    assert.equal(code, 75);
+    assert.match(err, new RegExp(`in use by process ${Deno.pid}, and it does not answer`));
+  });
+});
+
+Deno.test("untilUnlocked() waits for a server, or a command, that has the spool for a moment", async () => {
+  await withSpool(async ({ directory, config, io }) => {
+    const holder = await Spool.open({ directory: join(directory, "spool"), logger: silentLogger });
+    const loaded = await loadConfig(config, { env: io.env });
+    let waits = 0;
+    const wait = () => {
+      waits++;
+      return holder.close();
+    };
+    await using _spool = await untilUnlocked(() => openSpool(loaded, { logger: silentLogger }), wait);
+    assert.equal(waits, 1);
+  });
+});
+
+Deno.test("mailapp queue without serve-out tells what serve-out would log", async () => {
+  await withSpool(async ({ directory, config, mailapp }) => {
+    const [id = "", spoilt = ""] = await fill(directory, [
+      entry([{ address: "u@a.test" }]),
+      entry([{ address: "v@a.test" }]),
+    ]);
+    const message = join(directory, "spool", "messages", spoilt.slice(-2), spoilt);
+    await Deno.writeTextFile(message, "{");
+    const shown = await mailapp("queue", "hold", "--all");
+    assert.match(shown.err, new RegExp(`queue\\.damaged.*${spoilt}`));
+    assert.match(shown.out, /held: 1 recipient of 1 message/);
+
+    const log = join(directory, "mailapp.log");
+    const text = await Deno.readTextFile(config);
+    await Deno.writeTextFile(config, `${text}[log]\nfile = ${JSON.stringify(log)}\n`);
+    assert.equal((await mailapp("queue", "release", id)).err, "");
+    const [{ event, recipients } = assert.fail()] = (await Deno.readTextFile(log)).trim().split("\n").map((
+      line,
+    ) => JSON.parse(line));
+    assert.deepEqual([event, recipients], ["operator.release", ["u@a.test"]]);
   });
 });

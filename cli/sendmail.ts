@@ -73,9 +73,19 @@ export async function sendmail(args: readonly string[], io: SendmailIo): Promise
     throw new CommandError("sendmail: to see the queue, run: mailapp queue list", EXIT.unavailable);
   }
   const server = await findServer(options, io);
-  const conn = await connect(server);
-  if (options.mode === "smtp") return await passThrough(conn, io);
-  const client = new SmtpClient(new ConnTransport(conn, { clock: systemClock }), {
+  if (options.mode === "smtp") return await passThrough(await connect(server), io);
+  const max = await talk(server, (client) => Promise.resolve(client.capabilities.size || DEFAULT_MAX_SIZE));
+  // Without a connection: a program may write for hours, as cron's jobs do, and serve-out waits for minutes only.
+  const input = await readInput(io.stdin, { ignoreDots: options.ignoreDots, max });
+  return await talk(
+    server,
+    async (client) => report(await submit(client, { options, input, user: userName(io) }), io),
+  );
+}
+
+/** Says hello, does what is to be done, and takes leave. */
+async function talk<T>(server: Server, work: (client: SmtpClient) => Promise<T>): Promise<T> {
+  const client = new SmtpClient(new ConnTransport(await connect(server), { clock: systemClock }), {
     hostname: server.hostname,
     clock: systemClock,
     timeouts: TIMEOUTS,
@@ -83,13 +93,9 @@ export async function sendmail(args: readonly string[], io: SendmailIo): Promise
   try {
     await expectOk(client.greeting());
     await expectOk(client.hello());
-    const input = await readInput(io.stdin, {
-      ignoreDots: options.ignoreDots,
-      max: client.capabilities.size || DEFAULT_MAX_SIZE,
-    });
-    const results = await submit(client, { options, input, user: userName(io) });
+    const result = await work(client);
     await client.quit();
-    return report(results, io);
+    return result;
   } catch (error) {
     if (!(error instanceof DialogueError)) throw error;
     throw new CommandError(`sendmail: serve-out: ${error.message}`, EXIT.tryAgain, { cause: error });

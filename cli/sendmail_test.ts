@@ -5,6 +5,7 @@ import type { Delivery } from "../smtp/delivery.ts";
 import type { Envelope } from "../smtp/envelope.ts";
 import { reply } from "../smtp/reply.ts";
 import { SmtpServer } from "../smtp/server.ts";
+import { FakeClock } from "../tests/support/fake_clock.ts";
 import { CommandError } from "./exit_codes.ts";
 import { sendmail, type SendmailIo } from "./sendmail.ts";
 
@@ -15,8 +16,9 @@ interface Received {
 
 /** A serve-out that keeps what it gets; refuses `no…` for good and `later…` for now. */
 async function withServer(
-  test: (world: { received: Received[]; config: string; run: Run }) => Promise<void>,
+  test: (world: { clock: FakeClock; received: Received[]; config: string; run: Run }) => Promise<void>,
 ): Promise<void> {
+  const clock = new FakeClock();
   const received: Received[] = [];
   const delivery: Delivery = {
     extensions: ["DSN"],
@@ -37,7 +39,7 @@ async function withServer(
       };
     },
   };
-  const server = new SmtpServer({ hostname: "out.example.test", delivery, log: silentLogger });
+  const server = new SmtpServer({ hostname: "out.example.test", delivery, log: silentLogger, clock });
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const serving = server.serve(listener);
   const directory = await Deno.makeTempDir();
@@ -47,7 +49,7 @@ async function withServer(
     `hostname = "out.example.test"\n[serve-out]\nlisten = ["127.0.0.1"]\nport = ${listener.addr.port}\n`,
   );
   try {
-    await test({ received, config, run: runner(config) });
+    await test({ clock, received, config, run: runner(config) });
   } finally {
     await server.shutdown({ grace: 0 });
     await serving;
@@ -55,10 +57,14 @@ async function withServer(
   }
 }
 
-type Run = (args: string[], input?: string) => Promise<{ code: number; err: string; out: string }>;
+type Run = (
+  args: string[],
+  input?: string,
+  options?: { onRead?: () => Promise<void> },
+) => Promise<{ code: number; err: string; out: string }>;
 
 function runner(config: string): Run {
-  return async (args, input = "Subject: x\n\nHi\n") => {
+  return async (args, input = "Subject: x\n\nHi\n", { onRead } = {}) => {
     let rest = new TextEncoder().encode(input);
     let err = "";
     let out = "";
@@ -71,12 +77,13 @@ function runner(config: string): Run {
       exitNow: () => {},
       stdin: {
         // In small pieces, so that nothing depends on where they are cut.
-        read: (buffer) => {
-          if (rest.length === 0) return Promise.resolve(null);
+        read: async (buffer) => {
+          await onRead?.();
+          if (rest.length === 0) return null;
           buffer.set(rest.subarray(0, 3));
           const count = Math.min(3, rest.length);
           rest = rest.subarray(count);
-          return Promise.resolve(count);
+          return count;
         },
       },
       stdout: {
@@ -145,6 +152,14 @@ Deno.test("sendmail() ends the message at a line with only a dot, unless -i", as
     assert.equal(received.at(-1)?.text, "From: a\r\n\r\n.Hi\r\n..\r\n. \r\n");
     await run(["-i", "bob"], "From: a\n\nHi\n.\nmore\n");
     assert.equal(received.at(-1)?.text, "From: a\r\n\r\nHi\r\n.\r\nmore\r\n");
+  });
+});
+
+Deno.test("sendmail() waits for its input longer than serve-out would", async () => {
+  await withServer(async ({ clock, received, run }) => {
+    const onRead = () => clock.advance(3_600_000);
+    assert.deepEqual(await run(["bob"], undefined, { onRead }), { code: 0, err: "", out: "" });
+    assert.equal(received.length, 1);
   });
 });
 

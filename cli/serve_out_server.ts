@@ -35,7 +35,7 @@ import {
 import { reloader } from "./reload.ts";
 import { loadAgain, type ServeOutStart, type ServerContext } from "./server_start.ts";
 import { openLog } from "./server_parts.ts";
-import { openSpool } from "./spool_parts.ts";
+import { openSpool, untilUnlocked } from "./spool_parts.ts";
 import { causeOfOurs, watchServeOut } from "./trouble_parts.ts";
 import { VERSION } from "./version.ts";
 
@@ -54,7 +54,7 @@ export async function runServeOut(start: ServeOutStart, context: ServerContext):
   const signer = openDkimSigner(dkimKeys, { logger });
   signals.onReload(reload(start, { log, signer }));
 
-  await using spool = await openSpool(config, { logger });
+  await using spool = await untilUnlocked(() => openSpool(config, { logger }));
   const refusals = new RefusalWatch({ explain: causeOfOurs, now: () => systemClock.monotonic() });
   const scheduler = await createScheduler(config, {
     spool,

@@ -10,6 +10,10 @@ import { Spool } from "../relay/spool.ts";
 import { SpoolLockedError, SpoolVersionError } from "../relay/spool_directory.ts";
 import { CommandError, EXIT } from "./exit_codes.ts";
 
+// A server that starts or stops, or a short `mailapp queue`, has the spool for a moment.
+const LOOKS = 20;
+const LOOK_AGAIN = 50;
+
 /** The spool's directory. */
 export function spoolDirectory({ dataDir }: Config): string {
   return join(dataDir, "spool");
@@ -36,4 +40,28 @@ export async function openSpool(config: Config, { logger }: { readonly logger: L
     if (!denied && !(error instanceof SpoolVersionError)) throw error;
     throw new CommandError(error.message, denied ? EXIT.noPermission : EXIT.config, { cause: error });
   }
+}
+
+/**
+ * Does what needs the spool, as often as it takes within a second while another process has it.
+ * @param wait waits so many milliseconds
+ * @throws {CommandError} caused by a {@linkcode SpoolLockedError}, when that process keeps it; what else `work` throws
+ */
+export async function untilUnlocked<T>(
+  work: () => Promise<T>,
+  wait: (ms: number) => Promise<void> = sleep,
+): Promise<T> {
+  for (let look = 1;; look++) {
+    try {
+      return await work();
+    } catch (error) {
+      const locked = error instanceof CommandError && error.cause instanceof SpoolLockedError;
+      if (!locked || look === LOOKS) throw error;
+    }
+    await wait(LOOK_AGAIN);
+  }
+}
+
+function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => void setTimeout(resolve, ms));
 }

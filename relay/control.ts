@@ -137,7 +137,7 @@ export class ControlServer implements AsyncDisposable {
       }
       const done = this.#serve(conn).catch((error) => {
         // A client that goes away in the middle is nothing special.
-        if (error instanceof Deno.errors.BrokenPipe || error instanceof Deno.errors.BadResource) return;
+        if (GONE.some((gone) => error instanceof gone)) return;
         this.#options.logger.warn("control.failed", { error: String(error) });
       }).finally(() => {
         closeQuietly(conn);
@@ -190,11 +190,11 @@ export class ControlServer implements AsyncDisposable {
   }
 }
 
-/** The server said why it does not do it. */
+/** The server said why it does not do it, or went away before it had said all. */
 export class ControlError extends Error {
   /** Makes it from what the server said. */
-  constructor(message: string) {
-    super(message);
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options);
     this.name = "ControlError";
   }
 }
@@ -243,7 +243,9 @@ export class ControlClient {
   }
 
   async *#ask<T>(request: Request): AsyncGenerator<T, void, void> {
-    const conn = await connect(this.#path);
+    const conn = await connect(this.#path).catch((cause) => {
+      throw new ControlError("it has just ended", { cause });
+    });
     try {
       await writeAll(conn, encoder.encode(JSON.stringify({ mailapp: VERSION, ...request }) + "\n"));
       const lines = new LineReader(conn, MAX_LINE);
@@ -253,12 +255,25 @@ export class ControlClient {
         if (answer.end !== undefined) return;
         if (answer.item !== undefined) yield answer.item;
       }
-      throw new ControlError("serve-out went away in the middle of its answer");
+      throw new ControlError(WENT_AWAY);
+    } catch (error) {
+      if (!GONE.some((gone) => error instanceof gone)) throw error;
+      throw new ControlError(WENT_AWAY, { cause: error });
     } finally {
       closeQuietly(conn);
     }
   }
 }
+
+const WENT_AWAY = "it broke off its answer; what it had told by then is done";
+
+// How a connection ends under the one who uses it: closed on the other side or, at the end of the server, on this one.
+const GONE = [
+  Deno.errors.BrokenPipe,
+  Deno.errors.ConnectionReset,
+  Deno.errors.BadResource,
+  Deno.errors.Interrupted,
+] as const;
 
 async function connect(path: string): Promise<Deno.Conn> {
   using short = shortPath(path);

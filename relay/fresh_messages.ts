@@ -10,7 +10,11 @@ interface Fresh {
   /** Until somebody has taken it. */
   entry: QueueEntry | undefined;
   readonly message: Uint8Array;
+  readonly octets: number;
 }
+
+// What a recipient takes in an entry in memory, generously.
+const RECIPIENT_OCTETS = 1024;
 
 /** Holds small messages as they stand on the disk, the latest first to stay. What is not here is read from there. */
 export class FreshMessages {
@@ -18,7 +22,7 @@ export class FreshMessages {
   readonly #limit: number;
   #octets = 0;
 
-  /** @param limit octets of all messages together */
+  /** @param limit octets of all messages and their recipients together */
   constructor(limit: number) {
     this.#limit = limit;
   }
@@ -26,8 +30,9 @@ export class FreshMessages {
   /** Keeps a message that has no state yet. The entry and the octets are its own from now on. */
   add(entry: QueueEntry, message: Uint8Array): void {
     this.delete(entry.id);
-    this.#messages.set(entry.id, { entry, message });
-    this.#octets += message.length;
+    const octets = message.length + RECIPIENT_OCTETS * entry.recipients.length;
+    this.#messages.set(entry.id, { entry, message, octets });
+    this.#octets += octets;
     for (const id of this.#messages.keys()) {
       if (this.#octets <= this.#limit) break;
       this.delete(id);
@@ -64,6 +69,6 @@ export class FreshMessages {
     const fresh = this.#messages.get(id);
     if (fresh === undefined) return;
     this.#messages.delete(id);
-    this.#octets -= fresh.message.length;
+    this.#octets -= fresh.octets;
   }
 }

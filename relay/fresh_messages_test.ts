@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
+import { newEntry } from "../tests/support/memory_queue.ts";
 import { FreshMessages } from "./fresh_messages.ts";
 import type { QueueEntry } from "./queue_entry.ts";
 
-function entry(id: string): QueueEntry {
+function entry(id: string, recipients: QueueEntry["recipients"] = []): QueueEntry {
   return {
     id,
     acceptedAt: 0,
@@ -11,7 +12,7 @@ function entry(id: string): QueueEntry {
     smtputf8: false,
     size: 3,
     content: { eightBitHeader: false, eightBitBody: false },
-    recipients: [],
+    recipients,
   };
 }
 
@@ -40,4 +41,13 @@ Deno.test("FreshMessages drops the oldest beyond its limit, and one that alone i
   assert.deepEqual(["b", "c", "d"].map((id) => fresh.has(id)), [true, false, true]);
   fresh.add(entry("e"), new Uint8Array(11));
   assert.deepEqual(["b", "d", "e"].map((id) => fresh.has(id)), [false, false, false]);
+});
+
+Deno.test("FreshMessages counts recipients too, which may take more memory than a short message", () => {
+  const fresh = new FreshMessages(1024 * 1024);
+  const recipients = Array.from({ length: 1000 }, (_, n) => (
+    newEntry([`u${n}@a.test`], { id: "unused" }).recipients
+  )).flat();
+  for (const id of ["a", "b"]) fresh.add(entry(id, recipients), new Uint8Array(4));
+  assert.deepEqual(["a", "b"].map((id) => fresh.has(id)), [false, true]);
 });

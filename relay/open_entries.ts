@@ -69,16 +69,13 @@ export class OpenEntries {
     return this.#shared.size;
   }
 
-  /**
-   * Opens an entry; `undefined` when there is none.
-   * @param fresh the entry as it was just stored, so that it need not be read again
-   */
-  async open(id: string, fresh?: QueueEntry): Promise<OpenEntry | undefined> {
+  /** Opens an entry; `undefined` when there is none. */
+  async open(id: string): Promise<OpenEntry | undefined> {
     let shared = this.#shared.get(id);
     if (shared === undefined) {
       shared = {
         users: 0,
-        loaded: fresh === undefined ? this.#options.queue.load(id) : Promise.resolve(fresh),
+        loaded: this.#options.queue.load(id),
         inFlight: new Set(),
         gone: false,
         turn: Promise.resolve(),

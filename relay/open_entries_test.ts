@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { silentLogger } from "../observe/log.ts";
 import { FakeClock } from "../tests/support/fake_clock.ts";
-import { MemoryQueue, newEntry } from "../tests/support/memory_queue.ts";
+import { MemoryQueue } from "../tests/support/memory_queue.ts";
 import { OpenEntries, type OpenEntry } from "./open_entries.ts";
 
 function world() {
@@ -32,19 +32,6 @@ Deno.test("OpenEntries.open() gives everybody the same copy, read once", async (
   assert.notEqual(again.entry, one.entry);
   assert.equal(loads, 2);
   again[Symbol.dispose]();
-});
-
-Deno.test("OpenEntries.open() takes an entry that is at hand, unless it is open already", async () => {
-  const { queue, entries, open } = world();
-  const { id } = await queue.put(["u@a.test"]);
-  const fresh = newEntry(["u@a.test"], { id });
-  {
-    using opened = await entries.open(id, fresh);
-    assert.equal(opened?.entry, fresh);
-  }
-  using opened = await open(id);
-  using same = await entries.open(id, fresh);
-  assert.equal(same?.entry, opened.entry);
 });
 
 Deno.test("OpenEntries.open() finds nothing where there is nothing, nor what was removed meanwhile", async () => {

@@ -89,8 +89,6 @@ interface Item {
   readonly tried: boolean;
   /** Whether it was found at the start. */
   readonly scanned: boolean;
-  /** The entry, where it is at hand. */
-  readonly opened?: Promise<OpenEntry | undefined>;
 }
 
 interface Destination {
@@ -117,8 +115,6 @@ const MAX_STRUGGLING = 10_000;
 // How long a connection in use waits for the next message, as in Postfix; milliseconds.
 const LINGER = 2000;
 const MAX_ATTEMPTS_KEPT = 10;
-// Entries kept at hand for what has just been accepted; beyond that they are read again.
-const MAX_AT_HAND = 1000;
 const LONGEST_SLEEP = 3_600_000;
 
 /** Sends what is in a queue. */
@@ -197,27 +193,18 @@ export class Scheduler {
     }
   }
 
-  /**
-   * Takes over an entry that is in the queue. What is due at once is sent at once.
-   * @param entry the entry, where it is at hand, so that it need not be read again
-   */
-  submit(summary: QueueSummary, entry?: QueueEntry): void {
-    this.#submit(summary, { scanned: false, entry });
+  /** Takes over an entry that is in the queue. What is due at once is sent at once. */
+  submit(summary: QueueSummary): void {
+    this.#submit(summary, { scanned: false });
   }
 
-  #submit(
-    summary: QueueSummary,
-    { scanned, entry }: { scanned: boolean; entry?: QueueEntry | undefined },
-  ): void {
+  #submit(summary: QueueSummary, { scanned }: { scanned: boolean }): void {
     const { clock, schedule } = this.#options;
     const { id, acceptedAt, due } = summary;
     const now = clock.now();
     const born = clock.monotonic() - Math.max(0, now - acceptedAt);
     for (const [to, at] of this.#byDestination(due)) {
-      const opened = entry !== undefined && at <= now && this.#entries.size < MAX_AT_HAND
-        ? { opened: this.#entries.open(id, entry) }
-        : {};
-      this.#add({ id, to, at, dueAt: this.#dueAt(at), born, tried: false, scanned, ...opened });
+      this.#add({ id, to, at, dueAt: this.#dueAt(at), born, tried: false, scanned });
       const noticeAt = acceptedAt + schedule.delayNoticeAfter;
       if (at > now && noticeAt > now && noticeAt < at) this.#watchForDelay(id, born);
     }
@@ -466,7 +453,7 @@ export class Scheduler {
         const tried: AttemptOutcome = await this.#try(item, live);
         live = tried.live;
         if (tried.wait !== undefined) {
-          this.#putBack(destination, closed(item));
+          this.#putBack(destination, item);
           this.#park(destination, tried.wait);
           break;
         }
@@ -535,11 +522,11 @@ export class Scheduler {
     let opened: OpenEntry | undefined;
     let stored: Promise<void> | undefined;
     try {
-      opened = await (item.opened ?? this.#entries.open(item.id));
+      opened = await this.#entries.open(item.id);
       if (opened === undefined || opened.gone) return nothing;
       const { entry, inFlight } = opened;
       if (item.scanned && entry.reversePath === "" && !this.#recovered) {
-        this.#notBeforeRecovery.push(closed(item));
+        this.#notBeforeRecovery.push(item);
         return nothing;
       }
       const recipients = this.#dueRecipients(opened, item);
@@ -560,7 +547,7 @@ export class Scheduler {
       // Whatever this is, it must not cost a message its next attempt.
       this.#options.logger.error("queue.error", { id: item.id, error: String(error) });
       if (live !== undefined) leave(live);
-      this.#add({ ...closed(item), dueAt: this.#options.clock.monotonic() + this.#retryAfter(1) });
+      this.#add({ ...item, dueAt: this.#options.clock.monotonic() + this.#retryAfter(1) });
       return { stored: Promise.resolve() };
     } finally {
       if (stored === undefined) opened?.[Symbol.dispose]();
@@ -720,11 +707,6 @@ function pausesFor({ delays }: RetrySchedule): HostPauses {
     busy: Math.min(busy, shortest),
     rate,
   };
-}
-
-/** The entry will be at hand no more when its turn comes again. */
-function closed({ opened: _, ...item }: Item): Item {
-  return item;
 }
 
 /** First in, first out, without moving what is behind. */

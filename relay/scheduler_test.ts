@@ -228,6 +228,18 @@ Deno.test("Scheduler retries after a 4xx no sooner than the schedule, with the r
   assert.equal(world.entry(id), undefined);
 });
 
+Deno.test("Scheduler tries no recipient sooner because another one of its domain is due", async () => {
+  await using world = new World();
+  const { clock, network } = world;
+  const mx = network.host("mx.a.test");
+  network.domain("a.test", ["mx.a.test"]);
+  await world.send(["now@a.test", { address: "later@a.test", nextAttemptAt: clock.now() + HOUR }]);
+  await clock.advance(HOUR - 1);
+  assert.deepEqual(mx.taken, [["now@a.test"]]);
+  await clock.advance(1);
+  assert.deepEqual(mx.taken, [["now@a.test"], ["later@a.test"]]);
+});
+
 Deno.test("Scheduler flips the address family on a retry", async () => {
   await using world = new World();
   const { clock, network } = world;
@@ -356,6 +368,16 @@ Deno.test("Scheduler honours NOTIFY", async () => {
   ]);
   await clock.advance(0);
   assert.deepEqual(world.notices, [{ kind: "success", about: id, recipients: ["good1@a.test"] }]);
+  assert.deepEqual(world.queue.entries, []);
+});
+
+Deno.test("Scheduler tells nothing of success where the host took that over", async () => {
+  await using world = new World();
+  world.network.host("mx.a.test", { dsn: true });
+  world.network.domain("a.test", ["mx.a.test"]);
+  await world.send([{ address: "u@a.test", notify: ["SUCCESS"] }]);
+  await world.clock.advance(0);
+  assert.deepEqual(world.notices, []);
   assert.deepEqual(world.queue.entries, []);
 });
 
@@ -701,6 +723,28 @@ Deno.test("Scheduler killed at any change on disk loses nothing, doubles at most
     assert(notices >= 1 && notices <= 2, `crash at change ${at}: ${notices} notices`);
   }
   assert(counts.filter(({ notices }) => notices === 2).length <= 1);
+});
+
+Deno.test("Scheduler sends no notice found at the start before it knows that none of them is half done", async () => {
+  const first = new World();
+  const home = first.network.host("mx.example.org");
+  first.network.domain("example.org", ["mx.example.org"]);
+  const { id: notice } = await first.queue.put(["sender@example.org"], { reversePath: "" });
+  await first.queue.put([{ address: "u@a.test", status: "failed", notice }]);
+  await using second = first.crash();
+  const scan = second.queue.scan.bind(second.queue);
+  second.queue.scan = async function* () {
+    for await (const summary of scan()) {
+      yield summary;
+      // The scan of a long queue takes longer than sending.
+      await quiet();
+    }
+  };
+  await second.scheduler.start();
+  await second.clock.advance(0);
+  assert.deepEqual(second.notices, []);
+  assert.deepEqual(home.taken, [["sender@example.org"]]);
+  assert.deepEqual(second.queue.entries, []);
 });
 
 Deno.test("Scheduler keeps a message whose entry cannot be read, and comes back to it", async () => {

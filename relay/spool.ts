@@ -65,10 +65,10 @@ export interface SpoolOptions {
   readonly maxInMemory?: number;
 }
 
-// Consecutive messages share a directory, and so the syncs of it; a directory stays small enough to list at once.
-/** Octets of a message that is kept in memory for its first attempt, and of all of them. */
+// Octets of a message that is kept in memory for its first attempt, and of all of them.
 const MAX_FRESH = 64 * 1024;
 const MAX_FRESH_TOTAL = 16 * 1024 ** 2;
+// Consecutive messages share a directory, and so the syncs of it; a directory stays small enough to list at once.
 const MESSAGES_PER_SHARD = 1000;
 const SHARDS = 1024;
 const SHARD_NAME = /^[0-9a-z]{2}$/;
@@ -128,7 +128,11 @@ export class Spool implements Queue, AsyncDisposable {
     this.#resendAfter = options.resendAfter ?? 60_000;
     this.#lock = parts.lock;
     this.#journal = parts.journal;
-    this.#index = new SpoolIndex({ directory: join(options.directory, "index"), logger: options.logger });
+    this.#index = new SpoolIndex({
+      directory: join(options.directory, "index"),
+      logger: options.logger,
+      exists: (id) => isFile(messagePath(options.directory, id)),
+    });
     this.#firstShard = this.#draw() % SHARDS;
   }
 
@@ -203,51 +207,81 @@ export class Spool implements Queue, AsyncDisposable {
     });
   }
 
-  /** See {@linkcode Queue.scan}. Yields from the start on; entries added meanwhile are not among them. */
+  /**
+   * See {@linkcode Queue.scan}. Yields from the start on; entries added meanwhile are not among them.
+   * @throws {AggregateError} at the end, where a folder could not be read
+   */
   async *scan(): AsyncGenerator<QueueSummary, void, void> {
-    const fresh = new Set<string>();
-    const touched = new Set<string>();
-    this.#fresh.add(fresh);
-    this.#touched.add(touched);
+    const scan: Scan = {
+      fresh: new Set(),
+      touched: new Set(),
+      domains: new Map(),
+      unreadable: [],
+      slice: new Slice(),
+    };
+    this.#fresh.add(scan.fresh);
+    this.#touched.add(scan.touched);
+    const failures: unknown[] = [];
     try {
-      const domains = new Map<string, string>();
-      const unreadable: string[] = [];
-      const slice = new Slice();
       for (const shard of this.#listShards()) {
-        const states = this.#listStates(shard);
-        const index = this.#index.read(shard);
-        const used = new Map<string, IndexLine>();
-        for (const id of this.#listMessages(shard)) {
-          const hasState = states.delete(id);
-          if (fresh.has(id)) continue;
-          if (slice.over()) await slice.pause();
-          const indexed = touched.has(id) ? undefined : this.#lookUp(id, { lines: index.lines, hasState });
-          if (indexed !== undefined) {
-            used.set(id, indexed);
-            const summary = summarizeLine(id, indexed, domains);
-            if (summary !== undefined) yield summary;
-            else if (indexed.done) await this.remove(id);
-            continue;
-          }
-          const entry = this.#scanOne(id, { hasState: hasState || touched.has(id), unreadable });
-          const summary = entry && summarize(entry, domains);
-          if (summary !== undefined) yield summary;
-          else if (entry !== undefined && isDone(entry)) await this.remove(id);
+        try {
+          yield* this.#scanShard(shard, scan);
+        } catch (error) {
+          failures.push(new Error(`${shard}: ${error}`, { cause: error }));
         }
-        if (index.count > used.size + MESSAGES_PER_SHARD) await this.#index.rewrite(shard, used);
-        await this.#clearOrphans(states);
       }
-      for (const id of unreadable) {
+      for (const id of scan.unreadable) {
         const entry = await this.load(id).catch((error) => {
           this.#logger.error("queue.unreadable", { id, error: String(error) });
           return undefined;
         });
-        const summary = entry && summarize(entry, domains);
+        const summary = entry && summarize(entry, scan.domains);
         if (summary !== undefined) yield summary;
       }
     } finally {
-      this.#fresh.delete(fresh);
-      this.#touched.delete(touched);
+      this.#fresh.delete(scan.fresh);
+      this.#touched.delete(scan.touched);
+    }
+    if (failures.length > 0) {
+      throw new AggregateError(
+        failures,
+        `folders that could not be read: ${failures.map(messageOf).join("; ")}`,
+      );
+    }
+  }
+
+  async *#scanShard(shard: string, scan: Scan): AsyncGenerator<QueueSummary, void, void> {
+    const { fresh, touched, domains, unreadable, slice } = scan;
+    const states = this.#listStates(shard);
+    const index = this.#index.read(shard);
+    const used = new Map<string, IndexLine>();
+    for (const id of this.#listMessages(shard)) {
+      const hasState = states.delete(id);
+      if (fresh.has(id)) continue;
+      if (slice.over()) await slice.pause();
+      const indexed = touched.has(id) ? undefined : this.#lookUp(id, { lines: index.lines, hasState });
+      if (indexed !== undefined) {
+        used.set(id, indexed);
+        const summary = summarizeLine(id, indexed, domains);
+        if (summary !== undefined) yield summary;
+        else if (indexed.done) await this.#clear(id, () => this.remove(id));
+        continue;
+      }
+      const entry = this.#scanOne(id, { hasState: hasState || touched.has(id), unreadable });
+      const summary = entry && summarize(entry, domains);
+      if (summary !== undefined) yield summary;
+      else if (entry !== undefined && isDone(entry)) await this.#clear(id, () => this.remove(id));
+    }
+    if (index.count > used.size + MESSAGES_PER_SHARD) await this.#index.rewrite(shard, used);
+    for (const id of states) await this.#clear(id, () => this.#clearOrphan(id));
+  }
+
+  /** Clears away what is over; where that fails, the next start does. */
+  async #clear(id: string, work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      this.#logger.warn("queue.not_removed", { id, error: String(error) });
     }
   }
 
@@ -477,14 +511,12 @@ export class Spool implements Queue, AsyncDisposable {
     return ids;
   }
 
-  async #clearOrphans(states: Set<string>): Promise<void> {
-    for (const id of states) {
-      // A crash between the two renames of a damaged entry leaves its state behind.
-      if (isFile(join(this.#directory, "damaged", id))) {
-        this.#aside(statePath(this.#directory, id), "its message is damaged");
-      } else if (!isFile(messagePath(this.#directory, id))) {
-        await removeIfThere(this.#fileSystem, statePath(this.#directory, id));
-      }
+  async #clearOrphan(id: string): Promise<void> {
+    // A crash between the two renames of a damaged entry leaves its state behind.
+    if (isFile(join(this.#directory, "damaged", id))) {
+      this.#aside(statePath(this.#directory, id), "its message is damaged");
+    } else if (!isFile(messagePath(this.#directory, id))) {
+      await removeIfThere(this.#fileSystem, statePath(this.#directory, id));
     }
   }
 
@@ -649,6 +681,23 @@ export class Spool implements Queue, AsyncDisposable {
   #aside(path: string, reason: string): string | undefined {
     return putAside(path, { directory: this.#directory, reason, logger: this.#logger });
   }
+}
+
+/** What a running scan knows. */
+interface Scan {
+  /** See {@linkcode Spool.#fresh}. */
+  readonly fresh: Set<string>;
+  /** See {@linkcode Spool.#touched}. */
+  readonly touched: Set<string>;
+  /** One string for each domain. */
+  readonly domains: Map<string, string>;
+  /** To be tried again at the end. */
+  readonly unreadable: string[];
+  readonly slice: Slice;
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 /** Work that gives the event loop its turn now and then. */

@@ -48,6 +48,8 @@ export interface IndexLine extends EntryDigest {
 
 // Written when so much is waiting, and at the end. What a crash takes of it is read from the files once.
 const FLUSH_LINES = 1000;
+// Octets of a shard's file beyond which the lines of what has gone are left out of it.
+const SWEEP_AT = 256 * 1024;
 // A few hundred recipients make a line that is no cheaper to read than the files.
 const MAX_DOMAINS = 100;
 
@@ -55,14 +57,24 @@ const MAX_DOMAINS = 100;
 export class SpoolIndex {
   readonly #directory: string;
   readonly #logger: Logger;
+  readonly #exists: (id: string) => boolean;
+  /** Where it is not {@linkcode SWEEP_AT}: twice what the last sweep left. */
+  readonly #sweepAt = new Map<string, number>();
   readonly #waiting = new Map<string, string[]>();
   #waitingCount = 0;
   #flushing: Promise<void> | undefined;
 
-  /** `directory` is made when something is written. */
-  constructor(options: { readonly directory: string; readonly logger: Logger }) {
+  /** `directory` is made when something is written; `exists` tells whether an entry is still there. */
+  constructor(
+    options: {
+      readonly directory: string;
+      readonly logger: Logger;
+      readonly exists: (id: string) => boolean;
+    },
+  ) {
     this.#directory = options.directory;
     this.#logger = options.logger;
+    this.#exists = options.exists;
   }
 
   /** The lines of a shard, by id, and how many there were in all. What cannot be read is not there. */
@@ -108,8 +120,27 @@ export class SpoolIndex {
       this.#waiting.delete(shard);
       this.#waitingCount -= lines.length;
       await this.#write(shard, { text: lines.map((line) => line + "\n").join(""), append: true });
+      await this.#sweep(shard);
     }
     this.#flushing = undefined;
+  }
+
+  /** Keeps a shard's file in bounds while the server runs: the latest line of each entry that is still there. */
+  async #sweep(shard: string): Promise<void> {
+    const path = join(this.#directory, shard);
+    const kept = new Map<string, string>();
+    try {
+      if ((await Deno.stat(path)).size <= (this.#sweepAt.get(shard) ?? SWEEP_AT)) return;
+      for (const line of (await Deno.readTextFile(path)).split("\n")) {
+        const id = /^\{"id":"([0-9a-z]+)"/.exec(line)?.[1];
+        if (id !== undefined && this.#exists(id)) kept.set(id, `${line}\n`);
+      }
+    } catch (error) {
+      return this.#failed(shard, error);
+    }
+    const text = [...kept.values()].join("");
+    this.#sweepAt.set(shard, Math.max(SWEEP_AT, 2 * text.length));
+    await this.#write(shard, { text, append: false });
   }
 
   async #write(shard: string, { text, append }: { text: string; append: boolean }): Promise<void> {

@@ -5,6 +5,7 @@ import { unsyncedFileSystem } from "../tests/support/unsynced_file_system.ts";
 import type { QueueSummary } from "./queue.ts";
 import type { QueueRecipient } from "./queue_entry.ts";
 import { Spool } from "./spool.ts";
+import { SpoolIndex } from "./spool_index.ts";
 
 const MESSAGE = new TextEncoder().encode("A: b\r\n\r\nHello\r\n");
 
@@ -175,4 +176,31 @@ Deno.test("The index stays small however often entries change", async () => {
     }]]);
     assert.equal(lines(), 1);
   });
+});
+
+Deno.test("SpoolIndex leaves out what has gone when a shard's file grows", async () => {
+  const directory = await Deno.makeTempDir();
+  const live = new Set(["0000staysxx"]);
+  const index = new SpoolIndex({ directory, logger: silentLogger, exists: (id) => live.has(id) });
+  const digest = {
+    acceptedAt: 1,
+    sender: "a@sender.test",
+    domains: ["one.test"],
+    due: [],
+    unfinished: false,
+  };
+  const note = (id: string, size: number) =>
+    index.note(id, { digest: { ...digest, done: false }, marks: { message: [size, 1, 1] } });
+  note("0000staysxx", 1);
+  for (let i = 0; i < 10_000; i++) {
+    note(`${String(i).padStart(8, "0")}xx`, 5);
+    // A flush is due every 1,000 lines; without a turn of the event loop all would be one.
+    if (i % 1000 === 999) await index.close();
+  }
+  note("0000staysxx", 2);
+  await index.close();
+  const { lines } = index.read("xx");
+  assert.deepEqual(lines.get("0000staysxx")?.marks.message, [2, 1, 1]);
+  assert((await Deno.stat(join(directory, "xx"))).size < 512 * 1024);
+  await Deno.remove(directory, { recursive: true });
 });

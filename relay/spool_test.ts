@@ -324,6 +324,47 @@ Deno.test("scan() leaves out what is added while it runs, and sees what is chang
   });
 });
 
+Deno.test("scan() goes on past what a full disk keeps it from removing", async () => {
+  await inDirectory(async ({ open, log }) => {
+    const fileSystem = new FaultyFileSystem();
+    await using spool = await open({ fileSystem });
+    const done = await add(spool, [recipient("b@one.test", { status: "failed", settled: true })]);
+    const pending = [await add(spool), await add(spool)];
+    fileSystem.fault = (call) => call === "write" ? "ENOSPC" : undefined;
+    assert.deepEqual((await scan(spool)).map(({ id }) => id).sort(), pending.sort());
+    assert.deepEqual(
+      log.events.filter(({ event }) => event === "queue.not_removed").map(({ fields }) => fields.id),
+      [done],
+    );
+    fileSystem.fault = () => undefined;
+    await scan(spool);
+    assert.deepEqual(await ids(spool), pending);
+  });
+});
+
+Deno.test("scan() goes on past a folder that cannot be read, and says so at the end", async () => {
+  await inDirectory(async ({ directory, open }) => {
+    for (let shard = 1; shard <= 3; shard++) {
+      await using spool = await open({ random: (buffer) => void buffer.fill(0).fill(shard, 3) });
+      await add(spool);
+    }
+    await using spool = await open();
+    const found: string[] = [];
+    let taken = "";
+    const all = (async () => {
+      for await (const { id } of spool.scan()) {
+        if (found.length === 0) {
+          taken = names(directory, "messages").find((shard) => shard !== id.slice(-2)) ?? "";
+          await Deno.remove(join(directory, "messages", taken), { recursive: true });
+        }
+        found.push(id);
+      }
+    })();
+    await assert.rejects(all, (error: Error) => error.message.includes(`${taken}: NotFound`));
+    assert.equal(found.length, 2);
+  });
+});
+
 Deno.test("update() of an entry that is gone leaves nothing behind", async () => {
   await inDirectory(async ({ directory, open }) => {
     await using spool = await open();

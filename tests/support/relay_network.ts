@@ -29,6 +29,8 @@ export interface FakeHost {
   /** Milliseconds a message takes. */
   delay: number;
   answer: (recipient: string, entry: QueueEntry) => HostAnswer;
+  /** Whether it takes over the notices of what it takes (RFC 3461). */
+  dsn: boolean;
   /** Recipients it took, in order, one array a transaction. */
   readonly taken: string[][];
   /** Connections ever, and now. */
@@ -59,6 +61,7 @@ export class RelayNetwork {
       state: "up",
       delay: 0,
       answer: () => "relay",
+      dsn: false,
       taken: [],
       connections: 0,
       open: 0,
@@ -163,6 +166,7 @@ export class RelayNetwork {
               return {
                 ...common,
                 result: "relayed",
+                dsnHandedOn: host.dsn,
                 nextHost: false,
                 attempt: { ...where, at, tls, reply: "250 2.0.0 ok", status: "2.0.0" },
               };
