@@ -66,7 +66,7 @@ export interface SpoolOptions {
 }
 
 // Octets of a message that is kept in memory for its first attempt, and of all of them.
-const MAX_FRESH = 64 * 1024;
+const MAX_FRESH = 256 * 1024;
 const MAX_FRESH_TOTAL = 16 * 1024 ** 2;
 // Consecutive messages share a directory, and so the syncs of it; a directory stays small enough to list at once.
 const MESSAGES_PER_SHARD = 1000;

@@ -85,8 +85,20 @@ export class DataReader {
           at = next;
           if (at === length) continue;
           if (chunk[at] === CR) {
+            if (repair && at + 1 < length) {
+              if (chunk[at + 1] === LF) {
+                at += 2;
+                state = LINE_START;
+                continue;
+              }
+              this.bare = true;
+              emit(chunk.subarray(from, at));
+              emit(SPACE);
+              from = at + 1;
+              break;
+            }
             if (repair) {
-              // Held back until the next byte says whether it is bare.
+              // Held back until the next chunk says whether it is bare.
               emit(chunk.subarray(from, at));
               from = at + 1;
             }
