@@ -107,6 +107,8 @@ export class Spool implements Queue, AsyncDisposable {
   readonly #told = new WeakSet<DotSent>();
   readonly #freshMessages = new FreshMessages(MAX_FRESH_TOTAL);
   readonly #firstShard: number;
+  /** Whether a scan of this process has held every line of the index against its message. */
+  #indexed = false;
   #sequence = 0;
 
   private constructor(
@@ -242,6 +244,7 @@ export class Spool implements Queue, AsyncDisposable {
       this.#fresh.delete(scan.fresh);
       this.#touched.delete(scan.touched);
     }
+    this.#indexed = failures.length === 0;
     if (failures.length > 0) {
       throw new AggregateError(
         failures,
@@ -298,7 +301,10 @@ export class Spool implements Queue, AsyncDisposable {
         if (slice.over()) await slice.pause();
         if (this.#journal.get(id)?.removed) continue;
         const line = lines?.get(id);
-        if (line !== undefined && !mayMean(line, hint) && this.#isAbout(line, id)) continue;
+        // Nobody edits a message while the server has it.
+        if (line !== undefined && !mayMean(line, hint) && (this.#indexed || this.#isAbout(line, id))) {
+          continue;
+        }
         yield id;
       }
       if (slice.over()) await slice.pause();

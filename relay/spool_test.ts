@@ -522,7 +522,7 @@ Deno.test("Spool removes states without a message, but keeps those of damaged on
 Deno.test("open() never gives out the end of a message that is not what it was", async () => {
   await inDirectory(async ({ directory, log, open }) => {
     await using spool = await open();
-    const id = await add(spool, undefined, `A: b\r\n\r\n${"x".repeat(200_000)}\r\n`);
+    const id = await add(spool, undefined, `A: b\r\n\r\n${"x".repeat(300_000)}\r\n`);
     const path = messageFile(directory, id);
     Deno.writeTextFileSync(path, Deno.readTextFileSync(path).replace("xxx", "xyx"));
     await using message = await spool.open(id);
