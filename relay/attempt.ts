@@ -89,6 +89,8 @@ export interface AttemptOptions {
   ) => Promise<Targets>;
   /** Connects to one of the targets. */
   readonly connect: Connect;
+  /** Connections that wait for a message. */
+  readonly idle: { take(target: Target): LiveConnection | undefined };
   /** No more hosts are tried once it is aborted. */
   readonly stopping: AbortSignal;
   /** Ends what is in flight. */
@@ -125,6 +127,15 @@ export async function attempt(request: AttemptRequest, options: AttemptOptions):
   for (const target of targets.targets) {
     if (round.remaining.length === 0 || stopping.aborted || tried.size >= MAX_HOSTS_TRIED) break;
     if (tried.has(targetKey(target)) || round.replied.has(target.host)) continue;
+    live = options.idle.take(target);
+    if (live !== undefined) {
+      const outcome = await round.transmit(live);
+      live = release(live, round);
+      if (outcome !== "stale") {
+        tried.add(targetKey(target));
+        continue;
+      }
+    }
     const admission = hosts.admit(target);
     if (admission.kind !== "admitted") {
       if (admission.kind === "wait") wait ??= admission.key;
@@ -137,11 +148,7 @@ export async function attempt(request: AttemptRequest, options: AttemptOptions):
     live = await round.open(target, admission.slot);
     if (live === undefined) continue;
     await round.transmit(live);
-    live = keep(live);
-    if (live !== undefined && round.remaining.length > 0) {
-      leave(live);
-      live = undefined;
-    }
+    live = release(live, round);
   }
   // As long as some host has not been asked, what others saw of its neighbours decides nothing.
   if (wait !== undefined && tried.size === 0 && !(request.impatient && round.decided)) {
@@ -153,6 +160,14 @@ export async function attempt(request: AttemptRequest, options: AttemptOptions):
 /** Closes a connection in good manners, without waiting for it; the place is free when that is over. */
 export function leave({ connection, slot }: LiveConnection): void {
   connection.close().finally(() => slot.release());
+}
+
+/** Keeps a connection that has done all there was to do; the rest of the message needs another one. */
+function release(live: LiveConnection, { remaining }: Round): LiveConnection | undefined {
+  const kept = keep(live);
+  if (kept === undefined || remaining.length === 0) return kept;
+  leave(kept);
+  return undefined;
 }
 
 function keep(live: LiveConnection): LiveConnection | undefined {

@@ -4,8 +4,8 @@
  * What waits lies in one heap by its time. What is due lies in one first-in-first-out line for each destination
  * (a domain, or all that goes through one smarthost), and destinations take turns for a bounded number of places, so that neither a domain with much mail nor
  * one whose host is dead holds up the others. A place is one worker: it takes the first message of its line, connects,
- * and sends more of the same line over the same connection while there are more. A connection that has served several
- * waits a moment for the next one, as long as nobody wants its place.
+ * and sends more of the same line over the same connection while there are more. While mail flows to a host, a connection that is
+ * done waits a moment for the next message to its host, as long as nobody wants its place.
  *
  * Waits are measured in time that no change of the clock touches; the clock only tells what is written down.
  *
@@ -16,6 +16,7 @@ import type { Clock, Timer } from "../smtp/clock.ts";
 import { attempt, leave } from "./attempt.ts";
 import type { AttemptResult, Connect, LiveConnection, RecipientResult } from "./attempt.ts";
 import { DueHeap } from "./due_heap.ts";
+import { IdleConnections } from "./idle_connections.ts";
 import { DEFAULT_HOST_PAUSES, type HostFailure, type HostPauses, HostTable } from "./host_table.ts";
 import type { Targets } from "./mx.ts";
 import { OpenEntries, type OpenEntry } from "./open_entries.ts";
@@ -95,8 +96,6 @@ interface Destination {
   readonly name: string;
   readonly ready: Line<Item>;
   workers: number;
-  /** Wakes the workers that wait, with a connection each, for the next message. */
-  readonly idle: (() => void)[];
   /** Whether it stands in one of the rings. */
   queued: boolean;
   /** What it waits for, as the {@linkcode HostTable} calls it. */
@@ -112,8 +111,6 @@ const MESSAGES_PER_TURN = 10;
 // A quarter of the places is for what has not failed yet.
 const SLOW_SHARE = 0.75;
 const MAX_STRUGGLING = 10_000;
-// How long a connection in use waits for the next message, as in Postfix; milliseconds.
-const LINGER = 2000;
 const MAX_ATTEMPTS_KEPT = 10;
 const LONGEST_SLEEP = 3_600_000;
 
@@ -121,6 +118,7 @@ const LONGEST_SLEEP = 3_600_000;
 export class Scheduler {
   readonly #options: SchedulerOptions;
   readonly #hosts: HostTable;
+  readonly #idle: IdleConnections;
   readonly #entries: OpenEntries;
   readonly #maxWorkers: number;
   readonly #maxPerDestination: number;
@@ -132,8 +130,6 @@ export class Scheduler {
   readonly #struggling = new Set<string>();
   /** Notices found at the start, until it is certain that none of them is half done. */
   readonly #notBeforeRecovery: Item[] = [];
-  /** Destinations with workers that wait for the next message. */
-  readonly #lingering = new Set<Destination>();
   readonly #running = new Set<Promise<unknown>>();
   readonly #stopping = new AbortController();
   readonly #kill = new AbortController();
@@ -151,6 +147,7 @@ export class Scheduler {
     this.#maxWorkers = maxWorkers;
     this.#maxPerDestination = maxConnectionsPerHost;
     const pauses = pausesFor(schedule);
+    this.#idle = new IdleConnections(clock);
     this.#hosts = new HostTable({ clock, logger, maxConnectionsPerHost, pauses });
     this.#entries = new OpenEntries({ queue, clock, logger, signal: this.#kill.signal });
   }
@@ -273,7 +270,7 @@ export class Scheduler {
     this.#stopping.abort(new Error("shutting down"));
     this.#timer?.cancel();
     this.#hosts.stop();
-    this.#endLingering();
+    this.#idle.clear();
     const grace = this.#options.clock.after(graceMs, () => this.#kill.abort(new Error("shutting down")));
     while (this.#running.size > 0) await Promise.allSettled(this.#running);
     grace.cancel();
@@ -345,13 +342,11 @@ export class Scheduler {
     if (item.to === "") return this.#run(this.#finish(item));
     let destination = this.#destinations.get(item.to);
     if (destination === undefined) {
-      destination = { name: item.to, ready: new Line(), workers: 0, idle: [], queued: false };
+      destination = { name: item.to, ready: new Line(), workers: 0, queued: false };
       this.#destinations.set(item.to, destination);
     }
     destination.ready.push(item);
     this.#ready++;
-    const idle = destination.idle.pop();
-    if (idle !== undefined) return idle();
     this.#queue(destination);
     this.#dispatch();
   }
@@ -397,7 +392,7 @@ export class Scheduler {
   #dispatch(): void {
     while (this.#active < this.#maxWorkers && !this.#stopping.signal.aborted) {
       const next = this.#nextDestination();
-      if (next === undefined) break;
+      if (next === undefined) return;
       const { destination, slow } = next;
       destination.queued = false;
       const item = this.#take(destination);
@@ -423,7 +418,6 @@ export class Scheduler {
         }),
       );
     }
-    if (this.#rings.fresh.size + this.#rings.slow.size > 0) this.#endLingering();
   }
 
   #take(destination: Destination): Item | undefined {
@@ -460,40 +454,27 @@ export class Scheduler {
         // The disk may be at work on one message while the next one is sent, no more.
         await storing;
         storing = tried.stored;
-        if (this.#stopping.signal.aborted) break;
-        if (ready.size === 0 && !(live !== undefined && await this.#linger(destination, live))) break;
-        if (live !== undefined && (live.sent >= MAX_MESSAGES_PER_CONNECTION || live.slot.resting())) {
+        if (ready.size === 0 || this.#stopping.signal.aborted) break;
+        if (live !== undefined && live.sent >= MAX_MESSAGES_PER_CONNECTION) {
           leave(live);
           live = undefined;
         }
         if (this.#othersWait() && (live === undefined || live.sent >= MESSAGES_PER_TURN)) break;
       }
     } finally {
-      if (live !== undefined) leave(live);
+      if (live !== undefined) this.#retire(live);
       if (woken !== undefined) this.#hosts.nudge(woken);
       await storing;
     }
   }
 
-  /** Lets a connection that has served several wait for the next message; whether one came. */
-  async #linger(destination: Destination, { sent, slot }: LiveConnection): Promise<boolean> {
-    const { ready, idle } = destination;
-    if (sent < 2 || sent >= MAX_MESSAGES_PER_CONNECTION || slot.wanted() || this.#othersWait()) return false;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = this.#options.clock.after(LINGER, resolve);
-    idle.push(resolve);
-    this.#lingering.add(destination);
-    await promise;
-    timer.cancel();
-    const at = idle.indexOf(resolve);
-    if (at !== -1) idle.splice(at, 1);
-    if (idle.length === 0) this.#lingering.delete(destination);
-    return ready.size > 0 && !this.#stopping.signal.aborted;
-  }
-
-  /** Somebody wants a place, at a host or among the workers. */
-  #endLingering(): void {
-    for (const { idle } of this.#lingering) for (const wake of idle.splice(0)) wake();
+  /** Lets a connection wait for the next message while mail flows to its host and nobody else wants its place. */
+  #retire(live: LiveConnection): void {
+    const { sent, slot } = live;
+    const flows = sent > 1 || slot.shared();
+    const mayWait = flows && sent < MAX_MESSAGES_PER_CONNECTION && !slot.wanted();
+    if (mayWait && !this.#stopping.signal.aborted) this.#idle.put(live);
+    else leave(live);
   }
 
   #othersWait(): boolean {
@@ -503,7 +484,7 @@ export class Scheduler {
   #park(destination: Destination, key: string): void {
     if (destination.parked !== undefined) return;
     destination.parked = key;
-    this.#endLingering();
+    this.#idle.clear();
     this.#hosts.wait(key, () => {
       delete destination.parked;
       this.#queue(destination);
@@ -579,6 +560,7 @@ export class Scheduler {
       clock,
       route,
       connect,
+      idle: this.#idle,
       hosts: this.#hosts,
       stopping: this.#stopping.signal,
       kill: this.#kill.signal,

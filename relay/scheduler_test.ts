@@ -140,22 +140,22 @@ Deno.test("Scheduler sends what waits for a destination over one connection, at 
   assert.equal(mx.mostOpen, 1);
 });
 
-/** One message more than the host takes connections, so that one connection serves two, and waits for the next. */
-async function lingering(world: World, cap = 1): Promise<ReturnType<RelayNetwork["host"]>> {
+/** One message more than the host takes connections, which then wait for the next one. */
+async function idle(world: World, cap: number): Promise<ReturnType<RelayNetwork["host"]>> {
   const mx = world.network.host("mx.a.test");
   for (const domain of ["a.test", "b.test"]) world.network.domain(domain, ["mx.a.test"]);
   for (let i = 0; i <= cap; i++) await world.send(["u@a.test"]);
   await world.clock.advance(0);
-  assert.deepEqual([mx.taken.length, mx.connections, mx.open], [cap + 1, cap, 1]);
+  assert.deepEqual([mx.taken.length, mx.connections, mx.open], [cap + 1, cap, cap]);
   return mx;
 }
 
-Deno.test("Scheduler lets a connection that served several wait for the next message, two seconds", async () => {
+Deno.test("Scheduler lets a connection wait two seconds for the next message to the same host, of any domain", async () => {
   await using world = new World({ maxConnectionsPerHost: 1 });
-  const mx = await lingering(world);
-  for (let i = 0; i < 3; i++) {
+  const mx = await idle(world, 1);
+  for (const domain of ["a.test", "b.test", "a.test"]) {
     await world.clock.advance(1900);
-    await world.send(["u@a.test"]);
+    await world.send([`u@${domain}`]);
     await world.clock.advance(0);
   }
   assert.deepEqual([mx.taken.length, mx.connections, mx.open], [5, 1, 1]);
@@ -164,34 +164,54 @@ Deno.test("Scheduler lets a connection that served several wait for the next mes
   assert.deepEqual(world.queue.entries, []);
 });
 
-Deno.test("Scheduler ends a connection that waits when another domain wants its host, or a place", async () => {
-  for (const limits of [{ maxConnectionsPerHost: 1 }, { maxWorkers: 1 }]) {
-    await using world = new World({ maxConnectionsPerHost: 1, ...limits });
-    const mx = await lingering(world);
-    await world.send(["u@b.test"]);
+Deno.test("Scheduler lets no connection wait after a single message, or after a hundred", async () => {
+  await using world = new World({ maxConnectionsPerHost: 1 });
+  const mx = world.network.host("mx.a.test");
+  world.network.domain("a.test", ["mx.a.test"]);
+  for (const [messages, connections] of [[1, 1], [100, 2]] as const) {
+    for (let i = 0; i < messages; i++) await world.send(["u@a.test"]);
     await world.clock.advance(0);
-    assert.deepEqual([mx.taken.length, mx.connections, mx.open], [3, 2, 0]);
+    assert.deepEqual([mx.connections, mx.open], [connections, 0]);
   }
+});
+
+Deno.test("Scheduler ends a connection that waits when its host must be reached under other demands", async () => {
+  await using world = new World({ maxConnectionsPerHost: 1 });
+  const mx = await idle(world, 1);
+  world.network.domain("b.test", ["mx.a.test"], { tls: "verify" });
+  await world.send(["u@b.test"]);
+  await world.clock.advance(0);
+  assert.deepEqual([mx.taken.length, mx.connections, mx.open], [3, 2, 0]);
 });
 
 Deno.test("Scheduler does not send over a connection that waits to a host that is given a rest", async () => {
   await using world = new World({ maxConnectionsPerHost: 2 });
-  const mx = await lingering(world, 2);
-  mx.state = { reply: "421 4.7.0 too busy", status: "4.7.0" };
+  const mx = await idle(world, 2);
+  mx.answer = () => refuse("421 4.7.0 too busy");
   await world.send(["u@b.test"]);
   await world.clock.advance(0);
   assert.equal(world.events("host.slowed").length, 1);
+  mx.answer = () => "relay";
   await world.send(["u@a.test"]);
   await world.clock.advance(0);
-  assert.equal(mx.taken.length, 3);
-  mx.state = "up";
+  assert.deepEqual([mx.taken.length, mx.open], [3, 0]);
   await world.clock.advance(5 * MINUTE);
   assert.equal(mx.taken.length, 5);
 });
 
+Deno.test("Scheduler opens a fresh connection where one that waited has ended meanwhile", async () => {
+  await using world = new World({ maxConnectionsPerHost: 1 });
+  const mx = await idle(world, 1);
+  mx.stale = true;
+  const id = await world.send(["u@b.test"]);
+  await world.clock.advance(0);
+  assert.deepEqual([mx.taken.length, mx.connections], [3, 2]);
+  assert.equal(world.entry(id), undefined);
+});
+
 Deno.test("Scheduler stopped while connections wait ends them at once", async () => {
   await using world = new World({ maxConnectionsPerHost: 1 });
-  const mx = await lingering(world);
+  const mx = await idle(world, 1);
   await world.scheduler.stop(30 * SECOND);
   assert.equal(mx.open, 0);
 });

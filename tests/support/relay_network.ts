@@ -29,6 +29,8 @@ export interface FakeHost {
   /** Milliseconds a message takes. */
   delay: number;
   answer: (recipient: string, entry: QueueEntry) => HostAnswer;
+  /** Whether it has ended the connections that have served before. */
+  stale: boolean;
   /** Whether it takes over the notices of what it takes (RFC 3461). */
   dsn: boolean;
   /** Recipients it took, in order, one array a transaction. */
@@ -61,6 +63,7 @@ export class RelayNetwork {
       state: "up",
       delay: 0,
       answer: () => "relay",
+      stale: false,
       dsn: false,
       taken: [],
       connections: 0,
@@ -74,12 +77,16 @@ export class RelayNetwork {
   }
 
   /** Says where a domain's mail goes: hosts by name, best first, or an outcome. */
-  domain(name: string, to: readonly string[] | Exclude<Targets, { kind: "targets" }>): void {
+  domain(
+    name: string,
+    to: readonly string[] | Exclude<Targets, { kind: "targets" }>,
+    { tls = "prefer" }: { readonly tls?: Target["tls"] } = {},
+  ): void {
     if ("kind" in to) return void this.#domains.set(name, to);
     const targets = to.map((host): Target => {
       const { address } = this.#host(host);
       const family = address.includes(":") ? 6 : 4;
-      return { host, address, family, port: 25, via: "mx", tls: "prefer", authenticated: false };
+      return { host, address, family, port: 25, via: "mx", tls, authenticated: false };
     });
     this.#domains.set(name, { kind: "targets", targets });
   }
@@ -127,6 +134,7 @@ export class RelayNetwork {
     host.mostOpen = Math.max(host.mostOpen, host.open);
     const broken = new AbortController();
     let isOpen = true;
+    let served = false;
     const close = () => {
       if (isOpen) host.open--;
       isOpen = false;
@@ -135,6 +143,11 @@ export class RelayNetwork {
       kind: "open",
       connection: {
         send: async ({ entry, recipients, queue }) => {
+          if (served && host.stale) {
+            close();
+            return { outcomes: [], usable: false, stale: true };
+          }
+          served = true;
           const answers = recipients.map((index) => {
             const address = entry.recipients[index]?.address ?? "";
             return { index, address, answer: host.answer(address, entry) };

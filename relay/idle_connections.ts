@@ -1,0 +1,65 @@
+/**
+ * Connections that wait a moment for the next message, whatever its domain: many domains have their mail at the same
+ * hosts.
+ *
+ * @module
+ */
+import type { Clock, Timer } from "../smtp/clock.ts";
+import { leave, type LiveConnection } from "./attempt.ts";
+import type { Target } from "./mx.ts";
+
+/** How long a connection waits, in milliseconds; as in Postfix. */
+export const LINGER = 2000;
+/** So many wait at most; the one that has waited longest makes room. */
+const MAX_IDLE = 100;
+
+/** Open connections in no use. Each keeps its place among those of its host. */
+export class IdleConnections {
+  readonly #clock: Clock;
+  /** In the order in which they began to wait. */
+  readonly #idle = new Map<LiveConnection, { readonly key: string; readonly timer: Timer }>();
+
+  /** Has none yet. */
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** Takes a connection over, and ends it if nobody takes it in time. */
+  put(live: LiveConnection): void {
+    const timer = this.#clock.after(LINGER, () => this.#end(live));
+    this.#idle.set(live, { key: keyOf(live.target), timer });
+    const [oldest] = this.#idle.keys();
+    if (oldest !== undefined && this.#idle.size > MAX_IDLE) this.#end(oldest);
+  }
+
+  /** A connection to this target, under the same demands; not to a host that is given a rest. */
+  take(target: Target): LiveConnection | undefined {
+    if (this.#idle.size === 0) return undefined;
+    const wanted = keyOf(target);
+    let found: LiveConnection | undefined;
+    for (const [live, { key }] of this.#idle) if (key === wanted) found = live;
+    if (found === undefined) return undefined;
+    if (found.slot.resting()) {
+      this.#end(found);
+      return undefined;
+    }
+    this.#idle.get(found)?.timer.cancel();
+    this.#idle.delete(found);
+    return found;
+  }
+
+  /** Ends all, since somebody wants a place at a host, or nothing more is sent. */
+  clear(): void {
+    for (const live of [...this.#idle.keys()]) this.#end(live);
+  }
+
+  #end(live: LiveConnection): void {
+    this.#idle.get(live)?.timer.cancel();
+    if (this.#idle.delete(live)) leave(live);
+  }
+}
+
+/** Two targets with the same key may share a connection: same place, same name to verify, same policy, same account. */
+function keyOf({ host, address, port, tls, authenticated, auth }: Target): string {
+  return JSON.stringify([host, address, port, tls, authenticated, auth?.user]);
+}
