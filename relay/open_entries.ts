@@ -15,7 +15,7 @@ export interface OpenEntriesOptions {
   readonly queue: Queue;
   /** Times the next try after a failed write. */
   readonly clock: Clock;
-  /** Takes `queue.store-failed`. */
+  /** Takes `queue.store_failed`. */
   readonly logger: Logger;
   /** Ends the tries to write. */
   readonly signal: AbortSignal;
@@ -133,7 +133,7 @@ export class OpenEntries {
       try {
         return await write();
       } catch (error) {
-        logger.error("queue.store-failed", { id, error: String(error), again_ms: WRITE_AGAIN_AFTER });
+        logger.error("queue.store_failed", { id, error: String(error), again_ms: WRITE_AGAIN_AFTER });
       }
       signal.throwIfAborted();
       await new Promise<void>((resolve, reject) => {

@@ -108,7 +108,9 @@ export class Connection {
   #transport: Transport;
   /** Replies that are not written yet. */
   #waiting = "";
-  /** Whether we wait for a command, and may be sent home at once. */
+  /** Whether we wait for a command. */
+  #awaitsCommand = false;
+  /** Whether we wait for a command outside of a transaction, and may be sent home at once. */
   #idle = false;
   #draining = false;
   /** The last words, being written beside the one flow of execution, which does nothing more then. */
@@ -172,10 +174,11 @@ export class Connection {
     this.#sayLast(replies.shuttingDown(this.#options.hostname));
   }
 
-  /** Ends the session at once, whatever it is doing. */
+  /** Ends the session at once, whatever it is doing; a client that is to say something is told so. */
   abort(): void {
     this.#end ||= "shutdown";
-    this.#transport.close();
+    if (this.#awaitsCommand) this.#sayLast(replies.shuttingDown(this.#options.hostname));
+    else this.#transport.close();
   }
 
   async #dialogue(): Promise<void> {
@@ -250,8 +253,9 @@ export class Connection {
         this.#say(replies.shuttingDown(this.#options.hostname));
         return undefined;
       }
+      this.#awaitsCommand = true;
       line = await this.#reader.readLine(this.#transport);
-      this.#idle = false;
+      this.#awaitsCommand = this.#idle = false;
       if (this.#lastWritten) return undefined;
       this.#suspendDeadlines();
     }

@@ -338,6 +338,26 @@ Deno.test("drain() tells an idle client 421, and lets a transaction end", async 
   assert.equal(busy.reason, "shutdown");
 });
 
+Deno.test("abort() tells a client 421 that is to say something, and cuts one off in mid-data", async () => {
+  await using waiting = new Dialogue();
+  await waiting.say("EHLO client.test\r\nMAIL FROM:<a@client.test>\r\n");
+  const over = waiting.server.shutdown({ grace: 1000 });
+  await settle();
+  assert.equal(waiting.heard(), "");
+  await waiting.clock.advance(1000);
+  await over;
+  assert.match(waiting.heard(), /^421 4.3.2 /);
+  assert.equal(waiting.reason, "shutdown");
+
+  await using busy = new Dialogue();
+  await busy.toData();
+  const end = busy.server.shutdown({ grace: 1000 });
+  await busy.clock.advance(1000);
+  await end;
+  assert.equal(busy.heard(), "");
+  assert.deepEqual([busy.transport.closed, busy.reason], [true, "shutdown"]);
+});
+
 Deno.test("drain() is not missed while a reply is being written", async () => {
   await using dialogue = new Dialogue();
   await dialogue.say("EHLO client.test\r\n");

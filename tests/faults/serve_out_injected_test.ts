@@ -154,7 +154,7 @@ testWith(
         return "refuse";
       };
       const { id, queueId } = await handOver(port);
-      await server.event("queue.store-failed", { where: { id: queueId } });
+      await server.event("queue.store_failed", { where: { id: queueId } });
       await strace?.detach();
       await server.event("queue.done", { where: { id: queueId } });
       assert.equal(receiver.copies(id).length, 1);
@@ -171,7 +171,7 @@ testWith(
         const { id, queueId } = await handOver(port);
         await server.event("queue.journal_failed", { where: { id: queueId } });
         // That it was relayed is known, but the entry cannot go either.
-        await server.event("queue.store-failed", { where: { id: queueId } });
+        await server.event("queue.store_failed", { where: { id: queueId } });
         server.signal("SIGKILL");
         await server.ended();
         ({ server, port } = await serveOut(config));
