@@ -164,6 +164,11 @@ export function sameMark(a: FileMark | undefined, b: FileMark | undefined): bool
   return a[0] === b[0] && a[1] === b[1] && a[2] === b[2];
 }
 
+/** Whether a line was made from the message that is there. */
+export function isAbout({ marks }: IndexLine, message: Deno.FileInfo | undefined): boolean {
+  return message !== undefined && sameMark(markOf(message), marks.message);
+}
+
 /** What a file is known by. */
 export function markOf({ size, mtime, ino }: Deno.FileInfo): FileMark {
   return [size, mtime?.getTime() ?? 0, ino ?? 0];
@@ -198,6 +203,15 @@ export function summarizeLine(
   const shared = due.map(([place, at]) => ({ domain: intern(domains[place] ?? "", known), at }));
   if (unfinished) return { id, acceptedAt, due: shared, unfinished };
   return shared.length > 0 ? { id, acceptedAt, due: shared } : undefined;
+}
+
+/** Whether an entry can have a recipient in this domain, and this sender: no state changes either. */
+export function mayMean(
+  { domains, sender }: IndexLine,
+  hint: { readonly domain?: string; readonly sender?: string },
+): boolean {
+  if (hint.domain !== undefined && !domains.includes(hint.domain)) return false;
+  return hint.sender === undefined || sender.toLowerCase() === hint.sender.toLowerCase();
 }
 
 // Kept short: a spool of a million entries has a million of them.
