@@ -8,7 +8,7 @@ import { QueueOperator } from "../relay/operator.ts";
 import type { QueueEntry } from "../relay/queue_entry.ts";
 import { Spool } from "../relay/spool.ts";
 import { systemClock } from "../smtp/clock.ts";
-import { newEntry } from "../tests/support/memory_queue.ts";
+import { newEntry } from "../tests/support/queue_entry.ts";
 import type { Io, ServerIo } from "./io.ts";
 import { run } from "./run.ts";
 import { openSpool, untilUnlocked } from "./spool_parts.ts";

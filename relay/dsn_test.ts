@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { FakeClock } from "../tests/support/fake_clock.ts";
+import { newEntry, recipient } from "../tests/support/queue_entry.ts";
 import { noticeComposer, type ReturnedContent, writeNotice } from "./dsn.ts";
 import type { QueuedMessage } from "./queue.ts";
 import type { Attempt, QueueEntry, QueueRecipient } from "./queue_entry.ts";
@@ -15,32 +16,23 @@ function refused(reply: string, status = "5.1.1"): Attempt {
   return { at: NOW - 1000, host: "mx1.one.test", address: "192.0.2.5", reply, status };
 }
 
-function recipient(address: string, changes: Partial<QueueRecipient> = {}): QueueRecipient {
-  return {
-    address,
-    domain: address.slice(address.lastIndexOf("@") + 1),
+function failed(address: string, changes: Partial<QueueRecipient> = {}): QueueRecipient {
+  return recipient(address, {
     status: "failed",
     attemptCount: 1,
     attempts: [refused("550 5.1.1 No such user")],
-    nextAttemptAt: 0,
-    delayNotified: false,
-    settled: false,
     ...changes,
-  };
+  });
 }
 
 function entryOf(recipients: QueueRecipient[], changes: Partial<QueueEntry> = {}): QueueEntry {
-  return {
+  return newEntry(recipients, {
     id: "0message01",
     acceptedAt: ACCEPTED,
     reversePath: "alice@sender.test",
-    body: "7BIT",
-    smtputf8: false,
     size: 100,
-    content: { eightBitHeader: false, eightBitBody: false },
-    recipients,
     ...changes,
-  };
+  });
 }
 
 function notice(
@@ -70,7 +62,7 @@ function partsOf(text: string): { fields: string; body: string }[] {
 Deno.test("writeNotice() reports a failure to people and to machines", () => {
   const { entry, text } = notice(
     entryOf(
-      [recipient("bob@one.test", { originalRecipient: { type: "rfc822", address: "sales@one.test" } })],
+      [failed("bob@one.test", { originalRecipient: { type: "rfc822", address: "sales@one.test" } })],
       {
         dsn: { envelopeId: "QQ314159" },
       },
@@ -142,7 +134,7 @@ Deno.test("writeNotice() gives each kind its action and a status of its class", 
     ["success", { status: "relayed", attempts: [refused("250 ok", "2.0.0")] }, "relayed", "2.0.0"],
   ];
   for (const [kind, changes, action, status] of cases) {
-    const { text } = notice(entryOf([recipient("b@one.test", changes)]), { kind });
+    const { text } = notice(entryOf([failed("b@one.test", changes)]), { kind });
     assert.match(text, new RegExp(`\r\nAction: ${action}\r\nStatus: ${status}\r\n`));
     assert.equal(text.includes("Will-Retry-Until: Wed, 25 Nov 2026 06:00:00 +0000"), kind === "delay");
   }
@@ -157,7 +149,7 @@ Deno.test("writeNotice() quotes every host that spoke while a message expired", 
     status: "4.4.1",
   }));
   const { text } = notice(
-    entryOf([recipient("b@one.test", { status: "expired", attemptCount: 31, attempts })]),
+    entryOf([failed("b@one.test", { status: "expired", attemptCount: 31, attempts })]),
   );
   const [people] = partsOf(text);
   assert.match(people?.body ?? "", /Given up after 31 attempts/);
@@ -167,7 +159,7 @@ Deno.test("writeNotice() quotes every host that spoke while a message expired", 
 
 Deno.test("writeNotice() uses the types of RFC 6533 for UTF-8 addresses, in seven bits", () => {
   const { text, entry } = notice(
-    entryOf([recipient("é@one.test", { originalRecipient: { type: "utf-8", address: "ü@one.test" } })], {
+    entryOf([failed("é@one.test", { originalRecipient: { type: "utf-8", address: "ü@one.test" } })], {
       smtputf8: true,
       content: { eightBitHeader: true, eightBitBody: false },
     }),
@@ -186,7 +178,7 @@ Deno.test("writeNotice() uses the types of RFC 6533 for UTF-8 addresses, in seve
 
 Deno.test("writeNotice() to a UTF-8 address asks for SMTPUTF8", () => {
   const { entry } = notice(
-    entryOf([recipient("b@one.test")], { reversePath: "é@sender.test", smtputf8: true }),
+    entryOf([failed("b@one.test")], { reversePath: "é@sender.test", smtputf8: true }),
   );
   assert.equal(entry.smtputf8, true);
   assert.deepEqual(entry.content, { eightBitHeader: true, eightBitBody: false });
@@ -194,11 +186,11 @@ Deno.test("writeNotice() to a UTF-8 address asks for SMTPUTF8", () => {
 
 Deno.test("writeNotice() returns a whole message as it is, and says so where that takes eight bits", () => {
   const bytes = encoder.encode("A: b\r\n\r\né\r\n");
-  const { text, entry } = notice(entryOf([recipient("b@one.test")]), { returned: { bytes, whole: true } });
+  const { text, entry } = notice(entryOf([failed("b@one.test")]), { returned: { bytes, whole: true } });
   const [, , returned] = partsOf(text);
   assert.equal(returned?.fields, "Content-Type: message/rfc822\r\nContent-Transfer-Encoding: 8bit");
   assert.deepEqual([entry.body, entry.content.eightBitBody], ["8BITMIME", true]);
-  const plain = notice(entryOf([recipient("b@one.test")]), {
+  const plain = notice(entryOf([failed("b@one.test")]), {
     returned: { bytes: encoder.encode("A: b\r\n\r\nx\r\n"), whole: true },
   });
   assert.match(partsOf(plain.text)[2]?.fields ?? "", /7bit$/);
@@ -210,7 +202,7 @@ Deno.test("writeNotice() lets nothing hostile into header, text or status", () =
   fc.assert(
     fc.property(hostile, hostile, hostile, (reply, host, error) => {
       const attempts: Attempt[] = [{ at: NOW, host, address: "192.0.2.1", reply, error, status: "5.1.1" }];
-      const { text } = notice(entryOf([recipient("b@one.test", { attempts })]));
+      const { text } = notice(entryOf([failed("b@one.test", { attempts })]));
       assert.match(text, /^[\t\r\n\x20-\x7e]*$/);
       assert.equal(/(?<!\r)\n|\r(?!\n)/.test(text), false);
       for (const line of text.split("\r\n")) assert.ok(line.length <= 998);
@@ -253,15 +245,15 @@ async function compose(
 
 Deno.test("noticeComposer() returns what RET asks for", async () => {
   const text = "Subject: s\r\n\r\nthe body\r\n";
-  const full = entryOf([recipient("b@one.test")], { dsn: { ret: "FULL" } });
+  const full = entryOf([failed("b@one.test")], { dsn: { ret: "FULL" } });
   assert.match(
     await compose(text, full),
     /message\/rfc822\r\n[^]*\r\n\r\nSubject: s\r\n\r\nthe body\r\n\r\n--=_/,
   );
   for (
     const result of [
-      await compose(text, entryOf([recipient("b@one.test")], { dsn: { ret: "HDRS" } })),
-      await compose(text, entryOf([recipient("b@one.test")])),
+      await compose(text, entryOf([failed("b@one.test")], { dsn: { ret: "HDRS" } })),
+      await compose(text, entryOf([failed("b@one.test")])),
       await compose(text, full, "delay"),
       await compose(text + "x".repeat(1024 * 1024), full),
     ]
@@ -271,8 +263,8 @@ Deno.test("noticeComposer() returns what RET asks for", async () => {
 });
 
 Deno.test("noticeComposer() bounds a header section, and does without a message that is gone", async () => {
-  const long = await compose("X: y\r\n".repeat(100_000), entryOf([recipient("b@one.test")]));
+  const long = await compose("X: y\r\n".repeat(100_000), entryOf([failed("b@one.test")]));
   assert.ok(long.length < 70_000);
   assert.match(long, /X: y\r\n\r\n--=_0notice001--\r\n$/);
-  assert.equal(partsOf(await compose(undefined, entryOf([recipient("b@one.test")]))).length, 2);
+  assert.equal(partsOf(await compose(undefined, entryOf([failed("b@one.test")]))).length, 2);
 });

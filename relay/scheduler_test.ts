@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import type { LogFields, Logger } from "../observe/log.ts";
 import { FakeClock, settle as quiet } from "../tests/support/fake_clock.ts";
-import { MemoryQueue, newEntry } from "../tests/support/memory_queue.ts";
+import { MemoryQueue } from "../tests/support/memory_queue.ts";
+import { newEntry } from "../tests/support/queue_entry.ts";
 import { type HostAnswer, RelayNetwork } from "../tests/support/relay_network.ts";
 import type { QueueEntry } from "./queue_entry.ts";
 import { DEFAULT_RETRY_SCHEDULE } from "./retry_schedule.ts";

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { silentLogger } from "../observe/log.ts";
 import { type CrashPoint, PowerLossFileSystem, restore } from "../tests/support/power_loss.ts";
+import { newEntry } from "../tests/support/queue_entry.ts";
 import { unsyncedFileSystem } from "../tests/support/unsynced_file_system.ts";
-import type { QueueEntry, QueueRecipient } from "./queue_entry.ts";
+import type { QueueEntry } from "./queue_entry.ts";
 import { Spool } from "./spool.ts";
 
 /** What the spool has said is done, and what it has been told to begin. */
@@ -19,32 +20,15 @@ interface Facts {
 const encoder = new TextEncoder();
 const messages = new Map<string, string>();
 
-function recipient(address: string): QueueRecipient {
-  return {
-    address,
-    domain: address.slice(address.lastIndexOf("@") + 1),
-    status: "pending",
-    attemptCount: 0,
-    attempts: [],
-    nextAttemptAt: 0,
-    delayNotified: false,
-    settled: false,
-  };
-}
-
 async function add(spool: Spool, text: string): Promise<string> {
   const id = spool.newId();
   messages.set(id, text);
   await using draft = spool.begin(id);
   await draft.write(encoder.encode(text));
-  await draft.commit({
-    acceptedAt: 1,
-    reversePath: "a@sender.test",
-    body: "7BIT",
-    smtputf8: false,
-    content: { eightBitHeader: false, eightBitBody: false },
-    recipients: [recipient("b@one.test"), recipient("c@two.test")],
-  }, encoder.encode("Received: x\r\n"));
+  await draft.commit(
+    newEntry(["b@one.test", "c@two.test"], { id, acceptedAt: 1 }),
+    encoder.encode("Received: x\r\n"),
+  );
   return id;
 }
 

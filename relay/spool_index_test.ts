@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "@std/path";
 import { silentLogger } from "../observe/log.ts";
+import { newEntry, recipient } from "../tests/support/queue_entry.ts";
 import { unsyncedFileSystem } from "../tests/support/unsynced_file_system.ts";
 import type { QueueSummary } from "./queue.ts";
 import type { QueueRecipient } from "./queue_entry.ts";
@@ -9,36 +10,16 @@ import { SpoolIndex } from "./spool_index.ts";
 
 const MESSAGE = new TextEncoder().encode("A: b\r\n\r\nHello\r\n");
 
-function recipient(address: string, changes: Partial<QueueRecipient> = {}): QueueRecipient {
-  return {
-    address,
-    domain: address.slice(address.lastIndexOf("@") + 1),
-    status: "pending",
-    attemptCount: 0,
-    attempts: [],
-    nextAttemptAt: 0,
-    delayNotified: false,
-    settled: false,
-    ...changes,
-  };
-}
-
 async function add(
   spool: Spool,
   recipients: QueueRecipient[],
   reversePath = "a@sender.test",
 ): Promise<string> {
   const id = spool.newId();
-  await spool.add({
-    id,
-    acceptedAt: 1000,
-    reversePath,
-    body: "7BIT",
-    smtputf8: false,
-    size: MESSAGE.length,
-    content: { eightBitHeader: false, eightBitBody: false },
-    recipients,
-  }, MESSAGE);
+  await spool.add(
+    newEntry(recipients, { id, acceptedAt: 1000, reversePath, size: MESSAGE.length }),
+    MESSAGE,
+  );
   return id;
 }
 

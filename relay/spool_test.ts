@@ -3,6 +3,7 @@ import { join } from "@std/path";
 import { SmtpError } from "../smtp/reply.ts";
 import { FakeClock } from "../tests/support/fake_clock.ts";
 import { FaultyFileSystem } from "../tests/support/faulty_file_system.ts";
+import { newEntry, recipient } from "../tests/support/queue_entry.ts";
 import { RecordingLog } from "../tests/support/recording_log.ts";
 import type { NewEntry, QueueSummary } from "./queue.ts";
 import type { QueueEntry, QueueRecipient } from "./queue_entry.ts";
@@ -13,36 +14,13 @@ const ACCEPTED = 1_795_000_000_000;
 const MESSAGE = "Subject: x\r\n\r\nHello\r\n";
 const encoder = new TextEncoder();
 
-function recipient(address: string, changes: Partial<QueueRecipient> = {}): QueueRecipient {
-  return {
-    address,
-    domain: address.slice(address.lastIndexOf("@") + 1),
-    status: "pending",
-    attemptCount: 0,
-    attempts: [],
-    nextAttemptAt: 0,
-    delayNotified: false,
-    settled: false,
-    ...changes,
-  };
-}
-
-function newEntry(id: string, recipients: QueueRecipient[], size = MESSAGE.length): NewEntry {
-  return {
-    id,
-    acceptedAt: ACCEPTED,
-    reversePath: "a@sender.test",
-    body: "7BIT",
-    smtputf8: false,
-    size,
-    content: { eightBitHeader: false, eightBitBody: false },
-    recipients,
-  };
+function entryOf(id: string, recipients: QueueRecipient[], size = MESSAGE.length): NewEntry {
+  return newEntry(recipients, { id, acceptedAt: ACCEPTED, size });
 }
 
 async function add(spool: Spool, recipients = [recipient("b@one.test")], message = MESSAGE): Promise<string> {
   const id = spool.newId();
-  await spool.add(newEntry(id, recipients, message.length), encoder.encode(message));
+  await spool.add(entryOf(id, recipients, message.length), encoder.encode(message));
   return id;
 }
 
@@ -135,7 +113,7 @@ Deno.test("Spool keeps an entry of 1,000 recipients and a message of any bytes",
         }),
     );
     const message = Uint8Array.from({ length: 100_000 }, (_, index) => index % 256);
-    const entry = newEntry(spool.newId(), recipients, message.length);
+    const entry = entryOf(spool.newId(), recipients, message.length);
     await spool.add(entry, message);
     assert.deepEqual(await spool.load(entry.id), entry);
     await using stored = await spool.open(entry.id);
@@ -280,7 +258,7 @@ Deno.test("dotAnswered() with a refusal leaves nothing to be told after a crash"
       await spool.dotAnswered(id, { recipients: [0], relayed: false });
     }
     await using spool = await open();
-    assert.deepEqual(await spool.load(id), newEntry(id, [recipient("b@one.test")]));
+    assert.deepEqual(await spool.load(id), entryOf(id, [recipient("b@one.test")]));
   });
 });
 

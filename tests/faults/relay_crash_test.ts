@@ -9,8 +9,8 @@ import { Scheduler } from "../../relay/scheduler.ts";
 import { Spool } from "../../relay/spool.ts";
 import { systemClock } from "../../smtp/clock.ts";
 import type { FileSystem } from "../../storage/file_system.ts";
-import { newEntry } from "../support/memory_queue.ts";
 import { type CrashPoint, PowerLossFileSystem, restore } from "../support/power_loss.ts";
+import { newEntry } from "../support/queue_entry.ts";
 import { RelayNetwork } from "../support/relay_network.ts";
 import { unsyncedFileSystem } from "../support/unsynced_file_system.ts";
 

@@ -5,6 +5,7 @@
  */
 import type { NewEntry, Queue, QueuedMessage, QueueSummary } from "../../relay/queue.ts";
 import type { QueueEntry, QueueRecipient } from "../../relay/queue_entry.ts";
+import { newEntry } from "./queue_entry.ts";
 
 /** One call that changed something: `add`, `update`, `remove`, `dotSent`, `dotAnswered`, with the id. */
 export interface QueueChange {
@@ -164,36 +165,6 @@ export class MemoryQueue implements Queue {
     await this.before(change);
     this.changes.push(change);
   }
-}
-
-/** An entry for these recipients, due at once unless they say otherwise. */
-export function newEntry(
-  recipients: readonly (string | Partial<QueueRecipient> & { readonly address: string })[],
-  options: Partial<QueueEntry> & { readonly id: string },
-): QueueEntry {
-  return {
-    acceptedAt: 0,
-    reversePath: "sender@example.org",
-    body: "7BIT",
-    smtputf8: false,
-    size: 17,
-    content: { eightBitHeader: false, eightBitBody: false },
-    recipients: recipients.map((recipient) => {
-      const { address, ...rest } = typeof recipient === "string" ? { address: recipient } : recipient;
-      return {
-        address,
-        domain: address.slice(address.lastIndexOf("@") + 1),
-        status: "pending",
-        attemptCount: 0,
-        attempts: [],
-        nextAttemptAt: 0,
-        delayNotified: false,
-        settled: false,
-        ...rest,
-      };
-    }),
-    ...options,
-  };
 }
 
 function summarize(entry: QueueEntry): QueueSummary {

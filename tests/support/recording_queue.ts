@@ -5,6 +5,7 @@
  */
 import type { Queue } from "../../relay/queue.ts";
 import type { QueueEntry } from "../../relay/queue_entry.ts";
+import { newEntry } from "./queue_entry.ts";
 
 /** Holds one message; writes down dots and their answers. */
 export class RecordingQueue implements Pick<Queue, "open" | "dotSent" | "dotAnswered"> {
@@ -52,24 +53,5 @@ export class RecordingQueue implements Pick<Queue, "open" | "dotSent" | "dotAnsw
 
 /** An entry for these addresses. */
 export function queueEntry(addresses: readonly string[], more: Partial<QueueEntry> = {}): QueueEntry {
-  return {
-    id: "Q1",
-    acceptedAt: 0,
-    reversePath: "a@client.test",
-    body: "7BIT",
-    smtputf8: false,
-    size: 20,
-    content: { eightBitHeader: false, eightBitBody: false },
-    recipients: addresses.map((address) => ({
-      address,
-      domain: address.slice(address.lastIndexOf("@") + 1),
-      status: "pending",
-      attemptCount: 0,
-      attempts: [],
-      nextAttemptAt: 0,
-      delayNotified: false,
-      settled: false,
-    })),
-    ...more,
-  };
+  return newEntry(addresses, { id: "Q1", reversePath: "a@client.test", size: 20, ...more });
 }
