@@ -7,8 +7,16 @@
 const encoder = new TextEncoder();
 const REPLIES = { mail: "250 ok", rcpt: "250 ok", data: "354 go on", quit: "221 bye" } as const;
 
-/** Takes mail until the listener is closed, and calls back at the end of the data of each message. */
-export async function serveArrivals(listener: Deno.TcpListener, arrived: () => void): Promise<void> {
+/** Called back when something arrives. */
+export interface Arrivals {
+  /** A connection. */
+  readonly connected?: () => void;
+  /** The end of the data of a message. */
+  readonly arrived?: () => void;
+}
+
+/** Takes mail until the listener is closed, and calls back meanwhile. */
+export async function serveArrivals(listener: Deno.TcpListener, arrivals: Arrivals): Promise<void> {
   const sessions = new Set<Promise<void>>();
   const open = new Set<Deno.Conn>();
   while (true) {
@@ -18,10 +26,11 @@ export async function serveArrivals(listener: Deno.TcpListener, arrived: () => v
     } catch {
       break;
     }
+    arrivals.connected?.();
     // Else a reply waits for the delayed acknowledgement of the one before, and that is what would be measured.
     connection.setNoDelay();
     open.add(connection);
-    const session = serve(connection, arrived).catch(() => {}).finally(() => {
+    const session = serve(connection, arrivals).catch(() => {}).finally(() => {
       open.delete(connection);
       sessions.delete(session);
     });
@@ -32,7 +41,7 @@ export async function serveArrivals(listener: Deno.TcpListener, arrived: () => v
   await Promise.all(sessions);
 }
 
-async function serve(connection: Deno.Conn, arrived: () => void): Promise<void> {
+async function serve(connection: Deno.Conn, { arrived }: Arrivals): Promise<void> {
   const say = async (text: string) => {
     await connection.write(encoder.encode(`${text}\r\n`));
   };
@@ -41,7 +50,7 @@ async function serve(connection: Deno.Conn, arrived: () => void): Promise<void> 
   for await (const line of linesOf(connection)) {
     if (inData) {
       if (line !== ".") continue;
-      arrived();
+      arrived?.();
       inData = false;
       await say("250 ok");
       continue;

@@ -34,6 +34,14 @@ export function memoryBytes(root: number): number {
   return processTree(root).reduce((sum, pid) => sum + pssBytes(pid), 0);
 }
 
+/** Resident memory of one process, in bytes: now (VmRSS), and the most it ever had (VmHWM). */
+export function residentMemory(pid: number): { readonly now: number; readonly peak: number } {
+  const status = readProc(pid, "status") ?? "";
+  const bytes = (name: string) =>
+    Number(status.match(new RegExp(`^${name}:\\s+(\\d+) kB$`, "m"))?.[1]) * 1024;
+  return { now: bytes("VmRSS"), peak: bytes("VmHWM") };
+}
+
 /** What a piece of work cost a server. */
 export interface Cost {
   /** Processor seconds. */

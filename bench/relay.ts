@@ -14,6 +14,7 @@ import { serveArrivals } from "./arrivals.ts";
 import { runLoadClient, sendOne } from "./load_client.ts";
 import { costOf } from "./process_tree.ts";
 import { FAIR_POSTFIX, makePostfixLog, type ServerName } from "./servers.ts";
+import { startSinks } from "./sinks.ts";
 import { figure, markdownTable, median, percentile } from "./statistics.ts";
 
 /** One kind of load. */
@@ -80,12 +81,6 @@ interface Measurement {
 interface ServerUnderLoad extends AsyncDisposable {
   readonly port: number;
   readonly pid: number;
-}
-
-/** Takes mail on several addresses and counts it. */
-interface Sinks extends AsyncDisposable {
-  /** Messages so far, all addresses together. */
-  count(): Promise<number>;
 }
 
 const HOSTS = Array.from({ length: 10 }, (_, index) => `127.0.1.${index + 1}`);
@@ -205,7 +200,8 @@ async function measureRate(
   { folder, smtpPort }: { folder: Folder; smtpPort: number },
 ): Promise<Measurement> {
   const { messages, domains, size, stalled } = scenario;
-  await using sinks = await startSinks(folder, { smtpPort, hosts: domains === 1 ? 1 : HOSTS.length });
+  const hosts = domains === 1 ? HOSTS.slice(0, 1) : HOSTS;
+  await using sinks = await startSinks(folder, { port: smtpPort, hosts });
   const load = { host: "127.0.0.1", port: server.port, sessions: 20, size, keep: true };
   // What is compiled or started at first use is not what is measured.
   await runLoadClient({ ...load, messages: WARM_UP, recipient: "alice@d1.bench.test" });
@@ -230,41 +226,6 @@ async function measureRate(
   return { rate: messages / seconds, cpu: cpu * 1000 / messages, memory, latencies: [] };
 }
 
-async function startSinks(
-  folder: Folder,
-  { smtpPort, hosts }: { smtpPort: number; hosts: number },
-): Promise<Sinks> {
-  const stack = new AsyncDisposableStack();
-  const files: string[] = [];
-  for (const address of HOSTS.slice(0, hosts)) {
-    const file = await folder.write(`count-${address}`, "");
-    files.push(file);
-    // -c writes the count at each message: into a file, since reading it from a pipe would cost this process more.
-    stack.use(start("sh", {
-      args: ["-c", 'exec smtp-sink -c -u nobody "$1" 1000 > "$0"', file, `inet:[${address}]:${smtpPort}`],
-    }));
-    await untilListening(smtpPort, address);
-  }
-  return {
-    async count() {
-      const counts = await Promise.all(files.map(readCount));
-      return counts.reduce((sum, count) => sum + count, 0);
-    },
-    [Symbol.asyncDispose]: () => stack.disposeAsync(),
-  };
-}
-
-/** The last count in what smtp-sink -c wrote: `sess=1 quit=1 mesg=1`, each followed by CR. */
-async function readCount(path: string): Promise<number> {
-  using file = await Deno.open(path);
-  const { size } = await file.stat();
-  const tail = new Uint8Array(200);
-  await file.seek(Math.max(0, size - tail.length), Deno.SeekMode.Start);
-  const length = await file.read(tail) ?? 0;
-  const counts = new TextDecoder().decode(tail.subarray(0, length)).matchAll(/mesg=(\d+)\r/g);
-  return Number([...counts].at(-1)?.[1] ?? 0);
-}
-
 async function measureLatency(
   server: ServerUnderLoad,
   { messages, size }: RelayScenario,
@@ -273,7 +234,7 @@ async function measureLatency(
   const [address = ""] = HOSTS;
   using listener = Deno.listen({ hostname: address, port: smtpPort });
   const arrivals: (() => void)[] = [];
-  const serving = serveArrivals(listener, () => arrivals.shift()?.());
+  const serving = serveArrivals(listener, { arrived: () => arrivals.shift()?.() });
   const begin = performance.now();
   const { result: latencies, cpu, memory } = await costOf(server.pid, async () => {
     const latencies: number[] = [];

@@ -101,6 +101,8 @@ export async function startServeIn(options: ServeInOptions = {}): Promise<ServeI
 export interface ServeOutOptions {
   /** `out.example.test` if absent. */
   readonly hostname?: string;
+  /** Its `data/` is taken as it is, and the folder stays afterwards; absent: a new one, which goes. */
+  readonly folder?: Folder;
   /** Port of the DNS server on 127.0.0.1. */
   readonly dnsPort?: number;
   /** More lines of `[serve-out]`; MX may lead to loopback. */
@@ -138,7 +140,10 @@ export type LogEvent = Readonly<Record<string, unknown>> & { readonly event: str
 
 /** Starts serve-out and waits until it answers. */
 export async function startServeOut(options: ServeOutOptions = {}): Promise<ServeOut> {
-  const folder = await makeFolder("serve-out");
+  const folder = options.folder ?? await makeFolder("serve-out");
+  const discard = async () => {
+    if (options.folder === undefined) await folder[Symbol.asyncDispose]();
+  };
   try {
     const port = freePort();
     await folder.mkdir("data", { mode: 0o700 });
@@ -164,11 +169,11 @@ export async function startServeOut(options: ServeOutOptions = {}): Promise<Serv
       anyEvent: (names, fields) => anyEvent(program, names, fields),
       async [Symbol.asyncDispose]() {
         await program.stop();
-        await folder[Symbol.asyncDispose]();
+        await discard();
       },
     };
   } catch (error) {
-    await folder[Symbol.asyncDispose]();
+    await discard();
     throw error;
   }
 }
