@@ -67,6 +67,18 @@ export const DEFAULT_HOST_PAUSES: HostPauses = {
   rate: 600_000,
 };
 
+/** The default pauses, none of them longer than so many milliseconds; but whoever counts (`rate`) gets all its time. */
+export function hostPausesUpTo(longest: number): HostPauses {
+  const { refused, silent, deadMax, busy, rate } = DEFAULT_HOST_PAUSES;
+  return {
+    refused: Math.min(refused, longest),
+    silent: Math.min(silent, longest),
+    deadMax: Math.min(deadMax, longest),
+    busy: Math.min(busy, longest),
+    rate,
+  };
+}
+
 /** What a {@linkcode HostTable} needs. */
 export interface HostTableOptions {
   /** Times the pauses. */

@@ -1,29 +1,30 @@
 /**
  * Decides what is sent when: from memory, by destination, fairly, and never sooner than the schedule says.
  *
- * What waits lies in one heap by its time. What is due lies in one first-in-first-out line for each destination
- * (a domain, or all that goes through one smarthost), and destinations take turns for a bounded number of places, so that neither a domain with much mail nor
- * one whose host is dead holds up the others. A place is one worker: it takes the first message of its line, connects,
- * and sends more of the same line over the same connection while there are more. While mail flows to a host, a connection that is
- * done waits a moment for the next message to its host, as long as nobody wants its place.
+ * A message waits in the {@linkcode Timetable}, once for each of its destinations. When it is due, it stands in the
+ * line of its destination until that has a turn ({@linkcode Destinations}). A turn is one worker ({@linkcode work}),
+ * which sends what is in the line over one connection. What an attempt came to goes into the entry
+ * ({@linkcode applyOutcome}) and to disk, and the message waits again or is over.
  *
  * Waits are measured in time that no change of the clock touches; the clock only tells what is written down.
  *
  * @module
  */
 import type { Logger } from "../observe/log.ts";
-import type { Clock, Timer } from "../smtp/clock.ts";
+import type { Clock } from "../smtp/clock.ts";
 import { attempt, leave } from "./attempt.ts";
-import type { AttemptResult, Connect, LiveConnection, RecipientResult } from "./attempt.ts";
-import { DueHeap } from "./due_heap.ts";
+import type { AttemptOptions, AttemptResult, Connect, LiveConnection } from "./attempt.ts";
+import { Destinations, type Turn } from "./destinations.ts";
 import { IdleConnections } from "./idle_connections.ts";
-import { DEFAULT_HOST_PAUSES, type HostFailure, type HostPauses, HostTable } from "./host_table.ts";
-import type { Targets } from "./mx.ts";
+import { type HostFailure, hostPausesUpTo, HostTable } from "./host_table.ts";
 import { OpenEntries, type OpenEntry } from "./open_entries.ts";
+import { applyOutcome } from "./outcome.ts";
 import type { Queue, QueueSummary } from "./queue.ts";
-import type { QueueEntry, QueueRecipient } from "./queue_entry.ts";
+import type { QueueEntry } from "./queue_entry.ts";
 import { longestDelay, retryDelay, type RetrySchedule } from "./retry_schedule.ts";
 import { type ComposeNotice, settle } from "./settle.ts";
+import { Timetable } from "./timetable.ts";
+import { type SendResult, work } from "./worker.ts";
 
 /** What a {@linkcode Scheduler} needs. */
 export interface SchedulerOptions {
@@ -38,10 +39,7 @@ export interface SchedulerOptions {
   /** When to try again, and when to give up. */
   readonly schedule: RetrySchedule;
   /** Finds the hosts of a domain. */
-  readonly route: (
-    domain: string,
-    options: { readonly preferFamily?: 4 | 6; readonly signal: AbortSignal },
-  ) => Promise<Targets>;
+  readonly route: AttemptOptions["route"];
   /** Connects to one of them. */
   readonly connect: Connect;
   /**
@@ -92,27 +90,7 @@ interface Item {
   readonly scanned: boolean;
 }
 
-interface Destination {
-  readonly name: string;
-  readonly ready: Line<Item>;
-  workers: number;
-  /** Whether it stands in one of the rings. */
-  queued: boolean;
-  /** What it waits for, as the {@linkcode HostTable} calls it. */
-  parked?: string;
-  /** What called it back. */
-  woken?: string;
-}
-
 const MAX_RECIPIENTS = 100;
-const MAX_MESSAGES_PER_CONNECTION = 100;
-// So many messages go over a connection before others get the place, if there are any.
-const MESSAGES_PER_TURN = 10;
-// A quarter of the places is for what has not failed yet.
-const SLOW_SHARE = 0.75;
-const MAX_STRUGGLING = 10_000;
-const MAX_ATTEMPTS_KEPT = 10;
-const LONGEST_SLEEP = 3_600_000;
 
 /** Sends what is in a queue. */
 export class Scheduler {
@@ -120,36 +98,38 @@ export class Scheduler {
   readonly #hosts: HostTable;
   readonly #idle: IdleConnections;
   readonly #entries: OpenEntries;
-  readonly #maxWorkers: number;
-  readonly #maxPerDestination: number;
-  readonly #waiting = new DueHeap<Item>();
-  readonly #destinations = new Map<string, Destination>();
-  /** Destinations with something due, in turn: those with fresh mail, and those that failed lately. */
-  readonly #rings = { fresh: new Line<Destination>(), slow: new Line<Destination>() };
-  /** Destinations whose last attempt reached nobody, oldest first. */
-  readonly #struggling = new Set<string>();
+  readonly #waiting: Timetable<Item>;
+  readonly #destinations: Destinations<Item>;
   /** Notices found at the start, until it is certain that none of them is half done. */
   readonly #notBeforeRecovery: Item[] = [];
   readonly #running = new Set<Promise<unknown>>();
   readonly #stopping = new AbortController();
   readonly #kill = new AbortController();
   #recovered = false;
-  #ready = 0;
-  #active = 0;
-  #slowActive = 0;
-  #slowTurn = false;
-  #timer: Timer | undefined;
 
   /** Makes one that does nothing before {@linkcode Scheduler.start}. */
   constructor(options: SchedulerOptions) {
     this.#options = options;
     const { queue, clock, logger, schedule, maxConnectionsPerHost = 5, maxWorkers = 100 } = options;
-    this.#maxWorkers = maxWorkers;
-    this.#maxPerDestination = maxConnectionsPerHost;
-    const pauses = pausesFor(schedule);
+    // A pause never covers a message's own next attempt, which is to ask the host itself.
+    const pauses = hostPausesUpTo(Math.min(...schedule.delays));
     this.#idle = new IdleConnections(clock);
     this.#hosts = new HostTable({ clock, logger, maxConnectionsPerHost, pauses });
     this.#entries = new OpenEntries({ queue, clock, logger, signal: this.#kill.signal });
+    this.#waiting = new Timetable(clock, (item) => this.#makeReady(item));
+    this.#destinations = new Destinations({
+      maxTurns: maxWorkers,
+      maxTurnsEach: maxConnectionsPerHost,
+      hosts: {
+        wait: (key, callback) => {
+          this.#idle.clear();
+          this.#hosts.wait(key, callback);
+        },
+        nudge: (key) => this.#hosts.nudge(key),
+      },
+      begin: (turn) => this.#run(this.#work(turn)),
+      stopping: this.#stopping.signal,
+    });
   }
 
   /** The entries that are being worked on; whoever changes an entry does it through these. */
@@ -159,7 +139,8 @@ export class Scheduler {
 
   /** How much there is to do. */
   get status(): SchedulerStatus {
-    return { waiting: this.#waiting.size, ready: this.#ready, active: this.#active };
+    const { ready, active } = this.#destinations;
+    return { waiting: this.#waiting.size, ready, active };
   }
 
   /**
@@ -201,7 +182,7 @@ export class Scheduler {
     const now = clock.now();
     const born = clock.monotonic() - Math.max(0, now - acceptedAt);
     for (const [to, at] of this.#byDestination(due)) {
-      this.#add({ id, to, at, dueAt: this.#dueAt(at), born, tried: false, scanned });
+      this.#waiting.add({ id, to, at, dueAt: this.#dueAt(at), born, tried: false, scanned });
       const noticeAt = acceptedAt + schedule.delayNoticeAfter;
       if (at > now && noticeAt > now && noticeAt < at) this.#watchForDelay(id, born);
     }
@@ -214,7 +195,7 @@ export class Scheduler {
 
   /** Forgets what speaks against hosts, so that the next attempt asks them again. */
   forgiveHosts(): void {
-    this.#struggling.clear();
+    this.#destinations.forgive();
     this.#hosts.forgive();
   }
 
@@ -237,7 +218,6 @@ export class Scheduler {
   /** What waits for a domain, with what shares its destination; looks at all that waits. */
   domainStatus(domain: string): DomainStatus {
     const to = this.#destinationOf(domain);
-    const destination = this.#destinations.get(to);
     let waiting = 0;
     let nextAt: number | undefined;
     for (const item of this.#waiting.values()) {
@@ -245,13 +225,7 @@ export class Scheduler {
       waiting++;
       if (nextAt === undefined || item.at < nextAt) nextAt = item.at;
     }
-    return {
-      waiting,
-      ready: destination?.ready.size ?? 0,
-      active: destination?.workers ?? 0,
-      resting: destination?.parked !== undefined,
-      ...(nextAt !== undefined && { nextAt }),
-    };
+    return { waiting, ...this.#destinations.status(to), ...(nextAt !== undefined && { nextAt }) };
   }
 
   /** Why and for how long (milliseconds) a host is left alone, if it is. */
@@ -268,7 +242,7 @@ export class Scheduler {
    */
   async stop(graceMs: number): Promise<void> {
     this.#stopping.abort(new Error("shutting down"));
-    this.#timer?.cancel();
+    this.#waiting.stop();
     this.#hosts.stop();
     this.#idle.clear();
     const grace = this.#options.clock.after(graceMs, () => this.#kill.abort(new Error("shutting down")));
@@ -304,51 +278,15 @@ export class Scheduler {
     return Math.min(clock.now() - acceptedAt, clock.monotonic() - born);
   }
 
-  #add(item: Item): void {
-    if (item.dueAt <= this.#options.clock.monotonic()) return this.#makeReady(item);
-    this.#waiting.push(item);
-    if (this.#waiting.peek() === item) this.#sleep();
-  }
-
   #watchForDelay(id: string, born: number): void {
     const dueAt = born + this.#options.schedule.delayNoticeAfter;
-    this.#add({ id, to: "", at: 0, dueAt, born, tried: true, scanned: false });
-  }
-
-  #sleep(): void {
-    this.#timer?.cancel();
-    const next = this.#waiting.peek();
-    if (next === undefined || this.#stopping.signal.aborted) return;
-    const { clock } = this.#options;
-    const wait = Math.min(next.dueAt - clock.monotonic(), LONGEST_SLEEP);
-    this.#timer = clock.after(wait, () => this.#wake());
-  }
-
-  #wake(): void {
-    const now = this.#options.clock.monotonic();
-    for (
-      let item = this.#waiting.peek();
-      item !== undefined && item.dueAt <= now;
-      item = this.#waiting.peek()
-    ) {
-      this.#waiting.pop();
-      this.#makeReady(item);
-    }
-    this.#sleep();
+    this.#waiting.add({ id, to: "", at: 0, dueAt, born, tried: true, scanned: false });
   }
 
   #makeReady(item: Item): void {
     if (this.#stopping.signal.aborted) return;
     if (item.to === "") return this.#run(this.#finish(item));
-    let destination = this.#destinations.get(item.to);
-    if (destination === undefined) {
-      destination = { name: item.to, ready: new Line(), workers: 0, queued: false };
-      this.#destinations.set(item.to, destination);
-    }
-    destination.ready.push(item);
-    this.#ready++;
-    this.#queue(destination);
-    this.#dispatch();
+    this.#destinations.add(item.to, item);
   }
 
   /** Does what is left to do with an entry apart from sending. */
@@ -365,141 +303,17 @@ export class Scheduler {
     this.#running.add(done);
   }
 
-  #isSlow(destination: Destination): boolean {
-    const first = destination.ready.peek();
-    return this.#struggling.has(destination.name) || (first !== undefined && first.at !== 0);
-  }
-
-  /** Gives a destination its next turn, if it has use for one. */
-  #queue(destination: Destination): void {
-    const { ready, workers, queued, parked, name } = destination;
-    // One connection is enough to find out whether the host is back.
-    const most = this.#struggling.has(name) ? 1 : this.#maxPerDestination;
-    if (queued || parked !== undefined || ready.size === 0 || workers >= most) return;
-    destination.queued = true;
-    this.#rings[this.#isSlow(destination) ? "slow" : "fresh"].push(destination);
-  }
-
-  #nextDestination(): { destination: Destination; slow: boolean } | undefined {
-    const { fresh, slow } = this.#rings;
-    const mayBeSlow = slow.size > 0 && this.#slowActive < this.#maxWorkers * SLOW_SHARE;
-    const takeSlow = mayBeSlow && (this.#slowTurn || fresh.size === 0);
-    this.#slowTurn = !takeSlow;
-    const destination = (takeSlow ? slow : fresh).shift();
-    return destination && { destination, slow: takeSlow };
-  }
-
-  #dispatch(): void {
-    while (this.#active < this.#maxWorkers && !this.#stopping.signal.aborted) {
-      const next = this.#nextDestination();
-      if (next === undefined) return;
-      const { destination, slow } = next;
-      destination.queued = false;
-      const item = this.#take(destination);
-      if (item === undefined) {
-        const { woken } = destination;
-        delete destination.woken;
-        if (woken !== undefined) this.#hosts.nudge(woken);
-        this.#forgetIdle(destination);
-        continue;
-      }
-      destination.workers++;
-      this.#active++;
-      if (slow) this.#slowActive++;
-      this.#queue(destination);
-      this.#run(
-        this.#work(destination, item).finally(() => {
-          destination.workers--;
-          this.#active--;
-          if (slow) this.#slowActive--;
-          this.#queue(destination);
-          this.#forgetIdle(destination);
-          this.#dispatch();
-        }),
-      );
-    }
-  }
-
-  #take(destination: Destination): Item | undefined {
-    const item = destination.ready.shift();
-    if (item !== undefined) this.#ready--;
-    return item;
-  }
-
-  #putBack(destination: Destination, item: Item): void {
-    destination.ready.unshift(item);
-    this.#ready++;
-  }
-
-  #forgetIdle({ name, ready, workers, parked }: Destination): void {
-    if (ready.size === 0 && workers === 0 && parked === undefined) this.#destinations.delete(name);
-  }
-
-  /** Sends one message after the other to one destination. */
-  async #work(destination: Destination, first: Item): Promise<void> {
-    const { ready } = destination;
-    const woken = destination.woken;
-    delete destination.woken;
-    let live: LiveConnection | undefined;
-    let storing: Promise<void> = Promise.resolve();
-    try {
-      for (let item: Item | undefined = first; item !== undefined; item = this.#take(destination)) {
-        const tried: AttemptOutcome = await this.#try(item, live);
-        live = tried.live;
-        if (tried.wait !== undefined) {
-          this.#putBack(destination, item);
-          this.#park(destination, tried.wait);
-          break;
-        }
-        // The disk may be at work on one message while the next one is sent, no more.
-        await storing;
-        storing = tried.stored;
-        if (ready.size === 0 || this.#stopping.signal.aborted) break;
-        if (live !== undefined && live.sent >= MAX_MESSAGES_PER_CONNECTION) {
-          leave(live);
-          live = undefined;
-        }
-        if (this.#othersWait() && (live === undefined || live.sent >= MESSAGES_PER_TURN)) break;
-      }
-    } finally {
-      if (live !== undefined) this.#retire(live);
-      if (woken !== undefined) this.#hosts.nudge(woken);
-      await storing;
-    }
-  }
-
-  /** Lets a connection wait for the next message while mail flows to its host and nobody else wants its place. */
-  #retire(live: LiveConnection): void {
-    const { sent, slot } = live;
-    const flows = sent > 1 || slot.shared();
-    const mayWait = flows && sent < MAX_MESSAGES_PER_CONNECTION && !slot.wanted();
-    if (mayWait && !this.#stopping.signal.aborted) this.#idle.put(live);
-    else leave(live);
-  }
-
-  #othersWait(): boolean {
-    return this.#active >= this.#maxWorkers && this.#rings.fresh.size + this.#rings.slow.size > 0;
-  }
-
-  #park(destination: Destination, key: string): void {
-    if (destination.parked !== undefined) return;
-    destination.parked = key;
-    this.#idle.clear();
-    this.#hosts.wait(key, () => {
-      delete destination.parked;
-      this.#queue(destination);
-      if (destination.queued) destination.woken = key;
-      else {
-        this.#forgetIdle(destination);
-        this.#hosts.nudge(key);
-      }
-      this.#dispatch();
-    });
+  #work(turn: Turn<Item>): Promise<void> {
+    return work(turn, {
+      send: (item, live) => this.#try(item, live),
+      idle: this.#idle,
+      stopping: this.#stopping.signal,
+    }).finally(() => turn.end());
   }
 
   /** Makes one attempt. What it came to is in memory when this resolves, and on disk when `stored` does. */
-  async #try(item: Item, live: LiveConnection | undefined): Promise<AttemptOutcome> {
-    const nothing: AttemptOutcome = { stored: Promise.resolve(), ...(live && { live }) };
+  async #try(item: Item, live: LiveConnection | undefined): Promise<SendResult> {
+    const nothing: SendResult = { stored: Promise.resolve(), ...(live && { live }) };
     let opened: OpenEntry | undefined;
     let stored: Promise<void> | undefined;
     try {
@@ -516,7 +330,10 @@ export class Scheduler {
       let result: AttemptResult;
       try {
         result = await this.#attempt(opened, { item, recipients, live });
-        this.#apply(entry, { item, results: result.results });
+        const { tried, born } = item;
+        const outcome = { results: result.results, age: this.#age(entry, born), born, tried };
+        const reached = applyOutcome(entry, outcome, this.#options);
+        this.#destinations.noteAttempt(item.to, { reached });
       } finally {
         for (const index of recipients) inFlight.delete(index);
       }
@@ -526,9 +343,10 @@ export class Scheduler {
       return { stored, ...going };
     } catch (error) {
       // Whatever this is, it must not cost a message its next attempt.
-      this.#options.logger.error("queue.error", { id: item.id, error: String(error) });
+      const { logger, clock, schedule, random } = this.#options;
+      logger.error("queue.error", { id: item.id, error: String(error) });
       if (live !== undefined) leave(live);
-      this.#add({ ...item, dueAt: this.#options.clock.monotonic() + this.#retryAfter(1) });
+      this.#waiting.add({ ...item, dueAt: clock.monotonic() + retryDelay(1, schedule, random) });
       return { stored: Promise.resolve() };
     } finally {
       if (stored === undefined) opened?.[Symbol.dispose]();
@@ -567,89 +385,6 @@ export class Scheduler {
     });
   }
 
-  #apply(
-    entry: QueueEntry,
-    { item, results }: { item: Item; results: ReadonlyMap<number, RecipientResult> },
-  ): void {
-    const { clock } = this.#options;
-    const jitter = this.#options.random();
-    let reached = results.size === 0;
-    for (const [index, result] of results) {
-      const recipient = entry.recipients[index];
-      if (recipient === undefined) continue;
-      const mayExpire = this.#mayExpire(entry, { item, recipient, result });
-      recipient.attempts = [...recipient.attempts, ...result.attempts].slice(-MAX_ATTEMPTS_KEPT);
-      recipient.attemptCount++;
-      switch (result.result) {
-        case "relayed":
-          recipient.status = "relayed";
-          // The remote tells the sender, or nobody does; otherwise the notice comes first.
-          recipient.settled = result.dsnHandedOn || !(recipient.notify?.includes("SUCCESS") ?? false);
-          break;
-        case "failed":
-          recipient.status = "failed";
-          break;
-        case "deferred":
-          if (mayExpire) recipient.status = "expired";
-          else recipient.nextAttemptAt = clock.now() + this.#retryAfter(recipient.attemptCount, jitter);
-      }
-      reached ||= result.result !== "deferred" || (recipient.attempts.at(-1)?.reply !== undefined);
-      this.#logOutcome(entry, recipient);
-    }
-    this.#noteStruggle(item.to, reached);
-  }
-
-  /** The schedule says no sooner than its step, whatever the attempt took. */
-  #retryAfter(attempts: number, jitter: number = this.#options.random()): number {
-    return retryDelay(attempts, this.#options.schedule, () => jitter);
-  }
-
-  /**
-   * Whether this failed attempt is the last one. It is not for a message that merely looks too old: this process must
-   * have tried it before, or an earlier one must have after its time was over.
-   */
-  #mayExpire(
-    entry: QueueEntry,
-    { item, recipient, result }: { item: Item; recipient: QueueRecipient; result: RecipientResult },
-  ): boolean {
-    const { expireAfter } = this.#options.schedule;
-    if (this.#age(entry, item.born) < expireAfter) return false;
-    // What another message saw before the deadline is no attempt after it.
-    if (result.learntAt !== undefined && result.learntAt < item.born + expireAfter) return false;
-    return item.tried || recipient.attempts.some(({ at }) => at >= entry.acceptedAt + expireAfter);
-  }
-
-  #noteStruggle(destination: string, reached: boolean): void {
-    this.#struggling.delete(destination);
-    if (reached) return;
-    this.#struggling.add(destination);
-    for (const oldest of this.#struggling) {
-      if (this.#struggling.size <= MAX_STRUGGLING) break;
-      this.#struggling.delete(oldest);
-    }
-  }
-
-  #logOutcome({ id }: QueueEntry, recipient: QueueRecipient): void {
-    const { logger, clock } = this.#options;
-    const { host, address, tls, reply, error, status, dotSentNoReply } = recipient.attempts.at(-1) ?? {};
-    const fields = { id, recipient: recipient.address, host, address, tls, status, reply, error };
-    switch (recipient.status) {
-      case "relayed":
-        return logger.info("attempt.relayed", fields);
-      case "failed":
-        return logger.info("attempt.failed", fields);
-      case "expired":
-        return logger.info("queue.expired", { ...fields, attempts: recipient.attemptCount });
-      default:
-        return logger.info("attempt.deferred", {
-          ...fields,
-          ...(dotSentNoReply && { dot_sent_no_reply: true }),
-          attempts: recipient.attemptCount,
-          again_ms: Math.max(0, recipient.nextAttemptAt - clock.now()),
-        });
-    }
-  }
-
   /** Puts the outcome on disk, then lets the rest wait for its time. */
   async #store(opened: OpenEntry, item: Item): Promise<void> {
     const { schedule } = this.#options;
@@ -663,64 +398,11 @@ export class Scheduler {
     if (open.length === 0) return;
     const at = Math.min(...open.map(({ nextAttemptAt }) => nextAttemptAt));
     const dueAt = this.#dueAt(at);
-    this.#add({ id, to, at, dueAt, born, tried: true, scanned: false });
+    this.#waiting.add({ id, to, at, dueAt, born, tried: true, scanned: false });
     const noticeAt = born + schedule.delayNoticeAfter;
     const untold = open.some(({ delayNotified }) => !delayNotified);
     if (untold && noticeAt > this.#options.clock.monotonic() && noticeAt < dueAt) {
       this.#watchForDelay(id, born);
     }
-  }
-}
-
-interface AttemptOutcome {
-  readonly live?: LiveConnection;
-  readonly wait?: string;
-  readonly stored: Promise<void>;
-}
-
-/** A pause never covers a message's own next attempt, which is to ask the host itself. */
-function pausesFor({ delays }: RetrySchedule): HostPauses {
-  const shortest = Math.min(...delays);
-  const { refused, silent, deadMax, busy, rate } = DEFAULT_HOST_PAUSES;
-  return {
-    refused: Math.min(refused, shortest),
-    silent: Math.min(silent, shortest),
-    deadMax: Math.min(deadMax, shortest),
-    busy: Math.min(busy, shortest),
-    rate,
-  };
-}
-
-/** First in, first out, without moving what is behind. */
-class Line<T> {
-  #items: (T | undefined)[] = [];
-  #head = 0;
-
-  get size(): number {
-    return this.#items.length - this.#head;
-  }
-
-  peek(): T | undefined {
-    return this.#items[this.#head];
-  }
-
-  push(item: T): void {
-    this.#items.push(item);
-  }
-
-  unshift(item: T): void {
-    if (this.#head === 0) this.#items.unshift(item);
-    else this.#items[--this.#head] = item;
-  }
-
-  shift(): T | undefined {
-    if (this.size === 0) return undefined;
-    const item = this.#items[this.#head];
-    this.#items[this.#head++] = undefined;
-    if (this.#head > 32 && this.#head * 2 > this.#items.length) {
-      this.#items = this.#items.slice(this.#head);
-      this.#head = 0;
-    }
-    return item;
   }
 }

@@ -1,0 +1,119 @@
+/**
+ * What an attempt's results make of a message: what each recipient's status is now, when it is tried again, whether
+ * that was the last time, and what the log says of it.
+ *
+ * @module
+ */
+import type { Logger } from "../observe/log.ts";
+import type { Clock } from "../smtp/clock.ts";
+import type { AttemptResult, RecipientResult } from "./attempt.ts";
+import type { QueueEntry, QueueRecipient } from "./queue_entry.ts";
+import { retryDelay, type RetrySchedule } from "./retry_schedule.ts";
+
+/** An attempt that was made. */
+export interface Outcome {
+  /** What it came to; see {@linkcode AttemptResult}. */
+  readonly results: AttemptResult["results"];
+  /** How old the message is, milliseconds. */
+  readonly age: number;
+  /** When the message was accepted, monotonic; may be negative. */
+  readonly born: number;
+  /** Whether this process had tried it before. */
+  readonly tried: boolean;
+}
+
+/** What {@linkcode applyOutcome} needs. */
+export interface OutcomeOptions {
+  /** Tells the time. */
+  readonly clock: Clock;
+  /** Draws from [0, 1), for the jitter. */
+  readonly random: () => number;
+  /** Takes `attempt.relayed`, `attempt.failed`, `attempt.deferred`, `queue.expired`. */
+  readonly logger: Logger;
+  /** When to try again, and when to give up. */
+  readonly schedule: RetrySchedule;
+}
+
+const MAX_ATTEMPTS_KEPT = 10;
+
+/**
+ * Writes the results into the entry, in memory, and logs them.
+ * @returns whether the attempt reached anybody; one without results says nothing against the destination
+ */
+export function applyOutcome(
+  entry: QueueEntry,
+  outcome: Outcome,
+  { clock, random, logger, schedule }: OutcomeOptions,
+): boolean {
+  const { results } = outcome;
+  const jitter = random();
+  let reached = results.size === 0;
+  for (const [index, result] of results) {
+    const recipient = entry.recipients[index];
+    if (recipient === undefined) continue;
+    const mayExpire = isLast(outcome, { entry, recipient, result, schedule });
+    recipient.attempts = [...recipient.attempts, ...result.attempts].slice(-MAX_ATTEMPTS_KEPT);
+    recipient.attemptCount++;
+    switch (result.result) {
+      case "relayed":
+        recipient.status = "relayed";
+        // The remote tells the sender, or nobody does; otherwise the notice comes first.
+        recipient.settled = result.dsnHandedOn || !(recipient.notify?.includes("SUCCESS") ?? false);
+        break;
+      case "failed":
+        recipient.status = "failed";
+        break;
+      case "deferred":
+        if (mayExpire) recipient.status = "expired";
+        // The schedule says no sooner than its step, whatever the attempt took.
+        else {recipient.nextAttemptAt = clock.now() + retryDelay(recipient.attemptCount, schedule, () =>
+            jitter);}
+    }
+    reached ||= result.result !== "deferred" || (recipient.attempts.at(-1)?.reply !== undefined);
+    log(entry, recipient, { logger, clock });
+  }
+  return reached;
+}
+
+/**
+ * Whether this attempt, if it failed, is the last one. It is not for a message that merely looks too old: this process
+ * must have tried it before, or an earlier one must have after its time was over.
+ */
+function isLast(
+  { age, born, tried }: Outcome,
+  { entry, recipient, result, schedule: { expireAfter } }: {
+    entry: QueueEntry;
+    recipient: QueueRecipient;
+    result: RecipientResult;
+    schedule: RetrySchedule;
+  },
+): boolean {
+  if (age < expireAfter) return false;
+  // What another message saw before the deadline is no attempt after it.
+  if (result.learntAt !== undefined && result.learntAt < born + expireAfter) return false;
+  return tried || recipient.attempts.some(({ at }) => at >= entry.acceptedAt + expireAfter);
+}
+
+function log(
+  { id }: QueueEntry,
+  recipient: QueueRecipient,
+  { logger, clock }: Pick<OutcomeOptions, "logger" | "clock">,
+): void {
+  const { host, address, tls, reply, error, status, dotSentNoReply } = recipient.attempts.at(-1) ?? {};
+  const fields = { id, recipient: recipient.address, host, address, tls, status, reply, error };
+  switch (recipient.status) {
+    case "relayed":
+      return logger.info("attempt.relayed", fields);
+    case "failed":
+      return logger.info("attempt.failed", fields);
+    case "expired":
+      return logger.info("queue.expired", { ...fields, attempts: recipient.attemptCount });
+    default:
+      return logger.info("attempt.deferred", {
+        ...fields,
+        ...(dotSentNoReply && { dot_sent_no_reply: true }),
+        attempts: recipient.attemptCount,
+        again_ms: Math.max(0, recipient.nextAttemptAt - clock.now()),
+      });
+  }
+}

@@ -1,0 +1,71 @@
+/**
+ * Works off a destination's turn: one message of its line after the other, over the same connection while it lasts.
+ *
+ * @module
+ */
+import { leave, type LiveConnection } from "./attempt.ts";
+import type { Turn } from "./destinations.ts";
+import type { IdleConnections } from "./idle_connections.ts";
+
+/** What has come of sending one message. */
+export interface SendResult {
+  /** The connection, if it can be used again. */
+  readonly live?: LiveConnection;
+  /** Nothing could be tried before the `HostTable` says so for this key. */
+  readonly wait?: string;
+  /** When what became of it is on disk. */
+  readonly stored: Promise<void>;
+}
+
+/** What {@linkcode work} needs. */
+export interface WorkerOptions<T> {
+  /** Sends one message, over this connection if there is one. Never throws. */
+  readonly send: (item: T, live: LiveConnection | undefined) => Promise<SendResult>;
+  /** Where a connection waits for the next message. */
+  readonly idle: Pick<IdleConnections, "put">;
+  /** No more messages are begun once it is aborted. */
+  readonly stopping: AbortSignal;
+}
+
+const MAX_MESSAGES_PER_CONNECTION = 100;
+// So many messages go over a connection before others get the place, if there are any.
+const MESSAGES_PER_TURN = 10;
+
+/**
+ * Works until the line is empty, its host has to be waited for, or it is the turn of others. The caller ends the turn.
+ * @throws what storing the last message's outcome throws
+ */
+export async function work<T>(turn: Turn<T>, { send, idle, stopping }: WorkerOptions<T>): Promise<void> {
+  let live: LiveConnection | undefined;
+  let storing: Promise<void> = Promise.resolve();
+  try {
+    for (let item: T | undefined = turn.first; item !== undefined; item = turn.take()) {
+      const sent: SendResult = await send(item, live);
+      live = sent.live;
+      if (sent.wait !== undefined) {
+        turn.park(item, sent.wait);
+        break;
+      }
+      // The disk may be at work on one message while the next one is sent, no more.
+      await storing;
+      storing = sent.stored;
+      if (!turn.more() || stopping.aborted) break;
+      if (live !== undefined && live.sent >= MAX_MESSAGES_PER_CONNECTION) {
+        leave(live);
+        live = undefined;
+      }
+      if (turn.othersWait() && (live === undefined || live.sent >= MESSAGES_PER_TURN)) break;
+    }
+  } finally {
+    if (live !== undefined && !stopping.aborted && mayLinger(live)) idle.put(live);
+    else if (live !== undefined) leave(live);
+    turn.nudge();
+    await storing;
+  }
+}
+
+/** Whether mail flows to the host and nobody else wants the connection's place. */
+function mayLinger({ sent, slot }: LiveConnection): boolean {
+  const flows = sent > 1 || slot.shared();
+  return flows && sent < MAX_MESSAGES_PER_CONNECTION && !slot.wanted();
+}
