@@ -145,6 +145,7 @@ async function packPortable(commit: string, file: string): Promise<void> {
   ];
   if (await capture(Deno.execPath(), [...bundle, entry]) === undefined) throw new Error("deno bundle failed");
   await loadRequireLate(app);
+  await readModulesLate(app);
   // Whatever lies above, these are modules.
   await Deno.writeTextFile(join(app, "package.json"), '{ "type": "module" }\n');
   await Deno.copyFile(Deno.execPath(), join(tree, "deno"));
@@ -195,6 +196,19 @@ async function loadRequireLate(app: string): Promise<void> {
     replaced++;
   }
   if (replaced === 0) throw new Error("deno bundle makes require() in another way than build/build.ts knows");
+}
+
+/**
+ * Deno reads every module that an import() names in so many words before it runs the first, though a command wants few
+ * of them. The server's thread lives by that, as it may read no program files later; the main thread need not.
+ */
+async function readModulesLate(app: string): Promise<void> {
+  for await (const { name } of Deno.readDir(app)) {
+    if (!/^(?:entry|run-[A-Z0-9]+|command_line-[A-Z0-9]+)\.js$/.test(name)) continue;
+    const text = await Deno.readTextFile(join(app, name));
+    const late = text.replaceAll(/\bimport\(("\.\/(?!servers-)[^"]+")\)/g, "import(String($1))");
+    await Deno.writeTextFile(join(app, name), late);
+  }
 }
 
 async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
