@@ -213,7 +213,8 @@ export interface ReadPair {
 export async function readCertificate(
   { cert, key }: Pick<CertificateOptions, "cert" | "key">,
 ): Promise<ReadPair> {
-  const [certText, keyText] = await Promise.all([readPem(cert), readPem(key)]);
+  const certText = await readPem(cert);
+  const keyText = await readPem(key);
   const [leaf, ...others] = parseChain(certText, cert);
   if (!leaf) throw new CertificateError(`${cert}: no certificate in it`);
   const chain = [leaf, ...others] as const;
