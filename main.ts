@@ -4,8 +4,6 @@
  *
  * @module
  */
-import process from "node:process";
-import { basename } from "@std/path";
 import { confine, isConfined, serveConfined } from "./cli/confinement.ts";
 import { EXIT } from "./cli/exit_codes.ts";
 import { OutputClosedError } from "./cli/io.ts";
@@ -25,6 +23,14 @@ function writeAll(to: { writeSync(bytes: Uint8Array): number }, text: string): v
 
 const err = (text: string) => writeAll(Deno.stderr, text);
 
+/** Whether this was called through a link, as /usr/sbin/sendmail is. */
+async function isCalledSendmail(): Promise<boolean> {
+  // From source it is Deno that was called, and portable.sh looks at its own name.
+  if (!Deno.build.standalone) return false;
+  const { argv0 } = await import("node:process");
+  return /(?:^|\/)sendmail$/.test(argv0);
+}
+
 if (isConfined()) {
   const { loadServer } = await import("./cli/servers.ts");
   await serveConfined(loadServer, { err });
@@ -32,9 +38,7 @@ if (isConfined()) {
   const { run } = await import("./cli/run.ts");
   let code: number;
   try {
-    // Called through a link, as /usr/sbin/sendmail is.
-    const calledSendmail = basename(process.argv0) === "sendmail";
-    code = await run(calledSendmail ? ["sendmail", ...Deno.args] : Deno.args, {
+    code = await run(await isCalledSendmail() ? ["sendmail", ...Deno.args] : Deno.args, {
       env: Deno.env,
       isTerminal: Deno.stderr.isTerminal(),
       out: (text) => writeAll(Deno.stdout, text),

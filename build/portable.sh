@@ -33,12 +33,14 @@ fi
 
 # What another account may write, another account may have written; a link counts with what it leads to.
 trusted() {
-  for path in "$@"; do
-    case $(stat -c %u -- "$path" 2>/dev/null) in "$uid" | 0) ;; *) return 1 ;; esac
-    case $(stat -L -c '%u %A' -- "$path" 2>/dev/null) in
-      "$uid d"????-??-?* | "0 d"????-??-?*) ;;
-      *) return 1 ;;
-    esac
+  owners=$(stat -c %u -- "$@" 2>/dev/null) && folders=$(stat -L -c '%u %A' -- "$@" 2>/dev/null) || return 1
+  for owner in $owners; do
+    case $owner in "$uid" | 0) ;; *) return 1 ;; esac
+  done
+  set -- $folders
+  while [ $# -gt 0 ]; do
+    case "$1 $2" in "$uid d"????-??-?* | "0 d"????-??-?*) ;; *) return 1 ;; esac
+    shift 2
   done
 }
 

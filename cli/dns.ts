@@ -17,7 +17,8 @@ import { loadDkimKeys } from "./dkim_parts.ts";
 import { EXIT, type ExitCode } from "./exit_codes.ts";
 import type { Io } from "./io.ts";
 import { ownAddresses } from "./own_addresses.ts";
-import { configOption, examples, type Registrar, requireConfigFile } from "./subcommand.ts";
+import { requireConfigFile } from "./config_file.ts";
+import { configOption, examples, type Registrar } from "./subcommand.ts";
 
 interface Flags {
   readonly config?: string;

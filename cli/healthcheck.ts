@@ -10,10 +10,11 @@ import { showEndpoint } from "../net/listen.ts";
 import { SmtpClient } from "../smtp/client.ts";
 import { systemClock } from "../smtp/clock.ts";
 import { ConnTransport } from "../smtp/conn_transport.ts";
+import { requireConfigFile } from "./config_file.ts";
 import { CommandError, EXIT, type ExitCode } from "./exit_codes.ts";
 import type { Io } from "./io.ts";
 import { serveInEndpoints } from "./parts.ts";
-import { configOption, examples, type Registrar, requireConfigFile } from "./subcommand.ts";
+import { configOption, examples, type Registrar } from "./subcommand.ts";
 
 /** In milliseconds, for each step. */
 const PATIENCE = 5_000;

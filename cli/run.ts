@@ -3,33 +3,9 @@
  *
  * @module
  */
-import { Command, CommanderError } from "commander";
 import { EXIT, type ExitCode } from "./exit_codes.ts";
 import { reportFailure } from "./failure.ts";
 import { OutputClosedError, type ServerIo } from "./io.ts";
-import type { RegisterSubcommand } from "./subcommand.ts";
-import { versionLine } from "./version.ts";
-
-/**
- * The subcommands, in the order of `--help`; a command loads no other one. To add one, write its file and put it
- * here.
- */
-export const SUBCOMMANDS: Readonly<Record<string, () => Promise<RegisterSubcommand>>> = {
-  "serve-in": async () => (await import("./serve_in.ts")).registerServeIn,
-  "serve-out": async () => (await import("./serve_out.ts")).registerServeOut,
-  "check-config": async () => (await import("./check_config.ts")).registerCheckConfig,
-  "init": async () => (await import("./init.ts")).registerInit,
-  "install": async () => (await import("./install.ts")).registerInstall,
-  "healthcheck": async () => (await import("./healthcheck.ts")).registerHealthcheck,
-  "dkim": async () => (await import("./dkim.ts")).registerDkim,
-  "dns": async () => (await import("./dns.ts")).registerDns,
-  "doctor": async () => (await import("./doctor.ts")).registerDoctor,
-  "send-test": async () => (await import("./send_test.ts")).registerSendTest,
-  "queue": async () => (await import("./queue.ts")).registerQueue,
-  "explain": async () => (await import("./explain.ts")).registerExplain,
-  "sendmail": async () => (await import("./sendmail.ts")).registerSendmail,
-  "demo": async () => (await import("./demo.ts")).registerDemo,
-};
 
 /** Runs the subcommand that `args` names; what the process ends with. */
 export async function run(args: readonly string[], io: ServerIo): Promise<ExitCode> {
@@ -41,27 +17,9 @@ export async function run(args: readonly string[], io: ServerIo): Promise<ExitCo
       const { sendmail, standardStreams } = await import("./sendmail.ts");
       return await sendmail(words.slice(1), { ...io, ...standardStreams });
     }
-    let exitCode: ExitCode = EXIT.ok;
-    const program = new Command("mailapp")
-      .description("A mail server: serve-in takes mail from the Internet, serve-out sends it there.")
-      .version(await versionLine(), "-V, --version")
-      .addHelpText("after", "\nNew here? mailapp init, then mailapp install. Each command has --help.")
-      .exitOverride()
-      .configureOutput({ writeOut: io.out, writeErr: io.err });
-    const wanted = Object.hasOwn(SUBCOMMANDS, name) ? SUBCOMMANDS[name] : undefined;
-    for (const load of wanted === undefined ? Object.values(SUBCOMMANDS) : [wanted]) {
-      (await load())(program, {
-        io,
-        action: (run) => async (...args) => {
-          exitCode = await run(...args);
-        },
-      });
-    }
-    await program.parseAsync(words, { from: "user" });
-    return exitCode;
+    return await startServer(words, io) ??
+      await (await import("./command_line.ts")).runCommandLine(words, io);
   } catch (error) {
-    // Commander has said it already; --help and --version come here with 0.
-    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
     if (error instanceof OutputClosedError) return EXIT.ok;
     return reportFailure(error, io);
   }
@@ -71,4 +29,19 @@ export async function run(args: readonly string[], io: ServerIo): Promise<ExitCo
 function withoutTaskDashes(args: readonly string[]): string[] {
   const at = args[0] === "demo" ? 1 : 0;
   return args.filter((arg, index) => index !== at || arg !== "--");
+}
+
+/**
+ * Serves, where the words say no more than that. Commander, with the modules of Node's that it loads, would take a
+ * tenth of the whole start; it stays for everything that it has to explain. `undefined`: nothing was done.
+ */
+async function startServer(words: readonly string[], io: ServerIo): Promise<ExitCode | undefined> {
+  const [name, option, file, ...more] = words;
+  const isPlain = option === undefined ||
+    option === "--config" && file !== undefined && /^[^-]/.test(file) && more.length === 0;
+  if (!isPlain) return undefined;
+  const options = file === undefined ? {} : { config: file };
+  if (name === "serve-in") return await (await import("./serve_in.ts")).serveIn(options, io);
+  if (name === "serve-out") return await (await import("./serve_out.ts")).serveOut(options, io);
+  return undefined;
 }

@@ -3,28 +3,18 @@
  *
  * @module
  */
-import type { Command } from "commander";
 import { DEFAULT_CONFIG_FILE, loadConfig } from "../config/load.ts";
 import { makeMailRoot } from "../maildir/maildir.ts";
 import { StorageError } from "../storage/storage_error.ts";
+import { requireConfigFile } from "./config_file.ts";
 import type { ExitCode } from "./exit_codes.ts";
 import { serveInGrants } from "./grants.ts";
 import type { ServerIo } from "./io.ts";
 import { openMailboxes, prepareDataDir, requireDomains, serveInAddresses } from "./parts.ts";
 import { watchSignals } from "./signals.ts";
-import { configOption, examples, type Registrar, requireConfigFile } from "./subcommand.ts";
-
-/** Enters the command. */
-export function registerServeIn(program: Command, { io, action }: Registrar): void {
-  program.command("serve-in")
-    .description("take mail from the Internet into Maildirs, until SIGTERM")
-    .addOption(configOption())
-    .addHelpText("after", examples("mailapp serve-in --config /etc/mailapp/config.toml"))
-    .action(action((options: { config?: string }) => serveIn(options, io)));
-}
 
 /** What can only be done with all permissions; then the server, which has few. */
-async function serveIn(options: { readonly config?: string }, io: ServerIo): Promise<ExitCode> {
+export async function serveIn(options: { readonly config?: string }, io: ServerIo): Promise<ExitCode> {
   const signals = watchSignals(io);
   const configFile = options.config ?? (io.env.get("MAILAPP_CONFIG") || undefined);
   const config = await loadConfig(configFile, { env: io.env });

@@ -3,7 +3,6 @@
  *
  * @module
  */
-import type { Command } from "commander";
 import type { Config } from "../config/config.ts";
 import { ConfigError } from "../config/errors.ts";
 import { DEFAULT_CONFIG_FILE, loadConfig } from "../config/load.ts";
@@ -13,22 +12,9 @@ import { serveOutGrants } from "./grants.ts";
 import type { ServerIo } from "./io.ts";
 import { prepareDataDir } from "./parts.ts";
 import { watchSignals } from "./signals.ts";
-import { configOption, examples, type Registrar } from "./subcommand.ts";
-
-/** Enters the command. */
-export function registerServeOut(program: Command, { io, action }: Registrar): void {
-  program.command("serve-out")
-    .description("take mail of local programs on loopback and send it on, until SIGTERM")
-    .addOption(configOption())
-    .addHelpText(
-      "after",
-      examples("mailapp serve-out", "mailapp serve-out --config /etc/mailapp/config.toml"),
-    )
-    .action(action((options: { config?: string }) => serveOut(options, io)));
-}
 
 /** What can only be done with all permissions; then the server, which has few. */
-async function serveOut(options: { readonly config?: string }, io: ServerIo): Promise<ExitCode> {
+export async function serveOut(options: { readonly config?: string }, io: ServerIo): Promise<ExitCode> {
   const signals = watchSignals(io);
   const configFile = options.config ?? (io.env.get("MAILAPP_CONFIG") || undefined);
   const config = await loadConfig(configFile, { env: io.env });

@@ -4,8 +4,7 @@
  * @module
  */
 import { type Command, InvalidArgumentError, Option } from "commander";
-import type { Config } from "../config/config.ts";
-import { CommandError, EXIT, type ExitCode } from "./exit_codes.ts";
+import type { ExitCode } from "./exit_codes.ts";
 import type { ServerIo } from "./io.ts";
 
 /** That of config/load.ts, which is much to load for commands that read no configuration. */
@@ -33,20 +32,6 @@ export function configOption(): Option {
     if (name === "") throw new InvalidArgumentError("It names no file.");
     return name;
   });
-}
-
-/**
- * Holds up a command that can do nothing with the defaults alone.
- * @param command As it was typed
- * @throws {CommandError}
- */
-export function requireConfigFile({ file }: Config, command: string): void {
-  if (file !== undefined) return;
-  throw new CommandError(
-    `there is no ${DEFAULT_CONFIG_FILE}, and ${command} needs a configuration: write a first one with mailapp init, ` +
-      `or name one with --config FILE`,
-    EXIT.config,
-  );
 }
 
 /** The end of a `--help`: what one would type. */

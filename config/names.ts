@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { isIP, isIPv4 } from "node:net";
 import { domainToASCII } from "node:url";
+import { isIpv4, isIpv6 } from "../smtp/address.ts";
 
 const LABEL = /^(?!-)[a-z0-9-]{1,63}(?<!-)$/;
 
@@ -27,9 +27,9 @@ export function parseFullyQualified(value: unknown): string | undefined {
 
 /** The IP address in its canonical form; `undefined` when it is none. Zones (`%eth0`) are not taken. */
 export function parseIp(value: unknown): string | undefined {
-  if (typeof value !== "string" || value.includes("%")) return undefined;
-  if (isIPv4(value)) return value;
-  return isIP(value) === 6 ? new URL(`http://[${value}]`).hostname.slice(1, -1) : undefined;
+  if (typeof value !== "string") return undefined;
+  if (isIpv4(value)) return value;
+  return isIpv6(value) ? new URL(`http://[${value}]`).hostname.slice(1, -1) : undefined;
 }
 
 /** Whether the IP address, in canonical form, is one of the loopback interface. */

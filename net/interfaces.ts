@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { isIP } from "node:net";
+import { isIpv4, isIpv6 } from "../smtp/address.ts";
 import { withoutMapping } from "../smtp/conn_transport.ts";
 
 /** An address of one of the machine's interfaces. */
@@ -79,7 +79,7 @@ export function listenAddresses(
   if (typeof listen !== "string") return explicitAddresses(listen, io);
   if (listen === "any") return wildcardAddresses(io);
   if (listen === "auto") return automaticAddresses(io);
-  if (isIP(listen)) return explicitAddresses([listen], io);
+  if (isIpv4(listen) || isIpv6(listen)) return explicitAddresses([listen], io);
   return namedAddresses(listen, io);
 }
 
@@ -158,16 +158,16 @@ function explicitAddresses(listen: readonly string[], io: NetworkIo): ListenAddr
 
 function checkedAddress(text: string): string {
   const shown = JSON.stringify(text);
-  if (!isIP(text)) {
+  if (!isIpv4(text) && !isIpv6(text)) {
     throw new ListenError(
       `listen = [${shown}]: not an IP address. Allowed are addresses such as "192.0.2.1" or "2001:db8::1", without ` +
         `brackets, port or zone`,
     );
   }
-  if (text.includes("%") || /^fe[89ab]/i.test(text)) {
+  if (/^fe[89ab]/i.test(text)) {
     throw new ListenError(`listen = [${shown}]: a link-local address, on which no mail comes from elsewhere`);
   }
-  return isIP(text) === 6 ? withoutMapping(new URL(`http://[${text}]`).hostname.slice(1, -1)) : text;
+  return isIpv6(text) ? withoutMapping(new URL(`http://[${text}]`).hostname.slice(1, -1)) : text;
 }
 
 function ipv4Addresses(name: string, io: NetworkIo): ListenAddress[] {

@@ -171,13 +171,15 @@ export function normalizeLiteral(literal: string): string | undefined {
   return ipv6 !== undefined && isIpv6(ipv6) ? `[IPv6:${ipv6.toLowerCase()}]` : undefined;
 }
 
-function isIpv4(text: string): boolean {
+/** Whether this is an IPv4 address in the one form of four decimal numbers. */
+export function isIpv4(text: string): boolean {
   const parts = text.split(".");
   return parts.length === 4 &&
     parts.every((part) => /^(?:0|[1-9]\d{0,2})$/.test(part) && Number(part) <= 255);
 }
 
-function isIpv6(text: string): boolean {
+/** Whether this is an IPv6 address (RFC 4291 §2.2), without brackets and zone. */
+export function isIpv6(text: string): boolean {
   if (!/^[0-9a-fA-F:.]{2,45}$/.test(text)) return false;
   let rest = text;
   let groups = 0;

@@ -1,9 +1,12 @@
 import assert from "node:assert/strict";
+import { isIP } from "node:net";
 import fc from "fast-check";
 import {
   AddressError,
   type AddressFault,
   formatLocalPart,
+  isIpv4,
+  isIpv6,
   normalizeDomain,
   normalizeLiteral,
   parseHelloName,
@@ -246,4 +249,24 @@ Deno.test("parsePath() takes time that grows with the length only", () => {
     assert.notEqual(fault(text), undefined);
     assert.ok(performance.now() - started < 200);
   }
+});
+
+Deno.test("isIpv4() and isIpv6() judge as the system's parser does, which also takes zones", () => {
+  const group = fc.oneof(
+    { weight: 8, arbitrary: fc.stringMatching(/^[0-9a-fA-F]{0,4}$/) },
+    fc.constantFrom("", "0", "00000", "g", "1.2.3.4", "1.2.3", "01.2.3.4", "256.1.1.1", " 1"),
+  );
+  const number = fc.oneof(fc.nat(300).map(String), fc.constantFrom("", "00", "01", "1e1", "-1", "0x1"));
+  const text = fc.oneof(
+    fc.ipV4(),
+    fc.ipV6(),
+    fc.array(number, { minLength: 3, maxLength: 5 }).map((parts) => parts.join(".")),
+    fc.array(group, { minLength: 1, maxLength: 10 }).map((groups) => groups.join(":")),
+  );
+  fc.assert(
+    fc.property(text, (text) => {
+      assert.equal(isIpv4(text) ? 4 : isIpv6(text) ? 6 : 0, isIP(text));
+    }),
+    { numRuns: 2000 },
+  );
 });

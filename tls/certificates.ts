@@ -198,18 +198,38 @@ export class Certificates implements Disposable {
   }
 }
 
+/** A pair as it was read; the key belongs to the first certificate. */
+export interface ReadPair {
+  /** The server's own certificate, then those that follow it. */
+  readonly chain: readonly [X509Certificate, ...X509Certificate[]];
+  /** The key. */
+  readonly privateKey: KeyObject;
+}
+
+/**
+ * Reads a pair.
+ * @throws {CertificateError}
+ */
+export async function readCertificate(
+  { cert, key }: Pick<CertificateOptions, "cert" | "key">,
+): Promise<ReadPair> {
+  const certText = await readPem(cert);
+  const keyText = await readPem(key);
+  const [leaf, ...others] = parseChain(certText, cert);
+  if (!leaf) throw new CertificateError(`${cert}: no certificate in it`);
+  const chain = [leaf, ...others] as const;
+  const privateKey = parseKey(keyText, key);
+  if (!leaf.checkPrivateKey(privateKey)) throw mismatch(chain, privateKey, { cert, key });
+  return { chain, privateKey };
+}
+
 /**
  * Reads a pair and proves that it works, with a handshake in memory.
  * @throws {CertificateError}
  */
 export async function loadCertificate(options: CertificateOptions): Promise<CertificatePair> {
-  const { cert, key } = options;
-  const [certText, keyText] = await Promise.all([readPem(cert), readPem(key)]);
-  const chain = parseChain(certText, cert);
+  const { chain, privateKey } = await readCertificate(options);
   const [leaf] = chain;
-  if (!leaf) throw new CertificateError(`${cert}: no certificate in it`);
-  const privateKey = parseKey(keyText, key);
-  if (!leaf.checkPrivateKey(privateKey)) throw mismatch(chain, privateKey, options);
   try {
     const secureContext = createSecureContext({
       cert: chain.map(toPem).join(""),
@@ -220,7 +240,7 @@ export async function loadCertificate(options: CertificateOptions): Promise<Cert
     return { secureContext, leaf, names: namesOf(leaf), warnings: warningsFor(leaf, options, chain.length) };
   } catch (error) {
     throw new CertificateError(
-      `${key}: no client could use this key (${privateKey.asymmetricKeyType}): ` +
+      `${options.key}: no client could use this key (${privateKey.asymmetricKeyType}): ` +
         `${error instanceof Error ? error.message : String(error)}. Use ECDSA P-256 or RSA with 2048 bits`,
       { cause: error },
     );
@@ -294,7 +314,7 @@ function parseKey(text: string, path: string): KeyObject {
 function mismatch(
   chain: readonly X509Certificate[],
   privateKey: KeyObject,
-  { cert, key }: CertificateOptions,
+  { cert, key }: Pick<CertificateOptions, "cert" | "key">,
 ): CertificateError {
   if (chain.some((certificate) => certificate.checkPrivateKey(privateKey))) {
     return new CertificateError(
@@ -339,7 +359,8 @@ function warningsFor(
   return warnings;
 }
 
-function namesOf(leaf: X509Certificate): string[] {
+/** The names that a certificate is for: DNS names and addresses. */
+export function namesOf(leaf: X509Certificate): string[] {
   return (leaf.subjectAltName ?? "").split(", ")
     .map((name) => name.replace(/^(?:DNS|IP Address):/, ""))
     .filter((name) => name !== "");

@@ -8,7 +8,7 @@ import type { Logger } from "../observe/log.ts";
 import type { Clock } from "../smtp/clock.ts";
 import { DirectorySyncer } from "../storage/directory_syncer.ts";
 import { NewFile } from "../storage/new_file.ts";
-import { CertificateError, loadCertificate } from "./certificates.ts";
+import { CertificateError, loadCertificate, namesOf, readCertificate } from "./certificates.ts";
 
 /** For whom, and where it is kept. */
 export interface SelfSignedOptions {
@@ -73,7 +73,11 @@ async function unusable(
   const isThere = await Deno.stat(paths.cert).then(() => true, () => false);
   if (!isThere) return "there was none";
   try {
-    const { leaf, names } = await loadCertificate({ ...paths, hostname, clock });
+    const { chain: [leaf], privateKey } = await readCertificate(paths);
+    // Whoever serves the pair tries it. That takes a while, and need not be done twice for a key as made below.
+    const isOwnKind = privateKey.asymmetricKeyDetails?.namedCurve === "prime256v1";
+    if (!isOwnKind) await loadCertificate({ ...paths, hostname, clock });
+    const names = namesOf(leaf);
     if (!names.includes(hostname)) return `it was for ${names.join(", ")}`;
     if (leaf.validToDate.getTime() - clock.now() < RENEW_BEFORE) {
       return `it ends ${leaf.validToDate.toISOString()}`;

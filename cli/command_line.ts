@@ -1,0 +1,60 @@
+/**
+ * The subcommands on the command line, with their help and what is said of mistakes.
+ *
+ * @module
+ */
+import { Command, CommanderError } from "commander";
+import { EXIT, type ExitCode } from "./exit_codes.ts";
+import type { ServerIo } from "./io.ts";
+import type { RegisterSubcommand } from "./subcommand.ts";
+import { versionLine } from "./version.ts";
+
+/**
+ * The subcommands, in the order of `--help`; a command loads no other one. To add one, write its file and put it
+ * here.
+ */
+export const SUBCOMMANDS: Readonly<Record<string, () => Promise<RegisterSubcommand>>> = {
+  "serve-in": async () => (await import("./serve.ts")).registerServeIn,
+  "serve-out": async () => (await import("./serve.ts")).registerServeOut,
+  "check-config": async () => (await import("./check_config.ts")).registerCheckConfig,
+  "init": async () => (await import("./init.ts")).registerInit,
+  "install": async () => (await import("./install.ts")).registerInstall,
+  "healthcheck": async () => (await import("./healthcheck.ts")).registerHealthcheck,
+  "dkim": async () => (await import("./dkim.ts")).registerDkim,
+  "dns": async () => (await import("./dns.ts")).registerDns,
+  "doctor": async () => (await import("./doctor.ts")).registerDoctor,
+  "send-test": async () => (await import("./send_test.ts")).registerSendTest,
+  "queue": async () => (await import("./queue.ts")).registerQueue,
+  "explain": async () => (await import("./explain.ts")).registerExplain,
+  "sendmail": async () => (await import("./sendmail.ts")).registerSendmail,
+  "demo": async () => (await import("./demo.ts")).registerDemo,
+};
+
+/** Runs the subcommand that the first word names; what the process ends with. Whatever it throws is still to be said. */
+export async function runCommandLine(words: readonly string[], io: ServerIo): Promise<ExitCode> {
+  const [name = ""] = words;
+  let exitCode: ExitCode = EXIT.ok;
+  const program = new Command("mailapp")
+    .description("A mail server: serve-in takes mail from the Internet, serve-out sends it there.")
+    .version(await versionLine(), "-V, --version")
+    .addHelpText("after", "\nNew here? mailapp init, then mailapp install. Each command has --help.")
+    .exitOverride()
+    .configureOutput({ writeOut: io.out, writeErr: io.err });
+  const wanted = Object.hasOwn(SUBCOMMANDS, name) ? SUBCOMMANDS[name] : undefined;
+  for (const load of wanted === undefined ? Object.values(SUBCOMMANDS) : [wanted]) {
+    (await load())(program, {
+      io,
+      action: (run) => async (...args) => {
+        exitCode = await run(...args);
+      },
+    });
+  }
+  try {
+    await program.parseAsync(words, { from: "user" });
+    return exitCode;
+  } catch (error) {
+    // Commander has said it already; --help and --version come here with 0.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+    throw error;
+  }
+}
