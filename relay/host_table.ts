@@ -234,7 +234,6 @@ export class HostTable {
     return {
       resting: () => gates.some((gate) => gate.closedUntil > this.#now()),
       wanted: () => gates.some((gate) => gate.waiters.size > 0),
-      shared: () => host.active > 1,
       connected: () => {
         if (!address.dead) return;
         this.#options.logger.info("host.alive", where);
@@ -328,8 +327,6 @@ export interface HostSlot {
   resting(): boolean;
   /** Whether others wait for a place at this host. */
   wanted(): boolean;
-  /** Whether the host has more than this connection. */
-  shared(): boolean;
   /** The address answered. */
   connected(): void;
   /** The address did not answer; `refused` where it said so at once. */

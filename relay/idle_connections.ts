@@ -8,26 +8,36 @@ import type { Clock, Timer } from "../smtp/clock.ts";
 import { leave, type LiveConnection } from "./attempt.ts";
 import type { Target } from "./mx.ts";
 
-/** How long a connection waits, in milliseconds; as in Postfix. */
-export const LINGER = 2000;
-/** So many wait at most; the one that has waited longest makes room. */
+// How long a connection waits, in milliseconds; as in Postfix.
+const LINGER = 2000;
+// So many wait at most; the one that has waited longest makes room.
 const MAX_IDLE = 100;
+// So many places are remembered.
+const MAX_PLACES = 1000;
 
 /** Open connections in no use. Each keeps its place among those of its host. */
 export class IdleConnections {
   readonly #clock: Clock;
   /** In the order in which they began to wait. */
   readonly #idle = new Map<LiveConnection, { readonly key: string; readonly timer: Timer }>();
+  /** When a connection to each place was last done with, monotonic; oldest first. */
+  readonly #doneAt = new Map<string, number>();
 
   /** Has none yet. */
   constructor(clock: Clock) {
     this.#clock = clock;
   }
 
-  /** Takes a connection over, and ends it if nobody takes it in time. */
-  put(live: LiveConnection): void {
+  /**
+   * Takes over a connection that is done. It waits where mail flows to its place and nobody else wants it; after a
+   * single message it is ended at once.
+   */
+  offer(live: LiveConnection): void {
+    const key = keyOf(live.target);
+    const flows = this.#noteDone(key) || live.sent > 1;
+    if (!flows || live.slot.wanted()) return leave(live);
     const timer = this.#clock.after(LINGER, () => this.#end(live));
-    this.#idle.set(live, { key: keyOf(live.target), timer });
+    this.#idle.set(live, { key, timer });
     const [oldest] = this.#idle.keys();
     if (oldest !== undefined && this.#idle.size > MAX_IDLE) this.#end(oldest);
   }
@@ -51,6 +61,17 @@ export class IdleConnections {
   /** Ends all, since somebody wants a place at a host, or nothing more is sent. */
   clear(): void {
     for (const live of [...this.#idle.keys()]) this.#end(live);
+  }
+
+  /** Whether another connection to this place was done with a moment ago; notes this one. */
+  #noteDone(key: string): boolean {
+    const now = this.#clock.monotonic();
+    const before = this.#doneAt.get(key);
+    this.#doneAt.delete(key);
+    this.#doneAt.set(key, now);
+    const [oldest] = this.#doneAt.keys();
+    if (oldest !== undefined && this.#doneAt.size > MAX_PLACES) this.#doneAt.delete(oldest);
+    return before !== undefined && now - before < LINGER;
   }
 
   #end(live: LiveConnection): void {

@@ -141,13 +141,13 @@ Deno.test("Scheduler sends what waits for a destination over one connection, at 
   assert.equal(mx.mostOpen, 1);
 });
 
-/** One message more than the host takes connections, which then wait for the next one. */
+/** Two messages for each connection that the host takes, which then wait for the next one. */
 async function idle(world: World, cap: number): Promise<ReturnType<RelayNetwork["host"]>> {
   const mx = world.network.host("mx.a.test");
   for (const domain of ["a.test", "b.test"]) world.network.domain(domain, ["mx.a.test"]);
-  for (let i = 0; i <= cap; i++) await world.send(["u@a.test"]);
+  for (let i = 0; i < 2 * cap; i++) await world.send(["u@a.test"]);
   await world.clock.advance(0);
-  assert.deepEqual([mx.taken.length, mx.connections, mx.open], [cap + 1, cap, cap]);
+  assert.deepEqual([mx.taken.length, mx.connections, mx.open], [2 * cap, cap, cap]);
   return mx;
 }
 
@@ -163,6 +163,24 @@ Deno.test("Scheduler lets a connection wait two seconds for the next message to 
   await world.clock.advance(2000);
   assert.equal(mx.open, 0);
   assert.deepEqual(world.queue.entries, []);
+});
+
+Deno.test("Scheduler lets a connection wait when the host had another message less than two seconds ago", async () => {
+  await using world = new World();
+  const mx = world.network.host("mx.a.test");
+  for (const domain of ["a.test", "b.test", "c.test"]) world.network.domain(domain, ["mx.a.test"]);
+  const send = async (domain: string) => {
+    await world.send([`u@${domain}`]);
+    await world.clock.advance(0);
+    return [mx.connections, mx.open];
+  };
+  assert.deepEqual(await send("a.test"), [1, 0]);
+  await world.clock.advance(1999);
+  assert.deepEqual(await send("b.test"), [2, 1]);
+  assert.deepEqual(await send("c.test"), [2, 1]);
+  await world.clock.advance(2000);
+  assert.equal(mx.open, 0);
+  assert.deepEqual(await send("a.test"), [3, 0]);
 });
 
 Deno.test("Scheduler lets no connection wait after a single message, or after a hundred", async () => {
@@ -195,9 +213,9 @@ Deno.test("Scheduler does not send over a connection that waits to a host that i
   mx.answer = () => "relay";
   await world.send(["u@a.test"]);
   await world.clock.advance(0);
-  assert.deepEqual([mx.taken.length, mx.open], [3, 0]);
+  assert.deepEqual([mx.taken.length, mx.open], [4, 0]);
   await world.clock.advance(5 * MINUTE);
-  assert.equal(mx.taken.length, 5);
+  assert.equal(mx.taken.length, 6);
 });
 
 Deno.test("Scheduler opens a fresh connection where one that waited has ended meanwhile", async () => {

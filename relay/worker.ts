@@ -22,7 +22,7 @@ export interface WorkerOptions<T> {
   /** Sends one message, over this connection if there is one. Never throws. */
   readonly send: (item: T, live: LiveConnection | undefined) => Promise<SendResult>;
   /** Where a connection waits for the next message. */
-  readonly idle: Pick<IdleConnections, "put">;
+  readonly idle: Pick<IdleConnections, "offer">;
   /** No more messages are begun once it is aborted. */
   readonly stopping: AbortSignal;
 }
@@ -57,15 +57,11 @@ export async function work<T>(turn: Turn<T>, { send, idle, stopping }: WorkerOpt
       if (turn.othersWait() && (live === undefined || live.sent >= MESSAGES_PER_TURN)) break;
     }
   } finally {
-    if (live !== undefined && !stopping.aborted && mayLinger(live)) idle.put(live);
-    else if (live !== undefined) leave(live);
+    if (live !== undefined) {
+      if (stopping.aborted || live.sent >= MAX_MESSAGES_PER_CONNECTION) leave(live);
+      else idle.offer(live);
+    }
     turn.nudge();
     await storing;
   }
-}
-
-/** Whether mail flows to the host and nobody else wants the connection's place. */
-function mayLinger({ sent, slot }: LiveConnection): boolean {
-  const flows = sent > 1 || slot.shared();
-  return flows && sent < MAX_MESSAGES_PER_CONNECTION && !slot.wanted();
 }
