@@ -1,19 +1,18 @@
 // mailapp in the place of /usr/sbin/sendmail, as other programs call it.
 import assert from "node:assert/strict";
-import { fileURLToPath } from "node:url";
+import { builtMailapp } from "../support/built.ts";
 import { type Folder, makeFolder } from "../support/peers/folder.ts";
 import { type ServeOut, startServeOut } from "../support/peers/mailapp.ts";
 import { run } from "../support/peers/process.ts";
 
-const MAIN = fileURLToPath(new URL("../../main.ts", import.meta.url));
 const MAIL = "/usr/bin/mail";
 
-/** The program behind a link of that name, with a configuration of its own. */
+/** The built file behind a link of that name, with a configuration of its own. */
 async function linkedSendmail(folder: Folder, { config }: ServeOut): Promise<string> {
-  await Deno.symlink(Deno.execPath(), folder.at("sendmail"));
+  await Deno.symlink(await builtMailapp(), folder.at("sendmail"));
   const script = await folder.write(
     "usr-sbin-sendmail",
-    `#!/bin/sh\nexec ${folder.at("sendmail")} run -A --frozen --no-prompt ${MAIN} -C ${config} "$@"\n`,
+    `#!/bin/sh\nexec ${folder.at("sendmail")} -C ${config} "$@"\n`,
   );
   await Deno.chmod(script, 0o755);
   return script;
