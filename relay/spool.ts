@@ -208,12 +208,10 @@ export class Spool implements Queue, AsyncDisposable {
       queue: this,
     });
     this.#scans.add(scan);
+    this.#indexed = false;
     try {
       yield* scan.run();
-      this.#indexed = true;
-    } catch (error) {
-      this.#indexed = false;
-      throw error;
+      this.#indexed = !scan.doubtful;
     } finally {
       this.#scans.delete(scan);
     }

@@ -151,6 +151,24 @@ Deno.test("ids() sees a message that was changed by hand before the server had i
   });
 });
 
+Deno.test("ids() sees a message that was changed by hand behind a dot without an answer", async () => {
+  await inDirectory(async (directory) => {
+    const [, , , , , last = ""] = await populate(directory);
+    {
+      await using spool = await Spool.open({ directory, logger: silentLogger });
+      await Array.fromAsync(spool.scan());
+      await spool.dotSent(last, { recipients: [0], host: "mx", address: "192.0.2.1", at: 1000 });
+    }
+    const path = join(directory, "messages", last.slice(-2), last);
+    const edited = Deno.readTextFileSync(path).replace(/,"message":"\w+","check":"\w+"/, "")
+      .replaceAll("three.test", "edited.test");
+    Deno.writeTextFileSync(path, edited);
+    await using spool = await Spool.open({ directory, logger: silentLogger });
+    await Array.fromAsync(spool.scan());
+    assert.ok((await Array.fromAsync(spool.ids({ domain: "edited.test" }))).includes(last));
+  });
+});
+
 Deno.test("The index stays small however often entries change", async () => {
   await inDirectory(async (directory) => {
     {

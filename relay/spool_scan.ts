@@ -60,10 +60,16 @@ export class SpoolScan {
   /** To be tried again at the end. */
   readonly #unreadable: string[] = [];
   readonly #slice = new TimeSlice();
+  #doubtful = false;
 
   /** Nothing is read yet. */
   constructor(options: SpoolScanOptions) {
     this.#options = options;
+  }
+
+  /** Whether a line of the index may still be about what a message was before it was edited by hand. */
+  get doubtful(): boolean {
+    return this.#doubtful;
   }
 
   /** Tells the scan of a message that is not to be among what it yields. */
@@ -116,7 +122,8 @@ export class SpoolScan {
         else if (line.done) await this.#clear(id, () => queue.remove(id));
         continue;
       }
-      const entry = this.#read(id, hasState || updated);
+      const { entry, noted } = this.#read(id, hasState || updated);
+      if (!noted && !updated && lines.has(id)) this.#doubtful = true;
       const summary = entry && summarize(entry, this.#domains);
       if (summary !== undefined) yield summary;
       else if (entry !== undefined && isDone(entry)) await this.#clear(id, () => queue.remove(id));
@@ -151,23 +158,28 @@ export class SpoolScan {
     return sameMark(state && markOf(state), line.marks.state) ? line : undefined;
   }
 
-  /** Reads an entry, and notes it in the index. */
-  #read(id: string, hasState: boolean): QueueEntry | undefined {
+  /** Reads an entry, and notes it in the index where that can be done. */
+  #read(id: string, hasState: boolean): { entry: QueueEntry | undefined; noted: boolean } {
     const { directory, journal, index, reader } = this.#options;
     try {
       // Before it is read: what changes meanwhile makes the line of the index void, not wrong.
       const message = lstat(messagePath(directory, id));
       const state = hasState ? lstat(statePath(directory, id)) : undefined;
       const entry = reader.read(id, hasState);
-      if (entry !== undefined && message !== undefined && journal.get(id) === undefined) {
-        const marks = { message: markOf(message), ...(state && { state: markOf(state) }) };
-        index.note(id, { digest: digestOf(entry), marks });
+      const digest = entry && digestOf(entry);
+      const noted = digest !== undefined && message !== undefined && journal.get(id) === undefined;
+      if (noted) {
+        index.note(id, {
+          digest,
+          marks: { message: markOf(message), ...(state && { state: markOf(state) }) },
+        });
       }
-      return entry;
+      // One that is damaged is gone.
+      return { entry, noted: noted || entry === undefined };
     } catch {
       // Out of descriptors, perhaps; it is tried again, and logged, at the end.
       this.#unreadable.push(id);
-      return undefined;
+      return { entry: undefined, noted: false };
     }
   }
 
