@@ -9,6 +9,7 @@
  */
 import type { Clock } from "../smtp/clock.ts";
 import type { HostFailure, HostSlot, HostTable } from "./host_table.ts";
+import type { IdleConnections } from "./idle_connections.ts";
 import type { Target, Targets } from "./mx.ts";
 import type { OpenEntry } from "./open_entries.ts";
 import type { Queue } from "./queue.ts";
@@ -90,7 +91,7 @@ export interface AttemptOptions {
   /** Connects to one of the targets. */
   readonly connect: Connect;
   /** Connections that wait for a message. */
-  readonly idle: { take(target: Target): LiveConnection | undefined };
+  readonly idle: Pick<IdleConnections, "take" | "makeRoom">;
   /** No more hosts are tried once it is aborted. */
   readonly stopping: AbortSignal;
   /** Ends what is in flight. */
@@ -138,8 +139,14 @@ export async function attempt(request: AttemptRequest, options: AttemptOptions):
     }
     const admission = hosts.admit(target);
     if (admission.kind !== "admitted") {
-      if (admission.kind === "wait") wait ??= admission.key;
       const { failure, learntAt } = admission;
+      if (admission.kind === "wait") {
+        wait ??= admission.key;
+        // No worse host is asked because connections in no use, under other demands, have this one's places.
+        if (failure === undefined && tried.size === 0 && !round.decided && options.idle.makeRoom(target)) {
+          break;
+        }
+      }
       if (failure === undefined || (admission.kind === "wait" && !request.impatient)) continue;
       round.learn(target, { failure, learntAt: learntAt ?? clock.monotonic() });
       continue;
@@ -172,6 +179,8 @@ function release(live: LiveConnection, { remaining }: Round): LiveConnection | u
 
 function keep(live: LiveConnection): LiveConnection | undefined {
   if (live.usable && !live.slot.resting()) return live;
+  // It is closed already, and its place may be wanted for a fresh one at once.
+  if (!live.usable) live.slot.release();
   leave(live);
   return undefined;
 }

@@ -29,8 +29,8 @@ export class IdleConnections {
   }
 
   /**
-   * Takes over a connection that is done. It waits where mail flows to its place and nobody else wants it; after a
-   * single message it is ended at once.
+   * Takes over a connection that is done. It waits where mail flows to its place, which is more than a single message
+   * within two seconds, and nobody else wants it; otherwise it is ended.
    */
   offer(live: LiveConnection): void {
     const key = keyOf(live.target);
@@ -56,6 +56,13 @@ export class IdleConnections {
     this.#idle.get(found)?.timer.cancel();
     this.#idle.delete(found);
     return found;
+  }
+
+  /** Ends those to the same host and port, whatever the demands; whether there were any. */
+  makeRoom({ host, port }: Target): boolean {
+    const there = [...this.#idle.keys()].filter(({ target }) => target.host === host && target.port === port);
+    for (const live of there) this.#end(live);
+    return there.length > 0;
   }
 
   /** Ends all, since somebody wants a place at a host, or nothing more is sent. */

@@ -197,10 +197,12 @@ Deno.test("Scheduler lets no connection wait after a single message, or after a 
 Deno.test("Scheduler ends a connection that waits when its host must be reached under other demands", async () => {
   await using world = new World({ maxConnectionsPerHost: 1 });
   const mx = await idle(world, 1);
-  world.network.domain("b.test", ["mx.a.test"], { tls: "verify" });
+  const worse = world.network.host("mx.b.test");
+  world.network.domain("b.test", ["mx.a.test", "mx.b.test"], { tls: "verify" });
   await world.send(["u@b.test"]);
   await world.clock.advance(0);
   assert.deepEqual([mx.taken.length, mx.connections, mx.open], [3, 2, 0]);
+  assert.equal(worse.connections, 0);
 });
 
 Deno.test("Scheduler does not send over a connection that waits to a host that is given a rest", async () => {
@@ -221,10 +223,13 @@ Deno.test("Scheduler does not send over a connection that waits to a host that i
 Deno.test("Scheduler opens a fresh connection where one that waited has ended meanwhile", async () => {
   await using world = new World({ maxConnectionsPerHost: 1 });
   const mx = await idle(world, 1);
+  const worse = world.network.host("mx.b.test");
+  world.network.domain("b.test", ["mx.a.test", "mx.b.test"]);
   mx.stale = true;
   const id = await world.send(["u@b.test"]);
   await world.clock.advance(0);
   assert.deepEqual([mx.taken.length, mx.connections], [3, 2]);
+  assert.equal(worse.connections, 0);
   assert.equal(world.entry(id), undefined);
 });
 
