@@ -228,8 +228,10 @@ export class Destinations<T extends { readonly at: number }> {
     });
   }
 
-  #forgetIdle({ name, ready, turns, parked }: Destination<T>): void {
-    if (ready.size === 0 && turns === 0 && parked === undefined) this.#destinations.delete(name);
+  #forgetIdle(destination: Destination<T>): void {
+    const { name, ready, turns, parked, queued } = destination;
+    // In a ring it still has a turn to come.
+    if (ready.size === 0 && turns === 0 && parked === undefined && !queued) this.#destinations.delete(name);
   }
 }
 

@@ -28,7 +28,7 @@ export interface WorkerOptions<T> {
 }
 
 const MAX_MESSAGES_PER_CONNECTION = 100;
-// So many messages go over a connection before others get the place, if there are any.
+// So many messages are sent before others get the place, if there are any.
 const MESSAGES_PER_TURN = 10;
 
 /**
@@ -38,10 +38,12 @@ const MESSAGES_PER_TURN = 10;
 export async function work<T>(turn: Turn<T>, { send, idle, stopping }: WorkerOptions<T>): Promise<void> {
   let live: LiveConnection | undefined;
   let storing: Promise<void> = Promise.resolve();
+  let served = 0;
   try {
     for (let item: T | undefined = turn.first; item !== undefined; item = turn.take()) {
       const sent: SendResult = await send(item, live);
       live = sent.live;
+      served++;
       if (sent.wait !== undefined) {
         turn.park(item, sent.wait);
         break;
@@ -54,7 +56,7 @@ export async function work<T>(turn: Turn<T>, { send, idle, stopping }: WorkerOpt
         leave(live);
         live = undefined;
       }
-      if (turn.othersWait() && (live === undefined || live.sent >= MESSAGES_PER_TURN)) break;
+      if (turn.othersWait() && (live === undefined || served >= MESSAGES_PER_TURN)) break;
     }
   } finally {
     if (live !== undefined) {
