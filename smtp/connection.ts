@@ -174,7 +174,7 @@ export class Connection {
     this.#sayLast(replies.shuttingDown(this.#options.hostname));
   }
 
-  /** Ends the session at once, whatever it is doing; a client that is to say something is told so. */
+  /** Ends the session, whatever it is doing: a client that is to say something has five seconds to take that in. */
   abort(): void {
     this.#end ||= "shutdown";
     if (this.#awaitsCommand) this.#sayLast(replies.shuttingDown(this.#options.hostname));
