@@ -8,7 +8,7 @@
  * @module
  */
 import { crc32 } from "node:zlib";
-import type { QueueEntry } from "../relay/queue_entry.ts";
+import { pendingRecipient, type QueueEntry } from "../relay/queue_entry.ts";
 import { encodeHead, encodeState, formatCheck } from "../relay/spool_format.ts";
 import { runMailapp } from "../tests/support/mailapp.ts";
 import { type Folder, makeFolder } from "../tests/support/peers/folder.ts";
@@ -112,16 +112,7 @@ function writeEntry(
   { shard, sequence, domain, due }: { shard: string; sequence: number; domain: string; due: number },
 ): void {
   const acceptedAt = Date.now() - 5 * HOUR;
-  const fresh = {
-    address: `user${sequence}@${domain}`,
-    domain,
-    status: "pending",
-    attemptCount: 0,
-    attempts: [],
-    nextAttemptAt: 0,
-    delayNotified: false,
-    settled: false,
-  } as const;
+  const fresh = pendingRecipient(`user${sequence}@${domain}`, domain);
   const id = `${acceptedAt.toString(36)}${sequence.toString(36).padStart(4, "0")}0000${shard}`;
   const accepted = {
     id,

@@ -14,7 +14,7 @@ import { writeInstalled } from "./installed_files.ts";
 import type { Io } from "./io.ts";
 import { openMailboxes } from "./parts.ts";
 import { configOption, examples, type Registrar } from "./subcommand.ts";
-import { accountOf } from "./service_account.ts";
+import { type Account, accountOf } from "./service_account.ts";
 import { runSystemCommand } from "./system_commands.ts";
 import {
   certbotHookPath,
@@ -47,12 +47,6 @@ export function registerInstall(program: Command, { io, action }: Registrar): vo
     )
     .addHelpText("after", examples("mailapp install --print", "sudo mailapp install"))
     .action(action((flags: Flags) => install(flags, io)));
-}
-
-/** Ids of an account and its group. */
-interface Account {
-  readonly uid: number;
-  readonly gid: number;
 }
 
 /** One installation: where to, and whose things are. */

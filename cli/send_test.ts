@@ -10,7 +10,7 @@ import type { Config } from "../config/config.ts";
 import { loadConfig } from "../config/load.ts";
 import { silentLogger } from "../observe/log.ts";
 import { findTargets, type Target } from "../relay/mx.ts";
-import type { Attempt, QueueEntry } from "../relay/queue_entry.ts";
+import { type Attempt, pendingRecipient, type QueueEntry } from "../relay/queue_entry.ts";
 import { explainReply } from "../relay/reply_causes.ts";
 import { HostConnection, type RecipientOutcome, type TransmitMessage } from "../relay/transmit.ts";
 import { isAscii } from "../smtp/address.ts";
@@ -138,16 +138,7 @@ async function testMessage(
     smtputf8: false,
     size: bytes.length,
     content: { eightBitHeader: !isAscii(from + to), eightBitBody: false },
-    recipients: [{
-      address: to,
-      domain: recipient.domain,
-      status: "pending",
-      attemptCount: 0,
-      attempts: [],
-      nextAttemptAt: 0,
-      delayNotified: false,
-      settled: false,
-    }],
+    recipients: [pendingRecipient(to, recipient.domain)],
   };
   return {
     entry,

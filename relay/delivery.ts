@@ -12,7 +12,7 @@ import type { Session } from "../smtp/session.ts";
 import { formatDate } from "../smtp/trace.ts";
 import { freeSpace } from "../storage/free_space.ts";
 import type { QueueSummary } from "./queue.ts";
-import type { QueueRecipient } from "./queue_entry.ts";
+import { pendingRecipient, type QueueRecipient } from "./queue_entry.ts";
 import type { Spool } from "./spool.ts";
 import type { SpoolDraft } from "./spool_message.ts";
 import { SubmittedMessage } from "./submitted_message.ts";
@@ -210,16 +210,9 @@ function queueRecipients(recipients: readonly Recipient[], qualifyDomain: string
     const { address, domain } = qualify(forwardPath, qualifyDomain);
     if (byAddress.has(address)) continue;
     byAddress.set(address, {
-      address,
-      domain,
+      ...pendingRecipient(address, domain),
       ...(notify && { notify }),
       ...(originalRecipient && { originalRecipient }),
-      status: "pending",
-      attemptCount: 0,
-      attempts: [],
-      nextAttemptAt: 0,
-      delayNotified: false,
-      settled: false,
     });
   }
   return [...byAddress.values()];

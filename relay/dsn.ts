@@ -9,7 +9,7 @@ import { formatDate } from "../smtp/trace.ts";
 import { concat } from "../storage/concat.ts";
 import { encodeQuotedPrintable } from "./quoted_printable.ts";
 import type { NewEntry, Queue } from "./queue.ts";
-import type { Attempt, QueueEntry, QueueRecipient } from "./queue_entry.ts";
+import { type Attempt, pendingRecipient, type QueueEntry, type QueueRecipient } from "./queue_entry.ts";
 import { explainReply } from "./reply_causes.ts";
 import type { ComposeNotice, NoticeKind, NoticeRequest } from "./settle.ts";
 
@@ -120,16 +120,10 @@ export function writeNotice(
       smtputf8: eightBitHeader,
       size: message.length,
       content: { eightBitHeader, eightBitBody },
-      recipients: [{
-        address: entry.reversePath,
-        domain: entry.reversePath.slice(entry.reversePath.lastIndexOf("@") + 1).toLowerCase(),
-        status: "pending",
-        attemptCount: 0,
-        attempts: [],
-        nextAttemptAt: 0,
-        delayNotified: false,
-        settled: false,
-      }],
+      recipients: [pendingRecipient(
+        entry.reversePath,
+        entry.reversePath.slice(entry.reversePath.lastIndexOf("@") + 1).toLowerCase(),
+      )],
     },
   };
 }

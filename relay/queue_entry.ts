@@ -84,3 +84,17 @@ export interface QueueEntry {
   /** All of them, those that are done too. */
   readonly recipients: QueueRecipient[];
 }
+
+/** A recipient as it is accepted: due at once, and never tried. */
+export function pendingRecipient(address: string, domain: string): QueueRecipient {
+  return {
+    address,
+    domain,
+    status: "pending",
+    attemptCount: 0,
+    attempts: [],
+    nextAttemptAt: 0,
+    delayNotified: false,
+    settled: false,
+  };
+}

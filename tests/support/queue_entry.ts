@@ -3,21 +3,11 @@
  *
  * @module
  */
-import type { QueueEntry, QueueRecipient } from "../../relay/queue_entry.ts";
+import { pendingRecipient, type QueueEntry, type QueueRecipient } from "../../relay/queue_entry.ts";
 
 /** A recipient, due at once and never tried unless `changes` says otherwise. */
 export function recipient(address: string, changes: Partial<QueueRecipient> = {}): QueueRecipient {
-  return {
-    address,
-    domain: address.slice(address.lastIndexOf("@") + 1),
-    status: "pending",
-    attemptCount: 0,
-    attempts: [],
-    nextAttemptAt: 0,
-    delayNotified: false,
-    settled: false,
-    ...changes,
-  };
+  return { ...pendingRecipient(address, address.slice(address.lastIndexOf("@") + 1)), ...changes };
 }
 
 /** An entry for these recipients, due at once unless they say otherwise. */
