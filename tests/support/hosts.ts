@@ -18,7 +18,7 @@ export interface Hosts extends AsyncDisposable {
   readonly device: string;
 }
 
-/** Makes the hosts. The addresses of IPv6 are tentative for a moment (RFC 4862 §5.4). */
+/** Makes the hosts. The first one's address of IPv6 is tentative for a moment (RFC 4862 §5.4), not the second one's. */
 export async function makeHosts(): Promise<Hosts> {
   const id = crypto.randomUUID().slice(0, 6);
   const [server, client] = [`mailapp-s-${id}`, `mailapp-c-${id}`];
@@ -37,7 +37,16 @@ export async function makeHosts(): Promise<Hosts> {
   for (const [host, device, number] of [[server, `s${id}`, 1], [client, `c${id}`, 2]] as const) {
     await ip("-n", host, "link", "set", "lo", "up");
     await ip("-n", host, "address", "add", `198.51.100.${number}/24`, "dev", device);
-    await ip("-n", host, "address", "add", `2001:db8:51::${number}/64`, "dev", device);
+    await ip(
+      "-n",
+      host,
+      "address",
+      "add",
+      `2001:db8:51::${number}/64`,
+      "dev",
+      device,
+      ...(number === 2 ? ["nodad"] : []),
+    );
     await ip("-n", host, "link", "set", device, "up");
   }
   await ip("-n", server, "route", "add", "default", "via", "198.51.100.2");
