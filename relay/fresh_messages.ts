@@ -39,9 +39,12 @@ export class FreshMessages {
     }
   }
 
-  /** Whether it is here, which means too that nothing but the message is on the disk. */
-  has(id: string): boolean {
-    return this.#messages.has(id);
+  /**
+   * The octets of a message that is here, which means too that nothing but the message is on the disk, and that nobody
+   * has read it from there; `undefined` when it is not.
+   */
+  sizeOf(id: string): number | undefined {
+    return this.#messages.get(id)?.message.length;
   }
 
   /** The entry, for the first who asks: there is one copy, and that is changed in place. */

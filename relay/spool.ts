@@ -20,7 +20,7 @@ import type { QueueEntry } from "./queue_entry.ts";
 import { QueueIds } from "./queue_ids.ts";
 import {
   checkFormat,
-  clearIncoming,
+  clear,
   freeName,
   isFile,
   lstat,
@@ -36,6 +36,7 @@ import { digestOf, isAbout, markOf, mayMean, SpoolIndex } from "./spool_index.ts
 import { SpoolListing } from "./spool_listing.ts";
 import { Draft, type SpoolDraft, StoredMessage } from "./spool_message.ts";
 import { SpoolReader } from "./spool_reader.ts";
+import { SpareFiles } from "./spare_files.ts";
 import { SpoolScan } from "./spool_scan.ts";
 import { TimeSlice } from "./time_slice.ts";
 
@@ -79,6 +80,7 @@ export class Spool implements Queue, AsyncDisposable {
   readonly #index: SpoolIndex;
   readonly #listing: SpoolListing;
   readonly #reader: SpoolReader;
+  readonly #spares: SpareFiles;
   readonly #shards = new Map<string, Promise<void>>();
   /** Changes of one entry's files, one after the other. */
   readonly #changes = new Map<string, Promise<void>>();
@@ -110,6 +112,7 @@ export class Spool implements Queue, AsyncDisposable {
       logger: options.logger,
       exists: (id) => isFile(messagePath(options.directory, id)),
     });
+    this.#spares = new SpareFiles({ directory: join(options.directory, "spare"), fileSystem, clock });
     this.#ids = new QueueIds({
       clock,
       random: options.random ?? ((buffer) => void crypto.getRandomValues(buffer)),
@@ -133,13 +136,13 @@ export class Spool implements Queue, AsyncDisposable {
   static async open(options: SpoolOptions): Promise<Spool> {
     const { directory, logger, fileSystem = denoFileSystem } = options;
     const syncer = new DirectorySyncer({ fileSystem });
-    for (const name of ["", "incoming", "messages", "states", "damaged"]) {
+    for (const name of ["", "incoming", "spare", "messages", "states", "damaged"]) {
       await Deno.mkdir(join(directory, name), { recursive: true, mode: 0o700 });
     }
     const lock = await takeLock(directory);
     try {
       await checkFormat(directory, { fileSystem, syncer });
-      await clearIncoming(directory, { fileSystem, logger });
+      for (const name of ["incoming", "spare"] as const) await clear(name, { directory, fileSystem, logger });
       const path = join(directory, "journal");
       const journal = await Journal.open({
         path,
@@ -188,6 +191,7 @@ export class Spool implements Queue, AsyncDisposable {
       temporary: join(this.#directory, "incoming", id),
       fileSystem: this.#fileSystem,
       staged: this.#staging.stage(),
+      spareFile: () => this.#spares.take(),
       enter: (file, entry, message) => this.#enter(file, entry, message),
     });
   }
@@ -286,13 +290,13 @@ export class Spool implements Queue, AsyncDisposable {
   remove(id: string): Promise<void> {
     if (!isQueueId(id)) return Promise.resolve();
     return this.#change(id, async () => {
-      const stateless = this.#freshMessages.has(id);
-      if (!stateless && !isFile(messagePath(this.#directory, id))) return;
+      if (this.#freshMessages.sizeOf(id) === undefined && !isFile(messagePath(this.#directory, id))) return;
       // From here on a crash finishes the removal instead of undoing half of it, so that the directory may be synced
       // later, together with other removals.
       await this.#journal.append({ type: "removed", id });
+      const freshOctets = this.#freshMessages.sizeOf(id);
       this.#freshMessages.delete(id);
-      await this.#unlink(id, { stateless });
+      await this.#unlink(id, freshOctets);
     });
   }
 
@@ -337,6 +341,7 @@ export class Spool implements Queue, AsyncDisposable {
   async close(): Promise<void> {
     while (this.#changes.size > 0) await Promise.allSettled(this.#changes.values());
     while (this.#background.size > 0) await Promise.all(this.#background);
+    await this.#spares.close();
     await this.#journal.close();
     await this.#index.close();
     this.#lock?.close();
@@ -398,11 +403,21 @@ export class Spool implements Queue, AsyncDisposable {
     return change;
   }
 
-  async #unlink(id: string, { stateless = false } = {}): Promise<void> {
-    await removeIfThere(this.#fileSystem, messagePath(this.#directory, id));
-    if (!stateless) await removeIfThere(this.#fileSystem, statePath(this.#directory, id));
+  /** @param freshOctets of a message that has no state, and that nobody reads from the disk */
+  async #unlink(id: string, freshOctets?: number): Promise<void> {
+    const path = messagePath(this.#directory, id);
+    // A file with another name is somebody's copy too, of a backup by hard links.
+    const reusable = freshOctets !== undefined && this.#spares.wants(freshOctets) &&
+      this.#messageInfo(id)?.nlink === 1;
+    const spare = reusable ? await this.#spares.retire(path, id) : undefined;
+    if (spare === undefined) await removeIfThere(this.#fileSystem, path);
+    if (freshOctets === undefined) await removeIfThere(this.#fileSystem, statePath(this.#directory, id));
     const synced = this.#syncer.sync(join(this.#directory, "messages", shardOf(id))).then(
-      () => this.#journal.forget(id),
+      () => {
+        this.#journal.forget(id);
+        // Before, a crash could have brought the message back by its old name, with what is written into it now.
+        if (spare !== undefined) this.#spares.release(spare);
+      },
       // The record stays: the removal is made sure of at the next start.
       (error) => this.#logger.warn("queue.not_removed", { id, error: String(error) }),
     ).then(() => void this.#background.delete(synced));

@@ -78,6 +78,18 @@ async function live(directory: string): Promise<{ point: CrashPoint; facts: Fact
     await spool.remove(id);
     facts.removed.push(id);
   }
+  // Into the files of those that have left, which are free to be written some moments after; a shorter and a longer one.
+  for (const text of ["3", "A: longer\r\n\r\nthan what was there before\r\n"]) {
+    const reused = points.length;
+    while (!points.slice(reused).some(({ point }) => point.step.startsWith("rename spare/"))) {
+      const id = await add(spool, text);
+      facts.added.push(id);
+      facts.removing.push(id);
+      await spool.remove(id);
+      facts.removed.push(id);
+    }
+  }
+  facts.added.push(await add(spool, "A: last\r\n\r\n4\r\n"));
   await spool.close();
   return points.slice();
 }

@@ -87,13 +87,16 @@ export async function checkFormat(
 // Queue ids, states, and the names that storage/staging.ts gives for a moment.
 const INCOMING = /^(?:format|journal|[0-9a-z]{8,32}(?:\.json)?|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$/;
 
-/** Empties `incoming/`: whatever stands there once we have the lock was never committed. */
-export async function clearIncoming(
-  directory: string,
-  { fileSystem, logger }: { fileSystem: FileSystem; logger: Logger },
+/**
+ * Empties `incoming/` or `spare/`: whatever stands there once we have the lock was never committed, or has left the
+ * queue.
+ */
+export async function clear(
+  folder: "incoming" | "spare",
+  { directory, fileSystem, logger }: { directory: string; fileSystem: FileSystem; logger: Logger },
 ): Promise<void> {
-  for (const { name, isFile } of Deno.readDirSync(join(directory, "incoming"))) {
-    const path = join(directory, "incoming", name);
+  for (const { name, isFile } of Deno.readDirSync(join(directory, folder))) {
+    const path = join(directory, folder, name);
     if (isFile && INCOMING.test(name)) await removeIfThere(fileSystem, path);
     else putAside(path, { directory, reason: "not a name of ours", logger });
   }

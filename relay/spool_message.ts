@@ -46,6 +46,8 @@ export interface DraftOptions {
   readonly fileSystem: FileSystem;
   /** Takes the message as it arrives. */
   readonly staged: StagedMessage;
+  /** A file that is there to be written into; `undefined` when there is none. */
+  readonly spareFile: () => Promise<NewFile | undefined>;
   /** Gives the finished file its place; `message` where all of it is in memory. */
   readonly enter: (file: NewFile, entry: NewEntry, message: Uint8Array | undefined) => Promise<void>;
 }
@@ -81,7 +83,7 @@ export class Draft implements SpoolDraft {
 
   /** See {@linkcode SpoolDraft.commit}. */
   async commit(rest: Omit<NewEntry, "id" | "size">, prepend: Uint8Array): Promise<QueueSummary> {
-    const { staged, temporary, fileSystem, enter } = this.#options;
+    const { staged, temporary, fileSystem, spareFile, enter } = this.#options;
     const entry: NewEntry = { ...rest, id: this.id, size: prepend.length + staged.size };
     let file: NewFile | undefined;
     try {
@@ -89,7 +91,8 @@ export class Draft implements SpoolDraft {
       let check = crc32(prepend);
       for await (const chunk of staged.chunks()) check = crc32(chunk, check);
       const head = encoder.encode(encodeHead(entry, formatCheck(check)));
-      file = await NewFile.create(temporary, { mode: 0o600, fileSystem });
+      file = (staged.onDisk ? undefined : await spareFile()) ??
+        await NewFile.create(temporary, { mode: 0o600, fileSystem });
       const [first, rest] = staged.onDisk ? [undefined, staged.chunks()] : [await only(staged.chunks()), []];
       const whole = concat(head, prepend, first ?? new Uint8Array());
       await file.write(whole);

@@ -572,6 +572,66 @@ Deno.test("Spool clears away what a crash left half written", async () => {
   });
 });
 
+Deno.test("The file of a message that has left takes the next one, once its old name is durably gone", async () => {
+  await inDirectory(async ({ directory, open }) => {
+    const fileSystem = new FaultyFileSystem();
+    await using spool = await open({ fileSystem });
+    const opened = () =>
+      fileSystem.calls.filter((call) => call.startsWith("open ")).map((call) => call.slice(5));
+    const left = await add(spool, undefined, `A: b\r\n\r\n${"x".repeat(10_000)}`);
+    const held = Promise.withResolvers<void>();
+    fileSystem.before = (call, path) =>
+      call === "sync" && path.endsWith(join("messages", left.slice(-2))) ? held.promise : undefined;
+    await spool.remove(left);
+    assert.deepEqual(names(directory, "spare"), [left]);
+    fileSystem.calls.length = 0;
+    const next = add(spool);
+    while (!fileSystem.calls.some((call) => call.startsWith("rename "))) {
+      await new Promise((r) => setTimeout(r, 1));
+    }
+    assert.ok(opened().some((path) => path.startsWith(join(directory, "incoming"))));
+    held.resolve();
+    fileSystem.before = () => {};
+    await next;
+    const inode = Deno.statSync(join(directory, "spare", left)).ino;
+    const taker = await add(spool);
+    assert.equal(Deno.statSync(messageFile(directory, taker)).ino, inode);
+    assert.equal(await read(spool, taker), MESSAGE);
+    assert.deepEqual(names(directory, "spare"), []);
+  });
+});
+
+Deno.test("No file is written again that has another name, may be read, or is large", async () => {
+  await inDirectory(async ({ directory, open }) => {
+    await using spool = await open();
+    const linked = await add(spool);
+    const copy = join(directory, "copy");
+    Deno.linkSync(messageFile(directory, linked), copy);
+    const tried = await add(spool);
+    const entry = await spool.load(tried);
+    assert.ok(entry);
+    await spool.update(entry);
+    const large = await add(spool, undefined, "x".repeat(70_000));
+    for (const id of [linked, tried, large]) await spool.remove(id);
+    assert.deepEqual(names(directory, "spare"), []);
+    assert.match(Deno.readTextFileSync(copy), /Hello/);
+  });
+});
+
+Deno.test("Spare files are gone with the spool, and what a crash left of them at the next start", async () => {
+  await inDirectory(async ({ directory, open }) => {
+    {
+      await using spool = await open();
+      await spool.remove(await add(spool));
+      assert.equal(names(directory, "spare").length, 1);
+    }
+    assert.deepEqual(names(directory, "spare"), []);
+    Deno.writeTextFileSync(join(directory, "spare", "0abcdefgh123456zz"), "left");
+    await using _spool = await open();
+    assert.deepEqual(names(directory, "spare"), []);
+  });
+});
+
 Deno.test("add() that fails leaves nothing behind, and says why", async () => {
   for (
     const [code, reply] of [

@@ -14,6 +14,8 @@ export interface OpenFile {
   writeSync(data: Uint8Array): number;
   /** Moves the current position. */
   seek(offset: number, whence: Deno.SeekMode): Promise<number>;
+  /** ftruncate(2), on the calling thread. */
+  truncateSync(length: number): void;
   /** fsync(2): resolves when data and metadata are on the disk. */
   sync(): Promise<void>;
   /** Closes it. */

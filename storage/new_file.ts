@@ -22,13 +22,19 @@ export class NewFile {
   readonly path: string;
   readonly #fileSystem: FileSystem;
   #file: OpenFile | undefined;
+  /** Whether it may be longer than what has been written. */
+  readonly #reused: boolean;
   #exists = true;
   #size = 0;
 
-  private constructor(path: string, options: { file: OpenFile; fileSystem: FileSystem }) {
+  private constructor(
+    path: string,
+    options: { file: OpenFile; fileSystem: FileSystem; reused: boolean },
+  ) {
     this.path = path;
     this.#file = options.file;
     this.#fileSystem = options.fileSystem;
+    this.#reused = options.reused;
   }
 
   /**
@@ -46,7 +52,17 @@ export class NewFile {
       path,
       () => fileSystem.open(path, { write: true, createNew: true, mode }),
     );
-    return new NewFile(path, { file, fileSystem });
+    return new NewFile(path, { file, fileSystem, reused: false });
+  }
+
+  /**
+   * Opens a file that is there, to be written from its beginning. Until {@linkcode NewFile.finish} it ends with what it
+   * held before.
+   * @throws {StorageError}
+   */
+  static async reuse(path: string, { fileSystem }: { readonly fileSystem: FileSystem }): Promise<NewFile> {
+    const file = await attempt("open", path, () => fileSystem.open(path, { write: true }));
+    return new NewFile(path, { file, fileSystem, reused: true });
   }
 
   /** Octets written so far. */
@@ -82,7 +98,10 @@ export class NewFile {
   async finish(): Promise<void> {
     const file = this.#opened();
     try {
-      await attempt("sync", this.path, () => file.sync());
+      await attempt("sync", this.path, () => {
+        if (this.#reused) file.truncateSync(this.#size);
+        return file.sync();
+      });
       this.#close();
     } catch (error) {
       await this.discard();

@@ -98,3 +98,33 @@ for (
     });
   });
 }
+
+Deno.test("NewFile.reuse() leaves nothing of what the file held, and syncs it with its length", async () => {
+  await inDirectory(async (directory) => {
+    const fileSystem = new FaultyFileSystem();
+    const path = join(directory, "spare");
+    for (const before of ["a longer text than comes", "x", ""]) {
+      await Deno.writeTextFile(path, before);
+      fileSystem.calls.length = 0;
+      const file = await NewFile.reuse(path, { fileSystem });
+      await file.write(new TextEncoder().encode("new text"));
+      await file.finish();
+      assert.equal(await Deno.readTextFile(path), "new text");
+      assert.deepEqual(fileSystem.calls.map((call) => call.split(" ")[0]), [
+        "open",
+        "write",
+        "truncate",
+        "sync",
+        "close",
+      ]);
+    }
+    await assert.rejects(NewFile.reuse(join(directory, "none"), { fileSystem }), {
+      name: "StorageError",
+      code: "ENOENT",
+    });
+    fileSystem.fault = (call) => call === "truncate" ? "EIO" : undefined;
+    const file = await NewFile.reuse(path, { fileSystem });
+    await assert.rejects(file.finish(), { name: "StorageError", code: "EIO" });
+    assert.deepEqual(names(directory), []);
+  });
+});

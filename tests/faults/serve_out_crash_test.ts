@@ -181,7 +181,14 @@ const STEPS: readonly Step[] = [
   {
     name: "the entry is about to be removed",
     when: "at the dot",
-    call: () => ["unlink"],
+    call: () => ["rename"],
+    copies: 1,
+    record: false,
+  },
+  {
+    name: "its file has been put with the spare ones",
+    when: "at the dot",
+    call: (files, shard) => ["openat", files.at("messages", shard)],
     copies: 1,
     record: false,
   },

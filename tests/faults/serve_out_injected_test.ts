@@ -52,6 +52,8 @@ const SUBMISSION: readonly Place[] = [
     name: "write in incoming/",
     errors: WRITING,
     arm: async ({ server, files, failure }) => {
+      // Without spare files it is a new one.
+      for (const name of names(files.at("spare"))) Deno.removeSync(files.at("spare", name));
       const incoming = files.at("incoming");
       const { frozen } = await freezeOnceThere(server, () => names(incoming).length > 0);
       const strace = frozen.then(async () => {
@@ -62,6 +64,21 @@ const SUBMISSION: readonly Place[] = [
       });
       return { strace };
     },
+  },
+  {
+    name: "write in spare/",
+    errors: WRITING,
+    arm: async ({ server, files, failure }) => {
+      const paths = names(files.at("spare")).map((name) => files.at("spare", name));
+      return {
+        strace: Promise.resolve(await Strace.attach(server.pid, { inject: [`write:${failure}`], paths })),
+      };
+    },
+  },
+  {
+    name: "ftruncate in spare/",
+    errors: WRITING,
+    arm: armed("ftruncate"),
   },
   { name: "fsync of the file", errors: WRITING, arm: armed("fsync") },
   { name: "rename into messages/", errors: [...WRITING, "EACCES"], arm: armed("rename") },

@@ -6,7 +6,7 @@
 import { denoFileSystem, type FileSystem, type OpenFile } from "../../storage/file_system.ts";
 
 /** The calls that can fail. */
-export type FileCall = "open" | "write" | "sync" | "rename" | "remove" | "read" | "close";
+export type FileCall = "open" | "write" | "sync" | "rename" | "remove" | "read" | "truncate" | "close";
 
 /** Real files; each call is noted, and may be made to fail before it does anything. */
 export class FaultyFileSystem implements FileSystem {
@@ -50,6 +50,10 @@ export class FaultyFileSystem implements FileSystem {
         return file.writeSync(data);
       },
       seek: (offset, whence) => file.seek(offset, whence),
+      truncateSync: (length) => {
+        this.#check("truncate", path);
+        file.truncateSync(length);
+      },
       sync: () => this.#pass("sync", path).then(() => file.sync()),
       close: () => {
         this.calls.push(`close ${path}`);

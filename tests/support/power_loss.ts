@@ -83,6 +83,10 @@ export class PowerLossFileSystem implements FileSystem {
         this.#step(`write ${path}`);
         return written;
       },
+      truncateSync: (length) => {
+        file.truncateSync(length);
+        this.#step(`truncate ${path}`);
+      },
       seek: (offset, whence) => file.seek(offset, whence),
       sync: async () => {
         // What it was when the sync began; what comes meanwhile may be lost.

@@ -18,6 +18,7 @@ function withoutSync(file: OpenFile): OpenFile {
     write: (data) => file.write(data),
     writeSync: (data) => file.writeSync(data),
     seek: (offset, whence) => file.seek(offset, whence),
+    truncateSync: (length) => file.truncateSync(length),
     sync: () => Promise.resolve(),
     close: () => file.close(),
   };
