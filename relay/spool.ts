@@ -32,7 +32,7 @@ import {
 } from "./spool_directory.ts";
 import { coverage } from "./spool_entry.ts";
 import { encodeState, isQueueId } from "./spool_format.ts";
-import { digestOf, isAbout, markOf, mayMean, SpoolIndex } from "./spool_index.ts";
+import { digestOf, isWrittenAbout, markOf, mayMean, SpoolIndex } from "./spool_index.ts";
 import { SpoolListing } from "./spool_listing.ts";
 import { Draft, type SpoolDraft, StoredMessage } from "./spool_message.ts";
 import { SpoolReader } from "./spool_reader.ts";
@@ -229,15 +229,15 @@ export class Spool implements Queue, AsyncDisposable {
     const all = domain === undefined && sender === undefined;
     const slice = new TimeSlice();
     for (const shard of this.#listing.shards()) {
-      const lines = all ? undefined : this.#index.read(shard).lines;
+      const texts = all ? undefined : this.#index.readTexts(shard);
       for (const id of this.#listing.messages(shard)) {
         if (slice.over) await slice.pause();
         if (this.#journal.get(id)?.removed) continue;
-        const line = lines?.get(id);
+        const text = texts?.get(id);
         // Nobody edits a message while the server has it.
         if (
-          line !== undefined && !mayMean(line, hint) &&
-          (this.#indexed || isAbout(line, this.#messageInfo(id)))
+          text !== undefined && !mayMean(text, hint) &&
+          (this.#indexed || isWrittenAbout(text, this.#messageInfo(id)))
         ) continue;
         yield id;
       }

@@ -61,13 +61,25 @@ export function formatCheck(value: number): string {
  */
 export function seal(value: Record<string, unknown>): string {
   const open = JSON.stringify(value).slice(0, -1);
-  return `${open},"check":"${formatCheck(crc32(open))}"}`;
+  return open + sealOf(open);
 }
 
 function sealPretty(value: Record<string, unknown>): string {
   const open = JSON.stringify(value, null, 2).slice(0, -2);
   return `${open},\n  "check": "${formatCheck(crc32(open))}"\n}\n`;
 }
+
+/** Whether a text is what {@linkcode seal} wrote, unchanged. */
+export function isSealed(text: string): boolean {
+  const comma = text.length - SEAL_LENGTH;
+  return comma > 0 && text.endsWith(sealOf(text.slice(0, comma)));
+}
+
+function sealOf(open: string): string {
+  return `,"check":"${formatCheck(crc32(open))}"}`;
+}
+
+const SEAL_LENGTH = sealOf("").length;
 
 const CHECK = /^,\s*"check":\s*"([0-9a-f]{8})"\s*\}\s*$/;
 

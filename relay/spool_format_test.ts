@@ -9,7 +9,9 @@ import {
   encodeRecord,
   encodeState,
   isQueueId,
+  isSealed,
   type JournalRecord,
+  seal,
   SpoolFormatError,
 } from "./spool_format.ts";
 
@@ -210,5 +212,20 @@ Deno.test("isQueueId() takes nothing that could be a path", () => {
     ]
   ) {
     assert.equal(isQueueId(odd), false, odd);
+  }
+});
+
+Deno.test("isSealed() takes what seal() wrote, and nothing that was changed", () => {
+  const text = seal({ id: "abc", domains: ["one.test"], at: 1 });
+  assert.equal(isSealed(text), true);
+  for (let at = 0; at < text.length; at++) {
+    const flipped = text.slice(0, at) + String.fromCharCode(text.charCodeAt(at) ^ 1) + text.slice(at + 1);
+    assert.equal(isSealed(flipped), false, flipped);
+    assert.equal(isSealed(text.slice(0, at)), false);
+  }
+  for (
+    const other of [`${text}x`, `x${text}`, '{"id":"abc"}', '{"check":"00000000"}', ',"check":"00000000"}']
+  ) {
+    assert.equal(isSealed(other), false, other);
   }
 });

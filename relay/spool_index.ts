@@ -11,7 +11,7 @@ import type { QueueSummary } from "./queue.ts";
 import type { QueueEntry } from "./queue_entry.ts";
 import { shardOf } from "./spool_directory.ts";
 import { intern, isDone, isUnfinished } from "./spool_entry.ts";
-import { seal, SpoolFormatError, unseal } from "./spool_format.ts";
+import { isSealed, seal, SpoolFormatError, unseal } from "./spool_format.ts";
 
 /** What tells that a file is still the same: size in octets, time of change in milliseconds, inode. */
 export type FileMark = readonly [size: number, time: number, inode: number];
@@ -53,6 +53,9 @@ const SWEEP_AT = 256 * 1024;
 // A few hundred recipients make a line that is no cheaper to read than the files.
 const MAX_DOMAINS = 100;
 
+// How every line begins.
+const ID = /^\{"id":"([0-9a-z]+)"/;
+
 /** The index of one spool; one file a shard. */
 export class SpoolIndex {
   readonly #directory: string;
@@ -80,6 +83,22 @@ export class SpoolIndex {
   /** The lines of a shard, by id, and how many there were in all. What cannot be read is not there. */
   read(shard: string): { readonly lines: Map<string, IndexLine>; readonly count: number } {
     const lines = new Map<string, IndexLine>();
+    const { texts, count } = this.#texts(shard);
+    for (const text of texts) takeLine(text, lines);
+    return { lines, count };
+  }
+
+  /** The same as they are written, for {@linkcode mayMean} and {@linkcode isWrittenAbout}: a tenth of the work. */
+  readTexts(shard: string): Map<string, string> {
+    const whole = new Map<string, string>();
+    for (const text of this.#texts(shard).texts) {
+      const id = ID.exec(text)?.[1];
+      if (id !== undefined && isSealed(text)) whole.set(id, text);
+    }
+    return whole;
+  }
+
+  #texts(shard: string): { readonly texts: readonly string[]; readonly count: number } {
     let text = "";
     try {
       text = Deno.readTextFileSync(join(this.#directory, shard));
@@ -87,9 +106,7 @@ export class SpoolIndex {
       if (!(error instanceof Deno.errors.NotFound)) this.#failed(shard, error);
     }
     const written = text.split("\n");
-    for (const line of written) takeLine(line, lines);
-    for (const line of this.#waiting.get(shard) ?? []) takeLine(line, lines);
-    return { lines, count: written.length - 1 };
+    return { texts: [...written, ...this.#waiting.get(shard) ?? []], count: written.length - 1 };
   }
 
   /** Notes an entry as its files stand; `undefined` where it is not worth a line. */
@@ -132,7 +149,7 @@ export class SpoolIndex {
     try {
       if ((await Deno.stat(path)).size <= (this.#sweepAt.get(shard) ?? SWEEP_AT)) return;
       for (const line of (await Deno.readTextFile(path)).split("\n")) {
-        const id = /^\{"id":"([0-9a-z]+)"/.exec(line)?.[1];
+        const id = ID.exec(line)?.[1];
         if (id !== undefined && this.#exists(id)) kept.set(id, `${line}\n`);
       }
     } catch (error) {
@@ -205,13 +222,22 @@ export function summarizeLine(
   return shared.length > 0 ? { id, acceptedAt, due: shared } : undefined;
 }
 
-/** Whether an entry can have a recipient in this domain, and this sender: no state changes either. */
+/**
+ * Whether an entry can have a recipient in this domain, and this sender, by its line: no state changes either. It may say
+ * so of others, too.
+ */
 export function mayMean(
-  { domains, sender }: IndexLine,
+  text: string,
   hint: { readonly domain?: string; readonly sender?: string },
 ): boolean {
-  if (hint.domain !== undefined && !domains.includes(hint.domain)) return false;
-  return hint.sender === undefined || sender.toLowerCase() === hint.sender.toLowerCase();
+  if (hint.domain !== undefined && !text.includes(JSON.stringify(hint.domain))) return false;
+  if (hint.sender === undefined) return true;
+  return String(unseal(text).from).toLowerCase() === hint.sender.toLowerCase();
+}
+
+/** {@linkcode isAbout}, of the line as it is written. */
+export function isWrittenAbout(text: string, message: Deno.FileInfo | undefined): boolean {
+  return message !== undefined && text.includes(`,"m":${JSON.stringify(markOf(message))},`);
 }
 
 // Kept short: a spool of a million entries has a million of them.
