@@ -155,7 +155,6 @@ async function startOn<T>(
     routes: Object.fromEntries(
       Object.entries(HOSTS).map(([name, address]) => [`${name}.example`, `${address}:${SMTP_PORT}`]),
     ),
-    denoFlags: ["--v8-flags=--max-semi-space-size=4"],
   });
   await server.program.line(/"event":"queue\.scanned"/, { within: PATIENCE });
   const { pid } = server.program;

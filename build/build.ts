@@ -11,10 +11,10 @@ import { join } from "@std/path";
 import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
 import project from "../deno.json" with { type: "json" };
+import { V8_FLAGS } from "./v8_flags.ts";
 
 /** What the program is started with, in either form. What it does not need it gives up once it runs. */
-// A young generation of 64 MB, V8's own choice, saves a server nothing that can be measured.
-const FLAGS = ["--allow-all", "--unstable-worker-options", "--v8-flags=--max-semi-space-size=4"];
+const FLAGS = ["--allow-all", "--unstable-worker-options", `--v8-flags=${V8_FLAGS}`];
 
 // What `deno bundle` puts before every program, for those of its packages that call require().
 const EAGER_REQUIRE = `import { createRequire as __deno_internal_createRequire } from "node:module";

@@ -227,21 +227,21 @@ export class Spool implements Queue, AsyncDisposable {
   ): AsyncGenerator<string, void, void> {
     const { domain, sender } = hint;
     const all = domain === undefined && sender === undefined;
+    const isMeant = mayMean(hint);
     const slice = new TimeSlice();
     for (const shard of this.#listing.shards()) {
       const texts = all ? undefined : this.#index.readTexts(shard);
       for (const id of this.#listing.messages(shard)) {
-        if (slice.over) await slice.pause();
+        if (slice.isOver()) await slice.pause();
         if (this.#journal.get(id)?.removed) continue;
         const text = texts?.get(id);
         // Nobody edits a message while the server has it.
         if (
-          text !== undefined && !mayMean(text, hint) &&
+          text !== undefined && !isMeant(text) &&
           (this.#indexed || isWrittenAbout(text, this.#messageInfo(id)))
         ) continue;
         yield id;
       }
-      if (slice.over) await slice.pause();
     }
   }
 

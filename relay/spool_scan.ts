@@ -112,7 +112,7 @@ export class SpoolScan {
     for (const id of listing.messages(shard)) {
       const hasState = states.delete(id);
       if (this.#added.has(id)) continue;
-      if (this.#slice.over) await this.#slice.pause();
+      if (this.#slice.isOver()) await this.#slice.pause();
       const updated = this.#updated.has(id);
       const line = updated ? undefined : this.#lookUp(id, { line: lines.get(id), hasState });
       if (line !== undefined) {

@@ -6,6 +6,7 @@
  */
 import { fileURLToPath } from "node:url";
 import { percentile } from "../../bench/statistics.ts";
+import { V8_FLAGS } from "../../build/v8_flags.ts";
 import { Dialogue } from "../support/dialogue.ts";
 import { type LoggedEvent, RunningMailapp, Workspace } from "../support/mailapp.ts";
 
@@ -66,8 +67,7 @@ export class Victim implements AsyncDisposable {
         "mailboxes.aliases": { postmaster: users[0] },
       });
       const server = new RunningMailapp(["serve-in", "--config", config], {
-        // As build/build.ts and `deno task mailapp` say it.
-        env: { DENO_V8_FLAGS: "--max-semi-space-size=4" },
+        env: { DENO_V8_FLAGS: V8_FLAGS },
       });
       try {
         const plain = await server.event("listener.ready");
