@@ -11,9 +11,10 @@ import { freePort, untilListening } from "../tests/support/peers/ports.ts";
 import { startPostfix } from "../tests/support/peers/postfix.ts";
 import { start, until } from "../tests/support/peers/process.ts";
 import { serveArrivals } from "./arrivals.ts";
-import { runLoadClient, sendOne } from "./load_client.ts";
+import { sendOne } from "./load_client.ts";
 import { costOf } from "./process_tree.ts";
 import { FAIR_POSTFIX, makePostfixLog, type ServerName } from "./servers.ts";
+import { buildQuickLoad, type QuickLoad } from "./quick_load.ts";
 import { startSinks } from "./sinks.ts";
 import { figure, markdownTable, median, percentile } from "./statistics.ts";
 
@@ -90,11 +91,12 @@ const DOMAINS = 10_000;
 /** Runs the scenarios and returns the table. */
 export async function benchRelay(options: RelayOptions): Promise<string> {
   await using folder = await makeFolder("bench-relay");
+  const load = await buildQuickLoad(folder);
   // Postfix asks port 53 only.
   await using dns = await startBind({ "bench.test": zone() }, { port: 53 });
   const rows: string[][] = [];
   for (const scenario of options.scenarios) {
-    const measured = await measureScenario(scenario, { ...options, folder, dns });
+    const measured = await measureScenario(scenario, { ...options, folder, dns, load });
     rows.push(row(scenario, measured, options.servers));
   }
   return markdownTable([
@@ -126,7 +128,7 @@ function zone(): string {
 
 async function measureScenario(
   scenario: RelayScenario,
-  context: RelayOptions & { folder: Folder; dns: Bind },
+  context: RelayOptions & { folder: Folder; dns: Bind; load: QuickLoad },
 ): Promise<ReadonlyMap<ServerName, readonly Measurement[]>> {
   const { servers, rounds, progress, folder, dns } = context;
   const measured = new Map<ServerName, Measurement[]>(servers.map((name) => [name, []]));
@@ -143,7 +145,7 @@ async function measureScenario(
       await using server = await startServer(name, { folder, dns, smtpPort });
       const measurement = scenario.latency
         ? await measureLatency(server, scenario, smtpPort)
-        : await measureRate(server, scenario, { folder, smtpPort });
+        : await measureRate(server, scenario, { folder, smtpPort, load: context.load });
       measured.get(name)?.push(measurement);
       progress(
         `${scenario.title}, round ${round + 1}, ${name}: ${figure(measurement.rate)}/s, ` +
@@ -189,7 +191,7 @@ async function startServer(
 }
 
 /** Messages before those that count. */
-const WARM_UP = 500;
+const WARM_UP = 3000;
 
 /** Postfix's default_destination_concurrency_limit; both may have as many connections to a destination. */
 const POSTFIX_CONCURRENCY = 20;
@@ -197,31 +199,24 @@ const POSTFIX_CONCURRENCY = 20;
 async function measureRate(
   server: ServerUnderLoad,
   scenario: RelayScenario,
-  { folder, smtpPort }: { folder: Folder; smtpPort: number },
+  { folder, smtpPort, load }: { folder: Folder; smtpPort: number; load: QuickLoad },
 ): Promise<Measurement> {
   const { messages, domains, size, stalled } = scenario;
   const hosts = domains === 1 ? HOSTS.slice(0, 1) : HOSTS;
   await using sinks = await startSinks(folder, { port: smtpPort, hosts });
-  const load = { host: "127.0.0.1", port: server.port, sessions: 20, size, keep: true };
+  const common = { port: server.port, sessions: 20, size };
   // What is compiled or started at first use is not what is measured.
-  await runLoadClient({ ...load, messages: WARM_UP, recipient: "alice@d1.bench.test" });
+  await load({ ...common, messages: WARM_UP, recipient: "alice@d1.bench.test" });
   await until(async () => await sinks.count() >= WARM_UP, { what: "the warm-up", within: 300_000 });
-  if (stalled) await runLoadClient({ ...load, messages: stalled, recipient: "alice@stalled.bench.test" });
+  if (stalled) await load({ ...common, messages: stalled, recipient: "alice@stalled.bench.test" });
   const { result: seconds, cpu, memory } = await costOf(server.pid, async () => {
-    const before = performance.now();
-    const report = await runLoadClient({
-      ...load,
-      messages,
-      recipient: "alice@d{n}.bench.test",
-      domains,
-    });
-    // The client counts from its first connection, not from its start.
-    const begin = performance.now() - report.seconds * 1000;
+    const begin = performance.now();
+    await load({ ...common, messages, recipient: "alice@d{n}.bench.test", domains });
     await until(async () => await sinks.count() >= WARM_UP + messages, {
       what: "the last message",
       within: 300_000,
     });
-    return (performance.now() - Math.max(before, begin)) / 1000;
+    return (performance.now() - begin) / 1000;
   });
   return { rate: messages / seconds, cpu: cpu * 1000 / messages, memory, latencies: [] };
 }

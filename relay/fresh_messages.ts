@@ -20,11 +20,16 @@ const RECIPIENT_OCTETS = 1024;
 export class FreshMessages {
   readonly #messages = new Map<string, Fresh>();
   readonly #limit: number;
+  readonly #untried: (entry: QueueEntry) => void;
   #octets = 0;
 
-  /** @param limit octets of all messages and their recipients together */
-  constructor(limit: number) {
+  /**
+   * @param limit octets of all messages and their recipients together
+   * @param untried told of an entry that nobody has taken when there is no more room for it, or at the end
+   */
+  constructor(limit: number, untried: (entry: QueueEntry) => void) {
     this.#limit = limit;
+    this.#untried = untried;
   }
 
   /** Keeps a message that has no state yet. The entry and the octets are its own from now on. */
@@ -35,7 +40,7 @@ export class FreshMessages {
     this.#octets += octets;
     for (const id of this.#messages.keys()) {
       if (this.#octets <= this.#limit) break;
-      this.delete(id);
+      this.#pass(id);
     }
   }
 
@@ -45,6 +50,11 @@ export class FreshMessages {
    */
   sizeOf(id: string): number | undefined {
     return this.#messages.get(id)?.message.length;
+  }
+
+  /** The entry while nobody has taken it, to be looked at. */
+  entryOf(id: string): QueueEntry | undefined {
+    return this.#messages.get(id)?.entry;
   }
 
   /** The entry, for the first who asks: there is one copy, and that is changed in place. */
@@ -65,6 +75,17 @@ export class FreshMessages {
       },
       [Symbol.asyncDispose]: () => Promise.resolve(),
     };
+  }
+
+  /** Forgets them all. */
+  clear(): void {
+    for (const id of this.#messages.keys()) this.#pass(id);
+  }
+
+  #pass(id: string): void {
+    const entry = this.takeEntry(id);
+    this.delete(id);
+    if (entry !== undefined) this.#untried(entry);
   }
 
   /** Forgets it: it is gone, or has a state. */

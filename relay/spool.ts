@@ -87,7 +87,8 @@ export class Spool implements Queue, AsyncDisposable {
   readonly #background = new Set<Promise<void>>();
   /** The running ones, which are told what changes. */
   readonly #scans = new Set<SpoolScan>();
-  readonly #freshMessages = new FreshMessages(MAX_FRESH_TOTAL);
+  // Most leave at their first attempt, and need no line in the index.
+  readonly #freshMessages = new FreshMessages(MAX_FRESH_TOTAL, (entry) => this.#noteFresh(entry));
   /** Whether a scan of this process has held every line of the index against its message. */
   #indexed = false;
 
@@ -234,6 +235,8 @@ export class Spool implements Queue, AsyncDisposable {
       for (const id of this.#listing.messages(shard)) {
         if (slice.isOver()) await slice.pause();
         if (this.#journal.get(id)?.removed) continue;
+        const fresh = all ? undefined : this.#freshMessages.entryOf(id);
+        if (fresh !== undefined && !means(fresh, hint)) continue;
         const text = texts?.get(id);
         // Nobody edits a message while the server has it.
         if (
@@ -341,6 +344,7 @@ export class Spool implements Queue, AsyncDisposable {
   async close(): Promise<void> {
     while (this.#changes.size > 0) await Promise.allSettled(this.#changes.values());
     while (this.#background.size > 0) await Promise.all(this.#background);
+    this.#freshMessages.clear();
     await this.#spares.close();
     await this.#journal.close();
     await this.#index.close();
@@ -368,8 +372,8 @@ export class Spool implements Queue, AsyncDisposable {
       await this.#fileSystem.remove(path).catch(() => {});
       throw error;
     }
-    this.#noteFresh(entry);
     if (message !== undefined && message.length <= MAX_FRESH) this.#freshMessages.add(entry, message);
+    else this.#noteFresh(entry);
   }
 
   #makeShard(shard: string): Promise<void> {
@@ -442,4 +446,13 @@ export class Spool implements Queue, AsyncDisposable {
   #messageInfo(id: string): Deno.FileInfo | undefined {
     return lstat(messagePath(this.#directory, id));
   }
+}
+
+/** Whether an entry has a recipient in this domain, and this sender. */
+function means(
+  { recipients, reversePath }: QueueEntry,
+  { domain, sender = reversePath }: { readonly domain?: string; readonly sender?: string },
+): boolean {
+  return reversePath.toLowerCase() === sender.toLowerCase() &&
+    (domain === undefined || recipients.some((recipient) => recipient.domain === domain));
 }
