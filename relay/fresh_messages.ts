@@ -44,12 +44,9 @@ export class FreshMessages {
     }
   }
 
-  /**
-   * The octets of a message that is here, which means too that nothing but the message is on the disk, and that nobody
-   * has read it from there; `undefined` when it is not.
-   */
-  sizeOf(id: string): number | undefined {
-    return this.#messages.get(id)?.message.length;
+  /** Whether it is here, which means too that nothing but the message is on the disk, and nobody reads it from there. */
+  has(id: string): boolean {
+    return this.#messages.has(id);
   }
 
   /** The entry while nobody has taken it, to be looked at. */

@@ -22,25 +22,25 @@ Deno.test("FreshMessages gives an entry once and its message as often as asked",
   }
   fresh.delete("one");
   assert.equal(fresh.open("one"), undefined);
-  assert.equal(fresh.sizeOf("one"), undefined);
+  assert.equal(fresh.has("one"), false);
 });
 
 Deno.test("FreshMessages drops the oldest beyond its limit, and one that alone is beyond it", () => {
   const fresh = new FreshMessages(10, () => {});
   for (const id of ["a", "b", "c"]) fresh.add(entry(id), new Uint8Array(4));
-  assert.deepEqual(["a", "b", "c"].map((id) => fresh.sizeOf(id) !== undefined), [false, true, true]);
+  assert.deepEqual(["a", "b", "c"].map((id) => fresh.has(id)), [false, true, true]);
   fresh.add(entry("b"), new Uint8Array(4));
   fresh.add(entry("d"), new Uint8Array(4));
-  assert.deepEqual(["b", "c", "d"].map((id) => fresh.sizeOf(id) !== undefined), [true, false, true]);
+  assert.deepEqual(["b", "c", "d"].map((id) => fresh.has(id)), [true, false, true]);
   fresh.add(entry("e"), new Uint8Array(11));
-  assert.deepEqual(["b", "d", "e"].map((id) => fresh.sizeOf(id) !== undefined), [false, false, false]);
+  assert.deepEqual(["b", "d", "e"].map((id) => fresh.has(id)), [false, false, false]);
 });
 
 Deno.test("FreshMessages counts recipients too, which may take more memory than a short message", () => {
   const fresh = new FreshMessages(1024 * 1024, () => {});
   const recipients = Array.from({ length: 1000 }, (_, n) => `u${n}@a.test`);
   for (const id of ["a", "b"]) fresh.add(entry(id, recipients), new Uint8Array(4));
-  assert.deepEqual(["a", "b"].map((id) => fresh.sizeOf(id) !== undefined), [false, true]);
+  assert.deepEqual(["a", "b"].map((id) => fresh.has(id)), [false, true]);
 });
 
 Deno.test("FreshMessages tells of the entries that it drops, unless somebody has taken them or they are gone", () => {

@@ -47,6 +47,8 @@ export interface JournalOptions {
   readonly logger: Logger;
   /** Whether an entry is still there; records of others are dropped. */
   readonly exists: (id: string) => boolean;
+  /** Makes sure that entries that are gone stay so, whatever happens to the machine. */
+  readonly makeDurable: (ids: readonly string[]) => Promise<void>;
   /** Puts a copy of a damaged journal aside. */
   readonly keepDamaged: (reason: string) => void;
   /** Octets at which the journal is rewritten with the live records only; default 1 MiB. */
@@ -73,7 +75,9 @@ export class Journal {
   /** Reads what an earlier process left, and begins a fresh file with what is live of it. */
   static async open(options: JournalOptions): Promise<Journal> {
     const journal = new Journal(options);
-    journal.#replay();
+    const lines = journal.#replay();
+    await journal.#dropGone();
+    options.logger.debug("queue.journal_read", { lines, live: journal.#live.size });
     await journal.#rotate();
     return journal;
   }
@@ -171,13 +175,14 @@ export class Journal {
     if (entry.sent.size === 0 && entry.relayed.size === 0 && !entry.removed) this.#live.delete(record.id);
   }
 
-  #replay(): void {
-    const { path, exists, logger, keepDamaged } = this.#options;
+  /** Returns how many lines there were. */
+  #replay(): number {
+    const { path, keepDamaged } = this.#options;
     let bytes: Uint8Array;
     try {
       bytes = Deno.readFileSync(path);
     } catch (error) {
-      if (error instanceof Deno.errors.NotFound) return;
+      if (error instanceof Deno.errors.NotFound) return 0;
       throw error;
     }
     const lines = new TextDecoder().decode(bytes).split("\n");
@@ -193,8 +198,15 @@ export class Journal {
       }
     });
     if (damaged !== "") keepDamaged(damaged);
-    for (const id of this.#live.keys()) if (!exists(id)) this.#live.delete(id);
-    logger.debug("queue.journal_read", { lines: lines.length, live: this.#live.size });
+    return lines.length;
+  }
+
+  /** The process before may have died behind a removal, and before that was durable; without its record it must be. */
+  async #dropGone(): Promise<void> {
+    const { exists, makeDurable } = this.#options;
+    const gone = [...this.#live.keys()].filter((id) => !exists(id));
+    await makeDurable(gone);
+    for (const id of gone) this.#live.delete(id);
   }
 
   async #rotate(): Promise<void> {

@@ -24,6 +24,7 @@ async function inDirectory(
           syncer: new DirectorySyncer(),
           logger: silentLogger,
           exists: () => true,
+          makeDurable: () => Promise.resolve(),
           keepDamaged: (reason) => assert.fail(reason),
           ...options,
         }),
@@ -86,6 +87,22 @@ Deno.test("Journal forgets what the files of an entry know, and entries that are
     assert.equal(later.liveCount, 1);
     await later.close();
     assert.equal(Deno.readTextFileSync(path).split("\n").length, 3);
+  });
+});
+
+Deno.test("Journal drops what is known of an entry that is gone only when that is durable", async () => {
+  await inDirectory(async ({ path, open }) => {
+    const journal = await open();
+    for (const n of [1, 2]) await journal.append({ type: "removed", id: id(n) });
+    await journal.close();
+    const before = Deno.readTextFileSync(path);
+    const makeDurable = (ids: readonly string[]) => {
+      assert.deepEqual(ids, [id(1)]);
+      assert.equal(Deno.readTextFileSync(path), before);
+      return Promise.reject(new Error("the disk"));
+    };
+    await assert.rejects(open({ exists: (entry) => entry === id(2), makeDurable }), /the disk/);
+    assert.equal(Deno.readTextFileSync(path), before);
   });
 });
 

@@ -9,12 +9,13 @@ import type { Clock } from "../smtp/clock.ts";
 import { Watchdog } from "../smtp/watchdog.ts";
 import type { FileSystem } from "../storage/file_system.ts";
 import { NewFile } from "../storage/new_file.ts";
+import { lstat } from "./spool_directory.ts";
 
-/** Octets of a message whose file is kept, at most. */
+/** Octets of a file that is kept, at most. */
 const MAX_SIZE = 64 * 1024;
 /** Files that are kept, at most. */
 const MAX_FILES = 64;
-/** Milliseconds after which no mail that has left lies about any more. */
+/** Milliseconds for which they wait for mail. While mail flows each is written anew in its turn, the oldest first. */
 const LIFETIME = 60_000;
 
 /** What {@linkcode SpareFiles} need. */
@@ -42,18 +43,14 @@ export class SpareFiles {
     this.#idle = new Watchdog(options.clock, () => void this.#removeAll());
   }
 
-  /** Whether the file of a message of so many octets would be kept. */
-  wants(octets: number): boolean {
-    return !this.#closed && octets <= MAX_SIZE && this.#count < MAX_FILES;
-  }
-
   /**
-   * Moves a file away from where it was. It is only written again after {@linkcode SpareFiles.release}, which must
-   * wait until it is durably gone from there.
-   * @returns where it is now; `undefined` where that did not succeed, or it is gone
+   * Moves a file away from where it was, if there is use for it. It is only written again after
+   * {@linkcode SpareFiles.release}, which must wait until it is durably gone from there.
+   * @returns where it is now; `undefined` where it was left alone, or is gone
    */
   async retire(path: string, name: string): Promise<string | undefined> {
     const { directory, fileSystem } = this.#options;
+    if (this.#closed || this.#count >= MAX_FILES || !isReusable(path)) return undefined;
     const spare = join(directory, name);
     try {
       await fileSystem.rename(path, spare);
@@ -61,12 +58,15 @@ export class SpareFiles {
       return undefined;
     }
     this.#count++;
-    return spare;
+    // Once more, now that nobody can give it another name by the old one.
+    if (isReusable(spare)) return spare;
+    await this.drop(spare);
+    return undefined;
   }
 
   /** Lets a retired file be written again. */
   release(spare: string): void {
-    if (this.#closed) return void this.#remove(spare);
+    if (this.#closed) return void this.drop(spare);
     this.#paths.push(spare);
     const { clock } = this.#options;
     this.#idle.deadline = clock.monotonic() + LIFETIME;
@@ -74,11 +74,24 @@ export class SpareFiles {
 
   /** A file to write a message into, that holds nothing of what it held; `undefined` when there is none. */
   async take(): Promise<NewFile | undefined> {
-    const path = this.#paths.pop();
+    const path = this.#paths.shift();
     if (path === undefined) return undefined;
+    try {
+      const file = await NewFile.reuse(path, this.#options);
+      this.#count--;
+      return file;
+    } catch {
+      // Whatever is wrong with it, a new file will do.
+      await this.drop(path);
+      return undefined;
+    }
+  }
+
+  /** Removes a retired file. */
+  async drop(spare: string): Promise<void> {
     this.#count--;
-    // Whatever is wrong with it, a new file will do.
-    return await NewFile.reuse(path, this.#options).catch(() => undefined);
+    // The next start does, if this does not.
+    await this.#options.fileSystem.remove(spare).catch(() => {});
   }
 
   /** Removes them all. */
@@ -89,12 +102,12 @@ export class SpareFiles {
   }
 
   async #removeAll(): Promise<void> {
-    while (this.#paths.length > 0) await this.#remove(this.#paths.pop() ?? "");
+    for (const path of this.#paths.splice(0)) await this.drop(path);
   }
+}
 
-  async #remove(path: string): Promise<void> {
-    this.#count--;
-    // The next start does, if this does not.
-    await this.#options.fileSystem.remove(path).catch(() => {});
-  }
+/** Small, and under no other name, which would be somebody's copy: of a backup by hard links. */
+function isReusable(path: string): boolean {
+  const { nlink, size = Infinity } = lstat(path) ?? {};
+  return nlink === 1 && size <= MAX_SIZE;
 }

@@ -1,32 +1,50 @@
 import assert from "node:assert/strict";
 import { join } from "@std/path";
-import { denoFileSystem } from "../storage/file_system.ts";
 import { FakeClock } from "../tests/support/fake_clock.ts";
+import { FaultyFileSystem } from "../tests/support/faulty_file_system.ts";
 import { SpareFiles } from "./spare_files.ts";
 
-async function inDirectory(
-  run: (
-    parts: { clock: FakeClock; spares: SpareFiles; make: () => string; kept: () => number },
-  ) => Promise<void>,
-): Promise<void> {
+interface Parts {
+  readonly clock: FakeClock;
+  readonly fileSystem: FaultyFileSystem;
+  readonly spares: SpareFiles;
+  /** Makes the file of a message. */
+  readonly make: (text?: string) => string;
+  /** How many there are. */
+  readonly kept: () => number;
+}
+
+async function inDirectory(run: (parts: Parts) => Promise<void>): Promise<void> {
   const root = await Deno.makeTempDir({ prefix: "mailapp-spare-" });
   try {
     const directory = join(root, "spare");
     await Deno.mkdir(directory);
     const clock = new FakeClock();
+    const fileSystem = new FaultyFileSystem();
     let made = 0;
     await run({
       clock,
-      spares: new SpareFiles({ directory, fileSystem: denoFileSystem, clock }),
-      make: () => {
+      fileSystem,
+      spares: new SpareFiles({ directory, fileSystem, clock }),
+      make: (text = "old text") => {
         const path = join(root, `message${made++}`);
-        Deno.writeTextFileSync(path, "old text");
+        Deno.writeTextFileSync(path, text);
         return path;
       },
       kept: () => [...Deno.readDirSync(directory)].length,
     });
   } finally {
     await Deno.remove(root, { recursive: true });
+  }
+}
+
+/** As many as are taken. */
+async function retireAll({ spares, make }: Pick<Parts, "spares" | "make">): Promise<string[]> {
+  const retired: string[] = [];
+  for (;;) {
+    const spare = await spares.retire(make(), `${retired.length}`);
+    if (spare === undefined) return retired;
+    retired.push(spare);
   }
 }
 
@@ -48,35 +66,56 @@ Deno.test("A retired file is written again, but not before it is released", asyn
   });
 });
 
-Deno.test("A file that is gone is not retired, and one that cannot be opened is not taken", async () => {
-  await inDirectory(async ({ spares, make, kept }) => {
+Deno.test("A file that is gone is not retired, and one that cannot be opened is removed", async () => {
+  await inDirectory(async ({ fileSystem, spares, make, kept }) => {
     const path = make();
     Deno.removeSync(path);
     assert.equal(await spares.retire(path, "one"), undefined);
-    const spare = await spares.retire(make(), "two");
-    assert.ok(spare !== undefined);
-    spares.release(spare);
-    Deno.removeSync(spare);
-    assert.equal(await spares.take(), undefined);
-    assert.equal(kept(), 0);
+    for (let round = 0; round < 3; round++) {
+      const retired = await retireAll({ spares, make });
+      assert.equal(retired.length, 64);
+      for (const spare of retired) spares.release(spare);
+      fileSystem.fault = (call) => call === "open" ? "EMFILE" : undefined;
+      for (let n = 0; n < 64; n++) assert.equal(await spares.take(), undefined);
+      fileSystem.fault = () => undefined;
+      assert.equal(kept(), 0);
+    }
     await spares.close();
   });
 });
 
-Deno.test("Only small messages' files are kept, and only 64 of them, on their way included", async () => {
+Deno.test("Only small files are retired, and 64 of them, on their way included", async () => {
   await inDirectory(async ({ spares, make, kept }) => {
-    assert.equal(spares.wants(64 * 1024), true);
-    assert.equal(spares.wants(64 * 1024 + 1), false);
-    const retired: string[] = [];
-    while (spares.wants(1)) retired.push(await spares.retire(make(), `${retired.length}`) ?? "");
+    const large = make("x".repeat(64 * 1024 + 1));
+    assert.equal(await spares.retire(large, "large"), undefined);
+    assert.ok(Deno.statSync(large).isFile);
+    const retired = await retireAll({ spares, make });
     assert.equal(kept(), 64);
     for (const spare of retired) spares.release(spare);
-    assert.equal(spares.wants(1), false);
+    const left = make();
+    assert.equal(await spares.retire(left, "left"), undefined);
+    assert.ok(Deno.statSync(left).isFile);
     const file = await spares.take();
-    assert.equal(spares.wants(1), true);
+    assert.equal(file?.path, retired[0], "the oldest first");
     await file?.discard();
+    await spares.drop(await spares.retire(left, "left") ?? "");
+    assert.equal(kept(), 63);
+    assert.ok(await spares.retire(make(), "again"));
     await spares.close();
+  });
+});
+
+Deno.test("A file with another name is not retired, even if it gets that at the last moment", async () => {
+  await inDirectory(async ({ fileSystem, spares, make, kept }) => {
+    const path = make();
+    Deno.linkSync(path, `${path}-copy`);
+    assert.equal(await spares.retire(path, "one"), undefined);
+    assert.ok(Deno.statSync(path).isFile);
+    const late = make();
+    fileSystem.before = (call) => call === "rename" ? Deno.linkSync(late, `${late}-copy`) : undefined;
+    assert.equal(await spares.retire(late, "two"), undefined);
     assert.equal(kept(), 0);
+    assert.equal(Deno.readTextFileSync(`${late}-copy`), "old text");
   });
 });
 
@@ -94,7 +133,7 @@ Deno.test("Spare files are gone when nobody has wanted them for a minute, and at
     spares.release(await retire("four"));
     await spares.close();
     assert.equal(kept(), 1);
-    assert.equal(spares.wants(1), false);
+    assert.equal(await spares.retire(make(), "five"), undefined);
     spares.release(late);
     while (kept() > 0) await new Promise((resolve) => setTimeout(resolve, 1));
     assert.equal(clock.pending, 0);

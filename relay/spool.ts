@@ -152,6 +152,10 @@ export class Spool implements Queue, AsyncDisposable {
         syncer,
         logger,
         exists: (id) => isFile(messagePath(directory, id)),
+        makeDurable: async (ids) => {
+          const shards = [...new Set(ids.map(shardOf))].map((shard) => join(directory, "messages", shard));
+          for (const path of shards) if (lstat(path) !== undefined) await syncer.sync(path);
+        },
         keepDamaged: (reason) => {
           const kept = freeName(directory, "journal");
           Deno.copyFileSync(path, kept);
@@ -232,6 +236,7 @@ export class Spool implements Queue, AsyncDisposable {
     const slice = new TimeSlice();
     for (const shard of this.#listing.shards()) {
       const texts = all ? undefined : this.#index.readTexts(shard);
+      if (slice.isOver({ surely: true })) await slice.pause();
       for (const id of this.#listing.messages(shard)) {
         if (slice.isOver()) await slice.pause();
         if (this.#journal.get(id)?.removed) continue;
@@ -293,13 +298,13 @@ export class Spool implements Queue, AsyncDisposable {
   remove(id: string): Promise<void> {
     if (!isQueueId(id)) return Promise.resolve();
     return this.#change(id, async () => {
-      if (this.#freshMessages.sizeOf(id) === undefined && !isFile(messagePath(this.#directory, id))) return;
+      if (!this.#freshMessages.has(id) && !isFile(messagePath(this.#directory, id))) return;
       // From here on a crash finishes the removal instead of undoing half of it, so that the directory may be synced
       // later, together with other removals.
       await this.#journal.append({ type: "removed", id });
-      const freshOctets = this.#freshMessages.sizeOf(id);
+      const fresh = this.#freshMessages.has(id);
       this.#freshMessages.delete(id);
-      await this.#unlink(id, freshOctets);
+      await this.#unlink(id, { fresh });
     });
   }
 
@@ -357,23 +362,28 @@ export class Spool implements Queue, AsyncDisposable {
     return this.close();
   }
 
-  /** Gives a finished file its place: the commit point. */
+  /**
+   * Gives a finished file its place: the commit point. The entry can be seen from then on, and whoever changes it waits
+   * until it is whole.
+   */
   async #enter(file: NewFile, entry: NewEntry, message: Uint8Array | undefined): Promise<void> {
     const { id } = entry;
     const shard = shardOf(id);
     await this.#makeShard(shard);
     for (const scan of this.#scans) scan.noteAdded(id);
     const path = messagePath(this.#directory, id);
-    await file.publish(path);
-    try {
-      await this.#syncer.sync(join(this.#directory, "messages", shard));
-    } catch (error) {
-      // Nobody was told that it is ours; with the file gone it is not.
-      await this.#fileSystem.remove(path).catch(() => {});
-      throw error;
-    }
-    if (message !== undefined && message.length <= MAX_FRESH) this.#freshMessages.add(entry, message);
-    else this.#noteFresh(entry);
+    await this.#change(id, async () => {
+      await file.publish(path);
+      try {
+        await this.#syncer.sync(join(this.#directory, "messages", shard));
+      } catch (error) {
+        // Nobody was told that it is ours; with the file gone it is not.
+        await this.#fileSystem.remove(path).catch(() => {});
+        throw error;
+      }
+      if (message !== undefined && message.length <= MAX_FRESH) this.#freshMessages.add(entry, message);
+      else this.#noteFresh(entry);
+    });
   }
 
   #makeShard(shard: string): Promise<void> {
@@ -407,23 +417,23 @@ export class Spool implements Queue, AsyncDisposable {
     return change;
   }
 
-  /** @param freshOctets of a message that has no state, and that nobody reads from the disk */
-  async #unlink(id: string, freshOctets?: number): Promise<void> {
+  /** @param options `fresh`: it has no state, and nobody reads it from the disk */
+  async #unlink(id: string, { fresh = false } = {}): Promise<void> {
     const path = messagePath(this.#directory, id);
-    // A file with another name is somebody's copy too, of a backup by hard links.
-    const reusable = freshOctets !== undefined && this.#spares.wants(freshOctets) &&
-      this.#messageInfo(id)?.nlink === 1;
-    const spare = reusable ? await this.#spares.retire(path, id) : undefined;
+    const spare = fresh ? await this.#spares.retire(path, id) : undefined;
     if (spare === undefined) await removeIfThere(this.#fileSystem, path);
-    if (freshOctets === undefined) await removeIfThere(this.#fileSystem, statePath(this.#directory, id));
+    if (!fresh) await removeIfThere(this.#fileSystem, statePath(this.#directory, id));
     const synced = this.#syncer.sync(join(this.#directory, "messages", shardOf(id))).then(
       () => {
         this.#journal.forget(id);
         // Before, a crash could have brought the message back by its old name, with what is written into it now.
         if (spare !== undefined) this.#spares.release(spare);
       },
-      // The record stays: the removal is made sure of at the next start.
-      (error) => this.#logger.warn("queue.not_removed", { id, error: String(error) }),
+      async (error) => {
+        // The record stays: the removal is made sure of at the next start.
+        this.#logger.warn("queue.not_removed", { id, error: String(error) });
+        if (spare !== undefined) await this.#spares.drop(spare);
+      },
     ).then(() => void this.#background.delete(synced));
     this.#background.add(synced);
   }

@@ -11,7 +11,7 @@ import type { QueueSummary } from "./queue.ts";
 import type { QueueEntry } from "./queue_entry.ts";
 import { shardOf } from "./spool_directory.ts";
 import { intern, isDone, isUnfinished } from "./spool_entry.ts";
-import { isSealed, seal, SpoolFormatError, unseal } from "./spool_format.ts";
+import { isQueueId, isSealed, seal, SpoolFormatError, unseal } from "./spool_format.ts";
 
 /** What tells that a file is still the same: size in octets, time of change in milliseconds, inode. */
 export type FileMark = readonly [size: number, time: number, inode: number];
@@ -93,7 +93,9 @@ export class SpoolIndex {
     const whole = new Map<string, string>();
     for (const text of this.#texts(shard).texts) {
       const id = idOf(text);
-      if (id !== undefined && isSealed(text)) whole.set(id, text);
+      if (id === undefined) continue;
+      if (isSealed(text)) whole.set(id, text);
+      else whole.delete(id);
     }
     return whole;
   }
@@ -258,9 +260,9 @@ function encodeLine(id: string, line: IndexLine): string {
 }
 
 function idOf(text: string): string | undefined {
-  return text.startsWith(BEFORE_ID)
-    ? text.slice(BEFORE_ID.length, text.indexOf('"', BEFORE_ID.length))
-    : undefined;
+  if (!text.startsWith(BEFORE_ID)) return undefined;
+  const id = text.slice(BEFORE_ID.length, text.indexOf('"', BEFORE_ID.length));
+  return isQueueId(id) ? id : undefined;
 }
 
 function takeLine(text: string, lines: Map<string, IndexLine>): void {

@@ -108,6 +108,7 @@ export class SpoolScan {
     const { index, listing, queue } = this.#options;
     const states = listing.states(shard);
     const { lines, count } = index.read(shard);
+    if (this.#slice.isOver({ surely: true })) await this.#slice.pause();
     const used = new Map<string, IndexLine>();
     for (const id of listing.messages(shard)) {
       const hasState = states.delete(id);

@@ -614,7 +614,64 @@ Deno.test("No file is written again that has another name, may be read, or is la
     const large = await add(spool, undefined, "x".repeat(70_000));
     for (const id of [linked, tried, large]) await spool.remove(id);
     assert.deepEqual(names(directory, "spare"), []);
+    assert.deepEqual(names(directory, "states", tried.slice(-2)), []);
     assert.match(Deno.readTextFileSync(copy), /Hello/);
+  });
+});
+
+Deno.test("A message that is too large for memory takes no spare file", async () => {
+  await inDirectory(async ({ directory, open }) => {
+    await using spool = await open({ maxInMemory: 16 * 1024 });
+    const left = await add(spool);
+    await spool.remove(left);
+    await add(spool, undefined, "x".repeat(50_000));
+    assert.deepEqual(names(directory, "spare"), [left]);
+    await add(spool);
+    assert.deepEqual(names(directory, "spare"), []);
+  });
+});
+
+Deno.test("What cannot be made durable of a removal leaves no spare file", async () => {
+  await inDirectory(async ({ directory, open, log }) => {
+    const fileSystem = new FaultyFileSystem();
+    await using spool = await open({ fileSystem });
+    const id = await add(spool);
+    fileSystem.fault = (call, path) =>
+      call === "sync" && path.includes(join(directory, "messages")) ? "EIO" : undefined;
+    await spool.remove(id);
+    while (names(directory, "spare").length > 0) await new Promise((resolve) => setTimeout(resolve, 1));
+    assert.ok(log.events.some(({ event }) => event === "queue.not_removed"));
+    fileSystem.fault = () => undefined;
+  });
+});
+
+Deno.test("An entry that is changed or removed while it is being added stays so", async () => {
+  await inDirectory(async ({ directory, open }) => {
+    const fileSystem = new FaultyFileSystem();
+    await using spool = await open({ fileSystem });
+    for (const what of ["hold", "remove"] as const) {
+      const id = spool.newId();
+      const held = Promise.withResolvers<void>();
+      const reached = Promise.withResolvers<void>();
+      fileSystem.before = (call, path) => {
+        if (call !== "sync" || path !== join(directory, "messages", id.slice(-2))) return;
+        reached.resolve();
+        return held.promise;
+      };
+      const adding = spool.add(entryOf(id, [recipient("b@one.test")]), encoder.encode(MESSAGE));
+      await reached.promise;
+      const entry = await spool.load(id);
+      assert.ok(entry);
+      first(entry).status = "held";
+      const changing = what === "hold" ? spool.update(entry) : spool.remove(id);
+      fileSystem.before = () => {};
+      held.resolve();
+      await Promise.all([adding, changing]);
+      const found = await spool.load(id);
+      if (what === "hold") assert.equal(first(found).status, "held");
+      else assert.equal(found, undefined);
+      assert.deepEqual((await ids(spool)).includes(id), what === "hold");
+    }
   });
 });
 
