@@ -44,13 +44,13 @@ export class SpareFiles {
   }
 
   /**
-   * Moves a file away from where it was, if there is use for it. It is only written again after
+   * Takes a file away from where it was, if there is use for it. It is only written again after
    * {@linkcode SpareFiles.release}, which must wait until it is durably gone from there.
-   * @returns where it is now; `undefined` where it was left alone, or is gone
+   * @returns where it is now; `undefined` where it was left alone, or is gone for good
    */
   async retire(path: string, name: string): Promise<string | undefined> {
     const { directory, fileSystem } = this.#options;
-    if (this.#closed || this.#count >= MAX_FILES || !isReusable(path)) return undefined;
+    if (this.#closed || this.#count >= MAX_FILES) return undefined;
     const spare = join(directory, name);
     try {
       await fileSystem.rename(path, spare);
@@ -58,7 +58,7 @@ export class SpareFiles {
       return undefined;
     }
     this.#count++;
-    // Once more, now that nobody can give it another name by the old one.
+    // Only now can nobody give it another name by the old one.
     if (isReusable(spare)) return spare;
     await this.drop(spare);
     return undefined;
