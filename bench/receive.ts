@@ -101,6 +101,8 @@ interface Results {
   readonly servers: ReadonlyMap<ServerName, readonly Measurement[]>;
 }
 
+// Octets from which a message takes long enough to warm up with few.
+const LARGE = 1024 ** 2;
 const RECIPIENT = "alice@bench.test";
 const HOSTNAME = "mx.bench.test";
 
@@ -134,7 +136,8 @@ async function measureScenario(
   for (const name of servers) running.set(name, stack.use(await startServer(name, context.folder)));
 
   // What is compiled or opened at first use is not what is measured.
-  const warmUp = { ...scenario, messages: Math.min(scenario.messages, Math.max(20, scenario.sessions)) };
+  const enough = scenario.size > LARGE ? Math.max(20, scenario.sessions) : 3000;
+  const warmUp = { ...scenario, messages: Math.min(scenario.messages, enough) };
   for (const server of running.values()) await measure(server, warmUp, context);
 
   const disk: number[] = [];
