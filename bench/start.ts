@@ -62,7 +62,9 @@ mailboxes = { path = "${folder}/mail/{user}", users = ["alice"], aliases = { pos
   const began = performance.now();
   const process = new Deno.Command(file, {
     args: [server, "--config", config],
-    env: { MAILAPP_CACHE: `${folder}/cache` },
+    // As a service manager does: what the bench was started with (more certificates to read, say) is not the program's.
+    clearEnv: true,
+    env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", MAILAPP_CACHE: `${folder}/cache` },
     stdin: "null",
     stdout: "null",
     stderr: "null",

@@ -11,10 +11,10 @@ import { join } from "@std/path";
 import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
 import project from "../deno.json" with { type: "json" };
-import { V8_FLAGS } from "./v8_flags.ts";
+import { V8_FLAGS, V8_FLAGS_SERVE_OUT } from "./v8_flags.ts";
 
 /** What the program is started with, in either form. What it does not need it gives up once it runs. */
-const FLAGS = ["--allow-all", "--unstable-worker-options", `--v8-flags=${V8_FLAGS}`];
+const FLAGS = ["--allow-all", "--unstable-worker-options"];
 
 // What `deno bundle` puts before every program, for those of its packages that call require().
 const EAGER_REQUIRE = `import { createRequire as __deno_internal_createRequire } from "node:module";
@@ -111,6 +111,7 @@ async function compile(commit: string, file: string): Promise<string | undefined
       "--no-prompt",
       "--frozen",
       ...FLAGS,
+      `--v8-flags=${V8_FLAGS}`,
       "--target",
       target,
       "--config",
@@ -172,7 +173,8 @@ async function packPortable(commit: string, file: string): Promise<void> {
   const payload = await Deno.readFile(archive);
   const template = (await Deno.readTextFile(new URL("portable.sh", import.meta.url)))
     .replace("@VERSION@", project.version).replaceAll("@TARGET@", target)
-    .replace("@SHA256@", await sha256(payload)).replace("@FLAGS@", FLAGS.join(" "));
+    .replace("@SHA256@", await sha256(payload)).replace("@FLAGS@", FLAGS.join(" "))
+    .replace("@V8_FLAGS@", V8_FLAGS).replace("@V8_FLAGS_SERVE_OUT@", V8_FLAGS_SERVE_OUT);
   // The offset stands in the text whose length it depends on; a fixed width settles that.
   const length = new TextEncoder().encode(template.replace("@OFFSET@", "00000000")).length;
   const header = new TextEncoder().encode(template.replace("@OFFSET@", String(length + 1).padEnd(8)));

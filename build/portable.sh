@@ -104,4 +104,6 @@ fi
 case ${0##*/} in sendmail) set -- sendmail "$@" ;; esac
 DENO_DIR=${DENO_DIR:-$home/cache}
 export DENO_DIR DENO_NO_UPDATE_CHECK=1 DENO_NO_PACKAGE_JSON=1 MAILAPP_SELF="$self"
-exec "$home/deno" run --quiet --no-prompt --no-config --no-lock --cached-only @FLAGS@ "$home/app/entry.js" "$@"
+case ${1:-} in serve-out) v8_flags=@V8_FLAGS_SERVE_OUT@ ;; *) v8_flags=@V8_FLAGS@ ;; esac
+exec "$home/deno" run --quiet --no-prompt --no-config --no-lock --cached-only @FLAGS@ "--v8-flags=$v8_flags" \
+  "$home/app/entry.js" "$@"

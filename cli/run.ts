@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { seedInBackground } from "../tls/seed.ts";
 import { EXIT, type ExitCode } from "./exit_codes.ts";
 import { reportFailure } from "./failure.ts";
 import { OutputClosedError, type ServerIo } from "./io.ts";
@@ -41,6 +42,7 @@ async function startServer(words: readonly string[], io: ServerIo): Promise<Exit
     option === "--config" && file !== undefined && /^[^-]/.test(file) && more.length === 0;
   if (!isPlain) return undefined;
   const options = file === undefined ? {} : { config: file };
+  if (name === "serve-in" || name === "serve-out") seedInBackground();
   if (name === "serve-in") return await (await import("./serve_in.ts")).serveIn(options, io);
   if (name === "serve-out") return await (await import("./serve_out.ts")).serveOut(options, io);
   return undefined;

@@ -5,7 +5,7 @@
  */
 import { fileURLToPath } from "node:url";
 import { join } from "@std/path";
-import { V8_FLAGS } from "../../build/v8_flags.ts";
+import { V8_FLAGS, V8_FLAGS_SERVE_OUT } from "../../build/v8_flags.ts";
 
 const MAIN = fileURLToPath(new URL("../../main.ts", import.meta.url));
 
@@ -41,7 +41,12 @@ function command(args: readonly string[], options: RunOptions): Deno.Command {
   const [first = "", ...rest] = [...through, ...program, ...args];
   return new Deno.Command(first, {
     args: rest,
-    env: { NO_COLOR: "1", MAILAPP_CONFIG: "", DENO_V8_FLAGS: V8_FLAGS, ...env },
+    env: {
+      NO_COLOR: "1",
+      MAILAPP_CONFIG: "",
+      DENO_V8_FLAGS: args[0] === "serve-out" ? V8_FLAGS_SERVE_OUT : V8_FLAGS,
+      ...env,
+    },
     ...(cwd !== undefined && { cwd }),
     stdin: "null",
     stdout: "piped",
