@@ -3,9 +3,9 @@
  *
  * @module
  */
-import { fileURLToPath } from "node:url";
 import type { Folder } from "../tests/support/peers/folder.ts";
 import { runOk } from "../tests/support/peers/process.ts";
+import { buildC } from "./build_c.ts";
 import type { LoadOptions } from "./load_client.ts";
 
 /** What the client does: over kept connections, without TLS, to 127.0.0.1. */
@@ -16,9 +16,7 @@ export type QuickLoad = (options: QuickLoadOptions) => Promise<void>;
 
 /** Builds the client. */
 export async function buildQuickLoad(folder: Folder): Promise<QuickLoad> {
-  const client = folder.at("load");
-  const source = fileURLToPath(new URL("load.c", import.meta.url));
-  await runOk("gcc", { args: ["-O2", "-pthread", "-o", client, source] });
+  const client = await buildC("load", folder);
   return async ({ port, sessions, messages, size, recipient, domains = 1 }) => {
     const numbers = [port, sessions, messages, size].map(String);
     const args = ["127.0.0.1", ...numbers, recipient, String(domains)];

@@ -3,13 +3,13 @@
  *
  * @module
  */
-import { fileURLToPath } from "node:url";
 import { createTestAuthority } from "../tls/test_authority.ts";
 import { type Folder, makeFolder } from "../tests/support/peers/folder.ts";
 import { startServeIn } from "../tests/support/peers/mailapp.ts";
 import { startPostfix } from "../tests/support/peers/postfix.ts";
 import { runOk, until } from "../tests/support/peers/process.ts";
 import { smtpSource } from "../tests/support/peers/smtp_tools.ts";
+import { buildC } from "./build_c.ts";
 import { type LoadReport, runLoadClient } from "./load_client.ts";
 import { costOf } from "./process_tree.ts";
 import { FAIR_POSTFIX, makePostfixLog, type ServerName } from "./servers.ts";
@@ -109,9 +109,7 @@ const HOSTNAME = "mx.bench.test";
 /** Runs the scenarios and returns the tables. */
 export async function benchReceive(options: ReceiveOptions): Promise<string> {
   await using folder = await makeFolder("bench");
-  const diskLimit = folder.at("disk_limit");
-  const source = fileURLToPath(new URL("disk_limit.c", import.meta.url));
-  await runOk("gcc", { args: ["-O2", "-pthread", "-o", diskLimit, source] });
+  const diskLimit = await buildC("disk_limit", folder);
   const authority = await createTestAuthority();
   const leaf = await authority.issue({ names: [HOSTNAME] });
   await folder.write("cert.pem", leaf.cert);

@@ -13,8 +13,8 @@ import { start, until } from "../tests/support/peers/process.ts";
 import { serveArrivals } from "./arrivals.ts";
 import { sendOne } from "./load_client.ts";
 import { costOf } from "./process_tree.ts";
-import { FAIR_POSTFIX, makePostfixLog, type ServerName } from "./servers.ts";
 import { buildQuickLoad, type QuickLoad } from "./quick_load.ts";
+import { FAIR_POSTFIX, makePostfixLog, type ServerName } from "./servers.ts";
 import { startSinks } from "./sinks.ts";
 import { figure, markdownTable, median, percentile } from "./statistics.ts";
 

@@ -79,17 +79,17 @@ export class FreshMessages {
     for (const id of this.#messages.keys()) this.#pass(id);
   }
 
-  #pass(id: string): void {
-    const entry = this.takeEntry(id);
-    this.delete(id);
-    if (entry !== undefined) this.#untried(entry);
-  }
-
   /** Forgets it: it is gone, or has a state. */
   delete(id: string): void {
     const fresh = this.#messages.get(id);
     if (fresh === undefined) return;
     this.#messages.delete(id);
     this.#octets -= fresh.octets;
+  }
+
+  #pass(id: string): void {
+    const entry = this.takeEntry(id);
+    this.delete(id);
+    if (entry !== undefined) this.#untried(entry);
   }
 }

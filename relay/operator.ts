@@ -9,6 +9,7 @@ import type { Clock } from "../smtp/clock.ts";
 import type { OpenEntries, OpenEntry } from "./open_entries.ts";
 import type { Queue } from "./queue.ts";
 import type { QueueEntry, QueueRecipient } from "./queue_entry.ts";
+import { isSender } from "./spool_entry.ts";
 
 /** What can be done with queued messages. */
 export const OPERATOR_ACTIONS = ["retry", "hold", "release", "bounce", "remove"] as const;
@@ -183,9 +184,9 @@ async function* oldestFirst(ids: AsyncIterable<string>): AsyncGenerator<string, 
 }
 
 function matches(entry: QueueEntry, { domain, sender }: Selection): boolean {
-  if (sender !== undefined && entry.reversePath.toLowerCase() !== sender.toLowerCase()) return false;
-  return domain === undefined ||
-    entry.recipients.some((recipient) => recipient.domain === domain && isOpen(recipient));
+  return isSender(entry.reversePath, sender) &&
+    (domain === undefined ||
+      entry.recipients.some((recipient) => recipient.domain === domain && isOpen(recipient)));
 }
 
 function isOpen({ status }: QueueRecipient): boolean {

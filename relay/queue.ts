@@ -27,6 +27,14 @@ export interface NewEntry extends Omit<QueueEntry, "id"> {
   readonly id: string;
 }
 
+/** What is looked for in the queue; absent: anything. */
+export interface QueueHint {
+  /** The domain of a recipient (lower case, A-labels). */
+  readonly domain?: string;
+  /** The reverse-path, in any letter case. */
+  readonly sender?: string;
+}
+
 /** Holds accepted messages until each recipient is settled. All promises resolve only when the change is durable. */
 export interface Queue {
   /** A fresh id, never used before by this queue. */
@@ -41,9 +49,9 @@ export interface Queue {
   scan(): AsyncIterable<QueueSummary>;
   /**
    * The ids of all entries, held ones too, in no order; for `queue list`. May miss or name what changes meanwhile. What
-   * is known at once not to have a recipient in that domain, or that sender (in lower case), may be left out.
+   * is known at once not to have a recipient in that domain, or that sender, may be left out.
    */
-  ids(hint?: { readonly domain?: string; readonly sender?: string }): AsyncIterable<string>;
+  ids(hint?: QueueHint): AsyncIterable<string>;
   /** An entry as it stands; `undefined` when it is gone. */
   load(id: string): Promise<QueueEntry | undefined>;
   /** Replaces what is stored of the recipients' states, atomically. */

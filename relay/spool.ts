@@ -15,9 +15,10 @@ import { StagingArea } from "../storage/staging.ts";
 import { attempt } from "../storage/storage_error.ts";
 import { FreshMessages } from "./fresh_messages.ts";
 import { Journal } from "./journal.ts";
-import type { NewEntry, Queue, QueuedMessage, QueueSummary } from "./queue.ts";
+import type { NewEntry, Queue, QueuedMessage, QueueHint, QueueSummary } from "./queue.ts";
 import type { QueueEntry } from "./queue_entry.ts";
 import { QueueIds } from "./queue_ids.ts";
+import { SpareFiles } from "./spare_files.ts";
 import {
   checkFormat,
   clear,
@@ -30,13 +31,12 @@ import {
   statePath,
   takeLock,
 } from "./spool_directory.ts";
-import { coverage } from "./spool_entry.ts";
+import { coverage, isSender } from "./spool_entry.ts";
 import { encodeState, isQueueId } from "./spool_format.ts";
 import { digestOf, isWrittenAbout, markOf, mayMean, SpoolIndex } from "./spool_index.ts";
 import { SpoolListing } from "./spool_listing.ts";
 import { Draft, type SpoolDraft, StoredMessage } from "./spool_message.ts";
 import { SpoolReader } from "./spool_reader.ts";
-import { SpareFiles } from "./spare_files.ts";
 import { SpoolScan } from "./spool_scan.ts";
 import { TimeSlice } from "./time_slice.ts";
 
@@ -227,9 +227,7 @@ export class Spool implements Queue, AsyncDisposable {
   }
 
   /** See {@linkcode Queue.ids}. */
-  async *ids(
-    hint: { readonly domain?: string; readonly sender?: string } = {},
-  ): AsyncGenerator<string, void, void> {
+  async *ids(hint: QueueHint = {}): AsyncGenerator<string, void, void> {
     const { domain, sender } = hint;
     const all = domain === undefined && sender === undefined;
     const isMeant = mayMean(hint);
@@ -459,10 +457,7 @@ export class Spool implements Queue, AsyncDisposable {
 }
 
 /** Whether an entry has a recipient in this domain, and this sender. */
-function means(
-  { recipients, reversePath }: QueueEntry,
-  { domain, sender = reversePath }: { readonly domain?: string; readonly sender?: string },
-): boolean {
-  return reversePath.toLowerCase() === sender.toLowerCase() &&
+function means({ recipients, reversePath }: QueueEntry, { domain, sender }: QueueHint): boolean {
+  return isSender(reversePath, sender) &&
     (domain === undefined || recipients.some((recipient) => recipient.domain === domain));
 }

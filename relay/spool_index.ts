@@ -7,10 +7,10 @@
  */
 import { join } from "@std/path";
 import type { Logger } from "../observe/log.ts";
-import type { QueueSummary } from "./queue.ts";
+import type { QueueHint, QueueSummary } from "./queue.ts";
 import type { QueueEntry } from "./queue_entry.ts";
 import { shardOf } from "./spool_directory.ts";
-import { intern, isDone, isUnfinished } from "./spool_entry.ts";
+import { intern, isDone, isSender, isUnfinished } from "./spool_entry.ts";
 import { isQueueId, isSealed, seal, SpoolFormatError, unseal } from "./spool_format.ts";
 
 /** What tells that a file is still the same: size in octets, time of change in milliseconds, inode. */
@@ -228,14 +228,10 @@ export function summarizeLine(
  * Tells by the line of an entry whether that can have a recipient in this domain, and this sender: no state changes
  * either. It may say so of others, too.
  */
-export function mayMean(
-  hint: { readonly domain?: string; readonly sender?: string },
-): (text: string) => boolean {
-  const domain = hint.domain === undefined ? "" : JSON.stringify(hint.domain);
-  const sender = hint.sender?.toLowerCase();
+export function mayMean({ domain, sender }: QueueHint): (text: string) => boolean {
+  const written = domain === undefined ? "" : JSON.stringify(domain);
   return (text) =>
-    text.includes(domain) &&
-    (sender === undefined || String(unseal(text).from).toLowerCase() === sender);
+    text.includes(written) && (sender === undefined || isSender(String(unseal(text).from), sender));
 }
 
 /** {@linkcode isAbout}, of the line as it is written. */

@@ -6,7 +6,6 @@
  */
 import { fileURLToPath } from "node:url";
 import { percentile } from "../../bench/statistics.ts";
-import { V8_FLAGS } from "../../build/v8_flags.ts";
 import { Dialogue } from "../support/dialogue.ts";
 import { type LoggedEvent, RunningMailapp, Workspace } from "../support/mailapp.ts";
 
@@ -66,9 +65,7 @@ export class Victim implements AsyncDisposable {
         mailboxes: { users },
         "mailboxes.aliases": { postmaster: users[0] },
       });
-      const server = new RunningMailapp(["serve-in", "--config", config], {
-        env: { DENO_V8_FLAGS: V8_FLAGS },
-      });
+      const server = new RunningMailapp(["serve-in", "--config", config]);
       try {
         const plain = await server.event("listener.ready");
         const secure = await server.event("listener.ready", { after: 1 });

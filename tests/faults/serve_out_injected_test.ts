@@ -36,11 +36,11 @@ interface Place {
 
 const WRITING = ["ENOSPC", "EDQUOT", "EIO"];
 
-function armed(call: string, path?: (at: Case) => string): Place["arm"] {
+function armed(call: string, path?: (at: Case) => string | string[]): Place["arm"] {
   return async (at) => {
     const strace = await Strace.attach(at.server.pid, {
       inject: [`${call}:${at.failure}`],
-      ...(path && { paths: [path(at)] }),
+      ...(path && { paths: [path(at)].flat() }),
     });
     return { strace: Promise.resolve(strace) };
   };
@@ -68,12 +68,7 @@ const SUBMISSION: readonly Place[] = [
   {
     name: "write in spare/",
     errors: WRITING,
-    arm: async ({ server, files, failure }) => {
-      const paths = names(files.at("spare")).map((name) => files.at("spare", name));
-      return {
-        strace: Promise.resolve(await Strace.attach(server.pid, { inject: [`write:${failure}`], paths })),
-      };
-    },
+    arm: armed("write", ({ files }) => names(files.at("spare")).map((name) => files.at("spare", name))),
   },
   {
     name: "ftruncate in spare/",

@@ -5,7 +5,7 @@
  */
 import { fileURLToPath } from "node:url";
 import { join } from "@std/path";
-import { V8_FLAGS, V8_FLAGS_SERVE_OUT } from "../../build/v8_flags.ts";
+import { v8FlagsOf } from "../../build/v8_flags.ts";
 
 const MAIN = fileURLToPath(new URL("../../main.ts", import.meta.url));
 
@@ -44,7 +44,7 @@ function command(args: readonly string[], options: RunOptions): Deno.Command {
     env: {
       NO_COLOR: "1",
       MAILAPP_CONFIG: "",
-      DENO_V8_FLAGS: args[0] === "serve-out" ? V8_FLAGS_SERVE_OUT : V8_FLAGS,
+      DENO_V8_FLAGS: v8FlagsOf(args[0]),
       ...env,
     },
     ...(cwd !== undefined && { cwd }),

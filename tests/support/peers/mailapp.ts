@@ -5,7 +5,7 @@
  */
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
-import { V8_FLAGS, V8_FLAGS_SERVE_OUT } from "../../../build/v8_flags.ts";
+import { v8FlagsOf } from "../../../build/v8_flags.ts";
 import type { CertificateFiles } from "./certificates.ts";
 import { type Folder, makeFolder } from "./folder.ts";
 import { freePort } from "./ports.ts";
@@ -210,7 +210,7 @@ async function startServer(
 ): Promise<RunningProgram> {
   return await startUntil(Deno.execPath(), {
     args: ["run", "-A", "--frozen", ...denoFlags, MAIN, command, "--config", config],
-    env: { DENO_V8_FLAGS: command === "serve-out" ? V8_FLAGS_SERVE_OUT : V8_FLAGS, ...env },
+    env: { DENO_V8_FLAGS: v8FlagsOf(command), ...env },
     ready: ({ line }) =>
       logFile === undefined
         ? line(READY)

@@ -1,0 +1,16 @@
+/**
+ * The programs in C that lie beside this file.
+ *
+ * @module
+ */
+import { fileURLToPath } from "node:url";
+import type { Folder } from "../tests/support/peers/folder.ts";
+import { runOk } from "../tests/support/peers/process.ts";
+
+/** Builds one of them into a folder, with gcc; where it is then. */
+export async function buildC(name: string, folder: Folder): Promise<string> {
+  const program = folder.at(name);
+  const source = fileURLToPath(new URL(`${name}.c`, import.meta.url));
+  await runOk("gcc", { args: ["-O2", "-pthread", "-o", program, source] });
+  return program;
+}
