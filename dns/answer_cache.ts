@@ -7,10 +7,18 @@ import type { Clock } from "../smtp/clock.ts";
 
 const MAX_ENTRIES = 10_000;
 
-/** Keeps up to 10,000 answers by key; the oldest makes room. */
+interface Kept<T> {
+  readonly value: T;
+  /** By the clock's monotonic milliseconds. */
+  readonly until: number;
+}
+
+/** Keeps up to 10,000 answers by key, the latest 5,000 in any case. */
 export class AnswerCache<T> {
   readonly #clock: Clock;
-  readonly #kept = new Map<string, { readonly value: T; readonly until: number }>();
+  /** Two halves, of which the older one is forgotten as a whole: that costs nothing, whatever the number of answers. */
+  #recent = new Map<string, Kept<T>>();
+  #older: ReadonlyMap<string, Kept<T>> = new Map();
   readonly #asked = new Map<string, Promise<T>>();
 
   /** Empty. */
@@ -38,23 +46,28 @@ export class AnswerCache<T> {
 
   /** A kept answer. */
   peek(key: string): T | undefined {
-    const kept = this.#kept.get(key);
+    const kept = this.#recent.get(key) ?? this.#older.get(key);
     return kept !== undefined && this.#clock.monotonic() < kept.until ? kept.value : undefined;
   }
 
   /** Forgets all answers; a question that is being asked is not kept either. */
   clear(): void {
-    this.#kept.clear();
+    this.#recent.clear();
+    this.#older = new Map();
     this.#asked.clear();
   }
 
   async #askAnew(key: string, ask: () => Promise<{ value: T; keep: number }>): Promise<T> {
     const { value, keep } = await ask();
-    if (!this.#asked.has(key)) return value;
-    this.#kept.delete(key);
-    const [oldest] = this.#kept.keys();
-    if (oldest !== undefined && this.#kept.size >= MAX_ENTRIES) this.#kept.delete(oldest);
-    if (keep > 0) this.#kept.set(key, { value, until: this.#clock.monotonic() + keep });
+    if (keep > 0 && this.#asked.has(key)) this.#keep(key, { value, until: this.#clock.monotonic() + keep });
     return value;
+  }
+
+  #keep(key: string, kept: Kept<T>): void {
+    if (this.#recent.size >= MAX_ENTRIES / 2) {
+      this.#older = this.#recent;
+      this.#recent = new Map();
+    }
+    this.#recent.set(key, kept);
   }
 }

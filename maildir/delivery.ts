@@ -313,13 +313,13 @@ class PendingMaildirMessage implements PendingMessage {
       copies.push({ ...target, message, wire });
       return { head: head.bytes, message };
     }));
-    if (this.#staged.onDisk) {
+    const body = this.#staged.bytes;
+    if (body === undefined) {
       await all(open.map(({ head, message }) => message.write(head)));
       for await (const chunk of this.#staged.chunks()) {
         await all(open.map(({ message }) => message.write(chunk)));
       }
     } else {
-      const [body = new Uint8Array(0)] = await Array.fromAsync(this.#staged.chunks());
       await all(open.map(({ head, message }) => message.write(concat(head, body))));
     }
     await all(open.map(({ message }) => message.finish()));

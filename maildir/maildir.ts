@@ -25,7 +25,7 @@ const FILE_MODE = 0o660;
 export const TMP_LIFETIME = 36 * 60 * 60 * 1000;
 /** So many entries of `tmp/` are looked at in one go. */
 const CLEAN_LIMIT = 10_000;
-/** How long a recipient is accepted on what the last delivery saw, in milliseconds. */
+/** How long what a delivery saw is good enough for recipients and the next deliveries, in milliseconds. */
 const SEEN_LIFETIME = 1000;
 
 /** What a Maildir needs. */
@@ -53,6 +53,8 @@ export class Maildir {
   readonly #parents: readonly string[];
   readonly #tmp: string;
   readonly #new: string;
+  /** What its readers could swap, since the Maildir is their group's. */
+  readonly #inside: readonly string[];
   readonly #names: UniqueNames;
   readonly #syncer: DirectorySyncer;
   readonly #fileSystem: FileSystem;
@@ -67,7 +69,7 @@ export class Maildir {
   #failed = false;
   /** Whether a file could be made, and no step has failed since. */
   #proven = false;
-  /** When a delivery last found every directory as it should be. */
+  /** When a delivery last looked at every directory, and found them as they should be. */
   #seenAt = -Infinity;
 
   /** Touches nothing on the disk yet. `path` must be below the root. */
@@ -77,6 +79,7 @@ export class Maildir {
     this.#parents = between(options.root, path);
     this.#tmp = join(path, "tmp");
     this.#new = join(path, "new");
+    this.#inside = [this.#tmp, this.#new];
     this.#names = options.names;
     this.#uid = options.uid ?? Deno.uid();
     this.#monotonic = options.monotonic ?? (() => performance.now());
@@ -169,19 +172,29 @@ export class Maildir {
     } catch (error) {
       this.#failed = true;
       this.#proven = false;
+      this.#seenAt = -Infinity;
       throw error;
     }
   }
 
   async #ensure(): Promise<void> {
-    // Looked at for each message: a Maildir may be moved away and swapped while the server runs. These calls stay in
-    // the kernel's cache of names, so they are not worth a thread.
-    if (this.#firstMissing() === undefined && this.#newInode === this.#durable) {
-      this.#seenAt = this.#monotonic();
-      return;
-    }
+    if (this.#isReady()) return;
     this.#making ??= this.#make().finally(() => this.#making = undefined);
     await this.#making;
+  }
+
+  /**
+   * Looked at for each message, since a Maildir may be moved away, or swapped by its readers, while the server runs.
+   * What leads to the Maildir nobody but us and root may change, so a look a second is enough there. These calls stay
+   * in the kernel's cache of names, and are not worth a thread.
+   */
+  #isReady(): boolean {
+    const now = this.#monotonic();
+    const seen = now - this.#seenAt < SEEN_LIFETIME;
+    if (this.#firstMissing(seen ? this.#inside : undefined) !== undefined) return false;
+    if (this.#newInode !== this.#durable) return false;
+    if (!seen) this.#seenAt = now;
+    return true;
   }
 
   async #make(): Promise<void> {
@@ -199,23 +212,28 @@ export class Maildir {
     this.#durable = this.#newInode;
   }
 
-  /** Checks everything below the root. Returns the first directory that is not there. */
-  #firstMissing(): string | undefined {
-    for (const path of [...this.#parents, this.path, this.#tmp, this.#new]) {
-      let info: Deno.FileInfo;
-      try {
-        info = Deno.lstatSync(path);
-      } catch (cause) {
-        if (errorCode(cause) === "ENOENT") return path;
-        throw new StorageError("look at", { path, cause });
-      }
-      const danger = this.#danger(info);
-      if (danger !== undefined) {
-        throw new StorageError("deliver into", { path, cause: new Error(danger), fault: "denied" });
-      }
-      if (path === this.#new) this.#newInode = info.ino ?? undefined;
+  /** Checks these, or everything below the root. Returns the first directory that is not there. */
+  #firstMissing(
+    paths: readonly string[] = [...this.#parents, this.path, ...this.#inside],
+  ): string | undefined {
+    return paths.find((path) => !this.#look(path));
+  }
+
+  /** Whether the directory is there. */
+  #look(path: string): boolean {
+    let info: Deno.FileInfo;
+    try {
+      info = Deno.lstatSync(path);
+    } catch (cause) {
+      if (errorCode(cause) === "ENOENT") return false;
+      throw new StorageError("look at", { path, cause });
     }
-    return undefined;
+    const danger = this.#danger(info);
+    if (danger !== undefined) {
+      throw new StorageError("deliver into", { path, cause: new Error(danger), fault: "denied" });
+    }
+    if (path === this.#new) this.#newInode = info.ino ?? undefined;
+    return true;
   }
 
   #danger({ isSymlink, isDirectory, uid, mode }: Deno.FileInfo): string | undefined {

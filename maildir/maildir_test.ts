@@ -12,6 +12,8 @@ interface Setting {
   readonly path: string;
   readonly fileSystem: FaultyFileSystem;
   readonly maildir: Maildir;
+  /** Lets milliseconds pass. */
+  readonly pass: (milliseconds: number) => void;
 }
 
 async function inRoot(run: (setting: Setting) => Promise<void>): Promise<void> {
@@ -20,8 +22,11 @@ async function inRoot(run: (setting: Setting) => Promise<void>): Promise<void> {
   const fileSystem = new FaultyFileSystem();
   const syncer = new DirectorySyncer({ fileSystem });
   const names = new UniqueNames({ hostname: "mx", now: () => 1_700_000_000_000 });
+  let elapsed = 0;
+  const monotonic = () => elapsed;
+  const maildir = new Maildir(path, { root, names, syncer, fileSystem, monotonic });
   try {
-    await run({ root, path, fileSystem, maildir: new Maildir(path, { root, names, syncer, fileSystem }) });
+    await run({ root, path, fileSystem, maildir, pass: (milliseconds) => elapsed += milliseconds });
   } finally {
     await Deno.remove(join(root, ".."), { recursive: true });
   }
@@ -117,6 +122,40 @@ for (
     });
   });
 }
+
+for (const swapped of ["tmp", "new"]) {
+  Deno.test(`Maildir sees at once that its readers have swapped ${swapped}`, async () => {
+    await inRoot(async ({ root, path, maildir }) => {
+      await deliver(maildir);
+      await deliver(maildir);
+      await Deno.mkdir(join(root, "elsewhere"));
+      await Deno.rename(join(path, swapped), join(path, "old"));
+      await Deno.symlink(join(root, "elsewhere"), join(path, swapped));
+      await assert.rejects(deliver(maildir), /symbolic link/);
+      assert.deepEqual(names(join(root, "elsewhere")), []);
+    });
+  });
+}
+
+Deno.test("Maildir looks at what leads to it once a second, and at once after a failure", async () => {
+  await inRoot(async ({ root, fileSystem, maildir, pass }) => {
+    const parent = join(root, "example.com");
+    await deliver(maildir);
+    await deliver(maildir);
+    await Deno.chmod(parent, 0o777);
+    pass(999);
+    await deliver(maildir);
+    pass(1);
+    await assert.rejects(deliver(maildir), /everybody may write/);
+    await Deno.chmod(parent, 0o750);
+    await deliver(maildir);
+    await Deno.chmod(parent, 0o777);
+    fileSystem.fault = (call) => call === "write" ? "EIO" : undefined;
+    await assert.rejects(deliver(maildir), /EIO/);
+    fileSystem.fault = () => undefined;
+    await assert.rejects(deliver(maildir), /everybody may write/);
+  });
+});
 
 Deno.test("Maildir follows a symbolic link in the place of the root, which is an administrator's", async () => {
   await inRoot(async ({ root, maildir }) => {

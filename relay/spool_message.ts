@@ -89,16 +89,17 @@ export class Draft implements SpoolDraft {
     try {
       // Read twice where it is large: the head stands before the message and tells its check.
       let check = crc32(prepend);
-      for await (const chunk of staged.chunks()) check = crc32(chunk, check);
+      const body = staged.bytes;
+      if (body !== undefined) check = crc32(body, check);
+      else for await (const chunk of staged.chunks()) check = crc32(chunk, check);
       const head = encoder.encode(encodeHead(entry, formatCheck(check)));
-      file = (staged.onDisk ? undefined : await spareFile()) ??
+      file = (body === undefined ? undefined : await spareFile()) ??
         await NewFile.create(temporary, { mode: 0o600, fileSystem });
-      const [first, rest] = staged.onDisk ? [undefined, staged.chunks()] : [await only(staged.chunks()), []];
-      const whole = concat(head, prepend, first ?? new Uint8Array());
+      const whole = concat(head, prepend, body ?? new Uint8Array());
       await file.write(whole);
-      for await (const chunk of rest) await file.write(chunk);
+      if (body === undefined) { for await (const chunk of staged.chunks()) await file.write(chunk); }
       await file.finish();
-      await enter(file, entry, staged.onDisk ? undefined : whole.subarray(head.length));
+      await enter(file, entry, body === undefined ? undefined : whole.subarray(head.length));
     } catch (error) {
       await file?.discard();
       throw storageFailure(error);
@@ -185,9 +186,4 @@ function storageFailure(cause: unknown): SmtpError {
   return full
     ? new SmtpError(reply(452, "4.3.1", "Insufficient system storage; try again later"), { cause })
     : new SmtpError(reply(451, "4.3.0", "Local error in processing; try again later"), { cause });
-}
-
-async function only(chunks: AsyncIterable<Uint8Array>): Promise<Uint8Array | undefined> {
-  for await (const chunk of chunks) return chunk;
-  return undefined;
 }

@@ -25,19 +25,25 @@ const FIRST_BUFFER = 4096;
 
 const LF = 10;
 const CR = 13;
+const SPACE = 32;
+const TAB = 9;
+const COLON = 58;
+/** The longest name of a field that is taken for one. */
+const MAX_NAME = 100;
 
 const ADDRESS_FIELDS = new Set(["from", "sender", "reply-to", "to", "cc"]);
 
 // Bytes and characters are one to one, whatever the message's encoding.
 const decoder = new TextDecoder("latin1");
 const encoder = new TextEncoder();
+const NOTHING = new Uint8Array(0);
 const EMPTY_LINE = encoder.encode("\r\n");
 
 /** Watches one message as it streams by. */
 export class SubmittedMessage {
   readonly #qualifyDomain: string;
   /** The header section so far; `undefined` when it is over. */
-  #held: Uint8Array<ArrayBuffer> | undefined = new Uint8Array(FIRST_BUFFER);
+  #held: Uint8Array<ArrayBuffer> | undefined = NOTHING;
   #length = 0;
   /** Where the line begins that is not complete yet. */
   #lineStart = 0;
@@ -103,7 +109,7 @@ export class SubmittedMessage {
     const needed = this.#length + chunk.length;
     let room = held;
     if (needed > held.length) {
-      room = new Uint8Array(Math.max(needed, 2 * held.length));
+      room = new Uint8Array(Math.max(needed, 2 * held.length, FIRST_BUFFER));
       room.set(held.subarray(0, this.#length));
       this.#held = room;
     }
@@ -115,8 +121,8 @@ export class SubmittedMessage {
   #isHeaderLine(line: Uint8Array): boolean {
     const first = line[0];
     // A continuation needs something to continue.
-    if (first === 32 || first === 9) return this.#lineStart > 0;
-    return fieldName(decoder.decode(line.subarray(0, 200))) !== undefined;
+    if (first === SPACE || first === TAB) return this.#lineStart > 0;
+    return beginsWithName(line);
   }
 
   /** Passes the header section on, which ends at `end`; `broken`: the empty line is missing there. */
@@ -166,6 +172,18 @@ function splitFields(header: string): string[] {
 /** The field's name (RFC 5322 §2.2), with the white space before the colon that §4.5 still allows. */
 function fieldName(field: string): string | undefined {
   return /^([!-9;-~]{1,100})[ \t]*:/.exec(field)?.[1];
+}
+
+/** Whether {@linkcode fieldName} would find one, told from the bytes: headers may have lines by the thousand. */
+function beginsWithName(line: Uint8Array): boolean {
+  let at = 0;
+  for (; at < line.length && at < MAX_NAME; at++) {
+    const byte = line[at] ?? 0;
+    if (byte < 33 || byte > 126 || byte === COLON) break;
+  }
+  if (at === 0) return false;
+  while (line[at] === SPACE || line[at] === TAB) at++;
+  return line[at] === COLON;
 }
 
 function hasEightBit(bytes: Uint8Array): boolean {

@@ -7,16 +7,22 @@
 const CR = 13;
 const LF = 10;
 const DOT = 46;
-const BUFFER_SIZE = 32 * 1024;
+const SPACE = 32;
+/** A block goes out when it has so many octets, */
+const BLOCK = 32 * 1024;
+/** and chunks are taken in parts of so many, each of which may add as much again in dots and line ends. */
+const PART = 4 * 1024;
+/** The longest end of a message, and a CR that was held back. */
+const SLACK = 8;
 
 /**
- * Writes one message after the other, dot-stuffed, in blocks of up to 32 KiB. What it is given ends its lines in CRLF;
+ * Writes one message after the other, dot-stuffed, in blocks of 32 to 40 KiB. What it is given ends its lines in CRLF;
  * should a bare LF or CR have crept in all the same (a spool edited by hand), it leaves as CRLF or as a space, since a
  * server could take it for the end of the data (§2.3.8).
  */
 export class DataWriter {
   readonly #sink: (block: Uint8Array) => Promise<void>;
-  readonly #buffer = new Uint8Array(BUFFER_SIZE);
+  readonly #buffer = new Uint8Array(BLOCK + 2 * PART + SLACK);
   #length = 0;
   #lineStart = true;
   /** The last byte was a CR, which is not written yet. */
@@ -36,15 +42,29 @@ export class DataWriter {
 
   /** Takes a part of the message, cut anywhere. */
   async write(chunk: Uint8Array): Promise<void> {
-    const size = chunk.length;
-    if (size === 0) return;
+    for (let at = 0; at < chunk.length; at += PART) {
+      if (this.#length >= BLOCK) await this.#flush();
+      this.#take(chunk.subarray(at, at + PART));
+    }
+  }
+
+  /** Ends the message: the CRLF of the last line where it lacks one, the dot, and what is still held back. */
+  async finish(): Promise<void> {
+    if (this.#heldCr) this.#put(SPACE);
+    this.#put(...this.#lineStart ? [DOT, CR, LF] : [CR, LF, DOT, CR, LF]);
+    await this.#flush();
+  }
+
+  /** Puts a part into the buffer, which has room for it whatever it holds. */
+  #take(part: Uint8Array): void {
+    const size = part.length;
     // Bytes from `start` on are not written yet; they go out unchanged, in one piece, unless something must be done.
     let start = 0;
     let at = 0;
     if (this.#heldCr) {
       this.#heldCr = false;
-      const lineEnd = chunk[0] === LF;
-      await this.#put(lineEnd ? CR : 32);
+      const lineEnd = part[0] === LF;
+      this.#put(lineEnd ? CR : SPACE);
       if (lineEnd) {
         at = 1;
         this.#lineStart = true;
@@ -53,14 +73,14 @@ export class DataWriter {
     let cr = -1;
     let lf = -1;
     while (at < size) {
-      if (this.#lineStart && chunk[at] === DOT) {
-        await this.#copy(chunk.subarray(start, at));
+      if (this.#lineStart && part[at] === DOT) {
+        this.#copy(part, start, at);
         start = at;
-        await this.#put(DOT);
+        this.#put(DOT);
       }
       this.#lineStart = false;
-      if (cr < at) cr = next(chunk, CR, at);
-      if (lf < at) lf = next(chunk, LF, at);
+      if (cr < at) cr = next(part, CR, at);
+      if (lf < at) lf = next(part, LF, at);
       if (cr === size && lf === size) break;
       if (cr + 1 === lf && lf < size) {
         at = lf + 1;
@@ -68,43 +88,28 @@ export class DataWriter {
         continue;
       }
       const odd = Math.min(cr, lf);
-      await this.#copy(chunk.subarray(start, odd));
+      this.#copy(part, start, odd);
       start = at = odd + 1;
       if (odd === lf) {
-        await this.#put(CR);
-        await this.#put(LF);
+        this.#put(CR, LF);
         this.#lineStart = true;
       } else if (start === size) {
         this.#heldCr = true;
       } else {
-        await this.#put(32);
+        this.#put(SPACE);
       }
     }
-    await this.#copy(chunk.subarray(start));
+    this.#copy(part, start, size);
   }
 
-  /** Ends the message: the CRLF of the last line where it lacks one, the dot, and what is still held back. */
-  async finish(): Promise<void> {
-    if (this.#heldCr) await this.#put(32);
-    const end = this.#lineStart ? [DOT, CR, LF] : [CR, LF, DOT, CR, LF];
-    for (const byte of end) await this.#put(byte);
-    await this.#flush();
+  #put(...bytes: readonly number[]): void {
+    for (const byte of bytes) this.#buffer[this.#length++] = byte;
   }
 
-  async #put(byte: number): Promise<void> {
-    if (this.#length === BUFFER_SIZE) await this.#flush();
-    this.#buffer[this.#length++] = byte;
-  }
-
-  async #copy(bytes: Uint8Array): Promise<void> {
-    let rest = bytes;
-    while (rest.length > 0) {
-      if (this.#length === BUFFER_SIZE) await this.#flush();
-      const size = Math.min(rest.length, BUFFER_SIZE - this.#length);
-      this.#buffer.set(rest.subarray(0, size), this.#length);
-      this.#length += size;
-      rest = rest.subarray(size);
-    }
+  #copy(part: Uint8Array, from: number, to: number): void {
+    if (from === to) return;
+    this.#buffer.set(part.subarray(from, to), this.#length);
+    this.#length += to - from;
   }
 
   async #flush(): Promise<void> {

@@ -58,6 +58,16 @@ Deno.test("DataWriter sends large messages in bounded blocks", async () => {
   assert.ok(Math.max(...sizes) <= 64 * 1024);
 });
 
+Deno.test("DataWriter has room for all that a part may grow to, wherever it is cut", async () => {
+  for (const part of [".\r\n", "\n", "\n.", ".\n", "\r", "a\r"]) {
+    for (const before of ["", "b", "bb"]) {
+      const text = before + part.repeat(20_000);
+      // A byte at a time the buffer never holds more than a few beyond a block.
+      assert.equal(await written(text, 30_000) === await written(text, 1), true, JSON.stringify(part));
+    }
+  }
+});
+
 Deno.test("DataWriter never emits a bare CR or LF, nor the end before the end, and is undone by unstuffing", async () => {
   const bytes = fc.array(fc.constantFrom("\r", "\n", ".", "a", "\r\n", "\0"), { maxLength: 40 });
   await fc.assert(fc.asyncProperty(bytes, fc.integer({ min: 1, max: 9 }), async (parts, size) => {

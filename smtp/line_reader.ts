@@ -24,9 +24,11 @@ const CR = 13;
 const SMALL = 4096;
 // While data is read: fewer, larger reads.
 const LARGE = 64 * 1024;
-// Large buffers are used again; more than this many are left to the garbage collector.
+// Buffers are used again, since each new one is a call into the allocator; more than this many of a size are left to
+// the garbage collector. They are not cleared: nothing is read of a buffer but what a connection has read into it.
 const MAX_SPARE = 32;
-const spare: Uint8Array<ArrayBuffer>[] = [];
+const spareSmall: Uint8Array<ArrayBuffer>[] = [];
+const spareLarge: Uint8Array<ArrayBuffer>[] = [];
 
 // A byte order mark is part of the line, and makes it no command.
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
@@ -34,10 +36,12 @@ const lenientDecoder = new TextDecoder("utf-8");
 // deno-lint-ignore no-control-regex
 const CONTROL = /[\u0000-\u0008\u000a-\u001f\u007f]/;
 
+const NOTHING = new Uint8Array(0);
+
 /** Reads lines and data from a transport. */
 export class LineReader {
   readonly #maxLine: number;
-  #buffer = new Uint8Array(SMALL);
+  #buffer = spareSmall.pop() ?? new Uint8Array(SMALL);
   #start = 0;
   #end = 0;
   /** Whether the rest of a line that was too long is being dropped. */
@@ -73,25 +77,27 @@ export class LineReader {
   /** Makes room for mail data. */
   expectData(): void {
     if (this.#buffer.length === LARGE) return;
-    const large = spare.pop() ?? new Uint8Array(LARGE);
+    const large = spareLarge.pop() ?? new Uint8Array(LARGE);
     large.set(this.available);
     this.#end -= this.#start;
     this.#start = 0;
+    keep(this.#buffer);
     this.#buffer = large;
   }
 
   /** Gives the room for mail data back once it is empty: an idle connection holds little. */
   #shrink(): void {
     if (this.#buffer.length !== LARGE || this.#end > this.#start) return;
-    if (spare.length < MAX_SPARE) spare.push(this.#buffer);
-    this.#buffer = new Uint8Array(SMALL);
+    keep(this.#buffer);
+    this.#buffer = spareSmall.pop() ?? new Uint8Array(SMALL);
     this.#start = this.#end = 0;
   }
 
-  /** Gives the buffer back; nothing is read any more. */
+  /** Gives the buffer back; nothing may be read any more. */
   release(): void {
-    this.discard();
-    this.#shrink();
+    keep(this.#buffer);
+    this.#buffer = NOTHING;
+    this.#start = this.#end = 0;
   }
 
   /** Reads more; `false` at the end of the stream. There is always room, since lines and data are consumed. */
@@ -143,6 +149,12 @@ export class LineReader {
       if (!await this.fill(transport)) return { kind: "end" };
     }
   }
+}
+
+function keep(buffer: Uint8Array<ArrayBuffer>): void {
+  if (buffer === NOTHING) return;
+  const spare = buffer.length === LARGE ? spareLarge : spareSmall;
+  if (spare.length < MAX_SPARE) spare.push(buffer);
 }
 
 function decodeLine(bytes: Uint8Array): Line {

@@ -182,3 +182,29 @@ function expected(text: string, max: number): Line[] {
   if (rest.length >= max) found.push({ kind: "too-long" });
   return [...found, END];
 }
+
+Deno.test("LineReader shows nothing of what another one read into the same memory", async () => {
+  const first = new LineReader(MAX);
+  await first.fill(source([bytesOf("secret, and secret\r\nmore")]));
+  const { buffer } = first.available;
+  first.release();
+  assert.equal(first.available.length, 0);
+  const second = new LineReader(MAX);
+  assert.equal(second.takeLine(), undefined);
+  const transport = source([bytesOf("x"), bytesOf("\r\n")]);
+  await second.fill(transport);
+  assert.equal(second.available.buffer, buffer);
+  assert.equal(textOf(second.available), "x");
+  assert.deepEqual(await second.readLine(transport), { kind: "line", text: "x" });
+  // For mail data it takes other memory, and the next line comes out of that again.
+  second.expectData();
+  assert.equal(second.available.length, 0);
+  await second.fill(source([bytesOf("data")]));
+  assert.equal(textOf(second.available), "data");
+  // Given back twice, memory must not go to two.
+  second.release();
+  second.release();
+  const others = [new LineReader(MAX), new LineReader(MAX)];
+  assert.equal(new Set(others.map(({ available }) => available.buffer)).size, 2);
+  for (const reader of others) assert.equal((await reader.readLine(source([bytesOf("y\r\n")]))).kind, "line");
+});

@@ -8,6 +8,9 @@ import { denoFileSystem, type FileSystem, type OpenFile } from "./file_system.ts
 import { attempt } from "./storage_error.ts";
 
 const FIRST_BUFFER = 16 * 1024;
+/** So many first buffers are used again, since each new one is a call into the allocator. */
+const MAX_SPARE = 32;
+const NOTHING = new Uint8Array(0);
 
 /** How much is kept where. */
 export interface StagingOptions {
@@ -28,6 +31,7 @@ export class StagingArea {
   readonly #messageLimit: number;
   readonly #totalLimit: number;
   readonly #fileSystem: FileSystem;
+  readonly #spare: Uint8Array<ArrayBuffer>[] = [];
   #held = 0;
   #made = false;
 
@@ -46,14 +50,15 @@ export class StagingArea {
 
   /** An empty message. Dispose it when it has been copied to where it belongs. */
   stage(): StagedMessage {
-    return new StagedMessage({
+    return new StagedMessage(this.#spare.pop() ?? new Uint8Array(FIRST_BUFFER), {
       grow: (length) => {
         if (length * 2 > this.#messageLimit || this.#held + length > this.#totalLimit) return false;
         this.#held += length;
         return true;
       },
-      release: (octets) => {
+      release: (octets, spare) => {
         this.#held -= octets;
+        if (spare !== undefined && this.#spare.length < MAX_SPARE) this.#spare.push(spare);
       },
       openFile: () => this.#openFile(),
     });
@@ -85,21 +90,23 @@ export class StagingArea {
 interface Resources {
   /** Asks for as many octets again. */
   grow(length: number): boolean;
-  release(octets: number): void;
+  /** Gives octets back, and the first buffer where nobody else can be reading or writing it. */
+  release(octets: number, spare: Uint8Array<ArrayBuffer> | undefined): void;
   openFile(): Promise<OpenFile>;
 }
 
 /** One message on its way; made by {@linkcode StagingArea.stage}. It is not durable. */
 export class StagedMessage implements Disposable {
   readonly #resources: Resources;
-  #buffer = new Uint8Array(FIRST_BUFFER);
+  #buffer: Uint8Array<ArrayBuffer>;
   #used = 0;
   #grown = 0;
   #file: OpenFile | undefined;
   #size = 0;
 
   /** @ignore Made by the area. */
-  constructor(resources: Resources) {
+  constructor(buffer: Uint8Array<ArrayBuffer>, resources: Resources) {
+    this.#buffer = buffer;
     this.#resources = resources;
   }
 
@@ -108,9 +115,9 @@ export class StagedMessage implements Disposable {
     return this.#size;
   }
 
-  /** Whether it went over to a file. */
-  get onDisk(): boolean {
-    return this.#file !== undefined;
+  /** The whole of it while it is in memory, valid until it is written to or disposed of; else `undefined`. */
+  get bytes(): Uint8Array | undefined {
+    return this.#file === undefined ? this.#buffer.subarray(0, this.#used) : undefined;
   }
 
   /**
@@ -160,11 +167,13 @@ export class StagedMessage implements Disposable {
 
   /** Gives memory and file back. */
   [Symbol.dispose](): void {
+    // A buffer that goes with a file may still be in a read or a write of it.
+    const reusable = this.#file === undefined && this.#buffer.length === FIRST_BUFFER;
     this.#file?.close();
     this.#file = undefined;
-    this.#resources.release(this.#grown);
+    this.#resources.release(this.#grown, reusable ? this.#buffer : undefined);
     this.#grown = 0;
-    this.#buffer = new Uint8Array(0);
+    this.#buffer = NOTHING;
     this.#used = 0;
   }
 

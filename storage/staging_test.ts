@@ -52,12 +52,45 @@ Deno.test("StagedMessage stays in memory up to the limit, and in a file without 
   await inArea({ messageLimit: 32 * 1024 }, async (area) => {
     using message = area.stage();
     assert.equal(message.write(pattern(32 * 1024)), undefined);
-    assert.equal(message.onDisk, false);
+    assert.notEqual(message.bytes, undefined);
     await assert.rejects(Deno.stat(area.directory), Deno.errors.NotFound);
     await message.write(pattern(1));
-    assert.equal(message.onDisk, true);
+    assert.equal(message.bytes, undefined);
     assert.deepEqual([...Deno.readDirSync(area.directory)], []);
     assert.equal(((await Deno.stat(area.directory)).mode ?? 0) & 0o777, 0o700);
+  });
+});
+
+Deno.test("StagingArea uses memory again, with nothing in it of the message before", async () => {
+  await inArea({ messageLimit: 32 * 1024 }, async (area) => {
+    const before = area.stage();
+    await before.write(pattern(16 * 1024));
+    const { buffer } = before.bytes ?? {};
+    before[Symbol.dispose]();
+    assert.equal(before.bytes?.length, 0);
+    using next = area.stage();
+    assert.equal(next.bytes?.buffer, buffer);
+    assert.equal(next.bytes?.length, 0);
+    await next.write(Uint8Array.of(1, 2, 3));
+    assert.deepEqual(next.bytes, Uint8Array.of(1, 2, 3));
+    assert.deepEqual(await readAll(next), Uint8Array.of(1, 2, 3));
+    // Disposed of twice, a message must not give the same memory to two.
+    before[Symbol.dispose]();
+    using third = area.stage();
+    assert.notEqual(third.bytes?.buffer, buffer);
+  });
+});
+
+Deno.test("StagingArea does not use the memory of a message that went to a file again", async () => {
+  // A read or a write of the file may still be on its way.
+  await inArea({ messageLimit: 16 * 1024 }, async (area) => {
+    const large = area.stage();
+    const { buffer } = large.bytes ?? {};
+    await large.write(pattern(16 * 1024 + 1));
+    assert.equal(large.bytes, undefined);
+    large[Symbol.dispose]();
+    using next = area.stage();
+    assert.notEqual(next.bytes?.buffer, buffer);
   });
 });
 
@@ -66,9 +99,9 @@ Deno.test("StagingArea bounds the memory of all messages together", async () => 
     using first = area.stage();
     using second = area.stage();
     await first.write(pattern(64 * 1024));
-    assert.equal(first.onDisk, false);
+    assert.notEqual(first.bytes, undefined);
     await second.write(pattern(30_000));
-    assert.equal(second.onDisk, true);
+    assert.equal(second.bytes, undefined);
     assert.equal(area.held, 48 * 1024);
     first[Symbol.dispose]();
     assert.equal(area.held, 0);

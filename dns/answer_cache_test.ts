@@ -1,0 +1,70 @@
+import assert from "node:assert/strict";
+import { FakeClock } from "../tests/support/fake_clock.ts";
+import { AnswerCache } from "./answer_cache.ts";
+
+Deno.test("AnswerCache keeps an answer for as long as it says, and asks again then", async () => {
+  const clock = new FakeClock();
+  const cache = new AnswerCache<number>(clock);
+  let asked = 0;
+  const ask = () => Promise.resolve({ value: ++asked, keep: 1000 });
+  assert.equal(await cache.get("a", ask), 1);
+  await clock.advance(999);
+  assert.equal(await cache.get("a", ask), 1);
+  await clock.advance(1);
+  assert.equal(cache.peek("a"), undefined);
+  assert.equal(await cache.get("a", ask), 2);
+  assert.equal(cache.peek("a"), 2);
+});
+
+Deno.test("AnswerCache does not keep what may not be kept", async () => {
+  const cache = new AnswerCache<number>(new FakeClock());
+  assert.equal(await cache.get("a", () => Promise.resolve({ value: 1, keep: 0 })), 1);
+  assert.equal(cache.peek("a"), undefined);
+});
+
+Deno.test("AnswerCache asks a question once for all who ask it meanwhile", async () => {
+  const cache = new AnswerCache<number>(new FakeClock());
+  const { promise, resolve } = Promise.withResolvers<{ value: number; keep: number }>();
+  let asked = 0;
+  const ask = () => {
+    asked++;
+    return promise;
+  };
+  const answers = [cache.get("a", ask), cache.get("a", ask)];
+  resolve({ value: 7, keep: 1000 });
+  assert.deepEqual(await Promise.all(answers), [7, 7]);
+  assert.equal(asked, 1);
+});
+
+Deno.test("AnswerCache forgets the oldest of more than 10,000 answers, and never the latest 5,000", async () => {
+  const cache = new AnswerCache<number>(new FakeClock());
+  const kept = () =>
+    Array.from({ length: count }, (_, key) => key).filter((key) => cache.peek(`${key}`) === key);
+  let count = 0;
+  for (; count < 10_000; count++) {
+    const value = count;
+    await cache.get(`${count}`, () => Promise.resolve({ value, keep: 1000 }));
+  }
+  assert.equal(kept().length, 10_000);
+  for (; count < 30_003; count++) {
+    const value = count;
+    await cache.get(`${count}`, () => Promise.resolve({ value, keep: 1000 }));
+  }
+  const left = kept();
+  assert.ok(left.length <= 10_000, `${left.length} are kept`);
+  assert.deepEqual(left.slice(-5000), Array.from({ length: 5000 }, (_, index) => 25_003 + index));
+  const [first = NaN] = left;
+  assert.deepEqual(left, Array.from({ length: count - first }, (_, index) => first + index));
+});
+
+Deno.test("AnswerCache keeps nothing of what was asked before it was cleared", async () => {
+  const cache = new AnswerCache<number>(new FakeClock());
+  await cache.get("a", () => Promise.resolve({ value: 1, keep: 1000 }));
+  const { promise, resolve } = Promise.withResolvers<{ value: number; keep: number }>();
+  const late = cache.get("b", () => promise);
+  cache.clear();
+  resolve({ value: 2, keep: 1000 });
+  assert.equal(await late, 2);
+  assert.equal(cache.peek("a"), undefined);
+  assert.equal(cache.peek("b"), undefined);
+});
