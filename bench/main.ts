@@ -15,6 +15,7 @@ const USAGE = `usage: deno task bench [flags]
                     ${names(RELAY_SCENARIOS)}
   --servers NAMES   of ${SERVERS.join(",")}; default: both
   --rounds N        rounds in turn, of which the median is taken; default: 5
+  --bare            beside them, a server in Deno that does the least, for what is received
   --quick           a tenth of the messages and one round, to see whether it runs
 The folders are made in $TMPDIR, which must lie on the disk that is to be measured.
 `;
@@ -29,6 +30,7 @@ const { values } = parseArgs({
     only: { type: "string" },
     servers: { type: "string", default: SERVERS.join(",") },
     rounds: { type: "string", default: "5" },
+    bare: { type: "boolean", default: false },
     quick: { type: "boolean", default: false },
     help: { type: "boolean", default: false },
   },
@@ -68,7 +70,7 @@ const options = {
   progress: (line: string) => console.error(line),
 };
 const tables = [
-  ...receive.length > 0 ? [await benchReceive({ ...options, scenarios: receive })] : [],
+  ...receive.length > 0 ? [await benchReceive({ ...options, scenarios: receive, bare: values.bare })] : [],
   ...relay.length > 0 ? [await benchRelay({ ...options, scenarios: relay })] : [],
 ];
 

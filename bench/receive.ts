@@ -3,16 +3,19 @@
  *
  * @module
  */
+import { fileURLToPath } from "node:url";
+import { V8_FLAGS } from "../build/v8_flags.ts";
 import { createTestAuthority } from "../tls/test_authority.ts";
 import { type Folder, makeFolder } from "../tests/support/peers/folder.ts";
 import { startServeIn } from "../tests/support/peers/mailapp.ts";
 import { startPostfix } from "../tests/support/peers/postfix.ts";
-import { runOk, until } from "../tests/support/peers/process.ts";
+import { freePort } from "../tests/support/peers/ports.ts";
+import { runOk, startUntil, until } from "../tests/support/peers/process.ts";
 import { smtpSource } from "../tests/support/peers/smtp_tools.ts";
 import { buildC } from "./build_c.ts";
 import { type LoadReport, runLoadClient } from "./load_client.ts";
 import { costOf } from "./process_tree.ts";
-import { FAIR_POSTFIX, makePostfixLog, type ServerName } from "./servers.ts";
+import { BARE, FAIR_POSTFIX, makePostfixLog, type ServerName } from "./servers.ts";
 import { figure, markdownTable, median, percentile } from "./statistics.ts";
 
 /** One kind of load. */
@@ -69,6 +72,8 @@ export const SCENARIOS: readonly Scenario[] = [
 export interface ReceiveOptions {
   readonly scenarios: readonly Scenario[];
   readonly servers: readonly ServerName[];
+  /** Whether to measure the least that Deno can do, too. */
+  readonly bare: boolean;
   readonly rounds: number;
   /** Told what goes on. */
   readonly progress: (line: string) => void;
@@ -98,11 +103,15 @@ interface ServerUnderLoad extends AsyncDisposable {
 interface Results {
   readonly scenario: Scenario;
   readonly disk: readonly number[];
-  readonly servers: ReadonlyMap<ServerName, readonly Measurement[]>;
+  readonly servers: ReadonlyMap<Measured, readonly Measurement[]>;
 }
+
+type Measured = ServerName | typeof BARE;
 
 // Octets from which a message takes long enough to warm up with few.
 const LARGE = 1024 ** 2;
+/** Messages before those that count: a server runs for months, and V8 compiles the last of its code about then. */
+const WARM_UP = 12_000;
 const RECIPIENT = "alice@bench.test";
 const HOSTNAME = "mx.bench.test";
 
@@ -128,18 +137,19 @@ async function measureScenario(
   scenario: Scenario,
   context: ReceiveOptions & { folder: Folder; diskLimit: string; authority: string },
 ): Promise<Results> {
-  const { servers, rounds, progress } = context;
+  const { rounds, progress } = context;
+  const servers = measuredServers(context);
   await using stack = new AsyncDisposableStack();
-  const running = new Map<ServerName, ServerUnderLoad>();
+  const running = new Map<Measured, ServerUnderLoad>();
   for (const name of servers) running.set(name, stack.use(await startServer(name, context.folder)));
 
   // What is compiled or opened at first use is not what is measured.
-  const enough = scenario.size > LARGE ? Math.max(20, scenario.sessions) : 3000;
-  const warmUp = { ...scenario, messages: Math.min(scenario.messages, enough) };
+  const enough = scenario.size > LARGE ? Math.max(20, scenario.sessions) : WARM_UP;
+  const warmUp = { ...scenario, messages: Math.min(4 * scenario.messages, enough) };
   for (const server of running.values()) await measure(server, warmUp, context);
 
   const disk: number[] = [];
-  const measured = new Map<ServerName, Measurement[]>(servers.map((name) => [name, []]));
+  const measured = new Map<Measured, Measurement[]>(servers.map((name) => [name, []]));
   for (let round = 0; round < rounds; round++) {
     disk.push(await measureDisk(scenario, context));
     for (const [name, server] of running) {
@@ -154,7 +164,12 @@ async function measureScenario(
   return { scenario, disk, servers: measured };
 }
 
-async function startServer(name: ServerName, folder: Folder): Promise<ServerUnderLoad> {
+function measuredServers({ servers, bare }: ReceiveOptions): readonly Measured[] {
+  return bare ? [...servers, BARE] : servers;
+}
+
+async function startServer(name: Measured, folder: Folder): Promise<ServerUnderLoad> {
+  if (name === BARE) return await startBare(folder);
   const certificate = { cert: folder.at("cert.pem"), key: folder.at("key.pem") };
   if (name === "mailapp") {
     const server = await startServeIn({
@@ -190,6 +205,19 @@ async function startServer(name: ServerName, folder: Folder): Promise<ServerUnde
       await Deno.remove(log);
     },
   };
+}
+
+async function startBare(folder: Folder): Promise<ServerUnderLoad> {
+  const port = freePort();
+  const maildir = await folder.mkdir(`bare-${port}`);
+  for (const name of ["tmp", "new"]) await Deno.mkdir(`${maildir}/${name}`);
+  const mayTouch = [`--allow-read=${folder.path}`, `--allow-write=${folder.path}`, "--allow-net=127.0.0.1"];
+  const script = fileURLToPath(new URL("bare_server.ts", import.meta.url));
+  const program = await startUntil(Deno.execPath(), {
+    args: ["run", "--frozen", `--v8-flags=${V8_FLAGS}`, ...mayTouch, script, String(port), maildir],
+    ready: ({ line }) => line(/^ready$/),
+  });
+  return { port, pid: program.pid, maildir, [Symbol.asyncDispose]: () => program.stop() };
 }
 
 async function measure(
@@ -270,9 +298,9 @@ async function measureDisk(
   return Number(rate);
 }
 
-function throughputTable(results: readonly Results[], { servers }: ReceiveOptions): string {
+function throughputTable(results: readonly Results[], { servers, bare }: ReceiveOptions): string {
   const rows = results.map(({ scenario, disk, servers: measured }) => {
-    const of = (name: ServerName, what: "accepted" | "stored") =>
+    const of = (name: Measured, what: "accepted" | "stored") =>
       median(measured.get(name)?.map((measurement) => measurement[what]) ?? []);
     const ours = of("mailapp", "accepted");
     const theirs = of("Postfix", "accepted");
@@ -285,6 +313,7 @@ function throughputTable(results: readonly Results[], { servers }: ReceiveOption
       `${figure(ours / theirs)} ×`,
       figure(of("Postfix", "stored")),
       `${figure(100 * ours / diskLimit)} %`,
+      ...bare ? [figure(of(BARE, "accepted")), `${figure(of(BARE, "accepted") / theirs)} ×`] : [],
     ];
   });
   const head = [
@@ -295,11 +324,13 @@ function throughputTable(results: readonly Results[], { servers }: ReceiveOption
     "ratio",
     "Postfix, in the Maildir",
     "mailapp of the disk's limit",
+    ...bare ? [BARE, `${BARE} to Postfix`] : [],
   ];
   return servers.length === 0 ? "" : markdownTable([head, ...rows]);
 }
 
-function costTable(results: readonly Results[], { servers }: ReceiveOptions): string {
+function costTable(results: readonly Results[], options: ReceiveOptions): string {
+  const servers = measuredServers(options);
   const head = [
     "Cost",
     ...servers.flatMap((name) => [

@@ -190,8 +190,8 @@ async function startServer(
   };
 }
 
-/** Messages before those that count. */
-const WARM_UP = 3000;
+/** Messages before those that count; see receive.ts. */
+const WARM_UP = 12_000;
 
 /** Postfix's default_destination_concurrency_limit; both may have as many connections to a destination. */
 const POSTFIX_CONCURRENCY = 20;

@@ -4,10 +4,12 @@
  * @module
  */
 
-/** The servers that can be measured. */
+/** The servers that are compared. */
 export const SERVERS = ["mailapp", "Postfix"] as const;
 /** One of them. */
 export type ServerName = typeof SERVERS[number];
+/** Beside them, for what is received, the least that Deno can do; see bare_server.ts. */
+export const BARE = "bare Deno";
 
 /** Settings of Postfix that let it be as fast as it can: no limits by client, no look-ups, no pauses. */
 export const FAIR_POSTFIX: Readonly<Record<string, string>> = {
