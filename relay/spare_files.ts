@@ -11,8 +11,8 @@ import type { FileSystem } from "../storage/file_system.ts";
 import { NewFile } from "../storage/new_file.ts";
 import { lstat } from "./spool_directory.ts";
 
-/** Octets of a file that is kept, at most. */
-const MAX_SIZE = 64 * 1024;
+/** Octets of a file that is kept, at most: no larger message is in memory as a whole, to be written at once. */
+const MAX_SIZE = 256 * 1024;
 /** Files that are kept, at most. */
 const MAX_FILES = 64;
 /** Milliseconds for which they wait for mail. While mail flows each is written anew in its turn, the oldest first. */

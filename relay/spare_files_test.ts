@@ -86,7 +86,7 @@ Deno.test("A file that is gone is not retired, and one that cannot be opened is 
 
 Deno.test("Only small files are retired, and 64 of them, on their way included", async () => {
   await inDirectory(async ({ spares, make, kept }) => {
-    const large = make("x".repeat(64 * 1024 + 1));
+    const large = make("x".repeat(256 * 1024 + 1));
     assert.equal(await spares.retire(large, "large"), undefined);
     assert.equal(kept(), 0);
     const retired = await retireAll({ spares, make });

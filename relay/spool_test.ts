@@ -611,7 +611,7 @@ Deno.test("No file is written again that has another name, may be read, or is la
     const entry = await spool.load(tried);
     assert.ok(entry);
     await spool.update(entry);
-    const large = await add(spool, undefined, "x".repeat(70_000));
+    const large = await add(spool, undefined, "x".repeat(300_000));
     for (const id of [linked, tried, large]) await spool.remove(id);
     assert.deepEqual(names(directory, "spare"), []);
     assert.deepEqual(names(directory, "states", tried.slice(-2)), []);

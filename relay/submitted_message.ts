@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { Buffer } from "node:buffer";
+import { Buffer, isAscii } from "node:buffer";
 import { completeAddresses } from "./address_field.ts";
 
 /** What was seen of a message that has gone through. */
@@ -79,7 +79,7 @@ export class SubmittedMessage {
       this.#overlong = true;
       this.#held = undefined;
       const header = held.subarray(0, this.#length);
-      this.#eightBitHeader ||= hasEightBit(header);
+      this.#eightBitHeader ||= !isAscii(header);
       pieces.push(header);
     }
   }
@@ -130,7 +130,7 @@ export class SubmittedMessage {
     const held = this.#held ?? new Uint8Array();
     this.#held = undefined;
     const header = held.subarray(0, end);
-    this.#eightBitHeader = hasEightBit(header);
+    this.#eightBitHeader = !isAscii(header);
     const edited = this.#edit(decoder.decode(header));
     if (edited !== undefined) pieces.push(edited);
     else if (header.length > 0) pieces.push(header);
@@ -159,7 +159,7 @@ export class SubmittedMessage {
 
   #pushBody(chunk: Uint8Array, pieces: Uint8Array[]): void {
     if (chunk.length === 0) return;
-    if (!this.#eightBitBody) this.#eightBitBody = hasEightBit(chunk);
+    if (!this.#eightBitBody) this.#eightBitBody = !isAscii(chunk);
     pieces.push(chunk);
   }
 }
@@ -184,9 +184,4 @@ function beginsWithName(line: Uint8Array): boolean {
   if (at === 0) return false;
   while (line[at] === SPACE || line[at] === TAB) at++;
   return line[at] === COLON;
-}
-
-function hasEightBit(bytes: Uint8Array): boolean {
-  for (let i = 0; i < bytes.length; i++) if ((bytes[i] ?? 0) > 127) return true;
-  return false;
 }
