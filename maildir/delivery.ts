@@ -313,14 +313,14 @@ class PendingMaildirMessage implements PendingMessage {
       copies.push({ ...target, message, wire });
       return { head: head.bytes, message };
     }));
-    const body = this.#staged.bytes;
-    if (body === undefined) {
+    const { pieces } = this.#staged;
+    if (pieces === undefined) {
       await all(open.map(({ head, message }) => message.write(head)));
       for await (const chunk of this.#staged.chunks()) {
         await all(open.map(({ message }) => message.write(chunk)));
       }
     } else {
-      await all(open.map(({ head, message }) => message.write(concat(head, body))));
+      await all(open.map(({ head, message }) => message.write(concat(head, ...pieces))));
     }
     await all(open.map(({ message }) => message.finish()));
   }

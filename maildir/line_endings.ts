@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { LineEndScanner } from "../smtp/line_end_scanner.ts";
 
 const CR = 13;
 const LF = 10;
@@ -20,23 +21,30 @@ export class LineEndingConverter {
 
   /** Converts a chunk. The result is valid until the next call. */
   push(chunk: Uint8Array): Uint8Array {
-    if (this.#scratch.length < chunk.length + 1) this.#scratch = new Uint8Array(chunk.length + 1);
+    const size = chunk.length;
+    if (this.#scratch.length < size + 1) this.#scratch = new Uint8Array(size + 1);
     const out = this.#scratch;
+    const scanner = new LineEndScanner(chunk);
     let length = 0;
-    if (this.#heldCr) out[length++] = CR;
-    for (let i = 0; i < chunk.length; i++) {
-      const byte = chunk[i] ?? 0;
-      if (byte === LF && length > 0 && out[length - 1] === CR) {
-        out[length - 1] = LF;
-        this.#lines++;
-      } else {
-        out[length++] = byte;
-      }
+    // What stands between `from` and the line end that is looked at goes out as it is.
+    let from = 0;
+    if (this.#heldCr && size > 0) {
+      this.#heldCr = false;
+      if (chunk[0] === LF) this.#lines++;
+      else out[length++] = CR;
     }
-    // What follows this CR is not known yet.
-    this.#heldCr = length > 0 && out[length - 1] === CR;
-    if (this.#heldCr) length--;
-    return out.subarray(0, length);
+    for (let at = scanner.next(0); at < size; at = scanner.next(at + 1)) {
+      if (chunk[at] !== CR) continue;
+      // What follows the last one is not known yet.
+      this.#heldCr = at + 1 === size;
+      if (!this.#heldCr && chunk[at + 1] !== LF) continue;
+      out.set(chunk.subarray(from, at), length);
+      length += at - from;
+      from = at + 1;
+      if (!this.#heldCr) this.#lines++;
+    }
+    out.set(chunk.subarray(from), length);
+    return out.subarray(0, length + size - from);
   }
 
   /** What is left when the message is over: a last CR, or nothing. */

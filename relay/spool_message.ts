@@ -89,17 +89,15 @@ export class Draft implements SpoolDraft {
     try {
       // Read twice where it is large: the head stands before the message and tells its check.
       let check = crc32(prepend);
-      const body = staged.bytes;
-      if (body !== undefined) check = crc32(body, check);
-      else for await (const chunk of staged.chunks()) check = crc32(chunk, check);
+      const { pieces } = staged;
+      for await (const chunk of pieces ?? staged.chunks()) check = crc32(chunk, check);
       const head = encoder.encode(encodeHead(entry, formatCheck(check)));
-      file = (body === undefined ? undefined : await spareFile()) ??
-        await NewFile.create(temporary, { mode: 0o600, fileSystem });
-      const whole = concat(head, prepend, body ?? new Uint8Array());
-      await file.write(whole);
-      if (body === undefined) { for await (const chunk of staged.chunks()) await file.write(chunk); }
+      file = (pieces && await spareFile()) ?? await NewFile.create(temporary, { mode: 0o600, fileSystem });
+      const first = concat(head, prepend, ...pieces ?? []);
+      await file.write(first);
+      if (pieces === undefined) { for await (const chunk of staged.chunks()) await file.write(chunk); }
       await file.finish();
-      await enter(file, entry, body === undefined ? undefined : whole.subarray(head.length));
+      await enter(file, entry, pieces && first.subarray(head.length));
     } catch (error) {
       await file?.discard();
       throw storageFailure(error);

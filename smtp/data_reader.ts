@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { LineEndScanner } from "./line_end_scanner.ts";
 
 /** How to read mail data. */
 export interface DataReaderOptions {
@@ -57,6 +58,7 @@ export class DataReader {
   push(chunk: Uint8Array, pieces: Uint8Array[]): number {
     const repair = this.#repair;
     const length = chunk.length;
+    const scanner = new LineEndScanner(chunk);
     let state = this.#state;
     // What stands between `from` and `at` is to be given out as it is.
     let from = 0;
@@ -79,10 +81,7 @@ export class DataReader {
           state = MIDDLE;
           continue;
         case MIDDLE: {
-          let next = at;
-          // The one hot loop: most bytes are neither.
-          while (next < length && chunk[next] !== CR && chunk[next] !== LF) next++;
-          at = next;
+          at = scanner.next(at);
           if (at === length) continue;
           if (chunk[at] === CR) {
             if (repair && at + 1 < length) {

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { LineEndScanner } from "./line_end_scanner.ts";
 
 const CR = 13;
 const LF = 10;
@@ -70,8 +71,7 @@ export class DataWriter {
         this.#lineStart = true;
       }
     }
-    let cr = -1;
-    let lf = -1;
+    const scanner = new LineEndScanner(part);
     while (at < size) {
       if (this.#lineStart && part[at] === DOT) {
         this.#copy(part, start, at);
@@ -79,18 +79,16 @@ export class DataWriter {
         this.#put(DOT);
       }
       this.#lineStart = false;
-      if (cr < at) cr = next(part, CR, at);
-      if (lf < at) lf = next(part, LF, at);
-      if (cr === size && lf === size) break;
-      if (cr + 1 === lf && lf < size) {
-        at = lf + 1;
+      const end = scanner.next(at);
+      if (end === size) break;
+      if (part[end] === CR && part[end + 1] === LF) {
+        at = end + 2;
         this.#lineStart = true;
         continue;
       }
-      const odd = Math.min(cr, lf);
-      this.#copy(part, start, odd);
-      start = at = odd + 1;
-      if (odd === lf) {
+      this.#copy(part, start, end);
+      start = at = end + 1;
+      if (part[end] === LF) {
         this.#put(CR, LF);
         this.#lineStart = true;
       } else if (start === size) {
@@ -117,10 +115,4 @@ export class DataWriter {
     this.#length = 0;
     await this.#sink(this.#buffer.subarray(0, length));
   }
-}
-
-/** Where the byte comes next; the length if it does not. */
-function next(chunk: Uint8Array, byte: number, from: number): number {
-  const found = chunk.indexOf(byte, from);
-  return found === -1 ? chunk.length : found;
 }

@@ -7,16 +7,15 @@ import { join } from "@std/path";
 import { denoFileSystem, type FileSystem, type OpenFile } from "./file_system.ts";
 import { attempt } from "./storage_error.ts";
 
-const FIRST_BUFFER = 16 * 1024;
-/** So many first buffers are used again, since each new one is a call into the allocator. */
-const MAX_SPARE = 32;
-const NOTHING = new Uint8Array(0);
+const BLOCK = 16 * 1024;
+/** So many blocks are used again, since each new one is a call into the allocator: 1 MiB. */
+const MAX_SPARE = 64;
 
 /** How much is kept where. */
 export interface StagingOptions {
   /** Where the files of larger messages go; made when it is first needed, mode 0700. */
   readonly directory: string;
-  /** Octets of one message kept in memory, a power of two from 16 KiB on; 256 KiB if absent. */
+  /** Octets of one message kept in memory, a multiple of 16 KiB; 256 KiB if absent. */
   readonly messageLimit?: number;
   /** Octets kept in memory for all messages together beyond 16 KiB each; 64 MiB if absent. */
   readonly totalLimit?: number;
@@ -31,7 +30,7 @@ export class StagingArea {
   readonly #messageLimit: number;
   readonly #totalLimit: number;
   readonly #fileSystem: FileSystem;
-  readonly #spare: Uint8Array<ArrayBuffer>[] = [];
+  readonly #spare: Block[] = [];
   #held = 0;
   #made = false;
 
@@ -50,15 +49,18 @@ export class StagingArea {
 
   /** An empty message. Dispose it when it has been copied to where it belongs. */
   stage(): StagedMessage {
-    return new StagedMessage(this.#spare.pop() ?? new Uint8Array(FIRST_BUFFER), {
-      grow: (length) => {
-        if (length * 2 > this.#messageLimit || this.#held + length > this.#totalLimit) return false;
-        this.#held += length;
-        return true;
+    return new StagedMessage({
+      take: (count) => {
+        const more = count === 0 ? 0 : BLOCK;
+        if (count * BLOCK >= this.#messageLimit || this.#held + more > this.#totalLimit) return undefined;
+        this.#held += more;
+        return this.#spare.pop() ?? new Uint8Array(BLOCK);
       },
-      release: (octets, spare) => {
-        this.#held -= octets;
-        if (spare !== undefined && this.#spare.length < MAX_SPARE) this.#spare.push(spare);
+      reuse: (blocks) => {
+        this.#spare.push(...blocks.slice(0, MAX_SPARE - this.#spare.length));
+      },
+      forget: (count) => {
+        this.#held -= Math.max(count - 1, 0) * BLOCK;
       },
       openFile: () => this.#openFile(),
     });
@@ -87,26 +89,32 @@ export class StagingArea {
   }
 }
 
+type Block = Uint8Array<ArrayBuffer>;
+
 interface Resources {
-  /** Asks for as many octets again. */
-  grow(length: number): boolean;
-  /** Gives octets back, and the first buffer where nobody else can be reading or writing it. */
-  release(octets: number, spare: Uint8Array<ArrayBuffer> | undefined): void;
+  /** One block more, for a message that has so many; `undefined` where there is no more room in memory. */
+  take(count: number): Block | undefined;
+  /** Takes blocks back; nobody may be reading or writing them. */
+  reuse(blocks: readonly Block[]): void;
+  /** No longer counts the memory of a message that has had so many blocks. */
+  forget(count: number): void;
   openFile(): Promise<OpenFile>;
 }
 
 /** One message on its way; made by {@linkcode StagingArea.stage}. It is not durable. */
 export class StagedMessage implements Disposable {
   readonly #resources: Resources;
-  #buffer: Uint8Array<ArrayBuffer>;
-  #used = 0;
-  #grown = 0;
-  #file: OpenFile | undefined;
+  /** What is in memory; all but the last are full. */
+  #blocks: Block[] = [];
+  /** Octets in the last one. */
+  #used = BLOCK;
+  /** How many blocks' memory it has: as blocks, or as the buffer of its file. */
+  #count = 0;
+  #file: StagedFile | undefined;
   #size = 0;
 
   /** @ignore Made by the area. */
-  constructor(buffer: Uint8Array<ArrayBuffer>, resources: Resources) {
-    this.#buffer = buffer;
+  constructor(resources: Resources) {
     this.#resources = resources;
   }
 
@@ -116,8 +124,10 @@ export class StagedMessage implements Disposable {
   }
 
   /** The whole of it while it is in memory, valid until it is written to or disposed of; else `undefined`. */
-  get bytes(): Uint8Array | undefined {
-    return this.#file === undefined ? this.#buffer.subarray(0, this.#used) : undefined;
+  get pieces(): readonly Uint8Array[] | undefined {
+    if (this.#file !== undefined) return undefined;
+    const last = this.#blocks.length - 1;
+    return this.#blocks.map((block, index) => index === last ? block.subarray(0, this.#used) : block);
   }
 
   /**
@@ -125,18 +135,21 @@ export class StagedMessage implements Disposable {
    * @throws {StorageError} when the file cannot be written; the message is useless then
    */
   write(chunk: Uint8Array): Promise<void> | void {
-    while (this.#used + chunk.length > this.#buffer.length) {
-      if (this.#file !== undefined || !this.#resources.grow(this.#buffer.length)) {
-        return this.#writeToFile(chunk);
+    if (this.#file !== undefined) return this.#writeToFile(this.#file, chunk);
+    for (let done = 0; done < chunk.length;) {
+      if (this.#used === BLOCK) {
+        const block = this.#resources.take(this.#count);
+        if (block === undefined) return this.#goToFile(chunk.subarray(done));
+        this.#blocks.push(block);
+        this.#count++;
+        this.#used = 0;
       }
-      this.#grown += this.#buffer.length;
-      const larger = new Uint8Array(this.#buffer.length * 2);
-      larger.set(this.#buffer.subarray(0, this.#used));
-      this.#buffer = larger;
+      const part = chunk.subarray(done, done + BLOCK - this.#used);
+      this.#blocks.at(-1)?.set(part, this.#used);
+      this.#used += part.length;
+      this.#size += part.length;
+      done += part.length;
     }
-    this.#buffer.set(chunk, this.#used);
-    this.#used += chunk.length;
-    this.#size += chunk.length;
   }
 
   /**
@@ -145,52 +158,82 @@ export class StagedMessage implements Disposable {
    * @throws {StorageError} when the file cannot be read
    */
   async *chunks(): AsyncIterable<Uint8Array> {
-    const file = this.#file;
-    if (file === undefined) {
-      if (this.#used > 0) yield this.#buffer.subarray(0, this.#used);
-      return;
+    const { pieces } = this;
+    if (pieces !== undefined) yield* pieces;
+    else yield* this.#file?.chunks(this.#size) ?? [];
+  }
+
+  /** Gives memory and file back. */
+  [Symbol.dispose](): void {
+    this.#file?.close();
+    this.#file = undefined;
+    this.#resources.reuse(this.#blocks.splice(0));
+    this.#resources.forget(this.#count);
+    this.#count = this.#size = 0;
+    this.#used = BLOCK;
+  }
+
+  async #goToFile(rest: Uint8Array): Promise<void> {
+    const file = new StagedFile(await this.#resources.openFile(), this.#count * BLOCK);
+    const { pieces = [] } = this;
+    this.#file = file;
+    for (const piece of pieces) await file.write(piece);
+    this.#resources.reuse(this.#blocks.splice(0));
+    await this.#writeToFile(file, rest);
+  }
+
+  async #writeToFile(file: StagedFile, chunk: Uint8Array): Promise<void> {
+    await file.write(chunk);
+    this.#size += chunk.length;
+  }
+}
+
+/** The file of a message that is too large for memory. */
+class StagedFile {
+  readonly #file: OpenFile;
+  readonly #buffer: Uint8Array;
+  /** Octets in the buffer that are not written yet. */
+  #used = 0;
+
+  constructor(file: OpenFile, bufferSize: number) {
+    this.#file = file;
+    this.#buffer = new Uint8Array(bufferSize);
+  }
+
+  async write(chunk: Uint8Array): Promise<void> {
+    if (this.#used + chunk.length > this.#buffer.length) await this.#flush();
+    if (chunk.length >= this.#buffer.length) {
+      await writeAll(this.#file, chunk);
+    } else {
+      this.#buffer.set(chunk, this.#used);
+      this.#used += chunk.length;
     }
+  }
+
+  /** All of it, which must be `size` octets. */
+  async *chunks(size: number): AsyncIterable<Uint8Array> {
     const path = "a staged message";
-    if (this.#used > 0) await this.#flush(file);
-    await attempt("read", path, () => file.seek(0, Deno.SeekMode.Start));
+    await this.#flush();
+    await attempt("read", path, () => this.#file.seek(0, Deno.SeekMode.Start));
     let done = 0;
     for (;;) {
-      const length = await attempt("read", path, () => file.read(this.#buffer));
+      const length = await attempt("read", path, () => this.#file.read(this.#buffer));
       if (length === null) break;
       done += length;
       yield this.#buffer.subarray(0, length);
     }
     await attempt("read", path, () => {
-      if (done !== this.#size) throw new Error(`${done} of ${this.#size} octets are there`);
+      if (done !== size) throw new Error(`${done} of ${size} octets are there`);
     });
   }
 
-  /** Gives memory and file back. */
-  [Symbol.dispose](): void {
-    // A buffer that goes with a file may still be in a read or a write of it.
-    const reusable = this.#file === undefined && this.#buffer.length === FIRST_BUFFER;
-    this.#file?.close();
-    this.#file = undefined;
-    this.#resources.release(this.#grown, reusable ? this.#buffer : undefined);
-    this.#grown = 0;
-    this.#buffer = NOTHING;
-    this.#used = 0;
+  close(): void {
+    this.#file.close();
   }
 
-  async #writeToFile(chunk: Uint8Array): Promise<void> {
-    const file = this.#file ??= await this.#resources.openFile();
-    await this.#flush(file);
-    if (chunk.length >= this.#buffer.length) {
-      await writeAll(file, chunk);
-    } else {
-      this.#buffer.set(chunk);
-      this.#used = chunk.length;
-    }
-    this.#size += chunk.length;
-  }
-
-  async #flush(file: OpenFile): Promise<void> {
-    await writeAll(file, this.#buffer.subarray(0, this.#used));
+  async #flush(): Promise<void> {
+    if (this.#used === 0) return;
+    await writeAll(this.#file, this.#buffer.subarray(0, this.#used));
     this.#used = 0;
   }
 }

@@ -22,6 +22,9 @@ async function readAll(message: StagedMessage): Promise<Uint8Array> {
   return new Uint8Array(await new Blob(chunks as BlobPart[]).arrayBuffer());
 }
 
+/** Where a message stands in memory. */
+const memoryOf = ({ pieces = [] }: StagedMessage) => pieces.map(({ buffer }) => buffer);
+
 const pattern = (length: number) => new Uint8Array(length).map((_, i) => (i * 31) % 253);
 
 Deno.test("StagedMessage.chunks() gives what was written, however it was cut, as often as it is asked", async () => {
@@ -52,45 +55,52 @@ Deno.test("StagedMessage stays in memory up to the limit, and in a file without 
   await inArea({ messageLimit: 32 * 1024 }, async (area) => {
     using message = area.stage();
     assert.equal(message.write(pattern(32 * 1024)), undefined);
-    assert.notEqual(message.bytes, undefined);
+    assert.notEqual(message.pieces, undefined);
     await assert.rejects(Deno.stat(area.directory), Deno.errors.NotFound);
     await message.write(pattern(1));
-    assert.equal(message.bytes, undefined);
+    assert.equal(message.pieces, undefined);
     assert.deepEqual([...Deno.readDirSync(area.directory)], []);
     assert.equal(((await Deno.stat(area.directory)).mode ?? 0) & 0o777, 0o700);
   });
 });
 
 Deno.test("StagingArea uses memory again, with nothing in it of the message before", async () => {
-  await inArea({ messageLimit: 32 * 1024 }, async (area) => {
+  await inArea({ messageLimit: 64 * 1024 }, async (area) => {
     const before = area.stage();
-    await before.write(pattern(16 * 1024));
-    const { buffer } = before.bytes ?? {};
+    await before.write(pattern(40_000));
+    const memory = memoryOf(before);
+    assert.equal(memory.length, 3);
     before[Symbol.dispose]();
-    assert.equal(before.bytes?.length, 0);
+    assert.deepEqual(await readAll(before), new Uint8Array());
     using next = area.stage();
-    assert.equal(next.bytes?.buffer, buffer);
-    assert.equal(next.bytes?.length, 0);
+    assert.deepEqual(await readAll(next), new Uint8Array());
     await next.write(Uint8Array.of(1, 2, 3));
-    assert.deepEqual(next.bytes, Uint8Array.of(1, 2, 3));
     assert.deepEqual(await readAll(next), Uint8Array.of(1, 2, 3));
+    assert.ok(memoryOf(next).every((buffer) => memory.includes(buffer)));
     // Disposed of twice, a message must not give the same memory to two.
     before[Symbol.dispose]();
     using third = area.stage();
-    assert.notEqual(third.bytes?.buffer, buffer);
+    await next.write(pattern(40_000));
+    await third.write(pattern(40_000));
+    assert.equal(
+      new Set([next, third].flatMap(({ pieces = [] }) => pieces.map(({ buffer }) => buffer))).size,
+      6,
+    );
+    assert.equal(area.held, 2 * 32 * 1024);
   });
 });
 
-Deno.test("StagingArea does not use the memory of a message that went to a file again", async () => {
-  // A read or a write of the file may still be on its way.
-  await inArea({ messageLimit: 16 * 1024 }, async (area) => {
-    const large = area.stage();
-    const { buffer } = large.bytes ?? {};
-    await large.write(pattern(16 * 1024 + 1));
-    assert.equal(large.bytes, undefined);
-    large[Symbol.dispose]();
-    using next = area.stage();
-    assert.notEqual(next.bytes?.buffer, buffer);
+Deno.test("StagingArea keeps a bounded amount of memory to be used again", async () => {
+  await inArea({}, async (area) => {
+    const messages = Array.from({ length: 10 }, () => area.stage());
+    for (const message of messages) await message.write(pattern(256 * 1024));
+    const used = new Set(messages.flatMap(memoryOf));
+    assert.equal(used.size, 160);
+    for (const message of messages) message[Symbol.dispose]();
+    assert.equal(area.held, 0);
+    const others = Array.from({ length: 10 }, () => area.stage());
+    for (const message of others) await message.write(pattern(256 * 1024));
+    assert.equal(others.flatMap(memoryOf).filter((buffer) => used.has(buffer)).length, 64);
   });
 });
 
@@ -99,9 +109,9 @@ Deno.test("StagingArea bounds the memory of all messages together", async () => 
     using first = area.stage();
     using second = area.stage();
     await first.write(pattern(64 * 1024));
-    assert.notEqual(first.bytes, undefined);
+    assert.notEqual(first.pieces, undefined);
     await second.write(pattern(30_000));
-    assert.equal(second.bytes, undefined);
+    assert.equal(second.pieces, undefined);
     assert.equal(area.held, 48 * 1024);
     first[Symbol.dispose]();
     assert.equal(area.held, 0);
