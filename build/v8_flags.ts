@@ -11,11 +11,11 @@
 export const V8_FLAGS = "--max-semi-space-size=4";
 
 /**
- * The same for serve-out, whose memory is mostly its queue: the old generation is collected when it has grown by a
- * third, since by V8's own choice a long queue leaves twice its memory in garbage. serve-in would pay for that with an
- * eighth more processor time.
+ * The same for serve-out, whose memory is mostly its queue: the old generation is collected when it has doubled,
+ * since by V8's own choice a long queue leaves three times its memory in garbage. A third instead of twice saves more
+ * memory, and costs messages of 100 KB an eighth of their throughput.
  */
-export const V8_FLAGS_SERVE_OUT = `${V8_FLAGS},--heap-growing-percent=30`;
+export const V8_FLAGS_SERVE_OUT = `${V8_FLAGS},--heap-growing-percent=100`;
 
 /** As portable.sh gives them to each command. */
 export function v8FlagsOf(command: string | undefined): string {

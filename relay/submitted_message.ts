@@ -43,7 +43,7 @@ const EMPTY_LINE = encoder.encode("\r\n");
 export class SubmittedMessage {
   readonly #qualifyDomain: string;
   /** The header section so far; `undefined` when it is over. */
-  #held: Uint8Array<ArrayBuffer> | undefined = NOTHING;
+  #held: Uint8Array | undefined = NOTHING;
   #length = 0;
   /** Where the line begins that is not complete yet. */
   #lineStart = 0;
@@ -65,33 +65,35 @@ export class SubmittedMessage {
    */
   push(chunk: Uint8Array, pieces: Uint8Array[]): void {
     if (this.#held === undefined) return this.#pushBody(chunk, pieces);
-    const held = this.#append(this.#held, chunk);
+    // As a rule the first chunk has all of the header section, and need not be copied.
+    const held = this.#length === 0 ? chunk : this.#append(chunk);
     for (;;) {
-      const lf = held.subarray(0, this.#length).indexOf(LF, this.#scanned);
-      this.#scanned = lf < 0 ? this.#length : lf + 1;
+      const lf = held.indexOf(LF, this.#scanned);
+      this.#scanned = lf < 0 ? held.length : lf + 1;
       if (lf < 0) break;
       const line = held.subarray(this.#lineStart, lf + 1);
-      if (line.length === 2 && line[0] === CR) return this.#endHeader(this.#lineStart, pieces, false);
-      if (!this.#isHeaderLine(line)) return this.#endHeader(this.#lineStart, pieces, true);
+      if (line.length === 2 && line[0] === CR) return this.#endHeader(held, this.#lineStart, pieces, false);
+      if (!this.#isHeaderLine(line)) return this.#endHeader(held, this.#lineStart, pieces, true);
       this.#lineStart = lf + 1;
     }
-    if (this.#length > MAX_HEADER) {
+    if (held.length > MAX_HEADER) {
       this.#overlong = true;
       this.#held = undefined;
-      const header = held.subarray(0, this.#length);
-      this.#eightBitHeader ||= !isAscii(header);
-      pieces.push(header);
+      this.#eightBitHeader ||= !isAscii(held);
+      pieces.push(held);
+    } else if (held === chunk) {
+      this.#append(chunk);
     }
   }
 
   /** Adds to `pieces` what was still held back, at the end of the message. */
   finish(pieces: Uint8Array[]): void {
-    const held = this.#held;
-    if (held === undefined) return;
-    const last = held.subarray(this.#lineStart, this.#length);
+    if (this.#held === undefined) return;
+    const held = this.#held.subarray(0, this.#length);
+    const last = held.subarray(this.#lineStart);
     // A last line without its end may be a field or the beginning of a body.
     const broken = last.length > 0 && !this.#isHeaderLine(last);
-    this.#endHeader(broken ? this.#lineStart : this.#length, pieces, broken);
+    this.#endHeader(held, broken ? this.#lineStart : held.length, pieces, broken);
   }
 
   /** What was seen; to be asked when all has gone through. */
@@ -105,17 +107,18 @@ export class SubmittedMessage {
     };
   }
 
-  #append(held: Uint8Array<ArrayBuffer>, chunk: Uint8Array): Uint8Array<ArrayBuffer> {
+  /** Keeps a copy of the chunk; returns all that is kept. */
+  #append(chunk: Uint8Array): Uint8Array {
+    let held = this.#held ?? NOTHING;
     const needed = this.#length + chunk.length;
-    let room = held;
     if (needed > held.length) {
-      room = new Uint8Array(Math.max(needed, 2 * held.length, FIRST_BUFFER));
-      room.set(held.subarray(0, this.#length));
-      this.#held = room;
+      const larger = new Uint8Array(Math.max(needed, 2 * held.length, FIRST_BUFFER));
+      larger.set(held.subarray(0, this.#length));
+      this.#held = held = larger;
     }
-    room.set(chunk, this.#length);
+    held.set(chunk, this.#length);
     this.#length = needed;
-    return room;
+    return held.subarray(0, needed);
   }
 
   #isHeaderLine(line: Uint8Array): boolean {
@@ -125,9 +128,8 @@ export class SubmittedMessage {
     return beginsWithName(line);
   }
 
-  /** Passes the header section on, which ends at `end`; `broken`: the empty line is missing there. */
-  #endHeader(end: number, pieces: Uint8Array[], broken: boolean): void {
-    const held = this.#held ?? new Uint8Array();
+  /** Passes on what is held, the header section up to `end`; `broken`: the empty line is missing there. */
+  #endHeader(held: Uint8Array, end: number, pieces: Uint8Array[], broken: boolean): void {
     this.#held = undefined;
     const header = held.subarray(0, end);
     this.#eightBitHeader = !isAscii(header);
@@ -136,7 +138,7 @@ export class SubmittedMessage {
     else if (header.length > 0) pieces.push(header);
     // Without it the first lines of the body would belong to the fields that are put on top.
     if (broken) pieces.push(EMPTY_LINE);
-    this.#pushBody(held.subarray(end, this.#length), pieces);
+    this.#pushBody(held.subarray(end), pieces);
   }
 
   /** Notes the fields' names; gives the header section anew where an address was completed. */
