@@ -49,7 +49,7 @@ export function checkTogether(sections: Sections): { errors: Finding[]; warnings
   const { mailboxes, dns, "serve-in": serveIn, "serve-out": serveOut } = sections;
   return {
     errors: [...checkPorts(serveIn), ...checkDane(serveOut, dns)],
-    warnings: [...checkUsers(mailboxes, serveIn), ...checkRoutePorts(serveOut)],
+    warnings: checkUsers(mailboxes, serveIn),
   };
 }
 
@@ -67,17 +67,6 @@ function checkUsers(mailboxes: MailboxesConfig | undefined, serveIn: ServeInConf
     const problem = "is reached only by aliases: its domain is not one of [serve-in] domains";
     return [{ path: ["mailboxes", "users", index], value: user, problem }];
   });
-}
-
-function checkRoutePorts(serveOut: ServeOutConfig | undefined): Finding[] {
-  return Object.entries(serveOut?.routes ?? {}).filter(([, { port }]) => port === 465).map((
-    [domain, { port }],
-  ) => ({
-    path: ["serve-out", "routes", domain, "port"],
-    value: port,
-    problem:
-      "expects TLS from the first octet on, and serve-out begins it by STARTTLS; most servers have that on 587",
-  }));
 }
 
 function checkDane(serveOut: ServeOutConfig | undefined, dns: DnsConfig | undefined): Finding[] {

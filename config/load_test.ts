@@ -333,15 +333,6 @@ Deno.test("parseConfig() takes the system's name only when it is fully qualified
   assert.equal(config.warnings.length, 1);
 });
 
-Deno.test("parseConfig() warns of a route to a port where nobody speaks first", () => {
-  const { warnings } = parse('[serve-out.routes]\n"a.test" = "h.test:465"\n"b.test" = "h.test:587"');
-  assert.equal(warnings.length, 1);
-  assert.match(
-    warnings[0] ?? "",
-    /serve-out\.routes\."a\.test"\.port = 465: expects TLS from the first octet/,
-  );
-});
-
 Deno.test("parseConfig() gives data that cannot be changed", () => {
   const config = parse(CONTRACT);
   assert.throws(() => Object.assign(config.serveIn, { port: 1 }), TypeError);

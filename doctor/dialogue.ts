@@ -51,7 +51,7 @@ export class Dialogue implements Disposable {
     return await this.listen();
   }
 
-  /** Makes the TLS handshake, behind 220; any certificate will do. @throws what the handshake throws */
+  /** Makes the TLS handshake, behind 220 or at once; any certificate will do. @throws what the handshake throws */
   async startTls(servername: string): Promise<ClientTlsInfo> {
     this.#transport.deadline = this.#clock.monotonic() + this.#patience;
     try {

@@ -11,6 +11,7 @@ import { canonicalName } from "../dns/name.ts";
 import type { Answer, MxRecord, Resolver } from "../dns/resolver.ts";
 import { addressScope, sameAddress } from "../net/ip_address.ts";
 import type { Logger } from "../observe/log.ts";
+import { SUBMISSIONS_PORT } from "../smtp/client.ts";
 import type { EnhancedStatusCode } from "../smtp/reply.ts";
 import type { FamilyHealth } from "./family_health.ts";
 
@@ -49,6 +50,8 @@ export interface Target {
   readonly via: "mx" | "implicit" | "literal" | "route" | "local";
   /** How the connection is to be protected. */
   readonly tls: TlsPolicy;
+  /** Whether TLS comes before the greeting (RFC 8314), instead of by STARTTLS. */
+  readonly implicitTls?: boolean;
   /** What to log in with; the policy is `verify` or stricter then. */
   readonly auth?: Credentials;
   /** Whether DNSSEC vouches for all that led here, the addresses included. */
@@ -68,7 +71,7 @@ export type Targets =
 export interface Route {
   /** A host's name, or an IP address (without brackets). */
   readonly host: string;
-  /** Default: the options' port. */
+  /** Default: the options' port. On 465 TLS comes first. */
   readonly port?: number;
   /** Default: the domain's policy. The stricter one counts. */
   readonly tls?: TlsPolicy;
@@ -158,6 +161,7 @@ async function routeTargets(route: Route, policy: TlsPolicy, options: TargetOpti
     port,
     via: "route",
     tls,
+    implicitTls: port === SUBMISSIONS_PORT,
     authenticated: false,
     ...(route.auth && { auth: route.auth }),
   };

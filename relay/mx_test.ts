@@ -332,6 +332,19 @@ Deno.test("findTargets() reads address literals", async () => {
   for (const bad of ["", "..", "a b", "-".repeat(64)]) assert.equal(await find(bad), "failed 5.1.2", bad);
 });
 
+Deno.test("findTargets() has TLS come first on port 465 of a route, and nowhere else", async () => {
+  const routes = new Map<string, Route>([
+    ["submissions.test", { host: "192.0.2.1", port: 465 }],
+    ["submission.test", { host: "192.0.2.1", port: 587 }],
+    ["*", { host: "192.0.2.1" }],
+  ]);
+  for (const domain of ["submissions.test", "submission.test", "other.test"]) {
+    const found = await findTargets(domain, options({}, { routes }));
+    assert.ok(found.kind === "targets");
+    assert.deepEqual(found.targets.map(({ implicitTls }) => implicitTls), [domain === "submissions.test"]);
+  }
+});
+
 Deno.test("findTargets() vouches for targets only where every answer was authenticated", async () => {
   const vouched = { authenticated: true };
   const names: Record<string, StaticName> = {

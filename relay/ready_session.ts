@@ -4,7 +4,8 @@
  * The ladder (RFC 7435, RFC 3207, RFC 7672) under the policy `prefer`: TLS with any certificate; where STARTTLS is
  * refused with 5xx or the handshake fails, plaintext on a fresh connection; where it is refused with 4xx, or the
  * connection ends right behind the handshake, the host counts as not available, and only if that is so again later,
- * plaintext. Under any other policy, and where DNSSEC asks for TLS, the host counts as not available.
+ * plaintext. Under any other policy, and where DNSSEC asks for TLS, the host counts as not available. Where TLS comes
+ * first (port 465 of a route), there is no plaintext under any policy.
  *
  * @module
  */
@@ -16,7 +17,7 @@ import type { Clock } from "../smtp/clock.ts";
 import { ConnectionError } from "../smtp/conn_transport.ts";
 import type { RemoteReply } from "../smtp/reply_reader.ts";
 import { DeadlineError, type Transport } from "../smtp/transport.ts";
-import type { clientUpgrade } from "../tls/client_upgrade.ts";
+import type { ClientTlsInfo, clientUpgrade } from "../tls/client_upgrade.ts";
 import { type AttemptEnd, attemptRecord, errorAt, faultStatus, temporaryStatus } from "./attempt_record.ts";
 import type { Dial } from "./dial.ts";
 import type { Credentials, Target } from "./mx.ts";
@@ -137,6 +138,7 @@ type LeadOptions = SessionOptions & { readonly plaintext: boolean };
 
 async function lead(target: Target, options: LeadOptions): Promise<ReadySession | LeadFailure> {
   const { clock, hostname, timeouts, onLine, signal, plaintext } = options;
+  const { implicitTls = false } = target;
   const at = clock.now();
   const failure = (
     end: AttemptEnd,
@@ -166,10 +168,13 @@ async function lead(target: Target, options: LeadOptions): Promise<ReadySession 
   if (signal?.aborted) abort();
   let tls: TlsLevel = "none";
   try {
+    if (implicitTls) tls = await encrypt(client, target, { ...options, dane });
     welcome(await client.greeting());
     welcome(await client.hello());
-    if (!plaintext) tls = await encrypt(client, target, { ...options, dane });
-    if (tls !== "none") welcome(await client.hello());
+    if (!plaintext && !implicitTls) {
+      tls = await encrypt(client, target, { ...options, dane });
+      if (tls !== "none") welcome(await client.hello());
+    }
     if (target.auth !== undefined) await logIn(client, target.auth, tls);
     return { kind: "ready", client, tls };
   } catch (error) {
@@ -184,7 +189,8 @@ async function lead(target: Target, options: LeadOptions): Promise<ReadySession 
     }
     const { fault, stage, message } = error;
     // In TLS 1.3 a server may find fault with the handshake when for us it is over, as with one that wants a certificate.
-    const brokenOff = tls !== "none" && dane.kind === "none" && stage === "hello" && fault === "closed";
+    const brokenOff = !implicitTls && tls !== "none" && dane.kind === "none" && stage === "hello" &&
+      fault === "closed";
     return failure(
       { status: faultStatus(fault), error: errorAt(stage, message), ...shown },
       { reached: true, ...(brokenOff && { tlsTrouble: "passing" }) },
@@ -200,31 +206,30 @@ async function lookUpDane(target: Target, { daneResolver, signal }: SessionOptio
     : await daneNeed(target, { resolver: daneResolver, ...(signal && { signal }) });
 }
 
-/** STARTTLS, if it is offered; what else is asked for decides whether that is enough. */
+/** TLS at once, or STARTTLS if it is offered; what else is asked for decides whether that is enough. */
 async function encrypt(
   client: SmtpClient,
   target: Target,
   { upgrade, ca, dane }: LeadOptions & { readonly dane: DaneNeed },
 ): Promise<TlsLevel> {
-  const optional = target.tls === "prefer" && dane.kind === "none";
-  if (!client.capabilities.startTls) {
+  const { implicitTls = false } = target;
+  const optional = !implicitTls && target.tls === "prefer" && dane.kind === "none";
+  if (!implicitTls && !client.capabilities.startTls) {
     if (optional) return "none";
     throw new Refusal({ status: "4.7.4", error: "TLS is required, and the server does not offer it" });
   }
   let handshake = false;
-  try {
-    const { reply, tls } = await client.startTls((plain) => {
-      handshake = true;
-      return upgrade(plain, {
-        servername: target.host,
-        // Where DNSSEC names the certificate, neither its issuer nor its name matters.
-        verify: target.tls === "verify" && dane.kind !== "records",
-        ...(ca !== undefined && { ca }),
-      });
+  const shakeHands = (plain: Transport) => {
+    handshake = true;
+    return upgrade(plain, {
+      servername: target.host,
+      // Where DNSSEC names the certificate, neither its issuer nor its name matters.
+      verify: target.tls === "verify" && dane.kind !== "records",
+      ...(ca !== undefined && { ca }),
     });
-    if (tls === undefined) {
-      throw refused(reply, optional ? reply.code >= 500 ? "lasting" : "passing" : undefined);
-    }
+  };
+  try {
+    const tls = implicitTls ? await client.secure(shakeHands) : await startTls();
     if (dane.kind !== "records") return tls.authorized ? "verified" : "unverified";
     const { peerCertificate } = tls;
     if (
@@ -236,6 +241,12 @@ async function encrypt(
   } catch (error) {
     if (!handshake || error instanceof Refusal || error instanceof DialogueError) throw error;
     throw new Refusal({ status: "4.7.5", error: handshakeError(error) }, optional ? "lasting" : undefined);
+  }
+
+  async function startTls(): Promise<ClientTlsInfo> {
+    const { reply, tls } = await client.startTls(shakeHands);
+    if (tls !== undefined) return tls;
+    throw refused(reply, optional ? reply.code >= 500 ? "lasting" : "passing" : undefined);
   }
 }
 

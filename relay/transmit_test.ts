@@ -591,7 +591,10 @@ Deno.test("HostConnection.abort() ends what is being sent", async () => {
 });
 
 /** A server with real TLS on a loopback port, which speaks just enough, on as many connections as come. */
-async function realServer(names: readonly string[], options: { readonly notAfter?: Date } = {}) {
+async function realServer(
+  names: readonly string[],
+  options: { readonly notAfter?: Date; readonly implicitTls?: boolean; readonly ends?: boolean } = {},
+) {
   const authority = await createTestAuthority();
   const { cert, key } = await authority.issue({
     names,
@@ -605,6 +608,8 @@ async function realServer(names: readonly string[], options: { readonly notAfter
     let transport: Parameters<typeof upgrade>[0] = new ConnTransport(conn, { clock: systemClock });
     const say = (text: string) => transport.write(new TextEncoder().encode(`${text}\r\n`));
     try {
+      if (options.implicitTls) transport = (await upgrade(transport)).transport;
+      if (options.ends) throw new Error("enough");
       await say("220 real.test");
       const buffer = new Uint8Array(70_000);
       let data = false;
@@ -650,7 +655,7 @@ async function realServer(names: readonly string[], options: { readonly notAfter
 
 const REAL: readonly (readonly [
   name: string,
-  given: { names?: string[]; notAfter?: Date; trusted?: boolean; tls?: Target["tls"] },
+  given: { names?: string[]; notAfter?: Date; trusted?: boolean; tls?: Target["tls"]; implicitTls?: boolean },
   expected: RegExp,
 ])[] = [
   ["prefer, trusted", { trusted: true }, /^verified$/],
@@ -669,13 +674,21 @@ const REAL: readonly (readonly [
     { notAfter: new Date(Date.now() - 1000), trusted: true, tls: "verify" },
     /^4\.7\.5 certificate not accepted .*CERT_HAS_EXPIRED/,
   ],
+  ["TLS first, prefer, unknown authority", { implicitTls: true }, /^unverified$/],
+  ["TLS first, verify, trusted", { implicitTls: true, trusted: true, tls: "verify" }, /^verified$/],
+  [
+    "TLS first, verify, unknown authority",
+    { implicitTls: true, tls: "verify" },
+    /^4\.7\.5 certificate not accepted/,
+  ],
 ];
 
-for (const [name, { names = ["mx.test"], notAfter, trusted, tls = "prefer" }, expected] of REAL) {
+for (const [name, given, expected] of REAL) {
   Deno.test(`HostConnection sends over a real socket and real TLS: ${name}`, async () => {
-    const server = await realServer(names, notAfter === undefined ? {} : { notAfter });
+    const { names = ["mx.test"], notAfter, trusted, tls = "prefer", implicitTls = false } = given;
+    const server = await realServer(names, { implicitTls, ...(notAfter && { notAfter }) });
     const { open, queue } = world({
-      target: { address: "127.0.0.1", port: server.port, tls },
+      target: { address: "127.0.0.1", port: server.port, tls, implicitTls },
       options: {
         clock: systemClock,
         dial: createDial({ clock: systemClock, timeout: 10_000 }),
@@ -699,7 +712,40 @@ for (const [name, { names = ["mx.test"], notAfter, trusted, tls = "prefer" }, ex
     await server.stop();
     assert.equal(
       server.received.filter((text) => text.startsWith("EHLO")).length,
-      opened.kind === "open" ? 2 : 1,
+      (opened.kind === "open" ? 1 : 0) + (implicitTls ? 0 : 1),
     );
+  });
+}
+
+for (
+  const [what, server, expected] of [
+    ["where the server speaks first", {}, /^4\.7\.5 .*TLS/],
+    ["where the connection ends behind the handshake", { implicitTls: true, ends: true }, /^4\.4\.2 /],
+  ] as const
+) {
+  Deno.test(`HostConnection.open() never does without TLS where that comes first: ${what}`, async () => {
+    const { port, received, stop } = await realServer(["mx.test"], server);
+    let connections = 0;
+    const dial = createDial({ clock: systemClock, timeout: 10_000 });
+    const { open, log } = world({
+      target: { address: "127.0.0.1", port, implicitTls: true },
+      options: {
+        clock: systemClock,
+        dial: (to) => {
+          connections++;
+          return dial(to);
+        },
+        upgrade: clientUpgrade,
+      },
+    });
+    for (let attempt = 1; attempt <= 2; attempt++) {
+      const opened = await open();
+      assert.ok(opened.kind === "unavailable");
+      assert.match(`${opened.attempt.status} ${opened.attempt.error}`, expected);
+      assert.equal(connections, attempt);
+    }
+    await stop();
+    assert.ok(received.every((text) => !/EHLO/.test(text)));
+    assert.deepEqual(log.events.filter(({ event }) => event === "host.plaintext"), []);
   });
 }

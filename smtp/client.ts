@@ -166,6 +166,9 @@ const NO_CAPABILITIES: Capabilities = {
   auth: [],
 };
 
+/** The port of submission over TLS from the first octet on (RFC 8314 §7.3). */
+export const SUBMISSIONS_PORT = 465;
+
 // A server that does not read while it writes must still take a batch, so it stays below any socket buffer (RFC 2920 §3.1).
 const MAX_BATCH = 100;
 // deno-lint-ignore no-control-regex
@@ -174,7 +177,7 @@ const CONTROL = /[\u0000-\u001f\u007f]/;
 const encoder = new TextEncoder();
 
 /**
- * A client on one connection. The order is the caller's: {@linkcode greeting}, {@linkcode hello}, maybe
+ * A client on one connection. The order is the caller's: maybe {@linkcode secure}, {@linkcode greeting}, {@linkcode hello}, maybe
  * {@linkcode startTls} and {@linkcode hello} again, maybe {@linkcode authenticate}, {@linkcode send} any number of
  * times, {@linkcode quit}. One call at a time.
  */
@@ -240,6 +243,17 @@ export class SmtpClient {
   ): Promise<{ reply: RemoteReply; tls?: T }> {
     const reply = await this.#ask("starttls", "STARTTLS", [2, 4, 5]);
     if (reply.code !== 220) return { reply };
+    return { reply, tls: await this.secure(upgrade) };
+  }
+
+  /**
+   * Makes the handshake by `upgrade` at once: before the greeting, on a port where TLS comes first (RFC 8314).
+   * @returns what was negotiated
+   * @throws what `upgrade` throws; the connection is closed then
+   */
+  async secure<T extends TlsInfo>(
+    upgrade: (plain: Transport) => Promise<{ transport: Transport; tls: T }>,
+  ): Promise<T> {
     this.#capabilities = NO_CAPABILITIES;
     try {
       this.#transport.deadline = this.#options.clock.monotonic() + this.#options.timeouts.command;
@@ -247,7 +261,7 @@ export class SmtpClient {
       this.#transport = transport;
       // With the old one goes what it had read beyond the 220.
       this.#reader = new ReplyReader(transport);
-      return { reply, tls };
+      return tls;
     } catch (error) {
       this.close();
       throw error;

@@ -5,6 +5,7 @@
  */
 import type { Resolver } from "../../dns/resolver.ts";
 import type { Clock } from "../../smtp/clock.ts";
+import { SUBMISSIONS_PORT } from "../../smtp/client.ts";
 import { ConnectionError } from "../../smtp/conn_transport.ts";
 import type { SocketAddress } from "../../smtp/session.ts";
 import type { Transport } from "../../smtp/transport.ts";
@@ -30,7 +31,7 @@ export interface OutwardCheck {
 const PATIENCE = 20_000;
 const HOSTS = 2;
 
-/** Connects, waits for the greeting, and says QUIT. Never throws. */
+/** Connects, waits for the greeting (behind a handshake on port 465), and says QUIT. Never throws. */
 export async function checkOutward(check: OutwardCheck): Promise<Finding[]> {
   const { target, resolver, families } = check;
   const hosts = "host" in target ? [target.host] : await mailHosts(target.domain, resolver);
@@ -63,6 +64,7 @@ async function tryFamily(
     try {
       const transport = await dial({ address, port });
       using dialogue = new Dialogue(transport, { clock, patience: PATIENCE });
+      if (port === SUBMISSIONS_PORT) await dialogue.startTls(host);
       const { code } = await dialogue.listen();
       await dialogue.end();
       return ok("outward", subject, `${host} [${address}] greets with ${code}`);
@@ -85,8 +87,6 @@ async function tryFamily(
     next: port === 25
       ? "Many providers block port 25 outwards: ask yours to open it. Or send through a smarthost on port 587: " +
         `[serve-out.routes] "*".`
-      : port === 465
-      ? "Port 465 wants TLS from the first octet, which serve-out does not do: use port 587, which providers have too."
       : "See whether name and port are right, and whether a firewall lets it out.",
   });
 }

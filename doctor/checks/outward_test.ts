@@ -1,9 +1,14 @@
 import assert from "node:assert/strict";
+import { createSecureContext } from "node:tls";
 import { StaticResolver } from "../../dns/static_resolver.ts";
-import { ConnectionError } from "../../smtp/conn_transport.ts";
+import { createDial } from "../../relay/dial.ts";
+import { systemClock } from "../../smtp/clock.ts";
+import { ConnectionError, ConnTransport } from "../../smtp/conn_transport.ts";
 import { DeadlineError, type Transport } from "../../smtp/transport.ts";
 import { FakeClock } from "../../tests/support/fake_clock.ts";
 import { FakeServer } from "../../tests/support/fake_server.ts";
+import { serverUpgrade } from "../../tls/server_upgrade.ts";
+import { createTestAuthority } from "../../tls/test_authority.ts";
 import { checkOutward, type OutwardCheck } from "./outward.ts";
 
 const clock = new FakeClock();
@@ -46,6 +51,32 @@ Deno.test("checkOutward() knocks at each family, and says only QUIT", async () =
   assert.deepEqual(asked, ["192.0.2.87"]);
 });
 
+Deno.test("checkOutward() makes the handshake first on port 465", async () => {
+  const { cert, key } = await (await createTestAuthority()).issue({ names: ["smtp.test"] });
+  const upgrade = serverUpgrade({ certificates: { secureContext: createSecureContext({ cert, key }) } });
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const serving = (async () => {
+    const { transport } = await upgrade(new ConnTransport(await listener.accept(), { clock: systemClock }));
+    await transport.write(new TextEncoder().encode("220 smtp.test\r\n"));
+    const buffer = new Uint8Array(100);
+    const quit = new TextDecoder().decode(buffer.subarray(0, await transport.read(buffer) ?? 0));
+    await transport.write(new TextEncoder().encode("221 bye\r\n"));
+    transport.close();
+    return quit;
+  })();
+  const dial = createDial({ clock: systemClock, timeout: 10_000 });
+  const { port } = listener.addr;
+  assert.deepEqual(
+    await check(() => dial({ address: "127.0.0.1", port }), {
+      target: { host: "smtp.test" },
+      port: 465,
+      clock: systemClock,
+    }),
+    ["outward ok"],
+  );
+  assert.equal(await serving, "QUIT\r\n");
+});
+
 Deno.test("checkOutward() tells a blocked port from a machine without a way out, and from a target that is not there", async () => {
   assert.deepEqual(await check(() => Promise.reject(new DeadlineError())), ["outward.blocked failure"]);
   const unreachable = new ConnectionError("network unreachable", { code: "ENETUNREACH" });
@@ -66,6 +97,6 @@ Deno.test("checkOutward() knows what stands in the way on each port", async () =
     return finding?.next ?? "";
   };
   assert.match(await next(25), /providers block port 25/);
-  assert.match(await next(465), /TLS from the first octet.*port 587/);
+  assert.match(await next(465), /firewall/);
   assert.match(await next(587), /firewall/);
 });

@@ -1,4 +1,4 @@
-// A smarthost that wants a login, as providers run it: Exim with AUTH over STARTTLS.
+// A smarthost that wants a login, as providers run it: Exim with AUTH over STARTTLS, and over TLS on port 465.
 import assert from "node:assert/strict";
 import { createTestAuthority } from "../../tls/test_authority.ts";
 import { testWith } from "../support/requires.ts";
@@ -12,32 +12,35 @@ import { EXIM, unpacked } from "../support/peers/unpacked.ts";
 
 const RECIPIENT = "alice@example.test";
 const PASSWORD = "s3cret pass";
+/** Where port 465 is nobody else's. */
+const SUBMISSIONS = "127.0.46.5";
 
 testWith([unpacked(EXIM), "named"], "serve-out logs in to a smarthost", async (t) => {
   await using folder = await makeFolder("smarthost");
   const authority = await createTestAuthority();
-  const leaf = await authority.issue({ names: ["smtp.provider.test"] });
+  const leaf = await authority.issue({ names: ["smtp.provider.test", "smtps.provider.test"] });
   const certificate = {
     cert: await folder.write("cert.pem", leaf.cert),
     key: await folder.write("key.pem", leaf.key, { mode: 0o600 }),
   };
   const trusting = { DENO_CERT: await folder.write("authority.pem", authority.cert) };
-  await using dns = await startBind({ "provider.test": "smtp A 127.0.0.1" });
-  await using smarthost = await startExim({
-    mailboxes: [RECIPIENT],
-    certificate,
-    login: { user: "relay", password: PASSWORD },
-  });
+  await using dns = await startBind({ "provider.test": `smtp A 127.0.0.1\nsmtps A ${SUBMISSIONS}` });
+  const login = { user: "relay", password: PASSWORD };
+  await using smarthost = await startExim({ mailboxes: [RECIPIENT], certificate, login });
 
   /** A serve-out that hands everything to the smarthost with this password, and has one message. */
-  async function relaying(password: string, env: Readonly<Record<string, string>>) {
+  async function relaying(
+    password: string,
+    env: Readonly<Record<string, string>>,
+    { host, port } = { host: "smtp.provider.test", port: smarthost.port },
+  ) {
     const server = await startServeOut({
       dnsPort: dns.port,
       env,
       routes: {
         "*": {
-          host: "smtp.provider.test",
-          port: smarthost.port,
+          host,
+          port,
           tls: "verify",
           user: "relay",
           password_file: await folder.write("password", `${password}\n`, { mode: 0o600 }),
@@ -66,5 +69,18 @@ testWith([unpacked(EXIM), "named"], "serve-out logs in to a smarthost", async (t
     assert.equal(event["tls"], "verified");
     await arrival(smarthost.maildir(RECIPIENT), "Subject: through the smarthost\n");
     await smarthost.logLine(/ P=esmtpsa .* A=plain:relay/);
+  });
+  await t.step("the right password, over TLS from the first octet on", async () => {
+    await using submissions = await startExim({
+      mailboxes: [RECIPIENT],
+      certificate,
+      submissionsOn: SUBMISSIONS,
+      login,
+    });
+    await using server = await relaying(PASSWORD, trusting, { host: "smtps.provider.test", port: 465 });
+    const event = await server.event("attempt.relayed", { recipient: RECIPIENT });
+    assert.equal(event["tls"], "verified");
+    await arrival(submissions.maildir(RECIPIENT), "Subject: through the smarthost\n");
+    await submissions.logLine(/ P=esmtpsa .* A=plain:relay/);
   });
 });

@@ -20,6 +20,8 @@ export interface EximOptions {
   readonly mailboxes?: readonly string[];
   /** Offers STARTTLS with this certificate. */
   readonly certificate?: CertificateFiles;
+  /** Has TLS come first, on port 465 of this loopback address, instead of listening where others do. */
+  readonly submissionsOn?: string;
   /** Takes mail only after AUTH PLAIN with these. */
   readonly login?: { readonly user: string; readonly password: string };
 }
@@ -40,7 +42,8 @@ export async function startExim(options: EximOptions = {}): Promise<Exim> {
   const folder = await makeFolder("exim");
   try {
     const { uid, gid } = await account("Debian-exim");
-    const port = freePort();
+    const { submissionsOn } = options;
+    const port = submissionsOn === undefined ? freePort() : 465;
     const maildirs = await folder.mkdir("maildirs", { uid, gid });
     const spool = await folder.mkdir("spool", { uid, gid });
     const log = await folder.mkdir("log", { uid, gid });
@@ -59,7 +62,7 @@ export async function startExim(options: EximOptions = {}): Promise<Exim> {
     const program = await startUntil(unpacked(EXIM), {
       args: ["-C", config, "-bdf", "-q1m"],
       cwd: folder.path,
-      ready: () => untilListening(port),
+      ready: () => untilListening(port, submissionsOn),
     });
     return {
       port,
@@ -108,7 +111,8 @@ spool_directory = ${options.spool}
 log_file_path = ${options.log}/%s.log
 pid_file_path = ${options.spool}/exim.pid
 daemon_smtp_ports = ${options.port}
-local_interfaces = <; 127.0.0.1 ; ::1
+local_interfaces = <; ${options.submissionsOn ?? "127.0.0.1 ; ::1"}
+tls_on_connect_ports = 465
 keep_environment =
 deliver_drop_privilege
 smtputf8_advertise_hosts = *
