@@ -33,8 +33,6 @@ const MAX_NAME = 100;
 
 const ADDRESS_FIELDS = new Set(["from", "sender", "reply-to", "to", "cc"]);
 
-// Bytes and characters are one to one, whatever the message's encoding.
-const decoder = new TextDecoder("latin1");
 const encoder = new TextEncoder();
 const NOTHING = new Uint8Array(0);
 const EMPTY_LINE = encoder.encode("\r\n");
@@ -133,7 +131,9 @@ export class SubmittedMessage {
     this.#held = undefined;
     const header = held.subarray(0, end);
     this.#eightBitHeader = !isAscii(header);
-    const edited = this.#edit(decoder.decode(header));
+    // Bytes and characters are one to one, whatever the message's encoding. (To a TextDecoder latin1 is windows-1252.)
+    const text = Buffer.from(header.buffer, header.byteOffset, header.length).toString("latin1");
+    const edited = this.#edit(text);
     if (edited !== undefined) pieces.push(edited);
     else if (header.length > 0) pieces.push(header);
     // Without it the first lines of the body would belong to the fields that are put on top.

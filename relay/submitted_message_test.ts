@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
 import fc from "fast-check";
 import { type SubmittedContent, SubmittedMessage } from "./submitted_message.ts";
 
@@ -10,7 +11,7 @@ function submit(text: string, cuts: readonly number[] = []): { out: string; cont
   const take = (work: (pieces: Uint8Array[]) => void) => {
     const pieces: Uint8Array[] = [];
     work(pieces);
-    for (const piece of pieces) out.push(new TextDecoder("latin1").decode(piece));
+    for (const piece of pieces) out.push(Buffer.from(piece).toString("latin1"));
   };
   const input = bytes(text);
   let from = 0;
@@ -72,6 +73,50 @@ Deno.test("SubmittedMessage passes a header section of 1 MB with bounded memory,
   const { out, content } = submit(text, cuts);
   assert.equal(out === text, true);
   assert.deepEqual([content.lacksDate, content.lacksMessageId], [false, false]);
+  assert.equal(content.eightBitHeader, false);
+  assert.equal(submit(text.replace("y", "\xe9"), cuts).content.eightBitHeader, true);
+});
+
+Deno.test("SubmittedMessage keeps every byte of a header section in which it completes an address", () => {
+  const all = Array.from({ length: 256 }, (_, byte) => String.fromCharCode(byte)).join("").replace(
+    /[\r\n]/g,
+    "",
+  );
+  const { out } = submit(`Subject: ${all}\r\nTo: joe\r\n\r\n${all}`);
+  assert.equal(out, `Subject: ${all}\r\nTo: joe@q.test\r\n\r\n${all}`);
+});
+
+Deno.test("SubmittedMessage takes for a field what has a name and a colon, white space between them too", () => {
+  const character = fc.constantFrom(
+    "a",
+    "Z",
+    "!",
+    "~",
+    "9",
+    ":",
+    " ",
+    "\t",
+    "\x7f",
+    "\x80",
+    "\xff",
+    "\x1f",
+    "\0",
+  );
+  const name = fc.oneof(
+    fc.array(character, { maxLength: 6 }),
+    fc.constantFrom(1, 99, 100, 101, 300).map((length) => ["x".repeat(length)]),
+  );
+  const space = fc.constantFrom("", " ", " \t", " ".repeat(300));
+  fc.assert(
+    fc.property(name, space, fc.constantFrom(":", "", ": y"), (name, space, rest) => {
+      const line = `${name.join("")}${space}${rest}`;
+      const isField = /^[!-9;-~]{1,100}[ \t]*:/.test(line);
+      // A continuation is no matter of names.
+      if (/^[ \t]/.test(line) || line === "") return;
+      assert.equal(submit(`A: b\r\n${line}\r\n\r\n`).out, `A: b\r\n${isField ? "" : "\r\n"}${line}\r\n\r\n`);
+    }),
+    { numRuns: 2000 },
+  );
 });
 
 Deno.test("SubmittedMessage gives the same however the message is cut", () => {
