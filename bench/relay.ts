@@ -206,13 +206,14 @@ async function measureRate(
   await using sinks = await startSinks(folder, { port: smtpPort, hosts });
   const common = { port: server.port, sessions: 20, size };
   // What is compiled or started at first use is not what is measured.
-  await load({ ...common, messages: WARM_UP, recipient: "alice@d1.bench.test" });
-  await until(async () => await sinks.count() >= WARM_UP, { what: "the warm-up", within: 300_000 });
+  const warmUp = Math.min(4 * messages, WARM_UP);
+  await load({ ...common, messages: warmUp, recipient: "alice@d1.bench.test" });
+  await until(async () => await sinks.count() >= warmUp, { what: "the warm-up", within: 300_000 });
   if (stalled) await load({ ...common, messages: stalled, recipient: "alice@stalled.bench.test" });
   const { result: seconds, cpu, memory } = await costOf(server.pid, async () => {
     const begin = performance.now();
     await load({ ...common, messages, recipient: "alice@d{n}.bench.test", domains });
-    await until(async () => await sinks.count() >= WARM_UP + messages, {
+    await until(async () => await sinks.count() >= warmUp + messages, {
       what: "the last message",
       within: 300_000,
     });

@@ -19,7 +19,7 @@ export class AnswerCache<T> {
   /** Two halves, of which the older one is forgotten as a whole: that costs nothing, whatever the number of answers. */
   #recent = new Map<string, Kept<T>>();
   #older: ReadonlyMap<string, Kept<T>> = new Map();
-  readonly #asked = new Map<string, Promise<T>>();
+  readonly #asked = new Map<string, Promise<{ value: T; keep: number }>>();
 
   /** Empty. */
   constructor(clock: Clock) {
@@ -34,11 +34,15 @@ export class AnswerCache<T> {
     const kept = this.peek(key);
     if (kept !== undefined) return kept;
     const asked = this.#asked.get(key);
-    if (asked !== undefined) return await asked;
-    const answer = this.#askAnew(key, ask);
+    if (asked !== undefined) return (await asked).value;
+    const answer = ask();
     this.#asked.set(key, answer);
     try {
-      return await answer;
+      const { value, keep } = await answer;
+      if (keep > 0 && this.#asked.get(key) === answer) {
+        this.#keep(key, { value, until: this.#clock.monotonic() + keep });
+      }
+      return value;
     } finally {
       if (this.#asked.get(key) === answer) this.#asked.delete(key);
     }
@@ -55,12 +59,6 @@ export class AnswerCache<T> {
     this.#recent.clear();
     this.#older = new Map();
     this.#asked.clear();
-  }
-
-  async #askAnew(key: string, ask: () => Promise<{ value: T; keep: number }>): Promise<T> {
-    const { value, keep } = await ask();
-    if (keep > 0 && this.#asked.has(key)) this.#keep(key, { value, until: this.#clock.monotonic() + keep });
-    return value;
   }
 
   #keep(key: string, kept: Kept<T>): void {

@@ -57,14 +57,38 @@ Deno.test("AnswerCache forgets the oldest of more than 10,000 answers, and never
   assert.deepEqual(left, Array.from({ length: count - first }, (_, index) => first + index));
 });
 
+Deno.test("AnswerCache takes the latest of two answers", async () => {
+  const clock = new FakeClock();
+  const cache = new AnswerCache<number>(clock);
+  const fill = async (from: number) => {
+    for (let key = from; key < from + 5000; key++) {
+      await cache.get(`${key}`, () => Promise.resolve({ value: key, keep: 1000 }));
+    }
+  };
+  await cache.get("a", () => Promise.resolve({ value: 1, keep: 10 }));
+  // The first answer is among the older ones when the second comes.
+  await fill(0);
+  await clock.advance(10);
+  assert.equal(await cache.get("a", () => Promise.resolve({ value: 2, keep: 1000 })), 2);
+  assert.equal(cache.peek("a"), 2);
+});
+
 Deno.test("AnswerCache keeps nothing of what was asked before it was cleared", async () => {
   const cache = new AnswerCache<number>(new FakeClock());
-  await cache.get("a", () => Promise.resolve({ value: 1, keep: 1000 }));
-  const { promise, resolve } = Promise.withResolvers<{ value: number; keep: number }>();
-  const late = cache.get("b", () => promise);
+  for (let key = 0; key < 5001; key++) {
+    await cache.get(`${key}`, () => Promise.resolve({ value: key, keep: 1000 }));
+  }
+  const first = Promise.withResolvers<{ value: number; keep: number }>();
+  const second = Promise.withResolvers<{ value: number; keep: number }>();
+  const early = cache.get("a", () => first.promise);
   cache.clear();
-  resolve({ value: 2, keep: 1000 });
+  const late = cache.get("a", () => second.promise);
+  first.resolve({ value: 1, keep: 1000 });
+  assert.equal(await early, 1);
+  assert.equal(cache.peek("a"), undefined);
+  assert.equal(cache.peek("0"), undefined);
+  assert.equal(cache.peek("5000"), undefined);
+  second.resolve({ value: 2, keep: 0 });
   assert.equal(await late, 2);
   assert.equal(cache.peek("a"), undefined);
-  assert.equal(cache.peek("b"), undefined);
 });

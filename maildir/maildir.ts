@@ -69,7 +69,7 @@ export class Maildir {
   #failed = false;
   /** Whether a file could be made, and no step has failed since. */
   #proven = false;
-  /** When a delivery last looked at every directory, and found them as they should be. */
+  /** When a delivery last looked at every directory, and found them as they should be, and guarded. */
   #seenAt = -Infinity;
 
   /** Touches nothing on the disk yet. `path` must be below the root. */
@@ -185,16 +185,23 @@ export class Maildir {
 
   /**
    * Looked at for each message, since a Maildir may be moved away, or swapped by its readers, while the server runs.
-   * What leads to the Maildir nobody but us and root may change, so a look a second is enough there. These calls stay
-   * in the kernel's cache of names, and are not worth a thread.
+   * Where nobody but us and root may change what leads to the Maildir, a look a second is enough there. These calls
+   * stay in the kernel's cache of names, and are not worth a thread.
    */
   #isReady(): boolean {
     const now = this.#monotonic();
     const seen = now - this.#seenAt < SEEN_LIFETIME;
     if (this.#firstMissing(seen ? this.#inside : undefined) !== undefined) return false;
     if (this.#newInode !== this.#durable) return false;
-    if (!seen) this.#seenAt = now;
+    if (!seen && this.#isGuarded()) this.#seenAt = now;
     return true;
+  }
+
+  /** Whether no group may swap the Maildir, or what leads to it, for something else. */
+  #isGuarded(): boolean {
+    return [this.#root, ...this.#parents].every((path) =>
+      ((Deno.statSync(path).mode ?? 0o777) & 0o022) === 0
+    );
   }
 
   async #make(): Promise<void> {

@@ -137,6 +137,23 @@ for (const swapped of ["tmp", "new"]) {
   });
 }
 
+for (const writable of ["the root", "a parent"]) {
+  Deno.test(`Maildir sees at once that it was swapped by a group that may write to ${writable}`, async () => {
+    await inRoot(async ({ root, path, maildir }) => {
+      await deliver(maildir);
+      await Deno.chmod(writable === "the root" ? root : join(root, "example.com"), 0o2770);
+      await deliver(maildir);
+      // The inode of new/ stays the same.
+      const [from, to] = writable === "the root"
+        ? [join(root, "example.com"), join(root, "x")]
+        : [path, join(root, "x")];
+      await Deno.rename(from, to);
+      await Deno.symlink(to, from);
+      await assert.rejects(deliver(maildir), /symbolic link/);
+    });
+  });
+}
+
 Deno.test("Maildir looks at what leads to it once a second, and at once after a failure", async () => {
   await inRoot(async ({ root, fileSystem, maildir, pass }) => {
     const parent = join(root, "example.com");

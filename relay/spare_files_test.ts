@@ -89,6 +89,9 @@ Deno.test("Only small files are retired, and 64 of them, on their way included",
     const large = make("x".repeat(256 * 1024 + 1));
     assert.equal(await spares.retire(large, "large"), undefined);
     assert.equal(kept(), 0);
+    const largest = await spares.retire(make("x".repeat(256 * 1024)), "largest");
+    assert.equal(kept(), 1);
+    await spares.drop(largest ?? "");
     const retired = await retireAll({ spares, make });
     assert.equal(kept(), 64);
     for (const spare of retired) spares.release(spare);

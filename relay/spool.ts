@@ -57,7 +57,7 @@ export interface SpoolOptions {
    * work on it. Default 60,000.
    */
   readonly resendAfter?: number;
-  /** Octets of a message that are kept in memory until commit, a power of two from 16 KiB on; default 256 KiB. */
+  /** Octets of a message that are kept in memory until commit, a multiple of 16 KiB, and not 0; default 256 KiB. */
   readonly maxInMemory?: number;
 }
 

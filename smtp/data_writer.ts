@@ -17,7 +17,7 @@ const PART = 4 * 1024;
 const SLACK = 8;
 
 /**
- * Writes one message after the other, dot-stuffed, in blocks of 32 to 40 KiB. What it is given ends its lines in CRLF;
+ * Writes one message after the other, dot-stuffed, in blocks of up to about 40 KiB. What it is given ends its lines in CRLF;
  * should a bare LF or CR have crept in all the same (a spool edited by hand), it leaves as CRLF or as a space, since a
  * server could take it for the end of the data (§2.3.8).
  */

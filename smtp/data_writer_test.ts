@@ -58,12 +58,18 @@ Deno.test("DataWriter sends large messages in bounded blocks", async () => {
   assert.ok(Math.max(...sizes) <= 64 * 1024);
 });
 
-Deno.test("DataWriter has room for all that a part may grow to, wherever it is cut", async () => {
+Deno.test("DataWriter has room for all that a part may grow to, wherever a block ends", async () => {
   for (const part of [".\r\n", "\n", "\n.", ".\n", "\r", "a\r"]) {
-    for (const before of ["", "b", "bb"]) {
-      const text = before + part.repeat(20_000);
-      // A byte at a time the buffer never holds more than a few beyond a block.
-      assert.equal(await written(text, 30_000) === await written(text, 1), true, JSON.stringify(part));
+    // As full as a block can be before the last part comes, and a little less.
+    for (const before of [32_767, 32_766, 32_765, 36_863]) {
+      for (const last of ["", ".", "\r"]) {
+        const text = "a".repeat(before) + part.repeat(4096).slice(0, 4095) + last;
+        // A byte at a time the buffer never holds more than a few beyond a block.
+        assert.ok(
+          await written(text, 100_000) === await written(text, 1),
+          `${before} octets, ${JSON.stringify(part + last)}`,
+        );
+      }
     }
   }
 });

@@ -206,5 +206,23 @@ Deno.test("LineReader shows nothing of what another one read into the same memor
   second.release();
   const others = [new LineReader(MAX), new LineReader(MAX)];
   assert.equal(new Set(others.map(({ available }) => available.buffer)).size, 2);
+  for (const reader of others) reader.expectData();
+  assert.equal(new Set(others.map(({ available }) => available.buffer)).size, 2);
   for (const reader of others) assert.equal((await reader.readLine(source([bytesOf("y\r\n")]))).kind, "line");
+});
+
+Deno.test("LineReader keeps a bounded amount of memory to be used again", () => {
+  for (const large of [false, true]) {
+    const make = () => {
+      const reader = new LineReader(MAX);
+      if (large) reader.expectData();
+      return reader;
+    };
+    const readers = Array.from({ length: 50 }, make);
+    const used = new Set(readers.map(({ available }) => available.buffer));
+    assert.equal(used.size, 50);
+    for (const reader of readers) reader.release();
+    const again = Array.from({ length: 50 }, make).filter(({ available }) => used.has(available.buffer));
+    assert.equal(again.length, 32);
+  }
 });

@@ -4,18 +4,20 @@
  * @module
  */
 import { join } from "@std/path";
+import { concat } from "./concat.ts";
 import { denoFileSystem, type FileSystem, type OpenFile } from "./file_system.ts";
 import { attempt } from "./storage_error.ts";
 
 const BLOCK = 16 * 1024;
 /** So many blocks are used again, since each new one is a call into the allocator: 1 MiB. */
 const MAX_SPARE = 64;
+const NOTHING = new Uint8Array(0);
 
 /** How much is kept where. */
 export interface StagingOptions {
   /** Where the files of larger messages go; made when it is first needed, mode 0700. */
   readonly directory: string;
-  /** Octets of one message kept in memory, a multiple of 16 KiB; 256 KiB if absent. */
+  /** Octets of one message kept in memory, a multiple of 16 KiB, and not 0; 256 KiB if absent. */
   readonly messageLimit?: number;
   /** Octets kept in memory for all messages together beyond 16 KiB each; 64 MiB if absent. */
   readonly totalLimit?: number;
@@ -105,9 +107,11 @@ interface Resources {
 export class StagedMessage implements Disposable {
   readonly #resources: Resources;
   /** What is in memory; all but the last are full. */
-  #blocks: Block[] = [];
-  /** Octets in the last one. */
-  #used = BLOCK;
+  readonly #blocks: Block[] = [];
+  /** The last one, */
+  #last = NOTHING;
+  /** and how many octets are in it. */
+  #used = 0;
   /** How many blocks' memory it has: as blocks, or as the buffer of its file. */
   #count = 0;
   #file: StagedFile | undefined;
@@ -126,8 +130,7 @@ export class StagedMessage implements Disposable {
   /** The whole of it while it is in memory, valid until it is written to or disposed of; else `undefined`. */
   get pieces(): readonly Uint8Array[] | undefined {
     if (this.#file !== undefined) return undefined;
-    const last = this.#blocks.length - 1;
-    return this.#blocks.map((block, index) => index === last ? block.subarray(0, this.#used) : block);
+    return this.#blocks.map((block) => block === this.#last ? block.subarray(0, this.#used) : block);
   }
 
   /**
@@ -137,15 +140,15 @@ export class StagedMessage implements Disposable {
   write(chunk: Uint8Array): Promise<void> | void {
     if (this.#file !== undefined) return this.#writeToFile(this.#file, chunk);
     for (let done = 0; done < chunk.length;) {
-      if (this.#used === BLOCK) {
+      if (this.#used === this.#last.length) {
         const block = this.#resources.take(this.#count);
         if (block === undefined) return this.#goToFile(chunk.subarray(done));
-        this.#blocks.push(block);
+        this.#blocks.push(this.#last = block);
         this.#count++;
         this.#used = 0;
       }
-      const part = chunk.subarray(done, done + BLOCK - this.#used);
-      this.#blocks.at(-1)?.set(part, this.#used);
+      const part = chunk.subarray(done, done + this.#last.length - this.#used);
+      this.#last.set(part, this.#used);
       this.#used += part.length;
       this.#size += part.length;
       done += part.length;
@@ -167,18 +170,21 @@ export class StagedMessage implements Disposable {
   [Symbol.dispose](): void {
     this.#file?.close();
     this.#file = undefined;
-    this.#resources.reuse(this.#blocks.splice(0));
+    this.#giveBack();
     this.#resources.forget(this.#count);
     this.#count = this.#size = 0;
-    this.#used = BLOCK;
+  }
+
+  #giveBack(): void {
+    this.#resources.reuse(this.#blocks.splice(0));
+    this.#last = NOTHING;
+    this.#used = 0;
   }
 
   async #goToFile(rest: Uint8Array): Promise<void> {
-    const file = new StagedFile(await this.#resources.openFile(), this.#count * BLOCK);
-    const { pieces = [] } = this;
-    this.#file = file;
-    for (const piece of pieces) await file.write(piece);
-    this.#resources.reuse(this.#blocks.splice(0));
+    // All blocks are full.
+    const file = this.#file = new StagedFile(await this.#resources.openFile(), concat(...this.#blocks));
+    this.#giveBack();
     await this.#writeToFile(file, rest);
   }
 
@@ -193,11 +199,13 @@ class StagedFile {
   readonly #file: OpenFile;
   readonly #buffer: Uint8Array;
   /** Octets in the buffer that are not written yet. */
-  #used = 0;
+  #used: number;
 
-  constructor(file: OpenFile, bufferSize: number) {
+  /** Takes over the buffer, with the beginning of the message in it. */
+  constructor(file: OpenFile, buffer: Uint8Array) {
     this.#file = file;
-    this.#buffer = new Uint8Array(bufferSize);
+    this.#buffer = buffer;
+    this.#used = buffer.length;
   }
 
   async write(chunk: Uint8Array): Promise<void> {

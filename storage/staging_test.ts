@@ -90,6 +90,24 @@ Deno.test("StagingArea uses memory again, with nothing in it of the message befo
   });
 });
 
+Deno.test("StagingArea gives the memory of a message that goes to a file to one other", async () => {
+  await inArea({ messageLimit: 32 * 1024 }, async (area) => {
+    const large = area.stage();
+    await large.write(pattern(40_000));
+    assert.equal(area.held, 16 * 1024);
+    large[Symbol.dispose]();
+    assert.equal(area.held, 0);
+    using first = area.stage();
+    using second = area.stage();
+    for (const message of [first, second]) await message.write(pattern(32 * 1024));
+    assert.equal(new Set([first, second].flatMap(memoryOf)).size, 4);
+    // A message that has been disposed of is empty, and can be written to again.
+    await large.write(pattern(5));
+    assert.deepEqual(await readAll(large), pattern(5));
+    large[Symbol.dispose]();
+  });
+});
+
 Deno.test("StagingArea keeps a bounded amount of memory to be used again", async () => {
   await inArea({}, async (area) => {
     const messages = Array.from({ length: 10 }, () => area.stage());
