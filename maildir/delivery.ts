@@ -18,6 +18,7 @@ import type { StagedMessage, StagingArea } from "../storage/staging.ts";
 import { StorageError, type StorageFault } from "../storage/storage_error.ts";
 import { LineEndingConverter } from "./line_endings.ts";
 import { Maildir, type MaildirMessage } from "./maildir.ts";
+import { GrowingCopy } from "./growing_copy.ts";
 import type { Mailbox, Mailboxes } from "./mailboxes.ts";
 import { UniqueNames } from "./unique_name.ts";
 
@@ -25,6 +26,10 @@ import { UniqueNames } from "./unique_name.ts";
 const COPIES_AT_ONCE = 8;
 /** How many files all messages together have open at once. */
 const FILES_AT_ONCE = 256;
+/** From so many octets on a message for one mailbox goes there as it comes: no more are kept in memory. */
+const GROWS_FROM = 256 * 1024;
+/** So many messages may do that at once; others wait in a file of their own, as do those for several mailboxes. */
+const GROWING_AT_ONCE = 64;
 /** How long a look at the free space is good for, in milliseconds. */
 const SPACE_LIFETIME = 1000;
 
@@ -73,6 +78,7 @@ export class MaildirDelivery implements Delivery {
   readonly #names: UniqueNames;
   readonly #syncer: DirectorySyncer;
   readonly #slots = new Slots(FILES_AT_ONCE);
+  readonly #growing = new Slots(GROWING_AT_ONCE);
   readonly #maildirs = new Map<string, Maildir>();
   #mailboxes: Mailboxes;
   #space: { readonly until: number; readonly lowest: Promise<Space | undefined> } | undefined;
@@ -142,7 +148,11 @@ export class MaildirDelivery implements Delivery {
   }
 
   /** Begins a message for all mailboxes of the envelope, each once. */
-  async begin(envelope: Envelope, session: Session): Promise<PendingMessage> {
+  async begin(
+    envelope: Envelope,
+    session: Session,
+    top?: () => readonly Header[],
+  ): Promise<PendingMessage> {
     await this.#checkSpace(envelope.size ?? 0, session);
     const targets = new Map<string, Target>();
     for (const { forwardPath } of envelope.recipients) {
@@ -160,7 +170,9 @@ export class MaildirDelivery implements Delivery {
       id,
       targets: [...targets.values()],
       staged: this.#staging.stage(),
+      top,
       slots: this.#slots,
+      growing: this.#growing,
       log: this.#log.with({ session: session.id, id }),
     });
   }
@@ -247,44 +259,93 @@ interface Copy extends Target {
   readonly wire: number;
 }
 
+interface PendingOptions {
+  readonly id: string;
+  readonly targets: readonly Target[];
+  readonly staged: StagedMessage;
+  readonly top: (() => readonly Header[]) | undefined;
+  /** For files that are open while a message is stored. */
+  readonly slots: Slots;
+  /** For files that are open while a message comes. */
+  readonly growing: Slots;
+  readonly log: Logger;
+}
+
+/** A copy that is written as the message comes. */
+interface Growing extends Target {
+  readonly copy: GrowingCopy;
+  /** Lines of what stands on top. */
+  readonly headLines: number;
+  readonly slot: Disposable;
+}
+
 /** One message for some mailboxes. */
 class PendingMaildirMessage implements PendingMessage {
   readonly id: string;
+  readonly #options: PendingOptions;
   readonly #targets: readonly Target[];
   readonly #staged: StagedMessage;
-  readonly #slots: Slots;
   readonly #log: Logger;
   readonly #converter = new LineEndingConverter();
+  #growing: Growing | undefined;
 
-  constructor(
-    options: { id: string; targets: readonly Target[]; staged: StagedMessage; slots: Slots; log: Logger },
-  ) {
+  constructor(options: PendingOptions) {
     this.id = options.id;
+    this.#options = options;
     this.#targets = options.targets;
     this.#staged = options.staged;
-    this.#slots = options.slots;
     this.#log = options.log;
   }
 
   write(chunk: Uint8Array): Promise<void> | void {
-    const written = this.#staged.write(this.#converter.push(chunk));
-    return written?.catch((error) => {
+    return this.#take(this.#converter.push(chunk))?.catch((error) => {
       throw failure(error);
     });
+  }
+
+  #take(bytes: Uint8Array): Promise<void> | void {
+    if (this.#growing !== undefined) return this.#growing.copy.write(bytes);
+    const { top, growing } = this.#options;
+    const [target, ...others] = this.#targets;
+    const tooLarge = this.#staged.size + bytes.length > GROWS_FROM;
+    if (!tooLarge || target === undefined || others.length > 0 || top === undefined || growing.free === 0) {
+      return this.#staged.write(bytes);
+    }
+    const { pieces } = this.#staged;
+    if (pieces === undefined) return this.#staged.write(bytes);
+    return this.#beginToGrow(target, { head: formatHead(top(), target.mailbox), pieces: [...pieces, bytes] });
+  }
+
+  /** Puts what there is into the mailbox's `tmp/`, where the rest will follow. */
+  async #beginToGrow(
+    target: Target,
+    { head, pieces }: { readonly head: Head; readonly pieces: readonly Uint8Array[] },
+  ): Promise<void> {
+    const slot = await this.#options.growing.take(1);
+    try {
+      const copy = new GrowingCopy(await target.maildir.create());
+      this.#growing = { ...target, copy, headLines: head.lines, slot };
+      await copy.write(concat(head.bytes, ...pieces));
+    } finally {
+      if (this.#growing === undefined) slot[Symbol.dispose]();
+      this.#staged[Symbol.dispose]();
+    }
   }
 
   async commit(prepend: readonly Header[]): Promise<void> {
     const copies: Copy[] = [];
     try {
-      await this.#staged.write(this.#converter.finish());
-      for (let at = 0; at < this.#targets.length; at += COPIES_AT_ONCE) {
-        await this.#prepare(this.#targets.slice(at, at + COPIES_AT_ONCE), { prepend, copies });
-      }
+      await this.#take(this.#converter.finish());
+      if (this.#growing !== undefined) await this.#finishGrowing(this.#growing, copies);
+      else await this.#prepareAll(prepend, copies);
       // From here on every copy is on the disk, and only its name is missing.
       await inGroups(copies, ({ message, wire }) => message.publish({ wire }));
       await inGroups(copies, ({ message }) => message.settle());
     } catch (error) {
       throw await this.#withdraw(copies, error);
+    } finally {
+      this.#growing?.slot[Symbol.dispose]();
+      this.#growing = undefined;
     }
     for (const { mailbox, message } of copies) {
       this.#log.info("message.delivered", {
@@ -295,9 +356,28 @@ class PendingMaildirMessage implements PendingMessage {
     }
   }
 
-  [Symbol.asyncDispose](): Promise<void> {
+  async [Symbol.asyncDispose](): Promise<void> {
     this.#staged[Symbol.dispose]();
-    return Promise.resolve();
+    const growing = this.#growing;
+    this.#growing = undefined;
+    growing?.slot[Symbol.dispose]();
+    await growing?.copy.message.discard();
+  }
+
+  async #finishGrowing({ mailbox, maildir, copy, headLines }: Growing, copies: Copy[]): Promise<void> {
+    copies.push({
+      mailbox,
+      maildir,
+      message: copy.message,
+      wire: copy.size + headLines + this.#converter.lines,
+    });
+    await copy.finish();
+  }
+
+  async #prepareAll(prepend: readonly Header[], copies: Copy[]): Promise<void> {
+    for (let at = 0; at < this.#targets.length; at += COPIES_AT_ONCE) {
+      await this.#prepare(this.#targets.slice(at, at + COPIES_AT_ONCE), { prepend, copies });
+    }
   }
 
   /** Writes and syncs one group of copies; each is in `copies` from the moment that its file is there. */
@@ -305,7 +385,7 @@ class PendingMaildirMessage implements PendingMessage {
     group: readonly Target[],
     { prepend, copies }: { readonly prepend: readonly Header[]; readonly copies: Copy[] },
   ): Promise<void> {
-    using _slots = await this.#slots.take(group.length);
+    using _slots = await this.#options.slots.take(group.length);
     const open = await all(group.map(async (target) => {
       const head = formatHead(prepend, target.mailbox);
       const message = await target.maildir.create();
@@ -362,7 +442,12 @@ function describe(error: unknown): string {
 const encoder = new TextEncoder();
 
 /** What is put on top of a message in one mailbox, as it stands on the disk. */
-function formatHead(prepend: readonly Header[], mailbox: Mailbox): { bytes: Uint8Array; lines: number } {
+interface Head {
+  readonly bytes: Uint8Array;
+  readonly lines: number;
+}
+
+function formatHead(prepend: readonly Header[], mailbox: Mailbox): Head {
   const deliveredTo = { name: "Delivered-To", value: mailbox.address };
   const [first, ...others] = prepend;
   // Return-Path is the first of all fields (RFC 5321 §4.4).

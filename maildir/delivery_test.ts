@@ -251,6 +251,135 @@ Deno.test("MaildirDelivery keeps every byte of a large message, however it is cu
   });
 });
 
+/** Lines of different lengths, with CRLF. */
+function largeMessage(octets: number): string {
+  const lines = Array.from(
+    { length: Math.ceil(octets / 40) },
+    (_, at) => `${at}: ${"x".repeat(at % 71)}\r\n`,
+  );
+  return `Subject: large\r\n\r\n${lines.join("")}`;
+}
+
+Deno.test("MaildirDelivery stores a large message for one mailbox there as it comes", async () => {
+  const fileSystem = new FaultyFileSystem();
+  await inSetting({ fileSystem }, async ({ delivery, directory, files, log }) => {
+    const early = [{ name: "Return-Path", value: "<early@client.test>" }, {
+      name: "Received",
+      value: "a\r\n\tb",
+    }];
+    let asked = 0;
+    const message = largeMessage(2_000_000);
+    const bytes = encoder.encode(message);
+    await using pending = await delivery.begin(envelope("alice@example.com"), session, () => {
+      asked++;
+      return early;
+    });
+    const give = async (from: number, to: number) => {
+      // Cut at odd places, from memory that is used again.
+      for (let at = from; at < to; at += 60_001) {
+        const chunk = bytes.slice(at, Math.min(at + 60_001, to));
+        await pending.write(chunk);
+        chunk.fill(0);
+      }
+    };
+    await give(0, 200_000);
+    assert.equal(asked, 0);
+    assert.deepEqual(files("alice", "tmp"), []);
+    await give(200_000, 900_000);
+    const [growing = ""] = files("alice", "tmp");
+    assert.ok((await Deno.stat(growing)).size > 256 * 1024);
+    await give(900_000, bytes.length);
+    assert.deepEqual(files("alice"), []);
+    await pending.commit(prepend);
+    assert.equal(asked, 1);
+    assert.deepEqual(files("alice", "tmp"), []);
+    const [path = ""] = files("alice");
+    const text = await Deno.readTextFile(path);
+    const head = "Return-Path: <early@client.test>\nDelivered-To: alice@example.com\nReceived: a\n\tb\n";
+    assert.ok(text === head + message.replaceAll("\r\n", "\n"));
+    const wire = text.length + text.split("\n").length - 1;
+    assert.match(path, new RegExp(`,S=${text.length},W=${wire}$`));
+    assert.equal(log.named("message.delivered")[0]?.fields["bytes"], text.length);
+    await assert.rejects(Deno.stat(join(directory, "staging")), Deno.errors.NotFound);
+    // Synced before it has its name, and the name before all is said.
+    const calls = fileSystem.calls.filter((call) => /^(sync|rename) .*alice\/(tmp|new)/.test(call));
+    assert.deepEqual(calls.slice(-3).map((call) => call.replace(/ .*alice\/(tmp|new).*/, " $1")), [
+      "sync tmp",
+      "rename new",
+      "sync new",
+    ]);
+    await pending[Symbol.asyncDispose]();
+    assert.deepEqual(files("alice"), [path]);
+  });
+});
+
+Deno.test("MaildirDelivery lets 64 large messages grow at once, keeps what comes beyond, and drops them all clean", async () => {
+  await inSetting({}, async ({ delivery, directory, files }) => {
+    const message = encoder.encode(largeMessage(300_000));
+    const begin = async (...to: string[]) => {
+      const pending = await delivery.begin(envelope(...to), session, () => prepend);
+      await pending.write(message);
+      return pending;
+    };
+    const several = await begin("alice@example.com", "bob@example.com");
+    assert.deepEqual(files("alice", "tmp"), []);
+    const all = [several];
+    for (let count = 0; count < 70; count++) all.push(await begin("alice@example.com"));
+    assert.equal(files("alice", "tmp").length, 64);
+    // Behind one that is done there is room for another.
+    await all.at(-1)?.commit(prepend);
+    await all[1]?.commit(prepend);
+    all.push(await begin("alice@example.com"));
+    assert.equal(files("alice", "tmp").length, 64);
+    assert.equal(files("alice").length, 2);
+    const contents = await Promise.all(files("alice").map((path) => Deno.readTextFile(path)));
+    assert.equal(contents[0] === contents[1], true);
+    for (const pending of all) await pending[Symbol.asyncDispose]();
+    assert.deepEqual(files("alice", "tmp"), []);
+    assert.equal(files("alice").length, 2);
+    assert.deepEqual([...Deno.readDirSync(join(directory, "staging"))], []);
+  });
+});
+
+for (
+  const [call, code, expected] of [
+    ["open", "ENOSPC", "452 4.3.1"],
+    ["write", "ENOSPC", "452 4.3.1"],
+    ["write", "EIO", "451 4.3.0"],
+    ["sync", "EIO", "451 4.3.0"],
+  ] as const
+) {
+  Deno.test(`MaildirDelivery answers ${expected} to ${code} at ${call} of a message that grows`, async () => {
+    const fileSystem = new FaultyFileSystem();
+    await inSetting({ fileSystem }, async ({ delivery, files }) => {
+      await deliver(delivery, { to: ["alice@example.com"] });
+      fileSystem.fault = (at, path) => at === call && path.includes("/tmp/") ? code : undefined;
+      const message = encoder.encode(largeMessage(2_000_000));
+      for (let again = 0; again < 70; again++) {
+        await using pending = await delivery.begin(envelope("alice@example.com"), session, () => prepend);
+        await assert.rejects(
+          async () => {
+            for (let at = 0; at < message.length; at += 65_536) {
+              await pending.write(message.slice(at, at + 65_536));
+            }
+            await pending.commit(prepend);
+          },
+          (error) => error instanceof SmtpError && `${error.reply.code} ${error.reply.enhanced}` === expected,
+        );
+      }
+      fileSystem.fault = () => undefined;
+      assert.deepEqual(files("alice", "tmp"), []);
+      assert.equal(files("alice").length, 1);
+      // And every place that was taken has been given back.
+      const pending = await delivery.begin(envelope("alice@example.com"), session, () => prepend);
+      await pending.write(message.slice(0, 600_000));
+      assert.equal(files("alice", "tmp").length, 1);
+      await pending[Symbol.asyncDispose]();
+      assert.deepEqual(files("alice", "tmp"), []);
+    });
+  });
+}
+
 Deno.test("MaildirDelivery syncs all copies before it renames any, and the directories before it is done", async () => {
   const fileSystem = new FaultyFileSystem();
   await inSetting({ fileSystem }, async ({ delivery }) => {

@@ -15,9 +15,10 @@ export interface ConnTransportOptions {
   readonly clock: Clock;
 }
 
-// Octets read before other connections have their turn: a few milliseconds of work. A small read counts for more than
+// Octets read before other connections have their turn: about ten milliseconds of work; the turn itself takes more than
+// one, the shortest time of a timer, which large messages would feel if it came often. A small read counts for more than
 // it brings.
-const OCTETS_A_TURN = 1024 ** 2;
+const OCTETS_A_TURN = 4 * 1024 ** 2;
 const COST_OF_A_READ = 4096;
 
 /** The connection broke: reset by the peer, the network gone, or closed on our side. */

@@ -4,7 +4,7 @@ import { FakeClock, settle } from "../tests/support/fake_clock.ts";
 import { MemoryTransport } from "../tests/support/memory_transport.ts";
 import { RecordingDelivery, type RecordingDeliveryOptions } from "../tests/support/recording_delivery.ts";
 import { RecordingLog } from "../tests/support/recording_log.ts";
-import type { Delivery, PendingMessage } from "./delivery.ts";
+import type { Delivery, Header, PendingMessage } from "./delivery.ts";
 import { type ServerLimits, SmtpServer } from "./server.ts";
 import type { UpgradeToTls } from "./transport.ts";
 
@@ -12,7 +12,7 @@ interface Options {
   readonly limits?: Partial<ServerLimits>;
   readonly delivery?: RecordingDeliveryOptions;
   /** Changes what the delivery does with a message. */
-  readonly wrap?: (pending: PendingMessage) => PendingMessage;
+  readonly wrap?: (pending: PendingMessage, top?: () => readonly Header[]) => PendingMessage;
   readonly upgradeToTls?: UpgradeToTls;
   readonly implicitTls?: boolean;
 }
@@ -36,7 +36,8 @@ class Dialogue implements AsyncDisposable {
       unwantedField: recording.unwantedField,
       checkSender: (envelope) => recording.checkSender(envelope),
       checkRecipient: (recipient) => recording.checkRecipient(recipient),
-      begin: (envelope) => wrap ? wrap(recording.begin(envelope)) : recording.begin(envelope),
+      begin: (envelope, _session, top) =>
+        wrap ? wrap(recording.begin(envelope), top) : recording.begin(envelope),
     };
     this.server = new SmtpServer({
       hostname: "mx.here.example",
@@ -248,6 +249,38 @@ for (const step of ["write", "commit"] as const) {
     assert.equal(dialogue.delivery.stored.length, 1);
   });
 }
+
+Deno.test("a delivery can have what is put on top before the message is there", async () => {
+  let early: readonly Header[] | undefined;
+  let late: readonly Header[] | undefined;
+  let top: (() => readonly Header[]) | undefined;
+  await using dialogue = new Dialogue({
+    wrap: (pending, given) => {
+      top = given;
+      return {
+        id: pending.id,
+        write(chunk) {
+          early ??= top?.();
+          return pending.write(chunk);
+        },
+        commit(headers) {
+          late = headers;
+          return pending.commit(headers);
+        },
+        [Symbol.asyncDispose]: () => pending[Symbol.asyncDispose](),
+      };
+    },
+  });
+  await dialogue.toData();
+  dialogue.transport.send(bytesOf("x\r\n.\r\n"));
+  await dialogue.transport.waiting();
+  assert.match(dialogue.heard(), /^250 2.0.0 M1 accepted\r\n/);
+  assert.deepEqual(early, late);
+  assert.match(
+    late?.map(({ name, value }) => `${name}: ${value}`).join("\n") ?? "",
+    /^Received: [^]*\tid M1/m,
+  );
+});
 
 Deno.test("a write that takes an hour does not count against the client's rate", async () => {
   let slow: PromiseWithResolvers<void> | undefined = Promise.withResolvers<void>();

@@ -54,9 +54,15 @@ export interface Delivery {
   checkRecipient(recipient: Recipient, session: Session): Promise<RecipientDecision> | RecipientDecision;
   /**
    * Called before 354, so that "no space" can answer DATA itself.
+   * @param top gives the header fields of {@linkcode PendingMessage.commit} beforehand, to a delivery that stores a
+   * message as it comes, once {@linkcode PendingMessage.id} can be read
    * @throws {SmtpError} with the reply
    */
-  begin(envelope: Envelope, session: Session): Promise<PendingMessage> | PendingMessage;
+  begin(
+    envelope: Envelope,
+    session: Session,
+    top?: () => readonly Header[],
+  ): Promise<PendingMessage> | PendingMessage;
 }
 
 /** A message on its way in. Disposed without commit (error, RSET, EHLO, close), it leaves nothing behind. */
@@ -70,8 +76,8 @@ export interface PendingMessage extends AsyncDisposable {
    */
   write(chunk: Uint8Array): Promise<void> | void;
   /**
-   * Makes the message durable, with these header fields on top, first one first. Resolves only when file and
-   * directory are synced: what follows is the 250.
+   * Makes the message durable, with these header fields on top, first one first, or with those that it has been given
+   * beforehand. Resolves only when file and directory are synced: what follows is the 250.
    * @throws {SmtpError} with the reply; nothing is left behind then
    */
   commit(prepend: readonly Header[]): Promise<void>;

@@ -1,3 +1,4 @@
+import type { Header, PendingMessage } from "../delivery.ts";
 import type { Envelope } from "../envelope.ts";
 import { IncomingMessage } from "../incoming_message.ts";
 import * as replies from "../replies.ts";
@@ -67,8 +68,24 @@ async function beginMessage(
   { by, context }: { by: "DATA" | "BDAT"; context: CommandContext },
 ): Promise<void> {
   const { delivery, limits } = context;
-  const pending = await delivery.begin(envelopeOf(transaction), session);
+  const pending: PendingMessage = await delivery.begin(
+    envelopeOf(transaction),
+    session,
+    () => traceFields(session, transaction, { context, id: pending.id }),
+  );
   transaction.message = new IncomingMessage(pending, { by, delivery, limits });
+}
+
+/** What is put on top of the message (§4.4), with the time of the call. */
+function traceFields(
+  session: Session,
+  transaction: Transaction,
+  { context: { delivery, hostname, clock }, id }: { readonly context: CommandContext; readonly id: string },
+): readonly Header[] {
+  return [
+    ...(delivery.addsReturnPath ? [returnPath(transaction)] : []),
+    received(session, transaction, { hostname, id, now: clock.now() }),
+  ];
 }
 
 function envelopeOf({ reversePath, recipients, body, smtputf8, size, dsn }: Transaction): Envelope {
@@ -98,14 +115,7 @@ export async function completeMessage(session: Session, context: CommandContext)
   };
   try {
     if (message.failure) throw new SmtpError(message.failure.reply, { cause: message.failure.cause });
-    await message.commit([
-      ...(context.delivery.addsReturnPath ? [returnPath(transaction)] : []),
-      received(session, transaction, {
-        hostname: context.hostname,
-        id: message.id,
-        now: context.clock.now(),
-      }),
-    ]);
+    await message.commit(traceFields(session, transaction, { context, id: message.id }));
     session.messageCount++;
     context.log.info("message.accepted", fields);
     return reply(250, "2.0.0", `${message.id} accepted`);
