@@ -161,7 +161,7 @@ async function routeTargets(route: Route, policy: TlsPolicy, options: TargetOpti
     port,
     via: "route",
     tls,
-    implicitTls: port === SUBMISSIONS_PORT,
+    ...(port === SUBMISSIONS_PORT && { implicitTls: true }),
     authenticated: false,
     ...(route.auth && { auth: route.auth }),
   };

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { join } from "@std/path";
 import { Workspace } from "../support/mailapp.ts";
+import { until } from "../support/peers/process.ts";
 import { testWith } from "../support/requires.ts";
 import { freezeBehind, freezeOnceThere, Strace, STRACE_NEEDS } from "../support/strace.ts";
 import { names } from "./checked_message.ts";
@@ -128,12 +129,35 @@ const MAILDIR: readonly Place[] = [
   },
 ];
 
+/** In place for the file in `tmp/`, which is there when so much of the message has come. */
+async function onGrowing(at: Case, inject: string): Promise<Armed> {
+  const [path] = await until(() => lastFile(at).every((file) => file !== undefined) && lastFile(at), {
+    what: "the file in tmp/",
+  });
+  return await now(at, inject, path);
+}
+
+/** The same of a large message for one mailbox, which is written there as it comes. */
+const GROWING: readonly Place[] = MAILDIR.map((place): Place => {
+  switch (place.name) {
+    case "open in tmp/":
+    case "write in tmp/":
+      return { ...place, when: "before the data" };
+    case "fsync of the file":
+      return { ...place, arm: (at) => onGrowing(at, `fsync:${at.failure}`) };
+    case "rename into new/":
+      return { ...place, arm: (at) => onGrowing(at, `rename:${at.failure}`) };
+    default:
+      return place;
+  }
+});
+
 /** Sends a message into a fault, and the next one behind it. */
 async function sendInto(place: Place, { octets, ...at }: Case & { readonly octets: number }): Promise<void> {
   const { server, port, mail, users, failure } = at;
   const error = failure.replace("error=", "");
   for (const user of users) mail.clear(user);
-  const staged = octets > 300_000;
+  const staged = isStaged({ users, octets });
   let armed: Armed | undefined;
   let inStaging: Promise<void> | undefined;
   const { reply } = await sendOne(port, {
@@ -169,9 +193,18 @@ async function sendInto(place: Place, { octets, ...at }: Case & { readonly octet
   await deliverOne(port, { mail, users, octets });
 }
 
-const KINDS: readonly { name: string; users: readonly string[]; octets: number }[] = [
+interface Kind {
+  readonly users: readonly string[];
+  readonly octets: number;
+}
+
+const isLarge = ({ octets }: Kind) => octets > 300_000;
+const isStaged = (kind: Kind) => isLarge(kind) && kind.users.length > 1;
+
+const KINDS: readonly (Kind & { readonly name: string })[] = [
   { name: "a small message", users: ["alice"], octets: 2_000 },
   { name: "a small message for two", users: ["alice", "bob"], octets: 2_000 },
+  { name: "a large message", users: ["alice"], octets: 700_000 },
   { name: "a large message for two", users: ["alice", "bob"], octets: 400_000 },
 ];
 
@@ -185,7 +218,8 @@ for (const { name, users, octets } of KINDS) {
       await using server = serving.server;
       const mail = new Mail(workspace);
       await deliverOne(serving.port, { mail, users, octets });
-      const places = octets > 300_000 ? [...STAGING, ...MAILDIR] : MAILDIR;
+      const kind = { users, octets };
+      const places = isStaged(kind) ? [...STAGING, ...MAILDIR] : isLarge(kind) ? GROWING : MAILDIR;
       let refused = 0;
       for (const place of places) {
         for (const error of place.errors) {
