@@ -19,7 +19,7 @@ export interface ConnTransportOptions {
 // one, the shortest time of a timer, which large messages would feel if it came often. A small read counts for more than
 // it brings.
 const OCTETS_A_TURN = 4 * 1024 ** 2;
-const COST_OF_A_READ = 4096;
+const COST_OF_A_READ = 16 * 1024;
 
 /** The connection broke: reset by the peer, the network gone, or closed on our side. */
 export class ConnectionError extends Error {
