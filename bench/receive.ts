@@ -15,7 +15,7 @@ import { smtpSource } from "../tests/support/peers/smtp_tools.ts";
 import { buildC } from "./build_c.ts";
 import { type LoadReport, runLoadClient } from "./load_client.ts";
 import { costOf } from "./process_tree.ts";
-import { BARE, FAIR_POSTFIX, makePostfixLog, type ServerName } from "./servers.ts";
+import { BARE, FAIR_POSTFIX, makePostfixLog, type ServerName, WARM_UP } from "./servers.ts";
 import { figure, markdownTable, median, percentile } from "./statistics.ts";
 
 /** One kind of load. */
@@ -110,8 +110,6 @@ type Measured = ServerName | typeof BARE;
 
 // Octets from which a message takes long enough to warm up with few; what bare_server.ts takes is smaller.
 const LARGE = 64 * 1024;
-/** Messages before those that count: a server runs for months, and V8 compiles the last of its code about then. */
-const WARM_UP = 12_000;
 const RECIPIENT = "alice@bench.test";
 const HOSTNAME = "mx.bench.test";
 

@@ -14,7 +14,7 @@ import { serveArrivals } from "./arrivals.ts";
 import { sendOne } from "./load_client.ts";
 import { costOf } from "./process_tree.ts";
 import { buildQuickLoad, type QuickLoad } from "./quick_load.ts";
-import { FAIR_POSTFIX, makePostfixLog, type ServerName } from "./servers.ts";
+import { FAIR_POSTFIX, makePostfixLog, type ServerName, WARM_UP } from "./servers.ts";
 import { startSinks } from "./sinks.ts";
 import { figure, markdownTable, median, percentile } from "./statistics.ts";
 
@@ -189,9 +189,6 @@ async function startServer(
     },
   };
 }
-
-/** Messages before those that count; see receive.ts. */
-const WARM_UP = 12_000;
 
 /** Postfix's default_destination_concurrency_limit; both may have as many connections to a destination. */
 const POSTFIX_CONCURRENCY = 20;

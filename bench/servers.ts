@@ -24,3 +24,6 @@ export const FAIR_POSTFIX: Readonly<Record<string, string>> = {
 export function makePostfixLog(): Promise<string> {
   return Deno.makeTempFile({ dir: "/var/log", prefix: "mailapp-bench-" });
 }
+
+/** Messages before those that count: a server runs for months, and V8 compiles the last of its code about then. */
+export const WARM_UP = 12_000;

@@ -12,7 +12,7 @@ export const V8_FLAGS = "--max-semi-space-size=4";
 
 /**
  * The same for serve-out, whose memory is mostly its queue: the old generation is collected when it has doubled,
- * since by V8's own choice a long queue leaves three times its memory in garbage. A third instead of twice saves more
+ * since by V8's own choice a long queue leaves far more in garbage. A third instead of twice saves more
  * memory, and costs messages of 100 KB an eighth of their throughput.
  */
 export const V8_FLAGS_SERVE_OUT = `${V8_FLAGS},--heap-growing-percent=100`;

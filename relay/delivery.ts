@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { isAscii } from "node:buffer";
 import type { Logger } from "../observe/log.ts";
 import { type Clock, systemClock } from "../smtp/clock.ts";
 import type { Delivery, Header, PendingMessage, RecipientDecision } from "../smtp/delivery.ts";
@@ -174,7 +175,7 @@ class PendingSubmission implements PendingMessage {
       ...(dsn && { dsn }),
       body,
       smtputf8,
-      content: { eightBitHeader: eightBitHeader || top.some((byte) => byte > 127), eightBitBody },
+      content: { eightBitHeader: eightBitHeader || !isAscii(top), eightBitBody },
       recipients: queueRecipients(recipients, qualifyDomain),
     }, top);
     accepted(summary);

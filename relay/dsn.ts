@@ -4,7 +4,9 @@
  *
  * @module
  */
+import { isAscii } from "node:buffer";
 import { type Clock, systemClock } from "../smtp/clock.ts";
+import { latin1 } from "../smtp/latin1.ts";
 import { formatDate } from "../smtp/trace.ts";
 import { concat } from "../storage/concat.ts";
 import { encodeQuotedPrintable } from "./quoted_printable.ts";
@@ -107,8 +109,8 @@ export function writeNotice(
     ]),
     encoder.encode(`\r\n--${boundary}--\r\n`),
   );
-  const eightBitHeader = isEightBit(encoder.encode(header));
-  const eightBitBody = parts.some(({ body }) => isEightBit(body));
+  const eightBitHeader = !isAscii(encoder.encode(header));
+  const eightBitBody = parts.some(({ body }) => !isAscii(body));
   return {
     message,
     entry: {
@@ -241,7 +243,7 @@ function quote({ reply, error, status }: Attempt): string[] {
 function statusPart(facts: Facts): Part {
   const { entry, recipients, hostname } = facts;
   const global = recipients.some(({ address, originalRecipient }) =>
-    isEightBit(encoder.encode(address + (originalRecipient?.address ?? "")))
+    !isAscii(encoder.encode(address + (originalRecipient?.address ?? "")))
   );
   const groups = [
     [
@@ -266,7 +268,7 @@ function recipientFields(recipient: QueueRecipient, { kind, giveUpAt }: Facts): 
   if (originalRecipient !== undefined) {
     fields.push(`Original-Recipient: ${originalRecipient.type}; ${originalRecipient.address}`);
   }
-  const type = isEightBit(encoder.encode(address)) ? "utf-8" : "rfc822";
+  const type = !isAscii(encoder.encode(address)) ? "utf-8" : "rfc822";
   fields.push(
     `Final-Recipient: ${type}; ${address}`,
     `Action: ${kind === "failure" ? "failed" : kind === "delay" ? "delayed" : "relayed"}`,
@@ -300,7 +302,7 @@ function returnedPart({ bytes, whole }: ReturnedContent, entry: QueueEntry): Par
   return {
     fields: [
       "Content-Type: message/rfc822",
-      `Content-Transfer-Encoding: ${isEightBit(bytes) ? "8bit" : "7bit"}`,
+      `Content-Transfer-Encoding: ${!isAscii(bytes) ? "8bit" : "7bit"}`,
     ],
     body: bytes,
   };
@@ -312,7 +314,7 @@ function textPart(text: string): Part {
 
 /** As it is where it is short lines of ASCII, else in quoted-printable: the way back may be a 7-bit one. */
 function encodedPart(type: string, bytes: Uint8Array): Part {
-  const plain = !isEightBit(bytes) && hasShortLines(bytes);
+  const plain = isAscii(bytes) && hasShortLines(bytes);
   return {
     fields: [`Content-Type: ${type}`, `Content-Transfer-Encoding: ${plain ? "7bit" : "quoted-printable"}`],
     body: plain ? bytes : encoder.encode(encodeQuotedPrintable(bytes)),
@@ -355,7 +357,7 @@ function headerSection(bytes: Uint8Array): Uint8Array {
 
 /** The message's own id, where it is plain enough to be repeated in a header field. */
 function messageIdOf(bytes: Uint8Array): string | undefined {
-  const header = new TextDecoder("latin1").decode(headerSection(bytes));
+  const header = latin1(headerSection(bytes));
   return /^message-id:\s*(<[!-;=?-~]{1,250}>)\s*$/im.exec(header)?.[1];
 }
 
@@ -387,10 +389,6 @@ function wrap(text: string, indent = "", longest = TEXT_WIDTH - indent.length): 
 function fold(field: string, utf8: boolean): string {
   const text = utf8 ? field : field.replace(/[^\0-\x7f]/gu, "?");
   return wrap(text, "", MAX_UNFOLDED).join("\r\n ");
-}
-
-function isEightBit(bytes: Uint8Array): boolean {
-  return bytes.some((byte) => byte > 127);
 }
 
 function hasShortLines(bytes: Uint8Array): boolean {

@@ -5,6 +5,7 @@
  * @module
  */
 import { Buffer, isAscii } from "node:buffer";
+import { latin1 } from "../smtp/latin1.ts";
 import { completeAddresses } from "./address_field.ts";
 
 /** What was seen of a message that has gone through. */
@@ -27,9 +28,6 @@ const LF = 10;
 const CR = 13;
 const SPACE = 32;
 const TAB = 9;
-const COLON = 58;
-/** The longest name of a field that is taken for one. */
-const MAX_NAME = 100;
 
 const ADDRESS_FIELDS = new Set(["from", "sender", "reply-to", "to", "cc"]);
 
@@ -123,7 +121,7 @@ export class SubmittedMessage {
     const first = line[0];
     // A continuation needs something to continue.
     if (first === SPACE || first === TAB) return this.#lineStart > 0;
-    return beginsWithName(line);
+    return fieldName(latin1(line)) !== undefined;
   }
 
   /** Passes on what is held, the header section up to `end`; `broken`: the empty line is missing there. */
@@ -131,9 +129,7 @@ export class SubmittedMessage {
     this.#held = undefined;
     const header = held.subarray(0, end);
     this.#eightBitHeader = !isAscii(header);
-    // Bytes and characters are one to one, whatever the message's encoding. (To a TextDecoder latin1 is windows-1252.)
-    const text = Buffer.from(header.buffer, header.byteOffset, header.length).toString("latin1");
-    const edited = this.#edit(text);
+    const edited = this.#edit(latin1(header));
     if (edited !== undefined) pieces.push(edited);
     else if (header.length > 0) pieces.push(header);
     // Without it the first lines of the body would belong to the fields that are put on top.
@@ -174,16 +170,4 @@ function splitFields(header: string): string[] {
 /** The field's name (RFC 5322 §2.2), with the white space before the colon that §4.5 still allows. */
 function fieldName(field: string): string | undefined {
   return /^([!-9;-~]{1,100})[ \t]*:/.exec(field)?.[1];
-}
-
-/** Whether {@linkcode fieldName} would find one, told from the bytes: headers may have lines by the thousand. */
-function beginsWithName(line: Uint8Array): boolean {
-  let at = 0;
-  for (; at < line.length && at < MAX_NAME; at++) {
-    const byte = line[at] ?? 0;
-    if (byte < 33 || byte > 126 || byte === COLON) break;
-  }
-  if (at === 0) return false;
-  while (line[at] === SPACE || line[at] === TAB) at++;
-  return line[at] === COLON;
 }

@@ -8,6 +8,7 @@
  * @module
  */
 import { domainToASCII } from "node:url";
+import { isAscii } from "../smtp/address.ts";
 import type { OutgoingRecipient, RecipientResult, SmtpClient } from "../smtp/client.ts";
 import type { EnhancedStatusCode } from "../smtp/reply.ts";
 import { type AttemptEnd, attemptRecord, errorAt, faultStatus, temporaryStatus } from "./attempt_record.ts";
@@ -293,11 +294,6 @@ interface Obstacle {
 
 // deno-lint-ignore no-control-regex
 const CONTROL = /[\u0000-\u001f\u007f]/;
-
-function isAscii(text: string): boolean {
-  // deno-lint-ignore no-control-regex
-  return /^[\u0000-\u007f]*$/.test(text);
-}
 
 /** The address with its domain in A-labels; `undefined` where the local-part is not ASCII either. */
 function asciiForm(address: string): string | undefined {

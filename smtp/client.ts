@@ -177,9 +177,9 @@ const CONTROL = /[\u0000-\u001f\u007f]/;
 const encoder = new TextEncoder();
 
 /**
- * A client on one connection. The order is the caller's: maybe {@linkcode secure}, {@linkcode greeting}, {@linkcode hello}, maybe
- * {@linkcode startTls} and {@linkcode hello} again, maybe {@linkcode authenticate}, {@linkcode send} any number of
- * times, {@linkcode quit}. One call at a time.
+ * A client on one connection. The order is the caller's: maybe {@linkcode secure}, {@linkcode greeting},
+ * {@linkcode hello}, maybe {@linkcode startTls} and {@linkcode hello} again, maybe {@linkcode authenticate},
+ * {@linkcode send} any number of times, {@linkcode quit}. One call at a time.
  */
 export class SmtpClient {
   readonly #options: SmtpClientOptions;

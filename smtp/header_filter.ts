@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { Buffer } from "node:buffer";
+import { latin1 } from "./latin1.ts";
 
 /** Decides whether a field is taken out; `name` in lower case, `value` unfolded as far as it was looked at. */
 export type UnwantedField = (name: string, value: string) => boolean;
@@ -124,13 +124,4 @@ export class HeaderFilter {
     if (name === "received") return true;
     return !this.#unwanted(name, latin1(field.subarray(colon + 1)).replace(/\r?\n/g, ""));
   }
-}
-
-/** One character a byte. */
-function latin1(bytes: Uint8Array): string {
-  // Fields may come by the million; the buffer costs a call into the runtime.
-  if (bytes.length > 64) return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1");
-  let text = "";
-  for (const byte of bytes) text += String.fromCharCode(byte);
-  return text;
 }
