@@ -48,10 +48,16 @@ async function onceCreated(
   { server }: Case,
   { inject, files }: { readonly inject: string; readonly files: () => readonly (string | undefined)[] },
 ): Promise<Armed> {
-  const { frozen } = await freezeOnceThere(server, () => files().every((path) => path !== undefined));
+  let paths: readonly string[] = [];
+  const areThere = () => {
+    const found = files();
+    paths = found.filter((path) => path !== undefined);
+    // Without a path strace would let every call fail, those of the runtime too.
+    return paths.length > 0 && paths.length === found.length;
+  };
+  const { frozen } = await freezeOnceThere(server, areThere);
   const arm = async () => {
     await frozen;
-    const paths = files().filter((path) => path !== undefined);
     const strace = await Strace.attach(server.pid, { inject: [inject], paths });
     server.signal("SIGCONT");
     return strace;
