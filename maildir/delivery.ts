@@ -104,10 +104,10 @@ export class MaildirDelivery implements Delivery {
   }
 
   /** Return-Path is ours to write (RFC 5321 §4.4); Authentication-Results in our name would be believed (RFC 8601 §5). */
-  readonly unwantedField = (name: string, value: string): boolean => {
+  readonly unwantedField = (name: string, value: () => string): boolean => {
     if (name === "return-path") return true;
     if (name !== "authentication-results") return false;
-    const id = authservId(value);
+    const id = authservId(value());
     // Whose it is cannot be told when the name hides behind more white space and comments than are looked at.
     return id === this.#hostname || id === "" || id.startsWith("(");
   };

@@ -520,14 +520,14 @@ Deno.test("MaildirDelivery.unwantedField() takes out Return-Path and what claims
       " ".repeat(2000),
       `(${"x".repeat(2000)}`,
     ];
-    for (const value of ours) assert.ok(delivery.unwantedField("authentication-results", value), value);
+    for (const value of ours) assert.ok(delivery.unwantedField("authentication-results", () => value), value);
     for (
       const value of ["mx.example.net; spf=pass", "xmx.example.com; none", "(mx.example.com) other; x"]
     ) {
-      assert.ok(!delivery.unwantedField("authentication-results", value), value);
+      assert.ok(!delivery.unwantedField("authentication-results", () => value), value);
     }
-    assert.ok(delivery.unwantedField("return-path", "<x@y>"));
-    assert.ok(!delivery.unwantedField("delivered-to", "x@y"));
+    assert.ok(delivery.unwantedField("return-path", () => "<x@y>"));
+    assert.ok(!delivery.unwantedField("delivered-to", () => "x@y"));
     return Promise.resolve();
   });
 });

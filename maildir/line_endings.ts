@@ -4,13 +4,18 @@
  * @module
  */
 import { LineEndScanner } from "../smtp/line_end_scanner.ts";
+import { SpareBuffers } from "../storage/spare_buffers.ts";
 
 const CR = 13;
 const LF = 10;
 
+// As much as a connection reads at once, and a CR that was held.
+const spare = new SpareBuffers(64 * 1024 + 1, 32);
+const NOTHING = new Uint8Array(0);
+
 /** Turns CRLF into LF as the bytes come, cut anywhere. A CR or LF that stands alone is kept. */
-export class LineEndingConverter {
-  #scratch = new Uint8Array(0);
+export class LineEndingConverter implements Disposable {
+  #scratch = NOTHING;
   #heldCr = false;
   #lines = 0;
 
@@ -19,38 +24,54 @@ export class LineEndingConverter {
     return this.#lines;
   }
 
-  /** Converts a chunk. The result is valid until the next call. */
+  /** Converts a chunk. The result is valid until the next call, or until this is disposed of. */
   push(chunk: Uint8Array): Uint8Array {
     const size = chunk.length;
-    if (this.#scratch.length < size + 1) this.#scratch = new Uint8Array(size + 1);
-    const out = this.#scratch;
+    const out = this.#room(size + 1);
     const scanner = new LineEndScanner(chunk);
     let length = 0;
-    // What stands between `from` and the line end that is looked at goes out as it is.
-    let from = 0;
     if (this.#heldCr && size > 0) {
       this.#heldCr = false;
       if (chunk[0] === LF) this.#lines++;
       else out[length++] = CR;
     }
+    // The whole first, then each line moved to where it belongs, which costs less than to copy each.
+    const shift = length;
+    out.set(chunk, shift);
+    // What stands between `from` and the line end that is looked at goes out as it is.
+    let from = 0;
     for (let at = scanner.next(0); at < size; at = scanner.next(at + 1)) {
       if (chunk[at] !== CR) continue;
       // What follows the last one is not known yet.
       this.#heldCr = at + 1 === size;
       if (!this.#heldCr && chunk[at + 1] !== LF) continue;
-      out.set(chunk.subarray(from, at), length);
+      if (length < shift + from) out.copyWithin(length, shift + from, shift + at);
       length += at - from;
       from = at + 1;
       if (!this.#heldCr) this.#lines++;
     }
-    out.set(chunk.subarray(from), length);
+    if (length < shift + from) out.copyWithin(length, shift + from, shift + size);
     return out.subarray(0, length + size - from);
   }
 
   /** What is left when the message is over: a last CR, or nothing. */
   finish(): Uint8Array {
-    const rest = this.#heldCr ? Uint8Array.of(CR) : new Uint8Array(0);
+    const rest = this.#heldCr ? Uint8Array.of(CR) : NOTHING;
     this.#heldCr = false;
     return rest;
+  }
+
+  /** Gives its memory back. */
+  [Symbol.dispose](): void {
+    if (this.#scratch.length === spare.size) spare.give(this.#scratch);
+    this.#scratch = NOTHING;
+  }
+
+  #room(size: number): Uint8Array {
+    if (this.#scratch.length < size) {
+      this[Symbol.dispose]();
+      this.#scratch = size > spare.size ? new Uint8Array(size) : spare.take();
+    }
+    return this.#scratch;
   }
 }

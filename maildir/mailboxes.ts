@@ -75,9 +75,14 @@ export function checkMailboxes(options: MailboxesOptions): readonly MailboxesPro
   return new Directory(options).problems;
 }
 
+/** So many local addresses are remembered with their mailboxes; then all are forgotten. */
+const MAX_REMEMBERED = 1000;
+
 /** Finds the mailboxes of addresses. What it knows does not change: for a reload, make a new one. */
 export class Mailboxes {
   readonly #directory: Directory;
+  /** A message asks at RCPT and at DATA, and the next one often asks for the same. */
+  readonly #remembered = new Map<string, Resolution>();
 
   /**
    * Reads the passwd file for `system`.
@@ -105,7 +110,17 @@ export class Mailboxes {
 
   /** Who gets mail for this address. An empty domain is only known with `postmaster` (RFC 5321 §4.1.1.3). */
   resolve(address: { readonly localPart: string; readonly domain: string }): Resolution {
-    return this.#directory.resolve(address);
+    // Neither has a line feed in it.
+    const key = `${address.localPart}\n${address.domain}`;
+    let resolution = this.#remembered.get(key);
+    if (resolution === undefined) {
+      resolution = this.#directory.resolve(address);
+      if (resolution.kind === "local") {
+        if (this.#remembered.size >= MAX_REMEMBERED) this.#remembered.clear();
+        this.#remembered.set(key, resolution);
+      }
+    }
+    return resolution;
   }
 }
 

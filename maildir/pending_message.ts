@@ -6,7 +6,8 @@
 import type { Logger } from "../observe/log.ts";
 import type { Header, PendingMessage } from "../smtp/delivery.ts";
 import { reply, SmtpError } from "../smtp/reply.ts";
-import { concat } from "../storage/concat.ts";
+import { concat, concatInto } from "../storage/concat.ts";
+import { SpareBuffers } from "../storage/spare_buffers.ts";
 import type { Slots } from "../storage/slots.ts";
 import type { StagedMessage } from "../storage/staging.ts";
 import { StorageError } from "../storage/storage_error.ts";
@@ -143,6 +144,7 @@ export class PendingMaildirMessage implements PendingMessage {
   /** Drops what was not committed. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#staged[Symbol.dispose]();
+    this.#converter[Symbol.dispose]();
     const growing = this.#growing;
     this.#growing = undefined;
     growing?.slot[Symbol.dispose]();
@@ -185,7 +187,7 @@ export class PendingMaildirMessage implements PendingMessage {
         await all(open.map(({ message }) => message.write(chunk)));
       }
     } else {
-      await all(open.map(({ head, message }) => message.write(concat(head, ...pieces))));
+      await all(open.map(({ head, message }) => writeAtOnce(message, [head, ...pieces])));
     }
     await all(open.map(({ message }) => message.finish()));
   }
@@ -232,8 +234,22 @@ function formatHead(prepend: readonly Header[], mailbox: Mailbox): Head {
   return { bytes: encoder.encode(text), lines: text.split("\n").length - 1 };
 }
 
+// Room for most messages.
+const spare = new SpareBuffers(64 * 1024, 8);
+
+/** Writes what is in memory by one call. */
+async function writeAtOnce(message: MaildirMessage, pieces: readonly Uint8Array[]): Promise<void> {
+  const size = pieces.reduce((sum, { length }) => sum + length, 0);
+  if (size > spare.size) return await message.write(concat(...pieces));
+  const buffer = spare.take();
+  await message.write(buffer.subarray(0, concatInto(buffer, pieces)));
+  spare.give(buffer);
+}
+
 /** Waits for all, also when one fails: nothing may go on behind the back of who cleans up. */
 async function all<T>(promises: readonly Promise<T>[]): Promise<T[]> {
+  const [only, second] = promises;
+  if (only !== undefined && second === undefined) return [await only];
   const values: T[] = [];
   for (const result of await Promise.allSettled(promises)) {
     if (result.status === "rejected") throw result.reason;

@@ -25,6 +25,8 @@ export interface LogOutputOptions {
 }
 
 const DEFAULT_CAPACITY = 4 << 20;
+// Octets that are written without memory of their own.
+const BUFFER = 16 * 1024;
 
 /**
  * A queue of lines in front of a destination.
@@ -38,6 +40,7 @@ export class LogOutput {
   readonly #failed: (error: unknown) => void;
   readonly #capacity: number;
   readonly #encoder = new TextEncoder();
+  readonly #buffer = new Uint8Array(BUFFER);
   #destination: LogDestination;
   #waiting: string[] = [];
   /** What waits and what is being written. */
@@ -112,7 +115,7 @@ export class LogOutput {
 
   async #send(lines: readonly string[]): Promise<boolean> {
     try {
-      let rest = this.#encoder.encode(lines.join("\n") + "\n");
+      let rest = this.#encode(`${lines.join("\n")}\n`);
       while (rest.length > 0) rest = rest.subarray(await this.#destination.write(rest));
       this.#failing = false;
       return true;
@@ -121,6 +124,12 @@ export class LogOutput {
       this.#failing = true;
       return false;
     }
+  }
+
+  /** The text's bytes, valid until the next call. */
+  #encode(text: string): Uint8Array {
+    const { read, written } = this.#encoder.encodeInto(text, this.#buffer);
+    return read < text.length ? this.#encoder.encode(text) : this.#buffer.subarray(0, written);
   }
 
   #swap(): void {

@@ -21,6 +21,7 @@ import * as replies from "./replies.ts";
 import { describeError, formatReply, type Reply, reply, SmtpError } from "./reply.ts";
 import type { Session, Transaction } from "./session.ts";
 import { DeadlineError, type Transport, type UpgradeToTls } from "./transport.ts";
+import { SpareBuffers } from "../storage/spare_buffers.ts";
 import { Turns } from "./turns.ts";
 import { Watchdog } from "./watchdog.ts";
 
@@ -91,6 +92,8 @@ const HTTP_VERBS: ReadonlySet<string> = new Set([
 const ERROR_CODES: ReadonlySet<number> = new Set([500, 501, 502, 503, 504, 555]);
 
 const encoder = new TextEncoder();
+// Room for the replies of most turns.
+const replyBuffers = new SpareBuffers(1024, 32);
 
 /** How long we have waited for mail data, in milliseconds; what our own work takes is not the client's fault. */
 interface Patience {
@@ -100,6 +103,7 @@ interface Patience {
 /** One connection of a server. */
 export class Connection {
   readonly #options: ConnectionOptions;
+  readonly #context: CommandContext;
   readonly #session: Session;
   readonly #reader: LineReader;
   readonly #watchdog: Watchdog;
@@ -123,14 +127,20 @@ export class Connection {
   /** Takes the transport over. */
   constructor(transport: Transport, options: ConnectionOptions) {
     this.#options = options;
+    const { hostname, delivery, limits, clock, log, upgradeToTls } = options;
+    this.#context = { hostname, delivery, limits, clock, log, tlsAvailable: upgradeToTls !== undefined };
     this.#transport = transport;
     this.#reader = new LineReader(options.limits.maxCommandLine);
     this.#watchdog = new Watchdog(options.clock, () => this.#expire());
     this.#startedAt = options.clock.monotonic();
+    // With all that it will ever have: an object whose shape changes is slow from then on.
     this.#session = {
       id: options.sessionId,
       remote: transport.remote,
       local: transport.local,
+      hello: undefined,
+      tls: undefined,
+      transaction: undefined,
       errorCount: 0,
       refusedRecipientCount: 0,
       messageCount: 0,
@@ -274,7 +284,7 @@ export class Connection {
         then: "close",
       };
     }
-    this.#trace("C", describeLine(line));
+    if (this.#options.log.enabled("trace")) this.#trace("C", describeLine(line));
     const { transaction } = session;
     let outcome: Outcome;
     if (line.kind !== "line") {
@@ -318,7 +328,7 @@ export class Connection {
     const handler = commands.get(verb);
     if (!handler) return { reply: replies.unknownCommand, then: "continue" };
     try {
-      return await handler(this.#session, argument, this.#context());
+      return await handler(this.#session, argument, this.#context);
     } catch (error) {
       if (!(error instanceof SmtpError)) {
         log.error("command.failed", { verb, error: describeError(error) });
@@ -327,11 +337,6 @@ export class Connection {
       if (error.cause !== undefined) log.error("command.failed", { verb, error: describeError(error.cause) });
       return { reply: error.reply, then: "continue" };
     }
-  }
-
-  #context(): CommandContext {
-    const { hostname, delivery, limits, clock, log, upgradeToTls } = this.#options;
-    return { hostname, delivery, limits, clock, log, tlsAvailable: upgradeToTls !== undefined };
   }
 
   /** Reads the data to its true end, whatever becomes of the message; `false` when the session is over. */
@@ -347,7 +352,7 @@ export class Connection {
       if (message.ended) break;
       if (!await this.#fillWithData(patience, message)) return false;
     }
-    this.#say(await completeMessage(this.#session, this.#context()));
+    this.#say(await completeMessage(this.#session, this.#context));
     return true;
   }
 
@@ -385,9 +390,9 @@ export class Connection {
     }
     if (chunk.last) {
       await message.finish();
-      this.#say(await completeMessage(this.#session, this.#context()));
+      this.#say(await completeMessage(this.#session, this.#context));
     } else if (message.failure) {
-      this.#say(await completeMessage(this.#session, this.#context()));
+      this.#say(await completeMessage(this.#session, this.#context));
     } else {
       this.#say(reply(250, "2.0.0", `${chunk.octets} octets received`));
     }
@@ -439,7 +444,7 @@ export class Connection {
       return false;
     }
     // RFC 3207 §4.2: what was learnt before is forgotten.
-    delete session.hello;
+    session.hello = undefined;
     await resetTransaction(session);
     this.#options.log.debug("tls.started", { protocol: session.tls.protocol, cipher: session.tls.cipher });
     return true;
@@ -483,7 +488,7 @@ export class Connection {
       const text = this.#waiting + formatReply(words);
       this.#waiting = "";
       this.#traceReply(words);
-      await this.#transport.write(encoder.encode(text));
+      await this.#write(text);
       await this.#transport.closeWrite?.();
     } catch {
       // Nobody listens; the reason stands in the log all the same.
@@ -503,7 +508,14 @@ export class Connection {
     this.#waiting = "";
     const { clock, limits } = this.#options;
     this.#transport.deadline = clock.monotonic() + limits.idleTimeout;
-    await this.#transport.write(encoder.encode(text));
+    await this.#write(text);
+  }
+
+  async #write(text: string): Promise<void> {
+    const buffer = replyBuffers.take();
+    const { read, written } = encoder.encodeInto(text, buffer);
+    await this.#transport.write(read < text.length ? encoder.encode(text) : buffer.subarray(0, written));
+    replyBuffers.give(buffer);
   }
 
   /** Closes our side first and reads on a little: closing with unread input would reset, and lose our last words. */
@@ -546,7 +558,7 @@ export class Connection {
   }
 
   #trace(side: "C" | "S", text: string): void {
-    if (this.#options.log.enabled("trace")) this.#options.log.trace("dialogue", { line: `${side}: ${text}` });
+    this.#options.log.trace("dialogue", { line: `${side}: ${text}` });
   }
 
   #traceReply(reply: Reply): void {

@@ -6,8 +6,11 @@
  */
 import { latin1 } from "./latin1.ts";
 
-/** Decides whether a field is taken out; `name` in lower case, `value` unfolded as far as it was looked at. */
-export type UnwantedField = (name: string, value: string) => boolean;
+/**
+ * Decides whether a field is taken out; `name` in lower case, `value` gives its value, unfolded, as far as it was looked
+ * at.
+ */
+export type UnwantedField = (name: string, value: () => string) => boolean;
 
 const LF = 10;
 const CR = 13;
@@ -122,6 +125,6 @@ export class HeaderFilter {
     if (name === "received") this.receivedCount++;
     if (this.#unwanted === undefined || !/^[!-9;-~]+$/.test(name)) return true;
     if (name === "received") return true;
-    return !this.#unwanted(name, latin1(field.subarray(colon + 1)).replace(/\r?\n/g, ""));
+    return !this.#unwanted(name, () => latin1(field.subarray(colon + 1)).replace(/\r?\n/g, ""));
   }
 }

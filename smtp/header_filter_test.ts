@@ -53,7 +53,7 @@ Deno.test("HeaderFilter takes unwanted fields out of the header section, and onl
 Deno.test("HeaderFilter shows name and unfolded value to the one who decides", () => {
   const seen: [string, string][] = [];
   filter("X-One: a\r\n\tb\r\nX-TWO:c\r\n\r\nX-Three: d\r\n", (name, value) => {
-    seen.push([name, value]);
+    seen.push([name, value()]);
     return false;
   }, [1]);
   assert.deepEqual(seen, [["x-one", " a\tb"], ["x-two", "c"]]);

@@ -3,6 +3,8 @@
  *
  * @module
  */
+import { SpareBuffers } from "../storage/spare_buffers.ts";
+import { latin1 } from "./latin1.ts";
 import type { Transport } from "./transport.ts";
 
 /** A line, or why there is none. Only `line` is a command. */
@@ -24,11 +26,9 @@ const CR = 13;
 const SMALL = 4096;
 // While data is read: fewer, larger reads.
 const LARGE = 64 * 1024;
-// Buffers are used again, since each new one is a call into the allocator; more than this many of a size are left to
-// the garbage collector. They are not cleared: nothing is read of a buffer but what a connection has read into it.
-const MAX_SPARE = 32;
-const spareSmall: Uint8Array<ArrayBuffer>[] = [];
-const spareLarge: Uint8Array<ArrayBuffer>[] = [];
+// Nothing is read of a spare buffer but what the connection has read into it.
+const small = new SpareBuffers(SMALL, 32);
+const large = new SpareBuffers(LARGE, 32);
 
 // A byte order mark is part of the line, and makes it no command.
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
@@ -41,7 +41,7 @@ const NOTHING = new Uint8Array(0);
 /** Reads lines and data from a transport. */
 export class LineReader {
   readonly #maxLine: number;
-  #buffer = spareSmall.pop() ?? new Uint8Array(SMALL);
+  #buffer = small.take();
   #start = 0;
   #end = 0;
   /** Whether the rest of a line that was too long is being dropped. */
@@ -77,19 +77,19 @@ export class LineReader {
   /** Makes room for mail data. */
   expectData(): void {
     if (this.#buffer.length === LARGE) return;
-    const large = spareLarge.pop() ?? new Uint8Array(LARGE);
-    large.set(this.available);
+    const roomy = large.take();
+    roomy.set(this.available);
     this.#end -= this.#start;
     this.#start = 0;
     keep(this.#buffer);
-    this.#buffer = large;
+    this.#buffer = roomy;
   }
 
   /** Gives the room for mail data back once it is empty: an idle connection holds little. */
   #shrink(): void {
     if (this.#buffer.length !== LARGE || this.#end > this.#start) return;
     keep(this.#buffer);
-    this.#buffer = spareSmall.pop() ?? new Uint8Array(SMALL);
+    this.#buffer = small.take();
     this.#start = this.#end = 0;
   }
 
@@ -116,27 +116,27 @@ export class LineReader {
   /** The next line if it has been read already. */
   takeLine(): Line | undefined {
     for (;;) {
-      const available = this.available;
-      const lf = available.indexOf(LF);
+      const buffer = this.#buffer;
+      const start = this.#start;
+      const end = this.#dropping ? this.#end : Math.min(this.#end, start + this.#maxLine);
+      let lf = start;
+      while (lf < end && buffer[lf] !== LF) lf++;
       if (this.#dropping) {
-        if (lf < 0) {
-          this.consume(available.length);
-          return undefined;
-        }
-        this.consume(lf + 1);
-        this.#dropping = false;
+        this.#dropping = lf === end;
+        this.#start = this.#dropping ? end : lf + 1;
+        if (this.#dropping) return undefined;
         continue;
       }
-      if (lf < 0 ? available.length >= this.#maxLine : lf >= this.#maxLine) {
+      if (lf === end) {
+        if (end - start < this.#maxLine) return undefined;
         this.#dropping = true;
         return { kind: "too-long" };
       }
-      if (lf < 0) return undefined;
-      this.consume(lf + 1);
-      if (available[lf - 1] !== CR) {
-        return { kind: "bare-lf", text: lenientDecoder.decode(available.subarray(0, lf)) };
+      this.#start = lf + 1;
+      if (lf === start || buffer[lf - 1] !== CR) {
+        return { kind: "bare-lf", text: lenientDecoder.decode(buffer.subarray(start, lf)) };
       }
-      return decodeLine(available.subarray(0, lf - 1));
+      return decodeLine(buffer.subarray(start, lf - 1));
     }
   }
 
@@ -152,12 +152,12 @@ export class LineReader {
 }
 
 function keep(buffer: Uint8Array<ArrayBuffer>): void {
-  if (buffer === NOTHING) return;
-  const spare = buffer.length === LARGE ? spareLarge : spareSmall;
-  if (spare.length < MAX_SPARE) spare.push(buffer);
+  if (buffer !== NOTHING) (buffer.length === LARGE ? large : small).give(buffer);
 }
 
+/** The text of a line. Most are ASCII, for which the way to the decoder is too long. */
 function decodeLine(bytes: Uint8Array): Line {
+  if (isPrintableAscii(bytes)) return { kind: "line", text: latin1(bytes) };
   let text: string;
   try {
     text = decoder.decode(bytes);
@@ -165,4 +165,12 @@ function decodeLine(bytes: Uint8Array): Line {
     return { kind: "unreadable" };
   }
   return CONTROL.test(text) ? { kind: "unreadable" } : { kind: "line", text };
+}
+
+function isPrintableAscii(bytes: Uint8Array): boolean {
+  for (let at = 0; at < bytes.length; at++) {
+    const byte = bytes[at] as number;
+    if (byte < 0x20 || byte > 0x7e) return false;
+  }
+  return true;
 }

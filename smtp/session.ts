@@ -33,11 +33,11 @@ export interface Session {
   /** This server's end. */
   readonly local: SocketAddress;
   /** What the client called itself; absent before HELO/EHLO and again after STARTTLS (RFC 3207 §4.2). */
-  hello?: { readonly verb: "HELO" | "EHLO"; readonly domain: string };
+  hello?: { readonly verb: "HELO" | "EHLO"; readonly domain: string } | undefined;
   /** What was negotiated; absent in plaintext. */
-  tls?: TlsInfo;
+  tls?: TlsInfo | undefined;
   /** The mail transaction that is open, if any. */
-  transaction?: Transaction;
+  transaction?: Transaction | undefined;
   /** Refused commands so far; too many end the session. */
   errorCount: number;
   /** Recipients refused so far; too many end the session, as nobody honest misses so often. */
@@ -61,5 +61,5 @@ export interface Transaction {
   /** RET= and ENVID= (RFC 3461). */
   readonly dsn?: DsnOptions;
   /** The message as it arrives; present from DATA or the first BDAT on. */
-  message?: IncomingMessage;
+  message?: IncomingMessage | undefined;
 }

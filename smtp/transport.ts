@@ -17,7 +17,7 @@ export interface Transport {
    */
   read(buffer: Uint8Array): Promise<number | null>;
   /**
-   * Writes all of it, waiting for the peer to take it.
+   * Writes all of it, waiting for the peer to take it; then the memory may be used again.
    * @throws {DeadlineError} when the deadline passes; the connection is closed then
    */
   write(data: Uint8Array): Promise<void>;

@@ -7,10 +7,16 @@
 /** All pieces in one array of their own. */
 export function concat(...pieces: readonly Uint8Array[]): Uint8Array {
   const whole = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const piece of pieces) {
-    whole.set(piece, at);
-    at += piece.length;
-  }
+  concatInto(whole, pieces);
   return whole;
+}
+
+/** Copies all pieces to the beginning of `buffer`, which must have room for them. Returns their octets. */
+export function concatInto(buffer: Uint8Array, pieces: readonly Uint8Array[]): number {
+  let length = 0;
+  for (const piece of pieces) {
+    buffer.set(piece, length);
+    length += piece.length;
+  }
+  return length;
 }

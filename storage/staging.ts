@@ -6,10 +6,11 @@
 import { join } from "@std/path";
 import { concat } from "./concat.ts";
 import { denoFileSystem, type FileSystem, type OpenFile } from "./file_system.ts";
+import { SpareBuffers } from "./spare_buffers.ts";
 import { attempt } from "./storage_error.ts";
 
 const BLOCK = 16 * 1024;
-/** So many blocks are used again, since each new one is a call into the allocator: 1 MiB. */
+/** So many blocks are used again: 1 MiB. */
 const MAX_SPARE = 64;
 const NOTHING = new Uint8Array(0);
 
@@ -32,7 +33,7 @@ export class StagingArea {
   readonly #messageLimit: number;
   readonly #totalLimit: number;
   readonly #fileSystem: FileSystem;
-  readonly #spare: Block[] = [];
+  readonly #blocks = new SpareBuffers(BLOCK, MAX_SPARE);
   #held = 0;
   #made = false;
 
@@ -56,10 +57,10 @@ export class StagingArea {
         const more = count === 0 ? 0 : BLOCK;
         if (count * BLOCK >= this.#messageLimit || this.#held + more > this.#totalLimit) return undefined;
         this.#held += more;
-        return this.#spare.pop() ?? new Uint8Array(BLOCK);
+        return this.#blocks.take();
       },
       reuse: (blocks) => {
-        this.#spare.push(...blocks.slice(0, MAX_SPARE - this.#spare.length));
+        for (const block of blocks) this.#blocks.give(block);
       },
       forget: (count) => {
         this.#held -= Math.max(count - 1, 0) * BLOCK;

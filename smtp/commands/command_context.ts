@@ -63,6 +63,6 @@ export function envelopeFields({ reversePath, recipients }: Transaction): { from
 /** Ends the transaction, dropping what was not committed. */
 export async function resetTransaction(session: Session): Promise<void> {
   const { transaction } = session;
-  delete session.transaction;
+  session.transaction = undefined;
   await transaction?.message?.[Symbol.asyncDispose]();
 }
