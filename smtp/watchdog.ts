@@ -6,20 +6,19 @@
 import type { Clock, Timer } from "./clock.ts";
 
 /**
- * Calls back when its deadline passes. Moving the deadline costs no timer: there is one, which looks when it fires
- * whether the deadline has moved on meanwhile and then sleeps again.
+ * Calls back when its deadline passes. Moving the deadline costs no timer: all watchdogs of a clock share one, which
+ * looks when it fires whether their deadlines have moved on meanwhile.
  */
 export class Watchdog {
-  readonly #clock: Clock;
+  readonly #watch: Watch;
   readonly #expire: () => void;
   #deadline = Infinity;
-  #timer: Timer | undefined;
-  /** When the timer fires. */
+  /** When the deadline is looked at next. */
   #wake = Infinity;
 
   /** There is no deadline until one is set. */
   constructor(clock: Clock, expire: () => void) {
-    this.#clock = clock;
+    this.#watch = Watch.of(clock);
     this.#expire = expire;
   }
 
@@ -30,32 +29,88 @@ export class Watchdog {
 
   set deadline(deadline: number) {
     this.#deadline = deadline;
-    if (deadline < this.#wake) this.#sleep(deadline - this.#clock.monotonic());
+    if (deadline >= this.#wake) return;
+    this.#wake = deadline;
+    this.#watch.add(this, deadline);
   }
 
-  /** Stops the timer and forgets the deadline. */
+  /** Forgets the deadline. */
   cancel(): void {
-    this.#timer?.cancel();
-    this.#timer = undefined;
-    this.#wake = Infinity;
     this.#deadline = Infinity;
-  }
-
-  #sleep(milliseconds: number): void {
-    this.#timer?.cancel();
-    const wait = Math.max(milliseconds, 0);
-    this.#wake = this.#clock.monotonic() + wait;
-    this.#timer = this.#clock.after(wait, () => this.#awake());
-  }
-
-  #awake(): void {
-    this.#timer = undefined;
+    if (this.#wake === Infinity) return;
     this.#wake = Infinity;
-    if (this.#deadline === Infinity) return;
-    const left = this.#deadline - this.#clock.monotonic();
+    this.#watch.remove(this);
+  }
+
+  /** @ignore When to look again; `Infinity` where there is no deadline, `undefined` where it has passed. */
+  look(now: number): number | undefined {
     // Timers may fire a fraction early.
-    if (left > 1) return this.#sleep(left);
+    if (this.#wake - now > 1) return this.#wake;
+    if (this.#deadline - now <= 1) return undefined;
+    return this.#wake = this.#deadline;
+  }
+
+  /** @ignore The deadline has passed. */
+  expire(): void {
     this.cancel();
     this.#expire();
+  }
+}
+
+/** The watchdogs of one clock that have a deadline, or had one a while ago. */
+class Watch {
+  static readonly #watches = new WeakMap<Clock, Watch>();
+  readonly #clock: Clock;
+  readonly #watchdogs = new Set<Watchdog>();
+  #timer: Timer | undefined;
+  /** When the timer fires. */
+  #wake = Infinity;
+
+  private constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  static of(clock: Clock): Watch {
+    let watch = this.#watches.get(clock);
+    if (watch === undefined) this.#watches.set(clock, watch = new Watch(clock));
+    return watch;
+  }
+
+  add(watchdog: Watchdog, wake: number): void {
+    this.#watchdogs.add(watchdog);
+    if (wake < this.#wake) this.#sleep(wake);
+  }
+
+  remove(watchdog: Watchdog): void {
+    this.#watchdogs.delete(watchdog);
+    if (this.#watchdogs.size === 0) this.#sleep(Infinity);
+  }
+
+  #sleep(wake: number): void {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    this.#wake = wake;
+    if (wake === Infinity) return;
+    this.#timer = this.#clock.after(Math.max(wake - this.#clock.monotonic(), 0), () => this.#look());
+  }
+
+  #look(): void {
+    const now = this.#clock.monotonic();
+    const due: Watchdog[] = [];
+    let next = Infinity;
+    for (const watchdog of this.#watchdogs) {
+      const wake = watchdog.look(now);
+      if (wake === undefined) due.push(watchdog);
+      else if (wake === Infinity) this.#watchdogs.delete(watchdog);
+      else next = Math.min(next, wake);
+    }
+    this.#sleep(next);
+    // What one of them does may be the end of another.
+    for (const watchdog of due) {
+      const wake = watchdog.look(now);
+      if (wake === undefined) watchdog.expire();
+      else if (wake < Infinity) this.add(watchdog, wake);
+      else this.remove(watchdog);
+    }
   }
 }

@@ -73,3 +73,45 @@ Deno.test("Watchdog is not moved by a jump of the time of day", async () => {
   await clock.advance(999);
   assert.deepEqual(fired, []);
 });
+
+Deno.test("Watchdogs of one clock share a timer, and each calls back in its time", async () => {
+  const clock = new FakeClock();
+  const fired: string[] = [];
+  const make = (name: string) => new Watchdog(clock, () => fired.push(`${name} ${clock.monotonic()}`));
+  const [first, second, third, idle] = [make("first"), make("second"), make("third"), make("idle")];
+  first.deadline = 3000;
+  second.deadline = 1000;
+  third.deadline = 2000;
+  idle.deadline = 1500;
+  idle.deadline = Infinity;
+  assert.equal(clock.pending, 1);
+  await clock.advance(1200);
+  first.deadline = 4000;
+  second.deadline = 1300;
+  await clock.advance(2000);
+  assert.deepEqual(fired, ["second 1000", "second 1300", "third 2000"]);
+  third.deadline = 4000;
+  third.cancel();
+  await clock.advance(10_000);
+  assert.deepEqual(fired.slice(3), ["first 4000"]);
+  assert.equal(clock.pending, 0);
+});
+
+Deno.test("Watchdog is still when another one, due at the same time, has cancelled it or moved its deadline", async () => {
+  const clock = new FakeClock();
+  const fired: string[] = [];
+  const others: Watchdog[] = [];
+  const killer = new Watchdog(clock, () => {
+    fired.push("killer");
+    others[0]?.cancel();
+    if (others[1]) others[1].deadline = 2000;
+  });
+  for (const name of ["cancelled", "moved"]) others.push(new Watchdog(clock, () => fired.push(name)));
+  killer.deadline = 1000;
+  for (const other of others) other.deadline = 1000;
+  await clock.advance(1000);
+  assert.deepEqual(fired, ["killer"]);
+  await clock.advance(1000);
+  assert.deepEqual(fired, ["killer", "moved"]);
+  assert.equal(clock.pending, 0);
+});
