@@ -5,7 +5,7 @@ import type { Envelope, Recipient } from "../smtp/envelope.ts";
 import { SmtpError } from "../smtp/reply.ts";
 import type { Session } from "../smtp/session.ts";
 import { StagingArea } from "../storage/staging.ts";
-import { FakeClock } from "../tests/support/fake_clock.ts";
+import { FakeClock, settle } from "../tests/support/fake_clock.ts";
 import { FaultyFileSystem, type FileCall } from "../tests/support/faulty_file_system.ts";
 import { RecordingLog } from "../tests/support/recording_log.ts";
 import { MaildirDelivery, type MaildirDeliveryOptions } from "./delivery.ts";
@@ -445,6 +445,55 @@ for (const { call, path, code, reply } of FAULTS) {
     });
   });
 }
+
+Deno.test("MaildirDelivery takes back a message of which one copy fails only when all others have ended", async () => {
+  const fileSystem = new FaultyFileSystem();
+  await inSetting({ fileSystem }, async ({ delivery, files }) => {
+    await deliver(delivery, { to: ["both@example.com"] });
+    const slow = Promise.withResolvers<void>();
+    fileSystem.before = (call, path) => call === "sync" && /alice\/tmp/.test(path) ? slow.promise : undefined;
+    fileSystem.fault = (call, path) => call === "sync" && /bob\/tmp/.test(path) ? "EIO" : undefined;
+    const delivering = deliver(delivery, { to: ["both@example.com"] });
+    setTimeout(() => slow.resolve(), 5);
+    await assert.rejects(delivering, refusal(451, "4.3.0"));
+    assert.equal(fileSystem.calls.filter((call) => /^sync .*alice\/tmp/.test(call)).length, 2);
+    for (const user of ["alice", "bob"]) {
+      assert.deepEqual(files(user, "tmp"), []);
+      assert.equal(files(user).length, 1);
+    }
+  });
+});
+
+Deno.test("MaildirDelivery has at most 256 files open while it stores, however many messages there are", async () => {
+  const fileSystem = new FaultyFileSystem();
+  await inSetting({ fileSystem }, async ({ delivery, files }) => {
+    const slow = Promise.withResolvers<void>();
+    fileSystem.before = (call, path) => call === "sync" && /alice\/tmp/.test(path) ? slow.promise : undefined;
+    const all = Array.from({ length: 300 }, () => deliver(delivery, { to: ["alice@example.com"] }));
+    while (files("alice", "tmp").length < 256) await new Promise((resolve) => setTimeout(resolve, 1));
+    await settle();
+    assert.equal(files("alice", "tmp").length, 256);
+    slow.resolve();
+    await Promise.all(all);
+    assert.equal(files("alice").length, 300);
+  });
+});
+
+Deno.test("MaildirDelivery counts no memory for a message that grows in its mailbox", async () => {
+  const directory = await Deno.makeTempDir();
+  try {
+    const staging = new StagingArea({ directory });
+    await inSetting({ staging }, async ({ delivery }) => {
+      await using pending = await delivery.begin(envelope("alice@example.com"), session, () => prepend);
+      await pending.write(new Uint8Array(200_000));
+      assert.ok(staging.held > 0);
+      await pending.write(new Uint8Array(200_000));
+      assert.equal(staging.held, 0);
+    });
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
 
 Deno.test("MaildirDelivery answers 452 4.3.1 when a large message cannot be staged", async () => {
   const fileSystem = new FaultyFileSystem();

@@ -53,17 +53,15 @@ export class Maildir {
   readonly #parents: readonly string[];
   readonly #tmp: string;
   readonly #new: string;
-  /** What its readers could swap, since the Maildir is their group's. */
-  readonly #inside: readonly string[];
   readonly #names: UniqueNames;
   readonly #syncer: DirectorySyncer;
   readonly #fileSystem: FileSystem;
   readonly #uid: number | null;
   readonly #monotonic: () => number;
-  /** The inode of `new/` when it was last looked at. */
-  #newInode: number | undefined;
+  /** `new/` when it was last looked at. */
+  #seenNew: Identity | undefined;
   /** The same when all names on the way to it were last synced. */
-  #durable: number | undefined;
+  #durableNew: Identity | undefined;
   #making: Promise<void> | undefined;
   /** Whether the last step failed. */
   #failed = false;
@@ -79,7 +77,6 @@ export class Maildir {
     this.#parents = between(options.root, path);
     this.#tmp = join(path, "tmp");
     this.#new = join(path, "new");
-    this.#inside = [this.#tmp, this.#new];
     this.#names = options.names;
     this.#uid = options.uid ?? Deno.uid();
     this.#monotonic = options.monotonic ?? (() => performance.now());
@@ -108,15 +105,17 @@ export class Maildir {
    */
   async create(): Promise<MaildirMessage> {
     const name = this.#names.next();
-    const file = await this.#noting(async () => {
-      await this.#ensure();
-      return await this.#createFile(name.temporary);
-    });
+    const file = await this.#noting(() =>
+      this.#isReady()
+        ? this.#createFile(name.temporary)
+        : this.#ensure().then(() => this.#createFile(name.temporary))
+    );
     return new MaildirMessage({
       file,
       name,
       directory: this.#new,
       syncer: this.#syncer,
+      ready: () => this.#isNewReady() ? undefined : this.#ensure(),
       noting: (call) => this.#noting(call),
     });
   }
@@ -150,12 +149,12 @@ export class Maildir {
     return removed;
   }
 
-  #createFile(name: string): Promise<NewFile> {
+  #createFile(name: string): NewFile {
     return NewFile.create(`${this.#tmp}/${name}`, { mode: FILE_MODE, fileSystem: this.#fileSystem });
   }
 
   async #probe(): Promise<void> {
-    const file = await this.#createFile(this.#names.next().temporary);
+    const file = this.#createFile(this.#names.next().temporary);
     try {
       await file.write(new Uint8Array(1));
     } finally {
@@ -164,37 +163,61 @@ export class Maildir {
     this.#proven = true;
   }
 
-  async #noting<T>(call: () => Promise<T>): Promise<T> {
+  /** Runs a step of a delivery, and notes how it ended. */
+  #noting<T>(call: () => Promise<T> | T): Promise<T> | T {
     try {
-      const result = await call();
+      const result = call();
+      if (result instanceof Promise) return this.#notingLater(result);
       this.#failed = false;
       return result;
     } catch (error) {
-      this.#failed = true;
-      this.#proven = false;
-      this.#seenAt = -Infinity;
-      throw error;
+      throw this.#note(error);
     }
   }
 
+  async #notingLater<T>(running: Promise<T>): Promise<T> {
+    try {
+      const result = await running;
+      this.#failed = false;
+      return result;
+    } catch (error) {
+      throw this.#note(error);
+    }
+  }
+
+  #note(error: unknown): unknown {
+    this.#failed = true;
+    this.#proven = false;
+    this.#seenAt = -Infinity;
+    return error;
+  }
+
   async #ensure(): Promise<void> {
-    if (this.#isReady()) return;
     this.#making ??= this.#make().finally(() => this.#making = undefined);
     await this.#making;
   }
 
   /**
-   * Looked at for each message, since a Maildir may be moved away, or swapped by its readers, while the server runs.
-   * Where nobody but us and root may change what leads to the Maildir, a look a second is enough there. These calls
-   * stay in the kernel's cache of names, and are not worth a thread.
+   * Whether a file can be made. Looked at for each message, since a Maildir may be moved away, or swapped by its readers,
+   * while the server runs. Where nobody but us and root may change what leads to the Maildir, a look a second is enough
+   * there. These calls stay in the kernel's cache of names, and are not worth a thread.
    */
   #isReady(): boolean {
     const now = this.#monotonic();
-    const seen = now - this.#seenAt < SEEN_LIFETIME;
-    if (this.#firstMissing(seen ? this.#inside : undefined) !== undefined) return false;
-    if (this.#newInode !== this.#durable) return false;
-    if (!seen && this.#isGuarded()) this.#seenAt = now;
+    if (now - this.#seenAt < SEEN_LIFETIME) return this.#look(this.#tmp);
+    if (this.#firstMissing() !== undefined || !this.#isNewDurable()) return false;
+    if (this.#isGuarded()) this.#seenAt = now;
     return true;
+  }
+
+  /** Whether a message can be moved into `new/`; between its beginning and its end that may have been swapped, too. */
+  #isNewReady(): boolean {
+    return this.#look(this.#new) && this.#isNewDurable();
+  }
+
+  #isNewDurable(): boolean {
+    const [seen, durable] = [this.#seenNew, this.#durableNew];
+    return seen?.inode === durable?.inode && seen?.born === durable?.born;
   }
 
   /** Whether no group may swap the Maildir, or what leads to it, for something else. */
@@ -214,14 +237,15 @@ export class Maildir {
     const inside = ["tmp", "new", "cur"].map((name) => join(this.path, name));
     for (const path of [this.path, ...inside]) await makeDirectory(path, MAILDIR_MODE);
     this.#firstMissing();
+    const seen = this.#seenNew;
     // All of them, not only those just made: an earlier process may have made one and died before its sync.
     for (const path of [this.#root, ...this.#parents, this.path]) await this.#syncer.sync(path);
-    this.#durable = this.#newInode;
+    this.#durableNew = seen;
   }
 
   /** Checks these, or everything below the root. Returns the first directory that is not there. */
   #firstMissing(
-    paths: readonly string[] = [...this.#parents, this.path, ...this.#inside],
+    paths: readonly string[] = [...this.#parents, this.path, this.#tmp, this.#new],
   ): string | undefined {
     return paths.find((path) => !this.#look(path));
   }
@@ -239,7 +263,7 @@ export class Maildir {
     if (danger !== undefined) {
       throw new StorageError("deliver into", { path, cause: new Error(danger), fault: "denied" });
     }
-    if (path === this.#new) this.#newInode = info.ino ?? undefined;
+    if (path === this.#new) this.#seenNew = { inode: info.ino, born: info.birthtime?.getTime() };
     return true;
   }
 
@@ -254,28 +278,34 @@ export class Maildir {
   }
 }
 
+/** What tells a directory from one that was made later; inode numbers are given again. */
+interface Identity {
+  readonly inode: number | null;
+  /** Milliseconds since the epoch, where the file system knows. */
+  readonly born: number | undefined;
+}
+
+interface MaildirMessageOptions {
+  readonly file: NewFile;
+  readonly name: UniqueName;
+  /** `new/`. */
+  readonly directory: string;
+  readonly syncer: DirectorySyncer;
+  /** Sees to it that `new/` is what it should be. */
+  readonly ready: () => Promise<void> | undefined;
+  readonly noting: <T>(call: () => Promise<T> | T) => Promise<T> | T;
+}
+
 /** A message on its way into one Maildir; made by {@linkcode Maildir.create}. */
 export class MaildirMessage {
   readonly #file: NewFile;
-  readonly #name: UniqueName;
-  readonly #directory: string;
-  readonly #syncer: DirectorySyncer;
-  readonly #noting: <T>(call: () => Promise<T>) => Promise<T>;
+  readonly #options: MaildirMessageOptions;
   #published: string | undefined;
 
   /** @ignore Made by the Maildir. */
-  constructor(options: {
-    file: NewFile;
-    name: UniqueName;
-    directory: string;
-    syncer: DirectorySyncer;
-    noting: <T>(call: () => Promise<T>) => Promise<T>;
-  }) {
+  constructor(options: MaildirMessageOptions) {
     this.#file = options.file;
-    this.#name = options.name;
-    this.#directory = options.directory;
-    this.#syncer = options.syncer;
-    this.#noting = options.noting;
+    this.#options = options;
   }
 
   /** Octets written so far. */
@@ -294,19 +324,19 @@ export class MaildirMessage {
   }
 
   /**
-   * Appends bytes as they are to stand on the disk.
+   * Appends bytes as they are to stand on the disk. Returns nothing where that has been done, as it is with few.
    * @throws {StorageError} the file is gone then
    */
-  write(data: Uint8Array): Promise<void> {
-    return this.#noting(() => this.#file.write(data));
+  write(data: Uint8Array): Promise<void> | void {
+    return this.#options.noting(() => this.#file.write(data));
   }
 
   /**
    * Syncs and closes the file.
    * @throws {StorageError} the file is gone then
    */
-  finish(): Promise<void> {
-    return this.#noting(() => this.#file.finish());
+  async finish(): Promise<void> {
+    await this.#options.noting(() => this.#file.finish());
   }
 
   /**
@@ -315,9 +345,14 @@ export class MaildirMessage {
    * @throws {StorageError} the file is gone then
    */
   async publish(sizes: { readonly wire: number }): Promise<void> {
-    const name = this.#name.withSizes({ disk: this.#file.size, wire: sizes.wire });
-    const path = join(this.#directory, name);
-    await this.#noting(() => this.#file.publish(path));
+    const { name, directory, ready, noting } = this.#options;
+    const path = `${directory}/${name.withSizes({ disk: this.#file.size, wire: sizes.wire })}`;
+    try {
+      await noting(() => ready()?.then(() => this.#file.publish(path)) ?? this.#file.publish(path));
+    } catch (error) {
+      await this.#file.discard();
+      throw error;
+    }
     this.#published = path;
   }
 
@@ -326,7 +361,7 @@ export class MaildirMessage {
    * @throws {StorageError}
    */
   settle(): Promise<void> {
-    return this.#syncer.sync(this.#directory);
+    return this.#options.syncer.sync(this.#options.directory);
   }
 
   /** Removes the file from `tmp/`, or from `new/` if no reader has taken it yet; does not fail. */

@@ -154,15 +154,84 @@ for (const writable of ["the root", "a parent"]) {
   });
 }
 
+for (const folder of ["tmp", "new"]) {
+  Deno.test(`Maildir refuses a message if ${folder} was swapped while it came`, async () => {
+    await inRoot(async ({ root, path, maildir }) => {
+      await deliver(maildir);
+      const message = await maildir.create();
+      await message.write(new TextEncoder().encode("x: y\n"));
+      await message.finish();
+      await Deno.mkdir(join(root, "elsewhere"));
+      await Deno.rename(join(path, folder), join(path, "old"));
+      await Deno.symlink(join(root, "elsewhere"), join(path, folder));
+      const before = names(join(path, "new"));
+      await assert.rejects(message.publish({ wire: 6 }), /symbolic link|rename/);
+      assert.deepEqual(names(join(root, "elsewhere")), []);
+      assert.deepEqual(names(join(path, "new")), before);
+      if (folder === "new") assert.deepEqual(names(join(path, "tmp")), []);
+    });
+  });
+}
+
+Deno.test("Maildir syncs the way to a new/ that was made while a message came", async () => {
+  await inRoot(async ({ path, fileSystem, maildir }) => {
+    await deliver(maildir);
+    const message = await maildir.create();
+    await message.finish();
+    await Deno.remove(join(path, "new"), { recursive: true });
+    fileSystem.calls.length = 0;
+    await message.publish({ wire: 0 });
+    await message.settle();
+    const steps = fileSystem.calls.filter((call) => !/^(open|close) /.test(call));
+    assert.deepEqual(steps.slice(-3), [`sync ${path}`, `rename ${message.path}`, `sync ${path}/new`]);
+    assert.equal(names(join(path, "new")).length, 1);
+  });
+});
+
+Deno.test("Maildir tells a new/ that was made anew, though it has the number of the one before", async () => {
+  await inRoot(async ({ path, fileSystem, maildir }) => {
+    const folder = join(path, "new");
+    for (let again = 0; again < 5; again++) {
+      await deliver(maildir);
+      await Deno.remove(folder, { recursive: true });
+      await Deno.mkdir(folder, { mode: 0o770 });
+      fileSystem.calls.length = 0;
+      await deliver(maildir);
+      assert.ok(fileSystem.calls.includes(`sync ${path}`));
+    }
+  });
+});
+
+Deno.test("Maildir.create() makes up for a sync that failed on the way to the Maildir", async () => {
+  await inRoot(async ({ root, path, fileSystem, maildir }) => {
+    for (const failing of [join(root, ".."), root, join(root, "example.com"), path]) {
+      fileSystem.fault = (call, where) => call === "sync" && where === failing ? "EIO" : undefined;
+      await assert.rejects(maildir.create(), { fault: "io" }, failing);
+    }
+    fileSystem.fault = () => undefined;
+    fileSystem.calls.length = 0;
+    await deliver(maildir);
+    for (const directory of [root, join(root, "example.com"), path]) {
+      assert.ok(fileSystem.calls.includes(`sync ${directory}`), directory);
+    }
+  });
+});
+
 Deno.test("Maildir looks at what leads to it once a second, and at once after a failure", async () => {
   await inRoot(async ({ root, fileSystem, maildir, pass }) => {
     const parent = join(root, "example.com");
     await deliver(maildir);
+    await maildir.check();
     await deliver(maildir);
     await Deno.chmod(parent, 0o777);
-    pass(999);
-    await deliver(maildir);
+    // However often it delivers meanwhile.
+    for (let steps = 0; steps < 3; steps++) {
+      pass(333);
+      await deliver(maildir);
+      await maildir.check();
+    }
     pass(1);
+    await assert.rejects(maildir.check(), /everybody may write/);
     await assert.rejects(deliver(maildir), /everybody may write/);
     await Deno.chmod(parent, 0o750);
     await deliver(maildir);

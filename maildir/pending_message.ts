@@ -247,11 +247,10 @@ async function writeAtOnce(message: MaildirMessage, pieces: readonly Uint8Array[
 }
 
 /** Waits for all, also when one fails: nothing may go on behind the back of who cleans up. */
-async function all<T>(promises: readonly Promise<T>[]): Promise<T[]> {
-  const [only, second] = promises;
-  if (only !== undefined && second === undefined) return [await only];
+async function all<T>(results: readonly (Promise<T> | T)[]): Promise<T[]> {
+  if (results.length === 1) return [await results[0] as T];
   const values: T[] = [];
-  for (const result of await Promise.allSettled(promises)) {
+  for (const result of await Promise.allSettled(results)) {
     if (result.status === "rejected") throw result.reason;
     values.push(result.value);
   }

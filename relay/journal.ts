@@ -8,7 +8,7 @@ import { dirname } from "@std/path";
 import type { Logger } from "../observe/log.ts";
 import type { DirectorySyncer } from "../storage/directory_syncer.ts";
 import type { FileSystem, OpenFile } from "../storage/file_system.ts";
-import { attempt } from "../storage/storage_error.ts";
+import { attempt, attemptSync } from "../storage/storage_error.ts";
 import { decodeRecord, encodeRecord, type JournalRecord, SpoolFormatError } from "./spool_format.ts";
 
 /** A final dot that was sent. */
@@ -213,14 +213,11 @@ export class Journal {
     const { path, temporary, fileSystem, syncer, rotateAt = 1024 * 1024 } = this.#options;
     const text = [...this.#live].flatMap(([id, entry]) => recordsOf(id, entry)).map(encodeRecord).join("");
     const data = encoder.encode(text);
-    const file = await attempt(
-      "create",
-      temporary,
-      () => fileSystem.open(temporary, { create: true, truncate: true, write: true, mode: 0o600 }),
-    );
+    const how = { create: true, truncate: true, write: true, mode: 0o600 };
+    const file = attemptSync("create", temporary, () => fileSystem.openSync(temporary, how));
     try {
       await writeDurably(file, { path: temporary, data });
-      await attempt("rename", path, () => fileSystem.rename(temporary, path));
+      attemptSync("rename", path, () => fileSystem.renameSync(temporary, path));
       await syncer.sync(dirname(path));
     } catch (error) {
       file.close();

@@ -53,7 +53,7 @@ export class SpareFiles {
     if (this.#closed || this.#count >= MAX_FILES) return undefined;
     const spare = join(directory, name);
     try {
-      await fileSystem.rename(path, spare);
+      fileSystem.renameSync(path, spare);
     } catch {
       return undefined;
     }
@@ -77,7 +77,7 @@ export class SpareFiles {
     const path = this.#paths.shift();
     if (path === undefined) return undefined;
     try {
-      const file = await NewFile.reuse(path, this.#options);
+      const file = NewFile.reuse(path, this.#options);
       this.#count--;
       return file;
     } catch {

@@ -509,6 +509,8 @@ export class Connection {
     const { clock, limits } = this.#options;
     this.#transport.deadline = clock.monotonic() + limits.idleTimeout;
     await this.#write(text);
+    // What comes next may be work of ours, such as the end of a message that came with its command.
+    this.#transport.deadline = Infinity;
   }
 
   async #write(text: string): Promise<void> {

@@ -250,6 +250,38 @@ for (const step of ["write", "commit"] as const) {
   });
 }
 
+const ENVELOPE = "MAIL FROM:<a@c.test>\r\nRCPT TO:<alice@here.example>\r\n";
+
+for (
+  const [what, before, last] of [
+    ["BDAT in one piece with its envelope", "", `${ENVELOPE}BDAT 6 LAST\r\nx: y\r\n`],
+    ["BDAT in one piece with its chunk", ENVELOPE, "BDAT 6 LAST\r\nx: y\r\n"],
+    ["DATA in one piece with its mail data", ENVELOPE, "DATA\r\nx: y\r\n.\r\n"],
+  ] as const
+) {
+  Deno.test(`a commit that takes an hour loses neither the message nor its 250: ${what}`, async () => {
+    const slow = Promise.withResolvers<void>();
+    await using dialogue = new Dialogue({
+      wrap: (pending) => ({
+        id: pending.id,
+        write: (chunk) => pending.write(chunk),
+        async commit(headers) {
+          await slow.promise;
+          await pending.commit(headers);
+        },
+        [Symbol.asyncDispose]: () => pending[Symbol.asyncDispose](),
+      }),
+    });
+    await dialogue.say(`EHLO c.test\r\n${before}`);
+    dialogue.transport.send(bytesOf(last));
+    await dialogue.clock.advance(3_600_000);
+    slow.resolve();
+    await dialogue.transport.waiting();
+    assert.match(dialogue.heard(), /250 2.0.0 M1 accepted\r\n/);
+    assert.equal(dialogue.delivery.stored.length, 1);
+  });
+}
+
 Deno.test("a delivery can have what is put on top before the message is there", async () => {
   let early: readonly Header[] | undefined;
   let late: readonly Header[] | undefined;

@@ -22,28 +22,23 @@ export interface OpenFile {
   close(): void;
 }
 
-/** What storage does with paths. */
+/**
+ * What storage does with paths. Files are opened and renamed on the calling thread: that waits for the disk only while
+ * the journal changes over, and the way to another thread and back costs a quarter of a delivery's processor time
+ * (docs/performance.md).
+ */
 export interface FileSystem {
   /** open(2). */
-  open(path: string, options: Deno.OpenOptions): Promise<OpenFile>;
-  /** open(2) on the calling thread. */
   openSync(path: string, options: Deno.OpenOptions): OpenFile;
   /** rename(2); replaces what is there without a word. */
-  rename(from: string, to: string): Promise<void>;
+  renameSync(from: string, to: string): void;
   /** unlink(2). */
   remove(path: string): Promise<void>;
 }
 
-/**
- * The real one. Files are opened and renamed on the calling thread: that waits for the disk only while the journal
- * changes over, and the way to another thread and back costs a quarter of a delivery's processor time
- * (docs/performance.md).
- */
+/** The real one. */
 export const denoFileSystem: FileSystem = {
-  // deno-lint-ignore require-await
-  open: async (path, options) => Deno.openSync(path, options),
   openSync: Deno.openSync,
-  // deno-lint-ignore require-await
-  rename: async (from, to) => Deno.renameSync(from, to),
+  renameSync: Deno.renameSync,
   remove: (path) => Deno.remove(path),
 };

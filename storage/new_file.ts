@@ -4,7 +4,7 @@
  * @module
  */
 import { denoFileSystem, type FileSystem, type OpenFile } from "./file_system.ts";
-import { attempt } from "./storage_error.ts";
+import { attemptSync, StorageError } from "./storage_error.ts";
 
 /** Up to here a file is written on the calling thread, in octets. */
 const WRITE_THROUGH = 256 * 1024;
@@ -42,16 +42,10 @@ export class NewFile {
    * @param options `mode`: permission bits before the umask, 0660 if absent; `fileSystem`: for tests
    * @throws {StorageError}
    */
-  static async create(
-    path: string,
-    options: { mode?: number; fileSystem?: FileSystem } = {},
-  ): Promise<NewFile> {
+  static create(path: string, options: { mode?: number; fileSystem?: FileSystem } = {}): NewFile {
     const { mode = 0o660, fileSystem = denoFileSystem } = options;
-    const file = await attempt(
-      "create",
-      path,
-      () => fileSystem.open(path, { write: true, createNew: true, mode }),
-    );
+    const how = { write: true, createNew: true, mode };
+    const file = attemptSync("create", path, () => fileSystem.openSync(path, how));
     return new NewFile(path, { file, fileSystem, reused: false });
   }
 
@@ -60,8 +54,8 @@ export class NewFile {
    * held before.
    * @throws {StorageError}
    */
-  static async reuse(path: string, { fileSystem }: { readonly fileSystem: FileSystem }): Promise<NewFile> {
-    const file = await attempt("open", path, () => fileSystem.open(path, { write: true }));
+  static reuse(path: string, { fileSystem }: { readonly fileSystem: FileSystem }): NewFile {
+    const file = attemptSync("open", path, () => fileSystem.openSync(path, { write: true }));
     return new NewFile(path, { file, fileSystem, reused: true });
   }
 
@@ -71,24 +65,20 @@ export class NewFile {
   }
 
   /**
-   * Appends all of it.
+   * Appends all of it. Returns nothing where that has been done, as it is with little.
    * @throws {StorageError} the file is gone then
    */
-  async write(data: Uint8Array): Promise<void> {
+  write(data: Uint8Array): Promise<void> | void {
     const file = this.#opened();
+    if (this.#size + data.length > WRITE_THROUGH) return this.#writeThroughPool(file, data);
     try {
-      await attempt("write", this.path, async () => {
-        const throughPool = this.#size + data.length > WRITE_THROUGH;
-        for (let done = 0; done < data.length;) {
-          const rest = done === 0 ? data : data.subarray(done);
-          done += throughPool ? await file.write(rest) : file.writeSync(rest);
-        }
-      });
-      this.#size += data.length;
-    } catch (error) {
-      await this.discard();
-      throw error;
+      for (let done = 0; done < data.length;) {
+        done += file.writeSync(done === 0 ? data : data.subarray(done));
+      }
+    } catch (cause) {
+      return this.#drop(new StorageError("write", { path: this.path, cause }));
     }
+    this.#size += data.length;
   }
 
   /**
@@ -98,29 +88,26 @@ export class NewFile {
   async finish(): Promise<void> {
     const file = this.#opened();
     try {
-      await attempt("sync", this.path, () => {
-        if (this.#reused) file.truncateSync(this.#size);
-        return file.sync();
-      });
+      if (this.#reused) file.truncateSync(this.#size);
+      await file.sync();
       this.#close();
-    } catch (error) {
-      await this.discard();
-      throw error;
+    } catch (cause) {
+      await this.#drop(new StorageError("sync", { path: this.path, cause }));
     }
   }
 
   /**
-   * Renames the finished file. It is out of reach of {@linkcode NewFile.discard} from then on.
+   * Renames the finished file. It is out of reach of {@linkcode NewFile.discard} from then on. Returns nothing where
+   * that has been done.
    * @throws {StorageError} the file is gone then
    */
-  async publish(path: string): Promise<void> {
+  publish(path: string): Promise<void> | void {
     if (this.#file !== undefined || !this.#exists) throw new TypeError(`${this.path} is not finished`);
     try {
-      await attempt("rename", path, () => this.#fileSystem.rename(this.path, path));
+      this.#fileSystem.renameSync(this.path, path);
       this.#exists = false;
-    } catch (error) {
-      await this.discard();
-      throw error;
+    } catch (cause) {
+      return this.#drop(new StorageError("rename", { path, cause }));
     }
   }
 
@@ -131,6 +118,23 @@ export class NewFile {
     this.#exists = false;
     // Where even this fails, the file lies under a temporary name and is cleaned away later.
     await this.#fileSystem.remove(this.path).catch(() => {});
+  }
+
+  async #writeThroughPool(file: OpenFile, data: Uint8Array): Promise<void> {
+    try {
+      for (let done = 0; done < data.length;) {
+        done += await file.write(done === 0 ? data : data.subarray(done));
+      }
+      this.#size += data.length;
+    } catch (cause) {
+      await this.#drop(new StorageError("write", { path: this.path, cause }));
+    }
+  }
+
+  /** Discards the file because of an error, and throws that. */
+  async #drop(error: StorageError): Promise<never> {
+    await this.discard();
+    throw error;
   }
 
   #opened(): OpenFile {

@@ -7,7 +7,7 @@ import { join } from "@std/path";
 import { concat } from "./concat.ts";
 import { denoFileSystem, type FileSystem, type OpenFile } from "./file_system.ts";
 import { SpareBuffers } from "./spare_buffers.ts";
-import { attempt } from "./storage_error.ts";
+import { attempt, attemptSync } from "./storage_error.ts";
 
 const BLOCK = 16 * 1024;
 /** So many blocks are used again: 1 MiB. */
@@ -80,7 +80,7 @@ export class StagingArea {
       this.#made = true;
     }
     const open = { read: true, write: true, createNew: true, mode: 0o600 };
-    const file = await attempt("create", path, () => this.#fileSystem.open(path, open));
+    const file = attemptSync("create", path, () => this.#fileSystem.openSync(path, open));
     try {
       // Without a name the file ends with its descriptor: a crash leaves nothing to clean.
       await attempt("remove", path, () => this.#fileSystem.remove(path));
@@ -231,7 +231,7 @@ class StagedFile {
       done += length;
       yield this.#buffer.subarray(0, length);
     }
-    await attempt("read", path, () => {
+    attemptSync("read", path, () => {
       if (done !== size) throw new Error(`${done} of ${size} octets are there`);
     });
   }

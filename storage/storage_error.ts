@@ -59,10 +59,23 @@ export function errorCode(error: unknown): string {
 }
 
 /** Runs one file call; what it throws comes out as a {@linkcode StorageError}. */
-export async function attempt<T>(step: string, path: string, call: () => T | Promise<T>): Promise<T> {
+export async function attempt<T>(step: string, path: string, call: () => Promise<T>): Promise<T> {
   try {
     return await call();
   } catch (cause) {
-    throw cause instanceof StorageError ? cause : new StorageError(step, { path, cause });
+    throw storageError(step, path, cause);
   }
+}
+
+/** The same of a call on the calling thread. */
+export function attemptSync<T>(step: string, path: string, call: () => T): T {
+  try {
+    return call();
+  } catch (cause) {
+    throw storageError(step, path, cause);
+  }
+}
+
+function storageError(step: string, path: string, cause: unknown): StorageError {
+  return cause instanceof StorageError ? cause : new StorageError(step, { path, cause });
 }

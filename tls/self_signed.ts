@@ -91,7 +91,7 @@ async function unusable(
 }
 
 async function replace(path: string, { text, mode }: { text: string; mode: number }): Promise<void> {
-  const file = await NewFile.create(`${path}.${crypto.randomUUID()}.tmp`, { mode });
+  const file = NewFile.create(`${path}.${crypto.randomUUID()}.tmp`, { mode });
   await file.write(new TextEncoder().encode(text));
   await file.finish();
   await file.publish(path);

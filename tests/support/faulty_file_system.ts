@@ -14,25 +14,23 @@ export class FaultyFileSystem implements FileSystem {
   readonly calls: string[] = [];
   /** The system's error code that this call fails with; `undefined` lets it pass. */
   fault: (call: FileCall, path: string) => string | undefined = () => undefined;
-  /** Waited for before each call that is not synchronous. */
+  /** A write takes no more octets than these, as write(2) may do. */
+  longestWrite = Infinity;
+  /** Called before each call that can fail, and waited for where that is not synchronous. */
   before: (call: FileCall, path: string) => Promise<void> | void = () => {};
 
   /** See {@linkcode FileSystem}. */
-  async open(path: string, options: Deno.OpenOptions): Promise<OpenFile> {
-    await this.#pass("open", path);
-    return this.#watch(await denoFileSystem.open(path, options), path);
-  }
-
-  /** See {@linkcode FileSystem}. */
   openSync(path: string, options: Deno.OpenOptions): OpenFile {
+    void this.before("open", path);
     this.#check("open", path);
     return this.#watch(denoFileSystem.openSync(path, options), path);
   }
 
   /** See {@linkcode FileSystem}. */
-  async rename(from: string, to: string): Promise<void> {
-    await this.#pass("rename", to);
-    await denoFileSystem.rename(from, to);
+  renameSync(from: string, to: string): void {
+    void this.before("rename", to);
+    this.#check("rename", to);
+    denoFileSystem.renameSync(from, to);
   }
 
   /** See {@linkcode FileSystem}. */
@@ -44,10 +42,10 @@ export class FaultyFileSystem implements FileSystem {
   #watch(file: OpenFile, path: string): OpenFile {
     return {
       read: (buffer) => this.#pass("read", path).then(() => file.read(buffer)),
-      write: (data) => this.#pass("write", path).then(() => file.write(data)),
+      write: (data) => this.#pass("write", path).then(() => file.write(data.subarray(0, this.longestWrite))),
       writeSync: (data) => {
         this.#check("write", path);
-        return file.writeSync(data);
+        return file.writeSync(data.subarray(0, this.longestWrite));
       },
       seek: (offset, whence) => file.seek(offset, whence),
       truncateSync: (length) => {

@@ -43,21 +43,16 @@ export class PowerLossFileSystem implements FileSystem {
     this.#after = after;
   }
 
-  /** See {@linkcode FileSystem.open}. */
-  async open(path: string, options: Deno.OpenOptions): Promise<OpenFile> {
-    const file = await denoFileSystem.open(path, options);
+  /** See {@linkcode FileSystem.openSync}. */
+  openSync(path: string, options: Deno.OpenOptions): OpenFile {
+    const file = denoFileSystem.openSync(path, options);
     if (options.create || options.createNew) this.#step(`create ${path}`);
     return this.#watch(file, path);
   }
 
-  /** See {@linkcode FileSystem.openSync}. */
-  openSync(path: string, options: Deno.OpenOptions): OpenFile {
-    return this.#watch(denoFileSystem.openSync(path, options), path);
-  }
-
-  /** See {@linkcode FileSystem.rename}. */
-  async rename(from: string, to: string): Promise<void> {
-    await denoFileSystem.rename(from, to);
+  /** See {@linkcode FileSystem.renameSync}. */
+  renameSync(from: string, to: string): void {
+    denoFileSystem.renameSync(from, to);
     this.#renamed.set(identity(Deno.lstatSync(to)), to);
     this.#step(`rename ${from} ${to}`);
   }

@@ -8,7 +8,6 @@ import { denoFileSystem, type FileSystem, type OpenFile } from "../../storage/fi
 /** Does everything but sync. */
 export const unsyncedFileSystem: FileSystem = {
   ...denoFileSystem,
-  open: async (path, options) => withoutSync(await denoFileSystem.open(path, options)),
   openSync: (path, options) => withoutSync(denoFileSystem.openSync(path, options)),
 };
 
