@@ -90,10 +90,11 @@ export class PendingMaildirMessage implements PendingMessage {
 
   #take(bytes: Uint8Array): Promise<void> | void {
     if (this.#growing !== undefined) return this.#growing.copy.write(bytes);
+    if (this.#staged.size + bytes.length <= GROWS_FROM) return this.#staged.write(bytes);
     const { top, growing } = this.#options;
-    const [target, ...others] = this.#targets;
-    const pieces = this.#staged.size + bytes.length > GROWS_FROM ? this.#staged.pieces : undefined;
-    const mayGrow = others.length === 0 && growing.free > 0;
+    const [target, second] = this.#targets;
+    const { pieces } = this.#staged;
+    const mayGrow = second === undefined && growing.free > 0;
     if (pieces === undefined || target === undefined || top === undefined || !mayGrow) {
       return this.#staged.write(bytes);
     }
@@ -230,8 +231,14 @@ function formatHead(prepend: readonly Header[], mailbox: Mailbox): Head {
   const [first, ...others] = prepend;
   // Return-Path is the first of all fields (RFC 5321 §4.4).
   const fields = first?.name === "Return-Path" ? [first, deliveredTo, ...others] : [deliveredTo, ...prepend];
-  const text = fields.map(({ name, value }) => `${name}: ${value.replaceAll("\r\n", "\n")}\n`).join("");
-  return { bytes: encoder.encode(text), lines: text.split("\n").length - 1 };
+  let text = "";
+  let lines = 0;
+  for (const { name, value } of fields) {
+    const folded = value.split("\r\n");
+    text += `${name}: ${folded.join("\n")}\n`;
+    lines += folded.length;
+  }
+  return { bytes: encoder.encode(text), lines };
 }
 
 // Room for most messages.
@@ -258,6 +265,7 @@ async function all<T>(results: readonly (Promise<T> | T)[]): Promise<T[]> {
 }
 
 async function inGroups<T>(items: readonly T[], run: (item: T) => Promise<void>): Promise<void> {
+  if (items.length === 1) return await run(items[0] as T);
   for (let at = 0; at < items.length; at += COPIES_AT_ONCE) {
     await all(items.slice(at, at + COPIES_AT_ONCE).map(run));
   }

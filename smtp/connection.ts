@@ -348,7 +348,8 @@ export class Connection {
     reader.expectData();
     const patience: Patience = { waited: 0 };
     for (;;) {
-      if (reader.available.length > 0) reader.consume(await message.write(reader.available));
+      const { available } = reader;
+      if (available.length > 0) reader.consume(await message.write(available));
       if (message.ended) break;
       if (!await this.#fillWithData(patience, message)) return false;
     }
@@ -484,11 +485,9 @@ export class Connection {
   /** Writes, then closes, which ends the wait. */
   async #writeLast(words: Reply): Promise<void> {
     try {
+      this.#say(words);
+      await this.#flush(GRACE);
       this.#transport.deadline = this.#options.clock.monotonic() + GRACE;
-      const text = this.#waiting + formatReply(words);
-      this.#waiting = "";
-      this.#traceReply(words);
-      await this.#write(text);
       await this.#transport.closeWrite?.();
     } catch {
       // Nobody listens; the reason stands in the log all the same.
@@ -502,22 +501,19 @@ export class Connection {
     this.#waiting += formatReply(reply);
   }
 
-  async #flush(): Promise<void> {
+  /** Writes the replies that wait, within so many milliseconds. */
+  async #flush(patience: number = this.#options.limits.idleTimeout): Promise<void> {
     if (this.#waiting === "") return;
     const text = this.#waiting;
     this.#waiting = "";
-    const { clock, limits } = this.#options;
-    this.#transport.deadline = clock.monotonic() + limits.idleTimeout;
-    await this.#write(text);
-    // What comes next may be work of ours, such as the end of a message that came with its command.
-    this.#transport.deadline = Infinity;
-  }
-
-  async #write(text: string): Promise<void> {
+    const transport = this.#transport;
+    transport.deadline = this.#options.clock.monotonic() + patience;
     const buffer = replyBuffers.take();
     const { read, written } = encoder.encodeInto(text, buffer);
-    await this.#transport.write(read < text.length ? encoder.encode(text) : buffer.subarray(0, written));
+    await transport.write(read < text.length ? encoder.encode(text) : buffer.subarray(0, written));
     replyBuffers.give(buffer);
+    // What comes next may be work of ours, such as the end of a message that came with its command.
+    transport.deadline = Infinity;
   }
 
   /** Closes our side first and reads on a little: closing with unread input would reset, and lose our last words. */

@@ -102,12 +102,20 @@ export class LineReader {
 
   /** Reads more; `false` at the end of the stream. There is always room, since lines and data are consumed. */
   async fill(transport: Transport): Promise<boolean> {
+    return this.#take(await transport.read(this.#room()));
+  }
+
+  /** Where what is read next goes. */
+  #room(): Uint8Array {
     if (this.#start > 0) {
       this.#buffer.copyWithin(0, this.#start, this.#end);
       this.#end -= this.#start;
       this.#start = 0;
     }
-    const octets = await transport.read(this.#buffer.subarray(this.#end));
+    return this.#buffer.subarray(this.#end);
+  }
+
+  #take(octets: number | null): boolean {
     if (octets === null) return false;
     this.#end += octets;
     return true;
@@ -146,7 +154,7 @@ export class LineReader {
       const line = this.takeLine();
       if (line) return line;
       this.#shrink();
-      if (!await this.fill(transport)) return { kind: "end" };
+      if (!this.#take(await transport.read(this.#room()))) return { kind: "end" };
     }
   }
 }
