@@ -40,15 +40,18 @@ export class LineEndingConverter implements Disposable {
     out.set(chunk, shift);
     // What stands between `from` and the line end that is looked at goes out as it is.
     let from = 0;
-    for (let at = scanner.next(0); at < size; at = scanner.next(at + 1)) {
-      if (chunk[at] !== CR) continue;
+    for (let at = scanner.next(0); at < size; at = scanner.next(at)) {
+      const end = at++;
+      if (chunk[end] !== CR) continue;
       // What follows the last one is not known yet.
-      this.#heldCr = at + 1 === size;
-      if (!this.#heldCr && chunk[at + 1] !== LF) continue;
-      if (length < shift + from) out.copyWithin(length, shift + from, shift + at);
-      length += at - from;
-      from = at + 1;
-      if (!this.#heldCr) this.#lines++;
+      this.#heldCr = at === size;
+      if (!this.#heldCr && chunk[at] !== LF) continue;
+      if (length < shift + from) out.copyWithin(length, shift + from, shift + end);
+      length += end - from;
+      from = at;
+      if (this.#heldCr) break;
+      this.#lines++;
+      at++;
     }
     if (length < shift + from) out.copyWithin(length, shift + from, shift + size);
     return out.subarray(0, length + size - from);

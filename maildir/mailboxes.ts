@@ -9,6 +9,7 @@
  */
 import { join, resolve } from "@std/path";
 import { normalizeDomain } from "../smtp/address.ts";
+import { Memo } from "../storage/memo.ts";
 
 /** What there is to know of who is local. */
 export interface MailboxesOptions {
@@ -75,14 +76,11 @@ export function checkMailboxes(options: MailboxesOptions): readonly MailboxesPro
   return new Directory(options).problems;
 }
 
-/** So many local addresses are remembered with their mailboxes; then all are forgotten. */
-const MAX_REMEMBERED = 1000;
-
 /** Finds the mailboxes of addresses. What it knows does not change: for a reload, make a new one. */
 export class Mailboxes {
   readonly #directory: Directory;
   /** A message asks at RCPT and at DATA, and the next one often asks for the same. */
-  readonly #remembered = new Map<string, Resolution>();
+  readonly #remembered = new Memo<Resolution>();
 
   /**
    * Reads the passwd file for `system`.
@@ -112,15 +110,11 @@ export class Mailboxes {
   resolve(address: { readonly localPart: string; readonly domain: string }): Resolution {
     // Neither has a line feed in it.
     const key = `${address.localPart}\n${address.domain}`;
-    let resolution = this.#remembered.get(key);
-    if (resolution === undefined) {
-      resolution = this.#directory.resolve(address);
-      if (resolution.kind === "local") {
-        if (this.#remembered.size >= MAX_REMEMBERED) this.#remembered.clear();
-        this.#remembered.set(key, resolution);
-      }
-    }
-    return resolution;
+    const remembered = this.#remembered.get(key);
+    if (remembered !== undefined) return remembered;
+    const resolution = this.#directory.resolve(address);
+    // Strangers ask for what is not here.
+    return resolution.kind === "local" ? this.#remembered.keep(key, resolution) : resolution;
   }
 }
 

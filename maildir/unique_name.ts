@@ -57,7 +57,7 @@ export class UniqueNames {
   /** A new file name: `<unix seconds>.M<µs>P<pid>Q<counter>R<random>.<host>`, at most 255 octets with its sizes. */
   next(): UniqueName {
     const { seconds, microseconds } = this.#time();
-    const count = Atomics.add(this.#counter, 0, 1n);
+    const count = this.#count();
     const micro = String(microseconds).padStart(6, "0");
     const temporary = `${seconds}.M${micro}P${this.#pid}Q${count}R${this.#random}.${this.#host}`;
     return { temporary, withSizes: ({ disk, wire }) => `${temporary},S=${disk},W=${wire}` };
@@ -65,8 +65,13 @@ export class UniqueNames {
 
   /** A short id of a message, from the same parts: letters and digits only, so it is an atom in Received. */
   nextId(): string {
-    const count = Atomics.add(this.#counter, 0, 1n);
+    const count = this.#count();
     return `${this.#time().seconds.toString(36)}Q${count.toString(36)}R${this.#random.slice(0, 8)}`;
+  }
+
+  /** A number that no other flow gets. */
+  #count(): number {
+    return Number(Atomics.add(this.#counter, 0, 1n));
   }
 
   #time(): { seconds: number; microseconds: number } {

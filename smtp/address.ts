@@ -4,6 +4,7 @@
  * @module
  */
 import { domainToASCII } from "node:url";
+import { Memo } from "../storage/memo.ts";
 import type { MailboxAddress, ReversePath } from "./envelope.ts";
 
 /** Why a path was refused; `nonAscii` and `tooLong` have replies of their own. */
@@ -155,6 +156,16 @@ function requireAscii(text: string, { smtputf8 }: PathOptions): void {
  * `undefined` when it is none.
  */
 export function normalizeDomain(name: string): string | undefined {
+  const known = normalized.get(name);
+  if (known !== undefined) return known;
+  const domain = spellDomain(name);
+  return domain === undefined ? undefined : normalized.keep(name, domain);
+}
+
+/** Domains as they were written, with their one spelling. */
+const normalized = new Memo<string>();
+
+function spellDomain(name: string): string | undefined {
   let domain = name.endsWith(".") ? name.slice(0, -1) : name;
   domain = NON_ASCII.test(domain) ? domainToASCII(domain.normalize("NFC")) : domain.toLowerCase();
   if (domain.length === 0 || domain.length > MAX_DOMAIN) return undefined;

@@ -12,12 +12,17 @@ export interface Command {
   readonly argument: string;
 }
 
+const UPPER_CASE = /^[A-Z]+$/;
+const PRINTABLE_END = /[!-~]$/;
+
 /** Takes a line apart; the line has no CRLF. */
 export function parseCommand(line: string): Command {
   const space = line.indexOf(" ");
-  const verb = space < 0 ? line : line.slice(0, space);
+  const verb = (space < 0 ? line : line.slice(0, space)).slice(0, 32);
+  const argument = space < 0 ? "" : line.slice(space + 1);
   return {
-    verb: verb.slice(0, 32).toUpperCase(),
-    argument: space < 0 ? "" : line.slice(space + 1).trimEnd(),
+    // Programs write it so.
+    verb: UPPER_CASE.test(verb) ? verb : verb.toUpperCase(),
+    argument: PRINTABLE_END.test(argument) ? argument : argument.trimEnd(),
   };
 }

@@ -21,6 +21,7 @@ const COLON = 58;
 // How much of a field is looked at before it is decided upon; a longer field is decided upon by its beginning.
 const MAX_LOOK = 2048;
 const MAX_NAME = 100;
+const NOTHING = new Uint8Array(0);
 
 /** Filters one message. Bytes go in cut anywhere; pieces come out that are valid as long as the chunk is. */
 export class HeaderFilter {
@@ -82,7 +83,7 @@ export class HeaderFilter {
 
   /** Gives out what is still held when the message ends within its header section. */
   finish(pieces: Uint8Array[]): void {
-    this.#endField(new Uint8Array(), { from: 0, fieldStart: 0, end: 0 }, pieces);
+    this.#endField(NOTHING, { from: 0, fieldStart: 0, end: 0 }, pieces);
     this.#inHeader = false;
   }
 
