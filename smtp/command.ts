@@ -13,7 +13,6 @@ export interface Command {
 }
 
 const UPPER_CASE = /^[A-Z]+$/;
-const PRINTABLE_END = /[!-~]$/;
 
 /** Takes a line apart; the line has no CRLF. */
 export function parseCommand(line: string): Command {
@@ -23,6 +22,12 @@ export function parseCommand(line: string): Command {
   return {
     // Programs write it so.
     verb: UPPER_CASE.test(verb) ? verb : verb.toUpperCase(),
-    argument: PRINTABLE_END.test(argument) ? argument : argument.trimEnd(),
+    argument: endsPrintable(argument) ? argument : argument.trimEnd(),
   };
+}
+
+/** Whether nothing that is white space stands at the end. */
+function endsPrintable(text: string): boolean {
+  const last = text.charCodeAt(text.length - 1);
+  return last > 0x20 && last < 0x7f;
 }
