@@ -4,7 +4,7 @@
  * @module
  */
 import { LineEndScanner } from "../smtp/line_end_scanner.ts";
-import { SpareBuffers } from "../storage/spare_buffers.ts";
+import { SpareBuffers } from "../smtp/spare_buffers.ts";
 
 const CR = 13;
 const LF = 10;

@@ -9,7 +9,7 @@
  */
 import { join, resolve } from "@std/path";
 import { normalizeDomain } from "../smtp/address.ts";
-import { Memo } from "../storage/memo.ts";
+import { Memo } from "../smtp/memo.ts";
 
 /** What there is to know of who is local. */
 export interface MailboxesOptions {

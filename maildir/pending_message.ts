@@ -7,7 +7,7 @@ import type { Logger } from "../observe/log.ts";
 import type { Header, PendingMessage } from "../smtp/delivery.ts";
 import { reply, SmtpError } from "../smtp/reply.ts";
 import { concat, concatInto } from "../storage/concat.ts";
-import { SpareBuffers } from "../storage/spare_buffers.ts";
+import { SpareBuffers } from "../smtp/spare_buffers.ts";
 import type { Slots } from "../storage/slots.ts";
 import type { StagedMessage } from "../storage/staging.ts";
 import { StorageError } from "../storage/storage_error.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 import { domainToASCII } from "node:url";
-import { Memo } from "../storage/memo.ts";
+import { Memo } from "./memo.ts";
 import type { MailboxAddress, ReversePath } from "./envelope.ts";
 
 /** Why a path was refused; `nonAscii` and `tooLong` have replies of their own. */

@@ -21,7 +21,7 @@ import * as replies from "./replies.ts";
 import { describeError, formatReply, type Reply, reply, SmtpError } from "./reply.ts";
 import type { Session, Transaction } from "./session.ts";
 import { DeadlineError, type Transport, type UpgradeToTls } from "./transport.ts";
-import { SpareBuffers } from "../storage/spare_buffers.ts";
+import { SpareBuffers } from "./spare_buffers.ts";
 import { Turns } from "./turns.ts";
 import { Watchdog } from "./watchdog.ts";
 

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { SpareBuffers } from "../storage/spare_buffers.ts";
+import { SpareBuffers } from "./spare_buffers.ts";
 import { latin1 } from "./latin1.ts";
 import type { Transport } from "./transport.ts";
 

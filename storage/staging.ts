@@ -6,11 +6,10 @@
 import { join } from "@std/path";
 import { concat } from "./concat.ts";
 import { denoFileSystem, type FileSystem, type OpenFile } from "./file_system.ts";
-import { SpareBuffers } from "./spare_buffers.ts";
 import { attempt, attemptSync } from "./storage_error.ts";
 
 const BLOCK = 16 * 1024;
-/** So many blocks are used again: 1 MiB. */
+/** So many blocks are used again, since each new one is a call into the allocator: 1 MiB. */
 const MAX_SPARE = 64;
 const NOTHING = new Uint8Array(0);
 
@@ -33,7 +32,7 @@ export class StagingArea {
   readonly #messageLimit: number;
   readonly #totalLimit: number;
   readonly #fileSystem: FileSystem;
-  readonly #blocks = new SpareBuffers(BLOCK, MAX_SPARE);
+  readonly #spare: Block[] = [];
   #held = 0;
   #made = false;
 
@@ -57,10 +56,10 @@ export class StagingArea {
         const more = count === 0 ? 0 : BLOCK;
         if (count * BLOCK >= this.#messageLimit || this.#held + more > this.#totalLimit) return undefined;
         this.#held += more;
-        return this.#blocks.take();
+        return this.#spare.pop() ?? new Uint8Array(BLOCK);
       },
       reuse: (blocks) => {
-        for (const block of blocks) this.#blocks.give(block);
+        this.#spare.push(...blocks.slice(0, MAX_SPARE - this.#spare.length));
       },
       forget: (count) => {
         this.#held -= Math.max(count - 1, 0) * BLOCK;
