@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { isIP } from "node:net";
 import type {
   DkimConfig,
   DnsConfig,
@@ -71,18 +72,27 @@ function checkUsers(mailboxes: MailboxesConfig | undefined, serveIn: ServeInConf
 
 function checkDane(serveOut: ServeOutConfig | undefined, dns: DnsConfig | undefined): Finding[] {
   if (serveOut === undefined) return [];
-  const findings: Finding[] = [];
-  if (dns === undefined || dns.dnssec) return findings;
-  const problem = "needs [dns] dnssec = true: DANE is only as good as validated answers";
-  for (const [domain, policy] of Object.entries(serveOut.tlsPolicy)) {
-    if (policy === "dane") {
-      findings.push({ path: ["serve-out", "tls_policy", domain], value: policy, problem });
+  const { tlsPolicy, routes } = serveOut;
+  const wanted = [
+    ...Object.entries(tlsPolicy).map(([domain, value]) => ({
+      path: ["serve-out", "tls_policy", domain],
+      value,
+      route: routes[domain] ?? routes["*"],
+    })),
+    ...Object.entries(routes).map(([domain, route]) => ({
+      path: ["serve-out", "routes", domain, "tls"],
+      value: route.tls,
+      route,
+    })),
+  ];
+  return wanted.filter(({ value }) => value === "dane").flatMap(({ path, value, route }) => {
+    const problems: string[] = [];
+    if (dns?.dnssec === false) {
+      problems.push("needs [dns] dnssec = true: DANE is only as good as validated answers");
     }
-  }
-  for (const [domain, route] of Object.entries(serveOut.routes)) {
-    if (route.tls === "dane") {
-      findings.push({ path: ["serve-out", "routes", domain, "tls"], value: route.tls, problem });
+    if (route !== undefined && isIP(route.host) !== 0) {
+      problems.push(`needs a host name in the route: DNSSEC names no certificate for ${route.host}`);
     }
-  }
-  return findings;
+    return problems.map((problem) => ({ path, value, problem }));
+  });
 }

@@ -251,6 +251,27 @@ domains = ["example.com"]
   );
 });
 
+Deno.test("parseConfig() refuses DANE for a route to an IP address", () => {
+  const allowed = (address: string) =>
+    `needs a host name in the route: DNSSEC names no certificate for ${address}`;
+  const routes = `[dns]
+dnssec = true
+[serve-out.tls_policy]
+"a.example" = "dane"
+"b.example" = "dane"
+[serve-out.routes]
+"b.example" = "smtp.b.example"
+"c.example" = { host = "192.0.2.1", tls = "dane" }
+`;
+  assert.deepEqual(issuesOf(routes), [
+    `c.toml:8: serve-out.routes."c.example".tls = "dane": ${allowed("192.0.2.1")}`,
+  ]);
+  assert.deepEqual(issuesOf(`${routes}"*" = "2001:db8::1"\n`), [
+    `c.toml:4: serve-out.tls_policy."a.example" = "dane": ${allowed("2001:db8::1")}`,
+    `c.toml:8: serve-out.routes."c.example".tls = "dane": ${allowed("192.0.2.1")}`,
+  ]);
+});
+
 Deno.test("parseConfig() refuses a log file that a confined server could not open", () => {
   const allowed = `must be an absolute path, not in /dev, /proc or /sys, or "" for standard error`;
   for (const file of ["/dev/stdout", "/proc/self/fd/2", "mail.log"]) {

@@ -54,7 +54,7 @@ export interface Target {
   readonly implicitTls?: boolean;
   /** What to log in with; the policy is `verify` or stricter then. */
   readonly auth?: Credentials;
-  /** Whether DNSSEC vouches for all that led here, the addresses included. */
+  /** Whether DNSSEC vouches for all that led here, the addresses included; a route's name needs no voucher. */
   readonly authenticated: boolean;
 }
 
@@ -162,7 +162,8 @@ async function routeTargets(route: Route, policy: TlsPolicy, options: TargetOpti
     via: "route",
     tls,
     ...(port === SUBMISSIONS_PORT && { implicitTls: true }),
-    authenticated: false,
+    // The name is the operator's own word, which nobody can forge in DNS (RFC 7672 §2.2.2).
+    authenticated: isIP(route.host) === 0,
     ...(route.auth && { auth: route.auth }),
   };
   if (isIP(route.host) !== 0) return { kind: "targets", targets: [target(base, route.host)] };

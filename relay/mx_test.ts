@@ -362,3 +362,24 @@ Deno.test("findTargets() vouches for targets only where every answer was authent
   assert.deepEqual(await find("safe.test"), [true, false]);
   assert.deepEqual(await find("unsafe.test"), [false]);
 });
+
+Deno.test("findTargets() takes a route's name as the operator's own word, so that its addresses decide", async () => {
+  const names: Record<string, StaticName> = {
+    "signed.test": { a: ["192.0.2.1"], aaaa: ["2001:db8::1"], authenticated: true },
+    "unsigned.test": { a: ["192.0.2.1"] },
+    "alias.test": { cname: "unsigned.test", authenticated: true },
+  };
+  for (const tls of ["prefer", "require", "verify", "dane"] as const) {
+    for (const port of [25, 465, 587]) {
+      const vouched = async (host: string) => {
+        const routes = new Map<string, Route>([["*", { host, port, tls }]]);
+        const found = await findTargets("d.test", options(names, { routes }));
+        return found.kind === "targets" && found.targets.map(({ authenticated }) => authenticated);
+      };
+      assert.deepEqual(await vouched("signed.test"), [true, true]);
+      assert.deepEqual(await vouched("unsigned.test"), [false]);
+      assert.deepEqual(await vouched("alias.test"), [false]);
+      assert.deepEqual(await vouched("192.0.2.1"), [false]);
+    }
+  }
+});

@@ -13,7 +13,7 @@ import { clientUpgrade } from "../tls/client_upgrade.ts";
 import { serverUpgrade } from "../tls/server_upgrade.ts";
 import { createTestAuthority } from "../tls/test_authority.ts";
 import { createDial } from "./dial.ts";
-import type { Target } from "./mx.ts";
+import { findTargets, type Target } from "./mx.ts";
 import type { QueueEntry } from "./queue_entry.ts";
 import { type SessionOptions, StartTlsRefusals } from "./ready_session.ts";
 import { HostConnection, type RecipientOutcome } from "./transmit.ts";
@@ -213,6 +213,8 @@ Deno.test("HostConnection.open() asks for the certificate that DNSSEC names", as
     assert.equal(await given([record()], { target, script: { STARTTLS: "502 no" } }), "4.0.0 502 no");
     assert.equal(await given("fails", { target }), "4.4.3 TLSA of mx.test: SERVFAIL, 0 connections");
   }
+  const target = { tls: "dane" as const, auth: { user: "u", password: "p" } };
+  assert.equal(await given([record()], { target, capabilities: ["STARTTLS", "AUTH PLAIN"] }), "open dane");
   assert.equal(await given([record({ usage: 2 })]), "open unverified");
   assert.equal(
     await given([record({ usage: 2 })], { capabilities: [] }),
@@ -590,10 +592,14 @@ Deno.test("HostConnection.abort() ends what is being sent", async () => {
   assert.deepEqual(all.queue.notes, ["dot 0 at mx.test"]);
 });
 
+// The first byte of a ClientHello's record (RFC 8446 §5.1); no SMTP command begins so.
+const HANDSHAKE_RECORD = 22;
+
 /** A server with real TLS on a loopback port, which speaks just enough, on as many connections as come. */
 async function realServer(
   names: readonly string[],
-  options: { readonly notAfter?: Date; readonly implicitTls?: boolean; readonly ends?: boolean } = {},
+  options: { readonly notAfter?: Date; readonly implicitTls?: boolean; readonly ends?: "greeting" | "EHLO" } =
+    {},
 ) {
   const authority = await createTestAuthority();
   const { cert, key } = await authority.issue({
@@ -609,7 +615,7 @@ async function realServer(
     const say = (text: string) => transport.write(new TextEncoder().encode(`${text}\r\n`));
     try {
       if (options.implicitTls) transport = (await upgrade(transport)).transport;
-      if (options.ends) throw new Error("enough");
+      if (options.ends === "greeting") throw new Error("enough");
       await say("220 real.test");
       const buffer = new Uint8Array(70_000);
       let data = false;
@@ -624,6 +630,7 @@ async function realServer(
           await say("220 go");
           transport = (await upgrade(transport)).transport;
         } else if (text.startsWith("EHLO")) {
+          if (options.ends === "EHLO") throw new Error("enough");
           await say("250-real.test\r\n250 STARTTLS");
         } else if (text === "DATA\r\n") {
           data = true;
@@ -643,6 +650,7 @@ async function realServer(
   })();
   return {
     ca: authority.cert,
+    certificate: new X509Certificate(cert),
     port: listener.addr.port,
     received,
     async stop() {
@@ -720,32 +728,102 @@ for (const [name, given, expected] of REAL) {
 for (
   const [what, server, expected] of [
     ["where the server speaks first", {}, /^4\.7\.5 .*TLS/],
-    ["where the connection ends behind the handshake", { implicitTls: true, ends: true }, /^4\.4\.2 /],
+    ["where the connection ends behind the handshake", { implicitTls: true, ends: "greeting" }, /^4\.4\.2 /],
+    ["where the connection ends behind EHLO", { implicitTls: true, ends: "EHLO" }, /^4\.4\.2 .*after EHLO/],
   ] as const
 ) {
   Deno.test(`HostConnection.open() never does without TLS where that comes first: ${what}`, async () => {
-    const { port, received, stop } = await realServer(["mx.test"], server);
-    let connections = 0;
+    const { port, stop } = await realServer(["mx.test"], server);
+    const beginnings: (number | undefined)[] = [];
     const dial = createDial({ clock: systemClock, timeout: 10_000 });
-    const { open, log } = world({
+    const { open, log, clock } = world({
       target: { address: "127.0.0.1", port, implicitTls: true },
       options: {
         clock: systemClock,
-        dial: (to) => {
-          connections++;
-          return dial(to);
+        timeouts: { command: 5_000, data: 5_000, dataEnd: 5_000 },
+        dial: async (to) => {
+          const transport = await dial(to);
+          const write = transport.write.bind(transport);
+          const connection = beginnings.push(undefined) - 1;
+          transport.write = (data) => {
+            beginnings[connection] ??= data[0];
+            return write(data);
+          };
+          return transport;
         },
         upgrade: clientUpgrade,
       },
     });
-    for (let attempt = 1; attempt <= 2; attempt++) {
+    // Under STARTTLS the last of these waits would be long enough to do without.
+    for (const wait of [0, 29_000, 60_000]) {
+      await clock.advance(wait);
       const opened = await open();
       assert.ok(opened.kind === "unavailable");
       assert.match(`${opened.attempt.status} ${opened.attempt.error}`, expected);
-      assert.equal(connections, attempt);
     }
     await stop();
-    assert.ok(received.every((text) => !/EHLO/.test(text)));
+    assert.deepEqual(beginnings, [HANDSHAKE_RECORD, HANDSHAKE_RECORD, HANDSHAKE_RECORD]);
     assert.deepEqual(log.events.filter(({ event }) => event === "host.plaintext"), []);
+  });
+}
+
+for (const port of [25, 587, 465]) {
+  Deno.test(`HostConnection.open() asks for the certificate that DNSSEC names on port ${port} of a route`, async () => {
+    const server = await realServer(["other.test"], { implicitTls: port === 465 });
+    const dial = createDial({ clock: systemClock, timeout: 10_000 });
+    const right = {
+      usage: 3,
+      selector: 0,
+      matchingType: 1,
+      data: createHash("sha256").update(server.certificate.raw).digest(),
+    };
+    const wrong = { ...right, data: new Uint8Array(32) };
+    const open = async (tls: Target["tls"], tlsa: readonly TlsaRecord[], authenticated = true) => {
+      const resolver = new StaticResolver({
+        "smart.test": { a: ["192.0.2.1"], authenticated },
+        [`_${port}._tcp.smart.test`]: { tlsa, authenticated: true },
+      });
+      const found = await findTargets("d.test", {
+        resolver,
+        family: "auto",
+        port: 25,
+        allowPrivateTargets: false,
+        hostname: "client.test",
+        ownListeners: [],
+        routes: new Map([["*", { host: "smart.test", port }]]),
+        tlsPolicy: new Map([["d.test", tls]]),
+        random: () => 0,
+        logger: new RecordingLog(),
+      });
+      assert.ok(found.kind === "targets");
+      const opened = await world({
+        target: found.targets[0] ?? {},
+        options: {
+          clock: systemClock,
+          dial: ({ address }) => {
+            assert.equal(address, "192.0.2.1");
+            return dial({ address: "127.0.0.1", port: server.port });
+          },
+          upgrade: clientUpgrade,
+          daneResolver: resolver,
+        },
+      }).open();
+      if (opened.kind === "unavailable") return `${opened.attempt.status} ${opened.attempt.error}`;
+      await opened.connection.close();
+      return opened.connection.tls;
+    };
+    for (const tls of ["prefer", "require", "verify", "dane"] as const) {
+      assert.equal(await open(tls, [wrong, right]), "dane");
+      assert.equal(await open(tls, [wrong]), "4.7.5 the certificate is not the one that DNSSEC names (TLSA)");
+    }
+    assert.equal(await open("dane", []), "4.7.5 DANE is required: smart.test has no signed TLSA records");
+    assert.equal(
+      await open("dane", [right], false),
+      "4.7.5 DANE is required: DNSSEC does not vouch for the way to smart.test",
+    );
+    assert.equal(await open("prefer", []), "unverified");
+    assert.equal(await open("prefer", [wrong], false), "unverified");
+    assert.match(await open("verify", [right], false), /^4\.7\.5 certificate not accepted/);
+    await server.stop();
   });
 }

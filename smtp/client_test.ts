@@ -8,6 +8,7 @@ import {
   SmtpClient,
   type SmtpClientOptions,
 } from "./client.ts";
+import { DeadlineError } from "./transport.ts";
 
 const TIMEOUTS = { command: 300_000, data: 180_000, dataEnd: 600_000 };
 
@@ -402,6 +403,19 @@ Deno.test("SmtpClient.startTls() forgets what comes behind the 220 in plaintext"
 Deno.test("SmtpClient.startTls() closes where the handshake fails", async () => {
   const { client } = await ready({ tls: "garbage" });
   await assert.rejects(client.startTls(secure), /handshake failed/);
+  assert.equal(client.closed, true);
+});
+
+Deno.test("SmtpClient.secure() waits for the handshake as long as for a command, and closes", async () => {
+  const { client, clock } = setUp({ greeting: "stall" });
+  let end = "none";
+  client.secure(secure).then(() => end = "secured", (error) => {
+    end = error instanceof DeadlineError ? "too late" : String(error);
+  });
+  await clock.advance(TIMEOUTS.command - 1);
+  assert.equal(end, "none");
+  await clock.advance(1);
+  assert.match(end, /^too late$/);
   assert.equal(client.closed, true);
 });
 

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { isIP } from "node:net";
 import type { Resolver } from "../../dns/resolver.ts";
 import type { Clock } from "../../smtp/clock.ts";
 import { SUBMISSIONS_PORT } from "../../smtp/client.ts";
@@ -14,11 +15,11 @@ import { failure, type Finding, ok, untested } from "../finding.ts";
 
 /** Whom to knock at. */
 export interface OutwardCheck {
-  /** A domain with mail servers that are always up; or the smarthost. */
+  /** A domain with mail servers that are always up; or the smarthost, by its name or IP address. */
   readonly target: { readonly domain: string } | { readonly host: string };
   /** The port, 25 as a rule. */
   readonly port: number;
-  /** The families that mail is sent over. */
+  /** The families that mail is sent over; a smarthost's IP address has its own. */
   readonly families: readonly (4 | 6)[];
   /** Finds it. */
   readonly resolver: Resolver;
@@ -33,10 +34,12 @@ const HOSTS = 2;
 
 /** Connects, waits for the greeting (behind a handshake on port 465), and says QUIT. Never throws. */
 export async function checkOutward(check: OutwardCheck): Promise<Finding[]> {
-  const { target, resolver, families } = check;
+  const { target, resolver } = check;
   const hosts = "host" in target ? [target.host] : await mailHosts(target.domain, resolver);
   const name = "host" in target ? target.host : target.domain;
   if (typeof hosts === "string") return [untested("outward", name, { what: hosts })];
+  const own = isIP(name);
+  const families = own === 4 || own === 6 ? [own] as const : check.families;
   return await Promise.all(
     families.map(async (family) => await tryFamily(family, { ...check, hosts, name })),
   );
@@ -58,20 +61,20 @@ async function tryFamily(
   const tried: string[] = [];
   let unreachable = false;
   for (const host of hosts) {
-    const answer = await (family === 4 ? resolver.a(host) : resolver.aaaa(host));
-    const address = answer.kind === "found" ? answer.records[0] : undefined;
+    const address = await addressOf(host, family, resolver);
     if (address === undefined) continue;
+    const shown = host === address ? address : `${host} [${address}]`;
     try {
       const transport = await dial({ address, port });
       using dialogue = new Dialogue(transport, { clock, patience: PATIENCE });
       if (port === SUBMISSIONS_PORT) await dialogue.startTls(host);
       const { code } = await dialogue.listen();
       await dialogue.end();
-      return ok("outward", subject, `${host} [${address}] greets with ${code}`);
+      return ok("outward", subject, `${shown} greets with ${code}`);
     } catch (error) {
       const code = error instanceof ConnectionError ? error.code : "";
       unreachable ||= code === "ENETUNREACH" || code === "EADDRNOTAVAIL";
-      tried.push(`${host} [${address}]: ${error instanceof Error ? error.message : String(error)}`);
+      tried.push(`${shown}: ${error instanceof Error ? error.message : String(error)}`);
     }
   }
   if (tried.length === 0) {
@@ -89,4 +92,10 @@ async function tryFamily(
         `[serve-out.routes] "*".`
       : "See whether name and port are right, and whether a firewall lets it out.",
   });
+}
+
+async function addressOf(host: string, family: 4 | 6, resolver: Resolver): Promise<string | undefined> {
+  if (isIP(host) === family) return host;
+  const answer = await (family === 4 ? resolver.a(host) : resolver.aaaa(host));
+  return answer.kind === "found" ? answer.records[0] : undefined;
 }

@@ -51,6 +51,29 @@ Deno.test("checkOutward() knocks at each family, and says only QUIT", async () =
   assert.deepEqual(asked, ["192.0.2.87"]);
 });
 
+Deno.test("checkOutward() knocks at an IP address over its own family, whichever others are used", async () => {
+  const server = new FakeServer({ clock });
+  for (
+    const [host, family] of [["192.0.2.87", 4], ["2001:db8::87", 6]] as const
+  ) {
+    for (const families of [[4], [6], [4, 6]] as const) {
+      const asked: string[] = [];
+      const resolver = new StaticResolver({});
+      const findings = await find((address) => {
+        asked.push(address);
+        return Promise.resolve(server.connect());
+      }, { target: { host }, port: 587, families, resolver });
+      assert.deepEqual(findings.map(({ id, subject, outcome, what }) => [id, subject, outcome, what]), [
+        ["outward", `port 587 over IPv${family}`, "ok", `${host} greets with 220`],
+      ]);
+      assert.deepEqual(asked, [host]);
+      assert.deepEqual(resolver.asked, []);
+    }
+  }
+  const [finding] = await find(() => Promise.reject(new DeadlineError()), { target: { host: "192.0.2.87" } });
+  assert.equal(finding?.id, "outward.blocked");
+});
+
 Deno.test("checkOutward() makes the handshake first on port 465", async () => {
   const { cert, key } = await (await createTestAuthority()).issue({ names: ["smtp.test"] });
   const upgrade = serverUpgrade({ certificates: { secureContext: createSecureContext({ cert, key }) } });
