@@ -52,7 +52,7 @@ class ReadyClient implements Transport {
   }
 
   write(): Promise<void> {
-    // The greeting comes before the first line, and the answer to the message before QUIT.
+    // What comes before QUIT is the answer to the message.
     if (this.#next === lines.length - 1) accepted++;
     return Promise.resolve();
   }
@@ -105,9 +105,5 @@ for (let round = 0; round < ROUNDS; round++) {
   rounds.push((performance.now() - begin) * 1000 / MESSAGES);
 }
 if (accepted !== WARM_UP + ROUNDS * MESSAGES) throw new Error(`only ${accepted} messages were accepted`);
-console.log(
-  `${
-    figure(median(rounds))
-  } µs of our own code a message of ${message.length} octets over a connection of its own ` +
-    `(${rounds.map((value) => figure(value)).join(", ")})`,
-);
+console.log(`${figure(median(rounds))} µs of our own code a message of ${message.length} octets`);
+console.log(`rounds: ${rounds.map((value) => figure(value)).join(", ")}`);

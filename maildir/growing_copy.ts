@@ -16,7 +16,7 @@ export class GrowingCopy {
   #used = 0;
   #other = new Uint8Array(BUFFER);
   /** The write of the other buffer. */
-  #writing: Promise<void> | void = undefined;
+  #writing: Promise<void> = Promise.resolve();
   #size = 0;
 
   /** Nothing is written yet. */
@@ -59,7 +59,7 @@ export class GrowingCopy {
     await this.#writing;
     const writing = this.message.write(this.#filling.subarray(0, this.#used));
     // Who waits for it next is told; nobody waits where the message is dropped first.
-    writing?.catch(() => {});
+    writing.catch(() => {});
     this.#writing = writing;
     [this.#filling, this.#other] = [this.#other, this.#filling];
     this.#used = 0;

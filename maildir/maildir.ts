@@ -105,17 +105,18 @@ export class Maildir {
    */
   async create(): Promise<MaildirMessage> {
     const name = this.#names.next();
-    const file = await this.#noting(() =>
-      this.#isReady()
-        ? this.#createFile(name.temporary)
-        : this.#ensure().then(() => this.#createFile(name.temporary))
-    );
+    const file = await this.#noting(async () => {
+      if (!this.#isReady()) await this.#ensure();
+      return this.#createFile(name.temporary);
+    });
     return new MaildirMessage({
       file,
       name,
       directory: this.#new,
       syncer: this.#syncer,
-      ready: () => this.#isNewReady() ? undefined : this.#ensure(),
+      ready: async () => {
+        if (!this.#isNewReady()) await this.#ensure();
+      },
       noting: (call) => this.#noting(call),
     });
   }
@@ -164,32 +165,17 @@ export class Maildir {
   }
 
   /** Runs a step of a delivery, and notes how it ended. */
-  #noting<T>(call: () => Promise<T> | T): Promise<T> | T {
+  async #noting<T>(call: () => Promise<T>): Promise<T> {
     try {
-      const result = call();
-      if (result instanceof Promise) return this.#notingLater(result);
+      const result = await call();
       this.#failed = false;
       return result;
     } catch (error) {
-      throw this.#note(error);
+      this.#failed = true;
+      this.#proven = false;
+      this.#seenAt = -Infinity;
+      throw error;
     }
-  }
-
-  async #notingLater<T>(running: Promise<T>): Promise<T> {
-    try {
-      const result = await running;
-      this.#failed = false;
-      return result;
-    } catch (error) {
-      throw this.#note(error);
-    }
-  }
-
-  #note(error: unknown): unknown {
-    this.#failed = true;
-    this.#proven = false;
-    this.#seenAt = -Infinity;
-    return error;
   }
 
   async #ensure(): Promise<void> {
@@ -292,8 +278,8 @@ interface MaildirMessageOptions {
   readonly directory: string;
   readonly syncer: DirectorySyncer;
   /** Sees to it that `new/` is what it should be. */
-  readonly ready: () => Promise<void> | undefined;
-  readonly noting: <T>(call: () => Promise<T> | T) => Promise<T> | T;
+  readonly ready: () => Promise<void>;
+  readonly noting: <T>(call: () => Promise<T>) => Promise<T>;
 }
 
 /** A message on its way into one Maildir; made by {@linkcode Maildir.create}. */
@@ -324,10 +310,10 @@ export class MaildirMessage {
   }
 
   /**
-   * Appends bytes as they are to stand on the disk. Returns nothing where that has been done, as it is with few.
+   * Appends bytes as they are to stand on the disk.
    * @throws {StorageError} the file is gone then
    */
-  write(data: Uint8Array): Promise<void> | void {
+  write(data: Uint8Array): Promise<void> {
     return this.#options.noting(() => this.#file.write(data));
   }
 
@@ -335,8 +321,8 @@ export class MaildirMessage {
    * Syncs and closes the file.
    * @throws {StorageError} the file is gone then
    */
-  async finish(): Promise<void> {
-    await this.#options.noting(() => this.#file.finish());
+  finish(): Promise<void> {
+    return this.#options.noting(() => this.#file.finish());
   }
 
   /**
@@ -348,7 +334,10 @@ export class MaildirMessage {
     const { name, directory, ready, noting } = this.#options;
     const path = `${directory}/${name.withSizes({ disk: this.#file.size, wire: sizes.wire })}`;
     try {
-      await noting(() => ready()?.then(() => this.#file.publish(path)) ?? this.#file.publish(path));
+      await noting(async () => {
+        await ready();
+        await this.#file.publish(path);
+      });
     } catch (error) {
       await this.#file.discard();
       throw error;

@@ -6,8 +6,8 @@
 import type { Logger } from "../observe/log.ts";
 import type { Header, PendingMessage } from "../smtp/delivery.ts";
 import { reply, SmtpError } from "../smtp/reply.ts";
-import { concat, concatInto } from "../storage/concat.ts";
 import { SpareBuffers } from "../smtp/spare_buffers.ts";
+import { concat, concatInto } from "../storage/concat.ts";
 import type { Slots } from "../storage/slots.ts";
 import type { StagedMessage } from "../storage/staging.ts";
 import { StorageError } from "../storage/storage_error.ts";
@@ -249,15 +249,15 @@ async function writeAtOnce(message: MaildirMessage, pieces: readonly Uint8Array[
   const size = pieces.reduce((sum, { length }) => sum + length, 0);
   if (size > spare.size) return await message.write(concat(...pieces));
   const buffer = spare.take();
-  await message.write(buffer.subarray(0, concatInto(buffer, pieces)));
+  concatInto(buffer, pieces);
+  await message.write(buffer.subarray(0, size));
   spare.give(buffer);
 }
 
 /** Waits for all, also when one fails: nothing may go on behind the back of who cleans up. */
-async function all<T>(results: readonly (Promise<T> | T)[]): Promise<T[]> {
-  if (results.length === 1) return [await results[0] as T];
+async function all<T>(promises: readonly Promise<T>[]): Promise<T[]> {
   const values: T[] = [];
-  for (const result of await Promise.allSettled(results)) {
+  for (const result of await Promise.allSettled(promises)) {
     if (result.status === "rejected") throw result.reason;
     values.push(result.value);
   }
@@ -265,7 +265,6 @@ async function all<T>(results: readonly (Promise<T> | T)[]): Promise<T[]> {
 }
 
 async function inGroups<T>(items: readonly T[], run: (item: T) => Promise<void>): Promise<void> {
-  if (items.length === 1) return await run(items[0] as T);
   for (let at = 0; at < items.length; at += COPIES_AT_ONCE) {
     await all(items.slice(at, at + COPIES_AT_ONCE).map(run));
   }

@@ -4,8 +4,8 @@
  * @module
  */
 import { domainToASCII } from "node:url";
-import { Memo } from "./memo.ts";
 import type { MailboxAddress, ReversePath } from "./envelope.ts";
+import { Memo } from "./memo.ts";
 
 /** Why a path was refused; `nonAscii` and `tooLong` have replies of their own. */
 export type AddressFault = "syntax" | "nonAscii" | "tooLong";

@@ -12,22 +12,12 @@ export interface Command {
   readonly argument: string;
 }
 
-const UPPER_CASE = /^[A-Z]+$/;
-
 /** Takes a line apart; the line has no CRLF. */
 export function parseCommand(line: string): Command {
   const space = line.indexOf(" ");
-  const verb = (space < 0 ? line : line.slice(0, space)).slice(0, 32);
-  const argument = space < 0 ? "" : line.slice(space + 1);
+  const verb = space < 0 ? line : line.slice(0, space);
   return {
-    // Programs write it so.
-    verb: UPPER_CASE.test(verb) ? verb : verb.toUpperCase(),
-    argument: endsPrintable(argument) ? argument : argument.trimEnd(),
+    verb: verb.slice(0, 32).toUpperCase(),
+    argument: space < 0 ? "" : line.slice(space + 1).trimEnd(),
   };
-}
-
-/** Whether nothing that is white space stands at the end. */
-function endsPrintable(text: string): boolean {
-  const last = text.charCodeAt(text.length - 1);
-  return last > 0x20 && last < 0x7f;
 }

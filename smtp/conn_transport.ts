@@ -152,7 +152,6 @@ function socketAddress(address: Deno.Addr): SocketAddress {
 
 /** Shows an IPv4-mapped IPv6 address (RFC 4291 §2.5.5.2), as a dual-stack listener reports it, as the IPv4 one. */
 export function withoutMapping(address: string): string {
-  if (!address.startsWith("::")) return address;
   const match = /^::ffff:(?:(\d{1,3}(?:\.\d{1,3}){3})|([0-9a-f]{1,4}):([0-9a-f]{1,4}))$/i.exec(address);
   if (!match) return address;
   const [, dotted, high, low] = match;

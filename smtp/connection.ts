@@ -20,8 +20,8 @@ import { type Line, LineReader } from "./line_reader.ts";
 import * as replies from "./replies.ts";
 import { describeError, formatReply, type Reply, reply, SmtpError } from "./reply.ts";
 import type { Session, Transaction } from "./session.ts";
-import { DeadlineError, type Transport, type UpgradeToTls } from "./transport.ts";
 import { SpareBuffers } from "./spare_buffers.ts";
+import { DeadlineError, type Transport, type UpgradeToTls } from "./transport.ts";
 import { Turns } from "./turns.ts";
 import { Watchdog } from "./watchdog.ts";
 

@@ -7,8 +7,8 @@
 import { latin1 } from "./latin1.ts";
 
 /**
- * Decides whether a field is taken out; `name` in lower case, `value` gives its value, unfolded, as far as it was looked
- * at.
+ * Decides whether a field is taken out; `name` in lower case, `value`, to be called before it returns, gives the
+ * field's value, unfolded, as far as it was looked at.
  */
 export type UnwantedField = (name: string, value: () => string) => boolean;
 

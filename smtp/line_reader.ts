@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { SpareBuffers } from "./spare_buffers.ts";
 import { latin1 } from "./latin1.ts";
+import { SpareBuffers } from "./spare_buffers.ts";
 import type { Transport } from "./transport.ts";
 
 /** A line, or why there is none. Only `line` is a command. */
@@ -102,20 +102,12 @@ export class LineReader {
 
   /** Reads more; `false` at the end of the stream. There is always room, since lines and data are consumed. */
   async fill(transport: Transport): Promise<boolean> {
-    return this.#take(await transport.read(this.#room()));
-  }
-
-  /** Where what is read next goes. */
-  #room(): Uint8Array {
     if (this.#start > 0) {
       this.#buffer.copyWithin(0, this.#start, this.#end);
       this.#end -= this.#start;
       this.#start = 0;
     }
-    return this.#buffer.subarray(this.#end);
-  }
-
-  #take(octets: number | null): boolean {
+    const octets = await transport.read(this.#buffer.subarray(this.#end));
     if (octets === null) return false;
     this.#end += octets;
     return true;
@@ -154,7 +146,7 @@ export class LineReader {
       const line = this.takeLine();
       if (line) return line;
       this.#shrink();
-      if (!this.#take(await transport.read(this.#room()))) return { kind: "end" };
+      if (!await this.fill(transport)) return { kind: "end" };
     }
   }
 }

@@ -61,5 +61,5 @@ export interface Transaction {
   /** RET= and ENVID= (RFC 3461). */
   readonly dsn?: DsnOptions;
   /** The message as it arrives; present from DATA or the first BDAT on. */
-  message?: IncomingMessage | undefined;
+  message?: IncomingMessage;
 }

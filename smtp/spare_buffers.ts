@@ -1,6 +1,5 @@
 /**
- * Buffers that are used again, since each new one is a call into the allocator and into the garbage collector: about
- * the price of a file being closed.
+ * Buffers that are used again, since each new one is a call into the allocator, and work for the garbage collector.
  *
  * @module
  */

@@ -13,19 +13,7 @@ const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "
 
 /** A moment, in milliseconds since the epoch, as RFC 5322 §3.3 writes it, in UTC. */
 export function formatDate(moment: number): string {
-  // Many messages come in one second.
-  const second = Math.floor(moment / 1000);
-  if (second !== lastSecond) {
-    lastDate = formatSecond(new Date(second * 1000));
-    lastSecond = second;
-  }
-  return lastDate;
-}
-
-let lastSecond = NaN;
-let lastDate = "";
-
-function formatSecond(date: Date): string {
+  const date = new Date(moment);
   const two = (value: number) => String(value).padStart(2, "0");
   return `${DAYS[date.getUTCDay()]}, ${date.getUTCDate()} ${MONTHS[date.getUTCMonth()]} ` +
     `${String(date.getUTCFullYear()).padStart(4, "0")} ` +

@@ -11,12 +11,11 @@ export function concat(...pieces: readonly Uint8Array[]): Uint8Array {
   return whole;
 }
 
-/** Copies all pieces to the beginning of `buffer`, which must have room for them. Returns their octets. */
-export function concatInto(buffer: Uint8Array, pieces: readonly Uint8Array[]): number {
-  let length = 0;
+/** Copies all pieces to the beginning of `buffer`, which must have room for them. */
+export function concatInto(buffer: Uint8Array, pieces: readonly Uint8Array[]): void {
+  let at = 0;
   for (const piece of pieces) {
-    buffer.set(piece, length);
-    length += piece.length;
+    buffer.set(piece, at);
+    at += piece.length;
   }
-  return length;
 }

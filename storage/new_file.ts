@@ -65,20 +65,21 @@ export class NewFile {
   }
 
   /**
-   * Appends all of it. Returns nothing where that has been done, as it is with little.
+   * Appends all of it.
    * @throws {StorageError} the file is gone then
    */
-  write(data: Uint8Array): Promise<void> | void {
+  async write(data: Uint8Array): Promise<void> {
     const file = this.#opened();
-    if (this.#size + data.length > WRITE_THROUGH) return this.#writeThroughPool(file, data);
+    const throughPool = this.#size + data.length > WRITE_THROUGH;
     try {
       for (let done = 0; done < data.length;) {
-        done += file.writeSync(done === 0 ? data : data.subarray(done));
+        const rest = done === 0 ? data : data.subarray(done);
+        done += throughPool ? await file.write(rest) : file.writeSync(rest);
       }
+      this.#size += data.length;
     } catch (cause) {
-      return this.#drop(new StorageError("write", { path: this.path, cause }));
+      await this.#drop(new StorageError("write", { path: this.path, cause }));
     }
-    this.#size += data.length;
   }
 
   /**
@@ -97,17 +98,16 @@ export class NewFile {
   }
 
   /**
-   * Renames the finished file. It is out of reach of {@linkcode NewFile.discard} from then on. Returns nothing where
-   * that has been done.
+   * Renames the finished file. It is out of reach of {@linkcode NewFile.discard} from then on.
    * @throws {StorageError} the file is gone then
    */
-  publish(path: string): Promise<void> | void {
+  async publish(path: string): Promise<void> {
     if (this.#file !== undefined || !this.#exists) throw new TypeError(`${this.path} is not finished`);
     try {
       this.#fileSystem.renameSync(this.path, path);
       this.#exists = false;
     } catch (cause) {
-      return this.#drop(new StorageError("rename", { path, cause }));
+      await this.#drop(new StorageError("rename", { path, cause }));
     }
   }
 
@@ -118,17 +118,6 @@ export class NewFile {
     this.#exists = false;
     // Where even this fails, the file lies under a temporary name and is cleaned away later.
     await this.#fileSystem.remove(this.path).catch(() => {});
-  }
-
-  async #writeThroughPool(file: OpenFile, data: Uint8Array): Promise<void> {
-    try {
-      for (let done = 0; done < data.length;) {
-        done += await file.write(done === 0 ? data : data.subarray(done));
-      }
-      this.#size += data.length;
-    } catch (cause) {
-      await this.#drop(new StorageError("write", { path: this.path, cause }));
-    }
   }
 
   /** Discards the file because of an error, and throws that. */

@@ -76,7 +76,7 @@ Deno.test("NewFile.create() refuses what is there, a symbolic link too", async (
 Deno.test("NewFile.publish() before the sync is refused", async () => {
   await inDirectory(async (directory) => {
     const file = NewFile.create(join(directory, "a"));
-    assert.throws(() => file.publish(join(directory, "b")), TypeError);
+    await assert.rejects(file.publish(join(directory, "b")), TypeError);
     await file.discard();
   });
 });
