@@ -447,6 +447,7 @@ export class SmtpClient {
   }
 
   async #sendData(message: OutgoingMessage, accepted: readonly number[]): Promise<RecipientResult> {
+    this.#requireStep("data");
     const { timeouts, clock } = this.#options;
     const journal = message.beforeDot?.(accepted) ?? Promise.resolve();
     // It is awaited before the dot; until then its failure is nobody's surprise.
@@ -515,6 +516,7 @@ export class SmtpClient {
     patience = this.#options.timeouts.command,
     shown: string | readonly string[] = lines,
   ): Promise<void> {
+    this.#requireStep(stage);
     for (const line of [shown].flat()) this.#trace("C", line);
     this.#transport.deadline = this.#options.clock.monotonic() + patience;
     try {
@@ -522,6 +524,14 @@ export class SmtpClient {
     } catch (error) {
       throw this.#fail(stage, error);
     }
+  }
+
+  /**
+   * Says nothing more to a server that has answered what it was not asked.
+   * @throws {DialogueError}
+   */
+  #requireStep(stage: Stage): void {
+    if (this.#reader.isAhead) throw this.#fail(stage, new ReplyError("a reply that nothing asked for"));
   }
 
   async #read(

@@ -168,6 +168,30 @@ for (const capabilities of [PLAIN, PIPELINING]) {
   }
 }
 
+for (
+  const [script, expected] of [
+    // The second reply to MAIL would be taken for the one to RCPT, that one's for DATA's, and so on to the dot's.
+    [
+      { MAIL: { raw: "250 ok\r\n250 ok\r\n" }, RCPT: "354 go on", DATA: "250 ok", dot: "450 later" },
+      "lost rcpt",
+    ],
+    [{ RCPT: { raw: "250 ok\r\n354 go on\r\n" }, DATA: "250 ok", dot: "450 later" }, "lost data"],
+    [{ DATA: { raw: "354 go on\r\n250 ok\r\n" }, dot: "450 later" }, "lost data"],
+  ] as const
+) {
+  Deno.test(`SmtpClient.send() does not believe replies that nothing asked for: ${JSON.stringify(script)}`, async () => {
+    const { client, server } = await ready(script, PLAIN);
+    assert.deepEqual(await outcome(client), [`${expected} malformed`, "closed"]);
+    assert.deepEqual(server.messages, []);
+  });
+}
+
+Deno.test("SmtpClient.send() hears a farewell that came with the reply before it", async () => {
+  const { client } = await ready({ dot: { raw: "250 taken\r\n421 bye\r\n" } }, PLAIN);
+  assert.deepEqual(await outcome(client), ["relayed 250", "usable"]);
+  assert.deepEqual(await outcome(client), ["refused mail 421", "closed"]);
+});
+
 Deno.test("SmtpClient.send() sends no empty message to a server that takes recipients after refusing the sender", async () => {
   const { client, server } = await ready({ MAIL: "550 5.7.1 no", RCPT: "250 ok" }, PIPELINING);
   assert.deepEqual(await outcome(client), ["refused mail 550", "closed"]);

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { latin1 } from "./latin1.ts";
 import type { EnhancedStatusCode } from "./reply.ts";
 import type { Transport } from "./transport.ts";
 
@@ -62,6 +63,15 @@ export class ReplyReader {
   /** Reads off this transport, which nobody else may read. */
   constructor(transport: Transport) {
     this.#transport = transport;
+  }
+
+  /**
+   * Whether more has come than was read, other than a farewell, which a server may say unasked (421, §3.8). Where no
+   * reply is due the two sides are out of step: what comes next would be taken for the reply to another command.
+   */
+  get isAhead(): boolean {
+    const unread = this.#buffer.subarray(this.#start, this.#end);
+    return unread.length > 0 && latin1(unread.subarray(0, 3)) !== "421";
   }
 
   /**
