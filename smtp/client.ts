@@ -312,6 +312,8 @@ export class SmtpClient {
     } catch (error) {
       if (!(error instanceof DialogueError)) throw error;
       const { stage, fault, message: text } = error;
+      // Where one reply made no sense, those before it may have been for other recipients.
+      if (fault === "malformed") results.fill(undefined);
       settle({ kind: "lost", stage, fault, error: text, afterDot: stage === "dot" });
     }
     for (const result of results) if (result?.kind === "refused" && result.reply.code === 421) this.close();

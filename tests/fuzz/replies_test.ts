@@ -5,6 +5,8 @@ import { type RecipientResult, SmtpClient } from "../../smtp/client.ts";
 import { FakeClock } from "../support/fake_clock.ts";
 import { FakeServer, type Reaction, type Script } from "../support/fake_server.ts";
 
+const TWICE: Reaction = { raw: "250 twice\r\n250 twice\r\n" };
+
 // Half of the time it does as a good server would, or says yes where a good one would not.
 const reaction: fc.Arbitrary<Reaction | undefined> = fc.oneof(
   { weight: 6, arbitrary: fc.constant(undefined) },
@@ -23,15 +25,28 @@ const reaction: fc.Arbitrary<Reaction | undefined> = fc.oneof(
       { raw: "250-one\r\n251 two\r\n" },
       { raw: "250 bare\n" },
       { raw: "250 nul\0\r\n" },
-      { raw: "250 twice\r\n250 twice\r\n" },
+      TWICE,
     ),
   },
   { weight: 1, arbitrary: fc.string({ unit: "binary-ascii", maxLength: 30 }).map((raw) => ({ raw })) },
 );
 
-const reactions = fc.array(reaction, { minLength: 1, maxLength: 8 });
 const MOMENTS = ["MAIL", "RCPT", "DATA", "dot", "RSET"] as const;
-const behaviour = fc.record(Object.fromEntries(MOMENTS.map((moment) => [moment, reactions])));
+
+/** Reactions for each moment. */
+function behaviour(reaction: fc.Arbitrary<Reaction | undefined>) {
+  const reactions = fc.array(reaction, { minLength: 1, maxLength: 8 });
+  return fc.record(Object.fromEntries(MOMENTS.map((moment) => [moment, reactions])));
+}
+
+/**
+ * Whether it is pipelined, and what the server does. Where commands are pipelined, a reply too many here and one
+ * too few there look just like good ones in another order, so no server does both.
+ */
+const situation = fc.oneof(
+  fc.tuple(fc.constant(false), behaviour(reaction)),
+  fc.tuple(fc.constant(true), behaviour(reaction.filter((one) => one !== TWICE))),
+);
 
 /** Each reaction once, then as a good server would. */
 function scriptOf(given: Readonly<Record<string, readonly (Reaction | undefined)[]>>): Script {
@@ -55,10 +70,9 @@ async function* chunks(text: string): AsyncIterable<Uint8Array> {
 Deno.test("SmtpClient knows what has become of each recipient, whatever the replies (property)", async () => {
   await fc.assert(
     fc.asyncProperty(
-      behaviour,
-      fc.boolean(),
+      situation,
       fc.array(fc.integer({ min: 1, max: 4 }), { minLength: 1, maxLength: 4 }),
-      async (given, pipelining, counts) => {
+      async ([pipelining, given], counts) => {
         const clock = new FakeClock();
         const capabilities = pipelining ? ["PIPELINING"] : [];
         const server = new FakeServer({ clock, script: scriptOf(given), capabilities });
