@@ -113,8 +113,8 @@ export class MaildirDelivery implements Delivery {
   };
 
   /** Refuses when there is not enough room for the message as it was announced. */
-  async checkSender(envelope: Omit<Envelope, "recipients">, session: Session): Promise<void> {
-    await this.#checkSpace(envelope.size ?? 0, session);
+  checkSender(envelope: Omit<Envelope, "recipients">, session: Session): Promise<void> {
+    return this.#checkSpace(envelope.size ?? 0, session);
   }
 
   /** Accepts recipients whose mailboxes are local and can be written to. */

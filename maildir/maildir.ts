@@ -91,11 +91,21 @@ export class Maildir {
    * succeed, what one saw less than a second ago will do: the next one looks again itself.
    * @throws {StorageError} the reason why not
    */
-  async check(): Promise<void> {
-    if (this.#proven && this.#monotonic() - this.#seenAt < SEEN_LIFETIME) return;
+  check(): Promise<void> | void {
+    if (!this.#proven || this.#monotonic() - this.#seenAt >= SEEN_LIFETIME) return this.#tryOut();
+  }
+
+  async #tryOut(): Promise<void> {
     const missing = this.#firstMissing() !== undefined;
-    if (missing && this.#failed) await this.#noting(() => this.#ensure());
-    else if (!missing && !this.#proven) await this.#noting(() => this.#probe());
+    try {
+      if (missing && this.#failed) await this.#ensure();
+      else if (!missing && !this.#proven) await this.#probe();
+      else return;
+      this.#failed = false;
+    } catch (error) {
+      this.#noteFailure();
+      throw error;
+    }
   }
 
   /**
@@ -105,20 +115,21 @@ export class Maildir {
    */
   async create(): Promise<MaildirMessage> {
     const name = this.#names.next();
-    const file = await this.#noting(async () => {
+    try {
       if (!this.#isReady()) await this.#ensure();
-      return this.#createFile(name.temporary);
-    });
-    return new MaildirMessage({
-      file,
-      name,
-      directory: this.#new,
-      syncer: this.#syncer,
-      ready: async () => {
-        if (!this.#isNewReady()) await this.#ensure();
-      },
-      noting: (call) => this.#noting(call),
-    });
+      const file = this.#createFile(name.temporary);
+      this.#failed = false;
+      return new MaildirMessage({
+        file,
+        name,
+        directory: this.#new,
+        syncer: this.#syncer,
+        prepareNew: () => this.#prepareNew(),
+      });
+    } catch (error) {
+      this.#noteFailure();
+      throw error;
+    }
   }
 
   /**
@@ -151,7 +162,11 @@ export class Maildir {
   }
 
   #createFile(name: string): NewFile {
-    return NewFile.create(`${this.#tmp}/${name}`, { mode: FILE_MODE, fileSystem: this.#fileSystem });
+    return NewFile.create(`${this.#tmp}/${name}`, {
+      mode: FILE_MODE,
+      fileSystem: this.#fileSystem,
+      failed: this.#noteFailure,
+    });
   }
 
   async #probe(): Promise<void> {
@@ -164,19 +179,12 @@ export class Maildir {
     this.#proven = true;
   }
 
-  /** Runs a step of a delivery, and notes how it ended. */
-  async #noting<T>(call: () => Promise<T>): Promise<T> {
-    try {
-      const result = await call();
-      this.#failed = false;
-      return result;
-    } catch (error) {
-      this.#failed = true;
-      this.#proven = false;
-      this.#seenAt = -Infinity;
-      throw error;
-    }
-  }
+  /** Notes that a step of a delivery has failed: what was seen does not count any more. */
+  readonly #noteFailure = (): void => {
+    this.#failed = true;
+    this.#proven = false;
+    this.#seenAt = -Infinity;
+  };
 
   async #ensure(): Promise<void> {
     this.#making ??= this.#make().finally(() => this.#making = undefined);
@@ -196,9 +204,14 @@ export class Maildir {
     return true;
   }
 
-  /** Whether a message can be moved into `new/`; between its beginning and its end that may have been swapped, too. */
-  #isNewReady(): boolean {
-    return this.#look(this.#new) && this.#isNewDurable();
+  /** Before a message is moved into `new/`: between its beginning and its end that may have been swapped, too. */
+  async #prepareNew(): Promise<void> {
+    try {
+      if (!this.#look(this.#new) || !this.#isNewDurable()) await this.#ensure();
+    } catch (error) {
+      this.#noteFailure();
+      throw error;
+    }
   }
 
   #isNewDurable(): boolean {
@@ -278,8 +291,7 @@ interface MaildirMessageOptions {
   readonly directory: string;
   readonly syncer: DirectorySyncer;
   /** Sees to it that `new/` is what it should be. */
-  readonly ready: () => Promise<void>;
-  readonly noting: <T>(call: () => Promise<T>) => Promise<T>;
+  readonly prepareNew: () => Promise<void>;
 }
 
 /** A message on its way into one Maildir; made by {@linkcode Maildir.create}. */
@@ -314,7 +326,7 @@ export class MaildirMessage {
    * @throws {StorageError} the file is gone then
    */
   write(data: Uint8Array): Promise<void> {
-    return this.#options.noting(() => this.#file.write(data));
+    return this.#file.write(data);
   }
 
   /**
@@ -322,7 +334,7 @@ export class MaildirMessage {
    * @throws {StorageError} the file is gone then
    */
   finish(): Promise<void> {
-    return this.#options.noting(() => this.#file.finish());
+    return this.#file.finish();
   }
 
   /**
@@ -331,13 +343,11 @@ export class MaildirMessage {
    * @throws {StorageError} the file is gone then
    */
   async publish(sizes: { readonly wire: number }): Promise<void> {
-    const { name, directory, ready, noting } = this.#options;
+    const { name, directory, prepareNew } = this.#options;
     const path = `${directory}/${name.withSizes({ disk: this.#file.size, wire: sizes.wire })}`;
     try {
-      await noting(async () => {
-        await ready();
-        await this.#file.publish(path);
-      });
+      await prepareNew();
+      await this.#file.publish(path);
     } catch (error) {
       await this.#file.discard();
       throw error;

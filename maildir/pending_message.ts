@@ -174,23 +174,21 @@ export class PendingMaildirMessage implements PendingMessage {
     { prepend, copies }: { readonly prepend: readonly Header[]; readonly copies: Copy[] },
   ): Promise<void> {
     using _slots = await this.#options.slots.take(group.length);
-    const open = await all(group.map(async (target) => {
+    const { pieces } = this.#staged;
+    const open = await all(group, async (target) => {
       const head = formatHead(prepend, target.mailbox);
       const message = await target.maildir.create();
       const wire = head.bytes.length + head.lines + this.#staged.size + this.#converter.lines;
       copies.push({ ...target, message, wire });
-      return { head: head.bytes, message };
-    }));
-    const { pieces } = this.#staged;
+      await (pieces === undefined
+        ? message.write(head.bytes)
+        : writeAtOnce(message, [head.bytes, ...pieces]));
+      return message;
+    });
     if (pieces === undefined) {
-      await all(open.map(({ head, message }) => message.write(head)));
-      for await (const chunk of this.#staged.chunks()) {
-        await all(open.map(({ message }) => message.write(chunk)));
-      }
-    } else {
-      await all(open.map(({ head, message }) => writeAtOnce(message, [head, ...pieces])));
+      for await (const chunk of this.#staged.chunks()) await all(open, (message) => message.write(chunk));
     }
-    await all(open.map(({ message }) => message.finish()));
+    await all(open, (message) => message.finish());
   }
 
   /** Takes back all copies; they have not been answered for. Returns what to tell the client. */
@@ -254,10 +252,13 @@ async function writeAtOnce(message: MaildirMessage, pieces: readonly Uint8Array[
   spare.give(buffer);
 }
 
-/** Waits for all, also when one fails: nothing may go on behind the back of who cleans up. */
-async function all<T>(promises: readonly Promise<T>[]): Promise<T[]> {
-  const values: T[] = [];
-  for (const result of await Promise.allSettled(promises)) {
+/** Runs them beside each other and waits for all, also when one fails: nothing may go on behind who cleans up. */
+async function all<T, R>(items: readonly T[], run: (item: T) => Promise<R>): Promise<R[]> {
+  const [first] = items;
+  // Most messages go to one mailbox.
+  if (items.length === 1 && first !== undefined) return [await run(first)];
+  const values: R[] = [];
+  for (const result of await Promise.allSettled(items.map(run))) {
     if (result.status === "rejected") throw result.reason;
     values.push(result.value);
   }
@@ -265,7 +266,8 @@ async function all<T>(promises: readonly Promise<T>[]): Promise<T[]> {
 }
 
 async function inGroups<T>(items: readonly T[], run: (item: T) => Promise<void>): Promise<void> {
+  if (items.length <= COPIES_AT_ONCE) return void await all(items, run);
   for (let at = 0; at < items.length; at += COPIES_AT_ONCE) {
-    await all(items.slice(at, at + COPIES_AT_ONCE).map(run));
+    await all(items.slice(at, at + COPIES_AT_ONCE), run);
   }
 }

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { setImmediate } from "node:timers";
 
 /** A place for bytes: standard error or a file. */
 export interface LogDestination {
@@ -97,7 +98,7 @@ export class LogOutput {
 
   async #drain(): Promise<void> {
     // Lines of the same turn of the event loop go together.
-    await Promise.resolve();
+    await new Promise((resolve) => setImmediate(resolve));
     while (this.#waiting.length > 0 || this.#reopening) {
       if (this.#reopening) this.#swap();
       const lines = this.#waiting;

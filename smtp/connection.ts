@@ -295,7 +295,11 @@ export class Connection {
         this.#end = "not SMTP";
         outcome = { reply: reply(521, "5.5.1", "This is a mail server; it speaks SMTP"), then: "close" };
       } else {
-        outcome = await this.#runCommand(verb, argument);
+        try {
+          outcome = await commands.get(verb)?.(session, argument, this.#context) ?? UNKNOWN;
+        } catch (error) {
+          outcome = { reply: this.#replyTo(error, verb), then: "continue" };
+        }
       }
       if (verb === "DATA" && outcome.then === "continue") {
         // DATA is the last of a pipelined group (RFC 2920 §3.1): what has come with it was meant as mail data, and
@@ -323,20 +327,14 @@ export class Connection {
     return line.kind !== "line" || !/^QUIT *$/i.test(line.text);
   }
 
-  async #runCommand(verb: string, argument: string): Promise<Outcome> {
-    const { log } = this.#options;
-    const handler = commands.get(verb);
-    if (!handler) return { reply: replies.unknownCommand, then: "continue" };
-    try {
-      return await handler(this.#session, argument, this.#context);
-    } catch (error) {
-      if (!(error instanceof SmtpError)) {
-        log.error("command.failed", { verb, error: describeError(error) });
-        return { reply: replies.localError, then: "continue" };
-      }
-      if (error.cause !== undefined) log.error("command.failed", { verb, error: describeError(error.cause) });
-      return { reply: error.reply, then: "continue" };
+  /** What to say to a command that failed. */
+  #replyTo(error: unknown, verb: string): Reply {
+    const known = error instanceof SmtpError;
+    const cause = known ? error.cause : error;
+    if (!known || cause !== undefined) {
+      this.#options.log.error("command.failed", { verb, error: describeError(cause) });
     }
+    return known ? error.reply : replies.localError;
   }
 
   /** Reads the data to its true end, whatever becomes of the message; `false` when the session is over. */
@@ -580,6 +578,8 @@ const UNREADABLE = {
   "too-long": reply(500, "5.5.2", "Line too long"),
   "unreadable": reply(500, "5.5.2", "The line has a control character, or is not UTF-8"),
 } as const;
+
+const UNKNOWN: Outcome = { reply: replies.unknownCommand, then: "continue" };
 
 function oneLine(reply: Reply): string {
   return `${reply.code} ${reply.enhanced === undefined ? "" : `${reply.enhanced} `}${reply.lines.join(" ")}`;

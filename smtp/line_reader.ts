@@ -100,17 +100,20 @@ export class LineReader {
     this.#start = this.#end = 0;
   }
 
-  /** Reads more; `false` at the end of the stream. There is always room, since lines and data are consumed. */
+  /** Reads more; `false` at the end of the stream. */
   async fill(transport: Transport): Promise<boolean> {
-    if (this.#start > 0) {
-      this.#buffer.copyWithin(0, this.#start, this.#end);
-      this.#end -= this.#start;
-      this.#start = 0;
-    }
-    const octets = await transport.read(this.#buffer.subarray(this.#end));
-    if (octets === null) return false;
-    this.#end += octets;
-    return true;
+    const octets = await transport.read(this.#room());
+    this.#end += octets ?? 0;
+    return octets !== null;
+  }
+
+  /** Where what is read next goes. There is always room, since lines and data are consumed. */
+  #room(): Uint8Array {
+    const rest = this.#end - this.#start;
+    if (this.#start > 0 && rest > 0) this.#buffer.copyWithin(0, this.#start, this.#end);
+    this.#start = 0;
+    this.#end = rest;
+    return rest === 0 ? this.#buffer : this.#buffer.subarray(rest);
   }
 
   /** The next line if it has been read already. */
@@ -136,7 +139,7 @@ export class LineReader {
       if (lf === start || buffer[lf - 1] !== CR) {
         return { kind: "bare-lf", text: lenientDecoder.decode(buffer.subarray(start, lf)) };
       }
-      return decodeLine(buffer.subarray(start, lf - 1));
+      return decodeLine(buffer, start, lf - 1);
     }
   }
 
@@ -146,7 +149,9 @@ export class LineReader {
       const line = this.takeLine();
       if (line) return line;
       this.#shrink();
-      if (!await this.fill(transport)) return { kind: "end" };
+      const octets = await transport.read(this.#room());
+      if (octets === null) return { kind: "end" };
+      this.#end += octets;
     }
   }
 }
@@ -156,19 +161,19 @@ function keep(buffer: Uint8Array<ArrayBuffer>): void {
 }
 
 /** The text of a line. Most are ASCII, for which the way to the decoder is too long. */
-function decodeLine(bytes: Uint8Array): Line {
-  if (isPrintableAscii(bytes)) return { kind: "line", text: latin1(bytes) };
+function decodeLine(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): Line {
+  if (isPrintableAscii(bytes, start, end)) return { kind: "line", text: latin1(bytes, start, end) };
   let text: string;
   try {
-    text = decoder.decode(bytes);
+    text = decoder.decode(bytes.subarray(start, end));
   } catch {
     return { kind: "unreadable" };
   }
   return CONTROL.test(text) ? { kind: "unreadable" } : { kind: "line", text };
 }
 
-function isPrintableAscii(bytes: Uint8Array): boolean {
-  for (let at = 0; at < bytes.length; at++) {
+function isPrintableAscii(bytes: Uint8Array, start: number, end: number): boolean {
+  for (let at = start; at < end; at++) {
     const byte = bytes[at] as number;
     if (byte < 0x20 || byte > 0x7e) return false;
   }

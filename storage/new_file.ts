@@ -24,29 +24,35 @@ export class NewFile {
   #file: OpenFile | undefined;
   /** Whether it may be longer than what has been written. */
   readonly #reused: boolean;
+  readonly #failed: (() => void) | undefined;
   #exists = true;
   #size = 0;
 
   private constructor(
     path: string,
-    options: { file: OpenFile; fileSystem: FileSystem; reused: boolean },
+    options: { file: OpenFile; fileSystem: FileSystem; reused: boolean; failed?: (() => void) | undefined },
   ) {
     this.path = path;
     this.#file = options.file;
     this.#fileSystem = options.fileSystem;
     this.#reused = options.reused;
+    this.#failed = options.failed;
   }
 
   /**
    * Creates the file; it must not exist (O_EXCL), and a symbolic link there is not followed.
-   * @param options `mode`: permission bits before the umask, 0660 if absent; `fileSystem`: for tests
+   * @param options `mode`: permission bits before the umask, 0660 if absent; `failed`: called when a later step fails;
+   * `fileSystem`: for tests
    * @throws {StorageError}
    */
-  static create(path: string, options: { mode?: number; fileSystem?: FileSystem } = {}): NewFile {
-    const { mode = 0o660, fileSystem = denoFileSystem } = options;
+  static create(
+    path: string,
+    options: { mode?: number; failed?: () => void; fileSystem?: FileSystem } = {},
+  ): NewFile {
+    const { mode = 0o660, failed, fileSystem = denoFileSystem } = options;
     const how = { write: true, createNew: true, mode };
     const file = attemptSync("create", path, () => fileSystem.openSync(path, how));
-    return new NewFile(path, { file, fileSystem, reused: false });
+    return new NewFile(path, { file, fileSystem, reused: false, failed });
   }
 
   /**
@@ -122,6 +128,7 @@ export class NewFile {
 
   /** Discards the file because of an error, and throws that. */
   async #drop(error: StorageError): Promise<never> {
+    this.#failed?.();
     await this.discard();
     throw error;
   }

@@ -61,8 +61,8 @@ export function envelopeFields({ reversePath, recipients }: Transaction): { from
 }
 
 /** Ends the transaction, dropping what was not committed. */
-export async function resetTransaction(session: Session): Promise<void> {
+export function resetTransaction(session: Session): PromiseLike<void> | void {
   const { transaction } = session;
   session.transaction = undefined;
-  await transaction?.message?.[Symbol.asyncDispose]();
+  return transaction?.message?.[Symbol.asyncDispose]();
 }
