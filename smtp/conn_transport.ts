@@ -79,15 +79,8 @@ export class ConnTransport implements Transport {
    * @throws {DeadlineError} when the deadline passes; the connection is closed then
    * @throws {ConnectionError} when the connection breaks
    */
-  async read(buffer: Uint8Array): Promise<number | null> {
-    try {
-      const octets = await this.#conn.read(buffer);
-      const others = this.#turns.spend(COST_OF_A_READ + (octets ?? 0));
-      if (others) await others;
-      return octets;
-    } catch (error) {
-      throw this.#explain(error);
-    }
+  read(buffer: Uint8Array): Promise<number | null> {
+    return this.#conn.read(buffer).then(this.#spend, this.#fail);
   }
 
   /**
@@ -95,22 +88,16 @@ export class ConnTransport implements Transport {
    * @throws {DeadlineError} when the deadline passes; the connection is closed then
    * @throws {ConnectionError} when the connection breaks
    */
-  async write(data: Uint8Array): Promise<void> {
-    try {
-      let written = await this.#conn.write(data);
-      while (written < data.length) written += await this.#conn.write(data.subarray(written));
-    } catch (error) {
-      throw this.#explain(error);
-    }
+  write(data: Uint8Array): Promise<void> {
+    return this.#conn.write(data).then(
+      (written) => written < data.length ? this.write(data.subarray(written)) : undefined,
+      this.#fail,
+    );
   }
 
   /** Says that nothing more will be written (FIN); what the peer sends can still be read. */
-  async closeWrite(): Promise<void> {
-    try {
-      await this.#conn.closeWrite();
-    } catch (error) {
-      throw this.#explain(error);
-    }
+  closeWrite(): Promise<void> {
+    return this.#conn.closeWrite().catch(this.#fail);
   }
 
   /** Ends the connection at once: what is pending fails. Safe to call twice. */
@@ -120,6 +107,16 @@ export class ConnTransport implements Transport {
     this.#watchdog.cancel();
     this.#conn.close();
   }
+
+  // Called behind each read and write, these are made once, and spare each an async function of its own.
+  readonly #spend = (octets: number | null): number | null | Promise<number | null> => {
+    const others = this.#turns.spend(COST_OF_A_READ + (octets ?? 0));
+    return others ? others.then(() => octets) : octets;
+  };
+
+  readonly #fail = (error: unknown): never => {
+    throw this.#explain(error);
+  };
 
   #explain(error: unknown): Error {
     if (this.#expired) return new DeadlineError();
