@@ -26,7 +26,7 @@ export interface MessageFailure {
   readonly cause?: unknown;
 }
 
-/** One message on its way in. After a failure it goes on taking the data, to its true end, and drops it. */
+/** One message on its way in. After a failure it drops what there is, and goes on taking the data, to its true end. */
 export class IncomingMessage implements AsyncDisposable {
   /** Why this message will be refused; the first reason stands. */
   failure: MessageFailure | undefined;
@@ -35,6 +35,7 @@ export class IncomingMessage implements AsyncDisposable {
   readonly #filter: HeaderFilter;
   readonly #limits: MessageLimits;
   readonly #refuseBare: boolean;
+  #dropping: PromiseLike<void> | undefined;
   // Used again for each chunk: one flow of execution per connection.
   readonly #pieces: Uint8Array[] = [];
   readonly #filtered: Uint8Array[] = [];
@@ -111,12 +112,13 @@ export class IncomingMessage implements AsyncDisposable {
 
   /** Drops what was not committed. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#pending[Symbol.asyncDispose]();
+    await (this.#dropping ??= this.#pending[Symbol.asyncDispose]());
   }
 
   async #deliver(pieces: Uint8Array[]): Promise<void> {
     if (this.failure === undefined) this.#check();
-    if (this.failure !== undefined) return;
+    // What has failed takes no room any more, however long its data goes on. Who disposes of it hears if that fails.
+    if (this.failure !== undefined) return await this[Symbol.asyncDispose]().catch(() => {});
     const filtered = this.#filtered;
     filtered.length = 0;
     for (const piece of pieces) this.#filter.push(piece, filtered);

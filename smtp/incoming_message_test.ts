@@ -10,7 +10,7 @@ class Pending implements PendingMessage {
   content = "";
   writes = 0;
   committed: readonly Header[] | undefined;
-  disposed = false;
+  disposals = 0;
   failAt = Infinity;
   error: Error = new Error("disk");
 
@@ -27,8 +27,8 @@ class Pending implements PendingMessage {
   }
 
   [Symbol.asyncDispose](): Promise<void> {
-    this.disposed = true;
-    return Promise.resolve();
+    this.disposals++;
+    return this.failAt === 0 ? Promise.reject(this.error) : Promise.resolve();
   }
 }
 
@@ -176,8 +176,32 @@ Deno.test("IncomingMessage leaves disposing to the delivery", async () => {
     await using message = incoming(pending);
     await message.write(bytesOf("x"));
   }
-  assert.ok(pending.disposed);
+  assert.equal(pending.disposals, 1);
   assert.equal(pending.committed, undefined);
+});
+
+Deno.test("IncomingMessage drops what has failed at once, and takes its data to the end", async () => {
+  const pending = new Pending();
+  {
+    await using message = incoming(pending, { limits: { maxMessageSize: 10 } });
+    await message.write(bytesOf("A: b\r\n\r\nxx"));
+    assert.equal(pending.disposals, 0);
+    await message.write(bytesOf("y"));
+    assert.equal(pending.disposals, 1);
+    assert.equal(await message.write(bytesOf("\r\n.\r\nNOOP")), 5);
+    assert.ok(message.ended);
+  }
+  assert.equal(pending.disposals, 1);
+});
+
+Deno.test("IncomingMessage tells who disposes of it that dropping failed, and the client of the failure", async () => {
+  const pending = new Pending();
+  pending.failAt = 0;
+  const message = incoming(pending);
+  await message.write(bytesOf("\r\nx"));
+  await message.write(bytesOf("\r\n.\r\n"));
+  assert.equal(message.failure?.reply.code, 451);
+  await assert.rejects(message[Symbol.asyncDispose](), pending.error);
 });
 
 Deno.test("IncomingMessage takes 10,000 MIME parts in one pass", async () => {
