@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { setImmediate } from "node:timers";
 
 /** A place for bytes: standard error or a file. */
 export interface LogDestination {
@@ -98,7 +97,7 @@ export class LogOutput {
 
   async #drain(): Promise<void> {
     // Lines of the same turn of the event loop go together.
-    await new Promise((resolve) => setImmediate(resolve));
+    await Promise.resolve();
     while (this.#waiting.length > 0 || this.#reopening) {
       if (this.#reopening) this.#swap();
       const lines = this.#waiting;

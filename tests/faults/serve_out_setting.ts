@@ -225,7 +225,7 @@ export class SpoolFiles {
  */
 export function unanswered({ events }: RunningMailapp, files: SpoolFiles): Set<string> {
   const told = events.filter((event) => event["dot_sent_no_reply"] === true).map(({ id }) => String(id));
-  const inStates = files.ids().filter((id) => files.text(files.state(id)).includes('"dotSentNoReply":true'));
+  const inStates = files.ids().filter((id) => files.text(files.state(id)).includes('"dotSentNoReply": true'));
   return new Set([...told, ...inStates]);
 }
 
