@@ -16,8 +16,11 @@ export type DaneNeed =
   | { readonly kind: "none"; readonly reason: string }
   /** TLS, with any certificate: there are records, but none that can be used (§2.2). */
   | { readonly kind: "encrypt"; readonly reason: string }
-  /** TLS, with one of these certificates; neither its name nor its dates matter (§3.1.1). */
-  | { readonly kind: "records"; readonly records: readonly TlsaRecord[] }
+  /**
+   * TLS, with one of these certificates; neither its name nor its dates matter (§3.1.1). They were found at `baseDomain`,
+   * which is the name for SNI (§8.1).
+   */
+  | { readonly kind: "records"; readonly records: readonly TlsaRecord[]; readonly baseDomain: string }
   /** It cannot be told now, and so the host cannot be used now (§2.1.2): who can keep records away must not gain by it. */
   | { readonly kind: "unknown"; readonly reason: string };
 
@@ -25,31 +28,39 @@ export type DaneNeed =
 export interface DaneHost {
   /** Its name. */
   readonly host: string;
+  /** The name at the end of its aliases, if it has any and DNSSEC vouches for all of them. */
+  readonly expanded?: string;
   /** The TCP port. */
   readonly port: number;
-  /** Whether DNSSEC vouches for the way to it: MX and address records. */
+  /** Whether DNSSEC vouches for the way to it: MX and address records, or its alias. */
   readonly authenticated: boolean;
 }
 
-/** Looks up what is asked of a host's certificate; the resolver's AD bit is trusted. */
+/**
+ * Looks up what is asked of a host's certificate, first where its aliases end, then at its own name (§2.2.3); the
+ * resolver's AD bit is trusted.
+ */
 export async function daneNeed(
-  { host, port, authenticated }: DaneHost,
+  { host, expanded, port, authenticated }: DaneHost,
   { resolver, signal }: { readonly resolver: Resolver; readonly signal?: AbortSignal },
 ): Promise<DaneNeed> {
   if (!authenticated || isIP(host) !== 0) {
     return { kind: "none", reason: `DNSSEC does not vouch for the way to ${host}` };
   }
-  const answer = await resolver.tlsa(`_${port}._tcp.${host}`, { ...(signal && { signal }) });
-  if (answer.kind === "failed") return { kind: "unknown", reason: `TLSA of ${host}: ${answer.reason}` };
-  if (answer.kind !== "found" || !answer.authenticated) {
-    return { kind: "none", reason: `${host} has no signed TLSA records` };
+  for (const baseDomain of expanded === undefined ? [host] : [expanded, host]) {
+    const answer = await resolver.tlsa(`_${port}._tcp.${baseDomain}`, { ...(signal && { signal }) });
+    if (answer.kind === "failed") {
+      return { kind: "unknown", reason: `TLSA of ${baseDomain}: ${answer.reason}` };
+    }
+    if (answer.kind !== "found" || !answer.authenticated) continue;
+    const records = answer.records.filter(({ usage, selector, matchingType }) =>
+      usage === 3 && selector <= 1 && matchingType <= 2
+    );
+    return records.length > 0
+      ? { kind: "records", records, baseDomain }
+      : { kind: "encrypt", reason: `the TLSA records of ${baseDomain} are of kinds that are not used here` };
   }
-  const records = answer.records.filter(({ usage, selector, matchingType }) =>
-    usage === 3 && selector <= 1 && matchingType <= 2
-  );
-  return records.length > 0
-    ? { kind: "records", records }
-    : { kind: "encrypt", reason: `the TLSA records of ${host} are of kinds that are not used here` };
+  return { kind: "none", reason: `${host} has no signed TLSA records` };
 }
 
 /** Whether a certificate (DER) is the one that a DANE-EE record names (RFC 6698 §2.1). */

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { createHash, X509Certificate } from "node:crypto";
 import type { TlsaRecord } from "../dns/resolver.ts";
-import { StaticResolver } from "../dns/static_resolver.ts";
+import { type StaticName, StaticResolver } from "../dns/static_resolver.ts";
 import { createTestAuthority } from "../tls/test_authority.ts";
 import { daneNeed, matchesTlsa } from "./dane.ts";
 
@@ -24,7 +24,11 @@ async function need(
 }
 
 Deno.test("daneNeed() tells records, no records, and what cannot be told", async () => {
-  assert.deepEqual(await need([record(), record({ usage: 2 })]), { kind: "records", records: [record()] });
+  assert.deepEqual(await need([record(), record({ usage: 2 })]), {
+    kind: "records",
+    records: [record()],
+    baseDomain: "mx.test",
+  });
   assert.equal((await need([])).kind, "none");
   assert.equal((await need([record()], { signed: false })).kind, "none");
   assert.equal((await need([record()], { authenticated: false })).kind, "none");
@@ -34,6 +38,34 @@ Deno.test("daneNeed() tells records, no records, and what cannot be told", async
     "encrypt",
   );
   assert.equal((await need("fails")).kind, "unknown");
+});
+
+Deno.test("daneNeed() looks where the aliases end, and only then at the host's own name", async () => {
+  const signed = { tlsa: [record()], authenticated: true };
+  const own = { "_25._tcp.mx.test": signed };
+  const given = async (names: Record<string, StaticName>) => {
+    const resolver = new StaticResolver(names);
+    const host = { host: "mx.test", expanded: "end.test", port: 25, authenticated: true };
+    const found = await daneNeed(host, { resolver });
+    return [
+      found.kind === "records" ? found.baseDomain : found.kind,
+      ...resolver.asked.map((question) => question.replace("tlsa _25._tcp.", "")),
+    ];
+  };
+  assert.deepEqual(await given({ ...own, "_25._tcp.end.test": signed }), ["end.test", "end.test"]);
+  assert.deepEqual(await given(own), ["mx.test", "end.test", "mx.test"]);
+  assert.deepEqual(await given({ ...own, "_25._tcp.end.test": { tlsa: [record()] } }), [
+    "mx.test",
+    "end.test",
+    "mx.test",
+  ]);
+  const unusable = { tlsa: [record({ usage: 2 })], authenticated: true };
+  assert.deepEqual(await given({ ...own, "_25._tcp.end.test": unusable }), ["encrypt", "end.test"]);
+  assert.deepEqual(await given({ ...own, "_25._tcp.end.test": { fails: ["tlsa"] } }), [
+    "unknown",
+    "end.test",
+  ]);
+  assert.deepEqual(await given({}), ["none", "end.test", "mx.test"]);
 });
 
 Deno.test("matchesTlsa() compares certificate or public key, whole or hashed", async () => {

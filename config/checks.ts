@@ -47,9 +47,9 @@ export interface Sections {
  * and aliases make sense is for `maildir/` to say.
  */
 export function checkTogether(sections: Sections): { errors: Finding[]; warnings: Finding[] } {
-  const { mailboxes, dns, "serve-in": serveIn, "serve-out": serveOut } = sections;
+  const { mailboxes, "serve-in": serveIn } = sections;
   return {
-    errors: [...checkPorts(serveIn), ...checkDane(serveOut, dns)],
+    errors: [...checkPorts(serveIn), ...checkDane(sections)],
     warnings: checkUsers(mailboxes, serveIn),
   };
 }
@@ -70,7 +70,7 @@ function checkUsers(mailboxes: MailboxesConfig | undefined, serveIn: ServeInConf
   });
 }
 
-function checkDane(serveOut: ServeOutConfig | undefined, dns: DnsConfig | undefined): Finding[] {
+function checkDane({ dns, "serve-in": serveIn, "serve-out": serveOut }: Sections): Finding[] {
   if (serveOut === undefined) return [];
   const { tlsPolicy, routes } = serveOut;
   const wanted = [
@@ -78,14 +78,22 @@ function checkDane(serveOut: ServeOutConfig | undefined, dns: DnsConfig | undefi
       path: ["serve-out", "tls_policy", domain],
       value,
       route: routes[domain] ?? routes["*"],
+      local: serveIn?.domains.includes(domain),
     })),
     ...Object.entries(routes).map(([domain, route]) => ({
       path: ["serve-out", "routes", domain, "tls"],
       value: route.tls,
       route,
+      local: false,
     })),
   ];
-  return wanted.filter(({ value }) => value === "dane").flatMap(({ path, value, route }) => {
+  return wanted.filter(({ value }) => value === "dane").flatMap(({ path, value, route, local }) => {
+    if (local) {
+      const problem =
+        "needs another policy: mail for a domain of [serve-in] goes straight to serve-in, for which " +
+        "DNSSEC names no certificate";
+      return [{ path, value, problem }];
+    }
     const problems: string[] = [];
     if (dns?.dnssec === false) {
       problems.push("needs [dns] dnssec = true: DANE is only as good as validated answers");

@@ -272,6 +272,24 @@ dnssec = true
   ]);
 });
 
+Deno.test("parseConfig() refuses DANE for a domain that serve-in serves", () => {
+  const problem =
+    "needs another policy: mail for a domain of [serve-in] goes straight to serve-in, for which DNSSEC " +
+    "names no certificate";
+  for (const rest of ["[dns]\ndnssec = true", '[serve-out.routes]\n"*" = "192.0.2.1"']) {
+    const text = `[serve-in]
+domains = ["own.example", "other.example"]
+[serve-out.tls_policy]
+"own.example" = "dane"
+"other.example" = "verify"
+${rest}
+`;
+    assert.deepEqual(issuesOf(text), [
+      `c.toml:4: serve-out.tls_policy."own.example" = "dane": ${problem}`,
+    ]);
+  }
+});
+
 Deno.test("parseConfig() refuses a log file that a confined server could not open", () => {
   const allowed = `must be an absolute path, not in /dev, /proc or /sys, or "" for standard error`;
   for (const file of ["/dev/stdout", "/proc/self/fd/2", "mail.log"]) {

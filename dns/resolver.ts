@@ -17,8 +17,13 @@ import { askWire, type DnsServer } from "./wire_client.ts";
 
 /** What came of a question. */
 export type Answer<T> =
-  /** There are records; at least one. */
-  | { readonly kind: "found"; readonly records: readonly T[]; readonly authenticated: boolean }
+  /** There are records; at least one. Where DNSSEC is used, `expanded` is the name at the end of aliases, if any. */
+  | {
+    readonly kind: "found";
+    readonly records: readonly T[];
+    readonly authenticated: boolean;
+    readonly expanded?: string;
+  }
   /** The name exists and has no record of the type; said by an authority. */
   | { readonly kind: "none"; readonly authenticated: boolean }
   /** The name does not exist (NXDOMAIN). */
@@ -251,9 +256,10 @@ export class DnsResolver implements Resolver {
     const keep = Math.min(ttl * 1000, kind === "found" ? LONGEST : NEGATIVE_LONGEST);
     if (kind !== "found") return { value: { kind, authenticated }, keep };
     const records = read(answer.records);
-    return records.length === 0
-      ? { value: { kind: "none", authenticated }, keep }
-      : { value: { kind, records, authenticated }, keep };
+    if (records.length === 0) return { value: { kind: "none", authenticated }, keep };
+    const { expanded } = answer;
+    const more = this.#dnssec && expanded !== undefined ? { expanded } : {};
+    return { value: { kind, records, authenticated, ...more }, keep };
   }
 
   /** Servers that answer first. */

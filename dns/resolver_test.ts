@@ -256,6 +256,15 @@ Deno.test("DnsResolver believes the AD bit only of servers that are trusted to v
     "d.test A": { flags: RA | AD, answers: [a("192.0.2.1")] },
     "d.test AAAA": { flags: RA | AD, authorities: [soa("test")] },
     "plain.test A": { answers: [a("192.0.2.1", "plain.test")] },
+    "alias.test AAAA": {
+      flags: RA | AD,
+      answers: [cname("alias.test", "e.test"), cname("E.test", "End.test"), {
+        name: "end.test",
+        type: "AAAA",
+        ttl: 1,
+        data: "2001:db8::1",
+      }],
+    },
     "_25._tcp.d.test TLSA": {
       flags: RA | AD,
       answers: [{
@@ -278,6 +287,12 @@ Deno.test("DnsResolver believes the AD bit only of servers that are trusted to v
       kind: "found",
       records: ["192.0.2.1"],
       authenticated: false,
+    });
+    assert.deepEqual(await resolver.aaaa("alias.test"), {
+      kind: "found",
+      records: ["2001:db8::1"],
+      authenticated: dnssec,
+      ...(dnssec && { expanded: "end.test" }),
     });
     assert.deepEqual(await resolver.tlsa("_25._tcp.d.test"), {
       kind: "found",

@@ -97,18 +97,19 @@ export class StaticResolver implements Resolver {
   ): Answer<T> {
     this.asked.push(`${type} ${name}`);
     let current = canonicalName(name);
+    let authenticated = true;
     for (let hops = 0; hops < 8; hops++) {
       const entry = current === undefined ? undefined : this.#names[current];
       if (entry === undefined) return { kind: "no-such-name", authenticated: false };
       if (entry.fails?.includes(type) || entry.fails?.includes("*")) {
         return { kind: "failed", reason: "SERVFAIL" };
       }
-      const authenticated = entry.authenticated ?? false;
+      authenticated &&= entry.authenticated ?? false;
       if (entry.cname === undefined || type === "cname") {
         const records = pick(entry);
         return records === undefined || records.length === 0
           ? { kind: "none", authenticated }
-          : { kind: "found", records, authenticated };
+          : { kind: "found", records, authenticated, ...(hops > 0 && current && { expanded: current }) };
       }
       current = canonicalName(entry.cname);
     }

@@ -28,6 +28,8 @@ export type WireAnswer =
     readonly records: readonly unknown[];
     readonly ttl: number;
     readonly authenticated: boolean;
+    /** The name at the end of the aliases, if there are any. */
+    readonly expanded?: string;
   }
   /** The name, or its alias, exists without such records, or an alias leads in a circle. */
   | { readonly kind: "none"; readonly ttl: number; readonly authenticated: boolean }
@@ -69,7 +71,8 @@ export function interpretAnswer(packet: DecodedPacket, { name, type }: Query): W
   const found = answers.filter((record) => record.type === type && canonicalName(record.name) === end);
   if (found.length > 0) {
     const ttl = Math.min(...found.map((record) => record.ttl ?? 0));
-    return { kind: "found", records: found.map((record) => record.data), ttl, authenticated };
+    const records = found.map((record) => record.data);
+    return { kind: "found", records, ttl, authenticated, ...(followed && { expanded: end }) };
   }
   const soa = authorities.find((record) => record.type === "SOA");
   const minimum = (soa?.data as { minimum?: unknown } | undefined)?.minimum;

@@ -87,7 +87,10 @@ export class IdleConnections {
   }
 }
 
-/** Two targets with the same key may share a connection: same place, same name to verify, same policy, same account. */
+/**
+ * Two targets with the same key may share a connection: same place, same name to verify, same policy, same login. It
+ * holds a password, and is not for the log.
+ */
 function keyOf({ host, address, port, tls, authenticated, auth }: Target): string {
-  return JSON.stringify([host, address, port, tls, authenticated, auth?.user]);
+  return JSON.stringify([host, address, port, tls, authenticated, auth?.user, auth?.password]);
 }

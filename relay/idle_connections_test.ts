@@ -58,6 +58,7 @@ Deno.test("IdleConnections.take() gives a connection only to the same place unde
     "another policy": { ...TARGET, tls: "dane" },
     "another word of DNSSEC": { ...TARGET, authenticated: false },
     "another account": { ...TARGET, auth: { user: "v", password: "p" } },
+    "another password": { ...TARGET, auth: { user: "u", password: "q" } },
     "no account": anonymous,
   };
   for (const [what, other] of Object.entries(others)) {
@@ -71,6 +72,10 @@ Deno.test("IdleConnections.take() gives a connection only to the same place unde
       assert.deepEqual(fate, []);
     }
   }
+  const same = new IdleConnections(new FakeClock());
+  const { live: waiting } = connection(TARGET);
+  same.offer(waiting);
+  assert.equal(same.take({ ...TARGET, auth: { user: "u", password: "p" } }), waiting);
   // How it was found is no demand: MX hosts of many domains share connections.
   const idle = new IdleConnections(new FakeClock());
   const { live } = connection({ ...anonymous, via: "mx" });

@@ -54,8 +54,13 @@ export interface Target {
   readonly implicitTls?: boolean;
   /** What to log in with; the policy is `verify` or stricter then. */
   readonly auth?: Credentials;
-  /** Whether DNSSEC vouches for all that led here, the addresses included; a route's name needs no voucher. */
+  /**
+   * Whether DNSSEC vouches for all that led here; a route's name needs no voucher. That includes the addresses, or, where
+   * the host is an alias out of a signed zone, the alias.
+   */
   readonly authenticated: boolean;
+  /** The name at the end of the host's aliases, if it has any and DNSSEC vouches for all of them and the addresses. */
+  readonly expanded?: string;
 }
 
 /** Where a domain's mail goes. */
@@ -309,11 +314,23 @@ async function hostTargets(host: string, base: TargetBase, options: TargetOption
     }
   }
   if (addresses.length > 0) {
-    const vouched = base.authenticated &&
-      [ipv6, ipv4].every((answer) => answer.kind !== "found" || answer.authenticated);
-    const authenticated = { ...base, authenticated: vouched };
+    const found = [ipv6, ipv4].filter((answer) => answer.kind === "found");
+    const signed = found.every((answer) => answer.authenticated);
+    const expanded = found.find((answer) => answer.expanded !== undefined)?.expanded;
+    // What an alias in a signed zone leads to need not be signed: TLSA records may stand at the alias (RFC 7672 §2.2.2).
+    const alias = base.authenticated && !signed && expanded !== undefined
+      ? await resolver.cname(host, signal)
+      : none;
+    if (alias.kind === "failed") {
+      return { targets: [], deferral: { status: "4.4.3", reason: `alias of ${host}: ${alias.reason}` } };
+    }
+    const vouched = {
+      ...base,
+      authenticated: base.authenticated && (signed || alias.authenticated),
+      ...(signed && expanded !== undefined && { expanded }),
+    };
     const some = addresses.slice(0, MAX_ADDRESSES_PER_HOST);
-    return { targets: some.map((address) => target(authenticated, address)) };
+    return { targets: some.map((address) => target(vouched, address)) };
   }
   const failure = [ipv6, ipv4].find((answer) => answer.kind === "failed");
   if (failure?.kind === "failed") {

@@ -363,11 +363,51 @@ Deno.test("findTargets() vouches for targets only where every answer was authent
   assert.deepEqual(await find("unsafe.test"), [false]);
 });
 
+Deno.test("findTargets() says where aliases end if all are signed, and vouches for an alias that is", async () => {
+  const names: Record<string, StaticName> = {
+    "signed.test": { a: ["192.0.2.1"], aaaa: ["2001:db8::1"], authenticated: true },
+    "unsigned.test": { a: ["192.0.2.2"] },
+    "good.test": { cname: "middle.test", authenticated: true },
+    "middle.test": { cname: "signed.test", authenticated: true },
+    "away.test": { cname: "unsigned.test", authenticated: true },
+    "back.test": { cname: "between.test", authenticated: true },
+    "between.test": { cname: "signed.test" },
+    "bad.test": { cname: "signed.test" },
+    "broken.test": { cname: "unsigned.test", authenticated: true, fails: ["cname"] },
+  };
+  const hosts = ["signed", "unsigned", "good", "away", "back", "bad", "broken"].map((name) => `${name}.test`);
+  const found = async (domain: string, more: Partial<TargetOptions> = {}) => {
+    const found = await findTargets(domain, options(names, more));
+    if (found.kind !== "targets") return found.reason;
+    const ways = found.targets.map(({ authenticated, expanded }) => `${authenticated} ${expanded}`);
+    return [...new Set(ways)].join();
+  };
+  for (const host of hosts) names[`to.${host}`] = { mx: mx(host), authenticated: true };
+  const seen = async (find: (host: string) => Promise<string>) =>
+    Object.fromEntries(await Promise.all(hosts.map(async (host) => [host, await find(host)] as const)));
+  const expected = {
+    "signed.test": "true undefined",
+    "unsigned.test": "false undefined",
+    "good.test": "true signed.test",
+    "away.test": "true undefined",
+    "back.test": "true undefined",
+    "bad.test": "false undefined",
+    "broken.test": "alias of broken.test: SERVFAIL",
+  };
+  assert.deepEqual(await seen((host) => found(`to.${host}`)), expected);
+  assert.deepEqual(await seen((host) => found(host)), expected);
+  const route = (host: string) => ({ routes: new Map<string, Route>([["*", { host, port: 587 }]]) });
+  assert.deepEqual(await seen((host) => found("d.test", route(host))), {
+    ...expected,
+    "broken.test": "route: alias of broken.test: SERVFAIL",
+  });
+});
+
 Deno.test("findTargets() takes a route's name as the operator's own word, so that its addresses decide", async () => {
   const names: Record<string, StaticName> = {
     "signed.test": { a: ["192.0.2.1"], aaaa: ["2001:db8::1"], authenticated: true },
     "unsigned.test": { a: ["192.0.2.1"] },
-    "alias.test": { cname: "unsigned.test", authenticated: true },
+    "alias.test": { cname: "unsigned.test" },
   };
   for (const tls of ["prefer", "require", "verify", "dane"] as const) {
     for (const port of [25, 465, 587]) {

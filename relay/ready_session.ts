@@ -222,7 +222,7 @@ async function encrypt(
   const shakeHands = (plain: Transport) => {
     handshake = true;
     return upgrade(plain, {
-      servername: target.host,
+      servername: dane.kind === "records" ? dane.baseDomain : target.host,
       // Where DNSSEC names the certificate, neither its issuer nor its name matters.
       verify: target.tls === "verify" && dane.kind !== "records",
       ...(ca !== undefined && { ca }),

@@ -229,6 +229,26 @@ Deno.test("HostConnection.open() asks for the certificate that DNSSEC names", as
   assert.equal(await given([wrong], { target: { authenticated: false } }), "open unverified");
 });
 
+Deno.test("HostConnection.open() names to the server what TLSA records were found at", async () => {
+  for (const [at, kind] of [["end.test", 3], ["mx.test", 3], ["end.test", 2]] as const) {
+    const tlsa = [{ usage: kind, selector: 0, matchingType: 1, data: new Uint8Array(32) }];
+    const names: string[] = [];
+    const upgrade = fakeUpgrade(SELF_SIGNED);
+    await opening({
+      target: { authenticated: true, expanded: "end.test" },
+      options: {
+        daneResolver: new StaticResolver({ [`_25._tcp.${at}`]: { tlsa, authenticated: true } }),
+        upgrade: (transport, options) => {
+          names.push(options.servername);
+          return upgrade(transport, options);
+        },
+      },
+    });
+    // A certificate may still have to be valid for the host's own name where no record can be used.
+    assert.deepEqual(names, [kind === 3 ? at : "mx.test"]);
+  }
+});
+
 Deno.test("HostConnection.open() logs in only over verified TLS", async () => {
   const auth = { user: "u", password: "p" };
   const capabilities = ["STARTTLS", "AUTH PLAIN"];

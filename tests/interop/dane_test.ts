@@ -19,6 +19,9 @@ ns A 127.0.0.1
 @ MX 10 mx
 mx A 192.0.2.1
 _25._tcp.mx TLSA 3 1 1 ${HASH}
+within CNAME mx
+out CNAME mx.plain.example.
+_25._tcp.out TLSA 3 1 1 ${HASH}
 `;
 
 /** Signs a zone; gives the path of the signed file and the DS record that anchors it. */
@@ -112,8 +115,27 @@ ${stubs.join("")}remote-control:
       assert.deepEqual(need, {
         kind: "records",
         records: [{ usage: 3, selector: 1, matchingType: 1, data: new Uint8Array(32).fill(0xab) }],
+        baseDomain: "mx.signed.example",
       });
     });
+    await t.step(
+      "signed: aliases, with the certificate named at their end or at their beginning",
+      async () => {
+        for (
+          const [domain, baseDomain] of [
+            ["within.signed.example", "mx.signed.example"],
+            ["out.signed.example", "out.signed.example"],
+            ["within.plain.example", undefined],
+            ["out.plain.example", undefined],
+          ] as const
+        ) {
+          const target = await find(domain);
+          assert.ok(typeof target !== "string");
+          const need = await daneNeed(target, { resolver: dns });
+          assert.equal(need.kind === "records" ? need.baseDomain : undefined, baseDomain, domain);
+        }
+      },
+    );
     await t.step("signed: a name that does not exist", async () => {
       assert.equal(await find("gone.signed.example"), "failed 5.1.2");
       assert.deepEqual(await dns.mx("gone.signed.example"), { kind: "no-such-name", authenticated: true });
