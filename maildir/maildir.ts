@@ -91,8 +91,9 @@ export class Maildir {
    * succeed, what one saw less than a second ago will do: the next one looks again itself.
    * @throws {StorageError} the reason why not
    */
-  check(): Promise<void> | void {
-    if (!this.#proven || this.#monotonic() - this.#seenAt >= SEEN_LIFETIME) return this.#tryOut();
+  check(): Promise<void> {
+    const seen = this.#proven && this.#monotonic() - this.#seenAt < SEEN_LIFETIME;
+    return seen ? Promise.resolve() : this.#tryOut();
   }
 
   async #tryOut(): Promise<void> {
