@@ -500,7 +500,7 @@ export class Connection {
   }
 
   /** Writes the replies that wait, within so many milliseconds. */
-  async #flush(patience: number = this.#options.limits.idleTimeout): Promise<void> {
+  #flush(patience: number = this.#options.limits.idleTimeout): Promise<void> | void {
     if (this.#waiting === "") return;
     const text = this.#waiting;
     this.#waiting = "";
@@ -508,10 +508,13 @@ export class Connection {
     transport.deadline = this.#options.clock.monotonic() + patience;
     const buffer = replyBuffers.take();
     const { read, written } = encoder.encodeInto(text, buffer);
-    await transport.write(read < text.length ? encoder.encode(text) : buffer.subarray(0, written));
-    replyBuffers.give(buffer);
-    // What comes next may be work of ours, such as the end of a message that came with its command.
-    transport.deadline = Infinity;
+    return transport.write(read < text.length ? encoder.encode(text) : buffer.subarray(0, written)).then(
+      () => {
+        replyBuffers.give(buffer);
+        // What comes next may be work of ours, such as the end of a message that came with its command.
+        transport.deadline = Infinity;
+      },
+    );
   }
 
   /** Closes our side first and reads on a little: closing with unread input would reset, and lose our last words. */
