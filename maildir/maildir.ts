@@ -63,7 +63,7 @@ export class Maildir {
   /** The same when all names on the way to it were last synced. */
   #durableNew: Identity | undefined;
   #making: Promise<void> | undefined;
-  /** Whether the last step failed. */
+  /** Whether a step has failed since it was last tried whether a message could be delivered. */
   #failed = false;
   /** Whether a file could be made, and no step has failed since. */
   #proven = false;
@@ -101,7 +101,6 @@ export class Maildir {
     try {
       if (missing && this.#failed) await this.#ensure();
       else if (!missing && !this.#proven) await this.#probe();
-      else return;
       this.#failed = false;
     } catch (error) {
       this.#noteFailure();
@@ -119,7 +118,6 @@ export class Maildir {
     try {
       if (!this.#isReady()) await this.#ensure();
       const file = this.#createFile(name.temporary);
-      this.#failed = false;
       return new MaildirMessage({
         file,
         name,

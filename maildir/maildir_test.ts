@@ -158,6 +158,7 @@ for (const folder of ["tmp", "new"]) {
   Deno.test(`Maildir refuses a message if ${folder} was swapped while it came`, async () => {
     await inRoot(async ({ root, path, maildir }) => {
       await deliver(maildir);
+      await maildir.check();
       const message = await maildir.create();
       await message.write(new TextEncoder().encode("x: y\n"));
       await message.finish();
@@ -165,7 +166,9 @@ for (const folder of ["tmp", "new"]) {
       await Deno.rename(join(path, folder), join(path, "old"));
       await Deno.symlink(join(root, "elsewhere"), join(path, folder));
       const before = names(join(path, "new"));
+      await maildir.check();
       await assert.rejects(message.publish({ wire: 6 }), /symbolic link|rename/);
+      await assert.rejects(maildir.check(), /symbolic link/);
       assert.deepEqual(names(join(root, "elsewhere")), []);
       assert.deepEqual(names(join(path, "new")), before);
       if (folder === "new") assert.deepEqual(names(join(path, "tmp")), []);
