@@ -98,14 +98,11 @@ export class Maildir {
 
   async #tryOut(): Promise<void> {
     const missing = this.#firstMissing() !== undefined;
-    try {
+    await this.#noting(async () => {
       if (missing && this.#failed) await this.#ensure();
       else if (!missing && !this.#proven) await this.#probe();
-      this.#failed = false;
-    } catch (error) {
-      this.#noteFailure();
-      throw error;
-    }
+    });
+    this.#failed = false;
   }
 
   /**
@@ -115,20 +112,20 @@ export class Maildir {
    */
   async create(): Promise<MaildirMessage> {
     const name = this.#names.next();
-    try {
+    const file = await this.#noting(async () => {
       if (!this.#isReady()) await this.#ensure();
-      const file = this.#createFile(name.temporary);
-      return new MaildirMessage({
-        file,
-        name,
-        directory: this.#new,
-        syncer: this.#syncer,
-        prepareNew: () => this.#prepareNew(),
-      });
-    } catch (error) {
-      this.#noteFailure();
-      throw error;
-    }
+      return this.#createFile(name.temporary);
+    });
+    return new MaildirMessage({
+      file,
+      name,
+      directory: this.#new,
+      syncer: this.#syncer,
+      prepareNew: () =>
+        this.#noting(async () => {
+          if (!this.#isNewReady()) await this.#ensure();
+        }),
+    });
   }
 
   /**
@@ -178,7 +175,17 @@ export class Maildir {
     this.#proven = true;
   }
 
-  /** Notes that a step of a delivery has failed: what was seen does not count any more. */
+  /** Runs a step of a delivery, and notes if it fails. */
+  async #noting<T>(call: () => Promise<T>): Promise<T> {
+    try {
+      return await call();
+    } catch (error) {
+      this.#noteFailure();
+      throw error;
+    }
+  }
+
+  /** A step has failed: what was seen does not count any more. */
   readonly #noteFailure = (): void => {
     this.#failed = true;
     this.#proven = false;
@@ -203,14 +210,9 @@ export class Maildir {
     return true;
   }
 
-  /** Before a message is moved into `new/`: between its beginning and its end that may have been swapped, too. */
-  async #prepareNew(): Promise<void> {
-    try {
-      if (!this.#look(this.#new) || !this.#isNewDurable()) await this.#ensure();
-    } catch (error) {
-      this.#noteFailure();
-      throw error;
-    }
+  /** Whether a message can be moved into `new/`; between its beginning and its end that may have been swapped, too. */
+  #isNewReady(): boolean {
+    return this.#look(this.#new) && this.#isNewDurable();
   }
 
   #isNewDurable(): boolean {

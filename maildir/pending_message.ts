@@ -266,7 +266,6 @@ async function all<T, R>(items: readonly T[], run: (item: T) => Promise<R>): Pro
 }
 
 async function inGroups<T>(items: readonly T[], run: (item: T) => Promise<void>): Promise<void> {
-  if (items.length <= COPIES_AT_ONCE) return void await all(items, run);
   for (let at = 0; at < items.length; at += COPIES_AT_ONCE) {
     await all(items.slice(at, at + COPIES_AT_ONCE), run);
   }

@@ -18,7 +18,7 @@ import { parseCommand } from "./command.ts";
 import type { Delivery } from "./delivery.ts";
 import { type Line, LineReader } from "./line_reader.ts";
 import * as replies from "./replies.ts";
-import { describeError, formatReply, type Reply, reply, SmtpError } from "./reply.ts";
+import { describeError, formatReply, type Reply, reply } from "./reply.ts";
 import type { Session, Transaction } from "./session.ts";
 import { SpareBuffers } from "./spare_buffers.ts";
 import { DeadlineError, type Transport, type UpgradeToTls } from "./transport.ts";
@@ -298,7 +298,11 @@ export class Connection {
         try {
           outcome = await commands.get(verb)?.(session, argument, this.#context) ?? UNKNOWN;
         } catch (error) {
-          outcome = { reply: this.#replyTo(error, verb), then: "continue" };
+          const { reply, cause } = replies.failureOf(error);
+          if (cause !== undefined) {
+            this.#options.log.error("command.failed", { verb, error: describeError(cause) });
+          }
+          outcome = { reply, then: "continue" };
         }
       }
       if (verb === "DATA" && outcome.then === "continue") {
@@ -325,16 +329,6 @@ export class Connection {
     if (this.#behindRefusedData === "no") return false;
     if (this.#behindRefusedData === "yes") return isMailData(line);
     return line.kind !== "line" || !/^QUIT *$/i.test(line.text);
-  }
-
-  /** What to say to a command that failed. */
-  #replyTo(error: unknown, verb: string): Reply {
-    const known = error instanceof SmtpError;
-    const cause = known ? error.cause : error;
-    if (!known || cause !== undefined) {
-      this.#options.log.error("command.failed", { verb, error: describeError(cause) });
-    }
-    return known ? error.reply : replies.localError;
   }
 
   /** Reads the data to its true end, whatever becomes of the message; `false` when the session is over. */

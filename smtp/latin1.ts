@@ -5,7 +5,7 @@
  */
 import { Buffer } from "node:buffer";
 
-/** One character a byte. (A TextDecoder's latin1 is windows-1252, in which bytes from 0x80 to 0x9F are others.) */
+/** One character a byte, from `start` up to `end`. (A TextDecoder's latin1 is windows-1252, in which bytes from 0x80 to 0x9F are others.) */
 export function latin1(bytes: Uint8Array, start = 0, end = bytes.length): string {
   const length = end - start;
   // The buffer costs as much as the text of so many bytes.

@@ -101,16 +101,17 @@ export class LineReader {
   }
 
   /** Reads more; `false` at the end of the stream. */
-  async fill(transport: Transport): Promise<boolean> {
-    const octets = await transport.read(this.#room());
-    this.#end += octets ?? 0;
-    return octets !== null;
+  fill(transport: Transport): Promise<boolean> {
+    return transport.read(this.#room()).then((octets) => {
+      this.#end += octets ?? 0;
+      return octets !== null;
+    });
   }
 
   /** Where what is read next goes. There is always room, since lines and data are consumed. */
   #room(): Uint8Array {
     const rest = this.#end - this.#start;
-    if (this.#start > 0 && rest > 0) this.#buffer.copyWithin(0, this.#start, this.#end);
+    if (this.#start > 0) this.#buffer.copyWithin(0, this.#start, this.#end);
     this.#start = 0;
     this.#end = rest;
     return rest === 0 ? this.#buffer : this.#buffer.subarray(rest);
@@ -149,9 +150,7 @@ export class LineReader {
       const line = this.takeLine();
       if (line) return line;
       this.#shrink();
-      const octets = await transport.read(this.#room());
-      if (octets === null) return { kind: "end" };
-      this.#end += octets;
+      if (!await this.fill(transport)) return { kind: "end" };
     }
   }
 }

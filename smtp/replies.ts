@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type Reply, reply } from "./reply.ts";
+import { type Reply, reply, SmtpError } from "./reply.ts";
 
 /** 503: a command that needs another one first (RFC 5321 §4.1.4). */
 export function badSequence(what: string): Reply {
@@ -40,4 +40,9 @@ export const localError: Reply = reply(451, "4.3.0", "Local error; try again lat
 /** 421 to a connection that a shutdown ends. */
 export function shuttingDown(hostname: string): Reply {
   return reply(421, "4.3.2", `${hostname} is shutting down; try again later`);
+}
+
+/** What a client is told of an error, and, where there is more to it than that, the cause for the log. */
+export function failureOf(error: unknown): { readonly reply: Reply; readonly cause?: unknown } {
+  return error instanceof SmtpError ? error : { reply: localError, cause: error ?? String(error) };
 }

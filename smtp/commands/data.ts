@@ -45,10 +45,10 @@ export async function bdat(session: Session, argument: string, context: CommandC
     if (!transaction.message) await beginMessage(session, transaction, { by: "BDAT", context });
   } catch (error) {
     // Whatever went wrong, the chunk follows, and must not be taken for commands.
-    const known = error instanceof SmtpError;
-    logRefusal(context, known ? error.cause : error);
+    const { reply, cause } = replies.failureOf(error);
+    logRefusal(context, cause);
     await resetTransaction(session);
-    return { reply: known ? error.reply : replies.localError, then: chunk };
+    return { reply, then: chunk };
   }
   return { reply: replies.ok, then: chunk };
 }
@@ -120,8 +120,7 @@ export async function completeMessage(session: Session, context: CommandContext)
     context.log.info("message.accepted", fields);
     return reply(250, "2.0.0", `${message.id} accepted`);
   } catch (error) {
-    const refusal = error instanceof SmtpError ? error.reply : replies.localError;
-    const cause = error instanceof SmtpError ? error.cause : error;
+    const { reply: refusal, cause } = replies.failureOf(error);
     context.log[cause === undefined ? "info" : "error"]("message.refused", {
       ...fields,
       reply: `${refusal.code} ${refusal.enhanced ?? ""} ${refusal.lines[0] ?? ""}`,
