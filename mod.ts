@@ -82,7 +82,8 @@ export type { RemoteReply } from "./smtp/reply_reader.ts";
 
 // Mail into Maildirs.
 export { MaildirDelivery, type MaildirDeliveryOptions } from "./maildir/delivery.ts";
-export { Maildir, MaildirMessage, type MaildirOptions } from "./maildir/maildir.ts";
+export { Maildir, type MaildirOptions } from "./maildir/maildir.ts";
+export { MaildirMessage } from "./maildir/maildir_message.ts";
 export * from "./maildir/mailboxes.ts";
 export {
   createCounter,

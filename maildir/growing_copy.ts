@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { MaildirMessage } from "./maildir.ts";
+import type { MaildirMessage } from "./maildir_message.ts";
 
 /** Octets that are written at once. */
 const BUFFER = 256 * 1024;

@@ -13,7 +13,8 @@ import type { StagedMessage } from "../storage/staging.ts";
 import { StorageError } from "../storage/storage_error.ts";
 import { GrowingCopy } from "./growing_copy.ts";
 import { LineEndingConverter } from "./line_endings.ts";
-import type { Maildir, MaildirMessage } from "./maildir.ts";
+import type { Maildir } from "./maildir.ts";
+import type { MaildirMessage } from "./maildir_message.ts";
 import type { Mailbox } from "./mailboxes.ts";
 
 /** How many copies of one message are written at once. */
