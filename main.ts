@@ -4,9 +4,9 @@
  *
  * @module
  */
-import { confine, isConfined, serveConfined } from "./cli/confinement.ts";
-import { EXIT } from "./cli/exit_codes.ts";
-import { OutputClosedError } from "./cli/io.ts";
+import { confine, isConfined, serveConfined } from "./server/confinement.ts";
+import { EXIT } from "./server/exit_codes.ts";
+import { OutputClosedError } from "./server/io.ts";
 
 const encoder = new TextEncoder();
 
@@ -32,7 +32,7 @@ async function isCalledSendmail(): Promise<boolean> {
 }
 
 if (isConfined()) {
-  const { loadServer } = await import("./cli/servers.ts");
+  const { loadServer } = await import("./server/servers.ts");
   await serveConfined(loadServer, { err });
 } else {
   const { run } = await import("./cli/run.ts");

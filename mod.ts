@@ -54,16 +54,16 @@
  *
  * @module
  */
-export { type LogFields, type Logger, type LogLevel, type LogValue, silentLogger } from "./observe/log.ts";
+export { type LogFields, type Logger, type LogLevel, type LogValue, silentLogger } from "./base/log.ts";
 
 // The engine.
-export { type Clock, systemClock, type Timer } from "./smtp/clock.ts";
+export { type Clock, systemClock, type Timer } from "./base/clock.ts";
 export type { CommandLimits } from "./smtp/commands/command_context.ts";
 export type { ConnectionLimits } from "./smtp/connection.ts";
-export { ConnectionError, ConnTransport, type ConnTransportOptions } from "./smtp/conn_transport.ts";
+export { ConnectionError, ConnTransport, type ConnTransportOptions } from "./net/conn_transport.ts";
 export * from "./smtp/delivery.ts";
 export * from "./smtp/envelope.ts";
-export type { UnwantedField } from "./smtp/header_filter.ts";
+export type { UnwantedField } from "./message/header_filter.ts";
 export { IncomingMessage, type MessageFailure, type MessageLimits } from "./smtp/incoming_message.ts";
 export { type EnhancedStatusCode, type Reply, reply, SmtpError } from "./smtp/reply.ts";
 export {
@@ -73,8 +73,9 @@ export {
   SmtpServer,
   type SmtpServerOptions,
 } from "./smtp/server.ts";
-export type { Session, SocketAddress, TlsInfo, Transaction } from "./smtp/session.ts";
-export { DeadlineError, type Transport, type UpgradeToTls } from "./smtp/transport.ts";
+export type { Session, Transaction } from "./smtp/session.ts";
+export type { SocketAddress, TlsInfo } from "./net/transport.ts";
+export { DeadlineError, type Transport, type UpgradeToTls } from "./net/transport.ts";
 
 // Its other side.
 export * from "./smtp/client.ts";
@@ -99,5 +100,5 @@ export { type StagedMessage, StagingArea, type StagingOptions } from "./storage/
 export { type MessageSigner, SpoolDelivery, type SpoolDeliveryOptions } from "./relay/delivery.ts";
 export * from "./relay/queue.ts";
 export * from "./relay/queue_entry.ts";
-export { Spool, type SpoolOptions } from "./relay/spool.ts";
-export type { SpoolDraft } from "./relay/spool_message.ts";
+export { Spool, type SpoolOptions } from "./relay/spool/spool.ts";
+export type { SpoolDraft } from "./relay/spool/message.ts";

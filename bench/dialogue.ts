@@ -12,7 +12,7 @@ import { MaildirDelivery } from "../maildir/delivery.ts";
 import { Mailboxes } from "../maildir/mailboxes.ts";
 import { startLog } from "../observe/logger.ts";
 import { SmtpServer } from "../smtp/server.ts";
-import type { Transport } from "../smtp/transport.ts";
+import type { Transport } from "../net/transport.ts";
 import type { FileSystem, OpenFile } from "../storage/file_system.ts";
 import { StagingArea } from "../storage/staging.ts";
 import { makeFolder } from "../tests/support/peers/folder.ts";

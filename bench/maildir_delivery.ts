@@ -11,7 +11,7 @@ import { cpuUsage } from "node:process";
 import { join } from "@std/path";
 import { MaildirDelivery } from "../maildir/delivery.ts";
 import { Mailboxes } from "../maildir/mailboxes.ts";
-import { silentLogger } from "../observe/log.ts";
+import { silentLogger } from "../base/log.ts";
 import type { Envelope } from "../smtp/envelope.ts";
 import type { Session } from "../smtp/session.ts";
 import { StagingArea } from "../storage/staging.ts";

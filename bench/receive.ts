@@ -5,7 +5,7 @@
  */
 import { fileURLToPath } from "node:url";
 import { V8_FLAGS } from "../build/v8_flags.ts";
-import { createTestAuthority } from "../tls/test_authority.ts";
+import { createTestAuthority } from "../tests/support/test_authority.ts";
 import { type Folder, makeFolder } from "../tests/support/peers/folder.ts";
 import { startServeIn } from "../tests/support/peers/mailapp.ts";
 import { startPostfix } from "../tests/support/peers/postfix.ts";

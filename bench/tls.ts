@@ -8,10 +8,10 @@
  */
 import { createSecureContext } from "node:tls";
 import process from "node:process";
-import { ConnTransport } from "../smtp/conn_transport.ts";
-import { systemClock } from "../smtp/clock.ts";
+import { ConnTransport } from "../net/conn_transport.ts";
+import { systemClock } from "../base/clock.ts";
 import { serverUpgrade } from "../tls/server_upgrade.ts";
-import { createTestAuthority, type Leaf } from "../tls/test_authority.ts";
+import { createTestAuthority, type Leaf } from "../tests/support/test_authority.ts";
 
 const HANDSHAKES = 3_000;
 const CONCURRENCY = 16;

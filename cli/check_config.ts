@@ -16,15 +16,15 @@ import { UniqueNames } from "../maildir/unique_name.ts";
 import { systemNetwork } from "../net/interfaces.ts";
 import { addressScope, sameAddress } from "../net/ip_address.ts";
 import { excludeEachOther, showEndpoint } from "../net/listen.ts";
-import { systemClock } from "../smtp/clock.ts";
+import { systemClock } from "../base/clock.ts";
 import { checkAccess, nearestExisting } from "../storage/check_access.ts";
 import { CertificateError, loadCertificate } from "../tls/certificates.ts";
-import { loadDkimKeys } from "./dkim_parts.ts";
-import { CommandError, EXIT, type ExitCode } from "./exit_codes.ts";
-import type { Io } from "./io.ts";
-import type { Endpoint } from "./listeners.ts";
-import { missingCertificateWarnings, openMailboxes, serveInEndpoints } from "./parts.ts";
-import { readRoutes } from "./relay_parts.ts";
+import { loadDkimKeys } from "../server/dkim_parts.ts";
+import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
+import type { Io } from "../server/io.ts";
+import type { Endpoint } from "../server/listeners.ts";
+import { missingCertificateWarnings, openMailboxes, serveInEndpoints } from "../server/parts.ts";
+import { readRoutes } from "../server/relay_parts.ts";
 import { configOption, examples, type Registrar } from "./subcommand.ts";
 
 /** Enters the command. */

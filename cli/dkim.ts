@@ -4,15 +4,15 @@
  * @module
  */
 import { type Command, InvalidArgumentError } from "commander";
-import { type DkimAlgorithm, type DkimKey, loadDkimKey, splitText } from "../auth/dkim_keys.ts";
+import { type DkimAlgorithm, type DkimKey, loadDkimKey, splitText } from "../dkim/keys.ts";
 import type { Config, DkimConfig } from "../config/config.ts";
 import { DEFAULT_CONFIG_FILE, loadConfig } from "../config/load.ts";
 import { parseDomain } from "../config/names.ts";
-import { systemClock } from "../smtp/clock.ts";
+import { systemClock } from "../base/clock.ts";
 import { makeDkimFile } from "./dkim_files.ts";
-import { loadDkimKeys } from "./dkim_parts.ts";
-import { CommandError, EXIT, type ExitCode } from "./exit_codes.ts";
-import type { Io } from "./io.ts";
+import { loadDkimKeys } from "../server/dkim_parts.ts";
+import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
+import type { Io } from "../server/io.ts";
 import { configOption, examples, type Registrar } from "./subcommand.ts";
 
 interface NewFlags {

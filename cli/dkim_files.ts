@@ -5,11 +5,11 @@
  */
 import { lchown, open } from "node:fs/promises";
 import { join } from "@std/path";
-import { type DkimAlgorithm, makeDkimKey } from "../auth/dkim_keys.ts";
+import { type DkimAlgorithm, makeDkimKey } from "../dkim/keys.ts";
 import type { Config } from "../config/config.ts";
 import { DirectorySyncer } from "../storage/directory_syncer.ts";
-import { CommandError, EXIT } from "./exit_codes.ts";
-import { prepareDataDir } from "./parts.ts";
+import { CommandError, EXIT } from "../server/exit_codes.ts";
+import { prepareDataDir } from "../server/parts.ts";
 
 /** The directory of the keys that we make. */
 export function dkimDirectory({ dataDir }: Pick<Config, "dataDir">): string {

@@ -6,17 +6,17 @@
 import type { Command } from "commander";
 import type { Config } from "../config/config.ts";
 import { loadConfig } from "../config/load.ts";
-import { silentLogger } from "../observe/log.ts";
+import { silentLogger } from "../base/log.ts";
 import { ControlError, type DomainAnswer } from "../relay/control.ts";
 import { findTargets, type Target, type Targets, type TlsPolicy } from "../relay/mx.ts";
 import { AddressError, parseMailbox } from "../smtp/address.ts";
 import type { MailboxAddress } from "../smtp/envelope.ts";
-import { systemClock } from "../smtp/clock.ts";
-import { CommandError, EXIT, type ExitCode } from "./exit_codes.ts";
-import type { Io } from "./io.ts";
-import { openMailboxes } from "./parts.ts";
+import { systemClock } from "../base/clock.ts";
+import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
+import type { Io } from "../server/io.ts";
+import { openMailboxes } from "../server/parts.ts";
 import { findServer } from "./queue_access.ts";
-import { openResolver, ownTargets, targetOptions } from "./relay_parts.ts";
+import { openResolver, ownTargets, targetOptions } from "../server/relay_parts.ts";
 import { configOption, examples, type Registrar } from "./subcommand.ts";
 import { count, printable, showDuration } from "./terminal.ts";
 

@@ -8,12 +8,12 @@ import type { Config } from "../config/config.ts";
 import { loadConfig } from "../config/load.ts";
 import { showEndpoint } from "../net/listen.ts";
 import { SmtpClient } from "../smtp/client.ts";
-import { systemClock } from "../smtp/clock.ts";
-import { ConnTransport } from "../smtp/conn_transport.ts";
+import { systemClock } from "../base/clock.ts";
+import { ConnTransport } from "../net/conn_transport.ts";
 import { requireConfigFile } from "./config_file.ts";
-import { CommandError, EXIT, type ExitCode } from "./exit_codes.ts";
-import type { Io } from "./io.ts";
-import { serveInEndpoints } from "./parts.ts";
+import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
+import type { Io } from "../server/io.ts";
+import { serveInEndpoints } from "../server/parts.ts";
 import { configOption, examples, type Registrar } from "./subcommand.ts";
 
 /** In milliseconds, for each step. */

@@ -1,17 +1,17 @@
 import assert from "node:assert/strict";
 import { join } from "@std/path";
 import { loadConfig } from "../config/load.ts";
-import { silentLogger } from "../observe/log.ts";
+import { silentLogger } from "../base/log.ts";
 import { CONTROL_SOCKET, ControlServer } from "../relay/control.ts";
 import { OpenEntries } from "../relay/open_entries.ts";
 import { QueueOperator } from "../relay/operator.ts";
 import type { QueueEntry } from "../relay/queue_entry.ts";
-import { Spool } from "../relay/spool.ts";
-import { systemClock } from "../smtp/clock.ts";
+import { Spool } from "../relay/spool/spool.ts";
+import { systemClock } from "../base/clock.ts";
 import { newEntry } from "../tests/support/queue_entry.ts";
-import type { Io, ServerIo } from "./io.ts";
+import type { Io, ServerIo } from "../server/io.ts";
 import { run } from "./run.ts";
-import { openSpool, untilUnlocked } from "./spool_parts.ts";
+import { openSpool, untilUnlocked } from "../server/spool_parts.ts";
 
 const encoder = new TextEncoder();
 

@@ -4,9 +4,9 @@
  * @module
  */
 import { seedInBackground } from "../tls/seed.ts";
-import { EXIT, type ExitCode } from "./exit_codes.ts";
-import { reportFailure } from "./failure.ts";
-import { OutputClosedError, type ServerIo } from "./io.ts";
+import { EXIT, type ExitCode } from "../server/exit_codes.ts";
+import { reportFailure } from "../server/failure.ts";
+import { OutputClosedError, type ServerIo } from "../server/io.ts";
 
 /** Runs the subcommand that `args` names; what the process ends with. */
 export async function run(args: readonly string[], io: ServerIo): Promise<ExitCode> {

@@ -11,15 +11,15 @@ import { ConfigError, ConfigFileError } from "../config/errors.ts";
 import { loadConfig } from "../config/load.ts";
 import { isAscii } from "../smtp/address.ts";
 import { DialogueError, type RecipientResult, SmtpClient } from "../smtp/client.ts";
-import { systemClock } from "../smtp/clock.ts";
-import { ConnTransport } from "../smtp/conn_transport.ts";
+import { systemClock } from "../base/clock.ts";
+import { ConnTransport } from "../net/conn_transport.ts";
 import type { RemoteReply } from "../smtp/reply_reader.ts";
-import { parseAddressList } from "./address_list.ts";
-import { CommandError, EXIT, type ExitCode } from "./exit_codes.ts";
-import type { Io } from "./io.ts";
+import { parseAddressList } from "../message/address_list.ts";
+import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
+import type { Io } from "../server/io.ts";
 import { parseSendmailOptions, type SendmailOptions } from "./sendmail_options.ts";
 import { examples, type Registrar } from "./subcommand.ts";
-import { readSubmission, type Submission } from "./submission.ts";
+import { readSubmission, type Submission } from "../message/submission.ts";
 
 /** How a program finds the way from here to the queue. */
 export interface SendmailIo extends Io {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { CommandError } from "./exit_codes.ts";
+import { CommandError } from "../server/exit_codes.ts";
 import { parseSendmailOptions, type SendmailOptions } from "./sendmail_options.ts";
 
 const PLAIN: SendmailOptions = { mode: "send", fromHeader: false, ignoreDots: false, recipients: [] };

@@ -7,11 +7,11 @@ import { DEFAULT_CONFIG_FILE, loadConfig } from "../config/load.ts";
 import { makeMailRoot } from "../maildir/maildir.ts";
 import { StorageError } from "../storage/storage_error.ts";
 import { requireConfigFile } from "./config_file.ts";
-import type { ExitCode } from "./exit_codes.ts";
-import { serveInGrants } from "./grants.ts";
-import type { ServerIo } from "./io.ts";
-import { openMailboxes, prepareDataDir, requireDomains, serveInAddresses } from "./parts.ts";
-import { watchSignals } from "./signals.ts";
+import type { ExitCode } from "../server/exit_codes.ts";
+import { serveInGrants } from "../server/grants.ts";
+import type { ServerIo } from "../server/io.ts";
+import { openMailboxes, prepareDataDir, requireDomains, serveInAddresses } from "../server/parts.ts";
+import { watchSignals } from "../server/signals.ts";
 
 /** What can only be done with all permissions; then the server, which has few. */
 export async function serveIn(options: { readonly config?: string }, io: ServerIo): Promise<ExitCode> {

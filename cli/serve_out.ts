@@ -7,11 +7,11 @@ import type { Config } from "../config/config.ts";
 import { ConfigError } from "../config/errors.ts";
 import { DEFAULT_CONFIG_FILE, loadConfig } from "../config/load.ts";
 import { addressScope } from "../net/ip_address.ts";
-import type { ExitCode } from "./exit_codes.ts";
-import { serveOutGrants } from "./grants.ts";
-import type { ServerIo } from "./io.ts";
-import { prepareDataDir } from "./parts.ts";
-import { watchSignals } from "./signals.ts";
+import type { ExitCode } from "../server/exit_codes.ts";
+import { serveOutGrants } from "../server/grants.ts";
+import type { ServerIo } from "../server/io.ts";
+import { prepareDataDir } from "../server/parts.ts";
+import { watchSignals } from "../server/signals.ts";
 
 /** What can only be done with all permissions; then the server, which has few. */
 export async function serveOut(options: { readonly config?: string }, io: ServerIo): Promise<ExitCode> {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "@std/path";
 import { systemNetwork } from "../net/interfaces.ts";
-import { silentLogger } from "../observe/log.ts";
+import { silentLogger } from "../base/log.ts";
 import type { QueueEntry } from "../relay/queue_entry.ts";
 import type { Delivery } from "../smtp/delivery.ts";
 import { reply } from "../smtp/reply.ts";
@@ -9,8 +9,8 @@ import { SmtpServer } from "../smtp/server.ts";
 import { freePort, untilListening } from "../tests/support/peers/ports.ts";
 import { until } from "../tests/support/peers/process.ts";
 import { run } from "./run.ts";
-import { runServeOut } from "./serve_out_server.ts";
-import type { ServeOutStart } from "./server_start.ts";
+import { runServeOut } from "../server/serve_out_server.ts";
+import type { ServeOutStart } from "../server/server_start.ts";
 
 interface Taken {
   readonly from: string;

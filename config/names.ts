@@ -4,7 +4,7 @@
  * @module
  */
 import { domainToASCII } from "node:url";
-import { isIpv4, isIpv6 } from "../smtp/address.ts";
+import { isIpv4, isIpv6 } from "../net/ip_address.ts";
 
 const LABEL = /^(?!-)[a-z0-9-]{1,63}(?<!-)$/;
 

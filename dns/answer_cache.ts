@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Clock } from "../smtp/clock.ts";
+import type { Clock } from "../base/clock.ts";
 
 const MAX_ENTRIES = 10_000;
 

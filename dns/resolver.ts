@@ -8,7 +8,7 @@
  *
  * @module
  */
-import type { Clock } from "../smtp/clock.ts";
+import type { Clock } from "../base/clock.ts";
 import { AnswerCache } from "./answer_cache.ts";
 import { canonicalName, reverseName } from "./name.ts";
 import { parseDnsServer, resolvConfServers } from "./servers.ts";

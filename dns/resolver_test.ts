@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import { systemClock } from "../smtp/clock.ts";
+import { systemClock } from "../base/clock.ts";
 import { FakeClock } from "../tests/support/fake_clock.ts";
 import { AA, AD, FakeDns, type FakeDnsReply, RA, soa } from "../tests/support/fake_dns.ts";
 import { type Answer, DnsResolver } from "./resolver.ts";

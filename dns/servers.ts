@@ -4,7 +4,7 @@
  * @module
  */
 import { isIP } from "node:net";
-import type { Clock } from "../smtp/clock.ts";
+import type { Clock } from "../base/clock.ts";
 import type { DnsServer } from "./wire_client.ts";
 
 /**

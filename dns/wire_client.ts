@@ -11,7 +11,7 @@ import { createSocket } from "node:dgram";
 import { isIPv6 } from "node:net";
 // @ts-types="./dns_packet.d.ts"
 import dnsPacket from "dns-packet";
-import type { Clock } from "../smtp/clock.ts";
+import type { Clock } from "../base/clock.ts";
 import type { DecodedPacket } from "./dns_packet.d.ts";
 import {
   decodeAnswer,

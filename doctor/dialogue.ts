@@ -3,9 +3,9 @@
  *
  * @module
  */
-import type { Clock } from "../smtp/clock.ts";
+import type { Clock } from "../base/clock.ts";
 import { type RemoteReply, ReplyReader, replyText } from "../smtp/reply_reader.ts";
-import type { Transport } from "../smtp/transport.ts";
+import type { Transport } from "../net/transport.ts";
 import { type ClientTlsInfo, clientUpgrade } from "../tls/client_upgrade.ts";
 
 const encoder = new TextEncoder();

@@ -5,7 +5,7 @@
  */
 import type { X509Certificate } from "node:crypto";
 import type { Resolver } from "../dns/resolver.ts";
-import type { LogFields, Logger } from "../observe/log.ts";
+import type { LogFields, Logger } from "../base/log.ts";
 import { expiry } from "./checks/certificate.ts";
 import { checkSpace, type StoragePlace } from "./checks/storage.ts";
 import { type Look, LOOK_INTERVAL, type Trouble } from "./trouble_watch.ts";

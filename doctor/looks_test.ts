@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { StaticResolver } from "../dns/static_resolver.ts";
+import { StaticResolver } from "../tests/support/static_resolver.ts";
 import { RecordingLog } from "../tests/support/recording_log.ts";
 import { lookAtDns, lookAtQueue, lookAtSpace, RefusalWatch } from "./looks.ts";
 

@@ -4,8 +4,8 @@
  *
  * @module
  */
-import type { Logger } from "../observe/log.ts";
-import type { Clock, Timer } from "../smtp/clock.ts";
+import type { Logger } from "../base/log.ts";
+import type { Clock, Timer } from "../base/clock.ts";
 
 /** Something that needs a person. */
 export interface Trouble {

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { splitText } from "../auth/dkim_keys.ts";
+import { splitText } from "../dkim/keys.ts";
 import { reverseName } from "../dns/name.ts";
 import type { ZoneRecord, ZoneSection } from "./zone.ts";
 

@@ -3,8 +3,8 @@
  *
  * @module
  */
-import type { Logger } from "../observe/log.ts";
-import { type Clock, systemClock } from "../smtp/clock.ts";
+import type { Logger } from "../base/log.ts";
+import { type Clock, systemClock } from "../base/clock.ts";
 import type { Delivery, Header, PendingMessage, RecipientDecision } from "../smtp/delivery.ts";
 import type { Envelope, Recipient } from "../smtp/envelope.ts";
 import { type Reply, reply, SmtpError } from "../smtp/reply.ts";
@@ -12,7 +12,7 @@ import type { Session } from "../smtp/session.ts";
 import { DirectorySyncer } from "../storage/directory_syncer.ts";
 import { denoFileSystem, type FileSystem } from "../storage/file_system.ts";
 import { freeSpace } from "../storage/free_space.ts";
-import { Slots } from "../storage/slots.ts";
+import { Slots } from "../base/slots.ts";
 import type { StagingArea } from "../storage/staging.ts";
 import { StorageError, type StorageFault } from "../storage/storage_error.ts";
 import { Maildir } from "./maildir.ts";

@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { LineEndScanner } from "../smtp/line_end_scanner.ts";
-import { SpareBuffers } from "../smtp/spare_buffers.ts";
+import { LineEndScanner } from "../base/line_end_scanner.ts";
+import { SpareBuffers } from "../base/spare_buffers.ts";
 
 const CR = 13;
 const LF = 10;

@@ -8,8 +8,8 @@
  * @module
  */
 import { join, resolve } from "@std/path";
-import { normalizeDomain } from "../smtp/address.ts";
-import { Memo } from "../smtp/memo.ts";
+import { normalizeDomain } from "../net/domain_name.ts";
+import { Memo } from "../base/memo.ts";
 
 /** What there is to know of who is local. */
 export interface MailboxesOptions {

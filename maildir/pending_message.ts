@@ -3,12 +3,12 @@
  *
  * @module
  */
-import type { Logger } from "../observe/log.ts";
+import type { Logger } from "../base/log.ts";
 import type { Header, PendingMessage } from "../smtp/delivery.ts";
 import { reply, SmtpError } from "../smtp/reply.ts";
-import { SpareBuffers } from "../smtp/spare_buffers.ts";
-import { concat, concatInto } from "../storage/concat.ts";
-import type { Slots } from "../storage/slots.ts";
+import { SpareBuffers } from "../base/spare_buffers.ts";
+import { concat, concatInto } from "../base/concat.ts";
+import type { Slots } from "../base/slots.ts";
 import type { StagedMessage } from "../storage/staging.ts";
 import { StorageError } from "../storage/storage_error.ts";
 import { GrowingCopy } from "./growing_copy.ts";

@@ -6,8 +6,8 @@
  *
  * @module
  */
-import { isIpv4, isIpv6 } from "../smtp/address.ts";
-import { withoutMapping } from "../smtp/conn_transport.ts";
+import { isIpv4, isIpv6 } from "./ip_address.ts";
+import { withoutMapping } from "./conn_transport.ts";
 
 /** An address of one of the machine's interfaces. */
 export interface InterfaceAddress {

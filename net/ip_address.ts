@@ -97,3 +97,47 @@ function ipv6Scope(bytes: Uint8Array): AddressScope {
 function startsWith(bytes: Uint8Array, prefix: readonly number[]): boolean {
   return prefix.every((byte, i) => bytes[i] === byte);
 }
+
+/** Whether this is an IPv4 address in the one form of four decimal numbers. */
+export function isIpv4(text: string): boolean {
+  const parts = text.split(".");
+  return parts.length === 4 &&
+    parts.every((part) => /^(?:0|[1-9]\d{0,2})$/.test(part) && Number(part) <= 255);
+}
+
+/** Whether this is an IPv6 address (RFC 4291 §2.2), without brackets and zone. */
+export function isIpv6(text: string): boolean {
+  if (!/^[0-9a-fA-F:.]{2,45}$/.test(text)) return false;
+  let rest = text;
+  let groups = 0;
+  const dotted = /(?:^|:)(\d+\.\d+\.\d+\.\d+)$/.exec(text)?.[1];
+  if (dotted !== undefined) {
+    if (!isIpv4(dotted)) return false;
+    rest = text.slice(0, -dotted.length) + "0";
+    groups = 1;
+  }
+  if (rest.includes(".")) return false;
+  const halves = rest.split("::");
+  if (halves.length > 2) return false;
+  for (const half of halves) {
+    if (half === "") continue;
+    for (const group of half.split(":")) {
+      if (!/^[0-9a-fA-F]{1,4}$/.test(group)) return false;
+      groups++;
+    }
+  }
+  return halves.length === 2 ? groups < 8 : groups === 8;
+}
+
+/** What counts as one client: an IPv4 address, or an IPv6 /64, since that is what one subscriber gets. */
+export function addressGroup(address: string): string {
+  if (!address.includes(":")) return address;
+  const [head = "", tail] = address.split("::");
+  const groups = head === "" ? [] : head.split(":");
+  if (tail !== undefined) {
+    const behind = tail === "" ? [] : tail.split(":");
+    while (groups.length + behind.length < 8) groups.push("0");
+    groups.push(...behind);
+  }
+  return groups.slice(0, 4).map((group) => parseInt(group, 16).toString(16)).join(":") + "::/64";
+}

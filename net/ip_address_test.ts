@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { addressScope, ipBytes, sameAddress } from "./ip_address.ts";
+import { addressGroup, addressScope, ipBytes, sameAddress } from "./ip_address.ts";
 
 Deno.test("ipBytes() gives the bytes of an address and nothing for what is none", () => {
   assert.deepEqual([...ipBytes("192.0.2.1") ?? []], [192, 0, 2, 1]);
@@ -58,4 +58,19 @@ Deno.test("addressScope() knows the networks that mail must not be led into", ()
   for (const [scope, addresses] of Object.entries(scopes)) {
     for (const address of addresses) assert.equal(addressScope(address), scope, address);
   }
+});
+
+Deno.test("addressGroup() counts IPv4 by address and IPv6 by /64", () => {
+  const groups = [
+    ["192.0.2.1", "192.0.2.1"],
+    ["2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"],
+    ["2001:DB8:1:2::", "2001:db8:1:2::/64"],
+    ["2001:0db8:0001:0002::9", "2001:db8:1:2::/64"],
+    ["2001:db8::1", "2001:db8:0:0::/64"],
+    ["2001:db8:0:0:1::", "2001:db8:0:0::/64"],
+    ["::1", "0:0:0:0::/64"],
+    ["::", "0:0:0:0::/64"],
+    ["1::2:3:4:5:6:7", "1:0:2:3::/64"],
+  ];
+  for (const [address, group] of groups) assert.equal(addressGroup(address ?? ""), group, address);
 });

@@ -5,7 +5,7 @@
  *
  * @module
  */
-import type { LogFields, LogLevel, LogValue } from "./log.ts";
+import type { LogFields, LogLevel, LogValue } from "../base/log.ts";
 
 /** An event, ready to be written. */
 export interface LogEvent {

@@ -4,7 +4,7 @@
  * @module
  */
 import { configureSync, getLogger, type Logger as Tape, type LogRecord, resetSync } from "@logtape/logtape";
-import type { LogFields, Logger, LogLevel } from "./log.ts";
+import type { LogFields, Logger, LogLevel } from "../base/log.ts";
 import { formatJson, formatText } from "./log_format.ts";
 import { type LogDestination, LogOutput } from "./log_output.ts";
 

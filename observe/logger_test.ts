@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "@std/path";
-import type { LogLevel } from "./log.ts";
+import type { LogLevel } from "../base/log.ts";
 import { type LogOptions, startLog } from "./logger.ts";
 
 function memory() {

@@ -7,7 +7,7 @@
  *
  * @module
  */
-import type { Clock } from "../smtp/clock.ts";
+import type { Clock } from "../base/clock.ts";
 import type { HostFailure, HostSlot, HostTable } from "./host_table.ts";
 import type { IdleConnections } from "./idle_connections.ts";
 import type { Target, Targets } from "./mx.ts";

@@ -8,8 +8,8 @@
  * @module
  */
 import { basename, dirname, join } from "@std/path";
-import type { Logger } from "../observe/log.ts";
-import type { Clock } from "../smtp/clock.ts";
+import type { Logger } from "../base/log.ts";
+import type { Clock } from "../base/clock.ts";
 import type { HostFailure } from "./host_table.ts";
 import {
   type ActionResult,

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "@std/path";
-import { silentLogger } from "../observe/log.ts";
-import { systemClock } from "../smtp/clock.ts";
+import { silentLogger } from "../base/log.ts";
+import { systemClock } from "../base/clock.ts";
 import { FakeClock } from "../tests/support/fake_clock.ts";
 import { MemoryQueue } from "../tests/support/memory_queue.ts";
 import { RelayNetwork } from "../tests/support/relay_network.ts";

@@ -4,8 +4,8 @@
  * @module
  */
 import { isAscii } from "node:buffer";
-import type { Logger } from "../observe/log.ts";
-import { type Clock, systemClock } from "../smtp/clock.ts";
+import type { Logger } from "../base/log.ts";
+import { type Clock, systemClock } from "../base/clock.ts";
 import type { Delivery, Header, PendingMessage, RecipientDecision } from "../smtp/delivery.ts";
 import type { Envelope, MailboxAddress, Recipient } from "../smtp/envelope.ts";
 import { reply, SmtpError } from "../smtp/reply.ts";
@@ -14,9 +14,9 @@ import { formatDate } from "../smtp/trace.ts";
 import { freeSpace } from "../storage/free_space.ts";
 import type { QueueSummary } from "./queue.ts";
 import { pendingRecipient, type QueueRecipient } from "./queue_entry.ts";
-import type { Spool } from "./spool.ts";
-import type { SpoolDraft } from "./spool_message.ts";
-import { SubmittedMessage } from "./submitted_message.ts";
+import type { Spool } from "./spool/spool.ts";
+import type { SpoolDraft } from "./spool/message.ts";
+import { SubmittedMessage } from "../message/submitted_message.ts";
 
 /** Signs one message as it streams by. */
 export interface MessageSigner {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { silentLogger } from "../observe/log.ts";
+import { silentLogger } from "../base/log.ts";
 import type { Envelope, MailboxAddress } from "../smtp/envelope.ts";
 import { SmtpError } from "../smtp/reply.ts";
 import { SmtpServer } from "../smtp/server.ts";
@@ -9,7 +9,7 @@ import { MemoryTransport } from "../tests/support/memory_transport.ts";
 import { RecordingLog } from "../tests/support/recording_log.ts";
 import { SpoolDelivery, type SpoolDeliveryOptions } from "./delivery.ts";
 import type { QueueSummary } from "./queue.ts";
-import { Spool } from "./spool.ts";
+import { Spool } from "./spool/spool.ts";
 
 const NOW = Date.UTC(2026, 10, 24, 6, 0, 0);
 const encoder = new TextEncoder();

@@ -5,11 +5,11 @@
  * @module
  */
 import { isAscii } from "node:buffer";
-import { type Clock, systemClock } from "../smtp/clock.ts";
-import { latin1 } from "../smtp/latin1.ts";
+import { type Clock, systemClock } from "../base/clock.ts";
+import { latin1 } from "../base/latin1.ts";
 import { formatDate } from "../smtp/trace.ts";
-import { concat } from "../storage/concat.ts";
-import { encodeQuotedPrintable } from "./quoted_printable.ts";
+import { concat } from "../base/concat.ts";
+import { encodeQuotedPrintable } from "../message/quoted_printable.ts";
 import type { NewEntry, Queue } from "./queue.ts";
 import { type Attempt, pendingRecipient, type QueueEntry, type QueueRecipient } from "./queue_entry.ts";
 import { explainReply } from "./reply_causes.ts";

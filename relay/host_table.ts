@@ -8,8 +8,8 @@
  * @module
  */
 import { isIP } from "node:net";
-import type { Logger } from "../observe/log.ts";
-import type { Clock, Timer } from "../smtp/clock.ts";
+import type { Logger } from "../base/log.ts";
+import type { Clock, Timer } from "../base/clock.ts";
 
 /** Where a connection goes. */
 export interface HostAddress {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { silentLogger } from "../observe/log.ts";
+import { silentLogger } from "../base/log.ts";
 import { FakeClock } from "../tests/support/fake_clock.ts";
 import { hostDomain, type HostSlot, HostTable } from "./host_table.ts";
 

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { Clock, Timer } from "../smtp/clock.ts";
+import type { Clock, Timer } from "../base/clock.ts";
 import { leave, type LiveConnection } from "./attempt.ts";
 import type { Target } from "./mx.ts";
 

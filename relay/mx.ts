@@ -10,10 +10,10 @@ import { isIP } from "node:net";
 import { canonicalName } from "../dns/name.ts";
 import type { Answer, MxRecord, Resolver } from "../dns/resolver.ts";
 import { addressScope, sameAddress } from "../net/ip_address.ts";
-import type { Logger } from "../observe/log.ts";
+import type { Logger } from "../base/log.ts";
 import { SUBMISSIONS_PORT } from "../smtp/client.ts";
 import type { EnhancedStatusCode } from "../smtp/reply.ts";
-import type { FamilyHealth } from "./family_health.ts";
+import type { FamilyHealth } from "../net/family_health.ts";
 
 /**
  * How a connection is to be protected. `prefer`: TLS with any certificate where it can be had, else none (RFC 7435);

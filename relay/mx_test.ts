@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import type { MxRecord } from "../dns/resolver.ts";
-import { StaticResolver } from "../dns/static_resolver.ts";
-import type { StaticName } from "../dns/static_resolver.ts";
-import { silentLogger } from "../observe/log.ts";
+import { StaticResolver } from "../tests/support/static_resolver.ts";
+import type { StaticName } from "../tests/support/static_resolver.ts";
+import { silentLogger } from "../base/log.ts";
 import { FakeClock } from "../tests/support/fake_clock.ts";
-import { FamilyHealth } from "./family_health.ts";
+import { FamilyHealth } from "../net/family_health.ts";
 import { findTargets, type Route, type TargetOptions, type Targets } from "./mx.ts";
 
 function options(names: Record<string, StaticName>, more: Partial<TargetOptions> = {}): TargetOptions {

@@ -4,8 +4,8 @@
  *
  * @module
  */
-import type { Logger } from "../observe/log.ts";
-import type { Clock } from "../smtp/clock.ts";
+import type { Logger } from "../base/log.ts";
+import type { Clock } from "../base/clock.ts";
 import type { Queue } from "./queue.ts";
 import type { QueueEntry } from "./queue_entry.ts";
 

@@ -4,12 +4,12 @@
  *
  * @module
  */
-import type { Logger } from "../observe/log.ts";
-import type { Clock } from "../smtp/clock.ts";
+import type { Logger } from "../base/log.ts";
+import type { Clock } from "../base/clock.ts";
 import type { OpenEntries, OpenEntry } from "./open_entries.ts";
 import type { Queue } from "./queue.ts";
 import type { QueueEntry, QueueRecipient } from "./queue_entry.ts";
-import { isSender } from "./spool_entry.ts";
+import { isSender } from "./spool/entry.ts";
 
 /** What can be done with queued messages. */
 export const OPERATOR_ACTIONS = ["retry", "hold", "release", "bounce", "remove"] as const;

@@ -9,17 +9,17 @@
  *
  * @module
  */
-import { type DaneNeed, daneNeed, matchesTlsa } from "../auth/dane.ts";
+import { type DaneNeed, daneNeed, matchesTlsa } from "../tls/dane.ts";
 import type { Resolver } from "../dns/resolver.ts";
-import type { Logger } from "../observe/log.ts";
+import type { Logger } from "../base/log.ts";
 import { type ClientTimeouts, DialogueError, SmtpClient } from "../smtp/client.ts";
-import type { Clock } from "../smtp/clock.ts";
-import { ConnectionError } from "../smtp/conn_transport.ts";
+import type { Clock } from "../base/clock.ts";
+import { ConnectionError } from "../net/conn_transport.ts";
 import type { RemoteReply } from "../smtp/reply_reader.ts";
-import { DeadlineError, type Transport } from "../smtp/transport.ts";
+import { DeadlineError, type Transport } from "../net/transport.ts";
 import type { ClientTlsInfo, clientUpgrade } from "../tls/client_upgrade.ts";
 import { type AttemptEnd, attemptRecord, errorAt, faultStatus, temporaryStatus } from "./attempt_record.ts";
-import type { Dial } from "./dial.ts";
+import type { Dial } from "../net/dial.ts";
 import type { Credentials, Target } from "./mx.ts";
 import type { Attempt, TlsLevel } from "./queue_entry.ts";
 

@@ -10,8 +10,8 @@
  *
  * @module
  */
-import type { Logger } from "../observe/log.ts";
-import type { Clock } from "../smtp/clock.ts";
+import type { Logger } from "../base/log.ts";
+import type { Clock } from "../base/clock.ts";
 import { attempt, leave } from "./attempt.ts";
 import type { AttemptOptions, AttemptResult, Connect, LiveConnection } from "./attempt.ts";
 import { Destinations, type Turn } from "./destinations.ts";

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import type { LogFields, Logger } from "../observe/log.ts";
+import type { LogFields, Logger } from "../base/log.ts";
 import { FakeClock, settle as quiet } from "../tests/support/fake_clock.ts";
 import { MemoryQueue } from "../tests/support/memory_queue.ts";
 import { newEntry } from "../tests/support/queue_entry.ts";

@@ -10,7 +10,7 @@
  *
  * @module
  */
-import type { Logger } from "../observe/log.ts";
+import type { Logger } from "../base/log.ts";
 import type { OpenEntry } from "./open_entries.ts";
 import type { NewEntry, Queue, QueueSummary } from "./queue.ts";
 import type { QueueEntry, QueueRecipient } from "./queue_entry.ts";

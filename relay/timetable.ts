@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Clock, Timer } from "../smtp/clock.ts";
+import type { Clock, Timer } from "../base/clock.ts";
 import { type Due, DueHeap } from "./due_heap.ts";
 
 const LONGEST_SLEEP = 3_600_000;

@@ -1,6 +1,6 @@
 /** Case 49: what a server may do to us, at each step, and what becomes of the message. */
 import assert from "node:assert/strict";
-import { silentLogger } from "../observe/log.ts";
+import { silentLogger } from "../base/log.ts";
 import { FakeClock } from "../tests/support/fake_clock.ts";
 import { FakeServer, fakeUpgrade, type Moment, type Reaction } from "../tests/support/fake_server.ts";
 import { queueEntry, RecordingQueue } from "../tests/support/recording_queue.ts";

@@ -3,9 +3,9 @@
  *
  * @module
  */
-import { domainToASCII } from "node:url";
+import { normalizeDomain } from "../net/domain_name.ts";
+import { isIpv4, isIpv6 } from "../net/ip_address.ts";
 import type { MailboxAddress, ReversePath } from "./envelope.ts";
-import { Memo } from "./memo.ts";
 
 /** Why a path was refused; `nonAscii` and `tooLong` have replies of their own. */
 export type AddressFault = "syntax" | "nonAscii" | "tooLong";
@@ -41,8 +41,6 @@ const DOT_STRING = new RegExp(String.raw`${ATOM}(?:\.${ATOM})*`, "uy");
 const QUOTED_STRING = /"((?:[ !#-[\]-~\u{80}-\u{10ffff}]|\\[ -~])*)"/uy;
 const DOMAIN_CHARACTERS = /[A-Za-z0-9\-._\u0080-\u{10ffff}]+/uy;
 const LITERAL = /\[([!-Z^-~]*)\]/y;
-// Underscores are not in the grammar, but in the names of real hosts that send mail.
-const LABEL = /^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/;
 const NON_ASCII = /[\u0080-\u{10ffff}]/u;
 const C1_OR_SEPARATOR = /[\u0080-\u009f\u2028\u2029\ufffd\p{Cs}]/u;
 
@@ -151,28 +149,6 @@ function requireAscii(text: string, { smtputf8 }: PathOptions): void {
   }
 }
 
-/**
- * The one spelling of a domain: lower case, no trailing dot, U-labels as A-labels (RFC 5891 by way of UTS 46).
- * `undefined` when it is none.
- */
-export function normalizeDomain(name: string): string | undefined {
-  const known = normalized.get(name);
-  if (known !== undefined) return known;
-  const domain = spellDomain(name);
-  return domain === undefined ? undefined : normalized.keep(name, domain);
-}
-
-/** Domains as they were written, with their one spelling. */
-const normalized = new Memo<string>();
-
-function spellDomain(name: string): string | undefined {
-  let domain = name.endsWith(".") ? name.slice(0, -1) : name;
-  domain = NON_ASCII.test(domain) ? domainToASCII(domain.normalize("NFC")) : domain.toLowerCase();
-  if (domain.length === 0 || domain.length > MAX_DOMAIN) return undefined;
-  for (const label of domain.split(".")) if (!LABEL.test(label)) return undefined;
-  return domain;
-}
-
 /** The one spelling of an address literal, brackets included (§4.1.3); `undefined` when it is none. */
 export function normalizeLiteral(literal: string): string | undefined {
   const inner = /^\[(.*)\]$/.exec(literal)?.[1];
@@ -180,37 +156,6 @@ export function normalizeLiteral(literal: string): string | undefined {
   if (isIpv4(inner)) return `[${inner}]`;
   const ipv6 = /^IPv6:(.*)$/i.exec(inner)?.[1];
   return ipv6 !== undefined && isIpv6(ipv6) ? `[IPv6:${ipv6.toLowerCase()}]` : undefined;
-}
-
-/** Whether this is an IPv4 address in the one form of four decimal numbers. */
-export function isIpv4(text: string): boolean {
-  const parts = text.split(".");
-  return parts.length === 4 &&
-    parts.every((part) => /^(?:0|[1-9]\d{0,2})$/.test(part) && Number(part) <= 255);
-}
-
-/** Whether this is an IPv6 address (RFC 4291 §2.2), without brackets and zone. */
-export function isIpv6(text: string): boolean {
-  if (!/^[0-9a-fA-F:.]{2,45}$/.test(text)) return false;
-  let rest = text;
-  let groups = 0;
-  const dotted = /(?:^|:)(\d+\.\d+\.\d+\.\d+)$/.exec(text)?.[1];
-  if (dotted !== undefined) {
-    if (!isIpv4(dotted)) return false;
-    rest = text.slice(0, -dotted.length) + "0";
-    groups = 1;
-  }
-  if (rest.includes(".")) return false;
-  const halves = rest.split("::");
-  if (halves.length > 2) return false;
-  for (const half of halves) {
-    if (half === "") continue;
-    for (const group of half.split(":")) {
-      if (!/^[0-9a-fA-F]{1,4}$/.test(group)) return false;
-      groups++;
-    }
-  }
-  return halves.length === 2 ? groups < 8 : groups === 8;
 }
 
 /** A local-part as it is written in a path: quoted only where it must be. */

@@ -5,15 +5,14 @@ import {
   AddressError,
   type AddressFault,
   formatLocalPart,
-  isIpv4,
-  isIpv6,
-  normalizeDomain,
   normalizeLiteral,
   parseHelloName,
   parseMailbox,
   parsePath,
   type PathOptions,
 } from "./address.ts";
+import { isIpv4, isIpv6 } from "../net/ip_address.ts";
+import { normalizeDomain } from "../net/domain_name.ts";
 
 const ASCII: PathOptions = { smtputf8: false, bare: "none" };
 const UTF8: PathOptions = { smtputf8: true, bare: "none" };

@@ -8,13 +8,13 @@
  * @module
  */
 import { Buffer } from "node:buffer";
-import type { Clock } from "./clock.ts";
+import type { Clock } from "../base/clock.ts";
 import { DataWriter } from "./data_writer.ts";
 import type { DsnOptions, Notify, OriginalRecipient } from "./envelope.ts";
 import { encodeXtext } from "./parameters.ts";
 import { EndOfReplies, type RemoteReply, ReplyError, ReplyReader } from "./reply_reader.ts";
-import type { TlsInfo } from "./session.ts";
-import { DeadlineError, type Transport } from "./transport.ts";
+import type { TlsInfo } from "../net/transport.ts";
+import { DeadlineError, type Transport } from "../net/transport.ts";
 
 /** Where in the dialogue something happened; `dot` is the end of the mail data. */
 export type Stage =

@@ -8,7 +8,7 @@ import {
   SmtpClient,
   type SmtpClientOptions,
 } from "./client.ts";
-import { DeadlineError } from "./transport.ts";
+import { DeadlineError } from "../net/transport.ts";
 
 const TIMEOUTS = { command: 300_000, data: 180_000, dataEnd: 600_000 };
 

@@ -3,8 +3,8 @@
  *
  * @module
  */
-import type { Logger } from "../observe/log.ts";
-import type { Clock } from "./clock.ts";
+import type { Logger } from "../base/log.ts";
+import type { Clock } from "../base/clock.ts";
 import {
   type CommandContext,
   type CommandLimits,
@@ -20,10 +20,10 @@ import { type Line, LineReader } from "./line_reader.ts";
 import * as replies from "./replies.ts";
 import { describeError, formatReply, type Reply, reply } from "./reply.ts";
 import type { Session, Transaction } from "./session.ts";
-import { SpareBuffers } from "./spare_buffers.ts";
-import { DeadlineError, type Transport, type UpgradeToTls } from "./transport.ts";
-import { Turns } from "./turns.ts";
-import { Watchdog } from "./watchdog.ts";
+import { SpareBuffers } from "../base/spare_buffers.ts";
+import { DeadlineError, type Transport, type UpgradeToTls } from "../net/transport.ts";
+import { Turns } from "../base/turns.ts";
+import { Watchdog } from "../base/watchdog.ts";
 
 /** Limits on one connection. Times in milliseconds. */
 export interface ConnectionLimits extends CommandLimits {

@@ -6,7 +6,7 @@ import { RecordingDelivery, type RecordingDeliveryOptions } from "../tests/suppo
 import { RecordingLog } from "../tests/support/recording_log.ts";
 import type { Delivery, Header, PendingMessage } from "./delivery.ts";
 import { type ServerLimits, SmtpServer } from "./server.ts";
-import type { UpgradeToTls } from "./transport.ts";
+import type { UpgradeToTls } from "../net/transport.ts";
 
 interface Options {
   readonly limits?: Partial<ServerLimits>;

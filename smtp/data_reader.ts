@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { LineEndScanner } from "./line_end_scanner.ts";
+import { LineEndScanner } from "../base/line_end_scanner.ts";
 
 /** How to read mail data. */
 export interface DataReaderOptions {

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { LineEndScanner } from "./line_end_scanner.ts";
+import { LineEndScanner } from "../base/line_end_scanner.ts";
 
 const CR = 13;
 const LF = 10;

@@ -4,7 +4,7 @@
  * @module
  */
 import type { Envelope, Recipient } from "./envelope.ts";
-import type { UnwantedField } from "./header_filter.ts";
+import type { UnwantedField } from "../message/header_filter.ts";
 import type { Reply } from "./reply.ts";
 import type { Session } from "./session.ts";
 

@@ -6,7 +6,7 @@
  */
 import { DataReader } from "./data_reader.ts";
 import type { Delivery, Header, PendingMessage } from "./delivery.ts";
-import { HeaderFilter } from "./header_filter.ts";
+import { HeaderFilter } from "../message/header_filter.ts";
 import * as replies from "./replies.ts";
 import { type Reply, reply, SmtpError } from "./reply.ts";
 

@@ -3,9 +3,9 @@
  *
  * @module
  */
-import { latin1 } from "./latin1.ts";
-import { SpareBuffers } from "./spare_buffers.ts";
-import type { Transport } from "./transport.ts";
+import { latin1 } from "../base/latin1.ts";
+import { SpareBuffers } from "../base/spare_buffers.ts";
+import type { Transport } from "../net/transport.ts";
 
 /** A line, or why there is none. Only `line` is a command. */
 export type Line =

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { bytesOf, cut, textOf } from "../tests/support/bytes.ts";
 import { type Line, LineReader } from "./line_reader.ts";
-import type { Transport } from "./transport.ts";
+import type { Transport } from "../net/transport.ts";
 
 const MAX = 2048;
 

@@ -3,9 +3,9 @@
  *
  * @module
  */
-import { latin1 } from "./latin1.ts";
+import { latin1 } from "../base/latin1.ts";
 import type { EnhancedStatusCode } from "./reply.ts";
-import type { Transport } from "./transport.ts";
+import type { Transport } from "../net/transport.ts";
 
 /** What the other server said. */
 export interface RemoteReply {

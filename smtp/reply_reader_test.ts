@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { EndOfReplies, type RemoteReply, ReplyError, ReplyReader, replyText } from "./reply_reader.ts";
-import type { Transport } from "./transport.ts";
+import type { Transport } from "../net/transport.ts";
 
 /** A transport whose peer sends this (one byte a character), in pieces of at most `size`, then ends. */
 function sending(text: Iterable<string>, size = 1000): Transport & { taken: number } {

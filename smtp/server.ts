@@ -3,14 +3,15 @@
  *
  * @module
  */
-import type { Logger } from "../observe/log.ts";
-import { type Clock, systemClock } from "./clock.ts";
+import type { Logger } from "../base/log.ts";
+import { addressGroup } from "../net/ip_address.ts";
+import { type Clock, systemClock } from "../base/clock.ts";
 import { Connection, type ConnectionLimits } from "./connection.ts";
-import { ConnTransport } from "./conn_transport.ts";
+import { ConnTransport } from "../net/conn_transport.ts";
 import type { Delivery } from "./delivery.ts";
 import { formatReply, type Reply, reply } from "./reply.ts";
 import { shuttingDown } from "./replies.ts";
-import type { Transport, UpgradeToTls } from "./transport.ts";
+import type { Transport, UpgradeToTls } from "../net/transport.ts";
 
 /** Limits on one server. Times in milliseconds. */
 export interface ServerLimits extends ConnectionLimits {
@@ -252,17 +253,4 @@ export class SmtpServer {
       transport.close();
     }
   }
-}
-
-/** What counts as one client: an IPv4 address, or an IPv6 /64, since that is what one subscriber gets. */
-export function addressGroup(address: string): string {
-  if (!address.includes(":")) return address;
-  const [head = "", tail] = address.split("::");
-  const groups = head === "" ? [] : head.split(":");
-  if (tail !== undefined) {
-    const behind = tail === "" ? [] : tail.split(":");
-    while (groups.length + behind.length < 8) groups.push("0");
-    groups.push(...behind);
-  }
-  return groups.slice(0, 4).map((group) => parseInt(group, 16).toString(16)).join(":") + "::/64";
 }

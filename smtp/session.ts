@@ -3,26 +3,9 @@
  *
  * @module
  */
+import type { SocketAddress, TlsInfo } from "../net/transport.ts";
 import type { BodyType, DsnOptions, Recipient, ReversePath } from "./envelope.ts";
 import type { IncomingMessage } from "./incoming_message.ts";
-
-/** One end of a TCP connection. */
-export interface SocketAddress {
-  /** The IP address; IPv4-mapped IPv6 is shown as IPv4. */
-  readonly address: string;
-  /** The TCP port. */
-  readonly port: number;
-}
-
-/** What was negotiated. */
-export interface TlsInfo {
-  /** `TLSv1.2` or `TLSv1.3`. */
-  readonly protocol: string;
-  /** The cipher suite's standard (IANA) name. */
-  readonly cipher: string;
-  /** The name the client asked for (SNI), if any. */
-  readonly serverName?: string;
-}
 
 /** Everything known about one connection. */
 export interface Session {

@@ -6,8 +6,8 @@
 import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
 import { isIP } from "node:net";
 import { createSecureContext, type SecureContext } from "node:tls";
-import type { Logger } from "../observe/log.ts";
-import type { Clock, Timer } from "../smtp/clock.ts";
+import type { Logger } from "../base/log.ts";
+import type { Clock, Timer } from "../base/clock.ts";
 import { trialHandshake } from "./trial.ts";
 
 /** Which pair, and for whom. */

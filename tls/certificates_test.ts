@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { generateKeyPairSync } from "node:crypto";
 import { join } from "@std/path";
-import type { LogFields, Logger, LogLevel } from "../observe/log.ts";
+import type { LogFields, Logger, LogLevel } from "../base/log.ts";
 import { FakeClock, settle } from "../tests/support/fake_clock.ts";
 import { CertificateError, Certificates, loadCertificate, POLL_INTERVAL } from "./certificates.ts";
-import { createTestAuthority, type Leaf } from "./test_authority.ts";
+import { createTestAuthority, type Leaf } from "../tests/support/test_authority.ts";
 
 const DAY = 86_400_000;
 const authority = await createTestAuthority();

@@ -9,8 +9,8 @@
 import type { X509Certificate } from "node:crypto";
 import { isIP } from "node:net";
 import { connect, type ConnectionOptions } from "node:tls";
-import type { TlsInfo } from "../smtp/session.ts";
-import type { Transport } from "../smtp/transport.ts";
+import type { TlsInfo } from "../net/transport.ts";
+import type { Transport } from "../net/transport.ts";
 import { handshake, streamOver, TlsError, tlsInfo, TlsTransport } from "./tls_transport.ts";
 
 /** Whom the client expects, and how strictly. */

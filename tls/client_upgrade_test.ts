@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { X509Certificate } from "node:crypto";
 import { createSecureContext } from "node:tls";
-import { ConnTransport } from "../smtp/conn_transport.ts";
-import { DeadlineError } from "../smtp/transport.ts";
+import { ConnTransport } from "../net/conn_transport.ts";
+import { DeadlineError } from "../net/transport.ts";
 import { FakeClock } from "../tests/support/fake_clock.ts";
 import { clientUpgrade, type ClientUpgradeOptions } from "./client_upgrade.ts";
 import { serverUpgrade } from "./server_upgrade.ts";
-import { createTestAuthority, type LeafOptions } from "./test_authority.ts";
+import { createTestAuthority, type LeafOptions } from "../tests/support/test_authority.ts";
 import { TlsError } from "./tls_transport.ts";
 
 const authority = await createTestAuthority();

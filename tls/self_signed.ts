@@ -4,8 +4,8 @@
  * @module
  */
 import { join } from "@std/path";
-import type { Logger } from "../observe/log.ts";
-import type { Clock } from "../smtp/clock.ts";
+import type { Logger } from "../base/log.ts";
+import type { Clock } from "../base/clock.ts";
 import { DirectorySyncer } from "../storage/directory_syncer.ts";
 import { NewFile } from "../storage/new_file.ts";
 import { CertificateError, loadCertificate, namesOf, readCertificate } from "./certificates.ts";

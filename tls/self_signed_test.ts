@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "@std/path";
-import { silentLogger } from "../observe/log.ts";
+import { silentLogger } from "../base/log.ts";
 import { FakeClock } from "../tests/support/fake_clock.ts";
 import { CertificateError, loadCertificate } from "./certificates.ts";
 import { keepSelfSigned } from "./self_signed.ts";

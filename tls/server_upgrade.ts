@@ -4,7 +4,7 @@
  * @module
  */
 import { type SecureContext, TLSSocket } from "node:tls";
-import type { UpgradeToTls } from "../smtp/transport.ts";
+import type { UpgradeToTls } from "../net/transport.ts";
 import { handshake, streamOver, tlsInfo, TlsTransport } from "./tls_transport.ts";
 
 /** What the upgrade needs. */

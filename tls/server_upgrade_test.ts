@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { connect as connectTls, createSecureContext } from "node:tls";
-import { ConnTransport } from "../smtp/conn_transport.ts";
-import { DeadlineError, type Transport } from "../smtp/transport.ts";
+import { ConnTransport } from "../net/conn_transport.ts";
+import { DeadlineError, type Transport } from "../net/transport.ts";
 import { FakeClock } from "../tests/support/fake_clock.ts";
 import { clientUpgrade } from "./client_upgrade.ts";
 import { serverUpgrade } from "./server_upgrade.ts";
-import { createTestAuthority } from "./test_authority.ts";
+import { createTestAuthority } from "../tests/support/test_authority.ts";
 import { streamOver, TlsError } from "./tls_transport.ts";
 
 const authority = await createTestAuthority();

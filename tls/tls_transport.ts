@@ -10,8 +10,8 @@
 import { Buffer } from "node:buffer";
 import { Duplex } from "node:stream";
 import type { TLSSocket } from "node:tls";
-import type { SocketAddress, TlsInfo } from "../smtp/session.ts";
-import type { Transport } from "../smtp/transport.ts";
+import type { SocketAddress, TlsInfo } from "../net/transport.ts";
+import type { Transport } from "../net/transport.ts";
 
 /** TLS failed: in the handshake, by an alert, or because what came was not TLS. */
 export class TlsError extends Error {

@@ -4,7 +4,7 @@
  * @module
  */
 import type { SecureContext } from "node:tls";
-import type { Transport } from "../smtp/transport.ts";
+import type { Transport } from "../net/transport.ts";
 import { clientUpgrade } from "./client_upgrade.ts";
 import { serverUpgrade } from "./server_upgrade.ts";
 

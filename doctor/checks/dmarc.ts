@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { parseTagList } from "../../auth/tag_list.ts";
+import { parseTagList } from "../../dkim/tag_list.ts";
 import { failure, type Finding, ok, unanswered } from "../finding.ts";
 import type { World } from "../world.ts";
 

@@ -4,9 +4,9 @@
  *
  * @module
  */
-import type { Clock } from "../../smtp/clock.ts";
-import type { SocketAddress } from "../../smtp/session.ts";
-import type { Transport } from "../../smtp/transport.ts";
+import type { Clock } from "../../base/clock.ts";
+import type { SocketAddress } from "../../net/transport.ts";
+import type { Transport } from "../../net/transport.ts";
 import { Dialogue } from "../dialogue.ts";
 import { failure, type Finding, ok, warning } from "../finding.ts";
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { ConnectionError } from "../../smtp/conn_transport.ts";
-import type { Transport } from "../../smtp/transport.ts";
+import { ConnectionError } from "../../net/conn_transport.ts";
+import type { Transport } from "../../net/transport.ts";
 import { FakeClock } from "../../tests/support/fake_clock.ts";
 import { FakeServer, type FakeServerOptions } from "../../tests/support/fake_server.ts";
 import { checkListener } from "./listener.ts";

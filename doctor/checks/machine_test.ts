@@ -1,7 +1,7 @@
 // Checks of the machine itself: certificate, clock, disk, queue.
 import assert from "node:assert/strict";
 import { X509Certificate } from "node:crypto";
-import { createTestAuthority } from "../../tls/test_authority.ts";
+import { createTestAuthority } from "../../tests/support/test_authority.ts";
 import type { CertificatePair } from "../../tls/certificates.ts";
 import type { Finding } from "../finding.ts";
 import { checkCertificate } from "./certificate.ts";

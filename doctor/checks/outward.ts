@@ -5,11 +5,11 @@
  */
 import { isIP } from "node:net";
 import type { Resolver } from "../../dns/resolver.ts";
-import type { Clock } from "../../smtp/clock.ts";
+import type { Clock } from "../../base/clock.ts";
 import { SUBMISSIONS_PORT } from "../../smtp/client.ts";
-import { ConnectionError } from "../../smtp/conn_transport.ts";
-import type { SocketAddress } from "../../smtp/session.ts";
-import type { Transport } from "../../smtp/transport.ts";
+import { ConnectionError } from "../../net/conn_transport.ts";
+import type { SocketAddress } from "../../net/transport.ts";
+import type { Transport } from "../../net/transport.ts";
 import { Dialogue } from "../dialogue.ts";
 import { failure, type Finding, ok, untested } from "../finding.ts";
 

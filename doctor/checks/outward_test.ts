@@ -1,14 +1,14 @@
 import assert from "node:assert/strict";
 import { createSecureContext } from "node:tls";
-import { StaticResolver } from "../../dns/static_resolver.ts";
-import { createDial } from "../../relay/dial.ts";
-import { systemClock } from "../../smtp/clock.ts";
-import { ConnectionError, ConnTransport } from "../../smtp/conn_transport.ts";
-import { DeadlineError, type Transport } from "../../smtp/transport.ts";
+import { StaticResolver } from "../../tests/support/static_resolver.ts";
+import { createDial } from "../../net/dial.ts";
+import { systemClock } from "../../base/clock.ts";
+import { ConnectionError, ConnTransport } from "../../net/conn_transport.ts";
+import { DeadlineError, type Transport } from "../../net/transport.ts";
 import { FakeClock } from "../../tests/support/fake_clock.ts";
 import { FakeServer } from "../../tests/support/fake_server.ts";
 import { serverUpgrade } from "../../tls/server_upgrade.ts";
-import { createTestAuthority } from "../../tls/test_authority.ts";
+import { createTestAuthority } from "../../tests/support/test_authority.ts";
 import { checkOutward, type OutwardCheck } from "./outward.ts";
 
 const clock = new FakeClock();

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { checkSpf, spfRecords, spfSyntaxError } from "../../auth/spf.ts";
+import { checkSpf, spfRecords, spfSyntaxError } from "../../spf/spf.ts";
 import { failure, type Finding, ok, unanswered, untested, warning } from "../finding.ts";
 import type { World } from "../world.ts";
 

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { matchesTlsa } from "../../auth/dane.ts";
+import { matchesTlsa } from "../../tls/dane.ts";
 import { failure, type Finding, ok, unanswered, untested, warning } from "../finding.ts";
 import { publicKeyHash } from "../zone.ts";
 import type { World } from "../world.ts";

@@ -1,8 +1,8 @@
 // The cases that tests/interop/doctor_test.ts does not show with a real DNS server.
 import assert from "node:assert/strict";
 import { createHash, X509Certificate } from "node:crypto";
-import { type StaticName, StaticResolver } from "../../dns/static_resolver.ts";
-import { createTestAuthority } from "../../tls/test_authority.ts";
+import { type StaticName, StaticResolver } from "../../tests/support/static_resolver.ts";
+import { createTestAuthority } from "../../tests/support/test_authority.ts";
 import type { Finding } from "../finding.ts";
 import { checkAddresses, type World } from "../world.ts";
 import { checkDkim } from "./dkim.ts";

@@ -3,10 +3,10 @@
  *
  * @module
  */
-import type { Clock } from "../clock.ts";
+import type { Clock } from "../../base/clock.ts";
 import type { Delivery } from "../delivery.ts";
 import type { MessageLimits } from "../incoming_message.ts";
-import type { Logger } from "../../observe/log.ts";
+import type { Logger } from "../../base/log.ts";
 import type { Reply } from "../reply.ts";
 import type { Session, Transaction } from "../session.ts";
 

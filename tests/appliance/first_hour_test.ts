@@ -7,7 +7,7 @@ import { type Bind, startBind } from "../support/peers/bind.ts";
 import { verifyWithOpenDkim } from "../support/peers/opendkim.ts";
 import { PYTHON, type RunningProgram, runOk, start, startUntil, until } from "../support/peers/process.ts";
 import { testWith } from "../support/requires.ts";
-import { createTestAuthority } from "../../tls/test_authority.ts";
+import { createTestAuthority } from "../support/test_authority.ts";
 
 const PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 

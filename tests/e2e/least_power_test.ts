@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { join } from "@std/path";
-import { createTestAuthority } from "../../tls/test_authority.ts";
+import { createTestAuthority } from "../support/test_authority.ts";
 import { Dialogue } from "../support/dialogue.ts";
 import { fromSource, RunningMailapp, Workspace } from "../support/mailapp.ts";
 import { freePort } from "../support/peers/ports.ts";

@@ -1,11 +1,11 @@
 // serve-in over TLS: the certificate of its own making, and one that is renewed while it runs.
 import assert from "node:assert/strict";
 import { SmtpClient } from "../../smtp/client.ts";
-import { systemClock } from "../../smtp/clock.ts";
-import { ConnTransport } from "../../smtp/conn_transport.ts";
-import type { TlsInfo } from "../../smtp/session.ts";
+import { systemClock } from "../../base/clock.ts";
+import { ConnTransport } from "../../net/conn_transport.ts";
+import type { TlsInfo } from "../../net/transport.ts";
 import { type ClientTlsInfo, clientUpgrade } from "../../tls/client_upgrade.ts";
-import { createTestAuthority } from "../../tls/test_authority.ts";
+import { createTestAuthority } from "../support/test_authority.ts";
 import { runMailapp, RunningMailapp, Workspace } from "../support/mailapp.ts";
 
 const HOSTNAME = "mx.example.com";

@@ -5,7 +5,7 @@ import { connect as connectTcp } from "node:net";
 import { Duplex } from "node:stream";
 import { connect as connectTls, createSecureContext } from "node:tls";
 import { serverUpgrade } from "../../tls/server_upgrade.ts";
-import { createTestAuthority } from "../../tls/test_authority.ts";
+import { createTestAuthority } from "../support/test_authority.ts";
 import { settle } from "../support/fake_clock.ts";
 import { Served } from "../support/served.ts";
 import type { WireClient } from "../support/wire_client.ts";

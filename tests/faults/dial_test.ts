@@ -7,9 +7,9 @@ import { testWith } from "../support/requires.ts";
 const root = new URL("../../", import.meta.url);
 
 const SCRIPT = `
-import { createDial } from "${new URL("relay/dial.ts", root)}";
-import { FamilyHealth } from "${new URL("relay/family_health.ts", root)}";
-import { systemClock } from "${new URL("smtp/clock.ts", root)}";
+import { createDial } from "${new URL("net/dial.ts", root)}";
+import { FamilyHealth } from "${new URL("net/family_health.ts", root)}";
+import { systemClock } from "${new URL("base/clock.ts", root)}";
 
 const results = {};
 for (const source of [{}, { sourceIpv4: "198.51.100.1", sourceIpv6: "2001:db8:51::1" }]) {

@@ -4,10 +4,10 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { silentLogger } from "../../observe/log.ts";
+import { silentLogger } from "../../base/log.ts";
 import { Scheduler } from "../../relay/scheduler.ts";
-import { Spool } from "../../relay/spool.ts";
-import { systemClock } from "../../smtp/clock.ts";
+import { Spool } from "../../relay/spool/spool.ts";
+import { systemClock } from "../../base/clock.ts";
 import type { FileSystem } from "../../storage/file_system.ts";
 import { type CrashPoint, PowerLossFileSystem, restore } from "../support/power_loss.ts";
 import { newEntry } from "../support/queue_entry.ts";

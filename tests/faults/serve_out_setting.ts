@@ -5,7 +5,7 @@
  */
 import assert from "node:assert/strict";
 import { join } from "@std/path";
-import { silentLogger } from "../../observe/log.ts";
+import { silentLogger } from "../../base/log.ts";
 import type { Header } from "../../smtp/delivery.ts";
 import { reply, SmtpError } from "../../smtp/reply.ts";
 import { SmtpServer } from "../../smtp/server.ts";

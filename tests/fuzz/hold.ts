@@ -5,9 +5,9 @@
  */
 import assert from "node:assert/strict";
 import type { Delivery } from "../../smtp/delivery.ts";
-import { ConnectionError } from "../../smtp/conn_transport.ts";
+import { ConnectionError } from "../../net/conn_transport.ts";
 import { SmtpServer } from "../../smtp/server.ts";
-import type { Transport, UpgradeToTls } from "../../smtp/transport.ts";
+import type { Transport, UpgradeToTls } from "../../net/transport.ts";
 import { bytesOf, textOf } from "../support/bytes.ts";
 import { FakeClock } from "../support/fake_clock.ts";
 import { MemoryTransport } from "../support/memory_transport.ts";

@@ -9,7 +9,7 @@ import { join } from "@std/path";
 import fc from "fast-check";
 import { MaildirDelivery } from "../../maildir/delivery.ts";
 import { Mailboxes } from "../../maildir/mailboxes.ts";
-import { systemClock } from "../../smtp/clock.ts";
+import { systemClock } from "../../base/clock.ts";
 import { SmtpServer } from "../../smtp/server.ts";
 import { StagingArea } from "../../storage/staging.ts";
 import { Certificates } from "../../tls/certificates.ts";

@@ -1,14 +1,9 @@
 // Any argument to any command, and any parsed address: what comes out keeps the promises of its types.
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { silentLogger } from "../../observe/log.ts";
-import {
-  AddressError,
-  formatLocalPart,
-  normalizeDomain,
-  normalizeLiteral,
-  parsePath,
-} from "../../smtp/address.ts";
+import { silentLogger } from "../../base/log.ts";
+import { AddressError, formatLocalPart, normalizeLiteral, parsePath } from "../../smtp/address.ts";
+import { normalizeDomain } from "../../net/domain_name.ts";
 import { parseCommand } from "../../smtp/command.ts";
 import type { CommandContext } from "../../smtp/commands/command_context.ts";
 import { commands } from "../../smtp/commands/mod.ts";

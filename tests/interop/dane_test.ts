@@ -1,10 +1,10 @@
 // DNSSEC with a real authority and a real validating resolver: what is vouched for, what is forged, what DANE asks.
 import assert from "node:assert/strict";
-import { daneNeed } from "../../auth/dane.ts";
+import { daneNeed } from "../../tls/dane.ts";
 import { DnsResolver } from "../../dns/resolver.ts";
-import { silentLogger } from "../../observe/log.ts";
+import { silentLogger } from "../../base/log.ts";
 import { findTargets, type Target } from "../../relay/mx.ts";
-import { systemClock } from "../../smtp/clock.ts";
+import { systemClock } from "../../base/clock.ts";
 import { type Folder, makeFolder } from "../support/peers/folder.ts";
 import { freePort, untilListening } from "../support/peers/ports.ts";
 import { runOk, start } from "../support/peers/process.ts";

@@ -2,9 +2,9 @@
 import assert from "node:assert/strict";
 import { createSocket } from "node:dgram";
 import { DnsResolver } from "../../dns/resolver.ts";
-import { silentLogger } from "../../observe/log.ts";
+import { silentLogger } from "../../base/log.ts";
 import { findTargets, type TargetOptions, type Targets } from "../../relay/mx.ts";
-import { systemClock } from "../../smtp/clock.ts";
+import { systemClock } from "../../base/clock.ts";
 import { FakeClock } from "../support/fake_clock.ts";
 import { type Folder, makeFolder } from "../support/peers/folder.ts";
 import { freePort } from "../support/peers/ports.ts";
@@ -167,7 +167,7 @@ testWith(
       "ask.ts",
       `
     import { DnsResolver } from "${new URL("dns/resolver.ts", root)}";
-    import { systemClock } from "${new URL("smtp/clock.ts", root)}";
+    import { systemClock } from "${new URL("base/clock.ts", root)}";
     const resolver = new DnsResolver({ clock: systemClock });
     const naive = await Deno.resolveDns("gone.test", "MX").then((records) => records.length, () => 0);
     const [gone, real] = [await resolver.mx("gone.test"), await resolver.mx("real.test")];

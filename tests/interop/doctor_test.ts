@@ -6,7 +6,7 @@ import { type Finished, runMailapp, RunningMailapp, Workspace } from "../support
 import { startBind } from "../support/peers/bind.ts";
 import { runOk } from "../support/peers/process.ts";
 import { testWith } from "../support/requires.ts";
-import { createTestAuthority } from "../../tls/test_authority.ts";
+import { createTestAuthority } from "../support/test_authority.ts";
 import type { Finding } from "../../doctor/finding.ts";
 
 const IPV4 = "198.51.100.1";

@@ -1,6 +1,6 @@
 // A smarthost that wants a login, as providers run it: Exim with AUTH over STARTTLS, and over TLS on port 465.
 import assert from "node:assert/strict";
-import { createTestAuthority } from "../../tls/test_authority.ts";
+import { createTestAuthority } from "../support/test_authority.ts";
 import { testWith } from "../support/requires.ts";
 import { arrival } from "../support/peers/arrivals.ts";
 import { startBind } from "../support/peers/bind.ts";

@@ -5,9 +5,9 @@
  *
  * @module
  */
-import { isConfined, serveConfined } from "../../cli/confinement.ts";
-import { loadServer } from "../../cli/servers.ts";
-import type { RunServer } from "../../cli/server_start.ts";
+import { isConfined, serveConfined } from "../../server/confinement.ts";
+import { loadServer } from "../../server/servers.ts";
+import type { RunServer } from "../../server/server_start.ts";
 import { type Attempts, attemptsAgainst, attemptsAnywhere } from "./attacks.ts";
 
 function say(text: string): void {

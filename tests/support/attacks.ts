@@ -13,7 +13,7 @@ import { userInfo } from "node:os";
 import process from "node:process";
 import { DatabaseSync } from "node:sqlite";
 import { join } from "@std/path";
-import type { ServerStart } from "../../cli/server_start.ts";
+import type { ServerStart } from "../../server/server_start.ts";
 
 /** By what each would mean; each throws when it is denied. */
 export type Attempts = Readonly<Record<string, () => unknown>>;

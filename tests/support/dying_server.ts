@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { confine, isConfined, serveConfined } from "../../cli/confinement.ts";
-import type { ServeInStart } from "../../cli/server_start.ts";
+import { confine, isConfined, serveConfined } from "../../server/confinement.ts";
+import type { ServeInStart } from "../../server/server_start.ts";
 import { parseConfig } from "../../config/load.ts";
 
 const err = (text: string) => void Deno.stderr.writeSync(new TextEncoder().encode(text));

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Clock, Timer } from "../../smtp/clock.ts";
+import type { Clock, Timer } from "../../base/clock.ts";
 
 interface FakeTimer extends Timer {
   readonly at: number;

@@ -3,10 +3,10 @@
  *
  * @module
  */
-import type { Clock } from "../../smtp/clock.ts";
-import type { SocketAddress } from "../../smtp/session.ts";
-import { DeadlineError, type Transport } from "../../smtp/transport.ts";
-import { Watchdog } from "../../smtp/watchdog.ts";
+import type { Clock } from "../../base/clock.ts";
+import type { SocketAddress } from "../../net/transport.ts";
+import { DeadlineError, type Transport } from "../../net/transport.ts";
+import { Watchdog } from "../../base/watchdog.ts";
 
 /** What a server does at a command: sends this text (CRLF is added), ends the connection, or falls silent. */
 export type Reaction = string | { readonly raw: string } | "drop" | "stall";

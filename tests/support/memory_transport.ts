@@ -3,11 +3,11 @@
  *
  * @module
  */
-import type { Clock } from "../../smtp/clock.ts";
-import { ConnectionError } from "../../smtp/conn_transport.ts";
-import type { SocketAddress } from "../../smtp/session.ts";
-import { DeadlineError, type Transport } from "../../smtp/transport.ts";
-import { Watchdog } from "../../smtp/watchdog.ts";
+import type { Clock } from "../../base/clock.ts";
+import { ConnectionError } from "../../net/conn_transport.ts";
+import type { SocketAddress } from "../../net/transport.ts";
+import { DeadlineError, type Transport } from "../../net/transport.ts";
+import { Watchdog } from "../../base/watchdog.ts";
 import { cut } from "./bytes.ts";
 
 /** What a test may choose. */
@@ -31,7 +31,7 @@ interface Waiter {
  * @example
  * ```ts
  * import assert from "node:assert/strict";
- * import { systemClock } from "../../smtp/clock.ts";
+ * import { systemClock } from "../../base/clock.ts";
  * import { bytesOf, textOf } from "./bytes.ts";
  * import { MemoryTransport } from "./memory_transport.ts";
  *

@@ -11,7 +11,7 @@ import type {
   RecipientDecision,
 } from "../../smtp/delivery.ts";
 import type { Envelope, Recipient } from "../../smtp/envelope.ts";
-import type { UnwantedField } from "../../smtp/header_filter.ts";
+import type { UnwantedField } from "../../message/header_filter.ts";
 import { reply, SmtpError } from "../../smtp/reply.ts";
 import { textOf } from "./bytes.ts";
 

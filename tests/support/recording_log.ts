@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { LogFields, Logger, LogLevel } from "../../observe/log.ts";
+import type { LogFields, Logger, LogLevel } from "../../base/log.ts";
 
 /** One event. */
 export interface LogEvent {

@@ -7,7 +7,7 @@ import type { Connect } from "../../relay/attempt.ts";
 import type { Target, Targets } from "../../relay/mx.ts";
 import type { QueueEntry } from "../../relay/queue_entry.ts";
 import type { HostResult, RecipientOutcome } from "../../relay/transmit.ts";
-import type { Clock } from "../../smtp/clock.ts";
+import type { Clock } from "../../base/clock.ts";
 
 /** What a host does with a message for one recipient. */
 export type HostAnswer =

@@ -5,7 +5,7 @@
  */
 import assert from "node:assert/strict";
 import { type ServerLimits, SmtpServer } from "../../smtp/server.ts";
-import type { UpgradeToTls } from "../../smtp/transport.ts";
+import type { UpgradeToTls } from "../../net/transport.ts";
 import { FakeClock } from "./fake_clock.ts";
 import { RecordingDelivery } from "./recording_delivery.ts";
 import { RecordingLog } from "./recording_log.ts";

@@ -5,7 +5,7 @@
  */
 import assert from "node:assert/strict";
 import { defaultLimits, type ServerLimits, SmtpServer } from "../../smtp/server.ts";
-import type { UpgradeToTls } from "../../smtp/transport.ts";
+import type { UpgradeToTls } from "../../net/transport.ts";
 import { bytesOf, textOf } from "../support/bytes.ts";
 import { FakeClock } from "../support/fake_clock.ts";
 import { MemoryTransport } from "../support/memory_transport.ts";

@@ -1,0 +1,385 @@
+/**
+ * `mailapp init`: a first configuration, with keys and certificate. Asks on a terminal, else goes by its flags.
+ *
+ * @module
+ */
+import { constants } from "node:fs";
+import { dirname, join, resolve } from "@std/path";
+import { type Command, InvalidArgumentError } from "commander";
+import type { Config } from "../../config/config.ts";
+import { ConfigError } from "../../config/errors.ts";
+import { DEFAULT_CONFIG_FILE, parseConfig } from "../../config/load.ts";
+import { parseDomain, parseFullyQualified, parseLocalPartOrAddress } from "../../config/names.ts";
+import { checkMailboxes } from "../../maildir/mailboxes.ts";
+import { silentLogger } from "../../base/log.ts";
+import { systemClock } from "../../base/clock.ts";
+import { checkAccess, nearestExisting } from "../../storage/check_access.ts";
+import { CertificateError, loadCertificate } from "../../tls/certificates.ts";
+import { keepSelfSigned } from "../../tls/self_signed.ts";
+import { configArgument } from "../config_argument.ts";
+import { defaultSelector } from "../dkim.ts";
+import { dkimDirectory, makeDkimFile } from "../dkim_files.ts";
+import { CommandError, EXIT, type ExitCode } from "../../server/exit_codes.ts";
+import { DEFAULT_PATHS, type FirstAnswers, firstConfig } from "./first_config.ts";
+import { findCertificates, type FoundCertificate } from "./found_certificates.ts";
+import type { Io } from "../../server/io.ts";
+import { openMailboxes, prepareDataDir } from "../../server/parts.ts";
+import { examples, type Registrar } from "../subcommand.ts";
+
+interface Flags {
+  readonly config?: string;
+  readonly hostname?: string;
+  readonly domain?: readonly string[];
+  readonly mailbox?: readonly string[];
+  readonly postmaster?: string;
+  readonly cert?: string;
+  readonly key?: string;
+  readonly selfSigned?: true;
+  readonly dataDir?: string;
+  readonly mailPath?: string;
+  readonly yes?: true;
+}
+
+/** Asks a question; what was typed, `null` when the input has ended. */
+export type Ask = (question: string) => string | null;
+
+/** Enters the command. */
+export function registerInit(program: Command, { io, action }: Registrar): void {
+  program.command("init")
+    .description(
+      "write a first configuration, keys and certificate; asks, or takes flags; overwrites nothing",
+    )
+    .option("--config <file>", `where to (default: $MAILAPP_CONFIG, else ${DEFAULT_CONFIG_FILE})`)
+    .option(
+      "--hostname <name>",
+      "the server's full name, as reverse DNS has it",
+      checked(parseFullyQualified, WANTED.hostname),
+    )
+    .option("--domain <name...>", "take mail for these domains", each(checked(parseDomain, WANTED.domain)))
+    .option(
+      "--mailbox <name...>",
+      'the mailboxes; "system": every person\'s',
+      each(checked(parseMailbox, WANTED.mailbox)),
+    )
+    .option(
+      "--postmaster <mailbox>",
+      "who reads what is for postmaster, root and abuse",
+      checked(parseMailbox, WANTED.mailbox),
+    )
+    .option("--cert <file>", "a certificate with its chain, PEM")
+    .option("--key <file>", "its key, PEM")
+    .option("--self-signed", "make a certificate, also where one is found")
+    .option("--data-dir <directory>", `queue, state, keys (default: ${DEFAULT_PATHS.dataDir})`)
+    .option("--mail-path <template>", `the Maildirs (default: ${DEFAULT_PATHS.mailPath})`)
+    .option("--yes", "ask nothing: take the defaults for what no flag says")
+    .addHelpText(
+      "after",
+      examples(
+        "sudo mailapp init",
+        "sudo mailapp init --hostname mx.example.com --domain example.com --mailbox alice bob --yes",
+      ),
+    )
+    .action(action((flags: Flags) => {
+      const asks = !flags.yes && Deno.stdin.isTerminal() && Deno.stdout.isTerminal();
+      return init(flags, { io, ...(asks && { ask: (question) => prompt(question) }) });
+    }));
+}
+
+/** What an answer may be. */
+const WANTED = {
+  hostname: "a full name, such as mx.example.com",
+  domain: "a domain, such as example.com",
+  mailbox: "a user's name, such as alice, or an address",
+} as const;
+
+function checked(parse: (text: string) => string | undefined, wanted: string): (text: string) => string {
+  return (text) => {
+    const parsed = parse(text);
+    if (parsed === undefined) throw new InvalidArgumentError(`It must be ${wanted}.`);
+    return parsed;
+  };
+}
+
+/** A user's name or address that a Maildir can have, or `system`. */
+function parseMailbox(text: string | undefined): string | undefined {
+  const name = parseLocalPartOrAddress(text);
+  if (name === undefined || name === "system") return name;
+  const problems = checkMailboxes({
+    path: DEFAULT_PATHS.mailPath,
+    domains: [name.includes("@") ? name.slice(name.lastIndexOf("@") + 1) : "example.com"],
+    users: [name],
+    subaddressSeparator: "+",
+    aliases: {},
+  });
+  return problems.some(({ key }) => key.startsWith("mailboxes.users")) ? undefined : name;
+}
+
+function each(parse: (text: string) => string): (text: string, before: string[] | undefined) => string[] {
+  return (text, before = []) => [...before, parse(text)];
+}
+
+async function init(flags: Flags, { io, ask }: { readonly io: Io; readonly ask?: Ask }): Promise<ExitCode> {
+  const file = resolve(flags.config ?? (io.env.get("MAILAPP_CONFIG") || DEFAULT_CONFIG_FILE));
+  await refuseIfThere(file);
+  await requireWritable(dirname(file));
+  if ((flags.cert === undefined) !== (flags.key === undefined)) {
+    throw new CommandError("--cert and --key go together", EXIT.usage);
+  }
+  const answers = await gather(flags, { io, file, ...(ask && { ask }) });
+  // With keys that are not there yet, but otherwise as it will be: nothing is made for what would not do.
+  const config = checkAnswers(answers, file);
+  await makeDirectory(dirname(file));
+  await prepareDataDir(config);
+  const dkim: Record<string, { selector: string; key: string }> = {};
+  for (const domain of config.serveIn.domains) {
+    const selector = defaultSelector("rsa-sha256");
+    const key = join(dkimDirectory(config), `${domain}.${selector}.pem`);
+    const isThere = await Deno.stat(key).then(() => true, () => false);
+    if (!isThere) await makeDkimFile(config, { domain, selector, algorithm: "rsa-sha256" });
+    io.out(`${key}: ${isThere ? "there already, and used" : "made"}\n`);
+    dkim[domain] = { selector, key };
+  }
+  if (answers.certificate === undefined) await makeCertificate(config, io);
+  await writeNew(file, firstConfig({ ...answers, dkim }));
+  io.out(`${file}: made\n${nextSteps(file, config)}`);
+  return EXIT.ok;
+}
+
+async function refuseIfThere(file: string): Promise<void> {
+  if (!await Deno.lstat(file).then(() => true, () => false)) return;
+  throw new CommandError(
+    `${file} is there already, and is left as it is: change it by hand, or name another with --config`,
+    EXIT.usage,
+  );
+}
+
+/** Before anybody has answered questions for nothing. */
+async function requireWritable(directory: string): Promise<void> {
+  try {
+    await checkAccess(await nearestExisting(directory), constants.W_OK | constants.X_OK);
+  } catch (error) {
+    throw cannotWrite(directory, error);
+  }
+}
+
+/** The flags' answers, and for what they do not say the user's, or else the default. */
+async function gather(
+  flags: Flags,
+  { io, file, ask }: { readonly io: Io; readonly file: string; readonly ask?: Ask },
+): Promise<FirstAnswers> {
+  const question = new Questions(io, ask);
+  if (ask !== undefined) {
+    io.out(
+      `This writes ${file}. Enter takes what stands in brackets; Ctrl-C ends it, with nothing written.\n\n`,
+    );
+  }
+  const hostname = flags.hostname ?? question.one("This server's full name, as reverse DNS has it", {
+    flag: "--hostname",
+    preset: parseFullyQualified(Deno.hostname()),
+    parse: parseFullyQualified,
+    wanted: WANTED.hostname,
+  });
+  const domains = flags.domain ?? question.several("Domains to take mail for", {
+    flag: "--domain",
+    preset: parseFullyQualified(hostname.slice(hostname.indexOf(".") + 1)),
+    parse: parseDomain,
+    wanted: "domains, such as example.com",
+  });
+  const names = flags.mailbox ??
+    question.several("Mailboxes, such as alice bob; or system: every person's here", {
+      flag: "--mailbox",
+      preset: parseMailbox(io.env.get("SUDO_USER")),
+      parse: parseMailbox,
+      wanted: "names, such as alice",
+    });
+  const users = names.length === 1 && names[0] === "system" ? "system" : names;
+  const postmaster = flags.postmaster ?? question.one("Who reads what is for postmaster, root and abuse", {
+    flag: "--postmaster",
+    preset: users === "system" ? parseMailbox(io.env.get("SUDO_USER")) : users[0],
+    parse: (name) => users === "system" || users.includes(name) ? parseMailbox(name) : undefined,
+    wanted: "one of the mailboxes",
+  });
+  const certificate = await chooseCertificate(hostname, { flags, question, io });
+  const own = Deno.uid() === 0 ? DEFAULT_PATHS : {
+    dataDir: join(dirname(file), "mailapp-data"),
+    mailPath: join(dirname(file), "mail", "{domain}", "{user}"),
+  };
+  return {
+    hostname,
+    domains,
+    users,
+    postmaster,
+    ...(certificate !== undefined && { certificate }),
+    dataDir: flags.dataDir === undefined ? own.dataDir : resolve(flags.dataDir),
+    mailPath: flags.mailPath === undefined ? own.mailPath : resolve(flags.mailPath),
+    dkim: {},
+  };
+}
+
+interface Question {
+  /** What answers it in place of the user. */
+  readonly flag: string;
+  readonly preset: string | undefined;
+  readonly parse: (text: string) => string | undefined;
+  /** What is allowed. */
+  readonly wanted: string;
+}
+
+/** Asks until the answer will do; without a terminal the default must. */
+class Questions {
+  readonly #io: Io;
+  readonly #ask: Ask | undefined;
+
+  constructor(io: Io, ask: Ask | undefined) {
+    this.#io = io;
+    this.#ask = ask;
+  }
+
+  one(text: string, question: Question): string {
+    return this.until(text, question, (answer) => question.parse(answer));
+  }
+
+  several(text: string, question: Question): string[] {
+    return this.until(text, question, (answer) => {
+      const words = answer.split(/[\s,]+/).filter((word) => word !== "");
+      const parsed = words.flatMap((word) => question.parse(word) ?? []);
+      return words.length > 0 && parsed.length === words.length ? [...new Set(parsed)] : undefined;
+    });
+  }
+
+  until<T>(
+    text: string,
+    { flag, preset, wanted }: Omit<Question, "parse">,
+    read: (answer: string) => T | undefined,
+  ): T {
+    for (;;) {
+      if (this.#ask === undefined && preset === undefined) {
+        throw new CommandError(`there is nobody to ask, and no default: give ${flag}, ${wanted}`, EXIT.usage);
+      }
+      const answer = this.#ask === undefined
+        ? preset ?? ""
+        : this.#ask(`${text}${preset === undefined ? "" : ` [${preset}]`}:`);
+      if (answer === null) throw new CommandError("nothing was written", EXIT.usage);
+      const value = read(answer.trim() || (preset ?? ""));
+      if (value !== undefined) return value;
+      this.#io.out(`Please type ${wanted}.\n`);
+    }
+  }
+}
+
+async function chooseCertificate(
+  hostname: string,
+  { flags, question, io }: { readonly flags: Flags; readonly question: Questions; readonly io: Io },
+): Promise<{ cert: string; key: string } | undefined> {
+  if (flags.cert !== undefined && flags.key !== undefined) {
+    return await checkPair({ cert: resolve(flags.cert), key: resolve(flags.key) }, { hostname, io });
+  }
+  if (flags.selfSigned) return undefined;
+  const found = await findCertificates(hostname, { clock: systemClock });
+  if (found.length === 0) return undefined;
+  io.out(`Certificates for ${hostname} that are here:\n`);
+  for (const [index, certificate] of found.entries()) io.out(`  ${index + 1}  ${describe(certificate)}\n`);
+  const wanted = `a number from 0 to ${found.length}`;
+  const choice = question.until(
+    "Which one (0: make one that nobody vouches for)",
+    { flag: "--self-signed", preset: "1", wanted },
+    (answer) => {
+      const number = /^\d+$/.test(answer) ? Number(answer) : NaN;
+      return number <= found.length ? number : undefined;
+    },
+  );
+  return found[choice - 1];
+}
+
+async function checkPair<Pair extends { cert: string; key: string }>(
+  pair: Pair,
+  { hostname, io }: { readonly hostname: string; readonly io: Io },
+): Promise<Pair> {
+  try {
+    const { warnings } = await loadCertificate({ ...pair, hostname, clock: systemClock });
+    for (const warning of warnings) io.err(`warning: ${warning}\n`);
+    return pair;
+  } catch (error) {
+    if (!(error instanceof CertificateError)) throw error;
+    throw new CommandError(`${error.message}. Nothing was written`, EXIT.usage, { cause: error });
+  }
+}
+
+function describe({ keeper, cert, validUntil }: FoundCertificate): string {
+  return `${cert} (${keeper}'s, until ${new Date(validUntil).toISOString().slice(0, 10)})`;
+}
+
+/** The configuration that the answers are. */
+function checkAnswers(answers: FirstAnswers, file: string): Config {
+  try {
+    const config = parseConfig(firstConfig(answers), { file });
+    openMailboxes(config);
+    return config;
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    const problems = error.issues.map(({ key, value, problem }) =>
+      `${key}${value === undefined ? "" : ` = ${value}`}: ${problem}`
+    );
+    throw new CommandError(`this cannot be; nothing was written\n${problems.join("\n")}`, EXIT.usage, {
+      cause: error,
+    });
+  }
+}
+
+async function makeDirectory(path: string): Promise<void> {
+  try {
+    await Deno.mkdir(path, { recursive: true, mode: 0o755 });
+  } catch (error) {
+    throw cannotWrite(path, error);
+  }
+}
+
+/** Made now, so that its fingerprint can be published; where the service owns the directory, at its start. */
+async function makeCertificate(config: Config, io: Io): Promise<void> {
+  const { dataDir, hostname } = config;
+  if ((await Deno.stat(dataDir)).uid !== Deno.uid()) {
+    io.out(`${dataDir}: not ours; serve-in makes its certificate when it starts\n`);
+    return;
+  }
+  const { cert } = await keepSelfSigned({ dataDir, hostname, clock: systemClock, log: silentLogger });
+  io.out(`${cert}: a certificate that nobody vouches for, but mail comes encrypted\n`);
+}
+
+async function writeNew(file: string, text: string): Promise<void> {
+  try {
+    await Deno.writeTextFile(file, text, { createNew: true, mode: 0o644 });
+  } catch (error) {
+    if (error instanceof Deno.errors.AlreadyExists) await refuseIfThere(file);
+    throw cannotWrite(file, error);
+  }
+}
+
+function cannotWrite(path: string, error: unknown): CommandError {
+  const denied = error instanceof Deno.errors.PermissionDenied ||
+    (error as { code?: unknown }).code === "EACCES";
+  const reason = error instanceof Error ? error.message : String(error);
+  return new CommandError(
+    denied
+      ? `${path}: this account cannot write there: run init as root, or name another place with --config`
+      : `${path}: ${reason}`,
+    denied ? EXIT.noPermission : EXIT.unavailable,
+    { cause: error },
+  );
+}
+
+function nextSteps(file: string, config: Config): string {
+  const named = configArgument(file);
+  const start = Deno.uid() === 0
+    ? `mailapp install${named} && systemctl enable --now mailapp-in mailapp-out`
+    : `mailapp serve-in${named} and mailapp serve-out${named}`;
+  return [
+    "",
+    "Next:",
+    `1. Look through the file, then: mailapp check-config${named}`,
+    `2. Start the servers: ${start}`,
+    `3. Publish the records in the zone of ${
+      config.serveIn.domains.join(", ")
+    }: mailapp dns${named}; then: mailapp doctor${named}`,
+    "",
+  ].join("\n");
+}

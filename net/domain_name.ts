@@ -1,0 +1,34 @@
+/**
+ * The one spelling of a domain name.
+ *
+ * @module
+ */
+import { domainToASCII } from "node:url";
+import { Memo } from "../base/memo.ts";
+
+// Underscores are not in the grammar, but in the names of real hosts that send mail.
+const LABEL = /^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/;
+const NON_ASCII = /[\u0080-\u{10ffff}]/u;
+const MAX_DOMAIN = 255; // RFC 5321 §4.5.3.1.2, octets
+
+/**
+ * The one spelling of a domain: lower case, no trailing dot, U-labels as A-labels (RFC 5891 by way of UTS 46).
+ * `undefined` when it is none.
+ */
+export function normalizeDomain(name: string): string | undefined {
+  const known = normalized.get(name);
+  if (known !== undefined) return known;
+  const domain = spellDomain(name);
+  return domain === undefined ? undefined : normalized.keep(name, domain);
+}
+
+/** Domains as they were written, with their one spelling. */
+const normalized = new Memo<string>();
+
+function spellDomain(name: string): string | undefined {
+  let domain = name.endsWith(".") ? name.slice(0, -1) : name;
+  domain = NON_ASCII.test(domain) ? domainToASCII(domain.normalize("NFC")) : domain.toLowerCase();
+  if (domain.length === 0 || domain.length > MAX_DOMAIN) return undefined;
+  for (const label of domain.split(".")) if (!LABEL.test(label)) return undefined;
+  return domain;
+}

@@ -1,0 +1,198 @@
+/**
+ * What belongs to the spool's directory as a whole: its lock, its version, its paths, and what is put aside.
+ *
+ * @module
+ */
+import { basename, join } from "@std/path";
+import type { Logger } from "../../base/log.ts";
+import type { DirectorySyncer } from "../../storage/directory_syncer.ts";
+import type { FileSystem } from "../../storage/file_system.ts";
+import { NewFile } from "../../storage/new_file.ts";
+import { errorCode, StorageError } from "../../storage/storage_error.ts";
+import { SpoolFormatError } from "./format.ts";
+
+/** Another process has this spool open. */
+export class SpoolLockedError extends Error {
+  /** That process, where it could be told. */
+  readonly pid: number | undefined;
+
+  /** Makes the error: the spool, and who has it. */
+  constructor(directory: string, pid: number | undefined) {
+    super(`the spool ${directory} is in use by ${pid === undefined ? "another process" : `process ${pid}`}`);
+    this.name = "SpoolLockedError";
+    this.pid = pid;
+  }
+}
+
+/** The spool was written by a version that this one does not know. */
+export class SpoolVersionError extends Error {
+  /** Makes the error: the spool, and what its file `format` says. */
+  constructor(directory: string, found: string) {
+    super(
+      `${join(directory, "format")} says ${
+        JSON.stringify(found.slice(0, 80))
+      }; this program reads "${FORMAT.trim()}"`,
+    );
+    this.name = "SpoolVersionError";
+  }
+}
+
+const FORMAT = "mailapp spool 1\n";
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/**
+ * Takes the lock, which ends with the process at the latest; closing the file gives it back.
+ * @throws {SpoolLockedError} when another process has it
+ */
+export async function takeLock(directory: string): Promise<Deno.FsFile> {
+  const path = join(directory, "lock");
+  const file = await Deno.open(path, { create: true, read: true, write: true, mode: 0o600 });
+  try {
+    if (!await file.tryLock(true)) {
+      const pid = Number.parseInt(await Deno.readTextFile(path), 10);
+      throw new SpoolLockedError(directory, Number.isNaN(pid) ? undefined : pid);
+    }
+    await file.truncate();
+    await file.write(encoder.encode(`${Deno.pid}\n`));
+    return file;
+  } catch (error) {
+    file.close();
+    throw error;
+  }
+}
+
+/**
+ * Writes the version into a new spool, checks it in an old one.
+ * @throws {SpoolVersionError}
+ */
+export async function checkFormat(
+  directory: string,
+  { fileSystem, syncer }: { fileSystem: FileSystem; syncer: DirectorySyncer },
+): Promise<void> {
+  const path = join(directory, "format");
+  const found = readTextIfThere(path);
+  if (found === FORMAT) return;
+  if (found !== undefined) throw new SpoolVersionError(directory, found);
+  const temporary = join(directory, "incoming", "format");
+  await removeIfThere(fileSystem, temporary);
+  const file = NewFile.create(temporary, { mode: 0o600, fileSystem });
+  await file.write(encoder.encode(FORMAT));
+  await file.finish();
+  await file.publish(path);
+  await syncer.sync(directory);
+}
+
+// Queue ids, states, and the names that storage/staging.ts gives for a moment.
+const INCOMING = /^(?:format|journal|[0-9a-z]{8,32}(?:\.json)?|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$/;
+
+/**
+ * Empties `incoming/` or `spare/`: whatever stands there once we have the lock was never committed, or has left the
+ * queue.
+ */
+export async function clear(
+  folder: "incoming" | "spare",
+  { directory, fileSystem, logger }: { directory: string; fileSystem: FileSystem; logger: Logger },
+): Promise<void> {
+  for (const { name, isFile } of Deno.readDirSync(join(directory, folder))) {
+    const path = join(directory, folder, name);
+    if (isFile && INCOMING.test(name)) await removeIfThere(fileSystem, path);
+    else putAside(path, { directory, reason: "not a name of ours", logger });
+  }
+}
+
+/** Moves a file to `damaged/` and logs it; returns its new path, or nothing when it could not be moved. */
+export function putAside(
+  path: string,
+  { directory, reason, logger }: { directory: string; reason: string; logger: Logger },
+): string | undefined {
+  const kept = freeName(directory, basename(path));
+  try {
+    Deno.renameSync(path, kept);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) {
+      logger.error("queue.damaged", { file: path, reason, error: `it could not be moved: ${error}` });
+    }
+    return undefined;
+  }
+  logger.error("queue.damaged", { file: path, reason, kept });
+  return kept;
+}
+
+/** A path in `damaged/` that is not taken. */
+export function freeName(directory: string, name: string): string {
+  const first = join(directory, "damaged", name);
+  let path = first;
+  for (let n = 1; lstat(path) !== undefined; n++) path = `${first}.${n}`;
+  return path;
+}
+
+/** The directory that an entry lives in, by its id. */
+export function shardOf(id: string): string {
+  return id.slice(-2);
+}
+
+/** Where the message of an id is. */
+export function messagePath(directory: string, id: string): string {
+  return `${directory}/messages/${shardOf(id)}/${id}`;
+}
+
+/** Where the state of an id is. */
+export function statePath(directory: string, id: string): string {
+  return `${directory}/states/${shardOf(id)}/${id}.json`;
+}
+
+/**
+ * Decodes UTF-8.
+ * @throws {SpoolFormatError} when it is none
+ */
+export function decodeText(bytes: Uint8Array): string {
+  try {
+    return decoder.decode(bytes);
+  } catch {
+    throw new SpoolFormatError("not UTF-8");
+  }
+}
+
+/**
+ * Reads a text file; `undefined` when it is not there.
+ * @throws {SpoolFormatError} when it is not UTF-8
+ */
+export function readTextIfThere(path: string): string | undefined {
+  let bytes: Uint8Array;
+  try {
+    bytes = Deno.readFileSync(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+  return decodeText(bytes);
+}
+
+/** What is at a path, symbolic links not followed; `undefined` when nothing is. */
+export function lstat(path: string): Deno.FileInfo | undefined {
+  try {
+    return Deno.lstatSync(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+}
+
+/** Whether there is a regular file at this path. */
+export function isFile(path: string): boolean {
+  return lstat(path)?.isFile ?? false;
+}
+
+/**
+ * Removes a file; not an error when it is gone.
+ * @throws {StorageError}
+ */
+export async function removeIfThere(fileSystem: FileSystem, path: string): Promise<void> {
+  try {
+    await fileSystem.remove(path);
+  } catch (cause) {
+    if (errorCode(cause) !== "ENOENT") throw new StorageError("remove", { path, cause });
+  }
+}

@@ -1,0 +1,118 @@
+/**
+ * What the spool makes of an entry that it has read: the summary for the scheduler, and what the journal adds.
+ *
+ * @module
+ */
+import type { DotSent, JournalEntry } from "./journal.ts";
+import type { QueueSummary } from "../queue.ts";
+import type { Attempt, QueueEntry, QueueRecipient } from "../queue_entry.ts";
+import { MAX_ATTEMPTS_KEPT } from "./format.ts";
+
+/**
+ * The entry as the scheduler keeps it; `undefined` when there is nothing to do for it.
+ * @param domains one string for each domain, shared by the summaries
+ */
+export function summarize(entry: QueueEntry, domains: Map<string, string>): QueueSummary | undefined {
+  const due: { domain: string; at: number }[] = [];
+  for (const { status, domain, nextAttemptAt } of entry.recipients) {
+    if (status !== "pending") continue;
+    const known = due.find((item) => item.domain === domain);
+    if (known !== undefined) known.at = Math.min(known.at, nextAttemptAt);
+    else due.push({ domain: intern(domain, domains), at: nextAttemptAt });
+  }
+  const { id, acceptedAt } = entry;
+  if (isUnfinished(entry)) return { id, acceptedAt, due, unfinished: true };
+  return due.length > 0 ? { id, acceptedAt, due } : undefined;
+}
+
+/** The one string for this domain. */
+export function intern(domain: string, domains: Map<string, string>): string {
+  const known = domains.get(domain);
+  if (known !== undefined) return known;
+  domains.set(domain, domain);
+  return domain;
+}
+
+/** Whether a reverse-path is the one that is looked for, whatever the letter case; every one is if none is. */
+export function isSender(reversePath: string, wanted: string | undefined): boolean {
+  return wanted === undefined || reversePath.toLowerCase() === wanted.toLowerCase();
+}
+
+/** Whether something is left to do apart from sending; see {@linkcode QueueSummary.unfinished}. */
+export function isUnfinished(entry: QueueEntry): boolean {
+  return entry.recipients.some(({ status, settled, notice }) =>
+    notice !== undefined || (isFinal(status) && !settled)
+  );
+}
+
+function isFinal(status: QueueRecipient["status"]): boolean {
+  return status !== "pending" && status !== "held";
+}
+
+/** Whether all is settled, so that the entry can go. */
+export function isDone(entry: QueueEntry): boolean {
+  return entry.recipients.every(({ status, settled, notice }) =>
+    isFinal(status) && settled && notice === undefined
+  );
+}
+
+/** What a state file with this recipient in it makes the journal free to forget. */
+export function coverage(
+  { status, attempts }: QueueRecipient,
+): { readonly final: boolean; readonly dots: readonly number[] } {
+  return { final: isFinal(status), dots: attempts.filter((item) => item.dotSentNoReply).map(({ at }) => at) };
+}
+
+/**
+ * Adds to an entry what the journal knows and its state file does not: recipients that were relayed, and dots whose
+ * answer a crash kept from us (RFC 1047).
+ * @param options `now` and `resendAfter` in milliseconds: when an unanswered dot is followed by another attempt
+ * @returns the recipients that got an attempt without an answer, with the dot
+ */
+export function applyJournal(
+  entry: QueueEntry,
+  { sent, relayed }: JournalEntry,
+  options: { readonly now: number; readonly resendAfter: number },
+): { readonly recipient: QueueRecipient; readonly dot: DotSent }[] {
+  return entry.recipients.flatMap((recipient, index) => {
+    const dot = sent.get(index);
+    if (relayed.has(index)) markRelayed(recipient, relayed.get(index));
+    else if (dot?.inherited && markUnanswered(recipient, dot, options)) return [{ recipient, dot }];
+    return [];
+  });
+}
+
+function markRelayed(recipient: QueueRecipient, dot: DotSent | undefined): void {
+  if (isFinal(recipient.status)) return;
+  recipient.status = "relayed";
+  recipient.attemptCount++;
+  // Without NOTIFY=SUCCESS nobody waits for a notice.
+  recipient.settled = !(recipient.notify?.includes("SUCCESS") ?? false);
+  if (dot === undefined) return;
+  const { at, host, address } = dot;
+  addAttempt(recipient, { at, host, address, status: "2.0.0" });
+}
+
+function markUnanswered(
+  recipient: QueueRecipient,
+  { at, host, address }: DotSent,
+  { now, resendAfter }: { now: number; resendAfter: number },
+): boolean {
+  const { attempts } = recipient;
+  const oldest = attempts[0];
+  // The state was written after all, or so long ago that this attempt has fallen out of it.
+  if (isFinal(recipient.status) || attempts.some((item) => item.at === at && item.dotSentNoReply)) {
+    return false;
+  }
+  if (attempts.length >= MAX_ATTEMPTS_KEPT && oldest !== undefined && oldest.at > at) return false;
+  recipient.attemptCount++;
+  // The clock may have been ahead when the dot was sent.
+  recipient.nextAttemptAt = Math.max(recipient.nextAttemptAt, Math.min(at, now) + resendAfter);
+  const error = "no answer to the final dot: the process ended while it waited";
+  addAttempt(recipient, { at, host, address, error, status: "4.4.2", dotSentNoReply: true });
+  return true;
+}
+
+function addAttempt(recipient: QueueRecipient, attempt: Attempt): void {
+  recipient.attempts = [...recipient.attempts, attempt].slice(-MAX_ATTEMPTS_KEPT);
+}

@@ -1,0 +1,187 @@
+/**
+ * The messages of the spool: one being written, one being read.
+ *
+ * @module
+ */
+import { crc32 } from "node:zlib";
+import { reply, SmtpError } from "../../smtp/reply.ts";
+import { concat } from "../../base/concat.ts";
+import type { FileSystem } from "../../storage/file_system.ts";
+import { NewFile } from "../../storage/new_file.ts";
+import type { StagedMessage } from "../../storage/staging.ts";
+import { StorageError } from "../../storage/storage_error.ts";
+import type { NewEntry, QueuedMessage, QueueSummary } from "../queue.ts";
+import { encodeHead, formatCheck, SpoolFormatError } from "./format.ts";
+import { summarize } from "./entry.ts";
+
+/** A message on its way into the spool. Disposed without commit, it leaves nothing behind. */
+export interface SpoolDraft extends AsyncDisposable {
+  /** The queue id that the message will have. */
+  readonly id: string;
+  /** Octets so far. */
+  readonly size: number;
+  /**
+   * Adds to the message. The chunk may be used again when the promise settles, or the call returns nothing.
+   * @throws {SmtpError} 452 4.3.1 or 451 4.3.0
+   */
+  write(chunk: Uint8Array): Promise<void> | void;
+  /** The message so far, from its beginning; may be read again, and not be written any more. */
+  chunks(): AsyncIterable<Uint8Array>;
+  /**
+   * Makes it durable, with these bytes (whole header fields) on top, and hands it to the queue.
+   * @throws {SmtpError} 452 4.3.1 or 451 4.3.0; nothing is left behind then
+   */
+  commit(entry: Omit<NewEntry, "id" | "size">, prepend: Uint8Array): Promise<QueueSummary>;
+}
+
+const CHUNK = 64 * 1024;
+
+const encoder = new TextEncoder();
+
+/** What a {@linkcode Draft} needs. */
+export interface DraftOptions {
+  /** Where the file is written before it has its place. */
+  readonly temporary: string;
+  /** The file system. */
+  readonly fileSystem: FileSystem;
+  /** Takes the message as it arrives. */
+  readonly staged: StagedMessage;
+  /** A file that is there to be written into; `undefined` when there is none. */
+  readonly spareFile: () => Promise<NewFile | undefined>;
+  /** Gives the finished file its place; `message` where all of it is in memory. */
+  readonly enter: (file: NewFile, entry: NewEntry, message: Uint8Array | undefined) => Promise<void>;
+}
+
+/** A message being written. */
+export class Draft implements SpoolDraft {
+  /** The queue id that the message will have. */
+  readonly id: string;
+  readonly #options: DraftOptions;
+
+  /** Nothing is written yet. */
+  constructor(id: string, options: DraftOptions) {
+    this.id = id;
+    this.#options = options;
+  }
+
+  /** Octets so far. */
+  get size(): number {
+    return this.#options.staged.size;
+  }
+
+  /** See {@linkcode SpoolDraft.write}. */
+  write(chunk: Uint8Array): Promise<void> | void {
+    return this.#options.staged.write(chunk)?.catch((error) => {
+      throw storageFailure(error);
+    });
+  }
+
+  /** See {@linkcode SpoolDraft.chunks}. */
+  chunks(): AsyncIterable<Uint8Array> {
+    return this.#options.staged.chunks();
+  }
+
+  /** See {@linkcode SpoolDraft.commit}. */
+  async commit(rest: Omit<NewEntry, "id" | "size">, prepend: Uint8Array): Promise<QueueSummary> {
+    const { staged, temporary, fileSystem, spareFile, enter } = this.#options;
+    const entry: NewEntry = { ...rest, id: this.id, size: prepend.length + staged.size };
+    let file: NewFile | undefined;
+    try {
+      // Read twice where it is large: the head stands before the message and tells its check.
+      let check = crc32(prepend);
+      const { pieces } = staged;
+      for await (const chunk of pieces ?? staged.chunks()) check = crc32(chunk, check);
+      const head = encoder.encode(encodeHead(entry, formatCheck(check)));
+      file = (pieces && await spareFile()) ?? NewFile.create(temporary, { mode: 0o600, fileSystem });
+      const first = concat(head, prepend, ...pieces ?? []);
+      await file.write(first);
+      if (pieces === undefined) { for await (const chunk of staged.chunks()) await file.write(chunk); }
+      await file.finish();
+      await enter(file, entry, pieces && first.subarray(head.length));
+    } catch (error) {
+      await file?.discard();
+      throw storageFailure(error);
+    } finally {
+      staged[Symbol.dispose]();
+    }
+    return summarize(entry, new Map()) ?? { id: entry.id, acceptedAt: entry.acceptedAt, due: [] };
+  }
+
+  /** Drops what was not committed. */
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#options.staged[Symbol.dispose]();
+    return Promise.resolve();
+  }
+}
+
+/** What a {@linkcode StoredMessage} needs. */
+export interface StoredMessageOptions {
+  /** Where the message begins in the file. */
+  readonly start: number;
+  /** Octets of the message. */
+  readonly size: number;
+  /** Its CRC-32; `undefined` where there is none to compare with. */
+  readonly check: string | undefined;
+  /** Called when the message is not what it was. */
+  readonly damaged: (reason: string) => void;
+}
+
+/** A stored message being read. */
+export class StoredMessage implements QueuedMessage {
+  /** Octets in all. */
+  readonly size: number;
+  readonly #file: Deno.FsFile;
+  readonly #options: StoredMessageOptions;
+  #open = true;
+
+  /** Takes over the open file. */
+  constructor(file: Deno.FsFile, options: StoredMessageOptions) {
+    this.#file = file;
+    this.size = options.size;
+    this.#options = options;
+  }
+
+  /**
+   * See {@linkcode QueuedMessage.chunks}.
+   * @throws {SpoolFormatError} when the message is damaged, in the place of its last chunk
+   */
+  async *chunks(): AsyncGenerator<Uint8Array, void, void> {
+    const { start, check, damaged } = this.#options;
+    await this.#file.seek(start, Deno.SeekMode.Start);
+    const buffer = new Uint8Array(Math.min(CHUNK, Math.max(this.size, 1)));
+    let left = this.size;
+    let sum = 0;
+    while (left > 0) {
+      const read = await this.#file.read(buffer.subarray(0, Math.min(left, buffer.length)));
+      if (read === null) break;
+      const chunk = buffer.subarray(0, read);
+      left -= read;
+      if (check !== undefined) sum = crc32(chunk, sum);
+      // Before the last bytes are given out, so that a damaged message is never sent to its end.
+      if (left === 0 && check !== undefined && formatCheck(sum) !== check) left = -1;
+      else yield chunk;
+    }
+    if (left === 0) return;
+    const reason = left > 0 ? "cut short while it was read" : "the message does not match its check";
+    damaged(reason);
+    throw new SpoolFormatError(reason);
+  }
+
+  /** Closes the file. */
+  [Symbol.asyncDispose](): Promise<void> {
+    if (this.#open) {
+      this.#open = false;
+      this.#file.close();
+    }
+    return Promise.resolve();
+  }
+}
+
+/** The reply for a failure to store (RFC 3463 §3.4). */
+function storageFailure(cause: unknown): SmtpError {
+  if (cause instanceof SmtpError) return cause;
+  const full = cause instanceof StorageError && (cause.fault === "no-space" || cause.fault === "over-quota");
+  return full
+    ? new SmtpError(reply(452, "4.3.1", "Insufficient system storage; try again later"), { cause })
+    : new SmtpError(reply(451, "4.3.0", "Local error in processing; try again later"), { cause });
+}

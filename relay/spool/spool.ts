@@ -1,0 +1,463 @@
+/**
+ * The queue on disk. A message is one immutable file; what became of its recipients is another, small one, written
+ * anew after each attempt; what must be durable at once goes through the journal. docs/queue.md lists every legal
+ * state of the directory and what a crash in each leaves.
+ *
+ * @module
+ */
+import { join } from "@std/path";
+import type { Logger } from "../../base/log.ts";
+import { type Clock, systemClock } from "../../base/clock.ts";
+import { DirectorySyncer } from "../../storage/directory_syncer.ts";
+import { denoFileSystem, type FileSystem } from "../../storage/file_system.ts";
+import { NewFile } from "../../storage/new_file.ts";
+import { StagingArea } from "../../storage/staging.ts";
+import { attempt } from "../../storage/storage_error.ts";
+import { FreshMessages } from "./fresh_messages.ts";
+import { Journal } from "./journal.ts";
+import type { NewEntry, Queue, QueuedMessage, QueueHint, QueueSummary } from "../queue.ts";
+import type { QueueEntry } from "../queue_entry.ts";
+import { QueueIds } from "./queue_ids.ts";
+import { SpareFiles } from "./spare_files.ts";
+import {
+  checkFormat,
+  clear,
+  freeName,
+  isFile,
+  lstat,
+  messagePath,
+  removeIfThere,
+  shardOf,
+  statePath,
+  takeLock,
+} from "./directory.ts";
+import { coverage, isSender } from "./entry.ts";
+import { encodeState, isQueueId } from "./format.ts";
+import { digestOf, isWrittenAbout, markOf, mayMean, SpoolIndex } from "./index.ts";
+import { SpoolListing } from "./listing.ts";
+import { Draft, type SpoolDraft, StoredMessage } from "./message.ts";
+import { SpoolReader } from "./reader.ts";
+import { SpoolScan } from "./scan.ts";
+import { TimeSlice } from "../../base/time_slice.ts";
+
+/** How to open a spool. */
+export interface SpoolOptions {
+  /** The directory; created when it is not there. */
+  readonly directory: string;
+  /** Where damage and failures are told. */
+  readonly logger: Logger;
+  /** Tells the time for ids; default: the system's. */
+  readonly clock?: Clock;
+  /** Fills a buffer with random bytes; default: the system's source. */
+  readonly random?: (buffer: Uint8Array<ArrayBuffer>) => void;
+  /** The file system; default: the real one. */
+  readonly fileSystem?: FileSystem;
+  /**
+   * Milliseconds from a final dot that a crash left without an answer to the next attempt: the remote may still be at
+   * work on it. Default 60,000.
+   */
+  readonly resendAfter?: number;
+  /** Octets of a message that are kept in memory until commit, a multiple of 16 KiB, and not 0; default 256 KiB. */
+  readonly maxInMemory?: number;
+}
+
+// Octets of a message that is kept in memory for its first attempt, and of all of them.
+const MAX_FRESH = 256 * 1024;
+const MAX_FRESH_TOTAL = 16 * 1024 ** 2;
+
+const encoder = new TextEncoder();
+
+/** An open spool; one process at a time has it. */
+export class Spool implements Queue, AsyncDisposable {
+  readonly #directory: string;
+  readonly #logger: Logger;
+  readonly #ids: QueueIds;
+  readonly #fileSystem: FileSystem;
+  readonly #syncer: DirectorySyncer;
+  readonly #staging: StagingArea;
+  #lock: Deno.FsFile | undefined;
+  readonly #journal: Journal;
+  readonly #index: SpoolIndex;
+  readonly #listing: SpoolListing;
+  readonly #reader: SpoolReader;
+  readonly #spares: SpareFiles;
+  readonly #shards = new Map<string, Promise<void>>();
+  /** Changes of one entry's files, one after the other. */
+  readonly #changes = new Map<string, Promise<void>>();
+  readonly #background = new Set<Promise<void>>();
+  /** The running ones, which are told what changes. */
+  readonly #scans = new Set<SpoolScan>();
+  // Most leave at their first attempt, and need no line in the index.
+  readonly #freshMessages = new FreshMessages(MAX_FRESH_TOTAL, (entry) => this.#noteFresh(entry));
+  /** Whether a scan of this process has held every line of the index against its message. */
+  #indexed = false;
+
+  private constructor(
+    options: SpoolOptions,
+    parts: { lock: Deno.FsFile; journal: Journal; syncer: DirectorySyncer },
+  ) {
+    const { fileSystem = denoFileSystem, clock = systemClock } = options;
+    this.#directory = options.directory;
+    this.#logger = options.logger;
+    this.#fileSystem = fileSystem;
+    this.#syncer = parts.syncer;
+    this.#staging = new StagingArea({
+      directory: join(options.directory, "incoming"),
+      fileSystem,
+      ...(options.maxInMemory !== undefined && { messageLimit: options.maxInMemory }),
+    });
+    this.#lock = parts.lock;
+    this.#journal = parts.journal;
+    this.#index = new SpoolIndex({
+      directory: join(options.directory, "index"),
+      logger: options.logger,
+      exists: (id) => isFile(messagePath(options.directory, id)),
+    });
+    this.#spares = new SpareFiles({ directory: join(options.directory, "spare"), fileSystem, clock });
+    this.#ids = new QueueIds({
+      clock,
+      random: options.random ?? ((buffer) => void crypto.getRandomValues(buffer)),
+    });
+    this.#listing = new SpoolListing(options);
+    this.#reader = new SpoolReader({
+      directory: options.directory,
+      logger: options.logger,
+      clock,
+      journal: parts.journal,
+      resendAfter: options.resendAfter ?? 60_000,
+      removed: (id) => this.#finishRemoval(id),
+    });
+  }
+
+  /**
+   * Opens a spool, creating it where there is none, and clears away what a crash left half written.
+   * @throws {SpoolLockedError} when another process has it
+   * @throws {SpoolVersionError} when a newer version wrote it
+   */
+  static async open(options: SpoolOptions): Promise<Spool> {
+    const { directory, logger, fileSystem = denoFileSystem } = options;
+    const syncer = new DirectorySyncer({ fileSystem });
+    for (const name of ["", "incoming", "spare", "messages", "states", "damaged"]) {
+      await Deno.mkdir(join(directory, name), { recursive: true, mode: 0o700 });
+    }
+    const lock = await takeLock(directory);
+    try {
+      await checkFormat(directory, { fileSystem, syncer });
+      for (const name of ["incoming", "spare"] as const) await clear(name, { directory, fileSystem, logger });
+      const path = join(directory, "journal");
+      const journal = await Journal.open({
+        path,
+        temporary: join(directory, "incoming", "journal"),
+        fileSystem,
+        syncer,
+        logger,
+        exists: (id) => isFile(messagePath(directory, id)),
+        makeDurable: async (ids) => {
+          const shards = [...new Set(ids.map(shardOf))].map((shard) => join(directory, "messages", shard));
+          for (const path of shards) if (lstat(path) !== undefined) await syncer.sync(path);
+        },
+        keepDamaged: (reason) => {
+          const kept = freeName(directory, "journal");
+          Deno.copyFileSync(path, kept);
+          logger.error("queue.damaged", { file: path, reason, kept });
+        },
+      });
+      return new Spool(options, { lock, journal, syncer });
+    } catch (error) {
+      lock.close();
+      throw error;
+    }
+  }
+
+  /** The spool's directory. */
+  get directory(): string {
+    return this.#directory;
+  }
+
+  /** See {@linkcode Queue.newId}. */
+  newId(): string {
+    return this.#ids.next();
+  }
+
+  /**
+   * See {@linkcode Queue.add}.
+   * @throws {SmtpError} 452 4.3.1 or 451 4.3.0; nothing is left behind then
+   */
+  async add(entry: NewEntry, message: Uint8Array): Promise<void> {
+    await using draft = this.begin(entry.id);
+    await draft.write(message);
+    await draft.commit(entry, new Uint8Array());
+  }
+
+  /** Begins to take a message that arrives in pieces. */
+  begin(id: string): SpoolDraft {
+    if (!isQueueId(id)) throw new TypeError(`not a queue id: ${id}`);
+    return new Draft(id, {
+      temporary: join(this.#directory, "incoming", id),
+      fileSystem: this.#fileSystem,
+      staged: this.#staging.stage(),
+      spareFile: () => this.#spares.take(),
+      enter: (file, entry, message) => this.#enter(file, entry, message),
+    });
+  }
+
+  /**
+   * See {@linkcode Queue.scan}. Yields from the start on; entries added meanwhile are not among them.
+   * @throws {AggregateError} at the end, where a folder could not be read
+   */
+  async *scan(): AsyncGenerator<QueueSummary, void, void> {
+    const scan = new SpoolScan({
+      directory: this.#directory,
+      logger: this.#logger,
+      fileSystem: this.#fileSystem,
+      journal: this.#journal,
+      index: this.#index,
+      listing: this.#listing,
+      reader: this.#reader,
+      queue: this,
+    });
+    this.#scans.add(scan);
+    this.#indexed = false;
+    try {
+      yield* scan.run();
+      this.#indexed = !scan.doubtful;
+    } finally {
+      this.#scans.delete(scan);
+    }
+  }
+
+  /** See {@linkcode Queue.ids}. */
+  async *ids(hint: QueueHint = {}): AsyncGenerator<string, void, void> {
+    const { domain, sender } = hint;
+    const all = domain === undefined && sender === undefined;
+    const isMeant = mayMean(hint);
+    const slice = new TimeSlice();
+    for (const shard of this.#listing.shards()) {
+      const texts = all ? undefined : this.#index.readTexts(shard);
+      if (slice.isOver({ surely: true })) await slice.pause();
+      for (const id of this.#listing.messages(shard)) {
+        if (slice.isOver()) await slice.pause();
+        if (this.#journal.get(id)?.removed) continue;
+        const fresh = all ? undefined : this.#freshMessages.entryOf(id);
+        if (fresh !== undefined && !means(fresh, hint)) continue;
+        const text = texts?.get(id);
+        // Nobody edits a message while the server has it.
+        if (
+          text !== undefined && !isMeant(text) &&
+          (this.#indexed || isWrittenAbout(text, this.#messageInfo(id)))
+        ) continue;
+        yield id;
+      }
+    }
+  }
+
+  /** See {@linkcode Queue.load}. */
+  // deno-lint-ignore require-await
+  async load(id: string): Promise<QueueEntry | undefined> {
+    if (!isQueueId(id)) return undefined;
+    const fresh = this.#journal.get(id) === undefined ? this.#freshMessages.takeEntry(id) : undefined;
+    if (fresh !== undefined) return fresh;
+    return this.#reader.read(id);
+  }
+
+  /** See {@linkcode Queue.update}. An entry that is gone stays gone. */
+  update(entry: QueueEntry): Promise<void> {
+    const { id } = entry;
+    // What stands in the entry now, whatever happens to it while the disk is at work.
+    const text = encodeState(entry);
+    const covered = entry.recipients.map(coverage);
+    const digest = digestOf(entry);
+    return this.#change(id, async () => {
+      this.#freshMessages.delete(id);
+      const message = this.#messageInfo(id);
+      if (!message?.isFile) return;
+      for (const scan of this.#scans) scan.noteUpdated(id);
+      const shard = shardOf(id);
+      await this.#makeShard(shard);
+      const temporary = join(this.#directory, "incoming", `${id}.json`);
+      const file = NewFile.create(temporary, { mode: 0o600, fileSystem: this.#fileSystem });
+      await file.write(encoder.encode(text));
+      await file.finish();
+      await file.publish(statePath(this.#directory, id));
+      await this.#syncer.sync(join(this.#directory, "states", shard));
+      const state = lstat(statePath(this.#directory, id));
+      if (state !== undefined) {
+        this.#index.note(id, { digest, marks: { message: markOf(message), state: markOf(state) } });
+      }
+      covered.forEach(({ final, dots }, index) => {
+        if (final) this.#journal.forgetRecipient(id, index, "relayed");
+        const sent = this.#journal.get(id)?.sent.get(index);
+        if (sent !== undefined && dots.includes(sent.at)) this.#journal.forgetRecipient(id, index, "sent");
+      });
+    });
+  }
+
+  /** See {@linkcode Queue.remove}. */
+  remove(id: string): Promise<void> {
+    if (!isQueueId(id)) return Promise.resolve();
+    return this.#change(id, async () => {
+      if (!this.#freshMessages.has(id) && !isFile(messagePath(this.#directory, id))) return;
+      // From here on a crash finishes the removal instead of undoing half of it, so that the directory may be synced
+      // later, together with other removals.
+      await this.#journal.append({ type: "removed", id });
+      const fresh = this.#freshMessages.has(id);
+      this.#freshMessages.delete(id);
+      await this.#unlink(id, { fresh });
+    });
+  }
+
+  /**
+   * See {@linkcode Queue.open}. A message that does not match its check is put aside, and reading it fails before its
+   * last bytes are given out.
+   * @throws {Deno.errors.NotFound} when it is gone
+   */
+  async open(id: string): Promise<QueuedMessage> {
+    const fresh = this.#freshMessages.open(id);
+    if (fresh !== undefined) return fresh;
+    const path = isQueueId(id) ? messagePath(this.#directory, id) : undefined;
+    const read = path === undefined ? undefined : this.#reader.readHead(id);
+    if (path === undefined || read === undefined) {
+      throw new Deno.errors.NotFound(`no message ${id} in the queue`);
+    }
+    const file = await Deno.open(path);
+    return new StoredMessage(file, {
+      start: read.length,
+      size: read.head.entry.size,
+      check: read.head.messageCheck,
+      damaged: (reason) => this.#reader.putAside(id, reason),
+    });
+  }
+
+  /** See {@linkcode Queue.dotSent}. */
+  dotSent(
+    id: string,
+    attempt: { recipients: readonly number[]; host: string; address: string; at: number },
+  ): Promise<void> {
+    const { recipients, host, address, at } = attempt;
+    return this.#journal.append({ type: "dotSent", id, recipients, host, address, at });
+  }
+
+  /** See {@linkcode Queue.dotAnswered}. */
+  dotAnswered(id: string, outcome: { recipients: readonly number[]; relayed: boolean }): Promise<void> {
+    const { recipients, relayed } = outcome;
+    return this.#journal.append({ type: "dotAnswered", id, recipients, relayed });
+  }
+
+  /** Finishes what is being written and lets another process have the spool. Safe to call twice. */
+  async close(): Promise<void> {
+    while (this.#changes.size > 0) await Promise.allSettled(this.#changes.values());
+    while (this.#background.size > 0) await Promise.all(this.#background);
+    this.#freshMessages.clear();
+    await this.#spares.close();
+    await this.#journal.close();
+    await this.#index.close();
+    this.#lock?.close();
+    this.#lock = undefined;
+  }
+
+  /** The same as {@linkcode Spool.close}. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  /**
+   * Gives a finished file its place: the commit point. The entry can be seen from then on, and whoever changes it waits
+   * until it is whole.
+   */
+  async #enter(file: NewFile, entry: NewEntry, message: Uint8Array | undefined): Promise<void> {
+    const { id } = entry;
+    const shard = shardOf(id);
+    await this.#makeShard(shard);
+    for (const scan of this.#scans) scan.noteAdded(id);
+    const path = messagePath(this.#directory, id);
+    await this.#change(id, async () => {
+      await file.publish(path);
+      try {
+        await this.#syncer.sync(join(this.#directory, "messages", shard));
+      } catch (error) {
+        // Nobody was told that it is ours; with the file gone it is not.
+        await this.#fileSystem.remove(path).catch(() => {});
+        throw error;
+      }
+      if (message !== undefined && message.length <= MAX_FRESH) this.#freshMessages.add(entry, message);
+      else this.#noteFresh(entry);
+    });
+  }
+
+  #makeShard(shard: string): Promise<void> {
+    let made = this.#shards.get(shard);
+    if (made === undefined) {
+      made = this.#makeShardNow(shard);
+      this.#shards.set(shard, made);
+      // The next one tries again.
+      made.catch(() => this.#shards.delete(shard));
+    }
+    return made;
+  }
+
+  async #makeShardNow(shard: string): Promise<void> {
+    for (const kind of ["messages", "states"]) {
+      const parent = join(this.#directory, kind);
+      const path = join(parent, shard);
+      await attempt("create directory", path, () => Deno.mkdir(path, { recursive: true, mode: 0o700 }));
+      // Also where it is there: the process that made it may have died before this.
+      await this.#syncer.sync(parent);
+    }
+  }
+
+  #change(id: string, work: () => Promise<void>): Promise<void> {
+    const previous = this.#changes.get(id);
+    const change = previous === undefined ? work() : previous.then(work, work);
+    const settled: Promise<void> = change.catch(() => {}).then(() => {
+      if (this.#changes.get(id) === settled) this.#changes.delete(id);
+    });
+    this.#changes.set(id, settled);
+    return change;
+  }
+
+  /** @param options `fresh`: it has no state, and nobody reads it from the disk */
+  async #unlink(id: string, { fresh = false } = {}): Promise<void> {
+    const path = messagePath(this.#directory, id);
+    const spare = fresh ? await this.#spares.retire(path, id) : undefined;
+    if (spare === undefined) await removeIfThere(this.#fileSystem, path);
+    if (!fresh) await removeIfThere(this.#fileSystem, statePath(this.#directory, id));
+    const synced = this.#syncer.sync(join(this.#directory, "messages", shardOf(id))).then(
+      () => {
+        this.#journal.forget(id);
+        // Before, a crash could have brought the message back by its old name, with what is written into it now.
+        if (spare !== undefined) this.#spares.release(spare);
+      },
+      async (error) => {
+        // The record stays: the removal is made sure of at the next start.
+        this.#logger.warn("queue.not_removed", { id, error: String(error) });
+        if (spare !== undefined) await this.#spares.drop(spare);
+      },
+    ).then(() => void this.#background.delete(synced));
+    this.#background.add(synced);
+  }
+
+  /** Removes what the journal knows to be removed. */
+  #finishRemoval(id: string): void {
+    const finished: Promise<void> = this.#change(id, () => this.#unlink(id)).catch((error) =>
+      this.#logger.warn("queue.not_removed", { id, error: String(error) })
+    ).then(() => void this.#background.delete(finished));
+    this.#background.add(finished);
+  }
+
+  /** Notes in the index an entry without a state. */
+  #noteFresh(entry: QueueEntry): void {
+    const message = this.#messageInfo(entry.id);
+    if (message === undefined) return;
+    this.#index.note(entry.id, { digest: digestOf(entry), marks: { message: markOf(message) } });
+  }
+
+  #messageInfo(id: string): Deno.FileInfo | undefined {
+    return lstat(messagePath(this.#directory, id));
+  }
+}
+
+/** Whether an entry has a recipient in this domain, and this sender. */
+function means({ recipients, reversePath }: QueueEntry, { domain, sender }: QueueHint): boolean {
+  return isSender(reversePath, sender) &&
+    (domain === undefined || recipients.some((recipient) => recipient.domain === domain));
+}

@@ -1,0 +1,191 @@
+/**
+ * From the configuration to the parts of the relay: where mail goes, how it gets there, when it is tried again.
+ *
+ * @module
+ */
+import { networkInterfaces } from "node:os";
+import type { Config } from "../config/config.ts";
+import { ConfigError } from "../config/errors.ts";
+import { DnsResolver, type Resolver } from "../dns/resolver.ts";
+import type { ListenAddress, NetworkIo } from "../net/interfaces.ts";
+import type { Logger } from "../base/log.ts";
+import { createDial } from "../net/dial.ts";
+import type { FamilyHealth } from "../net/family_health.ts";
+import type { Route, TargetOptions } from "../relay/mx.ts";
+import type { RetrySchedule } from "../relay/retry_schedule.ts";
+import { type SessionOptions, StartTlsRefusals } from "../relay/ready_session.ts";
+import { systemClock } from "../base/clock.ts";
+import { clientUpgrade } from "../tls/client_upgrade.ts";
+import { CommandError } from "./exit_codes.ts";
+import { serveInAddresses } from "./parts.ts";
+
+/** When messages are tried again. */
+export function retrySchedule({ serveOut }: Config): RetrySchedule {
+  const { retryMs, expireAfterMs, delayNoticeAfterMs } = serveOut;
+  return { delays: retryMs, expireAfter: expireAfterMs, delayNoticeAfter: delayNoticeAfterMs };
+}
+
+/** Asks the DNS servers of the configuration. */
+export function openResolver({ dns }: Config): Resolver {
+  return new DnsResolver({
+    servers: dns.servers.map(({ address, port }) =>
+      address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`
+    ),
+    dnssec: dns.dnssec,
+    clock: systemClock,
+  });
+}
+
+/** What finding targets and connecting to them share. */
+interface WorldParts {
+  readonly resolver: Resolver;
+  readonly logger: Logger;
+  /** What connecting learns of IPv4 and IPv6, and finding targets heeds; for a server, which does both again and again. */
+  readonly health?: FamilyHealth;
+}
+
+/** How targets are found, but for what differs from one look-up to the next. */
+export async function targetOptions(
+  config: Config,
+  { resolver, logger, health }: WorldParts,
+): Promise<Omit<TargetOptions, "preferFamily" | "signal" | keyof OwnTargets>> {
+  const { hostname, serveOut } = config;
+  const { routes, warnings } = await readRoutes(config);
+  for (const warning of warnings) logger.warn("config.warning", { warning });
+  return {
+    resolver,
+    logger,
+    hostname,
+    family: serveOut.family,
+    port: serveOut.smtpPort,
+    allowPrivateTargets: serveOut.allowPrivateTargets,
+    routes,
+    tlsPolicy: new Map(Object.entries(serveOut.tlsPolicy)),
+    random: Math.random,
+    ...(health && { health }),
+  };
+}
+
+/** How messages are handed to hosts. */
+export function sessionOptions(
+  config: Config,
+  { resolver, logger, health }: WorldParts,
+): SessionOptions {
+  const { hostname, dns, serveOut } = config;
+  const { timeouts, sourceIpv4, sourceIpv6 } = serveOut;
+  return {
+    hostname,
+    clock: systemClock,
+    timeouts: { command: timeouts.commandMs, data: timeouts.dataMs, dataEnd: timeouts.dataEndMs },
+    dial: createDial({
+      clock: systemClock,
+      timeout: timeouts.connectMs,
+      ...(sourceIpv4 !== undefined && { sourceIpv4 }),
+      ...(sourceIpv6 !== undefined && { sourceIpv6 }),
+      ...(health && { health }),
+    }),
+    upgrade: clientUpgrade,
+    startTlsRefusals: new StartTlsRefusals(systemClock),
+    ...(dns.dnssec && { daneResolver: resolver }),
+    logger,
+  };
+}
+
+/** What goes to the same hosts under the same TLS policy, for the scheduler's `destinationOf`. */
+export function destinations({ serveIn, serveOut }: Config): (domain: string) => string {
+  const local = new Set(serveIn.domains);
+  const routes = new Set(Object.keys(serveOut.routes));
+  const policies = new Map(Object.entries(serveOut.tlsPolicy));
+  return (domain) => {
+    const policy = policies.get(domain) ?? "prefer";
+    if (local.has(domain)) return `serve-in ${policy}`;
+    const route = routes.has(domain) ? domain : routes.has("*") ? "*" : undefined;
+    return route === undefined ? domain : `route ${route} ${policy}`;
+  };
+}
+
+/** Which targets are our own servers. */
+export type OwnTargets = Pick<TargetOptions, "ownListeners" | "local">;
+
+/**
+ * Our own servers as they listen now, which changes with the machine's network. What cannot be told (no default route
+ * yet) is logged, and mail for serve-in waits.
+ */
+export function ownTargets(
+  config: Config,
+  { logger, network }: { readonly logger: Logger; readonly network?: NetworkIo },
+): OwnTargets {
+  const { serveIn: { domains, port }, serveOut } = config;
+  let serveIn: readonly ListenAddress[] = [];
+  try {
+    if (domains.length > 0) serveIn = serveInAddresses(config, network);
+  } catch (error) {
+    if (!(error instanceof CommandError)) throw error;
+    logger.warn("local.unreachable", { error: error.message });
+  }
+  return {
+    ownListeners: [
+      ...serveIn.flatMap(({ address }) => machineAddresses(address).map((address) => ({ address, port }))),
+      ...serveOut.listen.map((address) => ({ address, port: serveOut.port })),
+    ],
+    ...(domains.length > 0 && {
+      local: {
+        domains: new Set(domains),
+        listeners: serveIn.map(({ address }) => ({ address: reachable(address), port })),
+      },
+    }),
+  };
+}
+
+/** A wildcard as the addresses that it stands for. */
+function machineAddresses(address: string): string[] {
+  if (address !== "0.0.0.0" && address !== "::") return [address];
+  return Object.values(networkInterfaces()).flatMap((entries) =>
+    entries?.map(({ address }) => address) ?? []
+  );
+}
+
+/** Where to connect to for what listens there. */
+function reachable(address: string): string {
+  return address === "0.0.0.0" || address === "::" ? "127.0.0.1" : address;
+}
+
+/**
+ * The routes, with the passwords that they name. Warns of a password that any account of the machine can read.
+ * @throws {ConfigError} when a password cannot be read
+ */
+export async function readRoutes(
+  config: Config,
+): Promise<{ routes: Map<string, Route>; warnings: string[] }> {
+  const routes = new Map<string, Route>();
+  const warnings: string[] = [];
+  for (const [domain, { host, port, tls, login }] of Object.entries(config.serveOut.routes)) {
+    routes.set(domain, { host, port, tls });
+    if (login === undefined) continue;
+    const { user, passwordFile } = login;
+    const key = `serve-out.routes.${JSON.stringify(domain)}.password_file`;
+    const fault = (problem: string, cause?: unknown) =>
+      new ConfigError(config.file, [{ key, value: JSON.stringify(passwordFile), problem }], { cause });
+    const { password, isOpen } = await readPassword(passwordFile, fault);
+    routes.set(domain, { host, port, tls, auth: { user, password } });
+    if (isOpen) warnings.push(`${key}: every account can read it: chmod o= ${passwordFile}`);
+  }
+  return { routes, warnings };
+}
+
+async function readPassword(
+  path: string,
+  fault: (problem: string, cause?: unknown) => ConfigError,
+): Promise<{ password: string; isOpen: boolean }> {
+  let text: string;
+  let mode: number | null;
+  try {
+    ({ mode } = await Deno.stat(path));
+    text = await Deno.readTextFile(path);
+  } catch (cause) {
+    throw fault(`cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`, cause);
+  }
+  const password = text.split(/\r?\n/, 1)[0] ?? "";
+  if (password === "") throw fault("has an empty first line, where the password should stand");
+  return { password, isOpen: ((mode ?? 0) & 0o007) !== 0 };
+}

@@ -1,0 +1,126 @@
+/**
+ * The server of `mailapp serve-in`, as it runs in its thread.
+ *
+ * @module
+ */
+import { MaildirDelivery } from "../maildir/delivery.ts";
+import type { Log } from "../observe/logger.ts";
+import { systemClock } from "../base/clock.ts";
+import { SmtpServer } from "../smtp/server.ts";
+import { StagingArea } from "../storage/staging.ts";
+import type { Certificates } from "../tls/certificates.ts";
+import { serverUpgrade } from "../tls/server_upgrade.ts";
+import { EXIT, type ExitCode } from "./exit_codes.ts";
+import { mailboxesBeyond, requireNothingBeyond } from "./grants.ts";
+import { openListeners } from "./listeners.ts";
+import {
+  incomingDirectory,
+  missingCertificateWarnings,
+  openMailboxes,
+  requireDomains,
+  serveInEndpoints,
+} from "./parts.ts";
+import { reloader } from "./reload.ts";
+import { loadAgain, type ServeInStart, type ServerContext } from "./server_start.ts";
+import { watchServeIn } from "./trouble_parts.ts";
+import { openCertificates, openLog } from "./server_parts.ts";
+import { VERSION } from "./version.ts";
+
+/** How long messages in flight may take after SIGTERM, in milliseconds. */
+const GRACE = 30_000;
+const CLEAN_INTERVAL = 6 * 3600 * 1000;
+
+/** Serves, once {@linkcode ServeInStart} is all it needs to be told. */
+export async function runServeIn(start: ServeInStart, { signals }: ServerContext): Promise<ExitCode> {
+  const { config } = start;
+  const mailboxes = openMailboxes(config);
+  await using log = openLog(config, start);
+  const { logger } = log;
+  using certificates = await openCertificates(config, logger);
+  const warnings = [
+    ...config.warnings,
+    ...(certificates === undefined ? missingCertificateWarnings(config) : []),
+  ];
+  for (const warning of warnings) logger.warn("config.warning", { warning });
+
+  const delivery = new MaildirDelivery({
+    mailboxes,
+    hostname: config.hostname,
+    staging: new StagingArea({ directory: incomingDirectory(config) }),
+    minFreeSpace: config.serveIn.minFreeSpace,
+    log: logger,
+  });
+  const { maxMessageSize, maxRecipients, maxConnections, maxConnectionsPerIp, idleTimeoutMs } =
+    config.serveIn;
+  const server = new SmtpServer({
+    hostname: config.hostname,
+    delivery,
+    log: logger,
+    ...(certificates !== undefined && { upgradeToTls: serverUpgrade({ certificates }) }),
+    limits: {
+      maxMessageSize,
+      maxRecipients,
+      maxConnections,
+      maxConnectionsPerIp,
+      idleTimeout: idleTimeoutMs,
+    },
+  });
+  const endpoints = serveInEndpoints(config, {
+    hasCertificate: certificates !== undefined,
+    addresses: start.addresses,
+  });
+  const listeners = openListeners(endpoints, {
+    log: logger,
+    serve: (listener, { tls }) => server.serve(listener, { implicitTls: tls === "implicit" }),
+  });
+  logger.info("server.ready", {
+    server: "serve-in",
+    hostname: config.hostname,
+    version: VERSION,
+    pid: Deno.pid,
+  });
+  signals.onReload(reload(start, { delivery, log, certificates }));
+  const cleaning = setInterval(() => delivery.cleanTmp(), CLEAN_INTERVAL);
+  const firstCleaning = delivery.cleanTmp();
+  await using _watch = await watchServeIn(config, { delivery, certificates, clock: systemClock, logger });
+
+  const signal = await signals.stopped;
+  logger.info("server.stopping", { signal, connections: server.connectionCount });
+  clearInterval(cleaning);
+  listeners.stopRetrying();
+  await server.shutdown({ grace: GRACE });
+  await Promise.all([listeners.closed, firstCleaning]);
+  logger.info("server.stopped");
+  return EXIT.ok;
+}
+
+interface Reloadable {
+  readonly delivery: MaildirDelivery;
+  readonly log: Log;
+  readonly certificates: Certificates | undefined;
+}
+
+/** What SIGHUP does to serve-in. */
+function reload(start: ServeInStart, { delivery, log, certificates }: Reloadable): () => void {
+  return reloader({
+    logger: log.logger,
+    config: start.config,
+    before: async () => {
+      await log.reopen();
+      await certificates?.reload();
+    },
+    load: () => loadAgain(start),
+    apply: (next) => {
+      requireDomains(next);
+      requireNothingBeyond(mailboxesBeyond(start.grants, next.mailboxes), next);
+      delivery.mailboxes = openMailboxes(next);
+    },
+    fixed: ({ hostname, dataDir, log, tls, serveIn: { domains: _, ...serveIn } }) => ({
+      hostname,
+      data_dir: dataDir,
+      log,
+      tls,
+      "serve-in": serveIn,
+    }),
+  });
+}

@@ -1,0 +1,230 @@
+/**
+ * The server of `mailapp serve-out`, as it runs in its thread.
+ *
+ * @module
+ */
+import { join } from "@std/path";
+import type { DkimSigner } from "../dkim/sign.ts";
+import type { Config } from "../config/config.ts";
+import { RefusalWatch } from "../doctor/looks.ts";
+import type { Log } from "../observe/logger.ts";
+import type { Logger } from "../base/log.ts";
+import { CONTROL_SOCKET, ControlServer } from "../relay/control.ts";
+import { SpoolDelivery } from "../relay/delivery.ts";
+import { noticeComposer } from "../relay/dsn.ts";
+import { FamilyHealth } from "../net/family_health.ts";
+import { findTargets } from "../relay/mx.ts";
+import { QueueOperator } from "../relay/operator.ts";
+import { Scheduler } from "../relay/scheduler.ts";
+import { Spool } from "../relay/spool/spool.ts";
+import { HostConnection } from "../relay/transmit.ts";
+import { systemClock } from "../base/clock.ts";
+import { SmtpServer } from "../smtp/server.ts";
+import { loadDkimKeys, openDkimSigner, replaceDkimKeys, signedNotices } from "./dkim_parts.ts";
+import { EXIT, type ExitCode } from "./exit_codes.ts";
+import { keysBeyond, requireNothingBeyond } from "./grants.ts";
+import { openListeners } from "./listeners.ts";
+import {
+  destinations,
+  openResolver,
+  ownTargets,
+  retrySchedule,
+  sessionOptions,
+  targetOptions,
+} from "./relay_parts.ts";
+import { reloader } from "./reload.ts";
+import { loadAgain, type ServeOutStart, type ServerContext } from "./server_start.ts";
+import { openLog } from "./server_parts.ts";
+import { openSpool, untilUnlocked } from "./spool_parts.ts";
+import { causeOfOurs, watchServeOut } from "./trouble_parts.ts";
+import { VERSION } from "./version.ts";
+
+/** How long messages in flight may take after SIGTERM, in milliseconds. */
+const GRACE = 30_000;
+const LOOK_AGAIN = 30_000;
+
+/** Serves, once {@linkcode ServeOutStart} is all it needs to be told. */
+export async function runServeOut(start: ServeOutStart, context: ServerContext): Promise<ExitCode> {
+  const { config } = start;
+  const { signals, network } = context;
+  const dkimKeys = await loadDkimKeys(config);
+  await using log = openLog(config, start);
+  const { logger } = log;
+  for (const warning of config.warnings) logger.warn("config.warning", { warning });
+  const signer = openDkimSigner(dkimKeys, { logger });
+  signals.onReload(reload(start, { log, signer }));
+
+  await using spool = await untilUnlocked(() => openSpool(config, { logger }));
+  const refusals = new RefusalWatch({ explain: causeOfOurs, now: () => systemClock.monotonic() });
+  const scheduler = await createScheduler(config, {
+    spool,
+    logger: refusals.watching(logger),
+    signer,
+    network,
+  });
+  await using _control = openControl(config, { spool, scheduler, logger });
+  const server = createServer(config, { spool, scheduler, logger, signer });
+  const listeners = openListeners(
+    config.serveOut.listen.map((address) => (
+      { address, port: config.serveOut.port, tls: "off", tentative: false }
+    )),
+    { log: logger, serve: (listener) => server.serve(listener) },
+  );
+  logger.info("server.ready", {
+    server: "serve-out",
+    hostname: config.hostname,
+    version: VERSION,
+    pid: Deno.pid,
+  });
+  const scanned = scheduler.start().catch((error) => {
+    logger.error("queue.error", { what: "the scan at the start", error: String(error) });
+  });
+  await using _watch = await watchServeOut(config, {
+    queue: spool,
+    scheduler,
+    scanned,
+    signer,
+    resolver: openResolver(config),
+    refusals,
+    clock: systemClock,
+    logger,
+  });
+
+  const signal = await signals.stopped;
+  logger.info("server.stopping", { signal, connections: server.connectionCount });
+  listeners.stopRetrying();
+  await Promise.all([server.shutdown({ grace: GRACE }), scheduler.stop(GRACE)]);
+  await Promise.all([listeners.closed, scanned]);
+  logger.info("server.stopped");
+  return EXIT.ok;
+}
+
+interface Parts {
+  readonly spool: Spool;
+  readonly scheduler: Scheduler;
+  readonly logger: Logger;
+  readonly signer: DkimSigner;
+}
+
+async function createScheduler(
+  config: Config,
+  { spool, logger, signer, network }: Omit<Parts, "scheduler"> & Pick<ServerContext, "network">,
+): Promise<Scheduler> {
+  const resolver = openResolver(config);
+  const schedule = retrySchedule(config);
+  const health = new FamilyHealth(systemClock);
+  const targets = await targetOptions(config, { resolver, logger, health });
+  const own = remembered(() => ownTargets(config, { logger, network }));
+  const session = sessionOptions(config, { resolver, logger, health });
+  return new Scheduler({
+    queue: spool,
+    clock: systemClock,
+    random: Math.random,
+    logger,
+    schedule,
+    maxConnectionsPerHost: config.serveOut.maxConnectionsPerHost,
+    destinationOf: destinations(config),
+    route: (domain, options) => findTargets(domain, { ...targets, ...own(), ...options }),
+    connect: (target, { signal }) => {
+      const { host, address } = target;
+      const onLine = (side: "C" | "S", line: string) =>
+        logger.trace("dialogue", { host, address, line: `${side}: ${line}` });
+      return HostConnection.open(target, { ...session, signal, ...(logger.enabled("trace") && { onLine }) });
+    },
+    compose: signedNotices(
+      noticeComposer({ queue: spool, hostname: config.hostname, expireAfter: schedule.expireAfter }),
+      signer,
+    ),
+  });
+}
+
+/** What a look at the machine's network says, which is good for half a minute. */
+function remembered<T>(look: () => T): () => T {
+  let value = look();
+  let until = systemClock.monotonic() + LOOK_AGAIN;
+  return () => {
+    if (systemClock.monotonic() < until) return value;
+    value = look();
+    until = systemClock.monotonic() + LOOK_AGAIN;
+    return value;
+  };
+}
+
+/** Without it the server does its work all the same; only `queue` and `explain` cannot reach it. */
+function openControl(config: Config, { spool, scheduler, logger }: Omit<Parts, "signer">): AsyncDisposable {
+  const operator = new QueueOperator({
+    queue: spool,
+    entries: scheduler.entries,
+    clock: systemClock,
+    logger,
+    settle: (opened) => scheduler.settle(opened),
+    expedite: (id, options) => scheduler.expedite(id, options),
+    forgiveHosts: () => scheduler.forgiveHosts(),
+  });
+  const path = join(config.dataDir, CONTROL_SOCKET);
+  try {
+    return ControlServer.listen({ path, operator, scheduler, clock: systemClock, logger });
+  } catch (error) {
+    logger.error("control.failed", { path, error: String(error) });
+    return { [Symbol.asyncDispose]: () => Promise.resolve() };
+  }
+}
+
+function createServer(config: Config, { spool, scheduler, logger, signer }: Parts): SmtpServer {
+  const { hostname, serveOut } = config;
+  const delivery = new SpoolDelivery({
+    spool,
+    accepted: (summary) => scheduler.submit(summary),
+    hostname,
+    qualifyDomain: serveOut.qualifyDomain,
+    minFreeSpace: serveOut.minFreeSpace,
+    logger,
+    sign: (id) => signer.begin(id),
+  });
+  const { maxMessageSize, maxRecipients, maxConnections, idleTimeoutMs } = serveOut;
+  return new SmtpServer({
+    hostname,
+    delivery,
+    log: logger,
+    limits: {
+      maxMessageSize,
+      maxRecipients,
+      maxConnections,
+      // All clients have the same address.
+      maxConnectionsPerIp: maxConnections,
+      idleTimeout: idleTimeoutMs,
+    },
+  });
+}
+
+interface Reloadable {
+  readonly log: Log;
+  readonly signer: DkimSigner;
+}
+
+/** What SIGHUP does to serve-out. */
+function reload(start: ServeOutStart, { log, signer }: Reloadable): () => void {
+  const { logger } = log;
+  return reloader({
+    logger,
+    config: start.config,
+    before: () =>
+      log.reopen().then(
+        () => logger.info("log.reopened"),
+        (error) => logger.error("log.not_reopened", { error: String(error) }),
+      ),
+    load: () => loadAgain(start),
+    apply: async (next) => {
+      requireNothingBeyond(keysBeyond(start.grants, next.dkim), next);
+      replaceDkimKeys(signer, { ...await loadDkimKeys(next), logger });
+    },
+    fixed: ({ hostname, dataDir, log, dns, serveOut, serveIn: { domains } }) => ({
+      hostname,
+      data_dir: dataDir,
+      log,
+      dns,
+      "serve-out": serveOut,
+      "serve-in": domains,
+    }),
+  });
+}

@@ -1,0 +1,52 @@
+/**
+ * From the configuration to what only a running server has: its certificate and its log.
+ *
+ * @module
+ */
+import type { Config } from "../config/config.ts";
+import { type Log, startLog } from "../observe/logger.ts";
+import type { Logger } from "../base/log.ts";
+import { systemClock } from "../base/clock.ts";
+import { CertificateError, Certificates } from "../tls/certificates.ts";
+import { keepSelfSigned } from "../tls/self_signed.ts";
+import { CommandError, EXIT } from "./exit_codes.ts";
+import type { Io } from "./io.ts";
+
+/**
+ * The certificate of `[tls]`, or the one of our own making, followed as it is renewed; `undefined` if there is none.
+ * @throws {CommandError} when it cannot be used
+ */
+export async function openCertificates(config: Config, log: Logger): Promise<Certificates | undefined> {
+  const { tls: { certificate, selfSigned }, hostname, dataDir } = config;
+  const common = { hostname, clock: systemClock, log };
+  try {
+    if (certificate !== undefined) {
+      return await Certificates.load({ ...common, cert: certificate.certFile, key: certificate.keyFile });
+    }
+    return selfSigned
+      ? await Certificates.load({ ...common, ...await keepSelfSigned({ ...common, dataDir }) })
+      : undefined;
+  } catch (error) {
+    if (!(error instanceof CertificateError)) throw error;
+    throw new CommandError(`[tls] ${error.message}`, EXIT.config, { cause: error });
+  }
+}
+
+/**
+ * Starts the log that the configuration wants.
+ * @throws {CommandError} when its file cannot be opened
+ */
+export function openLog(config: Config, io: Pick<Io, "isTerminal">): Log {
+  const { level, format, file = "" } = config.log;
+  try {
+    return startLog({ level, format, file, isTerminal: io.isTerminal });
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    const denied = error instanceof Deno.errors.PermissionDenied;
+    throw new CommandError(
+      `[log] file = ${JSON.stringify(file)}: ${reason}`,
+      denied ? EXIT.noPermission : EXIT.config,
+      { cause: error },
+    );
+  }
+}

@@ -1,0 +1,67 @@
+/**
+ * The spool of a configuration.
+ *
+ * @module
+ */
+import { join } from "@std/path";
+import type { Config } from "../config/config.ts";
+import type { Logger } from "../base/log.ts";
+import { Spool } from "../relay/spool/spool.ts";
+import { SpoolLockedError, SpoolVersionError } from "../relay/spool/directory.ts";
+import { CommandError, EXIT } from "./exit_codes.ts";
+
+// A server that starts or stops, or a short `mailapp queue`, has the spool for a moment.
+const LOOKS = 20;
+const LOOK_AGAIN = 50;
+
+/** The spool's directory. */
+export function spoolDirectory({ dataDir }: Config): string {
+  return join(dataDir, "spool");
+}
+
+/**
+ * Opens the spool, which nobody else may have.
+ * @throws {CommandError} when somebody has it, or it is not to be had
+ */
+export async function openSpool(config: Config, { logger }: { readonly logger: Logger }): Promise<Spool> {
+  const directory = spoolDirectory(config);
+  try {
+    return await Spool.open({ directory, logger, resendAfter: config.serveOut.retryMs[0] ?? 60_000 });
+  } catch (error) {
+    if (error instanceof SpoolLockedError) {
+      const holder = error.pid === undefined ? "another process" : `process ${error.pid}`;
+      throw new CommandError(
+        `${holder} has the spool ${directory}: only one serve-out can run on it`,
+        EXIT.unavailable,
+        { cause: error },
+      );
+    }
+    const denied = error instanceof Deno.errors.PermissionDenied;
+    if (!denied && !(error instanceof SpoolVersionError)) throw error;
+    throw new CommandError(error.message, denied ? EXIT.noPermission : EXIT.config, { cause: error });
+  }
+}
+
+/**
+ * Does what needs the spool, as often as it takes within a second while another process has it.
+ * @param wait waits so many milliseconds
+ * @throws {CommandError} caused by a {@linkcode SpoolLockedError}, when that process keeps it; what else `work` throws
+ */
+export async function untilUnlocked<T>(
+  work: () => Promise<T>,
+  wait: (ms: number) => Promise<void> = sleep,
+): Promise<T> {
+  for (let look = 1;; look++) {
+    try {
+      return await work();
+    } catch (error) {
+      const locked = error instanceof CommandError && error.cause instanceof SpoolLockedError;
+      if (!locked || look === LOOKS) throw error;
+    }
+    await wait(LOOK_AGAIN);
+  }
+}
+
+function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => void setTimeout(resolve, ms));
+}

@@ -1,0 +1,185 @@
+/**
+ * What each server watches for trouble, and how postmaster hears of it.
+ *
+ * @module
+ */
+import { isIP } from "node:net";
+import { join } from "@std/path";
+import type { DkimSigner } from "../dkim/sign.ts";
+import type { Config } from "../config/config.ts";
+import type { Resolver } from "../dns/resolver.ts";
+import {
+  type KnownCause,
+  lookAtCertificate,
+  lookAtDns,
+  lookAtQueue,
+  lookAtSpace,
+  type Refusal,
+  type RefusalWatch,
+} from "../doctor/looks.ts";
+import { troubleMail } from "../doctor/trouble_mail.ts";
+import { type Trouble, TroubleWatch } from "../doctor/trouble_watch.ts";
+import type { MaildirDelivery } from "../maildir/delivery.ts";
+import type { Logger } from "../base/log.ts";
+import type { Queue } from "../relay/queue.ts";
+import { explainReply } from "../relay/reply_causes.ts";
+import type { Scheduler } from "../relay/scheduler.ts";
+import type { Clock } from "../base/clock.ts";
+import type { Session } from "../smtp/session.ts";
+import type { Certificates } from "../tls/certificates.ts";
+import { incomingDirectory } from "./parts.ts";
+
+/** What both need. */
+interface CommonParts {
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+/** Watches a running serve-in: its certificate, and the room on its disks. */
+export async function watchServeIn(
+  config: Config,
+  { delivery, certificates, clock, logger }: CommonParts & {
+    readonly delivery: MaildirDelivery;
+    readonly certificates: Pick<Certificates, "pair"> | undefined;
+  },
+): Promise<TroubleWatch> {
+  const { hostname, tls: { selfSigned }, serveIn: { domains, minFreeSpace } } = config;
+  const [domain = hostname] = domains;
+  const incoming = incomingDirectory(config);
+  return await TroubleWatch.start({
+    clock,
+    logger,
+    stateFile: join(incoming, "trouble.json"),
+    looks: [
+      ...(certificates === undefined ? [] : [
+        lookAtCertificate(() => certificates.pair.leaf, { selfSigned, now: () => clock.now() }),
+      ]),
+      lookAtSpace([
+        { name: "the directory of the Maildirs", path: delivery.mailboxes.root, minFreeSpace },
+        { name: "data_dir", path: incoming, minFreeSpace },
+      ]),
+    ],
+    mail: (troubles) =>
+      store(delivery, {
+        domain,
+        message: troubleMail(troubles, {
+          server: "serve-in",
+          hostname,
+          to: `postmaster@${domain}`,
+          id: newId(),
+          now: clock.now(),
+        }),
+      }),
+  });
+}
+
+/** Puts a message into postmaster's mailbox, as one that came in. */
+async function store(
+  delivery: MaildirDelivery,
+  { domain, message }: { readonly domain: string; readonly message: Uint8Array },
+): Promise<void> {
+  const nowhere = { address: "127.0.0.1", port: 0 };
+  const session: Session = {
+    id: "trouble",
+    remote: nowhere,
+    local: nowhere,
+    errorCount: 0,
+    refusedRecipientCount: 0,
+    messageCount: 0,
+  };
+  const postmaster = { localPart: "postmaster", domain, text: `postmaster@${domain}` };
+  await using pending = await delivery.begin({
+    reversePath: null,
+    recipients: [{ forwardPath: postmaster }],
+    body: "8BITMIME",
+    smtputf8: false,
+    size: message.length,
+  }, session);
+  await pending.write(message);
+  await pending.commit([{ name: "Return-Path", value: "<>" }]);
+}
+
+/** Where serve-out remembers its troubles. */
+export function relayTroubleFile({ dataDir }: Pick<Config, "dataDir">): string {
+  return join(dataDir, "trouble.json");
+}
+
+/** Watches a running serve-out: queue, DNS, disk, and what other servers refuse. */
+export async function watchServeOut(
+  config: Config,
+  { queue, scheduler, scanned, signer, resolver, refusals, clock, logger }: CommonParts & {
+    readonly queue: Pick<Queue, "newId" | "add">;
+    readonly scheduler: Pick<Scheduler, "status" | "submit">;
+    /** Resolves when all that was in the queue at the start is known. */
+    readonly scanned: Promise<void>;
+    readonly signer: Pick<DkimSigner, "sign">;
+    readonly resolver: Resolver;
+    readonly refusals: RefusalWatch;
+  },
+): Promise<TroubleWatch> {
+  const { hostname, dataDir, serveIn, serveOut: { minFreeSpace, qualifyDomain, routes } } = config;
+  let known = false;
+  scanned.then(() => known = true);
+  const smarthost = routes["*"]?.host;
+  const send = async (troubles: readonly Trouble[]) => {
+    const id = queue.newId();
+    const to = `postmaster@${qualifyDomain}`;
+    const now = clock.now();
+    const message = await signer.sign(
+      id,
+      troubleMail(troubles, { server: "serve-out", hostname, to, id, now }),
+    );
+    const eightBitBody = message.some((byte) => byte > 127);
+    await queue.add({
+      id,
+      acceptedAt: now,
+      // A notice that cannot be delivered must not lead to another one (RFC 5321 §4.5.5).
+      reversePath: "",
+      body: eightBitBody ? "8BITMIME" : "7BIT",
+      smtputf8: false,
+      size: message.length,
+      content: { eightBitHeader: false, eightBitBody },
+      recipients: [{
+        address: to,
+        domain: qualifyDomain,
+        status: "pending",
+        attemptCount: 0,
+        attempts: [],
+        nextAttemptAt: 0,
+        delayNotified: true,
+        settled: false,
+      }],
+    }, message);
+    scheduler.submit({ id, acceptedAt: now, due: [{ domain: qualifyDomain, at: 0 }] });
+  };
+  return await TroubleWatch.start({
+    clock,
+    logger,
+    stateFile: relayTroubleFile(config),
+    looks: [
+      lookAtQueue(() => {
+        const { waiting, ready, active } = scheduler.status;
+        return known ? waiting + ready + active : undefined;
+      }),
+      ...(smarthost !== undefined && isIP(smarthost) !== 0 ? [] : [lookAtDns([qualifyDomain], resolver)]),
+      lookAtSpace([{ name: "data_dir", path: dataDir, minFreeSpace }]),
+      refusals.look,
+    ],
+    // Without a domain of its own the machine has no postmaster that anybody would read.
+    ...(serveIn.domains.length > 0 || qualifyDomain !== hostname ? { mail: send } : {}),
+  });
+}
+
+/** Codes that speak of the sending server: DNS, SPF, DKIM, TLS, rate, login, loops. Plain policy does not. */
+const OURS = /^[45]\.(?:1\.8|4\.6|7\.(?:[2-9]|[1-9]\d+))$/;
+
+/** The cause of a refusal, where it is known and lies with us. */
+export function causeOfOurs({ status, reply }: Refusal): KnownCause | undefined {
+  if (!OURS.test(status)) return undefined;
+  const { meaning = "", operator } = explainReply({ status, reply }) ?? {};
+  return operator === undefined ? undefined : { meaning, operator };
+}
+
+function newId(): string {
+  return crypto.randomUUID().replaceAll("-", "");
+}

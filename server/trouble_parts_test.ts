@@ -1,0 +1,125 @@
+import assert from "node:assert/strict";
+import { X509Certificate } from "node:crypto";
+import { join } from "@std/path";
+import { DkimSigner } from "../dkim/sign.ts";
+import { parseConfig } from "../config/load.ts";
+import { StaticResolver } from "../tests/support/static_resolver.ts";
+import { RefusalWatch } from "../doctor/looks.ts";
+import { currentTroubles } from "../doctor/trouble_watch.ts";
+import { MaildirDelivery } from "../maildir/delivery.ts";
+import { StagingArea } from "../storage/staging.ts";
+import { createTestAuthority } from "../tests/support/test_authority.ts";
+import type { CertificatePair } from "../tls/certificates.ts";
+import { FakeClock, settle } from "../tests/support/fake_clock.ts";
+import { MemoryQueue } from "../tests/support/memory_queue.ts";
+import { RecordingLog } from "../tests/support/recording_log.ts";
+import { incomingDirectory, openMailboxes } from "./parts.ts";
+import { causeOfOurs, relayTroubleFile, watchServeIn, watchServeOut } from "./trouble_parts.ts";
+
+const DAY = 86_400_000;
+
+class Place implements AsyncDisposable {
+  readonly directory = Deno.makeTempDirSync();
+  readonly clock = new FakeClock(Date.now());
+  readonly log = new RecordingLog();
+  readonly config = parseConfig(`
+hostname = "mx.example.com"
+data_dir = "${this.directory}/data"
+[serve-in]
+domains = ["example.com"]
+min_free_space = 0
+[serve-out]
+min_free_space = 0
+[mailboxes]
+path = "${this.directory}/mail/{domain}/{user}"
+users = ["alice"]
+[mailboxes.aliases]
+postmaster = "alice"
+`);
+
+  constructor() {
+    Deno.mkdirSync(incomingDirectory(this.config), { recursive: true });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Deno.remove(this.directory, { recursive: true });
+  }
+}
+
+Deno.test("watchServeIn() writes to postmaster of a certificate that should have been renewed", async () => {
+  await using place = new Place();
+  const { config, clock, log } = place;
+  const authority = await createTestAuthority();
+  const issue = async (days: number) => {
+    const notAfter = new Date(clock.now() + days * DAY);
+    const { cert } = await authority.issue({ names: ["mx.example.com"], notAfter });
+    return new X509Certificate(cert);
+  };
+  const certificates = { pair: { leaf: await issue(13) } as CertificatePair };
+  const delivery = new MaildirDelivery({
+    mailboxes: openMailboxes(config),
+    hostname: config.hostname,
+    staging: new StagingArea({ directory: incomingDirectory(config) }),
+    minFreeSpace: 0,
+    log,
+    clock,
+  });
+  await using _watch = await watchServeIn(config, { delivery, certificates, clock, logger: log });
+  await clock.advance(2 * 60_000);
+  const { fields } = await log.saw("message.delivered");
+  const text = await Deno.readTextFile(String(fields["file"]));
+  assert.match(text, /^Return-Path: <>\nDelivered-To: alice@example\.com\nDate: /);
+  assert.match(text, /^Subject: mx\.example\.com: serve-in needs you \(certificate\)$/m);
+  assert.match(text, /^\* the certificate expires on \S+, in 12 days\.$/m);
+  assert.match(text, /certbot renew/);
+  assert.deepEqual(log.named("trouble").map(({ fields }) => fields["kind"]), ["certificate"]);
+
+  certificates.pair = { leaf: await issue(20) } as CertificatePair;
+  while (clock.pending === 0) await settle();
+  await clock.advance(10 * 60_000);
+  await log.saw("trouble.over");
+  assert.equal(log.named("message.delivered").length, 1);
+  assert.ok((await Deno.stat(join(incomingDirectory(config), "trouble.json"))).isFile);
+});
+
+Deno.test("watchServeOut() queues a message for postmaster of what others refuse", async () => {
+  await using place = new Place();
+  const { config, clock, log } = place;
+  const queue = new MemoryQueue();
+  const submitted: string[] = [];
+  const refusals = new RefusalWatch({ explain: causeOfOurs, now: () => clock.monotonic() });
+  await using _watch = await watchServeOut(config, {
+    queue,
+    scheduler: {
+      status: { waiting: 0, ready: 0, active: 0 },
+      submit: ({ id }) => void submitted.push(id),
+    },
+    scanned: Promise.resolve(),
+    signer: new DkimSigner({ keys: [], logger: log }),
+    resolver: new StaticResolver({ "example.com": {} }),
+    refusals,
+    clock,
+    logger: log,
+  });
+  const logger = refusals.watching(log);
+  const host = "mx.test";
+  logger.info("attempt.failed", { status: "5.7.1", reply: "550 5.7.1 no", host });
+  logger.info("attempt.failed", { status: "5.7.25", reply: "550 5.7.25 no PTR for you", host });
+  await clock.advance(2 * 60_000);
+  await log.saw("trouble");
+  while (clock.pending === 0) await settle();
+  const [entry, ...others] = queue.entries;
+  assert.deepEqual(others, []);
+  assert.equal(entry?.reversePath, "");
+  assert.deepEqual(entry?.recipients.map(({ address }) => address), ["postmaster@example.com"]);
+  assert.deepEqual(submitted, [entry?.id]);
+  const text = queue.text(entry?.id ?? "");
+  assert.match(text, /^Subject: mx\.example\.com: serve-out needs you \(reply\)\r$/m);
+  assert.match(
+    text.replace(/\r\n +/g, " "),
+    /\* mx\.test said: 550 5\.7\.25 no PTR for you\. The receiver wants .* DNS/,
+  );
+  assert.match(text.replace(/\r\n +/g, " "), /What to do: Have the provider .* set its reverse DNS/);
+  const troubles = await currentTroubles(relayTroubleFile(config), clock.now());
+  assert.deepEqual(troubles.map(({ kind }) => kind), ["reply"]);
+});
