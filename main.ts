@@ -7,21 +7,21 @@
 import { confine, isConfined, serveConfined } from "./server/confinement.ts";
 import { EXIT } from "./server/exit_codes.ts";
 import { OutputClosedError } from "./server/io.ts";
+import { writeAllSync } from "./base/write_all.ts";
 
 const encoder = new TextEncoder();
 
-function writeAll(to: { writeSync(bytes: Uint8Array): number }, text: string): void {
-  let rest = encoder.encode(text);
+/** Writes text. @throws {OutputClosedError} where nobody reads it any more, which is no failure. */
+function print(to: { writeSync(bytes: Uint8Array): number }, text: string): void {
   try {
-    while (rest.length > 0) rest = rest.subarray(to.writeSync(rest));
+    writeAllSync(to, encoder.encode(text));
   } catch (error) {
-    // Told from a broken connection, which is a failure.
     if (error instanceof Deno.errors.BrokenPipe) throw new OutputClosedError({ cause: error });
     throw error;
   }
 }
 
-const err = (text: string) => writeAll(Deno.stderr, text);
+const err = (text: string) => print(Deno.stderr, text);
 
 /** Whether this was called through a link, as /usr/sbin/sendmail is. */
 async function isCalledSendmail(): Promise<boolean> {
@@ -41,7 +41,7 @@ if (isConfined()) {
     code = await run(await isCalledSendmail() ? ["sendmail", ...Deno.args] : Deno.args, {
       env: Deno.env,
       isTerminal: Deno.stderr.isTerminal(),
-      out: (text) => writeAll(Deno.stdout, text),
+      out: (text) => print(Deno.stdout, text),
       err,
       onSignal: (signal, callback) => Deno.addSignalListener(signal, callback),
       confine: (start, signals) => confine(start, { entry: Deno.mainModule, signals, err }),

@@ -26,6 +26,7 @@ import type { Endpoint } from "../server/listeners.ts";
 import { missingCertificateWarnings, openMailboxes, serveInEndpoints } from "../server/parts.ts";
 import { readRoutes } from "../server/relay_parts.ts";
 import { configOption, examples, type Registrar } from "./subcommand.ts";
+import { errorText } from "../base/error_text.ts";
 
 /** Enters the command. */
 export function registerCheckConfig(program: Command, { io, action }: Registrar): void {
@@ -131,7 +132,7 @@ async function reportServeIn(config: Config, report: Report): Promise<void> {
       await new Maildir(path, { root, names, ...(uid !== undefined && { uid }) }).check();
     } catch (error) {
       // It need not be the account of the server that asks.
-      report.warnings.push(`mailbox: ${reason(error)}, as seen by uid ${Deno.uid()}`);
+      report.warnings.push(`mailbox: ${errorText(error)}, as seen by uid ${Deno.uid()}`);
     }
   }
 }
@@ -261,8 +262,4 @@ async function reportFiles(config: Config, report: Report): Promise<void> {
 
 async function isDirectory(path: string): Promise<boolean> {
   return await Deno.stat(path).then((info) => info.isDirectory, () => false);
-}
-
-function reason(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

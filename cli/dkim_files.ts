@@ -10,6 +10,7 @@ import type { Config } from "../config/config.ts";
 import { DirectorySyncer } from "../storage/directory_syncer.ts";
 import { CommandError, EXIT } from "../server/exit_codes.ts";
 import { prepareDataDir } from "../server/parts.ts";
+import { errorText } from "../base/error_text.ts";
 
 /** The directory of the keys that we make. */
 export function dkimDirectory({ dataDir }: Pick<Config, "dataDir">): string {
@@ -75,7 +76,7 @@ function failure(error: unknown, { path, selector }: { path: string; selector: s
     );
   }
   const denied = code === "EACCES" || code === "EPERM" || error instanceof Deno.errors.PermissionDenied;
-  const reason = error instanceof Error ? error.message : String(error);
+  const reason = errorText(error);
   return new CommandError(
     `${path}: cannot be made: ${reason}`,
     denied ? EXIT.noPermission : EXIT.unavailable,

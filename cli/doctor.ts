@@ -43,6 +43,7 @@ import { accountOf } from "./install/service_account.ts";
 import { configOption, examples, type Registrar } from "./subcommand.ts";
 import { causeOfOurs, relayTroubleFile } from "../server/trouble_parts.ts";
 import { SERVICE_ACCOUNT } from "./install/units.ts";
+import { errorText } from "../base/error_text.ts";
 
 interface Flags {
   readonly config?: string;
@@ -195,7 +196,7 @@ async function lookAtQueue(config: Config): Promise<Finding[]> {
       troubles: await currentTroubles(relayTroubleFile(config), now),
     });
   } catch (error) {
-    const what = error instanceof Error ? error.message : String(error);
+    const what = errorText(error);
     if (!(error instanceof CommandError)) {
       return [failure("queue.silent", "serve-out", { what, next: "Look into serve-out's log." })];
     }

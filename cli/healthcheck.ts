@@ -15,6 +15,7 @@ import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
 import type { Io } from "../server/io.ts";
 import { serveInEndpoints } from "../server/parts.ts";
 import { configOption, examples, type Registrar } from "./subcommand.ts";
+import { errorText } from "../base/error_text.ts";
 
 /** In milliseconds, for each step. */
 const PATIENCE = 5_000;
@@ -53,7 +54,7 @@ async function healthcheck(
     try {
       await talk({ address, port, hostname: config.hostname });
     } catch (error) {
-      failures.push(`${where} does not answer: ${error instanceof Error ? error.message : error}`);
+      failures.push(`${where} does not answer: ${errorText(error)}`);
       continue;
     }
     io.out(`${where}: answers\n`);

@@ -20,6 +20,7 @@ import type { Io } from "../server/io.ts";
 import { parseSendmailOptions, type SendmailOptions } from "./sendmail_options.ts";
 import { examples, type Registrar } from "./subcommand.ts";
 import { readSubmission, type Submission } from "../message/submission.ts";
+import { writeAll } from "../base/write_all.ts";
 
 /** How a program finds the way from here to the queue. */
 export interface SendmailIo extends Io {
@@ -303,8 +304,4 @@ async function passThrough(conn: Deno.Conn, { stdin, stdout }: SendmailIo): Prom
     conn.close();
   }
   return EXIT.ok;
-}
-
-async function writeAll(to: { write(bytes: Uint8Array): Promise<number> }, bytes: Uint8Array): Promise<void> {
-  for (let written = 0; written < bytes.length;) written += await to.write(bytes.subarray(written));
 }

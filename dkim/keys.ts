@@ -5,6 +5,7 @@
  */
 import { Buffer } from "node:buffer";
 import { createHash, createPrivateKey, createPublicKey, type KeyObject } from "node:crypto";
+import { errorText } from "../base/error_text.ts";
 
 /** The signature algorithms in use. */
 export type DkimAlgorithm = "rsa-sha256" | "ed25519-sha256";
@@ -90,7 +91,7 @@ export async function loadDkimKey(
     if (cause instanceof Deno.errors.NotCapable) {
       throw new DkimKeyError("lies where the running server may not look: restart it", { cause });
     }
-    const reason = cause instanceof Error ? cause.message : String(cause);
+    const reason = errorText(cause);
     throw new DkimKeyError(`cannot be read: ${reason}`, { cause });
   }
   const open = ((mode ?? 0) & 0o007) !== 0;

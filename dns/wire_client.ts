@@ -20,6 +20,8 @@ import {
   type RecordType,
   type WireAnswer,
 } from "./wire_answer.ts";
+import { errorText } from "../base/error_text.ts";
+import { writeAll } from "../base/write_all.ts";
 
 /** A DNS server's address. */
 export interface DnsServer {
@@ -60,7 +62,7 @@ export async function askWire(name: string, type: RecordType, options: WireOptio
         reason = `${answer.reason} from ${server.address}`;
       } catch (error) {
         options.unanswered?.(server);
-        reason = `${error instanceof Error ? error.message : String(error)} from ${server.address}`;
+        reason = `${errorText(error)} from ${server.address}`;
       }
     }
   }
@@ -143,10 +145,6 @@ async function exchangeTcp(
     timer.cancel();
     if (!over.signal.aborted) conn?.close();
   }
-}
-
-async function writeAll(conn: Deno.Conn, bytes: Uint8Array): Promise<void> {
-  for (let at = 0; at < bytes.length;) at += await conn.write(bytes.subarray(at));
 }
 
 async function readExactly(conn: Deno.Conn, size: number): Promise<Uint8Array> {

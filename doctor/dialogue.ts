@@ -7,6 +7,7 @@ import type { Clock } from "../base/clock.ts";
 import { type RemoteReply, ReplyReader, replyText } from "../smtp/reply_reader.ts";
 import type { Transport } from "../net/transport.ts";
 import { type ClientTlsInfo, clientUpgrade } from "../tls/client_upgrade.ts";
+import { errorText } from "../base/error_text.ts";
 
 const encoder = new TextEncoder();
 
@@ -38,7 +39,7 @@ export class Dialogue implements Disposable {
       for (const line of replyText(reply).split("\n")) this.lines.push(`S: ${line}`);
       return reply;
     } catch (error) {
-      this.lines.push(`   (${error instanceof Error ? error.message : String(error)})`);
+      this.lines.push(`   (${errorText(error)})`);
       throw error;
     }
   }
@@ -61,7 +62,7 @@ export class Dialogue implements Disposable {
       this.lines.push(`   (${tls.protocol}, ${tls.cipher})`);
       return tls;
     } catch (error) {
-      this.lines.push(`   (${error instanceof Error ? error.message : String(error)})`);
+      this.lines.push(`   (${errorText(error)})`);
       throw error;
     }
   }

@@ -6,6 +6,7 @@
  */
 import type { Logger } from "../base/log.ts";
 import type { Clock, Timer } from "../base/clock.ts";
+import { errorText } from "../base/error_text.ts";
 
 /** Something that needs a person. */
 export interface Trouble {
@@ -121,7 +122,7 @@ export class TroubleWatch implements AsyncDisposable {
       try {
         for (const trouble of await look()) found.set(keyOf(trouble), trouble);
       } catch (error) {
-        logger.warn("trouble.not_looked", { error: describe(error) });
+        logger.warn("trouble.not_looked", { error: errorText(error) });
       }
     }
     for (const [key, { kind, about }] of this.#current) {
@@ -155,7 +156,7 @@ export class TroubleWatch implements AsyncDisposable {
           if (told !== undefined) told.mailed = now;
         }
       } catch (error) {
-        logger.warn("trouble.not_mailed", { kinds: due.map(({ kind }) => kind), error: describe(error) });
+        logger.warn("trouble.not_mailed", { kinds: due.map(({ kind }) => kind), error: errorText(error) });
       }
     }
   }
@@ -170,7 +171,7 @@ export class TroubleWatch implements AsyncDisposable {
     } catch (error) {
       // It is told once more, then.
       if (!(error instanceof Deno.errors.NotFound)) {
-        logger.warn("trouble.not_looked", { error: describe(error) });
+        logger.warn("trouble.not_looked", { error: errorText(error) });
       }
     }
   }
@@ -190,7 +191,7 @@ export class TroubleWatch implements AsyncDisposable {
       await Deno.writeTextFile(`${stateFile}.new`, JSON.stringify(state), { mode: 0o600 });
       await Deno.rename(`${stateFile}.new`, stateFile);
     } catch (error) {
-      logger.warn("trouble.not_looked", { error: describe(error) });
+      logger.warn("trouble.not_looked", { error: errorText(error) });
     }
   }
 }
@@ -202,8 +203,4 @@ function keyOf({ kind, about }: Trouble): string {
 /** Whether a day has passed; a time that is yet to come was told by another clock. */
 function isDue(last: number, now: number): boolean {
   return now - last >= DAY || last > now || Number.isNaN(last);
-}
-
-function describe(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -17,8 +17,9 @@ import type { StagingArea } from "../storage/staging.ts";
 import { StorageError, type StorageFault } from "../storage/storage_error.ts";
 import { Maildir } from "./maildir.ts";
 import type { Mailbox, Mailboxes } from "./mailboxes.ts";
-import { describe, noRoom, PendingMaildirMessage, type Target } from "./pending_message.ts";
+import { noRoom, PendingMaildirMessage, type Target } from "./pending_message.ts";
 import { UniqueNames } from "./unique_name.ts";
+import { errorText } from "../base/error_text.ts";
 
 /** How many files all messages together have open at once. */
 const FILES_AT_ONCE = 256;
@@ -133,7 +134,7 @@ export class MaildirDelivery implements Delivery {
           session: session.id,
           mailbox: mailbox.address,
           path: mailbox.path,
-          error: describe(error),
+          error: errorText(error),
         });
         return refuse(UNWRITABLE[fault] ?? unwritable);
       }
@@ -183,7 +184,7 @@ export class MaildirDelivery implements Delivery {
         if (count > 0) this.#log.info("maildir.cleaned", { path: mailbox.path, files: count });
         removed += count;
       } catch (error) {
-        this.#log.warn("maildir.not_cleaned", { path: mailbox.path, error: describe(error) });
+        this.#log.warn("maildir.not_cleaned", { path: mailbox.path, error: errorText(error) });
       }
     }
     return removed;
@@ -229,7 +230,7 @@ export class MaildirDelivery implements Delivery {
         const free = await this.#freeSpace(path);
         if (lowest === undefined || free < lowest.free) lowest = { path, free };
       } catch (error) {
-        this.#log.warn("storage.space_unknown", { path, error: describe(error) });
+        this.#log.warn("storage.space_unknown", { path, error: errorText(error) });
       }
     }
     return lowest;

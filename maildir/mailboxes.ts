@@ -10,6 +10,7 @@
 import { join, resolve } from "@std/path";
 import { normalizeDomain } from "../net/domain_name.ts";
 import { Memo } from "../base/memo.ts";
+import { errorText } from "../base/error_text.ts";
 
 /** What there is to know of who is local. */
 export interface MailboxesOptions {
@@ -229,7 +230,7 @@ class Directory {
     try {
       text = Deno.readTextFileSync(file);
     } catch (error) {
-      const problem = `needs ${file}: ${error instanceof Error ? error.message : error}`;
+      const problem = `needs ${file}: ${errorText(error)}`;
       return this.#report("mailboxes.users", { value: "system", problem });
     }
     for (const line of text.split("\n")) {

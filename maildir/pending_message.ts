@@ -16,6 +16,7 @@ import { LineEndingConverter } from "./line_endings.ts";
 import type { Maildir } from "./maildir.ts";
 import type { MaildirMessage } from "./maildir_message.ts";
 import type { Mailbox } from "./mailboxes.ts";
+import { errorText } from "../base/error_text.ts";
 
 /** How many copies of one message are written at once. */
 const COPIES_AT_ONCE = 8;
@@ -198,7 +199,7 @@ export class PendingMaildirMessage implements PendingMessage {
     await inGroups(copies, ({ message }) => message.discard());
     if (published.length === 0) return failure(cause);
     // A reader may have seen one of these by now, and the client will send the message again.
-    this.#log.error("message.withdrawn", { files: published, error: describe(cause) });
+    this.#log.error("message.withdrawn", { files: published, error: errorText(cause) });
     return new SmtpError(storageFailed, { cause });
   }
 }
@@ -210,11 +211,6 @@ export const noRoom = reply(452, "4.3.1", "Not enough room to store the message;
 function failure(cause: unknown): SmtpError {
   const full = cause instanceof StorageError && (cause.fault === "no-space" || cause.fault === "over-quota");
   return new SmtpError(full ? noRoom : storageFailed, { cause });
-}
-
-/** An error for the log: what it says. */
-export function describe(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
 
 const encoder = new TextEncoder();

@@ -8,6 +8,7 @@ import type { SocketAddress } from "./transport.ts";
 import { DeadlineError, type Transport } from "./transport.ts";
 import { Turns } from "../base/turns.ts";
 import { Watchdog } from "../base/watchdog.ts";
+import { errorText } from "../base/error_text.ts";
 
 /** What a connection needs besides its socket. */
 export interface ConnTransportOptions {
@@ -124,7 +125,7 @@ export class ConnTransport implements Transport {
     const code = (error as { code?: unknown } | null)?.code;
     const name = error instanceof Error ? error.name : "Error";
     return new ConnectionError(
-      `connection broken: ${error instanceof Error ? error.message : String(error)}`,
+      `connection broken: ${errorText(error)}`,
       {
         code: typeof code === "string" ? code : CODES[name] ?? name,
         cause: error,

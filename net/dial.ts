@@ -10,6 +10,7 @@ import type { SocketAddress } from "./transport.ts";
 import { DeadlineError, type Transport } from "./transport.ts";
 import { Watchdog } from "../base/watchdog.ts";
 import type { FamilyHealth } from "./family_health.ts";
+import { errorText } from "../base/error_text.ts";
 
 /**
  * Connects to an address (an IP address, never a name), waiting a bounded time, and no longer than the signal lets.
@@ -217,6 +218,6 @@ function explain(error: unknown): ConnectionError {
       cause: error,
     });
   }
-  const text = error instanceof Error ? error.message : String(error);
+  const text = errorText(error);
   return new ConnectionError(WORDS[name] ?? text, { code: name, cause: error });
 }

@@ -20,6 +20,7 @@ import {
   type Selection,
 } from "./operator.ts";
 import type { DomainStatus, Scheduler } from "./scheduler.ts";
+import { writeAll } from "../base/write_all.ts";
 
 /** The name of the socket in the data directory. */
 export const CONTROL_SOCKET = "control.sock";
@@ -425,10 +426,6 @@ class LineWriter {
       timer.cancel();
     }
   }
-}
-
-async function writeAll(conn: Deno.Conn, bytes: Uint8Array): Promise<void> {
-  for (let written = 0; written < bytes.length;) written += await conn.write(bytes.subarray(written));
 }
 
 function closeQuietly(conn: Deno.Conn): void {

@@ -22,6 +22,7 @@ import { type AttemptEnd, attemptRecord, errorAt, faultStatus, temporaryStatus }
 import type { Dial } from "../net/dial.ts";
 import type { Credentials, Target } from "./mx.ts";
 import type { Attempt, TlsLevel } from "./queue_entry.ts";
+import { errorText } from "../base/error_text.ts";
 
 /** What a connection to a host depends on. */
 export interface SessionOptions {
@@ -275,8 +276,4 @@ function refused(reply: RemoteReply, tlsTrouble?: TlsTrouble): Refusal {
   // Whoever closes with 421 has other troubles than TLS.
   const trouble = reply.code === 421 ? undefined : tlsTrouble;
   return new Refusal({ status: temporaryStatus(reply), reply }, trouble);
-}
-
-function errorText(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -6,6 +6,7 @@
 import { bind as bindPort, BindError } from "../net/listen.ts";
 import type { Logger } from "../base/log.ts";
 import { CommandError } from "./exit_codes.ts";
+import { errorText } from "../base/error_text.ts";
 
 /** One port to listen on. */
 export interface Endpoint {
@@ -87,7 +88,7 @@ export function openListeners(endpoints: readonly Endpoint[], options: Listeners
         log.debug("listener.missing", {
           address: endpoint.address,
           port: endpoint.port,
-          error: error instanceof Error ? error.message : String(error),
+          error: errorText(error),
         });
         return retryLater(endpoint);
       }

@@ -11,6 +11,7 @@ import { checkMailboxes, Mailboxes, type MailboxesOptions } from "../maildir/mai
 import type { Endpoint } from "./listeners.ts";
 import { type ListenAddress, listenAddresses, ListenError, type NetworkIo } from "../net/interfaces.ts";
 import { CommandError, EXIT } from "./exit_codes.ts";
+import { errorText } from "../base/error_text.ts";
 
 /**
  * Who is local.
@@ -105,7 +106,7 @@ export async function prepareDataDir({ dataDir }: Config, rooms: readonly string
     const probe = await Deno.makeTempFile({ dir: dataDir, prefix: ".probe-" });
     await Deno.remove(probe);
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = errorText(error);
     const denied = error instanceof Deno.errors.PermissionDenied;
     throw new CommandError(
       `data_dir = ${

@@ -18,6 +18,7 @@ import { systemClock } from "../base/clock.ts";
 import { clientUpgrade } from "../tls/client_upgrade.ts";
 import { CommandError } from "./exit_codes.ts";
 import { serveInAddresses } from "./parts.ts";
+import { errorText } from "../base/error_text.ts";
 
 /** When messages are tried again. */
 export function retrySchedule({ serveOut }: Config): RetrySchedule {
@@ -183,7 +184,7 @@ async function readPassword(
     ({ mode } = await Deno.stat(path));
     text = await Deno.readTextFile(path);
   } catch (cause) {
-    throw fault(`cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`, cause);
+    throw fault(`cannot be read: ${errorText(cause)}`, cause);
   }
   const password = text.split(/\r?\n/, 1)[0] ?? "";
   if (password === "") throw fault("has an empty first line, where the password should stand");

@@ -5,6 +5,7 @@
  */
 import type { Config } from "../config/config.ts";
 import type { Logger } from "../base/log.ts";
+import { errorText } from "../base/error_text.ts";
 
 /** What {@linkcode reloader} needs. */
 export interface ReloadOptions {
@@ -31,7 +32,7 @@ export function reloader({ logger, config, before, load, apply, fixed }: ReloadO
       await apply(next);
       logger.info("config.reloaded", { needs_restart: changedKeys(fixed(config), fixed(next)) });
     } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
+      const reason = errorText(error);
       logger.error("config.not_reloaded", { error: reason, action: "keeping the old one" });
     }
   };

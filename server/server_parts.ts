@@ -11,6 +11,7 @@ import { CertificateError, Certificates } from "../tls/certificates.ts";
 import { keepSelfSigned } from "../tls/self_signed.ts";
 import { CommandError, EXIT } from "./exit_codes.ts";
 import type { Io } from "./io.ts";
+import { errorText } from "../base/error_text.ts";
 
 /**
  * The certificate of `[tls]`, or the one of our own making, followed as it is renewed; `undefined` if there is none.
@@ -41,7 +42,7 @@ export function openLog(config: Config, io: Pick<Io, "isTerminal">): Log {
   try {
     return startLog({ level, format, file, isTerminal: io.isTerminal });
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = errorText(error);
     const denied = error instanceof Deno.errors.PermissionDenied;
     throw new CommandError(
       `[log] file = ${JSON.stringify(file)}: ${reason}`,

@@ -15,6 +15,7 @@ import { encodeXtext } from "./parameters.ts";
 import { EndOfReplies, type RemoteReply, ReplyError, ReplyReader } from "./reply_reader.ts";
 import type { TlsInfo } from "../net/transport.ts";
 import { DeadlineError, type Transport } from "../net/transport.ts";
+import { errorText } from "../base/error_text.ts";
 
 /** Where in the dialogue something happened; `dot` is the end of the mail data. */
 export type Stage =
@@ -566,7 +567,7 @@ export class SmtpClient {
   #fail(stage: Stage, error: unknown): DialogueError {
     this.close();
     const cause = error instanceof LocalError ? error.cause : error;
-    const text = cause instanceof Error ? cause.message : String(cause);
+    const text = errorText(cause);
     let fault: DialogueFault = "closed";
     if (error instanceof LocalError) fault = "local";
     else if (error instanceof DeadlineError) fault = "timeout";

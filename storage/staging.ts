@@ -7,6 +7,7 @@ import { join } from "@std/path";
 import { concat } from "../base/concat.ts";
 import { denoFileSystem, type FileSystem, type OpenFile } from "./file_system.ts";
 import { attempt, attemptSync } from "./storage_error.ts";
+import { writeAll } from "../base/write_all.ts";
 
 const BLOCK = 16 * 1024;
 /** So many blocks are used again, since each new one is a call into the allocator: 1 MiB. */
@@ -211,7 +212,7 @@ class StagedFile {
   async write(chunk: Uint8Array): Promise<void> {
     if (this.#used + chunk.length > this.#buffer.length) await this.#flush();
     if (chunk.length >= this.#buffer.length) {
-      await writeAll(this.#file, chunk);
+      await writeStaged(this.#file, chunk);
     } else {
       this.#buffer.set(chunk, this.#used);
       this.#used += chunk.length;
@@ -241,13 +242,12 @@ class StagedFile {
 
   async #flush(): Promise<void> {
     if (this.#used === 0) return;
-    await writeAll(this.#file, this.#buffer.subarray(0, this.#used));
+    await writeStaged(this.#file, this.#buffer.subarray(0, this.#used));
     this.#used = 0;
   }
 }
 
-async function writeAll(file: OpenFile, data: Uint8Array): Promise<void> {
-  await attempt("write", "a staged message", async () => {
-    for (let done = 0; done < data.length;) done += await file.write(data.subarray(done));
-  });
+/** Writes all of it. @throws {StorageError} */
+async function writeStaged(file: OpenFile, data: Uint8Array): Promise<void> {
+  await attempt("write", "a staged message", () => writeAll(file, data));
 }

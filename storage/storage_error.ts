@@ -5,6 +5,7 @@
  */
 
 import { constants } from "node:os";
+import { errorText } from "../base/error_text.ts";
 
 /**
  * What went wrong: `no-space` (ENOSPC), `over-quota` (EDQUOT), `io` (EIO: what was written may be lost), `denied`
@@ -39,7 +40,7 @@ export class StorageError extends Error {
    */
   constructor(step: string, options: { path: string; cause: unknown; fault?: StorageFault }) {
     const { path, cause } = options;
-    super(`cannot ${step} ${path}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+    super(`cannot ${step} ${path}: ${errorText(cause)}`, { cause });
     this.name = "StorageError";
     this.path = path;
     this.code = errorCode(cause);

@@ -9,6 +9,7 @@ import { createSecureContext, type SecureContext } from "node:tls";
 import type { Logger } from "../base/log.ts";
 import type { Clock, Timer } from "../base/clock.ts";
 import { trialHandshake } from "./trial.ts";
+import { errorText } from "../base/error_text.ts";
 
 /** Which pair, and for whom. */
 export interface CertificateOptions {
@@ -192,7 +193,7 @@ export class Certificates implements Disposable {
 
   #fail(error: unknown): void {
     this.#options.log.error("tls.certificate.failed", {
-      error: error instanceof Error ? error.message : String(error),
+      error: errorText(error),
       serving: `the one that expires ${this.#pair.leaf.validToDate.toISOString()}`,
     });
   }
@@ -241,7 +242,7 @@ export async function loadCertificate(options: CertificateOptions): Promise<Cert
   } catch (error) {
     throw new CertificateError(
       `${options.key}: no client could use this key (${privateKey.asymmetricKeyType}): ` +
-        `${error instanceof Error ? error.message : String(error)}. Use ECDSA P-256 or RSA with 2048 bits`,
+        `${errorText(error)}. Use ECDSA P-256 or RSA with 2048 bits`,
       { cause: error },
     );
   }
@@ -259,9 +260,7 @@ async function readPem(path: string): Promise<string> {
       ? "no such file. Set [tls] cert and key, or self_signed = true"
       : error instanceof Deno.errors.PermissionDenied || error instanceof Deno.errors.NotCapable
       ? "may not be read by this account. Let its group read the file and enter its directories"
-      : error instanceof Error
-      ? error.message
-      : String(error);
+      : errorText(error);
     throw new CertificateError(`${path}: ${reason}`, { cause: error });
   }
 }

@@ -9,6 +9,7 @@ import type { Clock } from "../base/clock.ts";
 import { DirectorySyncer } from "../storage/directory_syncer.ts";
 import { NewFile } from "../storage/new_file.ts";
 import { CertificateError, loadCertificate, namesOf, readCertificate } from "./certificates.ts";
+import { errorText } from "../base/error_text.ts";
 
 /** For whom, and where it is kept. */
 export interface SelfSignedOptions {
@@ -55,9 +56,7 @@ export async function keepSelfSigned(options: SelfSignedOptions): Promise<{ cert
     if (!isThere) await syncer.sync(dataDir);
   } catch (error) {
     throw new CertificateError(
-      `${directory}: cannot keep a self-signed certificate: ${
-        error instanceof Error ? error.message : String(error)
-      }. ` +
+      `${directory}: cannot keep a self-signed certificate: ${errorText(error)}. ` +
         `Let this account write there, or set [tls] cert and key`,
       { cause: error },
     );

@@ -14,6 +14,7 @@ import { type DemoServer, type LoggedEvent, runCommand, startServer } from "./pr
 import { CommandError, EXIT, type ExitCode } from "../../server/exit_codes.ts";
 import { type Io, OutputClosedError } from "../../server/io.ts";
 import { examples, type Registrar } from "../subcommand.ts";
+import { errorText } from "../../base/error_text.ts";
 
 /** Enters the command. */
 export function registerDemo(program: Command, { io, action }: Registrar): void {
@@ -309,7 +310,7 @@ async function claimDirectory(directory: string): Promise<Disposable> {
     await Deno.mkdir(directory, { recursive: true });
     lock = await Deno.open(join(directory, ".lock"), { write: true, create: true });
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = errorText(error);
     const exitCode = error instanceof Deno.errors.PermissionDenied ? EXIT.noPermission : EXIT.unavailable;
     throw new CommandError(`the demo needs a directory ${directory} to write in: ${reason}`, exitCode);
   }

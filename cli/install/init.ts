@@ -25,6 +25,7 @@ import { findCertificates, type FoundCertificate } from "./found_certificates.ts
 import type { Io } from "../../server/io.ts";
 import { openMailboxes, prepareDataDir } from "../../server/parts.ts";
 import { examples, type Registrar } from "../subcommand.ts";
+import { errorText } from "../../base/error_text.ts";
 
 interface Flags {
   readonly config?: string;
@@ -357,7 +358,7 @@ async function writeNew(file: string, text: string): Promise<void> {
 function cannotWrite(path: string, error: unknown): CommandError {
   const denied = error instanceof Deno.errors.PermissionDenied ||
     (error as { code?: unknown }).code === "EACCES";
-  const reason = error instanceof Error ? error.message : String(error);
+  const reason = errorText(error);
   return new CommandError(
     denied
       ? `${path}: this account cannot write there: run init as root, or name another place with --config`

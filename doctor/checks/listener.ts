@@ -9,6 +9,7 @@ import type { SocketAddress } from "../../net/transport.ts";
 import type { Transport } from "../../net/transport.ts";
 import { Dialogue } from "../dialogue.ts";
 import { failure, type Finding, ok, warning } from "../finding.ts";
+import { errorText } from "../../base/error_text.ts";
 
 /** Where and as what to knock. */
 export interface ListenerCheck {
@@ -42,7 +43,7 @@ export async function checkListener(check: ListenerCheck): Promise<Finding[]> {
     transport = await dial(check.endpoint);
   } catch (error) {
     return [failure("smtp.no-connection", subject, {
-      what: `nobody answers: ${reason(error)}`,
+      what: `nobody answers: ${errorText(error)}`,
       next: "systemctl start mailapp-in; its log says why, if it does not stay.",
     })];
   }
@@ -52,7 +53,7 @@ export async function checkListener(check: ListenerCheck): Promise<Finding[]> {
     findings.push(...await talk(dialogue, { ...check, subject }));
   } catch (error) {
     findings.push(failure("smtp.broken", subject, {
-      what: `the dialogue broke off: ${reason(error)}`,
+      what: `the dialogue broke off: ${errorText(error)}`,
       next: "Its log says why; a firewall between that looks into mail is another common cause.",
       dialogue: dialogue.lines,
     }));
@@ -145,8 +146,4 @@ async function testRelay(
     }
   }
   return [];
-}
-
-function reason(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

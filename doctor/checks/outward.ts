@@ -12,6 +12,7 @@ import type { SocketAddress } from "../../net/transport.ts";
 import type { Transport } from "../../net/transport.ts";
 import { Dialogue } from "../dialogue.ts";
 import { failure, type Finding, ok, untested } from "../finding.ts";
+import { errorText } from "../../base/error_text.ts";
 
 /** Whom to knock at. */
 export interface OutwardCheck {
@@ -74,7 +75,7 @@ async function tryFamily(
     } catch (error) {
       const code = error instanceof ConnectionError ? error.code : "";
       unreachable ||= code === "ENETUNREACH" || code === "EADDRNOTAVAIL";
-      tried.push(`${shown}: ${error instanceof Error ? error.message : String(error)}`);
+      tried.push(`${shown}: ${errorText(error)}`);
     }
   }
   if (tried.length === 0) {

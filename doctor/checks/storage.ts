@@ -8,6 +8,7 @@ import { checkAccess, nearestExisting } from "../../storage/check_access.ts";
 import { freeSpace } from "../../storage/free_space.ts";
 import { StorageError } from "../../storage/storage_error.ts";
 import { failure, type Finding, ok, untested, warning } from "../finding.ts";
+import { errorText } from "../../base/error_text.ts";
 
 /** A directory that a server writes to. */
 export interface StoragePlace {
@@ -50,7 +51,7 @@ async function checkPlace(place: StoragePlace, servers: Account | undefined): Pr
     await checkAccess(at, constants.W_OK | constants.X_OK);
     if (Deno.uid() === 0 && at === path) findings.push(...await checkOwner(path, servers));
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = errorText(error);
     findings.push(warning("storage.unwritable", path, {
       what: `${name} is not writable for uid ${Deno.uid()}: ${reason}`,
       next:

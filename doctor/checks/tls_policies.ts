@@ -7,6 +7,7 @@ import { parseTagList } from "../../dkim/tag_list.ts";
 import { failure, type Finding, ok, unanswered, untested } from "../finding.ts";
 import type { World } from "../world.ts";
 import { isMailto } from "./dmarc.ts";
+import { errorText } from "../../base/error_text.ts";
 
 /** Gets the text of a web page, at most 64 KiB; throws where there is none. */
 export type FetchText = (url: string) => Promise<string>;
@@ -47,7 +48,7 @@ async function checkMtaSts(
   try {
     policy = await fetchText(url);
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = errorText(error);
     return [failure("mta-sts.policy-missing", domain, {
       what: `${name} promises a policy, and ${url} does not have it: ${reason}`,
       next: "Have a web server give it, or take the record out.",

@@ -1,0 +1,10 @@
+/**
+ * What an error says.
+ *
+ * @module
+ */
+
+/** The message of whatever was thrown, without the name of its class; the name where there is no message. */
+export function errorText(error: unknown): string {
+  return error instanceof Error ? error.message || error.name : String(error);
+}
