@@ -48,6 +48,7 @@ export class LogOutput {
   #dropped = 0;
   #failing = false;
   #reopening = false;
+  #closed = false;
   #draining: Promise<void> | undefined;
 
   /**
@@ -62,8 +63,9 @@ export class LogOutput {
     this.#destination = open();
   }
 
-  /** Takes a line, without its line break. */
+  /** Takes a line, without its line break; drops it once this is disposed. */
   write(line: string): void {
+    if (this.#closed) return;
     if (this.#size + line.length > this.#capacity) {
       this.#dropped++;
       return;
@@ -91,6 +93,7 @@ export class LogOutput {
 
   /** Writes what waits, then closes the destination. */
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true;
     await this.#draining;
     this.#destination.close();
   }

@@ -1,11 +1,10 @@
 /**
- * The log of the program, on LogTape: levels and dispatch are LogTape's, the lines and where they go are ours.
+ * The log of the program.
  *
  * @module
  */
-import { configureSync, getLogger, type Logger as Tape, type LogRecord, resetSync } from "@logtape/logtape";
 import type { LogFields, Logger, LogLevel } from "../base/log.ts";
-import { formatJson, formatText } from "./log_format.ts";
+import { formatJson, formatText, type LogEvent } from "./log_format.ts";
 import { type LogDestination, LogOutput } from "./log_output.ts";
 
 /** What to log, how and where. */
@@ -35,24 +34,10 @@ export interface Log extends AsyncDisposable {
 }
 
 const LEVELS: Readonly<Record<LogLevel, number>> = { error: 4, warn: 3, info: 2, debug: 1, trace: 0 };
-const LEVEL_OF: Readonly<Record<LogRecord["level"], LogLevel>> = {
-  fatal: "error",
-  error: "error",
-  warning: "warn",
-  info: "info",
-  debug: "debug",
-  trace: "trace",
-};
-
-// How LogTape's own sinks say that they keep no record, which spares a copy of each, dearer than all the rest.
-const FORMATS_AT_ONCE = Symbol.for("LogTape.sinkSnapshotPolicy.immediate");
-
 const standardError: LogDestination = { write: (data) => Deno.stderr.write(data), close() {} };
 
 /**
- * Starts the log. There is one for the process, as LogTape's configuration is global: a second call takes over.
- *
- * Writing never blocks nor fails the program; see {@linkcode LogOutput}. Dispose of it to write what waits.
+ * Starts a log. Writing never blocks nor fails the program; see {@linkcode LogOutput}. Dispose of it to write what waits.
  *
  * @throws what opening the file throws
  *
@@ -81,30 +66,11 @@ export function startLog(options: LogOptions): Log {
     },
     ...(options.capacity === undefined ? {} : { capacity: options.capacity }),
   });
-  const sink = ({ level, rawMessage, timestamp, properties }: LogRecord) =>
-    output.write(formatEvent({
-      time: timestamp,
-      level: LEVEL_OF[level],
-      event: typeof rawMessage === "string" ? rawMessage : rawMessage.join("{}"),
-      fields: properties as LogFields,
-    }));
-  configureSync({
-    reset: true,
-    sinks: { output: Object.assign(sink, { [FORMATS_AT_ONCE]: true }) },
-    loggers: [
-      { category: [], lowestLevel: level === "warn" ? "warning" : level, sinks: ["output"] },
-      // LogTape on itself: only what is wrong.
-      { category: ["logtape", "meta"], lowestLevel: "warning", sinks: ["output"], parentSinks: "override" },
-    ],
-  });
   return {
-    logger: new TapeLogger(getLogger("mailapp"), LEVELS[level]),
+    logger: new EventLogger((event) => output.write(formatEvent(event)), LEVELS[level]),
     reopen: () => output.reopen(),
     flush: () => output.flush(),
-    async [Symbol.asyncDispose]() {
-      resetSync();
-      await output[Symbol.asyncDispose]();
-    },
+    [Symbol.asyncDispose]: () => output[Symbol.asyncDispose](),
   };
 }
 
@@ -114,17 +80,14 @@ function openFile(path: string): LogDestination {
   return { write: (data) => file.writeSync(data), close: () => file.close() };
 }
 
-/**
- * The program's {@linkcode Logger} over LogTape's. Records are made here: LogTape would parse each event name as a
- * message template, at several times the price.
- */
-class TapeLogger implements Logger {
-  readonly #tape: Tape;
+/** Sorts events by level, and adds what they have in common. */
+class EventLogger implements Logger {
+  readonly #write: (event: LogEvent) => void;
   readonly #least: number;
   readonly #context: LogFields;
 
-  constructor(tape: Tape, least: number, context: LogFields = {}) {
-    this.#tape = tape;
+  constructor(write: (event: LogEvent) => void, least: number, context: LogFields = {}) {
+    this.#write = write;
     this.#least = least;
     this.#context = context;
   }
@@ -134,38 +97,31 @@ class TapeLogger implements Logger {
   }
 
   error(event: string, fields?: LogFields): void {
-    this.#emit("error", event, fields);
+    this.#log("error", event, fields);
   }
 
   warn(event: string, fields?: LogFields): void {
-    if (this.#least <= LEVELS.warn) this.#emit("warning", event, fields);
+    this.#log("warn", event, fields);
   }
 
   info(event: string, fields?: LogFields): void {
-    if (this.#least <= LEVELS.info) this.#emit("info", event, fields);
+    this.#log("info", event, fields);
   }
 
   debug(event: string, fields?: LogFields): void {
-    if (this.#least <= LEVELS.debug) this.#emit("debug", event, fields);
+    this.#log("debug", event, fields);
   }
 
   trace(event: string, fields?: LogFields): void {
-    if (this.#least <= LEVELS.trace) this.#emit("trace", event, fields);
+    this.#log("trace", event, fields);
   }
 
   with(fields: LogFields): Logger {
-    return new TapeLogger(this.#tape, this.#least, { ...this.#context, ...fields });
+    return new EventLogger(this.#write, this.#least, { ...this.#context, ...fields });
   }
 
-  #emit(level: LogRecord["level"], event: string, fields: LogFields | undefined): void {
-    const record: LogRecord = {
-      category: this.#tape.category,
-      level,
-      message: [event],
-      rawMessage: event,
-      timestamp: Date.now(),
-      properties: { ...this.#context, ...fields },
-    };
-    this.#tape.emit(record);
+  #log(level: LogLevel, event: string, fields: LogFields | undefined): void {
+    if (!this.enabled(level)) return;
+    this.#write({ time: Date.now(), level, event, fields: { ...this.#context, ...fields } });
   }
 }
