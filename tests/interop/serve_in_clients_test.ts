@@ -1,6 +1,5 @@
 // Programs that submit one message, and the corpus, byte for byte.
 import assert from "node:assert/strict";
-import { fileURLToPath } from "node:url";
 import {
   arrival,
   assertEndsWith,
@@ -12,9 +11,7 @@ import { curl, msmtp, smtplib, swaks } from "../support/peers/clients.ts";
 import { startServeIn } from "../support/peers/mailapp.ts";
 import { PYTHON } from "../support/peers/process.ts";
 import { sendRaw, withCrlf, withLf } from "../support/peers/raw_smtp.ts";
-import { testWith } from "../support/requires.ts";
-
-const CORPUS = fileURLToPath(new URL("../corpus/", import.meta.url));
+import { testWith, testWithData } from "../support/requires.ts";
 
 const CLIENTS = [
   { program: "swaks", send: swaks },
@@ -76,11 +73,15 @@ const WAYS_IN = [
 const ENVELOPE = { from: "joe@client.test", to: ["alice@example.test"], mailParameters: "BODY=8BITMIME" };
 
 for (const { programs, title, send } of WAYS_IN) {
-  testWith(programs, `the corpus sent by ${title} arrives byte for byte`, async () => {
+  const name = `the corpus sent by ${title} arrives byte for byte`;
+  testWithData("corpus", { programs, name }, async (corpus) => {
     await using server = await startServeIn();
-    for await (const { name } of Deno.readDir(CORPUS)) {
-      if (!name.endsWith(".eml")) continue;
-      const data = endedByLine(withCrlf(await Deno.readFile(CORPUS + name)));
+    const names = [...Deno.readDirSync(corpus)].map(({ name }) => name).filter((name) =>
+      name.endsWith(".eml")
+    );
+    assert.ok(names.length > 0);
+    for (const name of names) {
+      const data = endedByLine(withCrlf(await Deno.readFile(`${corpus}/${name}`)));
       const before = new Set(
         (await storedMessages(server.maildir("alice@example.test"))).map(({ name }) => name),
       );

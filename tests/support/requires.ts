@@ -1,9 +1,10 @@
 /**
- * Tests that need a program which may not be there.
+ * Tests that need a program, or data that others made, which may not be there.
  *
  * @module
  */
 import { delimiter, join } from "@std/path";
+import { sharedPath } from "./shared.ts";
 
 /**
  * Enters a test that needs these programs. Where one is missing the test is ignored, and its name says which; in
@@ -26,6 +27,25 @@ export function testWith(
   Deno.test(titled, () => {
     throw new Error(`${missing.join(", ")} must be installed in CI: see .ci/packages.txt`);
   });
+}
+
+/**
+ * Registers a test that reads `../shared/NAME`, and needs these programs besides. Without the data the test is ignored,
+ * in CI too, and its name says so: the data is not part of the repository.
+ *
+ * @example
+ * ```ts ignore
+ * testWithData("corpus", { name: "the corpus is parsed" }, async (path) => {});
+ * ```
+ */
+export function testWithData(
+  data: string,
+  { programs = [], name }: { readonly programs?: readonly string[]; readonly name: string },
+  run: (path: string, t: Deno.TestContext) => void | Promise<void>,
+): void {
+  const path = sharedPath(data);
+  if (path === undefined) return Deno.test.ignore(`${name} (needs ../shared/${data})`, () => {});
+  testWith(programs, name, (t) => run(path, t));
 }
 
 /** Whether the program is to be found: by its path, or on PATH and in the system directories. */

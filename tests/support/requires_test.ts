@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { isInstalled, testWith } from "./requires.ts";
+import { isInstalled, testWith, testWithData } from "./requires.ts";
+import { sharedPath } from "./shared.ts";
 
 Deno.test("isInstalled() looks on PATH and at paths", () => {
   assert.ok(isInstalled("sh"));
@@ -9,3 +10,11 @@ Deno.test("isInstalled() looks on PATH and at paths", () => {
 });
 
 testWith(["sh"], "testWith() runs a test whose programs are there", () => {});
+
+Deno.test("sharedPath() knows what is missing", () => {
+  assert.equal(sharedPath("no-such-data"), undefined);
+});
+
+testWithData("README.md", { name: "testWithData() gives the path of the data" }, async (path) => {
+  assert.ok((await Deno.stat(path)).isFile);
+});
