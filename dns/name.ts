@@ -15,6 +15,16 @@ export function canonicalName(name: string): string | undefined {
   return /^[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*$/.test(bare) ? bare : undefined;
 }
 
+/**
+ * The same for names whose labels may hold any printable ASCII but dots, as DNS itself allows: SPF makes names of
+ * local-parts (RFC 7208 §7). They are asked for, and nothing else is done with them.
+ */
+export function canonicalAnyName(name: string): string | undefined {
+  const bare = (name.endsWith(".") ? name.slice(0, -1) : name).toLowerCase();
+  if (bare.length > 253) return undefined;
+  return /^[\x20-\x2d\x2f-\x7e]{1,63}(?:\.[\x20-\x2d\x2f-\x7e]{1,63})*$/.test(bare) ? bare : undefined;
+}
+
 /** The name under which an address's names are (RFC 1035 §3.5, RFC 3596 §2.5); no name for what is no address. */
 export function reverseName(address: string): string {
   const bytes = ipBytes(address);

@@ -10,7 +10,7 @@
  */
 import type { Clock } from "../base/clock.ts";
 import { AnswerCache } from "./answer_cache.ts";
-import { canonicalName, reverseName } from "./name.ts";
+import { canonicalAnyName, canonicalName, reverseName } from "./name.ts";
 import { parseDnsServer, resolvConfServers } from "./servers.ts";
 import type { RecordType, WireAnswer } from "./wire_answer.ts";
 import { askWire, type DnsServer } from "./wire_client.ts";
@@ -60,6 +60,11 @@ export interface QueryOptions {
    * say that there is none. Costs a fraction of a full answer, for the many hosts without IPv6.
    */
   readonly quick?: boolean;
+  /**
+   * The name may have any printable characters, as the macros of SPF make them; without it such a name is answered
+   * `no-such-name`.
+   */
+  readonly anyOctets?: boolean;
 }
 
 /**
@@ -180,19 +185,25 @@ export class DnsResolver implements Resolver {
   async #ask<T>(
     name: string,
     type: RecordType,
-    { read, signal, quick = false }: QueryOptions & { readonly read: (records: readonly unknown[]) => T[] },
+    { read, signal, quick = false, anyOctets = false }: QueryOptions & {
+      readonly read: (records: readonly unknown[]) => T[];
+    },
   ): Promise<Answer<T>> {
-    const canonical = canonicalName(name);
+    const canonical = canonicalName(name) ?? (anyOctets ? canonicalAnyName(name) : undefined);
     if (canonical === undefined) return { kind: "no-such-name", authenticated: false };
-    const answer = quick && this.#asksSystem(type)
+    const answer = quick && this.#asksSystem(canonical, type)
       ? this.#quickly(canonical, type, read)
       : this.#cache.get(`${type} ${canonical}`, () => this.#look(canonical, type, read));
     return await giveUpWith(signal, answer) as Answer<T>;
   }
 
-  /** Whether `Deno.resolveDns` is asked first: not where the AD bit is wanted, which it does not tell. */
-  #asksSystem(type: RecordType): type is "MX" | "A" | "AAAA" {
-    return !this.#dnssec && (type === "MX" || type === "A" || type === "AAAA");
+  /**
+   * Whether `Deno.resolveDns` is asked first: not where the AD bit is wanted, which it does not tell, and not for a name
+   * with characters that it would take for something else.
+   */
+  #asksSystem(name: string, type: RecordType): type is "MX" | "A" | "AAAA" {
+    return !this.#dnssec && (type === "MX" || type === "A" || type === "AAAA") &&
+      canonicalName(name) !== undefined;
   }
 
   async #quickly(
@@ -214,7 +225,7 @@ export class DnsResolver implements Resolver {
     read: (records: readonly unknown[]) => unknown[],
   ): Promise<{ value: Answer<unknown>; keep: number }> {
     const servers = await this.#inOrder();
-    if (this.#asksSystem(type)) {
+    if (this.#asksSystem(name, type)) {
       const answer = await this.#quickly(name, type, read);
       if (answer.kind === "found") return { value: answer, keep: FOUND_FOR };
     }

@@ -57,8 +57,13 @@ export function decodeAnswer(
   const [question, ...more] = packet.questions;
   const fits = packet.id === id && packet.type === "response" && packet.opcode === "QUERY" &&
     question !== undefined && more.length === 0 && question.type === type && question.class === "IN" &&
-    canonicalName(question.name) === name;
+    sameName(question.name, name);
   return fits ? packet : undefined;
+}
+
+/** Whether a name of a message is this canonical one; dns-packet writes none with a trailing dot. */
+function sameName(name: string, canonical: string): boolean {
+  return name.toLowerCase() === canonical;
 }
 
 /** What the message says, aliases followed. */
@@ -68,7 +73,7 @@ export function interpretAnswer(packet: DecodedPacket, { name, type }: Query): W
   // BIND calls it SERVFAIL, and shows the circle.
   if (circle && flag_aa) return { kind: "none", ttl: NEGATIVE_TTL, authenticated };
   if (rcode !== "NOERROR" && rcode !== "NXDOMAIN") return { kind: "failed", reason: rcode };
-  const found = answers.filter((record) => record.type === type && canonicalName(record.name) === end);
+  const found = answers.filter((record) => record.type === type && sameName(record.name, end));
   if (found.length > 0) {
     const ttl = Math.min(...found.map((record) => record.ttl ?? 0));
     const records = found.map((record) => record.data);
@@ -96,7 +101,7 @@ function followAliases(
   let end = name;
   const seen = new Set([name]);
   while (type !== "CNAME" && seen.size <= MAX_ALIASES) {
-    const alias = answers.find((record) => record.type === "CNAME" && canonicalName(record.name) === end);
+    const alias = answers.find((record) => record.type === "CNAME" && sameName(record.name, end));
     const next = typeof alias?.data === "string" ? canonicalName(alias.data) : undefined;
     if (next === undefined) return { end, circle: false, followed: seen.size > 1 };
     if (seen.has(next)) return { end, circle: true, followed: true };

@@ -35,6 +35,12 @@ export function sameAddress(a: string, b: string): boolean {
   return x !== undefined && y !== undefined && x.length === y.length && x.every((byte, i) => byte === y[i]);
 }
 
+/** The IPv4 address within an IPv4-mapped IPv6 address (RFC 4291 §2.5.5.2), in any spelling; others as they are. */
+export function unmappedAddress(address: string): string {
+  const bytes = ipBytes(address);
+  return bytes?.length === 16 && startsWith(bytes, MAPPED) ? bytes.subarray(12).join(".") : address;
+}
+
 function unmapped(bytes: Uint8Array | undefined): Uint8Array | undefined {
   return bytes?.length === 16 && startsWith(bytes, MAPPED) ? bytes.subarray(12) : bytes;
 }

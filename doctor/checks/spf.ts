@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { checkSpf, spfRecords, spfSyntaxError } from "../../spf/spf.ts";
+import { checkSpf } from "../../spf/check.ts";
+import { spfRecords, spfSyntaxError } from "../../spf/record.ts";
 import { failure, type Finding, ok, unanswered, untested, warning } from "../finding.ts";
 import type { World } from "../world.ts";
 
@@ -64,7 +65,7 @@ async function evaluate(
 ): Promise<Finding[]> {
   const verdicts = await Promise.all(sending.map(async (address) => ({
     address,
-    ...await checkSpf({ domain, address }, { resolver }),
+    ...await checkSpf({ ip: address, helo: domain, mailFrom: `postmaster@${domain}`, resolver }),
   })));
   const broken = verdicts.find(({ result }) => result === "permerror");
   if (broken !== undefined) {
