@@ -16,7 +16,7 @@ import { HostConnection, type RecipientOutcome, type TransmitMessage } from "../
 import { isAscii } from "../smtp/address.ts";
 import { systemClock } from "../base/clock.ts";
 import type { MailboxAddress } from "../smtp/envelope.ts";
-import { formatDate } from "../smtp/trace.ts";
+import { formatDate } from "../base/date.ts";
 import { loadDkimKeys } from "../server/dkim_parts.ts";
 import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
 import { parseAddress } from "./explain.ts";

@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { formatDate } from "../smtp/trace.ts";
+import { formatDate } from "../base/date.ts";
+import { maskUnprintable, wrap } from "../message/wrap.ts";
 import type { Trouble } from "./trouble_watch.ts";
 
 /** What the message needs. */
@@ -20,7 +21,6 @@ export interface TroubleMailOptions {
   readonly now: number;
 }
 
-const WIDTH = 76;
 const encoder = new TextEncoder();
 
 /** The message, lines ending in CRLF. */
@@ -40,31 +40,18 @@ export function troubleMail(troubles: readonly Trouble[], options: TroubleMailOp
     "Content-Transfer-Encoding: 8bit",
     "",
     ...troubles.flatMap(({ what, next }) => [
-      ...wrap(`* ${what}.`, "  "),
-      ...wrap(`  What to do: ${next}`, "  "),
+      ...paragraph(`${what}.`, { firstIndent: "* ", indent: "  " }),
+      ...paragraph(`What to do: ${next}`, { firstIndent: "  ", indent: "  " }),
       "",
     ]),
-    ...wrap(
+    ...paragraph(
       `This is told once a day as long as it lasts. mailapp doctor on ${hostname} looks at everything.`,
-      "",
     ),
   ];
   return encoder.encode(lines.map((line) => `${line}\r\n`).join(""));
 }
 
-/** In lines that are not too long; what other servers said may hold anything. */
-function wrap(text: string, indent: string): string[] {
-  // deno-lint-ignore no-control-regex
-  const words = text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g, " ").split(" ").flatMap((word) =>
-    word.length > 400 ? word.match(/.{1,400}/gu) ?? [] : [word]
-  );
-  const lines: string[] = [];
-  let line: string | undefined;
-  for (const word of words) {
-    if (line !== undefined && line.length + 1 + word.length > WIDTH) {
-      lines.push(line);
-      line = `${indent}${word}`;
-    } else line = line === undefined ? word : `${line} ${word}`;
-  }
-  return line === undefined ? lines : [...lines, line];
+/** Text in which other servers may have had a word, in lines. */
+function paragraph(text: string, { firstIndent = "", indent = "" } = {}): string[] {
+  return wrap(maskUnprintable(text), { firstIndent, indent, longest: 400 });
 }

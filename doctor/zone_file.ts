@@ -5,6 +5,7 @@
  */
 import { splitText } from "../dkim/keys.ts";
 import { reverseName } from "../dns/name.ts";
+import { wrap } from "../message/wrap.ts";
 import type { ZoneRecord, ZoneSection } from "./zone.ts";
 
 /** Seconds; short enough to mend a mistake. */
@@ -101,7 +102,7 @@ export function zoneTable(
         "",
       );
     }
-    for (const note of notes) lines.push(...wrap(note, 100), "");
+    for (const note of notes) lines.push(...paragraphs(note, 100), "");
   }
   lines.push(
     "Names are whole; where the form adds the domain itself, leave it off: of the domain's own name @ is left.",
@@ -115,22 +116,10 @@ export function zoneTable(
 }
 
 function comment(text: string): string[] {
-  return wrap(text, 100).map((line) => `; ${line}`);
+  return paragraphs(text, 100).map((line) => `; ${line}`);
 }
 
 /** Lines that end where the text says so, or else at a width. */
-function wrap(text: string, width: number): string[] {
-  return text.split("\n").flatMap((part) => part.startsWith(" ") ? [part] : wrapLine(part, width));
-}
-
-function wrapLine(text: string, width: number): string[] {
-  const lines: string[] = [];
-  let line = "";
-  for (const word of text.split(" ")) {
-    if (line !== "" && line.length + 1 + word.length > width) {
-      lines.push(line);
-      line = word;
-    } else line = line === "" ? word : `${line} ${word}`;
-  }
-  return [...lines, line];
+function paragraphs(text: string, width: number): string[] {
+  return text.split("\n").flatMap((part) => part.startsWith(" ") ? [part] : wrap(part, { width }));
 }

@@ -10,7 +10,7 @@ import type { Delivery, Header, PendingMessage, RecipientDecision } from "../smt
 import type { Envelope, MailboxAddress, Recipient } from "../smtp/envelope.ts";
 import { reply, SmtpError } from "../smtp/reply.ts";
 import type { Session } from "../smtp/session.ts";
-import { formatDate } from "../smtp/trace.ts";
+import { formatDate } from "../base/date.ts";
 import { freeSpace } from "../storage/free_space.ts";
 import type { QueueSummary } from "./queue.ts";
 import { pendingRecipient, type QueueRecipient } from "./queue_entry.ts";

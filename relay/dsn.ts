@@ -7,9 +7,10 @@
 import { isAscii } from "node:buffer";
 import { type Clock, systemClock } from "../base/clock.ts";
 import { latin1 } from "../base/latin1.ts";
-import { formatDate } from "../smtp/trace.ts";
+import { formatDate } from "../base/date.ts";
 import { concat } from "../base/concat.ts";
 import { encodeQuotedPrintable } from "../message/quoted_printable.ts";
+import { maskUnprintable, wrap } from "../message/wrap.ts";
 import type { NewEntry, Queue } from "./queue.ts";
 import { type Attempt, pendingRecipient, type QueueEntry, type QueueRecipient } from "./queue_entry.ts";
 import { explainReply } from "./reply_causes.ts";
@@ -163,20 +164,22 @@ function subject({ kind, recipients }: Facts): string {
 /** The part for people. */
 function explain(facts: Facts): string {
   const { kind, entry, recipients, hostname, giveUpAt, returned } = facts;
-  const lines = [...wrap(`This is the mail server ${hostname}.`), ""];
+  const lines = [...paragraph(`This is the mail server ${hostname}.`), ""];
   const these = recipients.length === 1 ? "this recipient" : "these recipients";
   switch (kind) {
     case "failure":
-      lines.push(...wrap(`Your message could not be delivered to ${these}, and will not be tried again:`));
+      lines.push(
+        ...paragraph(`Your message could not be delivered to ${these}, and will not be tried again:`),
+      );
       break;
     case "delay":
-      lines.push(...wrap(
+      lines.push(...paragraph(
         `Your message has not been delivered to ${these} yet. You need not do anything: it is being tried until ` +
           `${formatDate(giveUpAt)}, and you will be told if that fails.`,
       ));
       break;
     case "success":
-      lines.push(...wrap(
+      lines.push(...paragraph(
         `Your message has been handed on for ${these} to a mail server that does not send notices of delivery. Unless ` +
           "something goes wrong, you will hear no more of it:",
       ));
@@ -184,7 +187,7 @@ function explain(facts: Facts): string {
   for (const recipient of recipients) lines.push("", ...explainRecipient(recipient, kind));
   lines.push(
     "",
-    ...wrap(`It was accepted here on ${formatDate(entry.acceptedAt)} with the queue id ${entry.id}.`),
+    ...paragraph(`It was accepted here on ${formatDate(entry.acceptedAt)} with the queue id ${entry.id}.`),
   );
   if (returned !== undefined) {
     lines.push(returned.whole ? "It is attached below." : "Its header section is attached below.");
@@ -193,26 +196,26 @@ function explain(facts: Facts): string {
 }
 
 function explainRecipient(recipient: QueueRecipient, kind: NoticeKind): string[] {
-  const lines = [`<${clean(recipient.address)}>`];
+  const lines = [`<${maskUnprintable(recipient.address)}>`];
   const { attemptCount, attempts, originalRecipient } = recipient;
   if (originalRecipient !== undefined && originalRecipient.address !== recipient.address) {
-    lines.push(...wrap(`(sent to ${originalRecipient.address})`, "  "));
+    lines.push(...paragraph(`(sent to ${originalRecipient.address})`, "  "));
   }
   const last = attempts.at(-1);
   if (recipient.status === "expired") {
     lines.push(
-      ...wrap(`Given up after ${attemptCount} ${attemptCount === 1 ? "attempt" : "attempts"}.`, "  "),
+      ...paragraph(`Given up after ${attemptCount} ${attemptCount === 1 ? "attempt" : "attempts"}.`, "  "),
     );
   }
   for (const attempt of lastWords(recipient)) {
-    lines.push(...wrap(`${speaker(attempt)}:`, "  "), ...quote(attempt));
+    lines.push(...paragraph(`${speaker(attempt)}:`, "  "), ...quote(attempt));
   }
   if (last === undefined || kind === "success") return lines;
   const cause = explainReply(last);
   if (cause === undefined) return lines;
-  lines.push("", ...wrap(`What this means: ${cause.meaning}`, "  "));
+  lines.push("", ...paragraph(`What this means: ${cause.meaning}`, "  "));
   // While it is still being tried there is nothing to do yet, whatever there will be.
-  if (kind === "failure") lines.push(...wrap(`What you can do: ${cause.sender}`, "  "));
+  if (kind === "failure") lines.push(...paragraph(`What you can do: ${cause.sender}`, "  "));
   return lines;
 }
 
@@ -233,8 +236,10 @@ function speaker({ at, host, address, reply }: Attempt): string {
 }
 
 function quote({ reply, error, status }: Attempt): string[] {
-  const said = (reply ?? "").split("\n").filter((line) => line !== "").flatMap((line) => wrap(line, "    "));
-  const own = error === undefined ? [] : wrap(error, "    ");
+  const said = (reply ?? "").split("\n").filter((line) => line !== "").flatMap((line) =>
+    paragraph(line, "    ")
+  );
+  const own = error === undefined ? [] : paragraph(error, "    ");
   const words = [...said, ...own];
   return words.length > 0 ? words : [`    ${status}`];
 }
@@ -361,34 +366,15 @@ function messageIdOf(bytes: Uint8Array): string | undefined {
   return /^message-id:\s*(<[!-;=?-~]{1,250}>)\s*$/im.exec(header)?.[1];
 }
 
-// Remote words and foreign names must not move a cursor, hide text, or add a line.
-const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
-
-function clean(text: string): string {
-  return text.replace(UNPRINTABLE, "?");
-}
-
-/** Breaks text at spaces into lines of at most 76 characters; a word longer than `longest` is cut. */
-function wrap(text: string, indent = "", longest = TEXT_WIDTH - indent.length): string[] {
-  const width = TEXT_WIDTH - indent.length;
-  const lines: string[] = [];
-  let line = "";
-  for (let word of clean(text).split(" ")) {
-    if (line !== "" && line.length + 1 + word.length > width) {
-      lines.push(line);
-      line = "";
-    }
-    for (; word.length > longest; word = word.slice(longest)) lines.push(word.slice(0, longest));
-    line = line === "" ? word : `${line} ${word}`;
-  }
-  if (line !== "" || lines.length === 0) lines.push(line);
-  return lines.map((item) => indent + item);
+/** Text in which others may have had a word, in lines. */
+function paragraph(text: string, indent = ""): string[] {
+  return wrap(maskUnprintable(text), { width: TEXT_WIDTH, indent, longest: TEXT_WIDTH - indent.length });
 }
 
 /** A field in lines of at most 76 characters where that is possible without cutting an address. */
 function fold(field: string, utf8: boolean): string {
   const text = utf8 ? field : field.replace(/[^\0-\x7f]/gu, "?");
-  return wrap(text, "", MAX_UNFOLDED).join("\r\n ");
+  return wrap(maskUnprintable(text), { width: TEXT_WIDTH, longest: MAX_UNFOLDED }).join("\r\n ");
 }
 
 function hasShortLines(bytes: Uint8Array): boolean {

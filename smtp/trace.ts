@@ -3,22 +3,11 @@
  *
  * @module
  */
+import { formatDate } from "../base/date.ts";
 import { isAscii } from "./address.ts";
 import type { Header } from "./delivery.ts";
 import type { MailboxAddress } from "./envelope.ts";
 import type { Session, Transaction } from "./session.ts";
-
-const DAYS = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
-const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-
-/** A moment, in milliseconds since the epoch, as RFC 5322 §3.3 writes it, in UTC. */
-export function formatDate(moment: number): string {
-  const date = new Date(moment);
-  const two = (value: number) => String(value).padStart(2, "0");
-  return `${DAYS[date.getUTCDay()]}, ${date.getUTCDate()} ${MONTHS[date.getUTCMonth()]} ` +
-    `${String(date.getUTCFullYear()).padStart(4, "0")} ` +
-    `${two(date.getUTCHours())}:${two(date.getUTCMinutes())}:${two(date.getUTCSeconds())} +0000`;
-}
 
 /** The protocol's name in Received (RFC 3848, RFC 6531 §3.7.3). */
 export function withProtocol(session: Session, smtputf8: boolean): string {

@@ -8,7 +8,7 @@ import type { Command } from "commander";
 import { SmtpClient } from "../../smtp/client.ts";
 import { systemClock } from "../../base/clock.ts";
 import { ConnTransport } from "../../net/conn_transport.ts";
-import { formatDate } from "../../smtp/trace.ts";
+import { formatDate } from "../../base/date.ts";
 import { type DemoDomain, startDemoDns } from "./dns.ts";
 import { type DemoServer, type LoggedEvent, runCommand, startServer } from "./process.ts";
 import { CommandError, EXIT, type ExitCode } from "../../server/exit_codes.ts";
