@@ -7,7 +7,7 @@ import { MemoryQueue } from "../tests/support/memory_queue.ts";
 import { RelayNetwork } from "../tests/support/relay_network.ts";
 import { ControlClient, ControlError, ControlServer } from "./control.ts";
 import { QueueOperator } from "./operator.ts";
-import { DEFAULT_RETRY_SCHEDULE } from "./retry_schedule.ts";
+import { SCHEDULE } from "../tests/support/retry_schedule.ts";
 import { Scheduler } from "./scheduler.ts";
 
 async function withServer(
@@ -27,7 +27,7 @@ async function withServer(
       clock,
       random: () => 0,
       logger: silentLogger,
-      schedule: DEFAULT_RETRY_SCHEDULE,
+      schedule: SCHEDULE,
       route: network.route,
       connect: network.connect,
       compose: () => Promise.reject(new Error("no notices here")),

@@ -5,7 +5,7 @@ import { MemoryQueue } from "../tests/support/memory_queue.ts";
 import { newEntry } from "../tests/support/queue_entry.ts";
 import { RelayNetwork } from "../tests/support/relay_network.ts";
 import { type ActionResult, type OperatorAction, QueueOperator, type Selection } from "./operator.ts";
-import { DEFAULT_RETRY_SCHEDULE } from "./retry_schedule.ts";
+import { SCHEDULE } from "../tests/support/retry_schedule.ts";
 import { Scheduler } from "./scheduler.ts";
 
 const HOUR = 3_600_000;
@@ -21,7 +21,7 @@ class World {
     clock: this.clock,
     random: () => 0,
     logger: silentLogger,
-    schedule: DEFAULT_RETRY_SCHEDULE,
+    schedule: SCHEDULE,
     route: this.network.route,
     connect: this.network.connect,
     compose: ({ id, kind, entry, recipients }) => {

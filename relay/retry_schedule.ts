@@ -4,7 +4,7 @@
  * @module
  */
 
-/** How often and how long a message is tried. */
+/** How often and how long a message is tried; the defaults are in config/schema.ts. */
 export interface RetrySchedule {
   /** Waits between attempts, milliseconds; at least one, the last one repeats. */
   readonly delays: readonly number[];
@@ -13,13 +13,6 @@ export interface RetrySchedule {
   /** Age at which the sender is told that it takes longer, milliseconds. */
   readonly delayNoticeAfter: number;
 }
-
-/** 1, 5, 15, 30 minutes, 1, 2 hours, then every 4; 5 days; a notice after 4 hours. */
-export const DEFAULT_RETRY_SCHEDULE: RetrySchedule = {
-  delays: [1, 5, 15, 30, 60, 120, 240].map((minutes) => minutes * 60_000),
-  expireAfter: 5 * 24 * 3_600_000,
-  delayNoticeAfter: 4 * 3_600_000,
-};
 
 // A tenth spreads what failed together, such as everything for a host that was down, over a window worth having.
 const JITTER = 0.1;

@@ -5,7 +5,7 @@ import { MemoryQueue } from "../tests/support/memory_queue.ts";
 import { newEntry } from "../tests/support/queue_entry.ts";
 import { type HostAnswer, RelayNetwork } from "../tests/support/relay_network.ts";
 import type { QueueEntry } from "./queue_entry.ts";
-import { DEFAULT_RETRY_SCHEDULE } from "./retry_schedule.ts";
+import { SCHEDULE } from "../tests/support/retry_schedule.ts";
 import { Scheduler, type SchedulerOptions } from "./scheduler.ts";
 import type { NoticeRequest } from "./settle.ts";
 
@@ -50,7 +50,7 @@ class World {
       clock: this.clock,
       random: () => 0,
       logger,
-      schedule: DEFAULT_RETRY_SCHEDULE,
+      schedule: SCHEDULE,
       route: this.network.route,
       connect: this.network.connect,
       compose: (request) => this.#compose(request),
