@@ -4,7 +4,7 @@
  * @module
  */
 import { denoFileSystem, type FileSystem, type OpenFile } from "./file_system.ts";
-import { attemptSync, StorageError } from "./storage_error.ts";
+import { attempt, attemptSync, StorageError } from "./storage_error.ts";
 
 /** Up to here a file is written on the calling thread, in octets. */
 const WRITE_THROUGH = 256 * 1024;
@@ -53,6 +53,22 @@ export class NewFile {
     const how = { write: true, createNew: true, mode };
     const file = attemptSync("create", path, () => fileSystem.openSync(path, how));
     return new NewFile(path, { file, fileSystem, reused: false, failed });
+  }
+
+  /**
+   * As {@linkcode NewFile.create}, but what is there goes first: for a fixed name, under which a failed removal may
+   * have left a file.
+   * @throws {StorageError}
+   */
+  static async createAnew(path: string, options: Parameters<typeof NewFile.create>[1] = {}): Promise<NewFile> {
+    try {
+      return NewFile.create(path, options);
+    } catch (error) {
+      if (!(error instanceof StorageError) || error.code !== "EEXIST") throw error;
+    }
+    const { fileSystem = denoFileSystem } = options;
+    await attempt("remove", path, () => fileSystem.remove(path));
+    return NewFile.create(path, options);
   }
 
   /**

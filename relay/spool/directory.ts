@@ -76,8 +76,7 @@ export async function checkFormat(
   if (found === FORMAT) return;
   if (found !== undefined) throw new SpoolVersionError(directory, found);
   const temporary = join(directory, "incoming", "format");
-  await removeIfThere(fileSystem, temporary);
-  const file = NewFile.create(temporary, { mode: 0o600, fileSystem });
+  const file = await NewFile.createAnew(temporary, { mode: 0o600, fileSystem });
   await file.write(encoder.encode(FORMAT));
   await file.finish();
   await file.publish(path);

@@ -92,7 +92,8 @@ export class Draft implements SpoolDraft {
       const { pieces } = staged;
       for await (const chunk of pieces ?? staged.chunks()) check = crc32(chunk, check);
       const head = encoder.encode(encodeHead(entry, formatCheck(check)));
-      file = (pieces && await spareFile()) ?? NewFile.create(temporary, { mode: 0o600, fileSystem });
+      file = (pieces && await spareFile()) ??
+        await NewFile.createAnew(temporary, { mode: 0o600, fileSystem });
       const first = concat(head, prepend, ...pieces ?? []);
       await file.write(first);
       if (pieces === undefined) { for await (const chunk of staged.chunks()) await file.write(chunk); }

@@ -275,7 +275,7 @@ export class Spool implements Queue, AsyncDisposable {
       const shard = shardOf(id);
       await this.#makeShard(shard);
       const temporary = join(this.#directory, "incoming", `${id}.json`);
-      const file = NewFile.create(temporary, { mode: 0o600, fileSystem: this.#fileSystem });
+      const file = await NewFile.createAnew(temporary, { mode: 0o600, fileSystem: this.#fileSystem });
       await file.write(encoder.encode(text));
       await file.finish();
       await file.publish(statePath(this.#directory, id));

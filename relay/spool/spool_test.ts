@@ -749,6 +749,29 @@ Deno.test("update() and remove() that fail leave the entry as it was, and work o
   }
 });
 
+Deno.test("A file that a failed write left under its name does not stand in the way of the next one", async () => {
+  await inDirectory(async ({ directory, open }) => {
+    const fileSystem = new FaultyFileSystem();
+    await using spool = await open({ fileSystem });
+    const id = await add(spool);
+    const entry = await spool.load(id);
+    assert.ok(entry);
+    first(entry).status = "held";
+    const notice = spool.newId();
+    const write = () => spool.add(entryOf(notice, [recipient("b@one.test")]), encoder.encode(MESSAGE));
+    fileSystem.fault = (call) => call === "sync" || call === "remove" ? "EIO" : undefined;
+    await assert.rejects(spool.update(entry), /EIO/);
+    await assert.rejects(write(), SmtpError);
+    assert.deepEqual(names(directory, "incoming"), [notice, `${id}.json`].sort());
+    fileSystem.fault = () => undefined;
+    await spool.update(entry);
+    await write();
+    assert.equal(first(await spool.load(id)).status, "held");
+    assert.equal(await read(spool, notice), MESSAGE);
+    assert.deepEqual(names(directory, "incoming"), []);
+  });
+});
+
 Deno.test("dotSent() that cannot be made durable fails, and the next one begins a new journal", async () => {
   await inDirectory(async ({ directory, open }) => {
     const fileSystem = new FaultyFileSystem();
