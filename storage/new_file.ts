@@ -60,7 +60,10 @@ export class NewFile {
    * have left a file.
    * @throws {StorageError}
    */
-  static async createAnew(path: string, options: Parameters<typeof NewFile.create>[1] = {}): Promise<NewFile> {
+  static async createAnew(
+    path: string,
+    options: Parameters<typeof NewFile.create>[1] = {},
+  ): Promise<NewFile> {
     try {
       return NewFile.create(path, options);
     } catch (error) {

@@ -308,7 +308,7 @@ async function claimDirectory(directory: string): Promise<Disposable> {
   let lock: Deno.FsFile;
   try {
     await Deno.mkdir(directory, { recursive: true });
-    lock = await Deno.open(join(directory, ".lock"), { write: true, create: true });
+    lock = await Deno.open(directory);
   } catch (error) {
     const reason = errorText(error);
     const exitCode = error instanceof Deno.errors.PermissionDenied ? EXIT.noPermission : EXIT.unavailable;

@@ -42,25 +42,36 @@ const FORMAT = "mailapp spool 1\n";
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
+/** The lock on a spool; closing it gives it back, and so does the end of the process. */
+export interface SpoolLock {
+  /** Gives it back. */
+  close(): void;
+}
+
 /**
- * Takes the lock, which ends with the process at the latest; closing the file gives it back.
+ * Takes the lock. It is on the directory, which nobody can remove or replace while the spool is in it; the file `lock`
+ * tells who has it, and is locked too, as older versions look only there.
  * @throws {SpoolLockedError} when another process has it
  */
-export async function takeLock(directory: string): Promise<Deno.FsFile> {
-  const path = join(directory, "lock");
-  const file = await Deno.open(path, { create: true, read: true, write: true, mode: 0o600 });
-  try {
-    if (!await file.tryLock(true)) {
-      const pid = Number.parseInt(await Deno.readTextFile(path), 10);
-      throw new SpoolLockedError(directory, Number.isNaN(pid) ? undefined : pid);
-    }
-    await file.truncate();
-    await file.write(encoder.encode(`${Deno.pid}\n`));
-    return file;
-  } catch (error) {
-    file.close();
-    throw error;
-  }
+export async function takeLock(directory: string): Promise<SpoolLock> {
+  using opened = new DisposableStack();
+  const root = opened.use(await Deno.open(directory));
+  // NFS locks only what is open for writing, as no directory can be: there the file's lock alone has to do.
+  const isFree = await root.tryLock(true).catch(() => true);
+  if (!isFree) throw new SpoolLockedError(directory, readPid(directory));
+  const file = opened.use(
+    await Deno.open(join(directory, "lock"), { create: true, read: true, write: true, mode: 0o600 }),
+  );
+  if (!await file.tryLock(true)) throw new SpoolLockedError(directory, readPid(directory));
+  await file.truncate();
+  await file.write(encoder.encode(`${Deno.pid}\n`));
+  const kept = opened.move();
+  return { close: () => kept.dispose() };
+}
+
+function readPid(directory: string): number | undefined {
+  const pid = Number.parseInt(readTextIfThere(join(directory, "lock")) ?? "", 10);
+  return Number.isNaN(pid) ? undefined : pid;
 }
 
 /**

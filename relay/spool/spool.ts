@@ -28,6 +28,7 @@ import {
   messagePath,
   removeIfThere,
   shardOf,
+  type SpoolLock,
   statePath,
   takeLock,
 } from "./directory.ts";
@@ -75,7 +76,7 @@ export class Spool implements Queue, AsyncDisposable {
   readonly #fileSystem: FileSystem;
   readonly #syncer: DirectorySyncer;
   readonly #staging: StagingArea;
-  #lock: Deno.FsFile | undefined;
+  #lock: SpoolLock | undefined;
   readonly #journal: Journal;
   readonly #index: SpoolIndex;
   readonly #listing: SpoolListing;
@@ -94,7 +95,7 @@ export class Spool implements Queue, AsyncDisposable {
 
   private constructor(
     options: SpoolOptions,
-    parts: { lock: Deno.FsFile; journal: Journal; syncer: DirectorySyncer },
+    parts: { lock: SpoolLock; journal: Journal; syncer: DirectorySyncer },
   ) {
     const { fileSystem = denoFileSystem, clock = systemClock } = options;
     this.#directory = options.directory;

@@ -137,6 +137,28 @@ Deno.test("Spool refuses a second process and names the first", async () => {
   });
 });
 
+Deno.test("Spool refuses a second process also where the file lock was removed or replaced", async () => {
+  await inDirectory(async ({ directory, open }) => {
+    const lock = join(directory, "lock");
+    await using _spool = await open();
+    for (const change of [() => Deno.removeSync(lock), () => Deno.writeTextFileSync(lock, "1\n")]) {
+      change();
+      await assert.rejects(open(), SpoolLockedError);
+    }
+  });
+});
+
+Deno.test("Spool refuses a directory whose file lock an older version holds", async () => {
+  await inDirectory(async ({ directory, open }) => {
+    const file = await Deno.open(join(directory, "lock"), { create: true, write: true });
+    await file.write(encoder.encode("123\n"));
+    await file.lock(true);
+    await assert.rejects(open(), (error) => error instanceof SpoolLockedError && error.pid === 123);
+    file.close();
+    await using _spool = await open();
+  });
+});
+
 Deno.test("Spool refuses a directory of another version, and leaves it alone", async () => {
   await inDirectory(async ({ directory, open }) => {
     await Deno.writeTextFile(join(directory, "format"), "mailapp spool 2\n");

@@ -115,7 +115,7 @@ Deno.test("the demo says what is wrong with its directory", async () => {
 
   await Deno.remove(directory);
   await Deno.mkdir(directory);
-  using lock = await Deno.open(workspace.file("demo-data", ".lock"), { write: true, create: true });
+  using lock = await Deno.open(workspace.file("demo-data"));
   await lock.lock(true);
   const second = await runMailapp(["demo", "--once"], { cwd: workspace.path });
   assert.equal(second.code, 69);
