@@ -6,7 +6,7 @@
 import { type Command, InvalidArgumentError } from "commander";
 import { loadConfig } from "../config/load.ts";
 import type { ActionResult, OperatorAction, QueueView, Selection } from "../relay/operator.ts";
-import type { Attempt, QueueRecipient } from "../relay/queue_entry.ts";
+import { type Attempt, isOpen, type QueueRecipient } from "../relay/queue_entry.ts";
 import { explainReply } from "../relay/reply_causes.ts";
 import { normalizeDomain } from "../net/domain_name.ts";
 import { systemClock } from "../base/clock.ts";
@@ -205,10 +205,6 @@ function jsonOf({ entry, inFlight }: QueueView): unknown {
       inFlight: inFlight.includes(index),
     })),
   };
-}
-
-function isOpen({ status }: QueueRecipient): boolean {
-  return status === "pending" || status === "held";
 }
 
 function isSelected({ domain }: QueueRecipient, flags: Flags): boolean {

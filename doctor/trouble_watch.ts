@@ -43,7 +43,8 @@ const FIRST_LOOK = 2 * 60_000;
 export const LOOK_INTERVAL = 10 * 60_000;
 const DAY = 86_400_000;
 const MAX_REMEMBERED = 200;
-const MAX_STATE = 256 * 1024;
+// Twice what there can be of it: some hundred troubles, each of which quotes 500 characters of a reply.
+const MAX_STATE = 1024 * 1024;
 
 /** When each trouble was logged and mailed last, in milliseconds since the epoch. */
 interface Told {

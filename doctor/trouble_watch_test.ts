@@ -156,3 +156,16 @@ Deno.test("troubleMail() is a message of short lines, whatever others said", () 
   // deno-lint-ignore no-control-regex
   assert.doesNotMatch(text.replaceAll("\r\n", ""), /[\u0000-\u001f]/);
 });
+
+Deno.test("currentTroubles() reads as many troubles as there may be, whatever they quote", async () => {
+  await using setting = new Setting();
+  setting.troubles = Array.from({ length: 60 }, (_, index) => ({
+    kind: "reply",
+    about: `cause ${index} ${"x".repeat(300)}`,
+    what: "\x01".repeat(800),
+    next: "n".repeat(500),
+  }));
+  await using _watch = await setting.start();
+  await setting.looks(1);
+  assert.deepEqual(await currentTroubles(setting.stateFile, setting.clock.now()), setting.troubles);
+});

@@ -23,12 +23,10 @@ export interface AttemptEnd {
   readonly dotSentNoReply?: boolean;
 }
 
-const MAX_REPLY = 2000;
-
 /** The record of a try that began at this time. */
 export function attemptRecord(target: Target, at: number, { reply, ...end }: AttemptEnd): Attempt {
   const { host, address } = target;
-  return { at, host, address, ...end, ...(reply && { reply: replyText(reply).slice(0, MAX_REPLY) }) };
+  return { at, host, address, ...end, ...(reply && { reply: replyText(reply) }) };
 }
 
 /** The status of a reply that does not end it: what refuses us for good today may take the message tomorrow. */

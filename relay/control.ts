@@ -26,7 +26,10 @@ import { writeAll } from "../base/write_all.ts";
 export const CONTROL_SOCKET = "control.sock";
 
 const VERSION = 1;
+// Ids are 32 characters at most, but what is typed for one may be anything.
+const IDS_PER_REQUEST = 1000;
 const MAX_REQUEST = 1024 * 1024;
+// The largest entry has an envelope of 12 MiB and attempts of 24.
 const MAX_LINE = 64 * 1024 * 1024;
 const MAX_CLIENTS = 16;
 const REQUEST_TIMEOUT = 10_000;
@@ -225,13 +228,15 @@ export class ControlClient {
   }
 
   /** See {@linkcode QueueOperator.list}. */
-  list(selection: Selection): AsyncGenerator<QueueView, void, void> {
-    return this.#ask<QueueView>({ command: "list", selection });
+  async *list(selection: Selection): AsyncGenerator<QueueView, void, void> {
+    for (const part of inParts(selection)) yield* this.#ask<QueueView>({ command: "list", selection: part });
   }
 
   /** See {@linkcode QueueOperator.apply}. */
-  apply(action: OperatorAction, selection: Selection): AsyncGenerator<ActionResult, void, void> {
-    return this.#ask<ActionResult>({ command: "apply", action, selection });
+  async *apply(action: OperatorAction, selection: Selection): AsyncGenerator<ActionResult, void, void> {
+    for (const part of inParts(selection)) {
+      yield* this.#ask<ActionResult>({ command: "apply", action, selection: part });
+    }
   }
 
   /** What the server knows about a domain and these hosts of it. */
@@ -263,6 +268,16 @@ export class ControlClient {
     } finally {
       closeQuietly(conn);
     }
+  }
+}
+
+/** A selection in as many parts as it takes for each to fit into a request. */
+function* inParts({ ids, ...rest }: Selection): Generator<Selection, void, void> {
+  if (ids === undefined) return yield rest;
+  // One that is not named twice is not answered twice.
+  const all = [...new Set(ids)];
+  for (let at = 0; at < all.length; at += IDS_PER_REQUEST) {
+    yield { ...rest, ids: all.slice(at, at + IDS_PER_REQUEST) };
   }
 }
 

@@ -4,6 +4,7 @@ import { silentLogger } from "../base/log.ts";
 import { systemClock } from "../base/clock.ts";
 import { FakeClock } from "../tests/support/fake_clock.ts";
 import { MemoryQueue } from "../tests/support/memory_queue.ts";
+import { largestEntry } from "../tests/support/queue_entry.ts";
 import { RelayNetwork } from "../tests/support/relay_network.ts";
 import { ControlClient, ControlError, ControlServer } from "./control.ts";
 import { QueueOperator } from "./operator.ts";
@@ -125,6 +126,27 @@ Deno.test("ControlClient.list() takes an answer of thousands of entries", async 
     const listed = await Array.fromAsync((await client(path)).list({}));
     assert.equal(listed.length, 3000);
     assert.equal(listed[2999]?.entry.recipients[0]?.address, "user2999ü@a.test");
+  });
+});
+
+Deno.test("ControlClient asks for as many ids as are named, in requests that the server reads", async () => {
+  await withServer(async ({ path, queue }) => {
+    const { id } = await queue.put(["u@a.test"]);
+    const unknown = Array.from({ length: 60_000 }, (_, i) => `${i}`.padStart(32, "z"));
+    const control = await client(path);
+    const views = await Array.fromAsync(control.list({ ids: [id, ...unknown, id] }));
+    assert.deepEqual(views.map(({ entry }) => entry.id), [id]);
+    const results = await Array.fromAsync(control.apply("hold", { ids: [...unknown, id] }));
+    assert.deepEqual(results.map(({ changed }) => changed), [["u@a.test"]]);
+    assert.deepEqual(await Array.fromAsync(control.list({ ids: [] })), []);
+  });
+});
+
+Deno.test("ControlClient reads the largest entry that a queue may have", async () => {
+  await withServer(async ({ path, queue }) => {
+    const { id } = await queue.put(largestEntry().recipients);
+    const [view] = await Array.fromAsync((await client(path)).list({ ids: [id] }));
+    assert.deepEqual(view?.entry, await queue.load(id));
   });
 });
 

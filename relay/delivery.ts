@@ -9,11 +9,17 @@ import { type Clock, systemClock } from "../base/clock.ts";
 import type { Delivery, Header, PendingMessage, RecipientDecision } from "../smtp/delivery.ts";
 import type { Envelope, MailboxAddress, Recipient } from "../smtp/envelope.ts";
 import { reply, SmtpError } from "../smtp/reply.ts";
-import type { Session } from "../smtp/session.ts";
+import type { Session, Transaction } from "../smtp/session.ts";
 import { formatDate } from "../base/date.ts";
 import { freeSpace } from "../storage/free_space.ts";
 import type { QueueSummary } from "./queue.ts";
-import { pendingRecipient, type QueueRecipient } from "./queue_entry.ts";
+import {
+  MAX_ENTRY_RECIPIENTS,
+  MAX_ENVELOPE_OCTETS,
+  pendingRecipient,
+  type QueueRecipient,
+  recipientOctets,
+} from "./queue_entry.ts";
 import type { Spool } from "./spool/spool.ts";
 import type { SpoolDraft } from "./spool/message.ts";
 import { SubmittedMessage } from "../message/submitted_message.ts";
@@ -54,6 +60,14 @@ export interface SpoolDeliveryOptions {
 /** How long a look at the free space is good for, in milliseconds. */
 const SPACE_LIFETIME = 1000;
 
+// So many recipients fit whatever they are: each is one command line of at most 2,048 octets, twice as many in JSON.
+const SURELY_FIT = 2000;
+const ACCEPTED: RecipientDecision = { accepted: true };
+const TOO_MANY: RecipientDecision = {
+  accepted: false,
+  reply: reply(452, "4.5.3", "Too many recipients; send to the others in another message"),
+};
+
 const encoder = new TextEncoder();
 
 /** A {@linkcode Delivery} into the spool: what is answered with 250 is on the disk, and will be relayed or reported on. */
@@ -70,6 +84,8 @@ export class SpoolDelivery implements Delivery {
   ];
   readonly #options: SpoolDeliveryOptions;
   readonly #clock: Clock;
+  /** Octets of large envelopes so far. */
+  readonly #envelopes = new WeakMap<Transaction, number>();
   #space: { readonly until: number; readonly free: Promise<number> } | undefined;
 
   /** Touches nothing on the disk yet. */
@@ -86,9 +102,24 @@ export class SpoolDelivery implements Delivery {
     return this.#checkSpace(envelope.size ?? 0, session);
   }
 
-  /** Accepts every recipient: only sending can tell whether it is there. */
-  checkRecipient(): RecipientDecision {
-    return { accepted: true };
+  /**
+   * Accepts every recipient, since only sending can tell whether it is there, as long as the envelope is one that the
+   * queue can take.
+   */
+  checkRecipient(recipient: Recipient, { transaction }: Session): RecipientDecision {
+    return transaction === undefined || this.#fits(recipient, transaction) ? ACCEPTED : TOO_MANY;
+  }
+
+  #fits(recipient: Recipient, transaction: Transaction): boolean {
+    const { recipients } = transaction;
+    if (recipients.length < SURELY_FIT) return true;
+    if (recipients.length >= MAX_ENTRY_RECIPIENTS) return false;
+    const { qualifyDomain } = this.#options;
+    const octets = (this.#envelopes.get(transaction) ?? envelopeOctets(recipients, qualifyDomain)) +
+      envelopeOctets([recipient], qualifyDomain);
+    if (octets > MAX_ENVELOPE_OCTETS) return false;
+    this.#envelopes.set(transaction, octets);
+    return true;
   }
 
   /**
@@ -202,6 +233,10 @@ class PendingSubmission implements PendingMessage {
     for (const piece of this.#pieces.slice(from)) await this.#draft.write(piece);
     this.#pieces.length = 0;
   }
+}
+
+function envelopeOctets(recipients: readonly Recipient[], qualifyDomain: string): number {
+  return queueRecipients(recipients, qualifyDomain).reduce((sum, one) => sum + recipientOctets(one), 0);
 }
 
 /** The recipients as the queue holds them; one who was named twice gets one copy. */

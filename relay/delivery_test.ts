@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { silentLogger } from "../base/log.ts";
-import type { Envelope, MailboxAddress } from "../smtp/envelope.ts";
+import type { Envelope, MailboxAddress, Recipient } from "../smtp/envelope.ts";
 import { SmtpError } from "../smtp/reply.ts";
 import { SmtpServer } from "../smtp/server.ts";
 import type { Session } from "../smtp/session.ts";
@@ -93,6 +93,37 @@ Deno.test("SpoolDelivery stores the message with what it lacks on top", async ()
     );
     assert.deepEqual(accepted, [{ id, acceptedAt: NOW, due: [{ domain: "one.test", at: 0 }] }]);
   });
+});
+
+Deno.test("SpoolDelivery accepts no more recipients of a message than the spool reads again", async () => {
+  const cases: readonly (readonly [original: string, accepted: number])[] = [
+    ["", 10_000],
+    ["x".repeat(2000), 6000],
+    ['"'.repeat(1900), 3000],
+  ];
+  for (const [original, about] of cases) {
+    await withDelivery({}, async ({ delivery, spool }) => {
+      const recipients: Recipient[] = [];
+      const transaction = { reversePath: null, recipients, body: "7BIT", smtputf8: false } as const;
+      for (;;) {
+        const recipient: Recipient = {
+          forwardPath: mailbox(`user${recipients.length}@one.test`),
+          ...(original !== "" && { originalRecipient: { type: "rfc822", address: original } }),
+        };
+        const decision = delivery.checkRecipient(recipient, { ...session, transaction });
+        if (!decision.accepted) {
+          assert.equal(decision.reply.code, 452);
+          break;
+        }
+        recipients.push(recipient);
+      }
+      assert(Math.abs(recipients.length - about) <= about / 10, `${recipients.length} instead of ${about}`);
+      const id = await submit(delivery, "Subject: hi\r\n\r\nHello\r\n", { recipients });
+      await spool.close();
+      await using again = await Spool.open({ directory: spool.directory, logger: silentLogger });
+      assert.equal((await again.load(id))?.recipients.length, recipients.length);
+    });
+  }
 });
 
 Deno.test("SpoolDelivery leaves a complete message alone, byte for byte", async () => {

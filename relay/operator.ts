@@ -8,7 +8,7 @@ import type { Logger } from "../base/log.ts";
 import type { Clock } from "../base/clock.ts";
 import type { OpenEntries, OpenEntry } from "./open_entries.ts";
 import type { Queue } from "./queue.ts";
-import type { QueueEntry, QueueRecipient } from "./queue_entry.ts";
+import { addAttempts, isOpen, type QueueEntry, type QueueRecipient } from "./queue_entry.ts";
 import { isSender } from "./spool/entry.ts";
 
 /** What can be done with queued messages. */
@@ -189,10 +189,6 @@ function matches(entry: QueueEntry, { domain, sender }: Selection): boolean {
       entry.recipients.some((recipient) => recipient.domain === domain && isOpen(recipient)));
 }
 
-function isOpen({ status }: QueueRecipient): boolean {
-  return status === "pending" || status === "held";
-}
-
 /** Changes a recipient; why not, or `""` where it goes without saying. */
 function change(
   action: OperatorAction,
@@ -217,10 +213,11 @@ function change(
     case "bounce":
       if (entry.reversePath === "") return "has no sender to tell: remove it";
       recipient.status = "failed";
-      recipient.attempts = [
-        ...recipient.attempts,
-        { at: now, host: recipient.domain, error: "returned by the operator", status: "5.0.0" },
-      ].slice(-10);
+      addAttempts(
+        recipient,
+        [{ at: now, host: recipient.domain, error: "returned by the operator", status: "5.0.0" }],
+        entry,
+      );
       return;
     case "remove":
       recipient.status = "removed";

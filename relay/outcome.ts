@@ -7,7 +7,7 @@
 import type { Logger } from "../base/log.ts";
 import type { Clock } from "../base/clock.ts";
 import type { AttemptResult, RecipientResult } from "./attempt.ts";
-import type { QueueEntry, QueueRecipient } from "./queue_entry.ts";
+import { addAttempts, type QueueEntry, type QueueRecipient } from "./queue_entry.ts";
 import { retryDelay, type RetrySchedule } from "./retry_schedule.ts";
 
 /** An attempt that was made. */
@@ -34,8 +34,6 @@ export interface OutcomeOptions {
   readonly schedule: RetrySchedule;
 }
 
-const MAX_ATTEMPTS_KEPT = 10;
-
 /**
  * Writes the results into the entry, in memory, and logs them.
  * @returns whether the attempt reached anybody; one without results says nothing against the destination
@@ -52,7 +50,7 @@ export function applyOutcome(
     const recipient = entry.recipients[index];
     if (recipient === undefined) continue;
     const mayExpire = isLast(outcome, { entry, recipient, result, schedule });
-    recipient.attempts = [...recipient.attempts, ...result.attempts].slice(-MAX_ATTEMPTS_KEPT);
+    addAttempts(recipient, result.attempts, entry);
     recipient.attemptCount++;
     switch (result.result) {
       case "relayed":

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { Buffer } from "node:buffer";
 import type { BodyType, DsnOptions, Notify, OriginalRecipient } from "../smtp/envelope.ts";
 
 /**
@@ -24,7 +25,7 @@ export interface Attempt {
   readonly address?: string;
   /** How the connection was secured; absent where there was none. */
   readonly tls?: TlsLevel;
-  /** What the remote said, first line to last joined by LF, with code; absent where it said nothing. At most 2,000 characters. */
+  /** What the remote said, first line to last joined by LF, with code; absent where it said nothing. */
   readonly reply?: string;
   /** What happened on our side where there is no reply: `connection refused`, `no answer to the final dot`. */
   readonly error?: string;
@@ -48,7 +49,7 @@ export interface QueueRecipient {
   status: RecipientStatus;
   /** Attempts so far, of all that were made. */
   attemptCount: number;
-  /** The latest attempts, oldest first; at most 10. */
+  /** The latest attempts, oldest first; {@linkcode addAttempts} says how many. */
   attempts: Attempt[];
   /** When it is due, milliseconds since the epoch; 0 = at once. */
   nextAttemptAt: number;
@@ -97,4 +98,52 @@ export function pendingRecipient(address: string, domain: string): QueueRecipien
     delayNotified: false,
     settled: false,
   };
+}
+
+/** Recipients of an entry, at most: what is known of them all is written anew after each attempt. */
+export const MAX_ENTRY_RECIPIENTS = 10_000;
+
+/** Octets of an entry's recipients, at most, as {@linkcode recipientOctets} counts them. */
+export const MAX_ENVELOPE_OCTETS = 12 * 1024 ** 2;
+
+/** What a recipient adds to an envelope, in octets of JSON. */
+export function recipientOctets(
+  { address, domain, notify, originalRecipient }: Omit<QueueRecipient, "status">,
+): number {
+  return Buffer.byteLength(JSON.stringify({ address, domain, notify, originalRecipient }));
+}
+
+/** Whether nothing more will be tried. */
+export function isFinal({ status }: Pick<QueueRecipient, "status">): boolean {
+  return status !== "pending" && status !== "held";
+}
+
+/** Whether the sender's mail to this recipient is not over yet. */
+export function isOpen(recipient: Pick<QueueRecipient, "status">): boolean {
+  return !isFinal(recipient);
+}
+
+/**
+ * How many attempts are kept of each recipient, and how many characters of a reply or an error: so many that the state
+ * of the largest entry stays below 32 MiB, whatever servers say.
+ * @param recipients how many the entry has
+ */
+export function attemptLimits(recipients: number): { readonly count: number; readonly characters: number } {
+  if (recipients <= 200) return { count: 10, characters: 2000 };
+  return recipients <= 1000 ? { count: 4, characters: 1000 } : { count: 1, characters: 400 };
+}
+
+/** Adds attempts to those of a recipient, within {@linkcode attemptLimits}; the oldest ones go. */
+export function addAttempts(
+  recipient: QueueRecipient,
+  attempts: readonly Attempt[],
+  { recipients }: Pick<QueueEntry, "recipients">,
+): void {
+  const { count, characters } = attemptLimits(recipients.length);
+  const added = attempts.map(({ reply, error, ...rest }) => ({
+    ...rest,
+    ...(reply !== undefined && { reply: reply.slice(0, characters) }),
+    ...(error !== undefined && { error: error.slice(0, characters) }),
+  }));
+  recipient.attempts = [...recipient.attempts, ...added].slice(-count);
 }

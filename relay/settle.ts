@@ -13,7 +13,7 @@
 import type { Logger } from "../base/log.ts";
 import type { OpenEntry } from "./open_entries.ts";
 import type { NewEntry, Queue, QueueSummary } from "./queue.ts";
-import type { QueueEntry, QueueRecipient } from "./queue_entry.ts";
+import { isFinal, type QueueEntry, type QueueRecipient } from "./queue_entry.ts";
 
 /** `failure`: refused for good or tried too long; `delay`: still being tried; `success`: relayed to a server that sends no notices. */
 export type NoticeKind = "failure" | "delay" | "success";
@@ -47,11 +47,6 @@ export interface SettleOptions {
   readonly delayed: boolean;
   /** Takes over the notices, which may be sent from now on. */
   readonly submit: (notice: QueueSummary) => void;
-}
-
-/** Whether nothing more will be tried. */
-export function isFinal({ status }: QueueRecipient): boolean {
-  return status !== "pending" && status !== "held";
 }
 
 /**

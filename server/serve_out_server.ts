@@ -15,6 +15,7 @@ import { noticeComposer } from "../relay/dsn.ts";
 import { FamilyHealth } from "../net/family_health.ts";
 import { findTargets } from "../relay/mx.ts";
 import { QueueOperator } from "../relay/operator.ts";
+import { MAX_ENTRY_RECIPIENTS } from "../relay/queue_entry.ts";
 import { Scheduler } from "../relay/scheduler.ts";
 import { Spool } from "../relay/spool/spool.ts";
 import { HostConnection } from "../relay/transmit.ts";
@@ -181,7 +182,14 @@ function createServer(config: Config, { spool, scheduler, logger, signer }: Part
     logger,
     sign: (id) => signer.begin(id),
   });
-  const { maxMessageSize, maxRecipients, maxConnections, idleTimeoutMs } = serveOut;
+  const { maxMessageSize, maxConnections, idleTimeoutMs } = serveOut;
+  const maxRecipients = Math.min(serveOut.maxRecipients, MAX_ENTRY_RECIPIENTS);
+  if (maxRecipients < serveOut.maxRecipients) {
+    const warning =
+      `serve-out.max_recipients = ${serveOut.maxRecipients}: a message in the queue has at most ` +
+      `${maxRecipients} recipients, and clients are told to send to the others in another one`;
+    logger.warn("config.warning", { warning });
+  }
   return new SmtpServer({
     hostname,
     delivery,

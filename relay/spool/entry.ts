@@ -5,8 +5,7 @@
  */
 import type { DotSent, JournalEntry } from "./journal.ts";
 import type { QueueSummary } from "../queue.ts";
-import type { Attempt, QueueEntry, QueueRecipient } from "../queue_entry.ts";
-import { MAX_ATTEMPTS_KEPT } from "./format.ts";
+import { addAttempts, attemptLimits, isFinal, type QueueEntry, type QueueRecipient } from "../queue_entry.ts";
 
 /**
  * The entry as the scheduler keeps it; `undefined` when there is nothing to do for it.
@@ -40,27 +39,26 @@ export function isSender(reversePath: string, wanted: string | undefined): boole
 
 /** Whether something is left to do apart from sending; see {@linkcode QueueSummary.unfinished}. */
 export function isUnfinished(entry: QueueEntry): boolean {
-  return entry.recipients.some(({ status, settled, notice }) =>
-    notice !== undefined || (isFinal(status) && !settled)
+  return entry.recipients.some((recipient) =>
+    recipient.notice !== undefined || (isFinal(recipient) && !recipient.settled)
   );
-}
-
-function isFinal(status: QueueRecipient["status"]): boolean {
-  return status !== "pending" && status !== "held";
 }
 
 /** Whether all is settled, so that the entry can go. */
 export function isDone(entry: QueueEntry): boolean {
-  return entry.recipients.every(({ status, settled, notice }) =>
-    isFinal(status) && settled && notice === undefined
+  return entry.recipients.every((recipient) =>
+    isFinal(recipient) && recipient.settled && recipient.notice === undefined
   );
 }
 
 /** What a state file with this recipient in it makes the journal free to forget. */
 export function coverage(
-  { status, attempts }: QueueRecipient,
+  recipient: QueueRecipient,
 ): { readonly final: boolean; readonly dots: readonly number[] } {
-  return { final: isFinal(status), dots: attempts.filter((item) => item.dotSentNoReply).map(({ at }) => at) };
+  return {
+    final: isFinal(recipient),
+    dots: recipient.attempts.filter((item) => item.dotSentNoReply).map(({ at }) => at),
+  };
 }
 
 /**
@@ -76,43 +74,45 @@ export function applyJournal(
 ): { readonly recipient: QueueRecipient; readonly dot: DotSent }[] {
   return entry.recipients.flatMap((recipient, index) => {
     const dot = sent.get(index);
-    if (relayed.has(index)) markRelayed(recipient, relayed.get(index));
-    else if (dot?.inherited && markUnanswered(recipient, dot, options)) return [{ recipient, dot }];
+    if (relayed.has(index)) markRelayed(recipient, { dot: relayed.get(index), entry });
+    else if (dot?.inherited && markUnanswered(recipient, dot, { ...options, entry })) {
+      return [{ recipient, dot }];
+    }
     return [];
   });
 }
 
-function markRelayed(recipient: QueueRecipient, dot: DotSent | undefined): void {
-  if (isFinal(recipient.status)) return;
+function markRelayed(
+  recipient: QueueRecipient,
+  { dot, entry }: { dot: DotSent | undefined; entry: QueueEntry },
+): void {
+  if (isFinal(recipient)) return;
   recipient.status = "relayed";
   recipient.attemptCount++;
   // Without NOTIFY=SUCCESS nobody waits for a notice.
   recipient.settled = !(recipient.notify?.includes("SUCCESS") ?? false);
   if (dot === undefined) return;
   const { at, host, address } = dot;
-  addAttempt(recipient, { at, host, address, status: "2.0.0" });
+  addAttempts(recipient, [{ at, host, address, status: "2.0.0" }], entry);
 }
 
 function markUnanswered(
   recipient: QueueRecipient,
   { at, host, address }: DotSent,
-  { now, resendAfter }: { now: number; resendAfter: number },
+  { now, resendAfter, entry }: { now: number; resendAfter: number; entry: QueueEntry },
 ): boolean {
   const { attempts } = recipient;
+  const { count } = attemptLimits(entry.recipients.length);
   const oldest = attempts[0];
   // The state was written after all, or so long ago that this attempt has fallen out of it.
-  if (isFinal(recipient.status) || attempts.some((item) => item.at === at && item.dotSentNoReply)) {
+  if (isFinal(recipient) || attempts.some((item) => item.at === at && item.dotSentNoReply)) {
     return false;
   }
-  if (attempts.length >= MAX_ATTEMPTS_KEPT && oldest !== undefined && oldest.at > at) return false;
+  if (attempts.length >= count && oldest !== undefined && oldest.at > at) return false;
   recipient.attemptCount++;
   // The clock may have been ahead when the dot was sent.
   recipient.nextAttemptAt = Math.max(recipient.nextAttemptAt, Math.min(at, now) + resendAfter);
   const error = "no answer to the final dot: the process ended while it waited";
-  addAttempt(recipient, { at, host, address, error, status: "4.4.2", dotSentNoReply: true });
+  addAttempts(recipient, [{ at, host, address, error, status: "4.4.2", dotSentNoReply: true }], entry);
   return true;
-}
-
-function addAttempt(recipient: QueueRecipient, attempt: Attempt): void {
-  recipient.attempts = [...recipient.attempts, attempt].slice(-MAX_ATTEMPTS_KEPT);
 }

@@ -12,8 +12,8 @@ import type { Attempt, QueueEntry, QueueRecipient, RecipientStatus, TlsLevel } f
 /** The version of heads, states and journal that this program writes; it reads this and older ones. */
 export const SPOOL_VERSION = 1;
 
-/** Attempts kept for each recipient; older ones are only counted. */
-export const MAX_ATTEMPTS_KEPT = 10;
+/** Octets of a head, at most; {@linkcode MAX_ENVELOPE_OCTETS} and what else stands there come to less. */
+export const MAX_HEAD = 16 * 1024 ** 2;
 
 /** A file of the spool says what it must not say. The message is the reason, for the log. */
 export class SpoolFormatError extends Error {
@@ -133,7 +133,7 @@ export function encodeHead(entry: NewEntry, messageCheck: string): string {
       // Left out where it says what a fresh entry says, which keeps the head small and the scan fast.
       status: recipient.status === "pending" ? undefined : recipient.status,
       attemptCount: recipient.attemptCount || undefined,
-      attempts: recipient.attempts.length === 0 ? undefined : recipient.attempts.slice(-MAX_ATTEMPTS_KEPT),
+      attempts: recipient.attempts.length === 0 ? undefined : recipient.attempts,
       nextAttemptAt: recipient.nextAttemptAt || undefined,
       delayNotified: recipient.delayNotified || undefined,
       settled: recipient.settled || undefined,
@@ -189,7 +189,7 @@ export function encodeState(entry: QueueEntry): string {
       delayNotified: recipient.delayNotified,
       settled: recipient.settled,
       notice: recipient.notice,
-      attempts: recipient.attempts.slice(-MAX_ATTEMPTS_KEPT),
+      attempts: recipient.attempts,
     })),
   });
 }

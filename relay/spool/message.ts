@@ -11,7 +11,7 @@ import { NewFile } from "../../storage/new_file.ts";
 import type { StagedMessage } from "../../storage/staging.ts";
 import { StorageError } from "../../storage/storage_error.ts";
 import type { NewEntry, QueuedMessage, QueueSummary } from "../queue.ts";
-import { encodeHead, formatCheck, SpoolFormatError } from "./format.ts";
+import { encodeHead, formatCheck, MAX_HEAD, SpoolFormatError } from "./format.ts";
 import { summarize } from "./entry.ts";
 
 /** A message on its way into the spool. Disposed without commit, it leaves nothing behind. */
@@ -92,6 +92,7 @@ export class Draft implements SpoolDraft {
       const { pieces } = staged;
       for await (const chunk of pieces ?? staged.chunks()) check = crc32(chunk, check);
       const head = encoder.encode(encodeHead(entry, formatCheck(check)));
+      if (head.length > MAX_HEAD) throw new SmtpError(TOO_MANY);
       file = (pieces && await spareFile()) ??
         await NewFile.createAnew(temporary, { mode: 0o600, fileSystem });
       const first = concat(head, prepend, ...pieces ?? []);
@@ -177,6 +178,9 @@ export class StoredMessage implements QueuedMessage {
     return Promise.resolve();
   }
 }
+
+// Who accepts a message for the queue makes sure before that it is not needed.
+const TOO_MANY = reply(452, "4.5.3", "Too many recipients for one message");
 
 /** The reply for a failure to store (RFC 3463 §3.4). */
 function storageFailure(cause: unknown): SmtpError {

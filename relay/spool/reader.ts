@@ -9,7 +9,7 @@ import type { DotSent, Journal } from "./journal.ts";
 import type { QueueEntry, QueueRecipient } from "../queue_entry.ts";
 import { decodeText, isFile, messagePath, putAside, readTextIfThere, statePath } from "./directory.ts";
 import { applyJournal } from "./entry.ts";
-import { decodeHead, decodeState, SpoolFormatError, type SpoolHead } from "./format.ts";
+import { decodeHead, decodeState, MAX_HEAD, SpoolFormatError, type SpoolHead } from "./format.ts";
 
 /** What a {@linkcode SpoolReader} needs. */
 export interface SpoolReaderOptions {
@@ -28,8 +28,6 @@ export interface SpoolReaderOptions {
 }
 
 const READ_SIZE = 4096;
-// 1,000 recipients with ORCPT come to about 1 MB.
-const MAX_HEAD = 16 * 1024 * 1024;
 
 /** Reads entries of one spool. */
 export class SpoolReader {

@@ -3,7 +3,7 @@ import { join } from "@std/path";
 import { SmtpError } from "../../smtp/reply.ts";
 import { FakeClock } from "../../tests/support/fake_clock.ts";
 import { FaultyFileSystem } from "../../tests/support/faulty_file_system.ts";
-import { newEntry, recipient } from "../../tests/support/queue_entry.ts";
+import { largestEntry, newEntry, recipient } from "../../tests/support/queue_entry.ts";
 import { RecordingLog } from "../../tests/support/recording_log.ts";
 import type { NewEntry, QueueSummary } from "../queue.ts";
 import type { QueueEntry, QueueRecipient } from "../queue_entry.ts";
@@ -120,6 +120,39 @@ Deno.test("Spool keeps an entry of 1,000 recipients and a message of any bytes",
     const bytes: number[] = [];
     for await (const chunk of stored.chunks()) bytes.push(...chunk);
     assert.deepEqual(new Uint8Array(bytes), message);
+  });
+});
+
+Deno.test("Spool reads again the largest entries that it takes, and their states", async () => {
+  await inDirectory(async ({ open, log }) => {
+    const entries: QueueEntry[] = [];
+    {
+      await using spool = await open();
+      for (const count of [200, 1000, 10_000]) {
+        const entry = largestEntry({ id: spool.newId(), size: MESSAGE.length }, count);
+        const recipients = entry.recipients.map((recipient) => ({ ...recipient, attempts: [] }));
+        await spool.add({ ...entry, recipients }, encoder.encode(MESSAGE));
+        await spool.update(entry);
+        entries.push(entry);
+      }
+    }
+    await using spool = await open();
+    for (const entry of entries) assert.deepEqual(await spool.load(entry.id), entry);
+    assert.deepEqual(log.events.filter(({ level }) => level === "error"), []);
+  });
+});
+
+Deno.test("Spool refuses an entry whose head it could not read again", async () => {
+  await inDirectory(async ({ directory, open }) => {
+    await using spool = await open();
+    const address = "x".repeat(1000);
+    const recipients = Array.from({ length: 20_000 }, (_, index) => recipient(`${address}${index}@one.test`));
+    await assert.rejects(
+      add(spool, recipients),
+      (error) => error instanceof SmtpError && error.reply.code === 452,
+    );
+    assert.deepEqual(names(directory, "incoming"), []);
+    assert.deepEqual(await ids(spool), []);
   });
 });
 

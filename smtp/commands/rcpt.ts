@@ -50,7 +50,8 @@ export async function rcpt(session: Session, argument: string, context: CommandC
   }
   const decision = await context.delivery.checkRecipient(recipient, session);
   if (!decision.accepted) {
-    session.refusedRecipientCount++;
+    // What is put off was not guessed.
+    if (decision.reply.code >= 500) session.refusedRecipientCount++;
     return respond(decision.reply);
   }
   transaction.recipients.push(recipient);
