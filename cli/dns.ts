@@ -4,7 +4,6 @@
  * @module
  */
 import type { X509Certificate } from "node:crypto";
-import { join } from "@std/path";
 import type { Command } from "commander";
 import type { Config } from "../config/config.ts";
 import { ConfigError } from "../config/errors.ts";
@@ -12,11 +11,12 @@ import { loadConfig } from "../config/load.ts";
 import { presentData, reverseRecords, zoneFile, zoneTable } from "../doctor/zone_file.ts";
 import { zoneSections } from "../doctor/zone.ts";
 import { systemClock } from "../base/clock.ts";
-import { CertificateError, type CertificatePair, loadCertificate } from "../tls/certificates.ts";
+import { CertificateError } from "../tls/certificates.ts";
 import { loadDkimKeys } from "../server/dkim_parts.ts";
 import { EXIT, type ExitCode } from "../server/exit_codes.ts";
 import type { Io } from "../server/io.ts";
-import { ownAddresses } from "./own_addresses.ts";
+import { readCertificate } from "../server/server_parts.ts";
+import { ownAddresses } from "../server/own_addresses.ts";
 import { requireConfigFile } from "./config_file.ts";
 import { configOption, examples, type Registrar } from "./subcommand.ts";
 
@@ -91,18 +91,4 @@ async function currentCertificate(config: Config, io: Io): Promise<X509Certifica
     io.err(`warning: no TLSA record: ${error.message}\n`);
     return undefined;
   }
-}
-
-/**
- * The pair of the configuration, where it has one; makes none.
- * @throws {CertificateError}
- */
-export async function readCertificate(config: Config): Promise<CertificatePair | undefined> {
-  const { tls: { certificate, selfSigned }, hostname, dataDir } = config;
-  const files = certificate !== undefined
-    ? { cert: certificate.certFile, key: certificate.keyFile }
-    : selfSigned
-    ? { cert: join(dataDir, "tls", "selfsigned.crt"), key: join(dataDir, "tls", "selfsigned.key") }
-    : undefined;
-  return files && await loadCertificate({ ...files, hostname, clock: systemClock });
 }

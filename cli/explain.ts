@@ -15,7 +15,7 @@ import { systemClock } from "../base/clock.ts";
 import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
 import type { Io } from "../server/io.ts";
 import { openMailboxes } from "../server/parts.ts";
-import { findServer } from "./queue_access.ts";
+import { findServer } from "../server/queue_access.ts";
 import { openResolver, ownTargets, targetOptions } from "../server/relay_parts.ts";
 import { configOption, examples, type Registrar } from "./subcommand.ts";
 import { count, printable, showDuration } from "./terminal.ts";

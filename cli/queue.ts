@@ -12,7 +12,7 @@ import { normalizeDomain } from "../net/domain_name.ts";
 import { systemClock } from "../base/clock.ts";
 import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
 import type { Io } from "../server/io.ts";
-import { openQueue, type QueueAccess } from "./queue_access.ts";
+import { openQueue, type QueueAccess } from "../server/queue_access.ts";
 import { configOption, examples, type Registrar } from "./subcommand.ts";
 import { count, printable, Progress, showDuration, showSize, showTime } from "./terminal.ts";
 

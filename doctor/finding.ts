@@ -23,6 +23,22 @@ export interface Finding {
   readonly dialogue?: readonly string[];
 }
 
+/** How many findings there are of each kind that is not well. */
+export interface Summary {
+  /** Mail is lost, refused or taken for junk because of them. */
+  readonly failures: number;
+  /** It works, but not for all or not for long. */
+  readonly warnings: number;
+  /** It cannot be told from here. */
+  readonly untested: number;
+}
+
+/** Counts the findings. */
+export function summarize(findings: readonly Finding[]): Summary {
+  const of = (outcome: Outcome) => findings.filter((finding) => finding.outcome === outcome).length;
+  return { failures: of("failure"), warnings: of("warning"), untested: of("untested") };
+}
+
 /** What a finding says. */
 export interface Words {
   /** What was seen. */

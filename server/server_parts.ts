@@ -3,11 +3,17 @@
  *
  * @module
  */
+import { join } from "@std/path";
 import type { Config } from "../config/config.ts";
 import { type Log, startLog } from "../observe/logger.ts";
 import type { Logger } from "../base/log.ts";
 import { systemClock } from "../base/clock.ts";
-import { CertificateError, Certificates } from "../tls/certificates.ts";
+import {
+  CertificateError,
+  type CertificatePair,
+  Certificates,
+  loadCertificate,
+} from "../tls/certificates.ts";
 import { keepSelfSigned } from "../tls/self_signed.ts";
 import { CommandError, EXIT } from "./exit_codes.ts";
 import type { Io } from "./io.ts";
@@ -31,6 +37,20 @@ export async function openCertificates(config: Config, log: Logger): Promise<Cer
     if (!(error instanceof CertificateError)) throw error;
     throw new CommandError(`[tls] ${error.message}`, EXIT.config, { cause: error });
   }
+}
+
+/**
+ * The pair of the configuration, where it has one; makes none.
+ * @throws {CertificateError}
+ */
+export async function readCertificate(config: Config): Promise<CertificatePair | undefined> {
+  const { tls: { certificate, selfSigned }, hostname, dataDir } = config;
+  const files = certificate !== undefined
+    ? { cert: certificate.certFile, key: certificate.keyFile }
+    : selfSigned
+    ? { cert: join(dataDir, "tls", "selfsigned.crt"), key: join(dataDir, "tls", "selfsigned.key") }
+    : undefined;
+  return files && await loadCertificate({ ...files, hostname, clock: systemClock });
 }
 
 /**

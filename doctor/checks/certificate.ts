@@ -4,10 +4,33 @@
  * @module
  */
 import type { CertificatePair } from "../../tls/certificates.ts";
-import { failure, type Finding, ok, warning } from "../finding.ts";
+import { failure, type Finding, ok, untested, warning } from "../finding.ts";
+import type { Setup } from "../setup.ts";
+import { AS_ROOT } from "./config.ts";
 
 /** A certificate with less to go should have been renewed by now, in milliseconds. */
 export const RENEWAL_DUE = 14 * 86_400_000;
+
+/** Checks the certificate of a serve-in, wherever it is. */
+export function checkServeInCertificate(
+  { hostname, domains, certificate, selfSigned, clock }: Pick<
+    Setup,
+    "hostname" | "domains" | "certificate" | "selfSigned" | "clock"
+  >,
+): Finding[] {
+  if (domains.length === 0) return [];
+  const common = { hostname, now: clock.now(), selfSigned };
+  switch (certificate.kind) {
+    case "known":
+      return checkCertificate({ ...common, pair: certificate.pair });
+    case "unusable":
+      return checkCertificate({ ...common, error: certificate.reason });
+    case "forbidden":
+      return [untested("certificate", hostname, { what: certificate.reason, next: AS_ROOT })];
+    case "to-be-made":
+      return [untested("certificate", hostname, { what: "serve-in makes one at its first start" })];
+  }
+}
 
 /** What is looked at. */
 export interface CertificateCheck {
@@ -29,7 +52,7 @@ export function checkCertificate({ hostname, now, pair, error, selfSigned }: Cer
     return [
       failure("certificate.unusable", hostname, {
         what: error,
-        next: "Mend it; serve-in does not start so.",
+        next: "Fix it; serve-in will not start.",
       }),
     ];
   }

@@ -36,7 +36,9 @@ export async function checkClock(
     const { mtime = null } = await Deno.stat(file).catch(() => ({ mtime: null }));
     if (mtime === null || mtime.getTime() <= now + DAY) continue;
     return [failure("clock.behind", shown, {
-      what: `${file} was written on ${mtime.toISOString().slice(0, 10)}, which is yet to come by this clock`,
+      what: `${file} was written on ${
+        mtime.toISOString().slice(0, 10)
+      }, which is in the future by this clock`,
       next,
     })];
   }
@@ -44,7 +46,7 @@ export async function checkClock(
     return [ok("clock", shown, "systemd keeps it")];
   }
   return [untested("clock", shown, {
-    what: "it looks likely; whether it is right to the minute is not asked of anybody",
+    what: "it looks plausible; no other clock is asked whether it is right to the minute",
     next: "timedatectl says whether something keeps it.",
   })];
 }

@@ -5,6 +5,7 @@
  */
 import type { Resolver } from "../../dns/resolver.ts";
 import { failure, type Finding, ok } from "../finding.ts";
+import type { Setup } from "../setup.ts";
 
 /** What is asked. */
 export interface DnsCheck {
@@ -16,6 +17,17 @@ export interface DnsCheck {
   readonly foreign: string;
   /** Who is asked, for people. */
   readonly servers: string;
+}
+
+/** What doctor asks. */
+export async function checkResolver(
+  { resolver, domains, hostname, probe, dnsServers }: Pick<
+    Setup,
+    "resolver" | "domains" | "hostname" | "probe" | "dnsServers"
+  >,
+): ReturnType<typeof checkDns> {
+  const names = domains.length > 0 ? domains : [hostname];
+  return await checkDns({ resolver, names, foreign: probe, servers: dnsServers });
 }
 
 /** Asks for names of our own and of others. `down`: nothing was answered, so there is no use in asking more. */

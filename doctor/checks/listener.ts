@@ -8,10 +8,11 @@ import type { Clock } from "../../base/clock.ts";
 import type { SocketAddress } from "../../net/transport.ts";
 import type { Transport } from "../../net/transport.ts";
 import { Dialogue } from "../dialogue.ts";
-import { failure, type Finding, ok, warning } from "../finding.ts";
+import { failure, type Finding, ok, untested, warning } from "../finding.ts";
+import type { Setup } from "../setup.ts";
 import { errorText } from "../../base/error_text.ts";
 
-/** Where and as what to knock. */
+/** Which listener to test, and as what. */
 export interface ListenerCheck {
   /** Where serve-in listens. */
   readonly endpoint: SocketAddress;
@@ -32,6 +33,36 @@ const PATIENCE = 20_000;
 const SLOW = 5_000;
 /** Reserved (RFC 2606): if it were accepted, it could reach nobody. */
 const FOREIGN = "open-relay-test@doctor.invalid";
+
+/** How many of its addresses serve-in is tested on. */
+export const MAX_LISTENERS = 4;
+
+/** Tests serve-in on the addresses that it is bound to. */
+export async function checkListeners(
+  { own, serveInPort: port, hostname, domains, certificate, dial, clock }: Pick<
+    Setup,
+    "own" | "serveInPort" | "hostname" | "domains" | "certificate" | "dial" | "clock"
+  >,
+): Promise<Finding[]> {
+  const [domain] = domains;
+  if (domain === undefined) return [];
+  if (port === 0) {
+    return [untested("smtp", "serve-in", { what: "[serve-in] port = 0: which port it has is not known" })];
+  }
+  const hasCertificate = certificate.kind === "known" && certificate.pair !== undefined;
+  const findings = await Promise.all(
+    own.bound.slice(0, MAX_LISTENERS).map((address) =>
+      checkListener({ endpoint: { address, port }, hostname, hasCertificate, domain, dial, clock })
+    ),
+  );
+  return [
+    ...findings.flat(),
+    untested("smtp.outside", hostname, {
+      what: "whether the Internet reaches serve-in cannot be tested from here",
+      next: `From another machine: nc -C ${hostname} ${port}; it must greet with 220.`,
+    }),
+  ];
+}
 
 /** Tests one listener. Never throws. */
 export async function checkListener(check: ListenerCheck): Promise<Finding[]> {
@@ -86,7 +117,7 @@ async function talk(
   if (banner.code !== 220) {
     return [fail("smtp.busy", {
       what: `it greets with ${banner.code}: ${banner.lines.join(" ")}`,
-      next: "Look into serve-in's log.",
+      next: "See the log of serve-in.",
     })];
   }
   const called = banner.lines[0]?.split(" ")[0];
@@ -118,7 +149,7 @@ async function talk(
   }
   if (ehlo.code >= 300) {
     findings.push(
-      fail("smtp.ehlo", { what: `EHLO is answered ${ehlo.code}`, next: "Look into serve-in's log." }),
+      fail("smtp.ehlo", { what: `EHLO is answered ${ehlo.code}`, next: "See the log of serve-in." }),
     );
     await dialogue.end();
     return findings;

@@ -12,9 +12,10 @@ import type { SocketAddress } from "../../net/transport.ts";
 import type { Transport } from "../../net/transport.ts";
 import { Dialogue } from "../dialogue.ts";
 import { failure, type Finding, ok, untested } from "../finding.ts";
+import type { Setup } from "../setup.ts";
 import { errorText } from "../../base/error_text.ts";
 
-/** Whom to knock at. */
+/** Which servers to connect to. */
 export interface OutwardCheck {
   /** A domain with mail servers that are always up; or the smarthost, by its name or IP address. */
   readonly target: { readonly domain: string } | { readonly host: string };
@@ -32,6 +33,14 @@ export interface OutwardCheck {
 
 const PATIENCE = 20_000;
 const HOSTS = 2;
+
+/** Tests the smarthost, or else the mail servers of the probe's domain. */
+export async function checkWayOut(
+  { own, probe, wayOut, resolver, clock }: Pick<Setup, "own" | "probe" | "wayOut" | "resolver" | "clock">,
+): Promise<Finding[]> {
+  const target = own.smarthost === undefined ? { domain: probe } : { host: own.smarthost.host };
+  return await checkOutward({ ...wayOut, target, resolver, clock });
+}
 
 /** Connects, waits for the greeting (behind a handshake on port 465), and says QUIT. Never throws. */
 export async function checkOutward(check: OutwardCheck): Promise<Finding[]> {

@@ -36,7 +36,7 @@ async function check(dial: Dial, changes: Partial<OutwardCheck> = {}) {
   return (await find(dial, changes)).map(({ id, outcome }) => `${id} ${outcome}`);
 }
 
-Deno.test("checkOutward() knocks at each family, and says only QUIT", async () => {
+Deno.test("checkOutward() connects over each family, and says only QUIT", async () => {
   const server = new FakeServer({ clock });
   const asked: string[] = [];
   const dial = (address: string) => {
@@ -51,7 +51,7 @@ Deno.test("checkOutward() knocks at each family, and says only QUIT", async () =
   assert.deepEqual(asked, ["192.0.2.87"]);
 });
 
-Deno.test("checkOutward() knocks at an IP address over its own family, whichever others are used", async () => {
+Deno.test("checkOutward() connects to an IP address over its own family, whichever others are used", async () => {
   const server = new FakeServer({ clock });
   for (
     const [host, family] of [["192.0.2.87", 4], ["2001:db8::87", 6]] as const

@@ -3,7 +3,9 @@
  *
  * @module
  */
-import { type Finding, ok, warning } from "../finding.ts";
+import { errorText } from "../../base/error_text.ts";
+import { failure, type Finding, ok, untested, warning } from "../finding.ts";
+import type { Setup } from "../setup.ts";
 import type { Trouble } from "../trouble_watch.ts";
 
 /** A message that waits. */
@@ -18,18 +20,36 @@ export interface WaitingMessage {
 
 const MAX_REFUSALS = 10;
 
-/** What is looked at. */
-export interface QueueCheck {
+/** What serve-out says of itself. */
+export interface QueueState {
   /** Whether serve-out runs. */
   readonly running: boolean;
   /** All that waits and is not held. */
   readonly messages: AsyncIterable<WaitingMessage>;
-  /** Milliseconds since the epoch. */
-  readonly now: number;
   /** An older message is late, in milliseconds. */
   readonly lateAfter: number;
   /** What serve-out itself found when it looked last. */
   readonly troubles: readonly Trouble[];
+}
+
+/** What is looked at. */
+export interface QueueCheck extends QueueState {
+  /** Milliseconds since the epoch. */
+  readonly now: number;
+}
+
+/** Asks serve-out for its queue, and checks it. */
+export async function checkServeOut({ queue, clock }: Pick<Setup, "queue" | "clock">): Promise<Finding[]> {
+  try {
+    const state = await queue();
+    if ("forbidden" in state) return [untested("queue", "serve-out", { what: state.forbidden })];
+    return await checkQueue({ ...state, now: clock.now() });
+  } catch (error) {
+    return [failure("queue.silent", "serve-out", {
+      what: errorText(error),
+      next: "See the log of serve-out.",
+    })];
+  }
 }
 
 /** Checks whether the queue grows, its oldest message, and whether others refuse for a reason that lies here. */

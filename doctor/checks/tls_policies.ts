@@ -12,16 +12,18 @@ import { errorText } from "../../base/error_text.ts";
 /** Gets the text of a web page, at most 64 KiB; throws where there is none. */
 export type FetchText = (url: string) => Promise<string>;
 
-/** Checks what the domains promise about TLS. */
-export async function checkTlsPolicies(world: World, fetchText: FetchText): Promise<Finding[]> {
-  const checks = world.domains.flatMap((domain) => [
-    checkMtaSts(domain, { world, fetchText }),
-    checkTlsRpt(domain, world),
-  ]);
+/** Checks the MTA-STS policy of each domain that promises one. */
+export async function checkMtaSts(world: World, fetchText: FetchText): Promise<Finding[]> {
+  const checks = world.domains.map((domain) => checkPolicy(domain, { world, fetchText }));
   return (await Promise.all(checks)).flat();
 }
 
-async function checkMtaSts(
+/** Checks the TLSRPT record of each domain that has one. */
+export async function checkTlsRpt(world: World): Promise<Finding[]> {
+  return (await Promise.all(world.domains.map((domain) => checkReports(domain, world)))).flat();
+}
+
+async function checkPolicy(
   domain: string,
   { world, fetchText }: { readonly world: World; readonly fetchText: FetchText },
 ): Promise<Finding[]> {
@@ -40,7 +42,7 @@ async function checkMtaSts(
       what: `${name} must have one record of the form "v=STSv1; id=1", and has ${
         records.map(quote).join(", ")
       }`,
-      next: "Mend it, or take it out.",
+      next: "Fix it, or remove it.",
     })];
   }
   const url = `https://mta-sts.${domain}/.well-known/mta-sts.txt`;
@@ -51,7 +53,7 @@ async function checkMtaSts(
     const reason = errorText(error);
     return [failure("mta-sts.policy-missing", domain, {
       what: `${name} promises a policy, and ${url} does not have it: ${reason}`,
-      next: "Have a web server give it, or take the record out.",
+      next: "Serve it over HTTPS, or remove the record.",
     })];
   }
   const values = (key: string) =>
@@ -63,7 +65,7 @@ async function checkMtaSts(
   if (values("version")[0] !== "STSv1" || !["testing", "enforce", "none"].includes(mode)) {
     return [failure("mta-sts.policy-syntax", domain, {
       what: `${url} is no policy: it needs the lines version: STSv1, mode:, mx: and max_age:`,
-      next: "Mend it; mailapp dns says how it must be.",
+      next: "Fix it; mailapp dns says how it must be.",
     })];
   }
   const covers = values("mx").some((pattern) =>
@@ -84,7 +86,7 @@ async function checkMtaSts(
   return [ok("mta-sts", domain, `mode ${mode}`)];
 }
 
-async function checkTlsRpt(domain: string, { resolver }: World): Promise<Finding[]> {
+async function checkReports(domain: string, { resolver }: World): Promise<Finding[]> {
   const name = `_smtp._tls.${domain}`;
   const answer = await resolver.txt(name);
   if (answer.kind === "failed") return [unanswered("tlsrpt", domain, answer.reason)];
@@ -95,7 +97,7 @@ async function checkTlsRpt(domain: string, { resolver }: World): Promise<Finding
     rua.split(",").every((uri) => isMailto(uri) || /^\s*https:\/\/\S+\s*$/i.test(uri));
   if (good && second === undefined) return [ok("tlsrpt", domain, rua)];
   return [failure("tlsrpt.syntax", domain, {
-    what: `${name} has ${answer.records.map(quote).join(", ")}, which nobody can report to`,
+    what: `${name} has ${answer.records.map(quote).join(", ")}, which reports cannot be sent by`,
     next: `Publish: ${name}. TXT "v=TLSRPTv1; rua=mailto:postmaster@${domain}"`,
   })];
 }

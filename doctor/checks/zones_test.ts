@@ -11,7 +11,7 @@ import { checkDns } from "./dns.ts";
 import { checkMx } from "./mx.ts";
 import { checkReverseDns } from "./reverse_dns.ts";
 import { checkSpfRecords } from "./spf.ts";
-import { checkTlsPolicies } from "./tls_policies.ts";
+import { checkMtaSts, checkTlsRpt } from "./tls_policies.ts";
 import { checkTlsa } from "./tlsa.ts";
 
 type Names = Readonly<Record<string, StaticName>>;
@@ -158,11 +158,11 @@ Deno.test("checkTlsa() knows the key in use, and wants DNSSEC where it can tell"
   assert.deepEqual(await check({}), []);
 });
 
-Deno.test("checkTlsPolicies() holds a promised MTA-STS policy against the server's name", async () => {
+Deno.test("checkMtaSts() holds a promised MTA-STS policy against the server's name", async () => {
   const promised = { "_mta-sts.d.test": { txt: ["v=STSv1; id=1;"] } };
   const check = async (policy: string | Error, names: Names = promised) => {
     const asked: string[] = [];
-    const findings = await checkTlsPolicies(world(names), (url) => {
+    const findings = await checkMtaSts(world(names), (url) => {
       asked.push(url);
       return policy instanceof Error ? Promise.reject(policy) : Promise.resolve(policy);
     });
@@ -179,12 +179,14 @@ Deno.test("checkTlsPolicies() holds a promised MTA-STS policy against the server
   assert.deepEqual(await check("<html>"), [url, "mta-sts.policy-syntax failure"]);
   assert.deepEqual(await check(new Error("HTTP status 404")), [url, "mta-sts.policy-missing failure"]);
   assert.deepEqual(await check("", { "_mta-sts.d.test": { txt: ["v=STSv1;"] } }), ["mta-sts.syntax failure"]);
-  assert.deepEqual(await check("", { "_smtp._tls.d.test": { txt: ["v=TLSRPTv1; rua=https://r.test/x"] } }), [
-    "tlsrpt ok",
-  ]);
-  assert.deepEqual(await check("", { "_smtp._tls.d.test": { txt: ["v=TLSRPTv1"] } }), [
-    "tlsrpt.syntax failure",
-  ]);
+});
+
+Deno.test("checkTlsRpt() wants a record that reports can be sent by", async () => {
+  const check = async (names: Names) => ids(await checkTlsRpt(world(names)));
+  assert.deepEqual(await check({}), []);
+  const right = { txt: ["v=TLSRPTv1; rua=https://r.test/x"] };
+  assert.deepEqual(await check({ "_smtp._tls.d.test": right }), ["tlsrpt ok"]);
+  assert.deepEqual(await check({ "_smtp._tls.d.test": { txt: ["v=TLSRPTv1"] } }), ["tlsrpt.syntax failure"]);
 });
 
 Deno.test("checkDns() tells a zone that fails from DNS that is down", async () => {

@@ -83,7 +83,7 @@ async function makeNetwork(count: number): Promise<Network> {
   return { middle, hosts, [Symbol.asyncDispose]: remove };
 }
 
-/** Another mail server of the world, which only greets: whom doctor knocks at. */
+/** Another mail server of the world, which only greets: the one that doctor connects to. */
 const GREETER = `
 import socket, socketserver
 class Greeter(socketserver.StreamRequestHandler):

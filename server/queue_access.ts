@@ -13,10 +13,10 @@ import { QueueOperator } from "../relay/operator.ts";
 import { settle } from "../relay/settle.ts";
 import { SpoolLockedError } from "../relay/spool/directory.ts";
 import { systemClock } from "../base/clock.ts";
-import { CommandError, EXIT } from "../server/exit_codes.ts";
-import type { Io } from "../server/io.ts";
-import { openLog } from "../server/server_parts.ts";
-import { openSpool, spoolDirectory, untilUnlocked } from "../server/spool_parts.ts";
+import { CommandError, EXIT } from "./exit_codes.ts";
+import type { Io } from "./io.ts";
+import { openLog } from "./server_parts.ts";
+import { openSpool, spoolDirectory, untilUnlocked } from "./spool_parts.ts";
 
 /** The queue, seen and steered. */
 export interface QueueAccess extends AsyncDisposable {

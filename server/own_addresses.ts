@@ -4,20 +4,9 @@
  * @module
  */
 import type { Config } from "../config/config.ts";
+import type { OwnAddresses } from "../doctor/setup.ts";
 import { listenAddresses, ListenError, systemNetwork } from "../net/interfaces.ts";
 import { addressScope } from "../net/ip_address.ts";
-
-/** Where serve-in is reached, and where serve-out sends from. */
-export interface OwnAddresses {
-  /** All that serve-in is bound to; a wildcard as what it stands for. */
-  readonly bound: readonly string[];
-  /** Those of them that the Internet can reach, or that stand behind NAT. */
-  readonly listening: readonly string[];
-  /** Empty where it is not known, or mail leaves through a smarthost. */
-  readonly sending: readonly string[];
-  /** The smarthost that all mail leaves through. */
-  readonly smarthost?: { readonly host: string; readonly port: number };
-}
 
 /**
  * Finds them by the configuration and the machine's interfaces. Addresses that the Internet cannot reach are left out

@@ -1,0 +1,80 @@
+/**
+ * The checks of doctor. To add one, write it into `doctor/checks/` and give it a line here; what it needs to know goes
+ * into {@linkcode Setup}.
+ *
+ * @module
+ */
+import { checkServeInCertificate } from "./checks/certificate.ts";
+import { checkClock } from "./checks/clock.ts";
+import { checkConfig, checkOwnAddresses } from "./checks/config.ts";
+import { checkDkim } from "./checks/dkim.ts";
+import { checkDmarc } from "./checks/dmarc.ts";
+import { checkListeners } from "./checks/listener.ts";
+import { checkMx } from "./checks/mx.ts";
+import { checkWayOut } from "./checks/outward.ts";
+import { checkServeOut } from "./checks/queue.ts";
+import { checkReverseDns } from "./checks/reverse_dns.ts";
+import { checkSpfRecords } from "./checks/spf.ts";
+import { checkStorage } from "./checks/storage.ts";
+import { checkMtaSts, checkTlsRpt } from "./checks/tls_policies.ts";
+import { checkTlsa } from "./checks/tlsa.ts";
+import type { Examination } from "./examination.ts";
+import type { Finding } from "./finding.ts";
+
+/** One line of the table. */
+export interface Check {
+  /** What the ids of its findings begin with, up to the dot. */
+  readonly name: string;
+  /** Whether it is left out where DNS does not answer at all. */
+  readonly needsDns?: true;
+  /** Looks. What it throws becomes a finding. */
+  readonly run: (examination: Examination) => Promise<readonly Finding[]> | readonly Finding[];
+}
+
+/** All checks, in the order in which their findings are shown. They run at the same time. */
+export const CHECKS: readonly Check[] = [
+  { name: "config", run: ({ setup }) => checkConfig(setup) },
+  { name: "storage", run: ({ setup }) => checkStorage(setup.places, { servers: setup.account }) },
+  {
+    name: "clock",
+    run: ({ setup: { clock, dataDir, configFile } }) =>
+      checkClock({ now: clock.now(), files: [dataDir, ...(configFile === undefined ? [] : [configFile])] }),
+  },
+  { name: "certificate", run: ({ setup }) => checkServeInCertificate(setup) },
+  { name: "queue", run: ({ setup }) => checkServeOut(setup) },
+  { name: "dns", run: async (examination) => (await examination.dns()).findings },
+  {
+    name: "address",
+    run: async (examination) => [
+      ...checkOwnAddresses(examination.setup),
+      ...((await examination.dns()).down ? [] : (await examination.addresses()).findings),
+    ],
+  },
+  { name: "mx", needsDns: true, run: async (examination) => checkMx(await examination.world()) },
+  { name: "spf", needsDns: true, run: async (examination) => checkSpfRecords(await examination.world()) },
+  {
+    name: "dkim",
+    needsDns: true,
+    // Keys that cannot be read are a matter of `config`.
+    run: async (examination) =>
+      examination.setup.dkim === undefined ? [] : checkDkim(await examination.world()),
+  },
+  { name: "dmarc", needsDns: true, run: async (examination) => checkDmarc(await examination.world()) },
+  { name: "reverse", needsDns: true, run: async (examination) => checkReverseDns(await examination.world()) },
+  {
+    name: "tlsa",
+    needsDns: true,
+    run: async (examination) =>
+      ["known", "to-be-made"].includes(examination.setup.certificate.kind)
+        ? checkTlsa(await examination.world())
+        : [],
+  },
+  {
+    name: "mta-sts",
+    needsDns: true,
+    run: async (examination) => checkMtaSts(await examination.world(), examination.setup.fetchText),
+  },
+  { name: "tlsrpt", needsDns: true, run: async (examination) => checkTlsRpt(await examination.world()) },
+  { name: "smtp", run: ({ setup }) => checkListeners(setup) },
+  { name: "outward", needsDns: true, run: ({ setup }) => checkWayOut(setup) },
+];

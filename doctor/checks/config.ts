@@ -1,0 +1,52 @@
+/**
+ * What is odd or wrong in the configuration.
+ *
+ * @module
+ */
+import { failure, type Finding, untested, warning } from "../finding.ts";
+import type { Setup } from "../setup.ts";
+
+/** What is looked at. */
+export type ConfigCheck = Pick<Setup, "configFile" | "configWarnings" | "configProblems">;
+
+/** What the configuration's own checks say, as findings. */
+export function checkConfig({ configFile, configWarnings, configProblems }: ConfigCheck): Finding[] {
+  return [
+    ...configWarnings.map((what) =>
+      warning("config.odd", configFile ?? "the defaults", {
+        what,
+        next: "config.example.toml says what each key does.",
+      })
+    ),
+    ...configProblems.map(({ what, forbidden }) =>
+      forbidden
+        ? untested("config", "configuration", { what, next: AS_ROOT })
+        : failure("config.wrong", "configuration", {
+          what,
+          next: "Fix it; then mailapp check-config says whether it is right.",
+        })
+    ),
+  ];
+}
+
+/** What to do where this account may not look. */
+export const AS_ROOT = "Run doctor as root, or as the account of the servers.";
+
+/** Checks whether serve-in can be reached, and whether it is known where mail is sent from. */
+export function checkOwnAddresses({ domains, own }: Pick<Setup, "domains" | "own">): Finding[] {
+  const { bound, listening, sending, smarthost } = own;
+  const findings: Finding[] = [];
+  if (domains.length > 0 && listening.length === 0) {
+    findings.push(failure("address.unreachable", bound.join(", ") || "serve-in", {
+      what: "serve-in listens on no address that the Internet can reach",
+      next: `Set [serve-in] listen, to "auto" or to addresses; ip address shows those of this machine.`,
+    }));
+  }
+  if (sending.length === 0 && smarthost === undefined) {
+    findings.push(untested("address.sending", "serve-out", {
+      what: "from which address it sends is not known: this machine has no default route",
+      next: "Set [serve-out] source_ipv4 or source_ipv6.",
+    }));
+  }
+  return findings;
+}
