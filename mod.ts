@@ -70,6 +70,7 @@ export {
   defaultLimits,
   type ServeOptions,
   type ServerLimits,
+  type ShutdownOptions,
   SmtpServer,
   type SmtpServerOptions,
 } from "./smtp/server.ts";

@@ -94,6 +94,8 @@ export interface AttemptOptions {
   readonly idle: Pick<IdleConnections, "take" | "makeRoom">;
   /** No more hosts are tried once it is aborted. */
   readonly stopping: AbortSignal;
+  /** Ends what is in flight, but for a message whose final dot has been sent. */
+  readonly cut: AbortSignal;
   /** Ends what is in flight. */
   readonly kill: AbortSignal;
 }
@@ -271,20 +273,20 @@ class Round {
    */
   async transmit(live: LiveConnection): Promise<"answered" | "stale"> {
     const { opened: { entry } } = this.#request;
-    const { queue, kill } = this.#options;
+    const { queue, cut, kill } = this.#options;
     const { connection, slot } = live;
-    const abort = () => connection.abort();
-    kill.addEventListener("abort", abort, { once: true });
-    if (kill.aborted) abort();
+    const abort = () => connection.abort({ unlessDotSent: !kill.aborted });
+    for (const signal of [cut, kill]) signal.addEventListener("abort", abort, { once: true });
+    if (cut.aborted || kill.aborted) abort();
     const { outcomes, usable, stale } = await connection.send({ entry, recipients: this.remaining, queue });
-    kill.removeEventListener("abort", abort);
+    for (const signal of [cut, kill]) signal.removeEventListener("abort", abort);
     live.usable = usable;
     if (stale) return "stale";
     live.sent++;
     const remaining: number[] = [];
     for (const { recipient, result, attempt, nextHost, dsnHandedOn } of outcomes) {
       if (attempt.reply !== undefined) this.replied.add(live.target.host);
-      if (kill.aborted && nextHost && attempt.reply === undefined) continue;
+      if ((cut.aborted || kill.aborted) && nextHost && attempt.reply === undefined) continue;
       this.#record(recipient, attempt, { result, dsnHandedOn });
       if (result === "deferred" && nextHost) remaining.push(recipient);
     }

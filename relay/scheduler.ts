@@ -11,7 +11,7 @@
  * @module
  */
 import type { Logger } from "../base/log.ts";
-import type { Clock } from "../base/clock.ts";
+import type { Clock, Timer } from "../base/clock.ts";
 import { attempt, leave } from "./attempt.ts";
 import type { AttemptOptions, AttemptResult, Connect, LiveConnection } from "./attempt.ts";
 import { Destinations, type Turn } from "./destinations.ts";
@@ -104,6 +104,7 @@ export class Scheduler {
   readonly #notBeforeRecovery: Item[] = [];
   readonly #running = new Set<Promise<unknown>>();
   readonly #stopping = new AbortController();
+  readonly #cut = new AbortController();
   readonly #kill = new AbortController();
   #recovered = false;
 
@@ -239,15 +240,30 @@ export class Scheduler {
    * Begins nothing more, waits until what is in flight is over, and ends it after the grace period. What had not come
    * to its final dot then counts as not tried.
    * @param graceMs milliseconds
+   * @param hurry where `signal` is aborted, only the replies to final dots are waited for, so many milliseconds
    */
-  async stop(graceMs: number): Promise<void> {
+  async stop(
+    graceMs: number,
+    hurry?: { readonly signal: AbortSignal; readonly lastRepliesMs: number },
+  ): Promise<void> {
+    const { clock } = this.#options;
+    const timers: Timer[] = [];
+    const killAfter = (ms: number) =>
+      timers.push(clock.after(ms, () => this.#kill.abort(new Error("shutting down"))));
     this.#stopping.abort(new Error("shutting down"));
     this.#waiting.stop();
     this.#hosts.stop();
     this.#idle.clear();
-    const grace = this.#options.clock.after(graceMs, () => this.#kill.abort(new Error("shutting down")));
+    killAfter(graceMs);
+    const cut = () => {
+      this.#cut.abort(new Error("shutting down"));
+      killAfter(hurry?.lastRepliesMs ?? 0);
+    };
+    if (hurry?.signal.aborted) cut();
+    else hurry?.signal.addEventListener("abort", cut, { once: true });
     while (this.#running.size > 0) await Promise.allSettled(this.#running);
-    grace.cancel();
+    hurry?.signal.removeEventListener("abort", cut);
+    for (const timer of timers) timer.cancel();
     this.#kill.abort(new Error("shutting down"));
   }
 
@@ -381,6 +397,7 @@ export class Scheduler {
       idle: this.#idle,
       hosts: this.#hosts,
       stopping: this.#stopping.signal,
+      cut: this.#cut.signal,
       kill: this.#kill.signal,
     });
   }

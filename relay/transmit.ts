@@ -76,6 +76,8 @@ export class HostConnection {
   readonly #client: SmtpClient;
   readonly #options: SessionOptions;
   #messageCount = 0;
+  /** Whether the final dot of a message has gone out, or is about to, and its reply is still to come. */
+  #dotSent = false;
 
   private constructor(target: Target, session: ReadySession, options: SessionOptions) {
     this.target = target;
@@ -150,9 +152,12 @@ export class HostConnection {
     await this.#client.quit();
   }
 
-  /** Ends the connection at once, and with it what is being sent. */
-  abort(): void {
-    this.#client.close();
+  /**
+   * Ends the connection at once, and with it what is being sent.
+   * @param options `unlessDotSent`: not where the final dot has gone out and its reply is still to come
+   */
+  abort({ unlessDotSent = false }: { readonly unlessDotSent?: boolean } = {}): void {
+    if (!unlessDotSent || !this.#dotSent) this.#client.close();
   }
 
   async #transact(
@@ -179,10 +184,12 @@ export class HostConnection {
       beforeDot: async (accepted) => {
         const { host, address } = this.target;
         const taken = accepted.flatMap((i) => batch[i] ?? []);
+        this.#dotSent = true;
         await queue.dotSent(id, { recipients: taken, host, address, at });
         written = taken;
       },
     });
+    this.#dotSent = false;
     const first = written[0];
     const end = first === undefined ? undefined : results[batch.indexOf(first)];
     if (end !== undefined && !(end.kind === "lost" && end.afterDot)) {

@@ -612,6 +612,27 @@ Deno.test("HostConnection.abort() ends what is being sent", async () => {
   assert.deepEqual(all.queue.notes, ["dot 0 at mx.test"]);
 });
 
+Deno.test("HostConnection.abort() can spare a message whose final dot has been sent, and no other", async () => {
+  for (const moment of ["DATA", "dot"] as const) {
+    const all = world({ script: { [moment]: "stall" } });
+    const opened = await all.open();
+    assert.ok(opened.kind === "open");
+    const sending = opened.connection.send({
+      entry: queueEntry(["x@d.test"]),
+      recipients: [0],
+      queue: all.queue,
+    });
+    await all.clock.advance(1000);
+    let over = false;
+    sending.then(() => over = true);
+    opened.connection.abort({ unlessDotSent: true });
+    await all.clock.advance(1000);
+    assert.equal(over, moment === "DATA");
+    opened.connection.abort();
+    await sending;
+  }
+});
+
 // The first byte of a ClientHello's record (RFC 8446 §5.1); no SMTP command begins so.
 const HANDSHAKE_RECORD = 22;
 

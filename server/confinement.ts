@@ -13,7 +13,7 @@ import { reportFailure } from "./failure.ts";
 import type { Io } from "./io.ts";
 import { NetworkFiles, type NetworkTexts, ToldNetwork } from "./network_files.ts";
 import type { RunServer, ServerStart } from "./server_start.ts";
-import { relayedSignals, type ServerSignals } from "./signals.ts";
+import { relayedSignals, type ServerSignals, type StopSignal } from "./signals.ts";
 
 /** From the main thread to the server's. */
 type ToServer =
@@ -21,7 +21,8 @@ type ToServer =
   | { readonly kind: "network"; readonly texts: NetworkTexts }
   | { readonly kind: "reload" }
   | { readonly kind: "ping" }
-  | { readonly kind: "stop"; readonly signal: "SIGTERM" | "SIGINT" };
+  | { readonly kind: "stop"; readonly signal: StopSignal }
+  | { readonly kind: "hurry" };
 
 /** From the server's thread to the main one: its modules are loaded; it lives; it has ended. */
 type FromServer =
@@ -83,6 +84,7 @@ export async function confine(start: ServerStart, options: ConfineOptions): Prom
     tell({ kind: "start", start });
     signals.onReload(() => tell({ kind: "reload" }));
     signals.stopped.then((signal) => tell({ kind: "stop", signal }));
+    signals.hurried.addEventListener("abort", () => tell({ kind: "hurry" }));
   };
   return await promise;
 }
@@ -129,7 +131,7 @@ export async function serveConfined(
   const scope = globalThis as unknown as WorkerScope;
   const run = await load(scope.name as ServerStart["server"]);
   const network = new ToldNetwork();
-  const { signals, stop, reload } = relayedSignals();
+  const { signals, stop, hurry, reload } = relayedSignals();
   scope.onmessage = ({ data }) => {
     switch (data.kind) {
       case "start":
@@ -148,6 +150,9 @@ export async function serveConfined(
         break;
       case "stop":
         stop(data.signal);
+        break;
+      case "hurry":
+        hurry();
         break;
     }
   };

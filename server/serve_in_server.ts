@@ -88,7 +88,7 @@ export async function runServeIn(start: ServeInStart, { signals }: ServerContext
   logger.info("server.stopping", { signal, connections: server.connectionCount });
   clearInterval(cleaning);
   listeners.stopRetrying();
-  await server.shutdown({ grace: GRACE });
+  await server.shutdown({ grace: GRACE, hurried: signals.hurried });
   await Promise.all([listeners.closed, firstCleaning]);
   logger.info("server.stopped");
   return EXIT.ok;

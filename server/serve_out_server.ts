@@ -36,6 +36,7 @@ import {
 import { reloader } from "./reload.ts";
 import { loadAgain, type ServeOutStart, type ServerContext } from "./server_start.ts";
 import { openLog } from "./server_parts.ts";
+import { LAST_REPLIES } from "./signals.ts";
 import { openSpool, untilUnlocked } from "./spool_parts.ts";
 import { causeOfOurs, watchServeOut } from "./trouble_parts.ts";
 import { VERSION } from "./version.ts";
@@ -93,8 +94,11 @@ export async function runServeOut(start: ServeOutStart, context: ServerContext):
 
   const signal = await signals.stopped;
   logger.info("server.stopping", { signal, connections: server.connectionCount });
+  const { hurried } = signals;
+  // Programs that find the port closed do not come again: mail is taken as long as something is still being sent.
+  const sent = scheduler.stop(GRACE, { signal: hurried, lastRepliesMs: LAST_REPLIES });
+  await Promise.all([server.shutdown({ grace: GRACE, hurried, accepting: sent }), sent]);
   listeners.stopRetrying();
-  await Promise.all([server.shutdown({ grace: GRACE }), scheduler.stop(GRACE)]);
   await Promise.all([listeners.closed, scanned]);
   logger.info("server.stopped");
   return EXIT.ok;

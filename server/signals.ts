@@ -3,26 +3,69 @@
  *
  * @module
  */
+import { type Clock, systemClock } from "../base/clock.ts";
 import { EXIT } from "./exit_codes.ts";
 import type { Io } from "./io.ts";
 
+/** The signals that stop a server. */
+export type StopSignal = "SIGTERM" | "SIGINT";
+
 /** The signals of one server process. */
 export interface ServerSignals {
-  /** Resolves at the first SIGTERM or SIGINT; a second one ends the process at once. */
-  readonly stopped: Promise<"SIGTERM" | "SIGINT">;
-  /** What SIGHUP does from now on; one that came before is made up for. */
+  /** Resolves at the first SIGTERM or SIGINT. */
+  readonly stopped: Promise<StopSignal>;
+  /** Aborted at a second one: the server ends at once instead of waiting for what is in flight. */
+  readonly hurried: AbortSignal;
+  /** Sets what SIGHUP does from now on. A SIGHUP that came before is acted on at once. */
   onReload(reload: () => void): void;
 }
 
-/** Starts to listen for signals. To be called first: out of descriptors it could no longer be done. */
-export function watchSignals(io: Pick<Io, "onSignal" | "exitNow" | "err">): ServerSignals {
-  const { signals, stop, reload } = relayedSignals();
-  let stopping = false;
+/** The signals as another thread passes them on. */
+export interface RelayedSignals {
+  /** For the one that waits for them. */
+  readonly signals: ServerSignals;
+  /** SIGTERM or SIGINT; the first call counts. */
+  readonly stop: (signal: StopSignal) => void;
+  /** A second one. */
+  readonly hurry: () => void;
+  /** SIGHUP. */
+  readonly reload: () => void;
+}
+
+/**
+ * Within this many milliseconds the same request counts once: a supervisor such as `deno task`, and a terminal, send
+ * SIGTERM or SIGINT to the whole process group, and the process gets it a second time from its parent.
+ */
+const ONE_REQUEST = 1_000;
+/**
+ * How long a server may take to end at once, in milliseconds: final dots that wait for their reply have
+ * {@linkcode LAST_REPLIES} of it, writing down the outcome the rest.
+ */
+const END_AT_ONCE = 10_000;
+/** How long the reply to a final dot is still waited for when the server ends at once, in milliseconds. */
+export const LAST_REPLIES = 5_000;
+
+/**
+ * Starts to listen for signals. To be called first: out of descriptors it could no longer be done.
+ * @param io `clock`: the system's if absent
+ */
+export function watchSignals(
+  io: Pick<Io, "onSignal" | "exitNow" | "err"> & { readonly clock?: Clock },
+): ServerSignals {
+  const { clock = systemClock } = io;
+  const { signals, stop, hurry, reload } = relayedSignals();
+  let requestedAt = -Infinity;
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     io.onSignal(signal, () => {
-      if (stopping) io.exitNow(EXIT.ok);
-      stopping = true;
-      stop(signal);
+      const now = clock.monotonic();
+      if (now - requestedAt < ONE_REQUEST) return;
+      const first = requestedAt === -Infinity;
+      requestedAt = now;
+      if (first) return stop(signal);
+      if (signals.hurried.aborted) return io.exitNow(EXIT.ok);
+      hurry();
+      // A server that does not answer must not outlive the request.
+      clock.after(END_AT_ONCE, () => io.exitNow(EXIT.ok));
     });
   }
   io.onSignal("SIGHUP", reload);
@@ -38,13 +81,10 @@ export function watchSignals(io: Pick<Io, "onSignal" | "exitNow" | "err">): Serv
   return signals;
 }
 
-/** Signals for one who waits for them, and what brings them about. */
-export function relayedSignals(): {
-  readonly signals: ServerSignals;
-  readonly stop: (signal: "SIGTERM" | "SIGINT") => void;
-  readonly reload: () => void;
-} {
-  const { promise: stopped, resolve: stop } = Promise.withResolvers<"SIGTERM" | "SIGINT">();
+/** Signals that are passed on by calls. */
+export function relayedSignals(): RelayedSignals {
+  const { promise: stopped, resolve: stop } = Promise.withResolvers<StopSignal>();
+  const hurry = new AbortController();
   let pending = false;
   let reload = () => {
     pending = true;
@@ -53,5 +93,10 @@ export function relayedSignals(): {
     reload = callback;
     if (pending) callback();
   };
-  return { signals: { stopped, onReload }, stop, reload: () => reload() };
+  return {
+    signals: { stopped, hurried: hurry.signal, onReload },
+    stop,
+    hurry: () => hurry.abort(),
+    reload: () => reload(),
+  };
 }

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import type { Io } from "./io.ts";
+import { FakeClock } from "../tests/support/fake_clock.ts";
 import { watchSignals } from "./signals.ts";
 
 function fakeIo() {
@@ -13,16 +14,53 @@ function fakeIo() {
     onSignal: (signal, callback) => void handlers.set(signal, callback),
     exitNow: (code) => void exits.push(code),
   };
-  return { io, exits, raise: (signal: string) => handlers.get(signal)?.() };
+  const clock = new FakeClock();
+  return {
+    io: { ...io, clock },
+    clock,
+    exits,
+    raise: (signal: string) => handlers.get(signal)?.(),
+  };
 }
 
-Deno.test("watchSignals() stops at the first signal and exits at the second", async () => {
-  const { io, exits, raise } = fakeIo();
-  const { stopped } = watchSignals(io);
-  raise("SIGINT");
-  assert.equal(await stopped, "SIGINT");
-  assert.deepEqual(exits, []);
+for (
+  const pair of [["SIGTERM", "SIGTERM"], ["SIGINT", "SIGINT"], ["SIGINT", "SIGTERM"], ["SIGTERM", "SIGINT"]]
+) {
+  Deno.test(`watchSignals() takes ${pair.join(" and ")} within a moment for one request`, async () => {
+    const { io, clock, exits, raise } = fakeIo();
+    const { stopped, hurried } = watchSignals(io);
+    const [first = "", second = ""] = pair;
+    raise(first);
+    raise(second);
+    await clock.advance(900);
+    raise(second);
+    assert.equal(await stopped, first);
+    assert.deepEqual([hurried.aborted, exits], [false, []]);
+  });
+}
+
+Deno.test("watchSignals() hurries at a later second signal, and exits at a third", async () => {
+  const { io, clock, exits, raise } = fakeIo();
+  const { hurried } = watchSignals(io);
   raise("SIGTERM");
+  await clock.advance(1000);
+  raise("SIGTERM");
+  raise("SIGINT");
+  assert.deepEqual([hurried.aborted, exits], [true, []]);
+  await clock.advance(1000);
+  raise("SIGTERM");
+  assert.deepEqual(exits, [0]);
+});
+
+Deno.test("watchSignals() exits where the server does not end by itself in a hurry", async () => {
+  const { io, clock, exits, raise } = fakeIo();
+  watchSignals(io);
+  raise("SIGTERM");
+  await clock.advance(1000);
+  raise("SIGTERM");
+  await clock.advance(9999);
+  assert.deepEqual(exits, []);
+  await clock.advance(1);
   assert.deepEqual(exits, [0]);
 });
 

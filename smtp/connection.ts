@@ -117,6 +117,9 @@ export class Connection {
   /** Whether we wait for a command outside of a transaction, and may be sent home at once. */
   #idle = false;
   #draining = false;
+  #aborted = false;
+  /** Whether a message has come whole and is being stored. */
+  #storing = false;
   /** The last words, being written beside the one flow of execution, which does nothing more then. */
   #lastWritten: Promise<void> | undefined;
   /** Whether the command before this line was a refused DATA, and whether the client sent on without its reply. */
@@ -156,7 +159,7 @@ export class Connection {
       if (this.#lastWritten) {
         await this.#lastWritten;
       } else {
-        await this.#flush();
+        await this.#flush(this.#aborted ? GRACE : undefined);
         await this.#linger();
       }
     } catch (error) {
@@ -184,9 +187,14 @@ export class Connection {
     this.#sayLast(replies.shuttingDown(this.#options.hostname));
   }
 
-  /** Ends the session, whatever it is doing: a client that is to say something has five seconds to take that in. */
+  /**
+   * Ends the session, whatever it is doing: a client that is to say something has five seconds to take that in. A
+   * message that is being stored is answered first: without the reply the client would send it again.
+   */
   abort(): void {
     this.#end ||= "shutdown";
+    this.#draining = this.#aborted = true;
+    if (this.#storing) return;
     if (this.#awaitsCommand) this.#sayLast(replies.shuttingDown(this.#options.hostname));
     else this.#transport.close();
   }
@@ -345,7 +353,9 @@ export class Connection {
       if (message.ended) break;
       if (!await this.#fillWithData(patience, message)) return false;
     }
+    this.#storing = true;
     this.#say(await completeMessage(this.#session, this.#context));
+    this.#storing = false;
     return true;
   }
 
@@ -382,8 +392,10 @@ export class Connection {
       return true;
     }
     if (chunk.last) {
+      this.#storing = true;
       await message.finish();
       this.#say(await completeMessage(this.#session, this.#context));
+      this.#storing = false;
     } else if (message.failure) {
       this.#say(await completeMessage(this.#session, this.#context));
     } else {

@@ -423,6 +423,24 @@ Deno.test("abort() tells a client 421 that is to say something, and cuts one off
   assert.deepEqual([busy.transport.closed, busy.reason], [true, "shutdown"]);
 });
 
+Deno.test("abort() lets a message that is being stored be answered", async () => {
+  await using dialogue = new Dialogue();
+  const stored = Promise.withResolvers<void>();
+  dialogue.delivery.beforeCommit = stored.promise;
+  await dialogue.toData();
+  dialogue.transport.send(bytesOf("x\r\n.\r\n"));
+  await settle();
+  const over = dialogue.server.shutdown({ grace: 1000 });
+  await dialogue.clock.advance(1000);
+  assert.ok(!dialogue.transport.closed);
+  stored.resolve();
+  await settle();
+  assert.match(dialogue.heard(), /^250 2.0.0 M1 accepted\r\n421 4.3.2 .*\r\n$/);
+  dialogue.transport.end();
+  await over;
+  assert.equal(dialogue.delivery.stored.length, 1);
+});
+
 Deno.test("drain() is not missed while a reply is being written", async () => {
   await using dialogue = new Dialogue();
   await dialogue.say("EHLO client.test\r\n");

@@ -60,6 +60,18 @@ export interface ServeOptions {
   readonly implicitTls?: boolean;
 }
 
+/** How a server ends. */
+export interface ShutdownOptions {
+  /** For messages in flight, in milliseconds. */
+  readonly grace: number;
+  /** Ends the grace period once it is aborted. */
+  readonly hurried?: AbortSignal;
+  /** New connections are accepted until it resolves. */
+  readonly accepting?: Promise<unknown>;
+}
+
+// For connections that came while the server was ending, in milliseconds.
+const LATE_GRACE = 5_000;
 // After a failure to accept (out of descriptors, mostly) the loop waits; at once it would fail the same way.
 const ACCEPT_PAUSE = 200;
 // For the one line that a refused connection is sent.
@@ -180,9 +192,17 @@ export class SmtpServer {
 
   /**
    * Stops accepting, tells idle clients 421, lets messages in flight end within `grace` milliseconds, then closes what
-   * is left. Nothing that was answered 250 is touched.
+   * is left. Nothing that was answered 250 is touched, and a message that is being stored then is answered.
+   * @param options `hurried`: once it is aborted, the grace period is over; `accepting`: until it resolves, and until
+   * the connections of before are drained, new ones are accepted, within the grace period. They have
+   * five seconds more then.
    */
-  async shutdown({ grace }: { readonly grace: number }): Promise<void> {
+  async shutdown({ grace, hurried, accepting }: ShutdownOptions): Promise<void> {
+    const until = this.#clock.monotonic() + grace;
+    if (accepting !== undefined) {
+      const drained = Promise.all([accepting, this.#drain()]);
+      await this.#within(drained, { ms: grace, hurried });
+    }
     this.#draining = true;
     for (const listener of this.#listeners) {
       try {
@@ -191,13 +211,30 @@ export class SmtpServer {
         // Closed already.
       }
     }
+    const ended = this.#drain();
+    const left = until - this.#clock.monotonic();
+    await this.#within(ended, { ms: accepting === undefined ? left : Math.max(left, LATE_GRACE), hurried });
+    for (const connection of this.#connections.keys()) connection.abort();
+    await ended;
+  }
+
+  /** Ends each connection behind the message that is in flight there; resolves when they are gone. */
+  async #drain(): Promise<void> {
     const all = [...this.#connections];
     for (const [connection] of all) connection.drain();
-    const ended = Promise.all(all.map(([, done]) => done));
-    const timer = this.#clock.after(grace, () => {
-      for (const [connection] of all) connection.abort();
-    });
-    await ended;
+    await Promise.all(all.map(([, done]) => done));
+  }
+
+  /** Waits for something, at most so long, and not in a hurry. */
+  async #within(
+    work: Promise<unknown>,
+    { ms, hurried }: { readonly ms: number; readonly hurried: AbortSignal | undefined },
+  ): Promise<void> {
+    const { promise: over, resolve } = Promise.withResolvers<void>();
+    const timer = this.#clock.after(ms, resolve);
+    if (hurried?.aborted) resolve();
+    else hurried?.addEventListener("abort", () => resolve(), { once: true });
+    await Promise.race([work, over]);
     timer.cancel();
   }
 

@@ -127,6 +127,7 @@ class Served implements AsyncDisposable {
 }
 
 const GREETED = /^220 mx\.here\.example ESMTP mailapp\r\n$/;
+const GREETED_AND_SENT_HOME = /^220 .*\r\n421 4.3.2 .*\r\n$/;
 const fail = (code: string) => Object.assign(new Error(code), { code });
 
 Deno.test("serve() refuses connections above the cap of an address, and serves others", async () => {
@@ -252,6 +253,59 @@ Deno.test("shutdown() closes what is left after the grace", async () => {
   assert.ok(!busy.closed);
   await served.clock.advance(1);
   assert.ok(busy.closed);
+  await shutdown;
+});
+
+Deno.test("shutdown() ends the grace period in a hurry", async () => {
+  await using served = new Served();
+  const busy = await served.connect("192.0.2.2");
+  busy.say("EHLO c.test\r\nMAIL FROM:<a@c.test>\r\nRCPT TO:<alice@here.example>\r\nDATA\r\n");
+  await settle();
+  const hurry = new AbortController();
+  const shutdown = served.server.shutdown({ grace: 10_000, hurried: hurry.signal });
+  await served.clock.advance(5000);
+  assert.ok(!busy.closed);
+  hurry.abort();
+  await settle();
+  assert.ok(busy.closed);
+  await shutdown;
+});
+
+Deno.test("shutdown() accepts new connections while it is told to, within the grace period", async () => {
+  await using served = new Served();
+  const idle = await served.connect("192.0.2.1");
+  const sent = Promise.withResolvers<void>();
+  const shutdown = served.server.shutdown({ grace: 10_000, accepting: sent.promise });
+  await settle();
+  assert.match(idle.heard, /^220 .*\r\n421 4.3.2 .*\r\n$/);
+  const late = await served.connect("192.0.2.2");
+  late.say("EHLO c.test\r\nMAIL FROM:<a@c.test>\r\nRCPT TO:<alice@here.example>\r\nDATA\r\nx\r\n.\r\n");
+  await settle();
+  assert.match(late.heard, /\r\n250 2.0.0 M1 accepted\r\n$/);
+  const later = await served.connect("192.0.2.3");
+  sent.resolve();
+  await settle();
+  assert.ok(served.listener.closed);
+  await served.serving;
+  assert.match(late.heard, /\r\n250 2.0.0 M1 accepted\r\n421 4.3.2 .*\r\n$/);
+  assert.match(later.heard, GREETED_AND_SENT_HOME);
+  await shutdown;
+});
+
+Deno.test("shutdown() gives clients that came last five seconds", async () => {
+  await using served = new Served();
+  const shutdown = served.server.shutdown({ grace: 10_000, accepting: new Promise(() => {}) });
+  await served.clock.advance(9999);
+  const late = await served.connect("192.0.2.2");
+  late.say("EHLO c.test\r\nMAIL FROM:<a@c.test>\r\nRCPT TO:<alice@here.example>\r\nDATA\r\n");
+  await settle();
+  await served.clock.advance(1);
+  assert.ok(served.listener.closed);
+  await served.clock.advance(4000);
+  late.say("x\r\n.\r\n");
+  await settle();
+  assert.match(late.heard, /\r\n250 2.0.0 M1 accepted\r\n421 4.3.2 .*\r\n$/);
+  late.say(null);
   await shutdown;
 });
 

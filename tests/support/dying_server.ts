@@ -5,6 +5,7 @@
  */
 import { confine, isConfined, serveConfined } from "../../server/confinement.ts";
 import type { ServeInStart } from "../../server/server_start.ts";
+import { relayedSignals } from "../../server/signals.ts";
 import { parseConfig } from "../../config/load.ts";
 
 const err = (text: string) => void Deno.stderr.writeSync(new TextEncoder().encode(text));
@@ -33,6 +34,6 @@ if (isConfined()) {
     grants: { net: [], read: [], write: [], sys: [] },
     addresses: [],
   };
-  const signals = { stopped: new Promise<never>(() => {}), onReload() {} };
+  const { signals } = relayedSignals();
   Deno.exit(await confine(start, { entry: Deno.mainModule, signals, err, pingInterval: 50 }));
 }

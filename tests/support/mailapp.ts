@@ -3,9 +3,11 @@
  *
  * @module
  */
+import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { join } from "@std/path";
 import { v8FlagsOf } from "../../build/v8_flags.ts";
+import { until } from "./peers/process.ts";
 
 const MAIN = fileURLToPath(new URL("../../main.ts", import.meta.url));
 
@@ -175,6 +177,22 @@ export class RunningMailapp implements AsyncDisposable {
     for (const resolve of this.#waiting) resolve();
     this.#waiting.clear();
   }
+}
+
+/** Sends SIGTERM again and again, as an operator who does not wait; those within a moment count once. */
+export async function signalUntilEnded(server: RunningMailapp): Promise<void> {
+  const ended = server.ended();
+  let over = false;
+  ended.then(() => over = true);
+  await until(() => {
+    try {
+      if (!over) server.signal("SIGTERM");
+    } catch {
+      // It has just ended.
+    }
+    return over;
+  }, { what: "the end of the server" });
+  assert.equal(await ended, 0);
 }
 
 /** A directory of its own with a configuration; removed when disposed. */

@@ -58,6 +58,8 @@ export class RecordingDelivery implements Delivery {
   open = 0;
   /** Messages that were begun. */
   begun = 0;
+  /** What storing a message waits for. */
+  beforeCommit: Promise<void> = Promise.resolve();
   /** See {@linkcode Delivery}. */
   readonly extensions: readonly DeliveryExtension[];
   /** See {@linkcode Delivery}. */
@@ -119,13 +121,13 @@ export class RecordingDelivery implements Delivery {
         if (trouble === "bad-write") throw new Error("write: secret detail");
         chunks.push(textOf(chunk));
       },
-      commit: (headers) => {
+      commit: async (headers) => {
+        await this.beforeCommit;
         if (!open) throw new Error("a commit behind the end");
-        if (trouble === "no-commit") return Promise.reject(noRoom());
-        if (trouble === "bad-commit") return Promise.reject(new Error("commit: secret detail"));
+        if (trouble === "no-commit") throw noRoom();
+        if (trouble === "bad-commit") throw new Error("commit: secret detail");
         end();
         this.stored.push({ id, envelope, headers, content: chunks.join("") });
-        return Promise.resolve();
       },
       [Symbol.asyncDispose]: () => Promise.resolve(end()),
     };
