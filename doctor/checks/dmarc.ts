@@ -1,9 +1,11 @@
 /**
- * Whether the domains have a DMARC policy (RFC 7489).
+ * Whether the domains have a DMARC policy (RFC 9989).
  *
  * @module
  */
 import { parseTagList } from "../../dkim/tag_list.ts";
+import { dmarcRecords } from "../../dmarc/record.ts";
+import { walkNames } from "../../dmarc/tree_walk.ts";
 import { failure, type Finding, ok, unanswered } from "../finding.ts";
 import type { World } from "../world.ts";
 
@@ -17,12 +19,13 @@ export async function checkDmarc(world: World): Promise<Finding[]> {
 
 async function checkDomain(domain: string, { resolver }: World): Promise<Finding> {
   const publish = `Publish: _dmarc.${domain}. TXT "v=DMARC1; p=none"`;
-  for (const at of lineage(domain)) {
+  // A top-level domain's record speaks for no domain of ours.
+  for (const at of walkNames(domain).filter((name) => name === domain || name.includes("."))) {
     const name = `_dmarc.${at}`;
     const answer = await resolver.txt(name);
     if (answer.kind === "failed") return unanswered("dmarc", domain, answer.reason);
     const texts = answer.kind === "found" ? answer.records : [];
-    const records = texts.filter((text) => /^v\s*=\s*DMARC1\s*(?:;|$)/.test(text));
+    const records = dmarcRecords(texts);
     const [record, second] = records;
     if (second !== undefined) {
       return failure("dmarc.several", domain, {
@@ -67,10 +70,4 @@ function checkRecord(record: string, { domain, publish }: { domain: string; publ
 /** Whether it is a list of addresses to report to. */
 export function isMailto(value: string): boolean {
   return value.split(",").every((uri) => /^\s*mailto:[^@\s]+@[^@\s]+\s*$/i.test(uri));
-}
-
-/** The domain and those above it, down to two labels. */
-function lineage(domain: string): string[] {
-  const labels = domain.split(".");
-  return labels.flatMap((_, i) => i === 0 || labels.length - i >= 2 ? [labels.slice(i).join(".")] : []);
 }
