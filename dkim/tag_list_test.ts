@@ -16,3 +16,21 @@ Deno.test("parseTagList() refuses what is no tag list", () => {
     assert.equal(parseTagList(text), undefined, text);
   }
 });
+
+Deno.test("parseTagList() tells names in upper case apart where they are other names", () => {
+  assert.deepEqual([...parseTagList("v=1; V=2", { caseSensitive: true }) ?? []], [["v", "1"], ["V", "2"]]);
+});
+
+Deno.test("parseTagList() takes only folding white space for white space", () => {
+  assert.deepEqual([...parseTagList("a=\u00a0x\u00a0;\r\n\t b=\r\n c\r\n ") ?? []], [["a", "\u00a0x\u00a0"], [
+    "b",
+    "c",
+  ]]);
+  assert.equal(parseTagList("\u00a0a=x"), undefined);
+});
+
+Deno.test("parseTagList() takes long runs of white space in one pass", () => {
+  // Quadratic work on this would take hours.
+  const run = " \t".repeat(1_000_000);
+  assert.deepEqual([...parseTagList(`${run}a${run}=${run}x${run}y${run};${run}`) ?? []], [["a", `x${run}y`]]);
+});
