@@ -1,5 +1,6 @@
 /**
- * The body of a message as DKIM hashes it: relaxed canonicalization (RFC 6376 §3.4.4) while the bytes stream by.
+ * The body of a message as DKIM hashes it: simple and relaxed canonicalization (RFC 6376 §3.4.3, §3.4.4) while the
+ * bytes stream by.
  *
  * @module
  */
@@ -12,6 +13,11 @@ const SPACE = 32;
 
 // What is held back for later, line ends and one space, is written in blocks of this size at most.
 const BLOCK = 16 * 1024;
+
+const CRLF = Uint8Array.of(CR, LF);
+/** So many line ends are given out at once. */
+const LINE_ENDS = BLOCK / 2;
+const MANY_CRLF = new Uint8Array(BLOCK).map((_, at) => at % 2 === 0 ? CR : LF);
 
 /** Takes canonical bytes; they are valid only during the call. */
 export type TakeBytes = (bytes: Uint8Array) => void;
@@ -101,6 +107,67 @@ export class RelaxedBody {
   #flush(): void {
     if (this.#used > 0) this.#take(this.#block.subarray(0, this.#used));
     this.#used = 0;
+  }
+}
+
+/**
+ * The same for the simple form (RFC 6376 §3.4.3): empty lines at the end gone, and one line end at the end, also of an
+ * empty body. Gives out the chunks as they are.
+ */
+export class SimpleBody {
+  readonly #take: TakeBytes;
+  /** Line ends that count only if something follows. */
+  #lineEnds = 0;
+  /** A CR that may be half of a line end. */
+  #cr = false;
+
+  /** `take` gets the canonical bytes, cut anywhere. */
+  constructor(take: TakeBytes) {
+    this.#take = take;
+  }
+
+  /** Takes bytes of the body, cut anywhere. */
+  push(chunk: Uint8Array): void {
+    if (chunk.length === 0) return;
+    let start = 0;
+    if (this.#cr) {
+      this.#cr = false;
+      if (chunk[0] === LF) {
+        this.#lineEnds++;
+        start = 1;
+      } else {
+        this.#giveLineEnds();
+        this.#take(CRLF.subarray(0, 1));
+      }
+    }
+    let end = chunk.length;
+    const cr = end > start && chunk[end - 1] === CR;
+    if (cr) end--;
+    const kept = end;
+    while (end - 2 >= start && chunk[end - 2] === CR && chunk[end - 1] === LF) end -= 2;
+    if (end > start) {
+      this.#giveLineEnds();
+      this.#take(chunk.subarray(start, end));
+    }
+    this.#lineEnds += (kept - end) / 2;
+    this.#cr = cr;
+  }
+
+  /** The body is over: gives out what is left. */
+  finish(): void {
+    if (this.#cr) {
+      this.#giveLineEnds();
+      this.#take(CRLF.subarray(0, 1));
+    }
+    this.#cr = false;
+    this.#lineEnds = 0;
+    this.#take(CRLF);
+  }
+
+  #giveLineEnds(): void {
+    for (; this.#lineEnds > 0; this.#lineEnds -= Math.min(this.#lineEnds, LINE_ENDS)) {
+      this.#take(MANY_CRLF.subarray(0, 2 * Math.min(this.#lineEnds, LINE_ENDS)));
+    }
   }
 }
 

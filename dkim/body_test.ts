@@ -1,17 +1,22 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import fc from "fast-check";
-import { RelaxedBody, RelaxedBodyHash } from "./body.ts";
+import { canonicalBody } from "../tests/support/dkim.ts";
+import { RelaxedBody, RelaxedBodyHash, SimpleBody } from "./body.ts";
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("latin1");
 
-function relax(...chunks: readonly Uint8Array[]): string {
+function canonical(Form: typeof RelaxedBody | typeof SimpleBody, chunks: readonly Uint8Array[]): string {
   let text = "";
-  const body = new RelaxedBody((bytes) => text += decoder.decode(bytes));
+  const body = new Form((bytes) => text += decoder.decode(bytes));
   for (const chunk of chunks) body.push(chunk);
   body.finish();
   return text;
+}
+
+function relax(...chunks: readonly Uint8Array[]): string {
+  return canonical(RelaxedBody, chunks);
 }
 
 Deno.test("RelaxedBody gives the relaxed form of RFC 6376 §3.4.4", () => {
@@ -37,24 +42,46 @@ Deno.test("RelaxedBody gives the relaxed form of RFC 6376 §3.4.4", () => {
   }
 });
 
-/** The rules of §3.4.4 as they stand there, on a whole text. */
-function relaxByTheBook(text: string): string {
-  const lines = text.split("\r\n").map((line) => line.replace(/[ \t]+/g, " ").replace(/ $/, ""));
-  const kept = lines.join("\r\n").replace(/(?:\r\n)+$/, "");
-  return kept === "" ? "" : `${kept}\r\n`;
-}
-
 const bodies = fc.array(fc.constantFrom("a", "\xff", " ", "\t", "\r\n", "\r", "\n", " \r\n", "\0"), {
   maxLength: 60,
 }).map((parts) => parts.join(""));
 
-Deno.test("RelaxedBody says what the rules say, wherever the body is cut", () => {
+Deno.test("RelaxedBody and SimpleBody say what the rules say, wherever the body is cut", () => {
   fc.assert(fc.property(bodies, fc.array(fc.nat(80), { maxLength: 8 }), (text, cuts) => {
     const bytes = Uint8Array.from(text, (c) => c.charCodeAt(0));
     const at = [0, ...cuts.map((cut) => Math.min(cut, bytes.length)).sort((a, b) => a - b), bytes.length];
     const chunks = at.slice(1).map((end, i) => bytes.slice(at[i], end));
-    assert.equal(relax(...chunks), relaxByTheBook(text));
+    assert.equal(relax(...chunks), canonicalBody(text, "relaxed"));
+    assert.equal(canonical(SimpleBody, chunks), canonicalBody(text, "simple"));
   }));
+});
+
+Deno.test("SimpleBody gives the simple form of RFC 6376 §3.4.3", () => {
+  const cases: readonly (readonly [string, string])[] = [
+    // The example of §3.4.5.
+    [" C \r\nD \t E\r\n\r\n\r\n", " C \r\nD \t E\r\n"],
+    ["", "\r\n"],
+    ["\r\n\r\n", "\r\n"],
+    ["a", "a\r\n"],
+    ["a\r", "a\r\r\n"],
+    ["a\r\n \r\n", "a\r\n \r\n"],
+  ];
+  for (const [body, simple] of cases) {
+    assert.equal(canonical(SimpleBody, [encoder.encode(body)]), simple, JSON.stringify(body));
+  }
+});
+
+Deno.test("SimpleBody holds back any number of empty lines, and gives out blocks", () => {
+  const line = encoder.encode("\r\n".repeat(100_000));
+  const lengths: number[] = [];
+  const body = new SimpleBody(({ length }) => lengths.push(length));
+  body.push(line);
+  assert.deepEqual(lengths, []);
+  body.push(encoder.encode("x"));
+  body.push(line);
+  body.finish();
+  assert.equal(lengths.reduce((sum, length) => sum + length, 0), 200_000 + 3);
+  assert.ok(lengths.every((length) => length <= 16 * 1024));
 });
 
 Deno.test("RelaxedBody holds back any number of empty lines, and gives out blocks", () => {

@@ -26,11 +26,6 @@ export function relaxField(field: string): RelaxedField | undefined {
   return { name: lower, text: `${lower}:${value}` };
 }
 
-/** The fields of a header section, each with its continuations; the section without the empty line. */
-export function splitFields(section: string): string[] {
-  return section === "" ? [] : section.split(/\r\n(?![ \t])/).filter((field) => field !== "");
-}
-
 /**
  * How a field is signed. `always`: once more than it is there, so that none can be added (oversigning, RFC 6376
  * §8.15). `present`: the same, if it is there. `as-is`: as often as it is there; lists and resenders may add more.

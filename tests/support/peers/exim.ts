@@ -22,6 +22,14 @@ export interface EximOptions {
   readonly certificate?: CertificateFiles;
   /** Has TLS come first, on port 465 of this loopback address, instead of listening where others do. */
   readonly submissionsOn?: string;
+  /** Signs what it sends with DKIM. */
+  readonly dkim?: {
+    readonly domain: string;
+    readonly selector: string;
+    /** The private key in PEM. */
+    readonly key: string;
+    readonly canonicalization: "simple" | "relaxed";
+  };
   /** Takes mail only after AUTH PLAIN with these. */
   readonly login?: { readonly user: string; readonly password: string };
 }
@@ -55,9 +63,14 @@ export async function startExim(options: EximOptions = {}): Promise<Exim> {
       cert: await copyFor({ uid, gid }, options.certificate.cert, `${spool}/cert.pem`),
       key: await copyFor({ uid, gid }, options.certificate.key, `${spool}/key.pem`),
     };
+    const dkimKey = `${spool}/dkim.pem`;
+    if (options.dkim !== undefined) {
+      await Deno.writeTextFile(dkimKey, options.dkim.key, { mode: 0o600 });
+      await Deno.chown(dkimKey, uid, gid);
+    }
     const config = await folder.write(
       "exim.conf",
-      configuration({ ...options, port, spool, log, mailboxFile }, certificate),
+      configuration({ ...options, port, spool, log, mailboxFile, dkimKey }, certificate),
     );
     const program = await startUntil(unpacked(EXIM), {
       args: ["-C", config, "-bdf", "-q1m"],
@@ -98,10 +111,10 @@ async function copyFor(owner: { uid: number; gid: number }, from: string, to: st
 }
 
 function configuration(
-  options: EximOptions & { port: number; spool: string; log: string; mailboxFile: string },
+  options: EximOptions & { port: number; spool: string; log: string; mailboxFile: string; dkimKey: string },
   certificate: CertificateFiles | undefined,
 ): string {
-  const { relayTo, sendTls = "none", login } = options;
+  const { relayTo, sendTls = "none", login, dkim } = options;
   const tls = { none: "hosts_avoid_tls = *", may: "", encrypt: "hosts_require_tls = *" }[sendTls];
   // Exim's lists are split at colons, which are written twice where they are meant.
   const relayHost = relayTo?.host.replaceAll(":", "::");
@@ -162,6 +175,14 @@ smtp:
   allow_localhost
   hosts_try_chunking =
   ${tls}
+${
+    dkim
+      ? `  dkim_domain = ${dkim.domain}
+  dkim_selector = ${dkim.selector}
+  dkim_private_key = ${options.dkimKey}
+  dkim_canon = ${dkim.canonicalization}`
+      : ""
+  }
 
 begin retry
 * * F,1h,1s

@@ -47,6 +47,8 @@ export interface RunningProgram extends AsyncDisposable {
 export interface Finished {
   readonly code: number;
   readonly stdout: string;
+  /** The same as it was. */
+  readonly stdoutBytes: Uint8Array;
   readonly stderr: string;
 }
 
@@ -78,7 +80,12 @@ export async function run(program: string, options: RunOptions = {}): Promise<Fi
       child.output(),
       options.stdin === undefined ? undefined : feed(child.stdin, options.stdin),
     ]);
-    const finished = { code: output.code, stdout: decode(output.stdout), stderr: decode(output.stderr) };
+    const finished = {
+      code: output.code,
+      stdout: decode(output.stdout),
+      stdoutBytes: output.stdout,
+      stderr: decode(output.stderr),
+    };
     if (late) throw new Error(`${program} took too long\n${finished.stdout}${finished.stderr}`);
     return finished;
   } finally {

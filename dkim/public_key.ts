@@ -1,0 +1,127 @@
+/**
+ * Public keys as signers publish them in DNS (RFC 6376 §3.6, RFC 8301, RFC 8463).
+ *
+ * @module
+ */
+import { Buffer } from "node:buffer";
+import { Memo } from "../base/memo.ts";
+import type { DkimAlgorithm } from "./keys.ts";
+import { bitLength, readRsaKey } from "./rsa_key.ts";
+import { parseTagList } from "./tag_list.ts";
+
+/** Shorter RSA keys never verify (RFC 8301 §3.2). */
+const MIN_RSA_BITS = 1024;
+/** Longer ones need not be verified (RFC 8301 §3.2). */
+const MAX_RSA_BITS = 4096;
+/** Octets of a key in DER that are looked at; one of 4096 bits has 550. */
+const MAX_DER = 2048;
+const ED25519_OCTETS = 32;
+const HASH = "sha256";
+const RSA = { name: "RSASSA-PKCS1-v1_5", hash: "SHA-256" };
+
+/** A key record that can verify signatures of one algorithm. */
+export interface DkimPublicKey {
+  /** Whether the domain only tries DKIM out (`t=y`). */
+  readonly testing: boolean;
+  /** Whether the domain of `i=` must be that of `d=`, no subdomain (`t=s`). */
+  readonly exactDomain: boolean;
+  /**
+   * Whether the signature is right, found out in another thread.
+   * @param data what was signed
+   */
+  verify(signature: Uint8Array, data: Uint8Array): Promise<boolean>;
+}
+
+/** Why a record is of no use, in the words of RFC 6376 §6.1.2. */
+export type KeyProblem = string;
+
+/**
+ * The key in a TXT record, for signatures of this algorithm; or why it is of no use for them.
+ * @param record the strings of the record, joined
+ */
+export async function readPublicKey(
+  record: string,
+  algorithm: DkimAlgorithm,
+): Promise<DkimPublicKey | KeyProblem> {
+  const tags = parseTagList(record, { caseSensitive: true });
+  const data = tags?.get("p")?.replaceAll(/[ \t\r\n]/g, "");
+  if (tags === undefined || data === undefined) return "key syntax error";
+  const version = tags.get("v");
+  // Where it is there it comes first (§3.6.1).
+  if (version !== undefined && (version !== "DKIM1" || tags.keys().next().value !== "v")) {
+    return "key syntax error";
+  }
+  if (!isBase64(data)) return "key syntax error";
+  const hashes = listOf(tags.get("h"));
+  if (hashes !== undefined && !hashes.includes(HASH)) return "inappropriate hash algorithm";
+  const services = listOf(tags.get("s"));
+  if (services !== undefined && !services.includes("*") && !services.includes("email")) {
+    return "key not for email";
+  }
+  if (data === "") return "key revoked";
+  const kind = tags.get("k")?.toLowerCase() ?? "rsa";
+  if (kind !== (algorithm === "rsa-sha256" ? "rsa" : "ed25519")) return "inappropriate key algorithm";
+  const verify = await importKey(data, algorithm);
+  if (typeof verify === "string") return verify;
+  const flags = listOf(tags.get("t")) ?? [];
+  return { testing: flags.includes("y"), exactDomain: flags.includes("s"), verify };
+}
+
+type Verify = DkimPublicKey["verify"];
+
+/** Keys that were imported before, by algorithm and record: importing costs as much as a short verification. */
+const imported = new Memo<Verify | KeyProblem>();
+
+async function importKey(data: string, algorithm: DkimAlgorithm): Promise<Verify | KeyProblem> {
+  const name = `${algorithm} ${data}`;
+  const known = imported.get(name);
+  if (known !== undefined) return known;
+  const bytes = Buffer.from(data, "base64");
+  return imported.keep(
+    name,
+    algorithm === "rsa-sha256" ? await importRsa(bytes) : await importEd25519(bytes),
+  );
+}
+
+async function importRsa(der: Buffer): Promise<Verify | KeyProblem> {
+  if (der.length > MAX_DER) return `key of more than ${MAX_RSA_BITS} bits`;
+  const numbers = readRsaKey(der);
+  if (numbers === undefined) return "key syntax error";
+  const bits = bitLength(numbers.modulus);
+  if (bits < MIN_RSA_BITS || bits > MAX_RSA_BITS) return `key of ${bits} bits`;
+  const [n, e] = [numbers.modulus.toString("base64url"), numbers.exponent.toString("base64url")];
+  let key: CryptoKey;
+  try {
+    key = await crypto.subtle.importKey("jwk", { kty: "RSA", n, e }, RSA, false, ["verify"]);
+  } catch {
+    // Such as an exponent that is no odd number, or too large.
+    return "key syntax error";
+  }
+  return async (signature, data) =>
+    await crypto.subtle.verify(RSA, key, Uint8Array.from(signature), Uint8Array.from(data));
+}
+
+async function importEd25519(bytes: Buffer): Promise<Verify | KeyProblem> {
+  if (bytes.length !== ED25519_OCTETS) return "key syntax error";
+  let key: CryptoKey;
+  try {
+    key = await crypto.subtle.importKey("raw", Uint8Array.from(bytes), "Ed25519", false, ["verify"]);
+  } catch {
+    return "key syntax error";
+  }
+  // The hash is what is signed (RFC 8463 §3).
+  return async (signature, data) => {
+    const hash = await crypto.subtle.digest("SHA-256", Uint8Array.from(data));
+    return await crypto.subtle.verify("Ed25519", key, Uint8Array.from(signature), hash);
+  };
+}
+
+/** The words of a colon-separated list, in lower case. */
+function listOf(text: string | undefined): string[] | undefined {
+  return text?.split(":").map((word) => word.replaceAll(/[ \t\r\n]/g, "").toLowerCase());
+}
+
+/** Whether the text, without white space, is base64; with its padding or without. */
+export function isBase64(text: string): boolean {
+  return /^[A-Za-z0-9+/]*={0,2}$/.test(text);
+}

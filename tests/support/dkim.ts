@@ -1,0 +1,171 @@
+/**
+ * DKIM by the book for tests: a signer for messages that are there as a whole, with any tags, and the way of a whole
+ * message through the verifier.
+ *
+ * @module
+ */
+import { Buffer } from "node:buffer";
+import { createHash, generateKeyPairSync, type KeyObject, sign } from "node:crypto";
+import { BodyHashes } from "../../dkim/body_hashes.ts";
+import { KeyLookups } from "../../dkim/key_lookups.ts";
+import { SignedFields } from "../../dkim/signed_fields.ts";
+import { type DkimResult, DkimVerification } from "../../dkim/verify.ts";
+import type { Resolver } from "../../dns/resolver.ts";
+import { headerFields } from "../../message/header_section.ts";
+import { StaticResolver } from "./static_resolver.ts";
+
+/** When the messages of tests come, in seconds since the epoch. */
+export const NOW = 1_800_000_000;
+
+/** A key pair with its record. */
+export interface TestKey {
+  readonly secret: KeyObject;
+  /** `k=…; p=…`. */
+  readonly record: string;
+}
+
+/** Makes an RSA key; `pkcs1` publishes the bare RSAPublicKey of RFC 6376 §3.6.1. */
+export function rsaKey(bits: number, { pkcs1 = false } = {}): TestKey {
+  const { privateKey, publicKey } = generateKeyPairSync("rsa", { modulusLength: bits });
+  const der = publicKey.export({ type: pkcs1 ? "pkcs1" : "spki", format: "der" });
+  return { secret: privateKey, record: `k=rsa; p=${Buffer.from(der).toString("base64")}` };
+}
+
+/** Makes an Ed25519 key. */
+export function ed25519Key(): TestKey {
+  const { privateKey, publicKey } = generateKeyPairSync("ed25519");
+  const { x = "" } = publicKey.export({ format: "jwk" });
+  return { secret: privateKey, record: `k=ed25519; p=${Buffer.from(x, "base64url").toString("base64")}` };
+}
+
+/** One tag after the other; `undefined` leaves a tag out that would be there. */
+export type TestTags = Readonly<Record<string, string | undefined>>;
+
+/** The defaults of {@linkcode signByTheBook}. */
+const TAGS = {
+  v: "1",
+  a: "rsa-sha256",
+  c: "relaxed/relaxed",
+  d: "example.com",
+  s: "s",
+  h: "from:to:subject",
+};
+
+/** Header and body of a message in canonical form, on whole texts of one character a byte. */
+const CANONICAL = {
+  header: {
+    simple: (field: string) => field,
+    relaxed: (field: string) => {
+      const colon = field.indexOf(":");
+      const value = field.slice(colon + 1).replaceAll("\r\n", "").replace(/[ \t]+/g, " ").replace(
+        /^ | $/g,
+        "",
+      );
+      return `${field.slice(0, colon).trimEnd().toLowerCase()}:${value}`;
+    },
+  },
+  body: {
+    simple: (body: string) => `${body.replace(/(?:\r\n)+$/, "")}\r\n`,
+    relaxed: (body: string) => {
+      const lines = body.split("\r\n").map((line) => line.replace(/[ \t]+/g, " ").replace(/ $/, ""));
+      const text = lines.join("\r\n").replace(/(?:\r\n)+$/, "");
+      return text === "" ? "" : `${text}\r\n`;
+    },
+  },
+} as const;
+
+/** A body, one character a byte, in one of the canonical forms of RFC 6376 §3.4. */
+export function canonicalBody(body: string, form: "simple" | "relaxed"): string {
+  return CANONICAL.body[form](body);
+}
+
+/** What to sign, and how. */
+export interface SignByTheBook {
+  /** The whole message, one character a byte. */
+  readonly message: string;
+  readonly key: TestKey;
+  /** What differs from an ordinary signature; also `bh` and `b`. */
+  readonly tags?: TestTags;
+  /** `DKIM-Signature` if absent. */
+  readonly name?: string;
+}
+
+/** The message with a signature on top. */
+export function signByTheBook({ message, key, tags = {}, name = "DKIM-Signature" }: SignByTheBook): string {
+  const [header = "", ...rest] = message.split("\r\n\r\n");
+  const body = rest.join("\r\n\r\n");
+  const all: TestTags = { ...TAGS, ...tags };
+  const [headerForm = "simple", bodyForm = "simple"] = (all["c"] ?? "simple/simple").split("/") as (
+    "simple" | "relaxed"
+  )[];
+  const covered = canonicalBody(body, bodyForm).slice(
+    0,
+    all["l"] === undefined ? undefined : Number(all["l"]),
+  );
+  const hash = createHash("sha256").update(Buffer.from(covered, "latin1")).digest("base64");
+  const written: TestTags = { ...all, bh: "bh" in tags ? tags["bh"] : hash };
+  const text = Object.entries(written).filter(([tag, value]) => value !== undefined && tag !== "b")
+    .map(([tag, value]) => `${tag}=${value}; `).join("");
+  const unsigned = `${name}: ${text}\r\n b=`;
+  const fields = header.split(/\r\n(?![ \t])/).map((field) => ({ field, used: false }));
+  const signed = (all["h"] ?? "").split(":").flatMap((name) => {
+    const found = fields.findLast(({ field, used }) =>
+      !used && field.slice(0, field.indexOf(":")).trimEnd().toLowerCase() === name.trim().toLowerCase()
+    );
+    if (found === undefined) return [];
+    found.used = true;
+    return [found.field];
+  });
+  const input = [...signed, unsigned].map(CANONICAL.header[headerForm]).join("\r\n");
+  const bytes = Buffer.from(input, "latin1");
+  const ed25519 = key.secret.asymmetricKeyType === "ed25519";
+  const signature = ed25519
+    ? sign(null, createHash("sha256").update(bytes).digest(), key.secret)
+    : sign("sha256", bytes, key.secret);
+  const b = "b" in tags ? tags["b"] : signature.toString("base64").replace(/.{60}/g, "$&\r\n ");
+  return b === undefined ? `${name}: ${text}\r\n${message}` : `${unsigned}${b}\r\n${message}`;
+}
+
+/** How to verify. */
+export interface VerifyOptions {
+  /** TXT records by name, or who answers. */
+  readonly dns: Readonly<Record<string, string | readonly string[]>> | Pick<Resolver, "txt">;
+  /** Seconds since the epoch; {@linkcode NOW} if absent. */
+  readonly now?: number;
+  /** Octets of the body that come at once; all if absent. */
+  readonly chunk?: number;
+}
+
+/** A resolver that has these TXT records. */
+export function txtResolver(records: Readonly<Record<string, string | readonly string[]>>): StaticResolver {
+  return new StaticResolver(
+    Object.fromEntries(
+      Object.entries(records).map(([name, txt]) => [name, { txt: typeof txt === "string" ? [txt] : txt }]),
+    ),
+  );
+}
+
+/** What the verifier says of each signature of a message, given as text of one character a byte, or as bytes. */
+export async function verifyDkim(
+  message: string | Uint8Array,
+  { dns, now = NOW, chunk = Infinity }: VerifyOptions,
+): Promise<DkimResult[]> {
+  const bytes = typeof message === "string" ? Buffer.from(message, "latin1") : Buffer.from(message);
+  const end = bytes.indexOf("\r\n\r\n");
+  const fields = headerFields(bytes.subarray(0, end < 0 ? bytes.length : end).toString("latin1"));
+  const bodyHashes = new BodyHashes();
+  const resolver = typeof dns["txt"] === "function"
+    ? dns as Pick<Resolver, "txt">
+    : txtResolver(dns as never);
+  const verification = new DkimVerification({
+    fields,
+    signedFields: new SignedFields(fields),
+    bodyHashes,
+    keys: new KeyLookups({ resolver }),
+    now: now * 1000,
+  });
+  const body = end < 0 ? bytes.subarray(bytes.length) : bytes.subarray(end + 4);
+  for (let at = 0; at < body.length; at += chunk) bodyHashes.push(body.subarray(at, at + chunk));
+  bodyHashes.finish();
+  return await verification.finish();
+}
