@@ -35,7 +35,7 @@ if (isConfined()) {
   const { loadServer } = await import("./server/servers.ts");
   await serveConfined(loadServer, { err });
 } else {
-  const { run } = await import("./cli/run.ts");
+  const { run } = await import("./cli/command_line/run.ts");
   let code: number;
   try {
     code = await run(await isCalledSendmail() ? ["sendmail", ...Deno.args] : Deno.args, {

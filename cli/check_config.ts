@@ -25,10 +25,10 @@ import type { Io } from "../server/io.ts";
 import type { Endpoint } from "../server/listeners.ts";
 import { missingCertificateWarnings, openMailboxes, serveInEndpoints } from "../server/parts.ts";
 import { readRoutes } from "../server/relay_parts.ts";
-import { configOption, examples, type Registrar } from "./subcommand.ts";
+import { configOption, examples, type Registrar } from "./command_line/subcommand.ts";
 import { errorText } from "../base/error_text.ts";
 
-/** Enters the command. */
+/** Registers the subcommand. */
 export function registerCheckConfig(program: Command, { io, action }: Registrar): void {
   program.command("check-config")
     .description("check the configuration, and say what each server would do; binds nothing")

@@ -17,8 +17,8 @@ import { EXIT, type ExitCode } from "../server/exit_codes.ts";
 import type { Io } from "../server/io.ts";
 import { readCertificate } from "../server/server_parts.ts";
 import { ownAddresses } from "../server/own_addresses.ts";
-import { requireConfigFile } from "./config_file.ts";
-import { configOption, examples, type Registrar } from "./subcommand.ts";
+import { requireConfigFile } from "./command_line/config_file.ts";
+import { configOption, examples, type Registrar } from "./command_line/subcommand.ts";
 
 interface Flags {
   readonly config?: string;
@@ -26,7 +26,7 @@ interface Flags {
   readonly json?: true;
 }
 
-/** Enters the command. */
+/** Registers the subcommand. */
 export function registerDns(program: Command, { io, action }: Registrar): void {
   program.command("dns")
     .description("print the records to publish in DNS, as a zone file; asks nobody")

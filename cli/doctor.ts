@@ -32,8 +32,8 @@ import { causeOfOurs, relayTroubleFile } from "../server/trouble_parts.ts";
 import { CertificateError } from "../tls/certificates.ts";
 import { accountOf } from "./install/service_account.ts";
 import { SERVICE_ACCOUNT } from "./install/units.ts";
-import { configOption, examples, type Registrar } from "./subcommand.ts";
-import { count, printable } from "./terminal.ts";
+import { configOption, examples, type Registrar } from "./command_line/subcommand.ts";
+import { count, printable } from "./command_line/terminal.ts";
 
 interface Flags {
   readonly config?: string;

@@ -17,10 +17,10 @@ import type { Io } from "../server/io.ts";
 import { openMailboxes } from "../server/parts.ts";
 import { findServer } from "../server/queue_access.ts";
 import { openResolver, ownTargets, targetOptions } from "../server/relay_parts.ts";
-import { configOption, examples, type Registrar } from "./subcommand.ts";
-import { count, printable, showDuration } from "./terminal.ts";
+import { configOption, examples, type Registrar } from "./command_line/subcommand.ts";
+import { count, printable, showDuration } from "./command_line/terminal.ts";
 
-/** Enters the command. */
+/** Registers the subcommand. */
 export function registerExplain(program: Command, { io, action }: Registrar): void {
   program.command("explain")
     .description("say what would become of mail to an address; sends nothing")

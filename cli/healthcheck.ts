@@ -10,11 +10,11 @@ import { showEndpoint } from "../net/listen.ts";
 import { SmtpClient } from "../smtp/client.ts";
 import { systemClock } from "../base/clock.ts";
 import { ConnTransport } from "../net/conn_transport.ts";
-import { requireConfigFile } from "./config_file.ts";
+import { requireConfigFile } from "./command_line/config_file.ts";
 import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
 import type { Io } from "../server/io.ts";
 import { serveInEndpoints } from "../server/parts.ts";
-import { configOption, examples, type Registrar } from "./subcommand.ts";
+import { configOption, examples, type Registrar } from "./command_line/subcommand.ts";
 import { errorText } from "../base/error_text.ts";
 
 /** In milliseconds, for each step. */
@@ -23,7 +23,7 @@ const PATIENCE = 5_000;
 const SERVERS = ["serve-in", "serve-out"] as const;
 type Server = typeof SERVERS[number];
 
-/** Enters the command. */
+/** Registers the subcommand. */
 export function registerHealthcheck(program: Command, { io, action }: Registrar): void {
   program.command("healthcheck")
     .description("exit 0 when that server of this configuration answers; sends no mail")

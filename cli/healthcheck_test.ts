@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { run } from "./run.ts";
+import { run } from "./command_line/run.ts";
 
 /** What `mailapp healthcheck serve-out` says of a server that says this and closes. */
 async function check(greeting: string): Promise<{ code: number; said: string }> {

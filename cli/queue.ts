@@ -13,8 +13,8 @@ import { systemClock } from "../base/clock.ts";
 import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
 import type { Io } from "../server/io.ts";
 import { openQueue, type QueueAccess } from "../server/queue_access.ts";
-import { configOption, examples, type Registrar } from "./subcommand.ts";
-import { count, printable, Progress, showDuration, showSize, showTime } from "./terminal.ts";
+import { configOption, examples, type Registrar } from "./command_line/subcommand.ts";
+import { count, printable, Progress, showDuration, showSize, showTime } from "./command_line/terminal.ts";
 
 interface Flags {
   readonly config?: string;
@@ -32,7 +32,7 @@ const ACTIONS: Readonly<Record<OperatorAction, { does: string; done: string }>> 
   remove: { does: "give up, and tell nobody", done: "removed" },
 };
 
-/** Enters the command and its own subcommands. */
+/** Registers the subcommand and its own subcommands. */
 export function registerQueue(program: Command, { io, action }: Registrar): void {
   const queue = program.command("queue")
     .description("see and steer what serve-out has still to send")

@@ -10,7 +10,7 @@ import { Spool } from "../relay/spool/spool.ts";
 import { systemClock } from "../base/clock.ts";
 import { newEntry } from "../tests/support/queue_entry.ts";
 import type { Io, ServerIo } from "../server/io.ts";
-import { run } from "./run.ts";
+import { run } from "./command_line/run.ts";
 import { openSpool, untilUnlocked } from "../server/spool_parts.ts";
 
 const encoder = new TextEncoder();

@@ -22,15 +22,15 @@ import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
 import { parseAddress } from "./explain.ts";
 import type { Io } from "../server/io.ts";
 import { openResolver, ownTargets, sessionOptions, targetOptions } from "../server/relay_parts.ts";
-import { configOption, examples, type Registrar } from "./subcommand.ts";
-import { printable } from "./terminal.ts";
+import { configOption, examples, type Registrar } from "./command_line/subcommand.ts";
+import { printable } from "./command_line/terminal.ts";
 
 interface Flags {
   readonly config?: string;
   readonly from?: string;
 }
 
-/** Enters the command. */
+/** Registers the subcommand. */
 export function registerSendTest(program: Command, { io, action }: Registrar): void {
   program.command("send-test")
     .description("send one message at once and show the whole dialogue")

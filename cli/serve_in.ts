@@ -6,7 +6,7 @@
 import { DEFAULT_CONFIG_FILE, loadConfig } from "../config/load.ts";
 import { makeMailRoot } from "../maildir/maildir.ts";
 import { StorageError } from "../storage/storage_error.ts";
-import { requireConfigFile } from "./config_file.ts";
+import { requireConfigFile } from "./command_line/config_file.ts";
 import type { ExitCode } from "../server/exit_codes.ts";
 import { serveInGrants } from "../server/grants.ts";
 import type { ServerIo } from "../server/io.ts";

@@ -8,7 +8,7 @@ import { reply } from "../smtp/reply.ts";
 import { SmtpServer } from "../smtp/server.ts";
 import { freePort, untilListening } from "../tests/support/peers/ports.ts";
 import { until } from "../tests/support/peers/process.ts";
-import { run } from "./run.ts";
+import { run } from "./command_line/run.ts";
 import { runServeOut } from "../server/serve_out_server.ts";
 import type { ServeOutStart } from "../server/server_start.ts";
 

@@ -1,8 +1,8 @@
 // What README.md and the documentation tell people to type and to look up: it is there.
 import assert from "node:assert/strict";
 import { Command, CommanderError } from "commander";
-import { SUBCOMMANDS } from "../cli/command_line.ts";
-import { parseSendmailOptions } from "../cli/sendmail_options.ts";
+import { SUBCOMMANDS } from "../cli/command_line/command_line.ts";
+import { parseSendmailOptions } from "../cli/sendmail/options.ts";
 import deno from "../deno.json" with { type: "json" };
 
 const ROOT = new URL("../", import.meta.url);

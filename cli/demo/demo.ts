@@ -13,10 +13,10 @@ import { type DemoDomain, startDemoDns } from "./dns.ts";
 import { type DemoServer, type LoggedEvent, runCommand, startServer } from "./process.ts";
 import { CommandError, EXIT, type ExitCode } from "../../server/exit_codes.ts";
 import { type Io, OutputClosedError } from "../../server/io.ts";
-import { examples, type Registrar } from "../subcommand.ts";
+import { examples, type Registrar } from "../command_line/subcommand.ts";
 import { errorText } from "../../base/error_text.ts";
 
-/** Enters the command. */
+/** Registers the subcommand. */
 export function registerDemo(program: Command, { io, action }: Registrar): void {
   program.command("demo", { hidden: true })
     .description("everything from nothing, on loopback high ports, under ./demo-data")

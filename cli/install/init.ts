@@ -16,15 +16,15 @@ import { systemClock } from "../../base/clock.ts";
 import { checkAccess, nearestExisting } from "../../storage/check_access.ts";
 import { CertificateError, loadCertificate } from "../../tls/certificates.ts";
 import { keepSelfSigned } from "../../tls/self_signed.ts";
-import { configArgument } from "../config_argument.ts";
-import { defaultSelector } from "../dkim.ts";
-import { dkimDirectory, makeDkimFile } from "../dkim_files.ts";
+import { configArgument } from "../command_line/config_argument.ts";
+import { defaultSelector } from "../dkim/dkim.ts";
+import { dkimDirectory, makeDkimFile } from "../dkim/key_files.ts";
 import { CommandError, EXIT, type ExitCode } from "../../server/exit_codes.ts";
 import { DEFAULT_PATHS, type FirstAnswers, firstConfig } from "./first_config.ts";
 import { findCertificates, type FoundCertificate } from "./found_certificates.ts";
 import type { Io } from "../../server/io.ts";
 import { openMailboxes, prepareDataDir } from "../../server/parts.ts";
-import { examples, type Registrar } from "../subcommand.ts";
+import { examples, type Registrar } from "../command_line/subcommand.ts";
 import { errorText } from "../../base/error_text.ts";
 
 interface Flags {
@@ -44,7 +44,7 @@ interface Flags {
 /** Asks a question; what was typed, `null` when the input has ended. */
 export type Ask = (question: string) => string | null;
 
-/** Enters the command. */
+/** Registers the subcommand. */
 export function registerInit(program: Command, { io, action }: Registrar): void {
   program.command("init")
     .description(

@@ -8,12 +8,12 @@ import { dirname, join, relative, resolve } from "@std/path";
 import type { Command } from "commander";
 import type { Config } from "../../config/config.ts";
 import { loadConfig } from "../../config/load.ts";
-import { configArgument } from "../config_argument.ts";
+import { configArgument } from "../command_line/config_argument.ts";
 import { CommandError, EXIT, type ExitCode } from "../../server/exit_codes.ts";
 import { writeInstalled } from "./installed_files.ts";
 import type { Io } from "../../server/io.ts";
 import { openMailboxes } from "../../server/parts.ts";
-import { configOption, examples, type Registrar } from "../subcommand.ts";
+import { configOption, examples, type Registrar } from "../command_line/subcommand.ts";
 import { type Account, accountOf } from "./service_account.ts";
 import { runSystemCommand } from "./system_commands.ts";
 import {
@@ -34,7 +34,7 @@ interface Flags {
 /** Where the program goes when it lies where services should not run it from. */
 const EXECUTABLE = "/usr/local/bin/mailapp";
 
-/** Enters the command. */
+/** Registers the subcommand. */
 export function registerInstall(program: Command, { io, action }: Registrar): void {
   program.command("install")
     .description("write the systemd units, the service account and the directories; overwrites no changes")

@@ -6,7 +6,7 @@
  */
 import { dirname, join } from "@std/path";
 import type { Config } from "../../config/config.ts";
-import { shellWord } from "../terminal.ts";
+import { shellWord } from "../command_line/terminal.ts";
 
 /** The account and the group of both servers. */
 export const SERVICE_ACCOUNT = "mailapp";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { FakeClock } from "../tests/support/fake_clock.ts";
-import type { Io } from "../server/io.ts";
+import { FakeClock } from "../../tests/support/fake_clock.ts";
+import type { Io } from "../../server/io.ts";
 import { count, printable, Progress, showDuration, showSize, showTime } from "./terminal.ts";
 
 Deno.test("printable() leaves nothing that moves a cursor or turns text round", () => {

@@ -6,21 +6,21 @@
  */
 import { Buffer } from "node:buffer";
 import type { Command } from "commander";
-import type { Config } from "../config/config.ts";
-import { ConfigError, ConfigFileError } from "../config/errors.ts";
-import { loadConfig } from "../config/load.ts";
-import { isAscii } from "../smtp/address.ts";
-import { DialogueError, type RecipientResult, SmtpClient } from "../smtp/client.ts";
-import { systemClock } from "../base/clock.ts";
-import { ConnTransport } from "../net/conn_transport.ts";
-import type { RemoteReply } from "../smtp/reply_reader.ts";
-import { parseAddressList } from "../message/address_list.ts";
-import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
-import type { Io } from "../server/io.ts";
-import { parseSendmailOptions, type SendmailOptions } from "./sendmail_options.ts";
-import { examples, type Registrar } from "./subcommand.ts";
-import { readSubmission, type Submission } from "../message/submission.ts";
-import { writeAll } from "../base/write_all.ts";
+import type { Config } from "../../config/config.ts";
+import { ConfigError, ConfigFileError } from "../../config/errors.ts";
+import { loadConfig } from "../../config/load.ts";
+import { isAscii } from "../../smtp/address.ts";
+import { DialogueError, type RecipientResult, SmtpClient } from "../../smtp/client.ts";
+import { systemClock } from "../../base/clock.ts";
+import { ConnTransport } from "../../net/conn_transport.ts";
+import type { RemoteReply } from "../../smtp/reply_reader.ts";
+import { parseAddressList } from "../../message/address_list.ts";
+import { CommandError, EXIT, type ExitCode } from "../../server/exit_codes.ts";
+import type { Io } from "../../server/io.ts";
+import { parseSendmailOptions, type SendmailOptions } from "./options.ts";
+import { examples, type Registrar } from "../command_line/subcommand.ts";
+import { readSubmission, type Submission } from "../../message/submission.ts";
+import { writeAll } from "../../base/write_all.ts";
 
 /** How a program finds the way from here to the queue. */
 export interface SendmailIo extends Io {
@@ -30,7 +30,7 @@ export interface SendmailIo extends Io {
   readonly stdout: { write(bytes: Uint8Array): Promise<number> };
 }
 
-/** Enters the command. Its options are read elsewhere, since commander does not take `-fsender` and `-oi`. */
+/** Registers the subcommand. Its options are read elsewhere, since commander does not take `-fsender` and `-oi`. */
 export function registerSendmail(program: Command, { io, action }: Registrar): void {
   program.command("sendmail")
     .description("hand a message from standard input to serve-out, as /usr/sbin/sendmail does")

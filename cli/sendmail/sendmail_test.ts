@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { join } from "@std/path";
-import { silentLogger } from "../base/log.ts";
-import type { Delivery } from "../smtp/delivery.ts";
-import type { Envelope } from "../smtp/envelope.ts";
-import { reply } from "../smtp/reply.ts";
-import { SmtpServer } from "../smtp/server.ts";
-import { FakeClock } from "../tests/support/fake_clock.ts";
-import { CommandError } from "../server/exit_codes.ts";
+import { silentLogger } from "../../base/log.ts";
+import type { Delivery } from "../../smtp/delivery.ts";
+import type { Envelope } from "../../smtp/envelope.ts";
+import { reply } from "../../smtp/reply.ts";
+import { SmtpServer } from "../../smtp/server.ts";
+import { FakeClock } from "../../tests/support/fake_clock.ts";
+import { CommandError } from "../../server/exit_codes.ts";
 import { sendmail, type SendmailIo } from "./sendmail.ts";
 
 interface Received {

@@ -5,12 +5,12 @@
  */
 import { lchown, open } from "node:fs/promises";
 import { join } from "@std/path";
-import { type DkimAlgorithm, makeDkimKey } from "../dkim/keys.ts";
-import type { Config } from "../config/config.ts";
-import { DirectorySyncer } from "../storage/directory_syncer.ts";
-import { CommandError, EXIT } from "../server/exit_codes.ts";
-import { prepareDataDir } from "../server/parts.ts";
-import { errorText } from "../base/error_text.ts";
+import { type DkimAlgorithm, makeDkimKey } from "../../dkim/keys.ts";
+import type { Config } from "../../config/config.ts";
+import { DirectorySyncer } from "../../storage/directory_syncer.ts";
+import { CommandError, EXIT } from "../../server/exit_codes.ts";
+import { prepareDataDir } from "../../server/parts.ts";
+import { errorText } from "../../base/error_text.ts";
 
 /** The directory of the keys that we make. */
 export function dkimDirectory({ dataDir }: Pick<Config, "dataDir">): string {

@@ -4,16 +4,16 @@
  * @module
  */
 import { type Command, InvalidArgumentError } from "commander";
-import { type DkimAlgorithm, type DkimKey, loadDkimKey, splitText } from "../dkim/keys.ts";
-import type { Config, DkimConfig } from "../config/config.ts";
-import { DEFAULT_CONFIG_FILE, loadConfig } from "../config/load.ts";
-import { parseDomain } from "../config/names.ts";
-import { systemClock } from "../base/clock.ts";
-import { makeDkimFile } from "./dkim_files.ts";
-import { loadDkimKeys } from "../server/dkim_parts.ts";
-import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
-import type { Io } from "../server/io.ts";
-import { configOption, examples, type Registrar } from "./subcommand.ts";
+import { type DkimAlgorithm, type DkimKey, loadDkimKey, splitText } from "../../dkim/keys.ts";
+import type { Config, DkimConfig } from "../../config/config.ts";
+import { DEFAULT_CONFIG_FILE, loadConfig } from "../../config/load.ts";
+import { parseDomain } from "../../config/names.ts";
+import { systemClock } from "../../base/clock.ts";
+import { makeDkimFile } from "./key_files.ts";
+import { loadDkimKeys } from "../../server/dkim_parts.ts";
+import { CommandError, EXIT, type ExitCode } from "../../server/exit_codes.ts";
+import type { Io } from "../../server/io.ts";
+import { configOption, examples, type Registrar } from "../command_line/subcommand.ts";
 
 interface NewFlags {
   readonly config?: string;
@@ -26,7 +26,7 @@ interface ShowFlags {
   readonly json?: true;
 }
 
-/** Enters the command and its own subcommands. */
+/** Registers the subcommand and its own subcommands. */
 export function registerDkim(program: Command, { io, action }: Registrar): void {
   const dkim = program.command("dkim")
     .description("make the keys that serve-out signs with, and show what to publish for them")

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "@std/path";
-import { runMailapp } from "../tests/support/mailapp.ts";
-import { run } from "./run.ts";
+import { runMailapp } from "../../tests/support/mailapp.ts";
+import { run } from "../command_line/run.ts";
 
 interface Result {
   readonly code: number;

@@ -4,8 +4,8 @@
  *
  * @module
  */
-import type { DsnOptions, Notify } from "../smtp/envelope.ts";
-import { CommandError, EXIT } from "../server/exit_codes.ts";
+import type { DsnOptions, Notify } from "../../smtp/envelope.ts";
+import { CommandError, EXIT } from "../../server/exit_codes.ts";
 
 /** What is asked for: to send a message, to speak SMTP, to show the queue, or nothing that needs doing. */
 export type SendmailMode = "send" | "smtp" | "queue" | "nothing";

@@ -3,8 +3,8 @@
  *
  * @module
  */
-import type { Clock } from "../base/clock.ts";
-import type { Io } from "../server/io.ts";
+import type { Clock } from "../../base/clock.ts";
+import type { Io } from "../../server/io.ts";
 
 // Control characters, line separators, and characters that change the direction of text.
 // deno-lint-ignore no-control-regex

@@ -4,8 +4,8 @@
  * @module
  */
 import { type Command, InvalidArgumentError, Option } from "commander";
-import type { ExitCode } from "../server/exit_codes.ts";
-import type { ServerIo } from "../server/io.ts";
+import type { ExitCode } from "../../server/exit_codes.ts";
+import type { ServerIo } from "../../server/io.ts";
 
 /** That of config/load.ts, which is much to load for commands that read no configuration. */
 const DEFAULT_CONFIG_FILE = "/etc/mailapp/config.toml";

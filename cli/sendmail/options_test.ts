@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { CommandError } from "../server/exit_codes.ts";
-import { parseSendmailOptions, type SendmailOptions } from "./sendmail_options.ts";
+import { CommandError } from "../../server/exit_codes.ts";
+import { parseSendmailOptions, type SendmailOptions } from "./options.ts";
 
 const PLAIN: SendmailOptions = { mode: "send", fromHeader: false, ignoreDots: false, recipients: [] };
 

@@ -4,30 +4,30 @@
  * @module
  */
 import { Command, CommanderError } from "commander";
-import { EXIT, type ExitCode } from "../server/exit_codes.ts";
-import type { ServerIo } from "../server/io.ts";
+import { EXIT, type ExitCode } from "../../server/exit_codes.ts";
+import type { ServerIo } from "../../server/io.ts";
 import type { RegisterSubcommand } from "./subcommand.ts";
-import { versionLine } from "../server/version.ts";
+import { versionLine } from "../../server/version.ts";
 
 /**
  * The subcommands, in the order of `--help`; a command loads no other one. To add one, write its file and put it
  * here.
  */
 export const SUBCOMMANDS: Readonly<Record<string, () => Promise<RegisterSubcommand>>> = {
-  "serve-in": async () => (await import("./serve.ts")).registerServeIn,
-  "serve-out": async () => (await import("./serve.ts")).registerServeOut,
-  "check-config": async () => (await import("./check_config.ts")).registerCheckConfig,
-  "init": async () => (await import("./install/init.ts")).registerInit,
-  "install": async () => (await import("./install/install.ts")).registerInstall,
-  "healthcheck": async () => (await import("./healthcheck.ts")).registerHealthcheck,
-  "dkim": async () => (await import("./dkim.ts")).registerDkim,
-  "dns": async () => (await import("./dns.ts")).registerDns,
-  "doctor": async () => (await import("./doctor.ts")).registerDoctor,
-  "send-test": async () => (await import("./send_test_message.ts")).registerSendTest,
-  "queue": async () => (await import("./queue.ts")).registerQueue,
-  "explain": async () => (await import("./explain.ts")).registerExplain,
-  "sendmail": async () => (await import("./sendmail.ts")).registerSendmail,
-  "demo": async () => (await import("./demo/demo.ts")).registerDemo,
+  "serve-in": async () => (await import("../serve.ts")).registerServeIn,
+  "serve-out": async () => (await import("../serve.ts")).registerServeOut,
+  "check-config": async () => (await import("../check_config.ts")).registerCheckConfig,
+  "init": async () => (await import("../install/init.ts")).registerInit,
+  "install": async () => (await import("../install/install.ts")).registerInstall,
+  "healthcheck": async () => (await import("../healthcheck.ts")).registerHealthcheck,
+  "dkim": async () => (await import("../dkim/dkim.ts")).registerDkim,
+  "dns": async () => (await import("../dns.ts")).registerDns,
+  "doctor": async () => (await import("../doctor.ts")).registerDoctor,
+  "send-test": async () => (await import("../send_test_message.ts")).registerSendTest,
+  "queue": async () => (await import("../queue.ts")).registerQueue,
+  "explain": async () => (await import("../explain.ts")).registerExplain,
+  "sendmail": async () => (await import("../sendmail/sendmail.ts")).registerSendmail,
+  "demo": async () => (await import("../demo/demo.ts")).registerDemo,
 };
 
 /** Runs the subcommand that the first word names; what the process ends with. Whatever it throws is still to be said. */

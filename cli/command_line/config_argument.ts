@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { DEFAULT_CONFIG_FILE } from "../config/load.ts";
+import { DEFAULT_CONFIG_FILE } from "../../config/load.ts";
 import { shellWord } from "./terminal.ts";
 
 /** What comes behind the command; nothing where it finds the file by itself. */

@@ -1,0 +1,31 @@
+/**
+ * From the command line to a subcommand, and from what became of it to an exit code.
+ *
+ * @module
+ */
+import { EXIT, type ExitCode } from "../../server/exit_codes.ts";
+import { reportFailure } from "../../server/failure.ts";
+import { OutputClosedError, type ServerIo } from "../../server/io.ts";
+
+/** Runs the subcommand that `args` names; what the process ends with. */
+export async function run(args: readonly string[], io: ServerIo): Promise<ExitCode> {
+  const words = withoutTaskDashes(args);
+  const [name = ""] = words;
+  try {
+    // sendmail's options predate option parsers: commander does not take -fsender.
+    if (name === "sendmail" && words[1] !== "--help") {
+      const { sendmail, standardStreams } = await import("../sendmail/sendmail.ts");
+      return await sendmail(words.slice(1), { ...io, ...standardStreams });
+    }
+    return await (await import("./command_line.ts")).runCommandLine(words, io);
+  } catch (error) {
+    if (error instanceof OutputClosedError) return EXIT.ok;
+    return reportFailure(error, io);
+  }
+}
+
+/** `deno task` hands on the dashes of `deno task mailapp -- serve-in` and `deno task demo -- --once`. */
+function withoutTaskDashes(args: readonly string[]): string[] {
+  const at = args[0] === "demo" ? 1 : 0;
+  return args.filter((arg, index) => index !== at || arg !== "--");
+}
