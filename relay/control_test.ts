@@ -6,6 +6,7 @@ import { FakeClock } from "../tests/support/fake_clock.ts";
 import { MemoryQueue } from "../tests/support/memory_queue.ts";
 import { largestEntry } from "../tests/support/queue_entry.ts";
 import { RelayNetwork } from "../tests/support/relay_network.ts";
+import { until } from "../tests/support/until.ts";
 import { ControlClient, ControlError, ControlServer } from "./control.ts";
 import { QueueOperator } from "./operator.ts";
 import { SCHEDULE } from "../tests/support/retry_schedule.ts";
@@ -155,7 +156,7 @@ Deno.test("ControlClient.domain() tells what waits and which hosts are left alon
     network.host("mx.a.test", { state: "refused" });
     network.domain("a.test", ["mx.a.test"]);
     scheduler.submit(await queue.put(["u@a.test"]));
-    while (scheduler.status.waiting === 0) await new Promise((resolve) => setTimeout(resolve, 0));
+    await until(() => scheduler.status.waiting > 0, "a message that waits");
     const host = { host: "mx.a.test", address: "192.0.2.1", port: 25 };
     const other = { host: "mx2.a.test", address: "192.0.2.2", port: 25 };
     const { status, hosts } = await (await client(path)).domain("a.test", [host, other]);

@@ -81,7 +81,9 @@ async function live(directory: string): Promise<{ point: CrashPoint; facts: Fact
   // Into the files of those that have left, which are free to be written some moments after; a shorter and a longer one.
   for (const text of ["3", "A: longer\r\n\r\nthan what was there before\r\n"]) {
     const reused = points.length;
-    while (!points.slice(reused).some(({ point }) => point.step.startsWith("rename spare/"))) {
+    const isReused = () => points.slice(reused).some(({ point }) => point.step.startsWith("rename spare/"));
+    for (let tries = 0; !isReused(); tries++) {
+      assert.ok(tries < 1000, "no file is written again");
       const id = await add(spool, text);
       facts.added.push(id);
       facts.removing.push(id);

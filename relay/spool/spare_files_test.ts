@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { join } from "@std/path";
 import { FakeClock } from "../../tests/support/fake_clock.ts";
 import { FaultyFileSystem } from "../../tests/support/faulty_file_system.ts";
+import { until } from "../../tests/support/until.ts";
 import { SpareFiles } from "./spare_files.ts";
 
 interface Parts {
@@ -131,14 +132,14 @@ Deno.test("Spare files are gone when nobody has wanted them for a minute, and at
     await clock.advance(59_000);
     assert.equal(kept(), 2);
     await clock.advance(1_000);
-    while (kept() > 0) await new Promise((resolve) => setTimeout(resolve, 1));
+    await until(() => kept() === 0, "an empty directory");
     const late = await retire("three");
     spares.release(await retire("four"));
     await spares.close();
     assert.equal(kept(), 1);
     assert.equal(await spares.retire(make(), "five"), undefined);
     spares.release(late);
-    while (kept() > 0) await new Promise((resolve) => setTimeout(resolve, 1));
+    await until(() => kept() === 0, "an empty directory");
     assert.equal(clock.pending, 0);
   });
 });

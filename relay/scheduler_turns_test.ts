@@ -1,0 +1,147 @@
+import assert from "node:assert/strict";
+import { settle as quiet } from "../tests/support/fake_clock.ts";
+import { MINUTE, refuse, SECOND, World } from "../tests/support/scheduler_world.ts";
+
+Deno.test("Scheduler keeps to the cap of connections per host, over all its domains", async () => {
+  await using world = new World({ maxConnectionsPerHost: 3 });
+  const { network, clock } = world;
+  const mx = network.host("mx.shared.test", { delay: 100 });
+  for (let d = 0; d < 10; d++) network.domain(`d${d}.test`, ["mx.shared.test"]);
+  for (let i = 0; i < 100; i++) await world.send([`u@d${i % 10}.test`]);
+  await clock.advance(10 * SECOND);
+  assert.equal(mx.taken.length, 100);
+  assert.equal(mx.mostOpen, 3);
+  assert.equal(world.scheduler.status.ready, 0);
+});
+
+Deno.test("Scheduler keeps to the cap of workers and serves destinations in turn", async () => {
+  await using world = new World({ maxWorkers: 4, maxConnectionsPerHost: 4 });
+  const { network, clock } = world;
+  const big = network.host("mx.big.test", { delay: SECOND });
+  network.domain("big.test", ["mx.big.test"]);
+  for (let i = 0; i < 500; i++) await world.send(["u@big.test"]);
+  for (let d = 0; d < 5; d++) {
+    network.host(`mx.d${d}.test`);
+    network.domain(`d${d}.test`, [`mx.d${d}.test`]);
+    await world.send([`u@d${d}.test`]);
+  }
+  await clock.advance(0);
+  assert.equal(world.scheduler.status.active, 4);
+  await clock.advance(15 * SECOND);
+  for (let d = 0; d < 5; d++) assert.equal(network.hosts.get(`mx.d${d}.test`)?.taken.length, 1);
+  assert(big.taken.length < 100);
+});
+
+Deno.test("Scheduler lets no number of silent domains hold up fresh mail for long", async () => {
+  await using world = new World({ maxWorkers: 8 });
+  const { network, clock } = world;
+  for (let d = 0; d < 40; d++) {
+    network.host(`mx.s${d}.test`, { state: "silent" });
+    network.domain(`s${d}.test`, [`mx.s${d}.test`]);
+    await world.send([`u@s${d}.test`]);
+  }
+  await clock.advance(10 * MINUTE);
+  const good = network.host("mx.good.test");
+  network.domain("good.test", ["mx.good.test"]);
+  for (let i = 0; i < 20; i++) {
+    await clock.advance(7 * SECOND);
+    await world.send(["u@good.test"]);
+    await clock.advance(0);
+    assert.equal(good.taken.length, i + 1, `message ${i} waits`);
+  }
+});
+
+Deno.test("Scheduler shares what was learnt about a dead host, and probes it with one connection", async () => {
+  await using world = new World();
+  const { network, clock } = world;
+  const mx = network.host("mx.a.test", { state: "silent" });
+  network.domain("a.test", ["mx.a.test"]);
+  const ids: string[] = [];
+  for (let i = 0; i < 50; i++) ids.push(await world.send(["u@a.test"]));
+  await clock.advance(31 * SECOND);
+  assert(mx.askedAt.length <= 5, `${mx.askedAt.length} connections`);
+  for (const id of ids) {
+    const recipient = world.entry(id)?.recipients[0];
+    assert.equal(recipient?.attemptCount, 1);
+    assert.match(recipient?.attempts[0]?.error ?? "", /^connection timed out/);
+  }
+  const before = mx.askedAt.length;
+  await clock.advance(90 * SECOND);
+  assert.equal(mx.askedAt.length, before + 1, "one probe for the whole batch");
+  mx.state = "up";
+  await clock.advance(6 * MINUTE);
+  assert.equal(mx.taken.length, 50);
+});
+
+Deno.test("Scheduler holds against no host that one domain's TLS policy forbids it", async () => {
+  await using world = new World();
+  const { network, clock } = world;
+  const mx = network.host("mx.shared.test", { state: "forbidden" });
+  network.domain("strict.test", ["mx.shared.test"]);
+  network.domain("other.test", ["mx.shared.test"]);
+  await world.send(["u@strict.test"]);
+  await clock.advance(0);
+  mx.state = "up";
+  await world.send(["u@other.test"]);
+  await clock.advance(0);
+  assert.deepEqual(mx.taken, [["u@other.test"]]);
+});
+
+Deno.test("Scheduler gives a host that answers 4.7.28 a rest, then returns with care", async () => {
+  await using world = new World();
+  const { network, clock } = world;
+  let limited = true;
+  const mx = network.host("mx.a.test", {
+    delay: SECOND,
+    answer: () => limited ? refuse("421 4.7.28 unusual rate of mail") : "relay",
+  });
+  network.domain("a.test", ["mx.a.test"]);
+  for (let i = 0; i < 40; i++) await world.send(["u@a.test"]);
+  await clock.advance(2 * SECOND);
+  const asked = mx.askedAt.length;
+  assert(asked <= 5);
+  limited = false;
+  mx.mostOpen = 0;
+  await clock.advance(10 * MINUTE - 2 * SECOND);
+  assert.equal(mx.askedAt.length, asked, "nobody asks for ten minutes");
+  await clock.advance(1500);
+  assert.equal(mx.mostOpen, 1, "one connection");
+  await clock.advance(20 * MINUTE);
+  assert.equal(mx.taken.length, 40);
+  assert.equal(world.events("host.slowed").length, 1);
+});
+
+Deno.test("Scheduler never sends to the same recipient twice at a time", async () => {
+  await using world = new World();
+  const { network, clock, queue, scheduler } = world;
+  const mx = network.host("mx.a.test", { delay: SECOND });
+  network.domain("a.test", ["mx.a.test"]);
+  const summary = await queue.put(["u@a.test"], { acceptedAt: clock.now() });
+  scheduler.submit(summary);
+  scheduler.submit(summary);
+  scheduler.expedite(summary.id, { acceptedAt: summary.acceptedAt, domains: ["a.test"] });
+  await clock.advance(10 * SECOND);
+  assert.equal(mx.taken.length, 1);
+});
+
+Deno.test("Scheduler.domainStatus() says when a domain is tried next", async () => {
+  await using world = new World();
+  const { network, clock, scheduler } = world;
+  network.host("mx.a.test", { state: "refused" });
+  network.domain("a.test", ["mx.a.test"]);
+  await world.send(["u@a.test"]);
+  await quiet();
+  const nextAt = clock.now() + MINUTE;
+  assert.deepEqual(scheduler.domainStatus("a.test"), {
+    waiting: 1,
+    ready: 0,
+    active: 0,
+    resting: false,
+    nextAt,
+  });
+  assert.deepEqual(scheduler.domainStatus("b.test"), { waiting: 0, ready: 0, active: 0, resting: false });
+  assert.equal(
+    scheduler.inspectHost({ host: "mx.a.test", address: "192.0.2.1", port: 25 })?.forMs,
+    5 * SECOND,
+  );
+});
