@@ -69,7 +69,7 @@ function parseDomain(text: string): string {
 }
 
 function parseSender(text: string): string {
-  return text.replace(/^<(.*)>$/, "$1");
+  return text.replace(/^<(.*)>$/s, "$1");
 }
 
 function selectionOf(ids: readonly string[], { domain, sender }: Flags): Selection {
@@ -272,7 +272,8 @@ function attemptLine({ host, address, tls, reply, error, dotSentNoReply }: Attem
   const where = address === undefined || address === host ? host : `${host} [${address}]`;
   const how = tls === undefined ? "" : ` (${tls === "none" ? "no TLS" : `TLS ${tls}`})`;
   const doubt = dotSentNoReply ? " (dot sent, no reply)" : "";
-  return `${printable(where)}${how}: ${printable((reply ?? error ?? "").replaceAll("\n", " / "))}${doubt}`;
+  const words = [reply?.replaceAll("\n", " / "), error].filter((text) => text !== undefined).join(" – ");
+  return `${printable(where)}${how}: ${printable(words)}${doubt}`;
 }
 
 function outcome(action: OperatorAction, { id, changed, inFlight, note }: ActionResult): string {

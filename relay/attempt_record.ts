@@ -15,7 +15,9 @@ export interface AttemptEnd {
   readonly status: EnhancedStatusCode;
   /** What the server said. */
   readonly reply?: RemoteReply;
-  /** What happened, where it said nothing. */
+  /** What came of a reply that cannot be used, in place of `reply`. */
+  readonly said?: string;
+  /** What happened, where there was no reply. */
   readonly error?: string;
   /** How the connection was protected, if it came so far. */
   readonly tls?: TlsLevel;
@@ -24,9 +26,10 @@ export interface AttemptEnd {
 }
 
 /** The record of a try that began at this time. */
-export function attemptRecord(target: Target, at: number, { reply, ...end }: AttemptEnd): Attempt {
+export function attemptRecord(target: Target, at: number, { reply, said = "", ...end }: AttemptEnd): Attempt {
   const { host, address } = target;
-  return { at, host, address, ...end, ...(reply && { reply: replyText(reply) }) };
+  const words = reply === undefined ? said : replyText(reply);
+  return { at, host, address, ...end, ...(words !== "" && { reply: words }) };
 }
 
 /** The status of a reply that does not end it: what refuses us for good today may take the message tomorrow. */

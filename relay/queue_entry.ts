@@ -25,9 +25,12 @@ export interface Attempt {
   readonly address?: string;
   /** How the connection was secured; absent where there was none. */
   readonly tls?: TlsLevel;
-  /** What the remote said, first line to last joined by LF, with code; absent where it said nothing. */
+  /**
+   * What the remote said, first line to last joined by LF, with code; absent where it said nothing. With `error` as
+   * well it was no whole reply, or made no sense.
+   */
   readonly reply?: string;
-  /** What happened on our side where there is no reply: `connection refused`, `no answer to the final dot`. */
+  /** What happened where there is no reply to go by: `connection refused`, `no answer to the final dot`. */
   readonly error?: string;
   /** The enhanced status of the outcome (RFC 3463), such as `4.4.1`. */
   readonly status: string;

@@ -188,12 +188,12 @@ async function lead(target: Target, options: LeadOptions): Promise<ReadySession 
     if (!(error instanceof DialogueError)) {
       return failure({ status: "4.3.0", error: errorText(error), ...shown }, { reached: true });
     }
-    const { fault, stage, message } = error;
+    const { fault, stage, said, message } = error;
     // In TLS 1.3 a server may find fault with the handshake when for us it is over, as with one that wants a certificate.
     const brokenOff = !implicitTls && tls !== "none" && dane.kind === "none" && stage === "hello" &&
       fault === "closed";
     return failure(
-      { status: faultStatus(fault), error: errorAt(stage, message), ...shown },
+      { status: faultStatus(fault), error: errorAt(stage, message), said, ...shown },
       { reached: true, ...(brokenOff && { tlsTrouble: "passing" }) },
     );
   } finally {
@@ -265,7 +265,7 @@ async function logIn(client: SmtpClient, auth: Credentials, tls: TlsLevel): Prom
   if (reply === undefined) {
     throw new Refusal({ status: "4.7.8", error: "the server offers neither AUTH PLAIN nor AUTH LOGIN" });
   }
-  if (reply.code !== 235) throw refused(reply);
+  if (reply.code >= 300) throw refused(reply);
 }
 
 function welcome(reply: RemoteReply): void {

@@ -270,7 +270,7 @@ export class HostConnection {
         dsnHandedOn: false,
       };
     }
-    const { fault, afterDot } = result;
+    const { fault, afterDot, said } = result;
     const error = afterDot
       ? `no answer to the final dot: ${result.error}`
       : fault === "local"
@@ -282,6 +282,7 @@ export class HostConnection {
       attempt: this.#attempt(at, {
         status: faultStatus(fault),
         error,
+        ...(said !== undefined && { said }),
         ...(afterDot && { dotSentNoReply: true }),
       }),
       nextHost: !afterDot && fault !== "local",
@@ -329,7 +330,7 @@ function isTaken(result: RecipientResult): boolean {
 function isTooMany(result: RecipientResult): boolean {
   if (result.kind !== "refused" || result.stage !== "rcpt") return false;
   const { code, enhanced } = result.reply;
-  return (code === 452 || code === 552) && (enhanced === undefined || enhanced.endsWith(".5.3"));
+  return enhanced === undefined ? code === 452 || code === 552 : enhanced.endsWith(".5.3");
 }
 
 /** The connection had ended while it was idle. */

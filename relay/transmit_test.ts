@@ -129,6 +129,18 @@ for (const [name, given, expected] of LADDER) {
   Deno.test(`HostConnection.open() under ${name}`, async () => assert.equal(await opening(given), expected));
 }
 
+Deno.test("HostConnection keeps the words of a reply that cannot be used", async () => {
+  const { open } = world({ script: { greeting: { raw: "220-hello\r\n521 go away\r\n" } } });
+  const opened = await open();
+  assert.ok(opened.kind === "unavailable");
+  const { error, reply, status } = opened.attempt;
+  assert.deepEqual({ error, reply, status }, {
+    error: "different codes in one reply (waiting for the greeting)",
+    reply: "220-hello\n521 go away",
+    status: "4.5.0",
+  });
+});
+
 Deno.test("HostConnection.open() does without TLS where STARTTLS is refused with 4xx again and again", async () => {
   const { open, server, clock, log } = world({ script: { STARTTLS: "454 4.7.0 later" } });
   const level = async () => {

@@ -12,7 +12,7 @@ import type { Clock } from "../base/clock.ts";
 import { DataWriter } from "./data_writer.ts";
 import type { DsnOptions, Notify, OriginalRecipient } from "./envelope.ts";
 import { encodeXtext } from "./parameters.ts";
-import { EndOfReplies, type RemoteReply, ReplyError, ReplyReader } from "./reply_reader.ts";
+import { EndOfReplies, type RemoteReply, ReplyError, ReplyReader, replyText } from "./reply_reader.ts";
 import type { TlsInfo } from "../net/transport.ts";
 import { DeadlineError, type Transport } from "../net/transport.ts";
 import { errorText } from "../base/error_text.ts";
@@ -131,6 +131,8 @@ export type RecipientResult =
     readonly fault: DialogueFault;
     readonly error: string;
     readonly afterDot: boolean;
+    /** What came of a reply that makes no sense or did not come to its end; lines with their codes, joined by LF. */
+    readonly said?: string;
   };
 
 /** What became of one transaction. */
@@ -147,13 +149,19 @@ export class DialogueError extends Error {
   readonly stage: Stage;
   /** Why. */
   readonly fault: DialogueFault;
+  /** What came of a reply all the same; `""` for nothing. */
+  readonly said: string;
 
-  /** Makes the error. */
-  constructor(message: string, options: { stage: Stage; fault: DialogueFault; cause?: unknown }) {
+  /** @param message What went wrong. */
+  constructor(
+    message: string,
+    options: { stage: Stage; fault: DialogueFault; said?: string; cause?: unknown },
+  ) {
     super(message, { cause: options.cause });
     this.name = "DialogueError";
     this.stage = options.stage;
     this.fault = options.fault;
+    this.said = options.said ?? "";
   }
 }
 
@@ -233,9 +241,9 @@ export class SmtpClient {
   }
 
   /**
-   * Says STARTTLS and, after 220, makes the handshake by `upgrade`. What was announced before is forgotten, and so is
-   * what came behind the 220 in plaintext (CVE-2011-0411): say {@linkcode hello} again.
-   * @returns the reply, and what was negotiated if it was 220
+   * Says STARTTLS and, after 2xx, makes the handshake by `upgrade`. What was announced before is forgotten, and so is
+   * what came behind the reply in plaintext (CVE-2011-0411): say {@linkcode hello} again.
+   * @returns the reply, and what was negotiated if it was 2xx
    * @throws {DialogueError}
    * @throws what `upgrade` throws; the connection is closed then
    */
@@ -243,7 +251,7 @@ export class SmtpClient {
     upgrade: (plain: Transport) => Promise<{ transport: Transport; tls: T }>,
   ): Promise<{ reply: RemoteReply; tls?: T }> {
     const reply = await this.#ask("starttls", "STARTTLS", [2, 4, 5]);
-    if (reply.code !== 220) return { reply };
+    if (reply.code >= 300) return { reply };
     return { reply, tls: await this.secure(upgrade) };
   }
 
@@ -271,7 +279,7 @@ export class SmtpClient {
 
   /**
    * Logs in by PLAIN (RFC 4616) or LOGIN, whichever is announced. Only to be called over verified TLS.
-   * @returns the last reply, 235 for success; `undefined` if neither is announced
+   * @returns the last reply, 2xx for success; `undefined` if neither is announced
    * @throws {DialogueError}
    */
   async authenticate(credentials: { user: string; password: string }): Promise<RemoteReply | undefined> {
@@ -286,8 +294,8 @@ export class SmtpClient {
       }
       if (!auth.includes("LOGIN")) return undefined;
       let reply = await this.#ask("auth", "AUTH LOGIN", [2, 3, 4, 5]);
-      if (reply.code === 334) reply = await this.#ask("auth", user, [2, 3, 4, 5], "***");
-      if (reply.code === 334) reply = await this.#ask("auth", password, [2, 4, 5], "***");
+      if (isIntermediate(reply)) reply = await this.#ask("auth", user, [2, 3, 4, 5], "***");
+      if (isIntermediate(reply)) reply = await this.#ask("auth", password, [2, 4, 5], "***");
       return reply;
     } finally {
       this.#secrets = [];
@@ -312,10 +320,17 @@ export class SmtpClient {
       if (end !== undefined) settle(end);
     } catch (error) {
       if (!(error instanceof DialogueError)) throw error;
-      const { stage, fault, message: text } = error;
+      const { stage, fault, said, message: text } = error;
       // Where one reply made no sense, those before it may have been for other recipients.
       if (fault === "malformed") results.fill(undefined);
-      settle({ kind: "lost", stage, fault, error: text, afterDot: stage === "dot" });
+      settle({
+        kind: "lost",
+        stage,
+        fault,
+        error: text,
+        afterDot: stage === "dot",
+        ...(said !== "" && { said }),
+      });
     }
     for (const result of results) if (result?.kind === "refused" && result.reply.code === 421) this.close();
     return {
@@ -423,15 +438,15 @@ export class SmtpClient {
       if (accepted.length === 0) {
         // The server wants data for nobody: an empty message gets both sides in step again (RFC 2920 §3.1).
         if (sloppy) this.close();
-        else if (reply.code === 354) {
+        else if (isIntermediate(reply)) {
           await this.#ask("data", ".", [2, 4, 5], undefined, this.#options.timeouts.data);
         }
-      } else if (reply.code === 354) {
+      } else if (isIntermediate(reply)) {
         return await this.#sendData(message, accepted);
       } else if (reply.code >= 400) {
         return { kind: "refused", stage: "data", reply };
       } else {
-        throw this.#fail("data", new ReplyError(`unexpected reply ${reply.code}`));
+        throw this.#fail("data", new ReplyError(`unexpected reply ${reply.code}`), replyText(reply));
       }
     }
     return mailReply !== undefined && mailReply.code >= 400
@@ -534,7 +549,15 @@ export class SmtpClient {
    * @throws {DialogueError}
    */
   #requireStep(stage: Stage): void {
-    if (this.#reader.isAhead) throw this.#fail(stage, new ReplyError("a reply that nothing asked for"));
+    if (!this.#reader.isAhead) return;
+    // Not all say 421 when they have waited too long; 451 is common, too.
+    const isFarewell = /^[45]/.test(this.#reader.unfinished);
+    throw this.#failSaying(
+      stage,
+      isFarewell
+        ? new EndOfReplies("the server ended the dialogue")
+        : new ReplyError("a reply that nothing asked for"),
+    );
   }
 
   async #read(
@@ -543,28 +566,35 @@ export class SmtpClient {
     patience = this.#options.timeouts.command,
   ): Promise<RemoteReply> {
     this.#transport.deadline = this.#options.clock.monotonic() + patience;
+    let reply: RemoteReply;
     try {
-      const reply = this.#masked(await this.#reader.read());
-      const last = reply.lines.length - 1;
-      reply.lines.forEach((line, i) => this.#trace("S", `${reply.code}${i === last ? " " : "-"}${line}`));
-      if (!classes.includes(Math.floor(reply.code / 100))) {
-        throw new ReplyError(`unexpected reply ${reply.code}`);
-      }
-      return reply;
+      reply = await this.#reader.read();
     } catch (error) {
-      throw this.#fail(stage, error);
+      throw this.#failSaying(stage, error);
     }
+    if (this.#secrets.length > 0) reply = { ...reply, lines: reply.lines.map((line) => this.#mask(line)) };
+    const last = reply.lines.length - 1;
+    reply.lines.forEach((line, i) => this.#trace("S", `${reply.code}${i === last ? " " : "-"}${line}`));
+    // Only the first digit decides (§4.3.2).
+    if (!classes.includes(Math.floor(reply.code / 100))) {
+      throw this.#fail(stage, new ReplyError(`unexpected reply ${reply.code}`), replyText(reply));
+    }
+    return reply;
   }
 
-  #masked(reply: RemoteReply): RemoteReply {
-    if (this.#secrets.length === 0) return reply;
-    const mask = (line: string) =>
-      this.#secrets.reduce((text, secret) => text.replaceAll(secret, "***"), line);
-    return { ...reply, lines: reply.lines.map(mask) };
+  #mask(line: string): string {
+    return this.#secrets.reduce((text, secret) => text.replaceAll(secret, "***"), line);
+  }
+
+  /** Closes, and says why and what came of a reply. */
+  #failSaying(stage: Stage, error: unknown): DialogueError {
+    const said = this.#mask(this.#reader.unfinished);
+    if (said !== "") { for (const line of said.split("\n")) this.#trace("S", line); }
+    return this.#fail(stage, error, said);
   }
 
   /** Closes, and says why. */
-  #fail(stage: Stage, error: unknown): DialogueError {
+  #fail(stage: Stage, error: unknown, said = ""): DialogueError {
     this.close();
     const cause = error instanceof LocalError ? error.cause : error;
     const text = errorText(cause);
@@ -572,12 +602,17 @@ export class SmtpClient {
     if (error instanceof LocalError) fault = "local";
     else if (error instanceof DeadlineError) fault = "timeout";
     else if (error instanceof ReplyError) fault = "malformed";
-    return new DialogueError(text, { stage, fault, cause });
+    return new DialogueError(text, { stage, fault, said, cause });
   }
 
   #trace(side: "C" | "S", line: string): void {
     this.#options.onLine?.(side, line);
   }
+}
+
+/** 3xx: the server waits for more (§4.2.1). */
+function isIntermediate({ code }: RemoteReply): boolean {
+  return code >= 300 && code < 400;
 }
 
 /** Something on this side failed, not the connection. */

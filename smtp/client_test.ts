@@ -529,3 +529,78 @@ Deno.test("SmtpClient.quit() never throws and never waits long", async () => {
   await quitting;
   assert.equal(client.closed, true);
 });
+
+Deno.test("SmtpClient goes by the first digit of a reply (RFC 5321 §4.3.2)", async () => {
+  for (const capabilities of [PLAIN, PIPELINING]) {
+    for (const DATA of ["354 go", "350 go", "351 go", "300 go", "345 go", "399"]) {
+      for (const good of ["250 ok", "200 ok", "251 ok", "299"]) {
+        const { client, server } = await ready({ MAIL: good, RCPT: good, DATA, dot: good }, capabilities);
+        const code = good.slice(0, 3);
+        assert.deepEqual(await outcome(client), [`relayed ${code}`, "usable"], `${DATA} ${good}`);
+        assert.equal(server.messages.length, 1);
+      }
+    }
+    for (const code of ["450", "499", "550", "599"]) {
+      const { client } = await ready({ DATA: `${code} no` }, capabilities);
+      assert.deepEqual(await outcome(client), [`refused data ${code}`, "usable"]);
+    }
+  }
+});
+
+Deno.test("SmtpClient.startTls() and authenticate() go by the first digit as well", async () => {
+  const { client } = setUp(
+    { STARTTLS: "250 go ahead", AUTH: "300 more", other: ["350 more", "250 welcome"] },
+    [
+      "STARTTLS",
+      "AUTH LOGIN",
+    ],
+  );
+  await client.greeting();
+  await client.hello();
+  assert.ok(
+    (await client.startTls((plain) => fakeUpgrade({ authorized: true })(plain, { verify: true }))).tls,
+  );
+  await client.hello();
+  assert.equal((await client.authenticate({ user: "u", password: "p" }))?.code, 250);
+});
+
+Deno.test("SmtpClient keeps the words of a reply that makes no sense or breaks off", async () => {
+  const greetings = {
+    "220-hello\r\n521 go away\r\n": "220-hello\n521 go away",
+    "hello\r\n": "hello",
+    "150 wait\r\n": "150 wait",
+    "350 wait\r\n": "350 wait",
+  };
+  for (const [raw, said] of Object.entries(greetings)) {
+    const lines: string[] = [];
+    const { client } = setUp({ greeting: { raw } }, PLAIN, {
+      onLine: (side, line) => lines.push(side + line),
+    });
+    await assert.rejects(client.greeting(), (error: DialogueError) => {
+      assert.deepEqual([error.fault, error.said], ["malformed", said]);
+      return true;
+    });
+    assert.deepEqual(lines, said.split("\n").map((line) => `S${line}`));
+  }
+  const { client } = await ready({ RCPT: { raw: "550-5.7.1 blocked\r\n551 no\r\n" } }, PLAIN);
+  const { recipients: [result] } = await client.send(message());
+  assert.deepEqual(result?.kind === "lost" && result.said, "550-5.7.1 blocked\n551 no");
+});
+
+Deno.test("SmtpClient shows no secret in what came of a reply", async () => {
+  const { client } = setUp({ AUTH: { raw: "535-no\r\n550 AHUAcGFzcw== pass\r\n" } }, ["AUTH PLAIN"]);
+  await client.greeting();
+  await client.hello();
+  await assert.rejects(client.authenticate({ user: "u", password: "pass" }), (error: DialogueError) => {
+    assert.equal(error.said, "535-no\n550 *** ***");
+    return true;
+  });
+});
+
+Deno.test("SmtpClient.send() takes an unasked refusal on an idle connection as its end", async () => {
+  const { client } = await ready({
+    dot: { raw: "250 2.0.0 taken\r\n451 4.7.0 Timeout waiting for input\r\n" },
+  });
+  assert.deepEqual(await outcome(client), ["relayed 250", "usable"]);
+  assert.deepEqual(await outcome(client), ["lost mail closed", "closed"]);
+});

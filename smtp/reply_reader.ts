@@ -19,7 +19,7 @@ export interface RemoteReply {
 
 /** What came is no reply; the two sides may disagree about what comes next, so nothing more can be said. */
 export class ReplyError extends Error {
-  /** Makes the error. */
+  /** @param message What is wrong with it. */
   constructor(message: string) {
     super(message);
     this.name = "ReplyError";
@@ -28,7 +28,7 @@ export class ReplyError extends Error {
 
 /** The server ended the connection where a reply was due. */
 export class EndOfReplies extends Error {
-  /** Makes the error. */
+  /** @param message How it ended. */
   constructor(message = "connection closed by the server") {
     super(message);
     this.name = "EndOfReplies";
@@ -45,6 +45,7 @@ export function replyText(reply: RemoteReply): string {
 const MAX_LINE = 4096;
 const MAX_LINES = 128;
 const MAX_TEXT = 64 * 1024;
+const MAX_UNFINISHED = 2000;
 const CR = 13;
 const LF = 10;
 
@@ -59,6 +60,8 @@ export class ReplyReader {
   #start = 0;
   #end = 0;
   readonly #decoder = new TextDecoder();
+  /** The lines of the reply under way, with their codes. */
+  #heard: string[] = [];
 
   /** Reads off this transport, which nobody else may read. */
   constructor(transport: Transport) {
@@ -75,6 +78,16 @@ export class ReplyReader {
   }
 
   /**
+   * What came of a reply that {@linkcode read} could not return, or that nothing asked for: each line with its own
+   * code, joined by LF, control bytes as `?`; at most 2,000 characters.
+   */
+  get unfinished(): string {
+    const rest = this.#decoder.decode(this.#buffer.subarray(this.#start, this.#end)).replaceAll("\r\n", "\n");
+    const lines = [...this.#heard, ...rest.split("\n")].map((line) => line.replace(CONTROL, "?"));
+    return lines.filter((line) => line !== "").join("\n").slice(0, MAX_UNFINISHED);
+  }
+
+  /**
    * Reads one reply.
    * @throws {ReplyError} when it is malformed or too long
    * @throws {EndOfReplies} when the connection ends first
@@ -86,13 +99,18 @@ export class ReplyReader {
     let length = 0;
     for (;;) {
       const line = await this.#readLine();
-      const match = /^([2-5]\d\d)(?:([ -])(.*))?$/.exec(line);
+      this.#heard.push(line);
+      // Without `s` the dot would not match U+2028 and U+2029, which are text like any other.
+      const match = /^([2-5]\d\d)(?:([ -])(.*))?$/s.exec(line);
       const [, code = "", separator = " ", text = ""] = match ?? [];
       if (match === null) throw new ReplyError("not a reply");
       if (lines.length === 0) first = code;
       else if (code !== first) throw new ReplyError("different codes in one reply");
       lines.push(text.replace(CONTROL, "?"));
-      if (separator === " ") return remoteReply(Number(code), lines);
+      if (separator === " ") {
+        this.#heard = [];
+        return remoteReply(Number(code), lines);
+      }
       length += text.length;
       if (lines.length === MAX_LINES || length > MAX_TEXT) throw new ReplyError("a reply without end");
     }
@@ -103,11 +121,14 @@ export class ReplyReader {
     for (;;) {
       const lf = this.#buffer.subarray(0, this.#end).indexOf(LF, searched);
       if (lf !== -1) {
-        const line = this.#buffer.subarray(this.#start, lf - 1);
+        const line = this.#buffer.subarray(this.#start, Math.max(this.#start, lf - 1));
         const valid = lf > this.#start && this.#buffer[lf - 1] === CR && !line.includes(CR) &&
           !line.includes(0);
         this.#start = lf + 1;
-        if (!valid) throw new ReplyError("a reply with a bare CR, a bare LF or a NUL");
+        if (!valid) {
+          this.#heard.push(this.#decoder.decode(line));
+          throw new ReplyError("a reply with a bare CR, a bare LF or a NUL");
+        }
         return this.#decoder.decode(line);
       }
       if (this.#end - this.#start >= MAX_LINE) throw new ReplyError("a reply line that is too long");

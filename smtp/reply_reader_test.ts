@@ -51,6 +51,41 @@ Deno.test("ReplyReader.read() makes the text harmless", async () => {
   assert.deepEqual((await reader.read()).lines, ["?[2J?? é \ufffd"]);
 });
 
+Deno.test("ReplyReader.read() takes line and paragraph separators of Unicode as text", async () => {
+  for (const separator of ["\xe2\x80\xa8", "\xe2\x80\xa9", "\xc2\x85"]) {
+    const reader = new ReplyReader(sending(`550-5.1.1 no${separator}such\r\n550 5.1.1 ${separator}\r\n`));
+    assert.deepEqual(await reader.read(), {
+      code: 550,
+      enhanced: "5.1.1",
+      lines: ["5.1.1 no?such", "5.1.1 ?"],
+    });
+  }
+});
+
+const UNFINISHED: readonly (readonly [sent: string, kept: string])[] = [
+  ["220-mx.test\r\n521 we know\x07you\r\n", "220-mx.test\n521 we know?you"],
+  ["554-5.7.1 blocked\r\n554-5.7.1 see \xc3\xa9\r\n", "554-5.7.1 blocked\n554-5.7.1 see é"],
+  ["421 too bu", "421 too bu"],
+  ["250-a\r\n250-b\rc\r\n", "250-a\n250-b?c"],
+  ["HTTP/1.1 400 Bad Request\r\n", "HTTP/1.1 400 Bad Request"],
+  ["\r\n", ""],
+  ["", ""],
+];
+
+Deno.test("ReplyReader.unfinished keeps the words of a reply that came to nothing", async () => {
+  for (const [sent, kept] of UNFINISHED) {
+    for (const size of [1, 1000]) {
+      const reader = new ReplyReader(sending(`220 hello\r\n${sent}`, size));
+      await reader.read();
+      await assert.rejects(reader.read());
+      assert.equal(reader.unfinished, kept);
+    }
+  }
+  const reader = new ReplyReader(sending(`220 ${"x".repeat(5000)}`));
+  await assert.rejects(reader.read(), ReplyError);
+  assert.equal(reader.unfinished.length, 2000);
+});
+
 const MALFORMED: Record<string, string> = {
   "two digits": "25\r\n",
   "two digits and text": "25 ok\r\n",

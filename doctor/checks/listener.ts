@@ -114,7 +114,7 @@ async function talk(
   const fail = (id: string, words: { what: string; next: string }) =>
     failure(id, subject, { ...words, dialogue: [...dialogue.lines] });
   const banner = await dialogue.listen();
-  if (banner.code !== 220) {
+  if (banner.code >= 300) {
     return [fail("smtp.busy", {
       what: `it greets with ${banner.code}: ${banner.lines.join(" ")}`,
       next: "See the log of serve-in.",
@@ -135,7 +135,7 @@ async function talk(
       next: "Restart serve-in; its log says whether the certificate can be used.",
     }));
   }
-  if (offersTls && (await dialogue.say("STARTTLS")).code === 220) {
+  if (offersTls && (await dialogue.say("STARTTLS")).code < 300) {
     const tls = await dialogue.startTls(hostname);
     if (!tls.authorized) {
       findings.push(warning("smtp.certificate", subject, {
