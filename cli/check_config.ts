@@ -24,7 +24,7 @@ import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
 import type { Io } from "../server/io.ts";
 import type { Endpoint } from "../server/listeners.ts";
 import { missingCertificateWarnings, openMailboxes, serveInEndpoints } from "../server/parts.ts";
-import { readRoutes } from "../server/relay_parts.ts";
+import { dnsSettingProblems, readRoutes } from "../server/relay_parts.ts";
 import { configOption, examples, type Registrar } from "./command_line/subcommand.ts";
 import { errorText } from "../base/error_text.ts";
 
@@ -46,6 +46,7 @@ async function checkConfig(options: { readonly config?: string }, io: Io): Promi
   report.say(config.file ?? `There is no ${DEFAULT_CONFIG_FILE}; the defaults hold.`);
   await reportServeIn(config, report);
   reportServeOut(config, report);
+  report.warnings.push(...await dnsSettingProblems(config));
   await reportDkim(config, report);
   await reportFiles(config, report);
   io.out(report.text());

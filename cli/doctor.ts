@@ -26,7 +26,7 @@ import type { Io } from "../server/io.ts";
 import { ownAddresses } from "../server/own_addresses.ts";
 import { openMailboxes } from "../server/parts.ts";
 import { findServer } from "../server/queue_access.ts";
-import { openResolver } from "../server/relay_parts.ts";
+import { dnsSettingProblems, openResolver } from "../server/relay_parts.ts";
 import { readCertificate } from "../server/server_parts.ts";
 import { causeOfOurs, relayTroubleFile } from "../server/trouble_parts.ts";
 import { CertificateError } from "../tls/certificates.ts";
@@ -141,6 +141,7 @@ async function setupOf(config: Config, probe: string): Promise<Setup> {
     resolver: openResolver(config),
     dnsServers: dns.servers.map(({ address, port }) => showEndpoint(address, port)).join(", ") ||
       "/etc/resolv.conf",
+    dnsProblems: await dnsSettingProblems(config),
     probe,
     serveInPort: serveIn.port,
     dial: createDial({ clock: systemClock, timeout: CONNECT }),

@@ -3,26 +3,23 @@
  *
  * @module
  */
-import { domainToASCII } from "node:url";
+import { normalizeDomain } from "../net/domain_name.ts";
 import { isIpv4, isIpv6 } from "../net/ip_address.ts";
-
-const LABEL = /^(?!-)[a-z0-9-]{1,63}(?<!-)$/;
 
 /** The domain in lower case with IDN as A-labels and no trailing dot; `undefined` when it is none. */
 export function parseDomain(value: unknown): string | undefined {
-  if (typeof value !== "string" || value === "") return undefined;
-  // domainToASCII takes more than names, such as percent escapes and addresses; the labels are checked after it.
-  const domain = domainToASCII(value).replace(/\.$/, "");
-  const labels = domain.split(".");
-  if (domain.length > 253 || !labels.every((label) => LABEL.test(label))) return undefined;
-  // A name whose last label is a number would be an address.
-  return /^\d+$/.test(labels.at(-1) ?? "") ? undefined : domain;
+  const domain = typeof value === "string" ? normalizeDomain(value) : undefined;
+  // Beyond 253 characters DNS has no names (RFC 1035 §2.3.4); one whose last label is a number would be an address.
+  return domain === undefined || domain.length > 253 || /(?:^|\.)\d+$/.test(domain) ? undefined : domain;
 }
 
-/** A domain of at least two labels; `undefined` when it is none. */
+/**
+ * The name of a host, of at least two labels; `undefined` when it is none. Unlike other domains it has no underscore:
+ * certificates and strict peers do not take one (RFC 1123 §2.1).
+ */
 export function parseFullyQualified(value: unknown): string | undefined {
   const domain = parseDomain(value);
-  return domain?.includes(".") ? domain : undefined;
+  return domain?.includes(".") && !domain.includes("_") ? domain : undefined;
 }
 
 /** The IP address in its canonical form; `undefined` when it is none. Zones (`%eth0`) are not taken. */

@@ -14,6 +14,8 @@ Deno.test("parseDomain() gives A-labels in lower case without the trailing dot",
   assert.equal(parseDomain("bücher.example"), "xn--bcher-kva.example");
   assert.equal(parseDomain("XN--BCHER-KVA.example"), "xn--bcher-kva.example");
   assert.equal(parseDomain("localhost"), "localhost");
+  // As SMTP and DNS have it: there are such domains, and one may want a route to them.
+  assert.equal(parseDomain("a_b.example"), "a_b.example");
 });
 
 Deno.test("parseDomain() refuses what is no domain", () => {
@@ -27,12 +29,12 @@ Deno.test("parseDomain() refuses what is no domain", () => {
       "a..b",
       "-a.b",
       "a-.b",
-      "a_b.c",
       "a b",
       "a/b",
       "192.0.2.1",
       "[::1]",
       "a@b",
+      "é%2e.b",
       long,
       total,
       1,
@@ -45,6 +47,7 @@ Deno.test("parseDomain() refuses what is no domain", () => {
 Deno.test("parseFullyQualified() wants two labels", () => {
   assert.equal(parseFullyQualified("mx.example"), "mx.example");
   assert.equal(parseFullyQualified("localhost"), undefined);
+  assert.equal(parseFullyQualified("mx_1.example"), undefined);
 });
 
 Deno.test("parseIp() gives the canonical form", () => {

@@ -12,12 +12,15 @@ export interface ResourceRecord {
   readonly ttl?: number;
   readonly class?: string;
   readonly data?: unknown;
+  /** Of an OPT record: the upper eight bits of the response code (RFC 6891 §6.1.3). */
+  readonly extendedRcode?: number;
 }
 
 export interface OptRecord {
   readonly type: "OPT";
   readonly name: ".";
   readonly udpPayloadSize: number;
+  readonly extendedRcode?: number;
   readonly flags: number;
   readonly options: readonly never[];
 }

@@ -3,16 +3,24 @@
  *
  * @module
  */
+import { normalizeDomain } from "../net/domain_name.ts";
 import { ipBytes } from "../net/ip_address.ts";
 
+const ASCII = /^[\0-\x7f]*$/;
+// Wider than the names of hosts: what DNS has may begin or end with a hyphen.
+const NAME = /^[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*$/i;
+// RFC 1035 §2.3.4: 255 octets with the length of each label and the root.
+const MAX_NAME = 253;
+
 /**
- * A name as it is asked and compared: lower case, no trailing dot; `undefined` where it is no domain name of at most
- * 253 octets with labels of 1–63 letters, digits, `-` and `_`.
+ * A name as it is asked and compared: lower case, no trailing dot, U-labels as A-labels; `undefined` where it is no
+ * domain name of at most 253 octets with labels of 1–63 letters, digits, `-` and `_`.
  */
 export function canonicalName(name: string): string | undefined {
-  const bare = (name.endsWith(".") ? name.slice(0, -1) : name).toLowerCase();
-  if (bare.length > 253) return undefined;
-  return /^[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*$/.test(bare) ? bare : undefined;
+  const bare = name.endsWith(".") ? name.slice(0, -1) : name;
+  if (bare.length <= MAX_NAME && NAME.test(bare)) return bare.toLowerCase();
+  const normalized = ASCII.test(name) ? undefined : normalizeDomain(name);
+  return normalized !== undefined && normalized.length <= MAX_NAME ? normalized : undefined;
 }
 
 /**

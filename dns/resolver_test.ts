@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { systemClock } from "../base/clock.ts";
 import { FakeClock } from "../tests/support/fake_clock.ts";
+import { RecordingLog } from "../tests/support/recording_log.ts";
 import { AA, AD, FakeDns, type FakeDnsReply, RA, soa } from "../tests/support/fake_dns.ts";
 import { type Answer, DnsResolver } from "./resolver.ts";
 
@@ -104,12 +105,122 @@ Deno.test("DnsResolver.txt() follows aliases, over TCP where the answer was cut"
   assert.notEqual(first?.id, second?.id);
 });
 
-Deno.test("DnsResolver asks without EDNS a server that does not know it", async () => {
+/** What servers without EDNS, or with a broken one, say to a question with EDNS. */
+const WITHOUT_EDNS: Record<string, FakeDnsReply> = {
+  "FORMERR": { rcode: 1 },
+  "FORMERR in a bare header": { rcode: 1, bare: true },
+  "NOTIMP": { rcode: 4 },
+  "NOTIMP in a bare header": { rcode: 4, bare: true },
+  "SERVFAIL without an OPT record": { rcode: 2, edns: false },
+  "SERVFAIL in a bare header": { rcode: 2, bare: true },
+  "BADVERS": { extendedRcode: 1 },
+};
+
+for (const [name, reply] of Object.entries(WITHOUT_EDNS)) {
+  Deno.test(`DnsResolver asks without EDNS who says ${name} to it (RFC 6891 §7)`, async () => {
+    await using dns = await FakeDns.start({
+      "d.test CNAME": ({ edns }) => edns ? reply : { answers: [cname("d.test", "e.test")] },
+      "e.test CNAME": { answers: [cname("e.test", "f.test")] },
+      "none.test MX": ({ edns }) => edns ? reply : { authorities: [soa("test")] },
+    });
+    const resolver = new DnsResolver({ clock: systemClock, servers: [dns.server] });
+    assert.equal(brief(await resolver.cname("d.test")), `found ["e.test"]`);
+    assert.deepEqual(dns.asked.map(({ edns }) => edns), [true, false]);
+    // It is remembered for a while.
+    assert.equal(brief(await resolver.cname("e.test")), `found ["f.test"]`);
+    assert.deepEqual(dns.asked.map(({ edns }) => edns), [true, false, false]);
+    resolver.forget();
+    assert.equal(brief(await resolver.mx("none.test")), "none");
+  });
+}
+
+Deno.test("DnsResolver asks without EDNS who drops questions with it", async () => {
+  const clock = new FakeClock();
   await using dns = await FakeDns.start({
-    "d.test CNAME": ({ edns }) => edns ? { rcode: 1 } : { answers: [cname("d.test", "e.test")] },
+    "d.test TXT": ({ edns }) => edns ? "silent" : { rcode: 3 },
+    "e.test TXT": ({ edns }) => edns ? "silent" : { rcode: 3 },
+    "f.test TXT": { rcode: 3 },
+  });
+  const resolver = new DnsResolver({ clock, servers: [dns.server] });
+  const first = resolver.txt("d.test");
+  while (dns.asked.length === 0) await clock.advance(0);
+  await clock.advance(2_000);
+  assert.equal((await first).kind, "no-such-name");
+  assert.equal((await resolver.txt("e.test")).kind, "no-such-name");
+  assert.deepEqual(dns.asked.map(({ edns }) => edns), [true, false, false]);
+  await clock.advance(600_000);
+  assert.equal((await resolver.txt("f.test")).kind, "no-such-name");
+  assert.equal(dns.asked.at(-1)?.edns, true);
+});
+
+Deno.test("DnsResolver stays without EDNS over TCP where the server knows none", async () => {
+  const answers = [{ name: "d.test", type: "TXT", ttl: 300, data: [Buffer.from("x")] }];
+  await using dns = await FakeDns.start({
+    "d.test TXT": ({ edns }) => edns ? { rcode: 1, bare: true } : { answers, truncated: true },
   });
   const resolver = new DnsResolver({ clock: systemClock, servers: [dns.server] });
-  assert.equal(brief(await resolver.cname("d.test")), `found ["e.test"]`);
+  assert.equal(brief(await resolver.txt("d.test")), `found ["x"]`);
+  assert.deepEqual(dns.asked.map(({ transport, edns }) => `${transport} ${edns}`), [
+    "udp true",
+    "udp false",
+    "tcp false",
+  ]);
+});
+
+Deno.test("DnsResolver calls an error without the question an error, not an answer", async () => {
+  for (const [rcode, reason] of [[1, "FORMERR"], [2, "SERVFAIL"], [5, "REFUSED"]] as const) {
+    await using dns = await FakeDns.start({ "d.test TXT": { rcode, bare: true } });
+    const resolver = new DnsResolver({ clock: systemClock, servers: [dns.server] });
+    assert.deepEqual(await resolver.txt("d.test"), { kind: "failed", reason: `${reason} from 127.0.0.1` });
+  }
+  await using dns = await FakeDns.start({
+    // What is no error must say what it answers.
+    "d.test TXT": {
+      before: (answer) => Uint8Array.from([...answer.slice(0, 4), ...new Uint8Array(8)]),
+      rcode: 3,
+    },
+  });
+  const resolver = new DnsResolver({ clock: systemClock, servers: [dns.server] });
+  assert.equal((await resolver.txt("d.test")).kind, "no-such-name");
+});
+
+Deno.test("DnsResolver.mx() gives A-labels, whatever the platform makes of them", async () => {
+  await using dns = await FakeDns.start({
+    "xn--bcher-kva.test MX": {
+      answers: ["mx.xn--mnchen-3ya.test", "XN--FIQS8S.test", "mx.xn--a.test", "mx.test"].map((exchange, i) =>
+        mx(exchange, i, "xn--bcher-kva.test")
+      ),
+    },
+    "xn--mnchen-3ya.test AAAA": { answers: [{ ...a("2001:db8::1", "xn--mnchen-3ya.test"), type: "AAAA" }] },
+  });
+  const resolver = new DnsResolver({ clock: systemClock, servers: [dns.server] });
+  for (const name of ["xn--bcher-kva.test", "Bücher.test"]) {
+    const answer = await resolver.mx(name);
+    assert.deepEqual(answer.kind === "found" && answer.records.map(({ exchange }) => exchange), [
+      "mx.xn--mnchen-3ya.test",
+      "xn--fiqs8s.test",
+      "mx.xn--a.test",
+      "mx.test",
+    ]);
+  }
+  assert.equal(brief(await resolver.aaaa("MÜNCHEN.test.")), `found ["2001:db8::1"]`);
+});
+
+Deno.test("DnsResolver names no other server where resolv.conf names none that can be used", async () => {
+  const resolvConf = await Deno.makeTempFile();
+  try {
+    await Deno.writeTextFile(resolvConf, "nameserver fe80::1%no-such-interface\n");
+    const log = new RecordingLog();
+    const resolver = new DnsResolver({ clock: systemClock, resolvConf, logger: log });
+    const answer = await resolver.mx("d.test");
+    assert.ok(answer.kind === "failed");
+    assert.match(answer.reason, /^no DNS server to ask: nameserver fe80::1%no-such-interface is not used/);
+    assert.deepEqual(log.events.map(({ event, fields }) => `${event} ${fields["path"]}`), [
+      `dns.resolv_conf ${resolvConf}`,
+    ]);
+  } finally {
+    await Deno.remove(resolvConf);
+  }
 });
 
 const FORGERIES: Record<string, (answer: Uint8Array) => Uint8Array> = {
@@ -321,7 +432,7 @@ Deno.test("DnsResolver asks nobody about what is no domain name", async () => {
   await using dns = await FakeDns.start();
   const resolver = new DnsResolver({ clock: systemClock, servers: [dns.server] });
   for (
-    const name of ["", ".", "a..b", "a b.test", "ä.test", "../etc", "x".repeat(64), `${"x.".repeat(127)}x`]
+    const name of ["", ".", "a..b", "a b.test", "ä b.test", "../etc", "x".repeat(64), `${"x.".repeat(127)}x`]
   ) {
     assert.equal((await resolver.mx(name)).kind, "no-such-name", name);
   }

@@ -4,11 +4,13 @@
  * @module
  */
 import { isIP } from "node:net";
+import { networkInterfaces } from "node:os";
 import type { Clock } from "../base/clock.ts";
 import type { DnsServer } from "./wire_client.ts";
 
 /**
- * Reads `192.0.2.1`, `192.0.2.1:5353`, `2001:db8::1` or `[2001:db8::1]:5353`; `undefined` for anything else.
+ * Reads `192.0.2.1`, `192.0.2.1:5353`, `2001:db8::1` or `[2001:db8::1]:5353`, without a zone; `undefined` for anything
+ * else.
  */
 export function parseDnsServer(text: string): DnsServer | undefined {
   if (isIP(text) !== 0) return text.includes("%") ? undefined : { address: text, port: 53 };
@@ -19,35 +21,95 @@ export function parseDnsServer(text: string): DnsServer | undefined {
   return isIP(address) === family && port > 0 && port <= 65_535 ? { address, port } : undefined;
 }
 
-/** The servers that a resolv.conf names, at most three (resolv.conf(5)); none = the one on this machine. */
-export function parseResolvConf(text: string): DnsServer[] {
+/** What a resolv.conf says. */
+export interface ServerList {
+  /** At most three (resolv.conf(5)). None where it names some and none can be used: no other may stand in for them. */
+  readonly servers: readonly DnsServer[];
+  /** What is wrong with it, one sentence each, for people. */
+  readonly problems: readonly string[];
+}
+
+/** The index of an interface by its name, for the zone of a link-local address; `undefined` where it has none. */
+export type ScopeOf = (interfaceName: string) => number | undefined;
+
+const THIS_MACHINE: DnsServer = { address: "127.0.0.1", port: 53 };
+const MAX_SERVERS = 3;
+const MAX_PROBLEMS = 10;
+
+/** Reads a resolv.conf; without any `nameserver` it means the server on this machine. */
+export function parseResolvConf(text: string, scopeOf: ScopeOf = interfaceScope): ServerList {
   const servers: DnsServer[] = [];
-  for (const [, address = ""] of text.matchAll(/^[ \t]*nameserver[ \t]+(\S+)/gm)) {
-    const server = isIP(address) === 0 ? undefined : parseDnsServer(address);
-    if (server !== undefined) servers.push(server);
+  const problems: string[] = [];
+  for (const line of text.split("\n")) {
+    const [keyword, value = ""] = line.trim().split(/[ \t]+/, 2);
+    if (keyword !== "nameserver") continue;
+    const server = nameserver(value, scopeOf);
+    if (typeof server === "string") problems.push(`nameserver ${value.slice(0, 100)} is not used: ${server}`);
+    else servers.push(server);
   }
-  return servers.length === 0 ? [{ address: "127.0.0.1", port: 53 }] : servers.slice(0, 3);
+  if (servers.length === 0 && problems.length === 0) {
+    servers.push(THIS_MACHINE);
+    problems.push(`it names no nameserver, so ${THIS_MACHINE.address} is asked`);
+  }
+  return { servers: servers.slice(0, MAX_SERVERS), problems: problems.slice(0, MAX_PROBLEMS) };
+}
+
+/** The server, or why it cannot be one. */
+function nameserver(value: string, scopeOf: ScopeOf): DnsServer | string {
+  const [address = "", zone, ...more] = value.split("%");
+  const server = isIP(address) === 0 || more.length > 0 ? undefined : parseDnsServer(address);
+  if (server === undefined) return "not an IP address";
+  // Only a link-local address needs its zone (RFC 4007 §6); at any other it says nothing new.
+  if (!/^fe[89ab]/i.test(address)) return server;
+  if (zone === undefined || zone === "") return "a link-local address needs a zone, such as %eth0";
+  const scope = /^\d{1,9}$/.test(zone) ? Number(zone) : scopeOf(zone);
+  return scope === undefined
+    ? `there is no interface ${zone} with a link-local address`
+    : { address: `${address}%${scope}`, port: server.port };
+}
+
+function interfaceScope(name: string): number | undefined {
+  try {
+    const found = networkInterfaces()[name]?.find(({ family, address }) =>
+      family === "IPv6" && /^fe[89ab]/i.test(address)
+    );
+    return found?.family === "IPv6" ? found.scopeid : undefined;
+  } catch {
+    // Not allowed to look.
+    return undefined;
+  }
 }
 
 // Milliseconds. A laptop's or a container's servers change under a running process.
 const REREAD = 30_000;
 
-/** The servers of a resolv.conf as it stands; it is read again every 30 seconds. */
-export function resolvConfServers(path: string, clock: Clock): () => Promise<readonly DnsServer[]> {
-  let servers: readonly DnsServer[] | undefined;
+/**
+ * The servers of a resolv.conf as it stands; it is read again every 30 seconds.
+ * @param options `onProblems`: hears what is wrong with it, each time that changes
+ */
+export function resolvConfServers(
+  path: string,
+  { clock, onProblems, scopeOf = interfaceScope }: {
+    readonly clock: Clock;
+    readonly onProblems?: (problems: readonly string[]) => void;
+    readonly scopeOf?: ScopeOf;
+  },
+): () => Promise<ServerList> {
+  let list: ServerList | undefined;
   let readAt = 0;
   return async () => {
-    if (servers !== undefined && clock.monotonic() - readAt < REREAD) return servers;
-    let text = "";
+    if (list !== undefined && clock.monotonic() - readAt < REREAD) return list;
+    const before = list?.problems.join("\n") ?? "";
     try {
-      text = await Deno.readTextFile(path);
+      list = parseResolvConf(await Deno.readTextFile(path), scopeOf);
     } catch (error) {
       // In mid-replacement it may be missing: what was known stays.
-      if (servers !== undefined) return servers;
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
+      list ??= error instanceof Deno.errors.NotFound
+        ? { servers: [THIS_MACHINE], problems: [`it is missing, so ${THIS_MACHINE.address} is asked`] }
+        : { servers: [], problems: [`it cannot be read: ${error instanceof Error ? error.message : error}`] };
     }
     readAt = clock.monotonic();
-    servers = parseResolvConf(text);
-    return servers;
+    if (list.problems.length > 0 && list.problems.join("\n") !== before) onProblems?.(list.problems);
+    return list;
   };
 }

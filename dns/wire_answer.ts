@@ -42,7 +42,10 @@ const MAX_ALIASES = 16;
 // Seconds, where the answer does not say.
 const NEGATIVE_TTL = 60;
 
-/** The message in these bytes; `undefined` if it is no answer to this question with this id. */
+/**
+ * The message in these bytes; `undefined` if it is no answer to this question with this id. An error may come without
+ * the question: a server that cannot read the query has nothing else to say (RFC 6891 §7).
+ */
 export function decodeAnswer(
   bytes: Uint8Array,
   { name, type }: Query,
@@ -54,11 +57,26 @@ export function decodeAnswer(
   } catch {
     return undefined;
   }
+  if (packet.id !== id || packet.type !== "response" || packet.opcode !== "QUERY") return undefined;
   const [question, ...more] = packet.questions;
-  const fits = packet.id === id && packet.type === "response" && packet.opcode === "QUERY" &&
-    question !== undefined && more.length === 0 && question.type === type && question.class === "IN" &&
-    sameName(question.name, name);
+  const fits = question === undefined
+    ? packet.rcode !== "NOERROR" && packet.rcode !== "NXDOMAIN" && packet.answers.length === 0
+    : more.length === 0 && question.type === type && question.class === "IN" &&
+      sameName(question.name, name);
   return fits ? packet : undefined;
+}
+
+/** The answer's OPT record (RFC 6891 §6.1): the sign of a server that knows EDNS. */
+function optOf({ additionals }: DecodedPacket): ResourceRecord | undefined {
+  return additionals.find(({ type }) => type === "OPT");
+}
+
+/** Whether the same question without EDNS may fare better: from servers that do not know it, or not version 0. */
+export function refusesEdns(packet: DecodedPacket): boolean {
+  const opt = optOf(packet);
+  if ((opt?.extendedRcode ?? 0) !== 0) return true;
+  const { rcode } = packet;
+  return rcode === "FORMERR" || rcode === "NOTIMP" || (rcode === "SERVFAIL" && opt === undefined);
 }
 
 /** Whether a name of a message is this canonical one; dns-packet writes none with a trailing dot. */
@@ -72,6 +90,8 @@ export function interpretAnswer(packet: DecodedPacket, { name, type }: Query): W
   const { end, circle, followed } = followAliases(answers, name, type);
   // BIND calls it SERVFAIL, and shows the circle.
   if (circle && flag_aa) return { kind: "none", ttl: NEGATIVE_TTL, authenticated };
+  const extended = optOf(packet)?.extendedRcode ?? 0;
+  if (extended !== 0) return { kind: "failed", reason: extended === 1 ? "BADVERS" : "an unknown error" };
   if (rcode !== "NOERROR" && rcode !== "NXDOMAIN") return { kind: "failed", reason: rcode };
   const found = answers.filter((record) => record.type === type && sameName(record.name, end));
   if (found.length > 0) {

@@ -18,6 +18,7 @@ import {
   interpretAnswer,
   type Query,
   type RecordType,
+  refusesEdns,
   type WireAnswer,
 } from "./wire_answer.ts";
 import { errorText } from "../base/error_text.ts";
@@ -25,7 +26,7 @@ import { writeAll } from "../base/write_all.ts";
 
 /** A DNS server's address. */
 export interface DnsServer {
-  /** An IP address. */
+  /** An IP address; a link-local one with its zone as a number, such as `fe80::1%2`. */
   readonly address: string;
   /** UDP and TCP port, 53 as a rule. */
   readonly port: number;
@@ -39,6 +40,34 @@ export interface WireOptions {
   readonly clock: Clock;
   /** Hears of each server that did not answer. */
   readonly unanswered?: (server: DnsServer) => void;
+  /** Which servers know no EDNS; kept from one question to the next. */
+  readonly edns?: EdnsMemory;
+}
+
+// Milliseconds. A server may learn EDNS, and one that was merely slow does know it.
+const WITHOUT_EDNS_FOR = 600_000;
+const MAX_WITHOUT_EDNS = 100;
+
+/** Remembers for ten minutes which servers answer only without EDNS; at most 100. */
+export class EdnsMemory {
+  readonly #clock: Clock;
+  readonly #until = new Map<string, number>();
+
+  /** @param clock Measures the ten minutes. */
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** Whether to ask this server with EDNS. */
+  isKnownTo({ address, port }: DnsServer): boolean {
+    return this.#clock.monotonic() >= (this.#until.get(`${address} ${port}`) ?? 0);
+  }
+
+  /** It answered without EDNS what it did not answer with it. */
+  noteWithout({ address, port }: DnsServer): void {
+    if (this.#until.size >= MAX_WITHOUT_EDNS) this.#until.clear();
+    this.#until.set(`${address} ${port}`, this.#clock.monotonic() + WITHOUT_EDNS_FOR);
+  }
 }
 
 // Each server in turn, and once more with more patience: 7 seconds for one dead server, 21 for three.
@@ -52,16 +81,22 @@ const AUTHENTIC_DATA = 1 << 5;
 
 /** Asks the servers for records of a name (canonical, no trailing dot). Never throws. */
 export async function askWire(name: string, type: RecordType, options: WireOptions): Promise<WireAnswer> {
+  const { servers, clock, unanswered, edns: memory } = options;
   let reason = "no DNS server to ask";
+  const silent = new Set<DnsServer>();
   for (const patience of PATIENCE) {
-    for (const server of options.servers) {
+    for (const server of servers) {
+      // Some servers, and some firewalls, drop what has EDNS.
+      const edns = (memory?.isKnownTo(server) ?? true) && !silent.has(server);
       try {
-        const packet = await exchange({ name, type }, server, { ...options, patience });
+        const packet = await exchange({ name, type }, server, { clock, patience, edns, memory });
+        if (silent.has(server)) memory?.noteWithout(server);
         const answer = interpretAnswer(packet, { name, type });
         if (answer.kind !== "failed") return answer;
         reason = `${answer.reason} from ${server.address}`;
       } catch (error) {
-        options.unanswered?.(server);
+        silent.add(server);
+        unanswered?.(server);
         reason = `${errorText(error)} from ${server.address}`;
       }
     }
@@ -69,15 +104,25 @@ export async function askWire(name: string, type: RecordType, options: WireOptio
   return { kind: "failed", reason };
 }
 
-type ExchangeOptions = WireOptions & { readonly patience: number };
+type ExchangeOptions = Pick<WireOptions, "clock"> & {
+  readonly patience: number;
+  readonly edns: boolean;
+};
 
 /** One question to one server: over UDP, over TCP if the answer was cut, without EDNS if the server knows none. */
-async function exchange(query: Query, server: DnsServer, options: ExchangeOptions): Promise<DecodedPacket> {
-  let packet = await exchangeUdp(query, server, { ...options, edns: true });
-  if (packet.rcode === "FORMERR" || packet.rcode === "NOTIMP") {
-    packet = await exchangeUdp(query, server, { ...options, edns: false });
+async function exchange(
+  query: Query,
+  server: DnsServer,
+  { memory, ...options }: ExchangeOptions & { readonly memory: EdnsMemory | undefined },
+): Promise<DecodedPacket> {
+  let { edns } = options;
+  let packet = await exchangeUdp(query, server, options);
+  if (edns && refusesEdns(packet)) {
+    edns = false;
+    packet = await exchangeUdp(query, server, { ...options, edns });
+    if (packet.rcode === "NOERROR" || packet.rcode === "NXDOMAIN") memory?.noteWithout(server);
   }
-  return packet.flag_tc ? await exchangeTcp(query, server, options) : packet;
+  return packet.flag_tc ? await exchangeTcp(query, server, { ...options, edns }) : packet;
 }
 
 function encode(query: Query, { id, edns }: { id: number; edns: boolean }): Uint8Array {
@@ -99,7 +144,7 @@ function randomId(): number {
 async function exchangeUdp(
   query: Query,
   server: DnsServer,
-  { clock, patience, edns }: ExchangeOptions & { readonly edns: boolean },
+  { clock, patience, edns }: ExchangeOptions,
 ): Promise<DecodedPacket> {
   // The system gives each socket a port of its own choice, and, since it is connected, only this server's packets.
   const socket = createSocket(isIPv6(server.address) ? "udp6" : "udp4");
@@ -123,7 +168,7 @@ async function exchangeUdp(
 async function exchangeTcp(
   query: Query,
   server: DnsServer,
-  { clock, patience }: ExchangeOptions,
+  { clock, patience, edns }: ExchangeOptions,
 ): Promise<DecodedPacket> {
   const over = new AbortController();
   const timer = clock.after(patience, () => over.abort(new Error("no answer over TCP")));
@@ -133,7 +178,7 @@ async function exchangeTcp(
     over.signal.addEventListener("abort", () => conn?.close());
     over.signal.throwIfAborted();
     const id = randomId();
-    const message = encode(query, { id, edns: true });
+    const message = encode(query, { id, edns });
     await writeAll(conn, Uint8Array.of(message.length >> 8, message.length & 0xff, ...message));
     const [high = 0, low = 0] = await readExactly(conn, 2);
     const packet = decodeAnswer(await readExactly(conn, high << 8 | low), query, id);

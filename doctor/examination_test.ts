@@ -11,6 +11,7 @@ function examine(resolver: StaticResolver): Examination {
     domains: ["d.test"],
     probe: "probe.test",
     dnsServers: "x",
+    dnsProblems: [],
     resolver,
   };
   return new Examination(setup as Setup);

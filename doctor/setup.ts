@@ -85,6 +85,8 @@ export interface Setup {
   readonly resolver: World["resolver"];
   /** Who is asked, for people. */
   readonly dnsServers: string;
+  /** What is wrong with the system's choice of them, one sentence each. */
+  readonly dnsProblems: readonly string[];
   /** A domain of others, to test DNS and port 25 against. */
   readonly probe: string;
   /** The port of serve-in; 0: not known. */

@@ -9,6 +9,8 @@ import { Memo } from "../base/memo.ts";
 // Underscores are not in the grammar, but in the names of real hosts that send mail.
 const LABEL = /^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/;
 const NON_ASCII = /[\u0080-\u{10ffff}]/u;
+// What a browser's reading of a host name would unescape, or cut off at.
+const NO_NAME = /[\0-,/:-@[-^`{-\x7f]/;
 const MAX_DOMAIN = 255; // RFC 5321 §4.5.3.1.2, octets
 
 /**
@@ -27,6 +29,7 @@ const normalized = new Memo<string>();
 
 function spellDomain(name: string): string | undefined {
   let domain = name.endsWith(".") ? name.slice(0, -1) : name;
+  if (NO_NAME.test(domain)) return undefined;
   domain = NON_ASCII.test(domain) ? domainToASCII(domain.normalize("NFC")) : domain.toLowerCase();
   if (domain.length === 0 || domain.length > MAX_DOMAIN) return undefined;
   for (const label of domain.split(".")) if (!LABEL.test(label)) return undefined;

@@ -7,8 +7,9 @@ import { networkInterfaces } from "node:os";
 import type { Config } from "../config/config.ts";
 import { ConfigError } from "../config/errors.ts";
 import { DnsResolver, type Resolver } from "../dns/resolver.ts";
+import { resolvConfServers } from "../dns/servers.ts";
 import type { ListenAddress, NetworkIo } from "../net/interfaces.ts";
-import type { Logger } from "../base/log.ts";
+import { type Logger, silentLogger } from "../base/log.ts";
 import { createDial } from "../net/dial.ts";
 import type { FamilyHealth } from "../net/family_health.ts";
 import type { Route, TargetOptions } from "../relay/mx.ts";
@@ -26,15 +27,26 @@ export function retrySchedule({ serveOut }: Config): RetrySchedule {
   return { delays: retryMs, expireAfter: expireAfterMs, delayNoticeAfter: delayNoticeAfterMs };
 }
 
-/** Asks the DNS servers of the configuration. */
-export function openResolver({ dns }: Config): Resolver {
+const RESOLV_CONF = "/etc/resolv.conf";
+
+/** Asks the DNS servers of the configuration, or else those of resolv.conf. */
+export function openResolver({ dns }: Config, logger: Logger = silentLogger): Resolver {
   return new DnsResolver({
     servers: dns.servers.map(({ address, port }) =>
       address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`
     ),
     dnssec: dns.dnssec,
+    resolvConf: RESOLV_CONF,
+    logger,
     clock: systemClock,
   });
+}
+
+/** What is wrong with resolv.conf, where that names the DNS servers; for people. */
+export async function dnsSettingProblems({ dns }: Config): Promise<string[]> {
+  if (dns.servers.length > 0) return [];
+  const { problems } = await resolvConfServers(RESOLV_CONF, { clock: systemClock })();
+  return problems.map((problem) => `${RESOLV_CONF}: ${problem}`);
 }
 
 /** What finding targets and connecting to them share. */

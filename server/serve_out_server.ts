@@ -6,6 +6,7 @@
 import { join } from "@std/path";
 import type { DkimSigner } from "../dkim/sign.ts";
 import type { Config } from "../config/config.ts";
+import type { Resolver } from "../dns/resolver.ts";
 import { RefusalWatch } from "../doctor/looks.ts";
 import type { Log } from "../observe/logger.ts";
 import type { Logger } from "../base/log.ts";
@@ -57,12 +58,14 @@ export async function runServeOut(start: ServeOutStart, context: ServerContext):
   signals.onReload(reload(start, { log, signer }));
 
   await using spool = await untilUnlocked(() => openSpool(config, { logger }));
+  const resolver = openResolver(config, logger);
   const refusals = new RefusalWatch({ explain: causeOfOurs, now: () => systemClock.monotonic() });
   const scheduler = await createScheduler(config, {
     spool,
     logger: refusals.watching(logger),
     signer,
     network,
+    resolver,
   });
   await using _control = openControl(config, { spool, scheduler, logger });
   const server = createServer(config, { spool, scheduler, logger, signer });
@@ -86,7 +89,7 @@ export async function runServeOut(start: ServeOutStart, context: ServerContext):
     scheduler,
     scanned,
     signer,
-    resolver: openResolver(config),
+    resolver,
     refusals,
     clock: systemClock,
     logger,
@@ -113,9 +116,11 @@ interface Parts {
 
 async function createScheduler(
   config: Config,
-  { spool, logger, signer, network }: Omit<Parts, "scheduler"> & Pick<ServerContext, "network">,
+  { spool, logger, signer, network, resolver }:
+    & Omit<Parts, "scheduler">
+    & Pick<ServerContext, "network">
+    & { readonly resolver: Resolver },
 ): Promise<Scheduler> {
-  const resolver = openResolver(config);
   const schedule = retrySchedule(config);
   const health = new FamilyHealth(systemClock);
   const targets = await targetOptions(config, { resolver, logger, health });

@@ -173,7 +173,23 @@ Deno.test("normalizeDomain() has one spelling for a domain", () => {
   assert.equal(normalizeDomain("Example.COM."), "example.com");
   assert.equal(normalizeDomain("BÜCHER.example"), "xn--bcher-kva.example");
   assert.equal(normalizeDomain("XN--Bcher-KVA.example"), "xn--bcher-kva.example");
-  for (const bad of ["", ".", "a..b", "-a", "a-", "a b", "a/b", "a:b", "..", "é".repeat(100), "\u200d"]) {
+  for (
+    const bad of [
+      "",
+      ".",
+      "a..b",
+      "-a",
+      "a-",
+      "a b",
+      "a/b",
+      "a:b",
+      "..",
+      "é".repeat(100),
+      "\u200d",
+      "é%2e.b",
+      "é%61.b",
+    ]
+  ) {
     assert.equal(normalizeDomain(bad), undefined, bad);
   }
 });

@@ -4,7 +4,7 @@
  * @module
  */
 import type { Resolver } from "../../dns/resolver.ts";
-import { failure, type Finding, ok } from "../finding.ts";
+import { failure, type Finding, ok, warning } from "../finding.ts";
 import type { Setup } from "../setup.ts";
 
 /** What is asked. */
@@ -21,13 +21,20 @@ export interface DnsCheck {
 
 /** What doctor asks. */
 export async function checkResolver(
-  { resolver, domains, hostname, probe, dnsServers }: Pick<
+  { resolver, domains, hostname, probe, dnsServers, dnsProblems }: Pick<
     Setup,
-    "resolver" | "domains" | "hostname" | "probe" | "dnsServers"
+    "resolver" | "domains" | "hostname" | "probe" | "dnsServers" | "dnsProblems"
   >,
 ): ReturnType<typeof checkDns> {
   const names = domains.length > 0 ? domains : [hostname];
-  return await checkDns({ resolver, names, foreign: probe, servers: dnsServers });
+  const { findings, down } = await checkDns({ resolver, names, foreign: probe, servers: dnsServers });
+  const settings = dnsProblems.map((what) =>
+    warning("dns.setting", dnsServers, {
+      what,
+      next: "Name a server that this machine can use there, or in [dns] servers.",
+    })
+  );
+  return { findings: [...settings, ...findings], down };
 }
 
 /** Asks for names of our own and of others. `down`: nothing was answered, so there is no use in asking more. */

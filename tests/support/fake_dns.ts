@@ -19,6 +19,12 @@ export interface FakeDnsReply {
   readonly flags?: number;
   /** Over UDP: only says that the answer was cut. */
   readonly truncated?: boolean;
+  /** Nothing but the header, as from a server that could not read the question. */
+  readonly bare?: boolean;
+  /** Whether it answers a question that has EDNS with EDNS; default: yes, but for FORMERR and NOTIMP. */
+  readonly edns?: boolean;
+  /** The upper bits of the response code, in the OPT record: 1 for BADVERS. */
+  readonly extendedRcode?: number;
   /** What is sent before it, made of the right answer. */
   readonly before?: (answer: Uint8Array) => Uint8Array;
 }
@@ -123,13 +129,18 @@ export class FakeDns implements AsyncDisposable {
     const reply = typeof known === "function" ? known(asked) : known;
     if (reply === "silent") return [];
     const cut = reply.truncated === true && transport === "udp";
+    const { rcode = 0, extendedRcode = 0, bare = false } = reply;
+    const opt = edns && !bare && (reply.edns ?? (rcode !== 1 && rcode !== 4));
     const answer = dnsPacket.encode({
       id: query.id,
       type: "response",
-      flags: (reply.flags ?? AA | RA) | (reply.rcode ?? 0) | (cut ? TC : 0),
-      questions: query.questions,
+      flags: (reply.flags ?? AA | RA) | rcode | (cut ? TC : 0),
+      questions: bare ? [] : query.questions,
       answers: cut ? [] : reply.answers ?? [],
       authorities: reply.authorities ?? [],
+      additionals: opt
+        ? [{ type: "OPT", name: ".", udpPayloadSize: 1232, extendedRcode, flags: 0, options: [] }]
+        : [],
     });
     return reply.before === undefined ? [answer] : [reply.before(answer), answer];
   }
