@@ -28,7 +28,7 @@ export interface DemoServer extends AsyncDisposable {
 }
 
 function command(args: readonly string[]): string[] {
-  return ["run", "-A", "--frozen", "--no-prompt", MAIN, ...args];
+  return ["run", "-A", "--quiet", "--frozen", "--no-prompt", MAIN, ...args];
 }
 
 /** Starts `mailapp serve-in` or `serve-out`; its log must be JSON. `seen` is called at each event. */

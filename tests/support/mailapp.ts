@@ -35,7 +35,7 @@ export interface RunOptions {
 
 /** A module run as `main.ts` is. */
 export function fromSource(module: string): readonly string[] {
-  return [Deno.execPath(), "run", "-A", "--frozen", "--no-prompt", module];
+  return [Deno.execPath(), "run", "-A", "--quiet", "--frozen", "--no-prompt", module];
 }
 
 function command(args: readonly string[], options: RunOptions): Deno.Command {
