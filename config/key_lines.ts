@@ -6,7 +6,7 @@
 const KEY = String.raw`(?:[A-Za-z0-9_-]+|"[^"\\]*"|'[^']*')`;
 const DOTTED = String.raw`${KEY}(?:\s*\.\s*${KEY})*`;
 const HEADER = new RegExp(String.raw`^\s*\[\s*(${DOTTED})\s*\]`);
-const ASSIGNMENT = new RegExp(String.raw`^\s*(${DOTTED})\s*=(.*)`);
+const ASSIGNMENT = new RegExp(String.raw`^\s*(${DOTTED})\s*=(.*)`, "s");
 const PART = new RegExp(KEY, "g");
 
 /**
@@ -46,7 +46,7 @@ function keyLines(text: string): Map<string, number> {
 }
 
 function parts(dotted: string): string[] {
-  return [...dotted.matchAll(PART)].map(([part]) => part.replace(/^(["'])(.*)\1$/, "$2"));
+  return [...dotted.matchAll(PART)].map(([part]) => part.replace(/^(["'])(.*)\1$/s, "$2"));
 }
 
 function joined(path: readonly PropertyKey[]): string {

@@ -68,7 +68,7 @@ export async function makeDkimKey(algorithm: DkimAlgorithm): Promise<string> {
     )
     : await crypto.subtle.generateKey("Ed25519", true, ["sign", "verify"]);
   const der = Buffer.from(await crypto.subtle.exportKey("pkcs8", privateKey));
-  const lines = der.toString("base64").replace(/.{64}(?=.)/g, "$&\n");
+  const lines = der.toString("base64").replace(/.{64}(?=.)/gs, "$&\n");
   return `-----BEGIN PRIVATE KEY-----\n${lines}\n-----END PRIVATE KEY-----\n`;
 }
 
@@ -149,7 +149,7 @@ function readPrivateKey(pem: string): KeyObject {
   if (/-----BEGIN (?:RSA )?PUBLIC KEY-----/.test(pem)) {
     throw new DkimKeyError("is a public key: the private one signs, the public one goes into the DNS");
   }
-  if (/-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type:.*ENCRYPTED/m.test(pem)) {
+  if (/-----BEGIN ENCRYPTED PRIVATE KEY-----|(?<![^\n])Proc-Type:[^\n]*ENCRYPTED/.test(pem)) {
     throw new DkimKeyError("is encrypted, and nobody can type a passphrase here: openssl pkey removes it");
   }
   try {

@@ -227,7 +227,7 @@ async function sign(
   const unsigned = fold(tags);
   const input = signingInput(fields, { names, signature: `DKIM-Signature: ${unsigned}` });
   const signature = await sign(Uint8Array.from(Buffer.from(input, "latin1")));
-  const lines = Buffer.from(signature).toString("base64").match(/.{1,72}/g) ?? [];
+  const lines = Buffer.from(signature).toString("base64").match(/.{1,72}/gs) ?? [];
   // What stands behind "b=" does not count, white space included (RFC 6376 §3.7).
   return { name: "DKIM-Signature", value: `${unsigned}${lines.join("\r\n\t")}` };
 }

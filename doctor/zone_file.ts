@@ -92,7 +92,7 @@ export function zoneTable(
   for (const { name, records, notes } of sections) {
     lines.push(`${name}`, "=".repeat(name.length), "");
     for (const record of records) {
-      const [, priority, host] = record.type === "MX" ? /^(\d+) (.*)\.$/.exec(record.data) ?? [] : [];
+      const [, priority, host] = record.type === "MX" ? /^(\d+) (.*)\.$/s.exec(record.data) ?? [] : [];
       lines.push(
         `${record.purpose}`,
         `  type      ${record.type}`,

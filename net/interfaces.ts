@@ -109,7 +109,7 @@ function automaticAddresses(io: NetworkIo): ListenAddress[] {
 }
 
 function namedAddresses(name: string, io: NetworkIo): ListenAddress[] {
-  const names = [...new Set(io.interfaces().map((entry) => entry.name.replace(/:.*/, "")))];
+  const names = [...new Set(io.interfaces().map((entry) => entry.name.replace(/:.*/s, "")))];
   if (!names.includes(name)) {
     throw new ListenError(
       `listen = ${JSON.stringify(name)}: no such interface, or it has no address. There are: ${
@@ -269,7 +269,7 @@ export function parseIpv6Addresses(text: string): Ipv6Address[] {
   for (const line of text.split("\n")) {
     const [hex, , , scope, flags, name] = line.trim().split(/\s+/);
     if (!name || !hex || !/^[0-9a-f]{32}$/i.test(hex)) continue;
-    const groups = hex.match(/.{4}/g) ?? [];
+    const groups = hex.match(/.{4}/gs) ?? [];
     addresses.push({
       name,
       address: new URL(`http://[${groups.join(":")}]`).hostname.slice(1, -1),

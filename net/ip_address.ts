@@ -9,7 +9,7 @@ import { isIPv4, isIPv6 } from "node:net";
 export function ipBytes(address: string): Uint8Array | undefined {
   if (isIPv4(address)) return Uint8Array.from(address.split("."), Number);
   if (!isIPv6(address) || address.includes("%")) return undefined;
-  const dotted = /^(.*:)(\d+\.\d+\.\d+\.\d+)$/.exec(address);
+  const dotted = /^([^.]*:)(\d+\.\d+\.\d+\.\d+)$/.exec(address);
   const text = dotted === null ? address : `${dotted[1]}${hexGroups(dotted[2] ?? "")}`;
   const [head = "", tail] = text.split("::");
   const before = head === "" ? [] : head.split(":");

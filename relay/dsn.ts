@@ -363,7 +363,7 @@ function headerSection(bytes: Uint8Array): Uint8Array {
 /** The message's own id, where it is plain enough to be repeated in a header field. */
 function messageIdOf(bytes: Uint8Array): string | undefined {
   const header = latin1(headerSection(bytes));
-  return /^message-id:\s*(<[!-;=?-~]{1,250}>)\s*$/im.exec(header)?.[1];
+  return /(?<![^\n])message-id:\s*(<[!-;=?-~]{1,250}>)\s*(?![^\n])/i.exec(header)?.[1];
 }
 
 /** Text in which others may have had a word, in lines. */

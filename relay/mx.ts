@@ -180,7 +180,7 @@ async function routeTargets(route: Route, policy: TlsPolicy, options: TargetOpti
 }
 
 function literalTargets(domain: string, tls: TlsPolicy, options: TargetOptions): Targets {
-  const address = /^\[(?:ipv6:(?=.*:))?([0-9a-f.:]+)\]$/i.exec(domain)?.[1] ?? "";
+  const address = /^\[(?:ipv6:(?=[^\]]*:))?([0-9a-f.:]+)\]$/i.exec(domain)?.[1] ?? "";
   if (isIP(address) === 0) return failed("5.1.3", `${domain} is not an address literal`);
   if (isOwn(address, options.port, options)) return failed("5.4.6", `${domain} is this very server`);
   if (!options.allowPrivateTargets && addressScope(address) !== "public") {

@@ -109,7 +109,7 @@ function scanMailbox(text: string, options: PathOptions): { mailbox: MailboxAddr
   if (text.startsWith('"')) {
     const quoted = match(QUOTED_STRING, text, 0);
     if (!quoted) throw new AddressError("the quoted local-part is not closed, or has a control character");
-    localPart = (quoted[1] ?? "").replace(/\\(.)/gu, "$1");
+    localPart = (quoted[1] ?? "").replace(/\\(.)/gsu, "$1");
     at = quoted[0].length;
   } else {
     localPart = match(DOT_STRING, text, 0)?.[0] ?? "";
@@ -151,10 +151,10 @@ function requireAscii(text: string, { smtputf8 }: PathOptions): void {
 
 /** The one spelling of an address literal, brackets included (§4.1.3); `undefined` when it is none. */
 export function normalizeLiteral(literal: string): string | undefined {
-  const inner = /^\[(.*)\]$/.exec(literal)?.[1];
+  const inner = /^\[(.*)\]$/s.exec(literal)?.[1];
   if (inner === undefined) return undefined;
   if (isIpv4(inner)) return `[${inner}]`;
-  const ipv6 = /^IPv6:(.*)$/i.exec(inner)?.[1];
+  const ipv6 = /^IPv6:(.*)$/is.exec(inner)?.[1];
   return ipv6 !== undefined && isIpv6(ipv6) ? `[IPv6:${ipv6.toLowerCase()}]` : undefined;
 }
 

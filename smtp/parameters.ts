@@ -142,7 +142,7 @@ function parseNotify(value: string | undefined): Notify {
 }
 
 function parseOriginalRecipient(value: string | undefined, smtputf8: boolean): OriginalRecipient {
-  const [, type, encoded] = /^([A-Za-z0-9-]{1,40});(.{1,500})$/u.exec(value ?? "") ?? [];
+  const [, type, encoded] = /^([A-Za-z0-9-]{1,40});(.{1,500})$/su.exec(value ?? "") ?? [];
   if (type === undefined || encoded === undefined) throw malformed("Syntax: ORCPT=rfc822;xtext");
   const kind = type.toLowerCase();
   // deno-lint-ignore no-control-regex

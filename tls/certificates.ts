@@ -297,7 +297,7 @@ function parseKey(text: string, path: string): KeyObject {
         : `${path}: no private key in PEM form. If it is DER: openssl pkey -inform der -in FILE -out privkey.pem`,
     );
   }
-  if (block[1]?.startsWith("ENCRYPTED") || /^Proc-Type: 4,ENCRYPTED/m.test(block[0])) {
+  if (block[1]?.startsWith("ENCRYPTED") || /(?<![^\n])Proc-Type: 4,ENCRYPTED/.test(block[0])) {
     throw new CertificateError(
       `${path}: the key is encrypted, and there is nobody to type its password at start. ` +
         `Take it off with: openssl pkey -in FILE -out privkey.pem`,

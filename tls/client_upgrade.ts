@@ -46,7 +46,7 @@ export async function clientUpgrade(
   plain: Transport,
   { servername, verify, ca }: ClientUpgradeOptions,
 ): Promise<{ transport: Transport; tls: ClientTlsInfo }> {
-  const host = servername.replace(/^\[(?:IPv6:)?(.*)\]$/i, "$1").replace(/\.$/, "");
+  const host = servername.replace(/^\[(?:IPv6:)?(.*)\]$/is, "$1").replace(/\.$/, "");
   const stream = streamOver(plain);
   const socket = connect({
     socket: stream.duplex,

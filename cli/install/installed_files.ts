@@ -10,7 +10,7 @@ import type { InstalledFile } from "./units.ts";
 export type WriteOutcome = "written" | "updated" | "unchanged" | "kept";
 
 const STAMP =
-  /^# mailapp install: ([0-9a-f]{64}), changed by hand if the lines above have another SHA-256\n$/m;
+  /(?<![^\n])# mailapp install: ([0-9a-f]{64}), changed by hand if the lines above have another SHA-256\n(?![^\n])/;
 
 /** Writes a file, unless one is there that is not as `install` left it. */
 export async function writeInstalled({ path, text, mode }: InstalledFile): Promise<WriteOutcome> {

@@ -58,8 +58,8 @@ async function checkPolicy(
   }
   const values = (key: string) =>
     policy.split(/\r?\n/).flatMap((line) => {
-      const [, found, value = ""] = /^([a-z_]+)\s*:\s*(.*?)\s*$/.exec(line) ?? [];
-      return found === key ? [value] : [];
+      const colon = line.indexOf(":");
+      return line.slice(0, colon).trim() === key ? [line.slice(colon + 1).trim()] : [];
     });
   const [mode = ""] = values("mode");
   if (values("version")[0] !== "STSv1" || !["testing", "enforce", "none"].includes(mode)) {
