@@ -51,25 +51,7 @@ export function troubleMail(troubles: readonly Trouble[], options: TroubleMailOp
   return encoder.encode(lines.map((line) => `${line}\r\n`).join(""));
 }
 
-<<<<<<< HEAD
 /** Text in which other servers may have had a word, in lines. */
 function paragraph(text: string, { firstIndent = "", indent = "" } = {}): string[] {
   return wrap(maskUnprintable(text), { firstIndent, indent, longest: 400 });
-=======
-/** In lines that are not too long; what other servers said may hold anything. */
-function wrap(text: string, indent: string): string[] {
-  // deno-lint-ignore no-control-regex
-  const words = text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g, " ").split(" ").flatMap((word) =>
-    word.length > 400 ? word.match(/.{1,400}/gsu) ?? [] : [word]
-  );
-  const lines: string[] = [];
-  let line: string | undefined;
-  for (const word of words) {
-    if (line !== undefined && line.length + 1 + word.length > WIDTH) {
-      lines.push(line);
-      line = `${indent}${word}`;
-    } else line = line === undefined ? word : `${line} ${word}`;
-  }
-  return line === undefined ? lines : [...lines, line];
->>>>>>> 3b24081 (Take line separators of Unicode for text in every expression, and hold it by a test)
 }
