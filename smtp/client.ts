@@ -152,7 +152,7 @@ export class DialogueError extends Error {
   /** What came of a reply all the same; `""` for nothing. */
   readonly said: string;
 
-  /** @param message What went wrong. */
+  /** `message` says what went wrong. */
   constructor(
     message: string,
     options: { stage: Stage; fault: DialogueFault; said?: string; cause?: unknown },

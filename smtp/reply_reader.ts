@@ -19,7 +19,7 @@ export interface RemoteReply {
 
 /** What came is no reply; the two sides may disagree about what comes next, so nothing more can be said. */
 export class ReplyError extends Error {
-  /** @param message What is wrong with it. */
+  /** `message` says what is wrong with it. */
   constructor(message: string) {
     super(message);
     this.name = "ReplyError";
@@ -28,7 +28,7 @@ export class ReplyError extends Error {
 
 /** The server ended the connection where a reply was due. */
 export class EndOfReplies extends Error {
-  /** @param message How it ended. */
+  /** `message` says how it ended. */
   constructor(message = "connection closed by the server") {
     super(message);
     this.name = "EndOfReplies";
