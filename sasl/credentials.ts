@@ -1,0 +1,40 @@
+/**
+ * What the mechanisms ask about an account.
+ *
+ * @module
+ */
+
+/** What became of a password. */
+export type PasswordVerdict =
+  | { readonly kind: "right"; readonly login: string }
+  /** Wrong, or there is no such account, or it may not log in; `why` is for the log. */
+  | { readonly kind: "wrong"; readonly why: string }
+  /** Could not be checked now. */
+  | { readonly kind: "unavailable"; readonly why: string };
+
+/** One set of SCRAM keys (RFC 5802 §3); an account has one for each of its passwords. */
+export interface ScramKeys {
+  readonly storedKey: Uint8Array;
+  readonly serverKey: Uint8Array;
+}
+
+/** What SCRAM needs of an account. All passwords of an account share salt and iteration count. */
+export interface ScramAccount {
+  readonly login: string;
+  readonly salt: Uint8Array;
+  /** At least 4,096 (RFC 7677 §4). */
+  readonly iterations: number;
+  /** Empty for an account that cannot log in. */
+  readonly keys: readonly ScramKeys[];
+}
+
+/** Where accounts are kept. Names and passwords come prepared (RFC 8265). */
+export interface Credentials {
+  /** Checks a password; takes as long for an unknown login as for a wrong password. Rejects for nothing a client sends. */
+  check(login: string, password: string): Promise<PasswordVerdict>;
+  /**
+   * The SCRAM keys of a login; for an unknown one a salt that is always the same for that name, and no keys.
+   * `undefined`: accounts cannot be read now. Absent where passwords are checked elsewhere, which rules SCRAM out.
+   */
+  scram?(login: string): Promise<ScramAccount | undefined>;
+}

@@ -1,0 +1,92 @@
+/**
+ * PLAIN (RFC 4616) and LOGIN (never standardized; what old programs send).
+ *
+ * @module
+ */
+import type { SaslExchange, SaslStep } from "../smtp/authenticator.ts";
+import type { Credentials } from "./credentials.ts";
+import { prepareLogin, preparePassword } from "./prepare.ts";
+
+const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+const encoder = new TextEncoder();
+const EMPTY = new Uint8Array(0);
+
+const MALFORMED: SaslStep = { kind: "failure", reason: "malformed", why: "not of the mechanism's form" };
+
+/** PLAIN: authorization identity, login and password in one message. */
+export class PlainExchange implements SaslExchange {
+  readonly #credentials: Credentials;
+
+  /** Checks against `credentials`. */
+  constructor(credentials: Credentials) {
+    this.#credentials = credentials;
+  }
+
+  /** See {@linkcode SaslExchange.next}. */
+  next(response: Uint8Array | undefined): Promise<SaslStep> {
+    if (response === undefined) return Promise.resolve({ kind: "challenge", data: EMPTY });
+    const parts = decode(response)?.split("\0");
+    const [authorization, login, password] = parts ?? [];
+    if (parts?.length !== 3 || !login || !password) return Promise.resolve(MALFORMED);
+    return checkPassword(this.#credentials, { login, password, authorization: authorization ?? "" });
+  }
+}
+
+/** LOGIN: login and password one after the other, each asked for. */
+export class LoginExchange implements SaslExchange {
+  readonly #credentials: Credentials;
+  #login: string | undefined;
+
+  /** Checks against `credentials`. */
+  constructor(credentials: Credentials) {
+    this.#credentials = credentials;
+  }
+
+  /** See {@linkcode SaslExchange.next}. */
+  next(response: Uint8Array | undefined): Promise<SaslStep> {
+    if (response === undefined) return Promise.resolve(ask("Username:"));
+    const text = decode(response);
+    if (text === undefined || text === "" || text.includes("\0")) return Promise.resolve(MALFORMED);
+    if (this.#login === undefined) {
+      this.#login = text;
+      return Promise.resolve(ask("Password:"));
+    }
+    return checkPassword(this.#credentials, { login: this.#login, password: text, authorization: "" });
+  }
+}
+
+function ask(prompt: string): SaslStep {
+  return { kind: "challenge", data: encoder.encode(prompt) };
+}
+
+function decode(response: Uint8Array): string | undefined {
+  try {
+    return utf8.decode(response);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Checks login and password in their prepared forms; who asks to act for somebody else is refused. */
+async function checkPassword(
+  credentials: Credentials,
+  given: { readonly login: string; readonly password: string; readonly authorization: string },
+): Promise<SaslStep> {
+  const login = prepareLogin(given.login);
+  const password = preparePassword(given.password);
+  if (login === undefined || password === undefined) {
+    return { kind: "failure", reason: "credentials", why: "login or password has characters that none has" };
+  }
+  if (given.authorization !== "" && prepareLogin(given.authorization) !== login) {
+    return { kind: "failure", reason: "credentials", login, why: "asked to act for another account" };
+  }
+  const verdict = await credentials.check(login, password);
+  switch (verdict.kind) {
+    case "right":
+      return { kind: "success", login: verdict.login };
+    case "wrong":
+      return { kind: "failure", reason: "credentials", login, why: verdict.why };
+    case "unavailable":
+      return { kind: "failure", reason: "temporary", login, why: verdict.why };
+  }
+}

@@ -1,0 +1,146 @@
+/**
+ * SCRAM-SHA-256 (RFC 5802, RFC 7677): the client proves that it knows the password without sending it, and the server
+ * that it knows the account. Without channel binding, which the TLS of this platform does not offer.
+ *
+ * @module
+ */
+import { Buffer } from "node:buffer";
+import { createHash, createHmac, pbkdf2, randomBytes, timingSafeEqual } from "node:crypto";
+import { promisify } from "node:util";
+import type { SaslExchange, SaslStep } from "../smtp/authenticator.ts";
+import type { Credentials, ScramAccount, ScramKeys } from "./credentials.ts";
+import { prepareLogin } from "./prepare.ts";
+
+const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+const EMPTY = new Uint8Array(0);
+
+/** Octets of a client's nonce that are taken; ours adds 24 characters. */
+const MAX_NONCE = 256;
+const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
+// RFC 5802 §7: a saslname has "," and "=" as =2C and =3D, and no NUL.
+const CLIENT_FIRST =
+  /^([ny]|p=[A-Za-z0-9.-]+),(?:a=((?:[^,=\0]|=2C|=3D)+))?,(n=((?:[^,=\0]|=2C|=3D)+),r=([!-+\--~]+)(?:,[A-Za-z]=[^,\0]+)*)$/u;
+const CLIENT_FINAL = /^(c=([A-Za-z0-9+/=]+),r=([!-+\--~]+)(?:,[A-Za-z]=[^,\0]+)*),p=([A-Za-z0-9+/=]+)$/u;
+
+const MALFORMED: SaslStep = { kind: "failure", reason: "malformed", why: "not of the mechanism's form" };
+
+/** How to make a nonce: printable ASCII without a comma. Tests inject it. */
+export interface ScramOptions {
+  /** Default: 18 random octets in base64. */
+  readonly nonce?: () => string;
+}
+
+/** One exchange. */
+export class ScramExchange implements SaslExchange {
+  readonly #credentials: Credentials;
+  readonly #nonce: () => string;
+  #step: (response: Uint8Array) => Promise<SaslStep> | SaslStep = (response) => this.#first(response);
+  #gs2Header = "";
+  #authMessage = "";
+  #fullNonce = "";
+  #account: ScramAccount | undefined;
+
+  /** Checks against `credentials`, which must have SCRAM keys. */
+  constructor(credentials: Credentials, options: ScramOptions = {}) {
+    this.#credentials = credentials;
+    this.#nonce = options.nonce ?? (() => randomBytes(18).toString("base64"));
+  }
+
+  /** See {@linkcode SaslExchange.next}. */
+  async next(response: Uint8Array | undefined): Promise<SaslStep> {
+    if (response === undefined) return { kind: "challenge", data: EMPTY };
+    return await this.#step(response);
+  }
+
+  async #first(response: Uint8Array): Promise<SaslStep> {
+    const [, binding = "", authorization, bare = "", name = "", clientNonce = ""] =
+      CLIENT_FIRST.exec(decode(response) ?? "") ?? [];
+    if (bare === "" || clientNonce.length > MAX_NONCE) return MALFORMED;
+    // "p": the client wants to bind the channel, which only a -PLUS mechanism may (§6).
+    if (binding.startsWith("p")) return MALFORMED;
+    const login = prepareLogin(unescapeName(name));
+    if (login === undefined) {
+      return { kind: "failure", reason: "credentials", why: "the login has characters that none has" };
+    }
+    if (authorization !== undefined && prepareLogin(unescapeName(authorization)) !== login) {
+      return { kind: "failure", reason: "credentials", login, why: "asked to act for another account" };
+    }
+    const account = await this.#credentials.scram?.(login);
+    if (account === undefined) {
+      return { kind: "failure", reason: "temporary", login, why: "the accounts cannot be read" };
+    }
+    this.#account = account;
+    this.#fullNonce = clientNonce + this.#nonce();
+    this.#gs2Header = `${binding},${authorization === undefined ? "" : `a=${authorization}`},`;
+    const salt = Buffer.from(account.salt).toString("base64");
+    const serverFirst = `r=${this.#fullNonce},s=${salt},i=${account.iterations}`;
+    this.#authMessage = `${bare},${serverFirst}`;
+    this.#step = (final) => this.#final(final);
+    return { kind: "challenge", data: Buffer.from(serverFirst) };
+  }
+
+  #final(response: Uint8Array): SaslStep {
+    const [, withoutProof = "", binding = "", nonce, proofText = ""] =
+      CLIENT_FINAL.exec(decode(response) ?? "") ?? [];
+    const account = this.#account;
+    if (withoutProof === "" || account === undefined || !BASE64.test(proofText)) return MALFORMED;
+    const proof = Buffer.from(proofText, "base64");
+    if (binding !== Buffer.from(this.#gs2Header).toString("base64") || proof.length !== 32) return MALFORMED;
+    const { login } = account;
+    if (nonce !== this.#fullNonce) {
+      return { kind: "failure", reason: "credentials", login, why: "the nonce is not of this exchange" };
+    }
+    const authMessage = `${this.#authMessage},${withoutProof}`;
+    // As much work whether or not there are keys.
+    const keys = account.keys.length > 0 ? account.keys : [NO_KEYS];
+    const right = keys.filter((candidate) => proves(proof, candidate, authMessage))[0];
+    if (right === undefined || right === NO_KEYS) {
+      const why = account.keys.length > 0 ? "wrong password" : "unknown or disabled account";
+      return { kind: "failure", reason: "credentials", login, why };
+    }
+    // RFC 4954 §4: what comes with success goes as one more challenge, answered by an empty line.
+    this.#step = (empty) => empty.length === 0 ? { kind: "success", login } : MALFORMED;
+    const signature = hmac(right.serverKey, authMessage).toString("base64");
+    return { kind: "challenge", data: Buffer.from(`v=${signature}`) };
+  }
+}
+
+const NO_KEYS: ScramKeys = { storedKey: new Uint8Array(32), serverKey: new Uint8Array(32) };
+
+/** Whether the proof is of who knows the password (RFC 5802 §3). */
+function proves(proof: Buffer, { storedKey }: ScramKeys, authMessage: string): boolean {
+  const signature = hmac(storedKey, authMessage);
+  const clientKey = proof.map((byte, i) => byte ^ (signature[i] ?? 0));
+  return timingSafeEqual(createHash("sha256").update(clientKey).digest(), storedKey);
+}
+
+function hmac(key: Uint8Array, text: string): Buffer {
+  return createHmac("sha256", key).update(text).digest();
+}
+
+function decode(response: Uint8Array): string | undefined {
+  try {
+    return utf8.decode(response);
+  } catch {
+    return undefined;
+  }
+}
+
+function unescapeName(name: string): string {
+  return name.replaceAll("=2C", ",").replaceAll("=3D", "=");
+}
+
+const derive = promisify(pbkdf2);
+
+/**
+ * The keys that the server keeps of a password (RFC 5802 §3).
+ * @param password prepared (RFC 8265)
+ */
+export async function deriveScramKeys(
+  password: string,
+  { salt, iterations }: { readonly salt: Uint8Array; readonly iterations: number },
+): Promise<ScramKeys> {
+  const salted = await derive(password, salt, iterations, 32, "sha256");
+  const storedKey = createHash("sha256").update(hmac(salted, "Client Key")).digest();
+  return { storedKey, serverKey: hmac(salted, "Server Key") };
+}
