@@ -1,11 +1,12 @@
 /**
- * DKIM by the book for tests: a signer for messages that are there as a whole, with any tags, and the way of a whole
- * message through the verifier.
+ * DKIM and ARC by the book for tests: a signer and a sealer for messages that are there as a whole, with any tags, and
+ * the way of a whole message through the verifiers.
  *
  * @module
  */
 import { Buffer } from "node:buffer";
 import { createHash, generateKeyPairSync, type KeyObject, sign } from "node:crypto";
+import { type ArcResult, ArcVerification } from "../../arc/verify.ts";
 import { BodyHashes } from "../../dkim/body_hashes.ts";
 import { KeyLookups } from "../../dkim/key_lookups.ts";
 import { SignedFields } from "../../dkim/signed_fields.ts";
@@ -117,13 +118,16 @@ export function signByTheBook({ message, key, tags = {}, name = "DKIM-Signature"
     return [found.field];
   });
   const input = [...signed, unsigned].map(CANONICAL.header[headerForm]).join("\r\n");
-  const bytes = Buffer.from(input, "latin1");
-  const ed25519 = key.secret.asymmetricKeyType === "ed25519";
-  const signature = ed25519
-    ? sign(null, createHash("sha256").update(bytes).digest(), key.secret)
-    : sign("sha256", bytes, key.secret);
-  const b = "b" in tags ? tags["b"] : signature.toString("base64").replace(/.{60}/g, "$&\r\n ");
+  const b = "b" in tags ? tags["b"] : signBytes(key, Buffer.from(input, "latin1"));
   return b === undefined ? `${name}: ${text}\r\n${message}` : `${unsigned}${b}\r\n${message}`;
+}
+
+/** A signature in base64, folded. */
+function signBytes({ secret }: TestKey, bytes: Buffer): string {
+  const signature = secret.asymmetricKeyType === "ed25519"
+    ? sign(null, createHash("sha256").update(bytes).digest(), secret)
+    : sign("sha256", bytes, secret);
+  return signature.toString("base64").replace(/.{60}/g, "$&\r\n ");
 }
 
 /** How to verify. */
@@ -145,11 +149,19 @@ export function txtResolver(records: Readonly<Record<string, string | readonly s
   );
 }
 
-/** What the verifier says of each signature of a message, given as text of one character a byte, or as bytes. */
-export async function verifyDkim(
+/** What the verifiers say of a message. */
+export interface Verified {
+  /** Of each DKIM signature. */
+  readonly dkim: DkimResult[];
+  /** Of the chain. */
+  readonly arc: ArcResult;
+}
+
+/** Sends a message, given as text of one character a byte or as bytes, through both verifiers. */
+export async function verifyMessage(
   message: string | Uint8Array,
   { dns, now = NOW, chunk = Infinity }: VerifyOptions,
-): Promise<DkimResult[]> {
+): Promise<Verified> {
   const bytes = typeof message === "string" ? Buffer.from(message, "latin1") : Buffer.from(message);
   const end = bytes.indexOf("\r\n\r\n");
   const fields = headerFields(bytes.subarray(0, end < 0 ? bytes.length : end).toString("latin1"));
@@ -157,15 +169,73 @@ export async function verifyDkim(
   const resolver = typeof dns["txt"] === "function"
     ? dns as Pick<Resolver, "txt">
     : txtResolver(dns as never);
-  const verification = new DkimVerification({
+  const options = {
     fields,
     signedFields: new SignedFields(fields),
     bodyHashes,
     keys: new KeyLookups({ resolver }),
     now: now * 1000,
-  });
+  };
+  const [dkim, arc] = [new DkimVerification(options), new ArcVerification(options)];
   const body = end < 0 ? bytes.subarray(bytes.length) : bytes.subarray(end + 4);
   for (let at = 0; at < body.length; at += chunk) bodyHashes.push(body.subarray(at, at + chunk));
   bodyHashes.finish();
-  return await verification.finish();
+  return { dkim: await dkim.finish(), arc: await arc.finish() };
+}
+
+/** What the verifier says of each DKIM signature of a message. */
+export async function verifyDkim(
+  message: string | Uint8Array,
+  options: VerifyOptions,
+): Promise<DkimResult[]> {
+  return (await verifyMessage(message, options)).dkim;
+}
+
+/** How to seal. */
+export interface SealByTheBook {
+  /** The whole message, one character a byte. */
+  readonly message: string;
+  readonly key: TestKey;
+  /** Its place in the chain. */
+  readonly instance: number;
+  /** `none` for the first one and `pass` for others if absent. */
+  readonly cv?: string;
+  /** What differs from an ordinary ARC-Message-Signature. */
+  readonly signature?: TestTags;
+  /** What differs from an ordinary ARC-Seal. */
+  readonly seal?: TestTags;
+}
+
+/** The message with one more ARC set on top, sealed in the name of `d=` of both signatures. */
+export function sealByTheBook({ message, key, instance, cv, ...options }: SealByTheBook): string {
+  const results = `ARC-Authentication-Results: i=${instance}; example.com; dmarc=pass`;
+  const before = message.split("\r\n\r\n", 1).join("").split(/\r\n(?![ \t])/).filter((line) =>
+    /^ARC-/.test(line)
+  );
+  const [signature = ""] = signByTheBook({
+    message,
+    key,
+    tags: { i: String(instance), v: undefined, ...options.signature },
+    name: "ARC-Message-Signature",
+  }).split(/\r\n(?![ \t])/, 1);
+  const tags: TestTags = {
+    i: String(instance),
+    a: key.secret.asymmetricKeyType === "rsa" ? "rsa-sha256" : "ed25519-sha256",
+    cv: cv ?? (instance === 1 ? "none" : "pass"),
+    d: "example.com",
+    s: "s",
+    t: String(NOW),
+    ...options.seal,
+  };
+  const text = Object.entries(tags).filter(([, value]) => value !== undefined).map(([tag, value]) =>
+    `${tag}=${value}; `
+  );
+  const unsigned = `ARC-Seal: ${text.join("")}b=`;
+  // Sets stand with the newest on top; they are sealed with the oldest first, seals last.
+  const sealed: string[] = [];
+  for (let at = before.length - 3; at >= 0; at -= 3) sealed.push(...before.slice(at, at + 3).reverse());
+  const input = [...sealed, results, signature, unsigned].map(CANONICAL.header.relaxed).join("\r\n");
+  return `${unsigned}${
+    signBytes(key, Buffer.from(input, "latin1"))
+  }\r\n${signature}\r\n${results}\r\n${message}`;
 }
