@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { parseAllDocuments } from "yaml";
 import { reverseName } from "../dns/name.ts";
 import type { Answer, MxRecord, Resolver, TlsaRecord } from "../dns/resolver.ts";
-import { testWithShared } from "../tests/support/shared_data.ts";
+import { testWithData } from "../tests/support/requires.ts";
 import { checkSpf } from "./check.ts";
 
 interface Scenario {
@@ -91,32 +91,31 @@ class ZoneData implements Resolver {
   }
 }
 
-testWithShared(
-  "data/spf/rfc7208-tests.yml",
-  "checkSpf() passes the test suite of RFC 7208",
-  async (file, t) => {
-    const documents = parseAllDocuments(await Deno.readTextFile(file));
-    assert.ok(Array.isArray(documents));
-    let count = 0;
-    for (const document of documents) {
-      assert.deepEqual(document.errors, []);
-      const { description, tests, zonedata } = document.toJS() as Scenario;
-      await t.step(description, async () => {
-        for (const [name, { helo, host, mailfrom, result, explanation }] of Object.entries(tests)) {
-          const verdict = await checkSpf({
-            ip: host,
-            helo,
-            mailFrom: mailfrom,
-            resolver: new ZoneData(zonedata),
-            receiver: "receiver.test",
-          });
-          const allowed = typeof result === "string" ? [result] : result;
-          assert.ok(allowed.includes(verdict.result), `${name}: ${JSON.stringify(verdict)}`);
-          if (explanation !== undefined) assert.equal(verdict.explanation ?? "DEFAULT", explanation, name);
-          count++;
-        }
-      });
-    }
-    assert.equal(count, 203);
-  },
-);
+testWithData("data/spf/rfc7208-tests.yml", {
+  name: "checkSpf() passes the test suite of RFC 7208",
+  required: true,
+}, async (file, t) => {
+  const documents = parseAllDocuments(await Deno.readTextFile(file));
+  assert.ok(Array.isArray(documents));
+  let count = 0;
+  for (const document of documents) {
+    assert.deepEqual(document.errors, []);
+    const { description, tests, zonedata } = document.toJS() as Scenario;
+    await t.step(description, async () => {
+      for (const [name, { helo, host, mailfrom, result, explanation }] of Object.entries(tests)) {
+        const verdict = await checkSpf({
+          ip: host,
+          helo,
+          mailFrom: mailfrom,
+          resolver: new ZoneData(zonedata),
+          receiver: "receiver.test",
+        });
+        const allowed = typeof result === "string" ? [result] : result;
+        assert.ok(allowed.includes(verdict.result), `${name}: ${JSON.stringify(verdict)}`);
+        if (explanation !== undefined) assert.equal(verdict.explanation ?? "DEFAULT", explanation, name);
+        count++;
+      }
+    });
+  }
+  assert.equal(count, 203);
+});

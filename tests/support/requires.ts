@@ -31,7 +31,7 @@ export function testWith(
 
 /**
  * Registers a test that reads `../shared/NAME`, and needs these programs besides. Without the data the test is ignored,
- * in CI too, and its name says so: the data is not part of the repository.
+ * in CI too unless it is `required` there, and its name says so: the data is not part of the repository.
  *
  * @example
  * ```ts ignore
@@ -40,11 +40,21 @@ export function testWith(
  */
 export function testWithData(
   data: string,
-  { programs = [], name }: { readonly programs?: readonly string[]; readonly name: string },
+  { programs = [], name, required = false }: {
+    readonly programs?: readonly string[];
+    readonly name: string;
+    readonly required?: boolean;
+  },
   run: (path: string, t: Deno.TestContext) => void | Promise<void>,
 ): void {
   const path = sharedPath(data);
-  if (path === undefined) return Deno.test.ignore(`${name} (needs ../shared/${data})`, () => {});
+  const titled = `${name} (needs ../shared/${data})`;
+  if (path === undefined && required && Deno.env.get("MAILAPP_CI") === "1") {
+    return Deno.test(titled, () => {
+      throw new Error(`../shared/${data} must be there in CI`);
+    });
+  }
+  if (path === undefined) return Deno.test.ignore(titled, () => {});
   testWith(programs, name, (t) => run(path, t));
 }
 
