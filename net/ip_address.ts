@@ -147,3 +147,9 @@ export function addressGroup(address: string): string {
   }
   return groups.slice(0, 4).map((group) => parseInt(group, 16).toString(16)).join(":") + "::/64";
 }
+
+/** The network of one organization: the /24 of an IPv4 address, the /64 of an IPv6 address, such as `192.0.2.0/24`. */
+export function networkOf(address: string): string {
+  const plain = unmappedAddress(address);
+  return plain.includes(":") ? addressGroup(plain) : `${plain.slice(0, plain.lastIndexOf("."))}.0/24`;
+}
