@@ -226,14 +226,16 @@ Deno.test("mailapp queue goes through the control socket while serve-out runs", 
     await using spool = await Spool.open({ directory: join(directory, "spool"), logger: silentLogger });
     const { signal } = new AbortController();
     const entries = new OpenEntries({ queue: spool, clock: systemClock, logger: silentLogger, signal });
-    const expedited: string[] = [];
+    const changed: string[] = [];
     const operator = new QueueOperator({
       queue: spool,
       entries,
       clock: systemClock,
       logger: silentLogger,
-      settle: (opened) => opened.save(),
-      expedite: (id) => void expedited.push(id),
+      change: (opened) => {
+        changed.push(opened.entry.id);
+        return opened.save();
+      },
     });
     const scheduler = { domainStatus: () => assert.fail(), inspectHost: () => assert.fail() };
     await using _control = ControlServer.listen({
@@ -248,7 +250,7 @@ Deno.test("mailapp queue goes through the control socket while serve-out runs", 
       (await mailapp("queue", "retry", id)).out,
       `${id}: u@a.test tried again\ntried again: 1 recipient of 1 message\n`,
     );
-    assert.deepEqual(expedited, [id]);
+    assert.deepEqual(changed, [id]);
     opened?.inFlight.add(0);
     assert.match((await mailapp("queue", "list")).out, /u@a\.test: being sent/);
     const busy = await mailapp("queue", "remove", id);

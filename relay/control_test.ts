@@ -39,7 +39,7 @@ async function withServer(
       entries: scheduler.entries,
       clock,
       logger: silentLogger,
-      settle: (opened) => scheduler.settle(opened),
+      change: (opened) => scheduler.change(opened),
     });
     const path = join(directory, below, "control.sock");
     await using _server = ControlServer.listen({

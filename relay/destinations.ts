@@ -126,8 +126,13 @@ export class Destinations<T extends { readonly at: number }> {
   }
 
   /** Forgets what {@linkcode Destinations.noteAttempt} was told. */
-  forgive(): void {
+  clearBackoff(): void {
     this.#struggling.clear();
+  }
+
+  /** Drops items from the lines for which `isKept` is false; looks at all. */
+  retain(isKept: (item: T) => boolean): void {
+    for (const { ready } of this.#destinations.values()) this.#ready -= ready.retain(isKept);
   }
 
   #isSlow({ name, ready }: Destination<T>): boolean {
@@ -255,6 +260,14 @@ class Line<T> {
   unshift(item: T): void {
     if (this.#head === 0) this.#items.unshift(item);
     else this.#items[--this.#head] = item;
+  }
+
+  /** Drops those for which `isKept` is false; how many. */
+  retain(isKept: (item: T) => boolean): number {
+    const before = this.size;
+    this.#items = this.#items.slice(this.#head).filter((item) => item !== undefined && isKept(item));
+    this.#head = 0;
+    return before - this.size;
   }
 
   shift(): T | undefined {

@@ -105,10 +105,10 @@ Deno.test("Destinations.noteAttempt() leaves one turn at a time to a destination
   assert.equal(destinations.active, 3);
 });
 
-Deno.test("Destinations.forgive() forgets that nobody was reached", () => {
+Deno.test("Destinations.clearBackoff() forgets that nobody was reached", () => {
   const world = new World();
   world.destinations.noteAttempt("a", { reached: false });
-  world.destinations.forgive();
+  world.destinations.clearBackoff();
   world.add("a", "a");
   assert.equal(world.destinations.active, 2);
 });

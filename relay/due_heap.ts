@@ -61,6 +61,14 @@ export class DueHeap<T extends Due> {
     return first;
   }
 
+  /** Drops those for which `isKept` is false; O(n). */
+  retain(isKept: (item: T) => boolean): void {
+    const kept = this.#items.filter(isKept);
+    if (kept.length === this.#items.length) return;
+    this.#items.length = 0;
+    for (const item of kept) this.push(item);
+  }
+
   /** All of them, in no order. */
   values(): IterableIterator<T> {
     return this.#items.values();

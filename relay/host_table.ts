@@ -163,8 +163,8 @@ export class HostTable {
     if (gate !== undefined) this.#pump(gate);
   }
 
-  /** Forgets what speaks against hosts (not how many connections they have), as an operator's retry asks for. */
-  forgive(): void {
+  /** Clears the back-off of all hosts, not their counts of connections: an operator asked for a retry. */
+  clearBackoff(): void {
     for (const gate of [...this.#gates.values()]) {
       recover(gate);
       gate.closedUntil = 0;

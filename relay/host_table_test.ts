@@ -74,13 +74,13 @@ Deno.test("HostTable shares what was learnt about a dead address, and lets one c
   admitted(hosts);
 });
 
-Deno.test("HostTable.forgive() lets a dead address be asked again", () => {
+Deno.test("HostTable.clearBackoff() lets a dead address be asked again", () => {
   const { hosts } = table();
   const slot = admitted(hosts);
   slot.unreachable(REFUSED, false);
   slot.release();
   assert.equal(hosts.admit(A).kind, "dead");
-  hosts.forgive();
+  hosts.clearBackoff();
   assert.equal(hosts.admit(A).kind, "admitted");
 });
 

@@ -60,12 +60,10 @@ export interface QueueOperatorOptions {
   readonly clock: Clock;
   /** Takes `operator.*`. */
   readonly logger: Logger;
-  /** Stores a changed entry, and does what follows of it. */
-  readonly settle: (opened: OpenEntry) => Promise<void>;
-  /** Sends to these domains at once, where there is somebody to do it. */
-  readonly expedite?: (id: string, options: { acceptedAt: number; domains: Iterable<string> }) => void;
-  /** Forgets what speaks against hosts. */
-  readonly forgiveHosts?: () => void;
+  /** Stores a changed entry, does what follows of it, and sends what is due where there is somebody to do it. */
+  readonly change: (opened: OpenEntry) => Promise<void>;
+  /** Clears the back-off of all hosts. */
+  readonly clearHostBackoff?: () => void;
 }
 
 // Entries stored at the same time share the disk's syncs.
@@ -98,7 +96,7 @@ export class QueueOperator {
    * @throws what the queue throws, when it cannot store
    */
   async *apply(action: OperatorAction, selection: Selection): AsyncGenerator<ActionResult, void, void> {
-    if (action === "retry" || action === "release") this.#options.forgiveHosts?.();
+    if (action === "retry" || action === "release") this.#options.clearHostBackoff?.();
     const running: Promise<ActionResult>[] = [];
     try {
       for await (const opened of this.#select(selection)) {
@@ -138,9 +136,9 @@ export class QueueOperator {
     action: OperatorAction,
     { opened, selection }: { opened: OpenEntry; selection: Selection },
   ): Promise<ActionResult> {
-    const { clock, logger, settle, expedite } = this.#options;
+    const { clock, logger } = this.#options;
     const { entry, inFlight } = opened;
-    const { id, acceptedAt } = entry;
+    const { id } = entry;
     const changed: QueueRecipient[] = [];
     const busy: QueueRecipient[] = [];
     let note: string | undefined;
@@ -157,10 +155,7 @@ export class QueueOperator {
     if (changed.length > 0) {
       const addresses = changed.map(({ address }) => address);
       logger.info(`operator.${action}`, { id, recipients: addresses });
-      await settle(opened);
-      if (action === "retry" || action === "release") {
-        expedite?.(id, { acceptedAt, domains: changed.map(({ domain }) => domain) });
-      }
+      await this.#options.change(opened);
     }
     return {
       id,

@@ -36,9 +36,8 @@ class World {
     entries: this.scheduler.entries,
     clock: this.clock,
     logger: silentLogger,
-    settle: (opened) => this.scheduler.settle(opened),
-    expedite: (id, options) => this.scheduler.expedite(id, options),
-    forgiveHosts: () => this.scheduler.forgiveHosts(),
+    change: (opened) => this.scheduler.change(opened),
+    clearHostBackoff: () => this.scheduler.clearHostBackoff(),
   });
 
   constructor() {
@@ -154,7 +153,7 @@ Deno.test("QueueOperator.list() shows the oldest first, in whatever order the qu
     entries: world.scheduler.entries,
     clock: world.clock,
     logger: silentLogger,
-    settle: (opened) => world.scheduler.settle(opened),
+    change: (opened) => world.scheduler.change(opened),
   });
   const ids = (await Array.fromAsync(operator.list({}))).map(({ entry }) => entry.id);
   assert.deepEqual(ids, sent);

@@ -21,6 +21,7 @@ import { OpenEntries, type OpenEntry } from "./open_entries.ts";
 import { applyOutcome } from "./outcome.ts";
 import type { Queue, QueueSummary } from "./queue.ts";
 import type { QueueEntry } from "./queue_entry.ts";
+import { ReplacedItems } from "./replaced_items.ts";
 import { longestDelay, retryDelay, type RetrySchedule } from "./retry_schedule.ts";
 import { type ComposeNotice, settle } from "./settle.ts";
 import { Timetable } from "./timetable.ts";
@@ -86,11 +87,13 @@ interface Item {
   readonly born: number;
   /** Whether this process has tried it before. */
   readonly tried: boolean;
-  /** Whether it was found at the start. */
-  readonly scanned: boolean;
+  /** Whether it came while this process ran, so that no crash can have left its notice half done. */
+  readonly fresh: boolean;
 }
 
 const MAX_RECIPIENTS = 100;
+// What was replaced is swept out after so many changes from outside, or half as many as there are items.
+const SWEEP_AFTER = { least: 64, most: 50_000 };
 
 /** Sends what is in a queue. */
 export class Scheduler {
@@ -100,7 +103,8 @@ export class Scheduler {
   readonly #entries: OpenEntries;
   readonly #waiting: Timetable<Item>;
   readonly #destinations: Destinations<Item>;
-  /** Notices found at the start, until it is certain that none of them is half done. */
+  readonly #replaced = new ReplacedItems<Item>();
+  /** Notices that an earlier process left, until it is certain that none of them is half done. */
   readonly #notBeforeRecovery: Item[] = [];
   readonly #running = new Set<Promise<unknown>>();
   readonly #stopping = new AbortController();
@@ -140,6 +144,7 @@ export class Scheduler {
 
   /** How much there is to do. */
   get status(): SchedulerStatus {
+    this.#sweep();
     const { ready, active } = this.#destinations;
     return { waiting: this.#waiting.size, ready, active };
   }
@@ -156,7 +161,7 @@ export class Scheduler {
       for await (const summary of queue.scan()) {
         if (this.#stopping.signal.aborted) return;
         count++;
-        this.#submit(summary, { scanned: true });
+        this.#submit(summary, { fresh: false });
         if (!summary.unfinished) continue;
         try {
           await this.#finish(summary);
@@ -174,30 +179,42 @@ export class Scheduler {
 
   /** Takes over an entry that is in the queue. What is due at once is sent at once. */
   submit(summary: QueueSummary): void {
-    this.#submit(summary, { scanned: false });
+    this.#submit(summary, { fresh: true });
   }
 
-  #submit(summary: QueueSummary, { scanned }: { scanned: boolean }): void {
+  #submit(summary: QueueSummary, { fresh }: { fresh: boolean }): void {
     const { clock, schedule } = this.#options;
     const { id, acceptedAt, due } = summary;
     const now = clock.now();
     const born = clock.monotonic() - Math.max(0, now - acceptedAt);
     for (const [to, at] of this.#byDestination(due)) {
-      this.#waiting.add({ id, to, at, dueAt: this.#dueAt(at), born, tried: false, scanned });
+      this.#wait({ id, to, at, dueAt: this.#dueAt(at), born, tried: false, fresh });
       const noticeAt = acceptedAt + schedule.delayNoticeAfter;
       if (at > now && noticeAt > now && noticeAt < at) this.#watchForDelay(id, born);
     }
   }
 
-  /** Lets recipients of these domains be tried at once; the entry must say so already (`nextAttemptAt` 0). */
-  expedite(id: string, { acceptedAt, domains }: { acceptedAt: number; domains: Iterable<string> }): void {
-    this.submit({ id, acceptedAt, due: Array.from(new Set(domains), (domain) => ({ domain, at: 0 })) });
+  /**
+   * Stores an entry that was changed from outside through {@linkcode Scheduler.entries}, does what follows of it, and
+   * lets what is open of it wait anew: what is due at once is sent at once.
+   */
+  async change(opened: OpenEntry): Promise<void> {
+    await this.settle(opened);
+    const { entry: { id, acceptedAt, recipients }, inFlight, gone } = opened;
+    this.#replaced.replace(id);
+    const due = recipients.flatMap(({ status, domain, nextAttemptAt }, index) =>
+      status === "pending" && !inFlight.has(index) ? { domain, at: nextAttemptAt } : []
+    );
+    if (!gone) this.#submit({ id, acceptedAt, due }, { fresh: false });
+    const { least, most } = SWEEP_AFTER;
+    const limit = Math.min(Math.max(least, (this.#waiting.size + this.#destinations.ready) / 2), most);
+    if (this.#replaced.changes >= limit) this.#sweep();
   }
 
-  /** Forgets what speaks against hosts, so that the next attempt asks them again. */
-  forgiveHosts(): void {
-    this.#destinations.forgive();
-    this.#hosts.forgive();
+  /** Clears the back-off of all hosts, so that the next attempt asks them again. */
+  clearHostBackoff(): void {
+    this.#destinations.clearBackoff();
+    this.#hosts.clearBackoff();
   }
 
   /**
@@ -218,6 +235,7 @@ export class Scheduler {
 
   /** What waits for a domain, with what shares its destination; looks at all that waits. */
   domainStatus(domain: string): DomainStatus {
+    this.#sweep();
     const to = this.#destinationOf(domain);
     let waiting = 0;
     let nextAt: number | undefined;
@@ -296,11 +314,25 @@ export class Scheduler {
 
   #watchForDelay(id: string, born: number): void {
     const dueAt = born + this.#options.schedule.delayNoticeAfter;
-    this.#waiting.add({ id, to: "", at: 0, dueAt, born, tried: true, scanned: false });
+    this.#wait({ id, to: "", at: 0, dueAt, born, tried: true, fresh: true });
+  }
+
+  #wait(item: Item): void {
+    this.#replaced.note(item);
+    this.#waiting.add(item);
+  }
+
+  /** Drops what no longer counts of what waits. */
+  #sweep(): void {
+    if (this.#replaced.changes === 0) return;
+    const counts = (item: Item) => this.#replaced.counts(item);
+    this.#waiting.retain(counts);
+    this.#destinations.retain(counts);
+    this.#replaced.clear();
   }
 
   #makeReady(item: Item): void {
-    if (this.#stopping.signal.aborted) return;
+    if (this.#stopping.signal.aborted || !this.#replaced.counts(item)) return;
     if (item.to === "") return this.#run(this.#finish(item));
     this.#destinations.add(item.to, item);
   }
@@ -330,13 +362,14 @@ export class Scheduler {
   /** Makes one attempt. What it came to is in memory when this resolves, and on disk when `stored` does. */
   async #try(item: Item, live: LiveConnection | undefined): Promise<SendResult> {
     const nothing: SendResult = { stored: Promise.resolve(), ...(live && { live }) };
+    if (!this.#replaced.counts(item)) return nothing;
     let opened: OpenEntry | undefined;
     let stored: Promise<void> | undefined;
     try {
       opened = await this.#entries.open(item.id);
       if (opened === undefined || opened.gone) return nothing;
       const { entry, inFlight } = opened;
-      if (item.scanned && entry.reversePath === "" && !this.#recovered) {
+      if (!item.fresh && entry.reversePath === "" && !this.#recovered) {
         this.#notBeforeRecovery.push(item);
         return nothing;
       }
@@ -362,7 +395,7 @@ export class Scheduler {
       const { logger, clock, schedule, random } = this.#options;
       logger.error("queue.error", { id: item.id, error: String(error) });
       if (live !== undefined) leave(live);
-      this.#waiting.add({ ...item, dueAt: clock.monotonic() + retryDelay(1, schedule, random) });
+      this.#wait({ ...item, dueAt: clock.monotonic() + retryDelay(1, schedule, random) });
       return { stored: Promise.resolve() };
     } finally {
       if (stored === undefined) opened?.[Symbol.dispose]();
@@ -415,7 +448,7 @@ export class Scheduler {
     if (open.length === 0) return;
     const at = Math.min(...open.map(({ nextAttemptAt }) => nextAttemptAt));
     const dueAt = this.#dueAt(at);
-    this.#waiting.add({ id, to, at, dueAt, born, tried: true, scanned: false });
+    this.#wait({ id, to, at, dueAt, born, tried: true, fresh: true });
     const noticeAt = born + schedule.delayNoticeAfter;
     const untold = open.some(({ delayNotified }) => !delayNotified);
     if (untold && noticeAt > this.#options.clock.monotonic() && noticeAt < dueAt) {

@@ -118,6 +118,31 @@ Deno.test("Scheduler sends no notice found at the start before it knows that non
   assert.deepEqual(second.queue.entries, []);
 });
 
+Deno.test("Scheduler sends no such notice either when an operator wants it tried at once", async () => {
+  const first = new World();
+  const home = first.network.host("mx.example.org");
+  first.network.domain("example.org", ["mx.example.org"]);
+  const { id: notice } = await first.queue.put(["sender@example.org"], { reversePath: "" });
+  await first.queue.put([{ address: "u@a.test", status: "failed", notice }]);
+  await using second = first.crash();
+  const scan = second.queue.scan.bind(second.queue);
+  second.queue.scan = async function* () {
+    // The operator is there before either is read, and again between the two.
+    await second.change(notice, () => {});
+    for await (const summary of scan()) {
+      await quiet();
+      yield summary;
+      await second.change(notice, () => {});
+      await quiet();
+    }
+  };
+  await second.scheduler.start();
+  await second.clock.advance(0);
+  assert.deepEqual(second.notices, []);
+  assert.deepEqual(home.taken, [["sender@example.org"]]);
+  assert.deepEqual(second.queue.entries, []);
+});
+
 Deno.test("Scheduler keeps a message whose entry cannot be read, and comes back to it", async () => {
   await using world = new World();
   const { network, clock, queue } = world;

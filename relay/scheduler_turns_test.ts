@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import type { OpenEntry } from "./open_entries.ts";
 import { settle as quiet } from "../tests/support/fake_clock.ts";
 import { MINUTE, refuse, SECOND, World } from "../tests/support/scheduler_world.ts";
 
@@ -119,7 +120,7 @@ Deno.test("Scheduler never sends to the same recipient twice at a time", async (
   const summary = await queue.put(["u@a.test"], { acceptedAt: clock.now() });
   scheduler.submit(summary);
   scheduler.submit(summary);
-  scheduler.expedite(summary.id, { acceptedAt: summary.acceptedAt, domains: ["a.test"] });
+  await world.change(summary.id, retryAll);
   await clock.advance(10 * SECOND);
   assert.equal(mx.taken.length, 1);
 });
@@ -145,3 +146,55 @@ Deno.test("Scheduler.domainStatus() says when a domain is tried next", async () 
     5 * SECOND,
   );
 });
+
+Deno.test("Scheduler.change() lets what waits now take the place of what waited before", async () => {
+  for (const state of ["refused", "silent"] as const) {
+    await using world = new World({ maxConnectionsPerHost: 2 });
+    const { clock, scheduler } = world;
+    const mx = world.network.host("mx.a.test", { state });
+    world.network.domain("a.test", ["mx.a.test"]);
+    const ids: string[] = [];
+    for (let n = 0; n < 50; n++) ids.push(await world.send(["u@a.test", "v@a.test"]));
+    await clock.advance(5 * MINUTE);
+    const items = () => {
+      const { waiting, ready } = scheduler.status;
+      return waiting + ready;
+    };
+    // Each waits for its next attempt, and for the time of its delay notice at most.
+    const before = items();
+    for (let round = 0; round < 12; round++) {
+      for (const id of ids) await world.change(id, retryAll);
+      assert(items() <= 2 * before, `${items()} items, ${before} before`);
+      await clock.advance(5 * SECOND);
+    }
+    await clock.advance(5 * MINUTE);
+    assert(items() <= 100, `${items()} items of 50 messages`);
+    mx.state = "up";
+    for (const id of ids) await world.change(id, retryAll);
+    scheduler.clearHostBackoff();
+    await clock.advance(10 * SECOND);
+    assert.equal(mx.taken.length, 50);
+    assert.equal(items(), 0);
+  }
+});
+
+Deno.test("Scheduler.change() leaves nothing waiting of what is over or held", async () => {
+  await using world = new World();
+  world.network.host("mx.a.test", { state: "refused" });
+  world.network.domain("a.test", ["mx.a.test"]);
+  const held = await world.send(["u@a.test"]);
+  const removed = await world.send(["u@a.test"]);
+  await world.clock.advance(0);
+  assert.equal(world.scheduler.status.waiting, 2);
+  for (const [id, status] of [[held, "held"], [removed, "removed"]] as const) {
+    await world.change(id, ({ entry }) => {
+      for (const recipient of entry.recipients) recipient.status = status;
+    });
+  }
+  assert.equal(world.scheduler.status.waiting, 0);
+  assert.equal(world.scheduler.domainStatus("a.test").waiting, 0);
+});
+
+function retryAll({ entry }: OpenEntry): void {
+  for (const recipient of entry.recipients) recipient.nextAttemptAt = 0;
+}

@@ -39,6 +39,11 @@ export class Timetable<T extends Due> {
     if (this.#waiting.peek() === item) this.#sleep();
   }
 
+  /** Drops those for which `isKept` is false; looks at all. */
+  retain(isKept: (item: T) => boolean): void {
+    this.#waiting.retain(isKept);
+  }
+
   /** Wakes up no more. */
   stop(): void {
     this.#stopped = true;

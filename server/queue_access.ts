@@ -120,7 +120,7 @@ async function openDirectly(config: Config, io: Io): Promise<QueueAccess> {
     entries,
     clock: systemClock,
     logger,
-    settle: (opened) =>
+    change: (opened) =>
       settle(opened, {
         queue: spool,
         logger,

@@ -167,9 +167,8 @@ function openControl(config: Config, { spool, scheduler, logger }: Omit<Parts, "
     entries: scheduler.entries,
     clock: systemClock,
     logger,
-    settle: (opened) => scheduler.settle(opened),
-    expedite: (id, options) => scheduler.expedite(id, options),
-    forgiveHosts: () => scheduler.forgiveHosts(),
+    change: (opened) => scheduler.change(opened),
+    clearHostBackoff: () => scheduler.clearHostBackoff(),
   });
   const path = join(config.dataDir, CONTROL_SOCKET);
   try {

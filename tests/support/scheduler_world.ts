@@ -3,7 +3,9 @@
  *
  * @module
  */
+import assert from "node:assert/strict";
 import type { LogFields, Logger } from "../../base/log.ts";
+import type { OpenEntry } from "../../relay/open_entries.ts";
 import type { QueueEntry } from "../../relay/queue_entry.ts";
 import { Scheduler, type SchedulerOptions } from "../../relay/scheduler.ts";
 import type { NoticeRequest } from "../../relay/settle.ts";
@@ -86,6 +88,14 @@ export class World {
     return summary.id;
   }
 
+  /** Changes an entry from outside, as an operator does. */
+  async change(id: string, change: (opened: OpenEntry) => void): Promise<void> {
+    using opened = await this.scheduler.entries.open(id) ?? assert.fail(`no entry ${id}`);
+    change(opened);
+    await this.scheduler.change(opened);
+  }
+
+  /** An entry as it is stored. */
   entry(id: string): QueueEntry | undefined {
     return this.queue.entries.find((entry) => entry.id === id);
   }
