@@ -23,7 +23,8 @@ import { loadDkimKeys } from "../server/dkim_parts.ts";
 import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
 import type { Io } from "../server/io.ts";
 import type { Endpoint } from "../server/listeners.ts";
-import { missingCertificateWarnings, openMailboxes, serveInEndpoints } from "../server/parts.ts";
+import { missingCertificateWarnings, openMailboxes } from "../server/parts.ts";
+import { serveIn as serveInServer } from "../server/serve_in.ts";
 import { dnsSettingProblems, readRoutes } from "../server/relay_parts.ts";
 import { configOption, examples, type Registrar } from "./command_line/subcommand.ts";
 import { errorText } from "../base/error_text.ts";
@@ -97,7 +98,10 @@ async function reportServeIn(config: Config, report: Report): Promise<void> {
   report.say("", `serve-in, as ${hostname}`);
   const hasCertificate = await reportCertificate(config, report);
   try {
-    const endpoints = serveInEndpoints(config, { hasCertificate });
+    const endpoints = serveInServer.endpoints(config, {
+      hasCertificate,
+      addresses: serveInServer.addresses(config),
+    });
     const modes = { off: "without TLS", starttls: "with STARTTLS", implicit: "TLS from the start" };
     report.say(
       ...endpoints.map(({ address, port, tls }) =>

@@ -17,7 +17,7 @@ import { EXIT, type ExitCode } from "../server/exit_codes.ts";
 import type { Io } from "../server/io.ts";
 import { readCertificate } from "../server/server_parts.ts";
 import { ownAddresses } from "../server/own_addresses.ts";
-import { requireConfigFile } from "./command_line/config_file.ts";
+import { requireConfigFile } from "../server/config_file.ts";
 import { configOption, examples, type Registrar } from "./command_line/subcommand.ts";
 
 interface Flags {

@@ -9,47 +9,45 @@ import { loadConfig } from "../config/load.ts";
 import { showEndpoint } from "../net/listen.ts";
 import { SmtpClient } from "../smtp/client.ts";
 import { systemClock } from "../base/clock.ts";
+import type { SocketAddress } from "../net/transport.ts";
 import { ConnTransport } from "../net/conn_transport.ts";
-import { requireConfigFile } from "./command_line/config_file.ts";
+import { requireConfigFile } from "../server/config_file.ts";
 import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
 import type { Io } from "../server/io.ts";
-import { serveInEndpoints } from "../server/parts.ts";
+import type { ServerName } from "../server/server_start.ts";
+import { isServerName, SERVER_NAMES, SERVERS } from "../server/servers.ts";
 import { configOption, examples, type Registrar } from "./command_line/subcommand.ts";
 import { errorText } from "../base/error_text.ts";
 
 /** In milliseconds, for each step. */
 const PATIENCE = 5_000;
 
-const SERVERS = ["serve-in", "serve-out"] as const;
-type Server = typeof SERVERS[number];
-
 /** Registers the subcommand. */
 export function registerHealthcheck(program: Command, { io, action }: Registrar): void {
   program.command("healthcheck")
     .description("exit 0 when that server of this configuration answers; sends no mail")
-    .argument("<server>", "serve-in or serve-out", parseServer)
+    .argument("<server>", SERVER_NAMES.join(" or "), parseServer)
     .addOption(configOption())
     .addHelpText("after", examples("mailapp healthcheck serve-in && echo it answers"))
     .action(
-      action((server: Server, options: { config?: string }) => healthcheck(server, { ...options, io })),
+      action((server: ServerName, options: { config?: string }) => healthcheck(server, { ...options, io })),
     );
 }
 
-function parseServer(text: string): Server {
-  const server = SERVERS.find((name) => name === text);
-  if (server === undefined) throw new InvalidArgumentError(`Allowed are ${SERVERS.join(", ")}.`);
-  return server;
+function parseServer(text: string): ServerName {
+  if (!isServerName(text)) throw new InvalidArgumentError(`Allowed are ${SERVER_NAMES.join(", ")}.`);
+  return text;
 }
 
 async function healthcheck(
-  server: Server,
+  server: ServerName,
   { config: file, io }: { readonly config?: string; readonly io: Io },
 ): Promise<ExitCode> {
   const config = await loadConfig(file, { env: io.env });
-  const { addresses, port } = placesOf(config, server);
+  const places = await placesOf(config, server);
   const failures: string[] = [];
   // A server goes on without an address that the machine has lost, or never had.
-  for (const address of addresses) {
+  for (const { address, port } of places) {
     const where = `${server} on ${showEndpoint(address, port)}`;
     try {
       await talk({ address, port, hostname: config.hostname });
@@ -64,15 +62,16 @@ async function healthcheck(
 }
 
 /** Where to find the server: on loopback if it listens everywhere. */
-function placesOf(config: Config, server: Server): { addresses: readonly string[]; port: number } {
-  if (server === "serve-in") requireConfigFile(config, "serve-in");
-  const { port } = server === "serve-in" ? config.serveIn : config.serveOut;
-  if (port === 0) throw new CommandError(`[${server}] port = 0: which port it has is not known`, EXIT.config);
-  const addresses = server === "serve-in"
-    ? serveInEndpoints(config, { hasCertificate: false }).map(({ address }) => address)
-    : config.serveOut.listen;
+async function placesOf(config: Config, name: ServerName): Promise<SocketAddress[]> {
+  const server = await SERVERS[name].load();
+  if (server.needsConfigFile) requireConfigFile(config, name);
   const loopback: Readonly<Record<string, string>> = { "::": "::1", "0.0.0.0": "127.0.0.1" };
-  return { addresses: addresses.map((address) => loopback[address] ?? address), port };
+  return server.endpoints(config, { hasCertificate: false, addresses: server.addresses(config) }).map(
+    ({ address, port }) => {
+      if (port !== 0) return { address: loopback[address] ?? address, port };
+      throw new CommandError(`[${name}] port = 0: which port it has is not known`, EXIT.config);
+    },
+  );
 }
 
 /** Greeting, EHLO, QUIT. */

@@ -1,37 +1,26 @@
 /**
- * `mailapp serve-in` and `mailapp serve-out` on the command line.
+ * The servers on the command line, such as `mailapp serve-in`.
  *
  * @module
  */
 import type { Command } from "commander";
 import { seedInBackground } from "../tls/seed.ts";
+import type { ServerName } from "../server/server_start.ts";
+import { SERVERS } from "../server/servers.ts";
 import { configOption, examples, type Registrar } from "./command_line/subcommand.ts";
 
-/** Registers the subcommand. */
-export function registerServeIn(program: Command, { io, action }: Registrar): void {
-  program.command("serve-in")
-    .description("take mail from the Internet into Maildirs, until SIGTERM")
+/** Registers the subcommand of a server. */
+export function registerServer(
+  program: Command,
+  { name, io, action }: Registrar & { readonly name: ServerName },
+): void {
+  program.command(name)
+    .description(SERVERS[name].summary)
     .addOption(configOption())
-    .addHelpText("after", examples("mailapp serve-in --config /etc/mailapp/config.toml"))
+    .addHelpText("after", examples(`mailapp ${name} --config /etc/mailapp/config.toml`))
     .action(action(async (options: { config?: string }) => {
       seedInBackground();
-      const { serveIn } = await import("./serve_in.ts");
-      return await serveIn(options, io);
-    }));
-}
-
-/** Registers the subcommand. */
-export function registerServeOut(program: Command, { io, action }: Registrar): void {
-  program.command("serve-out")
-    .description("take mail of local programs on loopback and send it on, until SIGTERM")
-    .addOption(configOption())
-    .addHelpText(
-      "after",
-      examples("mailapp serve-out", "mailapp serve-out --config /etc/mailapp/config.toml"),
-    )
-    .action(action(async (options: { config?: string }) => {
-      seedInBackground();
-      const { serveOut } = await import("./serve_out.ts");
-      return await serveOut(options, io);
+      const { startServer } = await import("../server/start.ts");
+      return await startServer(name, options, io);
     }));
 }

@@ -10,7 +10,6 @@ import { freePort, untilListening } from "../tests/support/peers/ports.ts";
 import { until } from "../tests/support/peers/process.ts";
 import { run } from "./command_line/run.ts";
 import { runServeOut } from "../server/serve_out_server.ts";
-import type { ServeOutStart } from "../server/server_start.ts";
 
 interface Taken {
   readonly from: string;
@@ -152,7 +151,7 @@ ${settings}
       out: (text) => void (out += text),
       err: (text) => void (err += text),
       onSignal: (signal, callback) => onSignal?.(signal, callback),
-      confine: (start, signals) => runServeOut(start as ServeOutStart, { signals, network: systemNetwork }),
+      confine: (start, signals) => runServeOut(start, { signals, network: systemNetwork }),
       exitNow: () => {},
     });
     return { code, out, err };

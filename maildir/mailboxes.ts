@@ -119,6 +119,11 @@ export class Mailboxes {
   }
 }
 
+/** The trusted directory at the beginning of a `mailboxes.path`: what stands before the first placeholder; absolute. */
+export function mailRootOf(path: string): string {
+  return parseTemplate(path).root;
+}
+
 /** Names that are special in every Maildir or to a shell, or would be options to a command. */
 const RESERVED = new Set(["new", "cur", "tmp"]);
 const USER_NAME = /^[\p{L}\p{M}\p{N}_](?:[\p{L}\p{M}\p{N}._+='&-]*[\p{L}\p{M}\p{N}_+='&-])?$/u;

@@ -12,7 +12,7 @@ import { EXIT, type ExitCode } from "./exit_codes.ts";
 import { reportFailure } from "./failure.ts";
 import type { Io } from "./io.ts";
 import { NetworkFiles, type NetworkTexts, ToldNetwork } from "./network_files.ts";
-import type { RunServer, ServerStart } from "./server_start.ts";
+import type { RunServer, ServerName, ServerStart } from "./server_start.ts";
 import { relayedSignals, type ServerSignals, type StopSignal } from "./signals.ts";
 
 /** From the main thread to the server's. */
@@ -53,7 +53,7 @@ export async function confine(start: ServerStart, options: ConfineOptions): Prom
   const { entry, signals, err, pingInterval = 30_000 } = options;
   const { net, read, write, sys } = start.grants;
   const { promise, resolve } = Promise.withResolvers<ExitCode>();
-  const files = start.server === "serve-out" ? new NetworkFiles() : undefined;
+  const files = start.seesNetwork ? new NetworkFiles() : undefined;
   const permissions = { net, read, write, sys, env: false, run: false, ffi: false, import: false };
   const workerOptions = { type: "module", name: start.server, deno: { permissions } };
   const worker = new Worker(entry, workerOptions as WorkerOptions);
@@ -125,11 +125,11 @@ export function isConfined(): boolean {
  * @param load Loads the server of that name.
  */
 export async function serveConfined(
-  load: (server: ServerStart["server"]) => Promise<RunServer>,
+  load: (server: ServerName) => Promise<RunServer>,
   { err }: Pick<Io, "err">,
 ): Promise<void> {
   const scope = globalThis as unknown as WorkerScope;
-  const run = await load(scope.name as ServerStart["server"]);
+  const run = await load(scope.name as ServerName);
   const network = new ToldNetwork();
   const { signals, stop, hurry, reload } = relayedSignals();
   scope.onmessage = ({ data }) => {

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { parseConfig } from "../config/load.ts";
-import { keysBeyond, mailboxesBeyond, serveInGrants, serveOutGrants } from "./grants.ts";
+import { keysBeyond, mailboxesBeyond } from "./grants.ts";
+import { serveIn } from "./serve_in.ts";
+import { serveOut } from "./serve_out.ts";
 
 const TEXT = `hostname = "mx.example.com"
 data_dir = "/var/lib/mailapp"
@@ -14,6 +16,7 @@ domains = ["example.com"]
 [mailboxes]
 path = "/srv/mail/{domain}/{user}"
 users = ["alice"]
+aliases = { postmaster = "alice" }
 [serve-out.routes]
 "*" = { host = "smtp.example.net", port = 587, user = "u", password_file = "/etc/mailapp/password", tls = "verify" }
 [dkim]
@@ -24,10 +27,9 @@ users = ["alice"]
 const configFile = "/etc/mailapp/config.toml";
 const config = parseConfig(TEXT, { file: configFile });
 
-Deno.test("serveInGrants() has Maildirs, ports, certificate and log, and nothing of serve-out's", () => {
-  const grants = serveInGrants(config, {
+Deno.test("serveIn.grants() has Maildirs, ports, certificate and log, and nothing of serve-out's", () => {
+  const grants = serveIn.grants(config, {
     configFile,
-    mailRoot: "/srv/mail",
     addresses: ["192.0.2.1", "2001:db8::1"],
   });
   assert.deepEqual(grants, {
@@ -44,23 +46,23 @@ Deno.test("serveInGrants() has Maildirs, ports, certificate and log, and nothing
   });
 });
 
-Deno.test("serveInGrants() has the self-signed certificate, and /etc/passwd for the system's users", () => {
+Deno.test("serveIn.grants() has the self-signed certificate, and /etc/passwd for the system's users", () => {
   const other = parseConfig(
     TEXT.replace(/cert = .*\nkey = .*/, "self_signed = true").replace('["alice"]', '"system"'),
   );
-  const { read, write } = serveInGrants(other, { configFile, mailRoot: "/srv/mail", addresses: [] });
+  const { read, write } = serveIn.grants(other, { configFile, addresses: [] });
   assert.ok(read.includes("/etc/passwd") && !write.includes("/etc/passwd"));
   assert.ok(write.includes("/var/lib/mailapp/tls"));
 });
 
-Deno.test("serveInGrants() has no port 465 without a certificate", () => {
+Deno.test("serveIn.grants() has no port 465 without a certificate", () => {
   const plain = parseConfig(TEXT.replace(/cert = .*\nkey = .*/, ""));
-  const { net } = serveInGrants(plain, { configFile, mailRoot: "/srv/mail", addresses: ["192.0.2.1"] });
+  const { net } = serveIn.grants(plain, { configFile, addresses: ["192.0.2.1"] });
   assert.deepEqual(net, ["192.0.2.1:25"]);
 });
 
-Deno.test("serveOutGrants() has the data directory and the secrets, and no Maildir and no certificate", () => {
-  const grants = serveOutGrants(config, { configFile });
+Deno.test("serveOut.grants() has the data directory and the secrets, and no Maildir and no certificate", () => {
+  const grants = serveOut.grants(config, { configFile, addresses: [] });
   assert.deepEqual(grants.read, [
     "/var/lib/mailapp",
     "/etc/mailapp/config.toml",
@@ -73,7 +75,7 @@ Deno.test("serveOutGrants() has the data directory and the secrets, and no Maild
 });
 
 Deno.test("mailboxesBeyond() tells what only a restart can bring", () => {
-  const grants = serveInGrants(config, { configFile, mailRoot: "/srv/mail", addresses: [] });
+  const grants = serveIn.grants(config, { configFile, addresses: [] });
   const beyond = (path: string, users: "system" | string[]) =>
     mailboxesBeyond(grants, { ...config.mailboxes, path, users });
   assert.equal(beyond("/srv/mail/{user}", ["bob"]), undefined);
@@ -86,7 +88,7 @@ Deno.test("mailboxesBeyond() tells what only a restart can bring", () => {
 });
 
 Deno.test("keysBeyond() takes a key beside one that was there at the start, and no other", () => {
-  const grants = serveOutGrants(config, { configFile });
+  const grants = serveOut.grants(config, { configFile, addresses: [] });
   const beyond = (keyFile: string) => keysBeyond(grants, { "example.com": [{ selector: "b", keyFile }] });
   assert.equal(beyond("/etc/mailapp/dkim/b.pem"), undefined);
   assert.equal(beyond("/var/lib/mailapp/dkim/b.pem"), undefined);

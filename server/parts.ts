@@ -8,8 +8,6 @@ import { join } from "@std/path";
 import type { Config } from "../config/config.ts";
 import { ConfigError } from "../config/errors.ts";
 import { checkMailboxes, Mailboxes, type MailboxesOptions } from "../maildir/mailboxes.ts";
-import type { Endpoint } from "./listeners.ts";
-import { type ListenAddress, listenAddresses, ListenError, type NetworkIo } from "../net/interfaces.ts";
 import { CommandError, EXIT } from "./exit_codes.ts";
 import { errorText } from "../base/error_text.ts";
 
@@ -39,44 +37,6 @@ export function requireDomains({ file, serveIn }: Config): void {
   if (serveIn.domains.length > 0) return;
   const problem = 'must name at least one domain that serve-in takes mail for, such as ["example.com"]';
   throw new ConfigError(file, [{ key: "serve-in.domains", problem }]);
-}
-
-/**
- * Where serve-in listens.
- * @throws {CommandError} when there is no address to listen on
- */
-export function serveInAddresses({ serveIn }: Config, network?: NetworkIo): readonly ListenAddress[] {
-  try {
-    return listenAddresses(serveIn.listen, network);
-  } catch (error) {
-    if (!(error instanceof ListenError)) throw error;
-    throw new CommandError(`[serve-in] ${error.message}`, EXIT.config, { cause: error });
-  }
-}
-
-/**
- * The ports of serve-in, on these addresses or else on those that it finds.
- * @throws {CommandError} when there is no address to listen on
- */
-export function serveInEndpoints(
-  config: Config,
-  { hasCertificate, addresses = serveInAddresses(config) }: {
-    readonly hasCertificate: boolean;
-    readonly addresses?: readonly ListenAddress[];
-  },
-): Endpoint[] {
-  const { port, tlsPort } = config.serveIn;
-  return [
-    ...addresses.map(({ address, tentative }): Endpoint => ({
-      address,
-      port,
-      tls: hasCertificate ? "starttls" : "off",
-      tentative,
-    })),
-    ...addresses.flatMap(({ address, tentative }): Endpoint[] =>
-      hasCertificate && tlsPort !== false ? [{ address, port: tlsPort, tls: "implicit", tentative }] : []
-    ),
-  ];
 }
 
 /** What goes without TLS if there is no certificate; for the log and check-config. */

@@ -18,7 +18,7 @@ import { type SessionOptions, StartTlsRefusals } from "../relay/ready_session.ts
 import { systemClock } from "../base/clock.ts";
 import { clientUpgrade } from "../tls/client_upgrade.ts";
 import { CommandError } from "./exit_codes.ts";
-import { serveInAddresses } from "./parts.ts";
+import { serveInAddresses } from "./addresses.ts";
 import { errorText } from "../base/error_text.ts";
 
 /** When messages are tried again. */

@@ -10,18 +10,13 @@ import { SmtpServer } from "../smtp/server.ts";
 import { StagingArea } from "../storage/staging.ts";
 import type { Certificates } from "../tls/certificates.ts";
 import { serverUpgrade } from "../tls/server_upgrade.ts";
+import { serveInEndpoints } from "./addresses.ts";
 import { EXIT, type ExitCode } from "./exit_codes.ts";
 import { mailboxesBeyond, requireNothingBeyond } from "./grants.ts";
 import { openListeners } from "./listeners.ts";
-import {
-  incomingDirectory,
-  missingCertificateWarnings,
-  openMailboxes,
-  requireDomains,
-  serveInEndpoints,
-} from "./parts.ts";
+import { incomingDirectory, missingCertificateWarnings, openMailboxes, requireDomains } from "./parts.ts";
 import { reloader } from "./reload.ts";
-import { loadAgain, type ServeInStart, type ServerContext } from "./server_start.ts";
+import { loadAgain, type ServerContext, type ServerStart } from "./server_start.ts";
 import { watchServeIn } from "./trouble_parts.ts";
 import { openCertificates, openLog } from "./server_parts.ts";
 import { VERSION } from "./version.ts";
@@ -30,8 +25,8 @@ import { VERSION } from "./version.ts";
 const GRACE = 30_000;
 const CLEAN_INTERVAL = 6 * 3600 * 1000;
 
-/** Serves, once {@linkcode ServeInStart} is all it needs to be told. */
-export async function runServeIn(start: ServeInStart, { signals }: ServerContext): Promise<ExitCode> {
+/** Serves, once {@linkcode ServerStart} is all it needs to be told. */
+export async function runServeIn(start: ServerStart, { signals }: ServerContext): Promise<ExitCode> {
   const { config } = start;
   const mailboxes = openMailboxes(config);
   await using log = openLog(config, start);
@@ -101,7 +96,7 @@ interface Reloadable {
 }
 
 /** What SIGHUP does to serve-in. */
-function reload(start: ServeInStart, { delivery, log, certificates }: Reloadable): () => void {
+function reload(start: ServerStart, { delivery, log, certificates }: Reloadable): () => void {
   return reloader({
     logger: log.logger,
     config: start.config,

@@ -23,6 +23,7 @@ import { HostConnection } from "../relay/transmit.ts";
 import { systemClock } from "../base/clock.ts";
 import { SmtpServer } from "../smtp/server.ts";
 import { loadDkimKeys, openDkimSigner, replaceDkimKeys, signedNotices } from "./dkim_parts.ts";
+import { serveOutEndpoints } from "./addresses.ts";
 import { EXIT, type ExitCode } from "./exit_codes.ts";
 import { keysBeyond, requireNothingBeyond } from "./grants.ts";
 import { openListeners } from "./listeners.ts";
@@ -35,7 +36,7 @@ import {
   targetOptions,
 } from "./relay_parts.ts";
 import { reloader } from "./reload.ts";
-import { loadAgain, type ServeOutStart, type ServerContext } from "./server_start.ts";
+import { loadAgain, type ServerContext, type ServerStart } from "./server_start.ts";
 import { openLog } from "./server_parts.ts";
 import { LAST_REPLIES } from "./signals.ts";
 import { openSpool, untilUnlocked } from "./spool_parts.ts";
@@ -46,8 +47,8 @@ import { VERSION } from "./version.ts";
 const GRACE = 30_000;
 const LOOK_AGAIN = 30_000;
 
-/** Serves, once {@linkcode ServeOutStart} is all it needs to be told. */
-export async function runServeOut(start: ServeOutStart, context: ServerContext): Promise<ExitCode> {
+/** Serves, once {@linkcode ServerStart} is all it needs to be told. */
+export async function runServeOut(start: ServerStart, context: ServerContext): Promise<ExitCode> {
   const { config } = start;
   const { signals, network } = context;
   const dkimKeys = await loadDkimKeys(config);
@@ -70,9 +71,7 @@ export async function runServeOut(start: ServeOutStart, context: ServerContext):
   await using _control = openControl(config, { spool, scheduler, logger });
   const server = createServer(config, { spool, scheduler, logger, signer });
   const listeners = openListeners(
-    config.serveOut.listen.map((address) => (
-      { address, port: config.serveOut.port, tls: "off", tentative: false }
-    )),
+    serveOutEndpoints(config, start),
     { log: logger, serve: (listener) => server.serve(listener) },
   );
   logger.info("server.ready", {
@@ -219,7 +218,7 @@ interface Reloadable {
 }
 
 /** What SIGHUP does to serve-out. */
-function reload(start: ServeOutStart, { log, signer }: Reloadable): () => void {
+function reload(start: ServerStart, { log, signer }: Reloadable): () => void {
   const { logger } = log;
   return reloader({
     logger,

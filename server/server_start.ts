@@ -9,8 +9,13 @@ import type { ExitCode } from "./exit_codes.ts";
 import type { Grants } from "./grants.ts";
 import type { ServerSignals } from "./signals.ts";
 
-/** What both servers are told. */
-interface CommonStart {
+/** The servers. */
+export type ServerName = "serve-in" | "serve-out";
+
+/** What a server is told. */
+export interface ServerStart {
+  /** Which one. */
+  readonly server: ServerName;
   /** As it was read. */
   readonly config: Config;
   /** As the command line or the environment named it, for a reload; absent: the default file. */
@@ -21,24 +26,11 @@ interface CommonStart {
   readonly isTerminal: boolean;
   /** What the server may touch. */
   readonly grants: Grants;
-}
-
-/** What serve-in is told. */
-export interface ServeInStart extends CommonStart {
-  /** Which server. */
-  readonly server: "serve-in";
   /** Where it listens, which it could not find out itself. */
   readonly addresses: readonly ListenAddress[];
+  /** Whether it is told of the machine's routes and addresses while it runs. */
+  readonly seesNetwork: boolean;
 }
-
-/** What serve-out is told. */
-export interface ServeOutStart extends CommonStart {
-  /** Which server. */
-  readonly server: "serve-out";
-}
-
-/** What a server is told. */
-export type ServerStart = ServeInStart | ServeOutStart;
 
 /**
  * The configuration as its file says now.
@@ -62,7 +54,4 @@ export interface ServerContext {
 }
 
 /** Serves until it is told to stop; what the process ends with. */
-export type RunServer<Start extends ServerStart = ServerStart> = (
-  start: Start,
-  context: ServerContext,
-) => Promise<ExitCode>;
+export type RunServer = (start: ServerStart, context: ServerContext) => Promise<ExitCode>;

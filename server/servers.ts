@@ -1,16 +1,44 @@
 /**
- * The servers by name.
+ * The servers by name. A new one has its line here, and a file that says what it is ({@linkcode Server}).
  *
  * @module
  */
-import type { RunServer, ServerStart } from "./server_start.ts";
+import type { Server } from "./server.ts";
+import type { RunServer, ServerName } from "./server_start.ts";
 
-/** Loads a server, and nothing that only the other one needs. */
-export async function loadServer(server: ServerStart["server"]): Promise<RunServer> {
-  if (server === "serve-in") {
-    const { runServeIn } = await import("./serve_in_server.ts");
-    return runServeIn as RunServer;
-  }
-  const { runServeOut } = await import("./serve_out_server.ts");
-  return runServeOut as RunServer;
+interface Entry {
+  /** For `--help`. */
+  readonly summary: string;
+  /** Loads it, and nothing that only another one needs. */
+  load(): Promise<Server>;
+}
+
+/** All servers, in the order in which they are told of. */
+export const SERVERS: Readonly<Record<ServerName, Entry>> = {
+  "serve-in": {
+    summary: "take mail from the Internet into Maildirs, until SIGTERM",
+    load: async () => (await import("./serve_in.ts")).serveIn,
+  },
+  "serve-out": {
+    summary: "take mail of local programs on loopback and send it on, until SIGTERM",
+    load: async () => (await import("./serve_out.ts")).serveOut,
+  },
+};
+
+/** Their names. */
+export const SERVER_NAMES = Object.keys(SERVERS) as readonly ServerName[];
+
+/** Whether a word is the name of a server. */
+export function isServerName(word: string | undefined): word is ServerName {
+  return word !== undefined && Object.hasOwn(SERVERS, word);
+}
+
+/** All servers that this configuration is for. */
+export async function allServers(): Promise<readonly Server[]> {
+  return await Promise.all(SERVER_NAMES.map((name) => SERVERS[name].load()));
+}
+
+/** Loads what runs in a server's thread. */
+export async function loadServer(name: ServerName): Promise<RunServer> {
+  return await (await SERVERS[name].load()).load();
 }

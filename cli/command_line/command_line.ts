@@ -6,16 +6,17 @@
 import { Command, CommanderError } from "commander";
 import { EXIT, type ExitCode } from "../../server/exit_codes.ts";
 import type { ServerIo } from "../../server/io.ts";
+import type { ServerName } from "../../server/server_start.ts";
+import { SERVER_NAMES } from "../../server/servers.ts";
 import type { RegisterSubcommand } from "./subcommand.ts";
 import { versionLine } from "../../server/version.ts";
 
 /**
  * The subcommands, in the order of `--help`; a command loads no other one. To add one, write its file and put it
- * here.
+ * here; the servers are in server/servers.ts.
  */
 export const SUBCOMMANDS: Readonly<Record<string, () => Promise<RegisterSubcommand>>> = {
-  "serve-in": async () => (await import("../serve.ts")).registerServeIn,
-  "serve-out": async () => (await import("../serve.ts")).registerServeOut,
+  ...Object.fromEntries(SERVER_NAMES.map((name) => [name, () => loadServerCommand(name)])),
   "check-config": async () => (await import("../check_config.ts")).registerCheckConfig,
   "init": async () => (await import("../install/init.ts")).registerInit,
   "install": async () => (await import("../install/install.ts")).registerInstall,
@@ -29,6 +30,11 @@ export const SUBCOMMANDS: Readonly<Record<string, () => Promise<RegisterSubcomma
   "sendmail": async () => (await import("../sendmail/sendmail.ts")).registerSendmail,
   "demo": async () => (await import("../demo/demo.ts")).registerDemo,
 };
+
+async function loadServerCommand(name: ServerName): Promise<RegisterSubcommand> {
+  const { registerServer } = await import("../serve.ts");
+  return (program, registrar) => registerServer(program, { ...registrar, name });
+}
 
 /** Runs the subcommand that the first word names; what the process ends with. Whatever it throws is still to be said. */
 export async function runCommandLine(words: readonly string[], io: ServerIo): Promise<ExitCode> {

@@ -62,7 +62,7 @@ async function install(flags: Flags, io: Io): Promise<ExitCode> {
   const config = await loadConfig(named === undefined ? undefined : resolve(named), { env: io.env });
   const mailRoot = config.serveIn.domains.length === 0 ? dirname(config.dataDir) : openMailboxes(config).root;
   const executable = flags.executable === undefined ? EXECUTABLE : resolve(flags.executable);
-  const files = installedFiles(config, { executable, mailRoot });
+  const files = await installedFiles(config, { executable, mailRoot });
   if (flags.print) {
     io.out(files.map(({ path, text }) => `# ── ${path}\n${text}`).join("\n"));
     return EXIT.ok;

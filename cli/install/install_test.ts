@@ -22,12 +22,12 @@ users = ["alice"]
 postmaster = "alice"
 `;
 
-function files(
+async function files(
   text = CONFIG,
   { executable = "/usr/local/bin/mailapp", file = "/etc/mailapp/config.toml" } = {},
 ) {
   return new Map(
-    installedFiles(parseConfig(text, { file }), { executable, mailRoot: "/var/mail" })
+    (await installedFiles(parseConfig(text, { file }), { executable, mailRoot: "/var/mail" }))
       .map((file) => [file.path, file]),
   );
 }
@@ -42,8 +42,8 @@ function settings(unit: string | undefined): Record<string, string> {
   );
 }
 
-Deno.test("installedFiles() lets each server write where its part is, and see nothing of the other's", () => {
-  const all = files();
+Deno.test("installedFiles() lets each server write where its part is, and see nothing of the other's", async () => {
+  const all = await files();
   const serveIn = settings(all.get("/etc/systemd/system/mailapp-in.service")?.text);
   const serveOut = settings(all.get("/etc/systemd/system/mailapp-out.service")?.text);
   assert.equal(serveIn["ExecStart"], "/usr/local/bin/mailapp serve-in --config /etc/mailapp/config.toml");
@@ -60,8 +60,8 @@ Deno.test("installedFiles() lets each server write where its part is, and see no
   assert.ok(all.has("/etc/logrotate.d/mailapp") && all.has(certbotHookPath));
 });
 
-Deno.test("installedFiles() gives no capability for high ports, no serve-in without domains", () => {
-  const all = files("[serve-out]\nport = 2525\n");
+Deno.test("installedFiles() gives no capability for high ports, no serve-in without domains", async () => {
+  const all = await files("[serve-out]\nport = 2525\n");
   assert.deepEqual([...all.keys()], [
     "/etc/systemd/system/mailapp-out.service",
     "/etc/sysusers.d/mailapp.conf",
@@ -70,8 +70,8 @@ Deno.test("installedFiles() gives no capability for high ports, no serve-in with
   assert.deepEqual([unit["AmbientCapabilities"], unit["CapabilityBoundingSet"]], ["", ""]);
 });
 
-Deno.test("installedFiles() writes paths so that systemd takes them literally", () => {
-  const all = files(`data_dir = "/srv/100% \\"mail\\" $x"\n`, { executable: "/opt/a b/$mailapp" });
+Deno.test("installedFiles() writes paths so that systemd takes them literally", async () => {
+  const all = await files(`data_dir = "/srv/100% \\"mail\\" $x"\n`, { executable: "/opt/a b/$mailapp" });
   const unit = settings(all.get("/etc/systemd/system/mailapp-out.service")?.text);
   assert.equal(unit["ReadWritePaths"], String.raw`"/srv/100%% \"mail\" $x"`);
   assert.equal(unit["ExecStart"], '"/opt/a b/$$mailapp" serve-out --config /etc/mailapp/config.toml');
@@ -98,7 +98,7 @@ Deno.test("writeInstalled() leaves alone what somebody has changed", async () =>
 testWith(["systemd-analyze"], "the units are right in systemd's eyes, and score below 2.0", async () => {
   await using folder = await makeFolder("units");
   for (const text of [CONFIG, CONFIG.replace('file = "/var', 'file = "/srv/odd %n $x')]) {
-    for (const { path, text: unit } of files(text, { executable: Deno.execPath() }).values()) {
+    for (const { path, text: unit } of (await files(text, { executable: Deno.execPath() })).values()) {
       if (!path.endsWith(".service")) continue;
       const at = await folder.write(path.slice(path.lastIndexOf("/") + 1), unit);
       const verified = await run("systemd-analyze", { args: ["verify", "--man=no", at] });
@@ -126,7 +126,7 @@ testWith(
       await Deno.chmod(`${base}/archive/${name}/privkey1.pem`, 0o644);
     }
     for (const name of ["live", "archive"]) await Deno.chmod(`${base}/${name}`, 0o700);
-    const hook = (files().get(certbotHookPath)?.text ?? "")
+    const hook = ((await files()).get(certbotHookPath)?.text ?? "")
       .replace("chgrp mailapp", "chgrp 65534").replaceAll("archive=/etc/letsencrypt", `archive=${base}`)
       .replaceAll('/etc/letsencrypt/live "', `${base}/live "`).replace("/run/systemd/system", "/nonexistent");
     const script = await folder.write("hook", hook, { mode: 0o755 });

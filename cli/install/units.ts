@@ -6,6 +6,9 @@
  */
 import { dirname, join } from "@std/path";
 import type { Config } from "../../config/config.ts";
+import { isWithin } from "../../server/grants.ts";
+import type { Server } from "../../server/server.ts";
+import { allServers } from "../../server/servers.ts";
 import { shellWord } from "../command_line/terminal.ts";
 
 /** The account and the group of both servers. */
@@ -33,18 +36,19 @@ const SYSTEMD = "/etc/systemd/system";
 const CERTBOT_LIVE = "/etc/letsencrypt/live/";
 
 /** All files for this configuration. serve-in has a unit when it has domains. */
-export function installedFiles(config: Config, options: UnitOptions): InstalledFile[] {
+export async function installedFiles(config: Config, options: UnitOptions): Promise<InstalledFile[]> {
   const plain = (path: string, text: string) => ({ path, text, mode: 0o644 });
   const lineage = certbotLineage(config);
-  const hasServeIn = config.serveIn.domains.length > 0;
+  const servers = (await allServers()).filter((server) => server.isConfigured(config));
   return [
-    ...(hasServeIn ? [plain(join(SYSTEMD, "mailapp-in.service"), serveInUnit(config, options))] : []),
-    plain(join(SYSTEMD, "mailapp-out.service"), serveOutUnit(config, options)),
+    ...servers.map((server) =>
+      plain(join(SYSTEMD, `${server.unit.name}.service`), unit(config, { ...options, server }))
+    ),
     plain("/etc/sysusers.d/mailapp.conf", sysusers(config)),
     ...(lineage === undefined ? [] : [{ path: certbotHookPath, text: certbotHook(lineage), mode: 0o755 }]),
     ...(config.log.file === undefined
       ? []
-      : [plain("/etc/logrotate.d/mailapp", logrotate(config.log.file, { hasServeIn }))]),
+      : [plain("/etc/logrotate.d/mailapp", logrotate(config.log.file, servers))]),
   ];
 }
 
@@ -58,51 +62,23 @@ export function certbotLineage({ tls: { certificate } }: Config): string | undef
   return name ? CERTBOT_LIVE + name : undefined;
 }
 
-function serveInUnit(config: Config, options: UnitOptions): string {
-  const { dataDir, serveIn } = config;
-  return unit(config, {
-    ...options,
-    server: "serve-in",
-    description: "mailapp: mail from the Internet into Maildirs",
-    ports: [serveIn.port, ...(serveIn.tlsPort === false ? [] : [serveIn.tlsPort])],
-    writable: [dataDir, options.mailRoot],
-    hidden: [join(dataDir, "spool"), join(dataDir, "dkim")],
-    // Maildirs are setgid, so that a reader's group has what comes.
-    more: ["RestrictSUIDSGID=no"],
-  });
-}
-
-function serveOutUnit(config: Config, options: UnitOptions): string {
-  const { dataDir, serveIn, serveOut } = config;
-  const { mailRoot } = options;
-  const nested = isWithin(dataDir, mailRoot) || isWithin(config.file ?? "", mailRoot);
-  return unit(config, {
-    ...options,
-    server: "serve-out",
-    description: "mailapp: mail from programs on this machine to the world",
-    ports: [serveOut.port],
-    writable: [dataDir],
-    hidden: [join(dataDir, "incoming"), ...(serveIn.domains.length === 0 || nested ? [] : [mailRoot])],
-    more: ["RestrictSUIDSGID=yes"],
-  });
-}
-
 interface UnitParts extends UnitOptions {
-  readonly server: "serve-in" | "serve-out";
-  readonly description: string;
-  readonly ports: readonly number[];
-  readonly writable: readonly string[];
-  /** What the other server has beside. */
-  readonly hidden: readonly string[];
-  readonly more: readonly string[];
+  readonly server: Server;
 }
 
-function unit(config: Config, parts: UnitParts): string {
-  const { executable, server, description, ports, hidden } = parts;
-  const writable = [...parts.writable, ...(config.log.file === undefined ? [] : [dirname(config.log.file)])];
+function unit(config: Config, { executable, mailRoot, server }: UnitParts): string {
+  const { name, unit: { description, umask, settings } } = server;
+  // The addresses say nothing of the ports, which are the same on all.
+  const addresses = [{ address: "127.0.0.1", tentative: false }];
+  const ports = server.endpoints(config, { hasCertificate: true, addresses }).map(({ port }) => port);
+  const hidden = server.unit.hidden(config, { mailRoot });
+  const writable = [
+    ...server.unit.writable(config, { mailRoot }),
+    ...(config.log.file === undefined ? [] : [dirname(config.log.file)]),
+  ];
   const paths = [...writable, config.file ?? "", config.tls.certificate?.keyFile ?? ""];
   const low = ports.some((port) => port > 0 && port < 1024) ? "CAP_NET_BIND_SERVICE" : "";
-  const command = [executable, server, ...(config.file === undefined ? [] : ["--config", config.file])];
+  const command = [executable, name, ...(config.file === undefined ? [] : ["--config", config.file])];
   return `[Unit]
 Description=${description}
 Wants=network-online.target
@@ -126,7 +102,7 @@ RestartPreventExitStatus=64 65 66 77 78
 TimeoutStopSec=45
 LimitNOFILE=65536
 LimitCORE=0
-UMask=${server === "serve-in" ? "0007" : "0077"}
+UMask=${umask}
 
 AmbientCapabilities=${low}
 CapabilityBoundingSet=${low}
@@ -152,7 +128,7 @@ LockPersonality=yes
 RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
 RestrictNamespaces=yes
 RestrictRealtime=yes
-${parts.more.join("\n")}
+${settings.join("\n")}
 RemoveIPC=yes
 SystemCallArchitectures=native
 # MemoryDenyWriteExecute is not possible: V8 compiles as it runs.
@@ -174,10 +150,6 @@ function word(text: string, doubled: readonly string[] = []): string {
 
 function isAtHome(path: string): boolean {
   return ["/home", "/root", "/run/user"].some((home) => isWithin(path, home));
-}
-
-function isWithin(path: string, directory: string): boolean {
-  return path === directory || path.startsWith(directory === "/" ? "/" : `${directory}/`);
 }
 
 function sysusers({ dataDir }: Config): string {
@@ -204,8 +176,8 @@ if [ -d /run/systemd/system ]; then systemctl try-reload-or-restart mailapp-in.s
 `;
 }
 
-function logrotate(file: string, { hasServeIn }: { readonly hasServeIn: boolean }): string {
-  const services = ["mailapp-out.service", ...(hasServeIn ? ["mailapp-in.service"] : [])];
+function logrotate(file: string, servers: readonly Server[]): string {
+  const services = servers.map(({ unit }) => `${unit.name}.service`);
   return `"${file}" {
   weekly
   rotate 8

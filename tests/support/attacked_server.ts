@@ -7,7 +7,7 @@
  */
 import { isConfined, serveConfined } from "../../server/confinement.ts";
 import { loadServer } from "../../server/servers.ts";
-import type { RunServer } from "../../server/server_start.ts";
+import type { RunServer, ServerName } from "../../server/server_start.ts";
 import { type Attempts, attemptsAgainst, attemptsAnywhere } from "./attacks.ts";
 
 function say(text: string): void {
@@ -31,7 +31,7 @@ async function attack(event: string, attempts: Attempts): Promise<void> {
 }
 
 if (isConfined()) {
-  const load = async (name: "serve-in" | "serve-out"): Promise<RunServer> => {
+  const load = async (name: ServerName): Promise<RunServer> => {
     const run = await loadServer(name);
     return async (start, context) => {
       const served = run(start, context);

@@ -4,7 +4,7 @@
  * @module
  */
 import { confine, isConfined, serveConfined } from "../../server/confinement.ts";
-import type { ServeInStart } from "../../server/server_start.ts";
+import type { ServerStart } from "../../server/server_start.ts";
 import { relayedSignals } from "../../server/signals.ts";
 import { parseConfig } from "../../config/load.ts";
 
@@ -26,13 +26,14 @@ if (isConfined()) {
       return new Promise(() => {});
     }), { err });
 } else {
-  const start: ServeInStart = {
+  const start: ServerStart = {
     server: "serve-in",
     config: parseConfig('hostname = "mx.example.com"'),
     systemHostname: Deno.args[0] ?? "",
     isTerminal: false,
     grants: { net: [], read: [], write: [], sys: [] },
     addresses: [],
+    seesNetwork: false,
   };
   const { signals } = relayedSignals();
   Deno.exit(await confine(start, { entry: Deno.mainModule, signals, err, pingInterval: 50 }));

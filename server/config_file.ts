@@ -3,9 +3,9 @@
  *
  * @module
  */
-import type { Config } from "../../config/config.ts";
-import { DEFAULT_CONFIG_FILE } from "../../config/load.ts";
-import { CommandError, EXIT } from "../../server/exit_codes.ts";
+import type { Config } from "../config/config.ts";
+import { DEFAULT_CONFIG_FILE } from "../config/load.ts";
+import { CommandError, EXIT } from "./exit_codes.ts";
 
 /**
  * Holds up a command that can do nothing with the defaults alone.

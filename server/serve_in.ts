@@ -1,0 +1,73 @@
+/**
+ * serve-in: takes mail from the Internet into Maildirs.
+ *
+ * @module
+ */
+import { join } from "@std/path";
+import type { Config } from "../config/config.ts";
+import { mailRootOf } from "../maildir/mailboxes.ts";
+import { makeMailRoot } from "../maildir/maildir.ts";
+import { showEndpoint } from "../net/listen.ts";
+import { StorageError } from "../storage/storage_error.ts";
+import { serveInAddresses, serveInEndpoints } from "./addresses.ts";
+import { type Grants, logFile, PASSWD_FILE } from "./grants.ts";
+import { incomingDirectory, openMailboxes, requireDomains } from "./parts.ts";
+import type { GrantOptions, Server } from "./server.ts";
+
+/** See {@linkcode Server}. */
+export const serveIn: Server = {
+  name: "serve-in",
+  needsConfigFile: true,
+  seesNetwork: false,
+  // Messages are for the service user and its group, which the mail readers are in; for nobody else.
+  umask: 0o007,
+  isConfigured: ({ serveIn }) => serveIn.domains.length > 0,
+  check: requireDomains,
+  rooms: () => ["incoming", "tls"],
+  prepare: prepareMailRoot,
+  addresses: serveInAddresses,
+  endpoints: serveInEndpoints,
+  grants: serveInGrants,
+  unit: {
+    name: "mailapp-in",
+    description: "mailapp: mail from the Internet into Maildirs",
+    umask: "0007",
+    writable: ({ dataDir }, { mailRoot }) => [dataDir, mailRoot],
+    hidden: ({ dataDir }) => [join(dataDir, "spool"), join(dataDir, "dkim")],
+    // Maildirs are setgid, so that a reader's group has what comes.
+    settings: ["RestrictSUIDSGID=no"],
+  },
+  load: async () => (await import("./serve_in_server.ts")).runServeIn,
+};
+
+/** A Maildir can make its root only while its parent may be touched. Where it cannot be made, mail is put off. */
+async function prepareMailRoot(config: Config): Promise<void> {
+  try {
+    await makeMailRoot(openMailboxes(config).root);
+  } catch (error) {
+    if (!(error instanceof StorageError)) throw error;
+  }
+}
+
+/**
+ * Its Maildirs, its ports, its certificate. Of the data directory only its own rooms: the spool and the DKIM keys in
+ * there are serve-out's.
+ */
+function serveInGrants(config: Config, { configFile, addresses }: GrantOptions): Grants {
+  const { dataDir, tls: { certificate, selfSigned }, serveIn, mailboxes } = config;
+  const mailRoot = mailRootOf(mailboxes.path);
+  const own = [mailRoot, incomingDirectory(config), ...(selfSigned ? [join(dataDir, "tls")] : [])];
+  const hasTlsPort = serveIn.tlsPort !== false && (certificate !== undefined || selfSigned);
+  const ports = [serveIn.port, ...(hasTlsPort ? [Number(serveIn.tlsPort)] : [])];
+  return {
+    net: addresses.flatMap((address) => ports.map((port) => showEndpoint(address, port))),
+    read: [
+      ...own,
+      configFile,
+      ...(certificate === undefined ? [] : [certificate.certFile, certificate.keyFile]),
+      ...(mailboxes.users === "system" ? [PASSWD_FILE] : []),
+    ],
+    write: [...own, ...logFile(config)],
+    sys: ["statfs", "uid"],
+  };
+}

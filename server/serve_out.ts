@@ -1,0 +1,73 @@
+/**
+ * serve-out: takes mail of local programs on loopback, and sends it where it belongs.
+ *
+ * @module
+ */
+import { dirname, join } from "@std/path";
+import type { Config } from "../config/config.ts";
+import { ConfigError } from "../config/errors.ts";
+import { addressScope } from "../net/ip_address.ts";
+import { serveOutEndpoints } from "./addresses.ts";
+import { type Grants, isWithin, logFile } from "./grants.ts";
+import type { GrantOptions, Server } from "./server.ts";
+
+/** See {@linkcode Server}. */
+export const serveOut: Server = {
+  name: "serve-out",
+  needsConfigFile: false,
+  seesNetwork: true,
+  isConfigured: () => true,
+  check: requireLoopback,
+  rooms: () => [],
+  addresses: ({ serveOut }) => serveOut.listen.map((address) => ({ address, tentative: false })),
+  endpoints: serveOutEndpoints,
+  grants: serveOutGrants,
+  unit: {
+    name: "mailapp-out",
+    description: "mailapp: mail from programs on this machine to the world",
+    umask: "0077",
+    writable: ({ dataDir }) => [dataDir],
+    hidden: ({ dataDir, file = "", serveIn }, { mailRoot }) => {
+      const nested = isWithin(dataDir, mailRoot) || isWithin(file, mailRoot);
+      return [join(dataDir, "incoming"), ...(serveIn.domains.length === 0 || nested ? [] : [mailRoot])];
+    },
+    settings: ["RestrictSUIDSGID=yes"],
+  },
+  load: async () => (await import("./serve_out_server.ts")).runServeOut,
+};
+
+/** Whoever reaches this server sends mail in its name. */
+function requireLoopback({ file, serveOut }: Config): void {
+  const open = serveOut.listen.filter((address) => addressScope(address) !== "loopback");
+  if (open.length === 0) return;
+  throw new ConfigError(file, [{
+    key: "serve-out.listen",
+    value: JSON.stringify(open),
+    problem:
+      'must be loopback addresses, such as ["127.0.0.1", "::1"]: whoever reaches serve-out can send mail',
+  }]);
+}
+
+/** Its data directory, its secrets, and the whole network, as its targets may be anywhere. */
+function serveOutGrants(config: Config, { configFile }: GrantOptions): Grants {
+  const { dataDir, dkim, dns, serveOut } = config;
+  const passwords = Object.values(serveOut.routes).flatMap(({ login }) => login?.passwordFile ?? []);
+  return {
+    net: true,
+    read: [
+      dataDir,
+      configFile,
+      ...passwords,
+      ...Object.values(dkim).flat().map(({ keyFile }) => keyRoom(keyFile)),
+      ...(dns.servers.length === 0 ? ["/etc/resolv.conf"] : []),
+    ],
+    write: [dataDir, ...logFile(config)],
+    sys: ["networkInterfaces", "statfs", "umask"],
+  };
+}
+
+/** The directory of a key, for the next one lies beside it; the key alone where that were all of /etc. */
+function keyRoom(keyFile: string): string {
+  const directory = dirname(keyFile);
+  return dirname(directory) === "/" ? keyFile : directory;
+}
