@@ -142,5 +142,5 @@ export async function deriveScramKeys(
 ): Promise<ScramKeys> {
   const salted = await derive(password, salt, iterations, 32, "sha256");
   const storedKey = createHash("sha256").update(hmac(salted, "Client Key")).digest();
-  return { storedKey, serverKey: hmac(salted, "Server Key") };
+  return { storedKey: new Uint8Array(storedKey), serverKey: new Uint8Array(hmac(salted, "Server Key")) };
 }
