@@ -10,6 +10,7 @@
 import { domainToASCII } from "node:url";
 import { isAscii } from "../smtp/address.ts";
 import type { OutgoingRecipient, RecipientResult, SmtpClient } from "../smtp/client.ts";
+import { inTransactions, RECIPIENTS_EVERYWHERE } from "../smtp/transactions.ts";
 import type { EnhancedStatusCode } from "../smtp/reply.ts";
 import { type AttemptEnd, attemptRecord, errorAt, faultStatus, temporaryStatus } from "./attempt_record.ts";
 import type { Target } from "./mx.ts";
@@ -64,9 +65,6 @@ export interface HostResult {
   readonly stale: boolean;
 }
 
-// §4.5.3.1.8: what any server must take in one transaction.
-const RECIPIENTS_MAX = 100;
-
 /** A connection to one host, past greeting, EHLO, TLS and login. One message at a time. */
 export class HostConnection {
   /** Where it leads. */
@@ -114,26 +112,23 @@ export class HostConnection {
     }
     const reused = this.#messageCount++ > 0;
     let stale: boolean | undefined;
-    const limit = Math.min(this.#client.capabilities.recipientsMax ?? RECIPIENTS_MAX, RECIPIENTS_MAX);
+    const limit = Math.min(this.#client.capabilities.recipientsMax ?? Infinity, RECIPIENTS_EVERYWHERE);
     let latest: RecipientResult | undefined;
-    while (waiting.length > 0 && this.usable) {
-      const batch = waiting.splice(0, limit);
-      const at = this.#options.clock.now();
-      const results = await this.#transact(message, batch, at);
-      const progress = results.some((result) => result.kind === "relayed");
-      const othersTaken = results.some(isTaken);
-      for (const [i, recipient] of batch.entries()) {
-        const result = results[i];
-        if (result === undefined) continue;
-        latest = result;
-        // The server has enough for one transaction (§4.5.3.1.10); each turn settles at least one recipient.
-        const tooMany = othersTaken && isTooMany(result);
-        if (tooMany && progress) waiting.push(recipient);
-        else outcomes.set(recipient, this.#outcome(recipient, result, { at, tooMany }));
-      }
-      stale ??= reused && results.every(isStale);
-    }
-    for (const recipient of waiting) {
+    let at = 0;
+    const left = await inTransactions(waiting, {
+      limit,
+      usable: () => this.usable,
+      transact: async (batch) => {
+        at = this.#options.clock.now();
+        const results = await this.#transact(message, batch, at);
+        stale ??= reused && results.every(isStale);
+        latest = results.at(-1);
+        return results;
+      },
+      settled: (recipient, { result, tooMany }) =>
+        outcomes.set(recipient, this.#outcome(recipient, result, { at, tooMany })),
+    });
+    for (const recipient of left) {
       const error = "the connection ended before this recipient's turn";
       const result: RecipientResult = latest?.kind === "refused"
         ? latest
@@ -319,18 +314,6 @@ function outgoing({ address, notify, originalRecipient }: QueueRecipient): Outgo
     ...(notify && { notify }),
     ...(originalRecipient && { originalRecipient }),
   };
-}
-
-/** The server took this recipient, whatever it said to the message. */
-function isTaken(result: RecipientResult): boolean {
-  return result.kind === "relayed" || result.stage === "data" || result.stage === "dot";
-}
-
-/** "Too many recipients" (§4.5.3.1.10), by its proper code or the one of RFC 821. */
-function isTooMany(result: RecipientResult): boolean {
-  if (result.kind !== "refused" || result.stage !== "rcpt") return false;
-  const { code, enhanced } = result.reply;
-  return enhanced === undefined ? code === 452 || code === 552 : enhanced.endsWith(".5.3");
 }
 
 /** The connection had ended while it was idle. */

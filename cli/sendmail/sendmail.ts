@@ -14,6 +14,7 @@ import { DialogueError, type RecipientResult, SmtpClient } from "../../smtp/clie
 import { systemClock } from "../../base/clock.ts";
 import { ConnTransport } from "../../net/conn_transport.ts";
 import type { RemoteReply } from "../../smtp/reply_reader.ts";
+import { inTransactions, RECIPIENTS_EVERYWHERE } from "../../smtp/transactions.ts";
 import { parseAddressList } from "../../message/address_list.ts";
 import { CommandError, EXIT, type ExitCode } from "../../server/exit_codes.ts";
 import type { Io } from "../../server/io.ts";
@@ -222,29 +223,47 @@ async function submit(
     throw new CommandError(`sendmail: no recipients: ${hint}`, EXIT.usage);
   }
   const { message, eightBitHeader } = submission;
+  const results = new Map<number, RecipientResult>();
   try {
-    const { recipients: results } = await client.send({
-      reversePath: sender,
-      recipients: recipients.map((address) => ({
-        address,
-        ...(options.notify && { notify: options.notify }),
-      })),
-      ...(options.dsn && { dsn: options.dsn }),
-      size: message.length,
-      eightBit: message.some((byte) => byte > 127),
-      smtputf8: eightBitHeader || ![sender, ...recipients].every(isAscii),
-      chunks: async function* () {
-        yield message;
+    await inTransactions([...recipients.keys()], {
+      limit: client.capabilities.recipientsMax || RECIPIENTS_EVERYWHERE,
+      usable: () => !client.closed,
+      transact: async (batch) => {
+        const addresses = batch.flatMap((index) => recipients[index] ?? []);
+        const sent = await client.send({
+          reversePath: sender,
+          recipients: addresses.map((address) => ({
+            address,
+            ...(options.notify && { notify: options.notify }),
+          })),
+          ...(options.dsn && { dsn: options.dsn }),
+          size: message.length,
+          eightBit: message.some((byte) => byte > 127),
+          smtputf8: eightBitHeader || ![sender, ...addresses].every(isAscii),
+          chunks: async function* () {
+            yield message;
+          },
+        });
+        return sent.recipients;
       },
+      settled: (recipient, { result }) => results.set(recipient, result),
     });
-    return { recipients, results };
   } catch (error) {
     if (error instanceof RangeError) {
       throw new CommandError(`sendmail: ${error.message}`, EXIT.data, { cause: error });
     }
     throw error;
   }
+  return { recipients, results: recipients.map((_, index) => results.get(index) ?? NO_TURN) };
 }
+
+const NO_TURN: RecipientResult = {
+  kind: "lost",
+  stage: "mail",
+  fault: "closed",
+  error: "the connection to serve-out ended before this recipient's turn",
+  afterDot: false,
+};
 
 function report(
   { recipients, results }: { recipients: readonly string[]; results: readonly RecipientResult[] },

@@ -4,7 +4,7 @@ import { silentLogger } from "../../base/log.ts";
 import type { Delivery } from "../../smtp/delivery.ts";
 import type { Envelope } from "../../smtp/envelope.ts";
 import { reply } from "../../smtp/reply.ts";
-import { SmtpServer } from "../../smtp/server.ts";
+import { type ServerLimits, SmtpServer } from "../../smtp/server.ts";
 import { FakeClock } from "../../tests/support/fake_clock.ts";
 import { CommandError } from "../../server/exit_codes.ts";
 import { sendmail, type SendmailIo } from "./sendmail.ts";
@@ -17,6 +17,7 @@ interface Received {
 /** A serve-out that keeps what it gets; refuses `no…` for good and `later…` for now. */
 async function withServer(
   test: (world: { clock: FakeClock; received: Received[]; config: string; run: Run }) => Promise<void>,
+  limits: Partial<ServerLimits> = {},
 ): Promise<void> {
   const clock = new FakeClock();
   const received: Received[] = [];
@@ -39,7 +40,7 @@ async function withServer(
       };
     },
   };
-  const server = new SmtpServer({ hostname: "out.example.test", delivery, log: silentLogger, clock });
+  const server = new SmtpServer({ hostname: "out.example.test", delivery, log: silentLogger, clock, limits });
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const serving = server.serve(listener);
   const directory = await Deno.makeTempDir();
@@ -175,6 +176,29 @@ Deno.test("sendmail() tells refusals by exit code and in words", async () => {
     assert.equal((await run(["ok@x.test", "later@x.test"])).code, 69, "what is sent must not be sent again");
     assert.equal(received.length, 1);
   });
+});
+
+Deno.test("sendmail() sends in as many transactions as serve-out takes recipients for", async () => {
+  await withServer(async ({ received, run }) => {
+    const everybody = Array.from({ length: 2_345 }, (_, index) => `u${index}@x.test`);
+    assert.deepEqual(await run(everybody), { code: 0, err: "", out: "" });
+    assert.deepEqual(received.map(({ envelope }) => envelope.recipients.length), [1000, 1000, 345]);
+    const reached = received.flatMap(({ envelope }) =>
+      envelope.recipients.map(({ forwardPath }) => forwardPath.text)
+    );
+    assert.deepEqual(reached, everybody);
+    assert.equal(new Set(received.map(({ text }) => text)).size, 1);
+  }, { maxRecipients: 1000 });
+});
+
+Deno.test("sendmail() goes on with the others where one of a thousand recipients is refused", async () => {
+  await withServer(async ({ received, run }) => {
+    const many = Array.from({ length: 250 }, (_, index) => `u${index}@x.test`);
+    const { code, err } = await run([...many.slice(0, 120), "no@x.test", ...many.slice(120)]);
+    assert.equal(code, 69);
+    assert.equal(err, "sendmail: no@x.test: 550 5.1.1 unknown\n");
+    assert.equal(received.flatMap(({ envelope }) => envelope.recipients).length, 250);
+  }, { maxRecipients: 100 });
 });
 
 Deno.test("sendmail() without a recipient says what to do", async () => {

@@ -8,13 +8,8 @@ import { join } from "@std/path";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
-/** What the built file depends on, by path from the root. */
-const SOURCES = [
-  ..."main.ts deno.json deno.lock build cli config smtp maildir relay storage tls dns net auth observe".split(
-    " ",
-  ),
-  "doctor",
-];
+/** What the built file does not depend on; all else in the root that is TypeScript, JSON or `build/` counts. */
+const APART = ["node_modules", "tests", "bench", "docs", "dist", "demo-data"];
 
 /**
  * The path of the built file. `MAILAPP_BUILT` names one that is there; else it is built, once for the same sources.
@@ -44,15 +39,16 @@ export async function builtMailapp(): Promise<string> {
 async function sourcesHash(): Promise<string> {
   const parts: string[] = [];
   const visit = async (path: string) => {
-    const { isDirectory } = await Deno.stat(join(ROOT, path)).catch(() => ({ isDirectory: undefined }));
-    if (isDirectory === undefined) return;
-    if (!isDirectory) {
-      if (!path.endsWith("_test.ts")) parts.push(`${path}\n${await Deno.readTextFile(join(ROOT, path))}`);
-      return;
+    for await (const { name, isDirectory } of Deno.readDir(join(ROOT, path))) {
+      const inside = join(path, name);
+      if (isDirectory) {
+        if (!APART.includes(inside) && !name.startsWith(".")) await visit(inside);
+      } else if (/\.(?:ts|sh|json|lock)$/.test(name) && !name.endsWith("_test.ts")) {
+        parts.push(`${inside}\n${await Deno.readTextFile(join(ROOT, inside))}`);
+      }
     }
-    for await (const { name } of Deno.readDir(join(ROOT, path))) await visit(`${path}/${name}`);
   };
-  for (const source of SOURCES) await visit(source);
+  await visit(".");
   const text = new TextEncoder().encode(parts.sort().join("\n"));
   return new Uint8Array(await crypto.subtle.digest("SHA-256", text)).toHex();
 }
