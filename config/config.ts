@@ -87,7 +87,40 @@ export interface ServeInConfig {
   readonly idleTimeoutMs: number;
   /** With less room on the disk mail is put off. */
   readonly minFreeSpace: number;
+  /** What is asked about each message. */
+  readonly checks: ChecksConfig;
 }
+
+/** `[serve-in.checks]`. */
+export interface ChecksConfig {
+  /** Whether SPF is evaluated. */
+  readonly spf: boolean;
+  /** Whether DKIM signatures are verified. */
+  readonly dkim: boolean;
+  /** Whether ARC chains are verified. */
+  readonly arc: boolean;
+  /** Whether DMARC is evaluated, and whether what it asks for is done. */
+  readonly dmarc: "off" | "mark" | "enforce";
+  /** Domains whose ARC seals outweigh a DMARC failure. */
+  readonly trustedSealers: readonly string[];
+  /** For all questions to DNS about one message, from a second to 5 minutes. */
+  readonly timeoutMs: number;
+  /** Lists of addresses in DNS, by zone; no zone twice. */
+  readonly dnsLists: readonly { readonly zone: string; readonly action: "refuse" | "junk" | "allow" }[];
+  /** Which unknown senders are asked to come again. */
+  readonly greylist: "off" | "suspicious" | "all";
+  /** Filters that others keep, asked in this order. */
+  readonly filters: readonly FilterConfig[];
+  /** What becomes of mail while a filter does not answer. */
+  readonly filterFailure: "accept" | "defer";
+}
+
+/** A filter of `[serve-in.checks]`. */
+export type FilterConfig =
+  /** By HTTP or TCP; the host is a name or an IP address. */
+  | { readonly kind: "rspamd" | "milter"; readonly host: string; readonly port: number }
+  /** A Unix socket. */
+  | { readonly kind: "milter"; readonly path: string };
 
 /** `[mailboxes]`: who is local. */
 export interface MailboxesConfig {
@@ -99,6 +132,8 @@ export interface MailboxesConfig {
   readonly subaddressSeparator: string;
   /** From a local-part, a whole address or `*` to the local mailboxes that it means. */
   readonly aliases: Readonly<Record<string, readonly string[]>>;
+  /** The Maildir++ folder for junk, without the dot before it; absent: none. */
+  readonly junkFolder?: string;
 }
 
 /** How far TLS to a target must go. */

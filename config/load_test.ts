@@ -41,10 +41,22 @@ max_connections = 1000
 max_connections_per_ip = 50
 idle_timeout = "5m"
 min_free_space = "256MiB"
+[serve-in.checks]
+spf = true
+dkim = true
+arc = true
+dmarc = "enforce"
+trusted_sealers = []
+timeout = "10s"
+dns_lists = []
+greylist = "off"
+filter = ""
+filter_failure = "accept"
 [mailboxes]
 path = "/var/mail/{domain}/{user}"
 users = ["alice", "bob@example.net"]
 subaddress_separator = "+"
+junk_folder = "Junk"
 [mailboxes.aliases]
 postmaster = "alice"
 abuse = ["alice", "bob@example.net"]
@@ -104,12 +116,25 @@ Deno.test("parseConfig() takes every key of the contract", () => {
       maxConnectionsPerIp: 50,
       idleTimeoutMs: 300_000,
       minFreeSpace: 268435456,
+      checks: {
+        spf: true,
+        dkim: true,
+        arc: true,
+        dmarc: "enforce",
+        trustedSealers: [],
+        timeoutMs: 10_000,
+        dnsLists: [],
+        greylist: "off",
+        filters: [],
+        filterFailure: "accept",
+      },
     },
     mailboxes: {
       path: "/var/mail/{domain}/{user}",
       users: ["alice", "bob@example.net"],
       subaddressSeparator: "+",
       aliases: { postmaster: ["alice"], abuse: ["alice", "bob@example.net"], "*": ["alice"] },
+      junkFolder: "Junk",
     },
     serveOut: {
       listen: ["127.0.0.1", "::1"],
@@ -144,7 +169,7 @@ Deno.test("parseConfig() takes every key of the contract", () => {
   assert.equal(warnings.length, 1);
   assert.match(
     warnings[0] ?? "",
-    /^c\.toml:28: mailboxes\.users\[1\] = "bob@example\.net": is reached only by aliases/,
+    /^c\.toml:39: mailboxes\.users\[1\] = "bob@example\.net": is reached only by aliases/,
   );
 });
 
@@ -412,5 +437,67 @@ Deno.test("loadConfig() takes the named file, then $MAILAPP_CONFIG, then the def
     );
   } finally {
     await Deno.remove(directory, { recursive: true });
+  }
+});
+
+Deno.test("parseConfig() reads [serve-in.checks]", () => {
+  const checks = (text: string) => parse(`[serve-in.checks]\n${text}`).serveIn.checks;
+  assert.deepEqual(
+    checks(
+      'dns_lists = [{ zone = "Zen.Example.", action = "refuse" }, { zone = "good.example", action = "allow" }]',
+    ).dnsLists,
+    [{ zone: "zen.example", action: "refuse" }, { zone: "good.example", action: "allow" }],
+  );
+  assert.deepEqual(checks('trusted_sealers = ["Lists.example", "lists.example"]').trustedSealers, [
+    "lists.example",
+  ]);
+  const filters = (text: string) => checks(`filter = ${text}`).filters;
+  assert.deepEqual(filters('""'), []);
+  assert.deepEqual(filters("[]"), []);
+  assert.deepEqual(filters('"rspamd:http://127.0.0.1:11333"'), [{
+    kind: "rspamd",
+    host: "127.0.0.1",
+    port: 11333,
+  }]);
+  assert.deepEqual(
+    filters('["milter:unix:/run/x.sock", "milter:[::1]:8891", "rspamd:http://rspamd:11333/"]'),
+    [
+      { kind: "milter", path: "/run/x.sock" },
+      { kind: "milter", host: "::1", port: 8891 },
+      { kind: "rspamd", host: "rspamd", port: 11333 },
+    ],
+  );
+  assert.equal(parse('[mailboxes]\njunk_folder = ""').mailboxes.junkFolder, undefined);
+  assert.equal(parse('[mailboxes]\njunk_folder = "Lists.Junk mail"').mailboxes.junkFolder, "Lists.Junk mail");
+});
+
+Deno.test("parseConfig() names what is wrong in [serve-in.checks] and with the folder for junk", () => {
+  for (
+    const [text, problem] of [
+      ['dmarc = "reject"', 'must be one of "off", "mark", "enforce"'],
+      ["spf = false", 'must be "mark" or "off" where spf or dkim is false'],
+      ['timeout = "1h"', "from 1s to 5m"],
+      ['dns_lists = ["zen.example"]', "must be a table with zone and action"],
+      ['dns_lists = [{ zone = "zen.example" }]', 'must be one of "refuse", "junk", "allow"'],
+      [
+        'dns_lists = [{ zone = "a.example", action = "junk" }, { zone = "a.example", action = "junk" }]',
+        "is there twice",
+      ],
+      ['filter = "spamd:127.0.0.1:783"', 'must be "rspamd:http'],
+      ['filter = "rspamd:https://127.0.0.1:11333"', 'must be "rspamd:http'],
+      ['filter = ["milter:unix:run/x.sock"]', 'must be "rspamd:http'],
+      ['filter = "milter:127.0.0.1"', 'must be "rspamd:http'],
+      ["greylist = true", 'must be one of "off", "suspicious", "all"'],
+      ["dkimm = true", "did you mean dkim?"],
+    ] as const
+  ) {
+    const [line = ""] = issuesOf(`[serve-in.checks]\n${text}`);
+    assert.ok(/^c\.toml:[12]: serve-in\.checks\./.test(line) && line.includes(problem), line);
+  }
+  for (const folder of [".Junk", "a/b", "..", "Junk.", "Über", "a\tb"]) {
+    assert.match(
+      issuesOf(`[mailboxes]\njunk_folder = ${JSON.stringify(folder)}`)[0] ?? "",
+      /a folder of the Maildir/,
+    );
   }
 });

@@ -4,7 +4,6 @@
  *
  * @module
  */
-import { isAbsolute } from "@std/path";
 import * as z from "zod";
 import type {
   DkimConfig,
@@ -16,9 +15,8 @@ import type {
   ServeInConfig,
   ServeOutConfig,
   TlsConfig,
-  TlsPolicy,
 } from "./config.ts";
-import { DURATION_FORM, formatDuration, parseDuration } from "./duration.ts";
+import { mailChecks } from "./mail_checks.ts";
 import {
   isLoopback,
   parseDomain,
@@ -28,108 +26,28 @@ import {
   parsePort,
   splitHostPort,
 } from "./names.ts";
-import { formatSize, parseSize, SIZE_FORM } from "./size.ts";
-
-const DAY = 24 * 3600 * 1000;
-
-/** A value that `read` understands; any other is refused with what is `allowed`. */
-function value<T>(allowed: string, read: (input: unknown) => T | undefined) {
-  return z.unknown().transform((input, context): T => {
-    const output = read(input);
-    if (output !== undefined) return output;
-    context.issues.push({ code: "custom", message: `must be ${allowed}`, input });
-    return z.NEVER;
-  });
-}
-
-function integer(min: number, max: number) {
-  return value(
-    `a whole number from ${min} to ${max}`,
-    (input) =>
-      Number.isInteger(input) && Number(input) >= min && Number(input) <= max ? Number(input) : undefined,
-  );
-}
-
-function size(min: number) {
-  return value(`${SIZE_FORM}, at least ${formatSize(min)}`, (input) => atLeast(min, parseSize(input)));
-}
-
-function duration(max: number) {
-  return value(`${DURATION_FORM}, from 1s to ${formatDuration(max)}`, (input) => {
-    const ms = atLeast(1000, parseDuration(input));
-    return ms !== undefined && ms <= max ? ms : undefined;
-  });
-}
-
-function atLeast(min: number, number: number | undefined): number | undefined {
-  return number !== undefined && number >= min ? number : undefined;
-}
-
-function oneOf<const T extends string>(...words: T[]) {
-  const listed = `one of ${words.map((word) => `"${word}"`).join(", ")}`;
-  return value(listed, (input) => words.find((word) => word === input));
-}
-
-function noControls(input: unknown): input is string {
-  // deno-lint-ignore no-control-regex
-  return typeof input === "string" && !/[\u0000-\u001f\u007f-\u009f]/.test(input);
-}
-
-function absolute(input: unknown): string | undefined {
-  return noControls(input) && isAbsolute(input) ? input : undefined;
-}
-
-const flag = value("true or false", (input) => typeof input === "boolean" ? input : undefined);
-const path = value('an absolute path, such as "/var/lib/mailapp"', absolute);
-const pathOrEmpty = value('an absolute path, or "" for none', (input) => input === "" ? "" : absolute(input));
-const logFile = value(
-  'an absolute path, not in /dev, /proc or /sys, or "" for standard error',
-  // What lies there is out of reach of a server that may not touch everything.
-  (input) => input === "" ? "" : /^\/(?:dev|proc|sys)\//.test(String(input)) ? undefined : absolute(input),
-);
-const port = value("a port, 0 to 65535 (0: any free one)", (input) => parsePort(input));
-const targetPort = value("a port, 1 to 65535", (input) => parsePort(input, { min: 1 }));
-const domain = value('a domain, such as "example.com"', parseDomain);
-const tlsPolicy = oneOf<TlsPolicy>("prefer", "require", "verify", "dane");
-const listenAddress = value('an IP address, such as "192.0.2.1" or "2001:db8::1"', parseIp);
-
-/**
- * A table with these keys and no others. The message of an unknown key is the list of the known ones, from which
- * load.ts picks the nearest.
- */
-function table<T extends z.ZodRawShape>(shape: T, form = "a table") {
-  return z.strictObject(shape, {
-    error: (issue) => issue.code === "unrecognized_keys" ? Object.keys(shape).join(" ") : `must be ${form}`,
-  });
-}
-
-/** A list; `form` says of what, for messages. */
-function list<T extends z.ZodType>(item: T, form: string) {
-  return z.array(item, { error: `must be a list of ${form}` });
-}
-
-/** The record's keys as `read` gives them; a key that it does not understand, or that comes twice, is refused. */
-function byName<T extends z.ZodType>(allowed: string, read: (name: string) => string | undefined, item: T) {
-  return z.record(z.string(), item, { error: "must be a table" }).transform((input, context) => {
-    const output: Record<string, z.output<T>> = {};
-    for (const [name, entry] of Object.entries(input)) {
-      const key = read(name);
-      if (key === undefined) {
-        context.issues.push({ code: "custom", message: `the key must be ${allowed}`, input, path: [name] });
-      } else if (Object.hasOwn(output, key)) {
-        context.issues.push({ code: "custom", message: `"${key}" is there twice`, input, path: [name] });
-      } else {
-        Object.defineProperty(output, key, {
-          value: entry,
-          enumerable: true,
-          configurable: true,
-          writable: true,
-        });
-      }
-    }
-    return output;
-  });
-}
+import {
+  absolute,
+  byName,
+  DAY,
+  domain,
+  duration,
+  flag,
+  integer,
+  list,
+  listenAddress,
+  logFile,
+  noControls,
+  oneOf,
+  path,
+  pathOrEmpty,
+  port,
+  size,
+  table,
+  targetPort,
+  tlsPolicy,
+  value,
+} from "./values.ts";
 
 /** The top level, apart from the tables. */
 export const top = {
@@ -216,6 +134,7 @@ const serveIn = table({
   max_connections_per_ip: integer(1, 100_000).prefault(50),
   idle_timeout: duration(DAY).prefault("5m"),
   min_free_space: size(0).prefault("256MiB"),
+  checks: mailChecks.prefault({}),
 }).transform((table): ServeInConfig => ({
   listen: table.listen,
   port: table.port,
@@ -227,6 +146,7 @@ const serveIn = table({
   maxConnectionsPerIp: Math.min(table.max_connections_per_ip, table.max_connections),
   idleTimeoutMs: table.idle_timeout,
   minFreeSpace: table.min_free_space,
+  checks: table.checks,
 }));
 
 const userOrAddress = value(
@@ -275,11 +195,20 @@ const mailboxes = table({
     parseLocalPartOrAddress,
     aliasTargets,
   ).prefault({}),
-}).transform(({ path, users, subaddress_separator, aliases }): MailboxesConfig => ({
+  junk_folder: value(
+    'a folder of the Maildir, such as "Junk" or "Spam.mailapp", of ASCII letters, digits, space, "-" and "_", ' +
+      'or "" for none',
+    (input) =>
+      typeof input === "string" && input.length <= 100 && /^(?:[\w -]+(?:\.[\w -]+)*)?$/.test(input)
+        ? input
+        : undefined,
+  ).prefault("Junk"),
+}).transform(({ path, users, subaddress_separator, aliases, junk_folder }): MailboxesConfig => ({
   path,
   users,
   subaddressSeparator: subaddress_separator,
   aliases,
+  ...(junk_folder !== "" && { junkFolder: junk_folder }),
 }));
 
 const routeHost = value(

@@ -1,0 +1,135 @@
+/**
+ * Values of the configuration file, and the forms of its tables, from which `schema.ts` is made.
+ *
+ * @module
+ */
+import { isAbsolute } from "@std/path";
+import * as z from "zod";
+import type { TlsPolicy } from "./config.ts";
+import { DURATION_FORM, formatDuration, parseDuration } from "./duration.ts";
+import { parseDomain, parseIp, parsePort } from "./names.ts";
+import { formatSize, parseSize, SIZE_FORM } from "./size.ts";
+
+/** Milliseconds. */
+export const DAY = 24 * 3600 * 1000;
+
+/** A value that `read` understands; any other is refused with what is `allowed`. */
+export function value<T>(allowed: string, read: (input: unknown) => T | undefined) {
+  return z.unknown().transform((input, context): T => {
+    const output = read(input);
+    if (output !== undefined) return output;
+    context.issues.push({ code: "custom", message: `must be ${allowed}`, input });
+    return z.NEVER;
+  });
+}
+
+/** A whole number. */
+export function integer(min: number, max: number) {
+  return value(
+    `a whole number from ${min} to ${max}`,
+    (input) =>
+      Number.isInteger(input) && Number(input) >= min && Number(input) <= max ? Number(input) : undefined,
+  );
+}
+
+/** A size in octets, such as "50MiB". */
+export function size(min: number) {
+  return value(`${SIZE_FORM}, at least ${formatSize(min)}`, (input) => atLeast(min, parseSize(input)));
+}
+
+/** A duration in milliseconds, such as "90s", from a second to `max`. */
+export function duration(max: number) {
+  return value(`${DURATION_FORM}, from 1s to ${formatDuration(max)}`, (input) => {
+    const ms = atLeast(1000, parseDuration(input));
+    return ms !== undefined && ms <= max ? ms : undefined;
+  });
+}
+
+function atLeast(min: number, number: number | undefined): number | undefined {
+  return number !== undefined && number >= min ? number : undefined;
+}
+
+/** One of these words. */
+export function oneOf<const T extends string>(...words: T[]) {
+  const listed = `one of ${words.map((word) => `"${word}"`).join(", ")}`;
+  return value(listed, (input) => words.find((word) => word === input));
+}
+
+/** Whether it is a string without control characters. */
+export function noControls(input: unknown): input is string {
+  // deno-lint-ignore no-control-regex
+  return typeof input === "string" && !/[\u0000-\u001f\u007f-\u009f]/.test(input);
+}
+
+/** The absolute path; `undefined` where it is none. */
+export function absolute(input: unknown): string | undefined {
+  return noControls(input) && isAbsolute(input) ? input : undefined;
+}
+
+/** `true` or `false`. */
+export const flag = value("true or false", (input) => typeof input === "boolean" ? input : undefined);
+/** An absolute path. */
+export const path = value('an absolute path, such as "/var/lib/mailapp"', absolute);
+/** An absolute path, or nothing. */
+export const pathOrEmpty = value(
+  'an absolute path, or "" for none',
+  (input) => input === "" ? "" : absolute(input),
+);
+/** Where the log may go. */
+export const logFile = value(
+  'an absolute path, not in /dev, /proc or /sys, or "" for standard error',
+  // What lies there is out of reach of a server that may not touch everything.
+  (input) => input === "" ? "" : /^\/(?:dev|proc|sys)\//.test(String(input)) ? undefined : absolute(input),
+);
+/** A port to listen on. */
+export const port = value("a port, 0 to 65535 (0: any free one)", (input) => parsePort(input));
+/** A port to connect to. */
+export const targetPort = value("a port, 1 to 65535", (input) => parsePort(input, { min: 1 }));
+/** A domain in its one spelling. */
+export const domain = value('a domain, such as "example.com"', parseDomain);
+/** How far TLS must go. */
+export const tlsPolicy = oneOf<TlsPolicy>("prefer", "require", "verify", "dane");
+/** An IP address in its canonical form. */
+export const listenAddress = value('an IP address, such as "192.0.2.1" or "2001:db8::1"', parseIp);
+
+/**
+ * A table with these keys and no others. The message of an unknown key is the list of the known ones, from which
+ * load.ts picks the nearest.
+ */
+export function table<T extends z.ZodRawShape>(shape: T, form = "a table") {
+  return z.strictObject(shape, {
+    error: (issue) => issue.code === "unrecognized_keys" ? Object.keys(shape).join(" ") : `must be ${form}`,
+  });
+}
+
+/** A list; `form` says of what, for messages. */
+export function list<T extends z.ZodType>(item: T, form: string) {
+  return z.array(item, { error: `must be a list of ${form}` });
+}
+
+/** The record's keys as `read` gives them; a key that it does not understand, or that comes twice, is refused. */
+export function byName<T extends z.ZodType>(
+  allowed: string,
+  read: (name: string) => string | undefined,
+  item: T,
+) {
+  return z.record(z.string(), item, { error: "must be a table" }).transform((input, context) => {
+    const output: Record<string, z.output<T>> = {};
+    for (const [name, entry] of Object.entries(input)) {
+      const key = read(name);
+      if (key === undefined) {
+        context.issues.push({ code: "custom", message: `the key must be ${allowed}`, input, path: [name] });
+      } else if (Object.hasOwn(output, key)) {
+        context.issues.push({ code: "custom", message: `"${key}" is there twice`, input, path: [name] });
+      } else {
+        Object.defineProperty(output, key, {
+          value: entry,
+          enumerable: true,
+          configurable: true,
+          writable: true,
+        });
+      }
+    }
+    return output;
+  });
+}
