@@ -16,11 +16,8 @@ export interface ConnTransportOptions {
   readonly clock: Clock;
 }
 
-// Octets read before other connections have their turn: about ten milliseconds of work; the turn itself takes more than
-// one, the shortest time of a timer, which large messages would feel if it came often. A small read counts for more than
-// it brings.
-const OCTETS_A_TURN = 4 * 1024 ** 2;
-const COST_OF_A_READ = 16 * 1024;
+// A call to the system and what belongs to it take as long as so many octets of mail data.
+const COST_OF_A_CALL = 16 * 1024;
 
 /** The connection broke: reset by the peer, the network gone, or closed on our side. */
 export class ConnectionError extends Error {
@@ -43,13 +40,14 @@ export class ConnTransport implements Transport {
   readonly local: SocketAddress;
   readonly #conn: Deno.Conn;
   readonly #watchdog: Watchdog;
-  readonly #turns = new Turns(OCTETS_A_TURN);
+  readonly #turns: Turns;
   #closed = false;
   #expired = false;
 
   /** Takes the connection over. There is no deadline until one is set. */
   constructor(conn: Deno.Conn, { clock }: ConnTransportOptions) {
     this.#conn = conn;
+    this.#turns = new Turns(clock);
     this.#watchdog = new Watchdog(clock, () => {
       this.#expired = true;
       this.close();
@@ -91,7 +89,10 @@ export class ConnTransport implements Transport {
    */
   write(data: Uint8Array): Promise<void> {
     return this.#conn.write(data).then(
-      (written) => written < data.length ? this.write(data.subarray(written)) : undefined,
+      (written) =>
+        written < data.length
+          ? this.write(data.subarray(written))
+          : this.#turns.spend(COST_OF_A_CALL + written),
       this.#fail,
     );
   }
@@ -106,12 +107,13 @@ export class ConnTransport implements Transport {
     if (this.#closed) return;
     this.#closed = true;
     this.#watchdog.cancel();
+    this.#turns[Symbol.dispose]();
     this.#conn.close();
   }
 
   // Called behind each read and write, these are made once, and spare each an async function of its own.
   readonly #spend = (octets: number | null): number | null | Promise<number | null> => {
-    const others = this.#turns.spend(COST_OF_A_READ + (octets ?? 0));
+    const others = this.#turns.spend(COST_OF_A_CALL + (octets ?? 0));
     return others ? others.then(() => octets) : octets;
   };
 

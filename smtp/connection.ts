@@ -69,8 +69,8 @@ export interface ConnectionOptions {
 const MAX_WAITING_REPLIES = 16 * 1024;
 // Beyond the server's own deadlines, for what it writes when they have passed.
 const GRACE = 5_000;
-// Commands at hand that are run before other connections have their turn: well below a millisecond.
-const LINES_A_TURN = 32;
+// A command that is at hand takes as long as so many octets of mail data, or longer.
+const COST_OF_A_LINE = 16 * 1024;
 // What is still read when the server has closed its side, so that its last words are not lost to a reset.
 const MAX_LINGER_OCTETS = 256 * 1024;
 const MAX_LINGER_TIME = 2_000;
@@ -108,7 +108,7 @@ export class Connection {
   readonly #reader: LineReader;
   readonly #watchdog: Watchdog;
   readonly #startedAt: number;
-  readonly #turns = new Turns(LINES_A_TURN);
+  readonly #turns: Turns;
   #transport: Transport;
   /** Replies that are not written yet. */
   #waiting = "";
@@ -135,6 +135,7 @@ export class Connection {
     this.#transport = transport;
     this.#reader = new LineReader(options.limits.maxCommandLine);
     this.#watchdog = new Watchdog(options.clock, () => this.#expire());
+    this.#turns = new Turns(options.clock);
     this.#startedAt = options.clock.monotonic();
     // With all that it will ever have: an object whose shape changes is slow from then on.
     this.#session = {
@@ -166,6 +167,7 @@ export class Connection {
       this.#noteFailure(error);
     } finally {
       this.#watchdog.cancel();
+      this.#turns[Symbol.dispose]();
       const unfinished = this.#session.transaction;
       try {
         await resetTransaction(this.#session);
@@ -257,7 +259,7 @@ export class Connection {
   async #nextLine(): Promise<Line | undefined> {
     let line = this.#reader.takeLine();
     if (line) {
-      const others = this.#turns.spend(1);
+      const others = this.#turns.spend(COST_OF_A_LINE);
       if (others) await others;
       if (this.#waiting.length > MAX_WAITING_REPLIES) await this.#flush();
     } else {
@@ -372,14 +374,15 @@ export class Connection {
     if (message && message.octets + chunk.octets > maxMessageSize) {
       message.fail(replies.tooBig(maxMessageSize));
     }
-    await this.#flush();
     const reader = this.#reader;
-    if (chunk.octets > 0) reader.expectData();
     const patience: Patience = { waited: 0 };
     let left = chunk.octets;
     while (left > 0) {
       const piece = reader.available.subarray(0, left);
       if (piece.length === 0) {
+        // A chunk that is at hand as a whole, as small ones mostly are, needs neither.
+        await this.#flush();
+        reader.expectData();
         if (!await this.#fillWithData(patience, message, chunk.octets - left)) return false;
         continue;
       }

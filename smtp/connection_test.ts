@@ -485,6 +485,21 @@ Deno.test("shutdown() closes what is left when the grace is over, and nothing of
   assert.equal(dialogue.reason, "shutdown");
 });
 
+Deno.test("replies to chunks that are at hand go out together", async () => {
+  await using dialogue = new Dialogue();
+  await dialogue.say("EHLO client.test\r\nMAIL FROM:<a@client.test>\r\nRCPT TO:<alice@here.example>\r\n");
+  const { transport } = dialogue;
+  let writes = 0;
+  const write = transport.write.bind(transport);
+  transport.write = (data) => {
+    writes++;
+    return write(data);
+  };
+  const heard = await dialogue.say(`${"BDAT 1\r\nx".repeat(400)}BDAT 2 LAST\r\n\r\n`);
+  assert.equal(heard, `${"250 2.0.0 1 octets received\r\n".repeat(400)}250 2.0.0 M1 accepted\r\n`);
+  assert.ok(writes <= 2, `${writes} writes`);
+});
+
 Deno.test("a client that never reads is closed, and little is held for it", async () => {
   await using dialogue = new Dialogue();
   await dialogue.say("EHLO client.test\r\n");

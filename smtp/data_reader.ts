@@ -5,6 +5,7 @@
  * @module
  */
 import { LineEndScanner } from "../base/line_end_scanner.ts";
+import { PieceJoiner } from "../base/piece_joiner.ts";
 
 /** How to read mail data. */
 export interface DataReaderOptions {
@@ -43,6 +44,7 @@ export class DataReader {
   octets = 0;
   readonly #dots: boolean;
   readonly #repair: boolean;
+  readonly #joiner = new PieceJoiner();
   #state = LINE_START;
 
   /** Starts at the first byte behind `354` or behind BDAT's CRLF. */
@@ -52,8 +54,8 @@ export class DataReader {
   }
 
   /**
-   * Takes bytes and adds to `pieces` what they hold: parts of `chunk` itself, or constants. Returns how many bytes
-   * were consumed: all, unless the data has ended.
+   * Takes bytes and adds to `pieces` what they hold, in few pieces however short its lines are; valid until the next
+   * call. Returns how many bytes were consumed: all, unless the data has ended.
    */
   push(chunk: Uint8Array, pieces: Uint8Array[]): number {
     const repair = this.#repair;
@@ -63,17 +65,18 @@ export class DataReader {
     // What stands between `from` and `at` is to be given out as it is.
     let from = 0;
     let at = 0;
-    const emit = (piece: Uint8Array) => {
-      if (piece.length === 0) return;
-      this.octets += piece.length;
-      pieces.push(piece);
+    const joiner = this.#joiner;
+    joiner.begin(pieces);
+    const emit = (bytes: Uint8Array, start = 0, end = bytes.length) => {
+      this.octets += end - start;
+      joiner.add(bytes, start, end);
     };
     while (at < length) {
       const byte = chunk[at];
       switch (state) {
         case LINE_START:
           if (byte === DOT && this.#dots) {
-            emit(chunk.subarray(from, at));
+            emit(chunk, from, at);
             from = at + 1;
             state = AFTER_DOT;
             break;
@@ -91,21 +94,21 @@ export class DataReader {
                 continue;
               }
               this.bare = true;
-              emit(chunk.subarray(from, at));
+              emit(chunk, from, at);
               emit(SPACE);
               from = at + 1;
               break;
             }
             if (repair) {
               // Held back until the next chunk says whether it is bare.
-              emit(chunk.subarray(from, at));
+              emit(chunk, from, at);
               from = at + 1;
             }
             state = AFTER_CR;
           } else {
             this.bare = true;
             if (repair) {
-              emit(chunk.subarray(from, at));
+              emit(chunk, from, at);
               emit(CRLF);
               from = at + 1;
             }
@@ -141,6 +144,7 @@ export class DataReader {
           if (byte === LF) {
             this.ended = true;
             this.#state = LINE_START;
+            joiner.end();
             return at + 1;
           }
           // ".\r" and no LF: the CR was bare. The dot was stuffing.
@@ -151,7 +155,8 @@ export class DataReader {
       }
       at++;
     }
-    emit(chunk.subarray(from, length));
+    emit(chunk, from, length);
+    joiner.end();
     this.#state = state;
     return length;
   }

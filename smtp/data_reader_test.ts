@@ -199,11 +199,33 @@ Deno.test("DataReader keeps lines of any length", () => {
   }
 });
 
+for (const [what, options] of Object.entries({ refuse: REFUSE, repair: REPAIR })) {
+  Deno.test(`DataReader gives out as few pieces for short lines as for long ones (${what})`, () => {
+    for (const line of ["..\r\n", ".\n", "\n", "\r", "\r\r\n", ".\r", "..", "a.\r\n.b\r\n", "\r\n.\r.\n"]) {
+      for (const size of [1000, 65_536]) {
+        const reader = new DataReader(options);
+        const pieces: Uint8Array[] = [];
+        reader.push(bytesOf("a\r\n"), pieces);
+        pieces.length = 0;
+        const chunk = bytesOf(line.repeat(size)).subarray(0, size);
+        assert.equal(reader.push(chunk, pieces), size);
+        assert.ok(
+          pieces.length <= 16 + 2 * (2 * size) / 512,
+          `${pieces.length} pieces: ${JSON.stringify(line)}`,
+        );
+      }
+    }
+  });
+}
+
 /** Texts in which everything that matters is frequent. */
 const texts = fc.array(fc.constantFrom("\r", "\n", ".", "\r\n", "\r\n.", "a", "\0", "bcd", ".\r\n"), {
   maxLength: 24,
-}).map((parts) => parts.join(""));
-const cuts = fc.array(fc.integer({ min: 1, max: 5 }), { minLength: 1, maxLength: 6 });
+}).chain((parts) => fc.constantFrom(1, 1, 1, 50).map((times) => parts.join("").repeat(times)));
+const cuts = fc.array(fc.oneof(fc.integer({ min: 1, max: 5 }), fc.constant(1000)), {
+  minLength: 1,
+  maxLength: 6,
+});
 
 Deno.test("DataReader does what RFC 5321 says, however its input is cut (property)", () => {
   fc.assert(

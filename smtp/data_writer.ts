@@ -15,6 +15,8 @@ const BLOCK = 32 * 1024;
 const PART = 4 * 1024;
 /** The longest end of a message, and a CR that was held back. */
 const SLACK = 8;
+/** Copying so few octets by a call costs more than one by one. */
+const FEW = 32;
 
 /**
  * Writes one message after the other, dot-stuffed, in blocks of up to about 40 KiB. What it is given ends its lines in CRLF;
@@ -52,7 +54,7 @@ export class DataWriter {
   /** Ends the message: the CRLF of the last line where it lacks one, the dot, and what is still held back. */
   async finish(): Promise<void> {
     if (this.#heldCr) this.#put(SPACE);
-    this.#put(...this.#lineStart ? [DOT, CR, LF] : [CR, LF, DOT, CR, LF]);
+    for (const byte of this.#lineStart ? [DOT, CR, LF] : [CR, LF, DOT, CR, LF]) this.#put(byte);
     await this.#flush();
   }
 
@@ -89,7 +91,8 @@ export class DataWriter {
       this.#copy(part, start, end);
       start = at = end + 1;
       if (part[end] === LF) {
-        this.#put(CR, LF);
+        this.#put(CR);
+        this.#put(LF);
         this.#lineStart = true;
       } else if (start === size) {
         this.#heldCr = true;
@@ -100,14 +103,16 @@ export class DataWriter {
     this.#copy(part, start, size);
   }
 
-  #put(...bytes: readonly number[]): void {
-    for (const byte of bytes) this.#buffer[this.#length++] = byte;
+  #put(byte: number): void {
+    this.#buffer[this.#length++] = byte;
   }
 
   #copy(part: Uint8Array, from: number, to: number): void {
-    if (from === to) return;
-    this.#buffer.set(part.subarray(from, to), this.#length);
+    const buffer = this.#buffer;
+    let at = this.#length;
     this.#length += to - from;
+    if (to - from > FEW) buffer.set(part.subarray(from, to), at);
+    else for (let i = from; i < to; i++) buffer[at++] = part[i] as number;
   }
 
   async #flush(): Promise<void> {

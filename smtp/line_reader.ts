@@ -44,6 +44,8 @@ export class LineReader {
   #buffer = small.take();
   #start = 0;
   #end = 0;
+  /** Octets of the line that begins at #start which are known to hold no LF. */
+  #searched = 0;
   /** Whether the rest of a line that was too long is being dropped. */
   #dropping = false;
 
@@ -64,12 +66,13 @@ export class LineReader {
   /** Takes bytes of {@linkcode LineReader.available} away. */
   consume(octets: number): void {
     this.#start += octets;
+    this.#searched = 0;
   }
 
   /** Forgets all that has been read, as STARTTLS asks (RFC 3207 §4.2); returns how much that was. */
   discard(): number {
     const octets = this.#end - this.#start;
-    this.#start = this.#end = 0;
+    this.#start = this.#end = this.#searched = 0;
     this.#dropping = false;
     return octets;
   }
@@ -123,8 +126,9 @@ export class LineReader {
       const buffer = this.#buffer;
       const start = this.#start;
       const end = this.#dropping ? this.#end : Math.min(this.#end, start + this.#maxLine);
-      let lf = start;
+      let lf = start + this.#searched;
       while (lf < end && buffer[lf] !== LF) lf++;
+      this.#searched = 0;
       if (this.#dropping) {
         this.#dropping = lf === end;
         this.#start = this.#dropping ? end : lf + 1;
@@ -132,7 +136,10 @@ export class LineReader {
         continue;
       }
       if (lf === end) {
-        if (end - start < this.#maxLine) return undefined;
+        if (end - start < this.#maxLine) {
+          this.#searched = end - start;
+          return undefined;
+        }
         this.#dropping = true;
         return { kind: "too-long" };
       }

@@ -9,7 +9,7 @@ import { type Clock, systemClock } from "../base/clock.ts";
 import { Connection, type ConnectionLimits } from "./connection.ts";
 import { ConnTransport } from "../net/conn_transport.ts";
 import type { Delivery } from "./delivery.ts";
-import { formatReply, type Reply, reply } from "./reply.ts";
+import { describeError, formatReply, type Reply, reply } from "./reply.ts";
 import { shuttingDown } from "./replies.ts";
 import type { Transport, UpgradeToTls } from "../net/transport.ts";
 
@@ -72,8 +72,12 @@ export interface ShutdownOptions {
 
 // For connections that came while the server was ending, in milliseconds.
 const LATE_GRACE = 5_000;
-// After a failure to accept (out of descriptors, mostly) the loop waits; at once it would fail the same way.
+// Without descriptors or memory for a connection the next attempt would fail the same way.
 const ACCEPT_PAUSE = 200;
+// What lacks on our side (accept(2)). Any other failure is of the one connection, as when its peer has reset it.
+const LACKS: ReadonlySet<unknown> = new Set(["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"]);
+// Connections that fail at once before the event loop has its turn.
+const FAILURES_A_TURN = 16;
 // For the one line that a refused connection is sent.
 const REFUSAL_TIME = 5_000;
 
@@ -135,23 +139,25 @@ export class SmtpServer {
     }
     const { log } = this.#options;
     this.#listeners.add(listener);
-    let failing = false;
+    let lacking = false;
+    let failures = 0;
     while (!this.#draining) {
       let conn: Deno.Conn;
       try {
         conn = await listener.accept();
-        if (failing) log.info("accept.recovered");
-        failing = false;
+        if (lacking) log.info("accept.recovered");
+        lacking = false;
       } catch (error) {
-        if (this.#draining) break;
-        // One connection that failed says nothing about the next; being out of descriptors passes (EMFILE).
-        const code = (error as { code?: unknown } | null)?.code;
-        if (code === "ECONNABORTED" || error instanceof Deno.errors.ConnectionAborted) continue;
-        if (error instanceof Deno.errors.BadResource) break;
-        if (!failing) {
-          log.error("accept.failed", { error: String(error), action: "pausing until there is room" });
+        if (this.#draining || error instanceof Deno.errors.BadResource) break;
+        if (!LACKS.has((error as { code?: unknown } | null)?.code)) {
+          log.debug("accept.lost", { error: describeError(error) });
+          if (++failures % FAILURES_A_TURN === 0) await new Promise((resolve) => setTimeout(resolve, 0));
+          continue;
         }
-        failing = true;
+        if (!lacking) {
+          log.error("accept.failed", { error: describeError(error), action: "pausing until there is room" });
+        }
+        lacking = true;
         await this.#pause();
         continue;
       }

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { connect } from "node:net";
 import { bytesOf, textOf } from "../tests/support/bytes.ts";
 import { FakeClock, settle } from "../tests/support/fake_clock.ts";
 import { RecordingDelivery } from "../tests/support/recording_delivery.ts";
@@ -207,13 +208,79 @@ Deno.test("serve() pauses when it is out of descriptors, says so once, and recov
   assert.equal(served.log.named("accept.recovered").length, 1);
 });
 
-Deno.test("serve() goes on at once where only one connection failed", async () => {
+for (const code of ["ENFILE", "ENOBUFS", "ENOMEM"]) {
+  Deno.test(`serve() pauses at ${code} too, which is a lack of ours`, async () => {
+    await using served = new Served();
+    served.listener.offer(fail(code));
+    served.listener.offer(fail("ENOTCONN"));
+    await settle();
+    assert.equal(served.listener.accepts, 1);
+    await served.clock.advance(200);
+    assert.match((await served.connect("192.0.2.1")).heard, GREETED);
+    assert.equal(served.log.named("accept.failed").length, 1);
+    assert.equal(served.log.named("accept.recovered").length, 1);
+  });
+}
+
+Deno.test("serve() goes on at once where only one connection failed, however its peer did that", async () => {
   await using served = new Served();
-  served.listener.offer(fail("ECONNABORTED"));
-  served.listener.offer(new Deno.errors.ConnectionAborted("x"));
+  const failures = [
+    ...["ECONNABORTED", "ECONNRESET", "ENOTCONN", "EPROTO", "EPERM", "ENETDOWN", "EHOSTUNREACH"].map(fail),
+    new Deno.errors.ConnectionAborted("x"),
+    new Deno.errors.NotConnected("Transport endpoint is not connected (os error 107)"),
+    new Error("of a kind that nobody knows"),
+  ];
+  for (const failure of [...failures, ...failures]) served.listener.offer(failure);
+  // Behind sixteen failures the event loop has its turn.
+  while (served.listener.accepts <= 2 * failures.length) {
+    await new Promise((resolve) => setTimeout(resolve, 0));
+  }
   assert.match((await served.connect("192.0.2.1")).heard, GREETED);
   assert.deepEqual(served.log.named("accept.failed"), []);
+  assert.equal(served.log.named("accept.lost").length, 2 * failures.length);
 });
+
+Deno.test("serve() leaves others their turn while connections fail without end", async () => {
+  await using served = new Served();
+  let othersHadTheirs = false;
+  const timer = setTimeout(() => othersHadTheirs = true, 0);
+  const { listener } = served;
+  let failures = 0;
+  const accept = listener.accept.bind(listener);
+  listener.accept = () =>
+    othersHadTheirs || ++failures > 100_000 ? accept() : Promise.reject(fail("ENOTCONN"));
+  // The accept that is under way is the listener's own.
+  listener.offer(fail("ENOTCONN"));
+  await new Promise((resolve) => setTimeout(resolve, 0));
+  clearTimeout(timer);
+  assert.ok(failures <= 100_000);
+});
+
+Deno.test("serve() takes the next connection behind fifty that were reset before they were accepted", async () => {
+  const log = new RecordingLog();
+  const server = new SmtpServer({ hostname: "mx.here.example", delivery: new RecordingDelivery(), log });
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr as Deno.NetAddr;
+  for (let i = 0; i < 50; i++) await reset(port);
+  const serving = server.serve(listener);
+  using conn = await Deno.connect({ hostname: "127.0.0.1", port });
+  const greeting = new Uint8Array(100);
+  await conn.read(greeting);
+  assert.match(textOf(greeting), /^220 /);
+  assert.equal(log.named("accept.lost").length, 50);
+  assert.deepEqual(log.named("accept.failed"), []);
+  await server.shutdown({ grace: 0 });
+  await serving;
+});
+
+/** A connection that its client ends by a reset. */
+function reset(port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(port, "127.0.0.1", () => socket.resetAndDestroy());
+    socket.on("error", reject);
+    socket.on("close", () => resolve());
+  });
+}
 
 Deno.test("serve() ends when its listener is closed by somebody else", async () => {
   await using served = new Served();
