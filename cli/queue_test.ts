@@ -220,6 +220,27 @@ Deno.test("mailapp queue says what is missing: a selection, an id", async () => 
   });
 });
 
+Deno.test("mailapp queue retry says how many recipients are held, and what sends them", async () => {
+  await withSpool(async ({ directory, mailapp }) => {
+    await fill(directory, [
+      entry([{ address: "u@a.test", status: "held" }, { address: "v@a.test", status: "held" }, "w@a.test"]),
+      entry([{ address: "x@b.test", status: "held" }]),
+    ]);
+    assert.match(
+      (await mailapp("queue", "retry", "--all")).out,
+      /^tried again: 1 recipient of 1 message\nleft alone: 3 recipients \(held; queue release sends it\)\n/,
+    );
+    assert.equal(
+      (await mailapp("queue", "retry", "--domain", "b.test")).out,
+      "tried again: 0 recipients of 0 messages\nleft alone: 1 recipient (held; queue release sends it)\n",
+    );
+    assert.equal(
+      (await mailapp("queue", "release", "--all")).out.split("\n").slice(0, 2).join("\n"),
+      "released: 3 recipients of 2 messages\nleft alone: 1 recipient (not held)",
+    );
+  });
+});
+
 Deno.test("mailapp queue goes through the control socket while serve-out runs", async () => {
   await withSpool(async ({ directory, mailapp }) => {
     const [id = ""] = await fill(directory, [entry(["u@a.test"])]);

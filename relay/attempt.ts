@@ -224,8 +224,8 @@ class Round {
   /** Takes what another message has learnt about a host as this one's outcome, unless a better one comes. */
   learn({ host, address }: Target, { failure, learntAt }: { failure: HostFailure; learntAt: number }): void {
     const { clock } = this.#options;
-    const ago = Math.round((clock.monotonic() - learntAt) / 1000);
-    const error = `${failure.error ?? "asked for less"} (${ago} s ago, to an earlier attempt)`;
+    // The same words for all that it concerns, so that they can be grouped.
+    const error = `${failure.error ?? "asked for less"} (seen by an earlier attempt)`;
     for (const index of this.remaining) {
       const before = this.#results.get(index);
       this.#record(index, { ...failure, at: clock.now(), host, address, error }, {
