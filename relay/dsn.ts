@@ -204,7 +204,7 @@ function explain(facts: Facts): string {
 
 function explainRecipient(recipient: QueueRecipient, kind: NoticeKind): string[] {
   const lines = [`<${maskUnprintable(recipient.address)}>`];
-  const { attemptCount, attempts, originalRecipient } = recipient;
+  const { attemptCount, originalRecipient } = recipient;
   if (originalRecipient !== undefined && originalRecipient.address !== recipient.address) {
     lines.push(...paragraph(`(sent to ${originalRecipient.address})`, "  "));
   }
