@@ -70,6 +70,8 @@ const MAX_STRUGGLING = 10_000;
 /** All destinations with something due. An item whose `at` is not 0 is one that was tried before. */
 export class Destinations<T extends { readonly at: number }> {
   readonly #options: DestinationsOptions<T>;
+  /** Turns of one destination at once, at least 1. */
+  maxTurnsEach: number;
   readonly #destinations = new Map<string, Destination<T>>();
   /** Destinations with something due, in turn: those with fresh mail, and those that failed lately. */
   readonly #rings = { fresh: new Line<Destination<T>>(), slow: new Line<Destination<T>>() };
@@ -83,6 +85,7 @@ export class Destinations<T extends { readonly at: number }> {
   /** Has none yet. */
   constructor(options: DestinationsOptions<T>) {
     this.#options = options;
+    this.maxTurnsEach = options.maxTurnsEach;
   }
 
   /** Items in all lines. */
@@ -130,6 +133,11 @@ export class Destinations<T extends { readonly at: number }> {
     this.#struggling.clear();
   }
 
+  /** The items of all lines. */
+  *items(): Generator<T, void, void> {
+    for (const { ready } of this.#destinations.values()) yield* ready.values();
+  }
+
   /** Drops items from the lines for which `isKept` is false; looks at all. */
   retain(isKept: (item: T) => boolean): void {
     for (const { ready } of this.#destinations.values()) this.#ready -= ready.retain(isKept);
@@ -144,7 +152,7 @@ export class Destinations<T extends { readonly at: number }> {
   #queue(destination: Destination<T>): void {
     const { ready, turns, queued, parked, name } = destination;
     // One connection is enough to find out whether the host is back.
-    const most = this.#struggling.has(name) ? 1 : this.#options.maxTurnsEach;
+    const most = this.#struggling.has(name) ? 1 : this.maxTurnsEach;
     if (queued || parked !== undefined || ready.size === 0 || turns >= most) return;
     destination.queued = true;
     this.#rings[this.#isSlow(destination) ? "slow" : "fresh"].push(destination);
@@ -260,6 +268,13 @@ class Line<T> {
   unshift(item: T): void {
     if (this.#head === 0) this.#items.unshift(item);
     else this.#items[--this.#head] = item;
+  }
+
+  *values(): Generator<T, void, void> {
+    for (let at = this.#head; at < this.#items.length; at++) {
+      const item = this.#items[at];
+      if (item !== undefined) yield item;
+    }
   }
 
   /** Drops those for which `isKept` is false; how many. */

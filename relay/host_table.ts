@@ -94,7 +94,7 @@ export interface HostTableOptions {
 interface Gate {
   readonly key: string;
   /** Connections that may be open at once in good times. */
-  readonly max: number;
+  max: number;
   active: number;
   /** Connections that may be open at once now; grows again by one with each connection that relays. */
   limit: number;
@@ -118,18 +118,20 @@ const GROUP_RECOVERED = 20;
 /** Knows which hosts may be connected to. */
 export class HostTable {
   readonly #options: HostTableOptions;
-  readonly #pauses: HostPauses;
+  #pauses: HostPauses;
+  #maxConnectionsPerHost: number;
   readonly #gates = new Map<string, Gate>();
 
   /** Makes one that knows nothing yet. */
   constructor(options: HostTableOptions) {
     this.#options = options;
     this.#pauses = options.pauses ?? DEFAULT_HOST_PAUSES;
+    this.#maxConnectionsPerHost = options.maxConnectionsPerHost;
   }
 
   /** Asks for a connection. An admitted slot must be released. */
   admit(target: HostAddress): Admission {
-    const { maxConnectionsPerHost } = this.#options;
+    const maxConnectionsPerHost = this.#maxConnectionsPerHost;
     const [address, host, group] = [
       this.#gate(`address ${target.address} ${target.port}`, maxConnectionsPerHost),
       this.#gate(`host ${target.host} ${target.port}`, maxConnectionsPerHost),
@@ -168,6 +170,19 @@ export class HostTable {
     for (const gate of [...this.#gates.values()]) {
       recover(gate);
       gate.closedUntil = 0;
+      this.#pump(gate);
+    }
+  }
+
+  /** Goes by other numbers from now on. Pauses that have begun end as they were begun. */
+  reconfigure(
+    { maxConnectionsPerHost, pauses }: Required<Pick<HostTableOptions, "maxConnectionsPerHost" | "pauses">>,
+  ): void {
+    this.#pauses = pauses;
+    this.#maxConnectionsPerHost = maxConnectionsPerHost;
+    for (const gate of [...this.#gates.values()]) {
+      if (gate.max === Infinity) continue;
+      gate.max = maxConnectionsPerHost;
       this.#pump(gate);
     }
   }

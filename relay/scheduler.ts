@@ -16,7 +16,7 @@ import { attempt, leave } from "./attempt.ts";
 import type { AttemptOptions, AttemptResult, Connect, LiveConnection } from "./attempt.ts";
 import { Destinations, type Turn } from "./destinations.ts";
 import { IdleConnections } from "./idle_connections.ts";
-import { type HostFailure, hostPausesUpTo, HostTable } from "./host_table.ts";
+import { type HostFailure, type HostPauses, hostPausesUpTo, HostTable } from "./host_table.ts";
 import { OpenEntries, type OpenEntry } from "./open_entries.ts";
 import { applyOutcome } from "./outcome.ts";
 import type { Queue, QueueSummary } from "./queue.ts";
@@ -55,6 +55,12 @@ export interface SchedulerOptions {
   /** Destinations served at once, at least 4; default 100. */
   readonly maxWorkers?: number;
 }
+
+/** What of a {@linkcode SchedulerOptions} may change while the scheduler runs. */
+export type SchedulerSettings = Pick<
+  SchedulerOptions,
+  "schedule" | "route" | "connect" | "destinationOf" | "maxConnectionsPerHost"
+>;
 
 /** What a {@linkcode Scheduler} is doing. */
 export interface SchedulerStatus {
@@ -97,7 +103,7 @@ const SWEEP_AFTER = { least: 64, most: 50_000 };
 
 /** Sends what is in a queue. */
 export class Scheduler {
-  readonly #options: SchedulerOptions;
+  #options: SchedulerOptions;
   readonly #hosts: HostTable;
   readonly #idle: IdleConnections;
   readonly #entries: OpenEntries;
@@ -111,15 +117,17 @@ export class Scheduler {
   readonly #cut = new AbortController();
   readonly #kill = new AbortController();
   #recovered = false;
+  /** How often the settings have changed, and what was begun under earlier ones. */
+  #generation = 0;
+  readonly #outdated = new WeakSet<Item>();
+  readonly #openedIn = new WeakMap<LiveConnection, number>();
 
   /** Makes one that does nothing before {@linkcode Scheduler.start}. */
   constructor(options: SchedulerOptions) {
     this.#options = options;
     const { queue, clock, logger, schedule, maxConnectionsPerHost = 5, maxWorkers = 100 } = options;
-    // A pause never covers a message's own next attempt, which is to ask the host itself.
-    const pauses = hostPausesUpTo(Math.min(...schedule.delays));
     this.#idle = new IdleConnections(clock);
-    this.#hosts = new HostTable({ clock, logger, maxConnectionsPerHost, pauses });
+    this.#hosts = new HostTable({ clock, logger, maxConnectionsPerHost, pauses: pausesOf(schedule) });
     this.#entries = new OpenEntries({ queue, clock, logger, signal: this.#kill.signal });
     this.#waiting = new Timetable(clock, (item) => this.#makeReady(item));
     this.#destinations = new Destinations({
@@ -200,15 +208,25 @@ export class Scheduler {
    */
   async change(opened: OpenEntry): Promise<void> {
     await this.settle(opened);
-    const { entry: { id, acceptedAt, recipients }, inFlight, gone } = opened;
-    this.#replaced.replace(id);
-    const due = recipients.flatMap(({ status, domain, nextAttemptAt }, index) =>
-      status === "pending" && !inFlight.has(index) ? { domain, at: nextAttemptAt } : []
-    );
-    if (!gone) this.#submit({ id, acceptedAt, due }, { fresh: false });
+    this.#submitAgain(opened);
     const { least, most } = SWEEP_AFTER;
     const limit = Math.min(Math.max(least, (this.#waiting.size + this.#destinations.ready) / 2), most);
     if (this.#replaced.changes >= limit) this.#sweep();
+  }
+
+  /**
+   * Goes by other settings from now on. What waits keeps its time, and is led to its destination by the new settings
+   * when that has come; connections that were opened under the earlier ones serve no further message.
+   */
+  reconfigure(settings: SchedulerSettings): void {
+    const { maxConnectionsPerHost = 5, schedule } = settings;
+    this.#options = { ...this.#options, ...settings };
+    this.#generation++;
+    for (const item of this.#waiting.values()) this.#outdated.add(item);
+    for (const item of this.#destinations.items()) this.#outdated.add(item);
+    this.#destinations.maxTurnsEach = maxConnectionsPerHost;
+    this.#hosts.reconfigure({ maxConnectionsPerHost, pauses: pausesOf(schedule) });
+    this.#idle.clear();
   }
 
   /** Clears the back-off of all hosts, so that the next attempt asks them again. */
@@ -289,6 +307,15 @@ export class Scheduler {
     return this.#options.destinationOf?.(domain) ?? domain;
   }
 
+  /** Lets what is open of an entry wait anew, instead of all that waited of it. */
+  #submitAgain({ entry: { id, acceptedAt, recipients }, inFlight, gone }: OpenEntry): void {
+    this.#replaced.replace(id);
+    const due = recipients.flatMap(({ status, domain, nextAttemptAt }, index) =>
+      status === "pending" && !inFlight.has(index) ? { domain, at: nextAttemptAt } : []
+    );
+    if (!gone) this.#submit({ id, acceptedAt, due }, { fresh: false });
+  }
+
   /** When each destination is first due. */
   #byDestination(due: QueueSummary["due"]): Map<string, number> {
     const first = new Map<string, number>();
@@ -354,13 +381,19 @@ export class Scheduler {
   #work(turn: Turn<Item>): Promise<void> {
     return work(turn, {
       send: (item, live) => this.#try(item, live),
-      idle: this.#idle,
+      idle: {
+        offer: (live) => {
+          if (this.#upToDate(live) !== undefined) this.#idle.offer(live);
+        },
+      },
       stopping: this.#stopping.signal,
     }).finally(() => turn.end());
   }
 
   /** Makes one attempt. What it came to is in memory when this resolves, and on disk when `stored` does. */
-  async #try(item: Item, live: LiveConnection | undefined): Promise<SendResult> {
+  async #try(item: Item, kept: LiveConnection | undefined): Promise<SendResult> {
+    const generation = this.#generation;
+    const live = kept && this.#upToDate(kept);
     const nothing: SendResult = { stored: Promise.resolve(), ...(live && { live }) };
     if (!this.#replaced.counts(item)) return nothing;
     let opened: OpenEntry | undefined;
@@ -371,6 +404,10 @@ export class Scheduler {
       const { entry, inFlight } = opened;
       if (!item.fresh && entry.reversePath === "" && !this.#recovered) {
         this.#notBeforeRecovery.push(item);
+        return nothing;
+      }
+      if (this.#outdated.has(item)) {
+        this.#submitAgain(opened);
         return nothing;
       }
       const recipients = this.#dueRecipients(opened, item);
@@ -386,7 +423,9 @@ export class Scheduler {
       } finally {
         for (const index of recipients) inFlight.delete(index);
       }
+      if (generation !== this.#generation) this.#outdated.add(item);
       const going = result.live && { live: result.live };
+      if (result.live !== undefined) this.#openedIn.set(result.live, generation);
       if (result.wait !== undefined) return { stored: Promise.resolve(), wait: result.wait, ...going };
       stored = this.#store(opened, item);
       return { stored, ...going };
@@ -395,12 +434,21 @@ export class Scheduler {
       const { logger, clock, schedule, random } = this.#options;
       logger.error("queue.error", { id: item.id, error: String(error) });
       if (live !== undefined) leave(live);
-      this.#wait({ ...item, dueAt: clock.monotonic() + retryDelay(1, schedule, random) });
+      const again = { ...item, dueAt: clock.monotonic() + retryDelay(1, schedule, random) };
+      if (generation !== this.#generation || this.#outdated.has(item)) this.#outdated.add(again);
+      this.#wait(again);
       return { stored: Promise.resolve() };
     } finally {
       if (stored === undefined) opened?.[Symbol.dispose]();
       else stored.catch(() => {}).finally(() => opened?.[Symbol.dispose]());
     }
+  }
+
+  /** A kept connection, if it was opened under the settings that hold now. */
+  #upToDate(live: LiveConnection): LiveConnection | undefined {
+    if (this.#openedIn.get(live) === this.#generation) return live;
+    leave(live);
+    return undefined;
   }
 
   #dueRecipients({ entry, inFlight }: OpenEntry, { to, at }: Item): number[] {
@@ -442,6 +490,7 @@ export class Scheduler {
     const { id, to, born } = item;
     await this.settle(opened, { born });
     if (opened.gone) return;
+    if (this.#outdated.has(item)) return this.#submitAgain(opened);
     const open = entry.recipients.filter((recipient) =>
       recipient.status === "pending" && this.#destinationOf(recipient.domain) === to
     );
@@ -455,4 +504,9 @@ export class Scheduler {
       this.#watchForDelay(id, born);
     }
   }
+}
+
+/** A pause never covers a message's own next attempt, which is to ask the host itself. */
+function pausesOf({ delays }: RetrySchedule): HostPauses {
+  return hostPausesUpTo(Math.min(...delays));
 }
