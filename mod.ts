@@ -63,7 +63,7 @@ export type { ConnectionLimits } from "./smtp/connection.ts";
 export { ConnectionError, ConnTransport, type ConnTransportOptions } from "./net/conn_transport.ts";
 export * from "./smtp/delivery.ts";
 export * from "./smtp/envelope.ts";
-export type { UnwantedField } from "./message/header_filter.ts";
+export type { SeenField, UnwantedField } from "./message/header_filter.ts";
 export { IncomingMessage, type MessageFailure, type MessageLimits } from "./smtp/incoming_message.ts";
 export { type EnhancedStatusCode, type Reply, reply, SmtpError } from "./smtp/reply.ts";
 export {

@@ -13,6 +13,8 @@ import { DirectorySyncer } from "../storage/directory_syncer.ts";
 import { denoFileSystem, type FileSystem } from "../storage/file_system.ts";
 import { freeSpace } from "../storage/free_space.ts";
 import { Slots } from "../base/slots.ts";
+import { claimsToBeOurs } from "../message/authentication_results.ts";
+import type { UnwantedField } from "../message/header_filter.ts";
 import type { StagingArea } from "../storage/staging.ts";
 import { StorageError, type StorageFault } from "../storage/storage_error.ts";
 import { Maildir } from "./maildir.ts";
@@ -105,12 +107,11 @@ export class MaildirDelivery implements Delivery {
   }
 
   /** Return-Path is ours to write (RFC 5321 §4.4); Authentication-Results in our name would be believed (RFC 8601 §5). */
-  readonly unwantedField = (name: string, value: () => string): boolean => {
+  readonly unwantedField: UnwantedField = (field) => {
+    const { name } = field;
     if (name === "return-path") return true;
     if (name !== "authentication-results") return false;
-    const id = authservId(value());
-    // Whose it is cannot be told when the name hides behind more white space and comments than are looked at.
-    return id === this.#hostname || id === "" || id.startsWith("(");
+    return claimsToBeOurs(field.value(), { hostname: this.#hostname, whole: field.whole });
   };
 
   /** Refuses when there is not enough room for the message as it was announced. */
@@ -252,12 +253,4 @@ const UNWRITABLE: Partial<Record<StorageFault, Reply>> = {
 
 function refuse(reply: Reply): RecipientDecision {
   return { accepted: false, reply };
-}
-
-/** The name of the server in an Authentication-Results field (RFC 8601 §2.2), behind any comments. */
-function authservId(value: string): string {
-  let rest = value;
-  for (let shorter; rest !== (shorter = rest.replace(/\((?:[^()\\]|\\.)*\)/gs, " ")); rest = shorter);
-  const [, quoted, plain] = /^\s*(?:"([^"]*)"|([^\s;]*))/.exec(rest) ?? [];
-  return (quoted ?? plain ?? "").toLowerCase().replace(/\.$/, "");
 }

@@ -558,25 +558,13 @@ Deno.test("MaildirDelivery.mailboxes may be replaced between RCPT and DATA", asy
 
 Deno.test("MaildirDelivery.unwantedField() takes out Return-Path and what claims to be our authentication", async () => {
   await inSetting({}, ({ delivery }) => {
-    const ours = [
-      "mx.example.com; spf=pass",
-      " MX.Example.COM. 1;\tspf=pass",
-      '"mx.example.com";none',
-      "(a (nested) comment) mx.example.com; none",
-      "\r\n\tmx.example.com ;none",
-      // Our name may stand behind what was not looked at.
-      "",
-      " ".repeat(2000),
-      `(${"x".repeat(2000)}`,
-    ];
-    for (const value of ours) assert.ok(delivery.unwantedField("authentication-results", () => value), value);
-    for (
-      const value of ["mx.example.net; spf=pass", "xmx.example.com; none", "(mx.example.com) other; x"]
-    ) {
-      assert.ok(!delivery.unwantedField("authentication-results", () => value), value);
-    }
-    assert.ok(delivery.unwantedField("return-path", () => "<x@y>"));
-    assert.ok(!delivery.unwantedField("delivered-to", () => "x@y"));
+    const unwanted = (name: string, value: string, whole = true) =>
+      delivery.unwantedField({ name, whole, value: () => value });
+    assert.ok(unwanted("authentication-results", " MX.Example.COM. 1;\tspf=pass"));
+    assert.ok(!unwanted("authentication-results", " mx.example.net; spf=pass"));
+    assert.ok(unwanted("authentication-results", `(${"x".repeat(2000)}`, false));
+    assert.ok(unwanted("return-path", "<x@y>"));
+    assert.ok(!unwanted("delivered-to", "x@y"));
     return Promise.resolve();
   });
 });

@@ -1,16 +1,27 @@
 /**
- * Looks at the header section of a message as it streams by: counts Received fields (RFC 5321 §6.3) and takes out
- * fields that a delivery does not want. Memory is bounded whatever the message holds.
+ * Looks at the header section of a message as it streams by: counts Received fields (RFC 5321 §6.3), takes out fields
+ * that a delivery does not want, and mends a beginning that would make text of fields, or fields of text. Memory is
+ * bounded whatever the message holds.
  *
  * @module
  */
+import { concat } from "../base/concat.ts";
 import { latin1 } from "../base/latin1.ts";
+import { isField, nameEnd, skipSpace, unfold } from "./header_field.ts";
+import { isMboxLine, markLength } from "./split_message.ts";
 
-/**
- * Decides whether a field is taken out; `name` in lower case, `value`, to be called before it returns, gives the
- * field's value, unfolded, as far as it was looked at.
- */
-export type UnwantedField = (name: string, value: () => string) => boolean;
+/** A field as far as it is looked at, to be read only during the call that gives it. */
+export interface SeenField {
+  /** In lower case. */
+  readonly name: string;
+  /** Whether the field was looked at to its end. */
+  readonly whole: boolean;
+  /** The value, unfolded, as far as it was looked at. */
+  value(): string;
+}
+
+/** Decides whether a field is taken out. */
+export type UnwantedField = (field: SeenField) => boolean;
 
 const LF = 10;
 const CR = 13;
@@ -20,26 +31,58 @@ const COLON = 58;
 
 // How much of a field is looked at before it is decided upon; a longer field is decided upon by its beginning.
 const MAX_LOOK = 2048;
-const MAX_NAME = 100;
 const NOTHING = new Uint8Array(0);
+const EMPTY_LINE = new Uint8Array([CR, LF]);
+const RECEIVED = "received";
 
-/** Filters one message. Bytes go in cut anywhere; pieces come out that are valid as long as the chunk is. */
-export class HeaderFilter {
+/**
+ * Filters one message. Bytes go in cut anywhere; pieces come out that are valid as long as the chunk is.
+ *
+ * Fields are put on top of what comes out. So that these end where they should, and show what they are, a message that
+ * begins with no field gets the empty line that it lacks. A byte order mark at the top goes, and so do lines of an mbox
+ * file, if a field follows them.
+ */
+export class HeaderFilter implements SeenField {
   /** Received fields so far. */
   receivedCount = 0;
+  /** Octets of the header section so far. */
+  octets = 0;
   readonly #unwanted: UnwantedField | undefined;
   #inHeader = true;
+  /** Whether no field has been kept yet. */
+  #atStart = true;
+  /** Lines of an mbox file at the top, until it is known what follows them. */
+  #mboxLines: Uint8Array = NOTHING;
   /** What becomes of the field that the last chunk ended in; `undecided` fields are held. */
   #field: "none" | "undecided" | "kept" | "dropped" = "none";
   /** The beginning of an undecided field, as far as it stood in earlier chunks. */
-  #held: Uint8Array | undefined;
+  #held: Uint8Array<ArrayBuffer> | undefined;
   #heldLength = 0;
   /** Whether the next byte begins a line. */
   #lineStart = true;
+  #look: Uint8Array = NOTHING;
+  #nameEnd = 0;
 
-  /** Without `unwanted` it only counts. */
+  /** Without `unwanted` it takes out nothing. */
   constructor(unwanted?: UnwantedField) {
     this.#unwanted = unwanted;
+  }
+
+  /** See {@linkcode SeenField}. */
+  get name(): string {
+    return latin1(this.#look, 0, this.#nameEnd).toLowerCase();
+  }
+
+  /** See {@linkcode SeenField}. */
+  get whole(): boolean {
+    return this.#look.length < MAX_LOOK;
+  }
+
+  /** See {@linkcode SeenField}. */
+  value(): string {
+    const look = this.#look;
+    const colon = skipSpace(look, this.#nameEnd, look.length);
+    return unfold(latin1(look, Math.min(colon + 1, look.length)));
   }
 
   /** Takes bytes and adds to `pieces` what goes on: parts of the chunk, as large as they can be. */
@@ -55,9 +98,9 @@ export class HeaderFilter {
         if (this.#field === "none" || (byte !== SPACE && byte !== TAB)) {
           from = this.#endField(chunk, { from, fieldStart, end: at }, pieces);
           fieldStart = at;
+          if (!this.#inHeader) break;
           if (byte === CR || byte === LF) {
-            this.#inHeader = false;
-            this.#field = "none";
+            this.#endHeader(pieces);
             break;
           }
           this.#field = "undecided";
@@ -73,6 +116,7 @@ export class HeaderFilter {
         from = at;
       }
     }
+    this.octets += at;
     if (this.#field === "undecided") {
       if (fieldStart > from) pieces.push(chunk.subarray(from, fieldStart));
       this.#hold(chunk.subarray(fieldStart));
@@ -84,7 +128,7 @@ export class HeaderFilter {
   /** Gives out what is still held when the message ends within its header section. */
   finish(pieces: Uint8Array[]): void {
     this.#endField(NOTHING, { from: 0, fieldStart: 0, end: 0 }, pieces);
-    this.#inHeader = false;
+    if (this.#inHeader) this.#endHeader(pieces);
   }
 
   /** Decides upon a field, as far as it is known, if that has not been done; returns from where bytes go out now. */
@@ -99,15 +143,48 @@ export class HeaderFilter {
     let field = part;
     if (before > 0) field = this.#hold(part);
     this.#heldLength = 0;
-    if (this.#isWanted(field)) {
-      this.#field = "kept";
-      // A copy: the buffer is used again for the next field before the pieces are written.
-      if (before > 0) pieces.push(field.slice(0, before));
-      return from;
+    const skipped = this.#atStart ? this.#begin(field, pieces) : 0;
+    if (skipped === undefined || (this.#inHeader && !this.#isWanted(field.subarray(skipped)))) {
+      this.#field = "dropped";
+      if (fieldStart > from) pieces.push(chunk.subarray(from, fieldStart));
+      return end;
     }
-    this.#field = "dropped";
-    if (fieldStart > from) pieces.push(chunk.subarray(from, fieldStart));
-    return end;
+    this.#field = "kept";
+    this.#atStart = false;
+    // A copy: the buffer is used again for the next field before the pieces are written.
+    if (before > skipped) pieces.push(field.slice(skipped, before));
+    return skipped > before ? from + skipped - before : from;
+  }
+
+  /**
+   * Looks at what no kept field stands before: a field goes on, how many octets behind its beginning is returned; lines
+   * of an mbox file are put aside (`undefined`); anything else begins the body.
+   */
+  #begin(field: Uint8Array, pieces: Uint8Array[]): number | undefined {
+    const mark = this.#mboxLines.length === 0 ? markLength(field) : 0;
+    const lf = field.indexOf(LF);
+    const line = lf < 0 ? field.length : lf + 1;
+    if (isField(field, mark, line) || this.#hidesColon(field)) {
+      this.#mboxLines = NOTHING;
+      return mark;
+    }
+    const isLine = this.whole && line === field.length && lf >= 0;
+    if (isLine && isMboxLine(field, mark) && this.#mboxLines.length + line <= MAX_LOOK) {
+      this.#mboxLines = concat(this.#mboxLines, field);
+      return undefined;
+    }
+    this.#endHeader(pieces, true);
+    return 0;
+  }
+
+  /** The header section is over; `textFollows`: where a line of the body begins, without the empty line before it. */
+  #endHeader(pieces: Uint8Array[], textFollows = this.#mboxLines.length > 0): void {
+    this.#inHeader = false;
+    this.#field = "none";
+    if (!textFollows) return;
+    pieces.push(EMPTY_LINE);
+    if (this.#mboxLines.length > 0) pieces.push(this.#mboxLines);
+    this.#mboxLines = NOTHING;
   }
 
   #hold(bytes: Uint8Array): Uint8Array {
@@ -118,14 +195,23 @@ export class HeaderFilter {
   }
 
   #isWanted(field: Uint8Array): boolean {
-    const colon = field.indexOf(COLON);
+    const name = nameEnd(field, 0, field.length);
+    const colon = skipSpace(field, name, field.length);
     // A line that is no field ends the header section for some readers and not for others: only the empty line does
     // here, lest a forged field stand behind such a line.
-    if (colon < 1 || colon > MAX_NAME) return true;
-    const name = latin1(field.subarray(0, colon)).toLowerCase().replace(/[ \t]+$/, "");
-    if (name === "received") this.receivedCount++;
-    if (this.#unwanted === undefined || !/^[!-9;-~]+$/.test(name)) return true;
-    if (name === "received") return true;
-    return !this.#unwanted(name, () => latin1(field.subarray(colon + 1)).replace(/\r?\n/g, ""));
+    if (name === 0 || (field[colon] !== COLON && !this.#hidesColon(field, name))) return true;
+    this.#look = field;
+    this.#nameEnd = name;
+    if (name === RECEIVED.length && this.name === RECEIVED) {
+      this.receivedCount++;
+      return true;
+    }
+    return this.#unwanted === undefined || !this.#unwanted(this);
+  }
+
+  /** Whether there is only white space behind the name as far as was looked, so that a colon may still come. */
+  #hidesColon(field: Uint8Array, name = nameEnd(field, 0, field.length)): boolean {
+    if (name === 0 || name === MAX_LOOK || field.length < MAX_LOOK) return false;
+    return skipSpace(field, name, MAX_LOOK) === MAX_LOOK;
   }
 }

@@ -3,35 +3,57 @@
  *
  * @module
  */
+import { Buffer } from "node:buffer";
+import { latin1 } from "../base/latin1.ts";
+import { isField, nameEnd } from "./header_field.ts";
 
 /** A header field as it came. */
 export interface HeaderField {
   /** In lower case; `""` for a line that is no field. */
   readonly name: string;
-  /** Name, colon and value with its line breaks, without the last CRLF; one character a byte. */
+  /** Name, colon and value with its line breaks, without the last line end; one character a byte. */
   readonly text: string;
 }
 
+const CR = 13;
+const LF = 10;
+const SPACE = 32;
+const TAB = 9;
+
 /**
- * The fields of a header section, from the top.
- * @param section without the empty line that ends it; one character a byte
+ * The fields of a header section, from the top. Lines end in CRLF or LF. Looks at each octet a bounded number of times.
+ * @param section without the empty line that ends it; as a text, one character a byte
  */
-export function headerFields(section: string): HeaderField[] {
-  if (section === "") return [];
-  return section.split(/\r\n(?![ \t])/).filter((text) => text !== "").map((text) => ({
-    name: fieldName(text),
-    text,
-  }));
+export function headerFields(section: Uint8Array | string): HeaderField[] {
+  const bytes = typeof section === "string" ? Buffer.from(section, "latin1") : section;
+  const fields: HeaderField[] = [];
+  for (let at = 0; at < bytes.length;) {
+    const { end, next } = fieldEnd(bytes, at);
+    if (end > at) fields.push({ name: fieldName(bytes, at, end), text: latin1(bytes, at, end) });
+    at = next;
+  }
+  return fields;
 }
 
-/** What stands behind the colon of a field. */
+/** What stands behind the colon of a field, folding included. */
 export function fieldValue({ text }: HeaderField): string {
   return text.slice(text.indexOf(":") + 1);
 }
 
-/** Only space and tab are white space here: a byte that is a no-break space in Latin-1 is part of a word. */
-function fieldName(text: string): string {
-  const colon = text.indexOf(":");
-  const [, name = ""] = /^([!-9;-~]+)[ \t]*$/.exec(text.slice(0, Math.max(colon, 0))) ?? [];
-  return name.toLowerCase();
+/** Where the field that begins at `start` ends, behind its last continuation, and where the next one begins. */
+function fieldEnd(bytes: Uint8Array, start: number): { readonly end: number; readonly next: number } {
+  let next = start;
+  do {
+    const lf = bytes.indexOf(LF, next);
+    if (lf < 0) return { end: bytes.length, next: bytes.length };
+    next = lf + 1;
+  } while (bytes[next] === SPACE || bytes[next] === TAB);
+  return { end: bytes[next - 2] === CR && next - 2 >= start ? next - 2 : next - 1, next };
+}
+
+/** The colon must stand in the first line. */
+function fieldName(bytes: Uint8Array, start: number, end: number): string {
+  const lf = bytes.indexOf(LF, start);
+  if (!isField(bytes, start, lf < 0 || lf > end ? end : lf)) return "";
+  return latin1(bytes, start, nameEnd(bytes, start, end)).toLowerCase();
 }

@@ -14,8 +14,7 @@ import { createDial } from "../net/dial.ts";
 import type { FamilyHealth } from "../net/family_health.ts";
 import type { Route, TargetOptions } from "../relay/mx.ts";
 import type { RetrySchedule } from "../relay/retry_schedule.ts";
-import { PeerMemory } from "../relay/peer_memory.ts";
-import type { SessionOptions } from "../relay/ready_session.ts";
+import { type SessionOptions, StartTlsRefusals } from "../relay/ready_session.ts";
 import { systemClock } from "../base/clock.ts";
 import { clientUpgrade } from "../tls/client_upgrade.ts";
 import { CommandError } from "./exit_codes.ts";
@@ -99,7 +98,7 @@ export function sessionOptions(
       ...(health && { health }),
     }),
     upgrade: clientUpgrade,
-    peers: new PeerMemory(systemClock),
+    startTlsRefusals: new StartTlsRefusals(systemClock),
     ...(dns.dnssec && { daneResolver: resolver }),
     logger,
   };

@@ -6,6 +6,7 @@
  */
 import { DataReader } from "./data_reader.ts";
 import type { Delivery, Header, PendingMessage } from "./delivery.ts";
+import { MAX_HEADER_SECTION } from "../message/header_field.ts";
 import { HeaderFilter } from "../message/header_filter.ts";
 import * as replies from "./replies.ts";
 import { type Reply, reply, SmtpError } from "./reply.ts";
@@ -141,6 +142,14 @@ export class IncomingMessage implements AsyncDisposable {
       );
     } else if (this.#reader.octets > this.#limits.maxMessageSize) {
       this.fail(replies.tooBig(this.#limits.maxMessageSize));
+    } else if (this.#filter.octets > MAX_HEADER_SECTION) {
+      this.fail(
+        reply(
+          552,
+          "5.3.4",
+          `The header section has more than ${MAX_HEADER_SECTION} octets; an empty line ends it`,
+        ),
+      );
     } else if (this.#filter.receivedCount > this.#limits.maxHops) {
       this.fail(
         reply(554, "5.4.6", `Too many hops: more than ${this.#limits.maxHops} Received fields; a mail loop`),

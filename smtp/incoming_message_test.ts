@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { bytesOf, cut, FALSE_ENDS, textOf } from "../tests/support/bytes.ts";
 import type { Header, PendingMessage } from "./delivery.ts";
+import { MAX_HEADER_SECTION } from "../message/header_field.ts";
 import { IncomingMessage, type MessageLimits } from "./incoming_message.ts";
 import { reply, SmtpError } from "./reply.ts";
 
@@ -41,7 +42,7 @@ interface Options {
 function incoming(pending: Pending, { by = "DATA", bareLineEndings = "refuse", limits = {} }: Options = {}) {
   return new IncomingMessage(pending, {
     by,
-    delivery: { bareLineEndings, unwantedField: (name) => name === "return-path" },
+    delivery: { bareLineEndings, unwantedField: ({ name }) => name === "return-path" },
     limits: { maxMessageSize: 10_000, maxHops: 100, ...limits },
   });
 }
@@ -127,6 +128,20 @@ Deno.test("IncomingMessage stores no more than the limit and one chunk, whatever
   for (let i = 0; i < 1000; i++) await message.write(bytesOf("y".repeat(100)));
   assert.ok(pending.content.length <= 1000);
   assert.equal(message.octets, 100_000);
+});
+
+Deno.test("IncomingMessage refuses a header section above its bound, and reads the data to its end", async () => {
+  const limits = { maxMessageSize: 10_000_000 };
+  const field = `X-Long: ${"x".repeat(MAX_HEADER_SECTION - 10)}\r\n`;
+  assert.equal(field.length, MAX_HEADER_SECTION);
+  for (const text of [`${field}\r\nbody`, `${field}\r\n${"x".repeat(MAX_HEADER_SECTION)}`]) {
+    assert.equal((await receive(`${text}\r\n.\r\n`, { limits }, [65_536])).refusal, "");
+  }
+  for (const text of [`X${field}\r\nbody`, "A: b\r\n".repeat(MAX_HEADER_SECTION / 6 + 1)]) {
+    const { refusal, consumed } = await receive(`${text}\r\n.\r\n`, { limits }, [65_536]);
+    assert.equal(refusal, "552 5.3.4");
+    assert.equal(consumed, text.length + 5);
+  }
 });
 
 Deno.test("IncomingMessage refuses loops, also where the last field shows it", async () => {

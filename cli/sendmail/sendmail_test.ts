@@ -226,11 +226,12 @@ Deno.test("sendmail() ends with 75 when serve-out is not there", async () => {
 
 Deno.test("sendmail() -bs speaks SMTP on standard input and output", async () => {
   await withServer(async ({ received, run }) => {
-    const input = "EHLO x.test\r\nMAIL FROM:<a@x.test>\r\nRCPT TO:<b@x.test>\r\nDATA\r\nHi\r\n.\r\nQUIT\r\n";
+    const input =
+      "EHLO x.test\r\nMAIL FROM:<a@x.test>\r\nRCPT TO:<b@x.test>\r\nDATA\r\nA: b\r\n\r\nHi\r\n.\r\nQUIT\r\n";
     const { code, out } = await run(["-bs"], input);
     assert.equal(code, 0);
     assert.match(out, /^220 [^]*\r\n354 [^]*\r\n250 [^]*\r\n221 /);
-    assert.equal(received[0]?.text, "Hi\r\n");
+    assert.equal(received[0]?.text, "A: b\r\n\r\nHi\r\n");
   });
 });
 

@@ -229,7 +229,10 @@ const bodyPieces = any(
   ...FALSE_ENDS,
 );
 const bodies = fc.tuple(
-  any("Subject: x\r\n", "Subject: x\r\n\r\n", "A: b", ".", ".\r\n", ""),
+  any(
+    ...["Subject: x\r\n", "Subject: x\r\n\r\n", "A: b", ".", ".\r\n", ""],
+    ...[" x\r\nA: b\r\n", "From a b\r\n", ">From a b\r\nA: b\r\n", "\xef\xbb\xbfA: b\r\n", "A  :b\r\n"],
+  ),
   fc.oneof(
     {
       weight: 3,

@@ -77,7 +77,7 @@ export class RecordingDelivery implements Delivery {
     this.bareLineEndings = options.bareLineEndings ?? "refuse";
     this.completesAddresses = options.completesAddresses ?? false;
     if (options.submissionAdvice) this.submissionAdvice = options.submissionAdvice;
-    this.unwantedField = options.unwantedField ?? ((name) => name === "return-path");
+    this.unwantedField = options.unwantedField ?? (({ name }) => name === "return-path");
   }
 
   /** See {@linkcode Delivery}. */

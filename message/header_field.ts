@@ -1,0 +1,51 @@
+/**
+ * What a header field is (RFC 5322 §2.2), and where its name ends. All that reads header sections reads names by this.
+ *
+ * @module
+ */
+/**
+ * Octets of a header section that is taken; a message with a longer one is refused. Work and memory for header
+ * sections are bounded by it.
+ */
+export const MAX_HEADER_SECTION = 2 * 1024 * 1024;
+
+const LF = 10;
+const CR = 13;
+const SPACE = 32;
+const TAB = 9;
+const COLON = 58;
+
+/** Where the name that begins at `start` ends: the first octet that no name holds. Equal to `start` where none begins. */
+export function nameEnd(bytes: Uint8Array, start: number, end: number): number {
+  let at = start;
+  for (; at < end; at++) {
+    const byte = bytes[at] as number;
+    if (byte <= SPACE || byte === COLON || byte >= 127) break;
+  }
+  return at;
+}
+
+/** The first octet from `start` on that is no white space, or `end`; folding counts as white space. */
+export function skipSpace(bytes: Uint8Array, start: number, end: number): number {
+  let at = start;
+  for (; at < end; at++) {
+    const byte = bytes[at];
+    if (byte !== SPACE && byte !== TAB && byte !== CR && byte !== LF) break;
+  }
+  return at;
+}
+
+/**
+ * Whether a field begins at `start`: a name and a colon in what goes to `end`, with white space between them at most,
+ * as RFC 5322 §4.5.8 still allows.
+ */
+export function isField(bytes: Uint8Array, start = 0, end = bytes.length): boolean {
+  const name = nameEnd(bytes, start, end);
+  const colon = skipSpace(bytes, name, end);
+  return name > start && colon < end && bytes[colon] === COLON;
+}
+
+/** A value, or a part of one, without its folding (RFC 5322 §2.2.3): the white space stays, the line ends go. */
+export function unfold(value: string): string {
+  return value.includes("\n") ? value.replaceAll(/[\r\n]/g, "") : value;
+}
