@@ -69,8 +69,11 @@ export async function readPublicKey(
 
 type Verify = DkimPublicKey["verify"];
 
+// Of the largest RSA key, with what the crypto library makes of it.
+const OCTETS_OF_A_KEY = 4096;
+
 /** Keys that were imported before, by algorithm and record: importing costs as much as a short verification. */
-const imported = new Memo<Verify | KeyProblem>();
+const imported = new Memo<Verify | KeyProblem>({ maxOctets: 4 * 1024 ** 2, sizeOf: () => OCTETS_OF_A_KEY });
 
 async function importKey(data: string, algorithm: DkimAlgorithm): Promise<Verify | KeyProblem> {
   const name = `${algorithm} ${data}`;

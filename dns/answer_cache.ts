@@ -4,8 +4,12 @@
  * @module
  */
 import type { Clock } from "../base/clock.ts";
+import { heldOctets } from "../base/held_octets.ts";
+import { ownText } from "../base/own_text.ts";
 
 const MAX_ENTRIES = 10_000;
+/** Of questions and answers together; an answer over TCP may be 64 KiB. */
+const MAX_OCTETS = 32 * 1024 ** 2;
 
 interface Kept<T> {
   readonly value: T;
@@ -13,12 +17,14 @@ interface Kept<T> {
   readonly until: number;
 }
 
-/** Keeps up to 10,000 answers by key, the latest 5,000 in any case. */
+/** Keeps up to 10,000 answers by key, in up to 32 MiB; of both the latest half in any case. */
 export class AnswerCache<T> {
   readonly #clock: Clock;
   /** Two halves, of which the older one is forgotten as a whole: that costs nothing, whatever the number of answers. */
   #recent = new Map<string, Kept<T>>();
   #older: ReadonlyMap<string, Kept<T>> = new Map();
+  /** Of the recent half. */
+  #octets = 0;
   readonly #asked = new Map<string, Promise<{ value: T; keep: number }>>();
 
   /** Empty. */
@@ -58,14 +64,19 @@ export class AnswerCache<T> {
   clear(): void {
     this.#recent.clear();
     this.#older = new Map();
+    this.#octets = 0;
     this.#asked.clear();
   }
 
   #keep(key: string, kept: Kept<T>): void {
-    if (this.#recent.size >= MAX_ENTRIES / 2) {
+    const octets = heldOctets(key) + heldOctets(kept);
+    if (octets > MAX_OCTETS / 2) return;
+    if (this.#recent.size >= MAX_ENTRIES / 2 || this.#octets + octets > MAX_OCTETS / 2) {
       this.#older = this.#recent;
       this.#recent = new Map();
+      this.#octets = 0;
     }
-    this.#recent.set(key, kept);
+    this.#recent.set(ownText(key), kept);
+    this.#octets += octets;
   }
 }

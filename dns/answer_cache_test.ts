@@ -57,6 +57,25 @@ Deno.test("AnswerCache forgets the oldest of more than 10,000 answers, and never
   assert.deepEqual(left, Array.from({ length: count - first }, (_, index) => first + index));
 });
 
+Deno.test("AnswerCache keeps large answers in bounded memory, the latest in any case", async () => {
+  const cache = new AnswerCache<{ readonly records: readonly string[] }>(new FakeClock());
+  const KIB = 1024;
+  const records = () => Array.from({ length: 100 }, (_, i) => String(i).padEnd(320, "x"));
+  const count = 1500;
+  for (let i = 0; i < count; i++) {
+    await cache.get(
+      `txt name${i}.example`,
+      () => Promise.resolve({ value: { records: records() }, keep: 1000 }),
+    );
+  }
+  const kept = Array.from({ length: count }, (_, i) => i).filter((i) =>
+    cache.peek(`txt name${i}.example`) !== undefined
+  );
+  assert.ok(kept.length * 64 * KIB <= 32 * KIB * KIB, `${kept.length} answers of 64 KiB`);
+  assert.ok(kept.length >= 200, String(kept.length));
+  assert.equal(kept.at(-1), count - 1);
+});
+
 Deno.test("AnswerCache takes the latest of two answers", async () => {
   const clock = new FakeClock();
   const cache = new AnswerCache<number>(clock);

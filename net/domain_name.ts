@@ -5,6 +5,7 @@
  */
 import { domainToASCII } from "node:url";
 import { Memo } from "../base/memo.ts";
+import { ownText } from "../base/own_text.ts";
 
 // Underscores are not in the grammar, but in the names of real hosts that send mail.
 const LABEL = /^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/;
@@ -12,16 +13,20 @@ const NON_ASCII = /[\u0080-\u{10ffff}]/u;
 // What a browser's reading of a host name would unescape, or cut off at.
 const NO_NAME = /[\0-,/:-@[-^`{-\x7f]/;
 const MAX_DOMAIN = 255; // RFC 5321 §4.5.3.1.2, octets
+// Of a name as it is written: each character takes an octet of the A-label at least, unless it is one that the mapping
+// drops (a soft hyphen) or joins to another (an accent).
+const MAX_WRITTEN = 4 * MAX_DOMAIN;
 
 /**
  * The one spelling of a domain: lower case, no trailing dot, U-labels as A-labels (RFC 5891 by way of UTS 46).
  * `undefined` when it is none.
  */
 export function normalizeDomain(name: string): string | undefined {
+  if (name.length > MAX_WRITTEN) return undefined;
   const known = normalized.get(name);
   if (known !== undefined) return known;
   const domain = spellDomain(name);
-  return domain === undefined ? undefined : normalized.keep(name, domain);
+  return domain === undefined ? undefined : normalized.keep(name, ownText(domain));
 }
 
 /** Domains as they were written, with their one spelling. */

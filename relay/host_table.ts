@@ -10,6 +10,7 @@
 import { isIP } from "node:net";
 import type { Logger } from "../base/log.ts";
 import type { Clock, Timer } from "../base/clock.ts";
+import { ownText } from "../base/own_text.ts";
 
 /** Where a connection goes. */
 export interface HostAddress {
@@ -112,6 +113,8 @@ interface Gate {
 }
 
 const MAX_GATES = 10_000;
+// Characters of a reply that are remembered for those who did not hear it: 10,000 hosts may have said something.
+const MAX_WORDS = 512;
 // Beyond so many connections at once to one receiver it is no longer held back.
 const GROUP_RECOVERED = 20;
 
@@ -304,7 +307,7 @@ export class HostTable {
     if (gate.closedUntil > now) return false;
     gate.strikes++;
     gate.limit = 1;
-    gate.failure = failure;
+    gate.failure = brief(failure);
     gate.learntAt = now;
     gate.closedUntil = now + pause;
     return true;
@@ -363,6 +366,15 @@ function recover(gate: Gate): void {
   gate.strikes = 0;
   gate.dead = false;
   delete gate.failure;
+}
+
+/** The failure with the beginning of its words. */
+function brief({ status, error, reply }: HostFailure): HostFailure {
+  return {
+    status,
+    ...(error !== undefined && { error: ownText(error.slice(0, MAX_WORDS)) }),
+    ...(reply !== undefined && { reply: ownText(reply.slice(0, MAX_WORDS)) }),
+  };
 }
 
 /**
