@@ -15,6 +15,7 @@ import {
 import { completeMessage } from "./commands/data.ts";
 import { commands } from "./commands/mod.ts";
 import { parseCommand } from "./command.ts";
+import type { Authenticator } from "./authenticator.ts";
 import type { Delivery } from "./delivery.ts";
 import { type Line, LineReader } from "./line_reader.ts";
 import * as replies from "./replies.ts";
@@ -59,6 +60,8 @@ export interface ConnectionOptions {
   readonly log: Logger;
   /** Does the handshake; absent where there is no certificate. */
   readonly upgradeToTls?: UpgradeToTls | undefined;
+  /** Checks logins, without which no mail is taken. */
+  readonly authenticator?: Authenticator | undefined;
   /** TLS comes first, before the greeting (RFC 8314). */
   readonly implicitTls: boolean;
   /** Joins the log lines of this connection. */
@@ -89,7 +92,10 @@ const HTTP_VERBS: ReadonlySet<string> = new Set([
   "PATCH",
 ]);
 
-const ERROR_CODES: ReadonlySet<number> = new Set([500, 501, 502, 503, 504, 555]);
+const ERROR_CODES: ReadonlySet<number> = new Set([500, 501, 502, 503, 504, 530, 535, 538, 555]);
+
+// A line of an exchange of AUTH, in octets (RFC 4954 §4).
+const MAX_ANSWER = 12_288;
 
 const encoder = new TextEncoder();
 // Room for the replies of most turns.
@@ -130,8 +136,16 @@ export class Connection {
   /** Takes the transport over. */
   constructor(transport: Transport, options: ConnectionOptions) {
     this.#options = options;
-    const { hostname, delivery, limits, clock, log, upgradeToTls } = options;
-    this.#context = { hostname, delivery, limits, clock, log, tlsAvailable: upgradeToTls !== undefined };
+    const { hostname, delivery, limits, clock, log, upgradeToTls, authenticator } = options;
+    this.#context = {
+      hostname,
+      delivery,
+      limits,
+      clock,
+      log,
+      tlsAvailable: upgradeToTls !== undefined,
+      authenticator,
+    };
     this.#transport = transport;
     this.#reader = new LineReader(options.limits.maxCommandLine);
     this.#watchdog = new Watchdog(options.clock, () => this.#expire());
@@ -144,6 +158,7 @@ export class Connection {
       local: transport.local,
       hello: undefined,
       tls: undefined,
+      login: undefined,
       transaction: undefined,
       errorCount: 0,
       refusedRecipientCount: 0,
@@ -208,7 +223,12 @@ export class Connection {
     for (let first = true;; first = false) {
       const line = await this.#nextLine();
       if (line === undefined) return;
-      const { reply: answer, then } = await this.#answer(line, first);
+      let { reply: answer, then } = await this.#answer(line, first);
+      while (typeof then === "object" && "ask" in then) {
+        const outcome = await this.#ask(answer, then);
+        if (outcome === undefined) return;
+        ({ reply: answer, then } = outcome);
+      }
       if (typeof then === "object" && "receive" in then) {
         if (then.receive === "data") this.#say(answer);
         const goOn = then.receive === "data"
@@ -256,8 +276,8 @@ export class Connection {
   }
 
   /** The next line, or `undefined` when the session is over. */
-  async #nextLine(): Promise<Line | undefined> {
-    let line = this.#reader.takeLine();
+  async #nextLine(maxLine?: number): Promise<Line | undefined> {
+    let line = this.#reader.takeLine(maxLine);
     if (line) {
       const others = this.#turns.spend(COST_OF_A_LINE);
       if (others) await others;
@@ -274,7 +294,7 @@ export class Connection {
         return undefined;
       }
       this.#awaitsCommand = true;
-      line = await this.#reader.readLine(this.#transport);
+      line = await this.#reader.readLine(this.#transport, maxLine);
       this.#awaitsCommand = this.#idle = false;
       if (this.#lastWritten) return undefined;
       this.#suspendDeadlines();
@@ -282,6 +302,45 @@ export class Connection {
     if (line.kind !== "end") return line;
     this.#end ||= "closed by the peer";
     return undefined;
+  }
+
+  /** Asks on behalf of a command for one more line, which is no command and may be a secret. */
+  async #ask(
+    challenge: Reply,
+    { ask }: { readonly ask: (line: Line) => Outcome | Promise<Outcome> },
+  ): Promise<Outcome | undefined> {
+    this.#say(challenge);
+    this.#reader.expectData();
+    const line = await this.#nextLine(MAX_ANSWER);
+    if (line === undefined) return undefined;
+    this.#trace("C", "…");
+    let outcome: Outcome;
+    try {
+      outcome = await ask(line);
+    } catch (error) {
+      outcome = this.#failed("AUTH", error);
+    }
+    if (outcome.reply.code >= 400) this.#noteRefusal("…", outcome.reply);
+    return outcome;
+  }
+
+  /** A command that failed. */
+  #failed(verb: string, error: unknown): Outcome {
+    const { reply, cause } = replies.failureOf(error);
+    if (cause !== undefined) {
+      this.#options.log.error("command.failed", { verb, error: describeError(cause) });
+    }
+    return { reply, then: "continue" };
+  }
+
+  /** Counts and logs a refused command. */
+  #noteRefusal(command: string, reply: Reply, transaction?: Transaction): void {
+    if (ERROR_CODES.has(reply.code)) this.#session.errorCount++;
+    this.#options.log.info("command.refused", {
+      command: command.slice(0, 300),
+      reply: oneLine(reply),
+      ...(transaction ? { from: envelopeFields(transaction).from } : {}),
+    });
   }
 
   /** Runs one line. */
@@ -308,11 +367,7 @@ export class Connection {
         try {
           outcome = await commands.get(verb)?.(session, argument, this.#context) ?? UNKNOWN;
         } catch (error) {
-          const { reply, cause } = replies.failureOf(error);
-          if (cause !== undefined) {
-            this.#options.log.error("command.failed", { verb, error: describeError(cause) });
-          }
-          outcome = { reply, then: "continue" };
+          outcome = this.#failed(verb, error);
         }
       }
       if (verb === "DATA" && outcome.then === "continue") {
@@ -323,14 +378,7 @@ export class Connection {
         this.#behindRefusedData = "no";
       }
     }
-    if (outcome.reply.code >= 400) {
-      if (ERROR_CODES.has(outcome.reply.code)) session.errorCount++;
-      this.#options.log.info("command.refused", {
-        command: describeLine(line).slice(0, 300),
-        reply: oneLine(outcome.reply),
-        ...(transaction ? { from: envelopeFields(transaction).from } : {}),
-      });
-    }
+    if (outcome.reply.code >= 400) this.#noteRefusal(describeLine(line), outcome.reply, transaction);
     return outcome;
   }
 

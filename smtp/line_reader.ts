@@ -120,12 +120,15 @@ export class LineReader {
     return rest === 0 ? this.#buffer : this.#buffer.subarray(rest);
   }
 
-  /** The next line if it has been read already. */
-  takeLine(): Line | undefined {
+  /**
+   * The next line if it has been read already.
+   * @param maxLine In place of the usual longest line; {@linkcode LineReader.expectData} makes the room for it
+   */
+  takeLine(maxLine: number = this.#maxLine): Line | undefined {
     for (;;) {
       const buffer = this.#buffer;
       const start = this.#start;
-      const end = this.#dropping ? this.#end : Math.min(this.#end, start + this.#maxLine);
+      const end = this.#dropping ? this.#end : Math.min(this.#end, start + maxLine);
       let lf = start + this.#searched;
       while (lf < end && buffer[lf] !== LF) lf++;
       this.#searched = 0;
@@ -136,7 +139,7 @@ export class LineReader {
         continue;
       }
       if (lf === end) {
-        if (end - start < this.#maxLine) {
+        if (end - start < maxLine) {
           this.#searched = end - start;
           return undefined;
         }
@@ -152,11 +155,11 @@ export class LineReader {
   }
 
   /** Reads the next line. */
-  async readLine(transport: Transport): Promise<Line> {
+  async readLine(transport: Transport, maxLine: number = this.#maxLine): Promise<Line> {
     for (;;) {
-      const line = this.takeLine();
+      const line = this.takeLine(maxLine);
       if (line) return line;
-      this.#shrink();
+      if (maxLine <= SMALL) this.#shrink();
       if (!await this.fill(transport)) return { kind: "end" };
     }
   }

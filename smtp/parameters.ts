@@ -54,10 +54,15 @@ export interface MailParameters {
 }
 
 /**
- * Reads MAIL's parameters: SIZE, BODY, SMTPUTF8, and with the DSN extension RET and ENVID.
+ * Reads MAIL's parameters: SIZE, BODY, SMTPUTF8, with the DSN extension RET and ENVID, and with logins AUTH, whose
+ * value is not believed (RFC 4954 §5).
  * @throws {SmtpError} 501 or 555 with what is wrong
  */
-export function mailParameters(parameters: Parameters, { dsn }: { readonly dsn: boolean }): MailParameters {
+export function mailParameters(
+  parameters: Parameters,
+  known: { readonly dsn: boolean; readonly auth?: boolean },
+): MailParameters {
+  const { dsn, auth = false } = known;
   let body: BodyType = "7BIT";
   let smtputf8 = false;
   let size: number | undefined;
@@ -74,6 +79,10 @@ export function mailParameters(parameters: Parameters, { dsn }: { readonly dsn: 
     } else if (keyword === "SMTPUTF8") {
       if (value !== undefined) throw malformed("SMTPUTF8 has no value");
       smtputf8 = true;
+    } else if (auth && keyword === "AUTH") {
+      if (value !== "<>" && decodeXtext(value ?? "") === undefined) {
+        throw malformed("Syntax: AUTH=<> or AUTH=address in xtext");
+      }
     } else if (dsn && keyword === "RET") {
       const what = value?.toUpperCase();
       if (what !== "FULL" && what !== "HDRS") throw malformed("Syntax: RET=FULL or RET=HDRS");

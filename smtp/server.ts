@@ -8,6 +8,7 @@ import { addressGroup } from "../net/ip_address.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
 import { Connection, type ConnectionLimits } from "./connection.ts";
 import { ConnTransport } from "../net/conn_transport.ts";
+import type { Authenticator } from "./authenticator.ts";
 import type { Delivery } from "./delivery.ts";
 import { describeError, formatReply, type Reply, reply } from "./reply.ts";
 import { shuttingDown } from "./replies.ts";
@@ -50,6 +51,8 @@ export interface SmtpServerOptions {
   readonly clock?: Clock;
   /** Does TLS handshakes; without it STARTTLS is not offered. */
   readonly upgradeToTls?: UpgradeToTls;
+  /** Checks logins, without which no mail is taken; absent where nobody logs in. */
+  readonly authenticator?: Authenticator;
   /** What differs from {@linkcode defaultLimits}. */
   readonly limits?: Partial<ServerLimits>;
 }
@@ -175,7 +178,7 @@ export class SmtpServer {
 
   /** Holds a dialogue over a connection that was made elsewhere. Resolves when it is over. */
   async handle(transport: Transport, { implicitTls = false }: ServeOptions = {}): Promise<void> {
-    const { hostname, delivery, log, upgradeToTls } = this.#options;
+    const { hostname, delivery, log, upgradeToTls, authenticator } = this.#options;
     const sessionId = `${this.#sessionPrefix}${(++this.#sessionCount).toString(36)}`;
     const connection = new Connection(transport, {
       hostname,
@@ -184,6 +187,7 @@ export class SmtpServer {
       clock: this.#clock,
       log: log.with({ session: sessionId, peer: transport.remote.address }),
       upgradeToTls,
+      authenticator,
       implicitTls,
       sessionId,
     });

@@ -19,6 +19,8 @@ export interface Session {
   hello?: { readonly verb: "HELO" | "EHLO"; readonly domain: string } | undefined;
   /** What was negotiated; absent in plaintext. */
   tls?: TlsInfo | undefined;
+  /** Who logged in (RFC 4954), by the account's name. */
+  login?: string | undefined;
   /** The mail transaction that is open, if any. */
   transaction?: Transaction | undefined;
   /** Refused commands so far; too many end the session. */

@@ -14,7 +14,8 @@ export function withProtocol(session: Session, smtputf8: boolean): string {
   const base = smtputf8 ? "UTF8SMTP" : session.hello?.verb === "EHLO" ? "ESMTP" : "SMTP";
   // SMTPS has no keyword of its own: after HELO over TLS, the ESMTPS of the EHLO that had to stand before is nearest.
   if (session.tls === undefined) return base;
-  return smtputf8 ? "UTF8SMTPS" : "ESMTPS";
+  const authenticated = session.login === undefined ? "" : "A";
+  return `${smtputf8 ? "UTF8SMTPS" : "ESMTPS"}${authenticated}`;
 }
 
 /** An IP address as an address literal (§4.1.3). */

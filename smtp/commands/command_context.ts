@@ -4,7 +4,9 @@
  * @module
  */
 import type { Clock } from "../../base/clock.ts";
+import type { Authenticator } from "../authenticator.ts";
 import type { Delivery } from "../delivery.ts";
+import type { Line } from "../line_reader.ts";
 import type { MessageLimits } from "../incoming_message.ts";
 import type { Logger } from "../../base/log.ts";
 import type { Reply } from "../reply.ts";
@@ -27,6 +29,8 @@ export interface CommandContext {
   readonly log: Logger;
   /** Whether STARTTLS can be done. */
   readonly tlsAvailable: boolean;
+  /** Checks logins, without which no mail is taken; absent where nobody logs in. */
+  readonly authenticator?: Authenticator | undefined;
 }
 
 /** What the connection does behind the reply. */
@@ -34,6 +38,8 @@ export type NextStep =
   | "continue"
   | "close"
   | "start-tls"
+  /** The next line is no command, but goes there. */
+  | { readonly ask: (line: Line) => Outcome | Promise<Outcome> }
   | { readonly receive: "data" }
   | { readonly receive: "chunk"; readonly octets: number; readonly last: boolean };
 

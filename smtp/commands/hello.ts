@@ -27,7 +27,8 @@ function greeting(session: Session, { hostname }: CommandContext): string {
 }
 
 /** What is really there, one keyword a line. */
-function extensions(session: Session, { delivery, limits, tlsAvailable }: CommandContext): string[] {
+function extensions(session: Session, context: CommandContext): string[] {
+  const { delivery, limits, tlsAvailable, authenticator } = context;
   return [
     "PIPELINING",
     `SIZE ${limits.maxMessageSize}`,
@@ -36,6 +37,9 @@ function extensions(session: Session, { delivery, limits, tlsAvailable }: Comman
     "ENHANCEDSTATUSCODES",
     "CHUNKING",
     ...(tlsAvailable && session.tls === undefined ? ["STARTTLS"] : []),
+    ...(authenticator !== undefined && session.tls !== undefined
+      ? [`AUTH ${authenticator.mechanisms.join(" ")}`]
+      : []),
     ...delivery.extensions,
     `LIMITS RCPTMAX=${limits.maxRecipients}`,
     "HELP",

@@ -14,6 +14,11 @@ export async function mail(session: Session, argument: string, context: CommandC
   // The hint comes first: who types "MAIL TO:" learns more from it than from the missing EHLO.
   if (keyword === undefined) return respond(replies.syntax(FORM));
   if (!session.hello) return respond(replies.badSequence("Say EHLO (or HELO) first"));
+  if (context.authenticator !== undefined && session.login === undefined) {
+    return respond(
+      reply(530, "5.7.0", session.tls ? "Log in first (AUTH)" : "STARTTLS and a login come first"),
+    );
+  }
   if (session.transaction) return respond(replies.badSequence("A transaction is open; RSET ends it"));
   const text = argument.slice(keyword.length);
   let path: ReversePath;
@@ -33,6 +38,7 @@ export async function mail(session: Session, argument: string, context: CommandC
   }
   const parameters = mailParameters(parseParameters(rest), {
     dsn: context.delivery.extensions.includes("DSN"),
+    auth: context.authenticator !== undefined,
   });
   if (!parameters.smtputf8 && path !== null && !isAscii(path.text)) {
     return respond(reply(550, "5.6.7", "A non-ASCII sender needs SMTPUTF8"));

@@ -3,12 +3,13 @@
  *
  * @module
  */
+import { auth } from "./auth.ts";
 import type { CommandHandler } from "./command_context.ts";
 import { bdat, data } from "./data.ts";
 import { ehlo, helo } from "./hello.ts";
 import { mail } from "./mail.ts";
 import { rcpt } from "./rcpt.ts";
-import { auth, help, noop, notImplemented, quit, rset } from "./simple.ts";
+import { help, noop, notImplemented, quit, rset } from "./simple.ts";
 import { starttls } from "./starttls.ts";
 
 /** Handlers by verb in upper case. */

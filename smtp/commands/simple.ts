@@ -37,13 +37,3 @@ export function help({ tls }: Session, _argument: string, { tlsAvailable }: Comm
 export function notImplemented(): Outcome {
   return respond(replies.notImplemented);
 }
-
-const SUBMISSION_ADVICE = [
-  "No AUTH here: this port takes mail for its own recipients without it.",
-  "Submit outgoing mail to your provider's submission server (port 465 or 587).",
-];
-
-/** AUTH (RFC 4954): nobody logs in here, and who tries may want to be somewhere else. */
-export function auth(_session: Session, _argument: string, { delivery }: CommandContext): Outcome {
-  return respond(reply(502, "5.5.1", ...(delivery.submissionAdvice ?? SUBMISSION_ADVICE)));
-}

@@ -136,7 +136,7 @@ Deno.test("every command answers any argument in any state, and throws nothing b
         const { reply, then } = await run(session, argument, context);
         assert.match(formatReply(reply), REPLY);
         if (reply.enhanced !== undefined) assert.equal(reply.enhanced[0], String(reply.code)[0]);
-        if (typeof then === "object" && then.receive === "chunk") {
+        if (typeof then === "object" && "receive" in then && then.receive === "chunk") {
           // Whatever becomes of the command, so many octets follow, and no other number.
           const [, octets, last] = /^(\d+)(?: +(LAST))?$/i.exec(argument) ?? [];
           assert.deepEqual([then.octets, then.last], [Number(octets), last !== undefined]);

@@ -5,12 +5,27 @@
  */
 import assert from "node:assert/strict";
 import { defaultLimits, type ServerLimits, SmtpServer } from "../../smtp/server.ts";
+import type { Credentials } from "../../sasl/credentials.ts";
+import { SaslAuthenticator } from "../../sasl/mod.ts";
 import type { UpgradeToTls } from "../../net/transport.ts";
 import { bytesOf, textOf } from "../support/bytes.ts";
 import { FakeClock } from "../support/fake_clock.ts";
 import { MemoryTransport } from "../support/memory_transport.ts";
 import { RecordingDelivery, type StoredMessage } from "../support/recording_delivery.ts";
 import { type LogEvent, RecordingLog } from "../support/recording_log.ts";
+
+/** The account `user` with the password `pencil`; `broken` cannot be looked up. */
+const ACCOUNTS: Credentials = {
+  check(login, password) {
+    if (login === "broken") return Promise.resolve({ kind: "unavailable", why: "no accounts" });
+    return Promise.resolve(
+      login === "user" && password === "pencil"
+        ? { kind: "right", login }
+        : { kind: "wrong", why: login === "user" ? "wrong password" : "unknown login" },
+    );
+  },
+  scram: (login) => Promise.resolve({ login, salt: new Uint8Array(16), iterations: 4096, keys: [] }),
+};
 
 /** One line of a transcript that does something. */
 export interface Step {
@@ -34,6 +49,8 @@ export interface Transcript {
   readonly tls: "none" | "starttls" | "implicit";
   /** What the delivery can do. */
   readonly delivery: ReadonlySet<string>;
+  /** Whether clients log in. */
+  readonly login: boolean;
   /** Whether bytes that come together must stay together. */
   readonly uncut: boolean;
 }
@@ -45,6 +62,7 @@ export function parseTranscript(source: string, file: string): Transcript {
   const delivery = new Set<string>();
   let title: string | undefined;
   let tls: Transcript["tls"] = "none";
+  let login = false;
   let uncut = false;
   for (const [index, line] of source.split("\n").entries()) {
     const where = `${file}:${index + 1}`;
@@ -52,6 +70,7 @@ export function parseTranscript(source: string, file: string): Transcript {
       const [option, ...values] = line.slice(2).trim().split(/\s+/);
       if (option === "tls") tls = "starttls";
       else if (option === "implicit-tls") tls = "implicit";
+      else if (option === "login") login = true;
       else if (option === "uncut") uncut = true;
       else if (option === "delivery") {
         for (const value of values) {
@@ -80,7 +99,7 @@ export function parseTranscript(source: string, file: string): Transcript {
     }
   }
   if (title === undefined) throw new Error(`${file}: the first line says what it shows`);
-  return { title, steps, limits, tls, delivery, uncut };
+  return { title, steps, limits, tls, delivery, login, uncut };
 }
 
 /** Plays the client's part, and holds the server's against the file. */
@@ -109,6 +128,7 @@ export async function runTranscript(
     clock,
     limits: transcript.limits,
     ...(transcript.tls === "none" ? {} : { upgradeToTls }),
+    ...(transcript.login && { authenticator: new SaslAuthenticator(() => ACCOUNTS, { scram: true }) }),
   });
   let done: Promise<void> | undefined;
   const start = () => done ??= server.handle(transport, { implicitTls: transcript.tls === "implicit" });
