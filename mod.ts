@@ -61,6 +61,7 @@ export { type Clock, systemClock, type Timer } from "./base/clock.ts";
 export type { CommandLimits } from "./smtp/commands/command_context.ts";
 export type { ConnectionLimits } from "./smtp/connection.ts";
 export { ConnectionError, ConnTransport, type ConnTransportOptions } from "./net/conn_transport.ts";
+export type { Authenticator, LoginOrigin, SaslExchange, SaslStep } from "./smtp/authenticator.ts";
 export * from "./smtp/delivery.ts";
 export * from "./smtp/envelope.ts";
 export type { SeenField, UnwantedField } from "./message/header_filter.ts";
