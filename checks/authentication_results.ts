@@ -82,7 +82,8 @@ function writeResult({ method, result, comment, reason, properties = [] }: Metho
 
 function writeComment(text: string): string[] {
   // Semicolons and quotation marks would be allowed, and mislead readers that look for no comments.
-  const safe = printable(text, MAX_TEXT).replace(/[()\\;"]/g, "?").trim();
+  const safe = printable(text, MAX_TEXT).replace(/\(/g, "[").replace(/\)/g, "]").replace(/[\\;"]/g, "?")
+    .trim();
   return safe === "" ? [] : `(${safe})`.split(/ +/);
 }
 

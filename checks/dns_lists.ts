@@ -88,25 +88,26 @@ export class DnsLists implements Disposable {
   /**
    * The lists that have the address, in the order of the configuration; a list that does not answer has none. Asks for
    * the list's own text only where it matters: of the first list with the gravest action. Never rejects.
+   * @param options `resolver`: asked instead of the one for the tests, with a bound of its own
    */
-  async look(ip: string, signal?: AbortSignal): Promise<Listing[]> {
-    const asked = { ...(signal && { signal }) };
+  async look(ip: string, options: { readonly resolver?: Resolver } = {}): Promise<Listing[]> {
     const address = unmappedAddress(ip);
     const family = address.includes(":") ? "ipv6" : "ipv4";
-    const { lists, resolver } = this.#options;
+    const { lists } = this.#options;
+    const { resolver = this.#options.resolver } = options;
     const usable = lists.filter((list) => {
       const state = this.#states.get(list);
       return typeof state === "object" && "ipv4" in state && state[family];
     });
     const found = await Promise.all(usable.map(async (list): Promise<Listing[]> => {
-      const answer = await resolver.a(entryName(address, list.zone), asked);
+      const answer = await resolver.a(entryName(address, list.zone));
       const code = answer.kind === "found" ? answer.records.find(isCode) : undefined;
       return code === undefined ? [] : [{ list, code }];
     }));
     const listings = found.flat();
     const gravest = gravestListing(listings);
     if (gravest === undefined || gravest.list.action === "allow") return listings;
-    const answer = await resolver.txt(entryName(address, gravest.list.zone), asked);
+    const answer = await resolver.txt(entryName(address, gravest.list.zone));
     const text = answer.kind === "found" ? printable(answer.records[0] ?? "") : "";
     return text === "" ? listings : listings.map((one) => one === gravest ? { ...one, text } : one);
   }

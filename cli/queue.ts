@@ -143,6 +143,7 @@ async function act(
   const out = new JsonArray(io);
   const missing = new Set(ids);
   const totals = { messages: 0, recipients: 0, inFlight: 0 };
+  const leftAlone = new Map<string, number>();
   for await (const result of queue.apply(action, selectionOf(ids, flags))) {
     missing.delete(result.id);
     progress.step();
@@ -154,14 +155,16 @@ async function act(
     if (result.changed.length > 0) totals.messages++;
     totals.recipients += result.changed.length;
     totals.inFlight += result.inFlight.length;
+    const { note, leftAlone: left = [] } = result;
+    if (note !== undefined) leftAlone.set(note, (leftAlone.get(note) ?? 0) + left.length);
   }
   progress.clear();
   if (flags.json) out.end();
-  else {io.out(
-      `${ACTIONS[action].done}: ${count(totals.recipients, "recipient")} of ${
-        count(totals.messages, "message")
-      }\n`,
-    );}
+  else {
+    const { recipients, messages } = totals;
+    io.out(`${ACTIONS[action].done}: ${count(recipients, "recipient")} of ${count(messages, "message")}\n`);
+    for (const [note, number] of leftAlone) io.out(`left alone: ${count(number, "recipient")} (${note})\n`);
+  }
   if (
     !queue.running && !flags.json && totals.recipients > 0 && ["retry", "release", "bounce"].includes(action)
   ) {

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { generateKeyPairSync } from "node:crypto";
 import { join } from "@std/path";
 import { loadConfig } from "../config/load.ts";
 import { silentLogger } from "../base/log.ts";
@@ -217,6 +218,53 @@ Deno.test("mailapp queue says what is missing: a selection, an id", async () => 
     assert.equal(gone.code, 69);
     assert.match(gone.err, /nosuchid/);
     assert.equal((await mailapp("queue", "remove", "--all")).out, "removed: 1 recipient of 1 message\n");
+  });
+});
+
+Deno.test("mailapp queue retry says how many recipients are held, and what sends them", async () => {
+  await withSpool(async ({ directory, mailapp }) => {
+    await fill(directory, [
+      entry([{ address: "u@a.test", status: "held" }, { address: "v@a.test", status: "held" }, "w@a.test"]),
+      entry([{ address: "x@b.test", status: "held" }]),
+    ]);
+    assert.match(
+      (await mailapp("queue", "retry", "--all")).out,
+      /^tried again: 1 recipient of 1 message\nleft alone: 3 recipients \(held; queue release sends it\)\n/,
+    );
+    assert.equal(
+      (await mailapp("queue", "retry", "--domain", "b.test")).out,
+      "tried again: 0 recipients of 0 messages\nleft alone: 1 recipient (held; queue release sends it)\n",
+    );
+    assert.equal(
+      (await mailapp("queue", "release", "--all")).out.split("\n").slice(0, 2).join("\n"),
+      "released: 3 recipients of 2 messages\nleft alone: 1 recipient (not held)",
+    );
+  });
+});
+
+Deno.test("mailapp queue bounce signs its notices while serve-out is stopped, or leaves them to the next one", async () => {
+  await withSpool(async ({ directory, config, mailapp }) => {
+    const key = join(directory, "out.pem");
+    const text = Deno.readTextFileSync(config);
+    Deno.writeTextFileSync(
+      config,
+      `${text}[dkim]\n"out.example.test" = { selector = "s1", key = ${JSON.stringify(key)} }\n`,
+    );
+    await fill(directory, [entry(["u@a.test"]), entry(["v@a.test"])]);
+    const ids = JSON.parse((await mailapp("queue", "list", "--json")).out).map(({ id }: QueueEntry) => id);
+    const keyless = await mailapp("queue", "bounce", ids[0]);
+    assert.match(keyless.err, /dsn\.failed.*out\.pem/);
+    const { privateKey } = generateKeyPairSync("ed25519");
+    Deno.writeTextFileSync(key, String(privateKey.export({ format: "pem", type: "pkcs8" })), { mode: 0o600 });
+    // What was left over before stays in the queue until serve-out writes the notice.
+    assert.equal((await mailapp("queue", "bounce", ids[1])).err, "");
+    await using spool = await Spool.open({ directory: join(directory, "spool"), logger: silentLogger });
+    const left = (await Array.fromAsync(spool.ids())).filter((id) => id !== ids[0]);
+    assert.equal(left.length, 1);
+    await using notice = await spool.open(left[0] ?? "");
+    const chunks = await Array.fromAsync(notice.chunks(), (chunk) => new TextDecoder().decode(chunk));
+    assert.match(chunks.join(""), /^DKIM-Signature: [^]*\bd=out\.example\.test;[^]*\r\nDate: /);
+    assert.equal((await spool.load(ids[0]))?.recipients[0]?.status, "failed");
   });
 });
 

@@ -61,10 +61,25 @@ async function sendTest(
   const message = await testMessage(config, { sender, recipient, signer });
   const session = sessionOptions(config, { resolver, logger: silentLogger });
   let last: Attempt | undefined;
-  for (const target of found.targets) {
-    io.out(`${showTarget(target)}\n`);
+  const tried = new Set<Target>();
+  for (const asked of found.targets) {
+    if (tried.has(asked)) continue;
+    const show = (target: Target) => {
+      tried.add(target);
+      io.out(`${showTarget(target)}\n`);
+      return target;
+    };
+    const alternate = () => {
+      const other = found.targets.find((one) => one.host === asked.host && !tried.has(one));
+      if (other === undefined) return undefined;
+      io.out("  no answer yet; its next address as well:\n");
+      return show(other);
+    };
     const onLine = (side: "C" | "S", line: string) => io.out(`  ${side}: ${printable(line)}\n`);
-    const opened = await HostConnection.open(target, { ...session, onLine });
+    const opened = await HostConnection.open(show(asked), { ...session, onLine, alternate });
+    for (const { target: { address }, attempt: { error = "" } } of opened.unanswered ?? []) {
+      io.out(`  ${address}: ${printable(error)}\n`);
+    }
     if (opened.kind === "unavailable") {
       last = opened.attempt;
       io.out(`  ${printable(last.reply ?? last.error ?? last.status)}\n`);

@@ -49,7 +49,7 @@ export function createDial(options: DialOptions): Dial {
 }
 
 // Milliseconds after which a connection that works is there, all but always.
-const PROMPT = 5_000;
+const PROMPT = 2_000;
 
 /** Lets the family's health learn from how connecting goes. */
 async function watch(

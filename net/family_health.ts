@@ -8,12 +8,12 @@ import type { Clock } from "../base/clock.ts";
 // Milliseconds that a failure counts for. Then the family is tried again, by one connection at least.
 const SUSPECT_FOR = 600_000;
 
-/** Remembers the latest luck with each family. */
+/** The result of the latest connect by address family. */
 export class FamilyHealth {
   readonly #clock: Clock;
   readonly #failedAt = new Map<4 | 6, number>();
 
-  /** Suspects neither. */
+  /** `clock` measures how old a failure is. */
   constructor(clock: Clock) {
     this.#clock = clock;
   }

@@ -14,16 +14,21 @@ import type { Target, Targets } from "./mx.ts";
 import type { OpenEntry } from "./open_entries.ts";
 import type { Queue } from "./queue.ts";
 import type { Attempt, QueueEntry } from "./queue_entry.ts";
-import type { HostConnection, OpenFailure, RecipientOutcome } from "./transmit.ts";
+import type { HostConnection, Opened, OpenFailure, RecipientOutcome } from "./transmit.ts";
 
 /** A connection to one host, past greeting, EHLO, TLS and login. */
 export type Connection = Pick<HostConnection, "send" | "close" | "abort">;
 
-/** Opens a connection to a target, up to where a message can be sent. Never throws. */
+/**
+ * Opens a connection to a target, or to an alternate that answers first, up to where a message can be sent. Never throws.
+ */
 export type Connect = (
   target: Target,
-  options: { readonly signal: AbortSignal },
-) => Promise<{ readonly kind: "open"; readonly connection: Connection } | OpenFailure>;
+  options: { readonly signal: AbortSignal; readonly alternate?: () => Target | undefined },
+) => Promise<
+  | (Pick<Opened, "kind" | "target" | "unanswered"> & { readonly connection: Connection })
+  | OpenFailure
+>;
 
 /** A connection in use, with its place among those of its host. */
 export interface LiveConnection {
@@ -109,7 +114,7 @@ export async function attempt(request: AttemptRequest, options: AttemptOptions):
   const { hosts, route, stopping, clock } = options;
   const round = new Round(request, options);
   let live = request.live;
-  const tried = new Set<string>();
+  const { tried } = round;
   if (live !== undefined) {
     const outcome = await round.transmit(live);
     // What a kept connection has become says nothing about the host, which is asked again in the ordinary way.
@@ -154,7 +159,7 @@ export async function attempt(request: AttemptRequest, options: AttemptOptions):
       continue;
     }
     tried.add(targetKey(target));
-    live = await round.open(target, admission.slot);
+    live = await round.open(target, { slot: admission.slot, targets: targets.targets });
     if (live === undefined) continue;
     await round.transmit(live);
     live = release(live, round);
@@ -194,6 +199,8 @@ class Round {
   readonly #attempts = new Map<number, Attempt[]>();
   /** Those that another host may still take. */
   remaining: readonly number[];
+  /** Addresses with their ports. */
+  readonly tried = new Set<string>();
   /** Hosts that have answered, whatever they said. */
   readonly replied = new Set<string>();
 
@@ -224,8 +231,8 @@ class Round {
   /** Takes what another message has learnt about a host as this one's outcome, unless a better one comes. */
   learn({ host, address }: Target, { failure, learntAt }: { failure: HostFailure; learntAt: number }): void {
     const { clock } = this.#options;
-    const ago = Math.round((clock.monotonic() - learntAt) / 1000);
-    const error = `${failure.error ?? "asked for less"} (${ago} s ago, to an earlier attempt)`;
+    // The same words for all that it concerns, so that they can be grouped.
+    const error = `${failure.error ?? "asked for less"} (seen by an earlier attempt)`;
     for (const index of this.remaining) {
       const before = this.#results.get(index);
       this.#record(index, { ...failure, at: clock.now(), host, address, error }, {
@@ -239,11 +246,37 @@ class Round {
     }
   }
 
-  /** Connects; what fails is recorded. */
-  async open(target: Target, slot: HostSlot): Promise<LiveConnection | undefined> {
-    const { clock, connect, stopping } = this.#options;
+  /** Connects, to another address of the same host where this one is silent; what fails is recorded. */
+  async open(
+    asked: Target,
+    { slot: first, targets }: { readonly slot: HostSlot; readonly targets: readonly Target[] },
+  ): Promise<LiveConnection | undefined> {
+    const { clock, connect, stopping, hosts } = this.#options;
+    const slots = new Map([[targetKey(asked), first]]);
+    const alternate = () => {
+      for (const other of targets) {
+        const key = targetKey(other);
+        if (other.host !== asked.host || other.port !== asked.port || this.tried.has(key)) continue;
+        const admission = hosts.admit(other);
+        if (admission.kind !== "admitted") continue;
+        this.tried.add(key);
+        slots.set(key, admission.slot);
+        return other;
+      }
+      return undefined;
+    };
     const began = clock.monotonic();
-    const connected = await connect(target, { signal: stopping });
+    const connected = await connect(asked, { signal: stopping, alternate });
+    const { target = asked, unanswered = [] } = connected;
+    const slot = slots.get(targetKey(target)) ?? first;
+    for (const { target: other, attempt, silent } of unanswered) {
+      const itsSlot = slots.get(targetKey(other));
+      if (!stopping.aborted) {
+        itsSlot?.unreachable(failureOf(attempt), !silent);
+        if (connected.kind !== "open") this.#deferAll(attempt);
+      }
+      if (itsSlot !== slot) itsSlot?.release();
+    }
     if (connected.kind === "open") {
       slot.connected();
       return { target, slot, connection: connected.connection, sent: 0, usable: true };
@@ -259,12 +292,16 @@ class Round {
         // A host that is down says so within a round trip; one that drops packets costs a wait, and so rarer probes.
         slot.unreachable(failureOf(attempt), clock.monotonic() - began < PROMPT);
       }
-      for (const index of this.remaining) {
-        this.#record(index, attempt, { result: "deferred", dsnHandedOn: false });
-      }
+      this.#deferAll(attempt);
     }
     slot.release();
     return undefined;
+  }
+
+  #deferAll(attempt: Attempt): void {
+    for (const index of this.remaining) {
+      this.#record(index, attempt, { result: "deferred", dsnHandedOn: false });
+    }
   }
 
   /**

@@ -29,7 +29,7 @@ const VERSION = 1;
 // Ids are 32 characters at most, but what is typed for one may be anything.
 const IDS_PER_REQUEST = 1000;
 const MAX_REQUEST = 1024 * 1024;
-// The largest entry has an envelope of 12 MiB and attempts of 24.
+// The largest entry has an envelope of 12 MiB and attempts of 40.
 const MAX_LINE = 64 * 1024 * 1024;
 const MAX_CLIENTS = 16;
 const REQUEST_TIMEOUT = 10_000;

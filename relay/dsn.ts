@@ -12,7 +12,14 @@ import { concat } from "../base/concat.ts";
 import { encodeQuotedPrintable } from "../message/quoted_printable.ts";
 import { maskUnprintable, wrap } from "../message/wrap.ts";
 import type { NewEntry, Queue } from "./queue.ts";
-import { type Attempt, pendingRecipient, type QueueEntry, type QueueRecipient } from "./queue_entry.ts";
+import {
+  type Attempt,
+  lastAttempt,
+  pendingRecipient,
+  type QueueEntry,
+  type QueueRecipient,
+  RETURNED_BY_OPERATOR,
+} from "./queue_entry.ts";
 import { explainReply } from "./reply_causes.ts";
 import type { ComposeNotice, NoticeKind, NoticeRequest } from "./settle.ts";
 
@@ -197,11 +204,12 @@ function explain(facts: Facts): string {
 
 function explainRecipient(recipient: QueueRecipient, kind: NoticeKind): string[] {
   const lines = [`<${maskUnprintable(recipient.address)}>`];
-  const { attemptCount, attempts, originalRecipient } = recipient;
+  const { attemptCount, originalRecipient } = recipient;
   if (originalRecipient !== undefined && originalRecipient.address !== recipient.address) {
     lines.push(...paragraph(`(sent to ${originalRecipient.address})`, "  "));
   }
-  const last = attempts.at(-1);
+  const last = lastAttempt(recipient);
+  if (isReturned(recipient)) lines.push(...paragraph("Given up by the operator of this server.", "  "));
   if (recipient.status === "expired") {
     lines.push(
       ...paragraph(`Given up after ${attemptCount} ${attemptCount === 1 ? "attempt" : "attempts"}.`, "  "),
@@ -220,14 +228,20 @@ function explainRecipient(recipient: QueueRecipient, kind: NoticeKind): string[]
 }
 
 /** The newest word of each host that said something, newest first; a refusal stands for itself. */
-function lastWords({ attempts, status }: QueueRecipient): Attempt[] {
-  const newest = attempts.toReversed();
-  if (status === "failed" || status === "relayed") return newest.slice(0, 1);
+function lastWords(recipient: QueueRecipient): Attempt[] {
+  const { attempts, status } = recipient;
+  const newest = attempts.filter(({ error }) => error !== RETURNED_BY_OPERATOR).toReversed();
+  if (status === "relayed" || (status === "failed" && !isReturned(recipient))) return newest.slice(0, 1);
   const seen = new Set<string>();
   return newest.filter(({ host, address, reply, error }) => {
     const key = JSON.stringify([host, address, reply, error]);
     return !seen.has(key) && seen.add(key).size <= MAX_WORDS_QUOTED;
   });
+}
+
+/** Whether an operator gave up, and no server refused it for good. */
+function isReturned({ attempts }: QueueRecipient): boolean {
+  return attempts.at(-1)?.error === RETURNED_BY_OPERATOR;
 }
 
 function speaker({ at, host, address, reply }: Attempt): string {
@@ -267,8 +281,8 @@ function statusPart(facts: Facts): Part {
 }
 
 function recipientFields(recipient: QueueRecipient, { kind, giveUpAt }: Facts): string[] {
-  const { address, originalRecipient, attempts } = recipient;
-  const last = attempts.at(-1);
+  const { address, originalRecipient } = recipient;
+  const last = lastAttempt(recipient);
   const fields: string[] = [];
   if (originalRecipient !== undefined) {
     fields.push(`Original-Recipient: ${originalRecipient.type}; ${originalRecipient.address}`);
@@ -291,9 +305,9 @@ function recipientFields(recipient: QueueRecipient, { kind, giveUpAt }: Facts): 
 }
 
 /** The status code (RFC 3463), of the class that goes with what is reported. */
-function statusOf({ status, attempts }: QueueRecipient, kind: NoticeKind): string {
-  if (status === "expired") return "4.4.7";
-  const last = /^[245](\.\d{1,3}\.\d{1,3})$/.exec(attempts.at(-1)?.status ?? "")?.[1] ?? ".0.0";
+function statusOf(recipient: QueueRecipient, kind: NoticeKind): string {
+  if (recipient.status === "expired") return "4.4.7";
+  const last = /^[245](\.\d{1,3}\.\d{1,3})$/.exec(lastAttempt(recipient)?.status ?? "")?.[1] ?? ".0.0";
   if (kind === "success") return "2.0.0";
   return kind === "failure" ? `5${last}` : `4${last}`;
 }

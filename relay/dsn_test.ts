@@ -4,7 +4,7 @@ import { FakeClock } from "../tests/support/fake_clock.ts";
 import { newEntry, recipient } from "../tests/support/queue_entry.ts";
 import { noticeComposer, type ReturnedContent, writeNotice } from "./dsn.ts";
 import type { QueuedMessage } from "./queue.ts";
-import type { Attempt, QueueEntry, QueueRecipient } from "./queue_entry.ts";
+import { type Attempt, type QueueEntry, type QueueRecipient, RETURNED_BY_OPERATOR } from "./queue_entry.ts";
 import type { NoticeKind } from "./settle.ts";
 
 const ACCEPTED = Date.UTC(2026, 10, 20, 6, 0, 0);
@@ -155,6 +155,33 @@ Deno.test("writeNotice() quotes every host that spoke while a message expired", 
   assert.match(people?.body ?? "", /Given up after 31 attempts/);
   assert.equal(people?.body.match(/mx\.a/g)?.length, 1);
   assert.equal(people?.body.match(/mx\.b/g)?.length, 1);
+});
+
+Deno.test("writeNotice() about what an operator gave up tells what is known from servers", () => {
+  const returned = { at: NOW, host: "one.test", error: RETURNED_BY_OPERATOR, status: "5.0.0" };
+  const busy = { ...refused("451 4.3.2 Too busy", "4.3.2"), host: "mx2.one.test" };
+  const [people, machines] = partsOf(
+    notice(entryOf([
+      failed("bob@one.test", { attempts: [refused("450 4.2.0 Greylisted", "4.2.0"), busy, returned] }),
+      failed("eve@one.test", { attempts: [returned], attemptCount: 0 }),
+    ])).text,
+  );
+  assert.match(
+    people?.body ?? "",
+    /<bob@one\.test>\r\n {2}Given up by the operator of this server\.\r\n[^<]*said:\r\n {4}451 4\.3\.2 Too busy\r\n[^<]*450 4\.2\.0 Greylisted/,
+  );
+  assert.match(
+    machines?.body ?? "",
+    /bob@one\.test\r\nAction: failed\r\nStatus: 5\.3\.2\r\nRemote-MTA: dns; mx2\.one\.test\r\nDiagnostic-Code: smtp; 451 4\.3\.2 Too busy\r\n/,
+  );
+  assert.match(
+    people?.body ?? "",
+    /<eve@one\.test>\r\n {2}Given up by the operator of this server\.\r\n\r\n/,
+  );
+  assert.match(
+    machines?.body ?? "",
+    /eve@one\.test\r\nAction: failed\r\nStatus: 5\.0\.0\r\nDiagnostic-Code: x-mailapp; returned by the operator\r\n/,
+  );
 });
 
 Deno.test("writeNotice() uses the types of RFC 6533 for UTF-8 addresses, in seven bits", () => {

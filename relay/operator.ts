@@ -8,7 +8,13 @@ import type { Logger } from "../base/log.ts";
 import type { Clock } from "../base/clock.ts";
 import type { OpenEntries, OpenEntry } from "./open_entries.ts";
 import type { Queue } from "./queue.ts";
-import { addAttempts, isOpen, type QueueEntry, type QueueRecipient } from "./queue_entry.ts";
+import {
+  addAttempts,
+  isOpen,
+  type QueueEntry,
+  type QueueRecipient,
+  RETURNED_BY_OPERATOR,
+} from "./queue_entry.ts";
 import { isSender } from "./spool/entry.ts";
 
 /** What can be done with queued messages. */
@@ -46,7 +52,9 @@ export interface ActionResult {
   readonly changed: readonly string[];
   /** Recipients that were left alone since they are being sent to just now. */
   readonly inFlight: readonly string[];
-  /** Why other selected recipients were left alone, where that is worth saying. */
+  /** Recipients that were left alone for another reason; absent where there are none. */
+  readonly leftAlone?: readonly string[];
+  /** That reason. */
   readonly note?: string;
 }
 
@@ -141,6 +149,7 @@ export class QueueOperator {
     const { id } = entry;
     const changed: QueueRecipient[] = [];
     const busy: QueueRecipient[] = [];
+    const left: QueueRecipient[] = [];
     let note: string | undefined;
     for (const [index, recipient] of entry.recipients.entries()) {
       if (selection.domain !== undefined && recipient.domain !== selection.domain) continue;
@@ -150,7 +159,10 @@ export class QueueOperator {
       }
       const refusal = change(action, { recipient, entry, now: clock.now() });
       if (refusal === undefined) changed.push(recipient);
-      else if (refusal !== "") note = refusal;
+      else if (refusal !== "") {
+        note = refusal;
+        left.push(recipient);
+      }
     }
     if (changed.length > 0) {
       const addresses = changed.map(({ address }) => address);
@@ -161,7 +173,7 @@ export class QueueOperator {
       id,
       changed: changed.map(({ address }) => address),
       inFlight: busy.map(({ address }) => address),
-      ...(note !== undefined && { note }),
+      ...(note !== undefined && { leftAlone: left.map(({ address }) => address), note }),
     };
   }
 }
@@ -193,15 +205,15 @@ function change(
   if (!isOpen(recipient)) return "";
   switch (action) {
     case "retry":
-      if (status === "held") return "is held: release it";
+      if (status === "held") return "held; queue release sends it";
       recipient.nextAttemptAt = 0;
       return;
     case "hold":
-      if (status === "held") return "is held already";
+      if (status === "held") return "held already";
       recipient.status = "held";
       return;
     case "release":
-      if (status === "pending") return "is not held";
+      if (status === "pending") return "not held";
       recipient.status = "pending";
       recipient.nextAttemptAt = 0;
       return;
@@ -210,7 +222,7 @@ function change(
       recipient.status = "failed";
       addAttempts(
         recipient,
-        [{ at: now, host: recipient.domain, error: "returned by the operator", status: "5.0.0" }],
+        [{ at: now, host: recipient.domain, error: RETURNED_BY_OPERATOR, status: "5.0.0" }],
         entry,
       );
       return;

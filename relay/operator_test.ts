@@ -87,7 +87,13 @@ Deno.test("QueueOperator.apply() hold keeps a message until release", async () =
   await world.clock.advance(HOUR);
   assert.deepEqual(world.mx.taken, [["v@b.test"]]);
   const [refused] = await world.apply("retry", { ids: [id] });
-  assert.deepEqual(refused, { id, changed: [], inFlight: [], note: "is held: release it" });
+  assert.deepEqual(refused, {
+    id,
+    changed: [],
+    inFlight: [],
+    leftAlone: ["u@a.test"],
+    note: "held; queue release sends it",
+  });
   await world.apply("release", { ids: [id] });
   await world.clock.advance(0);
   assert.deepEqual(world.mx.taken, [["v@b.test"], ["u@a.test"]]);

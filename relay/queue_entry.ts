@@ -133,7 +133,7 @@ export function isOpen(recipient: Pick<QueueRecipient, "status">): boolean {
  */
 export function attemptLimits(recipients: number): { readonly count: number; readonly characters: number } {
   if (recipients <= 200) return { count: 10, characters: 2000 };
-  return recipients <= 1000 ? { count: 4, characters: 1000 } : { count: 1, characters: 400 };
+  return recipients <= 1000 ? { count: 4, characters: 1000 } : { count: 2, characters: 300 };
 }
 
 /** Adds attempts to those of a recipient, within {@linkcode attemptLimits}; the oldest ones go. */
@@ -149,4 +149,12 @@ export function addAttempts(
     ...(error !== undefined && { error: error.slice(0, characters) }),
   }));
   recipient.attempts = [...recipient.attempts, ...added].slice(-count);
+}
+
+/** What the record of an attempt says that an operator ended, without one. */
+export const RETURNED_BY_OPERATOR = "returned by the operator";
+
+/** The latest attempt that was really made, where there was one; else what stands in its place. */
+export function lastAttempt({ attempts }: Pick<QueueRecipient, "attempts">): Attempt | undefined {
+  return attempts.findLast(({ error }) => error !== RETURNED_BY_OPERATOR) ?? attempts.at(-1);
 }

@@ -4,7 +4,7 @@
  * The ladder (RFC 7435, RFC 3207, RFC 7672) under the policy `prefer`: TLS with any certificate; where STARTTLS is
  * refused with 5xx or the handshake fails, plaintext on a fresh connection; where it is refused with 4xx, or the
  * connection ends right behind the handshake, the host counts as not available, and only if that is so again later,
- * plaintext. Under any other policy, and where DNSSEC asks for TLS, the host counts as not available. Where TLS comes
+ * plaintext. Where nothing more than that is asked for, HELO is said to who hung up at EHLO before. Under any other policy, and where DNSSEC asks for TLS, the host counts as not available. Where TLS comes
  * first (port 465 of a route), there is no plaintext under any policy.
  *
  * @module
@@ -17,6 +17,8 @@ import type { Clock } from "../base/clock.ts";
 import { ConnectionError } from "../net/conn_transport.ts";
 import type { RemoteReply } from "../smtp/reply_reader.ts";
 import { DeadlineError, type Transport } from "../net/transport.ts";
+import { connectFirst } from "./connect_first.ts";
+import type { PeerMemory } from "./peer_memory.ts";
 import type { ClientTlsInfo, clientUpgrade } from "../tls/client_upgrade.ts";
 import { type AttemptEnd, attemptRecord, errorAt, faultStatus, temporaryStatus } from "./attempt_record.ts";
 import type { Dial } from "../net/dial.ts";
@@ -38,67 +40,58 @@ export interface SessionOptions {
   readonly upgrade: typeof clientUpgrade;
   /** Authorities to verify against, as PEM, instead of the built-in ones. */
   readonly ca?: string | readonly string[];
-  /** Hosts that had no TLS for now; one for all connections. */
-  readonly startTlsRefusals: StartTlsRefusals;
+  /** What earlier dialogues have shown; one for all connections. */
+  readonly peers: PeerMemory;
   /** Where the DNS servers are trusted to validate: looks up TLSA records. Without it there is no DANE. */
   readonly daneResolver?: Resolver;
   /** Takes what happened. */
   readonly logger: Logger;
-  /** Sees the dialogue, secrets masked. */
-  readonly onLine?: (side: "C" | "S", line: string) => void;
+  /** Sees the dialogue, secrets masked, and with whom it is. */
+  readonly onLine?: (side: "C" | "S", line: string, target: Target) => void;
   /** Gives up at once. */
   readonly signal?: AbortSignal;
+  /** Other addresses of the same host, one at each call, for when the one before is silent. */
+  readonly alternate?: () => Target | undefined;
 }
 
 /** Where MAIL may be said. */
 export interface ReadySession {
   /** Tells it from a failure. */
   readonly kind: "ready";
+  /** Where it leads: the target asked for, or an alternate that answered first. */
+  readonly target: Target;
   /** The client. */
   readonly client: SmtpClient;
+  /** Whether HELO was said because EHLO had been hung up on, so that what it lacks may be there all the same. */
+  readonly withoutEhlo: boolean;
+  /** Addresses that were asked and gave no connection. */
+  readonly unanswered: readonly Unanswered[];
   /** How the connection is protected. */
   readonly tls: TlsLevel;
+}
+
+/** An address of the host that gave no connection. */
+export interface Unanswered {
+  /** The address. */
+  readonly target: Target;
+  /** For the entry of each recipient, should no other address be reached. */
+  readonly attempt: Attempt;
+  /** It did not answer at all. */
+  readonly silent: boolean;
 }
 
 /** Why there is no connection to a host. */
 export interface OpenFailure {
   /** Tells it from a connection. */
   readonly kind: "unavailable";
+  /** Which address this is about, where it is an alternate of the one that was asked for. */
+  readonly target?: Target;
+  /** Other addresses that were asked and gave no connection. */
+  readonly unanswered?: readonly Unanswered[];
   /** For the entry of each recipient. */
   readonly attempt: Attempt;
   /** Whether there was a connection at all; absent where none was tried, since the policy forbids it. */
   readonly reached?: boolean;
-}
-
-const MAX_REFUSALS = 1000;
-// Milliseconds; less than the shortest time between two attempts.
-const PASSING = 30_000;
-
-/** Remembers which hosts had no TLS though they offer it, and since when; at most 1,000 of them. */
-export class StartTlsRefusals {
-  readonly #since = new Map<string, number>();
-  readonly #clock: Clock;
-
-  /** Remembers nothing yet. */
-  constructor(clock: Clock) {
-    this.#clock = clock;
-  }
-
-  /** Notes a refusal, and tells whether the first one lies so far back that this is a later attempt. */
-  isOld(address: string): boolean {
-    const now = this.#clock.monotonic();
-    const since = this.#since.get(address);
-    if (since !== undefined) return now - since >= PASSING;
-    const [oldest] = this.#since.keys();
-    if (oldest !== undefined && this.#since.size >= MAX_REFUSALS) this.#since.delete(oldest);
-    this.#since.set(address, now);
-    return false;
-  }
-
-  /** It has TLS again. */
-  forget(address: string): void {
-    this.#since.delete(address);
-  }
 }
 
 /** Connects, and leads the dialogue to where MAIL may be said, under the target's TLS policy. Never throws. */
@@ -106,23 +99,26 @@ export async function openSession(
   target: Target,
   options: SessionOptions,
 ): Promise<ReadySession | OpenFailure> {
-  const { startTlsRefusals, logger, signal } = options;
-  const { host, address } = target;
-  const first = await lead(target, { ...options, plaintext: false });
+  const { peers, logger, signal } = options;
+  const first = await openDialogue(target, { ...options, plaintext: false });
+  const { target: reached = target, unanswered = [] } = first;
   if (first.kind === "ready") {
-    startTlsRefusals.forget(address);
+    peers.noteTls(reached);
     return first;
   }
   const { attempt, tlsTrouble } = first;
   if (tlsTrouble === undefined || target.tls !== "prefer" || signal?.aborted) return first;
-  if (tlsTrouble === "passing" && !startTlsRefusals.isOld(address)) return first;
+  if (tlsTrouble === "passing" && !peers.refusesTlsStill(reached)) return first;
   // Never on the connection whose handshake failed, nor on one that an attacker may have written into.
+  const { host, address } = reached;
   logger.warn("host.plaintext", { host, address, reason: attempt.error ?? attempt.reply });
-  return await lead(target, { ...options, plaintext: true });
+  const { alternate: _, ...alone } = options;
+  const second = await openDialogue(reached, { ...alone, plaintext: true });
+  return { ...second, target: reached, unanswered: [...unanswered, ...second.unanswered ?? []] };
 }
 
 /** A failure, and whether it is only for want of TLS, which may pass or not. */
-interface LeadFailure extends OpenFailure {
+interface DialogueFailure extends OpenFailure {
   readonly tlsTrouble?: TlsTrouble;
 }
 
@@ -135,17 +131,24 @@ class Refusal extends Error {
   }
 }
 
-type LeadOptions = SessionOptions & { readonly plaintext: boolean };
+type DialogueOptions = SessionOptions & { readonly plaintext: boolean };
 
-async function lead(target: Target, options: LeadOptions): Promise<ReadySession | LeadFailure> {
-  const { clock, hostname, timeouts, onLine, signal, plaintext } = options;
-  const { implicitTls = false } = target;
+async function openDialogue(
+  asked: Target,
+  options: DialogueOptions,
+): Promise<ReadySession | DialogueFailure> {
+  const { clock, hostname, timeouts, onLine, signal, plaintext, peers, dial, alternate } = options;
+  const { implicitTls = false } = asked;
+  let target = asked;
+  let unanswered: readonly Unanswered[] = [];
   const at = clock.now();
   const failure = (
     end: AttemptEnd,
     more: { reached?: boolean; tlsTrouble?: TlsTrouble | undefined } = {},
-  ): LeadFailure => ({
+  ): DialogueFailure => ({
     kind: "unavailable",
+    target,
+    unanswered,
     attempt: attemptRecord(target, at, end),
     ...(more.reached !== undefined && { reached: more.reached }),
     ...(more.tlsTrouble && { tlsTrouble: more.tlsTrouble }),
@@ -156,14 +159,38 @@ async function lead(target: Target, options: LeadOptions): Promise<ReadySession 
   if (target.tls === "dane" && dane.kind !== "records") {
     return failure({ status: "4.7.5", error: `DANE is required: ${dane.reason}` });
   }
-  let transport: Transport;
-  try {
-    const { address, port } = target;
-    transport = await options.dial({ address, port }, { ...(signal && { signal }) });
-  } catch (error) {
-    return failure({ status: "4.4.1", error: errorText(error) }, { reached: false });
+  const { connection, unconnected } = await connectFirst(target, {
+    dial,
+    clock,
+    ...(signal && { signal }),
+    ...(alternate && { alternate }),
+  });
+  unanswered = unconnected.map(({ target, at, error, silent }) => ({
+    target,
+    silent,
+    attempt: attemptRecord(target, at, { status: "4.4.1", error: errorText(error) }),
+  }));
+  if (connection === undefined) {
+    const own = unanswered.find((one) => one.target === asked);
+    unanswered = unanswered.filter((one) => one !== own);
+    return {
+      ...failure({ status: "4.4.1" }, { reached: false }),
+      ...(own && { attempt: own.attempt }),
+    };
   }
-  const client = new SmtpClient(transport, { hostname, clock, timeouts, ...(onLine && { onLine }) });
+  const reached = connection.target;
+  target = reached;
+  // Without EHLO there is neither TLS nor a login.
+  const isPlainEnough = target.tls === "prefer" && dane.kind === "none" && !implicitTls;
+  const withoutEhlo = isPlainEnough && target.auth === undefined && !peers.bearsEhlo(target);
+  const client = new SmtpClient(connection.transport, {
+    hostname,
+    clock,
+    timeouts,
+    ...(onLine && { onLine: (side, line) => onLine(side, line, reached) }),
+    pipelining: peers.bearsGroups(target),
+    ehlo: !withoutEhlo,
+  });
   const abort = () => client.close();
   signal?.addEventListener("abort", abort, { once: true });
   if (signal?.aborted) abort();
@@ -177,7 +204,7 @@ async function lead(target: Target, options: LeadOptions): Promise<ReadySession 
       if (tls !== "none") welcome(await client.hello());
     }
     if (target.auth !== undefined) await logIn(client, target.auth, tls);
-    return { kind: "ready", client, tls };
+    return { kind: "ready", target, client, tls, withoutEhlo, unanswered };
   } catch (error) {
     const shown = tls === "none" ? {} : { tls };
     if (error instanceof Refusal) {
@@ -189,6 +216,10 @@ async function lead(target: Target, options: LeadOptions): Promise<ReadySession 
       return failure({ status: "4.3.0", error: errorText(error), ...shown }, { reached: true });
     }
     const { fault, stage, said, message } = error;
+    if (stage === "hello" && fault === "closed" && said === "" && tls === "none") {
+      if (withoutEhlo) peers.forgetEhlo(target);
+      else peers.noteEhloLost(target);
+    }
     // In TLS 1.3 a server may find fault with the handshake when for us it is over, as with one that wants a certificate.
     const brokenOff = !implicitTls && tls !== "none" && dane.kind === "none" && stage === "hello" &&
       fault === "closed";
@@ -211,7 +242,7 @@ async function lookUpDane(target: Target, { daneResolver, signal }: SessionOptio
 async function encrypt(
   client: SmtpClient,
   target: Target,
-  { upgrade, ca, dane }: LeadOptions & { readonly dane: DaneNeed },
+  { upgrade, ca, dane }: DialogueOptions & { readonly dane: DaneNeed },
 ): Promise<TlsLevel> {
   const { implicitTls = false } = target;
   const optional = !implicitTls && target.tls === "prefer" && dane.kind === "none";
@@ -220,7 +251,7 @@ async function encrypt(
     throw new Refusal({ status: "4.7.4", error: "TLS is required, and the server does not offer it" });
   }
   let handshake = false;
-  const shakeHands = (plain: Transport) => {
+  const makeHandshake = (plain: Transport) => {
     handshake = true;
     return upgrade(plain, {
       servername: dane.kind === "records" ? dane.baseDomain : target.host,
@@ -230,7 +261,7 @@ async function encrypt(
     });
   };
   try {
-    const tls = implicitTls ? await client.secure(shakeHands) : await startTls();
+    const tls = implicitTls ? await client.secure(makeHandshake) : await startTls();
     if (dane.kind !== "records") return tls.authorized ? "verified" : "unverified";
     const { peerCertificate } = tls;
     if (
@@ -245,7 +276,7 @@ async function encrypt(
   }
 
   async function startTls(): Promise<ClientTlsInfo> {
-    const { reply, tls } = await client.startTls(shakeHands);
+    const { reply, tls } = await client.startTls(makeHandshake);
     if (tls !== undefined) return tls;
     throw refused(reply, optional ? reply.code >= 500 ? "lasting" : "passing" : undefined);
   }

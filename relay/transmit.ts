@@ -16,7 +16,13 @@ import { type AttemptEnd, attemptRecord, errorAt, faultStatus, temporaryStatus }
 import type { Target } from "./mx.ts";
 import type { Queue } from "./queue.ts";
 import type { Attempt, QueueEntry, QueueRecipient, TlsLevel } from "./queue_entry.ts";
-import { type OpenFailure, openSession, type ReadySession, type SessionOptions } from "./ready_session.ts";
+import {
+  type OpenFailure,
+  openSession,
+  type ReadySession,
+  type SessionOptions,
+  type Unanswered,
+} from "./ready_session.ts";
 
 /** A message to hand over. */
 export interface TransmitMessage {
@@ -48,13 +54,20 @@ export interface Opened {
   readonly kind: "open";
   /** The connection. */
   readonly connection: HostConnection;
+  /** Where it leads, where that is an alternate of the target that was asked for. */
+  readonly target?: Target;
+  /** Other addresses that were asked and gave no connection. */
+  readonly unanswered?: readonly Unanswered[];
 }
 
 export type { OpenFailure } from "./ready_session.ts";
 
 /** What became of a message on one connection. */
 export interface HostResult {
-  /** One per recipient, in the order of the message's. */
+  /**
+   * In the order of the message's recipients. None for those that this connection does not take any more, by what the
+   * server announced (RFC 9422): a fresh one does.
+   */
   readonly outcomes: readonly RecipientOutcome[];
   /** Whether the connection takes another message. */
   readonly usable: boolean;
@@ -73,28 +86,34 @@ export class HostConnection {
   readonly tls: TlsLevel;
   readonly #client: SmtpClient;
   readonly #options: SessionOptions;
+  /** HELO was said in place of EHLO. */
+  readonly #withoutEhlo: boolean;
   #messageCount = 0;
+  #transactionCount = 0;
+  readonly #domains = new Set<string>();
   /** Whether the final dot of a message has gone out, or is about to, and its reply is still to come. */
   #dotSent = false;
 
-  private constructor(target: Target, session: ReadySession, options: SessionOptions) {
+  private constructor({ target, client, tls, withoutEhlo }: ReadySession, options: SessionOptions) {
     this.target = target;
-    this.tls = session.tls;
-    this.#client = session.client;
+    this.tls = tls;
+    this.#client = client;
+    this.#withoutEhlo = withoutEhlo;
     this.#options = options;
   }
 
   /** Connects, and gets ready for messages under the target's TLS policy. Never throws. */
   static async open(target: Target, options: SessionOptions): Promise<Opened | OpenFailure> {
     const session = await openSession(target, options);
-    return session.kind === "ready"
-      ? { kind: "open", connection: new HostConnection(target, session, options) }
-      : session;
+    if (session.kind !== "ready") return session;
+    const { target: reached, unanswered } = session;
+    return { kind: "open", connection: new HostConnection(session, options), target: reached, unanswered };
   }
 
   /** Whether another message can be sent over it. */
   get usable(): boolean {
-    return !this.#client.closed;
+    return !this.#client.closed &&
+      this.#transactionCount < (this.#client.capabilities.transactionsMax ?? Infinity);
   }
 
   /**
@@ -112,11 +131,15 @@ export class HostConnection {
     }
     const reused = this.#messageCount++ > 0;
     let stale: boolean | undefined;
-    const limit = Math.min(this.#client.capabilities.recipientsMax ?? Infinity, RECIPIENTS_EVERYWHERE);
+    const { recipientsMax = Infinity, recipientDomainsMax } = this.#client.capabilities;
     let latest: RecipientResult | undefined;
     let at = 0;
     const left = await inTransactions(waiting, {
-      limit,
+      limit: Math.min(recipientsMax, RECIPIENTS_EVERYWHERE),
+      ...(recipientDomainsMax !== undefined && {
+        takes: (recipient) =>
+          this.#takesDomain(entry.recipients[recipient]?.domain ?? "", recipientDomainsMax),
+      }),
       usable: () => this.usable,
       transact: async (batch) => {
         at = this.#options.clock.now();
@@ -128,7 +151,8 @@ export class HostConnection {
       settled: (recipient, { result, tooMany }) =>
         outcomes.set(recipient, this.#outcome(recipient, result, { at, tooMany })),
     });
-    for (const recipient of left) {
+    // What the server does not take on this connection is not tried; what it might have taken had it not ended, is.
+    for (const recipient of this.#client.closed ? left : []) {
       const error = "the connection ended before this recipient's turn";
       const result: RecipientResult = latest?.kind === "refused"
         ? latest
@@ -137,9 +161,17 @@ export class HostConnection {
     }
     return {
       outcomes: message.recipients.flatMap((recipient) => outcomes.get(recipient) ?? []),
-      usable: this.usable,
-      stale: stale ?? false,
+      // Recipients are left where they would be too many for this connection.
+      usable: this.usable && left.length === 0,
+      stale: stale ?? (reused && left.length > 0),
     };
+  }
+
+  /** Whether the connection takes another recipient in this domain, after those it had (RFC 9422 §4.3). */
+  #takesDomain(domain: string, most: number): boolean {
+    if (!this.#domains.has(domain) && this.#domains.size >= most) return false;
+    this.#domains.add(domain);
+    return true;
   }
 
   /** Says QUIT, waits a little for its answer, and ends the connection. Never throws; safe to call twice. */
@@ -165,7 +197,8 @@ export class HostConnection {
     const reversePath = asciiForm(entry.reversePath) ?? entry.reversePath;
     const addresses = [reversePath, ...recipients.map((recipient) => recipient.address)];
     let written: readonly number[] = [];
-    const { recipients: results } = await this.#client.send({
+    this.#transactionCount++;
+    const { recipients: results, groupLost } = await this.#client.send({
       reversePath,
       recipients,
       ...(dsn && { dsn }),
@@ -185,6 +218,7 @@ export class HostConnection {
       },
     });
     this.#dotSent = false;
+    if (groupLost) this.#options.peers.noteGroupLost(this.target);
     const first = written[0];
     const end = first === undefined ? undefined : results[batch.indexOf(first)];
     if (end !== undefined && !(end.kind === "lost" && end.afterDot)) {
@@ -227,13 +261,15 @@ export class HostConnection {
   }
 
   #unsent(recipient: number, { status, error }: Obstacle): RecipientOutcome {
-    return {
-      recipient,
-      result: "failed",
-      attempt: this.#attempt(this.#options.clock.now(), { status, error }),
-      nextHost: false,
-      dsnHandedOn: false,
-    };
+    const now = this.#options.clock.now();
+    if (this.#withoutEhlo) {
+      // With EHLO it may turn out otherwise.
+      this.#options.peers.forgetEhlo(this.target);
+      const attempt = this.#attempt(now, { status: "4.4.2", error: `${error}, as it hung up at EHLO` });
+      return { recipient, result: "deferred", attempt, nextHost: true, dsnHandedOn: false };
+    }
+    const attempt = this.#attempt(now, { status, error });
+    return { recipient, result: "failed", attempt, nextHost: false, dsnHandedOn: false };
   }
 
   #outcome(

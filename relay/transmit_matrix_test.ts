@@ -5,7 +5,8 @@ import { FakeClock } from "../tests/support/fake_clock.ts";
 import { FakeServer, fakeUpgrade, type Moment, type Reaction } from "../tests/support/fake_server.ts";
 import { queueEntry, RecordingQueue } from "../tests/support/recording_queue.ts";
 import type { Target } from "./mx.ts";
-import { type SessionOptions, StartTlsRefusals } from "./ready_session.ts";
+import { PeerMemory } from "./peer_memory.ts";
+import type { SessionOptions } from "./ready_session.ts";
 import { HostConnection, type RecipientOutcome } from "./transmit.ts";
 
 const TARGET: Target = {
@@ -98,7 +99,7 @@ for (const pipelining of [true, false]) {
           timeouts: { command: 300_000, data: 180_000, dataEnd: 600_000 },
           dial: () => Promise.resolve(server.connect()),
           upgrade: fakeUpgrade({ authorized: false, authorizationError: "SELF_SIGNED" }),
-          startTlsRefusals: new StartTlsRefusals(clock),
+          peers: new PeerMemory(clock),
           logger: silentLogger,
         };
         const work = (async () => {

@@ -15,7 +15,8 @@ import { createTestAuthority } from "../tests/support/test_authority.ts";
 import { createDial } from "../net/dial.ts";
 import { findTargets, type Target } from "./mx.ts";
 import type { QueueEntry } from "./queue_entry.ts";
-import { type SessionOptions, StartTlsRefusals } from "./ready_session.ts";
+import { PeerMemory } from "./peer_memory.ts";
+import type { SessionOptions } from "./ready_session.ts";
 import { HostConnection, type RecipientOutcome } from "./transmit.ts";
 
 const TARGET: Target = {
@@ -49,7 +50,7 @@ function world({ script, capabilities, target, certificate = SELF_SIGNED, option
     timeouts: { command: 300_000, data: 180_000, dataEnd: 600_000 },
     dial: () => Promise.resolve(server.connect()),
     upgrade: fakeUpgrade(certificate),
-    startTlsRefusals: new StartTlsRefusals(clock),
+    peers: new PeerMemory(clock),
     logger: log,
     ...options,
   };

@@ -8,11 +8,13 @@ import type { Config } from "../config/config.ts";
 import { type Log, startLog } from "../observe/logger.ts";
 import { CONTROL_SOCKET, ControlClient, ControlError } from "../relay/control.ts";
 import { noticeComposer } from "../relay/dsn.ts";
+import { DkimSigner } from "../dkim/sign.ts";
 import { OpenEntries } from "../relay/open_entries.ts";
 import { QueueOperator } from "../relay/operator.ts";
-import { settle } from "../relay/settle.ts";
+import { type ComposeNotice, settle } from "../relay/settle.ts";
 import { SpoolLockedError } from "../relay/spool/directory.ts";
 import { systemClock } from "../base/clock.ts";
+import { loadDkimKeys, signedNotices } from "./dkim_parts.ts";
 import { CommandError, EXIT } from "./exit_codes.ts";
 import type { Io } from "./io.ts";
 import { openLog } from "./server_parts.ts";
@@ -114,7 +116,10 @@ async function openDirectly(config: Config, io: Io): Promise<QueueAccess> {
   const { hostname, serveOut } = config;
   const signal = new AbortController().signal;
   const entries = new OpenEntries({ queue: spool, clock: systemClock, logger, signal });
-  const compose = noticeComposer({ queue: spool, hostname, expireAfter: serveOut.expireAfterMs });
+  const compose = signedAtNeed(
+    noticeComposer({ queue: spool, hostname, expireAfter: serveOut.expireAfterMs }),
+    async () => new DkimSigner({ keys: (await loadDkimKeys(config)).keys, logger }),
+  );
   const operator = new QueueOperator({
     queue: spool,
     entries,
@@ -137,6 +142,16 @@ async function openDirectly(config: Config, io: Io): Promise<QueueAccess> {
     apply: (action, selection) => operator.apply(action, selection),
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
+}
+
+/**
+ * Signs notices as serve-out does. The keys are only read when there is a notice: to look at the queue takes none. Where
+ * they cannot be read the notice waits for the next serve-out.
+ */
+function signedAtNeed(compose: ComposeNotice, open: () => Promise<DkimSigner>): ComposeNotice {
+  let signed: Promise<ComposeNotice> | undefined;
+  return async (request) =>
+    await (await (signed ??= open().then((signer) => signedNotices(compose, signer))))(request);
 }
 
 /** Where serve-out logs; where that is standard error, the user sees there what is wrong, and no more. */

@@ -14,7 +14,8 @@ import { createDial } from "../net/dial.ts";
 import type { FamilyHealth } from "../net/family_health.ts";
 import type { Route, TargetOptions } from "../relay/mx.ts";
 import type { RetrySchedule } from "../relay/retry_schedule.ts";
-import { type SessionOptions, StartTlsRefusals } from "../relay/ready_session.ts";
+import { PeerMemory } from "../relay/peer_memory.ts";
+import type { SessionOptions } from "../relay/ready_session.ts";
 import { systemClock } from "../base/clock.ts";
 import { clientUpgrade } from "../tls/client_upgrade.ts";
 import { CommandError } from "./exit_codes.ts";
@@ -98,7 +99,7 @@ export function sessionOptions(
       ...(health && { health }),
     }),
     upgrade: clientUpgrade,
-    startTlsRefusals: new StartTlsRefusals(systemClock),
+    peers: new PeerMemory(systemClock),
     ...(dns.dnssec && { daneResolver: resolver }),
     logger,
   };

@@ -14,7 +14,7 @@ import { CONTROL_SOCKET, ControlServer } from "../relay/control.ts";
 import { SpoolDelivery } from "../relay/delivery.ts";
 import { noticeComposer } from "../relay/dsn.ts";
 import { FamilyHealth } from "../net/family_health.ts";
-import { findTargets } from "../relay/mx.ts";
+import { findTargets, type Target } from "../relay/mx.ts";
 import { QueueOperator } from "../relay/operator.ts";
 import { MAX_ENTRY_RECIPIENTS } from "../relay/queue_entry.ts";
 import { Scheduler } from "../relay/scheduler.ts";
@@ -134,11 +134,14 @@ async function createScheduler(
     maxConnectionsPerHost: config.serveOut.maxConnectionsPerHost,
     destinationOf: destinations(config),
     route: (domain, options) => findTargets(domain, { ...targets, ...own(), ...options }),
-    connect: (target, { signal }) => {
-      const { host, address } = target;
-      const onLine = (side: "C" | "S", line: string) =>
+    connect: (target, options) => {
+      const onLine = (side: "C" | "S", line: string, { host, address }: Target) =>
         logger.trace("dialogue", { host, address, line: `${side}: ${line}` });
-      return HostConnection.open(target, { ...session, signal, ...(logger.enabled("trace") && { onLine }) });
+      return HostConnection.open(target, {
+        ...session,
+        ...options,
+        ...(logger.enabled("trace") && { onLine }),
+      });
     },
     compose: signedNotices(
       noticeComposer({ queue: spool, hostname: config.hostname, expireAfter: schedule.expireAfter }),

@@ -50,6 +50,10 @@ export interface SmtpClientOptions {
   readonly timeouts: ClientTimeouts;
   /** Sees each line sent (`C`) and received (`S`), without CRLF, secrets masked, mail data as its size. */
   readonly onLine?: (side: "C" | "S", line: string) => void;
+  /** Whether commands are sent in groups where the server announces PIPELINING; default: yes. */
+  readonly pipelining?: boolean;
+  /** Whether EHLO is said at all, or HELO at once; default: yes. */
+  readonly ehlo?: boolean;
 }
 
 /** What the server announced in its reply to EHLO. */
@@ -70,8 +74,12 @@ export interface Capabilities {
   readonly startTls: boolean;
   /** RFC 4954: mechanisms in upper case. */
   readonly auth: readonly string[];
-  /** RFC 9422: the most recipients of one transaction. */
+  /** RFC 9422, RCPTMAX: the most recipients of one transaction. */
   readonly recipientsMax?: number;
+  /** RFC 9422, MAILMAX: the most transactions of one connection. */
+  readonly transactionsMax?: number;
+  /** RFC 9422, RCPTDOMAINMAX: the most domains that the recipients of one connection may be in. */
+  readonly recipientDomainsMax?: number;
 }
 
 /** One recipient of an outgoing message. */
@@ -141,6 +149,8 @@ export interface SendResult {
   readonly recipients: readonly RecipientResult[];
   /** Whether another message can be sent over this connection. */
   readonly usable: boolean;
+  /** The dialogue broke while replies to a group of commands were due (RFC 2920); the server may not bear groups. */
+  readonly groupLost: boolean;
 }
 
 /** There was no reply, or none that makes sense. The connection is closed. */
@@ -199,6 +209,8 @@ export class SmtpClient {
   #closed = false;
   /** The server may still hold a transaction of ours. */
   #dirty = false;
+  /** Replies to several commands that were sent together are due. */
+  #inGroup = false;
   /** What no reply may show on, since servers like to repeat what they refuse. */
   #secrets: readonly string[] = [];
 
@@ -228,16 +240,19 @@ export class SmtpClient {
   }
 
   /**
-   * Says EHLO, or HELO where EHLO is refused with 5xx (§3.2), and learns what the server can do.
+   * Says EHLO, or HELO where EHLO is refused with 5xx (§3.2) or not wanted, and learns what the server can do.
    * @returns the reply to the last of them
    * @throws {DialogueError}
    */
   async hello(): Promise<RemoteReply> {
+    const { hostname, ehlo: useEhlo = true } = this.#options;
     this.#capabilities = NO_CAPABILITIES;
-    const ehlo = await this.#ask("hello", `EHLO ${this.#options.hostname}`, [2, 4, 5]);
-    if (ehlo.code < 300) this.#capabilities = parseCapabilities(ehlo.lines);
-    if (ehlo.code < 500) return ehlo;
-    return await this.#ask("hello", `HELO ${this.#options.hostname}`, [2, 4, 5]);
+    if (useEhlo) {
+      const ehlo = await this.#ask("hello", `EHLO ${hostname}`, [2, 4, 5]);
+      if (ehlo.code < 300) this.#capabilities = parseCapabilities(ehlo.lines);
+      if (ehlo.code < 500) return ehlo;
+    }
+    return await this.#ask("hello", `HELO ${hostname}`, [2, 4, 5]);
   }
 
   /**
@@ -313,6 +328,8 @@ export class SmtpClient {
     const settle = (result: RecipientResult) => {
       for (let i = 0; i < results.length; i++) results[i] ??= result;
     };
+    let groupLost = false;
+    this.#inGroup = false;
     try {
       if (this.#dirty) await this.reset();
       this.#dirty = true;
@@ -321,6 +338,7 @@ export class SmtpClient {
     } catch (error) {
       if (!(error instanceof DialogueError)) throw error;
       const { stage, fault, said, message: text } = error;
+      groupLost = this.#inGroup;
       // Where one reply made no sense, those before it may have been for other recipients.
       if (fault === "malformed") results.fill(undefined);
       settle({
@@ -336,6 +354,7 @@ export class SmtpClient {
     return {
       recipients: results.filter((result) => result !== undefined),
       usable: !this.#closed,
+      groupLost,
     };
   }
 
@@ -397,7 +416,7 @@ export class SmtpClient {
     { mail, rcpts }: { mail: string; rcpts: string[] },
     results: (RecipientResult | undefined)[],
   ): Promise<RecipientResult | undefined> {
-    const { pipelining } = this.#capabilities;
+    const pipelining = this.#capabilities.pipelining && this.#options.pipelining !== false;
     const accepted: number[] = [];
     const batch = pipelining ? MAX_BATCH : 1;
     let mailReply: RemoteReply | undefined;
@@ -413,6 +432,7 @@ export class SmtpClient {
       const lines = [...(mailReply === undefined ? [mail] : []), ...commands];
       // DATA ends a batch (RFC 2920 §3.1); it may go along only where all before it is answered in this batch or was good.
       dataSent = pipelining && last;
+      this.#inGroup = lines.length > 1 || dataSent;
       await this.#write(mailReply === undefined ? "mail" : "rcpt", dataSent ? [...lines, "DATA"] : lines);
       mailReply ??= await this.#read("mail", [2, 4, 5]);
       if (mailReply.code === 421) return { kind: "refused", stage: "mail", reply: mailReply };
@@ -435,6 +455,7 @@ export class SmtpClient {
       const reply = dataSent
         ? await this.#read("data", [2, 3, 4, 5], this.#options.timeouts.data)
         : await this.#ask("data", "DATA", [2, 3, 4, 5], undefined, this.#options.timeouts.data);
+      this.#inGroup = false;
       if (accepted.length === 0) {
         // The server wants data for nobody: an empty message gets both sides in step again (RFC 2920 §3.1).
         if (sloppy) this.close();
@@ -635,7 +656,6 @@ function parseCapabilities(lines: readonly string[]): Capabilities {
     found.set(keyword, [...(found.get(keyword) ?? []), ...parameters]);
   }
   const size = found.get("SIZE");
-  const recipientsMax = found.get("LIMITS")?.join(" ").match(/\bRCPTMAX (\d{1,6})\b/)?.[1];
   return {
     esmtp: true,
     pipelining: found.has("PIPELINING"),
@@ -645,8 +665,29 @@ function parseCapabilities(lines: readonly string[]): Capabilities {
     dsn: found.has("DSN"),
     startTls: found.has("STARTTLS"),
     auth: found.get("AUTH") ?? [],
-    ...(recipientsMax !== undefined && Number(recipientsMax) > 0 && { recipientsMax: Number(recipientsMax) }),
+    ...parseLimits(found.get("LIMITS") ?? []),
   };
+}
+
+const LIMITS = {
+  RCPTMAX: "recipientsMax",
+  MAILMAX: "transactionsMax",
+  RCPTDOMAINMAX: "recipientDomainsMax",
+} as const;
+
+/** Names and values in turn; what is not a number from 1 on is no limit (RFC 9422 §3). */
+function parseLimits(
+  words: readonly string[],
+): Pick<Capabilities, typeof LIMITS[keyof typeof LIMITS]> {
+  const limits: { -readonly [key in typeof LIMITS[keyof typeof LIMITS]]?: number } = {};
+  for (const [i, name] of words.entries()) {
+    const key = LIMITS[name as keyof typeof LIMITS];
+    const value = words[i + 1] ?? "";
+    if (key !== undefined && /^[1-9]\d{0,5}$/.test(value)) {
+      limits[key] = Math.min(Number(value), limits[key] ?? Infinity);
+    }
+  }
+  return limits;
 }
 
 /** RFC 3461 §4.2; the address type utf-8 in its ASCII form (RFC 6533 §3), which needs no SMTPUTF8. */

@@ -363,6 +363,7 @@ Deno.test("SmtpClient.hello() learns what the server can do", async () => {
     startTls: false,
     auth: ["PLAIN", "LOGIN", "CRAM-MD5"],
     recipientsMax: 20,
+    transactionsMax: 5,
   });
   client.close();
 });
@@ -603,4 +604,63 @@ Deno.test("SmtpClient.send() takes an unasked refusal on an idle connection as i
   });
   assert.deepEqual(await outcome(client), ["relayed 250", "usable"]);
   assert.deepEqual(await outcome(client), ["lost mail closed", "closed"]);
+});
+
+Deno.test("SmtpClient reads the limits that a server announces, and no others (RFC 9422)", async () => {
+  const cases: Record<string, Record<string, number>> = {
+    "LIMITS RCPTMAX=5 MAILMAX=7 RCPTDOMAINMAX=1": {
+      recipientsMax: 5,
+      transactionsMax: 7,
+      recipientDomainsMax: 1,
+    },
+    "limits mailmax=3 X=1": { transactionsMax: 3 },
+    "LIMITS MAILMAX=0 RCPTMAX=01 RCPTDOMAINMAX=-1": {},
+    "LIMITS RCPTMAX=1000000 MAILMAX=": {},
+    "LIMITS RCPTMAX=20 RCPTMAX=10": { recipientsMax: 10 },
+    "LIMITS": {},
+    "LIMITSX MAILMAX=1": {},
+  };
+  for (const [line, expected] of Object.entries(cases)) {
+    const { client } = await ready({}, [line]);
+    const { recipientsMax, transactionsMax, recipientDomainsMax } = client.capabilities;
+    const found = { recipientsMax, transactionsMax, recipientDomainsMax };
+    assert.deepEqual(JSON.parse(JSON.stringify(found)), expected, line);
+  }
+});
+
+Deno.test("SmtpClient sends one command at a time, and HELO at once, where that is wanted", async () => {
+  const { client, server } = setUp({}, PIPELINING, { pipelining: false });
+  await client.greeting();
+  await client.hello();
+  assert.deepEqual(await outcome(client), ["relayed 250", "usable"]);
+  assert.deepEqual(server.writes.slice(0, 4), [
+    "EHLO client.test\r\n",
+    "MAIL FROM:<a@client.test>\r\n",
+    "RCPT TO:<x@fake.test>\r\n",
+    "DATA\r\n",
+  ]);
+  const plain = setUp({}, PIPELINING, { ehlo: false });
+  await plain.client.greeting();
+  assert.equal((await plain.client.hello()).code, 250);
+  assert.deepEqual(plain.server.commands, ["(connected)", "HELO client.test"]);
+  assert.equal(plain.client.capabilities.esmtp, false);
+});
+
+Deno.test("SmtpClient.send() says where the replies to a group of commands were lost", async () => {
+  const cases: readonly (readonly [Script, boolean])[] = [
+    [{ MAIL: "drop" }, true],
+    [{ RCPT: "drop" }, true],
+    [{ DATA: "drop" }, true],
+    [{ RCPT: { raw: "what?\r\n" } }, true],
+    [{ dot: "drop" }, false],
+    [{ MAIL: "421 4.3.2 no" }, false],
+    [{ RCPT: "550 5.1.1 no" }, false],
+    [{}, false],
+  ];
+  for (const [script, lost] of cases) {
+    const { client } = await ready(script, PIPELINING);
+    assert.equal((await client.send(message())).groupLost, lost, JSON.stringify(script));
+    const single = await ready(script, PLAIN);
+    assert.equal((await single.client.send(message())).groupLost, false);
+  }
 });

@@ -12,6 +12,8 @@ export const RECIPIENTS_EVERYWHERE = 100;
 export interface TransactionsOptions {
   /** The most recipients of one transaction, at least one. */
   readonly limit: number;
+  /** Whether the connection takes a recipient, beside those of before; called when there is room. Default: all. */
+  readonly takes?: (recipient: number) => boolean;
   /** Whether another transaction can follow on the connection. */
   readonly usable: () => boolean;
   /** Makes one transaction; one result for each recipient, in their order. */
@@ -29,15 +31,16 @@ export interface TransactionsOptions {
 /**
  * Sends in transactions of at most `limit` recipients, and again to those that a server has put off since it had enough
  * of them. Each transaction settles at least one recipient.
- * @returns those that had no turn, since the connection ended
+ * @returns those that had no turn, since the connection ended or does not take them
  */
 export async function inTransactions(
   recipients: readonly number[],
-  { limit, usable, transact, settled }: TransactionsOptions,
+  { limit, takes, usable, transact, settled }: TransactionsOptions,
 ): Promise<readonly number[]> {
   const waiting = [...recipients];
   while (waiting.length > 0 && usable()) {
-    const batch = waiting.splice(0, limit);
+    const batch = takes === undefined ? waiting.splice(0, limit) : takeSome(waiting, { limit, takes });
+    if (batch.length === 0) break;
     const results = await transact(batch);
     const progress = results.some((result) => result.kind === "relayed");
     const othersTaken = results.some(isTaken);
@@ -50,6 +53,21 @@ export async function inTransactions(
     }
   }
   return waiting;
+}
+
+/** Takes off those that fit. */
+function takeSome(
+  waiting: number[],
+  { limit, takes }: { readonly limit: number; readonly takes: (recipient: number) => boolean },
+): number[] {
+  const taken: number[] = [];
+  const left = waiting.filter((recipient) => {
+    const fits = taken.length < limit && takes(recipient);
+    if (fits) taken.push(recipient);
+    return !fits;
+  });
+  waiting.splice(0, Infinity, ...left);
+  return taken;
 }
 
 /** The server took this recipient, whatever it said to the message. */

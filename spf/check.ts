@@ -35,6 +35,8 @@ export interface SpfQuestion {
   readonly resolver: Resolver;
   /** Gives up: what is not known by then is `temperror`. */
   readonly signal?: AbortSignal;
+  /** Whether the words of the domain's owner are asked for where it fails, which costs a question; yes if absent. */
+  readonly explain?: boolean;
   /** The name of the host that checks, for `%{r}` in explanations; `unknown` if absent. */
   readonly receiver?: string;
   /** Milliseconds since the epoch, for `%{t}` in explanations. */
@@ -131,6 +133,7 @@ class Evaluation {
   readonly #address: Uint8Array;
   readonly #constants: ReadonlyMap<string, string>;
   readonly #localPartIsAscii: boolean;
+  readonly #explains: boolean;
   /** Names that the address has, each with whether it leads back to it. */
   #names: Promise<readonly string[]> | undefined;
   readonly #validated = new Map<string, Promise<boolean>>();
@@ -138,7 +141,8 @@ class Evaluation {
   #voids = 0;
 
   constructor(question: SpfQuestion, sender: { readonly localPart: string; readonly domain: string }) {
-    const { resolver, signal, helo, receiver = "unknown", now = Date.now } = question;
+    const { resolver, signal, helo, explain = true, receiver = "unknown", now = Date.now } = question;
+    this.#explains = explain;
     this.#resolver = resolver;
     this.#asked = { anyOctets: true, ...(signal && { signal }) };
     this.#ip = unmappedAddress(question.ip);
@@ -166,7 +170,8 @@ class Evaluation {
     for (const mechanism of record.mechanisms) {
       if (!await this.#matches(mechanism, domain)) continue;
       const { result, text } = mechanism;
-      const explanation = result === "fail" && !included ? await this.#explain(record, domain) : undefined;
+      const wanted = result === "fail" && !included && this.#explains;
+      const explanation = wanted ? await this.#explain(record, domain) : undefined;
       return { result, reason: text, ...(explanation !== undefined && { explanation }) };
     }
     if (record.redirect === undefined) {

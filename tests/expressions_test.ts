@@ -20,7 +20,7 @@ Deno.test("expressions treat line separators of Unicode as text", async () => {
 
 const ROOT = new URL("..", import.meta.url).pathname;
 const ROOMS =
-  /^(?:base|cli|config|dkim|dns|doctor|maildir|message|net|observe|relay|server|smtp|spf|storage|tls)$/;
+  /^(?:arc|base|checks|cli|config|dkim|dmarc|dns|doctor|maildir|message|net|observe|relay|sasl|server|smtp|spf|storage|tls)$/;
 
 async function* sources(directory: string): AsyncGenerator<string> {
   for await (const { name, isDirectory } of Deno.readDir(directory)) {
