@@ -3,13 +3,12 @@
  *
  * @module
  */
-import { constants } from "node:fs";
-import { dirname } from "@std/path";
 import type { Command } from "commander";
 import type { Config } from "../config/config.ts";
 import { ConfigError } from "../config/errors.ts";
 import { DEFAULT_CONFIG_FILE, loadConfig } from "../config/load.ts";
 import { formatSize } from "../config/size.ts";
+import { checkStorage, type StorageCheck, type StorageTester } from "../doctor/checks/storage.ts";
 import { Maildir } from "../maildir/maildir.ts";
 import type { Mailboxes } from "../maildir/mailboxes.ts";
 import { UniqueNames } from "../maildir/unique_name.ts";
@@ -17,7 +16,6 @@ import { systemNetwork } from "../net/interfaces.ts";
 import { addressScope, sameAddress } from "../net/ip_address.ts";
 import { excludeEachOther, showEndpoint } from "../net/listen.ts";
 import { systemClock } from "../base/clock.ts";
-import { checkAccess, nearestExisting } from "../storage/check_access.ts";
 import { CertificateError, loadCertificate } from "../tls/certificates.ts";
 import { loadDkimKeys } from "../server/dkim_parts.ts";
 import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
@@ -25,37 +23,63 @@ import type { Io } from "../server/io.ts";
 import type { Endpoint } from "../server/listeners.ts";
 import { missingCertificateWarnings, openMailboxes } from "../server/parts.ts";
 import { serveIn as serveInServer } from "../server/serve_in.ts";
+import type { Server } from "../server/server.ts";
+import type { ServerName } from "../server/server_start.ts";
+import { SERVER_NAMES, SERVERS } from "../server/servers.ts";
+import { vitalFiles, vitalPlaces } from "../server/storage_parts.ts";
 import { dnsSettingProblems, readRoutes } from "../server/relay_parts.ts";
-import { configOption, examples, type Registrar } from "./command_line/subcommand.ts";
+import { storageTester } from "./command_line/service_account.ts";
+import { configOption, examples, parseServerName, type Registrar } from "./command_line/subcommand.ts";
 import { errorText } from "../base/error_text.ts";
 
 /** Registers the subcommand. */
 export function registerCheckConfig(program: Command, { io, action }: Registrar): void {
   program.command("check-config")
     .description("check the configuration, and say what each server would do; binds nothing")
+    .option(
+      "--start <server>",
+      "only whether this server would start, as its unit asks; says nothing where all is well",
+      parseServerName,
+    )
     .addOption(configOption())
     .addHelpText("after", examples("mailapp check-config --config ./config.toml"))
-    .action(action((options: { config?: string }) => checkConfig(options, io)));
+    .action(action((options: Flags) => checkConfig(options, io)));
 }
 
 /** How many lines of one kind are shown. */
 const MAX_SHOWN = 50;
 
-async function checkConfig(options: { readonly config?: string }, io: Io): Promise<ExitCode> {
-  const config = await loadConfig(options.config, { env: io.env });
+interface Flags {
+  readonly config?: string;
+  readonly start?: ServerName;
+}
+
+async function checkConfig({ config: file, start }: Flags, io: Io): Promise<ExitCode> {
+  const config = await loadConfig(file, { env: io.env });
   const report = new Report(config);
+  const servers = await Promise.all(
+    (start === undefined ? SERVER_NAMES : [start]).map((name) => SERVERS[name].load()),
+  );
   report.say(config.file ?? `There is no ${DEFAULT_CONFIG_FILE}; the defaults hold.`);
-  await reportServeIn(config, report);
-  reportServeOut(config, report);
-  report.warnings.push(...await dnsSettingProblems(config));
-  await reportDkim(config, report);
-  await reportFiles(config, report);
-  io.out(report.text());
-  return report.errors.length === 0 ? EXIT.ok : EXIT.config;
+  const tester = await storageTester(config);
+  for (const { name } of servers) {
+    if (name === "serve-in") await reportServeIn(config, { report, tester });
+    if (name === "serve-out") await reportServeOut(config, report);
+  }
+  await reportStorage(config, { report, tester, servers });
+  if (start === undefined) {
+    io.out(report.text());
+    return report.errors.length + report.obstacles.length === 0 ? EXIT.ok : EXIT.config;
+  }
+  for (const obstacle of report.obstacles) io.err(`error: ${obstacle}\n`);
+  return report.obstacles.length === 0 ? EXIT.ok : EXIT.config;
 }
 
 /** What is found, to be told at the end. */
 class Report {
+  /** What a server does not start with. */
+  readonly obstacles: string[] = [];
+  /** What is as wrong, though the server starts. */
   readonly errors: string[] = [];
   readonly warnings: string[];
   readonly #lines: string[] = [];
@@ -68,6 +92,16 @@ class Report {
     this.#lines.push(...lines);
   }
 
+  /** Takes what the check of storage finds; failures become `errors`. Too little room is no obstacle to a start. */
+  async findings(check: StorageCheck, errors: string[]): Promise<void> {
+    for (const { id, outcome, what, next } of await checkStorage(check)) {
+      if (outcome === "ok") continue;
+      const text = next === undefined ? what : `${what}. ${next}`;
+      const into = outcome !== "failure" ? this.warnings : id === "storage.full" ? this.errors : errors;
+      into.push(text);
+    }
+  }
+
   /** Says these lines, if they are not too many. */
   list(lines: readonly string[]): void {
     this.say(...lines.slice(0, MAX_SHOWN));
@@ -75,7 +109,8 @@ class Report {
   }
 
   text(): string {
-    const { errors, warnings } = this;
+    const { warnings } = this;
+    const errors = [...this.obstacles, ...this.errors];
     const found = [
       ...warnings.map((warning) => `warning: ${warning}`),
       ...errors.map((error) => `error: ${error}`),
@@ -88,7 +123,10 @@ class Report {
   }
 }
 
-async function reportServeIn(config: Config, report: Report): Promise<void> {
+async function reportServeIn(
+  config: Config,
+  { report, tester }: { readonly report: Report; readonly tester: StorageTester },
+): Promise<void> {
   const { serveIn, hostname } = config;
   if (serveIn.domains.length === 0) {
     const remedy = config.file === undefined ? "; mailapp init writes a first configuration" : "";
@@ -121,7 +159,7 @@ async function reportServeIn(config: Config, report: Report): Promise<void> {
     mailboxes = openMailboxes(config);
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
-    report.errors.push(...error.message.split("\n"));
+    report.obstacles.push(...error.message.split("\n"));
     return;
   }
   const all = mailboxes.all();
@@ -131,12 +169,11 @@ async function reportServeIn(config: Config, report: Report): Promise<void> {
   );
   if (all.length === 0) report.warnings.push("[mailboxes] users names nobody: all mail is refused");
   const names = new UniqueNames({ hostname, now: () => systemClock.now() });
-  const uid = await servingAccount(config);
+  const uid = tester.account?.uid;
   for (const { root, path } of all.slice(0, MAX_SHOWN)) {
     try {
       await new Maildir(path, { root, names, ...(uid !== undefined && { uid }) }).check();
     } catch (error) {
-      // It need not be the account of the server that asks.
       report.warnings.push(`mailbox: ${errorText(error)}, as seen by uid ${Deno.uid()}`);
     }
   }
@@ -157,13 +194,6 @@ function collisions(endpoints: readonly Endpoint[], { listen, port }: Config["se
     `other: only one can run on this machine. Write [serve-in] listen = "auto" or addresses of its own, or give ` +
     `one of them another port`,
   ];
-}
-
-/** Whose the servers are, when root asks: the data directory's. */
-async function servingAccount({ dataDir }: Config): Promise<number | undefined> {
-  if (Deno.uid() !== 0) return undefined;
-  const { uid } = await Deno.stat(await nearestExisting(dataDir));
-  return uid ?? undefined;
 }
 
 /** Whether there is one, or would be. */
@@ -189,12 +219,13 @@ async function reportCertificate(config: Config, report: Report): Promise<boolea
     return true;
   } catch (error) {
     if (!(error instanceof CertificateError)) throw error;
-    report.errors.push(`[tls] ${error.message}`);
+    report.obstacles.push(`[tls] ${error.message}`);
     return false;
   }
 }
 
-function reportServeOut({ hostname, serveOut }: Config, report: Report): void {
+async function reportServeOut(config: Config, report: Report): Promise<void> {
+  const { hostname, serveOut } = config;
   report.say("", `serve-out, as ${hostname}`);
   report.say(...serveOut.listen.map((address) => `  listens on ${showEndpoint(address, serveOut.port)}`));
   report.list(
@@ -208,6 +239,14 @@ function reportServeOut({ hostname, serveOut }: Config, report: Report): void {
     report.say(`  sends from ${source}`);
     if (isOfThisMachine(source)) continue;
     report.warnings.push(`serve-out.${key} = "${source}": no interface has it now, and so nothing can leave`);
+  }
+  report.warnings.push(...await dnsSettingProblems(config));
+  await reportDkim(config, report);
+  try {
+    report.warnings.push(...(await readRoutes(config)).warnings);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    report.obstacles.push(...error.message.split("\n"));
   }
 }
 
@@ -225,46 +264,28 @@ async function reportDkim(config: Config, report: Report): Promise<void> {
     report.warnings.push(...warnings);
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
-    report.errors.push(...error.message.split("\n"));
+    report.obstacles.push(...error.message.split("\n"));
   }
 }
 
-/** Whether what the configuration names is there and can be used by this account. */
-async function reportFiles(config: Config, report: Report): Promise<void> {
-  const { dataDir, log } = config;
-  // Which account the servers will have is not known here.
-  const checkWritable = async (setting: string, directory: string) => {
-    try {
-      await checkAccess(directory, constants.W_OK | constants.X_OK);
-    } catch {
-      report.warnings.push(
-        `${setting}: this account cannot write to ${directory}; the one that runs mailapp must`,
-      );
-    }
-  };
-  const dataSetting = `data_dir = ${JSON.stringify(dataDir)}`;
-  const room = await nearestExisting(dataDir);
-  if (await isDirectory(room)) await checkWritable(dataSetting, room);
-  else report.errors.push(`${dataSetting}: ${room} is no directory`);
-  if (log.file !== undefined) {
-    const directory = dirname(log.file);
-    const setting = `[log] file = ${JSON.stringify(log.file)}`;
-    const problem = await isDirectory(log.file)
-      ? "is a directory; name a file in it"
-      : await isDirectory(directory)
-      ? undefined
-      : `there is no directory ${directory}; make it, or name another one`;
-    if (problem === undefined) await checkWritable(setting, directory);
-    else report.errors.push(`${setting}: ${problem}`);
-  }
+interface StorageReport {
+  readonly report: Report;
+  readonly tester: StorageTester;
+  readonly servers: readonly Server[];
+}
+
+/** Whether the servers may write and read where the configuration says. */
+async function reportStorage(config: Config, { report, tester, servers }: StorageReport): Promise<void> {
+  const configured = servers.filter((server) => server.isConfigured(config));
+  const vital = { places: vitalPlaces(config, configured), files: vitalFiles(config, configured), tester };
+  await report.findings(vital, report.obstacles);
+  let places;
   try {
-    report.warnings.push(...(await readRoutes(config)).warnings);
+    places = configured.flatMap((server) => server.mailPlaces(config));
   } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    report.errors.push(error.message);
+    // It has been said.
+    if (error instanceof ConfigError) return;
+    throw error;
   }
-}
-
-async function isDirectory(path: string): Promise<boolean> {
-  return await Deno.stat(path).then((info) => info.isDirectory, () => false);
+  await report.findings({ places, files: [], tester }, report.errors);
 }

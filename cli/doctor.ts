@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { dirname } from "@std/path";
 import type { Command } from "commander";
 import { systemClock } from "../base/clock.ts";
 import { errorText } from "../base/error_text.ts";
@@ -13,7 +12,6 @@ import { loadConfig } from "../config/load.ts";
 import { CHECKS } from "../doctor/checks.ts";
 import { MAX_LISTENERS } from "../doctor/checks/listener.ts";
 import type { QueueState, WaitingMessage } from "../doctor/checks/queue.ts";
-import type { Account, StoragePlace } from "../doctor/checks/storage.ts";
 import { Examination } from "../doctor/examination.ts";
 import { type Finding, type Outcome, summarize } from "../doctor/finding.ts";
 import type { CertificateState, ConfigProblem, OwnAddresses, Setup, WayOut } from "../doctor/setup.ts";
@@ -24,14 +22,14 @@ import { loadDkimKeys } from "../server/dkim_parts.ts";
 import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
 import type { Io } from "../server/io.ts";
 import { ownAddresses } from "../server/own_addresses.ts";
-import { openMailboxes } from "../server/parts.ts";
 import { findServer } from "../server/queue_access.ts";
 import { dnsSettingProblems, openResolver } from "../server/relay_parts.ts";
 import { readCertificate } from "../server/server_parts.ts";
+import { allServers } from "../server/servers.ts";
+import { vitalFiles, vitalPlaces } from "../server/storage_parts.ts";
 import { causeOfOurs, relayTroubleFile } from "../server/trouble_parts.ts";
 import { CertificateError } from "../tls/certificates.ts";
-import { accountOf } from "./install/service_account.ts";
-import { SERVICE_ACCOUNT } from "./install/units.ts";
+import { storageTester } from "./command_line/service_account.ts";
 import { configOption, examples, type Registrar } from "./command_line/subcommand.ts";
 import { count, printable } from "./command_line/terminal.ts";
 
@@ -108,8 +106,6 @@ function describeFindings(findings: readonly Finding[]): string {
   return [...lines, "", verdict, ""].join("\n");
 }
 
-/** How many directories of Maildirs are tried. */
-const MAX_PLACES = 4;
 /** Milliseconds for a connection. */
 const CONNECT = 15_000;
 const FETCH = 15_000;
@@ -121,8 +117,11 @@ async function setupOf(config: Config, probe: string): Promise<Setup> {
   const own = ownAddresses(config);
   const problems: ConfigProblem[] = [];
   const keys = await orProblems(() => loadDkimKeys(config), problems);
-  const places = await orProblems(() => Promise.resolve(storagePlaces(config)), problems);
-  const account = Deno.uid() === 0 ? await serviceAccount() : undefined;
+  const servers = (await allServers()).filter((server) => server.isConfigured(config));
+  const places = await orProblems(
+    () => Promise.resolve(servers.flatMap((server) => server.mailPlaces(config))),
+    problems,
+  );
   return {
     hostname,
     domains: serveIn.domains,
@@ -130,8 +129,11 @@ async function setupOf(config: Config, probe: string): Promise<Setup> {
     configWarnings: config.warnings,
     configProblems: problems,
     dataDir,
-    places: places ?? [dataPlace(config)],
-    ...(account && { account }),
+    storage: {
+      places: [...vitalPlaces(config, servers), ...places ?? []],
+      files: vitalFiles(config, servers),
+      tester: await storageTester(config),
+    },
     own,
     certificate: await certificateState(config),
     selfSigned: tls.selfSigned,
@@ -166,36 +168,6 @@ async function orProblems<T>(work: () => Promise<T>, problems: ConfigProblem[]):
     );
     return undefined;
   }
-}
-
-function dataPlace({ dataDir, serveIn, serveOut }: Config): StoragePlace {
-  return {
-    name: "data_dir",
-    path: dataDir,
-    minFreeSpace: Math.max(serveIn.minFreeSpace, serveOut.minFreeSpace),
-  };
-}
-
-/** @throws {ConfigError} */
-function storagePlaces(config: Config): StoragePlace[] {
-  const { domains, minFreeSpace } = config.serveIn;
-  // Not their root, which may be a directory of the system's, such as /var/mail.
-  const parents = domains.length === 0
-    ? new Set<string>()
-    : new Set(openMailboxes(config).all().map(({ path }) => dirname(path)));
-  return [
-    dataPlace(config),
-    ...[...parents].slice(0, MAX_PLACES).map((path) => ({
-      name: "a directory of Maildirs",
-      path,
-      minFreeSpace,
-    })),
-  ];
-}
-
-async function serviceAccount(): Promise<Account | undefined> {
-  const ids = await accountOf("");
-  return ids && { name: SERVICE_ACCOUNT, ...ids };
 }
 
 async function certificateState(config: Config): Promise<CertificateState> {

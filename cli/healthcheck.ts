@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type Command, InvalidArgumentError } from "commander";
+import type { Command } from "commander";
 import type { Config } from "../config/config.ts";
 import { loadConfig } from "../config/load.ts";
 import { showEndpoint } from "../net/listen.ts";
@@ -15,8 +15,8 @@ import { requireConfigFile } from "../server/config_file.ts";
 import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
 import type { Io } from "../server/io.ts";
 import type { ServerName } from "../server/server_start.ts";
-import { isServerName, SERVER_NAMES, SERVERS } from "../server/servers.ts";
-import { configOption, examples, type Registrar } from "./command_line/subcommand.ts";
+import { SERVER_NAMES, SERVERS } from "../server/servers.ts";
+import { configOption, examples, parseServerName, type Registrar } from "./command_line/subcommand.ts";
 import { errorText } from "../base/error_text.ts";
 
 /** In milliseconds, for each step. */
@@ -26,17 +26,12 @@ const PATIENCE = 5_000;
 export function registerHealthcheck(program: Command, { io, action }: Registrar): void {
   program.command("healthcheck")
     .description("exit 0 when that server of this configuration answers; sends no mail")
-    .argument("<server>", SERVER_NAMES.join(" or "), parseServer)
+    .argument("<server>", SERVER_NAMES.join(" or "), parseServerName)
     .addOption(configOption())
     .addHelpText("after", examples("mailapp healthcheck serve-in && echo it answers"))
     .action(
       action((server: ServerName, options: { config?: string }) => healthcheck(server, { ...options, io })),
     );
-}
-
-function parseServer(text: string): ServerName {
-  if (!isServerName(text)) throw new InvalidArgumentError(`Allowed are ${SERVER_NAMES.join(", ")}.`);
-  return text;
 }
 
 async function healthcheck(

@@ -34,7 +34,7 @@ export interface Check {
 /** All checks, in the order in which their findings are shown. They run at the same time. */
 export const CHECKS: readonly Check[] = [
   { name: "config", run: ({ setup }) => checkConfig(setup) },
-  { name: "storage", run: ({ setup }) => checkStorage(setup.places, { servers: setup.account }) },
+  { name: "storage", run: ({ setup }) => checkStorage(setup.storage) },
   {
     name: "clock",
     run: ({ setup: { clock, dataDir, configFile } }) =>

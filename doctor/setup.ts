@@ -7,7 +7,7 @@ import type { Clock } from "../base/clock.ts";
 import type { SocketAddress, Transport } from "../net/transport.ts";
 import type { CertificatePair } from "../tls/certificates.ts";
 import type { QueueState } from "./checks/queue.ts";
-import type { Account, StoragePlace } from "./checks/storage.ts";
+import type { StorageCheck } from "./checks/storage.ts";
 import type { FetchText } from "./checks/tls_policies.ts";
 import type { World } from "./world.ts";
 
@@ -65,10 +65,8 @@ export interface Setup {
   readonly configProblems: readonly ConfigProblem[];
   /** Queue, state and keys. */
   readonly dataDir: string;
-  /** The directories that the servers write to. */
-  readonly places: readonly StoragePlace[];
-  /** The account that the servers have as services, where that is known. */
-  readonly account?: Account;
+  /** What the servers write and read, and whether they may. */
+  readonly storage: StorageCheck;
   /** Where mail comes to and goes from. */
   readonly own: OwnAddresses;
   /** What STARTTLS shows. */

@@ -3,8 +3,9 @@
  *
  * @module
  */
-import { join } from "@std/path";
+import { dirname, join } from "@std/path";
 import type { Config } from "../config/config.ts";
+import type { StoragePlace } from "../doctor/checks/storage.ts";
 import { mailRootOf } from "../maildir/mailboxes.ts";
 import { makeMailRoot } from "../maildir/maildir.ts";
 import { showEndpoint } from "../net/listen.ts";
@@ -28,6 +29,13 @@ export const serveIn: Server = {
   addresses: serveInAddresses,
   endpoints: serveInEndpoints,
   grants: serveInGrants,
+  readFiles: ({ tls: { certificate } }) =>
+    certificate === undefined ? [] : [{ name: "[tls] cert", path: certificate.certFile }, {
+      name: "[tls] key",
+      path: certificate.keyFile,
+    }],
+  mailPlaces,
+  minFreeSpace: ({ serveIn }) => serveIn.minFreeSpace,
   unit: {
     name: "mailapp-in",
     description: "mailapp: mail from the Internet into Maildirs",
@@ -39,6 +47,29 @@ export const serveIn: Server = {
   },
   load: async () => (await import("./serve_in_server.ts")).runServeIn,
 };
+
+/** How many mailboxes are looked at. */
+const MAX_MAILBOXES = 1000;
+
+/** The directories above the Maildirs, and those Maildirs that are there. */
+function mailPlaces(config: Config): StoragePlace[] {
+  const { minFreeSpace } = config.serveIn;
+  const mailboxes = openMailboxes(config).all().slice(0, MAX_MAILBOXES);
+  // One look at the room for each directory of Maildirs: they may be on file systems of their own.
+  const parents = new Set(mailboxes.map(({ path }) => dirname(path)));
+  const mode = 0o2770;
+  return [
+    ...Array.from(parents, (path) => ({ name: "the directory of Maildirs", path, minFreeSpace, mode })),
+    ...mailboxes.flatMap(({ address, path }) =>
+      ["", "tmp", "new"].map((part) => ({
+        name: `the Maildir of ${address}`,
+        path: join(path, part),
+        minFreeSpace: 0,
+        mode,
+      }))
+    ),
+  ];
+}
 
 /** A Maildir can make its root only while its parent may be touched. Where it cannot be made, mail is put off. */
 async function prepareMailRoot(config: Config): Promise<void> {

@@ -22,6 +22,19 @@ export const serveOut: Server = {
   addresses: ({ serveOut }) => serveOut.listen.map((address) => ({ address, tentative: false })),
   endpoints: serveOutEndpoints,
   grants: serveOutGrants,
+  readFiles: ({ dkim, serveOut }) => [
+    ...Object.entries(dkim).flatMap(([domain, keys]) =>
+      keys.map(({ keyFile }) => ({ name: `[dkim] ${JSON.stringify(domain)}`, path: keyFile }))
+    ),
+    ...Object.entries(serveOut.routes).flatMap(([name, { login }]) =>
+      login === undefined
+        ? []
+        : [{ name: `[serve-out.routes] ${JSON.stringify(name)} password_file`, path: login.passwordFile }]
+    ),
+  ],
+  // All of it is in data_dir.
+  mailPlaces: () => [],
+  minFreeSpace: ({ serveOut }) => serveOut.minFreeSpace,
   unit: {
     name: "mailapp-out",
     description: "mailapp: mail from programs on this machine to the world",

@@ -5,6 +5,7 @@
  * @module
  */
 import type { Config } from "../config/config.ts";
+import type { ReadFile, StoragePlace } from "../doctor/checks/storage.ts";
 import type { ListenAddress, NetworkIo } from "../net/interfaces.ts";
 import type { Grants } from "./grants.ts";
 import type { Endpoint } from "./listeners.ts";
@@ -49,6 +50,15 @@ export interface Server {
   ): readonly Endpoint[];
   /** What its thread may touch. */
   grants(config: Config, options: GrantOptions): Grants;
+  /** The files that it reads at its start, and does not start without. */
+  readFiles(config: Config): readonly ReadFile[];
+  /**
+   * Where it puts mail, beside `data_dir`; without a place it starts, and puts mail off.
+   * @throws {ConfigError}
+   */
+  mailPlaces(config: Config): readonly StoragePlace[];
+  /** Octets that must stay free where it stores. */
+  minFreeSpace(config: Config): number;
   /** Whether it is told of the machine's routes and addresses while it runs. */
   readonly seesNetwork: boolean;
   /** Its systemd unit. */

@@ -182,7 +182,7 @@ Deno.test("only main.ts touches the process, and no server starts programs or lo
     { pattern: /\bDeno\s*\.\s*(?:args|exit)\b/, allowed: ["main.ts"] },
     {
       pattern: /\bDeno\s*\.\s*(?:Command|dlopen)\b|child_process/,
-      allowed: ["cli/demo/process.ts", "cli/install/system_commands.ts"],
+      allowed: ["cli/demo/process.ts", "cli/command_line/system_commands.ts"],
     },
   ];
   const wrong: string[] = [];

@@ -1,16 +1,18 @@
 /**
- * What the subcommands share: how each enters the command line, and the options that several have.
+ * What the subcommands share: how each is registered, and the options that several have.
  *
  * @module
  */
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { ExitCode } from "../../server/exit_codes.ts";
 import type { ServerIo } from "../../server/io.ts";
+import type { ServerName } from "../../server/server_start.ts";
+import { isServerName, SERVER_NAMES } from "../../server/servers.ts";
 
 /** That of config/load.ts, which is much to load for commands that read no configuration. */
 const DEFAULT_CONFIG_FILE = "/etc/mailapp/config.toml";
 
-/** What a subcommand gets to enter itself. */
+/** What a subcommand is registered with. */
 export interface Registrar {
   /** The process around. */
   readonly io: ServerIo;
@@ -20,7 +22,7 @@ export interface Registrar {
   ): (...args: Args) => Promise<void>;
 }
 
-/** Enters a subcommand: name, summary, options, example, action. */
+/** Registers a subcommand: name, summary, options, example, action. */
 export type RegisterSubcommand = (program: Command, registrar: Registrar) => void;
 
 /** `--config FILE`, as every command that reads the configuration has it. */
@@ -32,6 +34,12 @@ export function configOption(): Option {
     if (name === "") throw new InvalidArgumentError("It names no file.");
     return name;
   });
+}
+
+/** Reads the name of a server, for an argument or an option. */
+export function parseServerName(text: string): ServerName {
+  if (!isServerName(text)) throw new InvalidArgumentError(`Allowed are ${SERVER_NAMES.join(", ")}.`);
+  return text;
 }
 
 /** The end of a `--help`: what one would type. */

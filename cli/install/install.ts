@@ -14,15 +14,10 @@ import { writeInstalled } from "./installed_files.ts";
 import type { Io } from "../../server/io.ts";
 import { openMailboxes } from "../../server/parts.ts";
 import { configOption, examples, type Registrar } from "../command_line/subcommand.ts";
-import { type Account, accountOf } from "./service_account.ts";
-import { runSystemCommand } from "./system_commands.ts";
-import {
-  certbotHookPath,
-  certbotLineage,
-  type InstalledFile,
-  installedFiles,
-  SERVICE_ACCOUNT,
-} from "./units.ts";
+import type { Account } from "../../doctor/checks/storage.ts";
+import { accountOf, SERVICE_ACCOUNT } from "../command_line/service_account.ts";
+import { runSystemCommand } from "../command_line/system_commands.ts";
+import { certbotHookPath, certbotLineage, type InstalledFile, installedFiles } from "./units.ts";
 
 interface Flags {
   readonly config?: string;
@@ -274,7 +269,7 @@ function nextSteps({ config, prefix }: Installation): string {
   return [
     "",
     "Next:",
-    `1. See whether ${SERVICE_ACCOUNT} has what it needs: setpriv --reuid=${SERVICE_ACCOUNT} --regid=${SERVICE_ACCOUNT} --clear-groups mailapp check-config${named}`,
+    `1. See whether all is there that ${SERVICE_ACCOUNT} needs: mailapp check-config${named}`,
     `2. Start them: systemctl enable --now ${servers}`,
     `3. See how they do: systemctl status ${servers}; journalctl -u ${first} -f`,
     ...(prefix === "" && !existsSync("/usr/sbin/sendmail")

@@ -9,10 +9,8 @@ import type { Config } from "../../config/config.ts";
 import { isWithin } from "../../server/grants.ts";
 import type { Server } from "../../server/server.ts";
 import { allServers } from "../../server/servers.ts";
+import { SERVICE_ACCOUNT } from "../command_line/service_account.ts";
 import { shellWord } from "../command_line/terminal.ts";
-
-/** The account and the group of both servers. */
-export const SERVICE_ACCOUNT = "mailapp";
 
 /** A file that belongs to the installation. */
 export interface InstalledFile {

@@ -1,4 +1,4 @@
-// Checks of the machine itself: certificate, clock, disk, queue.
+// Checks of the machine itself: certificate, clock, queue.
 import assert from "node:assert/strict";
 import { X509Certificate } from "node:crypto";
 import { createTestAuthority } from "../../tests/support/test_authority.ts";
@@ -8,7 +8,6 @@ import { checkCertificate } from "./certificate.ts";
 import { checkClock } from "./clock.ts";
 import { checkQueue, type WaitingMessage } from "./queue.ts";
 import type { Trouble } from "../trouble_watch.ts";
-import { checkStorage } from "./storage.ts";
 
 const DAY = 86_400_000;
 const ids = (findings: readonly Finding[]) => findings.map(({ id, outcome }) => `${id} ${outcome}`);
@@ -51,34 +50,6 @@ Deno.test("checkClock() knows a clock that cannot be right", async () => {
     assert.deepEqual(await check(now, `${directory}/missing`), ["clock untested"]);
   } finally {
     await Deno.remove(directory, { recursive: true });
-  }
-});
-
-Deno.test("checkStorage() wants room, also where a directory is yet to be made", async () => {
-  const path = await Deno.makeTempDir();
-  const check = async (place: string, minFreeSpace: number) =>
-    ids(await checkStorage([{ name: "data_dir", path: place, minFreeSpace }]));
-  try {
-    assert.deepEqual(await check(path, 0), ["storage ok"]);
-    assert.deepEqual(await check(`${path}/not/yet`, 0), ["storage ok"]);
-    assert.deepEqual(await check(path, 2 ** 60), ["storage.full failure"]);
-    if (Deno.uid() !== 0) return;
-    await Deno.chmod(path, 0o750);
-    await Deno.chown(path, 65534, 65534);
-    assert.deepEqual(await check(path, 0), ["storage.account untested"]);
-    const place = { name: "data_dir", path, minFreeSpace: 0 };
-    assert.equal((await checkStorage([place, place])).length, 1);
-    const servers = { name: "mailapp", uid: 65534, gid: 65533 };
-    assert.deepEqual(ids(await checkStorage([place], { servers })), ["storage ok"]);
-    await Deno.chown(path, 0, 65533);
-    const [finding, ...more] = await checkStorage([place], { servers });
-    assert.deepEqual([finding?.id, finding?.outcome, more], ["storage.unwritable", "warning", []]);
-    assert.equal(finding?.next, `chown -R mailapp:mailapp ${path}`);
-    assert.deepEqual(await check(path, 0), ["storage ok"]);
-    await Deno.chmod(path, 0o770);
-    assert.deepEqual(ids(await checkStorage([place], { servers })), ["storage ok"]);
-  } finally {
-    await Deno.remove(path);
   }
 });
 

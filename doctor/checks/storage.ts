@@ -1,87 +1,201 @@
 /**
- * Whether the servers can store: directories, accounts, room.
+ * Whether the servers can store and read: directories, files, the account that they have, room.
  *
  * @module
  */
-import { constants } from "node:fs";
-import { checkAccess, nearestExisting } from "../../storage/check_access.ts";
+import { dirname } from "@std/path";
 import { freeSpace } from "../../storage/free_space.ts";
+import { isMountedReadOnly } from "../../storage/mounts.ts";
+import { type AskRights, lookAtPaths, type PathAccess } from "../../storage/path_access.ts";
 import { StorageError } from "../../storage/storage_error.ts";
 import { failure, type Finding, ok, untested, warning } from "../finding.ts";
-import { errorText } from "../../base/error_text.ts";
 
-/** A directory that a server writes to. */
+/** A directory that a server writes to, or a file that it appends to. */
 export interface StoragePlace {
   /** What it is, such as `data_dir`. */
   readonly name: string;
   /** Where. */
   readonly path: string;
-  /** Octets that must stay free. */
+  /** Octets that must stay free; 0: the room is looked at with another place. */
   readonly minFreeSpace: number;
+  /** Whether it is there on every machine that has been set up, so that a path without it looks mistyped. */
+  readonly expected?: boolean;
+  /** The mode that a directory of its kind has; absent for files. */
+  readonly mode?: number;
+}
+
+/** A file that a server reads. */
+export interface ReadFile {
+  /** What it is, such as `[tls] key`. */
+  readonly name: string;
+  /** Where. */
+  readonly path: string;
 }
 
 /** An account. */
 export interface Account {
+  /** As passwd has it. */
   readonly name: string;
+  /** The account. */
   readonly uid: number;
+  /** Its group. */
   readonly gid: number;
 }
 
-/**
- * Checks that the places can be written to, and have room.
- * @param servers the account that the servers have as services; absent where there is none. Only root asks for it.
- */
-export async function checkStorage(
-  places: readonly StoragePlace[],
-  { servers }: { readonly servers?: Account | undefined } = {},
-): Promise<Finding[]> {
-  const findings = (await Promise.all(places.map((place) => checkPlace(place, servers)))).flat();
-  // One account has them all, as a rule, and is named once.
-  return findings.filter(({ id, next }, index) =>
-    id !== "storage.account" ||
-    findings.findIndex((other) => other.id === id && other.next === next) === index
-  );
+/** Who tries. */
+export interface StorageTester {
+  /** For people, such as `the account mailapp`. */
+  readonly who: string;
+  /** Whether that is who the servers are; else what is found may be nothing. */
+  readonly certain: boolean;
+  /** The account of the servers, where it is known. */
+  readonly account?: Account;
+  /** Tries. */
+  readonly ask: AskRights;
 }
 
-async function checkPlace(place: StoragePlace, servers: Account | undefined): Promise<Finding[]> {
-  const { name, path } = place;
-  const at = await nearestExisting(path);
+/** What is looked at. */
+export interface StorageCheck {
+  /** Written to. */
+  readonly places: readonly StoragePlace[];
+  /** Read. */
+  readonly files: readonly ReadFile[];
+  /** Who tries. */
+  readonly tester: StorageTester;
+}
+
+/** Checks that the servers may write where they must, and read what they must, and that there is room. */
+export async function checkStorage({ places, files, tester }: StorageCheck): Promise<Finding[]> {
+  const all = [...places, ...files].map(({ path }) => path);
+  const access = await lookAtPaths(all, tester.ask);
   const findings: Finding[] = [];
-  try {
-    await checkAccess(at, constants.W_OK | constants.X_OK);
-    if (Deno.uid() === 0 && at === path) findings.push(...await checkOwner(path, servers));
-  } catch (error) {
-    const reason = errorText(error);
-    findings.push(warning("storage.unwritable", path, {
-      what: `${name} is not writable for uid ${Deno.uid()}: ${reason}`,
-      next:
-        "Run doctor as the servers' account; if it says the same then, give that account the directory (chown).",
-    }));
+  for (const place of places) {
+    const found = access.get(place.path);
+    const wrong = found && await writing(place, { access: found, tester });
+    if (wrong !== undefined) findings.push(wrong);
+    const space = place.minFreeSpace === 0 ? undefined : await checkSpace(place);
+    if (space !== undefined) findings.push(space);
   }
-  const space = await checkSpace(place);
-  if (space !== undefined) findings.push(space);
-  return findings.length > 0 ? findings : [ok("storage", path, `${name} is writable and has room`)];
+  for (const file of files) {
+    const found = access.get(file.path);
+    const wrong = found && reading(file, { access: found, tester });
+    if (wrong !== undefined) findings.push(wrong);
+  }
+  // Many Maildirs share one cause.
+  const unique = findings.filter(({ id, subject }, index) =>
+    findings.findIndex((other) => other.id === id && other.subject === subject) === index
+  );
+  if (unique.length > 0) return unique;
+  return [
+    ok(
+      "storage",
+      places[0]?.path ?? "",
+      `${tester.who} may write where the servers write, and there is room`,
+    ),
+  ];
 }
 
-/** What root cannot see by trying, since it may write everywhere. */
-async function checkOwner(path: string, servers: Account | undefined): Promise<Finding[]> {
-  const { uid, gid, mode } = await Deno.stat(path);
-  if (servers !== undefined) {
-    const shift = uid === servers.uid ? 6 : gid === servers.gid ? 3 : 0;
-    if (((mode ?? 0) >> shift & 0o3) === 0o3) return [];
+interface Found {
+  readonly access: PathAccess;
+  readonly tester: StorageTester;
+}
+
+async function writing(place: StoragePlace, { access, tester }: Found): Promise<Finding | undefined> {
+  const { name, path, mode: usualMode, expected = false } = place;
+  const { who, account } = tester;
+  const owner = account?.name ?? "ACCOUNT";
+  const isFile = usualMode === undefined;
+  if (access.kind === "closed") return notEntered(name, { path, at: access.at, tester });
+  if (access.kind === "blocked") return notDirectory(name, { path, at: access.at });
+  if (access.kind === "missing") {
+    const { first, parent, canMake } = access;
+    const directory = isFile ? dirname(path) : path;
+    const make = `Is the path right? Then make it: install -d -o ${owner} -g ${owner} -m ${
+      (usualMode ?? 0o2750).toString(8)
+    } ${directory}`;
+    // Nobody makes the directory of a file.
+    if (isFile && first !== path) {
+      return bad(tester, "storage.missing", first, {
+        what: `${name}: there is no directory ${directory}`,
+        next: make,
+      });
+    }
+    if (!canMake) {
+      const what = `${name}: ${path} is not there, and ${who} cannot make ${
+        first === path ? "it" : first
+      } in ${parent}`;
+      return bad(tester, "storage.missing", first, { what, next: make });
+    }
+    if (!expected) return undefined;
+    return warning("storage.missing", path, {
+      what: `${name}: ${path} is not there yet; the servers make it when they start`,
+      next: "If that is not what you mean, correct the path. mailapp install makes it as it should be.",
+    });
   }
-  if (uid !== 0) {
-    return [untested("storage.account", path, {
-      what: `belongs to uid ${uid}; whether that is the servers' account cannot be told as root`,
-      // Every Debian has it, unlike sudo.
-      next: `setpriv --reuid=${uid} --regid=${gid} --clear-groups mailapp doctor`,
-    })];
+  if (!isFile && !access.directory) return notDirectory(name, { path, at: path });
+  if (isFile && access.directory) {
+    return failure("storage.directory", path, {
+      what: `${name}: ${path} is a directory`,
+      next: "Name a file in it.",
+    });
   }
-  if (servers === undefined) return [];
-  return [warning("storage.unwritable", path, {
-    what: `belongs to root, and the servers' account ${servers.name} may not write there`,
-    next: `chown -R ${servers.name}:${servers.name} ${path}`,
-  })];
+  if (access.write && (isFile || access.search)) return undefined;
+  if (await isMountedReadOnly(path)) {
+    return bad(tester, "storage.read-only", path, {
+      what: `${name}: ${path} is on a file system that is mounted read-only here`,
+      next:
+        "findmnt -T says which; where a systemd unit made it so: mailapp install, then restart the server.",
+    });
+  }
+  const info = await Deno.stat(path).catch(() => undefined);
+  const mode = info?.mode ?? null;
+  const bits = mode === null ? "" : `, mode ${(mode & 0o7777).toString(8)}`;
+  return bad(tester, "storage.unwritable", path, {
+    what: `${name}: ${who} may not write to ${path}, which belongs to ${info?.uid}:${info?.gid}${bits}`,
+    next: `chown -R ${owner}:${owner} ${path}`,
+  });
+}
+
+function reading({ name, path }: ReadFile, { access, tester }: Found): Finding | undefined {
+  const { who, account } = tester;
+  if (access.kind === "closed") return notEntered(name, { path, at: access.at, tester });
+  // Of what is not there whoever loads it says so.
+  if (access.kind !== "there" || access.read) return undefined;
+  return bad(tester, "storage.unreadable", path, {
+    what: `${name}: ${who} may not read ${path}`,
+    next: `chgrp ${account?.name ?? "GROUP"} ${path} && chmod g+r ${path}`,
+  });
+}
+
+function notDirectory(name: string, { path, at }: { readonly path: string; readonly at: string }): Finding {
+  return failure("storage.no-directory", at, {
+    what: `${name}: ${path} cannot be, since ${at} is no directory`,
+    next: "Name another path, or move that file away.",
+  });
+}
+
+function notEntered(
+  name: string,
+  { path, at, tester }: { readonly path: string; readonly at: string; readonly tester: StorageTester },
+): Finding {
+  return bad(tester, "storage.closed", at, {
+    what: `${name}: ${tester.who} may not enter ${at}, and so cannot use ${path}`,
+    next: `Let it through: chmod a+x ${at}; or choose a path elsewhere.`,
+  });
+}
+
+/** A failure, where it is known that the servers have this account. */
+function bad(
+  { certain }: StorageTester,
+  id: string,
+  subject: string,
+  words: { readonly what: string; readonly next: string },
+): Finding {
+  if (certain) return failure(id, subject, words);
+  return untested(id, subject, {
+    what: `${words.what}; the servers may have another account`,
+    next: "Run this as root, or as the account of the servers.",
+  });
 }
 
 /** A finding where there is less room than must stay free, or nearly so. */

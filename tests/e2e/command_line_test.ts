@@ -92,10 +92,10 @@ Deno.test("check-config refuses a log file and a data directory that the servers
     const [tables, problem] of [
       [
         { log: { file: workspace.file("none", "mail.log") } },
-        /\[log\] file = .*there is no directory .*none/,
+        /\[log\] file: there is no directory .*none/,
       ],
-      [{ log: { file: workspace.path } }, /\[log\] file = .*is a directory/],
-      [{ "": { data_dir: workspace.file("file", "x") } }, /data_dir = .*file is no directory/],
+      [{ log: { file: workspace.path } }, /\[log\] file: .*is a directory/],
+      [{ "": { data_dir: workspace.file("file", "x") } }, /data_dir: .*file is no directory/],
     ] as const
   ) {
     const config = await workspace.configure(tables);

@@ -1,5 +1,5 @@
 /**
- * Programs of the system that `install` runs. No server ever loads this module.
+ * Programs of the system that commands run. No server ever loads this module.
  *
  * @module
  */
@@ -8,6 +8,8 @@
 export interface CommandResult {
   /** Its exit code; `undefined` when it is not there. */
   readonly code: number | undefined;
+  /** What it wrote to standard output. */
+  readonly stdout: string;
   /** What it wrote to standard error. */
   readonly stderr: string;
 }
@@ -18,16 +20,17 @@ export async function runSystemCommand(
   { args, env = {} }: { readonly args: readonly string[]; readonly env?: Readonly<Record<string, string>> },
 ): Promise<CommandResult> {
   try {
-    const { code, stderr } = await new Deno.Command(program, {
+    const { code, stdout, stderr } = await new Deno.Command(program, {
       args: [...args],
       env,
       stdin: "null",
-      stdout: "null",
+      stdout: "piped",
       stderr: "piped",
     }).output();
-    return { code, stderr: new TextDecoder().decode(stderr).trim() };
+    const decoder = new TextDecoder();
+    return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr).trim() };
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return { code: undefined, stderr: "" };
+    if (error instanceof Deno.errors.NotFound) return { code: undefined, stdout: "", stderr: "" };
     throw error;
   }
 }

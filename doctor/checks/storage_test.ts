@@ -1,0 +1,120 @@
+import assert from "node:assert/strict";
+import type { AskRights, PathRights } from "../../storage/path_access.ts";
+import type { Finding } from "../finding.ts";
+import { checkStorage, type StoragePlace, type StorageTester } from "./storage.ts";
+
+const ids = (findings: readonly Finding[]) => findings.map(({ id, outcome }) => `${id} ${outcome}`);
+
+/** An account for which the paths have these rights, in letters; all others are not there. */
+function tester(tree: Readonly<Record<string, string>>, changes: Partial<StorageTester> = {}): StorageTester {
+  const ask: AskRights = (paths) =>
+    Promise.resolve(paths.map((path): PathRights => {
+      const may = (letter: string) => tree[path]?.includes(letter) ?? false;
+      return {
+        exists: tree[path] !== undefined,
+        directory: !may("f"),
+        read: may("r"),
+        write: may("w"),
+        search: may("x"),
+      };
+    }));
+  const account = { name: "mailapp", uid: 999, gid: 998 };
+  return { who: "the account mailapp", certain: true, account, ask, ...changes };
+}
+
+const data: StoragePlace = {
+  name: "data_dir",
+  path: "/v/data",
+  minFreeSpace: 0,
+  expected: true,
+  mode: 0o750,
+};
+const maildir = (domain: string): StoragePlace => ({
+  name: "the directory of Maildirs",
+  path: `/v/mail/${domain}`,
+  minFreeSpace: 0,
+  mode: 0o2770,
+});
+const ROOT = { "/": "rx", "/v": "rx", "/v/mail": "rx" };
+
+Deno.test("checkStorage() finds nothing where everything may be written and read", async () => {
+  const found = await checkStorage({
+    places: [data, maildir("a.test")],
+    files: [{ name: "[tls] key", path: "/v/key" }],
+    tester: tester({ ...ROOT, "/v/data": "rwx", "/v/mail/a.test": "rwx", "/v/key": "r" }),
+  });
+  assert.deepEqual(ids(found), ["storage ok"]);
+});
+
+Deno.test("checkStorage() takes no missing directory for a writable one", async () => {
+  const tree = { ...ROOT, "/v/mail/a.test": "rwx" };
+  const [missing, domain, ...more] = await checkStorage({
+    places: [data, maildir("a.test"), maildir("third.example")],
+    files: [],
+    tester: tester(tree),
+  });
+  assert.deepEqual([missing?.id, missing?.outcome, missing?.subject], [
+    "storage.missing",
+    "failure",
+    "/v/data",
+  ]);
+  assert.match(missing?.next ?? "", /install -d -o mailapp -g mailapp -m 750 \/v\/data/);
+  assert.deepEqual([domain?.id, domain?.subject], ["storage.missing", "/v/mail/third.example"]);
+  assert.match(domain?.what ?? "", /the account mailapp cannot make it in \/v\/mail/);
+  assert.deepEqual(more, []);
+  // Where it can be made, a data directory that is not there looks mistyped, and a domain's looks new.
+  const open = tester({ ...tree, "/v": "rwx", "/v/mail": "rwx" });
+  const found = await checkStorage({ places: [data, maildir("third.example")], files: [], tester: open });
+  assert.deepEqual(ids(found), ["storage.missing warning"]);
+});
+
+Deno.test("checkStorage() tells what may not be written, entered or read, each cause once", async () => {
+  const tree = {
+    ...ROOT,
+    "/v/data": "rx",
+    "/v/mail": "rx",
+    "/v/mail/a.test": "r",
+    "/v/closed": "r",
+    "/v/key": "",
+  };
+  const alice = { ...maildir("a.test/alice"), path: "/v/mail/a.test/alice" };
+  const bob = { ...maildir("a.test/bob"), path: "/v/mail/a.test/bob/new" };
+  const files = [{ name: "[tls] key", path: "/v/key" }, { name: "[dkim]", path: "/v/closed/key" }, {
+    name: "gone",
+    path: "/v/gone",
+  }];
+  const found = await checkStorage({ places: [data, alice, bob], files, tester: tester(tree) });
+  assert.deepEqual(found.map(({ id, subject }) => `${id} ${subject}`), [
+    "storage.unwritable /v/data",
+    "storage.closed /v/mail/a.test",
+    "storage.unreadable /v/key",
+    "storage.closed /v/closed",
+  ]);
+  assert.ok(found.every(({ outcome, next }) => outcome === "failure" && next !== undefined));
+});
+
+Deno.test("checkStorage() is sure of nothing where another account tries", async () => {
+  const found = await checkStorage({ places: [data], files: [], tester: tester(ROOT, { certain: false }) });
+  assert.deepEqual(ids(found), ["storage.missing untested"]);
+});
+
+Deno.test("checkStorage() wants room, also where a directory is yet to be made", async () => {
+  const path = await Deno.makeTempDir();
+  const rights = Object.fromEntries(
+    path.split("/").map((_, i, all) => [all.slice(0, i + 1).join("/") || "/", "rwx"]),
+  );
+  try {
+    for (const place of [path, `${path}/not/yet`]) {
+      const check = (minFreeSpace: number) =>
+        checkStorage({
+          places: [{ ...maildir(""), path: place, minFreeSpace }],
+          files: [],
+          tester: tester(rights),
+        });
+      assert.deepEqual(ids(await check(1)), ["storage ok"], place);
+      assert.deepEqual(ids(await check(2 ** 60)), ["storage.full failure"], place);
+    }
+  } finally {
+    await Deno.remove(path);
+  }
+});

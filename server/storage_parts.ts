@@ -1,0 +1,27 @@
+/**
+ * What the servers of a configuration write and read.
+ *
+ * @module
+ */
+import type { Config } from "../config/config.ts";
+import type { ReadFile, StoragePlace } from "../doctor/checks/storage.ts";
+import type { Server } from "./server.ts";
+
+/** What no server starts without: the data directory, and the log. */
+export function vitalPlaces(config: Config, servers: readonly Server[]): StoragePlace[] {
+  const { dataDir, log } = config;
+  const minFreeSpace = Math.max(0, ...servers.map((server) => server.minFreeSpace(config)));
+  return [
+    { name: "data_dir", path: dataDir, minFreeSpace, expected: true, mode: 0o750 },
+    ...(log.file === undefined ? [] : [{ name: "[log] file", path: log.file, minFreeSpace: 0 }]),
+  ];
+}
+
+/** The files that the servers do not start without. */
+export function vitalFiles(config: Config, servers: readonly Server[]): ReadFile[] {
+  const { file } = config;
+  return [
+    ...(file === undefined ? [] : [{ name: "the configuration", path: file }]),
+    ...servers.flatMap((server) => server.readFiles(config)),
+  ];
+}

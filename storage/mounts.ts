@@ -1,0 +1,35 @@
+/**
+ * Which file systems are mounted read-only.
+ *
+ * @module
+ */
+
+/** Whether a path, which must be there, is on a file system that this process sees mounted read-only; `false` where that cannot be told. */
+export async function isMountedReadOnly(path: string): Promise<boolean> {
+  try {
+    const real = await Deno.realPath(path);
+    return isReadOnlyIn(await Deno.readTextFile("/proc/self/mountinfo"), real);
+  } catch {
+    return false;
+  }
+}
+
+/** The same, by a text of the form of /proc/self/mountinfo (proc_pid_mountinfo(5)) and an absolute path without links. */
+export function isReadOnlyIn(mountinfo: string, path: string): boolean {
+  let best = "";
+  let readOnly = false;
+  for (const line of mountinfo.split("\n")) {
+    const [mount = "", system = ""] = line.split(" - ");
+    const [, , , , at, options = ""] = mount.split(" ");
+    if (at === undefined) continue;
+    // Octal for what would end the field.
+    const point = at.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(parseInt(octal, 8)));
+    const holds = path === point || path.startsWith(point === "/" ? "/" : `${point}/`);
+    // Of two on the same directory the later one covers the other.
+    if (!holds || point.length < best.length) continue;
+    best = point;
+    const all = [...options.split(","), ...(system.split(" ")[2] ?? "").split(",")];
+    readOnly = all.includes("ro");
+  }
+  return readOnly;
+}

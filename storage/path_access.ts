@@ -1,0 +1,78 @@
+/**
+ * What an account can do with paths: whether they are there, may be read or written, or could be made.
+ *
+ * @module
+ */
+import { dirname } from "@std/path";
+
+/** What the system says of one path. */
+export interface PathRights {
+  /** Whether something is there, as far as the account can see. */
+  readonly exists: boolean;
+  /** Whether that is a directory. */
+  readonly directory: boolean;
+  /** Whether the account may read it. */
+  readonly read: boolean;
+  /** Whether it may write to it; never on a file system that is read-only. */
+  readonly write: boolean;
+  /** Whether it may run it; for a directory: use what is in it. */
+  readonly search: boolean;
+}
+
+/** Asks the system about paths, on behalf of an account; one answer for each, in their order. */
+export type AskRights = (paths: readonly string[]) => Promise<readonly PathRights[]>;
+
+/** How an account stands to a path. */
+export type PathAccess =
+  | { readonly kind: "there" } & Omit<PathRights, "exists">
+  /** `first` of its components that is not there; whether the account can make it in `parent`. */
+  | {
+    readonly kind: "missing";
+    readonly first: string;
+    readonly parent: string;
+    readonly canMake: boolean;
+  }
+  /** What stands on the way, at `at`, is no directory. */
+  | { readonly kind: "blocked"; readonly at: string }
+  /** A directory on the way, `at`, which the account may not enter. */
+  | { readonly kind: "closed"; readonly at: string };
+
+/** Looks at absolute paths, each with the directories above it. */
+export async function lookAtPaths(
+  paths: readonly string[],
+  ask: AskRights,
+): Promise<ReadonlyMap<string, PathAccess>> {
+  const all = [...new Set(paths.flatMap(withParents))];
+  const answers = await ask(all);
+  const rights = new Map(all.map((path, index) => [path, answers[index]]));
+  return new Map(paths.map((path) => [path, accessOf(path, rights)]));
+}
+
+function accessOf(path: string, rights: ReadonlyMap<string, PathRights | undefined>): PathAccess {
+  let parent = "/";
+  for (const at of withParents(path)) {
+    const { exists, ...own } = rights.get(at) ?? NOTHING;
+    if (!exists) {
+      const above = rights.get(parent) ?? NOTHING;
+      if (!above.directory) return { kind: "blocked", at: parent };
+      // What stands in a directory that one may not enter cannot be seen.
+      if (!above.search) return { kind: "closed", at: parent };
+      return { kind: "missing", first: at, parent, canMake: above.write };
+    }
+    if (at === path) return { kind: "there", ...own };
+    parent = at;
+  }
+  return { kind: "closed", at: parent };
+}
+
+const NOTHING: PathRights = { exists: false, directory: false, read: false, write: false, search: false };
+
+/** The path behind the directories above it, from the root on. */
+function withParents(path: string): string[] {
+  const found = [path];
+  for (let at = path; dirname(at) !== at;) {
+    at = dirname(at);
+    found.unshift(at);
+  }
+  return found;
+}
