@@ -99,8 +99,8 @@ export type { FileSystem, OpenFile } from "./storage/file_system.ts";
 export { type StagedMessage, StagingArea, type StagingOptions } from "./storage/staging.ts";
 
 // Mail into the queue.
-export { type MessageSigner, SpoolDelivery, type SpoolDeliveryOptions } from "./relay/delivery.ts";
+export { type MessageSigner, QueueDelivery, type QueueDeliveryOptions } from "./relay/delivery.ts";
 export * from "./relay/queue.ts";
 export * from "./relay/queue_entry.ts";
+export type { QueueFilter } from "./relay/queue_filter.ts";
 export { Spool, type SpoolOptions } from "./relay/spool/spool.ts";
-export type { SpoolDraft } from "./relay/spool/message.ts";

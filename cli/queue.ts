@@ -1,11 +1,12 @@
 /**
- * `mailapp queue`: sees and steers what serve-out has still to send.
+ * `mailapp queue`: inspects and manages what serve-out has still to send.
  *
  * @module
  */
 import { type Command, InvalidArgumentError } from "commander";
 import { loadConfig } from "../config/load.ts";
-import type { ActionResult, OperatorAction, QueueView, Selection } from "../relay/operator.ts";
+import type { ActionResult, OperatorAction, QueueView } from "../relay/operator.ts";
+import { isEverything, type QueueFilter, selects } from "../relay/queue_filter.ts";
 import { type Attempt, isOpen, type QueueRecipient } from "../relay/queue_entry.ts";
 import { explainReply } from "../relay/reply_causes.ts";
 import { normalizeDomain } from "../net/domain_name.ts";
@@ -35,7 +36,7 @@ const ACTIONS: Readonly<Record<OperatorAction, { does: string; done: string }>> 
 /** Registers the subcommand and its own subcommands. */
 export function registerQueue(program: Command, { io, action }: Registrar): void {
   const queue = program.command("queue")
-    .description("see and steer what serve-out has still to send")
+    .description("inspect and manage what serve-out has still to send")
     .addHelpText("after", examples("mailapp queue list", "mailapp queue retry --domain example.net"));
   const enter = (name: string, description: string) =>
     queue.command(name)
@@ -46,7 +47,7 @@ export function registerQueue(program: Command, { io, action }: Registrar): void
       .addOption(configOption());
   enter("list", "list messages and what becomes of them")
     .argument("[id...]", "messages; all if none is named")
-    .option("--all", "all messages, as without any selection")
+    .option("--all", "all messages, as without any filter")
     .addHelpText("after", examples("mailapp queue list --domain example.net --json"))
     .action(action((ids: string[], flags: Flags) => list(ids, { flags, io })));
   enter("show", "show everything about messages, every attempt and what its answer means")
@@ -72,7 +73,7 @@ function parseSender(text: string): string {
   return text.replace(/^<(.*)>$/s, "$1");
 }
 
-function selectionOf(ids: readonly string[], { domain, sender }: Flags): Selection {
+function filterOf(ids: readonly string[], { domain, sender }: Flags): QueueFilter {
   return {
     ...(ids.length > 0 && { ids }),
     ...(domain !== undefined && { domain }),
@@ -95,22 +96,22 @@ async function list(ids: readonly string[], { flags, io }: Context): Promise<Exi
   const out = new JsonArray(io);
   const missing = new Set(ids);
   const totals = { messages: 0, recipients: 0 };
-  for await (const view of queue.list(selectionOf(ids, flags))) {
+  const filter = filterOf(ids, flags);
+  for await (const view of queue.list(filter)) {
     missing.delete(view.entry.id);
     progress.clear();
     if (flags.json) out.add(jsonOf(view));
-    else io.out(summary(view, flags));
+    else io.out(summary(view, filter));
     totals.messages++;
-    totals.recipients += view.entry.recipients.filter((one) => isOpen(one) && isSelected(one, flags)).length;
+    totals.recipients += view.entry.recipients.filter((one) => isOpen(one) && selects(filter, one)).length;
   }
   progress.clear();
   if (flags.json) out.end();
   else if (totals.messages === 0) {
-    const selected = ids.length > 0 || flags.domain !== undefined || flags.sender !== undefined;
-    io.out(selected ? "nothing of that is queued\n" : "nothing is queued\n");
-  } else {io.out(
-      `${count(totals.messages, "message")}, ${count(totals.recipients, "recipient")} to be served\n`,
-    );}
+    io.out(isEverything(filter) ? "nothing is queued\n" : "no matching messages\n");
+  } else {
+    io.out(`${count(totals.messages, "message")}, ${count(totals.recipients, "recipient")} pending\n`);
+  }
   return complain(missing, io);
 }
 
@@ -118,7 +119,7 @@ async function show(ids: readonly string[], { flags, io }: Context): Promise<Exi
   await using queue = await open(flags, io);
   const out = new JsonArray(io);
   const missing = new Set(ids);
-  for await (const view of queue.list(selectionOf(ids, flags))) {
+  for await (const view of queue.list(filterOf(ids, flags))) {
     missing.delete(view.entry.id);
     if (flags.json) out.add(jsonOf(view));
     else io.out(details(view));
@@ -131,8 +132,8 @@ async function act(
   action: OperatorAction,
   { ids, flags, io }: Context & { readonly ids: readonly string[] },
 ): Promise<ExitCode> {
-  const selected = ids.length > 0 || flags.domain !== undefined || flags.sender !== undefined;
-  if (!selected && !flags.all) {
+  const filter = filterOf(ids, flags);
+  if (isEverything(filter) && !flags.all) {
     throw new CommandError(`queue ${action}: say which: ids, --domain, --sender or --all`, EXIT.usage);
   }
   if (ids.length > 0 && flags.all) {
@@ -144,7 +145,7 @@ async function act(
   const missing = new Set(ids);
   const totals = { messages: 0, recipients: 0, inFlight: 0 };
   const leftAlone = new Map<string, number>();
-  for await (const result of queue.apply(action, selectionOf(ids, flags))) {
+  for await (const result of queue.apply(action, filter)) {
     missing.delete(result.id);
     progress.step();
     if (flags.json) out.add(result);
@@ -210,10 +211,6 @@ function jsonOf({ entry, inFlight }: QueueView): unknown {
   };
 }
 
-function isSelected({ domain }: QueueRecipient, flags: Flags): boolean {
-  return flags.domain === undefined || domain === flags.domain;
-}
-
 function head({ entry }: QueueView): string {
   const { id, acceptedAt, size, reversePath } = entry;
   const age = showDuration(systemClock.now() - acceptedAt);
@@ -221,16 +218,16 @@ function head({ entry }: QueueView): string {
 }
 
 /** A message in a few lines. */
-function summary(view: QueueView, flags: Flags): string {
+function summary(view: QueueView, filter: QueueFilter): string {
   const lines = view.entry.recipients.flatMap((recipient, index) => {
-    if (!isOpen(recipient) || !isSelected(recipient, flags)) return [];
+    if (!isOpen(recipient) || !selects(filter, recipient)) return [];
     const last = recipient.attempts.at(-1);
     return [
       `  ${printable(recipient.address)}: ${state(recipient, view.inFlight.includes(index))}\n`,
       ...(last === undefined ? [] : [`    ${attemptLine(last)}\n`]),
     ];
   });
-  const elsewhere = view.entry.recipients.filter((one) => isOpen(one) && !isSelected(one, flags)).length;
+  const elsewhere = view.entry.recipients.filter((one) => isOpen(one) && !selects(filter, one)).length;
   if (elsewhere > 0) lines.push(`  (${count(elsewhere, "recipient")} in other domains)\n`);
   const done = view.entry.recipients.filter((recipient) => !isOpen(recipient)).length;
   if (done > 0) lines.push(`  (${count(done, "recipient")} done)\n`);

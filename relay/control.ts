@@ -17,8 +17,8 @@ import {
   type OperatorAction,
   type QueueOperator,
   type QueueView,
-  type Selection,
 } from "./operator.ts";
+import { parseFilter, type QueueFilter } from "./queue_filter.ts";
 import type { DomainStatus, Scheduler } from "./scheduler.ts";
 import { writeAll } from "../base/write_all.ts";
 
@@ -57,8 +57,8 @@ export interface DomainAnswer {
 }
 
 type Request =
-  | { readonly command: "list"; readonly selection: Selection }
-  | { readonly command: "apply"; readonly action: OperatorAction; readonly selection: Selection }
+  | { readonly command: "list"; readonly filter: QueueFilter }
+  | { readonly command: "apply"; readonly action: OperatorAction; readonly filter: QueueFilter }
   | { readonly command: "domain"; readonly domain: string; readonly hosts: readonly HostQuestion[] };
 
 /** What a {@linkcode ControlServer} needs. */
@@ -180,9 +180,9 @@ export class ControlServer implements AsyncDisposable {
     const { operator, scheduler } = this.#options;
     switch (request.command) {
       case "list":
-        return yield* operator.list(request.selection);
+        return yield* operator.list(request.filter);
       case "apply":
-        return yield* operator.apply(request.action, request.selection);
+        return yield* operator.apply(request.action, request.filter);
       case "domain": {
         const hosts = request.hosts.flatMap((host) => {
           const resting = scheduler.inspectHost(host);
@@ -228,14 +228,14 @@ export class ControlClient {
   }
 
   /** See {@linkcode QueueOperator.list}. */
-  async *list(selection: Selection): AsyncGenerator<QueueView, void, void> {
-    for (const part of inParts(selection)) yield* this.#ask<QueueView>({ command: "list", selection: part });
+  async *list(filter: QueueFilter): AsyncGenerator<QueueView, void, void> {
+    for (const part of inParts(filter)) yield* this.#ask<QueueView>({ command: "list", filter: part });
   }
 
   /** See {@linkcode QueueOperator.apply}. */
-  async *apply(action: OperatorAction, selection: Selection): AsyncGenerator<ActionResult, void, void> {
-    for (const part of inParts(selection)) {
-      yield* this.#ask<ActionResult>({ command: "apply", action, selection: part });
+  async *apply(action: OperatorAction, filter: QueueFilter): AsyncGenerator<ActionResult, void, void> {
+    for (const part of inParts(filter)) {
+      yield* this.#ask<ActionResult>({ command: "apply", action, filter: part });
     }
   }
 
@@ -253,7 +253,7 @@ export class ControlClient {
       throw new ControlError("it has just ended", { cause });
     });
     try {
-      await writeAll(conn, encoder.encode(JSON.stringify({ mailapp: VERSION, ...request }) + "\n"));
+      await writeAll(conn, encoder.encode(formatRequest(request) + "\n"));
       const lines = new LineReader(conn, MAX_LINE);
       for (let line = await lines.read(); line !== undefined; line = await lines.read()) {
         const answer = JSON.parse(line) as { item?: T; error?: string; end?: unknown };
@@ -272,7 +272,7 @@ export class ControlClient {
 }
 
 /** A selection in as many parts as it takes for each to fit into a request. */
-function* inParts({ ids, ...rest }: Selection): Generator<Selection, void, void> {
+function* inParts({ ids, ...rest }: QueueFilter): Generator<QueueFilter, void, void> {
   if (ids === undefined) return yield rest;
   // One that is not named twice is not answered twice.
   const all = [...new Set(ids)];
@@ -314,6 +314,12 @@ function shortPath(path: string): { readonly path: string } & Disposable {
   };
 }
 
+function formatRequest(request: Request): string {
+  if (request.command === "domain") return JSON.stringify({ mailapp: VERSION, ...request });
+  const { filter: selection, ...rest } = request;
+  return JSON.stringify({ mailapp: VERSION, ...rest, selection });
+}
+
 /** Checks what came over the socket; what is wrong with it otherwise. */
 function parseRequest(line: string): Request | string {
   let value: unknown;
@@ -326,15 +332,14 @@ function parseRequest(line: string): Request | string {
   if (value.mailapp !== VERSION) {
     return `unknown version ${JSON.stringify(value.mailapp)}; this is ${VERSION}`;
   }
+  const filter = parseFilter(value.selection);
   switch (value.command) {
     case "list":
-      return isSelection(value.selection) ? { command: "list", selection: value.selection } : "bad selection";
+      return filter === undefined ? "bad selection" : { command: "list", filter };
     case "apply": {
       const action = OPERATOR_ACTIONS.find((action) => action === value.action);
       if (action === undefined) return "unknown action";
-      return isSelection(value.selection)
-        ? { command: "apply", action, selection: value.selection }
-        : "bad selection";
+      return filter === undefined ? "bad selection" : { command: "apply", action, filter };
     }
     case "domain": {
       const { domain, hosts } = value;
@@ -346,15 +351,6 @@ function parseRequest(line: string): Request | string {
     default:
       return "unknown command";
   }
-}
-
-function isSelection(value: unknown): value is Selection {
-  if (!isRecord(value)) return false;
-  const { ids, domain, sender, ...rest } = value;
-  return Object.keys(rest).length === 0 &&
-    (ids === undefined || (Array.isArray(ids) && ids.every((id) => typeof id === "string"))) &&
-    (domain === undefined || typeof domain === "string") &&
-    (sender === undefined || typeof sender === "string");
 }
 
 function isHostQuestion(value: unknown): value is HostQuestion {

@@ -12,7 +12,7 @@ import { reply, SmtpError } from "../smtp/reply.ts";
 import type { Session, Transaction } from "../smtp/session.ts";
 import { formatDate } from "../base/date.ts";
 import { freeSpace } from "../storage/free_space.ts";
-import type { QueueSummary } from "./queue.ts";
+import type { Queue, QueueDraft, QueueSummary } from "./queue.ts";
 import {
   MAX_ENTRY_RECIPIENTS,
   MAX_ENVELOPE_OCTETS,
@@ -20,8 +20,6 @@ import {
   type QueueRecipient,
   recipientOctets,
 } from "./queue_entry.ts";
-import type { Spool } from "./spool/spool.ts";
-import type { SpoolDraft } from "./spool/message.ts";
 import { SubmittedMessage } from "../message/submitted_message.ts";
 
 /** Signs one message as it streams by. */
@@ -35,17 +33,19 @@ export interface MessageSigner {
   finish(prepended: readonly Header[]): Promise<readonly Header[]>;
 }
 
-/** What a {@linkcode SpoolDelivery} needs. */
-export interface SpoolDeliveryOptions {
+/** What a {@linkcode QueueDelivery} needs. */
+export interface QueueDeliveryOptions {
   /** Where messages go. */
-  readonly spool: Pick<Spool, "newId" | "begin" | "directory">;
+  readonly queue: Pick<Queue, "newId" | "begin">;
+  /** Where they are kept: its file system must have room for them. */
+  readonly directory: string;
   /** Told of each message that is durable, so that it is sent at once. */
   readonly accepted: (summary: QueueSummary) => void;
   /** Stands in Message-ID. */
   readonly hostname: string;
   /** Completes bare addresses. */
   readonly qualifyDomain: string;
-  /** Octets that must stay free on the spool's file system. */
+  /** Octets that must stay free on that file system. */
   readonly minFreeSpace: number;
   /** Where refusals for want of space are told. */
   readonly logger: Logger;
@@ -70,8 +70,8 @@ const TOO_MANY: RecipientDecision = {
 
 const encoder = new TextEncoder();
 
-/** A {@linkcode Delivery} into the spool: what is answered with 250 is on the disk, and will be relayed or reported on. */
-export class SpoolDelivery implements Delivery {
+/** A {@linkcode Delivery} into the queue: what is answered with 250 is on the disk, and will be relayed or reported on. */
+export class QueueDelivery implements Delivery {
   /** Delivery status notifications (RFC 3461). */
   readonly extensions: readonly ["DSN"] = ["DSN"];
   /** Local programs write bare LF; it is made CRLF. */
@@ -82,14 +82,14 @@ export class SpoolDelivery implements Delivery {
   readonly submissionAdvice: readonly string[] = [
     "No AUTH here: programs on this machine submit mail without it; go on with MAIL FROM:<address>",
   ];
-  readonly #options: SpoolDeliveryOptions;
+  readonly #options: QueueDeliveryOptions;
   readonly #clock: Clock;
   /** Octets of large envelopes so far. */
   readonly #envelopes = new WeakMap<Transaction, number>();
   #space: { readonly until: number; readonly free: Promise<number> } | undefined;
 
   /** Touches nothing on the disk yet. */
-  constructor(options: SpoolDeliveryOptions) {
+  constructor(options: QueueDeliveryOptions) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
   }
@@ -129,8 +129,8 @@ export class SpoolDelivery implements Delivery {
   async begin(envelope: Envelope, session: Session): Promise<PendingMessage> {
     // Other messages have come since MAIL.
     await this.#checkSpace(envelope.size ?? 0, session);
-    const { spool } = this.#options;
-    return new PendingSubmission(spool.begin(spool.newId()), {
+    const { queue } = this.#options;
+    return new PendingSubmission(queue.begin(queue.newId()), {
       ...this.#options,
       clock: this.#clock,
       envelope,
@@ -138,7 +138,7 @@ export class SpoolDelivery implements Delivery {
   }
 
   async #checkSpace(size: number, session: Session): Promise<void> {
-    const { spool: { directory: path }, minFreeSpace, logger } = this.#options;
+    const { directory: path, minFreeSpace, logger } = this.#options;
     const now = this.#clock.monotonic();
     if (this.#space === undefined || now >= this.#space.until) {
       this.#space = { until: now + SPACE_LIFETIME, free: (this.#options.freeSpace ?? freeSpace)(path) };
@@ -159,19 +159,19 @@ export class SpoolDelivery implements Delivery {
   }
 }
 
-interface PendingOptions extends SpoolDeliveryOptions {
+interface PendingOptions extends QueueDeliveryOptions {
   readonly clock: Clock;
   readonly envelope: Envelope;
 }
 
 class PendingSubmission implements PendingMessage {
-  readonly #draft: SpoolDraft;
+  readonly #draft: QueueDraft;
   readonly #options: PendingOptions;
   readonly #submitted: SubmittedMessage;
   readonly #signer: MessageSigner | undefined;
   readonly #pieces: Uint8Array[] = [];
 
-  constructor(draft: SpoolDraft, options: PendingOptions) {
+  constructor(draft: QueueDraft, options: PendingOptions) {
     this.#draft = draft;
     this.#options = options;
     this.#submitted = new SubmittedMessage(options.qualifyDomain);

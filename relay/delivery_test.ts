@@ -5,9 +5,10 @@ import { SmtpError } from "../smtp/reply.ts";
 import { SmtpServer } from "../smtp/server.ts";
 import type { Session } from "../smtp/session.ts";
 import { FakeClock } from "../tests/support/fake_clock.ts";
+import { MemoryQueue } from "../tests/support/memory_queue.ts";
 import { MemoryTransport } from "../tests/support/memory_transport.ts";
 import { RecordingLog } from "../tests/support/recording_log.ts";
-import { SpoolDelivery, type SpoolDeliveryOptions } from "./delivery.ts";
+import { QueueDelivery, type QueueDeliveryOptions } from "./delivery.ts";
 import type { QueueSummary } from "./queue.ts";
 import { Spool } from "./spool/spool.ts";
 
@@ -40,16 +41,17 @@ function envelope(changes: Partial<Envelope> = {}): Envelope {
 }
 
 async function withDelivery(
-  changes: Partial<SpoolDeliveryOptions>,
-  work: (parts: { delivery: SpoolDelivery; spool: Spool; accepted: QueueSummary[] }) => Promise<void>,
+  changes: Partial<QueueDeliveryOptions>,
+  work: (parts: { delivery: QueueDelivery; spool: Spool; accepted: QueueSummary[] }) => Promise<void>,
 ): Promise<void> {
   const directory = await Deno.makeTempDir();
   try {
     const clock = new FakeClock(NOW);
     await using spool = await Spool.open({ directory, logger: silentLogger, clock });
     const accepted: QueueSummary[] = [];
-    const delivery = new SpoolDelivery({
-      spool,
+    const delivery = new QueueDelivery({
+      queue: spool,
+      directory,
       accepted: (summary) => accepted.push(summary),
       hostname: "mx.test",
       qualifyDomain: "q.test",
@@ -66,7 +68,7 @@ async function withDelivery(
 }
 
 async function submit(
-  delivery: SpoolDelivery,
+  delivery: QueueDelivery,
   text: string,
   changes: Partial<Envelope> = {},
 ): Promise<string> {
@@ -83,7 +85,7 @@ async function stored(spool: Spool, id: string): Promise<string> {
   return text;
 }
 
-Deno.test("SpoolDelivery stores the message with what it lacks on top", async () => {
+Deno.test("QueueDelivery stores the message with what it lacks on top", async () => {
   await withDelivery({}, async ({ delivery, spool, accepted }) => {
     const id = await submit(delivery, "Subject: hi\r\nTo: alice\r\n\r\nHello\r\n");
     assert.equal(
@@ -95,7 +97,7 @@ Deno.test("SpoolDelivery stores the message with what it lacks on top", async ()
   });
 });
 
-Deno.test("SpoolDelivery accepts no more recipients of a message than the spool reads again", async () => {
+Deno.test("QueueDelivery accepts no more recipients of a message than the spool reads again", async () => {
   const cases: readonly (readonly [original: string, accepted: number])[] = [
     ["", 10_000],
     ["x".repeat(2000), 6000],
@@ -126,7 +128,25 @@ Deno.test("SpoolDelivery accepts no more recipients of a message than the spool 
   }
 });
 
-Deno.test("SpoolDelivery leaves a complete message alone, byte for byte", async () => {
+Deno.test("QueueDelivery takes messages into any queue that keeps the contract", async () => {
+  const queue = new MemoryQueue();
+  const accepted: QueueSummary[] = [];
+  const delivery = new QueueDelivery({
+    queue,
+    directory: "/",
+    accepted: (summary) => accepted.push(summary),
+    hostname: "mx.test",
+    qualifyDomain: "q.test",
+    minFreeSpace: 0,
+    logger: silentLogger,
+    clock: new FakeClock(NOW),
+  });
+  const id = await submit(delivery, "Date: x\r\nMessage-ID: <a@b>\r\n\r\nHello\r\n");
+  assert.deepEqual(accepted.map((summary) => summary.id), [id]);
+  assert.match(queue.text(id), /^Received: from x\r\n\tby y\r\nDate: x\r\n[^]*Hello\r\n$/);
+});
+
+Deno.test("QueueDelivery leaves a complete message alone, byte for byte", async () => {
   await withDelivery({}, async ({ delivery, spool }) => {
     const text = "Date: x\r\nMessage-ID: <a@b>\r\nX-Odd:   \t\r\n\r\n.\r\n..\r\n\0 é\r\n";
     const id = await submit(delivery, text);
@@ -135,7 +155,7 @@ Deno.test("SpoolDelivery leaves a complete message alone, byte for byte", async 
   });
 });
 
-Deno.test("SpoolDelivery stages a large message and stores it whole", async () => {
+Deno.test("QueueDelivery stages a large message and stores it whole", async () => {
   await withDelivery({}, async ({ delivery, spool }) => {
     const body = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcd\r\n".repeat(10_000);
     await using pending = await delivery.begin(envelope(), session);
@@ -149,7 +169,7 @@ Deno.test("SpoolDelivery stages a large message and stores it whole", async () =
   });
 });
 
-Deno.test("SpoolDelivery keeps the envelope: qualified, A-labels, one copy each, DSN wishes", async () => {
+Deno.test("QueueDelivery keeps the envelope: qualified, A-labels, one copy each, DSN wishes", async () => {
   await withDelivery({}, async ({ delivery, spool }) => {
     const id = await submit(delivery, "A: b\r\n\r\n", {
       reversePath: mailbox("root"),
@@ -180,7 +200,7 @@ Deno.test("SpoolDelivery keeps the envelope: qualified, A-labels, one copy each,
   });
 });
 
-Deno.test("SpoolDelivery leaves nothing behind of a message that is not committed", async () => {
+Deno.test("QueueDelivery leaves nothing behind of a message that is not committed", async () => {
   await withDelivery({}, async ({ delivery, spool, accepted }) => {
     {
       await using pending = await delivery.begin(envelope(), session);
@@ -193,7 +213,7 @@ Deno.test("SpoolDelivery leaves nothing behind of a message that is not committe
   });
 });
 
-Deno.test("SpoolDelivery refuses at MAIL and at DATA what would use up the reserve, and says so in the log", async () => {
+Deno.test("QueueDelivery refuses at MAIL and at DATA what would use up the reserve, and says so in the log", async () => {
   const logger = new RecordingLog();
   await withDelivery({ logger }, async ({ delivery, spool }) => {
     const full = (error: unknown) =>
@@ -209,7 +229,7 @@ Deno.test("SpoolDelivery refuses at MAIL and at DATA what would use up the reser
   });
 });
 
-Deno.test("SpoolDelivery asks for the free space at most once a second, and tries where it cannot be told", async () => {
+Deno.test("QueueDelivery asks for the free space at most once a second, and tries where it cannot be told", async () => {
   const clock = new FakeClock(NOW);
   const answers = [
     () => Promise.resolve(500),
@@ -227,9 +247,9 @@ Deno.test("SpoolDelivery asks for the free space at most once a second, and trie
   });
 });
 
-Deno.test("SpoolDelivery puts signatures above all that they sign", async () => {
+Deno.test("QueueDelivery puts signatures above all that they sign", async () => {
   const signed: string[] = [];
-  const sign: SpoolDeliveryOptions["sign"] = (id) => {
+  const sign: QueueDeliveryOptions["sign"] = (id) => {
     let text = "";
     return {
       push: (chunk) => void (text += new TextDecoder().decode(chunk)),
@@ -246,7 +266,7 @@ Deno.test("SpoolDelivery puts signatures above all that they sign", async () => 
   });
 });
 
-Deno.test("SpoolDelivery tells a program that wants to log in that it need not", async () => {
+Deno.test("QueueDelivery tells a program that wants to log in that it need not", async () => {
   await withDelivery({}, async ({ delivery }) => {
     const clock = new FakeClock(NOW);
     const transport = new MemoryTransport({ clock });

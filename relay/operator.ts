@@ -15,7 +15,7 @@ import {
   type QueueRecipient,
   RETURNED_BY_OPERATOR,
 } from "./queue_entry.ts";
-import { isSender } from "./spool/entry.ts";
+import { matches, type QueueFilter, selects } from "./queue_filter.ts";
 
 /** What can be done with queued messages. */
 export const OPERATOR_ACTIONS = ["retry", "hold", "release", "bounce", "remove"] as const;
@@ -25,16 +25,6 @@ export const OPERATOR_ACTIONS = ["retry", "hold", "release", "bounce", "remove"]
  * sender; `remove`: give up, and tell nobody.
  */
 export type OperatorAction = typeof OPERATOR_ACTIONS[number];
-
-/** Which messages, or which of their recipients, are meant; all that is given must hold. */
-export interface Selection {
-  /** Queue ids; absent: any. */
-  readonly ids?: readonly string[];
-  /** Only recipients in this domain (lower case, A-labels) that are not done. */
-  readonly domain?: string;
-  /** Only messages with this reverse-path, whatever the letter case; `""` is the null reverse-path. */
-  readonly sender?: string;
-}
 
 /** A message as it stands. */
 export interface QueueView {
@@ -92,8 +82,8 @@ export class QueueOperator {
    * The selected messages as they stand, oldest first, or in parts of 100,000 each of which is oldest first. Those that
    * cannot be read are logged and left out.
    */
-  async *list(selection: Selection): AsyncGenerator<QueueView, void, void> {
-    for await (const opened of this.#select(selection)) {
+  async *list(filter: QueueFilter): AsyncGenerator<QueueView, void, void> {
+    for await (const opened of this.#select(filter)) {
       using message = opened;
       yield { entry: structuredClone(message.entry), inFlight: [...message.inFlight] };
     }
@@ -103,12 +93,12 @@ export class QueueOperator {
    * Does something with the selected messages, durable when each result comes.
    * @throws what the queue throws, when it cannot store
    */
-  async *apply(action: OperatorAction, selection: Selection): AsyncGenerator<ActionResult, void, void> {
+  async *apply(action: OperatorAction, filter: QueueFilter): AsyncGenerator<ActionResult, void, void> {
     if (action === "retry" || action === "release") this.#options.clearHostBackoff?.();
     const running: Promise<ActionResult>[] = [];
     try {
-      for await (const opened of this.#select(selection)) {
-        const result = this.#act(action, { opened, selection }).finally(() => opened[Symbol.dispose]());
+      for await (const opened of this.#select(filter)) {
+        const result = this.#act(action, { opened, filter }).finally(() => opened[Symbol.dispose]());
         // It is looked at in its turn.
         result.catch(() => {});
         running.push(result);
@@ -124,9 +114,10 @@ export class QueueOperator {
     }
   }
 
-  async *#select(selection: Selection): AsyncGenerator<OpenEntry, void, void> {
+  async *#select(filter: QueueFilter): AsyncGenerator<OpenEntry, void, void> {
     const { queue, entries, logger } = this.#options;
-    const ids = selection.ids === undefined ? oldestFirst(queue.ids(selection)) : new Set(selection.ids);
+    const { ids: named, ...rest } = filter;
+    const ids = named === undefined ? oldestFirst(queue.ids(rest)) : new Set(named);
     for await (const id of ids) {
       let opened: OpenEntry | undefined;
       try {
@@ -135,14 +126,14 @@ export class QueueOperator {
         logger.error("queue.unreadable", { id, error: String(error) });
       }
       if (opened === undefined) continue;
-      if (matches(opened.entry, selection)) yield opened;
+      if (matches(opened.entry, rest)) yield opened;
       else opened[Symbol.dispose]();
     }
   }
 
   async #act(
     action: OperatorAction,
-    { opened, selection }: { opened: OpenEntry; selection: Selection },
+    { opened, filter }: { opened: OpenEntry; filter: QueueFilter },
   ): Promise<ActionResult> {
     const { clock, logger } = this.#options;
     const { entry, inFlight } = opened;
@@ -152,7 +143,7 @@ export class QueueOperator {
     const left: QueueRecipient[] = [];
     let note: string | undefined;
     for (const [index, recipient] of entry.recipients.entries()) {
-      if (selection.domain !== undefined && recipient.domain !== selection.domain) continue;
+      if (!selects(filter, recipient)) continue;
       if (inFlight.has(index)) {
         busy.push(recipient);
         continue;
@@ -188,12 +179,6 @@ async function* oldestFirst(ids: AsyncIterable<string>): AsyncGenerator<string, 
     part = [];
   }
   yield* part.sort();
-}
-
-function matches(entry: QueueEntry, { domain, sender }: Selection): boolean {
-  return isSender(entry.reversePath, sender) &&
-    (domain === undefined ||
-      entry.recipients.some((recipient) => recipient.domain === domain && isOpen(recipient)));
 }
 
 /** Changes a recipient; why not, or `""` where it goes without saying. */

@@ -4,8 +4,9 @@ import { FakeClock } from "../tests/support/fake_clock.ts";
 import { MemoryQueue } from "../tests/support/memory_queue.ts";
 import { newEntry } from "../tests/support/queue_entry.ts";
 import { RelayNetwork } from "../tests/support/relay_network.ts";
-import { type ActionResult, type OperatorAction, QueueOperator, type Selection } from "./operator.ts";
+import { type ActionResult, type OperatorAction, QueueOperator } from "./operator.ts";
 import { SCHEDULE } from "../tests/support/retry_schedule.ts";
+import type { QueueFilter } from "./queue_filter.ts";
 import { Scheduler } from "./scheduler.ts";
 
 const HOUR = 3_600_000;
@@ -52,8 +53,8 @@ class World {
     return summary.id;
   }
 
-  apply(action: OperatorAction, selection: Selection): Promise<ActionResult[]> {
-    return Array.fromAsync(this.operator.apply(action, selection));
+  apply(action: OperatorAction, filter: QueueFilter): Promise<ActionResult[]> {
+    return Array.fromAsync(this.operator.apply(action, filter));
   }
 
   states(id: string): Record<string, string> | undefined {
@@ -141,8 +142,8 @@ Deno.test("QueueOperator.list() selects by id, domain and sender", async () => {
   const three = await queue.put(["x@c.test", { address: "y@b.test", status: "relayed" }], {
     reversePath: "bob@example.org",
   });
-  const list = async (selection: Selection) =>
-    (await Array.fromAsync(operator.list(selection))).map(({ entry }) => entry.id);
+  const list = async (filter: QueueFilter) =>
+    (await Array.fromAsync(operator.list(filter))).map(({ entry }) => entry.id);
   assert.deepEqual(await list({}), [one.id, two.id, three.id]);
   assert.deepEqual(await list({ domain: "b.test" }), [one.id, two.id]);
   assert.deepEqual(await list({ sender: "alice@example.org" }), [one.id]);

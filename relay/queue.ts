@@ -1,10 +1,17 @@
 /**
- * The queue as the scheduler sees it. The spool on disk is the one implementation; several hosts are to share one
- * queue on a database some day.
+ * The queue as those see it who accept, send and manage mail. They know nothing of how it is stored: `relay/spool/` is
+ * the implementation.
+ *
+ * A queue has one owner, the process that has it open: nobody else changes its entries, so that an entry may be kept in
+ * memory while it is worked on, and {@linkcode Queue.update} replaces all that was stored of it. A queue with several
+ * owners needs more than this promises, and would get it here: a claim with a lease where `open_entries.ts` takes an
+ * entry and gives it back, a version with each change that goes through it, and news of what others added beside
+ * {@linkcode Queue.scan}.
  *
  * @module
  */
 import type { QueueEntry } from "./queue_entry.ts";
+import type { QueueFilter } from "./queue_filter.ts";
 
 /** What the scheduler keeps in memory of an entry; small, since there may be a million. */
 export interface QueueSummary {
@@ -27,18 +34,32 @@ export interface NewEntry extends Omit<QueueEntry, "id"> {
   readonly id: string;
 }
 
-/** What is looked for in the queue; absent: anything. */
-export interface QueueHint {
-  /** The domain of a recipient (lower case, A-labels). */
-  readonly domain?: string;
-  /** The reverse-path, in any letter case. */
-  readonly sender?: string;
+/** A message on its way into the queue. Disposed without commit, it leaves nothing behind. */
+export interface QueueDraft extends AsyncDisposable {
+  /** The queue id that the message will have. */
+  readonly id: string;
+  /** Octets so far. */
+  readonly size: number;
+  /**
+   * Adds to the message. The chunk may be used again when the promise settles, or the call returns nothing.
+   * @throws {SmtpError} 452 4.3.1 or 451 4.3.0
+   */
+  write(chunk: Uint8Array): Promise<void> | void;
+  /** The message so far, from its beginning; may be read again, and not be written any more. */
+  chunks(): AsyncIterable<Uint8Array>;
+  /**
+   * Makes it durable, with these bytes (whole header fields) on top, and hands it to the queue.
+   * @throws {SmtpError} 452 4.3.1 or 451 4.3.0; nothing is left behind then
+   */
+  commit(entry: Omit<NewEntry, "id" | "size">, prepend: Uint8Array): Promise<QueueSummary>;
 }
 
 /** Holds accepted messages until each recipient is settled. All promises resolve only when the change is durable. */
 export interface Queue {
   /** A fresh id, never used before by this queue. */
   newId(): string;
+  /** Begins to take a message that arrives in pieces, under an id of {@linkcode Queue.newId}. */
+  begin(id: string): QueueDraft;
   /** Stores an entry with its whole message (CRLF lines), e.g. a DSN. */
   add(entry: NewEntry, message: Uint8Array): Promise<void>;
   /**
@@ -49,9 +70,9 @@ export interface Queue {
   scan(): AsyncIterable<QueueSummary>;
   /**
    * The ids of all entries, held ones too, in no order; for `queue list`. May miss or name what changes meanwhile. What
-   * is known at once not to have a recipient in that domain, or that sender, may be left out.
+   * is known at once not to be meant by the filter may be left out.
    */
-  ids(hint?: QueueHint): AsyncIterable<string>;
+  ids(filter?: QueueFilter): AsyncIterable<string>;
   /** An entry as it stands; `undefined` when it is gone. */
   load(id: string): Promise<QueueEntry | undefined>;
   /** Replaces what is stored of the recipients' states, atomically. */

@@ -1,5 +1,5 @@
 /**
- * The queue for those who see and steer it: through a running serve-out, else the spool itself under its lock.
+ * The queue for those who inspect and manage it: through a running serve-out, else the spool itself under its lock.
  *
  * @module
  */
@@ -58,8 +58,8 @@ async function findQueue(config: Config, io: Io): Promise<QueueAccess> {
   if (client !== undefined) {
     return {
       running: true,
-      list: (selection) => answers(client.list(selection)),
-      apply: (action, selection) => answers(client.apply(action, selection)),
+      list: (filter) => answers(client.list(filter)),
+      apply: (action, filter) => answers(client.apply(action, filter)),
       [Symbol.asyncDispose]: () => Promise.resolve(),
     };
   }
@@ -138,8 +138,8 @@ async function openDirectly(config: Config, io: Io): Promise<QueueAccess> {
   const kept = opened.move();
   return {
     running: false,
-    list: (selection) => operator.list(selection),
-    apply: (action, selection) => operator.apply(action, selection),
+    list: (filter) => operator.list(filter),
+    apply: (action, filter) => operator.apply(action, filter),
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
 }

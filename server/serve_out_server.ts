@@ -11,7 +11,7 @@ import { RefusalWatch } from "../doctor/looks.ts";
 import type { Log } from "../observe/logger.ts";
 import type { Logger } from "../base/log.ts";
 import { CONTROL_SOCKET, ControlServer } from "../relay/control.ts";
-import { SpoolDelivery } from "../relay/delivery.ts";
+import { QueueDelivery } from "../relay/delivery.ts";
 import { noticeComposer } from "../relay/dsn.ts";
 import { FamilyHealth } from "../net/family_health.ts";
 import { findTargets, type Target } from "../relay/mx.ts";
@@ -183,8 +183,9 @@ function openControl(config: Config, { spool, scheduler, logger }: Omit<Parts, "
 
 function createServer(config: Config, { spool, scheduler, logger, signer }: Parts): SmtpServer {
   const { hostname, serveOut } = config;
-  const delivery = new SpoolDelivery({
-    spool,
+  const delivery = new QueueDelivery({
+    queue: spool,
+    directory: spool.directory,
     accepted: (summary) => scheduler.submit(summary),
     hostname,
     qualifyDomain: serveOut.qualifyDomain,

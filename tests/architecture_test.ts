@@ -121,6 +121,18 @@ Deno.test("the rooms import each other only in the agreed directions", async () 
   assert.deepEqual(wrong, []);
 });
 
+Deno.test("the relay knows its queue by the contract in relay/queue.ts alone, not the spool that keeps it", async () => {
+  const graph = await moduleGraph();
+  const inSpool = (path: string) => path.startsWith("relay/spool/");
+  const wrong = [...graph].flatMap(([module, imports]) =>
+    room(module) === "relay" && !inSpool(module)
+      ? imports.filter(({ target }) => inSpool(target)).map(({ target }) => `${module} imports ${target}`)
+      : []
+  );
+  assert.deepEqual(wrong, []);
+  assert.ok([...graph.keys()].some(inSpool));
+});
+
 /** Fails if one can come back to where one was. */
 function assertNoCycle(graph: ReadonlyMap<string, Iterable<string>>): void {
   const done = new Set<string>();

@@ -32,11 +32,6 @@ export function intern(domain: string, domains: Map<string, string>): string {
   return domain;
 }
 
-/** Whether a reverse-path is the one that is looked for, whatever the letter case; every one is if none is. */
-export function isSender(reversePath: string, wanted: string | undefined): boolean {
-  return wanted === undefined || reversePath.toLowerCase() === wanted.toLowerCase();
-}
-
 /** Whether something is left to do apart from sending; see {@linkcode QueueSummary.unfinished}. */
 export function isUnfinished(entry: QueueEntry): boolean {
   return entry.recipients.some((recipient) =>

@@ -7,10 +7,11 @@
  */
 import { join } from "@std/path";
 import type { Logger } from "../../base/log.ts";
-import type { QueueHint, QueueSummary } from "../queue.ts";
+import type { QueueSummary } from "../queue.ts";
 import type { QueueEntry } from "../queue_entry.ts";
 import { shardOf } from "./directory.ts";
-import { intern, isDone, isSender, isUnfinished } from "./entry.ts";
+import { isSender, type QueueFilter } from "../queue_filter.ts";
+import { intern, isDone, isUnfinished } from "./entry.ts";
 import { isQueueId, isSealed, seal, SpoolFormatError, unseal } from "./format.ts";
 
 /** What tells that a file is still the same: size in octets, time of change in milliseconds, inode. */
@@ -228,7 +229,7 @@ export function summarizeLine(
  * Tells by the line of an entry whether that can have a recipient in this domain, and this sender: no state changes
  * either. It may say so of others, too.
  */
-export function mayMean({ domain, sender }: QueueHint): (text: string) => boolean {
+export function mayMean({ domain, sender }: QueueFilter): (text: string) => boolean {
   const written = domain === undefined ? "" : JSON.stringify(domain);
   return (text) =>
     text.includes(written) && (sender === undefined || isSender(String(unseal(text).from), sender));

@@ -10,29 +10,9 @@ import type { FileSystem } from "../../storage/file_system.ts";
 import { NewFile } from "../../storage/new_file.ts";
 import type { StagedMessage } from "../../storage/staging.ts";
 import { StorageError } from "../../storage/storage_error.ts";
-import type { NewEntry, QueuedMessage, QueueSummary } from "../queue.ts";
+import type { NewEntry, QueuedMessage, QueueDraft, QueueSummary } from "../queue.ts";
 import { encodeHead, formatCheck, MAX_HEAD, SpoolFormatError } from "./format.ts";
 import { summarize } from "./entry.ts";
-
-/** A message on its way into the spool. Disposed without commit, it leaves nothing behind. */
-export interface SpoolDraft extends AsyncDisposable {
-  /** The queue id that the message will have. */
-  readonly id: string;
-  /** Octets so far. */
-  readonly size: number;
-  /**
-   * Adds to the message. The chunk may be used again when the promise settles, or the call returns nothing.
-   * @throws {SmtpError} 452 4.3.1 or 451 4.3.0
-   */
-  write(chunk: Uint8Array): Promise<void> | void;
-  /** The message so far, from its beginning; may be read again, and not be written any more. */
-  chunks(): AsyncIterable<Uint8Array>;
-  /**
-   * Makes it durable, with these bytes (whole header fields) on top, and hands it to the queue.
-   * @throws {SmtpError} 452 4.3.1 or 451 4.3.0; nothing is left behind then
-   */
-  commit(entry: Omit<NewEntry, "id" | "size">, prepend: Uint8Array): Promise<QueueSummary>;
-}
 
 const CHUNK = 64 * 1024;
 
@@ -53,7 +33,7 @@ export interface DraftOptions {
 }
 
 /** A message being written. */
-export class Draft implements SpoolDraft {
+export class Draft implements QueueDraft {
   /** The queue id that the message will have. */
   readonly id: string;
   readonly #options: DraftOptions;
@@ -69,19 +49,19 @@ export class Draft implements SpoolDraft {
     return this.#options.staged.size;
   }
 
-  /** See {@linkcode SpoolDraft.write}. */
+  /** See {@linkcode QueueDraft.write}. */
   write(chunk: Uint8Array): Promise<void> | void {
     return this.#options.staged.write(chunk)?.catch((error) => {
       throw storageFailure(error);
     });
   }
 
-  /** See {@linkcode SpoolDraft.chunks}. */
+  /** See {@linkcode QueueDraft.chunks}. */
   chunks(): AsyncIterable<Uint8Array> {
     return this.#options.staged.chunks();
   }
 
-  /** See {@linkcode SpoolDraft.commit}. */
+  /** See {@linkcode QueueDraft.commit}. */
   async commit(rest: Omit<NewEntry, "id" | "size">, prepend: Uint8Array): Promise<QueueSummary> {
     const { staged, temporary, fileSystem, spareFile, enter } = this.#options;
     const entry: NewEntry = { ...rest, id: this.id, size: prepend.length + staged.size };

@@ -15,7 +15,7 @@ import { StagingArea } from "../../storage/staging.ts";
 import { attempt } from "../../storage/storage_error.ts";
 import { FreshMessages } from "./fresh_messages.ts";
 import { Journal } from "./journal.ts";
-import type { NewEntry, Queue, QueuedMessage, QueueHint, QueueSummary } from "../queue.ts";
+import type { NewEntry, Queue, QueuedMessage, QueueDraft, QueueSummary } from "../queue.ts";
 import type { QueueEntry } from "../queue_entry.ts";
 import { QueueIds } from "./queue_ids.ts";
 import { SpareFiles } from "./spare_files.ts";
@@ -32,11 +32,12 @@ import {
   statePath,
   takeLock,
 } from "./directory.ts";
-import { coverage, isSender } from "./entry.ts";
+import { isEverything, matches, type QueueFilter } from "../queue_filter.ts";
+import { coverage } from "./entry.ts";
 import { encodeState, isQueueId } from "./format.ts";
 import { digestOf, isWrittenAbout, markOf, mayMean, SpoolIndex } from "./index.ts";
 import { SpoolListing } from "./listing.ts";
-import { Draft, type SpoolDraft, StoredMessage } from "./message.ts";
+import { Draft, StoredMessage } from "./message.ts";
 import { SpoolReader } from "./reader.ts";
 import { SpoolScan } from "./scan.ts";
 import { TimeSlice } from "../../base/time_slice.ts";
@@ -190,8 +191,8 @@ export class Spool implements Queue, AsyncDisposable {
     await draft.commit(entry, new Uint8Array());
   }
 
-  /** Begins to take a message that arrives in pieces. */
-  begin(id: string): SpoolDraft {
+  /** See {@linkcode Queue.begin}. */
+  begin(id: string): QueueDraft {
     if (!isQueueId(id)) throw new TypeError(`not a queue id: ${id}`);
     return new Draft(id, {
       temporary: join(this.#directory, "incoming", id),
@@ -228,10 +229,9 @@ export class Spool implements Queue, AsyncDisposable {
   }
 
   /** See {@linkcode Queue.ids}. */
-  async *ids(hint: QueueHint = {}): AsyncGenerator<string, void, void> {
-    const { domain, sender } = hint;
-    const all = domain === undefined && sender === undefined;
-    const isMeant = mayMean(hint);
+  async *ids(filter: QueueFilter = {}): AsyncGenerator<string, void, void> {
+    const all = isEverything(filter);
+    const isMeant = mayMean(filter);
     const slice = new TimeSlice();
     for (const shard of this.#listing.shards()) {
       const texts = all ? undefined : this.#index.readTexts(shard);
@@ -240,7 +240,7 @@ export class Spool implements Queue, AsyncDisposable {
         if (slice.isOver()) await slice.pause();
         if (this.#journal.get(id)?.removed) continue;
         const fresh = all ? undefined : this.#freshMessages.entryOf(id);
-        if (fresh !== undefined && !means(fresh, hint)) continue;
+        if (fresh !== undefined && !matches(fresh, filter)) continue;
         const text = texts?.get(id);
         // Nobody edits a message while the server has it.
         if (
@@ -455,10 +455,4 @@ export class Spool implements Queue, AsyncDisposable {
   #messageInfo(id: string): Deno.FileInfo | undefined {
     return lstat(messagePath(this.#directory, id));
   }
-}
-
-/** Whether an entry has a recipient in this domain, and this sender. */
-function means({ recipients, reversePath }: QueueEntry, { domain, sender }: QueueHint): boolean {
-  return isSender(reversePath, sender) &&
-    (domain === undefined || recipients.some((recipient) => recipient.domain === domain));
 }

@@ -27,7 +27,7 @@ Deno.test("the demo relays over MX and STARTTLS, shows what waits for a dead ser
       "serve-out  (bob@later.test has to wait: mx.later.test: connection refused)",
       "$ mailapp queue list",
       "bob@later.test: next try in",
-      "1 message, 1 recipient to be served",
+      "1 message, 1 recipient pending",
       "7. That server comes up",
       "later      (stored for bob@later.test)",
       "nothing is queued",

@@ -3,7 +3,8 @@
  *
  * @module
  */
-import type { NewEntry, Queue, QueuedMessage, QueueSummary } from "../../relay/queue.ts";
+import { concat } from "../../base/concat.ts";
+import type { NewEntry, Queue, QueuedMessage, QueueDraft, QueueSummary } from "../../relay/queue.ts";
 import type { QueueEntry, QueueRecipient } from "../../relay/queue_entry.ts";
 import { newEntry } from "./queue_entry.ts";
 
@@ -71,6 +72,26 @@ export class MemoryQueue implements Queue {
   async add(entry: NewEntry, message: Uint8Array): Promise<void> {
     await this.#change({ kind: "add", id: entry.id });
     this.#stored.set(entry.id, { entry: structuredClone(entry), message });
+  }
+
+  /** See {@linkcode Queue}. */
+  begin(id: string): QueueDraft {
+    const chunks: Uint8Array[] = [];
+    const size = () => chunks.reduce((sum, { length }) => sum + length, 0);
+    return {
+      id,
+      get size() {
+        return size();
+      },
+      write: (chunk) => void chunks.push(chunk.slice()),
+      chunks: () => ReadableStream.from(chunks),
+      commit: async (rest, prepend) => {
+        const entry = { ...rest, id, size: prepend.length + size() };
+        await this.add(entry, concat(prepend, ...chunks));
+        return summarize(entry);
+      },
+      [Symbol.asyncDispose]: () => Promise.resolve(),
+    };
   }
 
   /** See {@linkcode Queue}. */
