@@ -64,6 +64,8 @@ export { ConnectionError, ConnTransport, type ConnTransportOptions } from "./net
 export type { Authenticator, LoginOrigin, SaslExchange, SaslStep } from "./smtp/authenticator.ts";
 export * from "./smtp/delivery.ts";
 export * from "./smtp/envelope.ts";
+export * from "./smtp/inspector.ts";
+export { type HeaderField, HeaderSection } from "./message/header_section.ts";
 export type { SeenField, UnwantedField } from "./message/header_filter.ts";
 export { IncomingMessage, type MessageFailure, type MessageLimits } from "./smtp/incoming_message.ts";
 export { type EnhancedStatusCode, type Reply, reply, SmtpError } from "./smtp/reply.ts";
@@ -86,7 +88,7 @@ export type { RemoteReply } from "./smtp/reply_reader.ts";
 // Mail into Maildirs.
 export { MaildirDelivery, type MaildirDeliveryOptions } from "./maildir/delivery.ts";
 export { Maildir, type MaildirOptions } from "./maildir/maildir.ts";
-export { MaildirMessage } from "./maildir/maildir_message.ts";
+export { type MaildirFolder, MaildirMessage } from "./maildir/maildir_message.ts";
 export * from "./maildir/mailboxes.ts";
 export {
   createCounter,

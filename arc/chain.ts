@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { fieldValue, type HeaderField } from "../message/header_section.ts";
+import { fieldValue, type HeaderField, type HeaderSection } from "../message/header_section.ts";
 import { type KeyTags, readKeyTags, SignatureError, signatureTags, type Tags } from "../dkim/signature.ts";
 
 /** Sets of one message (§4.2.1). */
@@ -40,8 +40,8 @@ export class ArcError extends Error {
  * The sets of a message, the first one first; none where it has no ARC field.
  * @throws {ArcError} where they are no chain
  */
-export function readChain(fields: readonly HeaderField[]): ArcSet[] {
-  const all = fields.filter(({ name }) => name === AAR || name === AMS || name === AS);
+export function readChain(section: HeaderSection): ArcSet[] {
+  const all = [AAR, AMS, AS].flatMap((name) => section.named(name));
   if (all.length === 0) return [];
   if (all.length > 3 * MAX_SETS) throw new ArcError(`more than ${MAX_SETS} sets`);
   const byInstance = Map.groupBy(all.map(readField), ({ instance }) => instance);

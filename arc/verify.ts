@@ -10,7 +10,7 @@ import type { KeyAnswer, KeyLookups } from "../dkim/key_lookups.ts";
 import { readSignatureTags, type SignatureTags } from "../dkim/signature.ts";
 import { canonicalField, type SignedFields, withoutSignature } from "../dkim/signed_fields.ts";
 import { requestBodyHash, verifySignature } from "../dkim/verify.ts";
-import type { HeaderField } from "../message/header_section.ts";
+import type { HeaderSection } from "../message/header_section.ts";
 import { ArcError, type ArcSet, orArcError, readChain } from "./chain.ts";
 
 /** What came of a chain (RFC 8617 §4.4). */
@@ -27,9 +27,9 @@ export interface ArcResult {
 
 /** What an {@linkcode ArcVerification} needs; those of DKIM may be shared with it. */
 export interface ArcVerificationOptions {
-  /** The fields from the top. */
-  readonly fields: readonly HeaderField[];
-  /** The same, by name. */
+  /** All fields. */
+  readonly section: HeaderSection;
+  /** The same. */
   readonly signedFields: SignedFields;
   /** Is given the body by the caller. */
   readonly bodyHashes: BodyHashes;
@@ -74,9 +74,9 @@ export class ArcVerification {
   }
 
   #begin(): Broken | Chain {
-    const { fields, keys, bodyHashes, now } = this.#options;
+    const { section, keys, bodyHashes, now } = this.#options;
     try {
-      const sets = readChain(fields);
+      const sets = readChain(section);
       const newest = sets.at(-1);
       if (newest === undefined) return { sets };
       const signature = orArcError(() => readSignatureTags(newest.signatureTags), newest.signature);

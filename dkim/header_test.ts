@@ -1,9 +1,11 @@
 import assert from "node:assert/strict";
-import { headerFields } from "../message/header_section.ts";
+import { HeaderSection } from "../message/header_section.ts";
 import { relaxField, signedNames, signingInput } from "./header.ts";
 
 function fieldsOf(section: string) {
-  return headerFields(section).map(({ text }) => relaxField(text)).filter((field) => field !== undefined);
+  return HeaderSection.of(section).fields.map(({ text }) => relaxField(text)).filter((field) =>
+    field !== undefined
+  );
 }
 
 Deno.test("relaxField() gives the relaxed form of RFC 6376 §3.4.2", () => {

@@ -8,7 +8,7 @@ import type { Logger } from "../base/log.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
 import type { Header } from "../smtp/delivery.ts";
 import { authorDomains } from "../message/author_domains.ts";
-import { headerFields } from "../message/header_section.ts";
+import { HeaderSection } from "../message/header_section.ts";
 import { RelaxedBodyHash } from "./body.ts";
 import { isSigned, type RelaxedField, relaxField, signedNames, signingInput } from "./header.ts";
 import type { DkimKey } from "./keys.ts";
@@ -183,7 +183,7 @@ export class DkimSignature {
       this.#unsigned = `the header section has more than ${MAX_HEADER} octets`;
       return;
     }
-    this.#fields = headerFields(section.toString("latin1")).map(({ text }) => relaxField(text))
+    this.#fields = HeaderSection.of(section.toString("latin1")).fields.map(({ text }) => relaxField(text))
       .filter((field) => field !== undefined).filter(({ name }) => isSigned(name));
     const authors = this.#fields.filter(({ name }) => name === "from");
     const [author] = authors;

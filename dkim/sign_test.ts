@@ -7,7 +7,7 @@ import type { Header } from "../smtp/delivery.ts";
 import { FakeClock } from "../tests/support/fake_clock.ts";
 import { RecordingLog } from "../tests/support/recording_log.ts";
 import { RelaxedBodyHash } from "./body.ts";
-import { headerFields } from "../message/header_section.ts";
+import { HeaderSection } from "../message/header_section.ts";
 import { relaxField, signingInput } from "./header.ts";
 import { createSign, type DkimKey, makeDkimKey, parseDkimKey } from "./keys.ts";
 import { DkimSigner } from "./sign.ts";
@@ -27,7 +27,7 @@ const HEADER = "From: Joe SixPack <joe@football.example.com>\r\n" +
 const BODY = "Hi.\r\n\r\nWe lost the game.  Are you hungry yet?\r\n\r\nJoe.\r\n";
 
 const fieldsOf = (section: string) =>
-  headerFields(section).map(({ text }) => relaxField(text)).filter((field) => field !== undefined);
+  HeaderSection.of(section).fields.map(({ text }) => relaxField(text)).filter((field) => field !== undefined);
 
 /** What `b=` must be for this DKIM-Signature field, its `b=` left empty at the end. */
 async function signatureOf(

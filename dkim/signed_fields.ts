@@ -5,7 +5,7 @@
  * @module
  */
 import { Buffer } from "node:buffer";
-import type { HeaderField } from "../message/header_section.ts";
+import type { HeaderField, HeaderSection } from "../message/header_section.ts";
 import type { Canonicalization } from "./body_hashes.ts";
 import { relaxField } from "./header.ts";
 
@@ -24,15 +24,15 @@ export interface SignedContent {
   readonly signature: HeaderField;
 }
 
-/** The fields of a header section by name. */
+/** The fields of a header section as signatures sign them. */
 export class SignedFields {
-  readonly #byName: ReadonlyMap<string, readonly HeaderField[]>;
+  readonly #section: HeaderSection;
   /** Relaxed forms made before: several signatures sign the same fields. */
   readonly #relaxed = new Map<HeaderField, string>();
 
-  /** `fields` from the top. */
-  constructor(fields: readonly HeaderField[]) {
-    this.#byName = Map.groupBy(fields, ({ name }) => name);
+  /** Reads nothing yet. */
+  constructor(section: HeaderSection) {
+    this.#section = section;
   }
 
   /** The bytes that are signed: for each name the next field from below, nothing where there are no more. */
@@ -40,8 +40,7 @@ export class SignedFields {
     const next = new Map<string, number>();
     const lines: string[] = [];
     for (const name of names) {
-      const fields = this.#byName.get(name);
-      if (fields === undefined) continue;
+      const fields = this.#section.named(name);
       let at = next.get(name) ?? fields.length - 1;
       if (fields[at] === signature) at--;
       const field = fields[at];

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { HeaderField } from "../message/header_section.ts";
+import type { HeaderField, HeaderSection } from "../message/header_section.ts";
 import type { BodyHash, BodyHashes } from "./body_hashes.ts";
 import type { DkimAlgorithm } from "./keys.ts";
 import type { KeyAnswer, KeyLookups } from "./key_lookups.ts";
@@ -38,9 +38,9 @@ export interface DkimResult {
 
 /** What a {@linkcode DkimVerification} needs. */
 export interface DkimVerificationOptions {
-  /** The fields from the top. */
-  readonly fields: readonly HeaderField[];
-  /** The same, by name. */
+  /** All fields. */
+  readonly section: HeaderSection;
+  /** The same. */
   readonly signedFields: SignedFields;
   /** Is given the body by the caller. */
   readonly bodyHashes: BodyHashes;
@@ -63,7 +63,7 @@ export class DkimVerification {
   /** Reads the signatures, asks for their keys and for the hashes of the body. */
   constructor(options: DkimVerificationOptions) {
     this.#options = options;
-    this.#candidates = options.fields.filter(({ name }) => name === "dkim-signature").slice(0, MAX_SIGNATURES)
+    this.#candidates = options.section.named("dkim-signature").slice(0, MAX_SIGNATURES)
       .map((field) => this.#read(field));
   }
 

@@ -147,7 +147,7 @@ Deno.test("DkimVerification verifies all forms, keys of all lengths, wherever th
           key,
           tags: { a, c },
         });
-        for (const chunk of [1, 2, 3, Infinity]) {
+        for (const chunk of [1, 2, 3, 1_000_000]) {
           const [result] = await verifyDkim(message, { dns: { [RECORD]: key.record }, chunk });
           assert.equal(result?.result, "pass", `${a} ${c} ${JSON.stringify(body)}: ${result?.reason}`);
         }

@@ -5,7 +5,7 @@
  */
 import type { Logger } from "../base/log.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
-import type { Delivery, Header, PendingMessage, RecipientDecision } from "../smtp/delivery.ts";
+import type { Delivery, PendingMessage, RecipientDecision, TopForecast } from "../smtp/delivery.ts";
 import type { Envelope, Recipient } from "../smtp/envelope.ts";
 import { type Reply, reply, SmtpError } from "../smtp/reply.ts";
 import type { Session } from "../smtp/session.ts";
@@ -38,6 +38,8 @@ export interface MaildirDeliveryOptions {
   readonly hostname: string;
   /** Where larger messages wait for their end. */
   readonly staging: StagingArea;
+  /** The Maildir++ folder for junk, without the dot before it; absent: junk goes where all mail goes. */
+  readonly junkFolder?: string | undefined;
   /** Octets that must stay free where the Maildirs are, and where messages wait. */
   readonly minFreeSpace: number;
   /** Where events go. */
@@ -67,6 +69,7 @@ export class MaildirDelivery implements Delivery {
   readonly addsReturnPath = true;
   readonly #hostname: string;
   readonly #staging: StagingArea;
+  readonly #junkFolder: string | undefined;
   readonly #minFreeSpace: number;
   readonly #log: Logger;
   readonly #clock: Clock;
@@ -85,6 +88,7 @@ export class MaildirDelivery implements Delivery {
     this.#mailboxes = options.mailboxes;
     this.#hostname = options.hostname.toLowerCase();
     this.#staging = options.staging;
+    this.#junkFolder = options.junkFolder;
     this.#minFreeSpace = options.minFreeSpace;
     this.#log = options.log;
     const clock = this.#clock = options.clock ?? systemClock;
@@ -147,7 +151,7 @@ export class MaildirDelivery implements Delivery {
   async begin(
     envelope: Envelope,
     session: Session,
-    top?: () => readonly Header[],
+    forecast?: TopForecast,
   ): Promise<PendingMessage> {
     await this.#checkSpace(envelope.size ?? 0, session);
     const targets = new Map<string, Target>();
@@ -166,7 +170,8 @@ export class MaildirDelivery implements Delivery {
       id,
       targets: [...targets.values()],
       staged: this.#staging.stage(),
-      top,
+      forecast,
+      junkFolder: this.#junkFolder,
       slots: this.#slots,
       growing: this.#growing,
       log: this.#log.with({ session: session.id, id }),

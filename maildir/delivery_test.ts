@@ -1,103 +1,20 @@
 import assert from "node:assert/strict";
 import { join } from "@std/path";
-import type { Header, PendingMessage } from "../smtp/delivery.ts";
-import type { Envelope, Recipient } from "../smtp/envelope.ts";
 import { SmtpError } from "../smtp/reply.ts";
-import type { Session } from "../smtp/session.ts";
 import { StagingArea } from "../storage/staging.ts";
-import { FakeClock, settle } from "../tests/support/fake_clock.ts";
+import { settle } from "../tests/support/fake_clock.ts";
 import { FaultyFileSystem, type FileCall } from "../tests/support/faulty_file_system.ts";
-import { RecordingLog } from "../tests/support/recording_log.ts";
-import { MaildirDelivery, type MaildirDeliveryOptions } from "./delivery.ts";
-import { Mailboxes, type MailboxesOptions } from "./mailboxes.ts";
+import {
+  deliver,
+  envelope,
+  inSetting,
+  prepend,
+  recipient,
+  session,
+} from "../tests/support/maildir_setting.ts";
+import { Mailboxes } from "./mailboxes.ts";
 
 const encoder = new TextEncoder();
-const session: Session = {
-  id: "s1",
-  remote: { address: "192.0.2.1", port: 4321 },
-  local: { address: "192.0.2.2", port: 25 },
-  errorCount: 0,
-  messageCount: 0,
-  refusedRecipientCount: 0,
-};
-const prepend: readonly Header[] = [
-  { name: "Return-Path", value: "<sender@client.test>" },
-  { name: "Received", value: "from client.test ([192.0.2.1])\r\n\tby mx.example.com" },
-];
-const MESSAGE = "Subject: hello\r\n\r\nA line\r\n.\r\n";
-
-interface Setting {
-  readonly directory: string;
-  readonly delivery: MaildirDelivery;
-  readonly log: RecordingLog;
-  readonly clock: FakeClock;
-  files(user: string, folder?: string): string[];
-}
-
-interface SettingOptions extends Partial<Omit<MaildirDeliveryOptions, "mailboxes">> {
-  readonly mailboxes?: Partial<MailboxesOptions>;
-}
-
-async function inSetting(options: SettingOptions, run: (setting: Setting) => Promise<void>): Promise<void> {
-  const directory = await Deno.realPath(await Deno.makeTempDir({ prefix: "mailapp-maildir-" }));
-  const log = new RecordingLog();
-  const { mailboxes, ...others } = options;
-  const clock = new FakeClock();
-  const delivery = new MaildirDelivery({
-    mailboxes: new Mailboxes({
-      domains: ["example.com"],
-      path: join(directory, "mail", "{domain}", "{user}"),
-      users: ["alice", "bob", "carol"],
-      aliases: { postmaster: "alice", both: ["alice", "bob"] },
-      subaddressSeparator: "+",
-      ...mailboxes,
-    }),
-    hostname: "mx.example.com",
-    staging: new StagingArea({ directory: join(directory, "staging") }),
-    minFreeSpace: 1000,
-    freeSpace: () => Promise.resolve(1_000_000_000),
-    log,
-    clock,
-    ...others,
-  });
-  const files = (user: string, folder = "new") => {
-    const path = join(directory, "mail", "example.com", user, folder);
-    try {
-      return Array.from(Deno.readDirSync(path), ({ name }) => join(path, name));
-    } catch {
-      return [];
-    }
-  };
-  try {
-    await run({ directory, delivery, log, clock, files });
-  } finally {
-    await Deno.remove(directory, { recursive: true });
-  }
-}
-
-function recipient(address: string): Recipient {
-  const at = address.lastIndexOf("@");
-  return { forwardPath: { localPart: address.slice(0, at), domain: address.slice(at + 1), text: address } };
-}
-
-function envelope(...recipients: string[]): Envelope {
-  const reversePath = { localPart: "sender", domain: "client.test", text: "sender@client.test" };
-  return { reversePath, recipients: recipients.map(recipient), body: "7BIT", smtputf8: false };
-}
-
-async function deliver(
-  delivery: MaildirDelivery,
-  { to, message = MESSAGE, cut = Infinity }: { to: string[]; message?: string | Uint8Array; cut?: number },
-): Promise<void> {
-  const pending: PendingMessage = await delivery.begin(envelope(...to), session);
-  try {
-    const bytes = typeof message === "string" ? encoder.encode(message) : message;
-    for (let at = 0; at < bytes.length; at += cut) await pending.write(bytes.slice(at, at + cut));
-    await pending.commit(prepend);
-  } finally {
-    await pending[Symbol.asyncDispose]();
-  }
-}
 
 Deno.test("MaildirDelivery stores a message with LF lines, trace fields on top and its sizes in the name", async () => {
   await inSetting({}, async ({ delivery, files, log }) => {
@@ -270,9 +187,12 @@ Deno.test("MaildirDelivery stores a large message for one mailbox there as it co
     let asked = 0;
     const message = largeMessage(2_000_000);
     const bytes = encoder.encode(message);
-    await using pending = await delivery.begin(envelope("alice@example.com"), session, () => {
-      asked++;
-      return early;
+    await using pending = await delivery.begin(envelope("alice@example.com"), session, {
+      fields: () => {
+        asked++;
+        return early;
+      },
+      reserve: () => 0,
     });
     const give = async (from: number, to: number) => {
       // Cut at odd places, from memory that is used again.
@@ -290,7 +210,7 @@ Deno.test("MaildirDelivery stores a large message for one mailbox there as it co
     assert.ok((await Deno.stat(growing)).size > 256 * 1024);
     await give(900_000, bytes.length);
     assert.deepEqual(files("alice"), []);
-    await pending.commit(prepend);
+    await pending.commit(early);
     assert.equal(asked, 1);
     assert.deepEqual(files("alice", "tmp"), []);
     const [path = ""] = files("alice");
@@ -317,7 +237,10 @@ Deno.test("MaildirDelivery lets 64 large messages grow at once, keeps what comes
   await inSetting({}, async ({ delivery, directory, files }) => {
     const message = encoder.encode(largeMessage(300_000));
     const begin = async (...to: string[]) => {
-      const pending = await delivery.begin(envelope(...to), session, () => prepend);
+      const pending = await delivery.begin(envelope(...to), session, {
+        fields: () => prepend,
+        reserve: () => 0,
+      });
       await pending.write(message);
       return pending;
     };
@@ -356,7 +279,10 @@ for (
       fileSystem.fault = (at, path) => at === call && path.includes("/tmp/") ? code : undefined;
       const message = encoder.encode(largeMessage(2_000_000));
       for (let again = 0; again < 70; again++) {
-        await using pending = await delivery.begin(envelope("alice@example.com"), session, () => prepend);
+        await using pending = await delivery.begin(envelope("alice@example.com"), session, {
+          fields: () => prepend,
+          reserve: () => 0,
+        });
         await assert.rejects(
           async () => {
             for (let at = 0; at < message.length; at += 65_536) {
@@ -371,7 +297,10 @@ for (
       assert.deepEqual(files("alice", "tmp"), []);
       assert.equal(files("alice").length, 1);
       // And every place that was taken has been given back.
-      const pending = await delivery.begin(envelope("alice@example.com"), session, () => prepend);
+      const pending = await delivery.begin(envelope("alice@example.com"), session, {
+        fields: () => prepend,
+        reserve: () => 0,
+      });
       await pending.write(message.slice(0, 600_000));
       assert.equal(files("alice", "tmp").length, 1);
       await pending[Symbol.asyncDispose]();
@@ -484,7 +413,10 @@ Deno.test("MaildirDelivery counts no memory for a message that grows in its mail
   try {
     const staging = new StagingArea({ directory });
     await inSetting({ staging }, async ({ delivery }) => {
-      await using pending = await delivery.begin(envelope("alice@example.com"), session, () => prepend);
+      await using pending = await delivery.begin(envelope("alice@example.com"), session, {
+        fields: () => prepend,
+        reserve: () => 0,
+      });
       await pending.write(new Uint8Array(200_000));
       assert.ok(staging.held > 0);
       await pending.write(new Uint8Array(200_000));

@@ -45,12 +45,20 @@ export class GrowingCopy {
   }
 
   /**
+   * Writes what is left: all that was taken is in the file then.
+   * @throws {StorageError} the file is gone then
+   */
+  async flush(): Promise<void> {
+    await this.#flush();
+    await this.#writing;
+  }
+
+  /**
    * Writes what is left, and syncs and closes the file.
    * @throws {StorageError} the file is gone then
    */
   async finish(): Promise<void> {
-    await this.#flush();
-    await this.#writing;
+    await this.flush();
     await this.message.finish();
   }
 

@@ -12,11 +12,17 @@ import { DirectorySyncer } from "../storage/directory_syncer.ts";
 import { denoFileSystem, type FileSystem } from "../storage/file_system.ts";
 import { NewFile } from "../storage/new_file.ts";
 import { attempt, errorCode, StorageError } from "../storage/storage_error.ts";
-import { MaildirMessage } from "./maildir_message.ts";
+import {
+  type DirectoryIdentity,
+  isSame,
+  lookAtDirectory,
+  MAILDIR_MODE,
+  makeDirectory,
+} from "./directories.ts";
+import { Folder } from "./folder.ts";
+import { type MaildirFolder, MaildirMessage } from "./maildir_message.ts";
 import type { UniqueNames } from "./unique_name.ts";
 
-/** The Maildir's readers are in its group, which new files take over from the directory (setgid). */
-const MAILDIR_MODE = 0o2770;
 /** What leads to a Maildir may be walked through by the group, and changed by nobody else. */
 const PARENT_MODE = 0o2750;
 /** Read and write for the user and the group; the umask takes off what it takes off. */
@@ -59,10 +65,12 @@ export class Maildir {
   readonly #fileSystem: FileSystem;
   readonly #uid: number | null;
   readonly #monotonic: () => number;
+  readonly #inbox: MaildirFolder;
+  readonly #folders = new Map<string, Folder>();
   /** `new/` when it was last looked at. */
-  #seenNew: Identity | undefined;
+  #seenNew: DirectoryIdentity | undefined;
   /** The same when all names on the way to it were last synced. */
-  #durableNew: Identity | undefined;
+  #durableNew: DirectoryIdentity | undefined;
   #making: Promise<void> | undefined;
   /** Whether a step has failed since it was last tried whether a message could be delivered. */
   #failed = false;
@@ -83,6 +91,13 @@ export class Maildir {
     this.#monotonic = options.monotonic ?? (() => performance.now());
     this.#fileSystem = options.fileSystem ?? denoFileSystem;
     this.#syncer = options.syncer ?? new DirectorySyncer({ fileSystem: this.#fileSystem });
+    this.#inbox = {
+      directory: this.#new,
+      prepare: () =>
+        this.#noting(async () => {
+          if (!this.#isNewReady()) await this.#ensure();
+        }),
+    };
   }
 
   /**
@@ -109,24 +124,32 @@ export class Maildir {
   /**
    * Begins a message: a new file in `tmp/`, in a Maildir that is made, with everything on the way to it durable, if
    * it is not there.
+   * @param options `readable`: for {@linkcode MaildirMessage.readBack}
    * @throws {StorageError}
    */
-  async create(): Promise<MaildirMessage> {
+  async create({ readable = false }: { readonly readable?: boolean } = {}): Promise<MaildirMessage> {
     const name = this.#names.next();
     const file = await this.#noting(async () => {
       if (!this.#isReady()) await this.#ensure();
-      return this.#createFile(name.temporary);
+      return this.#createFile(name.temporary, readable);
     });
-    return new MaildirMessage({
-      file,
-      name,
-      directory: this.#new,
-      syncer: this.#syncer,
-      prepareNew: () =>
-        this.#noting(async () => {
-          if (!this.#isNewReady()) await this.#ensure();
-        }),
-    });
+    return new MaildirMessage({ file, name, inbox: this.#inbox, syncer: this.#syncer });
+  }
+
+  /** A Maildir++ folder of this name, such as `Junk` in `.Junk`; made when the first message comes. */
+  folder(name: string): MaildirFolder {
+    let folder = this.#folders.get(name);
+    if (folder === undefined) {
+      folder = new Folder(name, {
+        maildir: this.path,
+        names: this.#names,
+        syncer: this.#syncer,
+        fileSystem: this.#fileSystem,
+        uid: this.#uid,
+      });
+      this.#folders.set(name, folder);
+    }
+    return folder;
   }
 
   /**
@@ -158,9 +181,10 @@ export class Maildir {
     return removed;
   }
 
-  #createFile(name: string): NewFile {
+  #createFile(name: string, readable = false): NewFile {
     return NewFile.create(`${this.#tmp}/${name}`, {
       mode: FILE_MODE,
+      readable,
       fileSystem: this.#fileSystem,
       failed: this.#noteFailure,
     });
@@ -217,8 +241,7 @@ export class Maildir {
   }
 
   #isNewDurable(): boolean {
-    const [seen, durable] = [this.#seenNew, this.#durableNew];
-    return seen?.inode === durable?.inode && seen?.born === durable?.born;
+    return isSame(this.#seenNew, this.#durableNew);
   }
 
   /** Whether no group may swap the Maildir, or what leads to it, for something else. */
@@ -253,37 +276,10 @@ export class Maildir {
 
   /** Whether the directory is there. */
   #look(path: string): boolean {
-    let info: Deno.FileInfo;
-    try {
-      info = Deno.lstatSync(path);
-    } catch (cause) {
-      if (errorCode(cause) === "ENOENT") return false;
-      throw new StorageError("look at", { path, cause });
-    }
-    const danger = this.#danger(info);
-    if (danger !== undefined) {
-      throw new StorageError("deliver into", { path, cause: new Error(danger), fault: "denied" });
-    }
-    if (path === this.#new) this.#seenNew = { inode: info.ino, born: info.birthtime?.getTime() };
-    return true;
+    const seen = lookAtDirectory(path, { uid: this.#uid });
+    if (path === this.#new) this.#seenNew = seen;
+    return seen !== undefined;
   }
-
-  #danger({ isSymlink, isDirectory, uid, mode }: Deno.FileInfo): string | undefined {
-    if (isSymlink) return "it is a symbolic link";
-    if (!isDirectory) return "it is no directory";
-    if (uid !== null && uid !== 0 && uid !== this.#uid) {
-      return `it belongs to uid ${uid}, who could swap it; it must belong to the server's user, uid ${this.#uid}`;
-    }
-    if (mode !== null && (mode & 0o002) !== 0) return "everybody may write to it";
-    return undefined;
-  }
-}
-
-/** What tells a directory from one that was made later; inode numbers are given again. */
-interface Identity {
-  readonly inode: number | null;
-  /** Milliseconds since the epoch, where the file system knows. */
-  readonly born: number | undefined;
 }
 
 /**
@@ -311,18 +307,4 @@ function between(root: string, below: string): string[] {
   const parents: string[] = [];
   for (let path = dirname(below); path !== root; path = dirname(path)) parents.unshift(path);
   return parents;
-}
-
-async function makeDirectory(path: string, mode: number): Promise<void> {
-  try {
-    await Deno.mkdir(path, { mode: mode & 0o777 });
-  } catch (cause) {
-    if (errorCode(cause) === "EEXIST") return;
-    throw new StorageError("create directory", { path, cause });
-  }
-  // The umask may have taken off something, and only a setgid directory hands that bit on. Where both are as they
-  // should be, hands off: chmod by who is not in the directory's group would drop the bit.
-  await attempt("set the mode of", path, async () => {
-    if ((((await Deno.lstat(path)).mode ?? 0) & 0o7777) !== mode) await Deno.chmod(path, mode);
-  });
 }

@@ -7,30 +7,41 @@ import type { DirectorySyncer } from "../storage/directory_syncer.ts";
 import type { NewFile } from "../storage/new_file.ts";
 import type { UniqueName } from "./unique_name.ts";
 
+/** A place for whole messages: `new/` of a Maildir, or of a folder in it. */
+export interface MaildirFolder {
+  /** Its `new/`. */
+  readonly directory: string;
+  /**
+   * Sees to it that `new/` is what it should be.
+   * @throws {StorageError}
+   */
+  prepare(): Promise<void>;
+}
+
 /** What a message needs of its Maildir. */
 export interface MaildirMessageOptions {
   /** The new file in `tmp/`. */
   readonly file: NewFile;
   /** What it is called, without its sizes. */
   readonly name: UniqueName;
-  /** `new/`. */
-  readonly directory: string;
+  /** Where it goes if nothing else is said. */
+  readonly inbox: MaildirFolder;
   /** Shared by all Maildirs. */
   readonly syncer: DirectorySyncer;
-  /** Sees to it that `new/` is what it should be. */
-  readonly prepareNew: () => Promise<void>;
 }
 
 /** A message on its way into one Maildir; made by Maildir.create(). */
 export class MaildirMessage {
   readonly #file: NewFile;
   readonly #options: MaildirMessageOptions;
+  #folder: MaildirFolder;
   #published: string | undefined;
 
   /** @ignore Made by the Maildir. */
   constructor(options: MaildirMessageOptions) {
     this.#file = options.file;
     this.#options = options;
+    this.#folder = options.inbox;
   }
 
   /** Octets written so far. */
@@ -57,6 +68,22 @@ export class MaildirMessage {
   }
 
   /**
+   * Writes over the beginning; see {@linkcode NewFile.overwriteStart}.
+   * @throws {StorageError} the file is gone then
+   */
+  overwriteStart(data: Uint8Array): Promise<void> {
+    return this.#file.overwriteStart(data);
+  }
+
+  /**
+   * What has been written; see {@linkcode NewFile.readBack}.
+   * @throws {StorageError} when it cannot be read
+   */
+  readBack(from: number): AsyncIterable<Uint8Array> {
+    return this.#file.readBack(from);
+  }
+
+  /**
    * Syncs and closes the file.
    * @throws {StorageError} the file is gone then
    */
@@ -66,14 +93,15 @@ export class MaildirMessage {
 
   /**
    * Renames it into `new/`. Durable after {@linkcode MaildirMessage.settle}.
-   * @param sizes `wire`: octets with CRLF
+   * @param options `wire`: octets with CRLF; `folder`: of the same Maildir, the inbox if absent
    * @throws {StorageError} the file is gone then
    */
-  async publish(sizes: { readonly wire: number }): Promise<void> {
-    const { name, directory, prepareNew } = this.#options;
-    const path = `${directory}/${name.withSizes({ disk: this.#file.size, wire: sizes.wire })}`;
+  async publish({ wire, folder }: { readonly wire: number; readonly folder?: MaildirFolder }): Promise<void> {
+    const { name, inbox } = this.#options;
+    this.#folder = folder ?? inbox;
+    const path = `${this.#folder.directory}/${name.withSizes({ disk: this.#file.size, wire })}`;
     try {
-      await prepareNew();
+      await this.#folder.prepare();
       await this.#file.publish(path);
     } catch (error) {
       await this.#file.discard();
@@ -87,7 +115,7 @@ export class MaildirMessage {
    * @throws {StorageError}
    */
   settle(): Promise<void> {
-    return this.#options.syncer.sync(this.#options.directory);
+    return this.#options.syncer.sync(this.#folder.directory);
   }
 
   /** Removes the file from `tmp/`, or from `new/` if no reader has taken it yet; does not fail. */

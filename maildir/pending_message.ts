@@ -4,8 +4,9 @@
  * @module
  */
 import type { Logger } from "../base/log.ts";
-import type { Header, PendingMessage } from "../smtp/delivery.ts";
+import type { Filing, Header, PendingMessage, TopForecast } from "../smtp/delivery.ts";
 import { reply, SmtpError } from "../smtp/reply.ts";
+import { padLines } from "../message/pad_lines.ts";
 import { SpareBuffers } from "../base/spare_buffers.ts";
 import { concat, concatInto } from "../base/concat.ts";
 import type { Slots } from "../base/slots.ts";
@@ -46,7 +47,9 @@ export interface PendingOptions {
   /** Where it waits, where it does. */
   readonly staged: StagedMessage;
   /** See `begin()` of smtp/delivery.ts. */
-  readonly top: (() => readonly Header[]) | undefined;
+  readonly forecast: TopForecast | undefined;
+  /** The folder for junk; absent: none. */
+  readonly junkFolder: string | undefined;
   /** For files that are open while a message is stored. */
   readonly slots: Slots;
   /** For files that are open while a message comes. */
@@ -58,8 +61,8 @@ export interface PendingOptions {
 /** A copy that is written as the message comes. */
 interface Growing extends Target {
   readonly copy: GrowingCopy;
-  /** Lines of what stands on top. */
-  readonly headLines: number;
+  /** What stands on top as long as nothing else is known. */
+  readonly head: Uint8Array;
   readonly slot: Disposable;
 }
 
@@ -93,26 +96,30 @@ export class PendingMaildirMessage implements PendingMessage {
   #take(bytes: Uint8Array): Promise<void> | void {
     if (this.#growing !== undefined) return this.#growing.copy.write(bytes);
     if (this.#staged.size + bytes.length <= GROWS_FROM) return this.#staged.write(bytes);
-    const { top, growing } = this.#options;
+    const { forecast, growing } = this.#options;
     const [target, second] = this.#targets;
     const { pieces } = this.#staged;
     const mayGrow = second === undefined && growing.free > 0;
-    if (pieces === undefined || target === undefined || top === undefined || !mayGrow) {
+    const reserve = mayGrow ? forecast?.reserve() : undefined;
+    if (pieces === undefined || target === undefined || forecast === undefined || reserve === undefined) {
       return this.#staged.write(bytes);
     }
-    return this.#beginToGrow(target, { head: formatHead(top(), target.mailbox), pieces: [...pieces, bytes] });
+    const known = formatHead(forecast.fields(), target.mailbox).bytes;
+    const head = new Uint8Array(known.length + reserve).fill(SPACE);
+    head.set(known);
+    return this.#beginToGrow(target, { head, pieces: [...pieces, bytes] });
   }
 
   /** Puts what there is into the mailbox's `tmp/`, where the rest will follow. */
   async #beginToGrow(
     target: Target,
-    { head, pieces }: { readonly head: Head; readonly pieces: readonly Uint8Array[] },
+    { head, pieces }: { readonly head: Uint8Array; readonly pieces: readonly Uint8Array[] },
   ): Promise<void> {
     const slot = await this.#options.growing.take(1);
     try {
-      const copy = new GrowingCopy(await target.maildir.create());
-      this.#growing = { ...target, copy, headLines: head.lines, slot };
-      for (const piece of [head.bytes, ...pieces]) await copy.write(piece);
+      const copy = new GrowingCopy(await target.maildir.create({ readable: true }));
+      this.#growing = { ...target, copy, head, slot };
+      for (const piece of [head, ...pieces]) await copy.write(piece);
     } finally {
       if (this.#growing === undefined) slot[Symbol.dispose]();
       this.#staged[Symbol.dispose]();
@@ -120,14 +127,14 @@ export class PendingMaildirMessage implements PendingMessage {
   }
 
   /** See {@linkcode PendingMessage.commit}. */
-  async commit(prepend: readonly Header[]): Promise<void> {
+  async commit(prepend: readonly Header[], { junk = false }: Filing = {}): Promise<void> {
     const copies: Copy[] = [];
     try {
       await this.#take(this.#converter.finish());
-      if (this.#growing !== undefined) await this.#finishGrowing(this.#growing, copies);
+      if (this.#growing !== undefined) await this.#finishGrowing(this.#growing, { prepend, copies });
       else await this.#prepareAll(prepend, copies);
       // From here on every copy is on the disk, and only its name is missing.
-      await inGroups(copies, ({ message, wire }) => message.publish({ wire }));
+      await inGroups(copies, (copy) => this.#publish(copy, junk));
       await inGroups(copies, ({ message }) => message.settle());
     } catch (error) {
       throw await this.#withdraw(copies, error);
@@ -154,14 +161,52 @@ export class PendingMaildirMessage implements PendingMessage {
     await growing?.copy.message.discard();
   }
 
-  async #finishGrowing({ mailbox, maildir, copy, headLines }: Growing, copies: Copy[]): Promise<void> {
-    copies.push({
-      mailbox,
-      maildir,
-      message: copy.message,
-      wire: copy.size + headLines + this.#converter.lines,
-    });
+  async #finishGrowing(
+    { mailbox, maildir, copy, head }: Growing,
+    { prepend, copies }: { readonly prepend: readonly Header[]; readonly copies: Copy[] },
+  ): Promise<void> {
+    const padded = formatHead(prepend, mailbox, head.length);
+    const { bytes, lines } = padded ?? formatHead(prepend, mailbox);
+    const wire = copy.size - head.length + bytes.length + lines + this.#converter.lines;
+    copies.push({ mailbox, maildir, message: copy.message, wire });
+    if (padded === undefined) {
+      return await this.#copyAnew({ mailbox, maildir, copy, head }, { top: bytes, wire, copies });
+    }
+    if (Buffer.compare(bytes, head) !== 0) {
+      await copy.flush();
+      await copy.message.overwriteStart(bytes);
+    }
     await copy.finish();
+  }
+
+  /** The room on top does not do: a second copy, with all but what stands there. */
+  async #copyAnew(
+    { mailbox, maildir, copy, head }: Omit<Growing, "slot">,
+    { top, wire, copies }: { readonly top: Uint8Array; readonly wire: number; readonly copies: Copy[] },
+  ): Promise<void> {
+    await copy.flush();
+    const message = await maildir.create();
+    copies.push({ mailbox, maildir, message, wire });
+    await message.write(top);
+    for await (const chunk of copy.message.readBack(head.length)) await message.write(chunk);
+    await message.finish();
+    copies.shift();
+    await copy.message.discard();
+  }
+
+  async #publish({ maildir, mailbox, message, wire }: Copy, junk: boolean): Promise<void> {
+    const { junkFolder } = this.#options;
+    if (!junk || junkFolder === undefined) return await message.publish({ wire });
+    const folder = maildir.folder(junkFolder);
+    try {
+      await folder.prepare();
+    } catch (error) {
+      if (!(error instanceof StorageError) || error.fault !== "denied") throw error;
+      // It is marked, and better there than nowhere.
+      this.#log.warn("junk.not_filed", { mailbox: mailbox.address, error: errorText(error) });
+      return await message.publish({ wire });
+    }
+    await message.publish({ wire, folder });
   }
 
   async #prepareAll(prepend: readonly Header[], copies: Copy[]): Promise<void> {
@@ -214,6 +259,7 @@ function failure(cause: unknown): SmtpError {
 }
 
 const encoder = new TextEncoder();
+const SPACE = 32;
 
 /** What is put on top of a message in one mailbox, as it stands on the disk. */
 interface Head {
@@ -221,7 +267,10 @@ interface Head {
   readonly lines: number;
 }
 
-function formatHead(prepend: readonly Header[], mailbox: Mailbox): Head {
+function formatHead(prepend: readonly Header[], mailbox: Mailbox): Head;
+/** So many octets of it; `undefined` where it is longer, or cannot be made so long. */
+function formatHead(prepend: readonly Header[], mailbox: Mailbox, octets: number): Head | undefined;
+function formatHead(prepend: readonly Header[], mailbox: Mailbox, octets?: number): Head | undefined {
   const deliveredTo = { name: "Delivered-To", value: mailbox.address };
   const [first, ...others] = prepend;
   // Return-Path is the first of all fields (RFC 5321 §4.4).
@@ -233,7 +282,9 @@ function formatHead(prepend: readonly Header[], mailbox: Mailbox): Head {
     text += `${name}: ${folded.join("\n")}\n`;
     lines += folded.length;
   }
-  return { bytes: encoder.encode(text), lines };
+  if (octets === undefined) return { bytes: encoder.encode(text), lines };
+  const padded = padLines(text, octets);
+  return padded === undefined ? undefined : { bytes: encoder.encode(padded), lines };
 }
 
 // Room for most messages.

@@ -15,6 +15,33 @@ export interface HeaderField {
   readonly text: string;
 }
 
+/** All fields of a message. */
+export class HeaderSection {
+  /** From the top. */
+  readonly fields: HeaderField[] = [];
+  readonly #byName = new Map<string, HeaderField[]>();
+
+  /** Reads fields that are there as a whole; see {@linkcode headerFields}. */
+  static of(section: Uint8Array | string): HeaderSection {
+    const whole = new HeaderSection();
+    for (const field of headerFields(section)) whole.add(field);
+    return whole;
+  }
+
+  /** Those of this name, in lower case, from the top. */
+  named(name: string): readonly HeaderField[] {
+    return this.#byName.get(name) ?? [];
+  }
+
+  /** Adds a field below the others. */
+  add(field: HeaderField): void {
+    this.fields.push(field);
+    const alike = this.#byName.get(field.name);
+    if (alike === undefined) this.#byName.set(field.name, [field]);
+    else alike.push(field);
+  }
+}
+
 const CR = 13;
 const LF = 10;
 const SPACE = 32;
@@ -29,10 +56,15 @@ export function headerFields(section: Uint8Array | string): HeaderField[] {
   const fields: HeaderField[] = [];
   for (let at = 0; at < bytes.length;) {
     const { end, next } = fieldEnd(bytes, at);
-    if (end > at) fields.push({ name: fieldName(bytes, at, end), text: latin1(bytes, at, end) });
+    if (end > at) fields.push(readField(bytes, at, end));
     at = next;
   }
   return fields;
+}
+
+/** One field with its continuations, without the line end behind it. */
+export function readField(bytes: Uint8Array, start = 0, end = bytes.length): HeaderField {
+  return { name: fieldName(bytes, start, end), text: latin1(bytes, start, end) };
 }
 
 /** What stands behind the colon of a field, folding included. */

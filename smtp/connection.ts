@@ -52,6 +52,8 @@ export interface ConnectionOptions {
   readonly hostname: string;
   /** What becomes of messages. */
   readonly delivery: Delivery;
+  /** Who looks at messages; see {@linkcode CommandContext.inspecting}. */
+  readonly inspecting?: CommandContext["inspecting"];
   /** What one connection may take. */
   readonly limits: ConnectionLimits;
   /** Measures the deadlines. */
@@ -136,10 +138,11 @@ export class Connection {
   /** Takes the transport over. */
   constructor(transport: Transport, options: ConnectionOptions) {
     this.#options = options;
-    const { hostname, delivery, limits, clock, log, upgradeToTls, authenticator } = options;
+    const { hostname, delivery, inspecting, limits, clock, log, upgradeToTls, authenticator } = options;
     this.#context = {
       hostname,
       delivery,
+      inspecting,
       limits,
       clock,
       log,

@@ -4,7 +4,8 @@ import { FakeClock, settle } from "../tests/support/fake_clock.ts";
 import { MemoryTransport } from "../tests/support/memory_transport.ts";
 import { RecordingDelivery, type RecordingDeliveryOptions } from "../tests/support/recording_delivery.ts";
 import { RecordingLog } from "../tests/support/recording_log.ts";
-import type { Delivery, Header, PendingMessage } from "./delivery.ts";
+import type { Delivery, Header, PendingMessage, TopForecast } from "./delivery.ts";
+import type { Inspector } from "./inspector.ts";
 import { type ServerLimits, SmtpServer } from "./server.ts";
 import type { UpgradeToTls } from "../net/transport.ts";
 
@@ -12,7 +13,8 @@ interface Options {
   readonly limits?: Partial<ServerLimits>;
   readonly delivery?: RecordingDeliveryOptions;
   /** Changes what the delivery does with a message. */
-  readonly wrap?: (pending: PendingMessage, top?: () => readonly Header[]) => PendingMessage;
+  readonly wrap?: (pending: PendingMessage, forecast?: TopForecast) => PendingMessage;
+  readonly inspector?: Inspector;
   readonly upgradeToTls?: UpgradeToTls;
   readonly implicitTls?: boolean;
 }
@@ -26,7 +28,9 @@ class Dialogue implements AsyncDisposable {
   readonly server: SmtpServer;
   readonly done: Promise<void>;
 
-  constructor({ limits = {}, delivery = {}, wrap, upgradeToTls, implicitTls = false }: Options = {}) {
+  constructor(
+    { limits = {}, delivery = {}, wrap, inspector, upgradeToTls, implicitTls = false }: Options = {},
+  ) {
     const recording = new RecordingDelivery(delivery);
     this.delivery = recording;
     const wrapped: Delivery = {
@@ -36,8 +40,8 @@ class Dialogue implements AsyncDisposable {
       unwantedField: recording.unwantedField,
       checkSender: (envelope) => recording.checkSender(envelope),
       checkRecipient: (recipient) => recording.checkRecipient(recipient),
-      begin: (envelope, _session, top) =>
-        wrap ? wrap(recording.begin(envelope), top) : recording.begin(envelope),
+      begin: (envelope, _session, forecast) =>
+        wrap ? wrap(recording.begin(envelope), forecast) : recording.begin(envelope),
     };
     this.server = new SmtpServer({
       hostname: "mx.here.example",
@@ -46,6 +50,7 @@ class Dialogue implements AsyncDisposable {
       clock: this.clock,
       limits,
       ...(upgradeToTls ? { upgradeToTls } : {}),
+      ...(inspector ? { inspector } : {}),
     });
     this.done = this.server.handle(this.transport, { implicitTls });
   }
@@ -285,14 +290,15 @@ for (
 Deno.test("a delivery can have what is put on top before the message is there", async () => {
   let early: readonly Header[] | undefined;
   let late: readonly Header[] | undefined;
-  let top: (() => readonly Header[]) | undefined;
+  let top: TopForecast | undefined;
   await using dialogue = new Dialogue({
     wrap: (pending, given) => {
       top = given;
       return {
         id: pending.id,
         write(chunk) {
-          early ??= top?.();
+          early ??= top?.fields();
+          assert.equal(top?.reserve(), 0);
           return pending.write(chunk);
         },
         commit(headers) {

@@ -25,6 +25,23 @@ export interface Header {
   readonly value: string;
 }
 
+/** What will stand on top of a message, told beforehand to a delivery that stores it as it comes. */
+export interface TopForecast {
+  /**
+   * The fields that are known by now, which stay as they are. To be asked once {@linkcode PendingMessage.id} can be
+   * read.
+   */
+  fields(): readonly Header[];
+  /** Octets, as UTF-8 with CRLF, that fields may take which are known at the end; `undefined` while that is not known. */
+  reserve(): number | undefined;
+}
+
+/** Where a message is filed. */
+export interface Filing {
+  /** Whether it goes into the folder for junk; a delivery without one takes it as any other message. */
+  readonly junk?: boolean;
+}
+
 /** Takes responsibility for messages. */
 export interface Delivery {
   /** Extensions that this delivery honours, announced in EHLO. */
@@ -54,14 +71,14 @@ export interface Delivery {
   checkRecipient(recipient: Recipient, session: Session): Promise<RecipientDecision> | RecipientDecision;
   /**
    * Called before 354, so that "no space" can answer DATA itself.
-   * @param top gives the header fields of {@linkcode PendingMessage.commit} beforehand, to a delivery that stores a
-   * message as it comes, once {@linkcode PendingMessage.id} can be read
+   * @param forecast of the header fields of {@linkcode PendingMessage.commit}, for a delivery that stores a message as
+   * it comes
    * @throws {SmtpError} with the reply
    */
   begin(
     envelope: Envelope,
     session: Session,
-    top?: () => readonly Header[],
+    forecast?: TopForecast,
   ): Promise<PendingMessage> | PendingMessage;
 }
 
@@ -76,9 +93,9 @@ export interface PendingMessage extends AsyncDisposable {
    */
   write(chunk: Uint8Array): Promise<void> | void;
   /**
-   * Makes the message durable, with these header fields on top, first one first, or with those that it has been given
-   * beforehand. Resolves only when file and directory are synced: what follows is the 250.
+   * Makes the message durable, with these header fields on top, first one first. Resolves only when file and directory
+   * are synced: what follows is the 250.
    * @throws {SmtpError} with the reply; nothing is left behind then
    */
-  commit(prepend: readonly Header[]): Promise<void>;
+  commit(prepend: readonly Header[], filing?: Filing): Promise<void>;
 }

@@ -5,7 +5,9 @@
  * @module
  */
 import { DataReader } from "./data_reader.ts";
-import type { Delivery, Header, PendingMessage } from "./delivery.ts";
+import type { Delivery, Filing, Header, PendingMessage } from "./delivery.ts";
+import type { InspectedData } from "./inspected_data.ts";
+import type { Verdict } from "./inspector.ts";
 import { MAX_HEADER_SECTION } from "../message/header_field.ts";
 import { HeaderFilter } from "../message/header_filter.ts";
 import * as replies from "./replies.ts";
@@ -36,6 +38,7 @@ export class IncomingMessage implements AsyncDisposable {
   readonly #filter: HeaderFilter;
   readonly #limits: MessageLimits;
   readonly #refuseBare: boolean;
+  readonly #inspected: InspectedData | undefined;
   #dropping: PromiseLike<void> | undefined;
   // Used again for each chunk: one flow of execution per connection.
   readonly #pieces: Uint8Array[] = [];
@@ -44,14 +47,17 @@ export class IncomingMessage implements AsyncDisposable {
   /** Wraps what the delivery has begun. One message is either all DATA or all BDAT. */
   constructor(
     pending: PendingMessage,
-    { by, delivery, limits }: {
+    { by, delivery, limits, inspected }: {
       readonly by: "DATA" | "BDAT";
       readonly delivery: Pick<Delivery, "bareLineEndings" | "unwantedField">;
       readonly limits: MessageLimits;
+      /** Is given the data as it came, and disposed of with the message. */
+      readonly inspected?: InspectedData | undefined;
     },
   ) {
     this.#pending = pending;
     this.#limits = limits;
+    this.#inspected = inspected;
     this.#refuseBare = delivery.bareLineEndings === "refuse";
     this.#reader = new DataReader({ dotStuffed: by === "DATA", bareLineEndings: delivery.bareLineEndings });
     this.#filter = new HeaderFilter(delivery.unwantedField);
@@ -99,20 +105,31 @@ export class IncomingMessage implements AsyncDisposable {
   }
 
   /**
+   * What is to become of the message; nothing where nobody inspects it. The data must have ended.
+   * @throws {SmtpError} with the reply where the message has failed
+   */
+  async verdict(): Promise<Verdict | undefined> {
+    this.#check();
+    if (this.failure) throw new SmtpError(this.failure.reply, { cause: this.failure.cause });
+    return await this.#inspected?.verdict();
+  }
+
+  /**
    * Makes the message durable. The data must have ended and nothing failed before.
    * @throws {SmtpError} with the reply
    */
-  async commit(prepend: readonly Header[]): Promise<void> {
+  async commit(prepend: readonly Header[], filing?: Filing): Promise<void> {
     const rest: Uint8Array[] = [];
     this.#filter.finish(rest);
     for (const piece of rest) await this.#pending.write(piece);
     this.#check();
     if (this.failure) throw new SmtpError(this.failure.reply, { cause: this.failure.cause });
-    await this.#pending.commit(prepend);
+    await this.#pending.commit(prepend, filing);
   }
 
   /** Drops what was not committed. */
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#inspected?.[Symbol.dispose]();
     await (this.#dropping ??= this.#pending[Symbol.asyncDispose]());
   }
 
@@ -124,6 +141,7 @@ export class IncomingMessage implements AsyncDisposable {
     filtered.length = 0;
     for (const piece of pieces) this.#filter.push(piece, filtered);
     try {
+      if (this.#inspected !== undefined) await this.#inspect(this.#inspected, pieces);
       for (const piece of filtered) {
         const written = this.#pending.write(piece);
         if (written !== undefined) await written;
@@ -132,6 +150,14 @@ export class IncomingMessage implements AsyncDisposable {
       if (error instanceof SmtpError) this.fail(error.reply, error.cause ?? error);
       else this.fail(replies.localError, error);
     }
+  }
+
+  async #inspect(inspected: InspectedData, pieces: readonly Uint8Array[]): Promise<void> {
+    for (const piece of pieces) {
+      const seen = inspected.push(piece);
+      if (seen !== undefined) await seen;
+    }
+    if (inspected.refusal !== undefined) this.fail(inspected.refusal);
   }
 
   #check(): void {

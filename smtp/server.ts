@@ -9,7 +9,9 @@ import { type Clock, systemClock } from "../base/clock.ts";
 import { Connection, type ConnectionLimits } from "./connection.ts";
 import { ConnTransport } from "../net/conn_transport.ts";
 import type { Authenticator } from "./authenticator.ts";
+import { MemoryBudget } from "../base/memory_budget.ts";
 import type { Delivery } from "./delivery.ts";
+import type { Inspector } from "./inspector.ts";
 import { describeError, formatReply, type Reply, reply } from "./reply.ts";
 import { shuttingDown } from "./replies.ts";
 import type { Transport, UpgradeToTls } from "../net/transport.ts";
@@ -45,6 +47,8 @@ export interface SmtpServerOptions {
   readonly hostname: string;
   /** What becomes of messages. */
   readonly delivery: Delivery;
+  /** Looks at messages before they are stored. */
+  readonly inspector?: Inspector;
   /** Where events go. */
   readonly log: Logger;
   /** The system's by default. */
@@ -84,6 +88,9 @@ const FAILURES_A_TURN = 16;
 // For the one line that a refused connection is sent.
 const REFUSAL_TIME = 5_000;
 
+/** Octets of memory that all header sections may take together while they are inspected. */
+const HEADER_MEMORY = 64 * 1024 * 1024;
+
 const encoder = new TextEncoder();
 
 /**
@@ -117,6 +124,7 @@ export class SmtpServer {
   readonly #listeners = new Set<Deno.Listener>();
   readonly #connections = new Map<Connection, Promise<void>>();
   readonly #perIp = new Map<string, number>();
+  readonly #headers = new MemoryBudget(HEADER_MEMORY);
   readonly #sessionPrefix = crypto.randomUUID().slice(0, 6);
   #sessionCount = 0;
   #draining = false;
@@ -178,11 +186,12 @@ export class SmtpServer {
 
   /** Holds a dialogue over a connection that was made elsewhere. Resolves when it is over. */
   async handle(transport: Transport, { implicitTls = false }: ServeOptions = {}): Promise<void> {
-    const { hostname, delivery, log, upgradeToTls, authenticator } = this.#options;
+    const { hostname, delivery, inspector, log, upgradeToTls, authenticator } = this.#options;
     const sessionId = `${this.#sessionPrefix}${(++this.#sessionCount).toString(36)}`;
     const connection = new Connection(transport, {
       hostname,
       delivery,
+      inspecting: inspector && { inspector, headers: this.#headers },
       limits: this.#limits,
       clock: this.#clock,
       log: log.with({ session: sessionId, peer: transport.remote.address }),

@@ -5,6 +5,7 @@
  */
 import type { SocketAddress, TlsInfo } from "../net/transport.ts";
 import type { BodyType, DsnOptions, Recipient, ReversePath } from "./envelope.ts";
+import type { Header } from "./delivery.ts";
 import type { IncomingMessage } from "./incoming_message.ts";
 
 /** Everything known about one connection. */
@@ -47,4 +48,6 @@ export interface Transaction {
   readonly dsn?: DsnOptions;
   /** The message as it arrives; present from DATA or the first BDAT on. */
   message?: IncomingMessage;
+  /** Return-Path and Received, once they are made; their time does not change any more. */
+  trace?: readonly Header[];
 }

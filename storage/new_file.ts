@@ -8,6 +8,8 @@ import { attempt, attemptSync, StorageError } from "./storage_error.ts";
 
 /** Up to here a file is written on the calling thread, in octets. */
 const WRITE_THROUGH = 256 * 1024;
+/** Octets that are read at once. */
+const READ_SIZE = 256 * 1024;
 
 /**
  * A file being written. Any failure drops the file: after a failed fsync the kernel may call lost pages clean, so a
@@ -42,15 +44,15 @@ export class NewFile {
   /**
    * Creates the file; it must not exist (O_EXCL), and a symbolic link there is not followed.
    * @param options `mode`: permission bits before the umask, 0660 if absent; `failed`: called when a later step fails;
-   * `fileSystem`: for tests
+   * `readable`: for {@linkcode NewFile.readBack}; `fileSystem`: for tests
    * @throws {StorageError}
    */
   static create(
     path: string,
-    options: { mode?: number; failed?: () => void; fileSystem?: FileSystem } = {},
+    options: { mode?: number; failed?: () => void; readable?: boolean; fileSystem?: FileSystem } = {},
   ): NewFile {
-    const { mode = 0o660, failed, fileSystem = denoFileSystem } = options;
-    const how = { write: true, createNew: true, mode };
+    const { mode = 0o660, failed, readable = false, fileSystem = denoFileSystem } = options;
+    const how = { write: true, createNew: true, mode, ...(readable && { read: true }) };
     const file = attemptSync("create", path, () => fileSystem.openSync(path, how));
     return new NewFile(path, { file, fileSystem, reused: false, failed });
   }
@@ -94,14 +96,49 @@ export class NewFile {
    * @throws {StorageError} the file is gone then
    */
   async write(data: Uint8Array): Promise<void> {
+    await this.#write(data, this.#size + data.length > WRITE_THROUGH);
+    this.#size += data.length;
+  }
+
+  /**
+   * Writes over the beginning of what is there. Nothing can be appended afterwards.
+   * @throws {StorageError} the file is gone then
+   */
+  async overwriteStart(data: Uint8Array): Promise<void> {
+    if (data.length > this.#size) throw new RangeError(`${this.path} is shorter than ${data.length} octets`);
+    try {
+      await this.#opened().seek(0, Deno.SeekMode.Start);
+    } catch (cause) {
+      await this.#drop(new StorageError("seek", { path: this.path, cause }));
+    }
+    await this.#write(data, data.length > WRITE_THROUGH);
+  }
+
+  /**
+   * What has been written, from an octet on, in chunks that are valid until the next one is asked for; of a file that
+   * was created `readable`. Nothing can be appended afterwards.
+   * @throws {StorageError} when it cannot be read
+   */
+  async *readBack(from: number): AsyncIterable<Uint8Array> {
+    const { path } = this;
     const file = this.#opened();
-    const throughPool = this.#size + data.length > WRITE_THROUGH;
+    const buffer = new Uint8Array(READ_SIZE);
+    await attempt("read", path, () => file.seek(from, Deno.SeekMode.Start));
+    for (let at = from; at < this.#size;) {
+      const length = await attempt("read", path, () => file.read(buffer));
+      if (length === null) throw new StorageError("read", { path, cause: new Error(`it ends at ${at}`) });
+      yield buffer.subarray(0, length);
+      at += length;
+    }
+  }
+
+  async #write(data: Uint8Array, throughPool: boolean): Promise<void> {
+    const file = this.#opened();
     try {
       for (let done = 0; done < data.length;) {
         const rest = done === 0 ? data : data.subarray(done);
         done += throughPool ? await file.write(rest) : file.writeSync(rest);
       }
-      this.#size += data.length;
     } catch (cause) {
       await this.#drop(new StorageError("write", { path: this.path, cause }));
     }

@@ -4,8 +4,10 @@
  * @module
  */
 import type { Clock } from "../../base/clock.ts";
+import type { MemoryBudget } from "../../base/memory_budget.ts";
 import type { Authenticator } from "../authenticator.ts";
 import type { Delivery } from "../delivery.ts";
+import type { Inspector } from "../inspector.ts";
 import type { Line } from "../line_reader.ts";
 import type { MessageLimits } from "../incoming_message.ts";
 import type { Logger } from "../../base/log.ts";
@@ -23,6 +25,8 @@ export interface CommandContext {
   /** This server's name. */
   readonly hostname: string;
   readonly delivery: Delivery;
+  /** Looks at messages, with the memory for the header sections of all of them; absent: nobody does. */
+  readonly inspecting?: { readonly inspector: Inspector; readonly headers: MemoryBudget } | undefined;
   readonly limits: CommandLimits;
   readonly clock: Clock;
   /** Adds the session's id to each event. */

@@ -1,6 +1,9 @@
-import type { Header, PendingMessage } from "../delivery.ts";
+import type { LogValue } from "../../base/log.ts";
+import type { Header, PendingMessage, TopForecast } from "../delivery.ts";
 import type { Envelope } from "../envelope.ts";
 import { IncomingMessage } from "../incoming_message.ts";
+import { InspectedData } from "../inspected_data.ts";
+import type { Verdict } from "../inspector.ts";
 import * as replies from "../replies.ts";
 import { describeError, type Reply, reply, SmtpError } from "../reply.ts";
 import type { Session, Transaction } from "../session.ts";
@@ -67,13 +70,21 @@ async function beginMessage(
   transaction: Transaction,
   { by, context }: { by: "DATA" | "BDAT"; context: CommandContext },
 ): Promise<void> {
-  const { delivery, limits } = context;
-  const pending: PendingMessage = await delivery.begin(
-    envelopeOf(transaction),
-    session,
-    () => traceFields(session, transaction, { context, id: pending.id }),
-  );
-  transaction.message = new IncomingMessage(pending, { by, delivery, limits });
+  const { delivery, limits, inspecting } = context;
+  const envelope = envelopeOf(transaction);
+  const inspected = inspecting &&
+    new InspectedData(await inspecting.inspector.begin(envelope, session), inspecting.headers);
+  try {
+    const forecast: TopForecast = {
+      fields: () => transaction.trace ??= traceFields(session, transaction, { context, id: pending.id }),
+      reserve: () => inspected === undefined ? 0 : inspected.reserve,
+    };
+    const pending: PendingMessage = await delivery.begin(envelope, session, forecast);
+    transaction.message = new IncomingMessage(pending, { by, delivery, limits, inspected });
+  } catch (error) {
+    inspected?.[Symbol.dispose]();
+    throw error;
+  }
 }
 
 /** What is put on top of the message (§4.4), with the time of the call. */
@@ -86,6 +97,12 @@ function traceFields(
     ...(delivery.addsReturnPath ? [returnPath(transaction)] : []),
     received(session, transaction, { hostname, id, now: clock.now() }),
   ];
+}
+
+/** With the fields of the verdict: below Return-Path, which is the first of all (§4.4), and above what they speak of. */
+function withVerdict(trace: readonly Header[], { fields }: Verdict): readonly Header[] {
+  const [first, ...others] = trace;
+  return first?.name === "Return-Path" ? [first, ...fields, ...others] : [...fields, ...trace];
 }
 
 function envelopeOf({ reversePath, recipients, body, smtputf8, size, dsn }: Transaction): Envelope {
@@ -108,14 +125,18 @@ export async function completeMessage(session: Session, context: CommandContext)
   const { transaction } = session;
   const message = transaction?.message;
   if (!transaction || !message) return replies.localError;
-  const fields = {
+  const fields: Record<string, LogValue> = {
     id: message.id,
     ...envelopeFields(transaction),
     octets: message.octets,
   };
   try {
     if (message.failure) throw new SmtpError(message.failure.reply, { cause: message.failure.cause });
-    await message.commit(traceFields(session, transaction, { context, id: message.id }));
+    const verdict = await message.verdict();
+    if (verdict !== undefined && verdict.why !== "") fields.why = verdict.why;
+    if (verdict?.refuse !== undefined) throw new SmtpError(verdict.refuse);
+    const trace = transaction.trace ?? traceFields(session, transaction, { context, id: message.id });
+    await message.commit(verdict === undefined ? trace : withVerdict(trace, verdict), verdict);
     session.messageCount++;
     context.log.info("message.accepted", fields);
     return reply(250, "2.0.0", `${message.id} accepted`);

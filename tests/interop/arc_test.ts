@@ -31,7 +31,7 @@ testWith(DKIMPY, "chains sealed by dkimpy pass, and fail once anything is change
   for (const [index, sealer] of SEALERS.entries()) {
     message = await seal(message, index);
     await t.step(`${index + 1} sets`, async () => {
-      for (const chunk of [Infinity, 1]) {
+      for (const chunk of [1_000_000, 1]) {
         const { arc } = await verifyMessage(message, { dns: DNS, chunk });
         assert.deepEqual(arc, { result: "pass", sealer, sets: index + 1 });
       }

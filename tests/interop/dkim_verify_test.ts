@@ -46,7 +46,7 @@ function seed({ secret }: TestKey): string {
 async function assertPasses(message: Uint8Array, { record }: TestKey): Promise<void> {
   const dns = { [RECORD]: `v=DKIM1; ${record}` };
   const now = Date.now() / 1000;
-  for (const chunk of [Infinity, 4093]) {
+  for (const chunk of [10_000_000, 4093]) {
     const results = await verifyDkim(message, { dns, chunk, now });
     assert.deepEqual(results.map(({ result, reason }) => [result, reason]), [["pass", undefined]]);
   }

@@ -12,7 +12,7 @@ import { KeyLookups } from "../../dkim/key_lookups.ts";
 import { SignedFields } from "../../dkim/signed_fields.ts";
 import { type DkimResult, DkimVerification } from "../../dkim/verify.ts";
 import type { Resolver } from "../../dns/resolver.ts";
-import { headerFields } from "../../message/header_section.ts";
+import { HeaderCollector } from "../../message/header_collector.ts";
 import { StaticResolver } from "./static_resolver.ts";
 
 /** When the messages of tests come, in seconds since the epoch. */
@@ -160,24 +160,30 @@ export interface Verified {
 /** Sends a message, given as text of one character a byte or as bytes, through both verifiers. */
 export async function verifyMessage(
   message: string | Uint8Array,
-  { dns, now = NOW, chunk = Infinity }: VerifyOptions,
+  { dns, now = NOW, chunk = 1_000_000_000 }: VerifyOptions,
 ): Promise<Verified> {
   const bytes = typeof message === "string" ? Buffer.from(message, "latin1") : Buffer.from(message);
-  const end = bytes.indexOf("\r\n\r\n");
-  const fields = headerFields(bytes.subarray(0, end < 0 ? bytes.length : end).toString("latin1"));
+  const collector = new HeaderCollector();
+  let start: number | undefined;
+  let at = 0;
+  for (; start === undefined && at < bytes.length; at += chunk) {
+    start = collector.push(bytes.subarray(at, at + chunk));
+  }
+  collector.finish();
+  const { section } = collector;
   const bodyHashes = new BodyHashes();
   const resolver = typeof dns["txt"] === "function"
     ? dns as Pick<Resolver, "txt">
     : txtResolver(dns as never);
   const options = {
-    fields,
-    signedFields: new SignedFields(fields),
+    section,
+    signedFields: new SignedFields(section),
     bodyHashes,
     keys: new KeyLookups({ resolver }),
     now: now * 1000,
   };
   const [dkim, arc] = [new DkimVerification(options), new ArcVerification(options)];
-  const body = end < 0 ? bytes.subarray(bytes.length) : bytes.subarray(end + 4);
+  const body = bytes.subarray(start === undefined ? bytes.length : at - chunk + start);
   for (let at = 0; at < body.length; at += chunk) bodyHashes.push(body.subarray(at, at + chunk));
   bodyHashes.finish();
   return { dkim: await dkim.finish(), arc: await arc.finish() };

@@ -21,6 +21,8 @@ export interface StoredMessage {
   readonly id: string;
   /** As it was when the data began. */
   readonly envelope: Envelope;
+  /** Whether it was filed as junk. */
+  readonly junk: boolean;
   /** What was put on top. */
   readonly headers: readonly Header[];
   /** One character a byte. */
@@ -121,13 +123,13 @@ export class RecordingDelivery implements Delivery {
         if (trouble === "bad-write") throw new Error("write: secret detail");
         chunks.push(textOf(chunk));
       },
-      commit: async (headers) => {
+      commit: async (headers, filing) => {
         await this.beforeCommit;
         if (!open) throw new Error("a commit behind the end");
         if (trouble === "no-commit") throw noRoom();
         if (trouble === "bad-commit") throw new Error("commit: secret detail");
         end();
-        this.stored.push({ id, envelope, headers, content: chunks.join("") });
+        this.stored.push({ id, envelope, headers, content: chunks.join(""), junk: filing?.junk ?? false });
       },
       [Symbol.asyncDispose]: () => Promise.resolve(end()),
     };

@@ -126,6 +126,8 @@ elif action == "move":
     imap.create(sys.argv[5])
     ok(imap.select("INBOX"))
     ok(imap.uid("MOVE", sys.argv[4], sys.argv[5]))
+elif action == "subscribed":
+    print(json.dumps([line.decode().rsplit('"."', 1)[1].strip().strip('"') for line in ok(imap.lsub()) if line]))
 imap.logout()
 `;
 
@@ -133,6 +135,8 @@ imap.logout()
 export interface ImapReader {
   /** All messages of a folder; `text` has one character a byte. */
   list(folder?: string): Promise<ImapMessage[]>;
+  /** The folders that mail programs show. */
+  subscribed(): Promise<string[]>;
   /** Marks a message of INBOX as read. */
   markSeen(uid: number): Promise<void>;
   /** Moves a message of INBOX into a folder, made if it is not there. */
@@ -145,6 +149,7 @@ export function imapReader(port: number, user: string): ImapReader {
     runOk(PYTHON, { args: ["-c", IMAP_READER, String(port), user, ...args] });
   return {
     list: async (folder = "INBOX") => JSON.parse(await python("list", folder)),
+    subscribed: async () => JSON.parse(await python("subscribed")),
     async markSeen(uid) {
       await python("seen", String(uid));
     },

@@ -1,0 +1,70 @@
+/**
+ * The list of folders that mail programs show, as Dovecot keeps it in a Maildir (`subscriptions`).
+ *
+ * @module
+ */
+import { join } from "@std/path";
+import type { FileSystem } from "../storage/file_system.ts";
+import { NewFile } from "../storage/new_file.ts";
+import { errorCode } from "../storage/storage_error.ts";
+import type { UniqueNames } from "./unique_name.ts";
+
+/** Longer lists are not ours to change. */
+const MAX_SIZE = 256 * 1024;
+/** The first line, and an empty one, of what Dovecot writes since 2.3; without them it is a list of names. */
+const HEADER = "V\t2\n\n";
+const FILE_MODE = 0o660;
+
+/** What is to be added, and by what means. */
+export interface SubscribeOptions {
+  /** Levels are parted by dots. */
+  readonly folder: string;
+  readonly names: UniqueNames;
+  readonly fileSystem: FileSystem;
+}
+
+/**
+ * Adds a folder to the list, if it is not in it. A list that cannot be read or written stays as it is: mail is worth
+ * more than that it is shown. The whole file is replaced; where Dovecot writes at the same moment, one of both is lost.
+ */
+export async function subscribe(maildir: string, options: SubscribeOptions): Promise<void> {
+  const { folder, names, fileSystem } = options;
+  const path = join(maildir, "subscriptions");
+  let file: NewFile | undefined;
+  try {
+    const list = await readList(path) ?? HEADER;
+    const line = list.startsWith(HEADER) ? folder.replaceAll(".", "\t") : folder;
+    if (list.split("\n").includes(line)) return;
+    const whole = list === "" || list.endsWith("\n") ? list : `${list}\n`;
+    // In tmp/, where what is left behind is cleaned away, and under a name that nobody could have put there before.
+    file = NewFile.create(join(maildir, "tmp", names.next().temporary), { mode: FILE_MODE, fileSystem });
+    await file.write(new TextEncoder().encode(`${whole}${line}\n`));
+    await file.finish();
+    await file.publish(path);
+  } catch {
+    await file?.discard();
+  }
+}
+
+/** The list; `undefined` where there is none. Reads no file but the one that stands there itself, no link's target. */
+async function readList(path: string): Promise<string | undefined> {
+  let file: Deno.FsFile;
+  try {
+    file = await Deno.open(path);
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return undefined;
+    throw error;
+  }
+  using open = file;
+  const [opened, there] = [await open.stat(), await Deno.lstat(path)];
+  if (!there.isFile || there.ino !== opened.ino || there.dev !== opened.dev) throw new Error("it is a link");
+  if (opened.size > MAX_SIZE) throw new Error("it is too long");
+  const bytes = new Uint8Array(opened.size);
+  let length = 0;
+  while (length < bytes.length) {
+    const read = await open.read(bytes.subarray(length));
+    if (read === null) break;
+    length += read;
+  }
+  return new TextDecoder().decode(bytes.subarray(0, length));
+}

@@ -1,0 +1,78 @@
+/**
+ * Hands one message's data to the one who inspects it: first the header section as a whole, then the body.
+ *
+ * @module
+ */
+import type { MemoryBudget } from "../base/memory_budget.ts";
+import { HeaderCollector } from "../message/header_collector.ts";
+import type { Inspection, Verdict } from "./inspector.ts";
+import { type Reply, reply } from "./reply.ts";
+
+/** Octets of memory that one header section may take. */
+const MAX_HEADER = 32 * 1024 * 1024;
+/** Memory that each field takes beside its octets. */
+const FIELD_COST = 128;
+
+const tooLarge = reply(552, "5.3.4", "The header section is too large");
+const tooMany = reply(451, "4.3.2", "Too many large header sections at this moment; try again later");
+
+/** One message's data on its way past the inspection. */
+export class InspectedData implements Disposable {
+  /** Refuses the message, where its header section takes too much memory. */
+  refusal: Reply | undefined;
+  readonly #inspection: Inspection;
+  readonly #budget: MemoryBudget;
+  #collector: HeaderCollector | undefined = new HeaderCollector();
+  #taken = 0;
+  #disposed = false;
+
+  /** `budget` is for the header sections of all messages. */
+  constructor(inspection: Inspection, budget: MemoryBudget) {
+    this.#inspection = inspection;
+    this.#budget = budget;
+  }
+
+  /** See {@linkcode Inspection.reserve}; `undefined` before the header section is complete. */
+  get reserve(): number | undefined {
+    return this.#collector === undefined ? this.#inspection.reserve : undefined;
+  }
+
+  /** Takes mail data. */
+  push(piece: Uint8Array): Promise<void> | void {
+    const collector = this.#collector;
+    if (collector === undefined) return this.#inspection.body(piece);
+    const start = collector.push(piece);
+    this.refusal ??= this.#count(collector);
+    if (this.refusal !== undefined || start === undefined) return;
+    this.#endHeader(collector);
+    if (start < piece.length) return this.#inspection.body(piece.subarray(start));
+  }
+
+  /** The message is over: what is to become of it. */
+  async verdict(): Promise<Verdict> {
+    if (this.#collector !== undefined) this.#endHeader(this.#collector);
+    return await this.#inspection.verdict();
+  }
+
+  /** Ends the inspection. */
+  [Symbol.dispose](): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    this.#budget.give(this.#taken);
+    this.#inspection[Symbol.dispose]();
+  }
+
+  #count({ octets, section }: HeaderCollector): Reply | undefined {
+    const cost = octets + FIELD_COST * section.fields.length;
+    if (cost > MAX_HEADER) return tooLarge;
+    if (!this.#budget.take(cost - this.#taken)) return tooMany;
+    this.#taken = cost;
+    return undefined;
+  }
+
+  #endHeader(collector: HeaderCollector): void {
+    collector.finish();
+    this.#collector = undefined;
+    this.#inspection.header(collector.section);
+  }
+}

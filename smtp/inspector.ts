@@ -1,0 +1,50 @@
+/**
+ * The seam between the protocol and what looks at messages: it sees each one as it comes, and says at its end, before
+ * it is stored, what is to become of it.
+ *
+ * @module
+ */
+import type { HeaderSection } from "../message/header_section.ts";
+import type { Header } from "./delivery.ts";
+import type { Envelope } from "./envelope.ts";
+import type { Reply } from "./reply.ts";
+import type { Session } from "./session.ts";
+
+/** Looks at messages. */
+export interface Inspector {
+  /**
+   * Called at DATA or the first BDAT, before the delivery hears of the message.
+   * @throws {SmtpError} with the reply that refuses the message before its data
+   */
+  begin(envelope: Envelope, session: Session): Promise<Inspection> | Inspection;
+}
+
+/** A look at one message. Disposed without a verdict where the message came to nothing; once in any case. */
+export interface Inspection extends Disposable {
+  /**
+   * Octets, as UTF-8 with CRLF, that the fields of the verdict take at most. A message that is stored as it comes gets
+   * so much room on top, of which what is not needed is filled with white space; where more is needed it is copied.
+   */
+  readonly reserve: number;
+  /** The header section, once it is complete. Called once, before the body. */
+  header(section: HeaderSection): void;
+  /**
+   * The body as it streams by, dot-unstuffed, cut anywhere. The chunk is only valid until the returned promise settles
+   * (or until the call returns, if it returns nothing).
+   */
+  body(chunk: Uint8Array): Promise<void> | void;
+  /** What is to become of the message; called once, when it is there as a whole. */
+  verdict(): Promise<Verdict>;
+}
+
+/** What is to become of a message. */
+export interface Verdict {
+  /** Fields to put on top, below Return-Path and above Received, first one first. */
+  readonly fields: readonly Header[];
+  /** Refuses the message. */
+  readonly refuse?: Reply;
+  /** Whether it goes into the folder for junk. */
+  readonly junk?: boolean;
+  /** Why, for the log; empty where there is nothing to tell. */
+  readonly why: string;
+}
