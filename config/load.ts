@@ -6,6 +6,7 @@
 import { parse, TomlError } from "smol-toml";
 import type * as z from "zod";
 import { checkTogether, type Finding, type Sections } from "./checks.ts";
+import { withoutByteOrderMark } from "../base/text_file.ts";
 import type { Config } from "./config.ts";
 import { ConfigError, ConfigFileError, type ConfigIssue, formatIssue, showKey, showValue } from "./errors.ts";
 import { lineOfKey } from "./key_lines.ts";
@@ -39,7 +40,7 @@ export async function loadConfig(path: string | undefined, options: LoadOptions 
   const file = named ?? defaultFile;
   let text: string;
   try {
-    text = await Deno.readTextFile(file);
+    text = withoutByteOrderMark(await Deno.readTextFile(file));
   } catch (cause) {
     const missing = cause instanceof Deno.errors.NotFound;
     if (missing && named === undefined) return parseConfig("", options);

@@ -20,6 +20,7 @@ import { systemClock } from "../base/clock.ts";
 import { clientUpgrade } from "../tls/client_upgrade.ts";
 import { CommandError } from "./exit_codes.ts";
 import { serveInAddresses } from "./addresses.ts";
+import { withoutByteOrderMark } from "../base/text_file.ts";
 import { errorText } from "../base/error_text.ts";
 
 /** When messages are tried again. */
@@ -199,7 +200,12 @@ async function readPassword(
   } catch (cause) {
     throw fault(`cannot be read: ${errorText(cause)}`, cause);
   }
-  const password = text.split(/\r?\n/, 1)[0] ?? "";
+  const password = withoutByteOrderMark(text).split(/\r?\n/, 1)[0] ?? "";
   if (password === "") throw fault("has an empty first line, where the password should stand");
+  // UTF-16 reads like this; and PLAIN ends a password at NUL (RFC 4616 §2).
+  // deno-lint-ignore no-control-regex
+  if (/[\0-\x1f\x7f\ufffd]/.test(password)) {
+    throw fault("has a first line that is not text in UTF-8, or has control characters");
+  }
   return { password, isOpen: ((mode ?? 0) & 0o007) !== 0 };
 }

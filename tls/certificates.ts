@@ -9,6 +9,7 @@ import { createSecureContext, type SecureContext } from "node:tls";
 import type { Logger } from "../base/log.ts";
 import type { Clock, Timer } from "../base/clock.ts";
 import { trialHandshake } from "./trial.ts";
+import { tidyPem } from "../base/text_file.ts";
 import { errorText } from "../base/error_text.ts";
 
 /** Which pair, and for whom. */
@@ -253,7 +254,7 @@ async function readPem(path: string): Promise<string> {
     const { size, isDirectory } = await Deno.stat(path);
     if (isDirectory) throw new CertificateError(`${path}: a directory; name the file in it`);
     if (size > MAX_FILE_SIZE) throw new CertificateError(`${path}: over 1 MiB, so no PEM file`);
-    return await Deno.readTextFile(path);
+    return tidyPem(await Deno.readTextFile(path));
   } catch (error) {
     if (error instanceof CertificateError) throw error;
     const reason = error instanceof Deno.errors.NotFound

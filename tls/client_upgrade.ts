@@ -58,7 +58,11 @@ export async function clientUpgrade(
     minVersion: "TLSv1.2",
     ...(ca === undefined ? {} : { ca: typeof ca === "string" ? ca : [...ca] }),
   } as ConnectionOptions);
-  await handshake(socket, stream, "secureConnect");
+  try {
+    await handshake(socket, stream, "secureConnect");
+  } catch (error) {
+    throw verify ? error : trueReason(error);
+  }
   const certificate = socket.getPeerX509Certificate();
   const problem = socket.authorized ? undefined : describe(socket.authorizationError, certificate);
   if (verify && problem !== undefined) {
@@ -75,6 +79,22 @@ export async function clientUpgrade(
       ...(certificate ? { peerCertificate: new Uint8Array(certificate.raw) } : {}),
     },
   };
+}
+
+// What the library says of a certificate that it does not trust, which ends no handshake here.
+const UNTRUSTED = /^(?:CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|ERR_TLS_CERT_)/;
+
+/**
+ * Where the server's proof that it has the key does not hold, or the key is of a kind that the library does not take, it
+ * reports what else it found: that nobody trusts the certificate.
+ */
+function trueReason(error: unknown): unknown {
+  if (!(error instanceof TlsError) || !UNTRUSTED.test(error.code ?? "")) return error;
+  return new TlsError(
+    "TLS handshake failed: the key of the server's certificate is not one that can be used here, " +
+      "such as RSA with less than 2048 bits",
+    { code: "UNUSABLE_KEY", cause: error },
+  );
 }
 
 function describe(problem: unknown, certificate: X509Certificate | undefined): string {

@@ -6,6 +6,7 @@ import { DeadlineError } from "../net/transport.ts";
 import { FakeClock } from "../tests/support/fake_clock.ts";
 import { clientUpgrade, type ClientUpgradeOptions } from "./client_upgrade.ts";
 import { serverUpgrade } from "./server_upgrade.ts";
+import { testWith } from "../tests/support/requires.ts";
 import { createTestAuthority, type LeafOptions } from "../tests/support/test_authority.ts";
 import { TlsError } from "./tls_transport.ts";
 
@@ -136,3 +137,64 @@ Deno.test("clientUpgrade() rejects what is not TLS, and a server that hangs up",
     await assert.rejects(plain.read(new Uint8Array(1)));
   }
 });
+
+testWith(
+  ["openssl"],
+  "clientUpgrade() says of a key that is too short that it is, not that nobody trusts it",
+  async () => {
+    const directory = await Deno.makeTempDir();
+    const [cert, key] = [`${directory}/cert.pem`, `${directory}/key.pem`];
+    const openssl = async (...args: string[]) => {
+      const { success, stderr } = await new Deno.Command("openssl", { args }).output();
+      assert.ok(success, new TextDecoder().decode(stderr));
+    };
+    for (const bits of [1024, 2048]) {
+      await openssl(
+        ...`req -x509 -newkey rsa:${bits} -nodes -keyout ${key} -out ${cert} -subj /CN=mx.test`.split(" "),
+      );
+      const server = new Deno.Command("openssl", {
+        args: `s_server -accept 127.0.0.1:0 -cert ${cert} -key ${key} -cipher ALL:@SECLEVEL=0`.split(" "),
+        stdin: "piped",
+        stdout: "piped",
+        stderr: "null",
+      }).spawn();
+      const conn = await Deno.connect({ hostname: "127.0.0.1", port: await portOf(server) });
+      const upgrade = clientUpgrade(new ConnTransport(conn, { clock: new FakeClock() }), {
+        servername: "mx.test",
+        verify: false,
+      });
+      if (bits === 2048) {
+        const { transport, tls } = await upgrade;
+        assert.equal(tls.authorized, false);
+        transport.close();
+      } else {
+        await assert.rejects(upgrade, (error) => {
+          assert.ok(error instanceof TlsError);
+          assert.match(error.message, /RSA with less than 2048 bits/);
+          assert.doesNotMatch(error.message, /self-signed/);
+          return true;
+        });
+      }
+      server.kill();
+      await Promise.allSettled([server.stdin.close(), server.stdout.cancel(), server.status]);
+    }
+    await Deno.remove(directory, { recursive: true });
+  },
+);
+
+/** The port that `openssl s_server` says it listens on. */
+async function portOf(server: Deno.ChildProcess): Promise<number> {
+  const reader = server.stdout.getReader();
+  let said = "";
+  try {
+    for (;;) {
+      const { value, done } = await reader.read();
+      said += new TextDecoder().decode(value);
+      const port = /^ACCEPT .*:(\d+)$/m.exec(said)?.[1];
+      if (port !== undefined) return Number(port);
+      if (done) throw new Error(`openssl s_server ended: ${said}`);
+    }
+  } finally {
+    reader.releaseLock();
+  }
+}

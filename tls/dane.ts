@@ -6,7 +6,8 @@
  *
  * @module
  */
-import { createHash, X509Certificate } from "node:crypto";
+import { Buffer } from "node:buffer";
+import { createHash, createPublicKey, X509Certificate } from "node:crypto";
 import { isIP } from "node:net";
 import type { Resolver, TlsaRecord } from "../dns/resolver.ts";
 
@@ -53,14 +54,35 @@ export async function daneNeed(
       return { kind: "unknown", reason: `TLSA of ${baseDomain}: ${answer.reason}` };
     }
     if (answer.kind !== "found" || !answer.authenticated) continue;
-    const records = answer.records.filter(({ usage, selector, matchingType }) =>
-      usage === 3 && selector <= 1 && matchingType <= 2
-    );
+    const records = answer.records.filter((record) => record.usage === 3 && tlsaDefect(record) === undefined);
     return records.length > 0
       ? { kind: "records", records, baseDomain }
-      : { kind: "encrypt", reason: `the TLSA records of ${baseDomain} are of kinds that are not used here` };
+      : { kind: "encrypt", reason: `none of the TLSA records of ${baseDomain} can be used here` };
   }
   return { kind: "none", reason: `${host} has no signed TLSA records` };
+}
+
+/** Octets of each digest (RFC 6698 §2.1.3). */
+const DIGEST_LENGTHS: Readonly<Record<number, number>> = { 1: 32, 2: 64 };
+
+/**
+ * What is wrong with a record, whatever its usage; `undefined` for nothing. Such a record is no record that can be used
+ * (RFC 7672 §2.2): by itself it asks for TLS, and beside others it is passed over.
+ */
+export function tlsaDefect({ selector, matchingType, data }: TlsaRecord): string | undefined {
+  if (selector > 1) return `there is no selector ${selector}`;
+  if (matchingType > 2) return `there is no matching type ${matchingType}`;
+  const length = DIGEST_LENGTHS[matchingType];
+  if (length !== undefined) {
+    return data.length === length ? undefined : `its digest has ${data.length} octets, and not ${length}`;
+  }
+  try {
+    if (selector === 0) new X509Certificate(data);
+    else createPublicKey({ key: Buffer.from(data), format: "der", type: "spki" });
+    return undefined;
+  } catch {
+    return `its data is no ${selector === 0 ? "certificate" : "public key"}`;
+  }
 }
 
 /** Whether a certificate (DER) is the one that a DANE-EE record names (RFC 6698 §2.1). */

@@ -40,6 +40,37 @@ Deno.test("daneNeed() tells records, no records, and what cannot be told", async
   assert.equal((await need("fails")).kind, "unknown");
 });
 
+Deno.test("daneNeed() takes a malformed record for one that cannot be used (RFC 7672 §2.2)", async () => {
+  const { cert } = await (await createTestAuthority()).issue({ names: ["mx.test"] });
+  const { raw, publicKey } = new X509Certificate(cert);
+  const key = publicKey.export({ type: "spki", format: "der" });
+  const octets = (length: number) => new Uint8Array(length);
+  const malformed: Partial<TlsaRecord>[] = [
+    ...[0, 20, 31, 33, 64].map((length) => ({ matchingType: 1, data: octets(length) })),
+    ...[0, 20, 32, 63, 65].map((length) => ({ matchingType: 2, data: octets(length) })),
+    { matchingType: 3, data: octets(32) },
+    { selector: 2 },
+    { selector: 255 },
+    { selector: 0, matchingType: 0, data: octets(0) },
+    { selector: 0, matchingType: 0, data: new Uint8Array(raw.subarray(0, 100)) },
+    { selector: 0, matchingType: 0, data: new Uint8Array(key) },
+    { selector: 1, matchingType: 0, data: octets(32) },
+    { selector: 1, matchingType: 0, data: new Uint8Array(key.subarray(1)) },
+  ];
+  for (const one of malformed) {
+    assert.equal((await need([record(one)])).kind, "encrypt", JSON.stringify(one));
+    const beside = await need([record(one), record()]);
+    assert.deepEqual(beside.kind === "records" && beside.records, [record()]);
+  }
+  const good: Partial<TlsaRecord>[] = [
+    { matchingType: 2, data: octets(64) },
+    { selector: 0 },
+    { selector: 0, matchingType: 0, data: new Uint8Array(raw) },
+    { selector: 1, matchingType: 0, data: new Uint8Array(key) },
+  ];
+  for (const one of good) assert.equal((await need([record(one)])).kind, "records", JSON.stringify(one));
+});
+
 Deno.test("daneNeed() looks where the aliases end, and only then at the host's own name", async () => {
   const signed = { tlsa: [record()], authenticated: true };
   const own = { "_25._tcp.mx.test": signed };

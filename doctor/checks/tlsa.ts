@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { matchesTlsa } from "../../tls/dane.ts";
+import { matchesTlsa, tlsaDefect } from "../../tls/dane.ts";
 import { failure, type Finding, ok, unanswered, untested, warning } from "../finding.ts";
 import { publicKeyHash } from "../zone.ts";
 import type { World } from "../world.ts";
@@ -37,6 +37,12 @@ export async function checkTlsa(world: World): Promise<Finding[]> {
       untested("tlsa", name, {
         what: "the record names an authority (usage 2), which is not looked at here",
       }),
+    ];
+  }
+  const defect = answer.records.map(tlsaDefect).find((defect) => defect !== undefined);
+  if (defect !== undefined) {
+    return [
+      failure("tlsa.malformed", name, { what: `a record cannot be used: ${defect}`, next: `${publish}.` }),
     ];
   }
   return [failure("tlsa.stale", name, {

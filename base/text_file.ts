@@ -1,0 +1,15 @@
+/**
+ * Text as editors and forms leave it in files.
+ *
+ * @module
+ */
+
+/** The text without a byte order mark, which some editors put first. */
+export function withoutByteOrderMark(text: string): string {
+  return text.startsWith("\ufeff") ? text.slice(1) : text;
+}
+
+/** PEM text without byte order mark and without white space around its lines, which is to be ignored (RFC 7468 §2). */
+export function tidyPem(text: string): string {
+  return withoutByteOrderMark(text).split("\n").map((line) => line.trim()).join("\n");
+}
