@@ -4,16 +4,18 @@
  * @module
  */
 import type { Command } from "commander";
+import { silentLogger } from "../base/log.ts";
 import type { Config } from "../config/config.ts";
 import { ConfigError } from "../config/errors.ts";
 import { DEFAULT_CONFIG_FILE, loadConfig } from "../config/load.ts";
 import { formatSize } from "../config/size.ts";
+import type { DkimKey } from "../dkim/keys.ts";
+import { DkimSigner } from "../dkim/sign.ts";
 import { checkStorage, type StorageCheck, type StorageTester } from "../doctor/checks/storage.ts";
 import { Maildir } from "../maildir/maildir.ts";
 import type { Mailboxes } from "../maildir/mailboxes.ts";
 import { UniqueNames } from "../maildir/unique_name.ts";
-import { systemNetwork } from "../net/interfaces.ts";
-import { addressScope, sameAddress } from "../net/ip_address.ts";
+import { isOfThisMachine } from "../net/interfaces.ts";
 import { excludeEachOther, showEndpoint } from "../net/listen.ts";
 import { systemClock } from "../base/clock.ts";
 import { CertificateError, loadCertificate } from "../tls/certificates.ts";
@@ -243,16 +245,11 @@ async function reportServeOut(config: Config, report: Report): Promise<void> {
   report.warnings.push(...await dnsSettingProblems(config));
   await reportDkim(config, report);
   try {
-    report.warnings.push(...(await readRoutes(config)).warnings);
+    report.warnings.push(...readRoutes(config).warnings);
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     report.obstacles.push(...error.message.split("\n"));
   }
-}
-
-function isOfThisMachine(address: string): boolean {
-  return addressScope(address) === "loopback" ||
-    systemNetwork.interfaces().some((own) => sameAddress(own.address, address));
 }
 
 async function reportDkim(config: Config, report: Report): Promise<void> {
@@ -261,11 +258,21 @@ async function reportDkim(config: Config, report: Report): Promise<void> {
     report.list(
       keys.map(({ domain, selector, algorithm }) => `    signs for ${domain} with ${selector}, ${algorithm}`),
     );
-    report.warnings.push(...warnings);
+    report.warnings.push(...warnings, ...unsigned(config, keys));
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     report.obstacles.push(...error.message.split("\n"));
   }
+}
+
+/** Domains of our own whose mail leaves unsigned, though others' is signed: one may have been renamed. */
+function unsigned({ serveIn, serveOut }: Config, keys: readonly DkimKey[]): string[] {
+  if (keys.length === 0) return [];
+  const signer = new DkimSigner({ keys, logger: silentLogger });
+  const own = new Set([...serveIn.domains, serveOut.qualifyDomain]);
+  return [...own].filter((domain) => signer.keysFor(domain).length === 0).map((domain) =>
+    `mail from ${domain} is not signed: [dkim] has no key for it; mailapp dkim makes keys`
+  );
 }
 
 interface StorageReport {

@@ -19,6 +19,7 @@ import { currentTroubles } from "../doctor/trouble_watch.ts";
 import { createDial } from "../net/dial.ts";
 import { showEndpoint } from "../net/listen.ts";
 import { loadDkimKeys } from "../server/dkim_parts.ts";
+import { routeProbes } from "../server/route_probes.ts";
 import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
 import type { Io } from "../server/io.ts";
 import { ownAddresses } from "../server/own_addresses.ts";
@@ -65,7 +66,7 @@ async function doctor(flags: Flags, io: Io): Promise<ExitCode> {
 
 /** What will be tried over the network. */
 function announce(
-  { hostname, domains, dkim = [], own, serveInPort, wayOut, dnsServers, probe }: Setup,
+  { hostname, domains, dkim = [], own, serveInPort, wayOut, dnsServers, probe, routes }: Setup,
 ): string {
   const names = [...new Set([hostname, ...domains, ...dkim.map(({ domain }) => domain)])];
   const listeners = own.bound.slice(0, MAX_LISTENERS).map((address) => showEndpoint(address, serveInPort));
@@ -77,6 +78,9 @@ function announce(
     `  DNS (${dnsServers}): ${[...names, ...own.sending].join(", ")}, and ${probe}`,
     ...(listeners.length === 0 ? [] : [`  our own serve-in, as a stranger would: ${listeners.join(", ")}`]),
     `  ${outward}: whether it answers`,
+    ...routes.map(({ name, host, login }) =>
+      `  the route of ${name}, ${host}: whether its TLS is good enough${login ? ", and the login" : ""}`
+    ),
     "  where a domain promises MTA-STS: its policy, over HTTPS",
     "",
     "",
@@ -114,6 +118,7 @@ const MAX_POLICY = 65_536;
 /** The configuration in doctor's terms. */
 async function setupOf(config: Config, probe: string): Promise<Setup> {
   const { hostname, dataDir, file, serveIn, serveOut, tls, dns } = config;
+  const resolver = openResolver(config);
   const own = ownAddresses(config);
   const problems: ConfigProblem[] = [];
   const keys = await orProblems(() => loadDkimKeys(config), problems);
@@ -140,13 +145,14 @@ async function setupOf(config: Config, probe: string): Promise<Setup> {
     ...(keys && { dkim: keys.keys }),
     dnssec: dns.dnssec,
     closedNetwork: serveOut.allowPrivateTargets,
-    resolver: openResolver(config),
+    resolver,
     dnsServers: dns.servers.map(({ address, port }) => showEndpoint(address, port)).join(", ") ||
       "/etc/resolv.conf",
     dnsProblems: await dnsSettingProblems(config),
     probe,
     serveInPort: serveIn.port,
     dial: createDial({ clock: systemClock, timeout: CONNECT }),
+    routes: routeProbes(config, { resolver, probe }),
     wayOut: wayOut(config, own),
     queue: () => queueState(config),
     fetchText,

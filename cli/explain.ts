@@ -72,7 +72,7 @@ async function explain(
   const { domain } = address;
   const resolver = openResolver(config);
   const found = await findTargets(domain, {
-    ...await targetOptions(config, { resolver, logger: silentLogger }),
+    ...targetOptions(config, { resolver, logger: silentLogger }),
     ...ownTargets(config, { logger: silentLogger }),
   });
   const targets = found.kind === "targets" ? found.targets : [];

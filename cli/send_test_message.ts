@@ -50,7 +50,7 @@ async function sendTest(
   const sender = parseAddress(flags.from ?? "postmaster", config);
   const resolver = openResolver(config);
   const found = await findTargets(recipient.domain, {
-    ...await targetOptions(config, { resolver, logger: silentLogger }),
+    ...targetOptions(config, { resolver, logger: silentLogger }),
     ...ownTargets(config, { logger: silentLogger }),
   });
   if (found.kind !== "targets") {

@@ -14,6 +14,7 @@ import { checkMx } from "./checks/mx.ts";
 import { checkWayOut } from "./checks/outward.ts";
 import { checkServeOut } from "./checks/queue.ts";
 import { checkReverseDns } from "./checks/reverse_dns.ts";
+import { checkRoutes } from "./checks/routes.ts";
 import { checkSpfRecords } from "./checks/spf.ts";
 import { checkStorage } from "./checks/storage.ts";
 import { checkMtaSts, checkTlsRpt } from "./checks/tls_policies.ts";
@@ -76,5 +77,6 @@ export const CHECKS: readonly Check[] = [
   },
   { name: "tlsrpt", needsDns: true, run: async (examination) => checkTlsRpt(await examination.world()) },
   { name: "smtp", run: ({ setup }) => checkListeners(setup) },
+  { name: "route", run: ({ setup }) => checkRoutes(setup) },
   { name: "outward", needsDns: true, run: ({ setup }) => checkWayOut(setup) },
 ];

@@ -12,6 +12,7 @@ function examine(resolver: StaticResolver): Examination {
     probe: "probe.test",
     dnsServers: "x",
     dnsProblems: [],
+    routes: [],
     resolver,
   };
   return new Examination(setup as Setup);

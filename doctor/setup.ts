@@ -7,6 +7,7 @@ import type { Clock } from "../base/clock.ts";
 import type { SocketAddress, Transport } from "../net/transport.ts";
 import type { CertificatePair } from "../tls/certificates.ts";
 import type { QueueState } from "./checks/queue.ts";
+import type { RouteProbe } from "./checks/routes.ts";
 import type { StorageCheck } from "./checks/storage.ts";
 import type { FetchText } from "./checks/tls_policies.ts";
 import type { World } from "./world.ts";
@@ -19,6 +20,8 @@ export interface OwnAddresses {
   readonly listening: readonly string[];
   /** Empty where it is not known, or mail leaves through a smarthost. */
   readonly sending: readonly string[];
+  /** Addresses that mail is to be sent from and that no interface has. */
+  readonly foreignSources: readonly string[];
   /** The smarthost that all mail leaves through. */
   readonly smarthost?: { readonly host: string; readonly port: number };
 }
@@ -91,6 +94,8 @@ export interface Setup {
   readonly serveInPort: number;
   /** Connects to serve-in. */
   readonly dial: (to: SocketAddress) => Promise<Transport>;
+  /** Domains with a host of their own, and the smarthost. */
+  readonly routes: readonly RouteProbe[];
   /** How mail leaves. */
   readonly wayOut: WayOut;
   /** What serve-out says of its queue; `forbidden`: why this account may not ask. Rejects where it does not answer. */

@@ -51,6 +51,9 @@ export function createDial(options: DialOptions): Dial {
 // Milliseconds after which a connection that works is there, all but always.
 const PROMPT = 2_000;
 
+/** What stands in the way of every connection of the family, not of this one alone. */
+const FAMILY_FAULTS: ReadonlySet<string> = new Set(["ENETUNREACH", "EHOSTUNREACH", "EADDRNOTAVAIL"]);
+
 /** Lets the family's health learn from how connecting goes. */
 async function watch(
   family: 4 | 6,
@@ -66,9 +69,7 @@ async function watch(
   } catch (error) {
     const code = error instanceof ConnectionError ? error.code : "";
     if (code === "ECONNREFUSED" || code === "ECONNRESET") health?.worked(family);
-    if (code === "ENETUNREACH" || code === "EHOSTUNREACH" || error instanceof DeadlineError) {
-      health?.failed(family);
-    }
+    if (FAMILY_FAULTS.has(code) || error instanceof DeadlineError) health?.failed(family);
     throw error;
   } finally {
     timer?.cancel();
@@ -213,10 +214,13 @@ function explain(error: unknown): ConnectionError {
   const code = (error as { code?: unknown } | null)?.code;
   const name = typeof code === "string" ? code : "UNKNOWN";
   if ((error as { syscall?: unknown } | null)?.syscall === "bind") {
-    return new ConnectionError("cannot send from the configured source address", {
-      code: name,
-      cause: error,
-    });
+    // Deno says EINVAL for it.
+    if (name === "EINVAL" || name === "EADDRNOTAVAIL") {
+      const text = "no interface of this machine has the source address that is configured";
+      return new ConnectionError(text, { code: "EADDRNOTAVAIL", cause: error });
+    }
+    const text = "cannot send from the source address that is configured";
+    return new ConnectionError(text, { code: name, cause: error });
   }
   const text = errorText(error);
   return new ConnectionError(WORDS[name] ?? text, { code: name, cause: error });

@@ -77,7 +77,9 @@ Deno.test("createDial() tells of a source address that is not ours", async () =>
   const dial = createDial({ clock: systemClock, timeout: 10_000, sourceIpv4: "192.0.2.77" });
   await assert.rejects(
     dial({ address: "127.0.0.1", port: 9 }),
-    (error) => error instanceof ConnectionError && /source address/.test(error.message),
+    (error) =>
+      error instanceof ConnectionError && error.code === "EADDRNOTAVAIL" &&
+      /source address/.test(error.message),
   );
 });
 

@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { isIpv4, isIpv6 } from "./ip_address.ts";
+import { addressScope, isIpv4, isIpv6, sameAddress } from "./ip_address.ts";
 import { withoutMapping } from "./conn_transport.ts";
 
 /** An address of one of the machine's interfaces. */
@@ -39,6 +39,28 @@ export const systemNetwork: NetworkIo = {
     }
   },
 };
+
+/**
+ * The addresses that a listener can be reached at: its own, or those of all interfaces where it is a wildcard. `::` takes
+ * IPv4 connections as well.
+ */
+export function addressesBehind(
+  address: string,
+  io: Pick<NetworkIo, "interfaces"> = systemNetwork,
+): string[] {
+  if (address !== "0.0.0.0" && address !== "::") return [address];
+  const all = io.interfaces().map((entry) => entry.address);
+  return address === "::" ? all : all.filter((own) => !own.includes(":"));
+}
+
+/** Whether an interface has this address. All addresses of the loopback networks count as there. */
+export function isOfThisMachine(
+  address: string,
+  io: Pick<NetworkIo, "interfaces"> = systemNetwork,
+): boolean {
+  return addressScope(address) === "loopback" ||
+    io.interfaces().some((own) => sameAddress(own.address, address));
+}
 
 /** An address to bind. */
 export interface ListenAddress {

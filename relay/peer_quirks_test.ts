@@ -16,13 +16,16 @@ interface PeerOptions {
   readonly silent?: readonly string[];
   readonly refusing?: readonly string[];
   readonly maxConnectionsPerHost?: number;
+  readonly via?: Target["via"];
+  /** What dialling fails with, whatever the address. */
+  readonly failing?: ConnectionError;
 }
 
 /** A scheduler whose every domain is at one scripted server. */
 function worldWith(options: PeerOptions = {}) {
   const { script = {}, capabilities = ["8BITMIME"], addresses = ["192.0.2.1"], silent = [], refusing = [] } =
     options;
-  const { maxConnectionsPerHost = 5 } = options;
+  const { maxConnectionsPerHost = 5, via = "mx", failing } = options;
   const dialled: string[] = [];
   const world: World = new World({
     maxConnectionsPerHost,
@@ -36,7 +39,7 @@ function worldWith(options: PeerOptions = {}) {
           address,
           family: address.includes(":") ? 6 : 4,
           port: 25,
-          via: "mx",
+          via,
           tls: "prefer",
           authenticated: false,
         })),
@@ -55,6 +58,7 @@ function worldWith(options: PeerOptions = {}) {
     logger: { ...worldLogger },
     dial: ({ address }: { address: string }, { signal }: { signal?: AbortSignal } = {}) => {
       dialled.push(`${clock.monotonic() / SECOND} ${address}`);
+      if (failing !== undefined) return Promise.reject(failing);
       if (refusing.includes(address)) {
         return Promise.reject(new ConnectionError("connection refused", { code: "ECONNREFUSED" }));
       }
@@ -233,4 +237,26 @@ Deno.test("Scheduler records each address that gave no connection, though they w
     "192.0.2.2: connection refused",
     "2001:db8::1: no connection in time",
   ]);
+});
+
+Deno.test("Scheduler says of a failed connection whose matter it is", async () => {
+  const refused = new ConnectionError("connection refused", { code: "ECONNREFUSED" });
+  const noSource = new ConnectionError("no interface has the source address", { code: "EADDRNOTAVAIL" });
+  const cases: readonly (readonly [PeerOptions, string])[] = [
+    [{ failing: refused }, "4.4.1 connection refused"],
+    [{ failing: refused, via: "local" }, "4.3.2 serve-in does not answer: connection refused"],
+    [{ failing: refused, via: "route" }, "4.4.1 the route's host does not answer: connection refused"],
+    [{ failing: noSource }, "4.3.5 no interface has the source address"],
+    [{ failing: noSource, via: "route" }, "4.3.5 no interface has the source address"],
+  ];
+  for (const [options, expected] of cases) {
+    const { world, clock } = worldWith(options);
+    await using _world = world;
+    const id = await world.send(["x@d.test"]);
+    await clock.advance(SECOND);
+    const attempt = world.entry(id)?.recipients[0]?.attempts[0];
+    assert.equal(`${attempt?.status} ${attempt?.error}`, expected);
+    // A mistake of our own is held against no host.
+    assert.equal(world.events("host.dead").length, options.failing === noSource ? 0 : 1);
+  }
 });

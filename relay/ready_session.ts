@@ -168,13 +168,15 @@ async function openDialogue(
   unanswered = unconnected.map(({ target, at, error, silent }) => ({
     target,
     silent,
-    attempt: attemptRecord(target, at, { status: "4.4.1", error: errorText(error) }),
+    attempt: attemptRecord(target, at, connectFailure(target, error)),
   }));
   if (connection === undefined) {
     const own = unanswered.find((one) => one.target === asked);
     unanswered = unanswered.filter((one) => one !== own);
+    // What is wrong here says nothing about the host.
+    const blameless = unconnected.every(({ error }) => isOfOurs(error));
     return {
-      ...failure({ status: "4.4.1" }, { reached: false }),
+      ...failure({ status: "4.4.1" }, blameless ? {} : { reached: false }),
       ...(own && { attempt: own.attempt }),
     };
   }
@@ -230,6 +232,19 @@ async function openDialogue(
   } finally {
     signal?.removeEventListener("abort", abort);
   }
+}
+
+/** Why there is no connection, in words that lead to the cause. */
+function connectFailure({ via }: Target, error: unknown): AttemptEnd {
+  const text = errorText(error);
+  if (isOfOurs(error)) return { status: "4.3.5", error: text };
+  if (via === "local") return { status: "4.3.2", error: `serve-in does not answer: ${text}` };
+  return { status: "4.4.1", error: via === "route" ? `the route's host does not answer: ${text}` : text };
+}
+
+/** The configured source address is not there. */
+function isOfOurs(error: unknown): boolean {
+  return error instanceof ConnectionError && error.code === "EADDRNOTAVAIL";
 }
 
 async function lookUpDane(target: Target, { daneResolver, signal }: SessionOptions): Promise<DaneNeed> {

@@ -235,6 +235,11 @@ const TLS_DEMANDED: ReplyCause = {
 
 /** What our own codes mean, where no other server has said anything. */
 const OWN_CAUSES: ReadonlyMap<string, ReplyCause> = new Map(Object.entries({
+  "4.3.2": {
+    meaning: "The mail server of this domain is on the same machine, and does not answer.",
+    sender: TELL_POSTMASTER,
+    operator: "See whether serve-in runs, and what its log says: systemctl status mailapp-in.",
+  },
   "4.3.0": {
     meaning: "The mail server that you send through had trouble of its own with the message.",
     sender: TELL_POSTMASTER,
@@ -244,7 +249,8 @@ const OWN_CAUSES: ReadonlyMap<string, ReplyCause> = new Map(Object.entries({
     meaning: "The mail server that you send through is not set up to reach this domain.",
     sender: TELL_POSTMASTER,
     operator:
-      "See the route in [serve-out.routes], or where [serve-in] listens; `mailapp explain ADDRESS` shows the way.",
+      "See the route in [serve-out.routes], the source addresses in [serve-out], or where [serve-in] listens; " +
+      "`mailapp explain ADDRESS` shows the way.",
   },
   "4.4.4": {
     meaning: "The receiver's mail server has only addresses that this server does not send to.",
@@ -276,14 +282,23 @@ const SUBJECTS: ReadonlyMap<string, ReplyCause> = new Map(Object.entries({
 
 const ENHANCED = /(?<![\d.])([245]\.\d{1,3}\.\d{1,3})(?![\d.])/;
 
+const ROUTE_DOWN: ReplyCause = {
+  meaning: "The host that mail to this domain goes through could not be reached.",
+  sender: TELL_POSTMASTER,
+  operator:
+    "See whether host and port of the route in [serve-out.routes] are right, and whether it is up; `mailapp doctor` tests it.",
+};
+
 /**
  * What is known of a refusal or delay; `undefined` where nothing is.
- * @param outcome `status`: the enhanced status code; `reply`: what the remote said, whose own code goes first
+ * @param outcome `status`: the enhanced status code; `reply`: what the remote said, whose own code goes first; `error`:
+ * what happened where it said nothing
  */
 export function explainReply(
-  outcome: { readonly status: string; readonly reply?: string },
+  outcome: { readonly status: string; readonly reply?: string; readonly error?: string },
 ): ReplyCause | undefined {
-  const { status, reply = "" } = outcome;
+  const { status, reply = "", error = "" } = outcome;
+  if (reply === "" && error.startsWith("the route's host ")) return ROUTE_DOWN;
   const said = ENHANCED.exec(reply.slice(0, 200))?.[1];
   return (reply === "" ? OWN_CAUSES.get(status) : undefined) ??
     (said === undefined ? undefined : CAUSES.get(said)) ?? CAUSES.get(status) ??

@@ -42,6 +42,7 @@ Deno.test("explainReply() blames no receiver for what is a matter of our own", (
   for (
     const [status, meaning] of [
       ["4.3.0", /that you send through/],
+      ["4.3.2", /on the same machine/],
       ["4.3.5", /not set up/],
       ["4.4.4", /does not send to/],
       ["4.7.4", /only over TLS/],
@@ -56,4 +57,23 @@ Deno.test("explainReply() blames no receiver for what is a matter of our own", (
       status,
     );
   }
+});
+
+Deno.test("explainReply() speaks of port 25 only where it may be the cause", () => {
+  const hint = (outcome: { status: string; error: string }) => explainReply(outcome)?.operator ?? "";
+  assert.match(hint({ status: "4.4.1", error: "no connection in time" }), /port 25/);
+  assert.doesNotMatch(
+    hint({ status: "4.3.2", error: "serve-in does not answer: connection refused" }),
+    /port 25/,
+  );
+  assert.match(
+    hint({ status: "4.3.2", error: "serve-in does not answer: connection refused" }),
+    /serve-in runs/,
+  );
+  const source = "no interface of this machine has the source address that is configured";
+  assert.doesNotMatch(hint({ status: "4.3.5", error: source }), /port 25/);
+  assert.match(hint({ status: "4.3.5", error: source }), /source addresses/);
+  const route = "the route's host does not answer: connection refused";
+  assert.doesNotMatch(hint({ status: "4.4.1", error: route }), /port 25/);
+  assert.match(hint({ status: "4.4.1", error: route }), /serve-out\.routes/);
 });

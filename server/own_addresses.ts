@@ -5,7 +5,7 @@
  */
 import type { Config } from "../config/config.ts";
 import type { OwnAddresses } from "../doctor/setup.ts";
-import { listenAddresses, ListenError, systemNetwork } from "../net/interfaces.ts";
+import { addressesBehind, isOfThisMachine, listenAddresses, ListenError } from "../net/interfaces.ts";
 import { addressScope } from "../net/ip_address.ts";
 
 /**
@@ -16,11 +16,18 @@ export function ownAddresses(config: Config): OwnAddresses {
   const { serveIn, serveOut } = config;
   const bound = serveIn.domains.length === 0 ? [] : expand(serveIn.listen);
   const smarthost = serveOut.routes["*"];
+  const { sourceIpv4, sourceIpv6 } = serveOut;
+  const foreign = [sourceIpv4, sourceIpv6].flatMap((source) =>
+    source === undefined || isOfThisMachine(source) ? [] : [source]
+  );
   const useful = (addresses: readonly string[]) => usefulAddresses(addresses, serveOut.allowPrivateTargets);
   return {
     bound,
     listening: useful(bound),
-    sending: smarthost !== undefined ? [] : useful(sendingAddresses(config)),
+    sending: smarthost !== undefined
+      ? []
+      : useful(sendingAddresses(config).filter((address) => !foreign.includes(address))),
+    foreignSources: foreign,
     ...(smarthost && { smarthost: { host: smarthost.host, port: smarthost.port } }),
   };
 }
@@ -38,19 +45,19 @@ function sendingAddresses({ serveOut: { family, sourceIpv4, sourceIpv6 } }: Conf
 
 function expand(listen: string | readonly string[]): string[] {
   try {
-    return listenAddresses(listen).flatMap(({ address }) => machineAddresses(address));
+    return listenAddresses(listen).flatMap(({ address }) => usableAddresses(address));
   } catch (error) {
     if (error instanceof ListenError) return [];
     throw error;
   }
 }
 
-/** A wildcard as the addresses that it stands for. */
-function machineAddresses(address: string): string[] {
-  if (address !== "0.0.0.0" && address !== "::") return [address];
-  const all = systemNetwork.interfaces().map((entry) => entry.address);
-  const own = all.filter((own) => ["public", "private"].includes(addressScope(own)));
-  return address === "::" ? own : own.filter((own) => !own.includes(":"));
+/** A wildcard as those of the addresses it stands for that other machines can use. */
+function usableAddresses(address: string): string[] {
+  const all = addressesBehind(address);
+  return all.length === 1 && all[0] === address
+    ? all
+    : all.filter((own) => ["public", "private"].includes(addressScope(own)));
 }
 
 /** An IPv6 address that is not public has no meaning elsewhere; an IPv4 one may stand behind NAT. */

@@ -3,12 +3,11 @@
  *
  * @module
  */
-import { networkInterfaces } from "node:os";
 import type { Config } from "../config/config.ts";
 import { ConfigError } from "../config/errors.ts";
 import { DnsResolver, type Resolver } from "../dns/resolver.ts";
 import { resolvConfServers } from "../dns/servers.ts";
-import type { ListenAddress, NetworkIo } from "../net/interfaces.ts";
+import { addressesBehind, type ListenAddress, type NetworkIo } from "../net/interfaces.ts";
 import { type Logger, silentLogger } from "../base/log.ts";
 import { createDial } from "../net/dial.ts";
 import type { FamilyHealth } from "../net/family_health.ts";
@@ -19,8 +18,8 @@ import type { SessionOptions } from "../relay/ready_session.ts";
 import { systemClock } from "../base/clock.ts";
 import { clientUpgrade } from "../tls/client_upgrade.ts";
 import { CommandError } from "./exit_codes.ts";
+import { PasswordFile } from "./password_file.ts";
 import { serveInAddresses } from "./addresses.ts";
-import { withoutByteOrderMark } from "../base/text_file.ts";
 import { errorText } from "../base/error_text.ts";
 
 /** When messages are tried again. */
@@ -60,12 +59,12 @@ interface WorldParts {
 }
 
 /** How targets are found, but for what differs from one look-up to the next. */
-export async function targetOptions(
+export function targetOptions(
   config: Config,
   { resolver, logger, health }: WorldParts,
-): Promise<Omit<TargetOptions, "preferFamily" | "signal" | keyof OwnTargets>> {
+): Omit<TargetOptions, "preferFamily" | "signal" | keyof OwnTargets> {
   const { hostname, serveOut } = config;
-  const { routes, warnings } = await readRoutes(config);
+  const { routes, warnings } = readRoutes(config, logger);
   for (const warning of warnings) logger.warn("config.warning", { warning });
   return {
     resolver,
@@ -140,7 +139,7 @@ export function ownTargets(
   }
   return {
     ownListeners: [
-      ...serveIn.flatMap(({ address }) => machineAddresses(address).map((address) => ({ address, port }))),
+      ...serveIn.flatMap(({ address }) => addressesBehind(address).map((address) => ({ address, port }))),
       ...serveOut.listen.map((address) => ({ address, port: serveOut.port })),
     ],
     ...(domains.length > 0 && {
@@ -152,26 +151,20 @@ export function ownTargets(
   };
 }
 
-/** A wildcard as the addresses that it stands for. */
-function machineAddresses(address: string): string[] {
-  if (address !== "0.0.0.0" && address !== "::") return [address];
-  return Object.values(networkInterfaces()).flatMap((entries) =>
-    entries?.map(({ address }) => address) ?? []
-  );
-}
-
 /** Where to connect to for what listens there. */
 function reachable(address: string): string {
   return address === "0.0.0.0" || address === "::" ? "127.0.0.1" : address;
 }
 
 /**
- * The routes, with the passwords that they name. Warns of a password that any account of the machine can read.
+ * The routes, with the passwords of the files that they name, as these stand when they are used. Warns of a password that
+ * any account of the machine can read.
  * @throws {ConfigError} when a password cannot be read
  */
-export async function readRoutes(
+export function readRoutes(
   config: Config,
-): Promise<{ routes: Map<string, Route>; warnings: string[] }> {
+  logger: Logger = silentLogger,
+): { routes: Map<string, Route>; warnings: string[] } {
   const routes = new Map<string, Route>();
   const warnings: string[] = [];
   for (const [domain, { host, port, tls, login }] of Object.entries(config.serveOut.routes)) {
@@ -179,33 +172,22 @@ export async function readRoutes(
     if (login === undefined) continue;
     const { user, passwordFile } = login;
     const key = `serve-out.routes.${JSON.stringify(domain)}.password_file`;
-    const fault = (problem: string, cause?: unknown) =>
-      new ConfigError(config.file, [{ key, value: JSON.stringify(passwordFile), problem }], { cause });
-    const { password, isOpen } = await readPassword(passwordFile, fault);
-    routes.set(domain, { host, port, tls, auth: { user, password } });
-    if (isOpen) warnings.push(`${key}: every account can read it: chmod o= ${passwordFile}`);
+    try {
+      const file = new PasswordFile(passwordFile, { clock: systemClock, logger });
+      const auth = {
+        user,
+        get password() {
+          return file.password;
+        },
+      };
+      routes.set(domain, { host, port, tls, auth });
+      if (((Deno.statSync(passwordFile).mode ?? 0) & 0o007) !== 0) {
+        warnings.push(`${key}: every account can read it: chmod o= ${passwordFile}`);
+      }
+    } catch (cause) {
+      const issue = { key, value: JSON.stringify(passwordFile), problem: errorText(cause) };
+      throw new ConfigError(config.file, [issue], { cause });
+    }
   }
   return { routes, warnings };
-}
-
-async function readPassword(
-  path: string,
-  fault: (problem: string, cause?: unknown) => ConfigError,
-): Promise<{ password: string; isOpen: boolean }> {
-  let text: string;
-  let mode: number | null;
-  try {
-    ({ mode } = await Deno.stat(path));
-    text = await Deno.readTextFile(path);
-  } catch (cause) {
-    throw fault(`cannot be read: ${errorText(cause)}`, cause);
-  }
-  const password = withoutByteOrderMark(text).split(/\r?\n/, 1)[0] ?? "";
-  if (password === "") throw fault("has an empty first line, where the password should stand");
-  // UTF-16 reads like this; and PLAIN ends a password at NUL (RFC 4616 §2).
-  // deno-lint-ignore no-control-regex
-  if (/[\0-\x1f\x7f\ufffd]/.test(password)) {
-    throw fault("has a first line that is not text in UTF-8, or has control characters");
-  }
-  return { password, isOpen: ((mode ?? 0) & 0o007) !== 0 };
 }

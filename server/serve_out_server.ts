@@ -61,7 +61,7 @@ export async function runServeOut(start: ServerStart, context: ServerContext): P
   await using spool = await untilUnlocked(() => openSpool(config, { logger }));
   const resolver = openResolver(config, logger);
   const refusals = new RefusalWatch({ explain: causeOfOurs, now: () => systemClock.monotonic() });
-  const scheduler = await createScheduler(config, {
+  const scheduler = createScheduler(config, {
     spool,
     logger: refusals.watching(logger),
     signer,
@@ -113,16 +113,16 @@ interface Parts {
   readonly signer: DkimSigner;
 }
 
-async function createScheduler(
+function createScheduler(
   config: Config,
   { spool, logger, signer, network, resolver }:
     & Omit<Parts, "scheduler">
     & Pick<ServerContext, "network">
     & { readonly resolver: Resolver },
-): Promise<Scheduler> {
+): Scheduler {
   const schedule = retrySchedule(config);
   const health = new FamilyHealth(systemClock);
-  const targets = await targetOptions(config, { resolver, logger, health });
+  const targets = targetOptions(config, { resolver, logger, health });
   const own = remembered(() => ownTargets(config, { logger, network }));
   const session = sessionOptions(config, { resolver, logger, health });
   return new Scheduler({

@@ -34,7 +34,7 @@ export const AS_ROOT = "Run doctor as root, or as the account of the servers.";
 
 /** Checks whether serve-in can be reached, and whether it is known where mail is sent from. */
 export function checkOwnAddresses({ domains, own }: Pick<Setup, "domains" | "own">): Finding[] {
-  const { bound, listening, sending, smarthost } = own;
+  const { bound, listening, sending, smarthost, foreignSources } = own;
   const findings: Finding[] = [];
   if (domains.length > 0 && listening.length === 0) {
     findings.push(failure("address.unreachable", bound.join(", ") || "serve-in", {
@@ -42,7 +42,16 @@ export function checkOwnAddresses({ domains, own }: Pick<Setup, "domains" | "own
       next: `Set [serve-in] listen, to "auto" or to addresses; ip address shows those of this machine.`,
     }));
   }
-  if (sending.length === 0 && smarthost === undefined) {
+  for (const source of foreignSources) {
+    const version = source.includes(":") ? 6 : 4;
+    findings.push(failure("address.source", source, {
+      what:
+        `no interface of this machine has it, so nothing can be sent over IPv${version} (source_ipv${version})`,
+      next:
+        `Give [serve-out] source_ipv${version} an address of this machine, or take it out; ip address shows them.`,
+    }));
+  }
+  if (sending.length === 0 && smarthost === undefined && foreignSources.length === 0) {
     findings.push(untested("address.sending", "serve-out", {
       what: "from which address it sends is not known: this machine has no default route",
       next: "Set [serve-out] source_ipv4 or source_ipv6.",

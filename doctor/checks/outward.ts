@@ -70,6 +70,7 @@ async function tryFamily(
   const subject = `port ${port} over IPv${family}`;
   const tried: string[] = [];
   let unreachable = false;
+  let foreignSource = false;
   for (const host of hosts) {
     const address = await addressOf(host, family, resolver);
     if (address === undefined) continue;
@@ -83,12 +84,19 @@ async function tryFamily(
       return ok("outward", subject, `${shown} greets with ${code}`);
     } catch (error) {
       const code = error instanceof ConnectionError ? error.code : "";
-      unreachable ||= code === "ENETUNREACH" || code === "EADDRNOTAVAIL";
+      unreachable ||= code === "ENETUNREACH";
+      foreignSource ||= code === "EADDRNOTAVAIL";
       tried.push(`${shown}: ${errorText(error)}`);
     }
   }
   if (tried.length === 0) {
     return untested("outward", subject, { what: `${name} has no IPv${family} address` });
+  }
+  if (foreignSource) {
+    return failure("outward.source", subject, {
+      what: `nothing can be sent: ${tried.join("; ")}`,
+      next: `Give [serve-out] source_ipv${family} an address of this machine, or take it out.`,
+    });
   }
   if (unreachable) {
     return untested("outward", subject, {
