@@ -7,7 +7,7 @@ import { Buffer } from "node:buffer";
 import type { Logger } from "../base/log.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
 import type { Header } from "../smtp/delivery.ts";
-import { authorDomains } from "../message/author_domains.ts";
+import { authorDomains } from "../message/address_list.ts";
 import { HeaderSection } from "../message/header_section.ts";
 import { RelaxedBodyHash } from "./body.ts";
 import { isSigned, type RelaxedField, relaxField, signedNames, signingInput } from "./header.ts";

@@ -1,88 +1,177 @@
 /**
- * The addresses in a header field such as To (RFC 5322 §3.4), as `sendmail -t` needs them.
+ * The mailboxes in a header field such as To (RFC 5322 §3.4): whose they are, where they stand, how plainly.
  *
  * @module
  */
+import { Buffer } from "node:buffer";
+import { normalizeDomain } from "../net/domain_name.ts";
+import { AddressLexer, type AddressToken } from "./address_lexer.ts";
 
-/**
- * The addresses of an unfolded field value, in order: what stands in angle brackets, without a source route, or else
- * the bare address. Names, comments and the names of groups are left out.
- */
+/** A mailbox in a list. */
+export interface ListedMailbox {
+  /**
+   * The address: what stands in angle brackets, without a source route, or else the bare address; without comments and
+   * the white space that the grammar allows. May be empty. Of more than 1,000 characters only the beginning is given.
+   */
+  readonly address: string;
+  /** What stands behind the last `@` of it. */
+  readonly domain?: string;
+  /** Where the address ends in the value. */
+  readonly end: number;
+  /** Where the display name stands in the value, if there is one and an angle bracket behind it. */
+  readonly name?: { readonly start: number; readonly end: number };
+  /** Whether it follows the grammar of today, as far as this looks: one address, and nothing unclosed or left over. */
+  readonly plain: boolean;
+}
+
+/** No path is as long (RFC 5321 §4.5.3.1.3); who is given more refuses it. */
+const MAX_ADDRESS = 1000;
+
+/** The mailboxes of a value, in order, those in groups too. Looks at each character a bounded number of times. */
+export function* mailboxes(value: string): Generator<ListedMailbox, void, void> {
+  const lexer = new AddressLexer(value);
+  let item = new Item(value);
+  for (;;) {
+    const token = lexer.next();
+    const ends = token === "end" || (!item.inBrackets && (token === "," || token === ";"));
+    if (ends) {
+      if (item.begun) yield item.finish();
+      if (token === "end") return;
+      item = new Item(value);
+    } else if (token === ":" && !item.inBrackets) {
+      // The name of a group; its members follow.
+      item = new Item(value);
+    } else item.add(token, lexer);
+  }
+}
+
+/** The addresses of a value, in order: what `sendmail -t` sends to. */
 export function parseAddressList(value: string): string[] {
   const addresses: string[] = [];
-  let bare = "";
-  let angle: string | undefined;
-  const end = () => {
-    const address = (angle ?? bare).trim();
-    if (address !== "") addresses.push(address);
-    bare = "";
-    angle = undefined;
-  };
-  for (let at = 0; at < value.length;) {
-    const char = value[at];
-    switch (char) {
-      case "(":
-        at = skipComment(value, at);
-        continue;
-      case '"': {
-        const next = skipQuoted(value, at);
-        bare += value.slice(at, next);
-        at = next;
-        continue;
-      }
-      case "<": {
-        const close = closingAngle(value, at);
-        angle = value.slice(at + 1, close).replace(/^\s*@[^:]*:/, "");
-        at = close + 1;
-        continue;
-      }
-      case ",":
-      case ";":
-        end();
-        break;
-      case ":":
-        // The name of a group; its members follow.
-        bare = "";
-        break;
-      case "[": {
-        // An address literal may hold colons.
-        const close = value.indexOf("]", at);
-        const next = close < 0 ? value.length : close + 1;
-        bare += value.slice(at, next);
-        at = next;
-        continue;
-      }
-      default:
-        bare += char;
-    }
-    at++;
-  }
-  end();
+  for (const { address } of mailboxes(value)) if (address !== "") addresses.push(address);
   return addresses;
 }
 
-function skipComment(value: string, start: number): number {
-  let depth = 0;
-  for (let at = start; at < value.length; at++) {
-    if (value[at] === "\\") at++;
-    else if (value[at] === "(") depth++;
-    else if (value[at] === ")" && --depth === 0) return at + 1;
+/**
+ * The domains of the addresses in a From field (RFC 5322 §3.6.2), one for each, in lower case with A-labels: who a
+ * message claims to be from. Addresses without a domain, or with an address literal, are left out.
+ * @param value one character an octet
+ */
+export function authorDomains(value: string): string[] {
+  const domains: string[] = [];
+  for (const { domain = "" } of mailboxes(value)) {
+    // A UTF-8 address (RFC 6532) has its domain as U-labels.
+    const normalized = normalizeDomain(Buffer.from(domain, "latin1").toString("utf8"));
+    if (normalized !== undefined) domains.push(normalized);
   }
-  return value.length;
+  return domains;
 }
 
-function skipQuoted(value: string, start: number): number {
-  for (let at = start + 1; at < value.length; at++) {
-    if (value[at] === "\\") at++;
-    else if (value[at] === '"') return at + 1;
+const BARE = /^[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~]+(?:\.[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~]+)*$/;
+
+/**
+ * Completes the bare local-parts of a value; everything else in it stays as it is, white space and folding included.
+ * `undefined` when there is nothing to complete, or when anything in it is not plainly understood: then it is not ours
+ * to touch.
+ */
+export function completeAddresses(value: string, domain: string): string | undefined {
+  let completed = "";
+  let from = 0;
+  for (const mailbox of mailboxes(value)) {
+    if (!mailbox.plain) return undefined;
+    if (mailbox.domain !== undefined) continue;
+    if (!BARE.test(mailbox.address)) return undefined;
+    completed += `${value.slice(from, mailbox.end)}@${domain}`;
+    from = mailbox.end;
   }
-  return value.length;
+  return from === 0 ? undefined : completed + value.slice(from);
 }
 
-function closingAngle(value: string, start: number): number {
-  for (let at = start + 1; at < value.length; at++) {
-    if (value[at] === '"') at = skipQuoted(value, at) - 1;
-    else if (value[at] === ">") return at;
+/** What stands between two commas. */
+class Item {
+  begun = false;
+  readonly #value: string;
+  readonly #parts: string[] = [];
+  #length = 0;
+  #domain: number | undefined;
+  #end = 0;
+  #brackets: "none" | "open" | "closed" = "none";
+  #inRoute = false;
+  #name: { start: number; end: number } | undefined;
+  /** Something that the grammar does not have. */
+  #odd = false;
+  /** Two words side by side: a display name, but no address. */
+  #twoWords = false;
+  /** Whether the last token may have another one right behind it. */
+  #joins = true;
+
+  constructor(value: string) {
+    this.#value = value;
   }
-  return value.length;
+
+  get inBrackets(): boolean {
+    return this.#brackets === "open";
+  }
+
+  add(token: AddressToken, lexer: AddressLexer): void {
+    if (!lexer.closed) this.#odd = true;
+    if (token === "comment") return;
+    this.begun = true;
+    if (token === "<") return this.#open();
+    switch (this.#brackets) {
+      case "closed":
+        this.#odd = true;
+        break;
+      case "open":
+        if (token === ">") this.#brackets = "closed";
+        else if (this.#inRoute) this.#inRoute = token !== ":";
+        else if (token === "@" && this.#parts.length === 0) this.#inRoute = this.#odd = true;
+        else this.#append(token, lexer);
+        break;
+      case "none":
+        this.#name ??= { start: lexer.start, end: lexer.end };
+        this.#name.end = lexer.end;
+        this.#append(token, lexer);
+    }
+  }
+
+  finish(): ListedMailbox {
+    const address = this.#parts.join("");
+    const domain = this.#domain === undefined ? undefined : this.#parts.slice(this.#domain).join("");
+    const plain = !this.#odd && !this.#twoWords && !this.inBrackets && address !== "" && domain !== "";
+    return {
+      address,
+      end: this.#end,
+      plain,
+      ...(domain !== undefined && { domain }),
+      ...(this.#name && this.#brackets !== "none" && { name: this.#name }),
+    };
+  }
+
+  /** What came so far was a name; of two addresses in brackets the last one counts. */
+  #open(): void {
+    if (this.#brackets !== "none" || this.#domain !== undefined) this.#odd = true;
+    this.#brackets = "open";
+    this.#parts.length = this.#length = 0;
+    this.#domain = undefined;
+    this.#joins = true;
+    this.#twoWords = this.#inRoute = false;
+  }
+
+  #append(token: AddressToken, lexer: AddressLexer): void {
+    const { start, end, spaced } = lexer;
+    this.#end = end;
+    if (token !== "word" && token !== "quoted" && token !== "literal" && token !== "@") this.#odd = true;
+    const joins = this.#joins || token === "@" || this.#value.charAt(start) === ".";
+    if (!joins) this.#twoWords = true;
+    this.#joins = token === "@" || (token === "word" && this.#value.charAt(end - 1) === ".");
+    const room = MAX_ADDRESS - this.#length;
+    if (end - start > room) this.#odd = true;
+    if (room <= 0) return;
+    // Without the space, two words would make one address, and somebody else's.
+    const part = (joins || !spaced ? "" : " ") + this.#value.slice(start, Math.min(end, start + room));
+    this.#parts.push(part);
+    this.#length += part.length;
+    if (token === "@") this.#domain = this.#parts.length;
+  }
 }

@@ -6,7 +6,7 @@
  */
 import { Buffer, isAscii } from "node:buffer";
 import { latin1 } from "../base/latin1.ts";
-import { completeAddresses } from "./address_field.ts";
+import { completeAddresses } from "./address_list.ts";
 
 /** What was seen of a message that has gone through. */
 export interface SubmittedContent {
