@@ -77,7 +77,7 @@ export {
   SmtpServer,
   type SmtpServerOptions,
 } from "./smtp/server.ts";
-export type { Session, Transaction } from "./smtp/session.ts";
+export type { Hello, Session, Transaction } from "./smtp/session.ts";
 export type { SocketAddress, TlsInfo } from "./net/transport.ts";
 export { DeadlineError, type Transport, type UpgradeToTls } from "./net/transport.ts";
 

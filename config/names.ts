@@ -6,6 +6,9 @@
 import { normalizeDomain } from "../net/domain_name.ts";
 import { isIpv4, isIpv6 } from "../net/ip_address.ts";
 
+// RFC 5321 §4.5.3.1.3, without the angle brackets; local-parts of more than 64 octets are in use (§4.5.3.1).
+const MAX_ADDRESS = 254;
+
 /** The domain in lower case with IDN as A-labels and no trailing dot; `undefined` when it is none. */
 export function parseDomain(value: unknown): string | undefined {
   const domain = typeof value === "string" ? normalizeDomain(value) : undefined;
@@ -60,8 +63,9 @@ export function parseLocalPartOrAddress(value: unknown): string | undefined {
   if (typeof value !== "string" || value === "" || /[\u0000-\u0020\u007f]/.test(value)) return undefined;
   const at = value.lastIndexOf("@");
   const localPart = at === -1 ? value : value.slice(0, at);
-  if (localPart === "" || new TextEncoder().encode(localPart).length > 64) return undefined;
-  if (at === -1) return value;
-  const domain = parseDomain(value.slice(at + 1));
-  return domain === undefined ? undefined : `${localPart}@${domain}`;
+  if (localPart === "") return undefined;
+  const domain = at === -1 ? "" : parseDomain(value.slice(at + 1));
+  if (domain === undefined) return undefined;
+  const address = at === -1 ? localPart : `${localPart}@${domain}`;
+  return new TextEncoder().encode(address).length > MAX_ADDRESS ? undefined : address;
 }

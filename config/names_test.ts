@@ -92,8 +92,13 @@ Deno.test("splitHostPort() knows brackets and bare IPv6", () => {
 Deno.test("parseLocalPartOrAddress() completes nothing and maps only the domain", () => {
   assert.equal(parseLocalPartOrAddress("Alice"), "Alice");
   assert.equal(parseLocalPartOrAddress("*"), "*");
+  for (const long of ["a".repeat(86), "ü".repeat(127), `${"a".repeat(242)}@example.com`]) {
+    assert.equal(parseLocalPartOrAddress(long), long);
+  }
   assert.equal(parseLocalPartOrAddress("Bob@BÜCHER.example"), "Bob@xn--bcher-kva.example");
-  for (const text of ["", "@example.com", "a b", "a@", "a\0", `${"ü".repeat(33)}`]) {
+  for (
+    const text of ["", "@example.com", "a b", "a@", "a\0", "ü".repeat(128), `${"a".repeat(243)}@example.com`]
+  ) {
     assert.equal(parseLocalPartOrAddress(text), undefined, text);
   }
 });

@@ -5,8 +5,9 @@
  */
 import type { Logger } from "../base/log.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
+import { sameAddress } from "../net/ip_address.ts";
 import type { Delivery, PendingMessage, RecipientDecision, TopForecast } from "../smtp/delivery.ts";
-import type { Envelope, Recipient } from "../smtp/envelope.ts";
+import type { Envelope, MailboxAddress, Recipient } from "../smtp/envelope.ts";
 import { type Reply, reply, SmtpError } from "../smtp/reply.ts";
 import type { Session } from "../smtp/session.ts";
 import { DirectorySyncer } from "../storage/directory_syncer.ts";
@@ -18,7 +19,7 @@ import type { UnwantedField } from "../message/header_filter.ts";
 import type { StagingArea } from "../storage/staging.ts";
 import { StorageError, type StorageFault } from "../storage/storage_error.ts";
 import { Maildir } from "./maildir.ts";
-import type { Mailbox, Mailboxes } from "./mailboxes.ts";
+import type { Mailbox, Mailboxes, Resolution } from "./mailboxes.ts";
 import { noRoom, PendingMaildirMessage, type Target } from "./pending_message.ts";
 import { UniqueNames } from "./unique_name.ts";
 import { errorText } from "../base/error_text.ts";
@@ -125,7 +126,7 @@ export class MaildirDelivery implements Delivery {
 
   /** Accepts recipients whose mailboxes are local and can be written to. */
   async checkRecipient({ forwardPath }: Recipient, session: Session): Promise<RecipientDecision> {
-    const resolution = this.#mailboxes.resolve(forwardPath);
+    const resolution = this.#resolve(forwardPath, session);
     if (resolution.kind === "not-local") {
       return refuse(reply(550, "5.7.1", "Relaying denied: this server takes mail for its own domains only"));
     }
@@ -156,7 +157,7 @@ export class MaildirDelivery implements Delivery {
     await this.#checkSpace(envelope.size ?? 0, session);
     const targets = new Map<string, Target>();
     for (const { forwardPath } of envelope.recipients) {
-      const resolution = this.#mailboxes.resolve(forwardPath);
+      const resolution = this.#resolve(forwardPath, session);
       if (resolution.kind !== "local") {
         // It was accepted at RCPT; who is local has been reloaded since.
         throw new SmtpError(reply(451, "4.3.0", "A mailbox has just been removed; try again"));
@@ -194,6 +195,13 @@ export class MaildirDelivery implements Delivery {
       }
     }
     return removed;
+  }
+
+  /** Who gets mail for an address. Postmaster has one at the address that the client has connected to (RFC 1123 §5.2.17). */
+  #resolve({ localPart, domain }: MailboxAddress, { local }: Session): Resolution {
+    const isHere = domain.startsWith("[") && localPart.toLowerCase() === "postmaster" &&
+      sameAddress(domain.replace(/^\[(?:IPv6:)?|\]$/g, ""), local.address);
+    return this.#mailboxes.resolve({ localPart, domain: isHere ? "" : domain });
   }
 
   #maildir({ root, path }: Mailbox): Maildir {

@@ -8,6 +8,7 @@ import {
   deliver,
   envelope,
   inSetting,
+  MESSAGE,
   prepend,
   recipient,
   session,
@@ -49,6 +50,9 @@ const REFUSED: Record<string, [code: number, enhanced: string]> = {
   "alice@example.org": [550, "5.7.1"],
   "u%x@example.com": [550, "5.7.1"],
   "alice@[127.0.0.1]": [550, "5.7.1"],
+  "alice@[192.0.2.2]": [550, "5.7.1"],
+  "postmaster@[192.0.2.1]": [550, "5.7.1"],
+  "postmaster@[IPv6:2001:db8::1]": [550, "5.7.1"],
 };
 
 for (const [address, [code, enhanced]] of Object.entries(REFUSED)) {
@@ -68,6 +72,28 @@ Deno.test("MaildirDelivery.checkRecipient() accepts local mailboxes, and makes n
       assert.deepEqual(await delivery.checkRecipient(recipient(address), session), { accepted: true });
     }
     assert.deepEqual([...Deno.readDirSync(directory)], []);
+  });
+});
+
+Deno.test("MaildirDelivery has a postmaster at the address that the client has connected to (RFC 1123 section 5.2.17)", async () => {
+  await inSetting({}, async ({ delivery, files }) => {
+    for (
+      const [address, literal] of [
+        ["192.0.2.2", "[192.0.2.2]"],
+        ["2001:db8::2", "[IPv6:2001:db8::2]"],
+        ["2001:db8::2", "[IPv6:2001:db8:0:0:0:0:0:2]"],
+      ] as const
+    ) {
+      const origin = { ...session, local: { address, port: 25 } };
+      for (const name of ["postmaster", "PostMaster"]) {
+        const { forwardPath } = recipient(`${name}@${literal}`);
+        assert.deepEqual(await delivery.checkRecipient({ forwardPath }, origin), { accepted: true });
+      }
+      await using pending = await delivery.begin(envelope(`postmaster@${literal}`), origin);
+      await pending.write(encoder.encode(MESSAGE));
+      await pending.commit(prepend);
+    }
+    assert.equal(files("alice").length, 3);
   });
 });
 

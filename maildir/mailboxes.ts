@@ -128,7 +128,7 @@ export function mailRootOf(path: string): string {
 const RESERVED = new Set(["new", "cur", "tmp"]);
 const USER_NAME = /^[\p{L}\p{M}\p{N}_](?:[\p{L}\p{M}\p{N}._+='&-]*[\p{L}\p{M}\p{N}_+='&-])?$/u;
 const USER_NAME_RULE =
-  "letters, digits and . _ + = ' & -, beginning with a letter, a digit or _; 1 to 64 octets; not new, cur or tmp";
+  "letters, digits and . _ + = ' & -, beginning with a letter, a digit or _; at most 254 octets; not new, cur or tmp";
 
 // What routes mail past us in the syntaxes of old, and what no mailbox of ours could be called.
 const ROUTING = /[@%!]/;
@@ -145,8 +145,13 @@ function isUserName(name: string): boolean {
   return USER_NAME.test(name) && !name.includes("..") && !RESERVED.has(name) && !tooLong(name);
 }
 
+/** Of a path without its angle brackets (RFC 5321 §4.5.3.1.3): no local-part has more. */
+const MAX_LOCAL_PART = 254;
+/** Of a file name, in Linux. */
+const MAX_FILE_NAME = 255;
+
 function tooLong(localPart: string): boolean {
-  return encoder.encode(localPart).length > 64;
+  return encoder.encode(localPart).length > MAX_LOCAL_PART;
 }
 
 /** `local-part` or `local-part@domain`, cut and normalised. */
@@ -271,6 +276,12 @@ class Directory {
     const { hasDomain } = this.template;
     const owners = new Map<string, string>();
     const claim = (owner: string, { path }: Mailbox) => {
+      const longest = Math.max(...path.split("/").map((name) => encoder.encode(name).length));
+      if (longest > MAX_FILE_NAME) {
+        const problem =
+          `has a Maildir with a file name of ${longest} octets; allowed are ${MAX_FILE_NAME}: ${path}`;
+        this.#report("mailboxes.users", { value: owner, problem });
+      }
       const other = owners.get(path);
       if (other !== undefined && other !== owner) {
         const remedy = hasDomain ? "put a / between {user} and {domain} in" : "put {domain} into";

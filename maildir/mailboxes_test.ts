@@ -46,6 +46,8 @@ const RESOLUTIONS: Record<string, string[] | string> = {
   "alice+lists@example.com": ["alice@example.com"],
   "alice+a+b@example.com": ["alice@example.com"],
   "alice+@example.com": ["alice@example.com"],
+  [`alice+${"x".repeat(80)}@example.com`]: ["alice@example.com"],
+  [`${"alice+".repeat(40)}@example.com`]: ["alice@example.com"],
   "+alice@example.com": "unknown",
   "abuse+x@example.net": ["alice@example.net", "bob@example.net"],
   // postmaster
@@ -62,6 +64,7 @@ const RESOLUTIONS: Record<string, string[] | string> = {
   "~root@example.com": "unknown",
   "-x@example.com": "unknown",
   [`${"a".repeat(65)}@example.com`]: "unknown",
+  [`alice+${"x".repeat(300)}@example.com`]: "unknown",
   "*@example.com": "unknown",
   "{user}@example.com": "unknown",
   "__proto__@example.com": "unknown",
@@ -106,11 +109,25 @@ Deno.test("Mailboxes.resolve() gives the catch-all only names that could be a ma
   assert.deepEqual(look("nobody@example.com", { aliases }), ["alice@example.com"]);
   assert.deepEqual(look("nobody@example.net", { aliases }), ["bob@example.net"]);
   assert.deepEqual(look("carol@example.com", { aliases }), ["carol@example.com"]);
-  for (const name of ["../../etc", "a/b", ".", "..", "~root", "-x", "a\0", "a".repeat(65)]) {
+  for (const name of ["../../etc", "a/b", ".", "..", "~root", "-x", "a\0", "a".repeat(255)]) {
     assert.equal(look(`${name}@example.com`, { aliases }), "unknown", name);
   }
   for (const name of ["u%x", "a!b", "u@x"]) {
     assert.equal(look(`${name}@example.com`, { aliases }), "not-local", name);
+  }
+});
+
+Deno.test("Mailboxes.resolve() finds users and aliases of more than 64 octets, as some write them", () => {
+  const long = `caf_=reply.${"x".repeat(75)}`;
+  const mailboxes = new Mailboxes({
+    ...basic,
+    users: ["alice", long],
+    aliases: { postmaster: "alice", ["y".repeat(200)]: long },
+  });
+  for (const localPart of [long, `${long}+detail`, "y".repeat(200)]) {
+    const resolution = mailboxes.resolve({ localPart, domain: "example.com" });
+    assert.ok(resolution.kind === "local");
+    assert.deepEqual(resolution.mailboxes.map(({ path }) => path), [`/var/mail/example.com/${long}`]);
   }
 });
 
@@ -144,7 +161,7 @@ Deno.test("Mailboxes.resolve() never makes a path of what came over the network"
   const localPart = fc.oneof(
     fc.string({
       unit: fc.integer({ min: 0, max: 0x2fff }).map((code) => String.fromCodePoint(code)),
-      maxLength: 70,
+      maxLength: 300,
     }),
     fc.string({
       unit: fc.constantFrom(".", "/", "+", "alice", "\0", "~", "-", "{user}", "$&"),
@@ -239,12 +256,25 @@ const PROBLEMS: Record<string, { options: Partial<MailboxesOptions>; keys: strin
         "a\0",
         "~root",
         "-x",
-        "a".repeat(65),
+        "a".repeat(255),
         "a@b@example.com",
       ],
     },
-    keys: ["../../etc", "a/b", ".", "..", "new", "a\0", "~root", "-x", "a".repeat(65), "a@b@example.com"]
+    keys: ["../../etc", "a/b", ".", "..", "new", "a\0", "~root", "-x", "a".repeat(255), "a@b@example.com"]
       .map((name) => `mailboxes.users=${name}`).concat(),
+  },
+  "a Maildir whose name is too long for the file system": {
+    options: {
+      path: "/var/mail/{user}.{domain}/Maildir",
+      aliases: { postmaster: "alice" },
+      users: ["alice", "a".repeat(244), `${"ü".repeat(121)}@example.com`, `${"ü".repeat(122)}@example.net`],
+    },
+    keys: [
+      `${"a".repeat(244)}@example.com`,
+      `${"a".repeat(244)}@example.net`,
+      `${"ü".repeat(122)}@example.net`,
+    ]
+      .map((name) => `mailboxes.users=${name}`),
   },
   "an alias to nobody, to abroad, to itself": {
     options: {

@@ -31,9 +31,11 @@ export interface PathOptions {
   readonly bare: "any" | "postmaster" | "none";
 }
 
-const MAX_LOCAL_PART = 64; // §4.5.3.1.1, octets
+// §4.5.3.1.1 has 64 octets for a local-part, and asks for no limits where they can be done without: senders that put
+// another address into theirs need more. What a path holds is bound enough.
 const MAX_DOMAIN = 255; // §4.5.3.1.2
-const MAX_PATH = 256; // §4.5.3.1.3, with the angle brackets
+/** Octets of a path, with its angle brackets (§4.5.3.1.3). */
+export const MAX_PATH = 256;
 
 const ATOM = String.raw`[A-Za-z0-9!#$%&'*+\-/=?^_\x60{|}~\u0080-\u{10ffff}]+`;
 const DOT_STRING = new RegExp(String.raw`${ATOM}(?:\.${ATOM})*`, "uy");
@@ -56,23 +58,53 @@ function octets(text: string): number {
   return NON_ASCII.test(text) ? encoder.encode(text).length : text.length;
 }
 
+/** A path as it was read. */
+export interface ReadPath {
+  /** The mailbox; `null` for `<>`. */
+  readonly path: ReversePath;
+  /** What follows it. */
+  readonly rest: string;
+  /** Whether it was not written as the grammar has it: behind white space, or without angle brackets. */
+  readonly loose: boolean;
+}
+
 /**
- * Reads `<path>` at the start of the text and says what follows it. Source routes (§4.1.1.3, appendix C) are read
- * and dropped. `<>` gives `null`.
+ * Reads a path at the start of the text, and says what follows it. Source routes (§4.1.1.3, appendix C) are read and
+ * dropped. `<>` gives `null`. White space before it is taken, and so is a mailbox without angle brackets, where it has a
+ * domain or can be nothing else: people type that, and old devices send it.
  * @throws {AddressError}
  */
-export function parsePath(text: string, options: PathOptions): { path: ReversePath; rest: string } {
-  if (/^\s/.test(text)) throw new AddressError("there is a space between the colon and the address");
-  if (!text.startsWith("<")) throw new AddressError("the address is not in angle brackets");
-  if (text.startsWith("<>")) return { path: null, rest: text.slice(2) };
-  const start = 1 + sourceRouteLength(text.slice(1));
-  const { mailbox, length } = scanMailbox(text.slice(start), options);
+export function parsePath(text: string, options: PathOptions): ReadPath {
+  let begin = 0;
+  while (text[begin] === " " || text[begin] === "\t") begin++;
+  const path = begin === 0 ? text : text.slice(begin);
+  if (!path.startsWith("<")) return barePath(path, options);
+  const loose = begin > 0;
+  if (path.startsWith("<>")) return { path: null, rest: path.slice(2), loose };
+  const start = 1 + sourceRouteLength(path.slice(1));
+  const { mailbox, length } = scanMailbox(path.slice(start), options);
   const end = start + length;
-  if (text[end] !== ">") throw new AddressError("the address does not end with >");
-  if (octets(text.slice(0, end + 1)) > MAX_PATH) {
-    throw new AddressError(`a path has at most ${MAX_PATH} octets`, "tooLong");
+  if (path[end] !== ">") throw new AddressError("the address does not end with >");
+  requirePathLength(path.slice(1, end));
+  return { path: mailbox, rest: path.slice(end + 1), loose };
+}
+
+/** A mailbox without its angle brackets, up to a space or the end. */
+function barePath(text: string, options: PathOptions): ReadPath {
+  if (text === "") throw new AddressError("there is no address");
+  const { mailbox, length } = scanMailbox(text, options);
+  const rest = text.slice(length);
+  // SIZE=1 is a parameter whose address was forgotten, and no local-part.
+  const isParameter = mailbox.domain === "" && mailbox.text.includes("=");
+  if (isParameter || (rest !== "" && !rest.startsWith(" "))) {
+    throw new AddressError("the address is not in angle brackets");
   }
-  return { path: mailbox, rest: text.slice(end + 1) };
+  requirePathLength(mailbox.text);
+  return { path: mailbox, rest, loose: true };
+}
+
+function requirePathLength(text: string): void {
+  if (octets(text) + 2 > MAX_PATH) throw new AddressError(`a path has at most ${MAX_PATH} octets`, "tooLong");
 }
 
 /**
@@ -82,6 +114,7 @@ export function parsePath(text: string, options: PathOptions): { path: ReversePa
 export function parseMailbox(text: string, options: PathOptions): MailboxAddress {
   const { mailbox, length } = scanMailbox(text, options);
   if (length !== text.length) throw new AddressError("there is something behind the address");
+  requirePathLength(text);
   return mailbox;
 }
 
@@ -117,9 +150,6 @@ function scanMailbox(text: string, options: PathOptions): { mailbox: MailboxAddr
     if (at === 0) {
       throw new AddressError("the local-part is empty, or begins with a character that needs quotes");
     }
-  }
-  if (octets(localPart) > MAX_LOCAL_PART) {
-    throw new AddressError(`a local-part has at most ${MAX_LOCAL_PART} octets`, "tooLong");
   }
   let domain = "";
   if (text[at] === "@") {
@@ -165,11 +195,23 @@ export function formatLocalPart(localPart: string): string {
 }
 
 /**
- * What HELO or EHLO may name: a domain or an address literal (§4.1.1.1), in the spelling of the client, but U-labels
- * as A-labels and without a trailing dot, since the name goes into Received (§4.4). `undefined` when it is neither.
+ * The name in HELO or EHLO: a domain or an address literal (§4.1.1.1), in the spelling of the client, but U-labels as
+ * A-labels and without a trailing dot, since the name goes into Received (§4.4). An IPv6 address without its tag, as many
+ * write it, gets it. `undefined` when it is neither.
  */
 export function parseHelloName(text: string): string | undefined {
+  const untagged = /^\[([0-9a-f:.]+)\]$/i.exec(text)?.[1];
+  if (untagged !== undefined && isIpv6(untagged)) return `[IPv6:${untagged.toLowerCase()}]`;
   const valid = text.startsWith("[") ? normalizeLiteral(text) : normalizeDomain(text);
   if (valid === undefined) return undefined;
   return isAscii(text) ? text.replace(/\.$/, "") : valid;
+}
+
+const MAX_ODD_NAME = 255;
+// All but what may stand in a comment of a header field (RFC 5322 §3.2.2).
+const NOT_IN_COMMENT = /[^ -'*-[\]-~]/gu;
+
+/** A name in HELO or EHLO that is none, for a comment in Received and for replies: printable ASCII, not long. */
+export function printableHelloName(text: string): string {
+  return text.slice(0, MAX_ODD_NAME).replace(NOT_IN_COMMENT, "?");
 }

@@ -10,6 +10,7 @@ import {
   parseMailbox,
   parsePath,
   type PathOptions,
+  printableHelloName,
 } from "./address.ts";
 import { isIpv4, isIpv6 } from "../net/ip_address.ts";
 import { normalizeDomain } from "../net/domain_name.ts";
@@ -49,6 +50,9 @@ const GOOD: readonly (readonly [path: string, localPart: string, domain: string]
   ["<@x.test:a@b.test>", "a", "b.test"],
   ["<@x.test,@y.test:a@b.test>", "a", "b.test"],
   [`<${"a".repeat(64)}@b.test>`, "a".repeat(64), "b.test"],
+  [`<${"a".repeat(86)}@b.test>`, "a".repeat(86), "b.test"],
+  [`<${"a".repeat(247)}@b.test>`, "a".repeat(247), "b.test"],
+  [`<"${" ".repeat(245)}"@b.test>`, " ".repeat(245), "b.test"],
   ["<a@xn--bcher-kva.example>", "a", "xn--bcher-kva.example"],
   ["<a%b@c.test>", "a%b", "c.test"],
   ["<a!b@c.test>", "a!b", "c.test"],
@@ -66,8 +70,8 @@ for (const [text, localPart, domain] of GOOD) {
 
 const BAD: readonly (readonly [path: string, fault: AddressFault])[] = [
   ["", "syntax"],
-  ["a@b.test", "syntax"],
-  [" <a@b.test>", "syntax"],
+  [" ", "syntax"],
+  ["\u00a0<a@b.test>", "syntax"],
   ["<a@b.test", "syntax"],
   ["<a@b.test x>", "syntax"],
   ["<a>", "syntax"],
@@ -113,8 +117,10 @@ const BAD: readonly (readonly [path: string, fault: AddressFault])[] = [
   ["<@x.test,y.test:a@b.test>", "syntax"],
   ["<@x.test:>", "syntax"],
   ["<@:a@b.test>", "syntax"],
-  [`<${"a".repeat(65)}@b.test>`, "tooLong"],
-  [`<"${" ".repeat(65)}"@b.test>`, "tooLong"],
+  [`<${"a".repeat(248)}@b.test>`, "tooLong"],
+  [`<"${" ".repeat(246)}"@b.test>`, "tooLong"],
+  [`<${"a".repeat(2000)}@b.test>`, "tooLong"],
+  [`${"a".repeat(248)}@b.test`, "tooLong"],
   [`<a@${"abcdefg.".repeat(32)}test>`, "tooLong"],
   [`<aaaaaa@${"abcdefg.".repeat(31)}test>`, "tooLong"],
   ["<é@b.test>", "nonAscii"],
@@ -129,8 +135,35 @@ for (const [text, expected] of BAD) {
   });
 }
 
+for (const before of ["", " ", "  ", "\t", " \t "]) {
+  Deno.test(`parsePath() takes an address behind ${JSON.stringify(before)}, also without angle brackets`, () => {
+    for (const mailbox of ["a@b.test", '"a b"@b.test', "a@[192.0.2.1]", `${"a".repeat(247)}@b.test`]) {
+      const strict = parsePath(`<${mailbox}> X=y`, ASCII);
+      assert.equal(strict.loose, false);
+      assert.deepEqual(parsePath(`${before}${mailbox} X=y`, ASCII), { ...strict, loose: true });
+      assert.deepEqual(parsePath(`${before}${mailbox}`, ASCII), { ...strict, rest: "", loose: true });
+      assert.deepEqual(parsePath(`${before}<${mailbox}> X=y`, ASCII), { ...strict, loose: before !== "" });
+    }
+    assert.deepEqual(parsePath(`${before}<> X=y`, ASCII), { path: null, rest: " X=y", loose: before !== "" });
+  });
+}
+
+Deno.test("parsePath() takes no address without angle brackets that could be something else", () => {
+  const any: PathOptions = { smtputf8: true, bare: "any" };
+  const ambiguous = [
+    ...["", " ", "SIZE=100", " SIZE=100", "BODY=8BITMIME X", "a@b.test>", "a@b.test,c@d.test", "a@b.test;x"],
+    ...["@r.test:a@b.test", "a@b.test\tX=y", "a@", "@b.test", "(a) b@c.test"],
+  ];
+  for (const text of ambiguous) assert.equal(fault(text, any), "syntax", text);
+  for (const text of [...ambiguous, "a b@c.test", "Ann <a@b.test>", "root"]) {
+    assert.equal(fault(text), "syntax", text);
+  }
+  assert.equal(parsePath(" root", any).path?.text, "root");
+  assert.equal(parsePath("postmaster", { ...ASCII, bare: "postmaster" }).path?.text, "postmaster");
+});
+
 Deno.test("parsePath() reads the null path", () => {
-  assert.deepEqual(parsePath("<> SIZE=1", ASCII), { path: null, rest: " SIZE=1" });
+  assert.deepEqual(parsePath("<> SIZE=1", ASCII), { path: null, rest: " SIZE=1", loose: false });
 });
 
 Deno.test("parsePath() takes a bare local-part where it may stand", () => {
@@ -153,7 +186,8 @@ Deno.test("parsePath() takes non-ASCII with SMTPUTF8, the domain as A-labels", (
   assert.equal(parsePath("<a@bu\u0308cher.example>", UTF8).path?.domain, "xn--bcher-kva.example");
   // 64 octets, not characters.
   assert.equal(fault(`<${"é".repeat(32)}@b.test>`, UTF8), undefined);
-  assert.equal(fault(`<${"é".repeat(33)}@b.test>`, UTF8), "tooLong");
+  assert.equal(parsePath(`<${"é".repeat(123)}@b.test>`, UTF8).path?.localPart, "é".repeat(123));
+  assert.equal(fault(`<${"é".repeat(124)}@b.test>`, UTF8), "tooLong");
 });
 
 Deno.test("parsePath() takes no control character or line separator in any coat", () => {
@@ -209,10 +243,35 @@ Deno.test("parseHelloName() keeps the client's spelling, but U-labels and a trai
   assert.equal(parseHelloName("Client.TEST"), "Client.TEST");
   assert.equal(parseHelloName("Client.TEST."), "Client.TEST");
   assert.equal(parseHelloName("[192.0.2.1]"), "[192.0.2.1]");
+  assert.equal(parseHelloName("[2001:DB8::1]"), "[IPv6:2001:db8::1]");
+  assert.equal(parseHelloName("[::ffff:192.0.2.1]"), "[IPv6:::ffff:192.0.2.1]");
+  assert.equal(parseHelloName("192.0.2.1"), "192.0.2.1");
   assert.equal(parseHelloName("bücher.example"), "xn--bcher-kva.example");
-  for (const bad of ["", "a b", "a\u0085b", "(x)", "[x]", "a\r\nb"]) {
+  for (
+    const bad of [
+      "",
+      "a b",
+      "a\u0085b",
+      "(x)",
+      "[x]",
+      "a\r\nb",
+      "2001:db8::1",
+      "[2001:db8::1::]",
+      "[fe80::1%lo]",
+    ]
+  ) {
     assert.equal(parseHelloName(bad), undefined);
   }
+});
+
+Deno.test("printableHelloName() leaves nothing that could end a comment or a line", () => {
+  assert.equal(printableHelloName("two words"), "two words");
+  assert.equal(printableHelloName("<script>alert(1)</script>"), "<script>alert?1?</script>");
+  assert.equal(
+    printableHelloName("a\\) from b (c\r\nX: y\t\u0085\u2028é😀\ud800"),
+    "a?? from b ?c??X: y??????",
+  );
+  assert.equal(printableHelloName("x".repeat(2000)).length, 255);
 });
 
 Deno.test("formatLocalPart() quotes what needs it", () => {

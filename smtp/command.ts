@@ -8,16 +8,25 @@
 export interface Command {
   /** The verb in upper case; at most 32 characters are kept. */
   readonly verb: string;
-  /** What follows the space behind the verb, trailing white space removed (§4.1.1.1 asks to tolerate it). */
+  /** What follows the verb, without the spaces and tabs around it (§4.1.1.1 asks to tolerate trailing ones). */
   readonly argument: string;
 }
 
 /** Takes a line apart; the line has no CRLF. */
 export function parseCommand(line: string): Command {
-  const space = line.indexOf(" ");
-  const verb = space < 0 ? line : line.slice(0, space);
-  return {
-    verb: verb.slice(0, 32).toUpperCase(),
-    argument: space < 0 ? "" : line.slice(space + 1).trimEnd(),
-  };
+  let end = 0;
+  while (end < line.length && !isBlank(line[end])) end++;
+  return { verb: line.slice(0, Math.min(end, 32)).toUpperCase(), argument: trimBlanks(line, end) };
+}
+
+/** What stands behind `start` without spaces and tabs at either end: no other white space is any to SMTP. */
+function trimBlanks(line: string, start: number): string {
+  let end = line.length;
+  while (end > start && isBlank(line[end - 1])) end--;
+  while (start < end && isBlank(line[start])) start++;
+  return line.slice(start, end);
+}
+
+function isBlank(character: string | undefined): boolean {
+  return character === " " || character === "\t";
 }

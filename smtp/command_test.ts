@@ -6,6 +6,11 @@ Deno.test("parseCommand() takes verb and argument apart", () => {
   assert.deepEqual(parseCommand("NOOP"), { verb: "NOOP", argument: "" });
   assert.deepEqual(parseCommand(""), { verb: "", argument: "" });
   assert.deepEqual(parseCommand(" NOOP"), { verb: "", argument: "NOOP" });
-  assert.deepEqual(parseCommand("NOOP  x"), { verb: "NOOP", argument: " x" });
+  assert.deepEqual(parseCommand("NOOP  x"), { verb: "NOOP", argument: "x" });
+  assert.deepEqual(parseCommand("DATA\t"), { verb: "DATA", argument: "" });
+  assert.deepEqual(parseCommand("MAIL \t FROM: <a@b.test> \u00a0"), {
+    verb: "MAIL",
+    argument: "FROM: <a@b.test> \u00a0",
+  });
   assert.equal(parseCommand("x".repeat(1000)).verb.length, 32);
 });

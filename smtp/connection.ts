@@ -607,7 +607,7 @@ export class Connection {
     this.#options.log.info("session.closed", {
       reason: this.#end,
       messages: session.messageCount,
-      ...(session.hello ? { hello: session.hello.domain } : {}),
+      ...(session.hello ? { hello: session.hello.odd ?? session.hello.domain } : {}),
       ...(session.tls ? { tls: session.tls.protocol } : {}),
       ...(session.errorCount > 0 ? { errors: session.errorCount } : {}),
       ...(session.refusedRecipientCount > 0 ? { refused_recipients: session.refusedRecipientCount } : {}),

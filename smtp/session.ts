@@ -8,6 +8,16 @@ import type { BodyType, DsnOptions, Recipient, ReversePath } from "./envelope.ts
 import type { Header } from "./delivery.ts";
 import type { IncomingMessage } from "./incoming_message.ts";
 
+/** How a client has begun its session (RFC 5321 §4.1.1.1). */
+export interface Hello {
+  /** The command. */
+  readonly verb: "HELO" | "EHLO";
+  /** A domain or an address literal: what the client named, or its address where it named neither. */
+  readonly domain: string;
+  /** What it named where that is no such thing, in printable ASCII without parentheses and backslashes. */
+  readonly odd?: string;
+}
+
 /** Everything known about one connection. */
 export interface Session {
   /** Short, unique over the process's life; joins the log lines of one connection. */
@@ -17,7 +27,7 @@ export interface Session {
   /** This server's end. */
   readonly local: SocketAddress;
   /** What the client called itself; absent before HELO/EHLO and again after STARTTLS (RFC 3207 §4.2). */
-  hello?: { readonly verb: "HELO" | "EHLO"; readonly domain: string } | undefined;
+  hello?: Hello | undefined;
   /** What was negotiated; absent in plaintext. */
   tls?: TlsInfo | undefined;
   /** Who logged in (RFC 4954), by the account's name. */

@@ -34,7 +34,8 @@ export interface ReceivedOptions {
 
 /**
  * The Received field of this message (§4.4). `for` stands only with one recipient, since others may be blind copies, and
- * only with a domain, as its grammar wants it.
+ * only with a domain, as its grammar wants it. A client that named no domain stands there by its address, and what it did
+ * name in the comment.
  */
 export function received(session: Session, transaction: Transaction, options: ReceivedOptions): Header {
   const { hostname, id, now } = options;
@@ -43,9 +44,11 @@ export function received(session: Session, transaction: Transaction, options: Re
   const recipient = only !== undefined && others.length === 0 && only.forwardPath.domain !== ""
     ? `\r\n\tfor <${asciiDomain(only.forwardPath)}>`
     : "";
+  const { domain = "unknown", odd } = session.hello ?? {};
+  const address = addressLiteral(session.remote.address);
   return {
     name: "Received",
-    value: `from ${session.hello?.domain ?? "unknown"} (${addressLiteral(session.remote.address)})\r\n` +
+    value: `from ${domain} (${address}${odd === undefined ? "" : ` helo=${odd}`})\r\n` +
       `\tby ${hostname} with ${withProtocol(session, transaction.smtputf8)}${tls}\r\n` +
       `\tid ${id}${recipient}; ${formatDate(now)}`,
   };

@@ -1,29 +1,36 @@
-import { parseHelloName } from "../address.ts";
+import { parseHelloName, printableHelloName } from "../address.ts";
 import * as replies from "../replies.ts";
 import { reply } from "../reply.ts";
-import type { Session } from "../session.ts";
+import type { Hello, Session } from "../session.ts";
+import { addressLiteral } from "../trace.ts";
 import { type CommandContext, type Outcome, resetTransaction, respond } from "./command_context.ts";
 
 /** EHLO (RFC 5321 §4.1.1.1): begins the session and says which extensions there are. */
 export async function ehlo(session: Session, argument: string, context: CommandContext): Promise<Outcome> {
-  const domain = parseHelloName(argument);
-  if (domain === undefined) return respond(replies.syntax("EHLO hostname"));
+  if (argument === "") return respond(replies.syntax("EHLO hostname"));
   await resetTransaction(session);
-  session.hello = { verb: "EHLO", domain };
-  return respond(reply(250, undefined, greeting(session, context), ...extensions(session, context)));
+  const hello = session.hello = helloOf("EHLO", argument, session);
+  return respond(reply(250, undefined, greeting(hello, session, context), ...extensions(session, context)));
 }
 
 /** HELO (RFC 5321 §4.1.1.1): begins the session without extensions. */
 export async function helo(session: Session, argument: string, context: CommandContext): Promise<Outcome> {
-  const domain = parseHelloName(argument);
-  if (domain === undefined) return respond(replies.syntax("HELO hostname"));
+  if (argument === "") return respond(replies.syntax("HELO hostname"));
   await resetTransaction(session);
-  session.hello = { verb: "HELO", domain };
-  return respond(reply(250, undefined, greeting(session, context)));
+  const hello = session.hello = helloOf("HELO", argument, session);
+  return respond(reply(250, undefined, greeting(hello, session, context)));
 }
 
-function greeting(session: Session, { hostname }: CommandContext): string {
-  return `${hostname} greets ${session.hello?.domain ?? ""} [${session.remote.address}]`;
+/** What is named is hardly ever looked at, and often wrong (§4.1.4 forbids to refuse mail for it): anything will do. */
+function helloOf(verb: Hello["verb"], name: string, { remote }: Session): Hello {
+  const domain = parseHelloName(name);
+  return domain === undefined
+    ? { verb, domain: addressLiteral(remote.address), odd: printableHelloName(name) }
+    : { verb, domain };
+}
+
+function greeting({ domain, odd }: Hello, { remote }: Session, { hostname }: CommandContext): string {
+  return `${hostname} greets ${odd ?? domain} [${remote.address}]`;
 }
 
 /** What is really there, one keyword a line. */

@@ -1,5 +1,4 @@
-import { AddressError, isAscii, parsePath } from "../address.ts";
-import type { ReversePath } from "../envelope.ts";
+import { AddressError, isAscii, parsePath, type ReadPath } from "../address.ts";
 import { mailParameters, parseParameters } from "../parameters.ts";
 import * as replies from "../replies.ts";
 import { reply } from "../reply.ts";
@@ -7,6 +6,9 @@ import type { Session } from "../session.ts";
 import { type CommandContext, type Outcome, respond } from "./command_context.ts";
 
 const FORM = "MAIL FROM:<address> [parameters]";
+const OK = reply(250, "2.1.0", "Sender OK");
+/** To an address that was understood, though not written as it should be. */
+const OK_BUT = reply(250, "2.1.0", "Sender OK, though the syntax is MAIL FROM:<address>");
 
 /** MAIL FROM (RFC 5321 §4.1.1.2): begins a transaction. */
 export async function mail(session: Session, argument: string, context: CommandContext): Promise<Outcome> {
@@ -21,14 +23,13 @@ export async function mail(session: Session, argument: string, context: CommandC
   }
   if (session.transaction) return respond(replies.badSequence("A transaction is open; RSET ends it"));
   const text = argument.slice(keyword.length);
-  let path: ReversePath;
-  let rest: string;
+  let read: ReadPath;
   try {
     // SMTPUTF8 stands behind the address that needs it, so the whole line is read before the address is judged.
-    ({ path, rest } = parsePath(text, {
+    read = parsePath(text, {
       smtputf8: true,
       bare: context.delivery.completesAddresses ? "any" : "none",
-    }));
+    });
   } catch (error) {
     if (!(error instanceof AddressError)) throw error;
     if (error.fault === "tooLong") {
@@ -36,6 +37,7 @@ export async function mail(session: Session, argument: string, context: CommandC
     }
     return respond(reply(501, "5.5.4", `Syntax: ${FORM}`, `In this line: ${error.message}`));
   }
+  const { path, rest, loose } = read;
   const parameters = mailParameters(parseParameters(rest), {
     dsn: context.delivery.extensions.includes("DSN"),
     auth: context.authenticator !== undefined,
@@ -49,5 +51,5 @@ export async function mail(session: Session, argument: string, context: CommandC
   }
   await context.delivery.checkSender?.({ reversePath: path, ...parameters }, session);
   session.transaction = { reversePath: path, recipients: [], ...parameters };
-  return respond(reply(250, "2.1.0", "Sender OK"));
+  return respond(loose ? OK_BUT : OK);
 }

@@ -1,5 +1,5 @@
-import { AddressError, parsePath } from "../address.ts";
-import type { Recipient, ReversePath } from "../envelope.ts";
+import { AddressError, parsePath, type ReadPath } from "../address.ts";
+import type { Recipient } from "../envelope.ts";
 import { parseParameters, recipientParameters } from "../parameters.ts";
 import * as replies from "../replies.ts";
 import { reply } from "../reply.ts";
@@ -7,6 +7,9 @@ import type { Session } from "../session.ts";
 import { type CommandContext, type Outcome, respond } from "./command_context.ts";
 
 const FORM = "RCPT TO:<address> [parameters]";
+const OK = reply(250, "2.1.5", "Recipient OK");
+/** To an address that was understood, though not written as it should be. */
+const OK_BUT = reply(250, "2.1.5", "Recipient OK, though the syntax is RCPT TO:<address>");
 
 /** RCPT TO (RFC 5321 §4.1.1.3): adds one recipient to the transaction. */
 export async function rcpt(session: Session, argument: string, context: CommandContext): Promise<Outcome> {
@@ -17,13 +20,12 @@ export async function rcpt(session: Session, argument: string, context: CommandC
   if (!transaction) return respond(replies.badSequence("Say MAIL FROM:<address> first"));
   if (transaction.message) return respond(replies.badSequence("The message has begun; RSET ends it"));
   const { smtputf8 } = transaction;
-  let path: ReversePath;
-  let rest: string;
+  let read: ReadPath;
   try {
-    ({ path, rest } = parsePath(argument.slice(keyword.length), {
+    read = parsePath(argument.slice(keyword.length), {
       smtputf8,
       bare: context.delivery.completesAddresses ? "any" : "postmaster",
-    }));
+    });
   } catch (error) {
     if (!(error instanceof AddressError)) throw error;
     if (error.fault === "nonAscii") {
@@ -34,6 +36,7 @@ export async function rcpt(session: Session, argument: string, context: CommandC
     }
     return respond(reply(501, "5.5.4", `Syntax: ${FORM}`, `In this line: ${error.message}`));
   }
+  const { path, rest, loose } = read;
   if (path === null) return respond(reply(501, "5.1.3", "The null path <> is no recipient"));
   const recipient: Recipient = {
     forwardPath: path,
@@ -55,5 +58,5 @@ export async function rcpt(session: Session, argument: string, context: CommandC
     return respond(decision.reply);
   }
   transaction.recipients.push(recipient);
-  return respond(reply(250, "2.1.5", "Recipient OK"));
+  return respond(loose ? OK_BUT : OK);
 }

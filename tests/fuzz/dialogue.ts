@@ -54,7 +54,16 @@ const hosts = any(
 const hellos = fc.oneof(
   { weight: 8, arbitrary: hosts.map((host) => `EHLO ${host}`) },
   { weight: 2, arbitrary: hosts.map((host) => `HELO ${host}`) },
-  any("EHLO", "HELO ", "EHLO a b", "ehlo -", "EHLO " + utf8("bücher.test"), "EHLO [::1]", "EHLO \x1b[2J"),
+  any(
+    ...["EHLO", "HELO ", "EHLO a b", "ehlo -", "EHLO " + utf8("bücher.test"), "EHLO [::1]", "EHLO \x1b[2J"],
+    ...[
+      "EHLO 2001:db8::1",
+      "HELO (a\\)",
+      "EHLO " + utf8("\u0085\u2028"),
+      "EHLO " + "x.".repeat(400),
+      "EHLO  a.",
+    ],
+  ),
 );
 
 const senders = any(
@@ -63,6 +72,7 @@ const senders = any(
     utf8("josé@client.test"),
     "@r.test:c@client.test",
     "x".repeat(64) + "@client.test",
+    "x".repeat(200) + "@client.test",
     "UPPER@CLIENT.TEST.",
   ],
 );
@@ -80,9 +90,19 @@ const mailParameters = any(
   ],
   ...["SIZE=1", " =", " RET=FULL", " \t"],
 );
+/** Paths as RFC 5321 does not write them. */
+const loose = any<(path: string) => string>(
+  (path) => path,
+  (path) => ` ${path}`,
+  (path) => ` <${path}>`,
+  (path) => `\t ${path}`,
+  (path) => `${path}>`,
+  (path) => ` <${path}`,
+);
 const mails = fc.oneof(
   fc.constant("MAIL FROM:<a@client.test>"),
   fc.tuple(senders, mailParameters).map(([path, rest]) => `MAIL FROM:<${path}>${rest}`),
+  fc.tuple(loose, senders, mailParameters).map(([form, path, rest]) => `MAIL FROM:${form(path)}${rest}`),
 );
 
 const goodRecipients = any(
@@ -110,6 +130,9 @@ const rcpts = fc.oneof(
   goodRecipients.map((path) => `RCPT TO:<${path}>`),
   fc.tuple(recipients, any("", "", "", "", " NOTIFY=NEVER", " x", " ORCPT=rfc822;a", " "))
     .map(([path, rest]) => `RCPT TO:<${path}>${rest}`),
+  fc.tuple(loose, fc.oneof(goodRecipients, recipients), any("", "", " ", " x")).map(([form, path, rest]) =>
+    `RCPT TO:${form(path)}${rest}`
+  ),
 );
 
 const others = any(
