@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { LogFields } from "../base/log.ts";
 import type { HeaderSection } from "../message/header_section.ts";
 import type { Header } from "./delivery.ts";
 import type { Envelope } from "./envelope.ts";
@@ -45,6 +46,6 @@ export interface Verdict {
   readonly refuse?: Reply;
   /** Whether it goes into the folder for junk. */
   readonly junk?: boolean;
-  /** Why, for the log; empty where there is nothing to tell. */
-  readonly why: string;
+  /** What the events about the message's end say of it. */
+  readonly log: LogFields;
 }

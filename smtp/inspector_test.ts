@@ -42,7 +42,7 @@ class RecordingInspection implements Inspection {
     assert.ok(this.section);
     this.verdicts++;
     if (this.say.fails === "verdict") return Promise.reject(new Error("verdict: secret detail"));
-    return Promise.resolve({ fields: [], why: "", ...this.say });
+    return Promise.resolve({ fields: [], log: {}, ...this.say });
   }
 
   [Symbol.dispose](): void {
@@ -110,24 +110,24 @@ Deno.test("an inspector sees the envelope, the header section as it came, and th
 Deno.test("a verdict puts fields above Received, files as junk, and stands in the log", async () => {
   const fields = [{ name: "Authentication-Results", value: "mx.here.example;\r\n\tspf=pass" }];
   const { replies, delivery, log } = await send(
-    () => new RecordingInspection({ fields, junk: true, why: "dmarc=fail" }),
+    () => new RecordingInspection({ fields, junk: true, log: { dmarc: "fail" } }),
     { text: TEXT },
   );
   assert.match(replies, /250 2\.0\.0/);
   const [stored] = delivery.stored;
   assert.deepEqual(stored?.headers.map(({ name }) => name), ["Authentication-Results", "Received"]);
   assert.equal(stored.junk, true);
-  assert.equal(log.named("message.accepted")[0]?.fields["why"], "dmarc=fail");
+  assert.equal(log.named("message.accepted")[0]?.fields["dmarc"], "fail");
 });
 
 Deno.test("a verdict refuses a message, which is nowhere then", async () => {
-  const inspection = new RecordingInspection({ refuse: reply(550, "5.7.1", "No"), why: "dmarc=fail" });
+  const inspection = new RecordingInspection({ refuse: reply(550, "5.7.1", "No"), log: { dmarc: "fail" } });
   const { replies, delivery, log } = await send(() => inspection, { text: TEXT });
   assert.match(replies, /\r\n550 5\.7\.1 No\r\n221 /);
   assert.deepEqual(delivery.stored, []);
   const [event] = log.named("message.refused");
   assert.equal(event?.level, "info");
-  assert.equal(event.fields["why"], "dmarc=fail");
+  assert.equal(event.fields["dmarc"], "fail");
   assert.equal(inspection.disposals, 1);
 });
 

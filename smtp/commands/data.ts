@@ -1,4 +1,4 @@
-import type { LogValue } from "../../base/log.ts";
+import type { LogFields } from "../../base/log.ts";
 import type { Header, PendingMessage, TopForecast } from "../delivery.ts";
 import type { Envelope } from "../envelope.ts";
 import { IncomingMessage } from "../incoming_message.ts";
@@ -125,7 +125,7 @@ export async function completeMessage(session: Session, context: CommandContext)
   const { transaction } = session;
   const message = transaction?.message;
   if (!transaction || !message) return replies.localError;
-  const fields: Record<string, LogValue> = {
+  let fields: LogFields = {
     id: message.id,
     ...envelopeFields(transaction),
     octets: message.octets,
@@ -133,7 +133,7 @@ export async function completeMessage(session: Session, context: CommandContext)
   try {
     if (message.failure) throw new SmtpError(message.failure.reply, { cause: message.failure.cause });
     const verdict = await message.verdict();
-    if (verdict !== undefined && verdict.why !== "") fields.why = verdict.why;
+    if (verdict !== undefined) fields = { ...fields, ...verdict.log };
     if (verdict?.refuse !== undefined) throw new SmtpError(verdict.refuse);
     const trace = transaction.trace ?? traceFields(session, transaction, { context, id: message.id });
     await message.commit(verdict === undefined ? trace : withVerdict(trace, verdict), verdict);

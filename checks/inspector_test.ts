@@ -1,0 +1,314 @@
+import assert from "node:assert/strict";
+import { MemoryBudget } from "../base/memory_budget.ts";
+import { silentLogger } from "../base/log.ts";
+import type { Answer, Resolver } from "../dns/resolver.ts";
+import { InspectedData } from "../smtp/inspected_data.ts";
+import type { Verdict } from "../smtp/inspector.ts";
+import { SmtpError } from "../smtp/reply.ts";
+import type { Session } from "../smtp/session.ts";
+import { bytesOf } from "../tests/support/bytes.ts";
+import { ed25519Key, NOW, sealByTheBook, signByTheBook } from "../tests/support/dkim.ts";
+import { FakeClock, settle } from "../tests/support/fake_clock.ts";
+import { envelope } from "../tests/support/maildir_setting.ts";
+import { type StaticName, StaticResolver } from "../tests/support/static_resolver.ts";
+import { DnsLists } from "./dns_lists.ts";
+import { Greylist } from "./greylist.ts";
+import { type CheckOptions, MailInspector, type MailInspectorOptions } from "./inspector.ts";
+
+const key = ed25519Key();
+const KEYS: Readonly<Record<string, StaticName>> = {
+  "s._domainkey.bank.example": { txt: [key.record] },
+  "s._domainkey.lists.example": { txt: [key.record] },
+};
+const MESSAGE = "From: Bank <info@bank.example>\r\nTo: alice@example.com\r\nSubject: x\r\n\r\nHello\r\n";
+const TAGS = { a: "ed25519-sha256", d: "bank.example" };
+const SIGNED = signByTheBook({ message: MESSAGE, key, tags: TAGS });
+const IP = "192.0.2.1";
+
+interface InspectOptions {
+  readonly message?: string;
+  readonly names?: Readonly<Record<string, StaticName>>;
+  readonly resolver?: Resolver;
+  readonly checks?: Partial<CheckOptions>;
+  readonly options?: Partial<MailInspectorOptions> & { readonly refusesListed?: boolean };
+  readonly ip?: string;
+  readonly local?: string;
+  readonly from?: string | null;
+  readonly helo?: string;
+  readonly clock?: FakeClock;
+}
+
+function newClock(): FakeClock {
+  return new FakeClock(NOW * 1000);
+}
+
+async function inspect(inspect: InspectOptions): Promise<Verdict & { readonly top: string }> {
+  const { message = SIGNED, names = {}, checks = {}, options = {}, ip = IP, local = "192.0.2.200" } = inspect;
+  const { from = "someone@other.example", helo = "mail.other.example", clock = newClock() } = inspect;
+  const inspector = new MailInspector({
+    hostname: "mx.example.com",
+    checks: {
+      spf: true,
+      dkim: true,
+      arc: true,
+      dmarc: "enforce",
+      trustedSealers: [],
+      timeoutMs: 10_000,
+      greylist: "off",
+      ...checks,
+    },
+    isOwnDomain: (domain) => domain === "example.com",
+    resolver: inspect.resolver ??
+      new StaticResolver({ ...KEYS, ...names }, { ptr: { [IP]: ["mail.other.example"] } }),
+    clock,
+    ...options,
+  });
+  const session: Session = {
+    id: "s1",
+    remote: { address: ip, port: 1 },
+    local: { address: local, port: 25 },
+    hello: { verb: "EHLO", domain: helo },
+    errorCount: 0,
+    messageCount: 0,
+    refusedRecipientCount: 0,
+  };
+  const at = from?.lastIndexOf("@") ?? -1;
+  const reversePath = from === null
+    ? null
+    : { localPart: from.slice(0, at), domain: from.slice(at + 1), text: from };
+  const inspection = await inspector.begin({ ...envelope("alice@example.com"), reversePath }, session);
+  using data = new InspectedData(inspection, new MemoryBudget(1e9));
+  for (const byte of [message.slice(0, 50), message.slice(50)]) await data.push(bytesOf(byte));
+  const verdict = await data.verdict();
+  const top = verdict.fields.map(({ name, value }) => `${name}: ${value}\r\n`).join("");
+  assert.ok(top.length <= inspection.reserve, `${top.length} octets of ${inspection.reserve}`);
+  return { ...verdict, top };
+}
+
+const reject: Readonly<Record<string, StaticName>> = {
+  "bank.example": { a: ["192.0.2.99"], txt: ["v=spf1 ip4:192.0.2.99 -all"] },
+  "_dmarc.bank.example": { txt: ["v=DMARC1; p=reject"] },
+  "other.example": { txt: ["v=spf1 ip4:192.0.2.0/24 -all"] },
+  "mail.other.example": { a: [IP] },
+};
+const quarantine = { ...reject, "_dmarc.bank.example": { txt: ["v=DMARC1; p=quarantine"] } };
+
+Deno.test("MailInspector writes all it found into one field", async () => {
+  const { top, refuse, junk, log } = await inspect({ names: reject });
+  assert.equal(
+    top,
+    "Authentication-Results: mx.example.com;\r\n" +
+      "\tspf=pass smtp.mailfrom=someone@other.example;\r\n" +
+      "\tspf=none smtp.helo=mail.other.example;\r\n" +
+      "\tdkim=pass header.d=bank.example header.s=s header.a=ed25519-sha256\r\n" +
+      `\theader.b="${/ b=(.{8})/.exec(SIGNED)?.[1]}";\r\n`.replaceAll(/"([^/+=]*)"/g, "$1") +
+      "\tarc=none;\r\n" +
+      "\tdmarc=pass (p=reject dis=none) header.from=bank.example;\r\n" +
+      "\tiprev=pass (mail.other.example) policy.iprev=192.0.2.1\r\n",
+  );
+  assert.deepEqual([refuse, junk], [undefined, undefined]);
+  assert.deepEqual(log, { spf: "pass", dkim: ["pass bank.example"], dmarc: "pass", iprev: "pass" });
+});
+
+Deno.test("MailInspector does what the domain of the author asks for, and says what failed", async () => {
+  const forged = await inspect({ message: MESSAGE, names: reject });
+  assert.deepEqual([forged.refuse?.code, forged.refuse?.enhanced], [550, "5.7.1"]);
+  assert.equal(
+    forged.refuse?.lines[0],
+    "DMARC policy of bank.example: neither SPF nor DKIM speaks for bank.example: SPF pass for other.example, " +
+      "no DKIM signature",
+  );
+  assert.equal(forged.log["dmarc"], "fail");
+  assert.match(String(forged.log["why"]), /^DMARC policy of bank\.example/);
+  const spoilt = await inspect({ message: `${SIGNED}x`, names: reject });
+  assert.match(spoilt.refuse?.lines[0] ?? "", /DKIM fail for bank\.example$/);
+
+  const junk = await inspect({ message: MESSAGE, names: quarantine });
+  assert.equal(junk.refuse, undefined);
+  assert.equal(junk.junk, true);
+  assert.match(junk.top, /dmarc=fail \(p=quarantine dis=quarantine\)[^]*\r\nX-Spam-Flag: YES\r\n$/);
+  assert.equal(junk.log["junk"], true);
+});
+
+Deno.test("MailInspector only marks where it is told to, and asks nothing that is off", async () => {
+  const marked = await inspect({ message: MESSAGE, names: reject, checks: { dmarc: "mark" } });
+  assert.equal(marked.refuse, undefined);
+  assert.match(marked.top, /dmarc=fail \(p=reject dis=reject\)/);
+  const resolver = new StaticResolver({ ...KEYS, ...reject }, { ptr: {} });
+  const off = await inspect({ resolver, checks: { spf: false, dkim: false, arc: false, dmarc: "off" } });
+  assert.match(
+    off.top,
+    /^Authentication-Results: mx\.example\.com;\r\n\tiprev=permerror policy\.iprev=192\.0\.2\.1\r\n$/,
+  );
+  assert.deepEqual(resolver.asked, ["ptr 192.0.2.1"]);
+});
+
+Deno.test("MailInspector accepts and marks what DNS cannot tell", async () => {
+  for (
+    const fails of [{ "_dmarc.bank.example": { fails: ["*"] } }, {
+      "s._domainkey.bank.example": { fails: ["txt"] },
+    }] as const
+  ) {
+    const { refuse, junk, top } = await inspect({ names: { ...reject, ...fails } });
+    assert.deepEqual([refuse, junk], [undefined, undefined]);
+    assert.match(top, /dmarc=temperror/);
+  }
+});
+
+Deno.test("MailInspector gives up on DNS that never answers, within the time for one message", async () => {
+  const silent: Resolver = new Proxy({} as Resolver, {
+    get: () => (_: string, { signal }: { signal?: AbortSignal } = {}) =>
+      new Promise<Answer<string>>((resolve) =>
+        signal?.addEventListener("abort", () => resolve({ kind: "failed", reason: "given up" }))
+      ),
+  });
+  const clock = newClock();
+  const done = inspect({
+    resolver: silent,
+    clock,
+    message: sealByTheBook({ message: SIGNED, key, instance: 1 }),
+  });
+  await settle();
+  await clock.advance(9_999);
+  await settle();
+  let over = false;
+  void done.then(() => over = true);
+  await settle();
+  assert.equal(over, false);
+  await clock.advance(1);
+  const { refuse, top } = await done;
+  assert.equal(refuse, undefined);
+  for (const word of ["spf=temperror", "dkim=temperror", "arc=fail", "dmarc=temperror", "iprev=temperror"]) {
+    assert.ok(top.includes(word), top);
+  }
+});
+
+Deno.test("MailInspector lets a trusted sealer outweigh DMARC, and names it", async () => {
+  const seal = { a: "ed25519-sha256", d: "lists.example" };
+  const changed = SIGNED.replace("Subject: x", "Subject: [list] x");
+  const message = sealByTheBook({ message: changed, key, instance: 1, signature: seal, seal });
+  assert.equal((await inspect({ message, names: reject })).refuse?.code, 550);
+  const checks = { trustedSealers: ["lists.example"] };
+  const { refuse, junk, top, log } = await inspect({ message, names: reject, checks });
+  assert.deepEqual([refuse, junk], [undefined, undefined]);
+  assert.match(top, /arc=pass/);
+  assert.match(top, /dmarc=fail/);
+  assert.equal(
+    log["why"],
+    "DMARC of bank.example asks for reject, but lists.example, which is trusted, vouches for it",
+  );
+  // A chain that was broken, or that somebody else went on with, is worth nothing.
+  const broken = message.replace("Hello", "Hallo");
+  assert.equal((await inspect({ message: broken, names: reject, checks })).refuse?.code, 550);
+  const further = sealByTheBook({ message, key, instance: 2, signature: TAGS, seal: TAGS });
+  assert.equal((await inspect({ message: further, names: reject, checks })).refuse?.code, 550);
+});
+
+Deno.test("MailInspector has an outcome for messages with no author, several From fields and several authors", async () => {
+  const none = await inspect({ message: MESSAGE.replace("From:", "X-From:"), names: reject });
+  assert.equal(none.refuse, undefined);
+  assert.match(none.top, /dmarc=none/);
+  for (
+    const from of [
+      "From: a@other.example\r\nFrom: info@bank.example",
+      "From: a@other.example, Bank <info@bank.example>",
+      "From: friends: a@other.example, info@bank.example;",
+    ]
+  ) {
+    const { refuse } = await inspect({ message: MESSAGE.replace(/^From: .*/, from), names: reject });
+    assert.equal(refuse?.code, 550, from);
+  }
+});
+
+Deno.test("MailInspector refuses by a list before the data, and files by one as junk", async () => {
+  const listed: Readonly<Record<string, StaticName>> = {
+    "2.0.0.127.bad.example": { a: ["127.0.0.2"] },
+    "1.2.0.192.bad.example": { a: ["127.0.0.4"], txt: ["See https://bad.example/?192.0.2.1"] },
+  };
+  for (const action of ["refuse", "junk"] as const) {
+    const resolver = new StaticResolver({ ...KEYS, ...reject, ...listed }, { ptr: {} });
+    using lists = new DnsLists({
+      lists: [{ zone: "bad.example", action }],
+      resolver,
+      clock: newClock(),
+      logger: silentLogger,
+    });
+    await lists.start();
+    const sent = inspect({ resolver, options: { lists, refusesListed: action === "refuse" } });
+    if (action === "junk") {
+      const { junk, log } = await sent;
+      assert.equal(junk, true);
+      assert.deepEqual(log["listed"], ["bad.example"]);
+      continue;
+    }
+    await assert.rejects(sent, (error) => {
+      assert.ok(error instanceof SmtpError);
+      assert.deepEqual([error.reply.code, error.reply.enhanced], [550, "5.7.1"]);
+      assert.match(error.reply.lines[0] ?? "", /^192\.0\.2\.1 is listed by bad\.example: See https:/);
+      return true;
+    });
+  }
+});
+
+Deno.test("MailInspector asks unknown senders to come again, before the data", async () => {
+  const clock = newClock();
+  const greylist = new Greylist({ now: () => clock.now() });
+  const options = { greylist };
+  const send = (how: Partial<InspectOptions>) => inspect({ names: reject, options, clock, ...how });
+  const again = (error: unknown) => {
+    assert.ok(error instanceof SmtpError);
+    assert.deepEqual([error.reply.code, error.reply.enhanced], [451, "4.7.1"]);
+    assert.match(error.reply.lines[0] ?? "", /again in \d+ seconds$/);
+    return true;
+  };
+  await assert.rejects(send({ checks: { greylist: "all" } }), again);
+  await clock.advance(61_000);
+  assert.equal((await send({ checks: { greylist: "all" } })).refuse, undefined);
+  // Who passes SPF raises no suspicion; who fails it, and has no name, does.
+  assert.equal(
+    (await send({ checks: { greylist: "suspicious" }, from: "a@other.example" })).refuse,
+    undefined,
+  );
+  const stranger = { checks: { greylist: "suspicious" as const }, ip: "198.51.100.1" };
+  await assert.rejects(send({ ...stranger }), again);
+  await clock.advance(61_000);
+  assert.equal((await send({ ...stranger })).refuse, undefined);
+});
+
+Deno.test("MailInspector lets this machine send in its own name", async () => {
+  const names: Readonly<Record<string, StaticName>> = {
+    "example.com": { txt: ["v=spf1 ip4:203.0.113.1 -all"] },
+    "_dmarc.example.com": { txt: ["v=DMARC1; p=reject"] },
+  };
+  const message = MESSAGE.replace("bank.example", "example.com");
+  const own = { message, names, from: "info@example.com" };
+  assert.equal((await inspect({ ...own })).refuse?.code, 550);
+  for (const ip of ["127.0.0.1", "192.0.2.200"]) {
+    const { refuse, top } = await inspect({ ...own, ip, local: ip });
+    assert.equal(refuse, undefined);
+    assert.match(top, /spf=pass smtp\.mailfrom=info@example\.com/);
+  }
+  // But not in the name of others.
+  const forged = await inspect({ message: MESSAGE, names: reject, ip: "127.0.0.1", local: "127.0.0.1" });
+  assert.equal(forged.refuse?.code, 550);
+});
+
+Deno.test("MailInspector keeps the reply in one line, and what strangers write in its place", async () => {
+  const long = `${"x".repeat(60)}.${"y".repeat(60)}.${"z".repeat(60)}.example`;
+  const message = MESSAGE.replace("bank.example", long);
+  const tags = { a: "ed25519-sha256", s: "none" };
+  const signed = Array.from({ length: 5 }, (_, i) => `a${i}.${long}`).reduce(
+    (text, d) => signByTheBook({ message: text, key, tags: { ...tags, d } }),
+    message,
+  );
+  const { refuse } = await inspect({
+    message: signed,
+    names: { [`_dmarc.${long}`]: { txt: ["v=DMARC1; p=reject"] } },
+    from: `"a\\"b; dkim=pass (x"@${long}`,
+    helo: "evil.example",
+  });
+  const [line = ""] = refuse?.lines ?? [];
+  assert.ok(line.length <= 403 && /^[\x20-\x7e]+$/.test(line), line);
+  const { top } = await inspect({ from: '"a; dmarc=pass (x\\"@y"@other.example', names: reject });
+  assert.equal([...top.matchAll(/^\t(?:spf|dkim|arc|dmarc|iprev)=/gm)].length, 6, top);
+});
