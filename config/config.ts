@@ -6,6 +6,8 @@
  *
  * @module
  */
+import type { AddressFamily } from "../net/address_family.ts";
+import type { TlsPolicy } from "../net/tls_policy.ts";
 
 /** Everything the configuration file says, defaults filled in. */
 export interface Config {
@@ -136,9 +138,6 @@ export interface MailboxesConfig {
   readonly junkFolder?: string;
 }
 
-/** How far TLS to a target must go. */
-export type TlsPolicy = "prefer" | "require" | "verify" | "dane";
-
 /** One target that stands instead of MX. */
 export interface RouteConfig {
   /** A host name or an IP address. */
@@ -170,7 +169,7 @@ export interface ServeOutConfig {
   /** With less room on the disk mail is put off. */
   readonly minFreeSpace: number;
   /** Which address family is tried, or tried first. */
-  readonly family: "auto" | "ipv4" | "ipv6" | "ipv4-first";
+  readonly family: AddressFamily;
   /** Sends from this address; absent: the system chooses. */
   readonly sourceIpv4?: string;
   /** Sends from this address; absent: the system chooses. */

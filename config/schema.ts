@@ -16,6 +16,7 @@ import type {
   ServeOutConfig,
   TlsConfig,
 } from "./config.ts";
+import { ADDRESS_FAMILIES } from "../net/address_family.ts";
 import { mailChecks } from "./mail_checks.ts";
 import {
   isLoopback,
@@ -260,7 +261,7 @@ const serveOut = table({
   max_connections: integer(1, 100_000).prefault(200),
   idle_timeout: duration(DAY).prefault("5m"),
   min_free_space: size(0).prefault("256MiB"),
-  family: oneOf("auto", "ipv4", "ipv6", "ipv4-first").prefault("auto"),
+  family: oneOf(...ADDRESS_FAMILIES).prefault("auto"),
   source_ipv4: value(
     'an IPv4 address, or "" for the system\'s choice',
     (input) =>

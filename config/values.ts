@@ -5,7 +5,7 @@
  */
 import { isAbsolute } from "@std/path";
 import * as z from "zod";
-import type { TlsPolicy } from "./config.ts";
+import { TLS_POLICIES } from "../net/tls_policy.ts";
 import { DURATION_FORM, formatDuration, parseDuration } from "./duration.ts";
 import { parseDomain, parseIp, parsePort } from "./names.ts";
 import { formatSize, parseSize, SIZE_FORM } from "./size.ts";
@@ -88,7 +88,7 @@ export const targetPort = value("a port, 1 to 65535", (input) => parsePort(input
 /** A domain in its one spelling. */
 export const domain = value('a domain, such as "example.com"', parseDomain);
 /** How far TLS must go. */
-export const tlsPolicy = oneOf<TlsPolicy>("prefer", "require", "verify", "dane");
+export const tlsPolicy = oneOf(...TLS_POLICIES);
 /** An IP address in its canonical form. */
 export const listenAddress = value('an IP address, such as "192.0.2.1" or "2001:db8::1"', parseIp);
 

@@ -13,20 +13,9 @@ import { addressScope, sameAddress } from "../net/ip_address.ts";
 import type { Logger } from "../base/log.ts";
 import { SUBMISSIONS_PORT } from "../smtp/client.ts";
 import type { EnhancedStatusCode } from "../smtp/reply.ts";
+import type { AddressFamily } from "../net/address_family.ts";
 import type { FamilyHealth } from "../net/family_health.ts";
-
-/**
- * How a connection is to be protected. `prefer`: TLS with any certificate where it can be had, else none (RFC 7435);
- * `require`: TLS with any certificate; `verify`: a certificate for the host's name from a known authority; `dane`:
- * a certificate named by DNSSEC (RFC 7672).
- */
-export type TlsPolicy = "prefer" | "require" | "verify" | "dane";
-
-/**
- * Which addresses are used. `auto`: both, IPv6 first (RFC 6724), or the other one after a failed attempt;
- * `ipv4-first`: the same beginning with IPv4; `ipv4`, `ipv6`: that one only.
- */
-export type AddressFamily = "auto" | "ipv4" | "ipv6" | "ipv4-first";
+import { stricterPolicy, type TlsPolicy } from "../net/tls_policy.ts";
 
 /** What a server is asked for before it takes mail. */
 export interface Credentials {
@@ -130,8 +119,6 @@ const MAX_HOSTS = 16;
 const MAX_ADDRESSES_PER_HOST = 8;
 const MAX_TARGETS = 32;
 
-const STRICTNESS: readonly TlsPolicy[] = ["prefer", "require", "verify", "dane"];
-
 /**
  * Finds the targets of a domain (lower case, A-labels, or an address literal such as `[192.0.2.1]`): serve-in's own
  * domains first, then routes, then MX, then the domain's own address. At most 32 targets of 16 hosts.
@@ -160,7 +147,7 @@ function localTargets(listeners: readonly OwnListener[], tls: TlsPolicy, options
 async function routeTargets(route: Route, policy: TlsPolicy, options: TargetOptions): Promise<Targets> {
   const port = route.port ?? options.port;
   const minimum = route.auth === undefined ? "prefer" : "verify";
-  const tls = stricter(stricter(route.tls ?? "prefer", policy), minimum);
+  const tls = stricterPolicy(stricterPolicy(route.tls ?? "prefer", policy), minimum);
   const base: TargetBase = {
     host: route.host.toLowerCase(),
     port,
@@ -392,10 +379,6 @@ function shuffle<T>(items: readonly T[], random: () => number): T[] {
 
 function target(base: TargetBase, address: string): Target {
   return { ...base, address, family: isIP(address) === 6 ? 6 : 4 };
-}
-
-function stricter(a: TlsPolicy, b: TlsPolicy): TlsPolicy {
-  return STRICTNESS.indexOf(a) >= STRICTNESS.indexOf(b) ? a : b;
 }
 
 function isOwnName(host: string, options: TargetOptions): boolean {
