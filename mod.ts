@@ -83,6 +83,9 @@ export { DeadlineError, type Transport, type UpgradeToTls } from "./net/transpor
 
 // Its other side.
 export * from "./smtp/client.ts";
+export type { Capabilities } from "./smtp/capabilities.ts";
+export type { OutgoingMessage, OutgoingRecipient } from "./smtp/outgoing_message.ts";
+export * from "./smtp/send_result.ts";
 export type { RemoteReply } from "./smtp/reply_reader.ts";
 
 // Mail into Maildirs.

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { DialogueFault, Stage } from "../smtp/client.ts";
+import type { DialogueFault, Stage } from "../smtp/send_result.ts";
 import type { EnhancedStatusCode } from "../smtp/reply.ts";
 import { type RemoteReply, replyText } from "../smtp/reply_reader.ts";
 import type { Target } from "./mx.ts";

@@ -12,7 +12,8 @@
 import { type DaneNeed, daneNeed, matchesTlsa } from "../tls/dane.ts";
 import type { Resolver } from "../dns/resolver.ts";
 import type { Logger } from "../base/log.ts";
-import { type ClientTimeouts, DialogueError, SmtpClient } from "../smtp/client.ts";
+import { type ClientTimeouts, SmtpClient } from "../smtp/client.ts";
+import { DialogueError } from "../smtp/send_result.ts";
 import type { Clock } from "../base/clock.ts";
 import { ConnectionError } from "../net/conn_transport.ts";
 import type { RemoteReply } from "../smtp/reply_reader.ts";

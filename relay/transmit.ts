@@ -9,7 +9,9 @@
  */
 import { domainToASCII } from "node:url";
 import { isAscii } from "../smtp/address.ts";
-import type { OutgoingRecipient, RecipientResult, SmtpClient } from "../smtp/client.ts";
+import type { OutgoingRecipient } from "../smtp/outgoing_message.ts";
+import type { RecipientResult } from "../smtp/send_result.ts";
+import type { SmtpClient } from "../smtp/client.ts";
 import { inTransactions, RECIPIENTS_EVERYWHERE } from "../smtp/transactions.ts";
 import type { EnhancedStatusCode } from "../smtp/reply.ts";
 import { type AttemptEnd, attemptRecord, errorAt, faultStatus, temporaryStatus } from "./attempt_record.ts";

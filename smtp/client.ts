@@ -10,25 +10,19 @@
 import { Buffer } from "node:buffer";
 import type { Clock } from "../base/clock.ts";
 import { DataWriter } from "./data_writer.ts";
-import type { DsnOptions, Notify, OriginalRecipient } from "./envelope.ts";
-import { encodeXtext } from "./parameters.ts";
+import { type Capabilities, NO_CAPABILITIES, parseCapabilities } from "./capabilities.ts";
+import { type EnvelopeCommands, envelopeCommands, type OutgoingMessage } from "./outgoing_message.ts";
+import {
+  DialogueError,
+  type DialogueFault,
+  type RecipientResult,
+  type SendResult,
+  type Stage,
+} from "./send_result.ts";
 import { EndOfReplies, type RemoteReply, ReplyError, ReplyReader, replyText } from "./reply_reader.ts";
 import type { TlsInfo } from "../net/transport.ts";
 import { DeadlineError, type Transport } from "../net/transport.ts";
 import { errorText } from "../base/error_text.ts";
-
-/** Where in the dialogue something happened; `dot` is the end of the mail data. */
-export type Stage =
-  | "greeting"
-  | "hello"
-  | "starttls"
-  | "auth"
-  | "mail"
-  | "rcpt"
-  | "data"
-  | "dot"
-  | "rset"
-  | "quit";
 
 /** How long each step may take, in milliseconds (RFC 5321 §4.5.3.2). */
 export interface ClientTimeouts {
@@ -56,142 +50,11 @@ export interface SmtpClientOptions {
   readonly ehlo?: boolean;
 }
 
-/** What the server announced in its reply to EHLO. */
-export interface Capabilities {
-  /** Whether it took EHLO; after HELO nothing else is there. */
-  readonly esmtp: boolean;
-  /** RFC 2920. */
-  readonly pipelining: boolean;
-  /** RFC 1870: the largest message in octets, 0 = not said; absent = no SIZE. */
-  readonly size?: number;
-  /** RFC 6152. */
-  readonly eightBitMime: boolean;
-  /** RFC 6531. */
-  readonly smtputf8: boolean;
-  /** RFC 3461. */
-  readonly dsn: boolean;
-  /** RFC 3207. */
-  readonly startTls: boolean;
-  /** RFC 4954: mechanisms in upper case. */
-  readonly auth: readonly string[];
-  /** RFC 9422, RCPTMAX: the most recipients of one transaction. */
-  readonly recipientsMax?: number;
-  /** RFC 9422, MAILMAX: the most transactions of one connection. */
-  readonly transactionsMax?: number;
-  /** RFC 9422, RCPTDOMAINMAX: the most domains that the recipients of one connection may be in. */
-  readonly recipientDomainsMax?: number;
-}
-
-/** One recipient of an outgoing message. */
-export interface OutgoingRecipient {
-  /** The forward-path without angle brackets, ASCII unless `smtputf8`. */
-  readonly address: string;
-  /** Sent on where the server has DSN. */
-  readonly notify?: Notify;
-  /** Sent on where the server has DSN. */
-  readonly originalRecipient?: OriginalRecipient;
-}
-
-/** A message to send in one transaction. */
-export interface OutgoingMessage {
-  /** The reverse-path without angle brackets; `""` is the null reverse-path. */
-  readonly reversePath: string;
-  /** At least one. */
-  readonly recipients: readonly OutgoingRecipient[];
-  /** Sent on where the server has DSN. */
-  readonly dsn?: DsnOptions;
-  /** In octets, for SIZE. */
-  readonly size: number;
-  /** Whether to say BODY=8BITMIME. */
-  readonly eightBit: boolean;
-  /** Whether to say SMTPUTF8. */
-  readonly smtputf8: boolean;
-  /** The mail data: lines end in CRLF, not dot-stuffed. Asked for once, and only if the server wants it. */
-  readonly chunks: () => AsyncIterable<Uint8Array>;
-  /**
-   * Called when the server is ready for the data, with the indices of the recipients it took; the final dot waits for
-   * it. If it rejects, the connection is closed before the dot.
-   */
-  readonly beforeDot?: (accepted: readonly number[]) => Promise<void>;
-}
-
-/** Why there was no reply. */
-export type DialogueFault =
-  /** Too late. */
-  | "timeout"
-  /** The connection ended or broke. */
-  | "closed"
-  /** What came was no reply, or not one to this command. */
-  | "malformed"
-  /** On this side: the message could not be read, or `beforeDot` failed. */
-  | "local";
-
-/** What became of one recipient. */
-export type RecipientResult =
-  /** The server has it (2xx to the dot). */
-  | { readonly kind: "relayed"; readonly reply: RemoteReply }
-  /** The server said no, 4xx or 5xx. */
-  | { readonly kind: "refused"; readonly stage: Stage; readonly reply: RemoteReply }
-  /** No answer. `afterDot`: the server may have it all the same (RFC 1047). */
-  | {
-    readonly kind: "lost";
-    readonly stage: Stage;
-    readonly fault: DialogueFault;
-    readonly error: string;
-    readonly afterDot: boolean;
-    /** What came of a reply that makes no sense or did not come to its end; lines with their codes, joined by LF. */
-    readonly said?: string;
-  };
-
-/** What became of one transaction. */
-export interface SendResult {
-  /** One per recipient, in the order of the message's. */
-  readonly recipients: readonly RecipientResult[];
-  /** Whether another message can be sent over this connection. */
-  readonly usable: boolean;
-  /** The dialogue broke while replies to a group of commands were due (RFC 2920); the server may not bear groups. */
-  readonly groupLost: boolean;
-}
-
-/** There was no reply, or none that makes sense. The connection is closed. */
-export class DialogueError extends Error {
-  /** Where. */
-  readonly stage: Stage;
-  /** Why. */
-  readonly fault: DialogueFault;
-  /** What came of a reply all the same; `""` for nothing. */
-  readonly said: string;
-
-  /** `message` says what went wrong. */
-  constructor(
-    message: string,
-    options: { stage: Stage; fault: DialogueFault; said?: string; cause?: unknown },
-  ) {
-    super(message, { cause: options.cause });
-    this.name = "DialogueError";
-    this.stage = options.stage;
-    this.fault = options.fault;
-    this.said = options.said ?? "";
-  }
-}
-
-const NO_CAPABILITIES: Capabilities = {
-  esmtp: false,
-  pipelining: false,
-  eightBitMime: false,
-  smtputf8: false,
-  dsn: false,
-  startTls: false,
-  auth: [],
-};
-
 /** The port of submission over TLS from the first octet on (RFC 8314 §7.3). */
 export const SUBMISSIONS_PORT = 465;
 
 // A server that does not read while it writes must still take a batch, so it stays below any socket buffer (RFC 2920 §3.1).
 const MAX_BATCH = 100;
-// deno-lint-ignore no-control-regex
-const CONTROL = /[\u0000-\u001f\u007f]/;
 
 const encoder = new TextEncoder();
 
@@ -323,7 +186,7 @@ export class SmtpClient {
    * @throws {RangeError} when an address holds control bytes; nothing was sent then
    */
   async send(message: OutgoingMessage): Promise<SendResult> {
-    const commands = this.#commands(message);
+    const commands = envelopeCommands(message, this.#capabilities);
     const results = new Array<RecipientResult | undefined>(message.recipients.length);
     const settle = (result: RecipientResult) => {
       for (let i = 0; i < results.length; i++) results[i] ??= result;
@@ -388,32 +251,10 @@ export class SmtpClient {
     this.#transport.close();
   }
 
-  /** MAIL, then one RCPT for each recipient. */
-  #commands(message: OutgoingMessage): { mail: string; rcpts: string[] } {
-    const { size, eightBitMime, smtputf8, dsn } = this.#capabilities;
-    let mail = `MAIL FROM:<${message.reversePath}>`;
-    if (size !== undefined) mail += ` SIZE=${message.size}`;
-    if (eightBitMime && message.eightBit) mail += " BODY=8BITMIME";
-    if (smtputf8 && message.smtputf8) mail += " SMTPUTF8";
-    if (dsn && message.dsn?.ret !== undefined) mail += ` RET=${message.dsn.ret}`;
-    if (dsn && message.dsn?.envelopeId !== undefined) mail += ` ENVID=${encodeXtext(message.dsn.envelopeId)}`;
-    const rcpts = message.recipients.map((recipient) => {
-      let rcpt = `RCPT TO:<${recipient.address}>`;
-      if (!dsn) return rcpt;
-      if (recipient.notify !== undefined) rcpt += ` NOTIFY=${recipient.notify.join(",")}`;
-      if (recipient.originalRecipient !== undefined) rcpt += ` ORCPT=${orcpt(recipient.originalRecipient)}`;
-      return rcpt;
-    });
-    for (const command of [mail, ...rcpts]) {
-      if (CONTROL.test(command)) throw new RangeError("an address holds control characters");
-    }
-    return { mail, rcpts };
-  }
-
   /** Fills in what RCPT decides; returns what holds for all the others. */
   async #transact(
     message: OutgoingMessage,
-    { mail, rcpts }: { mail: string; rcpts: string[] },
+    { mail, rcpts }: EnvelopeCommands,
     results: (RecipientResult | undefined)[],
   ): Promise<RecipientResult | undefined> {
     const pipelining = this.#capabilities.pipelining && this.#options.pipelining !== false;
@@ -645,59 +486,6 @@ async function local<T>(promise: Promise<T>): Promise<T> {
   } catch (cause) {
     throw new LocalError("local failure", { cause });
   }
-}
-
-function parseCapabilities(lines: readonly string[]): Capabilities {
-  const found = new Map<string, string[]>();
-  // The first line is the server's name.
-  for (const line of lines.slice(1)) {
-    // Some old servers announce AUTH=LOGIN.
-    const [keyword = "", ...parameters] = line.trim().toUpperCase().split(/[ =]+/);
-    found.set(keyword, [...(found.get(keyword) ?? []), ...parameters]);
-  }
-  const size = found.get("SIZE");
-  return {
-    esmtp: true,
-    pipelining: found.has("PIPELINING"),
-    ...(size && { size: /^\d{1,15}$/.test(size[0] ?? "") ? Number(size[0]) : 0 }),
-    eightBitMime: found.has("8BITMIME"),
-    smtputf8: found.has("SMTPUTF8"),
-    dsn: found.has("DSN"),
-    startTls: found.has("STARTTLS"),
-    auth: found.get("AUTH") ?? [],
-    ...parseLimits(found.get("LIMITS") ?? []),
-  };
-}
-
-const LIMITS = {
-  RCPTMAX: "recipientsMax",
-  MAILMAX: "transactionsMax",
-  RCPTDOMAINMAX: "recipientDomainsMax",
-} as const;
-
-/** Names and values in turn; what is not a number from 1 on is no limit (RFC 9422 §3). */
-function parseLimits(
-  words: readonly string[],
-): Pick<Capabilities, typeof LIMITS[keyof typeof LIMITS]> {
-  const limits: { -readonly [key in typeof LIMITS[keyof typeof LIMITS]]?: number } = {};
-  for (const [i, name] of words.entries()) {
-    const key = LIMITS[name as keyof typeof LIMITS];
-    const value = words[i + 1] ?? "";
-    if (key !== undefined && /^[1-9]\d{0,5}$/.test(value)) {
-      limits[key] = Math.min(Number(value), limits[key] ?? Infinity);
-    }
-  }
-  return limits;
-}
-
-/** RFC 3461 §4.2; the address type utf-8 in its ASCII form (RFC 6533 §3), which needs no SMTPUTF8. */
-function orcpt({ type, address }: OriginalRecipient): string {
-  if (type !== "utf-8") return `${type};${encodeXtext(address)}`;
-  const encoded = address.replace(
-    /[^!-*,-<>-[\]-~]/gu,
-    (character) => `\\x{${(character.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(2, "0")}}`,
-  );
-  return `${type};${encoded}`;
 }
 
 function base64(text: string): string {

@@ -1,13 +1,9 @@
 import assert from "node:assert/strict";
 import { FakeClock } from "../tests/support/fake_clock.ts";
 import { FakeServer, fakeUpgrade, type Script } from "../tests/support/fake_server.ts";
-import {
-  DialogueError,
-  type OutgoingMessage,
-  type RecipientResult,
-  SmtpClient,
-  type SmtpClientOptions,
-} from "./client.ts";
+import { DialogueError, type RecipientResult } from "./send_result.ts";
+import type { OutgoingMessage } from "./outgoing_message.ts";
+import { SmtpClient, type SmtpClientOptions } from "./client.ts";
 import { DeadlineError } from "../net/transport.ts";
 
 const TIMEOUTS = { command: 300_000, data: 180_000, dataEnd: 600_000 };

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { RecipientResult } from "./client.ts";
+import type { RecipientResult } from "./send_result.ts";
 
 /** What every server must take in one transaction (RFC 5321 §4.5.3.1.8). */
 export const RECIPIENTS_EVERYWHERE = 100;

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import type { RecipientResult, Stage } from "./client.ts";
+import type { RecipientResult, Stage } from "./send_result.ts";
 import { inTransactions } from "./transactions.ts";
 
 const refused = (stage: Stage, code: number, enhanced?: string): RecipientResult => ({
