@@ -83,6 +83,7 @@ export { DeadlineError, type Transport, type UpgradeToTls } from "./net/transpor
 
 // Its other side.
 export * from "./smtp/client.ts";
+export type { ClientTimeouts, DialogueOptions } from "./smtp/client_dialogue.ts";
 export type { Capabilities } from "./smtp/capabilities.ts";
 export type { OutgoingMessage, OutgoingRecipient } from "./smtp/outgoing_message.ts";
 export * from "./smtp/send_result.ts";

@@ -12,7 +12,8 @@
 import { type DaneNeed, daneNeed, matchesTlsa } from "../tls/dane.ts";
 import type { Resolver } from "../dns/resolver.ts";
 import type { Logger } from "../base/log.ts";
-import { type ClientTimeouts, SmtpClient } from "../smtp/client.ts";
+import { SmtpClient } from "../smtp/client.ts";
+import type { ClientTimeouts } from "../smtp/client_dialogue.ts";
 import { DialogueError } from "../smtp/send_result.ts";
 import type { Clock } from "../base/clock.ts";
 import { ConnectionError } from "../net/conn_transport.ts";
