@@ -226,13 +226,13 @@ type QueueViews = ReturnType<NonNullable<Awaited<ReturnType<typeof findServer>>>
 
 async function* waiting(views: QueueViews | undefined): AsyncGenerator<WaitingMessage> {
   if (views === undefined) return;
-  for await (const { entry: { acceptedAt, recipients } } of views) {
+  for await (const { entry: { recipients }, age } of views) {
     const pending = recipients.find(({ status }) => status === "pending");
     if (pending === undefined) continue;
     const { status = "", reply, error } = pending.attempts.at(-1) ?? {};
     const reason = reply ?? error;
     const advice = reply === undefined ? undefined : causeOfOurs({ status, reply })?.operator;
-    yield { acceptedAt, ...(reason !== undefined && { reason }), ...(advice !== undefined && { advice }) };
+    yield { age, ...(reason !== undefined && { reason }), ...(advice !== undefined && { advice }) };
   }
 }
 

@@ -201,9 +201,10 @@ class JsonArray {
   }
 }
 
-function jsonOf({ entry, inFlight }: QueueView): unknown {
+function jsonOf({ entry, age, inFlight }: QueueView): unknown {
   return {
     ...entry,
+    age,
     recipients: entry.recipients.map((recipient, index) => ({
       ...recipient,
       inFlight: inFlight.includes(index),
@@ -211,10 +212,11 @@ function jsonOf({ entry, inFlight }: QueueView): unknown {
   };
 }
 
-function head({ entry }: QueueView): string {
-  const { id, acceptedAt, size, reversePath } = entry;
-  const age = showDuration(systemClock.now() - acceptedAt);
-  return `${id}  ${age}  ${showSize(size)}  from ${reversePath === "" ? "<>" : printable(reversePath)}\n`;
+function head({ entry, age }: QueueView): string {
+  const { id, size, reversePath } = entry;
+  return `${id}  ${showDuration(age)}  ${showSize(size)}  from ${
+    reversePath === "" ? "<>" : printable(reversePath)
+  }\n`;
 }
 
 /** A message in a few lines. */

@@ -56,9 +56,13 @@ async function withSpool(test: (world: World) => Promise<void>): Promise<void> {
   }
 }
 
-/** Fills the spool of a serve-out that has stopped. */
+/** Fills the spool of a serve-out that has stopped a minute ago. */
 async function fill(directory: string, entries: readonly Partial<QueueEntry>[]): Promise<string[]> {
-  await using spool = await Spool.open({ directory: join(directory, "spool"), logger: silentLogger });
+  await using spool = await Spool.open({
+    directory: join(directory, "spool"),
+    logger: silentLogger,
+    uptime: () => Deno.osUptime() * 1000 - 65_000,
+  });
   const ids: string[] = [];
   for (const entry of entries) {
     const id = spool.newId();

@@ -114,7 +114,7 @@ Deno.test("ControlClient lists and steers what the server has", async () => {
     const two = await queue.put(["u@b.test"]);
     const control = await client(path);
     const listed = await Array.fromAsync(control.list({ domain: "a.test" }));
-    assert.deepEqual(listed, [{ entry: await queue.load(one.id), inFlight: [] }]);
+    assert.deepEqual(listed, [{ entry: await queue.load(one.id), age: 0, inFlight: [] }]);
     const removed = await Array.fromAsync(control.apply("remove", { ids: [two.id] }));
     assert.deepEqual(removed, [{ id: two.id, changed: ["u@b.test"], inFlight: [] }]);
     assert.deepEqual(queue.entries.map(({ id }) => id), [one.id]);

@@ -93,7 +93,7 @@ Deno.test("QueueDelivery stores the message with what it lacks on top", async ()
       "Received: from x\r\n\tby y\r\nDate: Tue, 24 Nov 2026 06:00:00 +0000\r\n" +
         `Message-ID: <${id}@mx.test>\r\nSubject: hi\r\nTo: alice@q.test\r\n\r\nHello\r\n`,
     );
-    assert.deepEqual(accepted, [{ id, acceptedAt: NOW, due: [{ domain: "one.test", at: 0 }] }]);
+    assert.deepEqual(accepted, [{ id, age: 0, due: [{ domain: "one.test", at: 0 }] }]);
   });
 });
 

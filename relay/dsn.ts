@@ -85,7 +85,7 @@ export function writeNotice(
     kind,
     entry,
     recipients,
-    giveUpAt: entry.acceptedAt + options.expireAfter,
+    giveUpAt: now + Math.max(0, options.expireAfter - request.age),
   };
   // Drawn for this notice alone, the id cannot stand in what is returned.
   const boundary = `=_${id}`;

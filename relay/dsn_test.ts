@@ -40,7 +40,7 @@ function notice(
   { kind = "failure", returned }: { kind?: NoticeKind; returned?: ReturnedContent } = {},
 ) {
   const result = writeNotice(
-    { id: "0notice001", kind, entry, recipients: entry.recipients.map((_, i) => i) },
+    { id: "0notice001", kind, entry, age: NOW - ACCEPTED, recipients: entry.recipients.map((_, i) => i) },
     {
       hostname: "mx.test",
       expireAfter: 5 * DAY,
@@ -266,7 +266,7 @@ async function compose(
     expireAfter: 5 * DAY,
     clock: new FakeClock(NOW),
   });
-  const { message } = await composer({ id: "0notice001", kind, entry, recipients: [0] });
+  const { message } = await composer({ id: "0notice001", kind, entry, age: 0, recipients: [0] });
   return new TextDecoder().decode(message);
 }
 

@@ -30,6 +30,8 @@ export type OperatorAction = typeof OPERATOR_ACTIONS[number];
 export interface QueueView {
   /** What the queue knows of it. */
   readonly entry: QueueEntry;
+  /** How old it is, as {@linkcode Queue.ageOf} tells. */
+  readonly age: number;
   /** Recipients (indices) that are being sent to just now. */
   readonly inFlight: readonly number[];
 }
@@ -51,7 +53,7 @@ export interface ActionResult {
 /** What a {@linkcode QueueOperator} needs. */
 export interface QueueOperatorOptions {
   /** The queue. */
-  readonly queue: Pick<Queue, "ids">;
+  readonly queue: Pick<Queue, "ids" | "ageOf">;
   /** The entries that others work on too. */
   readonly entries: OpenEntries;
   /** Tells the time. */
@@ -85,7 +87,8 @@ export class QueueOperator {
   async *list(filter: QueueFilter): AsyncGenerator<QueueView, void, void> {
     for await (const opened of this.#select(filter)) {
       using message = opened;
-      yield { entry: structuredClone(message.entry), inFlight: [...message.inFlight] };
+      const entry = structuredClone(message.entry);
+      yield { entry, age: this.#options.queue.ageOf(entry), inFlight: [...message.inFlight] };
     }
   }
 

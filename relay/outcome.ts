@@ -14,10 +14,8 @@ import { retryDelay, type RetrySchedule } from "./retry_schedule.ts";
 export interface Outcome {
   /** What it came to; see {@linkcode AttemptResult}. */
   readonly results: AttemptResult["results"];
-  /** How old the message is, milliseconds. */
+  /** How old the message is, as {@linkcode Queue.ageOf} tells. */
   readonly age: number;
-  /** When the message was accepted, monotonic; may be negative. */
-  readonly born: number;
   /** Whether this process had tried it before. */
   readonly tried: boolean;
 }
@@ -49,7 +47,7 @@ export function applyOutcome(
   for (const [index, result] of results) {
     const recipient = entry.recipients[index];
     if (recipient === undefined) continue;
-    const mayExpire = isLast(outcome, { entry, recipient, result, schedule });
+    const mayExpire = isLast(outcome, { entry, recipient, result, schedule, now: clock.monotonic() });
     addAttempts(recipient, result.attempts, entry);
     recipient.attemptCount++;
     switch (result.result) {
@@ -78,17 +76,18 @@ export function applyOutcome(
  * must have tried it before, or an earlier one must have after its time was over.
  */
 function isLast(
-  { age, born, tried }: Outcome,
-  { entry, recipient, result, schedule: { expireAfter } }: {
+  { age, tried }: Outcome,
+  { entry, recipient, result, schedule: { expireAfter }, now }: {
     entry: QueueEntry;
     recipient: QueueRecipient;
     result: RecipientResult;
     schedule: RetrySchedule;
+    now: number;
   },
 ): boolean {
   if (age < expireAfter) return false;
   // What another message saw before the deadline is no attempt after it.
-  if (result.learntAt !== undefined && result.learntAt < born + expireAfter) return false;
+  if (result.learntAt !== undefined && result.learntAt < now - age + expireAfter) return false;
   return tried || recipient.attempts.some(({ at }) => at >= entry.acceptedAt + expireAfter);
 }
 

@@ -17,8 +17,8 @@ import type { QueueFilter } from "./queue_filter.ts";
 export interface QueueSummary {
   /** The queue id. */
   readonly id: string;
-  /** When it was accepted, milliseconds since the epoch. */
-  readonly acceptedAt: number;
+  /** How old it is, as {@linkcode Queue.ageOf} tells. */
+  readonly age: number;
   /** Domains with a pending recipient that is due at that time (milliseconds since the epoch, 0 = at once). */
   readonly due: readonly { readonly domain: string; readonly at: number }[];
   /**
@@ -58,6 +58,11 @@ export interface QueueDraft extends AsyncDisposable {
 export interface Queue {
   /** A fresh id, never used before by this queue. */
   newId(): string;
+  /**
+   * Milliseconds that have really passed since an entry was accepted, as far as they were measured: no setting of the
+   * clock makes it older or younger.
+   */
+  ageOf(entry: Pick<QueueEntry, "id" | "acceptedAt">): number;
   /** Begins to take a message that arrives in pieces, under an id of {@linkcode Queue.newId}. */
   begin(id: string): QueueDraft;
   /** Stores an entry with its whole message (CRLF lines), e.g. a DSN. */

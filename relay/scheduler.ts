@@ -20,7 +20,6 @@ import { type HostFailure, type HostPauses, hostPausesUpTo, HostTable } from "./
 import { OpenEntries, type OpenEntry } from "./open_entries.ts";
 import { applyOutcome } from "./outcome.ts";
 import type { Queue, QueueSummary } from "./queue.ts";
-import type { QueueEntry } from "./queue_entry.ts";
 import { ReplacedItems } from "./replaced_items.ts";
 import { longestDelay, retryDelay, type RetrySchedule } from "./retry_schedule.ts";
 import { type ComposeNotice, settle } from "./settle.ts";
@@ -89,8 +88,6 @@ interface Item {
   readonly at: number;
   /** The same in monotonic time. */
   readonly dueAt: number;
-  /** When the message was accepted, monotonic; may be negative. */
-  readonly born: number;
   /** Whether this process has tried it before. */
   readonly tried: boolean;
   /** Whether it came while this process ran, so that no crash can have left its notice half done. */
@@ -191,14 +188,11 @@ export class Scheduler {
   }
 
   #submit(summary: QueueSummary, { fresh }: { fresh: boolean }): void {
-    const { clock, schedule } = this.#options;
-    const { id, acceptedAt, due } = summary;
-    const now = clock.now();
-    const born = clock.monotonic() - Math.max(0, now - acceptedAt);
+    const { id, age, due } = summary;
     for (const [to, at] of this.#byDestination(due)) {
-      this.#wait({ id, to, at, dueAt: this.#dueAt(at), born, tried: false, fresh });
-      const noticeAt = acceptedAt + schedule.delayNoticeAfter;
-      if (at > now && noticeAt > now && noticeAt < at) this.#watchForDelay(id, born);
+      const dueAt = this.#dueAt(at);
+      this.#wait({ id, to, at, dueAt, tried: false, fresh });
+      this.#watchForDelay(id, { age, before: dueAt });
     }
   }
 
@@ -239,14 +233,13 @@ export class Scheduler {
    * Stores an entry that was changed through {@linkcode Scheduler.entries}, queues the notices that are due, removes it
    * when all is settled.
    */
-  async settle(opened: OpenEntry, { born }: { born?: number } = {}): Promise<void> {
+  async settle(opened: OpenEntry): Promise<void> {
     const { queue, logger, compose, schedule } = this.#options;
-    const age = this.#age(opened.entry, born);
     await settle(opened, {
       queue,
       logger,
       compose,
-      delayed: age >= schedule.delayNoticeAfter,
+      delayNoticeAfter: schedule.delayNoticeAfter,
       submit: (notice) => this.submit(notice),
     });
   }
@@ -308,12 +301,13 @@ export class Scheduler {
   }
 
   /** Lets what is open of an entry wait anew, instead of all that waited of it. */
-  #submitAgain({ entry: { id, acceptedAt, recipients }, inFlight, gone }: OpenEntry): void {
+  #submitAgain({ entry, inFlight, gone }: OpenEntry): void {
+    const { id, recipients } = entry;
     this.#replaced.replace(id);
     const due = recipients.flatMap(({ status, domain, nextAttemptAt }, index) =>
       status === "pending" && !inFlight.has(index) ? { domain, at: nextAttemptAt } : []
     );
-    if (!gone) this.#submit({ id, acceptedAt, due }, { fresh: false });
+    if (!gone) this.#submit({ id, age: this.#options.queue.ageOf(entry), due }, { fresh: false });
   }
 
   /** When each destination is first due. */
@@ -333,15 +327,12 @@ export class Scheduler {
     return clock.monotonic() + wait;
   }
 
-  /** A clock that is wrong now, or was wrong when the message came, makes it look older; the smaller age is true. */
-  #age({ acceptedAt }: QueueEntry, born = -Infinity): number {
-    const { clock } = this.#options;
-    return Math.min(clock.now() - acceptedAt, clock.monotonic() - born);
-  }
-
-  #watchForDelay(id: string, born: number): void {
-    const dueAt = born + this.#options.schedule.delayNoticeAfter;
-    this.#wait({ id, to: "", at: 0, dueAt, born, tried: true, fresh: true });
+  /** Looks at an entry when its delay notice is due, if nobody else does before. */
+  #watchForDelay(id: string, { age, before }: { age: number; before: number }): void {
+    const { clock, schedule } = this.#options;
+    const wait = schedule.delayNoticeAfter - age;
+    const dueAt = clock.monotonic() + wait;
+    if (wait > 0 && dueAt < before) this.#wait({ id, to: "", at: 0, dueAt, tried: true, fresh: true });
   }
 
   #wait(item: Item): void {
@@ -365,9 +356,9 @@ export class Scheduler {
   }
 
   /** Does what is left to do with an entry apart from sending. */
-  async #finish({ id, born }: { id: string; born?: number }): Promise<void> {
+  async #finish({ id }: { id: string }): Promise<void> {
     using opened = await this.#entries.open(id);
-    if (opened !== undefined) await this.settle(opened, { ...(born !== undefined && { born }) });
+    if (opened !== undefined) await this.settle(opened);
   }
 
   #run(work: Promise<unknown>): void {
@@ -415,9 +406,9 @@ export class Scheduler {
       for (const index of recipients) inFlight.add(index);
       let result: AttemptResult;
       try {
-        result = await this.#attempt(opened, { item, recipients, live });
-        const { tried, born } = item;
-        const outcome = { results: result.results, age: this.#age(entry, born), born, tried };
+        result = await this.#attempt(opened, { recipients, live });
+        const age = this.#options.queue.ageOf(entry);
+        const outcome = { results: result.results, age, tried: item.tried };
         const reached = applyOutcome(entry, outcome, this.#options);
         this.#destinations.noteAttempt(item.to, { reached });
       } finally {
@@ -463,13 +454,12 @@ export class Scheduler {
 
   #attempt(
     opened: OpenEntry,
-    { item, recipients, live }: { item: Item; recipients: number[]; live: LiveConnection | undefined },
+    { recipients, live }: { recipients: number[]; live: LiveConnection | undefined },
   ): Promise<AttemptResult> {
     const { queue, clock, route, connect, schedule } = this.#options;
-    const { born } = item;
     // Any of them: they have the same targets.
     const domain = opened.entry.recipients[recipients[0] ?? 0]?.domain ?? "";
-    const impatient = this.#age(opened.entry, born) >= schedule.expireAfter;
+    const impatient = queue.ageOf(opened.entry) >= schedule.expireAfter;
     return attempt({ opened, recipients, domain, impatient, ...(live && { live }) }, {
       queue,
       clock,
@@ -485,10 +475,9 @@ export class Scheduler {
 
   /** Puts the outcome on disk, then lets the rest wait for its time. */
   async #store(opened: OpenEntry, item: Item): Promise<void> {
-    const { schedule } = this.#options;
     const { entry } = opened;
-    const { id, to, born } = item;
-    await this.settle(opened, { born });
+    const { id, to } = item;
+    await this.settle(opened);
     if (opened.gone) return;
     if (this.#outdated.has(item)) return this.#submitAgain(opened);
     const open = entry.recipients.filter((recipient) =>
@@ -497,12 +486,9 @@ export class Scheduler {
     if (open.length === 0) return;
     const at = Math.min(...open.map(({ nextAttemptAt }) => nextAttemptAt));
     const dueAt = this.#dueAt(at);
-    this.#wait({ id, to, at, dueAt, born, tried: true, fresh: true });
-    const noticeAt = born + schedule.delayNoticeAfter;
+    this.#wait({ id, to, at, dueAt, tried: true, fresh: true });
     const untold = open.some(({ delayNotified }) => !delayNotified);
-    if (untold && noticeAt > this.#options.clock.monotonic() && noticeAt < dueAt) {
-      this.#watchForDelay(id, born);
-    }
+    if (untold) this.#watchForDelay(id, { age: this.#options.queue.ageOf(entry), before: dueAt });
   }
 }
 

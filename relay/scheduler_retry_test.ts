@@ -230,7 +230,7 @@ Deno.test("Scheduler after a long stop tries a message before it expires, and mo
   const id = await first.send(["u@a.test"]);
   await clock.advance(2 * HOUR);
   await using second = first.crash();
-  clock.jump(6 * DAY);
+  await clock.advance(6 * DAY);
   await second.scheduler.start();
   await clock.advance(0);
   assert.equal(second.entry(id)?.recipients[0]?.status, "pending");
@@ -279,6 +279,32 @@ Deno.test("Scheduler started under a wrong clock does not expire what it can try
   mx.state = "up";
   await clock.advance(4 * HOUR);
   assert.equal(second.entry(id), undefined);
+});
+
+Deno.test("Scheduler goes by the time that has passed, whatever the clock said when a message came", async () => {
+  for (const wrong of [-30 * DAY, 365 * DAY]) {
+    const first = new World();
+    const { network, clock } = first;
+    network.host("mx.a.test", { answer: () => refuse("450 4.2.0 not yet") });
+    network.host("mx.example.org");
+    network.domain("a.test", ["mx.a.test"]);
+    network.domain("example.org", ["mx.example.org"]);
+    clock.jump(wrong);
+    const id = await first.send(["u@a.test"]);
+    await clock.advance(10 * MINUTE);
+    clock.jump(-wrong);
+    await using second = first.crash();
+    await second.scheduler.start();
+    await clock.advance(3 * HOUR);
+    assert.deepEqual(second.notices, []);
+    await clock.advance(2 * HOUR);
+    assert.deepEqual(second.notices.map(({ kind }) => kind), ["delay"]);
+    await clock.advance(4 * DAY);
+    assert.equal(second.entry(id)?.recipients[0]?.status, "pending");
+    await clock.advance(DAY);
+    assert.equal(second.events("queue.expired").length, 1);
+    assert.deepEqual(second.notices.map(({ kind }) => kind), ["delay", "failure"]);
+  }
 });
 
 Deno.test("Scheduler does not wait a year for what was written under a clock a year ahead", async () => {

@@ -26,6 +26,8 @@ export interface NoticeRequest {
   readonly kind: NoticeKind;
   /** The message it is about; its reverse-path is not null. */
   readonly entry: QueueEntry;
+  /** How old that is, as {@linkcode Queue.ageOf} tells. */
+  readonly age: number;
   /** Those it is about: indices into the entry; at least one. */
   readonly recipients: readonly number[];
 }
@@ -43,8 +45,8 @@ export interface SettleOptions {
   readonly logger: Logger;
   /** Writes the notice. */
   readonly compose: ComposeNotice;
-  /** Whether the message is old enough for a delay notice. */
-  readonly delayed: boolean;
+  /** From what age on a delay is told, in milliseconds. */
+  readonly delayNoticeAfter: number;
   /** Takes over the notices, which may be sent from now on. */
   readonly submit: (notice: QueueSummary) => void;
 }
@@ -74,7 +76,8 @@ interface Group {
 }
 
 /** Sorts the recipients that need something into notices, and settles those that need none. */
-function decide(entry: QueueEntry, { queue, delayed, logger }: SettleOptions): Group[] {
+function decide(entry: QueueEntry, { queue, delayNoticeAfter, logger }: SettleOptions): Group[] {
+  const delayed = queue.ageOf(entry) >= delayNoticeAfter;
   const begun = new Map<string, Group>();
   const fresh = new Map<NoticeKind, Group>();
   for (const recipient of entry.recipients) {
@@ -152,7 +155,7 @@ async function notify(
   try {
     notice = await queue.load(id);
     if (notice === undefined) {
-      const composed = await compose({ id, kind, entry, recipients: indices });
+      const composed = await compose({ id, kind, entry, age: queue.ageOf(entry), recipients: indices });
       await opened.persist(() => queue.add(composed.entry, composed.message));
       notice = composed.entry;
     }
@@ -171,7 +174,7 @@ async function notify(
     recipients: recipients.map(({ address }) => address),
   });
   const due = notice.recipients.map(({ domain, nextAttemptAt }) => ({ domain, at: nextAttemptAt }));
-  submit({ id, acceptedAt: notice.acceptedAt, due });
+  submit({ id, age: queue.ageOf(notice), due });
 }
 
 function isOver(entry: QueueEntry): boolean {

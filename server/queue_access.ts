@@ -130,7 +130,8 @@ async function openDirectly(config: Config, io: Io): Promise<QueueAccess> {
         queue: spool,
         logger,
         compose,
-        delayed: false,
+        // Whether it is late is for serve-out to say.
+        delayNoticeAfter: Infinity,
         // The next serve-out finds it.
         submit: () => {},
       }),

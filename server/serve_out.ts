@@ -75,7 +75,7 @@ function serveOutGrants(config: Config, { configFile }: GrantOptions): Grants {
       ...(dns.servers.length === 0 ? ["/etc/resolv.conf"] : []),
     ],
     write: [dataDir, ...logFile(config)],
-    sys: ["networkInterfaces", "statfs", "umask"],
+    sys: ["networkInterfaces", "osUptime", "statfs", "umask"],
   };
 }
 

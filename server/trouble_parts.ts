@@ -150,7 +150,7 @@ export async function watchServeOut(
         settled: false,
       }],
     }, message);
-    scheduler.submit({ id, acceptedAt: now, due: [{ domain: qualifyDomain, at: 0 }] });
+    scheduler.submit({ id, age: 0, due: [{ domain: qualifyDomain, at: 0 }] });
   };
   return await TroubleWatch.start({
     clock,

@@ -80,7 +80,7 @@ function unit(config: Config, { executable, mailRoot, server }: UnitParts): stri
   return `[Unit]
 Description=${description}
 Wants=network-online.target
-After=network-online.target nss-lookup.target
+After=network-online.target nss-lookup.target time-sync.target
 StartLimitIntervalSec=60
 StartLimitBurst=10
 

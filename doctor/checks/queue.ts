@@ -10,8 +10,8 @@ import type { Trouble } from "../trouble_watch.ts";
 
 /** A message that waits. */
 export interface WaitingMessage {
-  /** Milliseconds since the epoch. */
-  readonly acceptedAt: number;
+  /** Milliseconds since it was accepted. */
+  readonly age: number;
   /** What was said last. */
   readonly reason?: string;
   /** What to do about that, where it is known. */
@@ -32,18 +32,12 @@ export interface QueueState {
   readonly troubles: readonly Trouble[];
 }
 
-/** What is looked at. */
-export interface QueueCheck extends QueueState {
-  /** Milliseconds since the epoch. */
-  readonly now: number;
-}
-
 /** Asks serve-out for its queue, and checks it. */
-export async function checkServeOut({ queue, clock }: Pick<Setup, "queue" | "clock">): Promise<Finding[]> {
+export async function checkServeOut({ queue }: Pick<Setup, "queue">): Promise<Finding[]> {
   try {
     const state = await queue();
     if ("forbidden" in state) return [untested("queue", "serve-out", { what: state.forbidden })];
-    return await checkQueue({ ...state, now: clock.now() });
+    return await checkQueue(state);
   } catch (error) {
     return [failure("queue.silent", "serve-out", {
       what: errorText(error),
@@ -54,7 +48,7 @@ export async function checkServeOut({ queue, clock }: Pick<Setup, "queue" | "clo
 
 /** Checks whether the queue grows, its oldest message, and whether others refuse for a reason that lies here. */
 export async function checkQueue(
-  { running, messages, now, lateAfter, troubles }: QueueCheck,
+  { running, messages, lateAfter, troubles }: QueueState,
 ): Promise<Finding[]> {
   if (!running) {
     return [warning("queue.stopped", "serve-out", {
@@ -71,14 +65,14 @@ export async function checkQueue(
     if (reason !== undefined && advice !== undefined && refusals.size < MAX_REFUSALS) {
       refusals.set(advice, reason);
     }
-    if (oldest === undefined || message.acceptedAt < oldest.acceptedAt) oldest = message;
+    if (oldest === undefined || message.age > oldest.age) oldest = message;
   }
   const findings = Array.from(
     refusals,
     ([next, reason]) =>
       warning("queue.refused", "serve-out", { what: `another server puts our mail off: ${reason}`, next }),
   );
-  const age = oldest === undefined ? 0 : now - oldest.acceptedAt;
+  const { age = 0 } = oldest ?? {};
   if (oldest !== undefined && age > lateAfter) {
     findings.push(warning("queue.late", "serve-out", {
       what: `${messagesWait(count)}, the oldest since ${Math.floor(age / 3_600_000)} h` +

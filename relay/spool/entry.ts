@@ -9,9 +9,12 @@ import { addAttempts, attemptLimits, isFinal, type QueueEntry, type QueueRecipie
 
 /**
  * The entry as the scheduler keeps it; `undefined` when there is nothing to do for it.
- * @param domains one string for each domain, shared by the summaries
+ * @param options `age` of the entry; `domains`: one string for each domain, shared by the summaries
  */
-export function summarize(entry: QueueEntry, domains: Map<string, string>): QueueSummary | undefined {
+export function summarize(
+  entry: QueueEntry,
+  { age, domains = new Map() }: { readonly age: number; readonly domains?: Map<string, string> },
+): QueueSummary | undefined {
   const due: { domain: string; at: number }[] = [];
   for (const { status, domain, nextAttemptAt } of entry.recipients) {
     if (status !== "pending") continue;
@@ -19,9 +22,9 @@ export function summarize(entry: QueueEntry, domains: Map<string, string>): Queu
     if (known !== undefined) known.at = Math.min(known.at, nextAttemptAt);
     else due.push({ domain: intern(domain, domains), at: nextAttemptAt });
   }
-  const { id, acceptedAt } = entry;
-  if (isUnfinished(entry)) return { id, acceptedAt, due, unfinished: true };
-  return due.length > 0 ? { id, acceptedAt, due } : undefined;
+  const { id } = entry;
+  if (isUnfinished(entry)) return { id, age, due, unfinished: true };
+  return due.length > 0 ? { id, age, due } : undefined;
 }
 
 /** The one string for this domain. */

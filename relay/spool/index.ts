@@ -217,12 +217,12 @@ export function digestOf(entry: QueueEntry): EntryDigest | undefined {
 /** See {@linkcode summarize}. */
 export function summarizeLine(
   id: string,
-  { acceptedAt, domains, due, unfinished }: IndexLine,
-  known: Map<string, string>,
+  { domains, due, unfinished }: IndexLine,
+  { age, known }: { readonly age: number; readonly known: Map<string, string> },
 ): QueueSummary | undefined {
   const shared = due.map(([place, at]) => ({ domain: intern(domains[place] ?? "", known), at }));
-  if (unfinished) return { id, acceptedAt, due: shared, unfinished };
-  return shared.length > 0 ? { id, acceptedAt, due: shared } : undefined;
+  if (unfinished) return { id, age, due: shared, unfinished };
+  return shared.length > 0 ? { id, age, due: shared } : undefined;
 }
 
 /**

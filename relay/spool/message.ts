@@ -28,6 +28,8 @@ export interface DraftOptions {
   readonly staged: StagedMessage;
   /** A file that is there to be written into; `undefined` when there is none. */
   readonly spareFile: () => Promise<NewFile | undefined>;
+  /** Tells how old an entry is. */
+  readonly ageOf: (entry: NewEntry) => number;
   /** Gives the finished file its place; `message` where all of it is in memory. */
   readonly enter: (file: NewFile, entry: NewEntry, message: Uint8Array | undefined) => Promise<void>;
 }
@@ -63,7 +65,7 @@ export class Draft implements QueueDraft {
 
   /** See {@linkcode QueueDraft.commit}. */
   async commit(rest: Omit<NewEntry, "id" | "size">, prepend: Uint8Array): Promise<QueueSummary> {
-    const { staged, temporary, fileSystem, spareFile, enter } = this.#options;
+    const { staged, temporary, fileSystem, spareFile, enter, ageOf } = this.#options;
     const entry: NewEntry = { ...rest, id: this.id, size: prepend.length + staged.size };
     let file: NewFile | undefined;
     try {
@@ -86,7 +88,8 @@ export class Draft implements QueueDraft {
     } finally {
       staged[Symbol.dispose]();
     }
-    return summarize(entry, new Map()) ?? { id: entry.id, acceptedAt: entry.acceptedAt, due: [] };
+    const age = ageOf(entry);
+    return summarize(entry, { age }) ?? { id: entry.id, age, due: [] };
   }
 
   /** Drops what was not committed. */

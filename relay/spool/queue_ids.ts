@@ -3,7 +3,6 @@
  *
  * @module
  */
-import type { Clock } from "../../base/clock.ts";
 
 // Consecutive messages share a directory, and so the syncs of it; a directory stays small enough to list at once.
 const MESSAGES_PER_SHARD = 1000;
@@ -11,16 +10,16 @@ const SHARDS = 1024;
 
 /** The ids that one process draws: lower-case letters and digits, the shard in the last two. */
 export class QueueIds {
-  readonly #clock: Clock;
+  readonly #now: () => number;
   readonly #random: (buffer: Uint8Array<ArrayBuffer>) => void;
   readonly #firstShard: number;
   #sequence = 0;
 
-  /** `random` fills a buffer with random bytes. */
+  /** `now` tells the spool's time in whole milliseconds; `random` fills a buffer with random bytes. */
   constructor(
-    options: { readonly clock: Clock; readonly random: (buffer: Uint8Array<ArrayBuffer>) => void },
+    options: { readonly now: () => number; readonly random: (buffer: Uint8Array<ArrayBuffer>) => void },
   ) {
-    this.#clock = options.clock;
+    this.#now = options.now;
     this.#random = options.random;
     this.#firstShard = this.#draw() % SHARDS;
   }
@@ -29,9 +28,10 @@ export class QueueIds {
   next(): string {
     const sequence = this.#sequence++;
     const shard = (this.#firstShard + Math.floor(sequence / MESSAGES_PER_SHARD)) % SHARDS;
-    // The time sorts; the sequence tells apart what one process makes within a millisecond or with a clock set back;
-    // the random part does so between processes.
-    return this.#clock.now().toString(36) + base36(sequence, 4) + base36(this.#draw(), 4) + base36(shard, 2);
+    // The time sorts, and tells how old the message is; the sequence tells apart what one process makes within a
+    // millisecond; the random part does so between processes.
+    const tail = base36(sequence, 4) + base36(this.#draw(), 4) + base36(shard, 2);
+    return this.#now().toString(36) + tail;
   }
 
   /** 32 random bits. */

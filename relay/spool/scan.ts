@@ -41,8 +41,8 @@ export interface SpoolScanOptions {
   readonly listing: SpoolListing;
   /** Reads them. */
   readonly reader: SpoolReader;
-  /** Removes what is done, and loads at the end what could not be read. */
-  readonly queue: Pick<Queue, "load" | "remove">;
+  /** Removes what is done, loads at the end what could not be read, tells ages. */
+  readonly queue: Pick<Queue, "load" | "remove" | "ageOf">;
 }
 
 // Lines of a shard's index that are of no use any more, beyond which it is written anew.
@@ -118,14 +118,14 @@ export class SpoolScan {
       const line = updated ? undefined : this.#lookUp(id, { line: lines.get(id), hasState });
       if (line !== undefined) {
         used.set(id, line);
-        const summary = summarizeLine(id, line, this.#domains);
+        const summary = summarizeLine(id, line, { age: queue.ageOf({ id, ...line }), known: this.#domains });
         if (summary !== undefined) yield summary;
         else if (line.done) await this.#clear(id, () => queue.remove(id));
         continue;
       }
       const { entry, noted } = this.#read(id, hasState || updated);
       if (!noted && !updated && lines.has(id)) this.#doubtful = true;
-      const summary = entry && summarize(entry, this.#domains);
+      const summary = entry && this.#summarize(entry);
       if (summary !== undefined) yield summary;
       else if (entry !== undefined && isDone(entry)) await this.#clear(id, () => queue.remove(id));
     }
@@ -141,9 +141,13 @@ export class SpoolScan {
         logger.error("queue.unreadable", { id, error: String(error) });
         return undefined;
       });
-      const summary = entry && summarize(entry, this.#domains);
+      const summary = entry && this.#summarize(entry);
       if (summary !== undefined) yield summary;
     }
+  }
+
+  #summarize(entry: QueueEntry): QueueSummary | undefined {
+    return summarize(entry, { age: this.#options.queue.ageOf(entry), domains: this.#domains });
   }
 
   /** The index's line of an entry, if it is about the files that are there. */

@@ -40,6 +40,7 @@ import { SpoolListing } from "./listing.ts";
 import { Draft, StoredMessage } from "./message.ts";
 import { SpoolReader } from "./reader.ts";
 import { SpoolScan } from "./scan.ts";
+import { SpoolTime, systemUptime } from "./spool_time.ts";
 import { TimeSlice } from "../../base/time_slice.ts";
 
 /** How to open a spool. */
@@ -59,6 +60,8 @@ export interface SpoolOptions {
    * work on it. Default 60,000.
    */
   readonly resendAfter?: number;
+  /** Milliseconds that the machine has been up, `undefined` where that cannot be told; default: asks the system. */
+  readonly uptime?: () => number | undefined;
   /** Octets of a message that are kept in memory until commit, a multiple of 16 KiB, and not 0; default 256 KiB. */
   readonly maxInMemory?: number;
 }
@@ -74,6 +77,7 @@ export class Spool implements Queue, AsyncDisposable {
   readonly #directory: string;
   readonly #logger: Logger;
   readonly #ids: QueueIds;
+  readonly #time: SpoolTime;
   readonly #fileSystem: FileSystem;
   readonly #syncer: DirectorySyncer;
   readonly #staging: StagingArea;
@@ -96,7 +100,7 @@ export class Spool implements Queue, AsyncDisposable {
 
   private constructor(
     options: SpoolOptions,
-    parts: { lock: SpoolLock; journal: Journal; syncer: DirectorySyncer },
+    parts: { lock: SpoolLock; journal: Journal; syncer: DirectorySyncer; time: SpoolTime },
   ) {
     const { fileSystem = denoFileSystem, clock = systemClock } = options;
     this.#directory = options.directory;
@@ -109,6 +113,7 @@ export class Spool implements Queue, AsyncDisposable {
       ...(options.maxInMemory !== undefined && { messageLimit: options.maxInMemory }),
     });
     this.#lock = parts.lock;
+    this.#time = parts.time;
     this.#journal = parts.journal;
     this.#index = new SpoolIndex({
       directory: join(options.directory, "index"),
@@ -117,7 +122,7 @@ export class Spool implements Queue, AsyncDisposable {
     });
     this.#spares = new SpareFiles({ directory: join(options.directory, "spare"), fileSystem, clock });
     this.#ids = new QueueIds({
-      clock,
+      now: () => this.#time.now(),
       random: options.random ?? ((buffer) => void crypto.getRandomValues(buffer)),
     });
     this.#listing = new SpoolListing(options);
@@ -137,7 +142,7 @@ export class Spool implements Queue, AsyncDisposable {
    * @throws {SpoolVersionError} when a newer version wrote it
    */
   static async open(options: SpoolOptions): Promise<Spool> {
-    const { directory, logger, fileSystem = denoFileSystem } = options;
+    const { directory, logger, fileSystem = denoFileSystem, clock = systemClock } = options;
     const syncer = new DirectorySyncer({ fileSystem });
     for (const name of ["", "incoming", "spare", "messages", "states", "damaged"]) {
       await Deno.mkdir(join(directory, name), { recursive: true, mode: 0o700 });
@@ -164,7 +169,16 @@ export class Spool implements Queue, AsyncDisposable {
           logger.error("queue.damaged", { file: path, reason, kept });
         },
       });
-      return new Spool(options, { lock, journal, syncer });
+      const time = await SpoolTime.open({
+        path: join(directory, "time"),
+        temporary: join(directory, "incoming", crypto.randomUUID()),
+        clock,
+        uptime: options.uptime ?? systemUptime,
+        fileSystem,
+        syncer,
+        logger,
+      });
+      return new Spool(options, { lock, journal, syncer, time });
     } catch (error) {
       lock.close();
       throw error;
@@ -179,6 +193,11 @@ export class Spool implements Queue, AsyncDisposable {
   /** See {@linkcode Queue.newId}. */
   newId(): string {
     return this.#ids.next();
+  }
+
+  /** See {@linkcode Queue.ageOf}. */
+  ageOf({ id, acceptedAt }: Pick<QueueEntry, "id" | "acceptedAt">): number {
+    return this.#time.ageOf(id, acceptedAt);
   }
 
   /**
@@ -200,6 +219,7 @@ export class Spool implements Queue, AsyncDisposable {
       staged: this.#staging.stage(),
       spareFile: () => this.#spares.take(),
       enter: (file, entry, message) => this.#enter(file, entry, message),
+      ageOf: (entry) => this.ageOf(entry),
     });
   }
 
@@ -352,6 +372,7 @@ export class Spool implements Queue, AsyncDisposable {
     await this.#spares.close();
     await this.#journal.close();
     await this.#index.close();
+    await this.#time.close();
     this.#lock?.close();
     this.#lock = undefined;
   }

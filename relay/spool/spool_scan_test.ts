@@ -1,21 +1,13 @@
 import assert from "node:assert/strict";
 import { join } from "@std/path";
+import { FakeClock } from "../../tests/support/fake_clock.ts";
 import { FaultyFileSystem } from "../../tests/support/faulty_file_system.ts";
 import { recipient } from "../../tests/support/queue_entry.ts";
-import {
-  ACCEPTED,
-  add,
-  first,
-  ids,
-  inDirectory,
-  messageFile,
-  names,
-  scan,
-} from "../../tests/support/spool.ts";
+import { add, first, ids, inDirectory, messageFile, names, scan } from "../../tests/support/spool.ts";
 
 Deno.test("scan() yields what is pending or unfinished, and ids() everything", async () => {
   await inDirectory(async ({ open }) => {
-    await using spool = await open();
+    await using spool = await open({ clock: new FakeClock() });
     const pending = await add(spool);
     const held = await add(spool, [recipient("b@one.test", { status: "held" })]);
     const failed = await add(spool, [recipient("b@one.test", { status: "failed" })]);
@@ -24,7 +16,7 @@ Deno.test("scan() yields what is pending or unfinished, and ids() everything", a
     assert.deepEqual(await ids(spool), [pending, held, failed, noticed, done].sort());
     const found = new Map((await scan(spool)).map((summary) => [summary.id, summary]));
     assert.deepEqual([...found.keys()].sort(), [pending, failed, noticed].sort());
-    assert.deepEqual(found.get(failed), { id: failed, acceptedAt: ACCEPTED, due: [], unfinished: true });
+    assert.deepEqual(found.get(failed), { id: failed, age: 0, due: [], unfinished: true });
     assert.equal(found.get(noticed)?.unfinished, true);
     assert.equal(found.get(pending)?.unfinished, undefined);
     assert.deepEqual(await ids(spool), [pending, held, failed, noticed].sort());

@@ -24,15 +24,18 @@ const encoder = new TextEncoder();
 
 Deno.test("Spool keeps an entry and its message over a restart", async () => {
   await inDirectory(async ({ open, log }) => {
+    const clock = new FakeClock();
+    const uptime = () => 5000 + clock.monotonic();
     let id: string;
     {
-      await using spool = await open();
+      await using spool = await open({ clock, uptime });
       id = await add(spool, [recipient("b@one.test"), recipient("c@two.test", { nextAttemptAt: 7 })]);
     }
-    await using spool = await open();
+    await clock.advance(1000);
+    await using spool = await open({ clock, uptime });
     assert.deepEqual(await scan(spool), [{
       id,
-      acceptedAt: ACCEPTED,
+      age: 1000,
       due: [{ domain: "one.test", at: 0 }, { domain: "two.test", at: 7 }],
     }]);
     assert.equal(await read(spool, id), MESSAGE);

@@ -1,4 +1,4 @@
-// serve-out started anew under a clock that is a year off: no message is given up for it, and none waits a year.
+// serve-out started anew under another clock: no message is given up sooner or later for it, and none waits a year.
 import assert from "node:assert/strict";
 import { type RunningMailapp, Workspace } from "../support/mailapp.ts";
 import { testWith } from "../support/requires.ts";
@@ -56,4 +56,41 @@ for (const [name, accepting, sending] of CLOCKS) {
     assert.equal(await after.stop(), 0);
     assert.equal(daysAhead(after), sending);
   });
+}
+
+for (const days of [-30, 365]) {
+  testWith(
+    ["faketime"],
+    `serve-out gives up a message that it accepted with a clock ${days} days ahead when its time has passed, and no sooner`,
+    async () => {
+      await using workspace = await Workspace.create();
+      await using receiver = new Receiver();
+      const clock = workspace.file("clock");
+      receiver.atDot = () => Promise.resolve("refuse");
+      // Far away under the wrong clock, and near under the right one.
+      const patient = await configureServeOut(workspace, receiver.port, { expire_after: "5d" });
+      await Deno.writeTextFile(clock, offset(days));
+      const first = await serveOut(patient, { env: clockOf(clock) });
+      await using before = first.server;
+      const { queueId } = await handOver(first.port);
+      await before.event("attempt.deferred", { where: { id: queueId } });
+      assert.equal(await before.stop(), 0);
+      assert.equal(daysAhead(before), days);
+
+      await Deno.writeTextFile(clock, offset(0));
+      const { server: second } = await serveOut(patient, { env: clockOf(clock) });
+      await using trying = second;
+      for (let attempt = 0; attempt < 4; attempt++) {
+        await trying.event("attempt.deferred", { after: attempt, where: { id: queueId } });
+      }
+      assert.deepEqual(trying.events.filter(({ event }) => event === "queue.expired"), []);
+      assert.equal(await trying.stop(), 0);
+
+      const hasty = await configureServeOut(workspace, receiver.port, { expire_after: "3s" });
+      const { server: third } = await serveOut(hasty, { env: clockOf(clock) });
+      await using last = third;
+      await last.event("queue.expired", { where: { id: queueId } });
+      assert.equal(await last.stop(), 0);
+    },
+  );
 }

@@ -113,13 +113,18 @@ export class Receiver implements AsyncDisposable {
 }
 
 /** Configures a serve-out that hands all mail to this port, and tries again after a second. */
-export function configureServeOut(workspace: Workspace, port: number): Promise<string> {
+export function configureServeOut(
+  workspace: Workspace,
+  port: number,
+  more: Readonly<Record<string, string>> = {},
+): Promise<string> {
   return workspace.configure({
     "serve-out": {
       listen: ["127.0.0.1"],
       port: 0,
       min_free_space: 0,
       retry: ["1s"],
+      ...more,
     },
     "serve-out.routes": { '"*"': `127.0.0.1:${port}` },
   });

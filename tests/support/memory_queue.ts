@@ -4,6 +4,7 @@
  * @module
  */
 import { concat } from "../../base/concat.ts";
+import type { Clock } from "../../base/clock.ts";
 import type { NewEntry, Queue, QueuedMessage, QueueDraft, QueueSummary } from "../../relay/queue.ts";
 import type { QueueEntry, QueueRecipient } from "../../relay/queue_entry.ts";
 import { newEntry } from "./queue_entry.ts";
@@ -17,20 +18,27 @@ export interface QueueChange {
 interface Stored {
   entry: QueueEntry;
   readonly message: Uint8Array;
+  /** When it was accepted, in monotonic time. */
+  readonly born: number;
 }
 
 /** A {@linkcode Queue} for tests. */
 export class MemoryQueue implements Queue {
   readonly #stored: Map<string, Stored>;
   readonly #random: string;
+  readonly #clock: Clock | undefined;
   #count = 0;
   /** What was changed, in order. */
   readonly changes: QueueChange[] = [];
   /** Called before each change; throws to make it fail, never resolves to stop the world there. */
   before: (change: QueueChange) => void | Promise<void> = () => {};
 
-  /** @param from The queue whose durable content this one takes over, as after a crash. */
-  constructor(from?: MemoryQueue) {
+  /**
+   * @param from The queue whose durable content this one takes over, as after a crash
+   * @param clock Measures how old entries are; without one all are new
+   */
+  constructor(from?: MemoryQueue, clock?: Clock) {
+    this.#clock = clock;
     this.#stored = new Map();
     for (const [id, stored] of from === undefined ? [] : from.#stored) {
       this.#stored.set(id, { ...stored, entry: structuredClone(stored.entry) });
@@ -60,7 +68,7 @@ export class MemoryQueue implements Queue {
     );
     const stored = this.#stored.get(id);
     if (stored === undefined) throw new Error("not added");
-    return summarize(stored.entry);
+    return this.#summarize(stored.entry);
   }
 
   /** See {@linkcode Queue}. */
@@ -71,7 +79,15 @@ export class MemoryQueue implements Queue {
   /** See {@linkcode Queue}. */
   async add(entry: NewEntry, message: Uint8Array): Promise<void> {
     await this.#change({ kind: "add", id: entry.id });
-    this.#stored.set(entry.id, { entry: structuredClone(entry), message });
+    const clock = this.#clock;
+    const born = clock === undefined ? 0 : clock.monotonic() - Math.max(0, clock.now() - entry.acceptedAt);
+    this.#stored.set(entry.id, { entry: structuredClone(entry), message, born });
+  }
+
+  /** See {@linkcode Queue}. */
+  ageOf({ id }: Pick<QueueEntry, "id">): number {
+    const { born } = this.#stored.get(id) ?? {};
+    return this.#clock === undefined || born === undefined ? 0 : this.#clock.monotonic() - born;
   }
 
   /** See {@linkcode Queue}. */
@@ -88,7 +104,7 @@ export class MemoryQueue implements Queue {
       commit: async (rest, prepend) => {
         const entry = { ...rest, id, size: prepend.length + size() };
         await this.add(entry, concat(prepend, ...chunks));
-        return summarize(entry);
+        return this.#summarize(entry);
       },
       [Symbol.asyncDispose]: () => Promise.resolve(),
     };
@@ -98,7 +114,7 @@ export class MemoryQueue implements Queue {
   async *scan(): AsyncGenerator<QueueSummary> {
     for (const { entry } of [...this.#stored.values()]) {
       await Promise.resolve();
-      const summary = summarize(entry);
+      const summary = this.#summarize(entry);
       if (summary.due.length > 0 || summary.unfinished) yield summary;
       else if (!entry.recipients.some(({ status }) => status === "held")) this.#stored.delete(entry.id);
     }
@@ -186,20 +202,20 @@ export class MemoryQueue implements Queue {
     await this.before(change);
     this.changes.push(change);
   }
-}
 
-function summarize(entry: QueueEntry): QueueSummary {
-  const due = new Map<string, number>();
-  for (const { status, domain, nextAttemptAt } of entry.recipients) {
-    if (status === "pending") due.set(domain, Math.min(due.get(domain) ?? Infinity, nextAttemptAt));
+  #summarize(entry: QueueEntry): QueueSummary {
+    const due = new Map<string, number>();
+    for (const { status, domain, nextAttemptAt } of entry.recipients) {
+      if (status === "pending") due.set(domain, Math.min(due.get(domain) ?? Infinity, nextAttemptAt));
+    }
+    const unfinished = entry.recipients.some(({ status, settled, notice }) =>
+      notice !== undefined || (status !== "pending" && status !== "held" && !settled)
+    );
+    return {
+      id: entry.id,
+      age: this.ageOf(entry),
+      due: Array.from(due, ([domain, at]) => ({ domain, at })),
+      ...(unfinished && { unfinished }),
+    };
   }
-  const unfinished = entry.recipients.some(({ status, settled, notice }) =>
-    notice !== undefined || (status !== "pending" && status !== "held" && !settled)
-  );
-  return {
-    id: entry.id,
-    acceptedAt: entry.acceptedAt,
-    due: Array.from(due, ([domain, at]) => ({ domain, at })),
-    ...(unfinished && { unfinished }),
-  };
 }

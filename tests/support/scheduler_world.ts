@@ -43,7 +43,7 @@ export class World {
   constructor(options: Partial<SchedulerOptions> = {}, before?: World) {
     this.clock = before?.clock ?? new FakeClock();
     this.network = before?.network ?? new RelayNetwork(this.clock);
-    this.queue = new MemoryQueue(before?.queue);
+    this.queue = new MemoryQueue(before?.queue, this.clock);
     this.notices = before?.notices ?? [];
     const write = (level: string) => (event: string, fields: LogFields = {}) =>
       void this.log.push({ level, event, fields });

@@ -87,7 +87,11 @@ export async function inDirectory(
   const directory = await Deno.makeTempDir();
   const log = new RecordingLog();
   try {
-    await work({ directory, log, open: (options) => Spool.open({ directory, logger: log, ...options }) });
+    await work({
+      directory,
+      log,
+      open: (options) => Spool.open({ directory, logger: log, uptime: () => undefined, ...options }),
+    });
   } finally {
     await Deno.remove(directory, { recursive: true });
   }
