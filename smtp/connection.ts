@@ -20,6 +20,7 @@ import type { Delivery } from "./delivery.ts";
 import { type Line, LineReader } from "./line_reader.ts";
 import * as replies from "./replies.ts";
 import { describeError, formatReply, type Reply, reply } from "./reply.ts";
+import { looksLikeData, RefusedData, type Verdict } from "./refused_data.ts";
 import type { Session, Transaction } from "./session.ts";
 import { SpareBuffers } from "../base/spare_buffers.ts";
 import { DeadlineError, type Transport, type UpgradeToTls } from "../net/transport.ts";
@@ -130,8 +131,9 @@ export class Connection {
   #storing = false;
   /** The last words, being written beside the one flow of execution, which does nothing more then. */
   #lastWritten: Promise<void> | undefined;
-  /** Whether the command before this line was a refused DATA, and whether the client sent on without its reply. */
-  #behindRefusedData: "no" | "yes" | "sent-on" = "no";
+  readonly #refusedData = new RefusedData((verb) => commands.has(verb));
+  /** When the last replies had been written; `undefined` where the line had come before that. */
+  #repliedAt: number | undefined;
   /** Why the session ended, for the log. */
   #end = "";
 
@@ -282,12 +284,13 @@ export class Connection {
   async #nextLine(maxLine?: number): Promise<Line | undefined> {
     let line = this.#reader.takeLine(maxLine);
     if (line) {
+      this.#repliedAt = undefined;
       const others = this.#turns.spend(COST_OF_A_LINE);
       if (others) await others;
       if (this.#waiting.length > MAX_WAITING_REPLIES) await this.#flush();
     } else {
       await this.#flush();
-      this.#allow(this.#options.limits.idleTimeout);
+      this.#repliedAt = this.#allow(this.#options.limits.idleTimeout);
       this.#idle = this.#session.transaction === undefined;
       if (this.#idle && this.#draining) {
         // The shutdown came while a reply was being written, or a handshake done.
@@ -349,7 +352,8 @@ export class Connection {
   /** Runs one line. */
   async #answer(line: Line, first: boolean): Promise<Outcome> {
     const session = this.#session;
-    if (this.#isMisplacedData(line)) {
+    const verdict = this.#refusedData.isOver ? "command" : this.#judge(line);
+    if (verdict === "sent") {
       this.#end = "sent on behind a refused DATA";
       return {
         reply: reply(421, "4.7.0", "Mail data came behind a refused DATA; goodbye"),
@@ -361,6 +365,8 @@ export class Connection {
     let outcome: Outcome;
     if (line.kind !== "line") {
       outcome = { reply: UNREADABLE[line.kind as keyof typeof UNREADABLE], then: "continue" };
+    } else if (verdict === "typed" && looksLikeData(line.text)) {
+      outcome = { reply: replies.noDataYet, then: "continue" };
     } else {
       const { verb, argument } = parseCommand(line.text);
       if (first && HTTP_VERBS.has(verb)) {
@@ -374,22 +380,21 @@ export class Connection {
         }
       }
       if (verb === "DATA" && outcome.then === "continue") {
-        // DATA is the last of a pipelined group (RFC 2920 §3.1): what has come with it was meant as mail data, and
-        // must not run as commands.
-        this.#behindRefusedData = this.#reader.available.length > 0 ? "sent-on" : "yes";
+        this.#refusedData.begin({ moreAtHand: this.#reader.available.length > 0 });
       } else if (commands.has(verb)) {
-        this.#behindRefusedData = "no";
+        this.#refusedData.end();
       }
     }
     if (outcome.reply.code >= 400) this.#noteRefusal(describeLine(line), outcome.reply, transaction);
     return outcome;
   }
 
-  /** Whether a line behind a refused DATA must not run. QUIT may, whoever meant it how: nothing runs behind it. */
-  #isMisplacedData(line: Line): boolean {
-    if (this.#behindRefusedData === "no") return false;
-    if (this.#behindRefusedData === "yes") return isMailData(line);
-    return line.kind !== "line" || !/^QUIT *$/i.test(line.text);
+  #judge(line: Line): Verdict {
+    const now = this.#options.clock.monotonic();
+    return this.#refusedData.judge(line, {
+      moreAtHand: this.#reader.available.length > 0,
+      waited: now - (this.#repliedAt ?? now),
+    });
   }
 
   /** Reads the data to its true end, whatever becomes of the message; `false` when the session is over. */
@@ -509,11 +514,13 @@ export class Connection {
     return true;
   }
 
-  /** Sets the deadline of what comes next; the transport's own stands behind it. */
-  #allow(milliseconds: number): void {
-    const deadline = this.#options.clock.monotonic() + Math.max(milliseconds, 0);
+  /** Sets the deadline of what comes next; the transport's own stands behind it. Returns the time. */
+  #allow(milliseconds: number): number {
+    const now = this.#options.clock.monotonic();
+    const deadline = now + Math.max(milliseconds, 0);
     this.#watchdog.deadline = deadline;
     this.#transport.deadline = deadline + GRACE;
+    return now;
   }
 
   /**
@@ -624,11 +631,6 @@ export class Connection {
     if (!this.#options.log.enabled("trace")) return;
     for (const line of formatReply(reply).trimEnd().split("\r\n")) this.#trace("S", line);
   }
-}
-
-/** Whether a line behind a refused DATA is of the message that the client had to send, and no slip of the keyboard. */
-function isMailData(line: Line): boolean {
-  return line.kind !== "line" || /^(?:[.\s]|[!-9;-~]+[ \t]*:)/.test(line.text);
 }
 
 /** A line for the log, without the password that a client may send unasked. */

@@ -10,6 +10,13 @@ export function badSequence(what: string): Reply {
   return reply(503, "5.5.1", what);
 }
 
+/** 503 to a line of a message whose DATA was refused. */
+export const noDataYet: Reply = reply(
+  503,
+  "5.5.1",
+  "No mail data is expected yet, as DATA was refused: do what its reply says, then say DATA again",
+);
+
 /** 501: the argument does not follow the command's syntax. */
 export function syntax(form: string): Reply {
   return reply(501, "5.5.4", `Syntax: ${form}`);

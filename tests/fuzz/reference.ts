@@ -78,6 +78,8 @@ const VERBS = [
   "EXPN",
 ];
 const LINE_LIMIT = 2048;
+/** A line that is more likely one of a message than a command. */
+const LIKE_DATA = /^(?:$|[.\s]|[!-9;-~]+[ \t]*:)/;
 const COUNTED_AS_ERROR = [500, 501, 502, 503, 504, 555];
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
@@ -299,11 +301,11 @@ class Walk {
       assert.ok(this.#behindRefusedData, say);
       return false;
     }
-    if (this.#behindRefusedData) {
-      assert.ok(
-        kind === "line" && !/^(?:[.\s]|[!-9;-~]+[ \t]*:)/.test(text),
-        `mail data ran as a command: ${say}`,
-      );
+    if (this.#behindRefusedData && !this.#outcome.late) {
+      // Nobody can have typed this.
+      const isCommand = kind === "line" && !LIKE_DATA.test(text) &&
+        VERBS.includes(/^[^ \t]*/.exec(text)?.[0].toUpperCase() ?? "");
+      assert.ok(isCommand, `mail data ran as a command: ${say}`);
     }
     if (kind !== "line") {
       assert.equal(code, 500, say);
@@ -315,6 +317,11 @@ class Walk {
     if (first && /^(GET|POST|PUT|HEAD|OPTIONS|DELETE|CONNECT|PATCH)$/.test(upper)) {
       assert.equal(code, 521, say);
       return false;
+    }
+    if (this.#behindRefusedData && LIKE_DATA.test(text)) {
+      assert.equal(`${code} ${/^No mail data is expected yet/.test(lines[0] ?? "")}`, "503 true", say);
+      this.#errors++;
+      return true;
     }
     if (!VERBS.includes(upper)) {
       assert.equal(code, 500, say);

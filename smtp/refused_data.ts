@@ -1,0 +1,71 @@
+/**
+ * What comes behind a refused DATA. A program that sends its message all the same must not have it run as commands; a
+ * person who types one is told what is missing.
+ *
+ * @module
+ */
+import { parseCommand } from "./command.ts";
+import type { Line } from "./line_reader.ts";
+
+/** How a line came. */
+export interface Arrival {
+  /** Whether more has come with it. */
+  readonly moreAtHand: boolean;
+  /** Milliseconds from the last reply until it was there. */
+  readonly waited: number;
+}
+
+/** What becomes of a line: it runs, or it is mail data of a person or of a program. */
+export type Verdict = "command" | "typed" | "sent";
+
+// Nobody has read a reply and typed a line sooner, in milliseconds; a program that goes on with its message has.
+const TYPING = 500;
+
+/** Keeps mail data behind a refused DATA from running. */
+export class RefusedData {
+  readonly #isVerb: (verb: string) => boolean;
+  #state: "none" | "refused" | "typed" | "sent" = "none";
+
+  /** @param isVerb Whether there is such a command */
+  constructor(isVerb: (verb: string) => boolean) {
+    this.#isVerb = isVerb;
+  }
+
+  /** Whether nothing is to be feared. */
+  get isOver(): boolean {
+    return this.#state === "none";
+  }
+
+  /**
+   * DATA was refused. It is the last of a pipelined group (RFC 2920 §3.1): what has come with it was meant as mail data.
+   */
+  begin({ moreAtHand }: Pick<Arrival, "moreAtHand">): void {
+    this.#state = moreAtHand ? "sent" : "refused";
+  }
+
+  /** Another command ran: the message is forgotten. */
+  end(): void {
+    this.#state = "none";
+  }
+
+  /** What becomes of the next line. QUIT runs in any case, since nothing runs behind it. */
+  judge(line: Line, { moreAtHand, waited }: Arrival): Verdict {
+    if (this.isOver || isQuit(line)) return "command";
+    const typed = this.#state !== "sent" && !moreAtHand && waited >= TYPING;
+    const isCommand = line.kind === "line" && !looksLikeData(line.text) &&
+      this.#isVerb(parseCommand(line.text).verb);
+    // Behind a line that was mail data, or wrong, only a person can mean a command.
+    if (isCommand && (typed || this.#state === "refused")) return "command";
+    this.#state = typed ? "typed" : "sent";
+    return this.#state;
+  }
+}
+
+function isQuit(line: Line): boolean {
+  return line.kind === "line" && /^QUIT[ \t]*$/i.test(line.text);
+}
+
+/** Whether a line is like one of a message: a header field, an empty one, one that begins with a dot or a space. */
+export function looksLikeData(text: string): boolean {
+  return text === "" || /^[.\s]/.test(text) || /^[!-9;-~]+[ \t]*:/.test(text);
+}
