@@ -42,6 +42,30 @@ const MAX_ALIASES = 16;
 // Seconds, where the answer does not say.
 const NEGATIVE_TTL = 60;
 
+// A pointer to a pointer is of no use, and random data has no such chain.
+const MAX_POINTER_CHAIN = 32;
+// Where pointers can lead: 14 bits (RFC 1035 §4.1.4).
+const POINTER_REACH = 16_384;
+
+/**
+ * Whether compression pointers lead to pointers over and over: a message of a thousand records that all begin at the end
+ * of such a chain would take a tenth of a second to decode. One look at each octet.
+ */
+export function hasLongPointerChain(bytes: Uint8Array): boolean {
+  const reach = Math.min(bytes.length - 1, POINTER_REACH);
+  const depths = new Uint8Array(Math.max(reach, 0));
+  for (let at = 0; at < reach; at++) {
+    const high = bytes[at] ?? 0;
+    if (high < 0xc0) continue;
+    const target = (high & 0x3f) << 8 | (bytes[at + 1] ?? 0);
+    if (target >= at) continue;
+    const depth = (depths[target] ?? 0) + 1;
+    if (depth > MAX_POINTER_CHAIN) return true;
+    depths[at] = depth;
+  }
+  return false;
+}
+
 /**
  * The message in these bytes; `undefined` if it is no answer to this question with this id. An error may come without
  * the question: a server that cannot read the query has nothing else to say (RFC 6891 §7).
@@ -51,13 +75,15 @@ export function decodeAnswer(
   { name, type }: Query,
   id: number,
 ): DecodedPacket | undefined {
+  // Before anything is worked out from what may be forged.
+  if (((bytes[0] ?? 0) << 8 | (bytes[1] ?? 0)) !== id || hasLongPointerChain(bytes)) return undefined;
   let packet: DecodedPacket;
   try {
     packet = dnsPacket.decode(Buffer.from(bytes));
   } catch {
     return undefined;
   }
-  if (packet.id !== id || packet.type !== "response" || packet.opcode !== "QUERY") return undefined;
+  if (packet.type !== "response" || packet.opcode !== "QUERY") return undefined;
   const [question, ...more] = packet.questions;
   const fits = question === undefined
     ? packet.rcode !== "NOERROR" && packet.rcode !== "NXDOMAIN" && packet.answers.length === 0

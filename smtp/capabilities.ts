@@ -48,7 +48,9 @@ export function parseCapabilities(lines: readonly string[]): Capabilities {
   for (const line of lines.slice(1)) {
     // Some old servers announce AUTH=LOGIN.
     const [keyword = "", ...parameters] = line.trim().toUpperCase().split(/[ =]+/);
-    found.set(keyword, [...(found.get(keyword) ?? []), ...parameters]);
+    const known = found.get(keyword);
+    if (known === undefined) found.set(keyword, parameters);
+    else known.push(...parameters);
   }
   const size = found.get("SIZE");
   return {
