@@ -93,5 +93,5 @@ export const argon2Hasher: PasswordHasher = {
 
 /** The hash of a password that nobody has, checked in place of that of an unknown login, to take as long. */
 export const UNKNOWN_LOGIN_HASH = `$argon2id$v=19$m=${MEMORY},t=${PASSES},p=${LANES}$${
-  Buffer.alloc(16, 1).toString("base64").replace(/=+$/, "")
-}$${Buffer.alloc(32).toString("base64").replace(/=+$/, "")}`;
+  Buffer.alloc(16, 1).toString("base64").replaceAll("=", "")
+}$${Buffer.alloc(32).toString("base64").replaceAll("=", "")}`;

@@ -28,7 +28,7 @@ export const MAX_POLICY = 64 * 1024;
 export const MAX_MAX_AGE = 31_557_600;
 const MAX_MX = 200;
 
-const LINE = /^([A-Za-z0-9][A-Za-z0-9_.-]{0,31})[ \t]*:[ \t]*(.*?)$/;
+const LINE = /^([A-Za-z0-9][A-Za-z0-9_.-]{0,31})[ \t]*:(.*)$/s;
 
 /**
  * Reads a policy. Lines end with LF or CRLF; of a field that is there twice the first counts, but for `mx`; unknown
@@ -44,8 +44,8 @@ export function parsePolicy(text: string): Policy {
     if (bare === "") continue;
     const [, name, value = ""] = LINE.exec(bare) ?? [];
     if (name === undefined) throw new PolicyError("a line is not of the form name: value");
-    if (name === "mx") mx.push(value);
-    else if (!fields.has(name)) fields.set(name, value);
+    if (name === "mx") mx.push(value.trimStart());
+    else if (!fields.has(name)) fields.set(name, value.trimStart());
   }
   if (fields.get("version") !== "STSv1") throw new PolicyError("version is not STSv1");
   const mode = fields.get("mode");

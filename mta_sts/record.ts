@@ -5,7 +5,7 @@
  */
 
 // The version comes first; other fields in any order, unknown ones ignored.
-const FIELD = /^[ \t]*([A-Za-z0-9][A-Za-z0-9_.-]{0,31})[ \t]*=[ \t]*([!-:<>-~]*)[ \t]*$/;
+const FIELD = /^[ \t]*([A-Za-z0-9][A-Za-z0-9_.-]{0,31})[ \t]*=[ \t]*(?:([!-:<>-~]+)[ \t]*)?$/;
 const ID = /^[A-Za-z0-9]{1,32}$/;
 /** Longer records are none of ours to read; characters. */
 const MAX_RECORD = 1024;

@@ -49,7 +49,7 @@ async function unitAccount(): Promise<string> {
       ...dropIns.filter((name) => name.endsWith(".conf")).sort().map((name) => `${directory}/${name}`),
     ];
     const texts = await Promise.all(files.map(readIfThere));
-    const [, name] = [...texts.join("\n").matchAll(/^User=(\S+)$/gm)].at(-1) ?? [];
+    const [, name] = [...texts.join("\n").matchAll(/(?<![^\n])User=(\S+)(?![^\n])/g)].at(-1) ?? [];
     if (name !== undefined) return name;
   }
   return SERVICE_ACCOUNT;
