@@ -1,57 +1,117 @@
 /**
- * `mailapp healthcheck`: whether a server of this configuration answers.
+ * `mailapp healthcheck`: whether a server of this configuration answers and takes mail.
  *
  * @module
  */
-import type { Command } from "commander";
+import { type Command, InvalidArgumentError } from "commander";
+import { systemClock } from "../base/clock.ts";
+import { errorText } from "../base/error_text.ts";
 import type { Config } from "../config/config.ts";
 import { loadConfig } from "../config/load.ts";
+import { Dialogue } from "../doctor/dialogue.ts";
+import { createDial } from "../net/dial.ts";
 import { showEndpoint } from "../net/listen.ts";
-import { SmtpClient } from "../smtp/client.ts";
-import { systemClock } from "../base/clock.ts";
 import type { SocketAddress } from "../net/transport.ts";
-import { ConnTransport } from "../net/conn_transport.ts";
 import { requireConfigFile } from "../server/config_file.ts";
 import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
 import type { Io } from "../server/io.ts";
 import type { ServerName } from "../server/server_start.ts";
 import { SERVER_NAMES, SERVERS } from "../server/servers.ts";
+import type { RemoteReply } from "../smtp/reply_reader.ts";
 import { configOption, examples, parseServerName, type Registrar } from "./command_line/subcommand.ts";
-import { errorText } from "../base/error_text.ts";
 
 /** In milliseconds, for each step. */
 const PATIENCE = 5_000;
 
+/** Milliseconds between two looks of `--wait`. */
+const LOOK_AGAIN = 250;
+
+interface Flags {
+  readonly config?: string;
+  readonly wait?: number;
+}
+
 /** Registers the subcommand. */
 export function registerHealthcheck(program: Command, { io, action }: Registrar): void {
   program.command("healthcheck")
-    .description("exit 0 when that server of this configuration answers; sends no mail")
+    .description("exit 0 when that server of this configuration answers and takes mail; sends none")
     .argument("<server>", SERVER_NAMES.join(" or "), parseServerName)
+    .option(
+      "--wait <seconds>",
+      "only wait, at most so long, until the server answers, as its unit does",
+      parseSeconds,
+    )
     .addOption(configOption())
     .addHelpText("after", examples("mailapp healthcheck serve-in && echo it answers"))
-    .action(
-      action((server: ServerName, options: { config?: string }) => healthcheck(server, { ...options, io })),
-    );
+    .action(action((server: ServerName, flags: Flags) => healthcheck(server, { flags, io })));
+}
+
+function parseSeconds(text: string): number {
+  const seconds = Number(text);
+  if (!/^\d{1,4}$/.test(text) || seconds === 0) {
+    throw new InvalidArgumentError("It must be a number of seconds.");
+  }
+  return seconds;
 }
 
 async function healthcheck(
   server: ServerName,
-  { config: file, io }: { readonly config?: string; readonly io: Io },
+  { flags, io }: { readonly flags: Flags; readonly io: Io },
 ): Promise<ExitCode> {
-  const config = await loadConfig(file, { env: io.env });
-  const places = await placesOf(config, server);
-  const failures: string[] = [];
-  // A server goes on without an address that the machine has lost, or never had.
-  for (const { address, port } of places) {
-    const where = `${server} on ${showEndpoint(address, port)}`;
+  const config = await loadConfig(flags.config, { env: io.env });
+  if (flags.wait === undefined) {
+    const places = await placesOf(config, server);
+    io.out(`${await findAnswer(places, { server, hostname: config.hostname })}\n`);
+    return EXIT.ok;
+  }
+  const deadline = systemClock.monotonic() + flags.wait * 1000;
+  // systemd names the server's process to those it runs beside it, and would wait for this one after that has ended.
+  const mainPid = io.env.get("MAINPID");
+  for (;;) {
+    if (mainPid !== undefined && !await Deno.stat(`/proc/${mainPid}`).then(() => true, () => false)) {
+      throw new CommandError(`${server} has ended; its log says why`, EXIT.unavailable);
+    }
+    let places: readonly SocketAddress[];
     try {
-      await talk({ address, port, hostname: config.hostname });
+      places = await placesOf(config, server);
+    } catch (error) {
+      if (!(error instanceof CommandError)) throw error;
+      // The server waits for its network, or has a port that nobody knows: nothing that waiting here would change.
+      io.out(`${server} cannot be asked: ${error.message}\n`);
+      return EXIT.ok;
+    }
+    try {
+      await findAnswer(places, { server });
+      return EXIT.ok;
+    } catch (error) {
+      if (systemClock.monotonic() > deadline) throw error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN));
+  }
+}
+
+/**
+ * Looks at one place after the other, since a server goes on without an address that the machine has lost, or never had.
+ * @param options `hostname`: to say EHLO with, and to ask for more than a greeting
+ * @returns what is well, for people
+ * @throws {CommandError} when none of them is well
+ */
+async function findAnswer(
+  places: readonly SocketAddress[],
+  { server, hostname }: { readonly server: ServerName; readonly hostname?: string },
+): Promise<string> {
+  const failures: string[] = [];
+  for (const place of places) {
+    const where = `${server} on ${showEndpoint(place.address, place.port)}`;
+    try {
+      const refusal = await talk(place, hostname);
+      if (refusal === undefined) {
+        return `${where}: answers${hostname === undefined ? "" : ", and takes mail"}`;
+      }
+      failures.push(`${where} answers, and takes no mail now: ${refusal.code} ${refusal.lines.join(" ")}`);
     } catch (error) {
       failures.push(`${where} does not answer: ${errorText(error)}`);
-      continue;
     }
-    io.out(`${where}: answers\n`);
-    return EXIT.ok;
   }
   throw new CommandError(failures.join("\nmailapp: "), EXIT.unavailable);
 }
@@ -69,22 +129,30 @@ async function placesOf(config: Config, name: ServerName): Promise<SocketAddress
   );
 }
 
-/** Greeting, EHLO, QUIT. */
-async function talk(target: { address: string; port: number; hostname: string }): Promise<void> {
-  const signal = AbortSignal.timeout(PATIENCE);
-  const conn = await Deno.connect({ hostname: target.address, port: target.port, signal });
-  const client = new SmtpClient(new ConnTransport(conn, { clock: systemClock }), {
-    hostname: target.hostname,
-    clock: systemClock,
-    timeouts: { command: PATIENCE, data: PATIENCE, dataEnd: PATIENCE },
-  });
-  try {
-    for (const step of [() => client.greeting(), () => client.hello()]) {
-      const reply = await step();
-      if (reply.code >= 300) throw new Error(`it says ${reply.code} ${reply.lines.join(" ")}`);
-    }
-    await client.quit();
-  } finally {
-    client.close();
+/**
+ * Greeting and, with a name to say, EHLO and a transaction for postmaster that ends before its data.
+ * @returns what the server says that takes no mail just now
+ * @throws where it does not answer as a server does
+ */
+async function talk(place: SocketAddress, hostname: string | undefined): Promise<RemoteReply | undefined> {
+  const transport = await createDial({ clock: systemClock, timeout: PATIENCE })(place);
+  using dialogue = new Dialogue(transport, { clock: systemClock, patience: PATIENCE });
+  const greeting = await dialogue.listen();
+  // Whoever only waits for the server has found it, however busy it is.
+  if (hostname === undefined) return undefined;
+  let refusal: RemoteReply | undefined;
+  for (const reply of [greeting, await dialogue.say(`EHLO ${hostname}`)]) {
+    if (reply.code >= 300) throw new Error(`it says ${reply.code} ${reply.lines.join(" ")}`);
   }
+  for (const command of ["MAIL FROM:<>", "RCPT TO:<postmaster>"]) {
+    const reply = await dialogue.say(command);
+    // A server that wants to know who sends says so with 5xx, and is well.
+    if (reply.code >= 500) break;
+    if (reply.code < 400) continue;
+    refusal = reply;
+    break;
+  }
+  await dialogue.say("RSET");
+  await dialogue.end();
+  return refusal;
 }

@@ -1,20 +1,41 @@
 import assert from "node:assert/strict";
 import { run } from "./command_line/run.ts";
 
-/** What `mailapp healthcheck serve-out` says of a server that says this and closes. */
-async function check(greeting: string): Promise<{ code: number; said: string }> {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+/** What `mailapp healthcheck serve-out` says of a server that answers so. */
+async function check(
+  replies: Readonly<Record<string, string>>,
+  { args = [] as string[], listensAfter = 0 } = {},
+): Promise<{ code: number; said: string; commands: string[] }> {
+  let listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr;
   const config = await Deno.makeTempFile();
   await Deno.writeTextFile(
     config,
-    `hostname = "out.example.test"\n[serve-out]\nlisten = ["127.0.0.1"]\nport = ${listener.addr.port}\n`,
+    `hostname = "out.example.test"\n[serve-out]\nlisten = ["127.0.0.1"]\nport = ${port}\n`,
   );
-  const server = (async () => {
-    using conn = await listener.accept();
-    await conn.write(new TextEncoder().encode(greeting));
-  })();
+  const commands: string[] = [];
+  const serve = async () => {
+    for await (const conn of listener) {
+      const say = (text: string) => conn.write(new TextEncoder().encode(text));
+      await say(replies["greeting"] ?? "220 out.example.test\r\n");
+      const buffer = new Uint8Array(1024);
+      for (let count = await conn.read(buffer); count !== null; count = await conn.read(buffer)) {
+        const command = new TextDecoder().decode(buffer.subarray(0, count)).trim();
+        commands.push(command);
+        await say(replies[command.slice(0, 4)] ?? "250 Ok\r\n");
+      }
+      conn.close();
+    }
+  };
+  if (listensAfter > 0) listener.close();
+  if (listensAfter > 0 && listensAfter < Infinity) {
+    setTimeout(() => {
+      listener = Deno.listen({ hostname: "127.0.0.1", port });
+      serve();
+    }, listensAfter);
+  } else if (listensAfter === 0) serve();
   let said = "";
-  const code = await run(["healthcheck", "serve-out", "--config", config], {
+  const code = await run(["healthcheck", "serve-out", ...args, "--config", config], {
     env: { get: () => undefined },
     isTerminal: false,
     out: (text) => void (said += text),
@@ -23,13 +44,41 @@ async function check(greeting: string): Promise<{ code: number; said: string }> 
     confine: () => Promise.reject(new Error("no server is started here")),
     exitNow: () => {},
   });
-  await server;
+  if (listensAfter < Infinity) listener.close();
   await Deno.remove(config);
-  return { code, said };
+  return { code, said, commands };
 }
 
+Deno.test("mailapp healthcheck sees that a server takes mail, and sends none", async () => {
+  const { code, said, commands } = await check({});
+  assert.equal(code, 0);
+  assert.match(said, /: answers, and takes mail\n$/);
+  assert.deepEqual(commands, [
+    "EHLO out.example.test",
+    "MAIL FROM:<>",
+    "RCPT TO:<postmaster>",
+    "RSET",
+    "QUIT",
+  ]);
+});
+
 Deno.test("mailapp healthcheck repeats what a server says that takes no mail", async () => {
-  const { code, said } = await check("421 4.3.2 too many connections\r\n");
-  assert.equal(code, 69);
-  assert.match(said, /does not answer: it says 421 4\.3\.2 too many connections\n$/);
+  const busy = await check({ greeting: "421 4.3.2 too many connections\r\n" });
+  assert.equal(busy.code, 69);
+  assert.match(busy.said, /does not answer: it says 421 4\.3\.2 too many connections\n$/);
+  for (const command of ["MAIL", "RCPT"]) {
+    const full = await check({ [command]: "452 4.3.1 Insufficient system storage\r\n" });
+    assert.equal(full.code, 69, command);
+    assert.match(full.said, /answers, and takes no mail now: 452 4\.3\.1 Insufficient system storage\n$/);
+  }
+  assert.equal((await check({ MAIL: "530 5.7.0 Authentication required\r\n" })).code, 0);
+});
+
+Deno.test("mailapp healthcheck --wait waits until a server answers, whatever it says, and no longer than told", async () => {
+  const late = await check({ greeting: "421 4.3.2 busy\r\n" }, { args: ["--wait", "60"], listensAfter: 600 });
+  assert.deepEqual([late.code, late.said], [0, ""]);
+  const never = await check({}, { args: ["--wait", "1"], listensAfter: Infinity });
+  assert.equal(never.code, 69);
+  assert.match(never.said, /does not answer: connection refused/);
+  assert.equal((await check({}, { args: ["--wait", "soon"] })).code, 64);
 });

@@ -55,9 +55,9 @@ export function explainBind(
   if (error instanceof Deno.errors.PermissionDenied || error instanceof Deno.errors.NotCapable) {
     return new BindError(
       "forbidden",
-      `cannot listen on ${where}: ports below 1024 are not for ordinary accounts. In the systemd unit: ` +
-        `AmbientCapabilities=CAP_NET_BIND_SERVICE; for one program: setcap cap_net_bind_service=+ep FILE; ` +
-        `for all: sysctl net.ipv4.ip_unprivileged_port_start=${port}`,
+      `cannot listen on ${where}: ports below 1024 are for root, and for services that are allowed to. mailapp install ` +
+        `writes a unit that is (run it again after a change of the port); for every account of the machine: ` +
+        `sysctl net.ipv4.ip_unprivileged_port_start=${port}`,
       { cause: error },
     );
   }

@@ -19,6 +19,8 @@ export interface LogOptions {
   readonly isTerminal: boolean;
   /** Standard error, or what stands for it in tests. */
   readonly standardError?: LogDestination;
+  /** Fields of every line. */
+  readonly context?: LogFields;
   /** Most that may wait for a slow destination, in UTF-16 units; 4 Mi unless told. */
   readonly capacity?: number;
 }
@@ -50,12 +52,12 @@ const standardError: LogDestination = { write: (data) => Deno.stderr.write(data)
  * ```
  */
 export function startLog(options: LogOptions): Log {
-  const { level, file, isTerminal, format } = options;
+  const { level, file, isTerminal, format, context = {} } = options;
   const text = format === "text" || (format === "auto" && file === "" && isTerminal);
   const formatEvent = text ? formatText : formatJson;
   const stderr = options.standardError ?? standardError;
   const own = (event: string, fields: LogFields) =>
-    formatEvent({ time: Date.now(), level: "error", event, fields });
+    formatEvent({ time: Date.now(), level: "error", event, fields: { ...context, ...fields } });
   const output = new LogOutput({
     open: file === "" ? () => stderr : () => openFile(file),
     lost: (count) => own("log.lost", { lines: count }),
@@ -67,7 +69,7 @@ export function startLog(options: LogOptions): Log {
     ...(options.capacity === undefined ? {} : { capacity: options.capacity }),
   });
   return {
-    logger: new EventLogger((event) => output.write(formatEvent(event)), LEVELS[level]),
+    logger: new EventLogger((event) => output.write(formatEvent(event)), LEVELS[level], context),
     reopen: () => output.reopen(),
     flush: () => output.flush(),
     [Symbol.asyncDispose]: () => output[Symbol.asyncDispose](),

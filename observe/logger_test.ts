@@ -74,6 +74,14 @@ Deno.test("with() adds fields, which an event may replace", async () => {
   assert.deepEqual(Object.keys(second), ["time", "level", "event"]);
 });
 
+Deno.test("startLog() writes its own fields into every line", async () => {
+  const text = await written({ context: { server: "serve-out" } }, (logger) => {
+    logger.info("one");
+    logger.with({ session: "x" }).warn("two", { server: "other" });
+  });
+  assert.deepEqual(text.trim().split("\n").map((line) => JSON.parse(line).server), ["serve-out", "other"]);
+});
+
 Deno.test("an event name with braces is not a template", async () => {
   const text = await written({}, (logger) => logger.info("odd.{peer}", { peer: "x" }));
   assert.equal(JSON.parse(text).event, "odd.{peer}");

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import process from "node:process";
 import { join } from "@std/path";
 import type { Config } from "../config/config.ts";
 import { type Log, startLog } from "../observe/logger.ts";
@@ -93,20 +94,26 @@ export async function findServer(config: Config): Promise<ControlClient | undefi
 async function isThere(config: Config): Promise<boolean> {
   const directory = spoolDirectory(config);
   let owner: number | null;
+  let group: number | null;
   try {
-    owner = (await Deno.stat(directory)).uid;
+    ({ uid: owner, gid: group } = await Deno.stat(directory));
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return false;
     if (!(error instanceof Deno.errors.PermissionDenied)) throw error;
     throw new CommandError(`${directory}: ${error.message}`, EXIT.noPermission, { cause: error });
   }
   // What another account writes there, serve-out could not read.
-  if (owner === null || owner === Deno.uid()) return true;
-  throw new CommandError(
-    `serve-out does not run, and its spool ${directory} belongs to uid ${owner}: run this as that account, ` +
-      `such as by: sudo -u '#${owner}' mailapp queue …`,
-    EXIT.noPermission,
-  );
+  if (owner === null || group === null || owner === Deno.uid()) return true;
+  if (Deno.uid() !== 0) {
+    throw new CommandError(
+      `serve-out does not run, and its spool ${directory} belongs to uid ${owner}: run this as root, or as that account`,
+      EXIT.noPermission,
+    );
+  }
+  // Root becomes that account, for the rest of this command.
+  process.setgid?.(group);
+  process.setuid?.(owner);
+  return true;
 }
 
 async function openDirectly(config: Config, io: Io): Promise<QueueAccess> {
@@ -157,7 +164,7 @@ function signedAtNeed(compose: ComposeNotice, open: () => Promise<DkimSigner>): 
 
 /** Where serve-out logs; where that is standard error, the user sees there what is wrong, and no more. */
 function openServersLog(config: Config, io: Io): Log {
-  if (config.log.file) return openLog(config, io);
+  if (config.log.file) return openLog(config, { ...io, server: "mailapp queue" });
   const decoder = new TextDecoder();
   return startLog({
     level: "warn",

@@ -54,18 +54,26 @@ export async function readCertificate(config: Config): Promise<CertificatePair |
 }
 
 /**
- * Starts the log that the configuration wants.
+ * Starts the log that the configuration wants. In a file, which the servers may share, each line says whose it is.
+ * @param options `server`: who writes
  * @throws {CommandError} when its file cannot be opened
  */
-export function openLog(config: Config, io: Pick<Io, "isTerminal">): Log {
+export function openLog(
+  config: Config,
+  { isTerminal, server }: Pick<Io, "isTerminal"> & { readonly server: string },
+): Log {
   const { level, format, file = "" } = config.log;
   try {
-    return startLog({ level, format, file, isTerminal: io.isTerminal });
+    return startLog({ level, format, file, isTerminal, ...(file !== "" && { context: { server } }) });
   } catch (error) {
     const reason = errorText(error);
     const denied = error instanceof Deno.errors.PermissionDenied;
+    // systemd mounts what a unit does not name read-only for it.
+    const hint = (error as { code?: unknown }).code === "EROFS"
+      ? ". If this is a service whose unit is older than this setting: mailapp install, then start it again"
+      : "";
     throw new CommandError(
-      `[log] file = ${JSON.stringify(file)}: ${reason}`,
+      `[log] file = ${JSON.stringify(file)}: ${reason}${hint}`,
       denied ? EXIT.noPermission : EXIT.config,
       { cause: error },
     );

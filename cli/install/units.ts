@@ -76,10 +76,13 @@ function unit(config: Config, { executable, mailRoot, server }: UnitParts): stri
   ];
   const paths = [...writable, config.file ?? "", config.tls.certificate?.keyFile ?? ""];
   const low = ports.some((port) => port > 0 && port < 1024) ? "CAP_NET_BIND_SERVICE" : "";
-  const command = [executable, name, ...(config.file === undefined ? [] : ["--config", config.file])];
+  const command = (...args: readonly string[]) =>
+    [executable, ...args, ...(config.file === undefined ? [] : ["--config", config.file])]
+      .map((part) => word(part, ["$"])).join(" ");
   return `[Unit]
 Description=${description}
 Wants=network-online.target
+# The clock first: mail is dated, and given up by it.
 After=network-online.target nss-lookup.target time-sync.target
 StartLimitIntervalSec=60
 StartLimitBurst=10
@@ -90,8 +93,13 @@ User=${SERVICE_ACCOUNT}
 Group=${SERVICE_ACCOUNT}
 # As root: the portable form unpacks itself once, after an upgrade too, to where every account has it.
 ExecStartPre=+${word(executable, ["$"])} --version
-ExecStart=${command.map((part) => word(part, ["$"])).join(" ")}
-ExecReload=/bin/kill -HUP $MAINPID
+ExecStartPre=${command("check-config", "--start", name)}
+ExecStart=${command(name)}
+# A start has succeeded once the server answers.
+ExecStartPost=-${command("healthcheck", name, "--wait", "60")}
+ExecReload=${command("check-config", "--start", name)}
+# Not every Debian has /bin/kill.
+ExecReload=/bin/sh -c "kill -HUP $MAINPID"
 Restart=on-failure
 RestartSec=2
 # What a start alone does not mend: usage, data, missing file, permission, configuration (sysexits.h).

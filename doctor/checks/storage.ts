@@ -110,9 +110,10 @@ async function writing(place: StoragePlace, { access, tester }: Found): Promise<
   if (access.kind === "missing") {
     const { first, parent, canMake } = access;
     const directory = isFile ? dirname(path) : path;
-    const make = `Is the path right? Then make it: install -d -o ${owner} -g ${owner} -m ${
-      (usualMode ?? 0o2750).toString(8)
-    } ${directory}`;
+    const make =
+      `Is the path right? Then mailapp install makes it for the services; by hand: install -d -o ${owner} -g ${owner} -m ${
+        (usualMode ?? 0o2750).toString(8)
+      } ${directory}`;
     // Nobody makes the directory of a file.
     if (isFile && first !== path) {
       return bad(tester, "storage.missing", first, {
@@ -120,6 +121,7 @@ async function writing(place: StoragePlace, { access, tester }: Found): Promise<
         next: make,
       });
     }
+    if (!canMake && await isMountedReadOnly(parent)) return onReadOnly(name, { path: parent, tester });
     if (!canMake) {
       const what = `${name}: ${path} is not there, and ${who} cannot make ${
         first === path ? "it" : first
@@ -140,13 +142,7 @@ async function writing(place: StoragePlace, { access, tester }: Found): Promise<
     });
   }
   if (access.write && (isFile || access.search)) return undefined;
-  if (await isMountedReadOnly(path)) {
-    return bad(tester, "storage.read-only", path, {
-      what: `${name}: ${path} is on a file system that is mounted read-only here`,
-      next:
-        "findmnt -T says which; where a systemd unit made it so: mailapp install, then restart the server.",
-    });
-  }
+  if (await isMountedReadOnly(path)) return onReadOnly(name, { path, tester });
   const info = await Deno.stat(path).catch(() => undefined);
   const mode = info?.mode ?? null;
   const bits = mode === null ? "" : `, mode ${(mode & 0o7777).toString(8)}`;
@@ -164,6 +160,16 @@ function reading({ name, path }: ReadFile, { access, tester }: Found): Finding |
   return bad(tester, "storage.unreadable", path, {
     what: `${name}: ${who} may not read ${path}`,
     next: `chgrp ${account?.name ?? "GROUP"} ${path} && chmod g+r ${path}`,
+  });
+}
+
+function onReadOnly(
+  name: string,
+  { path, tester }: { readonly path: string; readonly tester: StorageTester },
+): Finding {
+  return bad(tester, "storage.read-only", path, {
+    what: `${name}: ${path} is on a file system that is mounted read-only here`,
+    next: "findmnt -T says which; where a systemd unit made it so: mailapp install, then restart the server.",
   });
 }
 

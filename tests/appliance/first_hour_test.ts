@@ -334,7 +334,7 @@ testWith(
     };
     const after: Readonly<Record<string, (outputs: readonly string[]) => Promise<void> | void>> = {
       "mailapp healthcheck serve-in": (outputs) => {
-        for (const output of outputs) assert.match(output, /serve-in .*answers\nserve-out .*answers\n/);
+        for (const output of outputs) assert.match(output, /serve-in .*takes mail\nserve-out .*takes mail\n/);
       },
       "mailapp dns": async (zones) => {
         stack.use(await publish(zones, inTheMiddle));

@@ -37,7 +37,10 @@ Deno.test("serve-in stores a message, answers the healthcheck, and ends on SIGTE
   assert.equal(healthy.code, 0, healthy.stderr);
   await workspace.configure({ "serve-in": { port, listen: ["127.0.0.3", "127.0.0.1"] } });
   const onTheOther = await runMailapp(["healthcheck", "serve-in", "--config", config]);
-  assert.match(onTheOther.stdout, new RegExp(`^serve-in on 127\\.0\\.0\\.1:${port}: answers\n$`));
+  assert.match(
+    onTheOther.stdout,
+    new RegExp(`^serve-in on 127\\.0\\.0\\.1:${port}: answers, and takes mail\n$`),
+  );
   await workspace.configure({ "serve-in": { port } });
   assert.equal(await server.stop(), 0);
   const gone = await runMailapp(["healthcheck", "serve-in", "--config", config]);
@@ -123,7 +126,9 @@ Deno.test("serve-in opens its log file again on SIGHUP", async () => {
   server.signal("SIGHUP");
   await waitFor("config.reloaded");
   assert.equal(await server.stop(), 0);
-  assert.ok((await Deno.readTextFile(`${file}.1`)).includes('"event":"listener.ready"'));
+  const first = await Deno.readTextFile(`${file}.1`);
+  assert.ok(first.includes('"event":"listener.ready"'));
+  for (const line of first.trimEnd().split("\n")) assert.equal(JSON.parse(line).server, "serve-in", line);
   assert.ok((await Deno.readTextFile(file)).includes('"event":"server.stopped"'));
 });
 

@@ -1,8 +1,8 @@
-// What check-config and doctor say to root of what the account of the servers may do. That account is here the owner of
-// the data directory, nobody.
+// What root sees and does on behalf of the account of the servers, which is here the owner of the data directory, nobody.
 import assert from "node:assert/strict";
 import { makeFolder } from "../support/peers/folder.ts";
-import { run } from "../support/peers/process.ts";
+import { startServeOut } from "../support/peers/mailapp.ts";
+import { run, runOk } from "../support/peers/process.ts";
 import { testWith } from "../support/requires.ts";
 import { fileURLToPath } from "node:url";
 
@@ -104,4 +104,26 @@ ${settings.more ?? ""}`,
   await t.step("--start says nothing where the server would start", async () => {
     assert.deepEqual(await check({}, { args: ["--start", "serve-in"] }), { code: 0, said: "" });
   });
+});
+
+testWith(AS_ROOT, "queue as root manages a stopped server's queue as the account of the server", async () => {
+  await using folder = await makeFolder("queue");
+  await using out = await startServeOut({ folder, dnsPort: 9, settings: { qualify_domain: "a.test" } });
+  const mailapp = (...args: string[]) =>
+    run(Deno.execPath(), {
+      args: ["run", "-A", "--frozen", MAIN, ...args, "--config", out.config],
+      stdin: "Subject: x\n\nHi\n",
+    });
+  assert.equal((await mailapp("sendmail", "u@b.test")).code, 0);
+  await out.event("message.accepted");
+  await out.program.stop();
+  await runOk("chown", { args: ["-R", "65534:65534", folder.at("data")] });
+  const list = await mailapp("queue", "list");
+  assert.equal(list.code, 0, list.stderr);
+  assert.match(list.stdout, /u@b\.test/);
+  const held = await mailapp("queue", "hold", "--all");
+  assert.equal(held.code, 0, held.stderr);
+  assert.match((await mailapp("queue", "list")).stdout, /held/);
+  const owners = await runOk("find", { args: [folder.at("data"), "-printf", "%u\\n"] });
+  assert.deepEqual([...new Set(owners.trim().split("\n"))], ["nobody"]);
 });

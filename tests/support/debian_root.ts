@@ -16,9 +16,12 @@ const CACHE = "/var/cache/mailapp-test";
 /** The account that runs things in the root; it is in no passwd file. */
 export const ACCOUNT = 2001;
 
-/** The root's path; made once, from the mirror that this machine's apt uses. Nothing may be written in it. */
-export async function debianRoot(): Promise<string> {
-  const root = `${CACHE}/root`;
+/**
+ * The root's path; made once, from the mirror that this machine's apt uses. Nothing may be written in it.
+ * @param packages What it has beside debootstrap's minbase.
+ */
+export async function debianRoot(packages: readonly string[] = []): Promise<string> {
+  const root = `${CACHE}/root${packages.map((name) => `+${name}`).join("")}`;
   await Deno.mkdir(CACHE, { recursive: true });
   using lock = await Deno.open(`${CACHE}/lock`, { create: true, write: true });
   await lock.lock(true);
@@ -30,8 +33,14 @@ export async function debianRoot(): Promise<string> {
   try {
     await Deno.chmod(fresh, 0o755);
     await runOk("debootstrap", {
-      args: ["--variant=minbase", suite, fresh, await mirror()],
-      within: 300_000,
+      args: [
+        "--variant=minbase",
+        ...(packages.length > 0 ? [`--include=${packages.join(",")}`] : []),
+        suite,
+        fresh,
+        await mirror(),
+      ],
+      within: 600_000,
     });
     await Deno.rename(fresh, root);
   } catch (error) {

@@ -1,0 +1,145 @@
+// The units under a real systemd: what start, restart and reload say of a configuration that is right or wrong, and what
+// root sees of a stopped server.
+import assert from "node:assert/strict";
+import { builtMailapp } from "../support/built.ts";
+import { DebianMachine, MACHINE_PROGRAMS } from "../support/debian_machine.ts";
+import { testWith } from "../support/requires.ts";
+
+const INIT = "/root/mailapp init --hostname mx.example.com --domain example.com --mailbox alice --yes";
+
+testWith(MACHINE_PROGRAMS, "the services under systemd", async (t) => {
+  const built = await builtMailapp();
+  await using machine = await DebianMachine.boot({ hostname: "mx.example.com" });
+  await machine.copy(built, "/root/mailapp");
+  await machine.sh(INIT);
+  // There is no route to anywhere; serve-out has 127.0.0.1.
+  await machine.configure(/^# listen = .*$/m, 'listen = ["127.0.0.2"]');
+  await machine.sh("/root/mailapp install");
+  const failing = async (command: string) => {
+    const { code, stdout, stderr } = await machine.run(command);
+    assert.notEqual(code, 0, `${command}\n${stdout}${stderr}`);
+    return stdout + stderr;
+  };
+
+  await t.step("a start has succeeded when the servers answer", async () => {
+    await machine.sh("systemctl enable --now mailapp-in mailapp-out");
+    assert.match(
+      await machine.sh("mailapp healthcheck serve-in; mailapp healthcheck serve-out"),
+      /(?:takes mail\n){1}.*takes mail\n$/,
+    );
+    await machine.sh("systemctl restart mailapp-in mailapp-out");
+    await machine.sh("mailapp healthcheck serve-in && mailapp healthcheck serve-out");
+  });
+
+  await t.step("a reload with a configuration that is right reloads it", async () => {
+    await machine.configure(/^users = .*$/m, 'users = ["alice", "bob"]');
+    await machine.sh("systemctl reload mailapp-in mailapp-out");
+    await machine.sh("systemctl is-active mailapp-in mailapp-out");
+    await machine.waitFor("mailapp-in", /"config\.reloaded"/);
+  });
+
+  await t.step("a reload with one that is wrong fails, and the server goes on with the old one", async () => {
+    await machine.configure(/^users = /m, "usres = ");
+    for (const unit of ["mailapp-in", "mailapp-out"]) {
+      await failing(`systemctl reload ${unit}`);
+      assert.match(await machine.journal(unit), /usres: unknown key; did you mean users\?/);
+      await machine.sh(`systemctl is-active ${unit}`);
+    }
+    await machine.sh(`nc -N 127.0.0.2 25`, { stdin: "QUIT\r\n" });
+  });
+
+  await t.step("a restart with one that is wrong fails, and says why", async () => {
+    await failing("systemctl restart mailapp-out");
+    assert.match(
+      await machine.sh("journalctl -q -p err -u mailapp-out"),
+      /Failed to start mailapp-out\.service/,
+    );
+    await machine.configure(/^usres = /m, "users = ");
+    await machine.sh("systemctl reset-failed mailapp-out; systemctl restart mailapp-out");
+    await machine.sh("mailapp healthcheck serve-out");
+  });
+
+  await t.step("a port that another program has fails the start", async () => {
+    await machine.sh(
+      "systemctl stop mailapp-out; systemd-run --quiet --unit=taken nc -lk 127.0.0.1 25; sleep 1",
+    );
+    await failing("systemctl start mailapp-out");
+    assert.match(
+      await machine.journal("mailapp-out"),
+      /cannot listen on 127\.0\.0\.1:25: another program has that port/,
+    );
+    await machine.sh(
+      "systemctl stop taken mailapp-out; systemctl reset-failed mailapp-out; systemctl start mailapp-out",
+    );
+  });
+
+  await t.step("root sees and manages a stopped server's queue, as the account of the server", async () => {
+    await machine.sh("mailapp sendmail -f alice@example.com somebody@example.net", {
+      stdin: "Subject: x\n\nHi\n",
+    });
+    await machine.sh("systemctl stop mailapp-out");
+    assert.match(await machine.sh("mailapp queue list"), /somebody@example\.net/);
+    await machine.sh("mailapp queue hold --all");
+    assert.equal(await machine.sh("find /var/lib/mailapp/spool ! -user mailapp"), "");
+    await machine.sh("systemctl start mailapp-out");
+    assert.match(await machine.sh("mailapp queue list"), /held/);
+    await machine.sh("mailapp queue remove --all");
+  });
+
+  await t.step(
+    "[log] file set, and restarted: the unit says to run mailapp install, which is all it takes",
+    async () => {
+      const before = await Deno.readTextFile(machine.file("/etc/mailapp/config.toml"));
+      await Deno.writeTextFile(
+        machine.file("/etc/mailapp/config.toml"),
+        `${before}\n[log]\nfile = "/var/log/mailapp/mail.log"\n`,
+      );
+      await failing("systemctl restart mailapp-in");
+      assert.match(
+        await machine.journal("mailapp-in"),
+        /\[log\] file: there is no directory \/var\/log\/mailapp\. .*mailapp install/,
+      );
+      await machine.sh("install -d -o mailapp -g mailapp -m 2750 /var/log/mailapp; systemctl reset-failed");
+      await failing("systemctl restart mailapp-in");
+      assert.match(
+        await machine.journal("mailapp-in"),
+        /\[log\] file: .* mounted read-only here\. .*mailapp install/,
+      );
+      await machine.sh("mailapp install; systemctl reset-failed; systemctl restart mailapp-in mailapp-out");
+      const log = await machine.sh("cat /var/log/mailapp/mail.log");
+      for (const server of ["serve-in", "serve-out"]) {
+        assert.match(log, new RegExp(`"event":"server.ready","server":"${server}"`));
+      }
+    },
+  );
+
+  await t.step(
+    "check-config and doctor as root know what the account of the servers may not do",
+    async () => {
+      const config = machine.file("/etc/mailapp/config.toml");
+      const before = await Deno.readTextFile(config);
+      const saying = async (changed: string, pattern: RegExp) => {
+        await Deno.writeTextFile(config, changed);
+        assert.match(await failing("mailapp check-config"), pattern);
+        assert.match((await machine.run("mailapp doctor")).stdout, pattern);
+      };
+      await saying(
+        before.replace(/^domains = .*$/m, 'domains = ["example.com", "third.example"]'),
+        /\/var\/mail\/third\.example is not there, and the account mailapp cannot make it in \/var\/mail/,
+      );
+      await saying(
+        before.replace(/^hostname/m, 'data_dir = "/var/lib/mialapp"\nhostname'),
+        /data_dir: \/var\/lib\/mialapp is not there, and the account mailapp cannot make it/,
+      );
+      await machine.sh("install -m 0600 /dev/null /root/relay.pass; echo secret >/root/relay.pass");
+      await saying(
+        before.replace(
+          /^# "\*" = \{.*$/m,
+          '"*" = { host = "127.0.0.9", user = "u", password_file = "/root/relay.pass" }',
+        ),
+        /password_file: the account mailapp may not enter \/root/,
+      );
+      await Deno.writeTextFile(config, before);
+    },
+  );
+});

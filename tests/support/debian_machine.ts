@@ -1,0 +1,205 @@
+/**
+ * A Debian machine of a test's own, with systemd as its first process: what guides say is typed there as it stands.
+ * It lives in namespaces and a control group of its own, with what is written in memory, and ends with the test.
+ *
+ * @module
+ */
+import { debianRoot, ROOT_PROGRAMS } from "./debian_root.ts";
+import { type Finished, run, type RunningProgram, runOk, startUntil, until } from "./peers/process.ts";
+
+/** What {@linkcode DebianMachine} needs. */
+export const MACHINE_PROGRAMS: readonly string[] = [...ROOT_PROGRAMS, "nsenter", "setpriv"];
+
+const PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/** Packages beside debootstrap's minbase that a server of Debian's has, or the guides name. */
+const PACKAGES = ["systemd", "systemd-sysv", "logrotate", "rsync", "netcat-openbsd", "iproute2"];
+
+/** What a machine starts as. */
+export interface MachineOptions {
+  /** Its network namespace; absent: one with loopback alone. */
+  readonly netns?: string;
+  /** Its full name. */
+  readonly hostname: string;
+  /** Its DNS server; absent: none. */
+  readonly nameserver?: string;
+  /** More Debian packages. */
+  readonly packages?: readonly string[];
+}
+
+/** A machine that runs. */
+export class DebianMachine implements AsyncDisposable {
+  readonly #program: RunningProgram;
+  readonly #cgroups: readonly string[];
+  /** Of its first process, as seen from outside. */
+  readonly pid: number;
+
+  private constructor(
+    program: RunningProgram,
+    { pid, cgroups }: { pid: number; cgroups: readonly string[] },
+  ) {
+    this.#program = program;
+    this.pid = pid;
+    this.#cgroups = cgroups;
+  }
+
+  /** Boots one, and waits until it is up. */
+  static async boot({ netns, hostname, nameserver, packages = [] }: MachineOptions): Promise<DebianMachine> {
+    const root = await debianRoot([...PACKAGES, ...packages]);
+    const cgroups = await makeCgroups(`mailapp-test-${crypto.randomUUID().slice(0, 8)}`);
+    const script = `
+      for group in ${cgroups.join(" ")}; do echo $$ >"$group/cgroup.procs"; done
+      exec unshare --cgroup sh -euc '
+      at=$(mktemp -d)
+      mount -t tmpfs tmpfs "$at"
+      mkdir "$at/upper" "$at/work" "$at/root"
+      mount -t overlay overlay -o "lowerdir=$1,upperdir=$at/upper,workdir=$at/work" "$at/root"
+      cd "$at/root"
+      mount -t proc proc proc
+      # What is no namespace of its own stays as this host has it.
+      mount --bind proc/sys proc/sys; mount -o remount,bind,ro proc/sys
+      mount -t sysfs -o ro sysfs sys
+      mount -t tmpfs -o mode=755 tmpfs sys/fs/cgroup
+      if [ "$4" = v2 ]; then mount -t cgroup2 none sys/fs/cgroup; else
+        mkdir sys/fs/cgroup/systemd; mount -t cgroup -o none,name=systemd none sys/fs/cgroup/systemd; fi
+      mount -t tmpfs -o mode=755 tmpfs run
+      mount -t tmpfs -o mode=1777 tmpfs tmp
+      mount -t tmpfs -o mode=755 tmpfs dev
+      for device in null zero full random urandom tty; do touch dev/$device; mount --bind /dev/$device dev/$device; done
+      ln -s /proc/self/fd dev/fd; ln -s fd/0 dev/stdin; ln -s fd/1 dev/stdout; ln -s fd/2 dev/stderr
+      mkdir dev/pts dev/shm
+      mount -t devpts -o newinstance,ptmxmode=666 devpts dev/pts; ln -s pts/ptmx dev/ptmx
+      mount -t tmpfs -o mode=1777 tmpfs dev/shm
+      rm -f etc/resolv.conf; [ -z "$3" ] || echo "nameserver $3" >etc/resolv.conf
+      echo "$2" >etc/hostname; hostname "$2"
+      echo "127.0.0.1 localhost" >etc/hosts
+      : >etc/machine-id
+      # Nobody sits in front of it.
+      ln -sf /dev/null etc/systemd/system/console-getty.service
+      ln -sf /dev/null etc/systemd/system/getty.target
+      exec chroot . env -i container=docker PATH=${PATH} /lib/systemd/systemd --unit=multi-user.target --show-status=no' sh "$@"`;
+    const version = cgroups[0]?.startsWith("/sys/fs/cgroup/systemd/") ? "v1" : "v2";
+    const namespaces = ["--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child=SIGKILL"];
+    const unshare = ["unshare", ...namespaces, ...(netns === undefined ? ["--net"] : [])];
+    const [program = "", ...args] = [
+      ...(netns === undefined ? [] : ["ip", "netns", "exec", netns]),
+      ...unshare,
+      ...["sh", "-euc", script, "sh", root, hostname, nameserver ?? "", version],
+    ];
+    const running = await startUntil(program, {
+      args,
+      stopSignal: "SIGKILL",
+      ready: () => Promise.resolve(),
+    });
+    try {
+      const pid = await until(() => firstChild(running.pid), { what: "the first process of the machine" });
+      const machine = new DebianMachine(running, { pid, cgroups });
+      await until(async () => {
+        const { stdout } = await machine.run("systemctl is-system-running");
+        return /^(?:running|degraded)$/.test(stdout.trim());
+      }, { what: `systemd to be up\n${running.lines.join("\n")}`, within: 120_000 });
+      if (netns === undefined) await machine.sh("ip link set lo up");
+      return machine;
+    } catch (error) {
+      await running.stop();
+      await removeCgroups(cgroups);
+      throw error;
+    }
+  }
+
+  /** A file of this machine, as seen from outside. */
+  file(path: string): string {
+    return `/proc/${this.pid}/root${path}`;
+  }
+
+  #inside(script: string, env: Readonly<Record<string, string>>): string[] {
+    return [
+      ...[`--target=${this.pid}`, "--mount", "--pid", "--uts", "--ipc", "--net", "--root"],
+      ...["env", "-i", "-C", "/root", "HOME=/root", "LC_ALL=C.UTF-8", `PATH=${PATH}`],
+      ...Object.entries(env).map(([name, value]) => `${name}=${value}`),
+      ...["sh", "-euc", script],
+    ];
+  }
+
+  /** Runs a script as root to its end, whatever that is. */
+  async run(
+    script: string,
+    { stdin = "", env = {}, within = 120_000 }: ScriptOptions = {},
+  ): Promise<Finished> {
+    return await run("nsenter", { args: this.#inside(script, env), stdin, within });
+  }
+
+  /** Runs a script as root, which must succeed; what it wrote to standard output. */
+  async sh(script: string, { stdin = "", env = {}, within = 120_000 }: ScriptOptions = {}): Promise<string> {
+    return await runOk("nsenter", { args: this.#inside(script, env), stdin, within });
+  }
+
+  /** What a unit has logged, a line each, as it wrote it. */
+  async journal(unit: string, options = ""): Promise<string> {
+    return await this.sh(`journalctl -q -o cat -u ${unit} ${options}`);
+  }
+
+  /** Waits until a unit has logged a line. */
+  async waitFor(unit: string, pattern: RegExp): Promise<void> {
+    await until(async () => pattern.test(await this.journal(unit)), { what: `${pattern} of ${unit}` });
+  }
+
+  /** Puts a file of this host there. */
+  async copy(from: string, to: string, { mode = 0o755 } = {}): Promise<void> {
+    await Deno.copyFile(from, this.file(to));
+    await Deno.chmod(this.file(to), mode);
+  }
+
+  /** Replaces a line of its configuration. */
+  async configure(line: RegExp, settings: string): Promise<void> {
+    const path = this.file("/etc/mailapp/config.toml");
+    const before = await Deno.readTextFile(path);
+    if (!line.test(before)) throw new Error(`no ${line} in ${before}`);
+    await Deno.writeTextFile(path, before.replace(line, () => settings));
+  }
+
+  /** Pulls the plug. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#program.stop();
+    await removeCgroups(this.#cgroups);
+  }
+}
+
+/** How a script runs. */
+export interface ScriptOptions {
+  /** Its standard input. */
+  readonly stdin?: string;
+  /** Added to its environment. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** Milliseconds. */
+  readonly within?: number;
+}
+
+async function firstChild(parent: number): Promise<number | undefined> {
+  // `ip netns exec` becomes unshare, which forks what becomes systemd.
+  const children = await Deno.readTextFile(`/proc/${parent}/task/${parent}/children`).catch(() => "");
+  const [pid] = children.trim().split(" ");
+  if (!pid) return undefined;
+  const name = await Deno.readTextFile(`/proc/${pid}/comm`).catch(() => "");
+  return name.trim() === "systemd" ? Number(pid) : undefined;
+}
+
+/** A control group in each hierarchy that systemd may want. */
+async function makeCgroups(name: string): Promise<string[]> {
+  const unified = await Deno.stat("/sys/fs/cgroup/cgroup.procs").then(() => true, () => false);
+  const group = `/sys/fs/cgroup/${unified ? "" : "systemd/"}${name}`;
+  await Deno.mkdir(group);
+  return [group];
+}
+
+async function removeCgroups(groups: readonly string[]): Promise<void> {
+  for (const group of groups) {
+    // What was in them ends a moment after its first process.
+    await until(async () => {
+      const { code } = await run("find", {
+        args: [group, "-depth", "-type", "d", "-exec", "rmdir", "{}", "+"],
+      });
+      return code === 0;
+    }, { what: `the end of ${group}` });
+  }
+}
