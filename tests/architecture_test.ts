@@ -13,7 +13,7 @@ const FLOORS: readonly (readonly string[])[] = [
   ["base"],
   ["observe", "net", "message", "storage"],
   ["smtp", "config", "dns"],
-  ["tls", "dkim", "spf", "dmarc", "arc", "mta_sts", "sasl", "accounts", "checks", "maildir"],
+  ["tls", "dkim", "spf", "dmarc", "arc", "mta_sts", "sasl", "accounts", "milter", "checks", "maildir"],
   ["relay", "doctor"],
   ["server", "mod.ts"],
   ["cli"],
