@@ -65,6 +65,7 @@ export type { Authenticator, LoginOrigin, SaslExchange, SaslStep } from "./smtp/
 export * from "./smtp/delivery.ts";
 export * from "./smtp/envelope.ts";
 export * from "./smtp/inspector.ts";
+export type { HeaderEdit } from "./message/header_edits.ts";
 export { type HeaderField, HeaderSection } from "./message/header_section.ts";
 export type { SeenField, UnwantedField } from "./message/header_filter.ts";
 export { IncomingMessage, type MessageFailure, type MessageLimits } from "./smtp/incoming_message.ts";

@@ -223,6 +223,40 @@ Deno.test("MaildirDelivery copies a message anew where the room that was kept do
   }
 });
 
+Deno.test("MaildirDelivery stores a message with another header section than came", async () => {
+  const header = {
+    octets: "Subject: large\r\n".length,
+    bytes: new TextEncoder().encode("Subject: [x]\r\n\tlarge\r\nY: z\r\n"),
+  };
+  const small = "Subject: large\r\n\r\nA line\r\n";
+  for (const message of [small, LARGE]) {
+    for (const to of [["alice@example.com"], ["alice@example.com", "bob@example.com"]]) {
+      await inSetting({ junkFolder: "Junk" }, async ({ delivery, files }) => {
+        const forecast = { fields: () => prepend, reserve: () => 1000 };
+        await deliver(delivery, {
+          to,
+          message,
+          cut: 60_000,
+          forecast,
+          top: TOP,
+          filing: { junk: true, header },
+        });
+        for (const user of to.map((address) => address.split("@")[0] ?? "")) {
+          const [path = "", ...more] = files(user, ".Junk/new");
+          assert.deepEqual([more, files(user, "tmp"), files(user)], [[], [], []]);
+          const text = await Deno.readTextFile(path);
+          const expected = message.replaceAll("\r\n", "\n").replace(
+            "Subject: large\n",
+            "Subject: [x]\n\tlarge\nY: z\n",
+          );
+          assert.equal(text, HEAD.replace("alice", user) + expected);
+          assert.ok(path.endsWith(`,S=${text.length},W=${text.length + text.split("\n").length - 1}`), path);
+        }
+      });
+    }
+  }
+});
+
 Deno.test("MaildirDelivery keeps a large message elsewhere while it cannot be told how much room it needs", async () => {
   await inSetting({}, async ({ delivery, files }) => {
     const forecast = { fields: () => prepend, reserve: () => undefined };

@@ -127,12 +127,13 @@ export class PendingMaildirMessage implements PendingMessage {
   }
 
   /** See {@linkcode PendingMessage.commit}. */
-  async commit(prepend: readonly Header[], { junk = false }: Filing = {}): Promise<void> {
+  async commit(prepend: readonly Header[], { junk = false, header }: Filing = {}): Promise<void> {
     const copies: Copy[] = [];
     try {
       await this.#take(this.#converter.finish());
-      if (this.#growing !== undefined) await this.#finishGrowing(this.#growing, { prepend, copies });
-      else await this.#prepareAll(prepend, copies);
+      const top = { prepend, header };
+      if (this.#growing !== undefined) await this.#finishGrowing(this.#growing, { ...top, copies });
+      else await this.#prepareAll(top, copies);
       // From here on every copy is on the disk, and only its name is missing.
       await inGroups(copies, (copy) => this.#publish(copy, junk));
       await inGroups(copies, ({ message }) => message.settle());
@@ -163,14 +164,14 @@ export class PendingMaildirMessage implements PendingMessage {
 
   async #finishGrowing(
     { mailbox, maildir, copy, head }: Growing,
-    { prepend, copies }: { readonly prepend: readonly Header[]; readonly copies: Copy[] },
+    { prepend, header, copies }: Top & { readonly copies: Copy[] },
   ): Promise<void> {
-    const padded = formatHead(prepend, mailbox, head.length);
+    const padded = header === undefined ? formatHead(prepend, mailbox, head.length) : undefined;
     const { bytes, lines } = padded ?? formatHead(prepend, mailbox);
-    const wire = copy.size - head.length + bytes.length + lines + this.#converter.lines;
+    const wire = copy.size - head.length + bytes.length + lines + this.#converter.lines + growthBy(header);
     copies.push({ mailbox, maildir, message: copy.message, wire });
     if (padded === undefined) {
-      return await this.#copyAnew({ mailbox, maildir, copy, head }, { top: bytes, wire, copies });
+      return await this.#copyAnew({ mailbox, maildir, copy, head }, { top: bytes, header, wire, copies });
     }
     if (Buffer.compare(bytes, head) !== 0) {
       await copy.flush();
@@ -182,13 +183,20 @@ export class PendingMaildirMessage implements PendingMessage {
   /** The room on top does not do: a second copy, with all but what stands there. */
   async #copyAnew(
     { mailbox, maildir, copy, head }: Omit<Growing, "slot">,
-    { top, wire, copies }: { readonly top: Uint8Array; readonly wire: number; readonly copies: Copy[] },
+    { top, header, wire, copies }: {
+      readonly top: Uint8Array;
+      readonly header: Filing["header"];
+      readonly wire: number;
+      readonly copies: Copy[];
+    },
   ): Promise<void> {
     await copy.flush();
     const message = await maildir.create();
     copies.push({ mailbox, maildir, message, wire });
     await message.write(top);
-    for await (const chunk of copy.message.readBack(head.length)) await message.write(chunk);
+    for await (const chunk of withHeader(copy.message.readBack(head.length), header)) {
+      await message.write(chunk);
+    }
     await message.finish();
     copies.shift();
     await copy.message.discard();
@@ -209,23 +217,25 @@ export class PendingMaildirMessage implements PendingMessage {
     await message.publish({ wire, folder });
   }
 
-  async #prepareAll(prepend: readonly Header[], copies: Copy[]): Promise<void> {
+  async #prepareAll(top: Top, copies: Copy[]): Promise<void> {
     for (let at = 0; at < this.#targets.length; at += COPIES_AT_ONCE) {
-      await this.#prepare(this.#targets.slice(at, at + COPIES_AT_ONCE), { prepend, copies });
+      await this.#prepare(this.#targets.slice(at, at + COPIES_AT_ONCE), { ...top, copies });
     }
   }
 
   /** Writes and syncs one group of copies; each is in `copies` from the moment that its file is there. */
   async #prepare(
     group: readonly Target[],
-    { prepend, copies }: { readonly prepend: readonly Header[]; readonly copies: Copy[] },
+    { prepend, header, copies }: Top & { readonly copies: Copy[] },
   ): Promise<void> {
     using _slots = await this.#options.slots.take(group.length);
-    const { pieces } = this.#staged;
+    // What has another header section is written chunk by chunk.
+    const pieces = header === undefined ? this.#staged.pieces : undefined;
     const open = await all(group, async (target) => {
       const head = formatHead(prepend, target.mailbox);
       const message = await target.maildir.create();
-      const wire = head.bytes.length + head.lines + this.#staged.size + this.#converter.lines;
+      const wire = head.bytes.length + head.lines + this.#staged.size + this.#converter.lines +
+        growthBy(header);
       copies.push({ ...target, message, wire });
       await (pieces === undefined
         ? message.write(head.bytes)
@@ -233,7 +243,9 @@ export class PendingMaildirMessage implements PendingMessage {
       return message;
     });
     if (pieces === undefined) {
-      for await (const chunk of this.#staged.chunks()) await all(open, (message) => message.write(chunk));
+      for await (const chunk of withHeader(this.#staged.chunks(), header)) {
+        await all(open, (message) => message.write(chunk));
+      }
     }
     await all(open, (message) => message.finish());
   }
@@ -249,6 +261,34 @@ export class PendingMaildirMessage implements PendingMessage {
   }
 }
 
+/** What stands above the body when it is known. */
+interface Top {
+  readonly prepend: readonly Header[];
+  readonly header: Filing["header"];
+}
+
+/** By how many octets with CRLF another header section makes the message longer. */
+function growthBy(header: Filing["header"]): number {
+  return header === undefined ? 0 : header.bytes.length - header.octets;
+}
+
+/** A message as it stands on the disk, with another header section. */
+async function* withHeader(
+  chunks: AsyncIterable<Uint8Array>,
+  header: Filing["header"],
+): AsyncIterable<Uint8Array> {
+  if (header === undefined) return yield* chunks;
+  using converter = new LineEndingConverter();
+  yield converter.push(header.bytes);
+  let left = header.octets;
+  for await (const chunk of chunks) {
+    let at = 0;
+    // On the disk a line end is one octet.
+    while (left > 0 && at < chunk.length) left -= chunk[at++] === LF ? 2 : 1;
+    if (at < chunk.length) yield chunk.subarray(at);
+  }
+}
+
 const storageFailed = reply(451, "4.3.0", "The message could not be stored; try again later");
 /** There is no room on the disk. */
 export const noRoom = reply(452, "4.3.1", "Not enough room to store the message; try again later");
@@ -259,6 +299,7 @@ function failure(cause: unknown): SmtpError {
 }
 
 const encoder = new TextEncoder();
+const LF = 10;
 const SPACE = 32;
 
 /** What is put on top of a message in one mailbox, as it stands on the disk. */

@@ -47,6 +47,8 @@ export class HeaderFilter implements SeenField {
   receivedCount = 0;
   /** Octets of the header section so far. */
   octets = 0;
+  /** Those of them that went on. */
+  keptOctets = 0;
   readonly #unwanted: UnwantedField | undefined;
   #inHeader = true;
   /** Whether no field has been kept yet. */
@@ -60,6 +62,8 @@ export class HeaderFilter implements SeenField {
   #heldLength = 0;
   /** Whether the next byte begins a line. */
   #lineStart = true;
+  /** Whether a line of the body stands where the empty line should. */
+  #textFollows = false;
   #look: Uint8Array = NOTHING;
   #nameEnd = 0;
 
@@ -118,9 +122,10 @@ export class HeaderFilter implements SeenField {
     }
     this.octets += at;
     if (this.#field === "undecided") {
-      if (fieldStart > from) pieces.push(chunk.subarray(from, fieldStart));
+      this.#keep(chunk.subarray(from, fieldStart), pieces);
       this.#hold(chunk.subarray(fieldStart));
     } else if (length > from) {
+      if (!this.#textFollows) this.keptOctets += Math.max(at - from, 0);
       pieces.push(chunk.subarray(from));
     }
   }
@@ -146,14 +151,21 @@ export class HeaderFilter implements SeenField {
     const skipped = this.#atStart ? this.#begin(field, pieces) : 0;
     if (skipped === undefined || (this.#inHeader && !this.#isWanted(field.subarray(skipped)))) {
       this.#field = "dropped";
-      if (fieldStart > from) pieces.push(chunk.subarray(from, fieldStart));
+      this.#keep(chunk.subarray(from, fieldStart), pieces);
       return end;
     }
     this.#field = "kept";
     this.#atStart = false;
     // A copy: the buffer is used again for the next field before the pieces are written.
-    if (before > skipped) pieces.push(field.slice(skipped, before));
+    if (before > skipped) this.#keep(field.slice(skipped, before), pieces);
     return skipped > before ? from + skipped - before : from;
+  }
+
+  /** Gives out a part of the header section. */
+  #keep(part: Uint8Array, pieces: Uint8Array[]): void {
+    if (part.length === 0) return;
+    pieces.push(part);
+    if (!this.#textFollows) this.keptOctets += part.length;
   }
 
   /**
@@ -181,6 +193,7 @@ export class HeaderFilter implements SeenField {
   #endHeader(pieces: Uint8Array[], textFollows = this.#mboxLines.length > 0): void {
     this.#inHeader = false;
     this.#field = "none";
+    this.#textFollows = textFollows;
     if (!textFollows) return;
     pieces.push(EMPTY_LINE);
     if (this.#mboxLines.length > 0) pieces.push(this.#mboxLines);

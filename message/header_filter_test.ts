@@ -117,6 +117,23 @@ Deno.test("HeaderFilter counts the octets of the header section", () => {
   assert.equal(filter("A: b\r\n".repeat(1000) + "\r\nbody", noReturnPath, [100]).octets, 6000);
 });
 
+Deno.test("HeaderFilter counts the octets of the header section that went on", () => {
+  fc.assert(fc.property(lines, cuts, fc.boolean(), (lines, sizes, ended) => {
+    const text = lines.join("\r\n") + (ended ? "\r\n" : "");
+    const header = new HeaderFilter(noReturnPath);
+    const pieces: Uint8Array[] = [];
+    let left = "";
+    for (const chunk of cut(bytesOf(text), sizes)) {
+      header.push(chunk, pieces);
+      left += pieces.splice(0).map(textOf).join("");
+    }
+    header.finish(pieces);
+    left += pieces.map(textOf).join("");
+    const end = left.startsWith("\r\n") ? 0 : left.indexOf("\r\n\r\n") + 2;
+    assert.equal(header.keptOctets, end === 1 ? left.length : end, JSON.stringify(left));
+  }));
+});
+
 Deno.test("HeaderFilter shows name and unfolded value to the one who decides, and whether that is all", () => {
   const seen: [string, string, boolean][] = [];
   const long = "x".repeat(3000);

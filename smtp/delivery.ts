@@ -36,10 +36,17 @@ export interface TopForecast {
   reserve(): number | undefined;
 }
 
-/** Where a message is filed. */
+/** How a message is filed, where somebody has inspected it. */
 export interface Filing {
   /** Whether it goes into the folder for junk; a delivery without one takes it as any other message. */
   readonly junk?: boolean;
+  /** Another header section than the one that was written. */
+  readonly header?: {
+    /** What it replaces: so many octets from the beginning. */
+    readonly octets: number;
+    /** The fields, each with its CRLF. */
+    readonly bytes: Uint8Array;
+  };
 }
 
 /** Takes responsibility for messages. */

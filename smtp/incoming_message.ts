@@ -4,12 +4,15 @@
  *
  * @module
  */
+import { Buffer } from "node:buffer";
+import { concat } from "../base/concat.ts";
 import { DataReader } from "./data_reader.ts";
 import type { Delivery, Filing, Header, PendingMessage } from "./delivery.ts";
 import type { InspectedData } from "./inspected_data.ts";
 import type { Verdict } from "./inspector.ts";
 import { MAX_HEADER_SECTION } from "../message/header_field.ts";
-import { HeaderFilter } from "../message/header_filter.ts";
+import { editHeader } from "../message/header_edits.ts";
+import { HeaderFilter, type UnwantedField } from "../message/header_filter.ts";
 import * as replies from "./replies.ts";
 import { type Reply, reply, SmtpError } from "./reply.ts";
 
@@ -36,6 +39,7 @@ export class IncomingMessage implements AsyncDisposable {
   readonly #pending: PendingMessage;
   readonly #reader: DataReader;
   readonly #filter: HeaderFilter;
+  readonly #unwantedField: UnwantedField | undefined;
   readonly #limits: MessageLimits;
   readonly #refuseBare: boolean;
   readonly #inspected: InspectedData | undefined;
@@ -60,6 +64,7 @@ export class IncomingMessage implements AsyncDisposable {
     this.#inspected = inspected;
     this.#refuseBare = delivery.bareLineEndings === "refuse";
     this.#reader = new DataReader({ dotStuffed: by === "DATA", bareLineEndings: delivery.bareLineEndings });
+    this.#unwantedField = delivery.unwantedField;
     this.#filter = new HeaderFilter(delivery.unwantedField);
   }
 
@@ -116,15 +121,31 @@ export class IncomingMessage implements AsyncDisposable {
 
   /**
    * Makes the message durable. The data must have ended and nothing failed before.
+   * @param verdict what {@linkcode IncomingMessage.verdict} gave
    * @throws {SmtpError} with the reply
    */
-  async commit(prepend: readonly Header[], filing?: Filing): Promise<void> {
+  async commit(prepend: readonly Header[], verdict?: Verdict): Promise<void> {
     const rest: Uint8Array[] = [];
     this.#filter.finish(rest);
     for (const piece of rest) await this.#pending.write(piece);
     this.#check();
     if (this.failure) throw new SmtpError(this.failure.reply, { cause: this.failure.cause });
-    await this.#pending.commit(prepend, filing);
+    await this.#pending.commit(prepend, verdict && this.#filing(verdict));
+  }
+
+  #filing({ junk = false, edits = [] }: Verdict): Filing {
+    // Where no field went on, what looked like a header section is none.
+    const before = this.#filter.keptOctets === 0 ? [] : this.#inspected?.section.fields ?? [];
+    const fields = edits.length === 0 ? undefined : editHeader(before, edits);
+    if (fields === undefined) return { junk };
+    // What the delivery does not want of the fields is taken out of these, too.
+    const filter = new HeaderFilter(this.#unwantedField);
+    const pieces: Uint8Array[] = [];
+    filter.push(Buffer.from(fields.map(({ text }) => `${text}\r\n`).join(""), "latin1"), pieces);
+    filter.finish(pieces);
+    // Without a field it would be a body.
+    const bytes = filter.keptOctets === 0 ? new Uint8Array(0) : concat(...pieces);
+    return { junk, header: { octets: this.#filter.keptOctets, bytes } };
   }
 
   /** Drops what was not committed. */

@@ -5,6 +5,7 @@
  */
 import type { MemoryBudget } from "../base/memory_budget.ts";
 import { HeaderCollector } from "../message/header_collector.ts";
+import type { HeaderSection } from "../message/header_section.ts";
 import type { Inspection, Verdict } from "./inspector.ts";
 import { type Reply, reply } from "./reply.ts";
 
@@ -22,14 +23,22 @@ export class InspectedData implements Disposable {
   refusal: Reply | undefined;
   readonly #inspection: Inspection;
   readonly #budget: MemoryBudget;
-  #collector: HeaderCollector | undefined = new HeaderCollector();
+  #collector: HeaderCollector | undefined;
+  readonly #section: HeaderSection;
   #taken = 0;
   #disposed = false;
 
   /** `budget` is for the header sections of all messages. */
   constructor(inspection: Inspection, budget: MemoryBudget) {
     this.#inspection = inspection;
+    const collector = this.#collector = new HeaderCollector();
+    this.#section = collector.section;
     this.#budget = budget;
+  }
+
+  /** The header section; whole once the message is over. */
+  get section(): HeaderSection {
+    return this.#section;
   }
 
   /** See {@linkcode Inspection.reserve}; `undefined` before the header section is complete. */

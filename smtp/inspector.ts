@@ -5,6 +5,7 @@
  * @module
  */
 import type { LogFields } from "../base/log.ts";
+import type { HeaderEdit } from "../message/header_edits.ts";
 import type { HeaderSection } from "../message/header_section.ts";
 import type { Header } from "./delivery.ts";
 import type { Envelope } from "./envelope.ts";
@@ -46,6 +47,8 @@ export interface Verdict {
   readonly refuse?: Reply;
   /** Whether it goes into the folder for junk. */
   readonly junk?: boolean;
+  /** Changes of the header section. A message that was stored as it came is copied for them. */
+  readonly edits?: readonly HeaderEdit[];
   /** What the events about the message's end say of it. */
   readonly log: LogFields;
 }

@@ -131,6 +131,28 @@ Deno.test("a verdict refuses a message, which is nowhere then", async () => {
   assert.equal(inspection.disposals, 1);
 });
 
+Deno.test("a verdict changes the header section, of which what the delivery does not want stays out", async () => {
+  const cases: readonly (readonly [text: string, stored: string])[] = [
+    [TEXT, "Subject: [junk] a\r\n\r\nHello\r\n.dot\r\n"],
+    ["X: y\r\nSubject: b\r\nReturn-Path: z\r\n\r\nx\r\n", "X: y\r\nSubject: [junk] a\r\n\r\nx\r\n"],
+    ["X: y\r\n\r\nx\r\n", "X: y\r\nSubject: [junk] a\r\n\r\nx\r\n"],
+    ["X: y\r\n", "X: y\r\nSubject: [junk] a\r\n"],
+    ["\r\nx\r\n", "Subject: [junk] a\r\n\r\nx\r\n"],
+    // What begins with no field is a body.
+    ["Hello\r\nSubject: b\r\n\r\n", "Subject: [junk] a\r\n\r\nHello\r\nSubject: b\r\n\r\n"],
+    ["From x\r\nSubject: b\r\n\r\nx\r\n", "Subject: [junk] a\r\n\r\nx\r\n"],
+    [`Return-Path: ${"r".repeat(5000)}\r\nSubject: b\r\n\r\nx\r\n`, "Subject: [junk] a\r\n\r\nx\r\n"],
+  ];
+  for (const [text, stored] of cases) {
+    const edits = [{ name: "Subject", index: 1, value: " [junk] a" }];
+    const { delivery } = await send(() => new RecordingInspection({ edits }), { text });
+    assert.equal(delivery.stored[0]?.content, stored, text.slice(0, 40));
+  }
+  const edits = [{ name: "subject", index: "all" as const }];
+  const gone = await send(() => new RecordingInspection({ edits }), { text: "Subject: x\r\n\r\nx\r\n" });
+  assert.equal(gone.delivery.stored[0]?.content, "\r\nx\r\n");
+});
+
 Deno.test("an inspector refuses a message before its data", async () => {
   const refused = await send({
     begin: () => Promise.reject(new SmtpError(reply(451, "4.7.1", "Come again"))),

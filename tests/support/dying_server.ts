@@ -33,7 +33,6 @@ if (isConfined()) {
     isTerminal: false,
     grants: { net: [], read: [], write: [], sys: [] },
     addresses: [],
-    dnsServers: [],
     seesNetwork: false,
   };
   const { signals } = relayedSignals();

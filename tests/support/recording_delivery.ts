@@ -129,7 +129,10 @@ export class RecordingDelivery implements Delivery {
         if (trouble === "no-commit") throw noRoom();
         if (trouble === "bad-commit") throw new Error("commit: secret detail");
         end();
-        this.stored.push({ id, envelope, headers, content: chunks.join(""), junk: filing?.junk ?? false });
+        const written = chunks.join("");
+        const { header } = filing ?? {};
+        const content = header === undefined ? written : textOf(header.bytes) + written.slice(header.octets);
+        this.stored.push({ id, envelope, headers, content, junk: filing?.junk ?? false });
       },
       [Symbol.asyncDispose]: () => Promise.resolve(end()),
     };
