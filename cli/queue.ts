@@ -143,7 +143,7 @@ async function act(
   using progress = new Progress("message", { io, clock: systemClock });
   const out = new JsonArray(io);
   const missing = new Set(ids);
-  const totals = { messages: 0, recipients: 0, inFlight: 0 };
+  const totals = { messages: 0, recipients: 0, inFlight: 0, unsaved: 0 };
   const leftAlone = new Map<string, number>();
   for await (const result of queue.apply(action, filter)) {
     missing.delete(result.id);
@@ -156,6 +156,7 @@ async function act(
     if (result.changed.length > 0) totals.messages++;
     totals.recipients += result.changed.length;
     totals.inFlight += result.inFlight.length;
+    if (result.unsaved) totals.unsaved++;
     const { note, leftAlone: left = [] } = result;
     if (note !== undefined) leftAlone.set(note, (leftAlone.get(note) ?? 0) + left.length);
   }
@@ -164,6 +165,9 @@ async function act(
   else {
     const { recipients, messages } = totals;
     io.out(`${ACTIONS[action].done}: ${count(recipients, "recipient")} of ${count(messages, "message")}\n`);
+    if (totals.unsaved > 0) {
+      io.out(`${count(totals.unsaved, "message")} not on disk yet; serve-out stores it when it can\n`);
+    }
     for (const [note, number] of leftAlone) io.out(`left alone: ${count(number, "recipient")} (${note})\n`);
   }
   if (

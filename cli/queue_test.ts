@@ -276,8 +276,7 @@ Deno.test("mailapp queue goes through the control socket while serve-out runs", 
   await withSpool(async ({ directory, mailapp }) => {
     const [id = ""] = await fill(directory, [entry(["u@a.test"])]);
     await using spool = await Spool.open({ directory: join(directory, "spool"), logger: silentLogger });
-    const { signal } = new AbortController();
-    const entries = new OpenEntries({ queue: spool, clock: systemClock, logger: silentLogger, signal });
+    const entries = new OpenEntries(spool);
     const changed: string[] = [];
     const operator = new QueueOperator({
       queue: spool,
@@ -286,7 +285,7 @@ Deno.test("mailapp queue goes through the control socket while serve-out runs", 
       logger: silentLogger,
       change: (opened) => {
         changed.push(opened.entry.id);
-        return opened.save();
+        return opened.save().then(() => true);
       },
     });
     const scheduler = { domainStatus: () => assert.fail(), inspectHost: () => assert.fail() };

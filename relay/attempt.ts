@@ -62,6 +62,8 @@ export interface AttemptResult {
   readonly results: ReadonlyMap<number, RecipientResult>;
   /** A connection that can be used again. */
   readonly live?: LiveConnection;
+  /** Whether somebody has the message, and that could not be written down: the queue might send it again. */
+  readonly unrecorded?: boolean;
   /** Nothing could be tried before the {@linkcode HostTable} says so. */
   readonly wait?: string;
 }
@@ -197,6 +199,7 @@ class Round {
   readonly #options: AttemptOptions;
   readonly #results = new Map<number, RecipientResult>();
   readonly #attempts = new Map<number, Attempt[]>();
+  #unrecorded = false;
   /** Those that another host may still take. */
   remaining: readonly number[];
   /** Addresses with their ports. */
@@ -216,7 +219,7 @@ class Round {
   }
 
   result(live: LiveConnection | undefined): AttemptResult {
-    return { results: this.#results, ...(live && { live }) };
+    return { results: this.#results, ...(live && { live }), ...(this.#unrecorded && { unrecorded: true }) };
   }
 
   unroutable({ kind, status, reason }: Exclude<Targets, { kind: "targets" }>): void {
@@ -315,12 +318,17 @@ class Round {
     const abort = () => connection.abort({ unlessDotSent: !kill.aborted });
     for (const signal of [cut, kill]) signal.addEventListener("abort", abort, { once: true });
     if (cut.aborted || kill.aborted) abort();
-    const { outcomes, usable, stale } = await connection.send({ entry, recipients: this.remaining, queue });
+    const { outcomes, usable, stale, unrecorded } = await connection.send({
+      entry,
+      recipients: this.remaining,
+      queue,
+    });
     for (const signal of [cut, kill]) signal.removeEventListener("abort", abort);
     live.usable = usable;
     if (stale) return "stale";
     live.sent++;
     const remaining: number[] = [];
+    if (unrecorded) this.#unrecorded = true;
     for (const { recipient, result, attempt, nextHost, dsnHandedOn } of outcomes) {
       if (attempt.reply !== undefined) this.replied.add(live.target.host);
       if ((cut.aborted || kill.aborted) && nextHost && attempt.reply === undefined) continue;

@@ -4,25 +4,28 @@
  *
  * @module
  */
-import type { Logger } from "../base/log.ts";
-import type { Clock } from "../base/clock.ts";
+import { errorText } from "../base/error_text.ts";
 import type { Queue } from "./queue.ts";
 import type { QueueEntry } from "./queue_entry.ts";
 
-/** What {@linkcode OpenEntries} needs. */
-export interface OpenEntriesOptions {
-  /** Where entries come from and go to. */
-  readonly queue: Queue;
-  /** Times the next try after a failed write. */
-  readonly clock: Clock;
-  /** Takes `queue.store_failed`. */
-  readonly logger: Logger;
-  /** Ends the tries to write. */
-  readonly signal: AbortSignal;
+/** What became of an entry could not be stored. It stands in the open entry all the same, and can be stored later. */
+export class StoreError extends Error {
+  /** Makes the error from what the queue threw. */
+  constructor(id: string, cause: unknown) {
+    super(`${id} cannot be stored: ${errorText(cause)}`, { cause });
+    this.name = "StoreError";
+  }
 }
 
-// A full disk is not emptied within a second, and each try costs it a little.
-const WRITE_AGAIN_AFTER = 10_000;
+/** A notice about an entry could not be written. It can be written later. */
+export class NoticeError extends StoreError {
+  /** Makes the error: the entry, and what was thrown. */
+  constructor(id: string, cause: unknown) {
+    super(id, cause);
+    this.name = "NoticeError";
+    this.message = errorText(cause);
+  }
+}
 
 /** An entry that somebody works on; disposed when done. */
 export interface OpenEntry extends Disposable {
@@ -33,14 +36,19 @@ export interface OpenEntry extends Disposable {
   /** Whether it has been removed from the queue meanwhile. */
   readonly gone: boolean;
   /**
-   * Stores the entry as it stands. Tries again while that fails: until what became of a message is written down,
-   * nothing more is done with it, and the recipients stay in flight.
-   * @throws the signal's reason, once that is aborted and the entry could not be stored
+   * Stores the entry as it stands.
+   * @throws {StoreError}
    */
   save(): Promise<void>;
-  /** Removes the entry from the queue; tries again as {@linkcode OpenEntry.save} does. */
+  /**
+   * Removes the entry from the queue.
+   * @throws {StoreError}
+   */
   remove(): Promise<void>;
-  /** Does another durable change, with the same patience. */
+  /**
+   * Does another durable change that belongs to the entry.
+   * @throws {StoreError}
+   */
   persist(write: () => Promise<void>): Promise<void>;
   /** Runs this when nobody else is in such a call on this entry. */
   exclusively<T>(work: () => Promise<T>): Promise<T>;
@@ -56,12 +64,12 @@ interface Shared {
 
 /** Holds the entries that are being worked on. */
 export class OpenEntries {
-  readonly #options: OpenEntriesOptions;
+  readonly #queue: Queue;
   readonly #shared = new Map<string, Shared>();
 
-  /** Makes an empty one. */
-  constructor(options: OpenEntriesOptions) {
-    this.#options = options;
+  /** Opens entries of this queue. */
+  constructor(queue: Queue) {
+    this.#queue = queue;
   }
 
   /** How many are open. */
@@ -75,7 +83,7 @@ export class OpenEntries {
     if (shared === undefined) {
       shared = {
         users: 0,
-        loaded: this.#options.queue.load(id),
+        loaded: this.#queue.load(id),
         inFlight: new Set(),
         gone: false,
         turn: Promise.resolve(),
@@ -96,7 +104,7 @@ export class OpenEntries {
   }
 
   #handle(id: string, shared: Shared, entry: QueueEntry): OpenEntry {
-    const { queue } = this.#options;
+    const queue = this.#queue;
     let disposed = false;
     return {
       entry,
@@ -104,10 +112,10 @@ export class OpenEntries {
       get gone() {
         return shared.gone;
       },
-      save: () => this.#persist(id, () => queue.update(entry)),
-      persist: (write) => this.#persist(id, write),
+      save: () => persist(id, () => queue.update(entry)),
+      persist: (write) => persist(id, write),
       remove: async () => {
-        await this.#persist(id, () => queue.remove(id));
+        await persist(id, () => queue.remove(id));
         shared.gone = true;
       },
       exclusively: (work) => {
@@ -126,27 +134,12 @@ export class OpenEntries {
   #close(id: string, shared: Shared): void {
     if (--shared.users === 0 && this.#shared.get(id) === shared) this.#shared.delete(id);
   }
+}
 
-  async #persist(id: string, write: () => Promise<void>): Promise<void> {
-    const { clock, logger, signal } = this.#options;
-    for (;;) {
-      try {
-        return await write();
-      } catch (error) {
-        logger.error("queue.store_failed", { id, error: String(error), again_ms: WRITE_AGAIN_AFTER });
-      }
-      signal.throwIfAborted();
-      await new Promise<void>((resolve, reject) => {
-        const abort = () => {
-          timer.cancel();
-          reject(signal.reason);
-        };
-        const timer = clock.after(WRITE_AGAIN_AFTER, () => {
-          signal.removeEventListener("abort", abort);
-          resolve();
-        });
-        signal.addEventListener("abort", abort, { once: true });
-      });
-    }
+async function persist(id: string, write: () => Promise<void>): Promise<void> {
+  try {
+    await write();
+  } catch (error) {
+    throw new StoreError(id, error);
   }
 }

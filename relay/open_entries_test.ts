@@ -1,16 +1,12 @@
 import assert from "node:assert/strict";
-import { silentLogger } from "../base/log.ts";
-import { FakeClock } from "../tests/support/fake_clock.ts";
 import { MemoryQueue } from "../tests/support/memory_queue.ts";
-import { OpenEntries, type OpenEntry } from "./open_entries.ts";
+import { OpenEntries, type OpenEntry, StoreError } from "./open_entries.ts";
 
 function world() {
   const queue = new MemoryQueue();
-  const clock = new FakeClock();
-  const abort = new AbortController();
-  const entries = new OpenEntries({ queue, clock, logger: silentLogger, signal: abort.signal });
+  const entries = new OpenEntries(queue);
   const open = async (id: string): Promise<OpenEntry> => await entries.open(id) ?? assert.fail("no entry");
-  return { queue, clock, abort, entries, open };
+  return { queue, entries, open };
 }
 
 Deno.test("OpenEntries.open() gives everybody the same copy, read once", async () => {
@@ -47,26 +43,23 @@ Deno.test("OpenEntries.open() finds nothing where there is nothing, nor what was
   assert.equal(entries.size, 1);
 });
 
-Deno.test("OpenEntry.save() tries again until it can, and gives up by signal", async () => {
-  const { queue, clock, abort, open } = world();
+Deno.test("OpenEntry.save() and remove() say when they cannot, and can be called again", async () => {
+  const { queue, open } = world();
   const { id } = await queue.put(["u@a.test"]);
   using opened = await open(id);
-  let failures = 2;
   queue.before = () => {
-    if (failures-- > 0) throw new Error("no space left on device");
+    throw new Error("no space left on device");
   };
-  let saved = false;
-  const saving = opened.save().then(() => saved = true);
-  await clock.advance(19_999);
-  assert.equal(saved, false);
-  await clock.advance(1);
-  await saving;
-  failures = Infinity;
-  const hopeless = assert.rejects(opened.save(), /going down/);
-  await clock.advance(0);
-  abort.abort(new Error("going down"));
-  await hopeless;
-  assert.equal(clock.pending, 0);
+  await assert.rejects(opened.save(), {
+    name: "StoreError",
+    message: `${id} cannot be stored: no space left on device`,
+  });
+  await assert.rejects(opened.remove(), StoreError);
+  assert.equal(opened.gone, false);
+  queue.before = () => {};
+  await opened.save();
+  await opened.remove();
+  assert.equal(opened.gone, true);
 });
 
 Deno.test("OpenEntry.exclusively() runs one at a time, also after one that failed", async () => {

@@ -48,6 +48,8 @@ export interface ActionResult {
   readonly leftAlone?: readonly string[];
   /** That reason. */
   readonly note?: string;
+  /** Present where the change holds but could not be stored yet, as on a full disk. */
+  readonly unsaved?: true;
 }
 
 /** What a {@linkcode QueueOperator} needs. */
@@ -60,8 +62,11 @@ export interface QueueOperatorOptions {
   readonly clock: Clock;
   /** Takes `operator.*`. */
   readonly logger: Logger;
-  /** Stores a changed entry, does what follows of it, and sends what is due where there is somebody to do it. */
-  readonly change: (opened: OpenEntry) => Promise<void>;
+  /**
+   * Stores a changed entry, does what follows of it, and sends what is due where there is somebody to do it. Tells
+   * whether it could be stored now; where not, it is later.
+   */
+  readonly change: (opened: OpenEntry) => Promise<boolean>;
   /** Clears the back-off of all hosts. */
   readonly clearHostBackoff?: () => void;
 }
@@ -145,6 +150,7 @@ export class QueueOperator {
     const busy: QueueRecipient[] = [];
     const left: QueueRecipient[] = [];
     let note: string | undefined;
+    let stored = true;
     for (const [index, recipient] of entry.recipients.entries()) {
       if (!selects(filter, recipient)) continue;
       if (inFlight.has(index)) {
@@ -161,12 +167,13 @@ export class QueueOperator {
     if (changed.length > 0) {
       const addresses = changed.map(({ address }) => address);
       logger.info(`operator.${action}`, { id, recipients: addresses });
-      await this.#options.change(opened);
+      stored = await this.#options.change(opened);
     }
     return {
       id,
       changed: changed.map(({ address }) => address),
       inFlight: busy.map(({ address }) => address),
+      ...(!stored && { unsaved: true }),
       ...(note !== undefined && { leftAlone: left.map(({ address }) => address), note }),
     };
   }

@@ -17,13 +17,14 @@ import type { AttemptOptions, AttemptResult, Connect, LiveConnection } from "./a
 import { Destinations, type Turn } from "./destinations.ts";
 import { IdleConnections } from "./idle_connections.ts";
 import { type HostFailure, type HostPauses, hostPausesUpTo, HostTable } from "./host_table.ts";
-import { OpenEntries, type OpenEntry } from "./open_entries.ts";
+import { OpenEntries, type OpenEntry, StoreError } from "./open_entries.ts";
 import { applyOutcome } from "./outcome.ts";
 import type { Queue, QueueSummary } from "./queue.ts";
 import { ReplacedItems } from "./replaced_items.ts";
 import { longestDelay, retryDelay, type RetrySchedule } from "./retry_schedule.ts";
 import { type ComposeNotice, settle } from "./settle.ts";
 import { Timetable } from "./timetable.ts";
+import { UnsavedEntries } from "./unsaved_entries.ts";
 import { type SendResult, work } from "./worker.ts";
 
 /** What a {@linkcode Scheduler} needs. */
@@ -95,6 +96,8 @@ interface Item {
 }
 
 const MAX_RECIPIENTS = 100;
+// Entries in memory that are still to be stored, beyond which a worker waits until its own is.
+const MAX_UNSAVED = 10_000;
 // What was replaced is swept out after so many changes from outside, or half as many as there are items.
 const SWEEP_AFTER = { least: 64, most: 50_000 };
 
@@ -104,6 +107,7 @@ export class Scheduler {
   readonly #hosts: HostTable;
   readonly #idle: IdleConnections;
   readonly #entries: OpenEntries;
+  readonly #unsaved: UnsavedEntries;
   readonly #waiting: Timetable<Item>;
   readonly #destinations: Destinations<Item>;
   readonly #replaced = new ReplacedItems<Item>();
@@ -125,7 +129,13 @@ export class Scheduler {
     const { queue, clock, logger, schedule, maxConnectionsPerHost = 5, maxWorkers = 100 } = options;
     this.#idle = new IdleConnections(clock);
     this.#hosts = new HostTable({ clock, logger, maxConnectionsPerHost, pauses: pausesOf(schedule) });
-    this.#entries = new OpenEntries({ queue, clock, logger, signal: this.#kill.signal });
+    this.#entries = new OpenEntries(queue);
+    this.#unsaved = new UnsavedEntries({
+      entries: this.#entries,
+      store: (opened) => this.#settle(opened),
+      clock,
+      logger,
+    });
     this.#waiting = new Timetable(clock, (item) => this.#makeReady(item));
     this.#destinations = new Destinations({
       maxTurns: maxWorkers,
@@ -199,13 +209,15 @@ export class Scheduler {
   /**
    * Stores an entry that was changed from outside through {@linkcode Scheduler.entries}, does what follows of it, and
    * lets what is open of it wait anew: what is due at once is sent at once.
+   * @returns whether it could be stored now; else it is tried again later, and the entry holds in memory
    */
-  async change(opened: OpenEntry): Promise<void> {
-    await this.settle(opened);
+  async change(opened: OpenEntry): Promise<boolean> {
+    const stored = await this.settle(opened);
     this.#submitAgain(opened);
     const { least, most } = SWEEP_AFTER;
     const limit = Math.min(Math.max(least, (this.#waiting.size + this.#destinations.ready) / 2), most);
     if (this.#replaced.changes >= limit) this.#sweep();
+    return stored;
   }
 
   /**
@@ -231,9 +243,21 @@ export class Scheduler {
 
   /**
    * Stores an entry that was changed through {@linkcode Scheduler.entries}, queues the notices that are due, removes it
-   * when all is settled.
+   * when all is settled. What cannot be stored now is stored later.
+   * @returns whether it could be stored now
    */
-  async settle(opened: OpenEntry): Promise<void> {
+  async settle(opened: OpenEntry): Promise<boolean> {
+    try {
+      await this.#settle(opened);
+      return true;
+    } catch (error) {
+      if (!(error instanceof StoreError)) throw error;
+      await this.#unsaved.keep(opened.entry.id, error);
+      return false;
+    }
+  }
+
+  async #settle(opened: OpenEntry): Promise<void> {
     const { queue, logger, compose, schedule } = this.#options;
     await settle(opened, {
       queue,
@@ -293,6 +317,7 @@ export class Scheduler {
     while (this.#running.size > 0) await Promise.allSettled(this.#running);
     hurry?.signal.removeEventListener("abort", cut);
     for (const timer of timers) timer.cancel();
+    await this.#unsaved.stop();
     this.#kill.abort(new Error("shutting down"));
   }
 
@@ -418,7 +443,7 @@ export class Scheduler {
       const going = result.live && { live: result.live };
       if (result.live !== undefined) this.#openedIn.set(result.live, generation);
       if (result.wait !== undefined) return { stored: Promise.resolve(), wait: result.wait, ...going };
-      stored = this.#store(opened, item);
+      stored = this.#store(opened, { item, unrecorded: result.unrecorded ?? false });
       return { stored, ...going };
     } catch (error) {
       // Whatever this is, it must not cost a message its next attempt.
@@ -473,11 +498,22 @@ export class Scheduler {
     });
   }
 
+  async #storedOrStopping(id: string): Promise<void> {
+    const { signal } = this.#stopping;
+    if (signal.aborted) return;
+    const { promise: stopping, resolve } = Promise.withResolvers<void>();
+    const stop = () => resolve();
+    signal.addEventListener("abort", stop, { once: true });
+    await Promise.race([this.#unsaved.stored(id), stopping]);
+    signal.removeEventListener("abort", stop);
+  }
+
   /** Puts the outcome on disk, then lets the rest wait for its time. */
-  async #store(opened: OpenEntry, item: Item): Promise<void> {
+  async #store(opened: OpenEntry, { item, unrecorded }: { item: Item; unrecorded: boolean }): Promise<void> {
     const { entry } = opened;
     const { id, to } = item;
-    await this.settle(opened);
+    const stored = await this.settle(opened);
+    if (!stored && (unrecorded || this.#unsaved.size > MAX_UNSAVED)) await this.#storedOrStopping(id);
     if (opened.gone) return;
     if (this.#outdated.has(item)) return this.#submitAgain(opened);
     const open = entry.recipients.filter((recipient) =>

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { settle as quiet } from "../tests/support/fake_clock.ts";
+import type { QueueRecipient } from "./queue_entry.ts";
 import { HOUR, MINUTE, refuse, SECOND, World } from "../tests/support/scheduler_world.ts";
 
 Deno.test("Scheduler stopped in mid-message lets it finish within the grace period", async () => {
@@ -31,14 +32,14 @@ Deno.test("Scheduler stopped with the grace period over leaves what had not come
   assert.equal(world.clock.pending, 0);
 });
 
-Deno.test("Scheduler sends nothing more while an outcome cannot be stored, and nothing twice", async () => {
+Deno.test("Scheduler sends nothing more while it cannot write down who has a message, and nothing twice", async () => {
   await using world = new World({ maxConnectionsPerHost: 1 });
   const { network, clock, queue } = world;
   const mx = network.host("mx.a.test");
   network.domain("a.test", ["mx.a.test"]);
   let full = true;
   queue.before = ({ kind }) => {
-    if (full && kind === "remove") throw new Error("no space left on device");
+    if (full && (kind === "dotAnswered" || kind === "remove")) throw new Error("no space left on device");
   };
   for (let i = 0; i < 20; i++) await world.send(["u@a.test"]);
   await clock.advance(MINUTE);
@@ -47,6 +48,90 @@ Deno.test("Scheduler sends nothing more while an outcome cannot be stored, and n
   await clock.advance(MINUTE);
   assert.equal(mx.taken.length, 20);
   assert.deepEqual(queue.entries, []);
+});
+
+Deno.test("Scheduler lets no message that cannot be stored hold up others, and stores it once there is room", async () => {
+  await using world = new World({ maxConnectionsPerHost: 1, maxWorkers: 4 });
+  const { network, clock, queue } = world;
+  const mx = network.host("mx.a.test", { answer: () => refuse("450 4.2.0 not yet") });
+  const home = network.host("mx.example.org");
+  network.domain("a.test", ["mx.a.test"]);
+  network.domain("example.org", ["mx.example.org"]);
+  const ids: string[] = [];
+  for (let i = 0; i < 30; i++) {
+    ids.push((await queue.put(["u@a.test", "v@a.test"], { acceptedAt: clock.now() })).id);
+  }
+  let full = true;
+  // No file can be made; what is written into the journal fits.
+  queue.before = ({ kind }) => {
+    if (full && (kind === "update" || kind === "add")) throw new Error("no space left on device");
+  };
+  await world.scheduler.start();
+  await clock.advance(30 * SECOND);
+  // Each was tried, and waits for its next attempt though nothing could be written.
+  assert.equal(world.events("attempt.deferred").length, 60);
+  assert.equal(world.entry(ids[0] ?? "")?.recipients[0]?.attemptCount, 0);
+  assert.equal(world.events("queue.store_failed").length, 30);
+  // Half of it leaves without any room, the other half fails for good, of which a notice must tell.
+  mx.answer = (recipient) => recipient.startsWith("u") ? "relay" : refuse("550 5.1.1 no such user");
+  await clock.advance(2 * MINUTE);
+  assert.equal(mx.taken.length, 30);
+  assert.deepEqual(home.taken, []);
+  full = false;
+  await clock.advance(MINUTE);
+  assert.equal(mx.taken.length, 30);
+  assert.deepEqual(world.notices.slice(-30).map(({ recipients }) => recipients), ids.map(() => ["v@a.test"]));
+  assert.equal(home.taken.length, 30);
+  assert.deepEqual(queue.entries, []);
+  assert.equal(world.scheduler.entries.size, 0);
+  assert.equal(world.events("queue.store_failed").length, 30);
+});
+
+Deno.test("Scheduler does what an operator asks of it though nothing can be stored", async () => {
+  await using world = new World();
+  const { network, clock, queue } = world;
+  const mx = network.host("mx.a.test", { state: "refused" });
+  network.domain("a.test", ["mx.a.test"]);
+  const sent = await world.send(["u@a.test"]);
+  const held = await world.send(["u@a.test"]);
+  await clock.advance(0);
+  queue.before = ({ kind }) => {
+    if (kind === "update") throw new Error("no space left on device");
+  };
+  mx.state = "up";
+  const change = (id: string, changes: Partial<QueueRecipient>) =>
+    world.change(id, ({ entry }) => {
+      for (const recipient of entry.recipients) Object.assign(recipient, changes);
+    });
+  world.scheduler.clearHostBackoff();
+  assert.equal(await change(held, { status: "held" }), false);
+  assert.equal(await change(sent, { nextAttemptAt: 0 }), false);
+  await clock.advance(10 * MINUTE);
+  assert.equal(mx.taken.length, 1);
+  queue.before = () => {};
+  await clock.advance(MINUTE);
+  assert.deepEqual(queue.entries.map(({ id, recipients }) => [id, recipients[0]?.status]), [[held, "held"]]);
+});
+
+Deno.test("Scheduler stopped while nothing can be stored ends at once, and loses nothing", async () => {
+  const world = new World({ maxConnectionsPerHost: 1 });
+  const { network, clock, queue } = world;
+  const mx = network.host("mx.a.test", { delay: 10 });
+  mx.answer = (recipient) => recipient.startsWith("u") ? "relay" : refuse("450 4.2.0 later");
+  network.domain("a.test", ["mx.a.test"]);
+  const ids: string[] = [];
+  for (const name of ["v", "w", "u", "x"]) ids.push(await world.send([`${name}@a.test`]));
+  await quiet();
+  // From the first answer on.
+  queue.before = ({ kind }) => {
+    if (kind !== "dotSent") throw new Error("read-only file system");
+  };
+  await clock.advance(MINUTE / 2);
+  assert.equal(mx.taken.length, 1);
+  await world.scheduler.stop(30 * SECOND);
+  assert.equal(clock.pending, 0);
+  assert.deepEqual(queue.entries.map(({ id }) => id), ids);
+  assert.deepEqual(world.events("queue.error"), []);
 });
 
 Deno.test("Scheduler killed at any change on disk loses nothing, doubles at most one message, and no notice", async () => {

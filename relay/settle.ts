@@ -11,7 +11,7 @@
  * @module
  */
 import type { Logger } from "../base/log.ts";
-import type { OpenEntry } from "./open_entries.ts";
+import { NoticeError, type OpenEntry, StoreError } from "./open_entries.ts";
 import type { NewEntry, Queue, QueueSummary } from "./queue.ts";
 import { isFinal, type QueueEntry, type QueueRecipient } from "./queue_entry.ts";
 
@@ -41,7 +41,7 @@ export type ComposeNotice = (
 export interface SettleOptions {
   /** Where the notice goes. */
   readonly queue: Queue;
-  /** Takes `dsn.queued`, `dsn.unwanted`, `dsn.held`, `dsn.failed`, `queue.done`. */
+  /** Takes `dsn.queued`, `dsn.unwanted`, `dsn.held`, `queue.done`. */
   readonly logger: Logger;
   /** Writes the notice. */
   readonly compose: ComposeNotice;
@@ -54,6 +54,7 @@ export interface SettleOptions {
 /**
  * Stores the entry, then queues what notices are due and removes the entry if all is settled. While recipients are in
  * flight it only stores: what fails together is reported together.
+ * @throws {StoreError} when one of this cannot be stored; called again, it goes on where it was
  */
 export async function settle(opened: OpenEntry, options: SettleOptions): Promise<void> {
   await opened.exclusively(async () => {
@@ -64,8 +65,10 @@ export async function settle(opened: OpenEntry, options: SettleOptions): Promise
     if (groups.length === 0 && isOver(entry)) return await end(opened, options);
     for (const { id, recipients } of groups) for (const recipient of recipients) recipient.notice = id;
     await opened.save();
-    for (const group of groups) await notify(opened, group, options);
+    const failures: unknown[] = [];
+    for (const group of groups) await notify(opened, group, options).catch((error) => failures.push(error));
     if (isOver(entry)) await end(opened, options);
+    if (failures.length > 0) throw failures[0];
   });
 }
 
@@ -160,12 +163,17 @@ async function notify(
       notice = composed.entry;
     }
   } catch (error) {
-    // Left as it is, it is tried again at the next start, or by an operator's bounce.
-    logger.error("dsn.failed", { id: entry.id, dsn: id, error: String(error) });
-    return;
+    throw error instanceof StoreError ? error : new NoticeError(entry.id, error);
   }
+  const before = recipients.map(({ settled, delayNotified }) => ({ settled, delayNotified, notice: id }));
   for (const recipient of recipients) markTold(recipient, kind);
-  await opened.save();
+  try {
+    await opened.save();
+  } catch (error) {
+    // Else nobody would know of a notice that waits to be sent.
+    recipients.forEach((recipient, index) => Object.assign(recipient, before[index]));
+    throw error;
+  }
   logger.info("dsn.queued", {
     id: entry.id,
     dsn: id,

@@ -78,6 +78,8 @@ export interface HostResult {
    * is wrong with the host, and a fresh connection to it is in order. Nothing of it is worth writing down.
    */
   readonly stale: boolean;
+  /** Whether somebody has the message, and that could not be written down. */
+  readonly unrecorded?: boolean;
 }
 
 /** A connection to one host, past greeting, EHLO, TLS and login. One message at a time. */
@@ -95,6 +97,7 @@ export class HostConnection {
   readonly #domains = new Set<string>();
   /** Whether the final dot of a message has gone out, or is about to, and its reply is still to come. */
   #dotSent = false;
+  #unrecorded = false;
 
   private constructor({ target, client, tls, withoutEhlo }: ReadySession, options: SessionOptions) {
     this.target = target;
@@ -131,6 +134,7 @@ export class HostConnection {
       if (obstacle === undefined) waiting.push(recipient);
       else outcomes.set(recipient, this.#unsent(recipient, obstacle));
     }
+    this.#unrecorded = false;
     const reused = this.#messageCount++ > 0;
     let stale: boolean | undefined;
     const { recipientsMax = Infinity, recipientDomainsMax } = this.#client.capabilities;
@@ -166,6 +170,7 @@ export class HostConnection {
       // Recipients are left where they would be too many for this connection.
       usable: this.usable && left.length === 0,
       stale: stale ?? (reused && left.length > 0),
+      unrecorded: this.#unrecorded,
     };
   }
 
@@ -228,6 +233,7 @@ export class HostConnection {
         await queue.dotAnswered(id, { recipients: written, relayed: end.kind === "relayed" });
       } catch (error) {
         // The outcome stands; that it is not written down costs a duplicate if the process dies now.
+        this.#unrecorded = end.kind === "relayed";
         this.#options.logger.error("queue.journal_failed", { id, error: String(error) });
       }
     }

@@ -10,7 +10,7 @@ import { type Log, startLog } from "../observe/logger.ts";
 import { CONTROL_SOCKET, ControlClient, ControlError } from "../relay/control.ts";
 import { noticeComposer } from "../relay/dsn.ts";
 import { DkimSigner } from "../dkim/sign.ts";
-import { OpenEntries } from "../relay/open_entries.ts";
+import { NoticeError, OpenEntries, StoreError } from "../relay/open_entries.ts";
 import { QueueOperator } from "../relay/operator.ts";
 import { type ComposeNotice, settle } from "../relay/settle.ts";
 import { SpoolLockedError } from "../relay/spool/directory.ts";
@@ -121,8 +121,7 @@ async function openDirectly(config: Config, io: Io): Promise<QueueAccess> {
   const { logger } = opened.use(openServersLog(config, io));
   const spool = opened.use(await openSpool(config, { logger }));
   const { hostname, serveOut } = config;
-  const signal = new AbortController().signal;
-  const entries = new OpenEntries({ queue: spool, clock: systemClock, logger, signal });
+  const entries = new OpenEntries(spool);
   const compose = signedAtNeed(
     noticeComposer({ queue: spool, hostname, expireAfter: serveOut.expireAfterMs }),
     async () => new DkimSigner({ keys: (await loadDkimKeys(config)).keys, logger }),
@@ -132,16 +131,27 @@ async function openDirectly(config: Config, io: Io): Promise<QueueAccess> {
     entries,
     clock: systemClock,
     logger,
-    change: (opened) =>
-      settle(opened, {
-        queue: spool,
-        logger,
-        compose,
-        // Whether it is late is for serve-out to say.
-        delayNoticeAfter: Infinity,
-        // The next serve-out finds it.
-        submit: () => {},
-      }),
+    change: async (opened) => {
+      try {
+        await settle(opened, {
+          queue: spool,
+          logger,
+          compose,
+          // Whether it is late is for serve-out to say.
+          delayNoticeAfter: Infinity,
+          // The next serve-out finds it.
+          submit: () => {},
+        });
+      } catch (error) {
+        if (!(error instanceof StoreError)) throw error;
+        if (!(error instanceof NoticeError)) {
+          throw new CommandError(error.message, EXIT.tryAgain, { cause: error });
+        }
+        // The next serve-out writes it.
+        logger.error("dsn.failed", { id: opened.entry.id, error: error.message });
+      }
+      return true;
+    },
   });
   const kept = opened.move();
   return {

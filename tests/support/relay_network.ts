@@ -194,16 +194,18 @@ export class RelayNetwork {
               (result === "relayed") === relayed && !attempt.dotSentNoReply
             )
               .map(({ recipient }) => recipient).filter((index) => atDot.some((one) => one.index === index));
+          let unrecorded = false;
           for (const relayed of [true, false]) {
             const recipients = of(relayed);
-            if (recipients.length > 0) await queue.dotAnswered(entry.id, { recipients, relayed });
+            if (recipients.length === 0) continue;
+            await queue.dotAnswered(entry.id, { recipients, relayed }).catch(() => unrecorded ||= relayed);
           }
           const taken = outcomes.filter(({ result }) => result === "relayed")
             .map(({ recipient }) => entry.recipients[recipient]?.address ?? "");
           if (taken.length > 0) host.taken.push(taken);
           const usable = isOpen && !outcomes.some(({ attempt }) => attempt.reply === undefined);
           if (!usable) close();
-          return { outcomes, usable, stale: false } satisfies HostResult;
+          return { outcomes, usable, stale: false, unrecorded } satisfies HostResult;
         },
         close: () => {
           close();

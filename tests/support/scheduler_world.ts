@@ -89,10 +89,10 @@ export class World {
   }
 
   /** Changes an entry from outside, as an operator does. */
-  async change(id: string, change: (opened: OpenEntry) => void): Promise<void> {
+  async change(id: string, change: (opened: OpenEntry) => void): Promise<boolean> {
     using opened = await this.scheduler.entries.open(id) ?? assert.fail(`no entry ${id}`);
     change(opened);
-    await this.scheduler.change(opened);
+    return await this.scheduler.change(opened);
   }
 
   /** An entry as it is stored. */
