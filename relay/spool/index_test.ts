@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { join } from "@std/path";
 import { silentLogger } from "../../base/log.ts";
+import type { FileSystem } from "../../storage/file_system.ts";
+import { FakeClock } from "../../tests/support/fake_clock.ts";
 import { newEntry, recipient } from "../../tests/support/queue_entry.ts";
 import { unsyncedFileSystem } from "../../tests/support/unsynced_file_system.ts";
 import type { QueueSummary } from "../queue.ts";
@@ -23,14 +25,25 @@ async function add(
   return id;
 }
 
+/** Under a clock that stands still, so that ages are the same in each scan. */
+function openSpool(directory: string, fileSystem?: FileSystem): Promise<Spool> {
+  return Spool.open({
+    directory,
+    logger: silentLogger,
+    clock: new FakeClock(),
+    uptime: () => undefined,
+    ...(fileSystem && { fileSystem }),
+  });
+}
+
 async function scan(directory: string): Promise<Map<string, QueueSummary>> {
-  await using spool = await Spool.open({ directory, logger: silentLogger });
+  await using spool = await openSpool(directory);
   return new Map((await Array.fromAsync(spool.scan())).map((summary) => [summary.id, summary]));
 }
 
 /** A spool with entries of every kind, closed. */
 async function populate(directory: string): Promise<string[]> {
-  await using spool = await Spool.open({ directory, logger: silentLogger });
+  await using spool = await openSpool(directory);
   const ids = [
     await add(spool, [recipient("b@one.test"), recipient("c@two.test", { nextAttemptAt: 7 })]),
     await add(spool, [recipient("b@one.test", { status: "held" }), recipient("c@two.test")]),
@@ -119,7 +132,7 @@ Deno.test("A scan sees files that were changed by hand", async () => {
 Deno.test("ids() leaves out what cannot be meant", async () => {
   await inDirectory(async (directory) => {
     const ids = await populate(directory);
-    await using spool = await Spool.open({ directory, logger: silentLogger });
+    await using spool = await openSpool(directory);
     const found = async (hint: { domain?: string; sender?: string }) =>
       (await Array.fromAsync(spool.ids(hint))).map((id) => ids.indexOf(id)).sort();
     const check = async () => {
@@ -138,7 +151,7 @@ Deno.test("ids() leaves out what cannot be meant", async () => {
 
 Deno.test("ids() knows what waits in memory for its first attempt, and leaves it there", async () => {
   await inDirectory(async (directory) => {
-    await using spool = await Spool.open({ directory, logger: silentLogger });
+    await using spool = await openSpool(directory);
     const ids: string[] = [];
     for (const [domain, reversePath] of [["one.test", "A@sender.test"], ["two.test", ""]] as const) {
       const id = spool.newId();
@@ -163,7 +176,7 @@ Deno.test("ids() sees a message that was changed by hand before the server had i
       .replaceAll("three.test", "edited.test");
     Deno.writeTextFileSync(path, edited);
     const found = (spool: Spool) => Array.fromAsync(spool.ids({ domain: "edited.test" }));
-    await using spool = await Spool.open({ directory, logger: silentLogger });
+    await using spool = await openSpool(directory);
     assert.ok((await found(spool)).includes(last));
     await Array.fromAsync(spool.scan());
     assert.ok((await found(spool)).includes(last));
@@ -174,7 +187,7 @@ Deno.test("ids() sees a message that was changed by hand behind a dot without an
   await inDirectory(async (directory) => {
     const [, , , , , last = ""] = await populate(directory);
     {
-      await using spool = await Spool.open({ directory, logger: silentLogger });
+      await using spool = await openSpool(directory);
       await Array.fromAsync(spool.scan());
       await spool.dotSent(last, { recipients: [0], host: "mx", address: "192.0.2.1", at: 1000 });
     }
@@ -182,7 +195,7 @@ Deno.test("ids() sees a message that was changed by hand behind a dot without an
     const edited = Deno.readTextFileSync(path).replace(/,"message":"\w+","check":"\w+"/, "")
       .replaceAll("three.test", "edited.test");
     Deno.writeTextFileSync(path, edited);
-    await using spool = await Spool.open({ directory, logger: silentLogger });
+    await using spool = await openSpool(directory);
     await Array.fromAsync(spool.scan());
     assert.ok((await Array.fromAsync(spool.ids({ domain: "edited.test" }))).includes(last));
   });
@@ -191,11 +204,7 @@ Deno.test("ids() sees a message that was changed by hand behind a dot without an
 Deno.test("The index stays small however often entries change", async () => {
   await inDirectory(async (directory) => {
     {
-      await using spool = await Spool.open({
-        directory,
-        logger: silentLogger,
-        fileSystem: unsyncedFileSystem,
-      });
+      await using spool = await openSpool(directory, unsyncedFileSystem);
       const entry = await spool.load(await add(spool, [recipient("b@one.test")]));
       assert.ok(entry?.recipients[0]);
       for (let n = 1; n <= 1100; n++) {
