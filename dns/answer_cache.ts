@@ -27,7 +27,7 @@ export class AnswerCache<T> {
   #octets = 0;
   readonly #asked = new Map<string, Promise<{ value: T; keep: number }>>();
 
-  /** Empty. */
+  /** `clock` measures how old answers are. */
   constructor(clock: Clock) {
     this.#clock = clock;
   }

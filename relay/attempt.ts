@@ -78,8 +78,8 @@ export interface AttemptRequest {
   readonly domain: string;
   /** A connection of an earlier message to the same destination. */
   readonly live?: LiveConnection;
-  /** Whether a failure that another message saw counts as this one's even where the host is only given a rest. */
-  readonly impatient: boolean;
+  /** Whether its time is over, so that what another message has seen of a paused host counts as its own last attempt. */
+  readonly expired: boolean;
 }
 
 /** What {@linkcode attempt} needs. */
@@ -156,7 +156,7 @@ export async function attempt(request: AttemptRequest, options: AttemptOptions):
           break;
         }
       }
-      if (failure === undefined || (admission.kind === "wait" && !request.impatient)) continue;
+      if (failure === undefined || (admission.kind === "wait" && !request.expired)) continue;
       round.learn(target, { failure, learntAt: learntAt ?? clock.monotonic() });
       continue;
     }
@@ -167,13 +167,13 @@ export async function attempt(request: AttemptRequest, options: AttemptOptions):
     live = release(live, round);
   }
   // As long as some host has not been asked, what others saw of its neighbours decides nothing.
-  if (wait !== undefined && tried.size === 0 && !(request.impatient && round.decided)) {
+  if (wait !== undefined && tried.size === 0 && !(request.expired && round.decided)) {
     return { results: new Map(), wait };
   }
   return round.result(live);
 }
 
-/** Closes a connection in good manners, without waiting for it; the place is free when that is over. */
+/** Closes a connection with QUIT, without waiting for the reply; its place is free when that is over. */
 export function leave({ connection, slot }: LiveConnection): void {
   connection.close().finally(() => slot.release());
 }

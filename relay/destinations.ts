@@ -82,7 +82,7 @@ export class Destinations<T extends { readonly at: number }> {
   #slowActive = 0;
   #slowTurn = false;
 
-  /** Has none yet. */
+  /** Gives no turn before {@linkcode Destinations.add}. */
   constructor(options: DestinationsOptions<T>) {
     this.#options = options;
     this.maxTurnsEach = options.maxTurnsEach;

@@ -37,7 +37,7 @@ export type Admission =
   | { readonly kind: "admitted"; readonly slot: HostSlot }
   /** The address answered nobody lately, and is not to be asked again yet. */
   | { readonly kind: "dead"; readonly failure: HostFailure; readonly learntAt: number }
-  /** The host has its share, or is given a rest. {@linkcode HostTable.wait} on the key says when to ask again. */
+  /** The host is at its limit or paused. {@linkcode HostTable.wait} on the key says when to ask again. */
   | {
     readonly kind: "wait";
     readonly key: string;
@@ -118,7 +118,7 @@ const MAX_WORDS = 512;
 // Beyond so many connections at once to one receiver it is no longer held back.
 const GROUP_RECOVERED = 20;
 
-/** Knows which hosts may be connected to. */
+/** Which hosts may be connected to now. */
 export class HostTable {
   readonly #options: HostTableOptions;
   #pauses: HostPauses;

@@ -23,7 +23,7 @@ export class IdleConnections {
   /** When a connection to each place was last done with, monotonic; oldest first. */
   readonly #doneAt = new Map<string, number>();
 
-  /** Has none yet. */
+  /** `clock` times the wait. */
   constructor(clock: Clock) {
     this.#clock = clock;
   }
@@ -42,7 +42,7 @@ export class IdleConnections {
     if (oldest !== undefined && this.#idle.size > MAX_IDLE) this.#end(oldest);
   }
 
-  /** A connection to this target, under the same demands; not to a host that is given a rest. */
+  /** A connection to this target, under the same demands; not to a host that is paused. */
   take(target: Target): LiveConnection | undefined {
     if (this.#idle.size === 0) return undefined;
     const wanted = keyOf(target);

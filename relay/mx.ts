@@ -44,11 +44,11 @@ export interface Target {
   /** What to log in with; the policy is `verify` or stricter then. */
   readonly auth?: Credentials;
   /**
-   * Whether DNSSEC vouches for all that led here; a route's name needs no voucher. That includes the addresses, or, where
+   * Whether DNSSEC secures all that led here; a route's name needs none. That includes the addresses, or, where
    * the host is an alias out of a signed zone, the alias.
    */
   readonly authenticated: boolean;
-  /** The name at the end of the host's aliases, if it has any and DNSSEC vouches for all of them and the addresses. */
+  /** The name at the end of the host's aliases, if it has any and DNSSEC secures all of them and the addresses. */
   readonly expanded?: string;
 }
 
@@ -311,13 +311,13 @@ async function hostTargets(host: string, base: TargetBase, options: TargetOption
     if (alias.kind === "failed") {
       return { targets: [], deferral: { status: "4.4.3", reason: `alias of ${host}: ${alias.reason}` } };
     }
-    const vouched = {
+    const secured = {
       ...base,
       authenticated: base.authenticated && (signed || alias.authenticated),
       ...(signed && expanded !== undefined && { expanded }),
     };
     const some = addresses.slice(0, MAX_ADDRESSES_PER_HOST);
-    return { targets: some.map((address) => target(vouched, address)) };
+    return { targets: some.map((address) => target(secured, address)) };
   }
   const failure = [ipv6, ipv4].find((answer) => answer.kind === "failed");
   if (failure?.kind === "failed") {

@@ -76,7 +76,7 @@ export interface SchedulerStatus {
 export interface DomainStatus extends SchedulerStatus {
   /** When the first of those that wait is due, milliseconds since the epoch. */
   readonly nextAt?: number;
-  /** Whether all wait for a host that has its share or is given a rest. */
+  /** Whether all wait for a host that is at its limit or paused. */
   readonly resting: boolean;
 }
 
@@ -484,8 +484,8 @@ export class Scheduler {
     const { queue, clock, route, connect, schedule } = this.#options;
     // Any of them: they have the same targets.
     const domain = opened.entry.recipients[recipients[0] ?? 0]?.domain ?? "";
-    const impatient = queue.ageOf(opened.entry) >= schedule.expireAfter;
-    return attempt({ opened, recipients, domain, impatient, ...(live && { live }) }, {
+    const expired = queue.ageOf(opened.entry) >= schedule.expireAfter;
+    return attempt({ opened, recipients, domain, expired, ...(live && { live }) }, {
       queue,
       clock,
       route,

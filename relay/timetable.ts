@@ -16,7 +16,7 @@ export class Timetable<T extends Due> {
   #timer: Timer | undefined;
   #stopped = false;
 
-  /** Has none yet. `due` takes each item when its time has come. */
+  /** `due` takes each item when its time has come. */
   constructor(clock: Clock, due: (item: T) => void) {
     this.#clock = clock;
     this.#due = due;

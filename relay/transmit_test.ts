@@ -873,7 +873,7 @@ for (const port of [25, 587, 465]) {
     assert.equal(await open("dane", []), "4.7.5 DANE is required: smart.test has no signed TLSA records");
     assert.equal(
       await open("dane", [right], false),
-      "4.7.5 DANE is required: DNSSEC does not vouch for the way to smart.test",
+      "4.7.5 DANE is required: the way to smart.test is not secured by DNSSEC",
     );
     assert.equal(await open("prefer", []), "unverified");
     assert.equal(await open("prefer", [wrong], false), "unverified");

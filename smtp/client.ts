@@ -325,7 +325,7 @@ export class SmtpClient {
       await chunks.return?.();
       if (error instanceof LocalError) throw this.#dialogue.fail(stage, error);
       if (stage === "data") {
-        const reply = await this.#partingWords();
+        const reply = await this.#lastReply();
         if (reply !== undefined) return { kind: "refused", stage, reply };
       }
       throw this.#dialogue.fail(stage, error);
@@ -339,7 +339,7 @@ export class SmtpClient {
   }
 
   /** What a server said before it broke off in mid-data, if it still can be read. */
-  async #partingWords(): Promise<RemoteReply | undefined> {
+  async #lastReply(): Promise<RemoteReply | undefined> {
     try {
       const reply = await this.#dialogue.read({ stage: "data", classes: [4, 5], patience: 1_000 });
       this.close();

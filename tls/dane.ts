@@ -29,11 +29,11 @@ export type DaneNeed =
 export interface DaneHost {
   /** Its name. */
   readonly host: string;
-  /** The name at the end of its aliases, if it has any and DNSSEC vouches for all of them. */
+  /** The name at the end of its aliases, if it has any and DNSSEC secures all of them. */
   readonly expanded?: string;
   /** The TCP port. */
   readonly port: number;
-  /** Whether DNSSEC vouches for the way to it: MX and address records, or its alias. */
+  /** Whether DNSSEC secures the way to it: MX and address records, or its alias. */
   readonly authenticated: boolean;
 }
 
@@ -46,7 +46,7 @@ export async function daneNeed(
   { resolver, signal }: { readonly resolver: Resolver; readonly signal?: AbortSignal },
 ): Promise<DaneNeed> {
   if (!authenticated || isIP(host) !== 0) {
-    return { kind: "none", reason: `DNSSEC does not vouch for the way to ${host}` };
+    return { kind: "none", reason: `the way to ${host} is not secured by DNSSEC` };
   }
   for (const baseDomain of expanded === undefined ? [host] : [expanded, host]) {
     const answer = await resolver.tlsa(`_${port}._tcp.${baseDomain}`, { ...(signal && { signal }) });

@@ -2,7 +2,7 @@
  * A transport inside another one: what both sides of TLS share.
  *
  * Deno's own TLS wants a `Deno.Conn`, and on the server side a listener; node:tls takes any stream. So the plain
- * transport is dressed as a stream, node:tls runs over it, and the result is dressed as a transport again. Deadlines
+ * transport is adapted to a stream, node:tls runs over it, and the result is adapted to a transport again. Deadlines
  * stay with the plain one: it closes, and everything above it fails with its error.
  *
  * @module
@@ -18,7 +18,7 @@ export class TlsError extends Error {
   /** The library's name of the failure, when it gave one. */
   readonly code: string | undefined;
 
-  /** Makes the error; the cause is what the library reported. */
+  /** `cause` is what the library reported. */
   constructor(
     message: string,
     options: { readonly code?: string | undefined; readonly cause?: unknown } = {},
@@ -46,7 +46,7 @@ export interface TransportStream {
   resume(): void;
 }
 
-/** Dresses a transport as a stream. */
+/** Adapts a transport to a stream. */
 export function streamOver(plain: Transport): TransportStream {
   let failure: Error | undefined;
   let wanted = () => true;
