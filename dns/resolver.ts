@@ -13,7 +13,8 @@ import type { Clock } from "../base/clock.ts";
 import { type Logger, silentLogger } from "../base/log.ts";
 import { AnswerCache } from "./answer_cache.ts";
 import { canonicalAnyName, canonicalName, reverseName } from "./name.ts";
-import { parseDnsServer, resolvConfServers, type ServerList } from "./servers.ts";
+import { parseDnsServer, resolvConfServers, type ScopeOf, type ServerList } from "./servers.ts";
+import { TcpChannel } from "./tcp_channel.ts";
 import type { RecordType, WireAnswer } from "./wire_answer.ts";
 import { askWire, type DnsServer, EdnsMemory } from "./wire_client.ts";
 
@@ -103,6 +104,16 @@ export interface DnsResolverOptions {
   readonly resolvConf?: string;
   /** Takes `dns.resolv_conf`: what is wrong with that file. */
   readonly logger?: Logger;
+  /** For a process that may connect to these servers alone; absent: it may do anything. */
+  readonly confined?: Confinement;
+}
+
+/** What a process may do that can connect to its DNS servers and send no datagrams of its own. */
+export interface Confinement {
+  /** Whether it may connect to this server. */
+  readonly mayAsk: (server: DnsServer) => boolean;
+  /** Finds the zone of a link-local server in resolv.conf. */
+  readonly scopeOf: ScopeOf;
 }
 
 // A zone may have more; a relay has no use for them.
@@ -128,6 +139,8 @@ export class DnsResolver implements Resolver {
   readonly #edns: EdnsMemory;
   readonly #cache: AnswerCache<Answer<unknown>>;
   readonly #demoted = new Map<string, number>();
+  /** By address and port; absent where datagrams may be sent. */
+  readonly #channels: Map<string, TcpChannel> | undefined;
 
   /**
    * Asks nothing yet.
@@ -140,6 +153,8 @@ export class DnsResolver implements Resolver {
     this.#edns = new EdnsMemory(clock);
     this.#dnssec = dnssec;
     this.#cache = new AnswerCache(clock);
+    const { confined } = options;
+    if (confined !== undefined) this.#channels = new Map();
     const fixed = servers.map((text) => {
       const server = parseDnsServer(text);
       if (server === undefined) throw new RangeError(`not a DNS server's address: ${text}`);
@@ -150,7 +165,7 @@ export class DnsResolver implements Resolver {
     };
     this.#servers = fixed.length > 0
       ? () => Promise.resolve({ servers: fixed, problems: [] })
-      : resolvConfServers(resolvConf, { clock, onProblems });
+      : resolvConfServers(resolvConf, { clock, onProblems, ...confined });
   }
 
   /** See {@linkcode Resolver}. The best 100 by preference. */
@@ -213,14 +228,16 @@ export class DnsResolver implements Resolver {
    * Whether `Deno.resolveDns` is asked first: not where the AD bit is wanted, which it does not tell, and not for a name
    * with characters that it would take for something else.
    */
-  #asksSystem(name: string, type: RecordType): type is "MX" | "A" | "AAAA" {
-    return !this.#dnssec && (type === "MX" || type === "A" || type === "AAAA") &&
-      canonicalName(name) !== undefined;
+  #asksSystem(name: string, type: RecordType): type is SystemType {
+    return !this.#dnssec && canonicalName(name) !== undefined &&
+      (type === "MX" || type === "A" || type === "AAAA" ||
+        // The system's datagrams take no permission, so that it is quicker than TCP.
+        this.#channels !== undefined && (type === "TXT" || type === "PTR"));
   }
 
   async #quickly(
     name: string,
-    type: "MX" | "A" | "AAAA",
+    type: SystemType,
     read: (records: readonly unknown[]) => unknown[],
   ): Promise<Answer<unknown>> {
     return this.#cache.peek(`${type} ${name}`) ?? await this.#cache.get(`quick ${type} ${name}`, async () => {
@@ -252,14 +269,25 @@ export class DnsResolver implements Resolver {
       edns: this.#edns,
       unanswered: ({ address, port }) =>
         this.#demoted.set(`${address} ${port}`, this.#clock.monotonic() + DEMOTED_FOR),
+      ...(this.#channels !== undefined && { channel: (server) => this.#channel(server) }),
     });
     return this.#digest(answer, read);
+  }
+
+  #channel({ address, port }: DnsServer): TcpChannel {
+    const key = `${address} ${port}`;
+    let channel = this.#channels?.get(key);
+    if (channel === undefined) {
+      channel = new TcpChannel({ address, port, clock: this.#clock });
+      this.#channels?.set(key, channel);
+    }
+    return channel;
   }
 
   /** What `Deno.resolveDns` finds; nothing where it finds nothing that can be used, for whatever reason. */
   async #resolve(
     name: string,
-    type: "MX" | "A" | "AAAA",
+    type: SystemType,
     servers: readonly DnsServer[],
   ): Promise<readonly unknown[]> {
     const [server] = servers;
@@ -307,9 +335,14 @@ export class DnsResolver implements Resolver {
   }
 }
 
+/** What `Deno.resolveDns` is asked for. */
+type SystemType = "MX" | "A" | "AAAA" | "TXT" | "PTR";
+
 /** Whether the names in a record are as DNS has them: the platform turns A-labels into U-labels, and may escape others. */
 function isPlain(record: unknown): boolean {
-  if (typeof record === "string") return true;
+  if (typeof record === "string") return /^[a-z0-9._:-]*$/i.test(record);
+  // Strings of a TXT record.
+  if (Array.isArray(record)) return true;
   const { exchange } = record as { exchange?: unknown };
   return typeof exchange === "string" && (exchange === "." || /^[a-z0-9._-]*$/i.test(exchange));
 }
@@ -353,8 +386,8 @@ function readTxt(records: readonly unknown[]): string[] {
   const decoder = new TextDecoder();
   return records.slice(0, MAX_RECORDS).flatMap((record) => {
     const strings = Array.isArray(record) ? record : [record];
-    return strings.every((part) => part instanceof Uint8Array)
-      ? strings.map((part) => decoder.decode(part)).join("")
+    return strings.every((part) => part instanceof Uint8Array || typeof part === "string")
+      ? strings.map((part) => typeof part === "string" ? part : decoder.decode(part)).join("")
       : [];
   });
 }

@@ -460,3 +460,42 @@ Deno.test("DnsResolver refuses servers that are no addresses", () => {
     assert.throws(() => new DnsResolver({ clock: systemClock, servers: [server] }), RangeError, server);
   }
 });
+
+const confined = { mayAsk: () => true, scopeOf: () => undefined };
+
+Deno.test("DnsResolver that is confined asks over TCP what the system does not find", async () => {
+  const text = { name: "d.test", type: "TXT", ttl: 9, data: [Buffer.from("v=spf1 "), Buffer.from("-all")] };
+  const ptr = { name: "1.2.0.192.in-addr.arpa", type: "PTR", ttl: 9, data: "mail.test" };
+  await using dns = await FakeDns.start({
+    "d.test TXT": { answers: [text] },
+    "1.2.0.192.in-addr.arpa PTR": { answers: [ptr] },
+    "broken.test TXT": { rcode: 2 },
+    "none.test A": {},
+  });
+  const resolver = new DnsResolver({ clock: systemClock, servers: [dns.server], confined });
+  assert.equal(brief(await resolver.txt("d.test")), 'found ["v=spf1 -all"]');
+  assert.equal(brief(await resolver.ptr("192.0.2.1")), 'found ["mail.test"]');
+  const answers = await Promise.all([
+    resolver.txt("gone.test"),
+    resolver.txt("broken.test"),
+    resolver.a("none.test"),
+    resolver.cname("gone.test"),
+  ]);
+  assert.deepEqual(answers.map(({ kind }) => kind), ["no-such-name", "failed", "none", "no-such-name"]);
+  assert.ok(
+    dns.asked.filter(({ name }) => name === "gone.test").some(({ transport }) => transport === "tcp"),
+  );
+});
+
+Deno.test("DnsResolver that is confined is bounded by its patience over TCP too", async () => {
+  const clock = new FakeClock();
+  await using dns = await FakeDns.start({ "d.test CNAME": "silent" });
+  const resolver = new DnsResolver({ clock, servers: [dns.server], confined });
+  const answer = resolver.cname("d.test");
+  for (const [asked, ms] of [[1, 2_000], [2, 5_000]] as const) {
+    while (dns.asked.length < asked) await clock.advance(0);
+    await clock.advance(ms);
+  }
+  assert.deepEqual(await answer, { kind: "failed", reason: "no answer over TCP from 127.0.0.1" });
+  assert.equal(clock.pending, 0);
+});

@@ -85,14 +85,16 @@ const REREAD = 30_000;
 
 /**
  * The servers of a resolv.conf as it stands; it is read again every 30 seconds.
- * @param options `onProblems`: hears what is wrong with it, each time that changes
+ * @param options `onProblems`: hears what is wrong with it, each time that changes; `mayAsk`: whether this process has
+ * the permission to ask a server
  */
 export function resolvConfServers(
   path: string,
-  { clock, onProblems, scopeOf = interfaceScope }: {
+  { clock, onProblems, scopeOf = interfaceScope, mayAsk }: {
     readonly clock: Clock;
     readonly onProblems?: (problems: readonly string[]) => void;
     readonly scopeOf?: ScopeOf;
+    readonly mayAsk?: (server: DnsServer) => boolean;
   },
 ): () => Promise<ServerList> {
   let list: ServerList | undefined;
@@ -101,7 +103,8 @@ export function resolvConfServers(
     if (list !== undefined && clock.monotonic() - readAt < REREAD) return list;
     const before = list?.problems.join("\n") ?? "";
     try {
-      list = parseResolvConf(await Deno.readTextFile(path), scopeOf);
+      const read = parseResolvConf(await Deno.readTextFile(path), scopeOf);
+      list = mayAsk === undefined ? read : onlyPermitted(read, { mayAsk, before: list?.servers ?? [] });
     } catch (error) {
       // In mid-replacement it may be missing: what was known stays.
       list ??= error instanceof Deno.errors.NotFound
@@ -112,4 +115,19 @@ export function resolvConfServers(
     if (list.problems.length > 0 && list.problems.join("\n") !== before) onProblems?.(list.problems);
     return list;
   };
+}
+
+/** The servers that may be asked; those from before where none of the new ones may. */
+function onlyPermitted(
+  { servers, problems }: ServerList,
+  { mayAsk, before }: {
+    readonly mayAsk: (server: DnsServer) => boolean;
+    readonly before: readonly DnsServer[];
+  },
+): ServerList {
+  const permitted = servers.filter(mayAsk);
+  const others = servers.filter((server) => !mayAsk(server)).map(({ address }) =>
+    `nameserver ${address} is not used: it was not there when the server started, so restart it`
+  );
+  return { servers: permitted.length > 0 ? permitted : before, problems: [...problems, ...others] };
 }

@@ -110,3 +110,27 @@ Deno.test("resolvConfServers() names no server where the file cannot be read", a
   assert.match(problems.join(), /cannot be read/);
   await Deno.remove(path);
 });
+
+Deno.test("resolvConfServers() names only servers that may be asked, and those from before where none may", async () => {
+  const clock = new FakeClock();
+  const path = await Deno.makeTempFile();
+  const heard: string[] = [];
+  const servers = resolvConfServers(path, {
+    clock,
+    scopeOf,
+    onProblems: (problems) => heard.push(...problems),
+    mayAsk: ({ address }) => address === "192.0.2.1",
+  });
+  const addresses = async () => (await servers()).servers.map(({ address }) => address);
+  await Deno.writeTextFile(path, "nameserver 192.0.2.9\nnameserver 192.0.2.1\n");
+  assert.deepEqual(await addresses(), ["192.0.2.1"]);
+  await Deno.writeTextFile(path, "nameserver 192.0.2.9\n");
+  for (let i = 0; i < 3; i++) {
+    await clock.advance(30_000);
+    assert.deepEqual(await addresses(), ["192.0.2.1"]);
+  }
+  assert.deepEqual(heard, [
+    "nameserver 192.0.2.9 is not used: it was not there when the server started, so restart it",
+  ]);
+  await Deno.remove(path);
+});

@@ -22,7 +22,7 @@ import {
   type WireAnswer,
 } from "./wire_answer.ts";
 import { errorText } from "../base/error_text.ts";
-import { writeAll } from "../base/write_all.ts";
+import { TcpChannel } from "./tcp_channel.ts";
 
 /** A DNS server's address. */
 export interface DnsServer {
@@ -42,6 +42,8 @@ export interface WireOptions {
   readonly unanswered?: (server: DnsServer) => void;
   /** Which servers know no EDNS; kept from one question to the next. */
   readonly edns?: EdnsMemory;
+  /** For a process that may send no datagrams: the way to each server over TCP. */
+  readonly channel?: (server: DnsServer) => TcpChannel;
 }
 
 // Milliseconds. A server may learn EDNS, and one that was merely slow does know it.
@@ -74,14 +76,13 @@ export class EdnsMemory {
 const PATIENCE: readonly number[] = [2_000, 5_000];
 // Fits any path without fragments (RFC 9715).
 const UDP_SIZE = 1232;
-const MAX_TCP = 65_535;
 
 const RECURSION_DESIRED = 1 << 8;
 const AUTHENTIC_DATA = 1 << 5;
 
 /** Asks the servers for records of a name (canonical, no trailing dot). Never throws. */
 export async function askWire(name: string, type: RecordType, options: WireOptions): Promise<WireAnswer> {
-  const { servers, clock, unanswered, edns: memory } = options;
+  const { servers, clock, unanswered, edns: memory, channel } = options;
   let reason = "no DNS server to ask";
   const silent = new Set<DnsServer>();
   for (const patience of PATIENCE) {
@@ -89,7 +90,13 @@ export async function askWire(name: string, type: RecordType, options: WireOptio
       // Some servers, and some firewalls, drop what has EDNS.
       const edns = (memory?.isKnownTo(server) ?? true) && !silent.has(server);
       try {
-        const packet = await exchange({ name, type }, server, { clock, patience, edns, memory });
+        const packet = await exchange({ name, type }, server, {
+          clock,
+          patience,
+          edns,
+          memory,
+          channel: channel?.(server),
+        });
         if (silent.has(server)) memory?.noteWithout(server);
         const answer = interpretAnswer(packet, { name, type });
         if (answer.kind !== "failed") return answer;
@@ -107,22 +114,29 @@ export async function askWire(name: string, type: RecordType, options: WireOptio
 type ExchangeOptions = Pick<WireOptions, "clock"> & {
   readonly patience: number;
   readonly edns: boolean;
+  readonly channel: TcpChannel | undefined;
 };
 
-/** One question to one server: over UDP, over TCP if the answer was cut, without EDNS if the server knows none. */
+/**
+ * One question to one server: over UDP, over TCP if the answer was cut or no datagrams may be sent, without EDNS if the
+ * server knows none.
+ */
 async function exchange(
   query: Query,
   server: DnsServer,
   { memory, ...options }: ExchangeOptions & { readonly memory: EdnsMemory | undefined },
 ): Promise<DecodedPacket> {
   let { edns } = options;
-  let packet = await exchangeUdp(query, server, options);
+  const first = options.channel === undefined ? exchangeUdp : exchangeTcp;
+  let packet = await first(query, server, options);
   if (edns && refusesEdns(packet)) {
     edns = false;
-    packet = await exchangeUdp(query, server, { ...options, edns });
+    packet = await first(query, server, { ...options, edns });
     if (packet.rcode === "NOERROR" || packet.rcode === "NXDOMAIN") memory?.noteWithout(server);
   }
-  return packet.flag_tc ? await exchangeTcp(query, server, { ...options, edns }) : packet;
+  return packet.flag_tc && first === exchangeUdp
+    ? await exchangeTcp(query, server, { ...options, edns })
+    : packet;
 }
 
 function encode(query: Query, { id, edns }: { id: number; edns: boolean }): Uint8Array {
@@ -167,37 +181,12 @@ async function exchangeUdp(
 
 async function exchangeTcp(
   query: Query,
-  server: DnsServer,
-  { clock, patience, edns }: ExchangeOptions,
+  { address, port }: DnsServer,
+  { clock, patience, edns, channel = new TcpChannel({ address, port, clock }) }: ExchangeOptions,
 ): Promise<DecodedPacket> {
-  const over = new AbortController();
-  const timer = clock.after(patience, () => over.abort(new Error("no answer over TCP")));
-  let conn: Deno.TcpConn | undefined;
-  try {
-    conn = await Deno.connect({ hostname: server.address, port: server.port, signal: over.signal });
-    over.signal.addEventListener("abort", () => conn?.close());
-    over.signal.throwIfAborted();
-    const id = randomId();
-    const message = encode(query, { id, edns });
-    await writeAll(conn, Uint8Array.of(message.length >> 8, message.length & 0xff, ...message));
-    const [high = 0, low = 0] = await readExactly(conn, 2);
-    const packet = decodeAnswer(await readExactly(conn, high << 8 | low), query, id);
-    if (packet === undefined) throw new Error("an answer to something else over TCP");
-    return packet;
-  } catch (error) {
-    throw over.signal.aborted ? over.signal.reason : error;
-  } finally {
-    timer.cancel();
-    if (!over.signal.aborted) conn?.close();
-  }
-}
-
-async function readExactly(conn: Deno.Conn, size: number): Promise<Uint8Array> {
-  const bytes = new Uint8Array(Math.min(size, MAX_TCP));
-  for (let at = 0; at < bytes.length;) {
-    const read = await conn.read(bytes.subarray(at));
-    if (read === null) throw new Error("connection closed over TCP");
-    at += read;
-  }
-  return bytes;
+  return await channel.ask({
+    encode: (id) => encode(query, { id, edns }),
+    decode: (bytes, id) => decodeAnswer(bytes, query, id),
+    patience,
+  });
 }

@@ -17,7 +17,9 @@ import type { Attempt, QueueEntry } from "./queue_entry.ts";
 import type { HostConnection, Opened, OpenFailure, RecipientOutcome } from "./transmit.ts";
 
 /** A connection to one host, past greeting, EHLO, TLS and login. */
-export type Connection = Pick<HostConnection, "send" | "close" | "abort">;
+export type Connection =
+  & Pick<HostConnection, "send" | "close" | "abort">
+  & Partial<Pick<HostConnection, "closed">>;
 
 /**
  * Opens a connection to a target, or to an alternate that answers first, up to where a message can be sent. Never throws.
@@ -188,8 +190,8 @@ function release(live: LiveConnection, { remaining }: Round): LiveConnection | u
 
 function keep(live: LiveConnection): LiveConnection | undefined {
   if (live.usable && !live.slot.resting()) return live;
-  // It is closed already, and its place may be wanted for a fresh one at once.
-  if (!live.usable) live.slot.release();
+  // The place of a closed one may be wanted for a fresh one at once.
+  if (!live.usable && live.connection.closed !== false) live.slot.release();
   leave(live);
   return undefined;
 }

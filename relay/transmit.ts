@@ -115,6 +115,11 @@ export class HostConnection {
     return { kind: "open", connection: new HostConnection(session, options), target: reached, unanswered };
   }
 
+  /** Whether the connection has ended, by either side. */
+  get closed(): boolean {
+    return this.#client.closed;
+  }
+
   /** Whether another message can be sent over it. */
   get usable(): boolean {
     return !this.#client.closed &&

@@ -31,15 +31,24 @@ Deno.test("serveIn.grants() has Maildirs, ports, certificate and log, and nothin
   const grants = serveIn.grants(config, {
     configFile,
     addresses: ["192.0.2.1", "2001:db8::1"],
+    dnsServers: [{ address: "127.0.0.53", port: 53 }, { address: "fe80::1%2", port: 53 }],
   });
   assert.deepEqual(grants, {
-    net: ["192.0.2.1:25", "192.0.2.1:465", "[2001:db8::1]:25", "[2001:db8::1]:465"],
+    net: [
+      "192.0.2.1:25",
+      "192.0.2.1:465",
+      "[2001:db8::1]:25",
+      "[2001:db8::1]:465",
+      "127.0.0.53:53",
+      "[fe80::1]:53",
+    ],
     read: [
       "/srv/mail",
       "/var/lib/mailapp/incoming",
       "/etc/mailapp/config.toml",
       "/etc/letsencrypt/live/mx.example.com/fullchain.pem",
       "/etc/letsencrypt/live/mx.example.com/privkey.pem",
+      "/etc/resolv.conf",
     ],
     write: ["/srv/mail", "/var/lib/mailapp/incoming", "/var/log/mailapp/in.log"],
     sys: ["statfs", "uid"],
@@ -50,19 +59,19 @@ Deno.test("serveIn.grants() has the self-signed certificate, and /etc/passwd for
   const other = parseConfig(
     TEXT.replace(/cert = .*\nkey = .*/, "self_signed = true").replace('["alice"]', '"system"'),
   );
-  const { read, write } = serveIn.grants(other, { configFile, addresses: [] });
+  const { read, write } = serveIn.grants(other, { configFile, addresses: [], dnsServers: [] });
   assert.ok(read.includes("/etc/passwd") && !write.includes("/etc/passwd"));
   assert.ok(write.includes("/var/lib/mailapp/tls"));
 });
 
 Deno.test("serveIn.grants() has no port 465 without a certificate", () => {
   const plain = parseConfig(TEXT.replace(/cert = .*\nkey = .*/, ""));
-  const { net } = serveIn.grants(plain, { configFile, addresses: ["192.0.2.1"] });
+  const { net } = serveIn.grants(plain, { configFile, addresses: ["192.0.2.1"], dnsServers: [] });
   assert.deepEqual(net, ["192.0.2.1:25"]);
 });
 
 Deno.test("serveOut.grants() has the data directory and the secrets, and no Maildir and no certificate", () => {
-  const grants = serveOut.grants(config, { configFile, addresses: [] });
+  const grants = serveOut.grants(config, { configFile, addresses: [], dnsServers: [] });
   assert.deepEqual(grants.read, [
     "/var/lib/mailapp",
     "/etc/mailapp/config.toml",
@@ -75,7 +84,7 @@ Deno.test("serveOut.grants() has the data directory and the secrets, and no Mail
 });
 
 Deno.test("mailboxesBeyond() tells what only a restart can bring", () => {
-  const grants = serveIn.grants(config, { configFile, addresses: [] });
+  const grants = serveIn.grants(config, { configFile, addresses: [], dnsServers: [] });
   const beyond = (path: string, users: "system" | string[]) =>
     mailboxesBeyond(grants, { ...config.mailboxes, path, users });
   assert.equal(beyond("/srv/mail/{user}", ["bob"]), undefined);
@@ -88,9 +97,23 @@ Deno.test("mailboxesBeyond() tells what only a restart can bring", () => {
 });
 
 Deno.test("keysBeyond() takes a key beside one that was there at the start, and no other", () => {
-  const grants = serveOut.grants(config, { configFile, addresses: [] });
+  const grants = serveOut.grants(config, { configFile, addresses: [], dnsServers: [] });
   const beyond = (keyFile: string) => keysBeyond(grants, { "example.com": [{ selector: "b", keyFile }] });
   assert.equal(beyond("/etc/mailapp/dkim/b.pem"), undefined);
   assert.equal(beyond("/var/lib/mailapp/dkim/b.pem"), undefined);
   assert.deepEqual(beyond("/etc/b.pem"), { key: 'dkim."example.com".key', path: "/etc/b.pem" });
+});
+
+Deno.test("serveIn.grants() has nothing for DNS where nothing is asked", () => {
+  const text = `${TEXT}[serve-in.checks]\nspf = false\ndkim = false\narc = false\ndmarc = "off"\n`;
+  const quiet = parseConfig(text);
+  assert.equal(serveIn.asksDns?.(quiet), false);
+  assert.equal(serveIn.asksDns?.(config), true);
+  assert.ok(
+    !serveIn.grants(quiet, { configFile, addresses: [], dnsServers: [] }).read.includes("/etc/resolv.conf"),
+  );
+  const fixed = parseConfig(`${TEXT}[dns]\nservers = ["127.0.0.1:5353"]\n`);
+  const { net, read } = serveIn.grants(fixed, { configFile, addresses: [], dnsServers: fixed.dns.servers });
+  assert.deepEqual(net, ["127.0.0.1:5353"]);
+  assert.ok(!read.includes("/etc/resolv.conf"));
 });

@@ -20,6 +20,7 @@ import { clientUpgrade } from "../tls/client_upgrade.ts";
 import { CommandError } from "./exit_codes.ts";
 import { PasswordFile } from "./password_file.ts";
 import { serveInAddresses } from "./addresses.ts";
+import { RESOLV_CONF } from "./dns_parts.ts";
 import { errorText } from "../base/error_text.ts";
 
 /** When messages are tried again. */
@@ -27,8 +28,6 @@ export function retrySchedule({ serveOut }: Config): RetrySchedule {
   const { retryMs, expireAfterMs, delayNoticeAfterMs } = serveOut;
   return { delays: retryMs, expireAfter: expireAfterMs, delayNoticeAfter: delayNoticeAfterMs };
 }
-
-const RESOLV_CONF = "/etc/resolv.conf";
 
 /** Asks the DNS servers of the configuration, or else those of resolv.conf. */
 export function openResolver({ dns }: Config, logger: Logger = silentLogger): Resolver {

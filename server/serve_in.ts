@@ -11,6 +11,7 @@ import { makeMailRoot } from "../maildir/maildir.ts";
 import { showEndpoint } from "../net/listen.ts";
 import { StorageError } from "../storage/storage_error.ts";
 import { serveInAddresses, serveInEndpoints } from "./addresses.ts";
+import { asksDns, dnsGrants } from "./dns_parts.ts";
 import { type Grants, logFile, PASSWD_FILE } from "./grants.ts";
 import { incomingDirectory, openMailboxes, requireDomains } from "./parts.ts";
 import type { GrantOptions, Server } from "./server.ts";
@@ -28,6 +29,7 @@ export const serveIn: Server = {
   prepare: prepareMailRoot,
   addresses: serveInAddresses,
   endpoints: serveInEndpoints,
+  asksDns,
   grants: serveInGrants,
   readFiles: ({ tls: { certificate } }) =>
     certificate === undefined ? [] : [{ name: "[tls] cert", path: certificate.certFile }, {
@@ -81,22 +83,24 @@ async function prepareMailRoot(config: Config): Promise<void> {
 }
 
 /**
- * Its Maildirs, its ports, its certificate. Of the data directory only its own rooms: the spool and the DKIM keys in
+ * Its Maildirs, its ports, its certificate, and the DNS servers. Of the data directory only its own rooms: the spool and the DKIM keys in
  * there are serve-out's.
  */
-function serveInGrants(config: Config, { configFile, addresses }: GrantOptions): Grants {
+function serveInGrants(config: Config, { configFile, addresses, dnsServers }: GrantOptions): Grants {
   const { dataDir, tls: { certificate, selfSigned }, serveIn, mailboxes } = config;
   const mailRoot = mailRootOf(mailboxes.path);
   const own = [mailRoot, incomingDirectory(config), ...(selfSigned ? [join(dataDir, "tls")] : [])];
   const hasTlsPort = serveIn.tlsPort !== false && (certificate !== undefined || selfSigned);
   const ports = [serveIn.port, ...(hasTlsPort ? [Number(serveIn.tlsPort)] : [])];
+  const dns = dnsGrants(config, dnsServers);
   return {
-    net: addresses.flatMap((address) => ports.map((port) => showEndpoint(address, port))),
+    net: [...addresses.flatMap((address) => ports.map((port) => showEndpoint(address, port))), ...dns.net],
     read: [
       ...own,
       configFile,
       ...(certificate === undefined ? [] : [certificate.certFile, certificate.keyFile]),
       ...(mailboxes.users === "system" ? [PASSWD_FILE] : []),
+      ...(asksDns(config) ? dns.read : []),
     ],
     write: [...own, ...logFile(config)],
     sys: ["statfs", "uid"],

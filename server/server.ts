@@ -6,6 +6,7 @@
  */
 import type { Config } from "../config/config.ts";
 import type { ReadFile, StoragePlace } from "../doctor/checks/storage.ts";
+import type { DnsServer } from "../dns/wire_client.ts";
 import type { ListenAddress, NetworkIo } from "../net/interfaces.ts";
 import type { Grants } from "./grants.ts";
 import type { Endpoint } from "./listeners.ts";
@@ -17,6 +18,8 @@ export interface GrantOptions {
   readonly configFile: string;
   /** Where it listens; see {@linkcode Server.addresses}. */
   readonly addresses: readonly string[];
+  /** Whom it asks, if it does; see {@linkcode Server.asksDns}. */
+  readonly dnsServers: readonly DnsServer[];
 }
 
 /** One of the servers. */
@@ -48,6 +51,8 @@ export interface Server {
     config: Config,
     options: { readonly hasCertificate: boolean; readonly addresses: readonly ListenAddress[] },
   ): readonly Endpoint[];
+  /** Whether it is told of the DNS servers before it has its grants, as it may ask no others; absent: no. */
+  asksDns?(config: Config): boolean;
   /** What its thread may touch. */
   grants(config: Config, options: GrantOptions): Grants;
   /** The files that it reads at its start, and does not start without. */

@@ -4,6 +4,7 @@
  * @module
  */
 import type { Config } from "../config/config.ts";
+import type { DnsServer } from "../dns/wire_client.ts";
 import type { ListenAddress, NetworkIo } from "../net/interfaces.ts";
 import type { ExitCode } from "./exit_codes.ts";
 import type { Grants } from "./grants.ts";
@@ -28,6 +29,8 @@ export interface ServerStart {
   readonly grants: Grants;
   /** Where it listens, which it could not find out itself. */
   readonly addresses: readonly ListenAddress[];
+  /** Whom it may ask; empty for a server that asks nobody, or anybody. */
+  readonly dnsServers: readonly DnsServer[];
   /** Whether it is told of the machine's routes and addresses while it runs. */
   readonly seesNetwork: boolean;
 }

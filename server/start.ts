@@ -5,6 +5,7 @@
  * @module
  */
 import { DEFAULT_CONFIG_FILE, loadConfig } from "../config/load.ts";
+import { findDnsServers } from "./dns_parts.ts";
 import { requireConfigFile } from "./config_file.ts";
 import type { ExitCode } from "./exit_codes.ts";
 import type { ServerIo } from "./io.ts";
@@ -29,6 +30,7 @@ export async function startServer(
   await prepareDataDir(config, server.rooms(config));
   await server.prepare?.(config);
   const addresses = server.addresses(config);
+  const dnsServers = server.asksDns?.(config) ? await findDnsServers(config) : [];
   const start: ServerStart = {
     server: name,
     config,
@@ -38,8 +40,10 @@ export async function startServer(
     grants: server.grants(config, {
       configFile: config.file ?? DEFAULT_CONFIG_FILE,
       addresses: addresses.map(({ address }) => address),
+      dnsServers,
     }),
     addresses,
+    dnsServers,
     seesNetwork: server.seesNetwork,
   };
   return await io.confine(start, signals);

@@ -26,7 +26,7 @@ class Attacked implements AsyncDisposable {
       tls: { cert: live("fullchain.pem"), key: live("privkey.pem") },
       "serve-in": { port: this.#ports.serveIn, tls_port: freePort() },
       "serve-out": { listen: ["127.0.0.1"], port: this.#ports.serveOut, min_free_space: 0, retry: ["1s"] },
-      dns: { servers: ["127.0.0.1:9"] },
+      dns: { servers: ["127.0.0.1:7"] },
       ...changes,
     });
   }

@@ -33,6 +33,7 @@ if (isConfined()) {
     isTerminal: false,
     grants: { net: [], read: [], write: [], sys: [] },
     addresses: [],
+    dnsServers: [],
     seesNetwork: false,
   };
   const { signals } = relayedSignals();

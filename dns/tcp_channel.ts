@@ -1,0 +1,161 @@
+/**
+ * Questions to one DNS server over TCP (RFC 7766): those that are asked at the same time share a connection, and are
+ * answered in any order.
+ *
+ * @module
+ */
+import type { Clock } from "../base/clock.ts";
+import { writeAll } from "../base/write_all.ts";
+import type { DecodedPacket } from "./dns_packet.d.ts";
+
+/** A question as it goes out, and how its answer is known. */
+export interface TcpQuestion {
+  /** The message with this id, without the length before it. */
+  encode(id: number): Uint8Array;
+  /** The answer in these bytes; `undefined` where it is one to something else. */
+  decode(bytes: Uint8Array, id: number): DecodedPacket | undefined;
+  /** Milliseconds. */
+  readonly patience: number;
+}
+
+/** What the channel depends on. */
+export interface TcpChannelOptions {
+  /** An IP address. */
+  readonly address: string;
+  readonly port: number;
+  /** Measures the patience. */
+  readonly clock: Clock;
+}
+
+interface Pending {
+  readonly question: TcpQuestion;
+  readonly answered: (packet: DecodedPacket) => void;
+  readonly failed: (error: Error) => void;
+}
+
+/** On one connection at a time; ids have 65,536 values. */
+const MAX_PENDING = 1000;
+/** Octets; a longer answer, of 64 KiB at most, gets its own. */
+const BUFFER = 4096;
+
+class Closed extends Error {}
+
+/** Asks one server. Between questions no connection is held. */
+export class TcpChannel {
+  readonly #options: TcpChannelOptions;
+  #connection: Connection | undefined;
+
+  /** Connects when it is asked. */
+  constructor(options: TcpChannelOptions) {
+    this.#options = options;
+  }
+
+  /** @throws {Error} where there is no answer in time */
+  async ask(question: TcpQuestion): Promise<DecodedPacket> {
+    const shared = this.#connection?.takesMore ? this.#connection : undefined;
+    const connection = shared ?? (this.#connection = new Connection(this.#options));
+    try {
+      return await connection.ask(question);
+    } catch (error) {
+      // A server may close after any answer (RFC 7766 §6.2.4), so what others have begun proves nothing.
+      if (!(error instanceof Closed) || shared === undefined) throw error;
+      return await new Connection(this.#options).ask(question);
+    }
+  }
+}
+
+class Connection {
+  readonly #clock: Clock;
+  readonly #pending = new Map<number, Pending>();
+  readonly #opened: Promise<Deno.TcpConn>;
+  readonly #giveUp = new AbortController();
+  #writing: Promise<void> = Promise.resolve();
+  #over = false;
+
+  constructor({ address, port, clock }: TcpChannelOptions) {
+    this.#clock = clock;
+    this.#opened = Deno.connect({ hostname: address, port, signal: this.#giveUp.signal });
+    this.#read().catch((error) => this.#end(error instanceof Error ? error : new Error(String(error))));
+  }
+
+  /** Whether further questions may go over it. */
+  get takesMore(): boolean {
+    return !this.#over && this.#pending.size < MAX_PENDING;
+  }
+
+  async ask(question: TcpQuestion): Promise<DecodedPacket> {
+    const { promise, resolve, reject } = Promise.withResolvers<DecodedPacket>();
+    let id = randomId();
+    while (this.#pending.has(id)) id = (id + 1) & 0xffff;
+    this.#pending.set(id, { question, answered: resolve, failed: reject });
+    const timer = this.#clock.after(question.patience, () => reject(new Error("no answer over TCP")));
+    const message = question.encode(id);
+    const framed = Uint8Array.of(message.length >> 8, message.length & 0xff, ...message);
+    this.#writing = this.#writing.then(async () => await writeAll(await this.#opened, framed)).catch(
+      () => {},
+    );
+    try {
+      return await promise;
+    } finally {
+      timer.cancel();
+      this.#pending.delete(id);
+      if (this.#pending.size === 0) this.#end(new Closed());
+    }
+  }
+
+  async #read(): Promise<void> {
+    const conn = await this.#opened;
+    if (this.#over) return conn.close();
+    let buffer = new Uint8Array(BUFFER);
+    let length = 0;
+    for (;;) {
+      const read = await conn.read(buffer.subarray(length));
+      if (read === null) throw new Closed("connection closed over TCP");
+      length += read;
+      let at = 0;
+      for (
+        let size = frameSize(buffer, at, length);
+        at + size <= length;
+        size = frameSize(buffer, at, length)
+      ) {
+        this.#take(buffer.slice(at + 2, at + size));
+        at += size;
+      }
+      const needed = frameSize(buffer, at, length);
+      const rest = buffer.subarray(at, length);
+      if (needed > buffer.length && needed !== Infinity) {
+        buffer = new Uint8Array(needed);
+        buffer.set(rest);
+      } else buffer.copyWithin(0, at, length);
+      length = rest.length;
+    }
+  }
+
+  #take(bytes: Uint8Array): void {
+    const id = ((bytes[0] ?? 0) << 8) | (bytes[1] ?? 0);
+    const pending = this.#pending.get(id);
+    // What has been given up may still be answered.
+    if (pending === undefined) return;
+    const packet = pending.question.decode(bytes, id);
+    if (packet === undefined) throw new Error("an answer to something else over TCP");
+    pending.answered(packet);
+  }
+
+  #end(error: Error): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#giveUp.abort();
+    this.#opened.then((conn) => conn.close(), () => {}).catch(() => {});
+    for (const { failed } of this.#pending.values()) failed(error);
+  }
+}
+
+/** Octets of the message that begins there, with the two of its length; `Infinity` where those are not there yet. */
+function frameSize(buffer: Uint8Array, at: number, length: number): number {
+  return length - at < 2 ? Infinity : 2 + ((buffer[at] ?? 0) << 8 | (buffer[at + 1] ?? 0));
+}
+
+function randomId(): number {
+  const [id = 0] = crypto.getRandomValues(new Uint16Array(1));
+  return id;
+}

@@ -1,0 +1,61 @@
+/**
+ * DNS for a server that may connect to nothing else: which servers those are is found out before it is confined.
+ *
+ * @module
+ */
+import type { Logger } from "../base/log.ts";
+import { systemClock } from "../base/clock.ts";
+import type { Config } from "../config/config.ts";
+import { DnsResolver, type Resolver } from "../dns/resolver.ts";
+import { resolvConfServers } from "../dns/servers.ts";
+import type { DnsServer } from "../dns/wire_client.ts";
+import { showEndpoint } from "../net/listen.ts";
+
+/** Where the system names its DNS servers. */
+export const RESOLV_CONF = "/etc/resolv.conf";
+
+/** Whether serve-in asks DNS about incoming mail. */
+export function asksDns({ serveIn: { checks } }: Config): boolean {
+  const { spf, dkim, arc, dmarc, dnsLists, greylist } = checks;
+  return spf || dkim || arc || dmarc !== "off" || dnsLists.length > 0 || greylist !== "off";
+}
+
+/** The DNS servers of the configuration, or else those that resolv.conf names now. */
+export async function findDnsServers({ dns }: Config): Promise<readonly DnsServer[]> {
+  return dns.servers.length > 0
+    ? dns.servers
+    : (await resolvConfServers(RESOLV_CONF, { clock: systemClock })()).servers;
+}
+
+/** What asking these servers takes: TCP to them, for datagrams would take an open port of this machine. */
+export function dnsGrants({ dns }: Config, servers: readonly DnsServer[]): { net: string[]; read: string[] } {
+  return {
+    net: [...new Set(servers.map(endpointOf))],
+    read: dns.servers.length === 0 ? [RESOLV_CONF] : [],
+  };
+}
+
+/** Asks these servers and no others. Where resolv.conf names others later, that is logged: they take a restart. */
+export function openConfinedResolver(
+  { dns }: Config,
+  { servers, logger }: { readonly servers: readonly DnsServer[]; readonly logger: Logger },
+): Resolver {
+  const granted = new Set(servers.map(endpointOf));
+  const zone = servers.map(({ address }) => /%(\d+)$/.exec(address)?.[1]).find((zone) => zone !== undefined);
+  return new DnsResolver({
+    servers: dns.servers.map(endpointOf),
+    dnssec: dns.dnssec,
+    resolvConf: RESOLV_CONF,
+    confined: {
+      mayAsk: (server) => granted.has(endpointOf(server)),
+      // The server may not look at interfaces; where there is one link-local DNS server its zone was found before.
+      scopeOf: () => zone === undefined ? undefined : Number(zone),
+    },
+    logger,
+    clock: systemClock,
+  });
+}
+
+function endpointOf({ address, port }: DnsServer): string {
+  return showEndpoint(address.replace(/%.*$/s, ""), port);
+}
