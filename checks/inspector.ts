@@ -107,7 +107,7 @@ export class MailInspector implements Inspector {
     identity: SenderIdentity,
     { session, timed }: { readonly session: Session; readonly timed: TimedResolver },
   ): Promise<SenderFindings> {
-    const { checks, lists, isOwnDomain } = this.#options;
+    const { hostname, checks, lists, isOwnDomain } = this.#options;
     const findings = await checkSender(identity, {
       resolver: timed,
       spf: checks.spf,
@@ -115,9 +115,8 @@ export class MailInspector implements Inspector {
     });
     const { spf } = findings;
     // serve-out hands local mail over here; no SPF record speaks of that way.
-    if (spf === undefined || spf.result === "pass" || !isFromHere(session) || !isOwnDomain(spf.domain)) {
-      return findings;
-    }
+    if (spf === undefined || spf.result === "pass") return findings;
+    if (!isFromServeOut(session, hostname) || !isOwnDomain(spf.domain)) return findings;
     return { ...findings, spf: { ...spf, result: "pass", reason: "sent from this machine" } };
   }
 
@@ -159,9 +158,9 @@ export class MailInspector implements Inspector {
   }
 }
 
-/** Whether the client is a program of this machine. */
-function isFromHere({ remote, local }: Session): boolean {
-  return sameAddress(remote.address, local.address);
+/** Whether the client is a program of this machine that says our own name, as serve-out does. */
+function isFromServeOut({ remote, local, hello }: Session, hostname: string): boolean {
+  return sameAddress(remote.address, local.address) && hello?.domain.toLowerCase() === hostname;
 }
 
 function refusal({ why }: Pick<Judgement, "why">): Reply {
@@ -269,6 +268,8 @@ function logged({ spf, dkim, arc, dmarc, iprev, listings }: Findings, { junk, wh
     ...(dmarc !== undefined && { dmarc: dmarc.result }),
     iprev: iprev.result,
     ...(listings.length > 0 && { listed: listings.map(({ list }) => list.zone) }),
+    ...(spf?.result === "temperror" && { dns: spf.reason }),
+    ...(spf?.result !== "temperror" && dmarc?.result === "temperror" && { dns: dmarc.why }),
     ...(junk && { junk }),
     ...(why !== "" && { why }),
   };

@@ -275,7 +275,7 @@ Deno.test("MailInspector asks unknown senders to come again, before the data", a
   assert.equal((await send({ ...stranger })).refuse, undefined);
 });
 
-Deno.test("MailInspector lets this machine send in its own name", async () => {
+Deno.test("MailInspector lets serve-out of this machine send in its own name", async () => {
   const names: Readonly<Record<string, StaticName>> = {
     "example.com": { txt: ["v=spf1 ip4:203.0.113.1 -all"] },
     "_dmarc.example.com": { txt: ["v=DMARC1; p=reject"] },
@@ -284,12 +284,20 @@ Deno.test("MailInspector lets this machine send in its own name", async () => {
   const own = { message, names, from: "info@example.com" };
   assert.equal((await inspect({ ...own })).refuse?.code, 550);
   for (const ip of ["127.0.0.1", "192.0.2.200"]) {
-    const { refuse, top } = await inspect({ ...own, ip, local: ip });
+    const { refuse, top } = await inspect({ ...own, ip, local: ip, helo: "mx.example.com" });
     assert.equal(refuse, undefined);
     assert.match(top, /spf=pass smtp\.mailfrom=info@example\.com/);
+    // Others that happen to come by this way say another name.
+    assert.equal((await inspect({ ...own, ip, local: ip })).refuse?.code, 550);
   }
   // But not in the name of others.
-  const forged = await inspect({ message: MESSAGE, names: reject, ip: "127.0.0.1", local: "127.0.0.1" });
+  const forged = await inspect({
+    message: MESSAGE,
+    names: reject,
+    ip: "127.0.0.1",
+    local: "127.0.0.1",
+    helo: "mx.example.com",
+  });
   assert.equal(forged.refuse?.code, 550);
 });
 

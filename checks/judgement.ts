@@ -162,8 +162,8 @@ function describeSpf(
   return {
     method: "spf",
     result,
-    // What passed needs no reason.
-    ...(reason !== undefined && result !== "pass" && { comment: reason }),
+    // What passed needs no reason, and how DNS failed is the log's matter.
+    ...(reason !== undefined && result !== "pass" && result !== "temperror" && { comment: reason }),
     properties: [property],
   };
 }
@@ -182,7 +182,7 @@ function describeDmarc({ result, policy, disposition, author, why }: DmarcVerdic
   return {
     method: "dmarc",
     result,
-    comment,
+    ...(result !== "temperror" && { comment }),
     properties: author === undefined ? [] : [["header", "from", author]],
   };
 }

@@ -144,6 +144,12 @@ Deno.test("describeFindings() has all of it for Authentication-Results", () => {
       "\tdnswl=pass dns.zone=allow.list policy.ip=127.0.0.2",
     ],
   );
+  const unclear = describeFindings({
+    ...FINE,
+    spf: { ...spf("temperror"), reason: "TXT of example.net: no answer from 10.0.0.1" },
+    dmarc: { ...dmarc("none", "temperror"), why: "TXT of _dmarc.example.net: no answer from 10.0.0.1" },
+  }, IDENTITY);
+  assert.doesNotMatch(writeAuthenticationResults("mx.example.com", unclear), /10\.0\.0\.1/);
   const nothing = describeFindings({ iprev: { result: "permerror" }, listings: [] }, IDENTITY);
   assert.deepEqual(nothing.map(({ method }) => method), ["iprev"]);
   const unsigned = describeFindings({ ...FINE, arc: { result: "none" } }, {

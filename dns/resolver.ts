@@ -108,7 +108,10 @@ export interface DnsResolverOptions {
   readonly confined?: Confinement;
 }
 
-/** What a process may do that can connect to its DNS servers and send no datagrams of its own. */
+/**
+ * What a process may do that can connect to its DNS servers and send no datagrams of its own. It has people waiting, too:
+ * as long as no server answers, each question gets a second.
+ */
 export interface Confinement {
   /** Whether it may connect to this server. */
   readonly mayAsk: (server: DnsServer) => boolean;
@@ -127,6 +130,9 @@ const NOT_FOUND_AT_ONCE_FOR = 30_000;
 const FAILED_FOR = 5_000;
 // After it failed to answer, a server is asked last for so long.
 const DEMOTED_FOR = 30_000;
+// So many questions in a row without an answer, and a confined process takes DNS for dead until there is one.
+const SILENT_AFTER = 3;
+const IMPATIENT: readonly number[] = [1_000];
 
 /**
  * A {@linkcode Resolver} on DNS servers. Answers are kept for as long as they say, at most five minutes, and for one
@@ -141,6 +147,8 @@ export class DnsResolver implements Resolver {
   readonly #demoted = new Map<string, number>();
   /** By address and port; absent where datagrams may be sent. */
   readonly #channels: Map<string, TcpChannel> | undefined;
+  /** Questions in a row that no server answered; until the first answer nothing is known to answer. */
+  #unanswered = SILENT_AFTER;
 
   /**
    * Asks nothing yet.
@@ -259,18 +267,24 @@ export class DnsResolver implements Resolver {
       const reason = `no DNS server to ask: ${problems[0] ?? "none is set"}`;
       return { value: { kind: "failed", reason }, keep: FAILED_FOR };
     }
-    if (this.#asksSystem(name, type)) {
+    const impatient = this.#channels !== undefined && this.#unanswered >= SILENT_AFTER;
+    if (!impatient && this.#asksSystem(name, type)) {
       const answer = await this.#quickly(name, type, read);
       if (answer.kind === "found") return { value: answer, keep: FOUND_FOR };
     }
+    let silent = false;
     const answer = await askWire(name, type, {
       servers,
       clock: this.#clock,
       edns: this.#edns,
-      unanswered: ({ address, port }) =>
-        this.#demoted.set(`${address} ${port}`, this.#clock.monotonic() + DEMOTED_FOR),
+      ...(impatient && { patience: IMPATIENT }),
+      unanswered: ({ address, port }) => {
+        silent = true;
+        this.#demoted.set(`${address} ${port}`, this.#clock.monotonic() + DEMOTED_FOR);
+      },
       ...(this.#channels !== undefined && { channel: (server) => this.#channel(server) }),
     });
+    this.#unanswered = silent && answer.kind === "failed" ? this.#unanswered + 1 : 0;
     return this.#digest(answer, read);
   }
 

@@ -44,6 +44,8 @@ export interface WireOptions {
   readonly edns?: EdnsMemory;
   /** For a process that may send no datagrams: the way to each server over TCP. */
   readonly channel?: (server: DnsServer) => TcpChannel;
+  /** How long each server is waited for, in milliseconds, in one round after the other; 2 and 5 seconds if absent. */
+  readonly patience?: readonly number[];
 }
 
 // Milliseconds. A server may learn EDNS, and one that was merely slow does know it.
@@ -82,10 +84,10 @@ const AUTHENTIC_DATA = 1 << 5;
 
 /** Asks the servers for records of a name (canonical, no trailing dot). Never throws. */
 export async function askWire(name: string, type: RecordType, options: WireOptions): Promise<WireAnswer> {
-  const { servers, clock, unanswered, edns: memory, channel } = options;
+  const { servers, clock, unanswered, edns: memory, channel, patience: rounds = PATIENCE } = options;
   let reason = "no DNS server to ask";
   const silent = new Set<DnsServer>();
-  for (const patience of PATIENCE) {
+  for (const patience of rounds) {
     for (const server of servers) {
       // Some servers, and some firewalls, drop what has EDNS.
       const edns = (memory?.isKnownTo(server) ?? true) && !silent.has(server);

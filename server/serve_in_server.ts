@@ -11,6 +11,8 @@ import { StagingArea } from "../storage/staging.ts";
 import type { Certificates } from "../tls/certificates.ts";
 import { serverUpgrade } from "../tls/server_upgrade.ts";
 import { serveInEndpoints } from "./addresses.ts";
+import { openChecks } from "./check_parts.ts";
+import { openConfinedResolver } from "./dns_parts.ts";
 import { EXIT, type ExitCode } from "./exit_codes.ts";
 import { mailboxesBeyond, requireNothingBeyond } from "./grants.ts";
 import { openListeners } from "./listeners.ts";
@@ -43,7 +45,15 @@ export async function runServeIn(start: ServerStart, { signals }: ServerContext)
     hostname: config.hostname,
     staging: new StagingArea({ directory: incomingDirectory(config) }),
     minFreeSpace: config.serveIn.minFreeSpace,
+    junkFolder: config.mailboxes.junkFolder,
     log: logger,
+  });
+  const resolver = openConfinedResolver(config, { servers: start.dnsServers, logger });
+  await using checks = await openChecks(config, {
+    resolver,
+    clock: systemClock,
+    logger,
+    domains: () => delivery.mailboxes.domains,
   });
   const { maxMessageSize, maxRecipients, maxConnections, maxConnectionsPerIp, idleTimeoutMs } =
     config.serveIn;
@@ -51,6 +61,7 @@ export async function runServeIn(start: ServerStart, { signals }: ServerContext)
     hostname: config.hostname,
     delivery,
     log: logger,
+    ...(checks.inspector && { inspector: checks.inspector }),
     ...(certificates !== undefined && { upgradeToTls: serverUpgrade({ certificates }) }),
     limits: {
       maxMessageSize,
@@ -110,12 +121,16 @@ function reload(start: ServerStart, { delivery, log, certificates }: Reloadable)
       requireNothingBeyond(mailboxesBeyond(start.grants, next.mailboxes), next);
       delivery.mailboxes = openMailboxes(next);
     },
-    fixed: ({ hostname, dataDir, log, tls, serveIn: { domains: _, ...serveIn } }) => ({
+    fixed: (
+      { hostname, dataDir, log, tls, dns, serveIn: { domains: _, ...serveIn }, mailboxes: { junkFolder } },
+    ) => ({
       hostname,
       data_dir: dataDir,
       log,
       tls,
+      dns,
       "serve-in": serveIn,
+      "mailboxes.junk_folder": junkFolder,
     }),
   });
 }

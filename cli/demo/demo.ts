@@ -67,7 +67,13 @@ async function perform(
   using _claim = await claimDirectory(directory);
   const places = choosePlaces();
   const [here, later] = [domain("here", places), domain("later", places)];
-  await using dns = await startDemoDns([here, later], {
+  const home = {
+    name: "home.test",
+    host: "out.home.test",
+    address: "127.0.0.1",
+    spf: "v=spf1 ip4:127.0.0.1 -all",
+  };
+  await using dns = await startDemoDns([here, later, home], {
     port: 2553,
     asked: (line) => hear("DNS", line),
   });
@@ -340,9 +346,9 @@ async function writeConfigs(
     return file;
   };
   return {
-    serveIn: await write("serve-in", serveInText(here, { places, mail })),
+    serveIn: await write("serve-in", serveInText(here, { places, mail, dnsPort })),
     serveOut: await write("serve-out", serveOutText({ places, dnsPort })),
-    later: await write("later", serveInText(later, { places, mail })),
+    later: await write("later", serveInText(later, { places, mail, dnsPort })),
     mail,
   };
 }
@@ -355,13 +361,16 @@ format = "json"
 
 function serveInText(
   { name, host, address }: DemoDomain,
-  { places, mail }: { readonly places: Places; readonly mail: string },
+  { places, mail, dnsPort }: { readonly places: Places; readonly mail: string; readonly dnsPort: number },
 ): string {
   const quoted = JSON.stringify;
   return `hostname = ${quoted(host)}
 ${LOG}
 [tls]
 self_signed = true
+
+[dns]
+servers = ["127.0.0.1:${dnsPort}"]
 
 [serve-in]
 listen = [${quoted(address)}]

@@ -7,6 +7,7 @@ import { Buffer } from "node:buffer";
 import { createSocket } from "node:dgram";
 // @ts-types="../../dns/dns_packet.d.ts"
 import dnsPacket from "dns-packet";
+import { writeAll } from "../../base/write_all.ts";
 import type { ResourceRecord } from "../../dns/dns_packet.d.ts";
 
 /** A domain of the demo. */
@@ -17,17 +18,20 @@ export interface DemoDomain {
   readonly host: string;
   /** That host's IP address. */
   readonly address: string;
+  /** Its SPF record. */
+  readonly spf?: string;
 }
 
 /** A running DNS server. */
 export interface DemoDns extends AsyncDisposable {
-  /** Where it listens, on 127.0.0.1, UDP. */
+  /** Where it listens, on 127.0.0.1, UDP and TCP. */
   readonly port: number;
 }
 
 const AUTHORITATIVE = 1 << 10;
 const RECURSION_AVAILABLE = 1 << 7;
 const NO_SUCH_NAME = 3;
+const ROUTING = new Set(["MX", "A", "AAAA"]);
 
 /**
  * Starts it on a port, or on a free one where that is taken. `asked` sees each question with its answer, as text.
@@ -38,29 +42,72 @@ export async function startDemoDns(
   { port, asked }: { readonly port: number; readonly asked: (line: string) => void },
 ): Promise<DemoDns> {
   const records = domains.flatMap(recordsOf);
-  const socket = await open(port).catch(() => open(0));
+  const { socket, listener } = await open(port).catch(() => open(0));
   socket.on("message", (bytes, { address, port }) => {
     const answer = respond(bytes, { records, asked });
     if (answer !== undefined) socket.send(answer, port, address);
   });
+  const serving = serveTcp(listener, (bytes) => respond(bytes, { records, asked }));
   return {
-    port: socket.address().port,
-    [Symbol.asyncDispose]: () => new Promise<void>((resolve) => socket.close(resolve)),
+    port: listener.addr.port,
+    async [Symbol.asyncDispose]() {
+      listener.close();
+      await Promise.all([serving, new Promise<void>((resolve) => socket.close(resolve))]);
+    },
   };
 }
 
+/** One port, by UDP and by TCP. */
 async function open(port: number) {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port });
   const socket = createSocket("udp4");
-  await new Promise<void>((resolve, reject) => {
-    socket.once("error", reject);
-    socket.bind(port, "127.0.0.1", resolve);
-  });
-  socket.removeAllListeners("error");
-  return socket;
+  try {
+    await new Promise<void>((resolve, reject) => {
+      socket.once("error", reject);
+      socket.bind(listener.addr.port, "127.0.0.1", resolve);
+    });
+    socket.removeAllListeners("error");
+    return { socket, listener };
+  } catch (error) {
+    listener.close();
+    throw error;
+  }
 }
 
-function recordsOf({ name, host, address }: DemoDomain): ResourceRecord[] {
+async function serveTcp(
+  listener: Deno.TcpListener,
+  answer: (bytes: Uint8Array) => Uint8Array | undefined,
+): Promise<void> {
+  for await (const conn of listener) {
+    void (async () => {
+      using open = conn;
+      for (let message = await readMessage(open); message !== undefined; message = await readMessage(open)) {
+        const bytes = answer(message) ?? new Uint8Array();
+        await writeAll(open, Uint8Array.of(bytes.length >> 8, bytes.length & 255, ...bytes));
+      }
+    })().catch(() => {});
+  }
+}
+
+/** A message with its length before it (RFC 7766 §8); `undefined` at the end. */
+async function readMessage(conn: Deno.TcpConn): Promise<Uint8Array | undefined> {
+  const length = await readExactly(conn, 2);
+  return length && await readExactly(conn, (length[0] ?? 0) << 8 | (length[1] ?? 0));
+}
+
+async function readExactly(conn: Deno.TcpConn, size: number): Promise<Uint8Array | undefined> {
+  const bytes = new Uint8Array(size);
+  for (let at = 0; at < size;) {
+    const read = await conn.read(bytes.subarray(at));
+    if (read === null) return undefined;
+    at += read;
+  }
+  return bytes;
+}
+
+function recordsOf({ name, host, address, spf }: DemoDomain): ResourceRecord[] {
   return [
+    ...(spf === undefined ? [] : [{ name, type: "TXT", ttl: 60, data: [Buffer.from(spf)] }]),
     { name, type: "MX", ttl: 60, data: { preference: 10, exchange: host } },
     { name: host, type: address.includes(":") ? "AAAA" : "A", ttl: 60, data: address },
   ];
@@ -84,11 +131,14 @@ function respond(
   const name = question.name.toLowerCase();
   const ofName = records.filter((record) => record.name === name);
   const answers = ofName.filter((record) => record.type === question.type);
-  asked(
-    `${name} ${question.type}? ${
-      answers.map(show).join(", ") || (ofName.length > 0 ? "none" : "no such name")
-    }`,
-  );
+  // What the checks of incoming mail ask for is shown where there is something: most of it is not there in the demo.
+  if (answers.length > 0 || ROUTING.has(question.type)) {
+    asked(
+      `${name} ${question.type}? ${
+        answers.map(show).join(", ") || (ofName.length > 0 ? "none" : "no such name")
+      }`,
+    );
+  }
   const flags = AUTHORITATIVE | RECURSION_AVAILABLE | (ofName.length > 0 ? 0 : NO_SUCH_NAME);
   return dnsPacket.encode({
     id: query.id,
@@ -101,6 +151,7 @@ function respond(
 }
 
 function show({ data }: ResourceRecord): string {
+  if (Array.isArray(data)) return JSON.stringify(data.join(""));
   return typeof data === "string" ? data : Object.values(data as Record<string, unknown>).join(" ");
 }
 

@@ -4,20 +4,40 @@
  * @module
  */
 
+import { once } from "node:events";
+import { connect } from "node:net";
+
 /** A connection that speaks lines. Disposed, it is closed. */
 export class Dialogue implements Disposable {
-  readonly #conn: Deno.Conn;
+  readonly #conn: Pick<Deno.Conn, "read" | "write" | "close">;
   readonly #decoder = new TextDecoder();
   #text = "";
 
   /** @ignore Made by {@linkcode Dialogue.connect}. */
-  private constructor(conn: Deno.Conn) {
+  private constructor(conn: Pick<Deno.Conn, "read" | "write" | "close">) {
     this.#conn = conn;
   }
 
   /** Connects to a server; the greeting is not read yet. */
   static async connect(port: number, hostname = "127.0.0.1"): Promise<Dialogue> {
     return new Dialogue(await Deno.connect({ hostname, port }));
+  }
+
+  /** The same from another address of this machine, such as 127.0.0.2. */
+  static async connectFrom(source: string, port: number, hostname = "127.0.0.1"): Promise<Dialogue> {
+    const socket = connect({ host: hostname, port, localAddress: source });
+    await once(socket, "connect");
+    const chunks = socket.iterator({ destroyOnReturn: false });
+    return new Dialogue({
+      async read(buffer) {
+        const { value, done } = await chunks.next();
+        if (done) return null;
+        buffer.set(value);
+        return value.length;
+      },
+      write: (bytes) => new Promise((resolve) => socket.write(bytes, () => resolve(bytes.length))),
+      close: () => void socket.destroy(),
+    });
   }
 
   /** Sends a line and reads the reply: its last line, or all of them joined by LF. */

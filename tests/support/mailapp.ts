@@ -195,6 +195,21 @@ export async function signalUntilEnded(server: RunningMailapp): Promise<void> {
   assert.equal(await ended, 0);
 }
 
+/** JSON's texts, numbers, booleans and lists are TOML too; objects are not. */
+function tomlValue(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(tomlValue).join(", ")}]`;
+  if (typeof value !== "object" || value === null) return JSON.stringify(value);
+  return `{ ${Object.entries(value).map(([key, inner]) => `${key} = ${tomlValue(inner)}`).join(", ")} }`;
+}
+
+/** `[serve-in.checks]` with nothing in it that asks DNS: for tests of something else. */
+export const NO_CHECKS: Readonly<Record<string, boolean | string>> = {
+  spf: false,
+  dkim: false,
+  arc: false,
+  dmarc: "off",
+};
+
 /** A directory of its own with a configuration; removed when disposed. */
 export class Workspace implements AsyncDisposable {
   /** The directory. */
@@ -216,13 +231,13 @@ export class Workspace implements AsyncDisposable {
   }
 
   /**
-   * Writes `config.toml` for a serve-in on loopback, port 0, for example.com with alice and bob below `mail/`; with
-   * these lines in place of, or beside, the usual ones of each table. Gives its path.
+   * Writes `config.toml` for a serve-in on loopback, port 0, for example.com with alice and bob below `mail/`, which
+   * checks no mail; with these lines in place of, or beside, the usual ones of each table. Gives its path.
    */
   async configure(
     changes: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {},
   ): Promise<string> {
-    const tables: Record<string, Record<string, unknown>> = {
+    const tables: Record<string, Readonly<Record<string, unknown>>> = {
       "": { hostname: "mx.example.com", data_dir: this.file("state") },
       log: { format: "json" },
       "serve-in": {
@@ -232,6 +247,7 @@ export class Workspace implements AsyncDisposable {
         domains: ["example.com"],
         min_free_space: 0,
       },
+      "serve-in.checks": NO_CHECKS,
       mailboxes: { path: this.file("mail", "{domain}", "{user}"), users: ["alice", "bob"] },
       "mailboxes.aliases": { postmaster: "alice" },
     };
@@ -239,7 +255,7 @@ export class Workspace implements AsyncDisposable {
     let text = "";
     for (const [name, lines] of Object.entries(tables)) {
       if (name !== "") text += `\n[${name}]\n`;
-      for (const [key, value] of Object.entries(lines)) text += `${key} = ${JSON.stringify(value)}\n`;
+      for (const [key, value] of Object.entries(lines)) text += `${key} = ${tomlValue(value)}\n`;
     }
     await Deno.writeTextFile(this.file("config.toml"), text);
     return this.file("config.toml");

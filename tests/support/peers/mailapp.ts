@@ -6,6 +6,7 @@
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { v8FlagsOf } from "../../../build/v8_flags.ts";
+import { NO_CHECKS } from "../mailapp.ts";
 import type { CertificateFiles } from "./certificates.ts";
 import { type Folder, makeFolder } from "./folder.ts";
 import { freePort } from "./ports.ts";
@@ -27,6 +28,10 @@ export interface ServeInOptions {
   readonly certificate?: CertificateFiles;
   /** More lines of `[serve-in]`. */
   readonly settings?: Readonly<Record<string, Setting>>;
+  /** Lines of `[serve-in.checks]`; absent: nothing is checked. */
+  readonly checks?: Readonly<Record<string, Setting>>;
+  /** Port of the DNS server on 127.0.0.1. */
+  readonly dnsPort?: number;
   /** Where the log goes; absent: to the lines of the program. */
   readonly logFile?: string;
   /** Flags of Deno itself, such as `--inspect=127.0.0.1:9229`. */
@@ -73,6 +78,8 @@ export async function startServeIn(options: ServeInOptions = {}): Promise<ServeI
           domains,
           ...options.settings,
         },
+        "serve-in.checks": options.checks ?? NO_CHECKS,
+        dns: options.dnsPort === undefined ? {} : { servers: [`127.0.0.1:${options.dnsPort}`] },
         mailboxes: { path: `${mail}/{domain}/{user}`, users },
         "mailboxes.aliases": { postmaster: users[0] },
       }),

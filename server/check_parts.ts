@@ -1,0 +1,63 @@
+/**
+ * From the configuration to what serve-in's checks of incoming mail need.
+ *
+ * @module
+ */
+import { join } from "@std/path";
+import type { Clock } from "../base/clock.ts";
+import type { Logger } from "../base/log.ts";
+import { DnsLists } from "../checks/dns_lists.ts";
+import { GreylistFile } from "../checks/greylist_file.ts";
+import { MailInspector } from "../checks/inspector.ts";
+import type { Config } from "../config/config.ts";
+import type { Resolver } from "../dns/resolver.ts";
+import { asksDns } from "./dns_parts.ts";
+import { incomingDirectory } from "./parts.ts";
+
+/** The checks of a running serve-in. */
+export interface Checks extends AsyncDisposable {
+  /** For the server; absent where nothing is checked. */
+  readonly inspector?: MailInspector;
+}
+
+/** What they depend on. */
+export interface ChecksOptions {
+  /** Asked about everything. */
+  readonly resolver: Resolver;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** The domains that are local at this moment. */
+  readonly domains: () => readonly string[];
+}
+
+/** Opens what the checks of the configuration need, and begins to test its DNS lists. */
+export async function openChecks(config: Config, options: ChecksOptions): Promise<Checks> {
+  if (!asksDns(config)) return { [Symbol.asyncDispose]: () => Promise.resolve() };
+  const { hostname, serveIn: { checks } } = config;
+  const { resolver, clock, logger, domains } = options;
+  const lists = checks.dnsLists.length === 0
+    ? undefined
+    : new DnsLists({ lists: checks.dnsLists, resolver, clock, logger });
+  const greylist = checks.greylist === "off"
+    ? undefined
+    : await GreylistFile.open({ path: join(incomingDirectory(config), "greylist"), clock, logger });
+  // Mail is taken at once: until a list has been tested it says nothing.
+  void lists?.start();
+  const inspector = new MailInspector({
+    hostname,
+    checks,
+    isOwnDomain: (domain) => domain === hostname || domains().includes(domain),
+    resolver,
+    clock,
+    ...(lists && { lists }),
+    ...(greylist && { greylist }),
+    refusesListed: checks.dnsLists.some(({ action }) => action === "refuse"),
+  });
+  return {
+    inspector,
+    async [Symbol.asyncDispose]() {
+      lists?.[Symbol.dispose]();
+      await greylist?.[Symbol.asyncDispose]();
+    },
+  };
+}
