@@ -10,9 +10,6 @@
  *
  * const inbox: string[] = [];
  * const delivery: Delivery = {
- *   extensions: [],
- *   bareLineEndings: "refuse",
- *   completesAddresses: false,
  *   checkRecipient: ({ forwardPath }) =>
  *     forwardPath.text === "me@example.com"
  *       ? { accepted: true }
@@ -78,6 +75,7 @@ export {
   SmtpServer,
   type SmtpServerOptions,
 } from "./smtp/server.ts";
+export * from "./smtp/server_policy.ts";
 export type { Hello, Session, Transaction } from "./smtp/session.ts";
 export type { SocketAddress, TlsInfo } from "./net/transport.ts";
 export { DeadlineError, type Transport, type UpgradeToTls } from "./net/transport.ts";

@@ -12,6 +12,7 @@ import { MaildirDelivery } from "../maildir/delivery.ts";
 import { Mailboxes } from "../maildir/mailboxes.ts";
 import { startLog } from "../observe/logger.ts";
 import { SmtpServer } from "../smtp/server.ts";
+import { finalDeliveryPolicy } from "../smtp/server_policy.ts";
 import type { Transport } from "../net/transport.ts";
 import type { FileSystem, OpenFile } from "../storage/file_system.ts";
 import { StagingArea } from "../storage/staging.ts";
@@ -91,7 +92,12 @@ const delivery = new MaildirDelivery({
   log: log.logger,
   fileSystem: nowhere,
 });
-const server = new SmtpServer({ hostname: "mx.bench.test", delivery, log: log.logger });
+const server = new SmtpServer({
+  hostname: "mx.bench.test",
+  delivery,
+  policy: finalDeliveryPolicy({ hostname: "mx.bench.test" }),
+  log: log.logger,
+});
 
 async function hold(count: number): Promise<void> {
   for (let i = 0; i < count; i++) await server.handle(new ReadyClient());

@@ -13,7 +13,6 @@ import { MaildirDelivery } from "../maildir/delivery.ts";
 import { Mailboxes } from "../maildir/mailboxes.ts";
 import { silentLogger } from "../base/log.ts";
 import type { Envelope } from "../smtp/envelope.ts";
-import type { Session } from "../smtp/session.ts";
 import { StagingArea } from "../storage/staging.ts";
 
 const MESSAGES = { 1: 1000, 20: 6000, 100: 6000 };
@@ -25,15 +24,7 @@ const envelope: Envelope = {
   body: "7BIT",
   smtputf8: false,
 };
-const socket = { address: "127.0.0.1", port: 25 };
-const session: Session = {
-  id: "bench",
-  remote: socket,
-  local: socket,
-  errorCount: 0,
-  messageCount: 0,
-  refusedRecipientCount: 0,
-};
+const context = { envelope, origin: { id: "bench" } };
 const prepend = [{ name: "Return-Path", value: "<alice@example.com>" }];
 
 /** Delivers `count` messages, so many at once; resolves to each one's milliseconds. */
@@ -46,9 +37,9 @@ async function run(
   await Promise.all(Array.from({ length: options.sessions }, async () => {
     while (begun++ < options.count) {
       const start = performance.now();
-      await delivery.checkSender(envelope, session);
-      await delivery.checkRecipient({ forwardPath: address }, session);
-      const message = await delivery.begin(envelope, session);
+      await delivery.checkSender(envelope, context);
+      await delivery.checkRecipient({ forwardPath: address }, context);
+      const message = await delivery.begin(envelope, context);
       await message.write(chunk);
       await message.commit(prepend);
       await message[Symbol.asyncDispose]();

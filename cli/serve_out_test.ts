@@ -27,9 +27,6 @@ class Outside implements AsyncDisposable {
 
   up(): void {
     const delivery: Delivery = {
-      extensions: [],
-      bareLineEndings: "refuse",
-      completesAddresses: false,
       checkRecipient: ({ forwardPath: { text, localPart } }) => {
         if (localPart === "no") return { accepted: false, reply: reply(550, "5.1.1", "unknown") };
         if (localPart !== "later" || this.#seen.has(text)) return { accepted: true };

@@ -6,16 +6,13 @@
 import type { Logger } from "../base/log.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
 import { sameAddress } from "../net/ip_address.ts";
-import type { Delivery, PendingMessage, RecipientDecision, TopForecast } from "../smtp/delivery.ts";
+import type { Delivery, Origin, PendingMessage, RecipientDecision, TopForecast } from "../smtp/delivery.ts";
 import type { Envelope, MailboxAddress, Recipient } from "../smtp/envelope.ts";
 import { type Reply, reply, SmtpError } from "../smtp/reply.ts";
-import type { Session } from "../smtp/session.ts";
 import { DirectorySyncer } from "../storage/directory_syncer.ts";
 import { denoFileSystem, type FileSystem } from "../storage/file_system.ts";
 import { freeSpace } from "../storage/free_space.ts";
 import { Slots } from "../base/slots.ts";
-import { claimsToBeOurs } from "../message/authentication_results.ts";
-import type { UnwantedField } from "../message/header_filter.ts";
 import type { StagingArea } from "../storage/staging.ts";
 import { StorageError, type StorageFault } from "../storage/storage_error.ts";
 import { Maildir } from "./maildir.ts";
@@ -60,15 +57,6 @@ export interface MaildirDeliveryOptions {
  * the way are synced.
  */
 export class MaildirDelivery implements Delivery {
-  /** None. */
-  readonly extensions: readonly [] = [];
-  /** What comes from the Internet and has a bare CR or LF is refused. */
-  readonly bareLineEndings = "refuse";
-  /** Addresses come complete. */
-  readonly completesAddresses = false;
-  /** A Maildir is where mail leaves SMTP. */
-  readonly addsReturnPath = true;
-  readonly #hostname: string;
   readonly #staging: StagingArea;
   readonly #junkFolder: string | undefined;
   readonly #minFreeSpace: number;
@@ -87,7 +75,6 @@ export class MaildirDelivery implements Delivery {
   /** Touches nothing on the disk yet. */
   constructor(options: MaildirDeliveryOptions) {
     this.#mailboxes = options.mailboxes;
-    this.#hostname = options.hostname.toLowerCase();
     this.#staging = options.staging;
     this.#junkFolder = options.junkFolder;
     this.#minFreeSpace = options.minFreeSpace;
@@ -111,22 +98,20 @@ export class MaildirDelivery implements Delivery {
     this.#maildirs.clear();
   }
 
-  /** Return-Path is ours to write (RFC 5321 §4.4); Authentication-Results in our name would be believed (RFC 8601 §5). */
-  readonly unwantedField: UnwantedField = (field) => {
-    const { name } = field;
-    if (name === "return-path") return true;
-    if (name !== "authentication-results") return false;
-    return claimsToBeOurs(field.value(), { hostname: this.#hostname, whole: field.whole });
-  };
-
   /** Refuses when there is not enough room for the message as it was announced. */
-  checkSender(envelope: Omit<Envelope, "recipients">, session: Session): Promise<void> {
-    return this.#checkSpace(envelope.size ?? 0, session);
+  checkSender(
+    envelope: Omit<Envelope, "recipients">,
+    { origin }: { readonly origin: Origin },
+  ): Promise<void> {
+    return this.#checkSpace(envelope.size ?? 0, origin);
   }
 
   /** Accepts recipients whose mailboxes are local and can be written to. */
-  async checkRecipient({ forwardPath }: Recipient, session: Session): Promise<RecipientDecision> {
-    const resolution = this.#resolve(forwardPath, session);
+  async checkRecipient(
+    { forwardPath }: Recipient,
+    { origin }: { readonly origin: Origin },
+  ): Promise<RecipientDecision> {
+    const resolution = this.#resolve(forwardPath, origin);
     if (resolution.kind === "not-local") {
       return refuse(reply(550, "5.7.1", "Relaying denied: this server takes mail for its own domains only"));
     }
@@ -137,7 +122,7 @@ export class MaildirDelivery implements Delivery {
       } catch (error) {
         const fault = error instanceof StorageError ? error.fault : "other";
         this.#log.error("mailbox.unwritable", {
-          session: session.id,
+          session: origin.id,
           mailbox: mailbox.address,
           path: mailbox.path,
           error: errorText(error),
@@ -151,13 +136,12 @@ export class MaildirDelivery implements Delivery {
   /** Begins a message for all mailboxes of the envelope, each once. */
   async begin(
     envelope: Envelope,
-    session: Session,
-    forecast?: TopForecast,
+    { origin, forecast }: { readonly origin: Origin; readonly forecast?: TopForecast },
   ): Promise<PendingMessage> {
-    await this.#checkSpace(envelope.size ?? 0, session);
+    await this.#checkSpace(envelope.size ?? 0, origin);
     const targets = new Map<string, Target>();
     for (const { forwardPath } of envelope.recipients) {
-      const resolution = this.#resolve(forwardPath, session);
+      const resolution = this.#resolve(forwardPath, origin);
       if (resolution.kind !== "local") {
         // It was accepted at RCPT; who is local has been reloaded since.
         throw new SmtpError(reply(451, "4.3.0", "A mailbox has just been removed; try again"));
@@ -175,7 +159,7 @@ export class MaildirDelivery implements Delivery {
       junkFolder: this.#junkFolder,
       slots: this.#slots,
       growing: this.#growing,
-      log: this.#log.with({ session: session.id, id }),
+      log: this.#log.with({ session: origin.id, id }),
     });
   }
 
@@ -198,8 +182,9 @@ export class MaildirDelivery implements Delivery {
   }
 
   /** Who gets mail for an address. Postmaster has one at the address that the client has connected to (RFC 1123 §5.2.17). */
-  #resolve({ localPart, domain }: MailboxAddress, { local }: Session): Resolution {
-    const isHere = domain.startsWith("[") && localPart.toLowerCase() === "postmaster" &&
+  #resolve({ localPart, domain }: MailboxAddress, { local }: Origin): Resolution {
+    const isHere = local !== undefined && domain.startsWith("[") &&
+      localPart.toLowerCase() === "postmaster" &&
       sameAddress(domain.replace(/^\[(?:IPv6:)?|\]$/g, ""), local.address);
     return this.#mailboxes.resolve({ localPart, domain: isHere ? "" : domain });
   }
@@ -219,7 +204,7 @@ export class MaildirDelivery implements Delivery {
     return maildir;
   }
 
-  async #checkSpace(size: number, session: Session): Promise<void> {
+  async #checkSpace(size: number, origin: Origin): Promise<void> {
     const now = this.#clock.monotonic();
     if (this.#space === undefined || this.#space.until <= now) {
       this.#space = { until: now + SPACE_LIFETIME, lowest: this.#lowestSpace() };
@@ -227,7 +212,7 @@ export class MaildirDelivery implements Delivery {
     const lowest = await this.#space.lowest;
     if (lowest === undefined || lowest.free - size >= this.#minFreeSpace) return;
     this.#log.warn("storage.low_space", {
-      session: session.id,
+      session: origin.id,
       path: lowest.path,
       free: lowest.free,
       size,

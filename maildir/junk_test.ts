@@ -4,12 +4,12 @@ import { join } from "@std/path";
 import type { Header } from "../smtp/delivery.ts";
 import { FaultyFileSystem } from "../tests/support/faulty_file_system.ts";
 import {
+  context,
   deliver,
   envelope,
   inSetting,
   MESSAGE,
   prepend,
-  session,
   type Setting,
 } from "../tests/support/maildir_setting.ts";
 
@@ -275,7 +275,7 @@ Deno.test("MaildirDelivery leaves nothing of a large message whose fields cannot
     const fileSystem = new FaultyFileSystem();
     await inSetting({ fileSystem }, async ({ delivery, files }) => {
       const forecast = { fields: () => prepend, reserve: () => reserve };
-      await using pending = await delivery.begin(envelope("alice@example.com"), session, forecast);
+      await using pending = await delivery.begin(envelope("alice@example.com"), { ...context, forecast });
       await pending.write(new TextEncoder().encode(LARGE));
       fileSystem.fault = (call, path) => call === fault && path.includes("alice/tmp/") ? "EIO" : undefined;
       await assert.rejects(pending.commit(TOP), /^SmtpError: 451 /, `${fault}, ${reserve}`);

@@ -6,10 +6,9 @@
 import { isAscii } from "node:buffer";
 import type { Logger } from "../base/log.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
-import type { Delivery, Header, PendingMessage, RecipientDecision } from "../smtp/delivery.ts";
+import type { Delivery, Header, Origin, PendingMessage, RecipientDecision } from "../smtp/delivery.ts";
 import type { Envelope, MailboxAddress, Recipient } from "../smtp/envelope.ts";
 import { reply, SmtpError } from "../smtp/reply.ts";
-import type { Session, Transaction } from "../smtp/session.ts";
 import { formatDate } from "../base/date.ts";
 import { freeSpace } from "../storage/free_space.ts";
 import type { Queue, QueueDraft, QueueSummary } from "./queue.ts";
@@ -72,20 +71,10 @@ const encoder = new TextEncoder();
 
 /** A {@linkcode Delivery} into the queue: what is answered with 250 is on the disk, and will be relayed or reported on. */
 export class QueueDelivery implements Delivery {
-  /** Delivery status notifications (RFC 3461). */
-  readonly extensions: readonly ["DSN"] = ["DSN"];
-  /** Local programs write bare LF; it is made CRLF. */
-  readonly bareLineEndings = "repair";
-  /** Bare local-parts get the qualify domain. */
-  readonly completesAddresses = true;
-  /** Who can reach it may use it. */
-  readonly submissionAdvice: readonly string[] = [
-    "No AUTH here: programs on this machine submit mail without it; go on with MAIL FROM:<address>",
-  ];
   readonly #options: QueueDeliveryOptions;
   readonly #clock: Clock;
   /** Octets of large envelopes so far. */
-  readonly #envelopes = new WeakMap<Transaction, number>();
+  readonly #envelopes = new WeakMap<Envelope, number>();
   #space: { readonly until: number; readonly free: Promise<number> } | undefined;
 
   /** Touches nothing on the disk yet. */
@@ -98,27 +87,30 @@ export class QueueDelivery implements Delivery {
    * Refuses when the message as announced would leave less room than is reserved.
    * @throws {SmtpError} 452 4.3.1
    */
-  checkSender(envelope: Omit<Envelope, "recipients">, session: Session): Promise<void> {
-    return this.#checkSpace(envelope.size ?? 0, session);
+  checkSender(
+    envelope: Omit<Envelope, "recipients">,
+    { origin }: { readonly origin: Origin },
+  ): Promise<void> {
+    return this.#checkSpace(envelope.size ?? 0, origin);
   }
 
   /**
    * Accepts every recipient, since only sending can tell whether it is there, as long as the envelope is one that the
    * queue can take.
    */
-  checkRecipient(recipient: Recipient, { transaction }: Session): RecipientDecision {
-    return transaction === undefined || this.#fits(recipient, transaction) ? ACCEPTED : TOO_MANY;
+  checkRecipient(recipient: Recipient, { envelope }: { readonly envelope: Envelope }): RecipientDecision {
+    return this.#fits(recipient, envelope) ? ACCEPTED : TOO_MANY;
   }
 
-  #fits(recipient: Recipient, transaction: Transaction): boolean {
-    const { recipients } = transaction;
+  #fits(recipient: Recipient, envelope: Envelope): boolean {
+    const { recipients } = envelope;
     if (recipients.length < SURELY_FIT) return true;
     if (recipients.length >= MAX_ENTRY_RECIPIENTS) return false;
     const { qualifyDomain } = this.#options;
-    const octets = (this.#envelopes.get(transaction) ?? envelopeOctets(recipients, qualifyDomain)) +
+    const octets = (this.#envelopes.get(envelope) ?? envelopeOctets(recipients, qualifyDomain)) +
       envelopeOctets([recipient], qualifyDomain);
     if (octets > MAX_ENVELOPE_OCTETS) return false;
-    this.#envelopes.set(transaction, octets);
+    this.#envelopes.set(envelope, octets);
     return true;
   }
 
@@ -126,9 +118,9 @@ export class QueueDelivery implements Delivery {
    * Begins a message.
    * @throws {SmtpError} 452 4.3.1
    */
-  async begin(envelope: Envelope, session: Session): Promise<PendingMessage> {
+  async begin(envelope: Envelope, { origin }: { readonly origin: Origin }): Promise<PendingMessage> {
     // Other messages have come since MAIL.
-    await this.#checkSpace(envelope.size ?? 0, session);
+    await this.#checkSpace(envelope.size ?? 0, origin);
     const { queue } = this.#options;
     return new PendingSubmission(queue.begin(queue.newId()), {
       ...this.#options,
@@ -137,7 +129,7 @@ export class QueueDelivery implements Delivery {
     });
   }
 
-  async #checkSpace(size: number, session: Session): Promise<void> {
+  async #checkSpace(size: number, origin: Origin): Promise<void> {
     const { directory: path, minFreeSpace, logger } = this.#options;
     const now = this.#clock.monotonic();
     if (this.#space === undefined || now >= this.#space.until) {
@@ -148,11 +140,11 @@ export class QueueDelivery implements Delivery {
       free = await this.#space.free;
     } catch (error) {
       // Where it is full, writing says so.
-      logger.warn("storage.space_unknown", { session: session.id, path, error: String(error) });
+      logger.warn("storage.space_unknown", { session: origin.id, path, error: String(error) });
       return;
     }
     if (free - size >= minFreeSpace) return;
-    logger.warn("storage.low_space", { session: session.id, path, free, size, min_free_space: minFreeSpace });
+    logger.warn("storage.low_space", { session: origin.id, path, free, size, min_free_space: minFreeSpace });
     throw new SmtpError(reply(452, "4.3.1", "Insufficient system storage; try again later"), {
       cause: new Error(`${free} octets are free in ${path}; ${size} are to come and ${minFreeSpace} to stay`),
     });

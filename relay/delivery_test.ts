@@ -3,7 +3,7 @@ import { silentLogger } from "../base/log.ts";
 import type { Envelope, MailboxAddress, Recipient } from "../smtp/envelope.ts";
 import { SmtpError } from "../smtp/reply.ts";
 import { SmtpServer } from "../smtp/server.ts";
-import type { Session } from "../smtp/session.ts";
+import { localSubmissionPolicy } from "../smtp/server_policy.ts";
 import { FakeClock } from "../tests/support/fake_clock.ts";
 import { MemoryQueue } from "../tests/support/memory_queue.ts";
 import { MemoryTransport } from "../tests/support/memory_transport.ts";
@@ -14,14 +14,7 @@ import { Spool } from "./spool/spool.ts";
 
 const NOW = Date.UTC(2026, 10, 24, 6, 0, 0);
 const encoder = new TextEncoder();
-const session: Session = {
-  id: "s1",
-  remote: { address: "127.0.0.1", port: 1 },
-  local: { address: "127.0.0.1", port: 25 },
-  errorCount: 0,
-  refusedRecipientCount: 0,
-  messageCount: 0,
-};
+const context = { origin: { id: "s1" } };
 
 function mailbox(text: string): MailboxAddress {
   const at = text.lastIndexOf("@");
@@ -72,7 +65,7 @@ async function submit(
   text: string,
   changes: Partial<Envelope> = {},
 ): Promise<string> {
-  await using pending = await delivery.begin(envelope(changes), session);
+  await using pending = await delivery.begin(envelope(changes), context);
   for (const part of text.match(/[^]{1,7}/g) ?? []) await pending.write(encoder.encode(part));
   await pending.commit([{ name: "Received", value: "from x\r\n\tby y" }]);
   return pending.id;
@@ -106,13 +99,13 @@ Deno.test("QueueDelivery accepts no more recipients of a message than the spool 
   for (const [original, about] of cases) {
     await withDelivery({}, async ({ delivery, spool }) => {
       const recipients: Recipient[] = [];
-      const transaction = { reversePath: null, recipients, body: "7BIT", smtputf8: false } as const;
+      const soFar = { reversePath: null, recipients, body: "7BIT", smtputf8: false } as const;
       for (;;) {
         const recipient: Recipient = {
           forwardPath: mailbox(`user${recipients.length}@one.test`),
           ...(original !== "" && { originalRecipient: { type: "rfc822", address: original } }),
         };
-        const decision = delivery.checkRecipient(recipient, { ...session, transaction });
+        const decision = delivery.checkRecipient(recipient, { envelope: soFar });
         if (!decision.accepted) {
           assert.equal(decision.reply.code, 452);
           break;
@@ -158,7 +151,7 @@ Deno.test("QueueDelivery leaves a complete message alone, byte for byte", async 
 Deno.test("QueueDelivery stages a large message and stores it whole", async () => {
   await withDelivery({}, async ({ delivery, spool }) => {
     const body = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcd\r\n".repeat(10_000);
-    await using pending = await delivery.begin(envelope(), session);
+    await using pending = await delivery.begin(envelope(), context);
     await pending.write(encoder.encode("Date: x\r\nMessage-ID: <a@b>\r\n\r\n"));
     for (let at = 0; at < body.length; at += 50_000) {
       await pending.write(encoder.encode(body.slice(at, at + 50_000)));
@@ -203,7 +196,7 @@ Deno.test("QueueDelivery keeps the envelope: qualified, A-labels, one copy each,
 Deno.test("QueueDelivery leaves nothing behind of a message that is not committed", async () => {
   await withDelivery({}, async ({ delivery, spool, accepted }) => {
     {
-      await using pending = await delivery.begin(envelope(), session);
+      await using pending = await delivery.begin(envelope(), context);
       await pending.write(encoder.encode("A: b\r\n\r\n"));
       await pending.write(new Uint8Array(600_000));
     }
@@ -218,9 +211,9 @@ Deno.test("QueueDelivery refuses at MAIL and at DATA what would use up the reser
   await withDelivery({ logger }, async ({ delivery, spool }) => {
     const full = (error: unknown) =>
       error instanceof SmtpError && error.reply.code === 452 && error.reply.enhanced === "4.3.1";
-    await delivery.checkSender(envelope({ size: 4000 }), session);
-    await assert.rejects(delivery.checkSender(envelope({ size: 4001 }), session), full);
-    await assert.rejects(delivery.begin(envelope({ size: 4001 }), session), full);
+    await delivery.checkSender(envelope({ size: 4000 }), context);
+    await assert.rejects(delivery.checkSender(envelope({ size: 4001 }), context), full);
+    await assert.rejects(delivery.begin(envelope({ size: 4001 }), context), full);
     assert.deepEqual(logger.events[0], {
       level: "warn",
       event: "storage.low_space",
@@ -238,11 +231,11 @@ Deno.test("QueueDelivery asks for the free space at most once a second, and trie
   ];
   const freeSpace = () => answers.shift()?.() ?? assert.fail("asked too often");
   await withDelivery({ clock, freeSpace }, async ({ delivery }) => {
-    for (let n = 0; n < 3; n++) await assert.rejects(delivery.checkSender(envelope(), session), SmtpError);
+    for (let n = 0; n < 3; n++) await assert.rejects(delivery.checkSender(envelope(), context), SmtpError);
     await clock.advance(1000);
-    await delivery.checkSender(envelope(), session);
+    await delivery.checkSender(envelope(), context);
     await clock.advance(1000);
-    await delivery.checkSender(envelope(), session);
+    await delivery.checkSender(envelope(), context);
     assert.deepEqual(answers, []);
   });
 });
@@ -270,7 +263,13 @@ Deno.test("QueueDelivery tells a program that wants to log in that it need not",
   await withDelivery({}, async ({ delivery }) => {
     const clock = new FakeClock(NOW);
     const transport = new MemoryTransport({ clock });
-    const server = new SmtpServer({ hostname: "mx.test", delivery, log: silentLogger, clock });
+    const server = new SmtpServer({
+      hostname: "mx.test",
+      delivery,
+      policy: localSubmissionPolicy,
+      log: silentLogger,
+      clock,
+    });
     const done = server.handle(transport);
     transport.send(encoder.encode("EHLO client.test\r\nAUTH PLAIN AGEAYg==\r\nQUIT\r\n"));
     await done;

@@ -7,6 +7,7 @@ import { MaildirDelivery } from "../maildir/delivery.ts";
 import type { Log } from "../observe/logger.ts";
 import { systemClock } from "../base/clock.ts";
 import { SmtpServer } from "../smtp/server.ts";
+import { finalDeliveryPolicy } from "../smtp/server_policy.ts";
 import { StagingArea } from "../storage/staging.ts";
 import type { Certificates } from "../tls/certificates.ts";
 import { serverUpgrade } from "../tls/server_upgrade.ts";
@@ -59,6 +60,7 @@ export async function runServeIn(start: ServerStart, { signals }: ServerContext)
     config.serveIn;
   const server = new SmtpServer({
     hostname: config.hostname,
+    policy: finalDeliveryPolicy(config),
     delivery,
     log: logger,
     ...(checks.inspector && { inspector: checks.inspector }),

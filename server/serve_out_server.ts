@@ -22,6 +22,7 @@ import { Spool } from "../relay/spool/spool.ts";
 import { HostConnection } from "../relay/transmit.ts";
 import { systemClock } from "../base/clock.ts";
 import { SmtpServer } from "../smtp/server.ts";
+import { localSubmissionPolicy } from "../smtp/server_policy.ts";
 import { loadDkimKeys, openDkimSigner, replaceDkimKeys, signedNotices } from "./dkim_parts.ts";
 import { serveOutEndpoints } from "./addresses.ts";
 import { EXIT, type ExitCode } from "./exit_codes.ts";
@@ -203,6 +204,7 @@ function createServer(config: Config, { spool, scheduler, logger, signer }: Part
   }
   return new SmtpServer({
     hostname,
+    policy: localSubmissionPolicy,
     delivery,
     log: logger,
     limits: {

@@ -25,7 +25,6 @@ import type { Queue } from "../relay/queue.ts";
 import { explainReply } from "../relay/reply_causes.ts";
 import type { Scheduler } from "../relay/scheduler.ts";
 import type { Clock } from "../base/clock.ts";
-import type { Session } from "../smtp/session.ts";
 import type { Certificates } from "../tls/certificates.ts";
 import { incomingDirectory } from "./parts.ts";
 
@@ -78,15 +77,6 @@ async function store(
   delivery: MaildirDelivery,
   { domain, message }: { readonly domain: string; readonly message: Uint8Array },
 ): Promise<void> {
-  const nowhere = { address: "127.0.0.1", port: 0 };
-  const session: Session = {
-    id: "trouble",
-    remote: nowhere,
-    local: nowhere,
-    errorCount: 0,
-    refusedRecipientCount: 0,
-    messageCount: 0,
-  };
   const postmaster = { localPart: "postmaster", domain, text: `postmaster@${domain}` };
   await using pending = await delivery.begin({
     reversePath: null,
@@ -94,7 +84,7 @@ async function store(
     body: "8BITMIME",
     smtputf8: false,
     size: message.length,
-  }, session);
+  }, { origin: { id: "trouble" } });
   await pending.write(message);
   await pending.commit([{ name: "Return-Path", value: "<>" }]);
 }

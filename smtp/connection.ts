@@ -21,6 +21,7 @@ import { type Line, LineReader } from "./line_reader.ts";
 import * as replies from "./replies.ts";
 import { describeError, formatReply, type Reply, reply } from "./reply.ts";
 import { looksLikeData, RefusedData, type Verdict } from "./refused_data.ts";
+import type { ServerPolicy } from "./server_policy.ts";
 import type { Session, Transaction } from "./session.ts";
 import { SpareBuffers } from "../base/spare_buffers.ts";
 import { DeadlineError, type Transport, type UpgradeToTls } from "../net/transport.ts";
@@ -53,6 +54,8 @@ export interface ConnectionOptions {
   readonly hostname: string;
   /** What becomes of messages. */
   readonly delivery: Delivery;
+  /** How clients are treated. */
+  readonly policy: ServerPolicy;
   /** Who looks at messages; see {@linkcode CommandContext.inspecting}. */
   readonly inspecting?: CommandContext["inspecting"];
   /** What one connection may take. */
@@ -140,10 +143,12 @@ export class Connection {
   /** Takes the transport over. */
   constructor(transport: Transport, options: ConnectionOptions) {
     this.#options = options;
-    const { hostname, delivery, inspecting, limits, clock, log, upgradeToTls, authenticator } = options;
+    const { hostname, delivery, policy, inspecting, limits, clock, log, upgradeToTls, authenticator } =
+      options;
     this.#context = {
       hostname,
       delivery,
+      policy,
       inspecting,
       limits,
       clock,

@@ -2,16 +2,17 @@ import assert from "node:assert/strict";
 import { bytesOf, FALSE_ENDS, textOf } from "../tests/support/bytes.ts";
 import { FakeClock, settle } from "../tests/support/fake_clock.ts";
 import { MemoryTransport } from "../tests/support/memory_transport.ts";
-import { RecordingDelivery, type RecordingDeliveryOptions } from "../tests/support/recording_delivery.ts";
+import { RecordingDelivery } from "../tests/support/recording_delivery.ts";
 import { RecordingLog } from "../tests/support/recording_log.ts";
 import type { Delivery, Header, PendingMessage, TopForecast } from "./delivery.ts";
 import type { Inspector } from "./inspector.ts";
 import { type ServerLimits, SmtpServer } from "./server.ts";
+import type { ServerPolicy } from "./server_policy.ts";
 import type { UpgradeToTls } from "../net/transport.ts";
 
 interface Options {
   readonly limits?: Partial<ServerLimits>;
-  readonly delivery?: RecordingDeliveryOptions;
+  readonly policy?: Partial<ServerPolicy>;
   /** Changes what the delivery does with a message. */
   readonly wrap?: (pending: PendingMessage, forecast?: TopForecast) => PendingMessage;
   readonly inspector?: Inspector;
@@ -29,23 +30,20 @@ class Dialogue implements AsyncDisposable {
   readonly done: Promise<void>;
 
   constructor(
-    { limits = {}, delivery = {}, wrap, inspector, upgradeToTls, implicitTls = false }: Options = {},
+    { limits = {}, policy = {}, wrap, inspector, upgradeToTls, implicitTls = false }: Options = {},
   ) {
-    const recording = new RecordingDelivery(delivery);
+    const recording = new RecordingDelivery();
     this.delivery = recording;
     const wrapped: Delivery = {
-      extensions: recording.extensions,
-      bareLineEndings: recording.bareLineEndings,
-      completesAddresses: recording.completesAddresses,
-      unwantedField: recording.unwantedField,
       checkSender: (envelope) => recording.checkSender(envelope),
       checkRecipient: (recipient) => recording.checkRecipient(recipient),
-      begin: (envelope, _session, forecast) =>
+      begin: (envelope, { forecast }) =>
         wrap ? wrap(recording.begin(envelope), forecast) : recording.begin(envelope),
     };
     this.server = new SmtpServer({
       hostname: "mx.here.example",
       delivery: wrapped,
+      policy,
       log: this.log,
       clock: this.clock,
       limits,
@@ -164,7 +162,7 @@ for (const sequence of FALSE_ENDS) {
     });
 
     Deno.test(`a second message never appears behind ${name} where line ends are repaired${how}`, async () => {
-      await using dialogue = new Dialogue({ delivery: { bareLineEndings: "repair" } });
+      await using dialogue = new Dialogue({ policy: { bareLineEndings: "repair" } });
       await dialogue.toData();
       assert.equal(await dialogue.say(data, sizes), "", "the data goes on");
       assert.match(await dialogue.say(".\r\n", sizes), /^250 2.0.0 M1 /);

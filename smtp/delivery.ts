@@ -4,12 +4,20 @@
  * @module
  */
 import type { Envelope, Recipient } from "./envelope.ts";
-import type { UnwantedField } from "../message/header_filter.ts";
+import type { SocketAddress } from "../net/transport.ts";
 import type { Reply } from "./reply.ts";
-import type { Session } from "./session.ts";
 
-/** Extensions that only some deliveries can honour; the protocol itself has the others. */
-export type DeliveryExtension = "DSN";
+/** Where a message comes from: a client, or this program itself. */
+export interface Origin {
+  /** Joins what the log has of the message to its source: the session's id, or a word for what made the message. */
+  readonly id: string;
+  /** The client's end, where there is one. */
+  readonly remote?: SocketAddress;
+  /** The end that the client has connected to. */
+  readonly local?: SocketAddress;
+  /** Who logged in (RFC 4954), by the account's name. */
+  readonly login?: string | undefined;
+}
 
 /** What becomes of a recipient at RCPT. */
 export type RecipientDecision = { readonly accepted: true } | {
@@ -49,43 +57,36 @@ export interface Filing {
   };
 }
 
-/** Takes responsibility for messages. */
+/**
+ * Takes responsibility for messages: what differs between servers. How they treat clients is their
+ * {@linkcode ServerPolicy}.
+ */
 export interface Delivery {
-  /** Extensions that this delivery honours, announced in EHLO. */
-  readonly extensions: readonly DeliveryExtension[];
-  /**
-   * What a bare CR or LF in the mail data does: `refuse` the message (RFC 5321 §2.3.8), or `repair` it as one does
-   * for local programs: bare LF becomes CRLF, bare CR a space, both before dot-unstuffing ends the data.
-   */
-  readonly bareLineEndings: "refuse" | "repair";
-  /** Whether MAIL and RCPT may name a bare local-part, which this delivery completes (RFC 6409 §8). */
-  readonly completesAddresses: boolean;
-  /**
-   * Where and how mail is submitted, one line of reply each: what AUTH is told (502). By default that this server
-   * takes mail for its own recipients, and that others are reached by way of a provider.
-   */
-  readonly submissionAdvice?: readonly string[];
-  /** Whether mail leaves SMTP here, which is where Return-Path is written (RFC 5321 §4.4); by default not. */
-  readonly addsReturnPath?: boolean;
-  /** Header fields that are taken out of the message; by default none. */
-  readonly unwantedField?: UnwantedField;
   /**
    * Called at MAIL, before any recipient: refuses for want of space or by sender.
    * @throws {SmtpError} with the reply
    */
-  checkSender?(envelope: Omit<Envelope, "recipients">, session: Session): Promise<void> | void;
-  /** Accepts, or refuses with a reply, this recipient now; never later by a bounce. */
-  checkRecipient(recipient: Recipient, session: Session): Promise<RecipientDecision> | RecipientDecision;
+  checkSender?(
+    envelope: Omit<Envelope, "recipients">,
+    context: { readonly origin: Origin },
+  ): Promise<void> | void;
+  /**
+   * Accepts, or refuses with a reply, this recipient now; never later by a bounce.
+   * @param context `envelope`: as it is so far, with the recipients that were accepted; one object for one message
+   */
+  checkRecipient(
+    recipient: Recipient,
+    context: { readonly envelope: Envelope; readonly origin: Origin },
+  ): Promise<RecipientDecision> | RecipientDecision;
   /**
    * Called before 354, so that "no space" can answer DATA itself.
-   * @param forecast of the header fields of {@linkcode PendingMessage.commit}, for a delivery that stores a message as
-   * it comes
+   * @param context `forecast`: of the header fields of {@linkcode PendingMessage.commit}, for a delivery that stores a
+   * message as it comes
    * @throws {SmtpError} with the reply
    */
   begin(
     envelope: Envelope,
-    session: Session,
-    forecast?: TopForecast,
+    context: { readonly origin: Origin; readonly forecast?: TopForecast },
   ): Promise<PendingMessage> | PendingMessage;
 }
 

@@ -56,11 +56,11 @@ export interface Recipient {
   readonly originalRecipient?: OriginalRecipient;
 }
 
-/** The envelope as it stands when the mail data begins. */
+/** The envelope as it stands when the mail data begins, or before that. */
 export interface Envelope {
   /** Who sent it. */
   readonly reversePath: ReversePath;
-  /** At least one. */
+  /** Those that were accepted; at least one when the mail data begins. */
   readonly recipients: readonly Recipient[];
   /** BODY= as declared; 7BIT by default. */
   readonly body: BodyType;

@@ -7,7 +7,7 @@
 import { Buffer } from "node:buffer";
 import { concat } from "../base/concat.ts";
 import { DataReader } from "./data_reader.ts";
-import type { Delivery, Filing, Header, PendingMessage } from "./delivery.ts";
+import type { Filing, Header, PendingMessage } from "./delivery.ts";
 import type { InspectedData } from "./inspected_data.ts";
 import type { Verdict } from "./inspector.ts";
 import { MAX_HEADER_SECTION } from "../message/header_field.ts";
@@ -15,6 +15,7 @@ import { editHeader } from "../message/header_edits.ts";
 import { HeaderFilter, type UnwantedField } from "../message/header_filter.ts";
 import * as replies from "./replies.ts";
 import { type Reply, reply, SmtpError } from "./reply.ts";
+import type { ServerPolicy } from "./server_policy.ts";
 
 /** Limits on one message. */
 export interface MessageLimits {
@@ -51,9 +52,9 @@ export class IncomingMessage implements AsyncDisposable {
   /** Wraps what the delivery has begun. One message is either all DATA or all BDAT. */
   constructor(
     pending: PendingMessage,
-    { by, delivery, limits, inspected }: {
+    { by, policy, limits, inspected }: {
       readonly by: "DATA" | "BDAT";
-      readonly delivery: Pick<Delivery, "bareLineEndings" | "unwantedField">;
+      readonly policy: Pick<ServerPolicy, "bareLineEndings" | "unwantedField">;
       readonly limits: MessageLimits;
       /** Is given the data as it came, and disposed of with the message. */
       readonly inspected?: InspectedData | undefined;
@@ -62,10 +63,10 @@ export class IncomingMessage implements AsyncDisposable {
     this.#pending = pending;
     this.#limits = limits;
     this.#inspected = inspected;
-    this.#refuseBare = delivery.bareLineEndings === "refuse";
-    this.#reader = new DataReader({ dotStuffed: by === "DATA", bareLineEndings: delivery.bareLineEndings });
-    this.#unwantedField = delivery.unwantedField;
-    this.#filter = new HeaderFilter(delivery.unwantedField);
+    this.#refuseBare = policy.bareLineEndings === "refuse";
+    this.#reader = new DataReader({ dotStuffed: by === "DATA", bareLineEndings: policy.bareLineEndings });
+    this.#unwantedField = policy.unwantedField;
+    this.#filter = new HeaderFilter(policy.unwantedField);
   }
 
   /** The delivery's id of this message. */

@@ -42,7 +42,7 @@ interface Options {
 function incoming(pending: Pending, { by = "DATA", bareLineEndings = "refuse", limits = {} }: Options = {}) {
   return new IncomingMessage(pending, {
     by,
-    delivery: { bareLineEndings, unwantedField: ({ name }) => name === "return-path" },
+    policy: { bareLineEndings, unwantedField: ({ name }) => name === "return-path" },
     limits: { maxMessageSize: 10_000, maxHops: 100, ...limits },
   });
 }

@@ -68,6 +68,7 @@ async function send(
   const server = new SmtpServer({
     hostname: "mx.here.example",
     delivery,
+    policy: { unwantedField: ({ name }) => name === "return-path" },
     inspector: typeof inspector === "function" ? { begin: inspector } : inspector,
     log,
     clock,

@@ -14,6 +14,7 @@ import type { Delivery } from "./delivery.ts";
 import type { Inspector } from "./inspector.ts";
 import { describeError, formatReply, type Reply, reply } from "./reply.ts";
 import { shuttingDown } from "./replies.ts";
+import { defaultPolicy, type ServerPolicy } from "./server_policy.ts";
 import type { Transport, UpgradeToTls } from "../net/transport.ts";
 
 /** Limits on one server. Times in milliseconds. */
@@ -47,6 +48,8 @@ export interface SmtpServerOptions {
   readonly hostname: string;
   /** What becomes of messages. */
   readonly delivery: Delivery;
+  /** What differs from {@linkcode defaultPolicy} in how clients are treated. */
+  readonly policy?: Partial<ServerPolicy>;
   /** Looks at messages before they are stored. */
   readonly inspector?: Inspector;
   /** Where events go. */
@@ -104,9 +107,6 @@ const encoder = new TextEncoder();
  *   hostname: "mx.example.com",
  *   log: silentLogger,
  *   delivery: {
- *     extensions: [],
- *     bareLineEndings: "refuse",
- *     completesAddresses: false,
  *     checkRecipient: () => ({ accepted: false, reply: reply(550, "5.1.1", "Nobody lives here") }),
  *     begin: () => ({ id: "1", write() {}, async commit() {}, async [Symbol.asyncDispose]() {} }),
  *   },
@@ -119,6 +119,7 @@ const encoder = new TextEncoder();
  */
 export class SmtpServer {
   readonly #options: SmtpServerOptions;
+  readonly #policy: ServerPolicy;
   readonly #limits: ServerLimits;
   readonly #clock: Clock;
   readonly #listeners = new Set<Deno.Listener>();
@@ -133,6 +134,7 @@ export class SmtpServer {
   /** Makes a server that does not listen yet. */
   constructor(options: SmtpServerOptions) {
     this.#options = options;
+    this.#policy = { ...defaultPolicy, ...options.policy };
     this.#limits = { ...defaultLimits, ...options.limits };
     this.#clock = options.clock ?? systemClock;
   }
@@ -191,6 +193,7 @@ export class SmtpServer {
     const connection = new Connection(transport, {
       hostname,
       delivery,
+      policy: this.#policy,
       inspecting: inspector && { inspector, headers: this.#headers },
       limits: this.#limits,
       clock: this.#clock,

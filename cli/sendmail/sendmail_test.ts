@@ -5,6 +5,7 @@ import type { Delivery } from "../../smtp/delivery.ts";
 import type { Envelope } from "../../smtp/envelope.ts";
 import { reply } from "../../smtp/reply.ts";
 import { type ServerLimits, SmtpServer } from "../../smtp/server.ts";
+import { localSubmissionPolicy } from "../../smtp/server_policy.ts";
 import { FakeClock } from "../../tests/support/fake_clock.ts";
 import { CommandError } from "../../server/exit_codes.ts";
 import { sendmail, type SendmailIo } from "./sendmail.ts";
@@ -22,9 +23,6 @@ async function withServer(
   const clock = new FakeClock();
   const received: Received[] = [];
   const delivery: Delivery = {
-    extensions: ["DSN"],
-    bareLineEndings: "repair",
-    completesAddresses: true,
     checkRecipient: ({ forwardPath: { localPart } }) => {
       if (localPart.startsWith("no")) return { accepted: false, reply: reply(550, "5.1.1", "unknown") };
       if (localPart.startsWith("later")) return { accepted: false, reply: reply(450, "4.2.0", "not now") };
@@ -40,7 +38,14 @@ async function withServer(
       };
     },
   };
-  const server = new SmtpServer({ hostname: "out.example.test", delivery, log: silentLogger, clock, limits });
+  const server = new SmtpServer({
+    hostname: "out.example.test",
+    delivery,
+    policy: localSubmissionPolicy,
+    log: silentLogger,
+    clock,
+    limits,
+  });
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const serving = server.serve(listener);
   const directory = await Deno.makeTempDir();

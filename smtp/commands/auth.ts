@@ -6,11 +6,6 @@ import { type Reply, reply } from "../reply.ts";
 import type { Session } from "../session.ts";
 import { type CommandContext, type Outcome, respond } from "./command_context.ts";
 
-const SUBMISSION_ADVICE = [
-  "No AUTH here: this port takes mail for its own recipients without it.",
-  "Submit outgoing mail to your provider's submission server (port 465 or 587).",
-];
-
 const FORM = "AUTH mechanism [initial-response]";
 const MECHANISM = /^([A-Za-z0-9_-]{1,20})(?: ([A-Za-z0-9+/=]+))?$/;
 const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
@@ -23,9 +18,9 @@ export function auth(
   argument: string,
   context: CommandContext,
 ): Outcome | Promise<Outcome> {
-  const { authenticator, delivery } = context;
+  const { authenticator, policy } = context;
   if (authenticator === undefined) {
-    return respond(reply(502, "5.5.1", ...(delivery.submissionAdvice ?? SUBMISSION_ADVICE)));
+    return respond(reply(502, "5.5.1", ...policy.submissionAdvice));
   }
   if (session.tls === undefined) {
     return respond(reply(538, "5.7.11", "Encryption comes first: STARTTLS, or connect to the port with TLS"));

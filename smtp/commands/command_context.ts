@@ -12,6 +12,7 @@ import type { Line } from "../line_reader.ts";
 import type { MessageLimits } from "../incoming_message.ts";
 import type { Logger } from "../../base/log.ts";
 import type { Reply } from "../reply.ts";
+import type { ServerPolicy } from "../server_policy.ts";
 import type { Session, Transaction } from "../session.ts";
 
 /** Limits on one dialogue. */
@@ -25,6 +26,7 @@ export interface CommandContext {
   /** This server's name. */
   readonly hostname: string;
   readonly delivery: Delivery;
+  readonly policy: ServerPolicy;
   /** Looks at messages, with the memory for the header sections of all of them; absent: nobody does. */
   readonly inspecting?: { readonly inspector: Inspector; readonly headers: MemoryBudget } | undefined;
   readonly limits: CommandLimits;

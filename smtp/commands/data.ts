@@ -70,7 +70,7 @@ async function beginMessage(
   transaction: Transaction,
   { by, context }: { by: "DATA" | "BDAT"; context: CommandContext },
 ): Promise<void> {
-  const { delivery, limits, inspecting } = context;
+  const { delivery, policy, limits, inspecting } = context;
   const envelope = envelopeOf(transaction);
   const inspected = inspecting &&
     new InspectedData(await inspecting.inspector.begin(envelope, session), inspecting.headers);
@@ -79,8 +79,8 @@ async function beginMessage(
       fields: () => transaction.trace ??= traceFields(session, transaction, { context, id: pending.id }),
       reserve: () => inspected === undefined ? 0 : inspected.reserve,
     };
-    const pending: PendingMessage = await delivery.begin(envelope, session, forecast);
-    transaction.message = new IncomingMessage(pending, { by, delivery, limits, inspected });
+    const pending: PendingMessage = await delivery.begin(envelope, { origin: session, forecast });
+    transaction.message = new IncomingMessage(pending, { by, policy, limits, inspected });
   } catch (error) {
     inspected?.[Symbol.dispose]();
     throw error;
@@ -91,10 +91,10 @@ async function beginMessage(
 function traceFields(
   session: Session,
   transaction: Transaction,
-  { context: { delivery, hostname, clock }, id }: { readonly context: CommandContext; readonly id: string },
+  { context: { policy, hostname, clock }, id }: { readonly context: CommandContext; readonly id: string },
 ): readonly Header[] {
   return [
-    ...(delivery.addsReturnPath ? [returnPath(transaction)] : []),
+    ...(policy.addsReturnPath ? [returnPath(transaction)] : []),
     received(session, transaction, { hostname, id, now: clock.now() }),
   ];
 }

@@ -35,7 +35,7 @@ function greeting({ domain, odd }: Hello, { remote }: Session, { hostname }: Com
 
 /** What is really there, one keyword a line. */
 function extensions(session: Session, context: CommandContext): string[] {
-  const { delivery, limits, tlsAvailable, authenticator } = context;
+  const { policy, limits, tlsAvailable, authenticator } = context;
   return [
     "PIPELINING",
     `SIZE ${limits.maxMessageSize}`,
@@ -47,7 +47,7 @@ function extensions(session: Session, context: CommandContext): string[] {
     ...(authenticator !== undefined && session.tls !== undefined
       ? [`AUTH ${authenticator.mechanisms.join(" ")}`]
       : []),
-    ...delivery.extensions,
+    ...policy.extensions,
     `LIMITS RCPTMAX=${limits.maxRecipients}`,
     "HELP",
   ];

@@ -28,7 +28,7 @@ export async function mail(session: Session, argument: string, context: CommandC
     // SMTPUTF8 stands behind the address that needs it, so the whole line is read before the address is judged.
     read = parsePath(text, {
       smtputf8: true,
-      bare: context.delivery.completesAddresses ? "any" : "none",
+      bare: context.policy.completesAddresses ? "any" : "none",
     });
   } catch (error) {
     if (!(error instanceof AddressError)) throw error;
@@ -39,7 +39,7 @@ export async function mail(session: Session, argument: string, context: CommandC
   }
   const { path, rest, loose } = read;
   const parameters = mailParameters(parseParameters(rest), {
-    dsn: context.delivery.extensions.includes("DSN"),
+    dsn: context.policy.extensions.includes("DSN"),
     auth: context.authenticator !== undefined,
   });
   if (!parameters.smtputf8 && path !== null && !isAscii(path.text)) {
@@ -49,7 +49,7 @@ export async function mail(session: Session, argument: string, context: CommandC
   if (parameters.size !== undefined && parameters.size > context.limits.maxMessageSize) {
     return respond(replies.tooBig(context.limits.maxMessageSize));
   }
-  await context.delivery.checkSender?.({ reversePath: path, ...parameters }, session);
+  await context.delivery.checkSender?.({ reversePath: path, ...parameters }, { origin: session });
   session.transaction = { reversePath: path, recipients: [], ...parameters };
   return respond(loose ? OK_BUT : OK);
 }

@@ -24,7 +24,7 @@ export async function rcpt(session: Session, argument: string, context: CommandC
   try {
     read = parsePath(argument.slice(keyword.length), {
       smtputf8,
-      bare: context.delivery.completesAddresses ? "any" : "postmaster",
+      bare: context.policy.completesAddresses ? "any" : "postmaster",
     });
   } catch (error) {
     if (!(error instanceof AddressError)) throw error;
@@ -41,7 +41,7 @@ export async function rcpt(session: Session, argument: string, context: CommandC
   const recipient: Recipient = {
     forwardPath: path,
     ...recipientParameters(parseParameters(rest), {
-      dsn: context.delivery.extensions.includes("DSN"),
+      dsn: context.policy.extensions.includes("DSN"),
       smtputf8,
     }),
   };
@@ -51,7 +51,10 @@ export async function rcpt(session: Session, argument: string, context: CommandC
       reply(452, "4.5.3", `Too many recipients; ${maxRecipients} a message, send to the others in another`),
     );
   }
-  const decision = await context.delivery.checkRecipient(recipient, session);
+  const decision = await context.delivery.checkRecipient(recipient, {
+    envelope: transaction,
+    origin: session,
+  });
   if (!decision.accepted) {
     // What is put off was not guessed.
     if (decision.reply.code >= 500) session.refusedRecipientCount++;

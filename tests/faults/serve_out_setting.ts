@@ -6,10 +6,9 @@
 import assert from "node:assert/strict";
 import { join } from "@std/path";
 import { silentLogger } from "../../base/log.ts";
-import type { Header } from "../../smtp/delivery.ts";
+import type { Header, Origin } from "../../smtp/delivery.ts";
 import { reply, SmtpError } from "../../smtp/reply.ts";
 import { SmtpServer } from "../../smtp/server.ts";
-import type { Session } from "../../smtp/session.ts";
 import { Dialogue } from "../support/dialogue.ts";
 import { RunningMailapp, type RunOptions, type Workspace } from "../support/mailapp.ts";
 import { type CheckedMessage, checkedMessage, names, readChecked, submit } from "./checked_message.ts";
@@ -55,11 +54,8 @@ export class Receiver implements AsyncDisposable {
       hostname: "mx.there.test",
       log: silentLogger,
       delivery: {
-        extensions: [],
-        bareLineEndings: "refuse",
-        completesAddresses: false,
         checkRecipient: () => ({ accepted: true }),
-        begin: (_envelope, session) => this.#begin(session),
+        begin: (_envelope, { origin }) => this.#begin(origin),
       },
     });
     this.#serving = this.#server.serve(this.#listener);
@@ -88,7 +84,7 @@ export class Receiver implements AsyncDisposable {
     await this.#serving;
   }
 
-  async #begin({ remote }: Session) {
+  async #begin({ remote }: Origin) {
     await this.beforeData();
     const chunks: Uint8Array[] = [];
     return {
@@ -105,7 +101,7 @@ export class Receiver implements AsyncDisposable {
         this.#waiting.clear();
         if (what !== "lose") return;
         // The reply that follows finds no way out.
-        await this.#connections.get(remote.port)?.closeWrite();
+        if (remote !== undefined) await this.#connections.get(remote.port)?.closeWrite();
       },
       [Symbol.asyncDispose]: () => Promise.resolve(),
     };

@@ -50,11 +50,7 @@ const FOR_EVER = 3 * 3600_000;
 export async function hold(script: Script): Promise<Outcome> {
   const clock = new FakeClock();
   const log = new RecordingLog();
-  const recording = new RecordingDelivery({
-    bareLineEndings: script.bareLineEndings,
-    completesAddresses: script.completesAddresses,
-    unwantedField: () => false,
-  });
+  const recording = new RecordingDelivery();
   const asked = { senders: [] as string[], recipients: [] as string[], refusedRecipients: 0 };
   const upgrades: Upgrade[] = [];
   const transport = new MemoryTransport({ clock });
@@ -62,6 +58,7 @@ export async function hold(script: Script): Promise<Outcome> {
   const server = new SmtpServer({
     hostname: "mx.here.example",
     delivery: observedDelivery(recording, { asked, pace: script.pace }),
+    policy: { bareLineEndings: script.bareLineEndings, completesAddresses: script.completesAddresses },
     log,
     clock,
     limits: {
@@ -288,10 +285,6 @@ function observedDelivery(
     for (let turn = 0; turn < pace; turn++) await Promise.resolve();
   };
   return {
-    extensions: recording.extensions,
-    bareLineEndings: recording.bareLineEndings,
-    completesAddresses: recording.completesAddresses,
-    unwantedField: recording.unwantedField,
     async checkSender(envelope) {
       await pass();
       recording.checkSender(envelope);

@@ -11,6 +11,7 @@ import { MaildirDelivery } from "../../maildir/delivery.ts";
 import { Mailboxes } from "../../maildir/mailboxes.ts";
 import { systemClock } from "../../base/clock.ts";
 import { SmtpServer } from "../../smtp/server.ts";
+import { finalDeliveryPolicy } from "../../smtp/server_policy.ts";
 import { StagingArea } from "../../storage/staging.ts";
 import { Certificates } from "../../tls/certificates.ts";
 import { keepSelfSigned } from "../../tls/self_signed.ts";
@@ -61,6 +62,7 @@ export async function holdOverTcp({ seed, dialogues, report }: OverTcpOptions): 
   const server = new SmtpServer({
     ...common,
     delivery,
+    policy: finalDeliveryPolicy(common),
     upgradeToTls: serverUpgrade({ certificates }),
     limits: { maxConnectionsPerIp: AT_ONCE * 4, maxMessageSize: 40_000 },
   });

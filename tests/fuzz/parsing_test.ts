@@ -9,6 +9,7 @@ import type { CommandContext } from "../../smtp/commands/command_context.ts";
 import { commands } from "../../smtp/commands/mod.ts";
 import { formatReply, SmtpError } from "../../smtp/reply.ts";
 import { defaultLimits } from "../../smtp/server.ts";
+import { defaultPolicy } from "../../smtp/server_policy.ts";
 import type { Session } from "../../smtp/session.ts";
 import { FakeClock } from "../support/fake_clock.ts";
 import { RecordingDelivery } from "../support/recording_delivery.ts";
@@ -93,10 +94,11 @@ const paths = fc.tuple(
 const REPLY = /^(?:[2-5][0-5]\d-[\t -~]*\r\n)*[2-5][0-5]\d [\t -~]*\r\n$/;
 
 Deno.test("every command answers any argument in any state, and throws nothing but an SmtpError (property)", async () => {
-  const delivery = new RecordingDelivery({ extensions: ["DSN"] });
+  const delivery = new RecordingDelivery();
   const context: CommandContext = {
     hostname: "mx.here.example",
     delivery,
+    policy: { ...defaultPolicy, extensions: ["DSN"] },
     limits: defaultLimits,
     clock: new FakeClock(),
     log: silentLogger,

@@ -4,9 +4,8 @@
  * @module
  */
 import { join } from "@std/path";
-import type { Filing, Header, PendingMessage, TopForecast } from "../../smtp/delivery.ts";
+import type { Filing, Header, Origin, PendingMessage, TopForecast } from "../../smtp/delivery.ts";
 import type { Envelope, Recipient } from "../../smtp/envelope.ts";
-import type { Session } from "../../smtp/session.ts";
 import { StagingArea } from "../../storage/staging.ts";
 import { MaildirDelivery, type MaildirDeliveryOptions } from "../../maildir/delivery.ts";
 import { Mailboxes, type MailboxesOptions } from "../../maildir/mailboxes.ts";
@@ -14,14 +13,13 @@ import { FakeClock } from "./fake_clock.ts";
 import { RecordingLog } from "./recording_log.ts";
 
 const encoder = new TextEncoder();
-/** A client's session. */
-export const session: Session = {
-  id: "s1",
-  remote: { address: "192.0.2.1", port: 4321 },
-  local: { address: "192.0.2.2", port: 25 },
-  errorCount: 0,
-  messageCount: 0,
-  refusedRecipientCount: 0,
+/** A client's message, as the delivery hears of it. */
+export const context: { readonly origin: Origin } = {
+  origin: {
+    id: "s1",
+    remote: { address: "192.0.2.1", port: 4321 },
+    local: { address: "192.0.2.2", port: 25 },
+  },
 };
 /** What the protocol puts on top. */
 export const prepend: readonly Header[] = [
@@ -111,7 +109,10 @@ export async function deliver(
     readonly filing?: Filing;
   },
 ): Promise<void> {
-  const pending: PendingMessage = await delivery.begin(envelope(...to), session, options.forecast);
+  const pending: PendingMessage = await delivery.begin(envelope(...to), {
+    ...context,
+    ...(options.forecast && { forecast: options.forecast }),
+  });
   try {
     const bytes = typeof message === "string" ? encoder.encode(message) : message;
     for (let at = 0; at < bytes.length; at += cut) await pending.write(bytes.slice(at, at + cut));

@@ -3,15 +3,8 @@
  *
  * @module
  */
-import type {
-  Delivery,
-  DeliveryExtension,
-  Header,
-  PendingMessage,
-  RecipientDecision,
-} from "../../smtp/delivery.ts";
+import type { Delivery, Header, PendingMessage, RecipientDecision } from "../../smtp/delivery.ts";
 import type { Envelope, Recipient } from "../../smtp/envelope.ts";
-import type { UnwantedField } from "../../message/header_filter.ts";
 import { reply, SmtpError } from "../../smtp/reply.ts";
 import { textOf } from "./bytes.ts";
 
@@ -27,20 +20,6 @@ export interface StoredMessage {
   readonly headers: readonly Header[];
   /** One character a byte. */
   readonly content: string;
-}
-
-/** What a test may choose. */
-export interface RecordingDeliveryOptions {
-  /** None by default. */
-  readonly extensions?: readonly DeliveryExtension[];
-  /** `refuse` by default. */
-  readonly bareLineEndings?: "refuse" | "repair";
-  /** Not by default. */
-  readonly completesAddresses?: boolean;
-  /** The engine's own by default. */
-  readonly submissionAdvice?: readonly string[];
-  /** `Return-Path` by default. */
-  readonly unwantedField?: UnwantedField;
 }
 
 /**
@@ -62,26 +41,6 @@ export class RecordingDelivery implements Delivery {
   begun = 0;
   /** What storing a message waits for. */
   beforeCommit: Promise<void> = Promise.resolve();
-  /** See {@linkcode Delivery}. */
-  readonly extensions: readonly DeliveryExtension[];
-  /** See {@linkcode Delivery}. */
-  readonly bareLineEndings: "refuse" | "repair";
-  /** See {@linkcode Delivery}. */
-  readonly completesAddresses: boolean;
-  /** See {@linkcode Delivery}. */
-  readonly submissionAdvice?: readonly string[];
-  /** See {@linkcode Delivery}. */
-  readonly unwantedField: UnwantedField;
-
-  /** Empty. */
-  constructor(options: RecordingDeliveryOptions = {}) {
-    this.extensions = options.extensions ?? [];
-    this.bareLineEndings = options.bareLineEndings ?? "refuse";
-    this.completesAddresses = options.completesAddresses ?? false;
-    if (options.submissionAdvice) this.submissionAdvice = options.submissionAdvice;
-    this.unwantedField = options.unwantedField ?? (({ name }) => name === "return-path");
-  }
-
   /** See {@linkcode Delivery}. */
   checkSender({ reversePath }: Omit<Envelope, "recipients">): void {
     if (reversePath?.localPart === "no-room") throw noRoom();

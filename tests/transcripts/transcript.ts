@@ -5,6 +5,7 @@
  */
 import assert from "node:assert/strict";
 import { defaultLimits, type ServerLimits, SmtpServer } from "../../smtp/server.ts";
+import type { ServerPolicy } from "../../smtp/server_policy.ts";
 import type { Credentials } from "../../sasl/credentials.ts";
 import { SaslAuthenticator } from "../../sasl/mod.ts";
 import type { UpgradeToTls } from "../../net/transport.ts";
@@ -47,8 +48,8 @@ export interface Transcript {
   readonly limits: Partial<ServerLimits>;
   /** Whether there is TLS, and when. */
   readonly tls: "none" | "starttls" | "implicit";
-  /** What the delivery can do. */
-  readonly delivery: ReadonlySet<string>;
+  /** In what the server's policy differs from the usual one. */
+  readonly policy: ReadonlySet<string>;
   /** Whether clients log in. */
   readonly login: boolean;
   /** Whether bytes that come together must stay together. */
@@ -59,7 +60,7 @@ export interface Transcript {
 export function parseTranscript(source: string, file: string): Transcript {
   const steps: Step[] = [];
   const limits: Record<string, number> = {};
-  const delivery = new Set<string>();
+  const policy = new Set<string>();
   let title: string | undefined;
   let tls: Transcript["tls"] = "none";
   let login = false;
@@ -72,12 +73,12 @@ export function parseTranscript(source: string, file: string): Transcript {
       else if (option === "implicit-tls") tls = "implicit";
       else if (option === "login") login = true;
       else if (option === "uncut") uncut = true;
-      else if (option === "delivery") {
+      else if (option === "policy") {
         for (const value of values) {
           if (!["repair", "completes", "dsn", "submission"].includes(value)) {
-            throw new Error(`${where}: no delivery ${value}`);
+            throw new Error(`${where}: no policy ${value}`);
           }
-          delivery.add(value);
+          policy.add(value);
         }
       } else if (option === "limits") {
         for (const value of values) {
@@ -99,7 +100,7 @@ export function parseTranscript(source: string, file: string): Transcript {
     }
   }
   if (title === undefined) throw new Error(`${file}: the first line says what it shows`);
-  return { title, steps, limits, tls, delivery, login, uncut };
+  return { title, steps, limits, tls, policy, login, uncut };
 }
 
 /** Plays the client's part, and holds the server's against the file. */
@@ -109,12 +110,15 @@ export async function runTranscript(
 ): Promise<void> {
   const clock = new FakeClock(Date.UTC(2026, 10, 24, 6, 0, 0));
   const log = new RecordingLog();
-  const delivery = new RecordingDelivery({
-    extensions: transcript.delivery.has("dsn") ? ["DSN"] : [],
-    bareLineEndings: transcript.delivery.has("repair") ? "repair" : "refuse",
-    completesAddresses: transcript.delivery.has("completes"),
-    ...(transcript.delivery.has("submission") && { submissionAdvice: ["No AUTH here: nobody needs it"] }),
-  });
+  const delivery = new RecordingDelivery();
+  const { policy: rules } = transcript;
+  const policy: Partial<ServerPolicy> = {
+    extensions: rules.has("dsn") ? ["DSN"] : [],
+    bareLineEndings: rules.has("repair") ? "repair" : "refuse",
+    completesAddresses: rules.has("completes"),
+    ...(rules.has("submission") && { submissionAdvice: ["No AUTH here: nobody needs it"] }),
+    unwantedField: ({ name }) => name === "return-path",
+  };
   const transport = new MemoryTransport({ clock });
   // The handshake is not played: what is left in the pipe when it begins was not TLS.
   const upgradeToTls: UpgradeToTls = () =>
@@ -124,6 +128,7 @@ export async function runTranscript(
   const server = new SmtpServer({
     hostname: "mx.here.example",
     delivery,
+    policy,
     log,
     clock,
     limits: transcript.limits,

@@ -1,0 +1,70 @@
+/**
+ * How a server treats what clients say and send: what holds for all its messages, whatever becomes of them.
+ *
+ * @module
+ */
+import { claimsToBeOurs } from "../message/authentication_results.ts";
+import type { UnwantedField } from "../message/header_filter.ts";
+
+/** Extensions that only some servers honour; all have the others. */
+export type ServerExtension = "DSN";
+
+/** The rules of one server. */
+export interface ServerPolicy {
+  /** Announced in EHLO beside those that every server has; the delivery must honour them. */
+  readonly extensions: readonly ServerExtension[];
+  /**
+   * What a bare CR or LF in the mail data does: `refuse` the message (RFC 5321 §2.3.8), or `repair` it as one does
+   * for local programs: bare LF becomes CRLF, bare CR a space, both before dot-unstuffing ends the data.
+   */
+  readonly bareLineEndings: "refuse" | "repair";
+  /** Whether MAIL and RCPT may name a bare local-part, which the delivery completes (RFC 6409 §8). */
+  readonly completesAddresses: boolean;
+  /** Where and how mail is submitted, one line of reply each: what AUTH is told (502) where nobody logs in. */
+  readonly submissionAdvice: readonly string[];
+  /** Whether mail leaves SMTP here, which is where Return-Path is written (RFC 5321 §4.4). */
+  readonly addsReturnPath: boolean;
+  /** Header fields that are taken out of each message; absent: none. */
+  readonly unwantedField?: UnwantedField;
+}
+
+/** The rules to start from, which are those of the Internet: strict, and without Return-Path. */
+export const defaultPolicy: ServerPolicy = {
+  extensions: [],
+  bareLineEndings: "refuse",
+  completesAddresses: false,
+  submissionAdvice: [
+    "No AUTH here: this port takes mail for its own recipients without it.",
+    "Submit outgoing mail to your provider's submission server (port 465 or 587).",
+  ],
+  addsReturnPath: false,
+};
+
+/**
+ * The rules of a server where mail from the Internet leaves SMTP for mailboxes. Return-Path is ours to write (RFC 5321
+ * §4.4), and Authentication-Results in our name would be believed (RFC 8601 §5): what comes with them is taken out.
+ * @param options `hostname`: this server's name
+ */
+export function finalDeliveryPolicy({ hostname }: { readonly hostname: string }): ServerPolicy {
+  const ours = hostname.toLowerCase();
+  return {
+    ...defaultPolicy,
+    addsReturnPath: true,
+    unwantedField: (field) => {
+      if (field.name === "return-path") return true;
+      if (field.name !== "authentication-results") return false;
+      return claimsToBeOurs(field.value(), { hostname: ours, whole: field.whole });
+    },
+  };
+}
+
+/** The rules of a server that relays mail of local programs, which write bare LF and bare names. */
+export const localSubmissionPolicy: ServerPolicy = {
+  ...defaultPolicy,
+  extensions: ["DSN"],
+  bareLineEndings: "repair",
+  completesAddresses: true,
+  submissionAdvice: [
+    "No AUTH here: programs on this machine submit mail without it; go on with MAIL FROM:<address>",
+  ],
+};
