@@ -3,7 +3,39 @@
 import assert from "node:assert/strict";
 import { builtMailapp } from "../support/built.ts";
 import { DebianMachine, MACHINE_PROGRAMS } from "../support/debian_machine.ts";
+import { makeFolder } from "../support/peers/folder.ts";
+import { runOk } from "../support/peers/process.ts";
 import { testWith } from "../support/requires.ts";
+
+testWith(
+  MACHINE_PROGRAMS,
+  "an image made with install --prefix starts both servers at its first boot",
+  async () => {
+    const built = await builtMailapp();
+    // Not in /tmp, which units have for themselves.
+    await using folder = await makeFolder("image", "/srv");
+    // On the machine that builds the image: its configuration, keys and passwords lie here.
+    const config = folder.at("config.toml");
+    await runOk(built, {
+      args: [
+        ...["init", "--hostname", "mx.example.com", "--domain", "example.com", "--mailbox", "alice", "--yes"],
+        ...["--config", config, "--data-dir", folder.at("data"), "--mail-path", "/var/mail/{domain}/{user}"],
+      ],
+    });
+    const text = await Deno.readTextFile(config);
+    await Deno.writeTextFile(config, text.replace(/^# listen = .*$/m, 'listen = ["127.0.0.2"]'));
+    await using machine = await DebianMachine.boot({
+      hostname: "mx.example.com",
+      prepare: `"${built}" install --prefix "$PWD" --config "${config}"
+      systemctl --root="$PWD" enable mailapp-in mailapp-out`,
+    });
+    await machine.sh("systemctl is-active mailapp-in mailapp-out");
+    for (const server of ["serve-in", "serve-out"]) {
+      await machine.sh(`mailapp healthcheck ${server} --config ${config}`);
+    }
+    assert.match(await machine.sh(`mailapp check-config --config ${config}`), /\nok, 1 warning\n$/);
+  },
+);
 
 const INIT = "/root/mailapp init --hostname mx.example.com --domain example.com --mailbox alice --yes";
 
@@ -84,6 +116,19 @@ testWith(MACHINE_PROGRAMS, "the services under systemd", async (t) => {
     await machine.sh("systemctl start mailapp-out");
     assert.match(await machine.sh("mailapp queue list"), /held/);
     await machine.sh("mailapp queue remove --all");
+  });
+
+  await t.step("install again, while they run: it says to restart them", async () => {
+    assert.match(
+      await machine.sh("mailapp install"),
+      /this version with these units: systemctl restart mailapp-in mailapp-out\n/,
+    );
+    await machine.sh("systemctl disable --now mailapp-out");
+    assert.match(
+      await machine.sh("mailapp install"),
+      /systemctl restart mailapp-in; systemctl enable --now mailapp-out\n/,
+    );
+    await machine.sh("systemctl enable --now mailapp-out");
   });
 
   await t.step(

@@ -25,6 +25,8 @@ export interface MachineOptions {
   readonly nameserver?: string;
   /** More Debian packages. */
   readonly packages?: readonly string[];
+  /** A script of this host that is run in the machine's root directory before it boots, as for an image. */
+  readonly prepare?: string;
 }
 
 /** A machine that runs. */
@@ -44,7 +46,9 @@ export class DebianMachine implements AsyncDisposable {
   }
 
   /** Boots one, and waits until it is up. */
-  static async boot({ netns, hostname, nameserver, packages = [] }: MachineOptions): Promise<DebianMachine> {
+  static async boot(
+    { netns, hostname, nameserver, packages = [], prepare = "" }: MachineOptions,
+  ): Promise<DebianMachine> {
     const root = await debianRoot([...PACKAGES, ...packages]);
     const cgroups = await makeCgroups(`mailapp-test-${crypto.randomUUID().slice(0, 8)}`);
     const script = `
@@ -74,6 +78,7 @@ export class DebianMachine implements AsyncDisposable {
       echo "$2" >etc/hostname; hostname "$2"
       echo "127.0.0.1 localhost" >etc/hosts
       : >etc/machine-id
+      sh -euc "$5" >&2
       # Nobody sits in front of it.
       ln -sf /dev/null etc/systemd/system/console-getty.service
       ln -sf /dev/null etc/systemd/system/getty.target
@@ -84,15 +89,17 @@ export class DebianMachine implements AsyncDisposable {
     const [program = "", ...args] = [
       ...(netns === undefined ? [] : ["ip", "netns", "exec", netns]),
       ...unshare,
-      ...["sh", "-euc", script, "sh", root, hostname, nameserver ?? "", version],
+      ...["sh", "-euc", script, "sh", root, hostname, nameserver ?? "", version, prepare],
     ];
+    let pid = 0;
     const running = await startUntil(program, {
       args,
       stopSignal: "SIGKILL",
-      ready: () => Promise.resolve(),
+      ready: async ({ pid: parent }) => {
+        pid = await until(() => firstChild(parent), { what: "systemd", within: 120_000 });
+      },
     });
     try {
-      const pid = await until(() => firstChild(running.pid), { what: "the first process of the machine" });
       const machine = new DebianMachine(running, { pid, cgroups });
       await until(async () => {
         const { stdout } = await machine.run("systemctl is-system-running");

@@ -18,9 +18,9 @@ export interface Folder extends AsyncDisposable {
   ): Promise<string>;
 }
 
-/** Makes a folder that every account may enter, since the programs under test run as several. */
-export async function makeFolder(purpose: string): Promise<Folder> {
-  const path = await Deno.makeTempDir({ prefix: `mailapp-${purpose}-` });
+/** Makes a folder that every account may enter, since the programs under test run as several; in `directory`. */
+export async function makeFolder(purpose: string, directory = "/tmp"): Promise<Folder> {
+  const path = await Deno.makeTempDir({ dir: directory, prefix: `mailapp-${purpose}-` });
   await Deno.chmod(path, 0o755);
   const at = (name: string) => `${path}/${name}`;
   return {

@@ -1,0 +1,105 @@
+/**
+ * The directories of an installation, and whose they are.
+ *
+ * @module
+ */
+import { lchown } from "node:fs/promises";
+import { dirname, join, relative } from "@std/path";
+import type { Account } from "../../doctor/checks/storage.ts";
+import { openMailboxes } from "../../server/parts.ts";
+import { accountOf, SERVICE_ACCOUNT } from "../command_line/service_account.ts";
+import type { Installation } from "./installation.ts";
+
+/** Makes those for data, mail and log, for the account and its group. */
+export async function makeDirectories(mailRoot: string, installation: Installation): Promise<void> {
+  const { config, io, prefix } = installation;
+  const account = await accountOf(prefix);
+  if (account === undefined) {
+    io.out(
+      `${prefix}/etc/passwd has no account ${SERVICE_ACCOUNT}: the machine makes it when it boots (systemd-sysusers). ` +
+        `Then give it what is its own: chown -R ${SERVICE_ACCOUNT}:${SERVICE_ACCOUNT} ${config.dataDir}\n`,
+    );
+  }
+  const make = async (path: string, options: { readonly mode: number; readonly known?: readonly string[] }) =>
+    io.out(`${prefix}${path}: ${await makeDirectory(prefix + path, { ...options, account })}\n`);
+  await make(config.dataDir, { mode: 0o750, known: DATA_ROOMS });
+  await makeRooms(prefix + config.dataDir, account);
+  for (const path of await mailDirectories(mailRoot, installation)) await make(path, { mode: 0o2770 });
+  if (config.log.file === undefined) return;
+  const logDirectory = dirname(config.log.file);
+  if (logDirectory === "/var/log") {
+    io.err(`[log] file: give it a directory of its own; ${SERVICE_ACCOUNT} cannot make files in /var/log\n`);
+  } else await make(logDirectory, { mode: 0o2750 });
+}
+
+/** What may be in the data directory where root has made or restored it. */
+const DATA_ROOMS = ["dkim", "tls", "incoming", "spool", "control.sock", "trouble.json"];
+
+/** Makes a directory, or hands over one that root has prepared; what became of it. */
+async function makeDirectory(
+  path: string,
+  { mode, account, known = [] }: {
+    readonly mode: number;
+    readonly account: Account | undefined;
+    /** What may be in it if it is to be handed over. */
+    readonly known?: readonly string[];
+  },
+): Promise<string> {
+  await Deno.mkdir(dirname(path), { recursive: true, mode: 0o755 });
+  const isNew = await Deno.mkdir(path).then(() => true, (error) => {
+    if (error instanceof Deno.errors.AlreadyExists) return false;
+    throw error;
+  });
+  const { uid, gid } = await Deno.lstat(path);
+  const theirs = account === undefined ? !isNew : !isNew && uid === account.uid && gid === account.gid;
+  if (theirs) return "there already";
+  if (!isNew) {
+    if (uid !== 0) return `left as it is, but it belongs to uid ${uid}, not to ${SERVICE_ACCOUNT}`;
+    const inside = await Array.fromAsync(Deno.readDir(path), ({ name }) => name);
+    const strange = inside.find((name) => !known.includes(name));
+    if (strange !== undefined) {
+      return `left as it is, with ${strange} in it, but it belongs to root, not to ${SERVICE_ACCOUNT}`;
+    }
+  }
+  if (account !== undefined) await handOver(path, account);
+  await Deno.chmod(path, mode);
+  return isNew ? "made" : `handed over to ${SERVICE_ACCOUNT}`;
+}
+
+/** What each unit hides from the other server; it can only hide what is there when it starts. */
+async function makeRooms(dataDir: string, account: Account | undefined): Promise<void> {
+  if (account !== undefined && (await Deno.lstat(dataDir)).uid !== account.uid) return;
+  for (const room of ["dkim", "incoming", "spool"]) {
+    const path = join(dataDir, room);
+    try {
+      await Deno.mkdir(path, { mode: 0o700 });
+    } catch (error) {
+      if (error instanceof Deno.errors.AlreadyExists) continue;
+      throw error;
+    }
+    if (account !== undefined) await lchown(path, account.uid, account.gid);
+  }
+}
+
+/** The root of the Maildirs; where that is a directory of the system, as /var/mail is, what comes below it. */
+async function mailDirectories(mailRoot: string, { config, prefix }: Installation): Promise<string[]> {
+  if (config.serveIn.domains.length === 0) return [];
+  const root = await Deno.stat(prefix + mailRoot).catch(() => undefined);
+  const account = await accountOf(prefix);
+  if (root === undefined || (account !== undefined && root.uid === account.uid)) return [mailRoot];
+  const below = openMailboxes(config).all().flatMap(({ path }) => {
+    const [first = "", ...rest] = relative(mailRoot, path).split("/");
+    // A Maildir itself, or a home, is not for us to make.
+    return rest.length === 0 ? [] : [join(mailRoot, first)];
+  });
+  return [...new Set(below)];
+}
+
+async function handOver(path: string, account: Account): Promise<void> {
+  await lchown(path, account.uid, account.gid);
+  for await (const { name, isDirectory } of Deno.readDir(path)) {
+    const inside = join(path, name);
+    if (isDirectory) await handOver(inside, account);
+    else await lchown(inside, account.uid, account.gid);
+  }
+}
