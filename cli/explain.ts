@@ -7,12 +7,16 @@ import type { Command } from "commander";
 import type { Config } from "../config/config.ts";
 import { loadConfig } from "../config/load.ts";
 import { silentLogger } from "../base/log.ts";
-import { ControlError, type DomainAnswer } from "../relay/control.ts";
+import { ControlError, type DomainAnswer, type RouteAnswer } from "../relay/control.ts";
 import type { TlsPolicy } from "../net/tls_policy.ts";
 import { findTargets, type Target, type Targets } from "../relay/mx.ts";
 import { AddressError, parseMailbox } from "../smtp/address.ts";
 import type { MailboxAddress } from "../smtp/envelope.ts";
+import { replyText } from "../smtp/reply_reader.ts";
 import { systemClock } from "../base/clock.ts";
+import { showEndpoint } from "../net/listen.ts";
+import { askServeIn } from "../server/ask_serve_in.ts";
+import { settingsName } from "../server/settings_name.ts";
 import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
 import type { Io } from "../server/io.ts";
 import { openMailboxes } from "../server/parts.ts";
@@ -60,7 +64,12 @@ interface Explanation {
   readonly outcome: Exclude<Targets, { kind: "targets" }> | { readonly kind: "targets" };
   readonly targets: readonly Omit<Target, "auth">[];
   readonly tls?: TlsPolicy;
+  /** What the running serve-out says of its queue. */
   readonly server?: DomainAnswer;
+  /** Whether the running serve-out goes by other settings than those of the file; then the rest is by its own. */
+  readonly outdated?: boolean;
+  /** What the running serve-in says to the recipient. */
+  readonly serveIn?: { readonly reply: string } | { readonly error: string };
 }
 
 async function explain(
@@ -71,14 +80,16 @@ async function explain(
   const address = parseAddress(text, config);
   const local = explainLocal(config, address);
   const { domain } = address;
-  const resolver = openResolver(config);
-  const found = await findTargets(domain, {
-    ...targetOptions(config, { resolver, logger: silentLogger }),
-    ...ownTargets(config, { logger: silentLogger }),
-  });
+  const asked = await askServer(config, domain);
+  const { found, outdated } = asked === undefined || asked === "forbidden" || asked.route === undefined
+    ? { found: await readFile(config, domain), outdated: undefined }
+    : { found: asked.route.found, outdated: asked.route.settings !== settingsName(config) };
   const targets = found.kind === "targets" ? found.targets : [];
   const tls = targets[0]?.tls;
-  const server = await askServer(config, { domain, targets });
+  const server = asked === undefined || asked === "forbidden" ? asked : await asked.about(targets);
+  const serveIn = local === undefined && targets[0]?.via !== "local"
+    ? undefined
+    : await serveInSays(config, address);
   const explanation: Explanation = {
     address: text,
     domain,
@@ -88,24 +99,60 @@ async function explain(
     targets: targets.map(({ auth: _, ...target }) => target),
     ...(tls && { tls }),
     ...(server && server !== "forbidden" && { server }),
+    ...(outdated !== undefined && { outdated }),
+    ...(serveIn && { serveIn }),
   };
   io.out(flags.json ? `${JSON.stringify(explanation, null, 2)}\n` : describe(explanation, server));
   return EXIT.ok;
 }
 
-/** What a running serve-out knows; the rest can be told to every account. */
-async function askServer(
-  config: Config,
-  { domain, targets }: { readonly domain: string; readonly targets: readonly Target[] },
-): Promise<DomainAnswer | "forbidden" | undefined> {
+/** Where mail would go by the file, as any account can find out. */
+async function readFile(config: Config, domain: string): Promise<Targets> {
+  const resolver = openResolver(config);
+  return await findTargets(domain, {
+    ...targetOptions(config, { resolver, logger: silentLogger }),
+    ...ownTargets(config, { logger: silentLogger }),
+  });
+}
+
+interface RunningServer {
+  /** Where it would send the domain's mail; absent where it is of a version that does not say. */
+  readonly route?: RouteAnswer;
+  /** What it knows of these targets. */
+  about(targets: readonly Target[]): Promise<DomainAnswer | undefined>;
+}
+
+/** The running serve-out; `forbidden` where this account may not ask it. */
+async function askServer(config: Config, domain: string): Promise<RunningServer | "forbidden" | undefined> {
   try {
-    return await (await findServer(config))?.domain(domain, targets);
+    const server = await findServer(config);
+    if (server === undefined) return undefined;
+    const route = await orNothing(server.route(domain));
+    return { ...(route && { route }), about: (targets) => orNothing(server.domain(domain, targets)) };
   } catch (error) {
     if (error instanceof CommandError && error.exitCode === EXIT.noPermission) return "forbidden";
-    // It ends just now.
+    throw error;
+  }
+}
+
+/** What a server answers; nothing where it ends just now, or does not know the question. */
+async function orNothing<T>(answer: Promise<T>): Promise<T | undefined> {
+  try {
+    return await answer;
+  } catch (error) {
     if (error instanceof ControlError) return undefined;
     throw error;
   }
+}
+
+/** What the running serve-in says to the recipient, where it can be asked. */
+async function serveInSays(config: Config, recipient: MailboxAddress): Promise<Explanation["serveIn"]> {
+  const [at] = ownTargets(config, { logger: silentLogger }).local?.listeners ?? [];
+  if (at === undefined || at.port === 0) return undefined;
+  const answer = await askServeIn(config, { at, recipient });
+  return typeof answer === "string"
+    ? { error: `${showEndpoint(at.address, at.port)}: ${answer}` }
+    : { reply: replyText(answer) };
 }
 
 function explainLocal(config: Config, address: MailboxAddress): Local | undefined {
@@ -137,7 +184,7 @@ const VIA: Readonly<Record<Target["via"], string>> = {
 };
 
 function describe(
-  { address, domain, local, outcome, targets, tls }: Explanation,
+  { address, domain, local, outcome, targets, tls, outdated, serveIn }: Explanation,
   server: DomainAnswer | "forbidden" | undefined,
 ): string {
   const lines = [printable(address)];
@@ -145,6 +192,12 @@ function describe(
     lines.push(`  ${domain} is local, but nobody has this address: serve-in refuses it (550 5.1.1)`);
   } else if (local !== undefined) {
     lines.push(...local.maildirs.map((path) => `  local: serve-in stores it in ${path}`));
+  }
+  lines.push(...describeServeIn(serveIn, local));
+  if (outdated) {
+    lines.push(
+      "  serve-out goes by an earlier configuration than the file, as told here: systemctl reload mailapp-out",
+    );
   }
   const [first] = targets;
   if (outcome.kind === "failed") {
@@ -160,6 +213,17 @@ function describe(
   if (tls !== undefined) lines.push(`  TLS policy ${tls}: ${POLICIES[tls]}`);
   lines.push(...describeQueue(domain, { server, sendable: outcome.kind === "targets" }));
   return lines.map((line) => `${line}\n`).join("");
+}
+
+/** What the running serve-in says, where the file says something else. */
+function describeServeIn(serveIn: Explanation["serveIn"], local: Local | undefined): string[] {
+  if (serveIn === undefined) return [];
+  if ("error" in serveIn) return [`  serve-in does not answer: ${printable(serveIn.error)}`];
+  const { reply } = serveIn;
+  const accepts = reply.startsWith("2");
+  if (accepts === (local?.accepted ?? false)) return [];
+  const remedy = reply.startsWith("4") ? "" : "; if the file has changed: systemctl reload mailapp-in";
+  return [`  serve-in ${accepts ? "accepts" : "refuses"} it now: ${printable(reply)}${remedy}`];
 }
 
 function describeQueue(

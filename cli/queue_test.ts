@@ -288,11 +288,16 @@ Deno.test("mailapp queue goes through the control socket while serve-out runs", 
         return opened.save().then(() => true);
       },
     });
-    const scheduler = { domainStatus: () => assert.fail(), inspectHost: () => assert.fail() };
+    const scheduler = {
+      domainStatus: () => assert.fail(),
+      inspectHost: () => assert.fail(),
+      route: () => assert.fail(),
+    };
     await using _control = ControlServer.listen({
       path: join(directory, CONTROL_SOCKET),
       operator,
       scheduler,
+      settings: () => "",
       clock: systemClock,
       logger: silentLogger,
     });

@@ -23,9 +23,9 @@ export function lookAtCertificate(
 }
 
 /** A disk that has less than twice what must stay free: in time, as mail cannot tell of it once it is full. */
-export function lookAtSpace(places: readonly StoragePlace[]): Look {
+export function lookAtSpace(places: () => readonly StoragePlace[]): Look {
   return async () => {
-    const findings = await Promise.all(places.map(checkSpace));
+    const findings = await Promise.all(places().map(checkSpace));
     return findings.flatMap((finding): Trouble[] =>
       finding?.next === undefined ? [] : [{
         kind: "disk",
@@ -66,10 +66,16 @@ export function lookAtQueue(size: () => number | undefined): Look {
   };
 }
 
-/** DNS that answers no question about our own names, at two looks in a row. */
-export function lookAtDns(names: readonly string[], resolver: Resolver): Look {
+/**
+ * DNS that answers no question about our own names, at two looks in a row.
+ * @param about the names, and who is asked; there may be none
+ */
+export function lookAtDns(
+  about: () => { readonly names: readonly string[]; readonly resolver: Resolver },
+): Look {
   let failedBefore = false;
   return async () => {
+    const { names, resolver } = about();
     const answers = await Promise.all(names.map((name) => resolver.mx(name)));
     const reasons = answers.flatMap((answer) => answer.kind === "failed" ? [answer.reason] : []);
     const failed = reasons.length === names.length && reasons.length > 0;

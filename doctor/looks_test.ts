@@ -22,19 +22,19 @@ Deno.test("lookAtQueue() sees a large queue that doubles within an hour, until i
 
 Deno.test("lookAtDns() wants two looks in vain", async () => {
   const names = { "a.test": { fails: ["*"] as const }, "b.test": {} };
-  const both = lookAtDns(["a.test"], new StaticResolver(names));
+  const both = lookAtDns(() => ({ names: ["a.test"], resolver: new StaticResolver(names) }));
   assert.deepEqual(await both(), []);
   const [found] = await both();
   assert.equal(found?.kind, "dns");
   assert.match(found?.what ?? "", /a\.test: SERVFAIL/);
-  const one = lookAtDns(["a.test", "b.test"], new StaticResolver(names));
+  const one = lookAtDns(() => ({ names: ["a.test", "b.test"], resolver: new StaticResolver(names) }));
   await one();
   assert.deepEqual(await one(), []);
 });
 
 Deno.test("lookAtSpace() sees a disk with less than twice its reserve", async () => {
   const path = Deno.cwd();
-  const look = (minFreeSpace: number) => lookAtSpace([{ name: "x", path, minFreeSpace }])();
+  const look = (minFreeSpace: number) => lookAtSpace(() => [{ name: "x", path, minFreeSpace }])();
   assert.deepEqual(await look(0), []);
   const [found] = await look(2 ** 60);
   assert.equal(found?.kind, "disk");

@@ -58,8 +58,10 @@ export interface MaildirDeliveryOptions {
  */
 export class MaildirDelivery implements Delivery {
   readonly #staging: StagingArea;
-  readonly #junkFolder: string | undefined;
-  readonly #minFreeSpace: number;
+  /** The folder for junk; `undefined`: it goes to the inbox. May be changed at any time. */
+  junkFolder: string | undefined;
+  /** Octets that must stay free where the Maildirs are, and where messages wait. May be changed at any time. */
+  minFreeSpace: number;
   readonly #log: Logger;
   readonly #clock: Clock;
   readonly #freeSpace: (path: string) => Promise<number>;
@@ -76,8 +78,8 @@ export class MaildirDelivery implements Delivery {
   constructor(options: MaildirDeliveryOptions) {
     this.#mailboxes = options.mailboxes;
     this.#staging = options.staging;
-    this.#junkFolder = options.junkFolder;
-    this.#minFreeSpace = options.minFreeSpace;
+    this.junkFolder = options.junkFolder;
+    this.minFreeSpace = options.minFreeSpace;
     this.#log = options.log;
     const clock = this.#clock = options.clock ?? systemClock;
     this.#freeSpace = options.freeSpace ?? freeSpace;
@@ -156,7 +158,7 @@ export class MaildirDelivery implements Delivery {
       targets: [...targets.values()],
       staged: this.#staging.stage(),
       forecast,
-      junkFolder: this.#junkFolder,
+      junkFolder: this.junkFolder,
       slots: this.#slots,
       growing: this.#growing,
       log: this.#log.with({ session: origin.id, id }),
@@ -210,13 +212,13 @@ export class MaildirDelivery implements Delivery {
       this.#space = { until: now + SPACE_LIFETIME, lowest: this.#lowestSpace() };
     }
     const lowest = await this.#space.lowest;
-    if (lowest === undefined || lowest.free - size >= this.#minFreeSpace) return;
+    if (lowest === undefined || lowest.free - size >= this.minFreeSpace) return;
     this.#log.warn("storage.low_space", {
       session: origin.id,
       path: lowest.path,
       free: lowest.free,
       size,
-      min_free_space: this.#minFreeSpace,
+      min_free_space: this.minFreeSpace,
     });
     throw new SmtpError(reply(452, "4.3.1", "Not enough room for this message; try again later"));
   }

@@ -47,7 +47,8 @@ export class LogOutput {
   #size = 0;
   #dropped = 0;
   #failing = false;
-  #reopening = false;
+  /** Whoever waits for the destination to be opened again. */
+  #reopening: PromiseWithResolvers<void> | undefined;
   #closed = false;
   #draining: Promise<void> | undefined;
 
@@ -76,14 +77,15 @@ export class LogOutput {
   }
 
   /**
-   * Opens the destination again, as after the file was renamed; what was taken before still goes to the old one. If
-   * opening fails the old one stays, and the failure is told.
+   * Opens the destination again, as after the file was renamed; what was taken before still goes to the old one.
+   * @throws what opening it throws; the old one stays then
    */
   async reopen(): Promise<void> {
     await this.#draining;
-    this.#reopening = true;
+    this.#reopening ??= Promise.withResolvers<void>();
+    const { promise } = this.#reopening;
     this.#draining ??= this.#drain();
-    await this.#draining;
+    await promise;
   }
 
   /** Resolves when all lines taken so far are written or lost. */
@@ -101,8 +103,8 @@ export class LogOutput {
   async #drain(): Promise<void> {
     // Lines of the same turn of the event loop go together.
     await Promise.resolve();
-    while (this.#waiting.length > 0 || this.#reopening) {
-      if (this.#reopening) this.#swap();
+    while (this.#waiting.length > 0 || this.#reopening !== undefined) {
+      if (this.#reopening !== undefined) this.#swap(this.#reopening);
       const lines = this.#waiting;
       this.#waiting = [];
       const size = lines.reduce((sum, line) => sum + line.length, 0);
@@ -135,14 +137,16 @@ export class LogOutput {
     return read < text.length ? this.#encoder.encode(text) : this.#buffer.subarray(0, written);
   }
 
-  #swap(): void {
-    this.#reopening = false;
+  #swap({ resolve, reject }: PromiseWithResolvers<void>): void {
+    this.#reopening = undefined;
     try {
       const next = this.#open();
       this.#destination.close();
       this.#destination = next;
+      resolve();
     } catch (error) {
       this.#failed(error);
+      reject(error);
     }
   }
 }

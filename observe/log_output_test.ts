@@ -105,7 +105,7 @@ Deno.test("reopen() goes on in a new destination, with nothing lost between", as
 Deno.test("reopen() stays with the old destination when the new one cannot be had", async () => {
   const gate = new Gate();
   const { queue, failures } = output([gate, new Error("permission denied")]);
-  await queue.reopen();
+  await assert.rejects(queue.reopen(), /permission denied/);
   queue.write("still here");
   await queue.flush();
   assert.equal(gate.text, "still here\n");

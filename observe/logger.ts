@@ -29,7 +29,12 @@ export interface LogOptions {
 export interface Log extends AsyncDisposable {
   /** Writes events. */
   readonly logger: Logger;
-  /** Opens the file again, after it was rotated. Never rejects: a file that cannot be opened is logged to the old one. */
+  /** The least grave level that is written; may be changed at any time. */
+  level: LogLevel;
+  /**
+   * Opens the file again, after it was rotated.
+   * @throws what opening it throws; the old file goes on then
+   */
   reopen(): Promise<void>;
   /** Resolves when all events so far are written, or lost. */
   flush(): Promise<void>;
@@ -68,8 +73,16 @@ export function startLog(options: LogOptions): Log {
     },
     ...(options.capacity === undefined ? {} : { capacity: options.capacity }),
   });
+  const threshold = { level, least: LEVELS[level] };
   return {
-    logger: new EventLogger((event) => output.write(formatEvent(event)), LEVELS[level], context),
+    logger: new EventLogger((event) => output.write(formatEvent(event)), threshold, context),
+    get level() {
+      return threshold.level;
+    },
+    set level(level) {
+      threshold.level = level;
+      threshold.least = LEVELS[level];
+    },
     reopen: () => output.reopen(),
     flush: () => output.flush(),
     [Symbol.asyncDispose]: () => output[Symbol.asyncDispose](),
@@ -85,17 +98,21 @@ function openFile(path: string): LogDestination {
 /** Sorts events by level, and adds what they have in common. */
 class EventLogger implements Logger {
   readonly #write: (event: LogEvent) => void;
-  readonly #least: number;
+  readonly #threshold: { readonly least: number };
   readonly #context: LogFields;
 
-  constructor(write: (event: LogEvent) => void, least: number, context: LogFields = {}) {
+  constructor(
+    write: (event: LogEvent) => void,
+    threshold: { readonly least: number },
+    context: LogFields = {},
+  ) {
     this.#write = write;
-    this.#least = least;
+    this.#threshold = threshold;
     this.#context = context;
   }
 
   enabled(level: LogLevel): boolean {
-    return LEVELS[level] >= this.#least;
+    return LEVELS[level] >= this.#threshold.least;
   }
 
   error(event: string, fields?: LogFields): void {
@@ -119,7 +136,7 @@ class EventLogger implements Logger {
   }
 
   with(fields: LogFields): Logger {
-    return new EventLogger(this.#write, this.#least, { ...this.#context, ...fields });
+    return new EventLogger(this.#write, this.#threshold, { ...this.#context, ...fields });
   }
 
   #log(level: LogLevel, event: string, fields: LogFields | undefined): void {

@@ -121,12 +121,33 @@ Deno.test("reopen() that fails is told on standard error, and the old file goes 
       standardError,
     });
     await Deno.rename(inner, join(directory, "moved"));
-    await log.reopen();
+    await assert.rejects(log.reopen(), Deno.errors.NotFound);
     log.logger.info("after");
   }
   assert.equal(JSON.parse(standardError.text).event, "log.failed");
   assert.match(await Deno.readTextFile(join(directory, "moved/mailapp.log")), /"after"/);
   await Deno.remove(directory, { recursive: true });
+});
+
+Deno.test("the level can be changed, for loggers that are in use too", async () => {
+  const standardError = memory();
+  {
+    await using log = startLog({
+      level: "info",
+      format: "json",
+      file: "",
+      isTerminal: false,
+      standardError,
+    });
+    const logger = log.logger.with({ session: "x" });
+    logger.debug("before");
+    log.level = "debug";
+    assert.ok(logger.enabled("debug"));
+    logger.debug("between");
+    log.level = "error";
+    logger.warn("after");
+  }
+  assert.match(standardError.text, /^\{[^\n]*"event":"between"[^\n]*\n$/);
 });
 
 Deno.test("startLog() does not start with a file that cannot be opened", async () => {

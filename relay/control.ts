@@ -18,6 +18,7 @@ import {
   type QueueOperator,
   type QueueView,
 } from "./operator.ts";
+import type { Targets } from "./mx.ts";
 import { parseFilter, type QueueFilter } from "./queue_filter.ts";
 import type { DomainStatus, Scheduler } from "./scheduler.ts";
 import { writeAll } from "../base/write_all.ts";
@@ -56,10 +57,19 @@ export interface DomainAnswer {
   readonly hosts: readonly (HostQuestion & { readonly failure: HostFailure; readonly forMs: number })[];
 }
 
+/** Where a running server would send a domain's mail. */
+export interface RouteAnswer {
+  /** The targets; what to log in with is left out. */
+  readonly found: Targets;
+  /** Names the settings that it goes by. */
+  readonly settings: string;
+}
+
 type Request =
   | { readonly command: "list"; readonly filter: QueueFilter }
   | { readonly command: "apply"; readonly action: OperatorAction; readonly filter: QueueFilter }
-  | { readonly command: "domain"; readonly domain: string; readonly hosts: readonly HostQuestion[] };
+  | { readonly command: "domain"; readonly domain: string; readonly hosts: readonly HostQuestion[] }
+  | { readonly command: "route"; readonly domain: string };
 
 /** What a {@linkcode ControlServer} needs. */
 export interface ControlServerOptions {
@@ -68,7 +78,9 @@ export interface ControlServerOptions {
   /** Does what is asked. */
   readonly operator: QueueOperator;
   /** Knows about domains. */
-  readonly scheduler: Pick<Scheduler, "domainStatus" | "inspectHost">;
+  readonly scheduler: Pick<Scheduler, "domainStatus" | "inspectHost" | "route">;
+  /** Names the settings that the server goes by now. */
+  readonly settings: () => string;
   /** Times out clients. */
   readonly clock: Clock;
   /** Takes `control.failed`. */
@@ -176,8 +188,8 @@ export class ControlServer implements AsyncDisposable {
     }
   }
 
-  async *#answer(request: Request): AsyncGenerator<QueueView | ActionResult | DomainAnswer> {
-    const { operator, scheduler } = this.#options;
+  async *#answer(request: Request): AsyncGenerator<QueueView | ActionResult | DomainAnswer | RouteAnswer> {
+    const { operator, scheduler, settings } = this.#options;
     switch (request.command) {
       case "list":
         return yield* operator.list(request.filter);
@@ -189,7 +201,10 @@ export class ControlServer implements AsyncDisposable {
           return resting === undefined ? [] : { ...host, ...resting };
         });
         yield { status: scheduler.domainStatus(request.domain), hosts };
+        break;
       }
+      case "route":
+        yield { found: withoutPasswords(await scheduler.route(request.domain)), settings: settings() };
     }
   }
 }
@@ -245,6 +260,15 @@ export class ControlClient {
     for await (const answer of this.#ask<DomainAnswer>({ command: "domain", domain, hosts: questions })) {
       return answer;
     }
+    throw new ControlError("no answer");
+  }
+
+  /**
+   * Where the server would send a domain's mail.
+   * @throws {ControlError} where it cannot say that, since it is of an earlier version
+   */
+  async route(domain: string): Promise<RouteAnswer> {
+    for await (const answer of this.#ask<RouteAnswer>({ command: "route", domain })) return answer;
     throw new ControlError("no answer");
   }
 
@@ -315,7 +339,7 @@ function shortPath(path: string): { readonly path: string } & Disposable {
 }
 
 function formatRequest(request: Request): string {
-  if (request.command === "domain") return JSON.stringify({ mailapp: VERSION, ...request });
+  if (!("filter" in request)) return JSON.stringify({ mailapp: VERSION, ...request });
   const { filter: selection, ...rest } = request;
   return JSON.stringify({ mailapp: VERSION, ...rest, selection });
 }
@@ -348,9 +372,16 @@ function parseRequest(line: string): Request | string {
       }
       return { command: "domain", domain, hosts };
     }
+    case "route":
+      return typeof value.domain === "string" ? { command: "route", domain: value.domain } : "bad domain";
     default:
       return "unknown command";
   }
+}
+
+function withoutPasswords(found: Targets): Targets {
+  if (found.kind !== "targets") return found;
+  return { ...found, targets: found.targets.map(({ auth: _, ...target }) => target) };
 }
 
 function isHostQuestion(value: unknown): value is HostQuestion {

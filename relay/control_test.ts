@@ -46,6 +46,7 @@ async function withServer(
       path,
       operator,
       scheduler,
+      settings: () => "as started",
       clock: systemClock,
       logger: silentLogger,
     });

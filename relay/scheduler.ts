@@ -17,6 +17,7 @@ import type { AttemptOptions, AttemptResult, Connect, LiveConnection } from "./a
 import { Destinations, type Turn } from "./destinations.ts";
 import { IdleConnections } from "./idle_connections.ts";
 import { type HostFailure, type HostPauses, hostPausesUpTo, HostTable } from "./host_table.ts";
+import type { Targets } from "./mx.ts";
 import { OpenEntries, type OpenEntry, StoreError } from "./open_entries.ts";
 import { applyOutcome } from "./outcome.ts";
 import type { Queue, QueueSummary } from "./queue.ts";
@@ -230,6 +231,7 @@ export class Scheduler {
     this.#generation++;
     for (const item of this.#waiting.values()) this.#outdated.add(item);
     for (const item of this.#destinations.items()) this.#outdated.add(item);
+    for (const item of this.#notBeforeRecovery) this.#outdated.add(item);
     this.#destinations.maxTurnsEach = maxConnectionsPerHost;
     this.#hosts.reconfigure({ maxConnectionsPerHost, pauses: pausesOf(schedule) });
     this.#idle.clear();
@@ -280,6 +282,11 @@ export class Scheduler {
       if (nextAt === undefined || item.at < nextAt) nextAt = item.at;
     }
     return { waiting, ...this.#destinations.status(to), ...(nextAt !== undefined && { nextAt }) };
+  }
+
+  /** Where mail for a domain would be sent now. */
+  route(domain: string): Promise<Targets> {
+    return this.#options.route(domain, { signal: this.#stopping.signal });
   }
 
   /** Why and for how long (milliseconds) a host is left alone, if it is. */
@@ -409,6 +416,8 @@ export class Scheduler {
   /** Makes one attempt. What it came to is in memory when this resolves, and on disk when `stored` does. */
   async #try(item: Item, kept: LiveConnection | undefined): Promise<SendResult> {
     const generation = this.#generation;
+    // The settings may change at each step.
+    const isOutdated = () => generation !== this.#generation || this.#outdated.has(item);
     const live = kept && this.#upToDate(kept);
     const nothing: SendResult = { stored: Promise.resolve(), ...(live && { live }) };
     if (!this.#replaced.counts(item)) return nothing;
@@ -422,7 +431,7 @@ export class Scheduler {
         this.#notBeforeRecovery.push(item);
         return nothing;
       }
-      if (this.#outdated.has(item)) {
+      if (isOutdated()) {
         this.#submitAgain(opened);
         return nothing;
       }
@@ -439,11 +448,13 @@ export class Scheduler {
       } finally {
         for (const index of recipients) inFlight.delete(index);
       }
-      if (generation !== this.#generation) this.#outdated.add(item);
       const going = result.live && { live: result.live };
       if (result.live !== undefined) this.#openedIn.set(result.live, generation);
-      if (result.wait !== undefined) return { stored: Promise.resolve(), wait: result.wait, ...going };
-      stored = this.#store(opened, { item, unrecorded: result.unrecorded ?? false });
+      if (result.wait !== undefined) {
+        if (isOutdated()) this.#outdated.add(item);
+        return { stored: Promise.resolve(), wait: result.wait, ...going };
+      }
+      stored = this.#store(opened, { item, isOutdated, unrecorded: result.unrecorded ?? false });
       return { stored, ...going };
     } catch (error) {
       // Whatever this is, it must not cost a message its next attempt.
@@ -451,7 +462,7 @@ export class Scheduler {
       logger.error("queue.error", { id: item.id, error: String(error) });
       if (live !== undefined) leave(live);
       const again = { ...item, dueAt: clock.monotonic() + retryDelay(1, schedule, random) };
-      if (generation !== this.#generation || this.#outdated.has(item)) this.#outdated.add(again);
+      if (isOutdated()) this.#outdated.add(again);
       this.#wait(again);
       return { stored: Promise.resolve() };
     } finally {
@@ -509,13 +520,20 @@ export class Scheduler {
   }
 
   /** Puts the outcome on disk, then lets the rest wait for its time. */
-  async #store(opened: OpenEntry, { item, unrecorded }: { item: Item; unrecorded: boolean }): Promise<void> {
+  async #store(
+    opened: OpenEntry,
+    { item, unrecorded, isOutdated }: {
+      readonly item: Item;
+      readonly unrecorded: boolean;
+      readonly isOutdated: () => boolean;
+    },
+  ): Promise<void> {
     const { entry } = opened;
     const { id, to } = item;
     const stored = await this.settle(opened);
     if (!stored && (unrecorded || this.#unsaved.size > MAX_UNSAVED)) await this.#storedOrStopping(id);
     if (opened.gone) return;
-    if (this.#outdated.has(item)) return this.#submitAgain(opened);
+    if (isOutdated()) return this.#submitAgain(opened);
     const open = entry.recipients.filter((recipient) =>
       recipient.status === "pending" && this.#destinationOf(recipient.domain) === to
     );

@@ -102,3 +102,30 @@ Deno.test("Scheduler.reconfigure() goes by the new cap and the new schedule", as
   await clock.advance(10 * MINUTE);
   assert.equal(mx.askedAt.length, 2);
 });
+
+Deno.test("Scheduler.reconfigure() loses nothing that is just being read or stored", async () => {
+  for (const step of ["load", "update"] as const) {
+    await using world = new World();
+    const { network, clock, scheduler, queue } = world;
+    network.host("mx.test", { answer: () => refuse("450 4.2.0 later") });
+    const smarthost = network.host("smarthost.test");
+    network.domain("a.test", ["mx.test"]);
+    const held = Promise.withResolvers<void>();
+    if (step === "update") queue.before = (change) => change.kind === "update" ? held.promise : undefined;
+    else {
+      const load = queue.load.bind(queue);
+      queue.load = async (id) => {
+        await held.promise;
+        return await load(id);
+      };
+    }
+    await world.send(["u@a.test"]);
+    await clock.advance(SECOND);
+    network.domain("a.test", ["smarthost.test"]);
+    scheduler.reconfigure(settings(world, { destinationOf: () => "route *" }));
+    held.resolve();
+    await clock.advance(2 * MINUTE);
+    assert.deepEqual(smarthost.taken, [["u@a.test"]], step);
+    assert.deepEqual(queue.entries, []);
+  }
+});

@@ -302,7 +302,7 @@ export class HostConnection {
     if (result.kind === "refused") {
       const { reply, stage } = result;
       // By its code of RFC 821, "too many recipients" looks final; §4.5.3.1.10 has it that it is not.
-      const final = reply.code >= 500 && !tooMany;
+      const final = reply.code >= 500 && !tooMany && !this.#isOutOfStep(result);
       return {
         recipient,
         result: final ? "failed" : "deferred",
@@ -332,6 +332,14 @@ export class HostConnection {
       nextHost: !afterDot && fault !== "local",
       dsnHandedOn: false,
     };
+  }
+
+  /**
+   * Whether our own serve-in does not know a domain of ours: it has yet to be told of the configuration that we go by.
+   * Nobody else's refusal to relay is a matter of time.
+   */
+  #isOutOfStep({ stage, reply }: Extract<RecipientResult, { kind: "refused" }>): boolean {
+    return this.target.via === "local" && stage === "rcpt" && reply.enhanced === "5.7.1";
   }
 
   #attempt(at: number, end: AttemptEnd): Attempt {

@@ -609,6 +609,17 @@ Deno.test("HostConnection.send() stays with what the server said when the answer
   await opened.connection.close();
 });
 
+Deno.test("HostConnection.send() waits where our own serve-in has not heard of a domain yet, and only there", async () => {
+  const script = { RCPT: ["550 5.7.1 relaying denied", "550 5.1.1 no such mailbox"] };
+  const entry = queueEntry(["x@d.test", "y@d.test"]);
+  const local = await send({ script, target: { via: "local" } }, entry);
+  assert.deepEqual(local.outcomes.map(brief), ["0 deferred 4.7.1", "1 failed 5.1.1"]);
+  const elsewhere = await send({ script }, entry);
+  assert.deepEqual(elsewhere.outcomes.map(brief), ["0 failed 5.7.1", "1 failed 5.1.1"]);
+  const late = await send({ script: { dot: "550 5.7.1 policy" }, target: { via: "local" } });
+  assert.deepEqual(late.outcomes.map(brief), ["0 failed 5.7.1"]);
+});
+
 Deno.test("HostConnection.abort() ends what is being sent", async () => {
   const all = world({ script: { dot: "stall" } });
   const opened = await all.open();

@@ -4,7 +4,6 @@
  * @module
  */
 import type { Config } from "../config/config.ts";
-import { ConfigError } from "../config/errors.ts";
 
 /** What a thread may touch. Programs, libraries, environment and imports are never among it. */
 export interface Grants {
@@ -21,45 +20,9 @@ export interface Grants {
 /** Where `users = "system"` looks. */
 export const PASSWD_FILE = "/etc/passwd";
 
-/** A setting of a new configuration that needs a file which the running server may not touch. */
-export interface Beyond {
-  /** The setting. */
-  readonly key: string;
-  /** The file. */
-  readonly path: string;
-}
-
-/** What the mailboxes of a new configuration need beyond the grants of the running server; `undefined`: nothing. */
-export function mailboxesBeyond(
-  { read, write }: Grants,
-  { path, users }: Config["mailboxes"],
-): Beyond | undefined {
-  if (!write.some((granted) => isWithin(path, granted))) return { key: "mailboxes.path", path };
-  return users === "system" && !read.includes(PASSWD_FILE)
-    ? { key: "mailboxes.users", path: PASSWD_FILE }
-    : undefined;
-}
-
-/** The same of its DKIM keys. */
-export function keysBeyond({ read }: Grants, dkim: Config["dkim"]): Beyond | undefined {
-  for (const [domain, keys] of Object.entries(dkim)) {
-    for (const { keyFile } of keys) {
-      if (!read.some((granted) => isWithin(keyFile, granted))) {
-        return { key: `dkim.${JSON.stringify(domain)}.key`, path: keyFile };
-      }
-    }
-  }
-  return undefined;
-}
-
-/**
- * Refuses a new configuration that only a restart can bring.
- * @throws {ConfigError}
- */
-export function requireNothingBeyond(beyond: Beyond | undefined, { file }: Config): void {
-  if (beyond === undefined) return;
-  const problem = `needs ${beyond.path}, which the running server may not touch: restart it`;
-  throw new ConfigError(file, [{ key: beyond.key, problem }]);
+/** The first of these files that the grants do not let the server read, if there is one. */
+export function unreadable({ read }: Grants, files: readonly string[]): string | undefined {
+  return files.find((file) => !read.some((granted) => isWithin(file, granted)));
 }
 
 /** Whether a path is this directory, or in it. */

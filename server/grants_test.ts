@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { parseConfig } from "../config/load.ts";
-import { keysBeyond, mailboxesBeyond } from "./grants.ts";
 import { serveIn } from "./serve_in.ts";
 import { serveOut } from "./serve_out.ts";
 
@@ -81,27 +80,6 @@ Deno.test("serveOut.grants() has the data directory and the secrets, and no Mail
     "/etc/resolv.conf",
   ]);
   assert.deepEqual(grants.write, ["/var/lib/mailapp", "/var/log/mailapp/in.log"]);
-});
-
-Deno.test("mailboxesBeyond() tells what only a restart can bring", () => {
-  const grants = serveIn.grants(config, { configFile, addresses: [], dnsServers: [] });
-  const beyond = (path: string, users: "system" | string[]) =>
-    mailboxesBeyond(grants, { ...config.mailboxes, path, users });
-  assert.equal(beyond("/srv/mail/{user}", ["bob"]), undefined);
-  assert.equal(beyond("/srv/mail/other/{user}", ["bob"]), undefined);
-  assert.deepEqual(beyond("/srv/mailboxes/{user}", ["bob"]), {
-    key: "mailboxes.path",
-    path: "/srv/mailboxes/{user}",
-  });
-  assert.deepEqual(beyond("/srv/mail/{user}", "system"), { key: "mailboxes.users", path: "/etc/passwd" });
-});
-
-Deno.test("keysBeyond() takes a key beside one that was there at the start, and no other", () => {
-  const grants = serveOut.grants(config, { configFile, addresses: [], dnsServers: [] });
-  const beyond = (keyFile: string) => keysBeyond(grants, { "example.com": [{ selector: "b", keyFile }] });
-  assert.equal(beyond("/etc/mailapp/dkim/b.pem"), undefined);
-  assert.equal(beyond("/var/lib/mailapp/dkim/b.pem"), undefined);
-  assert.deepEqual(beyond("/etc/b.pem"), { key: 'dkim."example.com".key', path: "/etc/b.pem" });
 });
 
 Deno.test("serveIn.grants() has nothing for DNS where nothing is asked", () => {

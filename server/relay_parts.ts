@@ -55,6 +55,8 @@ interface WorldParts {
   readonly logger: Logger;
   /** What connecting learns of IPv4 and IPv6, and finding targets heeds; for a server, which does both again and again. */
   readonly health?: FamilyHealth;
+  /** What is known of hosts from earlier connections; for a server, which keeps it over a reload. */
+  readonly peers?: PeerMemory;
 }
 
 /** How targets are found, but for what differs from one look-up to the next. */
@@ -82,7 +84,7 @@ export function targetOptions(
 /** How messages are handed to hosts. */
 export function sessionOptions(
   config: Config,
-  { resolver, logger, health }: WorldParts,
+  { resolver, logger, health, peers = new PeerMemory(systemClock) }: WorldParts,
 ): SessionOptions {
   const { hostname, dns, serveOut } = config;
   const { timeouts, sourceIpv4, sourceIpv6 } = serveOut;
@@ -98,7 +100,7 @@ export function sessionOptions(
       ...(health && { health }),
     }),
     upgrade: clientUpgrade,
-    peers: new PeerMemory(systemClock),
+    peers,
     ...(dns.dnssec && { daneResolver: resolver }),
     logger,
   };

@@ -4,36 +4,59 @@
  * @module
  */
 import type { Config } from "../config/config.ts";
-import type { Logger } from "../base/log.ts";
+import type { Log } from "../observe/logger.ts";
 import { errorText } from "../base/error_text.ts";
+import { loadAgain, type ServerStart } from "./server_start.ts";
+
+/** A setting that a running server cannot always take over. */
+export interface FixedSetting {
+  /** As in the file, such as `serve-out.port`. */
+  readonly key: string;
+  /** What it is in a {@linkcode Config}; what belongs together changes together. */
+  readonly paths: readonly (readonly string[])[];
+  /** The file that the new value needs beyond the server's grants. Absent: a restart is needed in any case. */
+  beyond?(next: Config): string | undefined;
+}
 
 /** What {@linkcode reloader} needs. */
 export interface ReloadOptions {
-  /** Takes `config.reloaded` and `config.not_reloaded`. */
-  readonly logger: Logger;
-  /** The configuration that the server was started with. */
-  readonly config: Config;
-  /** What is read again whatever the configuration says: the log file, the certificate. */
-  readonly before: () => Promise<void>;
-  /** Reads the configuration again. */
-  readonly load: () => Promise<Config>;
-  /** Puts to use what may change while the server runs; throws where it may not be used. */
-  readonly apply: (next: Config) => Promise<void> | void;
-  /** The tables that count only after a restart, by name. */
-  readonly fixed: (config: Config) => Readonly<Record<string, unknown>>;
+  /** What the server was started with. */
+  readonly start: ServerStart;
+  /** Its log. */
+  readonly log: Log;
+  /** What only a restart brings. */
+  readonly fixed: readonly FixedSetting[];
+  /** What is read again whatever the configuration says, such as the certificate. */
+  before?(): Promise<unknown>;
+  /**
+   * Puts a new configuration to use, in which the fixed settings are as before. Where it throws nothing may have
+   * changed.
+   */
+  apply(next: Config): Promise<void> | void;
 }
 
 /** Gives what to call at SIGHUP: one reload after the other, and never worse than before. */
-export function reloader({ logger, config, before, load, apply, fixed }: ReloadOptions): () => void {
+export function reloader({ start, log, fixed, before, apply }: ReloadOptions): () => void {
+  const { logger } = log;
+  let current = start.config;
   const reload = async () => {
-    await before();
+    if (start.config.log.file !== undefined) await reopen(log);
+    await before?.();
     try {
-      const next = await load();
-      await apply(next);
-      logger.info("config.reloaded", { needs_restart: changedKeys(fixed(config), fixed(next)) });
+      const read = await loadAgain(start);
+      const { config, kept, files } = keepFixed(read, { current, fixed });
+      await apply(config);
+      tellWarnings(config, { logger, known: current.warnings });
+      current = config;
+      logger.info("config.reloaded", { needs_restart: kept });
+      if (kept.length === 0) return;
+      logger.warn("config.needs_restart", {
+        settings: kept,
+        ...(files.length > 0 && { files }),
+        action: `systemctl restart ${start.unit}`,
+      });
     } catch (error) {
-      const reason = errorText(error);
-      logger.error("config.not_reloaded", { error: reason, action: "keeping the old one" });
+      logger.error("config.not_reloaded", { error: errorText(error), action: "keeping the old one" });
     }
   };
   let last = Promise.resolve();
@@ -42,9 +65,49 @@ export function reloader({ logger, config, before, load, apply, fixed }: ReloadO
   };
 }
 
-function changedKeys(
-  before: Readonly<Record<string, unknown>>,
-  after: Readonly<Record<string, unknown>>,
-): string[] {
-  return Object.keys(after).filter((key) => JSON.stringify(after[key]) !== JSON.stringify(before[key]));
+async function reopen({ logger, reopen }: Log): Promise<void> {
+  try {
+    await reopen();
+    logger.info("log.reopened");
+  } catch (error) {
+    logger.error("log.not_reopened", { error: errorText(error) });
+  }
+}
+
+function tellWarnings(
+  { warnings }: Config,
+  { logger, known }: { readonly logger: Log["logger"]; readonly known: readonly string[] },
+): void {
+  for (const warning of warnings) if (!known.includes(warning)) logger.warn("config.warning", { warning });
+}
+
+/** A configuration with what only a restart can bring as it was; `kept` has the keys of that. */
+export function keepFixed(
+  next: Config,
+  { current, fixed }: { readonly current: Config; readonly fixed: readonly FixedSetting[] },
+): { readonly config: Config; readonly kept: readonly string[]; readonly files: readonly string[] } {
+  let config = next;
+  const kept: string[] = [];
+  const files: string[] = [];
+  for (const { key, paths, beyond } of fixed) {
+    if (paths.every((path) => JSON.stringify(at(next, path)) === JSON.stringify(at(current, path)))) continue;
+    const file = beyond?.(next);
+    if (beyond !== undefined && file === undefined) continue;
+    for (const path of paths) config = replaced(config, path, at(current, path)) as Config;
+    kept.push(key);
+    if (file !== undefined) files.push(file);
+  }
+  return { config, kept, files };
+}
+
+function at(value: unknown, path: readonly string[]): unknown {
+  return path.reduce<unknown>((inner, name) => (inner as Record<string, unknown> | undefined)?.[name], value);
+}
+
+/** A copy in which the value at this path is another one, or not there. */
+function replaced(value: unknown, [name, ...rest]: readonly string[], by: unknown): unknown {
+  if (name === undefined) return by;
+  const { [name]: inner, ...others } = value as Record<string, unknown>;
+  const put = replaced(inner, rest, by);
+  return put === undefined ? others : { ...others, [name]: put };
 }

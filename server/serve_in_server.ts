@@ -6,7 +6,8 @@
 import { MaildirDelivery } from "../maildir/delivery.ts";
 import type { Log } from "../observe/logger.ts";
 import { systemClock } from "../base/clock.ts";
-import { SmtpServer } from "../smtp/server.ts";
+import type { Config } from "../config/config.ts";
+import { type ServerLimits, SmtpServer } from "../smtp/server.ts";
 import { finalDeliveryPolicy } from "../smtp/server_policy.ts";
 import { StagingArea } from "../storage/staging.ts";
 import type { Certificates } from "../tls/certificates.ts";
@@ -15,11 +16,11 @@ import { serveInEndpoints } from "./addresses.ts";
 import { openChecks } from "./check_parts.ts";
 import { openConfinedResolver } from "./dns_parts.ts";
 import { EXIT, type ExitCode } from "./exit_codes.ts";
-import { mailboxesBeyond, requireNothingBeyond } from "./grants.ts";
+import { serveInFixed } from "./fixed_settings.ts";
 import { openListeners } from "./listeners.ts";
 import { incomingDirectory, missingCertificateWarnings, openMailboxes, requireDomains } from "./parts.ts";
 import { reloader } from "./reload.ts";
-import { loadAgain, type ServerContext, type ServerStart } from "./server_start.ts";
+import type { ServerContext, ServerStart } from "./server_start.ts";
 import { watchServeIn } from "./trouble_parts.ts";
 import { openCertificates, openLog } from "./server_parts.ts";
 import { VERSION } from "./version.ts";
@@ -56,8 +57,6 @@ export async function runServeIn(start: ServerStart, { signals }: ServerContext)
     logger,
     domains: () => delivery.mailboxes.domains,
   });
-  const { maxMessageSize, maxRecipients, maxConnections, maxConnectionsPerIp, idleTimeoutMs } =
-    config.serveIn;
   const server = new SmtpServer({
     hostname: config.hostname,
     policy: finalDeliveryPolicy(config),
@@ -65,13 +64,7 @@ export async function runServeIn(start: ServerStart, { signals }: ServerContext)
     log: logger,
     ...(checks.inspector && { inspector: checks.inspector }),
     ...(certificates !== undefined && { upgradeToTls: serverUpgrade({ certificates }) }),
-    limits: {
-      maxMessageSize,
-      maxRecipients,
-      maxConnections,
-      maxConnectionsPerIp,
-      idleTimeout: idleTimeoutMs,
-    },
+    limits: serverLimits(config),
   });
   const endpoints = serveInEndpoints(config, {
     hasCertificate: certificates !== undefined,
@@ -87,10 +80,11 @@ export async function runServeIn(start: ServerStart, { signals }: ServerContext)
     version: VERSION,
     pid: Deno.pid,
   });
-  signals.onReload(reload(start, { delivery, log, certificates }));
+  const live = { config };
+  signals.onReload(reload(start, { delivery, server, log, certificates, live }));
   const cleaning = setInterval(() => delivery.cleanTmp(), CLEAN_INTERVAL);
   const firstCleaning = delivery.cleanTmp();
-  await using _watch = await watchServeIn(config, { delivery, certificates, clock: systemClock, logger });
+  await using _watch = await watchServeIn(live, { delivery, certificates, clock: systemClock, logger });
 
   const signal = await signals.stopped;
   logger.info("server.stopping", { signal, connections: server.connectionCount });
@@ -103,36 +97,36 @@ export async function runServeIn(start: ServerStart, { signals }: ServerContext)
 }
 
 interface Reloadable {
-  readonly delivery: MaildirDelivery;
   readonly log: Log;
+  readonly delivery: MaildirDelivery;
+  readonly server: SmtpServer;
   readonly certificates: Certificates | undefined;
+  readonly live: { config: Config };
 }
 
 /** What SIGHUP does to serve-in. */
-function reload(start: ServerStart, { delivery, log, certificates }: Reloadable): () => void {
+function reload(
+  start: ServerStart,
+  { log, delivery, server, certificates, live }: Reloadable,
+): () => void {
   return reloader({
-    logger: log.logger,
-    config: start.config,
-    before: async () => {
-      await log.reopen();
-      await certificates?.reload();
-    },
-    load: () => loadAgain(start),
+    start,
+    log,
+    fixed: serveInFixed(start.grants),
+    before: () => Promise.resolve(certificates?.reload()),
     apply: (next) => {
       requireDomains(next);
-      requireNothingBeyond(mailboxesBeyond(start.grants, next.mailboxes), next);
       delivery.mailboxes = openMailboxes(next);
+      delivery.minFreeSpace = next.serveIn.minFreeSpace;
+      delivery.junkFolder = next.mailboxes.junkFolder;
+      server.limits = serverLimits(next);
+      log.level = next.log.level;
+      live.config = next;
     },
-    fixed: (
-      { hostname, dataDir, log, tls, dns, serveIn: { domains: _, ...serveIn }, mailboxes: { junkFolder } },
-    ) => ({
-      hostname,
-      data_dir: dataDir,
-      log,
-      tls,
-      dns,
-      "serve-in": serveIn,
-      "mailboxes.junk_folder": junkFolder,
-    }),
   });
+}
+
+function serverLimits({ serveIn }: Config): Partial<ServerLimits> {
+  const { maxMessageSize, maxRecipients, maxConnections, maxConnectionsPerIp, idleTimeoutMs } = serveIn;
+  return { maxMessageSize, maxRecipients, maxConnections, maxConnectionsPerIp, idleTimeout: idleTimeoutMs };
 }

@@ -8,6 +8,7 @@ import type { Config } from "../config/config.ts";
 import { ConfigError } from "../config/errors.ts";
 import { addressScope } from "../net/ip_address.ts";
 import { serveOutEndpoints } from "./addresses.ts";
+import { RESOLV_CONF } from "./dns_parts.ts";
 import { type Grants, isWithin, logFile } from "./grants.ts";
 import type { GrantOptions, Server } from "./server.ts";
 
@@ -72,7 +73,7 @@ function serveOutGrants(config: Config, { configFile }: GrantOptions): Grants {
       configFile,
       ...passwords,
       ...Object.values(dkim).flat().map(({ keyFile }) => keyRoom(keyFile)),
-      ...(dns.servers.length === 0 ? ["/etc/resolv.conf"] : []),
+      ...(dns.servers.length === 0 ? [RESOLV_CONF] : []),
     ],
     write: [dataDir, ...logFile(config)],
     sys: ["networkInterfaces", "osUptime", "statfs", "umask"],

@@ -17,16 +17,17 @@ import { FamilyHealth } from "../net/family_health.ts";
 import { findTargets, type Target } from "../relay/mx.ts";
 import { QueueOperator } from "../relay/operator.ts";
 import { MAX_ENTRY_RECIPIENTS } from "../relay/queue_entry.ts";
-import { Scheduler } from "../relay/scheduler.ts";
+import { PeerMemory } from "../relay/peer_memory.ts";
+import { Scheduler, type SchedulerSettings } from "../relay/scheduler.ts";
 import { Spool } from "../relay/spool/spool.ts";
 import { HostConnection } from "../relay/transmit.ts";
 import { systemClock } from "../base/clock.ts";
-import { SmtpServer } from "../smtp/server.ts";
+import { type ServerLimits, SmtpServer } from "../smtp/server.ts";
 import { localSubmissionPolicy } from "../smtp/server_policy.ts";
 import { loadDkimKeys, openDkimSigner, replaceDkimKeys, signedNotices } from "./dkim_parts.ts";
 import { serveOutEndpoints } from "./addresses.ts";
 import { EXIT, type ExitCode } from "./exit_codes.ts";
-import { keysBeyond, requireNothingBeyond } from "./grants.ts";
+import { serveOutFixed } from "./fixed_settings.ts";
 import { openListeners } from "./listeners.ts";
 import {
   destinations,
@@ -37,8 +38,9 @@ import {
   targetOptions,
 } from "./relay_parts.ts";
 import { reloader } from "./reload.ts";
-import { loadAgain, type ServerContext, type ServerStart } from "./server_start.ts";
+import type { ServerContext, ServerStart } from "./server_start.ts";
 import { openLog } from "./server_parts.ts";
+import { settingsName } from "./settings_name.ts";
 import { LAST_REPLIES } from "./signals.ts";
 import { openSpool, untilUnlocked } from "./spool_parts.ts";
 import { causeOfOurs, watchServeOut } from "./trouble_parts.ts";
@@ -57,20 +59,19 @@ export async function runServeOut(start: ServerStart, context: ServerContext): P
   const { logger } = log;
   for (const warning of config.warnings) logger.warn("config.warning", { warning });
   const signer = openDkimSigner(dkimKeys, { logger });
-  signals.onReload(reload(start, { log, signer }));
-
   await using spool = await untilUnlocked(() => openSpool(config, { logger }));
-  const resolver = openResolver(config, logger);
+  const live: Live = { config, resolver: openResolver(config, logger) };
   const refusals = new RefusalWatch({ explain: causeOfOurs, now: () => systemClock.monotonic() });
-  const scheduler = createScheduler(config, {
-    spool,
+  const world: World = {
     logger: refusals.watching(logger),
-    signer,
     network,
-    resolver,
-  });
-  await using _control = openControl(config, { spool, scheduler, logger });
-  const server = createServer(config, { spool, scheduler, logger, signer });
+    health: new FamilyHealth(systemClock),
+    peers: new PeerMemory(systemClock),
+  };
+  const scheduler = await createScheduler(live, { spool, signer, world });
+  await using _control = openControl(live, { spool, scheduler, logger });
+  const server = createServer(live, { spool, scheduler, logger, signer });
+  signals.onReload(reload(start, { log, signer, scheduler, server, live, world }));
   const listeners = openListeners(
     serveOutEndpoints(config, start),
     { log: logger, serve: (listener) => server.serve(listener) },
@@ -84,12 +85,11 @@ export async function runServeOut(start: ServerStart, context: ServerContext): P
   const scanned = scheduler.start().catch((error) => {
     logger.error("queue.error", { what: "the scan at the start", error: String(error) });
   });
-  await using _watch = await watchServeOut(config, {
+  await using _watch = await watchServeOut(live, {
     queue: spool,
     scheduler,
     scanned,
     signer,
-    resolver,
     refusals,
     clock: systemClock,
     logger,
@@ -114,24 +114,51 @@ interface Parts {
   readonly signer: DkimSigner;
 }
 
-function createScheduler(
-  config: Config,
-  { spool, logger, signer, network, resolver }:
-    & Omit<Parts, "scheduler">
-    & Pick<ServerContext, "network">
-    & { readonly resolver: Resolver },
-): Scheduler {
-  const schedule = retrySchedule(config);
-  const health = new FamilyHealth(systemClock);
-  const targets = targetOptions(config, { resolver, logger, health });
-  const own = remembered(() => ownTargets(config, { logger, network }));
-  const session = sessionOptions(config, { resolver, logger, health });
+/** What the server goes by now; a reload replaces it. */
+interface Live {
+  config: Config;
+  resolver: Resolver;
+}
+
+/** What outlives a reload. */
+interface World extends Pick<ServerContext, "network"> {
+  readonly logger: Logger;
+  readonly health: FamilyHealth;
+  readonly peers: PeerMemory;
+}
+
+async function createScheduler(
+  live: Live,
+  { spool, signer, world }: Pick<Parts, "spool" | "signer"> & { readonly world: World },
+): Promise<Scheduler> {
+  const { hostname } = live.config;
   return new Scheduler({
     queue: spool,
     clock: systemClock,
     random: Math.random,
-    logger,
-    schedule,
+    logger: world.logger,
+    ...await schedulerSettings(live, world),
+    compose: signedNotices(
+      noticeComposer({
+        queue: spool,
+        hostname,
+        get expireAfter() {
+          return live.config.serveOut.expireAfterMs;
+        },
+      }),
+      signer,
+    ),
+  });
+}
+
+/** @throws {ConfigError} when a password cannot be read */
+async function schedulerSettings({ config, resolver }: Live, world: World): Promise<SchedulerSettings> {
+  const { logger, network } = world;
+  const targets = await targetOptions(config, { ...world, resolver });
+  const own = remembered(() => ownTargets(config, { logger, network }));
+  const session = sessionOptions(config, { ...world, resolver });
+  return {
+    schedule: retrySchedule(config),
     maxConnectionsPerHost: config.serveOut.maxConnectionsPerHost,
     destinationOf: destinations(config),
     route: (domain, options) => findTargets(domain, { ...targets, ...own(), ...options }),
@@ -144,11 +171,7 @@ function createScheduler(
         ...(logger.enabled("trace") && { onLine }),
       });
     },
-    compose: signedNotices(
-      noticeComposer({ queue: spool, hostname: config.hostname, expireAfter: schedule.expireAfter }),
-      signer,
-    ),
-  });
+  };
 }
 
 /** What a look at the machine's network says, which is good for half a minute. */
@@ -164,7 +187,7 @@ function remembered<T>(look: () => T): () => T {
 }
 
 /** Without it the server does its work all the same; only `queue` and `explain` cannot reach it. */
-function openControl(config: Config, { spool, scheduler, logger }: Omit<Parts, "signer">): AsyncDisposable {
+function openControl(live: Live, { spool, scheduler, logger }: Omit<Parts, "signer">): AsyncDisposable {
   const operator = new QueueOperator({
     queue: spool,
     entries: scheduler.entries,
@@ -173,27 +196,42 @@ function openControl(config: Config, { spool, scheduler, logger }: Omit<Parts, "
     change: (opened) => scheduler.change(opened),
     clearHostBackoff: () => scheduler.clearHostBackoff(),
   });
-  const path = join(config.dataDir, CONTROL_SOCKET);
+  const path = join(live.config.dataDir, CONTROL_SOCKET);
   try {
-    return ControlServer.listen({ path, operator, scheduler, clock: systemClock, logger });
+    const settings = () => settingsName(live.config);
+    return ControlServer.listen({ path, operator, scheduler, settings, clock: systemClock, logger });
   } catch (error) {
     logger.error("control.failed", { path, error: String(error) });
     return { [Symbol.asyncDispose]: () => Promise.resolve() };
   }
 }
 
-function createServer(config: Config, { spool, scheduler, logger, signer }: Parts): SmtpServer {
-  const { hostname, serveOut } = config;
+function createServer(live: Live, { spool, scheduler, logger, signer }: Parts): SmtpServer {
+  const { hostname } = live.config;
   const delivery = new QueueDelivery({
     queue: spool,
     directory: spool.directory,
     accepted: (summary) => scheduler.submit(summary),
     hostname,
-    qualifyDomain: serveOut.qualifyDomain,
-    minFreeSpace: serveOut.minFreeSpace,
+    get qualifyDomain() {
+      return live.config.serveOut.qualifyDomain;
+    },
+    get minFreeSpace() {
+      return live.config.serveOut.minFreeSpace;
+    },
     logger,
     sign: (id) => signer.begin(id),
   });
+  return new SmtpServer({
+    hostname,
+    policy: localSubmissionPolicy,
+    delivery,
+    log: logger,
+    limits: serverLimits(live.config, logger),
+  });
+}
+
+function serverLimits({ serveOut }: Config, logger: Logger): Partial<ServerLimits> {
   const { maxMessageSize, maxConnections, idleTimeoutMs } = serveOut;
   const maxRecipients = Math.min(serveOut.maxRecipients, MAX_ENTRY_RECIPIENTS);
   if (maxRecipients < serveOut.maxRecipients) {
@@ -202,50 +240,46 @@ function createServer(config: Config, { spool, scheduler, logger, signer }: Part
       `${maxRecipients} recipients, and clients are told to send to the others in another one`;
     logger.warn("config.warning", { warning });
   }
-  return new SmtpServer({
-    hostname,
-    policy: localSubmissionPolicy,
-    delivery,
-    log: logger,
-    limits: {
-      maxMessageSize,
-      maxRecipients,
-      maxConnections,
-      // All clients have the same address.
-      maxConnectionsPerIp: maxConnections,
-      idleTimeout: idleTimeoutMs,
-    },
-  });
+  return {
+    maxMessageSize,
+    maxRecipients,
+    maxConnections,
+    // All clients have the same address.
+    maxConnectionsPerIp: maxConnections,
+    idleTimeout: idleTimeoutMs,
+  };
 }
 
 interface Reloadable {
   readonly log: Log;
   readonly signer: DkimSigner;
+  readonly scheduler: Scheduler;
+  readonly server: SmtpServer;
+  readonly live: Live;
+  readonly world: World;
 }
 
 /** What SIGHUP does to serve-out. */
-function reload(start: ServerStart, { log, signer }: Reloadable): () => void {
+function reload(
+  start: ServerStart,
+  { log, signer, scheduler, server, live, world }: Reloadable,
+): () => void {
   const { logger } = log;
   return reloader({
-    logger,
-    config: start.config,
-    before: () =>
-      log.reopen().then(
-        () => logger.info("log.reopened"),
-        (error) => logger.error("log.not_reopened", { error: String(error) }),
-      ),
-    load: () => loadAgain(start),
-    apply: async (next) => {
-      requireNothingBeyond(keysBeyond(start.grants, next.dkim), next);
-      replaceDkimKeys(signer, { ...await loadDkimKeys(next), logger });
+    start,
+    log,
+    fixed: serveOutFixed(start.grants),
+    apply: async (config) => {
+      const { dns } = live.config;
+      const same = JSON.stringify(dns) === JSON.stringify(config.dns);
+      const next = { config, resolver: same ? live.resolver : openResolver(config, logger) };
+      const settings = await schedulerSettings(next, world);
+      const keys = await loadDkimKeys(config);
+      Object.assign(live, next);
+      scheduler.reconfigure(settings);
+      replaceDkimKeys(signer, { ...keys, logger });
+      server.limits = serverLimits(config, logger);
+      log.level = config.log.level;
     },
-    fixed: ({ hostname, dataDir, log, dns, serveOut, serveIn: { domains } }) => ({
-      hostname,
-      data_dir: dataDir,
-      log,
-      dns,
-      "serve-out": serveOut,
-      "serve-in": domains,
-    }),
   });
 }

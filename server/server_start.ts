@@ -17,6 +17,8 @@ export type ServerName = "serve-in" | "serve-out";
 export interface ServerStart {
   /** Which one. */
   readonly server: ServerName;
+  /** Its systemd unit. */
+  readonly unit: string;
   /** As it was read. */
   readonly config: Config;
   /** As the command line or the environment named it, for a reload; absent: the default file. */

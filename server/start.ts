@@ -33,6 +33,7 @@ export async function startServer(
   const dnsServers = server.asksDns?.(config) ? await findDnsServers(config) : [];
   const start: ServerStart = {
     server: name,
+    unit: server.unit.name,
     config,
     ...(configFile !== undefined && { configFile }),
     systemHostname: Deno.hostname(),

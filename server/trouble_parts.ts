@@ -28,6 +28,11 @@ import type { Clock } from "../base/clock.ts";
 import type { Certificates } from "../tls/certificates.ts";
 import { incomingDirectory } from "./parts.ts";
 
+/** The configuration as a reload may have left it. */
+interface Live {
+  readonly config: Config;
+}
+
 /** What both need. */
 interface CommonParts {
   readonly clock: Clock;
@@ -36,15 +41,14 @@ interface CommonParts {
 
 /** Watches a running serve-in: its certificate, and the room on its disks. */
 export async function watchServeIn(
-  config: Config,
+  live: Live,
   { delivery, certificates, clock, logger }: CommonParts & {
     readonly delivery: MaildirDelivery;
     readonly certificates: Pick<Certificates, "pair"> | undefined;
   },
 ): Promise<TroubleWatch> {
-  const { hostname, tls: { selfSigned }, serveIn: { domains, minFreeSpace } } = config;
-  const [domain = hostname] = domains;
-  const incoming = incomingDirectory(config);
+  const { hostname, tls: { selfSigned } } = live.config;
+  const incoming = incomingDirectory(live.config);
   return await TroubleWatch.start({
     clock,
     logger,
@@ -53,13 +57,17 @@ export async function watchServeIn(
       ...(certificates === undefined ? [] : [
         lookAtCertificate(() => certificates.pair.leaf, { selfSigned, now: () => clock.now() }),
       ]),
-      lookAtSpace([
-        { name: "the directory of the Maildirs", path: delivery.mailboxes.root, minFreeSpace },
-        { name: "data_dir", path: incoming, minFreeSpace },
-      ]),
+      lookAtSpace(() => {
+        const { minFreeSpace } = live.config.serveIn;
+        return [
+          { name: "the directory of the Maildirs", path: delivery.mailboxes.root, minFreeSpace },
+          { name: "data_dir", path: incoming, minFreeSpace },
+        ];
+      }),
     ],
-    mail: (troubles) =>
-      store(delivery, {
+    mail: (troubles) => {
+      const [domain = hostname] = live.config.serveIn.domains;
+      return store(delivery, {
         domain,
         message: troubleMail(troubles, {
           server: "serve-in",
@@ -68,7 +76,8 @@ export async function watchServeIn(
           id: newId(),
           now: clock.now(),
         }),
-      }),
+      });
+    },
   });
 }
 
@@ -96,23 +105,22 @@ export function relayTroubleFile({ dataDir }: Pick<Config, "dataDir">): string {
 
 /** Watches a running serve-out: queue, DNS, disk, and what other servers refuse. */
 export async function watchServeOut(
-  config: Config,
-  { queue, scheduler, scanned, signer, resolver, refusals, clock, logger }: CommonParts & {
+  live: Live & { readonly resolver: Resolver },
+  { queue, scheduler, scanned, signer, refusals, clock, logger }: CommonParts & {
     readonly queue: Pick<Queue, "newId" | "add">;
     readonly scheduler: Pick<Scheduler, "status" | "submit">;
     /** Resolves when all that was in the queue at the start is known. */
     readonly scanned: Promise<void>;
     readonly signer: Pick<DkimSigner, "sign">;
-    readonly resolver: Resolver;
     readonly refusals: RefusalWatch;
   },
 ): Promise<TroubleWatch> {
-  const { hostname, dataDir, serveIn, serveOut: { minFreeSpace, qualifyDomain, routes } } = config;
+  const { hostname, dataDir, serveIn, serveOut } = live.config;
   let known = false;
   scanned.then(() => known = true);
-  const smarthost = routes["*"]?.host;
   const send = async (troubles: readonly Trouble[]) => {
     const id = queue.newId();
+    const { qualifyDomain } = live.config.serveOut;
     const to = `postmaster@${qualifyDomain}`;
     const now = clock.now();
     const message = await signer.sign(
@@ -145,18 +153,24 @@ export async function watchServeOut(
   return await TroubleWatch.start({
     clock,
     logger,
-    stateFile: relayTroubleFile(config),
+    stateFile: relayTroubleFile(live.config),
     looks: [
       lookAtQueue(() => {
         const { waiting, ready, active } = scheduler.status;
         return known ? waiting + ready + active : undefined;
       }),
-      ...(smarthost !== undefined && isIP(smarthost) !== 0 ? [] : [lookAtDns([qualifyDomain], resolver)]),
-      lookAtSpace([{ name: "data_dir", path: dataDir, minFreeSpace }]),
+      lookAtDns(() => {
+        const { qualifyDomain, routes } = live.config.serveOut;
+        const smarthost = routes["*"]?.host ?? "";
+        return { names: isIP(smarthost) !== 0 ? [] : [qualifyDomain], resolver: live.resolver };
+      }),
+      lookAtSpace(() => [
+        { name: "data_dir", path: dataDir, minFreeSpace: live.config.serveOut.minFreeSpace },
+      ]),
       refusals.look,
     ],
     // Without a domain of its own the machine has no postmaster that anybody would read.
-    ...(serveIn.domains.length > 0 || qualifyDomain !== hostname ? { mail: send } : {}),
+    ...(serveIn.domains.length > 0 || serveOut.qualifyDomain !== hostname ? { mail: send } : {}),
   });
 }
 

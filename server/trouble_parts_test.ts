@@ -64,7 +64,7 @@ Deno.test("watchServeIn() writes to postmaster of a certificate that should have
     log,
     clock,
   });
-  await using _watch = await watchServeIn(config, { delivery, certificates, clock, logger: log });
+  await using _watch = await watchServeIn({ config }, { delivery, certificates, clock, logger: log });
   await clock.advance(2 * 60_000);
   const { fields } = await log.saw("message.delivered");
   const text = await Deno.readTextFile(String(fields["file"]));
@@ -88,7 +88,7 @@ Deno.test("watchServeOut() queues a message for postmaster of what others refuse
   const queue = new MemoryQueue();
   const submitted: string[] = [];
   const refusals = new RefusalWatch({ explain: causeOfOurs, now: () => clock.monotonic() });
-  await using _watch = await watchServeOut(config, {
+  await using _watch = await watchServeOut({ config, resolver: new StaticResolver({ "example.com": {} }) }, {
     queue,
     scheduler: {
       status: { waiting: 0, ready: 0, active: 0 },
@@ -96,7 +96,6 @@ Deno.test("watchServeOut() queues a message for postmaster of what others refuse
     },
     scanned: Promise.resolve(),
     signer: new DkimSigner({ keys: [], logger: log }),
-    resolver: new StaticResolver({ "example.com": {} }),
     refusals,
     clock,
     logger: log,

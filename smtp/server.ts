@@ -120,7 +120,7 @@ const encoder = new TextEncoder();
 export class SmtpServer {
   readonly #options: SmtpServerOptions;
   readonly #policy: ServerPolicy;
-  readonly #limits: ServerLimits;
+  #limits: ServerLimits;
   readonly #clock: Clock;
   readonly #listeners = new Set<Deno.Listener>();
   readonly #connections = new Map<Connection, Promise<void>>();
@@ -137,6 +137,15 @@ export class SmtpServer {
     this.#policy = { ...defaultPolicy, ...options.policy };
     this.#limits = { ...defaultLimits, ...options.limits };
     this.#clock = options.clock ?? systemClock;
+  }
+
+  /** The limits; what differs from {@linkcode defaultLimits} may be set anew, and counts for new connections. */
+  get limits(): ServerLimits {
+    return this.#limits;
+  }
+
+  set limits(limits: Partial<ServerLimits>) {
+    this.#limits = { ...defaultLimits, ...limits };
   }
 
   /** Connections at this moment. */

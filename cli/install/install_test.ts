@@ -49,6 +49,8 @@ Deno.test("installedFiles() lets each server write where its part is, and see no
   assert.equal(serveIn["ExecStart"], "/usr/local/bin/mailapp serve-in --config /etc/mailapp/config.toml");
   assert.equal(serveIn["ReadWritePaths"], "/var/lib/mailapp /var/mail /var/log/mailapp");
   assert.equal(serveIn["InaccessiblePaths"], "-/var/lib/mailapp/spool -/var/lib/mailapp/dkim");
+  assert.equal(serveIn["PropagatesReloadTo"], "mailapp-out.service");
+  assert.equal(serveOut["PropagatesReloadTo"], "mailapp-in.service");
   assert.equal(serveOut["ReadWritePaths"], "/var/lib/mailapp /var/log/mailapp");
   assert.equal(serveOut["InaccessiblePaths"], "-/var/lib/mailapp/incoming -/var/mail");
   for (const unit of [serveIn, serveOut]) {

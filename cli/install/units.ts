@@ -40,7 +40,7 @@ export async function installedFiles(config: Config, options: UnitOptions): Prom
   const servers = (await allServers()).filter((server) => server.isConfigured(config));
   return [
     ...servers.map((server) =>
-      plain(join(SYSTEMD, `${server.unit.name}.service`), unit(config, { ...options, server }))
+      plain(join(SYSTEMD, `${server.unit.name}.service`), unit(config, { ...options, servers, server }))
     ),
     plain("/etc/sysusers.d/mailapp.conf", sysusers(config)),
     ...(lineage === undefined ? [] : [{ path: certbotHookPath, text: certbotHook(lineage), mode: 0o755 }]),
@@ -61,14 +61,18 @@ export function certbotLineage({ tls: { certificate } }: Config): string | undef
 }
 
 interface UnitParts extends UnitOptions {
+  /** All that are installed. */
+  readonly servers: readonly Server[];
   readonly server: Server;
 }
 
-function unit(config: Config, { executable, mailRoot, server }: UnitParts): string {
+function unit(config: Config, parts: UnitParts): string {
+  const { executable, mailRoot, server } = parts;
   const { name, unit: { description, umask, settings } } = server;
   // The addresses say nothing of the ports, which are the same on all.
   const addresses = [{ address: "127.0.0.1", tentative: false }];
   const ports = server.endpoints(config, { hasCertificate: true, addresses }).map(({ port }) => port);
+  const others = parts.servers.filter((other) => other !== server).map(({ unit }) => `${unit.name}.service`);
   const hidden = server.unit.hidden(config, { mailRoot });
   const writable = [
     ...server.unit.writable(config, { mailRoot }),
@@ -84,6 +88,8 @@ Description=${description}
 Wants=network-online.target
 # The clock first: mail is dated, and given up by it.
 After=network-online.target nss-lookup.target time-sync.target
+# A domain that is added must be known to both at once.
+PropagatesReloadTo=${others.join(" ")}
 StartLimitIntervalSec=60
 StartLimitBurst=10
 

@@ -104,9 +104,9 @@ Deno.test("serve-in on SIGHUP reads mailboxes again, and keeps the old where the
   assert.match(String((await server.event("config.not_reloaded"))["error"]), /mailboxes\.users/);
   assert.match(await deliver(port, "carol@example.com"), /^250 /);
 
-  await workspace.configure({ "serve-in": { max_recipients: 7 } });
+  await workspace.configure({ "serve-in": { port: 7 } });
   server.signal("SIGHUP");
-  assert.deepEqual((await server.event("config.reloaded", { after: 1 }))["needs_restart"], ["serve-in"]);
+  assert.deepEqual((await server.event("config.reloaded", { after: 1 }))["needs_restart"], ["serve-in.port"]);
   assert.equal(await server.stop(), 0);
 });
 

@@ -28,6 +28,7 @@ if (isConfined()) {
 } else {
   const start: ServerStart = {
     server: "serve-in",
+    unit: "mailapp-in",
     config: parseConfig('hostname = "mx.example.com"'),
     systemHostname: Deno.args[0] ?? "",
     isTerminal: false,

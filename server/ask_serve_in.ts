@@ -1,0 +1,39 @@
+/**
+ * What a running serve-in says to a recipient; no message is sent.
+ *
+ * @module
+ */
+import { systemClock } from "../base/clock.ts";
+import { errorText } from "../base/error_text.ts";
+import type { Config } from "../config/config.ts";
+import { Dialogue } from "../doctor/dialogue.ts";
+import { createDial } from "../net/dial.ts";
+import type { RemoteReply } from "../smtp/reply_reader.ts";
+import type { SocketAddress } from "../net/transport.ts";
+import type { MailboxAddress } from "../smtp/envelope.ts";
+
+/** In milliseconds, for the connection and for each reply. */
+const PATIENCE = 5_000;
+
+/** Asks at one of the addresses; its reply, or why there is none. */
+export async function askServeIn(
+  { hostname }: Config,
+  { at, recipient }: { readonly at: SocketAddress; readonly recipient: MailboxAddress },
+): Promise<RemoteReply | string> {
+  try {
+    const dial = createDial({ clock: systemClock, timeout: PATIENCE });
+    using dialogue = new Dialogue(await dial(at), { clock: systemClock, patience: PATIENCE });
+    const banner = await dialogue.listen();
+    if (banner.code >= 300) return banner;
+    const utf8 = /[^\0-\x7f]/.test(recipient.text) ? " SMTPUTF8" : "";
+    for (const command of [`EHLO ${hostname}`, `MAIL FROM:<>${utf8}`]) {
+      const reply = await dialogue.say(command);
+      if (reply.code >= 300) return reply;
+    }
+    const reply = await dialogue.say(`RCPT TO:<${recipient.text}>`);
+    await dialogue.end();
+    return reply;
+  } catch (error) {
+    return errorText(error);
+  }
+}

@@ -1,0 +1,70 @@
+/**
+ * What of the configuration a running server cannot take over, since it holds sockets and directories that stay, and its
+ * grants are those of its start.
+ *
+ * @module
+ */
+import { RESOLV_CONF } from "./dns_parts.ts";
+import { type Grants, isWithin, PASSWD_FILE, unreadable } from "./grants.ts";
+import type { FixedSetting } from "./reload.ts";
+
+/** What only a restart brings to any server. */
+const COMMON_FIXED: readonly FixedSetting[] = [
+  { key: "hostname", paths: [["hostname"]] },
+  { key: "data_dir", paths: [["dataDir"]] },
+  { key: "log.file", paths: [["log", "file"]] },
+  { key: "log.format", paths: [["log", "format"]] },
+];
+
+/** Those of serve-in. */
+export function serveInFixed(grants: Grants): FixedSetting[] {
+  return [
+    ...COMMON_FIXED,
+    { key: "tls", paths: [["tls"]] },
+    // Which DNS servers it may ask stands in its grants.
+    { key: "dns", paths: [["dns"]] },
+    { key: "serve-in.listen", paths: [["serveIn", "listen"]] },
+    { key: "serve-in.port", paths: [["serveIn", "port"]] },
+    { key: "serve-in.checks", paths: [["serveIn", "checks"]] },
+    { key: "serve-in.tls_port", paths: [["serveIn", "tlsPort"]] },
+    {
+      key: "mailboxes",
+      // Whose mail is taken, and where it goes, belong together.
+      paths: [["mailboxes"], ["serveIn", "domains"]],
+      beyond: ({ mailboxes: { path, users } }) =>
+        !grants.write.some((granted) => isWithin(path, granted))
+          ? path
+          : users === "system"
+          ? unreadable(grants, [PASSWD_FILE])
+          : undefined,
+    },
+  ];
+}
+
+/** Those of serve-out. */
+export function serveOutFixed(grants: Grants): FixedSetting[] {
+  return [
+    ...COMMON_FIXED,
+    { key: "serve-out.listen", paths: [["serveOut", "listen"]] },
+    { key: "serve-out.port", paths: [["serveOut", "port"]] },
+    // Where serve-in listens, it listens until it is started again.
+    { key: "serve-in.listen", paths: [["serveIn", "listen"]] },
+    { key: "serve-in.port", paths: [["serveIn", "port"]] },
+    {
+      key: "serve-out.routes",
+      paths: [["serveOut", "routes"]],
+      beyond: ({ serveOut: { routes } }) =>
+        unreadable(grants, Object.values(routes).flatMap(({ login }) => login?.passwordFile ?? [])),
+    },
+    {
+      key: "dkim",
+      paths: [["dkim"]],
+      beyond: ({ dkim }) => unreadable(grants, Object.values(dkim).flat().map(({ keyFile }) => keyFile)),
+    },
+    {
+      key: "dns.servers",
+      paths: [["dns"]],
+      beyond: ({ dns: { servers } }) => servers.length > 0 ? undefined : unreadable(grants, [RESOLV_CONF]),
+    },
+  ];
+}

@@ -1,0 +1,190 @@
+import assert from "node:assert/strict";
+import type { Config } from "../config/config.ts";
+import { parseConfig } from "../config/load.ts";
+import { serveInFixed, serveOutFixed } from "./fixed_settings.ts";
+import { keepFixed } from "./reload.ts";
+import { serveIn } from "./serve_in.ts";
+import { serveOut } from "./serve_out.ts";
+
+const TEXT = `hostname = "mx.example.com"
+data_dir = "/var/lib/mailapp"
+[log]
+level = "info"
+[serve-in]
+domains = ["example.com"]
+[mailboxes]
+path = "/srv/mail/{domain}/{user}"
+users = ["alice"]
+aliases = { postmaster = "alice" }
+[serve-out]
+expire_after = "5d"
+[serve-out.routes]
+"*" = { host = "smtp.example.net", port = 587, user = "u", password_file = "/etc/mailapp/password", tls = "verify" }
+[dkim]
+"example.com" = { selector = "a", key = "/etc/mailapp/dkim/a.pem" }
+"example.org" = { selector = "a", key = "/etc/org.pem" }
+`;
+
+const configFile = "/etc/mailapp/config.toml";
+
+/** What becomes of a reload after these replacements in the file. */
+function changed(server: "serve-in" | "serve-out", ...replacements: readonly (readonly [string, string])[]) {
+  const current = parseConfig(TEXT, { file: configFile });
+  let text = TEXT;
+  for (const [before, after] of replacements) {
+    assert.ok(text.includes(before), before);
+    text = text.replace(before, after);
+  }
+  const next = parseConfig(text, { file: configFile });
+  const options = { configFile, addresses: [], dnsServers: [] };
+  const fixed = server === "serve-in"
+    ? serveInFixed(serveIn.grants(current, options))
+    : serveOutFixed(serveOut.grants(current, options));
+  return { next, current, ...keepFixed(next, { current, fixed }) };
+}
+
+for (
+  const { server, what, replacements, of } of [
+    {
+      server: "serve-in",
+      what: "a domain",
+      replacements: [['["example.com"]', '["example.com", "b.test"]']],
+      of: "serveIn",
+    },
+    {
+      server: "serve-in",
+      what: "a user",
+      replacements: [['["alice"]', '["alice", "bob"]']],
+      of: "mailboxes",
+    },
+    {
+      server: "serve-in",
+      what: "another path below the root",
+      replacements: [["/srv/mail/", "/srv/mail/x/"]],
+      of: "mailboxes",
+    },
+    { server: "serve-in", what: "the level of the log", replacements: [['"info"', '"debug"']], of: "log" },
+    {
+      server: "serve-out",
+      what: "a domain",
+      replacements: [['["example.com"]', '["example.com", "b.test"]']],
+      of: "serveIn",
+    },
+    { server: "serve-out", what: "a limit", replacements: [['"5d"', '"3d"']], of: "serveOut" },
+    {
+      server: "serve-out",
+      what: "another smarthost",
+      replacements: [["smtp.example.net", "smtp.b.test"]],
+      of: "serveOut",
+    },
+    {
+      server: "serve-out",
+      what: "a key beside one of before",
+      replacements: [["dkim/a.pem", "dkim/b.pem"]],
+      of: "dkim",
+    },
+    {
+      server: "serve-out",
+      what: "a key in data_dir",
+      replacements: [["/etc/org.pem", "/var/lib/mailapp/dkim/o.pem"]],
+      of: "dkim",
+    },
+  ] as const
+) {
+  Deno.test(`keepFixed() lets ${server} take over ${what}`, () => {
+    const { next, current, config, kept } = changed(server, ...replacements);
+    assert.deepEqual(kept, []);
+    assert.deepEqual(config, next);
+    assert.notDeepEqual(config[of], current[of]);
+  });
+}
+
+for (
+  const { server, replacements, kept, files = [], as } of [
+    { server: "serve-in", replacements: [["mx.example", "mx2.example"]], kept: ["hostname"], as: "hostname" },
+    {
+      server: "serve-out",
+      replacements: [["mx.example", "mx2.example"]],
+      kept: ["hostname"],
+      as: "hostname",
+    },
+    {
+      server: "serve-in",
+      replacements: [["[log]", '[log]\nfile = "/var/log/x"']],
+      kept: ["log.file"],
+      as: "log",
+    },
+    {
+      server: "serve-in",
+      replacements: [["/srv/mail/", "/srv/mailboxes/"]],
+      kept: ["mailboxes"],
+      files: ["/srv/mailboxes/{domain}/{user}"],
+      as: "mailboxes",
+    },
+    {
+      server: "serve-in",
+      replacements: [['["alice"]', '"system"'], ['["example.com"]', '["example.com", "b.test"]']],
+      kept: ["mailboxes"],
+      files: ["/etc/passwd"],
+      as: "serveIn",
+    },
+    {
+      server: "serve-in",
+      replacements: [["[serve-in]", "[serve-in]\nport = 2525"]],
+      kept: ["serve-in.port"],
+      as: "serveIn",
+    },
+    {
+      server: "serve-out",
+      replacements: [["[serve-in]", "[serve-in]\nport = 2525"]],
+      kept: ["serve-in.port"],
+      as: "serveIn",
+    },
+    {
+      server: "serve-out",
+      replacements: [["[serve-out]", "[serve-out]\nport = 2525"]],
+      kept: ["serve-out.port"],
+      as: "serveOut",
+    },
+    {
+      server: "serve-out",
+      replacements: [["/etc/mailapp/password", "/etc/mailapp/other"]],
+      kept: ["serve-out.routes"],
+      files: ["/etc/mailapp/other"],
+      as: "serveOut",
+    },
+    {
+      server: "serve-out",
+      replacements: [["/etc/org.pem", "/etc/b.pem"]],
+      kept: ["dkim"],
+      files: ["/etc/b.pem"],
+      as: "dkim",
+    },
+  ] as const satisfies readonly {
+    server: "serve-in" | "serve-out";
+    replacements: readonly (readonly [string, string])[];
+    kept: readonly string[];
+    files?: readonly string[];
+    as: keyof Config;
+  }[]
+) {
+  Deno.test(`keepFixed() keeps ${kept} of ${server}, and says so: ${replacements.map(([, after]) => after)}`, () => {
+    const { current, config, ...rest } = changed(server, ...replacements);
+    assert.deepEqual(rest.kept, kept);
+    assert.deepEqual(rest.files, files);
+    assert.deepEqual(config[as], current[as]);
+  });
+}
+
+Deno.test("keepFixed() lets through what else has changed", () => {
+  const { config, kept } = changed(
+    "serve-out",
+    ["/etc/mailapp/password", "/etc/mailapp/other"],
+    ['["example.com"]', '["example.com", "b.test"]'],
+    ['"5d"', '"3d"'],
+  );
+  assert.deepEqual(kept, ["serve-out.routes"]);
+  assert.deepEqual(config.serveIn.domains, ["example.com", "b.test"]);
+  assert.equal(config.serveOut.expireAfterMs, 3 * 24 * 3_600_000);
+  assert.equal(config.serveOut.routes["*"]?.login?.passwordFile, "/etc/mailapp/password");
+});
