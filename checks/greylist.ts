@@ -105,6 +105,15 @@ export class Greylist {
     return { known: true };
   }
 
+  /** Whether the sender would be let in now; unlike {@linkcode Greylist.ask} it leaves no trace. */
+  knows(question: GreylistSender): boolean {
+    const now = Math.floor(this.#now() / 1000);
+    const key = keyOf(this.#senderOf(question));
+    const [known, first] = [this.#known.get(key), this.#seen.get(key)];
+    return known !== undefined && now - known <= KNOWN_FOR ||
+      first !== undefined && (now < first || now - first >= DELAY && now - first <= SEEN_FOR);
+  }
+
   /** Takes an entry from an earlier process; a later one of the same sender replaces it. */
   restore({ state, time, network, domain }: GreylistEntry): void {
     this.#set(state === "known" ? this.#known : this.#seen, { network, domain }, time);

@@ -51,7 +51,7 @@ export class GreylistFile implements AsyncDisposable {
     const file = new GreylistFile(options);
     try {
       const { size } = await Deno.stat(options.path);
-      if (size <= LONGEST_FILE) file.#read(await Deno.readTextFile(options.path));
+      if (size <= LONGEST_FILE) restore(file.#list, await Deno.readTextFile(options.path));
     } catch (error) {
       if (!(error instanceof Deno.errors.NotFound)) file.#complain(error);
     }
@@ -74,18 +74,6 @@ export class GreylistFile implements AsyncDisposable {
     await this.flushed();
     this.#file?.close();
     this.#file = undefined;
-  }
-
-  #read(text: string): void {
-    const [header, ...lines] = text.split("\n");
-    if (header !== HEADER) return;
-    // What stands behind the last line end was cut.
-    lines.pop();
-    for (const line of lines) {
-      const [, state, time, network = "", domain = ""] = LINE.exec(line) ?? [];
-      if (state === undefined) continue;
-      this.#list.restore({ state: state === "k" ? "known" : "seen", time: Number(time), network, domain });
-    }
   }
 
   #note(entry: GreylistEntry): void {
@@ -148,6 +136,29 @@ export class GreylistFile implements AsyncDisposable {
     if (this.#failed) return;
     this.#failed = true;
     this.#options.logger.warn("greylist.not_kept", { path: this.#options.path, error: errorText(error) });
+  }
+}
+
+/**
+ * The list as it stands in a file, for a look at it.
+ * @throws {Deno.errors.NotFound | Deno.errors.PermissionDenied} among others
+ */
+export async function readGreylist(path: string, { now }: { readonly now: () => number }): Promise<Greylist> {
+  const list = new Greylist({ now });
+  restore(list, await Deno.readTextFile(path));
+  return list;
+}
+
+/** Reads what there is of a file that may be damaged. */
+function restore(list: Greylist, text: string): void {
+  const [header, ...lines] = text.split("\n");
+  if (header !== HEADER) return;
+  // What stands behind the last line end was cut.
+  lines.pop();
+  for (const line of lines) {
+    const [, state, time, network = "", domain = ""] = LINE.exec(line) ?? [];
+    if (state === undefined) continue;
+    list.restore({ state: state === "k" ? "known" : "seen", time: Number(time), network, domain });
   }
 }
 

@@ -125,3 +125,21 @@ Deno.test("Greylist gives its entries to another, and leaves out what is of no m
   assert.equal(other.ask({ ip: "192.0.2.1", domain: "seen.example" }).known, true);
   assert.equal(other.ask({ ip: "192.0.2.1", domain: "old.example" }).known, false);
 });
+
+Deno.test("Greylist.knows() says what ask() would, and leaves no trace", () => {
+  const { list, at, ask, changes } = greylist();
+  const sender = { ip: "192.0.2.1", domain: "example.com" };
+  assert.equal(list.knows(sender), false);
+  assert.equal(list.size, 0);
+  ask("192.0.2.1", "example.com");
+  at.ms += MINUTE - 1000;
+  assert.equal(list.knows(sender), false);
+  at.ms += 1000;
+  assert.equal(list.knows(sender), true);
+  assert.equal(changes.length, 1);
+  ask("192.0.2.1", "example.com");
+  at.ms += 35 * DAY;
+  assert.equal(list.knows(sender), true);
+  at.ms += 2 * DAY;
+  assert.equal(list.knows(sender), false);
+});

@@ -19,7 +19,7 @@ import type { MailboxAddress } from "../smtp/envelope.ts";
 import { formatDate } from "../base/date.ts";
 import { loadDkimKeys } from "../server/dkim_parts.ts";
 import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
-import { parseAddress } from "./explain.ts";
+import { parseAddress } from "./explain/explain.ts";
 import type { Io } from "../server/io.ts";
 import { openResolver, ownTargets, sessionOptions, targetOptions } from "../server/relay_parts.ts";
 import { configOption, examples, type Registrar } from "./command_line/subcommand.ts";

@@ -30,6 +30,11 @@ export interface ChecksOptions {
   readonly domains: () => readonly string[];
 }
 
+/** Where serve-in remembers whom greylisting knows. */
+export function greylistFile(config: Config): string {
+  return join(incomingDirectory(config), "greylist");
+}
+
 /** Opens what the checks of the configuration need, and begins to test its DNS lists. */
 export async function openChecks(config: Config, options: ChecksOptions): Promise<Checks> {
   if (!asksDns(config)) return { [Symbol.asyncDispose]: () => Promise.resolve() };
@@ -40,7 +45,7 @@ export async function openChecks(config: Config, options: ChecksOptions): Promis
     : new DnsLists({ lists: checks.dnsLists, resolver, clock, logger });
   const greylist = checks.greylist === "off"
     ? undefined
-    : await GreylistFile.open({ path: join(incomingDirectory(config), "greylist"), clock, logger });
+    : await GreylistFile.open({ path: greylistFile(config), clock, logger });
   // Mail is taken at once: until a list has been tested it says nothing.
   void lists?.start();
   const inspector = new MailInspector({

@@ -26,7 +26,7 @@ export const SUBCOMMANDS: Readonly<Record<string, () => Promise<RegisterSubcomma
   "doctor": async () => (await import("../doctor.ts")).registerDoctor,
   "send-test": async () => (await import("../send_test_message.ts")).registerSendTest,
   "queue": async () => (await import("../queue.ts")).registerQueue,
-  "explain": async () => (await import("../explain.ts")).registerExplain,
+  "explain": async () => (await import("../explain/explain.ts")).registerExplain,
   "sendmail": async () => (await import("../sendmail/sendmail.ts")).registerSendmail,
   "demo": async () => (await import("../demo/demo.ts")).registerDemo,
 };

@@ -1,7 +1,7 @@
 // The checks of serve-in as it is shipped, in its sandbox, with a real named to ask.
 import assert from "node:assert/strict";
 import { Dialogue } from "../support/dialogue.ts";
-import { RunningMailapp, Workspace } from "../support/mailapp.ts";
+import { runMailapp, RunningMailapp, Workspace } from "../support/mailapp.ts";
 import { type Bind, startBind } from "../support/peers/bind.ts";
 import { freePort } from "../support/peers/ports.ts";
 import { testWith } from "../support/requires.ts";
@@ -200,3 +200,70 @@ testWith(
     );
   },
 );
+
+testWith(["named"], "explain tells what serve-in would do with a sender, and it does so", async () => {
+  await using serving = await serve({
+    greylist: "suspicious",
+    dns_lists: [{ zone: "x.list", action: "junk" }, { zone: "world.list", action: "refuse" }],
+  });
+  const config = serving.workspace.file("config.toml");
+  const explain = async (from: string, ip: string, ...more: string[]) => {
+    const args = ["explain", "--from", from, "--ip", ip, "--config", config, ...more, "alice@example.com"];
+    const { stdout, stderr, code } = await runMailapp(args);
+    assert.equal(code, 0, stderr);
+    return stdout;
+  };
+  const inbox = serving.workspace.file("mail", "example.com", "alice", "new");
+  assert.equal(
+    await explain("a@good.test", "127.0.0.1", "--helo", "client.test"),
+    `to alice@example.com, from a@good.test, by client.test [127.0.0.1]
+  SPF pass for good.test: ip4:127.0.0.1
+  SPF none for client.test (HELO)
+  reverse DNS fail
+  world.list is not used: it lists 127.0.0.1, so it lists the world
+  DMARC pass (p=reject of good.test, which asks for none): SPF speaks for good.test
+  taken
+    ${inbox}
+`,
+  );
+  assert.match(await serving.send({}), /^250 /);
+  assert.match(
+    await explain("a@bank.test", "127.0.0.1"),
+    /\n {2}refused: DMARC policy of bank\.test: neither SPF nor DKIM speaks for bank\.test: [^\n]*\n$/,
+  );
+  assert.match(
+    await explain("a@shop.test", "127.0.0.8", "--helo", "x.test"),
+    /\n {2}asked to come again in a minute /,
+  );
+  assert.match(
+    await explain("<>", "127.0.0.9"),
+    /SPF none for nothing\.good\.test\n.*listed by x\.list \(junk, 127\.0\.0\.2\)/s,
+  );
+  const json = JSON.parse(await explain("a@none.test", "127.0.0.9", "--json"));
+  assert.deepEqual([json.outcome, json.recipient, json.spf.result, json.listings[0].code], [
+    "greylist",
+    "accepted",
+    "none",
+    "127.0.0.2",
+  ]);
+  const wrong = await runMailapp([
+    "explain",
+    "--from",
+    "a@good.test",
+    "--config",
+    config,
+    "alice@example.com",
+  ]);
+  assert.equal(wrong.code, 64);
+  const nobody = await runMailapp([
+    "explain",
+    "--from",
+    "a@good.test",
+    "--ip",
+    "127.0.0.1",
+    "--config",
+    config,
+    "nobody@example.com",
+  ]);
+  assert.match(nobody.stdout, /nobody has this address: 550 5\.1\.1\n {2}refused\n$/);
+});

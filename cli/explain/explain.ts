@@ -4,38 +4,64 @@
  * @module
  */
 import type { Command } from "commander";
-import type { Config } from "../config/config.ts";
-import { loadConfig } from "../config/load.ts";
-import { silentLogger } from "../base/log.ts";
-import { ControlError, type DomainAnswer, type RouteAnswer } from "../relay/control.ts";
-import type { TlsPolicy } from "../net/tls_policy.ts";
-import { findTargets, type Target, type Targets } from "../relay/mx.ts";
-import { AddressError, parseMailbox } from "../smtp/address.ts";
-import type { MailboxAddress } from "../smtp/envelope.ts";
-import { replyText } from "../smtp/reply_reader.ts";
-import { systemClock } from "../base/clock.ts";
-import { showEndpoint } from "../net/listen.ts";
-import { askServeIn } from "../server/ask_serve_in.ts";
-import { settingsName } from "../server/settings_name.ts";
-import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
-import type { Io } from "../server/io.ts";
-import { openMailboxes } from "../server/parts.ts";
-import { findServer } from "../server/queue_access.ts";
-import { openResolver, ownTargets, targetOptions } from "../server/relay_parts.ts";
-import { configOption, examples, type Registrar } from "./command_line/subcommand.ts";
-import { count, printable, showDuration } from "./command_line/terminal.ts";
+import type { Config } from "../../config/config.ts";
+import { loadConfig } from "../../config/load.ts";
+import { silentLogger } from "../../base/log.ts";
+import { ControlError, type DomainAnswer, type RouteAnswer } from "../../relay/control.ts";
+import type { TlsPolicy } from "../../net/tls_policy.ts";
+import { findTargets, type Target, type Targets } from "../../relay/mx.ts";
+import { AddressError, parseMailbox } from "../../smtp/address.ts";
+import type { MailboxAddress } from "../../smtp/envelope.ts";
+import { replyText } from "../../smtp/reply_reader.ts";
+import { systemClock } from "../../base/clock.ts";
+import { showEndpoint } from "../../net/listen.ts";
+import { askServeIn } from "../../server/ask_serve_in.ts";
+import { settingsName } from "../../server/settings_name.ts";
+import { CommandError, EXIT, type ExitCode } from "../../server/exit_codes.ts";
+import type { Io } from "../../server/io.ts";
+import { openMailboxes, requireDomains } from "../../server/parts.ts";
+import { findServer } from "../../server/queue_access.ts";
+import { openResolver, ownTargets, targetOptions } from "../../server/relay_parts.ts";
+import { describeIncoming, explainIncoming, type IncomingFlags } from "./incoming.ts";
+import { configOption, examples, type Registrar } from "../command_line/subcommand.ts";
+import { count, printable, showDuration } from "../command_line/terminal.ts";
 
 /** Registers the subcommand. */
 export function registerExplain(program: Command, { io, action }: Registrar): void {
   program.command("explain")
     .description("say what would become of mail to an address; sends nothing")
     .argument("<address>", "such as alice@example.com")
+    .option(
+      "--from <address>",
+      "say what serve-in would do with mail from this sender (<> for none); with --ip",
+    )
+    .option("--ip <address>", "the address that it would come from")
+    .option("--helo <name>", "what the client says in EHLO (default: its name in reverse DNS)")
     .option("--json", "print JSON")
     .addOption(configOption())
-    .addHelpText("after", examples("mailapp explain alice@example.com"))
-    .action(
-      action((address: string, flags: { config?: string; json?: true }) => explain(address, { flags, io })),
-    );
+    .addHelpText(
+      "after",
+      examples(
+        "mailapp explain alice@example.com",
+        "mailapp explain --from bob@example.net --ip 192.0.2.1 alice@example.com",
+      ),
+    )
+    .action(action((address: string, flags: Flags) => explain(address, { flags, io })));
+}
+
+interface Flags extends Partial<IncomingFlags> {
+  readonly config?: string;
+  readonly json?: true;
+}
+
+/** The sender of incoming mail; `undefined` where nothing is asked about one. */
+function incomingOf({ from, ip, helo }: Flags): IncomingFlags | undefined {
+  if (from !== undefined && ip !== undefined) return { from, ip, ...(helo !== undefined && { helo }) };
+  if (from === undefined && ip === undefined && helo === undefined) return undefined;
+  throw new CommandError(
+    "--from and --ip belong together: mail comes from a sender by an address",
+    EXIT.usage,
+  );
 }
 
 /**
@@ -74,10 +100,17 @@ interface Explanation {
 
 async function explain(
   text: string,
-  { flags, io }: { readonly flags: { readonly config?: string; readonly json?: true }; readonly io: Io },
+  { flags, io }: { readonly flags: Flags; readonly io: Io },
 ): Promise<ExitCode> {
+  const incoming = incomingOf(flags);
   const config = await loadConfig(flags.config, { env: io.env });
   const address = parseAddress(text, config);
+  if (incoming !== undefined) {
+    requireDomains(config);
+    const found = await explainIncoming(config, { address, text, flags: incoming });
+    io.out(flags.json ? `${JSON.stringify(found, null, 2)}\n` : describeIncoming(found));
+    return EXIT.ok;
+  }
   const local = explainLocal(config, address);
   const { domain } = address;
   const asked = await askServer(config, domain);

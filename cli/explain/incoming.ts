@@ -1,0 +1,224 @@
+/**
+ * `mailapp explain --from --ip`: what serve-in would find out about a sender, and what would become of the message. It
+ * asks DNS, and nobody else.
+ *
+ * @module
+ */
+import { isIP } from "node:net";
+import { systemClock } from "../../base/clock.ts";
+import { errorText } from "../../base/error_text.ts";
+import { silentLogger } from "../../base/log.ts";
+import { DnsLists, type Listing } from "../../checks/dns_lists.ts";
+import { readGreylist } from "../../checks/greylist_file.ts";
+import { judge, type Judgement } from "../../checks/judgement.ts";
+import { checkSender, type SenderFindings } from "../../checks/sender_checks.ts";
+import type { Config } from "../../config/config.ts";
+import { type DmarcVerdict, evaluateDmarc } from "../../dmarc/evaluate.ts";
+import { TimedResolver } from "../../dns/timed_resolver.ts";
+import { AddressError, parseMailbox } from "../../smtp/address.ts";
+import type { MailboxAddress } from "../../smtp/envelope.ts";
+import { greylistFile } from "../../server/check_parts.ts";
+import { CommandError, EXIT } from "../../server/exit_codes.ts";
+import { openMailboxes } from "../../server/parts.ts";
+import { openResolver } from "../../server/relay_parts.ts";
+import { printable } from "../command_line/terminal.ts";
+
+/** Who would send, as it was typed. */
+export interface IncomingFlags {
+  /** The reverse-path, which is taken for the author as well; `<>` for none. */
+  readonly from: string;
+  /** The client's address. */
+  readonly ip: string;
+  /** What the client says in EHLO; absent: the name that reverse DNS has for it. */
+  readonly helo?: string;
+}
+
+/** What would become of the message. */
+export interface IncomingExplanation {
+  readonly address: string;
+  readonly from: string;
+  readonly ip: string;
+  readonly helo: string;
+  /** Whether there is somebody to take it. */
+  readonly recipient: "accepted" | "unknown" | "not local";
+  readonly spf?: SenderFindings["spf"];
+  readonly heloSpf?: SenderFindings["heloSpf"];
+  readonly iprev: SenderFindings["iprev"];
+  readonly listings: readonly Listing[];
+  /** Lists that are not used, each with the reason. */
+  readonly ignoredLists: readonly { readonly zone: string; readonly reason: string }[];
+  /** Without a DKIM signature; absent where DMARC is off. */
+  readonly dmarc?: DmarcVerdict;
+  /** `greylist`: it would be asked to come again first. */
+  readonly outcome: "refuse" | "greylist" | "junk" | "inbox";
+  readonly why: string;
+  /** The directories that it would be filed in; none where it is refused. */
+  readonly folders: readonly string[];
+  /** Why it could not be told whether greylisting knows the sender. */
+  readonly greylistUnknown?: string;
+}
+
+/**
+ * Finds it out.
+ * @throws {CommandError} where the sender cannot be read
+ */
+export async function explainIncoming(
+  config: Config,
+  { address, text, flags }: {
+    readonly address: MailboxAddress;
+    readonly text: string;
+    readonly flags: IncomingFlags;
+  },
+): Promise<IncomingExplanation> {
+  const { ip } = flags;
+  if (isIP(ip) === 0) throw new CommandError(`--ip ${printable(ip)}: not an IP address`, EXIT.usage);
+  const from = flags.from === "<>" ? "" : readSender(flags.from);
+  const { serveIn: { checks } } = config;
+  using resolver = new TimedResolver({
+    resolver: openResolver(config),
+    clock: systemClock,
+    timeoutMs: checks.timeoutMs,
+  });
+  const ignoredLists: { zone: string; reason: string }[] = [];
+  using lists = new DnsLists({
+    lists: checks.dnsLists,
+    resolver,
+    clock: systemClock,
+    logger: {
+      ...silentLogger,
+      warn: (_, fields) => ignoredLists.push(fields as { zone: string; reason: string }),
+    },
+  });
+  await lists.start();
+  const [name] = flags.helo === undefined ? await reverseNames(ip, resolver) : [flags.helo];
+  const helo = name ?? (ip.includes(":") ? `[IPv6:${ip}]` : `[${ip}]`);
+  const identity = { ip, helo, mailFrom: from };
+  const sender = await checkSender(identity, { resolver, spf: checks.spf, lists });
+  const dmarc = checks.dmarc === "off" || from === "" ? undefined : await evaluateDmarc({
+    authors: [from.slice(from.lastIndexOf("@") + 1)],
+    spf: sender.spf ?? { result: "none" },
+    dkim: [],
+    resolver,
+  });
+  const judgement = judge({ ...sender, ...(dmarc && { dmarc }) }, {
+    identity,
+    enforceDmarc: checks.dmarc === "enforce",
+    trustedSealers: [],
+  });
+  const greylist = await askGreylist(config, { sender, judgement, identity });
+  const mailboxes = openMailboxes(config).resolve(address);
+  const recipient = mailboxes.kind === "local"
+    ? "accepted"
+    : mailboxes.kind === "unknown"
+    ? "unknown"
+    : "not local";
+  const outcome = judgement.action === "refuse" || recipient !== "accepted"
+    ? "refuse"
+    : greylist === true
+    ? "greylist"
+    : judgement.junk && config.mailboxes.junkFolder !== undefined
+    ? "junk"
+    : "inbox";
+  const folder = outcome === "junk" ? `.${config.mailboxes.junkFolder}/new` : "new";
+  return {
+    address: text,
+    from,
+    ip,
+    helo,
+    recipient,
+    ...sender,
+    ignoredLists,
+    ...(dmarc && { dmarc }),
+    outcome,
+    why: judgement.why,
+    folders: mailboxes.kind === "local" && outcome !== "refuse"
+      ? mailboxes.mailboxes.map(({ path }) => `${path}/${folder}`)
+      : [],
+    ...(typeof greylist === "string" && { greylistUnknown: greylist }),
+  };
+}
+
+function readSender(text: string): string {
+  try {
+    return parseMailbox(text, { smtputf8: true, bare: "none" }).text;
+  } catch (error) {
+    if (!(error instanceof AddressError)) throw error;
+    throw new CommandError(`--from ${printable(text)}: ${error.message}`, EXIT.data, { cause: error });
+  }
+}
+
+async function reverseNames(ip: string, resolver: TimedResolver): Promise<readonly string[]> {
+  const answer = await resolver.ptr(ip);
+  return answer.kind === "found" ? answer.records : [];
+}
+
+/** Whether the sender would be asked to come again; a reason where that cannot be told. */
+async function askGreylist(
+  config: Config,
+  { sender, judgement, identity: { ip, helo, mailFrom } }: {
+    readonly sender: SenderFindings;
+    readonly judgement: Judgement;
+    readonly identity: { readonly ip: string; readonly helo: string; readonly mailFrom: string };
+  },
+): Promise<boolean | string> {
+  const { greylist } = config.serveIn.checks;
+  if (greylist === "off" || judgement.allowed || (greylist === "suspicious" && !judgement.suspicious)) {
+    return false;
+  }
+  try {
+    const list = await readGreylist(greylistFile(config), { now: () => systemClock.now() });
+    return !list.knows({
+      ip,
+      domain: mailFrom === "" ? helo : mailFrom.slice(mailFrom.lastIndexOf("@") + 1),
+      authorized: sender.spf?.result === "pass",
+    });
+  } catch (error) {
+    return error instanceof Deno.errors.NotFound ? true : errorText(error);
+  }
+}
+
+const OUTCOMES: Readonly<Record<IncomingExplanation["outcome"], string>> = {
+  refuse: "refused",
+  greylist: "asked to come again in a minute (451 4.7.1), and then taken",
+  junk: "filed as junk",
+  inbox: "taken",
+};
+
+/** The same for people. */
+export function describeIncoming(explanation: IncomingExplanation): string {
+  const { address, from, ip, helo, recipient, spf, heloSpf, iprev, listings, ignoredLists } = explanation;
+  const { dmarc, outcome, why, folders, greylistUnknown } = explanation;
+  const because = (reason: string | undefined) => reason === undefined ? "" : `: ${reason}`;
+  const lines = [
+    `to ${address}, from ${from === "" ? "<>" : from}, by ${helo} [${ip}]`,
+    ...(spf === undefined ? [] : [`  SPF ${spf.result} for ${spf.domain}${because(spf.reason)}`]),
+    ...(heloSpf === undefined
+      ? []
+      : [`  SPF ${heloSpf.result} for ${heloSpf.domain} (HELO)${because(heloSpf.reason)}`]),
+    `  reverse DNS ${iprev.result}${because(iprev.name)}`,
+    ...listings.map(({ list, code, text }) =>
+      `  listed by ${list.zone} (${list.action}, ${code})${because(text)}`
+    ),
+    ...ignoredLists.map(({ zone, reason }) => `  ${zone} is not used: ${reason}`),
+    ...(dmarc === undefined ? [] : [`  DMARC ${describeDmarc(dmarc)}`]),
+    ...(recipient === "accepted" ? [] : [
+      recipient === "unknown"
+        ? "  nobody has this address: 550 5.1.1"
+        : "  the domain is none of [serve-in] domains: 550 5.7.1",
+    ]),
+    ...(greylistUnknown === undefined
+      ? []
+      : [`  whether greylisting knows the sender cannot be told: ${greylistUnknown}`]),
+    `  ${OUTCOMES[outcome]}${because(why === "" ? undefined : why)}`,
+    ...folders.map((folder) => `    ${folder}`),
+  ];
+  return lines.map((line) => `${printable(line)}\n`).join("");
+}
+
+function describeDmarc({ result, policy, policyDomain, disposition, why }: DmarcVerdict): string {
+  const policies = policy === undefined
+    ? ""
+    : ` (p=${policy} of ${policyDomain}, which asks for ${disposition})`;
+  const signed = result === "fail" ? "; a DKIM signature of the domain would make it pass" : "";
+  return `${result}${policies}: ${why}${signed}`;
+}
