@@ -31,6 +31,8 @@ export const SUBMISSIONS_PORT = 465;
 
 // A server that does not read while it writes must still take a batch, so it stays below any socket buffer (RFC 2920 §3.1).
 const MAX_BATCH = 100;
+// Milliseconds in which a server answers a group of commands that it has seen.
+const SILENCE = 10_000;
 const ANY: readonly number[] = [2, 3, 4, 5];
 
 /**
@@ -47,6 +49,8 @@ export class SmtpClient {
   #dirty = false;
   /** Replies to several commands that were sent together are due. */
   #inGroup = false;
+  /** When they were sent, monotonic. */
+  #groupSentAt = 0;
 
   /** Speaks over this transport, which it owns from now on. */
   constructor(transport: Transport, options: SmtpClientOptions) {
@@ -168,6 +172,7 @@ export class SmtpClient {
       if (this.#dirty) await this.reset();
       this.#dirty = true;
       const end = await this.#transact(message, commands, results);
+      groupLost = this.#fellSilent(end);
       if (end !== undefined) settle(end);
     } catch (error) {
       if (!(error instanceof DialogueError)) throw error;
@@ -175,6 +180,8 @@ export class SmtpClient {
       groupLost = this.#inGroup;
       // Where one reply made no sense, those before it may have been for other recipients.
       if (fault === "malformed") results.fill(undefined);
+      // Of a group that was lost in part, what came for RCPT may have been for DATA.
+      if (groupLost) forgetMisplaced(results);
       settle({
         kind: "lost",
         stage,
@@ -244,6 +251,7 @@ export class SmtpClient {
       // DATA ends a batch (RFC 2920 §3.1); it may go along only where all before it is answered in this batch or was good.
       dataSent = pipelining && last;
       this.#inGroup = lines.length > 1 || dataSent;
+      this.#groupSentAt = this.#options.clock.monotonic();
       const stage = mailReply === undefined ? "mail" : "rcpt";
       await this.#dialogue.write({ stage }, dataSent ? [...lines, "DATA"] : lines);
       mailReply ??= await this.#dialogue.read({ stage: "mail" });
@@ -266,7 +274,7 @@ export class SmtpClient {
     if (dataSent || accepted.length > 0) {
       const data = { stage: "data", classes: ANY, patience: this.#options.timeouts.data } as const;
       const reply = dataSent ? await this.#dialogue.read(data) : await this.#dialogue.ask(data, "DATA");
-      this.#inGroup = false;
+      this.#inGroup &&= reply.code === 421;
       if (accepted.length === 0) {
         // The server wants data for nobody: an empty message gets both sides in step again (RFC 2920 §3.1).
         if (sloppy) this.close();
@@ -284,6 +292,12 @@ export class SmtpClient {
     return mailReply !== undefined && mailReply.code >= 400
       ? { kind: "refused", stage: "mail", reply: mailReply }
       : undefined;
+  }
+
+  /** Whether a 421 came in place of a reply in a group, after a time in which servers give up waiting. */
+  #fellSilent(end: RecipientResult | undefined): boolean {
+    return this.#inGroup && end?.kind === "refused" && end.reply.code === 421 && end.stage !== "mail" &&
+      this.#options.clock.monotonic() - this.#groupSentAt >= SILENCE;
   }
 
   /** The reply to RCPT; where MAIL was refused, that refusal stays the word that counts, whatever comes behind it. */
@@ -346,6 +360,15 @@ export class SmtpClient {
       return reply;
     } catch {
       return undefined;
+    }
+  }
+}
+
+/** Takes out refusals for a bad sequence or syntax (500 to 504), which speak of commands and not of recipients. */
+function forgetMisplaced(results: (RecipientResult | undefined)[]): void {
+  for (const [i, result] of results.entries()) {
+    if (result?.kind === "refused" && result.reply.code >= 500 && result.reply.code <= 504) {
+      results[i] = undefined;
     }
   }
 }

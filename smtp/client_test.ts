@@ -660,3 +660,27 @@ Deno.test("SmtpClient.send() says where the replies to a group of commands were 
     assert.equal((await single.client.send(message())).groupLost, false);
   }
 });
+
+Deno.test("SmtpClient.send() takes no refusal of DATA for one of a recipient where RCPT was lost", async () => {
+  for (const lost of ["503 5.5.1 RCPT first", "500 5.5.2 what?"]) {
+    const { client, clock } = await ready({ RCPT: lost, DATA: "stall" }, PIPELINING);
+    const sent = client.send(message());
+    await clock.advance(TIMEOUTS.data);
+    const { recipients, groupLost } = await sent;
+    assert.deepEqual([...recipients.map(brief), groupLost], ["lost data timeout", true]);
+  }
+  const { client } = await ready({ RCPT: "550 5.1.1 nobody", DATA: "drop" }, PIPELINING);
+  const { recipients, groupLost } = await client.send(message());
+  assert.deepEqual([...recipients.map(brief), groupLost], ["refused rcpt 550", true]);
+});
+
+Deno.test("SmtpClient.send() tells a 421 at once from one after a silence in a group", async () => {
+  for (const [wait, lost] of [[0, false], [60_000, true]] as const) {
+    const { client, clock, server } = await ready({ RCPT: "stall" }, PIPELINING);
+    const sent = client.send(message());
+    await clock.advance(wait);
+    server.say("421 4.4.2 idle for too long");
+    const { recipients, groupLost } = await sent;
+    assert.deepEqual([...recipients.map(brief), groupLost], ["refused rcpt 421", lost]);
+  }
+});

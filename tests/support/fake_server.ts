@@ -74,6 +74,7 @@ export class FakeServer {
   script: Script;
   readonly #options: FakeServerOptions;
   readonly #times = new Map<Moment, number>();
+  #latest: FakeConnection | undefined;
 
   /** Makes the server. */
   constructor(options: FakeServerOptions) {
@@ -85,7 +86,13 @@ export class FakeServer {
   connect(): Transport {
     this.connections++;
     this.commands.push("(connected)");
-    return new FakeConnection(this, this.#options).transport;
+    this.#latest = new FakeConnection(this, this.#options);
+    return this.#latest.transport;
+  }
+
+  /** Says this unasked on the latest connection. */
+  say(text: string): void {
+    this.#latest?.say(text);
   }
 
   /** What the script says at this moment. */
@@ -205,6 +212,12 @@ class FakeConnection {
     this.#server.writes.push(text(data));
     this.#input += text(data);
     while (!this.#silent && !this.#ended && this.#step());
+  }
+
+  /** Sends a line of its own accord. */
+  say(line: string): void {
+    this.#toClient.push(new TextEncoder().encode(`${line}\r\n`));
+    this.#wake?.();
   }
 
   /** Takes one command, or the mail data; false when there is not enough. */
