@@ -25,6 +25,13 @@ Deno.test("parseDkimKey() takes PKCS #1, as opendkim-genkey writes it", async ()
   assert.equal((await parseDkimKey(pem, where)).record, (await parseDkimKey(other, where)).record);
 });
 
+Deno.test("parseDkimKey() takes a key as editors leave it: white space around lines, a byte order mark", async () => {
+  const pem = await makeDkimKey("ed25519-sha256");
+  const { record } = await parseDkimKey(pem, where);
+  const spaced = `\ufeff${pem.replaceAll("\n", " \t\r\n ")}`;
+  assert.equal((await parseDkimKey(spaced, where)).record, record);
+});
+
 Deno.test("parseDkimKey() says what is wrong, and what to do", async () => {
   const pkcs8 = { type: "pkcs8", format: "pem" } as const;
   const short = generateKeyPairSync("rsa", { modulusLength: 1024 });

@@ -13,6 +13,7 @@ import type { Clock } from "../base/clock.ts";
 import { type Logger, silentLogger } from "../base/log.ts";
 import { AnswerCache } from "./answer_cache.ts";
 import { canonicalAnyName, canonicalName, reverseName } from "./name.ts";
+import { isPlain, readMx, readNames, readText, readTlsa, readTxt } from "./records.ts";
 import { parseDnsServer, resolvConfServers, type ScopeOf, type ServerList } from "./servers.ts";
 import { TcpChannel } from "./tcp_channel.ts";
 import type { RecordType, WireAnswer } from "./wire_answer.ts";
@@ -119,8 +120,6 @@ export interface Confinement {
   readonly scopeOf: ScopeOf;
 }
 
-// A zone may have more; a relay has no use for them.
-const MAX_RECORDS = 100;
 // Milliseconds. `Deno.resolveDns` does not tell the TTL.
 const FOUND_FOR = 60_000;
 const LONGEST = 300_000;
@@ -352,15 +351,6 @@ export class DnsResolver implements Resolver {
 /** What `Deno.resolveDns` is asked for. */
 type SystemType = "MX" | "A" | "AAAA" | "TXT" | "PTR";
 
-/** Whether the names in a record are as DNS has them: the platform turns A-labels into U-labels, and may escape others. */
-function isPlain(record: unknown): boolean {
-  if (typeof record === "string") return /^[a-z0-9._:-]*$/i.test(record);
-  // Strings of a TXT record.
-  if (Array.isArray(record)) return true;
-  const { exchange } = record as { exchange?: unknown };
-  return typeof exchange === "string" && (exchange === "." || /^[a-z0-9._-]*$/i.test(exchange));
-}
-
 /** The answer, or `failed` when the signal comes first. */
 async function giveUpWith<T>(
   signal: AbortSignal | undefined,
@@ -376,42 +366,4 @@ async function giveUpWith<T>(
   } finally {
     signal.removeEventListener("abort", giveUp);
   }
-}
-
-function readMx(records: readonly unknown[]): MxRecord[] {
-  const found: MxRecord[] = [];
-  for (const record of records) {
-    const { preference = 0, exchange } = record as { preference?: number; exchange?: unknown };
-    if (typeof exchange !== "string") continue;
-    found.push({ preference, exchange: exchange === "." ? "." : canonicalName(exchange) ?? "" });
-  }
-  return found.sort((a, b) => a.preference - b.preference).slice(0, MAX_RECORDS);
-}
-
-function readText(records: readonly unknown[]): string[] {
-  return records.filter((record) => typeof record === "string").slice(0, MAX_RECORDS);
-}
-
-function readNames(records: readonly unknown[]): string[] {
-  return readText(records).flatMap((name) => canonicalName(name) ?? []);
-}
-
-function readTxt(records: readonly unknown[]): string[] {
-  const decoder = new TextDecoder();
-  return records.slice(0, MAX_RECORDS).flatMap((record) => {
-    const strings = Array.isArray(record) ? record : [record];
-    return strings.every((part) => part instanceof Uint8Array || typeof part === "string")
-      ? strings.map((part) => typeof part === "string" ? part : decoder.decode(part)).join("")
-      : [];
-  });
-}
-
-function readTlsa(records: readonly unknown[]): TlsaRecord[] {
-  return records.slice(0, MAX_RECORDS).flatMap((record) => {
-    const { usage, selector, matchingType, certificate } = record as Record<string, unknown>;
-    return typeof usage === "number" && typeof selector === "number" && typeof matchingType === "number" &&
-        certificate instanceof Uint8Array
-      ? [{ usage, selector, matchingType, data: new Uint8Array(certificate) }]
-      : [];
-  });
 }

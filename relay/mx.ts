@@ -8,9 +8,10 @@
  */
 import { isIP } from "node:net";
 import { canonicalName } from "../dns/name.ts";
-import type { Answer, MxRecord, Resolver } from "../dns/resolver.ts";
+import type { Answer, Resolver } from "../dns/resolver.ts";
 import { addressScope, sameAddress } from "../net/ip_address.ts";
 import type { Logger } from "../base/log.ts";
+import { byPreference, interleave, shuffle } from "./target_order.ts";
 import { SUBMISSIONS_PORT } from "../smtp/client.ts";
 import type { EnhancedStatusCode } from "../smtp/reply.ts";
 import type { AddressFamily } from "../net/address_family.ts";
@@ -113,7 +114,6 @@ export interface TargetOptions {
   readonly signal?: AbortSignal;
 }
 
-const MAX_MX = 100;
 // An attempt has to end: beyond so many hosts or addresses the domain gets its mail at the next one.
 const MAX_HOSTS = 16;
 const MAX_ADDRESSES_PER_HOST = 8;
@@ -342,39 +342,6 @@ function firstFamily({ family, preferFamily, health }: TargetOptions): 4 | 6 {
 
 function addressesOf(answer: Answer<string>, random: () => number): string[] {
   return answer.kind === "found" ? shuffle(answer.records, random) : [];
-}
-
-/** Alternates the families, so that a dead one costs one wait and not one per address. */
-function interleave(ipv6: readonly string[], ipv4: readonly string[], first: 4 | 6): string[] {
-  const [a, b] = first === 4 ? [ipv4, ipv6] : [ipv6, ipv4];
-  const all: string[] = [];
-  for (let i = 0; i < Math.max(a.length, b.length); i++) {
-    for (const address of [a[i], b[i]]) if (address !== undefined) all.push(address);
-  }
-  return all;
-}
-
-/** Groups of equal preference, best first, each shuffled (§5.1). */
-function byPreference(records: readonly MxRecord[], random: () => number): MxRecord[][] {
-  const groups = new Map<number, MxRecord[]>();
-  const sorted = records.toSorted((a, b) => a.preference - b.preference).slice(0, MAX_MX);
-  const seen = new Set<string>();
-  for (const record of sorted) {
-    if (seen.has(record.exchange)) continue;
-    seen.add(record.exchange);
-    const group = groups.get(record.preference);
-    if (group === undefined) groups.set(record.preference, [record]);
-    else group.push(record);
-  }
-  return [...groups.values()].map((group) => shuffle(group, random));
-}
-
-/** A shuffled copy (Fisher–Yates). */
-function shuffle<T>(items: readonly T[], random: () => number): T[] {
-  const left = [...items];
-  const shuffled: T[] = [];
-  while (left.length > 0) shuffled.push(...left.splice(Math.floor(random() * left.length), 1));
-  return shuffled;
 }
 
 function target(base: TargetBase, address: string): Target {

@@ -75,6 +75,12 @@ Deno.test("loadCertificate() takes a chain with its key, of any usual kind and f
   await Deno.writeTextFile(work.cert, ("subject=CN = mx.test\n" + good.cert).replaceAll("\n", "\r\n"));
   await Deno.writeTextFile(work.key, "Bag Attributes\n" + good.key);
   assert.deepEqual((await loadCertificate(work.options)).names, ["mx.test", "192.0.2.1"]);
+  // As editors and web forms leave them.
+  for (const [blank, mark] of [[" ", ""], ["\t \r", "\ufeff"], ["\u00a0", "\ufeff"]] as const) {
+    await Deno.writeTextFile(work.cert, mark + good.cert.replaceAll("\n", `${blank}\n`));
+    await Deno.writeTextFile(work.key, mark + good.key.replaceAll("\n", `${blank}\n  `));
+    assert.deepEqual((await loadCertificate(work.options)).names, ["mx.test", "192.0.2.1"]);
+  }
 });
 
 Deno.test("loadCertificate() says what is wrong with a pair and what to do", async () => {
