@@ -11,13 +11,14 @@ const MAX_PEERS = 1000;
 const PASSING = 30_000;
 // Groups of commands spare time and no more, so who once lost one is asked again the next day.
 const WITHOUT_PIPELINING_FOR = 86_400_000;
-// Without EHLO there is no TLS and no 8-bit text, so it is tried again soon.
+// Without EHLO there is no TLS and no 8-bit text: the first time one connection goes without it, then those of an hour.
 const WITHOUT_EHLO_FOR = 3_600_000;
 
 interface Peer {
   /** Since when it has refused TLS though it offers it. */
   tlsRefusedSince?: number;
   noPipeliningUntil?: number;
+  ehlosLost?: number;
   noEhloUntil?: number;
 }
 
@@ -60,13 +61,17 @@ export class PeerMemory {
 
   /** It hung up at EHLO. */
   noteEhloLost(where: PeerAddress): void {
-    this.#peer(where).noEhloUntil = this.#clock.monotonic() + WITHOUT_EHLO_FOR;
+    const peer = this.#peer(where);
+    peer.ehlosLost = (peer.ehlosLost ?? 0) + 1;
+    peer.noEhloUntil = this.#clock.monotonic() + WITHOUT_EHLO_FOR;
   }
 
   /** What HELO offers is not enough: EHLO is to be said again. */
   forgetEhlo(where: PeerAddress): void {
     const peer = this.#known(where);
-    if (peer !== undefined) delete peer.noEhloUntil;
+    if (peer === undefined) return;
+    delete peer.noEhloUntil;
+    delete peer.ehlosLost;
   }
 
   /** Whether commands may be sent in groups. */
@@ -74,9 +79,12 @@ export class PeerMemory {
     return this.#clock.monotonic() >= (this.#known(where)?.noPipeliningUntil ?? 0);
   }
 
-  /** Whether EHLO may be said. */
-  bearsEhlo(where: PeerAddress): boolean {
-    return this.#clock.monotonic() >= (this.#known(where)?.noEhloUntil ?? 0);
+  /** Whether EHLO is to be said on a connection that begins; not on the one behind the first that was hung up on. */
+  takeEhlo(where: PeerAddress): boolean {
+    const peer = this.#known(where);
+    if (this.#clock.monotonic() >= (peer?.noEhloUntil ?? 0)) return true;
+    if (peer?.ehlosLost === 1) delete peer.noEhloUntil;
+    return false;
   }
 
   #known({ address, port }: PeerAddress): Peer | undefined {

@@ -19,11 +19,15 @@ Deno.test("PeerMemory tells a refusal of TLS that lasts from one that passes", a
 Deno.test("PeerMemory forgets a lost group after a day and a lost EHLO after an hour, for each port by itself", async () => {
   const clock = new FakeClock();
   const peers = new PeerMemory(clock);
-  const bears = () => [peers.bearsGroups(MX), peers.bearsEhlo(MX)];
+  const bears = () => [peers.bearsGroups(MX), peers.takeEhlo(MX)];
   assert.deepEqual(bears(), [true, true]);
   peers.noteGroupLost(MX);
   peers.noteEhloLost(MX);
   assert.deepEqual(bears(), [false, false]);
+  // Once it may have been a mishap.
+  assert.deepEqual(bears(), [false, true]);
+  peers.noteEhloLost(MX);
+  assert.deepEqual([bears(), bears()], [[false, false], [false, false]]);
   assert.equal(peers.bearsGroups({ ...MX, port: 587 }), true);
   await clock.advance(3_600_000);
   assert.deepEqual(bears(), [false, true]);
@@ -31,6 +35,9 @@ Deno.test("PeerMemory forgets a lost group after a day and a lost EHLO after an 
   assert.deepEqual(bears(), [true, true]);
   peers.noteEhloLost(MX);
   peers.forgetEhlo(MX);
+  assert.deepEqual(bears(), [true, true]);
+  peers.noteEhloLost(MX);
+  assert.deepEqual(bears(), [true, false]);
   assert.deepEqual(bears(), [true, true]);
 });
 

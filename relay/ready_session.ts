@@ -139,7 +139,7 @@ async function openDialogue(
   asked: Target,
   options: DialogueOptions,
 ): Promise<ReadySession | DialogueFailure> {
-  const { clock, hostname, timeouts, onLine, signal, plaintext, peers, dial, alternate } = options;
+  const { clock, hostname, timeouts, onLine, signal, plaintext, peers, dial, alternate, logger } = options;
   const { implicitTls = false } = asked;
   let target = asked;
   let unanswered: readonly Unanswered[] = [];
@@ -186,7 +186,11 @@ async function openDialogue(
   target = reached;
   // Without EHLO there is neither TLS nor a login.
   const isPlainEnough = target.tls === "prefer" && dane.kind === "none" && !implicitTls;
-  const withoutEhlo = isPlainEnough && target.auth === undefined && !peers.bearsEhlo(target);
+  const withoutEhlo = isPlainEnough && target.auth === undefined && !peers.takeEhlo(target);
+  if (withoutEhlo) {
+    const { host, address } = target;
+    logger.warn("host.plaintext", { host, address, reason: "it hung up at EHLO, and HELO has no TLS" });
+  }
   const client = new SmtpClient(connection.transport, {
     hostname,
     clock,
