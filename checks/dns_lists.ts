@@ -49,12 +49,15 @@ const HOUR = 3600_000;
 const MAX_TEXT = 200;
 
 /** How far a list is known: which families its test entries are there for, or why it is not used. */
-type State = { readonly ipv4: boolean; readonly ipv6: boolean } | { readonly dead: string } | "untested";
+export type DnsListState =
+  | { readonly ipv4: boolean; readonly ipv6: boolean }
+  | { readonly dead: string }
+  | "untested";
 
 /** The lists of a server. */
 export class DnsLists implements Disposable {
   readonly #options: DnsListsOptions;
-  readonly #states = new Map<DnsList, State>();
+  readonly #states = new Map<DnsList, DnsListState>();
   #timer: Timer | undefined;
   #over = false;
 
@@ -114,7 +117,7 @@ export class DnsLists implements Disposable {
 
   async #test(list: DnsList): Promise<void> {
     const before = this.#states.get(list);
-    const state = await testList(list.zone, this.#options.resolver);
+    const state = await testDnsList(list.zone, this.#options.resolver);
     // As long as DNS fails what was known stands; a list that was never seen to work is not used.
     const now = state === "untested" ? before ?? "untested" : state;
     this.#states.set(list, now);
@@ -138,7 +141,8 @@ export function gravestListing(listings: readonly Listing[]): Listing | undefine
 // RFC 5782 §5: each list has 127.0.0.2 and never 127.0.0.1; one of IPv6 addresses the same, mapped into IPv6.
 const TESTS = { ipv4: ["127.0.0.2", "127.0.0.1"], ipv6: ["::ffff:7f00:2", "::ffff:7f00:1"] } as const;
 
-async function testList(zone: string, resolver: Resolver): Promise<State> {
+/** Whether a list can be used, by its own test entries; `untested` where DNS fails. Never rejects. */
+export async function testDnsList(zone: string, resolver: Resolver): Promise<DnsListState> {
   const [present4, absent4, present6, absent6] = await Promise.all(
     [...TESTS.ipv4, ...TESTS.ipv6].map((address) => resolver.a(entryName(address, zone))),
   );

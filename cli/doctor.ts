@@ -6,10 +6,12 @@
 import type { Command } from "commander";
 import { systemClock } from "../base/clock.ts";
 import { errorText } from "../base/error_text.ts";
+import { silentLogger } from "../base/log.ts";
 import type { Config } from "../config/config.ts";
 import { ConfigError } from "../config/errors.ts";
 import { loadConfig } from "../config/load.ts";
 import { CHECKS } from "../doctor/checks.ts";
+import type { IncomingChecks } from "../doctor/checks/incoming.ts";
 import { MAX_LISTENERS } from "../doctor/checks/listener.ts";
 import type { QueueState, WaitingMessage } from "../doctor/checks/queue.ts";
 import { Examination } from "../doctor/examination.ts";
@@ -18,6 +20,7 @@ import type { CertificateState, ConfigProblem, OwnAddresses, Setup, WayOut } fro
 import { currentTroubles } from "../doctor/trouble_watch.ts";
 import { createDial } from "../net/dial.ts";
 import { showEndpoint } from "../net/listen.ts";
+import { asksDns, findDnsServers, openConfinedResolver } from "../server/dns_parts.ts";
 import { loadDkimKeys } from "../server/dkim_parts.ts";
 import { routeProbes } from "../server/route_probes.ts";
 import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
@@ -146,6 +149,7 @@ async function setupOf(config: Config, probe: string): Promise<Setup> {
     dnssec: dns.dnssec,
     closedNetwork: serveOut.allowPrivateTargets,
     resolver,
+    ...(serveIn.domains.length > 0 && asksDns(config) && { incoming: await incomingChecks(config) }),
     dnsServers: dns.servers.map(({ address, port }) => showEndpoint(address, port)).join(", ") ||
       "/etc/resolv.conf",
     dnsProblems: await dnsSettingProblems(config),
@@ -157,6 +161,14 @@ async function setupOf(config: Config, probe: string): Promise<Setup> {
     queue: () => queueState(config),
     fetchText,
     clock: systemClock,
+  };
+}
+
+async function incomingChecks(config: Config): Promise<IncomingChecks> {
+  const servers = await findDnsServers(config);
+  return {
+    resolver: openConfinedResolver(config, { servers, logger: silentLogger }),
+    lists: config.serveIn.checks.dnsLists,
   };
 }
 

@@ -9,6 +9,7 @@ import { checkClock } from "./checks/clock.ts";
 import { checkConfig, checkOwnAddresses } from "./checks/config.ts";
 import { checkDkim } from "./checks/dkim.ts";
 import { checkDmarc } from "./checks/dmarc.ts";
+import { checkIncoming } from "./checks/incoming.ts";
 import { checkListeners } from "./checks/listener.ts";
 import { checkMx } from "./checks/mx.ts";
 import { checkWayOut } from "./checks/outward.ts";
@@ -76,6 +77,7 @@ export const CHECKS: readonly Check[] = [
     run: async (examination) => checkMtaSts(await examination.world(), examination.setup.fetchText),
   },
   { name: "tlsrpt", needsDns: true, run: async (examination) => checkTlsRpt(await examination.world()) },
+  { name: "incoming", needsDns: true, run: ({ setup }) => checkIncoming(setup) },
   { name: "smtp", run: ({ setup }) => checkListeners(setup) },
   { name: "route", run: ({ setup }) => checkRoutes(setup) },
   { name: "outward", needsDns: true, run: ({ setup }) => checkWayOut(setup) },

@@ -69,9 +69,11 @@ export function lookAtQueue(size: () => number | undefined): Look {
 /**
  * DNS that answers no question about our own names, at two looks in a row.
  * @param about the names, and who is asked; there may be none
+ * @param consequence what that means
  */
 export function lookAtDns(
   about: () => { readonly names: readonly string[]; readonly resolver: Resolver },
+  consequence = "mail cannot be sent",
 ): Look {
   let failedBefore = false;
   return async () => {
@@ -84,7 +86,7 @@ export function lookAtDns(
     return twice
       ? [{
         kind: "dns",
-        what: `DNS gives no answer about ${names.join(", ")}: ${reasons[0]}; mail cannot be sent`,
+        what: `DNS gives no answer about ${names.join(", ")}: ${reasons[0]}; ${consequence}`,
         next: "Check this machine's network and its DNS servers (/etc/resolv.conf, or [dns] servers).",
       }]
       : [];

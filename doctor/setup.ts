@@ -6,6 +6,7 @@
 import type { Clock } from "../base/clock.ts";
 import type { SocketAddress, Transport } from "../net/transport.ts";
 import type { CertificatePair } from "../tls/certificates.ts";
+import type { IncomingChecks } from "./checks/incoming.ts";
 import type { QueueState } from "./checks/queue.ts";
 import type { RouteProbe } from "./checks/routes.ts";
 import type { StorageCheck } from "./checks/storage.ts";
@@ -84,6 +85,8 @@ export interface Setup {
   readonly closedNetwork: boolean;
   /** Answers questions to DNS. */
   readonly resolver: World["resolver"];
+  /** What serve-in asks about mail; absent where it asks nothing. */
+  readonly incoming?: IncomingChecks;
   /** Who is asked, for people. */
   readonly dnsServers: string;
   /** What is wrong with the system's choice of them, one sentence each. */

@@ -84,7 +84,13 @@ export async function runServeIn(start: ServerStart, { signals }: ServerContext)
   signals.onReload(reload(start, { delivery, server, log, certificates, live }));
   const cleaning = setInterval(() => delivery.cleanTmp(), CLEAN_INTERVAL);
   const firstCleaning = delivery.cleanTmp();
-  await using _watch = await watchServeIn(live, { delivery, certificates, clock: systemClock, logger });
+  await using _watch = await watchServeIn(live, {
+    delivery,
+    certificates,
+    resolver: checks.inspector && resolver,
+    clock: systemClock,
+    logger,
+  });
 
   const signal = await signals.stopped;
   logger.info("server.stopping", { signal, connections: server.connectionCount });

@@ -39,12 +39,14 @@ interface CommonParts {
   readonly logger: Logger;
 }
 
-/** Watches a running serve-in: its certificate, and the room on its disks. */
+/** Watches a running serve-in: its certificate, the room on its disks, and DNS if it asks any. */
 export async function watchServeIn(
   live: Live,
-  { delivery, certificates, clock, logger }: CommonParts & {
+  { delivery, certificates, resolver, clock, logger }: CommonParts & {
     readonly delivery: MaildirDelivery;
     readonly certificates: Pick<Certificates, "pair"> | undefined;
+    /** Asked by the checks; absent: there are none. */
+    readonly resolver: Resolver | undefined;
   },
 ): Promise<TroubleWatch> {
   const { hostname, tls: { selfSigned } } = live.config;
@@ -64,6 +66,12 @@ export async function watchServeIn(
           { name: "data_dir", path: incoming, minFreeSpace },
         ];
       }),
+      ...(resolver === undefined ? [] : [
+        lookAtDns(
+          () => ({ names: live.config.serveIn.domains.slice(0, 1), resolver }),
+          "incoming mail is taken unchecked",
+        ),
+      ]),
     ],
     mail: (troubles) => {
       const [domain = hostname] = live.config.serveIn.domains;

@@ -64,7 +64,13 @@ Deno.test("watchServeIn() writes to postmaster of a certificate that should have
     log,
     clock,
   });
-  await using _watch = await watchServeIn({ config }, { delivery, certificates, clock, logger: log });
+  await using _watch = await watchServeIn({ config }, {
+    delivery,
+    certificates,
+    resolver: undefined,
+    clock,
+    logger: log,
+  });
   await clock.advance(2 * 60_000);
   const { fields } = await log.saw("message.delivered");
   const text = await Deno.readTextFile(String(fields["file"]));

@@ -267,3 +267,24 @@ testWith(["named"], "explain tells what serve-in would do with a sender, and it 
   ]);
   assert.match(nobody.stdout, /nobody has this address: 550 5\.1\.1\n {2}refused\n$/);
 });
+
+testWith(["named"], "doctor says whether DNS answers serve-in's checks, and which list is dead", async () => {
+  await using serving = await serve({ dns_lists: [{ zone: "world.list", action: "refuse" }] });
+  const doctor = async () => {
+    const args = [
+      "doctor",
+      "--json",
+      "--probe",
+      "good.test",
+      "--config",
+      serving.workspace.file("config.toml"),
+    ];
+    const { findings } = JSON.parse((await runMailapp(args)).stdout) as {
+      findings: Record<string, string>[];
+    };
+    return findings.filter(({ id }) => /^(?:dns|incoming)/.test(id ?? "")).map(({ id, outcome }) =>
+      `${id} ${outcome}`
+    );
+  };
+  assert.deepEqual(await doctor(), ["dns ok", "incoming.dns ok", "incoming.list warning"]);
+});

@@ -1,0 +1,51 @@
+/**
+ * Whether serve-in can ask what its checks of incoming mail need.
+ *
+ * @module
+ */
+import { type DnsList, testDnsList } from "../../checks/dns_lists.ts";
+import type { Resolver } from "../../dns/resolver.ts";
+import { failure, type Finding, ok, unanswered, warning } from "../finding.ts";
+
+/** The checks, in doctor's terms. */
+export interface IncomingChecks {
+  /** Asks as serve-in does, which sends no datagrams of its own. */
+  readonly resolver: Resolver;
+  /** The lists that it asks. */
+  readonly lists: readonly DnsList[];
+}
+
+/** Asks as serve-in would, and tests each list. */
+export async function checkIncoming(
+  { incoming, hostname, dnsServers }: {
+    readonly incoming?: IncomingChecks;
+    readonly hostname: string;
+    readonly dnsServers: string;
+  },
+): Promise<Finding[]> {
+  if (incoming === undefined) return [];
+  const { resolver, lists } = incoming;
+  // The one type that Deno's resolver is never asked for, so that this is TCP in any case.
+  const answer = await resolver.cname(hostname);
+  if (answer.kind === "failed") {
+    return [failure("incoming.dns", dnsServers, {
+      what: `the checks of incoming mail get no answer over TCP: ${answer.reason}; mail is taken unchecked`,
+      next:
+        "See that these servers take TCP on that port, as all must, and that no firewall is in between; " +
+        "or name others in [dns] servers.",
+    })];
+  }
+  const findings = await Promise.all(lists.map(({ zone }) => checkList(zone, resolver)));
+  return [ok("incoming.dns", dnsServers, "answers the checks of incoming mail"), ...findings];
+}
+
+async function checkList(zone: string, resolver: Resolver): Promise<Finding> {
+  const state = await testDnsList(zone, resolver);
+  if (state === "untested") return unanswered("incoming.list", zone, "its test entries cannot be had");
+  if (!("dead" in state)) return ok("incoming.list", zone, "is alive");
+  return warning("incoming.list", zone, {
+    what: `the DNS list is not used: ${state.dead}`,
+    next:
+      "Take it out of [serve-in.checks] dns_lists; or, if it serves no public resolvers, ask through your own.",
+  });
+}
