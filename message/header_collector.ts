@@ -4,7 +4,9 @@
  * @module
  */
 import { Buffer } from "node:buffer";
+import { isField } from "./header_field.ts";
 import { HeaderSection, readField } from "./header_section.ts";
+import { markLength } from "./split_message.ts";
 
 const LF = 10;
 const CR = 13;
@@ -67,7 +69,7 @@ export class HeaderCollector {
     let end = field.length;
     if (field[end - 1] === LF) end--;
     if (field[end - 1] === CR) end--;
-    this.section.add(readField(field, 0, end));
+    this.section.add(readField(field, this.section.fields.length === 0 ? markBefore(field, end) : 0, end));
   }
 
   #hold(bytes: Uint8Array): void {
@@ -81,4 +83,11 @@ export class HeaderCollector {
     this.#heldLength = needed;
     this.octets += bytes.length;
   }
+}
+
+/** Octets of a byte order mark before the first field, which is not stored with it. */
+function markBefore(field: Uint8Array, end: number): number {
+  const mark = markLength(field);
+  const lf = field.indexOf(LF);
+  return mark > 0 && isField(field, mark, lf < 0 ? end : lf) ? mark : 0;
 }

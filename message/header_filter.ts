@@ -51,6 +51,8 @@ export class HeaderFilter implements SeenField {
   keptOctets = 0;
   readonly #unwanted: UnwantedField | undefined;
   #inHeader = true;
+  /** Whether nothing has been looked at yet. */
+  #first = true;
   /** Whether no field has been kept yet. */
   #atStart = true;
   /** Lines of an mbox file at the top, until it is known what follows them. */
@@ -173,7 +175,8 @@ export class HeaderFilter implements SeenField {
    * of an mbox file are put aside (`undefined`); anything else begins the body.
    */
   #begin(field: Uint8Array, pieces: Uint8Array[]): number | undefined {
-    const mark = this.#mboxLines.length === 0 ? markLength(field) : 0;
+    const mark = this.#first ? markLength(field) : 0;
+    this.#first = false;
     const lf = field.indexOf(LF);
     const line = lf < 0 ? field.length : lf + 1;
     if (isField(field, mark, line) || this.#hidesColon(field)) {
