@@ -1,5 +1,5 @@
 /**
- * DKIM signatures for messages that pass by (RFC 6376): the header section is held, the body only hashed.
+ * DKIM signatures for messages that pass by (RFC 6376): the header section is given, the body only hashed.
  *
  * @module
  */
@@ -8,10 +8,12 @@ import type { Logger } from "../base/log.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
 import type { Header } from "../smtp/delivery.ts";
 import { authorDomains } from "../message/address_list.ts";
-import { HeaderSection } from "../message/header_section.ts";
+import { fieldValue, HeaderSection } from "../message/header_section.ts";
+import { splitMessage } from "../message/split_message.ts";
 import { RelaxedBodyHash } from "./body.ts";
-import { isSigned, type RelaxedField, relaxField, signedNames, signingInput } from "./header.ts";
+import { signedNames } from "./header.ts";
 import type { DkimKey } from "./keys.ts";
+import { SignedFields } from "./signed_fields.ts";
 
 /** What a {@linkcode DkimSigner} needs. */
 export interface DkimSignerOptions {
@@ -23,14 +25,9 @@ export interface DkimSignerOptions {
   readonly clock?: Clock;
 }
 
-/** Octets of a header section that are held; a message with a longer one is not signed. */
-const MAX_HEADER = 512 * 1024;
 /** Names in `h=`; a message with more fields to sign is not signed. */
 const MAX_NAMES = 200;
 const LINE_WIDTH = 76;
-
-const END_OF_HEADER = Buffer.from("\r\n\r\n");
-const EMPTY_LINE = Buffer.from("\r\n");
 
 /** Signs messages with the key of the domain in their From field, or of the nearest domain above it. */
 export class DkimSigner {
@@ -62,147 +59,88 @@ export class DkimSigner {
     }
   }
 
-  /** Begins to sign a message; `id` is for the log. `undefined` where there are no keys at all. */
-  begin(id: string): DkimSignature | undefined {
+  /**
+   * Begins to sign a message with these fields; `id` is for the log. `undefined` where it will not be signed: there are
+   * no keys, none for its author, or not one author.
+   */
+  begin(id: string, section: HeaderSection): DkimSignature | undefined {
     if (this.#keys.size === 0) return undefined;
-    return new DkimSignature({
-      logger: this.#logger.with({ id }),
-      clock: this.#clock,
-      keysFor: (domain) => this.keysFor(domain),
-    });
+    const logger = this.#logger.with({ id });
+    const [author, second] = section.named("from");
+    const names = signedNames(section);
+    if (author === undefined) return unsigned(logger, "there is no From field");
+    if (second !== undefined) return unsigned(logger, "there is more than one From field");
+    if (names.length > MAX_NAMES) return unsigned(logger, `there are ${names.length} fields to sign`);
+    const domains = authorDomains(fieldValue(author));
+    const domain = domains.find((name) => this.keysFor(name).length > 0);
+    if (domain === undefined) {
+      logger.debug("dkim.unsigned", {
+        reason: `there is no key for ${domains[0] ?? "an address without a domain"}`,
+      });
+      return undefined;
+    }
+    return new DkimSignature({ logger, clock: this.#clock, keys: this.keysFor(domain), section, names });
   }
 
   /** Signs a message that is there as a whole; gives it with the signatures on top. */
   async sign(id: string, message: Uint8Array): Promise<Uint8Array> {
-    const signature = this.begin(id);
+    const { section, rest } = splitMessage(message);
+    const signature = this.begin(id, HeaderSection.of(section));
     if (signature === undefined) return message;
-    signature.push(message);
-    const fields = await signature.finish([]);
+    signature.push(rest);
+    const fields = await signature.finish();
     const top = fields.map(({ name, value }) => `${name}: ${value}\r\n`).join("");
     return Buffer.concat([Buffer.from(top), message]);
   }
 }
 
+function unsigned(logger: Logger, reason: string): undefined {
+  logger.warn("dkim.unsigned", { reason });
+}
+
 interface SignatureOptions {
   readonly logger: Logger;
   readonly clock: Clock;
-  readonly keysFor: (domain: string) => readonly DkimKey[];
+  readonly keys: readonly DkimKey[];
+  readonly section: HeaderSection;
+  /** What `h=` names. */
+  readonly names: readonly string[];
 }
 
-/** The signatures of one message that streams by; made by {@linkcode DkimSigner.begin}. */
+/** The signatures of one message whose body streams by; made by {@linkcode DkimSigner.begin}. */
 export class DkimSignature {
   readonly #options: SignatureOptions;
-  /** The header section so far; `undefined` when it is over. */
-  #held: Buffer | undefined = Buffer.alloc(0);
-  #length = 0;
-  /** The fields that are signed. */
-  #fields: readonly RelaxedField[] = [];
-  #keys: readonly DkimKey[] = [];
-  #domain = "";
-  /** Why there will be no signature. */
-  #unsigned: string | undefined;
-  #body: RelaxedBodyHash | undefined;
+  readonly #body = new RelaxedBodyHash();
 
   /** @ignore Made by the signer. */
   constructor(options: SignatureOptions) {
     this.#options = options;
   }
 
-  /** Takes the message as it will be sent, cut anywhere, with lines ending in CRLF; the chunk is not kept. */
+  /** Takes the body as it will be sent, cut anywhere, with lines ending in CRLF; the chunk is not kept. */
   push(chunk: Uint8Array): void {
-    if (this.#held === undefined) {
-      this.#body?.push(chunk);
-      return;
-    }
-    // An end of the header section may begin in the last three octets that were there before.
-    const from = Math.max(0, this.#length - 3);
-    const held = this.#append(this.#held, chunk);
-    const section = held.subarray(0, this.#length);
-    if (this.#length >= 2 && section.subarray(0, 2).equals(EMPTY_LINE)) {
-      this.#endHeader(section.subarray(0, 0), section.subarray(2));
-      return;
-    }
-    const end = section.indexOf(END_OF_HEADER, from);
-    if (end >= 0) this.#endHeader(section.subarray(0, end), section.subarray(end + 4));
-    else if (this.#length > MAX_HEADER) {
-      this.#held = undefined;
-      this.#unsigned = `the header section has more than ${MAX_HEADER} octets`;
-    }
+    this.#body.push(chunk);
   }
 
-  /**
-   * The message is over: the DKIM-Signature fields, to stand above everything; none where there is no key, or no one
-   * author.
-   * @param prepended the fields that come on top of what was pushed, first one first
-   */
-  async finish(prepended: readonly Header[]): Promise<Header[]> {
-    if (this.#held !== undefined) {
-      this.#endHeader(this.#held.subarray(0, this.#length), EMPTY_LINE.subarray(2));
-    }
-    const { logger, clock } = this.#options;
-    const above = prepended.map(({ name, value }) =>
-      relaxField(Buffer.from(`${name}: ${value}`).toString("latin1"))
-    );
-    const fields = [...above.filter((field) => field !== undefined), ...this.#fields];
-    const names = signedNames(fields);
-    if (names.length > MAX_NAMES) this.#unsigned ??= `there are ${names.length} fields to sign`;
-    if (this.#unsigned !== undefined || this.#body === undefined) {
-      const reason = this.#unsigned ?? `there is no key for ${this.#domain}`;
-      if (this.#unsigned === undefined) logger.debug("dkim.unsigned", { reason });
-      else logger.warn("dkim.unsigned", { reason });
-      return [];
-    }
+  /** The message is over: the DKIM-Signature fields, to stand above everything. */
+  async finish(): Promise<Header[]> {
+    const { logger, clock, keys, section, names } = this.#options;
+    const fields = new SignedFields(section);
     const bodyHash = this.#body.digest();
     const time = Math.floor(clock.now() / 1000);
     const signatures = await Promise.all(
-      this.#keys.map((key) => sign(key, { fields, names, bodyHash, time })),
+      keys.map((key) => sign(key, { fields, names, bodyHash, time })),
     );
     logger.debug("dkim.signed", {
-      domain: this.#keys[0]?.domain,
-      selectors: this.#keys.map(({ selector }) => selector),
+      domain: keys[0]?.domain,
+      selectors: keys.map(({ selector }) => selector),
     });
     return signatures;
-  }
-
-  #append(held: Buffer, chunk: Uint8Array): Buffer {
-    const needed = this.#length + chunk.length;
-    let room = held;
-    if (needed > held.length) {
-      room = Buffer.allocUnsafe(Math.max(needed, 2 * held.length));
-      held.copy(room, 0, 0, this.#length);
-      this.#held = room;
-    }
-    room.set(chunk, this.#length);
-    this.#length = needed;
-    return room;
-  }
-
-  #endHeader(section: Buffer, rest: Uint8Array): void {
-    this.#held = undefined;
-    if (section.length > MAX_HEADER) {
-      this.#unsigned = `the header section has more than ${MAX_HEADER} octets`;
-      return;
-    }
-    this.#fields = HeaderSection.of(section.toString("latin1")).fields.map(({ text }) => relaxField(text))
-      .filter((field) => field !== undefined).filter(({ name }) => isSigned(name));
-    const authors = this.#fields.filter(({ name }) => name === "from");
-    const [author] = authors;
-    if (author === undefined || authors.length > 1) {
-      this.#unsigned = author === undefined ? "there is no From field" : "there is more than one From field";
-      return;
-    }
-    const domains = authorDomains(author.text.slice("from:".length));
-    const domain = domains.find((name) => this.#options.keysFor(name).length > 0);
-    this.#domain = domain ?? domains[0] ?? "an address without a domain";
-    if (domain === undefined) return;
-    this.#keys = this.#options.keysFor(domain);
-    this.#body = new RelaxedBodyHash();
-    this.#body.push(rest);
   }
 }
 
 interface SignedContent {
-  readonly fields: readonly RelaxedField[];
+  readonly fields: SignedFields;
   readonly names: readonly string[];
   readonly bodyHash: string;
   /** Seconds since the epoch. */
@@ -225,8 +163,12 @@ async function sign(
     "b=",
   ];
   const unsigned = fold(tags);
-  const input = signingInput(fields, { names, signature: `DKIM-Signature: ${unsigned}` });
-  const signature = await sign(Uint8Array.from(Buffer.from(input, "latin1")));
+  const input = fields.input({
+    names: names.map((name) => name.toLowerCase()),
+    canonicalization: "relaxed",
+    signature: { name: "dkim-signature", text: `DKIM-Signature: ${unsigned}` },
+  });
+  const signature = await sign(Uint8Array.from(input));
   const lines = Buffer.from(signature).toString("base64").match(/.{1,72}/gs) ?? [];
   // What stands behind "b=" does not count, white space included (RFC 6376 §3.7).
   return { name: "DKIM-Signature", value: `${unsigned}${lines.join("\r\n\t")}` };

@@ -10,8 +10,8 @@ import type { Canonicalization } from "./body_hashes.ts";
 import { relaxField } from "./header.ts";
 
 /** A header field in canonical form, without the CRLF at its end. */
-export function canonicalField({ text }: HeaderField, canonicalization: Canonicalization): string {
-  return canonicalization === "simple" ? text : relaxField(text)?.text ?? "";
+export function canonicalField(field: HeaderField, canonicalization: Canonicalization): string {
+  return canonicalization === "simple" ? field.text : relaxField(field) ?? "";
 }
 
 /** What is signed. */

@@ -66,7 +66,9 @@ Deno.test("completeAddresses() completes bare addresses and nothing else", () =>
     [' bob, "a b"@y.test, c @ y . test\r\n', ' bob@x.test, "a b"@y.test, c @ y . test\r\n'],
     [" A. B. C. <alice>\r\n", " A. B. C. <alice@x.test>\r\n"],
   ];
-  for (const [value, expected] of completed) assert.equal(completeAddresses(value, "x.test"), expected);
+  for (const [value, expected] of completed) {
+    assert.equal(completeAddresses(value, "x.test"), expected);
+  }
 });
 
 Deno.test("completeAddresses() leaves alone what is complete or not plainly understood", () => {
@@ -91,7 +93,9 @@ Deno.test("completeAddresses() leaves alone what is complete or not plainly unde
     " bob@y.test <alice>\r\n",
     ` ${"a".repeat(1001)}\r\n`,
   ];
-  for (const value of untouched) assert.equal(completeAddresses(value, "x.test"), undefined, value);
+  for (const value of untouched) {
+    assert.equal(completeAddresses(value, "x.test"), undefined, value);
+  }
 });
 
 Deno.test("completeAddresses() only ever inserts the domain (property)", () => {

@@ -28,6 +28,11 @@ export class HeaderSection {
     return whole;
   }
 
+  /** The names in lower case, each once. */
+  get names(): string[] {
+    return [...this.#byName.keys()];
+  }
+
   /** Those of this name, in lower case, from the top. */
   named(name: string): readonly HeaderField[] {
     return this.#byName.get(name) ?? [];
@@ -65,6 +70,11 @@ export function headerFields(section: Uint8Array | string): HeaderField[] {
 /** One field with its continuations, without the line end behind it. */
 export function readField(bytes: Uint8Array, start = 0, end = bytes.length): HeaderField {
   return { name: fieldName(bytes, start, end), text: latin1(bytes, start, end) };
+}
+
+/** The name of a field for the log. */
+export function shortName({ name }: HeaderField): string {
+  return name.length > 50 ? `${name.slice(0, 50)}…` : name;
 }
 
 /** What stands behind the colon of a field, folding included. */

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { concat } from "../base/concat.ts";
 
 const CR = 13;
 const LF = 10;
@@ -10,37 +11,80 @@ const SPACE = 32;
 const TAB = 9;
 const EQUALS = 61;
 const MAX_LINE = 76;
-const HEX = "0123456789ABCDEF";
+const HEX = new TextEncoder().encode("0123456789ABCDEF");
 
-/** Encodes text whose lines end in CRLF; a CR or LF that stands alone is encoded as a byte. */
-export function encodeQuotedPrintable(bytes: Uint8Array): string {
-  let out = "";
-  let column = 0;
-  const put = (token: string) => {
-    // One column is kept for the "=" of a soft line break.
-    if (column + token.length >= MAX_LINE) {
-      out += "=\r\n";
-      column = 0;
-    }
-    out += token;
-    column += token.length;
-  };
-  for (let i = 0; i < bytes.length; i++) {
-    const byte = bytes[i] ?? 0;
-    if (byte === CR && bytes[i + 1] === LF) {
-      out += "\r\n";
-      column = 0;
-      i++;
-    } else if (byte === SPACE || byte === TAB) {
-      // White space at the end of a line gets lost on the way.
-      const last = i + 1 === bytes.length || (bytes[i + 1] === CR && bytes[i + 2] === LF);
-      put(last ? escape(byte) : String.fromCharCode(byte));
-    } else if (byte > SPACE && byte < 127 && byte !== EQUALS) put(String.fromCharCode(byte));
-    else put(escape(byte));
+/** Encodes text whose lines end in CRLF as it comes, cut anywhere; a CR or LF that stands alone is encoded as a byte. */
+export class QuotedPrintableEncoder {
+  #out = new Uint8Array(0);
+  #length = 0;
+  #column = 0;
+  /** White space, or a CR, of which only what follows tells how it is written. */
+  #held: number | undefined;
+
+  /** The encoded form of what can be told by now. */
+  push(chunk: Uint8Array): Uint8Array {
+    // Each byte takes three at most, and each line, of 73 bytes of output or more, a line end of three.
+    this.#out = new Uint8Array(4 * (chunk.length + 1) + 8);
+    this.#length = 0;
+    for (const byte of chunk) this.#take(byte);
+    return this.#out.subarray(0, this.#length);
   }
-  return out;
+
+  /** What was held back, at the end of the text. */
+  finish(): Uint8Array {
+    this.#out = new Uint8Array(8);
+    this.#length = 0;
+    // White space at the end gets lost on the way.
+    if (this.#held !== undefined) this.#escape(this.#held);
+    this.#held = undefined;
+    return this.#out.subarray(0, this.#length);
+  }
+
+  #take(byte: number): void {
+    const held = this.#held;
+    if (held === CR && byte === LF) {
+      this.#held = undefined;
+      this.#endLine();
+      return;
+    }
+    if (held === CR || (held !== undefined && byte === CR)) this.#escape(held);
+    else if (held !== undefined) this.#put(held);
+    this.#held = undefined;
+    if (byte === CR || byte === SPACE || byte === TAB) this.#held = byte;
+    else if (byte > SPACE && byte < 127 && byte !== EQUALS) this.#put(byte);
+    else this.#escape(byte);
+  }
+
+  #put(byte: number): void {
+    this.#makeRoom(1);
+    this.#out[this.#length++] = byte;
+  }
+
+  #escape(byte: number): void {
+    this.#makeRoom(3);
+    this.#out[this.#length++] = EQUALS;
+    this.#out[this.#length++] = HEX[byte >> 4] as number;
+    this.#out[this.#length++] = HEX[byte & 15] as number;
+  }
+
+  /** One column is kept for the "=" of a soft line break. */
+  #makeRoom(columns: number): void {
+    if (this.#column + columns >= MAX_LINE) {
+      this.#out[this.#length++] = EQUALS;
+      this.#endLine();
+    }
+    this.#column += columns;
+  }
+
+  #endLine(): void {
+    this.#out[this.#length++] = CR;
+    this.#out[this.#length++] = LF;
+    this.#column = 0;
+  }
 }
 
-function escape(byte: number): string {
-  return `=${HEX[byte >> 4]}${HEX[byte & 15]}`;
+/** Encodes text that is there as a whole. */
+export function encodeQuotedPrintable(bytes: Uint8Array): Uint8Array {
+  const encoder = new QuotedPrintableEncoder();
+  return concat(encoder.push(bytes), encoder.finish());
 }

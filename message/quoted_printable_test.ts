@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { encodeQuotedPrintable } from "./quoted_printable.ts";
+import { cut, textOf } from "../tests/support/bytes.ts";
+import { encodeQuotedPrintable, QuotedPrintableEncoder } from "./quoted_printable.ts";
 
-const encode = (text: string) => encodeQuotedPrintable(new TextEncoder().encode(text));
+const encode = (text: string) => textOf(encodeQuotedPrintable(new TextEncoder().encode(text)));
 
 function decode(text: string): Uint8Array {
   const joined = text.replaceAll("=\r\n", "");
@@ -27,8 +28,20 @@ Deno.test("encodeQuotedPrintable() can be undone, in short lines of ASCII", () =
     fc.array(fc.constantFrom(13, 10, 32, 61, 65), { maxLength: 300 }).map((list) => new Uint8Array(list)),
   );
   fc.assert(fc.property(bytes, (input) => {
-    const encoded = encodeQuotedPrintable(input);
+    const encoded = textOf(encodeQuotedPrintable(input));
     assert.deepEqual(decode(encoded), input);
     for (const line of encoded.split("\r\n")) assert.match(line, /^(?:[\t -~]{0,75}[!-~])?$/);
+  }));
+});
+
+Deno.test("QuotedPrintableEncoder gives the same however the text is cut (property)", () => {
+  const bytes = fc.array(fc.constantFrom(13, 10, 32, 9, 61, 65, 200), { maxLength: 300 });
+  const sizes = fc.array(fc.integer({ min: 1, max: 90 }), { minLength: 1, maxLength: 4 });
+  fc.assert(fc.property(bytes, sizes, (list, sizes) => {
+    const input = Uint8Array.from(list);
+    const encoder = new QuotedPrintableEncoder();
+    let text = "";
+    for (const chunk of cut(input, sizes)) text += textOf(encoder.push(chunk));
+    assert.equal(text + textOf(encoder.finish()), textOf(encodeQuotedPrintable(input)));
   }));
 });

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { isAscii } from "node:buffer";
+import { Buffer, isAscii } from "node:buffer";
 import type { Logger } from "../base/log.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
 import type { Delivery, Header, Origin, PendingMessage, RecipientDecision } from "../smtp/delivery.ts";
@@ -19,17 +19,17 @@ import {
   type QueueRecipient,
   recipientOctets,
 } from "./queue_entry.ts";
+import { HeaderSection } from "../message/header_section.ts";
+import { encodeParts, type EncodingRules, planEncoding } from "../message/short_lines.ts";
+import { HeaderReader } from "../message/split_message.ts";
 import { SubmittedMessage } from "../message/submitted_message.ts";
 
-/** Signs one message as it streams by. */
+/** Signs one message as its body streams by. */
 export interface MessageSigner {
-  /** Takes what will be sent, but for the fields on top: cut anywhere, valid only during the call. */
+  /** Takes the body as it will be sent: cut anywhere, valid only during the call. */
   push(chunk: Uint8Array): void;
-  /**
-   * The message is over: the fields that sign it (DKIM), to stand above all others.
-   * @param prepended the fields on top, first one first
-   */
-  finish(prepended: readonly Header[]): Promise<readonly Header[]>;
+  /** The message is over: the fields that sign it (DKIM), to stand above all others. */
+  finish(): Promise<readonly Header[]>;
 }
 
 /** What a {@linkcode QueueDelivery} needs. */
@@ -46,14 +46,14 @@ export interface QueueDeliveryOptions {
   readonly qualifyDomain: string;
   /** Octets that must stay free on that file system. */
   readonly minFreeSpace: number;
-  /** Where refusals for want of space are told. */
+  /** Takes refusals for want of space, and what was repaired in a message and what was left. */
   readonly logger: Logger;
   /** Gives Date and the time of acceptance; default: the system's. */
   readonly clock?: Clock;
   /** Octets free at a path; default: asks the system. */
   readonly freeSpace?: (path: string) => Promise<number>;
-  /** Begins to sign a message, by its queue id; `undefined`: it is not signed. */
-  readonly sign?: (id: string) => MessageSigner | undefined;
+  /** Begins to sign a message, by its queue id, with the fields that it will have; `undefined`: it is not signed. */
+  readonly sign?: (id: string, section: HeaderSection) => MessageSigner | undefined;
 }
 
 /** How long a look at the free space is good for, in milliseconds. */
@@ -156,18 +156,33 @@ interface PendingOptions extends QueueDeliveryOptions {
   readonly envelope: Envelope;
 }
 
+/** What is known of a message that is whole. */
+interface Submitted {
+  readonly draft: QueueDraft;
+  readonly signer: MessageSigner | undefined;
+  readonly eightBitHeader: boolean;
+  readonly eightBitBody: boolean;
+}
+
 class PendingSubmission implements PendingMessage {
   readonly #draft: QueueDraft;
   readonly #options: PendingOptions;
   readonly #submitted: SubmittedMessage;
-  readonly #signer: MessageSigner | undefined;
+  #signer: MessageSigner | undefined;
   readonly #pieces: Uint8Array[] = [];
 
   constructor(draft: QueueDraft, options: PendingOptions) {
+    const { qualifyDomain, hostname, clock, envelope: { reversePath, smtputf8 } } = options;
     this.#draft = draft;
     this.#options = options;
-    this.#submitted = new SubmittedMessage(options.qualifyDomain);
-    this.#signer = options.sign?.(draft.id);
+    this.#submitted = new SubmittedMessage({
+      qualifyDomain,
+      smtputf8,
+      author: () => author(reversePath, options),
+      date: () => formatDate(clock.now()),
+      messageId: () => `<${draft.id}@${hostname}>`,
+      begin: (section) => this.#signer = options.sign?.(draft.id, section),
+    });
   }
 
   get id(): string {
@@ -180,27 +195,18 @@ class PendingSubmission implements PendingMessage {
   }
 
   async commit(prepend: readonly Header[]): Promise<void> {
-    const { clock, envelope, hostname, qualifyDomain, accepted } = this.#options;
+    const { accepted } = this.#options;
     this.#submitted.finish(this.#pieces);
     await this.#flush();
-    const { lacksDate, lacksMessageId, eightBitHeader, eightBitBody } = this.#submitted.content;
-    const now = clock.now();
-    const headers = [...prepend];
-    if (lacksDate) headers.push({ name: "Date", value: formatDate(now) });
-    if (lacksMessageId) headers.push({ name: "Message-ID", value: `<${this.id}@${hostname}>` });
-    const signatures = await this.#signer?.finish(headers);
-    const { reversePath, recipients, dsn, body, smtputf8 } = envelope;
-    const fields = [...signatures ?? [], ...headers];
-    const top = encoder.encode(fields.map(({ name, value }) => `${name}: ${value}\r\n`).join(""));
-    const summary = await this.#draft.commit({
-      acceptedAt: now,
-      reversePath: reversePath === null ? "" : qualify(reversePath, qualifyDomain).address,
-      ...(dsn && { dsn }),
-      body,
-      smtputf8,
-      content: { eightBitHeader: eightBitHeader || !isAscii(top), eightBitBody },
-      recipients: queueRecipients(recipients, qualifyDomain),
-    }, top);
+    const { content } = this.#submitted;
+    const { longLines, eightBitHeader, eightBitBody, header: { signed, repairs, left } } = content;
+    const log: RepairLog = { repairs: [...repairs], left: [...left] };
+    const came: Submitted = { draft: this.#draft, signer: this.#signer, eightBitHeader, eightBitBody };
+    if (longLines && signed) log.left.push("lines of more than 998 octets: the message is signed");
+    const summary = longLines && !signed
+      ? await this.#commitShortLines(came, { prepend, log })
+      : await this.#commitAs(came, prepend);
+    this.#say(log);
     accepted(summary);
   }
 
@@ -208,11 +214,66 @@ class PendingSubmission implements PendingMessage {
     await this.#draft[Symbol.asyncDispose]();
   }
 
+  async #commitAs(
+    { draft, signer, eightBitHeader, eightBitBody }: Submitted,
+    prepend: readonly Header[],
+  ): Promise<QueueSummary> {
+    const { clock, envelope, qualifyDomain } = this.#options;
+    const signatures = await signer?.finish();
+    const { reversePath, recipients, dsn, body, smtputf8 } = envelope;
+    const fields = [...signatures ?? [], ...prepend];
+    const top = encoder.encode(fields.map(({ name, value }) => `${name}: ${value}\r\n`).join(""));
+    return await draft.commit({
+      acceptedAt: clock.now(),
+      reversePath: reversePath === null ? "" : qualify(reversePath, qualifyDomain).address,
+      ...(dsn && { dsn }),
+      body,
+      smtputf8,
+      content: { eightBitHeader: eightBitHeader || !isAscii(top), eightBitBody },
+      recipients: queueRecipients(recipients, qualifyDomain),
+    }, top);
+  }
+
+  /** Encodes the parts whose lines are too long, where that can be done, and commits what comes of it. */
+  async #commitShortLines(
+    came: Submitted,
+    { prepend, log }: { readonly prepend: readonly Header[]; readonly log: RepairLog },
+  ): Promise<QueueSummary> {
+    const plan = await planEncoding(came.draft.chunks(), LONG_LINES);
+    log.left.push(...plan.left.map((reason) => `lines of more than 998 octets: ${reason}`));
+    if (plan.parts.size === 0) return await this.#commitAs(came, prepend);
+    const { queue, sign } = this.#options;
+    await using draft = queue.begin(this.id);
+    const reader = new HeaderReader();
+    let signer: MessageSigner | undefined;
+    let inBody = false;
+    let eightBitBody = false;
+    for await (const chunk of encodeParts(came.draft.chunks(), plan, LONG_LINES)) {
+      const split = inBody ? undefined : reader.push(chunk);
+      const body = inBody ? chunk : split?.rest;
+      if (split !== undefined) {
+        inBody = true;
+        signer = sign?.(this.id, HeaderSection.of(split.section));
+      }
+      if (body !== undefined) {
+        signer?.push(body);
+        eightBitBody ||= !isAscii(body);
+      }
+      await draft.write(chunk);
+    }
+    log.repairs.push("long lines encoded");
+    return await this.#commitAs({ ...came, draft, signer, eightBitBody }, prepend);
+  }
+
+  #say({ repairs, left }: RepairLog): void {
+    const { logger } = this.#options;
+    if (repairs.length > 0) logger.info("message.repaired", { id: this.id, repairs });
+    if (left.length > 0) logger.warn("message.left", { id: this.id, left });
+  }
+
   /** Waits only where the draft does: most chunks stay in memory. */
   #flush(): Promise<void> | void {
     const pieces = this.#pieces;
-    // Before the draft has them: it may take its time, and their bytes are only good until this call returns.
-    if (this.#signer !== undefined) { for (const piece of pieces) this.#signer.push(piece); }
     for (let i = 0; i < pieces.length; i++) {
       const written = this.#draft.write(pieces[i] ?? new Uint8Array());
       if (written !== undefined) return this.#flushRest(written, i + 1);
@@ -225,6 +286,25 @@ class PendingSubmission implements PendingMessage {
     for (const piece of this.#pieces.slice(from)) await this.#draft.write(piece);
     this.#pieces.length = 0;
   }
+}
+
+/** What is told of a message. */
+interface RepairLog {
+  readonly repairs: string[];
+  readonly left: string[];
+}
+
+const LONG_LINES: EncodingRules = { eightBit: false, anyPart: false };
+
+/** Who a message without From is from: its sender, or else this server; one character an octet. */
+function author(
+  reversePath: MailboxAddress | null,
+  { qualifyDomain }: Pick<QueueDeliveryOptions, "qualifyDomain">,
+): string {
+  const address = reversePath === null
+    ? `MAILER-DAEMON@${qualifyDomain}`
+    : qualify(reversePath, qualifyDomain).address;
+  return Buffer.from(address).toString("latin1");
 }
 
 function envelopeOctets(recipients: readonly Recipient[], qualifyDomain: string): number {

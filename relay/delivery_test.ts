@@ -84,7 +84,7 @@ Deno.test("QueueDelivery stores the message with what it lacks on top", async ()
     assert.equal(
       await stored(spool, id),
       "Received: from x\r\n\tby y\r\nDate: Tue, 24 Nov 2026 06:00:00 +0000\r\n" +
-        `Message-ID: <${id}@mx.test>\r\nSubject: hi\r\nTo: alice@q.test\r\n\r\nHello\r\n`,
+        `Message-ID: <${id}@mx.test>\r\nFrom: a@sender.test\r\nSubject: hi\r\nTo: alice@q.test\r\n\r\nHello\r\n`,
     );
     assert.deepEqual(accepted, [{ id, age: 0, due: [{ domain: "one.test", at: 0 }] }]);
   });
@@ -134,14 +134,14 @@ Deno.test("QueueDelivery takes messages into any queue that keeps the contract",
     logger: silentLogger,
     clock: new FakeClock(NOW),
   });
-  const id = await submit(delivery, "Date: x\r\nMessage-ID: <a@b>\r\n\r\nHello\r\n");
+  const id = await submit(delivery, "Date: x\r\nMessage-ID: <a@b>\r\nFrom: a@b\r\n\r\nHello\r\n");
   assert.deepEqual(accepted.map((summary) => summary.id), [id]);
   assert.match(queue.text(id), /^Received: from x\r\n\tby y\r\nDate: x\r\n[^]*Hello\r\n$/);
 });
 
 Deno.test("QueueDelivery leaves a complete message alone, byte for byte", async () => {
   await withDelivery({}, async ({ delivery, spool }) => {
-    const text = "Date: x\r\nMessage-ID: <a@b>\r\nX-Odd:   \t\r\n\r\n.\r\n..\r\n\0 é\r\n";
+    const text = "Date: x\r\nMessage-ID: <a@b>\r\nFrom: a@b\r\nX-Odd:   \t\r\n\r\n.\r\n..\r\n\0 é\r\n";
     const id = await submit(delivery, text);
     assert.equal(await stored(spool, id), `Received: from x\r\n\tby y\r\n${text}`);
     assert.deepEqual((await spool.load(id))?.content, { eightBitHeader: false, eightBitBody: true });
@@ -152,13 +152,13 @@ Deno.test("QueueDelivery stages a large message and stores it whole", async () =
   await withDelivery({}, async ({ delivery, spool }) => {
     const body = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcd\r\n".repeat(10_000);
     await using pending = await delivery.begin(envelope(), context);
-    await pending.write(encoder.encode("Date: x\r\nMessage-ID: <a@b>\r\n\r\n"));
+    await pending.write(encoder.encode("Date: x\r\nMessage-ID: <a@b>\r\nFrom: a@b\r\n\r\n"));
     for (let at = 0; at < body.length; at += 50_000) {
       await pending.write(encoder.encode(body.slice(at, at + 50_000)));
     }
     await pending.commit([]);
     const text = await stored(spool, pending.id);
-    assert.equal(text === `Date: x\r\nMessage-ID: <a@b>\r\n\r\n${body}`, true);
+    assert.equal(text === `Date: x\r\nMessage-ID: <a@b>\r\nFrom: a@b\r\n\r\n${body}`, true);
   });
 });
 
@@ -240,22 +240,96 @@ Deno.test("QueueDelivery asks for the free space at most once a second, and trie
   });
 });
 
-Deno.test("QueueDelivery puts signatures above all that they sign", async () => {
+Deno.test("QueueDelivery says what it has repaired, and what it has left, and why", async () => {
+  const log = new RecordingLog();
+  await withDelivery({ logger: log }, async ({ delivery, spool }) => {
+    const head = "Date: x\r\nMessage-ID: <a@b>\r\nFrom: a@b\r\n";
+    const id = await submit(delivery, `${head}Bcc: c@d\r\nSubject: Grüße\r\n\r\nHi\r\n`);
+    assert.equal(
+      await stored(spool, id),
+      `Received: from x\r\n\tby y\r\n${head}Subject: =?utf-8?B?R3LDvMOfZQ==?=\r\n\r\nHi\r\n`,
+    );
+    assert.deepEqual((await spool.load(id))?.content, { eightBitHeader: false, eightBitBody: false });
+    assert.deepEqual(log.named("message.repaired").map(({ fields }) => fields), [
+      { id, repairs: ["Bcc taken out", "subject encoded"] },
+    ]);
+    const signed = `${head}DKIM-Signature: v=1\r\nSubject: Grüße\r\n\r\n${"x".repeat(1000)}\r\n`;
+    const other = await submit(delivery, signed);
+    assert.equal(await stored(spool, other), `Received: from x\r\n\tby y\r\n${signed}`);
+    assert.deepEqual(log.named("message.left").map(({ level, fields }) => [level, fields]), [
+      ["warn", {
+        id: other,
+        left: [
+          "subject has text that is not ASCII, and the message is signed",
+          "lines of more than 998 octets: the message is signed",
+        ],
+      }],
+    ]);
+  });
+});
+
+Deno.test("QueueDelivery encodes text with lines of more than 998 octets, before it is signed", async () => {
+  const seen: string[] = [];
+  const sign: NonNullable<QueueDeliveryOptions["sign"]> = (_id, section) => {
+    let text = section.fields.map(({ text }) => `${text}\r\n`).join("");
+    return {
+      push: (chunk) => void (text += new TextDecoder().decode(chunk)),
+      finish: () => {
+        seen.push(text);
+        return Promise.resolve([]);
+      },
+    };
+  };
+  const log = new RecordingLog();
+  await withDelivery({ sign, logger: log }, async ({ delivery, spool }) => {
+    const head = "Date: x\r\nMessage-ID: <a@b>\r\nFrom: a@b\r\n";
+    // Small and in memory, large and on disk.
+    for (const lines of [1, 2000]) {
+      const body = `é ${"word ".repeat(300)}\r\n`.repeat(lines);
+      const id = await submit(delivery, `${head}\r\n${body}`);
+      const text = await stored(spool, id);
+      const encodedHead = `${head}MIME-Version: 1.0\r\nContent-Transfer-Encoding: quoted-printable\r\n`;
+      assert.ok(text.startsWith(`Received: from x\r\n\tby y\r\n${encodedHead}\r\n=C3=A9 word word`));
+      for (const line of text.split("\r\n")) assert.ok(line.length <= 76);
+      assert.deepEqual((await spool.load(id))?.content, { eightBitHeader: false, eightBitBody: false });
+      assert.equal(seen.at(-1), text.slice(text.indexOf("Date:")).replace("\r\n\r\n", "\r\n"));
+      assert.deepEqual(log.named("message.repaired").at(-1)?.fields["repairs"], ["long lines encoded"]);
+    }
+    const binary = `${head}Content-Type: application/pdf\r\n\r\n${"x".repeat(1000)}\r\n`;
+    const id = await submit(delivery, binary);
+    assert.equal(await stored(spool, id), `Received: from x\r\n\tby y\r\n${binary}`);
+    assert.deepEqual(log.named("message.left").at(-1)?.fields["left"], [
+      "lines of more than 998 octets: a part is of type application/pdf",
+    ]);
+  });
+});
+
+Deno.test("QueueDelivery puts signatures above all, made of the fields and the body that go out", async () => {
   const signed: string[] = [];
-  const sign: QueueDeliveryOptions["sign"] = (id) => {
+  const sign: NonNullable<QueueDeliveryOptions["sign"]> = (id, section) => {
     let text = "";
     return {
       push: (chunk) => void (text += new TextDecoder().decode(chunk)),
-      finish: (prepended) => {
-        signed.push(id, ...prepended.map(({ name }) => name), text);
+      finish: () => {
+        signed.push(id, ...section.fields.map(({ text }) => text), text);
         return Promise.resolve([{ name: "DKIM-Signature", value: "v=1" }]);
       },
     };
   };
   await withDelivery({ sign }, async ({ delivery, spool }) => {
-    const id = await submit(delivery, "To: alice\r\n\r\nHello\r\n");
-    assert.deepEqual(signed, [id, "Received", "Date", "Message-ID", "To: alice@q.test\r\n\r\nHello\r\n"]);
-    assert.match(await stored(spool, id), /^DKIM-Signature: v=1\r\nReceived: /);
+    const id = await submit(delivery, "To: alice\r\nBcc: bob\r\n\r\nHello\r\n");
+    const fields = [
+      "Date: Tue, 24 Nov 2026 06:00:00 +0000",
+      `Message-ID: <${id}@mx.test>`,
+      "From: a@sender.test",
+      "To: alice@q.test",
+    ];
+    assert.deepEqual(signed, [id, ...fields, "Hello\r\n"]);
+    const text = await stored(spool, id);
+    assert.equal(
+      text,
+      ["DKIM-Signature: v=1", "Received: from x\r\n\tby y", ...fields, "", "Hello", ""].join("\r\n"),
+    );
   });
 });
 

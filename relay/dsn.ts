@@ -336,7 +336,7 @@ function encodedPart(type: string, bytes: Uint8Array): Part {
   const plain = isAscii(bytes) && hasShortLines(bytes);
   return {
     fields: [`Content-Type: ${type}`, `Content-Transfer-Encoding: ${plain ? "7bit" : "quoted-printable"}`],
-    body: plain ? bytes : encoder.encode(encodeQuotedPrintable(bytes)),
+    body: plain ? bytes : encodeQuotedPrintable(bytes),
   };
 }
 

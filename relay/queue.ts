@@ -63,7 +63,10 @@ export interface Queue {
    * clock makes it older or younger.
    */
   ageOf(entry: Pick<QueueEntry, "id" | "acceptedAt">): number;
-  /** Begins to take a message that arrives in pieces, under an id of {@linkcode Queue.newId}. */
+  /**
+   * Begins to take a message that arrives in pieces, under an id of {@linkcode Queue.newId}. Several drafts may have one
+   * id, as long as one of them is committed at most.
+   */
   begin(id: string): QueueDraft;
   /** Stores an entry with its whole message (CRLF lines), e.g. a DSN. */
   add(entry: NewEntry, message: Uint8Array): Promise<void>;

@@ -220,7 +220,7 @@ function createServer(live: Live, { spool, scheduler, logger, signer }: Parts): 
       return live.config.serveOut.minFreeSpace;
     },
     logger,
-    sign: (id) => signer.begin(id),
+    sign: (id, section) => signer.begin(id, section),
   });
   return new SmtpServer({
     hostname,

@@ -13,7 +13,8 @@ export interface DataReaderOptions {
   readonly dotStuffed: boolean;
   /**
    * `refuse`: a bare CR or LF is noted in {@linkcode DataReader.bare} and never begins a line.
-   * `repair`: bare LF becomes CRLF, bare CR a space; what stands behind a repaired line end is no end of data either.
+   * `repair`: bare LF becomes CRLF, bare CR a space, but for up to seven right before a CRLF, which go; what stands
+   * behind a repaired line end is no end of data either.
    */
   readonly bareLineEndings: "refuse" | "repair";
 }
@@ -25,6 +26,11 @@ const CRLF = new Uint8Array([CR, LF]);
 const ONE_DOT = new Uint8Array([DOT]);
 const ONE_CR = new Uint8Array([CR]);
 const SPACE = new Uint8Array([32]);
+/**
+ * A program that turns LF into CRLF once too often writes CR CR LF. So many CRs are held until it shows whether a line
+ * ends behind them.
+ */
+export const MAX_HELD_CRS = 8;
 
 // Where the last byte left us. Only CRLF begins a line: everything that smuggles a second message past us relies on
 // a server that takes something else for the end of one (CVE-2023-51764 and its kin).
@@ -46,6 +52,8 @@ export class DataReader {
   readonly #repair: boolean;
   readonly #joiner = new PieceJoiner();
   #state = LINE_START;
+  /** CRs that are held back, where line ends are repaired. */
+  #heldCrs = 0;
 
   /** Starts at the first byte behind `354` or behind BDAT's CRLF. */
   constructor(options: DataReaderOptions) {
@@ -87,22 +95,16 @@ export class DataReader {
           at = scanner.next(at);
           if (at === length) continue;
           if (chunk[at] === CR) {
-            if (repair && at + 1 < length) {
-              if (chunk[at + 1] === LF) {
+            if (repair) {
+              if (at + 1 < length && chunk[at + 1] === LF) {
                 at += 2;
                 state = LINE_START;
                 continue;
               }
-              this.bare = true;
-              emit(chunk, from, at);
-              emit(SPACE);
-              from = at + 1;
-              break;
-            }
-            if (repair) {
-              // Held back until the next chunk says whether it is bare.
+              // Held back until it shows what follows.
               emit(chunk, from, at);
               from = at + 1;
+              this.#heldCrs = 1;
             }
             state = AFTER_CR;
           } else {
@@ -118,6 +120,7 @@ export class DataReader {
         case AFTER_CR:
           if (byte === LF) {
             if (repair) {
+              if (this.#heldCrs > 1) this.bare = true;
               emit(CRLF);
               from = at + 1;
             }
@@ -125,7 +128,13 @@ export class DataReader {
             break;
           }
           this.bare = true;
-          if (repair) emit(SPACE);
+          if (repair && byte === CR) {
+            if (this.#heldCrs === MAX_HELD_CRS) emit(SPACE);
+            else this.#heldCrs++;
+            from = at + 1;
+            break;
+          }
+          for (; repair && this.#heldCrs > 0; this.#heldCrs--) emit(SPACE);
           state = MIDDLE;
           continue;
         case AFTER_DOT:
@@ -149,8 +158,9 @@ export class DataReader {
           }
           // ".\r" and no LF: the CR was bare. The dot was stuffing.
           this.bare = true;
-          emit(repair ? SPACE : ONE_CR);
-          state = MIDDLE;
+          this.#heldCrs = 1;
+          state = repair ? AFTER_CR : MIDDLE;
+          if (!repair) emit(ONE_CR);
           continue;
       }
       at++;
@@ -165,7 +175,7 @@ export class DataReader {
   finish(pieces: Uint8Array[]): void {
     if (this.#state === AFTER_CR) {
       this.bare = true;
-      if (this.#repair) {
+      for (; this.#repair && this.#heldCrs > 0; this.#heldCrs--) {
         this.octets += 1;
         pieces.push(SPACE);
       }

@@ -4,6 +4,7 @@
  * @module
  */
 import { LineEndScanner } from "../base/line_end_scanner.ts";
+import { MAX_HELD_CRS } from "./data_reader.ts";
 
 const CR = 13;
 const LF = 10;
@@ -13,23 +14,23 @@ const SPACE = 32;
 const BLOCK = 32 * 1024;
 /** and chunks are taken in parts of so many, each of which may add as much again in dots and line ends. */
 const PART = 4 * 1024;
-/** The longest end of a message, and a CR that was held back. */
-const SLACK = 8;
+/** The longest end of a message, and what was held back. */
+const SLACK = 8 + MAX_HELD_CRS;
 /** Copying so few octets by a call costs more than one by one. */
 const FEW = 32;
 
 /**
  * Writes one message after the other, dot-stuffed, in blocks of up to about 40 KiB. What it is given ends its lines in CRLF;
- * should a bare LF or CR have crept in all the same (a spool edited by hand), it leaves as CRLF or as a space, since a
- * server could take it for the end of the data (§2.3.8).
+ * should a bare LF or CR have crept in all the same (a spool edited by hand, the input of `sendmail`), it leaves as CRLF
+ * or as a space, since a server could take it for the end of the data (§2.3.8). CRs right before a CRLF go.
  */
 export class DataWriter {
   readonly #sink: (block: Uint8Array) => Promise<void>;
   readonly #buffer = new Uint8Array(BLOCK + 2 * PART + SLACK);
   #length = 0;
   #lineStart = true;
-  /** The last byte was a CR, which is not written yet. */
-  #heldCr = false;
+  /** CRs at the end so far, which are not written yet. */
+  #heldCrs = 0;
 
   /** @param sink Takes each block, which is valid until the promise resolves. */
   constructor(sink: (block: Uint8Array) => Promise<void>) {
@@ -40,7 +41,7 @@ export class DataWriter {
   begin(): void {
     this.#length = 0;
     this.#lineStart = true;
-    this.#heldCr = false;
+    this.#heldCrs = 0;
   }
 
   /** Takes a part of the message, cut anywhere. */
@@ -53,7 +54,7 @@ export class DataWriter {
 
   /** Ends the message: the CRLF of the last line where it lacks one, the dot, and what is still held back. */
   async finish(): Promise<void> {
-    if (this.#heldCr) this.#put(SPACE);
+    this.#writeHeld();
     for (const byte of this.#lineStart ? [DOT, CR, LF] : [CR, LF, DOT, CR, LF]) this.#put(byte);
     await this.#flush();
   }
@@ -64,17 +65,26 @@ export class DataWriter {
     // Bytes from `start` on are not written yet; they go out unchanged, in one piece, unless something must be done.
     let start = 0;
     let at = 0;
-    if (this.#heldCr) {
-      this.#heldCr = false;
-      const lineEnd = part[0] === LF;
-      this.#put(lineEnd ? CR : SPACE);
-      if (lineEnd) {
-        at = 1;
-        this.#lineStart = true;
-      }
-    }
     const scanner = new LineEndScanner(part);
     while (at < size) {
+      if (this.#heldCrs > 0) {
+        // What follows says what they were.
+        if (part[at] === CR) {
+          if (this.#heldCrs === MAX_HELD_CRS) this.#put(SPACE);
+          else this.#heldCrs++;
+          start = ++at;
+          continue;
+        }
+        if (part[at] === LF) {
+          this.#heldCrs = 0;
+          this.#put(CR);
+          this.#put(LF);
+          this.#lineStart = true;
+          start = ++at;
+          continue;
+        }
+        this.#writeHeld();
+      }
       if (this.#lineStart && part[at] === DOT) {
         this.#copy(part, start, at);
         start = at;
@@ -94,13 +104,16 @@ export class DataWriter {
         this.#put(CR);
         this.#put(LF);
         this.#lineStart = true;
-      } else if (start === size) {
-        this.#heldCr = true;
       } else {
-        this.#put(SPACE);
+        this.#heldCrs = 1;
       }
     }
     this.#copy(part, start, size);
+  }
+
+  /** The CRs that no line end has followed. */
+  #writeHeld(): void {
+    for (; this.#heldCrs > 0; this.#heldCrs--) this.#put(SPACE);
   }
 
   #put(byte: number): void {

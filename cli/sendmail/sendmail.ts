@@ -21,7 +21,7 @@ import { CommandError, EXIT, type ExitCode } from "../../server/exit_codes.ts";
 import type { Io } from "../../server/io.ts";
 import { parseSendmailOptions, type SendmailOptions } from "./options.ts";
 import { examples, type Registrar } from "../command_line/subcommand.ts";
-import { readSubmission, type Submission } from "../../message/submission.ts";
+import { namedRecipients, withAuthor } from "../../message/submission.ts";
 import { writeAll } from "../../base/write_all.ts";
 
 /** How a program finds the way from here to the queue. */
@@ -210,20 +210,17 @@ async function submit(
   { options, input, user }: { options: SendmailOptions; input: Uint8Array; user: string },
 ): Promise<{ recipients: readonly string[]; results: readonly RecipientResult[] }> {
   const sender = options.sender === undefined ? user : parseAddressList(options.sender)[0] ?? "";
-  const submission: Submission = readSubmission(input, {
-    fromHeader: options.fromHeader,
-    author: sender === "" ? "MAILER-DAEMON" : sender,
-    ...(options.fullName !== undefined && { fullName: options.fullName }),
-  });
+  const message = options.fullName === undefined
+    ? input
+    : withAuthor(input, { address: sender === "" ? "MAILER-DAEMON" : sender, name: options.fullName });
   const named = options.recipients.flatMap(parseAddressList);
-  const recipients = [...new Set([...named, ...submission.recipients])];
+  const recipients = [...new Set([...named, ...options.fromHeader ? namedRecipients(input) : []])];
   if (recipients.length === 0) {
     const hint = options.fromHeader
       ? "To, Cc and Bcc name nobody"
       : "name them, or say -t to take them from the message";
     throw new CommandError(`sendmail: no recipients: ${hint}`, EXIT.usage);
   }
-  const { message, eightBitHeader } = submission;
   const results = new Map<number, RecipientResult>();
   try {
     await inTransactions([...recipients.keys()], {
@@ -240,7 +237,7 @@ async function submit(
           ...(options.dsn && { dsn: options.dsn }),
           size: message.length,
           eightBit: message.some((byte) => byte > 127),
-          smtputf8: eightBitHeader || ![sender, ...addresses].every(isAscii),
+          smtputf8: ![sender, ...addresses].every(isAscii),
           chunks: async function* () {
             yield message;
           },

@@ -121,7 +121,10 @@ Deno.test("sendmail() hands over a message with its envelope", async () => {
     ]);
     assert.deepEqual(envelope.recipients[0]?.notify, ["SUCCESS"]);
     assert.equal(envelope.dsn?.envelopeId, "id1");
-    assert.equal(text, "From: a@x.test\r\nSubject: x\r\n\r\nHi\r\n");
+    // What it lacks is serve-out's to add.
+    assert.equal(text, "Subject: x\r\n\r\nHi\r\n");
+    await run([...args, "-F", "Ann"]);
+    assert.equal(received[1]?.text, 'From: "Ann" <a@x.test>\r\nSubject: x\r\n\r\nHi\r\n');
   });
 });
 
@@ -144,7 +147,16 @@ Deno.test("sendmail() -t takes recipients from the message", async () => {
       "b@x.test",
       "c@x.test",
     ]);
-    assert(!received[0]?.text.includes("Bcc"));
+  });
+});
+
+Deno.test("sendmail() asks for SMTPUTF8 for addresses alone, so that serve-out may encode what is in fields", async () => {
+  await withServer(async ({ received, run }) => {
+    const input = "To: Jürgen <b@x.test>\nSubject: Grüße\n\nHi\n";
+    assert.equal((await run(["-t"], input)).code, 0);
+    assert.equal(received[0]?.envelope.smtputf8, false);
+    assert.equal((await run(["bücher@x.test"], input)).code, 0);
+    assert.equal(received[1]?.envelope.smtputf8, true);
   });
 });
 

@@ -109,10 +109,12 @@ function stored(
   text: string,
   { dots, repair }: { readonly dots: boolean; readonly repair: boolean },
 ): string {
-  const lines = text.split("\r\n").map((line) => {
+  const lines = text.split("\r\n").map((line, index, { length }) => {
     // A repaired line end is none that dots were stuffed behind.
     const unstuffed = dots && line.startsWith(".") && !(repair && line[1] === "\n") ? line.slice(1) : line;
-    return repair ? unstuffed.replace(/\r/g, " ").replace(/\n/g, "\r\n") : unstuffed;
+    // CR CR LF is one line end, and so are some more.
+    const ended = index < length - 1 ? unstuffed.replace(/\r{1,7}$/, "") : unstuffed;
+    return repair ? ended.replace(/\r/g, " ").replace(/\n/g, "\r\n") : unstuffed;
   });
   return lines.join("\r\n");
 }

@@ -46,19 +46,43 @@ export function countedBytes(bytes: Uint8Array): Counted<Uint8Array> {
 
 /** Octets that searches of any bytes look at while `work` runs; for buffers that the code under test makes itself. */
 export function countSearched(work: () => void): number {
-  const { indexOf } = Uint8Array.prototype;
-  let steps = 0;
-  Uint8Array.prototype.indexOf = function (value: number, from = 0) {
-    const at = indexOf.call(this, value, from);
-    steps += (at < 0 ? this.length : at + 1) - from;
-    return at;
-  };
-  try {
-    work();
-  } finally {
-    Uint8Array.prototype.indexOf = indexOf;
+  using searches = new Searches();
+  work();
+  return searches.steps;
+}
+
+/** The same for work that takes more than one turn; nothing else may run beside it. */
+export async function countSearchedLater(work: () => Promise<unknown>): Promise<number> {
+  using searches = new Searches();
+  await work();
+  return searches.steps;
+}
+
+/** Counts what searches look at, until it is disposed of. */
+class Searches implements Disposable {
+  steps = 0;
+
+  constructor() {
+    const { indexOf, lastIndexOf } = Uint8Array.prototype;
+    // deno-lint-ignore no-this-alias
+    const searches = this;
+    Uint8Array.prototype.indexOf = function (this: Uint8Array, value: number, from = 0) {
+      const at = indexOf.call(this, value, from);
+      searches.steps += (at < 0 ? this.length : at + 1) - from;
+      return at;
+    };
+    Uint8Array.prototype.lastIndexOf = function (this: Uint8Array, value: number, from = this.length - 1) {
+      const at = lastIndexOf.call(this, value, from);
+      searches.steps += Math.min(from, this.length - 1) - at;
+      return at;
+    };
   }
-  return steps;
+
+  [Symbol.dispose](): void {
+    // Those of all typed arrays are back then.
+    Reflect.deleteProperty(Uint8Array.prototype, "indexOf");
+    Reflect.deleteProperty(Uint8Array.prototype, "lastIndexOf");
+  }
 }
 
 /** A text that counts; a use that is not counted, such as one in a regular expression, throws. */
