@@ -6,11 +6,12 @@
  */
 import { isAscii } from "node:buffer";
 import { type Clock, systemClock } from "../base/clock.ts";
-import { latin1 } from "../base/latin1.ts";
 import { formatDate } from "../base/date.ts";
 import { concat } from "../base/concat.ts";
 import { encodeQuotedPrintable } from "../message/quoted_printable.ts";
 import { maskUnprintable, wrap } from "../message/wrap.ts";
+import { isIpv4, isIpv6 } from "../net/ip_address.ts";
+import { addressLiteral } from "../smtp/trace.ts";
 import type { NewEntry, Queue } from "./queue.ts";
 import {
   type Attempt,
@@ -21,6 +22,13 @@ import {
   RETURNED_BY_OPERATOR,
 } from "./queue_entry.ts";
 import { explainReply } from "./reply_causes.ts";
+import {
+  isInternational,
+  isPlain,
+  messageIdOf,
+  readReturned,
+  type ReturnedContent,
+} from "./returned_content.ts";
 import type { ComposeNotice, NoticeKind, NoticeRequest } from "./settle.ts";
 
 /** What notices need to know. */
@@ -35,9 +43,6 @@ export interface NoticeOptions {
   readonly clock?: Clock;
 }
 
-/** A message that is too large to be returned whole comes back as its header section. */
-const MAX_RETURNED = 1024 * 1024;
-const MAX_RETURNED_HEADER = 64 * 1024;
 const MAX_WORDS_QUOTED = 5;
 const TEXT_WIDTH = 76;
 // Of the 998 octets of a line (RFC 5322 §2.1.1), with room for the address type and characters of several octets.
@@ -53,14 +58,6 @@ export function noticeComposer(options: NoticeOptions): ComposeNotice {
     const returned = await readReturned(queue, { entry: request.entry, whole });
     return writeNotice(request, { ...options, now: clock.now(), ...(returned && { returned }) });
   };
-}
-
-/** What comes back of the message. */
-export interface ReturnedContent {
-  /** The message, or only its header section. */
-  readonly bytes: Uint8Array;
-  /** Whether it is all of the message. */
-  readonly whole: boolean;
 }
 
 /** Writes one notice. Pure: the same input gives the same bytes. */
@@ -94,7 +91,7 @@ export function writeNotice(
     statusPart(facts),
     ...(returned === undefined ? [] : [returnedPart(returned, entry)]),
   ];
-  const replyTo = returned === undefined ? undefined : messageIdOf(returned.bytes);
+  const replyTo = returned === undefined ? undefined : messageIdOf(returned);
   const header = [
     `Date: ${formatDate(now)}`,
     `From: Mail Delivery System <MAILER-DAEMON@${hostname}>`,
@@ -295,7 +292,7 @@ function recipientFields(recipient: QueueRecipient, { kind, giveUpAt }: Facts): 
   );
   if (last !== undefined) {
     const { host, reply, error, at } = last;
-    if (last.address !== undefined) fields.push(`Remote-MTA: dns; ${host}`);
+    if (last.address !== undefined) fields.push(`Remote-MTA: dns; ${mtaName(host)}`);
     if (reply !== undefined) fields.push(`Diagnostic-Code: smtp; ${reply.replaceAll("\n", " ")}`);
     else if (error !== undefined) fields.push(`Diagnostic-Code: x-mailapp; ${error}`);
     fields.push(`Last-Attempt-Date: ${formatDate(at)}`);
@@ -312,19 +309,17 @@ function statusOf(recipient: QueueRecipient, kind: NoticeKind): string {
   return kind === "failure" ? `5${last}` : `4${last}`;
 }
 
+/** The name of a host; an address stands in brackets (RFC 3464 §2.1.1, RFC 5321 §4.1.3). */
+function mtaName(host: string): string {
+  return isIpv4(host) || isIpv6(host) ? addressLiteral(host) : host;
+}
+
 /** What comes back of the message: whole as RET=FULL asks, else its header section. */
 function returnedPart({ bytes, whole }: ReturnedContent, entry: QueueEntry): Part {
-  const global = entry.smtputf8 && entry.content.eightBitHeader;
+  const global = isInternational(entry);
   if (!whole) return encodedPart(global ? "message/global-headers" : "text/rfc822-headers", bytes);
   if (global) return encodedPart("message/global", bytes);
-  // message/rfc822 may not be encoded (RFC 2046 §5.2.1), so what has 8-bit text asks for a path that takes it.
-  return {
-    fields: [
-      "Content-Type: message/rfc822",
-      `Content-Transfer-Encoding: ${!isAscii(bytes) ? "8bit" : "7bit"}`,
-    ],
-    body: bytes,
-  };
+  return { fields: ["Content-Type: message/rfc822", "Content-Transfer-Encoding: 7bit"], body: bytes };
 }
 
 function textPart(text: string): Part {
@@ -333,51 +328,11 @@ function textPart(text: string): Part {
 
 /** As it is where it is short lines of ASCII, else in quoted-printable: the way back may be a 7-bit one. */
 function encodedPart(type: string, bytes: Uint8Array): Part {
-  const plain = isAscii(bytes) && hasShortLines(bytes);
+  const plain = isPlain(bytes);
   return {
     fields: [`Content-Type: ${type}`, `Content-Transfer-Encoding: ${plain ? "7bit" : "quoted-printable"}`],
     body: plain ? bytes : encodeQuotedPrintable(bytes),
   };
-}
-
-async function readReturned(
-  queue: Pick<Queue, "open">,
-  { entry, whole }: { entry: QueueEntry; whole: boolean },
-): Promise<ReturnedContent | undefined> {
-  try {
-    await using message = await queue.open(entry.id);
-    const all = whole && message.size <= MAX_RETURNED;
-    const limit = all ? MAX_RETURNED : MAX_RETURNED_HEADER;
-    const chunks: Uint8Array[] = [];
-    let length = 0;
-    for await (const chunk of message.chunks()) {
-      chunks.push(chunk.slice(0, limit - length));
-      length += chunk.length;
-      if (length >= limit) break;
-    }
-    const bytes = concat(...chunks);
-    return all ? { bytes, whole: true } : { bytes: headerSection(bytes), whole: false };
-  } catch {
-    // The sender is better told without it than not at all.
-    return undefined;
-  }
-}
-
-/** The header section without the empty line; cut at the end of a line where it is too long. */
-function headerSection(bytes: Uint8Array): Uint8Array {
-  let end = 0;
-  for (let lf = bytes.indexOf(10); lf >= 0; lf = bytes.indexOf(10, lf + 1)) {
-    const length = lf + 1 - end;
-    if (length === 2 && bytes[end] === 13) return bytes.subarray(0, end);
-    end = lf + 1;
-  }
-  return bytes.subarray(0, end);
-}
-
-/** The message's own id, where it is plain enough to be repeated in a header field. */
-function messageIdOf(bytes: Uint8Array): string | undefined {
-  const header = latin1(headerSection(bytes));
-  return /(?<![^\n])message-id:\s*(<[!-;=?-~]{1,250}>)\s*(?![^\n])/i.exec(header)?.[1];
 }
 
 /** Text in which others may have had a word, in lines. */
@@ -389,14 +344,4 @@ function paragraph(text: string, indent = ""): string[] {
 function fold(field: string, utf8: boolean): string {
   const text = utf8 ? field : field.replace(/[^\0-\x7f]/gu, "?");
   return wrap(maskUnprintable(text), { width: TEXT_WIDTH, longest: MAX_UNFOLDED }).join("\r\n ");
-}
-
-function hasShortLines(bytes: Uint8Array): boolean {
-  let start = 0;
-  for (let lf = bytes.indexOf(10); lf >= 0; lf = bytes.indexOf(10, lf + 1)) {
-    // 998 characters and CRLF (RFC 5322 §2.1.1).
-    if (lf - start > 999) return false;
-    start = lf + 1;
-  }
-  return bytes.length - start <= 998 && !bytes.includes(0);
 }

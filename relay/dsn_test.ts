@@ -2,9 +2,10 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { FakeClock } from "../tests/support/fake_clock.ts";
 import { newEntry, recipient } from "../tests/support/queue_entry.ts";
-import { noticeComposer, type ReturnedContent, writeNotice } from "./dsn.ts";
+import { noticeComposer, writeNotice } from "./dsn.ts";
 import type { QueuedMessage } from "./queue.ts";
 import { type Attempt, type QueueEntry, type QueueRecipient, RETURNED_BY_OPERATOR } from "./queue_entry.ts";
+import type { ReturnedContent } from "./returned_content.ts";
 import type { NoticeKind } from "./settle.ts";
 
 const ACCEPTED = Date.UTC(2026, 10, 20, 6, 0, 0);
@@ -211,19 +212,6 @@ Deno.test("writeNotice() to a UTF-8 address asks for SMTPUTF8", () => {
   assert.deepEqual(entry.content, { eightBitHeader: true, eightBitBody: false });
 });
 
-Deno.test("writeNotice() returns a whole message as it is, and says so where that takes eight bits", () => {
-  const bytes = encoder.encode("A: b\r\n\r\né\r\n");
-  const { text, entry } = notice(entryOf([failed("b@one.test")]), { returned: { bytes, whole: true } });
-  const [, , returned] = partsOf(text);
-  assert.equal(returned?.fields, "Content-Type: message/rfc822\r\nContent-Transfer-Encoding: 8bit");
-  assert.deepEqual([entry.body, entry.content.eightBitBody], ["8BITMIME", true]);
-  const plain = notice(entryOf([failed("b@one.test")]), {
-    returned: { bytes: encoder.encode("A: b\r\n\r\nx\r\n"), whole: true },
-  });
-  assert.match(partsOf(plain.text)[2]?.fields ?? "", /7bit$/);
-  assert.equal(plain.entry.body, "7BIT");
-});
-
 Deno.test("writeNotice() lets nothing hostile into header, text or status", () => {
   const hostile = fc.string({ unit: "binary", maxLength: 3000 });
   fc.assert(
@@ -286,6 +274,68 @@ Deno.test("noticeComposer() returns what RET asks for", async () => {
     ]
   ) {
     assert.match(result, /text\/rfc822-headers\r\n[^]*\r\n\r\nSubject: s\r\n\r\n--=_0notice001--\r\n$/);
+  }
+});
+
+Deno.test("noticeComposer() returns a whole message in a form that every server takes", async () => {
+  const full = { dsn: { ret: "FULL" } } as const;
+  const plain = "MIME-Version: 1.0\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n";
+  const cases: readonly (readonly [message: string, returned: string])[] = [
+    ["Subject: s\r\n\r\nGrüße\r\n", `Subject: s\r\n${plain}Gr=C3=BC=C3=9Fe\r\n`],
+    [
+      `Subject: s\r\n\r\n${"x".repeat(1200)}\r\n`,
+      `Subject: s\r\n${plain}${`${"x".repeat(75)}=\r\n`.repeat(15)}${"x".repeat(75)}\r\n`,
+    ],
+    ["Content-Type: application/x\r\n\r\nü", `Content-Type: application/x\r\n${plain}=C3=BC`],
+  ];
+  for (const [message, returned] of cases) {
+    const entry = entryOf([failed("b@one.test")], full);
+    const text = await compose(message, entry);
+    assert.match(text, /^[\r\n\t -~]*$/);
+    const [, , part] = partsOf(text);
+    assert.equal(part?.fields, "Content-Type: message/rfc822\r\nContent-Transfer-Encoding: 7bit");
+    assert.equal(part.body, returned);
+  }
+});
+
+Deno.test("noticeComposer() returns the header section of a message that cannot be had in seven bits", async () => {
+  const messages = [
+    "X-Raw: ü\r\n\r\nbody\r\n",
+    "A: b\r\nContent-Type: multipart/signed; boundary=b\r\n\r\n--b\r\n\r\nü\r\n--b--\r\n",
+    "A: b\r\nContent-Type: multipart/mixed\r\n\r\nü\r\n",
+    `A: b\r\nContent-Transfer-Encoding: base64\r\n\r\n${"A".repeat(1200)}\r\n`,
+  ];
+  for (const message of messages) {
+    const text = await compose(message, entryOf([failed("b@one.test")], { dsn: { ret: "FULL" } }));
+    assert.match(text, /^[\r\n\t -~]*$/);
+    const [people, , part] = partsOf(text);
+    assert.match(part?.fields ?? "", /^Content-Type: text\/rfc822-headers\r\n/);
+    assert.doesNotMatch(part?.body ?? "", /body|--b/);
+    assert.match(people?.body ?? "", /Its header section is attached below/);
+  }
+  // An internationalised message may be encoded as a whole (RFC 6532 §3.7).
+  const global = entryOf([failed("b@one.test")], {
+    dsn: { ret: "FULL" },
+    smtputf8: true,
+    content: { eightBitHeader: true, eightBitBody: true },
+  });
+  const [, , part] = partsOf(await compose("To: ü@x\r\n\r\nü\r\n", global));
+  assert.equal(part?.fields, "Content-Type: message/global\r\nContent-Transfer-Encoding: quoted-printable");
+  assert.equal(part?.body, "To: =C3=BC@x\r\n\r\n=C3=BC\r\n");
+});
+
+Deno.test("writeNotice() names a host without a name by its address literal", () => {
+  for (
+    const [host, name] of [
+      ["192.0.2.1", "[192.0.2.1]"],
+      ["2001:db8::1", "[IPv6:2001:db8::1]"],
+      ["[192.0.2.1]", "[192.0.2.1]"],
+      ["mx.one.test", "mx.one.test"],
+    ]
+  ) {
+    const attempts = [{ ...refused("550 no"), host: host ?? "" }];
+    const { text } = notice(entryOf([failed("b@one.test", { attempts })]));
+    assert.ok(text.includes(`\r\nRemote-MTA: dns; ${name}\r\n`), host);
   }
 });
 

@@ -112,3 +112,29 @@ Deno.test("what local programs write is repaired before it leaves, by the port a
     }
   }
 });
+
+Deno.test("a notice with all of a message of eight bits gets back to a sender whose server has seven", async () => {
+  await using peer = startOldServer();
+  await using serveOut = await startServeOut({
+    routes: { "home.test": `127.0.0.1:${peer.port}` },
+    settings: { expire_after: "1d" },
+  });
+  using connection = await Deno.connect({ hostname: "127.0.0.1", port: serveOut.port });
+  const dialogue = new Dialogue(connection);
+  await dialogue.expect(220);
+  await dialogue.say("EHLO raw.test", 250);
+  await dialogue.say("MAIL FROM:<me@home.test> BODY=8BITMIME RET=FULL", 250);
+  // The old server takes no 8-bit content, which is why it comes back; and where it goes back to is that server.
+  await dialogue.say("RCPT TO:<you@home.test>", 250);
+  await dialogue.say("DATA", 354);
+  await dialogue.send(bytes(`From: me@home.test\r\nSubject: x\r\n\r\n${utf8("Grüße")}\r\n.\r\n`));
+  await dialogue.expect(250);
+  const notice = await peer.message();
+  assert.match(notice, /^[\t\r\n -~]*$/);
+  assert.match(notice, /Status: 5\.6\.3\r\n/);
+  assert.match(
+    notice,
+    /Content-Type: message\/rfc822\r\nContent-Transfer-Encoding: 7bit\r\n[^]*Gr=C3=BC=C3=9Fe\r\n/,
+  );
+  await serveOut.event("queue.done");
+});
