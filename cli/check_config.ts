@@ -203,7 +203,7 @@ async function reportCertificate(config: Config, report: Report): Promise<boolea
   const { certificate, selfSigned } = config.tls;
   if (certificate === undefined) {
     if (!selfSigned) report.warnings.push(...missingCertificateWarnings(config));
-    else report.say("  has a certificate of its own making, kept in data_dir");
+    else report.say("  has a self-signed certificate, kept in data_dir");
     return selfSigned;
   }
   const { certFile: cert, keyFile: key } = certificate;

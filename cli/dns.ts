@@ -29,7 +29,7 @@ interface Flags {
 /** Registers the subcommand. */
 export function registerDns(program: Command, { io, action }: Registrar): void {
   program.command("dns")
-    .description("print the records to publish in DNS, as a zone file; asks nobody")
+    .description("print the records to publish in DNS, as a zone file; sends no queries")
     .option("--table", "print them for a web form: type, name and value of each")
     .option("--json", "print JSON")
     .addOption(configOption())

@@ -206,7 +206,7 @@ Deno.test("mailapp serve-out keeps mail for a host that is down, over a restart,
   await until(async () => (await world.queue()).length === 0, { what: "an empty queue" });
 });
 
-Deno.test("mailapp queue hold, retry and release steer a running serve-out", async () => {
+Deno.test("mailapp queue hold, retry and release manage a running serve-out", async () => {
   await using world = new World(`expire_after = "1d"`);
   const { outside } = world;
   await world.start();

@@ -90,7 +90,7 @@ export async function loadDkimKey(
     pem = await Deno.readTextFile(keyFile);
   } catch (cause) {
     if (cause instanceof Deno.errors.NotCapable) {
-      throw new DkimKeyError("lies where the running server may not look: restart it", { cause });
+      throw new DkimKeyError("is outside the permissions of the running server: restart it", { cause });
     }
     const reason = errorText(cause);
     throw new DkimKeyError(`cannot be read: ${reason}`, { cause });

@@ -79,7 +79,7 @@ Deno.test("loadDkimKey() says that a server must be restarted to see more", {
 }, async () => {
   await assert.rejects(loadDkimKey({ ...where, keyFile: "/etc/hostname" }), {
     name: "DkimKeyError",
-    message: /may not look: restart it/,
+    message: /outside the permissions of the running server: restart it/,
   });
 });
 

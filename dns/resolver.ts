@@ -131,7 +131,7 @@ const FAILED_FOR = 5_000;
 const DEMOTED_FOR = 30_000;
 // So many questions in a row without an answer, and a confined process takes DNS for dead until there is one.
 const SILENT_AFTER = 3;
-const IMPATIENT: readonly number[] = [1_000];
+const HURRIED: readonly number[] = [1_000];
 
 /**
  * A {@linkcode Resolver} on DNS servers. Answers are kept for as long as they say, at most five minutes, and for one
@@ -266,8 +266,8 @@ export class DnsResolver implements Resolver {
       const reason = `no DNS server to ask: ${problems[0] ?? "none is set"}`;
       return { value: { kind: "failed", reason }, keep: FAILED_FOR };
     }
-    const impatient = this.#channels !== undefined && this.#unanswered >= SILENT_AFTER;
-    if (!impatient && this.#asksSystem(name, type)) {
+    const hurried = this.#channels !== undefined && this.#unanswered >= SILENT_AFTER;
+    if (!hurried && this.#asksSystem(name, type)) {
       const answer = await this.#quickly(name, type, read);
       if (answer.kind === "found") return { value: answer, keep: FOUND_FOR };
     }
@@ -276,7 +276,7 @@ export class DnsResolver implements Resolver {
       servers,
       clock: this.#clock,
       edns: this.#edns,
-      ...(impatient && { patience: IMPATIENT }),
+      ...(hurried && { patience: HURRIED }),
       unanswered: ({ address, port }) => {
         silent = true;
         this.#demoted.set(`${address} ${port}`, this.#clock.monotonic() + DEMOTED_FOR);

@@ -37,7 +37,7 @@ export function lookAtSpace(places: () => readonly StoragePlace[]): Look {
   };
 }
 
-/** A queue below this is nobody's trouble. */
+/** A queue below this is below the alert threshold. */
 const LARGE_QUEUE = 100;
 /** Looks in an hour. */
 const WINDOW = Math.round(3_600_000 / LOOK_INTERVAL);

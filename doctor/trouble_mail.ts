@@ -31,7 +31,7 @@ export function troubleMail(troubles: readonly Trouble[], options: TroubleMailOp
     `Date: ${formatDate(now)}`,
     `From: mailapp ${server} <postmaster@${to.slice(to.lastIndexOf("@") + 1)}>`,
     `To: <${to}>`,
-    `Subject: ${hostname}: ${server} needs you (${kinds})`,
+    `Subject: ${hostname}: ${server} needs attention (${kinds})`,
     `Message-ID: <trouble.${id}@${hostname}>`,
     // Nothing that answers by itself should answer this (RFC 3834).
     "Auto-Submitted: auto-generated",

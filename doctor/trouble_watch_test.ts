@@ -147,7 +147,7 @@ Deno.test("troubleMail() is a message of short lines, whatever others said", () 
     now: 0,
   }));
   const [header = "", body = ""] = text.split("\r\n\r\n", 2);
-  assert.match(header, /^Subject: mx\.example\.com: serve-out needs you \(disk, reply\)$/m);
+  assert.match(header, /^Subject: mx\.example\.com: serve-out needs attention \(disk, reply\)$/m);
   assert.match(header, /^To: <postmaster@example\.com>$/m);
   assert.match(header, /^Auto-Submitted: auto-generated$/m);
   assert.doesNotMatch(text, /^Bcc/m);

@@ -35,7 +35,7 @@ export class LineEndingConverter implements Disposable {
       if (chunk[0] === LF) this.#lines++;
       else out[length++] = CR;
     }
-    // The whole first, then each line moved to where it belongs, which costs less than to copy each.
+    // The whole first, then each line moved to where it belongs, which is cheaper than copying each.
     const shift = length;
     out.set(chunk, shift);
     // What stands between `from` and the line end that is looked at goes out as it is.

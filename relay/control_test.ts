@@ -109,7 +109,7 @@ Deno.test("ControlClient reaches a server whose data directory has a path too lo
   assert.equal(await ControlClient.find(`/nowhere/${below}control.sock`), undefined);
 });
 
-Deno.test("ControlClient lists and steers what the server has", async () => {
+Deno.test("ControlClient lists and manages what the server has", async () => {
   await withServer(async ({ path, queue }) => {
     const one = await queue.put(["u@a.test"]);
     const two = await queue.put(["u@b.test"]);

@@ -76,7 +76,7 @@ const AT_ONCE = 16;
 // A queue this long is shown oldest first; a longer one in parts of this length, each oldest first.
 const SORTED_AT_ONCE = 100_000;
 
-/** Sees and steers a queue. */
+/** Inspects and manages a queue. */
 export class QueueOperator {
   readonly #options: QueueOperatorOptions;
 

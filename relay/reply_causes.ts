@@ -15,9 +15,9 @@ export interface ReplyCause {
 }
 
 const TELL_POSTMASTER = "Forward this notice to whoever runs the mail server that you send through.";
-const REACH_OTHERWISE = "Tell the recipient by another way, such as the telephone.";
+const REACH_OTHERWISE = "Reach the recipient another way, for example by phone.";
 const AGAIN = `Send it again later. ${REACH_OTHERWISE}`;
-const CHECK_AND_AGAIN = "Check the domain for a slip of the pen, and send it again later.";
+const CHECK_AND_AGAIN = "Check the domain for a typo, and send it again later.";
 
 const REVERSE_DNS: ReplyCause = {
   meaning:
@@ -66,11 +66,11 @@ const FULL: ReplyCause = {
 };
 const UNKNOWN_MAILBOX: ReplyCause = {
   meaning: "There is no mailbox with this name at the receiver.",
-  sender: "Check the address for a slip of the pen, and whether the recipient has moved.",
+  sender: "Check the address for a typo, and whether the recipient has moved.",
 };
 const NO_DOMAIN: ReplyCause = {
   meaning: "The domain behind the @ does not exist.",
-  sender: "Check the domain for a slip of the pen.",
+  sender: "Check the domain for a typo.",
 };
 const TOO_BIG: ReplyCause = {
   meaning: "The message is larger than the receiver takes.",
@@ -78,7 +78,7 @@ const TOO_BIG: ReplyCause = {
 };
 const NO_ROUTE: ReplyCause = {
   meaning: "The domain has no mail server that could be reached by its name.",
-  sender: "Check the domain for a slip of the pen; otherwise the recipient's domain is not set up for mail.",
+  sender: "Check the domain for a typo; otherwise the recipient's domain is not set up for mail.",
 };
 const POLICY: ReplyCause = {
   meaning: "The receiver's rules do not allow this message.",
@@ -157,7 +157,7 @@ const CAUSES: ReadonlyMap<string, ReplyCause> = new Map(Object.entries({
   "5.4.1": {
     meaning:
       "The receiver does not take mail for this address; Microsoft's servers say so of unknown mailboxes.",
-    sender: "Check the address for a slip of the pen.",
+    sender: "Check the address for a typo.",
   },
   "4.4.6": LOOP,
   "5.4.6": LOOP,
@@ -268,7 +268,7 @@ const OWN_CAUSES: ReadonlyMap<string, ReplyCause> = new Map(Object.entries({
 
 /** By the code's subject (RFC 3463 §3), where the code itself is not known. */
 const SUBJECTS: ReadonlyMap<string, ReplyCause> = new Map(Object.entries({
-  1: { meaning: "Something is wrong with the address.", sender: "Check the address for a slip of the pen." },
+  1: { meaning: "Something is wrong with the address.", sender: "Check the address for a typo." },
   2: { meaning: "Something is wrong with the recipient's mailbox.", sender: REACH_OTHERWISE },
   3: { meaning: "Something is wrong with the receiver's mail system.", sender: REACH_OTHERWISE },
   4: { meaning: "The way to the receiver's mail server is disturbed.", sender: REACH_OTHERWISE },

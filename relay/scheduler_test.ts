@@ -103,7 +103,7 @@ Deno.test("Scheduler ends a connection that waits when its host must be reached 
   assert.equal(worse.connections, 0);
 });
 
-Deno.test("Scheduler does not send over a connection that waits to a host that is given a rest", async () => {
+Deno.test("Scheduler does not send over a connection that waits to a paused host", async () => {
   await using world = new World({ maxConnectionsPerHost: 2 });
   const mx = await idle(world, 2);
   mx.answer = () => refuse("421 4.7.0 too busy");

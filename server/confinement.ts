@@ -43,7 +43,7 @@ export interface ConfineOptions {
 }
 
 const KINDS = ["run", "ffi", "env", "sys", "net", "read", "write", "import"] as const;
-/** Then the server is dead, or as good as dead, and whoever started the process should know. */
+/** Unanswered pings after which the server counts as unresponsive and the process ends. */
 const MAX_UNANSWERED = 4;
 /** How often routes and addresses are looked at, in milliseconds. */
 const LOOK_AGAIN = 10_000;

@@ -55,14 +55,17 @@ export function incomingDirectory({ dataDir }: Config): string {
 }
 
 /**
- * Makes the data directory if it is not there, for this account and its group, and these rooms in it, for this
+ * Makes the data directory if it is not there, for this account and its group, and these directories in it, for this
  * account only.
  * @throws {CommandError} when it is not to be had, or not writable
  */
-export async function prepareDataDir({ dataDir }: Config, rooms: readonly string[] = []): Promise<void> {
+export async function prepareDataDir(
+  { dataDir }: Config,
+  directories: readonly string[] = [],
+): Promise<void> {
   try {
     await Deno.mkdir(dataDir, { recursive: true, mode: 0o750 });
-    for (const room of rooms) await Deno.mkdir(join(dataDir, room), { recursive: true, mode: 0o700 });
+    for (const name of directories) await Deno.mkdir(join(dataDir, name), { recursive: true, mode: 0o700 });
     const probe = await Deno.makeTempFile({ dir: dataDir, prefix: ".probe-" });
     await Deno.remove(probe);
   } catch (error) {

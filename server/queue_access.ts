@@ -21,7 +21,7 @@ import type { Io } from "./io.ts";
 import { openLog } from "./server_parts.ts";
 import { openSpool, spoolDirectory, untilUnlocked } from "./spool_parts.ts";
 
-/** The queue, seen and steered. */
+/** The queue, to inspect and manage. */
 export interface QueueAccess extends AsyncDisposable {
   readonly list: QueueOperator["list"];
   readonly apply: QueueOperator["apply"];

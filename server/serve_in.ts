@@ -25,7 +25,7 @@ export const serveIn: Server = {
   umask: 0o007,
   isConfigured: ({ serveIn }) => serveIn.domains.length > 0,
   check: requireDomains,
-  rooms: () => ["incoming", "tls"],
+  directories: () => ["incoming", "tls"],
   prepare: prepareMailRoot,
   addresses: serveInAddresses,
   endpoints: serveInEndpoints,
@@ -83,7 +83,7 @@ async function prepareMailRoot(config: Config): Promise<void> {
 }
 
 /**
- * Its Maildirs, its ports, its certificate, and the DNS servers. Of the data directory only its own rooms: the spool and the DKIM keys in
+ * Its Maildirs, its ports, its certificate, and the DNS servers. Of the data directory only what is its own: the spool and the DKIM keys in
  * there are serve-out's.
  */
 function serveInGrants(config: Config, { configFile, addresses, dnsServers }: GrantOptions): Grants {

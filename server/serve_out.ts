@@ -19,7 +19,7 @@ export const serveOut: Server = {
   seesNetwork: true,
   isConfigured: () => true,
   check: requireLoopback,
-  rooms: () => [],
+  directories: () => [],
   addresses: ({ serveOut }) => serveOut.listen.map((address) => ({ address, tentative: false })),
   endpoints: serveOutEndpoints,
   grants: serveOutGrants,

@@ -36,7 +36,7 @@ export interface Server {
    */
   check(config: Config): void;
   /** What it makes for itself only in `data_dir`, by name. */
-  rooms(config: Config): readonly string[];
+  directories(config: Config): readonly string[];
   /** Taken off the modes of what it makes; absent: as the process has it. */
   readonly umask?: number;
   /** Does what takes all permissions, before it has its grants. */
@@ -82,7 +82,7 @@ export interface ServerUnit {
   readonly umask: string;
   /** Directories that it writes to. */
   writable(config: Config, options: UnitPlaces): readonly string[];
-  /** What is hidden from it: the rooms of the others. */
+  /** What is hidden from it: the directories of the others. */
   hidden(config: Config, options: UnitPlaces): readonly string[];
   /** Further settings of `[Service]`. */
   readonly settings: readonly string[];

@@ -31,7 +31,7 @@ export interface ServerStart {
   readonly grants: Grants;
   /** Where it listens, which it could not find out itself. */
   readonly addresses: readonly ListenAddress[];
-  /** Whom it may ask; empty for a server that asks nobody, or anybody. */
+  /** Whom it may ask; empty for a server that sends no queries, or may ask any. */
   readonly dnsServers: readonly DnsServer[];
   /** Whether it is told of the machine's routes and addresses while it runs. */
   readonly seesNetwork: boolean;

@@ -27,7 +27,7 @@ export async function startServer(
   if (server.needsConfigFile) requireConfigFile(config, name);
   server.check(config);
   if (server.umask !== undefined) Deno.umask(server.umask);
-  await prepareDataDir(config, server.rooms(config));
+  await prepareDataDir(config, server.directories(config));
   await server.prepare?.(config);
   const addresses = server.addresses(config);
   const dnsServers = server.asksDns?.(config) ? await findDnsServers(config) : [];

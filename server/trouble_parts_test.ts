@@ -75,7 +75,7 @@ Deno.test("watchServeIn() writes to postmaster of a certificate that should have
   const { fields } = await log.saw("message.delivered");
   const text = await Deno.readTextFile(String(fields["file"]));
   assert.match(text, /^Return-Path: <>\nDelivered-To: alice@example\.com\nDate: /);
-  assert.match(text, /^Subject: mx\.example\.com: serve-in needs you \(certificate\)$/m);
+  assert.match(text, /^Subject: mx\.example\.com: serve-in needs attention \(certificate\)$/m);
   assert.match(text, /^\* the certificate expires on \S+, in 12 days\.$/m);
   assert.match(text, /certbot renew/);
   assert.deepEqual(log.named("trouble").map(({ fields }) => fields["kind"]), ["certificate"]);
@@ -119,7 +119,7 @@ Deno.test("watchServeOut() queues a message for postmaster of what others refuse
   assert.deepEqual(entry?.recipients.map(({ address }) => address), ["postmaster@example.com"]);
   assert.deepEqual(submitted, [entry?.id]);
   const text = queue.text(entry?.id ?? "");
-  assert.match(text, /^Subject: mx\.example\.com: serve-out needs you \(reply\)\r$/m);
+  assert.match(text, /^Subject: mx\.example\.com: serve-out needs attention \(reply\)\r$/m);
   assert.match(
     text.replace(/\r\n +/g, " "),
     /\* mx\.test said: 550 5\.7\.25 no PTR for you\. The receiver wants .* DNS/,

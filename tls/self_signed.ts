@@ -1,5 +1,5 @@
 /**
- * A certificate for servers that have none yet: nobody vouches for it, but mail is no longer sent in the clear.
+ * A self-signed certificate for servers that have no other: mail is no longer sent in the clear.
  *
  * @module
  */

@@ -268,7 +268,7 @@ function describeQueue(
 ): string[] {
   if (server === undefined) return ["  serve-out does not run"];
   if (server === "forbidden") {
-    return ["  what waits in the queue is told to root and the account of serve-out only"];
+    return ["  showing the queue requires root or the account of serve-out"];
   }
   const { status: { waiting, ready, active, resting, nextAt }, hosts } = server;
   const lines: string[] = [];
@@ -280,7 +280,7 @@ function describeQueue(
       `  for ${domain}: ${count(active, "connection")} at work, ${ready} due, ${waiting} waiting${next}`,
     );
   }
-  if (resting) lines.push("  all of it waits for a host that has its share or is given a rest");
+  if (resting) lines.push("  all of it waits for a host that is at its limit or paused");
   for (const { host, address, forMs, failure } of hosts) {
     const why = printable(failure.reply ?? failure.error ?? failure.status);
     lines.push(`  ${printable(host)} [${address}] is left alone for ${showDuration(forMs)}: ${why}`);

@@ -255,7 +255,7 @@ class Questions {
   ): T {
     for (;;) {
       if (this.#ask === undefined && preset === undefined) {
-        throw new CommandError(`there is nobody to ask, and no default: give ${flag}, ${wanted}`, EXIT.usage);
+        throw new CommandError(`not a terminal, and no default: give ${flag}, ${wanted}`, EXIT.usage);
       }
       const answer = this.#ask === undefined
         ? preset ?? ""
@@ -282,7 +282,7 @@ async function chooseCertificate(
   for (const [index, certificate] of found.entries()) io.out(`  ${index + 1}  ${describe(certificate)}\n`);
   const wanted = `a number from 0 to ${found.length}`;
   const choice = question.until(
-    "Which one (0: make one that nobody vouches for)",
+    "Which one (0: make a self-signed one)",
     { flag: "--self-signed", preset: "1", wanted },
     (answer) => {
       const number = /^\d+$/.test(answer) ? Number(answer) : NaN;
@@ -321,7 +321,7 @@ function checkAnswers(answers: FirstAnswers, file: string): Config {
     const problems = error.issues.map(({ key, value, problem }) =>
       `${key}${value === undefined ? "" : ` = ${value}`}: ${problem}`
     );
-    throw new CommandError(`this cannot be; nothing was written\n${problems.join("\n")}`, EXIT.usage, {
+    throw new CommandError(`invalid configuration; nothing was written\n${problems.join("\n")}`, EXIT.usage, {
       cause: error,
     });
   }
@@ -343,7 +343,7 @@ async function makeCertificate(config: Config, io: Io): Promise<void> {
     return;
   }
   const { cert } = await keepSelfSigned({ dataDir, hostname, clock: systemClock, log: silentLogger });
-  io.out(`${cert}: a certificate that nobody vouches for, but mail comes encrypted\n`);
+  io.out(`${cert}: a self-signed certificate; mail to this server is encrypted\n`);
 }
 
 async function writeNew(file: string, text: string): Promise<void> {

@@ -29,7 +29,7 @@ export function checkConfig({ configFile, configWarnings, configProblems }: Conf
   ];
 }
 
-/** What to do where this account may not look. */
+/** What to do where this account lacks permission. */
 export const AS_ROOT = "Run doctor as root, or as the account of the servers.";
 
 /** Checks whether serve-in can be reached, and whether it is known where mail is sent from. */

@@ -1,4 +1,4 @@
-// serve-in over TLS: the certificate of its own making, and one that is renewed while it runs.
+// serve-in over TLS: the self-signed certificate, and one that is renewed while it runs.
 import assert from "node:assert/strict";
 import { SmtpClient } from "../../smtp/client.ts";
 import { systemClock } from "../../base/clock.ts";

@@ -236,7 +236,7 @@ testWith(PROGRAMS, "programs of an ordinary account hand their mail to serve-out
   await t.step("explain tells it what it may know, queue says who may know more", async () => {
     const explained = await machine.mailapp("explain", "alice@example.com");
     assert.equal(explained.code, 0, explained.stderr);
-    assert.match(explained.stdout, /127\.0\.0\.2\] port 25[^]*what waits in the queue is told to root/);
+    assert.match(explained.stdout, /127\.0\.0\.2\] port 25[^]*showing the queue requires root/);
     const queue = await machine.mailapp("queue", "list");
     assert.equal(queue.code, 77);
     assert.match(queue.stderr, /run this as root, or as the account of serve-out/);

@@ -52,7 +52,7 @@ testWith([unpacked(EXIM), "named"], "serve-out logs in to a smarthost", async (t
     return server;
   }
 
-  await t.step("a certificate that nobody vouches for: the password is not sent", async () => {
+  await t.step("a self-signed certificate: the password is not sent", async () => {
     await using server = await relaying(PASSWORD, {});
     const event = await server.event("attempt.deferred", { recipient: RECIPIENT });
     assert.match(String(event["error"]), /certificate/);
