@@ -132,6 +132,8 @@ const DEMOTED_FOR = 30_000;
 // So many questions in a row without an answer, and a confined process takes DNS for dead until there is one.
 const SILENT_AFTER = 3;
 const HURRIED: readonly number[] = [1_000];
+// Each has a socket of its own; what is more goes over the one connection of TCP.
+const MAX_SYSTEM_QUESTIONS = 200;
 
 /**
  * A {@linkcode Resolver} on DNS servers. Answers are kept for as long as they say, at most five minutes, and for one
@@ -148,6 +150,7 @@ export class DnsResolver implements Resolver {
   readonly #channels: Map<string, TcpChannel> | undefined;
   /** Questions in a row that no server answered; until the first answer nothing is known to answer. */
   #unanswered = SILENT_AFTER;
+  #systemQuestions = 0;
 
   /**
    * Asks nothing yet.
@@ -225,9 +228,12 @@ export class DnsResolver implements Resolver {
   ): Promise<Answer<T>> {
     const canonical = canonicalName(name) ?? (anyOctets ? canonicalAnyName(name) : undefined);
     if (canonical === undefined) return { kind: "no-such-name", authenticated: false };
+    const key = `${type} ${canonical}`;
+    const kept = this.#cache.peek(key);
+    if (kept !== undefined && signal?.aborted !== true) return kept as Answer<T>;
     const answer = quick && this.#asksSystem(canonical, type)
       ? this.#quickly(canonical, type, read)
-      : this.#cache.get(`${type} ${canonical}`, () => this.#look(canonical, type, read));
+      : this.#cache.get(key, () => this.#look(canonical, type, read));
     return await giveUpWith(signal, answer) as Answer<T>;
   }
 
@@ -267,7 +273,8 @@ export class DnsResolver implements Resolver {
       return { value: { kind: "failed", reason }, keep: FAILED_FOR };
     }
     const hurried = this.#channels !== undefined && this.#unanswered >= SILENT_AFTER;
-    if (!hurried && this.#asksSystem(name, type)) {
+    const busy = this.#channels !== undefined && this.#systemQuestions >= MAX_SYSTEM_QUESTIONS;
+    if (!hurried && !busy && this.#asksSystem(name, type)) {
       const answer = await this.#quickly(name, type, read);
       if (answer.kind === "found") return { value: answer, keep: FOUND_FOR };
     }
@@ -306,6 +313,7 @@ export class DnsResolver implements Resolver {
     const [server] = servers;
     // It takes no zone.
     if (server === undefined || server.address.includes("%")) return [];
+    this.#systemQuestions++;
     try {
       // The trailing dot keeps the search list of resolv.conf out; the signal bounds the wait to two seconds.
       const records: readonly unknown[] = await Deno.resolveDns(`${name}.`, type as "A", {
@@ -315,6 +323,8 @@ export class DnsResolver implements Resolver {
       return records.every(isPlain) ? records : [];
     } catch {
       return [];
+    } finally {
+      this.#systemQuestions--;
     }
   }
 

@@ -5,6 +5,7 @@
  * @module
  */
 import type { Clock } from "../base/clock.ts";
+import { errorText } from "../base/error_text.ts";
 import { writeAll } from "../base/write_all.ts";
 import type { DecodedPacket } from "./dns_packet.d.ts";
 
@@ -35,23 +36,39 @@ interface Pending {
 
 /** On one connection at a time; ids have 65,536 values. */
 const MAX_PENDING = 1000;
+/** On all connections of a channel. */
+const MAX_QUESTIONS = 5000;
 /** Octets; a longer answer, of 64 KiB at most, gets its own. */
 const BUFFER = 4096;
 
+/** The connection is over, for whatever reason. */
 class Closed extends Error {}
+/** What came makes no sense. */
+class Foreign extends Error {}
 
 /** Asks one server. Between questions no connection is held. */
 export class TcpChannel {
   readonly #options: TcpChannelOptions;
   #connection: Connection | undefined;
+  #questions = 0;
 
   /** Connects when it is asked. */
   constructor(options: TcpChannelOptions) {
     this.#options = options;
   }
 
-  /** @throws {Error} where there is no answer in time */
+  /** @throws {Error} where there is no answer in time, or 5,000 questions wait already */
   async ask(question: TcpQuestion): Promise<DecodedPacket> {
+    if (this.#questions >= MAX_QUESTIONS) throw new Error("too many questions at once");
+    this.#questions++;
+    try {
+      return await this.#ask(question);
+    } finally {
+      this.#questions--;
+    }
+  }
+
+  async #ask(question: TcpQuestion): Promise<DecodedPacket> {
     const shared = this.#connection?.takesMore ? this.#connection : undefined;
     const connection = shared ?? (this.#connection = new Connection(this.#options));
     try {
@@ -75,7 +92,7 @@ class Connection {
   constructor({ address, port, clock }: TcpChannelOptions) {
     this.#clock = clock;
     this.#opened = Deno.connect({ hostname: address, port, signal: this.#giveUp.signal });
-    this.#read().catch((error) => this.#end(error instanceof Error ? error : new Error(String(error))));
+    this.#read().catch((error) => this.#end(error instanceof Foreign ? error : new Closed(errorText(error))));
   }
 
   /** Whether further questions may go over it. */
@@ -137,7 +154,7 @@ class Connection {
     // What has been given up may still be answered.
     if (pending === undefined) return;
     const packet = pending.question.decode(bytes, id);
-    if (packet === undefined) throw new Error("an answer to something else over TCP");
+    if (packet === undefined) throw new Foreign("an answer to something else over TCP");
     pending.answered(packet);
   }
 

@@ -8,13 +8,33 @@ import { DnsResolver } from "./resolver.ts";
 
 const confined = { mayAsk: () => true, scopeOf: () => undefined };
 
-Deno.test("TcpChannel asks again where a server closes after its first answer", async () => {
+Deno.test("TcpChannel asks again where a server closes after its first answer, with questions unread", async () => {
   await using dns = await FakeDns.start();
-  const resolver = new DnsResolver({ clock: systemClock, servers: [dns.server], confined });
-  const answers = await Promise.all(
-    Array.from({ length: 20 }, (_, i) => resolver.cname(`n${i}.test`)),
-  );
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  let connections = 0;
+  const serving = (async () => {
+    for await (const conn of listener) {
+      connections++;
+      // Hands on one question and its answer.
+      using client = conn;
+      using server = await Deno.connect({ hostname: "127.0.0.1", port: dns.port });
+      const buffer = new Uint8Array(2048);
+      const read = await client.read(buffer) ?? 0;
+      await server.write(buffer.subarray(0, Math.min(read, 2 + ((buffer[0] ?? 0) << 8 | (buffer[1] ?? 0)))));
+      const answer = await server.read(buffer) ?? 0;
+      await client.write(buffer.subarray(0, answer));
+    }
+  })();
+  const resolver = new DnsResolver({
+    clock: systemClock,
+    servers: [`127.0.0.1:${listener.addr.port}`],
+    confined,
+  });
+  const answers = await Promise.all(Array.from({ length: 20 }, (_, i) => resolver.cname(`n${i}.test`)));
   assert.deepEqual(new Set(answers.map(({ kind }) => kind)), new Set(["no-such-name"]));
+  assert.ok(connections > 1);
+  listener.close();
+  await serving;
 });
 
 Deno.test("TcpChannel fails where nobody listens, or somebody closes at once", async () => {

@@ -1,5 +1,5 @@
 // The server as it is shipped, under attack; the long form, with its figures, is `deno task abuse`.
-import { floods, idleConnections, largeMessage, slowAndRude } from "./scenarios.ts";
+import { floods, hostileSenders, idleConnections, largeMessage, slowAndRude } from "./scenarios.ts";
 
 const report = (line: string) => console.log(line);
 
@@ -17,4 +17,8 @@ Deno.test("slow clients, deaf ones and bad commands keep nobody out, and are end
 
 Deno.test("a message of 50 MiB to 100 recipients takes less than 32 MiB of memory", async () => {
   await largeMessage({ mailboxes: 8, report });
+});
+
+Deno.test("senders whose domains are silent, loop or swell keep nobody out", async () => {
+  await hostileSenders({ connections: 30, seconds: 5, messages: 30, report });
 });

@@ -3,7 +3,14 @@
  *
  * @module
  */
-import { floods, idleConnections, idleTlsConnections, largeMessage, slowAndRude } from "./scenarios.ts";
+import {
+  floods,
+  hostileSenders,
+  idleConnections,
+  idleTlsConnections,
+  largeMessage,
+  slowAndRude,
+} from "./scenarios.ts";
 
 const report = (line: string) => console.log(line);
 
@@ -12,3 +19,4 @@ await idleTlsConnections({ connections: 1000, report });
 await floods({ perSecond: 500, seconds: 20, messages: 500, report });
 await slowAndRude({ connections: 200, messages: 500, handshakes: true, report });
 await largeMessage({ mailboxes: 100, report });
+await hostileSenders({ connections: 200, seconds: 30, messages: 500, report });

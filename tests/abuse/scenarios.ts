@@ -5,6 +5,8 @@
  */
 import assert from "node:assert/strict";
 import { Dialogue } from "../support/dialogue.ts";
+import { FakeDns, type FakeDnsReply } from "../support/fake_dns.ts";
+import { Buffer } from "node:buffer";
 import { type Attack, drip, flood, neverRead, stayIdle, talkRubbish } from "./attacks.ts";
 import { type Latency, Victim, WARM_UP } from "./victim.ts";
 
@@ -223,4 +225,89 @@ export async function largeMessage(
   );
   for (const user of users.slice(1)) assert.equal((await victim.stored(user)).length, 2);
   assert.ok(peak - before < MAX_MESSAGE_MEMORY, `resident memory rose by ${mib(peak - before)}`);
+}
+
+/** What the DNS servers of hostile senders say: nothing, no end of it, or 60 KB at once. */
+function hostileZone(question: string): FakeDnsReply | "silent" {
+  const text = (...strings: string[]): FakeDnsReply => ({
+    answers: [{
+      name: question.split(" ")[0] ?? "",
+      type: "TXT",
+      ttl: 1,
+      data: strings.map((part) => Buffer.from(part)),
+    }],
+  });
+  if (/silent\.test /.test(question)) return "silent";
+  if (/^\d+\.loop\.test TXT$/.test(question)) return text("v=spf1 include:%{d} -all");
+  if (/^\d+\.large\.test TXT$/.test(question)) {
+    return { ...text("v=spf1 ", ...Array(230).fill("exists:%{s}.test ".repeat(15))), truncated: true };
+  }
+  return question === "honest.test TXT" ? text("v=spf1 ip4:127.0.0.1 -all") : { rcode: 3 };
+}
+
+/** Senders that make the checks of their mail as dear as they can, while others are served. */
+export async function hostileSenders(
+  { connections, seconds, messages, report }: {
+    readonly connections: number;
+    readonly seconds: number;
+    readonly messages: number;
+    readonly report: Report;
+  },
+): Promise<void> {
+  await using dns = await FakeDns.start(
+    new Proxy<FakeDns["zone"]>({}, { get: (_, question) => hostileZone(String(question)) }),
+  );
+  await using victim = await Victim.start({
+    users: ["alice", "bob"],
+    tables: {
+      dns: { servers: [dns.server] },
+      "serve-in.checks": { spf: true, dkim: true, arc: true, dmarc: "enforce", timeout: "2s" },
+    },
+  });
+  const { now: before } = victim.memory();
+  await serve(victim, { messages, report, during: "checks on, no attack" });
+  const until = performance.now() + seconds * 1000;
+  const waits: number[] = [];
+  const outcomes = new Map<string, number>();
+  let number = 0;
+  const attackers = Array.from({ length: connections }, async (_, attacker) => {
+    while (performance.now() < until) {
+      const domain = `${++number}.${["silent", "loop", "large"][attacker % 3]}.test`;
+      const startedAt = performance.now();
+      const reply = await sendHostile(victim.port, domain);
+      waits.push(performance.now() - startedAt);
+      outcomes.set(reply.slice(0, 3), (outcomes.get(reply.slice(0, 3)) ?? 0) + 1);
+    }
+  });
+  await serve(victim, { messages, report, during: `${connections} senders of hostile domains` });
+  await Promise.all(attackers);
+  const { now, peak } = victim.memory();
+  report(
+    `${waits.length} hostile messages, ${
+      [...outcomes].map(([code, count]) => `${count} × ${code}`).join(", ")
+    }; ` +
+      `the longest took ${milliseconds(Math.max(...waits))} (timeout 2 s); ` +
+      `resident memory ${mib(before)} before, ${mib(now)} behind, ${mib(peak)} at most`,
+  );
+  assert.deepEqual([...outcomes.keys()].filter((code) => !/^[245]\d\d$/.test(code)), []);
+  assert.ok(peak < MAX_BUSY_MEMORY, `${mib(peak)} at most`);
+}
+
+/** A message with 200 signatures, each with a key elsewhere; the reply behind its data. */
+async function sendHostile(port: number, domain: string): Promise<string> {
+  using dialogue = await Dialogue.connect(port);
+  await dialogue.hear();
+  await dialogue.say(`EHLO helo.${domain}`);
+  await dialogue.say(`MAIL FROM:<${"a.b-".repeat(12)}@${domain}>`);
+  await dialogue.say("RCPT TO:<bob@example.com>");
+  const reply = await dialogue.say("DATA");
+  if (!reply.startsWith("354")) return reply;
+  const signatures = Array.from(
+    { length: 200 },
+    (_, i) =>
+      `DKIM-Signature: v=1; a=rsa-sha256; d=d${i}.${domain}; s=s; c=relaxed/simple; h=From; bh=${
+        "A".repeat(43)
+      }=;\r\n b=AAAA\r\n`,
+  );
+  return await dialogue.say(`${signatures.join("")}From: <a@author.${domain}>\r\n\r\nx\r\n.`);
 }

@@ -47,9 +47,11 @@ export class Victim implements AsyncDisposable {
 
   /** Starts it, with caps that let attackers in, and these lines of `[serve-in]`; `users` are local-parts. */
   static async start(
-    { settings = {}, users = ["alice"] }: {
+    { settings = {}, users = ["alice"], tables = {} }: {
       readonly settings?: Readonly<Record<string, unknown>>;
       readonly users?: readonly string[];
+      /** Lines of other tables. */
+      readonly tables?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
     } = {},
   ): Promise<Victim> {
     const workspace = await Workspace.create();
@@ -64,6 +66,7 @@ export class Victim implements AsyncDisposable {
         },
         mailboxes: { users },
         "mailboxes.aliases": { postmaster: users[0] },
+        ...tables,
       });
       const server = new RunningMailapp(["serve-in", "--config", config]);
       try {
