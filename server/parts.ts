@@ -9,6 +9,7 @@ import type { Config } from "../config/config.ts";
 import { ConfigError } from "../config/errors.ts";
 import { checkMailboxes, Mailboxes, type MailboxesOptions } from "../maildir/mailboxes.ts";
 import { CommandError, EXIT } from "./exit_codes.ts";
+import { isFull } from "../storage/storage_error.ts";
 import { errorText } from "../base/error_text.ts";
 
 /**
@@ -69,6 +70,8 @@ export async function prepareDataDir(
     const probe = await Deno.makeTempFile({ dir: dataDir, prefix: ".probe-" });
     await Deno.remove(probe);
   } catch (error) {
+    // A full disk is no reason not to start: mail that leaves makes room.
+    if (isFull(error)) return;
     const reason = errorText(error);
     const denied = error instanceof Deno.errors.PermissionDenied;
     throw new CommandError(

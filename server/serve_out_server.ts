@@ -69,7 +69,7 @@ export async function runServeOut(start: ServerStart, context: ServerContext): P
     peers: new PeerMemory(systemClock),
   };
   const scheduler = await createScheduler(live, { spool, signer, world });
-  await using _control = openControl(live, { spool, scheduler, logger });
+  await using _control = await openControl(live, { spool, scheduler, logger });
   const server = createServer(live, { spool, scheduler, logger, signer });
   signals.onReload(reload(start, { log, signer, scheduler, server, live, world }));
   const listeners = openListeners(
@@ -187,7 +187,10 @@ function remembered<T>(look: () => T): () => T {
 }
 
 /** Without it the server does its work all the same; only `queue` and `explain` cannot reach it. */
-function openControl(live: Live, { spool, scheduler, logger }: Omit<Parts, "signer">): AsyncDisposable {
+async function openControl(
+  live: Live,
+  { spool, scheduler, logger }: Omit<Parts, "signer">,
+): Promise<AsyncDisposable> {
   const operator = new QueueOperator({
     queue: spool,
     entries: scheduler.entries,
@@ -199,7 +202,10 @@ function openControl(live: Live, { spool, scheduler, logger }: Omit<Parts, "sign
   const path = join(live.config.dataDir, CONTROL_SOCKET);
   try {
     const settings = () => settingsName(live.config);
-    return ControlServer.listen({ path, operator, scheduler, settings, clock: systemClock, logger });
+    const listen = () =>
+      ControlServer.listen({ path, operator, scheduler, settings, clock: systemClock, logger });
+    // Whoever has to clear a full disk asks through it.
+    return await spool.withRoom(() => Promise.try(listen));
   } catch (error) {
     logger.error("control.failed", { path, error: String(error) });
     return { [Symbol.asyncDispose]: () => Promise.resolve() };

@@ -7,19 +7,44 @@ import { statfs } from "node:fs/promises";
 import { dirname } from "@std/path";
 import { attempt, errorCode } from "./storage_error.ts";
 
+/** What an unprivileged process may still store on a file system. */
+export interface FreeRoom {
+  /** Octets. */
+  readonly octets: number;
+  /** Files (inodes) that can be made, and how many there can be in all; absent where that has no limit. */
+  readonly files?: { readonly free: number; readonly total: number };
+}
+
 /**
- * Octets that an unprivileged process may still write on the file system of this path; where the path does not exist
- * yet, on that of its nearest existing parent.
+ * What is free on the file system of this path; where the path does not exist yet, on that of its nearest existing
+ * parent.
  * @throws {StorageError}
  */
-export async function freeSpace(path: string): Promise<number> {
+export async function freeRoom(path: string): Promise<FreeRoom> {
   for (let at = path;; at = dirname(at)) {
     try {
-      const { bavail, bsize } = await statfs(at);
-      return bavail * bsize;
+      const { bavail, bsize, files, ffree } = await statfs(at);
+      return { octets: bavail * bsize, ...(files > 0 && { files: { free: ffree, total: files } }) };
     } catch (error) {
       if (errorCode(error) === "ENOENT" && dirname(at) !== at) continue;
       return await attempt("see the free space of", path, () => Promise.reject(error));
     }
   }
+}
+
+/** Files that must remain to be made: a twentieth of all, at most a thousand. */
+const FILE_RESERVE = { share: 0.05, most: 1000 };
+
+/** Whether hardly a file can be made any more: then the file system is full, whatever its octets say. */
+export function lacksFiles({ files }: FreeRoom): boolean {
+  return files !== undefined && files.free < Math.min(FILE_RESERVE.most, files.total * FILE_RESERVE.share);
+}
+
+/**
+ * Octets that mail may still fill: those of {@linkcode freeRoom}, or 0 where {@linkcode lacksFiles}.
+ * @throws {StorageError}
+ */
+export async function freeSpace(path: string): Promise<number> {
+  const room = await freeRoom(path);
+  return lacksFiles(room) ? 0 : room.octets;
 }

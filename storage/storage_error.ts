@@ -59,6 +59,15 @@ export function errorCode(error: unknown): string {
   return Object.entries(constants.errno).find(([, value]) => String(value) === number)?.[0] ?? "";
 }
 
+/** Whether something failed because there is no room, whatever it was wrapped in. */
+export function isFull(error: unknown): boolean {
+  for (let at = error, depth = 0; at instanceof Error && depth < 5; at = at.cause, depth++) {
+    const fault = FAULTS[errorCode(at)];
+    if (fault === "no-space" || fault === "over-quota") return true;
+  }
+  return false;
+}
+
 /** Runs one file call; what it throws comes out as a {@linkcode StorageError}. */
 export async function attempt<T>(step: string, path: string, call: () => Promise<T>): Promise<T> {
   try {

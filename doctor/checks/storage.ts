@@ -4,7 +4,7 @@
  * @module
  */
 import { dirname } from "@std/path";
-import { freeSpace } from "../../storage/free_space.ts";
+import { type FreeRoom, freeRoom, lacksFiles } from "../../storage/free_space.ts";
 import { isMountedReadOnly } from "../../storage/mounts.ts";
 import { type AskRights, lookAtPaths, type PathAccess } from "../../storage/path_access.ts";
 import { StorageError } from "../../storage/storage_error.ts";
@@ -206,13 +206,22 @@ function bad(
 
 /** A finding where there is less room than must stay free, or nearly so. */
 export async function checkSpace({ name, path, minFreeSpace }: StoragePlace): Promise<Finding | undefined> {
-  let free: number;
+  let room: FreeRoom;
   try {
-    free = await freeSpace(path);
+    room = await freeRoom(path);
   } catch (error) {
     if (!(error instanceof StorageError)) throw error;
     return untested("storage.space", path, { what: `its free space cannot be told: ${error.message}` });
   }
+  if (room.files !== undefined && lacksFiles(room)) {
+    const { free, total } = room.files;
+    return failure("storage.full", path, {
+      what: `where ${name} is, ${free} of ${total} files (inodes) can still be made: mail is put off`,
+      next:
+        "Remove files, or make the file system anew with more inodes: df -i and du --inodes -x show what fills it.",
+    });
+  }
+  const free = room.octets;
   const next = "Make room, or enlarge the disk: df -h and du -xh show what fills it.";
   const shown = `${mebibytes(free)} free where ${name} is, and ${mebibytes(minFreeSpace)} must stay free ` +
     "(min_free_space)";

@@ -8,7 +8,7 @@ import type { Logger } from "../../base/log.ts";
 import type { DirectorySyncer } from "../../storage/directory_syncer.ts";
 import type { FileSystem } from "../../storage/file_system.ts";
 import { NewFile } from "../../storage/new_file.ts";
-import { errorCode, StorageError } from "../../storage/storage_error.ts";
+import { errorCode, isFull, StorageError } from "../../storage/storage_error.ts";
 import { SpoolFormatError } from "./format.ts";
 
 /** Another process has this spool open. */
@@ -63,8 +63,13 @@ export async function takeLock(directory: string): Promise<SpoolLock> {
     await Deno.open(join(directory, "lock"), { create: true, read: true, write: true, mode: 0o600 }),
   );
   if (!await file.tryLock(true)) throw new SpoolLockedError(directory, readPid(directory));
-  await file.truncate();
-  await file.write(encoder.encode(`${Deno.pid}\n`));
+  try {
+    await file.truncate();
+    await file.write(encoder.encode(`${Deno.pid}\n`));
+  } catch (error) {
+    // On a full disk a second process is not told who has it, no more.
+    if (!isFull(error)) throw error;
+  }
   const kept = opened.move();
   return { close: () => kept.dispose() };
 }

@@ -8,7 +8,9 @@ import { dirname } from "@std/path";
 import type { Logger } from "../../base/log.ts";
 import type { DirectorySyncer } from "../../storage/directory_syncer.ts";
 import type { FileSystem, OpenFile } from "../../storage/file_system.ts";
-import { attempt, attemptSync } from "../../storage/storage_error.ts";
+import { writeAllSync } from "../../base/write_all.ts";
+import { attempt, attemptSync, isFull } from "../../storage/storage_error.ts";
+import { withRoom } from "./reserve.ts";
 import { decodeRecord, encodeRecord, type JournalRecord, SpoolFormatError } from "./format.ts";
 
 /** A final dot that was sent. */
@@ -49,6 +51,8 @@ export interface JournalOptions {
   readonly exists: (id: string) => boolean;
   /** Makes sure that entries that are gone stay so, whatever happens to the machine. */
   readonly makeDurable: (ids: readonly string[]) => Promise<void>;
+  /** Makes room on a full disk; whether there is any now. */
+  readonly makeRoom: () => Promise<boolean>;
   /** Puts a copy of a damaged journal aside. */
   readonly keepDamaged: (reason: string) => void;
   /** Octets at which the journal is rewritten with the live records only; default 1 MiB. */
@@ -72,13 +76,21 @@ export class Journal {
     this.#options = options;
   }
 
-  /** Reads what an earlier process left, and begins a fresh file with what is live of it. */
+  /**
+   * Reads what an earlier process left, and begins a fresh file with what is live of it; where there is no room for one,
+   * the old one goes on.
+   */
   static async open(options: JournalOptions): Promise<Journal> {
     const journal = new Journal(options);
-    const lines = journal.#replay();
+    const { lines, length } = journal.#replay();
     await journal.#dropGone();
     options.logger.debug("queue.journal_read", { lines, live: journal.#live.size });
-    await journal.#rotate();
+    try {
+      await withRoom(() => journal.#rotate(), options.makeRoom);
+    } catch (error) {
+      if (!isFull(error)) throw error;
+      await journal.#goOn(length);
+    }
     return journal;
   }
 
@@ -132,16 +144,13 @@ export class Journal {
     while (this.#waiting.length > 0) {
       const batch = this.#waiting;
       this.#waiting = [];
+      const data = encoder.encode(batch.map(({ record }) => encodeRecord(record)).join(""));
       try {
-        if (this.#file === undefined || this.#size > this.#limit) await this.#rotate();
-        const data = encoder.encode(batch.map(({ record }) => encodeRecord(record)).join(""));
-        if (this.#file !== undefined) await writeDurably(this.#file, { path: this.#options.path, data });
-        this.#size += data.length;
+        await withRoom(async () => {
+          if (this.#file === undefined || this.#size > this.#limit) await this.#renew();
+          await this.#append(data);
+        }, this.#options.makeRoom);
       } catch (error) {
-        // What of it is on disk cannot be known, and a second sync may say yes to what the first one lost
-        // (fsync reports an error once): the next one begins a new file.
-        this.#file?.close();
-        this.#file = undefined;
         for (const { reject } of batch) reject(error);
         continue;
       }
@@ -151,6 +160,67 @@ export class Journal {
       }
     }
     this.#running = undefined;
+  }
+
+  async #append(data: Uint8Array): Promise<void> {
+    const { path } = this.#options;
+    const file = this.#file;
+    if (file === undefined) return;
+    try {
+      attemptSync("write", path, () => writeAllSync(file, data));
+    } catch (error) {
+      // What was written of it is cut off again.
+      try {
+        file.truncateSync(this.#size);
+        await file.seek(this.#size, Deno.SeekMode.Start);
+      } catch {
+        this.#drop();
+      }
+      throw error;
+    }
+    try {
+      await attempt("sync", path, () => file.sync());
+    } catch (error) {
+      // What of it is on disk cannot be known, and a second sync may say yes to what the first one lost (fsync reports
+      // an error once): the next one begins a new file.
+      this.#drop();
+      throw error;
+    }
+    this.#size += data.length;
+  }
+
+  #drop(): void {
+    this.#file?.close();
+    this.#file = undefined;
+  }
+
+  /** Begins a new file; where that cannot be done, the old one will do once more, if it is sound. */
+  async #renew(): Promise<void> {
+    try {
+      await this.#rotate();
+    } catch (error) {
+      if (this.#file === undefined) throw error;
+      this.#limit = 2 * this.#size;
+    }
+  }
+
+  /** Goes on with the file that is there, behind its last whole line. */
+  async #goOn(length: number): Promise<void> {
+    const { path, fileSystem, logger } = this.#options;
+    let file: OpenFile;
+    try {
+      file = fileSystem.openSync(path, { write: true });
+    } catch (error) {
+      // Before the first journal there is none. Whoever writes a record needs room for one.
+      if (error instanceof Deno.errors.NotFound) return;
+      throw error;
+    }
+    file.truncateSync(length);
+    await file.seek(length, Deno.SeekMode.Start);
+    this.#file = file;
+    this.#size = length;
+    this.#limit = 2 * length;
+    logger.warn("queue.journal_kept", { octets: length });
   }
 
   #apply(record: JournalRecord, inherited: boolean): void {
@@ -175,14 +245,14 @@ export class Journal {
     if (entry.sent.size === 0 && entry.relayed.size === 0 && !entry.removed) this.#live.delete(record.id);
   }
 
-  /** Returns how many lines there were. */
-  #replay(): number {
+  /** Returns how many lines there were, and how many octets. */
+  #replay(): { lines: number; length: number } {
     const { path, keepDamaged } = this.#options;
     let bytes: Uint8Array;
     try {
       bytes = Deno.readFileSync(path);
     } catch (error) {
-      if (error instanceof Deno.errors.NotFound) return 0;
+      if (error instanceof Deno.errors.NotFound) return { lines: 0, length: 0 };
       throw error;
     }
     const lines = new TextDecoder().decode(bytes).split("\n");
@@ -198,7 +268,7 @@ export class Journal {
       }
     });
     if (damaged !== "") keepDamaged(damaged);
-    return lines.length;
+    return { lines: lines.length, length: bytes.lastIndexOf(10) + 1 };
   }
 
   /** The process before may have died behind a removal, and before that was durable; without its record it must be. */
@@ -216,14 +286,22 @@ export class Journal {
     const how = { create: true, truncate: true, write: true, mode: 0o600 };
     const file = attemptSync("create", temporary, () => fileSystem.openSync(temporary, how));
     try {
-      await writeDurably(file, { path: temporary, data });
+      attemptSync("write", temporary, () => writeAllSync(file, data));
+      await attempt("sync", temporary, () => file.sync());
       attemptSync("rename", path, () => fileSystem.renameSync(temporary, path));
+    } catch (error) {
+      file.close();
+      await fileSystem.remove(temporary).catch(() => {});
+      throw error;
+    }
+    // It has no name any more.
+    this.#drop();
+    try {
       await syncer.sync(dirname(path));
     } catch (error) {
       file.close();
       throw error;
     }
-    this.#file?.close();
     this.#file = file;
     this.#size = data.length;
     this.#limit = Math.max(rotateAt, 2 * data.length);
@@ -243,11 +321,4 @@ function recordsOf(id: string, { sent, relayed, removed }: JournalEntry): Journa
 
 function dotSent(id: string, index: number, { host, address, at }: DotSent): JournalRecord {
   return { type: "dotSent", id, recipients: [index], host, address, at };
-}
-
-function writeDurably(file: OpenFile, { path, data }: { path: string; data: Uint8Array }): Promise<void> {
-  return attempt("write", path, async () => {
-    for (let at = 0; at < data.length;) at += file.writeSync(data.subarray(at));
-    await file.sync();
-  });
 }

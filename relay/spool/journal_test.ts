@@ -3,6 +3,7 @@ import { join } from "@std/path";
 import { silentLogger } from "../../base/log.ts";
 import { DirectorySyncer } from "../../storage/directory_syncer.ts";
 import { denoFileSystem } from "../../storage/file_system.ts";
+import { FaultyFileSystem } from "../../tests/support/faulty_file_system.ts";
 import { Journal, type JournalOptions } from "./journal.ts";
 import type { JournalRecord } from "./format.ts";
 
@@ -25,6 +26,7 @@ async function inDirectory(
           logger: silentLogger,
           exists: () => true,
           makeDurable: () => Promise.resolve(),
+          makeRoom: () => Promise.resolve(false),
           keepDamaged: (reason) => assert.fail(reason),
           ...options,
         }),
@@ -122,5 +124,111 @@ Deno.test("Journal stays small however much goes through it, and loses nothing l
     const later = await open();
     assert.deepEqual([...later.get(id(0))?.sent.keys() ?? []], [0, 1]);
     await later.close();
+  });
+});
+
+/** A disk on which files neither grow nor are made while it is full; what is given up makes room. */
+function fullDisk(): {
+  fileSystem: FaultyFileSystem;
+  makeRoom: () => Promise<boolean>;
+  state: { full: boolean; left: number };
+} {
+  const state = { full: false, left: 0 };
+  const fileSystem = new FaultyFileSystem();
+  fileSystem.fault = (call) => state.full && (call === "write" || call === "open") ? "ENOSPC" : undefined;
+  const makeRoom = () => {
+    if (state.left === 0) return Promise.resolve(false);
+    state.left--;
+    state.full = false;
+    return Promise.resolve(true);
+  };
+  return { fileSystem, makeRoom, state };
+}
+
+Deno.test("Journal on a full disk has room made for a record, and keeps what it has where there is none", async () => {
+  await inDirectory(async ({ path, open }) => {
+    const { fileSystem, makeRoom, state } = fullDisk();
+    fileSystem.longestWrite = 20;
+    {
+      const journal = await open({ fileSystem, makeRoom });
+      await journal.append(sent(1));
+      state.full = true;
+      await assert.rejects(journal.append(sent(2)), /ENOSPC/);
+      state.left = 1;
+      await journal.append(sent(3));
+      // Within a record.
+      let writes = 0;
+      fileSystem.fault = (call) => call === "write" && ++writes === 3 ? "ENOSPC" : undefined;
+      await assert.rejects(journal.append(sent(4)), /ENOSPC/);
+      await journal.append(sent(5));
+      await journal.close();
+    }
+    const lines = Deno.readTextFileSync(path).trimEnd().split("\n");
+    assert.deepEqual(lines.map((line) => JSON.parse(line).dotSent), [id(1), id(3), id(5)]);
+    assert.equal(fileSystem.calls.filter((call) => call.startsWith("rename ")).length, 1);
+  });
+});
+
+Deno.test("Journal that cannot be begun anew goes on with the file that it has", async () => {
+  await inDirectory(async ({ path, open }) => {
+    const { fileSystem, makeRoom, state } = fullDisk();
+    const journal = await open({ fileSystem, makeRoom, rotateAt: 2000 });
+    fileSystem.fault = (call, which) => call === "open" && which.endsWith(".new") ? "ENOSPC" : undefined;
+    for (let n = 0; n < 100; n++) await journal.append(sent(n));
+    await journal.close();
+    assert.equal(state.left, 0);
+    const again = await open();
+    assert.equal(again.liveCount, 100);
+    assert.ok(Deno.statSync(path).size > 2000);
+    await again.close();
+  });
+});
+
+Deno.test("Journal opened on a full disk goes on behind the last whole line of the old one", async () => {
+  await inDirectory(async ({ path, open }) => {
+    const { fileSystem, makeRoom } = fullDisk();
+    {
+      const journal = await open();
+      for (const n of [1, 2]) await journal.append(sent(n));
+      await journal.close();
+    }
+    Deno.writeTextFileSync(path, '{"dotSent":"0abcd', { append: true });
+    fileSystem.fault = (call, which) => call === "open" && which.endsWith(".new") ? "ENOSPC" : undefined;
+    {
+      const journal = await open({ fileSystem, makeRoom });
+      assert.equal(journal.liveCount, 2);
+      await journal.append(sent(3));
+      await journal.append(answered(1, false));
+      await journal.close();
+    }
+    const journal = await open();
+    assert.deepEqual([1, 2, 3].map((n) => [...journal.get(id(n))?.sent.keys() ?? []]), [[1], [0, 1], [0, 1]]);
+    await journal.close();
+  });
+});
+
+Deno.test("Journal whose new file lost its name to the disk does not go on with the old one", async () => {
+  await inDirectory(async ({ open }) => {
+    const fileSystem = new FaultyFileSystem();
+    let failing = false;
+    const syncer = new DirectorySyncer({
+      fileSystem: {
+        ...denoFileSystem,
+        openSync: (path, options) => {
+          if (failing) throw Object.assign(new Error("EIO"), { code: "EIO" });
+          return denoFileSystem.openSync(path, options);
+        },
+      },
+    });
+    const journal = await open({ fileSystem, syncer, rotateAt: 1 });
+    await journal.append(sent(1));
+    failing = true;
+    await assert.rejects(journal.append(sent(2)), /EIO/);
+    failing = false;
+    await journal.append(sent(3));
+    await journal.close();
+    const again = await open();
+    assert.deepEqual([1, 2, 3].map((n) => again.get(id(n)) !== undefined), [true, false, true]);
+    await again.close();
   });
 });

@@ -40,7 +40,7 @@ export class SpareFiles {
   /** The directory must be there, and empty. */
   constructor(options: SpareFilesOptions) {
     this.#options = options;
-    this.#idle = new Watchdog(options.clock, () => void this.#removeAll());
+    this.#idle = new Watchdog(options.clock, () => void this.give());
   }
 
   /**
@@ -94,15 +94,18 @@ export class SpareFiles {
     await this.#options.fileSystem.remove(spare).catch(() => {});
   }
 
+  /** Removes those that may be written again; whether there were any. */
+  async give(): Promise<boolean> {
+    const paths = this.#paths.splice(0);
+    for (const path of paths) await this.drop(path);
+    return paths.length > 0;
+  }
+
   /** Removes them all. */
   async close(): Promise<void> {
     this.#closed = true;
     this.#idle.cancel();
-    await this.#removeAll();
-  }
-
-  async #removeAll(): Promise<void> {
-    for (const path of this.#paths.splice(0)) await this.drop(path);
+    await this.give();
   }
 }
 

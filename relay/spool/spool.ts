@@ -8,6 +8,7 @@
 import { join } from "@std/path";
 import type { Logger } from "../../base/log.ts";
 import { type Clock, systemClock } from "../../base/clock.ts";
+import { reply, SmtpError } from "../../smtp/reply.ts";
 import { DirectorySyncer } from "../../storage/directory_syncer.ts";
 import { denoFileSystem, type FileSystem } from "../../storage/file_system.ts";
 import { NewFile } from "../../storage/new_file.ts";
@@ -16,7 +17,7 @@ import { attempt } from "../../storage/storage_error.ts";
 import { FreshMessages } from "./fresh_messages.ts";
 import { Journal } from "./journal.ts";
 import type { NewEntry, Queue, QueuedMessage, QueueDraft, QueueSummary } from "../queue.ts";
-import type { QueueEntry } from "../queue_entry.ts";
+import { isFinal, type QueueEntry } from "../queue_entry.ts";
 import { QueueIds } from "./queue_ids.ts";
 import { SpareFiles } from "./spare_files.ts";
 import {
@@ -40,6 +41,7 @@ import { SpoolListing } from "./listing.ts";
 import { Draft, StoredMessage } from "./message.ts";
 import { SpoolReader } from "./reader.ts";
 import { SpoolScan } from "./scan.ts";
+import { Reserve, withRoom } from "./reserve.ts";
 import { SpoolTime, systemUptime } from "./spool_time.ts";
 import { TimeSlice } from "../../base/time_slice.ts";
 
@@ -70,6 +72,8 @@ export interface SpoolOptions {
 const MAX_FRESH = 256 * 1024;
 const MAX_FRESH_TOTAL = 16 * 1024 ** 2;
 
+const DISK_FULL = reply(452, "4.3.1", "Insufficient system storage; try again later");
+
 const encoder = new TextEncoder();
 
 /** An open spool; one process at a time has it. */
@@ -87,6 +91,7 @@ export class Spool implements Queue, AsyncDisposable {
   readonly #listing: SpoolListing;
   readonly #reader: SpoolReader;
   readonly #spares: SpareFiles;
+  readonly #reserve: Reserve;
   readonly #shards = new Map<string, Promise<void>>();
   /** Changes of one entry's files, one after the other. */
   readonly #changes = new Map<string, Promise<void>>();
@@ -100,7 +105,14 @@ export class Spool implements Queue, AsyncDisposable {
 
   private constructor(
     options: SpoolOptions,
-    parts: { lock: SpoolLock; journal: Journal; syncer: DirectorySyncer; time: SpoolTime },
+    parts: {
+      lock: SpoolLock;
+      journal: Journal;
+      syncer: DirectorySyncer;
+      time: SpoolTime;
+      reserve: Reserve;
+      spares: SpareFiles;
+    },
   ) {
     const { fileSystem = denoFileSystem, clock = systemClock } = options;
     this.#directory = options.directory;
@@ -120,7 +132,8 @@ export class Spool implements Queue, AsyncDisposable {
       logger: options.logger,
       exists: (id) => isFile(messagePath(options.directory, id)),
     });
-    this.#spares = new SpareFiles({ directory: join(options.directory, "spare"), fileSystem, clock });
+    this.#spares = parts.spares;
+    this.#reserve = parts.reserve;
     this.#ids = new QueueIds({
       now: () => this.#time.now(),
       random: options.random ?? ((buffer) => void crypto.getRandomValues(buffer)),
@@ -151,6 +164,8 @@ export class Spool implements Queue, AsyncDisposable {
     try {
       await checkFormat(directory, { fileSystem, syncer });
       for (const name of ["incoming", "spare"] as const) await clear(name, { directory, fileSystem, logger });
+      const spares = new SpareFiles({ directory: join(directory, "spare"), fileSystem, clock });
+      const reserve = await Reserve.open({ directory: join(directory, "reserve"), clock, logger });
       const path = join(directory, "journal");
       const journal = await Journal.open({
         path,
@@ -163,9 +178,11 @@ export class Spool implements Queue, AsyncDisposable {
           const shards = [...new Set(ids.map(shardOf))].map((shard) => join(directory, "messages", shard));
           for (const path of shards) if (lstat(path) !== undefined) await syncer.sync(path);
         },
+        makeRoom: async () => await spares.give() || await reserve.give(),
         keepDamaged: (reason) => {
           const kept = freeName(directory, "journal");
-          Deno.copyFileSync(path, kept);
+          // A second name: the next journal is another file. It needs no room.
+          Deno.linkSync(path, kept);
           logger.error("queue.damaged", { file: path, reason, kept });
         },
       });
@@ -178,7 +195,7 @@ export class Spool implements Queue, AsyncDisposable {
         syncer,
         logger,
       });
-      return new Spool(options, { lock, journal, syncer, time });
+      return new Spool(options, { lock, journal, syncer, time, reserve, spares });
     } catch (error) {
       lock.close();
       throw error;
@@ -205,13 +222,23 @@ export class Spool implements Queue, AsyncDisposable {
    * @throws {SmtpError} 452 4.3.1 or 451 4.3.0; nothing is left behind then
    */
   async add(entry: NewEntry, message: Uint8Array): Promise<void> {
-    await using draft = this.begin(entry.id);
-    await draft.write(message);
-    await draft.commit(entry, new Uint8Array());
+    await this.withRoom(async () => {
+      await using draft = this.#begin(entry.id);
+      await draft.write(message);
+      await draft.commit(entry, new Uint8Array());
+    });
   }
 
-  /** See {@linkcode Queue.begin}. */
+  /**
+   * See {@linkcode Queue.begin}.
+   * @throws {SmtpError} 452 4.3.1 while the disk is so full that only what makes room is written
+   */
   begin(id: string): QueueDraft {
+    if (!this.#reserve.whole) throw new SmtpError(DISK_FULL);
+    return this.#begin(id);
+  }
+
+  #begin(id: string): QueueDraft {
     if (!isQueueId(id)) throw new TypeError(`not a queue id: ${id}`);
     return new Draft(id, {
       temporary: join(this.#directory, "incoming", id),
@@ -288,19 +315,15 @@ export class Spool implements Queue, AsyncDisposable {
     const text = encodeState(entry);
     const covered = entry.recipients.map(coverage);
     const digest = digestOf(entry);
+    const makesRoom = entry.recipients.some(isFinal);
     return this.#change(id, async () => {
       this.#freshMessages.delete(id);
       const message = this.#messageInfo(id);
       if (!message?.isFile) return;
       for (const scan of this.#scans) scan.noteUpdated(id);
-      const shard = shardOf(id);
-      await this.#makeShard(shard);
-      const temporary = join(this.#directory, "incoming", `${id}.json`);
-      const file = await NewFile.createAnew(temporary, { mode: 0o600, fileSystem: this.#fileSystem });
-      await file.write(encoder.encode(text));
-      await file.finish();
-      await file.publish(statePath(this.#directory, id));
-      await this.#syncer.sync(join(this.#directory, "states", shard));
+      // That a message waits makes no room; to know it in memory will do.
+      const makeRoom = makesRoom ? () => this.#makeRoom() : () => this.#spares.give();
+      await withRoom(() => this.#writeState(id, text), makeRoom);
       const state = lstat(statePath(this.#directory, id));
       if (state !== undefined) {
         this.#index.note(id, { digest, marks: { message: markOf(message), state: markOf(state) } });
@@ -370,6 +393,7 @@ export class Spool implements Queue, AsyncDisposable {
     while (this.#background.size > 0) await Promise.all(this.#background);
     this.#freshMessages.clear();
     await this.#spares.close();
+    await this.#reserve.close();
     await this.#journal.close();
     await this.#index.close();
     await this.#time.close();
@@ -404,6 +428,29 @@ export class Spool implements Queue, AsyncDisposable {
       if (message !== undefined && message.length <= MAX_FRESH) this.#freshMessages.add(entry, message);
       else this.#noteFresh(entry);
     });
+  }
+
+  async #writeState(id: string, text: string): Promise<void> {
+    const shard = shardOf(id);
+    await this.#makeShard(shard);
+    const temporary = join(this.#directory, "incoming", `${id}.json`);
+    const file = await NewFile.createAnew(temporary, { mode: 0o600, fileSystem: this.#fileSystem });
+    await file.write(encoder.encode(text));
+    await file.finish();
+    await file.publish(statePath(this.#directory, id));
+    await this.#syncer.sync(join(this.#directory, "states", shard));
+  }
+
+  /**
+   * Does what makes room in the end, or tells how: on a full disk the reserve is given up for it.
+   * @throws what `work` throws where there is no room even so
+   */
+  withRoom<T>(work: () => Promise<T>): Promise<T> {
+    return withRoom(work, () => this.#makeRoom());
+  }
+
+  async #makeRoom(): Promise<boolean> {
+    return await this.#spares.give() || await this.#reserve.give();
   }
 
   #makeShard(shard: string): Promise<void> {

@@ -14,6 +14,7 @@ import {
   relayOne,
   serveOut,
   SpoolFiles,
+  unanswered,
   untilEmpty,
 } from "./serve_out_setting.ts";
 import type { Serving } from "./setting.ts";
@@ -194,6 +195,49 @@ testWith(
         await relayOne(port, receiver);
       },
     );
+    assert.equal(await server.stop(), 0);
+  },
+);
+
+testWith(
+  STRACE_NEEDS,
+  "serve-out whose file system becomes read-only ends when it is told to, and loses nothing",
+  async () => {
+    await using workspace = await Workspace.create();
+    await using receiver = new Receiver();
+    const config = await configureServeOut(workspace, receiver.port);
+    const files = new SpoolFiles(workspace);
+    const handed = [];
+    {
+      const { server, port } = await serveOut(config);
+      await using _ = server;
+      receiver.atDot = () => Promise.resolve("refuse");
+      for (let n = 0; n < 5; n++) handed.push(await handOver(port));
+      for (const { queueId } of handed) await server.event("attempt.deferred", { where: { id: queueId } });
+      const strace = await Strace.attach(server.pid, {
+        inject: ["openat,fsync,write,rename:error=EROFS"],
+        paths: [
+          files.at("journal"),
+          files.at("incoming", "journal"),
+          ...handed.map(({ queueId }) => files.at("incoming", `${queueId}.json`)),
+        ],
+      });
+      // Some are taken, and that cannot be written down; others are put off.
+      let dots = 0;
+      receiver.atDot = () => Promise.resolve(++dots % 2 === 0 ? "refuse" : "take");
+      await server.event("queue.store_failed");
+      assert.equal(await server.stop(), 0);
+      await strace.detach();
+    }
+    receiver.atDot = () => Promise.resolve("take");
+    const { server } = await serveOut(config);
+    await using _ = server;
+    await untilEmpty(server, files);
+    const doubtful = unanswered(server, files);
+    for (const { id, queueId } of handed) {
+      const copies = receiver.copies(id).length;
+      assert.ok(copies === 1 || (copies === 2 && doubtful.has(queueId)), `${queueId}: ${copies} copies`);
+    }
     assert.equal(await server.stop(), 0);
   },
 );
