@@ -57,5 +57,5 @@ export function openConfinedResolver(
 }
 
 function endpointOf({ address, port }: DnsServer): string {
-  return showEndpoint(address.replace(/%.*$/s, ""), port);
+  return showEndpoint(address.split("%", 1)[0] ?? "", port);
 }
