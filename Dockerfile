@@ -2,7 +2,7 @@
 FROM debian:bookworm-slim
 RUN useradd --system --user-group --no-create-home --home-dir /var/lib/mailapp --shell /usr/sbin/nologin mailapp \
   && install -d -m 0755 /etc/mailapp \
-  && install -d -o mailapp -g mailapp -m 0750 /var/lib/mailapp \
+  && install -d -o mailapp -g mailapp -m 0751 /var/lib/mailapp \
   && install -d -o mailapp -g mailapp -m 2770 /var/mail
 COPY --chmod=0755 dist/mailapp /usr/local/bin/mailapp
 # The portable form unpacks itself here, once for all containers; a compiled one only says who it is.

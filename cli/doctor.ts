@@ -20,6 +20,7 @@ import type { CertificateState, ConfigProblem, OwnAddresses, Setup, WayOut } fro
 import { currentTroubles } from "../doctor/trouble_watch.ts";
 import { createDial } from "../net/dial.ts";
 import { showEndpoint } from "../net/listen.ts";
+import { maildropDirectory } from "../relay/maildrop/directory.ts";
 import { asksDns, findDnsServers, openConfinedResolver } from "../server/dns_parts.ts";
 import { loadDkimKeys } from "../server/dkim_parts.ts";
 import { routeProbes } from "../server/route_probes.ts";
@@ -137,6 +138,7 @@ async function setupOf(config: Config, probe: string): Promise<Setup> {
     configWarnings: config.warnings,
     configProblems: problems,
     dataDir,
+    maildrop: maildropDirectory(dataDir),
     storage: {
       places: [...vitalPlaces(config, servers), ...places ?? []],
       files: vitalFiles(config, servers),

@@ -5,6 +5,7 @@
  */
 import { type Command, InvalidArgumentError } from "commander";
 import { loadConfig } from "../config/load.ts";
+import { countDropped } from "../relay/maildrop/directory.ts";
 import type { ActionResult, OperatorAction, QueueView } from "../relay/operator.ts";
 import { isEverything, type QueueFilter, selects } from "../relay/queue_filter.ts";
 import { type Attempt, isOpen, type QueueRecipient } from "../relay/queue_entry.ts";
@@ -85,6 +86,15 @@ async function open({ config: file }: Flags, io: Io): Promise<QueueAccess> {
   return await openQueue(await loadConfig(file, { env: io.env }), io);
 }
 
+/** Says what programs have left while serve-out is stopped, which is not in the queue yet. */
+async function mentionDropped({ running, maildrop }: QueueAccess, io: Io): Promise<void> {
+  if (running) return;
+  const dropped = await countDropped(maildrop);
+  if (dropped === 0) return;
+  const wait = dropped === 1 ? "waits" : "wait";
+  io.out(`${count(dropped, "message")} ${wait} in ${maildrop} for serve-out to start\n`);
+}
+
 interface Context {
   readonly flags: Flags;
   readonly io: Io;
@@ -112,6 +122,7 @@ async function list(ids: readonly string[], { flags, io }: Context): Promise<Exi
   } else {
     io.out(`${count(totals.messages, "message")}, ${count(totals.recipients, "recipient")} pending\n`);
   }
+  if (!flags.json) await mentionDropped(queue, io);
   return complain(missing, io);
 }
 

@@ -11,6 +11,7 @@ import { checkDkim } from "./checks/dkim.ts";
 import { checkDmarc } from "./checks/dmarc.ts";
 import { checkIncoming } from "./checks/incoming.ts";
 import { checkListeners } from "./checks/listener.ts";
+import { checkMaildrop } from "./checks/maildrop.ts";
 import { checkMx } from "./checks/mx.ts";
 import { checkWayOut } from "./checks/outward.ts";
 import { checkServeOut } from "./checks/queue.ts";
@@ -37,6 +38,7 @@ export interface Check {
 export const CHECKS: readonly Check[] = [
   { name: "config", run: ({ setup }) => checkConfig(setup) },
   { name: "storage", run: ({ setup }) => checkStorage(setup.storage) },
+  { name: "maildrop", run: ({ setup }) => checkMaildrop(setup) },
   {
     name: "clock",
     run: ({ setup: { clock, dataDir, configFile } }) =>

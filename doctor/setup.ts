@@ -69,6 +69,8 @@ export interface Setup {
   readonly configProblems: readonly ConfigProblem[];
   /** Queue, state and keys. */
   readonly dataDir: string;
+  /** Where programs leave mail while serve-out is stopped. */
+  readonly maildrop: string;
   /** What the servers write and read, and whether they may. */
   readonly storage: StorageCheck;
   /** Where mail comes to and goes from. */

@@ -78,6 +78,7 @@ Deno.test("serveOut.grants() has the data directory and the secrets, and no Mail
     "/etc/mailapp/dkim",
     "/etc/org.pem",
     "/etc/resolv.conf",
+    "/etc/passwd",
   ]);
   assert.deepEqual(grants.write, ["/var/lib/mailapp", "/var/log/mailapp/in.log"]);
 });

@@ -55,9 +55,12 @@ export function incomingDirectory({ dataDir }: Config): string {
   return join(dataDir, "incoming");
 }
 
+/** The mode of the data directory. What is in it is closed to others, but for the maildrop. */
+export const DATA_MODE = 0o751;
+
 /**
- * Makes the data directory if it is not there, for this account and its group, and these directories in it, for this
- * account only.
+ * Makes the data directory if it is not there, which this account and its group may list, and others pass through to
+ * the maildrop, and these directories in it, for this account only.
  * @throws {CommandError} when it is not to be had, or not writable
  */
 export async function prepareDataDir(
@@ -65,7 +68,7 @@ export async function prepareDataDir(
   directories: readonly string[] = [],
 ): Promise<void> {
   try {
-    await Deno.mkdir(dataDir, { recursive: true, mode: 0o750 });
+    await Deno.mkdir(dataDir, { recursive: true, mode: DATA_MODE });
     for (const name of directories) await Deno.mkdir(join(dataDir, name), { recursive: true, mode: 0o700 });
     const probe = await Deno.makeTempFile({ dir: dataDir, prefix: ".probe-" });
     await Deno.remove(probe);

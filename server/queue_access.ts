@@ -8,6 +8,7 @@ import { join } from "@std/path";
 import type { Config } from "../config/config.ts";
 import { type Log, startLog } from "../observe/logger.ts";
 import { CONTROL_SOCKET, ControlClient, ControlError } from "../relay/control.ts";
+import { maildropDirectory } from "../relay/maildrop/directory.ts";
 import { noticeComposer } from "../relay/dsn.ts";
 import { DkimSigner } from "../dkim/sign.ts";
 import { NoticeError, OpenEntries, StoreError } from "../relay/open_entries.ts";
@@ -27,6 +28,8 @@ export interface QueueAccess extends AsyncDisposable {
   readonly apply: QueueOperator["apply"];
   /** Whether a serve-out runs, and so acts at once. */
   readonly running: boolean;
+  /** Where programs leave mail while none does. */
+  readonly maildrop: string;
 }
 
 /**
@@ -55,10 +58,12 @@ async function* answers<T>(items: AsyncGenerator<T, void, void>): AsyncGenerator
 }
 
 async function findQueue(config: Config, io: Io): Promise<QueueAccess> {
+  const maildrop = maildropDirectory(config.dataDir);
   const client = await findServer(config);
   if (client !== undefined) {
     return {
       running: true,
+      maildrop,
       list: (filter) => answers(client.list(filter)),
       apply: (action, filter) => answers(client.apply(action, filter)),
       [Symbol.asyncDispose]: () => Promise.resolve(),
@@ -66,7 +71,13 @@ async function findQueue(config: Config, io: Io): Promise<QueueAccess> {
   }
   if (!await isThere(config)) {
     const nothing = async function* () {};
-    return { running: false, list: nothing, apply: nothing, [Symbol.asyncDispose]: () => Promise.resolve() };
+    return {
+      running: false,
+      maildrop,
+      list: nothing,
+      apply: nothing,
+      [Symbol.asyncDispose]: () => Promise.resolve(),
+    };
   }
   return await openDirectly(config, io);
 }
@@ -156,6 +167,7 @@ async function openDirectly(config: Config, io: Io): Promise<QueueAccess> {
   const kept = opened.move();
   return {
     running: false,
+    maildrop: maildropDirectory(config.dataDir),
     list: (filter) => operator.list(filter),
     apply: (action, filter) => operator.apply(action, filter),
     [Symbol.asyncDispose]: () => kept.disposeAsync(),

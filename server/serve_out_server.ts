@@ -39,6 +39,7 @@ import {
 } from "./relay_parts.ts";
 import { reloader } from "./reload.ts";
 import type { ServerContext, ServerStart } from "./server_start.ts";
+import { openMaildrop } from "./maildrop_parts.ts";
 import { openLog } from "./server_parts.ts";
 import { settingsName } from "./settings_name.ts";
 import { LAST_REPLIES } from "./signals.ts";
@@ -72,10 +73,14 @@ export async function runServeOut(start: ServerStart, context: ServerContext): P
   await using _control = await openControl(live, { spool, scheduler, logger });
   const server = createServer(live, { spool, scheduler, logger, signer });
   signals.onReload(reload(start, { log, signer, scheduler, server, live, world }));
-  const listeners = openListeners(
-    serveOutEndpoints(config, start),
-    { log: logger, serve: (listener) => server.serve(listener) },
-  );
+  let listening: Deno.NetAddr | undefined;
+  const listeners = openListeners(serveOutEndpoints(config, start), {
+    log: logger,
+    serve: (listener) => {
+      listening ??= listener.addr as Deno.NetAddr;
+      return server.serve(listener);
+    },
+  });
   logger.info("server.ready", {
     server: "serve-out",
     hostname: config.hostname,
@@ -84,6 +89,11 @@ export async function runServeOut(start: ServerStart, context: ServerContext): P
   });
   const scanned = scheduler.start().catch((error) => {
     logger.error("queue.error", { what: "the scan at the start", error: String(error) });
+  });
+  await using maildrop = await openMaildrop({
+    live,
+    listening: () => listening && { address: listening.hostname, port: listening.port },
+    logger,
   });
   await using _watch = await watchServeOut(live, {
     queue: spool,
@@ -97,6 +107,7 @@ export async function runServeOut(start: ServerStart, context: ServerContext): P
 
   const signal = await signals.stopped;
   logger.info("server.stopping", { signal, connections: server.connectionCount });
+  await maildrop[Symbol.asyncDispose]();
   const { hurried } = signals;
   // Programs that find the port closed do not come again: mail is taken as long as something is still being sent.
   const sent = scheduler.stop(GRACE, { signal: hurried, lastRepliesMs: LAST_REPLIES });

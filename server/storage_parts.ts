@@ -5,6 +5,7 @@
  */
 import type { Config } from "../config/config.ts";
 import type { ReadFile, StoragePlace } from "../doctor/checks/storage.ts";
+import { DATA_MODE } from "./parts.ts";
 import type { Server } from "./server.ts";
 
 /** What no server starts without: the data directory, and the log. */
@@ -12,7 +13,7 @@ export function vitalPlaces(config: Config, servers: readonly Server[]): Storage
   const { dataDir, log } = config;
   const minFreeSpace = Math.max(0, ...servers.map((server) => server.minFreeSpace(config)));
   return [
-    { name: "data_dir", path: dataDir, minFreeSpace, expected: true, mode: 0o750 },
+    { name: "data_dir", path: dataDir, minFreeSpace, expected: true, mode: DATA_MODE },
     ...(log.file === undefined ? [] : [{ name: "[log] file", path: log.file, minFreeSpace: 0 }]),
   ];
 }

@@ -6,7 +6,8 @@
 import { lchown } from "node:fs/promises";
 import { dirname, join, relative } from "@std/path";
 import type { Account } from "../../doctor/checks/storage.ts";
-import { openMailboxes } from "../../server/parts.ts";
+import { MAILDROP_MODE, maildropDirectory, maildropFault } from "../../relay/maildrop/directory.ts";
+import { DATA_MODE, openMailboxes } from "../../server/parts.ts";
 import { accountOf, SERVICE_ACCOUNT } from "../command_line/service_account.ts";
 import type { Installation } from "./installation.ts";
 
@@ -22,7 +23,7 @@ export async function makeDirectories(mailRoot: string, installation: Installati
   }
   const make = async (path: string, options: { readonly mode: number; readonly known?: readonly string[] }) =>
     io.out(`${prefix}${path}: ${await makeDirectory(prefix + path, { ...options, account })}\n`);
-  await make(config.dataDir, { mode: 0o750, known: DATA_ROOMS });
+  await make(config.dataDir, { mode: DATA_MODE, known: DATA_ROOMS });
   await makeRooms(prefix + config.dataDir, account);
   for (const path of await mailDirectories(mailRoot, installation)) await make(path, { mode: 0o2770 });
   if (config.log.file === undefined) return;
@@ -33,7 +34,7 @@ export async function makeDirectories(mailRoot: string, installation: Installati
 }
 
 /** What may be in the data directory where root has made or restored it. */
-const DATA_ROOMS = ["dkim", "tls", "incoming", "spool", "control.sock", "trouble.json"];
+const DATA_ROOMS = ["dkim", "tls", "incoming", "spool", "maildrop", "control.sock", "trouble.json"];
 
 /** Makes a directory, or hands over one that root has prepared; what became of it. */
 async function makeDirectory(
@@ -79,6 +80,14 @@ async function makeRooms(dataDir: string, account: Account | undefined): Promise
     }
     if (account !== undefined) await lchown(path, account.uid, account.gid);
   }
+  // A unit may not make what is setgid; and what an older version made lets nobody through.
+  const maildrop = maildropDirectory(dataDir);
+  const isNew = await Deno.mkdir(maildrop, { mode: 0o700 }).then(() => true, () => false);
+  if (isNew && account !== undefined) await lchown(maildrop, account.uid, account.gid);
+  const info = await Deno.lstat(maildrop);
+  if (info.isDirectory && maildropFault(info) !== undefined) await Deno.chmod(maildrop, MAILDROP_MODE);
+  const { mode } = await Deno.lstat(dataDir);
+  await Deno.chmod(dataDir, (mode ?? DATA_MODE) & 0o7777 | 0o001);
 }
 
 /** The root of the Maildirs; where that is a directory of the system, as /var/mail is, what comes below it. */

@@ -38,7 +38,8 @@ testWith(ROOT_PROGRAMS, "init and install make a service of the built file on a 
   const lines = state.split("\n");
   for (
     const line of [
-      "drwxr-x--- mailapp:mailapp /var/lib/mailapp",
+      "drwxr-x--x mailapp:mailapp /var/lib/mailapp",
+      "drwx-ws-wt mailapp:mailapp /var/lib/mailapp/maildrop",
       "drwx------ mailapp:mailapp /var/lib/mailapp/dkim",
       "drwx------ mailapp:mailapp /var/lib/mailapp/incoming",
       "drwx------ mailapp:mailapp /var/lib/mailapp/spool",

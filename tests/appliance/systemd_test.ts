@@ -118,6 +118,41 @@ testWith(MACHINE_PROGRAMS, "the services under systemd", async (t) => {
     await machine.sh("mailapp queue remove --all");
   });
 
+  await t.step(
+    "a program of any account hands over mail while serve-out is stopped; it leaves when that runs",
+    async () => {
+      await machine.sh("ln -sf /usr/local/bin/mailapp /usr/sbin/sendmail; systemctl stop mailapp-out");
+      const asNobody = (command: string, stdin = "") =>
+        machine.sh(`cd /; setpriv --reuid=nobody --regid=nogroup --clear-groups ${command}`, { stdin });
+      await asNobody("sendmail -f carol@example.com alice@example.com", "Subject: from the maildrop\n\nHi\n");
+      assert.match(
+        await machine.sh("ls -l /var/lib/mailapp/maildrop"),
+        /^-rw-r----- 1 nobody mailapp +\d+ .*[0-9a-f]{32}$/m,
+      );
+      for (
+        const command of [
+          "ls /var/lib/mailapp/maildrop",
+          "ls /var/lib/mailapp",
+          "cat /var/lib/mailapp/maildrop/*",
+        ]
+      ) {
+        await assert.rejects(asNobody(`sh -c '${command}'`), /Permission denied|No such file/, command);
+      }
+      assert.match(
+        await machine.sh("mailapp queue list"),
+        /1 message waits in \/var\/lib\/mailapp\/maildrop/,
+      );
+      await machine.sh("systemctl start mailapp-out");
+      await machine.waitFor("mailapp-out", /"maildrop\.accepted".*"account":"nobody"/);
+      await machine.waitFor("mailapp-in", /"message\.delivered"/);
+      const mail = await machine.sh("cat /var/mail/example.com/alice/new/*");
+      assert.match(mail, /^Subject: from the maildrop$/m);
+      assert.match(mail, /^Received: from uid65534\.maildrop\.localhost \(/m);
+      assert.equal(await machine.sh("ls -A /var/lib/mailapp/maildrop"), "");
+      assert.match((await machine.run("mailapp doctor")).stdout, /^ok: maildrop /m);
+    },
+  );
+
   await t.step("install again, while they run: it says to restart them", async () => {
     assert.match(
       await machine.sh("mailapp install"),

@@ -55,3 +55,22 @@ Deno.test({
     assert.deepEqual(accepted["to"], ["you@x.test"]);
   },
 });
+
+Deno.test("sendmail while serve-out is stopped exits 0, and the message leaves when serve-out runs", async () => {
+  await using folder = await makeFolder("sendmail");
+  const settings = { qualify_domain: "x.test" };
+  const options = { folder, routes: { "*": "127.0.0.1:9" }, settings };
+  const serveOut = await startServeOut(options);
+  await serveOut[Symbol.asyncDispose]();
+  const sendmail = await linkedSendmail(folder, serveOut);
+  const { code, stderr } = await run(sendmail, {
+    args: ["-fme@x.test", "you@y.test"],
+    stdin: "Subject: later\n\nHi\n",
+  });
+  assert.deepEqual([code, stderr], [0, ""]);
+  await using again = await startServeOut(options);
+  const accepted = await again.event("message.accepted");
+  assert.deepEqual([accepted["from"], accepted["to"]], ["me@x.test", ["you@y.test"]]);
+  const taken = await again.event("maildrop.accepted");
+  assert.deepEqual([taken["uid"], taken["from"], taken["to"]], [Deno.uid(), "me@x.test", ["you@y.test"]]);
+});

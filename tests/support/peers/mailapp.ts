@@ -64,7 +64,7 @@ export async function startServeIn(options: ServeInOptions = {}): Promise<ServeI
       await Deno.chown(mail, null, options.readerGid);
       await Deno.chmod(mail, 0o2775);
     }
-    await folder.mkdir("data", { mode: 0o700 });
+    await folder.mkdir("data", { mode: 0o751 });
     const config = await folder.write(
       "config.toml",
       toml({
@@ -154,7 +154,7 @@ export async function startServeOut(options: ServeOutOptions = {}): Promise<Serv
   };
   try {
     const port = freePort();
-    await folder.mkdir("data", { mode: 0o700 });
+    await folder.mkdir("data", { mode: 0o751 });
     const config = await folder.write(
       "config.toml",
       toml({

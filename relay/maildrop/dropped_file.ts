@@ -1,0 +1,161 @@
+/**
+ * A file in the maildrop, opened so that it can be nothing but a file of its owner's.
+ *
+ * @module
+ */
+import { closeSync, constants, fstatSync, openSync, readSync, type Stats } from "node:fs";
+import { errorCode } from "../../storage/storage_error.ts";
+import { DROPPED_MODE } from "./directory.ts";
+import { type DroppedHead, DroppedHeadError, MAX_DROPPED_HEAD, parseDroppedHead } from "./dropped_head.ts";
+
+/** It is no message, and never will be one. */
+export class StrangeFileError extends Error {
+  /** Whose it is, where that can be seen. */
+  readonly uid: number | undefined;
+
+  /** `message` says what it is. */
+  constructor(message: string, uid?: number) {
+    super(message);
+    this.name = "StrangeFileError";
+    this.uid = uid;
+  }
+}
+
+/** It is not whole yet. */
+export class NotReadyError extends Error {
+  /** Whose it is. */
+  readonly uid: number;
+  /** When it was changed last, in milliseconds since the epoch. */
+  readonly changedAt: number;
+
+  /** By what lstat(2) says. */
+  constructor({ uid, mtime }: Pick<Deno.FileInfo, "uid" | "mtime">) {
+    super("it is not finished");
+    this.name = "NotReadyError";
+    this.uid = uid ?? 0;
+    this.changedAt = mtime?.getTime() ?? 0;
+  }
+}
+
+const PIECE = 64 * 1024;
+const LF = 10;
+
+/** A message in the maildrop; to be closed. */
+export class DroppedFile {
+  /** The envelope. */
+  readonly head: DroppedHead;
+  /** Octets of the message. */
+  readonly size: number;
+  /** Whose it is. */
+  readonly uid: number;
+  readonly #fd: number;
+  readonly #from: number;
+
+  private constructor(
+    fd: number,
+    { head, from, uid, end }: { head: DroppedHead; from: number; uid: number; end: number },
+  ) {
+    this.#fd = fd;
+    this.head = head;
+    this.#from = from;
+    this.size = end - from;
+    this.uid = uid;
+  }
+
+  /**
+   * Opens one, and reads its first line.
+   * @throws {NotReadyError} {@linkcode StrangeFileError}
+   */
+  static async open(
+    path: string,
+    { maxMessageSize }: { readonly maxMessageSize: number },
+  ): Promise<DroppedFile> {
+    const before = await Deno.lstat(path);
+    if (!before.isFile) throw new StrangeFileError(`it is a ${kindOf(before)}`, before.uid ?? undefined);
+    if (((before.mode ?? 0) & 0o777) !== DROPPED_MODE) throw new NotReadyError(before);
+    let fd: number;
+    try {
+      // It may have become something else just now: a link is not followed, a FIFO not waited for.
+      fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    } catch (error) {
+      if (errorCode(error) === "ENOENT") throw new Deno.errors.NotFound();
+      // Its owner has given it to another group, say.
+      if (errorCode(error) === "EACCES") throw new NotReadyError(before);
+      if (errorCode(error) === "ELOOP") {
+        throw new StrangeFileError("it is a symbolic link", before.uid ?? undefined);
+      }
+      throw error;
+    }
+    try {
+      const info = fstatSync(fd);
+      checkFile(info, maxMessageSize);
+      const { line, end } = readLine(fd, info.uid);
+      const head = readHead(line, info.uid);
+      return new DroppedFile(fd, { head, from: end, uid: info.uid, end: info.size });
+    } catch (error) {
+      closeSync(fd);
+      throw error;
+    }
+  }
+
+  /** The message. What its owner writes behind its end meanwhile is not read; what is missing is not made up for. */
+  async *chunks(): AsyncGenerator<Uint8Array, void, void> {
+    const end = this.#from + this.size;
+    for (let at = this.#from; at < end;) {
+      const piece = new Uint8Array(Math.min(PIECE, end - at));
+      const count = readSync(this.#fd, piece, 0, piece.length, at);
+      if (count === 0) throw new Error("the file has become shorter");
+      at += count;
+      yield piece.subarray(0, count);
+    }
+  }
+
+  /** Closes it. */
+  close(): void {
+    closeSync(this.#fd);
+  }
+}
+
+function checkFile(info: Stats, maxMessageSize: number): void {
+  const { uid, nlink, size } = info;
+  if (!info.isFile()) throw new StrangeFileError("it is no file", uid);
+  // A file of somebody else's can be linked into here.
+  if (nlink !== 1) throw new StrangeFileError(`it has ${nlink} names`, uid);
+  if (size > maxMessageSize + MAX_DROPPED_HEAD) {
+    throw new StrangeFileError(`it has ${size} octets, and max_message_size is ${maxMessageSize}`, uid);
+  }
+}
+
+function readLine(fd: number, uid: number): { line: string; end: number } {
+  const pieces: Uint8Array[] = [];
+  for (let at = 0; at < MAX_DROPPED_HEAD;) {
+    const piece = new Uint8Array(PIECE);
+    const count = readSync(fd, piece, 0, piece.length, at);
+    if (count === 0) break;
+    const found = piece.subarray(0, count).indexOf(LF);
+    pieces.push(piece.subarray(0, found < 0 ? count : found));
+    if (found >= 0) {
+      const bytes = new Uint8Array(at + found);
+      let filled = 0;
+      for (const one of pieces) {
+        bytes.set(one, filled);
+        filled += one.length;
+      }
+      return { line: new TextDecoder().decode(bytes), end: at + found + 1 };
+    }
+    at += count;
+  }
+  throw new StrangeFileError("it has no first line", uid);
+}
+
+function readHead(line: string, uid: number): DroppedHead {
+  try {
+    return parseDroppedHead(line);
+  } catch (error) {
+    throw error instanceof DroppedHeadError ? new StrangeFileError(error.message, uid) : error;
+  }
+}
+
+function kindOf({ isDirectory, isSymlink }: Deno.FileInfo): string {
+  return isDirectory ? "directory" : isSymlink ? "symbolic link" : "special file";
+}

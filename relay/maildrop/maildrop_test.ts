@@ -1,0 +1,263 @@
+// A maildrop, what programs leave in it, and what hostile accounts do.
+import assert from "node:assert/strict";
+import { join } from "@std/path";
+import { silentLogger } from "../../base/log.ts";
+import { replyText } from "../../smtp/reply_reader.ts";
+import type { RecipientResult } from "../../smtp/send_result.ts";
+import { FakeClock } from "../../tests/support/fake_clock.ts";
+import { RecordingLog } from "../../tests/support/recording_log.ts";
+import { testWith } from "../../tests/support/requires.ts";
+import { MAILDROP_MODE, makeMaildrop } from "./directory.ts";
+import { DropError, dropMessage } from "./drop.ts";
+import type { DroppedHead } from "./dropped_head.ts";
+import { MaildropPickup, type PickupOptions, type Refused } from "./pickup.ts";
+
+const HEAD: DroppedHead = { sender: "alice", recipients: ["b@x.test", "c@x.test"] };
+const TEXT = "From: alice\r\n\r\nHi\r\n";
+const MAX = 1000;
+
+interface Taken {
+  readonly sender: string;
+  readonly recipients: readonly string[];
+  readonly text: string;
+  readonly uid: number;
+}
+
+const relayed: RecipientResult = { kind: "relayed", reply: { code: 250, lines: ["ok"] } };
+const refused = (code: number): RecipientResult => ({
+  kind: "refused",
+  stage: "rcpt",
+  reply: { code, lines: ["no"] },
+});
+
+/** A maildrop, and a server that answers for each recipient. */
+class World implements AsyncDisposable {
+  readonly directory = join(Deno.makeTempDirSync(), "maildrop");
+  readonly taken: Taken[] = [];
+  readonly notices: Refused[][] = [];
+  readonly log = new RecordingLog();
+  readonly clock = new FakeClock(Date.now());
+  answer: (address: string) => RecipientResult = () => relayed;
+  busy = false;
+
+  async drop(changes: Partial<DroppedHead> = {}, text = TEXT): Promise<string> {
+    await makeMaildrop(this.directory);
+    const before = new Set(this.names());
+    await dropMessage({ ...HEAD, ...changes }, new TextEncoder().encode(text), {
+      directory: this.directory,
+      minFreeSpace: 0,
+      syncDirectory: () => Promise.resolve(),
+    });
+    return this.names().find((name) => !before.has(name)) ?? assert.fail();
+  }
+
+  names(): string[] {
+    return [...Deno.readDirSync(this.directory)].map(({ name }) => name).sort();
+  }
+
+  at(name: string): string {
+    return join(this.directory, name);
+  }
+
+  pickup(options: Partial<PickupOptions> = {}): MaildropPickup {
+    return new MaildropPickup({
+      directory: this.directory,
+      maxMessageSize: MAX,
+      handOver: async ({ sender, recipients, size, chunks }, { uid }) => {
+        if (this.busy) throw new Error("421 busy");
+        const text = await new Response(ReadableStream.from(chunks())).text();
+        assert.equal(text.length, size);
+        const results = recipients.map((address) => this.answer(address));
+        const accepted = recipients.filter((_, index) => results[index]?.kind === "relayed");
+        if (accepted.length > 0) this.taken.push({ sender, recipients: accepted, text, uid });
+        return results;
+      },
+      notify: (_message, refused) => Promise.resolve(void this.notices.push([...refused])),
+      accountName: (uid) => uid === Deno.uid() ? "me" : undefined,
+      clock: this.clock,
+      logger: this.log,
+      ...options,
+    });
+  }
+
+  async look(): Promise<void> {
+    await this.pickup().look();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Deno.remove(join(this.directory, ".."), { recursive: true });
+  }
+}
+
+Deno.test("MaildropPickup takes what was dropped, once, and says whose it was", async () => {
+  await using world = new World();
+  await world.drop();
+  await world.drop({ sender: "", recipients: ["d@x.test"] });
+  await world.look();
+  await world.look();
+  const uid = Deno.uid();
+  assert.deepEqual(world.taken.sort((a, b) => a.recipients.length - b.recipients.length), [
+    { sender: "", recipients: ["d@x.test"], text: TEXT, uid },
+    { sender: "alice", recipients: ["b@x.test", "c@x.test"], text: TEXT, uid },
+  ]);
+  assert.deepEqual(world.names(), []);
+  const [event] = world.log.named("maildrop.accepted");
+  assert.deepEqual([event?.fields["uid"], event?.fields["account"]], [uid, "me"]);
+});
+
+Deno.test("dropMessage() leaves nothing where there is no maildrop, or no room", async () => {
+  await using world = new World();
+  const drop = (options: { readonly minFreeSpace?: number; readonly fails?: boolean } = {}) =>
+    dropMessage(HEAD, new Uint8Array(10), {
+      directory: world.directory,
+      minFreeSpace: options.minFreeSpace ?? 0,
+      syncDirectory: () => options.fails ? Promise.reject(new Error("EIO")) : Promise.resolve(),
+    });
+  await assert.rejects(drop(), DropError);
+  await Deno.mkdir(world.directory, { mode: 0o700 });
+  await assert.rejects(drop(), /has mode 700 instead of 3733/);
+  await makeMaildrop(world.directory);
+  assert.equal((Deno.statSync(world.directory).mode ?? 0) & 0o7777, MAILDROP_MODE);
+  await assert.rejects(drop({ minFreeSpace: 2 ** 60 }), /too little room/);
+  await assert.rejects(drop({ fails: true }), DropError);
+  assert.deepEqual(world.names(), []);
+});
+
+Deno.test("MaildropPickup leaves a message where it is while the server takes none", async () => {
+  await using world = new World();
+  await world.drop();
+  world.busy = true;
+  await world.look();
+  assert.equal(world.names().length, 1);
+  assert.equal(world.log.named("maildrop.deferred").length, 1);
+  world.busy = false;
+  await world.look();
+  assert.equal(world.taken.length, 1);
+});
+
+Deno.test("MaildropPickup sends nobody a second copy where only some could be taken, over a restart", async () => {
+  await using world = new World();
+  const name = await world.drop({ recipients: ["b@x.test", "later@x.test"] });
+  world.answer = (address) => address.startsWith("later") ? refused(452) : relayed;
+  await world.look();
+  await world.look();
+  assert.deepEqual(world.names(), [name, `${name}.done`]);
+  world.answer = () => relayed;
+  await world.look();
+  assert.deepEqual(world.taken.map(({ recipients }) => recipients), [["b@x.test"], ["later@x.test"]]);
+  assert.deepEqual(world.names(), []);
+});
+
+Deno.test("MaildropPickup tells the sender of whom the server refuses, and nobody where there is no sender", async () => {
+  await using world = new World();
+  world.answer = (address) => address.startsWith("no") ? refused(550) : relayed;
+  await world.drop({ recipients: ["b@x.test", "no@x.test"] });
+  await world.drop({ sender: "", recipients: ["no@x.test"] });
+  await world.look();
+  assert.deepEqual(world.taken.length, 1);
+  assert.deepEqual(
+    world.notices.map((notice) => notice.map(({ address, result }) => [address, replyText(result.reply)])),
+    [[["no@x.test", "550 no"]]],
+  );
+  assert.equal(world.log.named("maildrop.refused").length, 2);
+  assert.deepEqual(world.names(), []);
+});
+
+Deno.test("MaildropPickup takes nothing that is not whole, and removes it a day and a half later", async () => {
+  await using world = new World();
+  const name = await world.drop();
+  await Deno.chmod(world.at(name), 0o600);
+  await world.look();
+  await world.clock.advance(35 * 3_600_000);
+  await world.look();
+  assert.deepEqual([world.names(), world.taken], [[name], []]);
+  await world.clock.advance(2 * 3_600_000);
+  await world.look();
+  assert.deepEqual([world.names(), world.taken], [[], []]);
+  assert.match(String(world.log.named("maildrop.removed")[0]?.fields["reason"]), /never finished/);
+});
+
+testWith(
+  ["mkfifo"],
+  "MaildropPickup follows no link, waits for no FIFO, takes no file that is elsewhere too, and removes them",
+  async () => {
+    await using world = new World();
+    await makeMaildrop(world.directory);
+    const name = (digit: string) => digit.repeat(32);
+    const secret = join(world.directory, "..", "secret");
+    await Deno.writeTextFile(secret, `${JSON.stringify({ version: 1, ...HEAD })}\n${TEXT}`, { mode: 0o640 });
+    await Deno.chmod(secret, 0o640);
+    await Deno.symlink(secret, world.at(name("1")));
+    await Deno.link(secret, world.at(name("2")));
+    await new Deno.Command("mkfifo", { args: ["-m", "640", world.at(name("3"))] }).output();
+    await Deno.mkdir(world.at(name("4")));
+    await Deno.symlink("/nonexistent", world.at("link"));
+    await Deno.writeTextFile(world.at("no name of ours\u001b[2J"), "");
+    await Deno.writeTextFile(world.at(`${name("5")}.done`), "[]");
+    // Too large, sparse; and first lines that are none.
+    const write = async (digit: string, text: string | number) => {
+      using file = await Deno.open(world.at(name(digit)), { write: true, createNew: true });
+      if (typeof text === "number") await file.truncate(text);
+      else await file.write(new TextEncoder().encode(text));
+      await Deno.chmod(world.at(name(digit)), 0o640);
+    };
+    await write("6", 2 ** 40);
+    await write("7", 1024 * 1024);
+    await write("8", "");
+    await write("9", "{}\n");
+    await write("a", `${JSON.stringify({ version: 1, ...HEAD, recipients: ["a@b\r\nDATA"] })}\nHi`);
+    // What cannot be removed: told of once, and in nobody's way.
+    await Deno.mkdir(world.at("full"));
+    await Deno.writeTextFile(join(world.at("full"), "x"), "");
+    await world.drop();
+    const pickup = world.pickup();
+    await pickup.look();
+    await pickup.look();
+    assert.equal(world.taken.length, 1);
+    assert.deepEqual(world.names(), ["full"]);
+    assert.equal(await Deno.readTextFile(secret).then(({ length }) => length > 0), true);
+    assert.equal(world.log.named("maildrop.not_removed").length, 1);
+    assert.equal(world.log.named("maildrop.removed").length, 12);
+  },
+);
+
+Deno.test("MaildropPickup reads no more of a file than was there when it was opened", async () => {
+  await using world = new World();
+  const name = await world.drop({ recipients: ["b@x.test"] });
+  const texts: string[] = [];
+  const pickup = world.pickup({
+    logger: silentLogger,
+    handOver: async ({ chunks, recipients }) => {
+      await Deno.writeTextFile(world.at(name), "and more", { append: true });
+      texts.push(await new Response(ReadableStream.from(chunks())).text());
+      return recipients.map(() => relayed);
+    },
+  });
+  await pickup.look();
+  assert.deepEqual(texts, [TEXT]);
+});
+
+Deno.test("MaildropPickup looks at its start and every few seconds, and seldom while the server takes nothing", async () => {
+  await using world = new World();
+  await makeMaildrop(world.directory);
+  let looks = 0;
+  const handOver = () => {
+    looks++;
+    return Promise.reject(new Error("421 busy"));
+  };
+  await world.drop();
+  {
+    await using pickup = world.pickup({ handOver });
+    pickup.start();
+    await world.log.saw("maildrop.deferred");
+    for (const [early, count] of [[9_999, 2], [19_999, 3]] as const) {
+      await world.clock.advance(early);
+      assert.equal(looks, count - 1);
+      await world.clock.advance(1);
+      await world.log.saw("maildrop.deferred", count);
+    }
+  }
+  await world.clock.advance(3_600_000);
+  assert.equal(looks, 3);
+  assert.equal(world.log.named("maildrop.deferred").length, 3);
+});

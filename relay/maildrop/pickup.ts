@@ -1,0 +1,237 @@
+/**
+ * Takes what the maildrop holds into the queue: at the start, and every few seconds.
+ *
+ * Any account may put anything there. What is no message of ours is removed, or left alone where that cannot be; nothing
+ * of it is followed, run, or held in memory whole.
+ *
+ * @module
+ */
+import { join } from "@std/path";
+import type { Clock, Timer } from "../../base/clock.ts";
+import { errorText } from "../../base/error_text.ts";
+import type { Logger } from "../../base/log.ts";
+import type { HandedOver } from "../../smtp/hand_over.ts";
+import type { RecipientResult } from "../../smtp/send_result.ts";
+import { DROPPED_NAME } from "./directory.ts";
+import { DroppedFile, NotReadyError, StrangeFileError } from "./dropped_file.ts";
+import { Progress } from "./progress.ts";
+
+/** Who left a message: the owner of its file. */
+export interface Dropper {
+  /** The account. */
+  readonly uid: number;
+  /** Its name, where it has one. */
+  readonly account?: string;
+}
+
+/** What a {@linkcode MaildropPickup} needs. */
+export interface PickupOptions {
+  /** The maildrop. */
+  readonly directory: string;
+  /** Octets of the largest message. */
+  readonly maxMessageSize: number;
+  /**
+   * Hands a message over to the server, as any program does; one result for each recipient.
+   * @throws what stands in the way of handing over anything now
+   */
+  readonly handOver: (message: HandedOver, from: Dropper) => Promise<readonly RecipientResult[]>;
+  /**
+   * Tells the sender of recipients that the server refuses for good.
+   * @throws as `handOver`
+   */
+  readonly notify: (message: HandedOver, refused: readonly Refused[]) => Promise<void>;
+  /** Finds the name of an account. */
+  readonly accountName: (uid: number) => string | undefined;
+  /** Tells the time. */
+  readonly clock: Clock;
+  /** Takes `maildrop.…`. */
+  readonly logger: Logger;
+}
+
+/** A recipient that the server does not take. */
+export interface Refused {
+  /** As the program named it. */
+  readonly address: string;
+  /** What the server said. */
+  readonly result: RecipientResult & { readonly kind: "refused" };
+}
+
+/** Milliseconds between two looks; while the server takes nothing, up to the longer. */
+const LOOK_AGAIN = 5_000;
+const LOOK_LATER = 60_000;
+/** A look takes no more than this part of the time. */
+const SHARE = 1 / 20;
+/** What is not whole after so many milliseconds never will be. */
+const ABANDONED = 36 * 3_600_000;
+/** Messages of one look, and other things that it tries to remove; the rest waits for the next. */
+const MAX_AT_ONCE = 1000;
+/** What cannot be removed is told of once, up to so many. */
+const MAX_TOLD = 1000;
+
+/** Looks until it is disposed. */
+export class MaildropPickup implements AsyncDisposable {
+  readonly #options: PickupOptions;
+  /** What could not be removed, and was told of. */
+  readonly #told = new Set<string>();
+  #wait = LOOK_AGAIN;
+  #timer: Timer | undefined;
+  #looking: Promise<void> | undefined;
+  #stopped = false;
+
+  /** Does not look yet. */
+  constructor(options: PickupOptions) {
+    this.#options = options;
+  }
+
+  /** Begins to look. */
+  start(): void {
+    this.#looking = this.look().finally(() => this.#sleep());
+  }
+
+  /** Ends, once the message that is being taken is. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stopped = true;
+    this.#timer?.cancel();
+    await this.#looking;
+  }
+
+  #sleep(): void {
+    if (!this.#stopped) this.#timer = this.#options.clock.after(this.#wait, () => this.start());
+  }
+
+  /** Looks once. Never rejects. */
+  async look(): Promise<void> {
+    const { directory, clock, logger } = this.#options;
+    const began = clock.monotonic();
+    let messages = 0;
+    let others = 0;
+    try {
+      for await (const { name, isFile } of Deno.readDir(directory)) {
+        if (this.#stopped || messages >= MAX_AT_ONCE) break;
+        if (isFile && DROPPED_NAME.test(name)) {
+          messages++;
+          await this.#take(name);
+        } else if (others < MAX_AT_ONCE && !(isFile && await this.#isOurs(name))) {
+          others++;
+          await this.#remove(name, { reason: "it is none of ours" });
+        }
+      }
+      if (messages > 0) await syncDirectory(directory);
+      this.#wait = Math.max(LOOK_AGAIN, (clock.monotonic() - began) / SHARE);
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return;
+      // The server is busy, or full: the others would fare no better.
+      if (this.#wait < LOOK_LATER) logger.info("maildrop.deferred", { error: errorText(error) });
+      this.#wait = Math.min(2 * this.#wait, LOOK_LATER);
+    }
+  }
+
+  /** Whether that is what we know of a message that is still there. */
+  async #isOurs(name: string): Promise<boolean> {
+    const message = Progress.messageOf(name);
+    if (message === undefined) return false;
+    const path = join(this.#options.directory, message);
+    return await Deno.lstat(path).then(({ isFile }) => isFile, () => false);
+  }
+
+  async #take(name: string): Promise<void> {
+    const path = join(this.#options.directory, name);
+    let file: DroppedFile;
+    try {
+      file = await DroppedFile.open(path, { maxMessageSize: this.#options.maxMessageSize });
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return;
+      if (error instanceof NotReadyError) {
+        if (this.#options.clock.now() - error.changedAt < ABANDONED) return;
+        return await this.#remove(name, { reason: "it was never finished", uid: error.uid });
+      }
+      if (!(error instanceof StrangeFileError)) throw error;
+      return await this.#remove(name, {
+        reason: error.message,
+        ...(error.uid !== undefined && { uid: error.uid }),
+      });
+    }
+    try {
+      await this.#submit(file, name);
+    } finally {
+      file.close();
+    }
+  }
+
+  async #submit(file: DroppedFile, name: string): Promise<void> {
+    const { directory, handOver, notify, logger } = this.#options;
+    const { head, uid } = file;
+    const from = this.#dropper(uid);
+    const progress = await Progress.read(join(directory, name));
+    const recipients = [...new Set(head.recipients)].filter((address) => !progress.done.has(address));
+    const message: HandedOver = {
+      ...head,
+      recipients,
+      size: file.size,
+      eightBit: true,
+      chunks: () => file.chunks(),
+    };
+    const accepted: string[] = [];
+    const refused: Refused[] = [];
+    let obstacle: string | undefined;
+    if (recipients.length > 0) {
+      let results: readonly RecipientResult[];
+      try {
+        results = await handOver(message, from);
+      } catch (error) {
+        // Addresses that no client of ours sends.
+        if (error instanceof RangeError) return await this.#remove(name, { reason: error.message, uid });
+        throw error;
+      }
+      for (const [index, result] of results.entries()) {
+        const address = recipients[index] ?? "";
+        if (result.kind === "relayed") accepted.push(address);
+        else if (result.kind === "refused" && result.reply.code >= 500) refused.push({ address, result });
+        else obstacle = result.kind === "lost" ? result.error : result.reply.lines.join(" ");
+      }
+    }
+    if (accepted.length > 0) {
+      logger.info("maildrop.accepted", { ...from, from: head.sender, to: accepted, size: file.size });
+    }
+    for (const { address, result: { reply } } of refused) {
+      const said = `${reply.code} ${reply.lines.join(" ")}`;
+      logger.warn("maildrop.refused", { ...from, from: head.sender, to: [address], reply: said });
+    }
+    if (refused.length > 0 && head.sender !== "") await notify(message, refused);
+    if (obstacle !== undefined) {
+      const done = [...accepted, ...refused.map(({ address }) => address)];
+      if (done.length > 0) await progress.add(done);
+      throw new Error(obstacle);
+    }
+    await Deno.remove(join(directory, name));
+    await progress.remove();
+  }
+
+  #dropper(uid: number): Dropper {
+    const account = this.#options.accountName(uid);
+    return { uid, ...(account !== undefined && { account }) };
+  }
+
+  async #remove(
+    name: string,
+    { reason, uid }: { readonly reason: string; readonly uid?: number },
+  ): Promise<void> {
+    const { directory, logger } = this.#options;
+    const whose = uid === undefined ? {} : this.#dropper(uid);
+    try {
+      // Of a directory of others only one that is empty.
+      await Deno.remove(join(directory, name));
+      logger.warn("maildrop.removed", { file: name, reason, ...whose });
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return;
+      if (this.#told.has(name) || this.#told.size >= MAX_TOLD) return;
+      this.#told.add(name);
+      logger.warn("maildrop.not_removed", { file: name, reason, ...whose, error: errorText(error) });
+    }
+  }
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  using directory = await Deno.open(path);
+  await directory.sync();
+}

@@ -1,0 +1,62 @@
+/**
+ * Which recipients of a dropped message are done with, where the server has taken it for some and not yet for others.
+ *
+ * @module
+ */
+import { dirname } from "@std/path";
+
+const SUFFIX = ".done";
+const MAX_SIZE = 16 * 1024 * 1024;
+
+/** A file of serve-out's own, beside the message. */
+export class Progress {
+  /** As the program named them. */
+  readonly done: ReadonlySet<string>;
+  readonly #path: string;
+
+  private constructor(path: string, done: ReadonlySet<string>) {
+    this.#path = path;
+    this.done = done;
+  }
+
+  /** The name of the message that a file of this name is about; `undefined` for any other file. */
+  static messageOf(name: string): string | undefined {
+    return /^([0-9a-f]{32})\.done$/.exec(name)?.[1];
+  }
+
+  /** Reads that of a message; nothing is done where there is none of this account. */
+  static async read(message: string): Promise<Progress> {
+    const path = `${message}${SUFFIX}`;
+    try {
+      const { isFile, uid, size } = await Deno.lstat(path);
+      if (!isFile || uid !== Deno.uid() || size > MAX_SIZE) return new Progress(path, new Set());
+      return new Progress(path, new Set(JSON.parse(await Deno.readTextFile(path)) as string[]));
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound || error instanceof SyntaxError) {
+        return new Progress(path, new Set());
+      }
+      throw error;
+    }
+  }
+
+  /** Adds to it; durable when this resolves. */
+  async add(done: readonly string[]): Promise<void> {
+    const fresh = `${this.#path}.new`;
+    // It might be of another account's making.
+    await Deno.remove(fresh).catch(() => {});
+    {
+      using file = await Deno.open(fresh, { write: true, createNew: true, mode: 0o600 });
+      const bytes = new TextEncoder().encode(JSON.stringify([...this.done, ...done]));
+      for (let written = 0; written < bytes.length;) written += await file.write(bytes.subarray(written));
+      await file.sync();
+    }
+    await Deno.rename(fresh, this.#path);
+    using directory = await Deno.open(dirname(this.#path));
+    await directory.sync();
+  }
+
+  /** Removes it, as the message is gone. */
+  async remove(): Promise<void> {
+    if (this.done.size > 0) await Deno.remove(this.#path).catch(() => {});
+  }
+}
