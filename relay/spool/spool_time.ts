@@ -99,7 +99,7 @@ export class SpoolTime {
 
   #sleep(): void {
     this.#timer = this.#options.clock.after(SAVE_EVERY, () => {
-      this.#saving = this.#save();
+      this.#saving = this.#saving.then(() => this.#save());
       this.#sleep();
     });
   }

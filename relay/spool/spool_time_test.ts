@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { until } from "../../tests/support/peers/process.ts";
 import { join } from "@std/path";
 import { FakeClock } from "../../tests/support/fake_clock.ts";
 import { FaultyFileSystem } from "../../tests/support/faulty_file_system.ts";
@@ -51,8 +52,11 @@ Deno.test("ageOf() loses an hour at most of what went before a crash of the mach
     const spool = await open({ clock, uptime: () => 10 * DAY + clock.monotonic() });
     const id = await add(spool);
     await clock.advance(DAY);
-    await new Promise((resolve) => setTimeout(resolve, 0));
-    const told = Deno.readTextFileSync(join(directory, "time"));
+    // Written beside the clock's steps.
+    const told = await until(() => {
+      const text = Deno.readTextFileSync(join(directory, "time"));
+      return Number(/"time":(\d+)/.exec(text)?.[1]) >= ACCEPTED + 23 * HOUR && text;
+    }, { what: "the time of the last hour" });
     await spool.close();
     // As it stood when the power went.
     Deno.writeTextFileSync(join(directory, "time"), told);
