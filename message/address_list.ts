@@ -27,14 +27,21 @@ export interface ListedMailbox {
 /** No path is as long (RFC 5321 §4.5.3.1.3); who is given more refuses it. */
 const MAX_ADDRESS = 1000;
 
-/** The mailboxes of a value, in order, those in groups too. Looks at each character a bounded number of times. */
+/** The mailboxes of a value, in order, those in groups too; of two in brackets without a comma between them, both. Looks at each character a bounded number of times. */
 export function* mailboxes(value: string): Generator<ListedMailbox, void, void> {
   const lexer = new AddressLexer(value);
   let item = new Item(value);
   for (;;) {
     const token = lexer.next();
     const ends = token === "end" || (!item.inBrackets && (token === "," || token === ";"));
-    if (ends) {
+    if (token === "<" && item.hasBrackets) {
+      // Which of the two a reader takes cannot be told: both are named, and neither is plain.
+      item.odd = true;
+      yield item.finish();
+      item = new Item(value);
+      item.odd = true;
+      item.add(token, lexer);
+    } else if (ends) {
       if (item.begun) yield item.finish();
       if (token === "end") return;
       item = new Item(value);
@@ -98,8 +105,8 @@ class Item {
   #brackets: "none" | "open" | "closed" = "none";
   #inRoute = false;
   #name: { start: number; end: number } | undefined;
-  /** Something that the grammar does not have. */
-  #odd = false;
+  /** Whether there is something that the grammar does not have. */
+  odd = false;
   /** Two words side by side: a display name, but no address. */
   #twoWords = false;
   /** Whether the last token may have another one right behind it. */
@@ -109,23 +116,28 @@ class Item {
     this.#value = value;
   }
 
+  /** Whether an angle bracket has been opened. */
+  get hasBrackets(): boolean {
+    return this.#brackets !== "none";
+  }
+
   get inBrackets(): boolean {
     return this.#brackets === "open";
   }
 
   add(token: AddressToken, lexer: AddressLexer): void {
-    if (!lexer.closed) this.#odd = true;
+    if (!lexer.closed) this.odd = true;
     if (token === "comment") return;
     this.begun = true;
     if (token === "<") return this.#open();
     switch (this.#brackets) {
       case "closed":
-        this.#odd = true;
+        this.odd = true;
         break;
       case "open":
         if (token === ">") this.#brackets = "closed";
         else if (this.#inRoute) this.#inRoute = token !== ":";
-        else if (token === "@" && this.#parts.length === 0) this.#inRoute = this.#odd = true;
+        else if (token === "@" && this.#parts.length === 0) this.#inRoute = this.odd = true;
         else this.#append(token, lexer);
         break;
       case "none":
@@ -138,7 +150,7 @@ class Item {
   finish(): ListedMailbox {
     const address = this.#parts.join("");
     const domain = this.#domain === undefined ? undefined : this.#parts.slice(this.#domain).join("");
-    const plain = !this.#odd && !this.#twoWords && !this.inBrackets && address !== "" && domain !== "";
+    const plain = !this.odd && !this.#twoWords && !this.inBrackets && address !== "" && domain !== "";
     return {
       address,
       end: this.#end,
@@ -148,9 +160,9 @@ class Item {
     };
   }
 
-  /** What came so far was a name; of two addresses in brackets the last one counts. */
+  /** What came so far was a name. */
   #open(): void {
-    if (this.#brackets !== "none" || this.#domain !== undefined) this.#odd = true;
+    if (this.#domain !== undefined) this.odd = true;
     this.#brackets = "open";
     this.#parts.length = this.#length = 0;
     this.#domain = undefined;
@@ -161,12 +173,12 @@ class Item {
   #append(token: AddressToken, lexer: AddressLexer): void {
     const { start, end, spaced } = lexer;
     this.#end = end;
-    if (token !== "word" && token !== "quoted" && token !== "literal" && token !== "@") this.#odd = true;
+    if (token !== "word" && token !== "quoted" && token !== "literal" && token !== "@") this.odd = true;
     const joins = this.#joins || token === "@" || this.#value.charAt(start) === ".";
     if (!joins) this.#twoWords = true;
     this.#joins = token === "@" || (token === "word" && this.#value.charAt(end - 1) === ".");
     const room = MAX_ADDRESS - this.#length;
-    if (end - start > room) this.#odd = true;
+    if (end - start > room) this.odd = true;
     if (room <= 0) return;
     // Without the space, two words would make one address, and somebody else's.
     const part = (joins || !spaced ? "" : " ") + this.#value.slice(start, Math.min(end, start + room));

@@ -29,7 +29,8 @@ Deno.test("parseAddressList() finds the addresses of a field", () => {
     ['"a" b@x.test', ['"a" b@x.test']],
     ["<a@x.test, b@x.test>", ["a@x.test, b@x.test"]],
     ["a@x.test <b@x.test>", ["b@x.test"]],
-    ["<a@x.test> <b@x.test>", ["b@x.test"]],
+    ["<a@x.test> <b@x.test>", ["a@x.test", "b@x.test"]],
+    ["<a@x.test <b@x.test>", ["a@x.test", "b@x.test"]],
     ["<unclosed@x.test", ["unclosed@x.test"]],
     ['"unclosed', ['"unclosed']],
     ["a\\,b@x.test", ["a\\,b@x.test"]],
@@ -91,6 +92,7 @@ Deno.test("completeAddresses() leaves alone what is complete or not plainly unde
     " alice, a..b\r\n",
     " alice\\\r\n",
     " bob@y.test <alice>\r\n",
+    " <alice> <bob>\r\n",
     ` ${"a".repeat(1001)}\r\n`,
   ];
   for (const value of untouched) {
@@ -120,7 +122,8 @@ Deno.test("authorDomains() finds the domain of each address", () => {
     [" People: a@a.example, b@b.example;", ["a.example", "b.example"]],
     [" <@r.example,@s.example:a@a.example>", ["a.example"]],
     [" a@b.example <c@d.example>", ["d.example"]],
-    [" <a@b.example> <c@d.example>", ["d.example"]],
+    [" <a@b.example> <c@d.example>", ["b.example", "d.example"]],
+    [" <a@b.example <c@d.example>", ["b.example", "d.example"]],
     [" a@b.example@d.example", ["d.example"]],
     [" =?utf-8?q?a=40b.example?= <c@d.example.>", ["d.example"]],
     [" <a@b\u00c3\u00bccher.example>", ["xn--bcher-kva.example"]],
