@@ -59,19 +59,26 @@ export function parseAddressList(value: string): string[] {
   return addresses;
 }
 
+/** Nobody has more authors; what a longer list costs to look up is for nobody's good. */
+const MAX_DOMAINS = 100;
+
 /**
- * The domains of the addresses in a From field (RFC 5322 §3.6.2), one for each, in lower case with A-labels: who a
- * message claims to be from. Addresses without a domain, or with an address literal, are left out.
+ * The domains of the addresses in a From field (RFC 5322 §3.6.2), each once, at most 100, in lower case with A-labels:
+ * who a message claims to be from. Addresses without a domain, or with an address literal, are left out.
  * @param value one character an octet
  */
 export function authorDomains(value: string): string[] {
-  const domains: string[] = [];
-  for (const { domain = "" } of mailboxes(value)) {
+  const domains = new Set<string>();
+  const seen = new Set<string>();
+  for (const { domain } of mailboxes(value)) {
+    if (domain === undefined || seen.has(domain)) continue;
+    seen.add(domain);
     // A UTF-8 address (RFC 6532) has its domain as U-labels.
     const normalized = normalizeDomain(Buffer.from(domain, "latin1").toString("utf8"));
-    if (normalized !== undefined) domains.push(normalized);
+    if (normalized !== undefined) domains.add(normalized);
+    if (domains.size === MAX_DOMAINS) break;
   }
-  return domains;
+  return [...domains];
 }
 
 const BARE = /^[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~]+(?:\.[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~]+)*$/;

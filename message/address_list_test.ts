@@ -138,6 +138,9 @@ Deno.test("authorDomains() finds the domain of each address", () => {
     [" <a@b.example", ["b.example"]],
   ];
   for (const [value, domains] of cases) assert.deepEqual(authorDomains(value), domains, value);
+  assert.deepEqual(authorDomains("a@x.test, b@X.test, c@y.test, d@x.test"), ["x.test", "y.test"]);
+  const many = Array.from({ length: 1000 }, (_, i) => `a@x${i}.test`).join(",");
+  assert.equal(authorDomains(many).length, 100);
 });
 
 Deno.test("address lists of any form are read in linear work", () => {

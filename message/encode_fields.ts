@@ -25,6 +25,8 @@ const PARAMETERS = /^(?:content-type|content-disposition)$/;
 /** Fields with a grammar that has no place for words; what is not known here is text. */
 const STRUCTURED =
   /^(?:received|return-path|delivered-to|date|resent-date|message-id|resent-message-id|in-reply-to|references|mime-version|content-(?:transfer-encoding|id|location|base|language|md5)|list-[!-9;-~]*|arc-[!-9;-~]*|authentication-results|dkim-signature|domainkey-signature|received-spf|autocrypt|face|x-face)$/;
+/** Octets of fields that are encoded, in all; words cost more than their octets. */
+const MAX_ENCODED = 256 * 1024;
 /** Characters of an encoded parameter; a longer one would need parts (RFC 2231 §3). */
 const MAX_PARAMETER = 900;
 
@@ -38,8 +40,14 @@ export function encodeFields(
   { repairs, left }: { readonly repairs: Set<string>; readonly left: Set<string> },
 ): HeaderField[] {
   let declared: string | undefined | null = null;
+  let room = MAX_ENCODED;
   return fields.map((field) => {
     if (isAscii(field.text)) return field;
+    room -= field.text.length;
+    if (room < 0) {
+      left.add(`there are more than ${MAX_ENCODED} octets of fields that are not ASCII`);
+      return field;
+    }
     if (declared === null) declared = declaredCharset(fields);
     const encoded = encodeField(field, charsetOf(field.text, declared));
     if (!isAscii(encoded)) left.add(`${shortName(field)} has text that is not ASCII and cannot be encoded`);

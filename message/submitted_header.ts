@@ -45,6 +45,8 @@ export interface SubmittedHeader {
 
 /** So many repairs of one message are told. */
 const MAX_WORDS = 10;
+/** What stands in fields is repaired where there are no more than these; each costs more than its octets. */
+const MAX_FIELDS = 10_000;
 
 const ADDRESSES = new Set([
   ...["from", "sender", "reply-to", "to", "cc"],
@@ -129,6 +131,10 @@ function edit(
     readonly options: SubmittedHeaderOptions;
   },
 ): readonly HeaderField[] {
+  if (fields.length > MAX_FIELDS) {
+    left.add(`there are more than ${MAX_FIELDS} fields`);
+    return fields;
+  }
   const notes: Notes = { repairs: new Set(), left: new Set() };
   let edited = complete(fields, { domain: qualifyDomain, left: notes.left });
   if (!smtputf8) edited = encodeFields(edited, notes);

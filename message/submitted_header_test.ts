@@ -182,6 +182,11 @@ Deno.test("repairHeader() keeps within the bound of a header section, and its wo
   const { changed, left } = repair(section, { qualifyDomain: "x".repeat(200) });
   assert.equal(changed, undefined);
   assert.equal(left[0], "repaired, the header section would be too long");
+  const fields = `${COMPLETE}Bcc: x\r\n${"To: a\r\n".repeat(10_000)}`;
+  assert.equal(repair(fields).out, fields.replace("Bcc: x\r\n", ""));
+  assert.deepEqual(repair(fields).left, ["there are more than 10000 fields"]);
+  const raw = `${COMPLETE}X: ${"ü ".repeat(100_000)}\r\nSubject: ü\r\n`;
+  assert.match(repair(raw).left.join(), /more than 262144 octets of fields that are not ASCII/);
   const many = repair(COMPLETE + Array.from({ length: 1000 }, (_, i) => `X-${i}: ü\r\n`).join(""));
   assert.equal(many.repairs.length, 10);
   const long = repair(`${COMPLETE}X-${"y".repeat(500)}: ü\r\n`);
