@@ -99,11 +99,20 @@ export class TimedResolver implements Resolver, Disposable {
 
   #start(): void {
     this.#since = this.#clock.monotonic();
-    this.#timer = this.#clock.after(this.#left, () => this.#over.abort());
+    // One timer does for many short waits: it looks again when it fires.
+    this.#timer ??= this.#clock.after(this.#left, () => this.#look());
   }
 
   #stop(): void {
-    this.#timer?.cancel();
     this.#left -= this.#clock.monotonic() - this.#since;
+  }
+
+  #look(): void {
+    this.#timer = undefined;
+    if (this.#waiting === 0) return;
+    this.#stop();
+    this.#since = this.#clock.monotonic();
+    if (this.#left > 0) this.#timer = this.#clock.after(this.#left, () => this.#look());
+    else this.#over.abort();
   }
 }

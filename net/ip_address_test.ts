@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { isIPv4 } from "node:net";
 import { addressGroup, addressScope, ipBytes, sameAddress } from "./ip_address.ts";
 
 Deno.test("ipBytes() gives the bytes of an address and nothing for what is none", () => {
@@ -73,4 +74,36 @@ Deno.test("addressGroup() counts IPv4 by address and IPv6 by /64", () => {
     ["1::2:3:4:5:6:7", "1:0:2:3::/64"],
   ];
   for (const [address, group] of groups) assert.equal(addressGroup(address ?? ""), group, address);
+});
+
+Deno.test("ipBytes() takes of IPv4 what net.isIPv4() does", () => {
+  const odd = [
+    "",
+    ".",
+    "1.2.3",
+    "1.2.3.4.",
+    "1.2.3.4.5",
+    ".1.2.3",
+    "1..2.3",
+    "01.2.3.4",
+    "1.2.3.00",
+    "256.1.1.1",
+    "1.2.3.4 ",
+  ];
+  for (
+    const text of [
+      ...odd,
+      "0.0.0.0",
+      "255.255.255.255",
+      "1.2.3.0",
+      "10.20.30.40",
+      "1.2.3.4a",
+      "-1.2.3.4",
+      "1.2.3.999",
+    ]
+  ) {
+    const bytes = ipBytes(text);
+    assert.equal(bytes !== undefined, isIPv4(text), text);
+    if (bytes !== undefined) assert.equal(bytes.join("."), text);
+  }
 });

@@ -121,7 +121,19 @@ function domainToCheck(name: string): string | undefined {
 
 /** Whether the name fits into a question; its characters are the resolver's matter. */
 function canBeAsked(name: string): boolean {
-  return name.length <= 253 && name.split(".").every((label) => label.length > 0 && label.length < 64);
+  if (name.length === 0 || name.length > 253) return false;
+  let start = 0;
+  for (let dot = name.indexOf("."); dot >= 0; dot = name.indexOf(".", start)) {
+    if (dot === start || dot - start > 63) return false;
+    start = dot + 1;
+  }
+  return start < name.length && name.length - start <= 63;
+}
+
+/** In whose name the mail is sent. */
+interface Sender {
+  readonly localPart: string;
+  readonly domain: string;
 }
 
 type Decision = Pick<SpfVerdict, "result" | "reason" | "explanation">;
@@ -131,7 +143,8 @@ class Evaluation {
   readonly #asked: QueryOptions;
   readonly #ip: string;
   readonly #address: Uint8Array;
-  readonly #constants: ReadonlyMap<string, string>;
+  readonly #question: SpfQuestion;
+  readonly #sender: Sender;
   readonly #localPartIsAscii: boolean;
   readonly #explains: boolean;
   /** Names that the address has, each with whether it leads back to it. */
@@ -140,8 +153,8 @@ class Evaluation {
   #lookups = 0;
   #voids = 0;
 
-  constructor(question: SpfQuestion, sender: { readonly localPart: string; readonly domain: string }) {
-    const { resolver, signal, helo, explain = true, receiver = "unknown", now = Date.now } = question;
+  constructor(question: SpfQuestion, sender: Sender) {
+    const { resolver, signal, explain = true } = question;
     this.#explains = explain;
     this.#resolver = resolver;
     this.#asked = { anyOctets: true, ...(signal && { signal }) };
@@ -151,17 +164,8 @@ class Evaluation {
     this.#address = bytes;
     // deno-lint-ignore no-control-regex
     this.#localPartIsAscii = /^[\x00-\x7f]*$/.test(sender.localPart);
-    this.#constants = new Map([
-      ["s", `${sender.localPart}@${sender.domain}`],
-      ["l", sender.localPart],
-      ["o", sender.domain],
-      ["h", helo],
-      ["v", bytes.length === 4 ? "in-addr" : "ip6"],
-      ["i", bytes.length === 4 ? this.#ip : nibbles(bytes)],
-      ["c", this.#ip.toLowerCase()],
-      ["r", receiver],
-      ["t", String(Math.floor(now() / 1000))],
-    ]);
+    this.#question = question;
+    this.#sender = sender;
   }
 
   async check(domain: string, { included = false } = {}): Promise<Decision> {
@@ -326,7 +330,36 @@ class Evaluation {
 
   async #values(tokens: readonly Token[], domain: string): Promise<MacroValues> {
     const name = uses(tokens, "p") ? await this.#validatedName(domain) : undefined;
-    return (letter) => letter === "d" ? domain : letter === "p" ? name : this.#constants.get(letter);
+    return (letter) => letter === "d" ? domain : letter === "p" ? name : this.#value(letter);
+  }
+
+  /** What a macro stands for that is the same for all domains (§7.2). */
+  #value(letter: string): string | undefined {
+    const { helo, receiver = "unknown", now = Date.now } = this.#question;
+    const { localPart, domain } = this.#sender;
+    const isIpv4 = this.#address.length === 4;
+    switch (letter) {
+      case "s":
+        return `${localPart}@${domain}`;
+      case "l":
+        return localPart;
+      case "o":
+        return domain;
+      case "h":
+        return helo;
+      case "v":
+        return isIpv4 ? "in-addr" : "ip6";
+      case "i":
+        return isIpv4 ? this.#ip : nibbles(this.#address);
+      case "c":
+        return this.#ip.toLowerCase();
+      case "r":
+        return receiver;
+      case "t":
+        return String(Math.floor(now() / 1000));
+      default:
+        return undefined;
+    }
   }
 
   /** The explanation of a `fail`; whatever goes wrong with it, there is none then (§6.2). */

@@ -3,6 +3,8 @@
  *
  * @module
  */
+import { Memo } from "../base/memo.ts";
+import { ownText } from "../base/own_text.ts";
 import { isIpv4, isIpv6 } from "../net/ip_address.ts";
 import { type DomainSpec, parseDomainSpec, parseMacros } from "./macros.ts";
 
@@ -69,6 +71,16 @@ const MAX_LENGTH = 16_384;
  * @throws {SpfSyntaxError}
  */
 export function parseSpfRecord(record: string): SpfRecord {
+  const known = parsed.get(record);
+  if (known !== undefined) return known;
+  const own = ownText(record);
+  return parsed.keep(own, parse(own));
+}
+
+/** Records, which come again with each message of a domain. */
+const parsed = new Memo<SpfRecord>();
+
+function parse(record: string): SpfRecord {
   if (record.length > MAX_LENGTH) {
     throw new SpfSyntaxError(`the record has ${record.length} characters, more than ${MAX_LENGTH}`);
   }
