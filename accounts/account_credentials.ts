@@ -46,7 +46,6 @@ export class AccountCredentials implements Credentials {
     this.#options = options;
   }
 
-  /** See {@linkcode Credentials.check}. */
   async check(login: string, password: string): Promise<PasswordVerdict> {
     const { find, hasher } = this.#options;
     try {
@@ -67,7 +66,6 @@ export class AccountCredentials implements Credentials {
     }
   }
 
-  /** See {@linkcode Credentials.scram}. */
   async scram(login: string): Promise<ScramAccount | undefined> {
     try {
       const account = await this.#options.find(login);

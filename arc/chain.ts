@@ -29,7 +29,6 @@ export interface ArcSet {
 
 /** Why a chain is broken. */
 export class ArcError extends Error {
-  /** Makes the error. */
   constructor(message: string) {
     super(message);
     this.name = "ArcError";

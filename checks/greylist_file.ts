@@ -59,7 +59,6 @@ export class GreylistFile implements AsyncDisposable {
     return file;
   }
 
-  /** See {@linkcode Greylist.ask}. */
   ask(sender: GreylistSender): GreylistDecision {
     return this.#list.ask(sender);
   }

@@ -39,7 +39,6 @@ export class ConfigFileError extends Error {
   /** What stood in the way. */
   readonly reason: "missing" | "forbidden" | "unreadable";
 
-  /** Makes the error. */
   constructor(file: string, reason: "missing" | "forbidden" | "unreadable", options?: ErrorOptions) {
     const cause = options?.cause instanceof Error ? options.cause.message : "cannot be read";
     super(

@@ -39,7 +39,6 @@ export interface DkimKey {
 
 /** A key that cannot be used; the message says why and what to do, and does not name the file. */
 export class DkimKeyError extends Error {
-  /** Makes the error. */
   constructor(message: string, options?: ErrorOptions) {
     super(message, options);
     this.name = "DkimKeyError";

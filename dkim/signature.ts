@@ -48,7 +48,6 @@ export interface DkimSignatureTags extends SignatureTags {
 
 /** A signature that says nothing, in the words of RFC 6376 §6.1.1; with what could be read of it. */
 export class SignatureError extends Error {
-  /** Makes the error. */
   constructor(message: string) {
     super(message);
     this.name = "SignatureError";

@@ -183,32 +183,26 @@ export class DnsResolver implements Resolver {
     return this.#ask(name, "MX", { ...options, read: readMx });
   }
 
-  /** See {@linkcode Resolver}. */
   a(name: string, options?: QueryOptions): Promise<Answer<string>> {
     return this.#ask(name, "A", { ...options, read: readText });
   }
 
-  /** See {@linkcode Resolver}. */
   aaaa(name: string, options?: QueryOptions): Promise<Answer<string>> {
     return this.#ask(name, "AAAA", { ...options, read: readText });
   }
 
-  /** See {@linkcode Resolver}. */
   txt(name: string, options?: QueryOptions): Promise<Answer<string>> {
     return this.#ask(name, "TXT", { ...options, read: readTxt });
   }
 
-  /** See {@linkcode Resolver}. */
   ptr(address: string, options?: QueryOptions): Promise<Answer<string>> {
     return this.#ask(reverseName(address), "PTR", { ...options, read: readNames });
   }
 
-  /** See {@linkcode Resolver}. */
   cname(name: string, options?: QueryOptions): Promise<Answer<string>> {
     return this.#ask(name, "CNAME", { ...options, read: readNames });
   }
 
-  /** See {@linkcode Resolver}. */
   tlsa(name: string, options?: QueryOptions): Promise<Answer<TlsaRecord>> {
     return this.#ask(name, "TLSA", { ...options, read: readTlsa });
   }

@@ -47,37 +47,30 @@ export class TimedResolver implements Resolver, Disposable {
     this.#over.abort();
   }
 
-  /** See {@linkcode Resolver}. */
   mx(name: string, options?: QueryOptions): Promise<Answer<MxRecord>> {
     return this.#within(options, (timed) => this.#resolver.mx(name, timed));
   }
 
-  /** See {@linkcode Resolver}. */
   a(name: string, options?: QueryOptions): Promise<Answer<string>> {
     return this.#within(options, (timed) => this.#resolver.a(name, timed));
   }
 
-  /** See {@linkcode Resolver}. */
   aaaa(name: string, options?: QueryOptions): Promise<Answer<string>> {
     return this.#within(options, (timed) => this.#resolver.aaaa(name, timed));
   }
 
-  /** See {@linkcode Resolver}. */
   txt(name: string, options?: QueryOptions): Promise<Answer<string>> {
     return this.#within(options, (timed) => this.#resolver.txt(name, timed));
   }
 
-  /** See {@linkcode Resolver}. */
   ptr(address: string, options?: QueryOptions): Promise<Answer<string>> {
     return this.#within(options, (timed) => this.#resolver.ptr(address, timed));
   }
 
-  /** See {@linkcode Resolver}. */
   cname(name: string, options?: QueryOptions): Promise<Answer<string>> {
     return this.#within(options, (timed) => this.#resolver.cname(name, timed));
   }
 
-  /** See {@linkcode Resolver}. */
   tlsa(name: string, options?: QueryOptions): Promise<Answer<TlsaRecord>> {
     return this.#within(options, (timed) => this.#resolver.tlsa(name, timed));
   }

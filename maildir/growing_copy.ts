@@ -19,7 +19,6 @@ export class GrowingCopy {
   #writing: Promise<void> = Promise.resolve();
   #size = 0;
 
-  /** Nothing is written yet. */
   constructor(message: MaildirMessage) {
     this.message = message;
   }

@@ -68,7 +68,6 @@ interface Growing extends Target {
 
 /** One message for some mailboxes. */
 export class PendingMaildirMessage implements PendingMessage {
-  /** See {@linkcode PendingMessage.id}. */
   readonly id: string;
   readonly #options: PendingOptions;
   readonly #targets: readonly Target[];
@@ -77,7 +76,6 @@ export class PendingMaildirMessage implements PendingMessage {
   readonly #converter = new LineEndingConverter();
   #growing: Growing | undefined;
 
-  /** Nothing is written yet. */
   constructor(options: PendingOptions) {
     this.id = options.id;
     this.#options = options;
@@ -86,7 +84,6 @@ export class PendingMaildirMessage implements PendingMessage {
     this.#log = options.log;
   }
 
-  /** See {@linkcode PendingMessage.write}. */
   write(chunk: Uint8Array): Promise<void> | void {
     return this.#take(this.#converter.push(chunk))?.catch((error) => {
       throw failure(error);
@@ -126,7 +123,6 @@ export class PendingMaildirMessage implements PendingMessage {
     }
   }
 
-  /** See {@linkcode PendingMessage.commit}. */
   async commit(prepend: readonly Header[], { junk = false, header }: Filing = {}): Promise<void> {
     const copies: Copy[] = [];
     try {

@@ -74,17 +74,14 @@ export class HeaderFilter implements SeenField {
     this.#unwanted = unwanted;
   }
 
-  /** See {@linkcode SeenField}. */
   get name(): string {
     return latin1(this.#look, 0, this.#nameEnd).toLowerCase();
   }
 
-  /** See {@linkcode SeenField}. */
   get whole(): boolean {
     return this.#look.length < MAX_LOOK;
   }
 
-  /** See {@linkcode SeenField}. */
   value(): string {
     const look = this.#look;
     const colon = skipSpace(look, this.#nameEnd, look.length);

@@ -91,7 +91,6 @@ export interface Packet {
 
 /** The filter says what makes no sense. */
 export class MilterError extends Error {
-  /** Makes the error. */
   constructor(message: string, options?: ErrorOptions) {
     super(message, options);
     this.name = "MilterError";

@@ -74,7 +74,6 @@ export interface ListenAddress {
 
 /** There is nothing to listen on as asked. The message says what to write instead. */
 export class ListenError extends Error {
-  /** Makes the error. */
   constructor(message: string) {
     super(message);
     this.name = "ListenError";

@@ -50,7 +50,7 @@ export type UpgradeToTls = (plain: Transport) => Promise<{ transport: Transport;
 
 /** Waiting took longer than allowed. */
 export class DeadlineError extends Error {
-  /** Makes the error. */
+  /** The message is for the log; the peer does not see it. */
   constructor(message = "no answer in time") {
     super(message);
     this.name = "DeadlineError";

@@ -242,12 +242,10 @@ export class ControlClient {
     }
   }
 
-  /** See {@linkcode QueueOperator.list}. */
   async *list(filter: QueueFilter): AsyncGenerator<QueueView, void, void> {
     for (const part of inParts(filter)) yield* this.#ask<QueueView>({ command: "list", filter: part });
   }
 
-  /** See {@linkcode QueueOperator.apply}. */
   async *apply(action: OperatorAction, filter: QueueFilter): AsyncGenerator<ActionResult, void, void> {
     for (const part of inParts(filter)) {
       yield* this.#ask<ActionResult>({ command: "apply", action, filter: part });

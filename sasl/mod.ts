@@ -23,7 +23,6 @@ export class SaslAuthenticator implements Authenticator {
     this.#credentialsFor = credentialsFor;
   }
 
-  /** See {@linkcode Authenticator.start}. */
   start(mechanism: string, origin: LoginOrigin): SaslExchange | undefined {
     if (!this.mechanisms.includes(mechanism)) return undefined;
     const credentials = this.#credentialsFor(origin);

@@ -22,7 +22,6 @@ export class PlainExchange implements SaslExchange {
     this.#credentials = credentials;
   }
 
-  /** See {@linkcode SaslExchange.next}. */
   next(response: Uint8Array | undefined): Promise<SaslStep> {
     if (response === undefined) return Promise.resolve({ kind: "challenge", data: EMPTY });
     const parts = decode(response)?.split("\0");
@@ -42,7 +41,6 @@ export class LoginExchange implements SaslExchange {
     this.#credentials = credentials;
   }
 
-  /** See {@linkcode SaslExchange.next}. */
   next(response: Uint8Array | undefined): Promise<SaslStep> {
     if (response === undefined) return Promise.resolve(ask("Username:"));
     const text = decode(response);

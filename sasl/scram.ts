@@ -46,7 +46,6 @@ export class ScramExchange implements SaslExchange {
     this.#nonce = options.nonce ?? (() => randomBytes(18).toString("base64"));
   }
 
-  /** See {@linkcode SaslExchange.next}. */
   async next(response: Uint8Array | undefined): Promise<SaslStep> {
     if (response === undefined) return { kind: "challenge", data: EMPTY };
     return await this.#step(response);

@@ -28,7 +28,6 @@ export interface Io {
 
 /** Whoever read the output has gone, as `mailapp … | head` does. Ends the command; it is no failure. */
 export class OutputClosedError extends Error {
-  /** Makes the error. */
   constructor(options: ErrorOptions) {
     super("nobody reads the output", options);
     this.name = "OutputClosedError";

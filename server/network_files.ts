@@ -62,12 +62,10 @@ export class ToldNetwork implements NetworkIo {
   /** The latest. */
   texts: NetworkTexts = {};
 
-  /** See {@linkcode NetworkIo.interfaces}. */
   interfaces(): ReturnType<NetworkIo["interfaces"]> {
     return Deno.networkInterfaces();
   }
 
-  /** See {@linkcode NetworkIo.read}. */
   read(path: string): string | undefined {
     return this.texts[path];
   }

@@ -16,7 +16,6 @@ import { type Grants, logFile, PASSWD_FILE } from "./grants.ts";
 import { incomingDirectory, openMailboxes, requireDomains } from "./parts.ts";
 import type { GrantOptions, Server } from "./server.ts";
 
-/** See {@linkcode Server}. */
 export const serveIn: Server = {
   name: "serve-in",
   needsConfigFile: true,

@@ -12,7 +12,6 @@ import { RESOLV_CONF } from "./dns_parts.ts";
 import { type Grants, isWithin, logFile, PASSWD_FILE } from "./grants.ts";
 import type { GrantOptions, Server } from "./server.ts";
 
-/** See {@linkcode Server}. */
 export const serveOut: Server = {
   name: "serve-out",
   needsConfigFile: false,

@@ -37,7 +37,7 @@ export class StagingArea {
   #held = 0;
   #made = false;
 
-  /** Nothing is touched on the disk yet. */
+  /** Creates no file before a message is too large for memory. */
   constructor(options: StagingOptions) {
     this.directory = options.directory;
     this.#messageLimit = options.messageLimit ?? 256 * 1024;

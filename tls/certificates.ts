@@ -32,7 +32,6 @@ export interface CertificatesOptions extends CertificateOptions {
 
 /** A certificate or key cannot be used. The message names the file, what is wrong, and what to do. */
 export class CertificateError extends Error {
-  /** Makes the error. */
   constructor(message: string, options?: ErrorOptions) {
     super(message, options);
     this.name = "CertificateError";

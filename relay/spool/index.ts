@@ -35,7 +35,6 @@ export interface EntryDigest {
   readonly domains: readonly string[];
   /** For each domain with a pending recipient, its place in `domains` and when it is due. */
   readonly due: readonly (readonly [domain: number, at: number])[];
-  /** See {@linkcode QueueSummary.unfinished}. */
   readonly unfinished: boolean;
   /** Whether all is settled, so that the entry can go. */
   readonly done: boolean;
@@ -214,7 +213,6 @@ export function digestOf(entry: QueueEntry): EntryDigest | undefined {
   };
 }
 
-/** See {@linkcode summarize}. */
 export function summarizeLine(
   id: string,
   { domains, due, unfinished }: IndexLine,

@@ -40,7 +40,6 @@ export class Draft implements QueueDraft {
   readonly id: string;
   readonly #options: DraftOptions;
 
-  /** Nothing is written yet. */
   constructor(id: string, options: DraftOptions) {
     this.id = id;
     this.#options = options;
@@ -51,19 +50,16 @@ export class Draft implements QueueDraft {
     return this.#options.staged.size;
   }
 
-  /** See {@linkcode QueueDraft.write}. */
   write(chunk: Uint8Array): Promise<void> | void {
     return this.#options.staged.write(chunk)?.catch((error) => {
       throw storageFailure(error);
     });
   }
 
-  /** See {@linkcode QueueDraft.chunks}. */
   chunks(): AsyncIterable<Uint8Array> {
     return this.#options.staged.chunks();
   }
 
-  /** See {@linkcode QueueDraft.commit}. */
   async commit(rest: Omit<NewEntry, "id" | "size">, prepend: Uint8Array): Promise<QueueSummary> {
     const { staged, temporary, fileSystem, spareFile, enter, ageOf } = this.#options;
     const entry: NewEntry = { ...rest, id: this.id, size: prepend.length + staged.size };

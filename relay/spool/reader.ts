@@ -36,7 +36,6 @@ export class SpoolReader {
   /** Dots of an earlier process whose missing answer stands in the log. */
   readonly #told = new WeakSet<DotSent>();
 
-  /** Nothing is read yet. */
   constructor(options: SpoolReaderOptions) {
     this.#options = options;
   }

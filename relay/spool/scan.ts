@@ -62,7 +62,6 @@ export class SpoolScan {
   readonly #slice = new TimeSlice();
   #doubtful = false;
 
-  /** Nothing is read yet. */
   constructor(options: SpoolScanOptions) {
     this.#options = options;
   }

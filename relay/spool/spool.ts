@@ -207,12 +207,10 @@ export class Spool implements Queue, AsyncDisposable {
     return this.#directory;
   }
 
-  /** See {@linkcode Queue.newId}. */
   newId(): string {
     return this.#ids.next();
   }
 
-  /** See {@linkcode Queue.ageOf}. */
   ageOf({ id, acceptedAt }: Pick<QueueEntry, "id" | "acceptedAt">): number {
     return this.#time.ageOf(id, acceptedAt);
   }
@@ -275,7 +273,6 @@ export class Spool implements Queue, AsyncDisposable {
     }
   }
 
-  /** See {@linkcode Queue.ids}. */
   async *ids(filter: QueueFilter = {}): AsyncGenerator<string, void, void> {
     const all = isEverything(filter);
     const isMeant = mayMean(filter);
@@ -299,7 +296,6 @@ export class Spool implements Queue, AsyncDisposable {
     }
   }
 
-  /** See {@linkcode Queue.load}. */
   // deno-lint-ignore require-await
   async load(id: string): Promise<QueueEntry | undefined> {
     if (!isQueueId(id)) return undefined;
@@ -336,7 +332,6 @@ export class Spool implements Queue, AsyncDisposable {
     });
   }
 
-  /** See {@linkcode Queue.remove}. */
   remove(id: string): Promise<void> {
     if (!isQueueId(id)) return Promise.resolve();
     return this.#change(id, async () => {
@@ -372,7 +367,6 @@ export class Spool implements Queue, AsyncDisposable {
     });
   }
 
-  /** See {@linkcode Queue.dotSent}. */
   dotSent(
     id: string,
     attempt: { recipients: readonly number[]; host: string; address: string; at: number },
@@ -381,7 +375,6 @@ export class Spool implements Queue, AsyncDisposable {
     return this.#journal.append({ type: "dotSent", id, recipients, host, address, at });
   }
 
-  /** See {@linkcode Queue.dotAnswered}. */
   dotAnswered(id: string, outcome: { recipients: readonly number[]; relayed: boolean }): Promise<void> {
     const { recipients, relayed } = outcome;
     return this.#journal.append({ type: "dotAnswered", id, recipients, relayed });

@@ -40,17 +40,14 @@ export class FakeClock implements Clock {
     return this.#timers.size;
   }
 
-  /** See {@linkcode Clock}. */
   now(): number {
     return this.#wall;
   }
 
-  /** See {@linkcode Clock}. */
   monotonic(): number {
     return this.#elapsed;
   }
 
-  /** See {@linkcode Clock}. */
   after(ms: number, callback: () => void): Timer {
     const timer: FakeTimer = {
       at: this.#elapsed + Math.max(ms, 0),

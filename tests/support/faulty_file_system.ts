@@ -19,21 +19,18 @@ export class FaultyFileSystem implements FileSystem {
   /** Called before each call that can fail, and waited for where that is not synchronous. */
   before: (call: FileCall, path: string) => Promise<void> | void = () => {};
 
-  /** See {@linkcode FileSystem}. */
   openSync(path: string, options: Deno.OpenOptions): OpenFile {
     void this.before("open", path);
     this.#check("open", path);
     return this.#watch(denoFileSystem.openSync(path, options), path);
   }
 
-  /** See {@linkcode FileSystem}. */
   renameSync(from: string, to: string): void {
     void this.before("rename", to);
     this.#check("rename", to);
     denoFileSystem.renameSync(from, to);
   }
 
-  /** See {@linkcode FileSystem}. */
   async remove(path: string): Promise<void> {
     await this.#pass("remove", path);
     await denoFileSystem.remove(path);

@@ -71,12 +71,10 @@ export class MemoryQueue implements Queue {
     return this.#summarize(stored.entry);
   }
 
-  /** See {@linkcode Queue}. */
   newId(): string {
     return `q${this.#random}${(++this.#count).toString().padStart(7, "0")}`;
   }
 
-  /** See {@linkcode Queue}. */
   async add(entry: NewEntry, message: Uint8Array): Promise<void> {
     await this.#change({ kind: "add", id: entry.id });
     const clock = this.#clock;
@@ -84,13 +82,11 @@ export class MemoryQueue implements Queue {
     this.#stored.set(entry.id, { entry: structuredClone(entry), message, born });
   }
 
-  /** See {@linkcode Queue}. */
   ageOf({ id }: Pick<QueueEntry, "id">): number {
     const { born } = this.#stored.get(id) ?? {};
     return this.#clock === undefined || born === undefined ? 0 : this.#clock.monotonic() - born;
   }
 
-  /** See {@linkcode Queue}. */
   begin(id: string): QueueDraft {
     const chunks: Uint8Array[] = [];
     const size = () => chunks.reduce((sum, { length }) => sum + length, 0);
@@ -110,7 +106,6 @@ export class MemoryQueue implements Queue {
     };
   }
 
-  /** See {@linkcode Queue}. */
   async *scan(): AsyncGenerator<QueueSummary> {
     for (const { entry } of [...this.#stored.values()]) {
       await Promise.resolve();
@@ -120,17 +115,14 @@ export class MemoryQueue implements Queue {
     }
   }
 
-  /** See {@linkcode Queue}. */
   async *ids(): AsyncGenerator<string> {
     yield* this.#stored.keys();
   }
 
-  /** See {@linkcode Queue}. */
   load(id: string): Promise<QueueEntry | undefined> {
     return Promise.resolve(structuredClone(this.#stored.get(id)?.entry));
   }
 
-  /** See {@linkcode Queue}. */
   async update(entry: QueueEntry): Promise<void> {
     const copy = structuredClone(entry);
     await this.#change({ kind: "update", id: entry.id });
@@ -138,13 +130,11 @@ export class MemoryQueue implements Queue {
     if (stored !== undefined) stored.entry = copy;
   }
 
-  /** See {@linkcode Queue}. */
   async remove(id: string): Promise<void> {
     await this.#change({ kind: "remove", id });
     this.#stored.delete(id);
   }
 
-  /** See {@linkcode Queue}. */
   open(id: string): Promise<QueuedMessage> {
     const stored = this.#stored.get(id);
     if (stored === undefined) return Promise.reject(new Error(`no message ${id}`));
@@ -182,7 +172,6 @@ export class MemoryQueue implements Queue {
     }
   }
 
-  /** See {@linkcode Queue}. */
   async dotAnswered(
     id: string,
     { recipients, relayed }: { recipients: readonly number[]; relayed: boolean },

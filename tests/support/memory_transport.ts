@@ -72,7 +72,6 @@ export class MemoryTransport implements Transport {
     this.#watchdog = new Watchdog(clock, () => this.#break(new DeadlineError()));
   }
 
-  /** See {@linkcode Transport}. */
   get deadline(): number {
     return this.#watchdog.deadline;
   }
@@ -81,7 +80,6 @@ export class MemoryTransport implements Transport {
     if (!this.closed) this.#watchdog.deadline = deadline;
   }
 
-  /** See {@linkcode Transport}. */
   async read(buffer: Uint8Array): Promise<number | null> {
     if (this.#failure) throw this.#failure;
     if (this.#reader) throw new Error("two reads at the same time");
@@ -100,7 +98,6 @@ export class MemoryTransport implements Transport {
     return await promise;
   }
 
-  /** See {@linkcode Transport}. */
   async write(data: Uint8Array): Promise<void> {
     const bytes = data.slice();
     // As on a socket, a write is never over at once.
@@ -114,14 +111,12 @@ export class MemoryTransport implements Transport {
     this.#output.push(bytes);
   }
 
-  /** See {@linkcode Transport}. */
   closeWrite(): Promise<void> {
     this.writeClosed = true;
     this.#idle?.resolve();
     return this.#failure ? Promise.reject(this.#failure) : Promise.resolve();
   }
 
-  /** See {@linkcode Transport}. */
   close(): void {
     if (this.closed) return;
     this.closed = true;

@@ -43,21 +43,18 @@ export class PowerLossFileSystem implements FileSystem {
     this.#after = after;
   }
 
-  /** See {@linkcode FileSystem.openSync}. */
   openSync(path: string, options: Deno.OpenOptions): OpenFile {
     const file = denoFileSystem.openSync(path, options);
     if (options.create || options.createNew) this.#step(`create ${path}`);
     return this.#watch(file, path);
   }
 
-  /** See {@linkcode FileSystem.renameSync}. */
   renameSync(from: string, to: string): void {
     denoFileSystem.renameSync(from, to);
     this.#renamed.set(identity(Deno.lstatSync(to)), to);
     this.#step(`rename ${from} ${to}`);
   }
 
-  /** See {@linkcode FileSystem.remove}. */
   async remove(path: string): Promise<void> {
     await denoFileSystem.remove(path);
     this.#step(`remove ${path}`);

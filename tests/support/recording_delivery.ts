@@ -41,12 +41,10 @@ export class RecordingDelivery implements Delivery {
   begun = 0;
   /** What storing a message waits for. */
   beforeCommit: Promise<void> = Promise.resolve();
-  /** See {@linkcode Delivery}. */
   checkSender({ reversePath }: Omit<Envelope, "recipients">): void {
     if (reversePath?.localPart === "no-room") throw noRoom();
   }
 
-  /** See {@linkcode Delivery}. */
   checkRecipient({ forwardPath: { localPart, domain } }: Recipient): RecipientDecision {
     if (domain !== "here.example" && domain !== "" && domain !== "xn--hre-fma.example") {
       return { accepted: false, reply: reply(550, "5.7.1", "This server does not relay") };
@@ -59,7 +57,6 @@ export class RecordingDelivery implements Delivery {
     return { accepted: true };
   }
 
-  /** See {@linkcode Delivery}. */
   begin(envelope: Envelope): PendingMessage {
     const trouble = envelope.recipients.map(({ forwardPath }) => forwardPath.localPart).find((name) =>
       name.includes("-")

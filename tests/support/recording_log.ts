@@ -22,7 +22,6 @@ export class RecordingLog implements Logger {
   readonly #fields: LogFields;
   readonly #waiters: Set<() => void>;
 
-  /** Empty. */
   constructor(parent?: RecordingLog, fields: LogFields = {}) {
     this.events = parent?.events ?? [];
     this.#waiters = parent ? parent.#waiters : new Set();
@@ -34,32 +33,26 @@ export class RecordingLog implements Logger {
     return true;
   }
 
-  /** See {@linkcode Logger}. */
   error(event: string, fields?: LogFields): void {
     this.#note("error", event, fields);
   }
 
-  /** See {@linkcode Logger}. */
   warn(event: string, fields?: LogFields): void {
     this.#note("warn", event, fields);
   }
 
-  /** See {@linkcode Logger}. */
   info(event: string, fields?: LogFields): void {
     this.#note("info", event, fields);
   }
 
-  /** See {@linkcode Logger}. */
   debug(event: string, fields?: LogFields): void {
     this.#note("debug", event, fields);
   }
 
-  /** See {@linkcode Logger}. */
   trace(event: string, fields?: LogFields): void {
     this.#note("trace", event, fields);
   }
 
-  /** See {@linkcode Logger}. */
   with(fields: LogFields): Logger {
     return new RecordingLog(this, { ...this.#fields, ...fields });
   }

@@ -22,7 +22,6 @@ export class RecordingQueue implements Pick<Queue, "open" | "dotSent" | "dotAnsw
     this.#message = new TextEncoder().encode(message);
   }
 
-  /** See {@linkcode Queue}. */
   open(): ReturnType<Queue["open"]> {
     if (this.failing === "open") return Promise.reject(new Error("cannot open"));
     const message = this.#message;
@@ -36,14 +35,12 @@ export class RecordingQueue implements Pick<Queue, "open" | "dotSent" | "dotAnsw
     });
   }
 
-  /** See {@linkcode Queue}. */
   dotSent(_id: string, { recipients, host }: Parameters<Queue["dotSent"]>[1]): Promise<void> {
     if (this.failing === "dotSent") return Promise.reject(new Error("cannot write"));
     this.notes.push(`dot ${recipients} at ${host}`);
     return Promise.resolve();
   }
 
-  /** See {@linkcode Queue}. */
   dotAnswered(_id: string, { recipients, relayed }: Parameters<Queue["dotAnswered"]>[1]): Promise<void> {
     if (this.failing === "dotAnswered") return Promise.reject(new Error("cannot write"));
     this.notes.push(`${relayed ? "relayed" : "not relayed"} ${recipients}`);
