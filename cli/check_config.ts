@@ -16,9 +16,11 @@ import { Maildir } from "../maildir/maildir.ts";
 import type { Mailboxes } from "../maildir/mailboxes.ts";
 import { UniqueNames } from "../maildir/unique_name.ts";
 import { isOfThisMachine } from "../net/interfaces.ts";
+import { addressScope } from "../net/ip_address.ts";
 import { excludeEachOther, showEndpoint } from "../net/listen.ts";
 import { systemClock } from "../base/clock.ts";
 import { CertificateError, loadCertificate } from "../tls/certificates.ts";
+import { awaitedAddress } from "../server/addresses.ts";
 import { loadDkimKeys } from "../server/dkim_parts.ts";
 import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
 import type { Io } from "../server/io.ts";
@@ -148,10 +150,11 @@ async function reportServeIn(
         `  listens on ${showEndpoint(address, port)}, ${modes[tls]}`
       ),
     );
-    report.warnings.push(...collisions(endpoints, config.serveOut));
+    report.warnings.push(...collisions(endpoints, config.serveOut), ...absentAddresses(serveIn.listen));
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;
-    report.errors.push(error.message);
+    if (awaitedAddress(error) === undefined) report.errors.push(error.message);
+    else report.warnings.push(`serve-in waits for its first address: ${error.message}`);
   }
   report.say(
     `  takes messages up to ${formatSize(serveIn.maxMessageSize)}, for ${serveIn.domains.join(", ")}`,
@@ -179,6 +182,14 @@ async function reportServeIn(
       report.warnings.push(`mailbox: ${errorText(error)}, as seen by uid ${Deno.uid()}`);
     }
   }
+}
+
+/** Addresses of a list that the machine does not have. */
+function absentAddresses(listen: Config["serveIn"]["listen"]): string[] {
+  const absent = typeof listen === "string"
+    ? []
+    : listen.filter((address) => !isOfThisMachine(address) && addressScope(address) !== "unspecified");
+  return absent.map((address) => `serve-in.listen: no interface has ${address} now; serve-in waits for it`);
 }
 
 /** Where the two servers cannot run side by side; one alone can, as in a container. */

@@ -148,7 +148,7 @@ ${settings}
       out: (text) => void (out += text),
       err: (text) => void (err += text),
       onSignal: (signal, callback) => onSignal?.(signal, callback),
-      confine: (start, signals) => runServeOut(start, { signals, network: systemNetwork }),
+      confine: (start, signals) => runServeOut(start, { signals, network: systemNetwork, onAddresses() {} }),
       exitNow: () => {},
     });
     return { code, out, err };

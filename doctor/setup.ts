@@ -17,6 +17,8 @@ import type { World } from "./world.ts";
 export interface OwnAddresses {
   /** All that serve-in is bound to; a wildcard as what it stands for. */
   readonly bound: readonly string[];
+  /** Why that is none, where the network may still bring one, which serve-in waits for. */
+  readonly waiting?: string;
   /** Those of them that the Internet can reach, or that stand behind NAT. */
   readonly listening: readonly string[];
   /** Empty where it is not known, or mail leaves through a smarthost. */

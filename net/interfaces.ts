@@ -6,8 +6,7 @@
  *
  * @module
  */
-import { addressScope, isIpv4, isIpv6, sameAddress } from "./ip_address.ts";
-import { withoutMapping } from "./conn_transport.ts";
+import { addressScope, isIpv4, isIpv6, sameAddress, unmappedAddress } from "./ip_address.ts";
 
 /** An address of one of the machine's interfaces. */
 export interface InterfaceAddress {
@@ -74,9 +73,14 @@ export interface ListenAddress {
 
 /** There is nothing to listen on as asked. The message says what to write instead. */
 export class ListenError extends Error {
-  constructor(message: string) {
+  /** Whether the machine's network may still bring it: a route, an address, an interface. */
+  readonly mayCome: boolean;
+
+  /** `message` says what is missing, and what to write instead. */
+  constructor(message: string, { mayCome = false }: { readonly mayCome?: boolean } = {}) {
     super(message);
     this.name = "ListenError";
+    this.mayCome = mayCome;
   }
 }
 
@@ -113,6 +117,7 @@ function automaticAddresses(io: NetworkIo): ListenAddress[] {
     throw new ListenError(
       `listen = "auto" takes the interface with the default route, and this machine has no default route. ` +
         `Write the addresses: ${suggestion(io)}`,
+      { mayCome: true },
     );
   }
   const found = [
@@ -124,6 +129,7 @@ function automaticAddresses(io: NetworkIo): ListenAddress[] {
     throw new ListenError(
       `listen = "auto": the default route goes through ${names}, which has no lasting address that others could ` +
         `reach. Write the addresses: ${suggestion(io)}`,
+      { mayCome: true },
     );
   }
   return found;
@@ -137,6 +143,7 @@ function namedAddresses(name: string, io: NetworkIo): ListenAddress[] {
         names.join(", ")
       }. ` +
         `Addresses are written as a list: ${suggestion(io)}`,
+      { mayCome: true },
     );
   }
   const found = [...ipv4Addresses(name, io), ...ipv6Addresses(name, io)];
@@ -144,6 +151,7 @@ function namedAddresses(name: string, io: NetworkIo): ListenAddress[] {
     throw new ListenError(
       `listen = ${JSON.stringify(name)}: that interface has no lasting address that others could reach. ` +
         `Write the addresses: ${suggestion(io)}`,
+      { mayCome: true },
     );
   }
   return found;
@@ -188,7 +196,7 @@ function checkedAddress(text: string): string {
   if (/^fe[89ab]/i.test(text)) {
     throw new ListenError(`listen = [${shown}]: a link-local address, on which no mail comes from elsewhere`);
   }
-  return isIpv6(text) ? withoutMapping(new URL(`http://[${text}]`).hostname.slice(1, -1)) : text;
+  return isIpv6(text) ? unmappedAddress(new URL(`http://[${text}]`).hostname.slice(1, -1)) : text;
 }
 
 function ipv4Addresses(name: string, io: NetworkIo): ListenAddress[] {

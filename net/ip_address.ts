@@ -3,13 +3,12 @@
  *
  * @module
  */
-import { isIPv6 } from "node:net";
 
 /** The address's 4 or 16 bytes in network order; `undefined` for anything that is not one. A zone (`%eth0`) is not. */
 export function ipBytes(address: string): Uint8Array | undefined {
   const ipv4 = ipv4Bytes(address);
   if (ipv4 !== undefined) return ipv4;
-  if (!isIPv6(address) || address.includes("%")) return undefined;
+  if (!isIpv6(address)) return undefined;
   const dotted = /^([^.]*:)(\d+\.\d+\.\d+\.\d+)$/.exec(address);
   const text = dotted === null ? address : `${dotted[1]}${hexGroups(dotted[2] ?? "")}`;
   const [head = "", tail] = text.split("::");

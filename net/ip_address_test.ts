@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
-import { isIPv4 } from "node:net";
-import { addressGroup, addressScope, ipBytes, sameAddress } from "./ip_address.ts";
+import { isIPv4, isIPv6 } from "node:net";
+import fc from "fast-check";
+import { addressGroup, addressScope, ipBytes, isIpv4, isIpv6, sameAddress } from "./ip_address.ts";
 
 Deno.test("ipBytes() gives the bytes of an address and nothing for what is none", () => {
   assert.deepEqual([...ipBytes("192.0.2.1") ?? []], [192, 0, 2, 1]);
@@ -106,4 +107,18 @@ Deno.test("ipBytes() takes of IPv4 what net.isIPv4() does", () => {
     assert.equal(bytes !== undefined, isIPv4(text), text);
     if (bytes !== undefined) assert.equal(bytes.join("."), text);
   }
+});
+
+Deno.test("isIpv4() and isIpv6() agree with Node's functions, which bring all of Node's network along", () => {
+  const near = fc.array(fc.constantFrom(..."0123456789abfF:.", "::", "255", "ffff", "192.0.2.1"), {
+    maxLength: 14,
+  })
+    .map((parts) => parts.join(""));
+  fc.assert(
+    fc.property(fc.oneof(fc.ipV4(), fc.ipV6(), near), (text) => {
+      assert.equal(isIpv4(text), isIPv4(text));
+      assert.equal(isIpv6(text), isIPv6(text));
+    }),
+    { numRuns: 5000 },
+  );
 });

@@ -4,35 +4,29 @@
  * Permissions can be narrowed to paths and ports only where a thread begins. So the main thread, which has all of
  * them, reads the configuration, starts the server's thread with what that calls for, and then gives up every one of
  * its own, before the server sees the network. What is left to it are signals, the exit code, and the files of
- * {@linkcode NetworkFiles}, which it had opened before.
+ * {@linkcode NetworkFiles}, which it had opened before. A server that follows the machine's addresses is started by
+ * a thread between the two (`launcher.ts`).
  *
  * @module
  */
 import { EXIT, type ExitCode } from "./exit_codes.ts";
 import { reportFailure } from "./failure.ts";
 import type { Io } from "./io.ts";
+import { LAUNCHER, launcherGrants, runLauncher } from "./launcher.ts";
 import { NetworkFiles, type NetworkTexts, ToldNetwork } from "./network_files.ts";
 import type { RunServer, ServerName, ServerStart } from "./server_start.ts";
-import { relayedSignals, type ServerSignals, type StopSignal } from "./signals.ts";
-
-/** From the main thread to the server's. */
-type ToServer =
-  | { readonly kind: "start"; readonly start: ServerStart }
-  | { readonly kind: "network"; readonly texts: NetworkTexts }
-  | { readonly kind: "reload" }
-  | { readonly kind: "ping" }
-  | { readonly kind: "stop"; readonly signal: StopSignal }
-  | { readonly kind: "hurry" };
-
-/** From the server's thread to the main one: its modules are loaded; it lives; it has ended. */
-type FromServer =
-  | { readonly kind: "ready" }
-  | { readonly kind: "pong" }
-  | { readonly kind: "ended"; readonly exitCode: ExitCode };
+import { relayedSignals, type ServerSignals } from "./signals.ts";
+import {
+  type FromLauncher,
+  type FromServer,
+  startThread,
+  type ThreadScope,
+  type ToLauncher,
+} from "./threads.ts";
 
 /** What the main thread needs. */
 export interface ConfineOptions {
-  /** The module that calls {@linkcode serveConfined} where it finds itself in the server's thread. */
+  /** The module that calls {@linkcode serveConfined} where it finds itself in another thread. */
   readonly entry: string;
   /** Already listening, as that is no longer possible afterwards. */
   readonly signals: ServerSignals;
@@ -46,23 +40,23 @@ const KINDS = ["run", "ffi", "env", "sys", "net", "read", "write", "import"] as 
 /** Unanswered pings after which the server counts as unresponsive and the process ends. */
 const MAX_UNANSWERED = 4;
 /** How often routes and addresses are looked at, in milliseconds. */
-const LOOK_AGAIN = 10_000;
+const LOOK_AGAIN = 5_000;
 
 /** Runs the server in its thread, and gives up all permissions of this one. What the process ends with. */
 export async function confine(start: ServerStart, options: ConfineOptions): Promise<ExitCode> {
   const { entry, signals, err, pingInterval = 30_000 } = options;
-  const { net, read, write, sys } = start.grants;
+  const { server, grants, seesNetwork, follow } = start;
   const { promise, resolve } = Promise.withResolvers<ExitCode>();
-  const files = start.seesNetwork ? new NetworkFiles() : undefined;
-  const permissions = { net, read, write, sys, env: false, run: false, ffi: false, import: false };
-  const workerOptions = { type: "module", name: start.server, deno: { permissions } };
-  const worker = new Worker(entry, workerOptions as WorkerOptions);
-  const tell = (message: ToServer) => worker.postMessage(message);
+  const files = seesNetwork || follow !== undefined ? new NetworkFiles() : undefined;
+  const thread = follow === undefined
+    ? startThread(entry, { name: server, grants })
+    : startThread(entry, { name: LAUNCHER, grants: launcherGrants(grants) });
+  const tell = (message: ToLauncher) => thread.postMessage(message);
   const die = (reason: string) => {
-    err(`mailapp: ${start.server} has died: ${reason}\n`);
+    err(`mailapp: ${server} has died: ${reason}\n`);
     resolve(EXIT.software);
   };
-  worker.onerror = (event) => {
+  thread.onerror = (event) => {
     event.preventDefault();
     die(event.message);
   };
@@ -71,20 +65,35 @@ export async function confine(start: ServerStart, options: ConfineOptions): Prom
     if (unanswered++ >= MAX_UNANSWERED) return die("its thread does not answer");
     tell({ kind: "ping" });
   };
-  let started = false;
-  worker.onmessage = ({ data }: MessageEvent<FromServer>) => {
-    if (data.kind === "pong") return void (unanswered = 0);
-    if (data.kind === "ended") return resolve(data.exitCode);
-    // Who owns the server's thread may say anything.
-    if (started) return;
-    started = true;
+  const begin = () => {
     giveUpPermissions();
     setInterval(ping, pingInterval);
-    if (files !== undefined) keepTelling(files, (texts) => tell({ kind: "network", texts }));
     tell({ kind: "start", start });
+    if (files !== undefined) keepTelling(files, (texts) => tell({ kind: "network", texts }));
     signals.onReload(() => tell({ kind: "reload" }));
-    signals.stopped.then((signal) => tell({ kind: "stop", signal }));
+    signals.stopped.then((reason) => tell({ kind: "stop", reason }));
     signals.hurried.addEventListener("abort", () => tell({ kind: "hurry" }));
+  };
+  let begun = false;
+  thread.onmessage = ({ data }: MessageEvent<FromLauncher>) => {
+    switch (data.kind) {
+      case "launcher":
+        if (follow !== undefined) tell({ kind: "load", launch: { entry, server, grants } });
+        break;
+      case "ready":
+        // Who owns the server's thread may say anything.
+        if (!begun) begin();
+        begun = true;
+        break;
+      case "pong":
+        unanswered = 0;
+        break;
+      case "ended":
+        resolve(data.exitCode);
+        break;
+      case "died":
+        die(data.reason);
+    }
   };
   return await promise;
 }
@@ -108,39 +117,40 @@ function keepTelling(files: NetworkFiles, tell: (texts: NetworkTexts) => void): 
   Deno.unrefTimer(setInterval(look, LOOK_AGAIN));
 }
 
-/** The side of a worker's global scope that is needed; the libraries of the browser's window do not have it. */
-interface WorkerScope {
-  readonly name: string;
-  postMessage(message: FromServer): void;
-  onmessage: ((event: MessageEvent<ToServer>) => void) | null;
-}
-
 /** Whether this is a thread that {@linkcode confine} has started, and not the main one. */
 export function isConfined(): boolean {
   return "WorkerGlobalScope" in globalThis;
 }
 
 /**
- * What the server's thread does: loads the server, waits until the main thread has given up its permissions, serves.
+ * What another thread than the main one does: loads the server, waits until the main thread has given up its
+ * permissions, serves; or starts the thread that does.
  * @param load Loads the server of that name.
  */
 export async function serveConfined(
   load: (server: ServerName) => Promise<RunServer>,
   { err }: Pick<Io, "err">,
 ): Promise<void> {
-  const scope = globalThis as unknown as WorkerScope;
+  if (isLauncher()) return runLauncher(globalThis as unknown as ThreadScope<ToLauncher, FromLauncher>);
+  const scope = globalThis as unknown as ThreadScope<ToLauncher, FromServer>;
   const run = await load(scope.name as ServerName);
   const network = new ToldNetwork();
   const { signals, stop, hurry, reload } = relayedSignals();
+  let follow: Parameters<Parameters<RunServer>[1]["onAddresses"]>[0] = () => {};
+  const onAddresses = (callback: typeof follow) => void (follow = callback);
   scope.onmessage = ({ data }) => {
     switch (data.kind) {
       case "start":
-        run(data.start, { signals, network }).catch((error) => reportFailure(error, { err })).then((
-          exitCode,
-        ) => scope.postMessage({ kind: "ended", exitCode }));
+        run(data.start, { signals, network, onAddresses }).catch((error) => reportFailure(error, { err }))
+          .then(
+            (exitCode) => scope.postMessage({ kind: "ended", exitCode }),
+          );
         break;
       case "network":
         network.texts = data.texts;
+        break;
+      case "addresses":
+        follow(data.addresses);
         break;
       case "ping":
         scope.postMessage({ kind: "pong" });
@@ -149,12 +159,15 @@ export async function serveConfined(
         reload();
         break;
       case "stop":
-        stop(data.signal);
+        stop(data.reason);
         break;
       case "hurry":
         hurry();
-        break;
     }
   };
   scope.postMessage({ kind: "ready" });
+}
+
+function isLauncher(): boolean {
+  return (globalThis as unknown as ThreadScope<unknown, unknown>).name === LAUNCHER;
 }

@@ -1,12 +1,12 @@
 /**
- * The ports of a server: bound all or none, except for addresses that the machine does not have yet.
+ * The ports of a server, on addresses that may come late and go.
  *
  * @module
  */
-import { bind as bindPort, BindError } from "../net/listen.ts";
+import { bind as bindPort, BindError, showEndpoint } from "../net/listen.ts";
+import { errorText } from "../base/error_text.ts";
 import type { Logger } from "../base/log.ts";
 import { CommandError } from "./exit_codes.ts";
-import { errorText } from "../base/error_text.ts";
 
 /** One port to listen on. */
 export interface Endpoint {
@@ -26,6 +26,8 @@ export interface ListenersOptions {
   readonly serve: (listener: Deno.Listener, endpoint: Endpoint) => Promise<void>;
   /** Where each listener is told of. */
   readonly log: Logger;
+  /** Whether none of the addresses need be there yet. */
+  readonly mayWait?: boolean;
   /** How long to wait for a missing address until it is tried again, in milliseconds; 2 seconds if absent. */
   readonly retryAfter?: number;
   /** For tests. */
@@ -33,86 +35,135 @@ export interface ListenersOptions {
 }
 
 /** The listeners of a running server. */
-export interface Listeners {
-  /** Gives up on addresses that are still missing. To be called before the server is shut down. */
-  stopRetrying(): void;
-  /** Resolves when all listeners are closed. */
-  readonly closed: Promise<void>;
-}
+export class Listeners {
+  readonly #options: ListenersOptions;
+  readonly #bind: typeof bindPort;
+  /** By endpoint: what listens, or the timer of the next try. */
+  readonly #bound = new Map<string, Deno.TcpListener>();
+  readonly #missing = new Map<string, ReturnType<typeof setTimeout>>();
+  readonly #serving = new Set<Promise<void>>();
 
-/**
- * Binds all endpoints and serves them. One that is missing is tried again in the background, provided that another
- * one is bound or the address is expected.
- *
- * @throws {CommandError} with the exit code that fits when a port is taken or forbidden, or no address is there;
- * nothing stays bound then
- */
-export function openListeners(endpoints: readonly Endpoint[], options: ListenersOptions): Listeners {
-  const { serve, log, retryAfter = 2_000, bind = bindPort } = options;
-  const bound: { listener: Deno.TcpListener; endpoint: Endpoint }[] = [];
-  const missing: { endpoint: Endpoint; error: BindError }[] = [];
-  try {
-    for (const endpoint of endpoints) {
-      try {
-        bound.push({ listener: bind(endpoint.address, endpoint.port), endpoint });
-      } catch (error) {
-        if (!(error instanceof BindError) || error.kind !== "not-available") throw error;
-        missing.push({ endpoint, error });
-      }
-    }
-    const [first] = missing;
-    if (first !== undefined && bound.length === 0 && !missing.some(({ endpoint }) => endpoint.tentative)) {
-      throw first.error;
-    }
-  } catch (error) {
-    for (const { listener } of bound) listener.close();
-    if (error instanceof BindError) throw new CommandError(error.message, error.exitCode, { cause: error });
-    throw error;
+  /** Nothing is bound yet. */
+  constructor(options: ListenersOptions) {
+    this.#options = options;
+    this.#bind = options.bind ?? bindPort;
   }
 
-  const serving: Promise<void>[] = [];
-  const start = (listener: Deno.TcpListener, endpoint: Endpoint) => {
-    const { hostname, port } = listener.addr;
-    log.info("listener.ready", { address: hostname, port, tls: endpoint.tls });
-    serving.push(serve(listener, endpoint));
-  };
-  const timers = new Set<ReturnType<typeof setTimeout>>();
-  const retryLater = (endpoint: Endpoint) => {
-    const timer = setTimeout(() => {
-      timers.delete(timer);
-      let listener: Deno.TcpListener;
-      try {
-        listener = bind(endpoint.address, endpoint.port);
-      } catch (error) {
-        // Whatever it is, such as a want of descriptors: the addresses that are bound are served on.
-        log.debug("listener.missing", {
-          address: endpoint.address,
-          port: endpoint.port,
-          error: errorText(error),
-        });
-        return retryLater(endpoint);
+  /**
+   * Binds all endpoints and serves them. One that is missing is tried again in the background, provided that another
+   * one is bound, the address is expected, or the server may wait.
+   *
+   * @throws {CommandError} with the exit code that fits when a port is taken or forbidden, or no address is there;
+   * nothing stays bound then
+   */
+  open(endpoints: readonly Endpoint[]): void {
+    const bound: { listener: Deno.TcpListener; endpoint: Endpoint }[] = [];
+    const missing: { endpoint: Endpoint; error: BindError }[] = [];
+    try {
+      for (const endpoint of endpoints) {
+        try {
+          bound.push({ listener: this.#bind(endpoint.address, endpoint.port), endpoint });
+        } catch (error) {
+          if (!(error instanceof BindError) || error.kind !== "not-available") throw error;
+          missing.push({ endpoint, error });
+        }
       }
-      start(listener, endpoint);
-    }, retryAfter);
-    timers.add(timer);
-  };
-  for (const { listener, endpoint } of bound) start(listener, endpoint);
-  for (const { endpoint, error } of missing) {
-    log.warn("listener.missing", {
+      const [first] = missing;
+      const mayWait = this.#options.mayWait || missing.some(({ endpoint }) => endpoint.tentative);
+      if (first !== undefined && bound.length === 0 && !mayWait) throw first.error;
+    } catch (error) {
+      for (const { listener } of bound) listener.close();
+      if (error instanceof BindError) throw new CommandError(error.message, error.exitCode, { cause: error });
+      throw error;
+    }
+    for (const { listener, endpoint } of bound) this.#start(listener, endpoint);
+    for (const { endpoint, error } of missing) this.#wait(endpoint, error);
+  }
+
+  /** Serves these endpoints from now on: closes those that are not among them, and binds what is new. */
+  follow(endpoints: readonly Endpoint[]): void {
+    const wanted = new Set(endpoints.map(keyOf));
+    for (const [key, listener] of this.#bound) {
+      if (wanted.has(key)) continue;
+      this.#bound.delete(key);
+      const { hostname, port } = listener.addr;
+      listener.close();
+      this.#options.log.info("listener.closed", {
+        address: hostname,
+        port,
+        reason: "the address has gone",
+      });
+    }
+    for (const [key, timer] of this.#missing) {
+      if (wanted.has(key)) continue;
+      clearTimeout(timer);
+      this.#missing.delete(key);
+    }
+    for (const endpoint of endpoints) {
+      const key = keyOf(endpoint);
+      if (this.#bound.has(key) || this.#missing.has(key)) continue;
+      const error = this.#try(endpoint);
+      if (error !== undefined) this.#wait(endpoint, error);
+    }
+  }
+
+  /** Gives up on addresses that are still missing. To be called before the server is shut down. */
+  stopRetrying(): void {
+    for (const timer of this.#missing.values()) clearTimeout(timer);
+    this.#missing.clear();
+  }
+
+  /** Resolves when all listeners are closed. */
+  async closed(): Promise<void> {
+    while (this.#serving.size > 0) await Promise.all(this.#serving);
+  }
+
+  /** Binds and serves; the error where that is not possible. */
+  #try(endpoint: Endpoint): unknown {
+    let listener: Deno.TcpListener;
+    try {
+      listener = this.#bind(endpoint.address, endpoint.port);
+    } catch (error) {
+      return error;
+    }
+    this.#start(listener, endpoint);
+    return undefined;
+  }
+
+  #start(listener: Deno.TcpListener, endpoint: Endpoint): void {
+    const { hostname, port } = listener.addr;
+    this.#options.log.info("listener.ready", { address: hostname, port, tls: endpoint.tls });
+    this.#bound.set(keyOf(endpoint), listener);
+    const serving = this.#options.serve(listener, endpoint).finally(() => this.#serving.delete(serving));
+    this.#serving.add(serving);
+  }
+
+  #wait(endpoint: Endpoint, error: unknown): void {
+    this.#options.log.warn("listener.missing", {
       address: endpoint.address,
       port: endpoint.port,
-      error: error.message,
+      error: errorText(error),
       action: "trying again until it can be had",
     });
-    retryLater(endpoint);
+    this.#retryLater(endpoint);
   }
-  return {
-    stopRetrying() {
-      for (const timer of timers) clearTimeout(timer);
-      timers.clear();
-    },
-    get closed() {
-      return Promise.all(serving).then(() => {});
-    },
-  };
+
+  #retryLater(endpoint: Endpoint): void {
+    const { retryAfter = 2_000, log } = this.#options;
+    const key = keyOf(endpoint);
+    const retry = () => {
+      this.#missing.delete(key);
+      // Whatever it is, such as a want of descriptors: the addresses that are bound are served on.
+      const error = this.#try(endpoint);
+      if (error === undefined) return;
+      const { address, port } = endpoint;
+      log.debug("listener.missing", { address, port, error: errorText(error) });
+      this.#retryLater(endpoint);
+    };
+    this.#missing.set(key, setTimeout(retry, retryAfter));
+  }
+}
+
+function keyOf({ address, port, tls }: Endpoint): string {
+  return `${showEndpoint(address, port)} ${tls}`;
 }

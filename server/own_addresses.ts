@@ -14,7 +14,7 @@ import { addressScope } from "../net/ip_address.ts";
  */
 export function ownAddresses(config: Config): OwnAddresses {
   const { serveIn, serveOut } = config;
-  const bound = serveIn.domains.length === 0 ? [] : expand(serveIn.listen);
+  const { addresses: bound, waiting } = serveIn.domains.length === 0 ? NONE : expand(serveIn.listen);
   const smarthost = serveOut.routes["*"];
   const { sourceIpv4, sourceIpv6 } = serveOut;
   const foreign = [sourceIpv4, sourceIpv6].flatMap((source) =>
@@ -23,6 +23,7 @@ export function ownAddresses(config: Config): OwnAddresses {
   const useful = (addresses: readonly string[]) => usefulAddresses(addresses, serveOut.allowPrivateTargets);
   return {
     bound,
+    ...(waiting !== undefined && { waiting }),
     listening: useful(bound),
     sending: smarthost !== undefined
       ? []
@@ -33,7 +34,7 @@ export function ownAddresses(config: Config): OwnAddresses {
 }
 
 function sendingAddresses({ serveOut: { family, sourceIpv4, sourceIpv6 } }: Config): string[] {
-  const automatic = expand("auto");
+  const automatic = expand("auto").addresses;
   // Of several IPv4 addresses the system takes the first; of IPv6 it may take any.
   const ipv4 = sourceIpv4 ?? automatic.find((address) => !address.includes(":"));
   const ipv6 = sourceIpv6 === undefined ? automatic.filter((address) => address.includes(":")) : [sourceIpv6];
@@ -43,12 +44,20 @@ function sendingAddresses({ serveOut: { family, sourceIpv4, sourceIpv6 } }: Conf
   ];
 }
 
-function expand(listen: string | readonly string[]): string[] {
+interface Expanded {
+  readonly addresses: readonly string[];
+  /** What is missing that the network may still bring. */
+  readonly waiting?: string;
+}
+
+const NONE: Expanded = { addresses: [] };
+
+function expand(listen: string | readonly string[]): Expanded {
   try {
-    return listenAddresses(listen).flatMap(({ address }) => usableAddresses(address));
+    return { addresses: listenAddresses(listen).flatMap(({ address }) => usableAddresses(address)) };
   } catch (error) {
-    if (error instanceof ListenError) return [];
-    throw error;
+    if (!(error instanceof ListenError)) throw error;
+    return error.mayCome ? { addresses: [], waiting: error.message } : NONE;
   }
 }
 

@@ -128,7 +128,12 @@ export type OwnTargets = Pick<TargetOptions, "ownListeners" | "local">;
  */
 export function ownTargets(
   config: Config,
-  { logger, network }: { readonly logger: Logger; readonly network?: NetworkIo },
+  { logger, network, last }: {
+    readonly logger: Logger;
+    readonly network?: NetworkIo;
+    /** What was seen before. */
+    readonly last?: OwnTargets | undefined;
+  },
 ): OwnTargets {
   const { serveIn: { domains, port }, serveOut } = config;
   let serveIn: readonly ListenAddress[] = [];
@@ -136,6 +141,8 @@ export function ownTargets(
     if (domains.length > 0) serveIn = serveInAddresses(config, network);
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;
+    // serve-in stays where it was as well.
+    if (last?.local?.listeners.length) return last;
     logger.warn("local.unreachable", { error: error.message });
   }
   return {

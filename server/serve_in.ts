@@ -10,7 +10,7 @@ import { mailRootOf } from "../maildir/mailboxes.ts";
 import { makeMailRoot } from "../maildir/maildir.ts";
 import { showEndpoint } from "../net/listen.ts";
 import { StorageError } from "../storage/storage_error.ts";
-import { serveInAddresses, serveInEndpoints } from "./addresses.ts";
+import { serveInAddresses, serveInEndpoints, serveInFollow } from "./addresses.ts";
 import { asksDns, dnsGrants } from "./dns_parts.ts";
 import { type Grants, logFile, PASSWD_FILE } from "./grants.ts";
 import { incomingDirectory, openMailboxes, requireDomains } from "./parts.ts";
@@ -27,6 +27,7 @@ export const serveIn: Server = {
   directories: () => ["incoming", "tls"],
   prepare: prepareMailRoot,
   addresses: serveInAddresses,
+  follow: serveInFollow,
   endpoints: serveInEndpoints,
   asksDns,
   grants: serveInGrants,

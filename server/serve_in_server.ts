@@ -17,7 +17,7 @@ import { openChecks } from "./check_parts.ts";
 import { openConfinedResolver } from "./dns_parts.ts";
 import { EXIT, type ExitCode } from "./exit_codes.ts";
 import { serveInFixed } from "./fixed_settings.ts";
-import { openListeners } from "./listeners.ts";
+import { Listeners } from "./listeners.ts";
 import { incomingDirectory, missingCertificateWarnings, openMailboxes, requireDomains } from "./parts.ts";
 import { reloader } from "./reload.ts";
 import type { ServerContext, ServerStart } from "./server_start.ts";
@@ -30,7 +30,10 @@ const GRACE = 30_000;
 const CLEAN_INTERVAL = 6 * 3600 * 1000;
 
 /** Serves, once {@linkcode ServerStart} is all it needs to be told. */
-export async function runServeIn(start: ServerStart, { signals }: ServerContext): Promise<ExitCode> {
+export async function runServeIn(
+  start: ServerStart,
+  { signals, onAddresses }: ServerContext,
+): Promise<ExitCode> {
   const { config } = start;
   const mailboxes = openMailboxes(config);
   await using log = openLog(config, start);
@@ -66,14 +69,14 @@ export async function runServeIn(start: ServerStart, { signals }: ServerContext)
     ...(certificates !== undefined && { upgradeToTls: serverUpgrade({ certificates }) }),
     limits: serverLimits(config),
   });
-  const endpoints = serveInEndpoints(config, {
-    hasCertificate: certificates !== undefined,
-    addresses: start.addresses,
-  });
-  const listeners = openListeners(endpoints, {
+  const listeners = new Listeners({
     log: logger,
+    mayWait: true,
     serve: (listener, { tls }) => server.serve(listener, { implicitTls: tls === "implicit" }),
   });
+  const hasCertificate = certificates !== undefined;
+  listeners.open(serveInEndpoints(config, { hasCertificate, addresses: start.addresses }));
+  onAddresses((addresses) => listeners.follow(serveInEndpoints(config, { hasCertificate, addresses })));
   logger.info("server.ready", {
     server: "serve-in",
     hostname: config.hostname,
@@ -97,7 +100,7 @@ export async function runServeIn(start: ServerStart, { signals }: ServerContext)
   clearInterval(cleaning);
   listeners.stopRetrying();
   await server.shutdown({ grace: GRACE, hurried: signals.hurried });
-  await Promise.all([listeners.closed, firstCleaning]);
+  await Promise.all([listeners.closed(), firstCleaning]);
   logger.info("server.stopped");
   return EXIT.ok;
 }

@@ -28,10 +28,11 @@ import { loadDkimKeys, openDkimSigner, replaceDkimKeys, signedNotices } from "./
 import { serveOutEndpoints } from "./addresses.ts";
 import { EXIT, type ExitCode } from "./exit_codes.ts";
 import { serveOutFixed } from "./fixed_settings.ts";
-import { openListeners } from "./listeners.ts";
+import { Listeners } from "./listeners.ts";
 import {
   destinations,
   openResolver,
+  type OwnTargets,
   ownTargets,
   retrySchedule,
   sessionOptions,
@@ -74,13 +75,14 @@ export async function runServeOut(start: ServerStart, context: ServerContext): P
   const server = createServer(live, { spool, scheduler, logger, signer });
   signals.onReload(reload(start, { log, signer, scheduler, server, live, world }));
   let listening: Deno.NetAddr | undefined;
-  const listeners = openListeners(serveOutEndpoints(config, start), {
+  const listeners = new Listeners({
     log: logger,
     serve: (listener) => {
       listening ??= listener.addr as Deno.NetAddr;
       return server.serve(listener);
     },
   });
+  listeners.open(serveOutEndpoints(config, start));
   logger.info("server.ready", {
     server: "serve-out",
     hostname: config.hostname,
@@ -113,7 +115,7 @@ export async function runServeOut(start: ServerStart, context: ServerContext): P
   const sent = scheduler.stop(GRACE, { signal: hurried, lastRepliesMs: LAST_REPLIES });
   await Promise.all([server.shutdown({ grace: GRACE, hurried, accepting: sent }), sent]);
   listeners.stopRetrying();
-  await Promise.all([listeners.closed, scanned]);
+  await Promise.all([listeners.closed(), scanned]);
   logger.info("server.stopped");
   return EXIT.ok;
 }
@@ -166,7 +168,7 @@ async function createScheduler(
 async function schedulerSettings({ config, resolver }: Live, world: World): Promise<SchedulerSettings> {
   const { logger, network } = world;
   const targets = await targetOptions(config, { ...world, resolver });
-  const own = remembered(() => ownTargets(config, { logger, network }));
+  const own = remembered<OwnTargets>((last) => ownTargets(config, { logger, network, last }));
   const session = sessionOptions(config, { ...world, resolver });
   return {
     schedule: retrySchedule(config),
@@ -186,12 +188,12 @@ async function schedulerSettings({ config, resolver }: Live, world: World): Prom
 }
 
 /** What a look at the machine's network says, which is good for half a minute. */
-function remembered<T>(look: () => T): () => T {
-  let value = look();
+function remembered<T>(look: (last: T | undefined) => T): () => T {
+  let value = look(undefined);
   let until = systemClock.monotonic() + LOOK_AGAIN;
   return () => {
     if (systemClock.monotonic() < until) return value;
-    value = look();
+    value = look(value);
     until = systemClock.monotonic() + LOOK_AGAIN;
     return value;
   };

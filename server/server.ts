@@ -10,7 +10,7 @@ import type { DnsServer } from "../dns/wire_client.ts";
 import type { ListenAddress, NetworkIo } from "../net/interfaces.ts";
 import type { Grants } from "./grants.ts";
 import type { Endpoint } from "./listeners.ts";
-import type { RunServer, ServerName } from "./server_start.ts";
+import type { RunServer, ServerName, ServerStart } from "./server_start.ts";
 
 /** What a server's grants depend on beside the configuration. */
 export interface GrantOptions {
@@ -46,6 +46,8 @@ export interface Server {
    * @throws {CommandError} when there is none
    */
   addresses(config: Config, network?: NetworkIo): readonly ListenAddress[];
+  /** Where it listens when the machine's addresses change, and on which ports; absent: where it was started. */
+  follow?(config: Config): ServerStart["follow"];
   /** Its ports on these addresses. */
   endpoints(
     config: Config,

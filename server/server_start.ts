@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Config } from "../config/config.ts";
+import type { Config, ListenConfig } from "../config/config.ts";
 import type { DnsServer } from "../dns/wire_client.ts";
 import type { ListenAddress, NetworkIo } from "../net/interfaces.ts";
 import type { ExitCode } from "./exit_codes.ts";
@@ -35,6 +35,8 @@ export interface ServerStart {
   readonly dnsServers: readonly DnsServer[];
   /** Whether it is told of the machine's routes and addresses while it runs. */
   readonly seesNetwork: boolean;
+  /** Where it is to listen, and on which ports, when the machine's addresses change; absent: they stay. */
+  readonly follow?: { readonly listen: ListenConfig; readonly ports: readonly number[] };
 }
 
 /**
@@ -56,6 +58,8 @@ export interface ServerContext {
   readonly signals: ServerSignals;
   /** Where the machine's addresses and routes are seen. */
   readonly network: NetworkIo;
+  /** Sets what becomes of the addresses that the server is to listen on from now on. */
+  onAddresses(follow: (addresses: readonly ListenAddress[]) => void): void;
 }
 
 /** Serves until it is told to stop; what the process ends with. */

@@ -10,10 +10,13 @@ import type { Io } from "./io.ts";
 /** The signals that stop a server. */
 export type StopSignal = "SIGTERM" | "SIGINT";
 
+/** Why a server's thread ends: by a signal, or for one that may listen on addresses that have come. */
+export type StopReason = StopSignal | "new addresses";
+
 /** The signals of one server process. */
 export interface ServerSignals {
-  /** Resolves at the first SIGTERM or SIGINT. */
-  readonly stopped: Promise<StopSignal>;
+  /** Resolves at the first SIGTERM or SIGINT, or when another thread is to take over. */
+  readonly stopped: Promise<StopReason>;
   /** Aborted at a second one: the server ends at once instead of waiting for what is in flight. */
   readonly hurried: AbortSignal;
   /** Sets what SIGHUP does from now on. A SIGHUP that came before is acted on at once. */
@@ -25,7 +28,7 @@ export interface RelayedSignals {
   /** For the one that waits for them. */
   readonly signals: ServerSignals;
   /** SIGTERM or SIGINT; the first call counts. */
-  readonly stop: (signal: StopSignal) => void;
+  readonly stop: (reason: StopReason) => void;
   /** A second one. */
   readonly hurry: () => void;
   /** SIGHUP. */
@@ -83,7 +86,7 @@ export function watchSignals(
 
 /** Signals that are passed on by calls. */
 export function relayedSignals(): RelayedSignals {
-  const { promise: stopped, resolve: stop } = Promise.withResolvers<StopSignal>();
+  const { promise: stopped, resolve: stop } = Promise.withResolvers<StopReason>();
   const hurry = new AbortController();
   let pending = false;
   let reload = () => {

@@ -4,15 +4,25 @@
  *
  * @module
  */
+import { errorText } from "../base/error_text.ts";
+import type { Config } from "../config/config.ts";
 import { DEFAULT_CONFIG_FILE, loadConfig } from "../config/load.ts";
-import { findDnsServers } from "./dns_parts.ts";
+import type { ListenAddress } from "../net/interfaces.ts";
+import type { Log } from "../observe/logger.ts";
+import { awaitedAddress } from "./addresses.ts";
 import { requireConfigFile } from "./config_file.ts";
-import type { ExitCode } from "./exit_codes.ts";
+import { findDnsServers } from "./dns_parts.ts";
+import { EXIT, type ExitCode } from "./exit_codes.ts";
 import type { ServerIo } from "./io.ts";
 import { prepareDataDir } from "./parts.ts";
+import type { Server } from "./server.ts";
+import { openLog } from "./server_parts.ts";
 import type { ServerName, ServerStart } from "./server_start.ts";
 import { SERVERS } from "./servers.ts";
-import { watchSignals } from "./signals.ts";
+import { type ServerSignals, watchSignals } from "./signals.ts";
+
+/** How often the network is looked at while the server waits for its first address, in milliseconds. */
+const LOOK_AGAIN = 1_000;
 
 /** Serves until it is told to stop; what the process ends with. */
 export async function startServer(
@@ -23,14 +33,13 @@ export async function startServer(
   const signals = watchSignals(io);
   const server = await SERVERS[name].load();
   const configFile = file ?? (io.env.get("MAILAPP_CONFIG") || undefined);
-  const config = await loadConfig(configFile, { env: io.env });
-  if (server.needsConfigFile) requireConfigFile(config, name);
-  server.check(config);
-  if (server.umask !== undefined) Deno.umask(server.umask);
-  await prepareDataDir(config, server.directories(config));
-  await server.prepare?.(config);
-  const addresses = server.addresses(config);
+  const load = () => prepare(server, configFile, io);
+  const first = await load();
+  const found = await firstAddresses(first, { server, load, signals, io });
+  if (found === undefined) return EXIT.ok;
+  const { config, addresses } = found;
   const dnsServers = server.asksDns?.(config) ? await findDnsServers(config) : [];
+  const follow = server.follow?.(config);
   const start: ServerStart = {
     server: name,
     unit: server.unit.name,
@@ -46,6 +55,101 @@ export async function startServer(
     addresses,
     dnsServers,
     seesNetwork: server.seesNetwork,
+    ...(follow && { follow }),
   };
   return await io.confine(start, signals);
+}
+
+/** Reads the configuration, and makes what is needed for it. */
+async function prepare(server: Server, configFile: string | undefined, io: ServerIo): Promise<Config> {
+  const config = await loadConfig(configFile, { env: io.env });
+  if (server.needsConfigFile) requireConfigFile(config, server.name);
+  server.check(config);
+  if (server.umask !== undefined) Deno.umask(server.umask);
+  await prepareDataDir(config, server.directories(config));
+  await server.prepare?.(config);
+  return config;
+}
+
+interface Waiting {
+  readonly server: Server;
+  /** Reads the configuration again. */
+  readonly load: () => Promise<Config>;
+  readonly signals: ServerSignals;
+  readonly io: ServerIo;
+}
+
+interface Found {
+  readonly config: Config;
+  readonly addresses: readonly ListenAddress[];
+}
+
+/**
+ * The addresses to begin with. A network that comes late is waited for: a server that ended would not be started again.
+ * `undefined`: a signal came first.
+ */
+async function firstAddresses(
+  config: Config,
+  { server, load, signals, io }: Waiting,
+): Promise<Found | undefined> {
+  const addresses = addressesNow(server, config);
+  if (!(addresses instanceof Error)) return { config, addresses };
+  await using log = openLog(config, { isTerminal: io.isTerminal, server: server.name });
+  log.logger.warn("listener.waiting", {
+    error: addresses.message,
+    action: "looking again until there is one",
+  });
+  let current = config;
+  let reload = false;
+  let wake = () => {};
+  signals.onReload(() => {
+    reload = true;
+    wake();
+  });
+  let stopped: string | undefined;
+  signals.stopped.then((reason) => {
+    stopped = reason;
+    wake();
+  });
+  for (;;) {
+    await new Promise<void>((resolve) => {
+      wake = resolve;
+      setTimeout(resolve, LOOK_AGAIN);
+    });
+    if (stopped !== undefined) {
+      log.logger.info("server.stopped", { signal: stopped });
+      return undefined;
+    }
+    if (reload) {
+      reload = false;
+      current = await loadAgain(current, { load, log });
+    }
+    const found = addressesNow(server, current);
+    if (!(found instanceof Error)) return { config: current, addresses: found };
+  }
+}
+
+/** The addresses; or what is missing that the network may still bring. */
+function addressesNow(server: Server, config: Config): readonly ListenAddress[] | Error {
+  try {
+    return server.addresses(config);
+  } catch (error) {
+    const awaited = awaitedAddress(error);
+    if (awaited === undefined) throw error;
+    return awaited;
+  }
+}
+
+async function loadAgain(
+  current: Config,
+  { load, log: { logger } }: { readonly load: () => Promise<Config>; readonly log: Log },
+): Promise<Config> {
+  try {
+    const next = await load();
+    logger.info("config.reloaded", { needs_restart: [] });
+    return next;
+  } catch (error) {
+    logger.error("config.not_reloaded", { error: errorText(error), action: "keeping the old one" });
+    return current;
+  }
 }

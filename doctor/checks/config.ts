@@ -34,9 +34,14 @@ export const AS_ROOT = "Run doctor as root, or as the account of the servers.";
 
 /** Checks whether serve-in can be reached, and whether it is known where mail is sent from. */
 export function checkOwnAddresses({ domains, own }: Pick<Setup, "domains" | "own">): Finding[] {
-  const { bound, listening, sending, smarthost, foreignSources } = own;
+  const { bound, waiting, listening, sending, smarthost, foreignSources } = own;
   const findings: Finding[] = [];
-  if (domains.length > 0 && listening.length === 0) {
+  if (domains.length > 0 && waiting !== undefined) {
+    findings.push(failure("address.waiting", "serve-in", {
+      what: `it has no address yet, and waits for one: ${waiting}`,
+      next: "It needs no restart once the network is there; ip route and ip address show what is.",
+    }));
+  } else if (domains.length > 0 && listening.length === 0) {
     findings.push(failure("address.unreachable", bound.join(", ") || "serve-in", {
       what: "serve-in listens on no address that the Internet can reach",
       next: `Set [serve-in] listen, to "auto" or to addresses; ip address shows those of this machine.`,

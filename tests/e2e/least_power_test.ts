@@ -7,7 +7,9 @@ import { createTestAuthority } from "../support/test_authority.ts";
 import { Dialogue } from "../support/dialogue.ts";
 import { fromSource, RunningMailapp, Workspace } from "../support/mailapp.ts";
 import { freePort } from "../support/peers/ports.ts";
-import { until } from "../support/peers/process.ts";
+import { HOST_PROGRAMS, makeHosts } from "../support/hosts.ts";
+import { runOk, until } from "../support/peers/process.ts";
+import { testWith } from "../support/requires.ts";
 
 const support = (name: string) => fileURLToPath(new URL(`../support/${name}`, import.meta.url));
 
@@ -128,23 +130,77 @@ async function test(program: readonly string[]): Promise<void> {
   assert.equal(await serveIn.ended(), 70, "the signal for Deno's debugger");
 }
 
-Deno.test("neither server can do what it need not, and both still reload, deliver, retry and bounce", async () => {
-  await test(fromSource(support("attacked_server.ts")));
-});
+/** A serve-in whose thread is started again, as the machine gets another address. */
+async function testFollowing(program: readonly string[]): Promise<void> {
+  await using workspace = await Workspace.create();
+  await using hosts = await makeHosts();
+  const config = await workspace.configure({ "serve-in": { listen: "auto", port: 25 } });
+  const env = { MAILAPP_CACHE: workspace.file("cache") };
+  await using serveIn = new RunningMailapp(["serve-in", "--config", config], {
+    program,
+    env,
+    through: hosts.server,
+  });
+  await assertDenied(serveIn, { attack: "attack.server", least: 55 });
+  serveIn.signal("SIGUSR2");
+  await assertDenied(serveIn, { attack: "attack.main", least: 35 });
+  const [ip = "", ...rest] = [
+    ...hosts.server,
+    "ip",
+    "address",
+    "add",
+    "198.51.100.77/24",
+    "dev",
+    hosts.device,
+  ];
+  await runOk(ip, { args: rest });
+  await serveIn.event("listener.ready", { where: { address: "198.51.100.77" } });
+  await serveIn.event("attack.server.over", { after: 1 });
+  const results = serveIn.events.filter(({ event }) =>
+    event.startsWith("attack.") && !event.endsWith(".over")
+  );
+  assert.deepEqual(results.filter(({ result }) => result !== "denied"), []);
+  assert.ok(results.length >= 2 * 55 + 35);
+  assert.equal(await serveIn.stop(), 0);
+}
 
-Deno.test("the same holds in the built file", async () => {
+/** The program with an attacker inside, as it is shipped. */
+async function buildAttacked(out: string): Promise<readonly string[]> {
+  // The workflow of a public forge has a base for deno compile.
+  const form = Deno.env.get("MAILAPP_FORM") === "compiled" ? [] : ["--portable"];
+  const build = ["build/build.ts", ...form, "--entry", support("attacked_server.ts"), "--out", out];
+  const { success, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--frozen", ...build],
+    cwd: fileURLToPath(new URL("../..", import.meta.url)),
+  }).output();
+  assert.ok(success, new TextDecoder().decode(stderr));
+  return [join(out, "mailapp")];
+}
+
+/** Tests what is built, and removes it. */
+async function testBuilt(test: (program: readonly string[]) => Promise<void>): Promise<void> {
   const out = await Deno.makeTempDir({ prefix: "mailapp-test-" });
   try {
-    // The workflow of a public forge has a base for deno compile.
-    const form = Deno.env.get("MAILAPP_FORM") === "compiled" ? [] : ["--portable"];
-    const build = ["build/build.ts", ...form, "--entry", support("attacked_server.ts"), "--out", out];
-    const { success, stderr } = await new Deno.Command(Deno.execPath(), {
-      args: ["run", "-A", "--frozen", ...build],
-      cwd: fileURLToPath(new URL("../..", import.meta.url)),
-    }).output();
-    assert.ok(success, new TextDecoder().decode(stderr));
-    await test([join(out, "mailapp")]);
+    await test(await buildAttacked(out));
   } finally {
     await Deno.remove(out, { recursive: true });
   }
+}
+
+const SOURCE = fromSource(support("attacked_server.ts"));
+
+Deno.test("neither server can do what it need not, and both still reload, deliver, retry and bounce", async () => {
+  await test(SOURCE);
+});
+
+testWith(HOST_PROGRAMS, "nor can a serve-in that follows the machine's addresses", async () => {
+  await testFollowing(SOURCE);
+});
+
+Deno.test("the same holds in the built file", async () => {
+  await testBuilt(test);
+});
+
+testWith(HOST_PROGRAMS, "the same holds in the built file that follows the machine's addresses", async () => {
+  await testBuilt(testFollowing);
 });

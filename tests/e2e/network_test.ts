@@ -1,7 +1,8 @@
 // serve-in on a network of its own: which addresses "auto" binds, and a second host that delivers to each.
 import assert from "node:assert/strict";
-import { HOST_PROGRAMS, makeHosts } from "../support/hosts.ts";
-import { RunningMailapp, Workspace } from "../support/mailapp.ts";
+import { HOST_PROGRAMS, type Hosts, makeHosts } from "../support/hosts.ts";
+import { start } from "../support/peers/process.ts";
+import { runMailapp, RunningMailapp, Workspace } from "../support/mailapp.ts";
 import { testWith } from "../support/requires.ts";
 
 const IPV4 = "198.51.100.1";
@@ -14,7 +15,7 @@ async function sh(program: string, ...args: string[]): Promise<string> {
   return decoder.decode(stdout);
 }
 
-const programs = [...HOST_PROGRAMS, "ss", "swaks"];
+const programs = [...HOST_PROGRAMS, "ss", "swaks", "bash"];
 
 testWith(
   programs,
@@ -66,3 +67,102 @@ testWith(
     assert.equal(await server.stop(), 0);
   },
 );
+
+/** Delivers to a user over an address, from the second host. */
+async function deliver(hosts: Hosts, address: string, user: string): Promise<void> {
+  const [program = "", ...rest] = [...hosts.client, "swaks", "--server", address, "--from", "a@client.test"];
+  await sh(program, ...rest, "--to", `${user}@example.com`, "--helo", "client.test");
+}
+
+/** Runs `ip` on the first host. */
+async function ip(hosts: Hosts, ...args: readonly string[]): Promise<void> {
+  const [program = "", ...rest] = hosts.server;
+  await sh(program, ...rest, "ip", ...args);
+}
+
+testWith(
+  programs,
+  "serve-in waits for its first address, and follows those that come and go",
+  async () => {
+    await using workspace = await Workspace.create();
+    await using hosts = await makeHosts();
+    const dev = ["dev", hosts.device];
+    await ip(hosts, "address", "flush", ...dev);
+    const config = await workspace.configure({ "serve-in": { listen: "auto", port: 25 } });
+    const checked = await runMailapp(["check-config", "--config", config], { through: hosts.server });
+    assert.equal(checked.code, 0, checked.stdout);
+    assert.match(checked.stdout, /warning: .*serve-in waits/);
+    await using server = new RunningMailapp(["serve-in", "--config", config], { through: hosts.server });
+    await server.event("listener.waiting");
+    server.signal("SIGHUP");
+    await server.event("config.reloaded");
+    const healthcheck = await runMailapp(["healthcheck", "serve-in", "--config", config], {
+      through: hosts.server,
+    });
+    assert.equal(healthcheck.code, 69);
+
+    await ip(hosts, "address", "add", `${IPV4}/24`, ...dev);
+    await ip(hosts, "route", "add", "default", "via", "198.51.100.2");
+    assert.equal((await server.event("listener.ready"))["address"], IPV4);
+    await deliver(hosts, IPV4, "alice");
+
+    // As a router advertisement brings it.
+    await ip(hosts, "address", "add", `${IPV6}/64`, ...dev);
+    await ip(hosts, "route", "replace", "default", "via", "2001:db8:51::2", ...dev);
+    await server.event("listener.ready", { where: { address: IPV6 } });
+    await deliver(hosts, IPV6, "alice");
+    await deliver(hosts, IPV4, "alice");
+    assert.equal((await workspace.stored("alice")).length, 3);
+
+    const ready = server.events.filter(({ event }) => event === "server.ready").length;
+    await ip(hosts, "address", "del", `${IPV6}/64`, ...dev);
+    await server.event("listener.closed", { where: { address: IPV6 } });
+    await ip(hosts, "address", "add", `${IPV6}/64`, ...dev);
+    await server.event("listener.ready", { where: { address: IPV6 }, after: 1 });
+    await deliver(hosts, IPV6, "bob");
+    assert.equal(server.events.filter(({ event }) => event === "server.ready").length, ready);
+    assert.equal(await server.stop(), 0);
+  },
+);
+
+testWith(
+  programs,
+  "serve-in with another address finishes what is in flight, knows what it was told meanwhile, and no other address",
+  async () => {
+    await using workspace = await Workspace.create();
+    await using hosts = await makeHosts();
+    const config = await workspace.configure({ "serve-in": { listen: "auto", port: 25 } });
+    await using server = new RunningMailapp(["serve-in", "--config", config], { through: hosts.server });
+    await server.event("listener.ready", { where: { address: IPV6 } });
+    await workspace.configure({
+      "serve-in": { listen: "auto", port: 25 },
+      mailboxes: { users: ["alice", "carol"] },
+    });
+    server.signal("SIGHUP");
+    await server.event("config.reloaded");
+
+    await using slow = start(hosts.client[0] ?? "", {
+      args: [...hosts.client.slice(1), "bash", "-c", SLOW_CLIENT, "bash", IPV4, workspace.file("go")],
+    });
+    await slow.line(/^354 /);
+    const later = "198.51.100.77";
+    await ip(hosts, "address", "add", `${later}/24`, "dev", hosts.device);
+    await server.event("server.stopping", { where: { signal: "new addresses" } });
+    await Deno.writeTextFile(workspace.file("go"), "");
+    await slow.line(/^250 2\.0\.0 .* accepted/);
+    await server.event("listener.ready", { where: { address: later } });
+    await server.event("config.reloaded", { after: 1 });
+    await deliver(hosts, later, "carol");
+    await deliver(hosts, IPV6, "carol");
+    assert.equal((await workspace.stored("carol")).length, 3);
+    assert.equal(await server.stop(), 0);
+  },
+);
+
+/** Begins a message, and sends the rest of it when a file is there. */
+const SLOW_CLIENT = `
+  exec 3<>"/dev/tcp/$1/25"
+  printf 'EHLO client.test\\r\\nMAIL FROM:<>\\r\\nRCPT TO:<carol@example.com>\\r\\nDATA\\r\\n' >&3
+  (until [ -e "$2" ]; do sleep 0.1; done; printf 'Subject: slow\\r\\n\\r\\nHello\\r\\n.\\r\\n' >&3) &
+  cat <&3
+`;

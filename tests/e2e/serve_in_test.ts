@@ -142,18 +142,27 @@ Deno.test("serve-in says which port is taken, and ends with 69", async () => {
   assert.match(stderr, new RegExp(`cannot listen on 127\\.0\\.0\\.1:${port}: another program has that port`));
 });
 
-Deno.test("serve-in ends with 69 when it has none of its addresses, and serves on when it lacks one", async () => {
+Deno.test("serve-in waits for the addresses that it is given, and serves on when it lacks one", async () => {
   await using workspace = await Workspace.create();
-  // TEST-NET-1 (RFC 5737) is nobody's.
-  const missing = await workspace.configure({ "serve-in": { listen: ["192.0.2.1"] } });
-  const { code, stderr } = await runMailapp(["serve-in", "--config", missing]);
-  assert.equal(code, 69);
-  assert.match(stderr, /cannot listen on 192\.0\.2\.1:0: this machine has no such address/);
+  // TEST-NET-3 (RFC 5737) is nobody's.
+  const missing = await workspace.configure({ "serve-in": { listen: ["203.0.113.1"] } });
+  {
+    await using server = new RunningMailapp(["serve-in", "--config", missing]);
+    const { address, error } = await server.event("listener.missing");
+    assert.equal(address, "203.0.113.1");
+    assert.match(String(error), /cannot listen on 203\.0\.113\.1:0: this machine has no such address/);
+    await server.event("server.ready");
+    assert.equal(await server.stop(), 0);
+  }
+  assert.match(
+    (await runMailapp(["check-config", "--config", missing])).stdout,
+    /warning: serve-in\.listen: no interface has 203\.0\.113\.1 now; serve-in waits for it/,
+  );
   const { server, port } = await start(
-    await workspace.configure({ "serve-in": { listen: ["192.0.2.1", "127.0.0.1"] } }),
+    await workspace.configure({ "serve-in": { listen: ["203.0.113.1", "127.0.0.1"] } }),
   );
   await using _ = server;
-  assert.equal((await server.event("listener.missing"))["address"], "192.0.2.1");
+  assert.equal((await server.event("listener.missing"))["address"], "203.0.113.1");
   assert.match(await deliver(port, "bob@example.com"), /^250 /);
   assert.equal(await server.stop(), 0);
 });

@@ -1,0 +1,69 @@
+/**
+ * What the threads of a server tell each other. All of it is data; the thread of a server is believed nothing but that it
+ * lives and has ended.
+ *
+ * @module
+ */
+import type { ListenAddress } from "../net/interfaces.ts";
+import type { ExitCode } from "./exit_codes.ts";
+import type { Grants } from "./grants.ts";
+import type { NetworkTexts } from "./network_files.ts";
+import type { ServerStart } from "./server_start.ts";
+import type { StopReason } from "./signals.ts";
+
+/** To the thread of a server. */
+export type ToServer =
+  | { readonly kind: "start"; readonly start: ServerStart }
+  /** The machine's routes and addresses, as they are now. */
+  | { readonly kind: "network"; readonly texts: NetworkTexts }
+  /** Where to listen from now on. */
+  | { readonly kind: "addresses"; readonly addresses: readonly ListenAddress[] }
+  | { readonly kind: "reload" }
+  | { readonly kind: "ping" }
+  | { readonly kind: "stop"; readonly reason: StopReason }
+  | { readonly kind: "hurry" };
+
+/** From it: its modules are loaded; it lives; it has ended. */
+export type FromServer =
+  | { readonly kind: "ready" }
+  | { readonly kind: "pong" }
+  | { readonly kind: "ended"; readonly exitCode: ExitCode };
+
+/** To the thread that starts a server's thread: as to that, and at first which one to load. */
+export type ToLauncher = { readonly kind: "load"; readonly launch: Launch } | ToServer;
+
+/** From it: it waits to be told what to load; as from the server's; why that has died. */
+export type FromLauncher =
+  | { readonly kind: "launcher" }
+  | FromServer
+  | { readonly kind: "died"; readonly reason: string };
+
+/** What starting a server's thread takes. */
+export interface Launch {
+  /** The module that every thread begins with. */
+  readonly entry: string;
+  /** Which server. */
+  readonly server: ServerStart["server"];
+  /** What its thread may touch. */
+  readonly grants: Grants;
+}
+
+/** A thread with no more than these grants. */
+export function startThread(
+  entry: string,
+  { name, grants }: { readonly name: string; readonly grants: Grants },
+): Worker {
+  const { net, read, write, sys } = grants;
+  const permissions = { net, read, write, sys, env: false, run: false, ffi: false, import: false };
+  return new Worker(entry, { type: "module", name, deno: { permissions } } as WorkerOptions);
+}
+
+/** The side of a worker's global scope that is needed; the libraries of the browser's window do not have it. */
+export interface ThreadScope<To, From> {
+  /** Which thread. */
+  readonly name: string;
+  /** Tells the thread that has started this one. */
+  postMessage(message: From): void;
+  /** Hears from it. */
+  onmessage: ((event: MessageEvent<To>) => void) | null;
+}
