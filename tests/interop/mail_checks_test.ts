@@ -288,3 +288,32 @@ testWith(["named"], "doctor says whether DNS answers serve-in's checks, and whic
   };
   assert.deepEqual(await doctor(), ["dns ok", "incoming.dns ok", "incoming.list warning"]);
 });
+
+testWith(["named"], "check-message runs the checks on a stored message and on any other", async () => {
+  await using serving = await serve({});
+  assert.match(await serving.send({}), /^250 /);
+  const config = serving.workspace.file("config.toml");
+  const [name = ""] = await serving.workspace.stored("alice");
+  const stored = serving.workspace.file("mail", "example.com", "alice", "new", name);
+  const check = (...args: string[]) => runMailapp(["check-message", "--config", config, ...args]);
+  const again = await check(stored);
+  assert.equal(
+    again.stdout,
+    `from a@good.test, by client.test [127.0.0.1]
+  spf: pass
+  dmarc: pass
+  iprev: fail
+  taken
+`,
+    again.stderr,
+  );
+  const other = serving.workspace.file("other.eml");
+  await Deno.writeTextFile(other, "From: <a@bank.test>\r\nSubject: x\r\n\r\nx\r\n");
+  const refused = JSON.parse(
+    (await check("--json", "--ip", "127.0.0.1", "--from", "a@bank.test", other)).stdout,
+  );
+  assert.deepEqual([refused.outcome, refused.spf, refused.dmarc], ["refuse", "fail", "fail"]);
+  assert.match(refused.reply, /^550 5\.7\.1 DMARC policy of bank\.test/);
+  assert.equal((await check(other)).code, 64);
+  assert.equal((await check(serving.workspace.file("missing.eml"))).code, 66);
+});
