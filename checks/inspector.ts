@@ -14,7 +14,7 @@ import { DkimVerification, MAX_SIGNATURES } from "../dkim/verify.ts";
 import { evaluateDmarc } from "../dmarc/evaluate.ts";
 import type { Resolver } from "../dns/resolver.ts";
 import { TimedResolver } from "../dns/timed_resolver.ts";
-import { authorDomains } from "../message/address_list.ts";
+import { authorDomains, MAX_AUTHOR_FIELDS } from "../message/address_list.ts";
 import { fieldValue, type HeaderSection } from "../message/header_section.ts";
 import { sameAddress } from "../net/ip_address.ts";
 import type { Header } from "../smtp/delivery.ts";
@@ -180,6 +180,8 @@ class MailInspection implements Inspection {
   #dkim: DkimVerification | undefined;
   #arc: ArcVerification | undefined;
   #authors: readonly string[] = [];
+  /** Why the authors are not known. */
+  #unread: string | undefined;
   #signatures = 0;
 
   constructor(options: MailInspectionOptions) {
@@ -202,7 +204,13 @@ class MailInspection implements Inspection {
     if (checks.dkim) this.#dkim = new DkimVerification(options);
     if (checks.arc) this.#arc = new ArcVerification(options);
     this.#signatures = Math.min(section.named("dkim-signature").length, MAX_SIGNATURES);
-    this.#authors = section.named("from").flatMap((field) => authorDomains(fieldValue(field)));
+    const from = section.named("from");
+    // Many fields cost as much as one that is as long.
+    if (from.reduce((octets, { text }) => octets + text.length, 0) > MAX_AUTHOR_FIELDS) {
+      this.#unread = `the From fields have more than ${MAX_AUTHOR_FIELDS} octets`;
+      return;
+    }
+    this.#authors = from.flatMap((field) => authorDomains(fieldValue(field)));
     const [author] = this.#authors;
     // Asked again when all is there; by then it is known.
     if (checks.dmarc !== "off" && author !== undefined) void timed.txt(`_dmarc.${author}`);
@@ -243,6 +251,7 @@ class MailInspection implements Inspection {
     if (checks.dmarc === "off") return findings;
     const dmarc = await evaluateDmarc({
       authors: this.#authors,
+      unread: this.#unread,
       spf: sender.spf ?? { result: "none" },
       dkim: dkim ?? [],
       resolver: timed,

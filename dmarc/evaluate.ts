@@ -24,6 +24,8 @@ export interface CheckedDomain {
 export interface DmarcQuestion {
   /** The domains of all addresses in all From fields; of each the first occurrence counts. */
   readonly authors: readonly string[];
+  /** Why nobody has read them all: then the message is to be rejected as one with too many. */
+  readonly unread?: string | undefined;
   /** Of MAIL FROM, or of HELO where that is empty. */
   readonly spf: CheckedDomain;
   /** Of each signature: `d=`. */
@@ -59,11 +61,16 @@ const GRAVITY: readonly DmarcResult[] = ["pass", "none", "permerror", "temperror
 
 /**
  * Evaluates DMARC. Asks at most eight names for each author and each authenticated domain, each name once. A message
- * without an author domain is `none`; one with more than ten is `permerror`, to be rejected. Never rejects.
+ * without an author domain is `none`; one with more than ten, or whose
+ * From fields nobody has read, is `permerror`, to be rejected. Never rejects.
  */
 export async function evaluateDmarc(question: DmarcQuestion): Promise<DmarcVerdict> {
   const authors = [...new Set(question.authors.flatMap((domain) => normalizeDomain(domain) ?? []))];
   const [first, ...others] = authors;
+  if (question.unread !== undefined) {
+    const author = first !== undefined && { author: first };
+    return { result: "permerror", ...author, disposition: "reject", why: question.unread };
+  }
   if (first === undefined) {
     return { result: "none", disposition: "none", why: "the message has no author domain" };
   }

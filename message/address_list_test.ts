@@ -141,6 +141,9 @@ Deno.test("authorDomains() finds the domain of each address", () => {
   assert.deepEqual(authorDomains("a@x.test, b@X.test, c@y.test, d@x.test"), ["x.test", "y.test"]);
   const many = Array.from({ length: 1000 }, (_, i) => `a@x${i}.test`).join(",");
   assert.equal(authorDomains(many).length, 100);
+  const { input, steps } = countedText("<a@x.test>,".repeat(100_000));
+  assert.deepEqual(authorDomains(input), ["x.test"]);
+  assert.ok(steps() < 4 * 64 * 1024, `${steps()} steps`);
 });
 
 Deno.test("address lists of any form are read in linear work", () => {
