@@ -27,7 +27,7 @@ export interface MimeLeaf {
 export interface MimeHandler {
   /** The header section of a part, with the empty line behind it, if it has one. */
   header(bytes: Uint8Array, part: { readonly index: number; readonly section: HeaderSection }): void;
-  /** Bytes of the body of a leaf, cut at the ends of lines, or in longer ones anywhere. */
+  /** Bytes of the body of a leaf, whole lines, or pieces of longer ones. */
   body(bytes: Uint8Array, leaf: MimeLeaf): void;
   /** A leaf is over. */
   end(leaf: MimeLeaf): void;
@@ -49,6 +49,8 @@ const MAX_DEPTH = 20;
 /** Octets of an unfinished line that are held, since it may be a delimiter. */
 const MAX_HELD = 1024;
 const MAX_BOUNDARY = 70;
+/** Parts, and lines of all header sections, together. */
+const MAX_LINES = 20_000;
 
 const LF = 10;
 const CR = 13;
@@ -74,6 +76,7 @@ export class MimeWalker {
   #attached = false;
   #headerLines: Uint8Array[] = [];
   #headerLength = 0;
+  #lines = 0;
   #held: Uint8Array = NOTHING;
   #atLineStart = true;
 
@@ -90,13 +93,25 @@ export class MimeWalker {
   push(chunk: Uint8Array): void {
     const bytes = this.#held.length === 0 ? chunk : concat(this.#held, chunk);
     this.#held = NOTHING;
+    // Where the line begins, and where what has not been handed on yet.
+    let at = 0;
     let start = 0;
-    for (let lf = bytes.indexOf(LF); lf >= 0; lf = bytes.indexOf(LF, start)) {
-      this.#line(bytes.subarray(start, lf + 1));
-      start = lf + 1;
+    for (let lf = bytes.indexOf(LF); lf >= 0; lf = bytes.indexOf(LF, at)) {
+      if (this.#mode === "header" || this.#mayDelimit(bytes, at)) {
+        const line = bytes.subarray(at, lf + 1);
+        const level = this.#delimited(line);
+        if (level !== undefined || this.#mode === "header") {
+          this.#handOn(bytes.subarray(start, at));
+          if (level === undefined) this.#headerLine(line);
+          else this.#delimiter(line, level);
+          start = lf + 1;
+        }
+      }
+      at = lf + 1;
       this.#atLineStart = true;
     }
-    const rest = bytes.subarray(start);
+    this.#handOn(bytes.subarray(start, at));
+    const rest = bytes.subarray(at);
     if (rest.length === 0) return;
     if (this.#atLineStart && rest.length <= MAX_HELD) {
       this.#held = rest.slice();
@@ -116,44 +131,64 @@ export class MimeWalker {
     if (this.#levels.length > 0) throw new MalformedMimeError("a multipart has no end");
   }
 
+  /** The end of the message, or a part of a line whose end has not come. */
   #line(line: Uint8Array): void {
-    if (this.#atLineStart && line[0] === DASH && line[1] === DASH && this.#delimiter(line)) return;
-    switch (this.#mode) {
-      case "header":
-        this.#headerLength += line.length;
-        if (this.#headerLength > MAX_HEADER_SECTION) {
-          throw new MalformedMimeError("the header of a part has no end");
-        }
-        this.#headerLines.push(line.slice());
-        if (this.#atLineStart && (line[0] === LF || (line[0] === CR && line[1] === LF))) this.#endHeader();
-        break;
-      case "leaf":
-        if (this.#leaf !== undefined) this.#handler.body(line, this.#leaf);
-        break;
-      case "other":
-        this.#handler.other(line);
-    }
+    const level = this.#mayDelimit(line, 0) ? this.#delimited(line) : undefined;
+    if (level !== undefined) this.#delimiter(line, level);
+    else if (this.#mode === "header") this.#headerLine(line);
+    else this.#handOn(line);
   }
 
-  /** Whether the line is a delimiter, which then has been dealt with. */
-  #delimiter(line: Uint8Array): boolean {
+  #mayDelimit(bytes: Uint8Array, at: number): boolean {
+    return this.#atLineStart && bytes[at] === DASH && bytes[at + 1] === DASH;
+  }
+
+  #headerLine(line: Uint8Array): void {
+    this.#headerLength += line.length;
+    if (this.#headerLength > MAX_HEADER_SECTION) {
+      throw new MalformedMimeError("the header of a part has no end");
+    }
+    this.#count();
+    this.#headerLines.push(line.slice());
+    if (this.#atLineStart && (line[0] === LF || (line[0] === CR && line[1] === LF))) this.#endHeader();
+  }
+
+  /** A part, and a line of a header, take more time and memory than their octets. */
+  #count(): void {
+    if (++this.#lines > MAX_LINES) throw new MalformedMimeError("too many parts, or lines of their headers");
+  }
+
+  /** What is neither header nor delimiter. */
+  #handOn(bytes: Uint8Array): void {
+    if (bytes.length === 0) return;
+    if (this.#mode === "other") this.#handler.other(bytes);
+    else if (this.#leaf !== undefined) this.#handler.body(bytes, this.#leaf);
+  }
+
+  /** Which of the multiparts around it the line delimits. */
+  #delimited(line: Uint8Array): number | undefined {
+    if (!this.#mayDelimit(line, 0)) return undefined;
     let end = line.length;
     while (end > 0 && isSpace(line[end - 1] as number)) end--;
     for (let at = this.#levels.length - 1; at >= 0; at--) {
-      const level = this.#levels[at];
-      if (level === undefined) break;
-      const { delimiter, attached } = level;
-      const closes = end === delimiter.length + 2 && line[end - 1] === DASH && line[end - 2] === DASH;
-      if (end !== delimiter.length && !closes) continue;
-      if (!delimiter.every((byte, i) => line[i] === byte)) continue;
-      this.#endPart();
-      this.#handler.other(line);
-      this.#levels.length = closes ? at : at + 1;
-      this.#mode = closes ? "other" : "header";
-      this.#attached = attached;
-      return true;
+      const { delimiter } = this.#levels[at] as Level;
+      if (end !== delimiter.length && !closes(line, { end, delimiter })) continue;
+      if (delimiter.every((byte, i) => line[i] === byte)) return at;
     }
-    return false;
+    return undefined;
+  }
+
+  #delimiter(line: Uint8Array, at: number): void {
+    const { delimiter, attached } = this.#levels[at] as Level;
+    let end = line.length;
+    while (end > 0 && isSpace(line[end - 1] as number)) end--;
+    this.#count();
+    this.#endPart();
+    this.#handler.other(line);
+    const isLast = closes(line, { end, delimiter });
+    this.#levels.length = isLast ? at : at + 1;
+    this.#mode = isLast ? "other" : "header";
+    this.#attached = attached;
   }
 
   #endPart(): void {
@@ -196,6 +231,14 @@ export class MimeWalker {
       this.#mode = "leaf";
     }
   }
+}
+
+/** Whether the line, which ends there but for white space, has what follows the last part. */
+function closes(
+  line: Uint8Array,
+  { end, delimiter }: { readonly end: number; readonly delimiter: Uint8Array },
+): boolean {
+  return end === delimiter.length + 2 && line[end - 1] === DASH && line[end - 2] === DASH;
 }
 
 function typeOf(section: HeaderSection, byDefault: string) {
