@@ -4,16 +4,19 @@ import { silentLogger } from "../base/log.ts";
 import type { Answer, Resolver } from "../dns/resolver.ts";
 import { InspectedData } from "../smtp/inspected_data.ts";
 import type { Verdict } from "../smtp/inspector.ts";
-import { SmtpError } from "../smtp/reply.ts";
+import { reply, SmtpError } from "../smtp/reply.ts";
 import type { Session } from "../smtp/session.ts";
 import { bytesOf } from "../tests/support/bytes.ts";
 import { ed25519Key, NOW, sealByTheBook, signByTheBook } from "../tests/support/dkim.ts";
 import { FakeClock, settle } from "../tests/support/fake_clock.ts";
 import { envelope } from "../tests/support/maildir_setting.ts";
+import { RecordingLog } from "../tests/support/recording_log.ts";
 import { type StaticName, StaticResolver } from "../tests/support/static_resolver.ts";
 import { DnsLists } from "./dns_lists.ts";
+import type { Filter, FilteredMessage, FilterOpinion } from "./filter.ts";
 import { Greylist } from "./greylist.ts";
-import { type CheckOptions, MailInspector, type MailInspectorOptions } from "./inspector.ts";
+import type { CheckOptions } from "./inspection.ts";
+import { MailInspector, type MailInspectorOptions } from "./inspector.ts";
 
 const key = ed25519Key();
 const KEYS: Readonly<Record<string, StaticName>> = {
@@ -30,7 +33,7 @@ interface InspectOptions {
   readonly names?: Readonly<Record<string, StaticName>>;
   readonly resolver?: Resolver;
   readonly checks?: Partial<CheckOptions>;
-  readonly options?: Partial<MailInspectorOptions> & { readonly refusesListed?: boolean };
+  readonly options?: Partial<MailInspectorOptions>;
   readonly ip?: string;
   readonly local?: string;
   readonly from?: string | null;
@@ -55,12 +58,14 @@ async function inspect(inspect: InspectOptions): Promise<Verdict & { readonly to
       trustedSealers: [],
       timeoutMs: 10_000,
       greylist: "off",
+      filterFailure: "accept",
       ...checks,
     },
     isOwnDomain: (domain) => domain === "example.com",
     resolver: inspect.resolver ??
       new StaticResolver({ ...KEYS, ...names }, { ptr: { [IP]: ["mail.other.example"] } }),
     clock,
+    logger: silentLogger,
     ...options,
   });
   const session: Session = {
@@ -106,7 +111,7 @@ Deno.test("MailInspector writes all it found into one field", async () => {
       "\tdmarc=pass (p=reject dis=none) header.from=bank.example;\r\n" +
       "\tiprev=pass (mail.other.example) policy.iprev=192.0.2.1\r\n",
   );
-  assert.deepEqual([refuse, junk], [undefined, undefined]);
+  assert.deepEqual([refuse, junk], [undefined, false]);
   assert.deepEqual(log, { spf: "pass", dkim: ["pass bank.example"], dmarc: "pass", iprev: "pass" });
 });
 
@@ -150,7 +155,7 @@ Deno.test("MailInspector accepts and marks what DNS cannot tell", async () => {
     }] as const
   ) {
     const { refuse, junk, top } = await inspect({ names: { ...reject, ...fails } });
-    assert.deepEqual([refuse, junk], [undefined, undefined]);
+    assert.deepEqual([refuse, junk], [undefined, false]);
     assert.match(top, /dmarc=temperror/);
   }
 });
@@ -190,7 +195,7 @@ Deno.test("MailInspector lets a trusted sealer outweigh DMARC, and names it", as
   assert.equal((await inspect({ message, names: reject })).refuse?.code, 550);
   const checks = { trustedSealers: ["lists.example"] };
   const { refuse, junk, top, log } = await inspect({ message, names: reject, checks });
-  assert.deepEqual([refuse, junk], [undefined, undefined]);
+  assert.deepEqual([refuse, junk], [undefined, false]);
   assert.match(top, /arc=pass/);
   assert.match(top, /dmarc=fail/);
   assert.equal(
@@ -339,4 +344,95 @@ Deno.test("what From fields cost is bounded, one long one or many: beyond that t
   const { refuse, top } = await inspect({ message: `${within}Subject: x\r\n\r\nHello\r\n` });
   assert.equal(refuse, undefined);
   assert.match(top, /dmarc=none/);
+});
+
+/** A filter that says what a test wants, or fails. */
+function filter(say: Partial<FilterOpinion> | "fails" | "slow", seen: FilteredMessage[] = []): Filter {
+  return {
+    name: "test",
+    open(message) {
+      seen.push(message);
+      if (say === "fails") return Promise.reject(new Error("it is down"));
+      const nothing = () => Promise.resolve();
+      const opinion: FilterOpinion = {
+        action: "accept",
+        fields: [],
+        edits: [],
+        about: "fine",
+        ...(say as object),
+      };
+      return Promise.resolve({
+        header: nothing,
+        body: nothing,
+        finish: () => Promise.resolve(opinion),
+        [Symbol.dispose]() {},
+      });
+    },
+  };
+}
+
+Deno.test("MailInspector tells filters what is known, and takes over what they say", async () => {
+  const seen: FilteredMessage[] = [];
+  const spam = { name: "X-Score", value: "9" };
+  const edits = [{ name: "Subject", index: 1, value: " [x]" }];
+  const { fields, junk, edits: changes, log } = await inspect({
+    names: reject,
+    options: {
+      filters: [
+        filter({ fields: [spam] }, seen),
+        filter({ action: "junk", edits, about: "bad", fields: [{ name: "x-spam-flag", value: "no" }] }),
+      ],
+    },
+  });
+  assert.deepEqual(seen, [{
+    hostname: "mx.example.com",
+    id: "s1.1",
+    client: { address: IP, port: 1 },
+    clientName: "mail.other.example",
+    helo: "mail.other.example",
+    from: "someone@other.example",
+    to: ["alice@example.com"],
+  }]);
+  assert.equal(junk, true);
+  assert.deepEqual(changes, edits);
+  assert.deepEqual(fields.slice(1), [spam, { name: "X-Spam-Flag", value: "YES" }]);
+  assert.deepEqual(log["filters"], ["test: fine", "test: bad"]);
+});
+
+Deno.test("MailInspector refuses and puts off what the first filter that objects wants", async () => {
+  const no = (code: number) =>
+    filter({ action: code < 500 ? "defer" : "refuse", reply: reply(code, undefined, "No") });
+  for (const [filters, code] of [[[filter({}), no(554), no(451)], 554], [[no(451), no(554)], 451]] as const) {
+    const { refuse, log } = await inspect({ names: reject, options: { filters } });
+    assert.equal(refuse?.code, code);
+    assert.equal(log["why"], "test: No");
+  }
+  // DMARC comes first.
+  const forged = await inspect({ message: MESSAGE, names: reject, options: { filters: [no(451)] } });
+  assert.equal(forged.refuse?.code, 550);
+});
+
+Deno.test("MailInspector does with mail what it should while a filter fails, and says so once", async () => {
+  const logger = new RecordingLog();
+  const broken = filter("fails");
+  for (const [filterFailure, code] of [["accept", undefined], ["defer", 451]] as const) {
+    const { refuse, log, top } = await inspect({
+      names: reject,
+      checks: { filterFailure },
+      options: { filters: [broken], logger },
+    });
+    assert.equal(refuse?.code, code);
+    assert.deepEqual(log["filters"], ["test: failed: it is down"]);
+    if (code === undefined) assert.match(top, /dmarc=pass/);
+  }
+  const [failed] = logger.named("filter.failed");
+  assert.deepEqual(failed?.fields, { filter: "test", error: "it is down" });
+});
+
+Deno.test("MailInspector asks filters where nothing is asked of DNS", async () => {
+  const { fields, junk } = await inspect({
+    options: { resolver: undefined, filters: [filter({ action: "junk" })] },
+  });
+  assert.deepEqual(fields, [{ name: "X-Spam-Flag", value: "YES" }]);
+  assert.equal(junk, true);
 });

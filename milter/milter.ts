@@ -237,10 +237,9 @@ export class MilterSession implements Disposable {
     await this.#write(COMMAND.negotiate, numbers(VERSION, ACTIONS, STEPS));
     const { letter, data } = await this.#read();
     if (letter !== COMMAND.negotiate || data.length < 12) throw new MilterError("no negotiation");
-    const [version, actions, steps] = [data.readUInt32BE(0), data.readUInt32BE(4), data.readUInt32BE(8)];
+    const [version, steps] = [data.readUInt32BE(0), data.readUInt32BE(8)];
     if (version < 2 || version > VERSION) throw new MilterError(`version ${version} of the protocol`);
-    if ((actions & ~ACTIONS) !== 0) throw new MilterError(`it wants actions 0x${actions.toString(16)}`);
-    // What it was not offered it cannot count on.
+    // Rspamd names more actions than it was offered. Only if it asks for one of them it fails.
     this.#steps = steps & STEPS;
   }
 

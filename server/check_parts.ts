@@ -7,11 +7,14 @@ import { join } from "@std/path";
 import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
 import { DnsLists } from "../checks/dns_lists.ts";
+import type { Filter } from "../checks/filter.ts";
 import { GreylistFile } from "../checks/greylist_file.ts";
 import { MailInspector } from "../checks/inspector.ts";
-import type { Config } from "../config/config.ts";
+import { MilterFilter } from "../checks/milter_filter.ts";
+import { RspamdFilter } from "../checks/rspamd.ts";
+import type { Config, FilterConfig } from "../config/config.ts";
 import type { Resolver } from "../dns/resolver.ts";
-import { asksDns } from "./dns_parts.ts";
+import { asksDns, isChecked } from "./dns_parts.ts";
 import { incomingDirectory } from "./parts.ts";
 
 /** The checks of a running serve-in. */
@@ -30,6 +33,9 @@ export interface ChecksOptions {
   readonly domains: () => readonly string[];
 }
 
+/** For the connection to a filter, each part of a message that it takes, and its answer; in milliseconds. */
+const FILTER_TIMEOUT = 30_000;
+
 /** Where serve-in remembers whom greylisting knows. */
 export function greylistFile(config: Config): string {
   return join(incomingDirectory(config), "greylist");
@@ -37,7 +43,7 @@ export function greylistFile(config: Config): string {
 
 /** Opens what the checks of the configuration need, and begins to test its DNS lists. */
 export async function openChecks(config: Config, options: ChecksOptions): Promise<Checks> {
-  if (!asksDns(config)) return { [Symbol.asyncDispose]: () => Promise.resolve() };
+  if (!isChecked(config)) return { [Symbol.asyncDispose]: () => Promise.resolve() };
   const { hostname, serveIn: { checks } } = config;
   const { resolver, clock, logger, domains } = options;
   const lists = checks.dnsLists.length === 0
@@ -52,8 +58,10 @@ export async function openChecks(config: Config, options: ChecksOptions): Promis
     hostname,
     checks,
     isOwnDomain: (domain) => domain === hostname || domains().includes(domain),
-    resolver,
+    ...(asksDns(config) && { resolver }),
     clock,
+    logger,
+    filters: checks.filters.map((filter) => openFilter(filter, clock)),
     ...(lists && { lists }),
     ...(greylist && { greylist }),
     refusesListed: checks.dnsLists.some(({ action }) => action === "refuse"),
@@ -65,4 +73,11 @@ export async function openChecks(config: Config, options: ChecksOptions): Promis
       await greylist?.[Symbol.asyncDispose]();
     },
   };
+}
+
+function openFilter(filter: FilterConfig, clock: Clock): Filter {
+  const common = { clock, timeoutMs: FILTER_TIMEOUT };
+  return filter.kind === "rspamd"
+    ? new RspamdFilter({ host: filter.host, port: filter.port, ...common })
+    : new MilterFilter({ address: filter, ...common });
 }

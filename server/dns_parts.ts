@@ -20,6 +20,11 @@ export function asksDns({ serveIn: { checks } }: Config): boolean {
   return spf || dkim || arc || dmarc !== "off" || dnsLists.length > 0 || greylist !== "off";
 }
 
+/** Whether serve-in checks mail at all. */
+export function isChecked(config: Config): boolean {
+  return asksDns(config) || config.serveIn.checks.filters.length > 0;
+}
+
 /** The DNS servers of the configuration, or else those that resolv.conf names now. */
 export async function findDnsServers({ dns }: Config): Promise<readonly DnsServer[]> {
   return dns.servers.length > 0

@@ -4,6 +4,7 @@
  * @module
  */
 import type { Config } from "../config/config.ts";
+import { showEndpoint } from "../net/listen.ts";
 
 /** What a thread may touch. Programs, libraries, environment and imports are never among it. */
 export interface Grants {
@@ -19,6 +20,21 @@ export interface Grants {
 
 /** Where `users = "system"` looks. */
 export const PASSWD_FILE = "/etc/passwd";
+
+/** What asking the filters takes: a connection to each of them, and nothing else. */
+export function filterGrants(
+  { serveIn: { checks: { filters } } }: Config,
+): { net: string[]; read: string[]; write: string[] } {
+  const sockets = filters.flatMap((filter) => "path" in filter ? [filter.path] : []);
+  return {
+    net: filters.map((filter) =>
+      "path" in filter ? `unix:${filter.path}` : showEndpoint(filter.host, filter.port)
+    ),
+    // A Unix socket is connected to by reading and writing its path.
+    read: sockets,
+    write: sockets,
+  };
+}
 
 /** The first of these files that the grants do not let the server read, if there is one. */
 export function unreadable({ read }: Grants, files: readonly string[]): string | undefined {

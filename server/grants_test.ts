@@ -96,3 +96,19 @@ Deno.test("serveIn.grants() has nothing for DNS where nothing is asked", () => {
   assert.deepEqual(net, ["127.0.0.1:5353"]);
   assert.ok(!read.includes("/etc/resolv.conf"));
 });
+
+Deno.test("serveIn.grants() has the filters, and nothing around them", () => {
+  const filter = '["rspamd:http://127.0.0.1:11333", "milter:unix:/run/x/filter.sock", "milter:[::1]:8891"]';
+  const filtered = parseConfig(
+    TEXT.replace(
+      "[mailboxes]",
+      `[serve-in.checks]\nspf = false\ndkim = false\narc = false\ndmarc = "off"\nfilter = ${filter}\n[mailboxes]`,
+    ),
+  );
+  const { net, read, write } = serveIn.grants(filtered, { configFile, addresses: [], dnsServers: [] });
+  assert.deepEqual(net, ["127.0.0.1:11333", "unix:/run/x/filter.sock", "[::1]:8891"]);
+  assert.ok(!read.includes("/etc/resolv.conf"));
+  for (const paths of [read, write]) {
+    assert.deepEqual(paths.filter((path) => path.startsWith("/run")), ["/run/x/filter.sock"]);
+  }
+});

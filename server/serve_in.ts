@@ -12,7 +12,7 @@ import { showEndpoint } from "../net/listen.ts";
 import { StorageError } from "../storage/storage_error.ts";
 import { serveInAddresses, serveInEndpoints, serveInFollow } from "./addresses.ts";
 import { asksDns, dnsGrants } from "./dns_parts.ts";
-import { type Grants, logFile, PASSWD_FILE } from "./grants.ts";
+import { filterGrants, type Grants, logFile, PASSWD_FILE } from "./grants.ts";
 import { incomingDirectory, openMailboxes, requireDomains } from "./parts.ts";
 import type { GrantOptions, Server } from "./server.ts";
 
@@ -83,8 +83,8 @@ async function prepareMailRoot(config: Config): Promise<void> {
 }
 
 /**
- * Its Maildirs, its ports, its certificate, and the DNS servers. Of the data directory only what is its own: the spool and the DKIM keys in
- * there are serve-out's.
+ * Its Maildirs, its ports, its certificate, the DNS servers and the filters. Of the data directory only what is its own:
+ * the spool and the DKIM keys in there are serve-out's.
  */
 function serveInGrants(config: Config, { configFile, addresses, dnsServers }: GrantOptions): Grants {
   const { dataDir, tls: { certificate, selfSigned }, serveIn, mailboxes } = config;
@@ -93,16 +93,22 @@ function serveInGrants(config: Config, { configFile, addresses, dnsServers }: Gr
   const hasTlsPort = serveIn.tlsPort !== false && (certificate !== undefined || selfSigned);
   const ports = [serveIn.port, ...(hasTlsPort ? [Number(serveIn.tlsPort)] : [])];
   const dns = dnsGrants(config, dnsServers);
+  const filters = filterGrants(config);
   return {
-    net: [...addresses.flatMap((address) => ports.map((port) => showEndpoint(address, port))), ...dns.net],
+    net: [
+      ...addresses.flatMap((address) => ports.map((port) => showEndpoint(address, port))),
+      ...dns.net,
+      ...filters.net,
+    ],
     read: [
       ...own,
       configFile,
       ...(certificate === undefined ? [] : [certificate.certFile, certificate.keyFile]),
       ...(mailboxes.users === "system" ? [PASSWD_FILE] : []),
       ...(asksDns(config) ? dns.read : []),
+      ...filters.read,
     ],
-    write: [...own, ...logFile(config)],
+    write: [...own, ...filters.write, ...logFile(config)],
     sys: ["statfs", "uid"],
   };
 }

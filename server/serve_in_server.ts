@@ -62,7 +62,7 @@ export async function runServeIn(
   });
   const server = new SmtpServer({
     hostname: config.hostname,
-    policy: finalDeliveryPolicy(config),
+    policy: finalDeliveryPolicy({ hostname: config.hostname, marksJunk: checks.inspector !== undefined }),
     delivery,
     log: logger,
     ...(checks.inspector && { inspector: checks.inspector }),

@@ -40,18 +40,23 @@ export const defaultPolicy: ServerPolicy = {
   addsReturnPath: false,
 };
 
+/** Fields by which mail programs tell junk. */
+const JUNK_FIELDS: ReadonlySet<string> = new Set(["x-spam", "x-spam-flag", "x-spam-score", "x-spam-status"]);
+
 /**
  * The rules of a server where mail from the Internet leaves SMTP for mailboxes. Return-Path is ours to write (RFC 5321
  * §4.4), and Authentication-Results in our name would be believed (RFC 8601 §5): what comes with them is taken out.
- * @param options `hostname`: this server's name
+ * @param options `hostname`: this server's name; `marksJunk`: whether the fields that tell junk are ours to write, too
  */
-export function finalDeliveryPolicy({ hostname }: { readonly hostname: string }): ServerPolicy {
+export function finalDeliveryPolicy(
+  { hostname, marksJunk = false }: { readonly hostname: string; readonly marksJunk?: boolean },
+): ServerPolicy {
   const ours = hostname.toLowerCase();
   return {
     ...defaultPolicy,
     addsReturnPath: true,
     unwantedField: (field) => {
-      if (field.name === "return-path") return true;
+      if (field.name === "return-path" || (marksJunk && JUNK_FIELDS.has(field.name))) return true;
       if (field.name !== "authentication-results") return false;
       return claimsToBeOurs(field.value(), { hostname: ours, whole: field.whole });
     },

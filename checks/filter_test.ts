@@ -1,0 +1,109 @@
+import assert from "node:assert/strict";
+import { HeaderSection } from "../message/header_section.ts";
+import { bytesOf, textOf } from "../tests/support/bytes.ts";
+import {
+  type Filter,
+  type FilteredMessage,
+  type FilterOpinion,
+  FilterRun,
+  foldedValue,
+  isFieldName,
+} from "./filter.ts";
+
+const OPINION: FilterOpinion = { action: "accept", fields: [], edits: [], about: "fine" };
+const MESSAGE: FilteredMessage = {
+  hostname: "mx.example.com",
+  id: "1",
+  client: { address: "192.0.2.1", port: 1 },
+  helo: "x",
+  from: "",
+  to: [],
+};
+
+/** A filter that fails at one step. */
+class Failing implements Filter {
+  readonly name = "test";
+  readonly seen: string[] = [];
+  open_ = 0;
+
+  constructor(readonly at?: "open" | "header" | "body" | "finish") {}
+
+  #step(name: string): Promise<void> {
+    this.seen.push(name);
+    return name.split(" ")[0] === this.at ? Promise.reject(new Error(`no ${name}`)) : Promise.resolve();
+  }
+
+  async open() {
+    await this.#step("open");
+    this.open_++;
+    return {
+      header: () => this.#step("header"),
+      body: (chunk: Uint8Array) => this.#step(`body ${textOf(chunk)}`),
+      finish: () => this.#step("finish").then(() => OPINION),
+      [Symbol.dispose]: () => void this.open_--,
+    };
+  }
+}
+
+Deno.test("FilterRun shows a filter all of a message, in order", async () => {
+  const filter = new Failing();
+  const ended: (string | undefined)[] = [];
+  using run = new FilterRun(filter, {
+    message: Promise.resolve(MESSAGE),
+    ended: (failure) => ended.push(failure),
+  });
+  run.header(new HeaderSection());
+  void run.body(bytesOf("a"));
+  await run.body(bytesOf("b"));
+  assert.deepEqual(await run.finish(), { opinion: OPINION });
+  assert.deepEqual(filter.seen, ["open", "header", "body a", "body b", "finish"]);
+  assert.deepEqual(ended, [undefined]);
+});
+
+Deno.test("FilterRun shows a filter nothing more that failed, and says so once", async () => {
+  for (const at of ["open", "header", "body", "finish"] as const) {
+    const filter = new Failing(at);
+    const ended: (string | undefined)[] = [];
+    using run = new FilterRun(filter, {
+      message: Promise.resolve(MESSAGE),
+      ended: (failure) => ended.push(failure),
+    });
+    run.header(new HeaderSection());
+    await run.body(bytesOf("a"));
+    await run.body(bytesOf("b"));
+    assert.deepEqual(await run.finish(), { failure: at === "body" ? "no body a" : `no ${at}` });
+    assert.equal(filter.seen.at(-1)?.split(" ")[0], at);
+    assert.equal(ended.length, 1);
+    assert.equal(filter.open_, 0);
+  }
+});
+
+Deno.test("FilterRun closes a filter with a message that comes to nothing, and takes that for no failure", async () => {
+  const filter = new Failing();
+  const message = Promise.withResolvers<FilteredMessage>();
+  const ended: unknown[] = [];
+  const run = new FilterRun(filter, { message: message.promise, ended: (failure) => ended.push(failure) });
+  run[Symbol.dispose]();
+  message.resolve(MESSAGE);
+  await run.finish();
+  assert.equal(filter.open_, 0);
+  assert.deepEqual(ended, []);
+});
+
+Deno.test("foldedValue() makes a value of any text", () => {
+  const cases: readonly (readonly [string, string])[] = [
+    ["a", "a"],
+    ["  a \r\n b", "a \r\n b"],
+    ["a\nb\n\n \n\tc", "a\r\n\tb\r\n\tc"],
+    ["a\rSubject: forged", "a\r\n\tSubject: forged"],
+    ["a\0\x1b[2Jb", "a??[2Jb"],
+    ["", ""],
+    ["\n\n", ""],
+  ];
+  for (const [text, value] of cases) assert.equal(foldedValue(text), value, JSON.stringify(text));
+});
+
+Deno.test("isFieldName() takes names of fields alone", () => {
+  assert.ok(isFieldName("X-Spam"));
+  for (const name of ["", "a b", "a:", "a\n", "é", "x".repeat(201)]) assert.ok(!isFieldName(name), name);
+});
