@@ -166,6 +166,27 @@ export class MaildirDelivery implements Delivery {
   }
 
   /**
+   * Makes the Maildirs that are not there: a reader that finds none makes one of its own, which would belong to its
+   * account. One that cannot be made, or is not as it must be, is logged; mail for it is put off.
+   * @param options `signal`: no further ones once it is aborted
+   */
+  async makeMaildirs({ signal }: { readonly signal?: AbortSignal } = {}): Promise<void> {
+    const mailboxes = this.#mailboxes;
+    for (const mailbox of mailboxes.all()) {
+      // They have been replaced meanwhile, or the server ends.
+      if (mailboxes !== this.#mailboxes || signal?.aborted) return;
+      const { address, path } = mailbox;
+      try {
+        if (await this.#maildir(mailbox).prepare()) {
+          this.#log.info("maildir.made", { mailbox: address, path });
+        }
+      } catch (error) {
+        this.#log.warn("maildir.not_made", { mailbox: address, path, error: errorText(error) });
+      }
+    }
+  }
+
+  /**
    * Removes old files from the `tmp/` of every mailbox. To be called at the start and about twice a day.
    * Resolves to the number of files removed; a Maildir where that fails is logged.
    */

@@ -75,6 +75,26 @@ Deno.test("MaildirDelivery.checkRecipient() accepts local mailboxes, and makes n
   });
 });
 
+Deno.test("MaildirDelivery.makeMaildirs() makes those that are not there, for the group, and tells of what is wrong", async () => {
+  await inSetting({}, async ({ directory, delivery, log }) => {
+    const home = join(directory, "mail", "example.com");
+    await Deno.mkdir(home, { recursive: true });
+    await Deno.symlink("/etc", join(home, "bob"));
+    await delivery.makeMaildirs();
+    for (const part of ["", "tmp", "new", "cur"]) {
+      const { mode, isDirectory } = await Deno.lstat(join(home, "alice", part));
+      assert.deepEqual([isDirectory, (mode ?? 0) & 0o7777], [true, 0o2770]);
+    }
+    assert.deepEqual(log.named("maildir.made").map(({ fields }) => fields["mailbox"]), [
+      "alice@example.com",
+      "carol@example.com",
+    ]);
+    assert.match(String(log.named("maildir.not_made")[0]?.fields["error"]), /symbolic link/);
+    await delivery.makeMaildirs();
+    assert.equal(log.named("maildir.made").length, 2);
+  });
+});
+
 Deno.test("MaildirDelivery has a postmaster at the address that the client has connected to (RFC 1123 section 5.2.17)", async () => {
   await inSetting({}, async ({ delivery, files }) => {
     for (

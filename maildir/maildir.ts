@@ -136,6 +136,17 @@ export class Maildir {
     return new MaildirMessage({ file, name, inbox: this.#inbox, syncer: this.#syncer });
   }
 
+  /**
+   * Makes the Maildir, if it is not there.
+   * @returns whether it was made
+   * @throws {StorageError} also where what is there is not as it must be
+   */
+  async prepare(): Promise<boolean> {
+    if (this.#firstMissing() === undefined) return false;
+    await this.#noting(() => this.#ensure());
+    return true;
+  }
+
   /** A Maildir++ folder of this name, such as `Junk` in `.Junk`; made when the first message comes. */
   folder(name: string): MaildirFolder {
     let folder = this.#folders.get(name);

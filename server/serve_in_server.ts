@@ -85,8 +85,9 @@ export async function runServeIn(
   });
   const live = { config };
   signals.onReload(reload(start, { delivery, server, log, certificates, live }));
+  const stopping = new AbortController();
   const cleaning = setInterval(() => delivery.cleanTmp(), CLEAN_INTERVAL);
-  const firstCleaning = delivery.cleanTmp();
+  const firstCleaning = delivery.makeMaildirs({ signal: stopping.signal }).then(() => delivery.cleanTmp());
   await using _watch = await watchServeIn(live, {
     delivery,
     certificates,
@@ -97,6 +98,7 @@ export async function runServeIn(
 
   const signal = await signals.stopped;
   logger.info("server.stopping", { signal, connections: server.connectionCount });
+  stopping.abort();
   clearInterval(cleaning);
   listeners.stopRetrying();
   await server.shutdown({ grace: GRACE, hurried: signals.hurried });
@@ -131,6 +133,7 @@ function reload(
       server.limits = serverLimits(next);
       log.level = next.log.level;
       live.config = next;
+      void delivery.makeMaildirs();
     },
   });
 }

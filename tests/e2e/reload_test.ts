@@ -116,6 +116,24 @@ Deno.test("mail for a domain that serve-in has yet to hear of waits, and what wa
   for (const server of [serveIn, serveOut]) assert.equal(await server.stop(), 0);
 });
 
+Deno.test("Maildirs of all users are there before their first message, and those of new users after a reload", async () => {
+  await using machine = await Machine.create();
+  await machine.configure();
+  await using serveIn = await machine.start("serve-in");
+  const made = async (user: string) => {
+    await serveIn.event("maildir.made", { where: { mailbox: `${user}@example.com` } });
+    for (const part of ["tmp", "new", "cur"]) {
+      const { mode } = await Deno.lstat(machine.workspace.file("mail", "example.com", user, part));
+      assert.equal((mode ?? 0) & 0o7777, 0o2770);
+    }
+  };
+  for (const user of ["alice", "bob"]) await made(user);
+  await machine.configure({ mailboxes: { users: ["alice", "bob", "carol"] } });
+  serveIn.signal("SIGHUP");
+  await made("carol");
+  assert.equal(await serveIn.stop(), 0);
+});
+
 Deno.test("limits and the level of the log change while both servers run", async () => {
   await using machine = await Machine.create();
   await machine.configure();

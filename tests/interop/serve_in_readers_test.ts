@@ -46,6 +46,25 @@ testWith(["dovecot", PYTHON], "Dovecot lists, marks and moves what serve-in stor
   assert.ok((await reader.list()).some(({ text }) => text.includes("Subject: late\r\n")));
 });
 
+testWith(
+  ["dovecot", PYTHON],
+  "somebody who opens the inbox before the first message gets that message",
+  async () => {
+    await using server = await startServeIn({ readerGid: READERS_GID });
+    const maildir = server.maildir("bob@example.test");
+    await server.program.line(/"maildir\.made".*"bob@example\.test"/);
+    const { uid, gid, mode } = await Deno.stat(maildir);
+    assert.deepEqual([uid, gid, (mode ?? 0) & 0o7777], [Deno.uid(), READERS_GID, 0o2770]);
+    await using dovecot = await startDovecot({
+      mailboxes: [{ user: "bob", maildir, uid: READER_UID, gid: READERS_GID }],
+    });
+    const reader = imapReader(dovecot.port, "bob");
+    assert.deepEqual(await reader.list(), []);
+    await deliver(server, "bob@example.test", ["first"]);
+    assert.ok((await reader.list()).some(({ text }) => text.includes("Subject: first\r\n")));
+  },
+);
+
 // In a mount and a network namespace of its own: the paths, accounts and ports are those of the guide.
 testWith(
   ["dovecot", "doveadm", "groupadd", "ip", "mount", "openssl", PYTHON, "unshare", "useradd"],
