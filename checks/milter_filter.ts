@@ -122,7 +122,7 @@ function readReply(text: string | undefined): Reply | undefined {
   const lines: string[] = [];
   for (const line of utf8(text).split(/\r\n|\r|\n/).slice(0, MAX_LINES)) {
     const [, digits, status, rest = ""] =
-      /^(\d{3})(?:[ -](?:([45]\.\d{1,3}\.\d{1,3})(?: |$))?(.*))?$/.exec(line) ?? [];
+      /^(\d{3})(?:[ -](?:([45]\.\d{1,3}\.\d{1,3})(?: |$))?(.*))?$/s.exec(line) ?? [];
     if (digits === undefined) continue;
     code ||= Number(digits);
     if (status?.[0] === String(code)[0]) enhanced ??= status as EnhancedStatusCode;
