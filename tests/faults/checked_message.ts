@@ -30,13 +30,14 @@ export interface StoredMessage {
 
 /** Makes a message of about so many octets. Its first field holds the id, and the checksum of the body. */
 export function checkedMessage(id: string, octets: number): CheckedMessage {
-  let body = "";
+  // Eight bits in the body alone: serve-out encodes them in fields.
+  let body = "\u00fc\r\n";
   for (let line = 0; body.length < octets; line++) {
     // Every seventh line begins with a dot, some consist of it.
     const dot = line % 7 === 0 ? "." : "";
     body += `${dot}${line % 49 === 0 ? "" : sha256(`${id} ${line}`)}\r\n`;
   }
-  const text = `X-Check: ${id} ${sha256(body)}\r\nSubject: ${id} \u00fc\r\n\r\n${body}`;
+  const text = `X-Check: ${id} ${sha256(body)}\r\nSubject: ${id}\r\n\r\n${body}`;
   return { id, text, digest: sha256(text) };
 }
 
