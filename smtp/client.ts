@@ -300,12 +300,15 @@ export class SmtpClient {
       this.#options.clock.monotonic() - this.#groupSentAt >= SILENCE;
   }
 
-  /** The reply to RCPT; where MAIL was refused, that refusal stays the word that counts, whatever comes behind it. */
+  /**
+   * The reply to RCPT; where MAIL was refused, that refusal stays the word that counts, whatever comes behind it. But a
+   * server that says "bad sequence" and ends the connection may mean that commands came in a group.
+   */
   async #readBehind(mailReply: RemoteReply): Promise<RemoteReply> {
     try {
       return await this.#dialogue.read({ stage: "rcpt" });
     } catch (error) {
-      if (mailReply.code < 400) throw error;
+      if (mailReply.code < 400 || (this.#inGroup && isMisplaced(mailReply))) throw error;
       return mailReply;
     }
   }
@@ -364,13 +367,16 @@ export class SmtpClient {
   }
 }
 
-/** Takes out refusals for a bad sequence or syntax (500 to 504), which speak of commands and not of recipients. */
+/** Takes out refusals for a bad sequence or syntax (500 to 504). */
 function forgetMisplaced(results: (RecipientResult | undefined)[]): void {
   for (const [i, result] of results.entries()) {
-    if (result?.kind === "refused" && result.reply.code >= 500 && result.reply.code <= 504) {
-      results[i] = undefined;
-    }
+    if (result?.kind === "refused" && isMisplaced(result.reply)) results[i] = undefined;
   }
+}
+
+/** Whether a reply speaks of commands, their syntax and sequence, and not of an address. */
+function isMisplaced({ code }: RemoteReply): boolean {
+  return code >= 500 && code <= 504;
 }
 
 /** 3xx: the server waits for more (§4.2.1). */

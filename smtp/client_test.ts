@@ -674,6 +674,24 @@ Deno.test("SmtpClient.send() takes no refusal of DATA for one of a recipient whe
   assert.deepEqual([...recipients.map(brief), groupLost], ["refused rcpt 550", true]);
 });
 
+Deno.test("SmtpClient.send() takes a server that refuses a group and hangs up as one that lost the group", async () => {
+  for (const MAIL of ["503 5.5.1 improper pipelining", "500 5.5.2 one at a time", "502 what?"]) {
+    const { client } = await ready({ MAIL, RCPT: "drop" }, PIPELINING);
+    const { recipients, groupLost } = await client.send(message());
+    assert.deepEqual([...recipients.map(brief), groupLost], ["lost rcpt closed", true], MAIL);
+    const single = await ready({ MAIL, RCPT: "drop" }, PLAIN);
+    assert.deepEqual((await single.client.send(message())).recipients.map(brief), [
+      `refused mail ${MAIL.slice(0, 3)}`,
+    ]);
+  }
+  for (const [MAIL, RCPT] of [["550 5.7.1 not you", "drop"], ["503 5.5.1 no", "503 5.5.1 no"]] as const) {
+    const { client } = await ready({ MAIL, RCPT, DATA: RCPT }, PIPELINING);
+    const { recipients, groupLost } = await client.send(message());
+    assert.deepEqual(recipients.map(brief), [`refused mail ${MAIL.slice(0, 3)}`]);
+    assert.equal(groupLost, false);
+  }
+});
+
 Deno.test("SmtpClient.send() tells a 421 at once from one after a silence in a group", async () => {
   for (const [wait, lost] of [[0, false], [60_000, true]] as const) {
     const { client, clock, server } = await ready({ RCPT: "stall" }, PIPELINING);
