@@ -28,8 +28,15 @@ export interface StoredMessage {
   readonly digest: string;
 }
 
-/** Makes a message of about so many octets. Its first field holds the id, and the checksum of the body. */
-export function checkedMessage(id: string, octets: number): CheckedMessage {
+/**
+ * Makes a message of about so many octets. Its first field holds the id, and the checksum of the body.
+ * @param options `author`: its From field; none if absent
+ */
+export function checkedMessage(
+  id: string,
+  octets: number,
+  { author }: { readonly author?: string } = {},
+): CheckedMessage {
   // Eight bits in the body alone: serve-out encodes them in fields.
   let body = "\u00fc\r\n";
   for (let line = 0; body.length < octets; line++) {
@@ -37,7 +44,8 @@ export function checkedMessage(id: string, octets: number): CheckedMessage {
     const dot = line % 7 === 0 ? "." : "";
     body += `${dot}${line % 49 === 0 ? "" : sha256(`${id} ${line}`)}\r\n`;
   }
-  const text = `X-Check: ${id} ${sha256(body)}\r\nSubject: ${id}\r\n\r\n${body}`;
+  const from = author === undefined ? "" : `From: ${author}\r\n`;
+  const text = `X-Check: ${id} ${sha256(body)}\r\n${from}Subject: ${id}\r\n\r\n${body}`;
   return { id, text, digest: sha256(text) };
 }
 
