@@ -20,6 +20,7 @@ import { addressScope } from "../net/ip_address.ts";
 import { excludeEachOther, showEndpoint } from "../net/listen.ts";
 import { systemClock } from "../base/clock.ts";
 import { CertificateError, loadCertificate } from "../tls/certificates.ts";
+import { rootMailWarnings } from "../server/machine_names.ts";
 import { awaitedAddress } from "../server/addresses.ts";
 import { loadDkimKeys } from "../server/dkim_parts.ts";
 import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
@@ -172,6 +173,7 @@ async function reportServeIn(
   report.list(
     Object.entries(config.mailboxes.aliases).map(([name, targets]) => `    ${name} → ${targets.join(", ")}`),
   );
+  report.warnings.push(...rootMailWarnings(config));
   if (all.length === 0) report.warnings.push("[mailboxes] users names nobody: all mail is refused");
   const names = new UniqueNames({ hostname, now: () => systemClock.now() });
   const uid = tester.account?.uid;

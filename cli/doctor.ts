@@ -21,6 +21,7 @@ import { currentTroubles } from "../doctor/trouble_watch.ts";
 import { createDial } from "../net/dial.ts";
 import { showEndpoint } from "../net/listen.ts";
 import { maildropDirectory } from "../relay/maildrop/directory.ts";
+import { rootMailWarnings } from "../server/machine_names.ts";
 import { asksDns, findDnsServers, openConfinedResolver } from "../server/dns_parts.ts";
 import { loadDkimKeys } from "../server/dkim_parts.ts";
 import { routeProbes } from "../server/route_probes.ts";
@@ -135,7 +136,7 @@ async function setupOf(config: Config, probe: string): Promise<Setup> {
     hostname,
     domains: serveIn.domains,
     ...(file !== undefined && { configFile: file }),
-    configWarnings: config.warnings,
+    configWarnings: [...config.warnings, ...rootMailWarnings(config)],
     configProblems: problems,
     dataDir,
     maildrop: maildropDirectory(dataDir),

@@ -44,6 +44,8 @@ export interface QueueDeliveryOptions {
   readonly hostname: string;
   /** Completes bare addresses. */
   readonly qualifyDomain: string;
+  /** Leads a name of this machine, as in root@localhost, to the local domain that it stands for. */
+  readonly localDomain?: (domain: string) => string | undefined;
   /** Octets that must stay free on that file system. */
   readonly minFreeSpace: number;
   /** Takes refusals for want of space, and what was repaired in a message and what was left. */
@@ -106,9 +108,8 @@ export class QueueDelivery implements Delivery {
     const { recipients } = envelope;
     if (recipients.length < SURELY_FIT) return true;
     if (recipients.length >= MAX_ENTRY_RECIPIENTS) return false;
-    const { qualifyDomain } = this.#options;
-    const octets = (this.#envelopes.get(envelope) ?? envelopeOctets(recipients, qualifyDomain)) +
-      envelopeOctets([recipient], qualifyDomain);
+    const octets = (this.#envelopes.get(envelope) ?? envelopeOctets(recipients, this.#options)) +
+      envelopeOctets([recipient], this.#options);
     if (octets > MAX_ENVELOPE_OCTETS) return false;
     this.#envelopes.set(envelope, octets);
     return true;
@@ -230,7 +231,7 @@ class PendingSubmission implements PendingMessage {
       body,
       smtputf8,
       content: { eightBitHeader: eightBitHeader || !isAscii(top), eightBitBody },
-      recipients: queueRecipients(recipients, qualifyDomain),
+      recipients: queueRecipients(recipients, this.#options),
     }, top);
   }
 
@@ -307,15 +308,25 @@ function author(
   return Buffer.from(address).toString("latin1");
 }
 
-function envelopeOctets(recipients: readonly Recipient[], qualifyDomain: string): number {
-  return queueRecipients(recipients, qualifyDomain).reduce((sum, one) => sum + recipientOctets(one), 0);
+type Domains = Pick<QueueDeliveryOptions, "qualifyDomain" | "localDomain">;
+
+function envelopeOctets(recipients: readonly Recipient[], domains: Domains): number {
+  return queueRecipients(recipients, domains).reduce((sum, one) => sum + recipientOctets(one), 0);
 }
 
 /** The recipients as the queue holds them; one who was named twice gets one copy. */
-function queueRecipients(recipients: readonly Recipient[], qualifyDomain: string): QueueRecipient[] {
+function queueRecipients(
+  recipients: readonly Recipient[],
+  { qualifyDomain, localDomain }: Domains,
+): QueueRecipient[] {
   const byAddress = new Map<string, QueueRecipient>();
   for (const { forwardPath, notify, originalRecipient } of recipients) {
-    const { address, domain } = qualify(forwardPath, qualifyDomain);
+    let { address, domain } = qualify(forwardPath, qualifyDomain);
+    const local = localDomain?.(domain);
+    if (local !== undefined) {
+      address = `${address.slice(0, address.lastIndexOf("@"))}@${local}`;
+      domain = local;
+    }
     if (byAddress.has(address)) continue;
     byAddress.set(address, {
       ...pendingRecipient(address, domain),

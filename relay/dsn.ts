@@ -39,6 +39,8 @@ export interface NoticeOptions {
   readonly hostname: string;
   /** Milliseconds after acceptance until a message is given up. */
   readonly expireAfter: number;
+  /** Leads a name of this machine to the local domain that it stands for. */
+  readonly localDomain?: (domain: string) => string | undefined;
   /** Gives the date; default: the system's. */
   readonly clock?: Clock;
 }
@@ -68,6 +70,8 @@ export function writeNotice(
     readonly hostname: string;
     /** Milliseconds after acceptance until a message is given up. */
     readonly expireAfter: number;
+    /** Leads a name of this machine to the local domain that it stands for. */
+    readonly localDomain?: (domain: string) => string | undefined;
     /** Milliseconds since the epoch. */
     readonly now: number;
     /** What comes back of the message; absent when it could not be read. */
@@ -127,12 +131,19 @@ export function writeNotice(
       smtputf8: eightBitHeader,
       size: message.length,
       content: { eightBitHeader, eightBitBody },
-      recipients: [pendingRecipient(
-        entry.reversePath,
-        entry.reversePath.slice(entry.reversePath.lastIndexOf("@") + 1).toLowerCase(),
-      )],
+      recipients: [recipientOf(entry.reversePath, options.localDomain)],
     },
   };
+}
+
+/** The sender of a message as the recipient of a notice. */
+function recipientOf(address: string, localDomain: NoticeOptions["localDomain"]): QueueRecipient {
+  const at = address.lastIndexOf("@");
+  const domain = address.slice(at + 1).toLowerCase();
+  const local = localDomain?.(domain);
+  return local === undefined
+    ? pendingRecipient(address, domain)
+    : pendingRecipient(`${address.slice(0, at)}@${local}`, local);
 }
 
 interface Facts {

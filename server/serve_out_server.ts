@@ -38,6 +38,7 @@ import {
   sessionOptions,
   targetOptions,
 } from "./relay_parts.ts";
+import { type MachineDomain, machineDomain } from "./machine_names.ts";
 import { reloader } from "./reload.ts";
 import type { ServerContext, ServerStart } from "./server_start.ts";
 import { openMaildrop } from "./maildrop_parts.ts";
@@ -62,7 +63,11 @@ export async function runServeOut(start: ServerStart, context: ServerContext): P
   for (const warning of config.warnings) logger.warn("config.warning", { warning });
   const signer = openDkimSigner(dkimKeys, { logger });
   await using spool = await untilUnlocked(() => openSpool(config, { logger }));
-  const live: Live = { config, resolver: openResolver(config, logger) };
+  const live: Live = {
+    config,
+    resolver: openResolver(config, logger),
+    machineDomain: machineDomain(config, start.systemHostname),
+  };
   const refusals = new RefusalWatch({ explain: causeOfOurs, now: () => systemClock.monotonic() });
   const world: World = {
     logger: refusals.watching(logger),
@@ -131,6 +136,7 @@ interface Parts {
 interface Live {
   config: Config;
   resolver: Resolver;
+  machineDomain: MachineDomain;
 }
 
 /** What outlives a reload. */
@@ -158,6 +164,7 @@ async function createScheduler(
         get expireAfter() {
           return live.config.serveOut.expireAfterMs;
         },
+        localDomain: (domain) => live.machineDomain(domain),
       }),
       signer,
     ),
@@ -235,6 +242,7 @@ function createServer(live: Live, { spool, scheduler, logger, signer }: Parts): 
     get qualifyDomain() {
       return live.config.serveOut.qualifyDomain;
     },
+    localDomain: (domain) => live.machineDomain(domain),
     get minFreeSpace() {
       return live.config.serveOut.minFreeSpace;
     },
@@ -291,7 +299,11 @@ function reload(
     apply: async (config) => {
       const { dns } = live.config;
       const same = JSON.stringify(dns) === JSON.stringify(config.dns);
-      const next = { config, resolver: same ? live.resolver : openResolver(config, logger) };
+      const next = {
+        config,
+        resolver: same ? live.resolver : openResolver(config, logger),
+        machineDomain: machineDomain(config, start.systemHostname),
+      };
       const settings = await schedulerSettings(next, world);
       const keys = await loadDkimKeys(config);
       Object.assign(live, next);

@@ -15,6 +15,7 @@ import type { MailboxAddress } from "../../smtp/envelope.ts";
 import { replyText } from "../../smtp/reply_reader.ts";
 import { systemClock } from "../../base/clock.ts";
 import { showEndpoint } from "../../net/listen.ts";
+import { machineDomain } from "../../server/machine_names.ts";
 import { askServeIn } from "../../server/ask_serve_in.ts";
 import { settingsName } from "../../server/settings_name.ts";
 import { CommandError, EXIT, type ExitCode } from "../../server/exit_codes.ts";
@@ -78,6 +79,11 @@ export function parseAddress(text: string, { serveOut }: Config): MailboxAddress
   }
 }
 
+/** The same local-part in another domain. */
+function atDomain({ localPart, text }: MailboxAddress, domain: string): MailboxAddress {
+  return { localPart, domain, text: `${text.slice(0, text.lastIndexOf("@"))}@${domain}` };
+}
+
 /** What serve-in does with it; absent where the domain is not local. */
 type Local =
   | { readonly accepted: true; readonly maildirs: readonly string[] }
@@ -104,13 +110,15 @@ async function explain(
 ): Promise<ExitCode> {
   const incoming = incomingOf(flags);
   const config = await loadConfig(flags.config, { env: io.env });
-  const address = parseAddress(text, config);
+  const written = parseAddress(text, config);
   if (incoming !== undefined) {
     requireDomains(config);
-    const found = await explainIncoming(config, { address, text, flags: incoming });
+    const found = await explainIncoming(config, { address: written, text, flags: incoming });
     io.out(flags.json ? `${JSON.stringify(found, null, 2)}\n` : describeIncoming(found));
     return EXIT.ok;
   }
+  const home = machineDomain(config, Deno.hostname())(written.domain);
+  const address = home === undefined ? written : atDomain(written, home);
   const local = explainLocal(config, address);
   const { domain } = address;
   const asked = await askServer(config, domain);
