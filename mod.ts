@@ -101,6 +101,7 @@ export {
 } from "./maildir/unique_name.ts";
 export { DirectorySyncer } from "./storage/directory_syncer.ts";
 export type { FileSystem, OpenFile } from "./storage/file_system.ts";
+export type { FreeRoom } from "./storage/free_space.ts";
 export { type StagedMessage, StagingArea, type StagingOptions } from "./storage/staging.ts";
 
 // Mail into the queue.

@@ -8,16 +8,18 @@ import { type Clock, systemClock } from "../base/clock.ts";
 import { sameAddress } from "../net/ip_address.ts";
 import type { Delivery, Origin, PendingMessage, RecipientDecision, TopForecast } from "../smtp/delivery.ts";
 import type { Envelope, MailboxAddress, Recipient } from "../smtp/envelope.ts";
+import { noRoom } from "../smtp/replies.ts";
 import { type Reply, reply, SmtpError } from "../smtp/reply.ts";
 import { DirectorySyncer } from "../storage/directory_syncer.ts";
 import { denoFileSystem, type FileSystem } from "../storage/file_system.ts";
-import { freeSpace } from "../storage/free_space.ts";
+import type { FreeRoom } from "../storage/free_space.ts";
+import { SpaceReserve } from "../storage/space_reserve.ts";
 import { Slots } from "../base/slots.ts";
 import type { StagingArea } from "../storage/staging.ts";
 import { StorageError, type StorageFault } from "../storage/storage_error.ts";
 import { Maildir } from "./maildir.ts";
 import type { Mailbox, Mailboxes, Resolution } from "./mailboxes.ts";
-import { noRoom, PendingMaildirMessage, type Target } from "./pending_message.ts";
+import { PendingMaildirMessage, type Target } from "./pending_message.ts";
 import { UniqueNames } from "./unique_name.ts";
 import { errorText } from "../base/error_text.ts";
 
@@ -25,8 +27,6 @@ import { errorText } from "../base/error_text.ts";
 const FILES_AT_ONCE = 256;
 /** So many messages may go into their mailboxes as they come; others wait in a file of their own, as do those for several mailboxes. */
 const GROWING_AT_ONCE = 64;
-/** How long a look at the free space is good for, in milliseconds. */
-const SPACE_LIFETIME = 1000;
 
 /** What a delivery into Maildirs needs. */
 export interface MaildirDeliveryOptions {
@@ -46,8 +46,8 @@ export interface MaildirDeliveryOptions {
   readonly clock?: Clock;
   /** The counter common to all workers; see `createCounter`. */
   readonly counter?: BigUint64Array<SharedArrayBuffer>;
-  /** Octets free at a path; asks the system if absent. */
-  readonly freeSpace?: (path: string) => Promise<number>;
+  /** The room at a path; asks the system if absent. */
+  readonly room?: (path: string) => Promise<FreeRoom>;
   /** For tests. */
   readonly fileSystem?: FileSystem;
 }
@@ -64,7 +64,7 @@ export class MaildirDelivery implements Delivery {
   minFreeSpace: number;
   readonly #log: Logger;
   readonly #clock: Clock;
-  readonly #freeSpace: (path: string) => Promise<number>;
+  readonly #reserve: SpaceReserve;
   readonly #fileSystem: FileSystem;
   readonly #names: UniqueNames;
   readonly #syncer: DirectorySyncer;
@@ -72,7 +72,6 @@ export class MaildirDelivery implements Delivery {
   readonly #growing = new Slots(GROWING_AT_ONCE);
   readonly #maildirs = new Map<string, Maildir>();
   #mailboxes: Mailboxes;
-  #space: { readonly until: number; readonly lowest: Promise<Space | undefined> } | undefined;
 
   /** Touches nothing on the disk yet. */
   constructor(options: MaildirDeliveryOptions) {
@@ -82,7 +81,13 @@ export class MaildirDelivery implements Delivery {
     this.minFreeSpace = options.minFreeSpace;
     this.#log = options.log;
     const clock = this.#clock = options.clock ?? systemClock;
-    this.#freeSpace = options.freeSpace ?? freeSpace;
+    this.#reserve = new SpaceReserve({
+      paths: () => [this.#mailboxes.root, this.#staging.directory],
+      minFreeSpace: options.minFreeSpace,
+      clock,
+      logger: options.log,
+      ...(options.room && { room: options.room }),
+    });
     this.#fileSystem = options.fileSystem ?? denoFileSystem;
     const { hostname, counter } = options;
     this.#names = new UniqueNames({ hostname, now: () => clock.now(), ...(counter && { counter }) });
@@ -102,10 +107,11 @@ export class MaildirDelivery implements Delivery {
 
   /** Refuses when there is not enough room for the message as it was announced. */
   checkSender(
-    envelope: Omit<Envelope, "recipients">,
+    { size = 0 }: Omit<Envelope, "recipients">,
     { origin }: { readonly origin: Origin },
-  ): Promise<void> {
-    return this.#checkSpace(envelope.size ?? 0, origin);
+  ): Promise<void> | void {
+    const hasRoom = this.#reserve.has({ octets: [size], files: [1] }, origin.id);
+    if (hasRoom !== true) return needRoom(hasRoom);
   }
 
   /** Accepts recipients whose mailboxes are local and can be written to. */
@@ -140,7 +146,6 @@ export class MaildirDelivery implements Delivery {
     envelope: Envelope,
     { origin, forecast }: { readonly origin: Origin; readonly forecast?: TopForecast },
   ): Promise<PendingMessage> {
-    await this.#checkSpace(envelope.size ?? 0, origin);
     const targets = new Map<string, Target>();
     for (const { forwardPath } of envelope.recipients) {
       const resolution = this.#resolve(forwardPath, origin);
@@ -152,11 +157,18 @@ export class MaildirDelivery implements Delivery {
         targets.set(mailbox.path, { mailbox, maildir: this.#maildir(mailbox) });
       }
     }
+    const { size = 0 } = envelope;
+    const staged = this.#staging.stage();
+    const waits = targets.size > 1 && staged.willBeInFile(size);
+    const needs = { octets: [size * targets.size, waits ? size : 0], files: [targets.size, waits ? 1 : 0] };
+    const claim = await this.#reserve.claim(needs, origin.id);
+    if (claim === undefined) throw new SmtpError(noRoom);
     const id = this.#names.nextId();
     return new PendingMaildirMessage({
       id,
       targets: [...targets.values()],
-      staged: this.#staging.stage(),
+      staged,
+      claim,
       forecast,
       junkFolder: this.junkFolder,
       slots: this.#slots,
@@ -226,43 +238,10 @@ export class MaildirDelivery implements Delivery {
     }
     return maildir;
   }
-
-  async #checkSpace(size: number, origin: Origin): Promise<void> {
-    const now = this.#clock.monotonic();
-    if (this.#space === undefined || this.#space.until <= now) {
-      this.#space = { until: now + SPACE_LIFETIME, lowest: this.#lowestSpace() };
-    }
-    const lowest = await this.#space.lowest;
-    if (lowest === undefined || lowest.free - size >= this.minFreeSpace) return;
-    this.#log.warn("storage.low_space", {
-      session: origin.id,
-      path: lowest.path,
-      free: lowest.free,
-      size,
-      min_free_space: this.minFreeSpace,
-    });
-    throw new SmtpError(reply(452, "4.3.1", "Not enough room for this message; try again later"));
-  }
-
-  /** The path with the least room; `undefined` where that cannot be seen, and writing will show it. */
-  async #lowestSpace(): Promise<Space | undefined> {
-    let lowest: Space | undefined;
-    for (const path of [this.#mailboxes.root, this.#staging.directory]) {
-      try {
-        const free = await this.#freeSpace(path);
-        if (lowest === undefined || free < lowest.free) lowest = { path, free };
-      } catch (error) {
-        this.#log.warn("storage.space_unknown", { path, error: errorText(error) });
-      }
-    }
-    return lowest;
-  }
 }
 
-interface Space {
-  readonly path: string;
-  /** Octets. */
-  readonly free: number;
+async function needRoom(hasRoom: Promise<boolean> | boolean): Promise<void> {
+  if (!await hasRoom) throw new SmtpError(noRoom);
 }
 
 const unwritable = reply(450, "4.2.0", "The mailbox cannot be written to at the moment; try again later");

@@ -508,25 +508,30 @@ Deno.test("MaildirDelivery answers 452 4.3.1 when a large message cannot be stag
 });
 
 Deno.test("MaildirDelivery.checkSender() refuses below the least free space, and looks once a second", async () => {
-  let free = 1500;
+  let free = 100_000;
   let looks = 0;
-  const options = { minFreeSpace: 1000, freeSpace: () => (looks++, Promise.resolve(free)) };
-  await inSetting(options, async ({ delivery, clock, log, directory }) => {
+  const room = () => {
+    looks++;
+    return Promise.resolve({ octets: free });
+  };
+  await inSetting({ minFreeSpace: 50_000, room }, async ({ delivery, clock, log, directory }) => {
     const { recipients: _, ...sender } = envelope();
-    await delivery.checkSender({ ...sender, size: 500 }, context);
-    await assert.rejects(delivery.checkSender({ ...sender, size: 501 }, context), refusal(452, "4.3.1"));
+    const check = async (size = 0) => await delivery.checkSender({ ...sender, size }, context);
+    // A file takes 8 KiB beside its octets.
+    await check(50_000 - 8192);
+    await assert.rejects(check(50_001 - 8192), refusal(452, "4.3.1"));
     assert.deepEqual(log.named("storage.low_space")[0]?.fields, {
       session: "s1",
       path: join(directory, "mail"),
-      free: 1500,
-      size: 501,
-      min_free_space: 1000,
+      free: 100_000,
+      size: 50_001 - 8192,
+      min_free_space: 50_000,
     });
-    free = 999;
-    await delivery.checkSender(sender, context);
+    free = 49_999;
+    await check();
     assert.equal(looks, 2);
     await clock.advance(1000);
-    await assert.rejects(delivery.checkSender(sender, context), refusal(452, "4.3.1"));
+    await assert.rejects(check(), refusal(452, "4.3.1"));
     await assert.rejects(deliver(delivery, { to: ["alice@example.com"] }), refusal(452, "4.3.1"));
     assert.equal(looks, 4);
   });

@@ -5,11 +5,13 @@
  */
 import type { Logger } from "../base/log.ts";
 import type { Filing, Header, PendingMessage, TopForecast } from "../smtp/delivery.ts";
+import { noRoom } from "../smtp/replies.ts";
 import { reply, SmtpError } from "../smtp/reply.ts";
 import { padLines } from "../message/pad_lines.ts";
 import { SpareBuffers } from "../base/spare_buffers.ts";
 import { concat, concatInto } from "../base/concat.ts";
 import type { Slots } from "../base/slots.ts";
+import type { SpaceClaim } from "../storage/space_reserve.ts";
 import type { StagedMessage } from "../storage/staging.ts";
 import { StorageError } from "../storage/storage_error.ts";
 import { GrowingCopy } from "./growing_copy.ts";
@@ -23,6 +25,11 @@ import { errorText } from "../base/error_text.ts";
 const COPIES_AT_ONCE = 8;
 /** From so many octets on a message for one mailbox goes there as it comes: no more are kept in memory. */
 const GROWS_FROM = 256 * 1024;
+
+/** The index of the Maildirs in a {@linkcode SpaceClaim}. */
+export const MAIL = 0;
+/** The index of the place where messages wait. */
+export const STAGING = 1;
 
 /** Where a message goes. */
 export interface Target {
@@ -46,6 +53,8 @@ export interface PendingOptions {
   readonly targets: readonly Target[];
   /** Where it waits, where it does. */
   readonly staged: StagedMessage;
+  /** The room for it: in the Maildirs ({@linkcode MAIL}), and where it waits ({@linkcode STAGING}). */
+  readonly claim: SpaceClaim;
   /** See `begin()` of smtp/delivery.ts. */
   readonly forecast: TopForecast | undefined;
   /** The folder for junk; absent: none. */
@@ -72,6 +81,7 @@ export class PendingMaildirMessage implements PendingMessage {
   readonly #options: PendingOptions;
   readonly #targets: readonly Target[];
   readonly #staged: StagedMessage;
+  readonly #claim: SpaceClaim;
   readonly #log: Logger;
   readonly #converter = new LineEndingConverter();
   #growing: Growing | undefined;
@@ -81,30 +91,44 @@ export class PendingMaildirMessage implements PendingMessage {
     this.#options = options;
     this.#targets = options.targets;
     this.#staged = options.staged;
+    const claim = this.#claim = options.claim;
+    claim.written = (path) =>
+      path === MAIL ? this.#growing?.copy.message.size ?? 0 : this.#staged.octetsInFile;
     this.#log = options.log;
   }
 
   write(chunk: Uint8Array): Promise<void> | void {
-    return this.#take(this.#converter.push(chunk))?.catch((error) => {
+    const bytes = this.#converter.push(chunk);
+    const hasRoom = this.#claim.grow(MAIL, bytes.length * this.#targets.length);
+    const taken = hasRoom === true ? this.#take(bytes) : withRoom(hasRoom, () => this.#take(bytes));
+    return taken?.catch((error) => {
       throw failure(error);
     });
   }
 
   #take(bytes: Uint8Array): Promise<void> | void {
     if (this.#growing !== undefined) return this.#growing.copy.write(bytes);
-    if (this.#staged.size + bytes.length <= GROWS_FROM) return this.#staged.write(bytes);
+    if (this.#staged.size + bytes.length <= GROWS_FROM) return this.#stage(bytes);
     const { forecast, growing } = this.#options;
     const [target, second] = this.#targets;
     const { pieces } = this.#staged;
     const mayGrow = second === undefined && growing.free > 0;
     const reserve = mayGrow ? forecast?.reserve() : undefined;
     if (pieces === undefined || target === undefined || forecast === undefined || reserve === undefined) {
-      return this.#staged.write(bytes);
+      return this.#stage(bytes);
     }
     const known = formatHead(forecast.fields(), target.mailbox).bytes;
     const head = new Uint8Array(known.length + reserve).fill(SPACE);
     head.set(known);
     return this.#beginToGrow(target, { head, pieces: [...pieces, bytes] });
+  }
+
+  /** Lets it wait, in memory or in a file, which takes room of its own. */
+  #stage(bytes: Uint8Array): Promise<void> | void {
+    if (!this.#staged.willBeInFile(bytes.length)) return this.#staged.write(bytes);
+    const octets = this.#staged.size + bytes.length - this.#claim.claimed(STAGING);
+    const hasRoom = this.#claim.grow(STAGING, octets);
+    return hasRoom === true ? this.#staged.write(bytes) : withRoom(hasRoom, () => this.#staged.write(bytes));
   }
 
   /** Puts what there is into the mailbox's `tmp/`, where the rest will follow. */
@@ -128,11 +152,14 @@ export class PendingMaildirMessage implements PendingMessage {
     try {
       await this.#take(this.#converter.finish());
       const top = { prepend, header };
+      const growth = growthBy(header) * this.#targets.length;
+      if (growth > 0) await this.#needRoom(growth);
       if (this.#growing !== undefined) await this.#finishGrowing(this.#growing, { ...top, copies });
       else await this.#prepareAll(top, copies);
       // From here on every copy is on the disk, and only its name is missing.
       await inGroups(copies, (copy) => this.#publish(copy, junk));
       await inGroups(copies, ({ message }) => message.settle());
+      this.#claim.settle([copies.reduce((sum, { message }) => sum + message.size, 0)]);
     } catch (error) {
       throw await this.#withdraw(copies, error);
     } finally {
@@ -155,7 +182,11 @@ export class PendingMaildirMessage implements PendingMessage {
     const growing = this.#growing;
     this.#growing = undefined;
     growing?.slot[Symbol.dispose]();
-    await growing?.copy.message.discard();
+    try {
+      await growing?.copy.message.discard();
+    } finally {
+      this.#claim[Symbol.dispose]();
+    }
   }
 
   async #finishGrowing(
@@ -187,6 +218,7 @@ export class PendingMaildirMessage implements PendingMessage {
     },
   ): Promise<void> {
     await copy.flush();
+    await this.#needRoom(copy.size);
     const message = await maildir.create();
     copies.push({ mailbox, maildir, message, wire });
     await message.write(top);
@@ -196,6 +228,10 @@ export class PendingMaildirMessage implements PendingMessage {
     await message.finish();
     copies.shift();
     await copy.message.discard();
+  }
+
+  async #needRoom(octets: number): Promise<void> {
+    if (!await this.#claim.grow(MAIL, octets)) throw new SmtpError(noRoom);
   }
 
   async #publish({ maildir, mailbox, message, wire }: Copy, junk: boolean): Promise<void> {
@@ -286,10 +322,18 @@ async function* withHeader(
 }
 
 const storageFailed = reply(451, "4.3.0", "The message could not be stored; try again later");
-/** There is no room on the disk. */
-export const noRoom = reply(452, "4.3.1", "Not enough room to store the message; try again later");
+
+/** Does what takes room, if there is some. */
+async function withRoom(
+  hasRoom: Promise<boolean> | boolean,
+  work: () => Promise<void> | void,
+): Promise<void> {
+  if (!await hasRoom) throw new SmtpError(noRoom);
+  await work();
+}
 
 function failure(cause: unknown): SmtpError {
+  if (cause instanceof SmtpError) return cause;
   const full = cause instanceof StorageError && (cause.fault === "no-space" || cause.fault === "over-quota");
   return new SmtpError(full ? noRoom : storageFailed, { cause });
 }

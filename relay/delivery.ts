@@ -8,9 +8,11 @@ import type { Logger } from "../base/log.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
 import type { Delivery, Header, Origin, PendingMessage, RecipientDecision } from "../smtp/delivery.ts";
 import type { Envelope, MailboxAddress, Recipient } from "../smtp/envelope.ts";
+import { noRoom } from "../smtp/replies.ts";
 import { reply, SmtpError } from "../smtp/reply.ts";
 import { formatDate } from "../base/date.ts";
-import { freeSpace } from "../storage/free_space.ts";
+import type { FreeRoom } from "../storage/free_space.ts";
+import { type SpaceClaim, type SpaceNeeds, SpaceReserve } from "../storage/space_reserve.ts";
 import type { Queue, QueueDraft, QueueSummary } from "./queue.ts";
 import {
   MAX_ENTRY_RECIPIENTS,
@@ -52,14 +54,11 @@ export interface QueueDeliveryOptions {
   readonly logger: Logger;
   /** Gives Date and the time of acceptance; default: the system's. */
   readonly clock?: Clock;
-  /** Octets free at a path; default: asks the system. */
-  readonly freeSpace?: (path: string) => Promise<number>;
+  /** The room at a path; default: asks the system. */
+  readonly room?: (path: string) => Promise<FreeRoom>;
   /** Begins to sign a message, by its queue id, with the fields that it will have; `undefined`: it is not signed. */
   readonly sign?: (id: string, section: HeaderSection) => MessageSigner | undefined;
 }
-
-/** How long a look at the free space is good for, in milliseconds. */
-const SPACE_LIFETIME = 1000;
 
 // So many recipients fit whatever they are: each is one command line of at most 2,048 octets, twice as many in JSON.
 const SURELY_FIT = 2000;
@@ -77,12 +76,20 @@ export class QueueDelivery implements Delivery {
   readonly #clock: Clock;
   /** Octets of large envelopes so far. */
   readonly #envelopes = new WeakMap<Envelope, number>();
-  #space: { readonly until: number; readonly free: Promise<number> } | undefined;
+  readonly #reserve: SpaceReserve;
 
   /** Touches nothing on the disk yet. */
   constructor(options: QueueDeliveryOptions) {
     this.#options = options;
-    this.#clock = options.clock ?? systemClock;
+    const clock = this.#clock = options.clock ?? systemClock;
+    const { directory, minFreeSpace, logger, room } = options;
+    this.#reserve = new SpaceReserve({
+      paths: () => [directory],
+      minFreeSpace,
+      clock,
+      logger,
+      ...(room && { room }),
+    });
   }
 
   /**
@@ -90,10 +97,11 @@ export class QueueDelivery implements Delivery {
    * @throws {SmtpError} 452 4.3.1
    */
   checkSender(
-    envelope: Omit<Envelope, "recipients">,
+    { size = 0 }: Omit<Envelope, "recipients">,
     { origin }: { readonly origin: Origin },
-  ): Promise<void> {
-    return this.#checkSpace(envelope.size ?? 0, origin);
+  ): Promise<void> | void {
+    const hasRoom = this.#reserve.has(roomFor(size), origin.id);
+    if (hasRoom !== true) return needRoom(hasRoom);
   }
 
   /**
@@ -121,40 +129,33 @@ export class QueueDelivery implements Delivery {
    */
   async begin(envelope: Envelope, { origin }: { readonly origin: Origin }): Promise<PendingMessage> {
     // Other messages have come since MAIL.
-    await this.#checkSpace(envelope.size ?? 0, origin);
+    const claim = await this.#reserve.claim(roomFor(envelope.size ?? 0), origin.id);
+    if (claim === undefined) throw new SmtpError(noRoom);
     const { queue } = this.#options;
     return new PendingSubmission(queue.begin(queue.newId()), {
       ...this.#options,
       clock: this.#clock,
       envelope,
+      claim,
     });
   }
+}
 
-  async #checkSpace(size: number, origin: Origin): Promise<void> {
-    const { directory: path, minFreeSpace, logger } = this.#options;
-    const now = this.#clock.monotonic();
-    if (this.#space === undefined || now >= this.#space.until) {
-      this.#space = { until: now + SPACE_LIFETIME, free: (this.#options.freeSpace ?? freeSpace)(path) };
-    }
-    let free: number;
-    try {
-      free = await this.#space.free;
-    } catch (error) {
-      // Where it is full, writing says so.
-      logger.warn("storage.space_unknown", { session: origin.id, path, error: String(error) });
-      return;
-    }
-    if (free - size >= minFreeSpace) return;
-    logger.warn("storage.low_space", { session: origin.id, path, free, size, min_free_space: minFreeSpace });
-    throw new SmtpError(reply(452, "4.3.1", "Insufficient system storage; try again later"), {
-      cause: new Error(`${free} octets are free in ${path}; ${size} are to come and ${minFreeSpace} to stay`),
-    });
-  }
+/** Octets from which on a message waits in a file until it is complete, and is copied then. */
+const WAITS_FROM = 256 * 1024;
+
+function roomFor(size: number): SpaceNeeds {
+  return { octets: [size > WAITS_FROM ? 2 * size : size], files: [1] };
+}
+
+async function needRoom(hasRoom: Promise<boolean> | boolean): Promise<void> {
+  if (!await hasRoom) throw new SmtpError(noRoom);
 }
 
 interface PendingOptions extends QueueDeliveryOptions {
   readonly clock: Clock;
   readonly envelope: Envelope;
+  readonly claim: SpaceClaim;
 }
 
 /** What is known of a message that is whole. */
@@ -184,6 +185,7 @@ class PendingSubmission implements PendingMessage {
       messageId: () => `<${draft.id}@${hostname}>`,
       begin: (section) => this.#signer = options.sign?.(draft.id, section),
     });
+    options.claim.written = () => draft.size > WAITS_FROM ? draft.size : 0;
   }
 
   get id(): string {
@@ -212,19 +214,24 @@ class PendingSubmission implements PendingMessage {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#draft[Symbol.asyncDispose]();
+    try {
+      await this.#draft[Symbol.asyncDispose]();
+    } finally {
+      this.#options.claim[Symbol.dispose]();
+    }
   }
 
   async #commitAs(
     { draft, signer, eightBitHeader, eightBitBody }: Submitted,
     prepend: readonly Header[],
   ): Promise<QueueSummary> {
-    const { clock, envelope, qualifyDomain } = this.#options;
+    const { clock, envelope, qualifyDomain, claim } = this.#options;
     const signatures = await signer?.finish();
     const { reversePath, recipients, dsn, body, smtputf8 } = envelope;
     const fields = [...signatures ?? [], ...prepend];
     const top = encoder.encode(fields.map(({ name, value }) => `${name}: ${value}\r\n`).join(""));
-    return await draft.commit({
+    const octets = top.length + draft.size;
+    const summary = await draft.commit({
       acceptedAt: clock.now(),
       reversePath: reversePath === null ? "" : qualify(reversePath, qualifyDomain).address,
       ...(dsn && { dsn }),
@@ -233,6 +240,8 @@ class PendingSubmission implements PendingMessage {
       content: { eightBitHeader: eightBitHeader || !isAscii(top), eightBitBody },
       recipients: queueRecipients(recipients, this.#options),
     }, top);
+    claim.settle([octets]);
+    return summary;
   }
 
   /** Encodes the parts whose lines are too long, where that can be done, and commits what comes of it. */
@@ -260,6 +269,10 @@ class PendingSubmission implements PendingMessage {
         signer?.push(body);
         eightBitBody ||= !isAscii(body);
       }
+      // The first one is not copied.
+      const waits = came.draft.size > WAITS_FROM ? came.draft.size : 0;
+      const [copies = 0] = roomFor(draft.size + chunk.length).octets;
+      await needRoom(this.#claimRoom(waits + copies));
       await draft.write(chunk);
     }
     log.repairs.push("long lines encoded");
@@ -275,17 +288,26 @@ class PendingSubmission implements PendingMessage {
   /** Waits only where the draft does: most chunks stay in memory. */
   #flush(): Promise<void> | void {
     const pieces = this.#pieces;
+    const size = pieces.reduce((sum, { length }) => sum + length, this.#draft.size);
+    const hasRoom = this.#claimRoom(roomFor(size).octets[0] ?? 0);
+    if (hasRoom !== true) return this.#flushFrom(0, needRoom(hasRoom));
     for (let i = 0; i < pieces.length; i++) {
       const written = this.#draft.write(pieces[i] ?? new Uint8Array());
-      if (written !== undefined) return this.#flushRest(written, i + 1);
+      if (written !== undefined) return this.#flushFrom(i + 1, written);
     }
     pieces.length = 0;
   }
 
-  async #flushRest(written: Promise<void>, from: number): Promise<void> {
-    await written;
+  async #flushFrom(from: number, before: Promise<void>): Promise<void> {
+    await before;
     for (const piece of this.#pieces.slice(from)) await this.#draft.write(piece);
     this.#pieces.length = 0;
+  }
+
+  /** Sees to it that so many octets are claimed in all; whether there is room for them. */
+  #claimRoom(octets: number): Promise<boolean> | boolean {
+    const { claim } = this.#options;
+    return claim.grow(0, Math.max(octets - claim.claimed(0), 0));
   }
 }
 

@@ -7,6 +7,7 @@ import { localSubmissionPolicy } from "../smtp/server_policy.ts";
 import { FakeClock } from "../tests/support/fake_clock.ts";
 import { MemoryQueue } from "../tests/support/memory_queue.ts";
 import { MemoryTransport } from "../tests/support/memory_transport.ts";
+import { roomy } from "../tests/support/maildir_setting.ts";
 import { RecordingLog } from "../tests/support/recording_log.ts";
 import { QueueDelivery, type QueueDeliveryOptions } from "./delivery.ts";
 import type { QueueSummary } from "./queue.ts";
@@ -48,10 +49,10 @@ async function withDelivery(
       accepted: (summary) => accepted.push(summary),
       hostname: "mx.test",
       qualifyDomain: "q.test",
-      minFreeSpace: 1000,
+      minFreeSpace: 100_000,
       logger: silentLogger,
       clock,
-      freeSpace: () => Promise.resolve(5000),
+      room: roomy(100_000_000),
       ...changes,
     });
     await work({ delivery, spool, accepted });
@@ -208,35 +209,54 @@ Deno.test("QueueDelivery leaves nothing behind of a message that is not committe
 
 Deno.test("QueueDelivery refuses at MAIL and at DATA what would use up the reserve, and says so in the log", async () => {
   const logger = new RecordingLog();
-  await withDelivery({ logger }, async ({ delivery, spool }) => {
+  await withDelivery({ logger, room: roomy(500_000) }, async ({ delivery, spool }) => {
     const full = (error: unknown) =>
       error instanceof SmtpError && error.reply.code === 452 && error.reply.enhanced === "4.3.1";
-    await delivery.checkSender(envelope({ size: 4000 }), context);
-    await assert.rejects(delivery.checkSender(envelope({ size: 4001 }), context), full);
-    await assert.rejects(delivery.begin(envelope({ size: 4001 }), context), full);
+    const check = async (size: number) => await delivery.checkSender(envelope({ size }), context);
+    // A file takes 8 KiB beside its octets, and what is larger than 256 KiB waits in one and is copied.
+    await check(256 * 1024);
+    await check(200_000);
+    await assert.rejects(check(256 * 1024 + 1), full);
+    await assert.rejects(delivery.begin(envelope({ size: 300_000 }), context), full);
     assert.deepEqual(logger.events[0], {
       level: "warn",
       event: "storage.low_space",
-      fields: { session: "s1", path: spool.directory, free: 5000, size: 4001, min_free_space: 1000 },
+      fields: {
+        session: "s1",
+        path: spool.directory,
+        free: 500_000,
+        size: 2 * (256 * 1024 + 1),
+        min_free_space: 100_000,
+      },
     });
   });
 });
 
 Deno.test("QueueDelivery asks for the free space at most once a second, and tries where it cannot be told", async () => {
   const clock = new FakeClock(NOW);
-  const answers = [
-    () => Promise.resolve(500),
-    () => Promise.resolve(5000),
-    () => Promise.reject(new Error("EIO")),
-  ];
-  const freeSpace = () => answers.shift()?.() ?? assert.fail("asked too often");
-  await withDelivery({ clock, freeSpace }, async ({ delivery }) => {
-    for (let n = 0; n < 3; n++) await assert.rejects(delivery.checkSender(envelope(), context), SmtpError);
+  const answers = [roomy(500), roomy(500_000), () => Promise.reject(new Error("EIO"))];
+  const room = () => answers.shift()?.() ?? assert.fail("asked too often");
+  await withDelivery({ clock, room }, async ({ delivery }) => {
+    const check = async () => await delivery.checkSender(envelope(), context);
+    for (let n = 0; n < 3; n++) await assert.rejects(check(), SmtpError);
     await clock.advance(1000);
-    await delivery.checkSender(envelope(), context);
+    await check();
     await clock.advance(1000);
-    await delivery.checkSender(envelope(), context);
+    await check();
     assert.deepEqual(answers, []);
+  });
+});
+
+Deno.test("QueueDelivery refuses a message without SIZE that would use up the reserve, and takes the next", async () => {
+  await withDelivery({ room: roomy(500_000) }, async ({ delivery, spool, accepted }) => {
+    const text = (octets: number) => `Subject: x\r\n\r\n${`${"x".repeat(98)}\r\n`.repeat(octets / 100)}`;
+    await using waiting = await delivery.begin(envelope(), context);
+    await waiting.write(encoder.encode(text(100_000)));
+    // Beside what another one has brought and not stored there is room for the message, and not for its copy.
+    await assert.rejects(submit(delivery, text(265_000)), SmtpError);
+    assert.deepEqual(accepted, []);
+    const id = await submit(delivery, text(250_000));
+    assert.match(await stored(spool, id), /x\r\n$/);
   });
 });
 

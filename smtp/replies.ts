@@ -41,6 +41,9 @@ export function tooBig(limit: number): Reply {
   return reply(552, "5.3.4", `Message too big; the limit is ${limit} octets`);
 }
 
+/** 452 where there is no room for a message, or would be too little left. */
+export const noRoom: Reply = reply(452, "4.3.1", "Not enough room for this message; try again later");
+
 /** 451 to a failure of ours that has no reply of its own. */
 export const localError: Reply = reply(451, "4.3.0", "Local error; try again later");
 

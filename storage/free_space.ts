@@ -35,9 +35,14 @@ export async function freeRoom(path: string): Promise<FreeRoom> {
 /** Files that must remain to be made: a twentieth of all, at most a thousand. */
 const FILE_RESERVE = { share: 0.05, most: 1000 };
 
+/** How many files must remain to be made. */
+export function reservedFiles({ files }: FreeRoom): number {
+  return files === undefined ? 0 : Math.min(FILE_RESERVE.most, files.total * FILE_RESERVE.share);
+}
+
 /** Whether hardly a file can be made any more: then the file system is full, whatever its octets say. */
-export function lacksFiles({ files }: FreeRoom): boolean {
-  return files !== undefined && files.free < Math.min(FILE_RESERVE.most, files.total * FILE_RESERVE.share);
+export function lacksFiles(room: FreeRoom): boolean {
+  return room.files !== undefined && room.files.free < reservedFiles(room);
 }
 
 /**

@@ -53,6 +53,7 @@ export class StagingArea {
   /** An empty message. Dispose it when it has been copied to where it belongs. */
   stage(): StagedMessage {
     return new StagedMessage({
+      messageLimit: this.#messageLimit,
       take: (count) => {
         const more = count === 0 ? 0 : BLOCK;
         if (count * BLOCK >= this.#messageLimit || this.#held + more > this.#totalLimit) return undefined;
@@ -95,6 +96,8 @@ export class StagingArea {
 type Block = Uint8Array<ArrayBuffer>;
 
 interface Resources {
+  /** Octets of one message kept in memory. */
+  readonly messageLimit: number;
   /** One block more, for a message that has so many; `undefined` where there is no more room in memory. */
   take(count: number): Block | undefined;
   /** Takes blocks back; nobody may be reading or writing them. */
@@ -126,6 +129,16 @@ export class StagedMessage implements Disposable {
   /** Octets written so far. */
   get size(): number {
     return this.#size;
+  }
+
+  /** Octets that are in a file, where the message is too large for memory. */
+  get octetsInFile(): number {
+    return this.#file === undefined ? 0 : this.#size;
+  }
+
+  /** Whether the message will be in a file once so many octets have been added, as far as its own size decides. */
+  willBeInFile(octets: number): boolean {
+    return this.#file !== undefined || this.#size + octets > this.#resources.messageLimit;
   }
 
   /** The whole of it while it is in memory, valid until it is written to or disposed of; else `undefined`. */

@@ -5,6 +5,7 @@ import { join } from "@std/path";
 import { Dialogue } from "../support/dialogue.ts";
 import { Workspace } from "../support/mailapp.ts";
 import { testWith } from "../support/requires.ts";
+import { freeSpace } from "../../storage/free_space.ts";
 import { checkedMessage, names, submit } from "./checked_message.ts";
 import { run } from "./disk.ts";
 import { asRoot, deliverOne, Mail, sendOne, serveIn } from "./setting.ts";
@@ -37,6 +38,11 @@ class SmallDisk implements AsyncDisposable {
       assert.match(String(error), /No space left/);
     }
     await file.truncate((await file.stat()).size - leave);
+  }
+
+  /** Octets that are free. */
+  async free(): Promise<number> {
+    return await freeSpace(this.#path);
   }
 
   /** Makes room again. */
@@ -142,6 +148,44 @@ testWith(
     await other.say("EHLO client.test");
     assert.match(await other.say("MAIL FROM:<a@client.test> SIZE=3000000"), NO_ROOM);
     await deliverOne(port, { mail, users: ["alice"], octets: 2_000 });
+    assert.equal(await server.stop(), 0);
+  },
+);
+
+testWith(
+  asRoot("mount"),
+  "serve-in keeps min_free_space however large a message is and however many copies it has",
+  async () => {
+    await using workspace = await Workspace.create();
+    await using disk = await SmallDisk.mount(workspace.file("mail"));
+    const config = await workspace.configure({ "serve-in": { min_free_space: `${2 * KIB}KiB` } });
+    const { server, port } = await serveIn(config);
+    await using _ = server;
+    const mail = new Mail(workspace);
+    const to = ["alice@example.com", "bob@example.com"];
+    const users = ["alice", "bob"];
+    // One copy would leave the reserve, two would not; in memory, and beyond it.
+    for (const octets of [200_000, 700_000]) {
+      await disk.fill({ leave: 2 * KIB * KIB + 4 * KIB * Math.ceil(1.5 * octets / (4 * KIB)) });
+      assert.match((await sendOne(port, { to, octets })).reply, NO_ROOM);
+      for (const user of users) {
+        assert.deepEqual(mail.stored(user), []);
+        assert.deepEqual(mail.tmp(user), []);
+      }
+      await deliverOne(port, { mail, users: ["alice"], octets });
+      assert.ok(await disk.free() >= 2 * KIB * KIB, `${await disk.free()} octets are left`);
+      mail.clear("alice");
+      await disk.empty();
+    }
+    // Several at once have no room together.
+    await disk.fill({ leave: 2 * KIB * KIB + 1000 * KIB });
+    const replies = await Promise.all(
+      Array.from({ length: 6 }, () => sendOne(port, { to: ["alice@example.com"], octets: 300_000 })),
+    );
+    const accepted = replies.filter(({ reply }) => reply.startsWith("250")).length;
+    assert.ok(accepted >= 1 && accepted <= 3, `${accepted} were accepted`);
+    for (const { reply } of replies) assert.match(reply, /^(?:250 |452 4\.3\.1 )/);
+    assert.ok(await disk.free() >= 2 * KIB * KIB, `${await disk.free()} octets are left`);
     assert.equal(await server.stop(), 0);
   },
 );

@@ -6,6 +6,7 @@
 import { join } from "@std/path";
 import type { Filing, Header, Origin, PendingMessage, TopForecast } from "../../smtp/delivery.ts";
 import type { Envelope, Recipient } from "../../smtp/envelope.ts";
+import type { FreeRoom } from "../../storage/free_space.ts";
 import { StagingArea } from "../../storage/staging.ts";
 import { MaildirDelivery, type MaildirDeliveryOptions } from "../../maildir/delivery.ts";
 import { Mailboxes, type MailboxesOptions } from "../../maildir/mailboxes.ts";
@@ -44,6 +45,11 @@ export interface SettingOptions extends Partial<Omit<MaildirDeliveryOptions, "ma
   readonly mailboxes?: Partial<MailboxesOptions>;
 }
 
+/** File systems with so many octets free, and any number of files. */
+export function roomy(octets: number): () => Promise<FreeRoom> {
+  return () => Promise.resolve({ octets });
+}
+
 /** Runs a test in a setting. */
 export async function inSetting(
   options: SettingOptions,
@@ -65,7 +71,7 @@ export async function inSetting(
     hostname: "mx.example.com",
     staging: new StagingArea({ directory: join(directory, "staging") }),
     minFreeSpace: 1000,
-    freeSpace: () => Promise.resolve(1_000_000_000),
+    room: roomy(1_000_000_000),
     log,
     clock,
     ...others,

@@ -1,0 +1,277 @@
+/**
+ * The room that stays free: `min_free_space`, and {@linkcode reservedFiles}. What has come and is not on the disk yet counts as if it
+ * were, and so do the copies that will be made of it, so that no number of messages at once takes the reserve.
+ *
+ * @module
+ */
+import type { Clock } from "../base/clock.ts";
+import { errorText } from "../base/error_text.ts";
+import type { Logger } from "../base/log.ts";
+import { type FreeRoom, freeRoom, reservedFiles } from "./free_space.ts";
+
+/** How long a look at the disk is good for, in milliseconds, */
+const LOOK_AGAIN_AFTER = 1000;
+/** and how many octets may come meanwhile, which are counted: a look at some file systems takes a millisecond. */
+const LOOK_AGAIN_AT = 16 * 1024 * 1024;
+/** What a file takes beside its octets: the last block, and what stands on top of a message. */
+const FILE_COST = 8 * 1024;
+
+/** What a {@linkcode SpaceReserve} needs. */
+export interface SpaceReserveOptions {
+  /** Directories that are written into. Those on one file system share its room. */
+  readonly paths: () => readonly string[];
+  /** Octets that stay free on the file system of each. */
+  readonly minFreeSpace: number;
+  /** Measures how old a look is. */
+  readonly clock: Clock;
+  /** Takes `storage.low_space` and `storage.space_unknown`. */
+  readonly logger: Logger;
+  /** By default {@linkcode freeRoom}. */
+  readonly room?: (path: string) => Promise<FreeRoom>;
+  /** Tells which paths are on one file system; by default the device's number. */
+  readonly device?: (path: string) => Promise<unknown>;
+}
+
+/** What a message takes, or will take. */
+export interface SpaceNeeds {
+  /** Octets in each of the paths. */
+  readonly octets: readonly number[];
+  /** Files in each of the paths, each of which takes some octets more. */
+  readonly files: readonly number[];
+}
+
+/** A file system. */
+interface Room {
+  /** A path on it. */
+  readonly path: string;
+  /** Octets and files that are free and that nobody has claimed. */
+  octets: number;
+  files: number;
+  readonly minFiles: number;
+}
+
+/** Looks after the free space of some directories. */
+export class SpaceReserve {
+  readonly #options: SpaceReserveOptions;
+  readonly #claims = new Set<SpaceClaim>();
+  /** The file system of each path, and each file system once; empty before the first look. */
+  #roomOf: readonly Room[] = [];
+  #rooms: readonly Room[] = [];
+  #lookedAt = -Infinity;
+  /** Octets claimed since. */
+  #claimed = 0;
+  #look: Promise<void> | undefined;
+
+  /** Touches nothing yet. */
+  constructor(options: SpaceReserveOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Whether there is room for what is announced, beside all that is claimed; if not, the log says so. Claims nothing.
+   * @param session joins the log lines of one client
+   */
+  has(needs: SpaceNeeds, session: string): Promise<boolean> | boolean {
+    if (this.#isFresh() && this.#lack(needs) === undefined) return true;
+    return this.#hasAfterLook(needs, { session, octets: needs.octets });
+  }
+
+  /**
+   * The claim of one message, where there is room for what is announced; else nothing. It has the files at first, and
+   * grows as the message does: who announces much and sends nothing takes no room from others. Dispose it when the
+   * message is stored or dropped.
+   */
+  claim(needs: SpaceNeeds, session: string): Promise<SpaceClaim | undefined> | SpaceClaim {
+    const hasRoom = this.has(needs, session);
+    if (hasRoom === true) return this.#claim(needs, session);
+    return Promise.resolve(hasRoom).then((has) => has ? this.#claim(needs, session) : undefined);
+  }
+
+  #claim({ files }: SpaceNeeds, session: string): SpaceClaim {
+    const claim = new SpaceClaim(this, { session, files });
+    this.#claims.add(claim);
+    for (const path of files.keys()) {
+      this.#take(path, { octets: claim.octets[path] ?? 0, files: claim.files[path] ?? 0 });
+    }
+    return claim;
+  }
+
+  /** @ignore Takes some room, whatever there is; whether that leaves the reserve. */
+  grow(
+    claim: SpaceClaim,
+    { path, octets }: { readonly path: number; readonly octets: number },
+  ): Promise<boolean> | boolean {
+    this.#take(path, { octets, files: 0 });
+    this.#claimed += octets;
+    const room = this.#roomOf[path];
+    if (this.#claimed < LOOK_AGAIN_AT && room !== undefined && !this.#isLow(room)) return true;
+    return this.#hasAfterLook(undefined, claim);
+  }
+
+  /** @ignore Ends a claim: what of it is not on the disk is free again. */
+  end(claim: SpaceClaim, stored: SpaceNeeds): void {
+    if (!this.#claims.delete(claim)) return;
+    for (const path of claim.octets.keys()) {
+      this.#take(path, {
+        octets: (stored.octets[path] ?? 0) - (claim.octets[path] ?? 0),
+        files: (stored.files[path] ?? 0) - (claim.files[path] ?? 0),
+      });
+    }
+  }
+
+  #take(path: number, { octets, files }: { readonly octets: number; readonly files: number }): void {
+    const room = this.#roomOf[path];
+    if (room === undefined) return;
+    room.octets -= octets;
+    room.files -= files;
+  }
+
+  #isFresh(): boolean {
+    return this.#claimed < LOOK_AGAIN_AT &&
+      this.#options.clock.monotonic() < this.#lookedAt + LOOK_AGAIN_AFTER;
+  }
+
+  #isLow({ octets, files, minFiles }: Room): boolean {
+    return octets < this.#options.minFreeSpace || files < minFiles;
+  }
+
+  /** The file system that has too little room for this, beside all claims. */
+  #lack(needs?: SpaceNeeds): Room | undefined {
+    return this.#rooms.find((room) => {
+      if (needs === undefined) return this.#isLow(room);
+      let { octets, files } = room;
+      for (let path = 0; path < this.#roomOf.length; path++) {
+        if (this.#roomOf[path] !== room) continue;
+        const more = needs.files[path] ?? 0;
+        octets -= (needs.octets[path] ?? 0) + more * FILE_COST;
+        files -= more;
+      }
+      return this.#isLow({ ...room, octets, files });
+    });
+  }
+
+  async #hasAfterLook(
+    needs: SpaceNeeds | undefined,
+    { session, octets }: { readonly session: string; readonly octets: readonly number[] },
+  ): Promise<boolean> {
+    // Where nothing has come since the last look, another one would show the same.
+    if (!this.#isFresh() || this.#claimed > 0) {
+      await (this.#look ??= this.#lookNow().finally(() => this.#look = undefined));
+    }
+    const lack = this.#lack(needs);
+    if (lack === undefined) return true;
+    this.#options.logger.warn("storage.low_space", {
+      session,
+      path: lack.path,
+      // Claims are not there yet.
+      free: Math.max(lack.octets, 0),
+      size: octets.reduce((sum, count) => sum + count, 0),
+      min_free_space: this.#options.minFreeSpace,
+      ...(lack.files < Infinity && { free_files: Math.max(lack.files, 0) }),
+    });
+    return false;
+  }
+
+  async #lookNow(): Promise<void> {
+    const { paths, clock } = this.#options;
+    // What is written while we look may be seen twice, and is never overlooked.
+    const before = new Map(
+      Array.from(this.#claims, (claim) => [claim, paths().map((_, path) => claim.written(path))]),
+    );
+    const found = await Promise.all(paths().map((path) => this.#roomAt(path)));
+    this.#roomOf = shareRooms(found);
+    this.#rooms = [...new Set(this.#roomOf)];
+    this.#lookedAt = clock.monotonic();
+    this.#claimed = 0;
+    for (const claim of this.#claims) {
+      const written = before.get(claim) ?? [];
+      for (const path of this.#roomOf.keys()) {
+        const octets = Math.max((claim.octets[path] ?? 0) - (written[path] ?? 0), 0);
+        this.#take(path, { octets, files: claim.files[path] ?? 0 });
+      }
+    }
+  }
+
+  async #roomAt(path: string): Promise<FoundRoom> {
+    const { room: look = freeRoom, device = deviceOf, logger } = this.#options;
+    try {
+      const free = await look(path);
+      const { octets, files } = free;
+      const room = { path, octets, files: files?.free ?? Infinity, minFiles: reservedFiles(free) };
+      return { device: await device(path), room };
+    } catch (error) {
+      // Where it is full, writing says so.
+      logger.warn("storage.space_unknown", { path, error: errorText(error) });
+      return { device: Symbol(path), room: { path, octets: Infinity, files: Infinity, minFiles: 0 } };
+    }
+  }
+}
+
+interface FoundRoom {
+  /** Tells file systems apart; `undefined` where that is not known. */
+  readonly device: unknown;
+  readonly room: Room;
+}
+
+/** One room for each file system. A path whose file system is not known counts to the first one: rather too much there. */
+function shareRooms(found: readonly FoundRoom[]): Room[] {
+  const known = found.find(({ device }) => device !== undefined)?.device;
+  const rooms = new Map<unknown, Room>();
+  return found.map(({ device = known, room }) => {
+    const shared = rooms.get(device);
+    if (shared === undefined) rooms.set(device, room);
+    else if (room.octets < shared.octets) Object.assign(shared, room);
+    return shared ?? room;
+  });
+}
+
+async function deviceOf(path: string): Promise<unknown> {
+  try {
+    return (await Deno.stat(path)).dev;
+  } catch {
+    // Not made yet.
+    return undefined;
+  }
+}
+
+/** The room that one message takes; made by {@linkcode SpaceReserve.claim}. */
+export class SpaceClaim implements Disposable {
+  /** @ignore */
+  readonly session: string;
+  /** @ignore Claimed in each path. */
+  readonly octets: number[];
+  /** @ignore */
+  readonly files: readonly number[];
+  /** How many of the octets in a path are on the disk already; by default none, which claims them twice for a while. */
+  written: (path: number) => number = () => 0;
+  readonly #reserve: SpaceReserve;
+
+  /** @ignore Made by the reserve. */
+  constructor(reserve: SpaceReserve, { session, files }: { session: string; files: readonly number[] }) {
+    this.#reserve = reserve;
+    this.session = session;
+    this.files = files;
+    this.octets = files.map((count) => count * FILE_COST);
+  }
+
+  /** Octets of the message that are claimed in the path of this index. */
+  claimed(path: number): number {
+    return (this.octets[path] ?? 0) - (this.files[path] ?? 0) * FILE_COST;
+  }
+
+  /** Claims more in the path of this index. Resolves to, or returns, whether that leaves the reserve. */
+  grow(path: number, octets: number): Promise<boolean> | boolean {
+    this.octets[path] = (this.octets[path] ?? 0) + octets;
+    return this.#reserve.grow(this, { path, octets });
+  }
+
+  /** The message is stored: so many octets in each path, and all its files. */
+  settle(octets: readonly number[]): void {
+    this.#reserve.end(this, { octets, files: this.files });
+  }
+
+  /** The message is dropped, and nothing of it is on the disk. Does nothing where it has been settled. */
+  [Symbol.dispose](): void {
+    this.#reserve.end(this, { octets: [], files: [] });
+  }
+}
