@@ -9,17 +9,17 @@ import type { HeaderSection } from "../message/header_section.ts";
 import type { Inspection, Verdict } from "./inspector.ts";
 import { type Reply, reply } from "./reply.ts";
 
-/** Octets of memory that one header section may take. */
-const MAX_HEADER = 32 * 1024 * 1024;
+/** Fields of one header section: each costs more than its octets. Messages of honest people have a few hundred at most. */
+const MAX_FIELDS = 10_000;
 /** Memory that each field takes beside its octets. */
 const FIELD_COST = 128;
 
-const tooLarge = reply(552, "5.3.4", "The header section is too large");
+const tooManyFields = reply(552, "5.3.4", `The header section has more than ${MAX_FIELDS} fields`);
 const tooMany = reply(451, "4.3.2", "Too many large header sections at this moment; try again later");
 
 /** One message's data on its way past the inspection. */
 export class InspectedData implements Disposable {
-  /** Refuses the message, where its header section takes too much memory. */
+  /** Refuses the message, where its header section has too many fields or takes too much memory. */
   refusal: Reply | undefined;
   readonly #inspection: Inspection;
   readonly #budget: MemoryBudget;
@@ -73,7 +73,7 @@ export class InspectedData implements Disposable {
 
   #count({ octets, section }: HeaderCollector): Reply | undefined {
     const cost = octets + FIELD_COST * section.fields.length;
-    if (cost > MAX_HEADER) return tooLarge;
+    if (section.fields.length > MAX_FIELDS) return tooManyFields;
     if (!this.#budget.take(cost - this.#taken)) return tooMany;
     this.#taken = cost;
     return undefined;

@@ -226,9 +226,17 @@ Deno.test("InspectedData parts header section and body, wherever the data is cut
   ));
 });
 
-Deno.test("InspectedData bounds the memory of header sections, of one and of all", async () => {
-  // Small fields take more memory than they have octets.
-  assert.equal((await show("a:\r\n".repeat(300_000), [65_536])).data.refusal?.code, 552);
+Deno.test("InspectedData bounds the fields of a header section, and the memory of all of them", async () => {
+  // Small fields take more time and memory than they have octets.
+  const distinct = (count: number) => Array.from({ length: count }, (_, i) => `X${i}: y\r\n`).join("");
+  for (const text of ["a:\r\n".repeat(10_001), "x\r\n".repeat(10_001), distinct(10_001)]) {
+    const { data } = await show(`${text}\r\nbody`, [4096]);
+    assert.equal(data.refusal?.code, 552);
+    assert.match(data.refusal.lines.join(), /more than 10000 fields/);
+  }
+  for (const text of ["a:\r\n".repeat(10_000), distinct(10_000), `a: b\r\n${" c\r\n".repeat(20_000)}`]) {
+    assert.equal((await show(`${text}\r\nbody`, [4096])).data.refusal, undefined);
+  }
   assert.equal((await show(`a: ${"x".repeat(2_000_000)}\r\n`, [65_536])).data.refusal, undefined);
   const budget = new MemoryBudget(100_000);
   assert.equal((await show(`a: ${"x".repeat(200_000)}\r\n`, [65_536], budget)).data.refusal?.code, 451);
