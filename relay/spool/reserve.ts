@@ -53,7 +53,7 @@ const MIN_SIZE = 4096;
 const SHARE = { octets: 0.02, files: 0.05 };
 // It is made again where so many times as much is free: mail that leaves needs room on its way, too.
 const MARGIN = 4;
-const FILL_AFTER = 10_000;
+const FILL_AFTER = 1000;
 // What getRandomValues() gives at once.
 const MAX_RANDOM = 65_536;
 

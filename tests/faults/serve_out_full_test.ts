@@ -98,7 +98,8 @@ for (const { name, size, files, octets } of DISKS) {
     for (const { queueId } of handed) await server.event("attempt.deferred", { where: { id: queueId } });
     receiver.atDot = () => Promise.resolve("take");
     const retried = await runMailapp(["queue", "retry", "--all", "--config", config]);
-    assert.equal(retried.code, 0, retried.stderr);
+    // 75: all are being sent just then.
+    assert.ok(retried.code === 0 || retried.code === 75, retried.stderr);
     for (const { id, queueId } of handed) {
       await receiver.has(id);
       await server.event("queue.done", { where: { id: queueId } });
