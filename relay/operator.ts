@@ -213,8 +213,9 @@ function change(
       recipient.nextAttemptAt = 0;
       return;
     case "bounce":
-      if (entry.reversePath === "") return "has no sender to tell: remove it";
       recipient.status = "failed";
+      // Nobody can be told (RFC 5321 §4.5.5): it is over.
+      if (entry.reversePath === "") recipient.settled = true;
       addAttempts(
         recipient,
         [{ at: now, host: recipient.domain, error: RETURNED_BY_OPERATOR, status: "5.0.0" }],

@@ -113,12 +113,15 @@ Deno.test("QueueOperator.apply() bounce tells the sender, remove tells nobody", 
   assert.equal(world.scheduler.status.waiting, 0);
 });
 
-Deno.test("QueueOperator.apply() bounces no message that has no sender", async () => {
+Deno.test("QueueOperator.apply() bounce gives up a message that has no sender, held or not, and tells nobody", async () => {
   await using world = new World();
-  const summary = await world.queue.put(["u@a.test"], { reversePath: "" });
-  const [result] = await world.apply("bounce", { ids: [summary.id] });
-  assert.equal(result?.note, "has no sender to tell: remove it");
-  assert.deepEqual(world.states(summary.id), { "u@a.test": "pending" });
+  for (const status of ["pending", "held"] as const) {
+    const { id } = await world.queue.put([{ address: "u@a.test", status }], { reversePath: "" });
+    const [result] = await world.apply("bounce", { ids: [id] });
+    assert.deepEqual(result, { id, changed: ["u@a.test"], inFlight: [] });
+    assert.equal(world.states(id), undefined);
+  }
+  assert.deepEqual(world.notices, []);
 });
 
 Deno.test("QueueOperator.apply() leaves alone what is being sent", async () => {
