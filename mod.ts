@@ -2,6 +2,9 @@
  * mailapp as a library: the SMTP engine of both servers for deliveries of your own, its client, and the two
  * deliveries that mailapp has, into Maildirs and into a queue on disk.
  *
+ * It is not in a registry. A project of your own imports it from a checkout: by its path, or by the name of the example
+ * with `{ "imports": { "@mailapp/mailapp": "../mailapp/mod.ts" } }` in its `deno.json`.
+ *
  * @example An SMTP server with a delivery of its own, and a client that hands it a message
  * ```ts
  * import assert from "node:assert/strict";

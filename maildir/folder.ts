@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { join } from "@std/path";
+import { join } from "node:path";
 import type { DirectorySyncer } from "../storage/directory_syncer.ts";
 import type { FileSystem } from "../storage/file_system.ts";
 import { NewFile } from "../storage/new_file.ts";

@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { join, resolve } from "@std/path";
+import { join, resolve } from "node:path";
 import { normalizeDomain } from "../net/domain_name.ts";
 import { Memo } from "../base/memo.ts";
 import { errorText } from "../base/error_text.ts";

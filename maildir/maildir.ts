@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { dirname, join } from "@std/path";
+import { dirname, join } from "node:path";
 import { DirectorySyncer } from "../storage/directory_syncer.ts";
 import { denoFileSystem, type FileSystem } from "../storage/file_system.ts";
 import { NewFile } from "../storage/new_file.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 import { statfs } from "node:fs/promises";
-import { dirname } from "@std/path";
+import { dirname } from "node:path";
 import { attempt, errorCode } from "./storage_error.ts";
 
 /** What an unprivileged process may still store on a file system. */

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { join } from "@std/path";
+import { join } from "node:path";
 import { concat } from "../base/concat.ts";
 import { denoFileSystem, type FileSystem, type OpenFile } from "./file_system.ts";
 import { attempt, attemptSync } from "./storage_error.ts";

@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { join } from "@std/path";
+import { join } from "node:path";
 import type { Logger } from "../../base/log.ts";
 import type { QueueSummary } from "../queue.ts";
 import type { QueueEntry } from "../queue_entry.ts";

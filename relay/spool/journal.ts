@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { dirname } from "@std/path";
+import { dirname } from "node:path";
 import type { Logger } from "../../base/log.ts";
 import type { DirectorySyncer } from "../../storage/directory_syncer.ts";
 import type { FileSystem, OpenFile } from "../../storage/file_system.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { join } from "@std/path";
+import { join } from "node:path";
 import type { Logger } from "../../base/log.ts";
 import { putAside, shardOf } from "./directory.ts";
 import { isQueueId } from "./format.ts";

@@ -6,7 +6,7 @@
  * @module
  */
 import { statfs } from "node:fs/promises";
-import { join } from "@std/path";
+import { join } from "node:path";
 import type { Clock, Timer } from "../../base/clock.ts";
 import { errorText } from "../../base/error_text.ts";
 import type { Logger } from "../../base/log.ts";

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { join } from "@std/path";
+import { join } from "node:path";
 import type { Logger } from "../../base/log.ts";
 import type { FileSystem } from "../../storage/file_system.ts";
 import type { Journal } from "./journal.ts";

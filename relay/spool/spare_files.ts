@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { join } from "@std/path";
+import { join } from "node:path";
 import type { Clock } from "../../base/clock.ts";
 import { Watchdog } from "../../base/watchdog.ts";
 import type { FileSystem } from "../../storage/file_system.ts";

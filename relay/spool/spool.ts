@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { join } from "@std/path";
+import { join } from "node:path";
 import type { Logger } from "../../base/log.ts";
 import { type Clock, systemClock } from "../../base/clock.ts";
 import { reply, SmtpError } from "../../smtp/reply.ts";
