@@ -17,7 +17,7 @@ export function lookAtCertificate(
 ): Look {
   return () => {
     const leaf = current();
-    const words = expiry(leaf.validToDate.getTime() - now(), { selfSigned, until: leaf.validToDate });
+    const words = expiry(leaf, { selfSigned, now: now() });
     return words === undefined ? [] : [{ kind: "certificate", ...words }];
   };
 }

@@ -130,6 +130,9 @@ const USER_NAME = /^[\p{L}\p{M}\p{N}_](?:[\p{L}\p{M}\p{N}._+='&-]*[\p{L}\p{M}\p{
 const USER_NAME_RULE =
   "letters, digits and . _ + = ' & -, beginning with a letter, a digit or _; at most 254 octets; not new, cur or tmp";
 
+// Regular expressions, wildcards within a name, several names in one key: as a local-part none of them would ever match.
+const PATTERN = /^\/.*\/[a-z]*$|^\^|[,;]|.\*|\*./su;
+
 // What routes mail past us in the syntaxes of old, and what no mailbox of ours could be called.
 const ROUTING = /[@%!]/;
 // deno-lint-ignore no-control-regex
@@ -259,6 +262,10 @@ class Directory {
       const report = (problem: string) => this.#report(aliasKey(value), { value, problem });
       if (localPart === "" || tooLong(localPart)) {
         report("is no alias; write a local-part or a whole address");
+      } else if (PATTERN.test(localPart)) {
+        report(
+          'looks like a pattern or a list; a key is one local-part, one address, or "*" for all that nothing else names',
+        );
       } else if (badDomain) report("has no valid domain");
       else if (domain !== undefined && !this.domains.has(domain)) {
         report("is in a domain that is not in serve-in.domains");

@@ -361,3 +361,14 @@ Deno.test("new Mailboxes() throws what checkMailboxes() reports", () => {
     (error) => error instanceof MailboxesError && error.problems[0]?.key === "mailboxes.users",
   );
 });
+
+Deno.test("checkMailboxes() takes no pattern and no list for the name of an alias", () => {
+  for (const key of ["/^a.*/", "/^a.*/i", "^a.*$", "a*", "*-list", "**", "alice,bob", "a*@example.com"]) {
+    assert.deepEqual(problems({ aliases: { postmaster: "alice", [key]: "alice" } }), [
+      `mailboxes.aliases.${JSON.stringify(key)}=${key}`,
+    ], key);
+  }
+  for (const key of ["*", "*@example.com", "a/b", "o'neil", "x^y"]) {
+    assert.deepEqual(problems({ aliases: { postmaster: "alice", [key]: "alice" } }), [], key);
+  }
+});

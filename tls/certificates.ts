@@ -55,8 +55,8 @@ export const POLL_INTERVAL = 30_000;
 // A certificate and its key are two files, and for a moment only one of them may have been replaced.
 const SETTLE = 2_000;
 const DAY = 86_400_000;
-// When a renewal is overdue by any authority's custom.
-const EXPIRES_SOON = 7 * DAY;
+// When a renewal is overdue by any authority's custom; certificates for some days are renewed with a third to go.
+const RENEWAL_DUE = 14 * DAY;
 const MAX_FILE_SIZE = 1 << 20;
 
 /**
@@ -337,7 +337,7 @@ function warningsFor(
     warnings.push(
       `${cert}: expired on ${leaf.validToDate.toISOString()}. Senders that verify will refuse it: renew it`,
     );
-  } else if (to - now < EXPIRES_SOON && to - from > 2 * EXPIRES_SOON) {
+  } else if (isRenewalDue(leaf, now)) {
     warnings.push(`${cert}: expires on ${leaf.validToDate.toISOString()}, and has not been renewed yet`);
   }
   if (from > now) {
@@ -382,4 +382,13 @@ async function fingerprint({ cert, key }: CertificateOptions): Promise<string> {
     }
   }));
   return parts.join("|");
+}
+
+/**
+ * Whether a certificate should have been renewed by now.
+ * @param now milliseconds since the epoch
+ */
+export function isRenewalDue({ validFromDate, validToDate }: X509Certificate, now: number): boolean {
+  const [from, to] = [validFromDate.getTime(), validToDate.getTime()];
+  return to - now < Math.min(RENEWAL_DUE, (to - from) / 3);
 }

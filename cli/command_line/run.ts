@@ -9,7 +9,7 @@ import { OutputClosedError, type ServerIo } from "../../server/io.ts";
 
 /** Runs the subcommand that `args` names; what the process ends with. */
 export async function run(args: readonly string[], io: ServerIo): Promise<ExitCode> {
-  const words = withoutTaskDashes(args);
+  const words = helpWords(withoutTaskDashes(args));
   const [name = ""] = words;
   try {
     // sendmail's options predate option parsers: commander does not take -fsender.
@@ -22,6 +22,11 @@ export async function run(args: readonly string[], io: ServerIo): Promise<ExitCo
     if (error instanceof OutputClosedError) return EXIT.ok;
     return reportFailure(error, io);
   }
+}
+
+/** `help queue retry` as `queue retry --help`: commander knows one word behind `help`. */
+function helpWords(words: readonly string[]): readonly string[] {
+  return words[0] === "help" ? [...words.slice(1), "--help"] : words;
 }
 
 /** `deno task` hands on the dashes of `deno task mailapp -- serve-in` and `deno task demo -- --once`. */

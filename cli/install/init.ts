@@ -82,8 +82,23 @@ export function registerInit(program: Command, { io, action }: Registrar): void 
     )
     .action(action((flags: Flags) => {
       const asks = !flags.yes && Deno.stdin.isTerminal() && Deno.stdout.isTerminal();
-      return init(flags, { io, ...(asks && { ask: (question) => prompt(question) }) });
+      return init(flags, { io, ...(asks && { ask: (question) => askOnTerminal(question, io) }) });
     }));
+}
+
+/**
+ * Asks a question on the terminal, which stays in its usual mode, so that Ctrl-C ends the program as it ends any.
+ * @returns the line; `null` at the end of the input
+ */
+function askOnTerminal(question: string, { out }: Pick<Io, "out">): string | null {
+  out(`${question} `);
+  const bytes: number[] = [];
+  const byte = new Uint8Array(1);
+  while (Deno.stdin.readSync(byte) !== null) {
+    if (byte[0] === 10) return new TextDecoder().decode(Uint8Array.from(bytes));
+    bytes.push(byte[0] ?? 0);
+  }
+  return bytes.length > 0 ? new TextDecoder().decode(Uint8Array.from(bytes)) : null;
 }
 
 /** What an answer may be. */
@@ -92,6 +107,9 @@ const WANTED = {
   domain: "a domain, such as example.com",
   mailbox: "a user's name, such as alice, or an address",
 } as const;
+
+const SYSTEM_STANDS_ALONE =
+  "--mailbox system means every person's mailbox, and so stands alone; give others their mail by aliases";
 
 function checked(parse: (text: string) => string | undefined, wanted: string): (text: string) => string {
   return (text) => {
@@ -194,6 +212,7 @@ async function gather(
       wanted: "names, such as alice",
     });
   const users = names.length === 1 && names[0] === "system" ? "system" : names;
+  if (users !== "system" && users.includes("system")) throw new CommandError(SYSTEM_STANDS_ALONE, EXIT.usage);
   const postmaster = flags.postmaster ?? question.one("Who reads what is for postmaster, root and abuse", {
     flag: "--postmaster",
     preset: users === "system" ? parseMailbox(io.env.get("SUDO_USER")) : users[0],
@@ -260,7 +279,7 @@ class Questions {
       const answer = this.#ask === undefined
         ? preset ?? ""
         : this.#ask(`${text}${preset === undefined ? "" : ` [${preset}]`}:`);
-      if (answer === null) throw new CommandError("nothing was written", EXIT.usage);
+      if (answer === null) throw new CommandError("the input has ended; nothing was written", EXIT.noInput);
       const value = read(answer.trim() || (preset ?? ""));
       if (value !== undefined) return value;
       this.#io.out(`Please type ${wanted}.\n`);

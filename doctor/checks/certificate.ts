@@ -3,13 +3,11 @@
  *
  * @module
  */
-import type { CertificatePair } from "../../tls/certificates.ts";
+import type { X509Certificate } from "node:crypto";
+import { type CertificatePair, isRenewalDue } from "../../tls/certificates.ts";
 import { failure, type Finding, ok, untested, warning } from "../finding.ts";
 import type { Setup } from "../setup.ts";
 import { AS_ROOT } from "./config.ts";
-
-/** A certificate with less to go should have been renewed by now, in milliseconds. */
-export const RENEWAL_DUE = 14 * 86_400_000;
 
 /** Checks the certificate of a serve-in, wherever it is. */
 export function checkServeInCertificate(
@@ -64,7 +62,7 @@ export function checkCertificate({ hostname, now, pair, error, selfSigned }: Cer
   }
   const { leaf, names, warnings } = pair;
   const left = leaf.validToDate.getTime() - now;
-  const expiring = expiry(left, { selfSigned, until: leaf.validToDate });
+  const expiring = expiry(leaf, { selfSigned, now });
   const others = warnings.filter((text) => !/: (?:expired on|expires on) /.test(text));
   const findings = others.map((what) =>
     warning("certificate.unfit", hostname, {
@@ -80,15 +78,14 @@ export function checkCertificate({ hostname, now, pair, error, selfSigned }: Cer
   return [ok("certificate", hostname, `for ${names.join(", ")}, until ${day(leaf.validToDate)}`)];
 }
 
-/**
- * What to say of a certificate with less than {@linkcode RENEWAL_DUE} to go; `undefined` of any other.
- * @param left milliseconds
- */
+/** What to say of a certificate that should have been renewed; `undefined` of any other. */
 export function expiry(
-  left: number,
-  { selfSigned, until }: { readonly selfSigned: boolean; readonly until: Date },
+  leaf: X509Certificate,
+  { selfSigned, now }: { readonly selfSigned: boolean; readonly now: number },
 ): { what: string; next: string } | undefined {
-  if (left >= RENEWAL_DUE) return undefined;
+  if (!isRenewalDue(leaf, now)) return undefined;
+  const until = leaf.validToDate;
+  const left = until.getTime() - now;
   const next = selfSigned
     ? "Restart serve-in, which then makes another."
     : "Renew it (certbot renew), and see why that did not happen by itself; serve-in takes the new one unasked.";

@@ -15,8 +15,10 @@ const ids = (findings: readonly Finding[]) => findings.map(({ id, outcome }) => 
 Deno.test("checkCertificate() counts the days, and hands on what else is odd", async () => {
   const authority = await createTestAuthority();
   const now = Date.now();
-  const check = async (days: number, warnings: readonly string[] = []) => {
-    const { cert } = await authority.issue({ names: ["mx.d.test"], notAfter: new Date(now + days * DAY) });
+  const check = async (days: number, warnings: readonly string[] = [], lifetime = 90) => {
+    const notAfter = new Date(now + days * DAY);
+    const notBefore = new Date(notAfter.getTime() - lifetime * DAY);
+    const { cert } = await authority.issue({ names: ["mx.d.test"], notBefore, notAfter });
     const pair = {
       leaf: new X509Certificate(cert),
       names: ["mx.d.test"],
@@ -29,6 +31,9 @@ Deno.test("checkCertificate() counts the days, and hands on what else is odd", a
     "certificate.expiring warning",
   ]);
   assert.deepEqual(await check(-1), ["certificate.expired failure"]);
+  // One for six days is renewed with two to go.
+  assert.deepEqual(await check(3, [], 6), ["certificate ok"]);
+  assert.deepEqual(await check(1.9, [], 6), ["certificate.expiring warning"]);
   assert.deepEqual(await check(15, ["x.pem: not for mx.d.test"]), ["certificate.unfit warning"]);
   const none = { hostname: "mx.d.test", now, selfSigned: false };
   assert.deepEqual(ids(checkCertificate(none)), ["certificate.missing warning"]);

@@ -79,6 +79,15 @@ Deno.test({
   },
 });
 
+Deno.test("help with the words of a subcommand is that one's help", async () => {
+  for (const words of [["queue", "retry"], ["queue"], ["sendmail"], []]) {
+    const help = await runMailapp(["help", ...words]);
+    const own = await runMailapp([...words, "--help"]);
+    assert.deepEqual([help.code, help.stdout], [0, own.stdout], words.join(" "));
+    assert.match(help.stdout, new RegExp(`^Usage: mailapp ${words.join(" ")}`));
+  }
+});
+
 Deno.test("--config must name a file", async () => {
   const { code, stderr } = await runMailapp(["check-config", "--config", ""]);
   assert.deepEqual([code, /names no file/.test(stderr)], [64, true], stderr);

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { createSelfSigned } from "../../tls/self_signed.ts";
 import { runMailapp, Workspace } from "../support/mailapp.ts";
-import { run } from "../support/peers/process.ts";
+import { PYTHON, run } from "../support/peers/process.ts";
 import { testWith } from "../support/requires.ts";
 
 const MAIN = fileURLToPath(new URL("../../main.ts", import.meta.url));
@@ -124,4 +124,57 @@ testWith(["script"], "init asks on a terminal, again where an answer will not do
   assert.match(text, /^postmaster = "bob"/m);
   const checked = await runMailapp(["check-config", "--config", config]);
   assert.equal(checked.code, 0, checked.stdout);
+});
+
+/** Types a key when the first question comes, and ends as the program ended, in the way of a shell. */
+const TYPIST = `
+import os, pty, sys
+key, command = sys.argv[1], sys.argv[2:]
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execvp(command[0], command)
+seen = b""
+typed = False
+while True:
+    try:
+        piece = os.read(terminal, 4096)
+    except OSError:
+        break
+    if not piece:
+        break
+    seen += piece
+    if not typed and b"full name, as reverse DNS has it" in seen:
+        os.write(terminal, bytes([int(key)]))
+        typed = True
+print(seen.decode())
+status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+sys.exit(128 - status if status < 0 else status)
+`;
+
+testWith(
+  [PYTHON],
+  "init ends at Ctrl-C as every program does, and at the end of its input, with nothing written",
+  async () => {
+    await using workspace = await Workspace.create();
+    const init = [Deno.execPath(), "run", "-A", "--frozen", "--no-prompt", MAIN, "init"];
+    const typed = async (key: number) =>
+      await run(PYTHON, {
+        args: ["-c", TYPIST, String(key), ...init, "--config", workspace.file("config.toml")],
+        env: { NO_COLOR: "1", TERM: "dumb", SUDO_USER: "" },
+      });
+    assert.equal((await typed(3)).code, 130);
+    const ended = await typed(4);
+    assert.equal(ended.code, 66, ended.stdout);
+    assert.match(ended.stdout, /the input has ended; nothing was written/);
+    assert.deepEqual(await Array.fromAsync(Deno.readDir(workspace.path)), []);
+  },
+);
+
+Deno.test("init takes system for every person's mailboxes, and nothing beside it", async () => {
+  await using workspace = await Workspace.create();
+  const { code, stderr } = await runMailapp(
+    flags(workspace, "--domain", "example.com", "--mailbox", "alice", "system"),
+  );
+  assert.equal(code, 64);
+  assert.match(stderr, /--mailbox system means every person's mailbox, and so stands alone/);
 });
