@@ -241,7 +241,8 @@ type QueueViews = ReturnType<NonNullable<Awaited<ReturnType<typeof findServer>>>
 
 async function* waiting(views: QueueViews | undefined): AsyncGenerator<WaitingMessage> {
   if (views === undefined) return;
-  for await (const { entry: { recipients }, age } of views) {
+  for await (const { entry: { recipients, reversePath }, age } of views) {
+    if (reversePath === "" && recipients.some(({ status }) => status === "held")) yield { age, held: true };
     const pending = recipients.find(({ status }) => status === "pending");
     if (pending === undefined) continue;
     const { status = "", reply, error } = pending.attempts.at(-1) ?? {};

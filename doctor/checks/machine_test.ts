@@ -73,6 +73,7 @@ Deno.test("checkQueue() tells what is late, and what others refuse for a reason 
   assert.deepEqual(await check([{ age: DAY }]), ["queue.late warning"]);
   const refused = { age: 0, reason: "421 4.7.25 no PTR", advice: "Set it." };
   assert.deepEqual(await check([refused, refused]), ["queue.refused warning"]);
+  assert.deepEqual(await check([{ age: 9 * DAY, held: true }]), ["queue.held warning"]);
   assert.deepEqual(await check([], { running: false }), ["queue.stopped warning"]);
   const growing = { kind: "queue", what: "100 messages wait", next: "See what for." };
   const failed = { kind: "reply", about: "x", what: "mx.test said: 550 5.7.25 no PTR", next: "Set it." };

@@ -12,6 +12,8 @@ import type { Trouble } from "../trouble_watch.ts";
 export interface WaitingMessage {
   /** Milliseconds since it was accepted. */
   readonly age: number;
+  /** Whether it is held, and has no sender to be told. */
+  readonly held?: true;
   /** What was said last. */
   readonly reason?: string;
   /** What to do about that, where it is known. */
@@ -58,8 +60,13 @@ export async function checkQueue(
   }
   const refusals = new Map<string, string>();
   let count = 0;
+  let held = 0;
   let oldest: WaitingMessage | undefined;
   for await (const message of messages) {
+    if (message.held) {
+      held++;
+      continue;
+    }
     count++;
     const { reason, advice } = message;
     if (reason !== undefined && advice !== undefined && refusals.size < MAX_REFUSALS) {
@@ -78,6 +85,14 @@ export async function checkQueue(
       what: `${messagesWait(count)}, the oldest since ${Math.floor(age / 3_600_000)} h` +
         (oldest.reason === undefined ? "" : `: ${oldest.reason}`),
       next: "mailapp queue list says what each waits for.",
+    }));
+  }
+  if (held > 0) {
+    findings.push(warning("queue.held", "serve-out", {
+      what: `${held} ${
+        held === 1 ? "message" : "messages"
+      } without a sender could not be delivered, and nobody can be told`,
+      next: "mailapp queue list --sender '<>' shows them; then release, bounce or remove them.",
     }));
   }
   // Of what was refused for good nothing waits any more, and no queue says by itself that it grows.
