@@ -17,6 +17,8 @@ export interface LogOptions {
   readonly file: string;
   /** Whether standard error is a terminal. */
   readonly isTerminal: boolean;
+  /** Whether standard error is read by systemd's journal: each line then begins with its priority (sd-daemon(3)). */
+  readonly toJournal?: boolean;
   /** Standard error, or what stands for it in tests. */
   readonly standardError?: LogDestination;
   /** Fields of every line. */
@@ -41,6 +43,8 @@ export interface Log extends AsyncDisposable {
 }
 
 const LEVELS: Readonly<Record<LogLevel, number>> = { error: 4, warn: 3, info: 2, debug: 1, trace: 0 };
+/** Priorities of syslog(3) by level. */
+const PRIORITIES: Readonly<Record<LogLevel, number>> = { error: 3, warn: 4, info: 6, debug: 7, trace: 7 };
 const standardError: LogDestination = { write: (data) => Deno.stderr.write(data), close() {} };
 
 /**
@@ -59,7 +63,10 @@ const standardError: LogDestination = { write: (data) => Deno.stderr.write(data)
 export function startLog(options: LogOptions): Log {
   const { level, file, isTerminal, format, context = {} } = options;
   const text = format === "text" || (format === "auto" && file === "" && isTerminal);
-  const formatEvent = text ? formatText : formatJson;
+  const formatLine = text ? formatText : formatJson;
+  const formatEvent = options.toJournal && file === ""
+    ? (event: LogEvent) => `<${PRIORITIES[event.level]}>${formatLine(event)}`
+    : formatLine;
   const stderr = options.standardError ?? standardError;
   const own = (event: string, fields: LogFields) =>
     formatEvent({ time: Date.now(), level: "error", event, fields: { ...context, ...fields } });

@@ -159,3 +159,38 @@ Deno.test("startLog() does not start with a file that cannot be opened", async (
   );
   await Deno.remove(directory);
 });
+
+Deno.test("startLog() begins lines for the journal with their priority, and those of a file not", async () => {
+  let written = "";
+  const standardError = {
+    write: (data: Uint8Array) => {
+      written += new TextDecoder().decode(data);
+      return data.length;
+    },
+    close() {},
+  };
+  const common = {
+    level: "debug",
+    format: "json",
+    isTerminal: false,
+    toJournal: true,
+    standardError,
+  } as const;
+  {
+    await using log = startLog({ ...common, file: "" });
+    for (const level of ["error", "warn", "info", "debug"] as const) log.logger[level]("x.y");
+  }
+  assert.deepEqual(written.trimEnd().split("\n").map((line) => line.slice(0, 4)), [
+    "<3>{",
+    "<4>{",
+    "<6>{",
+    "<7>{",
+  ]);
+  const file = await Deno.makeTempFile();
+  {
+    await using log = startLog({ ...common, file });
+    log.logger.error("x.y");
+  }
+  assert.match(await Deno.readTextFile(file), /^\{/);
+  await Deno.remove(file);
+});

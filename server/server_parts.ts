@@ -60,11 +60,21 @@ export async function readCertificate(config: Config): Promise<CertificatePair |
  */
 export function openLog(
   config: Config,
-  { isTerminal, server }: Pick<Io, "isTerminal"> & { readonly server: string },
+  { isTerminal, server, toJournal = false }: Pick<Io, "isTerminal"> & {
+    readonly server: string;
+    readonly toJournal?: boolean;
+  },
 ): Log {
   const { level, format, file = "" } = config.log;
   try {
-    return startLog({ level, format, file, isTerminal, ...(file !== "" && { context: { server } }) });
+    return startLog({
+      level,
+      format,
+      file,
+      isTerminal,
+      toJournal,
+      ...(file !== "" && { context: { server } }),
+    });
   } catch (error) {
     const reason = errorText(error);
     const denied = error instanceof Deno.errors.PermissionDenied;

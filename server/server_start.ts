@@ -27,6 +27,8 @@ export interface ServerStart {
   readonly systemHostname: string;
   /** Whether standard error is a terminal. */
   readonly isTerminal: boolean;
+  /** Whether standard error is read by systemd's journal. */
+  readonly toJournal?: boolean;
   /** What the server may touch. */
   readonly grants: Grants;
   /** Where it listens, which it could not find out itself. */

@@ -18,6 +18,7 @@ import { prepareDataDir } from "./parts.ts";
 import type { Server } from "./server.ts";
 import { openLog } from "./server_parts.ts";
 import type { ServerName, ServerStart } from "./server_start.ts";
+import { refuseForeignDataDir, rightsWarnings } from "./rights.ts";
 import { SERVERS } from "./servers.ts";
 import { type ServerSignals, watchSignals } from "./signals.ts";
 
@@ -47,6 +48,7 @@ export async function startServer(
     ...(configFile !== undefined && { configFile }),
     systemHostname: Deno.hostname(),
     isTerminal: io.isTerminal,
+    toJournal: await isJournal(io.env.get("JOURNAL_STREAM")),
     grants: server.grants(config, {
       configFile: config.file ?? DEFAULT_CONFIG_FILE,
       addresses: addresses.map(({ address }) => address),
@@ -60,15 +62,23 @@ export async function startServer(
   return await io.confine(start, signals);
 }
 
+/** Whether standard error is the stream that systemd names in `JOURNAL_STREAM` (systemd.exec(5)): device and inode. */
+async function isJournal(stream: string | undefined): Promise<boolean> {
+  if (stream === undefined) return false;
+  const { dev, ino } = await Deno.stat("/proc/self/fd/2").catch(() => ({ dev: -1, ino: -1 }));
+  return stream === `${dev}:${ino}`;
+}
+
 /** Reads the configuration, and makes what is needed for it. */
 async function prepare(server: Server, configFile: string | undefined, io: ServerIo): Promise<Config> {
   const config = await loadConfig(configFile, { env: io.env });
   if (server.needsConfigFile) requireConfigFile(config, server.name);
   server.check(config);
+  await refuseForeignDataDir(config, server.unit.name);
   if (server.umask !== undefined) Deno.umask(server.umask);
   await prepareDataDir(config, server.directories(config));
   await server.prepare?.(config);
-  return config;
+  return { ...config, warnings: [...config.warnings, ...await rightsWarnings(config)] };
 }
 
 interface Waiting {
