@@ -28,6 +28,7 @@ import type { Io } from "../server/io.ts";
 import type { Endpoint } from "../server/listeners.ts";
 import { missingCertificateWarnings, openMailboxes } from "../server/parts.ts";
 import { serveIn as serveInServer } from "../server/serve_in.ts";
+import { rightsWarnings } from "../server/rights.ts";
 import type { Server } from "../server/server.ts";
 import type { ServerName } from "../server/server_start.ts";
 import { SERVER_NAMES, SERVERS } from "../server/servers.ts";
@@ -72,6 +73,7 @@ async function checkConfig({ config: file, start }: Flags, io: Io): Promise<Exit
     if (name === "serve-out") await reportServeOut(config, report);
   }
   await reportStorage(config, { report, tester, servers });
+  report.warnings.push(...await rightsWarnings(config));
   if (start === undefined) {
     io.out(report.text());
     return report.errors.length + report.obstacles.length === 0 ? EXIT.ok : EXIT.config;

@@ -22,7 +22,7 @@ export async function rightsWarnings(config: Config): Promise<string[]> {
   const directories = [dataDir, ...["spool", "dkim", "tls", "incoming"].map((name) => join(dataDir, name))];
   const warnings = await Promise.all([
     ...(certificate === undefined ? [] : [secretWarning("[tls] key", certificate.keyFile)]),
-    secretWarning("[tls] self_signed", join(dataDir, "tls", "key.pem")),
+    secretWarning("[tls] self_signed", join(dataDir, "tls", "selfsigned.key")),
     ...(file === undefined ? [] : [writeWarning("the configuration", file)]),
     ...directories.map((path) => writeWarning("data_dir", path)),
     writeWarning("[mailboxes] path", mailRootOf(mailboxes.path)),
