@@ -8,6 +8,8 @@
  * sections are bounded by it.
  */
 export const MAX_HEADER_SECTION = 2 * 1024 * 1024;
+/** Fields of a header section: each costs more than its octets. Messages of honest people have a few hundred at most. */
+export const MAX_FIELDS = 10_000;
 
 const LF = 10;
 const CR = 13;

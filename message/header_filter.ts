@@ -45,6 +45,8 @@ const RECEIVED = "received";
 export class HeaderFilter implements SeenField {
   /** Received fields so far. */
   receivedCount = 0;
+  /** Fields so far, and lines that are none. */
+  fieldCount = 0;
   /** Octets of the header section so far. */
   octets = 0;
   /** Those of them that went on. */
@@ -142,6 +144,7 @@ export class HeaderFilter implements SeenField {
     pieces: Uint8Array[],
   ): number {
     if (this.#field !== "undecided") return from;
+    this.fieldCount++;
     const before = this.#heldLength;
     const part = chunk.subarray(fieldStart, Math.min(end, fieldStart + MAX_LOOK - before));
     let field = part;

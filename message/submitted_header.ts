@@ -11,7 +11,7 @@ import { encodeFields } from "./encode_fields.ts";
 import { isAscii } from "./encoded_word.ts";
 import { foldLines, MAX_LINE } from "./fold_lines.ts";
 import { type HeaderField, headerFields, HeaderSection, shortName } from "./header_section.ts";
-import { MAX_HEADER_SECTION } from "./header_field.ts";
+import { MAX_FIELDS, MAX_HEADER_SECTION } from "./header_field.ts";
 
 /** What the repair needs to know. */
 export interface SubmittedHeaderOptions {
@@ -45,8 +45,6 @@ export interface SubmittedHeader {
 
 /** So many repairs of one message are told. */
 const MAX_WORDS = 10;
-/** What stands in fields is repaired where there are no more than these; each costs more than its octets. */
-const MAX_FIELDS = 10_000;
 
 const ADDRESSES = new Set([
   ...["from", "sender", "reply-to", "to", "cc"],

@@ -10,7 +10,7 @@ import { DataReader } from "./data_reader.ts";
 import type { Filing, Header, PendingMessage } from "./delivery.ts";
 import type { InspectedData } from "./inspected_data.ts";
 import type { Verdict } from "./inspector.ts";
-import { MAX_HEADER_SECTION } from "../message/header_field.ts";
+import { MAX_FIELDS, MAX_HEADER_SECTION } from "../message/header_field.ts";
 import { editHeader } from "../message/header_edits.ts";
 import { HeaderFilter, type UnwantedField } from "../message/header_filter.ts";
 import * as replies from "./replies.ts";
@@ -198,6 +198,8 @@ export class IncomingMessage implements AsyncDisposable {
           `The header section has more than ${MAX_HEADER_SECTION} octets; an empty line ends it`,
         ),
       );
+    } else if (this.#filter.fieldCount > MAX_FIELDS) {
+      this.fail(replies.tooManyFields);
     } else if (this.#filter.receivedCount > this.#limits.maxHops) {
       this.fail(
         reply(554, "5.4.6", `Too many hops: more than ${this.#limits.maxHops} Received fields; a mail loop`),

@@ -130,6 +130,24 @@ Deno.test("IncomingMessage stores no more than the limit and one chunk, whatever
   assert.equal(message.octets, 100_000);
 });
 
+Deno.test("IncomingMessage refuses more than 10,000 fields, and lines that are none, but no body for its lines", async () => {
+  const limits = { maxMessageSize: 1_000_000 };
+  const distinct = (count: number) => Array.from({ length: count }, (_, i) => `X${i}: y\r\n`).join("");
+  for (const by of ["DATA", "BDAT"] as const) {
+    const end = by === "DATA" ? "\r\n.\r\n" : "\r\n";
+    for (const text of [distinct(10_001), `A: b\r\n${"x\r\n".repeat(10_001)}`, distinct(20_000)]) {
+      const { refusal, ended } = await receive(`${text}\r\nbody${end}`, { by, limits }, [4096]);
+      assert.equal(refusal, "552 5.3.4");
+      assert.equal(ended, true);
+    }
+    for (const text of [distinct(10_000), `A: b\r\n${" c\r\n".repeat(20_000)}`]) {
+      const body = "x\r\n".repeat(20_000);
+      const { refusal } = await receive(`${text}\r\n${body}${end}`, { by, limits }, [4096]);
+      assert.equal(refusal, "");
+    }
+  }
+});
+
 Deno.test("IncomingMessage refuses a header section above its bound, and reads the data to its end", async () => {
   const limits = { maxMessageSize: 10_000_000 };
   const field = `X-Long: ${"x".repeat(MAX_HEADER_SECTION - 10)}\r\n`;

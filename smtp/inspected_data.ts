@@ -6,15 +6,14 @@
 import type { MemoryBudget } from "../base/memory_budget.ts";
 import { HeaderCollector } from "../message/header_collector.ts";
 import type { HeaderSection } from "../message/header_section.ts";
+import { MAX_FIELDS } from "../message/header_field.ts";
 import type { Inspection, Verdict } from "./inspector.ts";
+import * as replies from "./replies.ts";
 import { type Reply, reply } from "./reply.ts";
 
-/** Fields of one header section: each costs more than its octets. Messages of honest people have a few hundred at most. */
-const MAX_FIELDS = 10_000;
 /** Memory that each field takes beside its octets. */
 const FIELD_COST = 128;
 
-const tooManyFields = reply(552, "5.3.4", `The header section has more than ${MAX_FIELDS} fields`);
 const tooMany = reply(451, "4.3.2", "Too many large header sections at this moment; try again later");
 
 /** One message's data on its way past the inspection. */
@@ -73,7 +72,7 @@ export class InspectedData implements Disposable {
 
   #count({ octets, section }: HeaderCollector): Reply | undefined {
     const cost = octets + FIELD_COST * section.fields.length;
-    if (section.fields.length > MAX_FIELDS) return tooManyFields;
+    if (section.fields.length > MAX_FIELDS) return replies.tooManyFields;
     if (!this.#budget.take(cost - this.#taken)) return tooMany;
     this.#taken = cost;
     return undefined;

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { MAX_FIELDS } from "../message/header_field.ts";
 import { type Reply, reply, SmtpError } from "./reply.ts";
 
 /** 503: a command that needs another one first (RFC 5321 §4.1.4). */
@@ -56,3 +57,6 @@ export function shuttingDown(hostname: string): Reply {
 export function failureOf(error: unknown): { readonly reply: Reply; readonly cause?: unknown } {
   return error instanceof SmtpError ? error : { reply: localError, cause: error ?? String(error) };
 }
+
+/** A header section of more fields than anybody needs. */
+export const tooManyFields = reply(552, "5.3.4", `The header section has more than ${MAX_FIELDS} fields`);
