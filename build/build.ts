@@ -103,6 +103,7 @@ async function make(commit: string, file: string): Promise<string | undefined> {
 /** `undefined`, or why it could not be done, in one line. */
 async function compile(commit: string, file: string): Promise<string | undefined> {
   const entry = await writeEntry(commit, "compiled");
+  const fresh = join(work, "compiled");
   console.log(`deno compile for ${target} …`);
   const { success, stderr } = await new Deno.Command(Deno.execPath(), {
     args: [
@@ -117,13 +118,19 @@ async function compile(commit: string, file: string): Promise<string | undefined
       "--config",
       "deno.json",
       "--output",
-      file,
+      // Not over a file of the other form, which Deno would refuse for that alone.
+      fresh,
       entry,
     ],
     env: { NO_COLOR: "1" },
     stdin: "null",
   }).output();
-  if (success) return undefined;
+  if (success) {
+    await Deno.copyFile(fresh, `${file}.tmp`);
+    await Deno.chmod(`${file}.tmp`, 0o755);
+    await Deno.rename(`${file}.tmp`, file);
+    return undefined;
+  }
   const [reason = ""] = new TextDecoder().decode(stderr).split("Stack backtrace:");
   return reason.trim().replaceAll(/\s+/g, " ");
 }
