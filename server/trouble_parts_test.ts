@@ -52,7 +52,8 @@ Deno.test("watchServeIn() writes to postmaster of a certificate that should have
   const authority = await createTestAuthority();
   const issue = async (days: number) => {
     const notAfter = new Date(clock.now() + days * DAY);
-    const { cert } = await authority.issue({ names: ["mx.example.com"], notAfter });
+    const notBefore = new Date(notAfter.getTime() - 90 * DAY);
+    const { cert } = await authority.issue({ names: ["mx.example.com"], notBefore, notAfter });
     return new X509Certificate(cert);
   };
   const certificates = { pair: { leaf: await issue(13) } as CertificatePair };
