@@ -167,6 +167,7 @@ testWith(
         dns: { servers: ["198.51.100.2"], dnssec },
         "serve-in": { listen: "auto", port: 25 },
         "serve-out": { min_free_space: 0 },
+        "mailboxes.aliases": { postmaster: "alice", root: "alice" },
         'dkim."example.com"': { selector: "s1", key: keyFile },
       });
     const env = { DENO_CERT: ours.file("ca.pem") };
