@@ -278,11 +278,14 @@ testWith(
     );
     await using _ = server;
     const mail = new Mail(workspace);
+    // They are made at the start, one by one: a failure that is meant for one must not come in the way of the next.
+    for (const user of users) {
+      await server.event("maildir.made", { where: { mailbox: `${user}@example.com` } });
+    }
     for (const [index, { name, inject, reply, path }] of MAKING.entries()) {
       await t.step(name, async () => {
         const user = `user${index}`;
-        // It was made at the start, and somebody has taken it away.
-        await server.event("maildir.made", { where: { mailbox: `${user}@example.com` } });
+        // Somebody has taken it away.
         await Deno.remove(mail.path(user), { recursive: true });
         await using strace = await Strace.attach(server.pid, {
           inject: [inject],
