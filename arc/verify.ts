@@ -8,7 +8,7 @@ import { Buffer } from "node:buffer";
 import type { BodyHash, BodyHashes } from "../dkim/body_hashes.ts";
 import type { KeyAnswer, KeyLookups } from "../dkim/key_lookups.ts";
 import { readSignatureTags, type SignatureTags } from "../dkim/signature.ts";
-import { canonicalField, type SignedFields, withoutSignature } from "../dkim/signed_fields.ts";
+import { type SignedFields, SignedTooMuchError } from "../dkim/signed_fields.ts";
 import { requestBodyHash, verifySignature } from "../dkim/verify.ts";
 import type { HeaderSection } from "../message/header_section.ts";
 import { ArcError, type ArcSet, orArcError, readChain } from "./chain.ts";
@@ -111,12 +111,25 @@ export class ArcVerification {
 
   /** What is wrong with the seal of the last of these sets, over all of them (§5.1.1). */
   async #verifySeal(sets: readonly ArcSet[], answer: Promise<KeyAnswer>): Promise<string | undefined> {
-    const newest = sets.at(-1);
     const key = await answer;
     const problem = (reason: string) => `the seal of set ${sets.length}: ${reason}`;
     if (key.kind !== "key") return problem(key.reason);
-    const sealed = await key.key.verify(newest?.sealTags.signature ?? Buffer.alloc(0), sealInput(sets));
-    return sealed ? undefined : problem("signature did not verify");
+    try {
+      const sealed = await key.key.verify(
+        sets.at(-1)?.sealTags.signature ?? Buffer.alloc(0),
+        this.#sealInput(sets),
+      );
+      return sealed ? undefined : problem("signature did not verify");
+    } catch (error) {
+      if (!(error instanceof SignedTooMuchError)) throw error;
+      return problem(error.message);
+    }
+  }
+
+  #sealInput(sets: readonly ArcSet[]): Uint8Array<ArrayBuffer> {
+    const fields = sets.flatMap(({ results, signature, seal }) => [results, signature, seal]);
+    const seal = fields.pop();
+    return seal === undefined ? new Uint8Array(0) : this.#options.signedFields.sealInput(fields, seal);
   }
 }
 
@@ -137,13 +150,4 @@ interface Chain {
 
 function fail(reason: string): ArcResult {
   return { result: "fail", reason };
-}
-
-function sealInput(sets: readonly ArcSet[]): Buffer {
-  const newest = sets.at(-1);
-  const lines = sets.flatMap((set) => {
-    const seal = set === newest ? { ...set.seal, text: withoutSignature(set.seal.text) } : set.seal;
-    return [set.results, set.signature, seal].map((field) => canonicalField(field, "relaxed"));
-  });
-  return Buffer.from(lines.join("\r\n"), "latin1");
 }

@@ -75,6 +75,15 @@ const MAX_RESERVE = 4000;
 /** Of the text of a reply: a line has 512 octets (RFC 5321 §4.5.3.1.5). */
 const MAX_REPLY = 400;
 
+/**
+ * The part of the time that is kept for the policies of authors: else who sends a message in somebody's name could use
+ * it up, by a reverse-path or a key whose DNS never answers.
+ */
+export const POLICY_SHARE = 0.25;
+
+/** Octets of the header section that are hashed for all its signatures and seals: each may sign all of it. */
+const MAX_SIGNED = 4 * 1024 ** 2;
+
 /** The field by which other programs tell junk. */
 const FLAG = "X-Spam-Flag";
 
@@ -120,7 +129,7 @@ export class MailInspection implements Inspection {
     if (timed === undefined) return;
     const options = {
       section,
-      signedFields: new SignedFields(section),
+      signedFields: new SignedFields(section, { maxOctets: MAX_SIGNED }),
       bodyHashes: this.#bodyHashes,
       keys: new KeyLookups({ resolver: timed }),
       now: clock.now(),
@@ -215,12 +224,13 @@ export class MailInspection implements Inspection {
     const [asked, dkim, arc] = await Promise.all([sender, this.#dkim?.finish(), this.#arc?.finish()]);
     const findings: Findings = { ...asked, ...(dkim && { dkim }), ...(arc && { arc }) };
     if (checks.dmarc === "off") return findings;
+    using policies = timed.prolonged(checks.timeoutMs * POLICY_SHARE);
     const dmarc = await evaluateDmarc({
       authors: this.#authors,
       unread: this.#unread,
       spf: asked.spf ?? { result: "none" },
       dkim: dkim ?? [],
-      resolver: timed,
+      resolver: policies,
     });
     return { ...findings, dmarc };
   }

@@ -15,7 +15,7 @@ import type { Session } from "../smtp/session.ts";
 import type { DnsLists } from "./dns_lists.ts";
 import { type Filter, type FilteredMessage, FilterRun } from "./filter.ts";
 import type { GreylistDecision, GreylistSender } from "./greylist.ts";
-import { type InspectionOptions, MailInspection, refusal } from "./inspection.ts";
+import { type InspectionOptions, MailInspection, POLICY_SHARE, refusal } from "./inspection.ts";
 import { judge, type Judgement } from "./judgement.ts";
 import { checkSender, type SenderFindings, type SenderIdentity } from "./sender_checks.ts";
 
@@ -64,7 +64,8 @@ export class MailInspector implements Inspector {
       mailFrom: envelope.reversePath?.text ?? "",
     };
     const { resolver, clock, checks: { timeoutMs } } = this.#options;
-    const timed = resolver && new TimedResolver({ resolver, clock, timeoutMs });
+    const timed = resolver &&
+      new TimedResolver({ resolver, clock, timeoutMs: timeoutMs * (1 - POLICY_SHARE) });
     const sender = timed === undefined
       ? Promise.resolve(NOTHING_ASKED)
       : this.#checkSender(identity, { session, timed });

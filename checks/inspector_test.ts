@@ -106,7 +106,7 @@ Deno.test("MailInspector writes all it found into one field", async () => {
       "\tspf=pass smtp.mailfrom=someone@other.example;\r\n" +
       "\tspf=none smtp.helo=mail.other.example;\r\n" +
       "\tdkim=pass header.d=bank.example header.s=s header.a=ed25519-sha256\r\n" +
-      `\theader.b="${/ b=(.{8})/.exec(SIGNED)?.[1]}";\r\n`.replaceAll(/"([^/+=]*)"/g, "$1") +
+      `\theader.b="${/ b=(.{8})/.exec(SIGNED)?.[1]}";\r\n`.replaceAll(/"([^/=]*)"/g, "$1") +
       "\tarc=none;\r\n" +
       "\tdmarc=pass (p=reject dis=none) header.from=bank.example;\r\n" +
       "\tiprev=pass (mail.other.example) policy.iprev=192.0.2.1\r\n",

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { Buffer } from "node:buffer";
 import { fieldValue, type HeaderField, type HeaderSection } from "../message/header_section.ts";
 
 /**
@@ -11,12 +12,36 @@ import { fieldValue, type HeaderField, type HeaderSection } from "../message/hea
  */
 export function relaxField({ name, text }: HeaderField): string | undefined {
   if (name === "") return undefined;
-  // Only space and tab are white space here: a byte that is a no-break space in Latin-1 is part of a word.
-  const value = fieldValue({ name, text }).replaceAll("\r\n", "").replace(/[ \t]+/g, " ").replace(
-    /^ | $/g,
-    "",
-  );
-  return `${name}:${value}`;
+  return `${name}:${relax(fieldValue({ name, text }))}`;
+}
+
+const CR = 13;
+const LF = 10;
+const SPACE = 32;
+const TAB = 9;
+
+/** Where a value is written, a byte a character. */
+let room = Buffer.alloc(4096);
+
+/** A value on one line, each run of white space one space, none at either end. */
+function relax(value: string): string {
+  if (room.length < value.length) room = Buffer.alloc(value.length);
+  let used = 0;
+  let space = false;
+  for (let at = 0; at < value.length; at++) {
+    const code = value.charCodeAt(at);
+    // Only space and tab are white space here: a byte that is a no-break space in Latin-1 is part of a word.
+    if (code === SPACE || code === TAB) {
+      space = true;
+    } else if (code === CR && value.charCodeAt(at + 1) === LF) {
+      at++;
+    } else {
+      if (space && used > 0) room[used++] = SPACE;
+      space = false;
+      room[used++] = code;
+    }
+  }
+  return room.toString("latin1", 0, used);
 }
 
 /** Signed once more than they are there, so that whoever sends the message on can add none (RFC 6376 §8.15). */

@@ -29,7 +29,7 @@ export interface DkimPublicKey {
    * Whether the signature is right, found out in another thread.
    * @param data what was signed
    */
-  verify(signature: Uint8Array, data: Uint8Array): Promise<boolean>;
+  verify(signature: Uint8Array, data: Uint8Array<ArrayBuffer>): Promise<boolean>;
 }
 
 /** Why a record is of no use, in the words of RFC 6376 §6.1.2. */
@@ -100,8 +100,7 @@ async function importRsa(der: Buffer): Promise<Verify | KeyProblem> {
     // Such as an exponent that is no odd number, or too large.
     return "key syntax error";
   }
-  return async (signature, data) =>
-    await crypto.subtle.verify(RSA, key, Uint8Array.from(signature), Uint8Array.from(data));
+  return async (signature, data) => await crypto.subtle.verify(RSA, key, Uint8Array.from(signature), data);
 }
 
 async function importEd25519(bytes: Buffer): Promise<Verify | KeyProblem> {
@@ -114,7 +113,7 @@ async function importEd25519(bytes: Buffer): Promise<Verify | KeyProblem> {
   }
   // The hash is what is signed (RFC 8463 §3).
   return async (signature, data) => {
-    const hash = await crypto.subtle.digest("SHA-256", Uint8Array.from(data));
+    const hash = await crypto.subtle.digest("SHA-256", data);
     return await crypto.subtle.verify("Ed25519", key, Uint8Array.from(signature), hash);
   };
 }

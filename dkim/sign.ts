@@ -168,7 +168,7 @@ async function sign(
     canonicalization: "relaxed",
     signature: { name: "dkim-signature", text: `DKIM-Signature: ${unsigned}` },
   });
-  const signature = await sign(Uint8Array.from(input));
+  const signature = await sign(input);
   const lines = Buffer.from(signature).toString("base64").match(/.{1,72}/gs) ?? [];
   // What stands behind "b=" does not count, white space included (RFC 6376 §3.7).
   return { name: "DKIM-Signature", value: `${unsigned}${lines.join("\r\n\t")}` };

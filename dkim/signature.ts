@@ -13,6 +13,9 @@ import { parseTagList } from "./tag_list.ts";
 
 /** Octets of a SHA-256. */
 const HASH_OCTETS = 32;
+/** Octets of a signature field, and of a tag other than the copies of fields in `z=`; longer ones sign nothing honest. */
+const MAX_FIELD = 64 * 1024;
+const MAX_TAG = 8 * 1024;
 
 /** What a DKIM-Signature says, as far as an ARC-Message-Signature says it, too. */
 export interface SignatureTags {
@@ -62,8 +65,14 @@ export type Tags = ReadonlyMap<string, string>;
  * @throws {SignatureError}
  */
 export function signatureTags(field: HeaderField): Tags {
+  if (field.text.length > MAX_FIELD) throw new SignatureError("signature field too long");
   const tags = parseTagList(fieldValue(field), { caseSensitive: true });
   if (tags === undefined) throw new SignatureError("signature syntax error");
+  for (const [name, value] of tags) {
+    if (value.length > MAX_TAG && name !== "z") {
+      throw new SignatureError(`signature syntax error: long ${name}=`);
+    }
+  }
   return tags;
 }
 

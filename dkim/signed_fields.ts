@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { Buffer } from "node:buffer";
+import { latin1Bytes } from "../base/latin1.ts";
 import type { HeaderField, HeaderSection } from "../message/header_section.ts";
 import type { Canonicalization } from "./body_hashes.ts";
 import { relaxField } from "./header.ts";
@@ -24,21 +24,36 @@ export interface SignedContent {
   readonly signature: HeaderField;
 }
 
+/** The signatures of a message sign more, all in all, than is to be hashed. */
+export class SignedTooMuchError extends Error {
+  /** Nobody catches it without asking for it. */
+  constructor() {
+    super("the signatures of this message sign too much of its header section");
+    this.name = "SignedTooMuchError";
+  }
+}
+
 /** The fields of a header section as signatures sign them. */
 export class SignedFields {
   readonly #section: HeaderSection;
   /** Relaxed forms made before: several signatures sign the same fields. */
   readonly #relaxed = new Map<HeaderField, string>();
+  /** Octets that may be given out yet. */
+  #left: number;
 
-  /** Reads nothing yet. */
-  constructor(section: HeaderSection) {
+  /** Reads nothing yet. `maxOctets` bounds what all signatures of a message sign of it. */
+  constructor(section: HeaderSection, { maxOctets = Infinity }: { readonly maxOctets?: number } = {}) {
     this.#section = section;
+    this.#left = maxOctets;
   }
 
-  /** The bytes that are signed: for each name the next field from below, nothing where there are no more. */
-  input({ names, canonicalization, signature }: SignedContent): Buffer {
+  /**
+   * The bytes that are signed: for each name the next field from below, nothing where there are no more.
+   * @throws {SignedTooMuchError}
+   */
+  input({ names, canonicalization, signature }: SignedContent): Uint8Array<ArrayBuffer> {
     const next = new Map<string, number>();
-    const lines: string[] = [];
+    const signed: HeaderField[] = [];
     for (const name of names) {
       const fields = this.#section.named(name);
       let at = next.get(name) ?? fields.length - 1;
@@ -46,10 +61,28 @@ export class SignedFields {
       const field = fields[at];
       if (field === undefined) continue;
       next.set(name, at - 1);
-      lines.push(this.#canonical(field, canonicalization));
+      signed.push(field);
     }
+    return this.#bytes(signed, { canonicalization, signature });
+  }
+
+  /**
+   * The bytes that a seal signs (RFC 8617 §5.1.1): these fields, and the one that has the seal.
+   * @throws {SignedTooMuchError}
+   */
+  sealInput(fields: readonly HeaderField[], seal: HeaderField): Uint8Array<ArrayBuffer> {
+    return this.#bytes(fields, { canonicalization: "relaxed", signature: seal });
+  }
+
+  #bytes(
+    fields: readonly HeaderField[],
+    { canonicalization, signature }: Omit<SignedContent, "names">,
+  ): Uint8Array<ArrayBuffer> {
+    const lines = fields.map((field) => this.#canonical(field, canonicalization));
     lines.push(canonicalField({ ...signature, text: withoutSignature(signature.text) }, canonicalization));
-    return Buffer.from(lines.join("\r\n"), "latin1");
+    this.#left -= lines.reduce((octets, line) => octets + line.length, 0);
+    if (this.#left < 0) throw new SignedTooMuchError();
+    return latin1Bytes(lines.join("\r\n"));
   }
 
   #canonical(field: HeaderField, canonicalization: Canonicalization): string {

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
 import { HeaderSection } from "../message/header_section.ts";
-import { SignedFields } from "./signed_fields.ts";
+import { SignedFields, SignedTooMuchError } from "./signed_fields.ts";
 
 Deno.test("SignedFields.input() takes fields from below, and none where there is none left", () => {
   const fields = new SignedFields(HeaderSection.of("To: first\r\nFrom: x\r\nTo: second\r\n"));
@@ -9,5 +10,18 @@ Deno.test("SignedFields.input() takes fields from below, and none where there is
     canonicalization: "relaxed",
     signature: { name: "dkim-signature", text: "DKIM-Signature: v=1;\r\n\tb=abc" },
   });
-  assert.equal(input.toString("latin1"), "to:second\r\nto:first\r\nfrom:x\r\ndkim-signature:v=1; b=");
+  assert.equal(
+    Buffer.from(input).toString("latin1"),
+    "to:second\r\nto:first\r\nfrom:x\r\ndkim-signature:v=1; b=",
+  );
+});
+
+Deno.test("SignedFields gives out no more than it may", () => {
+  const section = HeaderSection.of(`A: ${"x".repeat(97)}\r\nB: y\r\n`);
+  const fields = new SignedFields(section, { maxOctets: 250 });
+  const signature = { name: "dkim-signature", text: "DKIM-Signature: b=abc" };
+  const input = () => fields.input({ names: ["a", "b", "c"], canonicalization: "simple", signature }).length;
+  // Line ends do not count.
+  assert.equal(input(), 100 + 4 + 18 + 4);
+  assert.throws(() => input() + input(), SignedTooMuchError);
 });

@@ -15,7 +15,7 @@ import {
   type SignatureTags,
   signatureTags,
 } from "./signature.ts";
-import type { SignedFields } from "./signed_fields.ts";
+import { type SignedFields, SignedTooMuchError } from "./signed_fields.ts";
 
 /** The words for what came of a signature (RFC 8601 §2.7.1); `none` is said of a message without one. */
 export type DkimWord = "pass" | "fail" | "neutral" | "policy" | "temperror" | "permerror";
@@ -69,7 +69,10 @@ export class DkimVerification {
 
   /** What came of each signature, in their order; none where there is none. To be called when the body is over. */
   async finish(): Promise<DkimResult[]> {
-    return await Promise.all(this.#candidates.map((candidate) => this.#verify(candidate)));
+    const results: DkimResult[] = [];
+    // One after the other, so that others have their turn between them: what is signed may be long.
+    for (const candidate of this.#candidates) results.push(await this.#verify(candidate));
+    return results;
   }
 
   #read(field: HeaderField): Candidate {
@@ -175,10 +178,15 @@ export async function verifySignature(
   if (body.digest === undefined) return { result: "fail", reason: "body shorter than l=" };
   if (!body.digest.equals(signature.bodyHash)) return { result: "fail", reason: "body hash did not verify" };
   const { names, headerCanonicalization: canonicalization } = signature;
-  const input = fields.input({ names, canonicalization, signature: field });
-  return await key.key.verify(signature.signature, input)
-    ? { result: "pass" }
-    : { result: "fail", reason: "signature did not verify" };
+  try {
+    const input = fields.input({ names, canonicalization, signature: field });
+    return await key.key.verify(signature.signature, input)
+      ? { result: "pass" }
+      : { result: "fail", reason: "signature did not verify" };
+  } catch (error) {
+    if (!(error instanceof SignedTooMuchError)) throw error;
+    return { result: "policy", reason: error.message };
+  }
 }
 
 /** The verdict on a signature that is not valid yet or any more. */

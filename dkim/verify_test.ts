@@ -297,6 +297,12 @@ Deno.test("DkimVerification says what is wrong with a signature", async (t) => {
     ["From not signed", "permerror: From field not signed", signed({ h: "to:subject" })],
     ["a name that is none", "permerror: signature syntax error", signed({ h: "from:t o\xe9" })],
     ["a tag twice", "permerror: signature syntax error", signed().replace("; s=s;", "; s=s; s=s;")],
+    ["a field without end", "permerror: signature field too long", signed({ z: "x".repeat(65_536) })],
+    [
+      "a tag without end",
+      "permerror: signature syntax error: long h=",
+      signed({ h: `from${":x".repeat(5000)}` }),
+    ],
     ["a part that is no tag", "permerror: signature syntax error", signed().replace("; s=s;", "; s=s; x;")],
     [
       "another domain in i=",
@@ -370,6 +376,7 @@ Deno.test("DkimVerification takes what the grammar allows", async (t) => {
     ["c= with the header's form alone", signed({ c: "relaxed" })],
     ["white space wherever it may stand", signed({ h: " From :\r\n\tTO : subject", s: "s \t" })],
     ["i= below d=", signed({ i: "joe=40x@a.example.com" })],
+    ["copies of many fields in z=", signed({ z: "x".repeat(30_000) })],
     ["unknown tags", signed({ X: "y", "r_1": "s" })],
     ["methods that nobody knows beside dns/txt", signed({ q: "http/x:dns/txt" })],
     ["upper case in d=, s= and h=", signed({ d: "EXAMPLE.com", s: "S", h: "FROM:Subject" })],

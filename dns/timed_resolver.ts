@@ -41,6 +41,13 @@ export class TimedResolver implements Resolver, Disposable {
     return this.#over.signal.aborted;
   }
 
+  /** Another one, which has the time that is left here and so much more. */
+  prolonged(moreMs: number): TimedResolver {
+    const waited = this.#waiting > 0 ? this.#clock.monotonic() - this.#since : 0;
+    const left = this.exhausted ? 0 : Math.max(0, this.#left - waited);
+    return new TimedResolver({ resolver: this.#resolver, clock: this.#clock, timeoutMs: left + moreMs });
+  }
+
   /** Answers what still waits with `failed`, and all later questions. */
   [Symbol.dispose](): void {
     this.#timer?.cancel();

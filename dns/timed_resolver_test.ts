@@ -75,3 +75,24 @@ Deno.test("TimedResolver ends what waits when it is disposed of", async () => {
   assert.equal((await answer).kind, "failed");
   assert.equal(clock.pending, 0);
 });
+
+Deno.test("TimedResolver is prolonged by what it has left and more", async () => {
+  const clock = new FakeClock();
+  const resolver = new SlowResolver({});
+  using timed = new TimedResolver({ resolver, clock, timeoutMs: 1000 });
+  const first = timed.txt("a.test");
+  await clock.advance(600);
+  // What waits still has used its time, too.
+  using prolonged = timed.prolonged(50);
+  const second = prolonged.txt("b.test");
+  await clock.advance(449);
+  assert.deepEqual([timed.exhausted, prolonged.exhausted], [true, false]);
+  await clock.advance(1);
+  assert.deepEqual([(await first).kind, (await second).kind], ["failed", "failed"]);
+  using last = timed.prolonged(100);
+  const answer = last.txt("c.test");
+  await clock.advance(99);
+  assert.equal(last.exhausted, false);
+  await clock.advance(1);
+  assert.equal((await answer).kind, "failed");
+});

@@ -204,6 +204,8 @@ export interface SealByTheBook {
   readonly key: TestKey;
   /** Its place in the chain. */
   readonly instance: number;
+  /** What its ARC-Authentication-Results says; `example.com; dmarc=pass` if absent. */
+  readonly results?: string;
   /** `none` for the first one and `pass` for others if absent. */
   readonly cv?: string;
   /** What differs from an ordinary ARC-Message-Signature. */
@@ -214,7 +216,8 @@ export interface SealByTheBook {
 
 /** The message with one more ARC set on top, sealed in the name of `d=` of both signatures. */
 export function sealByTheBook({ message, key, instance, cv, ...options }: SealByTheBook): string {
-  const results = `ARC-Authentication-Results: i=${instance}; example.com; dmarc=pass`;
+  const { results: said = "example.com; dmarc=pass" } = options;
+  const results = `ARC-Authentication-Results: i=${instance}; ${said}`;
   const before = message.split("\r\n\r\n", 1).join("").split(/\r\n(?![ \t])/).filter((line) =>
     /^ARC-/.test(line)
   );
