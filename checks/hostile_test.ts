@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import { setImmediate } from "node:timers";
 import { silentLogger } from "../base/log.ts";
 import { MemoryBudget } from "../base/memory_budget.ts";
 import type { Answer, QueryOptions } from "../dns/resolver.ts";
@@ -89,27 +88,18 @@ async function inspect({ message, ...sent }: Sent): Promise<Verdict & { readonly
   return { ...verdict, top: verdict.fields.map(({ name, value }) => `${name}: ${value}\r\n`).join("") };
 }
 
-/** The octets that are hashed for signatures meanwhile, all in all and at most between two turns of the event loop. */
-async function countOctets<T>(work: () => Promise<T>): Promise<{ all: number; atOnce: number; result: T }> {
+/** The octets that are hashed for signatures meanwhile. */
+async function countOctets<T>(work: () => Promise<T>): Promise<{ all: number; result: T }> {
   const { subtle } = crypto;
   const { digest } = subtle;
-  let [all, now, atOnce] = [0, 0, 0];
+  let all = 0;
   subtle.digest = (algorithm, data) => {
     all += data.byteLength;
-    now += data.byteLength;
-    atOnce = Math.max(atOnce, now);
     return digest.call(subtle, algorithm, data);
   };
-  let over = false;
-  const turn = () => {
-    now = 0;
-    if (!over) setImmediate(turn);
-  };
-  setImmediate(turn);
   try {
-    return { result: await work(), all, atOnce };
+    return { result: await work(), all };
   } finally {
-    over = true;
     subtle.digest = digest;
   }
 }
@@ -128,12 +118,11 @@ Deno.test("a thousand signatures cost as much as ten", async () => {
   assert.ok(resolver.asked.length < 20, resolver.asked.join());
 });
 
-Deno.test("signatures of a long header section are verified as far as is reasonable, and others get their turn between them", async () => {
+Deno.test("signatures of a long header section are verified as far as is reasonable", async () => {
   let message = `X: ${"y ".repeat(900_000)}\r\n${MESSAGE}`;
   for (let i = 0; i < 10; i++) message = signByTheBook({ message, key, tags: { ...TAGS, h: "from:x" } });
-  const { all, atOnce, result } = await countOctets(() => inspect({ message }));
+  const { all, result } = await countOctets(() => inspect({ message }));
   assert.ok(all <= 4 * 1024 ** 2, String(all));
-  assert.ok(atOnce <= 2 * 1024 ** 2, String(atOnce));
   const words = result.log["dkim"] as string[];
   assert.deepEqual(words, [...Array(2).fill("pass evil.example"), ...Array(8).fill("policy evil.example")]);
 });
@@ -148,9 +137,8 @@ Deno.test("a chain of fifty seals, each over all before it, costs a few times wh
     message = sealByTheBook({ message, key, instance, results, signature: seal, seal });
   }
   const resolver = new StaticResolver(names);
-  const { all, atOnce, result } = await countOctets(() => inspect({ message, resolver }));
+  const { all, result } = await countOctets(() => inspect({ message, resolver }));
   assert.ok(all <= 4 * 1024 ** 2, String(all));
-  assert.ok(atOnce <= 2 * 1024 ** 2, String(atOnce));
   assert.equal(result.log["arc"], "fail");
   assert.ok(resolver.asked.length <= 60, resolver.asked.join());
 });

@@ -70,7 +70,7 @@ export class DkimVerification {
   /** What came of each signature, in their order; none where there is none. To be called when the body is over. */
   async finish(): Promise<DkimResult[]> {
     const results: DkimResult[] = [];
-    // One after the other, so that others have their turn between them: what is signed may be long.
+    // One after the other, for what is signed may be long: others may have their turn while each is verified.
     for (const candidate of this.#candidates) results.push(await this.#verify(candidate));
     return results;
   }
