@@ -6,8 +6,8 @@
 import type { SaslExchange, SaslStep } from "../smtp/authenticator.ts";
 import type { Credentials } from "./credentials.ts";
 import { prepareLogin, preparePassword } from "./prepare.ts";
+import { decodeUtf8 } from "./utf8.ts";
 
-const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const encoder = new TextEncoder();
 const EMPTY = new Uint8Array(0);
 
@@ -24,7 +24,7 @@ export class PlainExchange implements SaslExchange {
 
   next(response: Uint8Array | undefined): Promise<SaslStep> {
     if (response === undefined) return Promise.resolve({ kind: "challenge", data: EMPTY });
-    const parts = decode(response)?.split("\0");
+    const parts = decodeUtf8(response)?.split("\0");
     const [authorization, login, password] = parts ?? [];
     if (parts?.length !== 3 || !login || !password) return Promise.resolve(MALFORMED);
     return checkPassword(this.#credentials, { login, password, authorization: authorization ?? "" });
@@ -43,7 +43,7 @@ export class LoginExchange implements SaslExchange {
 
   next(response: Uint8Array | undefined): Promise<SaslStep> {
     if (response === undefined) return Promise.resolve(ask("Username:"));
-    const text = decode(response);
+    const text = decodeUtf8(response);
     if (text === undefined || text === "" || text.includes("\0")) return Promise.resolve(MALFORMED);
     if (this.#login === undefined) {
       this.#login = text;
@@ -55,14 +55,6 @@ export class LoginExchange implements SaslExchange {
 
 function ask(prompt: string): SaslStep {
   return { kind: "challenge", data: encoder.encode(prompt) };
-}
-
-function decode(response: Uint8Array): string | undefined {
-  try {
-    return utf8.decode(response);
-  } catch {
-    return undefined;
-  }
 }
 
 /** Checks login and password in their prepared forms; who asks to act for somebody else is refused. */

@@ -10,8 +10,8 @@ import { promisify } from "node:util";
 import type { SaslExchange, SaslStep } from "../smtp/authenticator.ts";
 import type { Credentials, ScramAccount, ScramKeys } from "./credentials.ts";
 import { prepareLogin } from "./prepare.ts";
+import { decodeUtf8 } from "./utf8.ts";
 
-const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const EMPTY = new Uint8Array(0);
 
 /** Octets of a client's nonce that are taken; ours adds 24 characters. */
@@ -53,7 +53,7 @@ export class ScramExchange implements SaslExchange {
 
   async #first(response: Uint8Array): Promise<SaslStep> {
     const [, binding = "", authorization, bare = "", name = "", clientNonce = ""] =
-      CLIENT_FIRST.exec(decode(response) ?? "") ?? [];
+      CLIENT_FIRST.exec(decodeUtf8(response) ?? "") ?? [];
     if (bare === "" || clientNonce.length > MAX_NONCE) return MALFORMED;
     // "p": the client wants to bind the channel, which only a -PLUS mechanism may (§6).
     if (binding.startsWith("p")) return MALFORMED;
@@ -80,7 +80,7 @@ export class ScramExchange implements SaslExchange {
 
   #final(response: Uint8Array): SaslStep {
     const [, withoutProof = "", binding = "", nonce, proofText = ""] =
-      CLIENT_FINAL.exec(decode(response) ?? "") ?? [];
+      CLIENT_FINAL.exec(decodeUtf8(response) ?? "") ?? [];
     const account = this.#account;
     if (withoutProof === "" || account === undefined || !BASE64.test(proofText)) return MALFORMED;
     const proof = Buffer.from(proofText, "base64");
@@ -115,14 +115,6 @@ function proves(proof: Buffer, { storedKey }: ScramKeys, authMessage: string): b
 
 function hmac(key: Uint8Array, text: string): Buffer {
   return createHmac("sha256", key).update(text).digest();
-}
-
-function decode(response: Uint8Array): string | undefined {
-  try {
-    return utf8.decode(response);
-  } catch {
-    return undefined;
-  }
 }
 
 function unescapeName(name: string): string {
