@@ -184,6 +184,10 @@ export interface ServeOutConfig {
   readonly expireAfterMs: number;
   /** No notice when it is not less than `expireAfterMs`. */
   readonly delayNoticeAfterMs: number;
+  /** What failed and has no sender to be told is dropped when it is so old, from a second to 1000 days. */
+  readonly keepUndeliverableMs: number;
+  /** Messages of that kind, 1–10 000; the oldest ones beyond are dropped. */
+  readonly maxUndeliverable: number;
   /** Connections to one target at a time, 1–1000. */
   readonly maxConnectionsPerHost: number;
   /** The client's patience (RFC 5321 §4.5.3.2), each from a second to a day. */

@@ -78,6 +78,8 @@ allow_private_targets = false
 retry = ["1m", "5m", "15m", "30m", "1h", "2h", "4h"]
 expire_after = "5d"
 delay_notice_after = "4h"
+keep_undeliverable = "30d"
+max_undeliverable = 1000
 max_connections_per_host = 5
 [serve-out.timeouts]
 connect = "30s"
@@ -151,6 +153,8 @@ Deno.test("parseConfig() takes every key of the contract", () => {
       retryMs: [60_000, 300_000, 900_000, 1_800_000, 3_600_000, 7_200_000, 14_400_000],
       expireAfterMs: 432_000_000,
       delayNoticeAfterMs: 14_400_000,
+      keepUndeliverableMs: 30 * 86_400_000,
+      maxUndeliverable: 1000,
       maxConnectionsPerHost: 5,
       timeouts: { connectMs: 30_000, commandMs: 300_000, dataMs: 180_000, dataEndMs: 600_000 },
       routes: {

@@ -279,6 +279,8 @@ const serveOut = table({
     .prefault(["1m", "5m", "15m", "30m", "1h", "2h", "4h"]),
   expire_after: duration(100 * DAY).prefault("5d"),
   delay_notice_after: duration(100 * DAY).prefault("4h"),
+  keep_undeliverable: duration(1000 * DAY).prefault("30d"),
+  max_undeliverable: integer(1, 10_000).prefault(1000),
   max_connections_per_host: integer(1, 1000).prefault(5),
   timeouts: table({
     connect: duration(DAY).prefault("30s"),
@@ -305,6 +307,8 @@ const serveOut = table({
   retryMs: table.retry,
   expireAfterMs: table.expire_after,
   delayNoticeAfterMs: table.delay_notice_after,
+  keepUndeliverableMs: table.keep_undeliverable,
+  maxUndeliverable: table.max_undeliverable,
   maxConnectionsPerHost: table.max_connections_per_host,
   timeouts: {
     connectMs: table.timeouts.connect,

@@ -66,6 +66,44 @@ export function lookAtQueue(size: () => number | undefined): Look {
   };
 }
 
+/** Messages without a sender that failed, and those that were dropped since too many were held or too long. */
+export function lookAtUndeliverable(
+  status: () => { readonly held: number; readonly recentlyHeld: number; readonly recentlyDropped: number },
+): Look {
+  return () => {
+    const { held, recentlyHeld, recentlyDropped } = status();
+    const troubles: Trouble[] = [];
+    if (recentlyHeld > 0 && held > 0) {
+      troubles.push({
+        kind: "held",
+        what:
+          `${
+            messages(recentlyHeld)
+          } without a sender could not be delivered within the last day, and nobody ` +
+          `can be told; ${held} in all ${held === 1 ? "is" : "are"} held`,
+        next: "mailapp queue list --sender '<>' shows them; then release, bounce or remove them.",
+      });
+    }
+    if (recentlyDropped > 0) {
+      troubles.push({
+        kind: "dropped",
+        what: `${messages(recentlyDropped)} without a sender that could not be delivered ` +
+          `${
+            recentlyDropped === 1 ? "was" : "were"
+          } dropped within the last day, as too many were held or too long`,
+        next:
+          "The log (dsn.dropped) names them. Find out what sends them; [serve-out] max_undeliverable and " +
+          "keep_undeliverable say how many are held, and how long.",
+      });
+    }
+    return troubles;
+  };
+}
+
+function messages(count: number): string {
+  return count === 1 ? "1 message" : `${count} messages`;
+}
+
 /**
  * DNS that answers no question about our own names, at two looks in a row.
  * @param about the names, and who is asked; there may be none

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { StaticResolver } from "../tests/support/static_resolver.ts";
 import { RecordingLog } from "../tests/support/recording_log.ts";
-import { lookAtDns, lookAtQueue, lookAtSpace, RefusalWatch } from "./looks.ts";
+import { lookAtDns, lookAtQueue, lookAtSpace, lookAtUndeliverable, RefusalWatch } from "./looks.ts";
 
 Deno.test("lookAtQueue() sees a large queue that doubles within an hour, until it has halved", async () => {
   let size: number | undefined;
@@ -30,6 +30,21 @@ Deno.test("lookAtDns() wants two looks in vain", async () => {
   const one = lookAtDns(() => ({ names: ["a.test", "b.test"], resolver: new StaticResolver(names) }));
   await one();
   assert.deepEqual(await one(), []);
+});
+
+Deno.test("lookAtUndeliverable() sees what came to be held within a day, and what was dropped", async () => {
+  const status = { held: 0, recentlyHeld: 0, recentlyDropped: 0 };
+  const look = lookAtUndeliverable(() => status);
+  const kinds = async (now: typeof status) => {
+    Object.assign(status, now);
+    return (await look()).map(({ kind }) => kind);
+  };
+  assert.deepEqual(await kinds(status), []);
+  assert.deepEqual(await kinds({ held: 3, recentlyHeld: 0, recentlyDropped: 0 }), []);
+  assert.deepEqual(await kinds({ held: 3, recentlyHeld: 1, recentlyDropped: 0 }), ["held"]);
+  assert.match((await look())[0]?.what ?? "", /^1 message without .*; 3 in all are held$/);
+  assert.deepEqual(await kinds({ held: 0, recentlyHeld: 1, recentlyDropped: 0 }), []);
+  assert.deepEqual(await kinds({ held: 3, recentlyHeld: 2, recentlyDropped: 2 }), ["held", "dropped"]);
 });
 
 Deno.test("lookAtSpace() sees a disk with less than twice its reserve", async () => {

@@ -10,7 +10,7 @@ import { errorText } from "../base/error_text.ts";
 
 /** Something that needs a person. */
 export interface Trouble {
-  /** Which kind: `certificate`, `disk`, `queue`, `dns`, `reply`; of a kind there may be one more for each `about`. */
+  /** Which kind: `certificate`, `disk`, `queue`, `held`, `dropped`, `dns`, `reply`; of a kind there may be one more for each `about`. */
   readonly kind: string;
   /** Tells troubles of one kind apart; the same in each look. */
   readonly about?: string;

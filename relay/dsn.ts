@@ -8,7 +8,6 @@ import { isAscii } from "node:buffer";
 import { type Clock, systemClock } from "../base/clock.ts";
 import { formatDate } from "../base/date.ts";
 import { concat } from "../base/concat.ts";
-import { encodeQuotedPrintable } from "../message/quoted_printable.ts";
 import { maskUnprintable, wrap } from "../message/wrap.ts";
 import { isIpv4, isIpv6 } from "../net/ip_address.ts";
 import { addressLiteral } from "../smtp/trace.ts";
@@ -22,14 +21,10 @@ import {
   RETURNED_BY_OPERATOR,
 } from "./queue_entry.ts";
 import { explainReply } from "./reply_causes.ts";
-import {
-  isInternational,
-  isPlain,
-  messageIdOf,
-  readReturned,
-  type ReturnedContent,
-} from "./returned_content.ts";
+import { boundaryOf, encodedPart, HEADER_BELOW, multipart, type Part, WHOLE_BELOW } from "./notice_parts.ts";
+import { isInternational, messageIdOf, readReturned, type ReturnedContent } from "./returned_content.ts";
 import type { ComposeNotice, NoticeKind, NoticeRequest } from "./settle.ts";
+import { writeSmaller } from "./smaller_notice.ts";
 
 /** What notices need to know. */
 export interface NoticeOptions {
@@ -50,12 +45,16 @@ const TEXT_WIDTH = 76;
 // Of the 998 octets of a line (RFC 5322 §2.1.1), with room for the address type and characters of several octets.
 const MAX_UNFOLDED = 320;
 
+/** Characters of what is said of recipients to people, at most; the part for machines names them all. */
+const MAX_TEXT = 64 * 1024;
+
 const encoder = new TextEncoder();
 
 /** Makes the writer of notices. What cannot be read of the message any more is left out of the notice. */
 export function noticeComposer(options: NoticeOptions): ComposeNotice {
   const { queue, clock = systemClock } = options;
   return async (request) => {
+    if (request.entry.reversePath === "") return await writeSmaller(request, { queue, now: clock.now() });
     const whole = request.kind === "failure" && request.entry.dsn?.ret === "FULL";
     const returned = await readReturned(queue, { entry: request.entry, whole });
     return writeNotice(request, { ...options, now: clock.now(), ...(returned && { returned }) });
@@ -88,8 +87,7 @@ export function writeNotice(
     recipients,
     giveUpAt: now + Math.max(0, options.expireAfter - request.age),
   };
-  // Drawn for this notice alone, the id cannot stand in what is returned.
-  const boundary = `=_${id}`;
+  const boundary = boundaryOf(id);
   const parts = [
     textPart(explain(facts)),
     statusPart(facts),
@@ -112,11 +110,7 @@ export function writeNotice(
   ].join("\r\n");
   const message = concat(
     encoder.encode(header),
-    ...parts.flatMap(({ fields, body }) => [
-      encoder.encode(`\r\n--${boundary}\r\n${fields.join("\r\n")}\r\n\r\n`),
-      body,
-    ]),
-    encoder.encode(`\r\n--${boundary}--\r\n`),
+    ...multipart(parts, boundary),
   );
   const eightBitHeader = !isAscii(encoder.encode(header));
   const eightBitBody = parts.some(({ body }) => !isAscii(body));
@@ -153,11 +147,6 @@ interface Facts {
   readonly hostname: string;
   readonly giveUpAt: number;
   readonly returned?: ReturnedContent;
-}
-
-interface Part {
-  readonly fields: readonly string[];
-  readonly body: Uint8Array;
 }
 
 function subject({ kind, recipients }: Facts): string {
@@ -199,13 +188,24 @@ function explain(facts: Facts): string {
           "something goes wrong, you will hear no more of it:",
       ));
   }
-  for (const recipient of recipients) lines.push("", ...explainRecipient(recipient, kind));
+  let length = 0;
+  for (const [index, recipient] of recipients.entries()) {
+    const about = ["", ...explainRecipient(recipient, kind)];
+    length += about.reduce((sum, line) => sum + line.length + 2, 0);
+    if (length > MAX_TEXT && index > 0) {
+      const more = recipients.length - index;
+      const are = more === 1 ? "recipient is" : "recipients are";
+      lines.push("", ...paragraph(`${more} more ${are} named in the report below.`));
+      break;
+    }
+    lines.push(...about);
+  }
   lines.push(
     "",
     ...paragraph(`It was accepted here on ${formatDate(entry.acceptedAt)} with the queue id ${entry.id}.`),
   );
   if (returned !== undefined) {
-    lines.push(returned.whole ? "It is attached below." : "Its header section is attached below.");
+    lines.push(returned.whole ? WHOLE_BELOW : HEADER_BELOW);
   }
   return lines.join("\r\n") + "\r\n";
 }
@@ -335,15 +335,6 @@ function returnedPart({ bytes, whole }: ReturnedContent, entry: QueueEntry): Par
 
 function textPart(text: string): Part {
   return encodedPart("text/plain; charset=utf-8", encoder.encode(text));
-}
-
-/** As it is where it is short lines of ASCII, else in quoted-printable: the way back may be a 7-bit one. */
-function encodedPart(type: string, bytes: Uint8Array): Part {
-  const plain = isPlain(bytes);
-  return {
-    fields: [`Content-Type: ${type}`, `Content-Transfer-Encoding: ${plain ? "7bit" : "quoted-printable"}`],
-    body: plain ? bytes : encodeQuotedPrintable(bytes),
-  };
 }
 
 /** Text in which others may have had a word, in lines. */

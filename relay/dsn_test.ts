@@ -254,7 +254,8 @@ async function compose(
     expireAfter: 5 * DAY,
     clock: new FakeClock(NOW),
   });
-  const { message } = await composer({ id: "0notice001", kind, entry, age: 0, recipients: [0] });
+  const { message } = await composer({ id: "0notice001", kind, entry, age: 0, recipients: [0] }) ??
+    assert.fail();
   return new TextDecoder().decode(message);
 }
 
@@ -322,6 +323,21 @@ Deno.test("noticeComposer() returns the header section of a message that cannot 
   const [, , part] = partsOf(await compose("To: ü@x\r\n\r\nü\r\n", global));
   assert.equal(part?.fields, "Content-Type: message/global\r\nContent-Transfer-Encoding: quoted-printable");
   assert.equal(part?.body, "To: =C3=BC@x\r\n\r\n=C3=BC\r\n");
+});
+
+Deno.test("writeNotice() names all recipients to machines, and as many to people as they can read", () => {
+  const long = { attempts: [refused(`550 5.1.1 ${"no such user here ".repeat(40)}`)] };
+  const recipients = Array.from({ length: 500 }, (_, index) => failed(`u${index}@one.test`, long));
+  const { text } = notice(entryOf(recipients));
+  const [people, machines] = partsOf(text);
+  assert.ok((people?.body.length ?? 0) < 80_000, `${people?.body.length}`);
+  const named = people?.body.match(/^<u\d+@one\.test>$/gm)?.length ?? 0;
+  assert.ok(named > 10 && named < 500, `${named}`);
+  assert.match(
+    people?.body ?? "",
+    new RegExp(`\r\n\r\n${500 - named} more recipients are named in the report below\\.\r\n`),
+  );
+  assert.equal(machines?.body.match(/^Final-Recipient: /gm)?.length, 500);
 });
 
 Deno.test("writeNotice() names a host without a name by its address literal", () => {

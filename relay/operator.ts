@@ -210,6 +210,7 @@ function change(
     case "release":
       if (status === "pending") return "not held";
       recipient.status = "pending";
+      recipient.settled = false;
       recipient.nextAttemptAt = 0;
       return;
     case "bounce":

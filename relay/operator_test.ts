@@ -124,6 +124,18 @@ Deno.test("QueueOperator.apply() bounce gives up a message that has no sender, h
   assert.deepEqual(world.notices, []);
 });
 
+Deno.test("QueueOperator.apply() release and hold again is the operator's hold, which is for no time", async () => {
+  await using world = new World();
+  const held = { address: "u@a.test", status: "held", settled: true } as const;
+  const { id } = await world.queue.put([held], { reversePath: "" });
+  world.mx.state = "refused";
+  await world.apply("release", { ids: [id] });
+  assert.equal(world.queue.entries[0]?.recipients[0]?.settled, false);
+  await world.apply("hold", { ids: [id] });
+  assert.equal(world.scheduler.undeliverable.held, 0);
+  assert.deepEqual(world.states(id), { "u@a.test": "held" });
+});
+
 Deno.test("QueueOperator.apply() leaves alone what is being sent", async () => {
   await using world = new World();
   world.mx.state = "up";

@@ -26,6 +26,8 @@ export interface QueueSummary {
    * that may or may not have been queued. Absent = false.
    */
   readonly unfinished?: boolean;
+  /** Whether it is held since it has no sender to be told of its failure. Absent = false. */
+  readonly undeliverable?: boolean;
 }
 
 /** A new message for the queue. */
@@ -72,7 +74,8 @@ export interface Queue {
   add(entry: NewEntry, message: Uint8Array): Promise<void>;
   /**
    * All entries that the scheduler must see, once: those with a pending recipient, and those
-   * {@linkcode QueueSummary.unfinished}, whose recipients may all be final (a crash before the notice or the removal).
+   * {@linkcode QueueSummary.unfinished}, whose recipients may all be final (a crash before the notice or the removal),
+   * or {@linkcode QueueSummary.undeliverable}.
    * Damaged ones are put aside and logged on the way.
    */
   scan(): AsyncIterable<QueueSummary>;

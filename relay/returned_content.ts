@@ -27,7 +27,8 @@ export interface ReturnedContent {
 
 /** A message that is too large to be returned whole comes back as its header section. */
 const MAX_RETURNED = 1024 * 1024;
-const MAX_RETURNED_HEADER = 64 * 1024;
+/** Octets of a header section that comes back, at most. */
+export const MAX_RETURNED_HEADER = 64 * 1024;
 
 /** message/rfc822 may not be encoded (RFC 2046 §5.2.1), and the way back may be one of seven bits: so its parts are. */
 const SEVEN_BIT: EncodingRules = { eightBit: true, anyPart: true };

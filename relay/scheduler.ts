@@ -25,6 +25,15 @@ import { ReplacedItems } from "./replaced_items.ts";
 import { longestDelay, retryDelay, type RetrySchedule } from "./retry_schedule.ts";
 import { type ComposeNotice, settle } from "./settle.ts";
 import { Timetable } from "./timetable.ts";
+import {
+  type DropReason,
+  hasUndeliverable,
+  isUndeliverable,
+  Undeliverable,
+  UNDELIVERABLE_LIMITS,
+  type UndeliverableLimits,
+  type UndeliverableStatus,
+} from "./undeliverable.ts";
 import { UnsavedEntries } from "./unsaved_entries.ts";
 import { type SendResult, work } from "./worker.ts";
 
@@ -55,12 +64,14 @@ export interface SchedulerOptions {
   readonly maxConnectionsPerHost?: number;
   /** Destinations served at once, at least 4; default 100. */
   readonly maxWorkers?: number;
+  /** How much is held of what has no sender to be told; default {@linkcode UNDELIVERABLE_LIMITS}. */
+  readonly undeliverable?: UndeliverableLimits;
 }
 
 /** What of a {@linkcode SchedulerOptions} may change while the scheduler runs. */
 export type SchedulerSettings = Pick<
   SchedulerOptions,
-  "schedule" | "route" | "connect" | "destinationOf" | "maxConnectionsPerHost"
+  "schedule" | "route" | "connect" | "destinationOf" | "maxConnectionsPerHost" | "undeliverable"
 >;
 
 /** What a {@linkcode Scheduler} is doing. */
@@ -109,6 +120,7 @@ export class Scheduler {
   readonly #idle: IdleConnections;
   readonly #entries: OpenEntries;
   readonly #unsaved: UnsavedEntries;
+  readonly #undeliverable: Undeliverable;
   readonly #waiting: Timetable<Item>;
   readonly #destinations: Destinations<Item>;
   readonly #replaced = new ReplacedItems<Item>();
@@ -136,6 +148,11 @@ export class Scheduler {
       store: (opened) => this.#settle(opened),
       clock,
       logger,
+    });
+    this.#undeliverable = new Undeliverable({
+      clock,
+      limits: options.undeliverable ?? UNDELIVERABLE_LIMITS,
+      drop: (id, reason) => this.#run(this.#drop(id, reason)),
     });
     this.#waiting = new Timetable(clock, (item) => this.#makeReady(item));
     this.#destinations = new Destinations({
@@ -165,6 +182,11 @@ export class Scheduler {
     return { waiting: this.#waiting.size, ready, active };
   }
 
+  /** What is held since it has no sender to be told of its failure. */
+  get undeliverable(): UndeliverableStatus {
+    return this.#undeliverable.status;
+  }
+
   /**
    * Takes up what is in the queue, and finishes what a crash left half done. Resolves when all has been seen; sending
    * begins at once.
@@ -178,6 +200,8 @@ export class Scheduler {
         if (this.#stopping.signal.aborted) return;
         count++;
         this.#submit(summary, { fresh: false });
+        const { id, age, undeliverable } = summary;
+        if (undeliverable) this.#undeliverable.note(id, { age, recalled: true });
         if (!summary.unfinished) continue;
         try {
           await this.#finish(summary);
@@ -226,7 +250,7 @@ export class Scheduler {
    * when that has come; connections that were opened under the earlier ones serve no further message.
    */
   reconfigure(settings: SchedulerSettings): void {
-    const { maxConnectionsPerHost = 5, schedule } = settings;
+    const { maxConnectionsPerHost = 5, schedule, undeliverable = UNDELIVERABLE_LIMITS } = settings;
     this.#options = { ...this.#options, ...settings };
     this.#generation++;
     for (const item of this.#waiting.values()) this.#outdated.add(item);
@@ -235,6 +259,7 @@ export class Scheduler {
     this.#destinations.maxTurnsEach = maxConnectionsPerHost;
     this.#hosts.reconfigure({ maxConnectionsPerHost, pauses: pausesOf(schedule) });
     this.#idle.clear();
+    this.#undeliverable.limits = undeliverable;
   }
 
   /** Clears the back-off of all hosts, so that the next attempt asks them again. */
@@ -268,6 +293,26 @@ export class Scheduler {
       delayNoticeAfter: schedule.delayNoticeAfter,
       submit: (notice) => this.submit(notice),
     });
+    const { entry, gone } = opened;
+    if (!gone && hasUndeliverable(entry)) this.#undeliverable.note(entry.id, { age: queue.ageOf(entry) });
+    else this.#undeliverable.forget(entry.id);
+  }
+
+  /** Gives up what is held of an entry since there is nobody to tell. */
+  async #drop(id: string, reason: DropReason): Promise<void> {
+    using opened = await this.#entries.open(id);
+    if (opened === undefined || opened.gone) return;
+    const { entry } = opened;
+    const dropped = entry.recipients.filter(isUndeliverable);
+    if (dropped.length === 0) return;
+    for (const recipient of dropped) recipient.status = "removed";
+    this.#options.logger.warn("dsn.dropped", {
+      id,
+      recipients: dropped.map(({ address }) => address),
+      reason,
+      age_ms: this.#options.queue.ageOf(entry),
+    });
+    await this.settle(opened);
   }
 
   /** What waits for a domain, with what shares its destination; looks at all that waits. */
@@ -314,6 +359,7 @@ export class Scheduler {
     this.#waiting.stop();
     this.#hosts.stop();
     this.#idle.clear();
+    this.#undeliverable.stop();
     killAfter(graceMs);
     const cut = () => {
       this.#cut.abort(new Error("shutting down"));

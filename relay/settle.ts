@@ -13,7 +13,13 @@
 import type { Logger } from "../base/log.ts";
 import { NoticeError, type OpenEntry, StoreError } from "./open_entries.ts";
 import type { NewEntry, Queue, QueueSummary } from "./queue.ts";
-import { isFinal, type QueueEntry, type QueueRecipient } from "./queue_entry.ts";
+import {
+  isFinal,
+  lastAttempt,
+  type QueueEntry,
+  type QueueRecipient,
+  recipientOctets,
+} from "./queue_entry.ts";
 
 /** `failure`: refused for good or tried too long; `delay`: still being tried; `success`: relayed to a server that sends no notices. */
 export type NoticeKind = "failure" | "delay" | "success";
@@ -24,7 +30,7 @@ export interface NoticeRequest {
   readonly id: string;
   /** What has become of the recipients. */
   readonly kind: NoticeKind;
-  /** The message it is about; its reverse-path is not null. */
+  /** The message it is about. With a null reverse-path it is a notice that is too large for those who get it. */
   readonly entry: QueueEntry;
   /** How old that is, as {@linkcode Queue.ageOf} tells. */
   readonly age: number;
@@ -32,16 +38,19 @@ export interface NoticeRequest {
   readonly recipients: readonly number[];
 }
 
-/** Writes a notice: an entry with the null reverse-path, and the message. */
+/**
+ * Writes a notice: an entry with the null reverse-path, and the message. Where the message that it is about is a notice
+ * itself, that once more with less of what it returns; `undefined` where nothing can be left out.
+ */
 export type ComposeNotice = (
   request: NoticeRequest,
-) => Promise<{ readonly entry: NewEntry; readonly message: Uint8Array }>;
+) => Promise<{ readonly entry: NewEntry; readonly message: Uint8Array } | undefined>;
 
 /** What {@linkcode settle} needs. */
 export interface SettleOptions {
   /** Where the notice goes. */
   readonly queue: Queue;
-  /** Takes `dsn.queued`, `dsn.unwanted`, `dsn.held`, `queue.done`. */
+  /** Takes `dsn.queued`, `dsn.shortened`, `dsn.unwanted`, `dsn.held`, `queue.done`. */
   readonly logger: Logger;
   /** Writes the notice. */
   readonly compose: ComposeNotice;
@@ -78,36 +87,83 @@ interface Group {
   readonly recipients: QueueRecipient[];
 }
 
+// What a notice says of its recipients is bounded: the sender's server takes no message of any size.
+const MAX_RECIPIENTS = 500;
+const MAX_OCTETS = 256 * 1024;
+
 /** Sorts the recipients that need something into notices, and settles those that need none. */
 function decide(entry: QueueEntry, { queue, delayNoticeAfter, logger }: SettleOptions): Group[] {
   const delayed = queue.ageOf(entry) >= delayNoticeAfter;
   const begun = new Map<string, Group>();
-  const fresh = new Map<NoticeKind, Group>();
+  const fresh = new FreshGroups(queue);
   for (const recipient of entry.recipients) {
     const kind = noticeKind(recipient, delayed);
     if (kind === undefined) continue;
     if (recipient.notice !== undefined) {
-      join(begun, recipient.notice, { id: recipient.notice, kind, recipients: [] }).push(recipient);
+      const group = begun.get(recipient.notice) ?? { id: recipient.notice, kind, recipients: [] };
+      begun.set(group.id, group);
+      group.recipients.push(recipient);
     } else if (entry.reversePath === "" && kind === "failure") {
-      // There is nobody to tell but the operator (RFC 5321 §6.1).
-      recipient.status = "held";
-      logger.error("dsn.held", { id: entry.id, recipient: recipient.address, ...lastWords(recipient) });
+      if (isTooLarge(recipient)) fresh.add(kind, recipient);
+      else hold(entry, { recipient, logger });
     } else if (entry.reversePath !== "" && wants(recipient, kind)) {
-      const group = fresh.get(kind) ?? { id: queue.newId(), kind, recipients: [] };
-      join(fresh, kind, group).push(recipient);
+      fresh.add(kind, recipient);
     } else {
       markTold(recipient, kind);
       if (kind !== "failure") continue;
       logger.info("dsn.unwanted", { id: entry.id, recipient: recipient.address, ...lastWords(recipient) });
     }
   }
-  return [...begun.values(), ...fresh.values()];
+  return [...begun.values(), ...fresh.all];
 }
 
-function join<K>(groups: Map<K, Group>, key: K, fallback: Group): QueueRecipient[] {
-  const group = groups.get(key) ?? fallback;
-  groups.set(key, group);
-  return group.recipients;
+/** Notices to come: one of each kind, or as many as it takes to keep each within its bounds. */
+class FreshGroups {
+  readonly all: Group[] = [];
+  readonly #queue: Pick<Queue, "newId">;
+  readonly #open = new Map<NoticeKind, { readonly group: Group; octets: number }>();
+
+  constructor(queue: Pick<Queue, "newId">) {
+    this.#queue = queue;
+  }
+
+  add(kind: NoticeKind, recipient: QueueRecipient): void {
+    const octets = octetsAbout(recipient);
+    let open = this.#open.get(kind);
+    if (
+      open === undefined || open.group.recipients.length >= MAX_RECIPIENTS ||
+      open.octets + octets > MAX_OCTETS
+    ) {
+      open = { group: { id: this.#queue.newId(), kind, recipients: [] }, octets: 0 };
+      this.#open.set(kind, open);
+      this.all.push(open.group);
+    }
+    open.octets += octets;
+    open.group.recipients.push(recipient);
+  }
+}
+
+/** About as much as a notice says of a recipient, to machines. */
+function octetsAbout(recipient: QueueRecipient): number {
+  const { reply = "", error = "", host = "" } = lastAttempt(recipient) ?? {};
+  return recipientOctets(recipient) + reply.length + error.length + host.length;
+}
+
+/** There is nobody to tell but the operator (RFC 5321 §6.1). */
+function hold(
+  { id }: QueueEntry,
+  { recipient, logger }: { readonly recipient: QueueRecipient; readonly logger: Logger },
+): void {
+  recipient.status = "held";
+  recipient.settled = true;
+  delete recipient.notice;
+  logger.error("dsn.held", { id, recipient: recipient.address, ...lastWords(recipient) });
+}
+
+/** Whether it failed for its size; by RFC 5321 alone, 552 says so of a mailbox, too. */
+function isTooLarge(recipient: QueueRecipient): boolean {
+  const { status = "", reply = "" } = lastAttempt(recipient) ?? {};
+  return /^[45]\.(?:3\.4|2\.3)$/.test(status) || reply.startsWith("552");
 }
 
 function noticeKind(recipient: QueueRecipient, delayed: boolean): NoticeKind | undefined {
@@ -159,6 +215,10 @@ async function notify(
     notice = await queue.load(id);
     if (notice === undefined) {
       const composed = await compose({ id, kind, entry, age: queue.ageOf(entry), recipients: indices });
+      if (composed === undefined) {
+        for (const recipient of recipients) hold(entry, { recipient, logger });
+        return await opened.save();
+      }
       await opened.persist(() => queue.add(composed.entry, composed.message));
       notice = composed.entry;
     }
@@ -174,13 +234,12 @@ async function notify(
     recipients.forEach((recipient, index) => Object.assign(recipient, before[index]));
     throw error;
   }
-  logger.info("dsn.queued", {
-    id: entry.id,
-    dsn: id,
-    kind,
-    to: entry.reversePath,
-    recipients: recipients.map(({ address }) => address),
-  });
+  const addresses = recipients.map(({ address }) => address);
+  if (entry.reversePath === "") {
+    logger.info("dsn.shortened", { id: entry.id, dsn: id, recipients: addresses });
+  } else {
+    logger.info("dsn.queued", { id: entry.id, dsn: id, kind, to: entry.reversePath, recipients: addresses });
+  }
   const due = notice.recipients.map(({ domain, nextAttemptAt }) => ({ domain, at: nextAttemptAt }));
   submit({ id, age: queue.ageOf(notice), due });
 }

@@ -82,7 +82,9 @@ function tell(logger: Logger, { keys, warnings }: DkimKeys): void {
 /** Signs our own notices, too, where there is a key for our name. */
 export function signedNotices(compose: ComposeNotice, signer: DkimSigner): ComposeNotice {
   return async (request) => {
-    const { entry, message } = await compose(request);
+    const composed = await compose(request);
+    if (composed === undefined) return undefined;
+    const { entry, message } = composed;
     const signed = await signer.sign(entry.id, message);
     return { entry: { ...entry, size: signed.length }, message: signed };
   };

@@ -102,7 +102,7 @@ async function noticeOf(
     hostname,
     expireAfter,
   });
-  const { message: bytes, entry } = await compose({
+  const composed = await compose({
     id,
     kind: "failure",
     age: 0,
@@ -119,6 +119,8 @@ async function noticeOf(
     },
     recipients: [...refused.keys()],
   });
+  if (composed === undefined) throw new TypeError("a message with a sender always has a notice");
+  const { message: bytes, entry } = composed;
   return {
     sender: "",
     recipients: [sender],

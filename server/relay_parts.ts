@@ -15,6 +15,7 @@ import type { Route, TargetOptions } from "../relay/mx.ts";
 import type { RetrySchedule } from "../relay/retry_schedule.ts";
 import { PeerMemory } from "../relay/peer_memory.ts";
 import type { SessionOptions } from "../relay/ready_session.ts";
+import type { UndeliverableLimits } from "../relay/undeliverable.ts";
 import { systemClock } from "../base/clock.ts";
 import { clientUpgrade } from "../tls/client_upgrade.ts";
 import { CommandError } from "./exit_codes.ts";
@@ -27,6 +28,11 @@ import { errorText } from "../base/error_text.ts";
 export function retrySchedule({ serveOut }: Config): RetrySchedule {
   const { retryMs, expireAfterMs, delayNoticeAfterMs } = serveOut;
   return { delays: retryMs, expireAfter: expireAfterMs, delayNoticeAfter: delayNoticeAfterMs };
+}
+
+/** How much is held of what has no sender to be told of its failure. */
+export function undeliverableLimits({ serveOut }: Config): UndeliverableLimits {
+  return { keepFor: serveOut.keepUndeliverableMs, most: serveOut.maxUndeliverable };
 }
 
 /** Asks the DNS servers of the configuration, or else those of resolv.conf. */

@@ -37,6 +37,7 @@ import {
   retrySchedule,
   sessionOptions,
   targetOptions,
+  undeliverableLimits,
 } from "./relay_parts.ts";
 import { type MachineDomain, machineDomain } from "./machine_names.ts";
 import { reloader } from "./reload.ts";
@@ -179,6 +180,7 @@ async function schedulerSettings({ config, resolver }: Live, world: World): Prom
   const session = sessionOptions(config, { ...world, resolver });
   return {
     schedule: retrySchedule(config),
+    undeliverable: undeliverableLimits(config),
     maxConnectionsPerHost: config.serveOut.maxConnectionsPerHost,
     destinationOf: destinations(config),
     route: (domain, options) => findTargets(domain, { ...targets, ...own(), ...options }),

@@ -14,6 +14,7 @@ import {
   lookAtDns,
   lookAtQueue,
   lookAtSpace,
+  lookAtUndeliverable,
   type Refusal,
   type RefusalWatch,
 } from "../doctor/looks.ts";
@@ -116,7 +117,7 @@ export async function watchServeOut(
   live: Live & { readonly resolver: Resolver },
   { queue, scheduler, scanned, signer, refusals, clock, logger }: CommonParts & {
     readonly queue: Pick<Queue, "newId" | "add">;
-    readonly scheduler: Pick<Scheduler, "status" | "submit">;
+    readonly scheduler: Pick<Scheduler, "status" | "submit" | "undeliverable">;
     /** Resolves when all that was in the queue at the start is known. */
     readonly scanned: Promise<void>;
     readonly signer: Pick<DkimSigner, "sign">;
@@ -167,6 +168,7 @@ export async function watchServeOut(
         const { waiting, ready, active } = scheduler.status;
         return known ? waiting + ready + active : undefined;
       }),
+      lookAtUndeliverable(() => scheduler.undeliverable),
       lookAtDns(() => {
         const { qualifyDomain, routes } = live.config.serveOut;
         const smarthost = routes["*"]?.host ?? "";

@@ -98,6 +98,7 @@ Deno.test("watchServeOut() queues a message for postmaster of what others refuse
   await using _watch = await watchServeOut({ config, resolver: new StaticResolver({ "example.com": {} }) }, {
     queue,
     scheduler: {
+      undeliverable: { held: 0, recentlyHeld: 0, recentlyDropped: 0 },
       status: { waiting: 0, ready: 0, active: 0 },
       submit: ({ id }) => void submitted.push(id),
     },

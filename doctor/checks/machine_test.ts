@@ -81,7 +81,9 @@ Deno.test("checkQueue() tells what is late, and what others refuse for a reason 
     "queue.growing warning",
     "queue.refused warning",
   ]);
+  const dropped = { kind: "dropped", what: "2 messages were dropped", next: "See the log." };
+  assert.deepEqual(await check([], { troubles: [dropped] }), ["queue.dropped warning"]);
   assert.deepEqual(await check([refused], { troubles: [failed] }), ["queue.refused warning"]);
-  const others = ["certificate", "disk", "dns"].map((kind) => ({ ...failed, kind }));
+  const others = ["certificate", "disk", "dns", "held"].map((kind) => ({ ...failed, kind }));
   assert.deepEqual(await check([], { troubles: others }), ["queue ok"]);
 });

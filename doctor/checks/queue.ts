@@ -97,6 +97,7 @@ export async function checkQueue(
   }
   // Of what was refused for good nothing waits any more, and no queue says by itself that it grows.
   for (const { kind, what, next } of troubles) {
+    if (kind === "dropped") findings.push(warning("queue.dropped", "serve-out", { what, next }));
     if (kind === "queue") findings.push(warning("queue.growing", "serve-out", { what, next }));
     if (kind === "reply" && !refusals.has(next)) {
       findings.push(warning("queue.refused", "serve-out", { what, next }));

@@ -6,6 +6,7 @@
 import type { DotSent, JournalEntry } from "./journal.ts";
 import type { QueueSummary } from "../queue.ts";
 import { addAttempts, attemptLimits, isFinal, type QueueEntry, type QueueRecipient } from "../queue_entry.ts";
+import { hasUndeliverable } from "../undeliverable.ts";
 
 /**
  * The entry as the scheduler keeps it; `undefined` when there is nothing to do for it.
@@ -22,9 +23,19 @@ export function summarize(
     if (known !== undefined) known.at = Math.min(known.at, nextAttemptAt);
     else due.push({ domain: intern(domain, domains), at: nextAttemptAt });
   }
-  const { id } = entry;
-  if (isUnfinished(entry)) return { id, age, due, unfinished: true };
-  return due.length > 0 ? { id, age, due } : undefined;
+  return toSummary({ id: entry.id, age, due }, {
+    unfinished: isUnfinished(entry),
+    undeliverable: hasUndeliverable(entry),
+  });
+}
+
+/** The summary, where there is something to do. */
+export function toSummary(
+  summary: QueueSummary,
+  { unfinished, undeliverable }: { readonly unfinished: boolean; readonly undeliverable: boolean },
+): QueueSummary | undefined {
+  if (!unfinished && !undeliverable) return summary.due.length > 0 ? summary : undefined;
+  return { ...summary, ...(unfinished && { unfinished }), ...(undeliverable && { undeliverable }) };
 }
 
 /** The one string for this domain. */

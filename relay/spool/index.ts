@@ -11,7 +11,8 @@ import type { QueueSummary } from "../queue.ts";
 import type { QueueEntry } from "../queue_entry.ts";
 import { shardOf } from "./directory.ts";
 import { isSender, type QueueFilter } from "../queue_filter.ts";
-import { intern, isDone, isUnfinished } from "./entry.ts";
+import { intern, isDone, isUnfinished, toSummary } from "./entry.ts";
+import { hasUndeliverable } from "../undeliverable.ts";
 import { isQueueId, isSealed, seal, SpoolFormatError, unseal } from "./format.ts";
 
 /** What tells that a file is still the same: size in octets, time of change in milliseconds, inode. */
@@ -36,6 +37,8 @@ export interface EntryDigest {
   /** For each domain with a pending recipient, its place in `domains` and when it is due. */
   readonly due: readonly (readonly [domain: number, at: number])[];
   readonly unfinished: boolean;
+  /** See {@linkcode QueueSummary.undeliverable}. */
+  readonly undeliverable: boolean;
   /** Whether all is settled, so that the entry can go. */
   readonly done: boolean;
 }
@@ -209,18 +212,18 @@ export function digestOf(entry: QueueEntry): EntryDigest | undefined {
     domains,
     due: [...due],
     unfinished: isUnfinished(entry),
+    undeliverable: hasUndeliverable(entry),
     done: isDone(entry),
   };
 }
 
 export function summarizeLine(
   id: string,
-  { domains, due, unfinished }: IndexLine,
+  { domains, due, unfinished, undeliverable }: IndexLine,
   { age, known }: { readonly age: number; readonly known: Map<string, string> },
 ): QueueSummary | undefined {
   const shared = due.map(([place, at]) => ({ domain: intern(domains[place] ?? "", known), at }));
-  if (unfinished) return { id, age, due: shared, unfinished };
-  return shared.length > 0 ? { id, age, due: shared } : undefined;
+  return toSummary({ id, age, due: shared }, { unfinished, undeliverable });
 }
 
 /**
@@ -240,7 +243,8 @@ export function isWrittenAbout(text: string, message: Deno.FileInfo | undefined)
 
 // Kept short: a spool of a million entries has a million of them.
 function encodeLine(id: string, line: IndexLine): string {
-  const { marks: { message, state }, acceptedAt, sender, domains, due, unfinished, done } = line;
+  const { marks: { message, state }, acceptedAt, sender, domains, due } = line;
+  const { unfinished, undeliverable, done } = line;
   return seal({
     id,
     m: message,
@@ -250,6 +254,7 @@ function encodeLine(id: string, line: IndexLine): string {
     domains,
     due,
     u: unfinished || undefined,
+    h: undeliverable || undefined,
     d: done || undefined,
   });
 }
@@ -271,7 +276,7 @@ function takeLine(text: string, lines: Map<string, IndexLine>): void {
   }
   // With its check in order it is what encodeLine() wrote.
   if (typeof line.check !== "string" || typeof line.id !== "string") return;
-  const { id, m, s, at, from, domains, due, u, d } = line as {
+  const { id, m, s, at, from, domains, due, u, h, d } = line as {
     id: string;
     m: FileMark;
     s?: FileMark;
@@ -280,6 +285,7 @@ function takeLine(text: string, lines: Map<string, IndexLine>): void {
     domains: string[];
     due: [number, number][];
     u?: true;
+    h?: true;
     d?: true;
   };
   lines.set(id, {
@@ -289,6 +295,7 @@ function takeLine(text: string, lines: Map<string, IndexLine>): void {
     domains,
     due,
     unfinished: u ?? false,
+    undeliverable: h ?? false,
     done: d ?? false,
   });
 }

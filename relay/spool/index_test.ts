@@ -51,6 +51,8 @@ async function populate(directory: string): Promise<string[]> {
     await add(spool, [recipient("b@one.test", { notice: "0notice0001" })], ""),
     await add(spool, Array.from({ length: 150 }, (_, n) => recipient(`b@d${n}.test`))),
     await add(spool, [recipient("b@three.test")], "Other@sender.test"),
+    await add(spool, [recipient("b@one.test", { status: "held", settled: true })], ""),
+    await add(spool, [recipient("b@one.test", { status: "held" })], ""),
   ];
   for (const id of ids.slice(0, 2)) {
     const entry = await spool.load(id);
@@ -75,7 +77,10 @@ Deno.test("A scan says the same with the index, without it, and with a spoilt on
   await inDirectory(async (directory) => {
     const [first = ""] = await populate(directory);
     const indexed = await scan(directory);
-    assert.equal(indexed.size, 6);
+    assert.equal(indexed.size, 7);
+    assert.deepEqual([...indexed.values()].filter((summary) => summary.undeliverable).map(({ due }) => due), [
+      [],
+    ]);
     assert.deepEqual(indexed.get(first)?.due, [{ domain: "two.test", at: 99 }]);
     const [shard] = [...Deno.readDirSync(join(directory, "index"))];
     assert.ok(shard);
@@ -103,7 +108,7 @@ Deno.test("A scan with the index opens no file of an entry", async () => {
       assert.ok(mtime);
       Deno.utimeSync(path, mtime, mtime);
     }
-    assert.equal((await scan(directory)).size, 6);
+    assert.equal((await scan(directory)).size, 7);
     assert.deepEqual([...Deno.readDirSync(join(directory, "damaged"))], []);
   });
 });
@@ -136,12 +141,12 @@ Deno.test("ids() leaves out what cannot be meant", async () => {
     const found = async (hint: { domain?: string; sender?: string }) =>
       (await Array.fromAsync(spool.ids(hint))).map((id) => ids.indexOf(id)).sort();
     const check = async () => {
-      assert.deepEqual(await found({}), [0, 1, 2, 3, 4, 5]);
+      assert.deepEqual(await found({}), [0, 1, 2, 3, 4, 5, 6, 7]);
       // The fifth has too many domains for a line of its own: it may be meant for all that is known at once.
       assert.deepEqual(await found({ domain: "three.test" }), [4, 5]);
       assert.deepEqual(await found({ domain: "two.test" }), [0, 1, 4]);
       assert.deepEqual(await found({ sender: "other@sender.test" }), [4, 5]);
-      assert.deepEqual(await found({ sender: "" }), [3, 4]);
+      assert.deepEqual(await found({ sender: "" }), [3, 4, 6, 7]);
     };
     await check();
     await Array.fromAsync(spool.scan());
@@ -241,6 +246,7 @@ Deno.test("SpoolIndex leaves out what has gone when a shard's file grows", async
     domains: ["one.test"],
     due: [],
     unfinished: false,
+    undeliverable: false,
   };
   const note = (id: string, size: number) =>
     index.note(id, { digest: { ...digest, done: false }, marks: { message: [size, 1, 1] } });
@@ -261,7 +267,14 @@ Deno.test("SpoolIndex leaves out what has gone when a shard's file grows", async
 Deno.test("SpoolIndex.readTexts() gives the latest line of an entry, written or waiting, if that is whole", async () => {
   const directory = await Deno.makeTempDir();
   const open = () => new SpoolIndex({ directory, logger: silentLogger, exists: () => true });
-  const digest = { acceptedAt: 1, sender: "A@sender.test", due: [], unfinished: false, done: false };
+  const digest = {
+    acceptedAt: 1,
+    sender: "A@sender.test",
+    due: [],
+    unfinished: false,
+    undeliverable: false,
+    done: false,
+  };
   const note = (index: SpoolIndex, id: string, domain: string) =>
     index.note(id, { digest: { ...digest, domains: [domain] }, marks: { message: [1, 1, 1] } });
   const ID = "0000staysxx";

@@ -7,6 +7,7 @@ import { concat } from "../../base/concat.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { NewEntry, Queue, QueuedMessage, QueueDraft, QueueSummary } from "../../relay/queue.ts";
 import type { QueueEntry, QueueRecipient } from "../../relay/queue_entry.ts";
+import { hasUndeliverable } from "../../relay/undeliverable.ts";
 import { newEntry } from "./queue_entry.ts";
 
 /** One call that changed something: `add`, `update`, `remove`, `dotSent`, `dotAnswered`, with the id. */
@@ -110,7 +111,7 @@ export class MemoryQueue implements Queue {
     for (const { entry } of [...this.#stored.values()]) {
       await Promise.resolve();
       const summary = this.#summarize(entry);
-      if (summary.due.length > 0 || summary.unfinished) yield summary;
+      if (summary.due.length > 0 || summary.unfinished || summary.undeliverable) yield summary;
       else if (!entry.recipients.some(({ status }) => status === "held")) this.#stored.delete(entry.id);
     }
   }
@@ -205,6 +206,7 @@ export class MemoryQueue implements Queue {
       age: this.ageOf(entry),
       due: Array.from(due, ([domain, at]) => ({ domain, at })),
       ...(unfinished && { unfinished }),
+      ...(hasUndeliverable(entry) && { undeliverable: true }),
     };
   }
 }
