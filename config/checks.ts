@@ -11,6 +11,7 @@ import type {
   MailboxesConfig,
   ServeInConfig,
   ServeOutConfig,
+  ServeSubmitConfig,
   TlsConfig,
 } from "./config.ts";
 
@@ -38,6 +39,8 @@ export interface Sections {
   readonly mailboxes: MailboxesConfig | undefined;
   /** `[serve-out]` */
   readonly "serve-out": ServeOutConfig | undefined;
+  /** `[serve-submit]`; `undefined` also where it is not there */
+  readonly "serve-submit": ServeSubmitConfig | undefined;
   /** `[dkim]` */
   readonly dkim: Readonly<Record<string, readonly DkimConfig[]>> | undefined;
 }
@@ -49,7 +52,7 @@ export interface Sections {
 export function checkTogether(sections: Sections): { errors: Finding[]; warnings: Finding[] } {
   const { mailboxes, "serve-in": serveIn } = sections;
   return {
-    errors: [...checkPorts(serveIn), ...checkDane(sections)],
+    errors: [...checkPorts(serveIn), ...checkDane(sections), ...checkSendAs(sections)],
     warnings: checkUsers(mailboxes, serveIn),
   };
 }
@@ -68,6 +71,15 @@ function checkUsers(mailboxes: MailboxesConfig | undefined, serveIn: ServeInConf
     const problem = "is reached only by aliases: its domain is not one of [serve-in] domains";
     return [{ path: ["mailboxes", "users", index], value: user, problem }];
   });
+}
+
+/** A bare name in `send_as` has its domain from `[serve-in]`. */
+function checkSendAs({ "serve-in": serveIn, "serve-submit": serveSubmit }: Sections): Finding[] {
+  if (serveIn === undefined || serveIn.domains.length > 0) return [];
+  return Object.keys(serveSubmit?.sendAs ?? {}).filter((login) => !login.includes("@")).map((login) => ({
+    path: ["serve-submit", "send_as", login],
+    problem: "must be a whole address: [serve-in] domains is empty, from which a bare name has its domain",
+  }));
 }
 
 function checkDane({ dns, "serve-in": serveIn, "serve-out": serveOut }: Sections): Finding[] {

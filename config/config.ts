@@ -29,6 +29,8 @@ export interface Config {
   readonly mailboxes: MailboxesConfig;
   /** The loopback server. */
   readonly serveOut: ServeOutConfig;
+  /** The server for mail programs with a password; absent: not configured. */
+  readonly serveSubmit?: ServeSubmitConfig;
   /** The signing keys of each domain, one to four; each signs every message. */
   readonly dkim: Readonly<Record<string, readonly DkimConfig[]>>;
   /** What is odd but does not stand in the way; for the log and for check-config. */
@@ -201,6 +203,46 @@ export interface ServeOutConfig {
   readonly routes: Readonly<Record<string, RouteConfig>>;
   /** By domain; `prefer` for everything else. */
   readonly tlsPolicy: Readonly<Record<string, TlsPolicy>>;
+}
+
+/** `[serve-submit]`. */
+export interface ServeSubmitConfig {
+  /** Where it listens. */
+  readonly listen: ListenConfig;
+  /** The port of STARTTLS, 0–65535; 0 takes any free port; `false`: off. */
+  readonly port: number | false;
+  /** The port of implicit TLS, as `port`. One of the two is on. */
+  readonly tlsPort: number | false;
+  /** The file of accounts; absent: the one in the data directory. */
+  readonly accountsFile?: string;
+  /** The socket of Dovecot that checks passwords in place of accounts of ours. */
+  readonly dovecotSocket?: string;
+  /** The largest message, at least 1. */
+  readonly maxMessageSize: number;
+  /** Recipients of one transaction, 1–100 000. */
+  readonly maxRecipients: number;
+  /** At a time, 1–100 000. */
+  readonly maxConnections: number;
+  /** Per IPv4 address or IPv6 /64; at most `maxConnections`. */
+  readonly maxConnectionsPerIp: number;
+  /** How long a client may be silent, from a second to a day. */
+  readonly idleTimeoutMs: number;
+  /** What each login may send. */
+  readonly sending: SendingLimits;
+  /** Whether Received tells the client's address and the name that it gave. */
+  readonly showClientAddress: boolean;
+  /** By login, or its local-part: further addresses, or `*@domain`, or local-parts in the login's own domain. */
+  readonly sendAs: Readonly<Record<string, readonly string[]>>;
+}
+
+/** What a login may send; `Infinity`: as much as it likes. */
+export interface SendingLimits {
+  readonly messagesAnHour: number;
+  readonly messagesADay: number;
+  readonly recipientsAnHour: number;
+  readonly recipientsADay: number;
+  /** Recipients that the login has not sent to before. */
+  readonly newRecipientsADay: number;
 }
 
 /** One key of `[dkim]`. */

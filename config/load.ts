@@ -94,6 +94,7 @@ export function parseConfig(text: string, options: LoadOptions & { readonly file
   warnings.push(...together.warnings.map((finding) => formatIssue(toIssue(finding, text), file)));
 
   const { log, tls, dns, mailboxes, dkim, "serve-in": serveIn, "serve-out": serveOut } = sections;
+  const { "serve-submit": serveSubmit } = sections;
   if (
     findings.length > 0 || hostname === undefined || dataDir === undefined || log === undefined ||
     tls === undefined || dns === undefined || mailboxes === undefined || dkim === undefined ||
@@ -111,6 +112,7 @@ export function parseConfig(text: string, options: LoadOptions & { readonly file
     serveIn,
     mailboxes,
     serveOut: { ...serveOut, qualifyDomain: serveOut.qualifyDomain || (serveIn.domains[0] ?? hostname) },
+    ...(serveSubmit && { serveSubmit }),
     dkim,
     warnings,
   });
@@ -127,6 +129,9 @@ function readSections(
     "serve-in": read(tables["serve-in"], "serve-in", raw["serve-in"] ?? {}),
     mailboxes: read(tables.mailboxes, "mailboxes", raw["mailboxes"] ?? {}),
     "serve-out": read(tables["serve-out"], "serve-out", raw["serve-out"] ?? {}),
+    "serve-submit": raw["serve-submit"] === undefined
+      ? undefined
+      : read(tables["serve-submit"], "serve-submit", raw["serve-submit"]),
     dkim: read(tables.dkim, "dkim", raw["dkim"] ?? {}),
   };
 }

@@ -91,6 +91,26 @@ data_end = "10m"
 "*" = { host = "smtp.provider.net", port = 587, tls = "verify", user = "u", password_file = "/etc/mailapp/relay.pass" }
 [serve-out.tls_policy]
 "bank.example" = "verify"
+[serve-submit]
+listen = "auto"
+port = 587
+tls_port = 465
+accounts_file = ""
+auth = ""
+max_message_size = "50MiB"
+max_recipients = 100
+max_connections = 500
+max_connections_per_ip = 50
+idle_timeout = "5m"
+messages_an_hour = 100
+messages_a_day = 500
+recipients_an_hour = 300
+recipients_a_day = 1000
+new_recipients_a_day = 300
+show_client_address = false
+[serve-submit.send_as]
+alice = ["info@example.com", "*@example.net"]
+
 [dkim]
 "example.com" = { selector = "s2026", key = "/etc/mailapp/dkim/example.com.pem" }
 `;
@@ -168,6 +188,25 @@ Deno.test("parseConfig() takes every key of the contract", () => {
       },
       tlsPolicy: { "bank.example": "verify" },
     },
+    serveSubmit: {
+      listen: "auto",
+      port: 587,
+      tlsPort: 465,
+      maxMessageSize: 52_428_800,
+      maxRecipients: 100,
+      maxConnections: 500,
+      maxConnectionsPerIp: 50,
+      idleTimeoutMs: 300_000,
+      sending: {
+        messagesAnHour: 100,
+        messagesADay: 500,
+        recipientsAnHour: 300,
+        recipientsADay: 1000,
+        newRecipientsADay: 300,
+      },
+      showClientAddress: false,
+      sendAs: { alice: ["info@example.com", "*@example.net"] },
+    },
     dkim: { "example.com": [{ selector: "s2026", keyFile: "/etc/mailapp/dkim/example.com.pem" }] },
   });
   assert.equal(warnings.length, 1);
@@ -184,6 +223,41 @@ Deno.test("config.example.toml has exactly the defaults, and every key of the co
   const keys = (toml: string) =>
     [...toml.matchAll(/^(?:# )?(\[[\w.-]+\]|[\w"*.-]+(?= = ))/gm)].map(([, key]) => key);
   assert.deepEqual(keys(text), keys(CONTRACT));
+  // A table that is off unless it is there: what its comments say is what it has when it is empty.
+  const [, table = ""] = /^(# \[serve-submit\]\n(?:# .*\n)+)/m.exec(text) ?? [];
+  const { serveSubmit } = parseConfig(table.replaceAll(/^# /gm, ""), { systemHostname });
+  assert.ok(serveSubmit);
+  assert.deepEqual(serveSubmit, parseConfig("[serve-submit]", { systemHostname }).serveSubmit);
+});
+
+Deno.test("parseConfig() takes the forms of [serve-submit], and names what is wrong in it", () => {
+  assert.equal(parse("").serveSubmit, undefined);
+  const submit = (lines: string) => parse(`[serve-submit]\n${lines}`).serveSubmit;
+  assert.equal(
+    submit('auth = "dovecot:/run/dovecot/auth-client"')?.dovecotSocket,
+    "/run/dovecot/auth-client",
+  );
+  assert.equal(submit('accounts_file = "/etc/mailapp/accounts"')?.accountsFile, "/etc/mailapp/accounts");
+  assert.equal(submit("messages_an_hour = 0")?.sending.messagesAnHour, Infinity);
+  assert.equal(submit("max_connections = 7")?.maxConnectionsPerIp, 7);
+  assert.deepEqual(submit('send_as = { "Bob@EXAMPLE.net" = "info" }')?.sendAs, {
+    "Bob@example.net": ["info"],
+  });
+  const issues = (lines: string) => issuesOf(`[serve-submit]\n${lines}`).join("\n");
+  assert.match(issues("port = false\ntls_port = false"), /tls_port = false: must be a port, such as 465/);
+  assert.match(issues("port = 465"), /tls_port: must differ from port/);
+  assert.match(issues('auth = "dovecot:auth"'), /auth = "dovecot:auth": must be "dovecot:/);
+  assert.match(issues('auth = "dovecot:/a"\naccounts_file = "/b"'), /accounts_file = "\/b": must be ""/);
+  assert.match(issues("mesages_an_hour = 1"), /did you mean messages_an_hour/);
+  assert.match(issues("send_as = { alice = [] }"), /send_as\.alice.*must name an address/);
+  assert.match(
+    issues('send_as = { alice = "info@example.com" }'),
+    /send_as\.alice = .*: must be a whole address/,
+  );
+  assert.equal(
+    issuesOf('[serve-in]\ndomains = ["example.com"]\n[serve-submit.send_as]\nalice = "a@b.example"').length,
+    0,
+  );
 });
 
 Deno.test("parseConfig() takes each form of a value", () => {

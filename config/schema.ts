@@ -8,7 +8,6 @@ import * as z from "zod";
 import type {
   DkimConfig,
   DnsConfig,
-  ListenConfig,
   LogConfig,
   MailboxesConfig,
   RouteConfig,
@@ -18,6 +17,7 @@ import type {
 } from "./config.ts";
 import { ADDRESS_FAMILIES } from "../net/address_family.ts";
 import { mailChecks } from "./mail_checks.ts";
+import { serveSubmit } from "./submission.ts";
 import {
   isLoopback,
   parseDomain,
@@ -36,7 +36,7 @@ import {
   flag,
   integer,
   list,
-  listenAddress,
+  listen,
   logFile,
   noControls,
   oneOf,
@@ -91,35 +91,6 @@ const dns = table({
   ).prefault([]),
   dnssec: flag.prefault(false),
 }).transform(({ servers, dnssec }): DnsConfig => ({ servers, dnssec }));
-
-const LISTEN_FORM =
-  '"auto", "any", the name of an interface, or a list of IP addresses, such as ["192.0.2.1", "2001:db8::1"]';
-
-function listenWord(input: unknown): ListenConfig | undefined {
-  if (input === "auto" || input === "any") return input;
-  const address = parseIp(input);
-  if (address !== undefined) return [address];
-  // Linux allows 15 bytes without "/" and white space; what has a colon would be a mistyped address.
-  return typeof input === "string" && /^[^\s/:]{1,15}$/.test(input) && !/^[\d.]+$/.test(input)
-    ? input
-    : undefined;
-}
-
-const listen = z.unknown().transform((input, context): ListenConfig => {
-  if (!Array.isArray(input)) {
-    const word = listenWord(input);
-    if (word !== undefined) return word;
-  } else if (input.length > 0) {
-    const { data, error } = z.array(listenAddress).safeParse(input);
-    if (data !== undefined) return [...new Set(data)];
-    for (const { message, path } of error.issues) {
-      context.issues.push({ code: "custom", message, input: input[Number(path[0])], path: [...path] });
-    }
-    return z.NEVER;
-  }
-  context.issues.push({ code: "custom", message: `must be ${LISTEN_FORM}`, input });
-  return z.NEVER;
-});
 
 const serveIn = table({
   listen: listen.prefault("auto"),
@@ -371,5 +342,6 @@ export const tables = {
   "serve-in": serveIn,
   mailboxes,
   "serve-out": serveOut,
+  "serve-submit": serveSubmit,
   dkim,
 };

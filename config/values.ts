@@ -6,6 +6,7 @@
 import { isAbsolute } from "@std/path";
 import * as z from "zod";
 import { TLS_POLICIES } from "../net/tls_policy.ts";
+import type { ListenConfig } from "./config.ts";
 import { DURATION_FORM, formatDuration, parseDuration } from "./duration.ts";
 import { parseDomain, parseIp, parsePort } from "./names.ts";
 import { formatSize, parseSize, SIZE_FORM } from "./size.ts";
@@ -91,6 +92,36 @@ export const domain = value('a domain, such as "example.com"', parseDomain);
 export const tlsPolicy = oneOf(...TLS_POLICIES);
 /** An IP address in its canonical form. */
 export const listenAddress = value('an IP address, such as "192.0.2.1" or "2001:db8::1"', parseIp);
+
+const LISTEN_FORM =
+  '"auto", "any", the name of an interface, or a list of IP addresses, such as ["192.0.2.1", "2001:db8::1"]';
+
+function listenWord(input: unknown): ListenConfig | undefined {
+  if (input === "auto" || input === "any") return input;
+  const address = parseIp(input);
+  if (address !== undefined) return [address];
+  // Linux allows 15 bytes without "/" and white space; what has a colon would be a mistyped address.
+  return typeof input === "string" && /^[^\s/:]{1,15}$/.test(input) && !/^[\d.]+$/.test(input)
+    ? input
+    : undefined;
+}
+
+/** Where a server listens: a word, one address, or a list of them. */
+export const listen = z.unknown().transform((input, context): ListenConfig => {
+  if (!Array.isArray(input)) {
+    const word = listenWord(input);
+    if (word !== undefined) return word;
+  } else if (input.length > 0) {
+    const { data, error } = z.array(listenAddress).safeParse(input);
+    if (data !== undefined) return [...new Set(data)];
+    for (const { message, path } of error.issues) {
+      context.issues.push({ code: "custom", message, input: input[Number(path[0])], path: [...path] });
+    }
+    return z.NEVER;
+  }
+  context.issues.push({ code: "custom", message: `must be ${LISTEN_FORM}`, input });
+  return z.NEVER;
+});
 
 /**
  * A table with these keys and no others. The message of an unknown key is the list of the known ones, from which
