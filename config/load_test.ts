@@ -254,10 +254,7 @@ Deno.test("parseConfig() takes the forms of [serve-submit], and names what is wr
     issues('send_as = { alice = "info@example.com" }'),
     /send_as\.alice: must be a whole address/,
   );
-  assert.equal(
-    issuesOf('[serve-in]\ndomains = ["example.com"]\n[serve-submit.send_as]\nalice = "a@b.example"').length,
-    0,
-  );
+  assert.ok(parse('[serve-in]\ndomains = ["example.com"]\n[serve-submit.send_as]\nalice = "a@b.example"'));
 });
 
 Deno.test("parseConfig() takes each form of a value", () => {
