@@ -59,7 +59,7 @@ export { type LogFields, type Logger, type LogLevel, type LogValue, silentLogger
 // The engine.
 export { type Clock, systemClock, type Timer } from "./base/clock.ts";
 export type { CommandLimits } from "./smtp/commands/command_context.ts";
-export type { ConnectionLimits } from "./smtp/connection.ts";
+export type { ConnectionLimits } from "./smtp/connection_options.ts";
 export { ConnectionError, ConnTransport, type ConnTransportOptions } from "./net/conn_transport.ts";
 export type { Authenticator, LoginOrigin, SaslExchange, SaslStep } from "./smtp/authenticator.ts";
 export * from "./smtp/delivery.ts";

@@ -7,9 +7,19 @@
  *
  * @module
  */
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { normalizeDomain } from "../net/domain_name.ts";
 import { Memo } from "../base/memo.ts";
+import {
+  isUserName,
+  MAX_FILE_NAME,
+  normalizeLocalPart,
+  parseTemplate,
+  type PathTemplate,
+  splitAddress,
+  tooLong,
+  USER_NAME_RULE,
+} from "./mailbox_names.ts";
 import { errorText } from "../base/error_text.ts";
 
 /** What there is to know of who is local. */
@@ -124,12 +134,6 @@ export function mailRootOf(path: string): string {
   return parseTemplate(path).root;
 }
 
-/** Names that are special in every Maildir or to a shell, or would be options to a command. */
-const RESERVED = new Set(["new", "cur", "tmp"]);
-const USER_NAME = /^[\p{L}\p{M}\p{N}_](?:[\p{L}\p{M}\p{N}._+='&-]*[\p{L}\p{M}\p{N}_+='&-])?$/u;
-const USER_NAME_RULE =
-  "letters, digits and . _ + = ' & -, beginning with a letter, a digit or _; at most 254 octets; not new, cur or tmp";
-
 // Regular expressions, wildcards within a name, several names in one key: as a local-part none of them would ever match.
 const PATTERN = /^\/.*\/[a-z]*$|^\^|[,;]|.\*|\*./su;
 
@@ -139,32 +143,6 @@ const ROUTING = /[@%!]/;
 const NEVER_CAUGHT = /^[.~-]|[\u0000-\u001f\u007f/\\]/;
 
 const encoder = new TextEncoder();
-
-function normalizeLocalPart(localPart: string): string {
-  return localPart.normalize("NFC").toLowerCase().normalize("NFC");
-}
-
-function isUserName(name: string): boolean {
-  return USER_NAME.test(name) && !name.includes("..") && !RESERVED.has(name) && !tooLong(name);
-}
-
-/** Of a path without its angle brackets (RFC 5321 §4.5.3.1.3): no local-part has more. */
-const MAX_LOCAL_PART = 254;
-/** Of a file name, in Linux. */
-const MAX_FILE_NAME = 255;
-
-function tooLong(localPart: string): boolean {
-  return encoder.encode(localPart).length > MAX_LOCAL_PART;
-}
-
-/** `local-part` or `local-part@domain`, cut and normalised. */
-function splitAddress(text: string): { localPart: string; domain?: string; badDomain: boolean } {
-  const at = text.lastIndexOf("@");
-  if (at === -1) return { localPart: normalizeLocalPart(text), badDomain: false };
-  const domain = normalizeDomain(text.slice(at + 1));
-  const localPart = normalizeLocalPart(text.slice(0, at));
-  return domain === undefined ? { localPart, badDomain: true } : { localPart, domain, badDomain: false };
-}
 
 /** Builds what is known, noting every problem instead of stopping at the first. */
 class Directory {
@@ -408,35 +386,4 @@ class Directory {
 
 function aliasKey(alias: string): string {
   return `mailboxes.aliases.${/^[A-Za-z0-9_-]+$/.test(alias) ? alias : JSON.stringify(alias)}`;
-}
-
-interface PathTemplate {
-  /** Absolute. */
-  readonly root: string;
-  /** The components below the root. */
-  readonly rest: readonly string[];
-  readonly hasDomain: boolean;
-  readonly problem?: string;
-}
-
-const PATH_RULE =
-  "allowed is a directory, then {user} and {domain}, each once, like /var/mail/{domain}/{user}";
-
-function parseTemplate(path: string): PathTemplate {
-  const placeholders: string[] = path.match(/\{[^}]*\}?/g) ?? [];
-  const parts = path.split("/");
-  const first = parts.findIndex((part) => part.includes("{"));
-  const root = resolve(parts.slice(0, Math.max(first, 0)).join("/") || (path.startsWith("/") ? "/" : "."));
-  const rest = parts.slice(Math.max(first, 0)).filter((part) => part !== "");
-  const template = { root, rest, hasDomain: placeholders.includes("{domain}") };
-  const problem = (what: string) => ({ ...template, problem: `${what}; ${PATH_RULE}` });
-  if (path.includes("\0")) return problem("has a NUL");
-  if (!placeholders.includes("{user}")) return problem("has no {user}");
-  if (placeholders.some((name) => name !== "{user}" && name !== "{domain}")) {
-    return problem("has a placeholder that is not known");
-  }
-  if (new Set(placeholders).size < placeholders.length) return problem("has a placeholder twice");
-  if (root === "/") return problem("has no directory before the first placeholder");
-  if (rest.some((part) => part === "." || part === "..")) return problem("has . or .. behind a placeholder");
-  return template;
 }

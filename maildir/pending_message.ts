@@ -7,7 +7,6 @@ import type { Logger } from "../base/log.ts";
 import type { Filing, Header, PendingMessage, TopForecast } from "../smtp/delivery.ts";
 import { noRoom } from "../smtp/replies.ts";
 import { reply, SmtpError } from "../smtp/reply.ts";
-import { padLines } from "../message/pad_lines.ts";
 import { SpareBuffers } from "../base/spare_buffers.ts";
 import { concat, concatInto } from "../base/concat.ts";
 import type { Slots } from "../base/slots.ts";
@@ -16,6 +15,7 @@ import type { StagedMessage } from "../storage/staging.ts";
 import { StorageError } from "../storage/storage_error.ts";
 import { GrowingCopy } from "./growing_copy.ts";
 import { LineEndingConverter } from "./line_endings.ts";
+import { formatHead } from "./message_head.ts";
 import type { Maildir } from "./maildir.ts";
 import type { MaildirMessage } from "./maildir_message.ts";
 import type { Mailbox } from "./mailboxes.ts";
@@ -338,35 +338,8 @@ function failure(cause: unknown): SmtpError {
   return new SmtpError(full ? noRoom : storageFailed, { cause });
 }
 
-const encoder = new TextEncoder();
 const LF = 10;
 const SPACE = 32;
-
-/** What is put on top of a message in one mailbox, as it stands on the disk. */
-interface Head {
-  readonly bytes: Uint8Array;
-  readonly lines: number;
-}
-
-function formatHead(prepend: readonly Header[], mailbox: Mailbox): Head;
-/** So many octets of it; `undefined` where it is longer, or cannot be made so long. */
-function formatHead(prepend: readonly Header[], mailbox: Mailbox, octets: number): Head | undefined;
-function formatHead(prepend: readonly Header[], mailbox: Mailbox, octets?: number): Head | undefined {
-  const deliveredTo = { name: "Delivered-To", value: mailbox.address };
-  const [first, ...others] = prepend;
-  // Return-Path is the first of all fields (RFC 5321 §4.4).
-  const fields = first?.name === "Return-Path" ? [first, deliveredTo, ...others] : [deliveredTo, ...prepend];
-  let text = "";
-  let lines = 0;
-  for (const { name, value } of fields) {
-    const folded = value.split("\r\n");
-    text += `${name}: ${folded.join("\n")}\n`;
-    lines += folded.length;
-  }
-  if (octets === undefined) return { bytes: encoder.encode(text), lines };
-  const padded = padLines(text, octets);
-  return padded === undefined ? undefined : { bytes: encoder.encode(padded), lines };
-}
 
 // Room for most messages.
 const spare = new SpareBuffers(64 * 1024, 8);

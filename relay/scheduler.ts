@@ -8,6 +8,9 @@
  *
  * Waits are measured in time that no change of the clock touches; the clock only tells what is written down.
  *
+ * Longer than other files: an item moves between waiting, ready, running and stored, and each of these steps must be
+ * read beside the others to see that none of them loses it.
+ *
  * @module
  */
 import type { Logger } from "../base/log.ts";

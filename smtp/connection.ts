@@ -1,13 +1,13 @@
 /**
  * One dialogue: read a line, hand it to its command, reply. One flow of execution from the greeting to the end.
  *
+ * Longer than other files: commands, mail data, TLS, deadlines and the last words share the state of that one flow,
+ * and whoever reads it must see in one place which of them may write, and when.
+ *
  * @module
  */
-import type { Logger } from "../base/log.ts";
-import type { Clock } from "../base/clock.ts";
 import {
   type CommandContext,
-  type CommandLimits,
   envelopeFields,
   type Outcome,
   resetTransaction,
@@ -15,64 +15,17 @@ import {
 import { completeMessage } from "./commands/data.ts";
 import { commands } from "./commands/mod.ts";
 import { parseCommand } from "./command.ts";
-import type { Authenticator } from "./authenticator.ts";
-import type { Delivery } from "./delivery.ts";
+import type { ConnectionOptions } from "./connection_options.ts";
+import { describeLine, oneLine, UNREADABLE } from "./line_description.ts";
 import { type Line, LineReader } from "./line_reader.ts";
 import * as replies from "./replies.ts";
 import { describeError, formatReply, type Reply, reply } from "./reply.ts";
 import { looksLikeData, RefusedData, type Verdict } from "./refused_data.ts";
-import type { ServerPolicy } from "./server_policy.ts";
 import type { Session, Transaction } from "./session.ts";
 import { SpareBuffers } from "../base/spare_buffers.ts";
-import { DeadlineError, type Transport, type UpgradeToTls } from "../net/transport.ts";
+import { DeadlineError, type Transport } from "../net/transport.ts";
 import { Turns } from "../base/turns.ts";
 import { Watchdog } from "../base/watchdog.ts";
-
-/** Limits on one connection. Times in milliseconds. */
-export interface ConnectionLimits extends CommandLimits {
-  /** From the moment a command is waited for until it is there. */
-  readonly idleTimeout: number;
-  /** A session that is older is ended between two transactions; a message's data may take as long once more. */
-  readonly sessionTimeout: number;
-  /** For the TLS handshake. */
-  readonly handshakeTimeout: number;
-  /** How long a client may be silent in mid-data once a bare CR or LF has refused its message. */
-  readonly bareLineEndingPatience: number;
-  /** Octets a second that mail data must bring on average, once the idle timeout has passed. */
-  readonly minDataRate: number;
-  /** Commands in error; the next one is told 421. */
-  readonly maxErrors: number;
-  /** Refused recipients in a session; the next one is told 421. */
-  readonly maxRefusedRecipients: number;
-  /** The longest command line in octets, CRLF included. RFC 5321 §4.5.3.1.4 asks for 512 at least. */
-  readonly maxCommandLine: number;
-}
-
-/** What a connection needs. */
-export interface ConnectionOptions {
-  /** This server's name. */
-  readonly hostname: string;
-  /** What becomes of messages. */
-  readonly delivery: Delivery;
-  /** How clients are treated. */
-  readonly policy: ServerPolicy;
-  /** Who looks at messages; see {@linkcode CommandContext.inspecting}. */
-  readonly inspecting?: CommandContext["inspecting"];
-  /** What one connection may take. */
-  readonly limits: ConnectionLimits;
-  /** Measures the deadlines. */
-  readonly clock: Clock;
-  /** Adds the session's id to each event. */
-  readonly log: Logger;
-  /** Does the handshake; absent where there is no certificate. */
-  readonly upgradeToTls?: UpgradeToTls | undefined;
-  /** Checks logins, without which no mail is taken. */
-  readonly authenticator?: Authenticator | undefined;
-  /** TLS comes first, before the greeting (RFC 8314). */
-  readonly implicitTls: boolean;
-  /** Joins the log lines of this connection. */
-  readonly sessionId: string;
-}
 
 // Replies wait for one write while more commands are at hand (RFC 2920 §3.1), up to this many characters.
 const MAX_WAITING_REPLIES = 16 * 1024;
@@ -638,19 +591,4 @@ export class Connection {
   }
 }
 
-/** A line for the log, without the password that a client may send unasked. */
-function describeLine(line: Line): string {
-  return "text" in line ? line.text.replace(/^(\s*AUTH\s+\S+\s).*$/is, "$1…") : `(${line.kind})`;
-}
-
-const UNREADABLE = {
-  "bare-lf": reply(500, "5.5.2", "Lines must end with CRLF (nc -C)"),
-  "too-long": reply(500, "5.5.2", "Line too long"),
-  "unreadable": reply(500, "5.5.2", "The line has a control character, or is not UTF-8"),
-} as const;
-
 const UNKNOWN: Outcome = { reply: replies.unknownCommand, then: "continue" };
-
-function oneLine(reply: Reply): string {
-  return `${reply.code} ${reply.enhanced === undefined ? "" : `${reply.enhanced} `}${reply.lines.join(" ")}`;
-}

@@ -6,7 +6,8 @@
 import type { Logger } from "../base/log.ts";
 import { addressGroup } from "../net/ip_address.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
-import { Connection, type ConnectionLimits } from "./connection.ts";
+import { Connection } from "./connection.ts";
+import type { ConnectionLimits } from "./connection_options.ts";
 import { ConnTransport } from "../net/conn_transport.ts";
 import type { Authenticator } from "./authenticator.ts";
 import { MemoryBudget } from "../base/memory_budget.ts";

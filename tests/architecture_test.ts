@@ -208,3 +208,14 @@ Deno.test("only main.ts touches the process, and no server starts programs or lo
   }
   assert.deepEqual(wrong, []);
 });
+
+// A long file is a room with several things in it, as a rule; one that is not says why.
+Deno.test("no module of the product is longer than 400 lines without a reason in its first comment", async () => {
+  const wrong: string[] = [];
+  for (const path of await productModules()) {
+    const text = await Deno.readTextFile(`${ROOT}/${path}`);
+    const comment = text.startsWith("/**") ? text.slice(0, text.indexOf("*/")) : "";
+    if (text.split("\n").length > 401 && !comment.includes("Longer than other files:")) wrong.push(path);
+  }
+  assert.deepEqual(wrong, []);
+});

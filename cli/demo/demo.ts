@@ -9,7 +9,8 @@ import { SmtpClient } from "../../smtp/client.ts";
 import { systemClock } from "../../base/clock.ts";
 import { ConnTransport } from "../../net/conn_transport.ts";
 import { formatDate } from "../../base/date.ts";
-import { type DemoDomain, startDemoDns } from "./dns.ts";
+import { choosePlaces, domain, NAMES, type Places, USERS, writeConfigs } from "./configs.ts";
+import { startDemoDns } from "./dns.ts";
 import { type DemoServer, type LoggedEvent, runCommand, startServer } from "./process.ts";
 import { CommandError, EXIT, type ExitCode } from "../../server/exit_codes.ts";
 import { type Io, OutputClosedError } from "../../server/io.ts";
@@ -26,11 +27,6 @@ export function registerDemo(program: Command, { io, action }: Registrar): void 
 }
 
 const SENDER = "you@home.test";
-// The first one's server is up; the second one's is down at first.
-const NAMES = { here: "demo.test", later: "later.test" };
-const USERS = ["alice", "bob"];
-const RETRY_SECONDS = 2;
-
 type Say = (text?: string) => void;
 type Tell = (who: string, text: string) => void;
 
@@ -251,61 +247,6 @@ class Servers implements AsyncDisposable {
   }
 }
 
-interface Places {
-  /** The addresses of the hosts that take mail; serve-out reaches both on the same port. */
-  readonly here: string;
-  readonly later: string;
-  readonly smtp: number;
-  readonly tls: number;
-  readonly serveOut: number;
-}
-
-/** Two addresses of loopback, and ports that are free on them: the usual ones, or any. */
-function choosePlaces(): Places {
-  const here = "127.0.0.1";
-  // Not every system has more than one IPv4 address there.
-  const later = ["127.0.0.2", "::1"].find((address) => canBind(address, 0));
-  if (later === undefined) {
-    throw new CommandError("the demo needs a second address on loopback, 127.0.0.2 or ::1", EXIT.unavailable);
-  }
-  const taken = new Set<number>();
-  const choose = (usual: number) => {
-    for (let port = usual;; port = anyPort(here)) {
-      if (taken.has(port) || ![here, later].every((address) => canBind(address, port))) continue;
-      taken.add(port);
-      return port;
-    }
-  };
-  return { here, later, smtp: choose(2525), tls: choose(2465), serveOut: choose(2587) };
-}
-
-function canBind(hostname: string, port: number): boolean {
-  try {
-    Deno.listen({ hostname, port }).close();
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-function anyPort(hostname: string): number {
-  using listener = Deno.listen({ hostname, port: 0 });
-  return listener.addr.port;
-}
-
-function domain(which: "here" | "later", places: Places): DemoDomain {
-  const name = NAMES[which];
-  return { name, host: `mx.${name}`, address: places[which] };
-}
-
-interface Configs {
-  readonly serveIn: string;
-  readonly serveOut: string;
-  readonly later: string;
-  /** Where the Maildirs are. */
-  readonly mail: string;
-}
-
 /**
  * Makes the directory if it is not there, and keeps a second demo out of it until the result is disposed.
  * @throws {CommandError} when it cannot be had
@@ -326,83 +267,6 @@ async function claimDirectory(directory: string): Promise<Disposable> {
     `another demo runs in ${directory}: end that one with Ctrl-C first`,
     EXIT.unavailable,
   );
-}
-
-async function writeConfigs(
-  directory: string,
-  { here, later, places, dnsPort }: {
-    readonly here: DemoDomain;
-    readonly later: DemoDomain;
-    readonly places: Places;
-    readonly dnsPort: number;
-  },
-): Promise<Configs> {
-  const mail = join(directory, "mail");
-  const write = async (name: string, text: string) => {
-    const file = join(directory, `${name}.toml`);
-    const head = `# Written by "deno task demo", anew each time.\n`;
-    const dataDir = `data_dir = ${JSON.stringify(join(directory, name))}\n`;
-    await Deno.writeTextFile(file, `${head}${dataDir}${text}`);
-    return file;
-  };
-  return {
-    serveIn: await write("serve-in", serveInText(here, { places, mail, dnsPort })),
-    serveOut: await write("serve-out", serveOutText({ places, dnsPort })),
-    later: await write("later", serveInText(later, { places, mail, dnsPort })),
-    mail,
-  };
-}
-
-const LOG = `
-[log]
-level = "trace"
-format = "json"
-`;
-
-function serveInText(
-  { name, host, address }: DemoDomain,
-  { places, mail, dnsPort }: { readonly places: Places; readonly mail: string; readonly dnsPort: number },
-): string {
-  const quoted = JSON.stringify;
-  return `hostname = ${quoted(host)}
-${LOG}
-[tls]
-self_signed = true
-
-[dns]
-servers = ["127.0.0.1:${dnsPort}"]
-
-[serve-in]
-listen = [${quoted(address)}]
-port = ${places.smtp}
-tls_port = ${places.tls}
-domains = [${quoted(name)}]
-min_free_space = "16MiB"
-
-[mailboxes]
-path = ${quoted(join(mail, "{domain}", "{user}"))}
-users = ${quoted(USERS)}
-
-[mailboxes.aliases]
-postmaster = ${quoted(USERS[0])}
-`;
-}
-
-function serveOutText({ places, dnsPort }: { readonly places: Places; readonly dnsPort: number }): string {
-  return `hostname = "out.home.test"
-${LOG}
-[dns]
-servers = ["127.0.0.1:${dnsPort}"]
-
-[serve-out]
-listen = ["127.0.0.1"]
-port = ${places.serveOut}
-qualify_domain = "home.test"
-smtp_port = ${places.smtp} # not 25, which needs root
-allow_private_targets = true # the other hosts are on loopback
-retry = ["${RETRY_SECONDS}s"] # for the impatient
-min_free_space = "16MiB"
-`;
 }
 
 async function submit(

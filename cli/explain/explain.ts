@@ -7,7 +7,7 @@ import type { Command } from "commander";
 import type { Config } from "../../config/config.ts";
 import { loadConfig } from "../../config/load.ts";
 import { silentLogger } from "../../base/log.ts";
-import { ControlError, type DomainAnswer, type RouteAnswer } from "../../relay/control.ts";
+import { ControlError, type DomainAnswer, type RouteAnswer } from "../../relay/control_protocol.ts";
 import type { TlsPolicy } from "../../net/tls_policy.ts";
 import { findTargets, type Target, type Targets } from "../../relay/mx.ts";
 import { AddressError, parseMailbox } from "../../smtp/address.ts";

@@ -23,6 +23,7 @@ import { CommandError, EXIT, type ExitCode } from "../../server/exit_codes.ts";
 import { DEFAULT_PATHS, type FirstAnswers, firstConfig } from "./first_config.ts";
 import { findCertificates, type FoundCertificate } from "./found_certificates.ts";
 import type { Io } from "../../server/io.ts";
+import { type Ask, askOnTerminal, Questions } from "./questions.ts";
 import { openMailboxes, prepareDataDir } from "../../server/parts.ts";
 import { examples, type Registrar } from "../command_line/subcommand.ts";
 import { errorText } from "../../base/error_text.ts";
@@ -40,9 +41,6 @@ interface Flags {
   readonly mailPath?: string;
   readonly yes?: true;
 }
-
-/** Asks a question; what was typed, `null` when the input has ended. */
-export type Ask = (question: string) => string | null;
 
 /** Registers the subcommand. */
 export function registerInit(program: Command, { io, action }: Registrar): void {
@@ -84,21 +82,6 @@ export function registerInit(program: Command, { io, action }: Registrar): void 
       const asks = !flags.yes && Deno.stdin.isTerminal() && Deno.stdout.isTerminal();
       return init(flags, { io, ...(asks && { ask: (question) => askOnTerminal(question, io) }) });
     }));
-}
-
-/**
- * Asks a question on the terminal, which stays in its usual mode, so that Ctrl-C ends the program as it ends any.
- * @returns the line; `null` at the end of the input
- */
-function askOnTerminal(question: string, { out }: Pick<Io, "out">): string | null {
-  out(`${question} `);
-  const bytes: number[] = [];
-  const byte = new Uint8Array(1);
-  while (Deno.stdin.readSync(byte) !== null) {
-    if (byte[0] === 10) return new TextDecoder().decode(Uint8Array.from(bytes));
-    bytes.push(byte[0] ?? 0);
-  }
-  return bytes.length > 0 ? new TextDecoder().decode(Uint8Array.from(bytes)) : null;
 }
 
 /** What an answer may be. */
@@ -234,57 +217,6 @@ async function gather(
     mailPath: flags.mailPath === undefined ? own.mailPath : resolve(flags.mailPath),
     dkim: {},
   };
-}
-
-interface Question {
-  /** What answers it in place of the user. */
-  readonly flag: string;
-  readonly preset: string | undefined;
-  readonly parse: (text: string) => string | undefined;
-  /** What is allowed. */
-  readonly wanted: string;
-}
-
-/** Asks until the answer will do; without a terminal the default must. */
-class Questions {
-  readonly #io: Io;
-  readonly #ask: Ask | undefined;
-
-  constructor(io: Io, ask: Ask | undefined) {
-    this.#io = io;
-    this.#ask = ask;
-  }
-
-  one(text: string, question: Question): string {
-    return this.until(text, question, (answer) => question.parse(answer));
-  }
-
-  several(text: string, question: Question): string[] {
-    return this.until(text, question, (answer) => {
-      const words = answer.split(/[\s,]+/).filter((word) => word !== "");
-      const parsed = words.flatMap((word) => question.parse(word) ?? []);
-      return words.length > 0 && parsed.length === words.length ? [...new Set(parsed)] : undefined;
-    });
-  }
-
-  until<T>(
-    text: string,
-    { flag, preset, wanted }: Omit<Question, "parse">,
-    read: (answer: string) => T | undefined,
-  ): T {
-    for (;;) {
-      if (this.#ask === undefined && preset === undefined) {
-        throw new CommandError(`not a terminal, and no default: give ${flag}, ${wanted}`, EXIT.usage);
-      }
-      const answer = this.#ask === undefined
-        ? preset ?? ""
-        : this.#ask(`${text}${preset === undefined ? "" : ` [${preset}]`}:`);
-      if (answer === null) throw new CommandError("the input has ended; nothing was written", EXIT.noInput);
-      const value = read(answer.trim() || (preset ?? ""));
-      if (value !== undefined) return value;
-      this.#io.out(`Please type ${wanted}.\n`);
-    }
-  }
 }
 
 async function chooseCertificate(

@@ -4,9 +4,19 @@
  *
  * @module
  */
-import { crc32 } from "node:zlib";
 import type { BodyType, DsnOptions, Notify, OriginalRecipient } from "../../smtp/envelope.ts";
 import type { NewEntry } from "../queue.ts";
+import {
+  boolean,
+  checkKeys,
+  integer,
+  list,
+  oneOf,
+  record,
+  SpoolFormatError,
+  string,
+} from "./format_values.ts";
+import { seal, sealPretty, unseal } from "./seal.ts";
 import type { Attempt, QueueEntry, QueueRecipient, RecipientStatus, TlsLevel } from "../queue_entry.ts";
 
 /** The version of heads, states and journal that this program writes; it reads this and older ones. */
@@ -14,15 +24,6 @@ export const SPOOL_VERSION = 1;
 
 /** Octets of a head, at most; {@linkcode MAX_ENVELOPE_OCTETS} and what else stands there come to less. */
 export const MAX_HEAD = 16 * 1024 ** 2;
-
-/** A file of the spool says what it must not say. The message is the reason, for the log. */
-export class SpoolFormatError extends Error {
-  /** Makes the error; the reason is such as `cut short`. */
-  constructor(reason: string) {
-    super(reason);
-    this.name = "SpoolFormatError";
-  }
-}
 
 /** What stands in the first line of a message file. */
 export interface SpoolHead {
@@ -49,64 +50,6 @@ export type JournalRecord =
     readonly relayed: boolean;
   }
   | { readonly type: "removed"; readonly id: string };
-
-/** CRC-32 as eight lower-case hexadecimal digits. */
-export function formatCheck(value: number): string {
-  return value.toString(16).padStart(8, "0");
-}
-
-/**
- * JSON on one line that ends with a `check`: the CRC-32 of every character before its comma, so that no canonical form
- * is needed and what was read is what is checked.
- */
-export function seal(value: Record<string, unknown>): string {
-  const open = JSON.stringify(value).slice(0, -1);
-  return open + sealOf(open);
-}
-
-function sealPretty(value: Record<string, unknown>): string {
-  const open = JSON.stringify(value, null, 2).slice(0, -2);
-  return `${open},\n  "check": "${formatCheck(crc32(open))}"\n}\n`;
-}
-
-/** Whether a text is what {@linkcode seal} wrote, unchanged. */
-export function isSealed(text: string): boolean {
-  const comma = text.length - SEAL_LENGTH;
-  return comma > 0 && text.endsWith(sealOf(text.slice(0, comma)));
-}
-
-function sealOf(open: string): string {
-  return `,"check":"${formatCheck(crc32(open))}"}`;
-}
-
-const SEAL_LENGTH = sealOf("").length;
-
-const CHECK = /^,\s*"check":\s*"([0-9a-f]{8})"\s*\}\s*$/;
-
-/**
- * Reads what {@linkcode seal} wrote, or somebody who took the check out.
- * @throws {SpoolFormatError} when it is no JSON object, or not as it was sealed
- */
-export function unseal(text: string): Record<string, unknown> {
-  // A check's value is short: it cannot stand further from the end than this.
-  const comma = text.lastIndexOf(",", text.length - 1);
-  const check = comma < 0 ? null : CHECK.exec(text.slice(comma));
-  if (check !== null && formatCheck(crc32(text.slice(0, comma))) !== check[1]) {
-    throw new SpoolFormatError("the check does not match: flipped bits, or edited without taking out check");
-  }
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    throw new SpoolFormatError("not JSON: cut short or overwritten");
-  }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw new SpoolFormatError("not a JSON object");
-  }
-  // Taken out by hand is one thing, spoilt is another.
-  if (check === null && "check" in value) throw new SpoolFormatError("the check is not one");
-  return value as Record<string, unknown>;
-}
 
 /**
  * The first line of a message file, with its LF.
@@ -396,47 +339,7 @@ function checkVersion(value: Record<string, unknown>): void {
   );
 }
 
-// A flipped bit may hit a name, "check" included; a name we do not know is as good as a wrong check.
-function checkKeys(value: Record<string, unknown>, known: ReadonlySet<string>): void {
-  for (const key in value) {
-    if (!known.has(key)) throw new SpoolFormatError(`unknown key ${JSON.stringify(key.slice(0, 40))}`);
-  }
-}
-
 function queueId(value: unknown): string {
   if (typeof value === "string" && isQueueId(value)) return value;
   throw new SpoolFormatError("not a queue id");
-}
-
-function string(value: unknown, name: string): string {
-  if (typeof value === "string") return value;
-  throw new SpoolFormatError(`${name} is not a string`);
-}
-
-function integer(value: unknown, name: string): number {
-  if (typeof value === "number" && Number.isSafeInteger(value) && value >= 0) return value;
-  throw new SpoolFormatError(`${name} is not a whole number`);
-}
-
-function boolean(value: unknown, name: string): boolean {
-  if (typeof value === "boolean") return value;
-  throw new SpoolFormatError(`${name} is not true or false`);
-}
-
-function list(value: unknown, name: string): unknown[] {
-  if (Array.isArray(value)) return value;
-  throw new SpoolFormatError(`${name} is not a list`);
-}
-
-function record(value: unknown, name: string): Record<string, unknown> {
-  if (typeof value === "object" && value !== null && !Array.isArray(value)) {
-    return value as Record<string, unknown>;
-  }
-  throw new SpoolFormatError(`${name} is not an object`);
-}
-
-function oneOf<T extends string>(value: unknown, allowed: readonly T[], name: string): T {
-  const found = allowed.find((item) => item === value);
-  if (found !== undefined) return found;
-  throw new SpoolFormatError(`${name} has an unknown value`);
 }

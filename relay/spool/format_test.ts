@@ -9,11 +9,10 @@ import {
   encodeRecord,
   encodeState,
   isQueueId,
-  isSealed,
   type JournalRecord,
-  seal,
-  SpoolFormatError,
 } from "./format.ts";
+import { isSealed, seal } from "./seal.ts";
+import { SpoolFormatError } from "./format_values.ts";
 
 const ID = "0abcdefgh12345678";
 const text = fc.string({ unit: "grapheme", maxLength: 30 });

@@ -13,7 +13,9 @@ import { shardOf } from "./directory.ts";
 import { isSender, type QueueFilter } from "../queue_filter.ts";
 import { intern, isDone, isUnfinished, toSummary } from "./entry.ts";
 import { hasUndeliverable } from "../undeliverable.ts";
-import { isQueueId, isSealed, seal, SpoolFormatError, unseal } from "./format.ts";
+import { isQueueId } from "./format.ts";
+import { SpoolFormatError } from "./format_values.ts";
+import { isSealed, seal, unseal } from "./seal.ts";
 
 /** What tells that a file is still the same: size in octets, time of change in milliseconds, inode. */
 export type FileMark = readonly [size: number, time: number, inode: number];

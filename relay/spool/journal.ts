@@ -11,7 +11,8 @@ import type { FileSystem, OpenFile } from "../../storage/file_system.ts";
 import { writeAllSync } from "../../base/write_all.ts";
 import { attempt, attemptSync, isFull } from "../../storage/storage_error.ts";
 import { withRoom } from "./reserve.ts";
-import { decodeRecord, encodeRecord, type JournalRecord, SpoolFormatError } from "./format.ts";
+import { decodeRecord, encodeRecord, type JournalRecord } from "./format.ts";
+import { SpoolFormatError } from "./format_values.ts";
 
 /** A final dot that was sent. */
 export interface DotSent {

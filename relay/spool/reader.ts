@@ -9,7 +9,8 @@ import type { DotSent, Journal } from "./journal.ts";
 import type { QueueEntry, QueueRecipient } from "../queue_entry.ts";
 import { decodeText, isFile, messagePath, putAside, readTextIfThere, statePath } from "./directory.ts";
 import { applyJournal } from "./entry.ts";
-import { decodeHead, decodeState, MAX_HEAD, SpoolFormatError, type SpoolHead } from "./format.ts";
+import { decodeHead, decodeState, MAX_HEAD, type SpoolHead } from "./format.ts";
+import { SpoolFormatError } from "./format_values.ts";
 
 /** What a {@linkcode SpoolReader} needs. */
 export interface SpoolReaderOptions {

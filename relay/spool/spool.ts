@@ -3,6 +3,9 @@
  * anew after each attempt; what must be durable at once goes through the journal. docs/queue.md lists every legal
  * state of the directory and what a crash in each leaves.
  *
+ * Longer than other files: the order in which message, state, journal and directory are written is one promise, and
+ * stands here in one place.
+ *
  * @module
  */
 import { join } from "node:path";

@@ -14,7 +14,9 @@ import type { DirectorySyncer } from "../../storage/directory_syncer.ts";
 import type { FileSystem } from "../../storage/file_system.ts";
 import { NewFile } from "../../storage/new_file.ts";
 import { readTextIfThere } from "./directory.ts";
-import { seal, SPOOL_VERSION, SpoolFormatError, unseal } from "./format.ts";
+import { SPOOL_VERSION } from "./format.ts";
+import { seal, unseal } from "./seal.ts";
+import { SpoolFormatError } from "./format_values.ts";
 
 /** What a {@linkcode SpoolTime} needs. */
 export interface SpoolTimeOptions {

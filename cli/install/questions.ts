@@ -1,0 +1,83 @@
+/**
+ * Questions on a terminal.
+ *
+ * @module
+ */
+import { CommandError, EXIT } from "../../server/exit_codes.ts";
+import type { Io } from "../../server/io.ts";
+
+/** Asks a question; what was typed, `null` when the input has ended. */
+export type Ask = (question: string) => string | null;
+
+/**
+ * Asks a question on the terminal, which stays in its usual mode, so that Ctrl-C ends the program as it ends any.
+ * @returns the line; `null` at the end of the input
+ */
+export function askOnTerminal(question: string, { out }: Pick<Io, "out">): string | null {
+  out(`${question} `);
+  const bytes: number[] = [];
+  const byte = new Uint8Array(1);
+  while (Deno.stdin.readSync(byte) !== null) {
+    if (byte[0] === 10) return new TextDecoder().decode(Uint8Array.from(bytes));
+    bytes.push(byte[0] ?? 0);
+  }
+  return bytes.length > 0 ? new TextDecoder().decode(Uint8Array.from(bytes)) : null;
+}
+
+/** How one question is answered. */
+export interface Question {
+  /** What answers it in place of the user. */
+  readonly flag: string;
+  /** The answer where none is given. */
+  readonly preset: string | undefined;
+  /** The answer as it is used; `undefined` where it will not do. */
+  readonly parse: (text: string) => string | undefined;
+  /** What is allowed. */
+  readonly wanted: string;
+}
+
+/** Asks until the answer will do; without a terminal the default must. */
+export class Questions {
+  readonly #io: Io;
+  readonly #ask: Ask | undefined;
+
+  /** Without `ask` the presets answer. */
+  constructor(io: Io, ask: Ask | undefined) {
+    this.#io = io;
+    this.#ask = ask;
+  }
+
+  /** Asks for one thing. */
+  one(text: string, question: Question): string {
+    return this.until(text, question, (answer) => question.parse(answer));
+  }
+
+  /** Asks for several things, with spaces or commas between them. */
+  several(text: string, question: Question): string[] {
+    return this.until(text, question, (answer) => {
+      const words = answer.split(/[\s,]+/).filter((word) => word !== "");
+      const parsed = words.flatMap((word) => question.parse(word) ?? []);
+      return words.length > 0 && parsed.length === words.length ? [...new Set(parsed)] : undefined;
+    });
+  }
+
+  /** Asks until `read` returns something. */
+  until<T>(
+    text: string,
+    { flag, preset, wanted }: Omit<Question, "parse">,
+    read: (answer: string) => T | undefined,
+  ): T {
+    for (;;) {
+      if (this.#ask === undefined && preset === undefined) {
+        throw new CommandError(`not a terminal, and no default: give ${flag}, ${wanted}`, EXIT.usage);
+      }
+      const answer = this.#ask === undefined
+        ? preset ?? ""
+        : this.#ask(`${text}${preset === undefined ? "" : ` [${preset}]`}:`);
+      if (answer === null) throw new CommandError("the input has ended; nothing was written", EXIT.noInput);
+      const value = read(answer.trim() || (preset ?? ""));
+      if (value !== undefined) return value;
+      this.#io.out(`Please type ${wanted}.\n`);
+    }
+  }
+}

@@ -1,0 +1,119 @@
+/**
+ * The other end of the control socket: how commands speak with a running serve-out.
+ *
+ * @module
+ */
+import { writeAll } from "../base/write_all.ts";
+import {
+  closeQuietly,
+  ControlError,
+  type DomainAnswer,
+  formatRequest,
+  GONE,
+  type HostQuestion,
+  LineReader,
+  type Request,
+  type RouteAnswer,
+  shortPath,
+} from "./control_protocol.ts";
+import type { ActionResult, OperatorAction, QueueView } from "./operator.ts";
+import type { QueueFilter } from "./queue_filter.ts";
+
+// Ids are 32 characters at most, but what is typed for one may be anything.
+const IDS_PER_REQUEST = 1000;
+// The largest entry has an envelope of 12 MiB and attempts of 40.
+const MAX_LINE = 64 * 1024 * 1024;
+
+const encoder = new TextEncoder();
+
+/** Speaks with a running server; each call is a connection of its own. */
+export class ControlClient {
+  readonly #path: string;
+
+  private constructor(path: string) {
+    this.#path = path;
+  }
+
+  /**
+   * Finds out whether a server is there; `undefined` when none is.
+   * @throws {Deno.errors.PermissionDenied} when it is there and not for us
+   */
+  static async find(path: string): Promise<ControlClient | undefined> {
+    try {
+      (await connect(path)).close();
+      return new ControlClient(path);
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.ConnectionRefused) {
+        return undefined;
+      }
+      throw error;
+    }
+  }
+
+  async *list(filter: QueueFilter): AsyncGenerator<QueueView, void, void> {
+    for (const part of inParts(filter)) yield* this.#ask<QueueView>({ command: "list", filter: part });
+  }
+
+  async *apply(action: OperatorAction, filter: QueueFilter): AsyncGenerator<ActionResult, void, void> {
+    for (const part of inParts(filter)) {
+      yield* this.#ask<ActionResult>({ command: "apply", action, filter: part });
+    }
+  }
+
+  /** What the server knows about a domain and these hosts of it. */
+  async domain(domain: string, hosts: readonly HostQuestion[]): Promise<DomainAnswer> {
+    const questions = hosts.map(({ host, address, port }) => ({ host, address, port }));
+    for await (const answer of this.#ask<DomainAnswer>({ command: "domain", domain, hosts: questions })) {
+      return answer;
+    }
+    throw new ControlError("no answer");
+  }
+
+  /**
+   * Where the server would send a domain's mail.
+   * @throws {ControlError} where it cannot say that, since it is of an earlier version
+   */
+  async route(domain: string): Promise<RouteAnswer> {
+    for await (const answer of this.#ask<RouteAnswer>({ command: "route", domain })) return answer;
+    throw new ControlError("no answer");
+  }
+
+  async *#ask<T>(request: Request): AsyncGenerator<T, void, void> {
+    const conn = await connect(this.#path).catch((cause) => {
+      throw new ControlError("it has just ended", { cause });
+    });
+    try {
+      await writeAll(conn, encoder.encode(formatRequest(request) + "\n"));
+      const lines = new LineReader(conn, MAX_LINE);
+      for (let line = await lines.read(); line !== undefined; line = await lines.read()) {
+        const answer = JSON.parse(line) as { item?: T; error?: string; end?: unknown };
+        if (answer.error !== undefined) throw new ControlError(answer.error);
+        if (answer.end !== undefined) return;
+        if (answer.item !== undefined) yield answer.item;
+      }
+      throw new ControlError(WENT_AWAY);
+    } catch (error) {
+      if (!GONE.some((gone) => error instanceof gone)) throw error;
+      throw new ControlError(WENT_AWAY, { cause: error });
+    } finally {
+      closeQuietly(conn);
+    }
+  }
+}
+
+/** A selection in as many parts as it takes for each to fit into a request. */
+function* inParts({ ids, ...rest }: QueueFilter): Generator<QueueFilter, void, void> {
+  if (ids === undefined) return yield rest;
+  // One that is not named twice is not answered twice.
+  const all = [...new Set(ids)];
+  for (let at = 0; at < all.length; at += IDS_PER_REQUEST) {
+    yield { ...rest, ids: all.slice(at, at + IDS_PER_REQUEST) };
+  }
+}
+
+const WENT_AWAY = "it broke off its answer; what it had told by then is done";
+
+async function connect(path: string): Promise<Deno.Conn> {
+  using short = shortPath(path);
+  return await Deno.connect({ transport: "unix", path: short.path });
+}
