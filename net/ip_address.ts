@@ -180,3 +180,10 @@ export function networkOf(address: string): string {
   const plain = unmappedAddress(address);
   return plain.includes(":") ? addressGroup(plain) : `${plain.slice(0, plain.lastIndexOf("."))}.0/24`;
 }
+
+/** The network of one site: the /24 of an IPv4 address, the /48 of an IPv6 address (RFC 6177). */
+export function siteNetworkOf(address: string): string {
+  const plain = unmappedAddress(address);
+  if (!plain.includes(":")) return networkOf(plain);
+  return `${addressGroup(plain).split(":", 3).join(":")}::/48`;
+}

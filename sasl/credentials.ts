@@ -3,14 +3,48 @@
  *
  * @module
  */
+import type { SaslStep } from "../smtp/authenticator.ts";
 
 /** What became of a password. */
 export type PasswordVerdict =
   | { readonly kind: "right"; readonly login: string }
   /** Wrong, or there is no such account, or it may not log in; `why` is for the log. */
   | { readonly kind: "wrong"; readonly why: string }
+  /** Not looked at, as too many were wrong before. */
+  | { readonly kind: "paused"; readonly why: string }
   /** Could not be checked now. */
   | { readonly kind: "unavailable"; readonly why: string };
+
+/** What a verdict means for the exchange. */
+export function stepOf(verdict: PasswordVerdict, login: string): SaslStep {
+  switch (verdict.kind) {
+    case "right":
+      return { kind: "success", login: verdict.login };
+    case "wrong":
+      return { kind: "failure", reason: "credentials", login, why: verdict.why };
+    case "paused":
+      return { kind: "failure", reason: "paused", login, why: verdict.why };
+    case "unavailable":
+      return { kind: "failure", reason: "temporary", login, why: verdict.why };
+  }
+}
+
+/** A login with what proves it. */
+export interface PasswordAttempt {
+  /** The login, prepared. */
+  readonly login: string;
+  /** The password, prepared; absent where the mechanism does not show it. */
+  readonly password?: string;
+}
+
+/** Has an attempt checked when it may be; see `LoginThrottle`. */
+export type Guard = (
+  attempt: PasswordAttempt,
+  check: () => Promise<PasswordVerdict> | PasswordVerdict,
+) => Promise<PasswordVerdict>;
+
+/** Checks at once. */
+export const unguarded: Guard = async (_attempt, check) => await check();
 
 /** One set of SCRAM keys (RFC 5802 §3); an account has one for each of its passwords. */
 export interface ScramKeys {

@@ -4,7 +4,7 @@
  * @module
  */
 import type { SaslExchange, SaslStep } from "../smtp/authenticator.ts";
-import type { Credentials } from "./credentials.ts";
+import { type Credentials, type Guard, stepOf, unguarded } from "./credentials.ts";
 import { prepareLogin, preparePassword } from "./prepare.ts";
 import { decodeUtf8 } from "./utf8.ts";
 
@@ -16,10 +16,12 @@ const MALFORMED: SaslStep = { kind: "failure", reason: "malformed", why: "not of
 /** PLAIN: authorization identity, login and password in one message. */
 export class PlainExchange implements SaslExchange {
   readonly #credentials: Credentials;
+  readonly #guard: Guard;
 
   /** Checks against `credentials`. */
-  constructor(credentials: Credentials) {
+  constructor(credentials: Credentials, { guard = unguarded }: { readonly guard?: Guard } = {}) {
     this.#credentials = credentials;
+    this.#guard = guard;
   }
 
   next(response: Uint8Array | undefined): Promise<SaslStep> {
@@ -27,18 +29,21 @@ export class PlainExchange implements SaslExchange {
     const parts = decodeUtf8(response)?.split("\0");
     const [authorization, login, password] = parts ?? [];
     if (parts?.length !== 3 || !login || !password) return Promise.resolve(MALFORMED);
-    return checkPassword(this.#credentials, { login, password, authorization: authorization ?? "" });
+    const given = { login, password, authorization: authorization ?? "" };
+    return checkPassword(given, { credentials: this.#credentials, guard: this.#guard });
   }
 }
 
 /** LOGIN: login and password one after the other, each asked for. */
 export class LoginExchange implements SaslExchange {
   readonly #credentials: Credentials;
+  readonly #guard: Guard;
   #login: string | undefined;
 
   /** Checks against `credentials`. */
-  constructor(credentials: Credentials) {
+  constructor(credentials: Credentials, { guard = unguarded }: { readonly guard?: Guard } = {}) {
     this.#credentials = credentials;
+    this.#guard = guard;
   }
 
   next(response: Uint8Array | undefined): Promise<SaslStep> {
@@ -49,7 +54,8 @@ export class LoginExchange implements SaslExchange {
       this.#login = text;
       return Promise.resolve(ask("Password:"));
     }
-    return checkPassword(this.#credentials, { login: this.#login, password: text, authorization: "" });
+    const given = { login: this.#login, password: text, authorization: "" };
+    return checkPassword(given, { credentials: this.#credentials, guard: this.#guard });
   }
 }
 
@@ -59,8 +65,8 @@ function ask(prompt: string): SaslStep {
 
 /** Checks login and password in their prepared forms; who asks to act for somebody else is refused. */
 async function checkPassword(
-  credentials: Credentials,
   given: { readonly login: string; readonly password: string; readonly authorization: string },
+  { credentials, guard }: { readonly credentials: Credentials; readonly guard: Guard },
 ): Promise<SaslStep> {
   const login = prepareLogin(given.login);
   const password = preparePassword(given.password);
@@ -70,13 +76,5 @@ async function checkPassword(
   if (given.authorization !== "" && prepareLogin(given.authorization) !== login) {
     return { kind: "failure", reason: "credentials", login, why: "asked to act for another account" };
   }
-  const verdict = await credentials.check(login, password);
-  switch (verdict.kind) {
-    case "right":
-      return { kind: "success", login: verdict.login };
-    case "wrong":
-      return { kind: "failure", reason: "credentials", login, why: verdict.why };
-    case "unavailable":
-      return { kind: "failure", reason: "temporary", login, why: verdict.why };
-  }
+  return stepOf(await guard({ login, password }, () => credentials.check(login, password)), login);
 }

@@ -8,7 +8,15 @@ import { Buffer } from "node:buffer";
 import { createHash, createHmac, pbkdf2, randomBytes, timingSafeEqual } from "node:crypto";
 import { promisify } from "node:util";
 import type { SaslExchange, SaslStep } from "../smtp/authenticator.ts";
-import type { Credentials, ScramAccount, ScramKeys } from "./credentials.ts";
+import {
+  type Credentials,
+  type Guard,
+  type PasswordVerdict,
+  type ScramAccount,
+  type ScramKeys,
+  stepOf,
+  unguarded,
+} from "./credentials.ts";
 import { prepareLogin } from "./prepare.ts";
 import { decodeUtf8 } from "./utf8.ts";
 
@@ -24,16 +32,19 @@ const CLIENT_FINAL = /^(c=([A-Za-z0-9+/=]+),r=([!-+\--~]+)(?:,[A-Za-z]=[^,\0]+)*
 
 const MALFORMED: SaslStep = { kind: "failure", reason: "malformed", why: "not of the mechanism's form" };
 
-/** How to make a nonce: printable ASCII without a comma. Tests inject it. */
+/** What an exchange depends on. */
 export interface ScramOptions {
-  /** Default: 18 random octets in base64. */
+  /** Makes a nonce: printable ASCII without a comma. Default: 18 random octets in base64. Tests inject it. */
   readonly nonce?: () => string;
+  /** Says when the proof may be checked. */
+  readonly guard?: Guard;
 }
 
 /** One exchange. */
 export class ScramExchange implements SaslExchange {
   readonly #credentials: Credentials;
   readonly #nonce: () => string;
+  readonly #guard: Guard;
   #step: (response: Uint8Array) => Promise<SaslStep> | SaslStep = (response) => this.#first(response);
   #gs2Header = "";
   #authMessage = "";
@@ -44,6 +55,7 @@ export class ScramExchange implements SaslExchange {
   constructor(credentials: Credentials, options: ScramOptions = {}) {
     this.#credentials = credentials;
     this.#nonce = options.nonce ?? (() => randomBytes(18).toString("base64"));
+    this.#guard = options.guard ?? unguarded;
   }
 
   async next(response: Uint8Array | undefined): Promise<SaslStep> {
@@ -78,7 +90,7 @@ export class ScramExchange implements SaslExchange {
     return { kind: "challenge", data: Buffer.from(serverFirst) };
   }
 
-  #final(response: Uint8Array): SaslStep {
+  async #final(response: Uint8Array): Promise<SaslStep> {
     const [, withoutProof = "", binding = "", nonce, proofText = ""] =
       CLIENT_FINAL.exec(decodeUtf8(response) ?? "") ?? [];
     const account = this.#account;
@@ -90,18 +102,30 @@ export class ScramExchange implements SaslExchange {
       return { kind: "failure", reason: "credentials", login, why: "the nonce is not of this exchange" };
     }
     const authMessage = `${this.#authMessage},${withoutProof}`;
-    // As much work whether or not there are keys.
-    const keys = account.keys.length > 0 ? account.keys : [NO_KEYS];
-    const right = keys.filter((candidate) => proves(proof, candidate, authMessage))[0];
-    if (right === undefined || right === NO_KEYS) {
-      const why = account.keys.length > 0 ? "wrong password" : "unknown or disabled account";
-      return { kind: "failure", reason: "credentials", login, why };
-    }
+    let signature: string | undefined;
+    const verdict = await this.#guard({ login }, () => {
+      const found = findKeys(account, { proof, authMessage });
+      if ("kind" in found) return found;
+      signature = hmac(found.serverKey, authMessage).toString("base64");
+      return { kind: "right", login };
+    });
+    if (signature === undefined) return stepOf(verdict, login);
     // RFC 4954 §4: what comes with success goes as one more challenge, answered by an empty line.
     this.#step = (empty) => empty.length === 0 ? { kind: "success", login } : MALFORMED;
-    const signature = hmac(right.serverKey, authMessage).toString("base64");
     return { kind: "challenge", data: Buffer.from(`v=${signature}`) };
   }
+}
+
+/** The keys that the proof is of, or that it is of none. */
+function findKeys(
+  account: ScramAccount,
+  { proof, authMessage }: { readonly proof: Buffer; readonly authMessage: string },
+): ScramKeys | PasswordVerdict {
+  // As much work whether or not there are keys.
+  const keys = account.keys.length > 0 ? account.keys : [NO_KEYS];
+  const [right] = keys.filter((candidate) => proves(proof, candidate, authMessage));
+  if (right !== undefined && right !== NO_KEYS) return right;
+  return { kind: "wrong", why: account.keys.length > 0 ? "wrong password" : "unknown or disabled account" };
 }
 
 const NO_KEYS: ScramKeys = { storedKey: new Uint8Array(32), serverKey: new Uint8Array(32) };

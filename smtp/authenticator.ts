@@ -21,11 +21,12 @@ export type SaslStep =
   | { readonly kind: "success"; readonly login: string }
   /**
    * `credentials`: wrong, or unknown, or not allowed, which the client cannot tell apart; `malformed`: not what the
-   * mechanism defines; `temporary`: could not be checked now. `why` is for the log and holds no secret.
+   * mechanism defines; `paused`: not looked at, as too many were wrong before; `temporary`: could not be checked now.
+   * `why` is for the log and holds no secret.
    */
   | {
     readonly kind: "failure";
-    readonly reason: "credentials" | "malformed" | "temporary";
+    readonly reason: "credentials" | "malformed" | "paused" | "temporary";
     readonly login?: string;
     readonly why: string;
   };

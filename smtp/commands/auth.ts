@@ -89,6 +89,12 @@ function conclude(
     log.error("login.unavailable", { ...fields, error: why });
     return reply(454, "4.7.0", "Logins cannot be checked now; try again later");
   }
+  if (reason === "paused") {
+    // Who goes on all the same is sent away in the end.
+    session.errorCount++;
+    log.info("login.put_off", { ...fields, reason: why });
+    return reply(454, "4.7.0", "Too many failed logins; try again later");
+  }
   log.info("login.refused", { ...fields, reason: why });
   return reason === "malformed"
     ? reply(501, "5.5.2", `That is not what ${mechanism} defines`)

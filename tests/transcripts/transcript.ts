@@ -15,10 +15,11 @@ import { MemoryTransport } from "../support/memory_transport.ts";
 import { RecordingDelivery, type StoredMessage } from "../support/recording_delivery.ts";
 import { type LogEvent, RecordingLog } from "../support/recording_log.ts";
 
-/** The account `user` with the password `pencil`; `broken` cannot be looked up. */
+/** The account `user` with the password `pencil`; `broken` cannot be looked up, `paused` has had too many guesses. */
 const ACCOUNTS: Credentials = {
   check(login, password) {
     if (login === "broken") return Promise.resolve({ kind: "unavailable", why: "no accounts" });
+    if (login === "paused") return Promise.resolve({ kind: "paused", why: "too many failed logins" });
     return Promise.resolve(
       login === "user" && password === "pencil"
         ? { kind: "right", login }
