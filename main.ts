@@ -32,8 +32,8 @@ async function isCalledSendmail(): Promise<boolean> {
 }
 
 if (isConfined()) {
-  const { loadServer } = await import("./server/servers.ts");
-  await serveConfined(loadServer, { err });
+  const { loadServer, loadHelper } = await import("./server/servers.ts");
+  await serveConfined({ server: loadServer, helper: loadHelper }, { err, entry: import.meta.url });
 } else {
   const { run } = await import("./cli/command_line/run.ts");
   let code: number;

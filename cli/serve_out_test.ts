@@ -148,7 +148,8 @@ ${settings}
       out: (text) => void (out += text),
       err: (text) => void (err += text),
       onSignal: (signal, callback) => onSignal?.(signal, callback),
-      confine: (start, signals) => runServeOut(start, { signals, network: systemNetwork, onAddresses() {} }),
+      confine: (start, signals) =>
+        runServeOut(start, { signals, network: systemNetwork, entry: "", onAddresses() {} }),
       exitNow: () => {},
     });
     return { code, out, err };

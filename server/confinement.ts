@@ -19,6 +19,7 @@ import { relayedSignals, type ServerSignals } from "./signals.ts";
 import {
   type FromLauncher,
   type FromServer,
+  type RunHelper,
   startThread,
   type ThreadScope,
   type ToLauncher,
@@ -122,18 +123,28 @@ export function isConfined(): boolean {
   return "WorkerGlobalScope" in globalThis;
 }
 
+/** What the threads of the program load, by their names. */
+export interface ThreadModules {
+  /** A server. */
+  server(name: ServerName): Promise<RunServer>;
+  /** What a server starts beside it; `undefined` for the name of a server. Absent: there is none. */
+  helper?(name: string): Promise<RunHelper | undefined>;
+}
+
 /**
  * What another thread than the main one does: loads the server, waits until the main thread has given up its
- * permissions, serves; or starts the thread that does.
- * @param load Loads the server of that name.
+ * permissions, serves; or starts the thread that does; or helps a server.
+ * @param options `entry`: the module that every thread begins with
  */
 export async function serveConfined(
-  load: (server: ServerName) => Promise<RunServer>,
-  { err }: Pick<Io, "err">,
+  load: ThreadModules,
+  { err, entry }: Pick<Io, "err"> & { readonly entry: string },
 ): Promise<void> {
   if (isLauncher()) return runLauncher(globalThis as unknown as ThreadScope<ToLauncher, FromLauncher>);
   const scope = globalThis as unknown as ThreadScope<ToLauncher, FromServer>;
-  const run = await load(scope.name as ServerName);
+  const help = await load.helper?.(scope.name);
+  if (help !== undefined) return help(globalThis);
+  const run = await load.server(scope.name as ServerName);
   const network = new ToldNetwork();
   const { signals, stop, hurry, reload } = relayedSignals();
   let follow: Parameters<Parameters<RunServer>[1]["onAddresses"]>[0] = () => {};
@@ -141,7 +152,9 @@ export async function serveConfined(
   scope.onmessage = ({ data }) => {
     switch (data.kind) {
       case "start":
-        run(data.start, { signals, network, onAddresses }).catch((error) => reportFailure(error, { err }))
+        run(data.start, { signals, network, onAddresses, entry }).catch((error) =>
+          reportFailure(error, { err })
+        )
           .then(
             (exitCode) => scope.postMessage({ kind: "ended", exitCode }),
           );

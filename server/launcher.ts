@@ -19,6 +19,7 @@ import {
   type FromLauncher,
   type FromServer,
   type Launch,
+  programFiles,
   startThread,
   type ThreadScope,
   type ToLauncher,
@@ -45,12 +46,6 @@ export function launcherGrants({ read, write, sys }: Grants): Grants {
     write,
     sys: [...new Set([...sys, "networkInterfaces"])],
   };
-}
-
-/** Where the modules of the program are. */
-function programFiles(): string[] {
-  const { protocol, pathname } = new URL("..", import.meta.url);
-  return protocol === "file:" ? [decodeURIComponent(pathname)] : [];
 }
 
 /** What a launcher's thread does, for the rest of its life. */

@@ -60,6 +60,8 @@ export interface ServerContext {
   readonly signals: ServerSignals;
   /** Where the machine's addresses and routes are seen. */
   readonly network: NetworkIo;
+  /** The module that every thread of the program begins with. */
+  readonly entry: string;
   /** Sets what becomes of the addresses that the server is to listen on from now on. */
   onAddresses(follow: (addresses: readonly ListenAddress[]) => void): void;
 }

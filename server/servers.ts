@@ -3,8 +3,10 @@
  *
  * @module
  */
+import type { HashingScope } from "../accounts/hashing_worker.ts";
 import type { Server } from "./server.ts";
 import type { RunServer, ServerName } from "./server_start.ts";
+import type { RunHelper } from "./threads.ts";
 
 interface Entry {
   /** For `--help`. */
@@ -41,4 +43,11 @@ export async function allServers(): Promise<readonly Server[]> {
 /** Loads what runs in a server's thread. */
 export async function loadServer(name: ServerName): Promise<RunServer> {
   return await (await SERVERS[name].load()).load();
+}
+
+/** Loads what runs in a thread that a server starts, by the thread's name; `undefined` for that of a server. */
+export async function loadHelper(name: string): Promise<RunHelper | undefined> {
+  if (name !== "hasher") return undefined;
+  const { serveHashing } = await import("../accounts/hashing_worker.ts");
+  return (scope) => serveHashing(scope as HashingScope);
 }

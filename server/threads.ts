@@ -67,3 +67,12 @@ export interface ThreadScope<To, From> {
   /** Hears from it. */
   onmessage: ((event: MessageEvent<To>) => void) | null;
 }
+
+/** What a thread does that a server has started: it hears and answers over the global scope. */
+export type RunHelper = (scope: unknown) => void;
+
+/** Where the modules of the program are: what a thread must be able to read that starts another one. */
+export function programFiles(): string[] {
+  const { protocol, pathname } = new URL("..", import.meta.url);
+  return protocol === "file:" ? [decodeURIComponent(pathname)] : [];
+}

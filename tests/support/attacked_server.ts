@@ -6,7 +6,7 @@
  * @module
  */
 import { isConfined, serveConfined } from "../../server/confinement.ts";
-import { loadServer } from "../../server/servers.ts";
+import { loadHelper, loadServer } from "../../server/servers.ts";
 import type { RunServer, ServerName } from "../../server/server_start.ts";
 import { type Attempts, attemptsAgainst, attemptsAnywhere } from "./attacks.ts";
 
@@ -39,7 +39,7 @@ if (isConfined()) {
       return await served;
     };
   };
-  await serveConfined(load, { err: say });
+  await serveConfined({ server: load, helper: loadHelper }, { err: say, entry: import.meta.url });
 } else {
   Deno.addSignalListener("SIGUSR2", () => attack("attack.main", attemptsAnywhere("/etc/hostname")));
   await import("../../main.ts");

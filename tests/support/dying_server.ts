@@ -4,7 +4,7 @@
  * @module
  */
 import { confine, isConfined, serveConfined } from "../../server/confinement.ts";
-import type { ServerStart } from "../../server/server_start.ts";
+import type { RunServer, ServerStart } from "../../server/server_start.ts";
 import { relayedSignals } from "../../server/signals.ts";
 import { parseConfig } from "../../config/load.ts";
 
@@ -20,11 +20,12 @@ const WAYS: Readonly<Record<string, () => void>> = {
 };
 
 if (isConfined()) {
-  await serveConfined(() =>
-    Promise.resolve((start) => {
+  const server = () =>
+    Promise.resolve<RunServer>((start) => {
       WAYS[start.systemHostname]?.();
       return new Promise(() => {});
-    }), { err });
+    });
+  await serveConfined({ server }, { err, entry: import.meta.url });
 } else {
   const start: ServerStart = {
     server: "serve-in",
