@@ -83,7 +83,7 @@ export class MaildirDelivery implements Delivery {
     const clock = this.#clock = options.clock ?? systemClock;
     this.#reserve = new SpaceReserve({
       paths: () => [this.#mailboxes.root, this.#staging.directory],
-      minFreeSpace: options.minFreeSpace,
+      minFreeSpace: () => this.minFreeSpace,
       clock,
       logger: options.log,
       ...(options.room && { room: options.room }),

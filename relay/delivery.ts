@@ -82,10 +82,10 @@ export class QueueDelivery implements Delivery {
   constructor(options: QueueDeliveryOptions) {
     this.#options = options;
     const clock = this.#clock = options.clock ?? systemClock;
-    const { directory, minFreeSpace, logger, room } = options;
+    const { directory, logger, room } = options;
     this.#reserve = new SpaceReserve({
       paths: () => [directory],
-      minFreeSpace,
+      minFreeSpace: () => options.minFreeSpace,
       clock,
       logger,
       ...(room && { room }),

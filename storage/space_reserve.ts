@@ -20,8 +20,8 @@ const FILE_COST = 8 * 1024;
 export interface SpaceReserveOptions {
   /** Directories that are written into. Those on one file system share its room. */
   readonly paths: () => readonly string[];
-  /** Octets that stay free on the file system of each. */
-  readonly minFreeSpace: number;
+  /** Octets that stay free on the file system of each; asked anew each time, as a reload may change it. */
+  readonly minFreeSpace: () => number;
   /** Measures how old a look is. */
   readonly clock: Clock;
   /** Takes `storage.low_space` and `storage.space_unknown`. */
@@ -132,7 +132,7 @@ export class SpaceReserve {
   }
 
   #isLow({ octets, files, minFiles }: Room): boolean {
-    return octets < this.#options.minFreeSpace || files < minFiles;
+    return octets < this.#options.minFreeSpace() || files < minFiles;
   }
 
   /** The file system that has too little room for this, beside all claims. */
@@ -166,7 +166,7 @@ export class SpaceReserve {
       // Claims are not there yet.
       free: Math.max(lack.octets, 0),
       size: octets.reduce((sum, count) => sum + count, 0),
-      min_free_space: this.#options.minFreeSpace,
+      min_free_space: this.#options.minFreeSpace(),
       ...(lack.files < Infinity && { free_files: Math.max(lack.files, 0) }),
     });
     return false;

@@ -34,7 +34,7 @@ function setting(
   const device = (path: string) => Promise.resolve(disks[path]?.device);
   const reserve = new SpaceReserve({
     paths: () => Object.keys(disks),
-    minFreeSpace,
+    minFreeSpace: () => minFreeSpace,
     clock,
     logger: log,
     room,
@@ -164,7 +164,7 @@ Deno.test("SpaceReserve tries where the room cannot be told", async () => {
   const log = new RecordingLog();
   const reserve = new SpaceReserve({
     paths: () => ["/mail"],
-    minFreeSpace: 40 * MIB,
+    minFreeSpace: () => 40 * MIB,
     clock: new FakeClock(),
     logger: log,
     room: () => Promise.reject(new Error("EIO")),

@@ -134,14 +134,17 @@ Deno.test("Maildirs of all users are there before their first message, and those
   assert.equal(await serveIn.stop(), 0);
 });
 
+/** Octets that no disk has. */
+const FULL = 2 ** 52;
+
 Deno.test("limits and the level of the log change while both servers run", async () => {
   await using machine = await Machine.create();
   await machine.configure();
   await using serveIn = await machine.start("serve-in");
   await using serveOut = await machine.start("serve-out");
   const limits = { max_message_size: 12345, max_recipients: 7 };
-  await machine.configure({ serveIn: limits, serveOut: limits, log: { level: "debug" } });
   for (const server of [serveIn, serveOut]) {
+    await machine.configure({ serveIn: limits, serveOut: limits, log: { level: "debug" } });
     server.signal("SIGHUP");
     assert.deepEqual((await server.event("config.reloaded"))["needs_restart"], []);
     const { port } = await server.event("listener.ready");
@@ -151,6 +154,12 @@ Deno.test("limits and the level of the log change while both servers run", async
     assert.match(ehlo, /SIZE 12345\b/);
     assert.match(ehlo, /RCPTMAX=7\b/);
     await server.event("session.opened");
+    assert.match(await dialogue.say("MAIL FROM:<alice@example.com>"), /^250 /);
+    await dialogue.say("RSET");
+    await machine.configure({ serveIn: { min_free_space: FULL }, serveOut: { min_free_space: FULL } });
+    server.signal("SIGHUP");
+    await server.event("config.reloaded", { after: 1 });
+    assert.match(await dialogue.say("MAIL FROM:<alice@example.com>"), /^452 4\.3\.1 /);
     assert.equal(await server.stop(), 0);
   }
 });
