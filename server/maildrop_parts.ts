@@ -31,7 +31,7 @@ interface MaildropParts {
 
 /** Makes the maildrop where it can be made, and takes what programs have left there while no server ran. */
 export async function openMaildrop({ live, listening, logger }: MaildropParts): Promise<AsyncDisposable> {
-  const { hostname, dataDir, serveOut } = live.config;
+  const { hostname, dataDir } = live.config;
   const directory = maildropDirectory(dataDir);
   try {
     await makeMaildrop(directory);
@@ -58,7 +58,6 @@ export async function openMaildrop({ live, listening, logger }: MaildropParts): 
   };
   const pickup = new MaildropPickup({
     directory,
-    maxMessageSize: serveOut.maxMessageSize,
     // The name stands in the Received field, which so tells whose the message is.
     handOver: (message, { uid }) => toServer(message, `uid${uid}.maildrop.localhost`),
     notify: async (message, refused) => {

@@ -66,10 +66,7 @@ export class DroppedFile {
    * Opens one, and reads its first line.
    * @throws {NotReadyError} {@linkcode StrangeFileError}
    */
-  static async open(
-    path: string,
-    { maxMessageSize }: { readonly maxMessageSize: number },
-  ): Promise<DroppedFile> {
+  static async open(path: string): Promise<DroppedFile> {
     const before = await Deno.lstat(path);
     if (!before.isFile) throw new StrangeFileError(`it is a ${kindOf(before)}`, before.uid ?? undefined);
     if (((before.mode ?? 0) & 0o777) !== DROPPED_MODE) throw new NotReadyError(before);
@@ -88,7 +85,7 @@ export class DroppedFile {
     }
     try {
       const info = fstatSync(fd);
-      checkFile(info, maxMessageSize);
+      checkFile(info);
       const { line, end } = readLine(fd, info.uid);
       const head = readHead(line, info.uid);
       return new DroppedFile(fd, { head, from: end, uid: info.uid, end: info.size });
@@ -116,14 +113,11 @@ export class DroppedFile {
   }
 }
 
-function checkFile(info: Stats, maxMessageSize: number): void {
-  const { uid, nlink, size } = info;
+function checkFile(info: Stats): void {
+  const { uid, nlink } = info;
   if (!info.isFile()) throw new StrangeFileError("it is no file", uid);
   // A file of somebody else's can be linked into here.
   if (nlink !== 1) throw new StrangeFileError(`it has ${nlink} names`, uid);
-  if (size > maxMessageSize + MAX_DROPPED_HEAD) {
-    throw new StrangeFileError(`it has ${size} octets, and max_message_size is ${maxMessageSize}`, uid);
-  }
 }
 
 function readLine(fd: number, uid: number): { line: string; end: number } {

@@ -14,7 +14,6 @@ import { MaildropPickup, type PickupOptions, type Refused } from "./pickup.ts";
 
 const HEAD: DroppedHead = { sender: "alice", recipients: ["b@x.test", "c@x.test"] };
 const TEXT = "From: alice\r\n\r\nHi\r\n";
-const MAX = 1000;
 
 interface Taken {
   readonly sender: string;
@@ -62,7 +61,6 @@ class World implements AsyncDisposable {
   pickup(options: Partial<PickupOptions> = {}): MaildropPickup {
     return new MaildropPickup({
       directory: this.directory,
-      maxMessageSize: MAX,
       handOver: async ({ sender, recipients, size, chunks }, { uid }) => {
         if (this.busy) throw new Error("421 busy");
         const text = await new Response(ReadableStream.from(chunks())).text();
@@ -162,6 +160,59 @@ Deno.test("MaildropPickup tells the sender of whom the server refuses, and nobod
   assert.equal(world.log.named("maildrop.refused").length, 2);
   assert.deepEqual(world.names(), []);
 });
+
+Deno.test("MaildropPickup sends nobody a second copy where the sender cannot be told, nor the progress be written", async () => {
+  for (const writable of [true, false]) {
+    await using world = new World();
+    const name = await world.drop({ recipients: ["b@x.test", "no@x.test"] });
+    // Its owner can make it, and fill it.
+    if (!writable) await Deno.mkdir(join(world.at(`${name}.done`), "x"), { recursive: true });
+    world.answer = (address) => address.startsWith("no") ? refused(550) : relayed;
+    let told = 0;
+    const pickup = world.pickup({
+      notify: () => ++told < 3 ? Promise.reject(new Error("452 no room")) : Promise.resolve(),
+    });
+    for (let looks = 0; looks < 4; looks++) await pickup.look();
+    assert.deepEqual([told, world.taken.map(({ recipients }) => recipients)], [3, [["b@x.test"]]]);
+    assert.deepEqual(world.names(), writable ? [] : [`${name}.done`]);
+    assert.equal(world.log.named("maildrop.not_noted").length, writable ? 0 : 1);
+  }
+});
+
+Deno.test("MaildropPickup takes a message behind any number that are not whole or that the server puts off", async () => {
+  await using world = new World();
+  await makeMaildrop(world.directory);
+  for (let count = 0; count < 1500; count++) {
+    await Deno.writeTextFile(world.at(crypto.randomUUID().replaceAll("-", "")), "", { mode: 0o600 });
+  }
+  world.answer = (address) => address.startsWith("later") ? refused(452) : relayed;
+  for (let count = 0; count < 9; count++) await world.drop({ recipients: ["later@x.test"] });
+  for (let count = 0; count < 9; count++) await world.drop({ recipients: ["b@x.test"] });
+  await world.look();
+  assert.equal(world.taken.length, 9);
+  // What remains is no reason to look seldom.
+  assert.equal(world.log.named("maildrop.deferred").length, 1);
+});
+
+testWith(
+  Deno.uid() === 0 ? [] : ["root"],
+  "MaildropPickup leaves the messages of an account alone of which the server has put off ten, and of no other",
+  async () => {
+    await using world = new World();
+    let asked = 0;
+    world.answer = (address) => {
+      if (!address.startsWith("later")) return relayed;
+      asked++;
+      return refused(452);
+    };
+    for (let count = 0; count < 50; count++) {
+      await Deno.chown(world.at(await world.drop({ recipients: ["later@x.test"] })), 12345, null);
+    }
+    for (let count = 0; count < 50; count++) await world.drop({ recipients: ["b@x.test"] });
+    await world.look();
+    assert.deepEqual([asked, world.taken.length], [10, 50]);
+  },
+);
 
 Deno.test("MaildropPickup takes nothing that is not whole, and removes it a day and a half later", async () => {
   await using world = new World();

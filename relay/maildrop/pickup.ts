@@ -28,8 +28,6 @@ export interface Dropper {
 export interface PickupOptions {
   /** The maildrop. */
   readonly directory: string;
-  /** Octets of the largest message. */
-  readonly maxMessageSize: number;
   /**
    * Hands a message over to the server, as any program does; one result for each recipient.
    * @throws what stands in the way of handing over anything now
@@ -63,16 +61,23 @@ const LOOK_LATER = 60_000;
 const SHARE = 1 / 20;
 /** What is not whole after so many milliseconds never will be. */
 const ABANDONED = 36 * 3_600_000;
-/** Messages of one look, and other things that it tries to remove; the rest waits for the next. */
+/** Messages that one look takes, and other things that it tries to remove; the rest waits for the next. */
 const MAX_AT_ONCE = 1000;
+/** After so many messages of one account that the server puts off, a look leaves those of this account alone. */
+const MAX_PUT_OFF = 10;
 /** What cannot be removed is told of once, up to so many. */
 const MAX_TOLD = 1000;
+
+/** This message cannot be taken now; others may fare better. */
+class PutOffError extends Error {}
 
 /** Looks until it is disposed. */
 export class MaildropPickup implements AsyncDisposable {
   readonly #options: PickupOptions;
   /** What could not be removed, and was told of. */
   readonly #told = new Set<string>();
+  /** Of messages whose progress could not be written. */
+  readonly #progress = new Map<string, Progress>();
   #wait = LOOK_AGAIN;
   #timer: Timer | undefined;
   #looking: Promise<void> | undefined;
@@ -105,24 +110,29 @@ export class MaildropPickup implements AsyncDisposable {
     const began = clock.monotonic();
     let messages = 0;
     let others = 0;
+    const putOff = new PutOff();
     try {
       for await (const { name, isFile } of Deno.readDir(directory)) {
         if (this.#stopped || messages >= MAX_AT_ONCE) break;
         if (isFile && DROPPED_NAME.test(name)) {
-          messages++;
-          await this.#take(name);
+          if (await this.#take(name, putOff)) messages++;
         } else if (others < MAX_AT_ONCE && !(isFile && await this.#isOurs(name))) {
           others++;
           await this.#remove(name, { reason: "it is none of ours" });
         }
       }
       if (messages > 0) await syncDirectory(directory);
+      else if (putOff.first !== undefined) throw putOff.first;
       this.#wait = Math.max(LOOK_AGAIN, (clock.monotonic() - began) / SHARE);
+      if (putOff.first !== undefined) logger.info("maildrop.deferred", { error: putOff.first.message });
     } catch (error) {
       if (error instanceof Deno.errors.NotFound) return;
-      // The server is busy, or full: the others would fare no better.
+      // The server cannot be reached, or takes nothing.
       if (this.#wait < LOOK_LATER) logger.info("maildrop.deferred", { error: errorText(error) });
-      this.#wait = Math.min(2 * this.#wait, LOOK_LATER);
+      this.#wait = Math.max(
+        Math.min(2 * this.#wait, LOOK_LATER),
+        (clock.monotonic() - began) / SHARE,
+      );
     }
   }
 
@@ -134,15 +144,19 @@ export class MaildropPickup implements AsyncDisposable {
     return await Deno.lstat(path).then(({ isFile }) => isFile, () => false);
   }
 
-  async #take(name: string): Promise<void> {
+  /**
+   * Takes a message, or removes what is none. Whether it is gone.
+   * @throws what stands in the way of taking any
+   */
+  async #take(name: string, putOff: PutOff): Promise<boolean> {
     const path = join(this.#options.directory, name);
     let file: DroppedFile;
     try {
-      file = await DroppedFile.open(path, { maxMessageSize: this.#options.maxMessageSize });
+      file = await DroppedFile.open(path);
     } catch (error) {
-      if (error instanceof Deno.errors.NotFound) return;
+      if (error instanceof Deno.errors.NotFound) return false;
       if (error instanceof NotReadyError) {
-        if (this.#options.clock.now() - error.changedAt < ABANDONED) return;
+        if (this.#options.clock.now() - error.changedAt < ABANDONED) return false;
         return await this.#remove(name, { reason: "it was never finished", uid: error.uid });
       }
       if (!(error instanceof StrangeFileError)) throw error;
@@ -152,17 +166,24 @@ export class MaildropPickup implements AsyncDisposable {
       });
     }
     try {
+      if (putOff.count(file.uid) >= MAX_PUT_OFF) return false;
       await this.#submit(file, name);
+      return true;
+    } catch (error) {
+      if (!(error instanceof PutOffError)) throw error;
+      putOff.add(file.uid, error);
+      return false;
     } finally {
       file.close();
     }
   }
 
+  /** @throws {PutOffError} */
   async #submit(file: DroppedFile, name: string): Promise<void> {
     const { directory, handOver, notify, logger } = this.#options;
     const { head, uid } = file;
     const from = this.#dropper(uid);
-    const progress = await Progress.read(join(directory, name));
+    const progress = this.#progress.get(name) ?? await Progress.read(join(directory, name));
     const recipients = [...new Set(head.recipients)].filter((address) => !progress.done.has(address));
     const message: HandedOver = {
       ...head,
@@ -180,7 +201,7 @@ export class MaildropPickup implements AsyncDisposable {
         results = await handOver(message, from);
       } catch (error) {
         // Addresses that no client of ours sends.
-        if (error instanceof RangeError) return await this.#remove(name, { reason: error.message, uid });
+        if (error instanceof RangeError) return void await this.#remove(name, { reason: error.message, uid });
         throw error;
       }
       for (const [index, result] of results.entries()) {
@@ -197,14 +218,36 @@ export class MaildropPickup implements AsyncDisposable {
       const said = `${reply.code} ${reply.lines.join(" ")}`;
       logger.warn("maildrop.refused", { ...from, from: head.sender, to: [address], reply: said });
     }
-    if (refused.length > 0 && head.sender !== "") await notify(message, refused);
+    const tells = refused.length > 0 && head.sender !== "";
+    // Whatever fails from here on, these must not get it again.
+    if (tells || obstacle !== undefined) await this.#note(name, { progress, done: accepted });
+    if (tells) {
+      await notify(message, refused).catch((error) => {
+        throw new PutOffError(errorText(error), { cause: error });
+      });
+    }
     if (obstacle !== undefined) {
-      const done = [...accepted, ...refused.map(({ address }) => address)];
-      if (done.length > 0) await progress.add(done);
-      throw new Error(obstacle);
+      await this.#note(name, { progress, done: refused.map(({ address }) => address) });
+      throw new PutOffError(obstacle);
     }
     await Deno.remove(join(directory, name));
+    this.#progress.delete(name);
     await progress.remove();
+  }
+
+  /** Notes recipients that are done with; in memory where that cannot be written. */
+  async #note(
+    name: string,
+    { progress, done }: { readonly progress: Progress; readonly done: readonly string[] },
+  ): Promise<void> {
+    if (done.length === 0) return;
+    try {
+      await progress.add(done);
+      this.#progress.delete(name);
+    } catch (error) {
+      if (this.#progress.size < MAX_TOLD) this.#progress.set(name, progress);
+      this.#options.logger.warn("maildrop.not_noted", { file: name, error: errorText(error) });
+    }
   }
 
   #dropper(uid: number): Dropper {
@@ -215,19 +258,37 @@ export class MaildropPickup implements AsyncDisposable {
   async #remove(
     name: string,
     { reason, uid }: { readonly reason: string; readonly uid?: number },
-  ): Promise<void> {
+  ): Promise<boolean> {
     const { directory, logger } = this.#options;
     const whose = uid === undefined ? {} : this.#dropper(uid);
     try {
       // Of a directory of others only one that is empty.
       await Deno.remove(join(directory, name));
       logger.warn("maildrop.removed", { file: name, reason, ...whose });
+      return true;
     } catch (error) {
-      if (error instanceof Deno.errors.NotFound) return;
-      if (this.#told.has(name) || this.#told.size >= MAX_TOLD) return;
+      if (error instanceof Deno.errors.NotFound) return false;
+      if (this.#told.has(name) || this.#told.size >= MAX_TOLD) return false;
       this.#told.add(name);
       logger.warn("maildrop.not_removed", { file: name, reason, ...whose, error: errorText(error) });
+      return false;
     }
+  }
+}
+
+/** Messages that a look has put off, by account. */
+class PutOff {
+  /** Why the first one was. */
+  first: PutOffError | undefined;
+  readonly #counts = new Map<number, number>();
+
+  add(uid: number, error: PutOffError): void {
+    this.first ??= error;
+    this.#counts.set(uid, this.count(uid) + 1);
+  }
+
+  count(uid: number): number {
+    return this.#counts.get(uid) ?? 0;
   }
 }
 

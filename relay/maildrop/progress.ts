@@ -10,13 +10,17 @@ const MAX_SIZE = 16 * 1024 * 1024;
 
 /** A file of serve-out's own, beside the message. */
 export class Progress {
-  /** As the program named them. */
-  readonly done: ReadonlySet<string>;
+  readonly #done: Set<string>;
   readonly #path: string;
 
-  private constructor(path: string, done: ReadonlySet<string>) {
+  private constructor(path: string, done: Iterable<string> = []) {
     this.#path = path;
-    this.done = done;
+    this.#done = new Set(done);
+  }
+
+  /** As the program named them. */
+  get done(): ReadonlySet<string> {
+    return this.#done;
   }
 
   /** The name of the message that a file of this name is about; `undefined` for any other file. */
@@ -29,34 +33,38 @@ export class Progress {
     const path = `${message}${SUFFIX}`;
     try {
       const { isFile, uid, size } = await Deno.lstat(path);
-      if (!isFile || uid !== Deno.uid() || size > MAX_SIZE) return new Progress(path, new Set());
-      return new Progress(path, new Set(JSON.parse(await Deno.readTextFile(path)) as string[]));
+      if (!isFile || uid !== Deno.uid() || size > MAX_SIZE) return new Progress(path);
+      return new Progress(path, JSON.parse(await Deno.readTextFile(path)) as string[]);
     } catch (error) {
       if (error instanceof Deno.errors.NotFound || error instanceof SyntaxError) {
-        return new Progress(path, new Set());
+        return new Progress(path);
       }
       throw error;
     }
   }
 
-  /** Adds to it; durable when this resolves. */
+  /** Adds to it; durable when this resolves. What cannot be written is remembered by this object only. */
   async add(done: readonly string[]): Promise<void> {
+    for (const address of done) this.#done.add(address);
     const fresh = `${this.#path}.new`;
     // It might be of another account's making.
     await Deno.remove(fresh).catch(() => {});
     {
       using file = await Deno.open(fresh, { write: true, createNew: true, mode: 0o600 });
-      const bytes = new TextEncoder().encode(JSON.stringify([...this.done, ...done]));
+      const bytes = new TextEncoder().encode(JSON.stringify([...this.#done]));
       for (let written = 0; written < bytes.length;) written += await file.write(bytes.subarray(written));
       await file.sync();
     }
-    await Deno.rename(fresh, this.#path);
+    await Deno.rename(fresh, this.#path).catch(async (error) => {
+      await Deno.remove(fresh).catch(() => {});
+      throw error;
+    });
     using directory = await Deno.open(dirname(this.#path));
     await directory.sync();
   }
 
   /** Removes it, as the message is gone. */
   async remove(): Promise<void> {
-    if (this.done.size > 0) await Deno.remove(this.#path).catch(() => {});
+    if (this.#done.size > 0) await Deno.remove(this.#path).catch(() => {});
   }
 }

@@ -74,3 +74,25 @@ Deno.test("sendmail while serve-out is stopped exits 0, and the message leaves w
   const taken = await again.event("maildrop.accepted");
   assert.deepEqual([taken["uid"], taken["from"], taken["to"]], [Deno.uid(), "me@x.test", ["you@y.test"]]);
 });
+
+Deno.test("who left a message that serve-out does not take gets it back, whatever it was refused for", async () => {
+  await using folder = await makeFolder("sendmail");
+  const settings = { qualify_domain: "x.test" };
+  const options = { folder, routes: { "*": "127.0.0.1:9" }, settings };
+  const serveOut = await startServeOut(options);
+  await serveOut[Symbol.asyncDispose]();
+  const sendmail = await linkedSendmail(folder, serveOut);
+  const { code, stderr } = await run(sendmail, {
+    args: ["-fme@x.test", "you@y.test"],
+    stdin: `Subject: large\n\n${`${"x".repeat(70)}\n`.repeat(5000)}`,
+  });
+  assert.deepEqual([code, stderr], [0, ""]);
+  // What takes the message knows another limit than what left it.
+  await using again = await startServeOut({
+    ...options,
+    settings: { ...settings, max_message_size: 100_000 },
+  });
+  assert.match(String((await again.event("maildrop.refused"))["reply"]), /^552 /);
+  const notice = await again.event("message.accepted");
+  assert.deepEqual([notice["from"], notice["to"]], ["", ["me@x.test"]]);
+});
