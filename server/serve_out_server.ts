@@ -64,7 +64,7 @@ export async function runServeOut(start: ServerStart, context: ServerContext): P
   const { logger } = log;
   for (const warning of config.warnings) logger.warn("config.warning", { warning });
   const signer = openDkimSigner(dkimKeys, { logger });
-  await using spool = await untilUnlocked(() => openSpool(config, { logger }));
+  await using spool = await untilUnlocked(() => openSpool(config, { logger, boot: start.boot }));
   const live: Live = {
     config,
     resolver: openResolver(config, logger),

@@ -25,6 +25,8 @@ export interface ServerStart {
   readonly configFile?: string;
   /** The host's own name, for a reload; the running server cannot ask. */
   readonly systemHostname: string;
+  /** What names this boot of the machine, if that is known. */
+  readonly boot?: string | undefined;
   /** Whether standard error is a terminal. */
   readonly isTerminal: boolean;
   /** Whether standard error is read by systemd's journal. */

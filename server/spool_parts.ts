@@ -8,6 +8,7 @@ import type { Config } from "../config/config.ts";
 import type { Logger } from "../base/log.ts";
 import { Spool } from "../relay/spool/spool.ts";
 import { SpoolLockedError, SpoolVersionError } from "../relay/spool/directory.ts";
+import { systemBoot } from "./boot.ts";
 import { CommandError, EXIT } from "./exit_codes.ts";
 
 // A server that starts or stops, or a short `mailapp queue`, has the spool for a moment.
@@ -21,12 +22,17 @@ export function spoolDirectory({ dataDir }: Config): string {
 
 /**
  * Opens the spool, which nobody else may have.
+ * @param options `boot`: as {@linkcode systemBoot} tells, for a server that may not ask
  * @throws {CommandError} when somebody has it, or it is not to be had
  */
-export async function openSpool(config: Config, { logger }: { readonly logger: Logger }): Promise<Spool> {
+export async function openSpool(
+  config: Config,
+  { logger, boot = systemBoot() }: { readonly logger: Logger; readonly boot?: string | undefined },
+): Promise<Spool> {
   const directory = spoolDirectory(config);
+  const resendAfter = config.serveOut.retryMs[0] ?? 60_000;
   try {
-    return await Spool.open({ directory, logger, resendAfter: config.serveOut.retryMs[0] ?? 60_000 });
+    return await Spool.open({ directory, logger, resendAfter, boot });
   } catch (error) {
     if (error instanceof SpoolLockedError) {
       const holder = error.pid === undefined ? "another process" : `process ${error.pid}`;

@@ -10,6 +10,7 @@ import { DEFAULT_CONFIG_FILE, loadConfig } from "../config/load.ts";
 import type { ListenAddress } from "../net/interfaces.ts";
 import type { Log } from "../observe/logger.ts";
 import { awaitedAddress } from "./addresses.ts";
+import { systemBoot } from "./boot.ts";
 import { requireConfigFile } from "./config_file.ts";
 import { findDnsServers } from "./dns_parts.ts";
 import { EXIT, type ExitCode } from "./exit_codes.ts";
@@ -47,6 +48,7 @@ export async function startServer(
     config,
     ...(configFile !== undefined && { configFile }),
     systemHostname: Deno.hostname(),
+    boot: systemBoot(),
     isTerminal: io.isTerminal,
     toJournal: await isJournal(io.env.get("JOURNAL_STREAM")),
     grants: server.grants(config, {

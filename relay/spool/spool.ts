@@ -67,6 +67,8 @@ export interface SpoolOptions {
   readonly resendAfter?: number;
   /** Milliseconds that the machine has been up, `undefined` where that cannot be told; default: asks the system. */
   readonly uptime?: () => number | undefined;
+  /** What names this boot of this machine, so that an uptime of another is known as such; absent: not known. */
+  readonly boot?: string | undefined;
   /** Octets of a message that are kept in memory until commit, a multiple of 16 KiB, and not 0; default 256 KiB. */
   readonly maxInMemory?: number;
 }
@@ -194,6 +196,7 @@ export class Spool implements Queue, AsyncDisposable {
         temporary: join(directory, "incoming", crypto.randomUUID()),
         clock,
         uptime: options.uptime ?? systemUptime,
+        boot: options.boot,
         fileSystem,
         syncer,
         logger,

@@ -2,8 +2,9 @@
  * The spool's own time: milliseconds that go on while the machine is up, and that no setting of the clock touches.
  *
  * It begins as the clock stands when the spool is made. From one process to the next it goes on by the time that the
- * machine has been up; what a machine was switched off does not count, since only the clock could tell. Queue ids begin
- * with it, and so tell how old a message is.
+ * machine has been up; what a machine was switched off does not count, since only the clock could tell. Where the spool
+ * has come to another machine, the uptime of that one says nothing, and the time between counts as far as uptime and
+ * clock agree that it has passed. Queue ids begin with it, and so tell how old a message is.
  *
  * @module
  */
@@ -28,6 +29,8 @@ export interface SpoolTimeOptions {
   readonly clock: Clock;
   /** Milliseconds that the machine has been up; `undefined` where that cannot be told. */
   readonly uptime: () => number | undefined;
+  /** What names this boot of this machine; `undefined` where that is not known. */
+  readonly boot: string | undefined;
   /** The file system. */
   readonly fileSystem: FileSystem;
   /** Makes the file's name durable. */
@@ -63,17 +66,17 @@ export class SpoolTime {
   /** Goes on where the last process ended. Nothing but a start from the clock's time comes of a file that is spoilt. */
   static async open(options: SpoolTimeOptions): Promise<SpoolTime> {
     const { path, clock, logger } = options;
-    const uptime = readUptime(options);
-    let last: { time: number; uptime: number | undefined } | undefined;
+    const now: Moment = momentOf(options);
+    let last: Moment & { time: number } | undefined;
     try {
       last = read(path);
     } catch (error) {
       if (!(error instanceof SpoolFormatError)) throw error;
       logger.warn("queue.time_lost", { file: path, reason: error.message });
     }
-    const passed = last === undefined ? 0 : upSince(last.uptime, uptime);
+    const passed = last === undefined ? 0 : passedSince(last, now);
     // Of the same boot the file is as good as a new one.
-    const saved = last !== undefined && uptime !== undefined && passed < uptime;
+    const saved = last !== undefined && isSameBoot(last, now);
     const time = new SpoolTime(options, { time: (last?.time ?? clock.now()) + passed, saved });
     if (!saved) await time.#save();
     time.#sleep();
@@ -109,8 +112,7 @@ export class SpoolTime {
   /** Without it the next process after a reboot takes messages to be younger than they are, no more. */
   async #save(): Promise<void> {
     const { path, temporary, clock, fileSystem, syncer, logger } = this.#options;
-    const uptime = readUptime(this.#options);
-    const text = seal({ mailapp: SPOOL_VERSION, time: this.now(), uptime }) + "\n";
+    const text = seal({ mailapp: SPOOL_VERSION, time: this.now(), ...momentOf(this.#options) }) + "\n";
     try {
       const file = await NewFile.createAnew(temporary, { mode: 0o600, fileSystem });
       await file.write(encoder.encode(text));
@@ -127,25 +129,45 @@ export class SpoolTime {
 /** Characters of an id behind its time: sequence, random part and shard. */
 export const ID_TAIL = 10;
 
-/** How long the machine has been up since then; of another boot, at least as long as it is up now. */
-function upSince(then: number | undefined, now: number | undefined): number {
-  if (now === undefined || then === undefined) return 0;
-  return now >= then ? now - then : now;
+/** When a time was written down. */
+interface Moment {
+  /** Milliseconds that the machine had been up. */
+  readonly uptime: number | undefined;
+  /** What names that boot. */
+  readonly boot: string | undefined;
+  /** The clock, milliseconds since the epoch. */
+  readonly clock: number | undefined;
 }
 
-function read(path: string): { time: number; uptime: number | undefined } | undefined {
+function momentOf({ uptime, boot, clock }: SpoolTimeOptions): Moment {
+  const ms = uptime();
+  return { uptime: ms === undefined ? undefined : Math.round(ms), boot, clock: Math.round(clock.now()) };
+}
+
+function isSameBoot(then: Moment, now: Moment): boolean {
+  if (then.uptime === undefined || now.uptime === undefined || now.uptime < then.uptime) return false;
+  return then.boot === undefined || now.boot === undefined || then.boot === now.boot;
+}
+
+/** Milliseconds that have passed at least. */
+function passedSince(then: Moment, now: Moment): number {
+  if (then.uptime === undefined || now.uptime === undefined) return 0;
+  if (isSameBoot(then, now)) return now.uptime - then.uptime;
+  // Of another boot as long as this one, unless it is one of another machine.
+  if (then.boot === undefined || then.clock === undefined || now.clock === undefined) return now.uptime;
+  return Math.min(now.uptime, Math.max(0, now.clock - then.clock));
+}
+
+function read(path: string): Moment & { time: number } | undefined {
   const text = readTextIfThere(path);
   if (text === undefined) return undefined;
-  const { time, uptime } = unseal(text);
-  if (!Number.isSafeInteger(time) || (uptime !== undefined && !Number.isSafeInteger(uptime))) {
+  const { time, uptime, boot, clock } = unseal(text);
+  const isTime = (value: unknown): value is number | undefined =>
+    value === undefined || Number.isSafeInteger(value);
+  if (time === undefined || !isTime(time) || !isTime(uptime) || !isTime(clock)) {
     throw new SpoolFormatError("not a time");
   }
-  return { time: Number(time), uptime: uptime === undefined ? undefined : Number(uptime) };
-}
-
-function readUptime({ uptime }: SpoolTimeOptions): number | undefined {
-  const ms = uptime();
-  return ms === undefined ? undefined : Math.round(ms);
+  return { time, uptime, boot: typeof boot === "string" ? boot : undefined, clock };
 }
 
 /** How long the system has been up, in milliseconds; `undefined` where this program may not know. */

@@ -46,6 +46,43 @@ Deno.test("ageOf() tells what has passed while the machine was up, however the c
   }
 });
 
+Deno.test("ageOf() takes no uptime of another machine for time that has passed", async () => {
+  for (
+    const { up, clock: set, passed } of [
+      // Moved to a machine that has been up for long, and one that is new; copied back after a while.
+      { up: 400 * DAY, clock: HOUR, passed: HOUR },
+      { up: HOUR / 2, clock: HOUR, passed: HOUR / 2 },
+      { up: 400 * DAY, clock: 30 * DAY, passed: 30 * DAY },
+      // Where the clock is behind nobody can tell.
+      { up: 400 * DAY, clock: -HOUR, passed: 0 },
+    ]
+  ) {
+    await inDirectory(async ({ open }) => {
+      const clock = new FakeClock(ACCEPTED);
+      let id: string;
+      {
+        await using spool = await open({ clock, boot: "a", uptime: () => HOUR + clock.monotonic() });
+        id = await add(spool);
+        await clock.advance(HOUR);
+      }
+      clock.jump(set);
+      const began = clock.monotonic();
+      const there = { clock, boot: "b", uptime: () => up + clock.monotonic() - began };
+      {
+        await using spool = await open(there);
+        const [summary] = await scan(spool);
+        assert.equal(summary?.age, HOUR + passed);
+        await clock.advance(2 * HOUR);
+      }
+      // There it goes on as on any machine, the clock being set right.
+      clock.jump(30 * DAY);
+      await clock.advance(HOUR);
+      await using spool = await open(there);
+      assert.equal(spool.ageOf({ id, acceptedAt: ACCEPTED }), 4 * HOUR + passed);
+    });
+  }
+});
+
 Deno.test("ageOf() loses an hour at most of what went before a crash of the machine", async () => {
   await inDirectory(async ({ directory, open }) => {
     const clock = new FakeClock(ACCEPTED);
