@@ -1,0 +1,242 @@
+/**
+ * Metrics: what the program counts and measures. A file declares at its top what it counts, and adds to it; nothing is
+ * computed, formatted or allocated until somebody reads {@linkcode allMetrics}.
+ *
+ * Names follow Prometheus's conventions: `mailapp_` first, base units (seconds, bytes), `_total` behind counters. The
+ * values of labels come from fixed sets where possible; a family holds a bounded number of them in any case.
+ *
+ * The figures are those of the thread, which is that of one server; they start at 0 with it.
+ *
+ * @module
+ */
+
+/** What kinds of metrics there are. */
+export type MetricKind = "counter" | "gauge" | "histogram";
+
+/** A number that only grows. */
+export class Counter {
+  /** How much has been counted. */
+  value = 0;
+
+  /** Adds 1, or a positive amount. */
+  add(amount = 1): void {
+    this.value += amount;
+  }
+}
+
+/** A number that goes up and down. */
+export class Gauge {
+  /** The value now. */
+  value = 0;
+
+  /** Replaces the value. */
+  set(value: number): void {
+    this.value = value;
+  }
+}
+
+/** How often values lie below each of some bounds. */
+export class Histogram {
+  /** The upper bounds of the buckets, ascending; what is beyond the last has a bucket of its own. */
+  readonly bounds: readonly number[];
+  /** Values in each bucket, not cumulated; one more than there are bounds. */
+  readonly counts: number[];
+  /** Of all values. */
+  sum = 0;
+
+  /** Nothing is observed yet. */
+  constructor(bounds: readonly number[]) {
+    this.bounds = bounds;
+    this.counts = new Array<number>(bounds.length + 1).fill(0);
+  }
+
+  /** Takes a value, in the unit of the metric. */
+  observe(value: number): void {
+    const { bounds } = this;
+    let index = 0;
+    while (index < bounds.length && value > (bounds[index] as number)) index++;
+    this.counts[index] = (this.counts[index] as number) + 1;
+    this.sum += value;
+  }
+}
+
+/** One member of a family: what its labels say, and its value. */
+export interface Series<M> {
+  /** The values of the labels, in the order of their names. */
+  readonly labels: readonly string[];
+  /** What is counted. */
+  readonly metric: M;
+}
+
+/** What a metric is called and means. */
+export interface MetricDescription {
+  /** Such as `mailapp_messages_total`. */
+  readonly name: string;
+  /** Of all series. */
+  readonly kind: MetricKind;
+  /** One sentence without its full stop. */
+  readonly help: string;
+  /** The names of the labels. */
+  readonly labels: readonly string[];
+}
+
+/** A metric as it is read. */
+export interface Metric extends MetricDescription {
+  /** The series of this moment. */
+  series(): Iterable<Series<Counter | Gauge | Histogram>>;
+}
+
+/** How a family is declared. */
+export interface FamilyOptions {
+  /** One sentence without its full stop. */
+  readonly help: string;
+  /** The names of the labels, such as `["result"]`. */
+  readonly labels: readonly string[];
+  /** Most combinations of values; what comes beyond is counted under `other`. 100 if absent. */
+  readonly maxSeries?: number;
+}
+
+const MAX_SERIES = 100;
+/** The label's value of what a family has no room for. */
+export const OTHER = "other";
+
+/** Buckets for what waits for disks, networks and people: 1 ms to 10 minutes, in seconds. */
+export const LATENCY_BOUNDS: readonly number[] = [
+  0.001,
+  0.0025,
+  0.005,
+  0.01,
+  0.025,
+  0.05,
+  0.1,
+  0.25,
+  0.5,
+  1,
+  2.5,
+  5,
+  10,
+  30,
+  60,
+  600,
+];
+
+const metrics = new Map<string, Metric>();
+
+/** Metrics that differ in the values of labels. */
+export class Family<M extends Counter | Gauge | Histogram> {
+  readonly #make: () => M;
+  readonly #labels: readonly string[];
+  readonly #maxSeries: number;
+  readonly #series = new Map<string, Series<M>>();
+  readonly #sources = new Set<() => Iterable<Series<M>>>();
+
+  /** Has no series yet. */
+  constructor(make: () => M, { labels, maxSeries = MAX_SERIES }: FamilyOptions) {
+    this.#make = make;
+    this.#labels = labels;
+    this.#maxSeries = maxSeries;
+  }
+
+  /** The series with these values, one for each label. Keep it where it is counted often. */
+  with(...values: readonly string[]): M {
+    const key = values.length === 1 ? values[0] as string : values.join("\n");
+    return (this.#series.get(key) ?? this.#add(key, values)).metric;
+  }
+
+  /**
+   * Takes further series from a function, which is called only when somebody reads. Disposing of the result takes the
+   * function away.
+   */
+  readFrom(source: () => Iterable<Series<M>>): Disposable {
+    this.#sources.add(source);
+    return { [Symbol.dispose]: () => void this.#sources.delete(source) };
+  }
+
+  /** The series of this moment. */
+  *series(): Generator<Series<M>> {
+    yield* this.#series.values();
+    for (const source of this.#sources) yield* source();
+  }
+
+  #add(key: string, values: readonly string[]): Series<M> {
+    if (values.length !== this.#labels.length) {
+      throw new TypeError(`${values.length} values for the labels ${this.#labels.join()}`);
+    }
+    const full = this.#series.size >= this.#maxSeries;
+    const labels = full ? this.#labels.map(() => OTHER) : values;
+    const place = full ? labels.join("\n") : key;
+    const known = this.#series.get(place);
+    if (known !== undefined) return known;
+    const series = { labels, metric: this.#make() };
+    this.#series.set(place, series);
+    return series;
+  }
+}
+
+/** Declares a counter; `name` ends in `_total`. */
+export function counter(name: string, help: string): Counter {
+  return single(new Counter(), { name, kind: "counter", help });
+}
+
+/** Declares counters that differ in their labels; `name` ends in `_total`. */
+export function counters(name: string, options: FamilyOptions): Family<Counter> {
+  return declare(new Family(() => new Counter(), options), { name, kind: "counter", ...options });
+}
+
+/** Declares a gauge. */
+export function gauge(name: string, help: string): Gauge {
+  return single(new Gauge(), { name, kind: "gauge", help });
+}
+
+/** Declares gauges that differ in their labels; without labels, one that is read from a function. */
+export function gauges(name: string, options: FamilyOptions): Family<Gauge> {
+  return declare(new Family(() => new Gauge(), options), { name, kind: "gauge", ...options });
+}
+
+/** Declares a histogram, of seconds unless the bounds are others; `name` ends in its unit. */
+export function histogram(name: string, help: string, bounds: readonly number[] = LATENCY_BOUNDS): Histogram {
+  return single(new Histogram(bounds), { name, kind: "histogram", help });
+}
+
+/** Declares histograms that differ in their labels; see {@linkcode histogram}. */
+export function histograms(
+  name: string,
+  options: FamilyOptions,
+  bounds: readonly number[] = LATENCY_BOUNDS,
+): Family<Histogram> {
+  return declare(new Family(() => new Histogram(bounds), options), { name, kind: "histogram", ...options });
+}
+
+/** A series for {@linkcode Family.readFrom}. */
+export function reading(value: number, ...labels: readonly string[]): Series<Gauge> {
+  const metric = new Gauge();
+  metric.value = value;
+  return { labels, metric };
+}
+
+/** All metrics that are declared in what is loaded, by name. */
+export function allMetrics(): Metric[] {
+  return [...metrics.values()].sort((one, other) => one.name < other.name ? -1 : 1);
+}
+
+function single<M extends Counter | Gauge | Histogram>(
+  metric: M,
+  description: Omit<MetricDescription, "labels">,
+): M {
+  const series: readonly Series<M>[] = [{ labels: [], metric }];
+  add({ ...description, labels: [], series: () => series });
+  return metric;
+}
+
+function declare<M extends Counter | Gauge | Histogram>(
+  family: Family<M>,
+  { name, kind, help, labels }: MetricDescription,
+): Family<M> {
+  add({ name, kind, help, labels, series: () => family.series() });
+  return family;
+}
+
+function add(metric: Metric): void {
+  if (metrics.has(metric.name)) throw new TypeError(`the metric ${metric.name} is declared twice`);
+  metrics.set(metric.name, metric);
+}
