@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { counters } from "../base/counters.ts";
 import { ArcVerification } from "../arc/verify.ts";
 import type { Clock } from "../base/clock.ts";
 import type { LogFields } from "../base/log.ts";
@@ -22,6 +23,16 @@ import { writeAuthenticationResults } from "./authentication_results.ts";
 import type { FilterRun } from "./filter.ts";
 import { describeFindings, type Findings, judge, type Judgement } from "./judgement.ts";
 import type { SenderFindings, SenderIdentity } from "./sender_checks.ts";
+
+const results = counters("mailapp_checks_total", {
+  help: "What the checks of incoming messages found, in the words of RFC 8601",
+  labels: ["check", "result"],
+  maxSeries: 200,
+});
+const judgements = counters("mailapp_checked_messages_total", {
+  help: "What the checks made of incoming messages",
+  labels: ["judgement"],
+});
 
 /** What is asked about messages. */
 export interface CheckOptions {
@@ -167,6 +178,7 @@ export class MailInspection implements Inspection {
       trustedSealers: checks.trustedSealers,
     });
     const log = this.#message.timed === undefined ? {} : logged(findings, judgement);
+    if (this.#message.timed !== undefined) count(findings, judgement);
     if (judgement.action === "refuse") return { fields: [], refuse: refusal(judgement), log };
     const outcomes = await Promise.all(filters.map((filter) => filter.finish()));
     let { junk } = judgement;
@@ -243,6 +255,22 @@ export class MailInspection implements Inspection {
     const colon = field.indexOf(":");
     return [{ name: field.slice(0, colon), value: field.slice(colon + 1).trimStart() }];
   }
+}
+
+function count(
+  { spf, dkim, arc, dmarc, iprev, listings }: Findings,
+  { action, junk }: Judgement,
+): void {
+  if (spf !== undefined) results.with("spf", spf.result).add();
+  if (dkim !== undefined) {
+    const best = dkim.some(({ result }) => result === "pass") ? "pass" : dkim[0]?.result ?? "none";
+    results.with("dkim", best).add();
+  }
+  if (arc !== undefined) results.with("arc", arc.result).add();
+  if (dmarc !== undefined) results.with("dmarc", dmarc.result).add();
+  results.with("iprev", iprev.result).add();
+  for (const { list } of listings) results.with("dns_list", list.zone).add();
+  judgements.with(action === "refuse" ? "refuse" : junk ? "junk" : "accept").add();
 }
 
 /** What the log has of it. */

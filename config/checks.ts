@@ -9,6 +9,7 @@ import type {
   DnsConfig,
   LogConfig,
   MailboxesConfig,
+  MetricsConfig,
   ServeInConfig,
   ServeOutConfig,
   ServeSubmitConfig,
@@ -43,6 +44,8 @@ export interface Sections {
   readonly "serve-submit": ServeSubmitConfig | undefined;
   /** `[dkim]` */
   readonly dkim: Readonly<Record<string, readonly DkimConfig[]>> | undefined;
+  /** `[metrics]` */
+  readonly metrics: MetricsConfig | undefined;
 }
 
 /**

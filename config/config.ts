@@ -31,6 +31,8 @@ export interface Config {
   readonly serveOut: ServeOutConfig;
   /** The server for mail programs with a password; absent: not configured. */
   readonly serveSubmit?: ServeSubmitConfig;
+  /** Where each server shows its metrics. */
+  readonly metrics: MetricsConfig;
   /** The signing keys of each domain, one to four; each signs every message. */
   readonly dkim: Readonly<Record<string, readonly DkimConfig[]>>;
   /** What is odd but does not stand in the way; for the log and for check-config. */
@@ -243,6 +245,24 @@ export interface SendingLimits {
   readonly recipientsADay: number;
   /** Recipients that the login has not sent to before. */
   readonly newRecipientsADay: number;
+}
+
+/** `[metrics]`. */
+export interface MetricsConfig {
+  /** Where serve-in is asked; absent: nowhere. Loopback, unless there is a token. */
+  readonly serveIn?: EndpointConfig;
+  /** Likewise of serve-out. */
+  readonly serveOut?: EndpointConfig;
+  /** A file with what every request must bear, in its first line. */
+  readonly tokenFile?: string;
+}
+
+/** An address and port to listen on. */
+export interface EndpointConfig {
+  /** An IP address. */
+  readonly address: string;
+  /** 0–65535; 0 takes any free port. */
+  readonly port: number;
 }
 
 /** One key of `[dkim]`. */

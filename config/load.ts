@@ -94,11 +94,11 @@ export function parseConfig(text: string, options: LoadOptions & { readonly file
   warnings.push(...together.warnings.map((finding) => formatIssue(toIssue(finding, text), file)));
 
   const { log, tls, dns, mailboxes, dkim, "serve-in": serveIn, "serve-out": serveOut } = sections;
-  const { "serve-submit": serveSubmit } = sections;
+  const { "serve-submit": serveSubmit, metrics } = sections;
   if (
     findings.length > 0 || hostname === undefined || dataDir === undefined || log === undefined ||
     tls === undefined || dns === undefined || mailboxes === undefined || dkim === undefined ||
-    serveIn === undefined || serveOut === undefined
+    metrics === undefined || serveIn === undefined || serveOut === undefined
   ) {
     throw new ConfigError(file, findings.map((finding) => toIssue(finding, text)));
   }
@@ -114,6 +114,7 @@ export function parseConfig(text: string, options: LoadOptions & { readonly file
     serveOut: { ...serveOut, qualifyDomain: serveOut.qualifyDomain || (serveIn.domains[0] ?? hostname) },
     ...(serveSubmit && { serveSubmit }),
     dkim,
+    metrics,
     warnings,
   });
 }
@@ -133,6 +134,7 @@ function readSections(
       ? undefined
       : read(tables["serve-submit"], "serve-submit", raw["serve-submit"]),
     dkim: read(tables.dkim, "dkim", raw["dkim"] ?? {}),
+    metrics: read(tables.metrics, "metrics", raw["metrics"] ?? {}),
   };
 }
 

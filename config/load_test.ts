@@ -110,6 +110,10 @@ new_recipients_a_day = 300
 show_client_address = false
 [serve-submit.send_as]
 alice = ["info@example.com", "*@example.net"]
+[metrics]
+serve_in = "127.0.0.1:9465"
+serve_out = "[::1]:9466"
+token_file = "/etc/mailapp/metrics.token"
 
 [dkim]
 "example.com" = { selector = "s2026", key = "/etc/mailapp/dkim/example.com.pem" }
@@ -208,6 +212,11 @@ Deno.test("parseConfig() takes every key of the contract", () => {
       sendAs: { alice: ["info@example.com", "*@example.net"] },
     },
     dkim: { "example.com": [{ selector: "s2026", keyFile: "/etc/mailapp/dkim/example.com.pem" }] },
+    metrics: {
+      serveIn: { address: "127.0.0.1", port: 9465 },
+      serveOut: { address: "::1", port: 9466 },
+      tokenFile: "/etc/mailapp/metrics.token",
+    },
   });
   assert.equal(warnings.length, 1);
   assert.match(

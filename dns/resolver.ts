@@ -9,6 +9,7 @@
  *
  * @module
  */
+import { counters } from "../base/counters.ts";
 import type { Clock } from "../base/clock.ts";
 import { type Logger, silentLogger } from "../base/log.ts";
 import { AnswerCache } from "./answer_cache.ts";
@@ -18,6 +19,11 @@ import { parseDnsServer, resolvConfServers, type ScopeOf, type ServerList } from
 import { TcpChannel } from "./tcp_channel.ts";
 import type { RecordType, WireAnswer } from "./wire_answer.ts";
 import { askWire, type DnsServer, EdnsMemory } from "./wire_client.ts";
+
+const questions = counters("mailapp_dns_questions_total", {
+  help: "Questions to DNS that no kept answer covered, by record type and result",
+  labels: ["type", "result"],
+});
 
 /** What came of a question. */
 export type Answer<T> =
@@ -270,7 +276,10 @@ export class DnsResolver implements Resolver {
     const busy = this.#channels !== undefined && this.#systemQuestions >= MAX_SYSTEM_QUESTIONS;
     if (!hurried && !busy && this.#asksSystem(name, type)) {
       const answer = await this.#quickly(name, type, read);
-      if (answer.kind === "found") return { value: answer, keep: FOUND_FOR };
+      if (answer.kind === "found") {
+        questions.with(type, answer.kind).add();
+        return { value: answer, keep: FOUND_FOR };
+      }
     }
     let silent = false;
     const answer = await askWire(name, type, {
@@ -284,6 +293,7 @@ export class DnsResolver implements Resolver {
       },
       ...(this.#channels !== undefined && { channel: (server) => this.#channel(server) }),
     });
+    questions.with(type, answer.kind).add();
     this.#unanswered = silent && answer.kind === "failed" ? this.#unanswered + 1 : 0;
     return this.#digest(answer, read);
   }

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { counters } from "../base/counters.ts";
 import type { Logger } from "../base/log.ts";
 import type { Filing, Header, PendingMessage, TopForecast } from "../smtp/delivery.ts";
 import { noRoom } from "../smtp/replies.ts";
@@ -20,6 +21,13 @@ import type { Maildir } from "./maildir.ts";
 import type { MaildirMessage } from "./maildir_message.ts";
 import type { Mailbox } from "./mailboxes.ts";
 import { errorText } from "../base/error_text.ts";
+
+const deliveries = counters("mailapp_maildir_deliveries_total", {
+  help: "Copies of messages in Maildirs, by what they were filed as",
+  labels: ["filing"],
+});
+const inboxDeliveries = deliveries.with("inbox");
+const junkDeliveries = deliveries.with("junk");
 
 /** How many copies of one message are written at once. */
 const COPIES_AT_ONCE = 8;
@@ -166,6 +174,7 @@ export class PendingMaildirMessage implements PendingMessage {
       this.#growing?.slot[Symbol.dispose]();
       this.#growing = undefined;
     }
+    (junk ? junkDeliveries : inboxDeliveries).add(copies.length);
     for (const { mailbox, message } of copies) {
       this.#log.info("message.delivered", {
         mailbox: mailbox.address,

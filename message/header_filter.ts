@@ -34,6 +34,9 @@ const MAX_LOOK = 2048;
 const NOTHING = new Uint8Array(0);
 const EMPTY_LINE = new Uint8Array([CR, LF]);
 const RECEIVED = "received";
+const MESSAGE_ID = "message-id";
+/** Characters of a Message-ID; a line has no more (RFC 5322 §2.1.1). */
+const MAX_MESSAGE_ID = 998;
 
 /**
  * Filters one message. Bytes go in cut anywhere; pieces come out that are valid as long as the chunk is.
@@ -47,6 +50,8 @@ export class HeaderFilter implements SeenField {
   receivedCount = 0;
   /** Fields so far, and lines that are none. */
   fieldCount = 0;
+  /** The first Message-ID, as it stands there; absent until there is one. */
+  messageId: string | undefined;
   /** Octets of the header section so far. */
   octets = 0;
   /** Those of them that went on. */
@@ -221,6 +226,9 @@ export class HeaderFilter implements SeenField {
     if (name === RECEIVED.length && this.name === RECEIVED) {
       this.receivedCount++;
       return true;
+    }
+    if (name === MESSAGE_ID.length && this.messageId === undefined && this.name === MESSAGE_ID) {
+      this.messageId = this.value().trim().slice(0, MAX_MESSAGE_ID);
     }
     return this.#unwanted === undefined || !this.#unwanted(this);
   }

@@ -263,3 +263,18 @@ function expected(lines: readonly string[], ended: boolean): { left: string; rec
   }
   return { left: left.join(""), received };
 }
+
+Deno.test("HeaderFilter tells the first Message-ID, however the message is cut, and none of the body", () => {
+  const message =
+    "Subject: x\r\nMessage-Id :\r\n <one@a.example> \r\nMESSAGE-ID: <two@a.example>\r\n\r\nMessage-ID: <body@a.example>\r\n";
+  for (let size = 1; size <= message.length; size++) {
+    const filter = new HeaderFilter();
+    for (let at = 0; at < message.length; at += size) {
+      filter.push(new TextEncoder().encode(message.slice(at, at + size)), []);
+    }
+    assert.equal(filter.messageId, "<one@a.example>", `cut into ${size}`);
+  }
+  const without = new HeaderFilter();
+  without.push(new TextEncoder().encode("Subject: x\r\n\r\nMessage-ID: <body@a.example>\r\n"), []);
+  assert.equal(without.messageId, undefined);
+});

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { type Gauge, gauges, reading, type Series } from "../base/counters.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
 import type { Resolver } from "../dns/resolver.ts";
@@ -58,6 +59,15 @@ const MAX_LOOKED_AT = 50_000;
 const MAX_FETCHES = 20;
 const SAVE_AFTER = 1_000;
 
+const policies = gauges("mailapp_mta_sts_policies", {
+  help: "MTA-STS policies that are kept",
+  labels: ["mode"],
+});
+const firstExpiry = gauges("mailapp_mta_sts_first_expiry_timestamp_seconds", {
+  help: "When the first MTA-STS policy expires, if it is not fetched anew; 0 without one",
+  labels: [],
+});
+
 /** What was found out of late about a domain. Times in `clock.monotonic()`. */
 interface Look {
   readonly until: number;
@@ -75,10 +85,13 @@ export class Policies {
   #fetches = 0;
   #saving: Promise<void> | undefined;
   #unsaved = false;
+  readonly #read = new DisposableStack();
 
   /** Knows nothing until {@linkcode Policies.load}. */
   constructor(options: PoliciesOptions) {
     this.#options = options;
+    this.#read.use(policies.readFrom(() => this.#byMode()));
+    this.#read.use(firstExpiry.readFrom(() => [reading(this.#firstExpiry())]));
   }
 
   /** Takes over what was kept, without what has expired or makes no sense. */
@@ -119,10 +132,27 @@ export class Policies {
 
   /** Stops fetching, and writes down what is not yet. */
   async stop(): Promise<void> {
+    this.#read.dispose();
     this.#stopping.abort();
     await Promise.all(this.#running.values());
     await this.#saving;
     if (this.#unsaved) await this.#save();
+  }
+
+  *#byMode(): Generator<Series<Gauge>> {
+    const modes = new Map<string, number>();
+    for (const { policy: { mode } } of this.#kept.values()) modes.set(mode, (modes.get(mode) ?? 0) + 1);
+    for (const [mode, count] of modes) yield reading(count, mode);
+  }
+
+  /** In seconds since 1970. */
+  #firstExpiry(): number {
+    let first = 0;
+    for (const { fetchedAt, policy: { maxAge } } of this.#kept.values()) {
+      const expiry = Math.round(fetchedAt / 1000) + maxAge;
+      if (first === 0 || expiry < first) first = expiry;
+    }
+    return first;
   }
 
   /** Asks for the record and, where the id is new or the policy old, for the policy; once at a time for each domain. */

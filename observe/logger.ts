@@ -3,9 +3,17 @@
  *
  * @module
  */
+import { type Counter, counter, counters } from "../base/counters.ts";
 import type { LogFields, Logger, LogLevel } from "../base/log.ts";
 import { formatJson, formatText, type LogEvent } from "./log_format.ts";
 import { type LogDestination, LogOutput } from "./log_output.ts";
+
+const logged = counters("mailapp_log_events_total", {
+  help: "Events of the log by name, whether they were written or below its level; docs/logs.md lists them",
+  labels: ["event", "level"],
+  maxSeries: 400,
+});
+const lostLines = counter("mailapp_log_lost_lines_total", "Lines of the log that could not be written");
 
 /** What to log, how and where. */
 export interface LogOptions {
@@ -72,7 +80,10 @@ export function startLog(options: LogOptions): Log {
     formatEvent({ time: Date.now(), level: "error", event, fields: { ...context, ...fields } });
   const output = new LogOutput({
     open: file === "" ? () => stderr : () => openFile(file),
-    lost: (count) => own("log.lost", { lines: count }),
+    lost: (count) => {
+      lostLines.add(count);
+      return own("log.lost", { lines: count });
+    },
     failed(error) {
       if (file === "") return;
       const line = own("log.failed", { file, error: String(error) });
@@ -147,7 +158,26 @@ class EventLogger implements Logger {
   }
 
   #log(level: LogLevel, event: string, fields: LogFields | undefined): void {
+    if (level !== "trace") eventCounter(level, event).add();
     if (!this.enabled(level)) return;
     this.#write({ time: Date.now(), level, event, fields: { ...this.#context, ...fields } });
   }
+}
+
+/** By level and event; a name of two parts would be put together for each line. */
+const byLevel: Record<LogLevel, Map<string, Counter>> = {
+  error: new Map(),
+  warn: new Map(),
+  info: new Map(),
+  debug: new Map(),
+  trace: new Map(),
+};
+
+/** Counts an event by hand; makes its counter show from the start where it is not counted yet. */
+export function eventCounter(level: LogLevel, event: string): Counter {
+  const known = byLevel[level].get(event);
+  if (known !== undefined) return known;
+  const added = logged.with(event, level);
+  byLevel[level].set(event, added);
+  return added;
 }

@@ -4,11 +4,26 @@
  *
  * @module
  */
+import { counters, histogram } from "../base/counters.ts";
 import type { Logger } from "../base/log.ts";
 import type { Clock } from "../base/clock.ts";
 import type { AttemptResult, RecipientResult } from "./attempt.ts";
 import { addAttempts, type QueueEntry, type QueueRecipient } from "./queue_entry.ts";
 import { retryDelay, type RetrySchedule } from "./retry_schedule.ts";
+
+const recipients = counters("mailapp_relay_attempts_total", {
+  help: "What attempts came to, for each recipient, by result and enhanced status code",
+  labels: ["result", "status"],
+});
+const relayTime = histogram(
+  "mailapp_relay_seconds",
+  "From accepting a message to relaying it, for each recipient",
+  [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14_400, 86_400, 432_000],
+);
+const relayTls = counters("mailapp_relay_tls_total", {
+  help: "Recipients that were relayed to, by how the connection was protected",
+  labels: ["tls"],
+});
 
 /** An attempt that was made. */
 export interface Outcome {
@@ -66,6 +81,7 @@ export function applyOutcome(
             jitter);}
     }
     reached ||= result.result !== "deferred" || (recipient.attempts.at(-1)?.reply !== undefined);
+    count(recipient, outcome);
     log(entry, recipient, { logger, clock });
   }
   return reached;
@@ -89,6 +105,14 @@ function isLast(
   // What another message saw before the deadline is no attempt after it.
   if (result.learntAt !== undefined && result.learntAt < now - age + expireAfter) return false;
   return tried || recipient.attempts.some(({ at }) => at >= entry.acceptedAt + expireAfter);
+}
+
+function count({ status, attempts }: QueueRecipient, { age }: Outcome): void {
+  const last = attempts.at(-1);
+  recipients.with(status === "pending" ? "deferred" : status, last?.status ?? "none").add();
+  if (status !== "relayed") return;
+  relayTime.observe(age / 1000);
+  relayTls.with(last?.tls ?? "none").add();
 }
 
 function log(

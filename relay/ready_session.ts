@@ -9,6 +9,7 @@
  *
  * @module
  */
+import { counters } from "../base/counters.ts";
 import { type DaneNeed, daneNeed, matchesTlsa } from "../tls/dane.ts";
 import type { Resolver } from "../dns/resolver.ts";
 import type { Logger } from "../base/log.ts";
@@ -27,6 +28,13 @@ import type { Dial } from "../net/dial.ts";
 import type { Credentials, Target } from "./mx.ts";
 import type { Attempt, TlsLevel } from "./queue_entry.ts";
 import { errorText } from "../base/error_text.ts";
+
+const opened = counters("mailapp_relay_connections_total", {
+  help: "Connections to other servers, by whether MAIL could be said",
+  labels: ["result"],
+});
+const usable = opened.with("ready");
+const unusable = opened.with("unavailable");
 
 /** What a connection to a host depends on. */
 export interface SessionOptions {
@@ -105,9 +113,11 @@ export async function openSession(
   const first = await openDialogue(target, { ...options, plaintext: false });
   const { target: reached = target, unanswered = [] } = first;
   if (first.kind === "ready") {
+    usable.add();
     peers.noteTls(reached);
     return first;
   }
+  unusable.add();
   const { attempt, tlsTrouble } = first;
   if (tlsTrouble === undefined || target.tls !== "prefer" || signal?.aborted) return first;
   if (tlsTrouble === "passing" && !peers.refusesTlsStill(reached)) return first;
@@ -116,6 +126,7 @@ export async function openSession(
   logger.warn("host.plaintext", { host, address, reason: attempt.error ?? attempt.reply });
   const { alternate: _, ...alone } = options;
   const second = await openDialogue(reached, { ...alone, plaintext: true });
+  (second.kind === "ready" ? usable : unusable).add();
   return { ...second, target: reached, unanswered: [...unanswered, ...second.unanswered ?? []] };
 }
 

@@ -87,6 +87,14 @@ export interface SchedulerStatus {
   readonly active: number;
 }
 
+/** One message as it waits for one destination. */
+export interface QueuedItem {
+  /** Milliseconds since it was accepted. */
+  readonly age: number;
+  /** The enhanced status code of its last attempt; absent where this process has not made one. */
+  readonly status?: string | undefined;
+}
+
 /** What a {@linkcode Scheduler} has for one domain. */
 export interface DomainStatus extends SchedulerStatus {
   /** When the first of those that wait is due, milliseconds since the epoch. */
@@ -106,6 +114,10 @@ interface Item {
   readonly dueAt: number;
   /** Whether this process has tried it before. */
   readonly tried: boolean;
+  /** When the message was accepted, in whole seconds of monotonic time. */
+  readonly since: number;
+  /** What the last attempt came to; absent where this process has not made one. */
+  readonly status?: string | undefined;
   /** Whether it came while this process ran, so that no crash can have left its notice half done. */
   readonly fresh: boolean;
 }
@@ -225,11 +237,15 @@ export class Scheduler {
     this.#submit(summary, { fresh: true });
   }
 
-  #submit(summary: QueueSummary, { fresh }: { fresh: boolean }): void {
+  #submit(
+    summary: QueueSummary,
+    { fresh, status }: { readonly fresh: boolean; readonly status?: string | undefined },
+  ): void {
     const { id, age, due } = summary;
+    const since = this.#secondsAgo(age);
     for (const [to, at] of this.#byDestination(due)) {
       const dueAt = this.#dueAt(at);
-      this.#wait({ id, to, at, dueAt, tried: false, fresh });
+      this.#wait({ id, to, at, dueAt, tried: false, since, status, fresh });
       this.#watchForDelay(id, { age, before: dueAt });
     }
   }
@@ -332,6 +348,17 @@ export class Scheduler {
     return { waiting, ...this.#destinations.status(to), ...(nextAt !== undefined && { nextAt }) };
   }
 
+  /** What waits or is due, each once for each of its destinations; looks at all that waits. */
+  *items(): Generator<QueuedItem> {
+    this.#sweep();
+    const now = this.#options.clock.monotonic() / 1000;
+    for (const items of [this.#waiting.values(), this.#destinations.items()]) {
+      for (const { to, since, status } of items) {
+        if (to !== "") yield { age: Math.max(0, now - since) * 1000, status };
+      }
+    }
+  }
+
   /** Where mail for a domain would be sent now. */
   route(domain: string): Promise<Targets> {
     return this.#options.route(domain, { signal: this.#stopping.signal });
@@ -388,7 +415,9 @@ export class Scheduler {
     const due = recipients.flatMap(({ status, domain, nextAttemptAt }, index) =>
       status === "pending" && !inFlight.has(index) ? { domain, at: nextAttemptAt } : []
     );
-    if (!gone) this.#submit({ id, age: this.#options.queue.ageOf(entry), due }, { fresh: false });
+    if (gone) return;
+    const status = recipients.find(({ status }) => status === "pending")?.attempts.at(-1)?.status;
+    this.#submit({ id, age: this.#options.queue.ageOf(entry), due }, { fresh: false, status });
   }
 
   /** When each destination is first due. */
@@ -399,6 +428,11 @@ export class Scheduler {
       first.set(to, Math.min(at, first.get(to) ?? Infinity));
     }
     return first;
+  }
+
+  /** Whole seconds, which take no memory of their own in an item. */
+  #secondsAgo(age: number): number {
+    return Math.round((this.#options.clock.monotonic() - age) / 1000);
   }
 
   #dueAt(at: number): number {
@@ -413,7 +447,9 @@ export class Scheduler {
     const { clock, schedule } = this.#options;
     const wait = schedule.delayNoticeAfter - age;
     const dueAt = clock.monotonic() + wait;
-    if (wait > 0 && dueAt < before) this.#wait({ id, to: "", at: 0, dueAt, tried: true, fresh: true });
+    if (wait > 0 && dueAt < before) {
+      this.#wait({ id, to: "", at: 0, dueAt, tried: true, since: 0, status: undefined, fresh: true });
+    }
   }
 
   #wait(item: Item): void {
@@ -589,7 +625,8 @@ export class Scheduler {
     if (open.length === 0) return;
     const at = Math.min(...open.map(({ nextAttemptAt }) => nextAttemptAt));
     const dueAt = this.#dueAt(at);
-    this.#wait({ id, to, at, dueAt, tried: true, fresh: true });
+    const status = open[0]?.attempts.at(-1)?.status;
+    this.#wait({ id, to, at, dueAt, tried: true, since: item.since, status, fresh: true });
     const untold = open.some(({ delayNotified }) => !delayNotified);
     if (untold) this.#watchForDelay(id, { age: this.#options.queue.ageOf(entry), before: dueAt });
   }

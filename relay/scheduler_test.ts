@@ -149,3 +149,16 @@ Deno.test("Scheduler sends what goes through a smarthost in one transaction, ove
   assert.equal(mx.connections, 1);
   assert.deepEqual(world.queue.entries, []);
 });
+
+Deno.test("Scheduler.items() tells the age of what waits, and the status of its last attempt", async () => {
+  await using world = new World();
+  const { clock, network, scheduler } = world;
+  network.host("mx.a.test", { answer: () => refuse("451 4.7.1 later") });
+  network.domain("a.test", ["mx.a.test"]);
+  network.domain("b.test", ["mx.a.test"]);
+  await world.send(["1@a.test", "2@b.test"]);
+  await clock.advance(0);
+  assert.deepEqual([...scheduler.items()], [{ age: 0, status: "4.7.1" }, { age: 0, status: "4.7.1" }]);
+  await clock.advance(20 * SECOND);
+  assert.deepEqual([...scheduler.items()].map(({ age }) => age), [20 * SECOND, 20 * SECOND]);
+});

@@ -10,6 +10,7 @@
  *
  * @module
  */
+import { counters } from "../base/counters.ts";
 import type { Logger } from "../base/log.ts";
 import { NoticeError, type OpenEntry, StoreError } from "./open_entries.ts";
 import type { NewEntry, Queue, QueueSummary } from "./queue.ts";
@@ -20,6 +21,11 @@ import {
   type QueueRecipient,
   recipientOctets,
 } from "./queue_entry.ts";
+
+const notices = counters("mailapp_dsn_queued_total", {
+  help: "Notices to senders (RFC 3464) that were queued, by kind",
+  labels: ["kind"],
+});
 
 /** `failure`: refused for good or tried too long; `delay`: still being tried; `success`: relayed to a server that sends no notices. */
 export type NoticeKind = "failure" | "delay" | "success";
@@ -234,6 +240,7 @@ async function notify(
     recipients.forEach((recipient, index) => Object.assign(recipient, before[index]));
     throw error;
   }
+  notices.with(entry.reversePath === "" ? "shortened" : kind).add();
   const addresses = recipients.map(({ address }) => address);
   if (entry.reversePath === "") {
     logger.info("dsn.shortened", { id: entry.id, dsn: id, recipients: addresses });

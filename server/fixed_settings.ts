@@ -14,6 +14,7 @@ const COMMON_FIXED: readonly FixedSetting[] = [
   { key: "data_dir", paths: [["dataDir"]] },
   { key: "log.file", paths: [["log", "file"]] },
   { key: "log.format", paths: [["log", "format"]] },
+  { key: "metrics", paths: [["metrics"]] },
 ];
 
 /** Those of serve-in. */

@@ -3,8 +3,9 @@
  *
  * @module
  */
-import type { Config } from "../config/config.ts";
+import type { Config, EndpointConfig } from "../config/config.ts";
 import { showEndpoint } from "../net/listen.ts";
+import type { ServerName } from "./server_start.ts";
 
 /** What a thread may touch. Programs, libraries, environment and imports are never among it. */
 export interface Grants {
@@ -33,6 +34,22 @@ export function filterGrants(
     // A Unix socket is connected to by reading and writing its path.
     read: sockets,
     write: sockets,
+  };
+}
+
+/** Where a server shows its metrics, if it does. */
+export function metricsEndpoint({ metrics }: Config, server: ServerName): EndpointConfig | undefined {
+  return { "serve-in": metrics.serveIn, "serve-out": metrics.serveOut }[server];
+}
+
+/** What showing them takes. */
+export function metricsGrants(config: Config, server: ServerName): { net: string[]; read: string[] } {
+  const endpoint = metricsEndpoint(config, server);
+  const { tokenFile } = config.metrics;
+  if (endpoint === undefined) return { net: [], read: [] };
+  return {
+    net: [showEndpoint(endpoint.address, endpoint.port)],
+    read: tokenFile === undefined ? [] : [tokenFile],
   };
 }
 

@@ -12,7 +12,7 @@ import { showEndpoint } from "../net/listen.ts";
 import { StorageError } from "../storage/storage_error.ts";
 import { serveInAddresses, serveInEndpoints, serveInFollow } from "./addresses.ts";
 import { asksDns, dnsGrants } from "./dns_parts.ts";
-import { filterGrants, type Grants, logFile, PASSWD_FILE } from "./grants.ts";
+import { filterGrants, type Grants, logFile, metricsGrants, PASSWD_FILE } from "./grants.ts";
 import { incomingDirectory, openMailboxes, requireDomains } from "./parts.ts";
 import type { GrantOptions, Server } from "./server.ts";
 
@@ -94,11 +94,13 @@ function serveInGrants(config: Config, { configFile, addresses, dnsServers }: Gr
   const ports = [serveIn.port, ...(hasTlsPort ? [Number(serveIn.tlsPort)] : [])];
   const dns = dnsGrants(config, dnsServers);
   const filters = filterGrants(config);
+  const metrics = metricsGrants(config, "serve-in");
   return {
     net: [
       ...addresses.flatMap((address) => ports.map((port) => showEndpoint(address, port))),
       ...dns.net,
       ...filters.net,
+      ...metrics.net,
     ],
     read: [
       ...own,
@@ -107,6 +109,7 @@ function serveInGrants(config: Config, { configFile, addresses, dnsServers }: Gr
       ...(mailboxes.users === "system" ? [PASSWD_FILE] : []),
       ...(asksDns(config) ? dns.read : []),
       ...filters.read,
+      ...metrics.read,
     ],
     write: [...own, ...filters.write, ...logFile(config)],
     sys: ["statfs", "uid"],

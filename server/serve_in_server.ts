@@ -23,6 +23,7 @@ import { reloader } from "./reload.ts";
 import type { ServerContext, ServerStart } from "./server_start.ts";
 import { watchServeIn } from "./trouble_parts.ts";
 import { openCertificates, openLog } from "./server_parts.ts";
+import { openMetrics } from "./metrics_parts.ts";
 import { VERSION } from "./version.ts";
 
 /** How long messages in flight may take after SIGTERM, in milliseconds. */
@@ -77,6 +78,7 @@ export async function runServeIn(
   const hasCertificate = certificates !== undefined;
   listeners.open(serveInEndpoints(config, { hasCertificate, addresses: start.addresses }));
   onAddresses((addresses) => listeners.follow(serveInEndpoints(config, { hasCertificate, addresses })));
+  await using _metrics = await openMetrics(config, { server: "serve-in", logger });
   logger.info("server.ready", {
     server: "serve-in",
     hostname: config.hostname,

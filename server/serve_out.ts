@@ -9,7 +9,7 @@ import { ConfigError } from "../config/errors.ts";
 import { addressScope } from "../net/ip_address.ts";
 import { serveOutEndpoints } from "./addresses.ts";
 import { RESOLV_CONF } from "./dns_parts.ts";
-import { type Grants, isWithin, logFile, PASSWD_FILE } from "./grants.ts";
+import { type Grants, isWithin, logFile, metricsGrants, PASSWD_FILE } from "./grants.ts";
 import type { GrantOptions, Server } from "./server.ts";
 
 export const serveOut: Server = {
@@ -75,6 +75,7 @@ function serveOutGrants(config: Config, { configFile }: GrantOptions): Grants {
       ...(dns.servers.length === 0 ? [RESOLV_CONF] : []),
       // Whose a message in the maildrop is.
       PASSWD_FILE,
+      ...metricsGrants(config, "serve-out").read,
     ],
     write: [dataDir, ...logFile(config)],
     sys: ["networkInterfaces", "osUptime", "statfs", "umask"],

@@ -49,6 +49,7 @@ import { settingsName } from "./settings_name.ts";
 import { LAST_REPLIES } from "./signals.ts";
 import { openSpool, untilUnlocked } from "./spool_parts.ts";
 import { causeOfOurs, watchServeOut } from "./trouble_parts.ts";
+import { openMetrics, queueMetrics } from "./metrics_parts.ts";
 import { VERSION } from "./version.ts";
 
 /** How long messages in flight may take after SIGTERM, in milliseconds. */
@@ -90,6 +91,8 @@ export async function runServeOut(start: ServerStart, context: ServerContext): P
     },
   });
   listeners.open(serveOutEndpoints(config, start));
+  await using _metrics = await openMetrics(config, { server: "serve-out", logger });
+  using _queue = queueMetrics(scheduler);
   logger.info("server.ready", {
     server: "serve-out",
     hostname: config.hostname,

@@ -6,6 +6,7 @@
  *
  * @module
  */
+import { counters } from "../base/counters.ts";
 import {
   type CommandContext,
   envelopeFields,
@@ -26,6 +27,15 @@ import { SpareBuffers } from "../base/spare_buffers.ts";
 import { DeadlineError, type Transport } from "../net/transport.ts";
 import { Turns } from "../base/turns.ts";
 import { Watchdog } from "../base/watchdog.ts";
+
+const refusals = counters("mailapp_smtp_refused_commands_total", {
+  help: "Commands that were refused, by verb and by enhanced status code or, without one, reply code",
+  labels: ["command", "code"],
+});
+const sessions = counters("mailapp_smtp_sessions_total", {
+  help: "Sessions that have ended, by how",
+  labels: ["end"],
+});
 
 // Replies wait for one write while more commands are at hand (RFC 2920 §3.1), up to this many characters.
 const MAX_WAITING_REPLIES = 16 * 1024;
@@ -284,7 +294,7 @@ export class Connection {
     } catch (error) {
       outcome = this.#failed("AUTH", error);
     }
-    if (outcome.reply.code >= 400) this.#noteRefusal("…", outcome.reply);
+    if (outcome.reply.code >= 400) this.#noteRefusal("…", { verb: "AUTH", reply: outcome.reply });
     return outcome;
   }
 
@@ -298,7 +308,15 @@ export class Connection {
   }
 
   /** Counts and logs a refused command. */
-  #noteRefusal(command: string, reply: Reply, transaction?: Transaction): void {
+  #noteRefusal(
+    command: string,
+    { verb, reply, transaction }: {
+      readonly verb: string;
+      readonly reply: Reply;
+      readonly transaction?: Transaction | undefined;
+    },
+  ): void {
+    refusals.with(verb, reply.enhanced ?? String(reply.code)).add();
     if (ERROR_CODES.has(reply.code)) this.#session.errorCount++;
     this.#options.log.info("command.refused", {
       command: command.slice(0, 300),
@@ -321,12 +339,14 @@ export class Connection {
     if (this.#options.log.enabled("trace")) this.#trace("C", describeLine(line));
     const { transaction } = session;
     let outcome: Outcome;
+    let known = "none";
     if (line.kind !== "line") {
       outcome = { reply: UNREADABLE[line.kind as keyof typeof UNREADABLE], then: "continue" };
     } else if (verdict === "typed" && looksLikeData(line.text)) {
       outcome = { reply: replies.noDataYet, then: "continue" };
     } else {
       const { verb, argument } = parseCommand(line.text);
+      if (commands.has(verb)) known = verb;
       if (first && HTTP_VERBS.has(verb)) {
         this.#end = "not SMTP";
         outcome = { reply: reply(521, "5.5.1", "This is a mail server; it speaks SMTP"), then: "close" };
@@ -343,7 +363,9 @@ export class Connection {
         this.#refusedData.end();
       }
     }
-    if (outcome.reply.code >= 400) this.#noteRefusal(describeLine(line), outcome.reply, transaction);
+    if (outcome.reply.code >= 400) {
+      this.#noteRefusal(describeLine(line), { verb: known, reply: outcome.reply, transaction });
+    }
     return outcome;
   }
 
@@ -569,6 +591,7 @@ export class Connection {
 
   #logEnd(unfinished: Transaction | undefined): void {
     const session = this.#session;
+    sessions.with(this.#end.replace(/^connection lost .*|^error: .*/s, "connection lost")).add();
     this.#options.log.info("session.closed", {
       reason: this.#end,
       messages: session.messageCount,

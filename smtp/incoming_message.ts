@@ -74,6 +74,11 @@ export class IncomingMessage implements AsyncDisposable {
     return this.#pending.id;
   }
 
+  /** What its first Message-ID field says; absent where none has come. */
+  get messageId(): string | undefined {
+    return this.#filter.messageId;
+  }
+
   /** Octets of mail data so far, CRLF counting as two. */
   get octets(): number {
     return this.#reader.octets;

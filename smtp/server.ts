@@ -6,6 +6,7 @@
 import type { Logger } from "../base/log.ts";
 import { addressGroup } from "../net/ip_address.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
+import { counters, gauge } from "../base/counters.ts";
 import { Connection } from "./connection.ts";
 import type { ConnectionLimits } from "./connection_options.ts";
 import { ConnTransport } from "../net/conn_transport.ts";
@@ -17,6 +18,18 @@ import { describeError, formatReply, type Reply, reply } from "./reply.ts";
 import { shuttingDown } from "./replies.ts";
 import { defaultPolicy, type ServerPolicy } from "./server_policy.ts";
 import type { Transport, UpgradeToTls } from "../net/transport.ts";
+
+const connections = counters("mailapp_smtp_connections_total", {
+  help: "Connections of clients, by whether they were taken",
+  labels: ["result"],
+});
+const accepted = connections.with("accepted");
+const refusedConnections = {
+  full: connections.with("too_many"),
+  address: connections.with("too_many_from_address"),
+  draining: connections.with("shutting_down"),
+};
+const openConnections = gauge("mailapp_smtp_open_connections", "Connections of clients at this moment");
 
 /** Limits on one server. Times in milliseconds. */
 export interface ServerLimits extends ConnectionLimits {
@@ -215,9 +228,11 @@ export class SmtpServer {
     });
     const done = connection.run();
     this.#connections.set(connection, done);
+    openConnections.value++;
     try {
       await done;
     } finally {
+      openConnections.value--;
       this.#connections.delete(connection);
     }
   }
@@ -280,6 +295,7 @@ export class SmtpServer {
       void this.#refuse(transport, refusal, implicitTls);
       return;
     }
+    accepted.add();
     this.#perIp.set(key, already + 1);
     void this.handle(transport, { implicitTls }).finally(() => {
       const left = (this.#perIp.get(key) ?? 1) - 1;
@@ -290,11 +306,16 @@ export class SmtpServer {
 
   #refusal(already: number): Reply | undefined {
     const { maxConnections, maxConnectionsPerIp } = this.#limits;
-    if (this.#draining) return shuttingDown(this.#options.hostname);
+    if (this.#draining) {
+      refusedConnections.draining.add();
+      return shuttingDown(this.#options.hostname);
+    }
     if (this.#connections.size >= maxConnections) {
+      refusedConnections.full.add();
       return reply(421, "4.3.2", "Too many connections; try again later");
     }
     if (already >= maxConnectionsPerIp) {
+      refusedConnections.address.add();
       return reply(421, "4.7.0", "Too many connections from your address; close some first");
     }
     return undefined;

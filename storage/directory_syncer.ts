@@ -3,8 +3,10 @@
  *
  * @module
  */
-import { denoFileSystem, type FileSystem } from "./file_system.ts";
+import { denoFileSystem, type FileSystem, syncTime } from "./file_system.ts";
 import { attempt } from "./storage_error.ts";
+
+const syncs = syncTime.with("directory");
 
 interface Turn {
   running: Promise<void>;
@@ -55,7 +57,9 @@ export class DirectorySyncer {
       // Opened anew each time, since a directory may have been replaced; that touches no disk, so no thread is worth it.
       const directory = this.#fileSystem.openSync(path, { read: true });
       try {
+        const since = performance.now();
         await directory.sync();
+        syncs.observe((performance.now() - since) / 1000);
       } finally {
         directory.close();
       }

@@ -4,6 +4,14 @@
  * @module
  */
 
+import { histograms } from "../base/counters.ts";
+
+/** How long fsync(2) takes: of messages, directories and the queue's journal. */
+export const syncTime = histograms("mailapp_storage_sync_seconds", {
+  help: "How long fsync took, by what was synced",
+  labels: ["what"],
+});
+
 /** An open file, as far as storage needs it; `Deno.FsFile` is one. */
 export interface OpenFile {
   /** Reads at the current position; `null` at the end. */

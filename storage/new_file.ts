@@ -3,8 +3,10 @@
  *
  * @module
  */
-import { denoFileSystem, type FileSystem, type OpenFile } from "./file_system.ts";
+import { denoFileSystem, type FileSystem, type OpenFile, syncTime } from "./file_system.ts";
 import { attempt, attemptSync, StorageError } from "./storage_error.ts";
+
+const syncs = syncTime.with("message");
 
 /** Up to here a file is written on the calling thread, in octets. */
 const WRITE_THROUGH = 256 * 1024;
@@ -152,7 +154,9 @@ export class NewFile {
     const file = this.#opened();
     try {
       if (this.#reused) file.truncateSync(this.#size);
+      const since = performance.now();
       await file.sync();
+      syncs.observe((performance.now() - since) / 1000);
       this.#close();
     } catch (cause) {
       await this.#drop(new StorageError("sync", { path: this.path, cause }));

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { gauge } from "../base/counters.ts";
 import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
 import { isIP } from "node:net";
 import { createSecureContext, type SecureContext } from "node:tls";
@@ -11,6 +12,9 @@ import type { Clock, Timer } from "../base/clock.ts";
 import { trialHandshake } from "./trial.ts";
 import { tidyPem } from "../base/text_file.ts";
 import { errorText } from "../base/error_text.ts";
+
+const EXPIRY = "mailapp_tls_certificate_expiry_timestamp_seconds";
+const expiry = gauge(EXPIRY, "When the certificate expires that is served; 0 without one");
 
 /** Which pair, and for whom. */
 export interface CertificateOptions {
@@ -176,6 +180,7 @@ export class Certificates implements Disposable {
   #announce(): void {
     const { log, cert } = this.#options;
     const { leaf, names, warnings } = this.#pair;
+    expiry.set(leaf.validToDate.getTime() / 1000);
     log.info("tls.certificate.loaded", {
       file: cert,
       names,

@@ -10,8 +10,18 @@
 import { Buffer } from "node:buffer";
 import { Duplex } from "node:stream";
 import type { TLSSocket } from "node:tls";
+import { counters, histograms } from "../base/counters.ts";
 import type { SocketAddress, TlsInfo } from "../net/transport.ts";
 import type { Transport } from "../net/transport.ts";
+
+const handshakes = counters("mailapp_tls_handshakes_total", {
+  help: "TLS handshakes, by our side and by the version that they came to",
+  labels: ["side", "result"],
+});
+const handshakeTime = histograms("mailapp_tls_handshake_seconds", {
+  help: "How long successful TLS handshakes took",
+  labels: ["side"],
+});
 
 /** TLS failed: in the handshake, by an alert, or because what came was not TLS. */
 export class TlsError extends Error {
@@ -98,7 +108,13 @@ export function streamOver(plain: Transport): TransportStream {
 }
 
 /** Waits for the handshake to succeed, by `event`, or to fail; then nothing is left open. */
-export async function handshake(socket: TLSSocket, stream: TransportStream, event: string): Promise<void> {
+export async function handshake(
+  socket: TLSSocket,
+  stream: TransportStream,
+  event: "secure" | "secureConnect",
+): Promise<void> {
+  const side = event === "secure" ? "server" : "client";
+  const since = performance.now();
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   const fail = (error?: Error & { code?: string }) =>
     reject(
@@ -119,7 +135,10 @@ export async function handshake(socket: TLSSocket, stream: TransportStream, even
   stream.duplex.once("end", closed);
   try {
     await promise;
+    handshakeTime.with(side).observe((performance.now() - since) / 1000);
+    handshakes.with(side, socket.getProtocol() ?? "unknown").add();
   } catch (error) {
+    handshakes.with(side, "failed").add();
     socket.destroy();
     stream.duplex.destroy();
     throw error;

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { syncTime } from "../../storage/file_system.ts";
 import { dirname } from "node:path";
 import type { Logger } from "../../base/log.ts";
 import type { DirectorySyncer } from "../../storage/directory_syncer.ts";
@@ -13,6 +14,8 @@ import { attempt, attemptSync, isFull } from "../../storage/storage_error.ts";
 import { withRoom } from "./reserve.ts";
 import { decodeRecord, encodeRecord, type JournalRecord } from "./format.ts";
 import { SpoolFormatError } from "./format_values.ts";
+
+const syncs = syncTime.with("journal");
 
 /** A final dot that was sent. */
 export interface DotSent {
@@ -180,7 +183,9 @@ export class Journal {
       throw error;
     }
     try {
+      const since = performance.now();
       await attempt("sync", path, () => file.sync());
+      syncs.observe((performance.now() - since) / 1000);
     } catch (error) {
       // What of it is on disk cannot be known, and a second sync may say yes to what the first one lost (fsync reports
       // an error once): the next one begins a new file.

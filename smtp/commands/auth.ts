@@ -1,10 +1,18 @@
 import { Buffer } from "node:buffer";
+import { counters } from "../../base/counters.ts";
 import type { SaslExchange, SaslStep } from "../authenticator.ts";
 import type { Line } from "../line_reader.ts";
 import * as replies from "../replies.ts";
 import { type Reply, reply } from "../reply.ts";
 import type { Session } from "../session.ts";
 import { type CommandContext, type Outcome, respond } from "./command_context.ts";
+
+const logins = counters("mailapp_logins_total", {
+  help: "Logins, by SASL mechanism and result",
+  labels: ["mechanism", "result"],
+});
+
+const RESULTS: Partial<Record<string, string>> = { temporary: "unavailable", paused: "put_off" };
 
 const FORM = "AUTH mechanism [initial-response]";
 const MECHANISM = /^([A-Za-z0-9_-]{1,20})(?: ([A-Za-z0-9+/=]+))?$/;
@@ -80,11 +88,13 @@ function conclude(
   const { log } = context;
   if (step.kind === "success") {
     session.login = step.login;
+    logins.with(mechanism, "accepted").add();
     log.info("login.accepted", { login: step.login, mechanism });
     return reply(235, "2.7.0", "Logged in");
   }
   const { reason, why } = step;
   const fields = { ...(step.login !== undefined && { login: step.login }), mechanism };
+  logins.with(mechanism, RESULTS[reason] ?? "refused").add();
   if (reason === "temporary") {
     log.error("login.unavailable", { ...fields, error: why });
     return reply(454, "4.7.0", "Logins cannot be checked now; try again later");

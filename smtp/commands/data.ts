@@ -1,3 +1,4 @@
+import { counter, counters, histogram } from "../../base/counters.ts";
 import type { LogFields } from "../../base/log.ts";
 import type { Header, PendingMessage, TopForecast } from "../delivery.ts";
 import type { Envelope } from "../envelope.ts";
@@ -15,6 +16,20 @@ import {
   resetTransaction,
   respond,
 } from "./command_context.ts";
+
+const acceptedMessages = counter("mailapp_messages_accepted_total", "Messages that were answered 250");
+const acceptedOctets = counter(
+  "mailapp_messages_accepted_bytes_total",
+  "Octets of mail data in these messages",
+);
+const refusedMessages = counters("mailapp_messages_refused_total", {
+  help: "Messages that were refused behind their data, by enhanced status code",
+  labels: ["code"],
+});
+const acceptance = histogram(
+  "mailapp_message_acceptance_seconds",
+  "From the end of the mail data to the reply 250: checks, and the way to the disk",
+);
 
 /** DATA (RFC 5321 §4.1.1.4): the message follows. */
 export async function data(session: Session, argument: string, context: CommandContext): Promise<Outcome> {
@@ -125,10 +140,12 @@ export async function completeMessage(session: Session, context: CommandContext)
   const { transaction } = session;
   const message = transaction?.message;
   if (!transaction || !message) return replies.localError;
+  const since = context.clock.monotonic();
   let fields: LogFields = {
     id: message.id,
     ...envelopeFields(transaction),
     octets: message.octets,
+    ...(message.messageId !== undefined && { message_id: message.messageId }),
   };
   try {
     if (message.failure) throw new SmtpError(message.failure.reply, { cause: message.failure.cause });
@@ -138,10 +155,14 @@ export async function completeMessage(session: Session, context: CommandContext)
     const trace = transaction.trace ?? traceFields(session, transaction, { context, id: message.id });
     await message.commit(verdict === undefined ? trace : withVerdict(trace, verdict), verdict);
     session.messageCount++;
+    acceptedMessages.add();
+    acceptedOctets.add(message.octets);
+    acceptance.observe((context.clock.monotonic() - since) / 1000);
     context.log.info("message.accepted", fields);
     return reply(250, "2.0.0", `${message.id} accepted`);
   } catch (error) {
     const { reply: refusal, cause } = replies.failureOf(error);
+    refusedMessages.with(refusal.enhanced ?? String(refusal.code)).add();
     context.log[cause === undefined ? "info" : "error"]("message.refused", {
       ...fields,
       reply: `${refusal.code} ${refusal.enhanced ?? ""} ${refusal.lines[0] ?? ""}`,

@@ -1,0 +1,222 @@
+/**
+ * Events of sessions, mailboxes and checks. See `events.ts`.
+ *
+ * @module
+ */
+import type { EventGroup } from "../events.ts";
+
+/** Accounts and guessing. */
+export const ACCOUNT_EVENTS: EventGroup = {
+  title: "Accounts and guessing",
+  intro: "These come from serve-submit.",
+  events: [
+    [
+      "accounts.read",
+      "info",
+      "`path`, `accounts`",
+      "the file of accounts was read, at the start or because it has changed",
+    ],
+    [
+      "accounts.kept",
+      "error",
+      "`path`, `error`, `accounts`",
+      "the file has changed and cannot be used: the accounts of before stay in force",
+    ],
+    [
+      "accounts.exposed",
+      "warn",
+      "`path`, `action`",
+      "every account of the machine can read or change the file",
+    ],
+    [
+      "login.paused",
+      "warn",
+      "`scope`, `what`, `login`, `failures`, `seconds`",
+      "a pause has begun: `scope` is `address` (IPv6: /64), `network` (/24, /48) or `login`, `what` is which; `login` is the last one that was tried. Of a login under attack each address that has failed may try once in so many seconds",
+    ],
+  ],
+};
+
+/** Sessions and messages. */
+export const SESSION_EVENTS: EventGroup = {
+  title: "Sessions and messages",
+  intro:
+    "These come from the SMTP engine, which both servers share. Those of a session have `session` and `peer`.",
+  events: [
+    ["session.opened", "debug", "`local`", "a client has connected"],
+    [
+      "session.closed",
+      "info",
+      "`reason`, `messages`, `hello`, `tls`, `errors`, `refused_recipients`, `seconds`, `from`, `to`",
+      "how the session ended: `quit`, `closed by the peer`, `timeout`, `TLS handshake failed`, `too many errors` … `from` and `to` where it ended within a transaction: a message that never came to its end",
+    ],
+    ["login.accepted", "info", "`login`, `mechanism`", "somebody logged in"],
+    ["login.refused", "info", "`login`, `mechanism`, `reason`", "a login failed; the client is not told why"],
+    [
+      "login.put_off",
+      "info",
+      "`login`, `mechanism`, `reason`",
+      "a login was not looked at, as too many had failed before; the client was told 454",
+    ],
+    [
+      "login.unavailable",
+      "error",
+      "`login`, `mechanism`, `error`",
+      "the accounts could not be asked; the client was told 454",
+    ],
+    [
+      "command.refused",
+      "info",
+      "`command`, `reply`, `from`",
+      "a command was refused: what was typed, and what was answered; `from` is the sender, once there is one",
+    ],
+    [
+      "message.accepted",
+      "info",
+      "`id`, `from`, `to`, `octets`, `message_id` where it has one",
+      "the message is durable, and was answered 250; serve-in adds what its checks found: `spf`, `dkim`, `arc`, `dmarc`, `iprev`, `listed`, `filters`, `dns` where that failed, and `junk` and `why` where they decide something",
+    ],
+    [
+      "message.refused",
+      "info, error",
+      "`id`, `from`, `to`, `octets`, `message_id`, `reply`, `error`",
+      "the message was refused behind its data; at error, with the cause, where the trouble is ours",
+    ],
+    [
+      "message.repaired",
+      "info",
+      "`id`, `repairs`",
+      "what serve-out has repaired in a message of a local program: Bcc taken out, fields encoded or folded, long lines encoded",
+    ],
+    [
+      "message.left",
+      "warn",
+      "`id`, `left`",
+      "what it has left although other servers may refuse it, and why: most often because the message is signed or malformed",
+    ],
+    ["message.failed", "error", "`error`", "a message could not be begun"],
+    [
+      "message.cleanup_failed",
+      "error",
+      "`id`, `error`",
+      "what was left of a message that was not accepted could not be removed",
+    ],
+    [
+      "command.failed",
+      "error",
+      "`verb`, `error`",
+      "a command failed for a reason of ours; the client was told 4xx",
+    ],
+    ["tls.started", "debug", "`protocol`, `cipher`", "the handshake is done"],
+    ["tls.failed", "info", "`error`", "the handshake failed or took too long"],
+    [
+      "tls.plaintext_discarded",
+      "warn",
+      "`octets`",
+      "plaintext stood behind STARTTLS, which is how commands are smuggled into a TLS session; it was dropped",
+    ],
+    [
+      "connection.refused",
+      "info",
+      "`peer`, `reply`",
+      "there are too many connections, from that address or in all",
+    ],
+    [
+      "accept.failed",
+      "error",
+      "`error`, `action`",
+      "no connection can be accepted for want of descriptors or memory; the server waits and tries again",
+    ],
+    [
+      "accept.lost",
+      "debug",
+      "`error`",
+      "a connection broke before it was accepted, as when its peer has reset it",
+    ],
+    ["accept.recovered", "info", "", "connections are accepted again"],
+  ],
+};
+
+/** Mailboxes. */
+export const MAILBOX_EVENTS: EventGroup = {
+  title: "Mailboxes",
+  events: [
+    [
+      "message.delivered",
+      "info",
+      "`id`, `mailbox`, `file`, `bytes`",
+      "a copy is in `new/`, one line for each mailbox",
+    ],
+    [
+      "message.withdrawn",
+      "error",
+      "`id`, `files`, `error`",
+      "one copy failed when others were in `new/` already; those were removed, and the client was told 451",
+    ],
+    [
+      "mailbox.unwritable",
+      "error",
+      "`mailbox`, `path`, `error`",
+      "a mailbox cannot be written to; the recipient was refused for the time being",
+    ],
+    [
+      "maildir.made",
+      "info",
+      "`mailbox`, `path`",
+      "a user's Maildir was not there, and has been made: at the start and at a reload",
+    ],
+    [
+      "maildir.not_made",
+      "warn",
+      "`mailbox`, `path`, `error`",
+      "it cannot be made, or is not as it must be; mail for it gets 450",
+    ],
+    ["maildir.cleaned", "info", "`path`, `files`", "files older than 36 hours were removed from `tmp/`"],
+    [
+      "junk.not_filed",
+      "warn",
+      "`mailbox`, `error`",
+      "the folder for junk is not to be trusted or cannot be written to: the message, marked as junk, is in the inbox",
+    ],
+    ["maildir.not_cleaned", "warn", "`path`, `error`", "`tmp/` could not be cleaned"],
+    [
+      "storage.low_space",
+      "warn",
+      "`path`, `free`, `size`, `min_free_space`, `free_files`",
+      "a message would leave less room than `min_free_space`, or too few files (inodes), beside what others have brought and not stored; it was refused with 452",
+    ],
+    [
+      "storage.space_unknown",
+      "warn",
+      "`path`, `error`",
+      "the free space could not be asked for; the message is tried",
+    ],
+  ],
+};
+
+/** Checks of incoming mail. */
+export const CHECK_EVENTS: EventGroup = {
+  title: "Checks of incoming mail",
+  events: [
+    [
+      "dns_list.ignored",
+      "warn",
+      "`zone`, `reason`",
+      "a DNS list is dead or lists the world, by its own test entries; it is not used until that changes. Once",
+    ],
+    ["dns_list.used_again", "info", "`zone`", "that list is alive again"],
+    [
+      "greylist.not_kept",
+      "warn",
+      "`path`, `error`",
+      "the greylist cannot be read or written; it is in memory only. Once, until it can",
+    ],
+    [
+      "filter.failed",
+      "warn",
+      "`filter`, `error`",
+      "a filter is down, slow or talks nonsense; mail is taken without it or put off, as `filter_failure` says. Once, until it answers",
+    ],
+    ["filter.recovered", "info", "`filter`", "that filter answers again"],
+  ],
+};

@@ -1,0 +1,276 @@
+/**
+ * Events of the queue and of sending. See `events.ts`.
+ *
+ * @module
+ */
+import type { EventGroup } from "../events.ts";
+
+/** Sending. */
+export const SENDING_EVENTS: EventGroup = {
+  title: "Sending",
+  intro:
+    "Lines about one message share `id`, the queue id that the client got with its 250. `host`, `address` and `port` are where it was to go.",
+  events: [
+    [
+      "attempt.relayed",
+      "info",
+      "`id`, `recipient`, `host`, `address`, `tls`, `status`, `reply`",
+      "a server took the message for this recipient; `tls` is `none`, `unverified`, `verified` or `dane`",
+    ],
+    [
+      "attempt.deferred",
+      "info",
+      "the same, or `error` instead of `reply`; `attempts`, `again_ms`; `dot_sent_no_reply` where the message may be there",
+      "not now; tried again after that time. At a start also for a dot that the last process had no answer to when it ended",
+    ],
+    ["attempt.failed", "info", "as with `attempt.relayed`, or `error`", "refused for good"],
+    ["queue.expired", "info", "the same, `attempts`", "tried too long (`expire_after`)"],
+    ["queue.done", "info", "`id`", "nothing is left to do; the message is removed"],
+    [
+      "queue.scanned",
+      "info",
+      "`entries`",
+      "all that was in the queue at the start has been seen; sending began before",
+    ],
+    [
+      "host.dead",
+      "info",
+      "`host`, `address`, `port`, `error`, `pause_ms`",
+      "nobody answers there; for that time no message asks again, then one does",
+    ],
+    ["host.alive", "info", "`host`, `address`, `port`", "that one got through"],
+    [
+      "host.slowed",
+      "warn",
+      "`host`, `address`, `port`, `reply`, `pause_ms`; `domain` where it counts for all hosts of that domain",
+      "it answered 421 or 4.7.28: a pause, then one connection, then one more with each that relays",
+    ],
+    [
+      "host.plaintext",
+      "warn",
+      "`host`, `address`, `reason`",
+      "it offers TLS, which failed or was refused, or it hung up at EHLO; the policy is `prefer`, so the message goes without, over a fresh connection",
+    ],
+    [
+      "dns.resolv_conf",
+      "warn",
+      "`path`, `problem`",
+      "something in resolv.conf cannot be used, or it names no server; said again only when it changes",
+    ],
+    [
+      "mx.private_target",
+      "warn",
+      "`host`, `address`",
+      "an MX leads to a loopback or private address, which is not used (`allow_private_targets`)",
+    ],
+    [
+      "mx.null_among_others",
+      "warn",
+      "`domain`",
+      "the domain has the null MX and others beside it; the null MX is ignored",
+    ],
+    [
+      "queue.damaged",
+      "error",
+      "`file`, `reason`, `kept`; or `error`",
+      "a file of the spool is not what it must be, and is now at `kept`; the other messages go on. See [queue.md](queue.md#what-is-put-aside)",
+    ],
+    [
+      "queue.not_removed",
+      "warn",
+      "`id`, `error`",
+      "the files of a message that is done with could not be removed for good; made up for at the next start",
+    ],
+    [
+      "queue.reserve_used",
+      "error",
+      "`directory`",
+      "the disk is full: the room that is kept in `reserve` is given up so that mail can leave; no mail is accepted until it is whole again. See [queue.md](queue.md)",
+    ],
+    ["queue.reserve_whole", "info", "`directory`", "there is room again, and mail is accepted"],
+    ["queue.reserve_failed", "debug", "`error`", "the reserve could not be made"],
+    [
+      "queue.journal_kept",
+      "warn",
+      "`octets`",
+      "there was no room to begin a new journal at the start: the old one goes on",
+    ],
+    [
+      "queue.time_lost",
+      "warn",
+      "`file`, `reason`",
+      "the spool's own time cannot be read: how old messages are goes by the clock once more",
+    ],
+    [
+      "queue.time_not_saved",
+      "debug",
+      "`file`, `error`",
+      "it could not be written; messages count as younger than they are if the machine restarts now",
+    ],
+    ["queue.journal_read", "debug", "`lines`, `live`", "what the spool's journal held at the start"],
+    [
+      "queue.index_failed",
+      "debug",
+      "`shard`, `error`",
+      "the spool's index could not be read or written, which only makes the next start slower",
+    ],
+    [
+      "queue.journal_failed",
+      "error",
+      "`id`, `error`",
+      "a server answered the final dot, and that could not be written down; if the process dies now, the message may be sent twice",
+    ],
+    [
+      "dsn.queued",
+      "info",
+      "`id`, `dsn`, `kind`, `to`, `recipients`",
+      "a notice to the sender is on its way as message `dsn`; `kind` is `failure`, `delay` or `success`",
+    ],
+    [
+      "dsn.unwanted",
+      "info",
+      "`id`, `recipient`, `host`, `reply` or `error`",
+      "it failed, and the sender asked not to be told (NOTIFY)",
+    ],
+    [
+      "dsn.held",
+      "error",
+      "the same",
+      "it failed and has no sender to tell, as a notice that cannot be delivered: it is kept. See `mailapp queue list --sender '<>'`, then `release`, `bounce` or `remove` it",
+    ],
+    [
+      "dsn.dropped",
+      "warn",
+      "`id`, `recipients`, `reason`, `age_ms`",
+      "what was held so is given up: `reason` is `too old` (`keep_undeliverable`) or `too many` (`max_undeliverable`)",
+    ],
+    [
+      "dsn.shortened",
+      "info",
+      "`id`, `dsn`, `recipients`",
+      "the notice `id` is too large for its recipient's server: it goes as `dsn` once more, with less of the message that it returns",
+    ],
+    [
+      "dsn.failed",
+      "error",
+      "`id`, `error`, `again_ms`",
+      "the notice could not be written; tried again until it can",
+    ],
+    [
+      "dkim.key.loaded",
+      "info",
+      "`domain`, `selector`, `algorithm`",
+      "this key signs from now on: at start, and after SIGHUP",
+    ],
+    ["dkim.signed", "debug", "`id`, `domain`, `selectors`", "the message has a signature of each of these"],
+    [
+      "dkim.unsigned",
+      "debug, warn",
+      "`id`, `reason`",
+      "the message goes without a signature: at debug where there is no key for the author's domain, at warn where the message is at fault (no From field, or two, or a header section beyond all bounds)",
+    ],
+    [
+      "operator.*",
+      "info",
+      "`id`, `recipients`",
+      "`mailapp queue` did this: `retry`, `hold`, `release`, `bounce`, `remove`",
+    ],
+    [
+      "queue.store_failed",
+      "error",
+      "`id`, `error`, `again_ms`",
+      "what became of a message cannot be written down, as on a full disk. It is known in memory, and written once it can be; others go on. Logged once for each message",
+    ],
+    ["queue.unreadable", "error", "`id`, `error`", "a message cannot be read just now"],
+    [
+      "queue.error",
+      "error",
+      "`error`, mostly with `id`; or `what`, `error`",
+      "a defect of this program; the message is tried again. With `what`: a folder of the spool could not be read at the start, and what is in it waits for the next start: see its owner and mode",
+    ],
+    [
+      "local.unreachable",
+      "warn",
+      "`error`",
+      "it cannot be told where serve-in listens, as without a default route; mail for the own domains waits",
+    ],
+    [
+      "route.password_kept",
+      "warn",
+      "`path`, `error`",
+      "a password file has changed and cannot be read now; the password from before is used",
+    ],
+    [
+      "control.failed",
+      "error, warn",
+      "`path`, `error`",
+      "the control socket does not work: `queue` and `explain` cannot reach this server; at warn, and without `path`, where one request to it failed",
+    ],
+  ],
+};
+
+/** The maildrop. */
+export const MAILDROP_EVENTS: EventGroup = {
+  title: "The maildrop",
+  intro:
+    "What programs left for serve-out while it was stopped. `uid` and `account` are those of the file's owner.",
+  events: [
+    [
+      "maildrop.accepted",
+      "info",
+      "`uid`, `account`, `from`, `to`, `size`",
+      "in the queue now; `message.accepted` of the same time has its id",
+    ],
+    [
+      "maildrop.refused",
+      "warn",
+      "`uid`, `account`, `from`, `to`, `reply`",
+      "the server refuses this recipient for good; the sender is told by mail",
+    ],
+    [
+      "maildrop.deferred",
+      "info",
+      "`error`",
+      "the server takes nothing just now, or puts off a message; they wait",
+    ],
+    [
+      "maildrop.not_noted",
+      "warn",
+      "`file`, `error`",
+      "after a restart some recipients of this message may get it twice",
+    ],
+    ["maildrop.removed", "warn", "`file`, `reason`, `uid`, `account`", "that was no message"],
+    ["maildrop.not_removed", "warn", "the same, `error`", "nor can it be removed; told of once"],
+    [
+      "maildrop.unusable",
+      "warn",
+      "`path`, `error`, `action`",
+      "programs get an error from `sendmail` while serve-out is stopped",
+    ],
+  ],
+};
+
+/** Policies of receiving domains (MTA-STS). */
+export const POLICY_EVENTS: EventGroup = {
+  title: "Policies of receiving domains (MTA-STS)",
+  events: [
+    [
+      "mta_sts.policy",
+      "info",
+      "`domain`, `id`, `mode`, `max_age` (seconds), `mx`",
+      "a policy was fetched, and applies from now on",
+    ],
+    [
+      "mta_sts.fetch_failed",
+      "warn",
+      "`domain`, `reason`, `error`, `kept`",
+      "a policy is announced and could not be had; `kept`: an older one goes on applying, else mail goes as without",
+    ],
+    [
+      "mta_sts.not_saved",
+      "warn",
+      "`error`",
+      "the policies could not be written to data_dir; after a restart they are fetched anew",
+    ],
+  ],
+};

@@ -1,0 +1,175 @@
+/**
+ * Events of the log, of certificates and of the process. See `events.ts`.
+ *
+ * @module
+ */
+import type { EventGroup } from "../events.ts";
+
+/** The log itself. */
+export const LOG_EVENTS: EventGroup = {
+  title: "The log itself",
+  events: [
+    [
+      "dialogue",
+      "trace",
+      "`line`; `host`, `address` where serve-out sends",
+      "a line of the dialogue, after `C:` or `S:`",
+    ],
+    [
+      "log.lost",
+      "error",
+      "`lines`",
+      "so many lines were dropped before this one: the reader or the disk was too slow, or full",
+    ],
+    [
+      "log.failed",
+      "error",
+      "`file`, `error`",
+      "the file cannot be written or opened again; on standard error, once",
+    ],
+    ["log.reopened", "info", "", "SIGHUP came, and the log goes to the file that is there now"],
+    [
+      "log.not_reopened",
+      "error",
+      "`error`",
+      "SIGHUP came, and the file could not be opened again; the old one goes on",
+    ],
+  ],
+};
+
+/** Certificates. */
+export const CERTIFICATE_EVENTS: EventGroup = {
+  title: "Certificates",
+  events: [
+    [
+      "tls.certificate.loaded",
+      "info",
+      "`file`, `names`, `issuer`, `expires`, `sha256`",
+      "this certificate is used from now on: at start, and after a renewal",
+    ],
+    [
+      "tls.certificate.warning",
+      "warn",
+      "`warning`",
+      "it is served, but something is wrong with it: expired, about to expire, another name, no chain; at start and daily",
+    ],
+    [
+      "tls.certificate.failed",
+      "error",
+      "`error`, `serving`",
+      "the files changed, or SIGHUP came, and they cannot be used; the old certificate stays. Once per change",
+    ],
+    [
+      "tls.self_signed.created",
+      "info",
+      "`file`, `hostname`, `reason`",
+      "a self-signed certificate was made, and why",
+    ],
+  ],
+};
+
+/** The process. */
+export const PROCESS_EVENTS: EventGroup = {
+  title: "The process",
+  events: [
+    [
+      "listener.ready",
+      "info",
+      "`address`, `port`, `tls`",
+      "it listens there; `tls` is `off`, `starttls` or `implicit`",
+    ],
+    [
+      "listener.missing",
+      "warn, debug",
+      "`address`, `port`, `error`, `action`",
+      "the machine does not have that address yet; it is tried every 2 seconds. At warn once, each further time at debug",
+    ],
+    [
+      "listener.waiting",
+      "warn",
+      "`error`, `action`",
+      "serve-in starts without an address to listen on, and waits for the network",
+    ],
+    ["listener.closed", "info", "`address`, `port`, `reason`", "the machine no longer has that address"],
+    ["server.ready", "info", "`server`, `hostname`, `version`, `pid`", "it serves"],
+    [
+      "metrics.ready",
+      "info",
+      "`address`, `port`",
+      "`[metrics]`: Prometheus can ask there for what the server counts",
+    ],
+    [
+      "server.stopping",
+      "info",
+      "`signal`, `connections`",
+      "SIGTERM or SIGINT came, or `new addresses`, for which serve-in starts anew at once; messages in flight have 30 seconds",
+    ],
+    ["server.stopped", "info", "", "everything is closed; the process ends with 0"],
+    ["config.warning", "warn", "`warning`", "something in the configuration is odd"],
+    [
+      "config.reloaded",
+      "info",
+      "`needs_restart`",
+      "SIGHUP came, and the new configuration holds but for these settings",
+    ],
+    [
+      "config.needs_restart",
+      "warn",
+      "`settings`, `files`, `action`",
+      "these settings have changed too, and count only after a restart; `files`: what they name is outside the server's permissions",
+    ],
+    [
+      "config.not_reloaded",
+      "error",
+      "`error`, `action`",
+      "SIGHUP came, and the new configuration is wrong; the old one stays",
+    ],
+  ],
+};
+
+/** Trouble. */
+export const TROUBLE_EVENTS: EventGroup = {
+  title: "Trouble",
+  intro:
+    "Each server looks at itself two minutes after its start and then every ten minutes. What needs a person is logged, and written to postmaster of the first domain, at most once a day for each trouble; a small file (`trouble.json`, serve-in's in `incoming/` of the data directory) remembers it over restarts. `mailapp doctor` shows the same and more: what it cannot look at itself, a queue that grows and refusals, it reads there.",
+  events: [
+    [
+      "trouble",
+      "warn",
+      "`kind`, `about`, `what`, `next`",
+      "what is wrong, and what to do; the kinds are below",
+    ],
+    ["trouble.over", "info", "`kind`, `about`", "it is no more"],
+    [
+      "trouble.not_mailed",
+      "warn",
+      "`kinds`, `error`",
+      "postmaster could not be written to, as on a full disk; tried again at the next look",
+    ],
+    ["trouble.not_looked", "warn", "`error`", "a look failed, or what was told could not be remembered"],
+  ],
+  more: {
+    columns: ["kind", "server", "means"],
+    rows: [
+      ["`certificate`", "serve-in", "it has less than 14 days to go, or a third of a shorter life"],
+      ["`disk`", "both", "there is less than twice `min_free_space`"],
+      ["`queue`", "serve-out", "100 messages or more wait, and they have doubled within an hour"],
+      [
+        "`held`",
+        "serve-out",
+        "within the last day messages without a sender could not be delivered, and are held",
+      ],
+      [
+        "`dropped`",
+        "serve-out",
+        "within the last day such messages were dropped, as too many were held, or too long",
+      ],
+      ["`dns`", "both", "at two looks in a row DNS gave no answer about the own domain"],
+      [
+        "`reply`",
+        "serve-out",
+        "within the last hour another server refused mail for a reason that lies here: reverse DNS, SPF, DKIM, DMARC, TLS, rate, login, loop",
+      ],
+    ],
+  },
+};

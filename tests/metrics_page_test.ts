@@ -1,0 +1,57 @@
+// docs/metrics.md lists each metric that the program declares, and what contrib/ asks Prometheus for is among them.
+import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
+import { allMetrics } from "../base/counters.ts";
+
+const ROOT = fileURLToPath(new URL("..", import.meta.url));
+// Suffixes of what a histogram is made of.
+const SAMPLE = /_(?:bucket|sum|count)$/;
+
+// Everything that declares metrics.
+await Promise.all(
+  ["server/serve_in_server.ts", "server/serve_out_server.ts"].map((path) => import(`${ROOT}/${path}`)),
+);
+await import("../observe/metrics_server.ts");
+await import("../mta_sts/policies.ts");
+const declared = new Map(allMetrics().map((metric) => [metric.name, metric]));
+
+Deno.test("docs/metrics.md lists every metric with its kind and labels, and no other", async () => {
+  const page = await Deno.readTextFile(`${ROOT}/docs/metrics.md`);
+  const listed = new Map(
+    Array.from(
+      page.matchAll(/^\| `(\w+)` +\| (\w+) +\| ([^|]*)\|/gm),
+      ([, name = "", kind, labels = ""]) => [name, `${kind} ${(labels.match(/\w+/g) ?? []).join()}`],
+    ),
+  );
+  const wanted = new Map(
+    Array.from(declared.values(), ({ name, kind, labels }) => [name, `${kind} ${labels.join()}`]),
+  );
+  assert.deepEqual(Object.fromEntries([...listed].sort()), Object.fromEntries([...wanted].sort()));
+});
+
+Deno.test("metrics are named after the conventions of Prometheus", () => {
+  for (const { name, kind, help } of declared.values()) {
+    assert.match(name, /^(?:mailapp|process)_[a-z_]+$/, name);
+    assert.equal(name.endsWith("_total"), kind === "counter", name);
+    if (kind === "histogram") assert.match(name, /_(?:seconds|bytes)$/, name);
+    assert.match(help, /^[A-Z].*[^.]$/s, `${name}: ${help}`);
+  }
+});
+
+Deno.test("the rules and the dashboard in contrib/ ask for metrics that there are, by labels that they have", async () => {
+  const asked = new Set<string>();
+  for (const file of ["alerts.yml", "alerts_test.yml", "grafana.json"]) {
+    const text = (await Deno.readTextFile(`${ROOT}/contrib/${file}`)).replaceAll('\\"', '"');
+    for (const [, name = "", braces] of text.matchAll(/\b((?:mailapp|process)_\w+)(?:\{([^}]*)\})?/g)) {
+      if (name === "mailapp_alerts") continue;
+      asked.add(name);
+      const metric = declared.get(name) ?? declared.get(name.replace(SAMPLE, "")) ??
+        assert.fail(`${file}: ${name}`);
+      for (const [, label = ""] of (braces ?? "").matchAll(/(\w+) *(?:=|!)/g)) {
+        const all = ["job", "instance", "le", ...metric.labels];
+        assert.ok(all.includes(label), `${file}: ${name} has no label ${label}`);
+      }
+    }
+  }
+  assert.ok(asked.size > 20, `only ${asked.size} were found`);
+});
