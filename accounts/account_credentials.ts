@@ -51,13 +51,15 @@ export class AccountCredentials implements Credentials {
     try {
       const account = await find(login);
       const usable = account === undefined || account.disabled ? [] : account.passwords;
+      // The account may be found by another spelling of its domain.
+      const right: PasswordVerdict = { kind: "right", login: account?.login ?? login };
       const memory = this.#hmac(`${login}\0${password}`);
-      if (this.#remembers(memory, usable.map(({ argon2id }) => argon2id))) return { kind: "right", login };
+      if (this.#remembers(memory, usable.map(({ argon2id }) => argon2id))) return right;
       const hashes = usable.length > 0 ? usable.map(({ argon2id }) => argon2id) : [UNKNOWN_LOGIN_HASH];
       const matching = await hasher.match(password, hashes);
       if (matching !== undefined && usable.length > 0) {
         this.#remember(memory, matching);
-        return { kind: "right", login };
+        return right;
       }
       if (usable.length > 0) return { kind: "wrong", why: "wrong password" };
       return { kind: "wrong", why: account === undefined ? "unknown login" : "the account is disabled" };

@@ -29,7 +29,7 @@ export class HashingError extends Error {
 /** The message of a request without its number. */
 type Question = HashRequest extends infer One ? One extends HashRequest ? Omit<One, "id"> : never : never;
 
-/** Hashes in another thread, which begins with the first password, and anew should it die. */
+/** Hashes in another thread, which begins with the first password at the latest, and anew should it die. */
 export class HashingThread implements PasswordHasher, Disposable {
   readonly #start: () => HashingWorker;
   readonly #maxWaiting: number;
@@ -52,6 +52,11 @@ export class HashingThread implements PasswordHasher, Disposable {
   /** How many wait. */
   get waiting(): number {
     return this.#waiting.size;
+  }
+
+  /** Begins the thread, so that the first password need not wait for that. */
+  begin(): void {
+    this.#worker ??= this.#begin();
   }
 
   /** As {@linkcode PasswordHasher.hash}. @throws {HashingError} */

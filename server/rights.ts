@@ -6,6 +6,7 @@
 import { join } from "@std/path";
 import type { Config } from "../config/config.ts";
 import { mailRootOf } from "../maildir/mailboxes.ts";
+import { ACCOUNTS_DIRECTORY, accountsPath } from "./accounts_path.ts";
 import { CommandError, EXIT } from "./exit_codes.ts";
 
 const OTHERS = 0o007;
@@ -13,15 +14,17 @@ const OTHERS_WRITE = 0o002;
 const STICKY = 0o1000;
 
 /**
- * What every account of the machine can read or change and should not, one line each: the TLS key, the configuration,
- * the data directory with what lies in it, the directory of Maildirs. Keys of DKIM and password files are looked at
- * where they are read. What cannot be looked at is left out.
+ * What every account of the machine can read or change and should not, one line each: the TLS key, the accounts, the
+ * configuration, the data directory with what lies in it, the directory of Maildirs. Keys of DKIM and password files
+ * are looked at where they are read. What cannot be looked at is left out.
  */
 export async function rightsWarnings(config: Config): Promise<string[]> {
   const { dataDir, file, tls: { certificate }, mailboxes } = config;
-  const directories = [dataDir, ...["spool", "dkim", "tls", "incoming"].map((name) => join(dataDir, name))];
+  const names = ["spool", "dkim", "tls", "incoming", ACCOUNTS_DIRECTORY];
+  const directories = [dataDir, ...names.map((name) => join(dataDir, name))];
   const warnings = await Promise.all([
     ...(certificate === undefined ? [] : [secretWarning("[tls] key", certificate.keyFile)]),
+    secretWarning("the accounts", accountsPath(config)),
     secretWarning("[tls] self_signed", join(dataDir, "tls", "selfsigned.key")),
     ...(file === undefined ? [] : [writeWarning("the configuration", file)]),
     ...directories.map((path) => writeWarning("data_dir", path)),

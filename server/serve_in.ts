@@ -10,6 +10,7 @@ import { mailRootOf } from "../maildir/mailboxes.ts";
 import { makeMailRoot } from "../maildir/maildir.ts";
 import { showEndpoint } from "../net/listen.ts";
 import { StorageError } from "../storage/storage_error.ts";
+import { ACCOUNTS_DIRECTORY } from "./accounts_path.ts";
 import { serveInAddresses, serveInEndpoints, serveInFollow } from "./addresses.ts";
 import { asksDns, dnsGrants } from "./dns_parts.ts";
 import { filterGrants, type Grants, logFile, metricsGrants, PASSWD_FILE } from "./grants.ts";
@@ -43,7 +44,7 @@ export const serveIn: Server = {
     description: "mailapp: mail from the Internet into Maildirs",
     umask: "0007",
     writable: ({ dataDir }, { mailRoot }) => [dataDir, mailRoot],
-    hidden: ({ dataDir }) => [join(dataDir, "spool"), join(dataDir, "dkim")],
+    hidden: ({ dataDir }) => ["spool", "dkim", ACCOUNTS_DIRECTORY].map((name) => join(dataDir, name)),
     // Maildirs are setgid, so that a reader's group has what comes.
     settings: ["RestrictSUIDSGID=no"],
   },

@@ -7,6 +7,7 @@ import { dirname, join } from "@std/path";
 import type { Config } from "../config/config.ts";
 import { ConfigError } from "../config/errors.ts";
 import { addressScope } from "../net/ip_address.ts";
+import { ACCOUNTS_DIRECTORY } from "./accounts_path.ts";
 import { serveOutEndpoints } from "./addresses.ts";
 import { RESOLV_CONF } from "./dns_parts.ts";
 import { type Grants, isWithin, logFile, metricsGrants, PASSWD_FILE } from "./grants.ts";
@@ -42,7 +43,8 @@ export const serveOut: Server = {
     writable: ({ dataDir }) => [dataDir],
     hidden: ({ dataDir, file = "", serveIn }, { mailRoot }) => {
       const nested = isWithin(dataDir, mailRoot) || isWithin(file, mailRoot);
-      return [join(dataDir, "incoming"), ...(serveIn.domains.length === 0 || nested ? [] : [mailRoot])];
+      const others = ["incoming", ACCOUNTS_DIRECTORY].map((name) => join(dataDir, name));
+      return [...others, ...(serveIn.domains.length === 0 || nested ? [] : [mailRoot])];
     },
     settings: ["RestrictSUIDSGID=yes"],
   },

@@ -7,6 +7,7 @@ import { lchown } from "node:fs/promises";
 import { dirname, join, relative } from "@std/path";
 import type { Account } from "../../doctor/checks/storage.ts";
 import { MAILDROP_MODE, maildropDirectory, maildropFault } from "../../relay/maildrop/directory.ts";
+import { ACCOUNTS_DIRECTORY } from "../../server/accounts_path.ts";
 import { DATA_MODE, openMailboxes } from "../../server/parts.ts";
 import { accountOf, SERVICE_ACCOUNT } from "../command_line/service_account.ts";
 import type { Installation } from "./installation.ts";
@@ -34,7 +35,16 @@ export async function makeDirectories(mailRoot: string, installation: Installati
 }
 
 /** What may be in the data directory where root has made or restored it. */
-const DATA_ROOMS = ["dkim", "tls", "incoming", "spool", "maildrop", "control.sock", "trouble.json"];
+const DATA_ROOMS = [
+  ACCOUNTS_DIRECTORY,
+  "dkim",
+  "tls",
+  "incoming",
+  "spool",
+  "maildrop",
+  "control.sock",
+  "trouble.json",
+];
 
 /** Makes a directory, or hands over one that root has prepared; what became of it. */
 async function makeDirectory(
@@ -70,7 +80,7 @@ async function makeDirectory(
 /** What each unit hides from the other server; it can only hide what is there when it starts. */
 async function makeRooms(dataDir: string, account: Account | undefined): Promise<void> {
   if (account !== undefined && (await Deno.lstat(dataDir)).uid !== account.uid) return;
-  for (const room of ["dkim", "incoming", "spool"]) {
+  for (const room of [ACCOUNTS_DIRECTORY, "dkim", "incoming", "spool"]) {
     const path = join(dataDir, room);
     try {
       await Deno.mkdir(path, { mode: 0o700 });

@@ -48,11 +48,17 @@ Deno.test("installedFiles() lets each server write where its part is, and see no
   const serveOut = settings(all.get("/etc/systemd/system/mailapp-out.service")?.text);
   assert.equal(serveIn["ExecStart"], "/usr/local/bin/mailapp serve-in --config /etc/mailapp/config.toml");
   assert.equal(serveIn["ReadWritePaths"], "/var/lib/mailapp /var/mail /var/log/mailapp");
-  assert.equal(serveIn["InaccessiblePaths"], "-/var/lib/mailapp/spool -/var/lib/mailapp/dkim");
+  assert.equal(
+    serveIn["InaccessiblePaths"],
+    "-/var/lib/mailapp/spool -/var/lib/mailapp/dkim -/var/lib/mailapp/accounts",
+  );
   assert.equal(serveIn["PropagatesReloadTo"], "mailapp-out.service");
   assert.equal(serveOut["PropagatesReloadTo"], "mailapp-in.service");
   assert.equal(serveOut["ReadWritePaths"], "/var/lib/mailapp /var/log/mailapp");
-  assert.equal(serveOut["InaccessiblePaths"], "-/var/lib/mailapp/incoming -/var/mail");
+  assert.equal(
+    serveOut["InaccessiblePaths"],
+    "-/var/lib/mailapp/incoming -/var/lib/mailapp/accounts -/var/mail",
+  );
   for (const unit of [serveIn, serveOut]) {
     assert.equal(unit["User"], "mailapp");
     assert.equal(unit["AmbientCapabilities"], "CAP_NET_BIND_SERVICE");

@@ -40,6 +40,7 @@ testWith(ROOT_PROGRAMS, "init and install make a service of the built file on a 
     const line of [
       "drwxr-x--x mailapp:mailapp /var/lib/mailapp",
       "drwx-ws-wt mailapp:mailapp /var/lib/mailapp/maildrop",
+      "drwx------ mailapp:mailapp /var/lib/mailapp/accounts",
       "drwx------ mailapp:mailapp /var/lib/mailapp/dkim",
       "drwx------ mailapp:mailapp /var/lib/mailapp/incoming",
       "drwx------ mailapp:mailapp /var/lib/mailapp/spool",

@@ -17,12 +17,16 @@ export interface DovecotOptions {
     readonly uid: number;
     readonly gid: number;
   }[];
+  /** A passwd-file with other passwords. */
+  readonly passwordFile?: string;
 }
 
-/** A running Dovecot; every password is `secret`. */
+/** A running Dovecot; every password is `secret` if no file has others. */
 export interface Dovecot extends AsyncDisposable {
   /** Listens on 127.0.0.1. */
   readonly port: number;
+  /** Where it checks passwords for others. */
+  readonly authSocket: string;
   readonly program: RunningProgram;
 }
 
@@ -60,7 +64,7 @@ service imap-login {
 }
 passdb {
   driver = passwd-file
-  args = scheme=PLAIN ${users}
+  args = ${options.passwordFile ?? users}
 }
 userdb {
   driver = passwd-file
@@ -74,6 +78,7 @@ userdb {
     });
     return {
       port,
+      authSocket: `${folder.path}/run/auth-client`,
       program,
       async [Symbol.asyncDispose]() {
         await program.stop();
