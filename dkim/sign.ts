@@ -27,6 +27,8 @@ export interface DkimSignerOptions {
 
 /** Names in `h=`; a message with more fields to sign is not signed. */
 const MAX_NAMES = 200;
+/** Domains that are warned of by name; what programs write into From fields has no bound. */
+const MAX_KEYLESS = 100;
 const LINE_WIDTH = 76;
 
 /** Signs messages with the key of the domain in their From field, or of the nearest domain above it. */
@@ -34,6 +36,8 @@ export class DkimSigner {
   #keys: ReadonlyMap<string, readonly DkimKey[]> = new Map();
   readonly #logger: Logger;
   readonly #clock: Clock;
+  /** Domains without a key that were warned of. */
+  readonly #keyless = new Set<string>();
 
   /** Without keys it signs nothing. */
   constructor({ keys, logger, clock = systemClock }: DkimSignerOptions) {
@@ -45,6 +49,7 @@ export class DkimSigner {
   /** Takes these keys instead, for messages that begin from now on. */
   replaceKeys(keys: readonly DkimKey[]): void {
     this.#keys = Map.groupBy(keys, ({ domain }) => domain);
+    this.#keyless.clear();
   }
 
   /**
@@ -74,12 +79,21 @@ export class DkimSigner {
     const domains = authorDomains(fieldValue(author));
     const domain = domains.find((name) => this.keysFor(name).length > 0);
     if (domain === undefined) {
-      logger.debug("dkim.unsigned", {
-        reason: `there is no key for ${domains[0] ?? "an address without a domain"}`,
-      });
+      this.#noKey(logger, domains[0] ?? "an address without a domain");
       return undefined;
     }
     return new DkimSignature({ logger, clock: this.#clock, keys: this.keysFor(domain), section, names });
+  }
+
+  /** Said once of each domain: whoever has keys means to sign, and a program may send thousands of messages. */
+  #noKey(logger: Logger, author: string): void {
+    const domain = author.slice(0, 255);
+    const fields = { domain, reason: `there is no key for ${domain}` };
+    if (this.#keyless.has(domain) || this.#keyless.size >= MAX_KEYLESS) {
+      return logger.debug("dkim.unsigned", fields);
+    }
+    this.#keyless.add(domain);
+    logger.warn("dkim.unsigned", fields);
   }
 
   /** Signs a message that is there as a whole; gives it with the signatures on top. */

@@ -300,7 +300,7 @@ Deno.test("DkimSigner does not sign what has no one author, and says so", async 
     ["Subject: x\r\n\r\nFrom: a@example.com\r\n", /no From/, "warn"],
     ["\r\nFrom: a@example.com\r\n\r\n", /no From/, "warn"],
     ["From: a@example.com\r\nFrom: b@example.com\r\n\r\nx\r\n", /more than one From/, "warn"],
-    ["From: a@elsewhere.test\r\n\r\nx\r\n", /no key for elsewhere\.test/, "debug"],
+    ["From: a@elsewhere.test\r\n\r\nx\r\n", /no key for elsewhere\.test/, "warn"],
     [many, /\d{3} fields/, "warn"],
   ];
   for (const [message, reason, level] of cases) {
@@ -313,6 +313,24 @@ Deno.test("DkimSigner does not sign what has no one author, and says so", async 
     assert.equal(event.fields["id"], "q1");
     assert.match(String(event.fields["reason"]), reason);
   }
+});
+
+Deno.test("DkimSigner warns once of each domain without a key, of a hundred at most, and again with other keys", async () => {
+  const log = new RecordingLog();
+  const it = signer([rsa], log);
+  const send = async (domain: string) => {
+    await it.sign("q1", Buffer.from(`From: a@${domain}\r\n\r\nx\r\n`));
+    return log.events.at(-1)?.level;
+  };
+  assert.deepEqual([await send("one.test"), await send("one.test"), await send("two.test")], [
+    "warn",
+    "debug",
+    "warn",
+  ]);
+  for (let i = 0; i < 98; i++) assert.equal(await send(`${i}.test`), "warn");
+  assert.equal(await send("more.test"), "debug");
+  it.replaceKeys([ed]);
+  assert.deepEqual([await send("one.test"), await send("one.test")], ["warn", "debug"]);
 });
 
 Deno.test("DkimSigner takes new keys, and none", async () => {

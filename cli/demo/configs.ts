@@ -81,9 +81,11 @@ export interface Configs {
 /** Writes the configurations of the three hosts. */
 export async function writeConfigs(
   directory: string,
-  { here, later, places, dnsPort }: {
+  { here, later, sender, places, dnsPort }: {
     readonly here: DemoDomain;
     readonly later: DemoDomain;
+    /** Who sends; the first host takes what comes back to it. */
+    readonly sender: string;
     readonly places: Places;
     readonly dnsPort: number;
   },
@@ -97,8 +99,8 @@ export async function writeConfigs(
     return file;
   };
   return {
-    serveIn: await write("serve-in", serveInText(here, { places, mail, dnsPort })),
-    serveOut: await write("serve-out", serveOutText({ places, dnsPort })),
+    serveIn: await write("serve-in", serveInText(here, { places, mail, dnsPort, alsoFor: sender })),
+    serveOut: await write("serve-out", serveOutText({ places, dnsPort, domain: domainOf(sender) })),
     later: await write("later", serveInText(later, { places, mail, dnsPort })),
     mail,
   };
@@ -112,9 +114,17 @@ format = "json"
 
 function serveInText(
   { name, host, address }: DemoDomain,
-  { places, mail, dnsPort }: { readonly places: Places; readonly mail: string; readonly dnsPort: number },
+  { places, mail, dnsPort, alsoFor }: {
+    readonly places: Places;
+    readonly mail: string;
+    readonly dnsPort: number;
+    /** One more address, in a domain of its own. */
+    readonly alsoFor?: string;
+  },
 ): string {
   const quoted = JSON.stringify;
+  const users = USERS.map((user) => `${user}@${name}`);
+  const others = alsoFor === undefined ? [] : [alsoFor];
   return `hostname = ${quoted(host)}
 ${LOG}
 [tls]
@@ -127,20 +137,30 @@ servers = ["127.0.0.1:${dnsPort}"]
 listen = [${quoted(address)}]
 port = ${places.smtp}
 tls_port = ${places.tls}
-domains = [${quoted(name)}]
+domains = ${quoted([name, ...others.map(domainOf)])}
 min_free_space = "16MiB"
 
 [mailboxes]
 path = ${quoted(join(mail, "{domain}", "{user}"))}
-users = ${quoted(USERS)}
+users = ${quoted([...users, ...others])}
 
 [mailboxes.aliases]
-postmaster = ${quoted(USERS[0])}
+postmaster = ${quoted(users[0])}
 `;
 }
 
-function serveOutText({ places, dnsPort }: { readonly places: Places; readonly dnsPort: number }): string {
-  return `hostname = "out.home.test"
+function domainOf(address: string): string {
+  return address.slice(address.indexOf("@") + 1);
+}
+
+function serveOutText(
+  { places, dnsPort, domain }: {
+    readonly places: Places;
+    readonly dnsPort: number;
+    readonly domain: string;
+  },
+): string {
+  return `hostname = "out.${domain}"
 ${LOG}
 [dns]
 servers = ["127.0.0.1:${dnsPort}"]
@@ -148,7 +168,7 @@ servers = ["127.0.0.1:${dnsPort}"]
 [serve-out]
 listen = ["127.0.0.1"]
 port = ${places.serveOut}
-qualify_domain = "home.test"
+qualify_domain = "${domain}"
 smtp_port = ${places.smtp} # not 25, which needs root
 allow_private_targets = true # the other hosts are on loopback
 retry = ["${RETRY_SECONDS}s"] # for the impatient

@@ -26,7 +26,9 @@ export function registerDemo(program: Command, { io, action }: Registrar): void 
     .action(action((options: { once?: true }) => demo(io, { once: options.once === true })));
 }
 
-const SENDER = "you@home.test";
+const HOME = "home.test";
+const SENDER = `you@${HOME}`;
+
 type Say = (text?: string) => void;
 type Tell = (who: string, text: string) => void;
 
@@ -64,8 +66,9 @@ async function perform(
   const places = choosePlaces();
   const [here, later] = [domain("here", places), domain("later", places)];
   const home = {
-    name: "home.test",
-    host: "out.home.test",
+    name: HOME,
+    // Not the name by which serve-out goes: then its own notices would have nowhere to go.
+    host: `mx.${HOME}`,
     address: "127.0.0.1",
     spf: "v=spf1 ip4:127.0.0.1 -all",
   };
@@ -73,10 +76,11 @@ async function perform(
     port: 2553,
     asked: (line) => hear("DNS", line),
   });
-  const files = await writeConfigs(directory, { here, later, places, dnsPort: dns.port });
+  const files = await writeConfigs(directory, { here, later, sender: SENDER, places, dnsPort: dns.port });
   const short = (path: string) => `./${relative(Deno.cwd(), path)}`;
   say("1. Configurations, for two hosts and a third that comes later:");
-  say(`     ${short(files.serveIn)}    takes mail for ${here.name}, with mailboxes ${USERS.join(" and ")}`);
+  say(`     ${short(files.serveIn)}    takes mail for ${here.name}, with mailboxes ${USERS.join(" and ")},`);
+  say(`     ${"".padEnd(short(files.serveIn).length)}    and what comes back to ${SENDER}`);
   say(`     ${short(files.serveOut)}   takes mail of programs on this machine, and sends it on`);
   say(`     ${short(files.later)}       takes mail for ${later.name}`);
 
@@ -164,7 +168,8 @@ async function perform(
   }
 
   const [inbox, laterInbox] = [here, later].map(({ name }) => short(join(files.mail, name, "bob")));
-  say(byHand({ places, inbox, laterInbox, config: short(files.serveOut), task: taskCommand(io) }));
+  const ownInbox = short(join(files.mail, HOME, "you"));
+  say(byHand({ places, inbox, laterInbox, ownInbox, config: short(files.serveOut), task: taskCommand(io) }));
   servers.showLogs(tell);
   const codes = await servers.ended();
   return stop.aborted && codes.every((code) => code === 0) ? EXIT.ok : EXIT.software;
@@ -323,10 +328,11 @@ function taskCommand({ env }: Io): string {
 }
 
 function byHand(
-  { places, inbox, laterInbox, config, task }: {
+  { places, inbox, laterInbox, ownInbox, config, task }: {
     readonly places: Places;
     readonly inbox: string | undefined;
     readonly laterInbox: string | undefined;
+    readonly ownInbox: string;
     readonly config: string;
     readonly task: string;
   },
@@ -347,7 +353,8 @@ Send the next one yourself. As a program on this machine, through serve-out:
      echo "Hello Bob." | ${task} mailapp sendmail --config ${config} -f ${SENDER} ${to}
      swaks --server 127.0.0.1:${serveOut} --from ${SENDER} --to ${to}
      nc -C 127.0.0.1 ${serveOut}
-   and then type as below. Also to bob@${NAMES.later}; to any other domain it fails, since this DNS knows none.
+   and then type as below. Also to bob@${NAMES.later}; to any other domain it fails, since this DNS
+   knows none, and a notice says so to ${SENDER}.
 As a server from elsewhere, straight to serve-in, typed by hand (-C ends lines with CRLF):
      nc -C ${here} ${smtp}
 ${dialogue}
@@ -356,6 +363,7 @@ ${dialogue}
 Read it:
      cat ${inbox}/new/*
      mutt -f ${inbox}         (for ${NAMES.later}: ${laterInbox})
+     cat ${ownInbox}/new/*         (notices)
 See the queue, and what would become of a message:
      ${task} mailapp queue list --config ${config}
      ${task} mailapp explain ${to} --config ${config}

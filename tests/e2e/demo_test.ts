@@ -81,6 +81,22 @@ Deno.test("the demo serves until Ctrl-C, and takes messages sent by hand to both
     assert.match(await dialogue.say("Subject: By hand\r\n\r\nHello.\r\n."), /^250 /);
     await readUntil(new RegExp(`serve-in .*INFO +message\\.delivered .*${name}@demo\\.test`));
   }
+  // What the demo says of other domains: the notice gets back.
+  using dialogue = await Dialogue.connect(Number(serveOut));
+  await dialogue.hear();
+  await dialogue.say("EHLO me.test");
+  await dialogue.say("MAIL FROM:<you@home.test>");
+  await dialogue.say("RCPT TO:<bob@elsewhere.test>");
+  await dialogue.say("DATA");
+  assert.match(await dialogue.say("Subject: By hand\r\n\r\nHello.\r\n."), /^250 /);
+  await readUntil(/serve-in .*INFO +message\.delivered .*you@home\.test/);
+  const [, inbox = ""] = /cat \.\/(\S*home\.test\S*)\/new\/\*/.exec(output) ?? [];
+  const [notice] = [...Deno.readDirSync(workspace.file(`${inbox}/new`))];
+  assert.match(
+    await Deno.readTextFile(workspace.file(`${inbox}/new/${notice?.name}`)),
+    /<bob@elsewhere\.test>/,
+  );
+  assert.doesNotMatch(output, / (?:ERROR|WARN) /);
   child.kill("SIGINT");
   for (;;) if ((await reader.read()).done) break;
   assert.equal((await child.status).code, 0, output);
