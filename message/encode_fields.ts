@@ -26,7 +26,9 @@ const PARAMETERS = /^(?:content-type|content-disposition)$/;
 const STRUCTURED =
   /^(?:received|return-path|delivered-to|date|resent-date|message-id|resent-message-id|in-reply-to|references|mime-version|content-(?:transfer-encoding|id|location|base|language|md5)|list-[!-9;-~]*|arc-[!-9;-~]*|authentication-results|dkim-signature|domainkey-signature|received-spf|autocrypt|face|x-face)$/;
 /** Octets of fields that are encoded, in all; words cost more than their octets. */
-const MAX_ENCODED = 256 * 1024;
+const MAX_ENCODED = 64 * 1024;
+/** Fields that are encoded; each costs more than its octets. */
+const MAX_FIELDS = 1000;
 /** Characters of an encoded parameter; a longer one would need parts (RFC 2231 §3). */
 const MAX_PARAMETER = 900;
 
@@ -41,11 +43,16 @@ export function encodeFields(
 ): HeaderField[] {
   let declared: string | undefined | null = null;
   let room = MAX_ENCODED;
+  let count = 0;
   return fields.map((field) => {
     if (isAscii(field.text)) return field;
     room -= field.text.length;
-    if (room < 0) {
-      left.add(`there are more than ${MAX_ENCODED} octets of fields that are not ASCII`);
+    if (room < 0 || ++count > MAX_FIELDS) {
+      left.add(
+        room < 0
+          ? `there are more than ${MAX_ENCODED} octets of fields that are not ASCII`
+          : `there are more than ${MAX_FIELDS} fields that are not ASCII`,
+      );
       return field;
     }
     if (declared === null) declared = declaredCharset(fields);

@@ -9,7 +9,15 @@ import { Buffer, isUtf8 } from "node:buffer";
 const MAX_LINE = 76;
 const HEX = "0123456789ABCDEF";
 // What may stand as it is wherever an encoded word may (§5, the narrowest of its rules).
-const SAFE = /^[A-Za-z0-9!*+\-/]$/;
+const SAFE = new Set(
+  Buffer.from("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/"),
+);
+const SPACE = 32;
+/** Characters of each octet in the encoding Q. */
+const QUOTED_LENGTHS = Uint8Array.from(
+  { length: 256 },
+  (_, byte) => SAFE.has(byte) || byte === SPACE ? 1 : 3,
+);
 const IS_ENCODED = /^=\?[^? \t\r\n]+\?[BbQq]\?[^? \t\r\n]*\?=$/;
 
 /** Text as octets, and what they mean. */
@@ -157,19 +165,15 @@ function characterEnd(bytes: Uint8Array, start: number): number {
 
 function quotedLength(bytes: Uint8Array, start: number, end: number): number {
   let length = 0;
-  for (let at = start; at < end; at++) {
-    const character = String.fromCharCode(bytes[at] as number);
-    length += SAFE.test(character) || character === " " ? 1 : 3;
-  }
+  for (let at = start; at < end; at++) length += QUOTED_LENGTHS[bytes[at] as number] as number;
   return length;
 }
 
 function quote(bytes: Uint8Array): string {
   let text = "";
   for (const byte of bytes) {
-    const character = String.fromCharCode(byte);
-    if (SAFE.test(character)) text += character;
-    else if (character === " ") text += "_";
+    if (SAFE.has(byte)) text += String.fromCharCode(byte);
+    else if (byte === SPACE) text += "_";
     else text += `=${HEX[byte >> 4]}${HEX[byte & 15]}`;
   }
   return text;

@@ -186,7 +186,12 @@ Deno.test("repairHeader() keeps within the bound of a header section, and its wo
   assert.equal(repair(fields).out, fields.replace("Bcc: x\r\n", ""));
   assert.deepEqual(repair(fields).left, ["there are more than 10000 fields"]);
   const raw = `${COMPLETE}X: ${"ü ".repeat(100_000)}\r\nSubject: ü\r\n`;
-  assert.match(repair(raw).left.join(), /more than 262144 octets of fields that are not ASCII/);
+  assert.match(repair(raw).left.join(), /more than 65536 octets of fields that are not ASCII/);
+  const fifth = `${COMPLETE}${"X: ü\r\n".repeat(5000)}`;
+  const encoded = repair(fifth);
+  assert.equal(encoded.out.match(/^X: =\?utf-8\?/gm)?.length, 1000);
+  assert.equal(encoded.out.match(/^X: /gm)?.length, 5000);
+  assert.deepEqual(encoded.left, ["there are more than 1000 fields that are not ASCII"]);
   const many = repair(COMPLETE + Array.from({ length: 1000 }, (_, i) => `X-${i}: ü\r\n`).join(""));
   assert.equal(many.repairs.length, 10);
   const long = repair(`${COMPLETE}X-${"y".repeat(500)}: ü\r\n`);
