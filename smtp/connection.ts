@@ -61,6 +61,9 @@ const HTTP_VERBS: ReadonlySet<string> = new Set([
   "PATCH",
 ]);
 
+// Refusals of a session that are logged one by one; of the others there is the number.
+const MAX_LOGGED_REFUSALS = 100;
+
 const ERROR_CODES: ReadonlySet<number> = new Set([500, 501, 502, 503, 504, 530, 535, 538, 555]);
 
 // A line of an exchange of AUTH, in octets (RFC 4954 §4).
@@ -100,6 +103,8 @@ export class Connection {
   readonly #refusedData = new RefusedData((verb) => commands.has(verb));
   /** When the last replies had been written; `undefined` where the line had come before that. */
   #repliedAt: number | undefined;
+  /** Commands and messages that were refused. */
+  #refusals = 0;
   /** Why the session ended, for the log. */
   #end = "";
 
@@ -236,6 +241,10 @@ export class Connection {
       this.#end = "too many refused recipients";
       return reply(421, "4.7.0", "Too many unknown recipients; goodbye");
     }
+    if (this.#refusals > Math.max(limits.maxRefusals, 10 * limits.maxRecipients)) {
+      this.#end = "too many refusals";
+      return reply(421, "4.7.0", "Too many refusals; goodbye");
+    }
     if (this.#draining && !session.transaction) {
       this.#end = "shutdown";
       return replies.shuttingDown(hostname);
@@ -301,7 +310,7 @@ export class Connection {
   /** A command that failed. */
   #failed(verb: string, error: unknown): Outcome {
     const { reply, cause } = replies.failureOf(error);
-    if (cause !== undefined) {
+    if (cause !== undefined && this.#refusals < MAX_LOGGED_REFUSALS) {
       this.#options.log.error("command.failed", { verb, error: describeError(cause) });
     }
     return { reply, then: "continue" };
@@ -318,6 +327,7 @@ export class Connection {
   ): void {
     refusals.with(verb, reply.enhanced ?? String(reply.code)).add();
     if (ERROR_CODES.has(reply.code)) this.#session.errorCount++;
+    if (++this.#refusals > MAX_LOGGED_REFUSALS) return;
     this.#options.log.info("command.refused", {
       command: command.slice(0, 300),
       reply: oneLine(reply),
@@ -392,9 +402,15 @@ export class Connection {
       if (!await this.#fillWithData(patience, message)) return false;
     }
     this.#storing = true;
-    this.#say(await completeMessage(this.#session, this.#context));
+    this.#sayOfMessage(await completeMessage(this.#session, this.#context));
     this.#storing = false;
     return true;
+  }
+
+  /** Answers the end of the data. */
+  #sayOfMessage(answer: Reply): void {
+    if (answer.code >= 400) this.#refusals++;
+    this.#say(answer);
   }
 
   /** Reads one chunk, and answers it; a chunk whose command was refused is dropped. */
@@ -433,10 +449,10 @@ export class Connection {
     if (chunk.last) {
       this.#storing = true;
       await message.finish();
-      this.#say(await completeMessage(this.#session, this.#context));
+      this.#sayOfMessage(await completeMessage(this.#session, this.#context));
       this.#storing = false;
     } else if (message.failure) {
-      this.#say(await completeMessage(this.#session, this.#context));
+      this.#sayOfMessage(await completeMessage(this.#session, this.#context));
     } else {
       this.#say(reply(250, "2.0.0", `${chunk.octets} octets received`));
     }
@@ -599,6 +615,7 @@ export class Connection {
       ...(session.tls ? { tls: session.tls.protocol } : {}),
       ...(session.errorCount > 0 ? { errors: session.errorCount } : {}),
       ...(session.refusedRecipientCount > 0 ? { refused_recipients: session.refusedRecipientCount } : {}),
+      ...(this.#refusals > MAX_LOGGED_REFUSALS ? { refusals: this.#refusals } : {}),
       ...(unfinished ? envelopeFields(unfinished) : {}),
       seconds: Math.round(this.#options.clock.monotonic() - this.#startedAt) / 1000,
     });

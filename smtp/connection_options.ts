@@ -27,6 +27,11 @@ export interface ConnectionLimits extends CommandLimits {
   readonly maxErrors: number;
   /** Refused recipients in a session; the next one is told 421. */
   readonly maxRefusedRecipients: number;
+  /**
+   * Refusals of every kind in a session, of messages too; the next one is told 421. At least ten times `maxRecipients`
+   * are allowed: a program may name all its recipients at once.
+   */
+  readonly maxRefusals: number;
   /** The longest command line in octets, CRLF included. RFC 5321 §4.5.3.1.4 asks for 512 at least. */
   readonly maxCommandLine: number;
 }

@@ -51,6 +51,7 @@ export const defaultLimits: ServerLimits = {
   minDataRate: 1024,
   maxErrors: 10,
   maxRefusedRecipients: 100,
+  maxRefusals: 1000,
   maxCommandLine: 2048,
   maxConnections: 1000,
   maxConnectionsPerIp: 50,
