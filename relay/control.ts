@@ -20,9 +20,11 @@ import {
 import type { ActionResult, QueueOperator, QueueView } from "./operator.ts";
 import type { Targets } from "./mx.ts";
 import type { Scheduler } from "./scheduler.ts";
+import { acceptAll } from "../net/accept.ts";
 
 const MAX_REQUEST = 1024 * 1024;
 const MAX_CLIENTS = 16;
+const BUSY = `${MAX_CLIENTS} others are being served; try again later`;
 const REQUEST_TIMEOUT = 10_000;
 
 /** What a {@linkcode ControlServer} needs. */
@@ -37,8 +39,10 @@ export interface ControlServerOptions {
   readonly settings: () => string;
   /** Times out clients. */
   readonly clock: Clock;
-  /** Takes `control.failed`. */
+  /** Takes `control.failed`, and what {@linkcode acceptAll} says. */
   readonly logger: Logger;
+  /** Listens on a Unix socket; default: `Deno.listen()`. */
+  readonly listenOn?: (path: string) => Deno.Listener;
 }
 
 /** Answers on the control socket. */
@@ -47,11 +51,18 @@ export class ControlServer implements AsyncDisposable {
   readonly #listener: Deno.Listener;
   readonly #clients = new Map<Deno.Conn, Promise<void>>();
   readonly #accepting: Promise<void>;
+  #refused = 0;
+  #closed = false;
 
   private constructor(options: ControlServerOptions, listener: Deno.Listener) {
     this.#options = options;
     this.#listener = listener;
-    this.#accepting = this.#accept();
+    this.#accepting = acceptAll(listener, {
+      welcome: (conn) => this.#welcome(conn),
+      ended: () => this.#closed,
+      clock: options.clock,
+      log: options.logger.with({ socket: options.path }),
+    });
   }
 
   /**
@@ -69,7 +80,8 @@ export class ControlServer implements AsyncDisposable {
     const umask = Deno.umask(0o177);
     try {
       using short = shortPath(path);
-      return new ControlServer(options, Deno.listen({ transport: "unix", path: short.path }));
+      const { listenOn = (path) => Deno.listen({ transport: "unix", path }) } = options;
+      return new ControlServer(options, listenOn(short.path));
     } finally {
       Deno.umask(umask);
     }
@@ -77,6 +89,7 @@ export class ControlServer implements AsyncDisposable {
 
   /** Stops listening, cuts off clients and removes the socket. */
   async close(): Promise<void> {
+    this.#closed = true;
     this.#listener.close();
     await this.#accepting;
     for (const conn of this.#clients.keys()) closeQuietly(conn);
@@ -89,31 +102,30 @@ export class ControlServer implements AsyncDisposable {
     return this.close();
   }
 
-  async #accept(): Promise<void> {
-    for (;;) {
-      let conn: Deno.Conn;
-      try {
-        conn = await this.#listener.accept();
-      } catch (error) {
-        if (error instanceof Deno.errors.BadResource || error instanceof Deno.errors.Interrupted) return;
-        // Out of descriptors, most likely.
-        this.#options.logger.error("control.failed", { error: String(error) });
-        await new Promise<void>((resolve) => void this.#options.clock.after(1000, resolve));
-        continue;
-      }
-      if (this.#clients.size >= MAX_CLIENTS) {
-        closeQuietly(conn);
-        continue;
-      }
-      const done = this.#serve(conn).catch((error) => {
-        // A client that goes away in the middle is nothing special.
-        if (GONE.some((gone) => error instanceof gone)) return;
-        this.#options.logger.warn("control.failed", { error: String(error) });
-      }).finally(() => {
-        closeQuietly(conn);
-        this.#clients.delete(conn);
-      });
-      this.#clients.set(conn, done);
+  #welcome(conn: Deno.Conn): void {
+    if (this.#clients.size >= MAX_CLIENTS) return void this.#refuse(conn);
+    const done = this.#serve(conn).catch((error) => {
+      // A client that goes away in the middle is nothing special.
+      if (GONE.some((gone) => error instanceof gone)) return;
+      this.#options.logger.warn("control.failed", { error: String(error) });
+    }).finally(() => {
+      closeQuietly(conn);
+      this.#clients.delete(conn);
+    });
+    this.#clients.set(conn, done);
+  }
+
+  /** Says why, to as many as are served. */
+  async #refuse(conn: Deno.Conn): Promise<void> {
+    if (this.#refused >= MAX_CLIENTS) return closeQuietly(conn);
+    this.#refused++;
+    try {
+      await new LineWriter(conn, this.#options.clock).finish({ error: BUSY });
+    } catch {
+      // Gone already.
+    } finally {
+      this.#refused--;
+      closeQuietly(conn);
     }
   }
 

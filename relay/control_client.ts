@@ -83,7 +83,8 @@ export class ControlClient {
       throw new ControlError("it has just ended", { cause });
     });
     try {
-      await writeAll(conn, encoder.encode(formatRequest(request) + "\n"));
+      // Whom the server turns away it tells why, and does not wait for the request.
+      await writeAll(conn, encoder.encode(formatRequest(request) + "\n")).catch(() => {});
       const lines = new LineReader(conn, MAX_LINE);
       for (let line = await lines.read(); line !== undefined; line = await lines.read()) {
         const answer = JSON.parse(line) as { item?: T; error?: string; end?: unknown };

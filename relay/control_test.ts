@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { join } from "@std/path";
-import { silentLogger } from "../base/log.ts";
+import { type Logger, silentLogger } from "../base/log.ts";
 import { systemClock } from "../base/clock.ts";
 import { FakeClock } from "../tests/support/fake_clock.ts";
 import { MemoryQueue } from "../tests/support/memory_queue.ts";
 import { largestEntry } from "../tests/support/queue_entry.ts";
+import { RecordingLog } from "../tests/support/recording_log.ts";
 import { RelayNetwork } from "../tests/support/relay_network.ts";
 import { until } from "../tests/support/until.ts";
 import { ControlServer } from "./control.ts";
@@ -18,7 +19,11 @@ async function withServer(
   test: (
     world: { path: string; queue: MemoryQueue; scheduler: Scheduler; network: RelayNetwork },
   ) => Promise<void>,
-  { below = "." }: { readonly below?: string } = {},
+  { below = ".", logger = silentLogger, listenOn }: {
+    readonly below?: string;
+    readonly logger?: Logger;
+    readonly listenOn?: (path: string) => Deno.Listener;
+  } = {},
 ): Promise<void> {
   const directory = await Deno.makeTempDir();
   try {
@@ -50,7 +55,8 @@ async function withServer(
       scheduler,
       settings: () => "as started",
       clock: systemClock,
-      logger: silentLogger,
+      logger,
+      ...(listenOn && { listenOn }),
     });
     await test({ path, queue, scheduler, network });
     await scheduler.stop(0);
@@ -186,6 +192,53 @@ Deno.test("ControlServer refuses what it does not understand, in words", async (
       assert.deepEqual(JSON.parse(await ask(path, request)), { error }, request);
     }
   });
+});
+
+Deno.test("ControlServer serves 16 at a time, tells some more so, and goes on when they have left", async () => {
+  await withServer(async ({ path, queue }) => {
+    await queue.put(["u@a.test"]);
+    const others: Deno.Conn[] = [];
+    for (let i = 0; i < 60; i++) others.push(await Deno.connect({ transport: "unix", path }));
+    const control = await client(path);
+    await assert.rejects(
+      Array.fromAsync(control.list({})),
+      (error) => error instanceof ControlError && /16 others are being served|broke off/.test(error.message),
+    );
+    const told = new Uint8Array(200);
+    const read = await others[16]?.read(told) ?? 0;
+    assert.match(new TextDecoder().decode(told.subarray(0, read)), /^\{"error":"16 others are being served/);
+    for (const conn of others) conn.close();
+    let listed: number | undefined;
+    for (let turn = 0; turn < 1000 && listed === undefined; turn++) {
+      listed = await Array.fromAsync(control.list({})).then(({ length }) => length, () => undefined);
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    assert.equal(listed, 1);
+  });
+});
+
+Deno.test("ControlServer survives want of descriptors, said once, and connections that fail", async () => {
+  const failures = ["EMFILE", "EMFILE", "ECONNABORTED", "ENFILE"].map((code) =>
+    Object.assign(new Error(code), { code })
+  );
+  const listenOn = (path: string) => {
+    const listener = Deno.listen({ transport: "unix", path });
+    const accept = listener.accept.bind(listener);
+    listener.accept = () => {
+      const failure = failures.shift();
+      return failure === undefined ? accept() : Promise.reject(failure);
+    };
+    return listener;
+  };
+  const logger = new RecordingLog();
+  await withServer(async ({ path, queue }) => {
+    await queue.put(["u@a.test"]);
+    assert.equal((await Array.fromAsync((await client(path)).list({}))).length, 1);
+  }, { listenOn, logger });
+  assert.equal(failures.length, 0);
+  assert.deepEqual(logger.named("accept.failed").map(({ fields }) => fields["error"]), ["EMFILE"]);
+  assert.match(String(logger.named("accept.recovered")[0]?.fields["socket"]), /control\.sock$/);
+  assert.deepEqual(logger.named("control.failed"), []);
 });
 
 Deno.test("ControlClient passes on what goes wrong in the server", async () => {

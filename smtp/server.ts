@@ -4,6 +4,7 @@
  * @module
  */
 import type { Logger } from "../base/log.ts";
+import { acceptAll } from "../net/accept.ts";
 import { addressGroup } from "../net/ip_address.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
 import { counters, gauge } from "../base/counters.ts";
@@ -14,7 +15,7 @@ import type { Authenticator } from "./authenticator.ts";
 import { MemoryBudget } from "../base/memory_budget.ts";
 import type { Delivery } from "./delivery.ts";
 import type { Inspector } from "./inspector.ts";
-import { describeError, formatReply, type Reply, reply } from "./reply.ts";
+import { formatReply, type Reply, reply } from "./reply.ts";
 import { shuttingDown } from "./replies.ts";
 import { defaultPolicy, type ServerPolicy } from "./server_policy.ts";
 import type { Transport, UpgradeToTls } from "../net/transport.ts";
@@ -97,12 +98,6 @@ export interface ShutdownOptions {
 
 // For connections that came while the server was ending, in milliseconds.
 const LATE_GRACE = 5_000;
-// Without descriptors or memory for a connection the next attempt would fail the same way.
-const ACCEPT_PAUSE = 200;
-// What lacks on our side (accept(2)). Any other failure is of the one connection, as when its peer has reset it.
-const LACKS: ReadonlySet<unknown> = new Set(["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"]);
-// Connections that fail at once before the event loop has its turn.
-const FAILURES_A_TURN = 16;
 // For the one line that a refused connection is sent.
 const REFUSAL_TIME = 5_000;
 
@@ -174,40 +169,14 @@ export class SmtpServer {
       listener.close();
       return;
     }
-    const { log } = this.#options;
     this.#listeners.add(listener);
-    let lacking = false;
-    let failures = 0;
-    while (!this.#draining) {
-      let conn: Deno.Conn;
-      try {
-        conn = await listener.accept();
-        if (lacking) log.info("accept.recovered");
-        lacking = false;
-      } catch (error) {
-        if (this.#draining || error instanceof Deno.errors.BadResource) break;
-        if (!LACKS.has((error as { code?: unknown } | null)?.code)) {
-          log.debug("accept.lost", { error: describeError(error) });
-          if (++failures % FAILURES_A_TURN === 0) await new Promise((resolve) => setTimeout(resolve, 0));
-          continue;
-        }
-        if (!lacking) {
-          log.error("accept.failed", { error: describeError(error), action: "pausing until there is room" });
-        }
-        lacking = true;
-        await this.#pause();
-        continue;
-      }
-      this.#welcome(conn, implicitTls);
-    }
+    await acceptAll(listener, {
+      welcome: (conn) => this.#welcome(conn, implicitTls),
+      ended: () => this.#draining,
+      clock: this.#clock,
+      log: this.#options.log,
+    });
     this.#listeners.delete(listener);
-  }
-
-  async #pause(): Promise<void> {
-    // The clock's timers keep no process alive, and while nothing is being accepted nothing else may.
-    const alive = setInterval(() => {}, 2 ** 31 - 1);
-    await new Promise<void>((resolve) => void this.#clock.after(ACCEPT_PAUSE, resolve));
-    clearInterval(alive);
   }
 
   /** Holds a dialogue over a connection that was made elsewhere. Resolves when it is over. */

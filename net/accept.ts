@@ -1,0 +1,65 @@
+/**
+ * Accepts connections, whatever happens to single ones, and in want of descriptors or memory.
+ *
+ * @module
+ */
+import type { Clock } from "../base/clock.ts";
+import { errorText } from "../base/error_text.ts";
+import type { Logger } from "../base/log.ts";
+
+/** What {@linkcode acceptAll} needs. */
+export interface AcceptOptions {
+  /** Takes each connection over; never throws. */
+  readonly welcome: (conn: Deno.Conn) => void;
+  /** Whether to stop; asked before each connection. */
+  readonly ended: () => boolean;
+  /** Measures the pauses. */
+  readonly clock: Clock;
+  /** Takes `accept.failed`, `accept.recovered`, `accept.lost`. */
+  readonly log: Logger;
+}
+
+// Without descriptors or memory for a connection the next attempt would fail the same way.
+const PAUSE = 200;
+// What lacks on our side (accept(2)). Any other failure is of the one connection, as when its peer has reset it.
+const LACKS: ReadonlySet<unknown> = new Set(["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"]);
+// Connections that fail at once before the event loop has its turn.
+const FAILURES_A_TURN = 16;
+
+/** Accepts until the listener is closed, or `ended`. Never throws. */
+export async function acceptAll(
+  listener: Pick<Deno.Listener, "accept">,
+  { welcome, ended, clock, log }: AcceptOptions,
+): Promise<void> {
+  let lacking = false;
+  let failures = 0;
+  while (!ended()) {
+    let conn: Deno.Conn;
+    try {
+      conn = await listener.accept();
+      if (lacking) log.info("accept.recovered");
+      lacking = false;
+    } catch (error) {
+      if (ended() || error instanceof Deno.errors.BadResource) return;
+      if (!LACKS.has((error as { code?: unknown } | null)?.code)) {
+        log.debug("accept.lost", { error: errorText(error) });
+        if (++failures % FAILURES_A_TURN === 0) await new Promise((resolve) => setTimeout(resolve, 0));
+        continue;
+      }
+      if (!lacking) {
+        log.error("accept.failed", { error: errorText(error), action: "pausing until there is room" });
+      }
+      lacking = true;
+      await pause(clock);
+      continue;
+    }
+    welcome(conn);
+  }
+}
+
+async function pause(clock: Clock): Promise<void> {
+  // The clock's timers keep no process alive, and while nothing is being accepted nothing else may.
+  const alive = setInterval(() => {}, 2 ** 31 - 1);
+  await new Promise<void>((resolve) => void clock.after(PAUSE, resolve));
+  clearInterval(alive);
+}
