@@ -14,7 +14,7 @@ import { startLog } from "../observe/logger.ts";
 import { SmtpServer } from "../smtp/server.ts";
 import { finalDeliveryPolicy } from "../smtp/server_policy.ts";
 import type { Transport } from "../net/transport.ts";
-import type { FileSystem, OpenFile } from "../storage/file_system.ts";
+import { denoFileSystem, type FileSystem, type OpenFile } from "../storage/file_system.ts";
 import { StagingArea } from "../storage/staging.ts";
 import { makeFolder } from "../tests/support/peers/folder.ts";
 import { figure, median } from "./statistics.ts";
@@ -68,9 +68,11 @@ const file: OpenFile = {
   seek: () => Promise.resolve(0),
   truncateSync: () => {},
   sync: () => Promise.resolve(),
+  stat: () => Deno.stat("/dev/null"),
   close: () => {},
 };
 const nowhere: FileSystem = {
+  ...denoFileSystem,
   openSync: () => file,
   renameSync: () => {},
   remove: () => Promise.resolve(),

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { FileSystem } from "../storage/file_system.ts";
 import { attempt, errorCode, StorageError } from "../storage/storage_error.ts";
 
 /** The Maildir's readers are in its group, which new files take over from the directory (setgid). */
@@ -33,10 +34,13 @@ export interface Trust {
  * Looks whether a directory is there, without following a symbolic link.
  * @throws {StorageError} `denied` when something else is there, or a directory that a stranger could swap
  */
-export function lookAtDirectory(path: string, trust: Trust): DirectoryIdentity | undefined {
+export function lookAtDirectory(
+  path: string,
+  { fileSystem, ...trust }: Trust & { readonly fileSystem: FileSystem },
+): DirectoryIdentity | undefined {
   let info: Deno.FileInfo;
   try {
-    info = Deno.lstatSync(path);
+    info = fileSystem.lstatSync(path);
   } catch (cause) {
     if (errorCode(cause) === "ENOENT") return undefined;
     throw new StorageError("look at", { path, cause });
@@ -65,9 +69,12 @@ function dangerOf(info: Deno.FileInfo, { uid, gid }: Trust): string | undefined 
  * Makes a directory with this mode; one that is there is left as it is. Returns whether it was made.
  * @throws {StorageError}
  */
-export async function makeDirectory(path: string, mode: number): Promise<boolean> {
+export async function makeDirectory(
+  path: string,
+  { mode, fileSystem }: { readonly mode: number; readonly fileSystem: FileSystem },
+): Promise<boolean> {
   try {
-    await Deno.mkdir(path, { mode: mode & 0o777 });
+    await fileSystem.mkdir(path, { mode: mode & 0o777 });
   } catch (cause) {
     if (errorCode(cause) === "EEXIST") return false;
     throw new StorageError("create directory", { path, cause });
@@ -75,7 +82,7 @@ export async function makeDirectory(path: string, mode: number): Promise<boolean
   // The umask may have taken off something, and only a setgid directory hands that bit on. Where both are as they
   // should be, hands off: chmod by who is not in the directory's group would drop the bit.
   await attempt("set the mode of", path, async () => {
-    if ((((await Deno.lstat(path)).mode ?? 0) & 0o7777) !== mode) await Deno.chmod(path, mode);
+    if ((((await fileSystem.lstat(path)).mode ?? 0) & 0o7777) !== mode) await fileSystem.chmod(path, mode);
   });
   return true;
 }

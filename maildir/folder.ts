@@ -14,7 +14,6 @@ import {
   lookAtDirectory,
   MAILDIR_MODE,
   makeDirectory,
-  type Trust,
 } from "./directories.ts";
 import type { MaildirFolder } from "./maildir_message.ts";
 import { subscribe } from "./subscriptions.ts";
@@ -72,17 +71,18 @@ export class Folder implements MaildirFolder {
    * could swap the folder, and has the Maildir in their hands anyway.
    */
   #look(): DirectoryIdentity | undefined {
-    const { maildir, uid } = this.#options;
-    const gid = attemptSync("look at", maildir, () => Deno.lstatSync(maildir).gid);
-    const trust: Trust = { uid, gid };
+    const { maildir, uid, fileSystem } = this.#options;
+    const gid = attemptSync("look at", maildir, () => fileSystem.lstatSync(maildir).gid);
+    const trust = { uid, gid, fileSystem };
     return lookAtDirectory(this.#path, trust) && lookAtDirectory(this.directory, trust);
   }
 
   async #make(): Promise<void> {
-    const { maildir, syncer } = this.#options;
+    const { maildir, syncer, fileSystem } = this.#options;
+    const options = { mode: MAILDIR_MODE, fileSystem };
     this.#look();
-    const isNew = await makeDirectory(this.#path, MAILDIR_MODE);
-    for (const name of ["tmp", "new", "cur"]) await makeDirectory(join(this.#path, name), MAILDIR_MODE);
+    const isNew = await makeDirectory(this.#path, options);
+    for (const name of ["tmp", "new", "cur"]) await makeDirectory(join(this.#path, name), options);
     this.#mark();
     const seen = this.#look();
     await this.#probe();

@@ -133,7 +133,13 @@ export class Maildir {
       if (!this.#isReady()) await this.#ensure();
       return this.#createFile(name.temporary, readable);
     });
-    return new MaildirMessage({ file, name, inbox: this.#inbox, syncer: this.#syncer });
+    return new MaildirMessage({
+      file,
+      name,
+      inbox: this.#inbox,
+      syncer: this.#syncer,
+      fileSystem: this.#fileSystem,
+    });
   }
 
   /**
@@ -174,12 +180,12 @@ export class Maildir {
     let removed = 0;
     let seen = 0;
     await attempt("clean", directory, async () => {
-      for await (const entry of Deno.readDir(directory)) {
+      for await (const entry of this.#fileSystem.readDir(directory)) {
         if (++seen > CLEAN_LIMIT) break;
         if (!entry.isFile) continue;
         const path = join(directory, entry.name);
         try {
-          const { mtime, isFile } = await Deno.lstat(path);
+          const { mtime, isFile } = await this.#fileSystem.lstat(path);
           if (!isFile || mtime === null || options.now - mtime.getTime() <= TMP_LIFETIME) continue;
           await this.#fileSystem.remove(path);
           removed++;
@@ -258,19 +264,22 @@ export class Maildir {
   /** Whether no group may swap the Maildir, or what leads to it, for something else. */
   #isGuarded(): boolean {
     return [this.#root, ...this.#parents].every((path) =>
-      ((Deno.statSync(path).mode ?? 0o777) & 0o022) === 0
+      ((this.#fileSystem.statSync(path).mode ?? 0o777) & 0o022) === 0
     );
   }
 
   async #make(): Promise<void> {
-    await makeMailRoot(this.#root, this.#syncer);
+    const fileSystem = this.#fileSystem;
+    await makeMailRoot(this.#root, { syncer: this.#syncer, fileSystem });
     await this.#syncer.sync(dirname(this.#root)).catch((error) => {
       // The root may stand in a directory that is not for us to read, and then was there before us.
       if (!(error instanceof StorageError && error.fault === "denied")) throw error;
     });
-    for (const path of this.#parents) await makeDirectory(path, PARENT_MODE);
+    for (const path of this.#parents) await makeDirectory(path, { mode: PARENT_MODE, fileSystem });
     const inside = ["tmp", "new", "cur"].map((name) => join(this.path, name));
-    for (const path of [this.path, ...inside]) await makeDirectory(path, MAILDIR_MODE);
+    for (const path of [this.path, ...inside]) {
+      await makeDirectory(path, { mode: MAILDIR_MODE, fileSystem });
+    }
     this.#firstMissing();
     const seen = this.#seenNew;
     // All of them, not only those just made: an earlier process may have made one and died before its sync.
@@ -287,7 +296,7 @@ export class Maildir {
 
   /** Whether the directory is there. */
   #look(path: string): boolean {
-    const seen = lookAtDirectory(path, { uid: this.#uid });
+    const seen = lookAtDirectory(path, { uid: this.#uid, fileSystem: this.#fileSystem });
     if (path === this.#new) this.#seenNew = seen;
     return seen !== undefined;
   }
@@ -300,16 +309,17 @@ export class Maildir {
  */
 export async function makeMailRoot(
   path: string,
-  syncer: DirectorySyncer = new DirectorySyncer(),
+  options: { readonly fileSystem?: FileSystem; readonly syncer?: DirectorySyncer } = {},
 ): Promise<void> {
+  const { fileSystem = denoFileSystem, syncer = new DirectorySyncer({ fileSystem }) } = options;
   try {
-    await Deno.stat(path);
+    fileSystem.statSync(path);
     return;
   } catch (cause) {
     if (errorCode(cause) !== "ENOENT") throw new StorageError("look at", { path, cause });
   }
-  await makeMailRoot(dirname(path), syncer);
-  await makeDirectory(path, PARENT_MODE);
+  await makeMailRoot(dirname(path), { fileSystem, syncer });
+  await makeDirectory(path, { mode: PARENT_MODE, fileSystem });
   await syncer.sync(dirname(path));
 }
 

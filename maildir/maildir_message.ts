@@ -4,6 +4,7 @@
  * @module
  */
 import type { DirectorySyncer } from "../storage/directory_syncer.ts";
+import type { FileSystem } from "../storage/file_system.ts";
 import type { NewFile } from "../storage/new_file.ts";
 import type { UniqueName } from "./unique_name.ts";
 
@@ -28,6 +29,8 @@ export interface MaildirMessageOptions {
   readonly inbox: MaildirFolder;
   /** Shared by all Maildirs. */
   readonly syncer: DirectorySyncer;
+  /** Where `new/` is. */
+  readonly fileSystem: FileSystem;
 }
 
 /** A message on its way into one Maildir; made by Maildir.create(). */
@@ -121,6 +124,6 @@ export class MaildirMessage {
   /** Removes the file from `tmp/`, or from `new/` if no reader has taken it yet; does not fail. */
   async discard(): Promise<void> {
     await this.#file.discard();
-    if (this.#published !== undefined) await Deno.remove(this.#published).catch(() => {});
+    if (this.#published !== undefined) await this.#options.fileSystem.remove(this.#published).catch(() => {});
   }
 }

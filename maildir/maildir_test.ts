@@ -225,6 +225,29 @@ Deno.test("Maildir.create() makes up for a sync that failed on the way to the Ma
   });
 });
 
+Deno.test("Maildir.create() says which directory could not be made, and makes it the next time", async () => {
+  for (const name of ["", "tmp", "new", "cur"]) {
+    await inRoot(async ({ path, fileSystem, maildir }) => {
+      const bad = join(path, name);
+      fileSystem.fault = (call, at) => call === "mkdir" && at === bad ? "ENOSPC" : undefined;
+      await assert.rejects(maildir.create(), { fault: "no-space", path: bad });
+      fileSystem.fault = () => undefined;
+      await deliver(maildir);
+    });
+  }
+});
+
+Deno.test("Maildir.create() refuses a Maildir that cannot be looked at", async () => {
+  await inRoot(async ({ path, fileSystem, maildir, pass }) => {
+    await deliver(maildir);
+    pass(2000);
+    fileSystem.fault = (call, at) => call === "lstat" && at === path ? "EIO" : undefined;
+    await assert.rejects(maildir.create(), { fault: "io", path });
+    fileSystem.fault = () => undefined;
+    await deliver(maildir);
+  });
+});
+
 Deno.test("Maildir looks at what leads to it once a second, and at once after a failure", async () => {
   await inRoot(async ({ root, fileSystem, maildir, pass }) => {
     const parent = join(root, "example.com");
@@ -319,10 +342,8 @@ Deno.test("Maildir.check() makes a Maildir whose making failed before", async ()
     fileSystem.fault = (_call, where) => where === root ? "EROFS" : undefined;
     await maildir.check();
     await assert.rejects(deliver(maildir), { fault: "denied" });
-    await Deno.remove(root, { recursive: true });
     await assert.rejects(maildir.check(), { fault: "denied" });
     fileSystem.fault = () => undefined;
-    await Deno.remove(root, { recursive: true });
     await maildir.check();
     assert.deepEqual(names(path), ["cur", "new", "tmp"]);
   });

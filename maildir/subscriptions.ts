@@ -4,7 +4,7 @@
  * @module
  */
 import { join } from "node:path";
-import type { FileSystem } from "../storage/file_system.ts";
+import type { FileSystem, OpenFile } from "../storage/file_system.ts";
 import { NewFile } from "../storage/new_file.ts";
 import { errorCode } from "../storage/storage_error.ts";
 import type { UniqueNames } from "./unique_name.ts";
@@ -32,7 +32,7 @@ export async function subscribe(maildir: string, options: SubscribeOptions): Pro
   const path = join(maildir, "subscriptions");
   let file: NewFile | undefined;
   try {
-    const list = await readList(path) ?? HEADER;
+    const list = await readList(path, fileSystem) ?? HEADER;
     const line = list.startsWith(HEADER) ? folder.replaceAll(".", "\t") : folder;
     if (list.split("\n").includes(line)) return;
     const whole = list === "" || list.endsWith("\n") ? list : `${list}\n`;
@@ -47,24 +47,29 @@ export async function subscribe(maildir: string, options: SubscribeOptions): Pro
 }
 
 /** The list; `undefined` where there is none. Reads no file but the one that stands there itself, no link's target. */
-async function readList(path: string): Promise<string | undefined> {
-  let file: Deno.FsFile;
+async function readList(path: string, fileSystem: FileSystem): Promise<string | undefined> {
+  let file: OpenFile;
   try {
-    file = await Deno.open(path);
+    file = fileSystem.openSync(path, { read: true });
   } catch (error) {
     if (errorCode(error) === "ENOENT") return undefined;
     throw error;
   }
-  using open = file;
-  const [opened, there] = [await open.stat(), await Deno.lstat(path)];
-  if (!there.isFile || there.ino !== opened.ino || there.dev !== opened.dev) throw new Error("it is a link");
-  if (opened.size > MAX_SIZE) throw new Error("it is too long");
-  const bytes = new Uint8Array(opened.size);
-  let length = 0;
-  while (length < bytes.length) {
-    const read = await open.read(bytes.subarray(length));
-    if (read === null) break;
-    length += read;
+  try {
+    const [opened, there] = [await file.stat(), await fileSystem.lstat(path)];
+    if (!there.isFile || there.ino !== opened.ino || there.dev !== opened.dev) {
+      throw new Error("it is a link");
+    }
+    if (opened.size > MAX_SIZE) throw new Error("it is too long");
+    const bytes = new Uint8Array(opened.size);
+    let length = 0;
+    while (length < bytes.length) {
+      const read = await file.read(bytes.subarray(length));
+      if (read === null) break;
+      length += read;
+    }
+    return new TextDecoder().decode(bytes.subarray(0, length));
+  } finally {
+    file.close();
   }
-  return new TextDecoder().decode(bytes.subarray(0, length));
 }

@@ -1,5 +1,5 @@
 /**
- * The few file calls that durable writes are made of, as a dependency: tests put errors between them.
+ * The file calls that spool and Maildirs are made of, as a dependency: tests put errors between them.
  *
  * @module
  */
@@ -26,6 +26,8 @@ export interface OpenFile {
   truncateSync(length: number): void;
   /** fsync(2): resolves when data and metadata are on the disk. */
   sync(): Promise<void>;
+  /** fstat(2). */
+  stat(): Promise<Deno.FileInfo>;
   /** Closes it. */
   close(): void;
 }
@@ -42,6 +44,18 @@ export interface FileSystem {
   renameSync(from: string, to: string): void;
   /** unlink(2). */
   remove(path: string): Promise<void>;
+  /** lstat(2): of a symbolic link itself. */
+  lstat(path: string): Promise<Deno.FileInfo>;
+  /** The same on the calling thread: what deliveries look at stands in the kernel's cache of names. */
+  lstatSync(path: string): Deno.FileInfo;
+  /** stat(2), on the calling thread. */
+  statSync(path: string): Deno.FileInfo;
+  /** mkdir(2). */
+  mkdir(path: string, options: Deno.MkdirOptions): Promise<void>;
+  /** chmod(2). */
+  chmod(path: string, mode: number): Promise<void>;
+  /** The entries of a directory, in no order. */
+  readDir(path: string): AsyncIterable<Deno.DirEntry>;
 }
 
 /** The real one. */
@@ -49,4 +63,10 @@ export const denoFileSystem: FileSystem = {
   openSync: Deno.openSync,
   renameSync: Deno.renameSync,
   remove: (path) => Deno.remove(path),
+  lstat: Deno.lstat,
+  lstatSync: Deno.lstatSync,
+  statSync: Deno.statSync,
+  mkdir: Deno.mkdir,
+  chmod: Deno.chmod,
+  readDir: Deno.readDir,
 };

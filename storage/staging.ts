@@ -76,7 +76,7 @@ export class StagingArea {
       await attempt(
         "create directory",
         this.directory,
-        () => Deno.mkdir(this.directory, { recursive: true, mode: 0o700 }),
+        () => this.#fileSystem.mkdir(this.directory, { recursive: true, mode: 0o700 }),
       );
       this.#made = true;
     }

@@ -209,6 +209,19 @@ Deno.test("only main.ts touches the process, and no server starts programs or lo
   assert.deepEqual(wrong, []);
 });
 
+Deno.test("Maildirs are reached through FileSystem alone", async () => {
+  const call =
+    /\bDeno\s*\.\s*(?:open|create|l?stat|rename|remove|mkdir|readDir|link|symlink|chmod|chown|(?:read|write)(?:Text)?File|truncate)/;
+  const wrong: string[] = [];
+  for (const path of await productModules()) {
+    // /etc/passwd is no part of a Maildir.
+    if (room(path) !== "maildir" || path === "maildir/mailboxes.ts") continue;
+    const [found] = call.exec(await Deno.readTextFile(`${ROOT}/${path}`)) ?? [];
+    if (found !== undefined) wrong.push(`${path} uses ${found}`);
+  }
+  assert.deepEqual(wrong, []);
+});
+
 // A long file is a room with several things in it, as a rule; one that is not says why.
 Deno.test("no module of the product is longer than 400 lines without a reason in its first comment", async () => {
   const wrong: string[] = [];

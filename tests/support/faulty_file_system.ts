@@ -6,9 +6,19 @@
 import { denoFileSystem, type FileSystem, type OpenFile } from "../../storage/file_system.ts";
 
 /** The calls that can fail. */
-export type FileCall = "open" | "write" | "sync" | "rename" | "remove" | "read" | "truncate" | "close";
+export type FileCall =
+  | "open"
+  | "write"
+  | "sync"
+  | "rename"
+  | "remove"
+  | "read"
+  | "truncate"
+  | "close"
+  | "mkdir"
+  | "lstat";
 
-/** Real files; each call is noted, and may be made to fail before it does anything. */
+/** Real files; each call may be made to fail before it does anything. Those that change something durable are noted. */
 export class FaultyFileSystem implements FileSystem {
   /** What was called so far: `open PATH`, `sync PATH`, …, in order; a rename with its target. */
   readonly calls: string[] = [];
@@ -31,6 +41,32 @@ export class FaultyFileSystem implements FileSystem {
     denoFileSystem.renameSync(from, to);
   }
 
+  lstat(path: string): Promise<Deno.FileInfo> {
+    return denoFileSystem.lstat(path);
+  }
+
+  lstatSync(path: string): Deno.FileInfo {
+    this.#fail("lstat", path);
+    return denoFileSystem.lstatSync(path);
+  }
+
+  statSync(path: string): Deno.FileInfo {
+    return denoFileSystem.statSync(path);
+  }
+
+  async mkdir(path: string, options: Deno.MkdirOptions): Promise<void> {
+    this.#fail("mkdir", path);
+    await denoFileSystem.mkdir(path, options);
+  }
+
+  chmod(path: string, mode: number): Promise<void> {
+    return denoFileSystem.chmod(path, mode);
+  }
+
+  readDir(path: string): AsyncIterable<Deno.DirEntry> {
+    return denoFileSystem.readDir(path);
+  }
+
   async remove(path: string): Promise<void> {
     await this.#pass("remove", path);
     await denoFileSystem.remove(path);
@@ -50,6 +86,7 @@ export class FaultyFileSystem implements FileSystem {
         file.truncateSync(length);
       },
       sync: () => this.#pass("sync", path).then(() => file.sync()),
+      stat: () => file.stat(),
       close: () => {
         this.calls.push(`close ${path}`);
         file.close();
@@ -64,6 +101,10 @@ export class FaultyFileSystem implements FileSystem {
 
   #check(call: FileCall, path: string): void {
     this.calls.push(`${call} ${path}`);
+    this.#fail(call, path);
+  }
+
+  #fail(call: FileCall, path: string): void {
     const code = this.fault(call, path);
     if (code !== undefined) throw Object.assign(new Error(`${code}: injected`), { code });
   }

@@ -43,6 +43,17 @@ export class PowerLossFileSystem implements FileSystem {
     this.#after = after;
   }
 
+  readonly lstat = denoFileSystem.lstat;
+  readonly lstatSync = denoFileSystem.lstatSync;
+  readonly statSync = denoFileSystem.statSync;
+  readonly chmod = denoFileSystem.chmod;
+  readonly readDir = denoFileSystem.readDir;
+
+  async mkdir(path: string, options: Deno.MkdirOptions): Promise<void> {
+    await denoFileSystem.mkdir(path, options);
+    this.#step(`mkdir ${path}`);
+  }
+
   openSync(path: string, options: Deno.OpenOptions): OpenFile {
     const file = denoFileSystem.openSync(path, options);
     if (options.create || options.createNew) this.#step(`create ${path}`);
@@ -89,6 +100,7 @@ export class PowerLossFileSystem implements FileSystem {
         if (content !== undefined) this.#syncedContent.set(inode, content);
         this.#step(`sync ${path}`);
       },
+      stat: () => file.stat(),
       close: () => file.close(),
     };
   }

@@ -19,6 +19,7 @@ function withoutSync(file: OpenFile): OpenFile {
     seek: (offset, whence) => file.seek(offset, whence),
     truncateSync: (length) => file.truncateSync(length),
     sync: () => Promise.resolve(),
+    stat: () => file.stat(),
     close: () => file.close(),
   };
 }
