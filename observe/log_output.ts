@@ -22,9 +22,12 @@ export interface LogOutputOptions {
   readonly failed: (error: unknown) => void;
   /** Most that waits to be written, in UTF-16 units of text. */
   readonly capacity?: number;
+  /** How long the end waits for a destination that blocks, in milliseconds; 2 seconds if absent. */
+  readonly patience?: number;
 }
 
 const DEFAULT_CAPACITY = 4 << 20;
+const PATIENCE = 2_000;
 // Octets that are written without memory of their own.
 const BUFFER = 16 * 1024;
 
@@ -39,6 +42,7 @@ export class LogOutput {
   readonly #lost: (count: number) => string;
   readonly #failed: (error: unknown) => void;
   readonly #capacity: number;
+  readonly #patience: number;
   readonly #encoder = new TextEncoder();
   readonly #buffer = new Uint8Array(BUFFER);
   #destination: LogDestination;
@@ -56,11 +60,14 @@ export class LogOutput {
    * Opens the destination.
    * @throws what opening it throws
    */
-  constructor({ open, lost, failed, capacity = DEFAULT_CAPACITY }: LogOutputOptions) {
+  constructor(
+    { open, lost, failed, capacity = DEFAULT_CAPACITY, patience = PATIENCE }: LogOutputOptions,
+  ) {
     this.#open = open;
     this.#lost = lost;
     this.#failed = failed;
     this.#capacity = capacity;
+    this.#patience = patience;
     this.#destination = open();
   }
 
@@ -93,10 +100,16 @@ export class LogOutput {
     await this.#draining;
   }
 
-  /** Writes what waits, then closes the destination. */
+  /**
+   * Writes what waits, then closes the destination. Where that blocks, as a pipe does that nobody reads, what waits is
+   * lost: the program must end.
+   */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
-    await this.#draining;
+    const { promise: over, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, this.#patience);
+    await Promise.race([this.#draining, over]);
+    clearTimeout(timer);
     this.#destination.close();
   }
 

@@ -33,7 +33,7 @@ class Gate implements LogDestination {
   }
 }
 
-function output(gates: (Gate | Error)[], capacity?: number) {
+function output(gates: (Gate | Error)[], options: { capacity?: number; patience?: number } = {}) {
   const failures: unknown[] = [];
   const queue = new LogOutput({
     open() {
@@ -43,7 +43,7 @@ function output(gates: (Gate | Error)[], capacity?: number) {
     },
     lost: (count) => `lost ${count}`,
     failed: (error) => failures.push(error),
-    ...(capacity === undefined ? {} : { capacity }),
+    ...options,
   });
   return { queue, failures };
 }
@@ -58,10 +58,20 @@ Deno.test("write() keeps order, and dispose writes what waits and closes", async
   assert.ok(gate.closed);
 });
 
+Deno.test("dispose does not wait for ever for a destination that blocks", async () => {
+  const gate = new Gate();
+  const { queue } = output([gate], { patience: 1 });
+  gate.hold();
+  queue.write("nobody reads this");
+  await queue[Symbol.asyncDispose]();
+  assert.ok(gate.closed);
+  gate.release();
+});
+
 Deno.test("write() drops and counts while the destination blocks and the queue is full", async () => {
   const gate = new Gate();
   gate.hold();
-  const { queue } = output([gate], 20);
+  const { queue } = output([gate], { capacity: 20 });
   queue.write("12345");
   await Promise.resolve();
   queue.write("67890");
