@@ -11,10 +11,12 @@ import {
   encodePhrase,
   encodeUnstructured,
   encodeWords,
+  type ForeignText,
   isAscii,
   isEncodedWord,
 } from "./encoded_word.ts";
 import { unfold } from "./header_field.ts";
+import { normalizeDomain } from "../net/domain_name.ts";
 import { fieldValue, type HeaderField, shortName } from "./header_section.ts";
 import { parseParameters } from "./parameters.ts";
 
@@ -84,10 +86,10 @@ interface Foreign {
   readonly start: number;
   readonly end: number;
   readonly text: string;
-  readonly comment: boolean;
+  readonly kind: "name" | "comment" | "domain";
 }
 
-/** Encodes the names and comments of an address list, and the names of groups; addresses stay. */
+/** Encodes the names and comments of an address list, the names of groups, and domains as A-labels; local-parts stay. */
 function encodeAddresses(
   value: string,
   { charset, label }: { readonly charset: string; readonly label: string },
@@ -100,17 +102,27 @@ function encodeAddresses(
     const lf = text.lastIndexOf("\n");
     column = lf < 0 ? column + text.length : text.length - lf - 1;
   };
-  for (const { start, end, text, comment } of foreignParts(value)) {
+  for (const { start, end, text, kind } of foreignParts(value)) {
+    const domain = kind === "domain" ? asciiDomain({ text, charset }) : undefined;
+    if (kind === "domain" && domain === undefined) continue;
     add(value.slice(done, start));
     add(
-      comment ? `(${encodeWords({ text, charset }, column + 1)})` : encodePhrase({ text, charset }, column),
+      domain ??
+        (kind === "comment"
+          ? `(${encodeWords({ text, charset }, column + 1)})`
+          : encodePhrase({ text, charset }, column)),
     );
     done = end;
   }
   return parts.join("") + value.slice(done);
 }
 
-/** The names and comments of an address list that are not ASCII, in order. */
+/** A domain as A-labels; `undefined` where it is none, or its characters are not known. */
+function asciiDomain({ text, charset }: ForeignText): string | undefined {
+  return charset === "utf-8" ? normalizeDomain(Buffer.from(text, "latin1").toString()) : undefined;
+}
+
+/** The names, comments and domains of an address list that are not ASCII, in order. */
 function foreignParts(value: string): Foreign[] {
   const lexer = new AddressLexer(value);
   const found: Foreign[] = [];
@@ -119,12 +131,22 @@ function foreignParts(value: string): Foreign[] {
   /** A comment stands amid the name, and would be lost with it. */
   let parted = false;
   let inBrackets = false;
+  /** Whether a domain is due, behind a local-part that needs no SMTPUTF8. */
+  let behindAt = false;
+  let localPart: string | undefined;
   for (;;) {
     const token = lexer.next();
     const { start, end } = lexer;
     const text = value.slice(start, end);
-    if (token === "comment") {
-      if (lexer.closed && !isAscii(text)) found.push({ start, end, text: plainText(text), comment: true });
+    const isDomain = token === "word" && behindAt;
+    if (token !== "comment") {
+      behindAt = token === "@" && localPart !== undefined && isAscii(localPart);
+      localPart = token === "word" || token === "quoted" ? text : undefined;
+    }
+    if (isDomain && !isAscii(text)) {
+      found.push({ start, end, text, kind: "domain" });
+    } else if (token === "comment") {
+      if (lexer.closed && !isAscii(text)) found.push({ start, end, text: plainText(text), kind: "comment" });
     } else if (inBrackets) {
       inBrackets = token !== ">" && token !== "end";
     } else if (token === "word" || (token === "quoted" && lexer.closed)) {
@@ -140,7 +162,7 @@ function foreignParts(value: string): Foreign[] {
         const phrase = words.join(" ");
         // Encoded once more, an encoded word would be shown as it is written.
         if (!isAscii(phrase) && !words.some(isEncodedWord)) {
-          found.splice(at, 0, { start, end, text: phrase, comment: false });
+          found.splice(at, 0, { start, end, text: phrase, kind: "name" });
         }
       }
       name = undefined;

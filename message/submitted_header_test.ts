@@ -94,6 +94,12 @@ Deno.test("repairHeader() encodes text that is not ASCII, unless the client aske
     ["To: Jürgen (Köln) <j@b>", "To: =?utf-8?Q?J=C3=BCrgen?= (=?utf-8?B?S8O2bG4=?=) <j@b>"],
     ["To: Münchner: a@b, Jö <c@d>;", "To: =?utf-8?B?TcO8bmNobmVy?=: a@b, =?utf-8?B?SsO2?= <c@d>;"],
     ["To: Jö <joe>", "To: =?utf-8?B?SsO2?= <joe@q.test>"],
+    // A domain is the same in A-labels.
+    ["To: bob@münchen.test", "To: bob@xn--mnchen-3ya.test"],
+    ["Cc: B <bob@MÜNCHEN.test>, c@d.test", "Cc: B <bob@xn--mnchen-3ya.test>, c@d.test"],
+    ['Reply-To: Jö <"b b"@(x)münchen.test>', 'Reply-To: =?utf-8?B?SsO2?= <"b b"@(x)xn--mnchen-3ya.test>'],
+    ["To: b@münchen.test <b@münchen.test>", "To: b@xn--mnchen-3ya.test <b@xn--mnchen-3ya.test>"],
+    ["To: Jö: b@bücher.test, c@d.test;", "To: =?utf-8?B?SsO2?=: b@xn--bcher-kva.test, c@d.test;"],
     [
       'Content-Disposition: attachment; filename="ü.pdf"; x=y',
       "Content-Disposition: attachment; filename*=utf-8''%C3%BC.pdf; x=y",
@@ -129,6 +135,8 @@ Deno.test("repairHeader() says what it cannot encode, and leaves it", () => {
     const field of [
       "To: jürgen@b",
       "To: <jürgen@b>",
+      "To: jürgen@münchen.test",
+      "To: bob@mün!chen.test",
       "Message-ID: <ü@b>",
       "References: <ü@b>",
       "X-Ü: y",

@@ -7,8 +7,7 @@
  *
  * @module
  */
-import { domainToASCII } from "node:url";
-import { isAscii } from "../smtp/address.ts";
+import { asciiForm, isAscii } from "../smtp/address.ts";
 import type { OutgoingRecipient } from "../smtp/outgoing_message.ts";
 import type { RecipientResult } from "../smtp/send_result.ts";
 import type { SmtpClient } from "../smtp/client.ts";
@@ -354,16 +353,6 @@ interface Obstacle {
 
 // deno-lint-ignore no-control-regex
 const CONTROL = /[\u0000-\u001f\u007f]/;
-
-/** The address with its domain in A-labels; `undefined` where the local-part is not ASCII either. */
-function asciiForm(address: string): string | undefined {
-  if (isAscii(address)) return address;
-  const at = address.lastIndexOf("@");
-  const domain = domainToASCII(address.slice(at + 1));
-  return at === -1 || domain === "" || !isAscii(address.slice(0, at))
-    ? undefined
-    : `${address.slice(0, at)}@${domain}`;
-}
 
 function outgoing({ address, notify, originalRecipient }: QueueRecipient): OutgoingRecipient {
   return {

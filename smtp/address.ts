@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { domainToASCII } from "node:url";
 import { normalizeDomain } from "../net/domain_name.ts";
 import { isIpv4, isIpv6 } from "../net/ip_address.ts";
 import type { MailboxAddress, ReversePath } from "./envelope.ts";
@@ -21,6 +22,16 @@ export class AddressError extends Error {
     this.name = "AddressError";
     this.fault = fault;
   }
+}
+
+/** The address with its domain in A-labels; `undefined` where it needs SMTPUTF8 even so, as its local-part does. */
+export function asciiForm(address: string): string | undefined {
+  if (isAscii(address)) return address;
+  const at = address.lastIndexOf("@");
+  const domain = domainToASCII(address.slice(at + 1));
+  return at === -1 || domain === "" || !isAscii(address.slice(0, at))
+    ? undefined
+    : `${address.slice(0, at)}@${domain}`;
 }
 
 /** How to read a path. */

@@ -6,7 +6,7 @@
 import type { Clock } from "../base/clock.ts";
 import { errorText } from "../base/error_text.ts";
 import type { Transport } from "../net/transport.ts";
-import { isAscii } from "./address.ts";
+import { asciiForm, isAscii } from "./address.ts";
 import { SmtpClient } from "./client.ts";
 import type { RecipientResult } from "./send_result.ts";
 import type { DsnOptions, Notify } from "./envelope.ts";
@@ -80,13 +80,16 @@ const NO_TURN: RecipientResult = {
  * @throws {RangeError} when an address holds control bytes
  */
 export async function handOver(client: SmtpClient, message: HandedOver): Promise<readonly RecipientResult[]> {
-  const { sender, recipients, notify, dsn, size, eightBit, chunks } = message;
+  const { recipients, notify, dsn, size, eightBit, chunks } = message;
+  // What can do without SMTPUTF8 does: else all the fields would be taken to be meant so, too.
+  const sender = asciiForm(message.sender) ?? message.sender;
   const results = new Map<number, RecipientResult>();
   await inTransactions([...recipients.keys()], {
     limit: client.capabilities.recipientsMax || RECIPIENTS_EVERYWHERE,
     usable: () => !client.closed,
     transact: async (batch) => {
-      const addresses = batch.flatMap((index) => recipients[index] ?? []);
+      const addresses = batch.flatMap((index) => recipients[index] ?? [])
+        .map((address) => asciiForm(address) ?? address);
       const sent = await client.send({
         reversePath: sender,
         recipients: addresses.map((address) => ({ address, ...(notify && { notify }) })),

@@ -157,6 +157,13 @@ Deno.test("sendmail() asks for SMTPUTF8 for addresses alone, so that serve-out m
     assert.equal(received[0]?.envelope.smtputf8, false);
     assert.equal((await run(["bücher@x.test"], input)).code, 0);
     assert.equal(received[1]?.envelope.smtputf8, true);
+    assert.equal((await run(["-fme@münchen.test", "b@bücher.test"], input)).code, 0);
+    const { smtputf8, reversePath, recipients = [] } = received[2]?.envelope ?? {};
+    assert.deepEqual([smtputf8, reversePath?.text, recipients.map(({ forwardPath }) => forwardPath.text)], [
+      false,
+      "me@xn--mnchen-3ya.test",
+      ["b@xn--bcher-kva.test"],
+    ]);
   });
 });
 
