@@ -116,7 +116,7 @@ async function test(program: readonly string[]): Promise<void> {
   serveIn.signal("SIGHUP");
   const beyond = await serveIn.event("config.needs_restart");
   assert.ok((beyond["settings"] as string[]).includes("mailboxes"));
-  assert.deepEqual(beyond["files"], [attacked.workspace.file("elsewhere", "{user}")]);
+  assert.deepEqual(beyond["needs"], [attacked.workspace.file("elsewhere", "{user}")]);
   await attacked.configure({ mailboxes: { users: ["alice", "bob", "carol"] } });
   serveIn.signal("SIGHUP");
   await serveIn.event("config.reloaded", { after: 2 });

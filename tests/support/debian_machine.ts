@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { basename } from "@std/path";
 import { debianRoot, ROOT_PROGRAMS } from "./debian_root.ts";
 import { type Finished, run, type RunningProgram, runOk, startUntil, until } from "./peers/process.ts";
 
@@ -15,6 +16,9 @@ const PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /** Packages beside debootstrap's minbase that a server of Debian's has, or the guides name. */
 const PACKAGES = ["systemd", "systemd-sysv", "logrotate", "rsync", "netcat-openbsd", "iproute2"];
 
+/** What guides have one install: it lies there as apt downloads it, and so apt-get needs no network. */
+const DOWNLOADED = ["dovecot-imapd", "dovecot-sieve", "dovecot-lmtpd"];
+
 /** What a machine starts as. */
 export interface MachineOptions {
   /** Its network namespace; absent: one with loopback alone. */
@@ -23,95 +27,46 @@ export interface MachineOptions {
   readonly hostname: string;
   /** Its DNS server; absent: none. */
   readonly nameserver?: string;
-  /** More Debian packages. */
-  readonly packages?: readonly string[];
   /** A script of this host that is run in the machine's root directory before it boots, as for an image. */
   readonly prepare?: string;
 }
 
 /** A machine that runs. */
 export class DebianMachine implements AsyncDisposable {
-  readonly #program: RunningProgram;
-  readonly #cgroups: readonly string[];
-  /** Of its first process, as seen from outside. */
-  readonly pid: number;
+  #parts: AsyncDisposable | undefined;
+  /** What systemd and the script before it wrote to the console. */
+  readonly console: readonly string[];
 
   private constructor(
     program: RunningProgram,
-    { pid, cgroups }: { pid: number; cgroups: readonly string[] },
+    /** Of its first process, as seen from outside. */
+    readonly pid: number,
   ) {
-    this.#program = program;
-    this.pid = pid;
-    this.#cgroups = cgroups;
+    this.console = program.lines;
   }
 
-  /** Boots one, and waits until it is up. */
-  static async boot(
-    { netns, hostname, nameserver, packages = [], prepare = "" }: MachineOptions,
-  ): Promise<DebianMachine> {
-    const root = await debianRoot([...PACKAGES, ...packages]);
-    const cgroups = await makeCgroups(`mailapp-test-${crypto.randomUUID().slice(0, 8)}`);
-    const script = `
-      for group in ${cgroups.join(" ")}; do echo $$ >"$group/cgroup.procs"; done
-      exec unshare --cgroup sh -euc '
-      at=$(mktemp -d)
-      mount -t tmpfs tmpfs "$at"
-      mkdir "$at/upper" "$at/work" "$at/root"
-      mount -t overlay overlay -o "lowerdir=$1,upperdir=$at/upper,workdir=$at/work" "$at/root"
-      cd "$at/root"
-      mount -t proc proc proc
-      # What is no namespace of its own stays as this host has it.
-      mount --bind proc/sys proc/sys; mount -o remount,bind,ro proc/sys
-      mount -t sysfs -o ro sysfs sys
-      mount -t tmpfs -o mode=755 tmpfs sys/fs/cgroup
-      if [ "$4" = v2 ]; then mount -t cgroup2 none sys/fs/cgroup; else
-        mkdir sys/fs/cgroup/systemd; mount -t cgroup -o none,name=systemd none sys/fs/cgroup/systemd; fi
-      mount -t tmpfs -o mode=755 tmpfs run
-      mount -t tmpfs -o mode=1777 tmpfs tmp
-      mount -t tmpfs -o mode=755 tmpfs dev
-      for device in null zero full random urandom tty; do touch dev/$device; mount --bind /dev/$device dev/$device; done
-      ln -s /proc/self/fd dev/fd; ln -s fd/0 dev/stdin; ln -s fd/1 dev/stdout; ln -s fd/2 dev/stderr
-      mkdir dev/pts dev/shm
-      mount -t devpts -o newinstance,ptmxmode=666 devpts dev/pts; ln -s pts/ptmx dev/ptmx
-      mount -t tmpfs -o mode=1777 tmpfs dev/shm
-      rm -f etc/resolv.conf; [ -z "$3" ] || echo "nameserver $3" >etc/resolv.conf
-      echo "$2" >etc/hostname; hostname "$2"
-      echo "127.0.0.1 localhost" >etc/hosts
-      : >etc/machine-id
-      sh -euc "$5" >&2
-      # Nobody sits in front of it.
-      ln -sf /dev/null etc/systemd/system/console-getty.service
-      ln -sf /dev/null etc/systemd/system/getty.target
-      exec chroot . env -i container=docker PATH=${PATH} /lib/systemd/systemd --unit=multi-user.target --show-status=no' sh "$@"`;
-    const version = cgroups[0]?.startsWith("/sys/fs/cgroup/systemd/") ? "v1" : "v2";
-    const namespaces = ["--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child=SIGKILL"];
-    const unshare = ["unshare", ...namespaces, ...(netns === undefined ? ["--net"] : [])];
-    const [program = "", ...args] = [
-      ...(netns === undefined ? [] : ["ip", "netns", "exec", netns]),
-      ...unshare,
-      ...["sh", "-euc", script, "sh", root, hostname, nameserver ?? "", version, prepare],
-    ];
-    let pid = 0;
-    const running = await startUntil(program, {
-      args,
-      stopSignal: "SIGKILL",
-      ready: async ({ pid: parent }) => {
-        pid = await until(() => firstChild(parent), { what: "systemd", within: 120_000 });
-      },
-    });
-    try {
-      const machine = new DebianMachine(running, { pid, cgroups });
-      await until(async () => {
-        const { stdout } = await machine.run("systemctl is-system-running");
-        return /^(?:running|degraded)$/.test(stdout.trim());
-      }, { what: `systemd to be up\n${running.lines.join("\n")}`, within: 120_000 });
-      if (netns === undefined) await machine.sh("ip link set lo up");
-      return machine;
-    } catch (error) {
-      await running.stop();
-      await removeCgroups(cgroups);
-      throw error;
-    }
+  /**
+   * Boots one, and waits until it is up.
+   * @throws {Error} where it does not come up, or its script fails; nothing is left of it
+   */
+  static async boot(options: MachineOptions): Promise<DebianMachine> {
+    const root = await debianRoot(PACKAGES, { downloaded: DOWNLOADED });
+    await using stack = new AsyncDisposableStack();
+    // In a mount namespace its file systems end with it; the directory that they hang on does not.
+    const at = await Deno.makeTempDir({ prefix: "mailapp-machine-" });
+    stack.defer(() => Deno.remove(at));
+    const cgroups = await makeCgroups(basename(at));
+    stack.defer(() => removeCgroups(cgroups));
+    const { program, pid } = await startSystemd(options, { root, at, cgroups });
+    stack.use(program);
+    const machine = new DebianMachine(program, pid);
+    await until(async () => {
+      const { stdout } = await machine.run("systemctl is-system-running");
+      return /^(?:running|degraded)$/.test(stdout.trim());
+    }, { what: `systemd to be up\n${program.lines.join("\n")}`, within: 120_000 });
+    if (options.netns === undefined) await machine.sh("ip link set lo up");
+    machine.#parts = stack.move();
+    return machine;
   }
 
   /** A file of this machine, as seen from outside. */
@@ -167,8 +122,7 @@ export class DebianMachine implements AsyncDisposable {
 
   /** Pulls the plug. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#program.stop();
-    await removeCgroups(this.#cgroups);
+    await this.#parts?.[Symbol.asyncDispose]();
   }
 }
 
@@ -180,6 +134,76 @@ export interface ScriptOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Milliseconds. */
   readonly within?: number;
+}
+
+/** Starts its first process, with all that it sees of a machine around it. */
+async function startSystemd(
+  { netns, hostname, nameserver, prepare = "" }: MachineOptions,
+  { root, at, cgroups }: { readonly root: string; readonly at: string; readonly cgroups: readonly string[] },
+): Promise<{ program: RunningProgram; pid: number }> {
+  const script = `
+    for group in ${cgroups.join(" ")}; do echo $$ >"$group/cgroup.procs"; done
+    exec unshare --cgroup sh -euc '
+    at=$6
+    mount -t tmpfs tmpfs "$at"
+    mkdir "$at/upper" "$at/work" "$at/root"
+    mount -t overlay overlay -o "lowerdir=$1,upperdir=$at/upper,workdir=$at/work" "$at/root"
+    cd "$at/root"
+    mount -t proc proc proc
+    # What is no namespace of its own stays as this host has it.
+    mount --bind proc/sys proc/sys; mount -o remount,bind,ro proc/sys
+    mount -t sysfs -o ro sysfs sys
+    mount -t tmpfs -o mode=755 tmpfs sys/fs/cgroup
+    if [ "$4" = v2 ]; then mount -t cgroup2 none sys/fs/cgroup; else
+      mkdir sys/fs/cgroup/systemd; mount -t cgroup -o none,name=systemd none sys/fs/cgroup/systemd; fi
+    mount -t tmpfs -o mode=755 tmpfs run
+    mount -t tmpfs -o mode=1777 tmpfs tmp
+    mount -t tmpfs -o mode=755 tmpfs dev
+    for device in null zero full random urandom tty; do touch dev/$device; mount --bind /dev/$device dev/$device; done
+    ln -s /proc/self/fd dev/fd; ln -s fd/0 dev/stdin; ln -s fd/1 dev/stdout; ln -s fd/2 dev/stderr
+    mkdir dev/pts dev/shm
+    mount -t devpts -o newinstance,ptmxmode=666 devpts dev/pts; ln -s pts/ptmx dev/ptmx
+    mount -t tmpfs -o mode=1777 tmpfs dev/shm
+    rm -f etc/resolv.conf; [ -z "$3" ] || echo "nameserver $3" >etc/resolv.conf
+    echo "$2" >etc/hostname; hostname "$2"
+    echo "127.0.0.1 localhost" >etc/hosts
+    : >etc/machine-id
+    sh -euc "$5" >&2
+    # Nobody sits in front of it.
+    ln -sf /dev/null etc/systemd/system/console-getty.service
+    ln -sf /dev/null etc/systemd/system/getty.target
+    exec chroot . env -i container=docker PATH=${PATH} /lib/systemd/systemd --unit=multi-user.target --show-status=no' sh "$@"`;
+  const version = cgroups[0]?.startsWith("/sys/fs/cgroup/systemd/") ? "v1" : "v2";
+  const namespaces = ["--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child=SIGKILL"];
+  const unshare = ["unshare", ...namespaces, ...(netns === undefined ? ["--net"] : [])];
+  const [command = "", ...args] = [
+    ...(netns === undefined ? [] : ["ip", "netns", "exec", netns]),
+    ...unshare,
+    ...["sh", "-euc", script, "sh", root, hostname, nameserver ?? "", version, prepare, at],
+  ];
+  let pid = 0;
+  let looking: Promise<unknown> | undefined;
+  try {
+    const program = await startUntil(command, {
+      args,
+      stopSignal: "SIGKILL",
+      ready: (running) => looking = systemdOf(running).then((found) => pid = found),
+    });
+    return { program, pid };
+  } catch (error) {
+    await looking?.catch(() => {});
+    throw error;
+  }
+}
+
+/** The pid of systemd, once it runs. */
+async function systemdOf({ pid, status }: RunningProgram): Promise<number> {
+  let ended = false;
+  status.then(() => ended = true);
+  return await until(() => {
+    if (ended) throw new Error("it ended before systemd ran");
+    return firstChild(pid);
+  }, { what: "systemd", within: 120_000 });
 }
 
 async function firstChild(parent: number): Promise<number | undefined> {

@@ -19,9 +19,14 @@ export const ACCOUNT = 2001;
 /**
  * The root's path; made once, from the mirror that this machine's apt uses. Nothing may be written in it.
  * @param packages What it has beside debootstrap's minbase.
+ * @param options `downloaded`: packages that can be installed in it without a network
  */
-export async function debianRoot(packages: readonly string[] = []): Promise<string> {
-  const root = `${CACHE}/root${packages.map((name) => `+${name}`).join("")}`;
+export async function debianRoot(
+  packages: readonly string[] = [],
+  { downloaded = [] }: { readonly downloaded?: readonly string[] } = {},
+): Promise<string> {
+  const names = [...packages.map((name) => `+${name}`), ...downloaded.map((name) => `~${name}`)];
+  const root = `${CACHE}/root${names.join("")}`;
   await Deno.mkdir(CACHE, { recursive: true });
   using lock = await Deno.open(`${CACHE}/lock`, { create: true, write: true });
   await lock.lock(true);
@@ -42,6 +47,23 @@ export async function debianRoot(packages: readonly string[] = []): Promise<stri
       ],
       within: 600_000,
     });
+    if (downloaded.length > 0) {
+      const apt = "apt-get -qq -o APT::Sandbox::User=root";
+      await runOk("chroot", {
+        args: [
+          fresh,
+          ...[
+            "sh",
+            "-euc",
+            `${apt} update && ${apt} --no-install-recommends --download-only install "$@"`,
+            "sh",
+          ],
+          ...downloaded,
+        ],
+        env: { DEBIAN_FRONTEND: "noninteractive" },
+        within: 600_000,
+      });
+    }
     await Deno.rename(fresh, root);
   } catch (error) {
     await Deno.remove(fresh, { recursive: true });
