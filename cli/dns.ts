@@ -13,6 +13,7 @@ import { zoneSections } from "../doctor/zone.ts";
 import { systemClock } from "../base/clock.ts";
 import { CertificateError } from "../tls/certificates.ts";
 import { loadDkimKeys } from "../server/dkim_parts.ts";
+import { describeWide, dkimKeyPaths } from "../server/rights.ts";
 import { EXIT, type ExitCode } from "../server/exit_codes.ts";
 import type { Io } from "../server/io.ts";
 import { readCertificate } from "../server/server_parts.ts";
@@ -42,13 +43,13 @@ async function dns(flags: Flags, io: Io): Promise<ExitCode> {
   requireConfigFile(config, "dns");
   const { hostname, serveIn: { domains } } = config;
   const dkim = await loadDkimKeys(config);
-  if (domains.length === 0 && dkim.keys.length === 0) {
+  if (domains.length === 0 && dkim.length === 0) {
     const problem = 'names no domain, so there is nothing to publish; such as ["example.com"]';
     throw new ConfigError(config.file, [{ key: "serve-in.domains", problem }]);
   }
-  for (const warning of dkim.warnings) io.err(`warning: ${warning}\n`);
+  for (const warning of await describeWide(dkimKeyPaths(config))) io.err(`warning: ${warning}\n`);
   // A key of the domain above is as good: DMARC takes it as aligned.
-  const isSigned = (domain: string) => dkim.keys.some((key) => `.${domain}`.endsWith(`.${key.domain}`));
+  const isSigned = (domain: string) => dkim.some((key) => `.${domain}`.endsWith(`.${key.domain}`));
   const unsigned = domains.filter((domain) => !isSigned(domain));
   for (const domain of unsigned) {
     io.err(`warning: mail of ${domain} is not signed: mailapp dkim new ${domain}, then see this again\n`);
@@ -63,7 +64,7 @@ async function dns(flags: Flags, io: Io): Promise<ExitCode> {
     domains,
     addresses,
     sending,
-    dkim: dkim.keys,
+    dkim,
     ...(certificate && { certificate }),
     ...(smarthost && { smarthost: smarthost.host }),
   });

@@ -33,6 +33,7 @@ import { dnsSettingProblems, openResolver } from "../server/relay_parts.ts";
 import { readCertificate } from "../server/server_parts.ts";
 import { allServers } from "../server/servers.ts";
 import { vitalFiles, vitalPlaces } from "../server/storage_parts.ts";
+import { guardedPaths } from "../server/rights.ts";
 import { causeOfOurs, relayTroubleFile } from "../server/trouble_parts.ts";
 import { CertificateError } from "../tls/certificates.ts";
 import { storageTester } from "./command_line/service_account.ts";
@@ -140,6 +141,7 @@ async function setupOf(config: Config, probe: string): Promise<Setup> {
     configProblems: problems,
     dataDir,
     maildrop: maildropDirectory(dataDir),
+    guarded: guardedPaths(config),
     storage: {
       places: [...vitalPlaces(config, servers), ...places ?? []],
       files: vitalFiles(config, servers),
@@ -148,7 +150,7 @@ async function setupOf(config: Config, probe: string): Promise<Setup> {
     own,
     certificate: await certificateState(config),
     selfSigned: tls.selfSigned,
-    ...(keys && { dkim: keys.keys }),
+    ...(keys && { dkim: keys }),
     dnssec: dns.dnssec,
     closedNetwork: serveOut.allowPrivateTargets,
     resolver,

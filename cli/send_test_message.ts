@@ -57,7 +57,7 @@ async function sendTest(
     const code = found.kind === "failed" ? EXIT.unavailable : EXIT.tryAgain;
     throw new CommandError(`${recipient.domain}: ${found.status} ${printable(found.reason)}`, code);
   }
-  const signer = new DkimSigner({ keys: (await loadDkimKeys(config)).keys, logger: silentLogger });
+  const signer = new DkimSigner({ keys: await loadDkimKeys(config), logger: silentLogger });
   const message = await testMessage(config, { sender, recipient, signer });
   const session = sessionOptions(config, { resolver, logger: silentLogger });
   let last: Attempt | undefined;

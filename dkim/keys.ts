@@ -73,19 +73,17 @@ export async function makeDkimKey(algorithm: DkimAlgorithm): Promise<string> {
 }
 
 /**
- * Reads a key. Warns where any account of the machine can read it, too.
+ * Reads a key.
  * @throws {DkimKeyError} when it cannot be read, is no key, or not one that receivers take
  */
 export async function loadDkimKey(
   { domain, selector, keyFile }: DkimKeySource,
-): Promise<{ key: DkimKey; warnings: string[] }> {
+): Promise<DkimKey> {
   let pem: string;
-  let mode: number | null;
   try {
     const stat = await Deno.stat(keyFile);
     if (!stat.isFile) throw new Error("it is not a file");
     if (stat.size > MAX_FILE) throw new Error(`it has ${stat.size} octets, which no key has`);
-    mode = stat.mode;
     pem = await Deno.readTextFile(keyFile);
   } catch (cause) {
     if (cause instanceof Deno.errors.NotCapable) {
@@ -94,9 +92,7 @@ export async function loadDkimKey(
     const reason = errorText(cause);
     throw new DkimKeyError(`cannot be read: ${reason}`, { cause });
   }
-  const open = ((mode ?? 0) & 0o007) !== 0;
-  const key = await parseDkimKey(pem, { domain, selector });
-  return { key, warnings: open ? [`every account can read it: chmod o= ${keyFile}`] : [] };
+  return await parseDkimKey(pem, { domain, selector });
 }
 
 /**

@@ -16,6 +16,7 @@ import { checkMx } from "./checks/mx.ts";
 import { checkWayOut } from "./checks/outward.ts";
 import { checkServeOut } from "./checks/queue.ts";
 import { checkReverseDns } from "./checks/reverse_dns.ts";
+import { checkRights } from "./checks/rights.ts";
 import { checkRoutes } from "./checks/routes.ts";
 import { checkSpfRecords } from "./checks/spf.ts";
 import { checkStorage } from "./checks/storage.ts";
@@ -38,6 +39,7 @@ export interface Check {
 export const CHECKS: readonly Check[] = [
   { name: "config", run: ({ setup }) => checkConfig(setup) },
   { name: "storage", run: ({ setup }) => checkStorage(setup.storage) },
+  { name: "rights", run: ({ setup }) => checkRights(setup) },
   { name: "maildrop", run: ({ setup }) => checkMaildrop(setup) },
   {
     name: "clock",

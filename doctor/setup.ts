@@ -11,6 +11,7 @@ import type { QueueState } from "./checks/queue.ts";
 import type { RouteProbe } from "./checks/routes.ts";
 import type { StorageCheck } from "./checks/storage.ts";
 import type { FetchText } from "./checks/tls_policies.ts";
+import type { GuardedPath } from "../storage/file_rights.ts";
 import type { World } from "./world.ts";
 
 /** The addresses of this machine that mail comes to and goes from. */
@@ -73,6 +74,8 @@ export interface Setup {
   readonly dataDir: string;
   /** Where programs leave mail while serve-out is stopped. */
   readonly maildrop: string;
+  /** What other accounts of the machine must not read or change. */
+  readonly guarded: readonly GuardedPath[];
   /** What the servers write and read, and whether they may. */
   readonly storage: StorageCheck;
   /** Where mail comes to and goes from. */

@@ -11,21 +11,14 @@ import type { Logger } from "../base/log.ts";
 import type { ComposeNotice } from "../relay/settle.ts";
 import { Slots } from "../base/slots.ts";
 
-/** What `[dkim]` names. */
-export interface DkimKeys {
-  /** All keys, in the order of the file. */
-  readonly keys: readonly DkimKey[];
-  /** What is odd but does not stand in the way. */
-  readonly warnings: readonly string[];
-}
-
 /**
- * Loads the keys of `[dkim]`.
+ * Loads the keys of `[dkim]`, in the order of the file.
  * @throws {ConfigError} with every key that cannot be used
  */
-export async function loadDkimKeys({ file, dkim }: Pick<Config, "file" | "dkim">): Promise<DkimKeys> {
+export async function loadDkimKeys(
+  { file, dkim }: Pick<Config, "file" | "dkim">,
+): Promise<readonly DkimKey[]> {
   const keys: DkimKey[] = [];
-  const warnings: string[] = [];
   const issues: ConfigIssue[] = [];
   // More at once than there are processors would only keep the threads busy that write messages to the disk.
   const slots = new Slots(navigator.hardwareConcurrency);
@@ -34,9 +27,7 @@ export async function loadDkimKeys({ file, dkim }: Pick<Config, "file" | "dkim">
       const where = `dkim.${JSON.stringify(domain)}${entries.length > 1 ? `[${index}]` : ""}.key`;
       const value = JSON.stringify(keyFile);
       try {
-        const loaded = await loadDkimKey({ domain, selector, keyFile });
-        keys.push(withSlots(loaded.key, slots));
-        warnings.push(...loaded.warnings.map((warning) => `${where} = ${value}: ${warning}`));
+        keys.push(withSlots(await loadDkimKey({ domain, selector, keyFile }), slots));
       } catch (error) {
         if (!(error instanceof DkimKeyError)) throw error;
         issues.push({ key: where, value, problem: error.message });
@@ -44,7 +35,7 @@ export async function loadDkimKeys({ file, dkim }: Pick<Config, "file" | "dkim">
     }
   }
   if (issues.length > 0) throw new ConfigError(file, issues);
-  return { keys, warnings };
+  return keys;
 }
 
 function withSlots(key: DkimKey, slots: Slots): DkimKey {
@@ -58,22 +49,21 @@ function withSlots(key: DkimKey, slots: Slots): DkimKey {
 }
 
 /** A signer with these keys, which are told in the log. */
-export function openDkimSigner({ keys, warnings }: DkimKeys, { logger }: { logger: Logger }): DkimSigner {
-  tell(logger, { keys, warnings });
+export function openDkimSigner(keys: readonly DkimKey[], { logger }: { logger: Logger }): DkimSigner {
+  tell(keys, logger);
   return new DkimSigner({ keys, logger });
 }
 
 /** Lets the signer have the keys of another configuration. */
 export function replaceDkimKeys(
   signer: DkimSigner,
-  { logger, ...loaded }: DkimKeys & { logger: Logger },
+  { keys, logger }: { readonly keys: readonly DkimKey[]; readonly logger: Logger },
 ): void {
-  tell(logger, loaded);
-  signer.replaceKeys(loaded.keys);
+  tell(keys, logger);
+  signer.replaceKeys(keys);
 }
 
-function tell(logger: Logger, { keys, warnings }: DkimKeys): void {
-  for (const warning of warnings) logger.warn("config.warning", { warning });
+function tell(keys: readonly DkimKey[], logger: Logger): void {
   for (const { domain, selector, algorithm } of keys) {
     logger.info("dkim.key.loaded", { domain, selector, algorithm });
   }

@@ -136,7 +136,7 @@ async function openDirectly(config: Config, io: Io): Promise<QueueAccess> {
   const entries = new OpenEntries(spool);
   const compose = signedAtNeed(
     noticeComposer({ queue: spool, hostname, expireAfter: serveOut.expireAfterMs }),
-    async () => new DkimSigner({ keys: (await loadDkimKeys(config)).keys, logger }),
+    async () => new DkimSigner({ keys: await loadDkimKeys(config), logger }),
   );
   const operator = new QueueOperator({
     queue: spool,

@@ -71,8 +71,7 @@ export function targetOptions(
   { resolver, logger, health }: WorldParts,
 ): Omit<TargetOptions, "preferFamily" | "signal" | keyof OwnTargets> {
   const { hostname, serveOut } = config;
-  const { routes, warnings } = readRoutes(config, logger);
-  for (const warning of warnings) logger.warn("config.warning", { warning });
+  const routes = readRoutes(config, logger);
   return {
     resolver,
     logger,
@@ -171,16 +170,11 @@ function reachable(address: string): string {
 }
 
 /**
- * The routes, with the passwords of the files that they name, as these stand when they are used. Warns of a password that
- * any account of the machine can read.
+ * The routes, with the passwords of the files that they name, as these stand when they are used.
  * @throws {ConfigError} when a password cannot be read
  */
-export function readRoutes(
-  config: Config,
-  logger: Logger = silentLogger,
-): { routes: Map<string, Route>; warnings: string[] } {
+export function readRoutes(config: Config, logger: Logger = silentLogger): Map<string, Route> {
   const routes = new Map<string, Route>();
-  const warnings: string[] = [];
   for (const [domain, { host, port, tls, login }] of Object.entries(config.serveOut.routes)) {
     routes.set(domain, { host, port, tls });
     if (login === undefined) continue;
@@ -195,13 +189,10 @@ export function readRoutes(
         },
       };
       routes.set(domain, { host, port, tls, auth });
-      if (((Deno.statSync(passwordFile).mode ?? 0) & 0o007) !== 0) {
-        warnings.push(`${key}: every account can read it: chmod o= ${passwordFile}`);
-      }
     } catch (cause) {
       const issue = { key, value: JSON.stringify(passwordFile), problem: errorText(cause) };
       throw new ConfigError(config.file, [issue], { cause });
     }
   }
-  return { routes, warnings };
+  return routes;
 }

@@ -6,6 +6,7 @@
 import type { Config } from "../config/config.ts";
 import type { Log } from "../observe/logger.ts";
 import { errorText } from "../base/error_text.ts";
+import { rightsWarnings } from "./rights.ts";
 import { loadAgain, type ServerStart } from "./server_start.ts";
 
 /** A setting that a running server cannot always take over. */
@@ -43,7 +44,9 @@ export function reloader({ start, log, fixed, before, apply }: ReloadOptions): (
     if (start.config.log.file !== undefined) await reopen(log);
     await before?.();
     try {
-      const read = await loadAgain(start);
+      const file = await loadAgain(start);
+      const rights = await rightsWarnings(file, { grants: start.grants });
+      const read = { ...file, warnings: [...file.warnings, ...rights] };
       const { config, kept, files } = keepFixed(read, { current, fixed });
       await apply(config);
       tellWarnings(config, { logger, known: current.warnings });

@@ -1,53 +1,96 @@
 /**
- * Rights of files and directories that are wider than a server's secrets and its mail allow.
+ * The rights of everything that a configuration names and that is a secret, or that others could change to their ends:
+ * one table, for the servers, `check-config` and `doctor`.
  *
  * @module
  */
 import { join } from "@std/path";
 import type { Config } from "../config/config.ts";
 import { mailRootOf } from "../maildir/mailboxes.ts";
+import { CONTROL_SOCKET } from "../relay/control.ts";
+import { maildropDirectory } from "../relay/maildrop/directory.ts";
+import { findWideRights, type GuardedPath } from "../storage/file_rights.ts";
 import { ACCOUNTS_DIRECTORY, accountsPath } from "./accounts_path.ts";
 import { CommandError, EXIT } from "./exit_codes.ts";
+import { type Grants, unreadable } from "./grants.ts";
 
-const OTHERS = 0o007;
-const OTHERS_WRITE = 0o002;
-const STICKY = 0o1000;
+/** Permission bits of accounts that are neither the owner nor in the group. */
+const NOTHING = 0;
+const ENTER = 0o1;
+const READ = 0o4;
+const LIST = READ | ENTER;
+
+/** What is below the data directory and closed to others. */
+const ROOMS = ["spool", "dkim", "tls", "incoming", ACCOUNTS_DIRECTORY];
+
+/** The table. What is not there is not looked at. */
+export function guardedPaths(config: Config): GuardedPath[] {
+  const { dataDir, file, log, tls: { certificate }, mailboxes } = config;
+  return [
+    ...(file === undefined ? [] : [{ what: "the configuration", path: file, others: READ }]),
+    ...(certificate === undefined ? [] : [
+      { what: "[tls] key", path: certificate.keyFile, others: NOTHING },
+      { what: "[tls] cert", path: certificate.certFile, others: READ },
+    ]),
+    ...dkimKeyPaths(config),
+    ...passwordPaths(config),
+    { what: "data_dir", path: dataDir, others: LIST },
+    ...ROOMS.map((name) => ({ what: "data_dir", path: join(dataDir, name), others: NOTHING })),
+    { what: "the accounts", path: accountsPath(config), others: NOTHING },
+    { what: "[tls] self_signed", path: join(dataDir, "tls", "selfsigned.key"), others: NOTHING },
+    { what: "the control socket", path: join(dataDir, CONTROL_SOCKET), others: NOTHING },
+    { what: "the maildrop", path: maildropDirectory(dataDir), others: ENTER, sharedIfSticky: true },
+    { what: "[mailboxes] path", path: mailRootOf(mailboxes.path), others: LIST, sharedIfSticky: true },
+    ...(log.file === undefined ? [] : [{ what: "[log] file", path: log.file, others: READ }]),
+  ];
+}
+
+/** The keys of `[dkim]`. */
+export function dkimKeyPaths({ dkim }: Pick<Config, "dkim">): GuardedPath[] {
+  return Object.entries(dkim).flatMap(([domain, entries]) =>
+    entries.map(({ keyFile }, index) => ({
+      what: `dkim.${JSON.stringify(domain)}${entries.length > 1 ? `[${index}]` : ""}.key`,
+      path: keyFile,
+      others: NOTHING,
+    }))
+  );
+}
+
+/** Passwords of smarthosts. */
+function passwordPaths({ serveOut: { routes } }: Config): GuardedPath[] {
+  return Object.entries(routes).flatMap(([domain, { login }]) =>
+    login === undefined ? [] : [{
+      what: `serve-out.routes.${JSON.stringify(domain)}.password_file`,
+      path: login.passwordFile,
+      others: NOTHING,
+    }]
+  );
+}
+
+/** How many warnings there are at most. */
+const MAX_WARNINGS = 50;
 
 /**
- * What every account of the machine can read or change and should not, one line each: the TLS key, the accounts, the
- * configuration, the data directory with what lies in it, the directory of Maildirs. Keys of DKIM and password files
- * are looked at where they are read. What cannot be looked at is left out.
+ * What of the table has rights that are too wide, one line each. What cannot be looked at is left out.
+ * @param options `grants`: those of this thread; absent: it may look at everything
  */
-export async function rightsWarnings(config: Config): Promise<string[]> {
-  const { dataDir, file, tls: { certificate }, mailboxes } = config;
-  const names = ["spool", "dkim", "tls", "incoming", ACCOUNTS_DIRECTORY];
-  const directories = [dataDir, ...names.map((name) => join(dataDir, name))];
-  const warnings = await Promise.all([
-    ...(certificate === undefined ? [] : [secretWarning("[tls] key", certificate.keyFile)]),
-    secretWarning("the accounts", accountsPath(config)),
-    secretWarning("[tls] self_signed", join(dataDir, "tls", "selfsigned.key")),
-    ...(file === undefined ? [] : [writeWarning("the configuration", file)]),
-    ...directories.map((path) => writeWarning("data_dir", path)),
-    writeWarning("[mailboxes] path", mailRootOf(mailboxes.path)),
-  ]);
-  return warnings.flatMap((warning) => warning ?? []);
+export async function rightsWarnings(
+  config: Config,
+  { grants }: { readonly grants?: Grants } = {},
+): Promise<string[]> {
+  const guarded = guardedPaths(config).filter(({ path }) =>
+    grants === undefined || unreadable(grants, [path]) === undefined
+  );
+  return await describeWide(guarded);
 }
 
-async function secretWarning(what: string, path: string): Promise<string | undefined> {
-  const mode = await modeOf(path);
-  if (mode === undefined || (mode & OTHERS) === 0) return undefined;
-  return `${what}: every account can ${mode & OTHERS_WRITE ? "change" : "read"} it: chmod o= ${path}`;
-}
-
-async function writeWarning(what: string, path: string): Promise<string | undefined> {
-  const mode = await modeOf(path);
-  if (mode === undefined || (mode & OTHERS_WRITE) === 0 || (mode & STICKY) !== 0) return undefined;
-  return `${what}: every account can change it: chmod o-w ${path}`;
-}
-
-async function modeOf(path: string): Promise<number | undefined> {
-  const info = await Deno.stat(path).catch(() => undefined);
-  return info?.mode ?? undefined;
+/** The same for some of the table. */
+export async function describeWide(guarded: readonly GuardedPath[]): Promise<string[]> {
+  const { wide } = await findWideRights(guarded);
+  const lines = wide.slice(0, MAX_WARNINGS)
+    .map(({ what, problem, remedy }) => `${what}: ${problem}: ${remedy}`);
+  const more = wide.length - lines.length;
+  return more === 0 ? lines : [...lines, `rights of ${more} more files are as wide`];
 }
 
 /**
@@ -56,14 +99,17 @@ async function modeOf(path: string): Promise<number | undefined> {
  */
 export async function refuseForeignDataDir({ dataDir }: Config, unit: string): Promise<void> {
   if (Deno.uid() !== 0) return;
-  const info = await Deno.stat(dataDir).catch(() => undefined);
-  if (!info?.uid) return;
-  const account = `--reuid ${info.uid} --regid ${info.gid ?? info.uid} --clear-groups`;
-  throw new CommandError(
-    `data_dir = ${
-      JSON.stringify(dataDir)
-    } belongs to account ${info.uid}, which could not use what root leaves ` +
-      `there: systemctl start ${unit}, or as that account: setpriv ${account} mailapp …`,
-    EXIT.noPermission,
-  );
+  // The directory itself may be root's, and what the service writes to be its own.
+  for (const path of [dataDir, ...["spool", "incoming"].map((name) => join(dataDir, name))]) {
+    const info = await Deno.stat(path).catch(() => undefined);
+    if (!info?.uid) continue;
+    const account = `--reuid ${info.uid} --regid ${info.gid ?? info.uid} --clear-groups`;
+    throw new CommandError(
+      `data_dir = ${
+        JSON.stringify(dataDir)
+      }: ${path} belongs to account ${info.uid}, which could not use what root ` +
+        `leaves there: systemctl start ${unit}, or as that account: setpriv ${account} mailapp …`,
+      EXIT.noPermission,
+    );
+  }
 }

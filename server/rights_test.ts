@@ -3,6 +3,8 @@ import { join } from "@std/path";
 import { loadConfig } from "../config/load.ts";
 import { refuseForeignDataDir, rightsWarnings } from "./rights.ts";
 
+const ROOMS = ["data/spool", "data/dkim", "data/tls", "data/incoming"];
+
 async function withConfig(use: (directory: string, file: string) => Promise<void>): Promise<void> {
   const directory = await Deno.makeTempDir();
   try {
@@ -22,12 +24,35 @@ path = "${directory}/mail/{domain}/{user}"
 users = ["alice"]
 [mailboxes.aliases]
 postmaster = "alice"
+[serve-out.routes]
+"*" = { host = "smtp.provider.test", user = "u", password_file = "${directory}/secrets/relay.pass" }
+[dkim]
+"example.com" = [
+  { selector = "a", key = "${directory}/data/dkim/a.pem" },
+  { selector = "b", key = "${directory}/secrets/b.pem" },
+]
+[log]
+file = "${directory}/log/mail.log"
 `,
     );
+    const directories = ["", "data", ...ROOMS, "mail", "secrets", "log"].map((name) => join(directory, name));
+    for (const path of directories) await Deno.mkdir(path, { recursive: true });
+    for (const path of directories) await Deno.chmod(path, 0o750);
+    const maildrop = join(directory, "data/maildrop");
+    await Deno.mkdir(maildrop);
+    await Deno.chmod(maildrop, 0o3733);
+    const files = [
+      "cert.pem",
+      "data/dkim/a.pem",
+      "secrets/b.pem",
+      "secrets/relay.pass",
+      "data/tls/selfsigned.key",
+    ];
+    for (const name of [...files, "data/control.sock", "log/mail.log"]) {
+      await Deno.writeTextFile(join(directory, name), "", { createNew: true });
+      await Deno.chmod(join(directory, name), 0o640);
+    }
     await Deno.writeTextFile(key, "");
-    await Deno.mkdir(join(directory, "data/spool"), { recursive: true });
-    await Deno.mkdir(join(directory, "mail"));
-    for (const path of ["", "data", "data/spool", "mail"]) await Deno.chmod(join(directory, path), 0o750);
     for (const path of [file, key]) await Deno.chmod(path, 0o640);
     await use(directory, file);
   } finally {
@@ -37,43 +62,97 @@ postmaster = "alice"
 
 const load = (file: string) => loadConfig(file, { env: { get: () => undefined } });
 
-Deno.test("rightsWarnings() names what every account can read or change", async () => {
+Deno.test("rightsWarnings() names every secret and every directory that other accounts can read or change", async () => {
   await withConfig(async (directory, file) => {
     assert.deepEqual(await rightsWarnings(await load(file)), []);
-    const wide: readonly (readonly [string, number, string])[] = [
-      ["key.pem", 0o644, `[tls] key: every account can read it: chmod o= ${directory}/key.pem`],
-      ["key.pem", 0o666, `[tls] key: every account can change it: chmod o= ${directory}/key.pem`],
-      [
-        "config.toml",
-        0o666,
-        `the configuration: every account can change it: chmod o-w ${directory}/config.toml`,
-      ],
-      ["data", 0o777, `data_dir: every account can change it: chmod o-w ${directory}/data`],
-      ["data/spool", 0o777, `data_dir: every account can change it: chmod o-w ${directory}/data/spool`],
-      ["mail", 0o777, `[mailboxes] path: every account can change it: chmod o-w ${directory}/mail`],
+    const at = (name: string) => join(directory, name);
+    const wide: readonly (readonly [name: string, mode: number, what: string, problem: string])[] = [
+      ["key.pem", 0o644, "[tls] key", "read it: chmod o="],
+      ["key.pem", 0o666, "[tls] key", "change it: chmod o="],
+      ["cert.pem", 0o646, "[tls] cert", "change it: chmod o-w"],
+      ["config.toml", 0o666, "the configuration", "change it: chmod o-w"],
+      ["data/dkim/a.pem", 0o604, `dkim."example.com"[0].key`, "read it: chmod o="],
+      ["secrets/b.pem", 0o602, `dkim."example.com"[1].key`, "change it: chmod o="],
+      ["secrets/relay.pass", 0o644, `serve-out.routes."*".password_file`, "read it: chmod o="],
+      ["data/tls/selfsigned.key", 0o644, "[tls] self_signed", "read it: chmod o="],
+      ["data", 0o777, "data_dir", "change it: chmod o-w"],
+      // Though nothing there can be removed, something could be there first.
+      ["data", 0o1777, "data_dir", "change it: chmod o-w"],
+      ...ROOMS.map((room) => [room, 0o755, "data_dir", "read it: chmod o="] as const),
+      ...ROOMS.map((room) => [room, 0o751, "data_dir", "enter it: chmod o="] as const),
+      ["data/spool", 0o777, "data_dir", "change it: chmod o="],
+      ["data/control.sock", 0o666, "the control socket", "change it: chmod o="],
+      ["data/maildrop", 0o2733, "the maildrop", "change it: chmod o-w"],
+      ["data/maildrop", 0o3777, "the maildrop", "read it: chmod o-r"],
+      ["mail", 0o777, "[mailboxes] path", "change it: chmod o-w"],
+      ["log/mail.log", 0o666, "[log] file", "change it: chmod o-w"],
     ];
-    for (const [name, mode, warning] of wide) {
-      const path = join(directory, name);
-      const before = (await Deno.stat(path)).mode ?? 0;
-      await Deno.chmod(path, mode);
-      assert.deepEqual(await rightsWarnings(await load(file)), [warning]);
-      await Deno.chmod(path, before & 0o7777);
+    for (const [name, mode, what, problem] of wide) {
+      const before = (await Deno.stat(at(name))).mode ?? 0;
+      await Deno.chmod(at(name), mode);
+      assert.deepEqual(await rightsWarnings(await load(file)), [
+        `${what}: every account can ${problem} ${at(name)}`,
+      ]);
+      await Deno.chmod(at(name), before & 0o7777);
     }
+    assert.deepEqual(await rightsWarnings(await load(file)), []);
+    for (
+      const [name, mode] of [["mail", 0o1777], ["data", 0o755], ["config.toml", 0o644], [
+        "cert.pem",
+        0o644,
+      ]] as const
+    ) {
+      await Deno.chmod(at(name), mode);
+    }
+    assert.deepEqual(await rightsWarnings(await load(file)), []);
+  });
+});
+
+Deno.test("rightsWarnings() names directories in which a secret could be replaced, once", async () => {
+  await withConfig(async (directory, file) => {
+    const secrets = join(directory, "secrets");
+    await Deno.chmod(secrets, 0o773);
+    assert.deepEqual(await rightsWarnings(await load(file)), [
+      `dkim."example.com"[1].key: every account can change ${secrets}, and so replace it: chmod o-w ${secrets}`,
+    ]);
+    await Deno.chmod(secrets, 0o750);
+    // Behind a symbolic link, as certbot has them.
+    const archive = join(directory, "archive 1");
+    await Deno.mkdir(archive);
+    await Deno.chmod(archive, 0o757);
+    await Deno.rename(join(directory, "key.pem"), join(archive, "key.pem"));
+    await Deno.symlink(join(archive, "key.pem"), join(directory, "key.pem"));
+    assert.deepEqual(await rightsWarnings(await load(file)), [
+      `[tls] key: every account can change ${archive}, and so replace it: chmod o-w '${archive}'`,
+    ]);
+  });
+});
+
+Deno.test("rightsWarnings() looks at nothing beyond the grants", async () => {
+  await withConfig(async (directory, file) => {
+    const config = await load(file);
+    for (const name of ["key.pem", "data/dkim/a.pem"]) await Deno.chmod(join(directory, name), 0o644);
+    const grants = { net: [], write: [], sys: [], read: [join(directory, "data/dkim")] };
+    assert.deepEqual(await rightsWarnings(config, { grants }), [
+      `dkim."example.com"[0].key: every account can read it: chmod o= ${directory}/data/dkim/a.pem`,
+    ]);
   });
 });
 
 Deno.test({
-  name: "refuseForeignDataDir() keeps root out of the data directory of an account",
+  name: "refuseForeignDataDir() keeps root out of what belongs to an account",
   ignore: Deno.uid() !== 0,
   fn: async () => {
-    await withConfig(async (directory, file) => {
-      const config = await load(file);
-      await refuseForeignDataDir(config, "mailapp-out");
-      await Deno.chown(join(directory, "data"), 12345, 12345);
-      await assert.rejects(
-        refuseForeignDataDir(config, "mailapp-out"),
-        /belongs to account 12345.*systemctl start mailapp-out/s,
-      );
-    });
+    for (const name of ["data", "data/spool", "data/incoming"]) {
+      await withConfig(async (directory, file) => {
+        const config = await load(file);
+        await refuseForeignDataDir(config, "mailapp-out");
+        await Deno.chown(join(directory, name), 12345, 12345);
+        await assert.rejects(
+          refuseForeignDataDir(config, "mailapp-out"),
+          /belongs to account 12345.*systemctl start mailapp-out/s,
+        );
+      });
+    }
   },
 });

@@ -314,7 +314,7 @@ function reload(
       const keys = await loadDkimKeys(config);
       Object.assign(live, next);
       scheduler.reconfigure(settings);
-      replaceDkimKeys(signer, { ...keys, logger });
+      replaceDkimKeys(signer, { keys, logger });
       server.limits = serverLimits(config, logger);
       log.level = config.log.level;
     },

@@ -15,11 +15,6 @@ export function printable(text: string): string {
   return text.replaceAll(UNSAFE, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
-/** A word of a command line for sh, quoted where it must be. */
-export function shellWord(text: string): string {
-  return /^[\w./:@%+,-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
-}
-
 const UNITS: readonly [name: string, ms: number][] = [
   ["day", 86_400_000],
   ["h", 3_600_000],

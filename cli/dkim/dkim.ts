@@ -11,6 +11,7 @@ import { parseDomain } from "../../config/names.ts";
 import { systemClock } from "../../base/clock.ts";
 import { makeDkimFile } from "./key_files.ts";
 import { loadDkimKeys } from "../../server/dkim_parts.ts";
+import { describeWide, dkimKeyPaths } from "../../server/rights.ts";
 import { CommandError, EXIT, type ExitCode } from "../../server/exit_codes.ts";
 import type { Io } from "../../server/io.ts";
 import { configOption, examples, type Registrar } from "../command_line/subcommand.ts";
@@ -69,7 +70,7 @@ async function makeNew(
     );
   }
   const keyFile = await makeDkimFile(config, { domain, selector, algorithm });
-  const { key } = await loadDkimKey({ domain, selector, keyFile });
+  const key = await loadDkimKey({ domain, selector, keyFile });
   io.out(instructions(config, { key, keyFile, present }));
   return EXIT.ok;
 }
@@ -139,7 +140,7 @@ async function show(
 ): Promise<ExitCode> {
   const config = await loadConfig(flags.config, { env: io.env });
   const all = await loadDkimKeys(config);
-  const keys = all.keys.filter((key) => domain === undefined || key.domain === domain);
+  const keys = all.filter((key) => domain === undefined || key.domain === domain);
   if (flags.json) {
     const shown = keys.map(({ domain, selector, algorithm, recordName, record }) => (
       { domain, selector, algorithm, name: recordName, value: record, strings: splitText(record) }
@@ -147,7 +148,7 @@ async function show(
     io.out(`${JSON.stringify(shown, null, 2)}\n`);
     return EXIT.ok;
   }
-  for (const warning of all.warnings) io.err(`warning: ${warning}\n`);
+  for (const warning of await describeWide(dkimKeyPaths(config))) io.err(`warning: ${warning}\n`);
   if (keys.length === 0) {
     const whom = domain ?? "any domain";
     throw new CommandError(

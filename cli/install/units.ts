@@ -10,7 +10,7 @@ import { isWithin } from "../../server/grants.ts";
 import type { Server } from "../../server/server.ts";
 import { allServers } from "../../server/servers.ts";
 import { SERVICE_ACCOUNT } from "../command_line/service_account.ts";
-import { shellWord } from "../command_line/terminal.ts";
+import { shellWord } from "../../base/shell_word.ts";
 
 /** A file that belongs to the installation. */
 export interface InstalledFile {
