@@ -175,7 +175,6 @@ async function reportServeIn(
   report.list(
     Object.entries(config.mailboxes.aliases).map(([name, targets]) => `    ${name} → ${targets.join(", ")}`),
   );
-  report.warnings.push(...rootMailWarnings(config));
   if (all.length === 0) report.warnings.push("[mailboxes] users names nobody: all mail is refused");
   const names = new UniqueNames({ hostname, now: () => systemClock.now() });
   const uid = tester.account?.uid;
@@ -257,7 +256,7 @@ async function reportServeOut(config: Config, report: Report): Promise<void> {
     if (isOfThisMachine(source)) continue;
     report.warnings.push(`serve-out.${key} = "${source}": no interface has it now, and so nothing can leave`);
   }
-  report.warnings.push(...await dnsSettingProblems(config));
+  report.warnings.push(...rootMailWarnings(config), ...await dnsSettingProblems(config));
   await reportDkim(config, report);
   try {
     readRoutes(config);

@@ -31,11 +31,52 @@ Deno.test("machineDomain() goes by the qualify domain and by routes, and knows n
   assert.equal(elsewhere("localhost"), "example.com");
   const routed = machineDomain(config(`[serve-out.routes]\n"mx.example.com" = "192.0.2.9"\n`), "web1");
   assert.equal(routed("mx.example.com"), undefined);
-  assert.equal(machineDomain(parseConfig(`hostname = "mx.example.com"`), "web1")("localhost"), undefined);
+});
+
+Deno.test("machineDomain() leads names of a machine without mailboxes to its qualify domain", () => {
+  for (
+    const [text, home] of [["", "web1.example.com"], [
+      '[serve-out]\nqualify_domain = "example.com"',
+      "example.com",
+    ]]
+  ) {
+    const local = machineDomain(parseConfig(`hostname = "web1.example.com"\n${text}`), "web1.example.com");
+    for (
+      const name of [
+        "localhost",
+        "localhost.localdomain",
+        "[127.0.0.1]",
+        "[IPv6:::1]",
+        "web1",
+        "web1.localdomain",
+      ]
+    ) {
+      assert.equal(local(name), home, name);
+    }
+    // It may have an MX record.
+    for (const name of ["web1.example.com", "example.com", "example.net", ""]) {
+      assert.equal(local(name), undefined, name);
+    }
+  }
+  const routed = machineDomain(
+    parseConfig(`hostname = "web1.example.com"\n[serve-out.routes]\nlocalhost = "192.0.2.9"\n`),
+    "web1",
+  );
+  assert.equal(routed("localhost"), undefined);
+  assert.equal(routed("web1"), "web1.example.com");
+  const bare = machineDomain(
+    parseConfig(`hostname = "web1.test"\n[serve-out]\nqualify_domain = "localhost"\n`),
+    "web1",
+  );
+  assert.equal(bare("localhost"), undefined);
 });
 
 Deno.test("rootMailWarnings() says when nobody reads what cron sends", () => {
   assert.match(rootMailWarnings(config()).join(), /root = "alice"/);
   assert.deepEqual(rootMailWarnings(config(`root = "alice"\n`)), []);
-  assert.deepEqual(rootMailWarnings(parseConfig(`hostname = "mx.example.com"`)), []);
+  const alone = (text: string) =>
+    rootMailWarnings(parseConfig(`hostname = "web1.example.com"\n${text}`)).join();
+  assert.match(alone(""), /root@web1\.example\.com.*\[serve-out\] qualify_domain$/);
+  assert.equal(alone('[serve-out]\nqualify_domain = "example.com"'), "");
+  assert.equal(alone('[serve-out.routes]\n"*" = "smtp.provider.test"'), "");
 });

@@ -40,7 +40,7 @@ import {
   targetOptions,
   undeliverableLimits,
 } from "./relay_parts.ts";
-import { type MachineDomain, machineDomain } from "./machine_names.ts";
+import { type MachineDomain, machineDomain, rootMailWarnings } from "./machine_names.ts";
 import { reloader } from "./reload.ts";
 import type { ServerContext, ServerStart } from "./server_start.ts";
 import { openMaildrop } from "./maildrop_parts.ts";
@@ -63,7 +63,9 @@ export async function runServeOut(start: ServerStart, context: ServerContext): P
   const dkimKeys = await loadDkimKeys(config);
   await using log = openLog(config, start);
   const { logger } = log;
-  for (const warning of config.warnings) logger.warn("config.warning", { warning });
+  for (const warning of [...config.warnings, ...rootMailWarnings(config)]) {
+    logger.warn("config.warning", { warning });
+  }
   const signer = openDkimSigner(dkimKeys, { logger });
   await using spool = await untilUnlocked(() => openSpool(config, { logger, boot: start.boot }));
   const live: Live = {
