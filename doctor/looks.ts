@@ -110,12 +110,13 @@ function messages(count: number): string {
  * @param consequence what that means
  */
 export function lookAtDns(
-  about: () => { readonly names: readonly string[]; readonly resolver: Resolver },
+  about: () => { readonly names: readonly string[]; readonly resolver: Resolver | undefined },
   consequence = "mail cannot be sent",
 ): Look {
   let failedBefore = false;
   return async () => {
     const { names, resolver } = about();
+    if (resolver === undefined) return [];
     const answers = await Promise.all(names.map((name) => resolver.mx(name)));
     const reasons = answers.flatMap((answer) => answer.kind === "failed" ? [answer.reason] : []);
     const failed = reasons.length === names.length && reasons.length > 0;

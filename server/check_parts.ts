@@ -6,7 +6,7 @@
 import { join } from "@std/path";
 import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
-import { DnsLists } from "../checks/dns_lists.ts";
+import { type DnsList, DnsLists } from "../checks/dns_lists.ts";
 import type { Filter } from "../checks/filter.ts";
 import { GreylistFile } from "../checks/greylist_file.ts";
 import { MailInspector } from "../checks/inspector.ts";
@@ -14,19 +14,14 @@ import { MilterFilter } from "../checks/milter_filter.ts";
 import { RspamdFilter } from "../checks/rspamd.ts";
 import type { Config, FilterConfig } from "../config/config.ts";
 import type { Resolver } from "../dns/resolver.ts";
-import { asksDns, isChecked } from "./dns_parts.ts";
+import type { DnsServer } from "../dns/wire_client.ts";
+import { asksDns, isChecked, openConfinedResolver } from "./dns_parts.ts";
 import { incomingDirectory } from "./parts.ts";
 
-/** The checks of a running serve-in. */
-export interface Checks extends AsyncDisposable {
-  /** For the server; absent where nothing is checked. */
-  readonly inspector?: MailInspector;
-}
-
-/** What they depend on. */
+/** What the checks depend on. */
 export interface ChecksOptions {
-  /** Asked about everything. */
-  readonly resolver: Resolver;
+  /** The DNS servers that this thread may ask. */
+  readonly dnsServers: readonly DnsServer[];
   readonly clock: Clock;
   readonly logger: Logger;
   /** The domains that are local at this moment. */
@@ -41,38 +36,89 @@ export function greylistFile(config: Config): string {
   return join(incomingDirectory(config), "greylist");
 }
 
-/** Opens what the checks of the configuration need, and begins to test its DNS lists. */
-export async function openChecks(config: Config, options: ChecksOptions): Promise<Checks> {
-  if (!isChecked(config)) return { [Symbol.asyncDispose]: () => Promise.resolve() };
-  const { hostname, serveIn: { checks } } = config;
-  const { resolver, clock, logger, domains } = options;
-  const lists = checks.dnsLists.length === 0
-    ? undefined
-    : new DnsLists({ lists: checks.dnsLists, resolver, clock, logger });
-  const greylist = checks.greylist === "off"
-    ? undefined
-    : await GreylistFile.open({ path: greylistFile(config), clock, logger });
-  // Mail is taken at once: until a list has been tested it says nothing.
-  void lists?.start();
-  const inspector = new MailInspector({
-    hostname,
-    checks,
-    isOwnDomain: (domain) => domain === hostname || domains().includes(domain),
-    ...(asksDns(config) && { resolver }),
-    clock,
-    logger,
-    filters: checks.filters.map((filter) => openFilter(filter, clock)),
-    ...(lists && { lists }),
-    ...(greylist && { greylist }),
-    refusesListed: checks.dnsLists.some(({ action }) => action === "refuse"),
-  });
-  return {
-    inspector,
-    async [Symbol.asyncDispose]() {
-      lists?.[Symbol.dispose]();
-      await greylist?.[Symbol.asyncDispose]();
-    },
-  };
+/** The checks of a running serve-in, which a reload may replace. */
+export class Checks implements AsyncDisposable {
+  readonly #options: ChecksOptions;
+  #config: Config | undefined;
+  #resolver: Resolver | undefined;
+  #lists: DnsLists | undefined;
+  #greylist: GreylistFile | undefined;
+  #inspector: MailInspector | undefined;
+
+  private constructor(options: ChecksOptions) {
+    this.#options = options;
+  }
+
+  /** Opens what the checks of the configuration need, and begins to test its DNS lists. */
+  static async open(config: Config, options: ChecksOptions): Promise<Checks> {
+    const checks = new Checks(options);
+    await checks.change(config);
+    return checks;
+  }
+
+  /** For the server; `undefined` where nothing is checked. */
+  get inspector(): MailInspector | undefined {
+    return this.#inspector;
+  }
+
+  /** Asked about mail; `undefined` where nothing is asked. */
+  get resolver(): Resolver | undefined {
+    return this.#resolver;
+  }
+
+  /** Goes by another configuration from now on; messages that are being inspected by the one before go on so. */
+  async change(config: Config): Promise<void> {
+    const { serveIn: { checks }, hostname, dns } = config;
+    const { clock, logger, domains, dnsServers } = this.#options;
+    const { greylist, dnsLists } = checks;
+    const before = this.#config;
+    if (sameJson([before?.dns, before?.serveIn.checks], [dns, checks])) return;
+    if (greylist !== "off") {
+      // There is one file: it stays open, also where greylisting is turned off meanwhile.
+      this.#greylist ??= await GreylistFile.open({ path: greylistFile(config), clock, logger });
+    }
+    const resolver = this.#resolver;
+    if (!asksDns(config)) this.#resolver = undefined;
+    else if (resolver === undefined || !sameJson(before?.dns, dns)) {
+      this.#resolver = openConfinedResolver(config, { servers: dnsServers, logger });
+    }
+    if (this.#resolver !== resolver || !sameJson(before?.serveIn.checks.dnsLists, dnsLists)) {
+      this.#lists?.[Symbol.dispose]();
+      this.#lists = this.#openLists(dnsLists);
+    }
+    this.#config = config;
+    this.#inspector = !isChecked(config) ? undefined : new MailInspector({
+      hostname,
+      checks,
+      isOwnDomain: (domain) => domain === hostname || domains().includes(domain),
+      resolver: this.#resolver,
+      clock,
+      logger,
+      filters: checks.filters.map((filter) => openFilter(filter, clock)),
+      lists: this.#lists,
+      ...(greylist !== "off" && { greylist: this.#greylist }),
+      refusesListed: dnsLists.some(({ action }) => action === "refuse"),
+    });
+  }
+
+  /** Mail is taken at once: until a list has been tested it says nothing. */
+  #openLists(lists: readonly DnsList[]): DnsLists | undefined {
+    if (lists.length === 0 || this.#resolver === undefined) return undefined;
+    const { clock, logger } = this.#options;
+    const opened = new DnsLists({ lists, resolver: this.#resolver, clock, logger });
+    void opened.start();
+    return opened;
+  }
+
+  /** No more tests of lists; writes what is left of the greylist. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#lists?.[Symbol.dispose]();
+    await this.#greylist?.[Symbol.asyncDispose]();
+  }
+}
+
+function sameJson(some: unknown, other: unknown): boolean {
+  return JSON.stringify(some) === JSON.stringify(other);
 }
 
 function openFilter(filter: FilterConfig, clock: Clock): Filter {

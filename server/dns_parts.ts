@@ -33,7 +33,10 @@ export async function findDnsServers({ dns }: Config): Promise<readonly DnsServe
 }
 
 /** What asking these servers takes: TCP to them, for datagrams would take an open port of this machine. */
-export function dnsGrants({ dns }: Config, servers: readonly DnsServer[]): { net: string[]; read: string[] } {
+export function dnsGrants(
+  { dns }: Pick<Config, "dns">,
+  servers: readonly DnsServer[],
+): { net: string[]; read: string[] } {
   return {
     net: [...new Set(servers.map(endpointOf))],
     read: dns.servers.length === 0 ? [RESOLV_CONF] : [],

@@ -4,9 +4,11 @@
  *
  * @module
  */
-import { RESOLV_CONF } from "./dns_parts.ts";
-import { type Grants, isWithin, PASSWD_FILE, unreadable } from "./grants.ts";
+import type { Config } from "../config/config.ts";
+import { asksDns, dnsGrants, RESOLV_CONF } from "./dns_parts.ts";
+import { filterGrants, type Grants, isWithin, PASSWD_FILE, unreachable, unreadable } from "./grants.ts";
 import type { FixedSetting } from "./reload.ts";
+import type { ServerStart } from "./server_start.ts";
 
 /** What only a restart brings to any server. */
 const COMMON_FIXED: readonly FixedSetting[] = [
@@ -18,15 +20,30 @@ const COMMON_FIXED: readonly FixedSetting[] = [
 ];
 
 /** Those of serve-in. */
-export function serveInFixed(grants: Grants): FixedSetting[] {
+export function serveInFixed({ grants, config }: Pick<ServerStart, "grants" | "config">): FixedSetting[] {
+  const { checks } = config.serveIn;
+  const ownChecks = Object.keys(checks).filter((key) => key !== "filters");
   return [
     ...COMMON_FIXED,
     { key: "tls", paths: [["tls"]] },
-    // Which DNS servers it may ask stands in its grants.
-    { key: "dns", paths: [["dns"]] },
+    {
+      key: "dns",
+      paths: [["dns"]],
+      beyond: (next) => asksDns(config) ? beyondDns(grants, next) : undefined,
+    },
     { key: "serve-in.listen", paths: [["serveIn", "listen"]] },
     { key: "serve-in.port", paths: [["serveIn", "port"]] },
-    { key: "serve-in.checks", paths: [["serveIn", "checks"]] },
+    {
+      key: "serve-in.checks.filter",
+      paths: [["serveIn", "checks", "filters"]],
+      beyond: (next) => unreachable(grants, filterGrants(next).net),
+    },
+    {
+      key: "serve-in.checks",
+      paths: ownChecks.map((key) => ["serveIn", "checks", key]),
+      // One that asked nothing of DNS may ask nothing.
+      beyond: (next) => asksDns(next) && !asksDns(config) ? beyondDns(grants, next) : undefined,
+    },
     { key: "serve-in.tls_port", paths: [["serveIn", "tlsPort"]] },
     {
       key: "mailboxes",
@@ -40,6 +57,12 @@ export function serveInFixed(grants: Grants): FixedSetting[] {
           : undefined,
     },
   ];
+}
+
+/** What asking the DNS servers of a configuration takes beyond the grants. */
+function beyondDns(grants: Grants, { dns }: Config): string | undefined {
+  const { net, read } = dnsGrants({ dns }, dns.servers);
+  return unreadable(grants, read) ?? unreachable(grants, net);
 }
 
 /** Those of serve-out. */

@@ -58,6 +58,11 @@ export function unreadable({ read }: Grants, files: readonly string[]): string |
   return files.find((file) => !read.some((granted) => isWithin(file, granted)));
 }
 
+/** The first of these endpoints that the grants do not let the server connect to, if there is one. */
+export function unreachable({ net }: Grants, endpoints: readonly string[]): string | undefined {
+  return net === true ? undefined : endpoints.find((endpoint) => !net.includes(endpoint));
+}
+
 /** Whether a path is this directory, or in it. */
 export function isWithin(path: string, directory: string): boolean {
   return path === directory || path.startsWith(directory.endsWith("/") ? directory : `${directory}/`);

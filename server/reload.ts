@@ -15,7 +15,7 @@ export interface FixedSetting {
   readonly key: string;
   /** What it is in a {@linkcode Config}; what belongs together changes together. */
   readonly paths: readonly (readonly string[])[];
-  /** The file that the new value needs beyond the server's grants. Absent: a restart is needed in any case. */
+  /** The file or address that the new value needs beyond the server's grants. Absent: a restart is needed in any case. */
   beyond?(next: Config): string | undefined;
 }
 
@@ -47,7 +47,7 @@ export function reloader({ start, log, fixed, before, apply }: ReloadOptions): (
       const file = await loadAgain(start);
       const rights = await rightsWarnings(file, { grants: start.grants });
       const read = { ...file, warnings: [...file.warnings, ...rights] };
-      const { config, kept, files } = keepFixed(read, { current, fixed });
+      const { config, kept, needs } = keepFixed(read, { current, fixed });
       await apply(config);
       tellWarnings(config, { logger, known: current.warnings });
       current = config;
@@ -55,7 +55,7 @@ export function reloader({ start, log, fixed, before, apply }: ReloadOptions): (
       if (kept.length === 0) return;
       logger.warn("config.needs_restart", {
         settings: kept,
-        ...(files.length > 0 && { files }),
+        ...(needs.length > 0 && { needs }),
         action: `systemctl restart ${start.unit}`,
       });
     } catch (error) {
@@ -84,23 +84,26 @@ function tellWarnings(
   for (const warning of warnings) if (!known.includes(warning)) logger.warn("config.warning", { warning });
 }
 
-/** A configuration with what only a restart can bring as it was; `kept` has the keys of that. */
+/**
+ * A configuration with what only a restart can bring as it was; `kept` has the keys of that, `needs` what lies beyond the
+ * grants.
+ */
 export function keepFixed(
   next: Config,
   { current, fixed }: { readonly current: Config; readonly fixed: readonly FixedSetting[] },
-): { readonly config: Config; readonly kept: readonly string[]; readonly files: readonly string[] } {
+): { readonly config: Config; readonly kept: readonly string[]; readonly needs: readonly string[] } {
   let config = next;
   const kept: string[] = [];
-  const files: string[] = [];
+  const needs: string[] = [];
   for (const { key, paths, beyond } of fixed) {
     if (paths.every((path) => JSON.stringify(at(next, path)) === JSON.stringify(at(current, path)))) continue;
-    const file = beyond?.(next);
-    if (beyond !== undefined && file === undefined) continue;
+    const needed = beyond?.(next);
+    if (beyond !== undefined && needed === undefined) continue;
     for (const path of paths) config = replaced(config, path, at(current, path)) as Config;
     kept.push(key);
-    if (file !== undefined) files.push(file);
+    if (needed !== undefined) needs.push(needed);
   }
-  return { config, kept, files };
+  return { config, kept, needs };
 }
 
 function at(value: unknown, path: readonly string[]): unknown {

@@ -8,10 +8,13 @@ import { serveOut } from "./serve_out.ts";
 
 const TEXT = `hostname = "mx.example.com"
 data_dir = "/var/lib/mailapp"
+dns = { servers = ["192.0.2.53", "192.0.2.54"] }
 [log]
 level = "info"
 [serve-in]
 domains = ["example.com"]
+[serve-in.checks]
+filter = ["rspamd:http://127.0.0.1:11333", "milter:unix:/run/x.sock"]
 [mailboxes]
 path = "/srv/mail/{domain}/{user}"
 users = ["alice"]
@@ -36,9 +39,9 @@ function changed(server: "serve-in" | "serve-out", ...replacements: readonly (re
     text = text.replace(before, after);
   }
   const next = parseConfig(text, { file: configFile });
-  const options = { configFile, addresses: [], dnsServers: [] };
+  const options = { configFile, addresses: [], dnsServers: current.dns.servers };
   const fixed = server === "serve-in"
-    ? serveInFixed(serveIn.grants(current, options))
+    ? serveInFixed({ grants: serveIn.grants(current, options), config: current })
     : serveOutFixed(serveOut.grants(current, options));
   return { next, current, ...keepFixed(next, { current, fixed }) };
 }
@@ -62,6 +65,27 @@ for (
       what: "another path below the root",
       replacements: [["/srv/mail/", "/srv/mail/x/"]],
       of: "mailboxes",
+    },
+    {
+      server: "serve-in",
+      what: "other checks",
+      replacements: [["[serve-in.checks]", '[serve-in.checks]\ndmarc = "mark"\ngreylist = "all"']],
+      of: "serveIn",
+    },
+    {
+      server: "serve-in",
+      what: "one filter less",
+      replacements: [[
+        '["rspamd:http://127.0.0.1:11333", "milter:unix:/run/x.sock"]',
+        '"milter:unix:/run/x.sock"',
+      ]],
+      of: "serveIn",
+    },
+    {
+      server: "serve-in",
+      what: "one DNS server less",
+      replacements: [['"192.0.2.53", ', ""]],
+      of: "dns",
     },
     { server: "serve-in", what: "the level of the log", replacements: [['"info"', '"debug"']], of: "log" },
     {
@@ -100,7 +124,7 @@ for (
 }
 
 for (
-  const { server, replacements, kept, files = [], as } of [
+  const { server, replacements, kept, needs = [], as } of [
     { server: "serve-in", replacements: [["mx.example", "mx2.example"]], kept: ["hostname"], as: "hostname" },
     {
       server: "serve-out",
@@ -118,15 +142,45 @@ for (
       server: "serve-in",
       replacements: [["/srv/mail/", "/srv/mailboxes/"]],
       kept: ["mailboxes"],
-      files: ["/srv/mailboxes/{domain}/{user}"],
+      needs: ["/srv/mailboxes/{domain}/{user}"],
       as: "mailboxes",
     },
     {
       server: "serve-in",
       replacements: [['["alice"]', '"system"'], ['["example.com"]', '["example.com", "b.test"]']],
       kept: ["mailboxes"],
-      files: ["/etc/passwd"],
+      needs: ["/etc/passwd"],
       as: "serveIn",
+    },
+    {
+      server: "serve-in",
+      replacements: [["rspamd:http://127.0.0.1:11333", "rspamd:http://127.0.0.1:11334"]],
+      kept: ["serve-in.checks.filter"],
+      needs: ["127.0.0.1:11334"],
+      as: "serveIn",
+    },
+    {
+      server: "serve-in",
+      replacements: [["unix:/run/x.sock", "unix:/run/y.sock"], [
+        "[serve-in.checks]",
+        "[serve-in.checks]\narc = false",
+      ]],
+      kept: ["serve-in.checks.filter"],
+      needs: ["unix:/run/y.sock"],
+    },
+    {
+      server: "serve-in",
+      replacements: [["192.0.2.54", "192.0.2.55"]],
+      kept: ["dns"],
+      needs: ["192.0.2.55:53"],
+      as: "dns",
+    },
+    {
+      server: "serve-in",
+      replacements: [['["192.0.2.53", "192.0.2.54"]', "[]"]],
+      kept: ["dns"],
+      needs: ["/etc/resolv.conf"],
+      as: "dns",
     },
     {
       server: "serve-in",
@@ -150,31 +204,50 @@ for (
       server: "serve-out",
       replacements: [["/etc/mailapp/password", "/etc/mailapp/other"]],
       kept: ["serve-out.routes"],
-      files: ["/etc/mailapp/other"],
+      needs: ["/etc/mailapp/other"],
       as: "serveOut",
     },
     {
       server: "serve-out",
       replacements: [["/etc/org.pem", "/etc/b.pem"]],
       kept: ["dkim"],
-      files: ["/etc/b.pem"],
+      needs: ["/etc/b.pem"],
       as: "dkim",
     },
   ] as const satisfies readonly {
     server: "serve-in" | "serve-out";
     replacements: readonly (readonly [string, string])[];
     kept: readonly string[];
-    files?: readonly string[];
-    as: keyof Config;
+    needs?: readonly string[];
+    as?: keyof Config;
   }[]
 ) {
   Deno.test(`keepFixed() keeps ${kept} of ${server}, and says so: ${replacements.map(([, after]) => after)}`, () => {
     const { current, config, ...rest } = changed(server, ...replacements);
     assert.deepEqual(rest.kept, kept);
-    assert.deepEqual(rest.files, files);
-    assert.deepEqual(config[as], current[as]);
+    assert.deepEqual(rest.needs, needs);
+    if (as !== undefined) assert.deepEqual(config[as], current[as]);
   });
 }
+
+Deno.test("keepFixed() keeps checks off that would ask DNS where the server may ask none", () => {
+  const off = '[serve-in.checks]\nspf = false\ndkim = false\narc = false\ndmarc = "off"';
+  const text = TEXT.replace("[serve-in.checks]", off);
+  const current = parseConfig(text, { file: configFile });
+  const grants = serveIn.grants(current, { configFile, addresses: [], dnsServers: [] });
+  const fixed = serveInFixed({ grants, config: current });
+  const on = keepFixed(parseConfig(text.replace("spf = false", "spf = true"), { file: configFile }), {
+    current,
+    fixed,
+  });
+  assert.deepEqual([on.kept, on.needs], [["serve-in.checks"], ["192.0.2.53:53"]]);
+  assert.equal(on.config.serveIn.checks.spf, false);
+  const other = keepFixed(parseConfig(text.replace("192.0.2.54", "192.0.2.55"), { file: configFile }), {
+    current,
+    fixed,
+  });
+  assert.deepEqual(other.kept, []);
+});
 
 Deno.test("keepFixed() lets through what else has changed", () => {
   const { config, kept } = changed(

@@ -7,7 +7,7 @@
 import { join } from "@std/path";
 import type { Config } from "../config/config.ts";
 import { mailRootOf } from "../maildir/mailboxes.ts";
-import { CONTROL_SOCKET } from "../relay/control.ts";
+import { CONTROL_SOCKET } from "../relay/control_protocol.ts";
 import { maildropDirectory } from "../relay/maildrop/directory.ts";
 import { findWideRights, type GuardedPath } from "../storage/file_rights.ts";
 import { ACCOUNTS_DIRECTORY, accountsPath } from "./accounts_path.ts";
@@ -25,7 +25,7 @@ const ROOMS = ["spool", "dkim", "tls", "incoming", ACCOUNTS_DIRECTORY];
 
 /** The table. What is not there is not looked at. */
 export function guardedPaths(config: Config): GuardedPath[] {
-  const { dataDir, file, log, tls: { certificate }, mailboxes } = config;
+  const { dataDir, file, log, metrics, tls: { certificate }, mailboxes } = config;
   return [
     ...(file === undefined ? [] : [{ what: "the configuration", path: file, others: READ }]),
     ...(certificate === undefined ? [] : [
@@ -34,6 +34,9 @@ export function guardedPaths(config: Config): GuardedPath[] {
     ]),
     ...dkimKeyPaths(config),
     ...passwordPaths(config),
+    ...(metrics.tokenFile === undefined
+      ? []
+      : [{ what: "[metrics] token_file", path: metrics.tokenFile, others: NOTHING }]),
     { what: "data_dir", path: dataDir, others: LIST },
     ...ROOMS.map((name) => ({ what: "data_dir", path: join(dataDir, name), others: NOTHING })),
     { what: "the accounts", path: accountsPath(config), others: NOTHING },
@@ -56,7 +59,7 @@ export function dkimKeyPaths({ dkim }: Pick<Config, "dkim">): GuardedPath[] {
   );
 }
 
-/** Passwords of smarthosts. */
+/** The passwords of routes. */
 function passwordPaths({ serveOut: { routes } }: Config): GuardedPath[] {
   return Object.entries(routes).flatMap(([domain, { login }]) =>
     login === undefined ? [] : [{

@@ -8,13 +8,12 @@ import type { Log } from "../observe/logger.ts";
 import { systemClock } from "../base/clock.ts";
 import type { Config } from "../config/config.ts";
 import { type ServerLimits, SmtpServer } from "../smtp/server.ts";
-import { finalDeliveryPolicy } from "../smtp/server_policy.ts";
+import { finalDeliveryPolicy, type ServerPolicy } from "../smtp/server_policy.ts";
 import { StagingArea } from "../storage/staging.ts";
 import type { Certificates } from "../tls/certificates.ts";
 import { serverUpgrade } from "../tls/server_upgrade.ts";
 import { serveInEndpoints } from "./addresses.ts";
-import { openChecks } from "./check_parts.ts";
-import { openConfinedResolver } from "./dns_parts.ts";
+import { Checks } from "./check_parts.ts";
 import { EXIT, type ExitCode } from "./exit_codes.ts";
 import { serveInFixed } from "./fixed_settings.ts";
 import { Listeners } from "./listeners.ts";
@@ -54,16 +53,15 @@ export async function runServeIn(
     junkFolder: config.mailboxes.junkFolder,
     log: logger,
   });
-  const resolver = openConfinedResolver(config, { servers: start.dnsServers, logger });
-  await using checks = await openChecks(config, {
-    resolver,
+  await using checks = await Checks.open(config, {
+    dnsServers: start.dnsServers,
     clock: systemClock,
     logger,
     domains: () => delivery.mailboxes.domains,
   });
   const server = new SmtpServer({
     hostname: config.hostname,
-    policy: finalDeliveryPolicy({ hostname: config.hostname, marksJunk: checks.inspector !== undefined }),
+    policy: policyWith(checks, config),
     delivery,
     log: logger,
     ...(checks.inspector && { inspector: checks.inspector }),
@@ -86,14 +84,14 @@ export async function runServeIn(
     pid: Deno.pid,
   });
   const live = { config };
-  signals.onReload(reload(start, { delivery, server, log, certificates, live }));
+  signals.onReload(reload(start, { delivery, server, checks, log, certificates, live }));
   const stopping = new AbortController();
   const cleaning = setInterval(() => delivery.cleanTmp(), CLEAN_INTERVAL);
   const firstCleaning = delivery.makeMaildirs({ signal: stopping.signal }).then(() => delivery.cleanTmp());
   await using _watch = await watchServeIn(live, {
     delivery,
     certificates,
-    resolver: checks.inspector && resolver,
+    resolver: () => checks.resolver,
     clock: systemClock,
     logger,
   });
@@ -113,6 +111,7 @@ interface Reloadable {
   readonly log: Log;
   readonly delivery: MaildirDelivery;
   readonly server: SmtpServer;
+  readonly checks: Checks;
   readonly certificates: Certificates | undefined;
   readonly live: { config: Config };
 }
@@ -120,16 +119,20 @@ interface Reloadable {
 /** What SIGHUP does to serve-in. */
 function reload(
   start: ServerStart,
-  { log, delivery, server, certificates, live }: Reloadable,
+  { log, delivery, server, checks, certificates, live }: Reloadable,
 ): () => void {
   return reloader({
     start,
     log,
-    fixed: serveInFixed(start.grants),
+    fixed: serveInFixed(start),
     before: () => Promise.resolve(certificates?.reload()),
-    apply: (next) => {
+    apply: async (next) => {
       requireDomains(next);
-      delivery.mailboxes = openMailboxes(next);
+      const mailboxes = openMailboxes(next);
+      await checks.change(next);
+      server.inspector = checks.inspector;
+      server.policy = policyWith(checks, next);
+      delivery.mailboxes = mailboxes;
       delivery.minFreeSpace = next.serveIn.minFreeSpace;
       delivery.junkFolder = next.mailboxes.junkFolder;
       server.limits = serverLimits(next);
@@ -138,6 +141,10 @@ function reload(
       void delivery.makeMaildirs();
     },
   });
+}
+
+function policyWith({ inspector }: Checks, { hostname }: Config): ServerPolicy {
+  return finalDeliveryPolicy({ hostname, marksJunk: inspector !== undefined });
 }
 
 function serverLimits({ serveIn }: Config): Partial<ServerLimits> {

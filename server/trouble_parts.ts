@@ -46,8 +46,8 @@ export async function watchServeIn(
   { delivery, certificates, resolver, clock, logger }: CommonParts & {
     readonly delivery: MaildirDelivery;
     readonly certificates: Pick<Certificates, "pair"> | undefined;
-    /** Asked by the checks; absent: there are none. */
-    readonly resolver: Resolver | undefined;
+    /** Asked by the checks; `undefined` while there are none. */
+    readonly resolver: () => Resolver | undefined;
   },
 ): Promise<TroubleWatch> {
   const { hostname, tls: { selfSigned } } = live.config;
@@ -67,12 +67,10 @@ export async function watchServeIn(
           { name: "data_dir", path: incoming, minFreeSpace },
         ];
       }),
-      ...(resolver === undefined ? [] : [
-        lookAtDns(
-          () => ({ names: live.config.serveIn.domains.slice(0, 1), resolver }),
-          "incoming mail is taken unchecked",
-        ),
-      ]),
+      lookAtDns(
+        () => ({ names: live.config.serveIn.domains.slice(0, 1), resolver: resolver() }),
+        "incoming mail is taken unchecked",
+      ),
     ],
     mail: (troubles) => {
       const [domain = hostname] = live.config.serveIn.domains;

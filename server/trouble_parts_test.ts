@@ -68,7 +68,7 @@ Deno.test("watchServeIn() writes to postmaster of a certificate that should have
   await using _watch = await watchServeIn({ config }, {
     delivery,
     certificates,
-    resolver: undefined,
+    resolver: () => undefined,
     clock,
     logger: log,
   });

@@ -129,7 +129,8 @@ const encoder = new TextEncoder();
  */
 export class SmtpServer {
   readonly #options: SmtpServerOptions;
-  readonly #policy: ServerPolicy;
+  #policy: ServerPolicy;
+  #inspector: Inspector | undefined;
   #limits: ServerLimits;
   readonly #clock: Clock;
   readonly #listeners = new Set<Deno.Listener>();
@@ -145,6 +146,7 @@ export class SmtpServer {
   constructor(options: SmtpServerOptions) {
     this.#options = options;
     this.#policy = { ...defaultPolicy, ...options.policy };
+    this.#inspector = options.inspector;
     this.#limits = { ...defaultLimits, ...options.limits };
     this.#clock = options.clock ?? systemClock;
   }
@@ -156,6 +158,16 @@ export class SmtpServer {
 
   set limits(limits: Partial<ServerLimits>) {
     this.#limits = { ...defaultLimits, ...limits };
+  }
+
+  /** Looks at messages; may be set anew, which counts for new connections. */
+  set inspector(inspector: Inspector | undefined) {
+    this.#inspector = inspector;
+  }
+
+  /** How clients are treated; what differs from {@linkcode defaultPolicy} may be set anew, for new connections. */
+  set policy(policy: Partial<ServerPolicy>) {
+    this.#policy = { ...defaultPolicy, ...policy };
   }
 
   /** Connections at this moment. */
@@ -181,7 +193,8 @@ export class SmtpServer {
 
   /** Holds a dialogue over a connection that was made elsewhere. Resolves when it is over. */
   async handle(transport: Transport, { implicitTls = false }: ServeOptions = {}): Promise<void> {
-    const { hostname, delivery, inspector, log, upgradeToTls, authenticator } = this.#options;
+    const { hostname, delivery, log, upgradeToTls, authenticator } = this.#options;
+    const inspector = this.#inspector;
     const sessionId = `${this.#sessionPrefix}${(++this.#sessionCount).toString(36)}`;
     const connection = new Connection(transport, {
       hostname,

@@ -115,8 +115,8 @@ export const PROCESS_EVENTS: EventGroup = {
     [
       "config.needs_restart",
       "warn",
-      "`settings`, `files`, `action`",
-      "these settings have changed too, and count only after a restart; `files`: what they name is outside the server's permissions",
+      "`settings`, `needs`, `action`",
+      "these settings have changed too, and count only after a restart; `needs`: files and addresses that are outside the server's permissions",
     ],
     [
       "config.not_reloaded",

@@ -5,7 +5,7 @@ import type { ResourceRecord } from "../../dns/dns_packet.d.ts";
 import { ed25519Key, signByTheBook } from "../support/dkim.ts";
 import { Dialogue } from "../support/dialogue.ts";
 import { FakeDns, type FakeDnsReply, soa } from "../support/fake_dns.ts";
-import { RunningMailapp, Workspace } from "../support/mailapp.ts";
+import { type LoggedEvent, RunningMailapp, Workspace } from "../support/mailapp.ts";
 
 const key = ed25519Key();
 
@@ -29,6 +29,14 @@ const ZONE = zone({
   "client.test A": "127.0.0.1",
 });
 
+/** What is in a configuration beside the usual. */
+interface Settings {
+  readonly checks?: Readonly<Record<string, unknown>>;
+  readonly mailboxes?: Readonly<Record<string, unknown>>;
+  /** More DNS servers. */
+  readonly servers?: readonly string[];
+}
+
 /** serve-in with checks, on a DNS of the test's own. */
 class Checked implements AsyncDisposable {
   private constructor(
@@ -39,23 +47,34 @@ class Checked implements AsyncDisposable {
   ) {}
 
   static async start(
-    { checks = {}, mailboxes = {}, records = {} }: {
-      readonly checks?: Readonly<Record<string, unknown>>;
-      readonly mailboxes?: Readonly<Record<string, unknown>>;
-      readonly records?: FakeDns["zone"];
-    } = {},
+    { checks = {}, mailboxes = {}, records = {} }: Settings & { readonly records?: FakeDns["zone"] } = {},
   ): Promise<Checked> {
     const workspace = await Workspace.create();
     const dns = await FakeDns.start({ ...ZONE, ...records });
-    const config = await workspace.configure({
-      dns: { servers: [dns.server] },
-      "serve-in.checks": { spf: true, dkim: true, arc: true, dmarc: "enforce", ...checks },
-      mailboxes,
-    });
+    const config = await Checked.#configure({ workspace, dns }, { checks, mailboxes });
     const server = new RunningMailapp(["serve-in", "--config", config]);
     const { port } = await server.event("listener.ready");
     await server.event("server.ready");
     return new Checked(workspace, dns, server, Number(port));
+  }
+
+  static #configure(
+    { workspace, dns }: Pick<Checked, "workspace" | "dns">,
+    { checks = {}, mailboxes = {}, servers = [] }: Settings,
+  ): Promise<string> {
+    return workspace.configure({
+      dns: { servers: [dns.server, ...servers] },
+      "serve-in.checks": { spf: true, dkim: true, arc: true, dmarc: "enforce", ...checks },
+      mailboxes,
+    });
+  }
+
+  /** Changes the configuration, and reloads it; what is said of it. */
+  async reload(changed: Settings): Promise<LoggedEvent> {
+    await Checked.#configure(this, changed);
+    const after = this.server.events.filter(({ event }) => event === "config.reloaded").length;
+    this.server.signal("SIGHUP");
+    return await this.server.event("config.reloaded", { after });
   }
 
   /** Sends a message; the reply to its end. */
@@ -234,4 +253,41 @@ Deno.test("serve-in refuses by a DNS list before the data, and asks strangers to
   assert.equal(await checked.server.stop(), 0);
   const list = await Deno.readTextFile(checked.workspace.file("state", "incoming", "greylist"));
   assert.match(list, /127\.0\.0\.0\/24 nowhere\.test\n/);
+});
+
+Deno.test("a reload brings other checks to a running serve-in, and says what takes a restart", async () => {
+  await using checked = await Checked.start({ records: zone({ "2.0.0.127.fine.test A": "127.0.0.2" }) });
+  const reload = async (changed: Settings) => (await checked.reload(changed))["needs_restart"];
+  assert.match(await checked.send(FORGED), /^550 5\.7\.1 /);
+  assert.deepEqual(await reload({ checks: { dmarc: "mark" } }), []);
+  assert.match(await checked.send(FORGED), /^250 2\.0\.0 /);
+
+  const lists = { dns_lists: [{ zone: "fine.test", action: "refuse" }] };
+  assert.deepEqual(await reload({ checks: { ...lists, greylist: "all" } }), []);
+  assert.match(await checked.send(HONEST), /^451 4\.7\.1 Greylisted/);
+  assert.deepEqual(await reload({ checks: lists }), []);
+  assert.match(await checked.send(HONEST), /^250 2\.0\.0 /);
+
+  const off = { spf: false, dkim: false, arc: false, dmarc: "off" };
+  assert.deepEqual(await reload({ checks: off }), []);
+  const asked = checked.dns.asked.length;
+  assert.match(await checked.send(FORGED), /^250 2\.0\.0 /);
+  assert.equal(checked.dns.asked.length, asked);
+  assert.deepEqual(await reload({}), []);
+  assert.match(await checked.send(FORGED), /^550 5\.7\.1 /);
+
+  assert.deepEqual(
+    await reload({ checks: { dmarc: "mark", filter: "milter:127.0.0.1:9" }, servers: ["127.0.0.9:53"] }),
+    [
+      "dns",
+      "serve-in.checks.filter",
+    ],
+  );
+  const { settings, needs, action } = await checked.server.event("config.needs_restart");
+  assert.deepEqual(settings, ["dns", "serve-in.checks.filter"]);
+  assert.deepEqual(needs, ["127.0.0.9:53", "127.0.0.1:9"]);
+  assert.equal(action, "systemctl restart mailapp-in");
+  // The rest of the same file holds.
+  assert.match(await checked.send(FORGED), /^250 2\.0\.0 /);
+  assert.equal(await checked.server.stop(), 0);
 });
