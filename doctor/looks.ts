@@ -5,7 +5,6 @@
  */
 import type { X509Certificate } from "node:crypto";
 import type { Resolver } from "../dns/resolver.ts";
-import type { LogFields, Logger } from "../base/log.ts";
 import { expiry } from "./checks/certificate.ts";
 import { checkSpace, type StoragePlace } from "./checks/storage.ts";
 import { type Look, LOOK_INTERVAL, type Trouble } from "./trouble_watch.ts";
@@ -152,7 +151,7 @@ export interface Refusal {
 const RECENT = 3_600_000;
 const MAX_CAUSES = 50;
 
-/** Refusals by other servers whose cause lies here, as the log tells of them. */
+/** Refusals by other servers whose cause lies here. */
 export class RefusalWatch {
   readonly #explain: (refusal: Refusal) => KnownCause | undefined;
   readonly #now: () => number;
@@ -166,32 +165,8 @@ export class RefusalWatch {
     this.#now = options.now;
   }
 
-  /** The same logger, with an eye on attempts that another server refused. */
-  watching(logger: Logger): Logger {
-    return {
-      enabled: (level) => logger.enabled(level),
-      error: (event, fields) => logger.error(event, fields),
-      warn: (event, fields) => logger.warn(event, fields),
-      info: (event, fields) => {
-        logger.info(event, fields);
-        if (fields !== undefined && (event === "attempt.failed" || event === "attempt.deferred")) {
-          this.#note(fields);
-        }
-      },
-      debug: (event, fields) => logger.debug(event, fields),
-      trace: (event, fields) => logger.trace(event, fields),
-      with: (fields) => this.watching(logger.with(fields)),
-    };
-  }
-
-  /** Those of the last hour. */
-  readonly look: Look = () => {
-    for (const [about, { at }] of this.#seen) if (this.#now() - at > RECENT) this.#seen.delete(about);
-    return Array.from(this.#seen.values(), ({ trouble }) => trouble);
-  };
-
-  #note({ status, reply, host }: LogFields): void {
-    if (typeof status !== "string" || typeof reply !== "string") return;
+  /** Notes a refusal, if its cause lies here. */
+  note({ host, status, reply }: Refusal & { readonly host: string }): void {
     const cause = this.#explain({ status, reply });
     if (cause === undefined) return;
     const { meaning, operator } = cause;
@@ -202,4 +177,10 @@ export class RefusalWatch {
       trouble: { kind: "reply", about: meaning, what, next: operator },
     });
   }
+
+  /** Those of the last hour. */
+  readonly look: Look = () => {
+    for (const [about, { at }] of this.#seen) if (this.#now() - at > RECENT) this.#seen.delete(about);
+    return Array.from(this.#seen.values(), ({ trouble }) => trouble);
+  };
 }

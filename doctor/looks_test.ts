@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { StaticResolver } from "../tests/support/static_resolver.ts";
-import { RecordingLog } from "../tests/support/recording_log.ts";
 import { lookAtDns, lookAtQueue, lookAtSpace, lookAtUndeliverable, RefusalWatch } from "./looks.ts";
 
 Deno.test("lookAtQueue() sees a large queue that doubles within an hour, until it has halved", async () => {
@@ -58,26 +57,21 @@ Deno.test("lookAtSpace() sees a disk with less than twice its reserve", async ()
 
 Deno.test("RefusalWatch keeps refusals with a cause of ours for an hour", async () => {
   let now = 0;
-  const log = new RecordingLog();
   const watch = new RefusalWatch({
     now: () => now,
     explain: ({ status }) =>
       status === "5.7.26" ? { meaning: "Nobody vouches for it.", operator: "Sign it." } : undefined,
   });
-  const logger = watch.watching(log).with({ id: "m1" });
-  const fields = { status: "5.7.26", reply: "550 5.7.26 go away", host: "mx.test" };
-  logger.info("attempt.relayed", fields);
-  logger.info("attempt.failed", { ...fields, status: "5.1.1" });
-  logger.info("attempt.failed", { status: "5.7.26", error: "no reply", host: "mx.test" });
+  const refusal = { status: "5.7.26", reply: "550 5.7.26 go away", host: "mx.test" };
+  watch.note({ ...refusal, status: "5.1.1" });
   assert.deepEqual(await watch.look(), []);
-  logger.info("attempt.deferred", fields);
+  watch.note(refusal);
   assert.deepEqual(await watch.look(), [{
     kind: "reply",
     about: "Nobody vouches for it.",
     what: "mx.test said: 550 5.7.26 go away. Nobody vouches for it",
     next: "Sign it.",
   }]);
-  assert.equal(log.named("attempt.deferred")[0]?.fields["id"], "m1");
   now = 3_600_001;
   assert.deepEqual(await watch.look(), []);
 });

@@ -45,6 +45,18 @@ export interface OutcomeOptions {
   readonly logger: Logger;
   /** When to try again, and when to give up. */
   readonly schedule: RetrySchedule;
+  /** Is told of each recipient that a server refused, for good or for now. */
+  readonly onRefusal?: (refusal: Refusal) => void;
+}
+
+/** A server's negative reply. */
+export interface Refusal {
+  /** The server's name. */
+  readonly host: string;
+  /** Enhanced status code. */
+  readonly status: string;
+  /** What it said. */
+  readonly reply: string;
 }
 
 /**
@@ -54,7 +66,7 @@ export interface OutcomeOptions {
 export function applyOutcome(
   entry: QueueEntry,
   outcome: Outcome,
-  { clock, random, logger, schedule }: OutcomeOptions,
+  { clock, random, logger, schedule, onRefusal }: OutcomeOptions,
 ): boolean {
   const { results } = outcome;
   const jitter = random();
@@ -83,6 +95,8 @@ export function applyOutcome(
     reached ||= result.result !== "deferred" || (recipient.attempts.at(-1)?.reply !== undefined);
     count(recipient, outcome);
     log(entry, recipient, { logger, clock });
+    const last = recipient.attempts.at(-1);
+    if (result.result !== "relayed" && last?.reply !== undefined) onRefusal?.({ ...last, reply: last.reply });
   }
   return reached;
 }

@@ -22,7 +22,7 @@ import { IdleConnections } from "./idle_connections.ts";
 import { type HostFailure, type HostPauses, hostPausesUpTo, HostTable } from "./host_table.ts";
 import type { Targets } from "./mx.ts";
 import { OpenEntries, type OpenEntry, StoreError } from "./open_entries.ts";
-import { applyOutcome } from "./outcome.ts";
+import { applyOutcome, type Refusal } from "./outcome.ts";
 import type { Queue, QueueSummary } from "./queue.ts";
 import { ReplacedItems } from "./replaced_items.ts";
 import { longestDelay, retryDelay, type RetrySchedule } from "./retry_schedule.ts";
@@ -63,6 +63,8 @@ export interface SchedulerOptions {
   readonly destinationOf?: (domain: string) => string;
   /** Writes notices to senders. */
   readonly compose: ComposeNotice;
+  /** Is told of each recipient that a server refused, for good or for now. */
+  readonly onRefusal?: (refusal: Refusal) => void;
   /** Connections to one host, at least 1; default 5. */
   readonly maxConnectionsPerHost?: number;
   /** Destinations served at once, at least 4; default 100. */

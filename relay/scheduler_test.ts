@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import type { Refusal } from "./outcome.ts";
 import { type RelayNetwork } from "../tests/support/relay_network.ts";
 import { MINUTE, refuse, SECOND, World } from "../tests/support/scheduler_world.ts";
 
@@ -16,6 +17,26 @@ Deno.test("Scheduler relays what is submitted at once, in one transaction for al
   assert.deepEqual(queue.entries, []);
   assert.equal(world.events("attempt.relayed").length, 3);
   assert.equal(mx.open, 0);
+});
+
+Deno.test("Scheduler tells of each refusal by a server, for good and for now, and of nothing else", async () => {
+  const refusals: Refusal[] = [];
+  await using world = new World({ onRefusal: (refusal) => refusals.push(refusal) });
+  const mx = world.network.host("mx.a.test");
+  world.network.host("mx.b.test").state = "refused";
+  for (const name of ["a", "b"]) world.network.domain(`${name}.test`, [`mx.${name}.test`]);
+  for (const reply of ["550 5.7.25 no PTR", "451 4.7.1 come again"]) {
+    mx.answer = () => refuse(reply);
+    await world.send(["u@a.test", "u@b.test"]);
+    await world.clock.advance(0);
+  }
+  mx.answer = () => "relay";
+  await world.send(["u@a.test"]);
+  await world.clock.advance(0);
+  assert.deepEqual(refusals.map(({ host, status, reply }) => ({ host, status, reply })), [
+    { host: "mx.a.test", status: "5.7.25", reply: "550 5.7.25 no PTR" },
+    { host: "mx.a.test", status: "4.7.1", reply: "451 4.7.1 come again" },
+  ]);
 });
 
 Deno.test("Scheduler puts at most 100 recipients into one transaction", async () => {

@@ -75,7 +75,8 @@ export async function runServeOut(start: ServerStart, context: ServerContext): P
   };
   const refusals = new RefusalWatch({ explain: causeOfOurs, now: () => systemClock.monotonic() });
   const world: World = {
-    logger: refusals.watching(logger),
+    logger,
+    refusals,
     network,
     health: new FamilyHealth(systemClock),
     peers: new PeerMemory(systemClock),
@@ -151,6 +152,7 @@ interface World extends Pick<ServerContext, "network"> {
   readonly logger: Logger;
   readonly health: FamilyHealth;
   readonly peers: PeerMemory;
+  readonly refusals: RefusalWatch;
 }
 
 async function createScheduler(
@@ -164,6 +166,7 @@ async function createScheduler(
     random: Math.random,
     logger: world.logger,
     ...await schedulerSettings(live, world),
+    onRefusal: (refusal) => world.refusals.note(refusal),
     compose: signedNotices(
       noticeComposer({
         queue: spool,

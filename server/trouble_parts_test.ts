@@ -108,10 +108,9 @@ Deno.test("watchServeOut() queues a message for postmaster of what others refuse
     clock,
     logger: log,
   });
-  const logger = refusals.watching(log);
   const host = "mx.test";
-  logger.info("attempt.failed", { status: "5.7.1", reply: "550 5.7.1 no", host });
-  logger.info("attempt.failed", { status: "5.7.25", reply: "550 5.7.25 no PTR for you", host });
+  refusals.note({ status: "5.7.1", reply: "550 5.7.1 no", host });
+  refusals.note({ status: "5.7.25", reply: "550 5.7.25 no PTR for you", host });
   await clock.advance(2 * 60_000);
   await log.saw("trouble");
   while (clock.pending === 0) await settle();
