@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
-import { fromSource, runMailapp } from "../tests/support/mailapp.ts";
+import { runMailapp } from "../tests/support/mailapp.ts";
+import { fromSource } from "../tests/support/program.ts";
 
 const program = fromSource(fileURLToPath(new URL("../tests/support/dying_server.ts", import.meta.url)));
 

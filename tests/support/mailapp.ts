@@ -4,12 +4,9 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { fileURLToPath } from "node:url";
 import { join } from "@std/path";
-import { v8FlagsOf } from "../../build/v8_flags.ts";
 import { until } from "./peers/process.ts";
-
-const MAIN = fileURLToPath(new URL("../../main.ts", import.meta.url));
+import { environmentOf, program as fromMain, toml } from "./program.ts";
 
 // Long enough for a machine that does many other things; so that a test fails instead of hanging.
 const EVENT_PATIENCE = 5 * 60_000;
@@ -33,22 +30,12 @@ export interface RunOptions {
   readonly program?: readonly string[];
 }
 
-/** A module run as `main.ts` is. */
-export function fromSource(module: string): readonly string[] {
-  return [Deno.execPath(), "run", "-A", "--quiet", "--frozen", "--no-prompt", module];
-}
-
 function command(args: readonly string[], options: RunOptions): Deno.Command {
-  const { env = {}, cwd, through = [], program = fromSource(MAIN) } = options;
+  const { env = {}, cwd, through = [], program = fromMain() } = options;
   const [first = "", ...rest] = [...through, ...program, ...args];
   return new Deno.Command(first, {
     args: rest,
-    env: {
-      NO_COLOR: "1",
-      MAILAPP_CONFIG: "",
-      DENO_V8_FLAGS: v8FlagsOf(args[0]),
-      ...env,
-    },
+    env: { ...environmentOf(args[0]), ...env },
     ...(cwd !== undefined && { cwd }),
     stdin: "null",
     stdout: "piped",
@@ -195,13 +182,6 @@ export async function signalUntilEnded(server: RunningMailapp): Promise<void> {
   assert.equal(await ended, 0);
 }
 
-/** JSON's texts, numbers, booleans and lists are TOML too; objects are not. */
-function tomlValue(value: unknown): string {
-  if (Array.isArray(value)) return `[${value.map(tomlValue).join(", ")}]`;
-  if (typeof value !== "object" || value === null) return JSON.stringify(value);
-  return `{ ${Object.entries(value).map(([key, inner]) => `${key} = ${tomlValue(inner)}`).join(", ")} }`;
-}
-
 /** `[serve-in.checks]` with nothing in it that asks DNS: for tests of something else. */
 export const NO_CHECKS: Readonly<Record<string, boolean | string>> = {
   spf: false,
@@ -252,12 +232,7 @@ export class Workspace implements AsyncDisposable {
       "mailboxes.aliases": { postmaster: "alice" },
     };
     for (const [name, lines] of Object.entries(changes)) tables[name] = { ...tables[name], ...lines };
-    let text = "";
-    for (const [name, lines] of Object.entries(tables)) {
-      if (name !== "") text += `\n[${name}]\n`;
-      for (const [key, value] of Object.entries(lines)) text += `${key} = ${tomlValue(value)}\n`;
-    }
-    await Deno.writeTextFile(this.file("config.toml"), text);
+    await Deno.writeTextFile(this.file("config.toml"), toml(tables));
     return this.file("config.toml");
   }
 

@@ -4,15 +4,12 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { fileURLToPath } from "node:url";
-import { v8FlagsOf } from "../../../build/v8_flags.ts";
 import { NO_CHECKS } from "../mailapp.ts";
+import { environmentOf, program as fromMain, toml } from "../program.ts";
 import type { CertificateFiles } from "./certificates.ts";
 import { type Folder, makeFolder } from "./folder.ts";
 import { freePort } from "./ports.ts";
 import { type RunningProgram, startUntil, until } from "./process.ts";
-
-const MAIN = fileURLToPath(new URL("../../../main.ts", import.meta.url));
 
 const READY = /"event":"server\.ready"/;
 
@@ -70,7 +67,7 @@ export async function startServeIn(options: ServeInOptions = {}): Promise<ServeI
       toml({
         "": { hostname, data_dir: folder.at("data") },
         log: { format: "json", file: options.logFile ?? "" },
-        tls: options.certificate ?? { self_signed: true },
+        tls: { ...options.certificate ?? { self_signed: true } },
         "serve-in": {
           listen: ["127.0.0.1", "::1"],
           port,
@@ -215,9 +212,10 @@ async function startServer(
   config: string,
   { logFile, env = {}, denoFlags = [] }: Pick<ServeOutOptions, "logFile" | "env" | "denoFlags">,
 ): Promise<RunningProgram> {
-  return await startUntil(Deno.execPath(), {
-    args: ["run", "-A", "--frozen", ...denoFlags, MAIN, command, "--config", config],
-    env: { DENO_V8_FLAGS: v8FlagsOf(command), ...env },
+  const [first = "", ...rest] = fromMain(denoFlags);
+  return await startUntil(first, {
+    args: [...rest, command, "--config", config],
+    env: { ...environmentOf(command), ...env },
     ready: ({ line }) =>
       logFile === undefined
         ? line(READY)
@@ -227,24 +225,6 @@ async function startServer(
 
 type Table = Readonly<Record<string, string | number>>;
 type Setting = string | number | boolean | readonly (string | Table)[] | Table;
-
-/** A file of these tables; the one without a name comes first. */
-function toml(tables: Readonly<Record<string, object>>): string {
-  return Object.entries(tables).map(([name, settings]) =>
-    (name === "" ? "" : `[${name}]\n`) +
-    Object.entries(settings).map(([key, setting]) => `${JSON.stringify(key)} = ${tomlValue(setting)}\n`).join(
-      "",
-    )
-  ).join("");
-}
-
-// JSON's strings, numbers and booleans are TOML too; objects are not.
-function tomlValue(setting: Setting): string {
-  if (setting instanceof Array) return `[${setting.map(tomlValue).join(", ")}]`;
-  if (typeof setting !== "object") return JSON.stringify(setting);
-  const pairs = Object.entries(setting).map(([key, value]) => `${key} = ${JSON.stringify(value)}`);
-  return `{ ${pairs.join(", ")} }`;
-}
 
 async function readIfThere(path: string): Promise<string> {
   try {
