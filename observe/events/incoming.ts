@@ -47,8 +47,8 @@ export const SESSION_EVENTS: EventGroup = {
     [
       "session.closed",
       "info",
-      "`reason`, `messages`, `hello`, `tls`, `errors`, `refused_recipients`, `seconds`, `from`, `to`",
-      "how the session ended: `quit`, `closed by the peer`, `timeout`, `TLS handshake failed`, `too many errors` … `from` and `to` where it ended within a transaction: a message that never came to its end",
+      "`reason`, `messages`, `hello`, `tls`, `errors`, `refused_recipients`, `refusals`, `seconds`, `from`, `to`",
+      "how the session ended: `quit`, `closed by the peer`, `timeout`, `TLS handshake failed`, `too many errors`, `too many refusals` … `refusals` where there were more than the log has one by one; `from` and `to` where it ended within a transaction: a message that never came to its end",
     ],
     ["login.accepted", "info", "`login`, `mechanism`", "somebody logged in"],
     ["login.refused", "info", "`login`, `mechanism`, `reason`", "a login failed; the client is not told why"],
@@ -68,7 +68,7 @@ export const SESSION_EVENTS: EventGroup = {
       "command.refused",
       "info",
       "`command`, `reply`, `from`",
-      "a command was refused: what was typed, and what was answered; `from` is the sender, once there is one",
+      "a command was refused: what was typed, and what was answered; `from` is the sender, once there is one. The first hundred of a session",
     ],
     [
       "message.accepted",
@@ -124,8 +124,8 @@ export const SESSION_EVENTS: EventGroup = {
     [
       "accept.failed",
       "error",
-      "`error`, `action`",
-      "no connection can be accepted for want of descriptors or memory; the server waits and tries again",
+      "`error`, `action`, `socket`",
+      "no connection can be accepted for want of descriptors or memory; the server waits and tries again; `socket` where it is the control socket's",
     ],
     [
       "accept.lost",

@@ -166,8 +166,8 @@ export const SENDING_EVENTS: EventGroup = {
     [
       "dkim.unsigned",
       "debug, warn",
-      "`id`, `reason`",
-      "the message goes without a signature: at debug where there is no key for the author's domain, at warn where the message is at fault (no From field, or two, or a header section beyond all bounds)",
+      "`id`, `reason`, `domain`",
+      "the message goes without a signature: at warn where there is no key for the author's domain, once for each of a hundred domains and at debug from then on, and where the message is at fault (no From field, or two, or a header section beyond all bounds)",
     ],
     [
       "operator.*",
