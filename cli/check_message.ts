@@ -24,6 +24,7 @@ import { InspectedData } from "../smtp/inspected_data.ts";
 import type { Verdict } from "../smtp/inspector.ts";
 import { type Reply, SmtpError } from "../smtp/reply.ts";
 import type { Session } from "../smtp/session.ts";
+import { printJson } from "./command_line/json.ts";
 import { configOption, examples, type Registrar } from "./command_line/subcommand.ts";
 import { printable } from "./command_line/terminal.ts";
 
@@ -85,7 +86,8 @@ async function checkMessage(
     ...(verdict.refuse !== undefined && { reply: replyText(verdict.refuse) }),
     ...verdict.log,
   };
-  io.out(flags.json ? `${JSON.stringify(result, null, 2)}\n` : describe(result));
+  if (flags.json) printJson(result, io);
+  else io.out(describe(result));
   return EXIT.ok;
 }
 

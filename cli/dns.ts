@@ -19,6 +19,7 @@ import type { Io } from "../server/io.ts";
 import { readCertificate } from "../server/server_parts.ts";
 import { ownAddresses } from "../server/own_addresses.ts";
 import { requireConfigFile } from "../server/config_file.ts";
+import { printJson } from "./command_line/json.ts";
 import { configOption, examples, type Registrar } from "./command_line/subcommand.ts";
 
 interface Flags {
@@ -74,7 +75,7 @@ async function dns(flags: Flags, io: Io): Promise<ExitCode> {
       records.map((record) => ({ ...record, presentation: presentData(record).replaceAll(/\s+/g, " ") }))
     );
     const notes = sections.flatMap(({ notes }) => notes);
-    io.out(`${JSON.stringify({ records, reverse, notes }, null, 2)}\n`);
+    printJson({ records, reverse, notes }, io);
   } else if (flags.table) {
     io.out(zoneTable(sections, { reverse }));
   } else {

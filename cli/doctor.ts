@@ -37,6 +37,7 @@ import { guardedPaths } from "../server/rights.ts";
 import { causeOfOurs, relayTroubleFile } from "../server/trouble_parts.ts";
 import { CertificateError } from "../tls/certificates.ts";
 import { storageTester } from "./command_line/service_account.ts";
+import { printJson } from "./command_line/json.ts";
 import { configOption, examples, type Registrar } from "./command_line/subcommand.ts";
 import { count, printable } from "./command_line/terminal.ts";
 
@@ -66,7 +67,8 @@ async function doctor(flags: Flags, io: Io): Promise<ExitCode> {
   (flags.json ? io.err : io.out)(announce(setup));
   const findings = await new Examination(setup).run(CHECKS);
   const summary = summarize(findings);
-  io.out(flags.json ? `${JSON.stringify({ ...summary, findings }, null, 2)}\n` : describeFindings(findings));
+  if (flags.json) printJson({ ...summary, findings }, io);
+  else io.out(describeFindings(findings));
   return summary.failures === 0 ? EXIT.ok : EXIT.unavailable;
 }
 

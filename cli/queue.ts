@@ -15,6 +15,7 @@ import { systemClock } from "../base/clock.ts";
 import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
 import type { Io } from "../server/io.ts";
 import { openQueue, type QueueAccess } from "../server/queue_access.ts";
+import { JsonArray, moment } from "./command_line/json.ts";
 import { configOption, examples, type Registrar } from "./command_line/subcommand.ts";
 import { count, printable, Progress, showDuration, showSize, showTime } from "./command_line/terminal.ts";
 
@@ -103,7 +104,7 @@ interface Context {
 async function list(ids: readonly string[], { flags, io }: Context): Promise<ExitCode> {
   await using queue = await open(flags, io);
   using progress = new Progress("message", { io, clock: systemClock });
-  const out = new JsonArray(io);
+  using out = new JsonArray(io);
   const missing = new Set(ids);
   const totals = { messages: 0, recipients: 0 };
   const filter = filterOf(ids, flags);
@@ -128,7 +129,7 @@ async function list(ids: readonly string[], { flags, io }: Context): Promise<Exi
 
 async function show(ids: readonly string[], { flags, io }: Context): Promise<ExitCode> {
   await using queue = await open(flags, io);
-  const out = new JsonArray(io);
+  using out = new JsonArray(io);
   const missing = new Set(ids);
   for await (const view of queue.list(filterOf(ids, flags))) {
     missing.delete(view.entry.id);
@@ -152,7 +153,7 @@ async function act(
   }
   await using queue = await open(flags, io);
   using progress = new Progress("message", { io, clock: systemClock });
-  const out = new JsonArray(io);
+  using out = new JsonArray(io);
   const missing = new Set(ids);
   const totals = { messages: 0, recipients: 0, inFlight: 0, unsaved: 0 };
   const leftAlone = new Map<string, number>();
@@ -197,32 +198,18 @@ function complain(missing: ReadonlySet<string>, io: Io): ExitCode {
   return missing.size > 0 ? EXIT.unavailable : EXIT.ok;
 }
 
-/** Prints an array element by element, so that it may be long. */
-class JsonArray {
-  readonly #io: Io;
-  #empty = true;
-
-  constructor(io: Io) {
-    this.#io = io;
-  }
-
-  add(value: unknown): void {
-    this.#io.out(`${this.#empty ? "[" : ","}\n${JSON.stringify(value)}`);
-    this.#empty = false;
-  }
-
-  end(): void {
-    this.#io.out(this.#empty ? "[]\n" : "\n]\n");
-  }
-}
-
 function jsonOf({ entry, age, inFlight }: QueueView): unknown {
+  const { acceptedAt, size, recipients, ...rest } = entry;
   return {
-    ...entry,
-    age,
-    recipients: entry.recipients.map((recipient, index) => ({
+    ...rest,
+    acceptedAt: moment(acceptedAt),
+    ageMs: Math.round(age),
+    octets: size,
+    recipients: recipients.map(({ nextAttemptAt, attempts, ...recipient }, index) => ({
       ...recipient,
       inFlight: inFlight.includes(index),
+      ...(recipient.status === "pending" && nextAttemptAt > 0 && { nextAttemptAt: moment(nextAttemptAt) }),
+      attempts: attempts.map(({ at, ...attempt }) => ({ at: moment(at), ...attempt })),
     })),
   };
 }

@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { join } from "@std/path";
 import { systemNetwork } from "../net/interfaces.ts";
 import { silentLogger } from "../base/log.ts";
-import type { QueueEntry } from "../relay/queue_entry.ts";
 import type { Delivery } from "../smtp/delivery.ts";
 import { reply } from "../smtp/reply.ts";
 import { SmtpServer } from "../smtp/server.ts";
@@ -55,6 +54,15 @@ class Outside implements AsyncDisposable {
     await this.#server?.shutdown({ grace: 0 });
     await this.#serving;
   }
+}
+
+/** Of an element of `queue list --json`. */
+interface ListedEntry {
+  readonly id: string;
+  readonly recipients: readonly {
+    readonly attempt_count: number;
+    readonly attempts: readonly { readonly error?: string }[];
+  }[];
 }
 
 /** A serve-out in this process, with its commands. */
@@ -111,8 +119,8 @@ ${settings}
     return this.#run(args);
   }
 
-  async queue(): Promise<QueueEntry[]> {
-    return JSON.parse((await this.#run(["queue", "list", "--json"])).out) as QueueEntry[];
+  async queue(): Promise<ListedEntry[]> {
+    return JSON.parse((await this.#run(["queue", "list", "--json"])).out) as ListedEntry[];
   }
 
   log(): Record<string, unknown>[] {
@@ -212,7 +220,7 @@ Deno.test("mailapp queue hold, retry and release manage a running serve-out", as
   const { outside } = world;
   await world.start();
   await world.submit("u@a.test");
-  await until(async () => (await world.queue())[0]?.recipients[0]?.attemptCount === 1, {
+  await until(async () => (await world.queue())[0]?.recipients[0]?.attempt_count === 1, {
     what: "the first attempt",
   });
   const [{ id } = assert.fail()] = await world.queue();
@@ -252,8 +260,8 @@ Deno.test("mailapp explain tells a route, and JSON for programs", async () => {
     family: 4,
     port: world.outside.port,
     via: "route",
-    tls: "prefer",
     authenticated: false,
+    tls_policy: "prefer",
   }]);
   assert.equal((await world.mailapp("explain", "u@@a.test")).code, 65);
 });

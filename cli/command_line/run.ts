@@ -10,6 +10,12 @@ import { OutputClosedError, type ServerIo } from "../../server/io.ts";
 /** Runs the subcommand that `args` names; what the process ends with. */
 export async function run(args: readonly string[], io: ServerIo): Promise<ExitCode> {
   const words = helpWords(withoutTaskDashes(args));
+  if (words[0] === "sendmail" || !words.includes("--json")) return await runWords(words, io);
+  const { withJsonErrors } = await import("./json.ts");
+  return await withJsonErrors(io, (io) => runWords(words, io));
+}
+
+async function runWords(words: readonly string[], io: ServerIo): Promise<ExitCode> {
   const [name = ""] = words;
   try {
     // sendmail's options predate option parsers: commander does not take -fsender.

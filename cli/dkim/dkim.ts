@@ -14,6 +14,7 @@ import { loadDkimKeys } from "../../server/dkim_parts.ts";
 import { describeWide, dkimKeyPaths } from "../../server/rights.ts";
 import { CommandError, EXIT, type ExitCode } from "../../server/exit_codes.ts";
 import type { Io } from "../../server/io.ts";
+import { printJson } from "../command_line/json.ts";
 import { configOption, examples, type Registrar } from "../command_line/subcommand.ts";
 
 interface NewFlags {
@@ -145,7 +146,7 @@ async function show(
     const shown = keys.map(({ domain, selector, algorithm, recordName, record }) => (
       { domain, selector, algorithm, name: recordName, value: record, strings: splitText(record) }
     ));
-    io.out(`${JSON.stringify(shown, null, 2)}\n`);
+    printJson(shown, io);
     return EXIT.ok;
   }
   for (const warning of await describeWide(dkimKeyPaths(config))) io.err(`warning: ${warning}\n`);

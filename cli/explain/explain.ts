@@ -24,6 +24,7 @@ import { openMailboxes, requireDomains } from "../../server/parts.ts";
 import { findServer } from "../../server/queue_access.ts";
 import { openResolver, ownTargets, targetOptions } from "../../server/relay_parts.ts";
 import { describeIncoming, explainIncoming, type IncomingFlags } from "./incoming.ts";
+import { moment, printJson } from "../command_line/json.ts";
 import { configOption, examples, type Registrar } from "../command_line/subcommand.ts";
 import { count, printable, showDuration } from "../command_line/terminal.ts";
 
@@ -114,7 +115,8 @@ async function explain(
   if (incoming !== undefined) {
     requireDomains(config);
     const found = await explainIncoming(config, { address: written, text, flags: incoming });
-    io.out(flags.json ? `${JSON.stringify(found, null, 2)}\n` : describeIncoming(found));
+    if (flags.json) printJson(found, io);
+    else io.out(describeIncoming(found));
     return EXIT.ok;
   }
   const home = machineDomain(config, Deno.hostname())(written.domain);
@@ -143,8 +145,26 @@ async function explain(
     ...(outdated !== undefined && { outdated }),
     ...(serveIn && { serveIn }),
   };
-  io.out(flags.json ? `${JSON.stringify(explanation, null, 2)}\n` : describe(explanation, server));
+  if (flags.json) printJson(jsonOf(explanation), io);
+  else io.out(describe(explanation, server));
   return EXIT.ok;
+}
+
+function jsonOf({ targets, tls, server, ...explanation }: Explanation): unknown {
+  return {
+    ...explanation,
+    targets: targets.map(({ tls, ...target }) => ({ ...target, tlsPolicy: tls })),
+    ...(tls && { tlsPolicy: tls }),
+    ...(server && { queue: queueOf(server) }),
+  };
+}
+
+function queueOf({ status: { nextAt, ...status }, hosts }: DomainAnswer): unknown {
+  return {
+    ...status,
+    ...(nextAt !== undefined && nextAt > 0 && { nextAttemptAt: moment(nextAt) }),
+    hosts: hosts.map(({ forMs, ...host }) => ({ ...host, pauseMs: Math.round(forMs) })),
+  };
 }
 
 /** Where mail would go by the file, as any account can find out. */

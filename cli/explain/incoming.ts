@@ -40,7 +40,7 @@ export interface IncomingExplanation {
   readonly ip: string;
   readonly helo: string;
   /** Whether there is somebody to take it. */
-  readonly recipient: "accepted" | "unknown" | "not local";
+  readonly recipient: "accepted" | "unknown" | "not_local";
   readonly spf?: SenderFindings["spf"];
   readonly heloSpf?: SenderFindings["heloSpf"];
   readonly iprev: SenderFindings["iprev"];
@@ -111,7 +111,7 @@ export async function explainIncoming(
     ? "accepted"
     : mailboxes.kind === "unknown"
     ? "unknown"
-    : "not local";
+    : "not_local";
   const outcome = judgement.action === "refuse" || recipient !== "accepted"
     ? "refuse"
     : greylist === true

@@ -1,0 +1,249 @@
+// `--json` of all commands: one style, and the shapes of docs/json.md.
+import assert from "node:assert/strict";
+import { Command } from "commander";
+import type { QueueEntry } from "../relay/queue_entry.ts";
+import { openSpool } from "../server/spool_parts.ts";
+import { loadConfig } from "../config/load.ts";
+import { silentLogger } from "../base/log.ts";
+import { FakeDns } from "../tests/support/fake_dns.ts";
+import { runMailapp, Workspace } from "../tests/support/mailapp.ts";
+import { newEntry } from "../tests/support/queue_entry.ts";
+import type { ServerIo } from "../server/io.ts";
+import { SUBCOMMANDS } from "./command_line/command_line.ts";
+
+/** The names that docs/json.md has for each command, by its heading. */
+async function documented(): Promise<Map<string, Set<string>>> {
+  const text = await Deno.readTextFile(new URL("../docs/json.md", import.meta.url));
+  const sections = text.split(/^## /m).slice(1).map((section) => {
+    const [heading = "", ...lines] = section.split("\n");
+    const names = lines.flatMap((line) => {
+      const [, cell = ""] = /^\| (`.*?)\|/.exec(line) ?? [];
+      return [...cell.matchAll(/`([^`]+)`/g)].map(([, name = ""]) => name);
+    });
+    return [heading, new Set(names)] as const;
+  });
+  return new Map(sections);
+}
+
+/** All commands that take `--json`, such as `queue list`. */
+async function commandsWithJson(): Promise<string[]> {
+  const program = new Command("mailapp");
+  const io = {} as ServerIo;
+  for (const load of Object.values(SUBCOMMANDS)) {
+    (await load())(program, {
+      io,
+      action: () => () => Promise.resolve(),
+    });
+  }
+  const found: string[] = [];
+  const walk = (command: Command, path: string) => {
+    if (command.options.some(({ long }) => long === "--json")) found.push(path);
+    for (const sub of command.commands) walk(sub as Command, `${path} ${sub.name()}`.trim());
+  };
+  walk(program, "");
+  return found;
+}
+
+/** The names in a value with all that is below them, and what breaks the style. */
+function namesIn(value: unknown, path = "", wrong: string[] = []): { names: Set<string>; wrong: string[] } {
+  const names = new Set<string>();
+  const visit = (value: unknown, path: string, name: string) => {
+    if (value === null) wrong.push(`${path} is null`);
+    if (Array.isArray(value)) {
+      for (const item of value) visit(item, path === "" ? "" : `${path}[]`, name);
+      return;
+    }
+    if (typeof value === "object" && value !== null) {
+      for (const [name, item] of Object.entries(value)) {
+        if (!/^[a-z][a-z0-9]*(?:_[a-z0-9]+)*$/.test(name)) wrong.push(`${path}.${name} is not in snake case`);
+        visit(item, path === "" ? name : `${path}.${name}`, name);
+      }
+      return;
+    }
+    const isMoment = /^(?:at|.*_at)$/.test(name);
+    const looksLikeMoment = typeof value === "string" && /^\d{4}-\d\d-\d\dT/.test(value);
+    if (isMoment !== looksLikeMoment) {
+      wrong.push(`${path}: ${value} is no moment by its name, or no name of one`);
+    }
+    if (looksLikeMoment && new Date(value).toISOString() !== value) wrong.push(`${path}: ${value}`);
+    if (/(?:_ms|octets)$/.test(name) && !Number.isSafeInteger(value)) wrong.push(`${path}: ${value}`);
+    if (typeof value === "number" && value > 1e11) wrong.push(`${path}: ${value} may be a time`);
+    if (path !== "") names.add(path);
+  };
+  visit(value, path, "");
+  return { names, wrong };
+}
+
+const MESSAGE = new TextEncoder().encode("Subject: x\r\n\r\nx\r\n");
+
+async function queueUp(config: string, entries: readonly Parameters<typeof newEntry>[]): Promise<string[]> {
+  await using spool = await openSpool(await loadConfig(config, { env: Deno.env }), { logger: silentLogger });
+  const ids: string[] = [];
+  for (const [recipients, options] of entries) {
+    const id = spool.newId();
+    const acceptedAt = Date.now() - 65_000;
+    await spool.add(newEntry(recipients, { ...options, id, acceptedAt, size: MESSAGE.length }), MESSAGE);
+    ids.push(id);
+  }
+  return ids;
+}
+
+/** Entries in which there is everything that there can be. */
+function everything(): Parameters<typeof newEntry>[] {
+  const attempt = {
+    at: Date.now() - 60_000,
+    host: "mx.a.test",
+    address: "192.0.2.1",
+    tls: "none" as const,
+    status: "4.4.2",
+  };
+  const full: Partial<QueueEntry> & { id: string } = {
+    id: "",
+    dsn: { ret: "FULL", envelopeId: "e1" },
+    reversePath: "a@b.test",
+  };
+  return [
+    [[
+      {
+        address: "u@a.test",
+        notify: ["FAILURE"],
+        originalRecipient: { type: "rfc822", address: "v@a.test" },
+        attemptCount: 2,
+        nextAttemptAt: Date.now() + 3_600_000,
+        attempts: [{ ...attempt, reply: "450 4.2.0 later" }, {
+          ...attempt,
+          error: "no answer",
+          dotSentNoReply: true,
+        }],
+      },
+      { address: "w@a.test", notice: "0notice001" },
+    ], full],
+    [[{ address: "x@a.test", status: "held" }], { id: "", reversePath: "" }],
+  ];
+}
+
+Deno.test("mailapp with --json prints what docs/json.md says, in one style, for every command", async (t) => {
+  await using workspace = await Workspace.create();
+  await using dns = await FakeDns.start();
+  const common = {
+    dns: { servers: [dns.server] },
+    "serve-in": { domains: ["here.test"], port: 2, listen: ["127.0.0.1"], min_free_space: 0 },
+    mailboxes: { path: workspace.file("mail", "{domain}", "{user}"), users: ["alice"] },
+    "mailboxes.aliases": { postmaster: "alice" },
+    "serve-out": { min_free_space: 0, allow_private_targets: true },
+    'serve-out.routes."*"': { host: "127.0.0.1", port: 1 },
+  };
+  const plain = await workspace.configure(common);
+  const made = await runMailapp(["dkim", "new", "here.test", "--config", plain]);
+  assert.equal(made.code, 0, made.stderr);
+  const [key] = [...Deno.readDirSync(workspace.file("state", "dkim"))].filter(({ name }) =>
+    name.endsWith(".pem")
+  );
+  const config = await workspace.configure({
+    ...common,
+    'dkim."here.test"': { selector: "s1", key: workspace.file("state", "dkim", key?.name ?? "") },
+  });
+  const message = workspace.file("message.eml");
+  await Deno.writeTextFile(message, "From: a@b.test\nSubject: x\n\nx\n");
+  await queueUp(config, everything());
+
+  const docs = await documented();
+  const covered = new Set<string>();
+  const seen = new Map<string, Set<string>>();
+  const check = async (
+    section: string,
+    { args, code = 0, command }: {
+      readonly args: readonly string[];
+      readonly code?: number;
+      readonly command?: string;
+    },
+  ) => {
+    const name = command ?? args.filter((arg) => /^[a-z-]+$/.test(arg) && !arg.startsWith("-")).join(" ");
+    await t.step(`mailapp ${args.join(" ")}`, async () => {
+      const finished = await runMailapp([...args, "--json", "--config", config]);
+      assert.equal(finished.code, code, finished.stderr);
+      assert.match(finished.stdout, /^[[{][^]*[\]}]\n$/);
+      const { names, wrong } = namesIn(JSON.parse(finished.stdout));
+      assert.deepEqual(wrong, []);
+      assert.ok(names.size > 0, "nothing was printed that could be compared");
+      const known = docs.get(section) ?? assert.fail(`docs/json.md has no section ${section}`);
+      assert.deepEqual([...names].filter((name) => !known.has(name)), [], `${section}: not in docs/json.md`);
+      covered.add(name);
+      const before = seen.get(section) ?? new Set();
+      seen.set(section, new Set([...before, ...names]));
+    });
+  };
+
+  await check("mailapp queue list, show", { args: ["queue", "list"] });
+  const listed = JSON.parse((await runMailapp(["queue", "list", "--json", "--config", config])).stdout);
+  const ids: string[] = listed.map(({ id }: { id: string }) => id);
+  assert.equal(ids.length, 2);
+  await check("mailapp queue list, show", { args: ["queue", "show", ...ids], command: "queue show" });
+  const actions = "mailapp queue retry, hold, release, bounce, remove";
+  for (const action of ["hold", "retry", "release", "bounce"]) {
+    await check(actions, { args: ["queue", action, ...ids], command: `queue ${action}` });
+  }
+  await queueUp(config, everything());
+  await check(actions, { args: ["queue", "remove", "--all"], command: "queue remove" });
+  await check("mailapp explain", { args: ["explain", "u@a.test"], command: "explain" });
+  await check("mailapp explain", { args: ["explain", "alice@here.test"], command: "explain" });
+  await check("mailapp explain", { args: ["explain", "nobody@here.test"], command: "explain" });
+  await check("mailapp explain --from --ip", {
+    args: ["explain", "alice@here.test", "--from", "a@b.test", "--ip", "192.0.2.1"],
+    command: "explain",
+  });
+  await check("mailapp check-message", {
+    args: ["check-message", message, "--ip", "192.0.2.1", "--from", "a@b.test"],
+    command: "check-message",
+  });
+  await check("mailapp doctor", { args: ["doctor", "--probe", "probe.test"], command: "doctor", code: 69 });
+  await check("mailapp dns", { args: ["dns"] });
+  await check("mailapp dkim show", { args: ["dkim", "show"] });
+
+  await t.step("no command was left out", async () => {
+    assert.deepEqual((await commandsWithJson()).filter((command) => !covered.has(command)), []);
+  });
+  await t.step("what is always there was seen", () => {
+    for (const section of ["mailapp queue list, show", "mailapp dkim show"]) {
+      assert.deepEqual(
+        [...docs.get(section) ?? []].filter((name) => !seen.get(section)?.has(name)),
+        [],
+        section,
+      );
+    }
+  });
+});
+
+Deno.test("mailapp with --json says errors in JSON, too, with the exit code, wherever they come from", async () => {
+  await using workspace = await Workspace.create();
+  const config = await workspace.configure({ "serve-out": { min_free_space: 0 } });
+  const nothing = workspace.file("nothing.toml");
+  await Deno.writeTextFile(nothing, 'hostname = "mx.here.test"\n');
+  const broken = workspace.file("broken.toml");
+  await Deno.writeTextFile(broken, "[serve-out]\nport = 99999\n");
+  const cases: [args: string[], code: number, message: RegExp][] = [
+    [["queue", "retry", "--config", config], 64, /^queue retry: say which/],
+    [["queue", "list", "--nonsense", "--config", config], 64, /unknown option '--nonsense'/],
+    [["explain", "u@@a.test", "--config", config], 65, /^u@@a\.test: /],
+    [["check-message", workspace.file("none"), "--config", config], 66, /none: /],
+    [["dns", "--config", nothing], 78, /nothing to publish/],
+    [["doctor", "--config", broken], 78, /serve-out\.port/],
+    [["dkim", "show", "--config", workspace.file("none.toml")], 66, /none\.toml/],
+  ];
+  for (const [args, code, message] of cases) {
+    const finished = await runMailapp([...args, "--json"]);
+    assert.equal(finished.code, code, `${args.join(" ")}: ${finished.stderr}`);
+    const { error, ...rest } = JSON.parse(finished.stdout);
+    assert.deepEqual([rest, error.exit_code, Object.keys(error)], [{}, code, ["message", "exit_code"]]);
+    assert.match(error.message, message);
+    assert.match(
+      finished.stderr,
+      message.source.startsWith("^") ? new RegExp(`^mailapp: ${message.source.slice(1)}`) : message,
+    );
+  }
+  // What was asked for is not there: a list without it, and the exit code.
+  const missing = await runMailapp(["queue", "show", "0nothere1", "--json", "--config", config]);
+  assert.deepEqual([missing.code, missing.stdout], [69, "[]\n"]);
+  const shown = await runMailapp(["dkim", "show", "--json", "--config", config]);
+  assert.deepEqual([shown.code, shown.stdout], [0, "[]\n"]);
+});
