@@ -23,7 +23,7 @@ export interface DovecotAuthOptions {
 
 // Times in milliseconds. Dovecot answers a wrong password after two seconds, and waits itself for its own databases.
 const REQUEST_TIME = 30_000;
-const HANDSHAKE_TIME = 5_000;
+const HANDSHAKE_TIME = 30_000;
 /** Requests under way; more are told that logins cannot be checked now. */
 const MAX_PENDING = 100;
 /** Octets of a line of Dovecot's. */

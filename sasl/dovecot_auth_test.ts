@@ -142,7 +142,7 @@ Deno.test("DovecotAuth does not wait for ever, neither for the handshake nor for
     return kind;
   };
   dovecot.handshake = "VERSION\t1\t2\n";
-  assert.equal(await late(5_000), "unavailable");
+  assert.equal(await late(30_000), "unavailable");
   dovecot.handshake = HANDSHAKE;
   dovecot.answer = () => undefined;
   assert.equal(await late(30_000), "unavailable");

@@ -28,6 +28,8 @@ export interface RunOptions {
   readonly through?: readonly string[];
   /** The program with its first arguments, where it is not `main.ts`. */
   readonly program?: readonly string[];
+  /** Standard input of a command that runs to its end; nothing if absent. */
+  readonly stdin?: string;
 }
 
 function command(args: readonly string[], options: RunOptions): Deno.Command {
@@ -37,7 +39,7 @@ function command(args: readonly string[], options: RunOptions): Deno.Command {
     args: rest,
     env: { ...environmentOf(args[0]), ...env },
     ...(cwd !== undefined && { cwd }),
-    stdin: "null",
+    stdin: options.stdin === undefined ? "null" : "piped",
     stdout: "piped",
     stderr: "piped",
   });
@@ -45,7 +47,13 @@ function command(args: readonly string[], options: RunOptions): Deno.Command {
 
 /** Runs `mailapp` to its end. */
 export async function runMailapp(args: readonly string[], options: RunOptions = {}): Promise<Finished> {
-  const { code, stdout, stderr } = await command(args, options).output();
+  const child = command(args, options).spawn();
+  if (options.stdin !== undefined) {
+    const writer = child.stdin.getWriter();
+    // It may end without having read all of it.
+    await writer.write(new TextEncoder().encode(options.stdin)).then(() => writer.close()).catch(() => {});
+  }
+  const { code, stdout, stderr } = await child.output();
   const decoder = new TextDecoder();
   return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
 }

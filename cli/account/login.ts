@@ -1,0 +1,50 @@
+/**
+ * From what an operator types to the login of an account.
+ *
+ * @module
+ */
+import type { Account } from "../../accounts/account.ts";
+import { spellLogin } from "../../accounts/account_file.ts";
+import type { Config } from "../../config/config.ts";
+import { prepareLogin } from "../../sasl/prepare.ts";
+import { CommandError, EXIT } from "../../server/exit_codes.ts";
+import { openMailboxes } from "../../server/parts.ts";
+import { printable } from "../command_line/terminal.ts";
+
+/**
+ * The login for a new account: the address of a mailbox of this machine.
+ * @throws {CommandError} when it is none
+ */
+export function newMailboxLogin(config: Config, name: string): string {
+  const mailboxes = openMailboxes(config);
+  const login = readLogin(config, { name, accounts: [] });
+  const all = mailboxes.all().map(({ address }) => address);
+  if (all.includes(login)) return login;
+  const at = login.lastIndexOf("@");
+  const found = mailboxes.resolve({ localPart: login.slice(0, at), domain: login.slice(at + 1) });
+  const leads = found.kind === "local" ? found.mailboxes.map(({ address }) => address).join(", ") : "";
+  const why = leads === ""
+    ? `is no mailbox of this machine (${
+      found.kind === "unknown" ? "[mailboxes] users" : "[serve-in] domains"
+    })`
+    : `is no mailbox of its own, but leads to ${leads}: make the account for that, which may send as ${login} too`;
+  throw new CommandError(`${printable(login)} ${why}`, EXIT.data);
+}
+
+/**
+ * The login that is meant; a bare name is that of the account that alone has it, else in the only domain.
+ * @throws {CommandError} when it cannot be a login, or could be several
+ */
+export function readLogin(
+  { serveIn }: Pick<Config, "serveIn">,
+  { name, accounts }: { readonly name: string; readonly accounts: readonly Account[] },
+): string {
+  const login = prepareLogin(name);
+  if (login === undefined) throw new CommandError(`${printable(name)} cannot be a login`, EXIT.data);
+  if (login.includes("@")) return spellLogin(login);
+  const known = accounts.filter((account) => account.login.startsWith(`${login}@`)).map(({ login }) => login);
+  const possible = known.length > 0 ? known : serveIn.domains.map((domain) => `${login}@${domain}`);
+  const [only = login, ...others] = possible;
+  if (others.length === 0) return only;
+  throw new CommandError(`${printable(name)}: which one, ${possible.join(" or ")}?`, EXIT.usage);
+}

@@ -1,0 +1,150 @@
+/**
+ * What people type into a mail program, and the files from which mail programs take it by themselves.
+ *
+ * @module
+ */
+import { createHash } from "node:crypto";
+import type { Config } from "../../config/config.ts";
+
+/** One server of a mail program's settings. */
+export interface MailServer {
+  readonly host: string;
+  readonly port: number;
+  /** TLS at once, or STARTTLS. */
+  readonly security: "TLS" | "STARTTLS";
+}
+
+/** The settings for one machine; all logins have the same, but for the user name. */
+export interface MailSettings {
+  /** Where mail is sent, the best first. */
+  readonly smtp: readonly MailServer[];
+  /** Where it is read; that is another program's. */
+  readonly imap: MailServer;
+}
+
+/** RFC 8314 §7.3, RFC 6409 §3.1, and RFC 8314 §3.2. */
+const TLS_PORT = 465;
+const PORT = 587;
+const IMAPS_PORT = 993;
+
+/** The settings of this machine; where serve-submit is not configured, as it would be by default. */
+export function mailSettings(
+  { hostname, serveSubmit }: Pick<Config, "hostname" | "serveSubmit">,
+  { imapHost = hostname }: { readonly imapHost?: string } = {},
+): MailSettings {
+  const { tlsPort = TLS_PORT, port = PORT } = serveSubmit ?? {};
+  const smtp: MailServer[] = [];
+  if (tlsPort !== false) smtp.push({ host: hostname, port: tlsPort, security: "TLS" });
+  if (port !== false) smtp.push({ host: hostname, port, security: "STARTTLS" });
+  return { smtp, imap: { host: imapHost, port: IMAPS_PORT, security: "TLS" } };
+}
+
+/** The settings in words. */
+export function describeSettings({ smtp, imap }: MailSettings, login: string): string {
+  const line = (name: string, { host, port, security }: MailServer) =>
+    `  ${name}  ${host}, port ${port}, ${security}\n`;
+  return [
+    `User name      ${login}\n`,
+    "Password       the one that was shown when it was made; each device better has one of its own\n",
+    "Send (SMTP)\n",
+    ...smtp.map((server, n) => line(n === 0 ? "            " : "or          ", server)),
+    "Read (IMAP; needs Dovecot or the like beside mailapp)\n",
+    line("            ", imap),
+  ].join("");
+}
+
+/** The file that Thunderbird and others look for: `https://autoconfig.DOMAIN/mail/config-v1.1.xml`. */
+export function autoconfigXml({ smtp, imap }: MailSettings, domains: readonly string[]): string {
+  const [first = ""] = domains;
+  const server = (kind: string, type: string, { host, port, security }: MailServer) => [
+    `    <${kind} type="${type}">`,
+    `      <hostname>${escapeXml(host)}</hostname>`,
+    `      <port>${port}</port>`,
+    `      <socketType>${security === "TLS" ? "SSL" : "STARTTLS"}</socketType>`,
+    "      <authentication>password-cleartext</authentication>",
+    "      <username>%EMAILADDRESS%</username>",
+    `    </${kind}>`,
+  ];
+  return [
+    '<?xml version="1.0" encoding="UTF-8"?>',
+    '<clientConfig version="1.1">',
+    `  <emailProvider id="${escapeXml(first)}">`,
+    ...domains.map((domain) => `    <domain>${escapeXml(domain)}</domain>`),
+    `    <displayName>${escapeXml(first)}</displayName>`,
+    `    <displayShortName>${escapeXml(first)}</displayShortName>`,
+    ...server("incomingServer", "imap", imap),
+    ...smtp.flatMap((one) => server("outgoingServer", "smtp", one)),
+    "  </emailProvider>",
+    "</clientConfig>",
+    "",
+  ].join("\n");
+}
+
+/** A profile for iPhones, iPads and Macs; the password is asked for when it is installed. */
+export function mobileConfig({ smtp, imap }: MailSettings, login: string): string {
+  const [outgoing] = smtp;
+  const domain = login.slice(login.lastIndexOf("@") + 1);
+  const identifier = `${domain.split(".").reverse().join(".")}.mail.${uuid(login)}`;
+  const account = {
+    PayloadType: "com.apple.mail.managed",
+    PayloadVersion: 1,
+    PayloadIdentifier: `${identifier}.account`,
+    PayloadUUID: uuid(`${login} account`),
+    PayloadDisplayName: login,
+    EmailAccountType: "EmailTypeIMAP",
+    EmailAccountDescription: login,
+    EmailAddress: login,
+    IncomingMailServerHostName: imap.host,
+    IncomingMailServerPortNumber: imap.port,
+    IncomingMailServerUseSSL: true,
+    IncomingMailServerAuthentication: "EmailAuthPassword",
+    IncomingMailServerUsername: login,
+    OutgoingMailServerHostName: outgoing?.host ?? imap.host,
+    OutgoingMailServerPortNumber: outgoing?.port ?? TLS_PORT,
+    OutgoingMailServerUseSSL: true,
+    OutgoingMailServerAuthentication: "EmailAuthPassword",
+    OutgoingMailServerUsername: login,
+    OutgoingPasswordSameAsIncomingPassword: true,
+  };
+  const profile = {
+    PayloadType: "Configuration",
+    PayloadVersion: 1,
+    PayloadIdentifier: identifier,
+    PayloadUUID: uuid(login),
+    PayloadDisplayName: `Mail of ${login}`,
+    PayloadContent: [account],
+  };
+  return [
+    '<?xml version="1.0" encoding="UTF-8"?>',
+    '<!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" "http://www.apple.com/DTDs/PropertyList-1.0.dtd">',
+    '<plist version="1.0">',
+    plist(profile),
+    "</plist>",
+    "",
+  ].join("\n");
+}
+
+type Plist = string | number | boolean | readonly Plist[] | { readonly [key: string]: Plist };
+
+function plist(value: Plist): string {
+  if (typeof value === "string") return `<string>${escapeXml(value)}</string>`;
+  if (typeof value === "number") return `<integer>${value}</integer>`;
+  if (typeof value === "boolean") return `<${value}/>`;
+  if (Array.isArray(value)) return `<array>\n${value.map(plist).join("\n")}\n</array>`;
+  const entries = Object.entries(value).map(([key, inner]) =>
+    `<key>${escapeXml(key)}</key>\n${plist(inner)}`
+  );
+  return `<dict>\n${entries.join("\n")}\n</dict>`;
+}
+
+/** The same for the same text, so that a new profile replaces the one of before (version 8 of RFC 9562). */
+function uuid(text: string): string {
+  const bytes = createHash("sha256").update(`mailapp mobileconfig ${text}`).digest().subarray(0, 16);
+  bytes[6] = (bytes[6] ?? 0) & 0x0f | 0x80;
+  bytes[8] = (bytes[8] ?? 0) & 0x3f | 0x80;
+  return bytes.toString("hex").replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5").toUpperCase();
+}
+
+function escapeXml(text: string): string {
+  return text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
+}
