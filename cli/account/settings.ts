@@ -142,7 +142,8 @@ function uuid(text: string): string {
   const bytes = createHash("sha256").update(`mailapp mobileconfig ${text}`).digest().subarray(0, 16);
   bytes[6] = (bytes[6] ?? 0) & 0x0f | 0x80;
   bytes[8] = (bytes[8] ?? 0) & 0x3f | 0x80;
-  return bytes.toString("hex").replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5").toUpperCase();
+  return bytes.toString("hex").replace(/^(\w{8})(\w{4})(\w{4})(\w{4})(\w{12})$/, "$1-$2-$3-$4-$5")
+    .toUpperCase();
 }
 
 function escapeXml(text: string): string {
