@@ -253,6 +253,8 @@ export interface MetricsConfig {
   readonly serveIn?: EndpointConfig;
   /** Likewise of serve-out. */
   readonly serveOut?: EndpointConfig;
+  /** Likewise of serve-submit. */
+  readonly serveSubmit?: EndpointConfig;
   /** A file with what every request must bear, in its first line. */
   readonly tokenFile?: string;
 }

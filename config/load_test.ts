@@ -113,6 +113,7 @@ alice = ["info@example.com", "*@example.net"]
 [metrics]
 serve_in = "127.0.0.1:9465"
 serve_out = "[::1]:9466"
+serve_submit = "127.0.0.1:9467"
 token_file = "/etc/mailapp/metrics.token"
 
 [dkim]
@@ -215,6 +216,7 @@ Deno.test("parseConfig() takes every key of the contract", () => {
     metrics: {
       serveIn: { address: "127.0.0.1", port: 9465 },
       serveOut: { address: "::1", port: 9466 },
+      serveSubmit: { address: "127.0.0.1", port: 9467 },
       tokenFile: "/etc/mailapp/metrics.token",
     },
   });

@@ -351,9 +351,10 @@ const endpointOrEmpty = value(
 const metrics = table({
   serve_in: endpointOrEmpty.prefault(""),
   serve_out: endpointOrEmpty.prefault(""),
+  serve_submit: endpointOrEmpty.prefault(""),
   token_file: pathOrEmpty.prefault(""),
-}).transform(({ serve_in, serve_out, token_file }, context): MetricsConfig => {
-  for (const [name, endpoint] of Object.entries({ serve_in, serve_out })) {
+}).transform(({ serve_in, serve_out, serve_submit, token_file }, context): MetricsConfig => {
+  for (const [name, endpoint] of Object.entries({ serve_in, serve_out, serve_submit })) {
     if (endpoint === "" || token_file !== "" || isLoopback(endpoint.address)) continue;
     const message =
       "must be a loopback address, or token_file be set: whoever can ask sees whom mail goes to";
@@ -362,6 +363,7 @@ const metrics = table({
   return {
     ...(serve_in !== "" && { serveIn: serve_in }),
     ...(serve_out !== "" && { serveOut: serve_out }),
+    ...(serve_submit !== "" && { serveSubmit: serve_submit }),
     ...(token_file !== "" && { tokenFile: token_file }),
   };
 });

@@ -127,6 +127,11 @@ export class Mailboxes {
     // Strangers ask for what is not here.
     return resolution.kind === "local" ? this.#remembered.keep(key, resolution) : resolution;
   }
+
+  /** Whose address this is: as {@linkcode Mailboxes.resolve}, but for what only the catch-all takes. */
+  owners(address: { readonly localPart: string; readonly domain: string }): readonly Mailbox[] {
+    return this.#directory.owners(address);
+  }
 }
 
 /** The trusted directory at the beginning of a `mailboxes.path`: what stands before the first placeholder; absolute. */
@@ -174,12 +179,19 @@ class Directory {
 
   resolve({ localPart, domain }: { readonly localPart: string; readonly domain: string }): Resolution {
     const name = normalizeLocalPart(localPart);
-    const home = domain === "" && name === "postmaster" ? this.#firstDomain() : normalizeDomain(domain);
+    const home = domain === "" && name === "postmaster" ? [...this.domains][0] : normalizeDomain(domain);
     if (home === undefined || !this.domains.has(home)) return { kind: "not-local" };
     if (tooLong(name)) return { kind: "unknown" };
     const mailboxes = this.#find(name, home) ?? this.#caught(name, home);
     if (mailboxes !== undefined) return { kind: "local", mailboxes };
     return ROUTING.test(name) ? { kind: "not-local" } : { kind: "unknown" };
+  }
+
+  owners({ localPart, domain }: { readonly localPart: string; readonly domain: string }): readonly Mailbox[] {
+    const name = normalizeLocalPart(localPart);
+    const home = normalizeDomain(domain);
+    if (home === undefined || tooLong(name) || name === "*") return [];
+    return this.domains.has(home) ? this.#find(name, home) ?? [] : this.#foreign(name, home);
   }
 
   all(): readonly Mailbox[] {
@@ -339,10 +351,12 @@ class Directory {
     const { localPart, domain = context.home, badDomain } = splitAddress(target);
     if (badDomain || localPart === "*") return [];
     // A user outside of our domains gets no mail directly, and may still be what an alias means.
-    if (!this.domains.has(domain)) {
-      return this.#addresses.has(`${localPart}@${domain}`) ? [this.#mailbox(localPart, domain)] : [];
-    }
+    if (!this.domains.has(domain)) return this.#foreign(localPart, domain);
     return this.#expandName(localPart, { home: domain, visited: context.visited });
+  }
+
+  #foreign(name: string, domain: string): Mailbox[] {
+    return this.#addresses.has(`${name}@${domain}`) ? [this.#mailbox(name, domain)] : [];
   }
 
   #expandName(name: string, { home, visited }: { home: string; visited: ReadonlySet<string> }): Mailbox[] {
@@ -372,11 +386,6 @@ class Directory {
 
   #add(mailboxes: Map<string, Mailbox>, mailbox: Mailbox): void {
     if (!mailboxes.has(mailbox.path)) mailboxes.set(mailbox.path, mailbox);
-  }
-
-  #firstDomain(): string | undefined {
-    const [first] = this.domains;
-    return first;
   }
 
   #report(key: string, { value, problem }: { value: string; problem: string }): void {

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Config } from "../config/config.ts";
+import type { Config, ListenConfig } from "../config/config.ts";
 import { type ListenAddress, listenAddresses, ListenError, type NetworkIo } from "../net/interfaces.ts";
 import { isIpv4, isIpv6 } from "../net/ip_address.ts";
 import { CommandError, EXIT } from "./exit_codes.ts";
@@ -14,13 +14,34 @@ import type { Endpoint } from "./listeners.ts";
  * @throws {CommandError} when there is no address to listen on; caused by a {@linkcode ListenError}
  */
 export function serveInAddresses({ serveIn }: Config, network?: NetworkIo): readonly ListenAddress[] {
+  return addressesOf("serve-in", serveIn.listen, network);
+}
+
+/**
+ * Where serve-submit listens; nowhere without its table.
+ * @throws as {@linkcode serveInAddresses}
+ */
+export function serveSubmitAddresses({ serveSubmit }: Config, network?: NetworkIo): readonly ListenAddress[] {
+  return serveSubmit === undefined ? [] : addressesOf("serve-submit", serveSubmit.listen, network);
+}
+
+function addressesOf(
+  table: string,
+  listen: ListenConfig,
+  network: NetworkIo | undefined,
+): readonly ListenAddress[] {
   try {
-    return listenAddresses(serveIn.listen, network);
+    return listenAddresses(listen, network);
   } catch (error) {
     if (!(error instanceof ListenError)) throw error;
     const exitCode = error.mayCome ? EXIT.unavailable : EXIT.config;
-    throw new CommandError(`[serve-in] ${error.message}`, exitCode, { cause: error });
+    throw new CommandError(`[${table}] ${error.message}`, exitCode, { cause: error });
   }
+}
+
+/** Whether it means an interface, whose addresses may change. */
+function isFollowed(listen: ListenConfig): listen is string {
+  return typeof listen === "string" && listen !== "any" && !isIpv4(listen) && !isIpv6(listen);
 }
 
 /** What serve-in follows: an interface's addresses. A list stays as it is, and a wildcard has them all. */
@@ -28,7 +49,7 @@ export function serveInFollow(
   config: Config,
 ): { readonly listen: string; readonly ports: readonly number[] } | undefined {
   const { serveIn: { listen }, tls: { certificate, selfSigned } } = config;
-  if (typeof listen !== "string" || listen === "any" || isIpv4(listen) || isIpv6(listen)) return undefined;
+  if (!isFollowed(listen)) return undefined;
   const hasCertificate = certificate !== undefined || selfSigned;
   const anywhere = [{ address: "::", tentative: false }];
   return {
@@ -56,6 +77,38 @@ export function serveInEndpoints(
       hasCertificate && tlsPort !== false ? [{ address, port: tlsPort, tls: "implicit", tentative }] : []
     ),
   ];
+}
+
+/** What serve-submit follows, as {@linkcode serveInFollow}. */
+export function serveSubmitFollow(
+  config: Config,
+): { readonly listen: string; readonly ports: readonly number[] } | undefined {
+  const { serveSubmit } = config;
+  if (serveSubmit === undefined || !isFollowed(serveSubmit.listen)) return undefined;
+  const anywhere = [{ address: "::", tentative: false }];
+  return {
+    listen: serveSubmit.listen,
+    ports: serveSubmitEndpoints(config, { addresses: anywhere }).map(({ port }) => port),
+  };
+}
+
+/** The ports of serve-submit on these addresses, the one with TLS at once first. */
+export function serveSubmitEndpoints(
+  { serveSubmit }: Config,
+  { addresses }: { readonly addresses: readonly ListenAddress[] },
+): Endpoint[] {
+  const { port = false, tlsPort = false } = serveSubmit ?? {};
+  const on = (port: number | false, tls: Endpoint["tls"]) =>
+    port === false ? [] : addresses.map((where): Endpoint => ({ ...where, port, tls }));
+  return [...on(tlsPort, "implicit"), ...on(port, "starttls")];
+}
+
+/** Where serve-out is found. */
+export function serveOutAddress({ serveOut: { listen, port } }: Config): {
+  readonly address: string;
+  readonly port: number;
+} {
+  return { address: listen[0] ?? "127.0.0.1", port };
 }
 
 /** The ports of serve-out on these addresses. */

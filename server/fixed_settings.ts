@@ -65,6 +65,30 @@ function beyondDns(grants: Grants, { dns }: Config): string | undefined {
   return unreadable(grants, read) ?? unreachable(grants, net);
 }
 
+/** Those of serve-submit. */
+export function serveSubmitFixed(grants: Grants): FixedSetting[] {
+  return [
+    ...COMMON_FIXED,
+    { key: "tls", paths: [["tls"]] },
+    { key: "serve-submit.listen", paths: [["serveSubmit", "listen"]] },
+    { key: "serve-submit.port", paths: [["serveSubmit", "port"]] },
+    { key: "serve-submit.tls_port", paths: [["serveSubmit", "tlsPort"]] },
+    {
+      key: "serve-submit.accounts_file",
+      paths: [["serveSubmit", "accountsFile"], ["serveSubmit", "dovecotSocket"]],
+    },
+    // The one address that it may connect to.
+    { key: "serve-out.listen", paths: [["serveOut", "listen"]] },
+    { key: "serve-out.port", paths: [["serveOut", "port"]] },
+    {
+      key: "mailboxes.users",
+      paths: [["mailboxes"], ["serveIn", "domains"]],
+      beyond: ({ mailboxes: { users } }) =>
+        users === "system" ? unreadable(grants, [PASSWD_FILE]) : undefined,
+    },
+  ];
+}
+
 /** Those of serve-out. */
 export function serveOutFixed(grants: Grants): FixedSetting[] {
   return [

@@ -39,7 +39,11 @@ export function filterGrants(
 
 /** Where a server shows its metrics, if it does. */
 export function metricsEndpoint({ metrics }: Config, server: ServerName): EndpointConfig | undefined {
-  return { "serve-in": metrics.serveIn, "serve-out": metrics.serveOut }[server];
+  return {
+    "serve-in": metrics.serveIn,
+    "serve-out": metrics.serveOut,
+    "serve-submit": metrics.serveSubmit,
+  }[server];
 }
 
 /** What showing them takes. */

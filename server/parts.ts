@@ -40,6 +40,28 @@ export function requireDomains({ file, serveIn }: Config): void {
   throw new ConfigError(file, [{ key: "serve-in.domains", problem }]);
 }
 
+/**
+ * Holds up a serve-submit that could take no password, as that needs TLS, or hand on no mail.
+ * @throws {ConfigError}
+ */
+export function requireSubmission(config: Config): void {
+  const { file, serveSubmit, serveOut, tls: { certificate, selfSigned } } = config;
+  const problem = (key: string, problem: string) => new ConfigError(file, [{ key, problem }]);
+  if (serveSubmit === undefined) {
+    throw problem(
+      "serve-submit",
+      "the table must be there, though it may be empty, where serve-submit is to run",
+    );
+  }
+  requireDomains(config);
+  if (certificate === undefined && !selfSigned) {
+    throw problem("tls", "must have cert and key, or self_signed = true: passwords are taken over TLS only");
+  }
+  if (serveOut.port === 0) {
+    throw problem("serve-out.port", "must be a port: serve-submit hands all mail to it");
+  }
+}
+
 /** What goes without TLS if there is no certificate; for the log and check-config. */
 export function missingCertificateWarnings({ serveIn }: Config): string[] {
   return [
@@ -53,6 +75,11 @@ export function missingCertificateWarnings({ serveIn }: Config): string[] {
 /** Where serve-in puts large messages until they are complete. */
 export function incomingDirectory({ dataDir }: Config): string {
   return join(dataDir, "incoming");
+}
+
+/** Where serve-submit keeps what it remembers. */
+export function submitDirectory({ dataDir }: Pick<Config, "dataDir">): string {
+  return join(dataDir, "submit");
 }
 
 /** The mode of the data directory. What is in it is closed to others, but for the maildrop. */

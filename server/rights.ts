@@ -21,7 +21,7 @@ const READ = 0o4;
 const LIST = READ | ENTER;
 
 /** What is below the data directory and closed to others. */
-const ROOMS = ["spool", "dkim", "tls", "incoming", ACCOUNTS_DIRECTORY];
+const ROOMS = ["spool", "dkim", "tls", "incoming", "submit", ACCOUNTS_DIRECTORY];
 
 /** The table. What is not there is not looked at. */
 export function guardedPaths(config: Config): GuardedPath[] {

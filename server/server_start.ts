@@ -11,7 +11,7 @@ import type { Grants } from "./grants.ts";
 import type { ServerSignals } from "./signals.ts";
 
 /** The servers. */
-export type ServerName = "serve-in" | "serve-out";
+export type ServerName = "serve-in" | "serve-out" | "serve-submit";
 
 /** What a server is told. */
 export interface ServerStart {

@@ -25,6 +25,10 @@ export const SERVERS: Readonly<Record<ServerName, Entry>> = {
     summary: "take mail of local programs on loopback and send it on, until SIGTERM",
     load: async () => (await import("./serve_out.ts")).serveOut,
   },
+  "serve-submit": {
+    summary: "take mail of people who log in and hand it to serve-out, until SIGTERM",
+    load: async () => (await import("./serve_submit.ts")).serveSubmit,
+  },
 };
 
 /** Their names. */

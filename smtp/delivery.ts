@@ -5,6 +5,7 @@
  */
 import type { Envelope, Recipient } from "./envelope.ts";
 import type { SocketAddress } from "../net/transport.ts";
+import type { LogFields } from "../base/log.ts";
 import type { Reply } from "./reply.ts";
 
 /** Where a message comes from: a client, or this program itself. */
@@ -44,6 +45,14 @@ export interface TopForecast {
   reserve(): number | undefined;
 }
 
+/** What another server said that has taken a message. */
+export interface HandedOn {
+  /** Passed on to the client. */
+  readonly reply: Reply;
+  /** Said of the message in `message.accepted`, such as the other server's id of it. */
+  readonly log: LogFields;
+}
+
 /** How a message is filed, where somebody has inspected it. */
 export interface Filing {
   /** Whether it goes into the folder for junk; a delivery without one takes it as any other message. */
@@ -64,12 +73,13 @@ export interface Filing {
 export interface Delivery {
   /**
    * Called at MAIL, before any recipient: refuses for want of space or by sender.
+   * @returns what is to be disposed when the transaction is over, however it ends, behind its message
    * @throws {SmtpError} with the reply
    */
   checkSender?(
     envelope: Omit<Envelope, "recipients">,
     context: { readonly origin: Origin },
-  ): Promise<void> | void;
+  ): Promise<AsyncDisposable | void> | AsyncDisposable | void;
   /**
    * Accepts, or refuses with a reply, this recipient now; never later by a bounce.
    * @param context `envelope`: as it is so far, with the recipients that were accepted; one object for one message
@@ -103,7 +113,8 @@ export interface PendingMessage extends AsyncDisposable {
   /**
    * Makes the message durable, with these header fields on top, first one first. Resolves only when file and directory
    * are synced: what follows is the 250.
+   * @returns what the server said that the message went to; nothing where it is stored here
    * @throws {SmtpError} with the reply; nothing is left behind then
    */
-  commit(prepend: readonly Header[], filing?: Filing): Promise<void>;
+  commit(prepend: readonly Header[], filing?: Filing): Promise<HandedOn | void>;
 }

@@ -7,7 +7,7 @@
 import { Buffer } from "node:buffer";
 import { concat } from "../base/concat.ts";
 import { DataReader } from "./data_reader.ts";
-import type { Filing, Header, PendingMessage } from "./delivery.ts";
+import type { Filing, HandedOn, Header, PendingMessage } from "./delivery.ts";
 import type { InspectedData } from "./inspected_data.ts";
 import type { Verdict } from "./inspector.ts";
 import { MAX_FIELDS, MAX_HEADER_SECTION } from "../message/header_field.ts";
@@ -128,15 +128,16 @@ export class IncomingMessage implements AsyncDisposable {
   /**
    * Makes the message durable. The data must have ended and nothing failed before.
    * @param verdict what {@linkcode IncomingMessage.verdict} gave
+   * @returns as {@linkcode PendingMessage.commit}
    * @throws {SmtpError} with the reply
    */
-  async commit(prepend: readonly Header[], verdict?: Verdict): Promise<void> {
+  async commit(prepend: readonly Header[], verdict?: Verdict): Promise<HandedOn | void> {
     const rest: Uint8Array[] = [];
     this.#filter.finish(rest);
     for (const piece of rest) await this.#pending.write(piece);
     this.#check();
     if (this.failure) throw new SmtpError(this.failure.reply, { cause: this.failure.cause });
-    await this.#pending.commit(prepend, verdict && this.#filing(verdict));
+    return await this.#pending.commit(prepend, verdict && this.#filing(verdict));
   }
 
   #filing({ junk = false, edits = [] }: Verdict): Filing {

@@ -57,25 +57,47 @@ const CONTROL = /[\u0000-\u001f\u007f]/;
  */
 export function envelopeCommands(
   message: OutgoingMessage,
-  { size, eightBitMime, smtputf8, dsn }: Capabilities,
+  capabilities: Capabilities,
 ): EnvelopeCommands {
+  return {
+    mail: mailCommand(message, capabilities),
+    rcpts: message.recipients.map((recipient) => rcptCommand(recipient, capabilities)),
+  };
+}
+
+/**
+ * MAIL with the parameters that the server announced.
+ * @throws {RangeError} when the address holds control bytes
+ */
+export function mailCommand(
+  message: Omit<OutgoingMessage, "recipients" | "chunks" | "size"> & { readonly size?: number },
+  { size, eightBitMime, smtputf8, dsn }: Capabilities,
+): string {
   let mail = `MAIL FROM:<${message.reversePath}>`;
-  if (size !== undefined) mail += ` SIZE=${message.size}`;
+  if (size !== undefined && message.size !== undefined) mail += ` SIZE=${message.size}`;
   if (eightBitMime && message.eightBit) mail += " BODY=8BITMIME";
   if (smtputf8 && message.smtputf8) mail += " SMTPUTF8";
   if (dsn && message.dsn?.ret !== undefined) mail += ` RET=${message.dsn.ret}`;
   if (dsn && message.dsn?.envelopeId !== undefined) mail += ` ENVID=${encodeXtext(message.dsn.envelopeId)}`;
-  const rcpts = message.recipients.map((recipient) => {
-    let rcpt = `RCPT TO:<${recipient.address}>`;
-    if (!dsn) return rcpt;
-    if (recipient.notify !== undefined) rcpt += ` NOTIFY=${recipient.notify.join(",")}`;
-    if (recipient.originalRecipient !== undefined) rcpt += ` ORCPT=${orcpt(recipient.originalRecipient)}`;
-    return rcpt;
-  });
-  for (const command of [mail, ...rcpts]) {
-    if (CONTROL.test(command)) throw new RangeError("an address holds control characters");
+  return withoutControls(mail);
+}
+
+/**
+ * RCPT with the parameters that the server announced.
+ * @throws {RangeError} when the address holds control bytes
+ */
+export function rcptCommand(recipient: OutgoingRecipient, { dsn }: Capabilities): string {
+  let rcpt = `RCPT TO:<${recipient.address}>`;
+  if (dsn && recipient.notify !== undefined) rcpt += ` NOTIFY=${recipient.notify.join(",")}`;
+  if (dsn && recipient.originalRecipient !== undefined) {
+    rcpt += ` ORCPT=${orcpt(recipient.originalRecipient)}`;
   }
-  return { mail, rcpts };
+  return withoutControls(rcpt);
+}
+
+function withoutControls(command: string): string {
+  if (CONTROL.test(command)) throw new RangeError("an address holds control characters");
+  return command;
 }
 
 /** RFC 3461 §4.2; the address type utf-8 in its ASCII form (RFC 6533 §3), which needs no SMTPUTF8. */

@@ -24,6 +24,8 @@ export interface ServerPolicy {
   readonly submissionAdvice: readonly string[];
   /** Whether mail leaves SMTP here, which is where Return-Path is written (RFC 5321 §4.4). */
   readonly addsReturnPath: boolean;
+  /** Whether Received has the client's address and the name that it gave. */
+  readonly namesClient: boolean;
   /** Header fields that are taken out of each message; absent: none. */
   readonly unwantedField?: UnwantedField;
 }
@@ -38,6 +40,7 @@ export const defaultPolicy: ServerPolicy = {
     "Submit outgoing mail to your provider's submission server (port 465 or 587).",
   ],
   addsReturnPath: false,
+  namesClient: true,
 };
 
 /** Fields by which mail programs tell junk. */
@@ -73,3 +76,11 @@ export const localSubmissionPolicy: ServerPolicy = {
     "No AUTH here: programs on this machine submit mail without it; go on with MAIL FROM:<address>",
   ],
 };
+
+/**
+ * The rules of a server that takes mail of people's programs (RFC 6409), which must name whole addresses. Where somebody
+ * is when they write is nobody's business.
+ */
+export function submissionPolicy({ namesClient }: Pick<ServerPolicy, "namesClient">): ServerPolicy {
+  return { ...defaultPolicy, extensions: ["DSN"], bareLineEndings: "repair", namesClient };
+}

@@ -30,15 +30,17 @@ export interface ReceivedOptions {
   readonly id: string;
   /** Milliseconds since the epoch. */
   readonly now: number;
+  /** Whether it tells where the client is; by default it does. */
+  readonly namesClient?: boolean;
 }
 
 /**
  * The Received field of this message (§4.4). `for` stands only with one recipient, since others may be blind copies, and
  * only with a domain, as its grammar wants it. A client that named no domain stands there by its address, and what it did
- * name in the comment.
+ * name in the comment. Where the client is not to be named there is no `from`, as the grammar of RFC 5322 §3.6.7 has it.
  */
 export function received(session: Session, transaction: Transaction, options: ReceivedOptions): Header {
-  const { hostname, id, now } = options;
+  const { hostname, id, now, namesClient = true } = options;
   const tls = session.tls ? ` (${session.tls.protocol} ${session.tls.cipher})` : "";
   const [only, ...others] = transaction.recipients;
   const recipient = only !== undefined && others.length === 0 && only.forwardPath.domain !== ""
@@ -46,10 +48,12 @@ export function received(session: Session, transaction: Transaction, options: Re
     : "";
   const { domain = "unknown", odd } = session.hello ?? {};
   const address = addressLiteral(session.remote.address);
+  const from = namesClient
+    ? `from ${domain} (${address}${odd === undefined ? "" : ` helo=${odd}`})\r\n\t`
+    : "";
   return {
     name: "Received",
-    value: `from ${domain} (${address}${odd === undefined ? "" : ` helo=${odd}`})\r\n` +
-      `\tby ${hostname} with ${withProtocol(session, transaction.smtputf8)}${tls}\r\n` +
+    value: `${from}by ${hostname} with ${withProtocol(session, transaction.smtputf8)}${tls}\r\n` +
       `\tid ${id}${recipient}; ${formatDate(now)}`,
   };
 }

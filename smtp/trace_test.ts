@@ -90,3 +90,16 @@ Deno.test("returnPath() writes the reverse-path, or <>", () => {
   assert.deepEqual(returnPath(transaction), { name: "Return-Path", value: "<a@here.example>" });
   assert.deepEqual(returnPath({ ...transaction, reversePath: null }), { name: "Return-Path", value: "<>" });
 });
+
+Deno.test("received() that is not to name the client has neither its name nor its address", () => {
+  const tls = { protocol: "TLSv1.3", cipher: "X" };
+  const { value } = received({ ...session, tls, login: "alice" }, transaction, {
+    ...options,
+    namesClient: false,
+  });
+  assert.equal(
+    value,
+    "by mx.here.example with ESMTPSA (TLSv1.3 X)\r\n\tid M1\r\n" +
+      "\tfor <alice@here.example>; Tue, 24 Nov 2026 06:07:08 +0000",
+  );
+});

@@ -14,14 +14,19 @@ const FLOORS: readonly (readonly string[])[] = [
   ["observe", "net", "message", "storage"],
   ["smtp", "config", "dns"],
   ["tls", "dkim", "spf", "dmarc", "arc", "mta_sts", "sasl", "accounts", "milter", "checks", "maildir"],
-  ["relay", "doctor"],
+  ["relay", "submit", "doctor"],
   ["server", "mod.ts"],
   ["cli"],
   ["main.ts"],
 ];
 
 /** Rooms that would be on the way down, and must not know each other all the same. */
-const APART: readonly (readonly [from: string, to: string])[] = [["relay", "maildir"], ["doctor", "maildir"]];
+const APART: readonly (readonly [from: string, to: string])[] = [
+  ["relay", "maildir"],
+  ["submit", "maildir"],
+  ["submit", "relay"],
+  ["doctor", "maildir"],
+];
 
 /** Only these see the configuration as the file has it; all others take a small options object. */
 const MAY_SEE_CONFIG = ["server", "cli"];

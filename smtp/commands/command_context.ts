@@ -76,5 +76,14 @@ export function envelopeFields({ reversePath, recipients }: Transaction): { from
 export function resetTransaction(session: Session): PromiseLike<void> | void {
   const { transaction } = session;
   session.transaction = undefined;
+  if (transaction?.held !== undefined) return endTransaction(transaction, transaction.held);
   return transaction?.message?.[Symbol.asyncDispose]();
+}
+
+async function endTransaction({ message }: Transaction, held: AsyncDisposable): Promise<void> {
+  try {
+    await message?.[Symbol.asyncDispose]();
+  } finally {
+    await held[Symbol.asyncDispose]();
+  }
 }

@@ -108,9 +108,10 @@ function traceFields(
   transaction: Transaction,
   { context: { policy, hostname, clock }, id }: { readonly context: CommandContext; readonly id: string },
 ): readonly Header[] {
+  const { namesClient } = policy;
   return [
     ...(policy.addsReturnPath ? [returnPath(transaction)] : []),
-    received(session, transaction, { hostname, id, now: clock.now() }),
+    received(session, transaction, { hostname, id, now: clock.now(), namesClient }),
   ];
 }
 
@@ -143,6 +144,7 @@ export async function completeMessage(session: Session, context: CommandContext)
   const since = context.clock.monotonic();
   let fields: LogFields = {
     id: message.id,
+    ...(session.login !== undefined && { login: session.login }),
     ...envelopeFields(transaction),
     octets: message.octets,
     ...(message.messageId !== undefined && { message_id: message.messageId }),
@@ -153,13 +155,16 @@ export async function completeMessage(session: Session, context: CommandContext)
     if (verdict !== undefined) fields = { ...fields, ...verdict.log };
     if (verdict?.refuse !== undefined) throw new SmtpError(verdict.refuse);
     const trace = transaction.trace ?? traceFields(session, transaction, { context, id: message.id });
-    await message.commit(verdict === undefined ? trace : withVerdict(trace, verdict), verdict);
+    const handedOn = await message.commit(
+      verdict === undefined ? trace : withVerdict(trace, verdict),
+      verdict,
+    );
     session.messageCount++;
     acceptedMessages.add();
     acceptedOctets.add(message.octets);
     acceptance.observe((context.clock.monotonic() - since) / 1000);
-    context.log.info("message.accepted", fields);
-    return reply(250, "2.0.0", `${message.id} accepted`);
+    context.log.info("message.accepted", handedOn ? { ...fields, ...handedOn.log } : fields);
+    return handedOn ? handedOn.reply : reply(250, "2.0.0", `${message.id} accepted`);
   } catch (error) {
     const { reply: refusal, cause } = replies.failureOf(error);
     refusedMessages.with(refusal.enhanced ?? String(refusal.code)).add();

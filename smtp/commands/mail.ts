@@ -49,7 +49,9 @@ export async function mail(session: Session, argument: string, context: CommandC
   if (parameters.size !== undefined && parameters.size > context.limits.maxMessageSize) {
     return respond(replies.tooBig(context.limits.maxMessageSize));
   }
-  await context.delivery.checkSender?.({ reversePath: path, ...parameters }, { origin: session });
-  session.transaction = { reversePath: path, recipients: [], ...parameters };
+  const held = await context.delivery.checkSender?.({ reversePath: path, ...parameters }, {
+    origin: session,
+  });
+  session.transaction = { reversePath: path, recipients: [], ...parameters, held: held || undefined };
   return respond(loose ? OK_BUT : OK);
 }

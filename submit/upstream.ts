@@ -1,0 +1,332 @@
+/**
+ * Connections to the server that relays, kept between messages.
+ *
+ * What it says when it fails: that server's reply, or 451 4.3.2 where there is none.
+ *
+ * @module
+ */
+import type { Clock, Timer } from "../base/clock.ts";
+import { type Capabilities, parseCapabilities } from "../smtp/capabilities.ts";
+import { ClientDialogue, type ClientTimeouts } from "../smtp/client_dialogue.ts";
+import { DataWriter } from "../smtp/data_writer.ts";
+import type { RemoteReply } from "../smtp/reply_reader.ts";
+import { replyText } from "../smtp/reply_reader.ts";
+import { type Reply, reply, SmtpError } from "../smtp/reply.ts";
+import { DialogueError, type Stage } from "../smtp/send_result.ts";
+import type { Transport } from "../net/transport.ts";
+import { passedOn } from "./passed_on.ts";
+
+/** What the connections depend on. */
+export interface UpstreamOptions {
+  /** Connects to the server, or rejects in a bounded time. */
+  readonly connect: () => Promise<Transport>;
+  /** What EHLO says. */
+  readonly hostname: string;
+  readonly clock: Clock;
+  readonly timeouts: ClientTimeouts;
+  /** At a time, at least 1; so many more may wait for one, and no longer than for the reply to a command. */
+  readonly maxConnections: number;
+  /** How long an unused connection is kept, in milliseconds; below the server's own patience. */
+  readonly keep: number;
+  /** So many unused connections are kept at most. */
+  readonly maxKept: number;
+}
+
+/** Why a message cannot be handed on now; the cause is for the log. */
+function unavailable(cause: unknown): SmtpError {
+  return new SmtpError(reply(451, "4.3.2", "Mail cannot be sent at this moment; try again later"), { cause });
+}
+
+const BUSY = reply(451, "4.3.2", "Too many messages at this moment; try again later");
+
+/** A connection past EHLO. */
+class Connection {
+  readonly dialogue: ClientDialogue;
+  readonly capabilities: Capabilities;
+  /** Ends it after a while in no use. */
+  timer: Timer | undefined;
+  readonly #clock: Clock;
+  readonly #patience: number;
+  #writer: DataWriter | undefined;
+
+  constructor(
+    dialogue: ClientDialogue,
+    capabilities: Capabilities,
+    { clock, timeouts }: Pick<UpstreamOptions, "clock" | "timeouts">,
+  ) {
+    this.dialogue = dialogue;
+    this.capabilities = capabilities;
+    this.#clock = clock;
+    this.#patience = timeouts.data;
+  }
+
+  /** Dot-stuffs and writes; each block has its own time. */
+  get writer(): DataWriter {
+    return this.#writer ??= new DataWriter(async (block) => {
+      const { transport } = this.dialogue;
+      transport.deadline = this.#clock.monotonic() + this.#patience;
+      await transport.write(block);
+    });
+  }
+}
+
+/** The way to the server that relays. Disposed, it closes the connections that are in no use. */
+export class Upstream implements Disposable {
+  readonly #options: UpstreamOptions;
+  /** In no use, the one used last at the end. */
+  readonly #kept: Connection[] = [];
+  #open = 0;
+  /** Who waits for a connection, or for the place of one. */
+  readonly #waiting: ((connection?: Connection) => void)[] = [];
+  #disposed = false;
+
+  /** Connects to nobody yet. */
+  constructor(options: UpstreamOptions) {
+    this.#options = options;
+  }
+
+  /** Connections at this moment. */
+  get open(): number {
+    return this.#open;
+  }
+
+  /**
+   * Begins a transaction.
+   * @param mail MAIL with its parameters, as far as the server has announced them
+   * @throws {SmtpError} with the reply for MAIL
+   */
+  async begin(mail: (capabilities: Capabilities) => string): Promise<UpstreamTransaction> {
+    for (;;) {
+      const kept = this.#takeKept() ?? await this.#takePlace();
+      const connection = kept ?? await this.#connect();
+      let answer: RemoteReply;
+      try {
+        answer = await connection.dialogue.ask({ stage: "mail" }, mail(connection.capabilities));
+      } catch (error) {
+        this.#drop(connection);
+        // One that was kept may have ended meanwhile; nothing that counts was said over it.
+        if (kept !== undefined && isEnd(error)) continue;
+        throw unavailable(error);
+      }
+      if (answer.code === 421) {
+        this.#drop(connection);
+        if (kept !== undefined) continue;
+        throw unavailable(replyText(answer));
+      }
+      if (answer.code >= 300) {
+        this.#release(connection);
+        throw new SmtpError(passedOn(answer));
+      }
+      return new UpstreamTransaction(connection, {
+        timeouts: this.#options.timeouts,
+        clock: this.#options.clock,
+        release: () => this.#release(connection),
+        drop: () => this.#drop(connection),
+      });
+    }
+  }
+
+  /** Closes what is in no use, and from now on what is done with. */
+  [Symbol.dispose](): void {
+    this.#disposed = true;
+    for (const connection of this.#kept.splice(0)) this.#drop(connection);
+  }
+
+  #takeKept(): Connection | undefined {
+    const connection = this.#kept.pop();
+    connection?.timer?.cancel();
+    return connection;
+  }
+
+  async #connect(): Promise<Connection> {
+    const { connect, hostname, clock, timeouts } = this.#options;
+    let dialogue: ClientDialogue | undefined;
+    try {
+      dialogue = new ClientDialogue(await connect(), { clock, timeouts });
+      const greeting = await dialogue.read({ stage: "greeting" });
+      if (greeting.code >= 300) throw new Error(replyText(greeting));
+      const ehlo = await dialogue.ask({ stage: "hello" }, `EHLO ${hostname}`);
+      if (ehlo.code >= 300) throw new Error(replyText(ehlo));
+      return new Connection(dialogue, parseCapabilities(ehlo.lines), this.#options);
+    } catch (error) {
+      dialogue?.close();
+      this.#givePlace();
+      throw unavailable(error);
+    }
+  }
+
+  /** Waits for a place, which is for a new connection where none comes with it. */
+  async #takePlace(): Promise<Connection | undefined> {
+    const { maxConnections, clock, timeouts } = this.#options;
+    if (this.#open < maxConnections) {
+      this.#open++;
+      return undefined;
+    }
+    if (this.#waiting.length >= maxConnections) throw new SmtpError(BUSY);
+    const { promise, resolve, reject } = Promise.withResolvers<Connection | undefined>();
+    this.#waiting.push(resolve);
+    const timer = clock.after(timeouts.command, () => {
+      const at = this.#waiting.indexOf(resolve);
+      if (at >= 0) this.#waiting.splice(at, 1);
+      reject(new SmtpError(BUSY));
+    });
+    try {
+      return await promise;
+    } finally {
+      timer.cancel();
+    }
+  }
+
+  /** Somebody who waits has it, or nobody. */
+  #givePlace(): void {
+    const next = this.#waiting.shift();
+    if (next !== undefined) next();
+    else this.#open--;
+  }
+
+  #drop(connection: Connection): void {
+    connection.dialogue.close();
+    this.#givePlace();
+  }
+
+  #release(connection: Connection): void {
+    const { clock, keep, maxKept } = this.#options;
+    if (connection.dialogue.closed || this.#disposed) return this.#drop(connection);
+    const next = this.#waiting.shift();
+    if (next !== undefined) return next(connection);
+    if (this.#kept.length >= maxKept) return this.#drop(connection);
+    connection.dialogue.transport.deadline = Infinity;
+    connection.timer = clock.after(keep, () => {
+      const at = this.#kept.indexOf(connection);
+      if (at < 0) return;
+      this.#kept.splice(at, 1);
+      this.#drop(connection);
+    });
+    this.#kept.push(connection);
+  }
+}
+
+/** Whether the connection is at its end, and not merely silent. */
+function isEnd(error: unknown): boolean {
+  return error instanceof DialogueError && error.fault === "closed";
+}
+
+interface TransactionParts extends Pick<UpstreamOptions, "timeouts" | "clock"> {
+  readonly release: () => void;
+  readonly drop: () => void;
+}
+
+/** One transaction with the server that relays. Disposed before its end, it leaves no message there. */
+export class UpstreamTransaction implements AsyncDisposable {
+  readonly #connection: Connection;
+  readonly #parts: TransactionParts;
+  #state: "envelope" | "data" | "over" = "envelope";
+
+  /** Behind MAIL. */
+  constructor(connection: Connection, parts: TransactionParts) {
+    this.#connection = connection;
+    this.#parts = parts;
+  }
+
+  /**
+   * Names a recipient.
+   * @param rcpt RCPT with its parameters, as far as the server has announced them
+   * @returns the reply
+   * @throws {SmtpError} when there is none
+   */
+  async recipient(rcpt: (capabilities: Capabilities) => string): Promise<Reply> {
+    return passedOn(await this.#ask("rcpt", rcpt(this.#connection.capabilities)));
+  }
+
+  /**
+   * Says DATA.
+   * @throws {SmtpError} with the reply where the server does not want the message
+   */
+  async beginData(): Promise<void> {
+    const answer = await this.#ask("data", "DATA");
+    if (answer.code >= 400) throw new SmtpError(passedOn(answer));
+    this.#state = "data";
+    this.#connection.writer.begin();
+  }
+
+  /**
+   * Writes mail data, cut anywhere.
+   * @throws {SmtpError} when it cannot be written
+   */
+  async write(chunk: Uint8Array): Promise<void> {
+    if (this.#state !== "data") throw unavailable("the connection has ended");
+    try {
+      await this.#connection.writer.write(chunk);
+    } catch (error) {
+      this.#end();
+      throw unavailable(error);
+    }
+  }
+
+  /**
+   * Ends the mail data.
+   * @returns the reply, 2xx: the server has the message
+   * @throws {SmtpError} with its reply, or where there is none; it may have the message all the same then
+   */
+  async finish(): Promise<Reply> {
+    if (this.#state !== "data") throw unavailable("the connection has ended");
+    const { dialogue, writer } = this.#connection;
+    const { timeouts, release } = this.#parts;
+    let answer: RemoteReply;
+    try {
+      dialogue.requireStep("data");
+      await writer.finish();
+      answer = await dialogue.read({ stage: "dot", patience: timeouts.dataEnd });
+    } catch (error) {
+      this.#end();
+      throw unavailable(error);
+    }
+    if (answer.code === 421) {
+      this.#end();
+    } else {
+      this.#state = "over";
+      release();
+    }
+    if (answer.code >= 300) throw new SmtpError(passedOn(answer));
+    return passedOn(answer);
+  }
+
+  /** Ends the transaction; what was begun and not finished comes to nothing. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#state === "over") return;
+    // In mid-data only the end of the connection ends the message without a message.
+    if (this.#state === "data") return this.#end();
+    try {
+      const answer = await this.#connection.dialogue.ask({ stage: "rset" }, "RSET");
+      if (answer.code >= 300) return this.#end();
+      this.#state = "over";
+      this.#parts.release();
+    } catch {
+      this.#end();
+    }
+  }
+
+  async #ask(stage: Stage, command: string): Promise<RemoteReply> {
+    if (this.#state === "over") throw unavailable("the connection has ended");
+    const { timeouts } = this.#parts;
+    const isData = stage === "data";
+    try {
+      const answer = await this.#connection.dialogue.ask({
+        stage,
+        classes: isData ? [3, 4, 5] : [2, 4, 5],
+        patience: isData ? timeouts.data : timeouts.command,
+      }, command);
+      if (answer.code === 421) this.#end();
+      return answer;
+    } catch (error) {
+      this.#end();
+      throw unavailable(error);
+    }
+  }
+
+  #end(): void {
+    if (this.#state === "over") return;
+    this.#state = "over";
+    this.#parts.drop();
+  }
+}
