@@ -8,8 +8,9 @@ import { normalizeDomain } from "../net/domain_name.ts";
 
 /**
  * Whether somebody may take the field for one that this server wrote (§5). Comments and white space may stand before
- * the name, it may be quoted, and some readers take comments out of its midst. A field of which that cannot be told
- * counts as a forged one. Each character is looked at once.
+ * the name, it may be quoted, and some readers take comments out of its midst. Control characters, and white space that
+ * is not ASCII, count as white space, since readers trim what their language calls so. A field of which that cannot be
+ * told counts as a forged one. Each character is looked at once.
  * @param value unfolded, one character an octet
  * @param hostname this server's name, in lower case with A-labels
  * @param whole whether it is all of the value; of a longer one its beginning is enough, if the name is in it
@@ -39,7 +40,7 @@ export function claimsToBeOurs(
       if (character === ")") depth--;
     } else if (character === '"') quoted = true;
     else if (character === ";") ended = true;
-    else if (character === " " || character === "\t" || character === "/") {
+    else if (character <= " " || character === "\x7f" || character === "/") {
       if (all !== "") word ??= all;
     } else all += character;
   }
@@ -53,5 +54,6 @@ function isName(text: string, hostname: string): boolean {
   const name = text.endsWith(".") ? text.slice(0, -1) : text;
   // One character an octet: what is above 127 is UTF-8.
   if (!/[\u0080-\u00ff]/.test(name)) return name.toLowerCase() === hostname;
-  return normalizeDomain(Buffer.from(name, "latin1").toString("utf8")) === hostname;
+  const written = Buffer.from(text, "latin1").toString("utf8").replace(/\s/g, "");
+  return normalizeDomain(written) === hostname;
 }

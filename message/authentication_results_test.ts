@@ -24,6 +24,11 @@ Deno.test("claimsToBeOurs() finds our name behind comments, in quotes, with quot
       // Readers that take out comments and white space first see our name.
       "mx.(x)example.com; none",
       "mx .example.com; none",
+      // White space to some.
+      "\vmx.example.com; none",
+      "\f\0mx.example.com\x1f; none",
+      "\xc2\xa0mx.example.com\xe2\x80\x83.; none",
+      "\xef\xbb\xbfmx.example.com; none",
     ]
   ) assert.ok(claims(value), value);
   const idn = Buffer.from("mx.bücher.example; none").toString("latin1");
