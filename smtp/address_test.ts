@@ -310,18 +310,10 @@ Deno.test("parsePath() throws nothing but AddressError, and lets no control char
   );
 });
 
-Deno.test("parsePath() takes time that grows with the length only", () => {
-  for (
-    const text of [
-      "<" + "a.".repeat(1000),
-      '<"' + "\\a".repeat(1000),
-      "<a@" + "b.".repeat(1000),
-      "<@" + ",@a".repeat(600),
-    ]
-  ) {
-    const started = performance.now();
-    assert.notEqual(fault(text), undefined);
-    assert.ok(performance.now() - started < 200);
+// Where time grows with the square of the length, this does not end.
+Deno.test("parsePath() ends with paths that are far too long", () => {
+  for (const [begin, again] of [["<", "a."], ['<"', "\\a"], ["<a@", "b."], ["<@", ",@a"]] as const) {
+    assert.notEqual(fault(begin + again.repeat(500_000)), undefined);
   }
 });
 

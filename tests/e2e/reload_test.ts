@@ -96,10 +96,10 @@ Deno.test("a domain that is added is local to both servers at once", async () =>
 
 Deno.test("mail for a domain that serve-in has yet to hear of waits, and what waits follows a new route", async () => {
   await using machine = await Machine.create();
-  await machine.configure({ "serve-out.routes": { '"other.test"': machine.nowhere } });
+  await machine.configure({ "serve-out.routes": { "other.test": machine.nowhere } });
   await using serveIn = await machine.start("serve-in");
   await using serveOut = await machine.start("serve-out");
-  await machine.configure({ serveIn: BOTH, "serve-out.routes": { '"other.test"': machine.nowhere } });
+  await machine.configure({ serveIn: BOTH, "serve-out.routes": { "other.test": machine.nowhere } });
   serveOut.signal("SIGHUP");
   await serveOut.event("config.reloaded");
   await machine.submit("bob@new.test");
@@ -229,7 +229,7 @@ Deno.test("a configuration that is wrong changes nothing, and a log file that ca
 
 Deno.test("explain tells what the running serve-out goes by, and where the file says something else", async () => {
   await using machine = await Machine.create();
-  const config = await machine.configure({ "serve-out.routes": { '"a.test"': machine.nowhere } });
+  const config = await machine.configure({ "serve-out.routes": { "a.test": machine.nowhere } });
   await using serveIn = await machine.start("serve-in");
   await using serveOut = await machine.start("serve-out");
   await machine.configure({ serveIn: { domains: ["example.com", "a.test"] } });

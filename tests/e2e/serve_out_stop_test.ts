@@ -81,7 +81,7 @@ class World implements AsyncDisposable {
   async start(): Promise<RunningMailapp> {
     const config = await this.workspace.configure({
       "serve-out": { listen: ["127.0.0.1"], port: this.port, min_free_space: 0, retry: ["1s"] },
-      "serve-out.routes": { '"*"': `127.0.0.1:${this.host.port}` },
+      "serve-out.routes": { "*": `127.0.0.1:${this.host.port}` },
     });
     const server = new RunningMailapp(["serve-out", "--config", config]);
     await server.event("server.ready");

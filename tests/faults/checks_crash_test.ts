@@ -1,6 +1,7 @@
 // serve-in killed while its checks take, refuse and file mail: what was answered 250 is there, in the folder where it
 // belongs, and what was refused at the end of its data is nowhere.
 import assert from "node:assert/strict";
+import { anyMoment, chance } from "../support/chance.ts";
 import { FakeDns } from "../support/fake_dns.ts";
 import { Dialogue } from "../support/dialogue.ts";
 import { Workspace } from "../support/mailapp.ts";
@@ -11,6 +12,7 @@ import { LONG_ROUNDS, report, serveIn, type Serving } from "./setting.ts";
 
 /** How often the server is killed at random. */
 const ROUNDS = LONG_ROUNDS || 8;
+const random = chance("checks_crash_test");
 const CLIENTS = 6;
 
 /** What becomes of mail of these authors. */
@@ -119,11 +121,8 @@ Deno.test(`serve-in with checks, killed ${ROUNDS} times under load, has what it 
       { length: CLIENTS },
       (_, client) => sendUntilItDies(port, `r${round}c${client}`, sent),
     );
-    await server.event("message.accepted", { after: 4 + Math.floor(Math.random() * 20) });
-    // Nothing is waited for here: the moment is what is to be random.
-    const moment = Promise.withResolvers<void>();
-    setTimeout(moment.resolve, Math.random() * 30);
-    await moment.promise;
+    await server.event("message.accepted", { after: 4 + Math.floor(random() * 20) });
+    await anyMoment(random, 30);
     server.signal("SIGKILL");
     await server.ended();
     await Promise.all(clients);

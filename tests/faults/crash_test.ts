@@ -1,6 +1,7 @@
 // serve-in killed with SIGKILL: at each step of a delivery, and at random under load. Whatever was answered 250 is
 // there, nothing torn is ever in new/, and the next start needs no repair.
 import assert from "node:assert/strict";
+import { chance } from "../support/chance.ts";
 import { type RunningMailapp, Workspace } from "../support/mailapp.ts";
 import { until } from "../support/peers/process.ts";
 import { testWith } from "../support/requires.ts";
@@ -10,6 +11,7 @@ import { deliverOne, LONG_ROUNDS, Mail, report, sendOne, serveIn, type Serving }
 
 /** How often the server is killed at random. */
 const ROUNDS = LONG_ROUNDS || 15;
+const random = chance("crash_test");
 const OLD = 37 * 60 * 60 * 1000;
 
 interface Victim {
@@ -169,7 +171,7 @@ Deno.test(`serve-in killed ${ROUNDS} times under load has what it answered for, 
   for (let round = 0; round < ROUNDS; round++) {
     const { server, port } = await serveIn(config);
     await using _ = server;
-    const seen = await killUnderLoad({ server, port }, { prefix: `r${round}` });
+    const seen = await killUnderLoad({ server, port }, { prefix: `r${round}`, random });
 
     const stored = { alice: mail.stored("alice"), bob: mail.stored("bob") };
     checkAgainst(seen, stored);

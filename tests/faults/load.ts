@@ -4,6 +4,7 @@
  * @module
  */
 import assert from "node:assert/strict";
+import { anyMoment } from "../support/chance.ts";
 import { Dialogue } from "../support/dialogue.ts";
 import { type CheckedMessage, checkedMessage, submit } from "./checked_message.ts";
 import type { Serving } from "./setting.ts";
@@ -21,22 +22,19 @@ export interface Seen {
 /**
  * Loads a server, and kills it at a moment that is any, but not before the fifth message. Messages are small, some
  * are large, some are for alice and bob, all for alice.
- * @param options `prefix`: of the messages' ids
+ * @param options `prefix`: of the messages' ids; `random`: chooses the moment
  */
 export async function killUnderLoad(
   { server, port }: Serving,
-  { prefix }: { readonly prefix: string },
+  { prefix, random }: { readonly prefix: string; readonly random: () => number },
 ): Promise<Seen> {
   const seen = { sent: new Map<string, CheckedMessage>(), accepted: new Map<string, readonly string[]>() };
   const clients = Array.from(
     { length: CLIENTS },
     (_, client) => sendUntilItDies(port, `${prefix}c${client}`, seen),
   );
-  await server.event("message.accepted", { after: 4 + Math.floor(Math.random() * 20) });
-  // Nothing is waited for here: the moment is what is to be random.
-  const moment = Promise.withResolvers<void>();
-  setTimeout(moment.resolve, Math.random() * 30);
-  await moment.promise;
+  await server.event("message.accepted", { after: 4 + Math.floor(random() * 20) });
+  await anyMoment(random, 30);
   server.signal("SIGKILL");
   await server.ended();
   await Promise.all(clients);

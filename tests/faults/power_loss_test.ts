@@ -2,6 +2,7 @@
 // memory, is mounted as it would be after the restart; and a disk that fails.
 import assert from "node:assert/strict";
 import { join } from "@std/path";
+import { chance } from "../support/chance.ts";
 import { Workspace } from "../support/mailapp.ts";
 import { testWith } from "../support/requires.ts";
 import { Strace, STRACE_NEEDS } from "../support/strace.ts";
@@ -11,6 +12,7 @@ import { checkAgainst, killUnderLoad } from "./load.ts";
 import { deliverOne, LONG_ROUNDS, Mail, report, sendOne, serveIn } from "./setting.ts";
 
 const ROUNDS = LONG_ROUNDS || 3;
+const random = chance("power_loss_test");
 
 const stored = (root: string, user: string) => readMaildir(join(root, "example.com", user));
 
@@ -26,7 +28,7 @@ testWith(
     for (let round = 0; round < ROUNDS; round++) {
       const serving = await serveIn(config);
       await using _ = serving.server;
-      const seen = await killUnderLoad(serving, { prefix: `r${round}` });
+      const seen = await killUnderLoad(serving, { prefix: `r${round}`, random });
       await disk.afterPowerLoss((root) =>
         checkAgainst(seen, { alice: stored(root, "alice"), bob: stored(root, "bob") })
       );

@@ -1,6 +1,7 @@
 // serve-out killed with SIGKILL: at random under load, and at each step of a message's way. Whatever was answered 250
 // arrives whole, and what arrives twice has a record of the dot that nobody answered.
 import assert from "node:assert/strict";
+import { anyMoment, chance } from "../support/chance.ts";
 import { Dialogue } from "../support/dialogue.ts";
 import { Workspace } from "../support/mailapp.ts";
 import { testWith } from "../support/requires.ts";
@@ -53,20 +54,15 @@ async function handOverUntilItDies(port: number, prefix: string, { sent, accepte
   }
 }
 
-async function afterAWhile(ms: number): Promise<void> {
-  // Nothing is waited for here: the moment is what is to be random.
-  const moment = Promise.withResolvers<void>();
-  setTimeout(moment.resolve, Math.random() * ms);
-  await moment.promise;
-}
+const random = chance("serve_out_crash_test");
 
 async function killUnderLoad({ server, port }: Serving, prefix: string, seen: Seen): Promise<void> {
   const clients = Array.from(
     { length: CLIENTS },
     (_, client) => handOverUntilItDies(port, `${prefix}c${client}`, seen),
   );
-  await server.event("message.accepted", { after: 4 + Math.floor(Math.random() * 20) });
-  await afterAWhile(60);
+  await server.event("message.accepted", { after: 4 + Math.floor(random() * 20) });
+  await anyMoment(random, 60);
   server.signal("SIGKILL");
   await server.ended();
   await Promise.all(clients);
@@ -76,8 +72,8 @@ Deno.test(`serve-out killed ${ROUNDS} times under load loses nothing, and double
   await using workspace = await Workspace.create();
   await using receiver = new Receiver();
   receiver.atDot = async () => {
-    await afterAWhile(20);
-    const draw = Math.random();
+    await anyMoment(random, 20);
+    const draw = random();
     return draw < 0.8 ? "take" : draw < 0.9 ? "refuse" : "lose";
   };
   const config = await configureServeOut(workspace, receiver.port);

@@ -69,7 +69,7 @@ testWith(
       await here.configure({
         "serve-in": { domains: ["here.test"] },
         "serve-out": { listen: ["127.0.0.1"], port: 0, min_free_space: 0, retry: ["1s"] },
-        "serve-out.routes": { '"*"': `${THERE}:25` },
+        "serve-out.routes": { "*": `${THERE}:25` },
         "serve-out.timeouts": { connect: "2s", command: "3s", data: "2s", data_end: "10s" },
       }),
       { through: hosts.server },

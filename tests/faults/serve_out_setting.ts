@@ -122,7 +122,7 @@ export function configureServeOut(
       retry: ["1s"],
       ...more,
     },
-    "serve-out.routes": { '"*"': `127.0.0.1:${port}` },
+    "serve-out.routes": { "*": `127.0.0.1:${port}` },
   });
 }
 

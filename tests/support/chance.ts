@@ -1,0 +1,33 @@
+/**
+ * Chance for tests, from a seed that is printed. `MAILAPP_SEED=… deno test …` draws the same again.
+ *
+ * @module
+ */
+
+/** Draws from [0, 1): the same numbers for the same 32-bit seed. */
+export function seeded(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    // A Weyl sequence, mixed as MurmurHash3 ends; good enough to choose moments.
+    state = (state + 0x9e3779b9) >>> 0;
+    let mixed = state;
+    mixed = Math.imul(mixed ^ mixed >>> 16, 0x85ebca6b);
+    mixed = Math.imul(mixed ^ mixed >>> 13, 0xc2b2ae35);
+    return ((mixed ^ mixed >>> 16) >>> 0) / 2 ** 32;
+  };
+}
+
+/** Chance for one test, whose name is printed with the seed. */
+export function chance(test: string): () => number {
+  const given = Deno.env.get("MAILAPP_SEED");
+  const seed = given === undefined ? crypto.getRandomValues(new Uint32Array(1))[0] ?? 0 : Number(given);
+  console.log(`${test}: MAILAPP_SEED=${seed}`);
+  return seeded(seed);
+}
+
+/** Waits for any time below so many milliseconds: the moment is what is to be random. */
+export async function anyMoment(random: () => number, ms: number): Promise<void> {
+  const moment = Promise.withResolvers<void>();
+  setTimeout(moment.resolve, random() * ms);
+  await moment.promise;
+}
