@@ -199,12 +199,21 @@ Deno.test("mailapp with --json prints what docs/json.md says, in one style, for 
   await check("mailapp doctor", { args: ["doctor", "--probe", "probe.test"], command: "doctor", code: 69 });
   await check("mailapp dns", { args: ["dns"] });
   await check("mailapp dkim show", { args: ["dkim", "show"] });
+  const accounts = "mailapp account list, show, add, password, app-password, disable, enable, remove";
+  const account = (name: string, ...args: string[]) =>
+    check(accounts, { args: ["account", name, ...args], command: `account ${name}` });
+  await account("add", "alice");
+  await account("password", "alice");
+  await account("app-password", "alice", "phone");
+  for (const name of ["show", "disable", "enable"]) await account(name, "alice");
+  await account("list");
+  await account("remove", "alice");
 
   await t.step("no command was left out", async () => {
     assert.deepEqual((await commandsWithJson()).filter((command) => !covered.has(command)), []);
   });
   await t.step("what is always there was seen", () => {
-    for (const section of ["mailapp queue list, show", "mailapp dkim show"]) {
+    for (const section of ["mailapp queue list, show", "mailapp dkim show", accounts]) {
       assert.deepEqual(
         [...docs.get(section) ?? []].filter((name) => !seen.get(section)?.has(name)),
         [],

@@ -12,6 +12,7 @@ import { requireConfigFile } from "../../server/config_file.ts";
 import { CommandError, EXIT, type ExitCode } from "../../server/exit_codes.ts";
 import type { Io } from "../../server/io.ts";
 import { requireDomains } from "../../server/parts.ts";
+import { JsonArray, moment, printJson } from "../command_line/json.ts";
 import { configOption, examples, type Registrar } from "../command_line/subcommand.ts";
 import { count, printable, showTime } from "../command_line/terminal.ts";
 import { registerExport } from "./export.ts";
@@ -121,13 +122,17 @@ function jsonOf({ login, disabled, created, passwords }: Account): object {
   return {
     login,
     disabled,
-    created,
-    passwords: passwords.map(({ id, label, created }) => ({ id, label, created })),
+    created_at: moment(Date.parse(created)),
+    passwords: passwords.map(({ id, label, created }) => ({
+      id,
+      ...(label !== "" && { label }),
+      created_at: moment(Date.parse(created)),
+    })),
   };
 }
 
 function print(value: object, { io }: Context): ExitCode {
-  io.out(`${JSON.stringify(value, null, 2)}\n`);
+  printJson(value, io);
   return EXIT.ok;
 }
 
@@ -247,7 +252,12 @@ async function appPassword(
 async function list(context: Context): Promise<ExitCode> {
   const { flags, io } = context;
   const accounts = await (await AccountStore.open(await load(context))).read();
-  if (flags.json) return print(accounts.map(jsonOf), context);
+  if (flags.json) {
+    using out = new JsonArray(io);
+    for (const account of accounts) out.add(jsonOf(account));
+    out.end();
+    return EXIT.ok;
+  }
   if (accounts.length === 0) io.out("no accounts: mailapp account add LOGIN makes one\n");
   for (const { login, disabled, passwords } of accounts) {
     const apps = passwords.filter(({ id }) => id !== MAIN_PASSWORD).map(({ label }) => printable(label));
