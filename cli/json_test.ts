@@ -95,6 +95,7 @@ function everything(): Parameters<typeof newEntry>[] {
     host: "mx.a.test",
     address: "192.0.2.1",
     tls: "none" as const,
+    policy: "mta-sts" as const,
     status: "4.4.2",
   };
   const full: Partial<QueueEntry> & { id: string } = {

@@ -8,7 +8,7 @@ import { loadConfig } from "../config/load.ts";
 import { countDropped } from "../relay/maildrop/directory.ts";
 import type { ActionResult, OperatorAction, QueueView } from "../relay/operator.ts";
 import { isEverything, type QueueFilter, selects } from "../relay/queue_filter.ts";
-import { type Attempt, isOpen, type QueueRecipient } from "../relay/queue_entry.ts";
+import { type Attempt, isOpen, type QueueRecipient, type TlsDemand } from "../relay/queue_entry.ts";
 import { explainReply } from "../relay/reply_causes.ts";
 import { normalizeDomain } from "../net/domain_name.ts";
 import { systemClock } from "../base/clock.ts";
@@ -272,12 +272,22 @@ function state({ status, nextAttemptAt, attemptCount, attempts }: QueueRecipient
   return `${wait <= 0 ? "due" : `next try in ${showDuration(wait)}`}${tries}${doubt}`;
 }
 
-function attemptLine({ host, address, tls, reply, error, dotSentNoReply }: Attempt): string {
+const DEMANDS: Readonly<Record<TlsDemand, string>> = {
+  configuration: "asked for by the configuration",
+  dane: "asked for by DANE",
+  "mta-sts": "asked for by MTA-STS",
+  "mta-sts-testing": "MTA-STS in testing",
+};
+
+function attemptLine({ host, address, tls, policy, reply, error, dotSentNoReply }: Attempt): string {
   const where = address === undefined || address === host ? host : `${host} [${address}]`;
-  const how = tls === undefined ? "" : ` (${tls === "none" ? "no TLS" : `TLS ${tls}`})`;
+  const how = [
+    ...(tls === undefined ? [] : [tls === "none" ? "no TLS" : `TLS ${tls}`]),
+    ...(policy === undefined ? [] : [DEMANDS[policy]]),
+  ].join(", ");
   const doubt = dotSentNoReply ? " (dot sent, no reply)" : "";
   const words = [reply?.replaceAll("\n", " / "), error].filter((text) => text !== undefined).join(" – ");
-  return `${printable(where)}${how}: ${printable(words)}${doubt}`;
+  return `${printable(where)}${how === "" ? "" : ` (${how})`}: ${printable(words)}${doubt}`;
 }
 
 function outcome(action: OperatorAction, { id, changed, inFlight, note }: ActionResult): string {

@@ -21,6 +21,7 @@ import { loadDkimKeys } from "../server/dkim_parts.ts";
 import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
 import { parseAddress } from "./explain/explain.ts";
 import type { Io } from "../server/io.ts";
+import { passingPolicies } from "../server/mta_sts_parts.ts";
 import { openResolver, ownTargets, sessionOptions, targetOptions } from "../server/relay_parts.ts";
 import { configOption, examples, type Registrar } from "./command_line/subcommand.ts";
 import { printable } from "./command_line/terminal.ts";
@@ -49,8 +50,10 @@ async function sendTest(
   const recipient = parseAddress(text, config);
   const sender = parseAddress(flags.from ?? "postmaster", config);
   const resolver = openResolver(config);
+  const live = { config, resolver };
+  const logger = silentLogger;
   const found = await findTargets(recipient.domain, {
-    ...targetOptions(config, { resolver, logger: silentLogger }),
+    ...targetOptions(config, { resolver, logger, policies: passingPolicies({ live, logger }) }),
     ...ownTargets(config, { logger: silentLogger }),
   });
   if (found.kind !== "targets") {
@@ -104,9 +107,10 @@ async function sendTest(
   throw new CommandError(failure(last), last?.status.startsWith("5") ? EXIT.unavailable : EXIT.tryAgain);
 }
 
-function showTarget({ host, address, port, tls }: Target): string {
+function showTarget({ host, address, port, tls, sts }: Target): string {
   const name = host === address ? host : `${printable(host)} [${address}]`;
-  return `${name} port ${port}, TLS policy ${tls}`;
+  const source = sts === undefined || sts.mode === "none" ? "" : ` (MTA-STS, ${sts.mode})`;
+  return `${name} port ${port}, TLS policy ${tls}${source}`;
 }
 
 function failure(attempt: Attempt | undefined): string {

@@ -203,7 +203,9 @@ export interface ServeOutConfig {
   };
   /** By domain; `*` is for everything else. */
   readonly routes: Readonly<Record<string, RouteConfig>>;
-  /** By domain; `prefer` for everything else. */
+  /** Whether the MTA-STS policies of receiving domains are obeyed. */
+  readonly mtaSts: boolean;
+  /** By domain; goes before what the domain itself asks for. */
   readonly tlsPolicy: Readonly<Record<string, TlsPolicy>>;
 }
 

@@ -81,6 +81,7 @@ delay_notice_after = "4h"
 keep_undeliverable = "30d"
 max_undeliverable = 1000
 max_connections_per_host = 5
+mta_sts = true
 [serve-out.timeouts]
 connect = "30s"
 command = "5m"
@@ -181,6 +182,7 @@ Deno.test("parseConfig() takes every key of the contract", () => {
       keepUndeliverableMs: 30 * 86_400_000,
       maxUndeliverable: 1000,
       maxConnectionsPerHost: 5,
+      mtaSts: true,
       timeouts: { connectMs: 30_000, commandMs: 300_000, dataMs: 180_000, dataEndMs: 600_000 },
       routes: {
         "example.net": { host: "smtp.example.net", port: 25, tls: "prefer" },

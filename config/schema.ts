@@ -255,6 +255,7 @@ const serveOut = table({
   keep_undeliverable: duration(1000 * DAY).prefault("30d"),
   max_undeliverable: integer(1, 10_000).prefault(1000),
   max_connections_per_host: integer(1, 1000).prefault(5),
+  mta_sts: flag.prefault(true),
   timeouts: table({
     connect: duration(DAY).prefault("30s"),
     command: duration(DAY).prefault("5m"),
@@ -294,6 +295,7 @@ const serveOut = table({
       [name, route],
     ) => [name, { ...route, port: route.port ?? table.smtp_port }]),
   ),
+  mtaSts: table.mta_sts,
   tlsPolicy: table.tls_policy,
 }));
 

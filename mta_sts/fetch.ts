@@ -3,11 +3,13 @@
  *
  * @module
  */
-import { Buffer } from "node:buffer";
-import https from "node:https";
+import { type Clock, systemClock } from "../base/clock.ts";
 import { errorText } from "../base/error_text.ts";
 import type { Resolver } from "../dns/resolver.ts";
 import { addressScope } from "../net/ip_address.ts";
+import { DeadlineError } from "../net/transport.ts";
+import { HttpError, httpsRequest, type HttpsResponse } from "../tls/https_request.ts";
+import { TlsError } from "../tls/tls_transport.ts";
 import { MAX_POLICY, parsePolicy, type Policy, PolicyError } from "./policy.ts";
 
 /** Why there is no policy, by the result types of TLSRPT (RFC 8460 §4.3.2). */
@@ -32,11 +34,12 @@ export interface FetchOptions {
   readonly port?: number;
   /** Whether a policy host on a private or loopback address may be asked. */
   readonly allowPrivate?: boolean;
+  /** Measures the time; default: the system's. */
+  readonly clock?: Clock;
 }
 
 const TIMEOUT = 60_000;
 const PATH = "/.well-known/mta-sts.txt";
-const MAX_HEADER = 16 * 1024;
 const MAX_ADDRESSES = 4;
 
 class FetchError extends Error {
@@ -54,14 +57,18 @@ class FetchError extends Error {
  */
 export async function fetchPolicy(domain: string, options: FetchOptions): Promise<Fetched> {
   const host = `mta-sts.${domain}`;
-  const timeout = AbortSignal.timeout(options.timeout ?? TIMEOUT);
-  const signal = options.signal ? AbortSignal.any([timeout, options.signal]) : timeout;
+  const { timeout = TIMEOUT, clock = systemClock } = options;
+  const late = AbortSignal.timeout(timeout);
+  const signal = options.signal ? AbortSignal.any([late, options.signal]) : late;
   try {
     const addresses = await policyHostAddresses(host, { ...options, signal });
-    const text = await get(host, { ...options, signal, addresses });
+    const text = await get(host, { ...options, signal, addresses, timeout, clock });
     return { policy: parsePolicy(text), text };
   } catch (error) {
-    const why = timeout.aborted ? `no answer from ${host} in time` : `${host}: ${errorText(error)}`;
+    if (late.aborted || error instanceof DeadlineError) {
+      return { failure: "sts-policy-fetch-error", why: `no answer from ${host} in time` };
+    }
+    const why = `${host}: ${errorText(error)}`;
     if (error instanceof PolicyError) return { failure: "sts-policy-invalid", why };
     return { failure: error instanceof FetchError ? error.failure : "sts-policy-fetch-error", why };
   }
@@ -82,58 +89,39 @@ async function policyHostAddresses(
   return addresses.slice(0, MAX_ADDRESSES);
 }
 
-function get(
+async function get(
   host: string,
-  { signal, trusted, port = 443, addresses }: FetchOptions & { readonly addresses: readonly string[] },
+  { signal, trusted, port = 443, addresses, timeout, clock }:
+    & FetchOptions
+    & { readonly addresses: readonly string[]; readonly timeout: number; readonly clock: Clock },
 ): Promise<string> {
-  const found = addresses.map((address) => ({ address, family: address.includes(":") ? 6 : 4 }));
-  const { promise, resolve, reject } = Promise.withResolvers<string>();
-  const request = https.request({
-    host,
-    port,
-    path: PATH,
-    agent: false,
-    headers: { "user-agent": "mailapp", accept: "text/plain" },
-    maxHeaderSize: MAX_HEADER,
-    signal,
-    ...(trusted && { ca: [...trusted] }),
-    // The addresses come from our resolver, never from /etc/hosts or a search list.
-    lookup: (_name, { all }, callback) => {
-      const [first] = found;
-      if (all) callback(null, found);
-      else callback(null, first?.address ?? "", first?.family);
-    },
-  }, (response) => {
-    const { statusCode = 0, headers } = response;
-    if (statusCode !== 200) {
-      fail(new FetchError("sts-policy-fetch-error", `HTTP status ${statusCode}, which is not 200`));
-      return;
-    }
-    if (!/^text\/plain[ \t]*(?:;|$)/i.test(headers["content-type"] ?? "")) {
-      fail(new FetchError("sts-policy-fetch-error", "the media type is not text/plain"));
-      return;
-    }
-    const chunks: Uint8Array[] = [];
-    let octets = 0;
-    response.on("data", (chunk: Uint8Array) => {
-      octets += chunk.length;
-      if (octets > MAX_POLICY) fail(new FetchError("sts-policy-invalid", `longer than ${MAX_POLICY} octets`));
-      else chunks.push(chunk);
+  let response: HttpsResponse;
+  try {
+    response = await httpsRequest({
+      host,
+      addresses,
+      port,
+      path: PATH,
+      headers: { accept: "text/plain" },
+      maxBody: MAX_POLICY,
+      timeout,
+      clock,
+      ...(signal && { signal }),
+      ...(trusted && { trusted }),
     });
-    response.on("end", () => resolve(Buffer.concat(chunks).toString("utf8")));
-    response.on("error", reject);
-    response.on("aborted", () => reject(new Error("the connection broke off")));
-  });
-  const fail = (error: Error) => {
-    reject(error);
-    request.destroy();
-  };
-  request.on("error", (error: Error & { code?: string }) => {
-    const invalid =
-      /^(?:ERR_TLS_CERT|CERT_|UNABLE_TO|DEPTH_ZERO|SELF_SIGNED|ERR_SSL)/.test(error.code ?? "") ||
-      /certificate/i.test(error.message);
-    reject(invalid ? new FetchError("sts-webpki-invalid", error.message) : error);
-  });
-  request.end();
-  return promise;
+  } catch (error) {
+    if (error instanceof TlsError) throw new FetchError("sts-webpki-invalid", error.message);
+    if (error instanceof HttpError && error.tooLong) {
+      throw new FetchError("sts-policy-invalid", error.message);
+    }
+    throw error;
+  }
+  const { status, headers, body } = response;
+  if (status !== 200) {
+    throw new FetchError("sts-policy-fetch-error", `HTTP status ${status}, which is not 200`);
+  }
+  if (!/^text\/plain[ \t]*(?:;|$)/i.test(headers.get("content-type") ?? "")) {
+    throw new FetchError("sts-policy-fetch-error", "the media type is not text/plain");
+  }
+  return new TextDecoder().decode(body);
 }

@@ -4,11 +4,13 @@
  * @module
  */
 import { type Gauge, gauges, reading, type Series } from "../base/counters.ts";
-import type { Clock } from "../base/clock.ts";
+import type { Clock, Timer } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
+import { errorText } from "../base/error_text.ts";
+import { Slots } from "../base/slots.ts";
 import type { Resolver } from "../dns/resolver.ts";
 import type { Fetched, FetchFailure } from "./fetch.ts";
-import { MAX_MAX_AGE, parsePolicy, type Policy } from "./policy.ts";
+import { parsePolicy, type Policy } from "./policy.ts";
 import { policyId } from "./record.ts";
 
 /** A policy as it is kept. */
@@ -21,6 +23,8 @@ export interface KeptPolicy {
   readonly text: string;
   /** Milliseconds since the Unix epoch. */
   readonly fetchedAt: number;
+  /** When mail last went by it, to the hour; milliseconds since the Unix epoch. */
+  readonly usedAt: number;
 }
 
 /** What is known of a domain. */
@@ -39,7 +43,7 @@ export interface PolicyStore {
 
 /** What it needs. */
 export interface PoliciesOptions {
-  readonly resolver: Resolver;
+  readonly resolver: Pick<Resolver, "txt">;
   readonly clock: Clock;
   readonly fetch: (domain: string, signal: AbortSignal) => Promise<Fetched>;
   readonly store: PolicyStore;
@@ -48,6 +52,9 @@ export interface PoliciesOptions {
 
 /** How long a message waits for a policy that is fetched for the first time, in milliseconds. */
 const FIRST_WAIT = 30_000;
+const HOUR = 3_600_000;
+/** A policy that no mail has gone by for so long is not kept alive beyond its time; milliseconds. */
+const IN_USE = 90 * 24 * HOUR;
 /** A domain without a policy, or with one that was looked at, is not asked again for so long; milliseconds. */
 const LOOK_AGAIN = 60_000;
 /** After a fetch that failed; milliseconds (RFC 8461 §3.3 asks for five minutes at least). */
@@ -55,9 +62,12 @@ const FETCH_AGAIN = 5 * 60_000;
 /** A policy is fetched anew when so much of its life is left, whatever its id. */
 const REFRESH_BEFORE = 0.25;
 const MAX_POLICIES = 20_000;
+/** Characters of all policies together, on disk and in memory. */
+const MAX_TEXT = 16 * 1024 * 1024;
 const MAX_LOOKED_AT = 50_000;
 const MAX_FETCHES = 20;
-const SAVE_AFTER = 1_000;
+const MAX_WAITING = 1_000;
+const SAVE_AFTER = 5_000;
 
 const policies = gauges("mailapp_mta_sts_policies", {
   help: "MTA-STS policies that are kept",
@@ -82,7 +92,11 @@ export class Policies {
   readonly #looked = new Map<string, Look>();
   readonly #running = new Map<string, Promise<void>>();
   readonly #stopping = new AbortController();
-  #fetches = 0;
+  readonly #fetches = new Slots(MAX_FETCHES);
+  #waiting = 0;
+  #characters = 0;
+  #sweep: Timer | undefined;
+  #sweeping: Promise<void> | undefined;
   #saving: Promise<void> | undefined;
   #unsaved = false;
   readonly #read = new DisposableStack();
@@ -98,13 +112,27 @@ export class Policies {
   async load(): Promise<void> {
     for (const entry of (await this.#options.store.load()).slice(0, MAX_POLICIES)) {
       const kept = readKept(entry);
-      if (kept !== undefined && this.#isAlive(kept)) this.#kept.set(kept.domain, kept);
+      if (kept !== undefined && this.#isAlive(kept)) this.#insert(kept);
     }
   }
 
-  /** All that are kept, for `explain` and reports. */
+  /** From now on policies in use are fetched anew before they end, whether mail goes by them just then or not. */
+  start(): void {
+    this.#sweep = this.#options.clock.after(HOUR, () => {
+      this.#sweeping = this.#refresh().finally(() => {
+        if (!this.#stopping.signal.aborted) this.start();
+      });
+    });
+  }
+
+  /** All that are kept, for reports. */
   get kept(): Iterable<KeptPolicy> {
     return this.#kept.values();
+  }
+
+  /** The policy that is kept for a domain, if it still applies; asks nothing. */
+  peek(domain: string): KeptPolicy | undefined {
+    return this.#alive(domain);
   }
 
   /**
@@ -112,28 +140,24 @@ export class Policies {
    * there is none, the first message waits for DNS and, if there is a record, up to 30 s for the policy. Never rejects.
    * @param domain in its one spelling
    */
-  async find(domain: string): Promise<PolicyAnswer> {
-    const { clock } = this.#options;
+  find(
+    domain: string,
+    { signal }: { readonly signal?: AbortSignal } = {},
+  ): PolicyAnswer | Promise<PolicyAnswer> {
+    const known = this.#use(domain);
     const look = this.#looked.get(domain);
-    const fresh = look !== undefined && look.until > clock.monotonic();
+    const fresh = look !== undefined && look.until > this.#options.clock.monotonic();
     const running = fresh ? undefined : this.#lookAfter(domain);
-    const kept = this.#alive(domain);
-    if (kept !== undefined) return { kind: "policy", kept };
-    if (running !== undefined) await this.#atMost(running, FIRST_WAIT);
-    const now = this.#alive(domain);
-    if (now !== undefined) return { kind: "policy", kept: now };
-    const { failure, why } = this.#looked.get(domain) ?? {};
-    return {
-      kind: "none",
-      ...(failure !== undefined && { failure }),
-      ...(why !== undefined && { why }),
-    };
+    if (known !== undefined) return known;
+    return running === undefined ? none(look) : this.#first(domain, { running, signal });
   }
 
   /** Stops fetching, and writes down what is not yet. */
   async stop(): Promise<void> {
     this.#read.dispose();
     this.#stopping.abort();
+    this.#sweep?.cancel();
+    await this.#sweeping;
     await Promise.all(this.#running.values());
     await this.#saving;
     if (this.#unsaved) await this.#save();
@@ -155,6 +179,22 @@ export class Policies {
     return first;
   }
 
+  #use(domain: string): PolicyAnswer | undefined {
+    const kept = this.#alive(domain);
+    if (kept === undefined) return undefined;
+    const now = this.#options.clock.now();
+    if (now - kept.usedAt > HOUR) this.#kept.set(domain, { ...kept, usedAt: now });
+    return { kind: "policy", kept };
+  }
+
+  async #first(
+    domain: string,
+    { running, signal }: { readonly running: Promise<void>; readonly signal: AbortSignal | undefined },
+  ): Promise<PolicyAnswer> {
+    await this.#atMost(running, { milliseconds: FIRST_WAIT, signal });
+    return this.#use(domain) ?? none(this.#looked.get(domain));
+  }
+
   /** Asks for the record and, where the id is new or the policy old, for the policy; once at a time for each domain. */
   #lookAfter(domain: string): Promise<void> {
     const running = this.#running.get(domain);
@@ -165,44 +205,65 @@ export class Policies {
   }
 
   async #look(domain: string): Promise<void> {
-    const { resolver, clock, log, fetch } = this.#options;
+    const { resolver, clock } = this.#options;
     const { signal } = this.#stopping;
     const answer = await resolver.txt(`_mta-sts.${domain}`, { signal });
     const kept = this.#alive(domain);
     const id = answer.kind === "found" ? policyId(answer.records) : undefined;
-    if (id === undefined) {
+    if (id === undefined || (kept !== undefined && kept.id === id && !this.#isOld(kept))) {
       // A record that is gone does not undo a policy that is kept (§5.1); it lives until its max_age.
       this.#note(domain, { until: clock.monotonic() + LOOK_AGAIN });
       return;
     }
-    if (kept !== undefined && kept.id === id && !this.#isOld(kept)) {
-      this.#note(domain, { until: clock.monotonic() + LOOK_AGAIN });
-      return;
-    }
-    if (this.#fetches >= MAX_FETCHES) return;
-    this.#fetches++;
-    let fetched: Fetched;
+    if (this.#waiting >= MAX_WAITING) return;
+    this.#waiting++;
     try {
-      fetched = await fetch(domain, signal);
+      using _slot = await this.#fetches.take(1);
+      if (!signal.aborted) await this.#fetch(domain, id);
     } finally {
-      this.#fetches--;
+      this.#waiting--;
     }
+  }
+
+  async #fetch(domain: string, id: string): Promise<void> {
+    const { clock, log, fetch } = this.#options;
+    const fetched = await fetch(domain, this.#stopping.signal);
     if ("failure" in fetched) {
+      if (this.#stopping.signal.aborted) return;
       const { failure, why } = fetched;
+      const kept = this.#alive(domain);
       this.#note(domain, { until: clock.monotonic() + FETCH_AGAIN, failure, why });
       log.warn("mta_sts.fetch_failed", { domain, reason: failure, error: why, kept: kept !== undefined });
       return;
     }
     const { policy, text } = fetched;
     this.#note(domain, { until: clock.monotonic() + LOOK_AGAIN });
-    this.#keep({ domain, id, policy, text, fetchedAt: clock.now() });
+    const now = clock.now();
+    const usedAt = this.#kept.get(domain)?.usedAt ?? now;
+    this.#keep({ domain, id, policy, text, fetchedAt: now, usedAt });
     log.info("mta_sts.policy", { domain, id, mode: policy.mode, max_age: policy.maxAge, mx: [...policy.mx] });
+  }
+
+  /** Looks after what would end soon, one after the other. */
+  async #refresh(): Promise<void> {
+    const { clock } = this.#options;
+    const old = [...this.#kept.values()].filter((kept) =>
+      this.#isAlive(kept) && this.#isOld(kept) && clock.now() - kept.usedAt < IN_USE
+    );
+    for (const { domain } of old) {
+      if (this.#stopping.signal.aborted) return;
+      const look = this.#looked.get(domain);
+      if (look === undefined || look.until <= clock.monotonic()) await this.#lookAfter(domain);
+    }
+    if (this.#unsaved) this.#saving ??= this.#saveSoon();
   }
 
   #alive(domain: string): KeptPolicy | undefined {
     const kept = this.#kept.get(domain);
     if (kept === undefined || this.#isAlive(kept)) return kept;
-    this.#kept.delete(domain);
+    this.#drop(kept);
+    // Now is the time to look for it again.
+    if (this.#looked.get(domain)?.failure === undefined) this.#looked.delete(domain);
     return undefined;
   }
 
@@ -217,14 +278,26 @@ export class Policies {
   }
 
   #keep(kept: KeptPolicy): void {
-    this.#kept.delete(kept.domain);
-    if (this.#kept.size >= MAX_POLICIES) {
-      const [oldest] = this.#kept.keys();
-      if (oldest !== undefined) this.#kept.delete(oldest);
-    }
-    this.#kept.set(kept.domain, kept);
+    this.#insert(kept);
     this.#unsaved = true;
     this.#saving ??= this.#saveSoon();
+  }
+
+  /** The oldest make room. */
+  #insert(kept: KeptPolicy): void {
+    const before = this.#kept.get(kept.domain);
+    if (before !== undefined) this.#drop(before);
+    this.#kept.set(kept.domain, kept);
+    this.#characters += kept.text.length;
+    while (this.#kept.size > MAX_POLICIES || this.#characters > MAX_TEXT) {
+      const [oldest] = this.#kept.values();
+      if (oldest === undefined) return;
+      this.#drop(oldest);
+    }
+  }
+
+  #drop(kept: KeptPolicy): void {
+    if (this.#kept.delete(kept.domain)) this.#characters -= kept.text.length;
   }
 
   #note(domain: string, look: Look): void {
@@ -234,42 +307,66 @@ export class Policies {
   }
 
   async #saveSoon(): Promise<void> {
+    const { signal } = this.#stopping;
     await new Promise<void>((resolve) => {
+      if (signal.aborted) return resolve();
       const timer = this.#options.clock.after(SAVE_AFTER, resolve);
-      this.#stopping.signal.addEventListener("abort", () => {
+      signal.addEventListener("abort", () => {
         timer.cancel();
         resolve();
       }, { once: true });
     });
-    this.#saving = undefined;
-    await this.#save();
+    const saved = await this.#save();
+    // What came while the file was written.
+    const more = this.#unsaved && saved && !signal.aborted;
+    this.#saving = more ? this.#saveSoon() : undefined;
   }
 
-  async #save(): Promise<void> {
+  async #save(): Promise<boolean> {
     this.#unsaved = false;
     try {
       await this.#options.store.save([...this.#kept.values()]);
+      return true;
     } catch (error) {
-      this.#options.log.warn("mta_sts.not_saved", { error: String(error) });
+      this.#unsaved = true;
+      this.#options.log.warn("mta_sts.not_saved", { error: errorText(error) });
+      return false;
     }
   }
 
-  async #atMost(promise: Promise<void>, milliseconds: number): Promise<void> {
+  async #atMost(
+    promise: Promise<void>,
+    { milliseconds, signal }: { readonly milliseconds: number; readonly signal: AbortSignal | undefined },
+  ): Promise<void> {
     const { promise: late, resolve } = Promise.withResolvers<void>();
     const timer = this.#options.clock.after(milliseconds, resolve);
+    const give = () => resolve();
+    signal?.addEventListener("abort", give, { once: true });
+    if (signal?.aborted) resolve();
     await Promise.race([promise, late]);
+    signal?.removeEventListener("abort", give);
     timer.cancel();
   }
 }
 
+function none(look: Look | undefined): PolicyAnswer {
+  const { failure, why } = look ?? {};
+  return {
+    kind: "none",
+    ...(failure !== undefined && { failure }),
+    ...(why !== undefined && { why }),
+  };
+}
+
 /** What was kept, if it makes sense. */
 function readKept(entry: unknown): KeptPolicy | undefined {
-  const { domain, id, text, fetchedAt } = (entry ?? {}) as Partial<Record<keyof KeptPolicy, unknown>>;
+  const { domain, id, text, fetchedAt, usedAt } = (entry ?? {}) as Partial<Record<keyof KeptPolicy, unknown>>;
   if (typeof domain !== "string" || typeof id !== "string" || typeof text !== "string") return undefined;
   if (typeof fetchedAt !== "number" || !Number.isFinite(fetchedAt)) return undefined;
   try {
     const policy = parsePolicy(text);
-    return policy.maxAge <= MAX_MAX_AGE ? { domain, id, policy, text, fetchedAt } : undefined;
+    const used = typeof usedAt === "number" && Number.isFinite(usedAt) ? usedAt : fetchedAt;
+    return { domain, id, policy, text, fetchedAt, usedAt: used };
   } catch {
     return undefined;
   }

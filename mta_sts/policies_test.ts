@@ -176,7 +176,7 @@ Deno.test("Policies takes no policy from the future for one that may still be ke
   assert.deepEqual([...world.policies.kept], []);
 });
 
-Deno.test("Policies starts a bounded number of fetches at once", async () => {
+Deno.test("Policies starts a bounded number of fetches at once, and the others wait for their turn", async () => {
   const world = new World();
   const { promise, resolve } = Promise.withResolvers<string>();
   const domains = Array.from({ length: 50 }, (_, i) => `d${i}.test`);
@@ -185,11 +185,67 @@ Deno.test("Policies starts a bounded number of fetches at once", async () => {
   await settle();
   assert.equal(world.fetches, 20);
   resolve(policy("enforce"));
-  const modes = await Promise.all(asked);
-  assert.equal(modes.filter((mode) => mode === "enforce 1").length, 20);
-  assert.deepEqual(
-    await Promise.all(domains.slice(20, 40).map((domain) => world.mode(domain))),
-    new Array(20).fill("enforce 1"),
-  );
+  assert.deepEqual(await Promise.all(asked), new Array(50).fill("enforce 1"));
+  await world.policies.stop();
+});
+
+Deno.test("Policies answers at once where it knows, so that no message waits", async () => {
+  const world = new World();
+  world.publish("a.test", "1", policy("enforce"));
+  await world.mode("a.test");
+  await world.mode("none.test");
+  for (const domain of ["a.test", "none.test"]) {
+    assert.ok(!(world.policies.find(domain) instanceof Promise), domain);
+  }
+  await world.policies.stop();
+});
+
+Deno.test("Policies looks for a policy again as soon as the one before has expired", async () => {
+  const world = new World();
+  world.publish("a.test", "1", policy("enforce").replace(/max_age: .*/, "max_age: 20"));
+  assert.equal(await world.mode(), "enforce 1");
+  await world.clock.advance(20_000);
+  assert.equal(await world.mode(), "enforce 1");
+  assert.equal(world.fetches, 2);
+});
+
+Deno.test("Policies fetches a policy in use anew before it ends, though no mail goes just then", async () => {
+  const world = new World();
+  world.publish("a.test", "1", policy("enforce"));
+  world.publish("b.test", "1", policy("enforce", 200));
+  await world.mode();
+  await world.mode("b.test");
+  world.policies.start();
+  for (let hour = 0; hour < 24 * 6; hour++) await world.clock.advance(DAY / 24);
+  assert.equal(world.fetches, 3);
+  for (let day = 0; day < 200; day++) await world.clock.advance(DAY);
+  assert.equal(world.policies.peek("b.test"), undefined);
+  await world.policies.stop();
+});
+
+Deno.test("Policies gives up waiting for a first policy when its caller does", async () => {
+  const world = new World();
+  const { promise, resolve } = Promise.withResolvers<string>();
+  world.publish("a.test", "1", promise);
+  const stopping = new AbortController();
+  const asked = world.policies.find("a.test", { signal: stopping.signal });
+  await settle();
+  stopping.abort();
+  assert.deepEqual(await asked, { kind: "none" });
+  resolve(policy("enforce"));
+  await world.policies.stop();
+});
+
+Deno.test("Policies keeps no more text than it may, the oldest makes room", async () => {
+  const world = new World();
+  const long = `${policy("enforce")}${`x: ${"y".repeat(60_000)}\n`}`;
+  for (let i = 0; i < 300; i++) {
+    world.publish(`d${i}.test`, "1", long);
+    await world.mode(`d${i}.test`);
+  }
+  const kept = [...world.policies.kept];
+  assert.ok(kept.reduce((sum, { text }) => sum + text.length, 0) <= 16 * 1024 * 1024);
+  assert.equal(kept.at(-1)?.domain, "d299.test");
+  assert.ok(kept.length > 200);
   await world.policies.stop();
 });

@@ -204,7 +204,7 @@ class Round {
   #unrecorded = false;
   /** Those that another host may still take. */
   remaining: readonly number[];
-  /** Addresses with their ports. */
+  /** By {@linkcode targetKey}. */
   readonly tried = new Set<string>();
   /** Hosts that have answered, whatever they said. */
   readonly replied = new Set<string>();
@@ -377,6 +377,7 @@ function familyHint(entry: QueueEntry, recipients: readonly number[]): { preferF
   return { preferFamily: address.includes(":") ? 4 : 6 };
 }
 
-function targetKey({ address, port }: Target): string {
-  return `${address} ${port}`;
+/** What is tried once. Where a name is verified, another name of the same address may do better. */
+function targetKey({ host, address, port, tls }: Target): string {
+  return tls === "verify" ? `${address} ${port} ${host}` : `${address} ${port}`;
 }

@@ -7,7 +7,7 @@ import type { DialogueFault, Stage } from "../smtp/send_result.ts";
 import type { EnhancedStatusCode } from "../smtp/reply.ts";
 import { type RemoteReply, replyText } from "../smtp/reply_reader.ts";
 import type { Target } from "./mx.ts";
-import type { Attempt, TlsLevel } from "./queue_entry.ts";
+import type { Attempt, TlsDemand, TlsLevel } from "./queue_entry.ts";
 
 /** How it ended: with a reply, or with an error of ours. */
 export interface AttemptEnd {
@@ -21,6 +21,8 @@ export interface AttemptEnd {
   readonly error?: string;
   /** How the connection was protected, if it came so far. */
   readonly tls?: TlsLevel;
+  /** What asked for that. */
+  readonly policy?: TlsDemand;
   /** Whether the dot was sent, and no reply came. */
   readonly dotSentNoReply?: boolean;
 }

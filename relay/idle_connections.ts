@@ -88,9 +88,11 @@ export class IdleConnections {
 }
 
 /**
- * Two targets with the same key may share a connection: same place, same name to verify, same policy, same login. It
- * holds a password, and is not for the log.
+ * Two targets with the same key may share a connection: same place, same name to verify, same policy, same login; and
+ * no policy of one domain allows what that of the other forbids. It holds a password, and is not for the log.
  */
-function keyOf({ host, address, port, tls, authenticated, auth }: Target): string {
-  return JSON.stringify([host, address, port, tls, authenticated, auth?.user, auth?.password]);
+function keyOf({ host, address, port, tls, authenticated, configured, sts, auth }: Target): string {
+  const forbidden = sts?.mode === "enforce" && !sts.allowed;
+  const { user, password } = auth ?? {};
+  return JSON.stringify([host, address, port, tls, authenticated, configured, forbidden, user, password]);
 }

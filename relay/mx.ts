@@ -17,62 +17,11 @@ import type { EnhancedStatusCode } from "../smtp/reply.ts";
 import type { AddressFamily } from "../net/address_family.ts";
 import type { FamilyHealth } from "../net/family_health.ts";
 import { stricterPolicy, type TlsPolicy } from "../net/tls_policy.ts";
+import { stsFailure, type StsPolicies, underSts } from "./sts_rule.ts";
+import type { Route, Target, Targets } from "./target.ts";
+import type { PolicyAnswer } from "../mta_sts/policies.ts";
 
-/** What a server is asked for before it takes mail. */
-export interface Credentials {
-  /** The account's name. */
-  readonly user: string;
-  /** Never logged, only sent over verified TLS. */
-  readonly password: string;
-}
-
-/** One address to try. */
-export interface Target {
-  /** The host's name in lower case, or its address where it has no name. What a certificate is verified against. */
-  readonly host: string;
-  /** The IP address. */
-  readonly address: string;
-  /** The address's family. */
-  readonly family: 4 | 6;
-  /** The TCP port. */
-  readonly port: number;
-  /** How it was found: an MX record, the domain's own address, an address literal, a route, serve-in. */
-  readonly via: "mx" | "implicit" | "literal" | "route" | "local";
-  /** How the connection is to be protected. */
-  readonly tls: TlsPolicy;
-  /** Whether TLS comes before the greeting (RFC 8314), instead of by STARTTLS. */
-  readonly implicitTls?: boolean;
-  /** What to log in with; the policy is `verify` or stricter then. */
-  readonly auth?: Credentials;
-  /**
-   * Whether DNSSEC secures all that led here; a route's name needs none. That includes the addresses, or, where
-   * the host is an alias out of a signed zone, the alias.
-   */
-  readonly authenticated: boolean;
-  /** The name at the end of the host's aliases, if it has any and DNSSEC secures all of them and the addresses. */
-  readonly expanded?: string;
-}
-
-/** Where a domain's mail goes. */
-export type Targets =
-  /** At least one, best first. */
-  | { readonly kind: "targets"; readonly targets: readonly Target[] }
-  /** There is no way and there will be none. */
-  | { readonly kind: "failed"; readonly status: EnhancedStatusCode; readonly reason: string }
-  /** There is no way now. */
-  | { readonly kind: "deferred"; readonly status: EnhancedStatusCode; readonly reason: string };
-
-/** Instead of MX. */
-export interface Route {
-  /** A host's name, or an IP address (without brackets). */
-  readonly host: string;
-  /** Default: the options' port. On 465 TLS comes first. */
-  readonly port?: number;
-  /** Default: the domain's policy. The stricter one counts. */
-  readonly tls?: TlsPolicy;
-  /** Raises the policy to `verify`. */
-  readonly auth?: Credentials;
-}
+export type { Credentials, Route, Target, Targets } from "./target.ts";
 
 /** One listening socket of ours. */
 export interface OwnListener {
@@ -104,8 +53,10 @@ export interface TargetOptions {
   readonly local?: { readonly domains: ReadonlySet<string>; readonly listeners: readonly OwnListener[] };
   /** Routes by domain (lower case, A-labels), `"*"` for all others. */
   readonly routes: ReadonlyMap<string, Route>;
-  /** TLS policies by domain; default `prefer`. */
+  /** TLS policies by domain; default `prefer`. A domain that is named here is not asked for a policy of its own. */
   readonly tlsPolicy: ReadonlyMap<string, TlsPolicy>;
+  /** Knows the MTA-STS policies; absent: none is looked for. */
+  readonly stsPolicies?: StsPolicies;
   /** Draws from [0, 1), to shuffle equals. */
   readonly random: () => number;
   /** Takes the odd findings. */
@@ -124,14 +75,40 @@ const MAX_TARGETS = 32;
  * domains first, then routes, then MX, then the domain's own address. At most 32 targets of 16 hosts.
  */
 export async function findTargets(domain: string, options: TargetOptions): Promise<Targets> {
-  const policy = options.tlsPolicy.get(domain) ?? "prefer";
+  const configured = options.tlsPolicy.get(domain);
+  const policy = configured ?? "prefer";
   if (options.local?.domains.has(domain)) return localTargets(options.local.listeners, policy, options);
   const route = options.routes.get(domain) ?? options.routes.get("*");
-  if (route !== undefined) return await routeTargets(route, policy, options);
+  if (route !== undefined) return await routeTargets(route, configured, options);
   if (domain.startsWith("[")) return literalTargets(domain, policy, options);
   const name = canonicalName(domain);
   if (name === undefined) return failed("5.1.2", `${domain} is not a domain name`);
-  return await mxTargets(name, policy, options);
+  if (configured !== undefined) {
+    return await mxTargets(name, { kind: "configured", tls: configured }, options);
+  }
+  // Beside the question for MX, so that it costs no time of its own.
+  const asked = options.stsPolicies?.find(name, querySignal(options));
+  const found = await mxTargets(name, asked, options);
+  if (found.kind !== "targets") return found;
+  const failure = stsFailure(await asked);
+  return failure === undefined ? found : { ...found, stsFailure: failure };
+}
+
+/** How a host is to be connected to: as the configuration says, or else as the domain's policy, once that is known. */
+type Protection = Configured | PolicyAnswer | Promise<PolicyAnswer> | undefined;
+
+interface Configured {
+  readonly kind: "configured";
+  readonly tls: TlsPolicy;
+}
+
+function protect(
+  host: string,
+  protection: Awaited<Protection>,
+): Pick<Target, "tls" | "configured" | "sts"> {
+  return protection?.kind === "configured"
+    ? { tls: protection.tls, configured: true }
+    : underSts(host, protection);
 }
 
 function localTargets(listeners: readonly OwnListener[], tls: TlsPolicy, options: TargetOptions): Targets {
@@ -144,16 +121,21 @@ function localTargets(listeners: readonly OwnListener[], tls: TlsPolicy, options
     : { kind: "targets", targets };
 }
 
-async function routeTargets(route: Route, policy: TlsPolicy, options: TargetOptions): Promise<Targets> {
+async function routeTargets(
+  route: Route,
+  configured: TlsPolicy | undefined,
+  options: TargetOptions,
+): Promise<Targets> {
   const port = route.port ?? options.port;
   const minimum = route.auth === undefined ? "prefer" : "verify";
-  const tls = stricterPolicy(stricterPolicy(route.tls ?? "prefer", policy), minimum);
+  const tls = stricterPolicy(stricterPolicy(route.tls ?? "prefer", configured ?? "prefer"), minimum);
   const base: TargetBase = {
     host: route.host.toLowerCase(),
     port,
     via: "route",
     tls,
     ...(port === SUBMISSIONS_PORT && { implicitTls: true }),
+    ...(configured !== undefined && { configured: true }),
     // The name is the operator's own word, which nobody can forge in DNS (RFC 7672 §2.2.2).
     authenticated: isIP(route.host) === 0,
     ...(route.auth && { auth: route.auth }),
@@ -183,7 +165,7 @@ function literalTargets(domain: string, tls: TlsPolicy, options: TargetOptions):
   return { kind: "targets", targets: [target(base, address)] };
 }
 
-async function mxTargets(name: string, tls: TlsPolicy, options: TargetOptions): Promise<Targets> {
+async function mxTargets(name: string, asked: Protection, options: TargetOptions): Promise<Targets> {
   const { resolver, logger } = options;
   const answer = await resolver.mx(name, querySignal(options));
   switch (answer.kind) {
@@ -192,7 +174,7 @@ async function mxTargets(name: string, tls: TlsPolicy, options: TargetOptions): 
     case "no-such-name":
       return failed("5.1.2", `the domain ${name} does not exist`);
     case "none":
-      return await implicitTargets(name, tls, options);
+      return await implicitTargets(name, await asked, options);
     case "found":
   }
   const records = answer.records.filter((record) => record.exchange !== ".");
@@ -200,6 +182,7 @@ async function mxTargets(name: string, tls: TlsPolicy, options: TargetOptions): 
     return failed("5.1.10", `${name} accepts no mail (null MX)`);
   }
   if (records.length < answer.records.length) logger.warn("mx.null_among_others", { domain: name });
+  const protection = await asked;
 
   const found: Target[] = [];
   const reasons: string[] = [];
@@ -212,7 +195,15 @@ async function mxTargets(name: string, tls: TlsPolicy, options: TargetOptions): 
       const some = await Promise.all(
         waiting.splice(0, MAX_HOSTS - hosts).map(({ exchange: host }) => {
           const { authenticated } = answer;
-          return hostTargets(host, { host, port: options.port, via: "mx", tls, authenticated }, options);
+          const base: TargetBase = {
+            host,
+            port: options.port,
+            via: "mx",
+            authenticated,
+            policyDomain: name,
+            ...protect(host, protection),
+          };
+          return hostTargets(host, base, options);
         }),
       );
       results.push(...some);
@@ -240,8 +231,19 @@ async function mxTargets(name: string, tls: TlsPolicy, options: TargetOptions): 
   return failed("5.4.4", `no MX of ${name} can be used: ${reasons.slice(0, 3).join("; ")}`);
 }
 
-async function implicitTargets(name: string, tls: TlsPolicy, options: TargetOptions): Promise<Targets> {
-  const base: TargetBase = { host: name, port: options.port, via: "implicit", tls, authenticated: true };
+async function implicitTargets(
+  name: string,
+  protection: Awaited<Protection>,
+  options: TargetOptions,
+): Promise<Targets> {
+  const base: TargetBase = {
+    host: name,
+    port: options.port,
+    via: "implicit",
+    authenticated: true,
+    policyDomain: name,
+    ...protect(name, protection),
+  };
   const found = await hostTargets(name, base, options);
   if (found.own || isOwnName(name, options)) {
     return failed("5.4.6", `${name} is this very server, which does not have the domain`);

@@ -248,6 +248,7 @@ Deno.test("findTargets() sends to private targets where that is allowed", async 
       via: "mx",
       tls: "prefer",
       authenticated: false,
+      policyDomain: "d.test",
     },
   ]);
   const home = { "d.test": { mx: mx("home.test") }, "home.test": { aaaa: ["::1"] } };

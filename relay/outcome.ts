@@ -134,8 +134,9 @@ function log(
   recipient: QueueRecipient,
   { logger, clock }: Pick<OutcomeOptions, "logger" | "clock">,
 ): void {
-  const { host, address, tls, reply, error, status, dotSentNoReply } = recipient.attempts.at(-1) ?? {};
-  const fields = { id, recipient: recipient.address, host, address, tls, status, reply, error };
+  const { host, address, tls, policy, reply, error, status, dotSentNoReply } = recipient.attempts.at(-1) ??
+    {};
+  const fields = { id, recipient: recipient.address, host, address, tls, policy, status, reply, error };
   switch (recipient.status) {
     case "relayed":
       return logger.info("attempt.relayed", fields);

@@ -15,6 +15,12 @@ export type RecipientStatus = "pending" | "held" | "relayed" | "failed" | "expir
 /** How a connection was protected: none, TLS with any certificate, TLS verified by name, TLS verified by DANE. */
 export type TlsLevel = "none" | "unverified" | "verified" | "dane";
 
+/**
+ * What asked for TLS, in an attempt: the configuration ([serve-out.tls_policy] or a route), TLSA records, an MTA-STS
+ * policy in mode enforce or testing.
+ */
+export type TlsDemand = "configuration" | "dane" | "mta-sts" | "mta-sts-testing";
+
 /** One try to hand a message to a host, as it concerned one recipient. */
 export interface Attempt {
   /** When it began, milliseconds since the epoch. */
@@ -25,6 +31,8 @@ export interface Attempt {
   readonly address?: string;
   /** How the connection was secured; absent where there was none. */
   readonly tls?: TlsLevel;
+  /** What asked for TLS; absent where nothing did. */
+  readonly policy?: TlsDemand;
   /**
    * What the remote said, first line to last joined by LF, with code; absent where it said nothing. With `error` as
    * well it was no whole reply, or made no sense.

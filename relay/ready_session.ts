@@ -10,7 +10,7 @@
  * @module
  */
 import { counters } from "../base/counters.ts";
-import { type DaneNeed, daneNeed, matchesTlsa } from "../tls/dane.ts";
+import type { DaneNeed } from "../tls/dane.ts";
 import type { Resolver } from "../dns/resolver.ts";
 import type { Logger } from "../base/log.ts";
 import { SmtpClient } from "../smtp/client.ts";
@@ -19,14 +19,24 @@ import { DialogueError } from "../smtp/send_result.ts";
 import type { Clock } from "../base/clock.ts";
 import { ConnectionError } from "../net/conn_transport.ts";
 import type { RemoteReply } from "../smtp/reply_reader.ts";
-import { DeadlineError, type Transport } from "../net/transport.ts";
 import { connectFirst } from "./connect_first.ts";
 import type { PeerMemory } from "./peer_memory.ts";
-import type { ClientTlsInfo, clientUpgrade } from "../tls/client_upgrade.ts";
-import { type AttemptEnd, attemptRecord, errorAt, faultStatus, temporaryStatus } from "./attempt_record.ts";
+import type { clientUpgrade } from "../tls/client_upgrade.ts";
+import { type AttemptEnd, attemptRecord, errorAt, faultStatus } from "./attempt_record.ts";
 import type { Dial } from "../net/dial.ts";
 import type { Credentials, Target } from "./mx.ts";
-import type { Attempt, TlsLevel } from "./queue_entry.ts";
+import type { Attempt, TlsDemand, TlsLevel } from "./queue_entry.ts";
+import {
+  demandOf,
+  encrypt,
+  forbidden,
+  lookUpDane,
+  NO_STARTTLS,
+  Refusal,
+  refused,
+  type TlsProblem,
+  type TlsTrouble,
+} from "./session_tls.ts";
 import { errorText } from "../base/error_text.ts";
 
 const opened = counters("mailapp_relay_connections_total", {
@@ -78,6 +88,10 @@ export interface ReadySession {
   readonly unanswered: readonly Unanswered[];
   /** How the connection is protected. */
   readonly tls: TlsLevel;
+  /** What asked for that. */
+  readonly policy?: TlsDemand;
+  /** What is wrong with the protection, where nobody's demands were in the way of using it all the same. */
+  readonly problem?: TlsProblem;
 }
 
 /** An address of the host that gave no connection. */
@@ -115,6 +129,7 @@ export async function openSession(
   if (first.kind === "ready") {
     usable.add();
     peers.noteTls(reached);
+    noteTesting(reached, { problem: first.problem, dane: first.policy === "dane", logger });
     return first;
   }
   unusable.add();
@@ -127,51 +142,63 @@ export async function openSession(
   const { alternate: _, ...alone } = options;
   const second = await openDialogue(reached, { ...alone, plaintext: true });
   (second.kind === "ready" ? usable : unusable).add();
+  if (second.kind === "ready") noteTesting(reached, { problem: first.problem ?? NO_STARTTLS, logger });
   return { ...second, target: reached, unanswered: [...unanswered, ...second.unanswered ?? []] };
+}
+
+/** Logs what the MTA-STS policy of the domain would not have allowed, were its mode enforce. */
+function noteTesting(
+  { host, address, sts }: Target,
+  { problem, dane = false, logger }: {
+    readonly problem: TlsProblem | undefined;
+    readonly dane?: boolean;
+    readonly logger: Logger;
+  },
+): void {
+  if (sts?.mode !== "testing" || dane) return;
+  const reason = sts.allowed ? problem?.why : "the policy does not list the host";
+  if (reason !== undefined) logger.info("mta_sts.testing", { domain: sts.domain, host, address, reason });
 }
 
 /** A failure, and whether it is only for want of TLS, which may pass or not. */
 interface DialogueFailure extends OpenFailure {
   readonly tlsTrouble?: TlsTrouble;
-}
-
-type TlsTrouble = "passing" | "lasting";
-
-/** The dialogue cannot go on, though the connection stands. */
-class Refusal extends Error {
-  constructor(readonly end: AttemptEnd, readonly tlsTrouble?: TlsTrouble) {
-    super(end.error);
-  }
+  readonly problem?: TlsProblem;
 }
 
 type DialogueOptions = SessionOptions & { readonly plaintext: boolean };
 
 async function openDialogue(
-  asked: Target,
+  first: Target,
   options: DialogueOptions,
 ): Promise<ReadySession | DialogueFailure> {
   const { clock, hostname, timeouts, onLine, signal, plaintext, peers, dial, alternate, logger } = options;
-  const { implicitTls = false } = asked;
-  let target = asked;
+  const { implicitTls = false } = first;
+  let target = first;
   let unanswered: readonly Unanswered[] = [];
   const at = clock.now();
   const failure = (
     end: AttemptEnd,
-    more: { reached?: boolean; tlsTrouble?: TlsTrouble | undefined } = {},
+    more: {
+      reached?: boolean;
+      tlsTrouble?: TlsTrouble | undefined;
+      problem?: TlsProblem | undefined;
+    } = {},
   ): DialogueFailure => ({
     kind: "unavailable",
     target,
     unanswered,
-    attempt: attemptRecord(target, at, end),
+    attempt: attemptRecord(target, at, { ...end, ...asked }),
     ...(more.reached !== undefined && { reached: more.reached }),
     ...(more.tlsTrouble && { tlsTrouble: more.tlsTrouble }),
+    ...(more.problem && { problem: more.problem }),
   });
 
   const dane: DaneNeed = plaintext ? { kind: "none", reason: "" } : await lookUpDane(target, options);
-  if (dane.kind === "unknown") return failure({ status: "4.4.3", error: dane.reason });
-  if (target.tls === "dane" && dane.kind !== "records") {
-    return failure({ status: "4.7.5", error: `DANE is required: ${dane.reason}` });
-  }
+  const policy = demandOf(target, dane);
+  const asked = policy === undefined ? {} : { policy };
+  const obstacle = forbidden(target, dane);
+  if (obstacle !== undefined) return failure(obstacle.end, { problem: obstacle.problem });
   const { connection, unconnected } = await connectFirst(target, {
     dial,
     clock,
@@ -184,7 +211,7 @@ async function openDialogue(
     attempt: attemptRecord(target, at, connectFailure(target, error)),
   }));
   if (connection === undefined) {
-    const own = unanswered.find((one) => one.target === asked);
+    const own = unanswered.find((one) => one.target === first);
     unanswered = unanswered.filter((one) => one !== own);
     // What is wrong here says nothing about the host.
     const blameless = unconnected.every(({ error }) => isOfOurs(error));
@@ -214,21 +241,32 @@ async function openDialogue(
   signal?.addEventListener("abort", abort, { once: true });
   if (signal?.aborted) abort();
   let tls: TlsLevel = "none";
+  let problem: TlsProblem | undefined = NO_STARTTLS;
   try {
-    if (implicitTls) tls = await encrypt(client, target, { ...options, dane });
+    if (implicitTls) ({ tls, problem } = await encrypt(client, target, { ...options, dane }));
     welcome(await client.greeting());
     welcome(await client.hello());
     if (!plaintext && !implicitTls) {
-      tls = await encrypt(client, target, { ...options, dane });
+      ({ tls, problem } = await encrypt(client, target, { ...options, dane }));
       if (tls !== "none") welcome(await client.hello());
     }
     if (target.auth !== undefined) await logIn(client, target.auth, tls);
-    return { kind: "ready", target, client, tls, withoutEhlo, unanswered };
+    return {
+      kind: "ready",
+      target,
+      client,
+      tls,
+      withoutEhlo,
+      unanswered,
+      ...asked,
+      ...(problem && { problem }),
+    };
   } catch (error) {
     const shown = tls === "none" ? {} : { tls };
     if (error instanceof Refusal) {
       await client.quit();
-      return failure({ ...error.end, ...shown }, { reached: true, tlsTrouble: error.tlsTrouble });
+      const { end, tlsTrouble, problem } = error;
+      return failure({ ...end, ...shown }, { reached: true, tlsTrouble, problem });
     }
     client.close();
     if (!(error instanceof DialogueError)) {
@@ -242,10 +280,11 @@ async function openDialogue(
     // In TLS 1.3 a server may find fault with the handshake when for us it is over, as with one that wants a certificate.
     const brokenOff = !implicitTls && tls !== "none" && dane.kind === "none" && stage === "hello" &&
       fault === "closed";
-    return failure(
-      { status: faultStatus(fault), error: errorAt(stage, message), said, ...shown },
-      { reached: true, ...(brokenOff && { tlsTrouble: "passing" }) },
-    );
+    const where = errorAt(stage, message);
+    return failure({ status: faultStatus(fault), error: where, said, ...shown }, {
+      reached: true,
+      ...(brokenOff && { tlsTrouble: "passing", problem: { type: "validation-failure", why: where } }),
+    });
   } finally {
     signal?.removeEventListener("abort", abort);
   }
@@ -264,62 +303,6 @@ function isOfOurs(error: unknown): boolean {
   return error instanceof ConnectionError && error.code === "EADDRNOTAVAIL";
 }
 
-async function lookUpDane(target: Target, { daneResolver, signal }: SessionOptions): Promise<DaneNeed> {
-  return daneResolver === undefined
-    ? { kind: "none", reason: "the DNS servers are not trusted to validate (dnssec is off)" }
-    : await daneNeed(target, { resolver: daneResolver, ...(signal && { signal }) });
-}
-
-/** TLS at once, or STARTTLS if it is offered; what else is asked for decides whether that is enough. */
-async function encrypt(
-  client: SmtpClient,
-  target: Target,
-  { upgrade, ca, dane }: DialogueOptions & { readonly dane: DaneNeed },
-): Promise<TlsLevel> {
-  const { implicitTls = false } = target;
-  const optional = !implicitTls && target.tls === "prefer" && dane.kind === "none";
-  if (!implicitTls && !client.capabilities.startTls) {
-    if (optional) return "none";
-    throw new Refusal({ status: "4.7.4", error: "TLS is required, and the server does not offer it" });
-  }
-  let handshake = false;
-  const makeHandshake = (plain: Transport) => {
-    handshake = true;
-    return upgrade(plain, {
-      servername: dane.kind === "records" ? dane.baseDomain : target.host,
-      // Where DNSSEC names the certificate, neither its issuer nor its name matters.
-      verify: target.tls === "verify" && dane.kind !== "records",
-      ...(ca !== undefined && { ca }),
-    });
-  };
-  try {
-    const tls = implicitTls ? await client.secure(makeHandshake) : await startTls();
-    if (dane.kind !== "records") return tls.authorized ? "verified" : "unverified";
-    const { peerCertificate } = tls;
-    if (
-      peerCertificate !== undefined && dane.records.some((record) => matchesTlsa(peerCertificate, record))
-    ) {
-      return "dane";
-    }
-    throw new Refusal({ status: "4.7.5", error: "the certificate is not the one that DNSSEC names (TLSA)" });
-  } catch (error) {
-    if (!handshake || error instanceof Refusal || error instanceof DialogueError) throw error;
-    throw new Refusal({ status: "4.7.5", error: handshakeError(error) }, optional ? "lasting" : undefined);
-  }
-
-  async function startTls(): Promise<ClientTlsInfo> {
-    const { reply, tls } = await client.startTls(makeHandshake);
-    if (tls !== undefined) return tls;
-    throw refused(reply, optional ? reply.code >= 500 ? "lasting" : "passing" : undefined);
-  }
-}
-
-/** What broke the connection says no more than that; what was wrong with TLS says so itself. */
-function handshakeError(error: unknown): string {
-  const broken = error instanceof DeadlineError || error instanceof ConnectionError;
-  return `${broken ? "TLS handshake failed: " : ""}${errorText(error)}`;
-}
-
 async function logIn(client: SmtpClient, auth: Credentials, tls: TlsLevel): Promise<void> {
   if (tls !== "verified" && tls !== "dane") {
     throw new Refusal({ status: "4.7.5", error: "no login without verified TLS" });
@@ -333,10 +316,4 @@ async function logIn(client: SmtpClient, auth: Credentials, tls: TlsLevel): Prom
 
 function welcome(reply: RemoteReply): void {
   if (reply.code >= 400) throw refused(reply);
-}
-
-function refused(reply: RemoteReply, tlsTrouble?: TlsTrouble): Refusal {
-  // Whoever closes with 421 has other troubles than TLS.
-  const trouble = reply.code === 421 ? undefined : tlsTrouble;
-  return new Refusal({ status: temporaryStatus(reply), reply }, trouble);
 }

@@ -4,6 +4,8 @@
  * @module
  */
 
+import type { Attempt, TlsDemand } from "./queue_entry.ts";
+
 /** An explanation of a refusal or delay. */
 export interface ReplyCause {
   /** What has happened; a sentence. */
@@ -223,14 +225,39 @@ const CAUSES: ReadonlyMap<string, ReplyCause> = new Map(Object.entries({
   "5.7.32": ALIGNMENT,
 }));
 
-const TLS_DEMANDED: ReplyCause = {
-  meaning:
-    "This server sends to the receiver only over TLS, as its settings or the receiver's own DNS demand, and there was " +
-    "no TLS that is good enough.",
-  sender: TELL_POSTMASTER,
-  operator:
-    "The demand stands in [serve-out.tls_policy], in the route, or in the receiver's TLSA records; a password is only " +
-    "sent over verified TLS.",
+const WRONG_CERTIFICATE =
+  "Tell the recipient, for example by phone, that the mail server of their domain does not " +
+  "keep what the domain promises about TLS; nothing is wrong with your message.";
+
+/** There was no TLS that is good enough, by who asked for it. */
+const TLS_DEMANDED: Readonly<Record<TlsDemand, ReplyCause>> = {
+  configuration: {
+    meaning:
+      "This server sends to the receiver only over TLS, as its settings demand, and there was no TLS that is good enough.",
+    sender: TELL_POSTMASTER,
+    operator:
+      "The demand stands in [serve-out.tls_policy] or in the route; a password is only sent over verified TLS.",
+  },
+  dane: {
+    meaning:
+      "The receiver's domain names the certificates of its mail servers in DNS (DANE), and the server that " +
+      "answered has none of them.",
+    sender: WRONG_CERTIFICATE,
+    operator:
+      "Most likely the receiver has renewed its certificate and not its TLSA records. A line for the domain in " +
+      '[serve-out.tls_policy], such as "require", goes before them.',
+  },
+  "mta-sts": {
+    meaning:
+      "The receiver's domain allows mail only over TLS to certain mail servers with valid certificates " +
+      "(MTA-STS), and there was no such server.",
+    sender: WRONG_CERTIFICATE,
+    operator:
+      "`mailapp explain ADDRESS` shows the policy and until when it applies. A line for the domain in " +
+      '[serve-out.tls_policy], such as "require", goes before it.',
+  },
+  // Nothing is refused for it.
+  "mta-sts-testing": NO_TLS,
 };
 
 /** What our own codes mean, where no other server has said anything. */
@@ -257,8 +284,6 @@ const OWN_CAUSES: ReadonlyMap<string, ReplyCause> = new Map(Object.entries({
     sender: CHECK_AND_AGAIN,
     operator: "What is sent to is set by allow_private_targets and family in [serve-out].",
   },
-  "4.7.4": TLS_DEMANDED,
-  "4.7.5": TLS_DEMANDED,
   "4.7.8": {
     meaning: "The smarthost takes no login that this server can give.",
     sender: TELL_POSTMASTER,
@@ -292,13 +317,14 @@ const ROUTE_DOWN: ReplyCause = {
 /**
  * What is known of a refusal or delay; `undefined` where nothing is.
  * @param outcome `status`: the enhanced status code; `reply`: what the remote said, whose own code goes first; `error`:
- * what happened where it said nothing
+ * what happened where it said nothing; `policy`: what asked for TLS
  */
 export function explainReply(
-  outcome: { readonly status: string; readonly reply?: string; readonly error?: string },
+  outcome: Pick<Attempt, "status" | "reply" | "error" | "policy">,
 ): ReplyCause | undefined {
-  const { status, reply = "", error = "" } = outcome;
+  const { status, reply = "", error = "", policy = "configuration" } = outcome;
   if (reply === "" && error.startsWith("the route's host ")) return ROUTE_DOWN;
+  if (reply === "" && (status === "4.7.4" || status === "4.7.5")) return TLS_DEMANDED[policy];
   const said = ENHANCED.exec(reply.slice(0, 200))?.[1];
   return (reply === "" ? OWN_CAUSES.get(status) : undefined) ??
     (said === undefined ? undefined : CAUSES.get(said)) ?? CAUSES.get(status) ??

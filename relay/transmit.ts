@@ -16,7 +16,7 @@ import type { EnhancedStatusCode } from "../smtp/reply.ts";
 import { type AttemptEnd, attemptRecord, errorAt, faultStatus, temporaryStatus } from "./attempt_record.ts";
 import type { Target } from "./mx.ts";
 import type { Queue } from "./queue.ts";
-import type { Attempt, QueueEntry, QueueRecipient, TlsLevel } from "./queue_entry.ts";
+import type { Attempt, QueueEntry, QueueRecipient, TlsDemand, TlsLevel } from "./queue_entry.ts";
 import {
   type OpenFailure,
   openSession,
@@ -91,6 +91,7 @@ export class HostConnection {
   readonly #options: SessionOptions;
   /** HELO was said in place of EHLO. */
   readonly #withoutEhlo: boolean;
+  readonly #policy: TlsDemand | undefined;
   #messageCount = 0;
   #transactionCount = 0;
   readonly #domains = new Set<string>();
@@ -98,9 +99,13 @@ export class HostConnection {
   #dotSent = false;
   #unrecorded = false;
 
-  private constructor({ target, client, tls, withoutEhlo }: ReadySession, options: SessionOptions) {
+  private constructor(
+    { target, client, tls, policy, withoutEhlo }: ReadySession,
+    options: SessionOptions,
+  ) {
     this.target = target;
     this.tls = tls;
+    this.#policy = policy;
     this.#client = client;
     this.#withoutEhlo = withoutEhlo;
     this.#options = options;
@@ -342,7 +347,8 @@ export class HostConnection {
   }
 
   #attempt(at: number, end: AttemptEnd): Attempt {
-    return attemptRecord(this.target, at, { ...end, tls: this.tls });
+    const policy = this.#policy;
+    return attemptRecord(this.target, at, { ...end, tls: this.tls, ...(policy !== undefined && { policy }) });
   }
 }
 

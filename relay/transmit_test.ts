@@ -843,7 +843,11 @@ for (const port of [25, 587, 465]) {
       data: createHash("sha256").update(server.certificate.raw).digest(),
     };
     const wrong = { ...right, data: new Uint8Array(32) };
-    const open = async (tls: Target["tls"], tlsa: readonly TlsaRecord[], authenticated = true) => {
+    const open = async (
+      tls: Target["tls"] | undefined,
+      tlsa: readonly TlsaRecord[],
+      authenticated = true,
+    ) => {
       const resolver = new StaticResolver({
         "smart.test": { a: ["192.0.2.1"], authenticated },
         [`_${port}._tcp.smart.test`]: { tlsa, authenticated: true },
@@ -856,7 +860,7 @@ for (const port of [25, 587, 465]) {
         hostname: "client.test",
         ownListeners: [],
         routes: new Map([["*", { host: "smart.test", port }]]),
-        tlsPolicy: new Map([["d.test", tls]]),
+        tlsPolicy: new Map(tls === undefined ? [] : [["d.test", tls]]),
         random: () => 0,
         logger: new RecordingLog(),
       });
@@ -877,17 +881,19 @@ for (const port of [25, 587, 465]) {
       await opened.connection.close();
       return opened.connection.tls;
     };
-    for (const tls of ["prefer", "require", "verify", "dane"] as const) {
+    for (const tls of [undefined, "verify", "dane"] as const) {
       assert.equal(await open(tls, [wrong, right]), "dane");
       assert.equal(await open(tls, [wrong]), "4.7.5 the certificate is not the one that DNSSEC names (TLSA)");
     }
+    // The configuration goes before DNS: these ask for no certificate.
+    for (const tls of ["prefer", "require"] as const) assert.equal(await open(tls, [wrong]), "unverified");
     assert.equal(await open("dane", []), "4.7.5 DANE is required: smart.test has no signed TLSA records");
     assert.equal(
       await open("dane", [right], false),
       "4.7.5 DANE is required: the way to smart.test is not secured by DNSSEC",
     );
-    assert.equal(await open("prefer", []), "unverified");
-    assert.equal(await open("prefer", [wrong], false), "unverified");
+    assert.equal(await open(undefined, []), "unverified");
+    assert.equal(await open(undefined, [wrong], false), "unverified");
     assert.match(await open("verify", [right], false), /^4\.7\.5 certificate not accepted/);
     await server.stop();
   });

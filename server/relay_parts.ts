@@ -12,6 +12,7 @@ import { type Logger, silentLogger } from "../base/log.ts";
 import { createDial } from "../net/dial.ts";
 import type { FamilyHealth } from "../net/family_health.ts";
 import type { Route, TargetOptions } from "../relay/mx.ts";
+import type { StsPolicies } from "../relay/sts_rule.ts";
 import type { RetrySchedule } from "../relay/retry_schedule.ts";
 import { PeerMemory } from "../relay/peer_memory.ts";
 import type { SessionOptions } from "../relay/ready_session.ts";
@@ -63,12 +64,14 @@ interface WorldParts {
   readonly health?: FamilyHealth;
   /** What is known of hosts from earlier connections; for a server, which keeps it over a reload. */
   readonly peers?: PeerMemory;
+  /** The MTA-STS policies of domains; absent: none is looked for. */
+  readonly policies?: StsPolicies;
 }
 
 /** How targets are found, but for what differs from one look-up to the next. */
 export function targetOptions(
   config: Config,
-  { resolver, logger, health }: WorldParts,
+  { resolver, logger, health, policies }: WorldParts,
 ): Omit<TargetOptions, "preferFamily" | "signal" | keyof OwnTargets> {
   const { hostname, serveOut } = config;
   const routes = readRoutes(config, logger);
@@ -83,6 +86,7 @@ export function targetOptions(
     tlsPolicy: new Map(Object.entries(serveOut.tlsPolicy)),
     random: Math.random,
     ...(health && { health }),
+    ...(policies && serveOut.mtaSts && { stsPolicies: policies }),
   };
 }
 

@@ -14,6 +14,7 @@ import { ControlServer } from "../relay/control.ts";
 import { CONTROL_SOCKET } from "../relay/control_protocol.ts";
 import { QueueDelivery } from "../relay/delivery.ts";
 import { noticeComposer } from "../relay/dsn.ts";
+import type { Policies } from "../mta_sts/policies.ts";
 import { FamilyHealth } from "../net/family_health.ts";
 import { findTargets, type Target } from "../relay/mx.ts";
 import { QueueOperator } from "../relay/operator.ts";
@@ -30,6 +31,7 @@ import { serveOutEndpoints } from "./addresses.ts";
 import { EXIT, type ExitCode } from "./exit_codes.ts";
 import { serveOutFixed } from "./fixed_settings.ts";
 import { Listeners } from "./listeners.ts";
+import { openPolicies } from "./mta_sts_parts.ts";
 import {
   destinations,
   openResolver,
@@ -74,12 +76,15 @@ export async function runServeOut(start: ServerStart, context: ServerContext): P
     machineDomain: machineDomain(config, start.systemHostname),
   };
   const refusals = new RefusalWatch({ explain: causeOfOurs, now: () => systemClock.monotonic() });
+  const policies = await openPolicies({ live, logger });
+  await using _policies = { [Symbol.asyncDispose]: () => policies.stop() };
   const world: World = {
     logger,
     refusals,
     network,
     health: new FamilyHealth(systemClock),
     peers: new PeerMemory(systemClock),
+    policies,
   };
   const scheduler = await createScheduler(live, { spool, signer, world });
   await using _control = await openControl(live, { spool, scheduler, logger });
@@ -153,6 +158,7 @@ interface World extends Pick<ServerContext, "network"> {
   readonly health: FamilyHealth;
   readonly peers: PeerMemory;
   readonly refusals: RefusalWatch;
+  readonly policies: Policies;
 }
 
 async function createScheduler(

@@ -9,6 +9,8 @@ import { loadConfig } from "../../config/load.ts";
 import { silentLogger } from "../../base/log.ts";
 import { ControlError, type DomainAnswer, type RouteAnswer } from "../../relay/control_protocol.ts";
 import type { TlsPolicy } from "../../net/tls_policy.ts";
+import type { PolicyMode } from "../../mta_sts/policy.ts";
+import type { StsFailure } from "../../relay/sts_rule.ts";
 import { findTargets, type Target, type Targets } from "../../relay/mx.ts";
 import { AddressError, parseMailbox } from "../../smtp/address.ts";
 import type { MailboxAddress } from "../../smtp/envelope.ts";
@@ -22,11 +24,12 @@ import { CommandError, EXIT, type ExitCode } from "../../server/exit_codes.ts";
 import type { Io } from "../../server/io.ts";
 import { openMailboxes, requireDomains } from "../../server/parts.ts";
 import { findServer } from "../../server/queue_access.ts";
+import { passingPolicies } from "../../server/mta_sts_parts.ts";
 import { openResolver, ownTargets, targetOptions } from "../../server/relay_parts.ts";
 import { describeIncoming, explainIncoming, type IncomingFlags } from "./incoming.ts";
 import { moment, printJson } from "../command_line/json.ts";
 import { configOption, examples, type Registrar } from "../command_line/subcommand.ts";
-import { count, printable, showDuration } from "../command_line/terminal.ts";
+import { count, printable, showDuration, showTime } from "../command_line/terminal.ts";
 
 /** Registers the subcommand. */
 export function registerExplain(program: Command, { io, action }: Registrar): void {
@@ -97,6 +100,8 @@ interface Explanation {
   readonly outcome: Exclude<Targets, { kind: "targets" }> | { readonly kind: "targets" };
   readonly targets: readonly Omit<Target, "auth">[];
   readonly tls?: TlsPolicy;
+  /** Why an MTA-STS policy that is announced does not apply. */
+  readonly stsFailure?: StsFailure;
   /** What the running serve-out says of its queue. */
   readonly server?: DomainAnswer;
   /** Whether the running serve-out goes by other settings than those of the file; then the rest is by its own. */
@@ -141,6 +146,7 @@ async function explain(
     // The password is nobody's business.
     targets: targets.map(({ auth: _, ...target }) => target),
     ...(tls && { tls }),
+    ...(found.kind === "targets" && found.stsFailure && { stsFailure: found.stsFailure }),
     ...(server && server !== "forbidden" && { server }),
     ...(outdated !== undefined && { outdated }),
     ...(serveIn && { serveIn }),
@@ -150,11 +156,22 @@ async function explain(
   return EXIT.ok;
 }
 
-function jsonOf({ targets, tls, server, ...explanation }: Explanation): unknown {
+function jsonOf(
+  { targets, tls, stsFailure, server, ...explanation }: Explanation,
+): unknown {
+  const sts = targets[0]?.sts;
   return {
     ...explanation,
-    targets: targets.map(({ tls, ...target }) => ({ ...target, tlsPolicy: tls })),
+    targets: targets.map(({ tls, sts, policyDomain: _, ...target }) => ({
+      ...target,
+      tlsPolicy: tls,
+      ...(sts && { mtaStsAllowed: sts.allowed }),
+    })),
     ...(tls && { tlsPolicy: tls }),
+    ...(sts && {
+      mtaSts: { domain: sts.domain, mode: sts.mode, id: sts.id, expiresAt: moment(sts.until) },
+    }),
+    ...(stsFailure && { mtaStsFailure: { kind: stsFailure.failure, reason: stsFailure.why } }),
     ...(server && { queue: queueOf(server) }),
   };
 }
@@ -170,8 +187,9 @@ function queueOf({ status: { nextAt, ...status }, hosts }: DomainAnswer): unknow
 /** Where mail would go by the file, as any account can find out. */
 async function readFile(config: Config, domain: string): Promise<Targets> {
   const resolver = openResolver(config);
+  const parts = { live: { config, resolver }, logger: silentLogger };
   return await findTargets(domain, {
-    ...targetOptions(config, { resolver, logger: silentLogger }),
+    ...targetOptions(config, { resolver, logger: silentLogger, policies: passingPolicies(parts) }),
     ...ownTargets(config, { logger: silentLogger }),
   });
 }
@@ -245,7 +263,7 @@ const VIA: Readonly<Record<Target["via"], string>> = {
 };
 
 function describe(
-  { address, domain, local, outcome, targets, tls, outdated, serveIn }: Explanation,
+  { address, domain, local, outcome, targets, tls, stsFailure, outdated, serveIn }: Explanation,
   server: DomainAnswer | "forbidden" | undefined,
 ): string {
   const lines = [printable(address)];
@@ -267,13 +285,41 @@ function describe(
     lines.push(`  has to wait: ${outcome.status} ${printable(outcome.reason)}`);
   } else if (first !== undefined) {
     lines.push(`  serve-out hands it to ${VIA[first.via]}, in this order:`);
-    for (const { host, address, port } of targets) {
-      lines.push(`    ${host === address ? host : `${printable(host)} [${address}]`} port ${port}`);
+    for (const { host, address, port, sts } of targets) {
+      const forbidden = sts?.mode === "enforce" && !sts.allowed ? ": not in the MTA-STS policy" : "";
+      lines.push(
+        `    ${host === address ? host : `${printable(host)} [${address}]`} port ${port}${forbidden}`,
+      );
     }
   }
   if (tls !== undefined) lines.push(`  TLS policy ${tls}: ${POLICIES[tls]}`);
+  lines.push(...describePolicySource(first, stsFailure));
   lines.push(...describeQueue(domain, { server, sendable: outcome.kind === "targets" }));
   return lines.map((line) => `${line}\n`).join("");
+}
+
+const MODES: Readonly<Record<PolicyMode, string>> = {
+  enforce: "in mode enforce",
+  testing: "in mode testing: what does not keep it is noted, and used all the same",
+  none: "in mode none: it asks for nothing",
+};
+
+/** Where the TLS policy comes from, and until when it applies. */
+function describePolicySource(
+  first: Explanation["targets"][number] | undefined,
+  stsFailure: StsFailure | undefined,
+): string[] {
+  if (first?.configured) return ["  it stands in [serve-out.tls_policy]"];
+  if (stsFailure !== undefined) {
+    return [
+      `  the domain announces an MTA-STS policy that cannot be had, so none applies: ${
+        printable(stsFailure.why)
+      }`,
+    ];
+  }
+  if (first?.sts === undefined) return [];
+  const { domain, id, mode, until } = first.sts;
+  return [`  MTA-STS policy of ${printable(domain)}, id ${id}, until ${showTime(until)}, ${MODES[mode]}`];
 }
 
 /** What the running serve-in says, where the file says something else. */

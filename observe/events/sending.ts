@@ -14,8 +14,8 @@ export const SENDING_EVENTS: EventGroup = {
     [
       "attempt.relayed",
       "info",
-      "`id`, `recipient`, `host`, `address`, `tls`, `status`, `reply`",
-      "a server took the message for this recipient; `tls` is `none`, `unverified`, `verified` or `dane`",
+      "`id`, `recipient`, `host`, `address`, `tls`, `policy`, `status`, `reply`",
+      "a server took the message for this recipient; `tls` is `none`, `unverified`, `verified` or `dane`; `policy` is what asked for it: `configuration`, `dane`, `mta-sts` or `mta-sts-testing`, absent where nothing did",
     ],
     [
       "attempt.deferred",
@@ -265,6 +265,18 @@ export const POLICY_EVENTS: EventGroup = {
       "warn",
       "`domain`, `reason`, `error`, `kept`",
       "a policy is announced and could not be had; `kept`: an older one goes on applying, else mail goes as without",
+    ],
+    [
+      "mta_sts.testing",
+      "info",
+      "`domain`, `host`, `address`, `reason`",
+      "mail goes to a host that the policy, in mode testing, would not allow, or over TLS that it would not",
+    ],
+    [
+      "mta_sts.not_read",
+      "warn",
+      "`path`, `error`",
+      "the policies in data_dir cannot be read, and are fetched anew",
     ],
     [
       "mta_sts.not_saved",

@@ -17,7 +17,14 @@ import {
   string,
 } from "./format_values.ts";
 import { seal, sealPretty, unseal } from "./seal.ts";
-import type { Attempt, QueueEntry, QueueRecipient, RecipientStatus, TlsLevel } from "../queue_entry.ts";
+import type {
+  Attempt,
+  QueueEntry,
+  QueueRecipient,
+  RecipientStatus,
+  TlsDemand,
+  TlsLevel,
+} from "../queue_entry.ts";
 
 /** The version of heads, states and journal that this program writes; it reads this and older ones. */
 export const SPOOL_VERSION = 1;
@@ -246,7 +253,17 @@ const PROGRESS_KEYS = [
 const HEAD_RECIPIENT_KEYS = new Set(["address", "domain", "notify", "originalRecipient", ...PROGRESS_KEYS]);
 const STATE_KEYS = new Set(["mailapp", "id", "recipients", "check"]);
 const STATE_RECIPIENT_KEYS = new Set(["address", ...PROGRESS_KEYS]);
-const ATTEMPT_KEYS = new Set(["at", "host", "address", "tls", "reply", "error", "status", "dotSentNoReply"]);
+const ATTEMPT_KEYS = new Set([
+  "at",
+  "host",
+  "address",
+  "tls",
+  "policy",
+  "reply",
+  "error",
+  "status",
+  "dotSentNoReply",
+]);
 const JOURNAL_KEYS = new Set([
   "dotSent",
   "dotAnswered",
@@ -262,6 +279,7 @@ const JOURNAL_KEYS = new Set([
 const BODIES: readonly BodyType[] = ["7BIT", "8BITMIME"];
 const STATUSES: readonly RecipientStatus[] = ["pending", "held", "relayed", "failed", "expired", "removed"];
 const TLS_LEVELS: readonly TlsLevel[] = ["none", "unverified", "verified", "dane"];
+const TLS_DEMANDS: readonly TlsDemand[] = ["configuration", "dane", "mta-sts", "mta-sts-testing"];
 const RETS = ["FULL", "HDRS"] as const;
 const NOTIFIES = ["NEVER", "SUCCESS", "FAILURE", "DELAY"] as const;
 
@@ -299,12 +317,13 @@ function progress(recipient: Record<string, unknown>): Progress {
 function attempt(value: unknown): Attempt {
   const attempt = record(value, "attempt");
   checkKeys(attempt, ATTEMPT_KEYS);
-  const { address, tls, reply, error, dotSentNoReply } = attempt;
+  const { address, tls, policy, reply, error, dotSentNoReply } = attempt;
   return {
     at: integer(attempt.at, "at"),
     host: string(attempt.host, "host"),
     ...(address === undefined ? {} : { address: string(address, "address") }),
     ...(tls === undefined ? {} : { tls: oneOf(tls, TLS_LEVELS, "tls") }),
+    ...(policy === undefined ? {} : { policy: oneOf(policy, TLS_DEMANDS, "policy") }),
     ...(reply === undefined ? {} : { reply: string(reply, "reply") }),
     ...(error === undefined ? {} : { error: string(error, "error") }),
     status: string(attempt.status, "status"),
