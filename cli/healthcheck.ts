@@ -71,7 +71,7 @@ async function healthcheck(
     if (mainPid !== undefined && !await Deno.stat(`/proc/${mainPid}`).then(() => true, () => false)) {
       throw new CommandError(`${server} has ended; its log says why`, EXIT.unavailable);
     }
-    let places: readonly SocketAddress[];
+    let places: readonly Place[];
     try {
       places = await placesOf(config, server);
     } catch (error) {
@@ -97,7 +97,7 @@ async function healthcheck(
  * @throws {CommandError} when none of them is well
  */
 async function findAnswer(
-  places: readonly SocketAddress[],
+  places: readonly Place[],
   { server, hostname }: { readonly server: ServerName; readonly hostname?: string },
 ): Promise<string> {
   const failures: string[] = [];
@@ -116,14 +116,21 @@ async function findAnswer(
   throw new CommandError(failures.join("\nmailapp: "), EXIT.unavailable);
 }
 
+/** Where a server is found. */
+interface Place extends SocketAddress {
+  /** The name to ask for in a handshake that comes first; absent where none does. */
+  readonly tls?: string;
+}
+
 /** Where to find the server: on loopback if it listens everywhere. */
-async function placesOf(config: Config, name: ServerName): Promise<SocketAddress[]> {
+async function placesOf(config: Config, name: ServerName): Promise<Place[]> {
   const server = await SERVERS[name].load();
   if (server.needsConfigFile) requireConfigFile(config, name);
   const loopback: Readonly<Record<string, string>> = { "::": "::1", "0.0.0.0": "127.0.0.1" };
   return server.endpoints(config, { hasCertificate: false, addresses: server.addresses(config) }).map(
-    ({ address, port }) => {
-      if (port !== 0) return { address: loopback[address] ?? address, port };
+    ({ address, port, tls }) => {
+      const first = tls === "implicit" && { tls: config.hostname };
+      if (port !== 0) return { address: loopback[address] ?? address, port, ...first };
       throw new CommandError(`[${name}] port = 0: which port it has is not known`, EXIT.config);
     },
   );
@@ -134,9 +141,10 @@ async function placesOf(config: Config, name: ServerName): Promise<SocketAddress
  * @returns what the server says that takes no mail just now
  * @throws where it does not answer as a server does
  */
-async function talk(place: SocketAddress, hostname: string | undefined): Promise<RemoteReply | undefined> {
+async function talk(place: Place, hostname: string | undefined): Promise<RemoteReply | undefined> {
   const transport = await createDial({ clock: systemClock, timeout: PATIENCE })(place);
   using dialogue = new Dialogue(transport, { clock: systemClock, patience: PATIENCE });
+  if (place.tls !== undefined) await dialogue.startTls(place.tls);
   const greeting = await dialogue.listen();
   // Whoever only waits for the server has found it, however busy it is.
   if (hostname === undefined) return undefined;

@@ -32,6 +32,7 @@ export const serveIn: Server = {
   endpoints: serveInEndpoints,
   asksDns,
   grants: serveInGrants,
+  usesCertificate: true,
   readFiles: ({ tls: { certificate } }) =>
     certificate === undefined ? [] : [{ name: "[tls] cert", path: certificate.certFile }, {
       name: "[tls] key",

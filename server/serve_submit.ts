@@ -34,6 +34,7 @@ export const serveSubmit: Server = {
   follow: serveSubmitFollow,
   endpoints: serveSubmitEndpoints,
   grants: serveSubmitGrants,
+  usesCertificate: true,
   readFiles: ({ tls: { certificate } }) =>
     certificate === undefined ? [] : [{ name: "[tls] cert", path: certificate.certFile }, {
       name: "[tls] key",

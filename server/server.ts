@@ -57,6 +57,8 @@ export interface Server {
   asksDns?(config: Config): boolean;
   /** What its thread may touch. */
   grants(config: Config, options: GrantOptions): Grants;
+  /** Whether it shows the certificate of `[tls]`; absent: no. */
+  readonly usesCertificate?: true;
   /** The files that it reads at its start, and does not start without. */
   readFiles(config: Config): readonly ReadFile[];
   /**

@@ -17,7 +17,7 @@ import { versionLine } from "../../server/version.ts";
  */
 export const SUBCOMMANDS: Readonly<Record<string, () => Promise<RegisterSubcommand>>> = {
   ...Object.fromEntries(SERVER_NAMES.map((name) => [name, () => loadServerCommand(name)])),
-  "check-config": async () => (await import("../check_config.ts")).registerCheckConfig,
+  "check-config": async () => (await import("../check_config/check_config.ts")).registerCheckConfig,
   "init": async () => (await import("../install/init.ts")).registerInit,
   "install": async () => (await import("../install/install.ts")).registerInstall,
   "healthcheck": async () => (await import("../healthcheck.ts")).registerHealthcheck,

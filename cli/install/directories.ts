@@ -41,6 +41,7 @@ const DATA_ROOMS = [
   "tls",
   "incoming",
   "spool",
+  "submit",
   "maildrop",
   "control.sock",
   "trouble.json",
@@ -80,7 +81,7 @@ async function makeDirectory(
 /** What each unit hides from the other server; it can only hide what is there when it starts. */
 async function makeRooms(dataDir: string, account: Account | undefined): Promise<void> {
   if (account !== undefined && (await Deno.lstat(dataDir)).uid !== account.uid) return;
-  for (const room of [ACCOUNTS_DIRECTORY, "dkim", "incoming", "spool"]) {
+  for (const room of [ACCOUNTS_DIRECTORY, "dkim", "incoming", "spool", "submit"]) {
     const path = join(dataDir, room);
     try {
       await Deno.mkdir(path, { mode: 0o700 });

@@ -16,6 +16,8 @@ export interface FirstAnswers {
   readonly postmaster: string;
   /** Absent: one of our own making. */
   readonly certificate?: { readonly cert: string; readonly key: string };
+  /** Whether people send mail from phones and computers. */
+  readonly submission: boolean;
   /** The template of the Maildirs. */
   readonly mailPath: string;
   /** By domain. */
@@ -30,7 +32,7 @@ const ROLES = ["postmaster", "root", "abuse"] as const;
 
 /** The file. */
 export function firstConfig(answers: FirstAnswers): string {
-  const { hostname, dataDir, domains, users, postmaster, certificate, mailPath, dkim } = answers;
+  const { hostname, dataDir, domains, users, postmaster, certificate, submission, mailPath, dkim } = answers;
   const optional = (line: string, isDefault: boolean) => isDefault ? [] : [line];
   const roles = ROLES.filter((role) => users === "system" || !users.includes(role));
   return [
@@ -52,7 +54,14 @@ export function firstConfig(answers: FirstAnswers): string {
     "[serve-in]",
     `domains = ${list(domains)} # mail for these is taken, for others refused`,
     '# listen = "auto" # the addresses of the interface with the default route; or ["192.0.2.1", "2001:db8::1"]',
+    ...(submission ? ["tls_port = false # mail programs need port 465, and mail servers never use it"] : []),
     "",
+    ...(submission
+      ? [
+        "[serve-submit] # mail programs log in on port 465, or 587 with STARTTLS: mailapp account add LOGIN",
+        "",
+      ]
+      : []),
     "[mailboxes]",
     ...optional(`path = ${text(mailPath)} # the Maildirs`, mailPath === DEFAULT_PATHS.mailPath),
     `users = ${users === "system" ? text(users) : list(users)} # in every domain; or whole addresses`,

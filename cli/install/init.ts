@@ -37,6 +37,7 @@ interface Flags {
   readonly cert?: string;
   readonly key?: string;
   readonly selfSigned?: true;
+  readonly submission?: boolean;
   readonly dataDir?: string;
   readonly mailPath?: string;
   readonly yes?: true;
@@ -68,6 +69,8 @@ export function registerInit(program: Command, { io, action }: Registrar): void 
     .option("--cert <file>", "a certificate with its chain, PEM")
     .option("--key <file>", "its key, PEM")
     .option("--self-signed", "make a certificate, also where one is found")
+    .option("--submission", "people will send mail from phones and computers: configure serve-submit")
+    .option("--no-submission", "they will not")
     .option("--data-dir <directory>", `queue, state, keys (default: ${DEFAULT_PATHS.dataDir})`)
     .option("--mail-path <template>", `the Maildirs (default: ${DEFAULT_PATHS.mailPath})`)
     .option("--yes", "ask nothing: take the defaults for what no flag says")
@@ -203,6 +206,13 @@ async function gather(
     wanted: "one of the mailboxes",
   });
   const certificate = await chooseCertificate(hostname, { flags, question, io });
+  const submission = flags.submission ??
+    question.one("Will people send mail from phones and computers", {
+        flag: "--submission",
+        preset: "no",
+        parse: (answer) => /^y(?:es)?$/i.test(answer) ? "yes" : /^no?$/i.test(answer) ? "no" : undefined,
+        wanted: "yes or no",
+      }) === "yes";
   const own = Deno.uid() === 0 ? DEFAULT_PATHS : {
     dataDir: join(dirname(file), "mailapp-data"),
     mailPath: join(dirname(file), "mail", "{domain}", "{user}"),
@@ -213,6 +223,7 @@ async function gather(
     users,
     postmaster,
     ...(certificate !== undefined && { certificate }),
+    submission,
     dataDir: flags.dataDir === undefined ? own.dataDir : resolve(flags.dataDir),
     mailPath: flags.mailPath === undefined ? own.mailPath : resolve(flags.mailPath),
     dkim: {},
@@ -322,8 +333,12 @@ function cannotWrite(path: string, error: unknown): CommandError {
 function nextSteps(file: string, config: Config): string {
   const named = configArgument(file);
   const start = Deno.uid() === 0
-    ? `mailapp install${named} && systemctl enable --now mailapp-in mailapp-out`
-    : `mailapp serve-in${named} and mailapp serve-out${named}`;
+    ? `mailapp install${named} && systemctl enable --now mailapp-in mailapp-out${
+      config.serveSubmit ? " mailapp-submit" : ""
+    }`
+    : `mailapp serve-in${named} and mailapp serve-out${named}${
+      config.serveSubmit ? ` and mailapp serve-submit${named}` : ""
+    }`;
   return [
     "",
     "Next:",
@@ -332,6 +347,10 @@ function nextSteps(file: string, config: Config): string {
     `3. Publish the records in the zone of ${
       config.serveIn.domains.join(", ")
     }: mailapp dns${named}; then: mailapp doctor${named}`,
+    ...(config.serveSubmit === undefined ? [] : [
+      `4. Give each person a password: mailapp account add LOGIN${named}; what to type into a mail program: ` +
+      `mailapp account show LOGIN${named}`,
+    ]),
     "",
   ].join("\n");
 }

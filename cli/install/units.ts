@@ -43,7 +43,9 @@ export async function installedFiles(config: Config, options: UnitOptions): Prom
       plain(join(SYSTEMD, `${server.unit.name}.service`), unit(config, { ...options, servers, server }))
     ),
     plain("/etc/sysusers.d/mailapp.conf", sysusers(config)),
-    ...(lineage === undefined ? [] : [{ path: certbotHookPath, text: certbotHook(lineage), mode: 0o755 }]),
+    ...(lineage === undefined
+      ? []
+      : [{ path: certbotHookPath, text: certbotHook(lineage, servers), mode: 0o755 }]),
     ...(config.log.file === undefined
       ? []
       : [plain("/etc/logrotate.d/mailapp", logrotate(config.log.file, servers))]),
@@ -165,14 +167,17 @@ function isAtHome(path: string): boolean {
 }
 
 function sysusers({ dataDir }: Config): string {
-  return `# The account of both servers; systemd-sysusers makes it.
+  return `# The account of the servers; systemd-sysusers makes it.
 u ${SERVICE_ACCOUNT} - "mailapp mail server" ${/\s/.test(dataDir) ? "-" : dataDir}
 `;
 }
 
-function certbotHook(lineage: string): string {
+function certbotHook(lineage: string, servers: readonly Server[]): string {
+  const services = servers.filter(({ usesCertificate }) => usesCertificate).map(({ unit }) =>
+    `${unit.name}.service`
+  );
   return `#!/bin/sh
-# certbot runs this after each renewal: the group ${SERVICE_ACCOUNT} may read this certificate's keys, and serve-in takes the new one.
+# certbot runs this after each renewal: the group ${SERVICE_ACCOUNT} may read this certificate's keys, and the servers take the new one.
 set -eu
 lineage=${shellWord(lineage)}
 [ "\${RENEWED_LINEAGE:-}" = "$lineage" ] || exit 0
@@ -184,8 +189,11 @@ done
 chgrp ${SERVICE_ACCOUNT} "$archive/\${lineage##*/}"/privkey*.pem
 chmod u=rw,g=r,o= "$archive/\${lineage##*/}"/privkey*.pem
 chmod a+x /etc/letsencrypt/live "$archive"
-if [ -d /run/systemd/system ]; then systemctl try-reload-or-restart mailapp-in.service; fi
-`;
+${
+    services.length === 0
+      ? ""
+      : `if [ -d /run/systemd/system ]; then systemctl try-reload-or-restart ${services.join(" ")}; fi\n`
+  }`;
 }
 
 function logrotate(file: string, servers: readonly Server[]): string {

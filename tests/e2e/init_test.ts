@@ -105,7 +105,7 @@ testWith(["script"], "init asks on a terminal, again where an answer will not do
   const config = workspace.file("config.toml");
   const command = [Deno.execPath(), "run", "-A", "--frozen", "--no-prompt", MAIN, "init", "--config", config];
   const more = ["--data-dir", workspace.file("data"), "--mail-path", workspace.file("mail", "{user}")];
-  const answers = ["mx", "mx.example.com", "", "bad..name", "alice, bob", "bob", ""];
+  const answers = ["mx", "mx.example.com", "", "bad..name", "alice, bob", "bob", "perhaps", "yes", ""];
   const { code, stdout } = await run("script", {
     args: ["-qec", [...command, ...more].map((part) => `'${part}'`).join(" "), "/dev/null"],
     env: { NO_COLOR: "1", TERM: "dumb", SUDO_USER: "" },
@@ -122,6 +122,11 @@ testWith(["script"], "init asks on a terminal, again where an answer will not do
   assert.match(text, /^domains = \["example\.com"\]/m);
   assert.match(text, /^users = \["alice", "bob"\]/m);
   assert.match(text, /^postmaster = "bob"/m);
+  assert.match(stdout, /send mail from phones and computers \[no\]:/);
+  assert.match(stdout, /Please type yes or no/);
+  assert.match(text, /^tls_port = false/m);
+  assert.match(text, /^\[serve-submit\]/m);
+  assert.match(stdout, /submit[^]*mailapp dns[^]*\n4\. .*mailapp account add LOGIN/);
   const checked = await runMailapp(["check-config", "--config", config]);
   assert.equal(checked.code, 0, checked.stdout);
 });

@@ -4,39 +4,40 @@
  * @module
  */
 import type { Command } from "commander";
-import { silentLogger } from "../base/log.ts";
-import type { Config } from "../config/config.ts";
-import { ConfigError } from "../config/errors.ts";
-import { DEFAULT_CONFIG_FILE, loadConfig } from "../config/load.ts";
-import { formatSize } from "../config/size.ts";
-import type { DkimKey } from "../dkim/keys.ts";
-import { DkimSigner } from "../dkim/sign.ts";
-import { checkStorage, type StorageCheck, type StorageTester } from "../doctor/checks/storage.ts";
-import { Maildir } from "../maildir/maildir.ts";
-import type { Mailboxes } from "../maildir/mailboxes.ts";
-import { UniqueNames } from "../maildir/unique_name.ts";
-import { isOfThisMachine } from "../net/interfaces.ts";
-import { addressScope } from "../net/ip_address.ts";
-import { excludeEachOther, showEndpoint } from "../net/listen.ts";
-import { systemClock } from "../base/clock.ts";
-import { CertificateError, loadCertificate } from "../tls/certificates.ts";
-import { rootMailWarnings } from "../server/machine_names.ts";
-import { awaitedAddress } from "../server/addresses.ts";
-import { loadDkimKeys } from "../server/dkim_parts.ts";
-import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
-import type { Io } from "../server/io.ts";
-import type { Endpoint } from "../server/listeners.ts";
-import { missingCertificateWarnings, openMailboxes } from "../server/parts.ts";
-import { serveIn as serveInServer } from "../server/serve_in.ts";
-import { rightsWarnings } from "../server/rights.ts";
-import type { Server } from "../server/server.ts";
-import type { ServerName } from "../server/server_start.ts";
-import { SERVER_NAMES, SERVERS } from "../server/servers.ts";
-import { vitalFiles, vitalPlaces } from "../server/storage_parts.ts";
-import { dnsSettingProblems, readRoutes } from "../server/relay_parts.ts";
-import { storageTester } from "./command_line/service_account.ts";
-import { configOption, examples, parseServerName, type Registrar } from "./command_line/subcommand.ts";
-import { errorText } from "../base/error_text.ts";
+import { silentLogger } from "../../base/log.ts";
+import type { Config } from "../../config/config.ts";
+import { ConfigError } from "../../config/errors.ts";
+import { DEFAULT_CONFIG_FILE, loadConfig } from "../../config/load.ts";
+import { formatSize } from "../../config/size.ts";
+import type { DkimKey } from "../../dkim/keys.ts";
+import { DkimSigner } from "../../dkim/sign.ts";
+import { checkStorage, type StorageCheck, type StorageTester } from "../../doctor/checks/storage.ts";
+import { Maildir } from "../../maildir/maildir.ts";
+import type { Mailboxes } from "../../maildir/mailboxes.ts";
+import { UniqueNames } from "../../maildir/unique_name.ts";
+import { isOfThisMachine } from "../../net/interfaces.ts";
+import { addressScope } from "../../net/ip_address.ts";
+import { excludeEachOther, showEndpoint } from "../../net/listen.ts";
+import { systemClock } from "../../base/clock.ts";
+import { CertificateError, loadCertificate } from "../../tls/certificates.ts";
+import { rootMailWarnings } from "../../server/machine_names.ts";
+import { awaitedAddress } from "../../server/addresses.ts";
+import { loadDkimKeys } from "../../server/dkim_parts.ts";
+import { CommandError, EXIT, type ExitCode } from "../../server/exit_codes.ts";
+import type { Io } from "../../server/io.ts";
+import type { Endpoint } from "../../server/listeners.ts";
+import { missingCertificateWarnings, openMailboxes } from "../../server/parts.ts";
+import { serveIn as serveInServer } from "../../server/serve_in.ts";
+import { rightsWarnings } from "../../server/rights.ts";
+import type { Server } from "../../server/server.ts";
+import type { ServerName } from "../../server/server_start.ts";
+import { SERVER_NAMES, SERVERS } from "../../server/servers.ts";
+import { vitalFiles, vitalPlaces } from "../../server/storage_parts.ts";
+import { dnsSettingProblems, readRoutes } from "../../server/relay_parts.ts";
+import { reportServeSubmit } from "./submission.ts";
+import { storageTester } from "../command_line/service_account.ts";
+import { configOption, examples, parseServerName, type Registrar } from "../command_line/subcommand.ts";
+import { errorText } from "../../base/error_text.ts";
 
 /** Registers the subcommand. */
 export function registerCheckConfig(program: Command, { io, action }: Registrar): void {
@@ -71,6 +72,7 @@ async function checkConfig({ config: file, start }: Flags, io: Io): Promise<Exit
   for (const { name } of servers) {
     if (name === "serve-in") await reportServeIn(config, { report, tester });
     if (name === "serve-out") await reportServeOut(config, report);
+    if (name === "serve-submit") reportServeSubmit(config, report);
   }
   await reportStorage(config, { report, tester, servers });
   report.warnings.push(...await rightsWarnings(config));

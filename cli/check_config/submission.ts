@@ -1,0 +1,103 @@
+/**
+ * What check-config says of serve-submit.
+ *
+ * @module
+ */
+import type { Config } from "../../config/config.ts";
+import { ConfigError } from "../../config/errors.ts";
+import { formatSize } from "../../config/size.ts";
+import { excludeEachOther, showEndpoint } from "../../net/listen.ts";
+import { accountsPath } from "../../server/accounts_path.ts";
+import { awaitedAddress, serveOutAddress } from "../../server/addresses.ts";
+import { CommandError } from "../../server/exit_codes.ts";
+import type { Endpoint } from "../../server/listeners.ts";
+import { serveIn } from "../../server/serve_in.ts";
+import { serveSubmit } from "../../server/serve_submit.ts";
+
+/** What takes the findings. */
+export interface SubmissionReport {
+  say(...lines: string[]): void;
+  /** What a server does not start with. */
+  readonly obstacles: string[];
+  /** What is as wrong, though the server starts. */
+  readonly errors: string[];
+  readonly warnings: string[];
+}
+
+/** Says what serve-submit would do; nothing where it is not configured. */
+export function reportServeSubmit(config: Config, report: SubmissionReport): void {
+  const { hostname, serveSubmit: submission, serveOut } = config;
+  if (submission === undefined) return;
+  report.say("", `serve-submit, as ${hostname}`);
+  try {
+    serveSubmit.check(config);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    report.obstacles.push(...error.message.split("\n"));
+  }
+  try {
+    const endpoints = endpointsOf(serveSubmit, config);
+    report.say(
+      ...endpoints.map(({ address, port, tls }) =>
+        `  listens on ${showEndpoint(address, port)}, ${
+          tls === "implicit" ? "TLS from the start" : "with STARTTLS"
+        }`
+      ),
+    );
+    report.errors.push(...collisions(endpoints, config));
+  } catch (error) {
+    if (!(error instanceof CommandError)) throw error;
+    if (awaitedAddress(error) === undefined) report.errors.push(error.message);
+    else report.warnings.push(`serve-submit waits for its first address: ${error.message}`);
+  }
+  const { address, port } = serveOutAddress(config);
+  report.say(
+    submission.dovecotSocket === undefined
+      ? `  checks passwords by ${accountsPath(config)}`
+      : `  has passwords checked by Dovecot at ${submission.dovecotSocket}`,
+    `  takes messages up to ${formatSize(submission.maxMessageSize)}, and hands them to serve-out on ${
+      showEndpoint(address, port)
+    }`,
+    ...Object.entries(submission.sendAs).map(([login, addresses]) =>
+      `    ${login} may also send as ${addresses.join(", ")}`
+    ),
+  );
+  if (submission.maxMessageSize > serveOut.maxMessageSize) {
+    report.warnings.push(
+      `serve-submit.max_message_size is more than serve-out takes, ${
+        formatSize(serveOut.maxMessageSize)
+      }, which counts then`,
+    );
+  }
+}
+
+function endpointsOf(server: typeof serveIn, config: Config): readonly Endpoint[] {
+  const { certificate, selfSigned } = config.tls;
+  const hasCertificate = certificate !== undefined || selfSigned;
+  return server.endpoints(config, { hasCertificate, addresses: server.addresses(config) });
+}
+
+/** Ports that serve-in wants as well. */
+function collisions(mine: readonly Endpoint[], config: Config): string[] {
+  if (!serveIn.isConfigured(config)) return [];
+  let others: readonly Endpoint[];
+  try {
+    others = endpointsOf(serveIn, config);
+  } catch (error) {
+    // It has been said.
+    if (error instanceof CommandError) return [];
+    throw error;
+  }
+  const both = others.filter(({ address, port }) =>
+    port !== 0 && mine.some((one) => one.port === port && excludeEachOther(one.address, address))
+  );
+  const [first] = both;
+  if (first === undefined) return [];
+  const where = showEndpoint(first.address, first.port);
+  return [
+    first.tls === "implicit"
+      ? `serve-in and serve-submit both want ${where}. Mail programs need it, and mail servers never use it: ` +
+        "write tls_port = false in [serve-in]"
+      : `serve-in and serve-submit both want ${where}: give [serve-submit] another port`,
+  ];
+}
