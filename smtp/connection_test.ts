@@ -572,6 +572,22 @@ Deno.test("a client that never reads is closed, and little is held for it", asyn
   assert.equal(dialogue.reason, "timeout");
 });
 
+Deno.test("lines of any length are stored as they were sent, by DATA and by BDAT", async () => {
+  for (const length of [998, 999, 1000, 1001, 10_000_000]) {
+    await using dialogue = new Dialogue();
+    const message = `Subject: x\r\n\r\n.${"y".repeat(length - 1)}\r\nend\r\n`;
+    await dialogue.toData();
+    assert.match(
+      await dialogue.say(`${message.replaceAll("\r\n.", "\r\n..")}.\r\n`, [65_536]),
+      /^250 2\.0\.0 /,
+    );
+    await dialogue.say("MAIL FROM:<a@client.test>\r\nRCPT TO:<alice@here.example>\r\n");
+    assert.match(await dialogue.say(`BDAT ${message.length} LAST\r\n${message}`, [65_536]), /^250 2\.0\.0 /);
+    assert.equal(dialogue.delivery.stored.length, 2);
+    for (const { content } of dialogue.delivery.stored) assert.ok(content === message, `${length}`);
+  }
+});
+
 Deno.test("a reset in mid-data leaves nothing behind", async () => {
   await using dialogue = new Dialogue();
   await dialogue.toData();

@@ -233,6 +233,18 @@ Deno.test("serve-in accepts and marks mail when DNS does not answer in time", as
   assert.match(text, /dmarc=temperror/);
 });
 
+Deno.test("serve-in greets and answers EHLO without a question to DNS, which may hang", async () => {
+  await using checked = await Checked.start({ checks: { greylist: "all" } });
+  const { dns, port } = checked;
+  for (const question of Object.keys(dns.zone)) dns.zone[question] = "silent";
+  dns.zone["1.0.0.127.in-addr.arpa PTR"] = "silent";
+  const before = dns.asked.length;
+  using dialogue = await Dialogue.connect(port);
+  assert.match(await dialogue.hear(), /^220 /);
+  assert.match(await dialogue.say("EHLO client.test"), /^250/);
+  assert.equal(dns.asked.length, before);
+});
+
 Deno.test("serve-in refuses by a DNS list before the data, and asks strangers to come again", async () => {
   const listed = zone({
     "2.0.0.127.bad.test A": "127.0.0.2",

@@ -121,6 +121,32 @@ Deno.test("serve-in takes a renewed certificate on SIGHUP, and keeps the old whe
   assert.match(refused.stderr, /\[tls\] .*key\.pem: the key is damaged/);
 });
 
+Deno.test("serve-in serves with a certificate that is expired and for another name, and warns of both", async () => {
+  await using workspace = await Workspace.create();
+  const authority = await createTestAuthority();
+  const [cert, key] = [workspace.file("cert.pem"), workspace.file("key.pem")];
+  const leaf = await authority.issue({
+    names: ["www.example.com"],
+    notBefore: new Date(Date.now() - 9 * 86_400_000),
+    notAfter: new Date(Date.now() - 86_400_000),
+  });
+  await Deno.writeTextFile(cert, leaf.cert);
+  await Deno.writeTextFile(key, leaf.key, { mode: 0o600 });
+  const config = await workspace.configure({ tls: { cert, key }, "serve-in": { tls_port: 0 } });
+  await using server = new RunningMailapp(["serve-in", "--config", config]);
+  const { starttls } = await ports(server);
+  const warned = server.events.filter(({ event }) => event === "tls.certificate.warning").map((event) =>
+    JSON.stringify(event)
+  ).join();
+  assert.match(warned, /expired on /);
+  assert.match(warned, /not for mx\.example\.com/);
+  const { client, tls } = await connect(starttls, { implicit: false, ca: authority.cert });
+  assert.ok(!tls.authorized);
+  await deliver(client);
+  await client.quit();
+  assert.equal(await server.stop(), 0);
+});
+
 Deno.test("serve-in without a certificate warns that there is no TLS", async () => {
   await using workspace = await Workspace.create();
   await using server = new RunningMailapp([
