@@ -142,19 +142,21 @@ export class LoginThrottle implements Disposable {
     const verdict = await check();
     if (verdict.kind === "right") this.#learn(place);
     if (verdict.kind !== "wrong") return verdict;
-    if (!this.#isRepeated(attempt, place)) {
+    const repeated = this.#isRepeated(attempt, place);
+    if (!repeated) {
       this.#count(known, { free: FREE.known, scope: "login", what: place.address, login: attempt.login });
     }
     await this.#delay(known.count);
-    return verdict;
+    return repeated ? again(verdict) : verdict;
   }
 
   async #attemptUnknown({ attempt, place, check }: Checked): Promise<PasswordVerdict> {
     const verdict = await this.#checkInTurn({ attempt, place, check });
     if (verdict.kind === "right") this.#learn(place);
     if (verdict.kind !== "wrong") return verdict;
-    await this.#delay(this.#fail(attempt, place));
-    return verdict;
+    const { count, repeated } = this.#fail(attempt, place);
+    await this.#delay(count);
+    return repeated ? again(verdict) : verdict;
   }
 
   async #checkInTurn({ attempt, place, check }: Checked): Promise<PasswordVerdict> {
@@ -183,11 +185,11 @@ export class LoginThrottle implements Disposable {
     return left > 0 ? paused(`too many failed logins of ${what}`, left) : undefined;
   }
 
-  /** Counts a failure; how many the address has. */
-  #fail(attempt: LoginAttempt, place: Place): number {
+  /** Counts a failure, unless it is the same again; how many the address has. */
+  #fail(attempt: LoginAttempt, place: Place): { readonly count: number; readonly repeated: boolean } {
     const address = this.#addressAt(place) ?? { ...this.#none(), tags: [] };
     this.#addresses.set(place.address, address);
-    if (this.#isRepeated(attempt, place)) return address.count;
+    if (this.#isRepeated(attempt, place)) return { count: address.count, repeated: true };
     const { login } = attempt;
     const { network } = place;
     this.#count(address, { free: FREE.address, scope: "address", what: place.address, login });
@@ -197,7 +199,7 @@ export class LoginThrottle implements Disposable {
       this.#count(failures, { free: FREE.network, scope: "network", what: network, login });
     }
     this.#countLogin(login, network ?? place.address);
-    return address.count;
+    return { count: address.count, repeated: false };
   }
 
   #count(
@@ -310,6 +312,11 @@ function placeOf({ login, origin }: LoginAttempt): Place {
   const plain = unmappedAddress(origin.address);
   if (addressScope(plain) === "loopback") return { address: `${plain} ${login}`, login };
   return { address: addressGroup(plain), network: siteNetworkOf(plain), login };
+}
+
+/** For the log, where fail2ban is not to count it either. */
+function again(verdict: PasswordVerdict & { readonly kind: "wrong" }): PasswordVerdict {
+  return { kind: "wrong", why: `${verdict.why}, the same again` };
 }
 
 function paused(reason: string, left?: number): PasswordVerdict {

@@ -21,7 +21,7 @@ class Place {
   async attempt(
     address: string,
     { password = "wrong", login = LOGIN }: { readonly password?: string; readonly login?: string } = {},
-  ): Promise<{ readonly kind: PasswordVerdict["kind"]; readonly waited: number }> {
+  ): Promise<{ readonly kind: PasswordVerdict["kind"]; readonly why: string; readonly waited: number }> {
     const before = this.clock.monotonic();
     let verdict: PasswordVerdict | undefined;
     this.start(address, { password, login }).then((found) => verdict = found);
@@ -29,7 +29,8 @@ class Place {
       assert.ok(turns < 1000, "no verdict");
       await this.clock.advance(verdict === undefined && turns > 0 ? 100 : 0);
     }
-    return { kind: verdict.kind, waited: this.clock.monotonic() - before };
+    const why = verdict.kind === "right" ? "" : verdict.why;
+    return { kind: verdict.kind, why, waited: this.clock.monotonic() - before };
   }
 
   start(address: string, { password, login }: { password: string; login: string }): Promise<PasswordVerdict> {
@@ -143,7 +144,11 @@ Deno.test("LoginThrottle counts failures where the login is known, too, and forg
 Deno.test("LoginThrottle counts the same wrong password once: a phone with an old one pauses nobody", async () => {
   const place = new Place();
   for (let n = 0; n < 50; n++) {
-    assert.equal((await place.attempt("192.0.2.1", { password: "old" })).kind, "wrong");
+    const verdict = await place.attempt("192.0.2.1", { password: "old" });
+    assert.deepEqual([verdict.kind, verdict.why], [
+      "wrong",
+      `wrong password${n === 0 ? "" : ", the same again"}`,
+    ]);
     await place.clock.advance(60_000);
   }
   assert.equal((await place.attempt("192.0.2.1", { login: "bob", password: "right" })).kind, "right");
