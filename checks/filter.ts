@@ -4,7 +4,9 @@
  *
  * @module
  */
+import type { Clock } from "../base/clock.ts";
 import { errorText } from "../base/error_text.ts";
+import { Watchdog } from "../base/watchdog.ts";
 import type { HeaderEdit } from "../message/header_edits.ts";
 import type { HeaderSection } from "../message/header_section.ts";
 import type { Header } from "../smtp/delivery.ts";
@@ -63,27 +65,44 @@ export interface FilterSession extends Disposable {
 /** What came of one filter. */
 export type FilterOutcome = { readonly opinion: FilterOpinion } | { readonly failure: string };
 
+/**
+ * For all that a filter does about one message, in milliseconds: what it does to one part has a bound of its own, but a
+ * message has many. Its client waits for ten minutes (RFC 5321 §4.5.3.2.6).
+ */
+const PATIENCE = 120_000;
+
+/** What a {@linkcode FilterRun} depends on. */
+export interface FilterRunOptions {
+  /** What the filter is told. */
+  readonly message: Promise<FilteredMessage>;
+  /** Hears, once, that the filter failed, or that it did its work. */
+  readonly ended: (failure: string | undefined) => void;
+  /** Measures the waits. */
+  readonly clock: Clock;
+}
+
 /** Shows one message to one filter. Never rejects: after a failure nothing more is shown. */
 export class FilterRun implements Disposable {
   /** Which one. */
   readonly filter: Filter;
   readonly #ended: (failure: string | undefined) => void;
+  readonly #clock: Clock;
+  readonly #watchdog: Watchdog;
+  /** Ends the wait for the step that is being done. */
+  #giveUp: (error: Error) => void = () => {};
+  #left = PATIENCE;
   #session: FilterSession | undefined;
   #failure: string | undefined;
   #disposed = false;
   /** What was done so far, one step behind the other. */
   #steps: Promise<void>;
 
-  /** Begins at once. `ended` hears, once, that the filter failed, or that it did its work. */
-  constructor(
-    filter: Filter,
-    { message, ended }: {
-      readonly message: Promise<FilteredMessage>;
-      readonly ended: (failure: string | undefined) => void;
-    },
-  ) {
+  /** Begins at once. */
+  constructor(filter: Filter, { message, ended, clock }: FilterRunOptions) {
     this.filter = filter;
     this.#ended = ended;
+    this.#clock = clock;
+    this.#watchdog = new Watchdog(clock, () => this.#giveUp(new Error(`more than ${PATIENCE / 1000} s`)));
     this.#steps = this.#guard(async () => {
       const session = await filter.open(await message);
       if (this.#disposed) session[Symbol.dispose]();
@@ -113,6 +132,7 @@ export class FilterRun implements Disposable {
   /** Ends it. */
   [Symbol.dispose](): void {
     this.#disposed = true;
+    this.#watchdog.cancel();
     this.#session?.[Symbol.dispose]();
     this.#session = undefined;
   }
@@ -124,8 +144,15 @@ export class FilterRun implements Disposable {
   }
 
   async #guard(step: () => Promise<void>): Promise<void> {
+    const began = this.#clock.monotonic();
+    const late = Promise.withResolvers<never>();
+    this.#giveUp = late.reject;
+    this.#watchdog.deadline = began + this.#left;
     try {
-      await step();
+      await Promise.race([step(), late.promise]);
+      this.#left -= this.#clock.monotonic() - began;
+      // What the client takes its time for is not the filter's fault.
+      this.#watchdog.deadline = Infinity;
     } catch (error) {
       // What was closed on purpose did not fail.
       if (!this.#disposed && this.#failure === undefined) this.#ended(this.#failure = errorText(error));

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { HeaderSection } from "../message/header_section.ts";
 import { bytesOf, textOf } from "../tests/support/bytes.ts";
+import { FakeClock, settle } from "../tests/support/fake_clock.ts";
 import {
   type Filter,
   type FilteredMessage,
@@ -50,6 +51,7 @@ Deno.test("FilterRun shows a filter all of a message, in order", async () => {
   const ended: (string | undefined)[] = [];
   using run = new FilterRun(filter, {
     message: Promise.resolve(MESSAGE),
+    clock: new FakeClock(),
     ended: (failure) => ended.push(failure),
   });
   run.header(new HeaderSection());
@@ -66,6 +68,7 @@ Deno.test("FilterRun shows a filter nothing more that failed, and says so once",
     const ended: (string | undefined)[] = [];
     using run = new FilterRun(filter, {
       message: Promise.resolve(MESSAGE),
+      clock: new FakeClock(),
       ended: (failure) => ended.push(failure),
     });
     run.header(new HeaderSection());
@@ -82,12 +85,78 @@ Deno.test("FilterRun closes a filter with a message that comes to nothing, and t
   const filter = new Failing();
   const message = Promise.withResolvers<FilteredMessage>();
   const ended: unknown[] = [];
-  const run = new FilterRun(filter, { message: message.promise, ended: (failure) => ended.push(failure) });
+  const run = new FilterRun(filter, {
+    message: message.promise,
+    clock: new FakeClock(),
+    ended: (failure) => ended.push(failure),
+  });
   run[Symbol.dispose]();
   message.resolve(MESSAGE);
   await run.finish();
   assert.equal(filter.open_, 0);
   assert.deepEqual(ended, []);
+});
+
+/** A filter that takes so many milliseconds for each step, or for ever. */
+class Slow extends Failing {
+  constructor(readonly clock: FakeClock, readonly milliseconds: Readonly<Record<string, number>>) {
+    super();
+  }
+
+  override async open() {
+    await this.#wait("open");
+    const session = await super.open();
+    return {
+      ...session,
+      header: () => this.#wait("header").then(session.header),
+      body: (chunk: Uint8Array) => this.#wait("body").then(() => session.body(chunk)),
+      finish: () => this.#wait("finish").then(session.finish),
+    };
+  }
+
+  #wait(step: string): Promise<void> {
+    const milliseconds = this.milliseconds[step] ?? 0;
+    if (milliseconds === Infinity) return new Promise(() => {});
+    return new Promise((resolve) => void this.clock.after(milliseconds, resolve));
+  }
+}
+
+Deno.test("FilterRun gives up on a filter that takes too long for a message, whatever its steps take", async () => {
+  for (
+    const [steps, expected] of [
+      [{ open: Infinity }, { failure: "more than 120 s" }],
+      [{ header: Infinity }, { failure: "more than 120 s" }],
+      [{ finish: Infinity }, { failure: "more than 120 s" }],
+      // No step by itself is too long.
+      [{ body: 29_000 }, { failure: "more than 120 s" }],
+      [{ open: 29_000, header: 29_000, body: 1000, finish: 29_000 }, { opinion: OPINION }],
+    ] as const
+  ) {
+    const clock = new FakeClock();
+    const filter = new Slow(clock, steps);
+    const ended: unknown[] = [];
+    const done = (async () => {
+      using run = new FilterRun(filter, {
+        message: Promise.resolve(MESSAGE),
+        clock,
+        ended: (failure) => ended.push(failure),
+      });
+      run.header(new HeaderSection());
+      for (let part = 0; part < 10; part++) {
+        await run.body(bytesOf("x"));
+        // The client is slow, too, which counts for nothing.
+        await new Promise<void>((resolve) => void clock.after(60_000, resolve));
+      }
+      return await run.finish();
+    })();
+    for (let second = 0; second < 1000; second++) {
+      await clock.advance(1000);
+      await settle();
+    }
+    assert.deepEqual(await done, expected, JSON.stringify(steps));
+    assert.equal(ended.length, 1);
+    assert.equal(filter.open_, 0);
+  }
 });
 
 Deno.test("foldedValue() makes a value of any text", () => {

@@ -145,9 +145,9 @@ export class MailInspector implements Inspector {
   }
 
   #showFilters(message: Promise<FilteredMessage>): FilterRun[] {
-    const { filters = [] } = this.#options;
+    const { filters = [], clock } = this.#options;
     return filters.map((filter) =>
-      new FilterRun(filter, { message, ended: (failure) => this.#tell(filter, failure) })
+      new FilterRun(filter, { message, clock, ended: (failure) => this.#tell(filter, failure) })
     );
   }
 

@@ -80,8 +80,13 @@ const ACTIONS = ACTION.addHeaders | ACTION.changeHeaders | ACTION.quarantine;
 const STEPS = Object.values(STEP).reduce((all, bit) => all | bit, 0);
 /** A filter that works on a message says so; it may do that for as many timeouts. */
 const MAX_PROGRESS = 10;
-/** Changes of one message, and what is in one of them. */
+/** Changes of one message. */
 const MAX_CHANGES = 1000;
+/** Octets of names and values in them. */
+const MAX_CHANGED = 1024 * 1024;
+/** Octets of a field's name and of its value as a filter is shown them: libmilter hangs up at a packet of 64 KiB. */
+const MAX_NAME = 500;
+const MAX_SHOWN = 65_000;
 
 /**
  * One message at one filter. The methods are called in the order of the protocol; once the filter has decided, the later
@@ -129,7 +134,9 @@ export class MilterSession implements Disposable {
 
   /** Tells the envelope. */
   async envelope(envelope: MilterEnvelope): Promise<void> {
-    const { hostname, id, client, clientName = `[${client.address}]`, helo, from, to } = envelope;
+    const { hostname, id, client, clientName = `[${client.address}]` } = envelope;
+    const helo = utf8Octets(envelope.helo);
+    const from = utf8Octets(envelope.from);
     const family = client.address.includes(":") ? "6" : "4";
     const port = Buffer.alloc(2);
     port.writeUInt16BE(client.port & 0xffff);
@@ -145,7 +152,7 @@ export class MilterSession implements Disposable {
     await this.#step(COMMAND.hello, [STEP.noHello, STEP.helloUnanswered], texts(helo));
     this.#macros(COMMAND.mail, { i: id, "{mail_addr}": from });
     await this.#step(COMMAND.mail, [STEP.noMail, STEP.mailUnanswered], texts(`<${from}>`));
-    if (this.#decided === undefined) await this.#recipients(to);
+    if (this.#decided === undefined) await this.#recipients(envelope.to.map(utf8Octets));
     this.#macros(COMMAND.data, { i: id });
     await this.#step(COMMAND.data, [STEP.noData, STEP.dataUnanswered]);
   }
@@ -174,16 +181,15 @@ export class MilterSession implements Disposable {
   async header(fields: readonly HeaderField[]): Promise<void> {
     for (const field of fields) {
       if (this.#decided !== undefined) return;
-      // What is no field has no name to be shown by.
-      if (field.name === "") continue;
-      const value = fieldValue(field).replaceAll("\r\n", "\n");
+      const name = field.text.slice(0, field.name.length);
+      // What is no field has no name to be shown by, and no program looks for one as long.
+      if (name === "" || name.length > MAX_NAME) continue;
+      // What is left out of a long value would keep the filter from seeing the message at all.
+      const value = fieldValue(field).slice(0, MAX_SHOWN).replaceAll("\r\n", "\n");
       await this.#step(
         COMMAND.header,
         [STEP.noHeaders, STEP.headersUnanswered],
-        texts(
-          field.text.slice(0, field.text.indexOf(":")).trimEnd(),
-          (this.#steps & STEP.leadingSpace) === 0 ? value.replace(/^[ \t]/, "") : value,
-        ),
+        texts(name, (this.#steps & STEP.leadingSpace) === 0 ? value.replace(/^[ \t]/, "") : value),
       );
     }
     await this.#step(COMMAND.endOfHeader, [STEP.noEndOfHeader, STEP.endOfHeaderUnanswered]);
@@ -202,6 +208,7 @@ export class MilterSession implements Disposable {
     if (this.#decided !== undefined) return this.#decided;
     await this.#write(COMMAND.endOfBody);
     const changes: MilterChange[] = [];
+    let octets = 0;
     let quarantine: string | undefined;
     for (let progress = 0;;) {
       const packet = await this.#read();
@@ -210,7 +217,9 @@ export class MilterSession implements Disposable {
       if (change !== undefined) {
         changes.push(change);
         if (changes.length > MAX_CHANGES) throw new MilterError(`more than ${MAX_CHANGES} changes`);
-      } else if (packet.letter === REPLY.quarantine) [quarantine = ""] = readTexts(packet.data);
+        octets += change.name.length + change.value.length;
+        if (octets > MAX_CHANGED) throw new MilterError(`changes of more than ${MAX_CHANGED} octets`);
+      } else if (packet.letter === REPLY.quarantine) [quarantine = ""] = readTexts(packet.data, 1);
       else {
         const verdict = readVerdict(packet) ?? { action: "accept", changes };
         return {
@@ -273,14 +282,17 @@ export class MilterSession implements Disposable {
     await this.#inTime(() => writeAll(this.#conn, bytes));
   }
 
-  async #read(): Promise<Packet> {
-    for (;;) {
-      const packet = this.#reader.next();
-      if (packet !== undefined) return packet;
-      const length = await this.#inTime(() => this.#conn.read(this.#buffer));
-      if (length === null) throw new MilterError("the filter hung up");
-      this.#reader.push(this.#buffer.subarray(0, length));
-    }
+  /** An answer; all of it has to come in time, not only its next octet. */
+  #read(): Promise<Packet> {
+    return this.#inTime(async () => {
+      for (;;) {
+        const packet = this.#reader.next();
+        if (packet !== undefined) return packet;
+        const length = await this.#conn.read(this.#buffer);
+        if (length === null) throw new MilterError("the filter hung up");
+        this.#reader.push(this.#buffer.subarray(0, length));
+      }
+    });
   }
 
   async #inTime<T>(call: () => Promise<T>): Promise<T> {
@@ -296,6 +308,11 @@ export class MilterSession implements Disposable {
       this.#watchdog.deadline = Infinity;
     }
   }
+}
+
+/** A text as its octets in UTF-8, one character each. */
+function utf8Octets(text: string): string {
+  return Buffer.from(text).toString("latin1");
 }
 
 /** What ends the look at a message; `undefined`: it goes on. */
@@ -314,7 +331,7 @@ function readVerdict({ letter, data }: Packet): MilterVerdict | undefined {
     case REPLY.connectionFailure:
       return { action: "defer", changes: [] };
     case REPLY.replyCode: {
-      const [reply = ""] = readTexts(data);
+      const [reply = ""] = readTexts(data, 1);
       if (!/^[45]\d\d(?:[ -]|$)/.test(reply)) throw new MilterError("a reply that is neither 4xx nor 5xx");
       return { action: reply.startsWith("4") ? "defer" : "reject", reply, changes: [] };
     }
@@ -325,16 +342,16 @@ function readVerdict({ letter, data }: Packet): MilterVerdict | undefined {
 function readChange({ letter, data }: Packet): MilterChange | undefined {
   switch (letter) {
     case REPLY.addHeader: {
-      const [name = "", value = ""] = readTexts(data);
+      const [name = "", value = ""] = readTexts(data, 2);
       return { kind: "add", name: fieldName(name), value };
     }
     case REPLY.insertHeader: {
-      const [name = "", value = ""] = readTexts(data.subarray(4));
+      const [name = "", value = ""] = readTexts(data.subarray(4), 2);
       return { kind: "add", name: fieldName(name), value };
     }
     case REPLY.changeHeader: {
       if (data.length < 4) throw new MilterError("a change without its place");
-      const [name = "", value = ""] = readTexts(data.subarray(4));
+      const [name = "", value = ""] = readTexts(data.subarray(4), 2);
       return { kind: "change", name: fieldName(name), index: data.readUInt32BE(), value };
     }
   }

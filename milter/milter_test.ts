@@ -7,6 +7,7 @@ import { bytesOf } from "../tests/support/bytes.ts";
 import { FakeClock, settle } from "../tests/support/fake_clock.ts";
 import { type FakeMilterOptions, type MilterAnswer, startFakeMilter } from "../tests/support/fake_milter.ts";
 import { type MilterAddress, type MilterEnvelope, MilterSession, type MilterVerdict } from "./milter.ts";
+import { encodePacket, PacketReader } from "./packet.ts";
 
 const ENVELOPE: MilterEnvelope = {
   hostname: "mx.example.com",
@@ -176,6 +177,12 @@ Deno.test("MilterSession fails with a filter that talks nonsense, hangs up or wa
       { answer: (letter) => letter === "E" ? Array(1001).fill(["h", "A\0b\0"]) : undefined },
       /more than 1000/,
     ],
+    [
+      {
+        answer: (letter) => letter === "E" ? Array(3).fill(["h", `A\0${"b".repeat(400_000)}\0`]) : undefined,
+      },
+      /more than 1048576 octets/,
+    ],
     [{ answer: (letter) => letter === "E" ? Array(11).fill(["p"]) : undefined }, /an answer "p"/],
   ];
   for (const [options, error] of cases) await assert.rejects(verdict(options), error);
@@ -210,7 +217,19 @@ Deno.test("MilterSession waits for no answer longer than it should, and for no c
     await clock.advance(5001);
     await shown;
   }
+  // An answer that comes octet by octet, and never to its end.
   const clock = new FakeClock();
+  const dripped = assert.rejects(
+    MilterSession.open({
+      address: { path: "/x" },
+      clock,
+      timeoutMs: 5000,
+      connect: () => Promise.resolve(drippingConnection(clock)),
+    }),
+    /no answer in time/,
+  );
+  for (let second = 0; second < 6; second++) await clock.advance(1000);
+  await dripped;
   const opened = assert.rejects(
     MilterSession.open({
       address: { path: "/x" },
@@ -222,4 +241,72 @@ Deno.test("MilterSession waits for no answer longer than it should, and for no c
   );
   await clock.advance(101);
   await opened;
+});
+
+/** A connection over which an octet of a packet comes each second, and takes all that is sent. */
+function drippingConnection(clock: FakeClock): Deno.Conn {
+  const packet = Buffer.from("\0\0\0\xffO", "latin1");
+  const closed = Promise.withResolvers<never>();
+  closed.promise.catch(() => {});
+  let at = 0;
+  const conn: Partial<Deno.Conn> = {
+    write: (bytes) => Promise.resolve(bytes.length),
+    read: (buffer) =>
+      Promise.race([
+        closed.promise,
+        new Promise<number>((resolve) =>
+          void clock.after(1000, () => {
+            buffer[0] = packet[at++] ?? 0;
+            resolve(1);
+          })
+        ),
+      ]),
+    close: () => closed.reject(new Error("closed")),
+  };
+  return conn as Deno.Conn;
+}
+
+Deno.test("MilterSession shows addresses in UTF-8, and no more of a field than a filter can take", async () => {
+  await using milter = startFakeMilter();
+  using session = await MilterSession.open({
+    address: { host: "127.0.0.1", port: milter.port },
+    clock: systemClock,
+    timeoutMs: 5000,
+  });
+  // The low octets of these characters are NUL and line feed.
+  const envelope = {
+    ...ENVELOPE,
+    helo: "\u0100.test",
+    from: "\u0100\u010a@client.test",
+    to: ["z\u0100@example.com"],
+  };
+  await session.envelope(envelope);
+  await session.header(
+    HeaderSection.of(
+      `X-Long: ${"y".repeat(200_000)}\r\n${"N".repeat(100_000)}: z\r\nSubject : a\r\n`,
+    ).fields,
+  );
+  await session.finish();
+  const octets = (text: string) => Buffer.from(text).toString("latin1");
+  const seen = milter.seen.map((line) => line.replaceAll("␀", "\0"));
+  for (const line of ["H \u0100.test\0", "M <\u0100\u010a@client.test>\0", "R <z\u0100@example.com>\0"]) {
+    assert.ok(seen.includes(octets(line)), line);
+  }
+  const fields = seen.filter((line) => line.startsWith("L "));
+  assert.deepEqual(fields.map((field) => field.split("\0", 1)[0]), ["L X-Long", "L Subject"]);
+  assert.ok(fields.every(({ length }) => length < 65_536));
+});
+
+Deno.test("PacketReader finds packets however the bytes are cut", () => {
+  const reader = new PacketReader();
+  const data = Buffer.alloc(200_000, "x");
+  const packets = Buffer.concat([encodePacket("h", data), encodePacket("c"), encodePacket("i", data)]);
+  const found: string[] = [];
+  for (let at = 0; at < packets.length; at++) {
+    reader.push(packets.subarray(at, at + 1));
+    for (let packet = reader.next(); packet !== undefined; packet = reader.next()) {
+      found.push(`${packet.letter} ${packet.data.length} ${packet.data.every((octet) => octet === 120)}`);
+    }
+  }
+  assert.deepEqual(found, ["h 200000 true", "c 0 true", "i 200000 true"]);
 });

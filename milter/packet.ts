@@ -111,12 +111,16 @@ export function texts(...values: readonly string[]): Buffer {
   return Buffer.from(values.map((value) => `${value.replaceAll("\0", "")}\0`).join(""), "latin1");
 }
 
-/** The texts in some data, one character an octet. */
-export function readTexts(data: Buffer): string[] {
-  const all = data.toString("latin1").split("\0");
-  // What stands behind the last NUL is nothing, or a text that lacks its own.
-  if (all.at(-1) === "") all.pop();
-  return all;
+/** The first texts in some data, at most so many, one character an octet. The last one may lack its NUL. */
+export function readTexts(data: Buffer, most: number): string[] {
+  const found: string[] = [];
+  for (let at = 0; at < data.length && found.length < most;) {
+    const nul = data.indexOf(0, at);
+    const end = nul < 0 ? data.length : nul;
+    found.push(data.toString("latin1", at, end));
+    at = end + 1;
+  }
+  return found;
 }
 
 /** Numbers of 32 bits. */
@@ -126,26 +130,38 @@ export function numbers(...values: readonly number[]): Buffer {
   return data;
 }
 
-/** Takes packets out of a stream of bytes. */
+/** Takes packets out of a stream of bytes, in memory and time that grow with the bytes, however they are cut. */
 export class PacketReader {
-  #held: Buffer = Buffer.alloc(0);
+  #room: Buffer = Buffer.alloc(512);
+  #start = 0;
+  #end = 0;
 
   /** Adds bytes that have come; they are copied. */
   push(bytes: Uint8Array): void {
-    this.#held = Buffer.concat([this.#held, bytes]);
+    const held = this.#end - this.#start;
+    if (this.#end + bytes.length > this.#room.length) {
+      const needed = held + bytes.length;
+      const room = needed > this.#room.length ? Buffer.alloc(2 * needed) : this.#room;
+      this.#room.copy(room, 0, this.#start, this.#end);
+      this.#room = room;
+      this.#start = 0;
+      this.#end = held;
+    }
+    this.#room.set(bytes, this.#end);
+    this.#end += bytes.length;
   }
 
   /**
-   * The next packet; `undefined` where it is not whole yet.
+   * The next packet; `undefined` where it is not whole yet. Its data is valid until the next {@linkcode push}.
    * @throws {MilterError} where it is none, or too long
    */
   next(): Packet | undefined {
-    const held = this.#held;
+    const held = this.#room.subarray(this.#start, this.#end);
     if (held.length < 5) return undefined;
     const length = held.readUInt32BE();
     if (length < 1 || length > MAX_PACKET) throw new MilterError(`a packet of ${length} octets`);
     if (held.length < 4 + length) return undefined;
-    this.#held = held.subarray(4 + length);
+    this.#start += 4 + length;
     return { letter: held.toString("latin1", 4, 5), data: held.subarray(5, 4 + length) };
   }
 }
