@@ -13,6 +13,8 @@ const SPACE = 32;
 
 // What is held back for later, line ends and one space, is written in blocks of this size at most.
 const BLOCK = 16 * 1024;
+/** Where the relaxed form is written: nothing stays in it behind a call, so one is enough. */
+const block = new Uint8Array(BLOCK);
 
 const CRLF = Uint8Array.of(CR, LF);
 /** So many line ends are given out at once. */
@@ -28,7 +30,6 @@ export type TakeBytes = (bytes: Uint8Array) => void;
  */
 export class RelaxedBody {
   readonly #take: TakeBytes;
-  readonly #block = new Uint8Array(BLOCK);
   #used = 0;
   /** Line ends that count only if something follows. */
   #lineEnds = 0;
@@ -68,7 +69,7 @@ export class RelaxedBody {
         this.#text(byte);
         used = this.#used;
       } else {
-        this.#block[used++] = byte;
+        block[used++] = byte;
       }
     }
     if (used > 0) this.#empty = false;
@@ -100,12 +101,12 @@ export class RelaxedBody {
 
   #put(byte: number): void {
     if (this.#used === BLOCK) this.#flush();
-    this.#block[this.#used++] = byte;
+    block[this.#used++] = byte;
     this.#empty = false;
   }
 
   #flush(): void {
-    if (this.#used > 0) this.#take(this.#block.subarray(0, this.#used));
+    if (this.#used > 0) this.#take(block.subarray(0, this.#used));
     this.#used = 0;
   }
 }

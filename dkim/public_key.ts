@@ -7,12 +7,16 @@ import { Buffer } from "node:buffer";
 import { Memo } from "../base/memo.ts";
 import type { DkimAlgorithm } from "./keys.ts";
 import { bitLength, readRsaKey } from "./rsa_key.ts";
+import { COMMON_EXPONENT, RsaVerifier } from "./rsa_verify.ts";
 import { parseTagList } from "./tag_list.ts";
 
 /** Shorter RSA keys never verify (RFC 8301 §3.2). */
 const MIN_RSA_BITS = 1024;
 /** Longer ones need not be verified (RFC 8301 §3.2). */
 const MAX_RSA_BITS = 4096;
+/** With longer keys, and over more octets, signatures are verified in another thread. */
+const MAX_BITS_HERE = 2048;
+const MAX_OCTETS_HERE = 16 * 1024;
 /** Octets of a key in DER that are looked at; one of 4096 bits has 550. */
 const MAX_DER = 2048;
 const ED25519_OCTETS = 32;
@@ -26,10 +30,10 @@ export interface DkimPublicKey {
   /** Whether the domain of `i=` must be that of `d=`, no subdomain (`t=s`). */
   readonly exactDomain: boolean;
   /**
-   * Whether the signature is right, found out in another thread.
+   * Whether the signature is right; found out in another thread where that takes longer than going there.
    * @param data what was signed
    */
-  verify(signature: Uint8Array, data: Uint8Array<ArrayBuffer>): Promise<boolean>;
+  verify(signature: Uint8Array, data: Uint8Array<ArrayBuffer>): Promise<boolean> | boolean;
 }
 
 /** Why a record is of no use, in the words of RFC 6376 §6.1.2. */
@@ -100,7 +104,12 @@ async function importRsa(der: Buffer): Promise<Verify | KeyProblem> {
     // Such as an exponent that is no odd number, or too large.
     return "key syntax error";
   }
-  return async (signature, data) => await crypto.subtle.verify(RSA, key, Uint8Array.from(signature), data);
+  const elsewhere: Verify = (signature, data) =>
+    crypto.subtle.verify(RSA, key, Uint8Array.from(signature), data);
+  if (bits > MAX_BITS_HERE || !numbers.exponent.equals(COMMON_EXPONENT)) return elsewhere;
+  const verifier = new RsaVerifier(numbers.modulus);
+  return (signature, data) =>
+    data.length <= MAX_OCTETS_HERE ? verifier.verify(signature, data) : elsewhere(signature, data);
 }
 
 async function importEd25519(bytes: Buffer): Promise<Verify | KeyProblem> {

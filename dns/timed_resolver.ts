@@ -3,7 +3,8 @@
  *
  * @module
  */
-import type { Clock, Timer } from "../base/clock.ts";
+import type { Clock } from "../base/clock.ts";
+import { Watchdog } from "../base/watchdog.ts";
 import type { Answer, MxRecord, QueryOptions, Resolver, TlsaRecord } from "./resolver.ts";
 
 /** What it depends on. */
@@ -16,6 +17,9 @@ export interface TimedResolverOptions {
   readonly timeoutMs: number;
 }
 
+const NO_TIME = { kind: "failed", reason: "no time left for DNS" } as const;
+const GIVEN_UP = { kind: "failed", reason: "given up" } as const;
+
 /**
  * Asks another resolver, for no longer than a given time in all: only the time counts in which a question waits, and
  * questions that wait together count once. From then on every question is answered `failed` at once.
@@ -23,75 +27,77 @@ export interface TimedResolverOptions {
 export class TimedResolver implements Resolver, Disposable {
   readonly #resolver: Resolver;
   readonly #clock: Clock;
-  readonly #over = new AbortController();
+  readonly #watchdog: Watchdog;
+  /** Settles when the time is up. */
+  readonly #over = Promise.withResolvers<typeof GIVEN_UP>();
+  #exhausted = false;
   #left: number;
   #waiting = 0;
   #since = 0;
-  #timer: Timer | undefined;
 
   /** The time begins with the first question. */
   constructor({ resolver, clock, timeoutMs }: TimedResolverOptions) {
     this.#resolver = resolver;
     this.#clock = clock;
+    this.#watchdog = new Watchdog(clock, () => this.#end());
     this.#left = timeoutMs;
   }
 
   /** Whether the time is up. */
   get exhausted(): boolean {
-    return this.#over.signal.aborted;
+    return this.#exhausted;
   }
 
   /** Another one, which has the time that is left here and so much more. */
   prolonged(moreMs: number): TimedResolver {
     const waited = this.#waiting > 0 ? this.#clock.monotonic() - this.#since : 0;
-    const left = this.exhausted ? 0 : Math.max(0, this.#left - waited);
+    const left = this.#exhausted ? 0 : Math.max(0, this.#left - waited);
     return new TimedResolver({ resolver: this.#resolver, clock: this.#clock, timeoutMs: left + moreMs });
   }
 
   /** Answers what still waits with `failed`, and all later questions. */
   [Symbol.dispose](): void {
-    this.#timer?.cancel();
-    this.#over.abort();
+    this.#watchdog.cancel();
+    this.#end();
   }
 
   mx(name: string, options?: QueryOptions): Promise<Answer<MxRecord>> {
-    return this.#within(options, (timed) => this.#resolver.mx(name, timed));
+    return this.#within(options, (passed) => this.#resolver.mx(name, passed));
   }
 
   a(name: string, options?: QueryOptions): Promise<Answer<string>> {
-    return this.#within(options, (timed) => this.#resolver.a(name, timed));
+    return this.#within(options, (passed) => this.#resolver.a(name, passed));
   }
 
   aaaa(name: string, options?: QueryOptions): Promise<Answer<string>> {
-    return this.#within(options, (timed) => this.#resolver.aaaa(name, timed));
+    return this.#within(options, (passed) => this.#resolver.aaaa(name, passed));
   }
 
   txt(name: string, options?: QueryOptions): Promise<Answer<string>> {
-    return this.#within(options, (timed) => this.#resolver.txt(name, timed));
+    return this.#within(options, (passed) => this.#resolver.txt(name, passed));
   }
 
   ptr(address: string, options?: QueryOptions): Promise<Answer<string>> {
-    return this.#within(options, (timed) => this.#resolver.ptr(address, timed));
+    return this.#within(options, (passed) => this.#resolver.ptr(address, passed));
   }
 
   cname(name: string, options?: QueryOptions): Promise<Answer<string>> {
-    return this.#within(options, (timed) => this.#resolver.cname(name, timed));
+    return this.#within(options, (passed) => this.#resolver.cname(name, passed));
   }
 
   tlsa(name: string, options?: QueryOptions): Promise<Answer<TlsaRecord>> {
-    return this.#within(options, (timed) => this.#resolver.tlsa(name, timed));
+    return this.#within(options, (passed) => this.#resolver.tlsa(name, passed));
   }
 
+  // An AbortSignal of its own would cost more than most answers, which are known already.
   async #within<T>(
     options: QueryOptions | undefined,
-    ask: (timed: QueryOptions) => Promise<Answer<T>>,
+    ask: (options?: QueryOptions) => Promise<Answer<T>>,
   ): Promise<Answer<T>> {
-    if (this.exhausted) return { kind: "failed", reason: "no time left for DNS" };
-    const { signal } = options ?? {};
+    if (this.#exhausted) return NO_TIME;
     if (this.#waiting++ === 0) this.#start();
     try {
-      const own = this.#over.signal;
-      return await ask({ ...options, signal: signal === undefined ? own : AbortSignal.any([own, signal]) });
+      return await Promise.race([ask(options), this.#over.promise]);
     } finally {
       if (--this.#waiting === 0) this.#stop();
     }
@@ -99,20 +105,16 @@ export class TimedResolver implements Resolver, Disposable {
 
   #start(): void {
     this.#since = this.#clock.monotonic();
-    // One timer does for many short waits: it looks again when it fires.
-    this.#timer ??= this.#clock.after(this.#left, () => this.#look());
+    this.#watchdog.deadline = this.#since + this.#left;
   }
 
   #stop(): void {
+    this.#watchdog.deadline = Infinity;
     this.#left -= this.#clock.monotonic() - this.#since;
   }
 
-  #look(): void {
-    this.#timer = undefined;
-    if (this.#waiting === 0) return;
-    this.#stop();
-    this.#since = this.#clock.monotonic();
-    if (this.#left > 0) this.#timer = this.#clock.after(this.#left, () => this.#look());
-    else this.#over.abort();
+  #end(): void {
+    this.#exhausted = true;
+    this.#over.resolve(GIVEN_UP);
   }
 }
