@@ -23,8 +23,14 @@ const TAB = 9;
 /** Where a value is written, a byte a character. */
 let room = Buffer.alloc(4096);
 
+/** What has to change in a value. */
+const LOOSE = /[\t\r\n]| {2}|^ | $/;
+
 /** A value on one line, each run of white space one space, none at either end. */
 function relax(value: string): string {
+  // Most values stand on one line behind one space.
+  const text = value.charCodeAt(0) === SPACE ? value.slice(1) : value;
+  if (!LOOSE.test(text)) return text;
   if (room.length < value.length) room = Buffer.alloc(value.length);
   let used = 0;
   let space = false;

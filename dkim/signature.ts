@@ -16,6 +16,8 @@ const HASH_OCTETS = 32;
 /** Octets of a signature field, and of a tag other than the copies of fields in `z=`; longer ones sign nothing honest. */
 const MAX_FIELD = 64 * 1024;
 const MAX_TAG = 8 * 1024;
+/** Names in `h=`; who signs each field once or twice comes nowhere near. */
+const MAX_NAMES = 500;
 
 /** What a DKIM-Signature says, as far as an ARC-Message-Signature says it, too. */
 export interface SignatureTags {
@@ -96,7 +98,9 @@ export function readDkimSignature(tags: Tags): DkimSignatureTags {
  */
 export function readSignatureTags(tags: Tags): SignatureTags {
   for (const name of ["a", "b", "bh", "d", "h", "s"]) required(tags, name);
-  const names = required(tags, "h").split(":").map((name) => stripSpace(name).toLowerCase());
+  const listed = required(tags, "h").split(":", MAX_NAMES + 1);
+  if (listed.length > MAX_NAMES) throw new SignatureError("signature syntax error: long h=");
+  const names = listed.map((name) => stripSpace(name).toLowerCase());
   if (!names.every((name) => /^[!-9;-~]+$/.test(name))) throw new SignatureError("signature syntax error");
   if (!names.includes("from")) throw new SignatureError("From field not signed");
   const [header = "", body = "simple", ...rest] = (tags.get("c") ?? "simple/simple").toLowerCase().split("/");

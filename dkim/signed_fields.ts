@@ -24,13 +24,21 @@ export interface SignedContent {
   readonly signature: HeaderField;
 }
 
-/** The signatures of a message sign more, all in all, than is to be hashed. */
+/** A signature, or all of a message, sign more than is to be hashed. */
 export class SignedTooMuchError extends Error {
   /** Nobody catches it without asking for it. */
   constructor() {
-    super("the signatures of this message sign too much of its header section");
+    super("too much of the header section is signed");
     this.name = "SignedTooMuchError";
   }
+}
+
+/** What may be signed. */
+export interface SignedFieldsOptions {
+  /** Octets of the fields that one signature signs. */
+  readonly maxInput?: number;
+  /** Octets of those that all of a message sign. */
+  readonly maxOctets?: number;
 }
 
 /** The fields of a header section as signatures sign them. */
@@ -38,12 +46,17 @@ export class SignedFields {
   readonly #section: HeaderSection;
   /** Relaxed forms made before: several signatures sign the same fields. */
   readonly #relaxed = new Map<HeaderField, string>();
+  readonly #maxInput: number;
   /** Octets that may be given out yet. */
   #left: number;
 
-  /** Reads nothing yet. `maxOctets` bounds what all signatures of a message sign of it. */
-  constructor(section: HeaderSection, { maxOctets = Infinity }: { readonly maxOctets?: number } = {}) {
+  /** Reads nothing yet; there are no bounds but those of the options. */
+  constructor(
+    section: HeaderSection,
+    { maxInput = Infinity, maxOctets = Infinity }: SignedFieldsOptions = {},
+  ) {
     this.#section = section;
+    this.#maxInput = maxInput;
     this.#left = maxOctets;
   }
 
@@ -78,10 +91,12 @@ export class SignedFields {
     fields: readonly HeaderField[],
     { canonicalization, signature }: Omit<SignedContent, "names">,
   ): Uint8Array<ArrayBuffer> {
+    // Counted as they came, which costs nothing, and is no less than their canonical form.
+    const octets = fields.reduce((octets, { text }) => octets + text.length, signature.text.length);
+    if (octets > this.#maxInput || octets > this.#left) throw new SignedTooMuchError();
+    this.#left -= octets;
     const lines = fields.map((field) => this.#canonical(field, canonicalization));
     lines.push(canonicalField({ ...signature, text: withoutSignature(signature.text) }, canonicalization));
-    this.#left -= lines.reduce((octets, line) => octets + line.length, 0);
-    if (this.#left < 0) throw new SignedTooMuchError();
     return latin1Bytes(lines.join("\r\n"));
   }
 

@@ -18,10 +18,15 @@ Deno.test("SignedFields.input() takes fields from below, and none where there is
 
 Deno.test("SignedFields gives out no more than it may", () => {
   const section = HeaderSection.of(`A: ${"x".repeat(97)}\r\nB: y\r\n`);
-  const fields = new SignedFields(section, { maxOctets: 250 });
   const signature = { name: "dkim-signature", text: "DKIM-Signature: b=abc" };
-  const input = () => fields.input({ names: ["a", "b", "c"], canonicalization: "simple", signature }).length;
   // Line ends do not count.
-  assert.equal(input(), 100 + 4 + 18 + 4);
-  assert.throws(() => input() + input(), SignedTooMuchError);
+  const octets = 100 + 4 + 21;
+  const input = (fields: SignedFields) =>
+    fields.input({ names: ["a", "b", "c"], canonicalization: "simple", signature }).length;
+  const all = new SignedFields(section, { maxOctets: 2 * octets });
+  assert.equal(input(all), 100 + 4 + 18 + 4);
+  input(all);
+  assert.throws(() => input(all), SignedTooMuchError);
+  input(new SignedFields(section, { maxInput: octets }));
+  assert.throws(() => input(new SignedFields(section, { maxInput: octets - 1 })), SignedTooMuchError);
 });

@@ -10,18 +10,22 @@ export interface TagListOptions {
   readonly caseSensitive?: boolean;
 }
 
+/** No record and no signature has as many; a hostile one of 64 KiB could have thousands. */
+const MAX_TAGS = 100;
+
 /**
  * The tags, by name and in order; white space around names and values is gone. Names are in lower case unless
- * `caseSensitive`. `undefined` where the text is no tag list: a part without `=`, a name that is none, a name twice.
- * Takes time linear in the text.
+ * `caseSensitive`. `undefined` where the text is no tag list: a part without `=`, a name that is none, a name twice; or
+ * more than 100 tags. Takes time linear in the text.
  */
 export function parseTagList(
   text: string,
   { caseSensitive = false }: TagListOptions = {},
 ): ReadonlyMap<string, string> | undefined {
   const tags = new Map<string, string>();
-  const parts = text.split(";");
+  const parts = text.split(";", MAX_TAGS + 2);
   if (trimSpace(parts.at(-1) ?? "") === "") parts.pop();
+  if (parts.length > MAX_TAGS) return undefined;
   for (const part of parts) {
     const equals = part.indexOf("=");
     if (equals < 0) return undefined;

@@ -17,6 +17,15 @@ Deno.test("parseTagList() refuses what is no tag list", () => {
   }
 });
 
+Deno.test("parseTagList() takes a hundred tags, and no more", () => {
+  const tags = (count: number) => Array.from({ length: count }, (_, i) => `t${i}=x`).join(";");
+  for (const end of ["", ";", " ; "]) {
+    assert.equal(parseTagList(tags(100) + end)?.size, 100);
+    assert.equal(parseTagList(tags(101) + end), undefined);
+  }
+  assert.equal(parseTagList(tags(10_000)), undefined);
+});
+
 Deno.test("parseTagList() tells names in upper case apart where they are other names", () => {
   assert.deepEqual([...parseTagList("v=1; V=2", { caseSensitive: true }) ?? []], [["v", "1"], ["V", "2"]]);
 });

@@ -35,6 +35,9 @@ export interface DmarcRecord {
   readonly wrong?: string;
 }
 
+/** No record has as many; one of 64 KiB could have thousands. */
+const MAX_TAGS = 100;
+
 /** The texts among these TXT records that are DMARC records: `v=DMARC1`, exactly so, is their first tag. */
 export function dmarcRecords(texts: readonly string[]): string[] {
   return texts.filter((text) => /^[vV][ \t]*=[ \t]*DMARC1[ \t]*(?:;|$)/.test(text));
@@ -42,11 +45,11 @@ export function dmarcRecords(texts: readonly string[]): string[] {
 
 /**
  * Parses a record that {@linkcode dmarcRecords} found. Unknown tags, among them `pct` of older times, and what is wrong
- * in others is ignored; of a tag that comes twice the first counts.
+ * in others is ignored; of a tag that comes twice the first counts, and tags behind the first 100 do not.
  */
 export function parseDmarcRecord(text: string): DmarcRecord {
   const tags = new Map<string, string>();
-  for (const part of text.split(";")) {
+  for (const part of text.split(";", MAX_TAGS)) {
     const equals = part.indexOf("=");
     const name = part.slice(0, Math.max(0, equals)).trim().toLowerCase();
     if (equals > 0 && !tags.has(name)) tags.set(name, part.slice(equals + 1).trim());

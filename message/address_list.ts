@@ -63,12 +63,13 @@ export function parseAddressList(value: string): string[] {
 const MAX_DOMAINS = 100;
 
 /** Octets of From fields that are read for their domains. No honest author list comes near. */
-export const MAX_AUTHOR_FIELDS = 64 * 1024;
+export const MAX_AUTHOR_FIELDS = 16 * 1024;
 
 /**
  * The domains of the addresses in a From field (RFC 5322 §3.6.2), each once, at most 100, in lower case with A-labels:
- * who a message claims to be from. Addresses without a domain, or with an address literal, are left out.
- * @param value one character an octet; of more than 64 KiB only the beginning is read
+ * who a message claims to be from. Addresses without a domain, or with an address literal, are left out; of what is no
+ * domain its beginning counts, if that is one.
+ * @param value one character an octet; of more than 16 KiB only the beginning is read
  */
 export function authorDomains(value: string): string[] {
   const domains = new Set<string>();
@@ -76,12 +77,19 @@ export function authorDomains(value: string): string[] {
   for (const { domain } of mailboxes(value.slice(0, MAX_AUTHOR_FIELDS))) {
     if (domain === undefined || seen.has(domain)) continue;
     seen.add(domain);
-    // A UTF-8 address (RFC 6532) has its domain as U-labels.
-    const normalized = normalizeDomain(Buffer.from(domain, "latin1").toString("utf8"));
+    const normalized = normalizeOctets(domain) ?? normalizeOctets(BEGINNING.exec(domain)?.[0] ?? "");
     if (normalized !== undefined) domains.add(normalized);
     if (domains.size === MAX_DOMAINS) break;
   }
   return [...domains];
+}
+
+/** What some readers show as the domain where other things stand behind it: names with a dot. */
+const BEGINNING = /^[A-Za-z0-9\u0080-\u00ff_-]+(?:\.[A-Za-z0-9\u0080-\u00ff_-]+)+/;
+
+/** A domain, one character an octet; a UTF-8 address (RFC 6532) has it as U-labels. */
+function normalizeOctets(domain: string): string | undefined {
+  return normalizeDomain(Buffer.from(domain, "latin1").toString("utf8"));
 }
 
 const BARE = /^[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~]+(?:\.[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~]+)*$/;

@@ -131,7 +131,14 @@ Deno.test("authorDomains() finds the domain of each address", () => {
     [" root", []],
     [" <>", []],
     [" a@-x.example", []],
-    [" a@b .example c", []],
+    [" a@b .example c", ["b.example"]],
+    // What a reader may take for the address, although it is none.
+    [" a@b.example c", ["b.example"]],
+    [" a@b.example)", ["b.example"]],
+    [' a@b.example"c"', ["b.example"]],
+    [" a@b.example\\,", ["b.example"]],
+    [" <a@b.example c>", ["b.example"]],
+    [" a@b.example[c]", ["b.example"]],
     ["", []],
     [" (", []],
     [' "', []],
@@ -141,9 +148,9 @@ Deno.test("authorDomains() finds the domain of each address", () => {
   assert.deepEqual(authorDomains("a@x.test, b@X.test, c@y.test, d@x.test"), ["x.test", "y.test"]);
   const many = Array.from({ length: 1000 }, (_, i) => `a@x${i}.test`).join(",");
   assert.equal(authorDomains(many).length, 100);
-  const { input, steps } = countedText("<a@x.test>,".repeat(100_000));
-  assert.deepEqual(authorDomains(input), ["x.test"]);
-  assert.ok(steps() < 4 * 64 * 1024, `${steps()} steps`);
+  const { input, steps } = countedText("<a@x.test>,,".repeat(100_000));
+  assert.ok(authorDomains(input).includes("x.test"));
+  assert.ok(steps() < 4 * 16 * 1024, `${steps()} steps`);
 });
 
 Deno.test("address lists of any form are read in linear work", () => {
