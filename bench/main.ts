@@ -1,18 +1,22 @@
 /**
  * `deno task bench`: measures the servers beside Postfix and the disk, and prints tables for docs/performance.md.
- * Needs root, Postfix with smtp-source, and gcc.
+ * Needs root, Postfix with smtp-source, and gcc; for the checks named, opendkim, opendmarc and policyd-spf, too.
  *
  * @module
  */
 import { parseArgs } from "node:util";
+import { benchChecks, CHECK_SCENARIOS } from "./checks.ts";
+import { benchHostile, HOSTILE_SCENARIOS } from "./hostile.ts";
 import { benchReceive, SCENARIOS } from "./receive.ts";
 import { benchRelay, RELAY_SCENARIOS } from "./relay.ts";
 import { SERVERS } from "./servers.ts";
 
 const USAGE = `usage: deno task bench [flags]
-  --only NAMES      scenarios, separated by commas, or "receive", "relay"; there are:
+  --only NAMES      scenarios, separated by commas, or "receive", "relay", "checks", "hostile"; there are:
                     ${names(SCENARIOS)}
                     ${names(RELAY_SCENARIOS)}
+                    ${names(CHECK_SCENARIOS)}
+                    ${names(HOSTILE_SCENARIOS)}
   --servers NAMES   of ${SERVERS.join(",")}; default: both
   --rounds N        rounds in turn, of which the median is taken; default: 5
   --bare            beside them, a server in Deno that does the least, for what is received
@@ -45,7 +49,9 @@ const only = values.only?.split(",");
 const servers = SERVERS.filter((name) => values.servers.split(",").includes(name));
 const receive = wanted(SCENARIOS, "receive");
 const relay = wanted(RELAY_SCENARIOS, "relay");
-if (receive.length + relay.length === 0 || servers.length === 0) {
+const checks = wanted(CHECK_SCENARIOS, "checks");
+const hostile = wanted(HOSTILE_SCENARIOS, "hostile");
+if (receive.length + relay.length + checks.length + hostile.length === 0 || servers.length === 0) {
   console.error(USAGE);
   Deno.exit(64);
 }
@@ -72,6 +78,8 @@ const options = {
 const tables = [
   ...receive.length > 0 ? [await benchReceive({ ...options, scenarios: receive, bare: values.bare })] : [],
   ...relay.length > 0 ? [await benchRelay({ ...options, scenarios: relay })] : [],
+  ...checks.length > 0 ? [await benchChecks({ ...options, scenarios: checks })] : [],
+  ...hostile.length > 0 ? [await benchHostile({ ...options, scenarios: hostile })] : [],
 ];
 
 const cpu = (await Deno.readTextFile("/proc/cpuinfo")).match(/^model name\s*: (.*)$/m)?.[1] ??

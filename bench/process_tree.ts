@@ -50,22 +50,23 @@ export interface Cost {
   readonly memory: number;
 }
 
-/** Watches a server while some work is done. */
+/** Watches a server, which may be several programs, while some work is done. */
 export async function costOf<T>(
-  root: number,
+  roots: number | readonly number[],
   work: () => Promise<T>,
 ): Promise<Cost & { readonly result: T }> {
-  const before = cpuSeconds(root);
+  const sum = (of: (root: number) => number) => [roots].flat().reduce((sum, root) => sum + of(root), 0);
+  const before = sum(cpuSeconds);
   let memory = 0;
   const sample = () => {
-    memory = Math.max(memory, memoryBytes(root));
+    memory = Math.max(memory, sum(memoryBytes));
   };
   // Rarely, since looking at the pages of a process costs time too.
   const sampler = setInterval(sample, 500);
   try {
     const result = await work();
     sample();
-    return { result, cpu: cpuSeconds(root) - before, memory };
+    return { result, cpu: sum(cpuSeconds) - before, memory };
   } finally {
     clearInterval(sampler);
   }

@@ -1,35 +1,47 @@
 /**
  * Where serve-in's processor time goes: samples all its threads with perf while smtp-source sends, and prints shares
  * by thread, by kind of code, and by function with all that it calls. Needs root, perf (Debian's linux-perf) and
- * smtp-source.
+ * smtp-source; with `--checks`, which sends signed mail and has all of it checked, also named.
  *
  * ```sh
- * deno run -A bench/profile.ts [SESSIONS [MESSAGES [OCTETS [keep]]]]
+ * deno run -A bench/profile.ts [--keep] [--checks] [SESSIONS [MESSAGES [OCTETS]]]
  * ```
  *
  * @module
  */
+import { parseArgs } from "node:util";
 import { makeFolder } from "../tests/support/peers/folder.ts";
 import { startServeIn } from "../tests/support/peers/mailapp.ts";
 import { runOk, start } from "../tests/support/peers/process.ts";
 import { smtpSource } from "../tests/support/peers/smtp_tools.ts";
+import { HOSTNAME, RECIPIENT } from "./server_under_load.ts";
+import { ALL_CHECKS, DNS_PORT, startSignedMail } from "./signed_mail.ts";
 import { figure, markdownTable } from "./statistics.ts";
 
-const [sessions = 20, messages = 3000, size = 4096] = Deno.args.map(Number);
+const { values: { keep, checks }, positionals } = parseArgs({
+  options: { keep: { type: "boolean", default: false }, checks: { type: "boolean", default: false } },
+  allowPositionals: true,
+});
+const [sessions = 20, messages = 3000, size = 4096] = positionals.map(Number);
 
 await using folder = await makeFolder("profile");
+await using mail = checks ? await startSignedMail(size) : undefined;
 await using server = await startServeIn({
+  hostname: HOSTNAME,
+  domains: ["bench.test"],
   users: ["alice"],
+  ...mail && { checks: ALL_CHECKS, dnsPort: DNS_PORT },
   settings: { max_connections_per_ip: 1000 },
   logFile: folder.at("log"),
   denoFlags: ["--v8-flags=--perf-basic-prof"],
 });
 const load = {
   port: server.port,
-  to: "alice@example.test",
+  to: RECIPIENT,
   sessions,
   size,
-  keep: Deno.args[3] === "keep",
+  keep,
+  ...mail && { from: mail.sender, file: mail.file },
 };
 // So that what is compiled at first use is not what is seen.
 await smtpSource({ ...load, messages: 1500 });

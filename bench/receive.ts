@@ -7,15 +7,21 @@ import { fileURLToPath } from "node:url";
 import { V8_FLAGS } from "../build/v8_flags.ts";
 import { createTestAuthority } from "../tests/support/test_authority.ts";
 import { type Folder, makeFolder } from "../tests/support/peers/folder.ts";
-import { startServeIn } from "../tests/support/peers/mailapp.ts";
-import { startPostfix } from "../tests/support/peers/postfix.ts";
 import { freePort } from "../tests/support/peers/ports.ts";
-import { runOk, startUntil, until } from "../tests/support/peers/process.ts";
+import { runOk, startUntil } from "../tests/support/peers/process.ts";
 import { smtpSource } from "../tests/support/peers/smtp_tools.ts";
 import { buildC } from "./build_c.ts";
 import { type LoadReport, runLoadClient } from "./load_client.ts";
-import { costOf } from "./process_tree.ts";
-import { BARE, FAIR_POSTFIX, makePostfixLog, type ServerName, WARM_UP } from "./servers.ts";
+import {
+  HOSTNAME,
+  measure,
+  type Measurement,
+  RECIPIENT,
+  type ServerUnderLoad,
+  startOurs,
+  startTheirs,
+} from "./server_under_load.ts";
+import { BARE, type ServerName, WARM_UP } from "./servers.ts";
 import { figure, markdownTable, median, percentile } from "./statistics.ts";
 
 /** One kind of load. */
@@ -79,27 +85,6 @@ export interface ReceiveOptions {
   readonly progress: (line: string) => void;
 }
 
-/** One round of one server. */
-interface Measurement {
-  /** Messages a second up to the last 250. */
-  readonly accepted: number;
-  /** Messages a second until all are in the Maildir. */
-  readonly stored: number;
-  /** Processor time of the server and all its processes until all are in the Maildir, milliseconds a message. */
-  readonly cpu: number;
-  /** The most memory seen, bytes. */
-  readonly memory: number;
-  /** From connecting to the 250, milliseconds, ascending. */
-  readonly latencies: readonly number[];
-}
-
-interface ServerUnderLoad extends AsyncDisposable {
-  readonly port: number;
-  readonly pid: number;
-  /** Where the messages land. */
-  readonly maildir: string;
-}
-
 interface Results {
   readonly scenario: Scenario;
   readonly disk: readonly number[];
@@ -110,8 +95,6 @@ type Measured = ServerName | typeof BARE;
 
 // Octets from which a message takes long enough to warm up with few; what bare_server.ts takes is smaller.
 const LARGE = 64 * 1024;
-const RECIPIENT = "alice@bench.test";
-const HOSTNAME = "mx.bench.test";
 
 /** Runs the scenarios and returns the tables. */
 export async function benchReceive(options: ReceiveOptions): Promise<string> {
@@ -146,14 +129,20 @@ async function measureScenario(
   // What is compiled or opened at first use is not what is measured.
   const enough = scenario.size < LARGE ? WARM_UP : Math.max(20, scenario.sessions);
   const warmUp = { ...scenario, messages: Math.min(4 * scenario.messages, enough) };
-  for (const server of running.values()) await measure(server, warmUp, context);
+  const load = (server: ServerUnderLoad, what: Scenario) =>
+    measure(server, {
+      ...context,
+      messages: what.messages,
+      send: () => sendLoad(server.port, what, context),
+    });
+  for (const server of running.values()) await load(server, warmUp);
 
   const disk: number[] = [];
   const measured = new Map<Measured, Measurement[]>(servers.map((name) => [name, []]));
   for (let round = 0; round < rounds; round++) {
     disk.push(await measureDisk(scenario, context));
     for (const [name, server] of running) {
-      const measurement = await measure(server, scenario, context);
+      const measurement = await load(server, scenario);
       measured.get(name)?.push(measurement);
       progress(
         `${scenario.title}, round ${round + 1}, ${name}: ${figure(measurement.accepted)}/s, ` +
@@ -171,40 +160,7 @@ function measuredServers({ servers, bare }: ReceiveOptions): readonly Measured[]
 async function startServer(name: Measured, folder: Folder): Promise<ServerUnderLoad> {
   if (name === BARE) return await startBare(folder);
   const certificate = { cert: folder.at("cert.pem"), key: folder.at("key.pem") };
-  if (name === "mailapp") {
-    const server = await startServeIn({
-      hostname: HOSTNAME,
-      domains: ["bench.test"],
-      users: ["alice"],
-      certificate,
-      logFile: folder.at("serve-in.log"),
-      settings: { max_connections_per_ip: 1000 },
-    });
-    return {
-      port: server.port,
-      pid: server.program.pid,
-      maildir: server.maildir(RECIPIENT),
-      async [Symbol.asyncDispose]() {
-        await server[Symbol.asyncDispose]();
-        await Deno.remove(folder.at("serve-in.log"));
-      },
-    };
-  }
-  const log = await makePostfixLog();
-  const server = await startPostfix({
-    mailboxes: [RECIPIENT],
-    certificate,
-    settings: { ...FAIR_POSTFIX, maillog_file: log },
-  });
-  return {
-    port: server.port,
-    pid: server.program.pid,
-    maildir: server.maildir(RECIPIENT),
-    async [Symbol.asyncDispose]() {
-      await server[Symbol.asyncDispose]();
-      await Deno.remove(log);
-    },
-  };
+  return name === "mailapp" ? await startOurs({ certificate }) : await startTheirs({ certificate });
 }
 
 async function startBare(folder: Folder): Promise<ServerUnderLoad> {
@@ -220,31 +176,11 @@ async function startBare(folder: Folder): Promise<ServerUnderLoad> {
   return { port, pid: program.pid, maildir, [Symbol.asyncDispose]: () => program.stop() };
 }
 
-async function measure(
-  server: ServerUnderLoad,
+async function sendLoad(
+  port: number,
   scenario: Scenario,
-  { folder, authority }: { readonly folder: Folder; readonly authority: string },
-): Promise<Measurement> {
-  const { messages } = scenario;
-  const { result, cpu, memory } = await costOf(server.pid, async () => {
-    const begin = performance.now();
-    const report = await sendLoad(server.port, scenario, authority);
-    // Our client, a program of its own, takes time to start, which is nobody's fault.
-    const startUp = (performance.now() - begin) / 1000 - report.seconds;
-    await untilStored(server.maildir, messages);
-    return { ...report, storedSeconds: (performance.now() - begin) / 1000 - startUp };
-  });
-  await empty(server.maildir, folder);
-  return {
-    accepted: messages / result.seconds,
-    stored: messages / result.storedSeconds,
-    cpu: cpu * 1000 / messages,
-    memory,
-    latencies: result.latencies,
-  };
-}
-
-async function sendLoad(port: number, scenario: Scenario, authority: string): Promise<LoadReport> {
+  { authority }: { readonly authority: string },
+): Promise<LoadReport> {
   const { sessions, messages, size, keep } = scenario;
   if (scenario.load === "source") {
     const ms = await smtpSource({ port, to: RECIPIENT, sessions, messages, size, keep, within: 600_000 });
@@ -260,29 +196,6 @@ async function sendLoad(port: number, scenario: Scenario, authority: string): Pr
     recipient: RECIPIENT,
     ...(scenario.load === "tls" ? { tls: { authority, name: HOSTNAME } } : {}),
   });
-}
-
-async function untilStored(maildir: string, messages: number): Promise<void> {
-  await until(() => {
-    try {
-      return [...Deno.readDirSync(`${maildir}/new`)].length >= messages;
-    } catch (error) {
-      if (error instanceof Deno.errors.NotFound) return false;
-      throw error;
-    }
-  }, { what: `${messages} messages in ${maildir}`, within: 600_000 });
-}
-
-/**
- * Moves the messages away and lets the disk come to rest, so that the next round does not pay for it. They are not
- * removed before the end, since ext4 goes a long way round inodes that were freed in the last minutes.
- */
-async function empty(maildir: string, folder: Folder): Promise<void> {
-  const attic = await Deno.makeTempDir({ dir: folder.path, prefix: "stored-" });
-  for await (const { name } of Deno.readDir(`${maildir}/new`)) {
-    await Deno.rename(`${maildir}/new/${name}`, `${attic}/${name}`);
-  }
-  await runOk("sync");
 }
 
 async function measureDisk(

@@ -4,8 +4,8 @@
  * @module
  */
 import { type Folder, makeFolder } from "./folder.ts";
-import { freePort, untilListening } from "./ports.ts";
-import { type RunningProgram, startUntil, until } from "./process.ts";
+import { freePort, untilListening, untilListeningAt } from "./ports.ts";
+import { type RunningProgram, startUntil } from "./process.ts";
 
 /** A running milter. */
 export interface Milter extends AsyncDisposable {
@@ -39,7 +39,7 @@ export async function startOpenDkim(records: Readonly<Record<string, string>>): 
   return await running(folder, {
     path,
     programs: [
-      await startUntil("opendkim", { args: ["-f", "-x", config], ready: () => untilThere(path) }),
+      await startUntil("opendkim", { args: ["-f", "-x", config], ready: () => untilListeningAt(path) }),
     ],
   });
 }
@@ -55,7 +55,7 @@ export async function startSpamAssassin({ rejectFrom }: { readonly rejectFrom: n
   });
   const milter = await startUntil("spamass-milter", {
     args: ["-p", path, "-r", String(rejectFrom), "-m", "--", "-d", "127.0.0.1", "-p", String(port)],
-    ready: () => untilThere(path),
+    ready: () => untilListeningAt(path),
   });
   return await running(folder, { path, programs: [milter, spamd] });
 }
@@ -71,15 +71,4 @@ function running(
       await folder[Symbol.asyncDispose]();
     },
   });
-}
-
-async function untilThere(path: string): Promise<void> {
-  await until(async () => {
-    try {
-      (await Deno.connect({ transport: "unix", path })).close();
-      return true;
-    } catch {
-      return false;
-    }
-  }, { what: path });
 }

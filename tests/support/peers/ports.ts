@@ -33,6 +33,21 @@ export async function untilListening(port: number, hostname = "127.0.0.1"): Prom
   }, { what: `a server on ${hostname} port ${port}` });
 }
 
+/**
+ * Resolves when something accepts connections at a Unix socket.
+ * @throws {Error} when nothing does within 30 s
+ */
+export async function untilListeningAt(path: string): Promise<void> {
+  await until(async () => {
+    try {
+      (await Deno.connect({ transport: "unix", path })).close();
+      return true;
+    } catch {
+      return false;
+    }
+  }, { what: path });
+}
+
 function isFree(hostname: string, port: number): boolean {
   try {
     Deno.listen({ hostname, port }).close();

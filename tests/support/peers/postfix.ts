@@ -8,6 +8,7 @@ import type { CertificateFiles } from "./certificates.ts";
 import { type Folder, makeFolder } from "./folder.ts";
 import { freePort, untilListening } from "./ports.ts";
 import { type RunningProgram, runOk, startUntil } from "./process.ts";
+import { resolvingBy } from "./resolving.ts";
 
 /** What the instance is to do. */
 export interface PostfixOptions {
@@ -139,11 +140,10 @@ export async function startPostfix(options: PostfixOptions = {}): Promise<Postfi
     // What `postfix start-fg` comes to, without the checks that take its script seconds.
     const daemons = (await runOk("postconf", { args: ["-d", "-h", "daemon_directory"] })).trim();
     const master = [`${daemons}/master`, "-s", "-c", folder.at("etc")];
-    const [command = "", ...args] = options.dns === undefined ? master : [
-      ...["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/resolv.conf && exec "$@"'],
-      await folder.write("etc/resolv.conf", `nameserver ${options.dns}\n`),
-      ...master,
-    ];
+    const { dns } = options;
+    const [command = "", ...args] = dns === undefined
+      ? master
+      : await resolvingBy({ server: dns, folder, command: master });
     const program = await startUntil(command, { args, ready: () => untilListening(port) });
     return {
       port,

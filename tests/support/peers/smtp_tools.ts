@@ -18,6 +18,8 @@ export interface SmtpSourceOptions {
   readonly messages?: number;
   /** Octets a message. */
   readonly size?: number;
+  /** A file with the message to send instead, its lines ending in LF. */
+  readonly file?: string;
   /** Sends many messages over a connection rather than one. */
   readonly keep?: boolean;
   /** Milliseconds; 120,000 if absent. */
@@ -31,7 +33,8 @@ export async function smtpSource(options: SmtpSourceOptions): Promise<number> {
   await runOk("smtp-source", {
     args: [
       ...keep ? ["-d"] : [],
-      ...["-s", String(sessions), "-m", String(messages), "-l", String(size)],
+      ...["-s", String(sessions), "-m", String(messages)],
+      ...options.file === undefined ? ["-l", String(size)] : ["-F", options.file],
       ...["-f", options.from ?? "sender@client.test", "-t", options.to, "-M", "client.test"],
       `inet:[${host}]:${options.port}`,
     ],

@@ -1,0 +1,82 @@
+/**
+ * Mail that passes all checks, for benches: one message with one RSA-2048 signature, and the zone that vouches for its
+ * sender in a named of its own.
+ *
+ * @module
+ */
+import { rsaKey, signByTheBook, type TestKey } from "../tests/support/dkim.ts";
+import { startBind } from "../tests/support/peers/bind.ts";
+import { type Folder, makeFolder } from "../tests/support/peers/folder.ts";
+import { RECIPIENT } from "./server_under_load.ts";
+
+/** Settings of `[serve-in.checks]` with which everything is asked that needs no other program. */
+export const ALL_CHECKS = { spf: true, dkim: true, arc: true, dmarc: "enforce" } as const;
+
+/** What is sent, and whom to ask about it. */
+export interface SignedMail extends AsyncDisposable {
+  /** The reverse-path. */
+  readonly sender: string;
+  /** The message, its lines ending in LF. */
+  readonly file: string;
+  /** The address of named, which listens on port 53 ({@linkcode DNS_PORT}), where the C library asks. */
+  readonly dns: string;
+}
+
+/** The port that names in resolv.conf have. */
+export const DNS_PORT = 53;
+
+const DOMAIN = "signed.test";
+
+/** Makes a message of so many octets, and starts named. Needs root, and port 53 of 127.0.0.1. */
+export async function startSignedMail(size: number): Promise<SignedMail> {
+  const key = rsaKey(2048);
+  const folder = await makeFolder("bench-mail");
+  try {
+    const bind = await startBind({ [DOMAIN]: zoneOf(key), ".": "" }, { port: DNS_PORT });
+    return {
+      sender: `sender@${DOMAIN}`,
+      file: await writeMessage(signedMessage(key, size), folder),
+      dns: "127.0.0.1",
+      async [Symbol.asyncDispose]() {
+        await bind[Symbol.asyncDispose]();
+        await folder[Symbol.asyncDispose]();
+      },
+    };
+  } catch (error) {
+    await folder[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+/** The records with which a sender on this machine passes SPF, DKIM and DMARC; the selector is `s`. */
+export function zoneOf({ record }: TestKey): string {
+  const strings = `v=DKIM1; ${record}`.match(/.{1,200}/g)?.map((part) => `"${part}"`).join(" ");
+  return [
+    '@ TXT "v=spf1 ip4:127.0.0.1 ip6:::1 -all"',
+    '_dmarc TXT "v=DMARC1; p=reject"',
+    `s._domainkey TXT ( ${strings} )`,
+  ].join("\n");
+}
+
+function signedMessage(key: TestKey, size: number): string {
+  const header = [
+    `From: <sender@${DOMAIN}>`,
+    `To: <${RECIPIENT}>`,
+    "Subject: bench",
+    `Date: ${new Date().toUTCString().replace("GMT", "+0000")}`,
+    `Message-ID: <bench@${DOMAIN}>`,
+  ].join("\r\n");
+  const line = `${"x".repeat(38)} ${"y".repeat(38)}\r\n`;
+  const sign = (lines: number) =>
+    signByTheBook({
+      message: `${header}\r\n\r\n${line.repeat(lines)}`,
+      key,
+      tags: { d: DOMAIN, h: "from:to:subject:date:message-id" },
+    });
+  return sign(Math.max(1, Math.floor((size - sign(0).length) / line.length)));
+}
+
+/** As smtp-source reads it: it puts CRLF behind each line. */
+function writeMessage(message: string, folder: Folder): Promise<string> {
+  return folder.write("message", message.replaceAll("\r\n", "\n"));
+}
