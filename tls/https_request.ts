@@ -129,9 +129,12 @@ async function readResponse(reader: ByteReader, maxBody: number): Promise<HttpsR
     if (status < 200) continue;
     const headers = new Map<string, string>();
     for (const line of lines) {
-      const [, name, value = ""] = /^([!#$%&'*+.^_`|~\w-]{1,100}):[ \t]*(.*)$/.exec(line) ?? [];
-      if (name === undefined) throw new HttpError("a header line is not of the form name: value");
-      if (!headers.has(name.toLowerCase())) headers.set(name.toLowerCase(), value.trimEnd());
+      const colon = line.indexOf(":");
+      const name = line.slice(0, Math.max(colon, 0)).toLowerCase();
+      if (!/^[!#$%&'*+.^_`|~\w-]{1,100}$/.test(name)) {
+        throw new HttpError("a header line is not of the form name: value");
+      }
+      if (!headers.has(name)) headers.set(name, line.slice(colon + 1).trim());
     }
     return { status, headers, body: await readBody(reader, { status, headers, maxBody }) };
   }
@@ -159,7 +162,8 @@ async function readBody(
 async function readChunks(reader: ByteReader, maxBody: number): Promise<Uint8Array> {
   const chunks: Uint8Array[] = [];
   for (let total = 0;;) {
-    const size = /^([0-9a-f]{1,8})[ \t]*(?:;.*)?$/i.exec(await reader.until("\r\n", 1024))?.[1];
+    const [text = ""] = (await reader.until("\r\n", 1024)).split(";");
+    const size = /^[0-9a-f]{1,8}$/i.exec(text.trimEnd())?.[0];
     if (size === undefined) throw new HttpError("a chunk has no size");
     const length = parseInt(size, 16);
     if (length === 0) return concat(...chunks);
@@ -208,7 +212,9 @@ class ByteReader {
 
   /** All up to the end. */
   async rest(most: number): Promise<Uint8Array> {
-    while (await this.#more()) if (this.#bytes.length > most) throw tooLong(most);
+    do {
+      if (this.#bytes.length > most) throw tooLong(most);
+    } while (await this.#more());
     return this.#bytes.slice();
   }
 

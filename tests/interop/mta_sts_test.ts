@@ -194,7 +194,7 @@ testWith(
       dns: { servers: ["127.0.0.1"] },
       "serve-in": {},
       "serve-out": { listen: ["127.0.0.1"], port: 25, allow_private_targets: true, retry: ["2s"] },
-      "serve-out.tls_policy": { '"overruled.test"': "require" },
+      "serve-out.tls_policy": { "overruled.test": "require" },
     });
     const env = { DENO_CERT: await folder.write("authority.pem", authority.cert) };
     const serve = () => new RunningMailapp(["serve-out", "--config", config], { through, env });
