@@ -7,7 +7,7 @@ import { Buffer } from "node:buffer";
 import { createSocket } from "node:dgram";
 // @ts-types="../../dns/dns_packet.d.ts"
 import dnsPacket from "dns-packet";
-import { writeAll } from "../../base/write_all.ts";
+import { readMessage, writeMessage } from "../../dns/tcp_message.ts";
 import type { ResourceRecord } from "../../dns/dns_packet.d.ts";
 
 /** A domain of the demo. */
@@ -83,26 +83,10 @@ async function serveTcp(
       using open = conn;
       for (let message = await readMessage(open); message !== undefined; message = await readMessage(open)) {
         const bytes = answer(message) ?? new Uint8Array();
-        await writeAll(open, Uint8Array.of(bytes.length >> 8, bytes.length & 255, ...bytes));
+        await writeMessage(open, bytes);
       }
     })().catch(() => {});
   }
-}
-
-/** A message with its length before it (RFC 7766 §8); `undefined` at the end. */
-async function readMessage(conn: Deno.TcpConn): Promise<Uint8Array | undefined> {
-  const length = await readExactly(conn, 2);
-  return length && await readExactly(conn, (length[0] ?? 0) << 8 | (length[1] ?? 0));
-}
-
-async function readExactly(conn: Deno.TcpConn, size: number): Promise<Uint8Array | undefined> {
-  const bytes = new Uint8Array(size);
-  for (let at = 0; at < size;) {
-    const read = await conn.read(bytes.subarray(at));
-    if (read === null) return undefined;
-    at += read;
-  }
-  return bytes;
 }
 
 function recordsOf({ name, host, address, spf }: DemoDomain): ResourceRecord[] {

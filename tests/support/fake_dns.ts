@@ -7,7 +7,7 @@ import { Buffer } from "node:buffer";
 import { createSocket, type Socket } from "node:dgram";
 // @ts-types="../../dns/dns_packet.d.ts"
 import dnsPacket from "dns-packet";
-import { writeAll } from "../../base/write_all.ts";
+import { readMessage, writeMessage } from "../../dns/tcp_message.ts";
 import type { ResourceRecord } from "../../dns/dns_packet.d.ts";
 
 /** What it says to a question. */
@@ -105,11 +105,10 @@ export class FakeDns implements AsyncDisposable {
   async #serveConn(conn: Deno.TcpConn): Promise<void> {
     try {
       for (;;) {
-        const head = await readWhole(conn, 2);
-        const message = head && await readWhole(conn, (head[0] ?? 0) << 8 | (head[1] ?? 0));
+        const message = await readMessage(conn);
         if (message === undefined) return;
         for (const answer of this.#answer(message, "tcp", conn.remoteAddr.port)) {
-          await writeAll(conn, Uint8Array.of(answer.length >> 8, answer.length & 255, ...answer));
+          await writeMessage(conn, answer);
         }
       }
     } finally {
@@ -144,16 +143,6 @@ export class FakeDns implements AsyncDisposable {
     });
     return reply.before === undefined ? [answer] : [reply.before(answer), answer];
   }
-}
-
-async function readWhole(conn: Deno.TcpConn, size: number): Promise<Uint8Array | undefined> {
-  const bytes = new Uint8Array(size);
-  for (let at = 0; at < size;) {
-    const read = await conn.read(bytes.subarray(at));
-    if (read === null) return undefined;
-    at += read;
-  }
-  return bytes;
 }
 
 /** An authority's word on how long "none" holds. */

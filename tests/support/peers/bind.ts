@@ -42,26 +42,26 @@ export async function startBind(
   zones: Readonly<Record<string, string | WholeZone | typeof FAILING>>,
   { address = "127.0.0.1", port = freePort(), through = [] }: BindOptions = {},
 ): Promise<Bind> {
-  const folder = await makeFolder("bind");
-  try {
-    const statements: string[] = [];
-    for (const [index, [zone, records]] of Object.entries(zones).entries()) {
-      if (records === FAILING) {
-        const missing = `primaries { 127.0.0.1 port 1; }; file "${folder.at(`missing${index}`)}"`;
-        statements.push(`zone "${zone}" { type secondary; ${missing}; };`);
-        continue;
-      }
-      const file = await folder.write(
-        `zone${index}`,
-        typeof records === "string"
-          ? `$TTL 60\n@ SOA ns hostmaster 1 3600 600 86400 60\n@ NS ns\nns A 127.0.0.1\n${records}\n`
-          : records.whole,
-      );
-      statements.push(`zone "${zone}" { type primary; file "${file}"; };`);
+  await using stack = new AsyncDisposableStack();
+  const folder = stack.use(await makeFolder("bind"));
+  const statements: string[] = [];
+  for (const [index, [zone, records]] of Object.entries(zones).entries()) {
+    if (records === FAILING) {
+      const missing = `primaries { 127.0.0.1 port 1; }; file "${folder.at(`missing${index}`)}"`;
+      statements.push(`zone "${zone}" { type secondary; ${missing}; };`);
+      continue;
     }
-    const config = await folder.write(
-      "named.conf",
-      `
+    const file = await folder.write(
+      `zone${index}`,
+      typeof records === "string"
+        ? `$TTL 60\n@ SOA ns hostmaster 1 3600 600 86400 60\n@ NS ns\nns A 127.0.0.1\n${records}\n`
+        : records.whole,
+    );
+    statements.push(`zone "${zone}" { type primary; file "${file}"; };`);
+  }
+  const config = await folder.write(
+    "named.conf",
+    `
 options {
   directory "${folder.path}";
   listen-on port ${port} { ${address}; };
@@ -76,27 +76,22 @@ options {
 controls { };
 ${statements.join("\n")}
 `,
-    );
-    const [command = "", ...args] = [...through, "named", "-g", "-c", config];
-    const program = await startUntil(command, {
-      args,
-      async ready({ line, lines }) {
-        await line(/ running$/);
-        const refused = lines.find((line) => line.includes("not loaded due to errors"));
-        if (refused !== undefined) throw new Error(refused);
-        if (through.length === 0) await untilListening(port, address);
-      },
-    });
-    return {
-      port,
-      program,
-      async [Symbol.asyncDispose]() {
-        await program.stop();
-        await folder[Symbol.asyncDispose]();
-      },
-    };
-  } catch (error) {
-    await folder[Symbol.asyncDispose]();
-    throw error;
-  }
+  );
+  const [command = "", ...args] = [...through, "named", "-g", "-c", config];
+  const program = await startUntil(command, {
+    args,
+    async ready({ line, lines }) {
+      await line(/ running$/);
+      const refused = lines.find((line) => line.includes("not loaded due to errors"));
+      if (refused !== undefined) throw new Error(refused);
+      if (through.length === 0) await untilListening(port, address);
+    },
+  });
+  stack.defer(() => program.stop());
+  const all = stack.move();
+  return {
+    port,
+    program,
+    [Symbol.asyncDispose]: () => all.disposeAsync(),
+  };
 }

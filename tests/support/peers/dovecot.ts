@@ -32,18 +32,18 @@ export interface Dovecot extends AsyncDisposable {
 
 /** Starts Dovecot and waits until it answers. */
 export async function startDovecot(options: DovecotOptions): Promise<Dovecot> {
-  const folder = await makeFolder("dovecot");
-  try {
-    const port = freePort();
-    const users = await folder.write(
-      "users",
-      options.mailboxes.map(({ user, uid, gid, maildir }) =>
-        `${user}:{PLAIN}secret:${uid}:${gid}::${folder.path}::userdb_mail=maildir:${maildir}:INDEX=MEMORY\n`
-      ).join(""),
-    );
-    const config = await folder.write(
-      "dovecot.conf",
-      `
+  await using stack = new AsyncDisposableStack();
+  const folder = stack.use(await makeFolder("dovecot"));
+  const port = freePort();
+  const users = await folder.write(
+    "users",
+    options.mailboxes.map(({ user, uid, gid, maildir }) =>
+      `${user}:{PLAIN}secret:${uid}:${gid}::${folder.path}::userdb_mail=maildir:${maildir}:INDEX=MEMORY\n`
+    ).join(""),
+  );
+  const config = await folder.write(
+    "dovecot.conf",
+    `
 base_dir = ${folder.path}/run
 state_dir = ${folder.path}/state
 instance_name = ${folder.path}
@@ -71,24 +71,19 @@ userdb {
   args = ${users}
 }
 `,
-    );
-    const program = await startUntil("dovecot", {
-      args: ["-F", "-c", config],
-      ready: () => untilListening(port),
-    });
-    return {
-      port,
-      authSocket: `${folder.path}/run/auth-client`,
-      program,
-      async [Symbol.asyncDispose]() {
-        await program.stop();
-        await folder[Symbol.asyncDispose]();
-      },
-    };
-  } catch (error) {
-    await folder[Symbol.asyncDispose]();
-    throw error;
-  }
+  );
+  const program = await startUntil("dovecot", {
+    args: ["-F", "-c", config],
+    ready: () => untilListening(port),
+  });
+  stack.defer(() => program.stop());
+  const all = stack.move();
+  return {
+    port,
+    authSocket: `${folder.path}/run/auth-client`,
+    program,
+    [Symbol.asyncDispose]: () => all.disposeAsync(),
+  };
 }
 
 /** One message as Python's imaplib saw it. */

@@ -47,60 +47,55 @@ export interface Exim extends AsyncDisposable {
 
 /** Starts Exim and waits until it answers. */
 export async function startExim(options: EximOptions = {}): Promise<Exim> {
-  const folder = await makeFolder("exim");
-  try {
-    const { uid, gid } = await account("Debian-exim");
-    const { submissionsOn } = options;
-    const port = submissionsOn === undefined ? freePort() : 465;
-    const maildirs = await folder.mkdir("maildirs", { uid, gid });
-    const spool = await folder.mkdir("spool", { uid, gid });
-    const log = await folder.mkdir("log", { uid, gid });
-    const mailboxFile = await folder.write(
-      "mailboxes",
-      (options.mailboxes ?? []).map((address) => `"${address}": ${maildirs}/${address}\n`).join(""),
-    );
-    const certificate = options.certificate && {
-      cert: await copyFor({ uid, gid }, options.certificate.cert, `${spool}/cert.pem`),
-      key: await copyFor({ uid, gid }, options.certificate.key, `${spool}/key.pem`),
-    };
-    const dkimKey = `${spool}/dkim.pem`;
-    if (options.dkim !== undefined) {
-      await Deno.writeTextFile(dkimKey, options.dkim.key, { mode: 0o600 });
-      await Deno.chown(dkimKey, uid, gid);
-    }
-    const config = await folder.write(
-      "exim.conf",
-      configuration({ ...options, port, spool, log, mailboxFile, dkimKey }, certificate),
-    );
-    const program = await startUntil(unpacked(EXIM), {
-      args: ["-C", config, "-bdf", "-q1m"],
-      cwd: folder.path,
-      ready: () => untilListening(port, submissionsOn),
-    });
-    return {
-      port,
-      program,
-      async logLine(pattern) {
-        let text = "";
-        try {
-          return await until(async () => {
-            text = await Deno.readTextFile(`${log}/main.log`);
-            return text.split("\n").find((line) => pattern.test(line));
-          }, { what: `${pattern} in Exim's log` });
-        } catch (error) {
-          throw new Error(`${pattern} not in Exim's log:\n${text}`, { cause: error });
-        }
-      },
-      maildir: (address) => `${maildirs}/${address}`,
-      async [Symbol.asyncDispose]() {
-        await program.stop();
-        await folder[Symbol.asyncDispose]();
-      },
-    };
-  } catch (error) {
-    await folder[Symbol.asyncDispose]();
-    throw error;
+  await using stack = new AsyncDisposableStack();
+  const folder = stack.use(await makeFolder("exim"));
+  const { uid, gid } = await account("Debian-exim");
+  const { submissionsOn } = options;
+  const port = submissionsOn === undefined ? freePort() : 465;
+  const maildirs = await folder.mkdir("maildirs", { uid, gid });
+  const spool = await folder.mkdir("spool", { uid, gid });
+  const log = await folder.mkdir("log", { uid, gid });
+  const mailboxFile = await folder.write(
+    "mailboxes",
+    (options.mailboxes ?? []).map((address) => `"${address}": ${maildirs}/${address}\n`).join(""),
+  );
+  const certificate = options.certificate && {
+    cert: await copyFor({ uid, gid }, options.certificate.cert, `${spool}/cert.pem`),
+    key: await copyFor({ uid, gid }, options.certificate.key, `${spool}/key.pem`),
+  };
+  const dkimKey = `${spool}/dkim.pem`;
+  if (options.dkim !== undefined) {
+    await Deno.writeTextFile(dkimKey, options.dkim.key, { mode: 0o600 });
+    await Deno.chown(dkimKey, uid, gid);
   }
+  const config = await folder.write(
+    "exim.conf",
+    configuration({ ...options, port, spool, log, mailboxFile, dkimKey }, certificate),
+  );
+  const program = await startUntil(unpacked(EXIM), {
+    args: ["-C", config, "-bdf", "-q1m"],
+    cwd: folder.path,
+    ready: () => untilListening(port, submissionsOn),
+  });
+  stack.defer(() => program.stop());
+  const all = stack.move();
+  return {
+    port,
+    program,
+    async logLine(pattern) {
+      let text = "";
+      try {
+        return await until(async () => {
+          text = await Deno.readTextFile(`${log}/main.log`);
+          return text.split("\n").find((line) => pattern.test(line));
+        }, { what: `${pattern} in Exim's log` });
+      } catch (error) {
+        throw new Error(`${pattern} not in Exim's log:\n${text}`, { cause: error });
+      }
+    },
+    maildir: (address) => `${maildirs}/${address}`,
+    [Symbol.asyncDispose]: () => all.disposeAsync(),
+  };
 }
 
 async function copyFor(owner: { uid: number; gid: number }, from: string, to: string): Promise<string> {

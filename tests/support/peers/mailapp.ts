@@ -52,54 +52,49 @@ export interface ServeIn extends AsyncDisposable {
 /** Starts serve-in and waits until it answers. */
 export async function startServeIn(options: ServeInOptions = {}): Promise<ServeIn> {
   const { hostname = "mx.example.test", domains = ["example.test"], users = ["alice", "bob"] } = options;
-  const folder = await makeFolder("serve-in");
-  try {
-    const port = freePort();
-    const tlsPort = freePort();
-    const mail = await folder.mkdir("mail");
-    if (options.readerGid !== undefined) {
-      await Deno.chown(mail, null, options.readerGid);
-      await Deno.chmod(mail, 0o2775);
-    }
-    await folder.mkdir("data", { mode: 0o751 });
-    const config = await folder.write(
-      "config.toml",
-      toml({
-        "": { hostname, data_dir: folder.at("data") },
-        log: { format: "json", file: options.logFile ?? "" },
-        tls: { ...options.certificate ?? { self_signed: true } },
-        "serve-in": {
-          listen: ["127.0.0.1", "::1"],
-          port,
-          tls_port: tlsPort,
-          domains,
-          ...options.settings,
-        },
-        "serve-in.checks": options.checks ?? NO_CHECKS,
-        dns: options.dnsPort === undefined ? {} : { servers: [`127.0.0.1:${options.dnsPort}`] },
-        mailboxes: { path: `${mail}/{domain}/{user}`, users },
-        "mailboxes.aliases": { postmaster: users[0] },
-      }),
-    );
-    const program = await startServer("serve-in", config, options);
-    return {
-      port,
-      tlsPort,
-      folder,
-      program,
-      maildir(address) {
-        const at = address.lastIndexOf("@");
-        return `${mail}/${address.slice(at + 1)}/${address.slice(0, at)}`;
-      },
-      async [Symbol.asyncDispose]() {
-        await program.stop();
-        await folder[Symbol.asyncDispose]();
-      },
-    };
-  } catch (error) {
-    await folder[Symbol.asyncDispose]();
-    throw error;
+  await using stack = new AsyncDisposableStack();
+  const folder = stack.use(await makeFolder("serve-in"));
+  const port = freePort();
+  const tlsPort = freePort();
+  const mail = await folder.mkdir("mail");
+  if (options.readerGid !== undefined) {
+    await Deno.chown(mail, null, options.readerGid);
+    await Deno.chmod(mail, 0o2775);
   }
+  await folder.mkdir("data", { mode: 0o751 });
+  const config = await folder.write(
+    "config.toml",
+    toml({
+      "": { hostname, data_dir: folder.at("data") },
+      log: { format: "json", file: options.logFile ?? "" },
+      tls: { ...options.certificate ?? { self_signed: true } },
+      "serve-in": {
+        listen: ["127.0.0.1", "::1"],
+        port,
+        tls_port: tlsPort,
+        domains,
+        ...options.settings,
+      },
+      "serve-in.checks": options.checks ?? NO_CHECKS,
+      dns: options.dnsPort === undefined ? {} : { servers: [`127.0.0.1:${options.dnsPort}`] },
+      mailboxes: { path: `${mail}/{domain}/{user}`, users },
+      "mailboxes.aliases": { postmaster: users[0] },
+    }),
+  );
+  const program = await startServer("serve-in", config, options);
+  stack.defer(() => program.stop());
+  const all = stack.move();
+  return {
+    port,
+    tlsPort,
+    folder,
+    program,
+    maildir(address) {
+      const at = address.lastIndexOf("@");
+      return `${mail}/${address.slice(at + 1)}/${address.slice(0, at)}`;
+    },
+    [Symbol.asyncDispose]: () => all.disposeAsync(),
+  };
 }
 
 /** What serve-out is to do. */

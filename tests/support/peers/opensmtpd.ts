@@ -35,70 +35,63 @@ export interface OpenSmtpd extends AsyncDisposable {
 
 /** Starts OpenSMTPD and waits until it answers. */
 export async function startOpenSmtpd(options: OpenSmtpdOptions = {}): Promise<OpenSmtpd> {
-  const folder = await makeFolder("opensmtpd");
-  try {
-    const port = freePort();
-    const spool = await folder.mkdir("spool", { mode: 0o711 });
-    const maildirs = await folder.mkdir("maildirs", { mode: 0o777 });
-    const { relayTo, sendTls = "none", mailboxes = [], certificate } = options;
-    const scheme = { none: "smtp+notls", may: "smtp", encrypt: "smtp+tls" }[sendTls];
-    const domains = mailboxes.map((address) => address.slice(address.lastIndexOf("@") + 1));
-    const pki = certificate
-      ? [`pki opensmtpd.test cert "${certificate.cert}"`, `pki opensmtpd.test key "${certificate.key}"`]
-      : [];
-    const listen = ["127.0.0.1", "::1"].map((address) =>
-      `listen on ${address} port ${port} hostname opensmtpd.test ${
-        certificate ? "tls pki opensmtpd.test" : ""
-      }`
-    );
-    const config = await folder.write(
-      "smtpd.conf",
-      [
-        ...pki,
-        "smtp max-message-size 100M",
-        ...listen,
-        ...(domains.length > 0
-          ? [
-            `action "in" maildir "${maildirs}/%{rcpt}" user nobody virtual { ${
-              mailboxes.map((address) => `"${address}" = nobody`).join(", ")
-            } }`,
-            `match from any for domain { ${domains.map((domain) => `"${domain}"`).join(", ")} } action "in"`,
-          ]
-          : []),
-        ...(relayTo
-          ? [
-            `action "out" relay host "${scheme}://${
-              relayTo.host.includes(":") ? `[${relayTo.host}]` : relayTo.host
-            }:${relayTo.port}"${sendTls === "encrypt" ? " tls no-verify" : ""}`,
-            `match from any for any action "out"`,
-          ]
-          : []),
-      ].join("\n") + "\n",
-    );
-    const program = await startUntil("unshare", {
-      args: [
-        "--mount",
-        "sh",
-        "-c",
-        'mount --bind "$1" /var/spool/smtpd && mount -t tmpfs none /run && exec "$2" -d -f "$3"',
-        "sh",
-        spool,
-        unpacked(OPENSMTPD),
-        config,
-      ],
-      ready: () => untilListening(port),
-    });
-    return {
-      port,
-      program,
-      maildir: (address) => `${maildirs}/${address}`,
-      async [Symbol.asyncDispose]() {
-        await program.stop();
-        await folder[Symbol.asyncDispose]();
-      },
-    };
-  } catch (error) {
-    await folder[Symbol.asyncDispose]();
-    throw error;
-  }
+  await using stack = new AsyncDisposableStack();
+  const folder = stack.use(await makeFolder("opensmtpd"));
+  const port = freePort();
+  const spool = await folder.mkdir("spool", { mode: 0o711 });
+  const maildirs = await folder.mkdir("maildirs", { mode: 0o777 });
+  const { relayTo, sendTls = "none", mailboxes = [], certificate } = options;
+  const scheme = { none: "smtp+notls", may: "smtp", encrypt: "smtp+tls" }[sendTls];
+  const domains = mailboxes.map((address) => address.slice(address.lastIndexOf("@") + 1));
+  const pki = certificate
+    ? [`pki opensmtpd.test cert "${certificate.cert}"`, `pki opensmtpd.test key "${certificate.key}"`]
+    : [];
+  const listen = ["127.0.0.1", "::1"].map((address) =>
+    `listen on ${address} port ${port} hostname opensmtpd.test ${certificate ? "tls pki opensmtpd.test" : ""}`
+  );
+  const config = await folder.write(
+    "smtpd.conf",
+    [
+      ...pki,
+      "smtp max-message-size 100M",
+      ...listen,
+      ...(domains.length > 0
+        ? [
+          `action "in" maildir "${maildirs}/%{rcpt}" user nobody virtual { ${
+            mailboxes.map((address) => `"${address}" = nobody`).join(", ")
+          } }`,
+          `match from any for domain { ${domains.map((domain) => `"${domain}"`).join(", ")} } action "in"`,
+        ]
+        : []),
+      ...(relayTo
+        ? [
+          `action "out" relay host "${scheme}://${
+            relayTo.host.includes(":") ? `[${relayTo.host}]` : relayTo.host
+          }:${relayTo.port}"${sendTls === "encrypt" ? " tls no-verify" : ""}`,
+          `match from any for any action "out"`,
+        ]
+        : []),
+    ].join("\n") + "\n",
+  );
+  const program = await startUntil("unshare", {
+    args: [
+      "--mount",
+      "sh",
+      "-c",
+      'mount --bind "$1" /var/spool/smtpd && mount -t tmpfs none /run && exec "$2" -d -f "$3"',
+      "sh",
+      spool,
+      unpacked(OPENSMTPD),
+      config,
+    ],
+    ready: () => untilListening(port),
+  });
+  stack.defer(() => program.stop());
+  const all = stack.move();
+  return {
+    port,
+    program,
+    maildir: (address) => `${maildirs}/${address}`,
+    [Symbol.asyncDispose]: () => all.disposeAsync(),
+  };
 }

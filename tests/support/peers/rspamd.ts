@@ -32,49 +32,44 @@ export interface Rspamd extends AsyncDisposable {
 
 /** Starts Rspamd and waits until it answers, which takes 10 to 20 seconds. */
 export async function startRspamd({ dnsPort }: { readonly dnsPort: number }): Promise<Rspamd> {
-  const folder = await makeFolder("rspamd");
-  try {
-    const { uid, gid } = await account("_rspamd");
-    const [port, controller, milterPort] = [freePort(), freePort(), freePort()];
-    await folder.mkdir("local.d");
-    const data = await folder.mkdir("data", { uid, gid });
-    const settings: Readonly<Record<string, string>> = {
-      "worker-normal.inc": `bind_socket = "127.0.0.1:${port}";\ncount = 1;\n`,
-      "worker-controller.inc": `bind_socket = "127.0.0.1:${controller}";\n`,
-      "worker-proxy.inc": `bind_socket = "127.0.0.1:${milterPort}";\nmilter = yes;\n` +
-        `upstream "local" {\n  default = yes;\n  self_scan = yes;\n}\ncount = 1;\n`,
-      "logging.inc": 'type = "console";\nlevel = "error";\n',
-      // Compiling its expressions takes a minute of processor time.
-      "options.inc":
-        `disable_hyperscan = true;\ndns {\n  nameserver = ["127.0.0.1:${dnsPort}"];\n  timeout = 1s;\n  retransmits = 1;\n}\n`,
-      "actions.conf": 'rewrite_subject = 10;\nsubject = "[junk] %s";\n',
-    };
-    await folder.write("rspamd.local.lua", RULES);
-    for (const module of ON_THE_INTERNET) await folder.write(`local.d/${module}.conf`, "enabled = false;\n");
-    for (const [name, text] of Object.entries(settings)) await folder.write(`local.d/${name}`, text);
-    const variables = { LOCAL_CONFDIR: folder.path, DBDIR: data, RUNDIR: data, LOGDIR: data };
-    const program = await startUntil("rspamd", {
-      args: [
-        ...["-f", "-u", "_rspamd", "-g", "_rspamd"],
-        ...Object.entries(variables).map(([name, value]) => `--var=${name}=${value}`),
-      ],
-      ready: () =>
-        until(async () => {
-          const answer = await fetch(`http://127.0.0.1:${port}/ping`).catch(() => undefined);
-          await answer?.body?.cancel();
-          return answer?.status === 200;
-        }, { what: "Rspamd", within: 120_000 }),
-    });
-    return {
-      port,
-      milterPort,
-      async [Symbol.asyncDispose]() {
-        await program.stop();
-        await folder[Symbol.asyncDispose]();
-      },
-    };
-  } catch (error) {
-    await folder[Symbol.asyncDispose]();
-    throw error;
-  }
+  await using stack = new AsyncDisposableStack();
+  const folder = stack.use(await makeFolder("rspamd"));
+  const { uid, gid } = await account("_rspamd");
+  const [port, controller, milterPort] = [freePort(), freePort(), freePort()];
+  await folder.mkdir("local.d");
+  const data = await folder.mkdir("data", { uid, gid });
+  const settings: Readonly<Record<string, string>> = {
+    "worker-normal.inc": `bind_socket = "127.0.0.1:${port}";\ncount = 1;\n`,
+    "worker-controller.inc": `bind_socket = "127.0.0.1:${controller}";\n`,
+    "worker-proxy.inc": `bind_socket = "127.0.0.1:${milterPort}";\nmilter = yes;\n` +
+      `upstream "local" {\n  default = yes;\n  self_scan = yes;\n}\ncount = 1;\n`,
+    "logging.inc": 'type = "console";\nlevel = "error";\n',
+    // Compiling its expressions takes a minute of processor time.
+    "options.inc":
+      `disable_hyperscan = true;\ndns {\n  nameserver = ["127.0.0.1:${dnsPort}"];\n  timeout = 1s;\n  retransmits = 1;\n}\n`,
+    "actions.conf": 'rewrite_subject = 10;\nsubject = "[junk] %s";\n',
+  };
+  await folder.write("rspamd.local.lua", RULES);
+  for (const module of ON_THE_INTERNET) await folder.write(`local.d/${module}.conf`, "enabled = false;\n");
+  for (const [name, text] of Object.entries(settings)) await folder.write(`local.d/${name}`, text);
+  const variables = { LOCAL_CONFDIR: folder.path, DBDIR: data, RUNDIR: data, LOGDIR: data };
+  const program = await startUntil("rspamd", {
+    args: [
+      ...["-f", "-u", "_rspamd", "-g", "_rspamd"],
+      ...Object.entries(variables).map(([name, value]) => `--var=${name}=${value}`),
+    ],
+    ready: () =>
+      until(async () => {
+        const answer = await fetch(`http://127.0.0.1:${port}/ping`).catch(() => undefined);
+        await answer?.body?.cancel();
+        return answer?.status === 200;
+      }, { what: "Rspamd", within: 120_000 }),
+  });
+  stack.defer(() => program.stop());
+  const all = stack.move();
+  return {
+    port,
+    milterPort,
+    [Symbol.asyncDispose]: () => all.disposeAsync(),
+  };
 }
