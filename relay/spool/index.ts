@@ -230,7 +230,8 @@ export function summarizeLine(
 
 /**
  * Tells by the line of an entry whether that can have a recipient in this domain, and this sender: no state changes
- * either. It may say so of others, too.
+ * either. It may say so of others, too. A search in the text takes a third of the time of reading it as JSON: one to
+ * two seconds of a million lines.
  */
 export function mayMean({ domain, sender }: QueueFilter): (text: string) => boolean {
   const written = domain === undefined ? "" : JSON.stringify(domain);
