@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { generateKeyPairSync } from "node:crypto";
 import { join } from "@std/path";
 import { silentLogger } from "../base/log.ts";
 import { FakeClock } from "../tests/support/fake_clock.ts";
@@ -37,6 +38,7 @@ Deno.test("keepSelfSigned() keeps the pair, and makes another only when it must"
   await using work = await workspace();
   const { cert, key } = await keepSelfSigned(work.options);
   let last = await Deno.readTextFile(cert);
+  const firstKey = await Deno.readTextFile(key);
   const remade = async (options: Partial<typeof work.options> = {}) => {
     await keepSelfSigned({ ...work.options, ...options });
     const now = await Deno.readTextFile(cert);
@@ -55,8 +57,20 @@ Deno.test("keepSelfSigned() keeps the pair, and makes another only when it must"
     "its last month",
   );
   assert.equal(await remade(), true, "dated in the future");
+  await Deno.writeTextFile(cert, "cut short");
+  assert.equal(await remade(), true, "a damaged certificate");
+  await Deno.remove(cert);
+  assert.equal(await remade({ clock: new FakeClock(DAY) }), true, "half a pair, and no time yet");
+  assert.equal(await remade(), true, "ended meanwhile");
+  // Through all of this others could go by the key.
+  assert.equal(await Deno.readTextFile(key), firstKey);
+  assert.deepEqual((await loadCertificate({ ...work.options, cert, key })).warnings, []);
   await Deno.writeTextFile(key, "cut short");
   assert.equal(await remade(), true, "a damaged key");
+  const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-384" });
+  await Deno.writeTextFile(key, String(privateKey.export({ type: "pkcs8", format: "pem" })));
+  assert.equal(await remade(), true, "a key of another kind");
+  assert.deepEqual((await loadCertificate({ ...work.options, cert, key })).warnings, []);
   await Deno.remove(key);
   assert.equal(await remade(), true, "half a pair");
   assert.equal(await remade(), false);
