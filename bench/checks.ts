@@ -84,7 +84,7 @@ async function measureScenario(
     running.set("mailapp, all checks", stack.use(await startOurs({ checks: ALL_CHECKS, dnsPort: DNS_PORT })));
   }
   if (servers.includes("Postfix")) {
-    const milters = stack.use(await startCheckingMilters({ dns: mail.dns, hostname: HOSTNAME }));
+    const milters = stack.use(await startCheckingMilters({ ...mail, hostname: HOSTNAME }));
     running.set("Postfix", stack.use(await startTheirs({ dns: mail.dns })));
     running.set(
       "Postfix, OpenDKIM, OpenDMARC, policyd-spf",

@@ -18,6 +18,8 @@ export interface SignedMail extends AsyncDisposable {
   readonly sender: string;
   /** The message, its lines ending in LF. */
   readonly file: string;
+  /** The key records in its zone, by name. */
+  readonly keys: Readonly<Record<string, string>>;
   /** The address of named, which listens on port 53 ({@linkcode DNS_PORT}), where the C library asks. */
   readonly dns: string;
 }
@@ -36,6 +38,7 @@ export async function startSignedMail(size: number): Promise<SignedMail> {
     return {
       sender: `sender@${DOMAIN}`,
       file: await writeMessage(signedMessage(key, size), folder),
+      keys: { [`s._domainkey.${DOMAIN}`]: keyRecord(key) },
       dns: "127.0.0.1",
       async [Symbol.asyncDispose]() {
         await bind[Symbol.asyncDispose]();
@@ -49,13 +52,17 @@ export async function startSignedMail(size: number): Promise<SignedMail> {
 }
 
 /** The records with which a sender on this machine passes SPF, DKIM and DMARC; the selector is `s`. */
-export function zoneOf({ record }: TestKey): string {
-  const strings = `v=DKIM1; ${record}`.match(/.{1,200}/g)?.map((part) => `"${part}"`).join(" ");
+export function zoneOf(key: TestKey): string {
+  const strings = keyRecord(key).match(/.{1,200}/g)?.map((part) => `"${part}"`).join(" ");
   return [
     '@ TXT "v=spf1 ip4:127.0.0.1 ip6:::1 -all"',
     '_dmarc TXT "v=DMARC1; p=reject"',
     `s._domainkey TXT ( ${strings} )`,
   ].join("\n");
+}
+
+function keyRecord({ record }: TestKey): string {
+  return `v=DKIM1; ${record}`;
 }
 
 function signedMessage(key: TestKey, size: number): string {
