@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { counters } from "../base/counters.ts";
 import { ArcVerification } from "../arc/verify.ts";
 import type { Clock } from "../base/clock.ts";
 import type { LogFields } from "../base/log.ts";
@@ -20,19 +19,10 @@ import type { Header } from "../smtp/delivery.ts";
 import type { Inspection, Verdict } from "../smtp/inspector.ts";
 import { type Reply, reply } from "../smtp/reply.ts";
 import { writeAuthenticationResults } from "./authentication_results.ts";
+import { countChecks, countFilter } from "./check_counters.ts";
 import type { FilterRun } from "./filter.ts";
 import { describeFindings, type Findings, judge, type Judgement } from "./judgement.ts";
 import type { SenderFindings, SenderIdentity } from "./sender_checks.ts";
-
-const results = counters("mailapp_checks_total", {
-  help: "What the checks of incoming messages found, in the words of RFC 8601",
-  labels: ["check", "result"],
-  maxSeries: 200,
-});
-const judgements = counters("mailapp_checked_messages_total", {
-  help: "What the checks made of incoming messages",
-  labels: ["judgement"],
-});
 
 /** What is asked about messages. */
 export interface CheckOptions {
@@ -181,7 +171,7 @@ export class MailInspection implements Inspection {
       trustedSealers: checks.trustedSealers,
     });
     const log = this.#message.timed === undefined ? {} : logged(findings, judgement);
-    if (this.#message.timed !== undefined) count(findings, judgement);
+    if (this.#message.timed !== undefined) countChecks(findings, judgement);
     if (judgement.action === "refuse") return { fields: [], refuse: refusal(judgement), log };
     const outcomes = await Promise.all(filters.map((filter) => filter.finish()));
     let { junk } = judgement;
@@ -190,6 +180,7 @@ export class MailInspection implements Inspection {
     const said: string[] = [];
     for (const [index, outcome] of outcomes.entries()) {
       const name = filters[index]?.filter.name ?? "";
+      countFilter(name, outcome);
       said.push(`${name}: ${"failure" in outcome ? `failed: ${outcome.failure}` : outcome.opinion.about}`);
       const all = { ...log, filters: said };
       if ("failure" in outcome) {
@@ -258,22 +249,6 @@ export class MailInspection implements Inspection {
     const colon = field.indexOf(":");
     return [{ name: field.slice(0, colon), value: field.slice(colon + 1).trimStart() }];
   }
-}
-
-function count(
-  { spf, dkim, arc, dmarc, iprev, listings }: Findings,
-  { action, junk }: Judgement,
-): void {
-  if (spf !== undefined) results.with("spf", spf.result).add();
-  if (dkim !== undefined) {
-    const best = dkim.some(({ result }) => result === "pass") ? "pass" : dkim[0]?.result ?? "none";
-    results.with("dkim", best).add();
-  }
-  if (arc !== undefined) results.with("arc", arc.result).add();
-  if (dmarc !== undefined) results.with("dmarc", dmarc.result).add();
-  results.with("iprev", iprev.result).add();
-  for (const { list } of listings) results.with("dns_list", list.zone).add();
-  judgements.with(action === "refuse" ? "refuse" : junk ? "junk" : "accept").add();
 }
 
 /** What the log has of it. */

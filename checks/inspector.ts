@@ -12,6 +12,7 @@ import type { Envelope } from "../smtp/envelope.ts";
 import type { Inspection, Inspector } from "../smtp/inspector.ts";
 import { reply, SmtpError } from "../smtp/reply.ts";
 import type { Session } from "../smtp/session.ts";
+import { countChecks } from "./check_counters.ts";
 import type { DnsLists } from "./dns_lists.ts";
 import { type Filter, type FilteredMessage, FilterRun } from "./filter.ts";
 import type { GreylistDecision, GreylistSender } from "./greylist.ts";
@@ -115,7 +116,10 @@ export class MailInspector implements Inspector {
     try {
       const findings = await sender;
       const judgement = judge(findings, { identity, enforceDmarc: false, trustedSealers: [] });
-      if (judgement.action === "refuse") throw new SmtpError(refusal(judgement));
+      if (judgement.action === "refuse") {
+        countChecks(findings, judgement);
+        throw new SmtpError(refusal(judgement));
+      }
       this.#greylist(findings, { identity, judgement });
     } catch (error) {
       timed?.[Symbol.dispose]();
@@ -125,7 +129,7 @@ export class MailInspector implements Inspector {
 
   /** Asks an unknown sender to come again. */
   #greylist(
-    { spf }: SenderFindings,
+    findings: SenderFindings,
     { identity: { ip, helo, mailFrom }, judgement }: {
       readonly identity: SenderIdentity;
       readonly judgement: Judgement;
@@ -137,9 +141,10 @@ export class MailInspector implements Inspector {
     const decision = greylist.ask({
       ip,
       domain: mailFrom === "" ? helo : mailFrom.slice(mailFrom.lastIndexOf("@") + 1),
-      authorized: spf?.result === "pass",
+      authorized: findings.spf?.result === "pass",
     });
     if (decision.known) return;
+    countChecks(findings, { action: "greylist" });
     const seconds = Math.ceil(decision.waitMs / 1000);
     throw new SmtpError(reply(451, "4.7.1", `Greylisted: unknown here yet; try again in ${seconds} seconds`));
   }

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { allMetrics, Counter } from "../base/counters.ts";
 import { MemoryBudget } from "../base/memory_budget.ts";
 import { silentLogger } from "../base/log.ts";
 import type { Answer, Resolver } from "../dns/resolver.ts";
@@ -278,6 +279,51 @@ Deno.test("MailInspector asks unknown senders to come again, before the data", a
   await assert.rejects(send({ ...stranger }), again);
   await clock.advance(61_000);
   assert.equal((await send({ ...stranger })).refuse, undefined);
+});
+
+/** The counters of a family now, by labels. */
+function counted(name: string): ReadonlyMap<string, number> {
+  const metric = allMetrics().find((metric) => metric.name === name) ?? assert.fail(name);
+  return new Map(
+    Array.from(metric.series(), ({ labels, metric }) => {
+      assert.ok(metric instanceof Counter);
+      return [labels.join(" "), metric.value];
+    }),
+  );
+}
+
+Deno.test("MailInspector counts what it found and what came of it, before the data and behind it", async () => {
+  const families = [
+    "mailapp_checks_total",
+    "mailapp_checked_messages_total",
+    "mailapp_filter_outcomes_total",
+  ];
+  const before = families.map(counted);
+  const clock = newClock();
+  const greylist = new Greylist({ now: () => clock.now() });
+  await assert.rejects(inspect({ names: reject, options: { greylist }, clock, checks: { greylist: "all" } }));
+  await clock.advance(61_000);
+  const filters = [filter({ action: "junk" }), filter("fails")];
+  await inspect({ names: reject, options: { greylist, filters }, clock, checks: { greylist: "all" } });
+  await inspect({ names: reject, message: MESSAGE.replace("bank.example", "none.example") });
+  const more = families.map((family, index) =>
+    Object.fromEntries(
+      [...counted(family)].map(([labels, value]) =>
+        [labels, value - (before[index]?.get(labels) ?? 0)] as const
+      )
+        .filter(([, value]) => value > 0),
+    )
+  );
+  assert.deepEqual(more[1], { greylist: 1, accept: 2 });
+  assert.deepEqual(more[2], { "test junk": 1, "test failed": 1 });
+  assert.equal(
+    Object.entries(more[0] ?? {}).filter(([labels]) => labels.startsWith("spf ")).reduce(
+      (sum, [, value]) => sum + value,
+      0,
+    ),
+    3,
+  );
+  assert.deepEqual(more[0]?.["dmarc none"], 1);
 });
 
 Deno.test("MailInspector lets serve-out of this machine send in its own name", async () => {
