@@ -12,6 +12,7 @@ import { silentLogger } from "../base/log.ts";
 import { findTargets, type Target } from "../relay/mx.ts";
 import { type Attempt, pendingRecipient, type QueueEntry } from "../relay/queue_entry.ts";
 import { explainReply } from "../relay/reply_causes.ts";
+import { alternatesOf } from "../relay/target_order.ts";
 import { HostConnection, type RecipientOutcome, type TransmitMessage } from "../relay/transmit.ts";
 import { isAscii } from "../smtp/address.ts";
 import { systemClock } from "../base/clock.ts";
@@ -73,9 +74,10 @@ async function sendTest(
       return target;
     };
     const alternate = () => {
-      const other = found.targets.find((one) => one.host === asked.host && !tried.has(one));
+      const other = alternatesOf(asked, found.targets).find((one) => !tried.has(one));
       if (other === undefined) return undefined;
-      io.out("  no answer yet; its next address as well:\n");
+      const which = other.host === asked.host ? "its next address" : "the next host";
+      io.out(`  no answer yet; ${which} as well:\n`);
       return show(other);
     };
     const onLine = (side: "C" | "S", line: string) => io.out(`  ${side}: ${printable(line)}\n`);

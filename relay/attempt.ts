@@ -8,6 +8,7 @@
  * @module
  */
 import type { Clock } from "../base/clock.ts";
+import { alternatesOf } from "./target_order.ts";
 import type { HostFailure, HostSlot, HostTable } from "./host_table.ts";
 import type { IdleConnections } from "./idle_connections.ts";
 import type { Target, Targets } from "./mx.ts";
@@ -251,17 +252,18 @@ class Round {
     }
   }
 
-  /** Connects, to another address of the same host where this one is silent; what fails is recorded. */
+  /** Connects, to another address where this one is silent; what fails is recorded. */
   async open(
     asked: Target,
     { slot: first, targets }: { readonly slot: HostSlot; readonly targets: readonly Target[] },
   ): Promise<LiveConnection | undefined> {
     const { clock, connect, stopping, hosts } = this.#options;
     const slots = new Map([[targetKey(asked), first]]);
+    let alternates: readonly Target[] | undefined;
     const alternate = () => {
-      for (const other of targets) {
+      for (const other of alternates ??= alternatesOf(asked, targets)) {
         const key = targetKey(other);
-        if (other.host !== asked.host || other.port !== asked.port || this.tried.has(key)) continue;
+        if (this.tried.has(key) || this.replied.has(other.host)) continue;
         const admission = hosts.admit(other);
         if (admission.kind !== "admitted") continue;
         this.tried.add(key);

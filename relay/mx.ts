@@ -189,7 +189,7 @@ async function mxTargets(name: string, asked: Protection, options: TargetOptions
   let deferral: Deferral | undefined;
   let hosts = 0;
   let loop = false;
-  for (const group of byPreference(records, options.random)) {
+  for (const [rank, group] of byPreference(records, options.random).entries()) {
     const results: HostTargets[] = [];
     for (const waiting = [...group]; waiting.length > 0 && hosts < MAX_HOSTS;) {
       const some = await Promise.all(
@@ -202,6 +202,7 @@ async function mxTargets(name: string, asked: Protection, options: TargetOptions
             authenticated,
             policyDomain: name,
             ...protect(host, protection),
+            ...(rank > 0 && { rank }),
           };
           return hostTargets(host, base, options);
         }),

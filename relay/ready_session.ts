@@ -70,7 +70,7 @@ export interface SessionOptions {
   readonly onLine?: (side: "C" | "S", line: string, target: Target) => void;
   /** Gives up at once. */
   readonly signal?: AbortSignal;
-  /** Other addresses of the same host, one at each call, for when the one before is silent. */
+  /** Other addresses, one at each call, for when the one before is silent; under the same TLS policy. */
   readonly alternate?: () => Target | undefined;
 }
 
@@ -94,7 +94,7 @@ export interface ReadySession {
   readonly problem?: TlsProblem;
 }
 
-/** An address of the host that gave no connection. */
+/** An address that gave no connection. */
 export interface Unanswered {
   /** The address. */
   readonly target: Target;
@@ -194,10 +194,16 @@ async function openDialogue(
     ...(more.problem && { problem: more.problem }),
   });
 
-  const dane: DaneNeed = plaintext ? { kind: "none", reason: "" } : await lookUpDane(target, options);
-  const policy = demandOf(target, dane);
-  const asked = policy === undefined ? {} : { policy };
-  const obstacle = forbidden(target, dane);
+  let dane = { kind: "none", reason: "" } as DaneNeed;
+  let asked: { readonly policy?: TlsDemand } = {};
+  /** What is asked of the connection; why there may be none, if so. */
+  const lookUp = async () => {
+    if (!plaintext) dane = await lookUpDane(target, options);
+    const policy = demandOf(target, dane);
+    asked = policy === undefined ? {} : { policy };
+    return forbidden(target, dane);
+  };
+  const obstacle = await lookUp();
   if (obstacle !== undefined) return failure(obstacle.end, { problem: obstacle.problem });
   const { connection, unconnected } = await connectFirst(target, {
     dial,
@@ -222,6 +228,13 @@ async function openDialogue(
   }
   const reached = connection.target;
   target = reached;
+  if (target.host !== first.host) {
+    const obstacle = await lookUp();
+    if (obstacle !== undefined) {
+      connection.transport.close();
+      return failure(obstacle.end, { reached: true, problem: obstacle.problem });
+    }
+  }
   // Without EHLO there is neither TLS nor a login.
   const isPlainEnough = target.tls === "prefer" && dane.kind === "none" && !implicitTls;
   const withoutEhlo = isPlainEnough && target.auth === undefined && !peers.takeEhlo(target);

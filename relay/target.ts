@@ -46,6 +46,8 @@ export interface Target {
   readonly policyDomain?: string;
   /** What the domain's MTA-STS policy says of the host; absent where it has none. */
   readonly sts?: StsRule;
+  /** How many better preferences the domain's MX records have; absent where there is none. */
+  readonly rank?: number;
 }
 
 /** Where a domain's mail goes. */

@@ -4,6 +4,7 @@
  * @module
  */
 import type { MxRecord } from "../dns/resolver.ts";
+import type { Target } from "./target.ts";
 
 const MAX_MX = 100;
 
@@ -30,6 +31,22 @@ export function byPreference(records: readonly MxRecord[], random: () => number)
     else group.push(record);
   }
   return [...groups.values()].map((group) => shuffle(group, random));
+}
+
+/**
+ * The addresses that may be tried beside a silent one: the others of its host, then those of hosts that are as good
+ * (RFC 5321 §5.1), where all that is asked of the connection is the same.
+ */
+export function alternatesOf(silent: Target, targets: readonly Target[]): Target[] {
+  const alike = targets.filter(({ port, tls, via }) =>
+    port === silent.port && tls === silent.tls && via === silent.via
+  );
+  const others = silent.via !== "mx"
+    ? []
+    : alike.filter(({ host, rank, sts }) =>
+      host !== silent.host && rank === silent.rank && (sts?.mode !== "enforce" || sts.allowed)
+    );
+  return [...alike.filter(({ host }) => host === silent.host), ...others];
 }
 
 /** A shuffled copy (Fisher–Yates). */
