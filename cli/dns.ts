@@ -68,6 +68,7 @@ async function dns(flags: Flags, io: Io): Promise<ExitCode> {
     dkim,
     ...(certificate && { certificate }),
     ...(smarthost && { smarthost: smarthost.host }),
+    ...(config.serveSubmit && { submission: config.serveSubmit }),
   });
   const reverse = reverseRecords(addresses, hostname);
   if (flags.json) {

@@ -6,6 +6,9 @@
 import { createHash, type X509Certificate } from "node:crypto";
 import { addressScope } from "../net/ip_address.ts";
 
+/** RFC 8314 §3.2. */
+const IMAPS_PORT = 993;
+
 /** What the records are made of. */
 export interface ZonePlan {
   /** The server's name. */
@@ -22,6 +25,8 @@ export interface ZonePlan {
   readonly certificate?: X509Certificate;
   /** Through which host all mail leaves, where that is not this one. */
   readonly smarthost?: string;
+  /** Where mail programs send, if they do; a port that is off is `false`. */
+  readonly submission?: { readonly tlsPort: number | false; readonly port: number | false };
 }
 
 /** One record; a TXT record has `text`, all others `data` as in a zone file. */
@@ -29,7 +34,7 @@ export interface ZoneRecord {
   /** The name, absolute, without the trailing dot. */
   readonly name: string;
   /** The type. */
-  readonly type: "A" | "AAAA" | "MX" | "TXT" | "TLSA";
+  readonly type: "A" | "AAAA" | "MX" | "TXT" | "TLSA" | "SRV";
   /** As it stands in a zone file, names with their trailing dot; for TXT the text, not quoted. */
   readonly data: string;
   /** What for, in a few words. */
@@ -134,6 +139,7 @@ function domainSection(domain: string, plan: ZonePlan): ZoneSection {
         data: `v=TLSRPTv1; rua=mailto:postmaster@${domain}`,
         purpose: "TLSRPT: where others report trouble with TLS",
       },
+      ...programRecords(domain, plan),
     ],
   };
 }
@@ -146,6 +152,33 @@ function otherKeys(plan: ZonePlan): ZoneSection[] {
     name,
     records: keyRecords(name, plan),
     notes: [`This server only sends for ${name}: its SPF record must let it (${spfFor(plan, "~all")}).`],
+  }));
+}
+
+/** By which mail programs set themselves up (RFC 6186, RFC 8314 §5.1): TLS at once before STARTTLS. */
+function programRecords(domain: string, { hostname, submission }: ZonePlan): ZoneRecord[] {
+  if (submission === undefined) return [];
+  const services = [
+    {
+      service: "submissions",
+      priority: 0,
+      port: submission.tlsPort,
+      what: "where they send, with TLS at once",
+    },
+    { service: "submission", priority: 10, port: submission.port, what: "where they send, with STARTTLS" },
+    {
+      service: "imaps",
+      priority: 0,
+      port: IMAPS_PORT,
+      what: "where they read; leave it out if no IMAP server runs there",
+    },
+  ];
+  return services.map(({ service, priority, port, what }) => ({
+    name: `_${service}._tcp.${domain}`,
+    type: "SRV",
+    // RFC 2782: "." says that the service is not to be had here.
+    data: port === false ? "0 0 0 ." : `${priority} 1 ${port} ${hostname}.`,
+    purpose: `mail programs: ${what}`,
   }));
 }
 

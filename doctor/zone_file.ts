@@ -93,12 +93,16 @@ export function zoneTable(
     lines.push(`${name}`, "=".repeat(name.length), "");
     for (const record of records) {
       const [, priority, host] = record.type === "MX" ? /^(\d+) (.*)\.$/s.exec(record.data) ?? [] : [];
+      const service = record.type === "SRV" ? record.data.split(" ") : [];
       lines.push(
         `${record.purpose}`,
         `  type      ${record.type}`,
         `  name      ${record.name}`,
         ...(priority === undefined ? [] : [`  priority  ${priority}`]),
-        `  value     ${host ?? record.data}`,
+        ...["priority", "weight", "port", "target"].flatMap((name, n) =>
+          service[n] === undefined ? [] : [`  ${name.padEnd(8)}  ${service[n].replace(/(.)\.$/s, "$1")}`]
+        ),
+        ...(service.length > 0 ? [] : [`  value     ${host ?? record.data}`]),
         "",
       );
     }

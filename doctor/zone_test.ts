@@ -33,6 +33,25 @@ Deno.test("zoneSections() gives a name that is server and domain one SPF record"
   assert.deepEqual(spf, ["example.com TXT v=spf1 ip4:192.0.2.1 ip6:2001:db8::1 ~all"]);
 });
 
+Deno.test("zoneSections() has SRV records for mail programs where they may send (RFC 6186, 8314)", () => {
+  const services = (submission: ZonePlan["submission"]) =>
+    records(submission && { submission }).filter((record) => record.includes(" SRV "));
+  assert.deepEqual(services(undefined), []);
+  assert.deepEqual(services({ tlsPort: 465, port: 587 }), [
+    "_submissions._tcp.example.com SRV 0 1 465 mx.example.com.",
+    "_submission._tcp.example.com SRV 10 1 587 mx.example.com.",
+    "_imaps._tcp.example.com SRV 0 1 993 mx.example.com.",
+  ]);
+  assert.equal(services({ tlsPort: 465, port: false })[1], "_submission._tcp.example.com SRV 0 0 0 .");
+  const sections = zoneSections({ ...PLAN, submission: { tlsPort: 4465, port: false } });
+  const table = zoneTable(sections, { reverse: [] });
+  assert.match(
+    table,
+    / {2}type {6}SRV\n {2}name {6}_submissions\S+\n {2}priority {2}0\n {2}weight {4}1\n {2}port {6}4465\n {2}target {4}mx\.example\.com\n\n/,
+  );
+  assert.match(table, / {2}port {6}0\n {2}target {4}\.\n/);
+});
+
 Deno.test("zoneSections() names the host in SPF behind NAT, and says what to replace", () => {
   const plan = { ...PLAN, addresses: ["10.0.0.5"], sending: ["10.0.0.5"] };
   assert.ok(records(plan).includes("example.com TXT v=spf1 a:mx.example.com ~all"));
