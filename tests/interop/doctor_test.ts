@@ -169,6 +169,8 @@ testWith(
         "serve-out": { min_free_space: 0 },
         "mailboxes.aliases": { postmaster: "alice", root: "alice" },
         'dkim."example.com"': { selector: "s1", key: keyFile },
+        // For the records of mail programs; the server does not run.
+        ...(dnssec && { "serve-submit": {} }),
       });
     const env = { DENO_CERT: ours.file("ca.pem") };
     const mailapp = (...args: string[]) =>
@@ -185,6 +187,7 @@ testWith(
     await t.step("the zone that dns prints loads as it is", async () => {
       await Deno.writeTextFile(ours.file("zone"), right.zone);
       await runOk("named-checkzone", { args: ["example.com", ours.file("zone")] });
+      assert.match(right.zone, /^_submissions\._tcp\.example\.com\. IN SRV /m);
       for (const name of [REVERSE_IPV4, REVERSE_IPV6]) {
         assert.match(right.zone, new RegExp(`\\(${name}\\. PTR mx\\.example\\.com\\.\\)`));
       }
