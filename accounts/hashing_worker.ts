@@ -32,11 +32,22 @@ export interface HashingScope {
   onmessage: ((event: MessageEvent<HashRequest>) => void) | null;
 }
 
+/**
+ * Each hash takes WebAssembly memory of its own, 19 MiB, and V8 collects ten of them and more before it thinks of it.
+ * So it is asked to, behind every third (build/v8_flags.ts).
+ */
+const COLLECT_AFTER = 3;
+
 /** What the thread does, for the rest of its life: one request after the other. */
 export function serveHashing(scope: HashingScope): void {
+  const { gc } = globalThis as { readonly gc?: () => void };
   let last = Promise.resolve();
+  let answered = 0;
   scope.onmessage = ({ data }) => {
-    last = last.then(async () => scope.postMessage(await answer(data)));
+    last = last.then(async () => {
+      scope.postMessage(await answer(data));
+      if (++answered % COLLECT_AFTER === 0) gc?.();
+    });
   };
 }
 
