@@ -186,6 +186,28 @@ Deno.test("mailapp with --json prints what docs/json.md says, in one style, for 
   }
   await queueUp(config, everything());
   await check(actions, { args: ["queue", "remove", "--all"], command: "queue remove" });
+  const log = workspace.file("traced.log");
+  const file = workspace.file("mail", "here.test", "alice", "new", "1795478460.M1P2Q3Rdeadbeef.mx");
+  await Deno.mkdir(workspace.file("mail", "here.test", "alice", "new"), { recursive: true });
+  await Deno.writeTextFile(file, "x\n");
+  const line = (event: string, fields: Readonly<Record<string, unknown>>) =>
+    `${
+      JSON.stringify({ time: new Date().toISOString(), level: "info", event, session: "abcd12", ...fields })
+    }\n`;
+  const envelope = { id: "tozc1oQ1R0123abcd", from: "a@b.test", to: ["alice@here.test"], octets: 3 };
+  await Deno.writeTextFile(
+    log,
+    line("message.accepted", { ...envelope, message_id: "<m@b.test>" }) +
+      line("message.delivered", { id: envelope.id, mailbox: "alice@here.test", file }) +
+      line("attempt.deferred", {
+        id: envelope.id,
+        recipient: "u@a.test",
+        host: "mx.a.test",
+        reply: "450 no",
+        again_ms: 5,
+      }),
+  );
+  await check("mailapp trace", { args: ["trace", "alice@here.test", "--log", log], command: "trace" });
   await check("mailapp explain", { args: ["explain", "u@a.test"], command: "explain" });
   await check("mailapp explain", { args: ["explain", "alice@here.test"], command: "explain" });
   await check("mailapp explain", { args: ["explain", "nobody@here.test"], command: "explain" });

@@ -6,18 +6,18 @@
 import { type Command, InvalidArgumentError } from "commander";
 import { loadConfig } from "../config/load.ts";
 import { countDropped } from "../relay/maildrop/directory.ts";
-import type { ActionResult, OperatorAction, QueueView } from "../relay/operator.ts";
+import type { ActionResult, OperatorAction } from "../relay/operator.ts";
 import { isEverything, type QueueFilter, selects } from "../relay/queue_filter.ts";
-import { type Attempt, isOpen, type QueueRecipient, type TlsDemand } from "../relay/queue_entry.ts";
-import { explainReply } from "../relay/reply_causes.ts";
+import { isOpen } from "../relay/queue_entry.ts";
 import { normalizeDomain } from "../net/domain_name.ts";
 import { systemClock } from "../base/clock.ts";
 import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
 import type { Io } from "../server/io.ts";
 import { openQueue, type QueueAccess } from "../server/queue_access.ts";
-import { JsonArray, moment } from "./command_line/json.ts";
+import { JsonArray } from "./command_line/json.ts";
+import { detailsOf, jsonOf, summaryOf } from "./command_line/queue_text.ts";
 import { configOption, examples, type Registrar } from "./command_line/subcommand.ts";
-import { count, printable, Progress, showDuration, showSize, showTime } from "./command_line/terminal.ts";
+import { count, printable, Progress } from "./command_line/terminal.ts";
 
 interface Flags {
   readonly config?: string;
@@ -112,7 +112,7 @@ async function list(ids: readonly string[], { flags, io }: Context): Promise<Exi
     missing.delete(view.entry.id);
     progress.clear();
     if (flags.json) out.add(jsonOf(view));
-    else io.out(summary(view, filter));
+    else io.out(summaryOf(view, filter));
     totals.messages++;
     totals.recipients += view.entry.recipients.filter((one) => isOpen(one) && selects(filter, one)).length;
   }
@@ -134,7 +134,7 @@ async function show(ids: readonly string[], { flags, io }: Context): Promise<Exi
   for await (const view of queue.list(filterOf(ids, flags))) {
     missing.delete(view.entry.id);
     if (flags.json) out.add(jsonOf(view));
-    else io.out(details(view));
+    else io.out(detailsOf(view));
   }
   if (flags.json) out.end();
   return complain(missing, io);
@@ -196,98 +196,6 @@ function complain(missing: ReadonlySet<string>, io: Io): ExitCode {
     io.err(`mailapp: no such message in the queue, or not one that was selected: ${printable(id)}\n`);
   }
   return missing.size > 0 ? EXIT.unavailable : EXIT.ok;
-}
-
-function jsonOf({ entry, age, inFlight }: QueueView): unknown {
-  const { acceptedAt, size, recipients, ...rest } = entry;
-  return {
-    ...rest,
-    acceptedAt: moment(acceptedAt),
-    ageMs: Math.round(age),
-    octets: size,
-    recipients: recipients.map(({ nextAttemptAt, attempts, ...recipient }, index) => ({
-      ...recipient,
-      inFlight: inFlight.includes(index),
-      ...(recipient.status === "pending" && nextAttemptAt > 0 && { nextAttemptAt: moment(nextAttemptAt) }),
-      attempts: attempts.map(({ at, ...attempt }) => ({ at: moment(at), ...attempt })),
-    })),
-  };
-}
-
-function head({ entry, age }: QueueView): string {
-  const { id, size, reversePath } = entry;
-  return `${id}  ${showDuration(age)}  ${showSize(size)}  from ${
-    reversePath === "" ? "<>" : printable(reversePath)
-  }\n`;
-}
-
-/** A message in a few lines. */
-function summary(view: QueueView, filter: QueueFilter): string {
-  const lines = view.entry.recipients.flatMap((recipient, index) => {
-    if (!isOpen(recipient) || !selects(filter, recipient)) return [];
-    const last = recipient.attempts.at(-1);
-    return [
-      `  ${printable(recipient.address)}: ${state(recipient, view.inFlight.includes(index))}\n`,
-      ...(last === undefined ? [] : [`    ${attemptLine(last)}\n`]),
-    ];
-  });
-  const elsewhere = view.entry.recipients.filter((one) => isOpen(one) && !selects(filter, one)).length;
-  if (elsewhere > 0) lines.push(`  (${count(elsewhere, "recipient")} in other domains)\n`);
-  const done = view.entry.recipients.filter((recipient) => !isOpen(recipient)).length;
-  if (done > 0) lines.push(`  (${count(done, "recipient")} done)\n`);
-  return head(view) + lines.join("");
-}
-
-/** A message with all that is known of it. */
-function details(view: QueueView): string {
-  const { acceptedAt, recipients, dsn, smtputf8 } = view.entry;
-  const lines = [head(view), `  accepted ${showTime(acceptedAt)}\n`];
-  if (dsn?.envelopeId !== undefined) lines.push(`  envelope id ${printable(dsn.envelopeId)}\n`);
-  if (smtputf8) lines.push("  asked for SMTPUTF8\n");
-  for (const [index, recipient] of recipients.entries()) {
-    lines.push(`  ${printable(recipient.address)}: ${state(recipient, view.inFlight.includes(index))}\n`);
-    for (const attempt of recipient.attempts) {
-      lines.push(`    ${showTime(attempt.at)}  ${attemptLine(attempt)}\n`);
-    }
-    const cause = isOpen(recipient) || recipient.status === "failed"
-      ? causeOf(recipient.attempts.at(-1))
-      : undefined;
-    if (cause !== undefined) lines.push(`    ${cause}\n`);
-  }
-  return lines.join("");
-}
-
-function causeOf(attempt: Attempt | undefined): string | undefined {
-  const cause = attempt && explainReply(attempt);
-  if (cause === undefined) return undefined;
-  return cause.operator === undefined ? cause.meaning : `${cause.meaning} ${cause.operator}`;
-}
-
-function state({ status, nextAttemptAt, attemptCount, attempts }: QueueRecipient, inFlight: boolean): string {
-  const tries = attemptCount === 0 ? "" : `, ${attemptCount} ${attemptCount === 1 ? "try" : "tries"}`;
-  if (inFlight) return `being sent${tries}`;
-  const doubt = attempts.at(-1)?.dotSentNoReply ? ", dot sent, no reply: it may have arrived" : "";
-  if (status !== "pending") return `${status}${tries}${doubt}`;
-  const wait = nextAttemptAt - systemClock.now();
-  return `${wait <= 0 ? "due" : `next try in ${showDuration(wait)}`}${tries}${doubt}`;
-}
-
-const DEMANDS: Readonly<Record<TlsDemand, string>> = {
-  configuration: "asked for by the configuration",
-  dane: "asked for by DANE",
-  "mta-sts": "asked for by MTA-STS",
-  "mta-sts-testing": "MTA-STS in testing",
-};
-
-function attemptLine({ host, address, tls, policy, reply, error, dotSentNoReply }: Attempt): string {
-  const where = address === undefined || address === host ? host : `${host} [${address}]`;
-  const how = [
-    ...(tls === undefined ? [] : [tls === "none" ? "no TLS" : `TLS ${tls}`]),
-    ...(policy === undefined ? [] : [DEMANDS[policy]]),
-  ].join(", ");
-  const doubt = dotSentNoReply ? " (dot sent, no reply)" : "";
-  const words = [reply?.replaceAll("\n", " / "), error].filter((text) => text !== undefined).join(" – ");
-  return `${printable(where)}${how === "" ? "" : ` (${how})`}: ${printable(words)}${doubt}`;
 }
 
 function outcome(action: OperatorAction, { id, changed, inFlight, note }: ActionResult): string {

@@ -34,3 +34,35 @@ export async function runSystemCommand(
     throw error;
   }
 }
+
+/** A program of the system whose output is read as it comes; whoever reads it ends it. */
+export interface StreamingCommand {
+  /** Its standard output. */
+  readonly output: ReadableStream<Uint8Array>;
+  /** Ends it, if it still runs; resolves when it has ended. */
+  end(): Promise<void>;
+}
+
+/**
+ * Starts a program of the system.
+ * @throws {Deno.errors.NotFound} when it is not there
+ */
+export function startSystemCommand(program: string, args: readonly string[]): StreamingCommand {
+  const child = new Deno.Command(program, {
+    args: [...args],
+    stdin: "null",
+    stdout: "piped",
+    stderr: "null",
+  }).spawn();
+  return {
+    output: child.stdout,
+    async end() {
+      try {
+        child.kill("SIGTERM");
+      } catch {
+        // It has ended.
+      }
+      await child.status;
+    },
+  };
+}

@@ -34,6 +34,18 @@ export const ACCOUNT_EVENTS: EventGroup = {
       "`scope`, `what`, `login`, `failures`, `seconds`",
       "a pause has begun: `scope` is `address` (IPv6: /64), `network` (/24, /48) or `login`, `what` is which; `login` is the last one that was tried. Of a login under attack each address that has failed may try once in so many seconds",
     ],
+    [
+      "login.limited",
+      "warn",
+      "`login`, `limit`, `value`",
+      "a login has reached a limit of `[serve-submit]`, and is told 450 until it goes on; said once an hour",
+    ],
+    [
+      "limits.not_kept",
+      "warn",
+      "`path`, `error`",
+      "what logins have sent cannot be read or written: after a restart they begin anew",
+    ],
   ],
 };
 
@@ -73,8 +85,8 @@ export const SESSION_EVENTS: EventGroup = {
     [
       "message.accepted",
       "info",
-      "`id`, `from`, `to`, `octets`, `message_id` where it has one",
-      "the message is durable, and was answered 250; serve-in adds what its checks found: `spf`, `dkim`, `arc`, `dmarc`, `iprev`, `listed`, `filters`, `dns` where that failed, and `junk` and `why` where they decide something",
+      "`id`, `login`, `from`, `to`, `octets`, `message_id` where it has one, `queue_id`",
+      "the message is durable, and was answered 250; serve-submit adds `login` and `queue_id`, by which serve-out knows it; serve-in adds what its checks found: `spf`, `dkim`, `arc`, `dmarc`, `iprev`, `listed`, `filters`, `dns` where that failed, and `junk` and `why` where they decide something",
     ],
     [
       "message.refused",

@@ -70,12 +70,13 @@ export class RunningMailapp implements AsyncDisposable {
   readonly #child: Deno.ChildProcess;
   readonly #reading: Promise<void>;
   readonly #waiting = new Set<() => void>();
+  readonly #firstLine = Promise.withResolvers<string>();
   #over = false;
 
   /** Starts `mailapp` with these arguments. */
   constructor(args: readonly string[], options: RunOptions = {}) {
     this.#child = command(args, options).spawn();
-    this.#reading = Promise.all([this.#read(), this.#child.stdout.cancel()]).then(() => {});
+    this.#reading = Promise.all([this.#read(), this.#readOutput()]).then(() => {});
   }
 
   /** The process's id. */
@@ -125,6 +126,11 @@ export class RunningMailapp implements AsyncDisposable {
     return code;
   }
 
+  /** The first line of its standard output. */
+  output(): Promise<string> {
+    return this.#firstLine.promise;
+  }
+
   /** SIGTERM, and the exit code. */
   stop(): Promise<number> {
     this.signal("SIGTERM");
@@ -158,6 +164,16 @@ export class RunningMailapp implements AsyncDisposable {
     }
     this.#over = true;
     this.#wake();
+  }
+
+  async #readOutput(): Promise<void> {
+    let text = "";
+    for await (const piece of this.#child.stdout.pipeThrough(new TextDecoderStream())) {
+      if (text.includes("\n")) continue;
+      text += piece;
+      if (text.includes("\n")) this.#firstLine.resolve(text.slice(0, text.indexOf("\n")));
+    }
+    this.#firstLine.resolve(text);
   }
 
   #take(line: string): void {

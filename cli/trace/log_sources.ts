@@ -1,0 +1,120 @@
+/**
+ * Where the log of this machine's servers is: in files, or in systemd's journal.
+ *
+ * @module
+ */
+import type { Config } from "../../config/config.ts";
+import { errorText } from "../../base/error_text.ts";
+import { allServers } from "../../server/servers.ts";
+import { findLogFiles, type LogSource, wholeLines } from "../../observe/log_files.ts";
+import { timeOf } from "../../observe/log_lines.ts";
+import { runSystemCommand, startSystemCommand } from "../command_line/system_commands.ts";
+
+/** The log, and what of it is out of reach. */
+export interface FoundLog {
+  /** Oldest part first. */
+  readonly sources: readonly LogSource[];
+  /** Sentences for people. */
+  readonly complaints: readonly string[];
+  /** The file that is written to now; absent: the journal. */
+  readonly file?: string;
+}
+
+/** Finds it: these files, those of `[log] file`, or the journal. */
+export async function findLog(config: Config, files: readonly string[]): Promise<FoundLog> {
+  const named = files.length > 0 ? files : config.log.file === undefined ? [] : [config.log.file];
+  const [file] = named;
+  if (file === undefined) return await findJournal();
+  const sources: LogSource[] = [];
+  const complaints: string[] = [];
+  for (const path of named) {
+    try {
+      const found = await findLogFiles(path, (problem) => complaints.push(problem));
+      sources.push(...found.sources);
+      complaints.push(
+        ...found.unreadable.map((path) => `${path} is not read: only gzip is understood; unpack it`),
+      );
+      if (found.sources.length === 0) complaints.push(`there is no log ${path}`);
+    } catch (error) {
+      complaints.push(`${path} cannot be read: ${errorText(error)}`);
+    }
+  }
+  return { sources, complaints, file };
+}
+
+async function findJournal(): Promise<FoundLog> {
+  const { code } = await runSystemCommand("journalctl", { args: ["--quiet", "--lines=1", ...await units()] });
+  if (code !== 0) return { sources: [], complaints: ["there is no journal here; --log FILE names a log"] };
+  return { sources: [journalSource(await units())], complaints: [] };
+}
+
+/** The units of all servers, as arguments. */
+async function units(): Promise<string[]> {
+  return (await allServers()).map(({ unit }) => `--unit=${unit.name}`);
+}
+
+function journalSource(units: readonly string[]): LogSource {
+  return {
+    name: "the journal",
+    async begins() {
+      for await (const line of journalLines(units)) {
+        const time = timeOf(line);
+        if (!Number.isNaN(time)) return time;
+      }
+      return NaN;
+    },
+    pieces: ({ since, until }) =>
+      journalLines([
+        ...units,
+        ...(since > 0 ? [`--since=@${Math.floor(since / 1000)}`] : []),
+        ...(until < Infinity ? [`--until=@${Math.ceil(until / 1000)}`] : []),
+      ]),
+  };
+}
+
+/** Pieces of whole lines; the program is ended with the loop. */
+async function* journalLines(
+  args: readonly string[],
+  { signal }: { readonly signal?: AbortSignal } = {},
+): AsyncGenerator<string> {
+  const journal = startSystemCommand("journalctl", ["--quiet", "--output=cat", "--no-pager", ...args]);
+  signal?.addEventListener("abort", () => void journal.end(), { once: true });
+  try {
+    yield* wholeLines(journal.output);
+  } finally {
+    await journal.end();
+  }
+}
+
+/** Whole lines as they are written from now on, until the signal. */
+export async function* followLog(log: FoundLog, signal: AbortSignal): AsyncGenerator<string> {
+  if (log.file !== undefined) yield* wholeLines(tailOf(log.file, signal));
+  else yield* journalLines([...await units(), "--follow", "--lines=0"], { signal });
+}
+
+const LOOK_AGAIN = 250;
+
+/** What is added to a file from now on; after it was rotated, the next one from its beginning. */
+async function* tailOf(path: string, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  let file = await Deno.open(path);
+  try {
+    let at = await file.seek(0, Deno.SeekMode.End);
+    while (!signal.aborted) {
+      const buffer = new Uint8Array(1 << 16);
+      const length = await file.read(buffer);
+      if (length !== null) {
+        at += length;
+        yield buffer.subarray(0, length);
+        continue;
+      }
+      await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN));
+      const [now, open] = await Promise.all([Deno.stat(path).catch(() => undefined), file.stat()]);
+      if (now === undefined || (now.ino === open.ino && now.size >= at)) continue;
+      file.close();
+      file = await Deno.open(path);
+      at = 0;
+    }
+  } finally {
+    file.close();
+  }
+}

@@ -1,0 +1,109 @@
+/**
+ * What the events of a message's way are in plain words.
+ *
+ * @module
+ */
+import { eventOf } from "../../observe/events.ts";
+import type { LoggedEvent } from "../../observe/log_lines.ts";
+import { textsOf } from "../../observe/trace_query.ts";
+import { explainReply } from "../../relay/reply_causes.ts";
+import { count, printable, showDuration, showTime } from "../command_line/terminal.ts";
+
+type Fields = LoggedEvent["fields"];
+type Words = (fields: Fields, event: LoggedEvent) => string;
+
+const text = (value: unknown) =>
+  textsOf(value).join(", ") || (typeof value === "number" ? String(value) : "");
+const path = (value: unknown) => value === "" ? "<>" : text(value);
+
+function host({ host, address, tls }: Fields): string {
+  const where = text(host) === "" ? text(address) : text(host);
+  const ip = text(address) === "" || address === host ? "" : ` [${text(address)}]`;
+  return `${where}${ip}${text(tls) === "" ? "" : tls === "none" ? ", without TLS" : `, TLS ${text(tls)}`}`;
+}
+
+function said({ reply, error, status }: Fields): string {
+  const words = [text(reply).replaceAll("\n", " / "), text(error)].filter((part) => part !== "").join(" – ");
+  return words === "" ? text(status) : words;
+}
+
+/** What the other server's words mean, where that is known. */
+function meaning({ reply, error, status }: Fields): string {
+  const cause = explainReply({
+    status: text(status),
+    ...(text(reply) !== "" && { reply: text(reply) }),
+    ...(text(error) !== "" && { error: text(error) }),
+  });
+  if (cause === undefined) return "";
+  return `\n${cause.meaning}${cause.operator === undefined ? "" : ` ${cause.operator}`}`;
+}
+
+function checks(fields: Fields): string {
+  const found = ["spf", "dkim", "arc", "dmarc", "iprev", "listed", "filters"].flatMap((name) =>
+    text(fields[name]) === "" ? [] : [`${name}: ${text(fields[name])}`]
+  );
+  const why = text(fields["why"]) === "" ? "" : `; ${text(fields["why"])}`;
+  const junk = fields["junk"] === true ? "; filed as junk" : "";
+  return found.length === 0 ? "" : `\nchecks: ${found.join(", ")}${junk}${why}`;
+}
+
+const message = (fields: Fields) =>
+  `from ${path(fields["from"])} to ${text(fields["to"])}, ${text(fields["octets"])} octets` +
+  (text(fields["message_id"]) === "" ? "" : `, Message-ID ${text(fields["message_id"])}`);
+
+const WORDS: Readonly<Record<string, Words>> = {
+  "session.opened": ({ peer, local }) => `${text(peer)} connects to ${text(local)}`,
+  "session.closed": (fields) =>
+    `the session with ${text(fields["peer"])}${
+      text(fields["hello"]) === "" ? "" : ` (${text(fields["hello"])})`
+    } ends: ${text(fields["reason"])}, ${count(Number(fields["messages"] ?? 0), "message")}` +
+    (text(fields["tls"]) === "" ? ", without TLS" : `, ${text(fields["tls"])}`),
+  "login.accepted": ({ login, mechanism }) => `${text(login)} logs in by ${text(mechanism)}`,
+  "command.refused": ({ command, reply }) => `refused: ${text(command)}: ${text(reply)}`,
+  "connection.refused": ({ peer, reply }) => `${text(peer)} is refused: ${text(reply)}`,
+  "message.accepted": (fields) => `accepted ${message(fields)}${checks(fields)}`,
+  "message.refused": (fields) => `refused: ${said(fields)}; ${message(fields)}${checks(fields)}`,
+  "message.repaired": ({ repairs }) => `repaired: ${text(repairs)}`,
+  "message.left": ({ left }) => `left as it is, although others may refuse it: ${text(left)}`,
+  "message.delivered": ({ mailbox, file }) => `stored for ${text(mailbox)}: ${text(file)}`,
+  "message.withdrawn": ({ error }) => `taken out of the mailboxes again: ${text(error)}`,
+  "junk.not_filed": ({ mailbox, error }) => `junk, but in the inbox of ${text(mailbox)}: ${text(error)}`,
+  "dkim.signed": ({ domain }) => `signed for ${text(domain)}`,
+  "dkim.unsigned": ({ reason }) => `not signed: ${text(reason)}`,
+  "attempt.relayed": (fields) => `${text(fields["recipient"])}: taken by ${host(fields)}: ${said(fields)}`,
+  "attempt.failed": (fields) =>
+    `${text(fields["recipient"])}: refused for good by ${host(fields)}: ${said(fields)}${meaning(fields)}`,
+  "attempt.deferred": (fields, { time }) =>
+    `${text(fields["recipient"])}: not taken by ${host(fields)}: ${said(fields)}${meaning(fields)}` +
+    (fields["dot_sent_no_reply"] === true ? "\nthe message was given away whole: it may have arrived" : "") +
+    `\nattempt ${text(fields["attempts"])}; tried again at ${
+      showTime(time + Number(fields["again_ms"] ?? 0))
+    }, ` +
+    `${showDuration(Number(fields["again_ms"] ?? 0))} later`,
+  "queue.expired": (fields) =>
+    `${text(fields["recipient"])}: given up after ${text(fields["attempts"])} attempts; the last one, ` +
+    `${host(fields)}: ${said(fields)}`,
+  "queue.done": () => "nothing is left to do; it leaves the queue",
+  "dsn.queued": ({ kind, to, recipients, dsn }) =>
+    `${text(to)} is told of ${kind === "success" ? "success" : `the ${text(kind)}`} for ${
+      text(recipients)
+    }, by message ${text(dsn)}`,
+  "dsn.unwanted": ({ recipient }) => `${text(recipient)}: the sender asked not to be told`,
+  "dsn.held": ({ recipient }) => `${text(recipient)}: there is no sender to tell; it is held`,
+};
+
+/** An event in words; the first line says what, further ones explain. Nothing in it can play tricks on a terminal. */
+export function wordsOf(event: LoggedEvent): string {
+  const words = WORDS[event.event];
+  const said = words === undefined ? unknownEvent(event) : words(event.fields, event);
+  return said.split("\n").map(printable).join("\n");
+}
+
+function unknownEvent({ event, fields }: LoggedEvent): string {
+  const { server: _, session: _session, id: _id, peer: _peer, ...rest } = fields;
+  const pairs = Object.entries(rest).map(([name, value]) =>
+    `${name}=${typeof value === "string" ? value : JSON.stringify(value)}`
+  );
+  const means = eventOf(event)?.[3].replaceAll("`", "");
+  return [[event, ...pairs].join(" "), ...(means === undefined ? [] : [`(${means})`])].join("\n");
+}

@@ -1,0 +1,241 @@
+/**
+ * One message's whole way, put together from the logs of all servers of a machine.
+ *
+ * @module
+ */
+import type { LogSource, TimeRange } from "./log_files.ts";
+import type { LoggedEvent } from "./log_lines.ts";
+import { linesOf, linesWith, searchLog } from "./log_search.ts";
+import { idsIn, isMeant, isReceivedId, needleOf, textsOf, timeOfId, type TraceQuery } from "./trace_query.ts";
+
+/** A message, or a session that brought none. */
+export interface Story {
+  /** Ids of the message: at each server that had it, and of the notices about it. */
+  readonly ids: readonly string[];
+  /** The sessions in which it came. */
+  readonly sessions: readonly string[];
+  /** In the order of time. */
+  readonly events: readonly LoggedEvent[];
+}
+
+/** What was found. */
+export interface Trace {
+  /** The newest ones, oldest first. */
+  readonly stories: readonly Story[];
+  /** How many more there are, older than these. */
+  readonly more: number;
+}
+
+/** What to look through. */
+export interface TraceOptions {
+  /** The log, oldest part first. */
+  readonly sources: readonly LogSource[];
+  /** Where the message is to be looked for; what belongs to it is found beyond. */
+  readonly range: TimeRange;
+  /** Most messages that are put together. */
+  readonly limit: number;
+}
+
+const HOUR = 3_600_000;
+/** How far a session reaches before and behind what happened in it: it lasts half an hour, or twice that with a message. */
+const SESSION = 2 * HOUR;
+/** Most events that are kept; the oldest ones go. */
+const MAX_EVENTS = 20_000;
+/** How often what was found leads to more: a message, its notice, the notice's way. */
+const MAX_ROUNDS = 6;
+
+/** Finds the messages that are meant, and all that the log has of them. */
+export async function traceMessages(query: TraceQuery, options: TraceOptions): Promise<Trace> {
+  const { sources, range, limit } = options;
+  const { text, anyCase } = needleOf(query);
+  const hits: LoggedEvent[] = [];
+  for await (const event of searchLog(sources, { find: linesWith(text, { anyCase }), range })) {
+    if (!isMeant(query, event)) continue;
+    hits.push(event);
+    if (hits.length > 2 * MAX_EVENTS) hits.splice(0, MAX_EVENTS);
+  }
+  const seeds = seedsOf(query, hits);
+  const chosen = seeds.slice(-limit);
+  const log = new EventSet();
+  for (const event of hits) {
+    if (chosen.some((seed) => idsIn(event.fields).includes(seed))) log.add(event);
+  }
+  await complete(log, { seeds: chosen, sources });
+  const stories: Story[] = [];
+  for (const seed of chosen) {
+    if (!stories.some(({ ids }) => ids.includes(seed))) stories.push(storyOf(seed, log.events));
+  }
+  return { stories, more: seeds.length - chosen.length };
+}
+
+/** The ids that stand for what was found, each message once, in the order of time. */
+function seedsOf(query: TraceQuery, hits: readonly LoggedEvent[]): string[] {
+  if (query.kind === "id" && hits.length > 0) return [query.text];
+  const seeds = new Set<string>();
+  for (const { fields } of hits) {
+    const [seed] = [...textsOf(fields["id"]), ...textsOf(fields["session"])];
+    if (seed !== undefined) seeds.add(seed);
+  }
+  return [...seeds];
+}
+
+/** In what order things happen that happen within one millisecond; what is not named comes between. */
+const ORDER: readonly string[] = [
+  "session.opened",
+  "tls.started",
+  "login.accepted",
+  "command.refused",
+  "",
+  "message.delivered",
+  "message.accepted",
+  "attempt.relayed",
+  "attempt.deferred",
+  "attempt.failed",
+  "queue.expired",
+  "dsn.queued",
+  "queue.done",
+  "session.closed",
+];
+
+function rankOf({ event }: LoggedEvent): number {
+  const rank = ORDER.indexOf(event);
+  return rank < 0 ? ORDER.indexOf("") : rank;
+}
+
+/** Events, each once. */
+class EventSet {
+  readonly #events = new Map<string, LoggedEvent>();
+
+  get events(): readonly LoggedEvent[] {
+    return [...this.#events.values()].sort((one, other) =>
+      one.time - other.time || rankOf(one) - rankOf(other)
+    );
+  }
+
+  /** Whether it was not there before. */
+  add(event: LoggedEvent): boolean {
+    const key = `${event.time} ${event.event} ${JSON.stringify(event.fields)}`;
+    if (this.#events.has(key) || this.#events.size >= MAX_EVENTS) return false;
+    this.#events.set(key, event);
+    return true;
+  }
+}
+
+/** Looks for all that belongs to these ids, and for what that leads to. */
+async function complete(
+  log: EventSet,
+  { seeds, sources }: { readonly seeds: readonly string[]; readonly sources: readonly LogSource[] },
+): Promise<void> {
+  const known = new Set(seeds);
+  let wanted = windowsOf(seeds, log.events);
+  for (let round = 0; round < MAX_ROUNDS && wanted.length > 0; round++) {
+    for (const window of joined(wanted)) {
+      for await (const event of searchLog(sources, { find: linesOf(window.ids), range: window })) {
+        if (idsIn(event.fields).some((id) => window.ids.has(id))) log.add(event);
+        if (event.event === "queue.done") window.open.delete(String(event.fields["id"]));
+        if (window.open.size === 0 && event.time > window.needed) break;
+      }
+    }
+    const fresh = new Set<string>();
+    for (const { event, fields } of log.events) {
+      const own = textsOf(fields["id"]).concat(textsOf(fields["session"]));
+      if (!own.some((id) => known.has(id)) && !idsIn(fields).some((id) => known.has(id))) continue;
+      // What else came in the same session is none of this, unless all of the session is meant.
+      const isOther = textsOf(fields["id"]).some((id) => !known.has(id));
+      const isWhole = textsOf(fields["session"]).some((session) => seeds.includes(session));
+      if (isOther && !isWhole && event !== "attempt.relayed" && event !== "dsn.queued") continue;
+      for (const id of idsIn(fields)) if (!known.has(id)) fresh.add(id);
+    }
+    for (const id of fresh) known.add(id);
+    wanted = windowsOf([...fresh], log.events);
+  }
+}
+
+/** Where to look for some ids. */
+interface Window extends TimeRange {
+  readonly ids: Set<string>;
+  /** Those that go on until the log says that they are over. */
+  readonly open: Set<string>;
+  /** Until when there may be more of the others. */
+  readonly needed: number;
+}
+
+/** Where to look for each of these ids, by when they were mentioned. */
+function windowsOf(ids: readonly string[], events: readonly LoggedEvent[]): Window[] {
+  return ids.flatMap((id) => {
+    const times = events.filter(({ fields }) => idsIn(fields).includes(id)).map(({ time }) => time);
+    if (times.length === 0 || !/^[A-Za-z0-9]+$/.test(id)) return [];
+    const first = Math.min(...times, timeOfId(id) ?? Infinity);
+    const last = Math.max(...times);
+    const isQueued = !isReceivedId(id) && id.length >= 18;
+    return [{
+      ids: new Set([id]),
+      open: new Set(isQueued ? [id] : []),
+      since: first - SESSION,
+      until: isQueued ? Infinity : last + SESSION,
+      needed: last + SESSION,
+    }];
+  });
+}
+
+/** Those that overlap, as one. */
+function joined(windows: readonly Window[]): Window[] {
+  const all: Window[] = [];
+  for (const window of windows.toSorted((one, other) => one.since - other.since)) {
+    const last = all.at(-1);
+    if (last === undefined || window.since > last.until) {
+      all.push(window);
+      continue;
+    }
+    all[all.length - 1] = {
+      ids: last.ids.union(window.ids),
+      open: last.open.union(window.open),
+      since: last.since,
+      until: Math.max(last.until, window.until),
+      needed: Math.max(last.needed, window.needed),
+    };
+  }
+  return all;
+}
+
+/** What of the events belongs to a message. */
+function storyOf(seed: string, events: readonly LoggedEvent[]): Story {
+  const ids = new Set([seed]);
+  const sessions = new Set<string>();
+  // Whether the seed is a session, all of which is meant.
+  const whole = events.some(({ fields }) => fields["session"] === seed);
+  if (whole) sessions.add(seed);
+  for (let size = -1; size !== ids.size + sessions.size;) {
+    size = ids.size + sessions.size;
+    for (const { fields } of events) {
+      const own = textsOf(fields["id"]);
+      const mentioned = idsIn(fields).filter((id) => !textsOf(fields["session"]).includes(id));
+      const isOfSession = whole && fields["session"] === seed;
+      if (!isOfSession && !mentioned.some((id) => ids.has(id))) continue;
+      for (const id of mentioned) ids.add(id);
+      if (own.length > 0 || isOfSession) {
+        for (const session of textsOf(fields["session"])) sessions.add(session);
+      }
+    }
+  }
+  const isMine = ({ fields }: LoggedEvent) => {
+    const own = textsOf(fields["id"]);
+    if (own.length > 0) return own.some((id) => ids.has(id));
+    return textsOf(fields["session"]).some((session) => sessions.has(session)) ||
+      idsIn(fields).some((id) => ids.has(id));
+  };
+  const mine = events.filter(isMine);
+  const inOrder = new Set(mine.flatMap(({ fields }) => idsIn(fields)).filter((id) => ids.has(id)));
+  return { ids: [...inOrder.difference(sessions)], sessions: [...sessions], events: mine };
+}
+
+/** Goes by what has been found: which further lines, as they come, belong to these messages. */
+export function followed(query: TraceQuery, stories: readonly Story[]): (event: LoggedEvent) => boolean {
+  const known = new Set(stories.flatMap(({ ids, sessions }) => [...ids, ...sessions]));
+  return (event) => {
+    const mentioned = idsIn(event.fields);
+    if (!isMeant(query, event) && !mentioned.some((id) => known.has(id))) return false;
+    for (const id of mentioned) known.add(id);
+    return true;
+  };
+}
