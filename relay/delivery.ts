@@ -40,6 +40,8 @@ export interface QueueDeliveryOptions {
   readonly queue: Pick<Queue, "newId" | "begin">;
   /** Where they are kept: its file system must have room for them. */
   readonly directory: string;
+  /** Tries, after a failure, whether anything can be stored; rejects where not. Absent: the next message tries it. */
+  readonly probe?: () => Promise<void>;
   /** Told of each message that is durable, so that it is sent at once. */
   readonly accepted: (summary: QueueSummary) => void;
   /** Stands in Message-ID. */
@@ -77,6 +79,8 @@ export class QueueDelivery implements Delivery {
   /** Octets of large envelopes so far. */
   readonly #envelopes = new WeakMap<Envelope, number>();
   readonly #reserve: SpaceReserve;
+  /** The latest message could not be stored. */
+  #failed = false;
 
   /** Touches nothing on the disk yet. */
   constructor(options: QueueDeliveryOptions) {
@@ -93,15 +97,22 @@ export class QueueDelivery implements Delivery {
   }
 
   /**
-   * Refuses when the message as announced would leave less room than is reserved.
-   * @throws {SmtpError} 452 4.3.1
+   * Refuses when the message as announced would leave less room than is reserved, and while nothing can be stored.
+   * @throws {SmtpError} 452 4.3.1 or 451 4.3.0
    */
   checkSender(
     { size = 0 }: Omit<Envelope, "recipients">,
     { origin }: { readonly origin: Origin },
   ): Promise<void> | void {
     const hasRoom = this.#reserve.has(roomFor(size), origin.id);
+    if (this.#failed) return this.#tryAgain(hasRoom);
     if (hasRoom !== true) return needRoom(hasRoom);
+  }
+
+  async #tryAgain(hasRoom: Promise<boolean> | boolean): Promise<void> {
+    await needRoom(hasRoom);
+    await this.#options.probe?.();
+    this.#failed = false;
   }
 
   /**
@@ -137,6 +148,7 @@ export class QueueDelivery implements Delivery {
       clock: this.#clock,
       envelope,
       claim,
+      failed: () => this.#failed = true,
     });
   }
 }
@@ -156,6 +168,8 @@ interface PendingOptions extends QueueDeliveryOptions {
   readonly clock: Clock;
   readonly envelope: Envelope;
   readonly claim: SpaceClaim;
+  /** Told where the message could not be stored. */
+  readonly failed: () => void;
 }
 
 /** What is known of a message that is whole. */
@@ -206,9 +220,15 @@ class PendingSubmission implements PendingMessage {
     const log: RepairLog = { repairs: [...repairs], left: [...left] };
     const came: Submitted = { draft: this.#draft, signer: this.#signer, eightBitHeader, eightBitBody };
     if (longLines && signed) log.left.push("lines of more than 998 octets: the message is signed");
-    const summary = longLines && !signed
-      ? await this.#commitShortLines(came, { prepend, log })
-      : await this.#commitAs(came, prepend);
+    let summary: QueueSummary;
+    try {
+      summary = longLines && !signed
+        ? await this.#commitShortLines(came, { prepend, log })
+        : await this.#commitAs(came, prepend);
+    } catch (error) {
+      this.#options.failed();
+      throw error;
+    }
     this.#say(log);
     accepted(summary);
   }

@@ -4,6 +4,7 @@ import type { Envelope, MailboxAddress, Recipient } from "../smtp/envelope.ts";
 import { SmtpError } from "../smtp/reply.ts";
 import { SmtpServer } from "../smtp/server.ts";
 import { localSubmissionPolicy } from "../smtp/server_policy.ts";
+import { FaultyFileSystem } from "../tests/support/faulty_file_system.ts";
 import { FakeClock } from "../tests/support/fake_clock.ts";
 import { MemoryQueue } from "../tests/support/memory_queue.ts";
 import { MemoryTransport } from "../tests/support/memory_transport.ts";
@@ -230,6 +231,28 @@ Deno.test("QueueDelivery refuses at MAIL and at DATA what would use up the reser
       },
     });
   });
+});
+
+Deno.test("QueueDelivery refuses at MAIL, behind a message that could not be stored, as long as nothing can be", async () => {
+  const fileSystem = new FaultyFileSystem();
+  const directory = await Deno.makeTempDir();
+  {
+    await using spool = await Spool.open({ directory, logger: silentLogger, fileSystem });
+    await withDelivery({ queue: spool, probe: () => spool.probe() }, async ({ delivery }) => {
+      const check = async () => await delivery.checkSender(envelope(), context);
+      await check();
+      fileSystem.fault = (call) => call === "open" ? "EROFS" : undefined;
+      // Who cannot store need not be asked before a message shows it.
+      await check();
+      await assert.rejects(submit(delivery, "Subject: hi\r\n\r\n"), SmtpError);
+      await assert.rejects(check(), /EROFS|read-only/i);
+      await assert.rejects(check(), /EROFS|read-only/i);
+      fileSystem.fault = () => undefined;
+      await check();
+      await submit(delivery, "Subject: hi\r\n\r\n");
+    });
+  }
+  await Deno.remove(directory, { recursive: true });
 });
 
 Deno.test("QueueDelivery asks for the free space at most once a second, and tries where it cannot be told", async () => {

@@ -254,6 +254,7 @@ function createServer(live: Live, { spool, scheduler, logger, signer }: Parts): 
   const delivery = new QueueDelivery({
     queue: spool,
     directory: spool.directory,
+    probe: () => spool.probe(),
     accepted: (summary) => scheduler.submit(summary),
     hostname,
     get qualifyDomain() {

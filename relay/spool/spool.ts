@@ -255,6 +255,20 @@ export class Spool implements Queue, AsyncDisposable {
   }
 
   /**
+   * Tries whether anything can be stored.
+   * @throws {StorageError} why not
+   */
+  async probe(): Promise<void> {
+    const temporary = join(this.#directory, "incoming", crypto.randomUUID());
+    const file = await NewFile.createAnew(temporary, { mode: 0o600, fileSystem: this.#fileSystem });
+    try {
+      await file.write(new Uint8Array(1));
+    } finally {
+      await file.discard();
+    }
+  }
+
+  /**
    * See {@linkcode Queue.scan}. Yields from the start on; entries added meanwhile are not among them.
    * @throws {AggregateError} at the end, where a folder could not be read
    */
