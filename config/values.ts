@@ -5,7 +5,7 @@
  */
 import { isAbsolute } from "@std/path";
 import * as z from "zod";
-import { TLS_POLICIES } from "../net/tls_policy.ts";
+import { TLS_POLICIES, type TlsPolicy } from "../net/tls_policy.ts";
 import type { ListenConfig } from "./config.ts";
 import { DURATION_FORM, formatDuration, parseDuration } from "./duration.ts";
 import { parseDomain, parseIp, parsePort } from "./names.ts";
@@ -89,7 +89,10 @@ export const targetPort = value("a port, 1 to 65535", (input) => parsePort(input
 /** A domain in its one spelling. */
 export const domain = value('a domain, such as "example.com"', parseDomain);
 /** How far TLS must go. */
-export const tlsPolicy = oneOf(...TLS_POLICIES);
+export const tlsPolicy = oneOf(...TLS_POLICIES, "dane-only").transform((name): TlsPolicy =>
+  // As Postfix calls it.
+  name === "dane-only" ? "dane" : name
+);
 /** An IP address in its canonical form. */
 export const listenAddress = value('an IP address, such as "192.0.2.1" or "2001:db8::1"', parseIp);
 

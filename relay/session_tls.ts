@@ -7,6 +7,8 @@
  * @module
  */
 import { type DaneNeed, daneNeed, matchesTlsa } from "../tls/dane.ts";
+import { type AuthorityCheck, type AuthorityProblem, authorityProblem } from "../tls/dane_authority.ts";
+import type { Clock } from "../base/clock.ts";
 import type { Resolver } from "../dns/resolver.ts";
 import type { SmtpClient } from "../smtp/client.ts";
 import { DialogueError } from "../smtp/send_result.ts";
@@ -126,6 +128,8 @@ export interface EncryptOptions {
   readonly ca?: string | readonly string[];
   /** What DNSSEC says of the host. */
   readonly dane: DaneNeed;
+  /** Tells whether certificates are valid now. */
+  readonly clock: Clock;
 }
 
 /** How far TLS went. */
@@ -142,7 +146,7 @@ export interface Encrypted {
 export async function encrypt(
   client: SmtpClient,
   target: Target,
-  { upgrade, ca, dane }: EncryptOptions,
+  { upgrade, ca, dane, clock }: EncryptOptions,
 ): Promise<Encrypted> {
   const { implicitTls = false, sts } = target;
   const optional = !implicitTls && target.tls === "prefer" && dane.kind === "none";
@@ -169,14 +173,13 @@ export async function encrypt(
       if (tls.authorized) return { tls: "verified", problem: undefined };
       return { tls: "unverified", problem: certificateProblem(tls.authorizationError) };
     }
-    const { peerCertificate } = tls;
-    if (
-      peerCertificate !== undefined && dane.records.some((record) => matchesTlsa(peerCertificate, record))
-    ) {
-      return { tls: "dane", problem: undefined };
-    }
-    const error = "the certificate is not the one that DNSSEC names (TLSA)";
-    throw new Refusal({ status: "4.7.5", error }, { problem: { type: "validation-failure", why: error } });
+    const problem = daneProblem(tls, {
+      records: dane.records,
+      names: daneNames(target, dane.baseDomain),
+      now: clock.now(),
+    });
+    if (problem === undefined) return { tls: "dane", problem: undefined };
+    throw new Refusal({ status: "4.7.5", error: problem.why }, { problem });
   } catch (error) {
     if (!handshake || error instanceof Refusal || error instanceof DialogueError) throw error;
     throw new Refusal({ status: "4.7.5", error: `${handshakeError(error)}${asker}` }, {
@@ -194,6 +197,33 @@ export async function encrypt(
     });
   }
 }
+
+/** The names that a certificate under a named authority may be for (RFC 7672 §3.2.3); DNSSEC secures all of them. */
+function daneNames({ host, policyDomain }: Target, baseDomain: string): string[] {
+  return [...new Set([baseDomain, host, ...(policyDomain === undefined ? [] : [policyDomain])])];
+}
+
+/** What is wrong with the certificate, by the records; one that fits is enough. */
+function daneProblem(
+  { peerCertificate, peerChain = [] }: ClientTlsInfo,
+  check: AuthorityCheck,
+): TlsProblem | undefined {
+  const { records } = check;
+  if (
+    peerCertificate !== undefined &&
+    records.some((record) => record.usage === 3 && matchesTlsa(peerCertificate, record))
+  ) return undefined;
+  const why = "the certificate is not the one that DNSSEC names (TLSA)";
+  if (!records.some(({ usage }) => usage === 2)) return { type: "validation-failure", why };
+  const type = authorityProblem(peerChain, check);
+  return type === undefined ? undefined : { type, why: `${why}: ${AUTHORITY_PROBLEMS[type]}` };
+}
+
+const AUTHORITY_PROBLEMS: Readonly<Record<AuthorityProblem, string>> = {
+  "certificate-not-trusted": "it does not come from an authority that is named",
+  "certificate-expired": "it, or what it comes from, is not valid at this time",
+  "certificate-host-mismatch": "it is for another name",
+};
 
 /** What broke the connection says no more than that; what was wrong with TLS says so itself. */
 function handshakeError(error: unknown): string {

@@ -31,6 +31,8 @@ export interface ClientTlsInfo extends TlsInfo {
   readonly authorizationError?: string;
   /** The server's own certificate, DER; absent when it sent none. */
   readonly peerCertificate?: Uint8Array;
+  /** All certificates that it sent, DER, its own first; at most 10. */
+  readonly peerChain?: readonly Uint8Array[];
 }
 
 /**
@@ -76,9 +78,23 @@ export async function clientUpgrade(
       ...tlsInfo(socket, isIP(host) ? undefined : host),
       authorized: socket.authorized,
       ...(problem === undefined ? {} : { authorizationError: problem }),
-      ...(certificate ? { peerCertificate: new Uint8Array(certificate.raw) } : {}),
+      ...(certificate
+        ? { peerCertificate: new Uint8Array(certificate.raw), peerChain: chainFrom(certificate) }
+        : {}),
     },
   };
+}
+
+const MAX_CHAIN = 10;
+
+function chainFrom(certificate: X509Certificate): Uint8Array[] {
+  const chain: Uint8Array[] = [];
+  for (
+    let next: X509Certificate | undefined = certificate;
+    next !== undefined && chain.length < MAX_CHAIN;
+    next = next.issuerCertificate
+  ) chain.push(new Uint8Array(next.raw));
+  return chain;
 }
 
 // What the library says of a certificate that it does not trust, which ends no handshake here.

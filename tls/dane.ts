@@ -1,8 +1,8 @@
 /**
  * DANE for SMTP (RFC 7672): what a zone signed with DNSSEC says about a mail host's certificate.
  *
- * Of the four certificate usages only DANE-EE (3), the server's own certificate, is used; where there are only others,
- * TLS is still a must, with any certificate.
+ * Of the four certificate usages DANE-EE (3), the server's own certificate, and DANE-TA (2), an authority that it comes
+ * from, are used; where there are only others, TLS is still a must, with any certificate.
  *
  * @module
  */
@@ -18,8 +18,8 @@ export type DaneNeed =
   /** TLS, with any certificate: there are records, but none that can be used (§2.2). */
   | { readonly kind: "encrypt"; readonly reason: string }
   /**
-   * TLS, with one of these certificates; neither its name nor its dates matter (§3.1.1). They were found at `baseDomain`,
-   * which is the name for SNI (§8.1).
+   * TLS, with one of the certificates of usage 3, of which neither name nor dates matter (§3.1.1), or under one
+   * of usage 2. They were found at `baseDomain`, which is the name for SNI (§8.1).
    */
   | { readonly kind: "records"; readonly records: readonly TlsaRecord[]; readonly baseDomain: string }
   /** It cannot be told now, and so the host cannot be used now (§2.1.2): who can keep records away must not gain by it. */
@@ -54,12 +54,26 @@ export async function daneNeed(
       return { kind: "unknown", reason: `TLSA of ${baseDomain}: ${answer.reason}` };
     }
     if (answer.kind !== "found" || !answer.authenticated) continue;
-    const records = answer.records.filter((record) => record.usage === 3 && tlsaDefect(record) === undefined);
+    const records = strongest(answer.records.filter(isUsable));
     return records.length > 0
       ? { kind: "records", records, baseDomain }
       : { kind: "encrypt", reason: `none of the TLSA records of ${baseDomain} can be used here` };
   }
   return { kind: "none", reason: `${host} has no signed TLSA records` };
+}
+
+function isUsable(record: TlsaRecord): boolean {
+  return (record.usage === 2 || record.usage === 3) && tlsaDefect(record) === undefined;
+}
+
+/** Of digests of the same thing the strongest count, so that nobody gains by breaking a weaker one (RFC 7671 §9). */
+function strongest(records: readonly TlsaRecord[]): TlsaRecord[] {
+  return records.filter(({ usage, selector, matchingType }) =>
+    matchingType === 0 ||
+    !records.some((other) =>
+      other.usage === usage && other.selector === selector && other.matchingType > matchingType
+    )
+  );
 }
 
 /** Octets of each digest (RFC 6698 §2.1.3). */
@@ -85,7 +99,7 @@ export function tlsaDefect({ selector, matchingType, data }: TlsaRecord): string
   }
 }
 
-/** Whether a certificate (DER) is the one that a DANE-EE record names (RFC 6698 §2.1). */
+/** Whether a record names this certificate (DER), or its key (RFC 6698 §2.1). */
 export function matchesTlsa(certificate: Uint8Array, { selector, matchingType, data }: TlsaRecord): boolean {
   let part: Uint8Array;
   try {

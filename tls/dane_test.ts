@@ -24,7 +24,7 @@ async function need(
 }
 
 Deno.test("daneNeed() tells records, no records, and what cannot be told", async () => {
-  assert.deepEqual(await need([record(), record({ usage: 2 })]), {
+  assert.deepEqual(await need([record(), record({ usage: 1 })]), {
     kind: "records",
     records: [record()],
     baseDomain: "mx.test",
@@ -34,7 +34,7 @@ Deno.test("daneNeed() tells records, no records, and what cannot be told", async
   assert.equal((await need([record()], { authenticated: false })).kind, "none");
   assert.equal((await need([record()], { host: "192.0.2.1" })).kind, "none");
   assert.equal(
-    (await need([record({ usage: 2 }), record({ usage: 1 }), record({ matchingType: 9 })])).kind,
+    (await need([record({ usage: 0 }), record({ usage: 1 }), record({ matchingType: 9 })])).kind,
     "encrypt",
   );
   assert.equal((await need("fails")).kind, "unknown");
@@ -90,7 +90,7 @@ Deno.test("daneNeed() looks where the aliases end, and only then at the host's o
     "end.test",
     "mx.test",
   ]);
-  const unusable = { tlsa: [record({ usage: 2 })], authenticated: true };
+  const unusable = { tlsa: [record({ usage: 1 })], authenticated: true };
   assert.deepEqual(await given({ ...own, "_25._tcp.end.test": unusable }), ["encrypt", "end.test"]);
   assert.deepEqual(await given({ ...own, "_25._tcp.end.test": { fails: ["tlsa"] } }), [
     "unknown",

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { createTestAuthority, type Leaf } from "../support/test_authority.ts";
-import { HOST_PROGRAMS } from "../support/hosts.ts";
+import { HOST_PROGRAMS, makeHost } from "../support/hosts.ts";
 import { runMailapp, RunningMailapp, Workspace } from "../support/mailapp.ts";
 import { FAILING, startBind } from "../support/peers/bind.ts";
 import { type Folder, makeFolder } from "../support/peers/folder.ts";
@@ -13,19 +13,6 @@ import type { SinkOptions } from "../support/peers/tls_sinks.ts";
 import { testWith } from "../support/requires.ts";
 
 const SINKS = fileURLToPath(new URL("../support/peers/tls_sinks.ts", import.meta.url));
-
-/** A host of its own, with nothing but loopback. */
-async function makeHost(): Promise<AsyncDisposable & { readonly through: readonly string[] }> {
-  const name = `mailapp-t-${crypto.randomUUID().slice(0, 6)}`;
-  await runOk("ip", { args: ["netns", "add", name] });
-  await runOk("ip", { args: ["-n", name, "link", "set", "lo", "up"] });
-  return {
-    through: ["ip", "netns", "exec", name],
-    async [Symbol.asyncDispose]() {
-      await runOk("ip", { args: ["netns", "del", name] });
-    },
-  };
-}
 
 async function files(folder: Folder, name: string, { cert, key }: Leaf) {
   return { cert: await folder.write(`${name}.crt`, cert), key: await folder.write(`${name}.key`, key) };

@@ -65,3 +65,28 @@ export async function makeHosts(): Promise<Hosts> {
     },
   };
 }
+
+/** One host; disposing removes it. */
+export interface LoneHost extends AsyncDisposable {
+  /** What runs a program on it. */
+  readonly through: readonly string[];
+}
+
+/** Makes a host with nothing but loopback (127.0.0.1 and 127.0.0.5 as addresses), whose resolv.conf names 127.0.0.1. */
+export async function makeHost(): Promise<LoneHost> {
+  const name = `mailapp-t-${crypto.randomUUID().slice(0, 6)}`;
+  const files = `/etc/netns/${name}`;
+  await Deno.mkdir(files, { recursive: true });
+  await Deno.writeTextFile(`${files}/resolv.conf`, "nameserver 127.0.0.1\noptions edns0 trust-ad\n");
+  await runOk("ip", { args: ["netns", "add", name] });
+  await runOk("ip", { args: ["-n", name, "link", "set", "lo", "up"] });
+  // BIND listens on addresses that an interface has.
+  await runOk("ip", { args: ["-n", name, "address", "add", "127.0.0.5/8", "dev", "lo"] });
+  return {
+    through: ["ip", "netns", "exec", name],
+    async [Symbol.asyncDispose]() {
+      await runOk("ip", { args: ["netns", "del", name] });
+      await Deno.remove(files, { recursive: true });
+    },
+  };
+}
