@@ -25,7 +25,7 @@ const TIME = /\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z/;
 /** Before the fields of a line of text. */
 const TEXT_HEAD =
   /^(?:<\d>)?(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z) (ERROR|WARN|INFO|DEBUG|TRACE) +([\w.]+)(?: |$)/;
-const TEXT_FIELD = /([\w.]+)=("(?:[^"\\]|\\.)*"|\[(?:[^\]"]|"(?:[^"\\]|\\.)*")*\]|[^\s]*)(?: |$)/y;
+const TEXT_FIELD = /([\w.]+)=("(?:[^"\\]|\\[^])*"|\[(?:[^\]"]|"(?:[^"\\]|\\[^])*")*\]|[^\s]*)(?: |$)/y;
 
 /** When a line was written, in milliseconds since the epoch; `NaN` where that does not stand in its beginning. */
 export function timeOf(line: string): number {
@@ -75,7 +75,7 @@ function textValue(value: string): unknown {
   if (value === "-") return null;
   if (value.startsWith('"')) return unquoted(value);
   if (value.startsWith("[")) {
-    const items = value.slice(1, -1).match(/"(?:[^"\\]|\\.)*"|[^,]+/g) ?? [];
+    const items = value.slice(1, -1).match(/"(?:[^"\\]|\\[^])*"|[^,]+/g) ?? [];
     return items.map((item) => item.startsWith('"') ? unquoted(item) : item);
   }
   return /^-?\d+(?:\.\d+)?$/.test(value)

@@ -33,7 +33,7 @@ export function readQuery(what: string): TraceQuery | undefined {
   const unique = MAILDIR_NAME.exec(name)?.[1];
   if (unique !== undefined && !/\s/.test(text)) return { kind: "file", text: unique, path: text };
   if (/^[A-Za-z0-9]{4,40}$/.test(text)) return { kind: "id", text };
-  if (/^[^\s<>]+@[^\s<>]+$/.test(text)) return { kind: "address", text };
+  if (/^[^\s<>@]+@[^\s<>]+$/.test(text)) return { kind: "address", text };
   // A line of a notice, of a log, or of a Received field.
   const id =
     [...text.matchAll(new RegExp(QUEUE_ID, "g"))].map(([id]) => id).find((id) =>
