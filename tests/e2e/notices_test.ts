@@ -12,17 +12,20 @@ interface Wishes {
   readonly mail?: string;
   /** Behind RCPT TO. */
   readonly rcpt?: string;
+  readonly from?: string;
+  readonly body?: string;
 }
 
-async function send(port: number, to: string, { mail = "", rcpt = "" }: Wishes = {}): Promise<void> {
+async function send(port: number, to: string, wishes: Wishes = {}): Promise<void> {
+  const { mail = "", rcpt = "", from = SENDER, body = "secret body\r\n" } = wishes;
   using connection = await Deno.connect({ hostname: "127.0.0.1", port });
   const dialogue = new Dialogue(connection);
   await dialogue.expect(220);
   await dialogue.say("EHLO raw.test", 250);
-  await dialogue.say(`MAIL FROM:<${SENDER}>${mail}`, 250);
+  await dialogue.say(`MAIL FROM:<${from}>${mail}`, 250);
   await dialogue.say(`RCPT TO:<${to}>${rcpt}`, 250);
   await dialogue.say("DATA", 354);
-  await dialogue.say(`From: <${SENDER}>\r\nSubject: to ${to}\r\n\r\nsecret body\r\n.`, 250);
+  await dialogue.say(`From: <${from}>\r\nSubject: to ${to}\r\n\r\n${body}.`, 250);
   await dialogue.say("QUIT", 221);
 }
 
@@ -64,4 +67,35 @@ Deno.test("the sender is told once of a delay, and then of the end", async () =>
   assert.equal(told.filter(({ text }) => text.includes("Action: delayed")).length, 1);
   assert.equal(told.length, 2, "two notices in all");
   for (const { text } of told) assert.doesNotMatch(text, /never@down/);
+});
+
+Deno.test("a notice that is too large for the sender's server goes again with the header section alone", async () => {
+  await using home = await startServeIn({ domains: ["home.test"], settings: { max_message_size: 20_000 } });
+  await using there = await startServeIn({ domains: ["there.test"] });
+  await using serveOut = await startServeOut({
+    routes: { "home.test": `127.0.0.1:${home.port}`, "there.test": `127.0.0.1:${there.port}` },
+  });
+  const body = "secret body\r\n".repeat(3000);
+  await send(serveOut.port, "nobody@there.test", { mail: " RET=FULL", body });
+  const { text } = await arrival(home.maildir(SENDER), "multipart/report");
+  assert.match(text, /^Final-Recipient: rfc822; nobody@there\.test$/m);
+  assert.match(text, /^Content-Type: text\/rfc822-headers$/m);
+  assert.match(text, /^Subject: to nobody@there\.test$/m);
+  assert.match(text, /Its header section is attached below\./);
+  assert.doesNotMatch(text, /secret body/);
+  await serveOut.event("dsn.shortened", {});
+  await serveOut.event("queue.done", {});
+  assert.deepEqual(await storedMessages(home.maildir(SENDER)).then(({ length }) => length), 1);
+});
+
+Deno.test("what nobody can be told of is held, and dropped when it is too old, each with an event", async () => {
+  await using home = await startServeIn({ domains: ["home.test"] });
+  await using serveOut = await startServeOut({
+    routes: { "home.test": `127.0.0.1:${home.port}` },
+    settings: { keep_undeliverable: "5s" },
+  });
+  await send(serveOut.port, "nobody@home.test", { from: "ghost@home.test" });
+  await serveOut.event("dsn.held", { recipient: "ghost@home.test" });
+  await serveOut.event("dsn.dropped", { reason: "too old" });
+  await serveOut.event("queue.done", {});
 });
