@@ -36,6 +36,20 @@ export function lookAtSpace(places: () => readonly StoragePlace[]): Look {
   };
 }
 
+/** Logins that have reached a limit on what they send: a stolen password, or somebody with more to say than was thought. */
+export function lookAtLogins(
+  limited: () => readonly { readonly login: string; readonly key: string; readonly limit: number }[],
+): Look {
+  return () =>
+    limited().map(({ login, key, limit }) => ({
+      kind: "sending",
+      about: login,
+      what: `${login} has sent as much as it may ([serve-submit] ${key} = ${limit}), and is put off`,
+      next: `Ask its owner. Was it somebody else: mailapp account disable ${login}, then a new password. ` +
+        `Was it not: a higher ${key}.`,
+    }));
+}
+
 /** A queue below this is below the alert threshold. */
 const LARGE_QUEUE = 100;
 /** Looks in an hour. */

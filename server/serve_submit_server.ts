@@ -22,7 +22,7 @@ import { reloader } from "./reload.ts";
 import { requireSubmission } from "./parts.ts";
 import { openCertificates, openLog } from "./server_parts.ts";
 import type { ServerContext, ServerStart } from "./server_start.ts";
-import { openLimits, openSenders, openUpstream, sendingLimits } from "./submit_parts.ts";
+import { openLimits, openSenders, openUpstream, sendingLimits, watchServeSubmit } from "./submit_parts.ts";
 import { VERSION } from "./version.ts";
 
 /** How long messages in flight may take after SIGTERM, in milliseconds. */
@@ -69,7 +69,9 @@ export async function runServeSubmit(
     version: VERSION,
     pid: Deno.pid,
   });
-  signals.onReload(reload(start, { delivery, server, log, certificates, limits }));
+  const live = { config };
+  signals.onReload(reload(start, { delivery, server, log, certificates, limits, live }));
+  await using _watch = await watchServeSubmit(live, { certificates, limits, logger });
 
   const signal = await signals.stopped;
   logger.info("server.stopping", { signal, connections: server.connectionCount });
@@ -86,12 +88,13 @@ interface Reloadable {
   readonly server: SmtpServer;
   readonly certificates: Certificates;
   readonly limits: LoginLimits;
+  readonly live: { config: Config };
 }
 
 /** What SIGHUP does to serve-submit. */
 function reload(
   start: ServerStart,
-  { log, delivery, server, certificates, limits }: Reloadable,
+  { log, delivery, server, certificates, limits, live }: Reloadable,
 ): () => void {
   return reloader({
     start,
@@ -104,6 +107,7 @@ function reload(
       limits.limits = sendingLimits(next);
       server.limits = serverLimits(next);
       log.level = next.log.level;
+      live.config = next;
     },
   });
 }

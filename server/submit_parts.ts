@@ -13,6 +13,11 @@ import { LoginLimits } from "../submit/login_limits.ts";
 import { Senders } from "../submit/senders.ts";
 import { Upstream } from "../submit/upstream.ts";
 import { openMailboxes, submitDirectory } from "./parts.ts";
+import { lookAtCertificate, lookAtLogins } from "../doctor/looks.ts";
+import { troubleMail } from "../doctor/trouble_mail.ts";
+import { type Trouble, TroubleWatch } from "../doctor/trouble_watch.ts";
+import { handOver, openDialogue } from "../smtp/hand_over.ts";
+import type { Certificates } from "../tls/certificates.ts";
 import { serveOutAddress } from "./addresses.ts";
 
 /** Milliseconds to connect to serve-out, which is on this machine. */
@@ -52,6 +57,64 @@ export function openSenders(config: Config): Senders {
     qualifyDomain: config.serveOut.qualifyDomain,
     sendAs: config.serveSubmit?.sendAs ?? {},
   });
+}
+
+/** Watches a running serve-submit: its certificate, and logins that have reached their limits. */
+export async function watchServeSubmit(
+  live: { readonly config: Config },
+  { certificates, limits, logger }: {
+    readonly certificates: Pick<Certificates, "pair">;
+    readonly limits: Pick<LoginLimits, "limited">;
+    readonly logger: Logger;
+  },
+): Promise<TroubleWatch> {
+  const { tls: { selfSigned } } = live.config;
+  const clock = systemClock;
+  return await TroubleWatch.start({
+    clock,
+    logger,
+    stateFile: join(submitDirectory(live.config), "trouble.json"),
+    looks: [
+      lookAtCertificate(() => certificates.pair.leaf, { selfSigned, now: () => clock.now() }),
+      lookAtLogins(() => limits.limited),
+    ],
+    mail: (troubles) => tellPostmaster(troubles, live.config),
+  });
+}
+
+/**
+ * Hands serve-out a message to postmaster about these.
+ * @throws where it does not take that
+ */
+export async function tellPostmaster(troubles: readonly Trouble[], config: Config): Promise<void> {
+  const { hostname } = config;
+  const to = `postmaster@${config.serveOut.qualifyDomain}`;
+  const id = crypto.randomUUID().replaceAll("-", "");
+  const message = troubleMail(troubles, {
+    server: "serve-submit",
+    hostname,
+    to,
+    id,
+    now: systemClock.now(),
+  });
+  const dial = createDial({ clock: systemClock, timeout: CONNECT });
+  const client = await openDialogue(await dial(serveOutAddress(config)), { hostname, clock: systemClock });
+  try {
+    // A notice that cannot be delivered must not lead to another one (RFC 5321 §4.5.5).
+    const [result] = await handOver(client, {
+      sender: "",
+      recipients: [to],
+      size: message.length,
+      eightBit: true,
+      chunks: async function* () {
+        yield message;
+      },
+    });
+    if (result?.kind !== "relayed") throw new Error("serve-out does not take it");
+    await client.quit();
+  } finally {
+    client.close();
+  }
 }
 
 /** The limits of logins, kept in a file. */

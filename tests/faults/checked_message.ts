@@ -101,6 +101,8 @@ export function names(directory: string): string[] {
 
 /** How a message is sent. */
 export interface SubmitOptions {
+  /** a@client.test if absent. */
+  readonly from?: string;
   /** Whole addresses. */
   readonly to: readonly string[];
   /** Called between 354 and the data. */
@@ -113,9 +115,9 @@ export interface SubmitOptions {
 export async function submit(
   dialogue: Dialogue,
   message: CheckedMessage,
-  { to, beforeData, beforeDot }: SubmitOptions,
+  { from = "a@client.test", to, beforeData, beforeDot }: SubmitOptions,
 ): Promise<string> {
-  for (const line of ["MAIL FROM:<a@client.test>", ...to.map((address) => `RCPT TO:<${address}>`), "DATA"]) {
+  for (const line of [`MAIL FROM:<${from}>`, ...to.map((address) => `RCPT TO:<${address}>`), "DATA"]) {
     const reply = await dialogue.say(line);
     if (!/^[23]/.test(reply)) return reply;
   }

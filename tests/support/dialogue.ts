@@ -23,6 +23,11 @@ export class Dialogue implements Disposable {
     return new Dialogue(await Deno.connect({ hostname, port }));
   }
 
+  /** Speaks over a connection that is there, such as one with TLS, which it owns from now on. */
+  static over(conn: Pick<Deno.Conn, "read" | "write" | "close">): Dialogue {
+    return new Dialogue(conn);
+  }
+
   /** The same from another address of this machine, such as 127.0.0.2. */
   static async connectFrom(source: string, port: number, hostname = "127.0.0.1"): Promise<Dialogue> {
     const socket = connect({ host: hostname, port, localAddress: source });
@@ -81,7 +86,9 @@ export class Dialogue implements Disposable {
       try {
         length = await this.#conn.read(buffer);
       } catch (error) {
-        if (error instanceof Deno.errors.ConnectionReset) return undefined;
+        if (error instanceof Deno.errors.ConnectionReset || error instanceof Deno.errors.UnexpectedEof) {
+          return undefined;
+        }
         throw error;
       }
       if (length === null) return undefined;
