@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { join } from "@std/path";
 import { createTestAuthority } from "../support/test_authority.ts";
+import { SubmissionMachine } from "../support/submission.ts";
 import { Dialogue } from "../support/dialogue.ts";
 import { RunningMailapp, Workspace } from "../support/mailapp.ts";
 import { fromSource } from "../support/program.ts";
@@ -165,6 +166,34 @@ async function testFollowing(program: readonly string[]): Promise<void> {
   assert.equal(await serveIn.stop(), 0);
 }
 
+/** serve-submit, which takes and hands on mail all the while, before and behind a reload. */
+async function testSubmission(program: readonly string[]): Promise<void> {
+  await using machine = await SubmissionMachine.create({ run: { program } });
+  await using serveIn = await machine.start("serve-in");
+  await using _serveOut = await machine.start("serve-out");
+  await using serveSubmit = await machine.start("serve-submit");
+  await assertDenied(serveSubmit, { attack: "attack.server", least: 60 });
+  serveSubmit.signal("SIGUSR2");
+  await assertDenied(serveSubmit, { attack: "attack.main", least: 35 });
+  for (const count of [0, 1]) {
+    using client = await machine.login();
+    await client.say("MAIL FROM:<alice@example.com>");
+    await client.say("RCPT TO:<bob@example.com>");
+    await client.say("DATA");
+    assert.match(await client.say("From: alice@example.com\r\n\r\nHello\r\n."), /^250 /);
+    await serveIn.event("message.delivered", { after: count });
+    if (count > 0) break;
+    serveSubmit.signal("SIGHUP");
+    await serveSubmit.event("config.reloaded");
+  }
+  const failed = serveSubmit.events.filter(({ level }) => level === "error");
+  assert.deepEqual(failed, []);
+  assert.equal(await serveSubmit.stop(), 0);
+  // What logins have sent is kept.
+  const kept = await Deno.readTextFile(machine.workspace.file("state", "submit", "limits.json"));
+  assert.deepEqual(Object.keys(JSON.parse(kept)), ["alice@example.com"]);
+}
+
 /** The program with an attacker inside, as it is shipped. */
 async function buildAttacked(out: string): Promise<readonly string[]> {
   // The workflow of a public forge has a base for deno compile.
@@ -194,12 +223,19 @@ Deno.test("neither server can do what it need not, and both still reload, delive
   await test(SOURCE);
 });
 
+Deno.test("nor can serve-submit, and it still logs people in, hands on their mail, reloads and remembers", async () => {
+  await testSubmission(SOURCE);
+});
+
 testWith(HOST_PROGRAMS, "nor can a serve-in that follows the machine's addresses", async () => {
   await testFollowing(SOURCE);
 });
 
 Deno.test("the same holds in the built file", async () => {
-  await testBuilt(test);
+  await testBuilt(async (program) => {
+    await test(program);
+    await testSubmission(program);
+  });
 });
 
 testWith(HOST_PROGRAMS, "the same holds in the built file that follows the machine's addresses", async () => {

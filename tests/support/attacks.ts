@@ -23,10 +23,22 @@ export function attemptsAgainst(
   { server, config: { dataDir, file = "", mailboxes } }: ServerStart,
 ): Attempts {
   const mailRoot = mailboxes.path.replace(/\{.*/, "");
-  const writable = server === "serve-in" ? mailRoot : dataDir;
-  const onesOwn = server === "serve-in"
-    ? { ...attemptsOnNetwork(), ...attemptsOnQueue(dataDir) }
-    : { "read mail": () => [...Deno.readDirSync(mailRoot)] };
+  const onMail = { "read mail": () => [...Deno.readDirSync(mailRoot)] };
+  const onKeys = {
+    "read DKIM keys": () => [...Deno.readDirSync(join(dataDir, "dkim"))],
+    "read messages that come in": () => [...Deno.readDirSync(join(dataDir, "incoming"))],
+    "change the accounts": () => Deno.writeTextFileSync(join(dataDir, "accounts", "accounts.json"), "{}"),
+    "put others in their place": () =>
+      Deno.renameSync(join(dataDir, "submit"), join(dataDir, "accounts", "accounts.json")),
+  };
+  const { writable, onesOwn } = {
+    "serve-in": { writable: mailRoot, onesOwn: { ...attemptsOnNetwork(), ...attemptsOnQueue(dataDir) } },
+    "serve-out": { writable: dataDir, onesOwn: onMail },
+    "serve-submit": {
+      writable: join(dataDir, "submit"),
+      onesOwn: { ...attemptsOnNetwork(), ...attemptsOnQueue(dataDir), ...onMail, ...onKeys },
+    },
+  }[server];
   return { ...attemptsAnywhere(file), ...attemptsToReachOut(writable), ...onesOwn };
 }
 
