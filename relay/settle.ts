@@ -166,10 +166,11 @@ function hold(
   logger.error("dsn.held", { id, recipient: recipient.address, ...lastWords(recipient) });
 }
 
-/** Whether it failed for its size; by RFC 5321 alone, 552 says so of a mailbox, too. */
+/** Whether it failed for its size, as far as codes and words tell; by RFC 5321 alone, 552 says so of a mailbox, too. */
 function isTooLarge(recipient: QueueRecipient): boolean {
   const { status = "", reply = "" } = lastAttempt(recipient) ?? {};
-  return /^[45]\.(?:3\.4|2\.3)$/.test(status) || reply.startsWith("552");
+  return /^[45]\.(?:3\.4|2\.3)$/.test(status) || reply.startsWith("552") ||
+    /\btoo (?:big|large)\b|\bsize\b/i.test(reply.slice(0, 200));
 }
 
 function noticeKind(recipient: QueueRecipient, delayed: boolean): NoticeKind | undefined {

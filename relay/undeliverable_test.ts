@@ -182,6 +182,32 @@ Deno.test("Scheduler sends a notice that is too large for its sender's server on
   assert.equal(world.scheduler.undeliverable.held, 1);
 });
 
+Deno.test("Scheduler knows by codes and words that a notice is too large, and no other refusal for that", async () => {
+  const cases: readonly (readonly [reply: string, shortened: boolean])[] = [
+    ["552 5.3.4 Message size exceeds fixed limit", true],
+    ["552 sorry, that message size exceeds my databytes limit (#5.3.4)", true],
+    ["550 5.2.3 RESOLVER.RST.RecipSizeLimit; message too large for this recipient", true],
+    ["554 message too big", true],
+    ["554 5.7.0 Maximum size is 1000", true],
+    ["550 5.1.1 unknown", false],
+    ["550 5.7.1 spam", false],
+    ["554 5.6.0 resized images are not taken", false],
+  ];
+  for (const [reply, shortened] of cases) {
+    await using world: World = refusing({
+      compose: (request) =>
+        noticeComposer({ queue: world.queue, hostname: "mx.test", expireAfter: DAY })(request),
+    });
+    const status = /\b5\.\d\.\d\b/.exec(reply)?.[0] ?? "5.0.0";
+    world.network.host("mx.s.test", { answer: () => ({ reply, status, atDot: true }) });
+    world.network.domain("s.test", ["mx.s.test"]);
+    await world.send(["u@a.test"], { reversePath: "alice@s.test", dsn: { ret: "FULL" } });
+    await world.clock.advance(MINUTE);
+    assert.equal(world.events("dsn.shortened").length > 0, shortened, reply);
+    assert.equal(world.events("dsn.held").length, 1, reply);
+  }
+});
+
 Deno.test("Scheduler sends a shortened notice once, wherever a crash comes", async () => {
   for (let stopAfter = 0; stopAfter < 12; stopAfter++) {
     const options = {
