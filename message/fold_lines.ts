@@ -37,21 +37,38 @@ export function foldLines(
 
 /** Breaks a line before white space; no part is white space alone. */
 function fold(line: string): string {
-  // Words stand at even places, white space between them.
-  const parts = line.split(/([ \t]+)/);
   const lines: string[] = [];
-  let current = parts[0] ?? "";
-  for (let at = 1; at < parts.length; at += 2) {
-    const word = parts[at + 1] ?? "";
-    const piece = (parts[at] ?? "") + word;
-    const length = current.length + piece.length;
+  /** Where the line that is being filled begins. */
+  let start = 0;
+  for (let at = wordEnd(line, 0); at < line.length;) {
+    const word = spaceEnd(line, at);
+    const end = wordEnd(line, word);
     // A name alone on its line is legal, and confuses some readers.
-    const mayBreak = word !== "" && current !== "" &&
-      (!current.endsWith(":") || (length > MAX_LINE && piece.length <= MAX_LINE));
-    if (length > WIDTH && mayBreak) {
-      lines.push(current);
-      current = piece;
-    } else current += piece;
+    const mayBreak = end > word && at > start &&
+      (line[at - 1] !== ":" || (end - start > MAX_LINE && end - at <= MAX_LINE));
+    if (end - start > WIDTH && mayBreak) {
+      lines.push(line.slice(start, at));
+      start = at;
+    }
+    at = end;
   }
-  return [...lines, current].join("\r\n");
+  return [...lines, line.slice(start)].join("\r\n");
+}
+
+/** Where the word ends that begins there. */
+function wordEnd(line: string, start: number): number {
+  let at = start;
+  while (at < line.length && !isSpace(line.charCodeAt(at))) at++;
+  return at;
+}
+
+/** Where the white space ends that begins there. */
+function spaceEnd(line: string, start: number): number {
+  let at = start;
+  while (isSpace(line.charCodeAt(at))) at++;
+  return at;
+}
+
+function isSpace(code: number): boolean {
+  return code === 32 || code === 9;
 }
