@@ -11,6 +11,8 @@ import { type FreeRoom, freeRoom, reservedFiles } from "./free_space.ts";
 
 /** How long a look at the disk is good for, in milliseconds, */
 const LOOK_AGAIN_AFTER = 1000;
+/** Milliseconds. */
+const TELL_AGAIN_AFTER = 60_000;
 /** and how many octets may come meanwhile, which are counted: a look at some file systems takes a millisecond. */
 const LOOK_AGAIN_AT = 16 * 1024 * 1024;
 /** What a file takes beside its octets: the last block, and what stands on top of a message. */
@@ -58,6 +60,8 @@ export class SpaceReserve {
   #roomOf: readonly Room[] = [];
   #rooms: readonly Room[] = [];
   #lookedAt = -Infinity;
+  /** When it was said at warn that a path has too little room; as many as there are paths. */
+  readonly #toldAt = new Map<string, number>();
   /** Octets claimed since. */
   #claimed = 0;
   #look: Promise<void> | undefined;
@@ -160,16 +164,28 @@ export class SpaceReserve {
     }
     const lack = this.#lack(needs);
     if (lack === undefined) return true;
-    this.#options.logger.warn("storage.low_space", {
-      session,
-      path: lack.path,
-      // Claims are not there yet.
-      free: Math.max(lack.octets, 0),
-      size: octets.reduce((sum, count) => sum + count, 0),
-      min_free_space: this.#options.minFreeSpace(),
-      ...(lack.files < Infinity && { free_files: Math.max(lack.files, 0) }),
-    });
+    this.#tell(lack, { session, size: octets.reduce((sum, count) => sum + count, 0) });
     return false;
+  }
+
+  /** At warn once a minute: the log of each message that is refused would fill what is left. */
+  #tell(
+    { path, octets, files }: Room,
+    { session, size }: { readonly session: string; readonly size: number },
+  ): void {
+    const { clock, logger, minFreeSpace } = this.#options;
+    const now = clock.monotonic();
+    const isNews = now - (this.#toldAt.get(path) ?? -Infinity) >= TELL_AGAIN_AFTER;
+    if (isNews) this.#toldAt.set(path, now);
+    logger[isNews ? "warn" : "debug"]("storage.low_space", {
+      session,
+      path,
+      // Claims are not there yet.
+      free: Math.max(octets, 0),
+      size,
+      min_free_space: minFreeSpace(),
+      ...(files < Infinity && { free_files: Math.max(files, 0) }),
+    });
   }
 
   async #lookNow(): Promise<void> {

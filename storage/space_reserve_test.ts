@@ -142,6 +142,21 @@ Deno.test("SpaceReserve counts paths of one file system together, and others for
   assert.ok(!await unknown.reserve.has(needs([20 * MIB, 0]), "s1"));
 });
 
+Deno.test("SpaceReserve warns once a minute, however many messages are refused", async () => {
+  const { reserve, clock, log } = setting({ "/spool": { octets: 0 } });
+  const levels = async (count: number) => {
+    const before = log.events.length;
+    for (let i = 0; i < count; i++) assert.ok(!await reserve.has(one(0), `s${i}`));
+    return log.events.slice(before).filter(({ level }) => level === "warn").length;
+  };
+  assert.equal(await levels(100), 1);
+  await clock.advance(59_999);
+  assert.equal(await levels(100), 0);
+  await clock.advance(1);
+  assert.equal(await levels(100), 1);
+  assert.equal(log.named("storage.low_space").length, 300);
+});
+
 Deno.test("SpaceReserve keeps some files, too", async () => {
   const disk = { octets: 64 * MIB, files: 300 };
   const { reserve, clock, log } = setting({ "/spool": disk });

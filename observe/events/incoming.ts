@@ -193,9 +193,9 @@ export const MAILBOX_EVENTS: EventGroup = {
     ["maildir.not_cleaned", "warn", "`path`, `error`", "`tmp/` could not be cleaned"],
     [
       "storage.low_space",
-      "warn",
+      "warn, debug",
       "`path`, `free`, `size`, `min_free_space`, `free_files`",
-      "a message would leave less room than `min_free_space`, or too few files (inodes), beside what others have brought and not stored; it was refused with 452",
+      "a message would leave less room than `min_free_space`, or too few files (inodes), beside what others have brought and not stored; it was refused with 452. At warn once a minute for each path, else at debug",
     ],
     [
       "storage.space_unknown",
