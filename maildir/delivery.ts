@@ -22,6 +22,7 @@ import type { Mailbox, Mailboxes, Resolution } from "./mailboxes.ts";
 import { PendingMaildirMessage, type Target } from "./pending_message.ts";
 import { UniqueNames } from "./unique_name.ts";
 import { errorText } from "../base/error_text.ts";
+import { Seldom } from "../base/seldom.ts";
 
 /** How many files all messages together have open at once. */
 const FILES_AT_ONCE = 256;
@@ -71,6 +72,7 @@ export class MaildirDelivery implements Delivery {
   readonly #slots = new Slots(FILES_AT_ONCE);
   readonly #growing = new Slots(GROWING_AT_ONCE);
   readonly #maildirs = new Map<string, Maildir>();
+  readonly #complaint: Seldom;
   #mailboxes: Mailboxes;
 
   /** Touches nothing on the disk yet. */
@@ -81,6 +83,7 @@ export class MaildirDelivery implements Delivery {
     this.minFreeSpace = options.minFreeSpace;
     this.#log = options.log;
     const clock = this.#clock = options.clock ?? systemClock;
+    this.#complaint = new Seldom(clock);
     this.#reserve = new SpaceReserve({
       paths: () => [this.#mailboxes.root, this.#staging.directory],
       minFreeSpace: () => this.minFreeSpace,
@@ -129,7 +132,7 @@ export class MaildirDelivery implements Delivery {
         await this.#maildir(mailbox).check();
       } catch (error) {
         const fault = error instanceof StorageError ? error.fault : "other";
-        this.#log.error("mailbox.unwritable", {
+        this.#log[this.#complaint.isDue(mailbox.path) ? "error" : "debug"]("mailbox.unwritable", {
           session: origin.id,
           mailbox: mailbox.address,
           path: mailbox.path,

@@ -129,6 +129,9 @@ Deno.test("MaildirDelivery.checkRecipient() refuses a mailbox that cannot be wri
     const [event] = log.named("mailbox.unwritable");
     assert.equal(event?.fields.path, path);
     assert.match(String(event?.fields.error), /symbolic link/);
+    // Whoever asks for it again and again fills no log.
+    for (let i = 0; i < 10; i++) await delivery.checkRecipient(recipient("bob@example.com"), context);
+    assert.equal(log.named("mailbox.unwritable").filter(({ level }) => level === "error").length, 1);
   });
 });
 

@@ -5,14 +5,13 @@
  * @module
  */
 import type { Clock } from "../base/clock.ts";
+import { Seldom } from "../base/seldom.ts";
 import { errorText } from "../base/error_text.ts";
 import type { Logger } from "../base/log.ts";
 import { type FreeRoom, freeRoom, reservedFiles } from "./free_space.ts";
 
 /** How long a look at the disk is good for, in milliseconds, */
 const LOOK_AGAIN_AFTER = 1000;
-/** Milliseconds. */
-const TELL_AGAIN_AFTER = 60_000;
 /** and how many octets may come meanwhile, which are counted: a look at some file systems takes a millisecond. */
 const LOOK_AGAIN_AT = 16 * 1024 * 1024;
 /** What a file takes beside its octets: the last block, and what stands on top of a message. */
@@ -60,8 +59,7 @@ export class SpaceReserve {
   #roomOf: readonly Room[] = [];
   #rooms: readonly Room[] = [];
   #lookedAt = -Infinity;
-  /** When it was said at warn that a path has too little room; as many as there are paths. */
-  readonly #toldAt = new Map<string, number>();
+  readonly #warning: Seldom;
   /** Octets claimed since. */
   #claimed = 0;
   #look: Promise<void> | undefined;
@@ -69,6 +67,7 @@ export class SpaceReserve {
   /** Touches nothing yet. */
   constructor(options: SpaceReserveOptions) {
     this.#options = options;
+    this.#warning = new Seldom(options.clock);
   }
 
   /**
@@ -173,11 +172,8 @@ export class SpaceReserve {
     { path, octets, files }: Room,
     { session, size }: { readonly session: string; readonly size: number },
   ): void {
-    const { clock, logger, minFreeSpace } = this.#options;
-    const now = clock.monotonic();
-    const isNews = now - (this.#toldAt.get(path) ?? -Infinity) >= TELL_AGAIN_AFTER;
-    if (isNews) this.#toldAt.set(path, now);
-    logger[isNews ? "warn" : "debug"]("storage.low_space", {
+    const { logger, minFreeSpace } = this.#options;
+    logger[this.#warning.isDue(path) ? "warn" : "debug"]("storage.low_space", {
       session,
       path,
       // Claims are not there yet.

@@ -167,9 +167,9 @@ export const MAILBOX_EVENTS: EventGroup = {
     ],
     [
       "mailbox.unwritable",
-      "error",
+      "error, debug",
       "`mailbox`, `path`, `error`",
-      "a mailbox cannot be written to; the recipient was refused for the time being",
+      "a mailbox cannot be written to; the recipient was refused for the time being. At error once a minute for each mailbox, else at debug",
     ],
     [
       "maildir.made",
