@@ -7,6 +7,7 @@ import type { Logger } from "../base/log.ts";
 import { acceptAll } from "../net/accept.ts";
 import { addressGroup } from "../net/ip_address.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
+import { Seldom } from "../base/seldom.ts";
 import { counters, gauge } from "../base/counters.ts";
 import { Connection } from "./connection.ts";
 import type { ConnectionLimits } from "./connection_options.ts";
@@ -141,6 +142,7 @@ export class SmtpServer {
   #sessionCount = 0;
   #draining = false;
   #refusals = 0;
+  readonly #refusalNews: Seldom;
 
   /** Makes a server that does not listen yet. */
   constructor(options: SmtpServerOptions) {
@@ -149,6 +151,7 @@ export class SmtpServer {
     this.#inspector = options.inspector;
     this.#limits = { ...defaultLimits, ...options.limits };
     this.#clock = options.clock ?? systemClock;
+    this.#refusalNews = new Seldom(this.#clock);
   }
 
   /** The limits; what differs from {@linkcode defaultLimits} may be set anew, and counts for new connections. */
@@ -305,8 +308,11 @@ export class SmtpServer {
   }
 
   async #refuse(transport: Transport, refusal: Reply, implicitTls: boolean): Promise<void> {
-    this.#options.log.info("connection.refused", {
-      peer: transport.remote.address,
+    const { address } = transport.remote;
+    // A flood must not become one of lines in the log; the counters have them all.
+    const level = this.#refusalNews.isDue(addressGroup(address)) ? "info" : "debug";
+    this.#options.log[level]("connection.refused", {
+      peer: address,
       reply: formatReply(refusal).trimEnd(),
     });
     // A flood must not pile up refusals either; and who expects a handshake can't read a line.

@@ -194,6 +194,26 @@ Deno.test("serve() closes without a word where a handshake is expected", async (
   assert.ok(conn.closed);
 });
 
+Deno.test("serve() logs the refusal of connections once a minute for each address", async () => {
+  await using served = new Served({ maxConnectionsPerIp: 0 });
+  const logged = async (addresses: readonly string[]) => {
+    const before = served.log.events.length;
+    for (const address of addresses) await served.connect(address);
+    return served.log.events.slice(before).filter(({ event, level }) =>
+      event === "connection.refused" && level === "info"
+    ).map(({ fields }) => fields["peer"]);
+  };
+  const flood = Array(50).fill("192.0.2.9");
+  assert.deepEqual(await logged([...flood, "192.0.2.10", ...flood, "2001:db8::1", "2001:db8::2"]), [
+    "192.0.2.9",
+    "192.0.2.10",
+    "2001:db8::1",
+  ]);
+  await served.clock.advance(60_000);
+  assert.deepEqual(await logged(flood), ["192.0.2.9"]);
+  assert.equal(served.log.named("connection.refused").length, 153);
+});
+
 Deno.test("serve() pauses when it is out of descriptors, says so once, and recovers", async () => {
   await using served = new Served();
   for (let i = 0; i < 5; i++) served.listener.offer(fail("EMFILE"));

@@ -129,9 +129,9 @@ export const SESSION_EVENTS: EventGroup = {
     ],
     [
       "connection.refused",
-      "info",
+      "info, debug",
       "`peer`, `reply`",
-      "there are too many connections, from that address or in all",
+      "there are too many connections, from that address or in all; at info once a minute for each address (IPv6: /64), else at debug",
     ],
     [
       "accept.failed",
