@@ -71,8 +71,9 @@ async function install(flags: Flags, io: Io): Promise<ExitCode> {
     if (flags.executable === undefined) await placeExecutable(installation);
     await writeFiles(files, installation);
     await makeAccount(installation);
-    if (prefix !== "") await copyConfigured(installation);
     await makeDirectories(mailRoot, installation);
+    // Into directories that have their modes already.
+    if (prefix !== "") await copyConfigured(installation);
     if (prefix === "") await finishInstall(installation);
   } catch (error) {
     if (error instanceof CommandError || !(error instanceof Error)) throw error;
