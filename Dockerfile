@@ -1,6 +1,8 @@
 # mailapp in a container: deno task build, then docker build -t mailapp . See docs/guide/containers.md.
 FROM debian:bookworm-slim
-RUN useradd --system --user-group --no-create-home --home-dir /var/lib/mailapp --shell /usr/sbin/nologin mailapp \
+# Volumes outlive images: the account has the same number in each.
+RUN groupadd --gid 2525 mailapp \
+  && useradd --uid 2525 --gid 2525 --no-create-home --home-dir /var/lib/mailapp --shell /usr/sbin/nologin mailapp \
   && install -d -m 0755 /etc/mailapp \
   && install -d -o mailapp -g mailapp -m 0751 /var/lib/mailapp \
   && install -d -o mailapp -g mailapp -m 2770 /var/mail

@@ -4,7 +4,7 @@ import { arrival, type StoredMessage, storedMessages, toLatin1 } from "../suppor
 import { imapReader, startDovecot } from "../support/peers/dovecot.ts";
 import { type ServeIn, startServeIn } from "../support/peers/mailapp.ts";
 import { mutt } from "../support/peers/mutt.ts";
-import { PYTHON, runOk } from "../support/peers/process.ts";
+import { PYTHON } from "../support/peers/process.ts";
 import { sendRaw, withCrlf } from "../support/peers/raw_smtp.ts";
 import { testWith } from "../support/requires.ts";
 
@@ -62,74 +62,6 @@ testWith(
     assert.deepEqual(await reader.list(), []);
     await deliver(server, "bob@example.test", ["first"]);
     assert.ok((await reader.list()).some(({ text }) => text.includes("Subject: first\r\n")));
-  },
-);
-
-// In a mount and a network namespace of its own: the paths, accounts and ports are those of the guide.
-testWith(
-  ["dovecot", "doveadm", "groupadd", "ip", "mount", "openssl", PYTHON, "unshare", "useradd"],
-  "Dovecot, set up by docs/guide/dovecot.md, gives out what serve-in stored",
-  async () => {
-    const guide = await Deno.readTextFile(new URL("../../docs/guide/dovecot.md", import.meta.url));
-    const blocks = [...guide.matchAll(/^```(\w+)\n([^]*?)^```$/gm)];
-    const [installing, restarting, ...more] = blocks.filter(([, kind]) => kind === "console");
-    assert.deepEqual(more, []);
-    const [, , configuration = ""] = blocks.find(([, kind]) => kind === "text") ?? [];
-    assert.match(configuration, /^mail_location = /);
-    const typed = (installing?.[2] ?? "").split("\n").filter((line) => !line.startsWith("apt-get "))
-      .map((line) => line.includes("doveadm pw") ? `printf 'secret\nsecret\n' | ( ${line} )` : line);
-    assert.match(
-      restarting?.[2] ?? "",
-      /^systemctl restart dovecot\ndoveadm auth test alice@example\.com\n$/,
-    );
-
-    await using server = await startServeIn({ readerGid: READERS_GID, domains: ["example.com"] });
-    const stored = await deliver(server, "alice@example.com");
-    const script = `
-      over() {
-        mkdir -p "$at/$1/upper" "$at/$1/work"
-        mount -t overlay overlay -o "lowerdir=$1,upperdir=$at/$1/upper,workdir=$at/$1/work" "$1"
-      }
-      at=$(mktemp -d)
-      mount -t tmpfs tmpfs "$at"
-      over /etc
-      over /var/lib
-      mount --bind "$1" /var/mail
-      mount -t tmpfs -o mode=755 tmpfs /run
-      ip link set lo up
-      groupadd --gid ${READERS_GID} mailapp
-      # What Debian's package does.
-      openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=mx.example.com \
-        -keyout /etc/dovecot/private/dovecot.key -out /etc/dovecot/private/dovecot.pem 2>/dev/null
-      ${typed.join("\n")}
-      cat >/etc/dovecot/local.conf
-      dovecot
-      echo secret | doveadm auth test alice@example.com
-      exec ${PYTHON} -c "$2"`;
-    const reader = `
-import imaplib
-imap = imaplib.IMAP4_SSL("localhost", 993)
-imap.login("alice@example.com", "secret")
-imap.select()
-for uid in imap.uid("SEARCH", "ALL")[1][0].split():
-    imap.uid("STORE", uid, "+FLAGS", "(\\\\Seen)")
-    print(imap.uid("FETCH", uid, "(FLAGS BODY.PEEK[HEADER.FIELDS (SUBJECT)])")[1])
-imap.logout()`;
-    const output = await runOk("unshare", {
-      args: [
-        ...["--mount", "--net", "--pid", "--fork", "--kill-child", "sh", "-euc", script, "sh"],
-        ...[server.folder.at("mail"), reader],
-      ],
-      stdin: configuration,
-    });
-    assert.match(output, /auth succeeded/);
-    for (const subject of SUBJECTS) {
-      assert.match(output, new RegExp(String.raw`FLAGS \(\\+Seen.*Subject: ${subject}\b`));
-    }
-    const maildir = server.maildir("alice@example.com");
-    assert.deepEqual(await storedMessages(maildir), [], "all have been seen by the reader");
-    assert.equal((await names(`${maildir}/cur`)).length, stored.length);
-    await deliver(server, "alice@example.com", ["late"]);
   },
 );
 
