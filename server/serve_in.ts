@@ -39,6 +39,7 @@ export const serveIn: Server = {
       path: certificate.keyFile,
     }],
   mailPlaces,
+  dataPlaces: (config) => [{ name: "incoming", path: incomingDirectory(config) }],
   minFreeSpace: ({ serveIn }) => serveIn.minFreeSpace,
   unit: {
     name: "mailapp-in",

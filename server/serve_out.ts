@@ -35,6 +35,7 @@ export const serveOut: Server = {
   ],
   // All of it is in data_dir.
   mailPlaces: () => [],
+  dataPlaces: ({ dataDir }) => [{ name: "the spool", path: join(dataDir, "spool") }],
   minFreeSpace: ({ serveOut }) => serveOut.minFreeSpace,
   unit: {
     name: "mailapp-out",

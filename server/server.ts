@@ -66,6 +66,8 @@ export interface Server {
    * @throws {ConfigError}
    */
   mailPlaces(config: Config): readonly StoragePlace[];
+  /** Directories in `data_dir` that it puts messages in, which may be file systems of their own; absent: none. */
+  dataPlaces?(config: Config): readonly { readonly name: string; readonly path: string }[];
   /** Octets that must stay free where it stores. */
   minFreeSpace(config: Config): number;
   /** Whether it is told of the machine's routes and addresses while it runs. */

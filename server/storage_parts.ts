@@ -14,6 +14,11 @@ export function vitalPlaces(config: Config, servers: readonly Server[]): Storage
   const minFreeSpace = Math.max(0, ...servers.map((server) => server.minFreeSpace(config)));
   return [
     { name: "data_dir", path: dataDir, minFreeSpace, expected: true, mode: DATA_MODE },
+    ...servers.flatMap((server) =>
+      (server.dataPlaces?.(config) ?? []).map(({ name, path }) => (
+        { name, path, minFreeSpace: server.minFreeSpace(config), mode: 0o700, apartFrom: dataDir }
+      ))
+    ),
     ...(log.file === undefined ? [] : [{ name: "[log] file", path: log.file, minFreeSpace: 0 }]),
   ];
 }

@@ -173,7 +173,7 @@ export async function watchServeOut(
         return { names: isIP(smarthost) !== 0 ? [] : [qualifyDomain], resolver: live.resolver };
       }),
       lookAtSpace(() => [
-        { name: "data_dir", path: dataDir, minFreeSpace: live.config.serveOut.minFreeSpace },
+        { name: "the spool", path: join(dataDir, "spool"), minFreeSpace: live.config.serveOut.minFreeSpace },
       ]),
       refusals.look,
     ],

@@ -22,6 +22,8 @@ export interface StoragePlace {
   readonly expected?: boolean;
   /** The mode that a directory of its kind has; absent for files. */
   readonly mode?: number;
+  /** It is looked at only where it is on another file system than this directory, which is looked at as well. */
+  readonly apartFrom?: string;
 }
 
 /** A file that a server reads. */
@@ -65,9 +67,10 @@ export interface StorageCheck {
 }
 
 /** Checks that the servers may write where they must, and read what they must, and that there is room. */
-export async function checkStorage({ places, files, tester }: StorageCheck): Promise<Finding[]> {
-  const all = [...places, ...files].map(({ path }) => path);
-  const access = await lookAtPaths(all, tester.ask);
+export async function checkStorage({ places: all, files, tester }: StorageCheck): Promise<Finding[]> {
+  const places = (await Promise.all(all.map(async (place) => await isApart(place) ? [place] : []))).flat();
+  const paths = [...places, ...files].map(({ path }) => path);
+  const access = await lookAtPaths(paths, tester.ask);
   const findings: Finding[] = [];
   for (const place of places) {
     const found = access.get(place.path);
@@ -93,6 +96,14 @@ export async function checkStorage({ places, files, tester }: StorageCheck): Pro
       `${tester.who} may write where the servers write, and there is room`,
     ),
   ];
+}
+
+async function isApart({ path, apartFrom }: StoragePlace): Promise<boolean> {
+  if (apartFrom === undefined) return true;
+  const [own, other] = await Promise.all(
+    [path, apartFrom].map((one) => Deno.stat(one).catch(() => undefined)),
+  );
+  return own !== undefined && other !== undefined && own.dev !== other.dev;
 }
 
 interface Found {

@@ -46,6 +46,21 @@ Deno.test("checkStorage() finds nothing where everything may be written and read
   assert.deepEqual(ids(found), ["storage ok"]);
 });
 
+Deno.test("checkStorage() looks at the room of what is mounted in the data directory", async () => {
+  const spool = { name: "the spool", path: "/dev/shm", minFreeSpace: Number.MAX_SAFE_INTEGER, mode: 0o700 };
+  const check = async (apartFrom: string) =>
+    ids(
+      await checkStorage({
+        places: [data, { ...spool, apartFrom }],
+        files: [],
+        tester: tester({ ...ROOT, "/v/data": "rwx", "/dev": "rx", "/dev/shm": "rwx" }),
+      }),
+    );
+  assert.deepEqual(await check("/"), ["storage.full failure"]);
+  assert.deepEqual(await check("/dev/shm"), ["storage ok"]);
+  assert.deepEqual(await check("/nonexistent"), ["storage ok"]);
+});
+
 Deno.test("checkStorage() takes no missing directory for a writable one", async () => {
   const tree = { ...ROOT, "/v/mail/a.test": "rwx" };
   const [missing, domain, ...more] = await checkStorage({
