@@ -57,9 +57,10 @@ export const standardStreams = {
 };
 
 /**
- * Runs sendmail with these arguments. Where serve-out cannot be reached the message waits in the maildrop.
- * @throws {CommandError} with the exit code of sysexits.h that fits: 75 when serve-out says 4xx, or is not there and
- * there is no maildrop
+ * Runs sendmail with these arguments. Where serve-out cannot be reached, or puts the message off, it waits in the
+ * maildrop: programs such as cron do not come again.
+ * @throws {CommandError} with the exit code of sysexits.h that fits: 75 when serve-out says 4xx, or is not there, and the
+ * message cannot wait in the maildrop
  */
 export async function sendmail(args: readonly string[], io: SendmailIo): Promise<ExitCode> {
   const options = parseSendmailOptions(args);
@@ -83,12 +84,34 @@ export async function sendmail(args: readonly string[], io: SendmailIo): Promise
     if (!(error instanceof NotServingError)) throw error;
     return await leave(message, { server, reason: error.message });
   }
-  const lost = message.recipients.filter((_, index) => results[index]?.kind === "lost");
-  if (lost.length > 0) {
-    const reason = results.flatMap((result) => result.kind === "lost" ? [result.error] : [])[0] ?? "";
-    await leave({ ...message, recipients: lost }, { server, reason });
+  return report(message, { results: await leaveWhatWaits(message, { results, server, io }), io });
+}
+
+/** Leaves what is to wait in the maildrop; what is left to report then. */
+async function leaveWhatWaits(
+  message: Message,
+  { results, server, io }: {
+    readonly results: readonly RecipientResult[];
+    readonly server: Server;
+    readonly io: Pick<Io, "err">;
+  },
+): Promise<readonly (RecipientResult | undefined)[]> {
+  const recipients = message.recipients.filter((_, index) => isPutOff(results[index]));
+  if (recipients.length === 0) return results;
+  const lost = results.flatMap((result) => result.kind === "lost" ? [result.error] : []);
+  try {
+    await leave({ ...message, recipients }, { server, reason: lost[0] ?? "serve-out does not take it now" });
+  } catch (error) {
+    // Its refusals are to be told as well, and what others have got must not be sent again.
+    if (!(error instanceof CommandError) || lost.length > 0) throw error;
+    io.err(`${error.message}\n`);
+    return results;
   }
-  return report(message, { results, io });
+  return results.map((result) => isPutOff(result) ? undefined : result);
+}
+
+function isPutOff(result: RecipientResult | undefined): boolean {
+  return result?.kind === "lost" || (result?.kind === "refused" && result.reply.code < 500);
 }
 
 /** What serve-out takes; while it is not there, what its configuration says. */
@@ -132,7 +155,7 @@ function handedOver({ bytes, ...message }: Message): HandedOver {
   };
 }
 
-/** Says what serve-out refused; what was lost waits in the maildrop. */
+/** Says what serve-out refused. */
 function report(
   { recipients }: Message,
   { results, io }: { readonly results: readonly (RecipientResult | undefined)[]; readonly io: Io },

@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
-import { join } from "@std/path";
+import { dirname, join } from "@std/path";
 import { silentLogger } from "../../base/log.ts";
 import type { Delivery } from "../../smtp/delivery.ts";
 import type { Envelope } from "../../smtp/envelope.ts";
 import { reply } from "../../smtp/reply.ts";
 import { type ServerLimits, SmtpServer } from "../../smtp/server.ts";
 import { localSubmissionPolicy } from "../../smtp/server_policy.ts";
+import { makeMaildrop } from "../../relay/maildrop/directory.ts";
 import { FakeClock } from "../../tests/support/fake_clock.ts";
 import { CommandError } from "../../server/exit_codes.ts";
 import { sendmail, type SendmailIo } from "./sendmail.ts";
@@ -52,7 +53,8 @@ async function withServer(
   const config = join(directory, "config.toml");
   await Deno.writeTextFile(
     config,
-    `hostname = "out.example.test"\n[serve-out]\nlisten = ["127.0.0.1"]\nport = ${listener.addr.port}\n`,
+    `hostname = "out.example.test"\ndata_dir = "${directory}/data"\n` +
+      `[serve-out]\nlisten = ["127.0.0.1"]\nport = ${listener.addr.port}\nmin_free_space = 0\n`,
   );
   try {
     await test({ clock, received, config, run: runner(config) });
@@ -195,10 +197,40 @@ Deno.test("sendmail() tells refusals by exit code and in words", async () => {
       err: "sendmail: no@x.test: 550 5.1.1 unknown\n",
       out: "",
     });
-    assert.equal((await run(["later@x.test"])).code, 75);
+    const later = await run(["later@x.test"]);
+    assert.equal(later.code, 75);
+    assert.match(
+      later.err,
+      /the message cannot wait for it: [^]*sendmail: later@x\.test: 450 4\.2\.0 not now\n$/,
+    );
     assert.equal(received.length, 0);
     assert.equal((await run(["ok@x.test", "later@x.test"])).code, 69, "what is sent must not be sent again");
     assert.equal(received.length, 1);
+  });
+});
+
+Deno.test("sendmail() leaves in the maildrop what serve-out puts off, and that alone", async () => {
+  await withServer(async ({ received, run, config }) => {
+    const maildrop = join(dirname(config), "data", "maildrop");
+    await Deno.mkdir(dirname(maildrop));
+    await makeMaildrop(maildrop);
+    assert.deepEqual(await run(["later@x.test"]), { code: 0, err: "", out: "" });
+    assert.deepEqual(await run(["ok@x.test", "later@x.test", "no@x.test"]), {
+      code: 69,
+      err: "sendmail: no@x.test: 550 5.1.1 unknown\n",
+      out: "",
+    });
+    assert.equal(received.length, 1);
+    const left = await Promise.all(
+      (await Array.fromAsync(Deno.readDir(maildrop))).map(({ name }) =>
+        Deno.readTextFile(join(maildrop, name))
+      ),
+    );
+    assert.equal(left.length, 2);
+    for (const text of left) {
+      assert.match(text, /"later@x\.test"/);
+      assert.doesNotMatch(text, /ok@x\.test|no@x\.test/);
+    }
   });
 });
 
