@@ -45,35 +45,40 @@ export class RelaxedBody {
 
   /** Takes bytes of the body, cut anywhere. */
   push(chunk: Uint8Array): void {
-    const length = chunk.length;
-    let used = this.#used;
+    const { length } = chunk;
+    // Fields would cost as much, at each octet, as all the rest.
+    let [used, space, cr] = [this.#used, this.#space, this.#cr];
     for (let i = 0; i < length; i++) {
-      const byte = chunk[i] ?? 0;
-      if (this.#cr) {
-        this.#cr = false;
-        if (byte === LF) {
-          this.#space = false;
-          this.#lineEnds++;
-          continue;
-        }
-        this.#used = used;
-        this.#text(CR);
-        used = this.#used;
-      }
-      if (byte === CR) {
-        this.#cr = true;
-      } else if (byte === SPACE || byte === TAB) {
-        this.#space = true;
-      } else if (this.#space || this.#lineEnds > 0 || used === BLOCK) {
-        this.#used = used;
-        this.#text(byte);
-        used = this.#used;
-      } else {
+      const byte = chunk[i] as number;
+      if (cr && byte === LF) {
+        cr = space = false;
+        this.#lineEnds++;
+      } else if (!cr && (byte === SPACE || byte === TAB)) {
+        space = true;
+      } else if (!cr && byte === CR) {
+        cr = true;
+      } else if (!cr && this.#lineEnds === 0 && used < BLOCK - 1) {
+        if (space) block[used++] = SPACE;
+        space = false;
         block[used++] = byte;
+        // Most of a body is runs of such octets.
+        for (let next = chunk[i + 1] ?? 0; next > SPACE && used < BLOCK; next = chunk[i + 1] ?? 0) {
+          block[used++] = next;
+          i++;
+        }
+      } else {
+        [this.#used, this.#space] = [used, space];
+        if (cr) {
+          // It was no half of a line end; this octet is looked at once more.
+          this.#text(CR);
+          cr = false;
+          i--;
+        } else this.#text(byte);
+        [used, space] = [this.#used, this.#space];
       }
     }
     if (used > 0) this.#empty = false;
-    this.#used = used;
+    [this.#used, this.#space, this.#cr] = [used, space, cr];
     this.#flush();
   }
 
