@@ -4,7 +4,7 @@
  * @module
  */
 import { fieldValue, type HeaderField, type HeaderSection } from "../message/header_section.ts";
-import { type KeyTags, readKeyTags, SignatureError, signatureTags, type Tags } from "../dkim/signature.ts";
+import { type KeyTags, readSealTags, SignatureError, signatureTags, type Tags } from "../dkim/signature.ts";
 
 /** Sets of one message (§4.2.1). */
 const MAX_SETS = 50;
@@ -95,7 +95,7 @@ function readSet(fields: readonly ReadField[], instance: number): ArcSet {
     signature: signature.field,
     signatureTags: signature.tags,
     seal: seal.field,
-    sealTags: orArcError(() => readKeyTags(seal.tags), seal.field),
+    sealTags: orArcError(() => readSealTags(seal.tags), seal.field),
   };
 }
 

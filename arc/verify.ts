@@ -80,9 +80,9 @@ export class ArcVerification {
       const newest = sets.at(-1);
       if (newest === undefined) return { sets };
       const signature = orArcError(() => readSignatureTags(newest.signatureTags), newest.signature);
-      if (signature.names.some((name) => name.startsWith("arc-"))) {
-        throw new ArcError("h= has a field of ARC");
-      }
+      // A sealer must sign no field of ARC (§4.1.2), but those of the drafts sign its results, which harms nobody. A seal
+      // comes behind the signature: none that is there can be its own.
+      if (signature.names.includes("arc-seal")) throw new ArcError("h= has ARC-Seal");
       if (signature.expiresAt !== undefined && signature.expiresAt < now / 1000) {
         throw new ArcError("signature expired");
       }

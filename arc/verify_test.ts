@@ -43,6 +43,16 @@ Deno.test("ArcVerification passes chains, and says who sealed last", async () =>
   assert.deepEqual(arc, { result: "pass", sealer: "lists.example.org", sets: 2 });
 });
 
+Deno.test("ArcVerification passes chains whose signatures sign results and signatures, as the drafts had it", async () => {
+  const h = "from:arc-authentication-results:arc-authentication-results:arc-message-signature";
+  for (const length of [1, 2, 3]) {
+    assert.equal(await verdict(chain(length, { signature: { h } })), "pass: example.com");
+    const sealed = chain(length - 1);
+    const last = sealByTheBook({ message: sealed, key, instance: length, signature: { h } });
+    assert.equal(await verdict(last), "pass: example.com");
+  }
+});
+
 Deno.test("ArcVerification does not mind what became of the message before the last server sealed it", async () => {
   const changed = chain(1).replace("Hi.", "Hello.").replace("Subject: ", "Subject: [list] ");
   assert.equal(await verdict(changed), "fail: the signature of set 1: body hash did not verify");
@@ -139,10 +149,12 @@ Deno.test("ArcVerification says where a chain is broken", async (t) => {
       chain(2, { signature: { s: "x" } }),
     ],
     [
-      "a signature of fields of ARC",
-      "fail: h= has a field of ARC",
+      "a signature of a seal",
+      "fail: h= has ARC-Seal",
       chain(2, { signature: { h: "from:arc-seal" } }),
     ],
+    ["a seal with an odd time", /arc-seal: signature syntax error in t=/, chain(1, { seal: { t: "x" } })],
+    ["a seal with an empty time", /arc-seal: signature syntax error in t=/, chain(1, { seal: { t: "" } })],
     ["a signature without From", /From field not signed/, chain(1, { signature: { h: "to" } })],
     ["a signature that expired", "fail: signature expired", chain(1, { signature: { x: String(NOW - 1) } })],
     [

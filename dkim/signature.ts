@@ -153,6 +153,15 @@ function required(tags: Tags, name: string): string {
   return value;
 }
 
+/**
+ * Reads what an ARC-Seal says, which has a time, too (RFC 8617 §4.1.3).
+ * @throws {SignatureError} where it says nothing
+ */
+export function readSealTags(tags: Tags): KeyTags {
+  number(tags, "t", 12);
+  return readKeyTags(tags);
+}
+
 function readDomain(tags: Tags, name: string): string {
   const domain = domainOf(required(tags, name));
   if (domain === undefined) throw new SignatureError(`signature syntax error in ${name}=`);

@@ -222,7 +222,7 @@ export function sealByTheBook({ message, key, instance, cv, ...options }: SealBy
     /^ARC-/.test(line)
   );
   const [signature = ""] = signByTheBook({
-    message,
+    message: `${results}\r\n${message}`,
     key,
     tags: { i: String(instance), v: undefined, ...options.signature },
     name: "ARC-Message-Signature",
