@@ -31,8 +31,9 @@ export interface RspamdOptions {
 }
 
 /** Octets of an answer. */
-const MAX_ANSWER = 1024 * 1024;
-/** Symbols that are named in the message, those that weigh most. */
+const MAX_ANSWER = 256 * 1024;
+/** Symbols that are looked at, and those that are named in the message: what weighs most. */
+const MAX_SEEN = 1000;
 const MAX_SYMBOLS = 20;
 const MAX_FIELDS = 50;
 const MAX_TEXT = 200;
@@ -136,6 +137,7 @@ class RspamdSession implements FilterSession {
 function requestHeaders({ hostname, id, client, clientName, helo, from, to }: FilteredMessage): Headers {
   const headers = new Headers({ "Content-Type": "application/octet-stream" });
   const put = (name: string, value: string) => {
+    // Rspamd 3.4 was seen to misread the message behind fields with other octets.
     if (/^[\x20-\x7e]+$/.test(value)) headers.append(name, value);
   };
   put("IP", client.address);
@@ -179,13 +181,16 @@ export function readAnswer(text: string): FilterOpinion {
       return { ...none, action: "defer", reply: putOff(said) };
     case "add header":
     case "rewrite subject":
+    case "quarantine":
+    // What was answered 250 is never thrown away.
+    case "discard":
     case "no action":
     case "accept":
       break;
     default:
       throw new Error(`an action ${JSON.stringify(oneLine(action))} that nobody knows`);
   }
-  const isJunk = action === "add header" || action === "rewrite subject";
+  const isJunk = action !== "no action" && action !== "accept";
   const milter = asRecord(answer["milter"]) ?? {};
   const subject = action === "rewrite subject" ? answer["subject"] : undefined;
   const verdict = `${isJunk ? "Yes" : "No"}, score=${score} required=${required}`;
@@ -207,7 +212,7 @@ function putOff(said: string | undefined): Reply {
 
 /** The symbols that weigh most, as a continuation of a field. */
 function symbolsOf(symbols: unknown): string {
-  const weights = Object.entries(asRecord(symbols) ?? {}).map(([name, symbol]) => ({
+  const weights = Object.entries(asRecord(symbols) ?? {}).slice(0, MAX_SEEN).map(([name, symbol]) => ({
     name,
     weight: Math.abs(asNumber(asRecord(symbol)?.["score"])),
   })).filter(({ name, weight }) => weight > 0 && /^[A-Z0-9_]{1,60}$/i.test(name));
@@ -220,7 +225,7 @@ function symbolsOf(symbols: unknown): string {
 
 /** `{ "X-Name": "value" | { "value": "…" } | [ … ] }` */
 function addedFields(headers: unknown): Header[] {
-  const fields = Object.entries(asRecord(headers) ?? {}).flatMap(([name, given]) =>
+  const fields = Object.entries(asRecord(headers) ?? {}).slice(0, MAX_FIELDS).flatMap(([name, given]) =>
     (Array.isArray(given) ? given : [given]).flatMap((one) => {
       const value = typeof one === "string" ? one : asRecord(one)?.["value"];
       return typeof value === "string" && isFieldName(name) ? [{ name, value: foldedValue(value) }] : [];

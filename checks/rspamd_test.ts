@@ -128,7 +128,11 @@ Deno.test("readAnswer() knows every action of Rspamd", () => {
   const rewritten = read({ action: "rewrite subject", subject: "*** SPAM *** ü" });
   assert.equal(rewritten.action, "junk");
   assert.deepEqual(rewritten.edits, [{ name: "Subject", index: 1, value: " *** SPAM *** \xc3\xbc" }]);
-  assert.equal(read({ action: "rewrite subject" }).action, "junk");
+  for (const action of ["rewrite subject", "quarantine", "discard"]) {
+    const { action: said, fields } = read({ action });
+    assert.equal(said, "junk");
+    assert.match(fields[0]?.value ?? "", /^Yes, /);
+  }
 });
 
 Deno.test("readAnswer() refuses nonsense", () => {
@@ -158,7 +162,7 @@ Deno.test("RspamdFilter fails with one that is down, wrong, slow or endless", as
     [() => new Response("no", { status: 500 }), /answers 500/],
     [() => new Response("not JSON"), /JSON/],
     [() => Response.redirect("http://127.0.0.1:1/"), /redirect/i],
-    [() => new Response("x".repeat(2_000_000)), /more than 1048576 octets/],
+    [() => new Response("x".repeat(2_000_000)), /more than 262144 octets/],
   ];
   for (const [answer, error] of answers) {
     await using server = serve(answer);
