@@ -20,6 +20,8 @@ const MAX_OCTETS_HERE = 16 * 1024;
 /** Octets of a key in DER that are looked at; one of 4096 bits has 550. */
 const MAX_DER = 2048;
 const ED25519_OCTETS = 32;
+/** Words in a list of a record that are looked at. */
+const MAX_WORDS = 100;
 const HASH = "sha256";
 const RSA = { name: "RSASSA-PKCS1-v1_5", hash: "SHA-256" };
 
@@ -129,7 +131,7 @@ async function importEd25519(bytes: Buffer): Promise<Verify | KeyProblem> {
 
 /** The words of a colon-separated list, in lower case. */
 function listOf(text: string | undefined): string[] | undefined {
-  return text?.split(":").map((word) => word.replaceAll(/[ \t\r\n]/g, "").toLowerCase());
+  return text?.split(":", MAX_WORDS).map((word) => word.replaceAll(/[ \t\r\n]/g, "").toLowerCase());
 }
 
 /** Whether the text, without white space, is base64; with its padding or without. */

@@ -65,9 +65,11 @@ export function spfSyntaxError(record: string): string | undefined {
 
 // Far beyond what anybody publishes; it keeps a hostile answer of 64 KB from holding up others.
 const MAX_LENGTH = 16_384;
+const MAX_TERMS = 500;
 
 /**
- * Parses a record, all of it: an error anywhere counts (§4.6). So does a length over 16,384 characters.
+ * Parses a record, all of it: an error anywhere counts (§4.6). So does a length over 16,384 characters, and more than 500
+ * terms.
  * @throws {SpfSyntaxError}
  */
 export function parseSpfRecord(record: string): SpfRecord {
@@ -86,8 +88,10 @@ function parse(record: string): SpfRecord {
   }
   const mechanisms: Mechanism[] = [];
   const modifiers = new Map<string, DomainSpec>();
+  let terms = 0;
   for (const term of record.slice("v=spf1".length).split(" ")) {
     if (term === "") continue;
+    if (++terms > MAX_TERMS) throw new SpfSyntaxError(`the record has more than ${MAX_TERMS} terms`);
     const equals = term.indexOf("=");
     const name = equals > 0 ? term.slice(0, equals).toLowerCase() : "";
     if (!/^[a-z][a-z0-9_.-]*$/.test(name)) {
