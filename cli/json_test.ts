@@ -176,6 +176,12 @@ Deno.test("mailapp with --json prints what docs/json.md says, in one style, for 
   };
 
   await check("mailapp queue list, show", { args: ["queue", "list"] });
+  for (const group of ["domain", "reason", "sender"]) {
+    await check("mailapp queue list --group", {
+      args: ["queue", "list", "--group", group],
+      command: "queue list",
+    });
+  }
   const listed = JSON.parse((await runMailapp(["queue", "list", "--json", "--config", config])).stdout);
   const ids: string[] = listed.map(({ id }: { id: string }) => id);
   assert.equal(ids.length, 2);
@@ -207,6 +213,7 @@ Deno.test("mailapp with --json prints what docs/json.md says, in one style, for 
         again_ms: 5,
       }),
   );
+  await check("mailapp status", { args: ["status", "--log", log], command: "status", code: 69 });
   await check("mailapp trace", { args: ["trace", "alice@here.test", "--log", log], command: "trace" });
   await check("mailapp explain", { args: ["explain", "u@a.test"], command: "explain" });
   await check("mailapp explain", { args: ["explain", "alice@here.test"], command: "explain" });

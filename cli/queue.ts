@@ -3,10 +3,10 @@
  *
  * @module
  */
-import { type Command, InvalidArgumentError } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import { loadConfig } from "../config/load.ts";
 import { countDropped } from "../relay/maildrop/directory.ts";
-import type { ActionResult, OperatorAction } from "../relay/operator.ts";
+import type { ActionResult, OperatorAction, QueueView } from "../relay/operator.ts";
 import { isEverything, type QueueFilter, selects } from "../relay/queue_filter.ts";
 import { isOpen } from "../relay/queue_entry.ts";
 import { normalizeDomain } from "../net/domain_name.ts";
@@ -15,6 +15,13 @@ import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
 import type { Io } from "../server/io.ts";
 import { openQueue, type QueueAccess } from "../server/queue_access.ts";
 import { JsonArray } from "./command_line/json.ts";
+import {
+  groupsText,
+  QUEUE_GROUPS,
+  type QueueGrouping,
+  QueueSummary,
+  summaryText,
+} from "./command_line/queue_summary.ts";
 import { detailsOf, jsonOf, summaryOf } from "./command_line/queue_text.ts";
 import { configOption, examples, type Registrar } from "./command_line/subcommand.ts";
 import { count, printable, Progress } from "./command_line/terminal.ts";
@@ -25,6 +32,9 @@ interface Flags {
   readonly sender?: string;
   readonly all?: true;
   readonly json?: true;
+  readonly sort?: string;
+  readonly limit?: number;
+  readonly group?: QueueGrouping;
 }
 
 const ACTIONS: Readonly<Record<OperatorAction, { does: string; done: string }>> = {
@@ -50,7 +60,15 @@ export function registerQueue(program: Command, { io, action }: Registrar): void
   enter("list", "list messages and what becomes of them")
     .argument("[id...]", "messages; all if none is named")
     .option("--all", "all messages, as without any filter")
-    .addHelpText("after", examples("mailapp queue list --domain example.net --json"))
+    .addOption(new Option("--sort <key>", "in this order").choices(Object.keys(SORT_KEYS)))
+    .option("--limit <number>", "the first so many", parseLimit)
+    .addOption(
+      new Option("--group <what>", "only how many there are for each of these").choices(QUEUE_GROUPS),
+    )
+    .addHelpText(
+      "after",
+      examples("mailapp queue list --domain example.net", "mailapp queue list --group reason"),
+    )
     .action(action((ids: string[], flags: Flags) => list(ids, { flags, io })));
   enter("show", "show everything about messages, every attempt and what its answer means")
     .argument("<id...>", "messages")
@@ -101,30 +119,125 @@ interface Context {
   readonly io: Io;
 }
 
+/** What `--sort` goes by; the smallest comes first. */
+const SORT_KEYS: Readonly<Record<string, (view: QueueView) => number | string>> = {
+  age: ({ age }) => -age,
+  newest: ({ age }) => age,
+  size: ({ entry }) => -entry.size,
+  attempts: ({ entry }) => -Math.max(...entry.recipients.map(({ attemptCount }) => attemptCount)),
+  next: ({ entry }) =>
+    Math.min(
+      ...entry.recipients.flatMap(({ status, nextAttemptAt }) => status === "pending" ? nextAttemptAt : []),
+    ),
+  domain: ({ entry }) => entry.recipients.find(isOpen)?.domain ?? "",
+  sender: ({ entry }) => entry.reversePath.toLowerCase(),
+};
+
+function parseLimit(text: string): number {
+  if (/^[1-9]\d{0,6}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError("It must be a number from 1 on.");
+}
+
+/** A longer list has a summary above it. */
+const LONG_LIST = 50;
+/** Messages that are asked for at once where the order is not that of the queue. */
+const AT_ONCE = 200;
+
+/** Lists how many messages there are for each domain, reason or sender. */
+async function listGroups(
+  queue: QueueAccess,
+  { filter, grouping, flags, io }: Context & {
+    readonly filter: QueueFilter;
+    readonly grouping: QueueGrouping;
+  },
+): Promise<ExitCode> {
+  using progress = new Progress("message", { io, clock: systemClock });
+  const summary = new QueueSummary(grouping);
+  for await (const view of queue.list(filter)) {
+    summary.add(view, filter);
+    progress.step();
+  }
+  progress.clear();
+  const groups = summary.groups.slice(0, flags.limit ?? Infinity);
+  if (flags.json) {
+    using out = new JsonArray(io);
+    for (const { name, oldestAge, ...group } of groups) {
+      out.add({ [grouping]: name, ...group, oldestAgeMs: Math.round(oldestAge) });
+    }
+    out.end();
+  } else io.out(groups.length === 0 ? "no matching messages\n" : groupsText(groups, grouping));
+  return EXIT.ok;
+}
+
+/** The messages that are meant, in the order and number that is wanted; the summary stands above a long list. */
+async function* listed(
+  queue: QueueAccess,
+  { filter, flags, io }: Context & { readonly filter: QueueFilter },
+): AsyncGenerator<QueueView> {
+  const keyOf = flags.sort === undefined ? undefined : SORT_KEYS[flags.sort];
+  if (flags.json && keyOf === undefined) {
+    yield* firstOf(queue.list(filter), flags.limit);
+    return;
+  }
+  using progress = new Progress("message", { io, clock: systemClock });
+  const summary = new QueueSummary("domain");
+  const known: { readonly id: string; readonly key: number | string }[] = [];
+  const views: QueueView[] = [];
+  for await (const view of queue.list(filter)) {
+    known.push({ id: view.entry.id, key: keyOf?.(view) ?? 0 });
+    if (views.length <= LONG_LIST) views.push(view);
+    summary.add(view, filter);
+    progress.step();
+  }
+  progress.clear();
+  if (keyOf !== undefined) {
+    known.sort(({ key: one }, { key: other }) => one < other ? -1 : one > other ? 1 : 0);
+  }
+  const chosen = known.slice(0, flags.limit ?? Infinity);
+  if (known.length <= LONG_LIST) {
+    for (const { id } of chosen) yield* views.filter(({ entry }) => entry.id === id);
+    return;
+  }
+  if (!flags.json) io.out(`${summaryText(summary, known.length)}\n`);
+  for (let at = 0; at < chosen.length; at += AT_ONCE) {
+    // Those that have left meanwhile are left out.
+    yield* queue.list({ ...filter, ids: chosen.slice(at, at + AT_ONCE).map(({ id }) => id) });
+  }
+}
+
+async function* firstOf<T>(items: AsyncIterable<T>, limit = Infinity): AsyncGenerator<T> {
+  let left = limit;
+  for await (const item of items) {
+    yield item;
+    if (--left === 0) return;
+  }
+}
+
 async function list(ids: readonly string[], { flags, io }: Context): Promise<ExitCode> {
   await using queue = await open(flags, io);
-  using progress = new Progress("message", { io, clock: systemClock });
   using out = new JsonArray(io);
   const missing = new Set(ids);
   const totals = { messages: 0, recipients: 0 };
   const filter = filterOf(ids, flags);
-  for await (const view of queue.list(filter)) {
+  if (flags.group !== undefined) return await listGroups(queue, { filter, grouping: flags.group, flags, io });
+  for await (const view of listed(queue, { filter, flags, io })) {
     missing.delete(view.entry.id);
-    progress.clear();
     if (flags.json) out.add(jsonOf(view));
     else io.out(summaryOf(view, filter));
     totals.messages++;
     totals.recipients += view.entry.recipients.filter((one) => isOpen(one) && selects(filter, one)).length;
   }
-  progress.clear();
   if (flags.json) out.end();
   else if (totals.messages === 0) {
     io.out(isEverything(filter) ? "nothing is queued\n" : "no matching messages\n");
   } else {
-    io.out(`${count(totals.messages, "message")}, ${count(totals.recipients, "recipient")} pending\n`);
+    const shown = flags.limit === undefined ? "" : " shown";
+    io.out(
+      `${count(totals.messages, "message")}${shown}, ${count(totals.recipients, "recipient")} pending\n`,
+    );
   }
   if (!flags.json) await mentionDropped(queue, io);
-  return complain(missing, io);
+  return flags.limit === undefined ? complain(missing, io) : EXIT.ok;
 }
 
 async function show(ids: readonly string[], { flags, io }: Context): Promise<ExitCode> {

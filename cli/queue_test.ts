@@ -102,7 +102,7 @@ Deno.test("mailapp queue list shows what waits, with the last answer and a dot w
         {
           address: "u@a.test",
           attemptCount: 1,
-          nextAttemptAt: Date.now() + 3_600_500,
+          nextAttemptAt: Date.now() + 3_630_000,
           attempts: [{ ...where, tls: "unverified", reply: "450 4.2.0 wait\u001b[2J", status: "4.2.0" }],
         },
         {
@@ -375,5 +375,87 @@ Deno.test("mailapp queue without serve-out tells what serve-out would log", asyn
       line,
     ) => JSON.parse(line));
     assert.deepEqual([event, recipients], ["operator.release", ["u@a.test"]]);
+  });
+});
+
+/** Messages to three domains, with what was said last. */
+function manyEntries(): Partial<QueueEntry>[] {
+  const attempts = (reply: string) => [{ at: Date.now() - 60_000, host: "mx.test", reply, status: "4.7.1" }];
+  return Array.from({ length: 60 }, (_, index) =>
+    entry([{
+      address: `u${index}@${index < 30 ? "a" : index < 50 ? "b" : "c"}.test`,
+      attemptCount: index % 7,
+      nextAttemptAt: Date.now() + 3_600_000 + ((index * 37) % 60) * 1000,
+      attempts: attempts(
+        index < 50
+          ? `450 4.7.1 <u${index}@a.test>: try again, request id 7f3a9c${index}d2, waited ${
+            10_000 + index
+          } ms`
+          : "421 4.3.2 closed",
+      ),
+    }], { reversePath: index % 3 === 0 ? "" : `s${index % 3}@example.com` }));
+}
+
+Deno.test("mailapp queue list shows a summary above more than 50 messages, and --limit so many of them", async () => {
+  await withSpool(async ({ directory, mailapp }) => {
+    const ids = await fill(directory, manyEntries());
+    const { code, out } = await mailapp("queue", "list", "--limit", "2");
+    assert.equal(code, 0);
+    const head = `60 messages:
+30  a.test, oldest 1 min: 450 4.7.1 <…>: try again, request id …, waited … ms
+20  b.test, oldest 1 min: 450 4.7.1 <…>: try again, request id …, waited … ms
+10  c.test, oldest 1 min: 421 4.3.2 closed
+
+${ids[0]}  `;
+    assert.equal(out.slice(0, head.length), head);
+    assert.match(out, /^2 messages shown, 2 recipients pending$/m);
+    const all = JSON.parse((await mailapp("queue", "list", "--json", "--limit", "3")).out);
+    assert.deepEqual(all.map(({ id }: { id: string }) => id), ids.slice(0, 3));
+    const whole = await mailapp("queue", "list");
+    assert.deepEqual(ids.filter((id) => !whole.out.includes(`${id}  `)), []);
+  });
+});
+
+Deno.test("mailapp queue list --group counts by domain, reason and sender, in text and JSON", async () => {
+  await withSpool(async ({ directory, mailapp }) => {
+    await fill(directory, manyEntries());
+    assert.equal(
+      (await mailapp("queue", "list", "--group", "reason")).out,
+      "50  450 4.7.1 <…>: try again, request id …, waited … ms, oldest 1 min\n" +
+        "10  421 4.3.2 closed, oldest 1 min\n",
+    );
+    const senders = JSON.parse((await mailapp("queue", "list", "--group", "sender", "--json")).out);
+    assert.deepEqual(
+      senders.map((
+        { sender, messages, recipients }: Record<string, unknown>,
+      ) => [sender, messages, recipients]),
+      [["<>", 20, 20], ["s1@example.com", 20, 20], ["s2@example.com", 20, 20]],
+    );
+    const some = JSON.parse(
+      (await mailapp("queue", "list", "--group", "domain", "--domain", "c.test", "--json")).out,
+    );
+    assert.deepEqual(some.map(({ domain, messages }: Record<string, unknown>) => [domain, messages]), [[
+      "c.test",
+      10,
+    ]]);
+    assert.equal((await mailapp("queue", "list", "--group", "colour")).code, 64);
+  });
+});
+
+Deno.test("mailapp queue list --sort puts messages in the order that is asked for", async () => {
+  await withSpool(async ({ directory, mailapp }) => {
+    await fill(directory, manyEntries());
+    const sorted = async (key: string) =>
+      JSON.parse((await mailapp("queue", "list", "--json", "--sort", key)).out).map(
+        ({ recipients: [recipient] }: { recipients: Record<string, unknown>[] }) => recipient,
+      ) as Record<string, unknown>[];
+    const isOrdered = (values: readonly (string | number)[]) =>
+      values.every((value, index) => index === 0 || (values[index - 1] ?? "") <= value);
+    const next = await sorted("next");
+    assert.equal(next.length, 60);
+    assert.ok(isOrdered(next.map((one) => String(one["next_attempt_at"]))));
+    assert.ok(isOrdered((await sorted("attempts")).map((one) => -Number(one["attempt_count"]))));
+    assert.ok(isOrdered((await sorted("domain")).map((one) => String(one["domain"]))));
+    assert.equal((await mailapp("queue", "list", "--sort", "colour")).code, 64);
   });
 });

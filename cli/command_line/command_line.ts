@@ -27,6 +27,7 @@ export const SUBCOMMANDS: Readonly<Record<string, () => Promise<RegisterSubcomma
   "send-test": async () => (await import("../send_test_message.ts")).registerSendTest,
   "queue": async () => (await import("../queue.ts")).registerQueue,
   "trace": async () => (await import("../trace/trace.ts")).registerTrace,
+  "status": async () => (await import("../status/status.ts")).registerStatus,
   "explain": async () => (await import("../explain/explain.ts")).registerExplain,
   "account": async () => (await import("../account/account.ts")).registerAccount,
   "check-message": async () => (await import("../check_message.ts")).registerCheckMessage,

@@ -1,0 +1,127 @@
+/**
+ * A long queue in short: by destination, by sender, by what was said last.
+ *
+ * @module
+ */
+import type { QueueView } from "../../relay/operator.ts";
+import { isOpen } from "../../relay/queue_entry.ts";
+import { type QueueFilter, selects } from "../../relay/queue_filter.ts";
+import { count, printable, showDuration } from "./terminal.ts";
+
+/** What messages can be put together by. */
+export const QUEUE_GROUPS = ["domain", "reason", "sender"] as const;
+
+/** One of these. */
+export type QueueGrouping = typeof QUEUE_GROUPS[number];
+
+/** Messages that have something in common. */
+export interface QueueGroup {
+  /** What: a domain, a sender, a reason. */
+  readonly name: string;
+  /** How many messages; one with recipients in several groups counts in each. */
+  readonly messages: number;
+  /** Their open recipients in this group. */
+  readonly recipients: number;
+  /** Of the oldest, in milliseconds. */
+  readonly oldestAge: number;
+  /** What was said last most often; absent where nothing was. */
+  readonly reason?: string;
+}
+
+/** Groups of one kind, at most; the messages of further ones count together. */
+const MAX_GROUPS = 10_000;
+const OTHERS = "(others)";
+const UNTRIED = "not tried yet";
+
+interface Counted {
+  messages: number;
+  recipients: number;
+  oldestAge: number;
+  readonly reasons: Map<string, number>;
+}
+
+/** Counts messages as they are listed. */
+export class QueueSummary {
+  readonly #grouping: QueueGrouping;
+  readonly #groups = new Map<string, Counted>();
+
+  /** Nothing is counted yet. */
+  constructor(grouping: QueueGrouping) {
+    this.#grouping = grouping;
+  }
+
+  /** Adds a message, with the recipients that the filter means. */
+  add({ entry, age }: QueueView, filter: QueueFilter = {}): void {
+    const seen = new Set<string>();
+    for (const recipient of entry.recipients) {
+      if (!isOpen(recipient) || !selects(filter, recipient)) continue;
+      const { reply, error } = recipient.attempts.at(-1) ?? {};
+      const reason = recipient.status === "held" ? "held" : reasonOf(reply ?? error ?? UNTRIED);
+      const name = this.#grouping === "domain"
+        ? recipient.domain
+        : this.#grouping === "reason"
+        ? reason
+        : entry.reversePath === ""
+        ? "<>"
+        : entry.reversePath.toLowerCase();
+      const key = this.#groups.has(name) || this.#groups.size < MAX_GROUPS ? name : OTHERS;
+      let group = this.#groups.get(key);
+      if (group === undefined) {
+        group = { messages: 0, recipients: 0, oldestAge: 0, reasons: new Map() };
+        this.#groups.set(key, group);
+      }
+      if (!seen.has(key)) group.messages++;
+      seen.add(key);
+      group.recipients++;
+      group.oldestAge = Math.max(group.oldestAge, age);
+      if (group.reasons.has(reason) || group.reasons.size < 100) {
+        group.reasons.set(reason, (group.reasons.get(reason) ?? 0) + 1);
+      }
+    }
+  }
+
+  /** The groups, those with most messages first. */
+  get groups(): QueueGroup[] {
+    return Array.from(this.#groups, ([name, { reasons, ...group }]) => {
+      const [reason] = [...reasons].toSorted(([, one], [, other]) => other - one)[0] ?? [];
+      return { name, ...group, ...(reason !== undefined && reason !== UNTRIED && { reason }) };
+    }).sort((one, other) => other.messages - one.messages || (one.name < other.name ? -1 : 1));
+  }
+}
+
+/** Longest reason that is shown, in characters. */
+const MAX_REASON = 120;
+
+/**
+ * What another server said, without what differs from message to message: ids, addresses, times. So that messages which
+ * wait for one reason come together.
+ */
+export function reasonOf(words: string): string {
+  const line = words.split("\n", 1)[0] ?? "";
+  return line
+    .replace(/<[^<>]*>/g, "<…>")
+    .replace(/https?:\/\/\S+/g, "…")
+    .replace(/\b(?=\w*\d)(?=\w*[A-Za-z])[\w-]{8,}\b/g, "…")
+    .replace(/\b\d{4,}\b/g, "…")
+    .slice(0, MAX_REASON);
+}
+
+/** A table of groups for people. */
+export function groupsText(groups: readonly QueueGroup[], grouping: QueueGrouping): string {
+  const width = Math.max(0, ...groups.map(({ messages }) => String(messages).length));
+  return groups.map(({ name, messages, oldestAge, reason }) => {
+    const why = grouping === "reason" || reason === undefined ? "" : `: ${printable(reason)}`;
+    return `${String(messages).padStart(width)}  ${printable(name)}, oldest ${
+      showDuration(oldestAge)
+    }${why}\n`;
+  }).join("");
+}
+
+/** What stands above a long list. */
+export function summaryText(summary: QueueSummary, total: number): string {
+  const { groups } = summary;
+  const shown = groups.slice(0, 5);
+  const rest = groups.length - shown.length;
+  return `${count(total, "message")}:\n${groupsText(shown, "domain")}` +
+    (rest > 0 ? `and ${count(rest, "domain")} more (queue list --group domain)\n` : "");
+}

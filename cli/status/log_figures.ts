@@ -1,0 +1,134 @@
+/**
+ * What the log says of today and yesterday: how much went in and out, hour by hour, and what was refused for which
+ * reasons.
+ *
+ * @module
+ */
+import type { LogSource } from "../../observe/log_files.ts";
+import type { LoggedEvent } from "../../observe/log_lines.ts";
+import { type LineFinder, searchLog } from "../../observe/log_search.ts";
+import { isReceivedId, textsOf } from "../../observe/trace_query.ts";
+import { reasonOf } from "../command_line/queue_summary.ts";
+
+/** One hour, or one day. */
+export interface Figures {
+  /** Messages that serve-in stored. */
+  stored: number;
+  /** Messages that serve-out took from programs of this machine. */
+  submitted: number;
+  /** Commands and messages that were refused. */
+  refused: number;
+  /** Recipients that other servers took. */
+  relayed: number;
+  /** Attempts that come again. */
+  deferred: number;
+  /** Recipients that were refused for good, or given up. */
+  failed: number;
+}
+
+/** What the log says. */
+export interface LogFigures {
+  /** From midnight (UTC) of yesterday on. */
+  readonly hours: readonly { readonly at: number; readonly figures: Figures }[];
+  /** What was answered to clients most often, since yesterday. */
+  readonly refusals: readonly Reason[];
+  /** What others said to us most often. */
+  readonly deferrals: readonly Reason[];
+  /** When each server said last that it serves, by its name. */
+  readonly started: ReadonlyMap<string, number>;
+}
+
+/** Something that was said. */
+export interface Reason {
+  /** Without what differs from message to message. */
+  readonly words: string;
+  /** How often. */
+  readonly count: number;
+}
+
+const HOUR = 3_600_000;
+const DAY = 24 * HOUR;
+const TOP = 10;
+/** Different reasons that are told apart. */
+const MAX_REASONS = 2000;
+
+const EVENTS: Readonly<Record<string, keyof Figures>> = {
+  "message.refused": "refused",
+  "command.refused": "refused",
+  "connection.refused": "refused",
+  "attempt.relayed": "relayed",
+  "attempt.deferred": "deferred",
+  "attempt.failed": "failed",
+  "queue.expired": "failed",
+};
+
+const WANTED =
+  /(?:"event":"| )(?:message\.(?:accepted|refused)|(?:command|connection)\.refused|attempt\.(?:relayed|deferred|failed)|queue\.expired|server\.ready)[" ]/g;
+
+const findEvents: LineFinder = function* (piece) {
+  WANTED.lastIndex = 0;
+  for (let found = WANTED.exec(piece); found !== null; found = WANTED.exec(piece)) yield found.index;
+};
+
+/** Reads it since midnight of yesterday. */
+export async function readFigures(sources: readonly LogSource[], now: number): Promise<LogFigures> {
+  const since = Math.floor(now / DAY) * DAY - DAY;
+  const hours = Array.from(
+    { length: Math.floor((now - since) / HOUR) + 1 },
+    (_, hour) => ({ at: since + hour * HOUR, figures: noFigures() }),
+  );
+  const refusals = new Map<string, number>();
+  const deferrals = new Map<string, number>();
+  const started = new Map<string, number>();
+  for await (const event of searchLog(sources, { find: findEvents, range: { since, until: now } })) {
+    const hour = hours[Math.floor((event.time - since) / HOUR)]?.figures;
+    if (hour !== undefined) countEvent(event, { hour, refusals, deferrals, started });
+  }
+  return { hours, refusals: top(refusals), deferrals: top(deferrals), started };
+}
+
+function countEvent(
+  { event, fields, time }: LoggedEvent,
+  { hour, refusals, deferrals, started }: {
+    readonly hour: Figures;
+    readonly refusals: Map<string, number>;
+    readonly deferrals: Map<string, number>;
+    readonly started: Map<string, number>;
+  },
+): void {
+  if (event === "server.ready") {
+    started.set(textsOf(fields["server"]).join(), time);
+  } else if (event === "message.accepted") {
+    hour[isReceivedId(textsOf(fields["id"]).join()) ? "stored" : "submitted"]++;
+  } else {
+    const kind = EVENTS[event];
+    if (kind === undefined) return;
+    hour[kind]++;
+    const words = textsOf(fields["reply"]).join() || textsOf(fields["error"]).join();
+    if (kind !== "relayed") addReason(kind === "refused" ? refusals : deferrals, words);
+  }
+}
+
+function addReason(reasons: Map<string, number>, words: string): void {
+  const reason = reasonOf(words);
+  if (reason !== "" && (reasons.has(reason) || reasons.size < MAX_REASONS)) {
+    reasons.set(reason, (reasons.get(reason) ?? 0) + 1);
+  }
+}
+
+function top(reasons: ReadonlyMap<string, number>): Reason[] {
+  return Array.from(reasons, ([words, count]) => ({ words, count }))
+    .sort((one, other) => other.count - one.count || (one.words < other.words ? -1 : 1)).slice(0, TOP);
+}
+
+/** Nothing yet. */
+export function noFigures(): Figures {
+  return { stored: 0, submitted: 0, refused: 0, relayed: 0, deferred: 0, failed: 0 };
+}
+
+/** The sum of some hours. */
+export function sumOf(hours: readonly Figures[]): Figures {
+  const sum = noFigures();
+  for (const hour of hours) for (const key of Object.keys(sum) as (keyof Figures)[]) sum[key] += hour[key];
+  return sum;
+}

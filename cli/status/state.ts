@@ -1,0 +1,178 @@
+/**
+ * What can be seen of the servers and of the machine at this moment.
+ *
+ * @module
+ */
+import { dirname, join } from "@std/path";
+import { errorText } from "../../base/error_text.ts";
+import { systemClock } from "../../base/clock.ts";
+import type { Config } from "../../config/config.ts";
+import { Dialogue } from "../../doctor/dialogue.ts";
+import { currentTroubles, type Trouble } from "../../doctor/trouble_watch.ts";
+import { mailRootOf } from "../../maildir/mailboxes.ts";
+import { createDial } from "../../net/dial.ts";
+import { showEndpoint } from "../../net/listen.ts";
+import type { QueueView } from "../../relay/operator.ts";
+import { CommandError } from "../../server/exit_codes.ts";
+import type { Io } from "../../server/io.ts";
+import { incomingDirectory } from "../../server/parts.ts";
+import { openQueue } from "../../server/queue_access.ts";
+import { openResolver } from "../../server/relay_parts.ts";
+import type { Server } from "../../server/server.ts";
+import { readCertificate } from "../../server/server_parts.ts";
+import { allServers } from "../../server/servers.ts";
+import { relayTroubleFile } from "../../server/trouble_parts.ts";
+import { freeRoom } from "../../storage/free_space.ts";
+import { type QueueGroup, QueueSummary } from "../command_line/queue_summary.ts";
+
+/** One server. */
+export interface ServerState {
+  readonly name: string;
+  /** Whether it answers. */
+  readonly up: boolean;
+  /** Where it was asked, and why it does not answer. */
+  readonly about: string;
+}
+
+/** The queue. */
+export interface QueueState {
+  readonly messages: number;
+  readonly groups: readonly QueueGroup[];
+  /** In milliseconds. */
+  readonly oldestAge: number;
+  /** Why it could not be asked. */
+  readonly error?: string;
+}
+
+/** A file system that mail is stored on. */
+export interface DiskState {
+  readonly path: string;
+  /** Octets. */
+  readonly free: number;
+  /** Below it mail is put off. */
+  readonly minFree: number;
+}
+
+/** All of it. */
+export interface State {
+  readonly servers: readonly ServerState[];
+  readonly queue: QueueState;
+  readonly disks: readonly DiskState[];
+  /** When the certificate expires, in milliseconds since the epoch; absent without one. */
+  readonly certificateExpiry?: number;
+  /** What is wrong with it. */
+  readonly certificateError?: string;
+  /** What DNS says of the own name; absent where it answers. */
+  readonly dnsError?: string;
+  /** What the servers found themselves. */
+  readonly troubles: readonly Trouble[];
+}
+
+/** For each step, in milliseconds. */
+const PATIENCE = 3_000;
+const TOP = 10;
+
+/** Looks. */
+export async function readState(config: Config, io: Io): Promise<State> {
+  const servers = (await allServers()).filter((server) => server.isConfigured(config));
+  const now = systemClock.now();
+  const [states, queue, disks, certificate, dnsError, ...troubles] = await Promise.all([
+    Promise.all(servers.map((server) => stateOf(server, config))),
+    readQueue(config, io),
+    readDisks(config),
+    readExpiry(config),
+    askDns(config),
+    currentTroubles(relayTroubleFile(config), now),
+    currentTroubles(join(incomingDirectory(config), "trouble.json"), now),
+  ]);
+  return {
+    servers: states,
+    queue,
+    disks,
+    ...certificate,
+    ...(dnsError !== undefined && { dnsError }),
+    troubles: troubles.flat(),
+  };
+}
+
+async function stateOf(server: Server, config: Config): Promise<ServerState> {
+  const loopback: Readonly<Record<string, string>> = { "::": "::1", "0.0.0.0": "127.0.0.1" };
+  const { name } = server;
+  const failures: string[] = [];
+  try {
+    const addresses = server.addresses(config);
+    for (const { address, port, tls } of server.endpoints(config, { hasCertificate: false, addresses })) {
+      if (port === 0 || tls === "implicit") continue;
+      const place = { address: loopback[address] ?? address, port };
+      const where = showEndpoint(place.address, port);
+      try {
+        const transport = await createDial({ clock: systemClock, timeout: PATIENCE })(place);
+        using dialogue = new Dialogue(transport, { clock: systemClock, patience: PATIENCE });
+        const { code } = await dialogue.listen();
+        if (code < 300) return { name, up: true, about: where };
+        failures.push(`${where}: it says ${code}`);
+      } catch (error) {
+        failures.push(`${where}: ${errorText(error)}`);
+      }
+    }
+  } catch (error) {
+    failures.push(errorText(error));
+  }
+  return { name, up: false, about: failures.join("; ") || "which port it has is not known" };
+}
+
+async function readQueue(config: Config, io: Io): Promise<QueueState> {
+  const summary = new QueueSummary("domain");
+  let messages = 0;
+  let oldestAge = 0;
+  try {
+    await using queue = await openQueue(config, io);
+    for await (const view of queue.list({}) as AsyncIterable<QueueView>) {
+      summary.add(view);
+      messages++;
+      oldestAge = Math.max(oldestAge, view.age);
+    }
+    return { messages, oldestAge, groups: summary.groups.slice(0, TOP) };
+  } catch (error) {
+    if (!(error instanceof CommandError)) throw error;
+    return { messages, oldestAge, groups: [], error: errorText(error) };
+  }
+}
+
+async function readDisks(config: Config): Promise<DiskState[]> {
+  const places = [
+    { path: config.dataDir, minFree: config.serveOut.minFreeSpace },
+    ...(config.serveIn.domains.length === 0
+      ? []
+      : [{ path: mailRootOf(config.mailboxes.path), minFree: config.serveIn.minFreeSpace }]),
+  ];
+  const seen = new Map<string, DiskState>();
+  for (const { path, minFree } of places) {
+    const { octets: free } = await freeRoom(path).catch(() => ({ octets: NaN }));
+    if (Number.isNaN(free)) continue;
+    // Two directories of one file system are told of once.
+    const device = String(
+      (await Deno.stat(path).catch(() => Deno.stat(dirname(path))).catch(() => undefined))?.dev,
+    );
+    const known = seen.get(device);
+    seen.set(device, known ?? { path, free, minFree });
+  }
+  return [...seen.values()];
+}
+
+async function readExpiry(
+  config: Config,
+): Promise<Pick<State, "certificateExpiry" | "certificateError">> {
+  try {
+    const pair = await readCertificate(config);
+    return pair === undefined ? {} : { certificateExpiry: pair.leaf.validToDate.getTime() };
+  } catch (error) {
+    return { certificateError: errorText(error) };
+  }
+}
+
+async function askDns(config: Config): Promise<string | undefined> {
+  const name = config.serveIn.domains[0] ?? config.hostname;
+  const answer = await openResolver(config).mx(name, { signal: AbortSignal.timeout(PATIENCE) });
+  return answer.kind === "failed" ? answer.reason : undefined;
+}

@@ -1,0 +1,204 @@
+/**
+ * `mailapp status`: one screen with what goes on.
+ *
+ * @module
+ */
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { systemClock } from "../../base/clock.ts";
+import { loadConfig } from "../../config/load.ts";
+import { EXIT, type ExitCode } from "../../server/exit_codes.ts";
+import type { Io } from "../../server/io.ts";
+import { moment, printJson } from "../command_line/json.ts";
+import { groupsText } from "../command_line/queue_summary.ts";
+import { configOption, examples, type Registrar } from "../command_line/subcommand.ts";
+import { count, printable, showDuration, showSize, showTime } from "../command_line/terminal.ts";
+import { findLog } from "../trace/log_sources.ts";
+import { type Figures, type LogFigures, readFigures, type Reason, sumOf } from "./log_figures.ts";
+import { readState, type State } from "./state.ts";
+
+interface Flags {
+  readonly config?: string;
+  readonly log: readonly string[];
+  readonly watch?: number | true;
+  readonly json?: true;
+}
+
+/** Registers the subcommand. */
+export function registerStatus(program: Command, { io, action }: Registrar): void {
+  program.command("status")
+    .description(
+      "show on one screen: servers, mail in and out, refusals, queue, certificate, disk, DNS, trouble",
+    )
+    .option(
+      "--watch [seconds]",
+      "draw it again every so many seconds (default: 5), until Ctrl-C",
+      parseSeconds,
+    )
+    .addOption(
+      new Option(
+        "--log <file>",
+        "a log, with its rotated files; may be repeated (default: [log] file, or the journal)",
+      )
+        .argParser((file: string, files: readonly string[]) => [...files, file]).default([]),
+    )
+    .option("--json", "print JSON")
+    .addOption(configOption())
+    .addHelpText("after", examples("mailapp status", "mailapp status --watch"))
+    .action(action((flags: Flags) => status(flags, io)));
+}
+
+function parseSeconds(text: string): number {
+  if (/^[1-9]\d{0,3}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError("It must be a number of seconds.");
+}
+
+const WATCH = 5;
+
+async function status(flags: Flags, io: Io): Promise<ExitCode> {
+  if (flags.watch === undefined) return await once(flags, io);
+  const stopping = new AbortController();
+  for (const signal of ["SIGINT", "SIGTERM"] as const) io.onSignal(signal, () => stopping.abort());
+  const seconds = flags.watch === true ? WATCH : flags.watch;
+  for (;;) {
+    let text = "";
+    await once(flags, { ...io, out: (more) => void (text += more) });
+    // One write, so that the screen does not flicker.
+    io.out(flags.json ? text : `\u001b[H\u001b[2J${text}`);
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, seconds * 1000);
+      stopping.signal.addEventListener("abort", () => {
+        clearTimeout(timer);
+        resolve();
+      }, { once: true });
+      if (stopping.signal.aborted) resolve();
+    });
+    if (stopping.signal.aborted) return EXIT.ok;
+  }
+}
+
+async function once(flags: Flags, io: Io): Promise<ExitCode> {
+  const config = await loadConfig(flags.config, { env: io.env });
+  const log = await findLog(config, flags.log);
+  const now = systemClock.now();
+  const [state, figures] = await Promise.all([readState(config, io), readFigures(log.sources, now)]);
+  const complaints = complaintsOf(state, now).concat(log.complaints);
+  if (flags.json) printJson(asJson(state, { figures, complaints }), io);
+  else io.out(asText(state, { figures, complaints, now }));
+  return state.servers.every(({ up }) => up) && complaints.length === 0 ? EXIT.ok : EXIT.unavailable;
+}
+
+const DAY = 86_400_000;
+const CERTIFICATE_SOON = 14 * DAY;
+
+/** What is wrong, in sentences. */
+function complaintsOf(
+  { queue, disks, certificateExpiry, certificateError, dnsError, troubles }: State,
+  now: number,
+): string[] {
+  return [
+    ...(queue.error === undefined ? [] : [`the queue could not be asked: ${queue.error}`]),
+    ...disks.filter(({ free, minFree }) => free < 2 * minFree).map(({ path, free }) =>
+      `${path} has ${showSize(free)} left`
+    ),
+    ...(certificateError === undefined ? [] : [`certificate: ${certificateError}`]),
+    ...(certificateExpiry !== undefined && certificateExpiry - now < CERTIFICATE_SOON
+      ? [`the certificate expires on ${showTime(certificateExpiry)}`]
+      : []),
+    ...(dnsError === undefined ? [] : [`DNS gives no answer about the own domain: ${dnsError}`]),
+    ...troubles.map(({ what, next }) => `${what} ${next}`),
+  ];
+}
+
+interface Rest {
+  readonly figures: LogFigures;
+  readonly complaints: readonly string[];
+}
+
+function asText(state: State, { figures, complaints, now }: Rest & { readonly now: number }): string {
+  const { servers, queue, disks, certificateExpiry } = state;
+  const yesterday = figures.hours.slice(0, 24).map(({ figures }) => figures);
+  const today = figures.hours.slice(24).map(({ figures }) => figures);
+  const recent = figures.hours.slice(-6);
+  return [
+    `${showTime(now)}\n`,
+    ...servers.map(({ name, up, about }) => {
+      const since = figures.started.get(name);
+      const when = up && since !== undefined ? `, since ${showTime(since)}` : "";
+      return `${name.padEnd(13)} ${up ? "up" : "DOWN"}${when}, ${printable(about)}\n`;
+    }),
+    "\n",
+    row("", COLUMNS.map(([title]) => title)),
+    ...recent.map(({ at, figures }) => row(`${showTime(at).slice(11, 16)} UTC`, numbersOf(figures))),
+    row("today", numbersOf(sumOf(today))),
+    row("yesterday", numbersOf(sumOf(yesterday))),
+    reasons("refused to clients, since yesterday", figures.refusals),
+    reasons("not taken by others, since yesterday", figures.deferrals),
+    queue.messages === 0
+      ? "\nnothing is queued\n"
+      : `\n${count(queue.messages, "message")} in the queue, the oldest for ${
+        showDuration(queue.oldestAge)
+      }\n` +
+        indented(groupsText(queue.groups, "domain")),
+    "\n",
+    certificateExpiry === undefined ? "" : `certificate: good until ${showTime(certificateExpiry)}\n`,
+    ...disks.map(({ path, free }) => `disk of ${printable(path)}: ${showSize(free)} free\n`),
+    complaints.length === 0 ? "nothing to complain of\n" : "\n",
+    ...complaints.map((complaint) => `! ${printable(complaint)}\n`),
+  ].join("");
+}
+
+const COLUMNS: readonly (readonly [title: string, key: keyof Figures])[] = [
+  ["stored", "stored"],
+  ["submitted", "submitted"],
+  ["refused", "refused"],
+  ["relayed", "relayed"],
+  ["deferred", "deferred"],
+  ["failed", "failed"],
+];
+
+function numbersOf(figures: Figures): string[] {
+  return COLUMNS.map(([, key]) => String(figures[key]));
+}
+
+function row(name: string, cells: readonly string[]): string {
+  return `${name.padEnd(10)}${cells.map((cell) => cell.padStart(11)).join("")}\n`;
+}
+
+function reasons(title: string, list: readonly Reason[]): string {
+  if (list.length === 0) return "";
+  return `\n${title}:\n${
+    list.map(({ words, count }) => `  ${String(count).padStart(7)}  ${printable(words)}\n`).join("")
+  }`;
+}
+
+function indented(text: string): string {
+  return text.replace(/^(?=[^\n])/, "  ").replace(/\n(?=[^\n])/g, "\n  ");
+}
+
+function asJson(
+  { servers, queue, disks, certificateExpiry, dnsError }: State,
+  { figures: { hours, refusals, deferrals, started }, complaints }: Rest,
+): unknown {
+  return {
+    servers: servers.map(({ name, up, about }) => {
+      const since = started.get(name);
+      return { name, up, about, ...(up && since !== undefined && { startedAt: moment(since) }) };
+    }),
+    hours: hours.map(({ at, figures }) => ({ at: moment(at), ...figures })),
+    refusals,
+    deferrals,
+    queue: {
+      messages: queue.messages,
+      oldestAgeMs: Math.round(queue.oldestAge),
+      domains: queue.groups.map(({ name, oldestAge, ...group }) => ({
+        domain: name,
+        ...group,
+        oldestAgeMs: Math.round(oldestAge),
+      })),
+    },
+    ...(certificateExpiry !== undefined && { certificateExpiresAt: moment(certificateExpiry) }),
+    disks: disks.map(({ path, free }) => ({ path, freeOctets: free })),
+    ...(dnsError !== undefined && { dnsError }),
+    complaints,
+  };
+}

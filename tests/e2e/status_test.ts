@@ -1,0 +1,86 @@
+// `mailapp status` of running servers.
+import assert from "node:assert/strict";
+import { runMailapp, RunningMailapp, Workspace } from "../support/mailapp.ts";
+import { FakeDns } from "../support/fake_dns.ts";
+import { freePort } from "../support/peers/ports.ts";
+import { until } from "../support/peers/process.ts";
+import { WireClient } from "../support/wire_client.ts";
+
+async function say(port: number, commands: readonly string[]): Promise<void> {
+  using client = await WireClient.connect(port);
+  await client.hear();
+  for (const command of commands) await client.say(command);
+}
+
+Deno.test("status shows which server is up, what went in and out, what was refused, and what waits", async () => {
+  await using workspace = await Workspace.create();
+  await using dns = await FakeDns.start({ "example.com MX": { answers: [] } });
+  const [inPort, outPort] = [freePort(), freePort()];
+  const config = await workspace.configure({
+    log: { file: workspace.file("mailapp.log") },
+    dns: { servers: [dns.server] },
+    "serve-in": { port: inPort },
+    "serve-out": { listen: ["127.0.0.1"], port: outPort, min_free_space: 0, allow_private_targets: true },
+    "serve-out.routes": { "late.test": `127.0.0.1:${freePort()}` },
+  });
+  await using _serveIn = new RunningMailapp(["serve-in", "--config", config]);
+  await using serveOut = new RunningMailapp(["serve-out", "--config", config]);
+  const logged = (pattern: RegExp) =>
+    until(async () => pattern.test(await Deno.readTextFile(workspace.file("mailapp.log")).catch(() => "")), {
+      what: String(pattern),
+    });
+  await logged(/"server\.ready"[^\n]*"serve-in"/);
+  await logged(/"server\.ready"[^\n]*"serve-out"/);
+  const submit = (to: string) =>
+    say(outPort, [
+      "EHLO c.test",
+      "MAIL FROM:<ann@example.com>",
+      `RCPT TO:<${to}>`,
+      "DATA",
+      "Subject: x\r\n\r\nx\r\n.",
+      "QUIT",
+    ]);
+  await submit("alice@example.com");
+  await submit("carl@late.test");
+  for (const user of ["nobody", "noone"]) {
+    await say(inPort, ["EHLO c.test", "MAIL FROM:<x@c.test>", `RCPT TO:<${user}@example.com>`, "QUIT"]);
+  }
+  await logged(/"attempt\.relayed"/);
+  await logged(/"attempt\.deferred"/);
+  await logged(/"command\.refused"[^\n]*noone/);
+
+  const { code, stdout, stderr } = await runMailapp(["status", "--config", config]);
+  assert.deepEqual([code, stderr], [0, ""], stdout);
+  assert.match(
+    stdout,
+    new RegExp(`^serve-in +up, since \\d{4}-\\d\\d-\\d\\d .*, 127\\.0\\.0\\.1:${inPort}$`, "m"),
+  );
+  assert.match(stdout, new RegExp(`^serve-out +up, since .*, 127\\.0\\.0\\.1:${outPort}$`, "m"));
+  // Midnight may have passed meanwhile: stored, submitted, refused, relayed, deferred, failed.
+  assert.match(stdout, /^(?:today|yesterday) +1 +2 +2 +1 +[1-9]\d* +0$/m);
+  assert.match(stdout, /^ +2 {2}550 5\.1\.1 .*$/m);
+  assert.match(
+    stdout,
+    /^1 message in the queue, the oldest for \d+ s\n +1 {2}late\.test, oldest \d+ s: .*connection refused$/m,
+  );
+  assert.match(stdout, /^nothing to complain of$/m);
+
+  const json = JSON.parse((await runMailapp(["status", "--json", "--config", config])).stdout);
+  assert.deepEqual(json.servers.map(({ name, up }: Record<string, unknown>) => [name, up]), [
+    ["serve-in", true],
+    ["serve-out", true],
+  ]);
+  assert.equal(json.queue.domains[0].domain, "late.test");
+  assert.equal(json.refusals[0].count, 2);
+
+  await using watching = new RunningMailapp(["status", "--watch", "1", "--config", config]);
+  assert.ok((await watching.output()).startsWith("\u001b[H\u001b[2J20"));
+  watching.signal("SIGTERM");
+  assert.equal(await watching.ended(), 0);
+
+  assert.equal(await serveOut.stop(), 0);
+  const after = await runMailapp(["status", "--config", config]);
+  assert.equal(after.code, 69);
+  assert.match(after.stdout, /^serve-out +DOWN, 127\.0\.0\.1:\d+: connection refused$/m);
+  assert.match(after.stdout, /^1 message in the queue/m);
+});
