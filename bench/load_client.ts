@@ -33,13 +33,18 @@ export interface LoadOptions {
   readonly domains?: number;
   /** Each session sends all its messages over one connection. */
   readonly keep: boolean;
-  /** PEM of who issued the server's certificate, and the name in it; absent: no STARTTLS. */
-  readonly tls?: { readonly authority: string; readonly name: string };
+  /** PEM of who issued the server's certificate, and the name in it; `implicit`: TLS at once. Absent: no TLS. */
+  readonly tls?: { readonly authority: string; readonly name: string; readonly implicit?: boolean };
+  /** Logs in by PLAIN. */
+  readonly login?: { readonly user: string; readonly password: string };
+  /** sender@bench.test if absent. */
+  readonly sender?: string;
 }
 
 /** Sends the messages. @throws {Error} when one is refused */
 export async function load(options: LoadOptions): Promise<LoadReport> {
-  const data = message(options.size);
+  const { sender = SENDER } = options;
+  const data = message(options.size, sender);
   const latencies: number[] = [];
   let next = 0;
   const begin = performance.now();
@@ -48,7 +53,7 @@ export async function load(options: LoadOptions): Promise<LoadReport> {
     for (let number = ++next; number <= options.messages; number = ++next) {
       const start = performance.now();
       const client = kept ?? await Client.connect(options);
-      await client.send(recipientOf(options, number), data);
+      await client.send(recipientOf(options, number), { data, sender });
       latencies.push(performance.now() - start);
       if (options.keep) kept = client;
       else await client.quit();
@@ -75,10 +80,20 @@ class Client {
     this.#dialogue = dialogue;
   }
 
-  static async connect({ host, port, tls }: Pick<LoadOptions, "host" | "port" | "tls">): Promise<Client> {
+  static async connect(
+    { host, port, tls, login }: Pick<LoadOptions, "host" | "port" | "tls" | "login">,
+  ): Promise<Client> {
     const plain = await Deno.connect({ hostname: host, port });
     // Else small writes wait for the server's delayed acknowledgements, and that is what would be measured.
     plain.setNoDelay();
+    if (tls?.implicit) {
+      const secure = await Deno.startTls(plain, { hostname: tls.name, caCerts: [tls.authority] });
+      const dialogue = new Dialogue(secure);
+      await dialogue.expect(220);
+      await dialogue.say("EHLO bench.test", 250);
+      if (login) await dialogue.say(`AUTH PLAIN ${btoa(`\0${login.user}\0${login.password}`)}`, 235);
+      return new Client(secure, dialogue);
+    }
     const dialogue = new Dialogue(plain);
     await dialogue.expect(220);
     await dialogue.say("EHLO bench.test", 250);
@@ -90,8 +105,11 @@ class Client {
     return new Client(secure, secureDialogue);
   }
 
-  async send(recipient: string, data: Uint8Array): Promise<void> {
-    await this.#dialogue.say("MAIL FROM:<sender@bench.test>", 250);
+  async send(
+    recipient: string,
+    { data, sender }: { readonly data: Uint8Array; readonly sender: string },
+  ): Promise<void> {
+    await this.#dialogue.say(`MAIL FROM:<${sender}>`, 250);
     await this.#dialogue.say(`RCPT TO:<${recipient}>`, 250);
     await this.#dialogue.say("DATA", 354);
     await this.#dialogue.send(data);
@@ -107,7 +125,8 @@ class Client {
 /** Sends one message in this process. @returns when its 250 came, by `performance.now()` */
 export async function sendOne(options: Omit<LoadOptions, "sessions" | "messages" | "keep">): Promise<number> {
   const client = await Client.connect(options);
-  await client.send(options.recipient, message(options.size));
+  const { sender = SENDER } = options;
+  await client.send(options.recipient, { data: message(options.size, sender), sender });
   const accepted = performance.now();
   await client.quit();
   return accepted;
@@ -124,8 +143,10 @@ export async function runLoadClient(options: LoadOptions): Promise<LoadReport> {
   );
 }
 
-function message(size: number): Uint8Array {
-  const header = "From: <sender@bench.test>\r\nTo: <alice@bench.test>\r\nSubject: bench\r\n\r\n";
+const SENDER = "sender@bench.test";
+
+function message(size: number, sender: string): Uint8Array {
+  const header = `From: <${sender}>\r\nTo: <alice@bench.test>\r\nSubject: bench\r\n\r\n`;
   const line = `${"x".repeat(78)}\r\n`;
   const body = line.repeat(Math.max(1, Math.ceil((size - header.length) / line.length)));
   return new TextEncoder().encode(`${header}${body}.\r\n`);

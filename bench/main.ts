@@ -10,13 +10,15 @@ import { benchHostile, HOSTILE_SCENARIOS } from "./hostile.ts";
 import { benchReceive, SCENARIOS } from "./receive.ts";
 import { benchRelay, RELAY_SCENARIOS } from "./relay.ts";
 import { SERVERS } from "./servers.ts";
+import { benchSubmit, SUBMIT_SCENARIOS } from "./submit.ts";
 
 const USAGE = `usage: deno task bench [flags]
-  --only NAMES      scenarios, separated by commas, or "receive", "relay", "checks", "hostile"; there are:
+  --only NAMES      scenarios, separated by commas, or "receive", "relay", "checks", "hostile", "submit"; there are:
                     ${names(SCENARIOS)}
                     ${names(RELAY_SCENARIOS)}
                     ${names(CHECK_SCENARIOS)}
                     ${names(HOSTILE_SCENARIOS)}
+                    ${names(SUBMIT_SCENARIOS)}
   --servers NAMES   of ${SERVERS.join(",")}; default: both
   --rounds N        rounds in turn, of which the median is taken; default: 5
   --bare            beside them, a server in Deno that does the least, for what is received
@@ -51,7 +53,9 @@ const receive = wanted(SCENARIOS, "receive");
 const relay = wanted(RELAY_SCENARIOS, "relay");
 const checks = wanted(CHECK_SCENARIOS, "checks");
 const hostile = wanted(HOSTILE_SCENARIOS, "hostile");
-if (receive.length + relay.length + checks.length + hostile.length === 0 || servers.length === 0) {
+const submit = wanted(SUBMIT_SCENARIOS, "submit");
+const chosen = [receive, relay, checks, hostile, submit].some(({ length }) => length > 0);
+if (!chosen || servers.length === 0) {
   console.error(USAGE);
   Deno.exit(64);
 }
@@ -80,6 +84,7 @@ const tables = [
   ...relay.length > 0 ? [await benchRelay({ ...options, scenarios: relay })] : [],
   ...checks.length > 0 ? [await benchChecks({ ...options, scenarios: checks })] : [],
   ...hostile.length > 0 ? [await benchHostile({ ...options, scenarios: hostile })] : [],
+  ...submit.length > 0 ? [await benchSubmit({ ...options, scenarios: submit })] : [],
 ];
 
 const cpu = (await Deno.readTextFile("/proc/cpuinfo")).match(/^model name\s*: (.*)$/m)?.[1] ??
