@@ -13,14 +13,17 @@ import { loadConfig } from "../config/load.ts";
 import { CHECKS } from "../doctor/checks.ts";
 import type { IncomingChecks } from "../doctor/checks/incoming.ts";
 import { MAX_LISTENERS } from "../doctor/checks/listener.ts";
+import type { SubmissionCheck } from "../doctor/checks/submission.ts";
 import type { QueueState, WaitingMessage } from "../doctor/checks/queue.ts";
 import { Examination } from "../doctor/examination.ts";
 import { type Finding, type Outcome, summarize } from "../doctor/finding.ts";
 import type { CertificateState, ConfigProblem, OwnAddresses, Setup, WayOut } from "../doctor/setup.ts";
 import { currentTroubles } from "../doctor/trouble_watch.ts";
 import { createDial } from "../net/dial.ts";
+import { addressesBehind, type ListenAddress } from "../net/interfaces.ts";
 import { showEndpoint } from "../net/listen.ts";
 import { maildropDirectory } from "../relay/maildrop/directory.ts";
+import { serveSubmitAddresses, serveSubmitEndpoints } from "../server/addresses.ts";
 import { rootMailWarnings } from "../server/machine_names.ts";
 import { asksDns, findDnsServers, openConfinedResolver } from "../server/dns_parts.ts";
 import { loadDkimKeys } from "../server/dkim_parts.ts";
@@ -45,6 +48,7 @@ interface Flags {
   readonly config?: string;
   readonly json?: true;
   readonly probe: string;
+  readonly login?: string;
 }
 
 /** Registers the subcommand. */
@@ -54,6 +58,10 @@ export function registerDoctor(program: Command, { io, action }: Registrar): voi
       "check DNS, reverse DNS, certificate, open relay, port 25 out, disk and clock; sends no mail",
     )
     .option("--json", "print JSON")
+    .option(
+      "--login <login>",
+      "log in to serve-submit, with the password in the first line of standard input",
+    )
     .option("--probe <domain>", "domain to test DNS and outgoing port 25 against", "gmail.com")
     .addOption(configOption())
     .addHelpText("after", `\nExit code: 0 where nothing fails, else ${EXIT.unavailable}.\n`)
@@ -63,7 +71,9 @@ export function registerDoctor(program: Command, { io, action }: Registrar): voi
 
 async function doctor(flags: Flags, io: Io): Promise<ExitCode> {
   const config = await loadConfig(flags.config, { env: io.env });
-  const setup = await setupOf(config, flags.probe);
+  const password = flags.login === undefined ? undefined : await readSecret(Deno.stdin.readable);
+  const login = flags.login !== undefined && password !== undefined && { login: flags.login, password };
+  const setup = await setupOf(config, { probe: flags.probe, ...(login && { login }) });
   (flags.json ? io.err : io.out)(announce(setup));
   const findings = await new Examination(setup).run(CHECKS);
   const summary = summarize(findings);
@@ -74,7 +84,7 @@ async function doctor(flags: Flags, io: Io): Promise<ExitCode> {
 
 /** What will be tried over the network. */
 function announce(
-  { hostname, domains, dkim = [], own, serveInPort, wayOut, dnsServers, probe, routes }: Setup,
+  { hostname, domains, dkim = [], own, serveInPort, submission, wayOut, dnsServers, probe, routes }: Setup,
 ): string {
   const names = [...new Set([hostname, ...domains, ...dkim.map(({ domain }) => domain)])];
   const listeners = own.bound.slice(0, MAX_LISTENERS).map((address) => showEndpoint(address, serveInPort));
@@ -85,6 +95,11 @@ function announce(
     "Network checks; no mail is sent:",
     `  DNS (${dnsServers}): ${[...names, ...own.sending].join(", ")}, and ${probe}`,
     ...(listeners.length === 0 ? [] : [`  our own serve-in, as a stranger would: ${listeners.join(", ")}`]),
+    ...(submission === undefined ? [] : [
+      `  our own serve-submit, as a mail program would: ${
+        submission.endpoints.map(({ address, port }) => showEndpoint(address, port)).join(", ")
+      }${submission.login === undefined ? "" : `, with the login of ${submission.login.login}`}`,
+    ]),
     `  ${outward}: whether it answers`,
     ...routes.map(({ name, host, login }) =>
       `  the route of ${name}, ${host}: whether its TLS is good enough${login ? ", and the login" : ""}`
@@ -124,7 +139,10 @@ const FETCH = 15_000;
 const MAX_POLICY = 65_536;
 
 /** The configuration in doctor's terms. */
-async function setupOf(config: Config, probe: string): Promise<Setup> {
+async function setupOf(
+  config: Config,
+  { probe, login }: Pick<Setup, "probe"> & Pick<SubmissionCheck, "login">,
+): Promise<Setup> {
   const { hostname, dataDir, file, serveIn, serveOut, tls, dns } = config;
   const resolver = openResolver(config);
   const own = ownAddresses(config);
@@ -163,12 +181,52 @@ async function setupOf(config: Config, probe: string): Promise<Setup> {
     probe,
     serveInPort: serveIn.port,
     dial: createDial({ clock: systemClock, timeout: CONNECT }),
+    ...(config.serveSubmit && { submission: submissionCheck(config, login) }),
     routes: routeProbes(config, { resolver, probe }),
     wayOut: wayOut(config, own),
     queue: () => queueState(config),
     fetchText,
     clock: systemClock,
   };
+}
+
+function submissionCheck(config: Config, login: SubmissionCheck["login"]): SubmissionCheck {
+  let addresses: readonly ListenAddress[] = [];
+  try {
+    addresses = serveSubmitAddresses(config);
+  } catch (error) {
+    // It waits for an address, as serve-in does, of which `address` tells.
+    if (!(error instanceof CommandError)) throw error;
+  }
+  const endpoints = serveSubmitEndpoints(config, { addresses }).flatMap(({ address, port, tls }) =>
+    tls === "off" ? [] : addressesBehind(address).slice(0, 1).map((address) => ({ address, port, tls }))
+  );
+  return {
+    endpoints,
+    hostname: config.hostname,
+    ...(login && { login }),
+    dial: createDial({ clock: systemClock, timeout: CONNECT }),
+    clock: systemClock,
+  };
+}
+
+/** Octets of standard input that are looked at. */
+const MAX_SECRET = 8192;
+
+/** The first line of an input. */
+async function readSecret(input: ReadableStream<Uint8Array>): Promise<string> {
+  let text = "";
+  for await (
+    const piece of input.pipeThrough(new TextDecoderStream() as ReadableWritablePair<string, Uint8Array>)
+  ) {
+    text += piece;
+    if (text.includes("\n") || text.length > MAX_SECRET) break;
+  }
+  const [line = ""] = text.split(/\r?\n/, 1);
+  if (line === "") {
+    throw new CommandError("there is no password in the first line of standard input", EXIT.data);
+  }
+  return line;
 }
 
 async function incomingChecks(config: Config): Promise<IncomingChecks> {

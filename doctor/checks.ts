@@ -20,6 +20,7 @@ import { checkRights } from "./checks/rights.ts";
 import { checkRoutes } from "./checks/routes.ts";
 import { checkSpfRecords } from "./checks/spf.ts";
 import { checkStorage } from "./checks/storage.ts";
+import { checkSubmission } from "./checks/submission.ts";
 import { checkMtaSts, checkTlsRpt } from "./checks/tls_policies.ts";
 import { checkTlsa } from "./checks/tlsa.ts";
 import type { Examination } from "./examination.ts";
@@ -83,6 +84,10 @@ export const CHECKS: readonly Check[] = [
   { name: "tlsrpt", needsDns: true, run: async (examination) => checkTlsRpt(await examination.world()) },
   { name: "incoming", needsDns: true, run: ({ setup }) => checkIncoming(setup) },
   { name: "smtp", run: ({ setup }) => checkListeners(setup) },
+  {
+    name: "submission",
+    run: ({ setup: { submission } }) => submission === undefined ? [] : checkSubmission(submission),
+  },
   { name: "route", run: ({ setup }) => checkRoutes(setup) },
   { name: "outward", needsDns: true, run: ({ setup }) => checkWayOut(setup) },
 ];

@@ -44,9 +44,13 @@ export class Dialogue implements Disposable {
     }
   }
 
-  /** Says a line, and reads the reply. @throws what the transport and the reader throw */
-  async say(line: string): Promise<RemoteReply> {
-    this.lines.push(`C: ${line}`);
+  /**
+   * Says a line, and reads the reply.
+   * @param options `shown`: what is written down in its place, where it has a secret
+   * @throws what the transport and the reader throw
+   */
+  async say(line: string, { shown = line }: { readonly shown?: string } = {}): Promise<RemoteReply> {
+    this.lines.push(`C: ${shown}`);
     this.#transport.deadline = this.#clock.monotonic() + this.#patience;
     await this.#transport.write(encoder.encode(`${line}\r\n`));
     return await this.listen();

@@ -10,6 +10,7 @@ import type { IncomingChecks } from "./checks/incoming.ts";
 import type { QueueState } from "./checks/queue.ts";
 import type { RouteProbe } from "./checks/routes.ts";
 import type { StorageCheck } from "./checks/storage.ts";
+import type { SubmissionCheck } from "./checks/submission.ts";
 import type { FetchText } from "./checks/tls_policies.ts";
 import type { GuardedPath } from "../storage/file_rights.ts";
 import type { World } from "./world.ts";
@@ -104,6 +105,8 @@ export interface Setup {
   readonly serveInPort: number;
   /** Connects to serve-in. */
   readonly dial: (to: SocketAddress) => Promise<Transport>;
+  /** serve-submit; absent where it is not configured. */
+  readonly submission?: SubmissionCheck;
   /** Domains with a host of their own, and the smarthost. */
   readonly routes: readonly RouteProbe[];
   /** How mail leaves. */
