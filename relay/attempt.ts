@@ -96,7 +96,7 @@ export interface AttemptOptions {
   /** Finds the targets; `preferFamily` is the one that did not fail last. */
   readonly route: (
     domain: string,
-    options: { readonly preferFamily?: 4 | 6; readonly signal: AbortSignal },
+    options: { readonly preferFamily?: 4 | 6; readonly relaxed?: boolean; readonly signal: AbortSignal },
   ) => Promise<Targets>;
   /** Connects to one of the targets. */
   readonly connect: Connect;
@@ -120,6 +120,12 @@ export async function attempt(request: AttemptRequest, options: AttemptOptions):
   const round = new Round(request, options);
   let live = request.live;
   const { tried } = round;
+  const { requireTls = false, tlsOptional: relaxed = false } = opened.entry;
+  // One that was opened for a message that asks for less, or perhaps for one that does, is for no other.
+  if (live !== undefined && (requireTls || (live.target.relaxed && !relaxed))) {
+    leave(live);
+    live = undefined;
+  }
   if (live !== undefined) {
     const outcome = await round.transmit(live);
     // What a kept connection has become says nothing about the host, which is asked again in the ordinary way.
@@ -128,7 +134,11 @@ export async function attempt(request: AttemptRequest, options: AttemptOptions):
   }
   if (round.remaining.length === 0 || stopping.aborted) return round.result(live);
 
-  const targets = await route(domain, { ...familyHint(opened.entry, round.remaining), signal: stopping });
+  const targets = await route(domain, {
+    ...familyHint(opened.entry, round.remaining),
+    ...(relaxed && { relaxed }),
+    signal: stopping,
+  });
   if (stopping.aborted) return round.result(live);
   if (targets.kind !== "targets") {
     round.unroutable(targets);
@@ -336,8 +346,10 @@ class Round {
     for (const { recipient, result, attempt, nextHost, dsnHandedOn } of outcomes) {
       if (attempt.reply !== undefined) this.replied.add(live.target.host);
       if ((cut.aborted || kill.aborted) && nextHost && attempt.reply === undefined) continue;
-      this.#record(recipient, attempt, { result, dsnHandedOn });
-      if (result === "deferred" && nextHost) remaining.push(recipient);
+      // Of no use for this message; a host that could not be asked may be.
+      const open = result === "failed" && nextHost && this.#results.get(recipient)?.result === "deferred";
+      this.#record(recipient, attempt, { result: open ? "deferred" : result, dsnHandedOn });
+      if (result !== "relayed" && nextHost) remaining.push(recipient);
     }
     if (outcomes.some(({ result }) => result === "relayed")) slot.relayed();
     const asked = outcomes.find(({ attempt }) => demand(attempt) !== undefined);

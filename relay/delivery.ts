@@ -185,10 +185,12 @@ class PendingSubmission implements PendingMessage {
   readonly #options: PendingOptions;
   readonly #submitted: SubmittedMessage;
   #signer: MessageSigner | undefined;
+  #tlsOptional = false;
   readonly #pieces: Uint8Array[] = [];
 
   constructor(draft: QueueDraft, options: PendingOptions) {
-    const { qualifyDomain, hostname, clock, envelope: { reversePath, smtputf8 } } = options;
+    const { qualifyDomain, hostname, clock, envelope } = options;
+    const { reversePath, smtputf8 } = envelope;
     this.#draft = draft;
     this.#options = options;
     this.#submitted = new SubmittedMessage({
@@ -197,7 +199,10 @@ class PendingSubmission implements PendingMessage {
       author: () => author(reversePath, options),
       date: () => formatDate(clock.now()),
       messageId: () => `<${draft.id}@${hostname}>`,
-      begin: (section) => this.#signer = options.sign?.(draft.id, section),
+      begin: (section) => {
+        this.#tlsOptional = envelope.requireTls === undefined && saysTlsOptional(section);
+        return this.#signer = options.sign?.(draft.id, section);
+      },
     });
     options.claim.written = () => draft.size > WAITS_FROM ? draft.size : 0;
   }
@@ -247,7 +252,7 @@ class PendingSubmission implements PendingMessage {
   ): Promise<QueueSummary> {
     const { clock, envelope, qualifyDomain, claim } = this.#options;
     const signatures = await signer?.finish();
-    const { reversePath, recipients, dsn, body, smtputf8 } = envelope;
+    const { reversePath, recipients, dsn, body, smtputf8, requireTls } = envelope;
     const fields = [...signatures ?? [], ...prepend];
     const top = encoder.encode(fields.map(({ name, value }) => `${name}: ${value}\r\n`).join(""));
     const octets = top.length + draft.size;
@@ -257,6 +262,8 @@ class PendingSubmission implements PendingMessage {
       ...(dsn && { dsn }),
       body,
       smtputf8,
+      ...(requireTls && { requireTls }),
+      ...(this.#tlsOptional && { tlsOptional: true }),
       content: { eightBitHeader: eightBitHeader || !isAscii(top), eightBitBody },
       recipients: queueRecipients(recipients, this.#options),
     }, top);
@@ -329,6 +336,12 @@ class PendingSubmission implements PendingMessage {
     const { claim } = this.#options;
     return claim.grow(0, Math.max(octets - claim.claimed(0), 0));
   }
+}
+
+/** `TLS-Required: No` (RFC 8689 §5): better in the clear than not at all. */
+function saysTlsOptional(section: HeaderSection): boolean {
+  const [field, ...others] = section.named("tls-required");
+  return field !== undefined && others.length === 0 && /^[^:]*:\s*no\s*$/i.test(field.text);
 }
 
 /** What is told of a message. */

@@ -394,3 +394,23 @@ Deno.test("QueueDelivery tells a program that wants to log in that it need not",
     assert.match(said, /^502 5\.5\.1 No AUTH here: programs on this machine submit mail without it/m);
   });
 });
+
+Deno.test("QueueDelivery keeps REQUIRETLS, and TLS-Required: No where that is not there (RFC 8689)", async () => {
+  await withDelivery({}, async ({ delivery, spool }) => {
+    const kept = async (fields: string, changes: Partial<Envelope> = {}) => {
+      const id = await submit(delivery, `From: a@sender.test\r\n${fields}\r\nx\r\n`, changes);
+      const { requireTls, tlsOptional } = await spool.load(id) ?? {};
+      return [requireTls, tlsOptional];
+    };
+    assert.deepEqual(await kept(""), [undefined, undefined]);
+    assert.deepEqual(await kept("", { requireTls: true }), [true, undefined]);
+    assert.deepEqual(await kept("TLS-Required: No\r\n"), [undefined, true]);
+    assert.deepEqual(await kept("tls-required:\r\n no \r\n"), [undefined, true]);
+    assert.deepEqual(await kept("TLS-Required: No\r\n", { requireTls: true }), [true, undefined]);
+    for (
+      const other of ["TLS-Required: Yes", "TLS-Required: Nobody", "TLS-Required: No\r\nTLS-Required: No"]
+    ) {
+      assert.deepEqual(await kept(`${other}\r\n`), [undefined, undefined]);
+    }
+  });
+});

@@ -55,7 +55,9 @@ export function noticeComposer(options: NoticeOptions): ComposeNotice {
   const { queue, clock = systemClock } = options;
   return async (request) => {
     if (request.entry.reversePath === "") return await writeSmaller(request, { queue, now: clock.now() });
-    const whole = request.kind === "failure" && request.entry.dsn?.ret === "FULL";
+    const whole = request.kind === "failure" && request.entry.dsn?.ret === "FULL" &&
+      // RFC 8689 §5.
+      !request.entry.requireTls;
     const returned = await readReturned(queue, { entry: request.entry, whole });
     return writeNotice(request, { ...options, now: clock.now(), ...(returned && { returned }) });
   };

@@ -91,8 +91,10 @@ export class IdleConnections {
  * Two targets with the same key may share a connection: same place, same name to verify, same policy, same login; and
  * no policy of one domain allows what that of the other forbids. It holds a password, and is not for the log.
  */
-function keyOf({ host, address, port, tls, authenticated, configured, sts, auth }: Target): string {
+function keyOf(target: Target): string {
+  const { host, address, port, tls, authenticated, configured, relaxed, sts, auth } = target;
   const forbidden = sts?.mode === "enforce" && !sts.allowed;
   const { user, password } = auth ?? {};
-  return JSON.stringify([host, address, port, tls, authenticated, configured, forbidden, user, password]);
+  const demands = [tls, authenticated, configured, relaxed, forbidden];
+  return JSON.stringify([host, address, port, ...demands, user, password]);
 }

@@ -61,6 +61,8 @@ export interface TargetOptions {
   readonly random: () => number;
   /** Takes the odd findings. */
   readonly logger: Logger;
+  /** Whether policies of the domain are left aside (`TLS-Required: No`, RFC 8689 §5); those of the configuration are not. */
+  readonly relaxed?: boolean;
   /** Gives up; the outcome is then `deferred`. */
   readonly signal?: AbortSignal;
 }
@@ -83,8 +85,12 @@ export async function findTargets(domain: string, options: TargetOptions): Promi
   if (domain.startsWith("[")) return literalTargets(domain, policy, options);
   const name = canonicalName(domain);
   if (name === undefined) return failed("5.1.2", `${domain} is not a domain name`);
-  if (configured !== undefined) {
-    return await mxTargets(name, { kind: "configured", tls: configured }, options);
+  if (configured !== undefined || options.relaxed) {
+    return await mxTargets(
+      name,
+      { kind: "configured", tls: policy, relaxed: configured === undefined },
+      options,
+    );
   }
   // Beside the question for MX, so that it costs no time of its own.
   const asked = options.stsPolicies?.find(name, querySignal(options));
@@ -100,14 +106,15 @@ type Protection = Configured | PolicyAnswer | Promise<PolicyAnswer> | undefined;
 interface Configured {
   readonly kind: "configured";
   readonly tls: TlsPolicy;
+  readonly relaxed: boolean;
 }
 
 function protect(
   host: string,
   protection: Awaited<Protection>,
-): Pick<Target, "tls" | "configured" | "sts"> {
+): Pick<Target, "tls" | "configured" | "relaxed" | "sts"> {
   return protection?.kind === "configured"
-    ? { tls: protection.tls, configured: true }
+    ? { tls: protection.tls, ...(protection.relaxed ? { relaxed: true } : { configured: true }) }
     : underSts(host, protection);
 }
 

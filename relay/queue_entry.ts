@@ -89,6 +89,10 @@ export interface QueueEntry {
   readonly body: BodyType;
   /** Whether the client asked for SMTPUTF8. */
   readonly smtputf8: boolean;
+  /** REQUIRETLS of MAIL (RFC 8689). */
+  readonly requireTls?: true;
+  /** `TLS-Required: No` in the header section (RFC 8689 §5), without REQUIRETLS: policies of receivers do not count. */
+  readonly tlsOptional?: true;
   /** The message's size in octets with CRLF, prepended header fields included. */
   readonly size: number;
   /** Whether the message has a byte above 127: the header section, the body. Decided by looking, not by what was declared. */

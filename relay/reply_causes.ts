@@ -284,6 +284,12 @@ const OWN_CAUSES: ReadonlyMap<string, ReplyCause> = new Map(Object.entries({
     sender: CHECK_AND_AGAIN,
     operator: "What is sent to is set by allow_private_targets and family in [serve-out].",
   },
+  "5.7.30": {
+    meaning:
+      "The message may only be sent over verified TLS and to servers that keep it so (REQUIRETLS), and the " +
+      "receiver has no such server.",
+    sender: `Send it without that demand, if its content allows. ${REACH_OTHERWISE}`,
+  },
   "4.7.8": {
     meaning: "The smarthost takes no login that this server can give.",
     sender: TELL_POSTMASTER,

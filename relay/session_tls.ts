@@ -82,7 +82,8 @@ export async function lookUpDane(
   target: Target,
   { daneResolver, signal }: { readonly daneResolver?: Resolver; readonly signal?: AbortSignal },
 ): Promise<DaneNeed> {
-  const { configured = false, tls } = target;
+  const { configured = false, relaxed = false, tls } = target;
+  if (relaxed) return { kind: "none", reason: "the message says TLS-Required: No" };
   if (configured && (tls === "prefer" || tls === "require")) {
     return { kind: "none", reason: `[serve-out.tls_policy] is ${tls}` };
   }

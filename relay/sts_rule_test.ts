@@ -116,3 +116,16 @@ Deno.test("DANE goes before an MTA-STS policy where its records can be used, and
   assert.ok(forbidden(other, unusable));
   assert.equal(forbidden(other, records), undefined);
 });
+
+Deno.test("findTargets() leaves the domain's policies aside for TLS-Required: No, and not those of the configuration", async () => {
+  const relaxed = await targetsUnder(kept("enforce"), { relaxed: true });
+  assert.deepEqual(relaxed.asked, []);
+  assert.ok(
+    relaxed.found.targets.every(({ tls, sts, relaxed }) => tls === "prefer" && sts === undefined && relaxed),
+  );
+  const named = await targetsUnder(kept("enforce"), {
+    relaxed: true,
+    tlsPolicy: new Map([["d.test", "verify"]]),
+  });
+  assert.ok(named.found.targets.every(({ tls, relaxed }) => tls === "verify" && !relaxed));
+});

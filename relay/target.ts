@@ -42,6 +42,8 @@ export interface Target {
   readonly expanded?: string;
   /** Whether the configuration names the policy for the domain: then `prefer` and `require` ask no more than they say. */
   readonly configured?: boolean;
+  /** Whether the policies of the domain are left aside for the sake of a message (`TLS-Required: No`). */
+  readonly relaxed?: boolean;
   /** The domain whose DNS led here; absent where it did not, as with a route. */
   readonly policyDomain?: string;
   /** What the domain's MTA-STS policy says of the host; absent where it has none. */

@@ -208,7 +208,7 @@ export class HostConnection {
     batch: readonly number[],
     at: number,
   ): Promise<readonly RecipientResult[]> {
-    const { id, content, dsn, size } = entry;
+    const { id, content, dsn, size, requireTls } = entry;
     const recipients = batch.flatMap((i) => entry.recipients[i] ?? []).map(outgoing);
     const reversePath = asciiForm(entry.reversePath) ?? entry.reversePath;
     const addresses = [reversePath, ...recipients.map((recipient) => recipient.address)];
@@ -219,6 +219,7 @@ export class HostConnection {
       recipients,
       ...(dsn && { dsn }),
       size,
+      ...(requireTls && { requireTls }),
       eightBit: content.eightBitBody || content.eightBitHeader,
       smtputf8: content.eightBitHeader || !addresses.every(isAscii),
       chunks: async function* () {
@@ -253,6 +254,11 @@ export class HostConnection {
   #obstacle(entry: QueueEntry, recipient: QueueRecipient | undefined): Obstacle | undefined {
     const { smtputf8, eightBitMime, size } = this.#client.capabilities;
     const { host } = this.target;
+    const unprotected = entry.requireTls ? this.#requireTlsObstacle() : undefined;
+    if (unprotected !== undefined) {
+      const error = `the sender demands REQUIRETLS, and ${unprotected}`;
+      return { status: "5.7.30", error, nextHost: true };
+    }
     if (recipient === undefined) return { status: "5.1.3", error: "no such recipient in the entry" };
     if (CONTROL.test(recipient.address) || CONTROL.test(entry.reversePath)) {
       return { status: "5.1.3", error: "an address holds control characters" };
@@ -277,7 +283,20 @@ export class HostConnection {
     return undefined;
   }
 
-  #unsent(recipient: number, { status, error }: Obstacle): RecipientOutcome {
+  /** Why a message with REQUIRETLS may not go here (RFC 8689 §4.2.1). */
+  #requireTlsObstacle(): string | undefined {
+    const { host, via, authenticated, sts } = this.target;
+    // serve-in is this very machine.
+    if (via === "local") return undefined;
+    if (this.tls === "none") return `${host} has no TLS`;
+    if (this.tls === "unverified") return `the certificate of ${host} cannot be verified`;
+    if (via === "mx" && !authenticated && sts?.mode !== "enforce") {
+      return `neither DNSSEC nor MTA-STS says that ${host} is a mail server of the domain`;
+    }
+    return this.#client.capabilities.requireTls ? undefined : `${host} does not offer it`;
+  }
+
+  #unsent(recipient: number, { status, error, nextHost = false }: Obstacle): RecipientOutcome {
     const now = this.#options.clock.now();
     if (this.#withoutEhlo) {
       // With EHLO it may turn out otherwise.
@@ -286,7 +305,7 @@ export class HostConnection {
       return { recipient, result: "deferred", attempt, nextHost: true, dsnHandedOn: false };
     }
     const attempt = this.#attempt(now, { status, error });
-    return { recipient, result: "failed", attempt, nextHost: false, dsnHandedOn: false };
+    return { recipient, result: "failed", attempt, nextHost, dsnHandedOn: false };
   }
 
   #outcome(
@@ -355,6 +374,8 @@ export class HostConnection {
 interface Obstacle {
   readonly status: EnhancedStatusCode;
   readonly error: string;
+  /** Whether another host may do better. */
+  readonly nextHost?: boolean;
 }
 
 // deno-lint-ignore no-control-regex

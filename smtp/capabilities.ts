@@ -20,6 +20,8 @@ export interface Capabilities {
   readonly dsn: boolean;
   /** RFC 3207. */
   readonly startTls: boolean;
+  /** RFC 8689. */
+  readonly requireTls: boolean;
   /** RFC 4954: mechanisms in upper case. */
   readonly auth: readonly string[];
   /** RFC 9422, RCPTMAX: the most recipients of one transaction. */
@@ -38,6 +40,7 @@ export const NO_CAPABILITIES: Capabilities = {
   smtputf8: false,
   dsn: false,
   startTls: false,
+  requireTls: false,
   auth: [],
 };
 
@@ -61,6 +64,7 @@ export function parseCapabilities(lines: readonly string[]): Capabilities {
     smtputf8: found.has("SMTPUTF8"),
     dsn: found.has("DSN"),
     startTls: found.has("STARTTLS"),
+    requireTls: found.has("REQUIRETLS"),
     auth: found.get("AUTH") ?? [],
     ...parseLimits(found.get("LIMITS") ?? []),
   };

@@ -357,6 +357,7 @@ Deno.test("SmtpClient.hello() learns what the server can do", async () => {
     smtputf8: false,
     dsn: true,
     startTls: false,
+    requireTls: false,
     auth: ["PLAIN", "LOGIN", "CRAM-MD5"],
     recipientsMax: 20,
     transactionsMax: 5,
@@ -400,6 +401,7 @@ Deno.test("SmtpClient.startTls() forgets what was announced before", async () =>
     smtputf8: false,
     dsn: false,
     startTls: false,
+    requireTls: false,
     auth: [],
   });
   await client.hello();

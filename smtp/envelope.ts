@@ -70,4 +70,6 @@ export interface Envelope {
   readonly size?: number;
   /** RET= and ENVID=, where the delivery honours DSN. */
   readonly dsn?: DsnOptions;
+  /** Whether MAIL had REQUIRETLS (RFC 8689): it goes over verified TLS to servers that ask the same of the next one. */
+  readonly requireTls?: true;
 }

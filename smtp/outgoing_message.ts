@@ -31,6 +31,8 @@ export interface OutgoingMessage {
   readonly eightBit: boolean;
   /** Whether to say SMTPUTF8. */
   readonly smtputf8: boolean;
+  /** Whether to say REQUIRETLS (RFC 8689), where the server has it. */
+  readonly requireTls?: boolean;
   /** The mail data: lines end in CRLF, not dot-stuffed. Asked for once, and only if the server wants it. */
   readonly chunks: () => AsyncIterable<Uint8Array>;
   /**
@@ -71,7 +73,7 @@ export function envelopeCommands(
  */
 export function mailCommand(
   message: Omit<OutgoingMessage, "recipients" | "chunks" | "size"> & { readonly size?: number },
-  { size, eightBitMime, smtputf8, dsn }: Capabilities,
+  { size, eightBitMime, smtputf8, dsn, requireTls }: Capabilities,
 ): string {
   let mail = `MAIL FROM:<${message.reversePath}>`;
   if (size !== undefined && message.size !== undefined) mail += ` SIZE=${message.size}`;
@@ -79,6 +81,7 @@ export function mailCommand(
   if (smtputf8 && message.smtputf8) mail += " SMTPUTF8";
   if (dsn && message.dsn?.ret !== undefined) mail += ` RET=${message.dsn.ret}`;
   if (dsn && message.dsn?.envelopeId !== undefined) mail += ` ENVID=${encodeXtext(message.dsn.envelopeId)}`;
+  if (requireTls && message.requireTls) mail += " REQUIRETLS";
   return withoutControls(mail);
 }
 

@@ -51,18 +51,20 @@ export interface MailParameters {
   readonly smtputf8: boolean;
   readonly size?: number;
   readonly dsn?: DsnOptions;
+  readonly requireTls?: true;
 }
 
 /**
- * Reads MAIL's parameters: SIZE, BODY, SMTPUTF8, with the DSN extension RET and ENVID, and with logins AUTH, whose
- * value is not believed (RFC 4954 §5).
+ * Reads MAIL's parameters: SIZE, BODY, SMTPUTF8, with the DSN extension RET and ENVID, where it is taken REQUIRETLS (RFC
+ * 8689), and with logins AUTH, whose value is not believed (RFC 4954 §5).
  * @throws {SmtpError} 501 or 555 with what is wrong
  */
 export function mailParameters(
   parameters: Parameters,
-  known: { readonly dsn: boolean; readonly auth?: boolean },
+  known: { readonly dsn: boolean; readonly auth?: boolean; readonly requireTls?: boolean },
 ): MailParameters {
   const { dsn, auth = false } = known;
+  let requireTls = false;
   let body: BodyType = "7BIT";
   let smtputf8 = false;
   let size: number | undefined;
@@ -79,6 +81,9 @@ export function mailParameters(
     } else if (keyword === "SMTPUTF8") {
       if (value !== undefined) throw malformed("SMTPUTF8 has no value");
       smtputf8 = true;
+    } else if (known.requireTls && keyword === "REQUIRETLS") {
+      if (value !== undefined) throw malformed("REQUIRETLS has no value");
+      requireTls = true;
     } else if (auth && keyword === "AUTH") {
       if (value !== "<>" && decodeXtext(value ?? "") === undefined) {
         throw malformed("Syntax: AUTH=<> or AUTH=address in xtext");
@@ -105,6 +110,7 @@ export function mailParameters(
     smtputf8,
     ...(size === undefined ? {} : { size }),
     ...(Object.keys(options).length === 0 ? {} : { dsn: options }),
+    ...(requireTls && { requireTls }),
   };
 }
 

@@ -26,6 +26,11 @@ export interface ServerPolicy {
   readonly addsReturnPath: boolean;
   /** Whether Received has the client's address and the name that it gave. */
   readonly namesClient: boolean;
+  /**
+   * Where REQUIRETLS (RFC 8689) is a parameter of MAIL: `over-tls`, where it is announced; `taken`, without TLS and
+   * without a word of it too, as between servers of one machine.
+   */
+  readonly requireTls: "over-tls" | "taken";
   /** Header fields that are taken out of each message; absent: none. */
   readonly unwantedField?: UnwantedField;
 }
@@ -41,6 +46,7 @@ export const defaultPolicy: ServerPolicy = {
   ],
   addsReturnPath: false,
   namesClient: true,
+  requireTls: "over-tls",
 };
 
 /** Fields by which mail programs tell junk. */
@@ -72,6 +78,7 @@ export const localSubmissionPolicy: ServerPolicy = {
   extensions: ["DSN"],
   bareLineEndings: "repair",
   completesAddresses: true,
+  requireTls: "taken",
   submissionAdvice: [
     "No AUTH here: programs on this machine submit mail without it; go on with MAIL FROM:<address>",
   ],

@@ -56,6 +56,8 @@ export interface Transaction {
   readonly size?: number;
   /** RET= and ENVID= (RFC 3461). */
   readonly dsn?: DsnOptions;
+  /** Whether MAIL had REQUIRETLS (RFC 8689). */
+  readonly requireTls?: true;
   /** Of the delivery; disposed with the transaction. */
   readonly held?: AsyncDisposable | undefined;
   /** The message as it arrives; present from DATA or the first BDAT on. */

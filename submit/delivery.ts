@@ -70,7 +70,7 @@ export class SubmissionDelivery implements Delivery {
   ): Promise<AsyncDisposable> {
     const { login } = origin;
     if (login === undefined) throw new SmtpError(reply(530, "5.7.0", "Log in first (AUTH)"));
-    const { reversePath, size, dsn, body, smtputf8 } = envelope;
+    const { reversePath, size, dsn, body, smtputf8, requireTls = false } = envelope;
     this.#requireOwn(login, reversePath);
     const use = this.#limits.begin(login);
     try {
@@ -81,7 +81,9 @@ export class SubmissionDelivery implements Delivery {
           ...(dsn && { dsn }),
           eightBit: body === "8BITMIME",
           smtputf8,
-        }, capabilities)
+          requireTls,
+          // serve-out takes it without TLS, and cannot announce it.
+        }, { ...capabilities, requireTls: true })
       );
       const submission = new Submission(transaction, use, `${this.#prefix}${(++this.#count).toString(36)}`);
       this.#open.set(origin, submission);

@@ -65,6 +65,7 @@ export type JournalRecord =
  */
 export function encodeHead(entry: NewEntry, messageCheck: string): string {
   const { id, acceptedAt, reversePath, dsn, body, smtputf8, size, content, recipients } = entry;
+  const { requireTls, tlsOptional } = entry;
   return seal({
     mailapp: SPOOL_VERSION,
     id,
@@ -73,6 +74,8 @@ export function encodeHead(entry: NewEntry, messageCheck: string): string {
     dsn,
     body,
     smtputf8,
+    requireTls,
+    tlsOptional,
     size,
     content,
     recipients: recipients.map((recipient) => ({
@@ -114,6 +117,8 @@ export function decodeHead(text: string, id: string): SpoolHead {
     ...(head.dsn === undefined ? {} : { dsn: dsnOptions(head.dsn) }),
     body: oneOf(head.body, BODIES, "body"),
     smtputf8: boolean(head.smtputf8, "smtputf8"),
+    ...(head.requireTls !== undefined && boolean(head.requireTls, "requireTls") && { requireTls: true }),
+    ...(head.tlsOptional !== undefined && boolean(head.tlsOptional, "tlsOptional") && { tlsOptional: true }),
     size: integer(head.size, "size"),
     content: {
       eightBitHeader: boolean(content.eightBitHeader, "eightBitHeader"),
@@ -232,6 +237,8 @@ const HEAD_KEYS = new Set([
   "dsn",
   "body",
   "smtputf8",
+  "requireTls",
+  "tlsOptional",
   "size",
   "content",
   "recipients",

@@ -121,7 +121,9 @@ function withVerdict(trace: readonly Header[], { fields }: Verdict): readonly He
   return first?.name === "Return-Path" ? [first, ...fields, ...others] : [...fields, ...trace];
 }
 
-function envelopeOf({ reversePath, recipients, body, smtputf8, size, dsn }: Transaction): Envelope {
+function envelopeOf(
+  { reversePath, recipients, body, smtputf8, size, dsn, requireTls }: Transaction,
+): Envelope {
   return {
     reversePath,
     recipients: [...recipients],
@@ -129,6 +131,7 @@ function envelopeOf({ reversePath, recipients, body, smtputf8, size, dsn }: Tran
     smtputf8,
     ...(size === undefined ? {} : { size }),
     ...(dsn === undefined ? {} : { dsn }),
+    ...(requireTls && { requireTls }),
   };
 }
 

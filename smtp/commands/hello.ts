@@ -47,6 +47,7 @@ function extensions(session: Session, context: CommandContext): string[] {
     ...(authenticator !== undefined && session.tls !== undefined
       ? [`AUTH ${authenticator.mechanisms.join(" ")}`]
       : []),
+    ...(session.tls !== undefined ? ["REQUIRETLS"] : []),
     ...policy.extensions,
     `LIMITS RCPTMAX=${limits.maxRecipients}`,
     "HELP",

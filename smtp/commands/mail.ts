@@ -41,6 +41,7 @@ export async function mail(session: Session, argument: string, context: CommandC
   const parameters = mailParameters(parseParameters(rest), {
     dsn: context.policy.extensions.includes("DSN"),
     auth: context.authenticator !== undefined,
+    requireTls: context.policy.requireTls === "taken" || session.tls !== undefined,
   });
   if (!parameters.smtputf8 && path !== null && !isAscii(path.text)) {
     return respond(reply(550, "5.6.7", "A non-ASCII sender needs SMTPUTF8"));
