@@ -24,6 +24,7 @@ import {
 import { HeaderSection } from "../message/header_section.ts";
 import { encodeParts, type EncodingRules, planEncoding } from "../message/short_lines.ts";
 import { HeaderReader } from "../message/split_message.ts";
+import { saysTlsOptional } from "../message/tls_required.ts";
 import { SubmittedMessage } from "../message/submitted_message.ts";
 
 /** Signs one message as its body streams by. */
@@ -336,12 +337,6 @@ class PendingSubmission implements PendingMessage {
     const { claim } = this.#options;
     return claim.grow(0, Math.max(octets - claim.claimed(0), 0));
   }
-}
-
-/** `TLS-Required: No` (RFC 8689 §5): better in the clear than not at all. */
-function saysTlsOptional(section: HeaderSection): boolean {
-  const [field, ...others] = section.named("tls-required");
-  return field !== undefined && others.length === 0 && /^[^:]*:\s*no\s*$/i.test(field.text);
 }
 
 /** What is told of a message. */
