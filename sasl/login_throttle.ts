@@ -55,6 +55,7 @@ interface LoginFailures {
 // Times in milliseconds.
 const FIRST_DELAY = 500;
 const MAX_DELAY = 5_000;
+const PUT_OFF_DELAY = 2_000;
 const FIRST_PAUSE = 15_000;
 const MAX_PAUSE = 15 * 60_000;
 /** Failures without a pause: of an address, of a network, of a login where it was right. */
@@ -92,6 +93,8 @@ export class LoginThrottle implements Disposable {
   /** Attempts of each address that are under way. */
   readonly #busy = new Map<string, Turnstile>();
   readonly #checks: Turnstile;
+  /** How many attempts of a network wait for their check. */
+  readonly #waiting = new Map<string, number>();
   readonly #delays = new Set<() => void>();
   #ended = false;
 
@@ -122,7 +125,7 @@ export class LoginThrottle implements Disposable {
     this.#busy.set(place.address, turns);
     using turn = await turns.enter(0);
     try {
-      if (turn === undefined) return paused("too many logins at once from this address");
+      if (turn === undefined) return await this.#putOff(paused("too many logins at once from this address"));
       return await this.#attemptUnknown({ attempt, place, check });
     } finally {
       turn?.[Symbol.dispose]();
@@ -138,7 +141,7 @@ export class LoginThrottle implements Disposable {
 
   async #attemptKnown(known: Failures, { attempt, place, check }: Checked): Promise<PasswordVerdict> {
     const refusal = this.#pauseOf(known, `this login at ${place.address}`);
-    if (refusal !== undefined) return refusal;
+    if (refusal !== undefined) return await this.#putOff(refusal);
     const verdict = await check();
     if (verdict.kind === "right") this.#learn(place);
     if (verdict.kind !== "wrong") return verdict;
@@ -153,6 +156,7 @@ export class LoginThrottle implements Disposable {
   async #attemptUnknown({ attempt, place, check }: Checked): Promise<PasswordVerdict> {
     const verdict = await this.#checkInTurn({ attempt, place, check });
     if (verdict.kind === "right") this.#learn(place);
+    if (verdict.kind === "paused") return await this.#putOff(verdict);
     if (verdict.kind !== "wrong") return verdict;
     const { count, repeated } = this.#fail(attempt, place);
     await this.#delay(count);
@@ -162,10 +166,23 @@ export class LoginThrottle implements Disposable {
   async #checkInTurn({ attempt, place, check }: Checked): Promise<PasswordVerdict> {
     const refusal = this.#refusal(attempt, place);
     if (refusal !== undefined) return refusal;
-    const failures = (this.#addressAt(place)?.count ?? 0) + (this.#networkAt(place)?.count ?? 0);
-    using turn = await this.#checks.enter(failures);
+    using turn = await this.#enter(place);
     if (turn === undefined) return paused("too many logins wait to be checked");
     return this.#refusal(attempt, place) ?? await check();
+  }
+
+  /** Waits for a turn: who has failed least comes first, and networks take turns. */
+  async #enter(place: Place): Promise<Disposable | undefined> {
+    if (!this.#checks.full) return await this.#checks.enter(0);
+    const key = place.network ?? place.address;
+    const waiting = this.#waiting.get(key) ?? 0;
+    const failures = (this.#addressAt(place)?.count ?? 0) + (this.#networkAt(place)?.count ?? 0);
+    this.#waiting.set(key, waiting + 1);
+    const turn = await this.#checks.enter(failures + waiting);
+    const left = (this.#waiting.get(key) ?? 1) - 1;
+    if (left > 0) this.#waiting.set(key, left);
+    else this.#waiting.delete(key);
+    return turn;
   }
 
   /** Why this attempt is not looked at, if it is not. */
@@ -283,9 +300,19 @@ export class LoginThrottle implements Disposable {
 
   /** What the failure of a number costs in time. */
   async #delay(count: number): Promise<void> {
+    await this.#wait(Math.min(FIRST_DELAY * 2 ** Math.max(count - 1, 0), MAX_DELAY));
+  }
+
+  /** Who is put off waits for that, too: else it would try again at once, and again. */
+  async #putOff(verdict: PasswordVerdict): Promise<PasswordVerdict> {
+    await this.#wait(PUT_OFF_DELAY);
+    return verdict;
+  }
+
+  async #wait(ms: number): Promise<void> {
     if (this.#ended) return;
     const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = this.#clock.after(Math.min(FIRST_DELAY * 2 ** Math.max(count - 1, 0), MAX_DELAY), resolve);
+    const timer = this.#clock.after(ms, resolve);
     this.#delays.add(resolve);
     await promise;
     this.#delays.delete(resolve);

@@ -60,6 +60,11 @@ Deno.test("LoginThrottle delays failures more and more, then pauses the address,
   assert.deepEqual(delays, [500, 1000, 2000, 4000, 5000, 5000]);
   assert.deepEqual(await place.kinds("192.0.2.1", 2), ["paused", "paused"]);
   assert.equal(place.checks, 6, "what is paused is not checked");
+  assert.deepEqual(await place.attempt("192.0.2.1"), {
+    kind: "paused",
+    why: "too many failed logins of 192.0.2.1; paused for 6 s more",
+    waited: 2000,
+  });
   await place.clock.advance(15_000);
   assert.deepEqual(await place.kinds("192.0.2.1", 2), ["wrong", "paused"]);
   await place.clock.advance(15_000);
@@ -182,7 +187,7 @@ Deno.test("LoginThrottle finds out no more for who tries many at once", async ()
       verdicts.push(kind)
     );
   }
-  for (let seconds = 0; seconds < 20; seconds++) await place.clock.advance(1000);
+  for (let seconds = 0; seconds < 60; seconds++) await place.clock.advance(1000);
   assert.ok(place.checks <= 9, `${place.checks} checks`);
   assert.equal(verdicts.length, 40);
   assert.equal(verdicts.filter((kind) => kind === "paused").length, 40 - place.checks);
@@ -202,11 +207,35 @@ Deno.test("LoginThrottle lets who has failed least be checked first", async () =
         return { kind: "right", login: LOGIN };
       },
     );
-  const all = ["203.0.113.1", "203.0.113.2", "198.51.100.1", "203.0.113.3"].map(begin);
+  const all = ["203.0.113.1", "203.0.113.2", "198.51.100.1", "203.0.113.3", "192.0.2.1"].map(begin);
   await settle();
   gate.resolve();
   await Promise.all(all);
-  assert.deepEqual(order, ["203.0.113.1", "203.0.113.2", "203.0.113.3", "198.51.100.1"]);
+  assert.deepEqual(order, ["203.0.113.1", "203.0.113.2", "203.0.113.3", "192.0.2.1", "198.51.100.1"]);
+});
+
+Deno.test("LoginThrottle lets networks take turns, however many of one wait", async () => {
+  const place = new Place();
+  const order: string[] = [];
+  const gate = Promise.withResolvers<void>();
+  const begin = (address: string) =>
+    place.throttle.attempt({ login: LOGIN, origin: { address, session: "s" } }, async () => {
+      order.push(address);
+      await gate.promise;
+      return { kind: "right", login: LOGIN };
+    });
+  const all = Array.from({ length: 90 }, (_, n) => begin(`203.0.113.${n}`));
+  const others = ["192.0.2.1", "198.51.100.1"].map(begin);
+  await settle();
+  gate.resolve();
+  await Promise.all([...all, ...others]);
+  assert.deepEqual(order.slice(0, 5), [
+    "203.0.113.0",
+    "203.0.113.1",
+    "203.0.113.2",
+    "192.0.2.1",
+    "198.51.100.1",
+  ]);
 });
 
 Deno.test("LoginThrottle holds a bounded number of entries, whoever tries whatever", async () => {

@@ -27,12 +27,17 @@ export class Turnstile {
     return this.#inside === 0 && this.#waiting.length === 0;
   }
 
+  /** Whether whoever comes has to wait. */
+  get full(): boolean {
+    return this.#inside >= this.#atOnce;
+  }
+
   /**
    * Waits for a turn, which ends when the result is disposed.
    * @returns `undefined` when the line is full of others whose rank is no higher, or became so
    */
   async enter(rank: number): Promise<Disposable | undefined> {
-    if (this.#inside >= this.#atOnce) {
+    if (this.full) {
       const { promise, resolve } = Promise.withResolvers<boolean>();
       // The line is in order of rank, and within a rank in order of arrival.
       let at = this.#waiting.length;

@@ -31,10 +31,12 @@ function guessers(count: number): string[] {
  * Throws where one of these does not work, where a guess is taken, or where the guesses are not held up.
  */
 export async function guessing(
-  { guesses, addresses, report }: {
+  { guesses, addresses, quiet, report }: {
     /** In all. */
     readonly guesses: number;
     readonly addresses: number;
+    /** How long the client sends before the guesses begin, in milliseconds. */
+    readonly quiet: number;
     readonly report: Report;
   },
 ): Promise<void> {
@@ -89,26 +91,31 @@ export async function guessing(
   const before = memoryOf(serveSubmit);
   assert.equal((await login(HONEST)).reply, "235");
   const honest = client("send", { address: HONEST }, "piped");
+  const writer = honest.stdin.getWriter();
+  await new Promise((resolve) => setTimeout(resolve, quiet));
+  await writer.write(Uint8Array.of(10));
   const storm = outcome(client("guess", { addresses: from, guesses: guesses / addresses }));
   // Once the login is under attack.
   await serveSubmit.event("login.paused", { where: { scope: "login" } });
   const elsewhere = await login(ELSEWHERE);
   const again = await login(HONEST);
   const { replies, seconds } = await storm;
-  const writer = honest.stdin.getWriter();
-  await writer.write(Uint8Array.of(10)).then(() => writer.close());
-  const latencies: number[] = await outcome(honest);
+  await writer.close();
+  const [alone = [], latencies = []]: number[][] = await outcome(honest);
   const after = memoryOf(serveSubmit);
 
-  const at = (share: number) => latencies[Math.floor(share * (latencies.length - 1))] ?? NaN;
+  const describe = (sorted: readonly number[]) => {
+    const at = (share: number) => (sorted[Math.floor(share * (sorted.length - 1))] ?? NaN).toFixed(1);
+    return `${sorted.length}, p50 ${at(0.5)} ms, p99 ${at(0.99)} ms`;
+  };
   const checked = replies["535"] ?? 0;
   report(
     `${guesses} wrong passwords from ${addresses} addresses in ${seconds.toFixed(0)} s: ${
       JSON.stringify(replies)
     }; ` +
-      `${latencies.length} messages of a client that was logged in: p50 ${at(0.5).toFixed(1)} ms, p99 ${
-        at(0.99).toFixed(1)
-      } ms; ` +
+      `messages of a client that was logged in: before ${describe(alone)}; meanwhile ${
+        describe(latencies)
+      }; ` +
       `the owner logs in from elsewhere in ${elsewhere.ms.toFixed(0)} ms, where it was before in ${
         again.ms.toFixed(0)
       } ms; ` +

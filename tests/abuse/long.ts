@@ -21,4 +21,4 @@ await floods({ perSecond: 500, seconds: 20, messages: 500, report });
 await slowAndRude({ connections: 200, messages: 500, handshakes: true, report });
 await largeMessage({ mailboxes: 100, report });
 await hostileSenders({ connections: 200, seconds: 30, messages: 500, report });
-await guessing({ guesses: 10_000, addresses: 200, report });
+await guessing({ guesses: 10_000, addresses: 200, quiet: 10_000, report });

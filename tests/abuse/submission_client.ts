@@ -1,6 +1,6 @@
 /**
  * Clients of serve-submit, a program of its own: `guess` tries wrong passwords from many addresses at once, `send`
- * sends messages on one session until standard input ends, `login` logs in once. Prints what came of it as JSON.
+ * sends messages on one session until standard input ends, and tells apart what came before and behind its first line, `login` logs in once. Prints what came of it as JSON.
  *
  * @module
  */
@@ -98,17 +98,20 @@ async function guess(
   }
 }
 
-async function send(target: Target, { address, login, password }: Login): Promise<number[]> {
+async function send(target: Target, { address, login, password }: Login): Promise<number[][]> {
   using client = await Client.open(target, address);
   const expect = async (line: string, code: string) => {
     const reply = await client.say(line);
     if (!reply.startsWith(code)) throw new Error(`${line}: ${JSON.stringify(reply)}`);
   };
   await expect(plain(login, password), "235");
-  console.log("logged in");
+  const phases: number[][] = [[]];
   let over = false;
-  Deno.stdin.read(new Uint8Array(1)).then(() => over = true);
-  const latencies: number[] = [];
+  (async () => {
+    const buffer = new Uint8Array(1);
+    while (await Deno.stdin.read(buffer) !== null) phases.push([]);
+    over = true;
+  })();
   while (!over) {
     const startedAt = performance.now();
     await expect(`MAIL FROM:<${login}>`, "250");
@@ -118,11 +121,11 @@ async function send(target: Target, { address, login, password }: Login): Promis
       `From: ${login}\r\nSubject: x\r\n\r\n${"x".repeat(2000).replace(/.{70}/g, "$&\r\n")}\r\n.`,
       "250",
     );
-    latencies.push(performance.now() - startedAt);
+    phases.at(-1)?.push(performance.now() - startedAt);
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
   await client.say("QUIT");
-  return latencies.sort((a, b) => a - b);
+  return phases.map((latencies) => latencies.sort((a, b) => a - b));
 }
 
 interface Login {
@@ -138,7 +141,11 @@ if (what === "guess") {
   const replies: Record<string, number> = {};
   const startedAt = performance.now();
   await Promise.all(
-    given.addresses.map((address: string) => guess(target, { ...given, address, replies })),
+    given.addresses.map(async (address: string, n: number) => {
+      // Attackers are not in step.
+      await new Promise((resolve) => setTimeout(resolve, n * 25));
+      await guess(target, { ...given, address, replies });
+    }),
   );
   console.log(JSON.stringify({ replies, seconds: (performance.now() - startedAt) / 1000 }));
 } else if (what === "send") {
