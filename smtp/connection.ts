@@ -107,6 +107,8 @@ export class Connection {
   #refusals = 0;
   /** Why the session ended, for the log. */
   #end = "";
+  /** Whether what is no command may be a secret: where logins are taken, or were tried. */
+  #mayBeSecret: boolean;
 
   /** Takes the transport over. */
   constructor(transport: Transport, options: ConnectionOptions) {
@@ -124,6 +126,7 @@ export class Connection {
       tlsAvailable: upgradeToTls !== undefined,
       authenticator,
     };
+    this.#mayBeSecret = authenticator !== undefined;
     this.#transport = transport;
     this.#reader = new LineReader(options.limits.maxCommandLine);
     this.#watchdog = new Watchdog(options.clock, () => this.#expire());
@@ -346,7 +349,7 @@ export class Connection {
         then: "close",
       };
     }
-    if (this.#options.log.enabled("trace")) this.#trace("C", describeLine(line));
+    if (this.#options.log.enabled("trace")) this.#trace("C", this.#describe(line));
     const { transaction } = session;
     let outcome: Outcome;
     let known = "none";
@@ -374,9 +377,17 @@ export class Connection {
       }
     }
     if (outcome.reply.code >= 400) {
-      this.#noteRefusal(describeLine(line), { verb: known, reply: outcome.reply, transaction });
+      this.#noteRefusal(this.#describe(line), { verb: known, reply: outcome.reply, transaction });
     }
     return outcome;
+  }
+
+  /** A line for the log. Who logs in without looking at replies may send a password where a command is awaited. */
+  #describe(line: Line): string {
+    if (!("text" in line)) return describeLine(line);
+    const { verb } = parseCommand(line.text);
+    if (verb === "AUTH") this.#mayBeSecret = true;
+    return this.#mayBeSecret && !commands.has(verb) ? "…" : describeLine(line);
   }
 
   #judge(line: Line): Verdict {

@@ -8,7 +8,14 @@ import { type Reply, reply } from "./reply.ts";
 
 /** A line for the log, without the password that a client may send unasked. */
 export function describeLine(line: Line): string {
-  return "text" in line ? line.text.replace(/^(\s*AUTH\s+\S+\s).*$/is, "$1…") : `(${line.kind})`;
+  if (!("text" in line)) return `(${line.kind})`;
+  const [, head] = /^(\s*AUTH\s)/i.exec(line.text) ?? [];
+  if (head === undefined) return line.text;
+  // Base64 in the place of the mechanism has letters of both cases, as no name of a mechanism has (RFC 4422 §3.1).
+  const [, mechanism = ""] =
+    /^((?:[A-Z0-9_-]{1,20}|[a-z0-9_-]{1,20})(?:\s|$))/.exec(line.text.slice(head.length)) ?? [];
+  const rest = line.text.length - head.length - mechanism.length;
+  return `${head}${mechanism}${rest > 0 ? "…" : ""}`;
 }
 
 /** What is answered to a line that is no command line. */
