@@ -27,6 +27,22 @@ Deno.test("HashingThread hashes in a thread that may do nothing, started as the 
   await assert.rejects(thread.match("x", ["no hash"]), /PHC/);
 });
 
+Deno.test("startHashingThread() gives the thread no permission", () => {
+  const { Worker: real } = globalThis;
+  let options: unknown;
+  globalThis.Worker = class {
+    constructor(_entry: string, given: unknown) {
+      options = given;
+    }
+  } as unknown as typeof Worker;
+  try {
+    startHashingThread(MAIN);
+  } finally {
+    globalThis.Worker = real;
+  }
+  assert.deepEqual(options, { type: "module", name: "hasher", deno: { permissions: "none" } });
+});
+
 Deno.test("HashingThread refuses what is too many to wait", async () => {
   const worker = new FakeWorker();
   using thread = new HashingThread(() => worker, { maxWaiting: 2 });
