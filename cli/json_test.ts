@@ -226,6 +226,12 @@ Deno.test("mailapp with --json prints what docs/json.md says, in one style, for 
     args: ["check-message", message, "--ip", "192.0.2.1", "--from", "a@b.test"],
     command: "check-message",
   });
+  await workspace.configure({ ...common, "tls.acme": { directory: "https://127.0.0.1:1/directory" } });
+  await check("mailapp certificate show", { args: ["certificate", "show"], code: 65 });
+  await workspace.configure({
+    ...common,
+    'dkim."here.test"': { selector: "s1", key: workspace.file("state", "dkim", key?.name ?? "") },
+  });
   await check("mailapp doctor", { args: ["doctor", "--probe", "probe.test"], command: "doctor", code: 69 });
   await check("mailapp dns", { args: ["dns"] });
   await check("mailapp dkim show", { args: ["dkim", "show"] });

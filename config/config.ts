@@ -55,6 +55,32 @@ export interface TlsConfig {
   readonly certificate?: { readonly certFile: string; readonly keyFile: string };
   /** Make a certificate and keep it in the data directory. Never together with `certificate`. */
   readonly selfSigned: boolean;
+  /** `[tls.acme]`; `certificate` names the files that it is kept in, below the data directory. */
+  readonly acme?: AcmeConfig;
+}
+
+/** `[tls.acme]`. */
+export interface AcmeConfig {
+  /** The URL of the authority's directory. */
+  readonly directory: string;
+  /** Whom the authority may write to. */
+  readonly email?: string;
+  /** How the names are proven. */
+  readonly challenge: "http-01" | "dns-01";
+  /** Names beside the hostname. */
+  readonly names: readonly string[];
+  /** PEM certificates to trust for the authority's HTTPS; absent: the system's. */
+  readonly caFile?: string;
+  /** Binds the account to one at the authority (RFC 8555 §7.3.4); the file has the key in base64url. */
+  readonly externalAccount?: { readonly id: string; readonly keyFile: string };
+  /** Where dns-01 puts its records; the file has the key of TSIG in base64. */
+  readonly dns?: {
+    readonly address: string;
+    readonly port: number;
+    readonly zone: string;
+    readonly keyName: string;
+    readonly keyFile: string;
+  };
 }
 
 /** `[dns]`. */

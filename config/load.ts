@@ -5,6 +5,7 @@
  */
 import { parse, TomlError } from "smol-toml";
 import type * as z from "zod";
+import { withAcmeFiles } from "./acme.ts";
 import { checkTogether, type Finding, type Sections } from "./checks.ts";
 import { withoutByteOrderMark } from "../base/text_file.ts";
 import type { Config } from "./config.ts";
@@ -107,7 +108,7 @@ export function parseConfig(text: string, options: LoadOptions & { readonly file
     hostname,
     dataDir,
     log,
-    tls,
+    tls: withAcmeFiles(tls, dataDir),
     dns,
     serveIn,
     mailboxes,

@@ -15,6 +15,18 @@ function issuesOf(text: string, options: Parameters<typeof parseConfig>[1] = {})
   assert.fail("taken as valid");
 }
 
+/** What stands in place of cert, key and self_signed. */
+const ACME = `[tls.acme]
+directory = "https://acme-v02.api.letsencrypt.org/directory"
+email = ""
+challenge = "http-01"
+names = []
+ca_file = ""
+account_id = ""
+account_key_file = ""
+dns = { server = "192.0.2.53", zone = "example.com", key_name = "acme.key", key_file = "/etc/mailapp/tsig" }
+`;
+
 /** The configuration as the contract shows it; kept word for word. */
 const CONTRACT = `
 hostname = "mx.example.com"
@@ -235,12 +247,45 @@ Deno.test("config.example.toml has exactly the defaults, and every key of the co
   assert.deepEqual(parseConfig(text, { systemHostname }), defaults);
   const keys = (toml: string) =>
     [...toml.matchAll(/^(?:# )?(\[[\w.-]+\]|[\w"*.-]+(?= = ))/gm)].map(([, key]) => key);
-  assert.deepEqual(keys(text), keys(CONTRACT));
+  assert.deepEqual(keys(text), keys(CONTRACT.replace("[dns]", `${ACME}[dns]`)));
   // A table that is off unless it is there: what its comments say is what it has when it is empty.
   const [, table = ""] = /^(# \[serve-submit\]\n(?:# .*\n)+)/m.exec(text) ?? [];
   const { serveSubmit } = parseConfig(table.replaceAll(/^# /gm, ""), { systemHostname });
   assert.ok(serveSubmit);
   assert.deepEqual(serveSubmit, parseConfig("[serve-submit]", { systemHostname }).serveSubmit);
+});
+
+Deno.test("parseConfig() takes [tls.acme], and names what is wrong in it", () => {
+  const acme = (lines: string) => parse(`data_dir = "/d"\n[tls.acme]\n${lines}`).tls;
+  assert.deepEqual(acme(""), {
+    selfSigned: false,
+    certificate: { certFile: "/d/tls/current/cert.pem", keyFile: "/d/tls/current/key.pem" },
+    acme: { directory: "https://acme-v02.api.letsencrypt.org/directory", challenge: "http-01", names: [] },
+  });
+  const dns = `dns = { server = "192.0.2.1:5353", zone = "a.test", key_name = "k", key_file = "/k" }`;
+  assert.deepEqual(acme(`challenge = "dns-01"\n${dns}`).acme?.dns, {
+    address: "192.0.2.1",
+    port: 5353,
+    zone: "a.test",
+    keyName: "k",
+    keyFile: "/k",
+  });
+  const wrong: [string, RegExp][] = [
+    [`directory = "http://ca.test/"`, /https URL/],
+    [`challenge = "tls-alpn-01"`, /tls-alpn-01 is not possible/],
+    [`challenge = "dns-01"`, /must be set for dns-01/],
+    [dns, /serves challenge = "dns-01" only/],
+    [`account_id = "x"`, /must be set where account_id is/],
+    [`names = ["short"]`, /a full name/],
+    [`mail = "x"`, /unknown key/],
+  ];
+  for (const [lines, expected] of wrong) {
+    assert.match(issuesOf(`[tls.acme]\n${lines}`).join("\n"), expected, lines);
+  }
+  assert.match(
+    issuesOf("[tls]\nself_signed = true\n[tls.acme]").join("\n"),
+    /must not be there beside cert/,
+  );
 });
 
 Deno.test("parseConfig() takes the forms of [serve-submit], and names what is wrong in it", () => {

@@ -18,6 +18,7 @@ import type {
   TlsConfig,
 } from "./config.ts";
 import { ADDRESS_FAMILIES } from "../net/address_family.ts";
+import { acme } from "./acme.ts";
 import { mailChecks } from "./mail_checks.ts";
 import { serveSubmit } from "./submission.ts";
 import {
@@ -68,7 +69,8 @@ const tls = table({
   cert: pathOrEmpty.prefault(""),
   key: pathOrEmpty.prefault(""),
   self_signed: flag.prefault(false),
-}).transform(({ cert, key, self_signed }, context): TlsConfig => {
+  acme: acme.optional(),
+}).transform(({ cert, key, self_signed, acme }, context): TlsConfig => {
   const problem = (name: string, message: string) =>
     context.issues.push({ code: "custom", message, input: undefined, path: [name] });
   if (cert !== "" && key === "") problem("key", "must be set as well, since cert is");
@@ -76,7 +78,17 @@ const tls = table({
   if (self_signed && (cert !== "" || key !== "")) {
     problem("self_signed", "must be false where cert and key are set");
   }
-  return { selfSigned: self_signed, ...(cert !== "" && { certificate: { certFile: cert, keyFile: key } }) };
+  if (acme !== undefined && (self_signed || cert !== "" || key !== "")) {
+    problem(
+      "acme",
+      "must not be there beside cert, key or self_signed: it gets and keeps the certificate itself",
+    );
+  }
+  return {
+    selfSigned: self_signed,
+    ...(acme && { acme }),
+    ...(cert !== "" && { certificate: { certFile: cert, keyFile: key } }),
+  };
 });
 
 const dns = table({

@@ -6,6 +6,7 @@
 import { dirname, join } from "@std/path";
 import type { Config } from "../config/config.ts";
 import type { StoragePlace } from "../doctor/checks/storage.ts";
+import { prepareCertificate } from "./stand_in.ts";
 import { mailRootOf } from "../maildir/mailboxes.ts";
 import { makeMailRoot } from "../maildir/maildir.ts";
 import { showEndpoint } from "../net/listen.ts";
@@ -26,7 +27,7 @@ export const serveIn: Server = {
   isConfigured: ({ serveIn }) => serveIn.domains.length > 0,
   check: requireDomains,
   directories: () => ["incoming", "tls"],
-  prepare: prepareMailRoot,
+  prepare: prepareServeIn,
   addresses: serveInAddresses,
   follow: serveInFollow,
   endpoints: serveInEndpoints,
@@ -77,7 +78,8 @@ function mailPlaces(config: Config): StoragePlace[] {
 }
 
 /** A Maildir can make its root only while its parent may be touched. Where it cannot be made, mail is put off. */
-async function prepareMailRoot(config: Config): Promise<void> {
+async function prepareServeIn(config: Config): Promise<void> {
+  await prepareCertificate(config);
   try {
     await makeMailRoot(openMailboxes(config).root);
   } catch (error) {
@@ -90,9 +92,13 @@ async function prepareMailRoot(config: Config): Promise<void> {
  * the spool and the DKIM keys in there are serve-out's.
  */
 function serveInGrants(config: Config, { configFile, addresses, dnsServers }: GrantOptions): Grants {
-  const { dataDir, tls: { certificate, selfSigned }, serveIn, mailboxes } = config;
+  const { dataDir, tls: { certificate, selfSigned, acme }, serveIn, mailboxes } = config;
   const mailRoot = mailRootOf(mailboxes.path);
-  const own = [mailRoot, incomingDirectory(config), ...(selfSigned ? [join(dataDir, "tls")] : [])];
+  const own = [
+    mailRoot,
+    incomingDirectory(config),
+    ...(selfSigned || acme !== undefined ? [join(dataDir, "tls")] : []),
+  ];
   const hasTlsPort = serveIn.tlsPort !== false && (certificate !== undefined || selfSigned);
   const ports = [serveIn.port, ...(hasTlsPort ? [Number(serveIn.tlsPort)] : [])];
   const dns = dnsGrants(config, dnsServers);

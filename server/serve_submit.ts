@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { prepareCertificate } from "./stand_in.ts";
 import { join } from "@std/path";
 import type { Config } from "../config/config.ts";
 import { showEndpoint } from "../net/listen.ts";
@@ -54,6 +55,7 @@ export const serveSubmit: Server = {
     ],
     settings: ["RestrictSUIDSGID=yes"],
   },
+  prepare: prepareCertificate,
   load: async () => (await import("./serve_submit_server.ts")).runServeSubmit,
 };
 
@@ -62,11 +64,11 @@ export const serveSubmit: Server = {
  * queue and DKIM keys are not among it.
  */
 function serveSubmitGrants(config: Config, { configFile, addresses }: GrantOptions): Grants {
-  const { dataDir, tls: { certificate, selfSigned }, mailboxes, serveSubmit } = config;
+  const { dataDir, tls: { certificate, selfSigned, acme }, mailboxes, serveSubmit } = config;
   const { address, port } = serveOutAddress(config);
   const metrics = metricsGrants(config, "serve-submit");
   const logins = loginGrants(config);
-  const own = [submitDirectory(config), ...(selfSigned ? [join(dataDir, "tls")] : [])];
+  const own = [submitDirectory(config), ...(selfSigned || acme !== undefined ? [join(dataDir, "tls")] : [])];
   const ports = [serveSubmit?.port, serveSubmit?.tlsPort].filter((port) => typeof port === "number");
   return {
     net: [

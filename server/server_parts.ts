@@ -17,6 +17,7 @@ import {
 import { keepSelfSigned } from "../tls/self_signed.ts";
 import { CommandError, EXIT } from "./exit_codes.ts";
 import type { Io } from "./io.ts";
+import { CURRENT, NONE_YET } from "../acme/certificate_files.ts";
 import { errorText } from "../base/error_text.ts";
 
 /**
@@ -24,9 +25,16 @@ import { errorText } from "../base/error_text.ts";
  * @throws {CommandError} when it cannot be used
  */
 export async function openCertificates(config: Config, log: Logger): Promise<Certificates | undefined> {
-  const { tls: { certificate, selfSigned }, hostname, dataDir } = config;
+  const { tls: { certificate, selfSigned, acme }, hostname, dataDir } = config;
   const common = { hostname, clock: systemClock, log };
   try {
+    if (acme !== undefined && await isStandIn(dataDir)) {
+      log.warn("config.warning", {
+        warning:
+          "there is no certificate from the authority of [tls.acme] yet, and a self-signed one is shown: " +
+          "mailapp certificate obtain gets one",
+      });
+    }
     if (certificate !== undefined) {
       return await Certificates.load({ ...common, cert: certificate.certFile, key: certificate.keyFile });
     }
@@ -37,6 +45,10 @@ export async function openCertificates(config: Config, log: Logger): Promise<Cer
     if (!(error instanceof CertificateError)) throw error;
     throw new CommandError(`[tls] ${error.message}`, EXIT.config, { cause: error });
   }
+}
+
+async function isStandIn(dataDir: string): Promise<boolean> {
+  return await Deno.readLink(join(dataDir, "tls", CURRENT)).catch(() => "") === NONE_YET;
 }
 
 /**

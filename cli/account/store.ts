@@ -3,7 +3,6 @@
  *
  * @module
  */
-import process from "node:process";
 import { dirname } from "@std/path";
 import { type Account, AccountsError } from "../../accounts/account.ts";
 import { readAccounts } from "../../accounts/account_file.ts";
@@ -13,9 +12,10 @@ import { ConfigError } from "../../config/errors.ts";
 import { accountsPath } from "../../server/accounts_path.ts";
 import { CommandError, EXIT } from "../../server/exit_codes.ts";
 import { prepareDataDir } from "../../server/parts.ts";
-import { OpenPathError, ownerOnPath } from "../../storage/path_owner.ts";
+import { OpenPathError } from "../../storage/path_owner.ts";
 import { isFull, StorageError } from "../../storage/storage_error.ts";
 import { errorText } from "../../base/error_text.ts";
+import { becomeOwner } from "../command_line/become_owner.ts";
 import { serviceAccount } from "../command_line/service_account.ts";
 
 /** The accounts of a configuration. */
@@ -74,14 +74,6 @@ async function isThere(path: string): Promise<boolean> {
 
 function unlessThere(error: unknown): void {
   if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
-}
-
-async function becomeOwner(directory: string): Promise<void> {
-  if (Deno.uid() !== 0) return;
-  const owner = await ownerOnPath(directory);
-  if (owner === undefined) return;
-  process.setgid?.(owner.gid);
-  process.setuid?.(owner.uid);
 }
 
 /** Does it, and says in the user's words why it cannot be done. */

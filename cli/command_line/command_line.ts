@@ -22,6 +22,7 @@ export const SUBCOMMANDS: Readonly<Record<string, () => Promise<RegisterSubcomma
   "install": async () => (await import("../install/install.ts")).registerInstall,
   "healthcheck": async () => (await import("../healthcheck.ts")).registerHealthcheck,
   "dkim": async () => (await import("../dkim/dkim.ts")).registerDkim,
+  "certificate": async () => (await import("../certificate/certificate.ts")).registerCertificate,
   "dns": async () => (await import("../dns.ts")).registerDns,
   "doctor": async () => (await import("../doctor.ts")).registerDoctor,
   "send-test": async () => (await import("../send_test_message.ts")).registerSendTest,

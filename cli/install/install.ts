@@ -149,6 +149,7 @@ async function finishInstall({ config, io }: Installation): Promise<void> {
 
 async function nextSteps({ config, prefix }: Installation): Promise<string> {
   const units = await unitNames(config);
+  const timers = config.tls.acme === undefined ? [] : ["mailapp-certificate.timer"];
   const servers = units.join(" ");
   const named = configArgument(config.file);
   const link = `ln -s ${EXECUTABLE} ${prefix}/usr/sbin/sendmail`;
@@ -159,14 +160,16 @@ async function nextSteps({ config, prefix }: Installation): Promise<string> {
     return [
       "",
       "Next:",
-      `1. Have them started with the image: systemctl --root=${prefix} enable ${servers}`,
+      `1. Have them started with the image: systemctl --root=${prefix} enable ${
+        [...units, ...timers].join(" ")
+      }`,
       `2. On the machine, see whether all is there that ${SERVICE_ACCOUNT} needs: mailapp check-config${named}`,
       ...sendmail,
       "",
     ].join("\n");
   }
   const running = await runningUnits(units);
-  const others = units.filter((unit) => !running.includes(unit));
+  const others = [...units.filter((unit) => !running.includes(unit)), ...timers];
   const start = [
     ...(running.length === 0 ? [] : [`systemctl restart ${running.join(" ")}`]),
     ...(others.length === 0 ? [] : [`systemctl enable --now ${others.join(" ")}`]),

@@ -42,6 +42,10 @@ export async function installedFiles(config: Config, options: UnitOptions): Prom
     ...servers.map((server) =>
       plain(join(SYSTEMD, `${server.unit.name}.service`), unit(config, { ...options, servers, server }))
     ),
+    ...(config.tls.acme === undefined ? [] : [
+      plain(join(SYSTEMD, "mailapp-certificate.service"), renewalService(config, options)),
+      plain(join(SYSTEMD, "mailapp-certificate.timer"), RENEWAL_TIMER),
+    ]),
     plain("/etc/sysusers.d/mailapp.conf", sysusers(config)),
     ...(lineage === undefined
       ? []
@@ -154,6 +158,66 @@ SystemCallErrorNumber=EPERM
 WantedBy=multi-user.target
 `;
 }
+
+/** Has no more than renewing takes: the directory of the certificate, the port of the challenge, and the network. */
+function renewalService(config: Config, { executable, mailRoot }: UnitOptions): string {
+  const { dataDir, file } = config;
+  const renew = [executable, "certificate", "renew", ...(file === undefined ? [] : ["--config", file])];
+  const hidden = [
+    ...["spool", "dkim", "incoming", "maildrop", "accounts"].map((name) => join(dataDir, name)),
+    mailRoot,
+  ];
+  const low = config.tls.acme?.challenge === "http-01" ? "CAP_NET_BIND_SERVICE" : "";
+  return `[Unit]
+Description=mailapp: renewal of the certificate
+Wants=network-online.target
+After=network-online.target nss-lookup.target time-sync.target
+
+[Service]
+Type=oneshot
+User=${SERVICE_ACCOUNT}
+Group=${SERVICE_ACCOUNT}
+ExecStart=${renew.map((part) => word(part, ["$"])).join(" ")}
+TimeoutStartSec=600
+UMask=0027
+
+AmbientCapabilities=${low}
+CapabilityBoundingSet=${low}
+NoNewPrivileges=yes
+ProtectSystem=strict
+ReadWritePaths=${word(dataDir)}
+InaccessiblePaths=${hidden.map((path) => word(`-${path}`)).join(" ")}
+ProtectHome=yes
+PrivateTmp=yes
+PrivateDevices=yes
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallErrorNumber=EPERM
+`;
+}
+
+const RENEWAL_TIMER = `[Unit]
+Description=mailapp: twice a day, whether the certificate is to be renewed
+
+[Timer]
+OnCalendar=*-*-* 00,12:00:00
+# So that not all servers of the world ask their authority at once.
+RandomizedDelaySec=12h
+Persistent=yes
+
+[Install]
+WantedBy=timers.target
+`;
 
 /** A word of a unit file: systemd's specifiers and quotes are taken literally, and what is `doubled` too. */
 function word(text: string, doubled: readonly string[] = []): string {

@@ -15,6 +15,8 @@ export interface BindOptions {
   readonly port?: number;
   /** What it is started by, such as `ip netns exec NAME`. */
   readonly through?: readonly string[];
+  /** A key of TSIG (hmac-sha256, base64) that may change the zones. */
+  readonly updateKey?: { readonly name: string; readonly secret: string };
 }
 
 /** A zone that cannot be had: questions about it are answered with SERVFAIL. */
@@ -40,11 +42,14 @@ export interface Bind extends AsyncDisposable {
  */
 export async function startBind(
   zones: Readonly<Record<string, string | WholeZone | typeof FAILING>>,
-  { address = "127.0.0.1", port = freePort(), through = [] }: BindOptions = {},
+  { address = "127.0.0.1", port = freePort(), through = [], updateKey }: BindOptions = {},
 ): Promise<Bind> {
   await using stack = new AsyncDisposableStack();
   const folder = stack.use(await makeFolder("bind"));
-  const statements: string[] = [];
+  const statements = updateKey === undefined ? [] : [
+    `key "${updateKey.name}" { algorithm hmac-sha256; secret "${updateKey.secret}"; };`,
+  ];
+  const updates = updateKey === undefined ? "" : ` allow-update { key "${updateKey.name}"; };`;
   for (const [index, [zone, records]] of Object.entries(zones).entries()) {
     if (records === FAILING) {
       const missing = `primaries { 127.0.0.1 port 1; }; file "${folder.at(`missing${index}`)}"`;
@@ -57,7 +62,7 @@ export async function startBind(
         ? `$TTL 60\n@ SOA ns hostmaster 1 3600 600 86400 60\n@ NS ns\nns A 127.0.0.1\n${records}\n`
         : records.whole,
     );
-    statements.push(`zone "${zone}" { type primary; file "${file}"; };`);
+    statements.push(`zone "${zone}" { type primary; file "${file}";${updates} };`);
   }
   const config = await folder.write(
     "named.conf",

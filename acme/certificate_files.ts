@@ -1,0 +1,156 @@
+/**
+ * Where the certificate from the authority is kept: each issue in a directory of its own, and a link to the one that
+ * counts. Replacing the link replaces both files at once, so that no crash leaves a pair that does not match.
+ *
+ * @module
+ */
+import { basename, join } from "@std/path";
+import { DirectorySyncer } from "../storage/directory_syncer.ts";
+import { NewFile } from "../storage/new_file.ts";
+
+/** The link, in the directory. */
+export const CURRENT = "current";
+/** The directory of what stands in until the first certificate is issued. */
+export const NONE_YET = "none-yet";
+const NEXT_KEY = "next.key";
+const NEXT_KEY_SEEN = "next.key.seen";
+const ISSUE = /^issue-\d{8}T\d{6}Z-[0-9a-f]{8}$/;
+// The one before stays, for whoever reads it just then.
+const KEPT = 2;
+
+/** A certificate with its key, PEM. */
+export interface Pair {
+  /** The certificate first, then the intermediate ones. */
+  readonly cert: string;
+  readonly key: string;
+}
+
+/** The files of one directory, which belongs to this account. */
+export class CertificateFiles {
+  readonly #directory: string;
+
+  /** Touches nothing yet. */
+  constructor(directory: string) {
+    this.#directory = directory;
+  }
+
+  /** The pair that counts; `undefined` where there is none. @throws what reading throws */
+  async read(): Promise<Pair | undefined> {
+    const at = join(this.#directory, CURRENT);
+    try {
+      return {
+        cert: await Deno.readTextFile(join(at, "cert.pem")),
+        key: await Deno.readTextFile(join(at, "key.pem")),
+      };
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return undefined;
+      throw error;
+    }
+  }
+
+  /**
+   * Keeps a pair, which counts from now on. Durable when this resolves; a crash before leaves the one of before.
+   * @param options `now`: milliseconds since the epoch, for the name
+   * @throws {StorageError} or what the system throws
+   */
+  async save(pair: Pair, { now }: { readonly now: number }): Promise<void> {
+    const name = `issue-${new Date(now).toISOString().replace(/[-:]|\.\d+/g, "")}-${
+      crypto.getRandomValues(new Uint8Array(4)).toHex()
+    }`;
+    await this.#makeDirectory();
+    const directory = join(this.#directory, name);
+    await Deno.mkdir(directory, { mode: 0o750 });
+    await write(join(directory, "key.pem"), { text: pair.key, mode: 0o640 });
+    await write(join(directory, "cert.pem"), { text: pair.cert, mode: 0o644 });
+    await this.#point(name);
+    await this.#removeOld();
+  }
+
+  /** Lets other files stand for the pair until the first is issued, and changes nothing where there is one. */
+  async standIn(pair: { readonly cert: string; readonly key: string }): Promise<void> {
+    const isThere = await Deno.stat(join(this.#directory, CURRENT, "cert.pem")).then(() => true, () => false);
+    if (isThere) return;
+    const name = NONE_YET;
+    const directory = join(this.#directory, name);
+    await Deno.mkdir(directory, { mode: 0o750 }).catch((error) => {
+      if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+    });
+    for (const [link, target] of [["cert.pem", pair.cert], ["key.pem", pair.key]] as const) {
+      await replaceLink(join(directory, link), join("..", basename(target)));
+    }
+    await this.#point(name);
+  }
+
+  /** The key of the certificate after the next change of keys, PEM; `undefined`: none has been made. */
+  async nextKey(): Promise<{ readonly key: string } | undefined> {
+    try {
+      return { key: await Deno.readTextFile(join(this.#directory, NEXT_KEY)) };
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return undefined;
+      throw error;
+    }
+  }
+
+  /** Keeps that key. */
+  async saveNextKey(key: string): Promise<void> {
+    await this.#makeDirectory();
+    await write(join(this.#directory, NEXT_KEY), { text: key, mode: 0o600 });
+    await new DirectorySyncer().sync(this.#directory);
+  }
+
+  /** Since when its record has been seen in DNS; notes `now` where that is not known yet. Milliseconds since the epoch. */
+  async nextKeySeen(now: number): Promise<number> {
+    const path = join(this.#directory, NEXT_KEY_SEEN);
+    const seen = Number(await Deno.readTextFile(path).catch(() => "NaN"));
+    if (Number.isFinite(seen)) return seen;
+    await write(path, { text: String(now), mode: 0o600 });
+    return now;
+  }
+
+  /** Forgets it: it is in use now. */
+  async dropNextKey(): Promise<void> {
+    for (const name of [NEXT_KEY, NEXT_KEY_SEEN]) {
+      await Deno.remove(join(this.#directory, name)).catch((error) => {
+        if (!(error instanceof Deno.errors.NotFound)) throw error;
+      });
+    }
+  }
+
+  async #makeDirectory(): Promise<void> {
+    await Deno.mkdir(this.#directory, { mode: 0o700 }).catch((error) => {
+      if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+    });
+  }
+
+  async #point(name: string): Promise<void> {
+    const syncer = new DirectorySyncer();
+    await syncer.sync(join(this.#directory, name));
+    await syncer.sync(this.#directory);
+    await replaceLink(join(this.#directory, CURRENT), name);
+    await syncer.sync(this.#directory);
+  }
+
+  async #removeOld(): Promise<void> {
+    const current = await Deno.readLink(join(this.#directory, CURRENT));
+    const issues: string[] = [];
+    for await (const { name, isDirectory } of Deno.readDir(this.#directory)) {
+      if (isDirectory && ISSUE.test(name) && name !== current) issues.push(name);
+    }
+    for (const name of issues.sort().slice(0, -(KEPT - 1))) {
+      await Deno.remove(join(this.#directory, name), { recursive: true });
+    }
+  }
+}
+
+async function replaceLink(path: string, target: string): Promise<void> {
+  const fresh = `${path}.${crypto.randomUUID()}`;
+  await Deno.symlink(target, fresh);
+  await Deno.rename(fresh, path);
+}
+
+async function write(path: string, { text, mode }: { text: string; mode: number }): Promise<void> {
+  const file = NewFile.create(`${path}.${crypto.randomUUID()}.tmp`, { mode });
+  await file.write(new TextEncoder().encode(text));
+  await file.finish();
+  await file.publish(path);
+}

@@ -1,0 +1,323 @@
+/**
+ * What the subcommands of `certificate` do: with the authority, the files, and the ports of the challenges.
+ *
+ * @module
+ */
+import { X509Certificate } from "node:crypto";
+import https from "node:https";
+import { join } from "@std/path";
+import {
+  readAccount,
+  readRenewalState,
+  type RenewalState,
+  saveAccount,
+  saveRenewalState,
+} from "../../acme/account_file.ts";
+import { Authority, newAccountKey, newRequest } from "../../acme/authority.ts";
+import { CertificateFiles } from "../../acme/certificate_files.ts";
+import type { Responder } from "../../acme/challenge.ts";
+import { DnsResponder } from "../../acme/dns_update.ts";
+import { HttpResponder } from "../../acme/http_responder.ts";
+import { certificateId, renewalWindow } from "../../acme/renewal_info.ts";
+import { systemClock } from "../../base/clock.ts";
+import { errorText } from "../../base/error_text.ts";
+import type { AcmeConfig, Config } from "../../config/config.ts";
+import { listenAddresses } from "../../net/interfaces.ts";
+import { showEndpoint } from "../../net/listen.ts";
+import { CommandError, EXIT } from "../../server/exit_codes.ts";
+import { prepareDataDir } from "../../server/parts.ts";
+import { openResolver } from "../../server/relay_parts.ts";
+import { loadCertificate, namesOf } from "../../tls/certificates.ts";
+import { becomeOwner } from "../command_line/become_owner.ts";
+
+/** The certificate, and what will become of it. Times in milliseconds since the epoch. */
+export interface AcmeState {
+  readonly certificate?: {
+    readonly names: readonly string[];
+    readonly issuer: string;
+    readonly until: number;
+  };
+  /** When `renew` gets another one. */
+  readonly renewAt?: number;
+  /** Whether the authority suggests that time. */
+  readonly suggested: boolean;
+  /** Names of the configuration that the certificate is not for. */
+  readonly missingNames: readonly string[];
+  /** What the last renewal came to. */
+  readonly last?: RenewalState;
+  /** The key after the next change of keys, as a TLSA record has it. */
+  readonly nextKey?: { readonly tlsa: string };
+}
+
+const HTTP_PORT = 80;
+const JSON_TIMEOUT = 30_000;
+const MAX_JSON = 1024 * 1024;
+const MAX_SECRET = 4096;
+
+/** The work of one command. Root becomes the account that has the data directory, once the ports are bound. */
+export class AcmeWork implements AsyncDisposable {
+  readonly #config: Config;
+  readonly #acme: AcmeConfig;
+  readonly #files: CertificateFiles;
+  /** Of the account and of what the last renewal came to. */
+  readonly #directory: string;
+  #responder: Responder | undefined;
+
+  /** Does nothing yet. */
+  constructor(config: Config, acme: AcmeConfig) {
+    this.#config = config;
+    this.#acme = acme;
+    this.#files = new CertificateFiles(join(config.dataDir, "tls"));
+    this.#directory = join(config.dataDir, "acme");
+  }
+
+  /**
+   * Binds what root alone may bind, then works as the account of the data directory.
+   * @param options `issues`: whether names will have to be proven
+   * @throws {CommandError} when the port cannot be had
+   */
+  async open({ issues }: { readonly issues: boolean }): Promise<void> {
+    await prepareDataDir(this.#config);
+    if (issues) this.#responder = await this.#openResponder();
+    await becomeOwner(join(this.#config.dataDir, "tls"));
+  }
+
+  /** The names of the certificate. */
+  get names(): readonly string[] {
+    return [...new Set([this.#config.hostname, ...this.#acme.names])];
+  }
+
+  /** Where TLSA records for this server's key stand. */
+  get tlsaNames(): readonly string[] {
+    return [`_25._tcp.${this.#config.hostname}.`];
+  }
+
+  /** What is there now. */
+  async state(): Promise<AcmeState> {
+    const last = await readRenewalState(this.#directory);
+    const next = await this.#files.nextKey();
+    const common = { ...(last && { last }), ...(next && { nextKey: { tlsa: await tlsaOf(next.key) } }) };
+    const issued = await this.#issued();
+    if (issued === undefined) return { suggested: false, missingNames: this.names, ...common };
+    const { leaf, pem } = issued;
+    const window = await renewalWindow(leaf, certificateId(leaf, await authorityKeyId(pem)), {
+      directory: this.#acme.directory,
+      fetchJson: (url) => this.#fetchJson(url),
+    });
+    const names = namesOf(leaf);
+    // Within a window that the authority suggests, each certificate has a moment of its own.
+    const share = window.suggested
+      ? Number.parseInt(leaf.fingerprint256.replaceAll(":", "").slice(0, 8), 16) / 2 ** 32
+      : 0;
+    return {
+      certificate: {
+        names,
+        issuer: leaf.issuer.replaceAll("\n", ", "),
+        until: leaf.validToDate.getTime(),
+      },
+      renewAt: window.from + share * (window.to - window.from),
+      suggested: window.suggested,
+      missingNames: this.names.filter((name) => !names.includes(name)),
+      ...common,
+    };
+  }
+
+  /**
+   * Gets a certificate and keeps it.
+   * @param options `key`: the same as before, if there was one, so that TLSA records stay true; or the `next` one
+   * @throws {AuthorityError} and what keeping it throws; the one of before stays
+   */
+  async issue(
+    { key }: { readonly key: "same" | "next" },
+  ): Promise<{ names: readonly string[]; until: number }> {
+    try {
+      const issued = await this.#issue(key);
+      await saveRenewalState(this.#directory, { at: systemClock.now() });
+      return issued;
+    } catch (error) {
+      await saveRenewalState(this.#directory, { at: systemClock.now(), error: errorText(error) }).catch(
+        () => {},
+      );
+      throw error;
+    }
+  }
+
+  async #issue(which: "same" | "next"): Promise<{ names: readonly string[]; until: number }> {
+    const { names } = this;
+    const authority = await this.#authority();
+    const before = await this.#issued();
+    const next = which === "next" ? await this.#files.nextKey() : undefined;
+    const wanted = next?.key ?? before?.key;
+    const { csr, key } = await newRequest({ names, ...(wanted !== undefined && { key: wanted }) });
+    const responder = this.#responder;
+    if (responder === undefined) throw new TypeError("the challenges have no responder");
+    const { chain } = await authority.obtain({ names, csr, type: this.#acme.challenge, responder });
+    const leaf = new X509Certificate(chain);
+    const missing = names.filter((name) => !namesOf(leaf).includes(name));
+    if (missing.length > 0) {
+      throw new CommandError(`the authority left out ${missing.join(", ")}`, EXIT.unavailable);
+    }
+    await this.#files.save({ cert: chain, key }, { now: systemClock.now() });
+    if (next !== undefined) await this.#files.dropNextKey();
+    const { certificate } = this.#config.tls;
+    if (certificate !== undefined) {
+      // What servers would refuse must not be said to work.
+      await loadCertificate({
+        cert: certificate.certFile,
+        key: certificate.keyFile,
+        hostname: this.#config.hostname,
+        clock: systemClock,
+      });
+    }
+    return { names, until: leaf.validToDate.getTime() };
+  }
+
+  /** Has the authority take the certificate back. */
+  async revoke(): Promise<void> {
+    const issued = await this.#issued();
+    if (issued !== undefined) await (await this.#authority()).revoke(issued.pem);
+  }
+
+  /** Makes the key after the next change of keys; what a TLSA record says of it. */
+  async makeNextKey(): Promise<{ tlsa: string }> {
+    const { key } = await newRequest({ names: this.names });
+    await this.#files.saveNextKey(key);
+    return { tlsa: await tlsaOf(key) };
+  }
+
+  /** The TLSA records that DNS has of this server's key, as text. */
+  async publishedTlsa(): Promise<readonly string[]> {
+    const answer = await openResolver(this.#config).tlsa(`_25._tcp.${this.#config.hostname}`);
+    if (answer.kind === "failed") {
+      throw new CommandError(
+        `DNS does not say which TLSA records there are: ${answer.reason}`,
+        EXIT.tryAgain,
+      );
+    }
+    return answer.kind !== "found"
+      ? []
+      : answer.records.map(({ usage, selector, matchingType, data }) =>
+        `${usage} ${selector} ${matchingType} ${data.toHex()}`
+      );
+  }
+
+  /** Since when the record of the next key has been seen in DNS: since now, where this is the first time. */
+  async seenSince(): Promise<number> {
+    return await this.#files.nextKeySeen(systemClock.now());
+  }
+
+  /** The pair, where the authority issued it. */
+  async #issued(): Promise<{ leaf: X509Certificate; pem: string; key: string } | undefined> {
+    const pair = await this.#files.read();
+    if (pair === undefined) return undefined;
+    const leaf = new X509Certificate(pair.cert);
+    // What stands in until the first is issued has signed itself.
+    return leaf.checkIssued(leaf) ? undefined : { leaf, pem: pair.cert, key: pair.key };
+  }
+
+  async #authority(): Promise<Authority> {
+    const { directory, email, caFile, externalAccount } = this.#acme;
+    const known = await readAccount(this.#directory, directory);
+    const account = known ?? { directory, key: await newAccountKey() };
+    // First on disk: an account whose key is lost would count against the authority's limits.
+    if (known === undefined) await saveAccount(this.#directory, account);
+    const authority = new Authority({
+      directory,
+      accountKey: account.key,
+      ...(account.url !== undefined && { accountUrl: account.url }),
+      ...(email !== undefined && { email }),
+      ...(caFile !== undefined && { trusted: await Deno.readTextFile(caFile) }),
+      ...(externalAccount && {
+        externalAccount: { kid: externalAccount.id, hmacKey: await readSecret(externalAccount.keyFile) },
+      }),
+    });
+    if (account.url === undefined) {
+      await saveAccount(this.#directory, { ...account, url: await authority.register() });
+    }
+    return authority;
+  }
+
+  async #openResponder(): Promise<Responder> {
+    const { challenge, dns } = this.#acme;
+    if (challenge === "dns-01") {
+      if (dns === undefined) throw new TypeError("dns-01 without a server");
+      const secret = Uint8Array.fromBase64(await readSecret(dns.keyFile));
+      return new DnsResponder({ ...dns, key: { name: dns.keyName, secret }, now: () => systemClock.now() });
+    }
+    const port = HTTP_PORT;
+    const addresses = listenAddresses(this.#config.serveIn.listen).map(({ address }) => address);
+    try {
+      return HttpResponder.listen({ addresses, port });
+    } catch (error) {
+      const where = addresses.map((address) => showEndpoint(address, port)).join(", ");
+      const denied = error instanceof Deno.errors.PermissionDenied;
+      throw new CommandError(
+        denied
+          ? `${challenge} needs port ${port}, which is not for this account: run this as root`
+          : `${challenge} needs ${where}, which cannot be had: ${
+            errorText(error)
+          }. Where a web server has it, ` +
+            `take challenge = "dns-01" in [tls.acme]`,
+        denied ? EXIT.noPermission : EXIT.unavailable,
+        { cause: error },
+      );
+    }
+  }
+
+  async #fetchJson(url: string): Promise<unknown> {
+    const { caFile } = this.#acme;
+    const ca = caFile === undefined ? undefined : await Deno.readTextFile(caFile);
+    return await new Promise((resolve, reject) => {
+      const request = https.get(
+        url,
+        { timeout: JSON_TIMEOUT, ...(ca !== undefined && { ca }) },
+        (response) => {
+          let text = "";
+          response.setEncoding("utf8");
+          response.on("data", (piece: string) => {
+            text += piece;
+            if (text.length > MAX_JSON) request.destroy(new Error("the answer is too long"));
+          });
+          response.on("end", () => {
+            try {
+              if (response.statusCode !== 200) throw new Error(`status ${response.statusCode}`);
+              resolve(JSON.parse(text));
+            } catch (error) {
+              reject(error);
+            }
+          });
+        },
+      );
+      request.on("timeout", () => request.destroy(new Error("no answer")));
+      request.on("error", reject);
+    });
+  }
+
+  /** Closes the ports. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#responder?.[Symbol.asyncDispose]();
+  }
+}
+
+/** What stands in a file with one secret, in one line. */
+async function readSecret(path: string): Promise<string> {
+  const text = (await Deno.readTextFile(path)).trim();
+  if (text === "" || text.length > MAX_SECRET || /\s/.test(text)) {
+    throw new CommandError(`${path}: must have the key in one line`, EXIT.config);
+  }
+  return text;
+}
+
+/** What `TLSA 3 1 1` says of a private key, PEM. */
+async function tlsaOf(key: string): Promise<string> {
+  const { createPublicKey, createHash } = await import("node:crypto");
+  const der = createPublicKey(key).export({ type: "spki", format: "der" });
+  return `3 1 1 ${createHash("sha256").update(der).digest("hex")}`;
+}
+
+async function authorityKeyId(pem: string): Promise<Uint8Array | undefined> {
+  await import("reflect-metadata");
+  const { AuthorityKeyIdentifierExtension, X509Certificate } = await import("@peculiar/x509");
+  const id = new X509Certificate(pem).getExtension(AuthorityKeyIdentifierExtension)?.keyId;
+  return id === undefined ? undefined : Uint8Array.fromHex(id);
+}

@@ -1,0 +1,223 @@
+/**
+ * `mailapp certificate`: a certificate from an authority that speaks ACME.
+ *
+ * @module
+ */
+import { type Command, InvalidArgumentError } from "commander";
+import { AuthorityError } from "../../acme/authority.ts";
+import { systemClock } from "../../base/clock.ts";
+import { errorText } from "../../base/error_text.ts";
+import type { AcmeConfig, Config } from "../../config/config.ts";
+import { parseDuration } from "../../config/duration.ts";
+import { ConfigError } from "../../config/errors.ts";
+import { loadConfig } from "../../config/load.ts";
+import { CommandError, EXIT, type ExitCode } from "../../server/exit_codes.ts";
+import type { Io } from "../../server/io.ts";
+import { OpenPathError } from "../../storage/path_owner.ts";
+import { isFull, StorageError } from "../../storage/storage_error.ts";
+import { moment, printJson } from "../command_line/json.ts";
+import { configOption, examples, type Registrar } from "../command_line/subcommand.ts";
+import { printable, showTime } from "../command_line/terminal.ts";
+import { AcmeWork } from "./acme_work.ts";
+
+interface Flags {
+  readonly config?: string;
+  readonly json?: true;
+  readonly force?: true;
+  readonly yes?: true;
+  readonly ttl?: number;
+}
+
+const HOUR = 3_600_000;
+
+/** Registers the subcommand and its own subcommands. */
+export function registerCertificate(program: Command, { io, action }: Registrar): void {
+  const certificate = program.command("certificate")
+    .description("get and renew a certificate from an authority such as Let's Encrypt ([tls.acme])")
+    .addHelpText("after", examples("sudo mailapp certificate obtain", "mailapp certificate show"));
+  const enter = (name: string, description: string) =>
+    certificate.command(name).description(description).addOption(configOption());
+  enter("obtain", "get a certificate; the servers take it within half a minute")
+    .addHelpText("after", examples("sudo mailapp certificate obtain"))
+    .action(action((flags: Flags) => run({ flags, io, issues: true }, (work) => obtain(work, io))));
+  enter("renew", "get another one where that is due; a timer of systemd calls this twice a day")
+    .option("--force", "also where it is not due")
+    .addHelpText("after", examples("sudo mailapp certificate renew"))
+    .action(action((flags: Flags) => run({ flags, io, issues: true }, (work) => renew(work, { flags, io }))));
+  enter("show", "show the certificate, and when it will be renewed")
+    .option("--json", "print JSON")
+    .addHelpText("after", examples("mailapp certificate show"))
+    .action(action((flags: Flags) => run({ flags, io, issues: false }, (work) => show(work, { flags, io }))));
+  enter(
+    "rollover",
+    "change the key: first the record to publish (DANE), then, once it is known, the certificate",
+  )
+    .option("--ttl <duration>", "the TTL of the TLSA records; default 1h", readTtl)
+    .option("--force", "do not wait for the record")
+    .addHelpText("after", examples("sudo mailapp certificate rollover"))
+    .action(
+      action((flags: Flags) => run({ flags, io, issues: true }, (work) => rollover(work, { flags, io }))),
+    );
+  enter("revoke", "have the authority take the certificate back, such as after its key was stolen")
+    .option("--yes", "do it; without this it only says what would be done")
+    .addHelpText("after", examples("sudo mailapp certificate revoke --yes"))
+    .action(
+      action((flags: Flags) => run({ flags, io, issues: false }, (work) => revoke(work, { flags, io }))),
+    );
+}
+
+function readTtl(text: string): number {
+  const ttl = parseDuration(text);
+  if (ttl === undefined) throw new InvalidArgumentError("It must be a duration, such as 1h or 300s.");
+  return ttl;
+}
+
+async function run(
+  { flags, io, issues }: { readonly flags: Flags; readonly io: Io; readonly issues: boolean },
+  work: (work: AcmeWork) => Promise<ExitCode>,
+): Promise<ExitCode> {
+  const config = await loadConfig(flags.config, { env: io.env });
+  const acme = requireAcme(config);
+  try {
+    await using acmeWork = new AcmeWork(config, acme);
+    await acmeWork.open({ issues });
+    return await work(acmeWork);
+  } catch (error) {
+    throw inUsersWords(error, config);
+  }
+}
+
+function requireAcme({ tls, file }: Config): AcmeConfig {
+  if (tls.acme !== undefined) return tls.acme;
+  const problem =
+    "is not there: add it, with nothing in it for Let's Encrypt, and take out cert, key and self_signed";
+  throw new ConfigError(file, [{ key: "tls.acme", problem }]);
+}
+
+function inUsersWords(error: unknown, { dataDir }: Config): unknown {
+  const said = (text: string, code: ExitCode) => new CommandError(text, code, { cause: error });
+  if (error instanceof AuthorityError) {
+    const later = error.rateLimited ? ". It takes no more for now: try again as it says, not sooner" : "";
+    return said(`${printable(error.message)}${later}`, EXIT.unavailable);
+  }
+  if (error instanceof OpenPathError) return said(error.message, EXIT.noPermission);
+  if (error instanceof Deno.errors.PermissionDenied) {
+    return said(
+      `${dataDir}/tls is not for this account: run this as root (${errorText(error)})`,
+      EXIT.noPermission,
+    );
+  }
+  if (isFull(error)) return said(errorText(error), EXIT.tryAgain);
+  if (error instanceof StorageError) return said(errorText(error), EXIT.unavailable);
+  return error;
+}
+
+async function obtain(work: AcmeWork, io: Io): Promise<ExitCode> {
+  const issued = await work.issue({ key: "same" });
+  io.out(`A certificate for ${issued.names.join(", ")}, until ${showTime(issued.until)}.\n`);
+  io.out(`The servers take it within half a minute. mailapp install sets up its renewal.\n`);
+  return EXIT.ok;
+}
+
+async function renew(
+  work: AcmeWork,
+  { flags, io }: { readonly flags: Flags; readonly io: Io },
+): Promise<ExitCode> {
+  const state = await work.state();
+  if (!flags.force && state.certificate !== undefined && state.missingNames.length === 0) {
+    const due = state.renewAt ?? 0;
+    if (systemClock.now() < due) {
+      io.out(
+        `The certificate ends ${showTime(state.certificate.until)}; it is renewed from ${
+          showTime(due)
+        } on.\n`,
+      );
+      return EXIT.ok;
+    }
+  }
+  return await obtain(work, io);
+}
+
+async function show(
+  work: AcmeWork,
+  { flags, io }: { readonly flags: Flags; readonly io: Io },
+): Promise<ExitCode> {
+  const { certificate, renewAt, suggested, missingNames, last, nextKey } = await work.state();
+  if (flags.json) {
+    printJson({
+      names: certificate?.names ?? [],
+      ...(certificate && { issuer: certificate.issuer, endsAt: moment(certificate.until) }),
+      ...(renewAt !== undefined && { renewAt: moment(renewAt), suggestedByAuthority: suggested }),
+      missingNames,
+      ...(last && { lastRenewal: { at: moment(last.at), ...(last.error && { error: last.error }) } }),
+      rolloverBegun: nextKey !== undefined,
+    }, io);
+    return certificate === undefined ? EXIT.data : EXIT.ok;
+  }
+  if (certificate === undefined) {
+    io.out("There is no certificate yet: mailapp certificate obtain gets one.\n");
+    return EXIT.data;
+  }
+  io.out(`names    ${certificate.names.join(", ")}\n`);
+  io.out(`issuer   ${printable(certificate.issuer)}\n`);
+  io.out(`until    ${showTime(certificate.until)}\n`);
+  if (renewAt !== undefined) {
+    io.out(`renewal  ${showTime(renewAt)}${suggested ? ", as the authority suggests" : ""}\n`);
+  }
+  if (missingNames.length > 0) io.out(`lacks    ${missingNames.join(", ")}: renew adds them\n`);
+  if (last?.error !== undefined) io.out(`failed   ${showTime(last.at)}: ${printable(last.error)}\n`);
+  if (nextKey !== undefined) io.out(`next key ${nextKey.tlsa}\n`);
+  return EXIT.ok;
+}
+
+async function rollover(
+  work: AcmeWork,
+  { flags, io }: { readonly flags: Flags; readonly io: Io },
+): Promise<ExitCode> {
+  const next = (await work.state()).nextKey ?? await work.makeNextKey();
+  const records = await work.publishedTlsa();
+  if (records.length === 0 && !flags.force) {
+    io.out(
+      "There are no TLSA records for this server, so nobody has to know the new key before it is used.\n",
+    );
+  } else if (!flags.force) {
+    const known = records.includes(next.tlsa);
+    if (!known) {
+      io.out(
+        `Publish this record beside the one of now, and run this again when it has been there for a while:\n`,
+      );
+      for (const name of work.tlsaNames) io.out(`${name} IN TLSA ${next.tlsa}\n`);
+      return EXIT.tryAgain;
+    }
+    const readyAt = await work.seenSince() + 2 * (flags.ttl ?? HOUR);
+    if (systemClock.now() < readyAt) {
+      io.out(
+        `The record is there. Others may still have the old answer: run this again from ${
+          showTime(readyAt)
+        } on.\n`,
+      );
+      return EXIT.tryAgain;
+    }
+  }
+  const issued = await work.issue({ key: "next" });
+  io.out(
+    `A certificate with the new key, until ${showTime(issued.until)}. Take the old TLSA record out now.\n`,
+  );
+  return EXIT.ok;
+}
+
+async function revoke(
+  work: AcmeWork,
+  { flags, io }: { readonly flags: Flags; readonly io: Io },
+): Promise<ExitCode> {
+  const { certificate } = await work.state();
+  if (certificate === undefined) throw new CommandError("there is no certificate to revoke", EXIT.data);
+  const what = `the certificate for ${certificate.names.join(", ")}, until ${showTime(certificate.until)}`;
+  if (!flags.yes) {
+    io.out(`--yes would revoke ${what}. The servers go on with it until another one is obtained.\n`);
+    return EXIT.ok;
+  }
+  await work.revoke();
+  io.out(`Revoked: ${what}. Now: mailapp certificate rollover --force, which gets one with another key.\n`);
+  return EXIT.ok;
+}

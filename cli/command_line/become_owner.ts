@@ -1,0 +1,19 @@
+/**
+ * Root works in a directory of the service as the account that has it: that account could lead its paths elsewhere.
+ *
+ * @module
+ */
+import process from "node:process";
+import { ownerOnPath } from "../../storage/path_owner.ts";
+
+/**
+ * Becomes the account that could change the path, for the rest of the command; nothing for who is not root.
+ * @throws {OpenPathError} when the path is open to more than one
+ */
+export async function becomeOwner(directory: string): Promise<void> {
+  if (Deno.uid() !== 0) return;
+  const owner = await ownerOnPath(directory);
+  if (owner === undefined) return;
+  process.setgid?.(owner.gid);
+  process.setuid?.(owner.uid);
+}

@@ -1,0 +1,31 @@
+/**
+ * What servers show until the authority of `[tls.acme]` has issued a certificate.
+ *
+ * @module
+ */
+import { join } from "@std/path";
+import { CertificateFiles, CURRENT } from "../acme/certificate_files.ts";
+import { silentLogger } from "../base/log.ts";
+import { systemClock } from "../base/clock.ts";
+import type { Config } from "../config/config.ts";
+import { CertificateError } from "../tls/certificates.ts";
+import { keepSelfSigned } from "../tls/self_signed.ts";
+import { CommandError, EXIT } from "./exit_codes.ts";
+
+/**
+ * Sees to it that there is a certificate: a self-signed one takes the place of the first. Before a server is confined,
+ * since it may make no links then.
+ * @throws {CommandError} when its files cannot be written
+ */
+export async function prepareCertificate({ tls: { acme }, hostname, dataDir }: Config): Promise<void> {
+  if (acme === undefined) return;
+  const directory = join(dataDir, "tls");
+  if (await Deno.stat(join(directory, CURRENT, "cert.pem")).then(() => true, () => false)) return;
+  try {
+    const files = await keepSelfSigned({ hostname, clock: systemClock, log: silentLogger, dataDir });
+    await new CertificateFiles(directory).standIn(files);
+  } catch (error) {
+    if (!(error instanceof CertificateError)) throw error;
+    throw new CommandError(`[tls] ${error.message}`, EXIT.config, { cause: error });
+  }
+}

@@ -1,0 +1,70 @@
+/**
+ * Pebble, a certification authority for tests that speaks ACME.
+ *
+ * @module
+ */
+import { createTestAuthority } from "../test_authority.ts";
+import { makeFolder } from "./folder.ts";
+import { type RunningProgram, startUntil } from "./process.ts";
+
+/** How it is to behave. */
+export interface PebbleOptions {
+  /** What it is started by, such as `ip netns exec NAME`. */
+  readonly through: readonly string[];
+  /** The name server that it asks, with its port. */
+  readonly dns: string;
+  /** Which share of nonces it refuses, in percent; 5 if absent, as it ships. */
+  readonly refusedNonces?: number;
+  /** Keys that accounts must be bound with, by id, in base64url; absent: none is asked for. */
+  readonly externalAccounts?: Readonly<Record<string, string>>;
+}
+
+/** A running Pebble. */
+export interface Pebble extends AsyncDisposable {
+  /** The URL of its directory. */
+  readonly directory: string;
+  /** What its HTTPS is trusted by, a PEM file. */
+  readonly caFile: string;
+  readonly program: RunningProgram;
+}
+
+const PORT = 14_000;
+
+/** Starts it; it proves names on ports 80 and 443. */
+export async function startPebble(options: PebbleOptions): Promise<Pebble> {
+  const { through, dns, refusedNonces = 5, externalAccounts } = options;
+  await using stack = new AsyncDisposableStack();
+  const folder = stack.use(await makeFolder("pebble"));
+  const authority = await createTestAuthority("Pebble's HTTPS");
+  const leaf = await authority.issue({ names: ["localhost"] });
+  const config = await folder.write(
+    "config.json",
+    JSON.stringify({
+      pebble: {
+        listenAddress: `127.0.0.1:${PORT}`,
+        managementListenAddress: "127.0.0.1:15000",
+        certificate: await folder.write("cert.pem", leaf.cert),
+        privateKey: await folder.write("key.pem", leaf.key),
+        httpPort: 80,
+        tlsPort: 443,
+        ocspResponderURL: "",
+        externalAccountBindingRequired: externalAccounts !== undefined,
+        externalAccountMACKeys: externalAccounts ?? {},
+      },
+    }),
+  );
+  const [command = "", ...args] = [...through, "pebble", "-config", config, "-dnsserver", dns];
+  const program = await startUntil(command, {
+    args,
+    env: { PEBBLE_VA_NOSLEEP: "1", PEBBLE_WFE_NONCEREJECT: String(refusedNonces) },
+    ready: ({ line }) => line(/ACME directory available/),
+  });
+  stack.defer(() => program.stop());
+  const all = stack.move();
+  return {
+    directory: `https://localhost:${PORT}/dir`,
+    caFile: await folder.write("ca.pem", authority.cert),
+    program,
+    [Symbol.asyncDispose]: () => all.disposeAsync(),
+  };
+}
