@@ -135,6 +135,22 @@ Deno.test("mailapp queue list shows what waits, with the last answer and a dot w
   });
 });
 
+Deno.test("mailapp queue list says what is held since nobody can be told, and takes it on or ends it", async () => {
+  await withSpool(async ({ directory, mailapp }) => {
+    const held = { address: "u@a.test", status: "held", settled: true, attemptCount: 1 } as const;
+    const [one = "", two = ""] = await fill(directory, [
+      entry([held], { reversePath: "" }),
+      entry([held], { reversePath: "" }),
+    ]);
+    const listed = (await mailapp("queue", "list", "--sender", "<>")).out;
+    assert.equal(listed.match(/u@a\.test: held \(failed, and has no sender to tell\), 1 try/g)?.length, 2);
+    assert.equal((await mailapp("queue", "release", one)).code, 0);
+    assert.match((await mailapp("queue", "list", one)).out, /u@a\.test: due, 1 try/);
+    assert.equal((await mailapp("queue", "bounce", two)).code, 0);
+    assert.equal((await mailapp("queue", "list", two)).code, 69);
+  });
+});
+
 Deno.test("mailapp queue list --json is an array of entries, selected by domain and sender", async () => {
   await withSpool(async ({ directory, mailapp }) => {
     const [one, two] = await fill(directory, [

@@ -8,6 +8,7 @@ import type { QueueView } from "../../relay/operator.ts";
 import { type Attempt, isOpen, type QueueRecipient, type TlsDemand } from "../../relay/queue_entry.ts";
 import { type QueueFilter, selects } from "../../relay/queue_filter.ts";
 import { explainReply } from "../../relay/reply_causes.ts";
+import { isUndeliverable } from "../../relay/undeliverable.ts";
 import { moment } from "./json.ts";
 import { count, printable, showDuration, showSize, showTime } from "./terminal.ts";
 
@@ -77,11 +78,15 @@ function causeOf(attempt: Attempt | undefined): string | undefined {
   return cause.operator === undefined ? cause.meaning : `${cause.meaning} ${cause.operator}`;
 }
 
-function state({ status, nextAttemptAt, attemptCount, attempts }: QueueRecipient, inFlight: boolean): string {
+function state(recipient: QueueRecipient, inFlight: boolean): string {
+  const { status, nextAttemptAt, attemptCount, attempts } = recipient;
   const tries = attemptCount === 0 ? "" : `, ${attemptCount} ${attemptCount === 1 ? "try" : "tries"}`;
   if (inFlight) return `being sent${tries}`;
   const doubt = attempts.at(-1)?.dotSentNoReply ? ", dot sent, no reply: it may have arrived" : "";
-  if (status !== "pending") return `${status}${tries}${doubt}`;
+  if (status !== "pending") {
+    const why = isUndeliverable(recipient) ? " (failed, and has no sender to tell)" : "";
+    return `${status}${why}${tries}${doubt}`;
+  }
   const wait = nextAttemptAt - systemClock.now();
   return `${wait <= 0 ? "due" : `next try in ${showDuration(wait)}`}${tries}${doubt}`;
 }
