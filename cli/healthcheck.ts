@@ -62,6 +62,10 @@ async function healthcheck(
   if (flags.wait === undefined) {
     const places = await placesOf(config, server);
     io.out(`${await findAnswer(places, { server, hostname: config.hostname })}\n`);
+    if (server !== "serve-submit") return EXIT.ok;
+    // To those who do not log in it says no more; but what it takes, it takes for serve-out.
+    const next = await placesOf(config, "serve-out");
+    io.out(`${await findAnswer(next, { server: "serve-out", hostname: config.hostname })}\n`);
     return EXIT.ok;
   }
   const deadline = systemClock.monotonic() + flags.wait * 1000;

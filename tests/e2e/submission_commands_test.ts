@@ -58,9 +58,16 @@ Deno.test("healthcheck tells whether serve-submit answers, on either of its port
     assert.equal(before.code, 69);
     {
       await using _serveSubmit = await machine.start("serve-submit");
+      const alone = await check();
+      assert.equal(alone.code, 69);
+      assert.match(alone.stderr, /serve-out on 127\.0\.0\.1:\d+ does not answer/);
+      await using _serveOut = await machine.start("serve-out");
       const during = await check();
       assert.equal(during.code, 0, during.stderr);
-      assert.match(during.stdout, /^serve-submit on 127\.0\.0\.1:\d+: answers, and takes mail\n$/);
+      assert.match(
+        during.stdout,
+        /^serve-submit on 127\.0\.0\.1:\d+: answers, and takes mail\nserve-out on 127\.0\.0\.1:\d+: answers, and takes mail\n$/,
+      );
     }
   }
 });

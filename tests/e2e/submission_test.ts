@@ -1,5 +1,8 @@
 // serve-submit as it runs: from a mail program's login to the mailbox, by way of serve-out and serve-in.
 import assert from "node:assert/strict";
+import { generateKeyPairSync } from "node:crypto";
+import { FakeDns, type FakeDnsReply, soa } from "../support/fake_dns.ts";
+import { RunningMailapp, Workspace } from "../support/mailapp.ts";
 import { SubmissionMachine } from "../support/submission.ts";
 
 const MESSAGE =
@@ -36,4 +39,62 @@ Deno.test("mail of who has logged in goes through serve-out to the mailbox, and 
     assert.ok(text.endsWith("\n\nHello\n"), text);
   }
   assert.equal(await serveSubmit.stop(), 0);
+});
+
+/** What another host asks DNS about mail of example.com. */
+function zone(dkim: string): Record<string, FakeDnsReply> {
+  const texts = {
+    "example.com": "v=spf1 ip4:127.0.0.1 -all",
+    "_dmarc.example.com": "v=DMARC1; p=reject; aspf=s; adkim=s",
+    "s1._domainkey.example.com": dkim,
+  };
+  return Object.fromEntries(
+    Object.entries(texts).map(([name, text]) => [
+      `${name} TXT`,
+      { answers: [{ name, type: "TXT", ttl: 60, data: [text] }], authorities: [soa("example.com")] },
+    ]),
+  );
+}
+
+Deno.test("what people send leaves signed, and another host finds spf, dkim and dmarc to pass; a forged sender never gets there", async () => {
+  const { publicKey, privateKey } = generateKeyPairSync("ed25519");
+  const raw = publicKey.export({ type: "spki", format: "der" }).subarray(-32).toString("base64");
+  await using dns = await FakeDns.start(zone(`v=DKIM1; k=ed25519; p=${raw}`));
+  await using there = await Workspace.create();
+  const config = await there.configure({
+    "": { hostname: "mx.there.test", data_dir: there.file("state") },
+    "serve-in": { domains: ["there.test"] },
+    "serve-in.checks": { spf: true, dkim: true, arc: true, dmarc: "enforce" },
+    dns: { servers: [dns.server] },
+  });
+  await using receiver = new RunningMailapp(["serve-in", "--config", config]);
+  const { port } = await receiver.event("listener.ready");
+  const key = there.file("dkim.pem");
+  await Deno.writeTextFile(key, String(privateKey.export({ type: "pkcs8", format: "pem" })), { mode: 0o600 });
+  await using machine = await SubmissionMachine.create({
+    changes: {
+      "serve-out.routes": { "there.test": `127.0.0.1:${port}` },
+      dkim: { "example.com": { selector: "s1", key } },
+    },
+  });
+  await using _serveOut = await machine.start("serve-out");
+  await using _serveSubmit = await machine.start("serve-submit");
+  using client = await machine.login();
+  const send = async (sender: string, author: string) => {
+    await client.say(`MAIL FROM:<${sender}>`);
+    await client.say("RCPT TO:<alice@there.test>");
+    await client.say("DATA");
+    await client.send(`From: ${author}\r\nSubject: x\r\n\r\nHello\r\n.\r\n`);
+    return await client.hear();
+  };
+  assert.match(
+    await send("alice@example.com", "bob@example.com"),
+    /^550 5\.7\.1 <bob@example\.com> is not an address of/,
+  );
+  assert.match(await send("alice+shop@example.com", "alice@example.com"), /^250 2\.0\.0 /);
+  const delivered = await receiver.event("message.delivered");
+  const text = await Deno.readTextFile(String(delivered["file"]));
+  const [, results = ""] = /^Authentication-Results: ([^]*?)\n(?![ \t])/m.exec(text) ?? [];
+  for (const expected of [/\bspf=pass\b/, /\bdkim=pass\b/, /\bdmarc=pass\b/]) assert.match(results, expected);
+  assert.equal(receiver.events.filter(({ event }) => event === "message.delivered").length, 1);
 });
