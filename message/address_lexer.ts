@@ -1,12 +1,12 @@
 /**
- * The words of an address list (RFC 5322 §3.2, §3.4), one after the other.
+ * Splits an address list (RFC 5322 §3.2, §3.4) into tokens.
  *
  * @module
  */
 
 /**
- * What a token is. `word`: a run of other characters, dots included; `other`: a character that means nothing where it
- * stands outside of quotes, such as `)`; `end`: there are no more.
+ * The kind of a token. `word`: a run of other characters, dots included; `other`: a character without meaning where it
+ * stands unquoted, such as `)`; `end`: no more tokens.
  */
 export type AddressToken =
   | "word"
@@ -24,7 +24,7 @@ export type AddressToken =
 
 const BACKSLASH = 0x5c;
 const SPACE = 1;
-/** What begins with each ASCII character: an index into `TOKENS`, or `SPACE`. */
+/** The kind of token that each ASCII character begins: an index into `TOKENS`, or `SPACE`. */
 const CLASSES = new Uint8Array(128);
 const TOKENS: AddressToken[] = ["word", "word"];
 for (const character of " \t\r\n") CLASSES[character.charCodeAt(0)] = SPACE;
@@ -48,7 +48,7 @@ export class AddressLexer {
   end = 0;
   /** Whether white space or a comment stands before it. */
   spaced = false;
-  /** Whether a quoted string, comment or literal has its end. */
+  /** Whether a quoted string, comment or literal is closed. */
   closed = true;
 
   /** Stands before the first token. */
@@ -56,7 +56,7 @@ export class AddressLexer {
     this.#text = text;
   }
 
-  /** Goes to the next token, and says what it is. */
+  /** Advances to the next token, and returns its kind. */
   next(): AddressToken {
     const text = this.#text;
     const length = text.length;
@@ -85,7 +85,7 @@ export class AddressLexer {
         this.#behindComment = true;
         return token;
     }
-    // A character behind a backslash means nothing by itself, here too.
+    // A backslash quotes the next character, here too.
     this.end = first === BACKSLASH ? Math.min(at + 2, length) : at + 1;
     return token;
   }

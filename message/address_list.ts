@@ -1,5 +1,5 @@
 /**
- * The mailboxes in a header field such as To (RFC 5322 §3.4): whose they are, where they stand, how plainly.
+ * The mailboxes in a header field such as To (RFC 5322 §3.4): addresses, positions, and whether they are unambiguous.
  *
  * @module
  */
@@ -20,14 +20,17 @@ export interface ListedMailbox {
   readonly end: number;
   /** Where the display name stands in the value, if there is one and an angle bracket behind it. */
   readonly name?: { readonly start: number; readonly end: number };
-  /** Whether it follows the grammar of today, as far as this looks: one address, and nothing unclosed or left over. */
+  /** Whether it follows the current grammar as far as checked here: one address, nothing unclosed or left over. */
   readonly plain: boolean;
 }
 
-/** No path is as long (RFC 5321 §4.5.3.1.3); who is given more refuses it. */
+/** Longer than any path (RFC 5321 §4.5.3.1.3); callers refuse what is cut. */
 const MAX_ADDRESS = 1000;
 
-/** The mailboxes of a value, in order, those in groups too; of two in brackets without a comma between them, both. Looks at each character a bounded number of times. */
+/**
+ * The mailboxes of a value, in order, those in groups too; two in brackets without a comma count as two. Looks at each
+ * character a bounded number of times.
+ */
 export function* mailboxes(value: string): Generator<ListedMailbox, void, void> {
   const lexer = new AddressLexer(value);
   let item = new Item(value);
@@ -35,7 +38,7 @@ export function* mailboxes(value: string): Generator<ListedMailbox, void, void> 
     const token = lexer.next();
     const ends = token === "end" || (!item.inBrackets && (token === "," || token === ";"));
     if (token === "<" && item.hasBrackets) {
-      // Which of the two a reader takes cannot be told: both are named, and neither is plain.
+      // Readers differ in which of the two they take: both are given, and neither is plain.
       item.odd = true;
       yield item.finish();
       item = new Item(value);
@@ -59,16 +62,16 @@ export function parseAddressList(value: string): string[] {
   return addresses;
 }
 
-/** Nobody has more authors; what a longer list costs to look up is for nobody's good. */
+/** No honest message has more authors; a longer list would only cost DNS look-ups. */
 const MAX_DOMAINS = 100;
 
-/** Octets of From fields that are read for their domains. No honest author list comes near. */
+/** Octets of From fields that are read for their domains; far above any honest author list. */
 export const MAX_AUTHOR_FIELDS = 16 * 1024;
 
 /**
  * The domains of the addresses in a From field (RFC 5322 §3.6.2), each once, at most 100, in lower case with A-labels:
- * who a message claims to be from. Addresses without a domain, or with an address literal, are left out; of what is no
- * domain its beginning counts, if that is one.
+ * who a message claims to be from. Addresses without a domain, or with an address literal, are left out; of an invalid
+ * domain its beginning counts, if that is valid.
  * @param value one character an octet; of more than 16 KiB only the beginning is read
  */
 export function authorDomains(value: string): string[] {
@@ -84,7 +87,7 @@ export function authorDomains(value: string): string[] {
   return [...domains];
 }
 
-/** What some readers show as the domain where other things stand behind it: names with a dot. */
+/** What some readers show as the domain where other text follows it: names with a dot. */
 const BEGINNING = /^[A-Za-z0-9\u0080-\u00ff_-]+(?:\.[A-Za-z0-9\u0080-\u00ff_-]+)+/;
 
 /** A domain, one character an octet; a UTF-8 address (RFC 6532) has it as U-labels. */
@@ -96,8 +99,8 @@ const BARE = /^[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~]+(?:\.[A-Za-z0-9!#$%&'*+\-/=?^_`{|
 
 /**
  * Completes the bare local-parts of a value; everything else in it stays as it is, white space and folding included.
- * `undefined` when there is nothing to complete, or when anything in it is not plainly understood: then it is not ours
- * to touch.
+ * `undefined` when there is nothing to complete, or when anything in it is ambiguous: then it is left
+ * alone.
  */
 export function completeAddresses(value: string, domain: string): string | undefined {
   let completed = "";
@@ -112,7 +115,7 @@ export function completeAddresses(value: string, domain: string): string | undef
   return from === 0 ? undefined : completed + value.slice(from);
 }
 
-/** What stands between two commas. */
+/** The part between two commas. */
 class Item {
   begun = false;
   readonly #value: string;
@@ -123,11 +126,11 @@ class Item {
   #brackets: "none" | "open" | "closed" = "none";
   #inRoute = false;
   #name: { start: number; end: number } | undefined;
-  /** Whether there is something that the grammar does not have. */
+  /** Whether it has something that the grammar does not allow. */
   odd = false;
   /** Two words side by side: a display name, but no address. */
   #twoWords = false;
-  /** Whether the last token may have another one right behind it. */
+  /** Whether another token may follow the last one directly. */
   #joins = true;
 
   constructor(value: string) {
@@ -178,7 +181,7 @@ class Item {
     };
   }
 
-  /** What came so far was a name. */
+  /** The tokens so far were a display name. */
   #open(): void {
     if (this.#domain !== undefined) this.odd = true;
     this.#brackets = "open";
@@ -198,7 +201,7 @@ class Item {
     const room = MAX_ADDRESS - this.#length;
     if (end - start > room) this.odd = true;
     if (room <= 0) return;
-    // Without the space, two words would make one address, and somebody else's.
+    // Without the space, two words would form one address, of somebody else.
     const part = (joins || !spaced ? "" : " ") + this.#value.slice(start, Math.min(end, start + room));
     this.#parts.push(part);
     this.#length += part.length;

@@ -24,10 +24,10 @@ import { parseParameters } from "./parameters.ts";
 const ADDRESSES =
   /^(?:(?:resent-)?(?:from|sender|reply-to|to|cc)|return-receipt-to|disposition-notification-to|errors-to|mail-followup-to|mail-reply-to)$/;
 const PARAMETERS = /^(?:content-type|content-disposition)$/;
-/** Fields with a grammar that has no place for words; what is not known here is text. */
+/** Fields whose grammar has no place for encoded words; fields not listed anywhere here are text. */
 const STRUCTURED =
   /^(?:received|return-path|delivered-to|date|resent-date|message-id|resent-message-id|in-reply-to|references|mime-version|content-(?:transfer-encoding|id|location|base|language|md5)|list-[!-9;-~]*|arc-[!-9;-~]*|authentication-results|dkim-signature|domainkey-signature|received-spf|autocrypt|face|x-face)$/;
-/** Octets of fields that are encoded, in all; words cost more than their octets. */
+/** Octets of all fields that are encoded; encoded words cost more than their octets. */
 const MAX_ENCODED = 64 * 1024;
 /** Fields that are encoded; each costs more than its octets. */
 const MAX_FIELDS = 1000;
@@ -89,7 +89,9 @@ interface Foreign {
   readonly kind: "name" | "comment" | "domain";
 }
 
-/** Encodes the names and comments of an address list, the names of groups, and domains as A-labels; local-parts stay. */
+/**
+ * Encodes the names and comments of an address list, the names of groups, and domains as A-labels; local-parts stay.
+ */
 function encodeAddresses(
   value: string,
   { charset, label }: { readonly charset: string; readonly label: string },
@@ -160,7 +162,7 @@ function foreignParts(value: string): Foreign[] {
       if (name !== undefined && (token === "<" || token === ":") && !parted) {
         const { start, end, words, at } = name;
         const phrase = words.join(" ");
-        // Encoded once more, an encoded word would be shown as it is written.
+        // Encoded twice, an encoded word would be shown in its encoded form.
         if (!isAscii(phrase) && !words.some(isEncodedWord)) {
           found.splice(at, 0, { start, end, text: phrase, kind: "name" });
         }

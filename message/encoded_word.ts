@@ -8,7 +8,7 @@ import { Buffer, isUtf8 } from "node:buffer";
 /** Characters of a line that holds an encoded word (RFC 2047 §2), which then has at most 75. */
 const MAX_LINE = 76;
 const HEX = "0123456789ABCDEF";
-// What may stand as it is wherever an encoded word may (§5, the narrowest of its rules).
+// Characters allowed unencoded in every place of an encoded word (§5, the strictest of its rules).
 const SAFE = new Set(
   Buffer.from("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/"),
 );
@@ -20,7 +20,7 @@ const QUOTED_LENGTHS = Uint8Array.from(
 );
 const IS_ENCODED = /^=\?[^? \t\r\n]+\?[BbQq]\?[^? \t\r\n]*\?=$/;
 
-/** Text as octets, and what they mean. */
+/** Text as octets, with its character set. */
 export interface ForeignText {
   /** One character an octet. */
   readonly text: string;
@@ -33,7 +33,7 @@ export function charsetOf(text: string, declared: string | undefined): string {
   if (isUtf8(Buffer.from(text, "latin1"))) return "utf-8";
   const usable = declared !== undefined && /^[A-Za-z0-9][A-Za-z0-9._+-]{0,39}$/.test(declared) &&
     !/^(?:utf-?8|us-ascii)$/i.test(declared);
-  // RFC 1428: what nobody has told.
+  // RFC 1428: the character set when it is unknown.
   return usable ? declared : "unknown-8bit";
 }
 
@@ -116,7 +116,7 @@ export function isAscii(text: string): boolean {
   return !/[\u0080-\uffff]/.test(text);
 }
 
-/** A value as it is put together, and how far its last line has come. */
+/** A value being built, with the length of its last line. */
 class Lines {
   text = "";
   #column: number;
@@ -134,7 +134,7 @@ class Lines {
   }
 
   addWords(space: string, words: ForeignText): void {
-    // The first one needs some room on its line.
+    // The first word needs some room on its line.
     this.#append(this.#column + space.length > MAX_LINE / 2 && /^[ \t]/.test(space) ? `\r\n${space}` : space);
     this.#append(encodeWords(words, this.#column));
     this.#short = true;

@@ -7,11 +7,11 @@ import { type HeaderField, shortName } from "./header_section.ts";
 
 /** Octets of a line, without its CRLF. */
 export const MAX_LINE = 998;
-/** What a line should have at most. */
+/** The recommended maximum of a line. */
 const WIDTH = 78;
 
 /**
- * Folds lines of more than 998 octets where they have white space, which changes nothing of what they say.
+ * Folds lines of more than 998 octets at white space, which does not change their meaning.
  * @param repairs told of each name with such a line
  * @param left told of each line that has no such place
  */
@@ -35,7 +35,7 @@ export function foldLines(
   });
 }
 
-/** Breaks a line before white space; no part is white space alone. */
+/** Breaks a line before white space; no part is only white space. */
 function fold(line: string): string {
   const lines: string[] = [];
   /** Where the line that is being filled begins. */

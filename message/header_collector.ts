@@ -40,7 +40,7 @@ export class HeaderCollector {
         }
         if (byte === CR || byte === LF) {
           this.#ended = true;
-          // Where the rest of the empty line is yet to come, so is the body.
+          // The rest of the empty line, and so the body, is still to come.
           if (byte === LF) return at + 1;
           return at + 1 < chunk.length ? at + (chunk[at + 1] === LF ? 2 : 1) : undefined;
         }
@@ -53,7 +53,7 @@ export class HeaderCollector {
     return undefined;
   }
 
-  /** The message is over: what is held is the last field. */
+  /** Ends the message: what is held is the last field. */
   finish(): void {
     if (!this.#ended) this.#endField(new Uint8Array(0));
     this.#ended = true;

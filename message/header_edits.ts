@@ -1,5 +1,5 @@
 /**
- * Changes of a header section that is there as a whole.
+ * Changes to a complete header section.
  *
  * @module
  */
@@ -27,7 +27,7 @@ export function editHeader(
   let changed = false;
   for (const { name, index, value } of edits) {
     const lower = name.toLowerCase();
-    // Lines that are no fields have no name.
+    // Lines that are not fields have no name.
     if (lower === "") continue;
     let seen = 0;
     let found = false;

@@ -4,11 +4,11 @@
  * @module
  */
 /**
- * Octets of a header section that is taken; a message with a longer one is refused. Work and memory for header
+ * The largest header section that is accepted, in octets; a longer one refuses the message. Work and memory for header
  * sections are bounded by it.
  */
 export const MAX_HEADER_SECTION = 2 * 1024 * 1024;
-/** Fields of a header section: each costs more than its octets. Messages of honest people have a few hundred at most. */
+/** The most fields of a header section: each costs more than its octets. Honest messages have a few hundred at most. */
 export const MAX_FIELDS = 10_000;
 
 const LF = 10;
@@ -17,7 +17,10 @@ const SPACE = 32;
 const TAB = 9;
 const COLON = 58;
 
-/** Where the name that begins at `start` ends: the first octet that no name holds. Equal to `start` where none begins. */
+/**
+ * Where the name that begins at `start` ends: the first octet that a name may not hold. Equal to `start` where none
+ * begins.
+ */
 export function nameEnd(bytes: Uint8Array, start: number, end: number): number {
   let at = start;
   for (; at < end; at++) {

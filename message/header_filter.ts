@@ -1,7 +1,7 @@
 /**
- * Looks at the header section of a message as it streams by: counts Received fields (RFC 5321 §6.3), takes out fields
- * that a delivery does not want, and mends a beginning that would make text of fields, or fields of text. Memory is
- * bounded whatever the message holds.
+ * Filters the header section of a message as it streams by: counts Received fields (RFC 5321 §6.3), removes fields
+ * that a delivery does not want, and repairs a beginning by which text would be read as fields or fields as text.
+ * Memory is bounded whatever the message holds.
  *
  * @module
  */
@@ -10,17 +10,17 @@ import { latin1 } from "../base/latin1.ts";
 import { isField, nameEnd, skipSpace, unfold } from "./header_field.ts";
 import { isMboxLine, markLength } from "./split_message.ts";
 
-/** A field as far as it is looked at, to be read only during the call that gives it. */
+/** A field as far as it was read; valid only during the call. */
 export interface SeenField {
   /** In lower case. */
   readonly name: string;
-  /** Whether the field was looked at to its end. */
+  /** Whether the field was read to its end. */
   readonly whole: boolean;
-  /** The value, unfolded, as far as it was looked at. */
+  /** The value, unfolded, as far as it was read. */
   value(): string;
 }
 
-/** Decides whether a field is taken out. */
+/** Decides whether a field is removed. */
 export type UnwantedField = (field: SeenField) => boolean;
 
 const LF = 10;
@@ -29,7 +29,7 @@ const SPACE = 32;
 const TAB = 9;
 const COLON = 58;
 
-// How much of a field is looked at before it is decided upon; a longer field is decided upon by its beginning.
+// How much of a field is read before the decision; a longer field is decided by its beginning.
 const MAX_LOOK = 2048;
 const NOTHING = new Uint8Array(0);
 const EMPTY_LINE = new Uint8Array([CR, LF]);
@@ -39,22 +39,22 @@ const MESSAGE_ID = "message-id";
 const MAX_MESSAGE_ID = 998;
 
 /**
- * Filters one message. Bytes go in cut anywhere; pieces come out that are valid as long as the chunk is.
+ * Filters one message. Bytes go in, cut anywhere; pieces come out that are valid as long as the chunk is.
  *
- * Fields are put on top of what comes out. So that these end where they should, and show what they are, a message that
- * begins with no field gets the empty line that it lacks. A byte order mark at the top goes, and so do lines of an mbox
- * file, if a field follows them.
+ * The caller puts fields on top of the output. So that they stay separate from it, a message that
+ * does not begin with a field gets the empty line that it lacks. A byte order mark at the top is removed, and so are
+ * lines of an mbox file, if a field follows them.
  */
 export class HeaderFilter implements SeenField {
   /** Received fields so far. */
   receivedCount = 0;
-  /** Fields so far, and lines that are none. */
+  /** Fields so far, and lines that are not fields. */
   fieldCount = 0;
   /** The first Message-ID, as it stands there; absent until there is one. */
   messageId: string | undefined;
   /** Octets of the header section so far. */
   octets = 0;
-  /** Those of them that went on. */
+  /** The octets of them that were passed on. */
   keptOctets = 0;
   readonly #unwanted: UnwantedField | undefined;
   #inHeader = true;
@@ -76,7 +76,7 @@ export class HeaderFilter implements SeenField {
   #look: Uint8Array = NOTHING;
   #nameEnd = 0;
 
-  /** Without `unwanted` it takes out nothing. */
+  /** Without `unwanted` it removes nothing. */
   constructor(unwanted?: UnwantedField) {
     this.#unwanted = unwanted;
   }
@@ -98,7 +98,7 @@ export class HeaderFilter implements SeenField {
   /** Takes bytes and adds to `pieces` what goes on: parts of the chunk, as large as they can be. */
   push(chunk: Uint8Array, pieces: Uint8Array[]): void {
     const length = chunk.length;
-    // What stands between `from` and the field at `fieldStart` goes out.
+    // The bytes from `from` up to the field at `fieldStart` are output.
     let from = 0;
     let fieldStart = 0;
     let at = 0;
@@ -136,13 +136,13 @@ export class HeaderFilter implements SeenField {
     }
   }
 
-  /** Gives out what is still held when the message ends within its header section. */
+  /** Outputs what is still held when the message ends within its header section. */
   finish(pieces: Uint8Array[]): void {
     this.#endField(NOTHING, { from: 0, fieldStart: 0, end: 0 }, pieces);
     if (this.#inHeader) this.#endHeader(pieces);
   }
 
-  /** Decides upon a field, as far as it is known, if that has not been done; returns from where bytes go out now. */
+  /** Decides on a field by what is known of it, if that is still open; returns where output continues. */
   #endField(
     chunk: Uint8Array,
     { from, fieldStart, end }: { from: number; fieldStart: number; end: number },
@@ -163,12 +163,12 @@ export class HeaderFilter implements SeenField {
     }
     this.#field = "kept";
     this.#atStart = false;
-    // A copy: the buffer is used again for the next field before the pieces are written.
+    // A copy: the buffer is reused for the next field before the pieces are written.
     if (before > skipped) this.#keep(field.slice(skipped, before), pieces);
     return skipped > before ? from + skipped - before : from;
   }
 
-  /** Gives out a part of the header section. */
+  /** Outputs a part of the header section. */
   #keep(part: Uint8Array, pieces: Uint8Array[]): void {
     if (part.length === 0) return;
     pieces.push(part);
@@ -218,8 +218,8 @@ export class HeaderFilter implements SeenField {
   #isWanted(field: Uint8Array): boolean {
     const name = nameEnd(field, 0, field.length);
     const colon = skipSpace(field, name, field.length);
-    // A line that is no field ends the header section for some readers and not for others: only the empty line does
-    // here, lest a forged field stand behind such a line.
+    // A line that is not a field ends the header section for some readers and not for others: only the empty line does
+    // here, so that no forged field can follow such a line.
     if (name === 0 || (field[colon] !== COLON && !this.#hidesColon(field, name))) return true;
     this.#look = field;
     this.#nameEnd = name;

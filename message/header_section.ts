@@ -21,7 +21,7 @@ export class HeaderSection {
   readonly fields: HeaderField[] = [];
   readonly #byName = new Map<string, HeaderField[]>();
 
-  /** Reads fields that are there as a whole; see {@linkcode headerFields}. */
+  /** Reads complete fields, as {@linkcode headerFields} does. */
   static of(section: Uint8Array | string): HeaderSection {
     const whole = new HeaderSection();
     for (const field of headerFields(section)) whole.add(field);
@@ -53,7 +53,7 @@ const SPACE = 32;
 const TAB = 9;
 
 /**
- * The fields of a header section, from the top. Lines end in CRLF or LF. Looks at each octet a bounded number of times.
+ * The fields of a header section, from the top. Lines end in CRLF or LF. Reads each octet a bounded number of times.
  * @param section without the empty line that ends it; as a text, one character a byte
  */
 export function headerFields(section: Uint8Array | string): HeaderField[] {
@@ -77,7 +77,7 @@ export function shortName({ name }: HeaderField): string {
   return name.length > 50 ? `${name.slice(0, 50)}…` : name;
 }
 
-/** What stands behind the colon of a field, folding included. */
+/** The value after the colon, folding included. */
 export function fieldValue({ text }: HeaderField): string {
   return text.slice(text.indexOf(":") + 1);
 }

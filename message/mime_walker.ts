@@ -9,21 +9,21 @@ import { fieldValue, HeaderSection } from "./header_section.ts";
 import { MAX_HEADER_SECTION } from "./header_field.ts";
 import { parseParameters } from "./parameters.ts";
 
-/** A part that holds no other parts. */
+/** A part without parts of its own. */
 export interface MimeLeaf {
   /** Counts the parts of a message, from 0. */
   readonly index: number;
   /** Such as `text/plain`, in lower case. */
   readonly type: string;
-  /** Content-Transfer-Encoding in lower case; `7bit` where nothing is said. */
+  /** Content-Transfer-Encoding in lower case; `7bit` if absent. */
   readonly encoding: string;
-  /** Whether it stands in a multipart/signed or multipart/encrypted, where it must stay as it is. */
+  /** Whether it is in a multipart/signed or multipart/encrypted, which must not change. */
   readonly sealed: boolean;
-  /** Whether it stands in a message within the message. */
+  /** Whether it is in a message within the message. */
   readonly attached: boolean;
 }
 
-/** Is told of the parts, in the order of the message. Bytes are valid only during the call. */
+/** Receives the parts, in the order of the message. Bytes are valid only during the call. */
 export interface MimeHandler {
   /** The header section of a part, with the empty line behind it, if it has one. */
   header(bytes: Uint8Array, part: { readonly index: number; readonly section: HeaderSection }): void;
@@ -31,11 +31,11 @@ export interface MimeHandler {
   body(bytes: Uint8Array, leaf: MimeLeaf): void;
   /** A leaf is over. */
   end(leaf: MimeLeaf): void;
-  /** What belongs to no leaf: delimiters, and what stands before, between and behind the parts. */
+  /** Everything outside of leaves: delimiters, and text before, between and after the parts. */
   other(bytes: Uint8Array): void;
 }
 
-/** A message whose parts cannot be told without guessing. The message says why, and holds nothing of the content. */
+/** A message whose parts are ambiguous. The error's message says why, and quotes nothing. */
 export class MalformedMimeError extends Error {
   /** Why. */
   constructor(message: string) {
@@ -44,7 +44,7 @@ export class MalformedMimeError extends Error {
   }
 }
 
-/** Multiparts within each other; as many looks at each line at most. */
+/** The deepest nesting of multiparts; each line is compared at most as often. */
 const MAX_DEPTH = 20;
 /** Octets of an unfinished line that are held, since it may be a delimiter. */
 const MAX_HELD = 1024;
@@ -64,7 +64,7 @@ interface Level {
   readonly digest: boolean;
 }
 
-/** Walks through one message. */
+/** Walks the parts of one message. */
 export class MimeWalker {
   readonly #handler: MimeHandler;
   readonly #intoMessages: boolean;
@@ -93,7 +93,7 @@ export class MimeWalker {
   push(chunk: Uint8Array): void {
     const bytes = this.#held.length === 0 ? chunk : concat(this.#held, chunk);
     this.#held = NOTHING;
-    // Where the line begins, and where what has not been handed on yet.
+    // Where the line begins, and where bytes not passed on yet begin.
     let at = 0;
     let start = 0;
     for (let lf = bytes.indexOf(LF); lf >= 0; lf = bytes.indexOf(LF, at)) {
@@ -153,7 +153,7 @@ export class MimeWalker {
     if (this.#atLineStart && (line[0] === LF || (line[0] === CR && line[1] === LF))) this.#endHeader();
   }
 
-  /** A part, and a line of a header, take more time and memory than their octets. */
+  /** A part, or a header line, costs more time and memory than its octets. */
   #count(): void {
     if (++this.#lines > MAX_LINES) throw new MalformedMimeError("too many parts, or lines of their headers");
   }
@@ -165,7 +165,7 @@ export class MimeWalker {
     else if (this.#leaf !== undefined) this.#handler.body(bytes, this.#leaf);
   }
 
-  /** Which of the multiparts around it the line delimits. */
+  /** The index of the multipart that the line delimits. */
   #delimited(line: Uint8Array): number | undefined {
     if (!this.#mayDelimit(line, 0)) return undefined;
     let end = line.length;
@@ -233,7 +233,7 @@ export class MimeWalker {
   }
 }
 
-/** Whether the line, which ends there but for white space, has what follows the last part. */
+/** Whether the line, apart from trailing white space, is the delimiter after the last part. */
 function closes(
   line: Uint8Array,
   { end, delimiter }: { readonly end: number; readonly delimiter: Uint8Array },

@@ -1,5 +1,5 @@
 /**
- * Header fields made longer by white space that means nothing.
+ * Pads header fields with insignificant white space.
  *
  * @module
  */
@@ -9,8 +9,8 @@ import { Buffer } from "node:buffer";
 const MAX_LINE = 998;
 
 /**
- * The fields with spaces at the ends of their lines, from the last line upward, so that they have so many octets as
- * UTF-8; `undefined` where they have more already, or their lines would get too long.
+ * The fields with spaces at the ends of their lines, from the last line upward, to a length of `octets` as
+ * UTF-8; `undefined` where they are longer already, or their lines would get too long.
  * @param fields lines that end with LF or CRLF
  */
 export function padLines(fields: string, octets: number): string | undefined {

@@ -5,7 +5,7 @@
  */
 import { AddressLexer } from "./address_lexer.ts";
 
-/** A parameter as it stands. */
+/** A parameter with its position. */
 export interface Parameter {
   /** In lower case. */
   readonly name: string;
@@ -19,7 +19,7 @@ export interface Parameter {
 
 /** A value with its parameters. */
 export interface ParameterizedValue {
-  /** What stands before the first semicolon, in lower case: `text/plain`. */
+  /** The part before the first semicolon, in lower case: `text/plain`. */
   readonly value: string;
   /** In order; no name twice. */
   readonly parameters: ReadonlyMap<string, Parameter>;
@@ -30,8 +30,8 @@ const VALUE = new RegExp(`^${TOKEN}(?:/${TOKEN})?$`);
 const NAME = new RegExp(`^${TOKEN}$`);
 
 /**
- * Reads a value with parameters; `undefined` where it does not follow the grammar, but that octets above 127 may stand
- * in the values of parameters. Looks at each character a bounded number of times.
+ * Reads a value with parameters; `undefined` where it does not follow the grammar, except that octets above 127 are
+ * allowed in the values of parameters. Looks at each character a bounded number of times.
  * @param text with or without its folding
  */
 export function parseParameters(text: string): ParameterizedValue | undefined {
@@ -41,7 +41,7 @@ export function parseParameters(text: string): ParameterizedValue | undefined {
   const parameters = new Map<string, Parameter>();
   for (let token = words.next(); token !== "end"; token = words.next()) {
     if (token !== ";") return undefined;
-    // An empty one, as behind a semicolon at the end, says nothing.
+    // An empty one, as after a trailing semicolon, is ignored.
     if (words.peek() === ";" || words.peek() === "end") continue;
     const parameter = readParameter(words);
     if (parameter === undefined || parameters.has(parameter.name)) return undefined;
@@ -70,7 +70,7 @@ function readParameter(words: Words): Parameter | undefined {
   return { name: name.toLowerCase(), value: rest, start, end: words.end };
 }
 
-/** The tokens of a text but for its comments. */
+/** The tokens of a text, without comments. */
 class Words {
   readonly #lexer: AddressLexer;
   readonly #value: string;
@@ -84,7 +84,7 @@ class Words {
     this.#next = this.#skip();
   }
 
-  /** The token that was given last, as it stands. */
+  /** The text of the last token. */
   get text(): string {
     return this.#value.slice(this.start, this.end);
   }

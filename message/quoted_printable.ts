@@ -13,15 +13,17 @@ const EQUALS = 61;
 const MAX_LINE = 76;
 const HEX = new TextEncoder().encode("0123456789ABCDEF");
 
-/** Encodes text whose lines end in CRLF as it comes, cut anywhere; a CR or LF that stands alone is encoded as a byte. */
+/**
+ * Encodes text whose lines end in CRLF as it comes, cut anywhere; a CR or LF that stands alone is encoded as a byte.
+ */
 export class QuotedPrintableEncoder {
   #out = new Uint8Array(0);
   #length = 0;
   #column = 0;
-  /** White space, or a CR, of which only what follows tells how it is written. */
+  /** White space or a CR, whose encoding depends on what follows. */
   #held: number | undefined;
 
-  /** The encoded form of what can be told by now. */
+  /** Encodes a chunk, but for what depends on the next one. */
   push(chunk: Uint8Array): Uint8Array {
     // Each byte takes three at most, and each line, of 73 bytes of output or more, a line end of three.
     this.#out = new Uint8Array(4 * (chunk.length + 1) + 8);
@@ -34,7 +36,7 @@ export class QuotedPrintableEncoder {
   finish(): Uint8Array {
     this.#out = new Uint8Array(8);
     this.#length = 0;
-    // White space at the end gets lost on the way.
+    // White space at the end of a line may get lost in transit.
     if (this.#held !== undefined) this.#escape(this.#held);
     this.#held = undefined;
     return this.#out.subarray(0, this.#length);
@@ -83,7 +85,7 @@ export class QuotedPrintableEncoder {
   }
 }
 
-/** Encodes text that is there as a whole. */
+/** Encodes a complete text. */
 export function encodeQuotedPrintable(bytes: Uint8Array): Uint8Array {
   const encoder = new QuotedPrintableEncoder();
   return concat(encoder.push(bytes), encoder.finish());

@@ -1,5 +1,5 @@
 /**
- * Parts of a message in quoted-printable (RFC 2045 §6.7), where they could not pass every server as they are: with
+ * Encodes parts of a message in quoted-printable (RFC 2045 §6.7) where some servers would not take them: with
  * lines of more than 998 octets, or with bytes above 127. What a reader sees stays the same.
  *
  * @module
@@ -10,11 +10,11 @@ import type { HeaderSection } from "./header_section.ts";
 import { MalformedMimeError, type MimeHandler, type MimeLeaf, MimeWalker } from "./mime_walker.ts";
 import { QuotedPrintableEncoder } from "./quoted_printable.ts";
 
-/** What is encoded. */
+/** What to encode. */
 export interface EncodingRules {
-  /** Whether bytes above 127 call for it too, and not only long lines. */
+  /** Whether to encode for bytes above 127 too, and not only for long lines. */
   readonly eightBit: boolean;
-  /** Whether it may be any part, of messages within the message too, or only text of the message itself. */
+  /** Whether to encode any part, also in messages within the message, or only text of the message itself. */
   readonly anyPart: boolean;
 }
 
@@ -22,16 +22,16 @@ export interface EncodingRules {
 export interface EncodingPlan {
   /** Their indices. */
   readonly parts: ReadonlySet<number>;
-  /** What is left although it calls for it, and why; in words for the log. */
+  /** What should be encoded and cannot be, with the reason, for the log. */
   readonly left: readonly string[];
 }
 
 type Chunks = AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
 
-/** So many reasons are told. */
+/** The most reasons that are given. */
 const MAX_REASONS = 10;
 
-/** Looks through a message, lines ending in CRLF. Where its parts cannot be told, all of it is left. */
+/** Plans the encoding of a message with lines ending in CRLF. Where its parts are ambiguous, nothing is encoded. */
 export async function planEncoding(message: Chunks, rules: EncodingRules): Promise<EncodingPlan> {
   const survey = new Survey(rules);
   try {
@@ -61,7 +61,7 @@ export async function* encodeParts(
   yield writer.take();
 }
 
-/** Finds what calls for encoding. */
+/** Finds the parts to encode. */
 class Survey implements MimeHandler {
   readonly parts = new Set<number>();
   readonly left = new Set<string>();
@@ -75,7 +75,7 @@ class Survey implements MimeHandler {
   }
 
   header(bytes: Uint8Array, { index }: { readonly index: number }): void {
-    // That of the message itself has been seen to before.
+    // The header of the message itself is repaired elsewhere.
     if (index === 0) return;
     this.#look(bytes);
     if (this.#calls) this.left.add("the header of a part");
@@ -131,7 +131,7 @@ class Writer implements MimeHandler {
     this.#parts = parts;
   }
 
-  /** What has been written since the last call. */
+  /** Takes what has been written since the last call. */
   take(): Uint8Array {
     const bytes = Buffer.concat(this.#pieces);
     this.#pieces = [];
@@ -157,7 +157,7 @@ class Writer implements MimeHandler {
   }
 
   body(bytes: Uint8Array, { index }: MimeLeaf): void {
-    // A copy: the walker's bytes are used again.
+    // A copy: the walker reuses its buffer.
     this.#pieces.push(
       this.#encoder !== undefined && this.#parts.has(index) ? this.#encoder.push(bytes) : bytes.slice(),
     );

@@ -1,5 +1,5 @@
 /**
- * Where the header section of a message ends (RFC 5322 §2.1), and where it begins in what programs write.
+ * Where the header section of a message ends (RFC 5322 §2.1), and where it begins in the output of programs.
  *
  * @module
  */
@@ -16,11 +16,11 @@ const NOTHING = new Uint8Array(0);
 const FROM_LINE = new TextEncoder().encode("From ");
 const BYTE_ORDER_MARK = [0xef, 0xbb, 0xbf];
 
-/** A message, cut behind its header section. */
+/** A message, split after its header section. */
 export interface SplitMessage {
   /** The fields, each with its line end; the last one may lack it. */
   readonly section: Uint8Array;
-  /** What came of the body so far, without the empty line before it. */
+  /** The body so far, without the empty line before it. */
   readonly rest: Uint8Array;
   /**
    * What ended the section: the empty line, a line that belongs to no field and so begins the body, or the end of the
@@ -30,15 +30,15 @@ export interface SplitMessage {
 }
 
 /**
- * Holds the header section of a message that comes in pieces, until it is over. Looks at no octet twice. It takes what
- * comes: who refuses sections above {@linkcode MAX_HEADER_SECTION} bounds it.
+ * Collects the header section of a message that comes in pieces. Reads no octet twice. It takes what
+ * comes: callers refuse sections above {@linkcode MAX_HEADER_SECTION}.
  */
 export class HeaderReader {
   #held: Uint8Array = NOTHING;
   #length = 0;
-  /** Where the line begins that is not complete yet. */
+  /** Where the incomplete line begins. */
   #lineStart = 0;
-  /** Up to where no line end is left to be found. */
+  /** Up to where line ends have been searched. */
   #scanned = 0;
 
   /** Octets held. */
@@ -47,11 +47,11 @@ export class HeaderReader {
   }
 
   /**
-   * Takes bytes, cut anywhere, with lines ending in CRLF or LF. Gives the parts when the section is over, which are
-   * valid as long as the chunk is; nothing is to be pushed behind them.
+   * Takes bytes, cut anywhere, with lines ending in CRLF or LF. Returns the parts when the section is complete, which
+   * are valid as long as the chunk is; nothing may be pushed afterwards.
    */
   push(chunk: Uint8Array): SplitMessage | undefined {
-    // As a rule the first chunk has all of the header section, and need not be copied.
+    // Usually the first chunk has all of the header section, and need not be copied.
     const held = this.#length === 0 ? chunk : this.#append(chunk);
     for (;;) {
       const lf = held.indexOf(LF, this.#scanned);
@@ -69,18 +69,18 @@ export class HeaderReader {
     return undefined;
   }
 
-  /** The parts of a message that is over while its header section is not. */
+  /** The parts of a message that ends within its header section. */
   finish(): SplitMessage {
     const held = this.#held.subarray(0, this.#length);
     const start = this.#lineStart;
-    // A last line without its end may be a field or the beginning of a body.
+    // An unterminated last line may be a field or the beginning of a body.
     const other = start < held.length && !this.#continues(held) && !isField(held, start);
     return other
       ? split(held, { end: start, body: start, by: "other line" })
       : split(held, { end: held.length, body: held.length, by: "end" });
   }
 
-  /** Whether the line continues a field; the first one has none to continue. */
+  /** Whether the line continues a field; the first line cannot. */
   #continues(held: Uint8Array): boolean {
     const first = held[this.#lineStart];
     return (first === SPACE || first === TAB) && this.#lineStart > 0;
@@ -100,15 +100,15 @@ export class HeaderReader {
   }
 }
 
-/** Cuts a message that is there as a whole. */
+/** Splits a complete message. */
 export function splitMessage(message: Uint8Array): SplitMessage {
   const reader = new HeaderReader();
   return reader.push(message) ?? reader.finish();
 }
 
 /**
- * Where the first field of a message begins: behind a byte order mark, and behind lines of an mbox file, which some
- * programs leave at the top; 0 where no field follows them, since they are text then.
+ * Where the first field of a message begins: after a byte order mark, and after lines of an mbox file, which some
+ * programs leave at the top; 0 where no field follows these, since they are text then.
  */
 export function headerStart(message: Uint8Array): number {
   let start = markLength(message);
@@ -125,7 +125,9 @@ export function markLength(message: Uint8Array): number {
   return BYTE_ORDER_MARK.every((byte, at) => message[at] === byte) ? BYTE_ORDER_MARK.length : 0;
 }
 
-/** Whether a line like those before each message of an mbox file begins here: `From `, with any number of `>` before it. */
+/**
+ * Whether a line like those before each message of an mbox file begins here: `From `, with any number of `>` before it.
+ */
 export function isMboxLine(message: Uint8Array, start = 0): boolean {
   let at = start;
   while (message[at] === GREATER) at++;

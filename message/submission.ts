@@ -1,6 +1,6 @@
 /**
- * What `sendmail` reads of a message before it hands it to serve-out: for whom it is, and whether it has an author. All
- * that is repaired in it is repaired by serve-out (submitted_header.ts), whoever hands it in.
+ * What `sendmail` reads in a message before it hands it to serve-out: the recipients, and whether it has an author. All
+ * repairs are made by serve-out (submitted_header.ts), whichever program submits the message.
  *
  * @module
  */
@@ -13,7 +13,7 @@ import { fieldValue, type HeaderField, headerFields } from "./header_section.ts"
 import { headerStart, splitMessage } from "./split_message.ts";
 
 /**
- * The recipients that To, Cc and Bcc name, each once; those of a message that is sent on, where Resent fields say so.
+ * The recipients in To, Cc and Bcc, each once; for a message with Resent fields, those in them.
  * @param message lines ending in LF, CRLF or CR CR LF
  */
 export function namedRecipients(message: Uint8Array): string[] {
@@ -43,7 +43,7 @@ export function withAuthor(
     "From: ".length,
   );
   const from = `From: ${phrase} <${address}>\r\n`;
-  // Text must not go on with the field.
+  // The text must not become part of the field.
   const lf = rest.indexOf(10);
   const isText = rest.length > 0 && !isField(rest, 0, lf < 0 ? rest.length : lf);
   return concat(Buffer.from(isText ? `${from}\r\n` : from), isText ? withoutEmptyLine(rest) : rest);
@@ -53,7 +53,7 @@ function fieldsOf(message: Uint8Array): HeaderField[] {
   return headerFields(splitMessage(message.subarray(headerStart(message))).section);
 }
 
-/** Where the header section is empty, the empty line that ends it stands already. */
+/** Where the header section is empty, the empty line is already there. */
 function withoutEmptyLine(text: Uint8Array): Uint8Array {
   let at = 0;
   while (text[at] === 13) at++;

@@ -1,7 +1,7 @@
 /**
- * What is repaired in the header section of a message that a program hands in (RFC 6409 §8), before it is signed:
- * Bcc goes, what is missing comes, bare addresses are completed, and text that only servers with SMTPUTF8 take is
- * encoded. All else stays as it is, byte for byte.
+ * Repairs the header section of a submitted message (RFC 6409 §8), before it is signed:
+ * Bcc is removed, missing fields are added, bare addresses are completed, and text that only servers with SMTPUTF8
+ * take is encoded. Everything else stays unchanged, byte for byte.
  *
  * @module
  */
@@ -17,7 +17,7 @@ import { MAX_FIELDS, MAX_HEADER_SECTION } from "./header_field.ts";
 export interface SubmittedHeaderOptions {
   /** Completes bare addresses. */
   readonly qualifyDomain: string;
-  /** Whether the client asked for SMTPUTF8: then text that is not ASCII is meant so. */
+  /** Whether the client asked for SMTPUTF8: then non-ASCII text is intended. */
   readonly smtputf8: boolean;
   /** The value of From where there is none; one character an octet. */
   readonly author: () => string;
@@ -37,13 +37,13 @@ export interface SubmittedHeader {
   readonly added: string;
   /** Whether the message is signed by somebody, so that what a signature may cover stays as it is. */
   readonly signed: boolean;
-  /** What was repaired, in words for the log. */
+  /** What was repaired, for the log. */
   readonly repairs: readonly string[];
-  /** What was left although it should be otherwise, and why. */
+  /** What should have been repaired and was not, with the reason. */
   readonly left: readonly string[];
 }
 
-/** So many repairs of one message are told. */
+/** The most repairs of one message that are logged. */
 const MAX_WORDS = 10;
 
 const ADDRESSES = new Set([
@@ -64,10 +64,10 @@ export function repairHeader(bytes: Uint8Array, options: SubmittedHeaderOptions)
   const repairs = new Set<string>();
   const left = new Set<string>();
   const kept = came.filter((field) => {
-    // Who gets a blind copy is nobody else's business, whoever has signed it.
-    if (BLIND.has(field.name)) return !repairs.add("Bcc taken out");
+    // Blind-copy recipients are never disclosed, even in a signed message.
+    if (BLIND.has(field.name)) return !repairs.add("Bcc removed");
     if (signed || !isBlank(field)) return true;
-    return !repairs.add(`empty ${field.name} taken out`);
+    return !repairs.add(`empty ${field.name} removed`);
   });
   const added = missingFields(kept, options);
   const fields = signed ? kept : edit(kept, { options, repairs, left });
@@ -93,7 +93,7 @@ function octets(fields: readonly HeaderField[]): number {
   return fields.reduce((sum, { text }) => sum + text.length + 2, 0);
 }
 
-/** Whether a field that must say something says nothing: `Date:`, `Message-ID: <>`, `To: (nobody)`. */
+/** Whether a field that needs a value has none: `Date:`, `Message-ID: <>`, `To: (nobody)`. */
 function isBlank({ name, text }: HeaderField): boolean {
   if (!REPLACED.has(name) && !ADDRESSES.has(name)) return false;
   const lexer = new AddressLexer(text.slice(text.indexOf(":") + 1));
@@ -122,7 +122,7 @@ interface Notes {
   readonly left: Set<string>;
 }
 
-/** Changes what stands in fields. */
+/** Rewrites the values of fields. */
 function edit(
   fields: readonly HeaderField[],
   { options: { qualifyDomain, smtputf8 }, repairs, left }: Notes & {
@@ -169,7 +169,7 @@ function complete(
   });
 }
 
-/** So many addresses a value has at most. */
+/** The most addresses of a value. */
 function mostAddresses(value: string): number {
   let count = 1;
   for (let at = 0; at < value.length; at++) {

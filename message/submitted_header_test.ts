@@ -39,7 +39,7 @@ Deno.test("repairHeader() takes Bcc out, however it is written, and from signed 
     for (const signature of ["", "DKIM-Signature: v=1\r\n"]) {
       const { out, repairs } = repair(`${COMPLETE}${signature}${field}\r\nTo: b@c\r\n`);
       assert.equal(out, `${COMPLETE}${signature}To: b@c\r\n`, field);
-      assert.deepEqual(repairs, ["Bcc taken out"]);
+      assert.deepEqual(repairs, ["Bcc removed"]);
     }
   }
   assert.equal(repair(`${COMPLETE}X-Bcc: a\r\n`).out, `${COMPLETE}X-Bcc: a\r\n`);

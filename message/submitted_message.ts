@@ -1,6 +1,6 @@
 /**
- * A message that a program hands in (RFC 6409), as it streams by: its header section is repaired
- * (submitted_header.ts), its body is looked at and goes through byte for byte.
+ * A submitted message (RFC 6409), as it streams by: its header section is repaired
+ * (submitted_header.ts), its body is inspected and passes unchanged, byte for byte.
  *
  * @module
  */
@@ -10,7 +10,7 @@ import type { HeaderSection } from "./header_section.ts";
 import { HeaderReader, type SplitMessage } from "./split_message.ts";
 import { repairHeader, type SubmittedHeader, type SubmittedHeaderOptions } from "./submitted_header.ts";
 
-/** Is given the body of a message. */
+/** Receives the body of a message. */
 export interface BodyWatcher {
   /** Takes bytes of the body, cut anywhere, valid only during the call. */
   push(chunk: Uint8Array): void;
@@ -18,19 +18,19 @@ export interface BodyWatcher {
 
 /** What a {@linkcode SubmittedMessage} needs to know. */
 export interface SubmittedMessageOptions extends SubmittedHeaderOptions {
-  /** Called once, with the fields as they go out; what it returns is given the body. */
+  /** Called once, with the fields as they are sent; what it returns receives the body. */
   readonly begin?: (section: HeaderSection) => BodyWatcher | undefined;
 }
 
-/** What was seen of a message that has gone through. */
+/** The properties of a complete message. */
 export interface SubmittedContent {
-  /** Whether the header section, as it goes out, has a byte above 127. */
+  /** Whether the header section, as it is sent, has a byte above 127. */
   readonly eightBitHeader: boolean;
   /** Whether the body has one. */
   readonly eightBitBody: boolean;
   /** Whether a line of the body is longer than 998 octets. */
   readonly longLines: boolean;
-  /** What became of the header section. */
+  /** The repaired header section. */
   readonly header: Pick<SubmittedHeader, "signed" | "repairs" | "left">;
 }
 
@@ -50,13 +50,13 @@ export class SubmittedMessage {
   /** Octets of the line that is not over yet. */
   #lineLength = 0;
 
-  /** Has seen nothing yet. */
+  /** `options` say how to repair the header section. */
   constructor(options: SubmittedMessageOptions) {
     this.#options = options;
   }
 
   /**
-   * Takes bytes, cut anywhere, with lines ending in CRLF; adds to `pieces` what goes on. The pieces are valid as long
+   * Takes bytes, cut anywhere, with lines ending in CRLF; adds the output to `pieces`. The pieces are valid as long
    * as the chunk is.
    */
   push(chunk: Uint8Array, pieces: Uint8Array[]): void {
@@ -71,7 +71,7 @@ export class SubmittedMessage {
     if (this.#lineLength > MAX_LINE) this.#longLines = true;
   }
 
-  /** What was seen; to be asked when all has gone through. */
+  /** What was found; valid when the message is complete. */
   get content(): SubmittedContent {
     return {
       eightBitHeader: this.#eightBitHeader,
@@ -107,10 +107,10 @@ export class SubmittedMessage {
     pieces.push(chunk);
   }
 
-  /** Looks for a line that is too long: where there is none, from one to its end at most 999 octets on. */
+  /** Looks for a line that is too long: searching for an LF within the next 999 octets. */
   #watchLines(chunk: Uint8Array): void {
     let start = -this.#lineLength;
-    // A line has its CR and LF behind its text.
+    // A line has CR and LF after its text.
     for (let limit = start + MAX_LINE + 1; limit < chunk.length; limit = start + MAX_LINE + 1) {
       const lf = chunk.lastIndexOf(LF, limit);
       if (lf < start || lf < 0) {

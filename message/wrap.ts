@@ -1,5 +1,5 @@
 /**
- * Text for people, in lines of a width.
+ * Wraps text at a width.
  *
  * @module
  */
@@ -8,11 +8,11 @@
 export interface WrapOptions {
   /** Characters of a line, the indent included; default: 76. A word that is longer has a line of its own. */
   readonly width?: number;
-  /** Stands before each line; default: nothing. */
+  /** The prefix of each line; default: none. */
   readonly indent?: string;
-  /** Stands before the first line, in the place of `indent`. */
+  /** The prefix of the first line, in place of `indent`. */
   readonly firstIndent?: string;
-  /** Characters from which on a word is cut; default: no word is. */
+  /** The length above which a word is split; default: words are never split. */
   readonly longest?: number;
 }
 
@@ -45,7 +45,7 @@ export function wrap(
   return lines;
 }
 
-/** Where to cut, so that no surrogate pair is parted. */
+/** Where to split without breaking a surrogate pair. */
 function wholeCharacters(text: string, from: number, end: number): number {
   const last = text.charCodeAt(end - 1);
   return last >= 0xd800 && last < 0xdc00 && end - 1 > from ? end - 1 : end;

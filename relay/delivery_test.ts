@@ -294,7 +294,7 @@ Deno.test("QueueDelivery says what it has repaired, and what it has left, and wh
     );
     assert.deepEqual((await spool.load(id))?.content, { eightBitHeader: false, eightBitBody: false });
     assert.deepEqual(log.named("message.repaired").map(({ fields }) => fields), [
-      { id, repairs: ["Bcc taken out", "subject encoded"] },
+      { id, repairs: ["Bcc removed", "subject encoded"] },
     ]);
     const signed = `${head}DKIM-Signature: v=1\r\nSubject: Grüße\r\n\r\n${"x".repeat(1000)}\r\n`;
     const other = await submit(delivery, signed);

@@ -98,7 +98,7 @@ export const SESSION_EVENTS: EventGroup = {
       "message.repaired",
       "info",
       "`id`, `repairs`",
-      "what serve-out has repaired in a message of a local program: Bcc taken out, fields encoded or folded, long lines encoded",
+      "what serve-out has repaired in a message of a local program: Bcc removed, fields encoded or folded, long lines encoded",
     ],
     [
       "message.left",
