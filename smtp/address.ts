@@ -16,7 +16,7 @@ export class AddressError extends Error {
   /** Which kind of fault. */
   readonly fault: AddressFault;
 
-  /** Makes the error; `message` may be shown to the peer and holds nothing of what it sent. */
+  /** `message` may be shown to the peer, and quotes nothing of what the peer sent. */
   constructor(message: string, fault: AddressFault = "syntax") {
     super(message);
     this.name = "AddressError";
@@ -75,14 +75,14 @@ export interface ReadPath {
   readonly path: ReversePath;
   /** What follows it. */
   readonly rest: string;
-  /** Whether it was not written as the grammar has it: behind white space, or without angle brackets. */
+  /** Whether it deviates from the grammar: white space before it, or no angle brackets. */
   readonly loose: boolean;
 }
 
 /**
  * Reads a path at the start of the text, and says what follows it. Source routes (§4.1.1.3, appendix C) are read and
- * dropped. `<>` gives `null`. White space before it is taken, and so is a mailbox without angle brackets, where it has a
- * domain or can be nothing else: people type that, and old devices send it.
+ * dropped. `<>` gives `null`. White space before it is taken, and so is a mailbox without angle brackets, where it has
+ * a domain or cannot be anything else: people type that, and old devices send it.
  * @throws {AddressError}
  */
 export function parsePath(text: string, options: PathOptions): ReadPath {
@@ -124,7 +124,7 @@ function requirePathLength(text: string): void {
  */
 export function parseMailbox(text: string, options: PathOptions): MailboxAddress {
   const { mailbox, length } = scanMailbox(text, options);
-  if (length !== text.length) throw new AddressError("there is something behind the address");
+  if (length !== text.length) throw new AddressError("there is text after the address");
   requirePathLength(text);
   return mailbox;
 }
@@ -207,8 +207,8 @@ export function formatLocalPart(localPart: string): string {
 
 /**
  * The name in HELO or EHLO: a domain or an address literal (§4.1.1.1), in the spelling of the client, but U-labels as
- * A-labels and without a trailing dot, since the name goes into Received (§4.4). An IPv6 address without its tag, as many
- * write it, gets it. `undefined` when it is neither.
+ * A-labels and without a trailing dot, since the name goes into Received (§4.4). An IPv6 address without its tag, as
+ * many write it, gets it. `undefined` when it is neither.
  */
 export function parseHelloName(text: string): string | undefined {
   const untagged = /^\[([0-9a-f:.]+)\]$/i.exec(text)?.[1];
@@ -219,10 +219,10 @@ export function parseHelloName(text: string): string | undefined {
 }
 
 const MAX_ODD_NAME = 255;
-// All but what may stand in a comment of a header field (RFC 5322 §3.2.2).
+// Everything that a comment in a header field may not hold (RFC 5322 §3.2.2).
 const NOT_IN_COMMENT = /[^ -'*-[\]-~]/gu;
 
-/** A name in HELO or EHLO that is none, for a comment in Received and for replies: printable ASCII, not long. */
+/** An invalid name from HELO or EHLO, for a comment in Received and for replies: printable ASCII, shortened. */
 export function printableHelloName(text: string): string {
   return text.slice(0, MAX_ODD_NAME).replace(NOT_IN_COMMENT, "?");
 }

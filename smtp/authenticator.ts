@@ -13,7 +13,7 @@ export interface LoginOrigin {
   readonly session: string;
 }
 
-/** What a mechanism wants next, or what came of the exchange. */
+/** What a mechanism needs next, or how the exchange ended. */
 export type SaslStep =
   /** To be sent as 334; the client's answer goes into the next step. */
   | { readonly kind: "challenge"; readonly data: Uint8Array }
@@ -21,7 +21,7 @@ export type SaslStep =
   | { readonly kind: "success"; readonly login: string }
   /**
    * `credentials`: wrong, or unknown, or not allowed, which the client cannot tell apart; `malformed`: not what the
-   * mechanism defines; `paused`: not looked at, as too many were wrong before; `temporary`: could not be checked now.
+   * mechanism defines; `paused`: not checked, since too many failed before; `temporary`: could not be checked now.
    * `why` is for the log and holds no secret.
    */
   | {

@@ -10,7 +10,7 @@ export interface Capabilities {
   readonly esmtp: boolean;
   /** RFC 2920. */
   readonly pipelining: boolean;
-  /** RFC 1870: the largest message in octets, 0 = not said; absent = no SIZE. */
+  /** RFC 1870: the largest message in octets; 0: no limit given; absent: no SIZE. */
   readonly size?: number;
   /** RFC 6152. */
   readonly eightBitMime: boolean;
@@ -32,7 +32,7 @@ export interface Capabilities {
   readonly recipientDomainsMax?: number;
 }
 
-/** What is there before EHLO, and after HELO. */
+/** The capabilities before EHLO, and after HELO. */
 export const NO_CAPABILITIES: Capabilities = {
   esmtp: false,
   pipelining: false,

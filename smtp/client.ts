@@ -1,8 +1,8 @@
 /**
- * One dialogue from the other side: an SMTP client over a transport (RFC 5321, with PIPELINING of RFC 2920, SIZE of
- * RFC 1870, 8BITMIME of RFC 6152, SMTPUTF8 of RFC 6531, DSN of RFC 3461, STARTTLS of RFC 3207, AUTH of RFC 4954).
+ * An SMTP client over a transport (RFC 5321, with PIPELINING of RFC 2920, SIZE of RFC 1870, 8BITMIME of RFC 6152,
+ * SMTPUTF8 of RFC 6531, DSN of RFC 3461, STARTTLS of RFC 3207, AUTH of RFC 4954).
  *
- * What it says when it fails: a reply is a value, whatever its code; a {@linkcode DialogueError} means that there was no
+ * How it reports failure: a reply is a value, whatever its code; a {@linkcode DialogueError} means that there was no
  * reply or none that makes sense, and that the connection is closed.
  *
  * @module
@@ -22,14 +22,15 @@ export interface SmtpClientOptions extends DialogueOptions {
   readonly hostname: string;
   /** Whether commands are sent in groups where the server announces PIPELINING; default: yes. */
   readonly pipelining?: boolean;
-  /** Whether EHLO is said at all, or HELO at once; default: yes. */
+  /** Whether to try EHLO; otherwise it sends HELO at once. Default: yes. */
   readonly ehlo?: boolean;
 }
 
 /** The port of submission over TLS from the first octet on (RFC 8314 §7.3). */
 export const SUBMISSIONS_PORT = 465;
 
-// A server that does not read while it writes must still take a batch, so it stays below any socket buffer (RFC 2920 §3.1).
+// A server that does not read while it writes must still take a batch, so it stays below any socket buffer (RFC 2920
+// §3.1).
 const MAX_BATCH = 100;
 // Milliseconds in which a server answers a group of commands that it has seen.
 const SILENCE = 10_000;
@@ -52,7 +53,7 @@ export class SmtpClient {
   /** When they were sent, monotonic. */
   #groupSentAt = 0;
 
-  /** Speaks over this transport, which it owns from now on. */
+  /** Takes ownership of the transport. */
   constructor(transport: Transport, options: SmtpClientOptions) {
     this.#dialogue = new ClientDialogue(transport, options);
     this.#options = options;
@@ -119,7 +120,7 @@ export class SmtpClient {
     try {
       this.#dialogue.transport.deadline = this.#options.clock.monotonic() + this.#options.timeouts.command;
       const { transport, tls } = await upgrade(this.#dialogue.transport);
-      // With the old one goes what it had read beyond the 220.
+      // The old reader goes, and with it what it had read after the 220.
       this.#dialogue.continueOver(transport);
       return tls;
     } catch (error) {
@@ -211,7 +212,7 @@ export class SmtpClient {
     this.#dirty = false;
   }
 
-  /** Says QUIT, waits for the reply at most that long (milliseconds), and closes. Never throws. */
+  /** Sends QUIT, waits for the reply up to `patience` milliseconds, and closes. Never throws. */
   async quit(patience = 5_000): Promise<void> {
     if (this.#dialogue.closed) return;
     try {
@@ -248,7 +249,8 @@ export class SmtpClient {
       const commands = rcpts.slice(first, first + batch);
       const last = first + batch >= rcpts.length;
       const lines = [...(mailReply === undefined ? [mail] : []), ...commands];
-      // DATA ends a batch (RFC 2920 §3.1); it may go along only where all before it is answered in this batch or was good.
+      // DATA ends a batch (RFC 2920 §3.1); it may go along only where all before it is answered in this batch or was
+      // good.
       dataSent = pipelining && last;
       this.#inGroup = lines.length > 1 || dataSent;
       this.#groupSentAt = this.#options.clock.monotonic();
@@ -276,7 +278,7 @@ export class SmtpClient {
       const reply = dataSent ? await this.#dialogue.read(data) : await this.#dialogue.ask(data, "DATA");
       this.#inGroup &&= reply.code === 421;
       if (accepted.length === 0) {
-        // The server wants data for nobody: an empty message gets both sides in step again (RFC 2920 §3.1).
+        // The server expects data without recipients: an empty message gets both sides in step again (RFC 2920 §3.1).
         if (sloppy) this.close();
         else if (isIntermediate(reply)) {
           await this.#dialogue.ask({ stage: "data", patience: this.#options.timeouts.data }, ".");
@@ -317,7 +319,7 @@ export class SmtpClient {
     this.#dialogue.requireStep("data");
     const { timeouts, clock } = this.#options;
     const journal = message.beforeDot?.(accepted) ?? Promise.resolve();
-    // It is awaited before the dot; until then its failure is nobody's surprise.
+    // It is awaited before the dot; until then its rejection counts as handled.
     journal.catch(() => {});
     let size = 0;
     let stage: Stage = "data";
@@ -355,7 +357,7 @@ export class SmtpClient {
     return reply.code < 300 ? { kind: "relayed", reply } : { kind: "refused", stage: "dot", reply };
   }
 
-  /** What a server said before it broke off in mid-data, if it still can be read. */
+  /** What a server sent before it closed in the middle of the data, if that can still be read. */
   async #lastReply(): Promise<RemoteReply | undefined> {
     try {
       const reply = await this.#dialogue.read({ stage: "data", classes: [4, 5], patience: 1_000 });

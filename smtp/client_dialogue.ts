@@ -55,10 +55,10 @@ export class ClientDialogue {
   #transport: Transport;
   #reader: ReplyReader;
   #closed = false;
-  /** What no reply may show on, since servers like to repeat what they refuse. */
+  /** Text masked in replies, since servers tend to echo what they refuse. */
   secrets: readonly string[] = [];
 
-  /** Speaks over this transport, which it owns from now on. */
+  /** Takes ownership of the transport. */
   constructor(transport: Transport, options: DialogueOptions) {
     this.#transport = transport;
     this.#reader = new ReplyReader(transport);
@@ -115,7 +115,7 @@ export class ClientDialogue {
   }
 
   /**
-   * Says nothing more to a server that has answered what it was not asked.
+   * Closes a dialogue in which the server sent a reply that no command asked for.
    * @throws {DialogueError}
    */
   requireStep(stage: Stage): void {
@@ -158,7 +158,7 @@ export class ClientDialogue {
     return this.secrets.reduce((text, secret) => text.replaceAll(secret, "***"), line);
   }
 
-  /** Closes, and says why and what came of a reply. */
+  /** Closes, and returns the error with what was read of the reply. */
   #failSaying(stage: Stage, error: unknown): DialogueError {
     const said = this.#mask(this.#reader.unfinished);
     if (said !== "") { for (const line of said.split("\n")) this.trace("S", line); }

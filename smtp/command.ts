@@ -4,7 +4,7 @@
  * @module
  */
 
-/** A command line, taken apart. */
+/** A command line, split. */
 export interface Command {
   /** The verb in upper case; at most 32 characters are kept. */
   readonly verb: string;
@@ -12,7 +12,7 @@ export interface Command {
   readonly argument: string;
 }
 
-/** Takes a line apart; the line has no CRLF. */
+/** Splits a line, given without CRLF. */
 export function parseCommand(line: string): Command {
   let end = 0;
   while (end < line.length && !isBlank(line[end])) end++;

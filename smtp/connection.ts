@@ -1,8 +1,8 @@
 /**
- * One dialogue: read a line, hand it to its command, reply. One flow of execution from the greeting to the end.
+ * One dialogue: read a line, run its command, reply. One flow of execution from the greeting to the end.
  *
- * Longer than other files: commands, mail data, TLS, deadlines and the last words share the state of that one flow,
- * and whoever reads it must see in one place which of them may write, and when.
+ * Longer than other files: commands, mail data, TLS, deadlines and the last reply share the state of that one flow,
+ * and the reader must see in one place which of them may write, and when.
  *
  * @module
  */
@@ -41,12 +41,12 @@ const sessions = counters("mailapp_smtp_sessions_total", {
 const MAX_WAITING_REPLIES = 16 * 1024;
 // Beyond the server's own deadlines, for what it writes when they have passed.
 const GRACE = 5_000;
-// A command that is at hand takes as long as so many octets of mail data, or longer.
+// A buffered command costs as much time as this many octets of mail data, or more.
 const COST_OF_A_LINE = 16 * 1024;
-// What is still read when the server has closed its side, so that its last words are not lost to a reset.
+// Octets still read after the server has closed its side, so that a reset does not lose the last reply.
 const MAX_LINGER_OCTETS = 256 * 1024;
 const MAX_LINGER_TIME = 2_000;
-// A refused chunk is read and dropped, but not for ever.
+// The largest refused chunk that is read and dropped.
 const MAX_DROPPED_CHUNK = 1024 ** 3;
 
 // A browser, or a script that makes one talk to us (behind a proxy, or from a page: cross-protocol scripting).
@@ -92,13 +92,13 @@ export class Connection {
   #waiting = "";
   /** Whether we wait for a command. */
   #awaitsCommand = false;
-  /** Whether we wait for a command outside of a transaction, and may be sent home at once. */
+  /** Whether the connection waits for a command outside of a transaction, and may be ended at once. */
   #idle = false;
   #draining = false;
   #aborted = false;
   /** Whether a message has come whole and is being stored. */
   #storing = false;
-  /** The last words, being written beside the one flow of execution, which does nothing more then. */
+  /** The last reply, written beside the one flow of execution, which does nothing more then. */
   #lastWritten: Promise<void> | undefined;
   readonly #refusedData = new RefusedData((verb) => commands.has(verb));
   /** When the last replies had been written; `undefined` where the line had come before that. */
@@ -132,7 +132,7 @@ export class Connection {
     this.#watchdog = new Watchdog(options.clock, () => this.#expire());
     this.#turns = new Turns(options.clock);
     this.#startedAt = options.clock.monotonic();
-    // With all that it will ever have: an object whose shape changes is slow from then on.
+    // With every property it will ever have: V8 is slow with objects whose shape changes.
     this.#session = {
       id: options.sessionId,
       remote: transport.remote,
@@ -147,7 +147,7 @@ export class Connection {
     };
   }
 
-  /** Holds the dialogue, to its end. Never throws: what goes wrong is logged. */
+  /** Runs the dialogue to its end. Never throws: errors are logged. */
   async run(): Promise<void> {
     const { log } = this.#options;
     log.debug("session.opened", { local: `${this.#session.local.address}:${this.#session.local.port}` });
@@ -176,7 +176,7 @@ export class Connection {
     }
   }
 
-  /** Ends the session as soon as no message is in flight: at once while it is idle, else behind the message. */
+  /** Ends the session as soon as no message is in flight: at once while it is idle, else after the message. */
   drain(): void {
     if (this.#draining) return;
     this.#draining = true;
@@ -186,7 +186,7 @@ export class Connection {
   }
 
   /**
-   * Ends the session, whatever it is doing: a client that is to say something has five seconds to take that in. A
+   * Ends the session, whatever it is doing; a client that we wait for has five seconds to take the reply. A
    * message that is being stored is answered first: without the reply the client would send it again.
    */
   abort(): void {
@@ -290,7 +290,7 @@ export class Connection {
     return undefined;
   }
 
-  /** Asks on behalf of a command for one more line, which is no command and may be a secret. */
+  /** Reads one more line for a command; it is not a command itself, and may be a secret. */
   async #ask(
     challenge: Reply,
     { ask }: { readonly ask: (line: Line) => Outcome | Promise<Outcome> },
@@ -443,7 +443,7 @@ export class Connection {
     while (left > 0) {
       const piece = reader.available.subarray(0, left);
       if (piece.length === 0) {
-        // A chunk that is at hand as a whole, as small ones mostly are, needs neither.
+        // A chunk that is already buffered, as small ones mostly are, needs neither.
         await this.#flush();
         reader.expectData();
         if (!await this.#fillWithData(patience, message, chunk.octets - left)) return false;
@@ -514,7 +514,7 @@ export class Connection {
       this.#transport.close();
       return false;
     }
-    // RFC 3207 §4.2: what was learnt before is forgotten.
+    // RFC 3207 §4.2: discard what the client said before.
     session.hello = undefined;
     await resetTransaction(session);
     this.#options.log.debug("tls.started", { protocol: session.tls.protocol, cipher: session.tls.cipher });
@@ -531,8 +531,8 @@ export class Connection {
   }
 
   /**
-   * Work of ours takes as long as it takes: a message must not be stored behind a 421, nor its 250 be lost. The last
-   * words keep their deadline, whatever the client sends while they are being written.
+   * Our own work has no deadline: a message must not be stored after a 421, nor its 250 be lost. The last
+   * reply keeps its deadline, whatever the client sends while it is being written.
    */
   #suspendDeadlines(): void {
     this.#watchdog.deadline = Infinity;
@@ -562,7 +562,7 @@ export class Connection {
       this.#transport.deadline = this.#options.clock.monotonic() + GRACE;
       await this.#transport.closeWrite?.();
     } catch {
-      // Nobody listens; the reason stands in the log all the same.
+      // The client is gone; the log has the reason.
     } finally {
       this.#transport.close();
     }
@@ -591,7 +591,10 @@ export class Connection {
     );
   }
 
-  /** Closes our side first and reads on a little: closing with unread input would reset, and lose our last words. */
+  /**
+   * Closes our side first and reads on a little: closing with unread input would reset the connection and lose the
+   * reply.
+   */
   async #linger(): Promise<void> {
     if (this.#end === "quit" || this.#end.startsWith("closed by")) return;
     if (!this.#transport.closeWrite) return;

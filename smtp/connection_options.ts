@@ -15,7 +15,7 @@ import type { ServerPolicy } from "./server_policy.ts";
 export interface ConnectionLimits extends CommandLimits {
   /** From the moment a command is waited for until it is there. */
   readonly idleTimeout: number;
-  /** A session that is older is ended between two transactions; a message's data may take as long once more. */
+  /** An older session is ended between two transactions; the data of a message may take that long again. */
   readonly sessionTimeout: number;
   /** For the TLS handshake. */
   readonly handshakeTimeout: number;

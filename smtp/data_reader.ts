@@ -1,5 +1,5 @@
 /**
- * Mail data as it comes over the wire (RFC 5321 §4.1.1.4, §4.5.2): finds its true end, takes dot-stuffing away and
+ * Mail data on the wire (RFC 5321 §4.1.1.4, §4.5.2): finds its true end, removes dot-stuffing and
  * notices bare CR and LF. No I/O: bytes go in, pieces of them come out.
  *
  * @module
@@ -46,7 +46,7 @@ export class DataReader {
   ended = false;
   /** Whether a bare CR or LF has been seen. */
   bare = false;
-  /** Octets given out so far, CRLF counting as two. */
+  /** Octets output so far, CRLF counting as two. */
   octets = 0;
   readonly #dots: boolean;
   readonly #repair: boolean;
@@ -70,7 +70,7 @@ export class DataReader {
     const length = chunk.length;
     const scanner = new LineEndScanner(chunk);
     let state = this.#state;
-    // What stands between `from` and `at` is to be given out as it is.
+    // The bytes from `from` up to `at` are output unchanged.
     let from = 0;
     let at = 0;
     const joiner = this.#joiner;
@@ -171,7 +171,7 @@ export class DataReader {
     return length;
   }
 
-  /** Tells that counted data (BDAT) is over; a CR at the very end was bare. */
+  /** Ends counted data (BDAT); a CR at the very end was bare. */
   finish(pieces: Uint8Array[]): void {
     if (this.#state === AFTER_CR) {
       this.bare = true;

@@ -10,19 +10,19 @@ const CR = 13;
 const LF = 10;
 const DOT = 46;
 const SPACE = 32;
-/** A block goes out when it has so many octets, */
+/** Octets from which a block is written. */
 const BLOCK = 32 * 1024;
-/** and chunks are taken in parts of so many, each of which may add as much again in dots and line ends. */
+/** Chunks are taken in parts of this many octets, each of which may double by dots and line ends. */
 const PART = 4 * 1024;
-/** The longest end of a message, and what was held back. */
+/** Room for the longest end of a message, and for what was held back. */
 const SLACK = 8 + MAX_HELD_CRS;
-/** Copying so few octets by a call costs more than one by one. */
+/** Below this many octets, a loop is cheaper than a call that copies. */
 const FEW = 32;
 
 /**
- * Writes one message after the other, dot-stuffed, in blocks of up to about 40 KiB. What it is given ends its lines in CRLF;
- * should a bare LF or CR have crept in all the same (a spool edited by hand, the input of `sendmail`), it leaves as CRLF
- * or as a space, since a server could take it for the end of the data (§2.3.8). CRs right before a CRLF go.
+ * Writes one message after the other, dot-stuffed, in blocks of up to about 40 KiB. What it is given ends its lines in
+ * CRLF; should it hold a bare LF or CR all the same (a spool edited by hand, the input of `sendmail`), it leaves as
+ * CRLF or as a space, since a server could take it for the end of the data (§2.3.8). CRs right before a CRLF go.
  */
 export class DataWriter {
   readonly #sink: (block: Uint8Array) => Promise<void>;

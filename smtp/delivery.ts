@@ -34,22 +34,24 @@ export interface Header {
   readonly value: string;
 }
 
-/** What will stand on top of a message, told beforehand to a delivery that stores it as it comes. */
+/** The fields that will go on top of a message, announced to a delivery that stores it as it comes. */
 export interface TopForecast {
   /**
    * The fields that are known by now, which stay as they are. To be asked once {@linkcode PendingMessage.id} can be
    * read.
    */
   fields(): readonly Header[];
-  /** Octets, as UTF-8 with CRLF, that fields may take which are known at the end; `undefined` while that is not known. */
+  /**
+   * Octets, as UTF-8 with CRLF, that fields may take which are known at the end; `undefined` while that is not known.
+   */
   reserve(): number | undefined;
 }
 
-/** What another server said that has taken a message. */
+/** The reply of another server that accepted the message. */
 export interface HandedOn {
   /** Passed on to the client. */
   readonly reply: Reply;
-  /** Said of the message in `message.accepted`, such as the other server's id of it. */
+  /** Fields for `message.accepted`, such as the other server's id of the message. */
   readonly log: LogFields;
 }
 
@@ -59,7 +61,7 @@ export interface Filing {
   readonly junk?: boolean;
   /** Another header section than the one that was written. */
   readonly header?: {
-    /** What it replaces: so many octets from the beginning. */
+    /** How many octets from the beginning it replaces. */
     readonly octets: number;
     /** The fields, each with its CRLF. */
     readonly bytes: Uint8Array;

@@ -33,9 +33,9 @@ export interface HandedOver {
 /** Milliseconds (RFC 5321 §4.5.3.2): the server is on this machine, but its disk may be busy. */
 const TIMEOUTS = { command: 300_000, data: 180_000, dataEnd: 600_000 };
 
-/** The server takes no mail now; `message` has its words. */
+/** The server takes no mail now; `message` quotes it. */
 export class NotServingError extends Error {
-  /** By its reply, or what went wrong. */
+  /** `message` is the server's reply, or the failure. */
   constructor(message: string, options?: ErrorOptions) {
     super(message, options);
     this.name = "NotServingError";
@@ -81,7 +81,7 @@ const NO_TURN: RecipientResult = {
  */
 export async function handOver(client: SmtpClient, message: HandedOver): Promise<readonly RecipientResult[]> {
   const { recipients, notify, dsn, size, eightBit, chunks } = message;
-  // What can do without SMTPUTF8 does: else all the fields would be taken to be meant so, too.
+  // SMTPUTF8 only where an address needs it: with it, all header fields would count as UTF-8 too.
   const sender = asciiForm(message.sender) ?? message.sender;
   const results = new Map<number, RecipientResult>();
   await inTransactions([...recipients.keys()], {

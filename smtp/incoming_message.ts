@@ -45,7 +45,7 @@ export class IncomingMessage implements AsyncDisposable {
   readonly #refuseBare: boolean;
   readonly #inspected: InspectedData | undefined;
   #dropping: PromiseLike<void> | undefined;
-  // Used again for each chunk: one flow of execution per connection.
+  // Reused for each chunk: a connection has one flow of execution.
   readonly #pieces: Uint8Array[] = [];
   readonly #filtered: Uint8Array[] = [];
 
@@ -56,7 +56,7 @@ export class IncomingMessage implements AsyncDisposable {
       readonly by: "DATA" | "BDAT";
       readonly policy: Pick<ServerPolicy, "bareLineEndings" | "unwantedField">;
       readonly limits: MessageLimits;
-      /** Is given the data as it came, and disposed of with the message. */
+      /** `data` is given the data as it came, and disposed of with the message. */
       readonly inspected?: InspectedData | undefined;
     },
   ) {
@@ -116,7 +116,7 @@ export class IncomingMessage implements AsyncDisposable {
   }
 
   /**
-   * What is to become of the message; nothing where nobody inspects it. The data must have ended.
+   * The inspector's verdict; nothing where there is no inspector. The data must have ended.
    * @throws {SmtpError} with the reply where the message has failed
    */
   async verdict(): Promise<Verdict | undefined> {
@@ -145,7 +145,7 @@ export class IncomingMessage implements AsyncDisposable {
     const before = this.#filter.keptOctets === 0 ? [] : this.#inspected?.section.fields ?? [];
     const fields = edits.length === 0 ? undefined : editHeader(before, edits);
     if (fields === undefined) return { junk };
-    // What the delivery does not want of the fields is taken out of these, too.
+    // Fields that the delivery does not want are removed from these, too.
     const filter = new HeaderFilter(this.#unwantedField);
     const pieces: Uint8Array[] = [];
     filter.push(Buffer.from(fields.map(({ text }) => `${text}\r\n`).join(""), "latin1"), pieces);
@@ -163,7 +163,8 @@ export class IncomingMessage implements AsyncDisposable {
 
   async #deliver(pieces: Uint8Array[]): Promise<void> {
     if (this.failure === undefined) this.#check();
-    // What has failed takes no room any more, however long its data goes on. Who disposes of it hears if that fails.
+    // A failed message frees its room at once, however long its data goes on. An error of that shows when it is
+    // disposed.
     if (this.failure !== undefined) return await this[Symbol.asyncDispose]().catch(() => {});
     const filtered = this.#filtered;
     filtered.length = 0;

@@ -1,5 +1,5 @@
 /**
- * Hands one message's data to the one who inspects it: first the header section as a whole, then the body.
+ * Hands one message's data to its inspection: first the header section as a whole, then the body.
  *
  * @module
  */
@@ -56,7 +56,7 @@ export class InspectedData implements Disposable {
     if (start < piece.length) return this.#inspection.body(piece.subarray(start));
   }
 
-  /** The message is over: what is to become of it. */
+  /** Ends the message, and returns the verdict. */
   async verdict(): Promise<Verdict> {
     if (this.#collector !== undefined) this.#endHeader(this.#collector);
     return await this.#inspection.verdict();

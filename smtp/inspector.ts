@@ -21,7 +21,7 @@ export interface Inspector {
   begin(envelope: Envelope, session: Session): Promise<Inspection> | Inspection;
 }
 
-/** A look at one message. Disposed without a verdict where the message came to nothing; once in any case. */
+/** The inspection of one message. Disposed exactly once, without a verdict where the message was dropped. */
 export interface Inspection extends Disposable {
   /**
    * Octets, as UTF-8 with CRLF, that the fields of the verdict take at most. A message that is stored as it comes gets
@@ -35,11 +35,11 @@ export interface Inspection extends Disposable {
    * (or until the call returns, if it returns nothing).
    */
   body(chunk: Uint8Array): Promise<void> | void;
-  /** What is to become of the message; called once, when it is there as a whole. */
+  /** The verdict; called once, when the message is complete. */
   verdict(): Promise<Verdict>;
 }
 
-/** What is to become of a message. */
+/** The verdict on a message. */
 export interface Verdict {
   /** Fields to put on top, below Return-Path and above Received, first one first. */
   readonly fields: readonly Header[];
@@ -49,6 +49,6 @@ export interface Verdict {
   readonly junk?: boolean;
   /** Changes of the header section. A message that was stored as it came is copied for them. */
   readonly edits?: readonly HeaderEdit[];
-  /** What the events about the message's end say of it. */
+  /** Fields for the events about the end of the message. */
   readonly log: LogFields;
 }

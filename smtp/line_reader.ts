@@ -26,7 +26,7 @@ const CR = 13;
 const SMALL = 4096;
 // While data is read: fewer, larger reads.
 const LARGE = 64 * 1024;
-// Nothing is read of a spare buffer but what the connection has read into it.
+// Bytes that an earlier connection left in a spare buffer are never read.
 const small = new SpareBuffers(SMALL, 32);
 const large = new SpareBuffers(LARGE, 32);
 
@@ -63,7 +63,7 @@ export class LineReader {
     return this.#buffer.subarray(this.#start, this.#end);
   }
 
-  /** Takes bytes of {@linkcode LineReader.available} away. */
+  /** Consumes bytes of {@linkcode LineReader.available}. */
   consume(octets: number): void {
     this.#start += octets;
     this.#searched = 0;
@@ -88,7 +88,7 @@ export class LineReader {
     this.#buffer = roomy;
   }
 
-  /** Gives the room for mail data back once it is empty: an idle connection holds little. */
+  /** Returns the large buffer once it is empty, so that an idle connection holds little. */
   #shrink(): void {
     if (this.#buffer.length !== LARGE || this.#end > this.#start) return;
     keep(this.#buffer);
@@ -96,7 +96,7 @@ export class LineReader {
     this.#start = this.#end = 0;
   }
 
-  /** Gives the buffer back; nothing may be read any more. */
+  /** Returns the buffer; nothing may be read afterwards. */
   release(): void {
     keep(this.#buffer);
     this.#buffer = NOTHING;
@@ -169,7 +169,7 @@ function keep(buffer: Uint8Array<ArrayBuffer>): void {
   if (buffer !== NOTHING) (buffer.length === LARGE ? large : small).give(buffer);
 }
 
-/** The text of a line. Most are ASCII, for which the way to the decoder is too long. */
+/** The text of a line. Most are ASCII, for which calling the decoder costs too much. */
 function decodeLine(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): Line {
   if (isPrintableAscii(bytes, start, end)) return { kind: "line", text: latin1(bytes, start, end) };
   let text: string;

@@ -11,9 +11,9 @@ import { encodeXtext } from "./parameters.ts";
 export interface OutgoingRecipient {
   /** The forward-path without angle brackets, ASCII unless `smtputf8`. */
   readonly address: string;
-  /** Sent on where the server has DSN. */
+  /** Passed on where the server has DSN. */
   readonly notify?: Notify;
-  /** Sent on where the server has DSN. */
+  /** Passed on where the server has DSN. */
   readonly originalRecipient?: OriginalRecipient;
 }
 
@@ -23,7 +23,7 @@ export interface OutgoingMessage {
   readonly reversePath: string;
   /** At least one. */
   readonly recipients: readonly OutgoingRecipient[];
-  /** Sent on where the server has DSN. */
+  /** Passed on where the server has DSN. */
   readonly dsn?: DsnOptions;
   /** In octets, for SIZE. */
   readonly size: number;

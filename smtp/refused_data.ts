@@ -7,9 +7,9 @@
 import { parseCommand } from "./command.ts";
 import type { Line } from "./line_reader.ts";
 
-/** How a line came. */
+/** How a line arrived. */
 export interface Arrival {
-  /** Whether more has come with it. */
+  /** Whether more was received with it. */
   readonly moreAtHand: boolean;
   /** Milliseconds from the last reply until it was there. */
   readonly waited: number;
@@ -18,7 +18,7 @@ export interface Arrival {
 /** What becomes of a line: it runs, or it is mail data of a person or of a program. */
 export type Verdict = "command" | "typed" | "sent";
 
-// Nobody has read a reply and typed a line sooner, in milliseconds; a program that goes on with its message has.
+// Milliseconds that a person needs to read a reply and type a line; a program that goes on with its message is faster.
 const TYPING = 500;
 
 /** Keeps mail data behind a refused DATA from running. */
@@ -31,13 +31,14 @@ export class RefusedData {
     this.#isVerb = isVerb;
   }
 
-  /** Whether nothing is to be feared. */
+  /** Whether no refused data can follow. */
   get isOver(): boolean {
     return this.#state === "none";
   }
 
   /**
-   * DATA was refused. It is the last of a pipelined group (RFC 2920 §3.1): what has come with it was meant as mail data.
+   * DATA was refused. It is the last of a pipelined group (RFC 2920 §3.1): what has come with it was meant as mail
+   * data.
    */
   begin({ moreAtHand }: Pick<Arrival, "moreAtHand">): void {
     this.#state = moreAtHand ? "sent" : "refused";

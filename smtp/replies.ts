@@ -1,5 +1,5 @@
 /**
- * Replies that more than one place gives. Texts are for people who type: they say what is wrong and what to do.
+ * Replies used in more than one place. The texts are for people who type: they say what is wrong and what to do.
  *
  * @module
  */
@@ -11,7 +11,7 @@ export function badSequence(what: string): Reply {
   return reply(503, "5.5.1", what);
 }
 
-/** 503 to a line of a message whose DATA was refused. */
+/** 503 to a line of mail data after a refused DATA. */
 export const noDataYet: Reply = reply(
   503,
   "5.5.1",
@@ -42,7 +42,7 @@ export function tooBig(limit: number): Reply {
   return reply(552, "5.3.4", `Message too big; the limit is ${limit} octets`);
 }
 
-/** 452 where there is no room for a message, or would be too little left. */
+/** 452 where there is no room for a message, or too little would be left. */
 export const noRoom: Reply = reply(452, "4.3.1", "Not enough room for this message; try again later");
 
 /** 451 to a failure of ours that has no reply of its own. */

@@ -47,7 +47,6 @@ export class SmtpError extends Error {
   readonly reply: Reply;
 
   /**
-   * Makes the error.
    * @param reply What the peer is told
    * @param options `cause`: what is logged
    */

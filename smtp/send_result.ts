@@ -1,5 +1,5 @@
 /**
- * What becomes of a dialogue and its transactions, as a client tells it.
+ * How a dialogue and its transactions ended, as the client reports it.
  *
  * @module
  */
@@ -33,7 +33,7 @@ export type DialogueFault =
 export type RecipientResult =
   /** The server has it (2xx to the dot). */
   | { readonly kind: "relayed"; readonly reply: RemoteReply }
-  /** The server said no, 4xx or 5xx. */
+  /** The server refused, 4xx or 5xx. */
   | { readonly kind: "refused"; readonly stage: Stage; readonly reply: RemoteReply }
   /** No answer. `afterDot`: the server may have it all the same (RFC 1047). */
   | {
@@ -62,7 +62,7 @@ export class DialogueError extends Error {
   readonly stage: Stage;
   /** Why. */
   readonly fault: DialogueFault;
-  /** What came of a reply all the same; `""` for nothing. */
+  /** What was read of a reply all the same; `""` for nothing. */
   readonly said: string;
 
   /** `message` says what went wrong. */

@@ -1,5 +1,5 @@
 /**
- * Accepts connections, keeps to the caps, and ends well.
+ * Accepts connections within the limits, and shuts down gracefully.
  *
  * @module
  */
@@ -71,9 +71,9 @@ export interface SmtpServerOptions {
   readonly inspector?: Inspector;
   /** Where events go. */
   readonly log: Logger;
-  /** The system's by default. */
+  /** The system's clock by default. */
   readonly clock?: Clock;
-  /** Does TLS handshakes; without it STARTTLS is not offered. */
+  /** Makes TLS handshakes; without it STARTTLS is not offered. */
   readonly upgradeToTls?: UpgradeToTls;
   /** Checks logins, without which no mail is taken; absent where nobody logs in. */
   readonly authenticator?: Authenticator;
@@ -154,7 +154,7 @@ export class SmtpServer {
     this.#refusalNews = new Seldom(this.#clock);
   }
 
-  /** The limits; what differs from {@linkcode defaultLimits} may be set anew, and counts for new connections. */
+  /** The limits. Setting them replaces what differs from {@linkcode defaultLimits}, for new connections. */
   get limits(): ServerLimits {
     return this.#limits;
   }
@@ -163,12 +163,12 @@ export class SmtpServer {
     this.#limits = { ...defaultLimits, ...limits };
   }
 
-  /** Looks at messages; may be set anew, which counts for new connections. */
+  /** Looks at messages. May be replaced, for new connections. */
   set inspector(inspector: Inspector | undefined) {
     this.#inspector = inspector;
   }
 
-  /** How clients are treated; what differs from {@linkcode defaultPolicy} may be set anew, for new connections. */
+  /** How clients are treated. Setting it replaces what differs from {@linkcode defaultPolicy}, for new connections. */
   set policy(policy: Partial<ServerPolicy>) {
     this.#policy = { ...defaultPolicy, ...policy };
   }
@@ -194,7 +194,7 @@ export class SmtpServer {
     this.#listeners.delete(listener);
   }
 
-  /** Holds a dialogue over a connection that was made elsewhere. Resolves when it is over. */
+  /** Serves a connection that was accepted elsewhere. Resolves when it is over. */
   async handle(transport: Transport, { implicitTls = false }: ServeOptions = {}): Promise<void> {
     const { hostname, delivery, log, upgradeToTls, authenticator } = this.#options;
     const inspector = this.#inspector;
@@ -251,14 +251,14 @@ export class SmtpServer {
     await ended;
   }
 
-  /** Ends each connection behind the message that is in flight there; resolves when they are gone. */
+  /** Ends each connection after its message in flight; resolves when all are closed. */
   async #drain(): Promise<void> {
     const all = [...this.#connections];
     for (const [connection] of all) connection.drain();
     await Promise.all(all.map(([, done]) => done));
   }
 
-  /** Waits for something, at most so long, and not in a hurry. */
+  /** Waits for `work`, within the grace period and until `hurried` is aborted. */
   async #within(
     work: Promise<unknown>,
     { ms, hurried }: { readonly ms: number; readonly hurried: AbortSignal | undefined },
@@ -271,7 +271,7 @@ export class SmtpServer {
     timer.cancel();
   }
 
-  /** Holds a dialogue, or says why not. */
+  /** Serves the connection, or refuses it with a reply. */
   #welcome(conn: Deno.Conn, implicitTls: boolean): void {
     const transport = new ConnTransport(conn, { clock: this.#clock });
     const key = addressGroup(transport.remote.address);
@@ -315,7 +315,7 @@ export class SmtpServer {
       peer: address,
       reply: formatReply(refusal).trimEnd(),
     });
-    // A flood must not pile up refusals either; and who expects a handshake can't read a line.
+    // A flood must not pile up refusals either; and a client that expects a handshake cannot read a line.
     if (implicitTls || this.#refusals >= this.#limits.maxConnections) {
       transport.close();
       return;

@@ -31,7 +31,7 @@ export interface ServerPolicy {
    * without a word of it too, as between servers of one machine.
    */
   readonly requireTls: "over-tls" | "taken";
-  /** Header fields that are taken out of each message; absent: none. */
+  /** Header fields that are removed from each message; absent: none. */
   readonly unwantedField?: UnwantedField;
 }
 
@@ -54,7 +54,7 @@ const JUNK_FIELDS: ReadonlySet<string> = new Set(["x-spam", "x-spam-flag", "x-sp
 
 /**
  * The rules of a server where mail from the Internet leaves SMTP for mailboxes. Return-Path is ours to write (RFC 5321
- * §4.4), and Authentication-Results in our name would be believed (RFC 8601 §5): what comes with them is taken out.
+ * §4.4), and Authentication-Results in our name would be believed (RFC 8601 §5): those that arrive are removed.
  * @param options `hostname`: this server's name; `marksJunk`: whether the fields that tell junk are ours to write, too
  */
 export function finalDeliveryPolicy(
@@ -85,8 +85,8 @@ export const localSubmissionPolicy: ServerPolicy = {
 };
 
 /**
- * The rules of a server that takes mail of people's programs (RFC 6409), which must name whole addresses. Where somebody
- * is when they write is nobody's business.
+ * The rules of a server that takes mail of people's programs (RFC 6409), which must name whole addresses. Received
+ * does not show the client's address, for privacy.
  */
 export function submissionPolicy({ namesClient }: Pick<ServerPolicy, "namesClient">): ServerPolicy {
   return { ...defaultPolicy, extensions: ["DSN"], bareLineEndings: "repair", namesClient };

@@ -23,21 +23,22 @@ export function addressLiteral(address: string): string {
   return address.includes(":") ? `[IPv6:${address}]` : `[${address}]`;
 }
 
-/** What Received tells. */
+/** What Received states. */
 export interface ReceivedOptions {
   /** This server's name. */
   readonly hostname: string;
   readonly id: string;
   /** Milliseconds since the epoch. */
   readonly now: number;
-  /** Whether it tells where the client is; by default it does. */
+  /** Whether it has the client's address; default: yes. */
   readonly namesClient?: boolean;
 }
 
 /**
- * The Received field of this message (§4.4). `for` stands only with one recipient, since others may be blind copies, and
- * only with a domain, as its grammar wants it. A client that named no domain stands there by its address, and what it did
- * name in the comment. Where the client is not to be named there is no `from`, as the grammar of RFC 5322 §3.6.7 has it.
+ * The Received field of this message (§4.4). `for` stands only with one recipient, since others may be blind copies,
+ * and only with a domain, as its grammar wants it. A client that named no domain stands there by its address, and what
+ * it did name in the comment. Where the client is not to be named there is no `from`, as the grammar of RFC 5322
+ * §3.6.7 has it.
  */
 export function received(session: Session, transaction: Transaction, options: ReceivedOptions): Header {
   const { hostname, id, now, namesClient = true } = options;
@@ -58,7 +59,10 @@ export function received(session: Session, transaction: Transaction, options: Re
   };
 }
 
-/** The address as it was given, a domain that is not ASCII as A-labels: no field of ours may ask the next for SMTPUTF8. */
+/**
+ * The address as it was given, a domain that is not ASCII as A-labels: our fields must not make the next server need
+ * SMTPUTF8.
+ */
 function asciiDomain({ text, domain }: MailboxAddress): string {
   return domain === "" || isAscii(text) ? text : `${text.slice(0, text.lastIndexOf("@"))}@${domain}`;
 }

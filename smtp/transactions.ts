@@ -55,7 +55,7 @@ export async function inTransactions(
   return waiting;
 }
 
-/** Takes off those that fit. */
+/** Removes and returns those that fit. */
 function takeSome(
   waiting: number[],
   { limit, takes }: { readonly limit: number; readonly takes: (recipient: number) => boolean },

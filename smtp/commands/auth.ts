@@ -100,7 +100,7 @@ function conclude(
     return reply(454, "4.7.0", "Logins cannot be checked now; try again later");
   }
   if (reason === "paused") {
-    // Who goes on all the same is sent away in the end.
+    // A client that goes on regardless is disconnected by the limit on errors.
     session.errorCount++;
     log.info("login.put_off", { ...fields, reason: why });
     return reply(454, "4.7.0", "Too many failed logins; try again later");

@@ -51,7 +51,7 @@ export async function data(session: Session, argument: string, context: CommandC
 export async function bdat(session: Session, argument: string, context: CommandContext): Promise<Outcome> {
   const [, digits, last] = /^(\d{1,19})( +LAST)?$/i.exec(argument) ?? [];
   if (digits === undefined) {
-    // How much follows is unknown, so nothing behind this line can be told from commands.
+    // How much follows is unknown, so what comes after this line cannot be told from commands.
     return { reply: replies.syntax("BDAT octets [LAST]"), then: "close" };
   }
   const octets = Number(digits);
@@ -62,7 +62,7 @@ export async function bdat(session: Session, argument: string, context: CommandC
   try {
     if (!transaction.message) await beginMessage(session, transaction, { by: "BDAT", context });
   } catch (error) {
-    // Whatever went wrong, the chunk follows, and must not be taken for commands.
+    // Whatever the error, the chunk follows, and must not be read as commands.
     const { reply, cause } = replies.failureOf(error);
     logRefusal(context, cause);
     await resetTransaction(session);
@@ -102,7 +102,7 @@ async function beginMessage(
   }
 }
 
-/** What is put on top of the message (§4.4), with the time of the call. */
+/** The trace fields that go on top of the message (§4.4), with the time of the call. */
 function traceFields(
   session: Session,
   transaction: Transaction,
@@ -115,7 +115,9 @@ function traceFields(
   ];
 }
 
-/** With the fields of the verdict: below Return-Path, which is the first of all (§4.4), and above what they speak of. */
+/**
+ * With the fields of the verdict: below Return-Path, which comes first (§4.4), and above the fields that they describe.
+ */
 function withVerdict(trace: readonly Header[], { fields }: Verdict): readonly Header[] {
   const [first, ...others] = trace;
   return first?.name === "Return-Path" ? [first, ...fields, ...others] : [...fields, ...trace];

@@ -21,7 +21,7 @@ export async function helo(session: Session, argument: string, context: CommandC
   return respond(reply(250, undefined, greeting(hello, session, context)));
 }
 
-/** What is named is hardly ever looked at, and often wrong (§4.1.4 forbids to refuse mail for it): anything will do. */
+/** The name is rarely used and often wrong, and §4.1.4 forbids refusing mail for it: any name is accepted. */
 function helloOf(verb: Hello["verb"], name: string, { remote }: Session): Hello {
   const domain = parseHelloName(name);
   return domain === undefined
@@ -33,7 +33,7 @@ function greeting({ domain, odd }: Hello, { remote }: Session, { hostname }: Com
   return `${hostname} greets ${odd ?? domain} [${remote.address}]`;
 }
 
-/** What is really there, one keyword a line. */
+/** The extensions that this session has, one keyword a line. */
 function extensions(session: Session, context: CommandContext): string[] {
   const { policy, limits, tlsAvailable, authenticator } = context;
   return [

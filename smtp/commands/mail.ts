@@ -7,7 +7,7 @@ import { type CommandContext, type Outcome, respond } from "./command_context.ts
 
 const FORM = "MAIL FROM:<address> [parameters]";
 const OK = reply(250, "2.1.0", "Sender OK");
-/** To an address that was understood, though not written as it should be. */
+/** For an address that was understood, though it deviates from the syntax. */
 const OK_BUT = reply(250, "2.1.0", "Sender OK, though the syntax is MAIL FROM:<address>");
 
 /** MAIL FROM (RFC 5321 §4.1.1.2): begins a transaction. */
@@ -46,7 +46,7 @@ export async function mail(session: Session, argument: string, context: CommandC
   if (!parameters.smtputf8 && path !== null && !isAscii(path.text)) {
     return respond(reply(550, "5.6.7", "A non-ASCII sender needs SMTPUTF8"));
   }
-  // A size that the disk of no one holds is no number worth comparing exactly.
+  // A size larger than any disk need not be compared exactly.
   if (parameters.size !== undefined && parameters.size > context.limits.maxMessageSize) {
     return respond(replies.tooBig(context.limits.maxMessageSize));
   }

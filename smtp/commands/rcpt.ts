@@ -8,7 +8,7 @@ import { type CommandContext, type Outcome, respond } from "./command_context.ts
 
 const FORM = "RCPT TO:<address> [parameters]";
 const OK = reply(250, "2.1.5", "Recipient OK");
-/** To an address that was understood, though not written as it should be. */
+/** For an address that was understood, though it deviates from the syntax. */
 const OK_BUT = reply(250, "2.1.5", "Recipient OK, though the syntax is RCPT TO:<address>");
 
 /** RCPT TO (RFC 5321 §4.1.1.3): adds one recipient to the transaction. */
@@ -56,7 +56,7 @@ export async function rcpt(session: Session, argument: string, context: CommandC
     origin: session,
   });
   if (!decision.accepted) {
-    // What is put off was not guessed.
+    // A temporary refusal is no sign of a guessed address.
     if (decision.reply.code >= 500) session.refusedRecipientCount++;
     return respond(decision.reply);
   }

@@ -15,7 +15,7 @@ export function noop(): Outcome {
   return respond(replies.ok);
 }
 
-/** QUIT (RFC 5321 §4.1.1.10): the end. */
+/** QUIT (RFC 5321 §4.1.1.10): replies, then closes. */
 export function quit(_session: Session, argument: string, { hostname }: CommandContext): Outcome {
   if (argument !== "") return respond(replies.noArgument("QUIT"));
   return { reply: reply(221, "2.0.0", `${hostname} says goodbye`), then: "close" };
@@ -33,7 +33,7 @@ export function help({ tls }: Session, _argument: string, { tlsAvailable }: Comm
   ));
 }
 
-/** VRFY and EXPN (RFC 5321 §3.5): they would tell strangers who is here. */
+/** VRFY and EXPN (RFC 5321 §3.5): not implemented, since they would let strangers list mailboxes. */
 export function notImplemented(): Outcome {
   return respond(replies.notImplemented);
 }
