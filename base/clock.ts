@@ -4,13 +4,13 @@
  * @module
  */
 
-/** A timer that can be taken back. */
+/** A timer that can be cancelled. */
 export interface Timer {
   /** Stops it; safe after it fired. */
   cancel(): void;
 }
 
-/** Tells the time and wakes. */
+/** Tells the time and sets timers. */
 export interface Clock {
   /** Milliseconds since the Unix epoch; may jump, as the system's clock does. */
   now(): number;

@@ -1,10 +1,10 @@
 /**
- * Bytes, one piece behind the other.
+ * Concatenates bytes.
  *
  * @module
  */
 
-/** All pieces in one array of their own. */
+/** All pieces in one new array. */
 export function concat(...pieces: readonly Uint8Array[]): Uint8Array {
   const whole = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0));
   concatInto(whole, pieces);

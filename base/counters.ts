@@ -5,7 +5,7 @@
  * Names follow Prometheus's conventions: `mailapp_` first, base units (seconds, bytes), `_total` behind counters. The
  * values of labels come from fixed sets where possible; a family holds a bounded number of them in any case.
  *
- * The figures are those of the thread, which is that of one server; they start at 0 with it.
+ * The figures belong to the thread, which is that of one server, and start at 0 with it.
  *
  * @module
  */
@@ -15,7 +15,7 @@ export type MetricKind = "counter" | "gauge" | "histogram";
 
 /** A number that only grows. */
 export class Counter {
-  /** How much has been counted. */
+  /** The count so far. */
   value = 0;
 
   /** Adds 1, or a positive amount. */
@@ -29,22 +29,22 @@ export class Gauge {
   /** The value now. */
   value = 0;
 
-  /** Replaces the value. */
+  /** Sets the value. */
   set(value: number): void {
     this.value = value;
   }
 }
 
-/** How often values lie below each of some bounds. */
+/** Counts values by bucket. */
 export class Histogram {
   /** The upper bounds of the buckets, ascending; what is beyond the last has a bucket of its own. */
   readonly bounds: readonly number[];
   /** Values in each bucket, not cumulated; one more than there are bounds. */
   readonly counts: number[];
-  /** Of all values. */
+  /** The sum of all values. */
   sum = 0;
 
-  /** Nothing is observed yet. */
+  /** Starts with empty buckets; `bounds` in ascending order. */
   constructor(bounds: readonly number[]) {
     this.bounds = bounds;
     this.counts = new Array<number>(bounds.length + 1).fill(0);
@@ -92,15 +92,15 @@ export interface FamilyOptions {
   readonly help: string;
   /** The names of the labels, such as `["result"]`. */
   readonly labels: readonly string[];
-  /** Most combinations of values; what comes beyond is counted under `other`. 100 if absent. */
+  /** The most combinations of values; others are counted under `other`. 100 if absent. */
   readonly maxSeries?: number;
 }
 
 const MAX_SERIES = 100;
-/** The label's value of what a family has no room for. */
+/** The label value for combinations beyond the bound. */
 export const OTHER = "other";
 
-/** Buckets for what waits for disks, networks and people: 1 ms to 10 minutes, in seconds. */
+/** Buckets for waits on disks, networks and people: 1 ms to 10 minutes, in seconds. */
 export const LATENCY_BOUNDS: readonly number[] = [
   0.001,
   0.0025,
@@ -130,22 +130,22 @@ export class Family<M extends Counter | Gauge | Histogram> {
   readonly #series = new Map<string, Series<M>>();
   readonly #sources = new Set<() => Iterable<Series<M>>>();
 
-  /** Has no series yet. */
+  /** Has no series before {@linkcode Family.with} or {@linkcode Family.readFrom}. */
   constructor(make: () => M, { labels, maxSeries = MAX_SERIES }: FamilyOptions) {
     this.#make = make;
     this.#labels = labels;
     this.#maxSeries = maxSeries;
   }
 
-  /** The series with these values, one for each label. Keep it where it is counted often. */
+  /** The series with these values, one for each label. Keep the result where it is used often. */
   with(...values: readonly string[]): M {
     const key = values.length === 1 ? values[0] as string : values.join("\n");
     return (this.#series.get(key) ?? this.#add(key, values)).metric;
   }
 
   /**
-   * Takes further series from a function, which is called only when somebody reads. Disposing of the result takes the
-   * function away.
+   * Takes further series from a function, which is called only when the metrics are read. Disposing of the result
+   * removes the function.
    */
   readFrom(source: () => Iterable<Series<M>>): Disposable {
     this.#sources.add(source);
@@ -198,7 +198,7 @@ export function histogram(name: string, help: string, bounds: readonly number[] 
   return single(new Histogram(bounds), { name, kind: "histogram", help });
 }
 
-/** Declares histograms that differ in their labels; see {@linkcode histogram}. */
+/** Declares histograms that differ in their labels, with the bounds of {@linkcode histogram}. */
 export function histograms(
   name: string,
   options: FamilyOptions,
@@ -214,7 +214,7 @@ export function reading(value: number, ...labels: readonly string[]): Series<Gau
   return { labels, metric };
 }
 
-/** All metrics that are declared in what is loaded, by name. */
+/** All metrics that loaded modules have declared, by name. */
 export function allMetrics(): Metric[] {
   return [...metrics.values()].sort((one, other) => one.name < other.name ? -1 : 1);
 }

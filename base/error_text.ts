@@ -1,5 +1,5 @@
 /**
- * What an error says.
+ * The text of an error.
  *
  * @module
  */

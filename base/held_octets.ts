@@ -1,15 +1,18 @@
 /**
- * How much memory a value holds, roughly: what a bound in octets counts by.
+ * Roughly how much memory a value holds, for bounds in octets.
  *
  * @module
  */
 
-// A field, an element, a header of V8's: what an object costs besides what it refers to.
+// The overhead of an object, and of each of its fields or elements, in octets.
 const OVERHEAD = 16;
-/** What lies deeper is not counted: nothing that is kept here is that deep. */
+/** Deeper levels are not counted: nothing kept here is nested that deep. */
 const MAX_DEPTH = 8;
 
-/** The octets of strings, byte arrays, and objects and arrays of these; two for each character. Other things count little. */
+/**
+ * The octets of strings, byte arrays, and objects and arrays of these; two for each character. Other things count
+ * little.
+ */
 export function heldOctets(value: unknown, depth = 0): number {
   if (typeof value === "string") return OVERHEAD + 2 * value.length;
   if (typeof value !== "object" || value === null || depth > MAX_DEPTH) return OVERHEAD;

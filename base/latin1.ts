@@ -7,10 +7,13 @@ import { Buffer } from "node:buffer";
 
 const encoder = new TextEncoder();
 
-/** One character a byte, from `start` up to `end`. (A TextDecoder's latin1 is windows-1252, in which bytes from 0x80 to 0x9F are others.) */
+/**
+ * One character a byte, from `start` up to `end`. (A TextDecoder's latin1 is windows-1252, in which bytes from 0x80 to
+ * 0x9F are others.)
+ */
 export function latin1(bytes: Uint8Array, start = 0, end = bytes.length): string {
   const length = end - start;
-  // The buffer costs as much as the text of so many bytes.
+  // Making a Buffer costs as much as converting this many bytes.
   if (length > 12) return Buffer.from(bytes.buffer, bytes.byteOffset + start, length).toString("latin1");
   let text = "";
   for (let at = start; at < end; at++) text += String.fromCharCode(bytes[at] as number);

@@ -1,5 +1,5 @@
 /**
- * Where lines end, found fast: mail data is looked at for that on its way in and out.
+ * Finds line ends fast, for mail data on its way in and out.
  *
  * @module
  */
@@ -16,7 +16,7 @@ export class LineEndScanner {
   /** Where the words begin. */
   readonly #base: number;
 
-  /** The chunk may change, and is looked at anew each time. */
+  /** The chunk may change between calls. */
   constructor(chunk: Uint8Array) {
     const base = -chunk.byteOffset & 3;
     this.#bytes = chunk;

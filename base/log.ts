@@ -4,7 +4,7 @@
  * @module
  */
 
-/** How grave an event is; `trace` also shows the dialogue. */
+/** The level of an event; `trace` also shows the dialogue. */
 export type LogLevel = "error" | "warn" | "info" | "debug" | "trace";
 
 /** A value that a log line may carry; strings may hold anything, the writer escapes control bytes. */
@@ -17,15 +17,15 @@ export type LogFields = Readonly<Record<string, LogValue>>;
 export interface Logger {
   /** Whether an event of this level would be written; guards costly fields. */
   enabled(level: LogLevel): boolean;
-  /** Something that needs a person. */
+  /** For what needs an operator. */
   error(event: string, fields?: LogFields): void;
-  /** Something unusual that the server coped with. */
+  /** For something unusual that the server handled. */
   warn(event: string, fields?: LogFields): void;
-  /** What an operator looks for: sessions, messages, refusals. */
+  /** For what operators look for: sessions, messages, refusals. */
   info(event: string, fields?: LogFields): void;
-  /** Detail for somebody who debugs. */
+  /** For debugging. */
   debug(event: string, fields?: LogFields): void;
-  /** The dialogue itself. */
+  /** For the dialogue itself. */
   trace(event: string, fields?: LogFields): void;
   /** A logger that adds these fields to each event. */
   with(fields: LogFields): Logger;

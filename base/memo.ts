@@ -1,5 +1,5 @@
 /**
- * What was worked out before, for questions that come again and again, in bounded memory.
+ * Memoises results in bounded memory.
  *
  * @module
  */
@@ -7,20 +7,20 @@ import { heldOctets } from "./held_octets.ts";
 import { ownText } from "./own_text.ts";
 
 const DEFAULT_MAX_OCTETS = 1024 ** 2;
-/** An answer that takes more than this part of the room is not kept. */
+/** A result larger than this part of the bound is not kept. */
 const SHARE = 1 / 64;
-/** What a map takes for an entry. */
+/** The overhead of a map entry, in octets. */
 const ENTRY = 64;
 
-/** What a memo may take. */
+/** The bounds of a memo. */
 export interface MemoOptions<T> {
-  /** Octets of questions and answers together; 1 MiB by default. */
+  /** Octets of keys and results together; 1 MiB by default. */
   readonly maxOctets?: number;
-  /** Octets of an answer; by default {@linkcode heldOctets}. */
+  /** Measures a result in octets; by default {@linkcode heldOctets}. */
   readonly sizeOf?: (answer: T) => number;
 }
 
-/** Answers that never change, by question. What is full is cleared as a whole. */
+/** Results that never change, by key. When full it is cleared wholesale. */
 export class Memo<T> {
   readonly #kept = new Map<string, T>();
   readonly #maxOctets: number;
@@ -38,12 +38,12 @@ export class Memo<T> {
     return this.#octets;
   }
 
-  /** The answer, if it was kept. */
+  /** The result, if it was kept. */
   get(question: string): T | undefined {
     return this.#kept.get(question);
   }
 
-  /** Keeps an answer for a while, unless it is large, and returns it. Text in it should be {@linkcode ownText}. */
+  /** Keeps a result unless it is large, and returns it. Text in it should be {@linkcode ownText}. */
   keep(question: string, answer: T): T {
     const octets = ENTRY + heldOctets(question) + this.#sizeOf(answer);
     if (octets > this.#maxOctets * SHARE || this.#kept.has(question)) return answer;

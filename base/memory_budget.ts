@@ -1,5 +1,5 @@
 /**
- * Memory that many have to share.
+ * A bound on memory that several users share.
  *
  * @module
  */
@@ -19,14 +19,14 @@ export class MemoryBudget {
     return this.#held;
   }
 
-  /** Whether there was room for so many octets more, which count as held then. */
+  /** Takes `octets` if they fit within the limit; whether it did. */
   take(octets: number): boolean {
     if (this.#held + octets > this.#limit) return false;
     this.#held += octets;
     return true;
   }
 
-  /** Gives back what was taken. */
+  /** Returns octets that were taken. */
   give(octets: number): void {
     this.#held -= octets;
   }

@@ -1,23 +1,23 @@
 /**
- * Parts of a chunk as few pieces: whoever takes a piece pays for it about what copying a kilobyte costs, so bytes that
- * come in crumbs, such as mail data full of dots, must not be handed on as crumbs.
+ * Joins parts of a chunk into few pieces: each piece costs its receiver about as much as copying a kilobyte, so bytes
+ * that come in small parts, such as mail data full of dots, must not be passed on that way.
  *
  * @module
  */
 
-/** From so many octets on a part is a piece of its own; shorter ones are copied together. */
+/** Parts of at least this many octets are pieces of their own; shorter ones are copied together. */
 const LONG = 512;
-/** So many pieces are never copied, however short: most chunks have no more. */
+/** The first pieces are never copied, however short: most chunks have no more. */
 const FREE_PIECES = 16;
 const BLOCK = 16 * 1024;
-/** Copying so few octets by a call costs more than one by one. */
+/** Below this many octets, a loop is cheaper than a call that copies. */
 const FEW = 32;
 
 /** Collects parts of one chunk after the other: at most 16 pieces, and two for each 512 octets. */
 export class PieceJoiner {
   #pieces: Uint8Array[] = [];
   #block: Uint8Array<ArrayBuffer> | undefined;
-  /** What of the block is not a piece yet. */
+  /** The part of the block that is not a piece yet. */
   #start = 0;
   #end = 0;
 

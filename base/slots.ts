@@ -1,5 +1,5 @@
 /**
- * A bound on how much goes on at once.
+ * A counting semaphore.
  *
  * @module
  */
@@ -9,19 +9,19 @@ interface Waiter {
   readonly go: () => void;
 }
 
-/** So many of something, such as descriptors, given out first come, first served. */
+/** A fixed number of slots, such as descriptors, given out in order of asking. */
 export class Slots {
   readonly #total: number;
   #free: number;
   readonly #waiting: Waiter[] = [];
 
-  /** Takes their number, at least 1. */
+  /** `total` is the number of slots, at least 1. */
   constructor(total: number) {
     this.#total = total;
     this.#free = total;
   }
 
-  /** How many nobody has. */
+  /** How many are free. */
   get free(): number {
     return this.#free;
   }

@@ -1,10 +1,10 @@
 /**
- * Buffers that are used again, since each new one is a call into the allocator, and work for the garbage collector.
+ * A pool of buffers, since each new one costs an allocation and a garbage collection.
  *
  * @module
  */
 
-/** Spare buffers of one size. They are not cleared: who takes one reads nothing of it but what he has written. */
+/** Spare buffers of one size. They are not cleared: whoever takes one must read only what they have written to it. */
 export class SpareBuffers {
   /** Octets of each. */
   readonly size: number;
@@ -12,9 +12,9 @@ export class SpareBuffers {
   readonly #spare: Uint8Array<ArrayBuffer>[] = [];
 
   /**
-   * None is there yet.
+   * The pool starts empty.
    * @param size Octets of each.
-   * @param most So many are kept; more are left to the garbage collector.
+   * @param most The most buffers to keep; others are left to the garbage collector.
    */
   constructor(size: number, most: number) {
     this.size = size;
@@ -26,7 +26,7 @@ export class SpareBuffers {
     return this.#spare.pop() ?? new Uint8Array(this.size);
   }
 
-  /** Takes one back, which nobody may be reading or writing any more, and which came from here. */
+  /** Takes back a buffer of this pool, which must not be in use any more. */
   give(buffer: Uint8Array<ArrayBuffer>): void {
     if (this.#spare.length < this.#most) this.#spare.push(buffer);
   }

@@ -1,5 +1,5 @@
 /**
- * Text as editors and forms leave it in files.
+ * Text files as editors and web forms leave them.
  *
  * @module
  */

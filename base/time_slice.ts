@@ -1,5 +1,5 @@
 /**
- * Long work in the main thread, in slices.
+ * Long work on the main thread, in time slices.
  *
  * @module
  */
@@ -7,24 +7,24 @@
 // Reading a million small files in other threads takes minutes; here it takes seconds, in slices that leave the event
 // loop its turn.
 const SLICE_MS = 10;
-// The clock is looked at when so often was asked: a look costs as much as what lies between two of them may.
+// How many calls share one look at the clock, which costs as much as the work between them.
 const ASKS_A_LOOK = 16;
 
-/** The slice that a long piece of work is in; tells when the event loop should have its turn. */
+/** The current slice of a long piece of work; tells when to yield to the event loop. */
 export class TimeSlice {
   #began = performance.now();
   #asked = 0;
 
   /**
-   * Whether this slice has lasted long enough. To be asked before each small step; `surely` behind a larger one.
+   * Whether this slice has lasted long enough. Ask before each small step; with `surely` after a larger one.
    */
   isOver({ surely = false } = {}): boolean {
     return (surely || ++this.#asked % ASKS_A_LOOK === 0) && performance.now() - this.#began > SLICE_MS;
   }
 
-  /** Gives the event loop its turn, and begins the next slice. */
+  /** Yields to the event loop, and begins the next slice. */
   async pause(): Promise<void> {
-    // Not setImmediate(): between two of those Deno hands out hardly anything that came from the network.
+    // Not setImmediate(): between two of those Deno delivers hardly any network input.
     await new Promise<void>((resolve) => setTimeout(resolve, 0));
     this.#began = performance.now();
   }

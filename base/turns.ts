@@ -1,23 +1,25 @@
 /**
- * Fairness among connections: the runtime gives out what is at hand, bytes to read or room to write, without a turn of
- * the event loop. Clients that send on without a pause would hold up all others, and their own deadlines.
+ * Fairness among connections: reads and writes that can complete at once do so without a turn of
+ * the event loop. Clients that send without pause would hold up all others, and their own deadlines.
  *
- * What a piece of work costs can only be guessed, and an attacker looks for work that costs more. So the clock decides:
+ * The cost of a piece of work is only an estimate, and attackers look for work that costs more. So the clock decides:
  * once the event loop has not had its turn for a while, every flow of execution waits for it.
  *
  * @module
  */
 import { type Clock, systemClock } from "./clock.ts";
 
-/** So long may all flows together hold the event loop, in milliseconds; giving it its turn takes one, the shortest timer. */
+/**
+ * The longest time in milliseconds that all flows together hold the event loop; yielding takes one, the shortest timer.
+ */
 const STRETCH = 20;
-/** While there is much to do, a timer of so many milliseconds shows when the event loop had its turn. */
+/** Under load, the interval in milliseconds of the timer that shows when the event loop had its turn. */
 const PULSE = 5;
-/** A look at the clock takes half a microsecond: one is taken whenever so much has been spent. */
+/** Cost after which the clock is read, which takes half a microsecond. */
 const LOOK = 64 * 1024;
-/** So many flows go on in one turn, in the order of waiting, each with one piece of work at least. */
+/** Flows that resume in one turn, in the order of waiting, each with at least one piece of work. */
 const GO_AT_ONCE = 8;
-/** A flow that has spent so little in a turn never waits: who says EHLO need not queue with those who send gigabytes. */
+/** A flow that has spent less than this in a turn never waits: an EHLO need not queue with gigabytes of mail data. */
 const LITTLE = 32 * 1024;
 
 /** The event loop that a clock's flows share. */

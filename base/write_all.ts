@@ -1,5 +1,5 @@
 /**
- * Writing all of some bytes to what may take only a part at a time.
+ * Writes all bytes where a single write may be partial.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * Accepts connections, whatever happens to single ones, and in want of descriptors or memory.
+ * Accepts connections; survives failures of single ones, and shortage of descriptors or memory.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import type { Logger } from "../base/log.ts";
 
 /** What {@linkcode acceptAll} needs. */
 export interface AcceptOptions {
-  /** Takes each connection over; never throws. */
+  /** Takes ownership of each connection; never throws. */
   readonly welcome: (conn: Deno.Conn) => void;
   /** Whether to stop; asked before each connection. */
   readonly ended: () => boolean;
@@ -21,9 +21,9 @@ export interface AcceptOptions {
 
 // Without descriptors or memory for a connection the next attempt would fail the same way.
 const PAUSE = 200;
-// What lacks on our side (accept(2)). Any other failure is of the one connection, as when its peer has reset it.
+// Shortages on our side (accept(2)). Any other failure concerns the one connection, such as a reset by its peer.
 const LACKS: ReadonlySet<unknown> = new Set(["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"]);
-// Connections that fail at once before the event loop has its turn.
+// Failed connections in a row after which the event loop gets its turn.
 const FAILURES_A_TURN = 16;
 
 /** Accepts until the listener is closed, or `ended`. Never throws. */
@@ -58,7 +58,7 @@ export async function acceptAll(
 }
 
 async function pause(clock: Clock): Promise<void> {
-  // The clock's timers keep no process alive, and while nothing is being accepted nothing else may.
+  // The clock's timers do not keep the process alive, and while nothing is being accepted nothing else may do so.
   const alive = setInterval(() => {}, 2 ** 31 - 1);
   await new Promise<void>((resolve) => void clock.after(PAUSE, resolve));
   clearInterval(alive);

@@ -16,7 +16,7 @@ export interface ConnTransportOptions {
   readonly clock: Clock;
 }
 
-// A call to the system and what belongs to it take as long as so many octets of mail data.
+// A system call with its overhead costs as much time as this many octets of mail data.
 const COST_OF_A_CALL = 16 * 1024;
 
 /** The connection broke: reset by the peer, the network gone, or closed on our side. */
@@ -24,7 +24,7 @@ export class ConnectionError extends Error {
   /** The system's name of the failure, such as `ECONNRESET`; `CLOSED` when this side had closed it. */
   readonly code: string;
 
-  /** Makes the error; the cause is what the system reported. */
+  /** The cause is what the system reported. */
   constructor(message: string, options: { readonly code: string; readonly cause?: unknown }) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = "ConnectionError";
@@ -44,7 +44,7 @@ export class ConnTransport implements Transport {
   #closed = false;
   #expired = false;
 
-  /** Takes the connection over. There is no deadline until one is set. */
+  /** Takes ownership of the connection. There is no deadline until one is set. */
   constructor(conn: Deno.Conn, { clock }: ConnTransportOptions) {
     this.#conn = conn;
     this.#turns = new Turns(clock);
@@ -59,7 +59,7 @@ export class ConnTransport implements Transport {
         // A reply must not wait for the acknowledgement of the one before it.
         (conn as Deno.TcpConn).setNoDelay(true);
       } catch {
-        // The peer is gone already; the first read says so.
+        // The peer is already gone; the first read reports it.
       }
     }
   }
@@ -111,7 +111,7 @@ export class ConnTransport implements Transport {
     this.#conn.close();
   }
 
-  // Called behind each read and write, these are made once, and spare each an async function of its own.
+  // Called after each read and write: made once, which saves an async function per call.
   readonly #spend = (octets: number | null): number | null | Promise<number | null> => {
     const others = this.#turns.spend(COST_OF_A_CALL + (octets ?? 0));
     return others ? others.then(() => octets) : octets;

@@ -1,5 +1,5 @@
 /**
- * Connecting to other servers: to literal addresses only, since the name was resolved before and must not be again.
+ * Connecting to other servers: to IP addresses only, since the name has been resolved and must not be resolved again.
  *
  * @module
  */
@@ -13,7 +13,7 @@ import type { FamilyHealth } from "./family_health.ts";
 import { errorText } from "../base/error_text.ts";
 
 /**
- * Connects to an address (an IP address, never a name), waiting a bounded time, and no longer than the signal lets.
+ * Connects to an IP address, never to a name, within a bounded time and until the signal aborts.
  * @throws {DeadlineError} after that time
  * @throws {ConnectionError} when the connection is refused, cannot be made, or is given up
  */
@@ -48,10 +48,10 @@ export function createDial(options: DialOptions): Dial {
   };
 }
 
-// Milliseconds after which a connection that works is there, all but always.
+// Milliseconds within which nearly every working connection is established.
 const PROMPT = 2_000;
 
-/** What stands in the way of every connection of the family, not of this one alone. */
+/** Failures that concern the whole address family, not only this connection. */
 const FAMILY_FAULTS: ReadonlySet<string> = new Set(["ENETUNREACH", "EHOSTUNREACH", "EADDRNOTAVAIL"]);
 
 /** Lets the family's health learn from how connecting goes. */
@@ -60,7 +60,7 @@ async function watch(
   { health, clock }: DialOptions,
   connect: () => Promise<Transport>,
 ): Promise<Transport> {
-  // Others should not wait for the end of this wait to know.
+  // Other connections should learn of it before this wait ends.
   const timer = health && clock.after(PROMPT, () => health.failed(family));
   try {
     const transport = await connect();
@@ -95,7 +95,7 @@ async function dial(to: SocketAddress, wait: Wait): Promise<Transport> {
 async function dialFrom(source: string, to: SocketAddress, wait: Wait): Promise<Transport> {
   const socket = new Socket();
   const { promise, resolve, reject } = Promise.withResolvers<void>();
-  // Awaited below, unless there is no wait at all.
+  // Awaited below, unless nothing waits.
   promise.catch(() => {});
   const [over, done] = patience(wait);
   over.addEventListener("abort", () => reject(over.reason));
@@ -113,7 +113,7 @@ async function dialFrom(source: string, to: SocketAddress, wait: Wait): Promise<
   }
 }
 
-/** A signal for when the wait is over, by time or by the other signal; its reason is what to throw. */
+/** A signal that aborts after the time or with the other signal; its reason is the error to throw. */
 function patience({ clock, timeout, signal }: Wait): [over: AbortSignal, done: () => void] {
   const over = new AbortController();
   const timer = clock.after(timeout, () => over.abort(new DeadlineError("no connection in time")));
@@ -214,7 +214,7 @@ function explain(error: unknown): ConnectionError {
   const code = (error as { code?: unknown } | null)?.code;
   const name = typeof code === "string" ? code : "UNKNOWN";
   if ((error as { syscall?: unknown } | null)?.syscall === "bind") {
-    // Deno says EINVAL for it.
+    // Deno reports it as EINVAL.
     if (name === "EINVAL" || name === "EADDRNOTAVAIL") {
       const text = "no interface of this machine has the source address that is configured";
       return new ConnectionError(text, { code: "EADDRNOTAVAIL", cause: error });

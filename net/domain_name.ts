@@ -10,10 +10,10 @@ import { ownText } from "../base/own_text.ts";
 // Underscores are not in the grammar, but in the names of real hosts that send mail.
 const LABEL = /^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/;
 const NON_ASCII = /[\u0080-\u{10ffff}]/u;
-// What a browser's reading of a host name would unescape, or cut off at.
+// Characters at which the URL parser would unescape or cut a host name.
 const NO_NAME = /[\0-,/:-@[-^`{-\x7f]/;
 const MAX_DOMAIN = 255; // RFC 5321 §4.5.3.1.2, octets
-// Of a name as it is written: each character takes an octet of the A-label at least, unless it is one that the mapping
+// Characters of a name as written: each takes at least one octet of the A-label, unless it is one that the mapping
 // drops (a soft hyphen) or joins to another (an accent).
 const MAX_WRITTEN = 4 * MAX_DOMAIN;
 
@@ -29,7 +29,7 @@ export function normalizeDomain(name: string): string | undefined {
   return domain === undefined ? undefined : normalized.keep(name, ownText(domain));
 }
 
-/** Domains as they were written, with their one spelling. */
+/** Normalised domains, by the text that was given. */
 const normalized = new Memo<string>();
 
 function spellDomain(name: string): string | undefined {

@@ -1,11 +1,11 @@
 /**
- * Whether IPv4 and IPv6 work from here, learnt from connecting; so that a dead IPv6 costs one host a wait and not all.
+ * Whether IPv4 and IPv6 work from here, learnt from connecting, so that only the first host waits for a dead IPv6.
  *
  * @module
  */
 import type { Clock } from "../base/clock.ts";
 
-// Milliseconds that a failure counts for. Then the family is tried again, by one connection at least.
+// Milliseconds for which a failure counts. Then at least one connection tries the family again.
 const SUSPECT_FOR = 600_000;
 
 /** The result of the latest connect by address family. */
@@ -18,12 +18,12 @@ export class FamilyHealth {
     this.#clock = clock;
   }
 
-  /** Nothing came back: no route, or no answer in a time in which others answer. */
+  /** Records that nothing came back: no route, or no answer in the usual time. */
   failed(family: 4 | 6): void {
     this.#failedAt.set(family, this.#clock.monotonic());
   }
 
-  /** Somebody answered, be it by a refusal. */
+  /** Records an answer, even if it was a refusal. */
   worked(family: 4 | 6): void {
     this.#failedAt.delete(family);
   }

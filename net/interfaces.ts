@@ -40,8 +40,8 @@ export const systemNetwork: NetworkIo = {
 };
 
 /**
- * The addresses that a listener can be reached at: its own, or those of all interfaces where it is a wildcard. `::` takes
- * IPv4 connections as well.
+ * The addresses that a listener can be reached at: its own, or those of all interfaces where it is a wildcard. `::`
+ * takes IPv4 connections as well.
  */
 export function addressesBehind(
   address: string,
@@ -73,7 +73,7 @@ export interface ListenAddress {
 
 /** There is nothing to listen on as asked. The message says what to write instead. */
 export class ListenError extends Error {
-  /** Whether the machine's network may still bring it: a route, an address, an interface. */
+  /** Whether it may still appear, as a network comes up late: a route, an address, an interface. */
   readonly mayCome: boolean;
 
   /** `message` says what is missing, and what to write instead. */
@@ -214,7 +214,7 @@ function ipv6Addresses(name: string, io: NetworkIo): ListenAddress[] {
 
 function isLasting({ scope, flags }: Ipv6Address): boolean {
   if (scope !== GLOBAL_SCOPE || (flags & (TEMPORARY | DUPLICATE)) !== 0) return false;
-  // A permanent address that is deprecated is one that its owner keeps for servers: not used as a source by itself.
+  // A permanent address that is deprecated is one kept for servers: not used as a source by itself.
   return (flags & DEPRECATED) === 0 || (flags & PERMANENT) !== 0;
 }
 

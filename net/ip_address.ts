@@ -21,7 +21,7 @@ export function ipBytes(address: string): Uint8Array | undefined {
   return bytes;
 }
 
-/** The four bytes, read by hand: checks of incoming mail compare addresses by the dozen. */
+/** The four bytes, parsed without a regular expression: checks of incoming mail compare many addresses. */
 function ipv4Bytes(text: string): Uint8Array | undefined {
   if (text.length > 15) return undefined;
   const bytes = new Uint8Array(4);
@@ -34,7 +34,7 @@ function ipv4Bytes(text: string): Uint8Array | undefined {
       bytes[part++] = value;
       value = -1;
     } else {
-      // No leading zeros, which some read as octal.
+      // No leading zeros, which some programs read as octal.
       if (code < ZERO || code > ZERO + 9 || value === 0) return undefined;
       value = Math.max(value, 0) * 10 + code - ZERO;
       if (value > 255) return undefined;
@@ -72,7 +72,7 @@ function unmapped(bytes: Uint8Array | undefined): Uint8Array | undefined {
   return bytes?.length === 16 && startsWith(bytes, MAPPED) ? bytes.subarray(12) : bytes;
 }
 
-/** Where an address belongs; all but `public` are no place to send the world's mail to. */
+/** The scope of an address; mail from MX records goes to `public` ones only. */
 export type AddressScope =
   | "public"
   | "unspecified"

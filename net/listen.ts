@@ -4,7 +4,7 @@
  * @module
  */
 
-/** Why a port could not be bound: another program has it, we may not, or the machine has no such address. */
+/** Why a port could not be bound: in use, not permitted, or no such address on this machine. */
 export type BindFailure = "in-use" | "forbidden" | "not-available";
 
 /** A port could not be bound. The message names address and port, and what to do. */
@@ -39,7 +39,7 @@ export function bind(address: string, port: number): Deno.TcpListener {
   }
 }
 
-/** Turns the system's error into a {@linkcode BindError}; one that says nothing about the port stays as it is. */
+/** Turns the system's error into a {@linkcode BindError}; an error that is not about the port stays as it is. */
 export function explainBind(
   error: unknown,
   { address, port }: { readonly address: string; readonly port: number },
@@ -55,8 +55,8 @@ export function explainBind(
   if (error instanceof Deno.errors.PermissionDenied || error instanceof Deno.errors.NotCapable) {
     return new BindError(
       "forbidden",
-      `cannot listen on ${where}: ports below 1024 are for root, and for services that are allowed to. mailapp install ` +
-        `writes a unit that is (run it again after a change of the port); for every account of the machine: ` +
+      `cannot listen on ${where}: ports below 1024 need root, or a service with the capability. mailapp install ` +
+        `writes such a unit (run it again after a change of the port). To allow every account: ` +
         `sysctl net.ipv4.ip_unprivileged_port_start=${port}`,
       { cause: error },
     );
@@ -65,8 +65,8 @@ export function explainBind(
   if (error instanceof Deno.errors.AddrNotAvailable || code === "EADDRNOTAVAIL") {
     return new BindError(
       "not-available",
-      `cannot listen on ${where}: this machine has no such address, or has it only in a moment. ` +
-        `See those it has with: ip address`,
+      `cannot listen on ${where}: this machine has no such address, or not yet. ` +
+        `List its addresses with: ip address`,
       { cause: error },
     );
   }
@@ -74,7 +74,7 @@ export function explainBind(
     return new BindError(
       "not-available",
       `cannot listen on ${where}: ${address.includes(":") ? "IPv6" : "IPv4"} is off on this machine. ` +
-        `Leave the address out of \`listen\``,
+        `Remove the address from \`listen\``,
       { cause: error },
     );
   }

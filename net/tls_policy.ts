@@ -4,16 +4,17 @@
  * @module
  */
 
-/** All policies, the laxest first. */
+/** All policies, the weakest first. */
 export const TLS_POLICIES = ["prefer", "require", "verify", "dane"] as const;
 
 /**
- * `prefer`: TLS with any certificate where it can be had, else none (RFC 7435); `require`: TLS with any certificate;
- * `verify`: a certificate for the host's name from a known authority; `dane`: a certificate named by DNSSEC (RFC 7672).
+ * `prefer`: TLS with any certificate where the server offers it, else plaintext (RFC 7435); `require`: TLS with any
+ * certificate; `verify`: a certificate for the host's name from a known authority; `dane`: a certificate named by
+ * DNSSEC (RFC 7672).
  */
 export type TlsPolicy = typeof TLS_POLICIES[number];
 
-/** The one of two that asks for more. */
+/** The stricter of two policies. */
 export function stricterPolicy(a: TlsPolicy, b: TlsPolicy): TlsPolicy {
   return TLS_POLICIES.indexOf(a) >= TLS_POLICIES.indexOf(b) ? a : b;
 }

@@ -1,5 +1,5 @@
 /**
- * What a dialogue runs over: bytes in, bytes out, deadlines, TLS. Server and client side share it.
+ * The byte stream under a dialogue, with deadlines and TLS. Server and client share it.
  *
  * @module
  */
@@ -45,7 +45,7 @@ export interface Transport {
   close(): void;
 }
 
-/** Turns a connection into one over TLS, as the server; what was read before is gone. */
+/** Turns a connection into one over TLS, as the server; bytes read before are dropped. */
 export type UpgradeToTls = (plain: Transport) => Promise<{ transport: Transport; tls: TlsInfo }>;
 
 /** Waiting took longer than allowed. */
