@@ -24,9 +24,12 @@ import { UniqueNames } from "./unique_name.ts";
 import { errorText } from "../base/error_text.ts";
 import { Seldom } from "../base/seldom.ts";
 
-/** How many files all messages together have open at once. */
+/** The most files that all messages together have open. */
 const FILES_AT_ONCE = 256;
-/** So many messages may go into their mailboxes as they come; others wait in a file of their own, as do those for several mailboxes. */
+/**
+ * The most messages that are written into their mailboxes as they come; others are staged in a file, as are those for
+ * several mailboxes.
+ */
 const GROWING_AT_ONCE = 64;
 
 /** What a delivery into Maildirs needs. */
@@ -35,7 +38,7 @@ export interface MaildirDeliveryOptions {
   readonly mailboxes: Mailboxes;
   /** This server's name; stands in the file names, and decides whose Authentication-Results are forged. */
   readonly hostname: string;
-  /** Where larger messages wait for their end. */
+  /** Where larger messages are staged until they are complete. */
   readonly staging: StagingArea;
   /** The Maildir++ folder for junk, without the dot before it; absent: junk goes where all mail goes. */
   readonly junkFolder?: string | undefined;
@@ -47,15 +50,15 @@ export interface MaildirDeliveryOptions {
   readonly clock?: Clock;
   /** The counter common to all workers; see `createCounter`. */
   readonly counter?: BigUint64Array<SharedArrayBuffer>;
-  /** The room at a path; asks the system if absent. */
+  /** Tells the free room at a path; asks the system if absent. */
   readonly room?: (path: string) => Promise<FreeRoom>;
   /** For tests. */
   readonly fileSystem?: FileSystem;
 }
 
 /**
- * A {@linkcode Delivery} into Maildirs. A message is answered for only when every copy, its name and the directories on
- * the way are synced.
+ * A {@linkcode Delivery} into Maildirs. A message is acknowledged only when every copy, its name and the directories on
+ * its path are synced.
  */
 export class MaildirDelivery implements Delivery {
   readonly #staging: StagingArea;
@@ -75,7 +78,7 @@ export class MaildirDelivery implements Delivery {
   readonly #complaint: Seldom;
   #mailboxes: Mailboxes;
 
-  /** Touches nothing on the disk yet. */
+  /** Does not touch the disk. */
   constructor(options: MaildirDeliveryOptions) {
     this.#mailboxes = options.mailboxes;
     this.#staging = options.staging;
@@ -153,7 +156,7 @@ export class MaildirDelivery implements Delivery {
     for (const { forwardPath } of envelope.recipients) {
       const resolution = this.#resolve(forwardPath, origin);
       if (resolution.kind !== "local") {
-        // It was accepted at RCPT; who is local has been reloaded since.
+        // It was accepted at RCPT; the mailboxes have been reloaded since.
         throw new SmtpError(reply(451, "4.3.0", "A mailbox has just been removed; try again"));
       }
       for (const mailbox of resolution.mailboxes) {
@@ -181,14 +184,14 @@ export class MaildirDelivery implements Delivery {
   }
 
   /**
-   * Makes the Maildirs that are not there: a reader that finds none makes one of its own, which would belong to its
-   * account. One that cannot be made, or is not as it must be, is logged; mail for it is put off.
+   * Makes missing Maildirs: a reader that finds none makes its own, which would belong to its
+   * account. A Maildir that cannot be made, or has wrong rights, is logged; mail for it is deferred.
    * @param options `signal`: no further ones once it is aborted
    */
   async makeMaildirs({ signal }: { readonly signal?: AbortSignal } = {}): Promise<void> {
     const mailboxes = this.#mailboxes;
     for (const mailbox of mailboxes.all()) {
-      // They have been replaced meanwhile, or the server ends.
+      // The mailboxes have been replaced meanwhile, or the server ends.
       if (mailboxes !== this.#mailboxes || signal?.aborted) return;
       const { address, path } = mailbox;
       try {
@@ -219,7 +222,10 @@ export class MaildirDelivery implements Delivery {
     return removed;
   }
 
-  /** Who gets mail for an address. Postmaster has one at the address that the client has connected to (RFC 1123 §5.2.17). */
+  /**
+   * Who gets mail for an address. Postmaster has one at the address that the client has connected to (RFC 1123
+   * §5.2.17).
+   */
   #resolve({ localPart, domain }: MailboxAddress, { local }: Origin): Resolution {
     const isHere = local !== undefined && domain.startsWith("[") &&
       localPart.toLowerCase() === "postmaster" &&
@@ -248,7 +254,7 @@ async function needRoom(hasRoom: Promise<boolean> | boolean): Promise<void> {
 }
 
 const unwritable = reply(450, "4.2.0", "The mailbox cannot be written to at the moment; try again later");
-/** What a recipient is told whose mailbox cannot be written to, by the kind of fault. */
+/** The replies for a mailbox that cannot be written to, by kind of fault. */
 const UNWRITABLE: Partial<Record<StorageFault, Reply>> = {
   "no-space": noRoom,
   "over-quota": reply(452, "4.2.2", "The mailbox is over its quota; try again later"),

@@ -1,38 +1,38 @@
 /**
- * The directories of a Maildir: made with the modes that its readers need, and looked at before they are trusted.
+ * The directories of a Maildir: made with the modes that its readers need, and checked before they are trusted.
  *
  * @module
  */
 import type { FileSystem } from "../storage/file_system.ts";
 import { attempt, errorCode, StorageError } from "../storage/storage_error.ts";
 
-/** The Maildir's readers are in its group, which new files take over from the directory (setgid). */
+/** The Maildir's readers are in its group, which new files inherit from the directory (setgid). */
 export const MAILDIR_MODE = 0o2770;
 
-/** What tells a directory from one that was made later; inode numbers are given again. */
+/** Identifies a directory; inode numbers are reused, so it includes the time of birth. */
 export interface DirectoryIdentity {
-  /** Its number. */
+  /** The inode number. */
   readonly inode: number | null;
   /** Milliseconds since the epoch, where the file system knows. */
   readonly born: number | undefined;
 }
 
-/** Whether these are the same directory; two that are not there are, too. */
+/** Whether these are the same directory; two missing ones count as the same. */
 export function isSame(one: DirectoryIdentity | undefined, other: DirectoryIdentity | undefined): boolean {
   return one?.inode === other?.inode && one?.born === other?.born;
 }
 
-/** Who may own a directory. */
+/** The permitted owners of a directory. */
 export interface Trust {
-  /** This account, beside root. */
+  /** This account, besides root. */
   readonly uid: number | null;
-  /** Anybody, where the directory belongs to this group. */
+  /** Any owner, where the directory belongs to this group. */
   readonly gid?: number | null;
 }
 
 /**
- * Looks whether a directory is there, without following a symbolic link.
- * @throws {StorageError} `denied` when something else is there, or a directory that a stranger could swap
+ * Checks whether a directory exists, without following a symbolic link.
+ * @throws {StorageError} `denied` when something else is there, or a directory that another account could swap
  */
 export function lookAtDirectory(
   path: string,
@@ -66,7 +66,7 @@ function dangerOf(info: Deno.FileInfo, { uid, gid }: Trust): string | undefined 
 }
 
 /**
- * Makes a directory with this mode; one that is there is left as it is. Returns whether it was made.
+ * Makes a directory with this mode; an existing one is left unchanged. Returns whether it was made.
  * @throws {StorageError}
  */
 export async function makeDirectory(
@@ -79,8 +79,8 @@ export async function makeDirectory(
     if (errorCode(cause) === "EEXIST") return false;
     throw new StorageError("create directory", { path, cause });
   }
-  // The umask may have taken off something, and only a setgid directory hands that bit on. Where both are as they
-  // should be, hands off: chmod by who is not in the directory's group would drop the bit.
+  // The umask may have cleared bits, and only a setgid directory passes that bit on. Where both are as they
+  // should be, no chmod: by an account outside of the directory's group it would drop the bit.
   await attempt("set the mode of", path, async () => {
     if ((((await fileSystem.lstat(path)).mode ?? 0) & 0o7777) !== mode) await fileSystem.chmod(path, mode);
   });

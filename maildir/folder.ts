@@ -27,7 +27,7 @@ const FILE_MODE = 0o660;
 export interface FolderOptions {
   /** The Maildir that it is in. */
   readonly maildir: string;
-  /** Makes the names of files that are tried out. */
+  /** Makes the names of probe files. */
   readonly names: UniqueNames;
   /** Shared by all Maildirs. */
   readonly syncer: DirectorySyncer;
@@ -47,7 +47,7 @@ export class Folder implements MaildirFolder {
   #ready: DirectoryIdentity | undefined;
   #making: Promise<void> | undefined;
 
-  /** Touches nothing yet. `name` is one directory's, without the dot before it. */
+  /** Does not touch the disk. `name` is the directory's, without its leading dot. */
   constructor(name: string, options: FolderOptions) {
     this.#name = name;
     this.#options = options;
@@ -56,7 +56,7 @@ export class Folder implements MaildirFolder {
   }
 
   /**
-   * Sees to it that the folder is there, and that a message can be renamed into it.
+   * Makes sure that the folder exists, and that a message can be renamed into it.
    * @throws {StorageError}
    */
   async prepare(): Promise<void> {
@@ -67,8 +67,8 @@ export class Folder implements MaildirFolder {
   }
 
   /**
-   * `new/`, if it and the way to it are there. It may have been made by a reader: whoever is in the Maildir's group
-   * could swap the folder, and has the Maildir in their hands anyway.
+   * `new/`, if it and its parents exist. It may have been made by a reader: whoever is in the Maildir's group
+   * could swap the folder, and controls the Maildir anyway.
    */
   #look(): DirectoryIdentity | undefined {
     const { maildir, uid, fileSystem } = this.#options;
@@ -87,7 +87,7 @@ export class Folder implements MaildirFolder {
     const seen = this.#look();
     await this.#probe();
     for (const path of [maildir, this.#path]) await syncer.sync(path);
-    // Without a subscription most mail programs do not show it. Who unsubscribes later is not overruled.
+    // Without a subscription most mail programs do not show it. A later unsubscription is respected.
     if (isNew) await subscribe(maildir, { ...this.#options, folder: this.#name });
     this.#ready = seen;
   }
@@ -103,7 +103,7 @@ export class Folder implements MaildirFolder {
     });
   }
 
-  /** Nothing but a file shows that one can be made. */
+  /** Only making a file proves that one can be made. */
   async #probe(): Promise<void> {
     const { names, fileSystem } = this.#options;
     const path = join(this.#path, "tmp", names.next().temporary);

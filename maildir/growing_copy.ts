@@ -5,17 +5,17 @@
  */
 import type { MaildirMessage } from "./maildir_message.ts";
 
-/** Octets that are written at once. */
+/** Octets of one write. */
 const BUFFER = 256 * 1024;
 
-/** Writes one message, in large pieces: one is on its way to the file while the next one fills. */
+/** Writes one message in large pieces: one is being written while the next one fills. */
 export class GrowingCopy {
   /** The file, which is this object's alone until {@linkcode GrowingCopy.finish}. */
   readonly message: MaildirMessage;
   #filling = new Uint8Array(BUFFER);
   #used = 0;
   #other = new Uint8Array(BUFFER);
-  /** The write of the other buffer. */
+  /** The pending write of the other buffer. */
   #writing: Promise<void> = Promise.resolve();
   #size = 0;
 
@@ -44,7 +44,7 @@ export class GrowingCopy {
   }
 
   /**
-   * Writes what is left: all that was taken is in the file then.
+   * Writes what is left: the file then has all that was taken.
    * @throws {StorageError} the file is gone then
    */
   async flush(): Promise<void> {
@@ -61,11 +61,11 @@ export class GrowingCopy {
     await this.message.finish();
   }
 
-  /** Begins to write what there is, behind what is being written. */
+  /** Begins to write the buffer, after the pending write. */
   async #flush(): Promise<void> {
     await this.#writing;
     const writing = this.message.write(this.#filling.subarray(0, this.#used));
-    // Who waits for it next is told; nobody waits where the message is dropped first.
+    // The next caller that awaits it sees the error; nobody awaits it where the message is dropped first.
     writing.catch(() => {});
     this.#writing = writing;
     [this.#filling, this.#other] = [this.#other, this.#filling];

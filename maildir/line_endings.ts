@@ -1,5 +1,5 @@
 /**
- * From the lines of the wire to the lines of the disk.
+ * Converts line endings from the wire to the disk.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import { SpareBuffers } from "../base/spare_buffers.ts";
 const CR = 13;
 const LF = 10;
 
-// As much as a connection reads at once, and a CR that was held.
+// As much as a connection reads at once, plus a CR that was held.
 const spare = new SpareBuffers(64 * 1024 + 1, 32);
 const NOTHING = new Uint8Array(0);
 
@@ -35,15 +35,15 @@ export class LineEndingConverter implements Disposable {
       if (chunk[0] === LF) this.#lines++;
       else out[length++] = CR;
     }
-    // The whole first, then each line moved to where it belongs, which is cheaper than copying each.
+    // Copies the whole first, then moves each line to its place, which is cheaper than copying each.
     const shift = length;
     out.set(chunk, shift);
-    // What stands between `from` and the line end that is looked at goes out as it is.
+    // The bytes from `from` up to the current line end are output unchanged.
     let from = 0;
     for (let at = scanner.next(0); at < size; at = scanner.next(at)) {
       const end = at++;
       if (chunk[end] !== CR) continue;
-      // What follows the last one is not known yet.
+      // The byte after the last one is not known yet.
       this.#heldCr = at === size;
       if (!this.#heldCr && chunk[at] !== LF) continue;
       if (length < shift + from) out.copyWithin(length, shift + from, shift + end);
@@ -57,14 +57,14 @@ export class LineEndingConverter implements Disposable {
     return out.subarray(0, length + size - from);
   }
 
-  /** What is left when the message is over: a last CR, or nothing. */
+  /** What is left at the end of the message: a last CR, or nothing. */
   finish(): Uint8Array {
     const rest = this.#heldCr ? Uint8Array.of(CR) : NOTHING;
     this.#heldCr = false;
     return rest;
   }
 
-  /** Gives its memory back. */
+  /** Returns its buffer. */
   [Symbol.dispose](): void {
     if (this.#scratch.length === spare.size) spare.give(this.#scratch);
     this.#scratch = NOTHING;

@@ -1,5 +1,5 @@
 /**
- * Names of users, and the Maildirs that are made of them.
+ * Names of users, and the Maildir paths made from them.
  *
  * @module
  */
@@ -9,18 +9,18 @@ import { normalizeDomain } from "../net/domain_name.ts";
 /** Names that are special in every Maildir or to a shell, or would be options to a command. */
 const RESERVED = new Set(["new", "cur", "tmp"]);
 const USER_NAME = /^[\p{L}\p{M}\p{N}_](?:[\p{L}\p{M}\p{N}._+='&-]*[\p{L}\p{M}\p{N}_+='&-])?$/u;
-/** What {@linkcode isUserName} allows, in words. */
+/** What {@linkcode isUserName} allows, as text. */
 export const USER_NAME_RULE =
   "letters, digits and . _ + = ' & -, beginning with a letter, a digit or _; at most 254 octets; not new, cur or tmp";
 
 const encoder = new TextEncoder();
 
-/** As local-parts are compared: NFC, in lower case. */
+/** A local-part in the form for comparison: NFC, in lower case. */
 export function normalizeLocalPart(localPart: string): string {
   return localPart.normalize("NFC").toLowerCase().normalize("NFC");
 }
 
-/** Whether a user may be called so: the name becomes a directory. */
+/** Whether a user may have this name, which becomes a directory. */
 export function isUserName(name: string): boolean {
   return USER_NAME.test(name) && !name.includes("..") && !RESERVED.has(name) && !tooLong(name);
 }
@@ -30,7 +30,7 @@ const MAX_LOCAL_PART = 254;
 /** Octets of a file name, in Linux. */
 export const MAX_FILE_NAME = 255;
 
-/** Whether no path of SMTP could hold this local-part. */
+/** Whether the local-part is too long for any path of SMTP. */
 export function tooLong(localPart: string): boolean {
   return encoder.encode(localPart).length > MAX_LOCAL_PART;
 }
@@ -44,13 +44,13 @@ export function splitAddress(text: string): { localPart: string; domain?: string
   return domain === undefined ? { localPart, badDomain: true } : { localPart, domain, badDomain: false };
 }
 
-/** A `mailboxes.path`, taken apart. */
+/** A parsed `mailboxes.path`. */
 export interface PathTemplate {
   /** Absolute. */
   readonly root: string;
   /** The components below the root. */
   readonly rest: readonly string[];
-  /** Whether `{domain}` stands in it. */
+  /** Whether it has `{domain}`. */
   readonly hasDomain: boolean;
   /** What is wrong with it. */
   readonly problem?: string;
@@ -59,7 +59,7 @@ export interface PathTemplate {
 const PATH_RULE =
   "allowed is a directory, then {user} and {domain}, each once, like /var/mail/{domain}/{user}";
 
-/** Takes a `mailboxes.path` apart. */
+/** Parses a `mailboxes.path`. */
 export function parseTemplate(path: string): PathTemplate {
   const placeholders: string[] = path.match(/\{[^}]*\}?/g) ?? [];
   const parts = path.split("/");

@@ -1,5 +1,5 @@
 /**
- * Who is local: users, aliases, subaddresses and the catch-all of some domains, and which Maildir belongs to whom.
+ * Local addresses: users, aliases, subaddresses and the catch-all of some domains, and the Maildir of each user.
  *
  * Local-parts are compared after Unicode normalisation (NFC) and in lower case; `"a"@x` and `a@x` are the same, as are
  * the U-label and A-label forms of a domain, with or without a trailing dot. A path is only ever made of the name of a
@@ -22,7 +22,7 @@ import {
 } from "./mailbox_names.ts";
 import { errorText } from "../base/error_text.ts";
 
-/** What there is to know of who is local. */
+/** What defines the local addresses. */
 export interface MailboxesOptions {
   /** The domains that mail is accepted for; at least one. */
   readonly domains: readonly string[];
@@ -31,13 +31,13 @@ export interface MailboxesOptions {
   /** Local-parts, valid in every domain, and whole addresses; or `system`: the login names with uid 1000–59999. */
   readonly users: readonly string[] | "system";
   /**
-   * From a local-part, a whole address, `*` or `*@domain` (what nobody else has) to local-parts and whole addresses. A
+   * From a local-part, a whole address, `*` or `*@domain` (all other addresses) to local-parts and whole addresses. A
    * bare target is in the domain of the address that it stands for.
    */
   readonly aliases: Readonly<Record<string, string | readonly string[]>>;
-  /** What separates a user from a detail, `alice+lists`; empty: nothing does. */
+  /** The separator between user and detail, as in `alice+lists`; empty: no subaddresses. */
   readonly subaddressSeparator: string;
-  /** Where `system` looks; `/etc/passwd` if absent. */
+  /** The file for `system`; `/etc/passwd` if absent. */
   readonly passwdFile?: string;
 }
 
@@ -51,17 +51,17 @@ export interface Mailbox {
   readonly path: string;
 }
 
-/** What becomes of an address: mailboxes without duplicates, or nobody, or not one of our domains. */
+/** What an address resolves to: mailboxes without duplicates, an unknown mailbox, or a foreign domain. */
 export type Resolution =
   | { readonly kind: "local"; readonly mailboxes: readonly Mailbox[] }
   | { readonly kind: "unknown" }
   | { readonly kind: "not-local" };
 
-/** Something wrong in the configuration of mailboxes. */
+/** An error in the configuration of mailboxes. */
 export interface MailboxesProblem {
   /** The key, such as `mailboxes.aliases.abuse`. */
   readonly key: string;
-  /** What stands there. */
+  /** The value. */
   readonly value: string;
   /** What is wrong, and what is allowed. */
   readonly problem: string;
@@ -82,15 +82,15 @@ export class MailboxesError extends Error {
   }
 }
 
-/** All that is wrong with these options; reads the passwd file for `system`. */
+/** Every problem of these options; reads the passwd file for `system`. */
 export function checkMailboxes(options: MailboxesOptions): readonly MailboxesProblem[] {
   return new Directory(options).problems;
 }
 
-/** Finds the mailboxes of addresses. What it knows does not change: for a reload, make a new one. */
+/** Finds the mailboxes of addresses. Immutable: for a reload, make a new one. */
 export class Mailboxes {
   readonly #directory: Directory;
-  /** A message asks at RCPT and at DATA, and the next one often asks for the same. */
+  /** A message asks at RCPT and at DATA, and the next message often asks for the same address. */
   readonly #remembered = new Memo<Resolution>();
 
   /**
@@ -119,16 +119,16 @@ export class Mailboxes {
 
   /** Who gets mail for this address. An empty domain is only known with `postmaster` (RFC 5321 §4.1.1.3). */
   resolve(address: { readonly localPart: string; readonly domain: string }): Resolution {
-    // Neither has a line feed in it.
+    // Neither can hold a line feed.
     const key = `${address.localPart}\n${address.domain}`;
     const remembered = this.#remembered.get(key);
     if (remembered !== undefined) return remembered;
     const resolution = this.#directory.resolve(address);
-    // Strangers ask for what is not here.
+    // Unknown addresses are not cached: clients could fill the memo with them.
     return resolution.kind === "local" ? this.#remembered.keep(key, resolution) : resolution;
   }
 
-  /** Whose address this is: as {@linkcode Mailboxes.resolve}, but for what only the catch-all takes. */
+  /** The owner of an address: as {@linkcode Mailboxes.resolve}, without the catch-all. */
   owners(address: { readonly localPart: string; readonly domain: string }): readonly Mailbox[] {
     return this.#directory.owners(address);
   }
@@ -139,17 +139,18 @@ export function mailRootOf(path: string): string {
   return parseTemplate(path).root;
 }
 
-// Regular expressions, wildcards within a name, several names in one key: as a local-part none of them would ever match.
+// Regular expressions, wildcards within a name, several names in one key: as a local-part none of them would ever
+// match.
 const PATTERN = /^\/.*\/[a-z]*$|^\^|[,;]|.\*|\*./su;
 
-// What routes mail past us in the syntaxes of old, and what no mailbox of ours could be called.
+// Characters of old source-routing syntaxes, and those that no mailbox name may have.
 const ROUTING = /[@%!]/;
 // deno-lint-ignore no-control-regex
 const NEVER_CAUGHT = /^[.~-]|[\u0000-\u001f\u007f/\\]/;
 
 const encoder = new TextEncoder();
 
-/** Builds what is known, noting every problem instead of stopping at the first. */
+/** Builds the tables, and collects every problem instead of stopping at the first. */
 class Directory {
   readonly problems: MailboxesProblem[] = [];
   readonly domains = new Set<string>();
@@ -239,7 +240,7 @@ class Directory {
     for (const line of text.split("\n")) {
       const [login = "", , uid = ""] = line.split(":");
       const name = normalizeLocalPart(login);
-      // Nobody wrote these names into our configuration, so one that cannot be a mailbox is no error in it.
+      // These names come from the system, so one that cannot be a mailbox is no error of the configuration.
       if (/^\d+$/.test(uid) && Number(uid) >= 1000 && Number(uid) <= 59999 && isUserName(name)) {
         this.#users.add(name);
       }
@@ -370,7 +371,7 @@ class Directory {
     }
     if (this.#users.has(name) || this.#addresses.has(address)) return [this.#mailbox(name, home)];
     if (targets !== undefined) return [];
-    // The last one first: with "-" as separator, anna-maria-lists is anna-maria's, though there be an anna.
+    // The last separator first: with "-", anna-maria-lists belongs to anna-maria, even if there is an anna.
     const cut = this.#separator === "" ? -1 : name.lastIndexOf(this.#separator);
     return cut > 0 ? this.#expandName(name.slice(0, cut), { home, visited }) : [];
   }

@@ -1,7 +1,7 @@
 /**
  * One Maildir on the disk (https://cr.yp.to/proto/maildir.html): made, checked, delivered into, cleaned.
  *
- * Everything is done by path, so no directory on the way may be one that another account could swap for a symbolic
+ * All access is by path, so no directory on the path may be one that another account could swap for a symbolic
  * link: below the trusted root each must be a true directory of this process's user (or root) that not everybody may
  * write to.
  *
@@ -23,27 +23,27 @@ import { Folder } from "./folder.ts";
 import { type MaildirFolder, MaildirMessage } from "./maildir_message.ts";
 import type { UniqueNames } from "./unique_name.ts";
 
-/** What leads to a Maildir may be walked through by the group, and changed by nobody else. */
+/** The directories above a Maildir: searchable by the group, writable by nobody else. */
 const PARENT_MODE = 0o2750;
-/** Read and write for the user and the group; the umask takes off what it takes off. */
+/** Read and write for the user and the group, less the umask. */
 const FILE_MODE = 0o660;
 
-/** After this many milliseconds a file in `tmp/` belongs to no delivery any more: 36 hours. */
+/** Age in milliseconds from which a file in `tmp/` belongs to no delivery any more: 36 hours. */
 export const TMP_LIFETIME = 36 * 60 * 60 * 1000;
-/** So many entries of `tmp/` are looked at in one go. */
+/** Entries of `tmp/` that are checked in one batch. */
 const CLEAN_LIMIT = 10_000;
-/** How long what a delivery saw is good enough for recipients and the next deliveries, in milliseconds. */
+/** How long the checks of one delivery hold for recipients and later deliveries, in milliseconds. */
 const SEEN_LIFETIME = 1000;
 
 /** What a Maildir needs. */
 export interface MaildirOptions {
-  /** The trusted directory that the Maildir is somewhere below of; absolute. */
+  /** The trusted directory above the Maildir; absolute. */
   readonly root: string;
   /** Makes the file names. */
   readonly names: UniqueNames;
   /** Shared by all Maildirs, so that deliveries into the same one share its syncs. */
   readonly syncer?: DirectorySyncer;
-  /** The account whose directories will do, beside root's: this process's if absent. */
+  /** The account that may own the directories, besides root; this process's if absent. */
   readonly uid?: number;
   /** Milliseconds that never jump; the system's if absent. */
   readonly monotonic?: () => number;
@@ -67,19 +67,19 @@ export class Maildir {
   readonly #monotonic: () => number;
   readonly #inbox: MaildirFolder;
   readonly #folders = new Map<string, Folder>();
-  /** `new/` when it was last looked at. */
+  /** `new/` when it was last checked. */
   #seenNew: DirectoryIdentity | undefined;
-  /** The same when all names on the way to it were last synced. */
+  /** `new/` when all names on its path were last synced. */
   #durableNew: DirectoryIdentity | undefined;
   #making: Promise<void> | undefined;
-  /** Whether a step has failed since it was last tried whether a message could be delivered. */
+  /** Whether a step has failed since the last probe. */
   #failed = false;
   /** Whether a file could be made, and no step has failed since. */
   #proven = false;
-  /** When a delivery last looked at every directory, and found them as they should be, and guarded. */
+  /** When a delivery last checked every directory and found it in order and guarded. */
   #seenAt = -Infinity;
 
-  /** Touches nothing on the disk yet. `path` must be below the root. */
+  /** Does not touch the disk. `path` must be below the root. */
   constructor(path: string, options: MaildirOptions) {
     this.path = path;
     this.#root = options.root;
@@ -101,10 +101,10 @@ export class Maildir {
   }
 
   /**
-   * Finds out whether a message could be delivered, as far as that can be known beforehand. Nothing but a file made in
-   * `tmp/` shows permissions, quotas and read-only file systems for certain; that is tried once, and again after a
-   * failed delivery. A Maildir that is not there is only made here if making it has failed before. While deliveries
-   * succeed, what one saw less than a second ago will do: the next one looks again itself.
+   * Finds out whether a message could be delivered, as far as that can be known beforehand. Only making a file in
+   * `tmp/` proves permissions, quotas and a writable file system; that is tried once, and again after a
+   * failed delivery. A missing Maildir is only made here if making it has failed before. While deliveries
+   * succeed, checks of less than a second ago are reused: the next delivery checks again itself.
    * @throws {StorageError} the reason why not
    */
   check(): Promise<void> {
@@ -143,7 +143,7 @@ export class Maildir {
   }
 
   /**
-   * Makes the Maildir, if it is not there.
+   * Makes the Maildir, if it is missing.
    * @returns whether it was made
    * @throws {StorageError} also where what is there is not as it must be
    */
@@ -227,7 +227,7 @@ export class Maildir {
     }
   }
 
-  /** A step has failed: what was seen does not count any more. */
+  /** A step has failed: earlier checks do not count any more. */
   readonly #noteFailure = (): void => {
     this.#failed = true;
     this.#proven = false;
@@ -240,9 +240,9 @@ export class Maildir {
   }
 
   /**
-   * Whether a file can be made. Looked at for each message, since a Maildir may be moved away, or swapped by its readers,
-   * while the server runs. Where nobody but us and root may change what leads to the Maildir, a look a second is enough
-   * there. These calls stay in the kernel's cache of names, and are not worth a thread.
+   * Whether a file can be made. Checked for each message, since a Maildir may be moved away, or swapped by its readers,
+   * while the server runs. Where only this account and root may change the directories above, a check per second is
+   * enough there. These calls hit the kernel's dentry cache, and are not worth a thread.
    */
   #isReady(): boolean {
     const now = this.#monotonic();
@@ -261,7 +261,7 @@ export class Maildir {
     return isSame(this.#seenNew, this.#durableNew);
   }
 
-  /** Whether no group may swap the Maildir, or what leads to it, for something else. */
+  /** Whether no group may swap the Maildir, or a directory above it, for something else. */
   #isGuarded(): boolean {
     return [this.#root, ...this.#parents].every((path) =>
       ((this.#fileSystem.statSync(path).mode ?? 0o777) & 0o022) === 0
@@ -272,7 +272,7 @@ export class Maildir {
     const fileSystem = this.#fileSystem;
     await makeMailRoot(this.#root, { syncer: this.#syncer, fileSystem });
     await this.#syncer.sync(dirname(this.#root)).catch((error) => {
-      // The root may stand in a directory that is not for us to read, and then was there before us.
+      // The root may be in a directory that this account may not read; then it existed before.
       if (!(error instanceof StorageError && error.fault === "denied")) throw error;
     });
     for (const path of this.#parents) await makeDirectory(path, { mode: PARENT_MODE, fileSystem });
@@ -282,12 +282,12 @@ export class Maildir {
     }
     this.#firstMissing();
     const seen = this.#seenNew;
-    // All of them, not only those just made: an earlier process may have made one and died before its sync.
+    // All of them, not only those just made: an earlier process may have made one and ended before its sync.
     for (const path of [this.#root, ...this.#parents, this.path]) await this.#syncer.sync(path);
     this.#durableNew = seen;
   }
 
-  /** Checks these, or everything below the root. Returns the first directory that is not there. */
+  /** Checks these, or everything below the root. Returns the first missing directory. */
   #firstMissing(
     paths: readonly string[] = [...this.#parents, this.path, this.#tmp, this.#new],
   ): string | undefined {
@@ -303,8 +303,8 @@ export class Maildir {
 }
 
 /**
- * Makes the directory that Maildirs are in, with all above it, and makes their names durable. It may be anything an
- * administrator likes, a symbolic link too.
+ * Makes the directory that Maildirs are in, with its parents, and makes their names durable. It may be anything that an
+ * administrator has set up, also a symbolic link.
  * @throws {StorageError}
  */
 export async function makeMailRoot(

@@ -13,7 +13,7 @@ export interface MaildirFolder {
   /** Its `new/`. */
   readonly directory: string;
   /**
-   * Sees to it that `new/` is what it should be.
+   * Makes sure that `new/` exists and has the right owner and mode.
    * @throws {StorageError}
    */
   prepare(): Promise<void>;
@@ -23,9 +23,9 @@ export interface MaildirFolder {
 export interface MaildirMessageOptions {
   /** The new file in `tmp/`. */
   readonly file: NewFile;
-  /** What it is called, without its sizes. */
+  /** Its name, without the sizes. */
   readonly name: UniqueName;
-  /** Where it goes if nothing else is said. */
+  /** The default folder. */
   readonly inbox: MaildirFolder;
   /** Shared by all Maildirs. */
   readonly syncer: DirectorySyncer;
@@ -52,7 +52,7 @@ export class MaildirMessage {
     return this.#file.size;
   }
 
-  /** Where it is at present; `tmp/` until it has been published. */
+  /** Its current path; in `tmp/` until it has been published. */
   get path(): string {
     return this.#published ?? this.#file.path;
   }
@@ -63,7 +63,7 @@ export class MaildirMessage {
   }
 
   /**
-   * Appends bytes as they are to stand on the disk.
+   * Appends bytes in the form for the disk.
    * @throws {StorageError} the file is gone then
    */
   write(data: Uint8Array): Promise<void> {
@@ -71,7 +71,7 @@ export class MaildirMessage {
   }
 
   /**
-   * Writes over the beginning; see {@linkcode NewFile.overwriteStart}.
+   * Overwrites the beginning, as {@linkcode NewFile.overwriteStart} does.
    * @throws {StorageError} the file is gone then
    */
   overwriteStart(data: Uint8Array): Promise<void> {
@@ -79,7 +79,7 @@ export class MaildirMessage {
   }
 
   /**
-   * What has been written; see {@linkcode NewFile.readBack}.
+   * Reads back what has been written, as {@linkcode NewFile.readBack} does.
    * @throws {StorageError} when it cannot be read
    */
   readBack(from: number): AsyncIterable<Uint8Array> {

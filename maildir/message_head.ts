@@ -1,5 +1,5 @@
 /**
- * What a Maildir's copy has above the message as it came.
+ * The header fields that a Maildir's copy has above the message.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import type { Mailbox } from "./mailboxes.ts";
 
 const encoder = new TextEncoder();
 
-/** What is put on top of a message in one mailbox, as it stands on the disk. */
+/** The fields on top of a message in one mailbox, in the form for the disk. */
 export interface Head {
   /** With LF. */
   readonly bytes: Uint8Array;
@@ -17,9 +17,9 @@ export interface Head {
   readonly lines: number;
 }
 
-/** Formats what stands above a message in one mailbox, Return-Path first. */
+/** Formats the fields above a message in one mailbox, Return-Path first. */
 export function formatHead(prepend: readonly Header[], mailbox: Mailbox): Head;
-/** The same in so many octets; `undefined` where it is longer, or cannot be made so long. */
+/** The same, padded to `octets`; `undefined` where it is longer, or cannot be padded. */
 export function formatHead(prepend: readonly Header[], mailbox: Mailbox, octets: number): Head | undefined;
 export function formatHead(prepend: readonly Header[], mailbox: Mailbox, octets?: number): Head | undefined {
   const deliveredTo = { name: "Delivered-To", value: mailbox.address };

@@ -31,12 +31,12 @@ const junkDeliveries = deliveries.with("junk");
 
 /** How many copies of one message are written at once. */
 const COPIES_AT_ONCE = 8;
-/** From so many octets on a message for one mailbox goes there as it comes: no more are kept in memory. */
+/** Octets from which a message for one mailbox is written there as it comes, instead of kept in memory. */
 const GROWS_FROM = 256 * 1024;
 
 /** The index of the Maildirs in a {@linkcode SpaceClaim}. */
 export const MAIL = 0;
-/** The index of the place where messages wait. */
+/** The index of the staging directory. */
 export const STAGING = 1;
 
 /** Where a message goes. */
@@ -59,11 +59,11 @@ export interface PendingOptions {
   readonly id: string;
   /** At least one; each Maildir once. */
   readonly targets: readonly Target[];
-  /** Where it waits, where it does. */
+  /** The staged message, where it is staged. */
   readonly staged: StagedMessage;
-  /** The room for it: in the Maildirs ({@linkcode MAIL}), and where it waits ({@linkcode STAGING}). */
+  /** Claims room for it: in the Maildirs ({@linkcode MAIL}), and where it is staged ({@linkcode STAGING}). */
   readonly claim: SpaceClaim;
-  /** See `begin()` of smtp/delivery.ts. */
+  /** Forecasts the fields on top, as given to `begin()` of smtp/delivery.ts. */
   readonly forecast: TopForecast | undefined;
   /** The folder for junk; absent: none. */
   readonly junkFolder: string | undefined;
@@ -78,7 +78,7 @@ export interface PendingOptions {
 /** A copy that is written as the message comes. */
 interface Growing extends Target {
   readonly copy: GrowingCopy;
-  /** What stands on top as long as nothing else is known. */
+  /** The fields on top, until others are known. */
   readonly head: Uint8Array;
   readonly slot: Disposable;
 }
@@ -131,7 +131,7 @@ export class PendingMaildirMessage implements PendingMessage {
     return this.#beginToGrow(target, { head, pieces: [...pieces, bytes] });
   }
 
-  /** Lets it wait, in memory or in a file, which takes room of its own. */
+  /** Stages it, in memory or in a file, which takes room of its own. */
   #stage(bytes: Uint8Array): Promise<void> | void {
     if (!this.#staged.willBeInFile(bytes.length)) return this.#staged.write(bytes);
     const octets = this.#staged.size + bytes.length - this.#claim.claimed(STAGING);
@@ -139,7 +139,7 @@ export class PendingMaildirMessage implements PendingMessage {
     return hasRoom === true ? this.#staged.write(bytes) : withRoom(hasRoom, () => this.#staged.write(bytes));
   }
 
-  /** Puts what there is into the mailbox's `tmp/`, where the rest will follow. */
+  /** Writes what there is into the mailbox's `tmp/`, where the rest will follow. */
   async #beginToGrow(
     target: Target,
     { head, pieces }: { readonly head: Uint8Array; readonly pieces: readonly Uint8Array[] },
@@ -216,7 +216,7 @@ export class PendingMaildirMessage implements PendingMessage {
     await copy.finish();
   }
 
-  /** The room on top does not do: a second copy, with all but what stands there. */
+  /** The fields do not fit into the reserved room: a second copy, with the new fields on top. */
   async #copyAnew(
     { mailbox, maildir, copy, head }: Omit<Growing, "slot">,
     { top, header, wire, copies }: {
@@ -251,7 +251,7 @@ export class PendingMaildirMessage implements PendingMessage {
       await folder.prepare();
     } catch (error) {
       if (!(error instanceof StorageError) || error.fault !== "denied") throw error;
-      // It is marked, and better there than nowhere.
+      // It is marked as junk, and is stored in the inbox rather than lost.
       this.#log.warn("junk.not_filed", { mailbox: mailbox.address, error: errorText(error) });
       return await message.publish({ wire });
     }
@@ -264,13 +264,13 @@ export class PendingMaildirMessage implements PendingMessage {
     }
   }
 
-  /** Writes and syncs one group of copies; each is in `copies` from the moment that its file is there. */
+  /** Writes and syncs one group of copies; each is in `copies` as soon as its file exists. */
   async #prepare(
     group: readonly Target[],
     { prepend, header, copies }: Top & { readonly copies: Copy[] },
   ): Promise<void> {
     using _slots = await this.#options.slots.take(group.length);
-    // What has another header section is written chunk by chunk.
+    // A copy with another header section is written chunk by chunk.
     const pieces = header === undefined ? this.#staged.pieces : undefined;
     const open = await all(group, async (target) => {
       const head = formatHead(prepend, target.mailbox);
@@ -291,7 +291,7 @@ export class PendingMaildirMessage implements PendingMessage {
     await all(open, (message) => message.finish());
   }
 
-  /** Takes back all copies; they have not been answered for. Returns what to tell the client. */
+  /** Withdraws all copies, which have not been acknowledged. Returns the error for the client. */
   async #withdraw(copies: readonly Copy[], cause: unknown): Promise<SmtpError> {
     const published = copies.filter(({ message }) => message.published).map(({ message }) => message.path);
     await inGroups(copies, ({ message }) => message.discard());
@@ -302,7 +302,7 @@ export class PendingMaildirMessage implements PendingMessage {
   }
 }
 
-/** What stands above the body when it is known. */
+/** The head above the body, once it is known. */
 interface Top {
   readonly prepend: readonly Header[];
   readonly header: Filing["header"];
@@ -363,7 +363,7 @@ async function writeAtOnce(message: MaildirMessage, pieces: readonly Uint8Array[
   spare.give(buffer);
 }
 
-/** Runs them beside each other and waits for all, also when one fails: nothing may go on behind who cleans up. */
+/** Runs them concurrently and waits for all, also when one fails: nothing may still run during cleanup. */
 async function all<T, R>(items: readonly T[], run: (item: T) => Promise<R>): Promise<R[]> {
   const [first] = items;
   // Most messages go to one mailbox.

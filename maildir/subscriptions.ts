@@ -9,13 +9,13 @@ import { NewFile } from "../storage/new_file.ts";
 import { errorCode } from "../storage/storage_error.ts";
 import type { UniqueNames } from "./unique_name.ts";
 
-/** Longer lists are not ours to change. */
+/** Longer lists are left alone. */
 const MAX_SIZE = 256 * 1024;
 /** The first line, and an empty one, of what Dovecot writes since 2.3; without them it is a list of names. */
 const HEADER = "V\t2\n\n";
 const FILE_MODE = 0o660;
 
-/** What is to be added, and by what means. */
+/** What to add, and how. */
 export interface SubscribeOptions {
   /** Levels are parted by dots. */
   readonly folder: string;
@@ -24,8 +24,8 @@ export interface SubscribeOptions {
 }
 
 /**
- * Adds a folder to the list, if it is not in it. A list that cannot be read or written stays as it is: mail is worth
- * more than that it is shown. The whole file is replaced; where Dovecot writes at the same moment, one of both is lost.
+ * Adds a folder to the list, if it is not in it. A list that cannot be read or written is left unchanged: delivery
+ * matters more. The whole file is replaced; where Dovecot writes at the same moment, one of the changes is lost.
  */
 export async function subscribe(maildir: string, options: SubscribeOptions): Promise<void> {
   const { folder, names, fileSystem } = options;
@@ -36,7 +36,7 @@ export async function subscribe(maildir: string, options: SubscribeOptions): Pro
     const line = list.startsWith(HEADER) ? folder.replaceAll(".", "\t") : folder;
     if (list.split("\n").includes(line)) return;
     const whole = list === "" || list.endsWith("\n") ? list : `${list}\n`;
-    // In tmp/, where what is left behind is cleaned away, and under a name that nobody could have put there before.
+    // In tmp/, where leftovers are cleaned up, and under a name that nobody could have put there before.
     file = NewFile.create(join(maildir, "tmp", names.next().temporary), { mode: FILE_MODE, fileSystem });
     await file.write(new TextEncoder().encode(`${whole}${line}\n`));
     await file.finish();
@@ -46,7 +46,7 @@ export async function subscribe(maildir: string, options: SubscribeOptions): Pro
   }
 }
 
-/** The list; `undefined` where there is none. Reads no file but the one that stands there itself, no link's target. */
+/** The list; `undefined` where there is none. Does not follow a symbolic link. */
 async function readList(path: string, fileSystem: FileSystem): Promise<string | undefined> {
   let file: OpenFile;
   try {

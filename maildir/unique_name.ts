@@ -1,5 +1,5 @@
 /**
- * Names for files in a Maildir that nobody else has, had, or will have.
+ * Unique names for files in a Maildir.
  *
  * rename(2) replaces silently, so the name alone must keep two messages apart: in one process by the counter, in
  * others by the random part, which is drawn once per process, since pids repeat in containers and clocks are set back.
@@ -9,11 +9,11 @@
 
 /** How names are made. */
 export interface UniqueNamesOptions {
-  /** This host's name; what does not belong into a file name is escaped. */
+  /** This host's name; characters that a file name may not have are escaped. */
   readonly hostname: string;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** The counter common to all flows of the process, from {@linkcode createCounter}; one of its own if absent. */
+  /** The counter shared by all threads of the process, from {@linkcode createCounter}; a new one if absent. */
   readonly counter?: BigUint64Array<SharedArrayBuffer>;
   /** The process id; this one's if absent. */
   readonly pid?: number;
@@ -45,7 +45,7 @@ export class UniqueNames {
   readonly #pid: number;
   readonly #random: string;
 
-  /** Draws the random part. */
+  /** Draws the random part of the names. */
   constructor(options: UniqueNamesOptions) {
     this.#host = escapeHost(options.hostname);
     this.#now = options.now;
@@ -69,7 +69,7 @@ export class UniqueNames {
     return `${this.#time().seconds.toString(36)}Q${count.toString(36)}R${this.#random.slice(0, 8)}`;
   }
 
-  /** A number that no other flow gets. */
+  /** A number that no other thread gets. */
   #count(): number {
     return Number(Atomics.add(this.#counter, 0, 1n));
   }
@@ -86,10 +86,10 @@ function drawRandom(): string {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-// A file name has 255 octets, and what is not the host needs up to 120 of them.
+// A file name has 255 octets, and everything but the host needs up to 120 of them.
 const MAX_HOST = 128;
 
-/** The Maildir format writes `/` and `:` as octal escapes; `,` would begin the sizes, the rest would be a nuisance. */
+/** The Maildir format writes `/` and `:` as octal escapes; `,` would begin the sizes, and the rest would be awkward. */
 function escapeHost(hostname: string): string {
   let host = "";
   for (const byte of new TextEncoder().encode(hostname)) {

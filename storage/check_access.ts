@@ -1,5 +1,5 @@
 /**
- * Whether this account may read or write something, or make it.
+ * Whether this account may read, write or create a path.
  *
  * @module
  */
@@ -7,7 +7,7 @@ import { constants } from "node:fs";
 import process from "node:process";
 import { dirname } from "@std/path";
 
-/** Who asks. */
+/** The account in question. */
 export interface Account {
   /** 0 may do everything. */
   readonly uid: number | null;
@@ -16,8 +16,8 @@ export interface Account {
 }
 
 /**
- * Like access(2), for `mode` of `constants` in node:fs: that of Deno (2.9) knows no groups, and refuses root what only
- * the mode bits close. Reading is tried; what access control lists say of the rest is not seen.
+ * Like access(2), for `mode` of `constants` in node:fs: that of Deno (2.9) ignores groups, and refuses root what only
+ * the mode bits deny. Reading is tried; for the rest, access control lists are not considered.
  * @throws {Error} with the system's code, such as `ENOENT` or `EACCES`
  */
 export async function checkAccess(path: string, mode: number): Promise<void> {
@@ -37,7 +37,7 @@ export function mayAccess(
   return ((info.mode >> shift) & mode) === mode;
 }
 
-/** The directory in which this one would be made; itself where it is there. */
+/** The nearest existing directory, in which this one would be made. */
 export async function nearestExisting(path: string): Promise<string> {
   for (let at = path;; at = dirname(at)) {
     const isThere = await Deno.stat(at).then(() => true, () => false);

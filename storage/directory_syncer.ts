@@ -1,5 +1,5 @@
 /**
- * Makes names durable: fsync of directories, shared between all who wait for the same one.
+ * Makes names durable: fsync of directories, shared by all who wait for the same one.
  *
  * @module
  */
@@ -14,15 +14,15 @@ interface Turn {
 }
 
 /**
- * Syncs directories. Whoever asks while a sync of that directory runs shares the next one, together with all others
- * who ask meanwhile: a sync that began before a name was changed proves nothing about that name.
+ * Syncs directories. A call while a sync of that directory runs shares the next sync with all other calls
+ * made meanwhile: a sync that began before a name was changed proves nothing about that name.
  */
 export class DirectorySyncer {
   readonly #turns = new Map<string, Turn>();
   readonly #fileSystem: FileSystem;
 
   /**
-   * Nothing is opened yet.
+   * Opens nothing.
    * @param options `fileSystem`: for tests
    */
   constructor(options: { fileSystem?: FileSystem } = {}) {
@@ -45,7 +45,7 @@ export class DirectorySyncer {
     const turn: Turn = { running: this.#syncNow(path), next: undefined };
     this.#turns.set(path, turn);
     const done = () => {
-      // With somebody waiting, the next turn takes this place in the map itself.
+      // With others waiting, the next sync takes this place in the map itself.
       if (turn.next === undefined) this.#turns.delete(path);
     };
     turn.running.then(done, done);
@@ -54,7 +54,7 @@ export class DirectorySyncer {
 
   #syncNow(path: string): Promise<void> {
     return attempt("sync directory", path, async () => {
-      // Opened anew each time, since a directory may have been replaced; that touches no disk, so no thread is worth it.
+      // Opened each time, since a directory may have been replaced; that touches no disk, so a thread would not pay.
       const directory = this.#fileSystem.openSync(path, { read: true });
       try {
         const since = performance.now();

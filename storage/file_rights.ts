@@ -1,18 +1,18 @@
 /**
- * Rights of files and directories that are wider than what is in them allows.
+ * Finds files and directories with rights that are too wide for their content.
  *
  * @module
  */
 import { dirname } from "@std/path";
 import { shellWord } from "../base/shell_word.ts";
 
-/** A file or a directory, and what accounts may do with it that are neither its owner nor in its group. */
+/** A file or directory, and the rights that other accounts (neither owner nor group) may have. */
 export interface GuardedPath {
-  /** What it is, such as `[tls] key`. */
+  /** Its role, such as `[tls] key`. */
   readonly what: string;
   /** Absolute. */
   readonly path: string;
-  /** The permission bits that others may have, such as `0o4` for what all may read. Nobody else may have `0o2`. */
+  /** The permission bits that others may have, such as `0o4` for world-readable files. `0o2` is never allowed. */
   readonly others: number;
   /** Whether others may put files of their own into it where it has the sticky bit, as `/tmp` has. */
   readonly sharedIfSticky?: true;
@@ -22,7 +22,7 @@ export interface GuardedPath {
 export interface WideRights {
   /** As in {@linkcode GuardedPath}. */
   readonly what: string;
-  /** What the rights are too wide of; a directory above it, where others could replace it there. */
+  /** The path with the rights; a directory above it, where others could replace it there. */
   readonly path: string;
   /** What others can do. */
   readonly problem: string;
@@ -30,11 +30,11 @@ export interface WideRights {
   readonly remedy: string;
 }
 
-/** What {@linkcode findWideRights} has seen. */
+/** The result of {@linkcode findWideRights}. */
 export interface RightsSeen {
   /** Each path at most once. */
   readonly wide: readonly WideRights[];
-  /** Those that this account may not look at. */
+  /** Paths that this account may not inspect. */
   readonly unseen: readonly GuardedPath[];
 }
 
@@ -45,7 +45,7 @@ const STICKY = 0o1000;
 
 /**
  * Finds what every account of the machine can read or change and should not: these paths, and the directories above
- * them, in which they could be replaced. What is not there has no rights.
+ * them, in which they could be replaced. Missing paths are skipped.
  */
 export async function findWideRights(guarded: readonly GuardedPath[]): Promise<RightsSeen> {
   const infos = await Promise.all(guarded.map(async (one) => ({ one, info: await look(one.path) })));

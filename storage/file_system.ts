@@ -1,5 +1,5 @@
 /**
- * The file calls that spool and Maildirs are made of, as a dependency: tests put errors between them.
+ * The file calls that spool and Maildirs use, as a dependency, so that tests can inject errors.
  *
  * @module
  */
@@ -12,11 +12,11 @@ export const syncTime = histograms("mailapp_storage_sync_seconds", {
   labels: ["what"],
 });
 
-/** An open file, as far as storage needs it; `Deno.FsFile` is one. */
+/** The part of an open file that storage needs; `Deno.FsFile` has it. */
 export interface OpenFile {
   /** Reads at the current position; `null` at the end. */
   read(buffer: Uint8Array): Promise<number | null>;
-  /** Writes some of it, returns how many bytes. */
+  /** Writes some of the bytes, and returns how many. */
   write(data: Uint8Array): Promise<number>;
   /** Like `write`, on the calling thread. */
   writeSync(data: Uint8Array): number;
@@ -33,20 +33,20 @@ export interface OpenFile {
 }
 
 /**
- * What storage does with paths. Files are opened and renamed on the calling thread: that waits for the disk only while
- * the journal changes over, and the way to another thread and back costs a quarter of a delivery's processor time
+ * File calls by path. Files are opened and renamed on the calling thread: that waits for the disk only while
+ * the file system's journal commits, and a round trip to another thread costs a quarter of a delivery's processor time
  * (docs/performance.md).
  */
 export interface FileSystem {
   /** open(2). */
   openSync(path: string, options: Deno.OpenOptions): OpenFile;
-  /** rename(2); replaces what is there without a word. */
+  /** rename(2); silently replaces an existing file. */
   renameSync(from: string, to: string): void;
   /** unlink(2). */
   remove(path: string): Promise<void>;
   /** lstat(2): of a symbolic link itself. */
   lstat(path: string): Promise<Deno.FileInfo>;
-  /** The same on the calling thread: what deliveries look at stands in the kernel's cache of names. */
+  /** The same on the calling thread: what deliveries check is in the kernel's dentry cache. */
   lstatSync(path: string): Deno.FileInfo;
   /** stat(2), on the calling thread. */
   statSync(path: string): Deno.FileInfo;

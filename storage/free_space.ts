@@ -1,5 +1,5 @@
 /**
- * How much room there is.
+ * Free space on file systems.
  *
  * @module
  */
@@ -11,12 +11,12 @@ import { attempt, errorCode } from "./storage_error.ts";
 export interface FreeRoom {
   /** Octets. */
   readonly octets: number;
-  /** Files (inodes) that can be made, and how many there can be in all; absent where that has no limit. */
+  /** Free inodes, and inodes in all; absent where there is no limit. */
   readonly files?: { readonly free: number; readonly total: number };
 }
 
 /**
- * What is free on the file system of this path; where the path does not exist yet, on that of its nearest existing
+ * The free space on the file system of this path; where the path does not exist yet, on that of its nearest existing
  * parent.
  * @throws {StorageError}
  */
@@ -32,15 +32,15 @@ export async function freeRoom(path: string): Promise<FreeRoom> {
   }
 }
 
-/** Files that must remain to be made: a twentieth of all, at most a thousand. */
+/** Inodes to keep free: a twentieth of all, at most a thousand. */
 const FILE_RESERVE = { share: 0.05, most: 1000 };
 
-/** How many files must remain to be made. */
+/** How many inodes to keep free. */
 export function reservedFiles({ files }: FreeRoom): number {
   return files === undefined ? 0 : Math.min(FILE_RESERVE.most, files.total * FILE_RESERVE.share);
 }
 
-/** Whether hardly a file can be made any more: then the file system is full, whatever its octets say. */
+/** Whether inodes have nearly run out: then the file system is full, whatever its free octets. */
 export function lacksFiles(room: FreeRoom): boolean {
   return room.files !== undefined && room.files.free < reservedFiles(room);
 }

@@ -4,7 +4,9 @@
  * @module
  */
 
-/** Whether a path, which must be there, is on a file system that this process sees mounted read-only; `false` where that cannot be told. */
+/**
+ * Whether an existing path is on a file system that this process sees mounted read-only; `false` where that is unknown.
+ */
 export async function isMountedReadOnly(path: string): Promise<boolean> {
   try {
     const real = await Deno.realPath(path);
@@ -14,7 +16,7 @@ export async function isMountedReadOnly(path: string): Promise<boolean> {
   }
 }
 
-/** The same, by a text of the form of /proc/self/mountinfo (proc_pid_mountinfo(5)) and an absolute path without links. */
+/** The same, from the text of /proc/self/mountinfo (proc_pid_mountinfo(5)) and an absolute path without links. */
 export function isReadOnlyIn(mountinfo: string, path: string): boolean {
   let best = "";
   let readOnly = false;

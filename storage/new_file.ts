@@ -8,18 +8,18 @@ import { attempt, attemptSync, StorageError } from "./storage_error.ts";
 
 const syncs = syncTime.with("message");
 
-/** Up to here a file is written on the calling thread, in octets. */
+/** Octets up to which a file is written on the calling thread. */
 const WRITE_THROUGH = 256 * 1024;
-/** Octets that are read at once. */
+/** Octets of one read. */
 const READ_SIZE = 256 * 1024;
 
 /**
  * A file being written. Any failure drops the file: after a failed fsync the kernel may call lost pages clean, so a
  * second fsync that succeeds proves nothing.
  *
- * How the calls are made was measured on ext4 with 2 cores (docs/performance.md): a sync waits for the disk and goes
- * through the thread pool; a small write only fills the page cache, and create and rename seldom wait, so that all
- * three are cheaper on the calling thread than the way to another.
+ * The choice of threads was measured on ext4 with 2 cores (docs/performance.md): a sync waits for the disk and goes
+ * through the thread pool; a small write only fills the page cache, and create and rename seldom wait, so all
+ * three are cheaper on the calling thread.
  */
 export class NewFile {
   /** Where it is. */
@@ -60,7 +60,7 @@ export class NewFile {
   }
 
   /**
-   * As {@linkcode NewFile.create}, but what is there goes first: for a fixed name, under which a failed removal may
+   * As {@linkcode NewFile.create}, after removing an existing file: for a fixed name, under which a failed removal may
    * have left a file.
    * @throws {StorageError}
    */
@@ -79,7 +79,7 @@ export class NewFile {
   }
 
   /**
-   * Opens a file that is there, to be written from its beginning. Until {@linkcode NewFile.finish} it ends with what it
+   * Opens an existing file, to be written from its beginning. Until {@linkcode NewFile.finish} it ends with what it
    * held before.
    * @throws {StorageError}
    */
@@ -103,7 +103,7 @@ export class NewFile {
   }
 
   /**
-   * Writes over the beginning of what is there. Nothing can be appended afterwards.
+   * Overwrites the beginning. Nothing can be appended afterwards.
    * @throws {StorageError} the file is gone then
    */
   async overwriteStart(data: Uint8Array): Promise<void> {
@@ -117,8 +117,8 @@ export class NewFile {
   }
 
   /**
-   * What has been written, from an octet on, in chunks that are valid until the next one is asked for; of a file that
-   * was created `readable`. Nothing can be appended afterwards.
+   * Reads back what has been written, from an offset, in chunks that are valid until the next is requested; for a file
+   * that was created `readable`. Nothing can be appended afterwards.
    * @throws {StorageError} when it cannot be read
    */
   async *readBack(from: number): AsyncIterable<Uint8Array> {
@@ -182,7 +182,7 @@ export class NewFile {
     this.#close();
     if (!this.#exists) return;
     this.#exists = false;
-    // Where even this fails, the file lies under a temporary name and is cleaned away later.
+    // Where even this fails, the file has a temporary name and is cleaned up later.
     await this.#fileSystem.remove(this.path).catch(() => {});
   }
 

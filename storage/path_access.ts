@@ -1,13 +1,13 @@
 /**
- * What an account can do with paths: whether they are there, may be read or written, or could be made.
+ * What an account can do with paths: whether they exist, may be read or written, or could be made.
  *
  * @module
  */
 import { dirname } from "@std/path";
 
-/** What the system says of one path. */
+/** The system's answer about one path. */
 export interface PathRights {
-  /** Whether something is there, as far as the account can see. */
+  /** Whether it exists, as far as the account can see. */
   readonly exists: boolean;
   /** Whether that is a directory. */
   readonly directory: boolean;
@@ -15,29 +15,29 @@ export interface PathRights {
   readonly read: boolean;
   /** Whether it may write to it; never on a file system that is read-only. */
   readonly write: boolean;
-  /** Whether it may run it; for a directory: use what is in it. */
+  /** Whether it may execute it; for a directory: enter it. */
   readonly search: boolean;
 }
 
-/** Asks the system about paths, on behalf of an account; one answer for each, in their order. */
+/** Asks the system about paths for an account; one answer for each, in their order. */
 export type AskRights = (paths: readonly string[]) => Promise<readonly PathRights[]>;
 
-/** How an account stands to a path. */
+/** The access of an account to a path. */
 export type PathAccess =
   | { readonly kind: "there" } & Omit<PathRights, "exists">
-  /** `first` of its components that is not there; whether the account can make it in `parent`. */
+  /** `first` is its first missing component; and whether the account can make it in `parent`. */
   | {
     readonly kind: "missing";
     readonly first: string;
     readonly parent: string;
     readonly canMake: boolean;
   }
-  /** What stands on the way, at `at`, is no directory. */
+  /** The component `at` is not a directory. */
   | { readonly kind: "blocked"; readonly at: string }
-  /** A directory on the way, `at`, which the account may not enter. */
+  /** The directory `at` on the path may not be entered by the account. */
   | { readonly kind: "closed"; readonly at: string };
 
-/** Looks at absolute paths, each with the directories above it. */
+/** Checks absolute paths, each with the directories above it. */
 export async function lookAtPaths(
   paths: readonly string[],
   ask: AskRights,
@@ -55,7 +55,7 @@ function accessOf(path: string, rights: ReadonlyMap<string, PathRights | undefin
     if (!exists) {
       const above = rights.get(parent) ?? NOTHING;
       if (!above.directory) return { kind: "blocked", at: parent };
-      // What stands in a directory that one may not enter cannot be seen.
+      // Nothing in a directory that may not be entered can be seen.
       if (!above.search) return { kind: "closed", at: parent };
       return { kind: "missing", first: at, parent, canMake: above.write };
     }
@@ -67,7 +67,7 @@ function accessOf(path: string, rights: ReadonlyMap<string, PathRights | undefin
 
 const NOTHING: PathRights = { exists: false, directory: false, read: false, write: false, search: false };
 
-/** The path behind the directories above it, from the root on. */
+/** The directories above the path, from the root, then the path. */
 function withParents(path: string): string[] {
   const found = [path];
   for (let at = path; dirname(at) !== at;) {

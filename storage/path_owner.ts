@@ -1,5 +1,5 @@
 /**
- * Who besides root could lead a path elsewhere.
+ * Which accounts besides root could redirect a path.
  *
  * @module
  */
@@ -13,11 +13,11 @@ export interface PathOwner {
   readonly gid: number;
 }
 
-/** Everybody can lead the path elsewhere. */
+/** Other accounts can redirect the path. */
 export class OpenPathError extends Error {
   override readonly name = "OpenPathError";
 
-  /** `directory` is what everybody, or a group, may write to. */
+  /** `directory` is writable by everybody, or by a group. */
   constructor(directory: string) {
     super(`${directory} can be written to by other accounts than its owner's: chmod go-w ${directory}`);
   }
@@ -30,9 +30,9 @@ const STICKY = 0o1000;
 const MAX_LINKS = 40;
 
 /**
- * The first account but root's that owns a part of a path: it could put a symbolic link there, so root must become that
- * account before it writes there. `undefined` where root owns all of it, and nobody else may write to it. Parts that are
- * not there are passed over.
+ * The first account other than root that owns a part of a path: it could put a symbolic link there, so root must
+ * become that account before it writes there. `undefined` where root owns all of it, and nobody else may write to it.
+ * Missing parts are skipped.
  * @throws {OpenPathError} when a directory of root's on the way can be written to by others
  */
 export async function ownerOnPath(path: string): Promise<PathOwner | undefined> {

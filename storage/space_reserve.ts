@@ -1,6 +1,6 @@
 /**
- * The room that stays free: `min_free_space`, and {@linkcode reservedFiles}. What has come and is not on the disk yet counts as if it
- * were, and so do the copies that will be made of it, so that no number of messages at once takes the reserve.
+ * Keeps room free: `min_free_space`, and {@linkcode reservedFiles}. Data received and not on the disk yet counts as if
+ * it were, and so do the copies to be made of it, so that no number of concurrent messages uses up the reserve.
  *
  * @module
  */
@@ -10,20 +10,20 @@ import { errorText } from "../base/error_text.ts";
 import type { Logger } from "../base/log.ts";
 import { type FreeRoom, freeRoom, reservedFiles } from "./free_space.ts";
 
-/** How long a look at the disk is good for, in milliseconds, */
+/** How long a reading of the free space is used, in milliseconds, */
 const LOOK_AGAIN_AFTER = 1000;
-/** and how many octets may come meanwhile, which are counted: a look at some file systems takes a millisecond. */
+/** and how many octets may come meanwhile, which are counted: on some file systems a reading takes a millisecond. */
 const LOOK_AGAIN_AT = 16 * 1024 * 1024;
-/** What a file takes beside its octets: the last block, and what stands on top of a message. */
+/** What a file takes besides its octets: the last block, and the fields on top of a message. */
 const FILE_COST = 8 * 1024;
 
 /** What a {@linkcode SpaceReserve} needs. */
 export interface SpaceReserveOptions {
   /** Directories that are written into. Those on one file system share its room. */
   readonly paths: () => readonly string[];
-  /** Octets that stay free on the file system of each; asked anew each time, as a reload may change it. */
+  /** Octets to keep free on each file system; called each time, since a reload may change it. */
   readonly minFreeSpace: () => number;
-  /** Measures how old a look is. */
+  /** Measures the age of a reading. */
   readonly clock: Clock;
   /** Takes `storage.low_space` and `storage.space_unknown`. */
   readonly logger: Logger;
@@ -33,11 +33,11 @@ export interface SpaceReserveOptions {
   readonly device?: (path: string) => Promise<unknown>;
 }
 
-/** What a message takes, or will take. */
+/** The room that a message takes, or will take. */
 export interface SpaceNeeds {
   /** Octets in each of the paths. */
   readonly octets: readonly number[];
-  /** Files in each of the paths, each of which takes some octets more. */
+  /** Files in each of the paths, each of which takes some more octets. */
   readonly files: readonly number[];
 }
 
@@ -45,17 +45,17 @@ export interface SpaceNeeds {
 interface Room {
   /** A path on it. */
   readonly path: string;
-  /** Octets and files that are free and that nobody has claimed. */
+  /** Octets and files that are free and unclaimed. */
   octets: number;
   files: number;
   readonly minFiles: number;
 }
 
-/** Looks after the free space of some directories. */
+/** Tracks the free space of some directories. */
 export class SpaceReserve {
   readonly #options: SpaceReserveOptions;
   readonly #claims = new Set<SpaceClaim>();
-  /** The file system of each path, and each file system once; empty before the first look. */
+  /** The file system of each path, and each file system once; empty before the first reading. */
   #roomOf: readonly Room[] = [];
   #rooms: readonly Room[] = [];
   #lookedAt = -Infinity;
@@ -64,14 +64,14 @@ export class SpaceReserve {
   #claimed = 0;
   #look: Promise<void> | undefined;
 
-  /** Touches nothing yet. */
+  /** Does not touch the disk. */
   constructor(options: SpaceReserveOptions) {
     this.#options = options;
     this.#warning = new Seldom(options.clock);
   }
 
   /**
-   * Whether there is room for what is announced, beside all that is claimed; if not, the log says so. Claims nothing.
+   * Whether there is room for what is announced, beside all that is claimed; if not, that is logged. Claims nothing.
    * @param session joins the log lines of one client
    */
   has(needs: SpaceNeeds, session: string): Promise<boolean> | boolean {
@@ -81,8 +81,8 @@ export class SpaceReserve {
 
   /**
    * The claim of one message, where there is room for what is announced; else nothing. It has the files at first, and
-   * grows as the message does: who announces much and sends nothing takes no room from others. Dispose it when the
-   * message is stored or dropped.
+   * grows with the message: a client that announces much and sends nothing takes no room from others. Dispose it when
+   * the message is stored or dropped.
    */
   claim(needs: SpaceNeeds, session: string): Promise<SpaceClaim | undefined> | SpaceClaim {
     const hasRoom = this.has(needs, session);
@@ -99,7 +99,7 @@ export class SpaceReserve {
     return claim;
   }
 
-  /** @ignore Takes some room, whatever there is; whether that leaves the reserve. */
+  /** @ignore Takes some room, even if there is none; whether that leaves the reserve. */
   grow(
     claim: SpaceClaim,
     { path, octets }: { readonly path: number; readonly octets: number },
@@ -111,7 +111,7 @@ export class SpaceReserve {
     return this.#hasAfterLook(undefined, claim);
   }
 
-  /** @ignore Ends a claim: what of it is not on the disk is free again. */
+  /** @ignore Ends a claim: the part that is not on the disk is free again. */
   end(claim: SpaceClaim, stored: SpaceNeeds): void {
     if (!this.#claims.delete(claim)) return;
     for (const path of claim.octets.keys()) {
@@ -157,7 +157,7 @@ export class SpaceReserve {
     needs: SpaceNeeds | undefined,
     { session, octets }: { readonly session: string; readonly octets: readonly number[] },
   ): Promise<boolean> {
-    // Where nothing has come since the last look, another one would show the same.
+    // Where nothing has come since the last reading, another one would show the same.
     if (!this.#isFresh() || this.#claimed > 0) {
       await (this.#look ??= this.#lookNow().finally(() => this.#look = undefined));
     }
@@ -186,7 +186,7 @@ export class SpaceReserve {
 
   async #lookNow(): Promise<void> {
     const { paths, clock } = this.#options;
-    // What is written while we look may be seen twice, and is never overlooked.
+    // Data written during the reading may be counted twice, and is never missed.
     const before = new Map(
       Array.from(this.#claims, (claim) => [claim, paths().map((_, path) => claim.written(path))]),
     );
@@ -212,7 +212,7 @@ export class SpaceReserve {
       const room = { path, octets, files: files?.free ?? Infinity, minFiles: reservedFiles(free) };
       return { device: await device(path), room };
     } catch (error) {
-      // Where it is full, writing says so.
+      // Where it is full, writing fails.
       logger.warn("storage.space_unknown", { path, error: errorText(error) });
       return { device: Symbol(path), room: { path, octets: Infinity, files: Infinity, minFiles: 0 } };
     }
@@ -225,7 +225,10 @@ interface FoundRoom {
   readonly room: Room;
 }
 
-/** One room for each file system. A path whose file system is not known counts to the first one: rather too much there. */
+/**
+ * One entry for each file system. A path whose file system is unknown counts to the first one, which errs on the safe
+ * side.
+ */
 function shareRooms(found: readonly FoundRoom[]): Room[] {
   const known = found.find(({ device }) => device !== undefined)?.device;
   const rooms = new Map<unknown, Room>();
@@ -246,7 +249,7 @@ async function deviceOf(path: string): Promise<unknown> {
   }
 }
 
-/** The room that one message takes; made by {@linkcode SpaceReserve.claim}. */
+/** The room of one message; made by {@linkcode SpaceReserve.claim}. */
 export class SpaceClaim implements Disposable {
   /** @ignore */
   readonly session: string;
@@ -254,7 +257,7 @@ export class SpaceClaim implements Disposable {
   readonly octets: number[];
   /** @ignore */
   readonly files: readonly number[];
-  /** How many of the octets in a path are on the disk already; by default none, which claims them twice for a while. */
+  /** How many of the octets in a path are already on the disk; by default none, which counts them twice for a while. */
   written: (path: number) => number = () => 0;
   readonly #reserve: SpaceReserve;
 
@@ -271,13 +274,13 @@ export class SpaceClaim implements Disposable {
     return (this.octets[path] ?? 0) - (this.files[path] ?? 0) * FILE_COST;
   }
 
-  /** Claims more in the path of this index. Resolves to, or returns, whether that leaves the reserve. */
+  /** Claims more in the path of this index. Returns, or resolves to, whether that leaves the reserve. */
   grow(path: number, octets: number): Promise<boolean> | boolean {
     this.octets[path] = (this.octets[path] ?? 0) + octets;
     return this.#reserve.grow(this, { path, octets });
   }
 
-  /** The message is stored: so many octets in each path, and all its files. */
+  /** The message is stored: records its octets in each path, and all its files. */
   settle(octets: readonly number[]): void {
     this.#reserve.end(this, { octets, files: this.files });
   }

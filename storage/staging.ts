@@ -1,5 +1,5 @@
 /**
- * Where a message waits until it is complete: in memory while it is small, in one file from then on.
+ * Stages a message until it is complete: in memory while it is small, then in one file.
  *
  * @module
  */
@@ -10,13 +10,13 @@ import { attempt, attemptSync } from "./storage_error.ts";
 import { writeAll } from "../base/write_all.ts";
 
 const BLOCK = 16 * 1024;
-/** So many blocks are used again, since each new one is a call into the allocator: 1 MiB. */
+/** Blocks that are reused, since each new one costs an allocation: 1 MiB. */
 const MAX_SPARE = 64;
 const NOTHING = new Uint8Array(0);
 
-/** How much is kept where. */
+/** The limits of staging. */
 export interface StagingOptions {
-  /** Where the files of larger messages go; made when it is first needed, mode 0700. */
+  /** The directory for larger messages; made when it is first needed, mode 0700. */
   readonly directory: string;
   /** Octets of one message kept in memory, a multiple of 16 KiB, and not 0; 256 KiB if absent. */
   readonly messageLimit?: number;
@@ -26,9 +26,9 @@ export interface StagingOptions {
   readonly fileSystem?: FileSystem;
 }
 
-/** Makes staged messages and bounds their memory together. */
+/** Makes staged messages, and bounds their total memory. */
 export class StagingArea {
-  /** Where the files of larger messages go. */
+  /** The directory for larger messages. */
   readonly directory: string;
   readonly #messageLimit: number;
   readonly #totalLimit: number;
@@ -37,7 +37,7 @@ export class StagingArea {
   #held = 0;
   #made = false;
 
-  /** Creates no file before a message is too large for memory. */
+  /** Does not touch the disk before a message is too large for memory. */
   constructor(options: StagingOptions) {
     this.directory = options.directory;
     this.#messageLimit = options.messageLimit ?? 256 * 1024;
@@ -98,11 +98,11 @@ type Block = Uint8Array<ArrayBuffer>;
 interface Resources {
   /** Octets of one message kept in memory. */
   readonly messageLimit: number;
-  /** One block more, for a message that has so many; `undefined` where there is no more room in memory. */
+  /** Another block for a message that has `blocks`; `undefined` where memory is used up. */
   take(count: number): Block | undefined;
-  /** Takes blocks back; nobody may be reading or writing them. */
+  /** Takes blocks back, which must not be in use any more. */
   reuse(blocks: readonly Block[]): void;
-  /** No longer counts the memory of a message that has had so many blocks. */
+  /** Stops counting the memory of a message that had `blocks`. */
   forget(count: number): void;
   openFile(): Promise<OpenFile>;
 }
@@ -110,13 +110,13 @@ interface Resources {
 /** One message on its way; made by {@linkcode StagingArea.stage}. It is not durable. */
 export class StagedMessage implements Disposable {
   readonly #resources: Resources;
-  /** What is in memory; all but the last are full. */
+  /** The full blocks in memory. */
   readonly #blocks: Block[] = [];
-  /** The last one, */
+  /** The last block, */
   #last = NOTHING;
   /** and how many octets are in it. */
   #used = 0;
-  /** How many blocks' memory it has: as blocks, or as the buffer of its file. */
+  /** How many blocks of memory it has: as blocks, or as the buffer of its file. */
   #count = 0;
   #file: StagedFile | undefined;
   #size = 0;
@@ -131,17 +131,17 @@ export class StagedMessage implements Disposable {
     return this.#size;
   }
 
-  /** Octets that are in a file, where the message is too large for memory. */
+  /** Octets in a file, where the message is too large for memory. */
   get octetsInFile(): number {
     return this.#file === undefined ? 0 : this.#size;
   }
 
-  /** Whether the message will be in a file once so many octets have been added, as far as its own size decides. */
+  /** Whether the message will be in a file after `octets` more, as far as its own size decides. */
   willBeInFile(octets: number): boolean {
     return this.#file !== undefined || this.#size + octets > this.#resources.messageLimit;
   }
 
-  /** The whole of it while it is in memory, valid until it is written to or disposed of; else `undefined`. */
+  /** All of it while it is in memory, valid until it is written to or disposed of; else `undefined`. */
   get pieces(): readonly Uint8Array[] | undefined {
     if (this.#file !== undefined) return undefined;
     return this.#blocks.map((block) => block === this.#last ? block.subarray(0, this.#used) : block);
@@ -180,7 +180,7 @@ export class StagedMessage implements Disposable {
     else yield* this.#file?.chunks(this.#size) ?? [];
   }
 
-  /** Gives memory and file back. */
+  /** Frees memory and file. */
   [Symbol.dispose](): void {
     this.#file?.close();
     this.#file = undefined;

@@ -1,5 +1,5 @@
 /**
- * Why something could not be stored, in the few kinds that lead to different replies.
+ * Storage errors, in the kinds that lead to different replies.
  *
  * @module
  */
@@ -51,15 +51,15 @@ export class StorageError extends Error {
 
 /** The system's error code of what a file call threw, such as `ENOENT`; empty where there is none. */
 export function errorCode(error: unknown): string {
-  // Deno gives ENOSPC and EMFILE no class of their own: only `code` tells them apart.
+  // Deno has no classes for ENOSPC and EMFILE: only `code` tells them apart.
   if (!(error instanceof Error)) return "";
   if ("code" in error && typeof error.code === "string") return error.code;
-  // And EDQUOT has not even that (Deno 2.9): its number stands in the message.
+  // EDQUOT does not even have a code (Deno 2.9): its number is in the message.
   const number = /\(os error (\d+)\)/.exec(error.message)?.[1];
   return Object.entries(constants.errno).find(([, value]) => String(value) === number)?.[0] ?? "";
 }
 
-/** Whether something failed because there is no room, whatever it was wrapped in. */
+/** Whether an error means that there is no room, however it was wrapped. */
 export function isFull(error: unknown): boolean {
   for (let at = error, depth = 0; at instanceof Error && depth < 5; at = at.cause, depth++) {
     const fault = FAULTS[errorCode(at)];
@@ -68,7 +68,7 @@ export function isFull(error: unknown): boolean {
   return false;
 }
 
-/** Runs one file call; what it throws comes out as a {@linkcode StorageError}. */
+/** Runs one file call; errors are rethrown as a {@linkcode StorageError}. */
 export async function attempt<T>(step: string, path: string, call: () => Promise<T>): Promise<T> {
   try {
     return await call();
@@ -77,7 +77,7 @@ export async function attempt<T>(step: string, path: string, call: () => Promise
   }
 }
 
-/** The same of a call on the calling thread. */
+/** The same for a call on the calling thread. */
 export function attemptSync<T>(step: string, path: string, call: () => T): T {
   try {
     return call();
