@@ -47,6 +47,7 @@ export class SmtpError extends Error {
   readonly reply: Reply;
 
   /**
+   * The message is the reply in one line.
    * @param reply What the peer is told
    * @param options `cause`: what is logged
    */
