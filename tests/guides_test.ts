@@ -172,3 +172,28 @@ Deno.test("each event of the log that the guides name is in docs/logs.md", async
   assert.deepEqual(named.filter(({ event }) => !events.includes(event)).map(({ where }) => where), []);
   assert.ok(named.length >= 8, `${named.length} events were found`);
 });
+
+Deno.test("each setting that the guides name is in config.example.toml", async () => {
+  const sections = new Map<string, string>();
+  const example = await Deno.readTextFile(new URL("config.example.toml", ROOT));
+  for (const section of `[]\n${example}`.split(/^(?:# )?(?=\[[\w.-]*\])/m)) {
+    const [, name = ""] = /^\[([\w.-]*)\]/.exec(section) ?? [];
+    sections.set(name, section);
+  }
+  const has = (section: string, key: string) =>
+    new RegExp(`^(?:# )?${key} = `, "m").test(sections.get(section) ?? "");
+  assert.ok(has("", "hostname") && has("serve-in", "domains") && has("serve-out.timeouts", "connect"));
+  assert.ok(!has("serve-in", "domain") && !has("nothing", "domains"));
+  let count = 0;
+  const missing = (await readGuides()).flatMap((page) =>
+    inlineCode(page).flatMap((code) => {
+      const [, section, key] = /^\[([\w.-]+)\](?: (\w+))?(?: = .*)?$/.exec(code) ?? [];
+      if (section === undefined || /^[A-Z]/.test(section)) return [];
+      count++;
+      const known = key === undefined ? sections.has(section) : has(section, key);
+      return known ? [] : [`${nameOf(page)}: ${code}`];
+    })
+  );
+  assert.deepEqual(missing, []);
+  assert.ok(count > 40, `${count} settings were found`);
+});

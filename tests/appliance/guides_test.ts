@@ -7,6 +7,7 @@ import { Guide } from "../support/guide.ts";
 import { makeFolder } from "../support/peers/folder.ts";
 import { PYTHON, runOk, until } from "../support/peers/process.ts";
 import { testWith } from "../support/requires.ts";
+import { createTestAuthority } from "../support/test_authority.ts";
 
 const HOSTNAME = "mx.example.com";
 const CONFIG = "/etc/mailapp/config.toml";
@@ -127,15 +128,18 @@ testWith([...MACHINE_PROGRAMS, PYTHON], "the guides, followed to their end on a 
 
   await step("junk.md: why a message was filed", async () => {
     const guide = await Guide.read("junk");
-    const typed = [
-      await deliver(machine, { to: "alice", from: "info@bank.example", subject: "from a bank" }),
-    ];
-    assert.match(
-      await type(guide.skipTo("journalctl -u mailapp-in | grep bank.example")),
-      /message\.accepted/,
-    );
+    guide.take("Authentication-Results: ");
+    const before = await Deno.readTextFile(machine.file(CONFIG));
+    for (const key of ["trusted_sealers", "dns_lists", "filter"]) {
+      const settings = guide.take(`[serve-in.checks]\n${key} = `);
+      await Deno.writeTextFile(machine.file(CONFIG), `${before}\n${settings}`);
+      assert.match(await machine.sh("mailapp check-config"), /\nok, 1 warning\n$/);
+    }
+    await Deno.writeTextFile(machine.file(CONFIG), before);
+    const path = await deliver(machine, { to: "alice", from: "info@bank.example", subject: "from a bank" });
+    assert.match(await type(guide.take("journalctl -u mailapp-in | grep bank.example")), /message\.accepted/);
     assert.match(await type(guide.take("mailapp explain --from info@bank.example")), /dmarc|DMARC/);
-    await machine.sh(`cp '${typed[0]}' message.eml`);
+    await machine.sh(`cp '${path}' message.eml`);
     assert.match(await type(guide.take("mailapp check-message message.eml")), /spf/);
     guide.end();
   });
@@ -333,28 +337,49 @@ imap.logout()`;
     guide.end();
   });
 
-  await step("install.md: taken off again, and back, and off with all there was", async () => {
-    const guide = await Guide.read("install");
-    const removing = guide.take("systemctl disable --now ");
-    await machine.copy(await builtMailapp(), "/root/mailapp");
-    await type(removing);
-    const left =
-      "find / -xdev -name '*mailapp*' -not -path '/root/*' -not -path '/srv/*' -not -path '/var/log/journal/*'";
-    assert.deepEqual((await machine.sh(left)).trim().split("\n").sort(), [
-      "/etc/mailapp",
-      "/var/lib/mailapp",
-      "/var/log/mailapp",
-    ]);
-    assert.match(await machine.sh("systemctl list-unit-files --no-legend 'mailapp*' | wc -l"), /^0$/m);
-    await machine.sh("/root/mailapp install; systemctl enable --now mailapp-in mailapp-out");
-    await deliver(machine, { to: "alice", subject: "back again" });
-    await type(removing);
-    await type(guide.take("rm -rf /etc/mailapp "));
-    assert.equal((await machine.sh(left)).trim(), "");
-    assert.doesNotMatch(await machine.sh("cat /etc/passwd"), /^mailapp:/m);
-    guide.skipTo("cd /var/lib/caddy/");
-    guide.end();
-  });
+  await step(
+    "install.md: Caddy's certificate; taken off again, and back, and off with all there was",
+    async () => {
+      const guide = await Guide.read("install");
+      const leaf = await (await createTestAuthority()).issue({
+        names: [HOSTNAME],
+        notAfter: new Date(Date.now() + 60 * 86_400_000),
+      });
+      const caddy = `/var/lib/caddy/.local/share/caddy/certificates/acme-v02/${HOSTNAME}`;
+      await machine.sh(`install -d -m 0700 ${caddy}`);
+      await Deno.writeTextFile(machine.file(`${caddy}/${HOSTNAME}.crt`), leaf.cert);
+      await Deno.writeTextFile(machine.file(`${caddy}/${HOSTNAME}.key`), leaf.key, { mode: 0o600 });
+      await type(guide.take("cd /var/lib/caddy/"));
+      await machine.configure(
+        /^self_signed = .*$/m,
+        'cert = "/etc/mailapp/tls/fullchain.pem"\nkey = "/etc/mailapp/tls/privkey.pem"',
+      );
+      await machine.sh("systemctl restart mailapp-in; mailapp healthcheck serve-in");
+      const { stdout: looked } = await machine.run("mailapp doctor");
+      for (const id of ["certificate", "rights"]) {
+        assert.match(looked, new RegExp(`^ok: ${id} `, "m"), looked);
+      }
+
+      const removing = guide.take("systemctl disable --now ");
+      await machine.copy(await builtMailapp(), "/root/mailapp");
+      await type(removing);
+      const left =
+        "find / -xdev -name '*mailapp*' -not -path '/root/*' -not -path '/srv/*' -not -path '/var/log/journal/*'";
+      assert.deepEqual((await machine.sh(left)).trim().split("\n").sort(), [
+        "/etc/mailapp",
+        "/var/lib/mailapp",
+        "/var/log/mailapp",
+      ]);
+      assert.match(await machine.sh("systemctl list-unit-files --no-legend 'mailapp*' | wc -l"), /^0$/m);
+      await machine.sh("/root/mailapp install; systemctl enable --now mailapp-in mailapp-out");
+      await deliver(machine, { to: "alice", subject: "back again" });
+      await type(removing);
+      await type(guide.take("rm -rf /etc/mailapp "));
+      assert.equal((await machine.sh(left)).trim(), "");
+      assert.doesNotMatch(await machine.sh("cat /etc/passwd"), /^mailapp:/m);
+      guide.end();
+    },
+  );
 });
 
 /** One password for reading and for sending, by each of the two ways of dovecot.md. */
