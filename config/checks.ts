@@ -5,6 +5,7 @@
  */
 import { isIP } from "node:net";
 import type {
+  AlertsConfig,
   DkimConfig,
   DnsConfig,
   LogConfig,
@@ -44,6 +45,8 @@ export interface Sections {
   readonly "serve-submit": ServeSubmitConfig | undefined;
   /** `[dkim]` */
   readonly dkim: Readonly<Record<string, readonly DkimConfig[]>> | undefined;
+  /** `[alerts]` */
+  readonly alerts: AlertsConfig | undefined;
   /** `[metrics]` */
   readonly metrics: MetricsConfig | undefined;
 }

@@ -31,6 +31,8 @@ export interface Config {
   readonly serveOut: ServeOutConfig;
   /** The server for mail programs with a password; absent: not configured. */
   readonly serveSubmit?: ServeSubmitConfig;
+  /** Who is told of trouble. */
+  readonly alerts: AlertsConfig;
   /** Where each server shows its metrics. */
   readonly metrics: MetricsConfig;
   /** The signing keys of each domain, one to four; each signs every message. */
@@ -273,6 +275,36 @@ export interface SendingLimits {
   readonly recipientsADay: number;
   /** Recipients that the login has not sent to before. */
   readonly newRecipientsADay: number;
+}
+
+/** `[alerts]`: ways past our own queue; there may be none. */
+export interface AlertsConfig {
+  /** A web address that is told. */
+  readonly webhook?: {
+    /** HTTPS, or HTTP on loopback; may hold a secret. */
+    readonly url: string;
+    /** In which form. */
+    readonly template: "json" | "ntfy" | "slack" | "matrix";
+    /** Its first line is the bearer's token. */
+    readonly tokenFile?: string;
+    /** Its first line signs what is sent as JSON. */
+    readonly secretFile?: string;
+  };
+  /** A mail server elsewhere, by TLS from the first octet. */
+  readonly mail?: {
+    /** A name or an IP address. */
+    readonly host: string;
+    /** 1–65535. */
+    readonly port: number;
+    /** The login there. */
+    readonly user: string;
+    /** Its first line is the password. */
+    readonly passwordFile: string;
+    /** The sender. */
+    readonly from: string;
+    /** Who is told. */
+    readonly to: string;
+  };
 }
 
 /** `[metrics]`. */

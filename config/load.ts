@@ -95,11 +95,11 @@ export function parseConfig(text: string, options: LoadOptions & { readonly file
   warnings.push(...together.warnings.map((finding) => formatIssue(toIssue(finding, text), file)));
 
   const { log, tls, dns, mailboxes, dkim, "serve-in": serveIn, "serve-out": serveOut } = sections;
-  const { "serve-submit": serveSubmit, metrics } = sections;
+  const { "serve-submit": serveSubmit, metrics, alerts } = sections;
   if (
     findings.length > 0 || hostname === undefined || dataDir === undefined || log === undefined ||
     tls === undefined || dns === undefined || mailboxes === undefined || dkim === undefined ||
-    metrics === undefined || serveIn === undefined || serveOut === undefined
+    metrics === undefined || alerts === undefined || serveIn === undefined || serveOut === undefined
   ) {
     throw new ConfigError(file, findings.map((finding) => toIssue(finding, text)));
   }
@@ -116,6 +116,7 @@ export function parseConfig(text: string, options: LoadOptions & { readonly file
     ...(serveSubmit && { serveSubmit }),
     dkim,
     metrics,
+    alerts,
     warnings,
   });
 }
@@ -136,6 +137,7 @@ function readSections(
       : read(tables["serve-submit"], "serve-submit", raw["serve-submit"]),
     dkim: read(tables.dkim, "dkim", raw["dkim"] ?? {}),
     metrics: read(tables.metrics, "metrics", raw["metrics"] ?? {}),
+    alerts: read(tables.alerts, "alerts", raw["alerts"] ?? {}),
   };
 }
 
@@ -186,7 +188,7 @@ function toIssue({ path, problem, value }: Finding, text: string): ConfigIssue {
 function mayBeSecret(path: readonly PropertyKey[], value: unknown): boolean {
   const isKeyFile = path.at(-1) === "key" && typeof value === "string" &&
     /^\S{1,200}\.(?:pem|key)$/.test(value);
-  return path.some((part) => /pass|secret|token|^key$/i.test(String(part))) && !isKeyFile ||
+  return path.some((part) => /pass|secret|token|webhook|^key$/i.test(String(part))) && !isKeyFile ||
     path[1] === "routes" && typeof value === "string" && /[@/]/.test(value);
 }
 

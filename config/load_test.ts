@@ -129,6 +129,16 @@ serve_out = "[::1]:9466"
 serve_submit = "127.0.0.1:9467"
 token_file = "/etc/mailapp/metrics.token"
 
+[alerts]
+webhook = "https://ntfy.example.com/topic"
+template = "json"
+token_file = "/etc/mailapp/ntfy.token"
+secret_file = "/etc/mailapp/alerts.secret"
+mail_via = "smtps://user@smtp.example.net"
+password_file = "/etc/mailapp/alerts.pass"
+mail_from = "mailapp@example.net"
+mail_to = "ann@example.net"
+
 [dkim]
 "example.com" = { selector = "s2026", key = "/etc/mailapp/dkim/example.com.pem" }
 `;
@@ -232,6 +242,22 @@ Deno.test("parseConfig() takes every key of the contract", () => {
       serveOut: { address: "::1", port: 9466 },
       serveSubmit: { address: "127.0.0.1", port: 9467 },
       tokenFile: "/etc/mailapp/metrics.token",
+    },
+    alerts: {
+      webhook: {
+        url: "https://ntfy.example.com/topic",
+        template: "json",
+        tokenFile: "/etc/mailapp/ntfy.token",
+        secretFile: "/etc/mailapp/alerts.secret",
+      },
+      mail: {
+        user: "user",
+        host: "smtp.example.net",
+        port: 465,
+        passwordFile: "/etc/mailapp/alerts.pass",
+        from: "mailapp@example.net",
+        to: "ann@example.net",
+      },
     },
   });
   assert.equal(warnings.length, 1);

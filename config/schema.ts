@@ -17,6 +17,7 @@ import type {
   ServeOutConfig,
   TlsConfig,
 } from "./config.ts";
+import { alerts } from "./alerts.ts";
 import { ADDRESS_FAMILIES } from "../net/address_family.ts";
 import { acme } from "./acme.ts";
 import { mailChecks } from "./mail_checks.ts";
@@ -393,4 +394,5 @@ export const tables = {
   "serve-submit": serveSubmit,
   dkim,
   metrics,
+  alerts,
 };

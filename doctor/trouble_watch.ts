@@ -10,7 +10,7 @@ import { errorText } from "../base/error_text.ts";
 
 /** Something that needs a person. */
 export interface Trouble {
-  /** Which kind: `certificate`, `disk`, `queue`, `held`, `dropped`, `dns`, `reply`; of a kind there may be one more for each `about`. */
+  /** Which kind: see docs/logs.md; of a kind there may be one more for each `about`. */
   readonly kind: string;
   /** Tells troubles of one kind apart; the same in each look. */
   readonly about?: string;
@@ -35,6 +35,19 @@ export interface TroubleWatchOptions {
   readonly stateFile: string;
   /** Brings postmaster a message about these; rejects where that cannot be done now. Absent: nobody to write to. */
   readonly mail?: (troubles: readonly Trouble[]) => Promise<void>;
+  /**
+   * Tells somebody past our own queue: what is new or has lasted for another day, and what was told and is over. Rejects
+   * where that cannot be done now; it is tried again at the next look. Absent: nobody to tell.
+   */
+  readonly alert?: (news: TroubleNews) => Promise<void>;
+}
+
+/** What an alert is about. */
+export interface TroubleNews {
+  /** What there is. */
+  readonly firing: readonly Trouble[];
+  /** What is over. */
+  readonly resolved: readonly Pick<Trouble, "kind" | "about">[];
 }
 
 /** Milliseconds. The start is busy enough, and a service that restarts all the time need not look. */
@@ -46,10 +59,12 @@ const MAX_REMEMBERED = 200;
 // Twice what there can be of it: some hundred troubles, each of which quotes 500 characters of a reply.
 const MAX_STATE = 1024 * 1024;
 
-/** When each trouble was logged and mailed last, in milliseconds since the epoch. */
+/** When each trouble was logged, mailed and alerted last, in milliseconds since the epoch. */
 interface Told {
   logged: number;
   mailed: number;
+  /** `-Infinity` also when it has been told that it is over. */
+  alerted: number;
 }
 
 /** The file between two looks, and over restarts. */
@@ -132,7 +147,8 @@ export class TroubleWatch implements AsyncDisposable {
     const changed = found.size > 0 || this.#current.size > 0;
     this.#current = found;
     await this.#tell(found);
-    if (changed) await this.#remember();
+    const alerted = await this.#alert(found);
+    if (changed || alerted) await this.#remember();
   }
 
   async #tell(found: ReadonlyMap<string, Trouble>): Promise<void> {
@@ -141,7 +157,7 @@ export class TroubleWatch implements AsyncDisposable {
     const due: Trouble[] = [];
     for (const [key, trouble] of found) {
       const { kind, about, what, next } = trouble;
-      const told = this.#told.get(key) ?? { logged: -Infinity, mailed: -Infinity };
+      const told = this.#told.get(key) ?? { logged: -Infinity, mailed: -Infinity, alerted: -Infinity };
       if (isDue(told.logged, now)) {
         logger.warn("trouble", { kind, ...(about !== undefined && { about }), what, next });
         told.logged = now;
@@ -162,12 +178,42 @@ export class TroubleWatch implements AsyncDisposable {
     }
   }
 
+  /** Whether somebody was told something. */
+  async #alert(found: ReadonlyMap<string, Trouble>): Promise<boolean> {
+    const { clock, logger, alert } = this.#options;
+    if (alert === undefined) return false;
+    const now = clock.now();
+    const begun = [...found].filter(([key]) => isDue(this.#told.get(key)?.alerted ?? -Infinity, now));
+    const over = [...this.#told].filter(([key, { alerted }]) => alerted > -Infinity && !found.has(key));
+    if (begun.length + over.length === 0) return false;
+    try {
+      await alert({
+        firing: begun.map(([, trouble]) => trouble),
+        resolved: over.map(([key]) => nameOf(key)),
+      });
+    } catch (error) {
+      const kinds = [...begun, ...over].map(([key]) => nameOf(key).kind);
+      logger.warn("alert.failed", { kinds, error: errorText(error) });
+      return false;
+    }
+    for (const [key] of begun) {
+      const told = this.#told.get(key);
+      if (told !== undefined) told.alerted = now;
+    }
+    for (const [, told] of over) told.alerted = -Infinity;
+    return true;
+  }
+
   async #recall(): Promise<void> {
     const { stateFile, logger } = this.#options;
     try {
       const { told = {} } = await readState(stateFile) ?? {};
-      for (const [key, { logged, mailed }] of Object.entries(told).slice(0, MAX_REMEMBERED)) {
-        this.#told.set(key, { logged: Number(logged ?? -Infinity), mailed: Number(mailed ?? -Infinity) });
+      for (const [key, { logged, mailed, alerted }] of Object.entries(told).slice(0, MAX_REMEMBERED)) {
+        this.#told.set(key, {
+          logged: Number(logged ?? -Infinity),
+          mailed: Number(mailed ?? -Infinity),
+          alerted: Number(alerted ?? -Infinity),
+        });
       }
     } catch (error) {
       // It is told once more, then.
@@ -180,8 +226,8 @@ export class TroubleWatch implements AsyncDisposable {
   async #remember(): Promise<void> {
     const { stateFile, logger, clock } = this.#options;
     const now = clock.now();
-    for (const [key, { logged, mailed }] of this.#told) {
-      if (isDue(logged, now) && isDue(mailed, now)) this.#told.delete(key);
+    for (const [key, { logged, mailed, alerted }] of this.#told) {
+      if (isDue(logged, now) && isDue(mailed, now) && alerted === -Infinity) this.#told.delete(key);
     }
     try {
       const state: State = {
@@ -199,6 +245,11 @@ export class TroubleWatch implements AsyncDisposable {
 
 function keyOf({ kind, about }: Trouble): string {
   return about === undefined ? kind : `${kind} ${about}`;
+}
+
+function nameOf(key: string): Pick<Trouble, "kind" | "about"> {
+  const space = key.indexOf(" ");
+  return space < 0 ? { kind: key } : { kind: key.slice(0, space), about: key.slice(space + 1) };
 }
 
 /** Whether a day has passed; a time that is yet to come was told by another clock. */

@@ -13,6 +13,8 @@ class Setting implements AsyncDisposable {
   readonly log = new RecordingLog();
   readonly directory = Deno.makeTempDirSync();
   readonly mails: string[] = [];
+  readonly alerts: string[] = [];
+  unreachable = false;
   troubles: readonly Trouble[] = [];
   full = false;
   #rounds = 0;
@@ -27,6 +29,12 @@ class Setting implements AsyncDisposable {
       clock: this.clock,
       logger: this.log,
       stateFile: this.stateFile,
+      alert: ({ firing, resolved }) => {
+        if (this.unreachable) return Promise.reject(new Error("no way"));
+        const kinds = (list: readonly Pick<Trouble, "kind">[]) => list.map(({ kind }) => kind).join();
+        this.alerts.push(`${kinds(firing)}|${kinds(resolved)}`);
+        return Promise.resolve();
+      },
       mail: (troubles) => {
         if (this.full) return Promise.reject(new Error("no room"));
         this.mails.push(troubles.map(({ kind }) => kind).join());
@@ -168,4 +176,52 @@ Deno.test("currentTroubles() reads as many troubles as there may be, whatever th
   await using _watch = await setting.start();
   await setting.looks(1);
   assert.deepEqual(await currentTroubles(setting.stateFile, setting.clock.now()), setting.troubles);
+});
+
+Deno.test("TroubleWatch alerts of each trouble once a day, and once that it is over, also behind a restart", async () => {
+  await using setting = new Setting();
+  {
+    await using _watch = await setting.start();
+    setting.troubles = [FULL];
+    await setting.looks(3);
+    assert.deepEqual(setting.alerts, ["disk|"]);
+    setting.troubles = [FULL, OLD];
+    await setting.looks(2);
+    assert.deepEqual(setting.alerts, ["disk|", "certificate|"]);
+    setting.troubles = [OLD];
+    await setting.looks(2);
+    assert.deepEqual(setting.alerts, ["disk|", "certificate|", "|disk"]);
+  }
+  setting.troubles = [];
+  {
+    await using _watch = await setting.start();
+    await setting.looks(2);
+    assert.deepEqual(setting.alerts.slice(3), ["|certificate"]);
+    setting.troubles = [FULL];
+    await setting.looks(24 * 6 + 2);
+    assert.deepEqual(setting.alerts.slice(4), ["disk|", "disk|"]);
+  }
+});
+
+Deno.test("TroubleWatch says that nobody could be told, and tells what it is then at the next look", async () => {
+  await using setting = new Setting();
+  await using _watch = await setting.start();
+  setting.unreachable = true;
+  setting.troubles = [FULL];
+  await setting.looks(2);
+  assert.deepEqual(setting.log.named("alert.failed").map(({ fields }) => fields), [
+    { kinds: ["disk"], error: "no way" },
+    { kinds: ["disk"], error: "no way" },
+  ]);
+  setting.unreachable = false;
+  await setting.looks(2);
+  assert.deepEqual(setting.alerts, ["disk|"]);
+  // Nobody was told of what came and went meanwhile.
+  setting.unreachable = true;
+  setting.troubles = [FULL, OLD];
+  await setting.looks(1);
+  setting.unreachable = false;
+  setting.troubles = [FULL];
+  await setting.looks(1);
+  assert.deepEqual(setting.alerts, ["disk|"]);
 });

@@ -17,6 +17,7 @@ const COMMON_FIXED: readonly FixedSetting[] = [
   { key: "log.file", paths: [["log", "file"]] },
   { key: "log.format", paths: [["log", "format"]] },
   { key: "metrics", paths: [["metrics"]] },
+  { key: "alerts", paths: [["alerts"]] },
 ];
 
 /** Those of serve-in. */

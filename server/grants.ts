@@ -57,6 +57,19 @@ export function metricsGrants(config: Config, server: ServerName): { net: string
   };
 }
 
+/** What telling somebody of trouble takes. */
+export function alertGrants({ alerts: { webhook, mail } }: Config): { net: string[]; read: string[] } {
+  const { hostname = "", port = "", protocol = "" } = webhook === undefined ? {} : new URL(webhook.url);
+  const defaultPort = protocol === "https:" ? "443" : "80";
+  return {
+    net: [
+      ...(webhook === undefined ? [] : [`${hostname}:${port || defaultPort}`]),
+      ...(mail === undefined ? [] : [showEndpoint(mail.host, mail.port)]),
+    ],
+    read: [webhook?.tokenFile, webhook?.secretFile, mail?.passwordFile].filter((path) => path !== undefined),
+  };
+}
+
 /** The first of these files that the grants do not let the server read, if there is one. */
 export function unreadable({ read }: Grants, files: readonly string[]): string | undefined {
   return files.find((file) => !read.some((granted) => isWithin(file, granted)));

@@ -12,9 +12,9 @@ import { makeMailRoot } from "../maildir/maildir.ts";
 import { showEndpoint } from "../net/listen.ts";
 import { StorageError } from "../storage/storage_error.ts";
 import { ACCOUNTS_DIRECTORY } from "./accounts_path.ts";
-import { serveInAddresses, serveInEndpoints, serveInFollow } from "./addresses.ts";
+import { serveInAddresses, serveInEndpoints, serveInFollow, serveOutAddress } from "./addresses.ts";
 import { asksDns, dnsGrants } from "./dns_parts.ts";
-import { filterGrants, type Grants, logFile, metricsGrants, PASSWD_FILE } from "./grants.ts";
+import { alertGrants, filterGrants, type Grants, logFile, metricsGrants, PASSWD_FILE } from "./grants.ts";
 import { incomingDirectory, openMailboxes, requireDomains } from "./parts.ts";
 import type { GrantOptions, Server } from "./server.ts";
 
@@ -104,12 +104,17 @@ function serveInGrants(config: Config, { configFile, addresses, dnsServers }: Gr
   const dns = dnsGrants(config, dnsServers);
   const filters = filterGrants(config);
   const metrics = metricsGrants(config, "serve-in");
+  const alerts = alertGrants(config);
+  const { address, port } = serveOutAddress(config);
   return {
     net: [
       ...addresses.flatMap((address) => ports.map((port) => showEndpoint(address, port))),
       ...dns.net,
       ...filters.net,
       ...metrics.net,
+      ...alerts.net,
+      // Whether serve-out answers is looked at only to alert somebody.
+      ...(alerts.net.length > 0 && port > 0 ? [showEndpoint(address, port)] : []),
     ],
     read: [
       ...own,
@@ -119,6 +124,7 @@ function serveInGrants(config: Config, { configFile, addresses, dnsServers }: Gr
       ...(asksDns(config) ? dns.read : []),
       ...filters.read,
       ...metrics.read,
+      ...alerts.read,
     ],
     write: [...own, ...filters.write, ...logFile(config)],
     sys: ["statfs", "uid"],

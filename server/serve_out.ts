@@ -10,7 +10,7 @@ import { addressScope } from "../net/ip_address.ts";
 import { ACCOUNTS_DIRECTORY } from "./accounts_path.ts";
 import { serveOutEndpoints } from "./addresses.ts";
 import { RESOLV_CONF } from "./dns_parts.ts";
-import { type Grants, isWithin, logFile, metricsGrants, PASSWD_FILE } from "./grants.ts";
+import { alertGrants, type Grants, isWithin, logFile, metricsGrants, PASSWD_FILE } from "./grants.ts";
 import type { GrantOptions, Server } from "./server.ts";
 
 export const serveOut: Server = {
@@ -79,6 +79,7 @@ function serveOutGrants(config: Config, { configFile }: GrantOptions): Grants {
       // Whose a message in the maildrop is.
       PASSWD_FILE,
       ...metricsGrants(config, "serve-out").read,
+      ...alertGrants(config).read,
     ],
     write: [dataDir, ...logFile(config)],
     sys: ["networkInterfaces", "osUptime", "statfs", "umask"],

@@ -121,6 +121,7 @@ export async function runServeOut(start: ServerStart, context: ServerContext): P
     scanned,
     signer,
     refusals,
+    network,
     clock: systemClock,
     logger,
   });

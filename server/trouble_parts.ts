@@ -18,6 +18,7 @@ import {
   type Refusal,
   type RefusalWatch,
 } from "../doctor/looks.ts";
+import { lookAtServer, lookAtSilence, lookAtStuckQueue } from "../doctor/outage_looks.ts";
 import { troubleMail } from "../doctor/trouble_mail.ts";
 import { type Trouble, TroubleWatch } from "../doctor/trouble_watch.ts";
 import type { MaildirDelivery } from "../maildir/delivery.ts";
@@ -27,6 +28,10 @@ import { explainReply } from "../relay/reply_causes.ts";
 import type { Scheduler } from "../relay/scheduler.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Certificates } from "../tls/certificates.ts";
+import { listenAddresses, type NetworkIo } from "../net/interfaces.ts";
+import type { SocketAddress } from "../net/transport.ts";
+import { serveOutAddress } from "./addresses.ts";
+import { alerter, greetingProbe, total } from "./alert_parts.ts";
 import { incomingDirectory } from "./parts.ts";
 
 /** The configuration as a reload may have left it. */
@@ -52,11 +57,19 @@ export async function watchServeIn(
 ): Promise<TroubleWatch> {
   const { hostname, tls: { selfSigned } } = live.config;
   const incoming = incomingDirectory(live.config);
+  const alert = alerter(live.config, "serve-in");
   return await TroubleWatch.start({
     clock,
     logger,
     stateFile: join(incoming, "trouble.json"),
+    ...(alert && { alert }),
     looks: [
+      ...(alert === undefined ? [] : [
+        ...(live.config.serveOut.port > 0
+          ? [lookAtServer("serve-out", greetingProbe(() => serveOutAddress(live.config)))]
+          : []),
+        lookAtSilence(() => total("mailapp_messages_accepted_total")),
+      ]),
       ...(certificates === undefined ? [] : [
         lookAtCertificate(() => certificates.pair.leaf, { selfSigned, now: () => clock.now() }),
       ]),
@@ -113,16 +126,19 @@ export function relayTroubleFile({ dataDir }: Pick<Config, "dataDir">): string {
 /** Watches a running serve-out: queue, DNS, disk, and what other servers refuse. */
 export async function watchServeOut(
   live: Live & { readonly resolver: Resolver },
-  { queue, scheduler, scanned, signer, refusals, clock, logger }: CommonParts & {
+  { queue, scheduler, scanned, signer, refusals, network, clock, logger }: CommonParts & {
     readonly queue: Pick<Queue, "newId" | "add">;
     readonly scheduler: Pick<Scheduler, "status" | "submit" | "undeliverable">;
     /** Resolves when all that was in the queue at the start is known. */
     readonly scanned: Promise<void>;
     readonly signer: Pick<DkimSigner, "sign">;
     readonly refusals: RefusalWatch;
+    /** Where the machine's addresses are seen. */
+    readonly network: NetworkIo;
   },
 ): Promise<TroubleWatch> {
   const { hostname, dataDir, serveIn, serveOut } = live.config;
+  const alert = alerter(live.config, "serve-out");
   let known = false;
   scanned.then(() => known = true);
   const send = async (troubles: readonly Trouble[]) => {
@@ -161,7 +177,17 @@ export async function watchServeOut(
     clock,
     logger,
     stateFile: relayTroubleFile(live.config),
+    ...(alert && { alert }),
     looks: [
+      ...(alert === undefined ? [] : [
+        ...(serveIn.domains.length > 0 && serveIn.port > 0
+          ? [lookAtServer("serve-in", greetingProbe(() => serveInPlace(live.config, network)))]
+          : []),
+        lookAtStuckQueue(() => ({
+          relayed: total("mailapp_relay_attempts_total", "relayed"),
+          deferred: total("mailapp_relay_attempts_total", "deferred"),
+        })),
+      ]),
       lookAtQueue(() => {
         const { waiting, ready, active } = scheduler.status;
         return known ? waiting + ready + active : undefined;
@@ -182,11 +208,27 @@ export async function watchServeOut(
   });
 }
 
+/** Where a stranger would find serve-in. */
+function serveInPlace({ serveIn: { listen, port } }: Config, network: NetworkIo): SocketAddress {
+  const [{ address = "127.0.0.1" } = {}] = listenAddresses(listen, network);
+  const loopback: Readonly<Record<string, string>> = { "::": "::1", "0.0.0.0": "127.0.0.1" };
+  return { address: loopback[address] ?? address, port };
+}
+
+/** What receivers say of an address that they think badly of, whatever the code. */
+const LISTED = /\b(?:block(?:ed|list)|black ?list|spamhaus|barracuda|sorbs|dnsbl|rbl|reputation)/i;
+const LISTED_CAUSE: KnownCause = {
+  meaning: "The receiver has this server on a block list, or thinks badly of its address.",
+  operator:
+    "Follow the address in its words, or ask its postmaster; look for a program or an account that sends spam (mailapp queue list --group sender).",
+};
+
 /** Codes that speak of the sending server: DNS, SPF, DKIM, TLS, rate, login, loops. Plain policy does not. */
 const OURS = /^[45]\.(?:1\.8|4\.6|7\.(?:[2-9]|[1-9]\d+))$/;
 
 /** The cause of a refusal, where it is known and lies with us. */
 export function causeOfOurs({ status, reply }: Refusal): KnownCause | undefined {
+  if (LISTED.test(reply.slice(0, 1000))) return LISTED_CAUSE;
   if (!OURS.test(status)) return undefined;
   const { meaning = "", operator } = explainReply({ status, reply }) ?? {};
   return operator === undefined ? undefined : { meaning, operator };

@@ -105,6 +105,7 @@ Deno.test("watchServeOut() queues a message for postmaster of what others refuse
     scanned: Promise.resolve(),
     signer: new DkimSigner({ keys: [], logger: log }),
     refusals,
+    network: { interfaces: () => [], read: () => undefined },
     clock,
     logger: log,
   });
@@ -128,4 +129,17 @@ Deno.test("watchServeOut() queues a message for postmaster of what others refuse
   assert.match(text.replace(/\r\n +/g, " "), /What to do: Have the provider .* set its reverse DNS/);
   const troubles = await currentTroubles(relayTroubleFile(config), clock.now());
   assert.deepEqual(troubles.map(({ kind }) => kind), ["reply"]);
+});
+
+Deno.test("causeOfOurs() knows a block list by its words, whatever the code", () => {
+  for (
+    const reply of [
+      "554 5.7.1 Service unavailable; Client host [192.0.2.1] blocked using zen.spamhaus.org",
+      "550 5.7.1 [192.0.2.1] Our system has detected a very low reputation of the sending IP address",
+      "553 5.3.0 rejected: see https://www.barracudacentral.org/lookups",
+    ]
+  ) {
+    assert.match(causeOfOurs({ status: reply.slice(4, 9), reply })?.meaning ?? "", /block list/, reply);
+  }
+  assert.equal(causeOfOurs({ status: "5.7.1", reply: "550 5.7.1 this content is not wanted" }), undefined);
 });

@@ -29,6 +29,7 @@ export const SUBCOMMANDS: Readonly<Record<string, () => Promise<RegisterSubcomma
   "queue": async () => (await import("../queue.ts")).registerQueue,
   "trace": async () => (await import("../trace/trace.ts")).registerTrace,
   "status": async () => (await import("../status/status.ts")).registerStatus,
+  "alert": async () => (await import("../alert.ts")).registerAlert,
   "explain": async () => (await import("../explain/explain.ts")).registerExplain,
   "account": async () => (await import("../account/account.ts")).registerAccount,
   "check-message": async () => (await import("../check_message.ts")).registerCheckMessage,

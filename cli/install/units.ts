@@ -47,6 +47,9 @@ export async function installedFiles(config: Config, options: UnitOptions): Prom
       plain(join(SYSTEMD, "mailapp-certificate.timer"), RENEWAL_TIMER),
     ]),
     plain("/etc/sysusers.d/mailapp.conf", sysusers(config)),
+    ...(hasAlerts(config)
+      ? [plain(join(SYSTEMD, "mailapp-alert@.service"), alertUnit(config, options))]
+      : []),
     ...(lineage === undefined
       ? []
       : [{ path: certbotHookPath, text: certbotHook(lineage, servers), mode: 0o755 }]),
@@ -98,7 +101,7 @@ After=network-online.target nss-lookup.target time-sync.target
 PropagatesReloadTo=${others.join(" ")}
 StartLimitIntervalSec=60
 StartLimitBurst=10
-
+${hasAlerts(config) ? "OnFailure=mailapp-alert@%n.service\n" : ""}
 [Service]
 Type=exec
 User=${SERVICE_ACCOUNT}
@@ -218,6 +221,31 @@ Persistent=yes
 [Install]
 WantedBy=timers.target
 `;
+
+/** Whether somebody is to be told of a unit that has failed. */
+function hasAlerts({ alerts: { webhook, mail } }: Config): boolean {
+  return webhook !== undefined || mail !== undefined;
+}
+
+/** Started by systemd with the name of a unit that it has given up. */
+function alertUnit(config: Config, { executable }: UnitOptions): string {
+  const file = config.file === undefined ? "" : ` --config ${word(config.file, ["$"])}`;
+  return `[Unit]
+Description=mailapp: tells somebody that %i has failed
+Wants=network-online.target
+After=network-online.target
+
+[Service]
+Type=oneshot
+User=${SERVICE_ACCOUNT}
+Group=${SERVICE_ACCOUNT}
+ExecStart=${word(executable, ["$"])} alert unit %i${file}
+NoNewPrivileges=yes
+ProtectSystem=strict
+ProtectHome=yes
+PrivateTmp=yes
+`;
+}
 
 /** A word of a unit file: systemd's specifiers and quotes are taken literally, and what is `doubled` too. */
 function word(text: string, doubled: readonly string[] = []): string {

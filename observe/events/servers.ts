@@ -141,6 +141,12 @@ export const TROUBLE_EVENTS: EventGroup = {
     ],
     ["trouble.over", "info", "`kind`, `about`", "it is no more"],
     [
+      "alert.failed",
+      "warn",
+      "`kinds`, `error`",
+      "nobody could be told by the ways of `[alerts]`; tried again at the next look",
+    ],
+    [
       "trouble.not_mailed",
       "warn",
       "`kinds`, `error`",
@@ -168,7 +174,18 @@ export const TROUBLE_EVENTS: EventGroup = {
       [
         "`reply`",
         "serve-out",
-        "within the last hour another server refused mail for a reason that lies here: reverse DNS, SPF, DKIM, DMARC, TLS, rate, login, loop",
+        "within the last hour another server refused mail for a reason that lies here: reverse DNS, SPF, DKIM, DMARC, TLS, rate, login, loop, a block list",
+      ],
+      ["`server`", "both", "with `[alerts]`: at two looks in a row the other server did not answer"],
+      [
+        "`stuck`",
+        "serve-out",
+        "with `[alerts]`: for an hour 20 attempts and more have failed, and none has succeeded",
+      ],
+      [
+        "`silence`",
+        "serve-in",
+        "with `[alerts]`: no mail for six hours or more, three times as long as ever within the last week",
       ],
     ],
   },

@@ -1,0 +1,82 @@
+/**
+ * `mailapp alert`: tells somebody by the ways of `[alerts]`.
+ *
+ * @module
+ */
+import type { Command } from "commander";
+import { errorText } from "../base/error_text.ts";
+import { systemClock } from "../base/clock.ts";
+import { loadConfig } from "../config/load.ts";
+import type { Trouble } from "../doctor/trouble_watch.ts";
+import { alertWays } from "../server/alert_parts.ts";
+import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
+import type { Io } from "../server/io.ts";
+import { configOption, examples, type Registrar } from "./command_line/subcommand.ts";
+import { printable } from "./command_line/terminal.ts";
+
+interface Flags {
+  readonly config?: string;
+}
+
+/** Registers the subcommand and its own subcommands. */
+export function registerAlert(program: Command, { io, action }: Registrar): void {
+  const alert = program.command("alert")
+    .description("tell somebody of trouble by the ways of [alerts]")
+    .addHelpText("after", examples("mailapp alert test"));
+  alert.command("test")
+    .description("send a test alert by every way, and say which of them works")
+    .addOption(configOption())
+    .addHelpText("after", examples("mailapp alert test"))
+    .action(action((flags: Flags) => tell(TEST, { flags, io })));
+  alert.command("unit")
+    .description("tell that a unit of systemd has failed, as mailapp-alert@.service does")
+    .argument("<unit>", "such as mailapp-in.service")
+    .addOption(configOption())
+    .addHelpText("after", examples("mailapp alert unit mailapp-in.service"))
+    .action(action((unit: string, flags: Flags) => tell(failedUnit(unit), { flags, io })));
+}
+
+const TEST: Trouble = {
+  kind: "test",
+  what: "this is a test: alerts of mailapp reach you",
+  next: "Nothing needs to be done.",
+};
+
+function failedUnit(unit: string): Trouble {
+  const name = unit.slice(0, 200);
+  return {
+    kind: "server",
+    about: name,
+    what: `${name} has failed, and systemd does not start it again`,
+    next: `journalctl -u ${name} -n 50 says why; then systemctl start ${name}.`,
+  };
+}
+
+async function tell(
+  trouble: Trouble,
+  { flags, io }: { readonly flags: Flags; readonly io: Io },
+): Promise<ExitCode> {
+  const config = await loadConfig(flags.config, { env: io.env });
+  const ways = alertWays(config);
+  if (ways.length === 0) {
+    throw new CommandError("[alerts] has neither webhook nor mail_via", EXIT.config);
+  }
+  const alert = {
+    hostname: config.hostname,
+    server: "mailapp alert",
+    at: systemClock.now(),
+    firing: [trouble],
+    resolved: [],
+  };
+  let failed = false;
+  for (const way of ways) {
+    try {
+      await way.send(alert);
+      io.out(`${way.name}: told\n`);
+    } catch (error) {
+      failed = true;
+      io.err(`mailapp: ${way.name}: ${printable(errorText(error))}\n`);
+    }
+  }
+  return failed ? EXIT.unavailable : EXIT.ok;
+}

@@ -1,0 +1,150 @@
+/**
+ * Telling a person of trouble by a way that does not lead through our own queue: a request to a web address, in the form
+ * that the service there takes.
+ *
+ * @module
+ */
+import { createHmac, randomUUID } from "node:crypto";
+import { errorText } from "../base/error_text.ts";
+import type { Trouble } from "./trouble_watch.ts";
+
+/** What is told. */
+export interface Alert {
+  /** The machine's name. */
+  readonly hostname: string;
+  /** Which server tells, or `mailapp alert`. */
+  readonly server: string;
+  /** Milliseconds since the epoch. */
+  readonly at: number;
+  /** What is wrong; empty in a message that only tells what is over. */
+  readonly firing: readonly Trouble[];
+  /** What is no more. */
+  readonly resolved: readonly Pick<Trouble, "kind" | "about">[];
+}
+
+/** The forms of a request. */
+export const ALERT_TEMPLATES = ["json", "ntfy", "slack", "matrix"] as const;
+
+/** One of them. */
+export type AlertTemplate = typeof ALERT_TEMPLATES[number];
+
+/** Where an alert is posted. */
+export interface Webhook {
+  /** HTTPS, or HTTP on loopback. */
+  readonly url: string;
+  /** In which form. */
+  readonly template: AlertTemplate;
+  /** Goes into `Authorization: Bearer`. */
+  readonly token?: string;
+  /** Signs the body: `X-Mailapp-Signature: sha256=…`, an HMAC in hexadecimal digits. */
+  readonly secret?: string;
+}
+
+/** A request, ready to be made. */
+export interface AlertRequest {
+  readonly url: string;
+  readonly method: "POST" | "PUT";
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
+}
+
+/** In milliseconds. */
+const TIMEOUT = 15_000;
+/** Troubles that are told in one alert; further ones are counted. */
+const MAX_TOLD = 20;
+
+/** A line that says what it is about, and the whole text. */
+export function alertText(
+  { hostname, server, firing, resolved }: Alert,
+): { readonly title: string; readonly text: string } {
+  const kinds = [...new Set((firing.length > 0 ? firing : resolved).map(({ kind }) => kind))].join(", ");
+  const title = firing.length > 0
+    ? `${hostname}: ${server} needs attention (${kinds})`
+    : `${hostname}: ${server}: resolved (${kinds})`;
+  const more = firing.length - MAX_TOLD;
+  return {
+    title,
+    text: [
+      ...firing.slice(0, MAX_TOLD).map(({ what, next }) => `${what}. ${next}`),
+      ...(more > 0 ? [`and ${more} more; mailapp doctor shows them`] : []),
+      ...resolved.slice(0, MAX_TOLD).map(({ kind, about }) =>
+        `resolved: ${kind}${about === undefined ? "" : `, ${about}`}`
+      ),
+    ].join("\n"),
+  };
+}
+
+/** The request that tells a service of an alert. */
+export function alertRequest(alert: Alert, { url, template, token, secret }: Webhook): AlertRequest {
+  const { title, text } = alertText(alert);
+  const authorization: Record<string, string> = token === undefined
+    ? {}
+    : { authorization: `Bearer ${token}` };
+  const json = (value: unknown) => JSON.stringify(value);
+  const plain = { url, method: "POST" as const };
+  switch (template) {
+    case "ntfy":
+      return {
+        ...plain,
+        headers: {
+          ...authorization,
+          "content-type": "text/plain; charset=utf-8",
+          // Fields of HTTP are ASCII; what is not, ntfy decodes (RFC 2047).
+          title: `=?UTF-8?B?${btoa(String.fromCharCode(...new TextEncoder().encode(title)))}?=`,
+          priority: alert.firing.length > 0 ? "high" : "default",
+          tags: alert.firing.length > 0 ? "warning" : "white_check_mark",
+        },
+        body: text,
+      };
+    case "slack":
+      return {
+        ...plain,
+        headers: { ...authorization, "content-type": "application/json" },
+        // Three characters are special in its markup.
+        body: json({ text: escapeMarkup(`*${title}*\n${text}`) }),
+      };
+    case "matrix":
+      return {
+        // Each message has an id of its own in the address, so that none comes twice.
+        url: `${url.replace(/\/$/, "")}/${randomUUID()}`,
+        method: "PUT",
+        headers: { ...authorization, "content-type": "application/json" },
+        body: json({ msgtype: "m.text", body: `${title}\n${text}` }),
+      };
+    case "json": {
+      const { hostname, server, at, firing, resolved } = alert;
+      const body = json({ hostname, server, at: new Date(at).toISOString(), title, text, firing, resolved });
+      return {
+        ...plain,
+        headers: {
+          ...authorization,
+          "content-type": "application/json",
+          ...(secret !== undefined && {
+            "x-mailapp-signature": `sha256=${createHmac("sha256", secret).update(body).digest("hex")}`,
+          }),
+        },
+        body,
+      };
+    }
+  }
+}
+
+function escapeMarkup(text: string): string {
+  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+}
+
+/**
+ * Posts an alert.
+ * @throws {Error} when the service does not take it; the message does not show the address, which may be a secret
+ */
+export async function postAlert(alert: Alert, webhook: Webhook): Promise<void> {
+  const { url, ...request } = alertRequest(alert, webhook);
+  let response: Response;
+  try {
+    response = await fetch(url, { ...request, redirect: "error", signal: AbortSignal.timeout(TIMEOUT) });
+  } catch (error) {
+    throw new Error(`the webhook cannot be reached: ${errorText(error).replaceAll(url, "…")}`);
+  }
+  await response.body?.cancel();
+  if (!response.ok) throw new Error(`the webhook answers ${response.status}`);
+}

@@ -1,0 +1,105 @@
+/**
+ * What each server looks for only to alert somebody: that the other server is down, that nothing leaves the queue, that no
+ * mail comes in.
+ *
+ * @module
+ */
+import { errorText } from "../base/error_text.ts";
+import { type Look, LOOK_INTERVAL } from "./trouble_watch.ts";
+
+/**
+ * A server that does not answer at two looks in a row.
+ * @param probe connects and waits for its greeting; rejects where none comes
+ */
+export function lookAtServer(name: string, probe: () => Promise<void>): Look {
+  let failedBefore = false;
+  return async () => {
+    let reason: string | undefined;
+    try {
+      await probe();
+    } catch (error) {
+      reason = errorText(error);
+    }
+    const twice = reason !== undefined && failedBefore;
+    failedBefore = reason !== undefined;
+    return twice
+      ? [{
+        kind: "server",
+        about: name,
+        what: `${name} does not answer: ${reason}`,
+        next: `systemctl status the unit of ${name}; its log says why it ended.`,
+      }]
+      : [];
+  };
+}
+
+const HOUR = 3_600_000;
+const LOOKS_AN_HOUR = HOUR / LOOK_INTERVAL;
+/** Attempts within an hour from which on it says something that none succeeds. */
+const MANY_ATTEMPTS = 20;
+
+/**
+ * A queue out of which nothing goes: for an hour no attempt has succeeded, and many have not.
+ * @param counts all attempts since the start
+ */
+export function lookAtStuckQueue(
+  counts: () => { readonly relayed: number; readonly deferred: number },
+): Look {
+  const before: { readonly relayed: number; readonly deferred: number }[] = [];
+  return () => {
+    const now = counts();
+    before.push(now);
+    if (before.length <= LOOKS_AN_HOUR) return [];
+    const then = before.shift() ?? now;
+    const deferred = now.deferred - then.deferred;
+    if (now.relayed > then.relayed || deferred < MANY_ATTEMPTS) return [];
+    return [{
+      kind: "stuck",
+      what: `within the last hour ${deferred} attempts to send have failed, and none has succeeded`,
+      next: "mailapp queue list --group reason shows why; mailapp doctor tests the way out.",
+    }];
+  };
+}
+
+/** What is known of how mail comes in, before silence says something. */
+const LEAST_KNOWN = 24 * HOUR;
+const LEAST_MESSAGES = 20;
+const LEAST_SILENCE = 6 * HOUR;
+/** So many times as long as the longest silence of the last week is unusual. */
+const UNUSUAL = 3;
+const WEEK_OF_LOOKS = 7 * 24 * LOOKS_AN_HOUR;
+
+/**
+ * No mail for a time that is unusual for this server.
+ * @param count all messages that were taken since the start
+ */
+export function lookAtSilence(count: () => number): Look {
+  let last: number | undefined;
+  let known = 0;
+  let silent = 0;
+  /** Lengths of the silences that are over, in looks, with the look at which they ended. */
+  let silences: { readonly length: number; readonly endedAt: number }[] = [];
+  return () => {
+    const now = count();
+    if (last !== undefined) {
+      known++;
+      if (now > last) {
+        silences.push({ length: silent, endedAt: known });
+        silent = 0;
+      } else silent++;
+    }
+    last = now;
+    silences = silences.filter(({ endedAt }) => endedAt > known - WEEK_OF_LOOKS);
+    const longest = Math.max(1, ...silences.map(({ length }) => length));
+    const isKnown = (known - silent) * LOOK_INTERVAL >= LEAST_KNOWN && now >= LEAST_MESSAGES;
+    if (!isKnown || silent * LOOK_INTERVAL < LEAST_SILENCE || silent < UNUSUAL * longest) return [];
+    return [{
+      kind: "silence",
+      what: `no mail has come in for ${Math.floor(silent * LOOK_INTERVAL / HOUR)} hours, ` +
+        `when there was never such a pause of more than ${
+          Math.ceil(longest * LOOK_INTERVAL / HOUR)
+        } hours within a week`,
+      next: "mailapp doctor looks at MX, addresses and port 25.",
+    }];
+  };
+}

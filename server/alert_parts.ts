@@ -1,0 +1,111 @@
+/**
+ * From `[alerts]` to telling somebody.
+ *
+ * @module
+ */
+import { allMetrics } from "../base/counters.ts";
+import { systemClock } from "../base/clock.ts";
+import { errorText } from "../base/error_text.ts";
+import type { Config } from "../config/config.ts";
+import { type Alert, postAlert } from "../doctor/alert.ts";
+import { mailAlert } from "../doctor/alert_mail.ts";
+import { Dialogue } from "../doctor/dialogue.ts";
+import type { TroubleNews } from "../doctor/trouble_watch.ts";
+import { createDial } from "../net/dial.ts";
+import type { SocketAddress } from "../net/transport.ts";
+
+/** One way to tell somebody. */
+export interface AlertWay {
+  /** For people; shows no secret. */
+  readonly name: string;
+  /**
+   * Tells.
+   * @throws {Error} when that could not be done
+   */
+  send(alert: Alert): Promise<void>;
+}
+
+/** All ways that the configuration has. The files with secrets are read each time, as they may change. */
+export function alertWays({ alerts: { webhook, mail } }: Config): AlertWay[] {
+  const ways: AlertWay[] = [];
+  if (webhook !== undefined) {
+    const { url, template, tokenFile, secretFile } = webhook;
+    ways.push({
+      name: `webhook on ${new URL(url).host} (${template})`,
+      send: async (alert) => {
+        const [token, secret] = await Promise.all([firstLine(tokenFile), firstLine(secretFile)]);
+        await postAlert(alert, {
+          url,
+          template,
+          ...(token !== undefined && { token }),
+          ...(secret !== undefined && { secret }),
+        });
+      },
+    });
+  }
+  if (mail !== undefined) {
+    const { passwordFile, ...way } = mail;
+    ways.push({
+      name: `mail to ${mail.to} by ${mail.host}`,
+      send: async (alert) =>
+        await mailAlert(alert, { ...way, password: await firstLine(passwordFile) ?? "" }),
+    });
+  }
+  return ways;
+}
+
+/** @throws {Error} with the file's name */
+async function firstLine(path: string | undefined): Promise<string | undefined> {
+  if (path === undefined) return undefined;
+  try {
+    return (await Deno.readTextFile(path)).split("\n", 1)[0]?.trim();
+  } catch (error) {
+    throw new Error(`${path}: ${errorText(error)}`, { cause: error });
+  }
+}
+
+/**
+ * Tells by all ways; `undefined` where there is none. Rejects only where none of them has worked.
+ * @param server who tells
+ */
+export function alerter(
+  config: Config,
+  server: string,
+): ((news: TroubleNews) => Promise<void>) | undefined {
+  const ways = alertWays(config);
+  if (ways.length === 0) return undefined;
+  return async (news) => {
+    const alert = { hostname: config.hostname, server, at: systemClock.now(), ...news };
+    const results = await Promise.allSettled(ways.map((way) => way.send(alert)));
+    const failures = results.flatMap((result) =>
+      result.status === "rejected" ? [errorText(result.reason)] : []
+    );
+    if (failures.length === ways.length) throw new Error(failures.join("; "));
+  };
+}
+
+/** In milliseconds. */
+const PATIENCE = 10_000;
+
+/** Connects to a server of ours and waits for its greeting. */
+export function greetingProbe(place: () => SocketAddress): () => Promise<void> {
+  return async () => {
+    const transport = await createDial({ clock: systemClock, timeout: PATIENCE })(place());
+    using dialogue = new Dialogue(transport, { clock: systemClock, patience: PATIENCE });
+    const { code, lines } = await dialogue.listen();
+    // One that has too many connections lives.
+    if (code >= 500) throw new Error(`it says ${code} ${lines.join(" ")}`);
+  };
+}
+
+/** The sum of a counter of this thread, of the series with this value of its first label, if one is named. */
+export function total(name: string, first?: string): number {
+  let sum = 0;
+  for (const metric of allMetrics()) {
+    if (metric.name !== name) continue;
+    for (const { labels, metric: counted } of metric.series()) {
+      if (first === undefined || labels[0] === first) sum += "value" in counted ? counted.value : 0;
+    }
+  }
+  return sum;
+}
