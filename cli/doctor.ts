@@ -4,6 +4,9 @@
  * @module
  */
 import type { Command } from "commander";
+import { join } from "@std/path";
+import { readRenewalState } from "../acme/account_file.ts";
+import { CURRENT, NONE_YET } from "../acme/certificate_files.ts";
 import { systemClock } from "../base/clock.ts";
 import { errorText } from "../base/error_text.ts";
 import { silentLogger } from "../base/log.ts";
@@ -17,7 +20,14 @@ import type { SubmissionCheck } from "../doctor/checks/submission.ts";
 import type { QueueState, WaitingMessage } from "../doctor/checks/queue.ts";
 import { Examination } from "../doctor/examination.ts";
 import { type Finding, type Outcome, summarize } from "../doctor/finding.ts";
-import type { CertificateState, ConfigProblem, OwnAddresses, Setup, WayOut } from "../doctor/setup.ts";
+import type {
+  AuthorityState,
+  CertificateState,
+  ConfigProblem,
+  OwnAddresses,
+  Setup,
+  WayOut,
+} from "../doctor/setup.ts";
 import { currentTroubles } from "../doctor/trouble_watch.ts";
 import { createDial } from "../net/dial.ts";
 import { addressesBehind, type ListenAddress } from "../net/interfaces.ts";
@@ -170,6 +180,7 @@ async function setupOf(
     own,
     certificate: await certificateState(config),
     selfSigned: tls.selfSigned,
+    ...(tls.acme && { authority: await authorityState(config) }),
     ...(keys && { dkim: keys }),
     dnssec: dns.dnssec,
     closedNetwork: serveOut.allowPrivateTargets,
@@ -264,6 +275,15 @@ async function certificateState(config: Config): Promise<CertificateState> {
     if (config.tls.selfSigned && cause instanceof Deno.errors.NotFound) return { kind: "to-be-made" };
     return { kind: "unusable", reason };
   }
+}
+
+async function authorityState({ dataDir }: Config): Promise<AuthorityState> {
+  const link = await Deno.readLink(join(dataDir, "tls", CURRENT)).catch(() => NONE_YET);
+  const state = await readRenewalState(join(dataDir, "acme")).catch(() => undefined);
+  return {
+    issued: link !== NONE_YET,
+    ...(state?.error !== undefined && { error: printable(state.error) }),
+  };
 }
 
 function wayOut({ serveOut }: Config, { smarthost, sending }: OwnAddresses): WayOut {

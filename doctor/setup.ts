@@ -59,6 +59,14 @@ export interface WayOut {
   readonly dial: (to: SocketAddress) => Promise<Transport>;
 }
 
+/** What came of asking an authority for a certificate. */
+export interface AuthorityState {
+  /** Whether it has issued one. */
+  readonly issued: boolean;
+  /** Why the last try failed; absent where it did not. */
+  readonly error?: string;
+}
+
 /** Everything that the checks look at. */
 export interface Setup {
   /** The server's name. */
@@ -85,6 +93,8 @@ export interface Setup {
   readonly certificate: CertificateState;
   /** Whether that is one of serve-in's own making. */
   readonly selfSigned: boolean;
+  /** What came of asking an authority for it; absent where none is asked. */
+  readonly authority?: AuthorityState;
   /** The public keys of what is signed with; absent where they cannot be read. */
   readonly dkim?: World["dkim"];
   /** Whether the DNS servers validate. */

@@ -6,21 +6,23 @@
 import type { X509Certificate } from "node:crypto";
 import { type CertificatePair, isRenewalDue } from "../../tls/certificates.ts";
 import { failure, type Finding, ok, untested, warning } from "../finding.ts";
-import type { Setup } from "../setup.ts";
+import type { AuthorityState, Setup } from "../setup.ts";
 import { AS_ROOT } from "./config.ts";
 
 /** Checks the certificate of a serve-in, wherever it is. */
 export function checkServeInCertificate(
-  { hostname, domains, certificate, selfSigned, clock }: Pick<
+  { hostname, domains, certificate, selfSigned, authority, clock }: Pick<
     Setup,
-    "hostname" | "domains" | "certificate" | "selfSigned" | "clock"
+    "hostname" | "domains" | "certificate" | "selfSigned" | "authority" | "clock"
   >,
 ): Finding[] {
   if (domains.length === 0) return [];
+  const asked = authority === undefined ? [] : checkAuthority(authority, hostname);
+  if (authority?.issued === false) return asked;
   const common = { hostname, now: clock.now(), selfSigned };
   switch (certificate.kind) {
     case "known":
-      return checkCertificate({ ...common, pair: certificate.pair });
+      return [...asked, ...checkCertificate({ ...common, pair: certificate.pair })];
     case "unusable":
       return checkCertificate({ ...common, error: certificate.reason });
     case "forbidden":
@@ -28,6 +30,24 @@ export function checkServeInCertificate(
     case "to-be-made":
       return [untested("certificate", hostname, { what: "serve-in makes one at its first start" })];
   }
+}
+
+/** Whether the authority of `[tls.acme]` has issued one, and what its last refusal was. */
+export function checkAuthority({ issued, error }: AuthorityState, hostname: string): Finding[] {
+  const findings: Finding[] = [];
+  if (!issued) {
+    findings.push(warning("certificate.not_issued", hostname, {
+      what: "the authority of [tls.acme] has issued none yet, and a self-signed one is shown",
+      next: "As root: mailapp certificate obtain.",
+    }));
+  }
+  if (error !== undefined) {
+    findings.push(warning("certificate.refused", hostname, {
+      what: `the last try to get one failed: ${error}`,
+      next: "As root: mailapp certificate renew, which tries again and says why.",
+    }));
+  }
+  return findings;
 }
 
 /** What is looked at. */

@@ -4,7 +4,8 @@ import { X509Certificate } from "node:crypto";
 import { createTestAuthority } from "../../tests/support/test_authority.ts";
 import type { CertificatePair } from "../../tls/certificates.ts";
 import type { Finding } from "../finding.ts";
-import { checkCertificate } from "./certificate.ts";
+import type { AuthorityState } from "../setup.ts";
+import { checkAuthority, checkCertificate } from "./certificate.ts";
 import { checkClock } from "./clock.ts";
 import { checkQueue, type WaitingMessage } from "./queue.ts";
 import type { Trouble } from "../trouble_watch.ts";
@@ -38,6 +39,13 @@ Deno.test("checkCertificate() counts the days, and hands on what else is odd", a
   const none = { hostname: "mx.d.test", now, selfSigned: false };
   assert.deepEqual(ids(checkCertificate(none)), ["certificate.missing warning"]);
   assert.deepEqual(ids(checkCertificate({ ...none, error: "x" })), ["certificate.unusable failure"]);
+});
+
+Deno.test("checkAuthority() tells of a certificate that was not issued, and of what failed last", () => {
+  const check = (state: AuthorityState) => ids(checkAuthority(state, "mx.d.test"));
+  assert.deepEqual(check({ issued: true }), []);
+  assert.deepEqual(check({ issued: false }), ["certificate.not_issued warning"]);
+  assert.deepEqual(check({ issued: true, error: "rate limit" }), ["certificate.refused warning"]);
 });
 
 Deno.test("checkClock() knows a clock that cannot be right", async () => {
