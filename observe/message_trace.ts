@@ -143,7 +143,9 @@ async function complete(
       // What else came in the same session is none of this, unless all of the session is meant.
       const isOther = textsOf(fields["id"]).some((id) => !known.has(id));
       const isWhole = textsOf(fields["session"]).some((session) => seeds.includes(session));
-      if (isOther && !isWhole && event !== "attempt.relayed" && event !== "dsn.queued") continue;
+      // serve-submit's own id of a message leads to its id in the queue, and back.
+      const leadsOn = ["attempt.relayed", "dsn.queued"].includes(event) || "queue_id" in fields;
+      if (isOther && !isWhole && !leadsOn) continue;
       for (const id of idsIn(fields)) if (!known.has(id)) fresh.add(id);
     }
     for (const id of fresh) known.add(id);

@@ -149,6 +149,24 @@ for (
   });
 }
 
+Deno.test("traceMessages() goes back from the queue id to the login at serve-submit, and from there on", async () => {
+  const submit = { server: "serve-submit", session: "p1aa", peer: "192.0.2.7" };
+  const log: typeof LOG = [
+    [0, "session.opened", submit],
+    [0, "login.accepted", { ...submit, login: "ann@example.com", mechanism: "PLAIN" }],
+    [0, "message.accepted", { ...submit, id: "abc12341", login: "ann@example.com", queue_id: SENT }],
+    [0, "message.accepted", { ...submit, id: "abc12342", login: "ann@example.com", queue_id: OTHER }],
+    ...LOG,
+  ];
+  const expected = new Set([SENT, ARRIVED, NOTICE, NOTICE_ARRIVED, "abc12341"]);
+  for (const what of [SENT, "abc12341"]) {
+    const { stories: [story] } = await traced(what, { source: sourceOf(log) });
+    assert.deepEqual(new Set(story?.ids), expected, what);
+    assert.deepEqual(shown(story?.events.slice(0, 2) ?? []), ["0 session.opened", "0 session.opened"]);
+    assert.ok(story?.events.some(({ event }) => event === "login.accepted"));
+  }
+});
+
 Deno.test("traceMessages() finds an address in any letter case, and the newest messages first of many", async () => {
   const many = Array.from(
     { length: 50 },

@@ -108,7 +108,7 @@ export function isMeant(query: TraceQuery, { fields }: Pick<LoggedEvent, "fields
 
 /** All ids of messages and sessions that an event names, those in the other server's words too. */
 export function idsIn(fields: LoggedEvent["fields"]): string[] {
-  const ids = ["id", "session", "dsn"].flatMap((name) => textsOf(fields[name]));
+  const ids = ["id", "session", "dsn", "queue_id"].flatMap((name) => textsOf(fields[name]));
   const words = textsOf(fields["reply"]).flatMap((reply) => reply.match(new RegExp(RECEIVED_ID, "g")) ?? []);
   const queued = textsOf(fields["reply"]).flatMap((reply) => reply.match(new RegExp(QUEUE_ID, "g")) ?? []);
   return [...ids, ...words, ...queued.filter((id) => timeOfId(id) !== undefined)];

@@ -76,7 +76,11 @@ export async function runServeSubmit(
   const signal = await signals.stopped;
   logger.info("server.stopping", { signal, connections: server.connectionCount });
   listeners.stopRetrying();
+  // A serve-out that does not answer holds up the end no longer than a client may.
+  signals.hurried.addEventListener("abort", () => upstream.abort());
+  const late = setTimeout(() => upstream.abort(), GRACE);
   await server.shutdown({ grace: GRACE, hurried: signals.hurried });
+  clearTimeout(late);
   await listeners.closed();
   logger.info("server.stopped");
   return EXIT.ok;

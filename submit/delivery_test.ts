@@ -4,7 +4,7 @@ import type { Origin } from "../smtp/delivery.ts";
 import type { Envelope } from "../smtp/envelope.ts";
 import { SmtpError } from "../smtp/reply.ts";
 import { bytesOf, textOf } from "../tests/support/bytes.ts";
-import { FakeClock } from "../tests/support/fake_clock.ts";
+import { FakeClock, settle } from "../tests/support/fake_clock.ts";
 import { FakeServer, type Script } from "../tests/support/fake_server.ts";
 import { SubmissionDelivery } from "./delivery.ts";
 import { LoginLimits } from "./login_limits.ts";
@@ -229,6 +229,17 @@ Deno.test("nobody sends as somebody else, or without a login, and the other serv
   assert.equal(server.connections, 0);
   await using _receipt = await delivery.checkSender({ ...ENVELOPE, reversePath: null }, { origin: origin() });
   assert.equal(server.commands.at(-1), "MAIL FROM:<>");
+});
+
+Deno.test("Upstream.abort() ends what waits for the other server, with 451", async () => {
+  const { upstream, delivery, origin, server } = world({ dot: "stall" });
+  const sent = send(delivery, origin());
+  const refused = assert.rejects(sent, replied(451, /^4\.3\.2 /));
+  while (!server.commands.includes("DATA")) await Promise.resolve();
+  await settle();
+  upstream.abort();
+  await refused;
+  assert.equal(upstream.open, 0);
 });
 
 Deno.test("Upstream has no more connections than it may; who comes when all are busy waits for one", async () => {

@@ -73,6 +73,7 @@ class Connection {
 /** The way to the server that relays. Disposed, it closes the connections that are in no use. */
 export class Upstream implements Disposable {
   readonly #options: UpstreamOptions;
+  readonly #all = new Set<Connection>();
   /** In no use, the one used last at the end. */
   readonly #kept: Connection[] = [];
   #open = 0;
@@ -132,6 +133,12 @@ export class Upstream implements Disposable {
     for (const connection of this.#kept.splice(0)) this.#drop(connection);
   }
 
+  /** Ends all connections at once: whoever waits for the server is told 451. */
+  abort(): void {
+    this.#disposed = true;
+    for (const { dialogue } of this.#all) dialogue.close();
+  }
+
   #takeKept(): Connection | undefined {
     const connection = this.#kept.pop();
     connection?.timer?.cancel();
@@ -147,7 +154,9 @@ export class Upstream implements Disposable {
       if (greeting.code >= 300) throw new Error(replyText(greeting));
       const ehlo = await dialogue.ask({ stage: "hello" }, `EHLO ${hostname}`);
       if (ehlo.code >= 300) throw new Error(replyText(ehlo));
-      return new Connection(dialogue, parseCapabilities(ehlo.lines), this.#options);
+      const connection = new Connection(dialogue, parseCapabilities(ehlo.lines), this.#options);
+      this.#all.add(connection);
+      return connection;
     } catch (error) {
       dialogue?.close();
       this.#givePlace();
@@ -185,6 +194,7 @@ export class Upstream implements Disposable {
   }
 
   #drop(connection: Connection): void {
+    this.#all.delete(connection);
     connection.dialogue.close();
     this.#givePlace();
   }

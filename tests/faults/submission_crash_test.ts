@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { anyMoment, chance } from "../support/chance.ts";
 import { Dialogue } from "../support/dialogue.ts";
-import type { RunningMailapp } from "../support/mailapp.ts";
+import { type RunningMailapp, signalUntilEnded } from "../support/mailapp.ts";
 import { PASSWORD, SubmissionMachine } from "../support/submission.ts";
 import { checkedMessage, submit } from "./checked_message.ts";
 import { Receiver, SpoolFiles, unanswered, untilEmpty } from "./serve_out_setting.ts";
@@ -260,4 +260,19 @@ Deno.test("serve-submit killed, or its client gone, at each step of a submission
   assert.deepEqual(receiver.arrivals.map(({ id }) => id), ["whole"]);
   await serveOut.event("queue.done");
   await kill(serveSubmit);
+});
+
+Deno.test("serve-submit ends on a second SIGTERM though serve-out is silent, and its client is told 451", async () => {
+  await using receiver = new Receiver();
+  await using machine = await createMachine(receiver);
+  await using serveOut = await machine.start("serve-out");
+  await using serveSubmit = await machine.start("serve-submit");
+  using client = await login(machine);
+  await STEPS[4]?.go(client);
+  serveOut.signal("SIGSTOP");
+  await client.send("rest\r\n.\r\n");
+  await anyMoment(() => 1, 300);
+  const ended = signalUntilEnded(serveSubmit);
+  assert.match(await client.hear(), /^451 4\.3\.2 /);
+  await ended;
 });
