@@ -5,6 +5,7 @@
  */
 import { Buffer } from "node:buffer";
 import { z } from "zod";
+import { TimeSlice } from "../base/time_slice.ts";
 import { prepareLogin } from "../sasl/prepare.ts";
 import { parseEncoded } from "./password_hash.ts";
 
@@ -75,7 +76,11 @@ const ACCOUNT = z.strictObject({
   passwords: z.array(PASSWORD).max(MAX_PASSWORDS),
 });
 
-const FILE = z.strictObject({ version: z.literal(VERSION), accounts: z.array(ACCOUNT).max(MAX_ACCOUNTS) });
+// Each account is looked at by itself, so that others have their turn.
+const FILE = z.strictObject({
+  version: z.literal(VERSION),
+  accounts: z.array(z.unknown()).max(MAX_ACCOUNTS),
+});
 
 /** The text is not that of an accounts file. The message says where and why, without quoting a hash. */
 export class AccountsError extends Error {
@@ -87,6 +92,24 @@ export class AccountsError extends Error {
  * @throws {AccountsError}
  */
 export function parseAccounts(text: string): Account[] {
+  return [...eachAccount(text)];
+}
+
+/**
+ * The same in slices, for a server: ten thousand accounts take a second.
+ * @throws {AccountsError}
+ */
+export async function parseAccountsInSlices(text: string): Promise<Account[]> {
+  const slice = new TimeSlice();
+  const accounts: Account[] = [];
+  for (const account of eachAccount(text)) {
+    accounts.push(account);
+    if (slice.isOver()) await slice.pause();
+  }
+  return accounts;
+}
+
+function* eachAccount(text: string): Generator<Account, void, void> {
   let json: unknown;
   try {
     json = JSON.parse(text);
@@ -94,27 +117,35 @@ export function parseAccounts(text: string): Account[] {
     // V8's message quotes the text.
     throw new AccountsError("not valid JSON");
   }
-  const { data, error } = FILE.safeParse(json);
-  if (error !== undefined) {
-    const [{ path, message } = { path: [], message: "not an accounts file" }] = error.issues;
-    throw new AccountsError(`${path.join(".") || "the file"}: ${message}`);
-  }
-  const accounts = data.accounts.map(({ passwords, ...account }): Account => ({
-    ...account,
-    passwords: passwords.map(({ stored_key, server_key, ...password }) => ({
-      ...password,
-      scram: { storedKey: stored_key, serverKey: server_key },
-    })),
-  }));
   const logins = new Set<string>();
-  for (const { login, passwords } of accounts) {
+  for (const [n, one] of checked(FILE, json, []).accounts.entries()) {
+    const account = accountOf(checked(ACCOUNT, one, ["accounts", n]));
+    const { login, passwords } = account;
     if (logins.has(login)) throw new AccountsError(`two accounts have the login ${login}`);
     logins.add(login);
     if (new Set(passwords.map(({ id }) => id)).size < passwords.length) {
       throw new AccountsError(`${login}: two passwords have the same id`);
     }
+    yield account;
   }
-  return accounts;
+}
+
+/** The value as the schema has it. @throws {AccountsError} */
+function checked<T>(schema: z.ZodType<T>, value: unknown, where: readonly PropertyKey[]): T {
+  const { data, error } = schema.safeParse(value);
+  if (error === undefined) return data;
+  const [{ path, message } = { path: [], message: "not an accounts file" }] = error.issues;
+  throw new AccountsError(`${[...where, ...path].join(".") || "the file"}: ${message}`);
+}
+
+function accountOf({ passwords, ...account }: z.output<typeof ACCOUNT>): Account {
+  return {
+    ...account,
+    passwords: passwords.map(({ stored_key, server_key, ...password }) => ({
+      ...password,
+      scram: { storedKey: stored_key, serverKey: server_key },
+    })),
+  };
 }
 
 /** The text of an accounts file. */

@@ -7,7 +7,7 @@ import type { Clock } from "../base/clock.ts";
 import { errorText } from "../base/error_text.ts";
 import type { Logger } from "../base/log.ts";
 import { normalizeDomain } from "../net/domain_name.ts";
-import { type Account, AccountsError, parseAccounts } from "./account.ts";
+import { type Account, AccountsError, parseAccountsInSlices } from "./account.ts";
 
 /** Octets; what is larger is no file of accounts. */
 const MAX_SIZE = 64 * 1024 * 1024;
@@ -135,7 +135,7 @@ async function read(path: string, { mustExist = false } = {}): Promise<ReadFile>
   using opened = file;
   const { isFile, size, mode } = await opened.stat();
   if (!isFile || size > MAX_SIZE) throw new AccountsError(isFile ? "it is too large" : "it is no file");
-  return { accounts: parseAccounts(await readText(opened, size)), mode: mode ?? 0 };
+  return { accounts: await parseAccountsInSlices(await readText(opened, size)), mode: mode ?? 0 };
 }
 
 /** The whole text, which another process may be writing: no more than it had at first. */

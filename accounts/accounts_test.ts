@@ -1,7 +1,14 @@
 import assert from "node:assert/strict";
 import { deriveScramKeys } from "../sasl/scram.ts";
 import { FakeClock } from "../tests/support/fake_clock.ts";
-import { type Account, AccountsError, formatAccounts, MAIN_PASSWORD, parseAccounts } from "./account.ts";
+import {
+  type Account,
+  AccountsError,
+  formatAccounts,
+  MAIN_PASSWORD,
+  parseAccounts,
+  parseAccountsInSlices,
+} from "./account.ts";
 import { AccountCredentials } from "./account_credentials.ts";
 import { makePassword, newAccount, storePassword } from "./new_password.ts";
 import { argon2Hasher, parseEncoded, type PasswordHasher } from "./password_hash.ts";
@@ -60,6 +67,22 @@ Deno.test("parseEncoded() refuses what is no hash, and parameters that would tak
 Deno.test("formatAccounts() and parseAccounts() are each other's inverse", async () => {
   const accounts = [await accountWith("pencil", "for the phone"), newAccount("bob@example.com", now)];
   assert.deepEqual(parseAccounts(formatAccounts(accounts)), accounts);
+});
+
+Deno.test("parseAccountsInSlices() gives others their turn, and the same accounts", async () => {
+  const text = formatAccounts(
+    Array.from({ length: 3000 }, (_, n) => newAccount(`user${n}@example.com`, now)),
+  );
+  let turns = 0;
+  const others = setInterval(() => turns++, 0);
+  const accounts = await parseAccountsInSlices(text);
+  clearInterval(others);
+  assert.deepEqual(accounts, parseAccounts(text));
+  assert.ok(turns > 0);
+  await assert.rejects(
+    parseAccountsInSlices(text.replace("user2999@", "User2999@")),
+    /^AccountsError: accounts\.2999\.login/,
+  );
 });
 
 Deno.test("parseAccounts() says where the text is wrong, without quoting a secret", async () => {
