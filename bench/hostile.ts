@@ -25,8 +25,10 @@ export interface HostileScenario {
 
 const MESSAGES = 2000;
 const REST = "From: a@hostile.test\r\n\r\nx\r\n";
-/** The SHA-256 of nothing, which is no hash of the bodies here. */
+/** The SHA-256 of nothing: of each body, as far as `l=0` goes. */
 const EMPTY_HASH = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
+/** A signature of nobody. */
+const B = `${"A".repeat(342)}==`;
 
 /** All of them, in the order of the table. */
 export const HOSTILE_SCENARIOS: readonly HostileScenario[] = [
@@ -35,13 +37,27 @@ export const HOSTILE_SCENARIOS: readonly HostileScenario[] = [
     name: "hostile-signatures",
     title: "1,000 signatures",
     messages: MESSAGES,
+    text: () => numbered(1000, (i) => forgedSignature({ d: `h${i}.hostile.test`, l: i })) + REST,
+  },
+  {
+    name: "hostile-tags",
+    title: "10 signatures of 7,000 tags",
+    messages: MESSAGES,
+    text: () => `DKIM-Signature: v=1${numbered(7000, (i) => `; t${i}=1`)}\r\n`.repeat(10) + REST,
+  },
+  {
+    name: "hostile-names",
+    title: "10 signatures of 4,000 of 9,900 header fields",
+    messages: MESSAGES,
     text: () =>
-      Array.from(
-        { length: 1000 },
-        (_, i) =>
-          `DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed; d=h${i}.hostile.test; s=s; h=from; l=${i}; ` +
-          `bh=${EMPTY_HASH}; b=${"A".repeat(344)}\r\n`,
-      ).join("") + REST,
+      forgedSignature({ h: `from${":x".repeat(4000)}`, l: 0 }).repeat(10) +
+      `X: ${"y ".repeat(90)}\r\n`.repeat(9900) + REST,
+  },
+  {
+    name: "hostile-authors",
+    title: "16,000 authors",
+    messages: MESSAGES,
+    text: () => `From: ${"a@b,".repeat(16_000)}\r\n\r\nx\r\n`,
   },
   {
     name: "hostile-fields",
@@ -157,6 +173,18 @@ async function sendForEver(
     }
   }
   return sent;
+}
+
+function numbered(count: number, text: (number: number) => string): string {
+  return Array.from({ length: count }, (_, number) => text(number)).join("");
+}
+
+/** A field with a signature that is right but for its `b=`. */
+function forgedSignature(
+  { d = "hostile.test", h = "from", l }: { readonly d?: string; readonly h?: string; readonly l: number },
+): string {
+  return `DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed; d=${d}; s=s; h=${h}; l=${l}; ` +
+    `bh=${EMPTY_HASH}; b=${B}\r\n`;
 }
 
 /** The message with ten signatures on top, in both canonical forms and of as many lengths of the body. */
