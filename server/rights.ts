@@ -21,27 +21,28 @@ const READ = 0o4;
 const LIST = READ | ENTER;
 
 /** What is below the data directory and closed to others. */
-const ROOMS = ["spool", "dkim", "tls", "incoming", "submit", ACCOUNTS_DIRECTORY];
+const ROOMS = ["spool", "dkim", "tls", "incoming", "submit", "acme", ACCOUNTS_DIRECTORY];
 
 /** The table. What is not there is not looked at. */
 export function guardedPaths(config: Config): GuardedPath[] {
-  const { dataDir, file, log, metrics, tls: { certificate }, mailboxes } = config;
+  const { dataDir, file, log, metrics, tls: { certificate, acme }, mailboxes } = config;
+  const secret = (what: string, path: string | undefined): GuardedPath[] =>
+    path === undefined ? [] : [{ what, path, others: NOTHING }];
   return [
     ...(file === undefined ? [] : [{ what: "the configuration", path: file, others: READ }]),
-    ...(certificate === undefined ? [] : [
-      { what: "[tls] key", path: certificate.keyFile, others: NOTHING },
-      { what: "[tls] cert", path: certificate.certFile, others: READ },
-    ]),
+    ...secret("[tls] key", certificate?.keyFile),
+    ...(certificate === undefined ? [] : [{ what: "[tls] cert", path: certificate.certFile, others: READ }]),
+    ...secret("[tls.acme] account_key_file", acme?.externalAccount?.keyFile),
+    ...secret("[tls.acme] dns.key_file", acme?.dns?.keyFile),
+    ...(acme?.caFile === undefined ? [] : [{ what: "[tls.acme] ca_file", path: acme.caFile, others: READ }]),
     ...dkimKeyPaths(config),
     ...passwordPaths(config),
-    ...(metrics.tokenFile === undefined
-      ? []
-      : [{ what: "[metrics] token_file", path: metrics.tokenFile, others: NOTHING }]),
+    ...secret("[metrics] token_file", metrics.tokenFile),
     { what: "data_dir", path: dataDir, others: LIST },
     ...ROOMS.map((name) => ({ what: "data_dir", path: join(dataDir, name), others: NOTHING })),
-    { what: "the accounts", path: accountsPath(config), others: NOTHING },
-    { what: "[tls] self_signed", path: join(dataDir, "tls", "selfsigned.key"), others: NOTHING },
-    { what: "the control socket", path: join(dataDir, CONTROL_SOCKET), others: NOTHING },
+    ...secret("the accounts", accountsPath(config)),
+    ...secret("[tls] self_signed", join(dataDir, "tls", "selfsigned.key")),
+    ...secret("the control socket", join(dataDir, CONTROL_SOCKET)),
     { what: "the maildrop", path: maildropDirectory(dataDir), others: ENTER, sharedIfSticky: true },
     { what: "[mailboxes] path", path: mailRootOf(mailboxes.path), others: LIST, sharedIfSticky: true },
     ...(log.file === undefined ? [] : [{ what: "[log] file", path: log.file, others: READ }]),

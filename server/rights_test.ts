@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { join } from "@std/path";
-import { loadConfig } from "../config/load.ts";
-import { refuseForeignDataDir, rightsWarnings } from "./rights.ts";
+import { loadConfig, parseConfig } from "../config/load.ts";
+import { guardedPaths, refuseForeignDataDir, rightsWarnings } from "./rights.ts";
 
-const ROOMS = ["data/spool", "data/dkim", "data/tls", "data/incoming"];
+const ROOMS = ["data/spool", "data/dkim", "data/tls", "data/incoming", "data/acme"];
 
 async function withConfig(use: (directory: string, file: string) => Promise<void>): Promise<void> {
   const directory = await Deno.makeTempDir();
@@ -106,6 +106,47 @@ Deno.test("rightsWarnings() names every secret and every directory that other ac
     }
     assert.deepEqual(await rightsWarnings(await load(file)), []);
   });
+});
+
+Deno.test("guardedPaths() has every file that a configuration can name", async () => {
+  const config = parseConfig(
+    `hostname = "mx.example.com"
+[log]
+file = "/x/log"
+[tls.acme]
+directory = "https://acme.test/directory"
+challenge = "dns-01"
+ca_file = "/x/ca.pem"
+account_id = "a"
+account_key_file = "/x/account.key"
+dns = { server = "192.0.2.53", zone = "example.com", key_name = "acme.key", key_file = "/x/tsig" }
+[serve-submit]
+accounts_file = "/x/accounts"
+[metrics]
+token_file = "/x/token"
+[serve-out.routes]
+"*" = { host = "smtp.provider.test", user = "u", password_file = "/x/password" }
+[dkim]
+"example.com" = { selector = "a", key = "/x/dkim.pem" }
+`,
+    { file: "/x/config.toml" },
+  );
+  const guarded = new Set(guardedPaths(config).map(({ path }) => path));
+  const seen = new Set<string>();
+  const visit = (value: object): void => {
+    for (const [name, inner] of Object.entries(value)) {
+      if (typeof inner === "object" && inner !== null) visit(inner);
+      else if (/[fF]ile$/.test(name) && typeof inner === "string") {
+        seen.add(name);
+        assert.ok(guarded.has(inner), `${name}: ${inner}`);
+      }
+    }
+  };
+  visit(config);
+  // Whoever adds one puts it into the configuration above, too.
+  const source = await Deno.readTextFile(new URL("../config/config.ts", import.meta.url));
+  const named = new Set([...source.matchAll(/readonly (\w*[fF]ile)\??: string/g)].map(([, name]) => name));
+  assert.deepEqual([...seen].sort(), [...named].sort());
 });
 
 Deno.test("rightsWarnings() names directories in which a secret could be replaced, once", async () => {

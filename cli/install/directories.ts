@@ -42,9 +42,11 @@ const DATA_ROOMS = [
   "incoming",
   "spool",
   "submit",
+  "acme",
   "maildrop",
   "control.sock",
   "trouble.json",
+  "mta-sts.json",
 ];
 
 /** Makes a directory, or hands over one that root has prepared; what became of it. */
