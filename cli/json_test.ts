@@ -153,15 +153,17 @@ Deno.test("mailapp with --json prints what docs/json.md says, in one style, for 
   const seen = new Map<string, Set<string>>();
   const check = async (
     section: string,
-    { args, code = 0, command }: {
+    { args, code = 0, command, bare = false }: {
       readonly args: readonly string[];
       readonly code?: number;
       readonly command?: string;
+      /** Whether the command goes by no configuration. */
+      readonly bare?: boolean;
     },
   ) => {
     const name = command ?? args.filter((arg) => /^[a-z-]+$/.test(arg) && !arg.startsWith("-")).join(" ");
     await t.step(`mailapp ${args.join(" ")}`, async () => {
-      const finished = await runMailapp([...args, "--json", "--config", config]);
+      const finished = await runMailapp([...args, "--json", ...(bare ? [] : ["--config", config])]);
       assert.equal(finished.code, code, finished.stderr);
       assert.match(finished.stdout, /^[[{][^]*[\]}]\n$/);
       const { names, wrong } = namesIn(JSON.parse(finished.stdout));
@@ -232,6 +234,16 @@ Deno.test("mailapp with --json prints what docs/json.md says, in one style, for 
     ...common,
     'dkim."here.test"': { selector: "s1", key: workspace.file("state", "dkim", key?.name ?? "") },
   });
+  const report = workspace.file("report.json");
+  const detail = { "result-type": "validation-failure", "failed-session-count": 1 };
+  await Deno.writeTextFile(
+    report,
+    JSON.stringify({
+      "date-range": { "start-datetime": "2026-11-29T00:00:00Z", "end-datetime": "2026-11-29T23:59:59Z" },
+      policies: [{ "failure-details": [detail] }],
+    }),
+  );
+  await check("mailapp tls-report", { args: ["tls-report", report], command: "tls-report", bare: true });
   await check("mailapp doctor", { args: ["doctor", "--probe", "probe.test"], command: "doctor", code: 69 });
   await check("mailapp dns", { args: ["dns"] });
   await check("mailapp dkim show", { args: ["dkim", "show"] });

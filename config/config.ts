@@ -233,6 +233,8 @@ export interface ServeOutConfig {
   readonly routes: Readonly<Record<string, RouteConfig>>;
   /** Whether the MTA-STS policies of receiving domains are obeyed. */
   readonly mtaSts: boolean;
+  /** Whether receiving domains that ask for it get reports about TLS. */
+  readonly tlsReports: boolean;
   /** By domain; goes before what the domain itself asks for. */
   readonly tlsPolicy: Readonly<Record<string, TlsPolicy>>;
 }

@@ -94,6 +94,7 @@ keep_undeliverable = "30d"
 max_undeliverable = 1000
 max_connections_per_host = 5
 mta_sts = true
+tls_reports = true
 [serve-out.timeouts]
 connect = "30s"
 command = "5m"
@@ -205,6 +206,7 @@ Deno.test("parseConfig() takes every key of the contract", () => {
       maxUndeliverable: 1000,
       maxConnectionsPerHost: 5,
       mtaSts: true,
+      tlsReports: true,
       timeouts: { connectMs: 30_000, commandMs: 300_000, dataMs: 180_000, dataEndMs: 600_000 },
       routes: {
         "example.net": { host: "smtp.example.net", port: 25, tls: "prefer" },

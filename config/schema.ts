@@ -269,6 +269,7 @@ const serveOut = table({
   max_undeliverable: integer(1, 10_000).prefault(1000),
   max_connections_per_host: integer(1, 1000).prefault(5),
   mta_sts: flag.prefault(true),
+  tls_reports: flag.prefault(true),
   timeouts: table({
     connect: duration(DAY).prefault("30s"),
     command: duration(DAY).prefault("5m"),
@@ -309,6 +310,7 @@ const serveOut = table({
     ) => [name, { ...route, port: route.port ?? table.smtp_port }]),
   ),
   mtaSts: table.mta_sts,
+  tlsReports: table.tls_reports,
   tlsPolicy: table.tls_policy,
 }));
 

@@ -130,6 +130,11 @@ export class Policies {
     return this.#kept.values();
   }
 
+  /** Why a policy that a domain announces could not be had of late; asks nothing. */
+  failure(domain: string): FetchFailure | undefined {
+    return this.#looked.get(domain)?.failure;
+  }
+
   /** The policy that is kept for a domain, if it still applies; asks nothing. */
   peek(domain: string): KeptPolicy | undefined {
     return this.#alive(domain);

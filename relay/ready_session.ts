@@ -70,8 +70,18 @@ export interface SessionOptions {
   readonly onLine?: (side: "C" | "S", line: string, target: Target) => void;
   /** Gives up at once. */
   readonly signal?: AbortSignal;
+  /** Told how TLS went with each host where that can be said. */
+  readonly onTls?: (target: Target, verdict: TlsVerdict) => void;
   /** Other addresses, one at each call, for when the one before is silent; under the same TLS policy. */
   readonly alternate?: () => Target | undefined;
+}
+
+/** How TLS went. */
+export interface TlsVerdict {
+  /** What DNSSEC says of the host's certificate. */
+  readonly dane: DaneNeed;
+  /** What was wrong; absent for nothing. */
+  readonly problem: TlsProblem | undefined;
 }
 
 /** Where MAIL may be said. */
@@ -92,6 +102,8 @@ export interface ReadySession {
   readonly policy?: TlsDemand;
   /** What is wrong with the protection, where nobody's demands were in the way of using it all the same. */
   readonly problem?: TlsProblem;
+  /** What DNSSEC says of the host's certificate. */
+  readonly dane: DaneNeed;
 }
 
 /** An address that gave no connection. */
@@ -125,7 +137,10 @@ export async function openSession(
 ): Promise<ReadySession | OpenFailure> {
   const { peers, logger, signal } = options;
   const first = await openDialogue(target, { ...options, plaintext: false });
-  const { target: reached = target, unanswered = [] } = first;
+  const { target: reached = target, unanswered = [], problem } = first;
+  if (first.kind === "ready" || problem !== undefined) {
+    options.onTls?.(reached, { dane: first.dane, problem });
+  }
   if (first.kind === "ready") {
     usable.add();
     peers.noteTls(reached);
@@ -164,6 +179,7 @@ function noteTesting(
 interface DialogueFailure extends OpenFailure {
   readonly tlsTrouble?: TlsTrouble;
   readonly problem?: TlsProblem;
+  readonly dane: DaneNeed;
 }
 
 type DialogueOptions = SessionOptions & { readonly plaintext: boolean };
@@ -192,6 +208,7 @@ async function openDialogue(
     ...(more.reached !== undefined && { reached: more.reached }),
     ...(more.tlsTrouble && { tlsTrouble: more.tlsTrouble }),
     ...(more.problem && { problem: more.problem }),
+    dane,
   });
 
   let dane = { kind: "none", reason: "" } as DaneNeed;
@@ -273,6 +290,7 @@ async function openDialogue(
       unanswered,
       ...asked,
       ...(problem && { problem }),
+      dane,
     };
   } catch (error) {
     const shown = tls === "none" ? {} : { tls };

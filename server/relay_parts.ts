@@ -64,6 +64,8 @@ interface WorldParts {
   readonly health?: FamilyHealth;
   /** What is known of hosts from earlier connections; for a server, which keeps it over a reload. */
   readonly peers?: PeerMemory;
+  /** Told how TLS went; absent: nobody is. */
+  readonly onTls?: NonNullable<SessionOptions["onTls"]>;
   /** The MTA-STS policies of domains; absent: none is looked for. */
   readonly policies?: StsPolicies;
 }
@@ -93,7 +95,7 @@ export function targetOptions(
 /** How messages are handed to hosts. */
 export function sessionOptions(
   config: Config,
-  { resolver, logger, health, peers = new PeerMemory(systemClock) }: WorldParts,
+  { resolver, logger, health, peers = new PeerMemory(systemClock), onTls }: WorldParts,
 ): SessionOptions {
   const { hostname, dns, serveOut } = config;
   const { timeouts, sourceIpv4, sourceIpv6 } = serveOut;
@@ -111,6 +113,7 @@ export function sessionOptions(
     upgrade: clientUpgrade,
     peers,
     ...(dns.dnssec && { daneResolver: resolver }),
+    ...(onTls && serveOut.tlsReports && { onTls }),
     logger,
   };
 }

@@ -20,6 +20,7 @@ import { findTargets, type Target } from "../relay/mx.ts";
 import { QueueOperator } from "../relay/operator.ts";
 import { MAX_ENTRY_RECIPIENTS } from "../relay/queue_entry.ts";
 import { PeerMemory } from "../relay/peer_memory.ts";
+import type { SessionOptions } from "../relay/ready_session.ts";
 import { Scheduler, type SchedulerSettings } from "../relay/scheduler.ts";
 import { Spool } from "../relay/spool/spool.ts";
 import { HostConnection } from "../relay/transmit.ts";
@@ -52,6 +53,7 @@ import { LAST_REPLIES } from "./signals.ts";
 import { openSpool, untilUnlocked } from "./spool_parts.ts";
 import { causeOfOurs, watchServeOut } from "./trouble_parts.ts";
 import { openMetrics, queueMetrics } from "./metrics_parts.ts";
+import { TlsReports } from "./tls_report_parts.ts";
 import { VERSION } from "./version.ts";
 
 /** How long messages in flight may take after SIGTERM, in milliseconds. */
@@ -78,6 +80,7 @@ export async function runServeOut(start: ServerStart, context: ServerContext): P
   const refusals = new RefusalWatch({ explain: causeOfOurs, now: () => systemClock.monotonic() });
   const policies = await openPolicies({ live, logger });
   await using _policies = { [Symbol.asyncDispose]: () => policies.stop() };
+  await using reports = await TlsReports.open({ live, policies, logger });
   const world: World = {
     logger,
     refusals,
@@ -85,8 +88,10 @@ export async function runServeOut(start: ServerStart, context: ServerContext): P
     health: new FamilyHealth(systemClock),
     peers: new PeerMemory(systemClock),
     policies,
+    onTls: (target, verdict) => reports.note(target, verdict),
   };
   const scheduler = await createScheduler(live, { spool, signer, world });
+  reports.start({ queue: spool, scheduler, signer });
   await using _control = await openControl(live, { spool, scheduler, logger });
   const server = createServer(live, { spool, scheduler, logger, signer });
   signals.onReload(reload(start, { log, signer, scheduler, server, live, world }));
@@ -160,6 +165,7 @@ interface World extends Pick<ServerContext, "network"> {
   readonly peers: PeerMemory;
   readonly refusals: RefusalWatch;
   readonly policies: Policies;
+  readonly onTls: NonNullable<SessionOptions["onTls"]>;
 }
 
 async function createScheduler(

@@ -21,6 +21,7 @@ const FLOORS: readonly (readonly string[])[] = [
     "arc",
     "mta_sts",
     "acme",
+    "tls_report",
     "sasl",
     "accounts",
     "milter",

@@ -32,6 +32,7 @@ export const SUBCOMMANDS: Readonly<Record<string, () => Promise<RegisterSubcomma
   "alert": async () => (await import("../alert.ts")).registerAlert,
   "explain": async () => (await import("../explain/explain.ts")).registerExplain,
   "account": async () => (await import("../account/account.ts")).registerAccount,
+  "tls-report": async () => (await import("../tls_report.ts")).registerTlsReport,
   "check-message": async () => (await import("../check_message.ts")).registerCheckMessage,
   "sendmail": async () => (await import("../sendmail/sendmail.ts")).registerSendmail,
   "demo": async () => (await import("../demo/demo.ts")).registerDemo,

@@ -284,5 +284,35 @@ export const POLICY_EVENTS: EventGroup = {
       "`error`",
       "the policies could not be written to data_dir; after a restart they are fetched anew",
     ],
+    [
+      "tls_report.sent",
+      "info",
+      "`domain`, `day`, `to`",
+      "a report about TLS with the domain's servers on that day (UTC) has been queued as mail, or taken over HTTPS",
+    ],
+    [
+      "tls_report.not_sent",
+      "warn",
+      "`domain`, `day`, `to`, `error`",
+      "it could not be; tried again within a day",
+    ],
+    [
+      "tls_report.failed",
+      "error",
+      "`error`",
+      "a defect of this program; reports are tried again the next day",
+    ],
+    [
+      "tls_report.not_read",
+      "warn",
+      "`path`, `error`",
+      "what was counted before the start cannot be read, and is not reported",
+    ],
+    [
+      "tls_report.not_saved",
+      "warn",
+      "`path`, `error`",
+      "what was counted could not be written down; a kill loses it",
+    ],
   ],
 };

@@ -10,6 +10,7 @@ import { type Folder, makeFolder } from "../support/peers/folder.ts";
 import { type Site, startNginx } from "../support/peers/nginx.ts";
 import { runOk, startUntil } from "../support/peers/process.ts";
 import type { SinkOptions } from "../support/peers/tls_sinks.ts";
+import type { PolicyResults } from "../../tls_report/results.ts";
 import { testWith } from "../support/requires.ts";
 
 const SINKS = fileURLToPath(new URL("../support/peers/tls_sinks.ts", import.meta.url));
@@ -243,8 +244,27 @@ testWith(
         const shown = await run("queue", "show", entry.id);
         assert.match(shown, /mx1\.badmx\.test \[127\.0\.1\.2\] \(asked for by MTA-STS\): certificate not/);
       });
-      // Down with a policy that is kept: it goes on applying, over a restart too.
       assert.equal(await server.stop(), 0);
+      await t.step("what came of it is counted for reports", async () => {
+        const { days } = JSON.parse(await Deno.readTextFile(workspace.file("state", "tls-reports.json")));
+        const found = new Map<string, { policies: PolicyResults[] }>(days.flatMap((
+          { domains }: { domains: [string, { policies: PolicyResults[] }][] },
+        ) => domains));
+        const of = (domain: string) =>
+          found.get(domain)?.policies.map(({ policy, successes, failures, details }) => [
+            policy.type,
+            successes > 0,
+            failures > 0,
+            ...details.map(({ type }) => type),
+          ]);
+        assert.deepEqual(of("enforce.test"), [["sts", true, false]]);
+        assert.deepEqual(of("mismatch.test"), [["sts", false, true, "validation-failure"]]);
+        assert.deepEqual(of("badmx.test"), [["sts", false, true, "certificate-not-trusted"]]);
+        assert.deepEqual(of("plain.test"), [["sts", false, true, "starttls-not-supported"]]);
+        assert.deepEqual(of("none.test"), [["no-policy-found", false, true, "starttls-not-supported"]]);
+        assert.deepEqual(of("badhost.test"), [["sts", false, true, "sts-webpki-invalid"]]);
+        assert.equal(of("overruled.test"), undefined);
+      });
     }
     await dns.program.stop();
     dns = await startBind(zones({ "enforce.test": "2", "wildcard.test": "2" }), { port: 53, through });

@@ -1,0 +1,120 @@
+/**
+ * `mailapp tls-report`: a report about TLS that others sent, in words.
+ *
+ * @module
+ */
+import type { Command } from "commander";
+import { errorText } from "../base/error_text.ts";
+import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
+import type { Io } from "../server/io.ts";
+import {
+  type ReadDetail,
+  type ReadPolicy,
+  type ReadReport,
+  readReport,
+  ReportError,
+} from "../tls_report/read.ts";
+import { moment, printJson } from "./command_line/json.ts";
+import { examples, type Registrar } from "./command_line/subcommand.ts";
+import { count, printable } from "./command_line/terminal.ts";
+
+/** Registers the subcommand. */
+export function registerTlsReport(program: Command, { io, action }: Registrar): void {
+  program.command("tls-report")
+    .description("say in words what a report about TLS (RFC 8460) tells of your servers")
+    .argument("<file>", "the report: a mail, a .json.gz or a .json")
+    .option("--json", "print JSON")
+    .addHelpText("after", examples("mailapp tls-report ~/Maildir/new/1795492928.M1P2Q3.mx.example.com"))
+    .action(action((file: string, flags: { readonly json?: true }) => tlsReport(file, { flags, io })));
+}
+
+const LONGEST_FILE = 64 * 1024 * 1024;
+
+async function tlsReport(
+  path: string,
+  { flags, io }: { readonly flags: { readonly json?: true }; readonly io: Io },
+): Promise<ExitCode> {
+  let file: Uint8Array;
+  try {
+    const { size } = await Deno.stat(path);
+    if (size > LONGEST_FILE) throw new Error(`longer than ${LONGEST_FILE} octets`);
+    file = await Deno.readFile(path);
+  } catch (error) {
+    throw new CommandError(`${printable(path)}: ${errorText(error)}`, EXIT.noInput, { cause: error });
+  }
+  let report: ReadReport;
+  try {
+    report = readReport(file);
+  } catch (error) {
+    if (!(error instanceof ReportError)) throw error;
+    throw new CommandError(`${printable(path)}: ${error.message}`, EXIT.data, { cause: error });
+  }
+  if (flags.json) printJson(jsonOf(report), io);
+  else io.out(describe(report));
+  return EXIT.ok;
+}
+
+function jsonOf({ from, to, ...report }: ReadReport): unknown {
+  const [startsAt, endsAt] = [Date.parse(from), Date.parse(to)];
+  return {
+    ...report,
+    ...(!Number.isNaN(startsAt) && { startsAt: moment(startsAt) }),
+    ...(!Number.isNaN(endsAt) && { endsAt: moment(endsAt) }),
+  };
+}
+
+function describe({ organization, contact, id, from, to, policies }: ReadReport): string {
+  const lines = [
+    `report of ${printable(organization)} (${printable(contact)}), ${printable(id)}`,
+    `  from ${printable(from)} to ${printable(to)}`,
+    ...policies.flatMap(describePolicy),
+  ];
+  if (policies.length === 0) lines.push("  it says nothing");
+  return lines.map((line) => `${line}\n`).join("");
+}
+
+const POLICIES: Readonly<Record<string, string>> = {
+  sts: "under its MTA-STS policy",
+  tlsa: "under its TLSA records (DANE)",
+  "no-policy-found": "without a policy",
+};
+
+function describePolicy({ type, domain, successes, failures, details }: ReadPolicy): string[] {
+  const outcome = failures === 0 ? "all went well" : `${failures} failed`;
+  return [
+    `${printable(domain)}, ${POLICIES[type] ?? printable(type)}: ${
+      count(successes + failures, "connection")
+    }, ${outcome}`,
+    ...details.flatMap(describeDetail),
+  ];
+}
+
+/** What each result means, and what to do (RFC 8460 §4.3). */
+const RESULTS: Readonly<Record<string, string>> = {
+  "starttls-not-supported":
+    "STARTTLS was not offered. See whether the certificate is there, and whether a firewall rewrites SMTP.",
+  "certificate-host-mismatch":
+    "The certificate is not for the host's name. Get one that names it: mailapp doctor checks it.",
+  "certificate-expired": "The certificate has expired. Renew it, and see that serve-in has taken it over.",
+  "certificate-not-trusted":
+    "The certificate is of no authority that they know, or an intermediate one is missing from the file.",
+  "validation-failure": "TLS failed for another reason.",
+  "tlsa-invalid": "A TLSA record cannot be used. mailapp dns prints the right one.",
+  "dnssec-invalid": "DNSSEC of the domain does not hold. See whether its signatures have expired.",
+  "dane-required": "They ask for DANE, and the domain has none.",
+  "sts-policy-fetch-error":
+    "The MTA-STS policy could not be had. See whether https://mta-sts.DOMAIN/.well-known/mta-sts.txt answers.",
+  "sts-policy-invalid": "The MTA-STS policy makes no sense. mailapp dns prints it.",
+  "sts-webpki-invalid": "The certificate of the policy host is not valid.",
+};
+
+function describeDetail({ type, host, address, sender, count: sessions, reason }: ReadDetail): string[] {
+  const where = [host, address === "" ? "" : `[${address}]`].filter((text) => text !== "").join(" ");
+  return [
+    `  ${sessions} times ${printable(type)}${where === "" ? "" : ` at ${printable(where)}`}${
+      sender === "" ? "" : `, from ${printable(sender)}`
+    }`,
+    ...(RESULTS[type] === undefined ? [] : [`    ${RESULTS[type]}`]),
+    ...(reason === "" ? [] : [`    their words: ${printable(reason)}`]),
+  ];
+}

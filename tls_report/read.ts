@@ -1,0 +1,139 @@
+/**
+ * Reading a report that others sent: as JSON, compressed, or as the mail that it came in (RFC 8460 §5).
+ *
+ * @module
+ */
+import { Buffer } from "node:buffer";
+import { gunzipSync } from "node:zlib";
+
+/** A report, as far as it makes sense. */
+export interface ReadReport {
+  readonly organization: string;
+  readonly contact: string;
+  readonly id: string;
+  readonly from: string;
+  readonly to: string;
+  readonly policies: readonly ReadPolicy[];
+}
+
+/** What it says of one policy. */
+export interface ReadPolicy {
+  readonly type: string;
+  readonly domain: string;
+  readonly successes: number;
+  readonly failures: number;
+  readonly details: readonly ReadDetail[];
+}
+
+/** Sessions that failed for one reason. */
+export interface ReadDetail {
+  readonly type: string;
+  readonly host: string;
+  readonly address: string;
+  readonly sender: string;
+  readonly count: number;
+  readonly reason: string;
+}
+
+/** It is no report; the message says why. */
+export class ReportError extends Error {
+  override readonly name = "ReportError";
+}
+
+/** Octets of a report, unpacked. */
+const MAX_REPORT = 32 * 1024 * 1024;
+
+/**
+ * Reads a report from the octets of a file.
+ * @throws {ReportError}
+ */
+export function readReport(file: Uint8Array): ReadReport {
+  const packed = isGzip(file) ? file : isJson(file) ? undefined : attachment(file);
+  const text = new TextDecoder().decode(
+    packed === undefined ? file : isGzip(packed) ? unpack(packed) : packed,
+  );
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    throw new ReportError("no JSON in it");
+  }
+  const report = record(json);
+  const range = record(report["date-range"]);
+  if (!Array.isArray(report["policies"])) throw new ReportError("a report has policies, and there are none");
+  return {
+    organization: textOf(report["organization-name"]),
+    contact: textOf(report["contact-info"]),
+    id: textOf(report["report-id"]),
+    from: textOf(range["start-datetime"]),
+    to: textOf(range["end-datetime"]),
+    policies: report["policies"].map(readPolicy),
+  };
+}
+
+function readPolicy(value: unknown): ReadPolicy {
+  const { policy, summary, "failure-details": details } = record(value);
+  const { "policy-type": type, "policy-domain": domain } = record(policy);
+  const counts = record(summary);
+  return {
+    type: textOf(type),
+    domain: textOf(domain),
+    successes: count(counts["total-successful-session-count"]),
+    failures: count(counts["total-failure-session-count"]),
+    details: (Array.isArray(details) ? details : []).map((one) => {
+      const detail = record(one);
+      return {
+        type: textOf(detail["result-type"]),
+        host: textOf(detail["receiving-mx-hostname"]),
+        address: textOf(detail["receiving-ip"]),
+        sender: textOf(detail["sending-mta-ip"]),
+        count: count(detail["failed-session-count"]),
+        reason: textOf(detail["failure-reason-code"]),
+      };
+    }),
+  };
+}
+
+function isGzip([first, second]: Uint8Array): boolean {
+  return first === 0x1f && second === 0x8b;
+}
+
+function isJson(file: Uint8Array): boolean {
+  return new TextDecoder().decode(file.subarray(0, 100)).trimStart().startsWith("{");
+}
+
+function unpack(packed: Uint8Array): Uint8Array {
+  try {
+    return gunzipSync(packed, { maxOutputLength: MAX_REPORT });
+  } catch {
+    throw new ReportError("it cannot be unpacked, or is too long");
+  }
+}
+
+/** The part of a mail that is the report. */
+function attachment(file: Uint8Array): Uint8Array {
+  const text = Buffer.from(file).toString("latin1").replaceAll("\r\n", "\n");
+  const at = text.search(/^content-type:[ \t]*application\/tlsrpt\+(?:gzip|json)/im);
+  const begin = at === -1 ? -1 : text.indexOf("\n\n", at);
+  if (begin === -1) throw new ReportError("neither a report nor a mail with one (application/tlsrpt+gzip)");
+  // The fields of the part stand before and behind its Content-Type.
+  const fields = text.slice(text.lastIndexOf("\n\n", at) + 1, begin);
+  const rest = text.slice(begin + 2);
+  const end = rest.search(/^--/m);
+  const body = end === -1 ? rest : rest.slice(0, end);
+  return /^content-transfer-encoding:[ \t]*base64/im.test(fields)
+    ? Buffer.from(body, "base64")
+    : Buffer.from(body, "latin1");
+}
+
+function record(value: unknown): Record<string, unknown> {
+  return typeof value === "object" && value !== null ? value as Record<string, unknown> : {};
+}
+
+function textOf(value: unknown): string {
+  return typeof value === "string" ? value : "";
+}
+
+function count(value: unknown): number {
+  return typeof value === "number" && Number.isFinite(value) && value >= 0 ? Math.floor(value) : 0;
+}
