@@ -99,7 +99,7 @@ export class SpaceReserve {
     return claim;
   }
 
-  /** @ignore Takes some room, even if there is none; whether that leaves the reserve. */
+  /** @ignore Takes some room, and gives all back that is not written yet where that does not leave the reserve. */
   grow(
     claim: SpaceClaim,
     { path, octets }: { readonly path: number; readonly octets: number },
@@ -109,6 +109,14 @@ export class SpaceReserve {
     const room = this.#roomOf[path];
     if (this.#claimed < LOOK_AGAIN_AT && room !== undefined && !this.#isLow(room)) return true;
     return this.#hasAfterLook(undefined, claim);
+  }
+
+  #giveBack(claim: SpaceClaim): void {
+    for (const [path, octets] of claim.octets.entries()) {
+      const written = Math.min(claim.written(path), octets);
+      this.#take(path, { octets: written - octets, files: 0 });
+      claim.octets[path] = written;
+    }
   }
 
   /** @ignore Ends a claim: the part that is not on the disk is free again. */
@@ -155,8 +163,9 @@ export class SpaceReserve {
 
   async #hasAfterLook(
     needs: SpaceNeeds | undefined,
-    { session, octets }: { readonly session: string; readonly octets: readonly number[] },
+    asking: { readonly session: string; readonly octets: readonly number[] },
   ): Promise<boolean> {
+    const { session, octets } = asking;
     // Where nothing has come since the last reading, another one would show the same.
     if (!this.#isFresh() || this.#claimed > 0) {
       await (this.#look ??= this.#lookNow().finally(() => this.#look = undefined));
@@ -164,6 +173,8 @@ export class SpaceReserve {
     const lack = this.#lack(needs);
     if (lack === undefined) return true;
     this.#tell(lack, { session, size: octets.reduce((sum, count) => sum + count, 0) });
+    // Its message will be refused: at once, since another that waits for the same reading may have room by that.
+    if (asking instanceof SpaceClaim) this.#giveBack(asking);
     return false;
   }
 

@@ -60,6 +60,23 @@ Deno.test("SpaceReserve counts what others have brought and not stored", async (
   assert.ok(!await second.grow(0, 1 * MIB));
 });
 
+Deno.test("SpaceReserve refuses of several that grow at once no more than it must", async () => {
+  const { reserve } = setting({ "/mail": { octets: 50 * MIB } });
+  const claims = await Promise.all(Array.from({ length: 6 }, () => claimed(reserve)));
+  // 10 MiB beside the reserve. All have brought 1.6 MiB before the first has no room for more.
+  for (const claim of claims) assert.ok(await claim.grow(0, 1.6 * MIB));
+  const grown = await Promise.all(claims.map((claim) => claim.grow(0, 0.5 * MIB)));
+  assert.equal(grown.filter((has) => has).length, 4);
+  // What was refused and is on the disk stays counted until it is dropped.
+  const [first, second] = claims.filter((_, index) => grown[index]);
+  assert.ok(first && second);
+  second.written = () => 2 * MIB;
+  assert.ok(!await second.grow(0, 8 * MIB));
+  assert.ok(await first.grow(0, 1 * MIB));
+  assert.ok(!await first.grow(0, 1 * MIB));
+  for (const claim of claims) claim[Symbol.dispose]();
+});
+
 Deno.test("SpaceReserve lets a claim go that is dropped, and keeps one that is stored", async () => {
   const { reserve } = setting({ "/mail": { octets: 64 * MIB } });
   const dropped = await claimed(reserve);
