@@ -25,7 +25,7 @@ const ROOMS = ["spool", "dkim", "tls", "incoming", "submit", "acme", ACCOUNTS_DI
 
 /** The table. What is not there is not looked at. */
 export function guardedPaths(config: Config): GuardedPath[] {
-  const { dataDir, file, log, metrics, tls: { certificate, acme }, mailboxes } = config;
+  const { alerts, dataDir, file, log, metrics, tls: { certificate, acme }, mailboxes } = config;
   const secret = (what: string, path: string | undefined): GuardedPath[] =>
     path === undefined ? [] : [{ what, path, others: NOTHING }];
   return [
@@ -38,6 +38,9 @@ export function guardedPaths(config: Config): GuardedPath[] {
     ...dkimKeyPaths(config),
     ...passwordPaths(config),
     ...secret("[metrics] token_file", metrics.tokenFile),
+    ...secret("[alerts] token_file", alerts.webhook?.tokenFile),
+    ...secret("[alerts] secret_file", alerts.webhook?.secretFile),
+    ...secret("[alerts] password_file", alerts.mail?.passwordFile),
     { what: "data_dir", path: dataDir, others: LIST },
     ...ROOMS.map((name) => ({ what: "data_dir", path: join(dataDir, name), others: NOTHING })),
     ...secret("the accounts", accountsPath(config)),

@@ -124,6 +124,14 @@ dns = { server = "192.0.2.53", zone = "example.com", key_name = "acme.key", key_
 accounts_file = "/x/accounts"
 [metrics]
 token_file = "/x/token"
+[alerts]
+webhook = "https://ntfy.test/topic"
+token_file = "/x/alerts.token"
+secret_file = "/x/secret"
+mail_via = "smtps://u@smtp.test"
+password_file = "/x/alerts.password"
+mail_from = "a@example.com"
+mail_to = "a@example.net"
 [serve-out.routes]
 "*" = { host = "smtp.provider.test", user = "u", password_file = "/x/password" }
 [dkim]
