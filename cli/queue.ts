@@ -121,8 +121,9 @@ interface Context {
 
 /** What `--sort` goes by; the smallest comes first. */
 const SORT_KEYS: Readonly<Record<string, (view: QueueView) => number | string>> = {
-  age: ({ age }) => -age,
-  newest: ({ age }) => age,
+  // Ids begin with the time; ages grow while the list comes.
+  age: ({ entry }) => entry.id,
+  newest: ({ entry }) => entry.id,
   size: ({ entry }) => -entry.size,
   attempts: ({ entry }) => -Math.max(...entry.recipients.map(({ attemptCount }) => attemptCount)),
   next: ({ entry }) =>
@@ -193,6 +194,7 @@ async function* listed(
   if (keyOf !== undefined) {
     known.sort(({ key: one }, { key: other }) => one < other ? -1 : one > other ? 1 : 0);
   }
+  if (flags.sort === "newest") known.reverse();
   const chosen = known.slice(0, flags.limit ?? Infinity);
   if (known.length <= LONG_LIST) {
     for (const { id } of chosen) yield* views.filter(({ entry }) => entry.id === id);

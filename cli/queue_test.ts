@@ -460,7 +460,7 @@ Deno.test("mailapp queue list --group counts by domain, reason and sender, in te
 
 Deno.test("mailapp queue list --sort puts messages in the order that is asked for", async () => {
   await withSpool(async ({ directory, mailapp }) => {
-    await fill(directory, manyEntries());
+    const filled = await fill(directory, manyEntries());
     const sorted = async (key: string) =>
       JSON.parse((await mailapp("queue", "list", "--json", "--sort", key)).out).map(
         ({ recipients: [recipient] }: { recipients: Record<string, unknown>[] }) => recipient,
@@ -472,6 +472,12 @@ Deno.test("mailapp queue list --sort puts messages in the order that is asked fo
     assert.ok(isOrdered(next.map((one) => String(one["next_attempt_at"]))));
     assert.ok(isOrdered((await sorted("attempts")).map((one) => -Number(one["attempt_count"]))));
     assert.ok(isOrdered((await sorted("domain")).map((one) => String(one["domain"]))));
+    const ids = async (key: string) =>
+      JSON.parse((await mailapp("queue", "list", "--json", "--sort", key)).out).map((
+        { id }: { id: string },
+      ) => id);
+    assert.deepEqual(await ids("age"), filled);
+    assert.deepEqual(await ids("newest"), filled.toReversed());
     assert.equal((await mailapp("queue", "list", "--sort", "colour")).code, 64);
   });
 });
