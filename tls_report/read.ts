@@ -112,16 +112,19 @@ function unpack(packed: Uint8Array): Uint8Array {
 
 /** The part of a mail that is the report. */
 function attachment(file: Uint8Array): Uint8Array {
-  const text = Buffer.from(file).toString("latin1").replaceAll("\r\n", "\n");
-  const at = text.search(/^content-type:[ \t]*application\/tlsrpt\+(?:gzip|json)/im);
-  const begin = at === -1 ? -1 : text.indexOf("\n\n", at);
-  if (begin === -1) throw new ReportError("neither a report nor a mail with one (application/tlsrpt+gzip)");
+  const lines = Buffer.from(file).toString("latin1").replaceAll("\r\n", "\n").split("\n");
+  const type = lines.findIndex((line) =>
+    /^content-type:[ \t]*application\/tlsrpt\+(?:gzip|json)/i.test(line)
+  );
+  const blank = lines.indexOf("", type);
+  if (type === -1 || blank === -1) {
+    throw new ReportError("neither a report nor a mail with one (application/tlsrpt+gzip)");
+  }
   // The fields of the part stand before and behind its Content-Type.
-  const fields = text.slice(text.lastIndexOf("\n\n", at) + 1, begin);
-  const rest = text.slice(begin + 2);
-  const end = rest.search(/^--/m);
-  const body = end === -1 ? rest : rest.slice(0, end);
-  return /^content-transfer-encoding:[ \t]*base64/im.test(fields)
+  const fields = lines.slice(lines.lastIndexOf("", type) + 1, blank);
+  const end = lines.findIndex((line, at) => at > blank && line.startsWith("--"));
+  const body = lines.slice(blank + 1, end === -1 ? undefined : end).join("\n");
+  return fields.some((line) => /^content-transfer-encoding:[ \t]*base64/i.test(line))
     ? Buffer.from(body, "base64")
     : Buffer.from(body, "latin1");
 }

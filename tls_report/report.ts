@@ -108,7 +108,7 @@ export function reportMail({ head, report, submitter, from, to, hostname, now }:
     "Content-Disposition: attachment;",
     `\tfilename="${file}"`,
     "",
-    ...Buffer.from(report).toString("base64").match(/.{1,76}/g) ?? [],
+    ...Buffer.from(report).toString("base64").match(/[A-Za-z0-9+/=]{1,76}/g) ?? [],
     "",
     `--${boundary}--`,
     "",
