@@ -5,6 +5,7 @@ import { FakeClock } from "../tests/support/fake_clock.ts";
 import { RecordingLog } from "../tests/support/recording_log.ts";
 import { AA, AD, FakeDns, type FakeDnsReply, RA, soa } from "../tests/support/fake_dns.ts";
 import { type Answer, DnsResolver } from "./resolver.ts";
+import { until } from "../tests/support/until.ts";
 
 const mx = (exchange: string, preference = 10, name = "d.test") => ({
   name,
@@ -143,7 +144,7 @@ Deno.test("DnsResolver asks without EDNS who drops questions with it", async () 
   });
   const resolver = new DnsResolver({ clock, servers: [dns.server] });
   const first = resolver.txt("d.test");
-  while (dns.asked.length === 0) await clock.advance(0);
+  await until(() => dns.asked.length !== 0, "a question", () => clock.advance(0));
   await clock.advance(2_000);
   assert.equal((await first).kind, "no-such-name");
   assert.equal((await resolver.txt("e.test")).kind, "no-such-name");
@@ -259,7 +260,7 @@ Deno.test("DnsResolver asks the next server, and the dead one last for a while",
   await using good = await FakeDns.start({ "d.test TXT": { answers }, "e.test TXT": { rcode: 3 } });
   const resolver = new DnsResolver({ clock, servers: [dead.server, bad.server, good.server] });
   const first = resolver.txt("d.test");
-  while (dead.asked.length === 0) await clock.advance(0);
+  await until(() => dead.asked.length !== 0, "a question", () => clock.advance(0));
   await clock.advance(2_000);
   assert.equal((await first).kind, "found");
   assert.equal((await resolver.txt("e.test")).kind, "no-such-name");
@@ -271,9 +272,9 @@ Deno.test("DnsResolver gives up on silent servers in time, and says so", async (
   await using dead = await FakeDns.start({ "d.test TXT": "silent" });
   const resolver = new DnsResolver({ clock, servers: [dead.server] });
   const answer = resolver.txt("d.test");
-  while (dead.asked.length === 0) await clock.advance(0);
+  await until(() => dead.asked.length !== 0, "a question", () => clock.advance(0));
   await clock.advance(2_000);
-  while (dead.asked.length === 1) await clock.advance(0);
+  await until(() => dead.asked.length !== 1, "a question", () => clock.advance(0));
   await clock.advance(5_000);
   assert.deepEqual(await answer, { kind: "failed", reason: "no answer from 127.0.0.1" });
   assert.equal(clock.pending, 0);
@@ -311,7 +312,7 @@ Deno.test("DnsResolver lets each caller give up alone", async () => {
   const resolver = new DnsResolver({ clock, servers: [dns.server] });
   const controller = new AbortController();
   const [mine, other] = [resolver.txt("d.test", { signal: controller.signal }), resolver.txt("d.test")];
-  while (dns.asked.length === 0) await clock.advance(0);
+  await until(() => dns.asked.length !== 0, "a question", () => clock.advance(0));
   controller.abort();
   assert.deepEqual(await mine, { kind: "failed", reason: "given up" });
   dns.zone["d.test TXT"] = { rcode: 3 };
@@ -321,7 +322,7 @@ Deno.test("DnsResolver lets each caller give up alone", async () => {
     kind: "failed",
     reason: "given up",
   });
-  while (dns.asked.length < 3) await clock.advance(0);
+  await until(() => dns.asked.length >= 3, "the questions", () => clock.advance(0));
   // What was asked for it is answered before the server goes.
   assert.equal((await resolver.txt("x.test")).kind, "no-such-name");
 });
@@ -492,14 +493,14 @@ Deno.test("DnsResolver that is confined gives a silent server a second, and one 
   await using dns = await FakeDns.start({ "d.test CNAME": "silent" });
   const resolver = new DnsResolver({ clock, servers: [dns.server], confined });
   const first = resolver.cname("d.test");
-  while (dns.asked.length < 1) await clock.advance(0);
+  await until(() => dns.asked.length >= 1, "the questions", () => clock.advance(0));
   await clock.advance(1_000);
   assert.equal((await first).kind, "failed");
   assert.equal((await resolver.cname("gone.test")).kind, "no-such-name");
   await clock.advance(5_000);
   const answer = resolver.cname("d.test");
   for (const [asked, ms] of [[3, 2_000], [4, 5_000]] as const) {
-    while (dns.asked.length < asked) await clock.advance(0);
+    await until(() => dns.asked.length >= asked, "the questions", () => clock.advance(0));
     await clock.advance(ms);
   }
   assert.deepEqual(await answer, { kind: "failed", reason: "no answer over TCP from 127.0.0.1" });

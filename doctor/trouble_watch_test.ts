@@ -3,6 +3,7 @@ import { FakeClock, settle } from "../tests/support/fake_clock.ts";
 import { RecordingLog } from "../tests/support/recording_log.ts";
 import { troubleMail } from "./trouble_mail.ts";
 import { currentTroubles, type Trouble, TroubleWatch } from "./trouble_watch.ts";
+import { until } from "../tests/support/until.ts";
 
 const HOUR = 3_600_000;
 const FULL: Trouble = { kind: "disk", about: "/x", what: "it is full", next: "Make room." };
@@ -45,12 +46,12 @@ class Setting implements AsyncDisposable {
 
   /** Lets so many looks be over. */
   async looks(count: number): Promise<void> {
-    const until = this.#rounds + count;
-    while (this.#rounds < until) {
+    const end = this.#rounds + count;
+    await until(() => this.#rounds >= end, "the looks", async () => {
       await this.clock.advance(10 * 60_000);
-      // The file of what was told is written by real time.
-      while (this.clock.pending === 0) await settle();
-    }
+      // The file of what was told is written in real time.
+      await until(() => this.clock.pending > 0, "the next look", settle);
+    });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

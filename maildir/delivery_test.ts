@@ -14,6 +14,7 @@ import {
   recipient,
 } from "../tests/support/maildir_setting.ts";
 import { Mailboxes } from "./mailboxes.ts";
+import { until } from "../tests/support/until.ts";
 
 const encoder = new TextEncoder();
 
@@ -460,7 +461,7 @@ Deno.test("MaildirDelivery has at most 256 files open while it stores, however m
     const slow = Promise.withResolvers<void>();
     fileSystem.before = (call, path) => call === "sync" && /alice\/tmp/.test(path) ? slow.promise : undefined;
     const all = Array.from({ length: 300 }, () => deliver(delivery, { to: ["alice@example.com"] }));
-    while (files("alice", "tmp").length < 256) await new Promise((resolve) => setTimeout(resolve, 1));
+    await until(() => files("alice", "tmp").length >= 256, "256 open files");
     await settle();
     assert.equal(files("alice", "tmp").length, 256);
     slow.resolve();

@@ -199,10 +199,11 @@ Deno.test("Maildir tells a new/ that was made anew, though it has the number of 
       await deliver(maildir);
       const before = born();
       // The clock of file systems goes by some milliseconds.
-      do {
+      for (let tries = 0; tries === 0 || (before !== undefined && born() === before); tries++) {
+        assert.ok(tries < 10_000, "the clock of the file system stands still");
         await Deno.remove(folder, { recursive: true });
         await Deno.mkdir(folder, { mode: 0o770 });
-      } while (before !== undefined && born() === before);
+      }
       fileSystem.calls.length = 0;
       await deliver(maildir);
       assert.ok(fileSystem.calls.includes(`sync ${path}`));

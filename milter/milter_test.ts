@@ -8,6 +8,7 @@ import { FakeClock, settle } from "../tests/support/fake_clock.ts";
 import { type FakeMilterOptions, type MilterAnswer, startFakeMilter } from "../tests/support/fake_milter.ts";
 import { type MilterAddress, type MilterEnvelope, MilterSession, type MilterVerdict } from "./milter.ts";
 import { encodePacket, PacketReader } from "./packet.ts";
+import { until } from "../tests/support/until.ts";
 
 const ENVELOPE: MilterEnvelope = {
   hostname: "mx.example.com",
@@ -211,7 +212,7 @@ Deno.test("MilterSession waits for no answer longer than it should, and for no c
       /no answer in time/,
     );
     if (step === "O") {
-      while (milter.seen.length === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+      await until(() => milter.seen.length > 0, "the negotiation");
     } else await waiting.promise;
     await settle();
     await clock.advance(5001);

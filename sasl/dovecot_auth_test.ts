@@ -5,6 +5,7 @@ import fc from "fast-check";
 import { FakeClock, settle } from "../tests/support/fake_clock.ts";
 import { DovecotAuth } from "./dovecot_auth.ts";
 import { parseReply, plainRequest } from "./dovecot_protocol.ts";
+import { until } from "../tests/support/until.ts";
 
 const HANDSHAKE =
   "VERSION\t1\t2\nMECH\tPLAIN\tplaintext\nMECH\tLOGIN\tplaintext\nSPID\t1\nCUID\t1\nCOOKIE\tx\nDONE\n";
@@ -169,7 +170,7 @@ Deno.test("DovecotAuth bounds how many wait, and ends them when it is disposed",
   await using dovecot = new FakeDovecot().listen();
   dovecot.answer = () => undefined;
   const all = Array.from({ length: 110 }, () => dovecot.check());
-  while (dovecot.requests.length < 100) await settle();
+  await until(() => dovecot.requests.length >= 100, "100 requests", settle);
   dovecot.auth[Symbol.dispose]();
   assert.ok((await Promise.all(all)).every(({ kind }) => kind === "unavailable"));
   assert.equal(dovecot.requests.length, 100);

@@ -15,6 +15,7 @@ import { MemoryQueue } from "../tests/support/memory_queue.ts";
 import { RecordingLog } from "../tests/support/recording_log.ts";
 import { incomingDirectory, openMailboxes } from "./parts.ts";
 import { causeOfOurs, relayTroubleFile, watchServeIn, watchServeOut } from "./trouble_parts.ts";
+import { until } from "../tests/support/until.ts";
 
 const DAY = 86_400_000;
 
@@ -82,7 +83,7 @@ Deno.test("watchServeIn() writes to postmaster of a certificate that should have
   assert.deepEqual(log.named("trouble").map(({ fields }) => fields["kind"]), ["certificate"]);
 
   certificates.pair = { leaf: await issue(20) } as CertificatePair;
-  while (clock.pending === 0) await settle();
+  await until(() => clock.pending > 0, "the next look", settle);
   await clock.advance(10 * 60_000);
   await log.saw("trouble.over");
   assert.equal(log.named("message.delivered").length, 1);
@@ -114,7 +115,7 @@ Deno.test("watchServeOut() queues a message for postmaster of what others refuse
   refusals.note({ status: "5.7.25", reply: "550 5.7.25 no PTR for you", host });
   await clock.advance(2 * 60_000);
   await log.saw("trouble");
-  while (clock.pending === 0) await settle();
+  await until(() => clock.pending > 0, "the next look", settle);
   const [entry, ...others] = queue.entries;
   assert.deepEqual(others, []);
   assert.equal(entry?.reversePath, "");

@@ -5,6 +5,7 @@ import { FakeClock, settle } from "../tests/support/fake_clock.ts";
 import { RecordingDelivery } from "../tests/support/recording_delivery.ts";
 import { RecordingLog } from "../tests/support/recording_log.ts";
 import { type ServerLimits, SmtpServer } from "./server.ts";
+import { until } from "../tests/support/until.ts";
 
 /** The parts of a `Deno.Conn` that are used. */
 class FakeConn {
@@ -252,9 +253,7 @@ Deno.test("serve() goes on at once where only one connection failed, however its
   ];
   for (const failure of [...failures, ...failures]) served.listener.offer(failure);
   // Behind sixteen failures the event loop has its turn.
-  while (served.listener.accepts <= 2 * failures.length) {
-    await new Promise((resolve) => setTimeout(resolve, 0));
-  }
+  await until(() => served.listener.accepts > 2 * failures.length, "the next connection");
   assert.match((await served.connect("192.0.2.1")).heard, GREETED);
   assert.deepEqual(served.log.named("accept.failed"), []);
   assert.equal(served.log.named("accept.lost").length, 2 * failures.length);

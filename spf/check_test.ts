@@ -7,6 +7,7 @@ import { FakeDns } from "../tests/support/fake_dns.ts";
 import { type StaticName, StaticResolver } from "../tests/support/static_resolver.ts";
 import { checkSpf } from "./check.ts";
 import { spfRecords, spfSyntaxError } from "./record.ts";
+import { until } from "../tests/support/until.ts";
 
 const check = (
   record: string | readonly string[],
@@ -218,10 +219,10 @@ Deno.test("checkSpf() gives up by signal with temperror", async () => {
     resolver: new DnsResolver({ clock, servers: [dns.server] }),
     signal: deadline.signal,
   });
-  while (dns.asked.length === 0) await clock.advance(0);
+  await until(() => dns.asked.length > 0, "a question", () => clock.advance(0));
   deadline.abort();
   assert.equal((await verdict).result, "temperror");
-  while (clock.pending > 0) await clock.advance(5_000);
+  await until(() => clock.pending === 0, "the end of all timers", () => clock.advance(5_000));
 });
 
 Deno.test("checkSpf() finds names with the characters of local-parts in a real zone", async () => {

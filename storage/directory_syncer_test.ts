@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { FaultyFileSystem } from "../tests/support/faulty_file_system.ts";
 import { DirectorySyncer } from "./directory_syncer.ts";
 import { StorageError } from "./storage_error.ts";
+import { until } from "../tests/support/until.ts";
 
 /** A file system whose syncs wait until the test lets the oldest one go. */
 async function inDirectory(
@@ -45,7 +46,11 @@ Deno.test("DirectorySyncer.sync() shares the next sync, never the running one", 
     assert.equal(syncs(), 1);
     assert.equal(lateDone, false);
     // The second sync has to get as far as waiting before it can be let go.
-    while (fileSystem.calls.filter((call) => call.startsWith("open")).length < 2) await Promise.resolve();
+    await until(
+      () => fileSystem.calls.filter((call) => call.startsWith("open")).length >= 2,
+      "the second sync",
+      () => Promise.resolve(),
+    );
     release();
     await Promise.all(late);
     assert.equal(syncs(), 2);
@@ -68,7 +73,11 @@ Deno.test("DirectorySyncer.sync() fails for all who shared it, and for nobody el
     const second = syncer.sync(directory);
     release();
     await assert.rejects(first, (error) => error instanceof StorageError && error.fault === "io");
-    while (fileSystem.calls.filter((call) => call.startsWith("open")).length < 2) await Promise.resolve();
+    await until(
+      () => fileSystem.calls.filter((call) => call.startsWith("open")).length >= 2,
+      "the second sync",
+      () => Promise.resolve(),
+    );
     release();
     await second;
     assert.equal(syncs(), 2);

@@ -5,6 +5,7 @@ import type { LogFields, Logger, LogLevel } from "../base/log.ts";
 import { FakeClock, settle } from "../tests/support/fake_clock.ts";
 import { CertificateError, Certificates, loadCertificate, POLL_INTERVAL } from "./certificates.ts";
 import { createTestAuthority, type Leaf } from "../tests/support/test_authority.ts";
+import { until } from "../tests/support/until.ts";
 
 const DAY = 86_400_000;
 const authority = await createTestAuthority();
@@ -52,7 +53,7 @@ async function workspace({ cert, key }: Leaf = good) {
 /** Lets time pass, and the looks at the files that it causes come to their end. */
 async function pass(clock: FakeClock, ms: number): Promise<void> {
   await clock.advance(ms);
-  while (clock.pending === 0) await settle();
+  await until(() => clock.pending > 0, "the next look", settle);
 }
 
 async function refusal(leaf: Leaf): Promise<string> {
@@ -312,7 +313,7 @@ Deno.test("Certificates repeats its warnings daily, and finds new ones as time g
   await pass(work.clock, POLL_INTERVAL);
   assert.deepEqual(work.take(), []);
   await pass(work.clock, DAY);
-  while (work.entries.length === 0) await pass(work.clock, POLL_INTERVAL);
+  await until(() => work.entries.length > 0, "a warning", () => pass(work.clock, POLL_INTERVAL));
   assert.match(String(work.entries[0]?.fields.warning), /expired on/);
   assert.ok(certificates.secureContext);
 });

@@ -8,6 +8,7 @@ import { PASSWORD, SubmissionMachine } from "../support/submission.ts";
 import { checkedMessage, submit } from "./checked_message.ts";
 import { Receiver, SpoolFiles, unanswered, untilEmpty } from "./serve_out_setting.ts";
 import { LONG_ROUNDS, report } from "./setting.ts";
+import { until } from "../support/until.ts";
 
 const ROUNDS = LONG_ROUNDS || 4;
 const CLIENTS = 4;
@@ -107,7 +108,7 @@ Deno.test(`serve-submit and serve-out killed ${ROUNDS} times in turn under load 
     for (let round = 0; round < ROUNDS; round++) {
       const name = round % 2 === 0 ? "serve-submit" : "serve-out";
       const before = seen.accepted.size;
-      while (seen.accepted.size < before + 3) await anyMoment(random, 50);
+      await until(() => seen.accepted.size >= before + 3, "three messages", () => anyMoment(random, 50));
       await anyMoment(random, 100);
       servers[name].signal("SIGKILL");
       await servers[name].ended();

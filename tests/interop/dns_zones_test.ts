@@ -10,6 +10,7 @@ import { type Folder, makeFolder } from "../support/peers/folder.ts";
 import { freePort } from "../support/peers/ports.ts";
 import { runOk, start } from "../support/peers/process.ts";
 import { testWith } from "../support/requires.ts";
+import { until } from "../support/until.ts";
 
 const ZONES: Readonly<Record<string, string>> = {
   "one.example": "@ MX 10 mx\nmx A 192.0.2.1\nmx AAAA 2001:db8::1",
@@ -141,8 +142,8 @@ Deno.test("findTargets() asking a server that never answers defers", async () =>
   // What Deno asks waits in real time, the rest by the clock.
   let found: Targets | undefined;
   finding.then((targets) => found = targets);
-  while (found === undefined) await clock.advance(100);
-  assert.equal(brief(found), "deferred 4.4.3");
+  await until(() => found !== undefined, "the targets", () => clock.advance(100));
+  assert.equal(brief(await finding), "deferred 4.4.3");
   assert.ok(questions >= 3, `${questions} questions`);
   await new Promise<void>((resolve) => silent.close(resolve));
 });

@@ -1,18 +1,26 @@
 /**
- * Waiting for what comes in its own time: a bounded number of turns, and then a failure that says what did not come.
+ * Waiting with a bound: for a number of turns, and then a failure that says what did not come.
  *
  * @module
  */
 import assert from "node:assert/strict";
 
-// Ten seconds and more of turns: far beyond what anything takes that comes at all.
+// At least ten seconds: far more than anything takes that comes at all.
 const TURNS = 10_000;
 
-/** Waits until it holds. */
-export async function until(holds: () => boolean, what: string): Promise<void> {
+/**
+ * Waits until it holds.
+ * @param what named in the failure
+ * @param step what each turn does, such as to let time pass on a clock of the test; default: it waits a millisecond
+ */
+export async function until(
+  holds: () => boolean,
+  what: string,
+  step: () => Promise<unknown> = () => new Promise((resolve) => setTimeout(resolve, 1)),
+): Promise<void> {
   for (let turn = 0; turn < TURNS; turn++) {
     if (holds()) return;
-    await new Promise((resolve) => setTimeout(resolve, 1));
+    await step();
   }
-  assert.fail(`it never came to pass: ${what}`);
+  assert.fail(`waited in vain for ${what}`);
 }
