@@ -133,7 +133,7 @@ Deno.test("changeAccounts() loses no change of many at once, and waits for other
   ));
   assert.deepEqual((await readAccounts(place.path)).map(({ login }) => login).sort(), logins);
   await changeAccounts(place.path, async () => {
-    const late = changeAccounts(place.path, () => ({ result: undefined }), { ...FRESH, patience: 0 });
+    const late = changeAccounts(place.path, () => ({ result: undefined }), { ...FRESH, timeout: 0 });
     await assert.rejects(late, AccountsLockedError);
     return { result: undefined };
   }, FRESH);

@@ -28,10 +28,10 @@ export interface ChangeOptions {
   /** Mode and group of a file that is made; where there is one, its own stay, without rights for everybody. */
   readonly fresh: { readonly mode: number; readonly gid?: number };
   /** How long to wait for another process, in milliseconds; 10 seconds if absent. */
-  readonly patience?: number;
+  readonly timeout?: number;
 }
 
-const PATIENCE = 10_000;
+const TIMEOUT = 10_000;
 const TRY_AGAIN = 50;
 const MODE = 0o770;
 
@@ -48,7 +48,7 @@ export async function changeAccounts<T>(
 ): Promise<T> {
   const directory = dirname(path);
   // The file itself is replaced, which would take a lock on it along.
-  using _lock = await lock(directory, options.patience ?? PATIENCE);
+  using _lock = await lock(directory, options.timeout ?? TIMEOUT);
   const { accounts, result } = await change(await readAccounts(path));
   if (accounts === undefined) return result;
   const { mode, uid, gid } = await rightsOf(path, options.fresh);
@@ -66,10 +66,10 @@ export async function changeAccounts<T>(
   return result;
 }
 
-async function lock(directory: string, patience: number): Promise<Disposable> {
+async function lock(directory: string, timeout: number): Promise<Disposable> {
   using opened = new DisposableStack();
   const file = opened.use(await Deno.open(directory));
-  const until = systemClock.monotonic() + patience;
+  const until = systemClock.monotonic() + timeout;
   while (!await file.tryLock(true)) {
     if (systemClock.monotonic() > until) {
       throw new AccountsLockedError(`${directory} is locked by another process; try again`);

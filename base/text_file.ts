@@ -10,6 +10,6 @@ export function withoutByteOrderMark(text: string): string {
 }
 
 /** PEM text without byte order mark and without white space around its lines, which is to be ignored (RFC 7468 §2). */
-export function tidyPem(text: string): string {
+export function normalizePem(text: string): string {
   return withoutByteOrderMark(text).split("\n").map((line) => line.trim()).join("\n");
 }

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { tidyPem, withoutByteOrderMark } from "./text_file.ts";
+import { normalizePem, withoutByteOrderMark } from "./text_file.ts";
 
 Deno.test("withoutByteOrderMark() takes off one mark, and nothing else", () => {
   assert.equal(withoutByteOrderMark("\ufeffsecret"), "secret");
@@ -8,9 +8,9 @@ Deno.test("withoutByteOrderMark() takes off one mark, and nothing else", () => {
   assert.equal(withoutByteOrderMark(""), "");
 });
 
-Deno.test("tidyPem() leaves nothing around the lines", () => {
+Deno.test("normalizePem() leaves nothing around the lines", () => {
   assert.equal(
-    tidyPem("\ufeff-----BEGIN X-----  \r\nMIIB \t\r\n\t-----END X-----\u00a0"),
+    normalizePem("\ufeff-----BEGIN X-----  \r\nMIIB \t\r\n\t-----END X-----\u00a0"),
     [
       "-----BEGIN X-----",
       "MIIB",

@@ -14,7 +14,7 @@ import { type Clock, systemClock } from "./clock.ts";
  */
 const STRETCH = 20;
 /** Under load, the interval in milliseconds of the timer that shows when the event loop had its turn. */
-const PULSE = 5;
+const HEARTBEAT = 5;
 /** Cost after which the clock is read, which takes half a microsecond. */
 const LOOK = 64 * 1024;
 /** Flows that resume in one turn, in the order of waiting, each with at least one piece of work. */
@@ -36,7 +36,7 @@ class EventLoop {
   #held = false;
   /** How often the event loop is known to have had its turn. */
   turn = 0;
-  #pulse: ReturnType<typeof setInterval> | undefined;
+  #heartbeat: ReturnType<typeof setInterval> | undefined;
   #looked = false;
 
   private constructor(clock: Clock) {
@@ -54,7 +54,7 @@ class EventLoop {
   }
 
   leave(): void {
-    if (--this.#flows === 0) this.#stopPulse();
+    if (--this.#flows === 0) this.#stopHeartbeat();
   }
 
   /** @param inTurn What the flow has spent in this turn, with these costs. */
@@ -68,7 +68,7 @@ class EventLoop {
     if (inTurn <= LITTLE) return;
     return new Promise((resolve) => {
       // Not setImmediate(): in Deno 2.9 a loop of these lets timers pass, and hardly any I/O.
-      if (this.#waiting.push(resolve) === 1) setTimeout(this.#goOn, 0);
+      if (this.#waiting.push(resolve) === 1) setTimeout(this.#resume, 0);
     });
   }
 
@@ -76,23 +76,23 @@ class EventLoop {
   #look(): boolean {
     const now = this.#clock.monotonic();
     this.#looked = true;
-    if (this.#pulse === undefined) {
+    if (this.#heartbeat === undefined) {
       this.#turnedAt = now;
-      const pulse = this.#pulse = setInterval(this.#beat, PULSE);
-      Deno.unrefTimer(pulse);
+      const heartbeat = this.#heartbeat = setInterval(this.#beat, HEARTBEAT);
+      Deno.unrefTimer(heartbeat);
     }
     return this.#held = now - this.#turnedAt >= STRETCH;
   }
 
   readonly #beat = (): void => {
     this.#noteTurn();
-    if (!this.#looked) this.#stopPulse();
+    if (!this.#looked) this.#stopHeartbeat();
     this.#looked = false;
   };
 
-  #stopPulse(): void {
-    clearInterval(this.#pulse);
-    this.#pulse = undefined;
+  #stopHeartbeat(): void {
+    clearInterval(this.#heartbeat);
+    this.#heartbeat = undefined;
   }
 
   #noteTurn(): void {
@@ -101,10 +101,10 @@ class EventLoop {
     this.turn++;
   }
 
-  readonly #goOn = (): void => {
+  readonly #resume = (): void => {
     this.#noteTurn();
     for (const go of this.#waiting.splice(0, GO_AT_ONCE)) go();
-    if (this.#waiting.length > 0) setTimeout(this.#goOn, 0);
+    if (this.#waiting.length > 0) setTimeout(this.#resume, 0);
   };
 }
 

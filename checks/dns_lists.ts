@@ -90,7 +90,7 @@ export class DnsLists implements Disposable {
 
   /**
    * The lists that have the address, in the order of the configuration; a list that does not answer has none. Asks for
-   * the list's own text only where it matters: of the first list with the gravest action. Never rejects.
+   * the list's own text only where it matters: of the first list with the deciding action. Never rejects.
    * @param options `resolver`: asked instead of the one for the tests, with a bound of its own
    */
   async look(ip: string, options: { readonly resolver?: Resolver } = {}): Promise<Listing[]> {
@@ -108,11 +108,11 @@ export class DnsLists implements Disposable {
       return code === undefined ? [] : [{ list, code }];
     }));
     const listings = found.flat();
-    const gravest = gravestListing(listings);
-    if (gravest === undefined || gravest.list.action === "allow") return listings;
-    const answer = await resolver.txt(entryName(address, gravest.list.zone));
+    const deciding = decidingListing(listings);
+    if (deciding === undefined || deciding.list.action === "allow") return listings;
+    const answer = await resolver.txt(entryName(address, deciding.list.zone));
     const text = answer.kind === "found" ? printable(answer.records[0] ?? "") : "";
-    return text === "" ? listings : listings.map((one) => one === gravest ? { ...one, text } : one);
+    return text === "" ? listings : listings.map((one) => one === deciding ? { ...one, text } : one);
   }
 
   async #test(list: DnsList): Promise<void> {
@@ -130,7 +130,7 @@ export class DnsLists implements Disposable {
 }
 
 /** The listing that decides: of an allow list, else of one that refuses, else of one for junk. */
-export function gravestListing(listings: readonly Listing[]): Listing | undefined {
+export function decidingListing(listings: readonly Listing[]): Listing | undefined {
   for (const action of ["allow", "refuse", "junk"] as const) {
     const found = listings.find(({ list }) => list.action === action);
     if (found !== undefined) return found;

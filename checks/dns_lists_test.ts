@@ -3,7 +3,7 @@ import { silentLogger } from "../base/log.ts";
 import { FakeClock } from "../tests/support/fake_clock.ts";
 import { RecordingLog } from "../tests/support/recording_log.ts";
 import { type StaticName, StaticResolver } from "../tests/support/static_resolver.ts";
-import { type DnsList, DnsLists, gravestListing } from "./dns_lists.ts";
+import { decidingListing, type DnsList, DnsLists } from "./dns_lists.ts";
 
 const ALIVE = (zone: string): Record<string, StaticName> => ({ [`2.0.0.127.${zone}`]: { a: ["127.0.0.2"] } });
 const IPV6_TEST = (last: number) => `${last}.0.0.0.0.0.f.7.f.f.f.f.${"0.".repeat(20)}`.slice(0, -1);
@@ -61,14 +61,14 @@ Deno.test("DnsLists looks up an address in each list, and the text of the one th
   assert.deepEqual(await look("::ffff:192.0.2.2"), [["grey.list", "127.0.0.2"]]);
 });
 
-Deno.test("gravestListing() lets an allow list outweigh others, and a refusal junk", () => {
+Deno.test("decidingListing() lets an allow list outweigh others, and a refusal junk", () => {
   const listing = (list: DnsList) => ({ list, code: "127.0.0.2" });
   const [refuse, junk, allow] = LISTS.map(listing);
   assert.ok(refuse && junk && allow);
-  assert.equal(gravestListing([]), undefined);
-  assert.equal(gravestListing([junk, refuse]), refuse);
-  assert.equal(gravestListing([junk]), junk);
-  assert.equal(gravestListing([junk, refuse, allow]), allow);
+  assert.equal(decidingListing([]), undefined);
+  assert.equal(decidingListing([junk, refuse]), refuse);
+  assert.equal(decidingListing([junk]), junk);
+  assert.equal(decidingListing([junk, refuse, allow]), allow);
 });
 
 Deno.test("DnsLists cuts the text of a list", async () => {

@@ -69,7 +69,7 @@ export type FilterOutcome = { readonly opinion: FilterOpinion } | { readonly fai
  * For all that a filter does about one message, in milliseconds: what it does to one part has a bound of its own, but a
  * message has many. Its client waits for ten minutes (RFC 5321 §4.5.3.2.6).
  */
-const PATIENCE = 120_000;
+const TIMEOUT = 120_000;
 
 /** What a {@linkcode FilterRun} depends on. */
 export interface FilterRunOptions {
@@ -90,7 +90,7 @@ export class FilterRun implements Disposable {
   readonly #watchdog: Watchdog;
   /** Ends the wait for the step that is being done. */
   #giveUp: (error: Error) => void = () => {};
-  #left = PATIENCE;
+  #left = TIMEOUT;
   #session: FilterSession | undefined;
   #failure: string | undefined;
   #disposed = false;
@@ -102,7 +102,7 @@ export class FilterRun implements Disposable {
     this.filter = filter;
     this.#ended = ended;
     this.#clock = clock;
-    this.#watchdog = new Watchdog(clock, () => this.#giveUp(new Error(`more than ${PATIENCE / 1000} s`)));
+    this.#watchdog = new Watchdog(clock, () => this.#giveUp(new Error(`more than ${TIMEOUT / 1000} s`)));
     this.#steps = this.#guard(async () => {
       const session = await filter.open(await message);
       if (this.#disposed) session[Symbol.dispose]();

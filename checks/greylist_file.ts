@@ -53,7 +53,7 @@ export class GreylistFile implements AsyncDisposable {
       const { size } = await Deno.stat(options.path);
       if (size <= LONGEST_FILE) restore(file.#list, await Deno.readTextFile(options.path));
     } catch (error) {
-      if (!(error instanceof Deno.errors.NotFound)) file.#complain(error);
+      if (!(error instanceof Deno.errors.NotFound)) file.#reportFailure(error);
     }
     await file.#attempt(() => file.#writeAnew());
     return file;
@@ -126,12 +126,12 @@ export class GreylistFile implements AsyncDisposable {
     } catch (error) {
       this.#file?.close();
       this.#file = undefined;
-      this.#complain(error);
+      this.#reportFailure(error);
     }
   }
 
   /** Once, until it works again. */
-  #complain(error: unknown): void {
+  #reportFailure(error: unknown): void {
     if (this.#failed) return;
     this.#failed = true;
     this.#options.logger.warn("greylist.not_kept", { path: this.#options.path, error: errorText(error) });

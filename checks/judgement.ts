@@ -7,7 +7,7 @@
 import type { DmarcVerdict } from "../dmarc/evaluate.ts";
 import type { SpfVerdict } from "../spf/check.ts";
 import type { MethodResult, Property } from "./authentication_results.ts";
-import { gravestListing, type Listing } from "./dns_lists.ts";
+import { decidingListing, type Listing } from "./dns_lists.ts";
 import type { SenderFindings, SenderIdentity } from "./sender_checks.ts";
 
 /** One DKIM signature. */
@@ -74,7 +74,7 @@ export function judge(
   { identity, enforceDmarc, trustedSealers }: JudgementOptions & { readonly identity: SenderIdentity },
 ): Judgement {
   const { spf, iprev, listings, arc, dmarc } = findings;
-  const listing = gravestListing(listings);
+  const listing = decidingListing(listings);
   const listed = listing?.list.action;
   const allowed = listed === "allow";
   const suspicious = !allowed && (listed === "junk" || failsSpf(spf) && failsIprev(iprev.result));

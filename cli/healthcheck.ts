@@ -21,7 +21,7 @@ import type { RemoteReply } from "../smtp/reply_reader.ts";
 import { configOption, examples, parseServerName, type Registrar } from "./command_line/subcommand.ts";
 
 /** In milliseconds, for each step. */
-const PATIENCE = 5_000;
+const TIMEOUT = 5_000;
 
 /** Milliseconds between two looks of `--wait`. */
 const LOOK_AGAIN = 250;
@@ -146,8 +146,8 @@ async function placesOf(config: Config, name: ServerName): Promise<Place[]> {
  * @throws where it does not answer as a server does
  */
 async function talk(place: Place, hostname: string | undefined): Promise<RemoteReply | undefined> {
-  const transport = await createDial({ clock: systemClock, timeout: PATIENCE })(place);
-  using dialogue = new Dialogue(transport, { clock: systemClock, patience: PATIENCE });
+  const transport = await createDial({ clock: systemClock, timeout: TIMEOUT })(place);
+  using dialogue = new Dialogue(transport, { clock: systemClock, timeout: TIMEOUT });
   if (place.tls !== undefined) await dialogue.startTls(place.tls);
   const greeting = await dialogue.listen();
   // Whoever only waits for the server has found it, however busy it is.

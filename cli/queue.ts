@@ -239,7 +239,7 @@ async function list(ids: readonly string[], { flags, io }: Context): Promise<Exi
     );
   }
   if (!flags.json) await mentionDropped(queue, io);
-  return flags.limit === undefined ? complain(missing, io) : EXIT.ok;
+  return flags.limit === undefined ? reportMissing(missing, io) : EXIT.ok;
 }
 
 async function show(ids: readonly string[], { flags, io }: Context): Promise<ExitCode> {
@@ -252,7 +252,7 @@ async function show(ids: readonly string[], { flags, io }: Context): Promise<Exi
     else io.out(detailsOf(view));
   }
   if (flags.json) out.end();
-  return complain(missing, io);
+  return reportMissing(missing, io);
 }
 
 async function act(
@@ -302,11 +302,11 @@ async function act(
   ) {
     io.out("serve-out does not run; it goes on when it does\n");
   }
-  const code = complain(missing, io);
+  const code = reportMissing(missing, io);
   return code === EXIT.ok && totals.recipients === 0 && totals.inFlight > 0 ? EXIT.tryAgain : code;
 }
 
-function complain(missing: ReadonlySet<string>, io: Io): ExitCode {
+function reportMissing(missing: ReadonlySet<string>, io: Io): ExitCode {
   for (const id of missing) {
     io.err(`mailapp: no such message in the queue, or not one that was selected: ${printable(id)}\n`);
   }

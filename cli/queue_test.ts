@@ -343,7 +343,7 @@ Deno.test("mailapp queue says so when serve-out ends in the middle", async () =>
     await server;
     assert.deepEqual([code, err], [
       75,
-      "mailapp: serve-out: it broke off its answer; what it had told by then is done\n",
+      "mailapp: serve-out: it broke off its answer; what it had reported by then is done\n",
     ]);
   });
 });

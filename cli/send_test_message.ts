@@ -101,7 +101,7 @@ async function sendTest(
     if (outcome === undefined) continue;
     last = outcome.attempt;
     if (outcome.result === "relayed") {
-      io.out(`\n${whatToLookFor(config, { sender, attempt: last, signer })}`);
+      io.out(`\n${thingsToCheck(config, { sender, attempt: last, signer })}`);
       return EXIT.ok;
     }
     if (!outcome.nextHost) break;
@@ -184,7 +184,7 @@ function qualified({ text, domain }: MailboxAddress): string {
 }
 
 /** What the message's header section should say where it arrived. */
-function whatToLookFor(
+function thingsToCheck(
   { hostname }: Config,
   { sender, attempt, signer }: {
     readonly sender: MailboxAddress;

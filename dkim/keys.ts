@@ -5,7 +5,7 @@
  */
 import { Buffer } from "node:buffer";
 import { createHash, createPrivateKey, createPublicKey, type KeyObject } from "node:crypto";
-import { tidyPem } from "../base/text_file.ts";
+import { normalizePem } from "../base/text_file.ts";
 import { errorText } from "../base/error_text.ts";
 
 /** The signature algorithms in use. */
@@ -103,7 +103,7 @@ export async function parseDkimKey(
   pem: string,
   { domain, selector }: { readonly domain: string; readonly selector: string },
 ): Promise<DkimKey> {
-  const secret = readPrivateKey(tidyPem(pem));
+  const secret = readPrivateKey(normalizePem(pem));
   const algorithm = checkKind(secret);
   const der = toBytes(secret.export({ type: "pkcs8", format: "der" }));
   return {

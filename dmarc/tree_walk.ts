@@ -80,7 +80,7 @@ export class TreeWalk {
     for (const name of walkNames(domain)) {
       const lookup = await this.lookUp(name);
       if (lookup.kind === "failed") {
-        if (makesNoDifference(name, found)) continue;
+        if (isIrrelevant(name, found)) continue;
         return { kind: "failed", reason: `TXT of _dmarc.${name}: ${lookup.reason}` };
       }
       if (lookup.kind === "none") continue;
@@ -116,6 +116,6 @@ export class TreeWalk {
  * is the organization's whether the top-level domain says that it is a public suffix or says nothing. Many resolvers
  * answer for no top-level domain but their own.
  */
-function makesNoDifference(name: string, found: readonly PlacedRecord[]): boolean {
+function isIrrelevant(name: string, found: readonly PlacedRecord[]): boolean {
   return !name.includes(".") && found.at(-1)?.domain.split(".").length === 2;
 }

@@ -137,7 +137,7 @@ const FAILED_FOR = 5_000;
 const DEMOTED_FOR = 30_000;
 // So many questions in a row without an answer, and a confined process takes DNS for dead until there is one.
 const SILENT_AFTER = 3;
-const HURRIED: readonly number[] = [1_000];
+const SHORT_TIMEOUTS: readonly number[] = [1_000];
 // Each has a socket of its own; what is more goes over the one connection of TCP.
 const MAX_SYSTEM_QUESTIONS = 200;
 
@@ -272,9 +272,9 @@ export class DnsResolver implements Resolver {
       const reason = `no DNS server to ask: ${problems[0] ?? "none is set"}`;
       return { value: { kind: "failed", reason }, keep: FAILED_FOR };
     }
-    const hurried = this.#channels !== undefined && this.#unanswered >= SILENT_AFTER;
+    const isDown = this.#channels !== undefined && this.#unanswered >= SILENT_AFTER;
     const busy = this.#channels !== undefined && this.#systemQuestions >= MAX_SYSTEM_QUESTIONS;
-    if (!hurried && !busy && this.#asksSystem(name, type)) {
+    if (!isDown && !busy && this.#asksSystem(name, type)) {
       const answer = await this.#quickly(name, type, read);
       if (answer.kind === "found") {
         questions.with(type, answer.kind).add();
@@ -286,7 +286,7 @@ export class DnsResolver implements Resolver {
       servers,
       clock: this.#clock,
       edns: this.#edns,
-      ...(hurried && { patience: HURRIED }),
+      ...(isDown && { timeouts: SHORT_TIMEOUTS }),
       unanswered: ({ address, port }) => {
         silent = true;
         this.#demoted.set(`${address} ${port}`, this.#clock.monotonic() + DEMOTED_FOR);

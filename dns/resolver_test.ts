@@ -488,7 +488,7 @@ Deno.test("DnsResolver that is confined asks over TCP what the system does not f
   );
 });
 
-Deno.test("DnsResolver that is confined gives a silent server a second, and one that has answered all its patience", async () => {
+Deno.test("DnsResolver that is confined gives a silent server a second, and one that has answered its full timeout", async () => {
   const clock = new FakeClock();
   await using dns = await FakeDns.start({ "d.test CNAME": "silent" });
   const resolver = new DnsResolver({ clock, servers: [dns.server], confined });

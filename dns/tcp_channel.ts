@@ -16,7 +16,7 @@ export interface TcpQuestion {
   /** The answer in these bytes; `undefined` where it is one to something else. */
   decode(bytes: Uint8Array, id: number): DecodedPacket | undefined;
   /** Milliseconds. */
-  readonly patience: number;
+  readonly timeout: number;
 }
 
 /** What the channel depends on. */
@@ -24,7 +24,7 @@ export interface TcpChannelOptions {
   /** An IP address. */
   readonly address: string;
   readonly port: number;
-  /** Measures the patience. */
+  /** Measures the timeout. */
   readonly clock: Clock;
 }
 
@@ -105,7 +105,7 @@ class Connection {
     let id = randomId();
     while (this.#pending.has(id)) id = (id + 1) & 0xffff;
     this.#pending.set(id, { question, answered: resolve, failed: reject });
-    const timer = this.#clock.after(question.patience, () => reject(new Error("no answer over TCP")));
+    const timer = this.#clock.after(question.timeout, () => reject(new Error("no answer over TCP")));
     const message = question.encode(id);
     const framed = Uint8Array.of(message.length >> 8, message.length & 0xff, ...message);
     this.#writing = this.#writing.then(async () => await writeAll(await this.#opened, framed)).catch(

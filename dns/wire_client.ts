@@ -45,7 +45,7 @@ export interface WireOptions {
   /** For a process that may send no datagrams: the way to each server over TCP. */
   readonly channel?: (server: DnsServer) => TcpChannel;
   /** How long each server is waited for, in milliseconds, in one round after the other; 2 and 5 seconds if absent. */
-  readonly patience?: readonly number[];
+  readonly timeouts?: readonly number[];
 }
 
 // Milliseconds. A server may learn EDNS, and one that was merely slow does know it.
@@ -74,8 +74,8 @@ export class EdnsMemory {
   }
 }
 
-// Each server in turn, and once more with more patience: 7 seconds for one dead server, 21 for three.
-const PATIENCE: readonly number[] = [2_000, 5_000];
+// Each server in turn, and once more with a longer timeout: 7 seconds for one dead server, 21 for three.
+const TIMEOUTS: readonly number[] = [2_000, 5_000];
 // Fits any path without fragments (RFC 9715).
 const UDP_SIZE = 1232;
 
@@ -84,17 +84,17 @@ const AUTHENTIC_DATA = 1 << 5;
 
 /** Asks the servers for records of a name (canonical, no trailing dot). Never throws. */
 export async function askWire(name: string, type: RecordType, options: WireOptions): Promise<WireAnswer> {
-  const { servers, clock, unanswered, edns: memory, channel, patience: rounds = PATIENCE } = options;
+  const { servers, clock, unanswered, edns: memory, channel, timeouts = TIMEOUTS } = options;
   let reason = "no DNS server to ask";
   const silent = new Set<DnsServer>();
-  for (const patience of rounds) {
+  for (const timeout of timeouts) {
     for (const server of servers) {
       // Some servers, and some firewalls, drop what has EDNS.
       const edns = (memory?.isKnownTo(server) ?? true) && !silent.has(server);
       try {
         const packet = await exchange({ name, type }, server, {
           clock,
-          patience,
+          timeout,
           edns,
           memory,
           channel: channel?.(server),
@@ -114,7 +114,7 @@ export async function askWire(name: string, type: RecordType, options: WireOptio
 }
 
 type ExchangeOptions = Pick<WireOptions, "clock"> & {
-  readonly patience: number;
+  readonly timeout: number;
   readonly edns: boolean;
   readonly channel: TcpChannel | undefined;
 };
@@ -160,13 +160,13 @@ function randomId(): number {
 async function exchangeUdp(
   query: Query,
   server: DnsServer,
-  { clock, patience, edns }: ExchangeOptions,
+  { clock, timeout, edns }: ExchangeOptions,
 ): Promise<DecodedPacket> {
   // The system gives each socket a port of its own choice, and, since it is connected, only this server's packets.
   const socket = createSocket(isIPv6(server.address) ? "udp6" : "udp4");
   const { promise, resolve, reject } = Promise.withResolvers<DecodedPacket>();
   const id = randomId();
-  const timer = clock.after(patience, () => reject(new Error("no answer")));
+  const timer = clock.after(timeout, () => reject(new Error("no answer")));
   socket.on("error", reject);
   socket.on("message", (bytes) => {
     const packet = decodeAnswer(bytes, query, id);
@@ -184,11 +184,11 @@ async function exchangeUdp(
 async function exchangeTcp(
   query: Query,
   { address, port }: DnsServer,
-  { clock, patience, edns, channel = new TcpChannel({ address, port, clock }) }: ExchangeOptions,
+  { clock, timeout, edns, channel = new TcpChannel({ address, port, clock }) }: ExchangeOptions,
 ): Promise<DecodedPacket> {
   return await channel.ask({
     encode: (id) => encode(query, { id, edns }),
     decode: (bytes, id) => decodeAnswer(bytes, query, id),
-    patience,
+    timeout,
   });
 }

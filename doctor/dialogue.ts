@@ -16,24 +16,24 @@ export class Dialogue implements Disposable {
   /** What was said: `S: 220 …`, `C: EHLO …`. */
   readonly lines: string[] = [];
   readonly #clock: Clock;
-  readonly #patience: number;
+  readonly #timeout: number;
   #transport: Transport;
   #reader: ReplyReader;
 
-  /** Takes the transport over; each reply may take `patience` milliseconds. */
+  /** Takes the transport over; each reply may take `timeout` milliseconds. */
   constructor(
     transport: Transport,
-    { clock, patience }: { readonly clock: Clock; readonly patience: number },
+    { clock, timeout }: { readonly clock: Clock; readonly timeout: number },
   ) {
     this.#clock = clock;
-    this.#patience = patience;
+    this.#timeout = timeout;
     this.#transport = transport;
     this.#reader = new ReplyReader(transport);
   }
 
   /** Reads a reply. @throws what the transport and the reader throw */
   async listen(): Promise<RemoteReply> {
-    this.#transport.deadline = this.#clock.monotonic() + this.#patience;
+    this.#transport.deadline = this.#clock.monotonic() + this.#timeout;
     try {
       const reply = await this.#reader.read();
       for (const line of replyText(reply).split("\n")) this.lines.push(`S: ${line}`);
@@ -51,14 +51,14 @@ export class Dialogue implements Disposable {
    */
   async say(line: string, { shown = line }: { readonly shown?: string } = {}): Promise<RemoteReply> {
     this.lines.push(`C: ${shown}`);
-    this.#transport.deadline = this.#clock.monotonic() + this.#patience;
+    this.#transport.deadline = this.#clock.monotonic() + this.#timeout;
     await this.#transport.write(encoder.encode(`${line}\r\n`));
     return await this.listen();
   }
 
   /** Makes the TLS handshake, behind 220 or at once; any certificate will do. @throws what the handshake throws */
   async startTls(servername: string): Promise<ClientTlsInfo> {
-    this.#transport.deadline = this.#clock.monotonic() + this.#patience;
+    this.#transport.deadline = this.#clock.monotonic() + this.#timeout;
     try {
       const { transport, tls } = await clientUpgrade(this.#transport, { servername, verify: false });
       this.#transport = transport;

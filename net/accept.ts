@@ -10,7 +10,7 @@ import type { Logger } from "../base/log.ts";
 /** What {@linkcode acceptAll} needs. */
 export interface AcceptOptions {
   /** Takes ownership of each connection; never throws. */
-  readonly welcome: (conn: Deno.Conn) => void;
+  readonly admit: (conn: Deno.Conn) => void;
   /** Whether to stop; asked before each connection. */
   readonly ended: () => boolean;
   /** Measures the pauses. */
@@ -29,7 +29,7 @@ const FAILURES_A_TURN = 16;
 /** Accepts until the listener is closed, or `ended`. Never throws. */
 export async function acceptAll(
   listener: Pick<Deno.Listener, "accept">,
-  { welcome, ended, clock, log }: AcceptOptions,
+  { admit, ended, clock, log }: AcceptOptions,
 ): Promise<void> {
   let lacking = false;
   let failures = 0;
@@ -53,7 +53,7 @@ export async function acceptAll(
       await pause(clock);
       continue;
     }
-    welcome(conn);
+    admit(conn);
   }
 }
 

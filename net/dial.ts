@@ -80,7 +80,7 @@ type Wait = Pick<DialOptions, "clock" | "timeout"> & { readonly signal: AbortSig
 
 async function dial(to: SocketAddress, wait: Wait): Promise<Transport> {
   const { clock } = wait;
-  const [over, done] = patience(wait);
+  const [over, done] = abortAfter(wait);
   try {
     const conn = await Deno.connect({ hostname: to.address, port: to.port, signal: over });
     return new ConnTransport(conn, { clock });
@@ -97,7 +97,7 @@ async function dialFrom(source: string, to: SocketAddress, wait: Wait): Promise<
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   // Awaited below, unless nothing waits.
   promise.catch(() => {});
-  const [over, done] = patience(wait);
+  const [over, done] = abortAfter(wait);
   over.addEventListener("abort", () => reject(over.reason));
   socket.once("error", (error) => reject(explain(error)));
   socket.connect({ host: to.address, port: to.port, localAddress: source, noDelay: true }, resolve);
@@ -114,7 +114,7 @@ async function dialFrom(source: string, to: SocketAddress, wait: Wait): Promise<
 }
 
 /** A signal that aborts after the time or with the other signal; its reason is the error to throw. */
-function patience({ clock, timeout, signal }: Wait): [over: AbortSignal, done: () => void] {
+function abortAfter({ clock, timeout, signal }: Wait): [over: AbortSignal, done: () => void] {
   const over = new AbortController();
   const timer = clock.after(timeout, () => over.abort(new DeadlineError("no connection in time")));
   const giveUp = () => over.abort(new ConnectionError("given up", { code: "CLOSED" }));

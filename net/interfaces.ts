@@ -74,13 +74,13 @@ export interface ListenAddress {
 /** There is nothing to listen on as asked. The message says what to write instead. */
 export class ListenError extends Error {
   /** Whether it may still appear, as a network comes up late: a route, an address, an interface. */
-  readonly mayCome: boolean;
+  readonly mayAppear: boolean;
 
   /** `message` says what is missing, and what to write instead. */
-  constructor(message: string, { mayCome = false }: { readonly mayCome?: boolean } = {}) {
+  constructor(message: string, { mayAppear = false }: { readonly mayAppear?: boolean } = {}) {
     super(message);
     this.name = "ListenError";
-    this.mayCome = mayCome;
+    this.mayAppear = mayAppear;
   }
 }
 
@@ -117,7 +117,7 @@ function automaticAddresses(io: NetworkIo): ListenAddress[] {
     throw new ListenError(
       `listen = "auto" takes the interface with the default route, and this machine has no default route. ` +
         `Write the addresses: ${suggestion(io)}`,
-      { mayCome: true },
+      { mayAppear: true },
     );
   }
   const found = [
@@ -129,7 +129,7 @@ function automaticAddresses(io: NetworkIo): ListenAddress[] {
     throw new ListenError(
       `listen = "auto": the default route goes through ${names}, which has no lasting address that others could ` +
         `reach. Write the addresses: ${suggestion(io)}`,
-      { mayCome: true },
+      { mayAppear: true },
     );
   }
   return found;
@@ -143,7 +143,7 @@ function namedAddresses(name: string, io: NetworkIo): ListenAddress[] {
         names.join(", ")
       }. ` +
         `Addresses are written as a list: ${suggestion(io)}`,
-      { mayCome: true },
+      { mayAppear: true },
     );
   }
   const found = [...ipv4Addresses(name, io), ...ipv6Addresses(name, io)];
@@ -151,7 +151,7 @@ function namedAddresses(name: string, io: NetworkIo): ListenAddress[] {
     throw new ListenError(
       `listen = ${JSON.stringify(name)}: that interface has no lasting address that others could reach. ` +
         `Write the addresses: ${suggestion(io)}`,
-      { mayCome: true },
+      { mayAppear: true },
     );
   }
   return found;

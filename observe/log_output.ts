@@ -23,11 +23,11 @@ export interface LogOutputOptions {
   /** Most that waits to be written, in UTF-16 units of text. */
   readonly capacity?: number;
   /** How long the end waits for a destination that blocks, in milliseconds; 2 seconds if absent. */
-  readonly patience?: number;
+  readonly timeout?: number;
 }
 
 const DEFAULT_CAPACITY = 4 << 20;
-const PATIENCE = 2_000;
+const TIMEOUT = 2_000;
 // Octets that are written without memory of their own.
 const BUFFER = 16 * 1024;
 
@@ -42,7 +42,7 @@ export class LogOutput {
   readonly #lost: (count: number) => string;
   readonly #failed: (error: unknown) => void;
   readonly #capacity: number;
-  readonly #patience: number;
+  readonly #timeout: number;
   readonly #encoder = new TextEncoder();
   readonly #buffer = new Uint8Array(BUFFER);
   #destination: LogDestination;
@@ -61,13 +61,13 @@ export class LogOutput {
    * @throws what opening it throws
    */
   constructor(
-    { open, lost, failed, capacity = DEFAULT_CAPACITY, patience = PATIENCE }: LogOutputOptions,
+    { open, lost, failed, capacity = DEFAULT_CAPACITY, timeout = TIMEOUT }: LogOutputOptions,
   ) {
     this.#open = open;
     this.#lost = lost;
     this.#failed = failed;
     this.#capacity = capacity;
-    this.#patience = patience;
+    this.#timeout = timeout;
     this.#destination = open();
   }
 
@@ -107,7 +107,7 @@ export class LogOutput {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
     const { promise: over, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, this.#patience);
+    const timer = setTimeout(resolve, this.#timeout);
     await Promise.race([this.#draining, over]);
     clearTimeout(timer);
     this.#destination.close();

@@ -33,7 +33,7 @@ class Gate implements LogDestination {
   }
 }
 
-function output(gates: (Gate | Error)[], options: { capacity?: number; patience?: number } = {}) {
+function output(gates: (Gate | Error)[], options: { capacity?: number; timeout?: number } = {}) {
   const failures: unknown[] = [];
   const queue = new LogOutput({
     open() {
@@ -60,7 +60,7 @@ Deno.test("write() keeps order, and dispose writes what waits and closes", async
 
 Deno.test("dispose does not wait for ever for a destination that blocks", async () => {
   const gate = new Gate();
-  const { queue } = output([gate], { patience: 1 });
+  const { queue } = output([gate], { timeout: 1 });
   gate.hold();
   queue.write("nobody reads this");
   await queue[Symbol.asyncDispose]();

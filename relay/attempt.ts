@@ -3,7 +3,7 @@
  *
  * 4xx, a drop or a stall before the final dot leads to the next host at once; after the dot it never does, since the
  * message may have arrived (RFC 1047). 5xx to a command of the transaction ends it for those recipients. A host that
- * said no is not asked over its other addresses as well: one that greylists would take us for several clients.
+ * refused is not asked over its other addresses: a greylisting host would take us for several clients.
  *
  * @module
  */
@@ -23,7 +23,7 @@ export type Connection =
   & Partial<Pick<HostConnection, "closed">>;
 
 /**
- * Opens a connection to a target, or to an alternate that answers first, up to where a message can be sent. Never throws.
+ * Opens a connection to a target, or to an alternate that answers first, ready to send a message. Never throws.
  */
 export type Connect = (
   target: Target,
@@ -47,31 +47,31 @@ export interface LiveConnection {
   usable: boolean;
 }
 
-/** What has become of one recipient in this attempt. */
+/** The result of this attempt for one recipient. */
 export interface RecipientResult {
   /** The outcome. */
   readonly result: RecipientOutcome["result"];
   /** One for each host that was tried, oldest first; at least one. */
   readonly attempts: readonly Attempt[];
-  /** Whether the server took over what the sender wants to be told. */
+  /** Whether the server takes over the sender's DSN requests. */
   readonly dsnHandedOn: boolean;
   /** When the failure was seen (monotonic), where another message saw it. */
   readonly learntAt?: number;
 }
 
-/** What an attempt came to. */
+/** The result of an attempt. */
 export interface AttemptResult {
-  /** By index; recipients that are not in it have not been tried. */
+  /** By index; absent recipients have not been tried. */
   readonly results: ReadonlyMap<number, RecipientResult>;
   /** A connection that can be used again. */
   readonly live?: LiveConnection;
-  /** Whether somebody has the message, and that could not be written down: the queue might send it again. */
+  /** Whether a server took the message and that could not be recorded: the queue might send it again. */
   readonly unrecorded?: boolean;
   /** Nothing could be tried before the {@linkcode HostTable} says so. */
   readonly wait?: string;
 }
 
-/** What {@linkcode attempt} is to try. */
+/** The work of one {@linkcode attempt}. */
 export interface AttemptRequest {
   /** The message. */
   readonly opened: OpenEntry;
@@ -81,7 +81,9 @@ export interface AttemptRequest {
   readonly domain: string;
   /** A connection of an earlier message to the same destination. */
   readonly live?: LiveConnection;
-  /** Whether its time is over, so that what another message has seen of a paused host counts as its own last attempt. */
+  /**
+   * Whether the message has expired, so that another message's failure at a paused host counts as its own last attempt.
+   */
   readonly expired: boolean;
 }
 
@@ -89,11 +91,11 @@ export interface AttemptRequest {
 export interface AttemptOptions {
   /** Where the message is. */
   readonly queue: Queue;
-  /** Tells and measures time. */
+  /** The clock. */
   readonly clock: Clock;
-  /** What is known about hosts. */
+  /** The state of hosts. */
   readonly hosts: HostTable;
-  /** Finds the targets; `preferFamily` is the one that did not fail last. */
+  /** Finds the targets; `preferFamily` is the family that did not fail last. */
   readonly route: (
     domain: string,
     options: { readonly preferFamily?: 4 | 6; readonly relaxed?: boolean; readonly signal: AbortSignal },
@@ -102,9 +104,9 @@ export interface AttemptOptions {
   readonly connect: Connect;
   /** Connections that wait for a message. */
   readonly idle: Pick<IdleConnections, "take" | "makeRoom">;
-  /** No more hosts are tried once it is aborted. */
+  /** No further host is tried once it is aborted. */
   readonly stopping: AbortSignal;
-  /** Ends what is in flight, but for a message whose final dot has been sent. */
+  /** Ends what is in flight, except a message whose final dot has been sent. */
   readonly cut: AbortSignal;
   /** Ends what is in flight. */
   readonly kill: AbortSignal;
@@ -128,7 +130,7 @@ export async function attempt(request: AttemptRequest, options: AttemptOptions):
   }
   if (live !== undefined) {
     const outcome = await round.transmit(live);
-    // What a kept connection has become says nothing about the host, which is asked again in the ordinary way.
+    // The end of a kept connection says nothing about the host, which is tried again in the ordinary way.
     if (outcome !== "stale") tried.add(targetKey(live.target));
     live = keep(live);
   }
@@ -164,7 +166,7 @@ export async function attempt(request: AttemptRequest, options: AttemptOptions):
       const { failure, learntAt } = admission;
       if (admission.kind === "wait") {
         wait ??= admission.key;
-        // No worse host is asked because connections in no use, under other demands, have this one's places.
+        // Idle connections with other requirements must not hold this host's slots and so lead to a worse host.
         if (failure === undefined && tried.size === 0 && !round.decided && options.idle.makeRoom(target)) {
           break;
         }
@@ -179,7 +181,7 @@ export async function attempt(request: AttemptRequest, options: AttemptOptions):
     await round.transmit(live);
     live = release(live, round);
   }
-  // As long as some host has not been asked, what others saw of its neighbours decides nothing.
+  // Until every host has been tried, failures that others saw decide nothing.
   if (wait !== undefined && tried.size === 0 && !(request.expired && round.decided)) {
     return { results: new Map(), wait };
   }
@@ -191,7 +193,7 @@ export function leave({ connection, slot }: LiveConnection): void {
   connection.close().finally(() => slot.release());
 }
 
-/** Keeps a connection that has done all there was to do; the rest of the message needs another one. */
+/** Keeps a connection with no more work here; the rest of the message needs another one. */
 function release(live: LiveConnection, { remaining }: Round): LiveConnection | undefined {
   const kept = keep(live);
   if (kept === undefined || remaining.length === 0) return kept;
@@ -201,7 +203,7 @@ function release(live: LiveConnection, { remaining }: Round): LiveConnection | u
 
 function keep(live: LiveConnection): LiveConnection | undefined {
   if (live.usable && !live.slot.resting()) return live;
-  // The place of a closed one may be wanted for a fresh one at once.
+  // The slot of a closed connection may be needed for a fresh one at once.
   if (!live.usable && live.connection.closed !== false) live.slot.release();
   leave(live);
   return undefined;
@@ -213,11 +215,11 @@ class Round {
   readonly #results = new Map<number, RecipientResult>();
   readonly #attempts = new Map<number, Attempt[]>();
   #unrecorded = false;
-  /** Those that another host may still take. */
+  /** The recipients that another host may still take. */
   remaining: readonly number[];
   /** By {@linkcode targetKey}. */
   readonly tried = new Set<string>();
-  /** Hosts that have answered, whatever they said. */
+  /** Hosts that have answered in any way. */
   readonly replied = new Set<string>();
 
   constructor(request: AttemptRequest, options: AttemptOptions) {
@@ -226,7 +228,7 @@ class Round {
     this.remaining = request.recipients;
   }
 
-  /** Whether there is an outcome for anybody. */
+  /** Whether there is an outcome for any recipient. */
   get decided(): boolean {
     return this.#results.size > 0;
   }
@@ -244,17 +246,17 @@ class Round {
     this.remaining = [];
   }
 
-  /** Takes what another message has learnt about a host as this one's outcome, unless a better one comes. */
+  /** Takes a failure that another message has seen at a host as this one's outcome, unless a better one follows. */
   learn({ host, address }: Target, { failure, learntAt }: { failure: HostFailure; learntAt: number }): void {
     const { clock } = this.#options;
-    // The same words for all that it concerns, so that they can be grouped.
+    // The same text for all recipients concerned, so that they can be grouped.
     const error = `${failure.error ?? "asked for less"} (seen by an earlier attempt)`;
     for (const index of this.remaining) {
       const before = this.#results.get(index);
       this.#record(index, { ...failure, at: clock.now(), host, address, error }, {
         result: "deferred",
         dsnHandedOn: false,
-        // The newest view of any host of the destination counts.
+        // The latest failure of any host of the destination counts.
         ...(before === undefined || before.learntAt !== undefined
           ? { learntAt: Math.max(learntAt, before?.learntAt ?? 0) }
           : {}),
@@ -262,7 +264,7 @@ class Round {
     }
   }
 
-  /** Connects, to another address where this one is silent; what fails is recorded. */
+  /** Connects, to another address where this one is silent; failures are recorded. */
   async open(
     asked: Target,
     { slot: first, targets }: { readonly slot: HostSlot; readonly targets: readonly Target[] },
@@ -300,13 +302,14 @@ class Round {
     }
     const { attempt, reached } = connected;
     if (attempt.reply !== undefined) this.replied.add(target.host);
-    // What our own end cut short says nothing about the host.
+    // An attempt that our shutdown cut short says nothing about the host.
     if (!stopping.aborted) {
       if (reached) {
         slot.connected();
         slowDown(slot, attempt);
       } else if (reached === false) {
-        // A host that is down says so within a round trip; one that drops packets costs a wait, and so rarer probes.
+        // A host that is down refuses within a round trip; one that drops packets costs a timeout, and so is probed
+        // less often.
         slot.unreachable(failureOf(attempt), clock.monotonic() - began < PROMPT);
       }
       this.#deferAll(attempt);
@@ -322,7 +325,7 @@ class Round {
   }
 
   /**
-   * Runs one transaction for the remaining. `stale`: a kept connection turned out to be of no use; nothing is
+   * Runs one transaction for the remaining recipients. `stale`: a kept connection turned out to be dead; nothing is
    * recorded of that.
    */
   async transmit(live: LiveConnection): Promise<"answered" | "stale"> {
@@ -366,7 +369,7 @@ class Round {
   }
 }
 
-// Milliseconds within which a refusal comes.
+// Milliseconds within which a refused connection is reported.
 const PROMPT = 2000;
 
 function demand({ reply, status }: HostFailure): "busy" | "rate" | undefined {
@@ -391,7 +394,7 @@ function familyHint(entry: QueueEntry, recipients: readonly number[]): { preferF
   return { preferFamily: address.includes(":") ? 4 : 6 };
 }
 
-/** What is tried once. Where a name is verified, another name of the same address may do better. */
+/** The key of a target, each tried once. Where a name is verified, another name of the same address may succeed. */
 function targetKey({ host, address, port, tls }: Target): string {
   return tls === "verify" ? `${address} ${port} ${host}` : `${address} ${port}`;
 }

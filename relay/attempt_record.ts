@@ -1,5 +1,5 @@
 /**
- * How the end of a try at a host becomes an {@linkcode Attempt} for the queue.
+ * Makes the {@linkcode Attempt} for the queue from the end of a try at a host.
  *
  * @module
  */
@@ -9,17 +9,17 @@ import { type RemoteReply, replyText } from "../smtp/reply_reader.ts";
 import type { Target } from "./mx.ts";
 import type { Attempt, TlsDemand, TlsLevel } from "./queue_entry.ts";
 
-/** How it ended: with a reply, or with an error of ours. */
+/** How a try ended: with a reply, or with a local error. */
 export interface AttemptEnd {
   /** The status of the outcome. */
   readonly status: EnhancedStatusCode;
   /** What the server said. */
   readonly reply?: RemoteReply;
-  /** What came of a reply that cannot be used, in place of `reply`. */
+  /** What was read of an unusable reply, in place of `reply`. */
   readonly said?: string;
   /** What happened, where there was no reply. */
   readonly error?: string;
-  /** How the connection was protected, if it came so far. */
+  /** How the connection was protected, if there was one. */
   readonly tls?: TlsLevel;
   /** What asked for that. */
   readonly policy?: TlsDemand;
@@ -34,7 +34,7 @@ export function attemptRecord(target: Target, at: number, { reply, said = "", ..
   return { at, host, address, ...end, ...(words !== "" && { reply: words }) };
 }
 
-/** The status of a reply that does not end it: what refuses us for good today may take the message tomorrow. */
+/** The status of a reply that is not final: a server that refuses for good today may take the message tomorrow. */
 export function temporaryStatus({ enhanced }: RemoteReply): EnhancedStatusCode {
   return enhanced === undefined ? "4.0.0" : `4${enhanced.slice(1)}` as EnhancedStatusCode;
 }
@@ -45,7 +45,7 @@ export function faultStatus(fault: DialogueFault): EnhancedStatusCode {
   return fault === "local" ? "4.3.0" : "4.4.2";
 }
 
-/** The error with where in the dialogue it happened. */
+/** The error, with its place in the dialogue. */
 export function errorAt(stage: Stage, error: string): string {
   return `${error} (${PLACES[stage]})`;
 }

@@ -1,6 +1,6 @@
 /**
- * A connection to whichever address of a host answers first (RFC 8305): where one address is silent, the next is tried
- * beside it.
+ * Connects to whichever address of a host answers first (RFC 8305): where one address is silent, the next is tried
+ * in parallel.
  *
  * @module
  */
@@ -17,15 +17,15 @@ export interface Unconnected {
   readonly at: number;
   /** Why there is none. */
   readonly error: unknown;
-  /** It did not answer at all before another one did, or before the time was over. */
+  /** Whether it did not answer before another one did, or before the timeout. */
   readonly silent: boolean;
 }
 
-/** What came of it: `connection` is absent where no address gave one. */
+/** The result: `connection` is absent where no address gave one. */
 export interface ConnectResult {
-  /** The first that was made; all others are given up. */
+  /** The first connection; all others are abandoned. */
   readonly connection?: { readonly target: Target; readonly transport: Transport };
-  /** The other addresses that were asked. */
+  /** The other addresses that were tried. */
   readonly unconnected: readonly Unconnected[];
 }
 
@@ -35,7 +35,7 @@ export interface ConnectOptions {
   readonly dial: Dial;
   /** Measures the time between two addresses. */
   readonly clock: Clock;
-  /** Gives up. */
+  /** Abandons the attempt. */
   readonly signal?: AbortSignal;
   /** The next address to try beside those that are silent; `undefined` when there is none, or no place for it. */
   readonly alternate?: () => Target | undefined;

@@ -1,6 +1,6 @@
 /**
- * The control socket: how `mailapp queue` and `mailapp explain` speak with a running serve-out. A Unix socket that only
- * the service user can open.
+ * The control socket, by which `mailapp queue` and `mailapp explain` talk to a running serve-out: a Unix socket that
+ * only the service's account can open.
  *
  * @module
  */
@@ -31,11 +31,11 @@ const REQUEST_TIMEOUT = 10_000;
 export interface ControlServerOptions {
   /** Where the socket is made; an old one there is replaced, so the spool's lock must be held. */
   readonly path: string;
-  /** Does what is asked. */
+  /** Executes the requests. */
   readonly operator: QueueOperator;
-  /** Knows about domains. */
+  /** Answers questions about domains. */
   readonly scheduler: Pick<Scheduler, "domainStatus" | "inspectHost" | "route">;
-  /** Names the settings that the server goes by now. */
+  /** Names the server's current settings. */
   readonly settings: () => string;
   /** Times out clients. */
   readonly clock: Clock;
@@ -58,7 +58,7 @@ export class ControlServer implements AsyncDisposable {
     this.#options = options;
     this.#listener = listener;
     this.#accepting = acceptAll(listener, {
-      welcome: (conn) => this.#welcome(conn),
+      admit: (conn) => this.#admit(conn),
       ended: () => this.#closed,
       clock: options.clock,
       log: options.logger.with({ socket: options.path }),
@@ -102,10 +102,10 @@ export class ControlServer implements AsyncDisposable {
     return this.close();
   }
 
-  #welcome(conn: Deno.Conn): void {
+  #admit(conn: Deno.Conn): void {
     if (this.#clients.size >= MAX_CLIENTS) return void this.#refuse(conn);
     const done = this.#serve(conn).catch((error) => {
-      // A client that goes away in the middle is nothing special.
+      // A client that disconnects early is no error.
       if (GONE.some((gone) => error instanceof gone)) return;
       this.#options.logger.warn("control.failed", { error: String(error) });
     }).finally(() => {
@@ -115,7 +115,7 @@ export class ControlServer implements AsyncDisposable {
     this.#clients.set(conn, done);
   }
 
-  /** Says why, to as many as are served. */
+  /** Tells the reason, to as many clients as are served. */
   async #refuse(conn: Deno.Conn): Promise<void> {
     if (this.#refused >= MAX_CLIENTS) return closeQuietly(conn);
     this.#refused++;

@@ -1,5 +1,5 @@
 /**
- * The other end of the control socket: how commands speak with a running serve-out.
+ * The client of the control socket: how commands talk to a running serve-out.
  *
  * @module
  */
@@ -19,14 +19,14 @@ import {
 import type { ActionResult, OperatorAction, QueueView } from "./operator.ts";
 import type { QueueFilter } from "./queue_filter.ts";
 
-// Ids are 32 characters at most, but what is typed for one may be anything.
+// Ids are 32 characters at most, but users may type anything.
 const IDS_PER_REQUEST = 1000;
 // The largest entry has an envelope of 12 MiB and attempts of 40.
 const MAX_LINE = 64 * 1024 * 1024;
 
 const encoder = new TextEncoder();
 
-/** Speaks with a running server; each call is a connection of its own. */
+/** Talks to a running server; each call makes its own connection. */
 export class ControlClient {
   readonly #path: string;
 
@@ -35,8 +35,8 @@ export class ControlClient {
   }
 
   /**
-   * Finds out whether a server is there; `undefined` when none is.
-   * @throws {Deno.errors.PermissionDenied} when it is there and not for us
+   * Looks for a running server; `undefined` when there is none.
+   * @throws {Deno.errors.PermissionDenied} when this account may not use it
    */
   static async find(path: string): Promise<ControlClient | undefined> {
     try {
@@ -83,7 +83,7 @@ export class ControlClient {
       throw new ControlError("it has just ended", { cause });
     });
     try {
-      // Whom the server turns away it tells why, and does not wait for the request.
+      // A server that turns a client away says why, and does not wait for the request.
       await writeAll(conn, encoder.encode(formatRequest(request) + "\n")).catch(() => {});
       const lines = new LineReader(conn, MAX_LINE);
       for (let line = await lines.read(); line !== undefined; line = await lines.read()) {
@@ -102,17 +102,17 @@ export class ControlClient {
   }
 }
 
-/** A selection in as many parts as it takes for each to fit into a request. */
+/** Splits a selection into parts that each fit into a request. */
 function* inParts({ ids, ...rest }: QueueFilter): Generator<QueueFilter, void, void> {
   if (ids === undefined) return yield rest;
-  // One that is not named twice is not answered twice.
+  // An id that is not named twice is not answered twice.
   const all = [...new Set(ids)];
   for (let at = 0; at < all.length; at += IDS_PER_REQUEST) {
     yield { ...rest, ids: all.slice(at, at + IDS_PER_REQUEST) };
   }
 }
 
-const WENT_AWAY = "it broke off its answer; what it had told by then is done";
+const WENT_AWAY = "it broke off its answer; what it had reported by then is done";
 
 async function connect(path: string): Promise<Deno.Conn> {
   using short = shortPath(path);

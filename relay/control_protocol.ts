@@ -1,5 +1,5 @@
 /**
- * What goes over the control socket: requests and answers, each a line of JSON.
+ * The protocol of the control socket: requests and answers, each a line of JSON.
  *
  * A client sends one line, a JSON object with `mailapp` (the protocol's version, 1) and `command`; the server answers
  * with lines `{"item": …}`, as many as there are, then one line `{"end": …}` or `{"error": "…"}`, and closes.
@@ -34,19 +34,19 @@ export interface HostQuestion {
   readonly port: number;
 }
 
-/** What a running server knows about a domain. */
+/** A running server's state for a domain. */
 export interface DomainAnswer {
   /** What waits for it. */
   readonly status: DomainStatus;
-  /** The hosts of the question that are left alone for now: why, and for how many milliseconds. */
+  /** The hosts in question that are paused: why, and for how many milliseconds. */
   readonly hosts: readonly (HostQuestion & { readonly failure: HostFailure; readonly forMs: number })[];
 }
 
 /** Where a running server would send a domain's mail. */
 export interface RouteAnswer {
-  /** The targets; what to log in with is left out. */
+  /** The targets, without passwords. */
   readonly found: Targets;
-  /** Names the settings that it goes by. */
+  /** Names its current settings. */
   readonly settings: string;
 }
 
@@ -57,9 +57,9 @@ export type Request =
   | { readonly command: "domain"; readonly domain: string; readonly hosts: readonly HostQuestion[] }
   | { readonly command: "route"; readonly domain: string };
 
-/** The server said why it does not do it, or went away before it had said all. */
+/** The server refused with a reason, or broke off. */
 export class ControlError extends Error {
-  /** Makes it from what the server said. */
+  /** `message` is the server's reason. */
   constructor(message: string, options?: ErrorOptions) {
     super(message, options);
     this.name = "ControlError";
@@ -117,14 +117,17 @@ function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-// What every system takes in octets, for the NUL behind it is 104 or 108.
+// The longest socket path in octets that every system takes; with its NUL the limit is 104 or 108.
 const MAX_SOCKET_PATH = 103;
 
-/** The same place by a path that a socket may have: as it is, or through a link that goes when disposed. */
+/**
+ * A path to the same place that is short enough for a socket: unchanged, or through a link that is removed when
+ * disposed.
+ */
 export function shortPath(path: string): { readonly path: string } & Disposable {
   if (encoder.encode(path).length <= MAX_SOCKET_PATH) return { path, [Symbol.dispose]: () => {} };
   const directory = dirname(path);
-  // Else the link would hide that there is nothing.
+  // Otherwise the link would hide a missing directory.
   Deno.statSync(directory);
   const temporary = Deno.makeTempDirSync();
   const link = join(temporary, "d");
@@ -225,7 +228,7 @@ export function closeQuietly(conn: Deno.Conn): void {
   }
 }
 
-/** How a connection ends under the one who uses it: closed on the other side or, at the end of the server, on this one. */
+/** The errors of a connection that ends while in use: closed by the peer or, at shutdown, on this side. */
 export const GONE = [
   Deno.errors.BrokenPipe,
   Deno.errors.ConnectionReset,

@@ -31,7 +31,7 @@ import { SubmittedMessage } from "../message/submitted_message.ts";
 export interface MessageSigner {
   /** Takes the body as it will be sent: cut anywhere, valid only during the call. */
   push(chunk: Uint8Array): void;
-  /** The message is over: the fields that sign it (DKIM), to stand above all others. */
+  /** Ends the message; returns the fields that sign it (DKIM), to go above all others. */
   finish(): Promise<readonly Header[]>;
 }
 
@@ -39,31 +39,31 @@ export interface MessageSigner {
 export interface QueueDeliveryOptions {
   /** Where messages go. */
   readonly queue: Pick<Queue, "newId" | "begin">;
-  /** Where they are kept: its file system must have room for them. */
+  /** The directory of the queue, whose file system must have room. */
   readonly directory: string;
-  /** Tries, after a failure, whether anything can be stored; rejects where not. Absent: the next message tries it. */
+  /** Probes, after a failure, whether anything can be stored; rejects if not. Absent: the next message is the probe. */
   readonly probe?: () => Promise<void>;
-  /** Told of each message that is durable, so that it is sent at once. */
+  /** Called with each durable message, so that it is sent at once. */
   readonly accepted: (summary: QueueSummary) => void;
   /** Stands in Message-ID. */
   readonly hostname: string;
   /** Completes bare addresses. */
   readonly qualifyDomain: string;
-  /** Leads a name of this machine, as in root@localhost, to the local domain that it stands for. */
+  /** Maps a name of this machine, as in root@localhost, to its local domain. */
   readonly localDomain?: (domain: string) => string | undefined;
   /** Octets that must stay free on that file system. */
   readonly minFreeSpace: number;
-  /** Takes refusals for want of space, and what was repaired in a message and what was left. */
+  /** Takes refusals for lack of space, and the repairs of messages. */
   readonly logger: Logger;
   /** Gives Date and the time of acceptance; default: the system's. */
   readonly clock?: Clock;
-  /** The room at a path; default: asks the system. */
+  /** Tells the free room at a path; default: asks the system. */
   readonly room?: (path: string) => Promise<FreeRoom>;
   /** Begins to sign a message, by its queue id, with the fields that it will have; `undefined`: it is not signed. */
   readonly sign?: (id: string, section: HeaderSection) => MessageSigner | undefined;
 }
 
-// So many recipients fit whatever they are: each is one command line of at most 2,048 octets, twice as many in JSON.
+// This many recipients always fit: each is one command line of at most 2,048 octets, and at most twice that in JSON.
 const SURELY_FIT = 2000;
 const ACCEPTED: RecipientDecision = { accepted: true };
 const TOO_MANY: RecipientDecision = {
@@ -73,7 +73,10 @@ const TOO_MANY: RecipientDecision = {
 
 const encoder = new TextEncoder();
 
-/** A {@linkcode Delivery} into the queue: what is answered with 250 is on the disk, and will be relayed or reported on. */
+/**
+ * A {@linkcode Delivery} into the queue: a message answered with 250 is on the disk, and will be relayed or reported
+ * on.
+ */
 export class QueueDelivery implements Delivery {
   readonly #options: QueueDeliveryOptions;
   readonly #clock: Clock;
@@ -83,7 +86,7 @@ export class QueueDelivery implements Delivery {
   /** The latest message could not be stored. */
   #failed = false;
 
-  /** Touches nothing on the disk yet. */
+  /** Does not touch the disk. */
   constructor(options: QueueDeliveryOptions) {
     this.#options = options;
     const clock = this.#clock = options.clock ?? systemClock;
@@ -154,7 +157,7 @@ export class QueueDelivery implements Delivery {
   }
 }
 
-/** Octets from which on a message waits in a file until it is complete, and is copied then. */
+/** Octets from which a message is staged in a file until it is complete, and copied then. */
 const WAITS_FROM = 256 * 1024;
 
 function roomFor(size: number): SpaceNeeds {
@@ -173,7 +176,7 @@ interface PendingOptions extends QueueDeliveryOptions {
   readonly failed: () => void;
 }
 
-/** What is known of a message that is whole. */
+/** The properties of a complete message. */
 interface Submitted {
   readonly draft: QueueDraft;
   readonly signer: MessageSigner | undefined;
@@ -272,7 +275,7 @@ class PendingSubmission implements PendingMessage {
     return summary;
   }
 
-  /** Encodes the parts whose lines are too long, where that can be done, and commits what comes of it. */
+  /** Encodes the parts whose lines are too long, where possible, and commits the result. */
   async #commitShortLines(
     came: Submitted,
     { prepend, log }: { readonly prepend: readonly Header[]; readonly log: RepairLog },
@@ -332,14 +335,14 @@ class PendingSubmission implements PendingMessage {
     this.#pieces.length = 0;
   }
 
-  /** Sees to it that so many octets are claimed in all; whether there is room for them. */
+  /** Claims room up to `octets` in all; whether there is room. */
   #claimRoom(octets: number): Promise<boolean> | boolean {
     const { claim } = this.#options;
     return claim.grow(0, Math.max(octets - claim.claimed(0), 0));
   }
 }
 
-/** What is told of a message. */
+/** What is logged of a message. */
 interface RepairLog {
   readonly repairs: string[];
   readonly left: string[];
@@ -347,7 +350,7 @@ interface RepairLog {
 
 const LONG_LINES: EncodingRules = { eightBit: false, anyPart: false };
 
-/** Who a message without From is from: its sender, or else this server; one character an octet. */
+/** The value of From for a message without it: its sender, or else this server; one character an octet. */
 function author(
   reversePath: MailboxAddress | null,
   { qualifyDomain }: Pick<QueueDeliveryOptions, "qualifyDomain">,
@@ -364,7 +367,7 @@ function envelopeOctets(recipients: readonly Recipient[], domains: Domains): num
   return queueRecipients(recipients, domains).reduce((sum, one) => sum + recipientOctets(one), 0);
 }
 
-/** The recipients as the queue holds them; one who was named twice gets one copy. */
+/** The recipients as the queue holds them; one named twice gets one copy. */
 function queueRecipients(
   recipients: readonly Recipient[],
   { qualifyDomain, localDomain }: Domains,

@@ -1,8 +1,8 @@
 /**
- * Gives destinations (a domain, or all that goes through one smarthost) their turns.
+ * Schedules destinations (a domain, or all that goes through one smarthost) in turns.
  *
- * What is due lies in one first-in-first-out line for each destination. Destinations take turns for a bounded number
- * of places, in two rings: those with fresh mail, and those that failed lately, which never get all the places. So
+ * Due messages are in one FIFO line per destination. Destinations take turns for a bounded number
+ * of slots, in two rings: those with fresh mail, and those that failed lately, which never get all the slots. So
  * neither a domain with much mail nor one whose host is dead holds up the others.
  *
  * @module
@@ -11,37 +11,37 @@ import type { HostTable } from "./host_table.ts";
 
 /** What {@linkcode Destinations} needs. */
 export interface DestinationsOptions<T> {
-  /** Turns under way at once, at least 4; a quarter of them is for what has not failed yet. */
+  /** Concurrent turns, at least 4; a quarter of them is reserved for destinations that have not failed. */
   readonly maxTurns: number;
-  /** Turns of one destination at once, at least 1. */
+  /** Concurrent turns of one destination, at least 1. */
   readonly maxTurnsEach: number;
-  /** Calls parked destinations back. */
-  readonly hosts: Pick<HostTable, "wait" | "nudge">;
+  /** Tells when parked destinations can continue. */
+  readonly hosts: Pick<HostTable, "wait" | "wakeNext">;
   /** Takes a turn, which lasts until {@linkcode Turn.end} is called. */
   readonly begin: (turn: Turn<T>) => void;
   /** No more turns begin once it is aborted. */
   readonly stopping: AbortSignal;
 }
 
-/** One of the places, lent to a destination. */
+/** A slot, lent to a destination. */
 export interface Turn<T> {
-  /** What the turn begins with, off the line already. */
+  /** The first item of the turn, already taken off the line. */
   readonly first: T;
-  /** Takes what is next in the destination's line. */
+  /** Takes the next item of the destination's line. */
   take(): T | undefined;
-  /** Whether there is more in the line. */
+  /** Whether the line has more items. */
   more(): boolean;
-  /** Whether other destinations wait because no place is free. */
+  /** Whether other destinations wait because no slot is free. */
   othersWait(): boolean;
   /** Puts an item back to the head of the line, which rests until the host table calls back for this key. */
   park(item: T, key: string): void;
-  /** Lets what the turn did not use of its host go to the next that waits for it. */
-  nudge(): void;
-  /** Gives the place back. To be called once. */
+  /** Passes a slot at the host that the turn did not use to the next destination that waits for it. */
+  wakeNext(): void;
+  /** Returns the slot. To be called once. */
   end(): void;
 }
 
-/** How one destination stands. */
+/** The state of one destination. */
 export interface DestinationStatus {
   /** Items in its line. */
   readonly ready: number;
@@ -59,7 +59,7 @@ interface Destination<T> {
   queued: boolean;
   /** What it waits for, as the {@linkcode HostTable} calls it. */
   parked?: string;
-  /** What called it back. */
+  /** The wake-up to acknowledge at the host table. */
   woken?: string;
 }
 
@@ -70,7 +70,7 @@ const MAX_STRUGGLING = 10_000;
 /** All destinations with something due. An item whose `at` is not 0 is one that was tried before. */
 export class Destinations<T extends { readonly at: number }> {
   readonly #options: DestinationsOptions<T>;
-  /** Turns of one destination at once, at least 1. */
+  /** Concurrent turns of one destination, at least 1. */
   maxTurnsEach: number;
   readonly #destinations = new Map<string, Destination<T>>();
   /** Destinations with something due, in turn: those with fresh mail, and those that failed lately. */
@@ -82,7 +82,7 @@ export class Destinations<T extends { readonly at: number }> {
   #slowActive = 0;
   #slowTurn = false;
 
-  /** Gives no turn before {@linkcode Destinations.add}. */
+  /** Starts no turn before {@linkcode Destinations.add}. */
   constructor(options: DestinationsOptions<T>) {
     this.#options = options;
     this.maxTurnsEach = options.maxTurnsEach;
@@ -98,7 +98,7 @@ export class Destinations<T extends { readonly at: number }> {
     return this.#active;
   }
 
-  /** How this one stands. */
+  /** The state of this destination. */
   status(name: string): DestinationStatus {
     const { ready, turns, parked } = this.#destinations.get(name) ?? {};
     return { ready: ready?.size ?? 0, active: turns ?? 0, resting: parked !== undefined };
@@ -117,7 +117,7 @@ export class Destinations<T extends { readonly at: number }> {
     this.#dispatch();
   }
 
-  /** Remembers whether the last attempt reached anybody: if not, one turn at a time has to do. */
+  /** Remembers whether the last attempt reached a server: if not, the destination gets one turn at a time. */
   noteAttempt(name: string, { reached }: { reached: boolean }): void {
     this.#struggling.delete(name);
     if (reached) return;
@@ -148,7 +148,7 @@ export class Destinations<T extends { readonly at: number }> {
     return this.#struggling.has(name) || (first !== undefined && first.at !== 0);
   }
 
-  /** Gives a destination its next turn, if it has use for one. */
+  /** Starts the next turn of a destination, if it needs one. */
   #queue(destination: Destination<T>): void {
     const { ready, turns, queued, parked, name } = destination;
     // One connection is enough to find out whether the host is back.
@@ -178,7 +178,7 @@ export class Destinations<T extends { readonly at: number }> {
       delete destination.woken;
       const first = this.#take(destination);
       if (first === undefined) {
-        if (woken !== undefined) hosts.nudge(woken);
+        if (woken !== undefined) hosts.wakeNext(woken);
         this.#forgetIdle(destination);
         continue;
       }
@@ -205,8 +205,8 @@ export class Destinations<T extends { readonly at: number }> {
         this.#ready++;
         this.#park(destination, key);
       },
-      nudge: () => {
-        if (woken !== undefined) hosts.nudge(woken);
+      wakeNext: () => {
+        if (woken !== undefined) hosts.wakeNext(woken);
       },
       end: () => {
         destination.turns--;
@@ -235,7 +235,7 @@ export class Destinations<T extends { readonly at: number }> {
       if (destination.queued) destination.woken = key;
       else {
         this.#forgetIdle(destination);
-        hosts.nudge(key);
+        hosts.wakeNext(key);
       }
       this.#dispatch();
     });
@@ -248,7 +248,7 @@ export class Destinations<T extends { readonly at: number }> {
   }
 }
 
-/** First in, first out, without moving what is behind. */
+/** A FIFO that does not move its items. */
 class Line<T> {
   #items: (T | undefined)[] = [];
   #head = 0;

@@ -12,7 +12,7 @@ interface Item {
 class World {
   readonly turns: Turn<Item>[] = [];
   readonly waiting: { readonly key: string; readonly callBack: () => void }[] = [];
-  readonly nudged: string[] = [];
+  readonly woken: string[] = [];
   readonly stopping = new AbortController();
   readonly destinations: Destinations<Item>;
   #nth = 0;
@@ -23,7 +23,7 @@ class World {
       maxTurnsEach,
       hosts: {
         wait: (key, callBack) => void this.waiting.push({ key, callBack }),
-        nudge: (key) => void this.nudged.push(key),
+        wakeNext: (key) => void this.woken.push(key),
       },
       begin: (turn) => void this.turns.push(turn),
       stopping: this.stopping.signal,
@@ -118,7 +118,7 @@ Deno.test("Turn.park() lets the line rest until the host calls back, and nothing
   world.add("a", "a");
   const { first } = world.turn(0);
   world.turn(0).park(first, "host");
-  world.turn(0).nudge();
+  world.turn(0).wakeNext();
   world.turn(0).end();
   world.add("a");
   assert.equal(world.turns.length, 1);
@@ -127,9 +127,9 @@ Deno.test("Turn.park() lets the line rest until the host calls back, and nothing
 
   world.waiting[0]?.callBack();
   assert.equal(world.turn(1).first, first);
-  assert.deepEqual(world.nudged, [], "the one that was called back has not made up its mind");
-  world.turn(1).nudge();
-  assert.deepEqual(world.nudged, ["host"]);
+  assert.deepEqual(world.woken, [], "the one that was called back has not made up its mind");
+  world.turn(1).wakeNext();
+  assert.deepEqual(world.woken, ["host"]);
   assert.equal(world.turn(1).take()?.nth, 1);
 });
 
@@ -145,7 +145,7 @@ Deno.test("Turn.park() waits once for a line with several turns, and passes on a
   one.end();
   other.end();
   world.waiting[0]?.callBack();
-  assert.deepEqual(world.nudged, ["host"]);
+  assert.deepEqual(world.woken, ["host"]);
   assert.deepEqual(world.destinations.status("a"), { ready: 0, active: 0, resting: false });
 });
 
@@ -161,7 +161,7 @@ Deno.test("Destinations whose line another turn emptied pass on the call that pu
   assert.equal(other.take(), one.first);
   world.turn(2).end();
   assert.equal(world.turns.length, 5);
-  assert.deepEqual(world.nudged, ["host"]);
+  assert.deepEqual(world.woken, ["host"]);
 });
 
 Deno.test("Destinations begin no turn once they are stopping", () => {

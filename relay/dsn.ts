@@ -1,6 +1,6 @@
 /**
- * Delivery status notifications: what the sender is told, in words and for machines (RFC 3464, RFC 6522, RFC 6533).
- * Who is told what, and when, is decided in settle.ts.
+ * Writes delivery status notifications, for people and for machines (RFC 3464, RFC 6522, RFC 6533).
+ * settle.ts decides who is told what, and when.
  *
  * @module
  */
@@ -26,15 +26,15 @@ import { isInternational, messageIdOf, readReturned, type ReturnedContent } from
 import type { ComposeNotice, NoticeKind, NoticeRequest } from "./settle.ts";
 import { writeSmaller } from "./smaller_notice.ts";
 
-/** What notices need to know. */
+/** What the writer of notices depends on. */
 export interface NoticeOptions {
-  /** Where the message that a notice is about is read. */
+  /** Opens the message that a notice is about. */
   readonly queue: Pick<Queue, "open">;
   /** This server's name: Reporting-MTA, and the domain of MAILER-DAEMON. */
   readonly hostname: string;
   /** Milliseconds after acceptance until a message is given up. */
   readonly expireAfter: number;
-  /** Leads a name of this machine to the local domain that it stands for. */
+  /** Maps a name of this machine to its local domain. */
   readonly localDomain?: (domain: string) => string | undefined;
   /** Gives the date; default: the system's. */
   readonly clock?: Clock;
@@ -45,12 +45,12 @@ const TEXT_WIDTH = 76;
 // Of the 998 octets of a line (RFC 5322 §2.1.1), with room for the address type and characters of several octets.
 const MAX_UNFOLDED = 320;
 
-/** Characters of what is said of recipients to people, at most; the part for machines names them all. */
+/** The most characters about recipients in the part for people; the part for machines names them all. */
 const MAX_TEXT = 64 * 1024;
 
 const encoder = new TextEncoder();
 
-/** Makes the writer of notices. What cannot be read of the message any more is left out of the notice. */
+/** Makes the writer of notices. If the message cannot be read any more, the notice goes without it. */
 export function noticeComposer(options: NoticeOptions): ComposeNotice {
   const { queue, clock = systemClock } = options;
   return async (request) => {
@@ -71,7 +71,7 @@ export function writeNotice(
     readonly hostname: string;
     /** Milliseconds after acceptance until a message is given up. */
     readonly expireAfter: number;
-    /** Leads a name of this machine to the local domain that it stands for. */
+    /** Maps a name of this machine to its local domain. */
     readonly localDomain?: (domain: string) => string | undefined;
     /** Milliseconds since the epoch. */
     readonly now: number;
@@ -153,7 +153,7 @@ interface Facts {
 
 function subject({ kind, recipients }: Facts): string {
   const [first] = recipients;
-  // Without encoding, an address in the subject is short and plain, or not there.
+  // An address in the subject is short ASCII, or left out, so the subject needs no encoding.
   const whom = recipients.length === 1 && first !== undefined && /^[!-~]{1,60}$/.test(first.address)
     ? first.address
     : `${recipients.length} recipient${recipients.length === 1 ? "" : "s"}`;
@@ -225,7 +225,7 @@ function explainRecipient(recipient: QueueRecipient, kind: NoticeKind): string[]
       ...paragraph(`Given up after ${attemptCount} ${attemptCount === 1 ? "attempt" : "attempts"}.`, "  "),
     );
   }
-  for (const attempt of lastWords(recipient)) {
+  for (const attempt of latestAttempts(recipient)) {
     lines.push(...paragraph(`${speaker(attempt)}:`, "  "), ...quote(attempt));
   }
   if (last === undefined || kind === "success") return lines;
@@ -238,7 +238,7 @@ function explainRecipient(recipient: QueueRecipient, kind: NoticeKind): string[]
 }
 
 /** The newest word of each host that said something, newest first; a refusal stands for itself. */
-function lastWords(recipient: QueueRecipient): Attempt[] {
+function latestAttempts(recipient: QueueRecipient): Attempt[] {
   const { attempts, status } = recipient;
   const newest = attempts.filter(({ error }) => error !== RETURNED_BY_OPERATOR).toReversed();
   if (status === "relayed" || (status === "failed" && !isReturned(recipient))) return newest.slice(0, 1);
@@ -249,7 +249,7 @@ function lastWords(recipient: QueueRecipient): Attempt[] {
   });
 }
 
-/** Whether an operator gave up, and no server refused it for good. */
+/** Whether an operator gave up on it, and no server refused it for good. */
 function isReturned({ attempts }: QueueRecipient): boolean {
   return attempts.at(-1)?.error === RETURNED_BY_OPERATOR;
 }
@@ -285,7 +285,7 @@ function statusPart(facts: Facts): Part {
   const text = groups.map((fields) => fields.map((field) => `${fold(field, global)}\r\n`).join("")).join(
     "\r\n",
   );
-  // RFC 6533 §4.1; the plain type wherever it can say all (§4.4), since more programs read it.
+  // RFC 6533 §4.1; the plain type where it suffices (§4.4), since more programs read it.
   const type = global ? "message/global-delivery-status" : "message/delivery-status";
   return encodedPart(type, encoder.encode(text));
 }
@@ -339,7 +339,7 @@ function textPart(text: string): Part {
   return encodedPart("text/plain; charset=utf-8", encoder.encode(text));
 }
 
-/** Text in which others may have had a word, in lines. */
+/** Text that may quote others, wrapped. */
 function paragraph(text: string, indent = ""): string[] {
   return wrap(maskUnprintable(text), { width: TEXT_WIDTH, indent, longest: TEXT_WIDTH - indent.length });
 }

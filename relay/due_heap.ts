@@ -1,5 +1,5 @@
 /**
- * A binary heap: what is due next, out of a million, without looking at the rest.
+ * A binary heap of items by due time, for up to a million items.
  *
  * @module
  */

@@ -1,6 +1,6 @@
 /**
- * What the relay has learnt about hosts, shared by all messages: how many connections each has, which address answers
- * nobody, which host asked for less. Kept in memory only; a fresh process learns it again.
+ * The state of hosts, shared by all messages: open connections, addresses that do not
+ * answer, hosts that asked us to slow down. Kept in memory only; a new process learns it again.
  *
  * Three things guard a connection: its address and port, its host's name, and the domain of that name, by which large
  * receivers count (RFC 5321 §4.5.4.1 asks for a list of hosts that cannot be reached).
@@ -22,7 +22,7 @@ export interface HostAddress {
   readonly port: number;
 }
 
-/** Why a host is left alone for a while; becomes part of the attempts of those who did not ask it themselves. */
+/** Why a host is paused; recorded as the attempt of messages that did not try it themselves. */
 export interface HostFailure {
   /** What happened, such as `connection refused`. */
   readonly error?: string;
@@ -32,10 +32,10 @@ export interface HostFailure {
   readonly status: string;
 }
 
-/** Leave to open a connection, or not. */
+/** Whether a connection may be opened. */
 export type Admission =
   | { readonly kind: "admitted"; readonly slot: HostSlot }
-  /** The address answered nobody lately, and is not to be asked again yet. */
+  /** The address did not answer lately, and is not tried again yet. */
   | { readonly kind: "dead"; readonly failure: HostFailure; readonly learntAt: number }
   /** The host is at its limit or paused. {@linkcode HostTable.wait} on the key says when to ask again. */
   | {
@@ -45,13 +45,13 @@ export type Admission =
     readonly learntAt?: number;
   };
 
-/** How long hosts are left alone, milliseconds. */
+/** How long hosts are paused, in milliseconds. */
 export interface HostPauses {
   /** After a refused connection at first; doubles up to `deadMax`. */
   readonly refused: number;
   /** After a connection that nobody answered at first; doubles up to `deadMax`. */
   readonly silent: number;
-  /** The longest time an address counts as dead without being asked. */
+  /** The longest time for which a dead address is not tried. */
   readonly deadMax: number;
   /** After 421; doubles up to `rate`. */
   readonly busy: number;
@@ -59,7 +59,7 @@ export interface HostPauses {
   readonly rate: number;
 }
 
-/** Short pauses for the dead, a minute for the busy, ten minutes for those who count. */
+/** Short pauses for dead addresses, a minute for busy hosts, ten minutes for rate limits. */
 export const DEFAULT_HOST_PAUSES: HostPauses = {
   refused: 5_000,
   silent: 30_000,
@@ -68,7 +68,7 @@ export const DEFAULT_HOST_PAUSES: HostPauses = {
   rate: 600_000,
 };
 
-/** The default pauses, none of them longer than so many milliseconds; but whoever counts (`rate`) gets all its time. */
+/** The default pauses, each capped at `longest` milliseconds, except that for rate limits (`rate`). */
 export function hostPausesUpTo(longest: number): HostPauses {
   const { refused, silent, deadMax, busy, rate } = DEFAULT_HOST_PAUSES;
   return {
@@ -94,28 +94,28 @@ export interface HostTableOptions {
 
 interface Gate {
   readonly key: string;
-  /** Connections that may be open at once in good times. */
+  /** The most concurrent connections without trouble. */
   max: number;
   active: number;
-  /** Connections that may be open at once now; grows again by one with each connection that relays. */
+  /** The most concurrent connections now; grows by one with each connection that relays. */
   limit: number;
   /** Nothing goes before then (monotonic). */
   closedUntil: number;
-  /** How often in a row it went wrong. */
-  strikes: number;
-  /** Present from the failure until it is known to be over. */
+  /** Failures in a row. */
+  failures: number;
+  /** Present from the failure until a success. */
   failure?: HostFailure;
   learntAt: number;
-  /** Whether the failure means that nobody answers, so that waiting messages get it as their own. */
+  /** Whether the failure means no answer, so that waiting messages record it as their own. */
   dead: boolean;
   readonly waiters: Set<() => void>;
   timer?: Timer;
 }
 
 const MAX_GATES = 10_000;
-// Characters of a reply that are remembered for those who did not hear it: 10,000 hosts may have said something.
+// Characters of a reply that are kept for other messages; there may be 10,000 hosts.
 const MAX_WORDS = 512;
-// Beyond so many connections at once to one receiver it is no longer held back.
+// A receiver that takes this many concurrent connections is no longer slowed down.
 const GROUP_RECOVERED = 20;
 
 /** Which hosts may be connected to now. */
@@ -125,7 +125,7 @@ export class HostTable {
   #maxConnectionsPerHost: number;
   readonly #gates = new Map<string, Gate>();
 
-  /** Makes one that knows nothing yet. */
+  /** Starts without any host. */
   constructor(options: HostTableOptions) {
     this.#options = options;
     this.#pauses = options.pauses ?? DEFAULT_HOST_PAUSES;
@@ -154,7 +154,7 @@ export class HostTable {
     return { kind: "admitted", slot: this.#slot(target, { address, host, group }) };
   }
 
-  /** Calls back once when it is worth asking again. The callback must lead to {@linkcode HostTable.nudge}. */
+  /** Calls back once, when a slot may be free. The callback must lead to {@linkcode HostTable.wakeNext}. */
   wait(key: string, callback: () => void): void {
     const gate = this.#gates.get(key);
     if (gate === undefined) return callback();
@@ -162,8 +162,8 @@ export class HostTable {
     this.#pump(gate);
   }
 
-  /** Says that the one who was called back has made up its mind, so that what it did not use goes to the next. */
-  nudge(key: string): void {
+  /** Tells that the callback's work is done, so that an unused slot goes to the next waiter. */
+  wakeNext(key: string): void {
     const gate = this.#gates.get(key);
     if (gate !== undefined) this.#pump(gate);
   }
@@ -177,7 +177,7 @@ export class HostTable {
     }
   }
 
-  /** Goes by other numbers from now on. Pauses that have begun end as they were begun. */
+  /** Changes the limits. Pauses that have begun keep their length. */
   reconfigure(
     { maxConnectionsPerHost, pauses }: Required<Pick<HostTableOptions, "maxConnectionsPerHost" | "pauses">>,
   ): void {
@@ -190,7 +190,7 @@ export class HostTable {
     }
   }
 
-  /** Why and for how long (milliseconds from now) this target is left alone, if it is. */
+  /** Why and for how long (milliseconds from now) this target is paused, if it is. */
   inspect(target: HostAddress): { readonly failure: HostFailure; readonly forMs: number } | undefined {
     const { host, address, port } = target;
     for (const key of [`address ${address}`, `host ${host}`, `domain ${hostDomain(host)}`]) {
@@ -223,7 +223,7 @@ export class HostTable {
       active: 0,
       limit: Infinity,
       closedUntil: 0,
-      strikes: 0,
+      failures: 0,
       learntAt: 0,
       dead: false,
       waiters: new Set(),
@@ -232,7 +232,7 @@ export class HostTable {
     return gate;
   }
 
-  /** Forgets the oldest that nobody uses; a map keeps the order of insertion. */
+  /** Drops the oldest unused entry; a map keeps the order of insertion. */
   #makeRoom(): void {
     let surplus = this.#gates.size - MAX_GATES + MAX_GATES / 10;
     for (const gate of this.#gates.values()) {
@@ -260,7 +260,7 @@ export class HostTable {
       },
       unreachable: (failure, refused) => {
         const pause = Math.min(
-          (refused ? this.#pauses.refused : this.#pauses.silent) * 2 ** Math.min(address.strikes, 10),
+          (refused ? this.#pauses.refused : this.#pauses.silent) * 2 ** Math.min(address.failures, 10),
           this.#pauses.deadMax,
         );
         address.dead = true;
@@ -271,7 +271,7 @@ export class HostTable {
       slowDown: (failure, kind) => {
         const gate = kind === "rate" ? group : host;
         const { busy, rate } = this.#pauses;
-        const pause = kind === "rate" ? rate : Math.min(busy * 2 ** Math.min(gate.strikes, 10), rate);
+        const pause = kind === "rate" ? rate : Math.min(busy * 2 ** Math.min(gate.failures, 10), rate);
         if (!this.#close(gate, { failure, pause })) return;
         const whole = kind === "rate" ? { domain: hostDomain(target.host) } : {};
         this.#options.logger.warn("host.slowed", {
@@ -303,9 +303,9 @@ export class HostTable {
 
   #close(gate: Gate, { failure, pause }: { failure: HostFailure; pause: number }): boolean {
     const now = this.#now();
-    // Connections opened together fail together: that is one strike.
+    // Connections opened together fail together: that counts as one failure.
     if (gate.closedUntil > now) return false;
-    gate.strikes++;
+    gate.failures++;
     gate.limit = 1;
     gate.failure = brief(failure);
     gate.learntAt = now;
@@ -328,7 +328,7 @@ export class HostTable {
     let left = Math.min(wake, gate.waiters.size);
     for (const waiter of [...gate.waiters]) {
       if (left-- <= 0) break;
-      // One that was called back may have led to the next being called back.
+      // A callback may have led to the next callback.
       if (gate.waiters.delete(waiter)) waiter();
     }
     gate.timer?.cancel();
@@ -339,19 +339,19 @@ export class HostTable {
   }
 }
 
-/** A connection's place, with which what is learnt on it is told. */
+/** The slot of a connection, by which its results are reported. */
 export interface HostSlot {
-  /** Whether the host is to be left alone for now, even over a connection that is open. */
+  /** Whether the host is paused, even for open connections. */
   resting(): boolean;
-  /** Whether others wait for a place at this host. */
+  /** Whether others wait for a slot at this host. */
   wanted(): boolean;
   /** The address answered. */
   connected(): void;
-  /** The address did not answer; `refused` where it said so at once. */
+  /** The address did not answer; `refused` where the connection was refused. */
   unreachable(failure: HostFailure, refused: boolean): void;
-  /** The host asked for less: `busy` (421) counts for it alone, `rate` (4.7.28) for all hosts of its domain. */
+  /** The host asked us to slow down: `busy` (421) counts for it alone, `rate` (4.7.28) for all hosts of its domain. */
   slowDown(failure: HostFailure, kind: "busy" | "rate"): void;
-  /** A message was taken. */
+  /** A message was accepted. */
   relayed(): void;
   /** The connection is over. Safe to call twice. */
   release(): void;
@@ -363,12 +363,12 @@ function room(gate: Gate, now: number): number {
 
 function recover(gate: Gate): void {
   gate.limit = Infinity;
-  gate.strikes = 0;
+  gate.failures = 0;
   gate.dead = false;
   delete gate.failure;
 }
 
-/** The failure with the beginning of its words. */
+/** The failure, with its reply shortened. */
 function brief({ status, error, reply }: HostFailure): HostFailure {
   return {
     status,
@@ -379,7 +379,7 @@ function brief({ status, error, reply }: HostFailure): HostFailure {
 
 /**
  * The domain by which a receiver's hosts are counted: the last two labels, or three where those are like `co.uk`.
- * It need not be exact: too wide a domain only means that a receiver's neighbour is asked more gently for a while.
+ * It need not be exact: too wide a domain only means that unrelated hosts are slowed down for a while.
  */
 export function hostDomain(host: string): string {
   if (isIP(host) !== 0) return host;

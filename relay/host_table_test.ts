@@ -32,7 +32,7 @@ Deno.test("HostTable.admit() caps connections by host name and by address", () =
   assert.equal(hosts.admit({ ...A, address: "192.0.2.4" }).kind, "wait");
 });
 
-Deno.test("HostTable.wait() calls back as many as there is room for, and nudge() the next", () => {
+Deno.test("HostTable.wait() calls back as many as there is room for, and wakeNext() the next", () => {
   const { hosts } = table(1);
   const slot = admitted(hosts);
   const admission = hosts.admit(A);
@@ -43,7 +43,7 @@ Deno.test("HostTable.wait() calls back as many as there is room for, and nudge()
   assert.deepEqual(woken, []);
   slot.release();
   assert.deepEqual(woken, ["first"]);
-  hosts.nudge(admission.key);
+  hosts.wakeNext(admission.key);
   assert.deepEqual(woken, ["first", "second"]);
 });
 

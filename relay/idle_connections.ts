@@ -1,5 +1,5 @@
 /**
- * Connections that wait a moment for the next message, whatever its domain: many domains have their mail at the same
+ * Connections kept for a moment for the next message of any domain, since many domains have their mail at the same
  * hosts.
  *
  * @module
@@ -10,17 +10,17 @@ import type { Target } from "./mx.ts";
 
 // How long a connection waits, in milliseconds; as in Postfix.
 const LINGER = 2000;
-// So many wait at most; the one that has waited longest makes room.
+// The most idle connections; the oldest one is closed for a new one.
 const MAX_IDLE = 100;
-// So many places are remembered.
+// The most destinations that are remembered.
 const MAX_PLACES = 1000;
 
-/** Open connections in no use. Each keeps its place among those of its host. */
+/** Idle connections. Each keeps its slot at its host. */
 export class IdleConnections {
   readonly #clock: Clock;
   /** In the order in which they began to wait. */
   readonly #idle = new Map<LiveConnection, { readonly key: string; readonly timer: Timer }>();
-  /** When a connection to each place was last done with, monotonic; oldest first. */
+  /** When a connection to each destination was last released, monotonic; oldest first. */
   readonly #doneAt = new Map<string, number>();
 
   /** `clock` times the wait. */
@@ -29,8 +29,8 @@ export class IdleConnections {
   }
 
   /**
-   * Takes over a connection that is done. It waits where mail flows to its place, which is more than a single message
-   * within two seconds, and nobody else wants it; otherwise it is ended.
+   * Takes over an idle connection. It is kept where mail flows to its destination, which is more than a single message
+   * within two seconds, and no one else waits for its slot; otherwise it is closed.
    */
   offer(live: LiveConnection): void {
     const key = keyOf(live.target);
@@ -42,7 +42,7 @@ export class IdleConnections {
     if (oldest !== undefined && this.#idle.size > MAX_IDLE) this.#end(oldest);
   }
 
-  /** A connection to this target, under the same demands; not to a host that is paused. */
+  /** A connection to this target with the same requirements; not to a paused host. */
   take(target: Target): LiveConnection | undefined {
     if (this.#idle.size === 0) return undefined;
     const wanted = keyOf(target);
@@ -58,19 +58,19 @@ export class IdleConnections {
     return found;
   }
 
-  /** Ends those to the same host and port, whatever the demands; whether there were any. */
+  /** Closes those to the same host and port, whatever the requirements; whether there were any. */
   makeRoom({ host, port }: Target): boolean {
     const there = [...this.#idle.keys()].filter(({ target }) => target.host === host && target.port === port);
     for (const live of there) this.#end(live);
     return there.length > 0;
   }
 
-  /** Ends all, since somebody wants a place at a host, or nothing more is sent. */
+  /** Closes all, since a slot is wanted or nothing more is sent. */
   clear(): void {
     for (const live of [...this.#idle.keys()]) this.#end(live);
   }
 
-  /** Whether another connection to this place was done with a moment ago; notes this one. */
+  /** Whether another connection to this destination was released a moment ago; notes this one. */
   #noteDone(key: string): boolean {
     const now = this.#clock.monotonic();
     const before = this.#doneAt.get(key);

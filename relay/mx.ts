@@ -1,8 +1,8 @@
 /**
  * Which hosts take a domain's mail, in which order (RFC 5321 §5.1, RFC 7505).
  *
- * What it says when it fails: `failed` only on the word of an authority (no such domain, null MX, no usable address);
- * whatever could be different tomorrow (DNS not answering, targets on private networks) is `deferred`.
+ * How it reports failure: `failed` only on an authoritative answer (no such domain, null MX, no usable address);
+ * whatever may change (DNS not answering, targets on private networks) is `deferred`.
  *
  * @module
  */
@@ -23,7 +23,7 @@ import type { PolicyAnswer } from "../mta_sts/policies.ts";
 
 export type { Credentials, Route, Target, Targets } from "./target.ts";
 
-/** One listening socket of ours. */
+/** One of our listening sockets. */
 export interface OwnListener {
   /** An IP address; no wildcard. */
   readonly address: string;
@@ -31,7 +31,7 @@ export interface OwnListener {
   readonly port: number;
 }
 
-/** What finding targets depends on. */
+/** What {@linkcode findTargets} depends on. */
 export interface TargetOptions {
   /** Asks DNS. */
   readonly resolver: Resolver;
@@ -53,21 +53,24 @@ export interface TargetOptions {
   readonly local?: { readonly domains: ReadonlySet<string>; readonly listeners: readonly OwnListener[] };
   /** Routes by domain (lower case, A-labels), `"*"` for all others. */
   readonly routes: ReadonlyMap<string, Route>;
-  /** TLS policies by domain; default `prefer`. A domain that is named here is not asked for a policy of its own. */
+  /** TLS policies by domain; default `prefer`. For a domain named here MTA-STS is not used. */
   readonly tlsPolicy: ReadonlyMap<string, TlsPolicy>;
   /** Knows the MTA-STS policies; absent: none is looked for. */
   readonly stsPolicies?: StsPolicies;
   /** Draws from [0, 1), to shuffle equals. */
   readonly random: () => number;
-  /** Takes the odd findings. */
+  /** Takes unusual findings. */
   readonly logger: Logger;
-  /** Whether policies of the domain are left aside (`TLS-Required: No`, RFC 8689 §5); those of the configuration are not. */
+  /**
+   * Whether policies of the domain are left aside (`TLS-Required: No`, RFC 8689 §5); those of the configuration are
+   * not.
+   */
   readonly relaxed?: boolean;
   /** Gives up; the outcome is then `deferred`. */
   readonly signal?: AbortSignal;
 }
 
-// An attempt has to end: beyond so many hosts or addresses the domain gets its mail at the next one.
+// An attempt has to end: further hosts or addresses are tried in the next one.
 const MAX_HOSTS = 16;
 const MAX_ADDRESSES_PER_HOST = 8;
 const MAX_TARGETS = 32;
@@ -92,7 +95,7 @@ export async function findTargets(domain: string, options: TargetOptions): Promi
       options,
     );
   }
-  // Beside the question for MX, so that it costs no time of its own.
+  // Concurrently with the MX query, so that it adds no time.
   const asked = options.stsPolicies?.find(name, querySignal(options));
   const found = await mxTargets(name, asked, options);
   if (found.kind !== "targets") return found;
@@ -143,14 +146,14 @@ async function routeTargets(
     tls,
     ...(port === SUBMISSIONS_PORT && { implicitTls: true }),
     ...(configured !== undefined && { configured: true }),
-    // The name is the operator's own word, which nobody can forge in DNS (RFC 7672 §2.2.2).
+    // The name comes from the configuration, and cannot be forged in DNS (RFC 7672 §2.2.2).
     authenticated: isIP(route.host) === 0,
     ...(route.auth && { auth: route.auth }),
   };
   if (isIP(route.host) !== 0) return { kind: "targets", targets: [target(base, route.host)] };
   const found = await hostTargets(route.host, base, options);
   if (found.targets.length > 0) return { kind: "targets", targets: found.targets };
-  // A route is the operator's own word: a mistake in it is not the sender's.
+  // A route comes from the configuration: a mistake in it is not the sender's.
   const { status, reason } = found.deferral ?? { status: "4.3.5", reason: found.nothing };
   return deferred(status, `route: ${reason}`);
 }
@@ -215,10 +218,10 @@ async function mxTargets(name: string, asked: Protection, options: TargetOptions
         }),
       );
       results.push(...some);
-      // One that an authority says is not there takes no room: only when all are such is there no way.
+      // An authoritatively missing host does not count: only when all are missing is there no way.
       hosts += some.filter((result) => result.nothing === undefined).length;
     }
-    // We are among these, so they and all behind them would only send it back (§5.1).
+    // This server is among these, so they and all later ones would only send it back (§5.1).
     if (group.some((record) => isOwnName(record.exchange, options)) || results.some((result) => result.own)) {
       loop = true;
       break;
@@ -269,7 +272,10 @@ interface Deferral {
   readonly reason: string;
 }
 
-/** What a host's name leads to. Without targets, `deferral` says what may change, `nothing` what an authority said. */
+/**
+ * What a host's name resolves to. Without targets, `deferral` says what may change, `nothing` what DNS says for
+ * certain.
+ */
 interface HostTargets {
   readonly targets: readonly Target[];
   readonly deferral?: Deferral;
@@ -290,7 +296,7 @@ async function hostTargets(host: string, base: TargetBase, options: TargetOption
       family === "ipv6" ? none : resolver.a(host, how),
     ]);
   let [ipv6, ipv4] = await ask({ ...signal, quick: true });
-  // Where there is one address, it does not matter why there is none of the other family.
+  // With one address, it does not matter why the other family has none.
   if (ipv6.kind !== "found" && ipv4.kind !== "found") [ipv6, ipv4] = await ask(signal);
   const addresses = interleave(
     addressesOf(ipv6, options.random),
@@ -314,7 +320,7 @@ async function hostTargets(host: string, base: TargetBase, options: TargetOption
     const found = [ipv6, ipv4].filter((answer) => answer.kind === "found");
     const signed = found.every((answer) => answer.authenticated);
     const expanded = found.find((answer) => answer.expanded !== undefined)?.expanded;
-    // What an alias in a signed zone leads to need not be signed: TLSA records may stand at the alias (RFC 7672 §2.2.2).
+    // The target of an alias in a signed zone need not be signed: TLSA records may be at the alias (RFC 7672 §2.2.2).
     const alias = base.authenticated && !signed && expanded !== undefined
       ? await resolver.cname(host, signal)
       : none;
@@ -335,7 +341,7 @@ async function hostTargets(host: string, base: TargetBase, options: TargetOption
   }
   if (family === "ipv4" || family === "ipv6") {
     const other = family === "ipv4" ? await resolver.aaaa(host, signal) : await resolver.a(host, signal);
-    // The world is fine, our own setting is in the way; somebody may change it.
+    // Our own setting is in the way, and may be changed.
     if (other.kind === "found" || other.kind === "failed") {
       const reason = `${host} has no ${family} address, and no others are used here (family)`;
       return { targets: [], deferral: { status: "4.4.4", reason } };
@@ -363,7 +369,7 @@ function isOwnName(host: string, options: TargetOptions): boolean {
 }
 
 function isOwn(address: string, port: number, options: TargetOptions): boolean {
-  // Whoever publishes a loopback address means no server in the world, be one of ours there or not.
+  // A published loopback address means no reachable server, even if one of ours listens there.
   if (!options.allowPrivateTargets && addressScope(address) === "loopback") return false;
   return options.ownListeners.some((own) => own.port === port && sameAddress(own.address, address));
 }

@@ -1,5 +1,5 @@
 /**
- * What the form of a notice is made of (RFC 6522), for those who write one and for those who shorten it.
+ * The form of a notice (RFC 6522), for writing and for shortening one.
  *
  * @module
  */
@@ -37,7 +37,7 @@ export function multipart(parts: readonly Part[], boundary: string): Uint8Array[
   ];
 }
 
-/** As it is where it is short lines of ASCII, else in quoted-printable: the way back may be a 7-bit one. */
+/** Unchanged if it is short lines of ASCII, else in quoted-printable: the return path may be 7-bit. */
 export function encodedPart(type: string, bytes: Uint8Array): Part {
   const plain = isPlain(bytes);
   return {

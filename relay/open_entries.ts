@@ -1,6 +1,6 @@
 /**
- * Entries in memory, one copy each: whoever works on an entry (several destinations of one message, the operator)
- * works on the same one, and what is stored of it is stored in turn.
+ * Entries in memory, one copy each: all who work on an entry (several destinations of one message, the operator)
+ * share it, and its changes are stored one after the other.
  *
  * @module
  */
@@ -8,9 +8,9 @@ import { errorText } from "../base/error_text.ts";
 import type { Queue } from "./queue.ts";
 import type { QueueEntry } from "./queue_entry.ts";
 
-/** What became of an entry could not be stored. It stands in the open entry all the same, and can be stored later. */
+/** A change of an entry could not be stored. The open entry has it, and it can be stored later. */
 export class StoreError extends Error {
-  /** Makes the error from what the queue threw. */
+  /** `cause` is what the queue threw. */
   constructor(id: string, cause: unknown) {
     super(`${id} cannot be stored: ${errorText(cause)}`, { cause });
     this.name = "StoreError";
@@ -19,7 +19,7 @@ export class StoreError extends Error {
 
 /** A notice about an entry could not be written. It can be written later. */
 export class NoticeError extends StoreError {
-  /** Makes the error: the entry, and what was thrown. */
+  /** `id` is the entry's, `cause` what was thrown. */
   constructor(id: string, cause: unknown) {
     super(id, cause);
     this.name = "NoticeError";
@@ -31,12 +31,12 @@ export class NoticeError extends StoreError {
 export interface OpenEntry extends Disposable {
   /** The one copy; changed in place. */
   readonly entry: QueueEntry;
-  /** Recipients (indices) that are being sent to just now. */
+  /** Recipients (indices) that are being sent to. */
   readonly inFlight: Set<number>;
   /** Whether it has been removed from the queue meanwhile. */
   readonly gone: boolean;
   /**
-   * Stores the entry as it stands.
+   * Stores the entry in its current state.
    * @throws {StoreError}
    */
   save(): Promise<void>;

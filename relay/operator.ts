@@ -1,6 +1,6 @@
 /**
- * What an operator may see and do in the queue. Works on the entries that the scheduler works on, and leaves alone
- * what is being sent just now, so that a message is neither lost nor doubled.
+ * What an operator may see and do in the queue. Works on the same entries as the scheduler, and leaves alone
+ * recipients that are being sent to, so that a message is neither lost nor duplicated.
  *
  * @module
  */
@@ -21,34 +21,34 @@ import { matches, type QueueFilter, selects } from "./queue_filter.ts";
 export const OPERATOR_ACTIONS = ["retry", "hold", "release", "bounce", "remove"] as const;
 
 /**
- * `retry`: try now what waits; `hold`: do not try; `release`: try now what is held; `bounce`: give up, and tell the
- * sender; `remove`: give up, and tell nobody.
+ * `retry`: try pending ones now; `hold`: do not try; `release`: try held ones now; `bounce`: give up, and notify the
+ * sender; `remove`: give up without a notice.
  */
 export type OperatorAction = typeof OPERATOR_ACTIONS[number];
 
-/** A message as it stands. */
+/** A message in its current state. */
 export interface QueueView {
-  /** What the queue knows of it. */
+  /** Its entry. */
   readonly entry: QueueEntry;
   /** How old it is, as {@linkcode Queue.ageOf} tells. */
   readonly age: number;
-  /** Recipients (indices) that are being sent to just now. */
+  /** Recipients (indices) that are being sent to. */
   readonly inFlight: readonly number[];
 }
 
-/** What an action did with one message. */
+/** The result of an action on one message. */
 export interface ActionResult {
   /** The message. */
   readonly id: string;
   /** Recipients that were changed. */
   readonly changed: readonly string[];
-  /** Recipients that were left alone since they are being sent to just now. */
+  /** Recipients that were left alone since they are being sent to. */
   readonly inFlight: readonly string[];
   /** Recipients that were left alone for another reason; absent where there are none. */
   readonly leftAlone?: readonly string[];
   /** That reason. */
   readonly note?: string;
-  /** Present where the change holds but could not be stored yet, as on a full disk. */
+  /** Present where the change is in effect but could not be stored yet, as on a full disk. */
   readonly unsaved?: true;
 }
 
@@ -63,8 +63,8 @@ export interface QueueOperatorOptions {
   /** Takes `operator.*`. */
   readonly logger: Logger;
   /**
-   * Stores a changed entry, does what follows of it, and sends what is due where there is somebody to do it. Tells
-   * whether it could be stored now; where not, it is later.
+   * Stores a changed entry, does what follows from it, and sends what is due where a scheduler runs. Tells
+   * whether it could be stored now; if not, it is stored later.
    */
   readonly change: (opened: OpenEntry) => Promise<boolean>;
   /** Clears the back-off of all hosts. */
@@ -80,7 +80,7 @@ const SORTED_AT_ONCE = 100_000;
 export class QueueOperator {
   readonly #options: QueueOperatorOptions;
 
-  /** Makes one; it holds nothing. */
+  /** Holds no state of its own. */
   constructor(options: QueueOperatorOptions) {
     this.#options = options;
   }
@@ -191,7 +191,7 @@ async function* oldestFirst(ids: AsyncIterable<string>): AsyncGenerator<string, 
   yield* part.sort();
 }
 
-/** Changes a recipient; why not, or `""` where it goes without saying. */
+/** Changes a recipient; returns why not, or `""` where no reason is needed. */
 function change(
   action: OperatorAction,
   { recipient, entry, now }: { recipient: QueueRecipient; entry: QueueEntry; now: number },
@@ -215,7 +215,7 @@ function change(
       return;
     case "bounce":
       recipient.status = "failed";
-      // Nobody can be told (RFC 5321 §4.5.5): it is over.
+      // There is no one to notify (RFC 5321 §4.5.5): it is done.
       if (entry.reversePath === "") recipient.settled = true;
       addAttempts(
         recipient,

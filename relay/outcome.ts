@@ -1,6 +1,6 @@
 /**
- * What an attempt's results make of a message: what each recipient's status is now, when it is tried again, whether
- * that was the last time, and what the log says of it.
+ * Applies an attempt's results to a message: each recipient's status, when it is tried again, whether
+ * that was the last time, and the log events.
  *
  * @module
  */
@@ -45,7 +45,7 @@ export interface OutcomeOptions {
   readonly logger: Logger;
   /** When to try again, and when to give up. */
   readonly schedule: RetrySchedule;
-  /** Is told of each recipient that a server refused, for good or for now. */
+  /** Called for each recipient that a server refused, for good or for now. */
   readonly onRefusal?: (refusal: Refusal) => void;
 }
 
@@ -60,7 +60,7 @@ export interface Refusal {
 }
 
 /**
- * Writes the results into the entry, in memory, and logs them.
+ * Applies the results to the entry, in memory, and logs them.
  * @returns whether the attempt reached anybody; one without results says nothing against the destination
  */
 export function applyOutcome(
@@ -80,7 +80,7 @@ export function applyOutcome(
     switch (result.result) {
       case "relayed":
         recipient.status = "relayed";
-        // The remote tells the sender, or nobody does; otherwise the notice comes first.
+        // The remote server notifies the sender, or no one does; otherwise our notice comes first.
         recipient.settled = result.dsnHandedOn || !(recipient.notify?.includes("SUCCESS") ?? false);
         break;
       case "failed":
@@ -88,7 +88,7 @@ export function applyOutcome(
         break;
       case "deferred":
         if (mayExpire) recipient.status = "expired";
-        // The schedule says no sooner than its step, whatever the attempt took.
+        // Never sooner than the step of the schedule, however long the attempt took.
         else {recipient.nextAttemptAt = clock.now() + retryDelay(recipient.attemptCount, schedule, () =>
             jitter);}
     }
@@ -116,7 +116,7 @@ function isLast(
   },
 ): boolean {
   if (age < expireAfter) return false;
-  // What another message saw before the deadline is no attempt after it.
+  // A failure that another message saw before the deadline is no attempt after it.
   if (result.learntAt !== undefined && result.learntAt < now - age + expireAfter) return false;
   return tried || recipient.attempts.some(({ at }) => at >= entry.acceptedAt + expireAfter);
 }

@@ -1,5 +1,5 @@
 /**
- * What has been learnt about the dialogue with addresses, so that the next connection does without what went wrong.
+ * Remembers what went wrong in dialogues with an address, so that the next connection avoids it.
  * Kept in memory only.
  *
  * @module
@@ -9,9 +9,9 @@ import type { Clock } from "../base/clock.ts";
 const MAX_PEERS = 1000;
 // Milliseconds; less than the shortest time between two attempts.
 const PASSING = 30_000;
-// Groups of commands spare time and no more, so who once lost one is asked again the next day.
+// Pipelining only saves time, so a server that once failed with it is tried again the next day.
 const WITHOUT_PIPELINING_FOR = 86_400_000;
-// Without EHLO there is no TLS and no 8-bit text: the first time one connection goes without it, then those of an hour.
+// Without EHLO there is no TLS and no 8-bit text: at first one connection does without it, then those of an hour.
 const WITHOUT_EHLO_FOR = 3_600_000;
 
 interface Peer {
@@ -30,7 +30,7 @@ export interface PeerAddress {
   readonly port: number;
 }
 
-/** Remembers the troubles of up to 1,000 addresses; the one that is known longest is forgotten first. */
+/** Remembers up to 1,000 addresses; the oldest is dropped first. */
 export class PeerMemory {
   readonly #peers = new Map<string, Peer>();
   readonly #clock: Clock;
@@ -40,7 +40,9 @@ export class PeerMemory {
     this.#clock = clock;
   }
 
-  /** Notes that TLS was refused, and tells whether it was the first time so long ago that this is a later attempt. */
+  /**
+   * Notes that TLS was refused, and tells whether the first refusal was long enough ago that this is a later attempt.
+   */
   refusesTlsStill(where: PeerAddress): boolean {
     const now = this.#clock.monotonic();
     const peer = this.#peer(where);
@@ -48,25 +50,25 @@ export class PeerMemory {
     return now - peer.tlsRefusedSince >= PASSING;
   }
 
-  /** TLS, or what else was asked for, worked. */
+  /** TLS, or whatever else was required, worked. */
   noteTls(where: PeerAddress): void {
     const peer = this.#known(where);
     if (peer !== undefined) delete peer.tlsRefusedSince;
   }
 
-  /** A group of commands was not answered as it should be. */
+  /** A group of pipelined commands was not answered properly. */
   noteGroupLost(where: PeerAddress): void {
     this.#peer(where).noPipeliningUntil = this.#clock.monotonic() + WITHOUT_PIPELINING_FOR;
   }
 
-  /** It hung up at EHLO. */
+  /** The server closed the connection at EHLO. */
   noteEhloLost(where: PeerAddress): void {
     const peer = this.#peer(where);
     peer.ehlosLost = (peer.ehlosLost ?? 0) + 1;
     peer.noEhloUntil = this.#clock.monotonic() + WITHOUT_EHLO_FOR;
   }
 
-  /** What HELO offers is not enough: EHLO is to be said again. */
+  /** HELO does not suffice: EHLO is to be tried again. */
   forgetEhlo(where: PeerAddress): void {
     const peer = this.#known(where);
     if (peer === undefined) return;
@@ -75,11 +77,11 @@ export class PeerMemory {
   }
 
   /** Whether commands may be sent in groups. */
-  bearsGroups(where: PeerAddress): boolean {
+  takesPipelining(where: PeerAddress): boolean {
     return this.#clock.monotonic() >= (this.#known(where)?.noPipeliningUntil ?? 0);
   }
 
-  /** Whether EHLO is to be said on a connection that begins; not on the one behind the first that was hung up on. */
+  /** Whether to send EHLO on a new connection; not on the one after the first that was closed at EHLO. */
   takeEhlo(where: PeerAddress): boolean {
     const peer = this.#known(where);
     if (this.#clock.monotonic() >= (peer?.noEhloUntil ?? 0)) return true;

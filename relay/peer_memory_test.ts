@@ -19,7 +19,7 @@ Deno.test("PeerMemory tells a refusal of TLS that lasts from one that passes", a
 Deno.test("PeerMemory forgets a lost group after a day and a lost EHLO after an hour, for each port by itself", async () => {
   const clock = new FakeClock();
   const peers = new PeerMemory(clock);
-  const bears = () => [peers.bearsGroups(MX), peers.takeEhlo(MX)];
+  const bears = () => [peers.takesPipelining(MX), peers.takeEhlo(MX)];
   assert.deepEqual(bears(), [true, true]);
   peers.noteGroupLost(MX);
   peers.noteEhloLost(MX);
@@ -28,7 +28,7 @@ Deno.test("PeerMemory forgets a lost group after a day and a lost EHLO after an 
   assert.deepEqual(bears(), [false, true]);
   peers.noteEhloLost(MX);
   assert.deepEqual([bears(), bears()], [[false, false], [false, false]]);
-  assert.equal(peers.bearsGroups({ ...MX, port: 587 }), true);
+  assert.equal(peers.takesPipelining({ ...MX, port: 587 }), true);
   await clock.advance(3_600_000);
   assert.deepEqual(bears(), [false, true]);
   await clock.advance(82_800_000);
@@ -45,6 +45,6 @@ Deno.test("PeerMemory keeps a thousand peers", () => {
   const peers = new PeerMemory(new FakeClock());
   const peer = (i: number) => ({ address: `192.0.2.${i}`, port: 25 });
   for (let i = 0; i < 1001; i++) peers.noteGroupLost(peer(i));
-  assert.equal(peers.bearsGroups(peer(0)), true);
-  assert.equal(peers.bearsGroups(peer(1)), false);
+  assert.equal(peers.takesPipelining(peer(0)), true);
+  assert.equal(peers.takesPipelining(peer(1)), false);
 });

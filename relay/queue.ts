@@ -1,5 +1,5 @@
 /**
- * The queue as those see it who accept, send and manage mail. They know nothing of how it is stored: `relay/spool/` is
+ * The queue as seen by code that accepts, sends and manages mail, independent of its storage: `relay/spool/` is
  * the implementation.
  *
  * A queue has one owner, the process that has it open: nobody else changes its entries, so that an entry may be kept in
@@ -13,7 +13,7 @@
 import type { QueueEntry } from "./queue_entry.ts";
 import type { QueueFilter } from "./queue_filter.ts";
 
-/** What the scheduler keeps in memory of an entry; small, since there may be a million. */
+/** The scheduler's summary of an entry; small, since there may be a million. */
 export interface QueueSummary {
   /** The queue id. */
   readonly id: string;
@@ -26,7 +26,7 @@ export interface QueueSummary {
    * that may or may not have been queued. Absent = false.
    */
   readonly unfinished?: boolean;
-  /** Whether it is held since it has no sender to be told of its failure. Absent = false. */
+  /** Whether it is held since it has no sender to notify of its failure. Absent = false. */
   readonly undeliverable?: boolean;
 }
 
@@ -61,13 +61,13 @@ export interface Queue {
   /** A fresh id, never used before by this queue. */
   newId(): string;
   /**
-   * Milliseconds that have really passed since an entry was accepted, as far as they were measured: no setting of the
+   * Milliseconds since an entry was accepted, as far as they were measured: no change of the
    * clock makes it older or younger.
    */
   ageOf(entry: Pick<QueueEntry, "id" | "acceptedAt">): number;
   /**
-   * Begins to take a message that arrives in pieces, under an id of {@linkcode Queue.newId}. Several drafts may have one
-   * id, as long as one of them is committed at most.
+   * Begins to take a message that arrives in pieces, under an id of {@linkcode Queue.newId}. Several drafts may have
+   * one id, as long as one of them is committed at most.
    */
   begin(id: string): QueueDraft;
   /** Stores an entry with its whole message (CRLF lines), e.g. a DSN. */
@@ -84,7 +84,7 @@ export interface Queue {
    * is known at once not to be meant by the filter may be left out.
    */
   ids(filter?: QueueFilter): AsyncIterable<string>;
-  /** An entry as it stands; `undefined` when it is gone. */
+  /** An entry in its current state; `undefined` when it is gone. */
   load(id: string): Promise<QueueEntry | undefined>;
   /** Replaces what is stored of the recipients' states, atomically. */
   update(entry: QueueEntry): Promise<void>;

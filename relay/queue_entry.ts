@@ -1,5 +1,5 @@
 /**
- * What the queue knows of one message: its envelope, and what has become of each recipient.
+ * A queue entry: the envelope of one message, and the status of each recipient.
  *
  * @module
  */
@@ -7,7 +7,7 @@ import { Buffer } from "node:buffer";
 import type { BodyType, DsnOptions, Notify, OriginalRecipient } from "../smtp/envelope.ts";
 
 /**
- * What has become of a recipient. `pending` and `held` are open, the others are final:
+ * The status of a recipient. `pending` and `held` are open, the others are final:
  * `relayed` (a server took it), `failed` (refused for good), `expired` (tried too long), `removed` (by the operator).
  */
 export type RecipientStatus = "pending" | "held" | "relayed" | "failed" | "expired" | "removed";
@@ -34,11 +34,11 @@ export interface Attempt {
   /** What asked for TLS; absent where nothing did. */
   readonly policy?: TlsDemand;
   /**
-   * What the remote said, first line to last joined by LF, with code; absent where it said nothing. With `error` as
-   * well it was no whole reply, or made no sense.
+   * The remote server's reply, its lines with codes joined by LF; absent where there was none. With `error` as
+   * well, the reply was incomplete or malformed.
    */
   readonly reply?: string;
-  /** What happened where there is no reply to go by: `connection refused`, `no answer to the final dot`. */
+  /** What happened where there is no usable reply: `connection refused`, `no answer to the final dot`. */
   readonly error?: string;
   /** The enhanced status of the outcome (RFC 3463), such as `4.4.1`. */
   readonly status: string;
@@ -56,7 +56,7 @@ export interface QueueRecipient {
   readonly notify?: Notify;
   /** ORCPT= of RCPT. */
   readonly originalRecipient?: OriginalRecipient;
-  /** What has become of it so far. */
+  /** Its status. */
   status: RecipientStatus;
   /** Attempts so far, of all that were made. */
   attemptCount: number;
@@ -95,13 +95,13 @@ export interface QueueEntry {
   readonly tlsOptional?: true;
   /** The message's size in octets with CRLF, prepended header fields included. */
   readonly size: number;
-  /** Whether the message has a byte above 127: the header section, the body. Decided by looking, not by what was declared. */
+  /** Whether the message has a byte above 127: in the header section, in the body. By its content, not as declared. */
   readonly content: { readonly eightBitHeader: boolean; readonly eightBitBody: boolean };
-  /** All of them, those that are done too. */
+  /** All of them, including final ones. */
   readonly recipients: QueueRecipient[];
 }
 
-/** A recipient as it is accepted: due at once, and never tried. */
+/** A newly accepted recipient: due at once, and never tried. */
 export function pendingRecipient(address: string, domain: string): QueueRecipient {
   return {
     address,
@@ -115,7 +115,7 @@ export function pendingRecipient(address: string, domain: string): QueueRecipien
   };
 }
 
-/** Recipients of an entry, at most: what is known of them all is written anew after each attempt. */
+/** The most recipients of an entry: the state of all is rewritten after each attempt. */
 export const MAX_ENTRY_RECIPIENTS = 10_000;
 
 /** Octets of an entry's recipients, at most, as {@linkcode recipientOctets} counts them. */
@@ -133,14 +133,14 @@ export function isFinal({ status }: Pick<QueueRecipient, "status">): boolean {
   return status !== "pending" && status !== "held";
 }
 
-/** Whether the sender's mail to this recipient is not over yet. */
+/** Whether the recipient is not final yet. */
 export function isOpen(recipient: Pick<QueueRecipient, "status">): boolean {
   return !isFinal(recipient);
 }
 
 /**
- * How many attempts are kept of each recipient, and how many characters of a reply or an error: so many that the state
- * of the largest entry stays below 32 MiB, whatever servers say.
+ * How many attempts are kept of each recipient, and how many characters of a reply or an error: chosen so that the
+ * state of the largest entry stays below 32 MiB, whatever servers say.
  * @param recipients how many the entry has
  */
 export function attemptLimits(recipients: number): { readonly count: number; readonly characters: number } {
@@ -163,10 +163,10 @@ export function addAttempts(
   recipient.attempts = [...recipient.attempts, ...added].slice(-count);
 }
 
-/** What the record of an attempt says that an operator ended, without one. */
+/** The error in the record of an operator's bounce, which is not a real attempt. */
 export const RETURNED_BY_OPERATOR = "returned by the operator";
 
-/** The latest attempt that was really made, where there was one; else what stands in its place. */
+/** The latest real attempt, where there was one; else the record in its place. */
 export function lastAttempt({ attempts }: Pick<QueueRecipient, "attempts">): Attempt | undefined {
   return attempts.findLast(({ error }) => error !== RETURNED_BY_OPERATOR) ?? attempts.at(-1);
 }

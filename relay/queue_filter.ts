@@ -1,13 +1,13 @@
 /**
- * Which messages of the queue are meant: by `mailapp queue`, over the control socket, and where the queue itself can
+ * Selects messages of the queue: for `mailapp queue`, over the control socket, and where the queue itself can
  * tell. To add a filter, add it here: to the type, the parser and the match; then the option to `cli/queue.ts`. A queue
- * that knows nothing of a filter names all messages, and they are looked at one by one.
+ * that does not support a filter returns all messages, and they are checked one by one.
  *
  * @module
  */
 import { isOpen, type QueueEntry, type QueueRecipient } from "./queue_entry.ts";
 
-/** Which messages, or which of their recipients, are meant; all that is given must hold. */
+/** Selects messages, or some of their recipients; all conditions given must hold. */
 export interface QueueFilter {
   /** Queue ids; absent: any. */
   readonly ids?: readonly string[];
@@ -17,7 +17,7 @@ export interface QueueFilter {
   readonly sender?: string;
 }
 
-/** Whether every message is meant. */
+/** Whether it selects every message. */
 export function isEverything(filter: QueueFilter): boolean {
   return Object.values(filter).every((value) => value === undefined);
 }
@@ -39,18 +39,18 @@ export function parseFilter(value: unknown): QueueFilter | undefined {
   };
 }
 
-/** Whether a message is meant. */
+/** Whether it selects a message. */
 export function matches(entry: QueueEntry, filter: QueueFilter): boolean {
   return (filter.ids?.includes(entry.id) ?? true) && isSender(entry.reversePath, filter.sender) &&
     (filter.domain === undefined || entry.recipients.some((one) => isOpen(one) && selects(filter, one)));
 }
 
-/** Whether a recipient of a message that is meant is meant itself. */
+/** Whether it selects a recipient of a selected message. */
 export function selects({ domain }: QueueFilter, recipient: Pick<QueueRecipient, "domain">): boolean {
   return domain === undefined || recipient.domain === domain;
 }
 
-/** Whether a reverse-path is the one that is looked for; every one is if none is. */
+/** Whether it selects a reverse-path; any, if none is given. */
 export function isSender(reversePath: string, wanted: string | undefined): boolean {
   return wanted === undefined || reversePath.toLowerCase() === wanted.toLowerCase();
 }

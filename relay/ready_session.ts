@@ -1,11 +1,12 @@
 /**
- * The beginning of a dialogue with a host, up to where MAIL may be said: greeting, EHLO, TLS, login.
+ * Opens a dialogue with a host up to MAIL: greeting, EHLO, TLS, login.
  *
  * The ladder (RFC 7435, RFC 3207, RFC 7672) under the policy `prefer`: TLS with any certificate; where STARTTLS is
  * refused with 5xx or the handshake fails, plaintext on a fresh connection; where it is refused with 4xx, or the
  * connection ends right behind the handshake, the host counts as not available, and only if that is so again later,
- * plaintext. Where nothing more than that is asked for, HELO is said to who hung up at EHLO before. Under any other policy, and where DNSSEC asks for TLS, the host counts as not available. Where TLS comes
- * first (port 465 of a route), there is no plaintext under any policy.
+ * plaintext. Where nothing more than that is asked for, HELO is said to who hung up at EHLO before. Under any other
+ * policy, and where DNSSEC asks for TLS, the host counts as not available. Where TLS comes first (port 465 of a
+ * route), there is no plaintext under any policy.
  *
  * @module
  */
@@ -48,7 +49,7 @@ const unusable = opened.with("unavailable");
 
 /** What a connection to a host depends on. */
 export interface SessionOptions {
-  /** What we call ourselves in EHLO. */
+  /** Our name in EHLO. */
   readonly hostname: string;
   /** Tells the time. */
   readonly clock: Clock;
@@ -60,7 +61,7 @@ export interface SessionOptions {
   readonly upgrade: typeof clientUpgrade;
   /** Authorities to verify against, as PEM, instead of the built-in ones. */
   readonly ca?: string | readonly string[];
-  /** What earlier dialogues have shown; one for all connections. */
+  /** What earlier dialogues have shown; shared by all connections. */
   readonly peers: PeerMemory;
   /** Where the DNS servers are trusted to validate: looks up TLSA records. Without it there is no DANE. */
   readonly daneResolver?: Resolver;
@@ -68,7 +69,7 @@ export interface SessionOptions {
   readonly logger: Logger;
   /** Sees the dialogue, secrets masked, and with whom it is. */
   readonly onLine?: (side: "C" | "S", line: string, target: Target) => void;
-  /** Gives up at once. */
+  /** Aborts at once. */
   readonly signal?: AbortSignal;
   /** Told how TLS went with each host where that can be said. */
   readonly onTls?: (target: Target, verdict: TlsVerdict) => void;
@@ -92,7 +93,7 @@ export interface ReadySession {
   readonly target: Target;
   /** The client. */
   readonly client: SmtpClient;
-  /** Whether HELO was said because EHLO had been hung up on, so that what it lacks may be there all the same. */
+  /** Whether HELO was used because the server closed at EHLO, so that it may have extensions all the same. */
   readonly withoutEhlo: boolean;
   /** Addresses that were asked and gave no connection. */
   readonly unanswered: readonly Unanswered[];
@@ -100,7 +101,7 @@ export interface ReadySession {
   readonly tls: TlsLevel;
   /** What asked for that. */
   readonly policy?: TlsDemand;
-  /** What is wrong with the protection, where nobody's demands were in the way of using it all the same. */
+  /** What is wrong with the protection, where no policy forbade using it. */
   readonly problem?: TlsProblem;
   /** What DNSSEC says of the host's certificate. */
   readonly dane: DaneNeed;
@@ -175,7 +176,7 @@ function noteTesting(
   if (reason !== undefined) logger.info("mta_sts.testing", { domain: sts.domain, host, address, reason });
 }
 
-/** A failure, and whether it is only for want of TLS, which may pass or not. */
+/** A failure, and whether it is only for lack of TLS, for now or for good. */
 interface DialogueFailure extends OpenFailure {
   readonly tlsTrouble?: TlsTrouble;
   readonly problem?: TlsProblem;
@@ -213,7 +214,7 @@ async function openDialogue(
 
   let dane = { kind: "none", reason: "" } as DaneNeed;
   let asked: { readonly policy?: TlsDemand } = {};
-  /** What is asked of the connection; why there may be none, if so. */
+  /** The requirements for the connection; or why there may be none. */
   const lookUp = async () => {
     if (!plaintext) dane = await lookUpDane(target, options);
     const policy = demandOf(target, dane);
@@ -236,10 +237,10 @@ async function openDialogue(
   if (connection === undefined) {
     const own = unanswered.find((one) => one.target === first);
     unanswered = unanswered.filter((one) => one !== own);
-    // What is wrong here says nothing about the host.
-    const blameless = unconnected.every(({ error }) => isOfOurs(error));
+    // A local problem says nothing about the host.
+    const allOurs = unconnected.every(({ error }) => isOfOurs(error));
     return {
-      ...failure({ status: "4.4.1" }, blameless ? {} : { reached: false }),
+      ...failure({ status: "4.4.1" }, allOurs ? {} : { reached: false }),
       ...(own && { attempt: own.attempt }),
     };
   }
@@ -264,7 +265,7 @@ async function openDialogue(
     clock,
     timeouts,
     ...(onLine && { onLine: (side, line) => onLine(side, line, reached) }),
-    pipelining: peers.bearsGroups(target),
+    pipelining: peers.takesPipelining(target),
     ehlo: !withoutEhlo,
   });
   const abort = () => client.close();
@@ -274,11 +275,11 @@ async function openDialogue(
   let problem: TlsProblem | undefined = NO_STARTTLS;
   try {
     if (implicitTls) ({ tls, problem } = await encrypt(client, target, { ...options, dane }));
-    welcome(await client.greeting());
-    welcome(await client.hello());
+    requireReady(await client.greeting());
+    requireReady(await client.hello());
     if (!plaintext && !implicitTls) {
       ({ tls, problem } = await encrypt(client, target, { ...options, dane }));
-      if (tls !== "none") welcome(await client.hello());
+      if (tls !== "none") requireReady(await client.hello());
     }
     if (target.auth !== undefined) await logIn(client, target.auth, tls);
     return {
@@ -308,7 +309,7 @@ async function openDialogue(
       if (withoutEhlo) peers.forgetEhlo(target);
       else peers.noteEhloLost(target);
     }
-    // In TLS 1.3 a server may find fault with the handshake when for us it is over, as with one that wants a certificate.
+    // In TLS 1.3 a server may reject the handshake after it is complete for us, for example if it wants a certificate.
     const brokenOff = !implicitTls && tls !== "none" && dane.kind === "none" && stage === "hello" &&
       fault === "closed";
     const where = errorAt(stage, message);
@@ -321,7 +322,7 @@ async function openDialogue(
   }
 }
 
-/** Why there is no connection, in words that lead to the cause. */
+/** Why there is no connection, with a hint to the cause. */
 function connectFailure({ via }: Target, error: unknown): AttemptEnd {
   const text = errorText(error);
   if (isOfOurs(error)) return { status: "4.3.5", error: text };
@@ -345,6 +346,6 @@ async function logIn(client: SmtpClient, auth: Credentials, tls: TlsLevel): Prom
   if (reply.code >= 300) throw refused(reply);
 }
 
-function welcome(reply: RemoteReply): void {
+function requireReady(reply: RemoteReply): void {
   if (reply.code >= 400) throw refused(reply);
 }

@@ -1,7 +1,7 @@
 /**
- * What has been replaced of what waits. The waiting items of an entry cannot be found among a million without an index
- * that would cost more memory than they do. So a change from outside only notes which items of that entry count from now
- * on; the others are passed over when their time comes, and swept out together once there may be many.
+ * Tracks waiting items that have been replaced. The items of an entry cannot be found among a million without an index
+ * that would cost more memory than they do. So a change from outside only notes which items of that entry count from
+ * now on; the others are skipped when they are due, and removed together once there may be many.
  *
  * @module
  */
@@ -16,13 +16,13 @@ export class ReplacedItems<T extends { readonly id: string }> {
     return this.#changes;
   }
 
-  /** From now on no item counts that this entry has had so far. */
+  /** Invalidates all items that this entry has had so far. */
   replace(id: string): void {
     this.#changes++;
     this.#current.set(id, new Set());
   }
 
-  /** Tells of an item that is about to wait. */
+  /** Stamps an item that is about to wait. */
   note(item: T): void {
     this.#current.get(item.id)?.add(item);
   }
@@ -32,7 +32,7 @@ export class ReplacedItems<T extends { readonly id: string }> {
     return this.#current.get(item.id)?.has(item) ?? true;
   }
 
-  /** Forgets all, once no item is left that does not count. */
+  /** Clears the record, once all invalid items are gone. */
   clear(): void {
     this.#current.clear();
     this.#changes = 0;

@@ -180,7 +180,7 @@ export class Scheduler {
           this.#idle.clear();
           this.#hosts.wait(key, callback);
         },
-        nudge: (key) => this.#hosts.nudge(key),
+        wakeNext: (key) => this.#hosts.wakeNext(key),
       },
       begin: (turn) => this.#run(this.#work(turn)),
       stopping: this.#stopping.signal,
@@ -377,11 +377,11 @@ export class Scheduler {
    * Begins nothing more, waits until what is in flight is over, and ends it after the grace period. What had not come
    * to its final dot then counts as not tried.
    * @param graceMs milliseconds
-   * @param hurry where `signal` is aborted, only the replies to final dots are waited for, so many milliseconds
+   * @param force where `signal` is aborted, only the replies to final dots are waited for, so many milliseconds
    */
   async stop(
     graceMs: number,
-    hurry?: { readonly signal: AbortSignal; readonly lastRepliesMs: number },
+    force?: { readonly signal: AbortSignal; readonly lastRepliesMs: number },
   ): Promise<void> {
     const { clock } = this.#options;
     const timers: Timer[] = [];
@@ -395,12 +395,12 @@ export class Scheduler {
     killAfter(graceMs);
     const cut = () => {
       this.#cut.abort(new Error("shutting down"));
-      killAfter(hurry?.lastRepliesMs ?? 0);
+      killAfter(force?.lastRepliesMs ?? 0);
     };
-    if (hurry?.signal.aborted) cut();
-    else hurry?.signal.addEventListener("abort", cut, { once: true });
+    if (force?.signal.aborted) cut();
+    else force?.signal.addEventListener("abort", cut, { once: true });
     while (this.#running.size > 0) await Promise.allSettled(this.#running);
-    hurry?.signal.removeEventListener("abort", cut);
+    force?.signal.removeEventListener("abort", cut);
     for (const timer of timers) timer.cancel();
     await this.#unsaved.stop();
     this.#kill.abort(new Error("shutting down"));

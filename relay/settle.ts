@@ -117,7 +117,7 @@ function decide(entry: QueueEntry, { queue, delayNoticeAfter, logger }: SettleOp
     } else {
       markTold(recipient, kind);
       if (kind !== "failure") continue;
-      logger.info("dsn.unwanted", { id: entry.id, recipient: recipient.address, ...lastWords(recipient) });
+      logger.info("dsn.unwanted", { id: entry.id, recipient: recipient.address, ...lastAnswer(recipient) });
     }
   }
   return [...begun.values(), ...fresh.all];
@@ -163,7 +163,7 @@ function hold(
   recipient.status = "held";
   recipient.settled = true;
   delete recipient.notice;
-  logger.error("dsn.held", { id, recipient: recipient.address, ...lastWords(recipient) });
+  logger.error("dsn.held", { id, recipient: recipient.address, ...lastAnswer(recipient) });
 }
 
 /** Whether it failed for its size, as far as codes and words tell; by RFC 5321 alone, 552 says so of a mailbox, too. */
@@ -261,7 +261,7 @@ async function end(opened: OpenEntry, { logger }: SettleOptions): Promise<void> 
   logger.info("queue.done", { id: opened.entry.id });
 }
 
-function lastWords({ attempts }: QueueRecipient): Record<string, string | undefined> {
+function lastAnswer({ attempts }: QueueRecipient): Record<string, string | undefined> {
   const { host, reply, error } = attempts.at(-1) ?? {};
   return { host, reply, error };
 }

@@ -63,7 +63,7 @@ export async function work<T>(turn: Turn<T>, { send, idle, stopping }: WorkerOpt
       if (stopping.aborted || live.sent >= MAX_MESSAGES_PER_CONNECTION) leave(live);
       else idle.offer(live);
     }
-    turn.nudge();
+    turn.wakeNext();
     await storing;
   }
 }

@@ -34,7 +34,7 @@ function addressesOf(
     return listenAddresses(listen, network);
   } catch (error) {
     if (!(error instanceof ListenError)) throw error;
-    const exitCode = error.mayCome ? EXIT.unavailable : EXIT.config;
+    const exitCode = error.mayAppear ? EXIT.unavailable : EXIT.config;
     throw new CommandError(`[${table}] ${error.message}`, exitCode, { cause: error });
   }
 }
@@ -122,5 +122,5 @@ export function serveOutEndpoints(
 /** What is missing that the network may still bring; `undefined` where the error is another one. */
 export function awaitedAddress(error: unknown): ListenError | undefined {
   const cause = error instanceof CommandError ? error.cause : undefined;
-  return cause instanceof ListenError && cause.mayCome ? cause : undefined;
+  return cause instanceof ListenError && cause.mayAppear ? cause : undefined;
 }

@@ -13,7 +13,7 @@ import type { SocketAddress } from "../net/transport.ts";
 import type { MailboxAddress } from "../smtp/envelope.ts";
 
 /** In milliseconds, for the connection and for each reply. */
-const PATIENCE = 5_000;
+const TIMEOUT = 5_000;
 
 /** Asks at one of the addresses; its reply, or why there is none. */
 export async function askServeIn(
@@ -21,8 +21,8 @@ export async function askServeIn(
   { at, recipient }: { readonly at: SocketAddress; readonly recipient: MailboxAddress },
 ): Promise<RemoteReply | string> {
   try {
-    const dial = createDial({ clock: systemClock, timeout: PATIENCE });
-    using dialogue = new Dialogue(await dial(at), { clock: systemClock, patience: PATIENCE });
+    const dial = createDial({ clock: systemClock, timeout: TIMEOUT });
+    using dialogue = new Dialogue(await dial(at), { clock: systemClock, timeout: TIMEOUT });
     const banner = await dialogue.listen();
     if (banner.code >= 300) return banner;
     const utf8 = /[^\0-\x7f]/.test(recipient.text) ? " SMTPUTF8" : "";

@@ -70,10 +70,10 @@ export async function confine(start: ServerStart, options: ConfineOptions): Prom
     giveUpPermissions();
     setInterval(ping, pingInterval);
     tell({ kind: "start", start });
-    if (files !== undefined) keepTelling(files, (texts) => tell({ kind: "network", texts }));
+    if (files !== undefined) watchNetworkFiles(files, (texts) => tell({ kind: "network", texts }));
     signals.onReload(() => tell({ kind: "reload" }));
     signals.stopped.then((reason) => tell({ kind: "stop", reason }));
-    signals.hurried.addEventListener("abort", () => tell({ kind: "hurry" }));
+    signals.forced.addEventListener("abort", () => tell({ kind: "force" }));
   };
   let begun = false;
   thread.onmessage = ({ data }: MessageEvent<FromLauncher>) => {
@@ -106,7 +106,7 @@ function giveUpPermissions(): void {
   }
 }
 
-function keepTelling(files: NetworkFiles, tell: (texts: NetworkTexts) => void): void {
+function watchNetworkFiles(files: NetworkFiles, tell: (texts: NetworkTexts) => void): void {
   let told = "";
   const look = () => {
     const texts = files.read();
@@ -146,7 +146,7 @@ export async function serveConfined(
   if (help !== undefined) return help(globalThis);
   const run = await load.server(scope.name as ServerName);
   const network = new ToldNetwork();
-  const { signals, stop, hurry, reload } = relayedSignals();
+  const { signals, stop, force, reload } = relayedSignals();
   let follow: Parameters<Parameters<RunServer>[1]["onAddresses"]>[0] = () => {};
   const onAddresses = (callback: typeof follow) => void (follow = callback);
   scope.onmessage = ({ data }) => {
@@ -174,8 +174,8 @@ export async function serveConfined(
       case "stop":
         stop(data.reason);
         break;
-      case "hurry":
-        hurry();
+      case "force":
+        force();
     }
   };
   scope.postMessage({ kind: "ready" });

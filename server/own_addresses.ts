@@ -57,7 +57,7 @@ function expand(listen: string | readonly string[]): Expanded {
     return { addresses: listenAddresses(listen).flatMap(({ address }) => usableAddresses(address)) };
   } catch (error) {
     if (!(error instanceof ListenError)) throw error;
-    return error.mayCome ? { addresses: [], waiting: error.message } : NONE;
+    return error.mayAppear ? { addresses: [], waiting: error.message } : NONE;
   }
 }
 

@@ -101,7 +101,7 @@ export async function runServeIn(
   stopping.abort();
   clearInterval(cleaning);
   listeners.stopRetrying();
-  await server.shutdown({ grace: GRACE, hurried: signals.hurried });
+  await server.shutdown({ grace: GRACE, forced: signals.forced });
   await Promise.all([listeners.closed(), firstCleaning]);
   logger.info("server.stopped");
   return EXIT.ok;

@@ -134,10 +134,10 @@ export async function runServeOut(start: ServerStart, context: ServerContext): P
   const signal = await signals.stopped;
   logger.info("server.stopping", { signal, connections: server.connectionCount });
   await maildrop[Symbol.asyncDispose]();
-  const { hurried } = signals;
+  const { forced } = signals;
   // Programs that find the port closed do not come again: mail is taken as long as something is still being sent.
-  const sent = scheduler.stop(GRACE, { signal: hurried, lastRepliesMs: LAST_REPLIES });
-  await Promise.all([server.shutdown({ grace: GRACE, hurried, accepting: sent }), sent]);
+  const sent = scheduler.stop(GRACE, { signal: forced, lastRepliesMs: LAST_REPLIES });
+  await Promise.all([server.shutdown({ grace: GRACE, forced, accepting: sent }), sent]);
   listeners.stopRetrying();
   await Promise.all([listeners.closed(), scanned]);
   logger.info("server.stopped");

@@ -18,7 +18,7 @@ export interface ServerSignals {
   /** Resolves at the first SIGTERM or SIGINT, or when another thread is to take over. */
   readonly stopped: Promise<StopReason>;
   /** Aborted at a second one: the server ends at once instead of waiting for what is in flight. */
-  readonly hurried: AbortSignal;
+  readonly forced: AbortSignal;
   /** Sets what SIGHUP does from now on. A SIGHUP that came before is acted on at once. */
   onReload(reload: () => void): void;
 }
@@ -30,7 +30,7 @@ export interface RelayedSignals {
   /** SIGTERM or SIGINT; the first call counts. */
   readonly stop: (reason: StopReason) => void;
   /** A second one. */
-  readonly hurry: () => void;
+  readonly force: () => void;
   /** SIGHUP. */
   readonly reload: () => void;
 }
@@ -56,7 +56,7 @@ export function watchSignals(
   io: Pick<Io, "onSignal" | "exitNow" | "err"> & { readonly clock?: Clock },
 ): ServerSignals {
   const { clock = systemClock } = io;
-  const { signals, stop, hurry, reload } = relayedSignals();
+  const { signals, stop, force, reload } = relayedSignals();
   let requestedAt = -Infinity;
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     io.onSignal(signal, () => {
@@ -65,8 +65,8 @@ export function watchSignals(
       const first = requestedAt === -Infinity;
       requestedAt = now;
       if (first) return stop(signal);
-      if (signals.hurried.aborted) return io.exitNow(EXIT.ok);
-      hurry();
+      if (signals.forced.aborted) return io.exitNow(EXIT.ok);
+      force();
       // A server that does not answer must not outlive the request.
       clock.after(END_AT_ONCE, () => io.exitNow(EXIT.ok));
     });
@@ -87,7 +87,7 @@ export function watchSignals(
 /** Signals that are passed on by calls. */
 export function relayedSignals(): RelayedSignals {
   const { promise: stopped, resolve: stop } = Promise.withResolvers<StopReason>();
-  const hurry = new AbortController();
+  const force = new AbortController();
   let pending = false;
   let reload = () => {
     pending = true;
@@ -97,9 +97,9 @@ export function relayedSignals(): RelayedSignals {
     if (pending) callback();
   };
   return {
-    signals: { stopped, hurried: hurry.signal, onReload },
+    signals: { stopped, forced: force.signal, onReload },
     stop,
-    hurry: () => hurry.abort(),
+    force: () => force.abort(),
     reload: () => reload(),
   };
 }

@@ -28,31 +28,31 @@ for (
 ) {
   Deno.test(`watchSignals() takes ${pair.join(" and ")} within a moment for one request`, async () => {
     const { io, clock, exits, raise } = fakeIo();
-    const { stopped, hurried } = watchSignals(io);
+    const { stopped, forced } = watchSignals(io);
     const [first = "", second = ""] = pair;
     raise(first);
     raise(second);
     await clock.advance(900);
     raise(second);
     assert.equal(await stopped, first);
-    assert.deepEqual([hurried.aborted, exits], [false, []]);
+    assert.deepEqual([forced.aborted, exits], [false, []]);
   });
 }
 
 Deno.test("watchSignals() hurries at a later second signal, and exits at a third", async () => {
   const { io, clock, exits, raise } = fakeIo();
-  const { hurried } = watchSignals(io);
+  const { forced } = watchSignals(io);
   raise("SIGTERM");
   await clock.advance(1000);
   raise("SIGTERM");
   raise("SIGINT");
-  assert.deepEqual([hurried.aborted, exits], [true, []]);
+  assert.deepEqual([forced.aborted, exits], [true, []]);
   await clock.advance(1000);
   raise("SIGTERM");
   assert.deepEqual(exits, [0]);
 });
 
-Deno.test("watchSignals() exits where the server does not end by itself in a hurry", async () => {
+Deno.test("watchSignals() exits where the server does not end by itself after a second signal", async () => {
   const { io, clock, exits, raise } = fakeIo();
   watchSignals(io);
   raise("SIGTERM");

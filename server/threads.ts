@@ -21,7 +21,7 @@ export type ToServer =
   | { readonly kind: "reload" }
   | { readonly kind: "ping" }
   | { readonly kind: "stop"; readonly reason: StopReason }
-  | { readonly kind: "hurry" };
+  | { readonly kind: "force" };
 
 /** From it: its modules are loaded; it lives; it has ended. */
 export type FromServer =

@@ -212,11 +212,11 @@ export class SmtpClient {
     this.#dirty = false;
   }
 
-  /** Sends QUIT, waits for the reply up to `patience` milliseconds, and closes. Never throws. */
-  async quit(patience = 5_000): Promise<void> {
+  /** Sends QUIT, waits for the reply up to `timeout` milliseconds, and closes. Never throws. */
+  async quit(timeout = 5_000): Promise<void> {
     if (this.#dialogue.closed) return;
     try {
-      const step = { stage: "quit", patience: Math.min(patience, this.#options.timeouts.command) } as const;
+      const step = { stage: "quit", timeout: Math.min(timeout, this.#options.timeouts.command) } as const;
       await this.#dialogue.ask(step, "QUIT");
     } catch {
       // Nothing depends on it (§4.1.1.10).
@@ -274,14 +274,14 @@ export class SmtpClient {
       }
     }
     if (dataSent || accepted.length > 0) {
-      const data = { stage: "data", classes: ANY, patience: this.#options.timeouts.data } as const;
+      const data = { stage: "data", classes: ANY, timeout: this.#options.timeouts.data } as const;
       const reply = dataSent ? await this.#dialogue.read(data) : await this.#dialogue.ask(data, "DATA");
       this.#inGroup &&= reply.code === 421;
       if (accepted.length === 0) {
         // The server expects data without recipients: an empty message gets both sides in step again (RFC 2920 §3.1).
         if (sloppy) this.close();
         else if (isIntermediate(reply)) {
-          await this.#dialogue.ask({ stage: "data", patience: this.#options.timeouts.data }, ".");
+          await this.#dialogue.ask({ stage: "data", timeout: this.#options.timeouts.data }, ".");
         }
       } else if (isIntermediate(reply)) {
         return await this.#sendData(message, accepted);
@@ -352,7 +352,7 @@ export class SmtpClient {
     this.#dialogue.trace("C", `(${size} octets of mail data)`);
     this.#dialogue.trace("C", ".");
     this.#dialogue.transport.deadline = clock.monotonic() + timeouts.dataEnd;
-    const reply = await this.#dialogue.read({ stage: "dot", patience: timeouts.dataEnd });
+    const reply = await this.#dialogue.read({ stage: "dot", timeout: timeouts.dataEnd });
     this.#dirty = false;
     return reply.code < 300 ? { kind: "relayed", reply } : { kind: "refused", stage: "dot", reply };
   }
@@ -360,7 +360,7 @@ export class SmtpClient {
   /** What a server sent before it closed in the middle of the data, if that can still be read. */
   async #lastReply(): Promise<RemoteReply | undefined> {
     try {
-      const reply = await this.#dialogue.read({ stage: "data", classes: [4, 5], patience: 1_000 });
+      const reply = await this.#dialogue.read({ stage: "data", classes: [4, 5], timeout: 1_000 });
       this.close();
       return reply;
     } catch {

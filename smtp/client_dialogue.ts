@@ -37,7 +37,7 @@ export interface Step {
   /** The first digits that its reply may have; default: 2, 4, 5. */
   readonly classes?: readonly number[];
   /** Milliseconds; default: the time for a command. */
-  readonly patience?: number;
+  readonly timeout?: number;
   /** What the dialogue shows in place of the command, where that holds a secret. */
   readonly shown?: string;
 }
@@ -101,12 +101,12 @@ export class ClientDialogue {
    * @throws {DialogueError}
    */
   async write(
-    { stage, patience = this.#options.timeouts.command, shown }: Step,
+    { stage, timeout = this.#options.timeouts.command, shown }: Step,
     lines: readonly string[],
   ): Promise<void> {
     this.requireStep(stage);
     for (const line of shown === undefined ? lines : [shown]) this.trace("C", line);
-    this.#transport.deadline = this.#options.clock.monotonic() + patience;
+    this.#transport.deadline = this.#options.clock.monotonic() + timeout;
     try {
       await this.#transport.write(encoder.encode(`${lines.join("\r\n")}\r\n`));
     } catch (error) {
@@ -122,7 +122,7 @@ export class ClientDialogue {
     if (!this.#reader.isAhead) return;
     // Not all say 421 when they have waited too long; 451 is common, too.
     const isFarewell = /^[45]/.test(this.#reader.unfinished);
-    throw this.#failSaying(
+    throw this.#failWith(
       stage,
       isFarewell
         ? new EndOfReplies("the server ended the dialogue")
@@ -135,14 +135,14 @@ export class ClientDialogue {
    * @throws {DialogueError}
    */
   async read(
-    { stage, classes = FINAL, patience = this.#options.timeouts.command }: Step,
+    { stage, classes = FINAL, timeout = this.#options.timeouts.command }: Step,
   ): Promise<RemoteReply> {
-    this.#transport.deadline = this.#options.clock.monotonic() + patience;
+    this.#transport.deadline = this.#options.clock.monotonic() + timeout;
     let reply: RemoteReply;
     try {
       reply = await this.#reader.read();
     } catch (error) {
-      throw this.#failSaying(stage, error);
+      throw this.#failWith(stage, error);
     }
     if (this.secrets.length > 0) reply = { ...reply, lines: reply.lines.map((line) => this.#mask(line)) };
     const last = reply.lines.length - 1;
@@ -159,7 +159,7 @@ export class ClientDialogue {
   }
 
   /** Closes, and returns the error with what was read of the reply. */
-  #failSaying(stage: Stage, error: unknown): DialogueError {
+  #failWith(stage: Stage, error: unknown): DialogueError {
     const said = this.#mask(this.#reader.unfinished);
     if (said !== "") { for (const line of said.split("\n")) this.trace("S", line); }
     return this.fail(stage, error, said);

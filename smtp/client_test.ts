@@ -249,10 +249,10 @@ Deno.test("SmtpClient.send() gives up in time at each step", async () => {
     [{ DATA: "stall" }, TIMEOUTS.data, "lost data timeout"],
     [{ dot: "stall" }, TIMEOUTS.dataEnd, "lost dot timeout after the dot"],
   ];
-  for (const [script, patience, expected] of steps) {
+  for (const [script, timeout, expected] of steps) {
     const { client, clock } = await ready(script);
     const sending = outcome(client);
-    await clock.advance(patience - 1);
+    await clock.advance(timeout - 1);
     assert.equal(client.closed, false);
     await clock.advance(1);
     assert.deepEqual(await sending, [expected, "closed"]);

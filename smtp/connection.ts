@@ -73,8 +73,8 @@ const encoder = new TextEncoder();
 // Room for the replies of most turns.
 const replyBuffers = new SpareBuffers(1024, 32);
 
-/** How long we have waited for mail data, in milliseconds; what our own work takes is not the client's fault. */
-interface Patience {
+/** Time spent waiting for mail data, in milliseconds, without the time of our own work. */
+interface DataWait {
   waited: number;
 }
 
@@ -212,10 +212,10 @@ export class Connection {
       }
       if (typeof then === "object" && "receive" in then) {
         if (then.receive === "data") this.#say(answer);
-        const goOn = then.receive === "data"
+        const continues = then.receive === "data"
           ? await this.#receiveData()
           : await this.#receiveChunk(answer, then);
-        if (!goOn) return;
+        if (!continues) return;
       } else {
         this.#say(answer);
         if (then === "close") {
@@ -405,12 +405,12 @@ export class Connection {
     await this.#flush();
     const reader = this.#reader;
     reader.expectData();
-    const patience: Patience = { waited: 0 };
+    const wait: DataWait = { waited: 0 };
     for (;;) {
       const { available } = reader;
       if (available.length > 0) reader.consume(await message.write(available));
       if (message.ended) break;
-      if (!await this.#fillWithData(patience, message)) return false;
+      if (!await this.#fillWithData(wait, message)) return false;
     }
     this.#storing = true;
     this.#sayOfMessage(await completeMessage(this.#session, this.#context));
@@ -438,7 +438,7 @@ export class Connection {
       message.fail(replies.tooBig(maxMessageSize));
     }
     const reader = this.#reader;
-    const patience: Patience = { waited: 0 };
+    const wait: DataWait = { waited: 0 };
     let left = chunk.octets;
     while (left > 0) {
       const piece = reader.available.subarray(0, left);
@@ -446,7 +446,7 @@ export class Connection {
         // A chunk that is already buffered, as small ones mostly are, needs neither.
         await this.#flush();
         reader.expectData();
-        if (!await this.#fillWithData(patience, message, chunk.octets - left)) return false;
+        if (!await this.#fillWithData(wait, message, chunk.octets - left)) return false;
         continue;
       }
       if (message) await message.write(piece);
@@ -472,21 +472,21 @@ export class Connection {
 
   /** Reads more mail data within its deadlines; `false` when the session is over. */
   async #fillWithData(
-    patience: Patience,
+    wait: DataWait,
     message: { readonly octets: number; readonly refusedForLineEndings: boolean } | undefined,
     dropped = 0,
   ): Promise<boolean> {
     const { clock, limits } = this.#options;
-    const { waited } = patience;
+    const { waited } = wait;
     const octets = message?.octets ?? dropped;
     this.#allow(Math.min(
-      message?.refusedForLineEndings ? limits.bareLineEndingPatience : limits.idleTimeout,
+      message?.refusedForLineEndings ? limits.bareLineEndingTimeout : limits.idleTimeout,
       limits.idleTimeout + octets * 1000 / limits.minDataRate - waited,
       limits.sessionTimeout - waited,
     ));
     const before = clock.monotonic();
     const more = await this.#reader.fill(this.#transport);
-    patience.waited += clock.monotonic() - before;
+    wait.waited += clock.monotonic() - before;
     if (this.#lastWritten) return false;
     this.#suspendDeadlines();
     if (more) return true;
@@ -573,13 +573,13 @@ export class Connection {
     this.#waiting += formatReply(reply);
   }
 
-  /** Writes the replies that wait, within so many milliseconds. */
-  #flush(patience: number = this.#options.limits.idleTimeout): Promise<void> | void {
+  /** Writes the pending replies within `timeout` milliseconds. */
+  #flush(timeout: number = this.#options.limits.idleTimeout): Promise<void> | void {
     if (this.#waiting === "") return;
     const text = this.#waiting;
     this.#waiting = "";
     const transport = this.#transport;
-    transport.deadline = this.#options.clock.monotonic() + patience;
+    transport.deadline = this.#options.clock.monotonic() + timeout;
     const buffer = replyBuffers.take();
     const { read, written } = encoder.encodeInto(text, buffer);
     return transport.write(read < text.length ? encoder.encode(text) : buffer.subarray(0, written)).then(

@@ -20,7 +20,7 @@ export interface ConnectionLimits extends CommandLimits {
   /** For the TLS handshake. */
   readonly handshakeTimeout: number;
   /** How long a client may be silent in mid-data once a bare CR or LF has refused its message. */
-  readonly bareLineEndingPatience: number;
+  readonly bareLineEndingTimeout: number;
   /** Octets a second that mail data must bring on average, once the idle timeout has passed. */
   readonly minDataRate: number;
   /** Commands in error; the next one is told 421. */

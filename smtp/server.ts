@@ -49,7 +49,7 @@ export const defaultLimits: ServerLimits = {
   idleTimeout: 5 * 60_000,
   sessionTimeout: 30 * 60_000,
   handshakeTimeout: 30_000,
-  bareLineEndingPatience: 5_000,
+  bareLineEndingTimeout: 5_000,
   minDataRate: 1024,
   maxErrors: 10,
   maxRefusedRecipients: 100,
@@ -92,7 +92,7 @@ export interface ShutdownOptions {
   /** For messages in flight, in milliseconds. */
   readonly grace: number;
   /** Ends the grace period once it is aborted. */
-  readonly hurried?: AbortSignal;
+  readonly forced?: AbortSignal;
   /** New connections are accepted until it resolves. */
   readonly accepting?: Promise<unknown>;
 }
@@ -186,7 +186,7 @@ export class SmtpServer {
     }
     this.#listeners.add(listener);
     await acceptAll(listener, {
-      welcome: (conn) => this.#welcome(conn, implicitTls),
+      admit: (conn) => this.#admit(conn, implicitTls),
       ended: () => this.#draining,
       clock: this.#clock,
       log: this.#options.log,
@@ -226,15 +226,15 @@ export class SmtpServer {
   /**
    * Stops accepting, tells idle clients 421, lets messages in flight end within `grace` milliseconds, then closes what
    * is left. Nothing that was answered 250 is touched, and a message that is being stored then is answered.
-   * @param options `hurried`: once it is aborted, the grace period is over; `accepting`: until it resolves, and until
+   * @param options `forced`: once it is aborted, the grace period is over; `accepting`: until it resolves, and until
    * the connections of before are drained, new ones are accepted, within the grace period. They have
    * five seconds more then.
    */
-  async shutdown({ grace, hurried, accepting }: ShutdownOptions): Promise<void> {
+  async shutdown({ grace, forced, accepting }: ShutdownOptions): Promise<void> {
     const until = this.#clock.monotonic() + grace;
     if (accepting !== undefined) {
       const drained = Promise.all([accepting, this.#drain()]);
-      await this.#within(drained, { ms: grace, hurried });
+      await this.#within(drained, { ms: grace, forced });
     }
     this.#draining = true;
     for (const listener of this.#listeners) {
@@ -246,7 +246,7 @@ export class SmtpServer {
     }
     const ended = this.#drain();
     const left = until - this.#clock.monotonic();
-    await this.#within(ended, { ms: accepting === undefined ? left : Math.max(left, LATE_GRACE), hurried });
+    await this.#within(ended, { ms: accepting === undefined ? left : Math.max(left, LATE_GRACE), forced });
     for (const connection of this.#connections.keys()) connection.abort();
     await ended;
   }
@@ -258,21 +258,21 @@ export class SmtpServer {
     await Promise.all(all.map(([, done]) => done));
   }
 
-  /** Waits for `work`, within the grace period and until `hurried` is aborted. */
+  /** Waits for `work`, within the grace period and until `forced` is aborted. */
   async #within(
     work: Promise<unknown>,
-    { ms, hurried }: { readonly ms: number; readonly hurried: AbortSignal | undefined },
+    { ms, forced }: { readonly ms: number; readonly forced: AbortSignal | undefined },
   ): Promise<void> {
     const { promise: over, resolve } = Promise.withResolvers<void>();
     const timer = this.#clock.after(ms, resolve);
-    if (hurried?.aborted) resolve();
-    else hurried?.addEventListener("abort", () => resolve(), { once: true });
+    if (forced?.aborted) resolve();
+    else forced?.addEventListener("abort", () => resolve(), { once: true });
     await Promise.race([work, over]);
     timer.cancel();
   }
 
   /** Serves the connection, or refuses it with a reply. */
-  #welcome(conn: Deno.Conn, implicitTls: boolean): void {
+  #admit(conn: Deno.Conn, implicitTls: boolean): void {
     const transport = new ConnTransport(conn, { clock: this.#clock });
     const key = addressGroup(transport.remote.address);
     const already = this.#perIp.get(key) ?? 0;

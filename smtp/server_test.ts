@@ -342,16 +342,16 @@ Deno.test("shutdown() closes what is left after the grace", async () => {
   await shutdown;
 });
 
-Deno.test("shutdown() ends the grace period in a hurry", async () => {
+Deno.test("shutdown() ends the grace period when it is forced", async () => {
   await using served = new Served();
   const busy = await served.connect("192.0.2.2");
   busy.say("EHLO c.test\r\nMAIL FROM:<a@c.test>\r\nRCPT TO:<alice@here.example>\r\nDATA\r\n");
   await settle();
-  const hurry = new AbortController();
-  const shutdown = served.server.shutdown({ grace: 10_000, hurried: hurry.signal });
+  const force = new AbortController();
+  const shutdown = served.server.shutdown({ grace: 10_000, forced: force.signal });
   await served.clock.advance(5000);
   assert.ok(!busy.closed);
-  hurry.abort();
+  force.abort();
   await settle();
   assert.ok(busy.closed);
   await shutdown;

@@ -192,7 +192,7 @@ export class LoginLimits {
       if (limit === Infinity || count.total(now) + more <= limit) continue;
       this.#note({ login, key, limit, at: now });
       const until = count.below(now, limit - more);
-      return reply(450, "4.7.1", `${login} may send ${limit} ${what}; ${whenItGoesOn(until, now)}`);
+      return reply(450, "4.7.1", `${login} may send ${limit} ${what}; ${whenAllowed(until, now)}`);
     }
     return undefined;
   }
@@ -207,7 +207,7 @@ export class LoginLimits {
   }
 }
 
-function whenItGoesOn(until: number, now: number): string {
+function whenAllowed(until: number, now: number): string {
   // Only what is under way stands in the way.
   if (until <= now) return "try again when what is under way is over";
   const minutes = Math.ceil((until - now) / 60_000);

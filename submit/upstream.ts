@@ -26,7 +26,7 @@ export interface UpstreamOptions {
   readonly timeouts: ClientTimeouts;
   /** At a time, at least 1; so many more may wait for one, and no longer than for the reply to a command. */
   readonly maxConnections: number;
-  /** How long an unused connection is kept, in milliseconds; below the server's own patience. */
+  /** How long an unused connection is kept, in milliseconds; below the server's own timeout. */
   readonly keep: number;
   /** So many unused connections are kept at most. */
   readonly maxKept: number;
@@ -46,7 +46,7 @@ class Connection {
   /** Ends it after a while in no use. */
   timer: Timer | undefined;
   readonly #clock: Clock;
-  readonly #patience: number;
+  readonly #timeout: number;
   #writer: DataWriter | undefined;
 
   constructor(
@@ -57,14 +57,14 @@ class Connection {
     this.dialogue = dialogue;
     this.capabilities = capabilities;
     this.#clock = clock;
-    this.#patience = timeouts.data;
+    this.#timeout = timeouts.data;
   }
 
   /** Dot-stuffs and writes; each block has its own time. */
   get writer(): DataWriter {
     return this.#writer ??= new DataWriter(async (block) => {
       const { transport } = this.dialogue;
-      transport.deadline = this.#clock.monotonic() + this.#patience;
+      transport.deadline = this.#clock.monotonic() + this.#timeout;
       await transport.write(block);
     });
   }
@@ -286,7 +286,7 @@ export class UpstreamTransaction implements AsyncDisposable {
     try {
       dialogue.requireStep("data");
       await writer.finish();
-      answer = await dialogue.read({ stage: "dot", patience: timeouts.dataEnd });
+      answer = await dialogue.read({ stage: "dot", timeout: timeouts.dataEnd });
     } catch (error) {
       this.#end();
       throw unavailable(error);
@@ -324,7 +324,7 @@ export class UpstreamTransaction implements AsyncDisposable {
       const answer = await this.#connection.dialogue.ask({
         stage,
         classes: isData ? [3, 4, 5] : [2, 4, 5],
-        patience: isData ? timeouts.data : timeouts.command,
+        timeout: isData ? timeouts.data : timeouts.command,
       }, command);
       if (answer.code === 421) this.#end();
       return answer;

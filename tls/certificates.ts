@@ -10,7 +10,7 @@ import { createSecureContext, type SecureContext } from "node:tls";
 import type { Logger } from "../base/log.ts";
 import type { Clock, Timer } from "../base/clock.ts";
 import { trialHandshake } from "./trial.ts";
-import { tidyPem } from "../base/text_file.ts";
+import { normalizePem } from "../base/text_file.ts";
 import { errorText } from "../base/error_text.ts";
 
 const EXPIRY = "mailapp_tls_certificate_expiry_timestamp_seconds";
@@ -258,7 +258,7 @@ async function readPem(path: string): Promise<string> {
     const { size, isDirectory } = await Deno.stat(path);
     if (isDirectory) throw new CertificateError(`${path}: a directory; name the file in it`);
     if (size > MAX_FILE_SIZE) throw new CertificateError(`${path}: over 1 MiB, so no PEM file`);
-    return tidyPem(await Deno.readTextFile(path));
+    return normalizePem(await Deno.readTextFile(path));
   } catch (error) {
     if (error instanceof CertificateError) throw error;
     const reason = error instanceof Deno.errors.NotFound

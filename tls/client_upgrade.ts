@@ -63,7 +63,7 @@ export async function clientUpgrade(
   try {
     await handshake(socket, stream, "secureConnect");
   } catch (error) {
-    throw verify ? error : trueReason(error);
+    throw verify ? error : actualReason(error);
   }
   const certificate = socket.getPeerX509Certificate();
   const problem = socket.authorized ? undefined : describe(socket.authorizationError, certificate);
@@ -104,7 +104,7 @@ const UNTRUSTED = /^(?:CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|ERR_TLS_CERT_)/
  * Where the server's proof that it has the key does not hold, or the key is of a kind that the library does not take, it
  * reports what else it found: that nobody trusts the certificate.
  */
-function trueReason(error: unknown): unknown {
+function actualReason(error: unknown): unknown {
   if (!(error instanceof TlsError) || !UNTRUSTED.test(error.code ?? "")) return error;
   return new TlsError(
     "TLS handshake failed: the key of the server's certificate is not one that can be used here, " +

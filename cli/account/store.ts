@@ -44,10 +44,10 @@ export class AccountStore {
     const directory = dirname(path);
     return await saying(path, async () => {
       const ours = serveSubmit?.accountsFile === undefined;
-      if (ours && !await isThere(dataDir)) await prepareDataDir(config);
+      if (ours && !await exists(dataDir)) await prepareDataDir(config);
       const account = await serviceAccount(config);
       await becomeOwner(directory);
-      if (ours) await Deno.mkdir(directory, { mode: 0o700 }).catch(unlessThere);
+      if (ours) await Deno.mkdir(directory, { mode: 0o700 }).catch(ignoreExisting);
       // What root has made is for the group of the servers to read.
       const shared = Deno.uid() === 0 && account !== undefined;
       return new AccountStore(path, shared ? { mode: 0o640, gid: account.gid } : { mode: 0o600 });
@@ -68,11 +68,11 @@ export class AccountStore {
   }
 }
 
-async function isThere(path: string): Promise<boolean> {
+async function exists(path: string): Promise<boolean> {
   return await Deno.stat(path).then(() => true, () => false);
 }
 
-function unlessThere(error: unknown): void {
+function ignoreExisting(error: unknown): void {
   if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
 }
 

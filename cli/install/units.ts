@@ -131,7 +131,7 @@ NoNewPrivileges=yes
 ProtectSystem=strict
 ReadWritePaths=${writable.map((path) => word(path)).join(" ")}
 InaccessiblePaths=${hidden.map((path) => word(`-${path}`)).join(" ")}
-ProtectHome=${paths.some(isAtHome) ? "read-only" : "yes"}
+ProtectHome=${paths.some(isInHome) ? "read-only" : "yes"}
 PrivateTmp=yes
 PrivateDevices=yes
 PrivateIPC=yes
@@ -254,7 +254,7 @@ function word(text: string, doubled: readonly string[] = []): string {
   return /^[\w./@%+:$-]+$/.test(text) ? escaped : `"${escaped}"`;
 }
 
-function isAtHome(path: string): boolean {
+function isInHome(path: string): boolean {
   return ["/home", "/root", "/run/user"].some((home) => isWithin(path, home));
 }
 

@@ -69,7 +69,7 @@ export interface State {
 }
 
 /** For each step, in milliseconds. */
-const PATIENCE = 3_000;
+const TIMEOUT = 3_000;
 const TOP = 10;
 
 /** Looks. */
@@ -106,8 +106,8 @@ async function stateOf(server: Server, config: Config): Promise<ServerState> {
       const place = { address: loopback[address] ?? address, port };
       const where = showEndpoint(place.address, port);
       try {
-        const transport = await createDial({ clock: systemClock, timeout: PATIENCE })(place);
-        using dialogue = new Dialogue(transport, { clock: systemClock, patience: PATIENCE });
+        const transport = await createDial({ clock: systemClock, timeout: TIMEOUT })(place);
+        using dialogue = new Dialogue(transport, { clock: systemClock, timeout: TIMEOUT });
         const { code } = await dialogue.listen();
         if (code < 300) return { name, up: true, about: where };
         failures.push(`${where}: it says ${code}`);
@@ -173,6 +173,6 @@ async function readExpiry(
 
 async function askDns(config: Config): Promise<string | undefined> {
   const name = config.serveIn.domains[0] ?? config.hostname;
-  const answer = await openResolver(config).mx(name, { signal: AbortSignal.timeout(PATIENCE) });
+  const answer = await openResolver(config).mx(name, { signal: AbortSignal.timeout(TIMEOUT) });
   return answer.kind === "failed" ? answer.reason : undefined;
 }

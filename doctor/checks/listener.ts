@@ -29,7 +29,7 @@ export interface ListenerCheck {
 }
 
 // Milliseconds. Senders wait for minutes, web checkers and people do not.
-const PATIENCE = 20_000;
+const TIMEOUT = 20_000;
 const SLOW = 5_000;
 /** Reserved (RFC 2606): if it were accepted, it could reach nobody. */
 const FOREIGN = "open-relay-test@doctor.invalid";
@@ -78,7 +78,7 @@ export async function checkListener(check: ListenerCheck): Promise<Finding[]> {
       next: "systemctl start mailapp-in; its log says why, if it does not stay.",
     })];
   }
-  using dialogue = new Dialogue(transport, { clock, patience: PATIENCE });
+  using dialogue = new Dialogue(transport, { clock, timeout: TIMEOUT });
   const findings: Finding[] = [];
   try {
     findings.push(...await talk(dialogue, { ...check, subject }));

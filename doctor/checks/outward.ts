@@ -31,7 +31,7 @@ export interface OutwardCheck {
   readonly clock: Clock;
 }
 
-const PATIENCE = 20_000;
+const TIMEOUT = 20_000;
 const HOSTS = 2;
 
 /** Tests the smarthost, or else the mail servers of the probe's domain. */
@@ -77,7 +77,7 @@ async function tryFamily(
     const shown = host === address ? address : `${host} [${address}]`;
     try {
       const transport = await dial({ address, port });
-      using dialogue = new Dialogue(transport, { clock, patience: PATIENCE });
+      using dialogue = new Dialogue(transport, { clock, timeout: TIMEOUT });
       if (port === SUBMISSIONS_PORT) await dialogue.startTls(host);
       const { code } = await dialogue.listen();
       await dialogue.end();

@@ -31,7 +31,7 @@ export interface SubmissionCheck {
 }
 
 // Milliseconds. A wrong password is answered late.
-const PATIENCE = 20_000;
+const TIMEOUT = 20_000;
 /** How many listeners are tested. */
 const MAX_ENDPOINTS = 8;
 
@@ -68,7 +68,7 @@ async function checkEndpoint(
       next: "systemctl start mailapp-submit; its log says why, if it does not stay.",
     })];
   }
-  using dialogue = new Dialogue(transport, { clock, patience: PATIENCE });
+  using dialogue = new Dialogue(transport, { clock, timeout: TIMEOUT });
   try {
     const findings = await talk(dialogue, { subject, hostname, tls, login });
     await dialogue.end();

@@ -1,6 +1,6 @@
 /**
- * The maildrop: a directory in which every account of the machine may leave messages for serve-out, and see none of the
- * others'.
+ * The maildrop: a directory in which every account of the machine may leave messages for serve-out, without seeing
+ * those of others.
  *
  * @module
  */
@@ -12,10 +12,10 @@ import { join } from "@std/path";
  */
 export const MAILDROP_MODE = 0o3733;
 
-/** The mode of a message that is whole. Until then its owner alone may read it. */
+/** The mode of a complete message. Until then only its owner may read it. */
 export const DROPPED_MODE = 0o640;
 
-/** Names that are hard to guess, since who knows one may see when it was written. */
+/** Names that are hard to guess, since knowing one reveals when it was written. */
 export const DROPPED_NAME = /^[0-9a-f]{32}$/;
 
 /** Where the maildrop of a data directory is. */
@@ -23,11 +23,11 @@ export function maildropDirectory(dataDir: string): string {
   return join(dataDir, "maildrop");
 }
 
-/** Why a directory is no maildrop; `undefined` where it is. */
+/** Why a directory is not a valid maildrop; `undefined` if it is. */
 export function maildropFault(
   { isDirectory, mode }: Pick<Deno.FileInfo, "isDirectory" | "mode">,
 ): string | undefined {
-  if (!isDirectory) return "is no directory";
+  if (!isDirectory) return "is not a directory";
   const bits = (mode ?? 0) & 0o7777;
   return bits === MAILDROP_MODE
     ? undefined

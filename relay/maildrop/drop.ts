@@ -9,7 +9,7 @@ import { freeSpace } from "../../storage/free_space.ts";
 import { DROPPED_MODE, maildropFault } from "./directory.ts";
 import { type DroppedHead, formatDroppedHead } from "./dropped_head.ts";
 
-/** What dropping needs. */
+/** What {@linkcode drop} needs. */
 export interface DropOptions {
   /** The maildrop. */
   readonly directory: string;
@@ -72,7 +72,7 @@ async function fill(
       written += (await file.write(part, written, part.length - written)).bytesWritten;
     }
   }
-  // serve-out reads it by its group.
+  // serve-out reads it through its group.
   if ((await file.stat()).gid !== gid) {
     throw new DropError("a file there does not get the group of the directory");
   }

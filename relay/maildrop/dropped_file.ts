@@ -1,5 +1,5 @@
 /**
- * A file in the maildrop, opened so that it can be nothing but a file of its owner's.
+ * A file in the maildrop, opened safely although its owner may change or replace it.
  *
  * @module
  */
@@ -8,15 +8,15 @@ import { errorCode } from "../../storage/storage_error.ts";
 import { DROPPED_MODE } from "./directory.ts";
 import { type DroppedHead, DroppedHeadError, MAX_DROPPED_HEAD, parseDroppedHead } from "./dropped_head.ts";
 
-/** It is no message, and never will be one. */
-export class StrangeFileError extends Error {
-  /** Whose it is, where that can be seen. */
+/** It is not a message, and will never be one. */
+export class NotAMessageError extends Error {
+  /** Its owner, where that is known. */
   readonly uid: number | undefined;
 
   /** `message` says what it is. */
   constructor(message: string, uid?: number) {
     super(message);
-    this.name = "StrangeFileError";
+    this.name = "NotAMessageError";
     this.uid = uid;
   }
 }
@@ -64,22 +64,22 @@ export class DroppedFile {
 
   /**
    * Opens one, and reads its first line.
-   * @throws {NotReadyError} {@linkcode StrangeFileError}
+   * @throws {NotReadyError} {@linkcode NotAMessageError}
    */
   static async open(path: string): Promise<DroppedFile> {
     const before = await Deno.lstat(path);
-    if (!before.isFile) throw new StrangeFileError(`it is a ${kindOf(before)}`, before.uid ?? undefined);
+    if (!before.isFile) throw new NotAMessageError(`it is a ${kindOf(before)}`, before.uid ?? undefined);
     if (((before.mode ?? 0) & 0o777) !== DROPPED_MODE) throw new NotReadyError(before);
     let fd: number;
     try {
-      // It may have become something else just now: a link is not followed, a FIFO not waited for.
+      // It may have been replaced meanwhile: a link is not followed, a FIFO not waited for.
       fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
     } catch (error) {
       if (errorCode(error) === "ENOENT") throw new Deno.errors.NotFound();
-      // Its owner has given it to another group, say.
+      // For example, its owner has given it to another group.
       if (errorCode(error) === "EACCES") throw new NotReadyError(before);
       if (errorCode(error) === "ELOOP") {
-        throw new StrangeFileError("it is a symbolic link", before.uid ?? undefined);
+        throw new NotAMessageError("it is a symbolic link", before.uid ?? undefined);
       }
       throw error;
     }
@@ -95,7 +95,7 @@ export class DroppedFile {
     }
   }
 
-  /** The message. What its owner writes behind its end meanwhile is not read; what is missing is not made up for. */
+  /** The message. What its owner appends meanwhile is not read; a shortened file is an error. */
   async *chunks(): AsyncGenerator<Uint8Array, void, void> {
     const end = this.#from + this.size;
     for (let at = this.#from; at < end;) {
@@ -115,9 +115,9 @@ export class DroppedFile {
 
 function checkFile(info: Stats): void {
   const { uid, nlink } = info;
-  if (!info.isFile()) throw new StrangeFileError("it is no file", uid);
+  if (!info.isFile()) throw new NotAMessageError("it is no file", uid);
   // A file of somebody else's can be linked into here.
-  if (nlink !== 1) throw new StrangeFileError(`it has ${nlink} names`, uid);
+  if (nlink !== 1) throw new NotAMessageError(`it has ${nlink} names`, uid);
 }
 
 function readLine(fd: number, uid: number): { line: string; end: number } {
@@ -139,14 +139,14 @@ function readLine(fd: number, uid: number): { line: string; end: number } {
     }
     at += count;
   }
-  throw new StrangeFileError("it has no first line", uid);
+  throw new NotAMessageError("it has no first line", uid);
 }
 
 function readHead(line: string, uid: number): DroppedHead {
   try {
     return parseDroppedHead(line);
   } catch (error) {
-    throw error instanceof DroppedHeadError ? new StrangeFileError(error.message, uid) : error;
+    throw error instanceof DroppedHeadError ? new NotAMessageError(error.message, uid) : error;
   }
 }
 

@@ -29,7 +29,7 @@ const NOTIFY = ["NEVER", "SUCCESS", "FAILURE", "DELAY"];
 // deno-lint-ignore no-control-regex
 const CONTROL = /[\u0000-\u001f\u007f]/;
 
-/** The first line is none that a mailapp wrote. */
+/** The first line was not written by mailapp. */
 export class DroppedHeadError extends Error {
   /** `message` says what is wrong. */
   constructor(message: string) {
@@ -40,7 +40,7 @@ export class DroppedHeadError extends Error {
 
 /**
  * Writes the first line, with its line feed.
- * @throws {DroppedHeadError} when it would not be read again
+ * @throws {DroppedHeadError} when {@linkcode parseDroppedHead} would refuse it
  */
 export function formatDroppedHead(head: DroppedHead): Uint8Array {
   const { sender, recipients, notify, dsn } = head;

@@ -1,8 +1,8 @@
 /**
- * Takes what the maildrop holds into the queue: at the start, and every few seconds.
+ * Moves messages from the maildrop into the queue: at the start, and every few seconds.
  *
- * Any account may put anything there. What is no message of ours is removed, or left alone where that cannot be; nothing
- * of it is followed, run, or held in memory whole.
+ * Any account may put anything there. What is not a message of ours is removed, or left alone where that fails; nothing
+ * there is followed, executed, or held in memory whole.
  *
  * @module
  */
@@ -13,10 +13,10 @@ import type { Logger } from "../../base/log.ts";
 import type { HandedOver } from "../../smtp/hand_over.ts";
 import type { RecipientResult } from "../../smtp/send_result.ts";
 import { DROPPED_NAME } from "./directory.ts";
-import { DroppedFile, NotReadyError, StrangeFileError } from "./dropped_file.ts";
+import { DroppedFile, NotAMessageError, NotReadyError } from "./dropped_file.ts";
 import { Progress } from "./progress.ts";
 
-/** Who left a message: the owner of its file. */
+/** The sender of a message: the owner of its file. */
 export interface Dropper {
   /** The account. */
   readonly uid: number;
@@ -29,7 +29,7 @@ export interface PickupOptions {
   /** The maildrop. */
   readonly directory: string;
   /**
-   * Hands a message over to the server, as any program does; one result for each recipient.
+   * Submits a message to the server, as any program does; one result for each recipient.
    * @throws what stands in the way of handing over anything now
    */
   readonly handOver: (message: HandedOver, from: Dropper) => Promise<readonly RecipientResult[]>;
@@ -54,27 +54,27 @@ export interface Refused {
   readonly result: RecipientResult & { readonly kind: "refused" };
 }
 
-/** Milliseconds between two looks; while the server takes nothing, up to the longer. */
+/** Milliseconds between two scans; up to the longer while the server takes nothing. */
 const LOOK_AGAIN = 5_000;
 const LOOK_LATER = 60_000;
-/** A look takes no more than this part of the time. */
+/** A scan takes at most this part of the time. */
 const SHARE = 1 / 20;
-/** What is not whole after so many milliseconds never will be. */
+/** Milliseconds after which an unfinished file is given up. */
 const ABANDONED = 36 * 3_600_000;
-/** Messages that one look takes, and other things that it tries to remove; the rest waits for the next. */
+/** Messages that one scan takes, and other entries that it tries to remove; the rest waits for the next. */
 const MAX_AT_ONCE = 1000;
-/** After so many messages of one account that the server puts off, a look leaves those of this account alone. */
+/** Deferred messages of one account after which a scan skips that account. */
 const MAX_PUT_OFF = 10;
-/** What cannot be removed is told of once, up to so many. */
+/** The most entries that cannot be removed and are logged once each. */
 const MAX_TOLD = 1000;
 
-/** This message cannot be taken now; others may fare better. */
+/** This message cannot be taken now; others may be. */
 class PutOffError extends Error {}
 
-/** Looks until it is disposed. */
+/** Scans the maildrop until it is disposed. */
 export class MaildropPickup implements AsyncDisposable {
   readonly #options: PickupOptions;
-  /** What could not be removed, and was told of. */
+  /** Entries that could not be removed, and were logged. */
   readonly #told = new Set<string>();
   /** Of messages whose progress could not be written. */
   readonly #progress = new Map<string, Progress>();
@@ -83,17 +83,17 @@ export class MaildropPickup implements AsyncDisposable {
   #looking: Promise<void> | undefined;
   #stopped = false;
 
-  /** Does not look yet. */
+  /** Does not scan yet. */
   constructor(options: PickupOptions) {
     this.#options = options;
   }
 
-  /** Begins to look. */
+  /** Starts scanning. */
   start(): void {
     this.#looking = this.look().finally(() => this.#sleep());
   }
 
-  /** Ends, once the message that is being taken is. */
+  /** Stops, after the message that is being taken. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stopped = true;
     this.#timer?.cancel();
@@ -104,7 +104,7 @@ export class MaildropPickup implements AsyncDisposable {
     if (!this.#stopped) this.#timer = this.#options.clock.after(this.#wait, () => this.start());
   }
 
-  /** Looks once. Never rejects. */
+  /** Scans once. Never rejects. */
   async look(): Promise<void> {
     const { directory, clock, logger } = this.#options;
     const began = clock.monotonic();
@@ -136,7 +136,7 @@ export class MaildropPickup implements AsyncDisposable {
     }
   }
 
-  /** Whether that is what we know of a message that is still there. */
+  /** Whether this is the progress file of a message that is still there. */
   async #isOurs(name: string): Promise<boolean> {
     const message = Progress.messageOf(name);
     if (message === undefined) return false;
@@ -145,7 +145,7 @@ export class MaildropPickup implements AsyncDisposable {
   }
 
   /**
-   * Takes a message, or removes what is none. Whether it is gone.
+   * Takes a message, or removes what is not one. Whether it is gone.
    * @throws what stands in the way of taking any
    */
   async #take(name: string, putOff: PutOff): Promise<boolean> {
@@ -159,7 +159,7 @@ export class MaildropPickup implements AsyncDisposable {
         if (this.#options.clock.now() - error.changedAt < ABANDONED) return false;
         return await this.#remove(name, { reason: "it was never finished", uid: error.uid });
       }
-      if (!(error instanceof StrangeFileError)) throw error;
+      if (!(error instanceof NotAMessageError)) throw error;
       return await this.#remove(name, {
         reason: error.message,
         ...(error.uid !== undefined && { uid: error.uid }),
@@ -235,7 +235,7 @@ export class MaildropPickup implements AsyncDisposable {
     await progress.remove();
   }
 
-  /** Notes recipients that are done with; in memory where that cannot be written. */
+  /** Records recipients that are done; in memory where that cannot be written. */
   async #note(
     name: string,
     { progress, done }: { readonly progress: Progress; readonly done: readonly string[] },
@@ -262,7 +262,7 @@ export class MaildropPickup implements AsyncDisposable {
     const { directory, logger } = this.#options;
     const whose = uid === undefined ? {} : this.#dropper(uid);
     try {
-      // Of a directory of others only one that is empty.
+      // A directory of others only if it is empty.
       await Deno.remove(join(directory, name));
       logger.warn("maildrop.removed", { file: name, reason, ...whose });
       return true;
@@ -276,7 +276,7 @@ export class MaildropPickup implements AsyncDisposable {
   }
 }
 
-/** Messages that a look has put off, by account. */
+/** Messages that a scan has deferred, by account. */
 class PutOff {
   /** Why the first one was. */
   first: PutOffError | undefined;

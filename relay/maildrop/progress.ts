@@ -1,5 +1,5 @@
 /**
- * Which recipients of a dropped message are done with, where the server has taken it for some and not yet for others.
+ * Which recipients of a dropped message are done, where the server has taken it for some and not yet for others.
  *
  * @module
  */
@@ -47,7 +47,7 @@ export class Progress {
   async add(done: readonly string[]): Promise<void> {
     for (const address of done) this.#done.add(address);
     const fresh = `${this.#path}.new`;
-    // It might be of another account's making.
+    // Another account might have made it.
     await Deno.remove(fresh).catch(() => {});
     {
       using file = await Deno.open(fresh, { write: true, createNew: true, mode: 0o600 });

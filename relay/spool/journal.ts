@@ -93,7 +93,7 @@ export class Journal {
       await withRoom(() => journal.#rotate(), options.makeRoom);
     } catch (error) {
       if (!isFull(error)) throw error;
-      await journal.#goOn(length);
+      await journal.#resume(length);
     }
     return journal;
   }
@@ -211,7 +211,7 @@ export class Journal {
   }
 
   /** Goes on with the file that is there, behind its last whole line. */
-  async #goOn(length: number): Promise<void> {
+  async #resume(length: number): Promise<void> {
     const { path, fileSystem, logger } = this.#options;
     let file: OpenFile;
     try {

@@ -9,7 +9,7 @@ import { textOf } from "../support/bytes.ts";
 /** How one connection of an attack ended. */
 export interface Ending {
   /** The server's last line, as far as it was read; `""` if there was none. */
-  readonly lastWords: string;
+  readonly lastReply: string;
   /** Milliseconds from connecting to the end. */
   readonly after: number;
 }
@@ -107,13 +107,13 @@ export async function talkRubbish(
       return await ended;
     };
     const speakOn = async () => {
-      let lastWords = await speak(conn);
+      let lastReply = await speak(conn);
       while (performance.now() < until) {
         const another = await connect(port);
-        lastWords = await speak(another);
+        lastReply = await speak(another);
         close(another);
       }
-      return lastWords;
+      return lastReply;
     };
     return { conn, ended: speakOn() };
   });
@@ -176,7 +176,7 @@ async function attack(
       const { conn, ended } = await begin(turn);
       conns.push(conn);
       ends.push(
-        ended.then((lastWords) => void endings.push({ lastWords, after: performance.now() - startedAt })),
+        ended.then((lastReply) => void endings.push({ lastReply, after: performance.now() - startedAt })),
       );
     }
   };

@@ -153,7 +153,7 @@ export async function slowAndRude(
 
   await Promise.all([inCommands.over, inData.over, deaf.over, rude.over]);
   const told = (attack: Attack, pattern: RegExp) =>
-    attack.endings.filter(({ lastWords }) => pattern.test(lastWords)).length;
+    attack.endings.filter(({ lastReply }) => pattern.test(lastReply)).length;
   const latest = (attack: Attack) => Math.max(...attack.endings.map(({ after }) => after));
   report(
     `slow commands ended within ${milliseconds(latest(inCommands))}, slow data within ${

@@ -15,13 +15,13 @@ class SlowHost implements AsyncDisposable {
   readonly taken: string[] = [];
   /** Where it waits. */
   slowAt: "dot" | "MAIL" | undefined = "dot";
-  #goOn = Promise.withResolvers<void>();
+  #resume = Promise.withResolvers<void>();
   readonly #accepting = this.#accept();
   readonly #conns = new Set<Deno.Conn>();
 
-  goOn(): void {
+  resume(): void {
     this.slowAt = undefined;
-    this.#goOn.resolve();
+    this.#resume.resolve();
   }
 
   async #accept(): Promise<void> {
@@ -47,13 +47,13 @@ class SlowHost implements AsyncDisposable {
             continue;
           }
           this.came.push(subject);
-          if (this.slowAt === "dot") await this.#goOn.promise;
+          if (this.slowAt === "dot") await this.#resume.promise;
           await say("250 2.0.0 taken");
           this.taken.push(subject);
           subject = undefined;
           continue;
         }
-        if (line.startsWith("MAIL") && this.slowAt === "MAIL") await this.#goOn.promise;
+        if (line.startsWith("MAIL") && this.slowAt === "MAIL") await this.#resume.promise;
         if (line === "DATA") subject = "";
         await say(line === "DATA" ? "354 go on" : line === "QUIT" ? "221 bye" : "250 ok");
         if (line === "QUIT") return;
@@ -62,7 +62,7 @@ class SlowHost implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.goOn();
+    this.resume();
     this.#listener.close();
     await this.#accepting.catch(() => {});
     await until(() => this.#conns.size === 0, { what: "the connections to end" });
@@ -119,7 +119,7 @@ Deno.test("serve-out takes mail while it ends, and SIGTERM twice within a moment
     server.signal("SIGTERM");
     await server.event("server.stopping");
     assert.match(await world.submit("late"), /^250 /);
-    host.goOn();
+    host.resume();
     assert.equal(await server.ended(), 0);
   }
   await using server = await world.start();
@@ -138,7 +138,7 @@ Deno.test("serve-out at a later second signal ends without what has not come to 
     await server.event("message.accepted");
     await signalUntilEnded(server);
   }
-  host.goOn();
+  host.resume();
   await using server = await world.start();
   await until(() => host.taken.length === 1, { what: "the message" });
   assert.equal(await server.stop(), 0);
@@ -154,7 +154,7 @@ Deno.test("serve-out at a later second signal writes down the reply to a final d
     await world.came("once");
     server.signal("SIGTERM");
     await server.event("server.stopping");
-    setTimeout(() => host.goOn(), 2500);
+    setTimeout(() => host.resume(), 2500);
     const ended = server.ended();
     // A second one that is no repetition of the first.
     await new Promise((resolve) => setTimeout(resolve, 1500));
