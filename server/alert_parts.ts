@@ -85,13 +85,13 @@ export function alerter(
 }
 
 /** In milliseconds. */
-const PATIENCE = 10_000;
+const TIMEOUT = 10_000;
 
 /** Connects to a server of ours and waits for its greeting. */
 export function greetingProbe(place: () => SocketAddress): () => Promise<void> {
   return async () => {
-    const transport = await createDial({ clock: systemClock, timeout: PATIENCE })(place());
-    using dialogue = new Dialogue(transport, { clock: systemClock, patience: PATIENCE });
+    const transport = await createDial({ clock: systemClock, timeout: TIMEOUT })(place());
+    using dialogue = new Dialogue(transport, { clock: systemClock, timeout: TIMEOUT });
     const { code, lines } = await dialogue.listen();
     // One that has too many connections lives.
     if (code >= 500) throw new Error(`it says ${code} ${lines.join(" ")}`);

@@ -77,9 +77,9 @@ export async function runServeSubmit(
   logger.info("server.stopping", { signal, connections: server.connectionCount });
   listeners.stopRetrying();
   // A serve-out that does not answer holds up the end no longer than a client may.
-  signals.hurried.addEventListener("abort", () => upstream.abort());
+  signals.forced.addEventListener("abort", () => upstream.abort());
   const late = setTimeout(() => upstream.abort(), GRACE);
-  await server.shutdown({ grace: GRACE, hurried: signals.hurried });
+  await server.shutdown({ grace: GRACE, forced: signals.forced });
   clearTimeout(late);
   await listeners.closed();
   logger.info("server.stopped");
