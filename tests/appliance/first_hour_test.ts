@@ -21,15 +21,24 @@ interface Block {
 }
 
 /** What is to be written into the configuration. */
-async function readSettings(guide: string): Promise<string> {
+/** A guide, or what stands in it below a heading. */
+async function readGuide(guide: string, section?: string): Promise<string> {
   const text = await Deno.readTextFile(new URL(`../../docs/guide/${guide}.md`, import.meta.url));
+  if (section === undefined) return text;
+  const [, found = ""] = text.split(`\n## ${section}\n`);
+  assert.notEqual(found, "", `${guide}: ${section}`);
+  return found.split("\n## ", 1)[0] ?? "";
+}
+
+async function readSettings(guide: string, section?: string): Promise<string> {
+  const text = await readGuide(guide, section);
   const [, settings = ""] = /^```toml\n\[[^\]]+\]\n([^]*?)^```$/m.exec(text) ?? [];
   assert.notEqual(settings, "", guide);
   return settings;
 }
 
-async function readBlocks(guide: string): Promise<Block[]> {
-  const text = await Deno.readTextFile(new URL(`../../docs/guide/${guide}.md`, import.meta.url));
+async function readBlocks(guide: string, section?: string): Promise<Block[]> {
+  const text = await readGuide(guide, section);
   return [...text.matchAll(/^```(sh|console)\n([^]*?)^```$/gm)].map(([, kind, text = ""]) => ({
     kind: kind === "sh" ? "sh" : "console",
     text,
@@ -467,7 +476,7 @@ testWith(
     });
 
     await t.step("certificates.md: one of certbot's in place of that of our own making", async () => {
-      const [certbot, ours, ...more] = await readBlocks("certificates");
+      const [certbot, ours, ...more] = await readBlocks("certificates", "certbot");
       assert.ok(ours !== undefined && more.length === 0);
       assert.match(certbot?.text ?? "", /^certbot certonly --standalone -d mx\.example\.com /m);
       const leaf = await (await createTestAuthority()).issue({
@@ -482,7 +491,7 @@ testWith(
         done`);
       await Deno.writeTextFile(first.file(`/etc/${lineage}/fullchain1.pem`), leaf.cert);
       await Deno.writeTextFile(first.file(`/etc/${lineage}/privkey1.pem`), leaf.key, { mode: 0o600 });
-      await first.configure(/^self_signed = true.*\n/m, await readSettings("certificates"));
+      await first.configure(/^self_signed = true.*\n/m, await readSettings("certificates", "certbot"));
       const output = await first.follow(ours);
       assert.match(output, /its key can be read by the group mailapp/);
       await first.logged("mailapp-in", /"event":"server\.ready"/);
