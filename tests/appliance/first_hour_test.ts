@@ -20,7 +20,6 @@ interface Block {
   readonly text: string;
 }
 
-/** What is to be written into the configuration. */
 /** A guide, or what stands in it below a heading. */
 async function readGuide(guide: string, section?: string): Promise<string> {
   const text = await Deno.readTextFile(new URL(`../../docs/guide/${guide}.md`, import.meta.url));
@@ -30,6 +29,7 @@ async function readGuide(guide: string, section?: string): Promise<string> {
   return found.split("\n## ", 1)[0] ?? "";
 }
 
+/** What is to be written into the configuration. */
 async function readSettings(guide: string, section?: string): Promise<string> {
   const text = await readGuide(guide, section);
   const [, settings = ""] = /^```toml\n\[[^\]]+\]\n([^]*?)^```$/m.exec(text) ?? [];
