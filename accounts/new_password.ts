@@ -12,7 +12,7 @@ import type { PasswordHasher } from "./password_hash.ts";
 // login costs the client.
 const ITERATIONS = 100_000;
 
-// Without what looks alike: 0 O o 1 l I.
+// Without characters that look alike: 0 O o 1 l I.
 const ALPHABET = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789";
 const GROUPS = 4;
 const GROUP_LENGTH = 5;

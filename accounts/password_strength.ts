@@ -1,5 +1,5 @@
 /**
- * Why a password that somebody has chosen would be guessed.
+ * Checks chosen passwords for being easy to guess.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * How often the checks found what.
+ * Counters of the checks' results.
  *
  * @module
  */

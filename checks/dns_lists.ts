@@ -1,8 +1,8 @@
 /**
- * DNS lists of addresses (RFC 5782): who is known for junk, or for the opposite.
+ * DNS block and allow lists (RFC 5782).
  *
- * A list that is dead, or that lists the whole world as dead ones do, must not cost mail: each is tested by its own test
- * entries before it is used and once a day.
+ * A list that is dead, or that lists the whole world as dead ones do, must not cost mail: each is tested by its own
+ * test entries before it is used and once a day.
  *
  * @module
  */
@@ -54,7 +54,7 @@ export type DnsListState =
   | { readonly dead: string }
   | "untested";
 
-/** The lists of a server. */
+/** The DNS lists of a server. */
 export class DnsLists implements Disposable {
   readonly #options: DnsListsOptions;
   readonly #states = new Map<DnsList, DnsListState>();
@@ -82,7 +82,7 @@ export class DnsLists implements Disposable {
     this.#timer = this.#options.clock.after(wait, () => void this.start());
   }
 
-  /** No more tests. */
+  /** Stops the tests. */
   [Symbol.dispose](): void {
     this.#over = true;
     this.#timer?.cancel();

@@ -50,7 +50,7 @@ export interface GreylistOptions {
 const DELAY = 60;
 // A sender that tries again only after so long has to be seen once more.
 const SEEN_FOR = 2 * 86_400;
-// A newsletter comes once a month.
+// Long enough for a monthly newsletter.
 const KNOWN_FOR = 36 * 86_400;
 const DAY = 86_400;
 const MAX_ENTRIES = 50_000;
@@ -61,7 +61,7 @@ const MAX_AUTHORIZED = 10_000;
 type Sender = Pick<GreylistEntry, "network" | "domain">;
 
 /**
- * Who was seen and who is known, in bounded memory: 50,000 of each, the oldest of which go first. A network that sends
+ * Senders seen and known, in bounded memory: 50,000 of each, the oldest of which go first. A network that sends
  * for more than 100 domains is asked as one, and up to 10,000 domains are known by themselves, so that nobody can push
  * out others.
  */
@@ -75,7 +75,7 @@ export class Greylist {
   /** How many entries each network has. */
   readonly #domains = new Map<string, number>();
 
-  /** Knows nobody. */
+  /** Starts empty. */
   constructor({ now, changed = () => {} }: GreylistOptions) {
     this.#now = now;
     this.#changed = changed;

@@ -24,7 +24,7 @@ import type { FilterRun } from "./filter.ts";
 import { describeFindings, type Findings, judge, type Judgement } from "./judgement.ts";
 import type { SenderFindings, SenderIdentity } from "./sender_checks.ts";
 
-/** What is asked about messages. */
+/** Which checks are made. */
 export interface CheckOptions {
   /** Whether SPF is evaluated. */
   readonly spf: boolean;
@@ -44,7 +44,7 @@ export interface CheckOptions {
   readonly filterFailure: "accept" | "defer";
 }
 
-/** What does not change from message to message. */
+/** What all inspections share. */
 export interface InspectionOptions {
   /** This server's name, which stands in Authentication-Results. */
   readonly hostname: string;
@@ -54,7 +54,7 @@ export interface InspectionOptions {
   readonly clock: Clock;
 }
 
-/** One message, and what has been begun about it. */
+/** One message, and the checks that have begun. */
 export interface InspectedMessage {
   /** Who sends it. */
   readonly identity: SenderIdentity;

@@ -1,6 +1,6 @@
 /**
- * What all the findings about a message come to: what is written on its face, and whether it is refused, put off, filed as
- * junk or taken as it is. Pure.
+ * The verdict on a message from all findings: its Authentication-Results, and whether it is refused, deferred, filed as
+ * junk or accepted. Pure.
  *
  * @module
  */

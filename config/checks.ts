@@ -1,5 +1,5 @@
 /**
- * What keys of several tables must be together.
+ * Checks of keys across several tables.
  *
  * @module
  */
@@ -27,7 +27,7 @@ export interface Finding {
   readonly value?: unknown;
 }
 
-/** The tables that are right in themselves; the others are `undefined`. */
+/** The valid tables; the others are `undefined`. */
 export interface Sections {
   /** `[log]` */
   readonly log: LogConfig | undefined;
@@ -52,7 +52,7 @@ export interface Sections {
 }
 
 /**
- * What is wrong, and what is merely odd, between keys; a table that is not right in itself is left out. Whether users
+ * Errors and warnings between keys; an invalid table is skipped. Whether users
  * and aliases make sense is for `maildir/` to say.
  */
 export function checkTogether(sections: Sections): { errors: Finding[]; warnings: Finding[] } {
@@ -79,7 +79,7 @@ function checkUsers(mailboxes: MailboxesConfig | undefined, serveIn: ServeInConf
   });
 }
 
-/** A bare name in `send_as` has its domain from `[serve-in]`. */
+/** A bare name in `send_as` takes its domain from `[serve-in]`. */
 function checkSendAs({ "serve-in": serveIn, "serve-submit": serveSubmit }: Sections): Finding[] {
   if (serveIn === undefined || serveIn.domains.length > 0) return [];
   return Object.keys(serveSubmit?.sendAs ?? {}).filter((login) => !login.includes("@")).map((login) => ({

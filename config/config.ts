@@ -21,11 +21,11 @@ export interface Config {
   readonly log: LogConfig;
   /** The certificate of both servers. */
   readonly tls: TlsConfig;
-  /** Whom to ask. */
+  /** DNS servers. */
   readonly dns: DnsConfig;
   /** The Internet-facing server. */
   readonly serveIn: ServeInConfig;
-  /** Who is local to serve-in. */
+  /** The local mailboxes of serve-in. */
   readonly mailboxes: MailboxesConfig;
   /** The loopback server. */
   readonly serveOut: ServeOutConfig;
@@ -37,13 +37,13 @@ export interface Config {
   readonly metrics: MetricsConfig;
   /** The signing keys of each domain, one to four; each signs every message. */
   readonly dkim: Readonly<Record<string, readonly DkimConfig[]>>;
-  /** What is odd but does not stand in the way; for the log and for check-config. */
+  /** Warnings, for the log and for check-config. */
   readonly warnings: readonly string[];
 }
 
 /** `[log]`. */
 export interface LogConfig {
-  /** The least grave events that are written. */
+  /** The lowest level that is written. */
   readonly level: "error" | "warn" | "info" | "debug" | "trace";
   /** `auto`: text on a terminal, else one JSON object a line. */
   readonly format: "auto" | "text" | "json";
@@ -53,7 +53,7 @@ export interface LogConfig {
 
 /** `[tls]`. */
 export interface TlsConfig {
-  /** PEM files; absent: no certificate of one's own. */
+  /** PEM files; absent: none configured. */
   readonly certificate?: { readonly certFile: string; readonly keyFile: string };
   /** Make a certificate and keep it in the data directory. Never together with `certificate`. */
   readonly selfSigned: boolean;
@@ -119,7 +119,7 @@ export interface ServeInConfig {
   readonly maxConnectionsPerIp: number;
   /** How long a client may be silent, from a second to a day. */
   readonly idleTimeoutMs: number;
-  /** With less room on the disk mail is put off. */
+  /** With less free space mail is deferred. */
   readonly minFreeSpace: number;
   /** What is asked about each message. */
   readonly checks: ChecksConfig;
@@ -137,15 +137,15 @@ export interface ChecksConfig {
   readonly dmarc: "off" | "mark" | "enforce";
   /** Domains whose ARC seals outweigh a DMARC failure. */
   readonly trustedSealers: readonly string[];
-  /** For all questions to DNS about one message, from a second to 5 minutes. */
+  /** The time for all DNS queries about one message, from a second to 5 minutes. */
   readonly timeoutMs: number;
   /** Lists of addresses in DNS, by zone; no zone twice. */
   readonly dnsLists: readonly { readonly zone: string; readonly action: "refuse" | "junk" | "allow" }[];
   /** Which unknown senders are asked to come again. */
   readonly greylist: "off" | "suspicious" | "all";
-  /** Filters that others keep, asked in this order. */
+  /** External filters, asked in this order. */
   readonly filters: readonly FilterConfig[];
-  /** What becomes of mail while a filter does not answer. */
+  /** What happens to mail while a filter does not answer. */
   readonly filterFailure: "accept" | "defer";
 }
 
@@ -156,7 +156,7 @@ export type FilterConfig =
   /** A Unix socket. */
   | { readonly kind: "milter"; readonly path: string };
 
-/** `[mailboxes]`: who is local. */
+/** `[mailboxes]`: local users. */
 export interface MailboxesConfig {
   /** The Maildir of a user; `{domain}` and `{user}` stand for the two. */
   readonly path: string;
@@ -198,7 +198,7 @@ export interface ServeOutConfig {
   readonly maxConnections: number;
   /** How long a client may be silent, from a second to a day. */
   readonly idleTimeoutMs: number;
-  /** With less room on the disk mail is put off. */
+  /** With less free space mail is deferred. */
   readonly minFreeSpace: number;
   /** Which address family is tried, or tried first. */
   readonly family: AddressFamily;
@@ -269,7 +269,7 @@ export interface ServeSubmitConfig {
   readonly sendAs: Readonly<Record<string, readonly string[]>>;
 }
 
-/** What a login may send; `Infinity`: as much as it likes. */
+/** The limits of a login; `Infinity`: none. */
 export interface SendingLimits {
   readonly messagesAnHour: number;
   readonly messagesADay: number;
@@ -311,13 +311,13 @@ export interface AlertsConfig {
 
 /** `[metrics]`. */
 export interface MetricsConfig {
-  /** Where serve-in is asked; absent: nowhere. Loopback, unless there is a token. */
+  /** Where serve-in shows its metrics; absent: nowhere. Loopback, unless there is a token. */
   readonly serveIn?: EndpointConfig;
   /** Likewise of serve-out. */
   readonly serveOut?: EndpointConfig;
   /** Likewise of serve-submit. */
   readonly serveSubmit?: EndpointConfig;
-  /** A file with what every request must bear, in its first line. */
+  /** A file whose first line is the token that every request must have. */
   readonly tokenFile?: string;
 }
 

@@ -1,5 +1,5 @@
 /**
- * Durations as people write them.
+ * Durations as written in the configuration.
  *
  * @module
  */

@@ -18,12 +18,12 @@ export interface ConfigIssue {
 
 /** The configuration is not valid. */
 export class ConfigError extends Error {
-  /** The file; absent when the defaults alone are at fault. */
+  /** The file; absent when only defaults are wrong. */
   readonly file: string | undefined;
   /** At least one. */
   readonly issues: readonly ConfigIssue[];
 
-  /** Makes the error; its message lists every issue, one a line. */
+  /** The message lists every issue, one a line. */
   constructor(file: string | undefined, issues: readonly ConfigIssue[], options?: ErrorOptions) {
     super(issues.map((issue) => formatIssue(issue, file)).join("\n"), options);
     this.name = "ConfigError";
@@ -36,7 +36,7 @@ export class ConfigError extends Error {
 export class ConfigFileError extends Error {
   /** The file that was to be read. */
   readonly file: string;
-  /** What stood in the way. */
+  /** Why it cannot be read. */
   readonly reason: "missing" | "forbidden" | "unreadable";
 
   constructor(file: string, reason: "missing" | "forbidden" | "unreadable", options?: ErrorOptions) {

@@ -1,5 +1,5 @@
 /**
- * Where the keys of a TOML file stand, for messages only: the parser keeps no places.
+ * Line numbers of the keys of a TOML file, for messages only: the parser has no positions.
  *
  * @module
  */

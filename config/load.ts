@@ -18,7 +18,7 @@ import { tables, top } from "./schema.ts";
 /** Where the configuration is looked for when nothing names a file. */
 export const DEFAULT_CONFIG_FILE = "/etc/mailapp/config.toml";
 
-/** What of the system goes into a configuration; each has the system's own as default. */
+/** Inputs from the system; by default the real ones. */
 export interface LoadOptions {
   /** Environment variables; `MAILAPP_CONFIG` names the file when `path` does not. */
   readonly env?: { get(name: string): string | undefined };
@@ -83,7 +83,7 @@ export function parseConfig(text: string, options: LoadOptions & { readonly file
           `the system's own, ${showValue(own)}, is not fully qualified`,
       });
     } else if (hostname === undefined) {
-      // serve-out needs no configuration; as Postfix does, the name is completed rather than mail held up.
+      // serve-out needs no configuration; as in Postfix, the name is completed rather than refusing mail.
       hostname = parseFullyQualified(`${own}.localdomain`) ?? "localhost.localdomain";
       warnings.push(
         `hostname is not set and the system's own is not fully qualified: ${showValue(hostname)} is used`,
@@ -184,7 +184,7 @@ function toIssue({ path, problem, value }: Finding, text: string): ConfigIssue {
   };
 }
 
-/** Whether a secret may have ended up here: pasted instead of the name of its file, or inside a URL. */
+/** Whether the value may be a secret: pasted instead of a file name, or inside a URL. */
 function mayBeSecret(path: readonly PropertyKey[], value: unknown): boolean {
   const isKeyFile = path.at(-1) === "key" && typeof value === "string" &&
     /^\S{1,200}\.(?:pem|key)$/.test(value);

@@ -1,5 +1,5 @@
 /**
- * The table `[serve-in.checks]`: what is asked about incoming mail.
+ * The table `[serve-in.checks]`: checks of incoming mail.
  *
  * @module
  */

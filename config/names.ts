@@ -45,7 +45,10 @@ export function parsePort(value: unknown, options: { min?: number } = {}): numbe
     : undefined;
 }
 
-/** `host`, `host:port`, `address`, `address:port` or `[address]:port`, cut in two; the port is absent if it is not given. */
+/**
+ * `host`, `host:port`, `address`, `address:port` or `[address]:port`, cut in two; the port is absent if it is not
+ * given.
+ */
 export function splitHostPort(text: string): { host: string; port?: number } {
   const bracketed = /^\[([^\]]*)\](?::(\d{1,5}))?$/.exec(text);
   // More than one colon without brackets is a bare IPv6 address.
@@ -56,7 +59,7 @@ export function splitHostPort(text: string): { host: string; port?: number } {
 
 /**
  * A local-part or a whole address, its domain as `parseDomain` gives it; `undefined` when it is none.
- * Only that it can be one is seen to here: what it means is for the mailboxes.
+ * Checks only the form; its meaning is for the mailboxes.
  */
 export function parseLocalPartOrAddress(value: unknown): string | undefined {
   // deno-lint-ignore no-control-regex

@@ -1,5 +1,5 @@
 /**
- * The nearest right word for a mistyped one.
+ * The nearest valid word for a mistyped one.
  *
  * @module
  */
@@ -37,7 +37,7 @@ function onlyOneWithPart(word: string, candidates: readonly string[]): string | 
 }
 
 function simplify(word: string): string {
-  // What is typed is bounded here so that a hostile or broken file cannot make this quadratic in its size.
+  // The input is bounded so that a broken file cannot make this quadratic in its size.
   return word.slice(0, 64).toLowerCase().replaceAll("-", "_");
 }
 

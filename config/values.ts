@@ -14,7 +14,7 @@ import { formatSize, parseSize, SIZE_FORM } from "./size.ts";
 /** Milliseconds. */
 export const DAY = 24 * 3600 * 1000;
 
-/** A value that `read` understands; any other is refused with what is `allowed`. */
+/** A value that `read` accepts; any other is refused with what is `allowed`. */
 export function value<T>(allowed: string, read: (input: unknown) => T | undefined) {
   return z.unknown().transform((input, context): T => {
     const output = read(input);
@@ -79,7 +79,7 @@ export const pathOrEmpty = value(
 /** Where the log may go. */
 export const logFile = value(
   'an absolute path, not in /dev, /proc or /sys, or "" for standard error',
-  // What lies there is out of reach of a server that may not touch everything.
+  // Paths that a confined server cannot access.
   (input) => input === "" ? "" : /^\/(?:dev|proc|sys)\//.test(String(input)) ? undefined : absolute(input),
 );
 /** A port to listen on. */

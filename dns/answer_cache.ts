@@ -1,5 +1,5 @@
 /**
- * Answers kept for a while, and questions asked once.
+ * A cache of answers, which also merges concurrent queries.
  *
  * @module
  */
@@ -20,7 +20,7 @@ interface Kept<T> {
 /** Keeps up to 10,000 answers by key, in up to 32 MiB; of both the latest half in any case. */
 export class AnswerCache<T> {
   readonly #clock: Clock;
-  /** Two halves, of which the older one is forgotten as a whole: that costs nothing, whatever the number of answers. */
+  /** Two halves, of which the older one is dropped as a whole, at no cost per answer. */
   #recent = new Map<string, Kept<T>>();
   #older: ReadonlyMap<string, Kept<T>> = new Map();
   /** Of the recent half. */

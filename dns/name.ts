@@ -1,5 +1,5 @@
 /**
- * Domain names as they are asked for and compared.
+ * Domain names for queries and comparisons.
  *
  * @module
  */
@@ -7,7 +7,7 @@ import { normalizeDomain } from "../net/domain_name.ts";
 import { ipBytes } from "../net/ip_address.ts";
 
 const ASCII = /^[\0-\x7f]*$/;
-// Wider than the names of hosts: what DNS has may begin or end with a hyphen.
+// Wider than host names: DNS labels may begin or end with a hyphen.
 const NAME = /^[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*$/i;
 // RFC 1035 §2.3.4: 255 octets with the length of each label and the root.
 const MAX_NAME = 253;
@@ -25,7 +25,7 @@ export function canonicalName(name: string): string | undefined {
 
 /**
  * The same for names whose labels may hold any printable ASCII but dots, as DNS itself allows: SPF makes names of
- * local-parts (RFC 7208 §7). They are asked for, and nothing else is done with them.
+ * local-parts (RFC 7208 §7). They are only queried.
  */
 export function canonicalAnyName(name: string): string | undefined {
   const bare = (name.endsWith(".") ? name.slice(0, -1) : name).toLowerCase();

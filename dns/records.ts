@@ -6,7 +6,7 @@
 import { canonicalName } from "./name.ts";
 import type { MxRecord, TlsaRecord } from "./resolver.ts";
 
-// A zone may have more; nobody here has a use for them.
+// A zone may have more; the rest is not needed.
 const MAX_RECORDS = 100;
 
 /** MX records, best first; a host that cannot be one has the name `""`. */
@@ -20,7 +20,7 @@ export function readMx(records: readonly unknown[]): MxRecord[] {
   return found.sort((a, b) => a.preference - b.preference).slice(0, MAX_RECORDS);
 }
 
-/** Records that are text already: addresses. */
+/** Records that are already text: addresses. */
 export function readText(records: readonly unknown[]): string[] {
   return records.filter((record) => typeof record === "string").slice(0, MAX_RECORDS);
 }
@@ -52,7 +52,9 @@ export function readTlsa(records: readonly unknown[]): TlsaRecord[] {
   });
 }
 
-/** Whether the names in a record are as DNS has them: the platform turns A-labels into U-labels, and may escape others. */
+/**
+ * Whether the names in a record are as DNS has them: the platform turns A-labels into U-labels, and may escape others.
+ */
 export function isPlain(record: unknown): boolean {
   if (typeof record === "string") return /^[a-z0-9._:-]*$/i.test(record);
   // Strings of a TXT record.

@@ -1,5 +1,5 @@
 /**
- * What the program asks of DNS, with answers that keep "there is none" apart from "could not be told":
+ * The resolver, whose answers keep "there is none" apart from "unknown":
  * only the first may lead a relay to another record type or to a failure (RFC 5321 §5.1).
  *
  * `Deno.resolveDns` finds MX, A and AAAA records in half the time of our own client, but says the same of a name that
@@ -25,7 +25,7 @@ const questions = counters("mailapp_dns_questions_total", {
   labels: ["type", "result"],
 });
 
-/** What came of a question. */
+/** The answer to a query. */
 export type Answer<T> =
   /** There are records; at least one. Where DNSSEC is used, `expanded` is the name at the end of aliases, if any. */
   | {
@@ -38,7 +38,7 @@ export type Answer<T> =
   | { readonly kind: "none"; readonly authenticated: boolean }
   /** The name does not exist (NXDOMAIN). */
   | { readonly kind: "no-such-name"; readonly authenticated: boolean }
-  /** Nobody could tell: SERVFAIL, REFUSED, a timeout, the network, an answer that makes no sense. */
+  /** Unknown: SERVFAIL, REFUSED, a timeout, a network error, a malformed answer. */
   | { readonly kind: "failed"; readonly reason: string };
 
 /** One MX record. */
@@ -63,7 +63,7 @@ export interface TlsaRecord {
 
 /** How to ask. */
 export interface QueryOptions {
-  /** Gives up the wait; the answer is then `failed`. */
+  /** Aborts the wait; the answer is then `failed`. */
   readonly signal?: AbortSignal;
   /**
    * Only records are of interest: what is not found at once may be answered `failed`, even where an authority would
@@ -107,7 +107,7 @@ export interface DnsResolverOptions {
   readonly servers?: readonly string[];
   /** Whether these servers validate and their AD bit is to be trusted; then all is asked over the wire. */
   readonly dnssec?: boolean;
-  /** Where resolv.conf is; default `/etc/resolv.conf`. */
+  /** The path of resolv.conf; default `/etc/resolv.conf`. */
   readonly resolvConf?: string;
   /** Takes `dns.resolv_conf`: what is wrong with that file. */
   readonly logger?: Logger;
@@ -116,8 +116,8 @@ export interface DnsResolverOptions {
 }
 
 /**
- * What a process may do that can connect to its DNS servers and send no datagrams of its own. It has people waiting, too:
- * as long as no server answers, each question gets a second.
+ * What a process may do that can connect to its DNS servers and send no datagrams of its own. It has people waiting,
+ * too: as long as no server answers, each question gets a second.
  */
 export interface Confinement {
   /** Whether it may connect to this server. */
@@ -159,7 +159,7 @@ export class DnsResolver implements Resolver {
   #systemQuestions = 0;
 
   /**
-   * Asks nothing yet.
+   * Sends no queries yet.
    * @throws {RangeError} when a server is no address with an optional port
    */
   constructor(options: DnsResolverOptions) {
@@ -213,7 +213,7 @@ export class DnsResolver implements Resolver {
     return this.#ask(name, "TLSA", { ...options, read: readTlsa });
   }
 
-  /** Forgets every answer, as after a change of the zone in a test or on SIGHUP. */
+  /** Clears the cache, as after a change of the zone in a test or on SIGHUP. */
   forget(): void {
     this.#cache.clear();
     this.#demoted.clear();
@@ -238,8 +238,8 @@ export class DnsResolver implements Resolver {
   }
 
   /**
-   * Whether `Deno.resolveDns` is asked first: not where the AD bit is wanted, which it does not tell, and not for a name
-   * with characters that it would take for something else.
+   * Whether `Deno.resolveDns` is asked first: not where the AD bit is wanted, which it does not tell, and not for a
+   * name with characters that it would take for something else.
    */
   #asksSystem(name: string, type: RecordType): type is SystemType {
     return !this.#dnssec && canonicalName(name) !== undefined &&
@@ -308,7 +308,7 @@ export class DnsResolver implements Resolver {
     return channel;
   }
 
-  /** What `Deno.resolveDns` finds; nothing where it finds nothing that can be used, for whatever reason. */
+  /** What `Deno.resolveDns` finds; nothing where it finds nothing usable, for whatever reason. */
   async #resolve(
     name: string,
     type: SystemType,

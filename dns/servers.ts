@@ -21,7 +21,7 @@ export function parseDnsServer(text: string): DnsServer | undefined {
   return isIP(address) === family && port > 0 && port <= 65_535 ? { address, port } : undefined;
 }
 
-/** What a resolv.conf says. */
+/** The content of a resolv.conf. */
 export interface ServerList {
   /** At most three (resolv.conf(5)). None where it names some and none can be used: no other may stand in for them. */
   readonly servers: readonly DnsServer[];
@@ -75,7 +75,7 @@ function interfaceScope(name: string): number | undefined {
     );
     return found?.family === "IPv6" ? found.scopeid : undefined;
   } catch {
-    // Not allowed to look.
+    // No permission to look.
     return undefined;
   }
 }
@@ -106,7 +106,7 @@ export function resolvConfServers(
       const read = parseResolvConf(await Deno.readTextFile(path), scopeOf);
       list = mayAsk === undefined ? read : onlyPermitted(read, { mayAsk, before: list?.servers ?? [] });
     } catch (error) {
-      // In mid-replacement it may be missing: what was known stays.
+      // It may be missing while it is replaced: the previous servers stay.
       list ??= error instanceof Deno.errors.NotFound
         ? { servers: [THIS_MACHINE], problems: [`it is missing, so ${THIS_MACHINE.address} is asked`] }
         : { servers: [], problems: [`it cannot be read: ${error instanceof Error ? error.message : error}`] };

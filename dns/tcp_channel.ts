@@ -43,7 +43,7 @@ const BUFFER = 4096;
 
 /** The connection is over, for whatever reason. */
 class Closed extends Error {}
-/** What came makes no sense. */
+/** The response is malformed. */
 class Foreign extends Error {}
 
 /** Asks one server. Between questions no connection is held. */
@@ -52,7 +52,7 @@ export class TcpChannel {
   #connection: Connection | undefined;
   #questions = 0;
 
-  /** Connects when it is asked. */
+  /** Connects at the first query. */
   constructor(options: TcpChannelOptions) {
     this.#options = options;
   }

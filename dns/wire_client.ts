@@ -62,7 +62,7 @@ export class EdnsMemory {
     this.#clock = clock;
   }
 
-  /** Whether to ask this server with EDNS. */
+  /** Whether to use EDNS with this server. */
   isKnownTo({ address, port }: DnsServer): boolean {
     return this.#clock.monotonic() >= (this.#until.get(`${address} ${port}`) ?? 0);
   }

@@ -1,5 +1,5 @@
 /**
- * What keeps passwords from being guessed: who fails waits for the reply, then is paused, by address, by network and by
+ * Limits guessing of passwords: failures delay the reply, then pause logins, by address, by network and by
  * login. Nobody can lock the owner of a login out: where that login was right lately, only its own failures count.
  *
  * @module
@@ -62,7 +62,9 @@ const MAX_PAUSE = 15 * 60_000;
 const FREE = { address: 5, network: 20, known: 10 } as const;
 /** Without a failure for so long, the former ones are forgotten. */
 const FORGET = 60 * 60_000;
-/** From so many failures on a login is under attack; each network adds a few at most, so that one cannot do it alone. */
+/**
+ * From so many failures on a login is under attack; each network adds a few at most, so that one cannot do it alone.
+ */
 const UNDER_ATTACK = 20;
 const COUNTED_OF_A_NETWORK = 3;
 const MAX_NETWORKS = 32;
@@ -98,7 +100,7 @@ export class LoginThrottle implements Disposable {
   readonly #delays = new Set<() => void>();
   #ended = false;
 
-  /** Nobody has failed yet. */
+  /** Starts without failures. */
   constructor({ clock, logger = silentLogger, atOnce = 2, key = randomBytes(32) }: LoginThrottleOptions) {
     this.#clock = clock;
     this.#logger = logger;

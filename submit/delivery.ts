@@ -52,7 +52,7 @@ export class SubmissionDelivery implements Delivery {
   readonly #prefix = crypto.randomUUID().slice(0, 8);
   #count = 0;
 
-  /** Connects to nobody yet. */
+  /** Does not connect yet. */
   constructor({ upstream, senders, limits }: SubmissionDeliveryOptions) {
     this.#upstream = upstream;
     this.senders = senders;

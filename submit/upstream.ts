@@ -81,7 +81,7 @@ export class Upstream implements Disposable {
   readonly #waiting: ((connection?: Connection) => void)[] = [];
   #disposed = false;
 
-  /** Connects to nobody yet. */
+  /** Does not connect yet. */
   constructor(options: UpstreamOptions) {
     this.#options = options;
   }

@@ -142,7 +142,7 @@ function asText(state: State, { figures, complaints, now }: Rest & { readonly no
     "\n",
     certificateExpiry === undefined ? "" : `certificate: good until ${showTime(certificateExpiry)}\n`,
     ...disks.map(({ path, free }) => `disk of ${printable(path)}: ${showSize(free)} free\n`),
-    complaints.length === 0 ? "nothing to complain of\n" : "\n",
+    complaints.length === 0 ? "no problems\n" : "\n",
     ...complaints.map((complaint) => `! ${printable(complaint)}\n`),
   ].join("");
 }
