@@ -98,7 +98,7 @@ export function refusal({ why }: Pick<Judgement, "why">): Reply {
   return reply(550, "5.7.1", why.length > MAX_REPLY ? `${why.slice(0, MAX_REPLY)}...` : why);
 }
 
-/** See {@linkcode Inspection}. */
+/** An {@linkcode Inspection} that makes all configured checks. */
 export class MailInspection implements Inspection {
   readonly #options: InspectionOptions;
   readonly #message: InspectedMessage;
@@ -116,7 +116,7 @@ export class MailInspection implements Inspection {
     this.#message = message;
   }
 
-  /** See {@linkcode Inspection}. */
+  /** Octets of the fields on top, as far as they are known beforehand. */
   get reserve(): number {
     const { filters } = this.#message;
     return Math.min(
@@ -125,7 +125,7 @@ export class MailInspection implements Inspection {
     );
   }
 
-  /** See {@linkcode Inspection}. */
+  /** Starts the checks that need the header section. */
   header(section: HeaderSection): void {
     const { checks, clock } = this.#options;
     const { timed, filters } = this.#message;
@@ -153,14 +153,14 @@ export class MailInspection implements Inspection {
     if (checks.dmarc !== "off" && author !== undefined) void timed.txt(`_dmarc.${author}`);
   }
 
-  /** See {@linkcode Inspection}. */
+  /** Hashes the body, and passes it to the filters. */
   body(chunk: Uint8Array): Promise<void> | void {
     this.#bodyHashes.push(chunk);
     const { filters } = this.#message;
     if (filters.length > 0) return this.#showBody(chunk, filters);
   }
 
-  /** See {@linkcode Inspection}. */
+  /** Waits for all checks, and judges the message. */
   async verdict(): Promise<Verdict> {
     const { checks } = this.#options;
     const { identity, filters } = this.#message;
