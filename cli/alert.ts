@@ -1,5 +1,5 @@
 /**
- * `mailapp alert`: tells somebody by the ways of `[alerts]`.
+ * `mailapp alert`: sends alerts by the ways of `[alerts]`.
  *
  * @module
  */

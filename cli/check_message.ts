@@ -54,12 +54,12 @@ export function registerCheckMessage(program: Command, { io, action }: Registrar
     .action(action((file: string, flags: Flags) => checkMessage(file, { flags, io })));
 }
 
-/** Octets of a header section that is looked into for where the message came from. */
+/** Octets of a header section that are searched for the message's origin. */
 const MAX_LOOK = 1024 * 1024;
-/** As much as serve-in takes for one. */
+/** The limit of serve-in. */
 const MAX_HEADER = 32 * 1024 * 1024;
 
-/** Where a message came from. */
+/** The origin of a message. */
 interface Origin {
   readonly ip: string;
   readonly helo: string;
@@ -141,7 +141,7 @@ async function inspect(
 }
 
 /**
- * The message as it came over the wire: a Maildir has LF at the ends of lines.
+ * The message as on the wire, with CRLF: a Maildir has LF at line ends.
  * @throws {CommandError} with exit code 66
  */
 async function* readPieces(path: string): AsyncGenerator<Uint8Array> {
@@ -176,7 +176,7 @@ async function readHeader(path: string): Promise<HeaderSection> {
 }
 
 /**
- * Where the message came from, by the options, else by what this server wrote on it.
+ * The origin of the message, by the options, else by the fields that this server added.
  * @throws {CommandError} with exit code 64 where neither says so
  */
 function originOf(

@@ -1,5 +1,5 @@
 /**
- * `mailapp dns`: what to publish in DNS for this configuration. Asks nobody, changes nothing.
+ * `mailapp dns`: what to publish in DNS for this configuration. Sends no queries, changes nothing.
  *
  * @module
  */
@@ -49,7 +49,7 @@ async function dns(flags: Flags, io: Io): Promise<ExitCode> {
     throw new ConfigError(config.file, [{ key: "serve-in.domains", problem }]);
   }
   for (const warning of await describeWide(dkimKeyPaths(config))) io.err(`warning: ${warning}\n`);
-  // A key of the domain above is as good: DMARC takes it as aligned.
+  // A key of a parent domain will do: DMARC accepts it as aligned.
   const isSigned = (domain: string) => dkim.some((key) => `.${domain}`.endsWith(`.${key.domain}`));
   const unsigned = domains.filter((domain) => !isSigned(domain));
   for (const domain of unsigned) {

@@ -1,5 +1,5 @@
 /**
- * `mailapp doctor`: whether the live world is as the configuration needs it, and what to do where it is not.
+ * `mailapp doctor`: checks DNS, network and machine against the configuration, and says what to fix.
  *
  * @module
  */
@@ -92,7 +92,7 @@ async function doctor(flags: Flags, io: Io): Promise<ExitCode> {
   return summary.failures === 0 ? EXIT.ok : EXIT.unavailable;
 }
 
-/** What will be tried over the network. */
+/** Announces the network checks. */
 function announce(
   { hostname, domains, dkim = [], own, serveInPort, submission, wayOut, dnsServers, probe, routes }: Setup,
 ): string {
@@ -127,7 +127,7 @@ const LABELS: Readonly<Record<Outcome, string>> = {
   untested: "cannot be tested from here",
 };
 
-/** The findings as text, one a paragraph; what is from the network cannot move the cursor. */
+/** The findings as text, one per paragraph; text from the network cannot move the cursor. */
 function describeFindings(findings: readonly Finding[]): string {
   const lines = findings.flatMap(({ id, subject, outcome, what, next, dialogue = [] }) => [
     `${LABELS[outcome]}: ${id.split(".")[0]} ${printable(subject)}: ${printable(what)}`,
@@ -206,7 +206,7 @@ function submissionCheck(config: Config, login: SubmissionCheck["login"]): Submi
   try {
     addresses = serveSubmitAddresses(config);
   } catch (error) {
-    // It waits for an address, as serve-in does, of which `address` tells.
+    // serve-in waits for an address, which `address` reports.
     if (!(error instanceof CommandError)) throw error;
   }
   const endpoints = serveSubmitEndpoints(config, { addresses }).flatMap(({ address, port, tls }) =>
@@ -221,7 +221,7 @@ function submissionCheck(config: Config, login: SubmissionCheck["login"]): Submi
   };
 }
 
-/** Octets of standard input that are looked at. */
+/** Octets of standard input that are read. */
 const MAX_SECRET = 8192;
 
 /** The first line of an input. */
@@ -248,7 +248,7 @@ async function incomingChecks(config: Config): Promise<IncomingChecks> {
   };
 }
 
-/** What `work` gives; `undefined` where the configuration stands in its way, with the reasons among the problems. */
+/** The result of `work`; `undefined` if the configuration is invalid for it, with the reasons added to the problems. */
 async function orProblems<T>(work: () => Promise<T>, problems: ConfigProblem[]): Promise<T | undefined> {
   try {
     return await work();
@@ -334,7 +334,7 @@ async function* waiting(views: QueueViews | undefined): AsyncGenerator<WaitingMe
   }
 }
 
-/** A policy must be where its name says, without detours (RFC 8461 §3.3). */
+/** A policy must be at its URL, without redirects (RFC 8461 §3.3). */
 async function fetchText(url: string): Promise<string> {
   const response = await fetch(url, { redirect: "error", signal: AbortSignal.timeout(FETCH) });
   const chunks: Uint8Array[] = [];

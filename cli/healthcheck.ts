@@ -23,7 +23,7 @@ import { configOption, examples, parseServerName, type Registrar } from "./comma
 /** In milliseconds, for each step. */
 const TIMEOUT = 5_000;
 
-/** Milliseconds between two looks of `--wait`. */
+/** Milliseconds between two tries of `--wait`. */
 const LOOK_AGAIN = 250;
 
 interface Flags {
@@ -63,13 +63,13 @@ async function healthcheck(
     const places = await placesOf(config, server);
     io.out(`${await findAnswer(places, { server, hostname: config.hostname })}\n`);
     if (server !== "serve-submit") return EXIT.ok;
-    // To those who do not log in it says no more; but what it takes, it takes for serve-out.
+    // Without a login it reveals no more; but it needs serve-out to take mail.
     const next = await placesOf(config, "serve-out");
     io.out(`${await findAnswer(next, { server: "serve-out", hostname: config.hostname })}\n`);
     return EXIT.ok;
   }
   const deadline = systemClock.monotonic() + flags.wait * 1000;
-  // systemd names the server's process to those it runs beside it, and would wait for this one after that has ended.
+  // systemd passes the server's PID to its control processes, and would wait for this one after the server has ended.
   const mainPid = io.env.get("MAINPID");
   for (;;) {
     if (mainPid !== undefined && !await Deno.stat(`/proc/${mainPid}`).then(() => true, () => false)) {
@@ -80,7 +80,7 @@ async function healthcheck(
       places = await placesOf(config, server);
     } catch (error) {
       if (!(error instanceof CommandError)) throw error;
-      // The server waits for its network, or has a port that nobody knows: nothing that waiting here would change.
+      // The server waits for its network, or has an unknown port: waiting here would change nothing.
       io.out(`${server} cannot be asked: ${error.message}\n`);
       return EXIT.ok;
     }
@@ -95,10 +95,10 @@ async function healthcheck(
 }
 
 /**
- * Looks at one place after the other, since a server goes on without an address that the machine has lost, or never had.
- * @param options `hostname`: to say EHLO with, and to ask for more than a greeting
- * @returns what is well, for people
- * @throws {CommandError} when none of them is well
+ * Tries one address after the other, since a server goes on without an address that the machine has lost or never had.
+ * @param options `hostname`: for EHLO; with it more than a greeting is required
+ * @returns the address that answered, for people
+ * @throws {CommandError} when none of them answers properly
  */
 async function findAnswer(
   places: readonly Place[],
@@ -120,13 +120,13 @@ async function findAnswer(
   throw new CommandError(failures.join("\nmailapp: "), EXIT.unavailable);
 }
 
-/** Where a server is found. */
+/** An address of a server. */
 interface Place extends SocketAddress {
-  /** The name to ask for in a handshake that comes first; absent where none does. */
+  /** The server name for implicit TLS; absent without it. */
   readonly tls?: string;
 }
 
-/** Where to find the server: on loopback if it listens everywhere. */
+/** The addresses of the server: loopback if it listens on all. */
 async function placesOf(config: Config, name: ServerName): Promise<Place[]> {
   const server = await SERVERS[name].load();
   if (server.needsConfigFile) requireConfigFile(config, name);
@@ -141,16 +141,16 @@ async function placesOf(config: Config, name: ServerName): Promise<Place[]> {
 }
 
 /**
- * Greeting and, with a name to say, EHLO and a transaction for postmaster that ends before its data.
- * @returns what the server says that takes no mail just now
- * @throws where it does not answer as a server does
+ * Reads the greeting and, with a hostname, says EHLO and begins a transaction for postmaster that ends before its data.
+ * @returns the reply of a server that takes no mail now
+ * @throws when it does not answer as an SMTP server
  */
 async function talk(place: Place, hostname: string | undefined): Promise<RemoteReply | undefined> {
   const transport = await createDial({ clock: systemClock, timeout: TIMEOUT })(place);
   using dialogue = new Dialogue(transport, { clock: systemClock, timeout: TIMEOUT });
   if (place.tls !== undefined) await dialogue.startTls(place.tls);
   const greeting = await dialogue.listen();
-  // Whoever only waits for the server has found it, however busy it is.
+  // With `--wait` any reply is enough, however busy the server is.
   if (hostname === undefined) return undefined;
   let refusal: RemoteReply | undefined;
   for (const reply of [greeting, await dialogue.say(`EHLO ${hostname}`)]) {
@@ -158,7 +158,7 @@ async function talk(place: Place, hostname: string | undefined): Promise<RemoteR
   }
   for (const command of ["MAIL FROM:<>", "RCPT TO:<postmaster>"]) {
     const reply = await dialogue.say(command);
-    // A server that wants to know who sends says so with 5xx, and is well.
+    // A server that requires a login says so with 5xx, and is healthy.
     if (reply.code >= 500) break;
     if (reply.code < 400) continue;
     refusal = reply;

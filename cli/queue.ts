@@ -1,5 +1,5 @@
 /**
- * `mailapp queue`: inspects and manages what serve-out has still to send.
+ * `mailapp queue`: inspects and manages the queue of serve-out.
  *
  * @module
  */
@@ -105,7 +105,7 @@ async function open({ config: file }: Flags, io: Io): Promise<QueueAccess> {
   return await openQueue(await loadConfig(file, { env: io.env }), io);
 }
 
-/** Says what programs have left while serve-out is stopped, which is not in the queue yet. */
+/** Mentions the messages in the maildrop while serve-out is stopped: they are not in the queue yet. */
 async function mentionDropped({ running, maildrop }: QueueAccess, io: Io): Promise<void> {
   if (running) return;
   const dropped = await countDropped(maildrop);
@@ -119,9 +119,9 @@ interface Context {
   readonly io: Io;
 }
 
-/** What `--sort` goes by; the smallest comes first. */
+/** The keys of `--sort`; the smallest comes first. */
 const SORT_KEYS: Readonly<Record<string, (view: QueueView) => number | string>> = {
-  // Ids begin with the time; ages grow while the list comes.
+  // Ids begin with the time; ages grow while the list is read.
   age: ({ entry }) => entry.id,
   newest: ({ entry }) => entry.id,
   size: ({ entry }) => -entry.size,
@@ -141,7 +141,7 @@ function parseLimit(text: string): number {
 
 /** A longer list has a summary above it. */
 const LONG_LIST = 50;
-/** Messages that are asked for at once where the order is not that of the queue. */
+/** Messages fetched at once if the order is not that of the queue. */
 const AT_ONCE = 200;
 
 /** Lists how many messages there are for each domain, reason or sender. */
@@ -170,7 +170,7 @@ async function listGroups(
   return EXIT.ok;
 }
 
-/** The messages that are meant, in the order and number that is wanted; the summary stands above a long list. */
+/** The selected messages, sorted and limited as requested; a summary precedes a long list. */
 async function* listed(
   queue: QueueAccess,
   { filter, flags, io }: Context & { readonly filter: QueueFilter },
@@ -202,7 +202,7 @@ async function* listed(
   }
   if (!flags.json) io.out(`${summaryText(summary, known.length)}\n`);
   for (let at = 0; at < chosen.length; at += AT_ONCE) {
-    // Those that have left meanwhile are left out.
+    // Messages that have left meanwhile are skipped.
     yield* queue.list({ ...filter, ids: chosen.slice(at, at + AT_ONCE).map(({ id }) => id) });
   }
 }

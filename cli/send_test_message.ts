@@ -1,5 +1,5 @@
 /**
- * `mailapp send-test`: sends one message at once, past the queue, and shows what was said.
+ * `mailapp send-test`: sends one message at once, bypassing the queue, and shows the dialogue.
  *
  * @module
  */
@@ -122,7 +122,7 @@ function failure(attempt: Attempt | undefined): string {
   return `not sent: ${words}\n${cause.meaning}${cause.operator === undefined ? "" : ` ${cause.operator}`}`;
 }
 
-/** A message for this transaction alone; nothing is kept of it. */
+/** A message for this transaction alone; it is not stored. */
 async function testMessage(
   { hostname }: Config,
   { sender, recipient, signer }: {
@@ -183,7 +183,7 @@ function qualified({ text, domain }: MailboxAddress): string {
   return text.includes("@") ? text : `${text}@${domain}`;
 }
 
-/** What the message's header section should say where it arrived. */
+/** What to look for in the header section of the received message. */
 function thingsToCheck(
   { hostname }: Config,
   { sender, attempt, signer }: {

@@ -1,5 +1,5 @@
 /**
- * `mailapp tls-report`: a report about TLS that others sent, in words.
+ * `mailapp tls-report`: explains a report about TLS from another operator.
  *
  * @module
  */

@@ -39,12 +39,12 @@ function addressesOf(
   }
 }
 
-/** Whether it means an interface, whose addresses may change. */
+/** Whether it names an interface, whose addresses may change. */
 function isFollowed(listen: ListenConfig): listen is string {
   return typeof listen === "string" && listen !== "any" && !isIpv4(listen) && !isIpv6(listen);
 }
 
-/** What serve-in follows: an interface's addresses. A list stays as it is, and a wildcard has them all. */
+/** What serve-in follows: an interface's addresses. A list is fixed, and a wildcard covers all of them. */
 export function serveInFollow(
   config: Config,
 ): { readonly listen: string; readonly ports: readonly number[] } | undefined {
@@ -92,7 +92,7 @@ export function serveSubmitFollow(
   };
 }
 
-/** The ports of serve-submit on these addresses, the one with TLS at once first. */
+/** The ports of serve-submit on these addresses, the one with implicit TLS first. */
 export function serveSubmitEndpoints(
   { serveSubmit }: Config,
   { addresses }: { readonly addresses: readonly ListenAddress[] },

@@ -1,5 +1,5 @@
 /**
- * From `[alerts]` to telling somebody.
+ * Sends alerts as `[alerts]` configures them.
  *
  * @module
  */
@@ -14,18 +14,18 @@ import type { TroubleNews } from "../doctor/trouble_watch.ts";
 import { createDial } from "../net/dial.ts";
 import type { SocketAddress } from "../net/transport.ts";
 
-/** One way to tell somebody. */
+/** One way to send an alert. */
 export interface AlertWay {
   /** For people; shows no secret. */
   readonly name: string;
   /**
-   * Tells.
-   * @throws {Error} when that could not be done
+   * Sends the alert.
+   * @throws {Error} when it could not be sent
    */
   send(alert: Alert): Promise<void>;
 }
 
-/** All ways that the configuration has. The files with secrets are read each time, as they may change. */
+/** All configured ways. The files with secrets are read each time, as they may change. */
 export function alertWays({ alerts: { webhook, mail } }: Config): AlertWay[] {
   const ways: AlertWay[] = [];
   if (webhook !== undefined) {
@@ -65,8 +65,8 @@ async function firstLine(path: string | undefined): Promise<string | undefined> 
 }
 
 /**
- * Tells by all ways; `undefined` where there is none. Rejects only where none of them has worked.
- * @param server who tells
+ * Sends alerts by all ways; `undefined` if there is none. Rejects only if every way has failed.
+ * @param server the server that sends the alert
  */
 export function alerter(
   config: Config,
@@ -87,18 +87,18 @@ export function alerter(
 /** In milliseconds. */
 const TIMEOUT = 10_000;
 
-/** Connects to a server of ours and waits for its greeting. */
+/** Connects to one of our servers and waits for its greeting. */
 export function greetingProbe(place: () => SocketAddress): () => Promise<void> {
   return async () => {
     const transport = await createDial({ clock: systemClock, timeout: TIMEOUT })(place());
     using dialogue = new Dialogue(transport, { clock: systemClock, timeout: TIMEOUT });
     const { code, lines } = await dialogue.listen();
-    // One that has too many connections lives.
+    // A server with too many connections is alive.
     if (code >= 500) throw new Error(`it says ${code} ${lines.join(" ")}`);
   };
 }
 
-/** The sum of a counter of this thread, of the series with this value of its first label, if one is named. */
+/** The sum of a counter of this thread; only of the series whose first label is `first`, if given. */
 export function total(name: string, first?: string): number {
   let sum = 0;
   for (const metric of allMetrics()) {

@@ -1,5 +1,5 @@
 /**
- * What a running serve-in says to a recipient; no message is sent.
+ * Asks a running serve-in whether it takes a recipient; no message is sent.
  *
  * @module
  */
@@ -15,7 +15,7 @@ import type { MailboxAddress } from "../smtp/envelope.ts";
 /** In milliseconds, for the connection and for each reply. */
 const TIMEOUT = 5_000;
 
-/** Asks at one of the addresses; its reply, or why there is none. */
+/** Asks at one of the addresses; returns the reply, or why there is none. */
 export async function askServeIn(
   { hostname }: Config,
   { at, recipient }: { readonly at: SocketAddress; readonly recipient: MailboxAddress },

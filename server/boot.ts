@@ -1,12 +1,12 @@
 /**
- * Which boot of which machine this is.
+ * Identifies the current boot of this machine.
  *
  * @module
  */
 
 const BOOT_ID = "/proc/sys/kernel/random/boot_id";
 
-/** What names this boot of this machine; `undefined` where that cannot be read, as with few permissions. */
+/** Identifies this boot of this machine; `undefined` if that cannot be read, for example for want of permissions. */
 export function systemBoot(): string | undefined {
   try {
     return Deno.readTextFileSync(BOOT_ID).trim() || undefined;

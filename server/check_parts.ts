@@ -1,5 +1,5 @@
 /**
- * From the configuration to what serve-in's checks of incoming mail need.
+ * Builds what serve-in's checks of incoming mail need from the configuration.
  *
  * @module
  */
@@ -28,10 +28,10 @@ export interface ChecksOptions {
   readonly domains: () => readonly string[];
 }
 
-/** For the connection to a filter, each part of a message that it takes, and its answer; in milliseconds. */
+/** For connecting to a filter, for each part of a message sent to it, and for its answer; in milliseconds. */
 const FILTER_TIMEOUT = 30_000;
 
-/** Where serve-in remembers whom greylisting knows. */
+/** The file of the senders that greylisting knows. */
 export function greylistFile(config: Config): string {
   return join(incomingDirectory(config), "greylist");
 }
@@ -49,24 +49,24 @@ export class Checks implements AsyncDisposable {
     this.#options = options;
   }
 
-  /** Opens what the checks of the configuration need, and begins to test its DNS lists. */
+  /** Opens what the configured checks need, and begins to test the DNS lists. */
   static async open(config: Config, options: ChecksOptions): Promise<Checks> {
     const checks = new Checks(options);
     await checks.change(config);
     return checks;
   }
 
-  /** For the server; `undefined` where nothing is checked. */
+  /** For the server; `undefined` if nothing is checked. */
   get inspector(): MailInspector | undefined {
     return this.#inspector;
   }
 
-  /** Asked about mail; `undefined` where nothing is asked. */
+  /** The resolver of the checks; `undefined` if they send no queries. */
   get resolver(): Resolver | undefined {
     return this.#resolver;
   }
 
-  /** Goes by another configuration from now on; messages that are being inspected by the one before go on so. */
+  /** Applies another configuration from now on; inspections in progress finish under the previous one. */
   async change(config: Config): Promise<void> {
     const { serveIn: { checks }, hostname, dns } = config;
     const { clock, logger, domains, dnsServers } = this.#options;
@@ -74,7 +74,7 @@ export class Checks implements AsyncDisposable {
     const before = this.#config;
     if (sameJson([before?.dns, before?.serveIn.checks], [dns, checks])) return;
     if (greylist !== "off") {
-      // There is one file: it stays open, also where greylisting is turned off meanwhile.
+      // There is one file: it stays open even while greylisting is turned off.
       this.#greylist ??= await GreylistFile.open({ path: greylistFile(config), clock, logger });
     }
     const resolver = this.#resolver;
@@ -101,7 +101,7 @@ export class Checks implements AsyncDisposable {
     });
   }
 
-  /** Mail is taken at once: until a list has been tested it says nothing. */
+  /** Mail is taken at once: a list is ignored until it has been tested. */
   #openLists(lists: readonly DnsList[]): DnsLists | undefined {
     if (lists.length === 0 || this.#resolver === undefined) return undefined;
     const { clock, logger } = this.#options;
@@ -110,7 +110,7 @@ export class Checks implements AsyncDisposable {
     return opened;
   }
 
-  /** No more tests of lists; writes what is left of the greylist. */
+  /** Stops testing lists; writes pending changes of the greylist. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#lists?.[Symbol.dispose]();
     await this.#greylist?.[Symbol.asyncDispose]();

@@ -1,5 +1,5 @@
 /**
- * What the commands say that need a configuration file.
+ * The error of commands that need a configuration file.
  *
  * @module
  */
@@ -8,7 +8,7 @@ import { DEFAULT_CONFIG_FILE } from "../config/load.ts";
 import { CommandError, EXIT } from "./exit_codes.ts";
 
 /**
- * Holds up a command that can do nothing with the defaults alone.
+ * Stops a command that can do nothing with the defaults alone.
  * @param command As it was typed
  * @throws {CommandError}
  */

@@ -1,10 +1,10 @@
 /**
- * A server in a thread that may do no more than it needs, beside one that may do nothing.
+ * Runs a server in a thread with the permissions it needs and no others; the main thread keeps none.
  *
  * Permissions can be narrowed to paths and ports only where a thread begins. So the main thread, which has all of
- * them, reads the configuration, starts the server's thread with what that calls for, and then gives up every one of
- * its own, before the server sees the network. What is left to it are signals, the exit code, and the files of
- * {@linkcode NetworkFiles}, which it had opened before. A server that follows the machine's addresses is started by
+ * them, reads the configuration, starts the server's thread with the permissions it needs, and then gives up all of
+ * its own, before the server sees the network. It keeps signals, the exit code, and the files of
+ * {@linkcode NetworkFiles}, which it has opened before. A server that follows the machine's addresses is started by
  * a thread between the two (`launcher.ts`).
  *
  * @module
@@ -29,21 +29,21 @@ import {
 export interface ConfineOptions {
   /** The module that calls {@linkcode serveConfined} where it finds itself in another thread. */
   readonly entry: string;
-  /** Already listening, as that is no longer possible afterwards. */
+  /** Already being listened for, as that is no longer possible afterwards. */
   readonly signals: ServerSignals;
-  /** For the last words of a server that dies. */
+  /** For the error of a server that crashes. */
   readonly err: Io["err"];
-  /** How often the server's thread is asked whether it lives, in milliseconds; 30 seconds if absent. */
+  /** Interval between pings of the server's thread, in milliseconds; 30 seconds if absent. */
   readonly pingInterval?: number;
 }
 
 const KINDS = ["run", "ffi", "env", "sys", "net", "read", "write", "import"] as const;
 /** Unanswered pings after which the server counts as unresponsive and the process ends. */
 const MAX_UNANSWERED = 4;
-/** How often routes and addresses are looked at, in milliseconds. */
+/** Interval between reads of routes and addresses, in milliseconds. */
 const LOOK_AGAIN = 5_000;
 
-/** Runs the server in its thread, and gives up all permissions of this one. What the process ends with. */
+/** Runs the server in its thread, and gives up all permissions of this one. Returns the exit code. */
 export async function confine(start: ServerStart, options: ConfineOptions): Promise<ExitCode> {
   const { entry, signals, err, pingInterval = 30_000 } = options;
   const { server, grants, seesNetwork, follow } = start;
@@ -82,7 +82,7 @@ export async function confine(start: ServerStart, options: ConfineOptions): Prom
         if (follow !== undefined) tell({ kind: "load", launch: { entry, server, grants } });
         break;
       case "ready":
-        // Who owns the server's thread may say anything.
+        // A compromised thread may send anything.
         if (!begun) begin();
         begun = true;
         break;
@@ -123,17 +123,17 @@ export function isConfined(): boolean {
   return "WorkerGlobalScope" in globalThis;
 }
 
-/** What the threads of the program load, by their names. */
+/** What the threads of the program load, by name. */
 export interface ThreadModules {
   /** A server. */
   server(name: ServerName): Promise<RunServer>;
-  /** What a server starts beside it; `undefined` for the name of a server. Absent: there is none. */
+  /** A helper thread that a server starts; `undefined` for the name of a server. Absent: there are none. */
   helper?(name: string): Promise<RunHelper | undefined>;
 }
 
 /**
- * What another thread than the main one does: loads the server, waits until the main thread has given up its
- * permissions, serves; or starts the thread that does; or helps a server.
+ * The work of a thread other than the main one: loads the server, waits until the main thread has given up its
+ * permissions, serves; or starts the thread that does; or runs as a helper.
  * @param options `entry`: the module that every thread begins with
  */
 export async function serveConfined(

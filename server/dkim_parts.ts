@@ -1,5 +1,5 @@
 /**
- * The DKIM keys of a configuration, and what signs with them.
+ * The DKIM keys of a configuration, and the signer that uses them.
  *
  * @module
  */
@@ -48,13 +48,13 @@ function withSlots(key: DkimKey, slots: Slots): DkimKey {
   };
 }
 
-/** A signer with these keys, which are told in the log. */
+/** A signer with these keys, which are logged. */
 export function openDkimSigner(keys: readonly DkimKey[], { logger }: { logger: Logger }): DkimSigner {
   tell(keys, logger);
   return new DkimSigner({ keys, logger });
 }
 
-/** Lets the signer have the keys of another configuration. */
+/** Replaces the signer's keys by those of another configuration. */
 export function replaceDkimKeys(
   signer: DkimSigner,
   { keys, logger }: { readonly keys: readonly DkimKey[]; readonly logger: Logger },
@@ -69,7 +69,7 @@ function tell(keys: readonly DkimKey[], logger: Logger): void {
   }
 }
 
-/** Signs our own notices, too, where there is a key for our name. */
+/** Signs our own notices, too, if there is a key for our hostname. */
 export function signedNotices(compose: ComposeNotice, signer: DkimSigner): ComposeNotice {
   return async (request) => {
     const composed = await compose(request);

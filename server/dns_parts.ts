@@ -1,5 +1,5 @@
 /**
- * DNS for a server that may connect to nothing else: which servers those are is found out before it is confined.
+ * DNS for a confined server: the DNS servers it may connect to are determined before it is confined.
  *
  * @module
  */
@@ -11,10 +11,10 @@ import { resolvConfServers } from "../dns/servers.ts";
 import type { DnsServer } from "../dns/wire_client.ts";
 import { showEndpoint } from "../net/listen.ts";
 
-/** Where the system names its DNS servers. */
+/** The file in which the system names its DNS servers. */
 export const RESOLV_CONF = "/etc/resolv.conf";
 
-/** Whether serve-in asks DNS about incoming mail. */
+/** Whether serve-in queries DNS for incoming mail. */
 export function asksDns({ serveIn: { checks } }: Config): boolean {
   const { spf, dkim, arc, dmarc, dnsLists, greylist } = checks;
   return spf || dkim || arc || dmarc !== "off" || dnsLists.length > 0 || greylist !== "off";
@@ -32,7 +32,7 @@ export async function findDnsServers({ dns }: Config): Promise<readonly DnsServe
     : (await resolvConfServers(RESOLV_CONF, { clock: systemClock })()).servers;
 }
 
-/** What asking these servers takes: TCP to them, for datagrams would take an open port of this machine. */
+/** The grants for querying these servers: TCP only, as UDP would need an open port on this machine. */
 export function dnsGrants(
   { dns }: Pick<Config, "dns">,
   servers: readonly DnsServer[],
@@ -43,7 +43,7 @@ export function dnsGrants(
   };
 }
 
-/** Asks these servers and no others. Where resolv.conf names others later, that is logged: they take a restart. */
+/** Queries these servers and no others. If resolv.conf names others later, that is logged: they need a restart. */
 export function openConfinedResolver(
   { dns }: Config,
   { servers, logger }: { readonly servers: readonly DnsServer[]; readonly logger: Logger },
@@ -56,7 +56,7 @@ export function openConfinedResolver(
     resolvConf: RESOLV_CONF,
     confined: {
       mayAsk: (server) => granted.has(endpointOf(server)),
-      // The server may not look at interfaces; where there is one link-local DNS server its zone was found before.
+      // The server may not read interfaces; the zone of a link-local DNS server was determined before.
       scopeOf: () => zone === undefined ? undefined : Number(zone),
     },
     logger,

@@ -1,5 +1,5 @@
 /**
- * What a command's exit status says, as sysexits.h has it.
+ * Exit codes of commands, after sysexits.h.
  *
  * @module
  */
@@ -14,11 +14,11 @@ export const EXIT = {
   data: 65,
   /** An input file is missing or cannot be read (EX_NOINPUT). */
   noInput: 66,
-  /** Something that is needed is not there, such as a port or a server (EX_UNAVAILABLE). */
+  /** Something required is unavailable, such as a port or a server (EX_UNAVAILABLE). */
   unavailable: 69,
   /** A defect in the program (EX_SOFTWARE). */
   software: 70,
-  /** It may work later (EX_TEMPFAIL). */
+  /** A temporary failure; try again later (EX_TEMPFAIL). */
   tryAgain: 75,
   /** The account may not do this (EX_NOPERM). */
   noPermission: 77,
@@ -31,13 +31,13 @@ export type ExitCode = typeof EXIT[keyof typeof EXIT];
 
 /** Ends a command with a message for its user and an exit code. */
 export class CommandError extends Error {
-  /** What the process ends with. */
+  /** The exit code of the process. */
   readonly exitCode: ExitCode;
 
   /**
-   * Makes the error.
+   * An error for the user of a command.
    * @param message What is wrong and what to do, for people.
-   * @param exitCode What the process ends with.
+   * @param exitCode The exit code of the process.
    */
   constructor(message: string, exitCode: ExitCode, options?: ErrorOptions) {
     super(message, options);

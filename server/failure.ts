@@ -1,5 +1,5 @@
 /**
- * What is said of an error that ends a command, and the exit code that it means.
+ * Reports an error that ends a command, and maps it to an exit code.
  *
  * @module
  */
@@ -7,7 +7,7 @@ import { ConfigError, ConfigFileError } from "../config/errors.ts";
 import { CommandError, EXIT, type ExitCode } from "./exit_codes.ts";
 import type { Io } from "./io.ts";
 
-/** Tells the user; the exit code. */
+/** Reports the error to the user; returns the exit code. */
 export function reportFailure(error: unknown, { err }: Pick<Io, "err">): ExitCode {
   if (error instanceof CommandError) {
     err(`mailapp: ${error.message}\n`);

@@ -1,6 +1,6 @@
 /**
- * What of the configuration a running server cannot take over, since it holds sockets and directories that stay, and its
- * grants are those of its start.
+ * The settings that a reload cannot change, since a running server keeps its sockets and directories, and its
+ * grants are fixed at its start.
  *
  * @module
  */
@@ -10,7 +10,7 @@ import { filterGrants, type Grants, isWithin, PASSWD_FILE, unreachable, unreadab
 import type { FixedSetting } from "./reload.ts";
 import type { ServerStart } from "./server_start.ts";
 
-/** What only a restart brings to any server. */
+/** Settings of every server that need a restart. */
 const COMMON_FIXED: readonly FixedSetting[] = [
   { key: "hostname", paths: [["hostname"]] },
   { key: "data_dir", paths: [["dataDir"]] },
@@ -20,7 +20,7 @@ const COMMON_FIXED: readonly FixedSetting[] = [
   { key: "alerts", paths: [["alerts"]] },
 ];
 
-/** Those of serve-in. */
+/** The fixed settings of serve-in. */
 export function serveInFixed({ grants, config }: Pick<ServerStart, "grants" | "config">): FixedSetting[] {
   const { checks } = config.serveIn;
   const ownChecks = Object.keys(checks).filter((key) => key !== "filters");
@@ -42,13 +42,13 @@ export function serveInFixed({ grants, config }: Pick<ServerStart, "grants" | "c
     {
       key: "serve-in.checks",
       paths: ownChecks.map((key) => ["serveIn", "checks", key]),
-      // One that asked nothing of DNS may ask nothing.
+      // A server that was started without DNS has no grant for it.
       beyond: (next) => asksDns(next) && !asksDns(config) ? beyondDns(grants, next) : undefined,
     },
     { key: "serve-in.tls_port", paths: [["serveIn", "tlsPort"]] },
     {
       key: "mailboxes",
-      // Whose mail is taken, and where it goes, belong together.
+      // Local users and their Maildirs change together.
       paths: [["mailboxes"], ["serveIn", "domains"]],
       beyond: ({ mailboxes: { path, users } }) =>
         !grants.write.some((granted) => isWithin(path, granted))
@@ -60,13 +60,13 @@ export function serveInFixed({ grants, config }: Pick<ServerStart, "grants" | "c
   ];
 }
 
-/** What asking the DNS servers of a configuration takes beyond the grants. */
+/** The DNS servers of a configuration that the grants do not cover. */
 function beyondDns(grants: Grants, { dns }: Config): string | undefined {
   const { net, read } = dnsGrants({ dns }, dns.servers);
   return unreadable(grants, read) ?? unreachable(grants, net);
 }
 
-/** Those of serve-submit. */
+/** The fixed settings of serve-submit. */
 export function serveSubmitFixed(grants: Grants): FixedSetting[] {
   return [
     ...COMMON_FIXED,
@@ -78,7 +78,7 @@ export function serveSubmitFixed(grants: Grants): FixedSetting[] {
       key: "serve-submit.accounts_file",
       paths: [["serveSubmit", "accountsFile"], ["serveSubmit", "dovecotSocket"]],
     },
-    // The one address that it may connect to.
+    // The only address that it may connect to.
     { key: "serve-out.listen", paths: [["serveOut", "listen"]] },
     { key: "serve-out.port", paths: [["serveOut", "port"]] },
     {
@@ -90,13 +90,13 @@ export function serveSubmitFixed(grants: Grants): FixedSetting[] {
   ];
 }
 
-/** Those of serve-out. */
+/** The fixed settings of serve-out. */
 export function serveOutFixed(grants: Grants): FixedSetting[] {
   return [
     ...COMMON_FIXED,
     { key: "serve-out.listen", paths: [["serveOut", "listen"]] },
     { key: "serve-out.port", paths: [["serveOut", "port"]] },
-    // Where serve-in listens, it listens until it is started again.
+    // serve-in keeps its listeners until it is restarted.
     { key: "serve-in.listen", paths: [["serveIn", "listen"]] },
     { key: "serve-in.port", paths: [["serveIn", "port"]] },
     {

@@ -7,22 +7,22 @@ import type { Config, EndpointConfig } from "../config/config.ts";
 import { showEndpoint } from "../net/listen.ts";
 import type { ServerName } from "./server_start.ts";
 
-/** What a thread may touch. Programs, libraries, environment and imports are never among it. */
+/** What a thread may touch. Programs, libraries, environment and imports are never granted. */
 export interface Grants {
   /** `true`: every address; else addresses with ports, to listen on and to connect to. */
   readonly net: true | readonly string[];
-  /** Files, and directories with all that is in them; what a symbolic link there leads to, too. */
+  /** Files, and directories with their contents, including the targets of symbolic links. */
   readonly read: readonly string[];
   /** As `read`. */
   readonly write: readonly string[];
-  /** Questions to the system, by Deno's names. */
+  /** System information, by Deno's names. */
   readonly sys: readonly string[];
 }
 
-/** Where `users = "system"` looks. */
+/** The file that `users = "system"` reads. */
 export const PASSWD_FILE = "/etc/passwd";
 
-/** What asking the filters takes: a connection to each of them, and nothing else. */
+/** The grants for the filters: a connection to each of them, and nothing else. */
 export function filterGrants(
   { serveIn: { checks: { filters } } }: Config,
 ): { net: string[]; read: string[]; write: string[] } {
@@ -37,7 +37,7 @@ export function filterGrants(
   };
 }
 
-/** Where a server shows its metrics, if it does. */
+/** Where a server exposes its metrics, if it does. */
 export function metricsEndpoint({ metrics }: Config, server: ServerName): EndpointConfig | undefined {
   return {
     "serve-in": metrics.serveIn,
@@ -46,7 +46,7 @@ export function metricsEndpoint({ metrics }: Config, server: ServerName): Endpoi
   }[server];
 }
 
-/** What showing them takes. */
+/** The grants for exposing metrics. */
 export function metricsGrants(config: Config, server: ServerName): { net: string[]; read: string[] } {
   const endpoint = metricsEndpoint(config, server);
   const { tokenFile } = config.metrics;
@@ -57,7 +57,7 @@ export function metricsGrants(config: Config, server: ServerName): { net: string
   };
 }
 
-/** What telling somebody of trouble takes. */
+/** The grants for sending alerts. */
 export function alertGrants({ alerts: { webhook, mail } }: Config): { net: string[]; read: string[] } {
   const { hostname = "", port = "", protocol = "" } = webhook === undefined ? {} : new URL(webhook.url);
   const defaultPort = protocol === "https:" ? "443" : "80";

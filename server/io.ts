@@ -1,5 +1,5 @@
 /**
- * What a command has of the process around it.
+ * A command's access to its process.
  *
  * @module
  */
@@ -7,7 +7,7 @@ import type { ExitCode } from "./exit_codes.ts";
 import type { ServerStart } from "./server_start.ts";
 import type { ServerSignals } from "./signals.ts";
 
-/** Output, environment, signals and the way out; main.ts gives the process's own. */
+/** Output, environment, signals and exit; main.ts passes those of the process. */
 export interface Io {
   /** Environment variables. */
   readonly env: { get(name: string): string | undefined };
@@ -15,18 +15,18 @@ export interface Io {
   readonly isTerminal: boolean;
   /**
    * Writes text to standard output as it is.
-   * @throws {OutputClosedError} when nobody reads it any more
+   * @throws {OutputClosedError} when the reader has closed it
    */
   out(text: string): void;
   /** Writes text to standard error as it is; throws the same. */
   err(text: string): void;
   /** Calls back at each of these signals, for the rest of the process's life. */
   onSignal(signal: "SIGTERM" | "SIGINT" | "SIGHUP" | "SIGUSR1", callback: () => void): void;
-  /** Ends the process at once, whatever is under way. */
+  /** Ends the process at once, whatever is in progress. */
   exitNow(code: ExitCode): void;
 }
 
-/** Whoever read the output has gone, as `mailapp … | head` does. Ends the command; it is no failure. */
+/** The reader of the output has closed it, as in `mailapp … | head`. Ends the command; it is not a failure. */
 export class OutputClosedError extends Error {
   constructor(options: ErrorOptions) {
     super("nobody reads the output", options);
@@ -34,8 +34,8 @@ export class OutputClosedError extends Error {
   }
 }
 
-/** What the servers have of it besides. */
+/** What servers need in addition. */
 export interface ServerIo extends Io {
-  /** Serves with no more power than `start` grants, for the rest of the process's life; what it ends with. */
+  /** Serves with the grants of `start` for the rest of the process's life; returns the exit code. */
   confine(start: ServerStart, signals: ServerSignals): Promise<ExitCode>;
 }

@@ -1,11 +1,11 @@
 /**
- * The thread that starts a server's thread, where that server follows the addresses of the machine.
+ * The thread that starts a server's thread if that server follows the addresses of the machine.
  *
  * What a thread may touch is fixed when it begins, and a server may listen on its own addresses only. So an address that
- * comes later takes another thread, and somebody who may give it that address. The main thread cannot: it has given up
- * all permissions before the server sees the network. This thread does it. It has the permissions of the server, and to
- * listen on and connect to any address, but no more; no octet from the network gets here, and all that the server's
- * thread can say is that it lives or has ended.
+ * appears later needs a new thread, started by one that may grant it. The main thread cannot: it has given up
+ * all permissions before the server sees the network. So this thread does. It has the server's permissions, and may
+ * listen on and connect to any address, but no more; no data from the network gets here, and the server's
+ * thread can only tell it that it is alive or has ended.
  *
  * @module
  */
@@ -29,11 +29,11 @@ import {
 /** The name of such a thread. */
 export const LAUNCHER = "launcher";
 
-/** How often addresses are looked at, in milliseconds. */
+/** Interval between reads of the addresses, in milliseconds. */
 const LOOK_AGAIN = 5_000;
 /**
- * New addresses often come together, as the two families do; after so many milliseconds the server's thread is replaced
- * once for all of them.
+ * New addresses often come together, as the two families do; after this time, in milliseconds, the server's thread is
+ * replaced once for all of them.
  */
 const SETTLE = 2_000;
 
@@ -41,14 +41,14 @@ const SETTLE = 2_000;
 export function launcherGrants({ read, write, sys }: Grants): Grants {
   return {
     net: true,
-    // The modules of the program, which a thread that it starts is made of.
+    // The modules of the program, which a new thread has to load.
     read: [...read, ...programFiles()],
     write,
     sys: [...new Set([...sys, "networkInterfaces"])],
   };
 }
 
-/** What a launcher's thread does, for the rest of its life. */
+/** Runs a launcher's thread, for the rest of its life. */
 export function runLauncher(scope: ThreadScope<ToLauncher, FromLauncher>): void {
   const launcher = new Launcher(scope);
   scope.onmessage = ({ data }) => launcher.hear(data);
@@ -61,11 +61,11 @@ class Launcher {
   #launch: Launch | undefined;
   #start: ServerStart | undefined;
   #thread: Worker | undefined;
-  /** Whether the thread can be told something. */
+  /** Whether the thread can receive messages. */
   #loaded = false;
   #addresses: readonly ListenAddress[] = [];
   #settling: ReturnType<typeof setTimeout> | undefined;
-  /** The thread ends so that another one can begin. */
+  /** The thread is being replaced. */
   #replacing = false;
   #stopped = false;
   /** The server was told to read its configuration again. */
@@ -83,7 +83,7 @@ class Launcher {
       case "start":
         this.#start = message.start;
         this.#addresses = message.start.addresses;
-        // What the main thread tells of are routes and IPv6 addresses.
+        // The main thread passes on routes and IPv6 addresses.
         setInterval(() => this.#look(), LOOK_AGAIN);
         return this.#tell(message);
       case "network":
@@ -100,7 +100,7 @@ class Launcher {
         this.#reloaded = true;
         return this.#tell(message);
       case "ping":
-        // Between two threads this one answers.
+        // While the thread is being replaced, this one answers.
         if (!this.#loaded) return this.#scope.postMessage({ kind: "pong" });
         return this.#tell(message);
       default:
@@ -132,7 +132,7 @@ class Launcher {
   }
 
   #ready(): void {
-    // Who owns the server's thread may say anything.
+    // A compromised thread may send anything.
     if (this.#loaded) return;
     this.#loaded = true;
     if (!this.#replacing) return this.#scope.postMessage({ kind: "ready" });
@@ -154,7 +154,7 @@ class Launcher {
     if (this.#loaded) this.#thread?.postMessage(message);
   }
 
-  /** Sees where to listen now; what was there stays where that cannot be told. */
+  /** Finds the addresses to listen on now; if that fails the present ones stay. */
   #look(): void {
     const found = this.#find();
     if (found === undefined || this.#replacing || this.#stopped || sameAddresses(found, this.#addresses)) {
@@ -192,7 +192,7 @@ class Launcher {
     return net === true ? [] : this.#endpoints(addresses).filter((endpoint) => !net.includes(endpoint));
   }
 
-  /** What the server was granted beside where it listens, such as DNS servers. */
+  /** What the server was granted besides its own addresses, such as DNS servers. */
   #others(): string[] {
     const { grants, addresses = [] } = this.#start ?? {};
     const own = this.#endpoints(addresses);
@@ -201,7 +201,7 @@ class Launcher {
       : grants.net.filter((endpoint) => !own.includes(endpoint));
   }
 
-  /** Has the thread end, and another one begin that may listen on all addresses there are now. */
+  /** Replaces the thread by one that may listen on all current addresses. */
   #replace(): void {
     const found = this.#find();
     if (found === undefined || this.#launch === undefined || this.#start === undefined || this.#stopped) {

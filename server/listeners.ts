@@ -1,5 +1,5 @@
 /**
- * The ports of a server, on addresses that may come late and go.
+ * The ports of a server, on addresses that may appear late and disappear.
  *
  * @module
  */
@@ -12,11 +12,11 @@ import { CommandError } from "./exit_codes.ts";
 export interface Endpoint {
   /** An IP address. */
   readonly address: string;
-  /** 0 takes a free one. */
+  /** 0 picks a free one. */
   readonly port: number;
-  /** `implicit`: the handshake comes first. */
+  /** `implicit`: TLS from the start. */
   readonly tls: "off" | "starttls" | "implicit";
-  /** The address is expected in a moment (RFC 4862 §5.4). */
+  /** The address is tentative, usable in a moment (RFC 4862 §5.4). */
   readonly tentative: boolean;
 }
 
@@ -24,11 +24,11 @@ export interface Endpoint {
 export interface ListenersOptions {
   /** Serves what a listener accepts. */
   readonly serve: (listener: Deno.Listener, endpoint: Endpoint) => Promise<void>;
-  /** Where each listener is told of. */
+  /** Logs each listener. */
   readonly log: Logger;
-  /** Whether none of the addresses need be there yet. */
+  /** Whether all addresses may still be missing. */
   readonly mayWait?: boolean;
-  /** How long to wait for a missing address until it is tried again, in milliseconds; 2 seconds if absent. */
+  /** Time between tries of a missing address, in milliseconds; 2 seconds if absent. */
   readonly retryAfter?: number;
   /** For tests. */
   readonly bind?: typeof bindPort;
@@ -38,12 +38,12 @@ export interface ListenersOptions {
 export class Listeners {
   readonly #options: ListenersOptions;
   readonly #bind: typeof bindPort;
-  /** By endpoint: what listens, or the timer of the next try. */
+  /** The listener of each endpoint. */
   readonly #bound = new Map<string, Deno.TcpListener>();
   readonly #missing = new Map<string, ReturnType<typeof setTimeout>>();
   readonly #serving = new Set<Promise<void>>();
 
-  /** Nothing is bound yet. */
+  /** Binds nothing until {@linkcode Listeners.open}. */
   constructor(options: ListenersOptions) {
     this.#options = options;
     this.#bind = options.bind ?? bindPort;
@@ -153,7 +153,7 @@ export class Listeners {
     const key = keyOf(endpoint);
     const retry = () => {
       this.#missing.delete(key);
-      // Whatever it is, such as a want of descriptors: the addresses that are bound are served on.
+      // Whatever it is, such as a lack of descriptors: the bound addresses are still served.
       const error = this.#try(endpoint);
       if (error === undefined) return;
       const { address, port } = endpoint;

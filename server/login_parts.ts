@@ -1,5 +1,5 @@
 /**
- * What serve-submit checks logins by: the accounts of a file, or Dovecot.
+ * What serve-submit checks logins against: the accounts of a file, or Dovecot.
  *
  * @module
  */
@@ -19,10 +19,10 @@ import { CommandError, EXIT } from "./exit_codes.ts";
 import type { Grants } from "./grants.ts";
 import { programFiles } from "./threads.ts";
 
-/** Checks at a time of clients that did not log in lately. Dovecot lets who is wrong wait for two seconds. */
+/** Concurrent checks for clients without a recent login. Dovecot delays failures by two seconds. */
 const AT_ONCE = { ours: 2, dovecot: 20 } as const;
 
-/** What checking logins takes: the file of accounts and the modules of the hashing thread, or Dovecot's socket. */
+/** The grants for checking logins: the file of accounts and the modules of the hashing thread, or Dovecot's socket. */
 export function loginGrants(
   config: Config,
 ): Pick<Grants, "read" | "write"> & { readonly net: readonly string[] } {
@@ -39,7 +39,7 @@ export interface OpenAuthenticator extends Disposable {
 }
 
 /**
- * Opens the accounts, or finds the way to Dovecot, behind what holds up those who guess.
+ * Opens the accounts, or the connection to Dovecot, with a delay for clients that guess passwords.
  * @param options `entry`: the module that every thread of the program begins with
  * @throws {CommandError} when the file of accounts cannot be used
  */

@@ -1,5 +1,5 @@
 /**
- * The machine's own names, by which programs such as cron write to it: mail to them is for its own mailboxes.
+ * The machine's own names, which programs such as cron send mail to: such mail is for its own mailboxes.
  *
  * @module
  */
@@ -7,12 +7,12 @@ import type { Config } from "../config/config.ts";
 import { ConfigError } from "../config/errors.ts";
 import { openMailboxes } from "./parts.ts";
 
-/** Leads a domain to the local one that it stands for; `undefined`: it is no name of this machine. */
+/** Maps a name of this machine to the local domain that it stands for; `undefined` for any other domain. */
 export type MachineDomain = (domain: string) => string | undefined;
 
 /**
- * What mail to the machine's names becomes mail to: the qualify domain, where that is local, else the first domain. A
- * domain of `[serve-in]`, and one with a route, are what they say. With no local domains, names that mean nothing beyond
+ * The domain that the machine's names stand for: the qualify domain if that is local, else the first domain. A
+ * domain of `[serve-in]`, or one with a route, is left as it is. With no local domains, names that mean nothing beyond
  * this machine stand for the qualify domain, as a bare name does; the host's full name may have mailboxes elsewhere.
  * @param systemHostname The host's own name, fully qualified or not.
  */
@@ -30,7 +30,7 @@ export function machineDomain(config: Config, systemHostname: string): MachineDo
   return (domain) => names.has(domain.toLowerCase()) ? home : undefined;
 }
 
-/** What is said where mail to root, as cron sends it, reaches nobody. */
+/** The warnings if mail to root, such as cron's, has no recipient. */
 export function rootMailWarnings(config: Config): string[] {
   const { hostname, serveIn: { domains }, serveOut: { qualifyDomain, routes } } = config;
   const [first] = domains;
@@ -46,7 +46,7 @@ export function rootMailWarnings(config: Config): string[] {
   try {
     if (openMailboxes(config).resolve({ localPart: "root", domain }).kind === "local") return [];
   } catch (error) {
-    // What is wrong with the mailboxes is said elsewhere.
+    // Problems of the mailboxes are reported elsewhere.
     if (error instanceof ConfigError) return [];
     throw error;
   }

@@ -29,7 +29,7 @@ interface MaildropParts {
   readonly logger: Logger;
 }
 
-/** Makes the maildrop where it can be made, and takes what programs have left there while no server ran. */
+/** Makes the maildrop if possible, and takes what programs have left there while no server ran. */
 export async function openMaildrop({ live, listening, logger }: MaildropParts): Promise<AsyncDisposable> {
   const { hostname, dataDir } = live.config;
   const directory = maildropDirectory(dataDir);
@@ -58,7 +58,7 @@ export async function openMaildrop({ live, listening, logger }: MaildropParts): 
   };
   const pickup = new MaildropPickup({
     directory,
-    // The name stands in the Received field, which so tells whose the message is.
+    // The name goes into the Received field, to show whose message it is.
     handOver: (message, { uid }) => toServer(message, `uid${uid}.maildrop.localhost`),
     notify: async (message, refused) => {
       await requireTaken(toServer(await noticeOf(message, { refused, config: live.config })));
@@ -71,13 +71,13 @@ export async function openMaildrop({ live, listening, logger }: MaildropParts): 
   return pickup;
 }
 
-/** Others must get through to the maildrop. */
+/** Other accounts must be able to reach the maildrop. */
 async function requireWay(dataDir: string): Promise<void> {
   const { mode } = await Deno.stat(dataDir);
   if (((mode ?? 0) & 0o001) === 0) throw new Error(`other accounts may not enter ${dataDir}`);
 }
 
-/** What the sender is told of recipients that the server does not take, as a message of its own. */
+/** A notice to the sender about recipients that the server refuses. */
 async function noticeOf(
   message: HandedOver,
   { refused, config: { hostname, serveOut } }: {
@@ -146,13 +146,13 @@ function failed(
 async function requireTaken(results: Promise<readonly RecipientResult[]>): Promise<void> {
   for (const result of await results) {
     if (result.kind === "relayed") continue;
-    // A sender that is no address: then there is nobody to tell.
+    // The sender is no valid address: there is no one to notify.
     if (result.kind === "refused" && result.reply.code >= 500) continue;
     throw new Error(result.kind === "lost" ? result.error : replyText(result.reply));
   }
 }
 
-/** As passwd has it; a name that could be mistaken for something else is left out. */
+/** The name in passwd; one that could be mistaken for something else is left out. */
 function accountName(uid: number): string | undefined {
   try {
     for (const line of readFileSync(PASSWD_FILE, "utf8").split("\n")) {
@@ -160,7 +160,7 @@ function accountName(uid: number): string | undefined {
       if (id === String(uid)) return /^[\w.-]{1,64}$/.test(name) ? name : undefined;
     }
   } catch {
-    // Then the number must do.
+    // Fall back to the number.
   }
   return undefined;
 }

@@ -1,5 +1,5 @@
 /**
- * Metrics of a running server: where they are shown, and what is read from its parts when somebody asks.
+ * Metrics of a running server: where they are exposed, and what is read from its parts at each scrape.
  *
  * @module
  */
@@ -38,7 +38,7 @@ const working = gauges("mailapp_queue_state_messages", {
   labels: ["state"],
 });
 
-/** From what ages on messages are counted, in seconds. */
+/** Lower bounds of the age groups of messages, in seconds. */
 const AGES = [0, 60, 600, 3600, 14_400, 86_400, 259_200];
 /** Values of the label `status`; others are counted together. */
 const MAX_STATUSES = 50;
@@ -46,7 +46,7 @@ const MAX_STATUSES = 50;
 const SHARE = 0.005;
 
 /**
- * Shows the metrics of this thread where the configuration says, until it is disposed of.
+ * Exposes the metrics of this thread as configured, until it is disposed of.
  * @throws {CommandError} when the port is taken, or there is no token
  */
 export async function openMetrics(
@@ -57,7 +57,7 @@ export async function openMetrics(
   startedAt.set(Math.round(Date.now() / 1000));
   const endpoint = metricsEndpoint(config, server);
   if (endpoint === undefined) return { [Symbol.asyncDispose]: () => Promise.resolve() };
-  // Most servers show nothing, and do without its memory.
+  // Most servers expose nothing; this saves them the memory.
   const { serveMetrics } = await import("../observe/metrics_server.ts");
   await showAllEvents();
   const token = await readToken(config.metrics.tokenFile);
@@ -81,7 +81,7 @@ export async function openMetrics(
   };
 }
 
-/** Lets all events begin at 0: Prometheus sees no increase in a series that appears. */
+/** Starts all events at 0: Prometheus sees no increase when a series first appears. */
 async function showAllEvents(): Promise<void> {
   const { EVENT_GROUPS } = await import("../observe/events.ts");
   for (const [name, levels] of EVENT_GROUPS.flatMap(({ events }) => events)) {
@@ -104,13 +104,13 @@ async function readToken(path: string | undefined): Promise<string | undefined> 
   throw new CommandError(`[metrics] token_file: ${path} ${form}`, EXIT.config);
 }
 
-/** What is asked of a scheduler. */
+/** What is needed of a scheduler. */
 interface QueueView {
   readonly status: SchedulerStatus;
   items(): Iterable<QueuedItem>;
 }
 
-/** Counts the queue when somebody asks, until it is disposed of; seldom where it is long. */
+/** Counts the queue at a scrape, until it is disposed of; less often if the queue is long. */
 export function queueMetrics(queue: QueueView, now: () => number = () => performance.now()): Disposable {
   let counted: QueueCount | undefined;
   let until = -Infinity;

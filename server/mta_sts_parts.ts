@@ -17,18 +17,18 @@ import { NewFile } from "../storage/new_file.ts";
 
 /** The file in the data directory. */
 export const POLICY_FILE = "mta-sts.json";
-/** Octets; the policies that are kept have less. */
+/** In octets; the stored policies are bounded well below it. */
 const LONGEST_FILE = 64 * 1024 * 1024;
 const VERSION = 1;
 
-/** What the policies go by. */
+/** What the policies depend on. */
 export interface PolicyParts {
   /** As it is now; a reload may change it. */
   readonly live: { readonly config: Config; readonly resolver: Resolver };
   readonly logger: Logger;
 }
 
-/** The policies as they were kept, looked after until {@linkcode Policies.stop}. */
+/** The stored policies, refreshed until {@linkcode Policies.stop}. */
 export async function openPolicies({ live, logger }: PolicyParts): Promise<Policies> {
   const { dataDir } = live.config;
   const policies = createPolicies({ live, logger }, new PolicyFile(join(dataDir, POLICY_FILE), logger));
@@ -37,14 +37,14 @@ export async function openPolicies({ live, logger }: PolicyParts): Promise<Polic
   return policies;
 }
 
-/** Policies that are looked for anew and kept nowhere, for a command. */
+/** Policies that are fetched anew and not stored, for a command. */
 export function passingPolicies(parts: PolicyParts): Policies {
   return createPolicies(parts, { load: () => Promise.resolve([]), save: () => Promise.resolve() });
 }
 
 function createPolicies({ live, logger }: PolicyParts, store: PolicyStore): Policies {
   return new Policies({
-    // The one of the day.
+    // The latest policy.
     resolver: { txt: (name, options) => live.resolver.txt(name, options) },
     clock: systemClock,
     log: logger,
@@ -84,7 +84,7 @@ class PolicyFile implements PolicyStore {
   }
 
   async save(policies: readonly KeptPolicy[]): Promise<void> {
-    // The text says all that the policy does.
+    // The text contains the whole policy.
     const kept = policies.map(({ policy: _, ...rest }) => rest);
     const file = await NewFile.createAnew(`${this.#path}.new`, { mode: 0o600 });
     await file.write(Buffer.from(`${JSON.stringify({ mailapp: VERSION, policies: kept })}\n`));

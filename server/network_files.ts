@@ -1,6 +1,6 @@
 /**
- * The files under /proc that tell of the machine's routes and addresses, for a process that gives up its permissions:
- * only one that may do everything can open them, but whoever has them open can read them again and again.
+ * The files under /proc with the machine's routes and addresses, for a process that gives up its permissions:
+ * opening them needs all permissions, but open files can be read again and again.
  *
  * @module
  */
@@ -16,7 +16,7 @@ const PATHS = [
   "/proc/sys/net/ipv6/bindv6only",
 ];
 
-/** These files, kept open until disposed. */
+/** The files, kept open until disposed. */
 export class NetworkFiles implements Disposable {
   readonly #files = new Map<string, Deno.FsFile>();
 
@@ -26,7 +26,7 @@ export class NetworkFiles implements Disposable {
       try {
         this.#files.set(path, Deno.openSync(path));
       } catch (error) {
-        // A unit may hide them; then what they tell is not known, and is logged as such when it is needed.
+        // A unit may hide them; the lack is logged when they are needed.
         if (!(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.PermissionDenied)) {
           throw error;
         }
@@ -34,7 +34,7 @@ export class NetworkFiles implements Disposable {
     }
   }
 
-  /** What they say now. */
+  /** Reads their present contents. */
   read(): NetworkTexts {
     return Object.fromEntries([...this.#files].map(([path, file]) => [path, readAgain(file)]));
   }
@@ -57,7 +57,7 @@ function readAgain(file: Deno.FsFile): string {
   }
 }
 
-/** The network as another thread has read it; interfaces can be asked for here. */
+/** The network as another thread has read it; interfaces can be read in this thread. */
 export class ToldNetwork implements NetworkIo {
   /** The latest. */
   texts: NetworkTexts = {};

@@ -9,8 +9,8 @@ import { addressesBehind, isOfThisMachine, listenAddresses, ListenError } from "
 import { addressScope } from "../net/ip_address.ts";
 
 /**
- * Finds them by the configuration and the machine's interfaces. Addresses that the Internet cannot reach are left out
- * where there is a public one, or `allow_private_targets` says that there is no Internet.
+ * Derives them from the configuration and the interfaces. Addresses that the Internet cannot reach are left out
+ * if there is a public one, unless `allow_private_targets` is set for a closed network.
  */
 export function ownAddresses(config: Config): OwnAddresses {
   const { serveIn, serveOut } = config;
@@ -35,7 +35,7 @@ export function ownAddresses(config: Config): OwnAddresses {
 
 function sendingAddresses({ serveOut: { family, sourceIpv4, sourceIpv6 } }: Config): string[] {
   const automatic = expand("auto").addresses;
-  // Of several IPv4 addresses the system takes the first; of IPv6 it may take any.
+  // Of several IPv4 addresses the system uses the first; of IPv6 it may use any.
   const ipv4 = sourceIpv4 ?? automatic.find((address) => !address.includes(":"));
   const ipv6 = sourceIpv6 === undefined ? automatic.filter((address) => address.includes(":")) : [sourceIpv6];
   return [
@@ -61,7 +61,7 @@ function expand(listen: string | readonly string[]): Expanded {
   }
 }
 
-/** A wildcard as those of the addresses it stands for that other machines can use. */
+/** The addresses that a wildcard stands for, without those that other machines cannot use. */
 function usableAddresses(address: string): string[] {
   const all = addressesBehind(address);
   return all.length === 1 && all[0] === address
@@ -69,7 +69,7 @@ function usableAddresses(address: string): string[] {
     : all.filter((own) => ["public", "private"].includes(addressScope(own)));
 }
 
-/** An IPv6 address that is not public has no meaning elsewhere; an IPv4 one may stand behind NAT. */
+/** An IPv6 address that is not public is useless elsewhere; an IPv4 one may be behind NAT. */
 function usefulAddresses(addresses: readonly string[], closedNetwork: boolean): string[] {
   const unique = [...new Set(addresses)];
   if (closedNetwork) return unique;

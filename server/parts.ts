@@ -1,5 +1,5 @@
 /**
- * From the configuration to the parts that several commands need. What stands in their way is said in the words of
+ * Builds the parts that several commands need from the configuration. Errors name the keys of
  * the configuration.
  *
  * @module
@@ -13,7 +13,7 @@ import { isFull } from "../storage/storage_error.ts";
 import { errorText } from "../base/error_text.ts";
 
 /**
- * Who is local.
+ * The local mailboxes.
  * @throws {ConfigError} with everything that is wrong with it
  */
 export function openMailboxes(config: Config): Mailboxes {
@@ -31,7 +31,7 @@ export function openMailboxes(config: Config): Mailboxes {
 }
 
 /**
- * Holds up a serve-in that would take no mail.
+ * Stops a serve-in that would take no mail.
  * @throws {ConfigError}
  */
 export function requireDomains({ file, serveIn }: Config): void {
@@ -41,7 +41,7 @@ export function requireDomains({ file, serveIn }: Config): void {
 }
 
 /**
- * Holds up a serve-submit that could take no password, as that needs TLS, or hand on no mail.
+ * Stops a serve-submit that could not take passwords, as that needs TLS, or not hand on mail.
  * @throws {ConfigError}
  */
 export function requireSubmission(config: Config): void {
@@ -62,7 +62,7 @@ export function requireSubmission(config: Config): void {
   }
 }
 
-/** What goes without TLS if there is no certificate; for the log and check-config. */
+/** The warnings about plaintext if there is no certificate; for the log and check-config. */
 export function missingCertificateWarnings({ serveIn }: Config): string[] {
   return [
     "there is no certificate ([tls] cert and key, or self_signed): STARTTLS is not offered, and mail comes in the clear",
@@ -72,23 +72,23 @@ export function missingCertificateWarnings({ serveIn }: Config): string[] {
   ];
 }
 
-/** Where serve-in puts large messages until they are complete. */
+/** The directory where serve-in puts large messages until they are complete. */
 export function incomingDirectory({ dataDir }: Config): string {
   return join(dataDir, "incoming");
 }
 
-/** Where serve-submit keeps what it remembers. */
+/** The directory of serve-submit's state. */
 export function submitDirectory({ dataDir }: Pick<Config, "dataDir">): string {
   return join(dataDir, "submit");
 }
 
-/** The mode of the data directory. What is in it is closed to others, but for the maildrop. */
+/** The mode of the data directory. Its contents are closed to others, except for the maildrop. */
 export const DATA_MODE = 0o751;
 
 /**
- * Makes the data directory if it is not there, which this account and its group may list, and others pass through to
- * the maildrop, and these directories in it, for this account only.
- * @throws {CommandError} when it is not to be had, or not writable
+ * Creates the data directory if missing, which this account and its group may list and others may traverse to
+ * the maildrop, and the given directories in it, for this account only.
+ * @throws {CommandError} when it cannot be created, or is not writable
  */
 export async function prepareDataDir(
   { dataDir }: Config,
@@ -100,7 +100,7 @@ export async function prepareDataDir(
     const probe = await Deno.makeTempFile({ dir: dataDir, prefix: ".probe-" });
     await Deno.remove(probe);
   } catch (error) {
-    // A full disk is no reason not to start: mail that leaves makes room.
+    // A full disk does not prevent a start: mail that leaves frees space.
     if (isFull(error)) return;
     const reason = errorText(error);
     const denied = error instanceof Deno.errors.PermissionDenied;

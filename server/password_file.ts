@@ -8,7 +8,7 @@ import { errorText } from "../base/error_text.ts";
 import type { Logger } from "../base/log.ts";
 import { withoutByteOrderMark } from "../base/text_file.ts";
 
-/** There is no password in the file; the message says why, and is to stand behind the file's name. */
+/** There is no password in the file; the message says why, and is to follow the file's name. */
 export class PasswordFileError extends Error {
   /** `message` says why. */
   constructor(message: string, options: ErrorOptions = {}) {
@@ -19,10 +19,10 @@ export class PasswordFileError extends Error {
 
 // Milliseconds.
 const LOOK_AGAIN = 1_000;
-// No password is longer; what is, is another file.
+// No password is longer; a larger file is something else.
 const MAX_SIZE = 65_536;
 
-/** The password of a file as it stands; looked at again when it is asked for, at most once a second. */
+/** The current password of a file; the file is checked again on use, at most once a second. */
 export class PasswordFile {
   readonly #path: string;
   readonly #clock: Clock;
@@ -43,7 +43,7 @@ export class PasswordFile {
     [this.#password, this.#version] = [readPassword(path), versionOf(path)];
   }
 
-  /** The password; the one from before where the file cannot be read now (`route.password_kept`). */
+  /** The password; the previous one if the file cannot be read now (`route.password_kept`). */
   get password(): string {
     const now = this.#clock.monotonic();
     if (now - this.#lookedAt < LOOK_AGAIN) return this.#password;
@@ -60,7 +60,7 @@ export class PasswordFile {
   }
 }
 
-/** Changes whenever another file, or another content, stands behind the path. */
+/** Changes whenever the path names another file or content. */
 function versionOf(path: string): string {
   try {
     const { dev, ino, mtime, ctime, size } = Deno.statSync(path);
@@ -83,7 +83,7 @@ function readPassword(path: string): string {
   if (password === "") {
     throw new PasswordFileError("has an empty first line, where the password should stand");
   }
-  // UTF-16 reads like this; and PLAIN ends a password at NUL (RFC 4616 §2).
+  // UTF-16 has NULs; and PLAIN ends a password at NUL (RFC 4616 §2).
   // deno-lint-ignore no-control-regex
   if (/[\0-\x1f\x7f\ufffd]/.test(password)) {
     throw new PasswordFileError("has a first line that is not text in UTF-8, or has control characters");

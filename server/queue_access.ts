@@ -1,5 +1,5 @@
 /**
- * The queue for those who inspect and manage it: through a running serve-out, else the spool itself under its lock.
+ * The queue for inspection and management: through a running serve-out, else the spool itself under its lock.
  *
  * @module
  */
@@ -27,15 +27,15 @@ import { openSpool, spoolDirectory, untilUnlocked } from "./spool_parts.ts";
 export interface QueueAccess extends AsyncDisposable {
   readonly list: QueueOperator["list"];
   readonly apply: QueueOperator["apply"];
-  /** Whether a serve-out runs, and so acts at once. */
+  /** Whether serve-out is running, and so acts at once. */
   readonly running: boolean;
-  /** Where programs leave mail while none does. */
+  /** Where programs leave mail while it is stopped. */
   readonly maildrop: string;
 }
 
 /**
- * Finds the way to the queue.
- * @throws {CommandError} when there is none for this account, or not now
+ * Opens the queue.
+ * @throws {CommandError} when this account may not, or it cannot be opened now
  */
 export async function openQueue(config: Config, io: Io): Promise<QueueAccess> {
   try {
@@ -48,7 +48,7 @@ export async function openQueue(config: Config, io: Io): Promise<QueueAccess> {
   }
 }
 
-/** What the server answers; that it does not, in words for the user. */
+/** The server's answers; its errors become errors for the user. */
 async function* answers<T>(items: AsyncGenerator<T, void, void>): AsyncGenerator<T, void, void> {
   try {
     yield* items;
@@ -85,7 +85,7 @@ async function findQueue(config: Config, io: Io): Promise<QueueAccess> {
 
 /**
  * The running serve-out of this configuration; `undefined` when none is.
- * @throws {CommandError} when it is there, but not for this account
+ * @throws {CommandError} when it is running, but this account may not use it
  */
 export async function findServer(config: Config): Promise<ControlClient | undefined> {
   const path = join(config.dataDir, CONTROL_SOCKET);
@@ -114,7 +114,7 @@ async function isThere(config: Config): Promise<boolean> {
     if (!(error instanceof Deno.errors.PermissionDenied)) throw error;
     throw new CommandError(`${directory}: ${error.message}`, EXIT.noPermission, { cause: error });
   }
-  // What another account writes there, serve-out could not read.
+  // serve-out could not read files of another account there.
   if (owner === null || group === null || owner === Deno.uid()) return true;
   if (Deno.uid() !== 0) {
     throw new CommandError(
@@ -122,7 +122,7 @@ async function isThere(config: Config): Promise<boolean> {
       EXIT.noPermission,
     );
   }
-  // Root becomes that account, for the rest of this command.
+  // Root switches to that account for the rest of this command.
   process.setgid?.(group);
   process.setuid?.(owner);
   return true;
@@ -149,9 +149,9 @@ async function openDirectly(config: Config, io: Io): Promise<QueueAccess> {
           queue: spool,
           logger,
           compose,
-          // Whether it is late is for serve-out to say.
+          // Only serve-out can tell whether it is late.
           delayNoticeAfter: Infinity,
-          // The next serve-out finds it.
+          // The next serve-out will find it.
           submit: () => {},
         });
       } catch (error) {
@@ -159,7 +159,7 @@ async function openDirectly(config: Config, io: Io): Promise<QueueAccess> {
         if (!(error instanceof NoticeError)) {
           throw new CommandError(error.message, EXIT.tryAgain, { cause: error });
         }
-        // The next serve-out writes it.
+        // The next serve-out will write it.
         logger.error("dsn.failed", { id: opened.entry.id, error: error.message });
       }
       return true;
@@ -176,8 +176,8 @@ async function openDirectly(config: Config, io: Io): Promise<QueueAccess> {
 }
 
 /**
- * Signs notices as serve-out does. The keys are only read when there is a notice: to look at the queue takes none. Where
- * they cannot be read the notice waits for the next serve-out.
+ * Signs notices as serve-out does. The keys are read only when there is a notice: inspecting the queue needs none. If
+ * they cannot be read, the notice waits for the next serve-out.
  */
 function signedAtNeed(compose: ComposeNotice, open: () => Promise<DkimSigner>): ComposeNotice {
   let signed: Promise<ComposeNotice> | undefined;
@@ -185,7 +185,7 @@ function signedAtNeed(compose: ComposeNotice, open: () => Promise<DkimSigner>): 
     await (await (signed ??= open().then((signer) => signedNotices(compose, signer))))(request);
 }
 
-/** Where serve-out logs; where that is standard error, the user sees there what is wrong, and no more. */
+/** The log of serve-out; if that is standard error, only warnings and errors are shown to the user. */
 function openServersLog(config: Config, io: Io): Log {
   if (config.log.file) return openLog(config, { ...io, server: "mailapp queue" });
   const decoder = new TextDecoder();

@@ -1,5 +1,5 @@
 /**
- * From the configuration to the parts of the relay: where mail goes, how it gets there, when it is tried again.
+ * Builds the parts of the relay from the configuration: targets, sessions, retries.
  *
  * @module
  */
@@ -31,12 +31,12 @@ export function retrySchedule({ serveOut }: Config): RetrySchedule {
   return { delays: retryMs, expireAfter: expireAfterMs, delayNoticeAfter: delayNoticeAfterMs };
 }
 
-/** How much is held of what has no sender to be told of its failure. */
+/** The bounds of held messages that have no sender to notify. */
 export function undeliverableLimits({ serveOut }: Config): UndeliverableLimits {
   return { keepFor: serveOut.keepUndeliverableMs, most: serveOut.maxUndeliverable };
 }
 
-/** Asks the DNS servers of the configuration, or else those of resolv.conf. */
+/** A resolver for the configured DNS servers, or else those of resolv.conf. */
 export function openResolver({ dns }: Config, logger: Logger = silentLogger): Resolver {
   return new DnsResolver({
     servers: dns.servers.map(({ address, port }) =>
@@ -56,21 +56,21 @@ export async function dnsSettingProblems({ dns }: Config): Promise<string[]> {
   return problems.map((problem) => `${RESOLV_CONF}: ${problem}`);
 }
 
-/** What finding targets and connecting to them share. */
+/** What is shared by finding targets and connecting to them. */
 interface WorldParts {
   readonly resolver: Resolver;
   readonly logger: Logger;
-  /** What connecting learns of IPv4 and IPv6, and finding targets heeds; for a server, which does both again and again. */
+  /** The state of IPv4 and IPv6, updated by connecting and used in finding targets; for servers only. */
   readonly health?: FamilyHealth;
-  /** What is known of hosts from earlier connections; for a server, which keeps it over a reload. */
+  /** What is known of hosts from earlier connections; a server keeps it across reloads. */
   readonly peers?: PeerMemory;
-  /** Told how TLS went; absent: nobody is. */
+  /** Called with the outcome of TLS. */
   readonly onTls?: NonNullable<SessionOptions["onTls"]>;
-  /** The MTA-STS policies of domains; absent: none is looked for. */
+  /** The MTA-STS policies of domains; absent: none are fetched. */
   readonly policies?: StsPolicies;
 }
 
-/** How targets are found, but for what differs from one look-up to the next. */
+/** The options for finding targets that all look-ups share. */
 export function targetOptions(
   config: Config,
   { resolver, logger, health, policies }: WorldParts,
@@ -92,7 +92,7 @@ export function targetOptions(
   };
 }
 
-/** How messages are handed to hosts. */
+/** The options of sessions with hosts. */
 export function sessionOptions(
   config: Config,
   { resolver, logger, health, peers = new PeerMemory(systemClock), onTls }: WorldParts,
@@ -118,7 +118,7 @@ export function sessionOptions(
   };
 }
 
-/** What goes to the same hosts under the same TLS policy, for the scheduler's `destinationOf`. */
+/** Groups domains with the same hosts and TLS policy, for the scheduler's `destinationOf`. */
 export function destinations({ serveIn, serveOut }: Config): (domain: string) => string {
   const local = new Set(serveIn.domains);
   const routes = new Set(Object.keys(serveOut.routes));
@@ -135,7 +135,7 @@ export function destinations({ serveIn, serveOut }: Config): (domain: string) =>
 export type OwnTargets = Pick<TargetOptions, "ownListeners" | "local">;
 
 /**
- * Our own servers as they listen now, which changes with the machine's network. What cannot be told (no default route
+ * Our own servers as they listen now, which changes with the machine's network. What is unknown (no default route
  * yet) is logged, and mail for serve-in waits.
  */
 export function ownTargets(
@@ -143,7 +143,7 @@ export function ownTargets(
   { logger, network, last }: {
     readonly logger: Logger;
     readonly network?: NetworkIo;
-    /** What was seen before. */
+    /** The previous result. */
     readonly last?: OwnTargets | undefined;
   },
 ): OwnTargets {
@@ -171,7 +171,7 @@ export function ownTargets(
   };
 }
 
-/** Where to connect to for what listens there. */
+/** The address to connect to for an address listened on. */
 function reachable(address: string): string {
   return address === "0.0.0.0" || address === "::" ? "127.0.0.1" : address;
 }

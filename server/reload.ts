@@ -1,5 +1,5 @@
 /**
- * What SIGHUP does to a running server.
+ * Reloads a running server at SIGHUP.
  *
  * @module
  */
@@ -11,9 +11,9 @@ import { loadAgain, type ServerStart } from "./server_start.ts";
 
 /** A setting that a running server cannot always take over. */
 export interface FixedSetting {
-  /** As in the file, such as `serve-out.port`. */
+  /** The key in the file, such as `serve-out.port`. */
   readonly key: string;
-  /** What it is in a {@linkcode Config}; what belongs together changes together. */
+  /** Its paths in a {@linkcode Config}, which change together. */
   readonly paths: readonly (readonly string[])[];
   /** The file or address that the new value needs beyond the server's grants. Absent: a restart is needed in any case. */
   beyond?(next: Config): string | undefined;
@@ -25,18 +25,18 @@ export interface ReloadOptions {
   readonly start: ServerStart;
   /** Its log. */
   readonly log: Log;
-  /** What only a restart brings. */
+  /** The settings that need a restart. */
   readonly fixed: readonly FixedSetting[];
-  /** What is read again whatever the configuration says, such as the certificate. */
+  /** Reads again what does not depend on the configuration, such as the certificate. */
   before?(): Promise<unknown>;
   /**
-   * Puts a new configuration to use, in which the fixed settings are as before. Where it throws nothing may have
+   * Applies a new configuration, in which the fixed settings are as before. If it throws, nothing may have
    * changed.
    */
   apply(next: Config): Promise<void> | void;
 }
 
-/** Gives what to call at SIGHUP: one reload after the other, and never worse than before. */
+/** Returns the function to call at SIGHUP: reloads run one after the other, and a failed one changes nothing. */
 export function reloader({ start, log, fixed, before, apply }: ReloadOptions): () => void {
   const { logger } = log;
   let current = start.config;
@@ -85,7 +85,7 @@ function tellWarnings(
 }
 
 /**
- * A configuration with what only a restart can bring as it was; `kept` has the keys of that, `needs` what lies beyond the
+ * A configuration in which settings that need a restart are unchanged; `kept` has their keys, `needs` what exceeds the
  * grants.
  */
 export function keepFixed(
@@ -110,7 +110,7 @@ function at(value: unknown, path: readonly string[]): unknown {
   return path.reduce<unknown>((inner, name) => (inner as Record<string, unknown> | undefined)?.[name], value);
 }
 
-/** A copy in which the value at this path is another one, or not there. */
+/** A copy in which the value at this path is replaced or removed. */
 function replaced(value: unknown, [name, ...rest]: readonly string[], by: unknown): unknown {
   if (name === undefined) return by;
   const { [name]: inner, ...others } = value as Record<string, unknown>;

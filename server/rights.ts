@@ -1,5 +1,5 @@
 /**
- * The rights of everything that a configuration names and that is a secret, or that others could change to their ends:
+ * The rights of everything a configuration names that is secret, or that others could change to take control:
  * one table, for the servers, `check-config` and `doctor`.
  *
  * @module
@@ -20,10 +20,10 @@ const ENTER = 0o1;
 const READ = 0o4;
 const LIST = READ | ENTER;
 
-/** What is below the data directory and closed to others. */
+/** Directories in the data directory that are closed to others. */
 const ROOMS = ["spool", "dkim", "tls", "incoming", "submit", "acme", ACCOUNTS_DIRECTORY];
 
-/** The table. What is not there is not looked at. */
+/** The table. Missing files are skipped. */
 export function guardedPaths(config: Config): GuardedPath[] {
   const { alerts, dataDir, file, log, metrics, tls: { certificate, acme }, mailboxes } = config;
   const secret = (what: string, path: string | undefined): GuardedPath[] =>
@@ -74,12 +74,12 @@ function passwordPaths({ serveOut: { routes } }: Config): GuardedPath[] {
   );
 }
 
-/** How many warnings there are at most. */
+/** Upper bound of the warnings. */
 const MAX_WARNINGS = 50;
 
 /**
- * What of the table has rights that are too wide, one line each. What cannot be looked at is left out.
- * @param options `grants`: those of this thread; absent: it may look at everything
+ * The entries whose rights are too wide, one line each. What cannot be examined is left out.
+ * @param options `grants`: those of this thread; absent: it may read everything
  */
 export async function rightsWarnings(
   config: Config,
@@ -101,12 +101,12 @@ export async function describeWide(guarded: readonly GuardedPath[]): Promise<str
 }
 
 /**
- * Keeps root from serving in a data directory of another account, which could not use what root leaves there.
+ * Refuses to serve as root in a data directory of another account, which could not use root's files.
  * @throws {CommandError}
  */
 export async function refuseForeignDataDir({ dataDir }: Config, unit: string): Promise<void> {
   if (Deno.uid() !== 0) return;
-  // The directory itself may be root's, and what the service writes to be its own.
+  // The directory itself may be root's while its contents are the service's.
   for (const path of [dataDir, ...["spool", "incoming"].map((name) => join(dataDir, name))]) {
     const info = await Deno.stat(path).catch(() => undefined);
     if (!info?.uid) continue;

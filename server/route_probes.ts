@@ -1,5 +1,5 @@
 /**
- * Routes as doctor tries them.
+ * Routes as doctor tests them.
  *
  * @module
  */
@@ -14,12 +14,12 @@ import { explainReply } from "../relay/reply_causes.ts";
 import { HostConnection } from "../relay/transmit.ts";
 import { ownTargets, sessionOptions, targetOptions } from "./relay_parts.ts";
 
-/** So many are tried. */
+/** Upper bound of the routes tested. */
 const MAX_ROUTES = 10;
 
 /**
  * The routes of the configuration, as serve-out would use them.
- * @param options `probe`: a domain that the route for all others stands for
+ * @param options `probe`: a domain to test the default route with
  */
 export function routeProbes(
   config: Config,
@@ -42,7 +42,7 @@ async function tryRoute(domain: string, config: Config, resolver: Resolver): Pro
       ...ownTargets(config, common),
     });
   } catch (error) {
-    // What is wrong with a password file is a finding of its own.
+    // Problems of a password file are a finding of their own.
     if (error instanceof ConfigError) return { kind: "unknown", why: error.message };
     throw error;
   }

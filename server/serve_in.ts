@@ -22,7 +22,7 @@ export const serveIn: Server = {
   name: "serve-in",
   needsConfigFile: true,
   seesNetwork: false,
-  // Messages are for the service user and its group, which the mail readers are in; for nobody else.
+  // Messages are readable only by the service user and its group, which the mail readers are in.
   umask: 0o007,
   isConfigured: ({ serveIn }) => serveIn.domains.length > 0,
   check: requireDomains,
@@ -48,20 +48,20 @@ export const serveIn: Server = {
     umask: "0007",
     writable: ({ dataDir }, { mailRoot }) => [dataDir, mailRoot],
     hidden: ({ dataDir }) => ["spool", "dkim", ACCOUNTS_DIRECTORY].map((name) => join(dataDir, name)),
-    // Maildirs are setgid, so that a reader's group has what comes.
+    // Maildirs are setgid, so that new mail belongs to the reader's group.
     settings: ["RestrictSUIDSGID=no"],
   },
   load: async () => (await import("./serve_in_server.ts")).runServeIn,
 };
 
-/** How many mailboxes are looked at. */
+/** Upper bound of the mailboxes examined. */
 const MAX_MAILBOXES = 1000;
 
-/** The directories above the Maildirs, and those Maildirs that are there. */
+/** The directories above the Maildirs, and the existing Maildirs. */
 function mailPlaces(config: Config): StoragePlace[] {
   const { minFreeSpace } = config.serveIn;
   const mailboxes = openMailboxes(config).all().slice(0, MAX_MAILBOXES);
-  // One look at the room for each directory of Maildirs: they may be on file systems of their own.
+  // Free space is checked once for each directory of Maildirs: they may be on separate file systems.
   const parents = new Set(mailboxes.map(({ path }) => dirname(path)));
   const mode = 0o2770;
   return [
@@ -77,7 +77,7 @@ function mailPlaces(config: Config): StoragePlace[] {
   ];
 }
 
-/** A Maildir can make its root only while its parent may be touched. Where it cannot be made, mail is put off. */
+/** A Maildir's root can be created only while its parent is accessible. If that fails, mail is deferred. */
 async function prepareServeIn(config: Config): Promise<void> {
   await prepareCertificate(config);
   try {
@@ -88,8 +88,8 @@ async function prepareServeIn(config: Config): Promise<void> {
 }
 
 /**
- * Its Maildirs, its ports, its certificate, the DNS servers and the filters. Of the data directory only what is its own:
- * the spool and the DKIM keys in there are serve-out's.
+ * Its Maildirs, its ports, its certificate, the DNS servers and the filters. Of the data directory only its own part:
+ * the spool and the DKIM keys belong to serve-out.
  */
 function serveInGrants(config: Config, { configFile, addresses, dnsServers }: GrantOptions): Grants {
   const { dataDir, tls: { certificate, selfSigned, acme }, serveIn, mailboxes } = config;
@@ -113,7 +113,7 @@ function serveInGrants(config: Config, { configFile, addresses, dnsServers }: Gr
       ...filters.net,
       ...metrics.net,
       ...alerts.net,
-      // Whether serve-out answers is looked at only to alert somebody.
+      // serve-out is probed only for alerts.
       ...(alerts.net.length > 0 && port > 0 ? [showEndpoint(address, port)] : []),
     ],
     read: [

@@ -29,7 +29,7 @@ import { VERSION } from "./version.ts";
 const GRACE = 30_000;
 const CLEAN_INTERVAL = 6 * 3600 * 1000;
 
-/** Serves, once {@linkcode ServerStart} is all it needs to be told. */
+/** Serves until it is stopped; returns the exit code. */
 export async function runServeIn(
   start: ServerStart,
   { signals, onAddresses }: ServerContext,
@@ -116,7 +116,7 @@ interface Reloadable {
   readonly live: { config: Config };
 }
 
-/** What SIGHUP does to serve-in. */
+/** Sets up reloads of serve-in. */
 function reload(
   start: ServerStart,
   { log, delivery, server, checks, certificates, live }: Reloadable,

@@ -1,5 +1,5 @@
 /**
- * serve-out: takes mail of local programs on loopback, and sends it where it belongs.
+ * serve-out: takes mail of local programs on loopback, and relays it.
  *
  * @module
  */
@@ -33,7 +33,7 @@ export const serveOut: Server = {
         : [{ name: `[serve-out.routes] ${JSON.stringify(name)} password_file`, path: login.passwordFile }]
     ),
   ],
-  // All of it is in data_dir.
+  // All its files are in data_dir.
   mailPlaces: () => [],
   dataPlaces: ({ dataDir }) => [{ name: "the spool", path: join(dataDir, "spool") }],
   minFreeSpace: ({ serveOut }) => serveOut.minFreeSpace,
@@ -52,7 +52,7 @@ export const serveOut: Server = {
   load: async () => (await import("./serve_out_server.ts")).runServeOut,
 };
 
-/** Whoever reaches this server sends mail in its name. */
+/** Any client that reaches this server can send mail in its name. */
 function requireLoopback({ file, serveOut }: Config): void {
   const open = serveOut.listen.filter((address) => addressScope(address) !== "loopback");
   if (open.length === 0) return;
@@ -76,7 +76,7 @@ function serveOutGrants(config: Config, { configFile }: GrantOptions): Grants {
       ...passwords,
       ...Object.values(dkim).flat().map(({ keyFile }) => keyRoom(keyFile)),
       ...(dns.servers.length === 0 ? [RESOLV_CONF] : []),
-      // Whose a message in the maildrop is.
+      // To find the owner of a message in the maildrop.
       PASSWD_FILE,
       ...metricsGrants(config, "serve-out").read,
       ...alertGrants(config).read,
@@ -86,7 +86,7 @@ function serveOutGrants(config: Config, { configFile }: GrantOptions): Grants {
   };
 }
 
-/** The directory of a key, for the next one lies beside it; the key alone where that were all of /etc. */
+/** The directory of a key, as the next key will be there too; only the key itself if that would be all of /etc. */
 function keyRoom(keyFile: string): string {
   const directory = dirname(keyFile);
   return dirname(directory) === "/" ? keyFile : directory;

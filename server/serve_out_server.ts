@@ -60,7 +60,7 @@ import { VERSION } from "./version.ts";
 const GRACE = 30_000;
 const LOOK_AGAIN = 30_000;
 
-/** Serves, once {@linkcode ServerStart} is all it needs to be told. */
+/** Serves until it is stopped; returns the exit code. */
 export async function runServeOut(start: ServerStart, context: ServerContext): Promise<ExitCode> {
   const { config } = start;
   const { signals, network } = context;
@@ -135,7 +135,7 @@ export async function runServeOut(start: ServerStart, context: ServerContext): P
   logger.info("server.stopping", { signal, connections: server.connectionCount });
   await maildrop[Symbol.asyncDispose]();
   const { forced } = signals;
-  // Programs that find the port closed do not come again: mail is taken as long as something is still being sent.
+  // Programs do not retry if the port is closed: mail is taken as long as something is still being sent.
   const sent = scheduler.stop(GRACE, { signal: forced, lastRepliesMs: LAST_REPLIES });
   await Promise.all([server.shutdown({ grace: GRACE, forced, accepting: sent }), sent]);
   listeners.stopRetrying();
@@ -151,14 +151,14 @@ interface Parts {
   readonly signer: DkimSigner;
 }
 
-/** What the server goes by now; a reload replaces it. */
+/** The settings in use; a reload replaces them. */
 interface Live {
   config: Config;
   resolver: Resolver;
   machineDomain: MachineDomain;
 }
 
-/** What outlives a reload. */
+/** State that outlives a reload. */
 interface World extends Pick<ServerContext, "network"> {
   readonly logger: Logger;
   readonly health: FamilyHealth;
@@ -218,7 +218,7 @@ async function schedulerSettings({ config, resolver }: Live, world: World): Prom
   };
 }
 
-/** What a look at the machine's network says, which is good for half a minute. */
+/** Caches what is read of the machine's network for half a minute. */
 function remembered<T>(look: (last: T | undefined) => T): () => T {
   let value = look(undefined);
   let until = systemClock.monotonic() + LOOK_AGAIN;
@@ -230,7 +230,7 @@ function remembered<T>(look: (last: T | undefined) => T): () => T {
   };
 }
 
-/** Without it the server does its work all the same; only `queue` and `explain` cannot reach it. */
+/** The server works without it; only `queue` and `explain` cannot reach it. */
 async function openControl(
   live: Live,
   { spool, scheduler, logger }: Omit<Parts, "signer">,
@@ -248,7 +248,7 @@ async function openControl(
     const settings = () => settingsName(live.config);
     const listen = () =>
       ControlServer.listen({ path, operator, scheduler, settings, clock: systemClock, logger });
-    // Whoever has to clear a full disk asks through it.
+    // It is needed to clear a full disk.
     return await spool.withRoom(() => Promise.try(listen));
   } catch (error) {
     logger.error("control.failed", { path, error: String(error) });
@@ -296,7 +296,7 @@ function serverLimits({ serveOut }: Config, logger: Logger): Partial<ServerLimit
     maxMessageSize,
     maxRecipients,
     maxConnections,
-    // All clients have the same address.
+    // All clients have the same address (loopback).
     maxConnectionsPerIp: maxConnections,
     idleTimeout: idleTimeoutMs,
   };
@@ -311,7 +311,7 @@ interface Reloadable {
   readonly world: World;
 }
 
-/** What SIGHUP does to serve-out. */
+/** Sets up reloads of serve-out. */
 function reload(
   start: ServerStart,
   { log, signer, scheduler, server, live, world }: Reloadable,

@@ -1,5 +1,5 @@
 /**
- * serve-submit: takes mail of people who log in, and hands it to serve-out.
+ * serve-submit: takes mail from users who log in, and hands it to serve-out.
  *
  * @module
  */
@@ -41,7 +41,7 @@ export const serveSubmit: Server = {
       name: "[tls] key",
       path: certificate.keyFile,
     }],
-  // All of it is serve-out's.
+  // All of it belongs to serve-out.
   mailPlaces: () => [],
   minFreeSpace: () => 0,
   unit: {
@@ -60,8 +60,8 @@ export const serveSubmit: Server = {
 };
 
 /**
- * Its ports, its certificate, the accounts, what it remembers, and one address to connect to, serve-out's. Mail, the
- * queue and DKIM keys are not among it.
+ * Its ports, its certificate, the accounts, its state, and one address to connect to, serve-out's. Mail, the
+ * queue and DKIM keys are not granted.
  */
 function serveSubmitGrants(config: Config, { configFile, addresses }: GrantOptions): Grants {
   const { dataDir, tls: { certificate, selfSigned, acme }, mailboxes, serveSubmit } = config;

@@ -28,7 +28,7 @@ import { VERSION } from "./version.ts";
 /** How long messages in flight may take after SIGTERM, in milliseconds. */
 const GRACE = 30_000;
 
-/** Serves, once {@linkcode ServerStart} is all it needs to be told. */
+/** Serves until it is stopped; returns the exit code. */
 export async function runServeSubmit(
   start: ServerStart,
   { signals, onAddresses, entry }: ServerContext,
@@ -76,7 +76,7 @@ export async function runServeSubmit(
   const signal = await signals.stopped;
   logger.info("server.stopping", { signal, connections: server.connectionCount });
   listeners.stopRetrying();
-  // A serve-out that does not answer holds up the end no longer than a client may.
+  // A serve-out that does not answer delays the shutdown no longer than a client may.
   signals.forced.addEventListener("abort", () => upstream.abort());
   const late = setTimeout(() => upstream.abort(), GRACE);
   await server.shutdown({ grace: GRACE, forced: signals.forced });
@@ -95,7 +95,7 @@ interface Reloadable {
   readonly live: { config: Config };
 }
 
-/** What SIGHUP does to serve-submit. */
+/** Sets up reloads of serve-submit. */
 function reload(
   start: ServerStart,
   { log, delivery, server, certificates, limits, live }: Reloadable,
@@ -116,7 +116,7 @@ function reload(
   });
 }
 
-/** Received and what serve-out adds must not make a message too large for serve-out that was not for us. */
+/** Octets for Received and what serve-out adds: they must not make a message that we took too large for serve-out. */
 const ADDED = 4096;
 
 function serverLimits({ serveSubmit, serveOut }: Config): Partial<ServerLimits> {

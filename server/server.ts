@@ -1,6 +1,6 @@
 /**
- * What a server is to the program that runs it. Each has one file that says all of this (`serve_in.ts`, `serve_out.ts`)
- * and a line in `servers.ts`; whatever starts, confines, reloads, checks or installs servers goes by these.
+ * Describes a server to the program that runs it. Each has one file with all of it (`serve_in.ts`, `serve_out.ts`)
+ * and a line in `servers.ts`; everything that starts, confines, reloads, checks or installs servers uses these.
  *
  * @module
  */
@@ -12,34 +12,34 @@ import type { Grants } from "./grants.ts";
 import type { Endpoint } from "./listeners.ts";
 import type { RunServer, ServerName, ServerStart } from "./server_start.ts";
 
-/** What a server's grants depend on beside the configuration. */
+/** What a server's grants depend on besides the configuration. */
 export interface GrantOptions {
   /** To be read again at a reload. */
   readonly configFile: string;
   /** Where it listens; see {@linkcode Server.addresses}. */
   readonly addresses: readonly string[];
-  /** Whom it asks, if it does; see {@linkcode Server.asksDns}. */
+  /** The DNS servers it queries, if any; see {@linkcode Server.asksDns}. */
   readonly dnsServers: readonly DnsServer[];
 }
 
 /** One of the servers. */
 export interface Server {
-  /** As on the command line, and the table of the configuration. */
+  /** Its name on the command line, and the table of the configuration. */
   readonly name: ServerName;
   /** Whether it can do nothing with the defaults alone. */
   readonly needsConfigFile: boolean;
-  /** Whether this configuration has it serve; what is installed and looked after. */
+  /** Whether it is configured; only then is it installed and monitored. */
   isConfigured(config: Config): boolean;
   /**
-   * Holds up a configuration that it cannot serve with.
+   * Rejects a configuration that it cannot serve with.
    * @throws {ConfigError}
    */
   check(config: Config): void;
-  /** What it makes for itself only in `data_dir`, by name. */
+  /** Its private directories in `data_dir`, by name. */
   directories(config: Config): readonly string[];
-  /** Taken off the modes of what it makes; absent: as the process has it. */
+  /** Its umask; absent: that of the process. */
   readonly umask?: number;
-  /** Does what takes all permissions, before it has its grants. */
+  /** Does what needs all permissions, before it is confined to its grants. */
   prepare?(config: Config): Promise<void>;
   /**
    * The addresses that it listens on now.
@@ -53,16 +53,16 @@ export interface Server {
     config: Config,
     options: { readonly hasCertificate: boolean; readonly addresses: readonly ListenAddress[] },
   ): readonly Endpoint[];
-  /** Whether it is told of the DNS servers before it has its grants, as it may ask no others; absent: no. */
+  /** Whether the DNS servers are determined before it is confined, as it may query no others; absent: no. */
   asksDns?(config: Config): boolean;
   /** What its thread may touch. */
   grants(config: Config, options: GrantOptions): Grants;
-  /** Whether it shows the certificate of `[tls]`; absent: no. */
+  /** Whether it uses the certificate of `[tls]`; absent: no. */
   readonly usesCertificate?: true;
-  /** The files that it reads at its start, and does not start without. */
+  /** The files that it needs in order to start. */
   readFiles(config: Config): readonly ReadFile[];
   /**
-   * Where it puts mail, beside `data_dir`; without a place it starts, and puts mail off.
+   * Where it stores mail, besides `data_dir`; without a place it starts, and defers mail.
    * @throws {ConfigError}
    */
   mailPlaces(config: Config): readonly StoragePlace[];
@@ -70,7 +70,7 @@ export interface Server {
   dataPlaces?(config: Config): readonly { readonly name: string; readonly path: string }[];
   /** Octets that must stay free where it stores. */
   minFreeSpace(config: Config): number;
-  /** Whether it is told of the machine's routes and addresses while it runs. */
+  /** Whether it receives the machine's routes and addresses while it runs. */
   readonly seesNetwork: boolean;
   /** Its systemd unit. */
   readonly unit: ServerUnit;
@@ -78,23 +78,23 @@ export interface Server {
   load(): Promise<RunServer>;
 }
 
-/** What a server's systemd unit has of its own. */
+/** What is particular to a server's systemd unit. */
 export interface ServerUnit {
   /** Without `.service`. */
   readonly name: string;
   /** For `Description=`. */
   readonly description: string;
-  /** The mask for what it makes, in octal digits. */
+  /** Its umask, in octal digits. */
   readonly umask: string;
   /** Directories that it writes to. */
   writable(config: Config, options: UnitPlaces): readonly string[];
-  /** What is hidden from it: the directories of the others. */
+  /** The directories hidden from it: those of the other servers. */
   hidden(config: Config, options: UnitPlaces): readonly string[];
   /** Further settings of `[Service]`. */
   readonly settings: readonly string[];
 }
 
-/** Where things are that units are about. */
+/** Paths that units need. */
 export interface UnitPlaces {
   /** The directory that all Maildirs are in. */
   readonly mailRoot: string;

@@ -1,5 +1,5 @@
 /**
- * From the configuration to what only a running server has: its certificate and its log.
+ * Opens what only a running server has: its certificate and its log.
  *
  * @module
  */
@@ -21,7 +21,7 @@ import { CURRENT, NONE_YET } from "../acme/certificate_files.ts";
 import { errorText } from "../base/error_text.ts";
 
 /**
- * The certificate of `[tls]`, or the one of our own making, followed as it is renewed; `undefined` if there is none.
+ * The certificate of `[tls]`, or the self-signed one, reloaded when it is renewed; `undefined` if there is none.
  * @throws {CommandError} when it cannot be used
  */
 export async function openCertificates(config: Config, log: Logger): Promise<Certificates | undefined> {
@@ -52,7 +52,7 @@ async function isStandIn(dataDir: string): Promise<boolean> {
 }
 
 /**
- * The pair of the configuration, where it has one; makes none.
+ * The configured pair, if there is one; creates none.
  * @throws {CertificateError}
  */
 export async function readCertificate(config: Config): Promise<CertificatePair | undefined> {
@@ -66,8 +66,8 @@ export async function readCertificate(config: Config): Promise<CertificatePair |
 }
 
 /**
- * Starts the log that the configuration wants. In a file, which the servers may share, each line says whose it is.
- * @param options `server`: who writes
+ * Starts the configured log. In a file, which the servers may share, each line names its server.
+ * @param options `server`: the server that logs
  * @throws {CommandError} when its file cannot be opened
  */
 export function openLog(
@@ -90,7 +90,7 @@ export function openLog(
   } catch (error) {
     const reason = errorText(error);
     const denied = error instanceof Deno.errors.PermissionDenied;
-    // systemd mounts what a unit does not name read-only for it.
+    // systemd mounts paths that the unit does not name read-only.
     const hint = (error as { code?: unknown }).code === "EROFS"
       ? ". If this is a service whose unit is older than this setting: mailapp install, then start it again"
       : "";

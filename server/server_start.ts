@@ -1,5 +1,5 @@
 /**
- * What a server is started with: data, as it goes from one thread to another.
+ * What a server is started with: plain data, passed from one thread to another.
  *
  * @module
  */
@@ -13,19 +13,19 @@ import type { ServerSignals } from "./signals.ts";
 /** The servers. */
 export type ServerName = "serve-in" | "serve-out" | "serve-submit";
 
-/** What a server is told. */
+/** The start data of a server. */
 export interface ServerStart {
   /** Which one. */
   readonly server: ServerName;
   /** Its systemd unit. */
   readonly unit: string;
-  /** As it was read. */
+  /** The configuration as read at the start. */
   readonly config: Config;
-  /** As the command line or the environment named it, for a reload; absent: the default file. */
+  /** The file named by the command line or the environment, for a reload; absent: the default file. */
   readonly configFile?: string;
   /** The host's own name, for a reload; the running server cannot ask. */
   readonly systemHostname: string;
-  /** What names this boot of the machine, if that is known. */
+  /** Identifies this boot of the machine, if known. */
   readonly boot?: string | undefined;
   /** Whether standard error is a terminal. */
   readonly isTerminal: boolean;
@@ -33,11 +33,11 @@ export interface ServerStart {
   readonly toJournal?: boolean;
   /** What the server may touch. */
   readonly grants: Grants;
-  /** Where it listens, which it could not find out itself. */
+  /** Where it listens, which it could not determine itself. */
   readonly addresses: readonly ListenAddress[];
-  /** Whom it may ask; empty for a server that sends no queries, or may ask any. */
+  /** The DNS servers it may query; empty for a server that sends no queries, or may query any. */
   readonly dnsServers: readonly DnsServer[];
-  /** Whether it is told of the machine's routes and addresses while it runs. */
+  /** Whether it receives the machine's routes and addresses while it runs. */
   readonly seesNetwork: boolean;
   /** Where it is to listen, and on which ports, when the machine's addresses change; absent: they stay. */
   readonly follow?: { readonly listen: ListenConfig; readonly ports: readonly number[] };
@@ -48,7 +48,7 @@ export interface ServerStart {
  * @throws as `loadConfig` of config/load.ts
  */
 export async function loadAgain({ configFile, systemHostname }: ServerStart): Promise<Config> {
-  // What reads and checks it takes 12 MB of memory, and most servers are never told to do it again.
+  // The loader takes 12 MB of memory, and most servers never reload.
   const { loadConfig } = await import("../config/load.ts");
   return await loadConfig(configFile, {
     env: { get: () => undefined },
@@ -56,17 +56,17 @@ export async function loadAgain({ configFile, systemHostname }: ServerStart): Pr
   });
 }
 
-/** What surrounds a running server. */
+/** The environment of a running server. */
 export interface ServerContext {
   /** SIGTERM, SIGINT and SIGHUP. */
   readonly signals: ServerSignals;
-  /** Where the machine's addresses and routes are seen. */
+  /** The machine's addresses and routes. */
   readonly network: NetworkIo;
   /** The module that every thread of the program begins with. */
   readonly entry: string;
-  /** Sets what becomes of the addresses that the server is to listen on from now on. */
+  /** Sets the callback for new addresses to listen on. */
   onAddresses(follow: (addresses: readonly ListenAddress[]) => void): void;
 }
 
-/** Serves until it is told to stop; what the process ends with. */
+/** Serves until it is told to stop; returns the exit code. */
 export type RunServer = (start: ServerStart, context: ServerContext) => Promise<ExitCode>;

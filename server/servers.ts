@@ -1,5 +1,5 @@
 /**
- * The servers by name. A new one has its line here, and a file that says what it is ({@linkcode Server}).
+ * The servers by name. A new one needs a line here, and a file that describes it ({@linkcode Server}).
  *
  * @module
  */
@@ -11,11 +11,11 @@ import type { RunHelper } from "./threads.ts";
 interface Entry {
   /** For `--help`. */
   readonly summary: string;
-  /** Loads it, and nothing that only another one needs. */
+  /** Loads it, and nothing that only other servers need. */
   load(): Promise<Server>;
 }
 
-/** All servers, in the order in which they are told of. */
+/** All servers, in the order in which they are listed. */
 export const SERVERS: Readonly<Record<ServerName, Entry>> = {
   "serve-in": {
     summary: "take mail from the Internet into Maildirs, until SIGTERM",
@@ -39,7 +39,7 @@ export function isServerName(word: string | undefined): word is ServerName {
   return word !== undefined && Object.hasOwn(SERVERS, word);
 }
 
-/** All servers that this configuration is for. */
+/** All servers, loaded. */
 export async function allServers(): Promise<readonly Server[]> {
   return await Promise.all(SERVER_NAMES.map((name) => SERVERS[name].load()));
 }

@@ -1,19 +1,19 @@
 /**
- * A name for the settings that serve-out goes by, to tell whether they are those of the file.
+ * A digest of the settings that serve-out uses, to tell whether they are those of the file.
  *
  * @module
  */
 import { createHash } from "node:crypto";
 import type { Config } from "../config/config.ts";
 
-/** The same for the same settings: those that serve-out can be told of. */
+/** The digest, equal for equal settings: those that serve-out can reload. */
 export function settingsName({ hostname, dns, dkim, serveOut, serveIn }: Config): string {
   const { domains, listen, port } = serveIn;
   const text = JSON.stringify(sorted([hostname, dns, dkim, serveOut, domains, listen, port]));
   return createHash("sha256").update(text).digest("hex").slice(0, 32);
 }
 
-/** With the names in each object in order. */
+/** A copy with the keys of each object sorted. */
 function sorted(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(sorted);
   if (typeof value !== "object" || value === null) return value;

@@ -10,46 +10,46 @@ import type { Io } from "./io.ts";
 /** The signals that stop a server. */
 export type StopSignal = "SIGTERM" | "SIGINT";
 
-/** Why a server's thread ends: by a signal, or for one that may listen on addresses that have come. */
+/** Why a server's thread ends: by a signal, or to be replaced by one that may listen on new addresses. */
 export type StopReason = StopSignal | "new addresses";
 
 /** The signals of one server process. */
 export interface ServerSignals {
-  /** Resolves at the first SIGTERM or SIGINT, or when another thread is to take over. */
+  /** Resolves at the first SIGTERM or SIGINT, or when another thread takes over. */
   readonly stopped: Promise<StopReason>;
   /** Aborted at a second one: the server ends at once instead of waiting for what is in flight. */
   readonly forced: AbortSignal;
-  /** Sets what SIGHUP does from now on. A SIGHUP that came before is acted on at once. */
+  /** Sets the callback for SIGHUP. An earlier SIGHUP triggers it at once. */
   onReload(reload: () => void): void;
 }
 
 /** The signals as another thread passes them on. */
 export interface RelayedSignals {
-  /** For the one that waits for them. */
+  /** The signals, for the server. */
   readonly signals: ServerSignals;
   /** SIGTERM or SIGINT; the first call counts. */
   readonly stop: (reason: StopReason) => void;
-  /** A second one. */
+  /** A second SIGTERM or SIGINT. */
   readonly force: () => void;
   /** SIGHUP. */
   readonly reload: () => void;
 }
 
 /**
- * Within this many milliseconds the same request counts once: a supervisor such as `deno task`, and a terminal, send
+ * Within this many milliseconds a repeated request counts once: a supervisor such as `deno task`, and a terminal, send
  * SIGTERM or SIGINT to the whole process group, and the process gets it a second time from its parent.
  */
 const ONE_REQUEST = 1_000;
 /**
- * How long a server may take to end at once, in milliseconds: final dots that wait for their reply have
- * {@linkcode LAST_REPLIES} of it, writing down the outcome the rest.
+ * Time limit for a forced shutdown, in milliseconds: final dots that wait for their reply have
+ * {@linkcode LAST_REPLIES} of it, recording the outcome the rest.
  */
 const END_AT_ONCE = 10_000;
-/** How long the reply to a final dot is still waited for when the server ends at once, in milliseconds. */
+/** Time to wait for the reply to a final dot in a forced shutdown, in milliseconds. */
 export const LAST_REPLIES = 5_000;
 
 /**
- * Starts to listen for signals. To be called first: out of descriptors it could no longer be done.
+ * Starts to listen for signals. To be called first: without free descriptors it would fail.
  * @param io `clock`: the system's if absent
  */
 export function watchSignals(
@@ -67,12 +67,12 @@ export function watchSignals(
       if (first) return stop(signal);
       if (signals.forced.aborted) return io.exitNow(EXIT.ok);
       force();
-      // A server that does not answer must not outlive the request.
+      // An unresponsive server must not outlive the request.
       clock.after(END_AT_ONCE, () => io.exitNow(EXIT.ok));
     });
   }
   io.onSignal("SIGHUP", reload);
-  // At this one Deno opens a debugger, on loopback for every account; and code that may do nothing else may send it to
+  // At this signal Deno opens a debugger, on loopback for every account; and code without permissions may send it to
   // its own process. That cannot be turned off.
   io.onSignal("SIGUSR1", () => {
     try {

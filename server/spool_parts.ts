@@ -11,7 +11,7 @@ import { SpoolLockedError, SpoolVersionError } from "../relay/spool/directory.ts
 import { systemBoot } from "./boot.ts";
 import { CommandError, EXIT } from "./exit_codes.ts";
 
-// A server that starts or stops, or a short `mailapp queue`, has the spool for a moment.
+// A server that starts or stops, or a short `mailapp queue`, locks the spool for a moment.
 const LOOKS = 20;
 const LOOK_AGAIN = 50;
 
@@ -21,9 +21,9 @@ export function spoolDirectory({ dataDir }: Config): string {
 }
 
 /**
- * Opens the spool, which nobody else may have.
+ * Opens the spool for exclusive use.
  * @param options `boot`: as {@linkcode systemBoot} tells, for a server that may not ask
- * @throws {CommandError} when somebody has it, or it is not to be had
+ * @throws {CommandError} when another process has it open, or it cannot be opened
  */
 export async function openSpool(
   config: Config,
@@ -49,8 +49,8 @@ export async function openSpool(
 }
 
 /**
- * Does what needs the spool, as often as it takes within a second while another process has it.
- * @param wait waits so many milliseconds
+ * Does what needs the spool; retries for a second while another process has it.
+ * @param wait waits the given number of milliseconds
  * @throws {CommandError} caused by a {@linkcode SpoolLockedError}, when that process keeps it; what else `work` throws
  */
 export async function untilUnlocked<T>(

@@ -1,5 +1,5 @@
 /**
- * What servers show until the authority of `[tls.acme]` has issued a certificate.
+ * The certificate that servers use until the authority of `[tls.acme]` has issued one.
  *
  * @module
  */
@@ -13,8 +13,8 @@ import { keepSelfSigned } from "../tls/self_signed.ts";
 import { CommandError, EXIT } from "./exit_codes.ts";
 
 /**
- * Sees to it that there is a certificate: a self-signed one takes the place of the first. Before a server is confined,
- * since it may make no links then.
+ * Ensures that there is a certificate: a self-signed one until the first is issued. Called before a server is confined,
+ * since it may create no links then.
  * @throws {CommandError} when its files cannot be written
  */
 export async function prepareCertificate({ tls: { acme }, hostname, dataDir }: Config): Promise<void> {

@@ -1,6 +1,6 @@
 /**
- * From a server's name to the running server: what takes all permissions is done here, before the server's thread has
- * few.
+ * Starts a server by its name: what needs all permissions is done here, before the server's thread is
+ * confined.
  *
  * @module
  */
@@ -23,10 +23,10 @@ import { refuseForeignDataDir, rightsWarnings } from "./rights.ts";
 import { SERVERS } from "./servers.ts";
 import { type ServerSignals, watchSignals } from "./signals.ts";
 
-/** How often the network is looked at while the server waits for its first address, in milliseconds. */
+/** Interval between reads of the network while the server waits for its first address, in milliseconds. */
 const LOOK_AGAIN = 1_000;
 
-/** Serves until it is told to stop; what the process ends with. */
+/** Serves until it is told to stop; returns the exit code. */
 export async function startServer(
   name: ServerName,
   { config: file }: { readonly config?: string },
@@ -71,7 +71,7 @@ async function isJournal(stream: string | undefined): Promise<boolean> {
   return stream === `${dev}:${ino}`;
 }
 
-/** Reads the configuration, and makes what is needed for it. */
+/** Reads the configuration, and prepares what it needs. */
 async function prepare(server: Server, configFile: string | undefined, io: ServerIo): Promise<Config> {
   const config = await loadConfig(configFile, { env: io.env });
   if (server.needsConfigFile) requireConfigFile(config, server.name);
@@ -97,7 +97,7 @@ interface Found {
 }
 
 /**
- * The addresses to begin with. A network that comes late is waited for: a server that ended would not be started again.
+ * The first addresses. Waits for a network that comes up late: a server that ended would not be started again.
  * `undefined`: a signal came first.
  */
 async function firstAddresses(

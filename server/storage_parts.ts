@@ -8,7 +8,7 @@ import type { ReadFile, StoragePlace } from "../doctor/checks/storage.ts";
 import { DATA_MODE } from "./parts.ts";
 import type { Server } from "./server.ts";
 
-/** What no server starts without: the data directory, and the log. */
+/** What every server needs to start: the data directory, and the log. */
 export function vitalPlaces(config: Config, servers: readonly Server[]): StoragePlace[] {
   const { dataDir, log } = config;
   const minFreeSpace = Math.max(0, ...servers.map((server) => server.minFreeSpace(config)));
@@ -23,7 +23,7 @@ export function vitalPlaces(config: Config, servers: readonly Server[]): Storage
   ];
 }
 
-/** The files that the servers do not start without. */
+/** The files that the servers need to start. */
 export function vitalFiles(config: Config, servers: readonly Server[]): ReadFile[] {
   const { file } = config;
   return [

@@ -1,5 +1,5 @@
 /**
- * From the configuration to the parts of serve-submit: who may send as whom, how much, and the way to serve-out.
+ * Builds the parts of serve-submit from the configuration: permitted senders, limits, and the connections to serve-out.
  *
  * @module
  */
@@ -22,15 +22,15 @@ import { serveOutAddress } from "./addresses.ts";
 
 /** Milliseconds to connect to serve-out, which is on this machine. */
 const CONNECT = 5_000;
-/** Milliseconds. Below what mail programs wait, so that they hear of a serve-out that is slow. */
+/** In milliseconds. Shorter than the timeouts of mail programs, so that they get a reply if serve-out is slow. */
 const TIMEOUTS = { command: 30_000, data: 60_000, dataEnd: 240_000 };
 /** How long a connection to serve-out waits for the next message, in milliseconds. */
 const KEEP = 30_000;
 const MAX_KEPT = 20;
-/** The part of serve-out's connections that programs of this machine find free. */
+/** The fraction of serve-out's connections that stays free for programs of this machine: one in this many. */
 const FOR_OTHERS = 4;
 
-/** The way to serve-out. */
+/** The connections to serve-out. */
 export function openUpstream(config: Config): Upstream {
   const { hostname, serveOut: { maxConnections, idleTimeoutMs } } = config;
   const dial = createDial({ clock: systemClock, timeout: CONNECT });
@@ -46,7 +46,7 @@ export function openUpstream(config: Config): Upstream {
 }
 
 /**
- * Who may send as whom.
+ * The senders that each login may use.
  * @throws {ConfigError}
  */
 export function openSenders(config: Config): Senders {
@@ -84,7 +84,7 @@ export async function watchServeSubmit(
 
 /**
  * Hands serve-out a message to postmaster about these.
- * @throws where it does not take that
+ * @throws when serve-out does not take it
  */
 export async function tellPostmaster(troubles: readonly Trouble[], config: Config): Promise<void> {
   const { hostname } = config;
@@ -133,7 +133,7 @@ export async function openLimits(
   return { limits, [Symbol.asyncDispose]: () => kept[Symbol.asyncDispose]() };
 }
 
-/** What each login may send; without the table nobody sends. */
+/** What each login may send; nothing without the table. */
 export function sendingLimits({ serveSubmit }: Config): LoginLimits["limits"] {
   if (serveSubmit === undefined) throw new TypeError("[serve-submit] is not there");
   return serveSubmit.sending;

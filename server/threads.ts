@@ -1,6 +1,6 @@
 /**
- * What the threads of a server tell each other. All of it is data; the thread of a server is believed nothing but that it
- * lives and has ended.
+ * The messages between the threads of a server. All of it is plain data; a server's thread is trusted only in that it
+ * is alive or has ended.
  *
  * @module
  */
@@ -23,16 +23,16 @@ export type ToServer =
   | { readonly kind: "stop"; readonly reason: StopReason }
   | { readonly kind: "force" };
 
-/** From it: its modules are loaded; it lives; it has ended. */
+/** From it: its modules are loaded; it is alive; it has ended. */
 export type FromServer =
   | { readonly kind: "ready" }
   | { readonly kind: "pong" }
   | { readonly kind: "ended"; readonly exitCode: ExitCode };
 
-/** To the thread that starts a server's thread: as to that, and at first which one to load. */
+/** To the thread that starts a server's thread: the same, and first which server to load. */
 export type ToLauncher = { readonly kind: "load"; readonly launch: Launch } | ToServer;
 
-/** From it: it waits to be told what to load; as from the server's; why that has died. */
+/** From it: ready to load; the messages of the server's thread; why that has crashed. */
 export type FromLauncher =
   | { readonly kind: "launcher" }
   | FromServer
@@ -48,7 +48,7 @@ export interface Launch {
   readonly grants: Grants;
 }
 
-/** A thread with no more than these grants. */
+/** Starts a thread with exactly these grants. */
 export function startThread(
   entry: string,
   { name, grants }: { readonly name: string; readonly grants: Grants },
@@ -60,18 +60,18 @@ export function startThread(
 
 /** The side of a worker's global scope that is needed; the libraries of the browser's window do not have it. */
 export interface ThreadScope<To, From> {
-  /** Which thread. */
+  /** The name of the thread. */
   readonly name: string;
-  /** Tells the thread that has started this one. */
+  /** Sends to the thread that started this one. */
   postMessage(message: From): void;
-  /** Hears from it. */
+  /** Receives from it. */
   onmessage: ((event: MessageEvent<To>) => void) | null;
 }
 
-/** What a thread does that a server has started: it hears and answers over the global scope. */
+/** Runs a helper thread of a server, which communicates over the global scope. */
 export type RunHelper = (scope: unknown) => void;
 
-/** Where the modules of the program are: what a thread must be able to read that starts another one. */
+/** The modules of the program, which a thread that starts another one must be able to read. */
 export function programFiles(): string[] {
   const { protocol, pathname } = new URL("..", import.meta.url);
   return protocol === "file:" ? [decodeURIComponent(pathname)] : [];

@@ -41,17 +41,17 @@ const LONGEST_FILE = 128 * 1024 * 1024;
 const VERSION = 1;
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
-/** Results are written down so long after they have changed. */
+/** Delay until changed results are saved. */
 const SAVE_AFTER = 5 * MINUTE;
-/** Reports of a day go out at a random moment within so long after its end (RFC 8460 §4.1). */
+/** Reports of a day go out at a random time within this period after its end (RFC 8460 §4.1). */
 const WITHIN = 4 * HOUR;
 const HTTPS_TIMEOUT = MINUTE;
 
-/** What the reports go by. */
+/** What the reports depend on. */
 export interface ReportParts {
   /** As it is now; a reload may change it. */
   readonly live: { readonly config: Config; readonly resolver: Resolver };
-  /** Knows the MTA-STS policies. */
+  /** The MTA-STS policies. */
   readonly policies: Pick<Policies, "peek" | "failure">;
   readonly logger: Logger;
   readonly clock?: Clock;
@@ -61,7 +61,7 @@ export interface ReportParts {
   readonly post?: typeof httpsRequest;
 }
 
-/** How reports get out. */
+/** How reports are sent. */
 export interface ReportWay {
   readonly queue: Pick<Queue, "newId" | "add">;
   readonly scheduler: Pick<Scheduler, "submit">;
@@ -89,14 +89,14 @@ export class TlsReports implements AsyncDisposable {
     this.#path = join(parts.live.config.dataDir, REPORT_FILE);
   }
 
-  /** With what was counted before. */
+  /** Opens the reports, with the stored counts. */
   static async open(parts: ReportParts): Promise<TlsReports> {
     const reports = new TlsReports(parts);
     await reports.#load();
     return reports;
   }
 
-  /** Counts how TLS went with a host of a domain. Routes are no promise of a domain's, and reports are never reported. */
+  /** Counts the outcome of TLS with a host of a domain, except by routes and for reports themselves. */
   note(
     { policyDomain, relaxed, configured, sts, host, address }: Target,
     { dane, problem }: TlsVerdict,
@@ -104,7 +104,7 @@ export class TlsReports implements AsyncDisposable {
     if (policyDomain === undefined || relaxed || configured) return;
     const policy = this.#policyOf(policyDomain, dane);
     const unlisted = policy.type === "sts" && sts?.allowed === false;
-    // Without a policy there is nothing that a certificate could fail.
+    // Without a policy a certificate cannot fail.
     const counts = policy.type !== "no-policy-found" || problem?.type === "starttls-not-supported" ||
       problem?.type === "validation-failure";
     const failed = unlisted
@@ -135,13 +135,13 @@ export class TlsReports implements AsyncDisposable {
     });
   }
 
-  /** From now on reports go out. */
+  /** Starts to send reports. */
   start(way: ReportWay): void {
     this.#way = way;
     this.#plan();
   }
 
-  /** Sends the reports of the days that are over, as far as they are wanted and have not been sent. */
+  /** Sends the reports of past days that are requested and not yet sent. */
   async send(): Promise<void> {
     const today = dayOf(this.#clock.now());
     for (const [day, domains] of this.#results) {
@@ -155,7 +155,7 @@ export class TlsReports implements AsyncDisposable {
     await this.#save();
   }
 
-  /** Stops, and writes down what was counted. */
+  /** Stops, and saves the counts. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stopping.abort();
     this.#saveTimer?.cancel();
@@ -180,7 +180,7 @@ export class TlsReports implements AsyncDisposable {
     return { type: "sts", strings, mxHosts: kept.policy.mx };
   }
 
-  /** Within four hours after midnight; what has waited longer goes soon. */
+  /** Schedules within four hours after midnight; overdue reports go soon. */
   #plan(): void {
     const now = this.#clock.now();
     const midnight = Date.parse(dayOf(now)) + 24 * HOUR;
@@ -250,11 +250,11 @@ export class TlsReports implements AsyncDisposable {
     await queue.add({
       id,
       acceptedAt: now,
-      // Nobody waits for a notice about it.
+      // No one waits for a notice about it.
       reversePath: "",
       body: "7BIT",
       smtputf8: false,
-      // What it reports may stand in its way (RFC 8460 §3). So it is not counted either.
+      // A report must not fail because of what it reports (RFC 8460 §3). So it is not counted either.
       tlsOptional: true,
       size: message.length,
       content: { eightBitHeader: false, eightBitBody: false },

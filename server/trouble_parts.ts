@@ -1,5 +1,5 @@
 /**
- * What each server watches for trouble, and how postmaster hears of it.
+ * What each server watches for trouble, and how postmaster is notified.
  *
  * @module
  */
@@ -39,19 +39,19 @@ interface Live {
   readonly config: Config;
 }
 
-/** What both need. */
+/** What all servers need. */
 interface CommonParts {
   readonly clock: Clock;
   readonly logger: Logger;
 }
 
-/** Watches a running serve-in: its certificate, the room on its disks, and DNS if it asks any. */
+/** Watches a running serve-in: its certificate, the free space on its disks, and DNS if it queries any. */
 export async function watchServeIn(
   live: Live,
   { delivery, certificates, resolver, clock, logger }: CommonParts & {
     readonly delivery: MaildirDelivery;
     readonly certificates: Pick<Certificates, "pair"> | undefined;
-    /** Asked by the checks; `undefined` while there are none. */
+    /** The resolver of the checks; `undefined` while there are none. */
     readonly resolver: () => Resolver | undefined;
   },
 ): Promise<TroubleWatch> {
@@ -118,7 +118,7 @@ async function store(
   await pending.commit([{ name: "Return-Path", value: "<>" }]);
 }
 
-/** Where serve-out remembers its troubles. */
+/** The file of serve-out's troubles. */
 export function relayTroubleFile({ dataDir }: Pick<Config, "dataDir">): string {
   return join(dataDir, "trouble.json");
 }
@@ -133,7 +133,7 @@ export async function watchServeOut(
     readonly scanned: Promise<void>;
     readonly signer: Pick<DkimSigner, "sign">;
     readonly refusals: RefusalWatch;
-    /** Where the machine's addresses are seen. */
+    /** The machine's addresses. */
     readonly network: NetworkIo;
   },
 ): Promise<TroubleWatch> {
@@ -203,19 +203,19 @@ export async function watchServeOut(
       ]),
       refusals.look,
     ],
-    // Without a domain of its own the machine has no postmaster that anybody would read.
+    // Without a domain of its own the machine has no postmaster mailbox.
     ...(serveIn.domains.length > 0 || serveOut.qualifyDomain !== hostname ? { mail: send } : {}),
   });
 }
 
-/** Where a stranger would find serve-in. */
+/** Where a client from outside would find serve-in. */
 function serveInPlace({ serveIn: { listen, port } }: Config, network: NetworkIo): SocketAddress {
   const [{ address = "127.0.0.1" } = {}] = listenAddresses(listen, network);
   const loopback: Readonly<Record<string, string>> = { "::": "::1", "0.0.0.0": "127.0.0.1" };
   return { address: loopback[address] ?? address, port };
 }
 
-/** What receivers say of an address that they think badly of, whatever the code. */
+/** What receivers say of an address with a bad reputation, whatever the code. */
 const LISTED = /\b(?:block(?:ed|list)|black ?list|spamhaus|barracuda|sorbs|dnsbl|rbl|reputation)/i;
 const LISTED_CAUSE: KnownCause = {
   meaning: "The receiver has this server on a block list, or thinks badly of its address.",
@@ -223,10 +223,10 @@ const LISTED_CAUSE: KnownCause = {
     "Follow the address in its words, or ask its postmaster; look for a program or an account that sends spam (mailapp queue list --group sender).",
 };
 
-/** Codes that speak of the sending server: DNS, SPF, DKIM, TLS, rate, login, loops. Plain policy does not. */
+/** Codes about the sending server: DNS, SPF, DKIM, TLS, rate, login, loops. Plain policy codes are not. */
 const OURS = /^[45]\.(?:1\.8|4\.6|7\.(?:[2-9]|[1-9]\d+))$/;
 
-/** The cause of a refusal, where it is known and lies with us. */
+/** The cause of a refusal, if it is known and lies with us. */
 export function causeOfOurs({ status, reply }: Refusal): KnownCause | undefined {
   if (LISTED.test(reply.slice(0, 1000))) return LISTED_CAUSE;
   if (!OURS.test(status)) return undefined;

@@ -1,5 +1,5 @@
 /**
- * Which mailapp this is.
+ * The version of mailapp.
  *
  * @module
  */
@@ -8,7 +8,7 @@ import deno from "../deno.json" with { type: "json" };
 /** The version, as in deno.json. */
 export const VERSION: string = deno.version;
 
-/** What build/build.ts writes into the program it makes. */
+/** What build/build.ts writes into the program it builds. */
 interface BuildInfo {
   /** The abbreviated commit; with `-modified` where files differed from it. */
   readonly commit: string;
@@ -16,7 +16,7 @@ interface BuildInfo {
   readonly form: string;
 }
 
-/** What `--version` says: version, commit, runtime, and in which form it comes. */
+/** The output of `--version`: version, commit, runtime and form of the build. */
 export async function versionLine(): Promise<string> {
   const build = (globalThis as { mailappBuild?: BuildInfo }).mailappBuild;
   const commit = build?.commit ?? await commitOf(new URL("../.git/", import.meta.url));

@@ -117,7 +117,7 @@ function now(): Date {
   return new Date(systemClock.now());
 }
 
-/** What is printed of an account with `--json`: no hash. */
+/** An account as `--json` prints it, without hashes. */
 function jsonOf({ login, disabled, created, passwords }: Account): object {
   return {
     login,
@@ -136,7 +136,7 @@ function print(value: object, { io }: Context): ExitCode {
   return EXIT.ok;
 }
 
-/** Tells a password that was made; one that was given is known already. */
+/** Prints a generated password; one that was given is known already. */
 function tellPassword(
   { account, id, made }: { account: Account; id: string; made?: string },
   context: Context,
@@ -197,7 +197,7 @@ async function change<T>(
 
 async function changePassword(name: string, context: Context): Promise<ExitCode> {
   const { flags, io } = context;
-  // Before the file is locked: somebody may be typing.
+  // Before the file is locked: the user may be typing.
   const given = flags.passwordStdin && await readPassword(Deno.stdin, name);
   const done = await change(name, context, async (before) => {
     const { account, made } = await makeMainPassword(before, { given, now: now() });

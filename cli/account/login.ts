@@ -1,5 +1,5 @@
 /**
- * From what an operator types to the login of an account.
+ * Resolves what an operator types to the login of an account.
  *
  * @module
  */
@@ -13,7 +13,7 @@ import { printable } from "../command_line/terminal.ts";
 
 /**
  * The login for a new account: the address of a mailbox of this machine.
- * @throws {CommandError} when it is none
+ * @throws {CommandError} when it is not one
  */
 export function newMailboxLogin(config: Config, name: string): string {
   const mailboxes = openMailboxes(config);
@@ -32,8 +32,8 @@ export function newMailboxLogin(config: Config, name: string): string {
 }
 
 /**
- * The login that is meant; a bare name is that of the account that alone has it, else in the only domain.
- * @throws {CommandError} when it cannot be a login, or could be several
+ * The login for a name; a bare name is that of the only account with it, else in the only domain.
+ * @throws {CommandError} when it is not a valid login, or is ambiguous
  */
 export function readLogin(
   { serveIn }: Pick<Config, "serveIn">,

@@ -1,5 +1,5 @@
 /**
- * Passwords of accounts: given or made, and stored as hashes.
+ * Passwords of accounts: given or generated, and stored as hashes.
  *
  * @module
  */
@@ -13,12 +13,12 @@ import { CommandError, EXIT } from "../../server/exit_codes.ts";
 
 export { newAccount } from "../../accounts/new_password.ts";
 
-/** Octets of standard input that are looked at. */
+/** Octets of standard input that are read. */
 const MAX_INPUT = 8192;
 
 /**
  * The password in the first line of an input, prepared and strong enough.
- * @throws {CommandError} when there is none, or it would be guessed
+ * @throws {CommandError} when there is none, or it is too weak
  */
 export async function readPassword(
   input: { read(buffer: Uint8Array): Promise<number | null> },
@@ -55,7 +55,7 @@ function decode(bytes: Uint8Array): string {
   }
 }
 
-/** Sets an account's own password: the one that was given, else one that is made. */
+/** Sets an account's main password: the given one, else a generated one. */
 export async function makeMainPassword(
   account: Account,
   { given, now }: { readonly given: string | undefined; readonly now: Date },
@@ -70,7 +70,7 @@ export async function makeMainPassword(
 }
 
 /**
- * Makes a further password.
+ * Adds an app password.
  * @throws {CommandError} when there are too many, or one with this label
  */
 export async function makeAppPassword(

@@ -1,5 +1,5 @@
 /**
- * What people type into a mail program, and the files from which mail programs take it by themselves.
+ * Settings for mail programs, as text and as files that mail programs read.
  *
  * @module
  */
@@ -14,11 +14,11 @@ export interface MailServer {
   readonly security: "TLS" | "STARTTLS";
 }
 
-/** The settings for one machine; all logins have the same, but for the user name. */
+/** The settings for one machine; logins differ only in the user name. */
 export interface MailSettings {
   /** Where mail is sent, the best first. */
   readonly smtp: readonly MailServer[];
-  /** Where it is read; that is another program's. */
+  /** Where mail is read, which is another program's task. */
   readonly imap: MailServer;
 }
 
@@ -27,7 +27,7 @@ const TLS_PORT = 465;
 const PORT = 587;
 const IMAPS_PORT = 993;
 
-/** The settings of this machine; where serve-submit is not configured, as it would be by default. */
+/** The settings of this machine; without serve-submit, its defaults. */
 export function mailSettings(
   { hostname, serveSubmit }: Pick<Config, "hostname" | "serveSubmit">,
   { imapHost = hostname }: { readonly imapHost?: string } = {},
@@ -137,7 +137,7 @@ function plist(value: Plist): string {
   return `<dict>\n${entries.join("\n")}\n</dict>`;
 }
 
-/** The same for the same text, so that a new profile replaces the one of before (version 8 of RFC 9562). */
+/** Equal for equal text, so that a new profile replaces the previous one (version 8 of RFC 9562). */
 function uuid(text: string): string {
   const bytes = createHash("sha256").update(`mailapp mobileconfig ${text}`).digest().subarray(0, 16);
   bytes[6] = (bytes[6] ?? 0) & 0x0f | 0x80;

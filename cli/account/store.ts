@@ -1,5 +1,5 @@
 /**
- * The file of accounts for the command: who may change it, and what is said when it cannot be.
+ * The file of accounts for the command: permissions and error messages.
  *
  * @module
  */
@@ -29,8 +29,8 @@ export class AccountStore {
   }
 
   /**
-   * Finds the file. Root becomes the account that could lead its path elsewhere, for the rest of the command.
-   * @throws {CommandError} when it is not for this account
+   * Finds the file. Root switches to the account that could redirect its path, for the rest of the command.
+   * @throws {CommandError} when this account may not access it
    * @throws {ConfigError} when the accounts are Dovecot's
    */
   static async open(config: Config): Promise<AccountStore> {
@@ -48,7 +48,7 @@ export class AccountStore {
       const account = await serviceAccount(config);
       await becomeOwner(directory);
       if (ours) await Deno.mkdir(directory, { mode: 0o700 }).catch(ignoreExisting);
-      // What root has made is for the group of the servers to read.
+      // A file made by root must be readable by the servers' group.
       const shared = Deno.uid() === 0 && account !== undefined;
       return new AccountStore(path, shared ? { mode: 0o640, gid: account.gid } : { mode: 0o600 });
     });
@@ -76,7 +76,7 @@ function ignoreExisting(error: unknown): void {
   if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
 }
 
-/** Does it, and says in the user's words why it cannot be done. */
+/** Does the work, and turns its errors into messages for the user. */
 async function saying<T>(path: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();

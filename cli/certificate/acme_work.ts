@@ -1,5 +1,5 @@
 /**
- * What the subcommands of `certificate` do: with the authority, the files, and the ports of the challenges.
+ * The work of the subcommands of `certificate`: with the authority, the files, and the ports of the challenges.
  *
  * @module
  */
@@ -30,7 +30,7 @@ import { openResolver } from "../../server/relay_parts.ts";
 import { loadCertificate, namesOf } from "../../tls/certificates.ts";
 import { becomeOwner } from "../command_line/become_owner.ts";
 
-/** The certificate, and what will become of it. Times in milliseconds since the epoch. */
+/** The certificate and its renewal. Times in milliseconds since the epoch. */
 export interface AcmeState {
   readonly certificate?: {
     readonly names: readonly string[];
@@ -43,7 +43,7 @@ export interface AcmeState {
   readonly suggested: boolean;
   /** Names of the configuration that the certificate is not for. */
   readonly missingNames: readonly string[];
-  /** What the last renewal came to. */
+  /** The result of the last renewal. */
   readonly last?: RenewalState;
   /** The key after the next change of keys, as a TLSA record has it. */
   readonly nextKey?: { readonly tlsa: string };
@@ -59,11 +59,11 @@ export class AcmeWork implements AsyncDisposable {
   readonly #config: Config;
   readonly #acme: AcmeConfig;
   readonly #files: CertificateFiles;
-  /** Of the account and of what the last renewal came to. */
+  /** The directory of the account and the result of the last renewal. */
   readonly #directory: string;
   #responder: Responder | undefined;
 
-  /** Does nothing yet. */
+  /** Does no work before {@linkcode AcmeWork.open}. */
   constructor(config: Config, acme: AcmeConfig) {
     this.#config = config;
     this.#acme = acme;
@@ -72,9 +72,9 @@ export class AcmeWork implements AsyncDisposable {
   }
 
   /**
-   * Binds what root alone may bind, then works as the account of the data directory.
-   * @param options `issues`: whether names will have to be proven
-   * @throws {CommandError} when the port cannot be had
+   * Binds the ports as root, then switches to the account of the data directory.
+   * @param options `issues`: whether names will have to be validated
+   * @throws {CommandError} when the port cannot be bound
    */
   async open({ issues }: { readonly issues: boolean }): Promise<void> {
     await prepareDataDir(this.#config);
@@ -87,12 +87,12 @@ export class AcmeWork implements AsyncDisposable {
     return [...new Set([this.#config.hostname, ...this.#acme.names])];
   }
 
-  /** Where TLSA records for this server's key stand. */
+  /** The names of the TLSA records for this server's key. */
   get tlsaNames(): readonly string[] {
     return [`_25._tcp.${this.#config.hostname}.`];
   }
 
-  /** What is there now. */
+  /** The present state. */
   async state(): Promise<AcmeState> {
     const last = await readRenewalState(this.#directory);
     const next = await this.#files.nextKey();
@@ -105,7 +105,7 @@ export class AcmeWork implements AsyncDisposable {
       fetchJson: (url) => this.#fetchJson(url),
     });
     const names = namesOf(leaf);
-    // Within a window that the authority suggests, each certificate has a moment of its own.
+    // Within a window that the authority suggests, each certificate has its own fixed time.
     const share = window.suggested
       ? Number.parseInt(leaf.fingerprint256.replaceAll(":", "").slice(0, 8), 16) / 2 ** 32
       : 0;
@@ -125,7 +125,7 @@ export class AcmeWork implements AsyncDisposable {
   /**
    * Gets a certificate and keeps it.
    * @param options `key`: the same as before, if there was one, so that TLSA records stay true; or the `next` one
-   * @throws {AuthorityError} and what keeping it throws; the one of before stays
+   * @throws {AuthorityError} and what saving it throws; the previous one stays
    */
   async issue(
     { key }: { readonly key: "same" | "next" },
@@ -161,7 +161,7 @@ export class AcmeWork implements AsyncDisposable {
     if (next !== undefined) await this.#files.dropNextKey();
     const { certificate } = this.#config.tls;
     if (certificate !== undefined) {
-      // What servers would refuse must not be said to work.
+      // A pair that the servers would refuse must not be reported as good.
       await loadCertificate({
         cert: certificate.certFile,
         key: certificate.keyFile,
@@ -172,20 +172,20 @@ export class AcmeWork implements AsyncDisposable {
     return { names, until: leaf.validToDate.getTime() };
   }
 
-  /** Has the authority take the certificate back. */
+  /** Has the authority revoke the certificate. */
   async revoke(): Promise<void> {
     const issued = await this.#issued();
     if (issued !== undefined) await (await this.#authority()).revoke(issued.pem);
   }
 
-  /** Makes the key after the next change of keys; what a TLSA record says of it. */
+  /** Makes the key after the next change of keys; returns its TLSA data. */
   async makeNextKey(): Promise<{ tlsa: string }> {
     const { key } = await newRequest({ names: this.names });
     await this.#files.saveNextKey(key);
     return { tlsa: await tlsaOf(key) };
   }
 
-  /** The TLSA records that DNS has of this server's key, as text. */
+  /** The published TLSA records for this server's key, as text. */
   async publishedTlsa(): Promise<readonly string[]> {
     const answer = await openResolver(this.#config).tlsa(`_25._tcp.${this.#config.hostname}`);
     if (answer.kind === "failed") {
@@ -201,7 +201,7 @@ export class AcmeWork implements AsyncDisposable {
       );
   }
 
-  /** Since when the record of the next key has been seen in DNS: since now, where this is the first time. */
+  /** When the record of the next key was first seen in DNS: now, if this is the first time. */
   async seenSince(): Promise<number> {
     return await this.#files.nextKeySeen(systemClock.now());
   }
@@ -211,7 +211,7 @@ export class AcmeWork implements AsyncDisposable {
     const pair = await this.#files.read();
     if (pair === undefined) return undefined;
     const leaf = new X509Certificate(pair.cert);
-    // What stands in until the first is issued has signed itself.
+    // The stand-in before the first issue is self-signed.
     return leaf.checkIssued(leaf) ? undefined : { leaf, pem: pair.cert, key: pair.key };
   }
 
@@ -299,7 +299,7 @@ export class AcmeWork implements AsyncDisposable {
   }
 }
 
-/** What stands in a file with one secret, in one line. */
+/** Reads the secret in the single line of a file. */
 async function readSecret(path: string): Promise<string> {
   const text = (await Deno.readTextFile(path)).trim();
   if (text === "" || text.length > MAX_SECRET || /\s/.test(text)) {
@@ -308,7 +308,7 @@ async function readSecret(path: string): Promise<string> {
   return text;
 }
 
-/** What `TLSA 3 1 1` says of a private key, PEM. */
+/** The `TLSA 3 1 1` data of a private key, PEM. */
 async function tlsaOf(key: string): Promise<string> {
   const { createPublicKey, createHash } = await import("node:crypto");
   const der = createPublicKey(key).export({ type: "spki", format: "der" });

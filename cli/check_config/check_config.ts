@@ -84,11 +84,11 @@ async function checkConfig({ config: file, start }: Flags, io: Io): Promise<Exit
   return report.obstacles.length === 0 ? EXIT.ok : EXIT.config;
 }
 
-/** What is found, to be told at the end. */
+/** The findings, reported at the end. */
 class Report {
-  /** What a server does not start with. */
+  /** Problems that keep a server from starting. */
   readonly obstacles: string[] = [];
-  /** What is as wrong, though the server starts. */
+  /** Errors that do not keep a server from starting. */
   readonly errors: string[] = [];
   readonly warnings: string[];
   readonly #lines: string[] = [];
@@ -101,7 +101,7 @@ class Report {
     this.#lines.push(...lines);
   }
 
-  /** Takes what the check of storage finds; failures become `errors`. Too little room is no obstacle to a start. */
+  /** Adds the findings of the storage check; failures become `errors`. Low space does not prevent a start. */
   async findings(check: StorageCheck, errors: string[]): Promise<void> {
     for (const { id, outcome, what, next } of await checkStorage(check)) {
       if (outcome === "ok") continue;
@@ -111,7 +111,7 @@ class Report {
     }
   }
 
-  /** Says these lines, if they are not too many. */
+  /** Adds these lines, up to the bound. */
   list(lines: readonly string[]): void {
     this.say(...lines.slice(0, MAX_SHOWN));
     if (lines.length > MAX_SHOWN) this.say(`    … and ${lines.length - MAX_SHOWN} more`);
@@ -197,7 +197,7 @@ function absentAddresses(listen: Config["serveIn"]["listen"]): string[] {
   return absent.map((address) => `serve-in.listen: no interface has ${address} now; serve-in waits for it`);
 }
 
-/** Where the two servers cannot run side by side; one alone can, as in a container. */
+/** Ports that keep two servers from running side by side; one alone can, as in a container. */
 function collisions(endpoints: readonly Endpoint[], { listen, port }: Config["serveOut"]): string[] {
   const mine = endpoints.find((endpoint) =>
     port !== 0 && endpoint.port === port &&
@@ -214,7 +214,7 @@ function collisions(endpoints: readonly Endpoint[], { listen, port }: Config["se
   ];
 }
 
-/** Whether there is one, or would be. */
+/** Reports whether there is a certificate, or will be. */
 async function reportCertificate(config: Config, report: Report): Promise<boolean> {
   const { certificate, selfSigned } = config.tls;
   if (certificate === undefined) {
@@ -281,7 +281,7 @@ async function reportDkim(config: Config, report: Report): Promise<void> {
   }
 }
 
-/** Domains of our own whose mail leaves unsigned, though others' is signed: one may have been renamed. */
+/** Our own domains whose mail leaves unsigned, though that of others is signed: one may have been renamed. */
 function unsigned({ serveIn, serveOut }: Config, keys: readonly DkimKey[]): string[] {
   if (keys.length === 0) return [];
   const signer = new DkimSigner({ keys, logger: silentLogger });
@@ -306,7 +306,7 @@ async function reportStorage(config: Config, { report, tester, servers }: Storag
   try {
     places = configured.flatMap((server) => server.mailPlaces(config));
   } catch (error) {
-    // It has been said.
+    // It has been reported.
     if (error instanceof ConfigError) return;
     throw error;
   }

@@ -1,5 +1,5 @@
 /**
- * What check-config says of serve-submit.
+ * The part of check-config about serve-submit.
  *
  * @module
  */
@@ -14,17 +14,17 @@ import type { Endpoint } from "../../server/listeners.ts";
 import { serveIn } from "../../server/serve_in.ts";
 import { serveSubmit } from "../../server/serve_submit.ts";
 
-/** What takes the findings. */
+/** Collects the findings. */
 export interface SubmissionReport {
   say(...lines: string[]): void;
-  /** What a server does not start with. */
+  /** Problems that keep a server from starting. */
   readonly obstacles: string[];
-  /** What is as wrong, though the server starts. */
+  /** Errors that do not keep a server from starting. */
   readonly errors: string[];
   readonly warnings: string[];
 }
 
-/** Says what serve-submit would do; nothing where it is not configured. */
+/** Reports what serve-submit would do; nothing if it is not configured. */
 export function reportServeSubmit(config: Config, report: SubmissionReport): void {
   const { hostname, serveSubmit: submission, serveOut } = config;
   if (submission === undefined) return;
@@ -84,7 +84,7 @@ function collisions(mine: readonly Endpoint[], config: Config): string[] {
   try {
     others = endpointsOf(serveIn, config);
   } catch (error) {
-    // It has been said.
+    // It has been reported.
     if (error instanceof CommandError) return [];
     throw error;
   }

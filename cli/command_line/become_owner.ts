@@ -1,5 +1,5 @@
 /**
- * Root works in a directory of the service as the account that has it: that account could lead its paths elsewhere.
+ * Root works in a directory of the service as its owner, which could redirect paths in it.
  *
  * @module
  */
@@ -7,7 +7,7 @@ import process from "node:process";
 import { ownerOnPath } from "../../storage/path_owner.ts";
 
 /**
- * Becomes the account that could change the path, for the rest of the command; nothing for who is not root.
+ * Switches root to the account that could change the path, for the rest of the command; does nothing for others.
  * @throws {OpenPathError} when the path is open to more than one
  */
 export async function becomeOwner(directory: string): Promise<void> {

@@ -1,5 +1,5 @@
 /**
- * The subcommands on the command line, with their help and what is said of mistakes.
+ * The subcommands on the command line, with their help and error messages.
  *
  * @module
  */
@@ -12,7 +12,7 @@ import type { RegisterSubcommand } from "./subcommand.ts";
 import { versionLine } from "../../server/version.ts";
 
 /**
- * The subcommands, in the order of `--help`; a command loads no other one. To add one, write its file and put it
+ * The subcommands, in the order of `--help`; a command loads no other one. To add one, write its file and list it
  * here; the servers are in server/servers.ts.
  */
 export const SUBCOMMANDS: Readonly<Record<string, () => Promise<RegisterSubcommand>>> = {
@@ -43,7 +43,7 @@ async function loadServerCommand(name: ServerName): Promise<RegisterSubcommand> 
   return (program, registrar) => registerServer(program, { ...registrar, name });
 }
 
-/** Runs the subcommand that the first word names; what the process ends with. Whatever it throws is still to be said. */
+/** Runs the subcommand that the first word names; returns the exit code. The caller reports what it throws. */
 export async function runCommandLine(words: readonly string[], io: ServerIo): Promise<ExitCode> {
   const [name = ""] = words;
   let exitCode: ExitCode = EXIT.ok;
@@ -66,7 +66,7 @@ export async function runCommandLine(words: readonly string[], io: ServerIo): Pr
     await program.parseAsync(words, { from: "user" });
     return exitCode;
   } catch (error) {
-    // Commander has said it already; --help and --version come here with 0.
+    // Commander has reported it already; --help and --version come here with 0.
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
     throw error;
   }

@@ -12,13 +12,13 @@ export function printJson(value: unknown, io: Pick<Io, "out">): void {
   io.out(`${JSON.stringify(jsonValue(value), null, 2)}\n`);
 }
 
-/** Prints an array element by element, so that it may be long. Disposed, it is whole, whatever came between. */
+/** Prints an array element by element, so that it may be long. Disposing completes it in any case. */
 export class JsonArray implements Disposable {
   readonly #io: Pick<Io, "out">;
   readonly #wanted: boolean;
   #state: "empty" | "open" | "ended" = "empty";
 
-  /** Prints nothing at all where it is not `wanted`. */
+  /** Prints nothing unless `wanted`. */
   constructor(io: Pick<Io, "out">, { wanted = true }: { readonly wanted?: boolean } = {}) {
     this.#io = io;
     this.#wanted = wanted;
@@ -36,14 +36,14 @@ export class JsonArray implements Disposable {
     this.#state = "ended";
   }
 
-  /** Ends what has begun; an error before that stands by itself. */
+  /** Completes an array that has begun; an error before that stands by itself. */
   [Symbol.dispose](): void {
     if (this.#state === "open") this.end();
   }
 }
 
 /**
- * Runs a command whose error is to be JSON, too, where it has printed nothing else on standard output: `error` with
+ * Runs a command whose error is to be JSON, too, if it has printed nothing else on standard output: `error` with
  * what standard error says, and the exit code.
  */
 export async function withJsonErrors<T extends Pick<Io, "out" | "err">>(

@@ -1,5 +1,5 @@
 /**
- * A long queue in short: by destination, by sender, by what was said last.
+ * Summarizes a long queue: by destination, by sender, by last reply.
  *
  * @module
  */
@@ -8,15 +8,15 @@ import { isOpen } from "../../relay/queue_entry.ts";
 import { type QueueFilter, selects } from "../../relay/queue_filter.ts";
 import { count, printable, showDuration } from "./terminal.ts";
 
-/** What messages can be put together by. */
+/** What messages can be grouped by. */
 export const QUEUE_GROUPS = ["domain", "reason", "sender"] as const;
 
-/** One of these. */
+/** A grouping. */
 export type QueueGrouping = typeof QUEUE_GROUPS[number];
 
-/** Messages that have something in common. */
+/** Messages with a common domain, reason or sender. */
 export interface QueueGroup {
-  /** What: a domain, a sender, a reason. */
+  /** The domain, sender or reason. */
   readonly name: string;
   /** How many messages; one with recipients in several groups counts in each. */
   readonly messages: number;
@@ -24,11 +24,11 @@ export interface QueueGroup {
   readonly recipients: number;
   /** Of the oldest, in milliseconds. */
   readonly oldestAge: number;
-  /** What was said last most often; absent where nothing was. */
+  /** The most frequent last reply or error; absent if there is none. */
   readonly reason?: string;
 }
 
-/** Groups of one kind, at most; the messages of further ones count together. */
+/** Upper bound of the groups; the messages of further ones count together. */
 const MAX_GROUPS = 10_000;
 const OTHERS = "(others)";
 const UNTRIED = "not tried yet";
@@ -45,7 +45,7 @@ export class QueueSummary {
   readonly #grouping: QueueGrouping;
   readonly #groups = new Map<string, Counted>();
 
-  /** Nothing is counted yet. */
+  /** `grouping`: what messages are grouped by. */
   constructor(grouping: QueueGrouping) {
     this.#grouping = grouping;
   }
@@ -93,8 +93,8 @@ export class QueueSummary {
 const MAX_REASON = 120;
 
 /**
- * What another server said, without what differs from message to message: ids, addresses, times. So that messages which
- * wait for one reason come together.
+ * What another server said, without what differs from message to message: ids, addresses, times, so that messages which
+ * wait for one reason form one group.
  */
 export function reasonOf(words: string): string {
   const line = words.split("\n", 1)[0] ?? "";
@@ -117,7 +117,7 @@ export function groupsText(groups: readonly QueueGroup[], grouping: QueueGroupin
   }).join("");
 }
 
-/** What stands above a long list. */
+/** The text above a long list. */
 export function summaryText(summary: QueueSummary, total: number): string {
   const { groups } = summary;
   const shown = groups.slice(0, 5);

@@ -1,5 +1,5 @@
 /**
- * From the command line to a subcommand, and from what became of it to an exit code.
+ * Runs the subcommand of the command line, and turns its result into an exit code.
  *
  * @module
  */
@@ -7,7 +7,7 @@ import { EXIT, type ExitCode } from "../../server/exit_codes.ts";
 import { reportFailure } from "../../server/failure.ts";
 import { OutputClosedError, type ServerIo } from "../../server/io.ts";
 
-/** Runs the subcommand that `args` names; what the process ends with. */
+/** Runs the subcommand that `args` names; returns the exit code. */
 export async function run(args: readonly string[], io: ServerIo): Promise<ExitCode> {
   const words = helpWords(withoutTaskDashes(args));
   if (words[0] === "sendmail" || !words.includes("--json")) return await runWords(words, io);
@@ -30,12 +30,12 @@ async function runWords(words: readonly string[], io: ServerIo): Promise<ExitCod
   }
 }
 
-/** `help queue retry` as `queue retry --help`: commander knows one word behind `help`. */
+/** `help queue retry` as `queue retry --help`: commander knows one word after `help`. */
 function helpWords(words: readonly string[]): readonly string[] {
   return words[0] === "help" ? [...words.slice(1), "--help"] : words;
 }
 
-/** `deno task` hands on the dashes of `deno task mailapp -- serve-in` and `deno task demo -- --once`. */
+/** Removes the dashes that `deno task` passes on in `deno task mailapp -- serve-in` and `deno task demo -- --once`. */
 function withoutTaskDashes(args: readonly string[]): string[] {
   const at = args[0] === "demo" ? 1 : 0;
   return args.filter((arg, index) => index !== at || arg !== "--");

@@ -1,5 +1,5 @@
 /**
- * The account that the servers have as services, and what it may do: root sees no missing rights by trying itself.
+ * The account of the servers as services, and its rights: root would not notice missing ones by trying itself.
  *
  * @module
  */
@@ -27,7 +27,7 @@ export async function accountOf(
 }
 
 /**
- * The account of the servers: what their units say, or else the one that `install` makes, or else whoever has the data
+ * The account of the servers: that of their units, or else the one that `install` makes, or else the owner of the data
  * directory. `undefined`: no account but root's is known.
  */
 export async function serviceAccount({ dataDir }: Pick<Config, "dataDir">): Promise<Account | undefined> {
@@ -39,7 +39,7 @@ export async function serviceAccount({ dataDir }: Pick<Config, "dataDir">): Prom
   return await accountOf("", uid) ?? { name: String(uid), uid, gid };
 }
 
-/** What the last `User=` of a unit and its drop-ins says. */
+/** The last `User=` of a unit and its drop-ins. */
 async function unitAccount(): Promise<string> {
   for (const unit of UNITS) {
     const directory = `${unit}.d`;
@@ -59,7 +59,7 @@ async function readIfThere(path: string): Promise<string> {
   return await Deno.readTextFile(path).catch(() => "");
 }
 
-/** Who tries the paths of this configuration: for root the account of the servers, else this account itself. */
+/** The account that tests the paths of this configuration: for root that of the servers, else this account itself. */
 export async function storageTester(config: Pick<Config, "dataDir">): Promise<StorageTester> {
   const account = await serviceAccount(config);
   const uid = Deno.uid() ?? 0;

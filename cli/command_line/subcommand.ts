@@ -9,12 +9,12 @@ import type { ServerIo } from "../../server/io.ts";
 import type { ServerName } from "../../server/server_start.ts";
 import { isServerName, SERVER_NAMES } from "../../server/servers.ts";
 
-/** That of config/load.ts, which is much to load for commands that read no configuration. */
+/** The value of config/load.ts, which is too large to load for commands that read no configuration. */
 const DEFAULT_CONFIG_FILE = "/etc/mailapp/config.toml";
 
 /** What a subcommand is registered with. */
 export interface Registrar {
-  /** The process around. */
+  /** The process. */
   readonly io: ServerIo;
   /** Makes an action of commander's from one that gives an exit code. */
   action<Args extends unknown[]>(
@@ -42,7 +42,7 @@ export function parseServerName(text: string): ServerName {
   return text;
 }
 
-/** The end of a `--help`: what one would type. */
+/** Examples at the end of a `--help`. */
 export function examples(...lines: string[]): string {
   return `\nExample:\n${lines.map((line) => `  ${line}\n`).join("")}`;
 }

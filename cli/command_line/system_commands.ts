@@ -4,7 +4,7 @@
  * @module
  */
 
-/** What a program did. */
+/** The result of a program. */
 export interface CommandResult {
   /** Its exit code; `undefined` when it is not there. */
   readonly code: number | undefined;
@@ -35,7 +35,7 @@ export async function runSystemCommand(
   }
 }
 
-/** A program of the system whose output is read as it comes; whoever reads it ends it. */
+/** A program of the system whose output is read as it comes; the reader ends it. */
 export interface StreamingCommand {
   /** Its standard output. */
   readonly output: ReadableStream<Uint8Array>;

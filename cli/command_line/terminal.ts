@@ -1,5 +1,5 @@
 /**
- * What people read on a terminal: nothing in it may move the cursor, and times are told as people tell them.
+ * Text for people on a terminal: it must not move the cursor, and times are readable.
  *
  * @module
  */
@@ -10,7 +10,7 @@ import type { Io } from "../../server/io.ts";
 // deno-lint-ignore no-control-regex
 const UNSAFE = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
 
-/** A text from elsewhere, in one line, with what could play tricks escaped as `\u001b`. */
+/** Untrusted text in one line, with control characters escaped as `\u001b`. */
 export function printable(text: string): string {
   return text.replaceAll(UNSAFE, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
@@ -49,7 +49,7 @@ export function count(number: number, noun: string): string {
 // Less than this need no display, and a terminal needs no more than this of it.
 const INTERVAL = 500;
 
-/** Shows on a terminal's standard error how far long work has come; elsewhere nothing. */
+/** Shows the progress of long work on standard error if it is a terminal. */
 export class Progress implements Disposable {
   readonly #io: Io;
   readonly #clock: Clock;
@@ -76,7 +76,7 @@ export class Progress implements Disposable {
     this.#shownAt = now;
   }
 
-  /** Makes place for other output. */
+  /** Clears the line for other output. */
   clear(): void {
     if (this.#shown) this.#io.err("\r\u001b[K");
     this.#shown = false;

@@ -1,5 +1,5 @@
 /**
- * `deno task demo`: the product from nothing, on loopback. A development tool, so it is not in `--help`.
+ * `deno task demo`: runs the product on loopback, from scratch. A development tool, so it is not in `--help`.
  *
  * @module
  */
@@ -58,7 +58,7 @@ async function perform(
   { once, say, stop }: { readonly once: boolean; readonly say: Say; readonly stop: AbortSignal },
 ): Promise<ExitCode> {
   const tell: Tell = (who, text) => say(`     ${who.padEnd(9)}  ${text}`);
-  // What servers do meanwhile is shown in the step that it belongs to, or not at all.
+  // Events of the servers are shown in their step, or not at all.
   let hear: Tell = () => {};
 
   const directory = join(Deno.cwd(), "demo-data");
@@ -67,7 +67,7 @@ async function perform(
   const [here, later] = [domain("here", places), domain("later", places)];
   const home = {
     name: HOME,
-    // Not the name by which serve-out goes: then its own notices would have nowhere to go.
+    // Not serve-out's hostname: its own notices would have no destination.
     host: `mx.${HOME}`,
     address: "127.0.0.1",
     spf: "v=spf1 ip4:127.0.0.1 -all",
@@ -237,7 +237,7 @@ class Servers implements AsyncDisposable {
   ended(): Promise<readonly number[]> {
     return Promise.all(this.#servers.map(async ({ server }) => {
       const code = await server.ended;
-      // One that fails takes the demo down.
+      // A server that fails ends the demo.
       if (code !== 0) await this.stop();
       return code;
     }));
@@ -254,7 +254,7 @@ class Servers implements AsyncDisposable {
 
 /**
  * Makes the directory if it is not there, and keeps a second demo out of it until the result is disposed.
- * @throws {CommandError} when it cannot be had
+ * @throws {CommandError} when it cannot be created or locked
  */
 async function claimDirectory(directory: string): Promise<Disposable> {
   let lock: Deno.FsFile;
@@ -322,7 +322,7 @@ function messageText({ to, subject }: { readonly to: string; readonly subject: s
   ].join("\r\n");
 }
 
-/** How `deno task` is called where this runs. */
+/** The command line of `deno task` here. */
 function taskCommand({ env }: Io): string {
   return env.get("npm_command") === "exec" ? `npx --yes deno@${Deno.version.deno} task` : "deno task";
 }

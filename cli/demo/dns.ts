@@ -35,7 +35,7 @@ const ROUTING = new Set(["MX", "A", "AAAA"]);
 
 /**
  * Starts it on a port, or on a free one where that is taken. `asked` sees each question with its answer, as text.
- * @throws {Error} when no port can be had
+ * @throws {Error} when no port can be bound
  */
 export async function startDemoDns(
   domains: readonly DemoDomain[],
@@ -139,7 +139,7 @@ function show({ data }: ResourceRecord): string {
   return typeof data === "string" ? data : Object.values(data as Record<string, unknown>).join(" ");
 }
 
-/** Makes "there is none" an authority's word (RFC 2308 §2). */
+/** The SOA record that makes a negative answer authoritative (RFC 2308 §2). */
 function authority(name: string): ResourceRecord {
   const zone = name.split(".").slice(-2).join(".");
   const data = {

@@ -1,5 +1,5 @@
 /**
- * Key files that we make: who may read them, and that none is ever overwritten.
+ * Creates key files: with safe permissions, and never over an existing one.
  *
  * @module
  */
@@ -18,9 +18,9 @@ export function dkimDirectory({ dataDir }: Pick<Config, "dataDir">): string {
 }
 
 /**
- * Makes a key below the data directory, mode 0600; where root does so, it belongs to whom the data directory belongs.
+ * Makes a key below the data directory, mode 0600; made by root, it belongs to the owner of the data directory.
  * @returns the path
- * @throws {CommandError} when there is such a file, or it cannot be written
+ * @throws {CommandError} when the file exists, or cannot be written
  */
 export async function makeDkimFile(
   config: Config,
@@ -40,7 +40,7 @@ export async function makeDkimFile(
       if (error instanceof Deno.errors.AlreadyExists) return false;
       throw error;
     });
-    // The directory above belongs to the service: never follow what it could have put in the place of this one.
+    // The parent directory belongs to the service: never follow a symbolic link that it could have put here.
     if (fresh && owner !== undefined) await lchown(directory, owner.uid, owner.gid);
     const file = await open(path, "wx", 0o600);
     try {
@@ -59,7 +59,7 @@ export async function makeDkimFile(
   }
 }
 
-/** Whom the key must belong to so that the service can read it; `undefined`: whoever makes it. */
+/** The owner that lets the service read the key; `undefined`: the present account. */
 async function ownerFor({ dataDir }: Config): Promise<{ uid: number; gid: number } | undefined> {
   if (Deno.uid() !== 0) return undefined;
   const { uid, gid } = await Deno.stat(dataDir);

@@ -1,5 +1,5 @@
 /**
- * `mailapp explain`: what would become of mail to an address, without sending any.
+ * `mailapp explain`: how mail to an address would be handled, without sending any.
  *
  * @module
  */
@@ -59,7 +59,7 @@ interface Flags extends Partial<IncomingFlags> {
   readonly json?: true;
 }
 
-/** The sender of incoming mail; `undefined` where nothing is asked about one. */
+/** The sender of incoming mail; `undefined` if no sender is given. */
 function incomingOf({ from, ip, helo }: Flags): IncomingFlags | undefined {
   if (from !== undefined && ip !== undefined) return { from, ip, ...(helo !== undefined && { helo }) };
   if (from === undefined && ip === undefined && helo === undefined) return undefined;
@@ -88,7 +88,7 @@ function atDomain({ localPart, text }: MailboxAddress, domain: string): MailboxA
   return { localPart, domain, text: `${text.slice(0, text.lastIndexOf("@"))}@${domain}` };
 }
 
-/** What serve-in does with it; absent where the domain is not local. */
+/** What serve-in does with it; absent if the domain is not local. */
 type Local =
   | { readonly accepted: true; readonly maildirs: readonly string[] }
   | { readonly accepted: false };
@@ -100,11 +100,11 @@ interface Explanation {
   readonly outcome: Exclude<Targets, { kind: "targets" }> | { readonly kind: "targets" };
   readonly targets: readonly Omit<Target, "auth">[];
   readonly tls?: TlsPolicy;
-  /** Why an MTA-STS policy that is announced does not apply. */
+  /** Why an announced MTA-STS policy does not apply. */
   readonly stsFailure?: StsFailure;
   /** What the running serve-out says of its queue. */
   readonly server?: DomainAnswer;
-  /** Whether the running serve-out goes by other settings than those of the file; then the rest is by its own. */
+  /** Whether the running serve-out uses settings other than those of the file; then the rest is by its own. */
   readonly outdated?: boolean;
   /** What the running serve-in says to the recipient. */
   readonly serveIn?: { readonly reply: string } | { readonly error: string };
@@ -143,7 +143,7 @@ async function explain(
     domain,
     ...(local && { local }),
     outcome: found.kind === "targets" ? { kind: "targets" } : found,
-    // The password is nobody's business.
+    // The password must not be shown.
     targets: targets.map(({ auth: _, ...target }) => target),
     ...(tls && { tls }),
     ...(found.kind === "targets" && found.stsFailure && { stsFailure: found.stsFailure }),
@@ -184,7 +184,7 @@ function queueOf({ status: { nextAt, ...status }, hosts }: DomainAnswer): unknow
   };
 }
 
-/** Where mail would go by the file, as any account can find out. */
+/** Where mail would go according to the file. */
 async function readFile(config: Config, domain: string): Promise<Targets> {
   const resolver = openResolver(config);
   const parts = { live: { config, resolver }, logger: silentLogger };
@@ -195,7 +195,7 @@ async function readFile(config: Config, domain: string): Promise<Targets> {
 }
 
 interface RunningServer {
-  /** Where it would send the domain's mail; absent where it is of a version that does not say. */
+  /** Where it would send the domain's mail; absent if its version does not say. */
   readonly route?: RouteAnswer;
   /** What it knows of these targets. */
   about(targets: readonly Target[]): Promise<DomainAnswer | undefined>;
@@ -214,7 +214,7 @@ async function askServer(config: Config, domain: string): Promise<RunningServer 
   }
 }
 
-/** What a server answers; nothing where it ends just now, or does not know the question. */
+/** A server's answer; `undefined` if it is shutting down, or does not know the request. */
 async function orNothing<T>(answer: Promise<T>): Promise<T | undefined> {
   try {
     return await answer;
@@ -224,7 +224,7 @@ async function orNothing<T>(answer: Promise<T>): Promise<T | undefined> {
   }
 }
 
-/** What the running serve-in says to the recipient, where it can be asked. */
+/** What the running serve-in says to the recipient, if it can be asked. */
 async function serveInSays(config: Config, recipient: MailboxAddress): Promise<Explanation["serveIn"]> {
   const [at] = ownTargets(config, { logger: silentLogger }).local?.listeners ?? [];
   if (at === undefined || at.port === 0) return undefined;
@@ -322,7 +322,7 @@ function describePolicySource(
   return [`  MTA-STS policy of ${printable(domain)}, id ${id}, until ${showTime(until)}, ${MODES[mode]}`];
 }
 
-/** What the running serve-in says, where the file says something else. */
+/** What the running serve-in says, if it differs from the file. */
 function describeServeIn(serveIn: Explanation["serveIn"], local: Local | undefined): string[] {
   if (serveIn === undefined) return [];
   if ("error" in serveIn) return [`  serve-in does not answer: ${printable(serveIn.error)}`];

@@ -1,6 +1,6 @@
 /**
- * `mailapp explain --from --ip`: what serve-in would find out about a sender, and what would become of the message. It
- * asks DNS, and nobody else.
+ * `mailapp explain --from --ip`: what serve-in's checks would say of a sender, and how the message would be handled. It
+ * queries DNS only.
  *
  * @module
  */
@@ -23,9 +23,9 @@ import { openMailboxes } from "../../server/parts.ts";
 import { openResolver } from "../../server/relay_parts.ts";
 import { printable } from "../command_line/terminal.ts";
 
-/** Who would send, as it was typed. */
+/** The sender, as typed. */
 export interface IncomingFlags {
-  /** The reverse-path, which is taken for the author as well; `<>` for none. */
+  /** The reverse-path, also used as the author; `<>` for none. */
   readonly from: string;
   /** The client's address. */
   readonly ip: string;
@@ -33,13 +33,13 @@ export interface IncomingFlags {
   readonly helo?: string;
 }
 
-/** What would become of the message. */
+/** How the message would be handled. */
 export interface IncomingExplanation {
   readonly address: string;
   readonly from: string;
   readonly ip: string;
   readonly helo: string;
-  /** Whether there is somebody to take it. */
+  /** Whether the recipient exists. */
   readonly recipient: "accepted" | "unknown" | "not_local";
   readonly spf?: SenderFindings["spf"];
   readonly heloSpf?: SenderFindings["heloSpf"];
@@ -49,17 +49,17 @@ export interface IncomingExplanation {
   readonly ignoredLists: readonly { readonly zone: string; readonly reason: string }[];
   /** Without a DKIM signature; absent where DMARC is off. */
   readonly dmarc?: DmarcVerdict;
-  /** `greylist`: it would be asked to come again first. */
+  /** `greylist`: the client would be asked to retry first. */
   readonly outcome: "refuse" | "greylist" | "junk" | "inbox";
   readonly why: string;
-  /** The directories that it would be filed in; none where it is refused. */
+  /** The directories that it would be filed in; none if it is refused. */
   readonly folders: readonly string[];
-  /** Why it could not be told whether greylisting knows the sender. */
+  /** Why it is unknown whether greylisting knows the sender. */
   readonly greylistUnknown?: string;
 }
 
 /**
- * Finds it out.
+ * Runs the checks.
  * @throws {CommandError} where the sender cannot be read
  */
 export async function explainIncoming(
@@ -152,7 +152,7 @@ async function reverseNames(ip: string, resolver: TimedResolver): Promise<readon
   return answer.kind === "found" ? answer.records : [];
 }
 
-/** Whether the sender would be asked to come again; a reason where that cannot be told. */
+/** Whether the client would be asked to retry; a reason if that is unknown. */
 async function askGreylist(
   config: Config,
   { sender, judgement, identity: { ip, helo, mailFrom } }: {

@@ -1,5 +1,5 @@
 /**
- * The directories of an installation, and whose they are.
+ * The directories of an installation, and their owners.
  *
  * @module
  */
@@ -12,7 +12,7 @@ import { DATA_MODE, openMailboxes } from "../../server/parts.ts";
 import { accountOf, SERVICE_ACCOUNT } from "../command_line/service_account.ts";
 import type { Installation } from "./installation.ts";
 
-/** Makes those for data, mail and log, for the account and its group. */
+/** Creates those for data, mail and log, for the account and its group. */
 export async function makeDirectories(mailRoot: string, installation: Installation): Promise<void> {
   const { config, io, prefix } = installation;
   const account = await accountOf(prefix);
@@ -34,7 +34,7 @@ export async function makeDirectories(mailRoot: string, installation: Installati
   } else await make(logDirectory, { mode: 0o2750 });
 }
 
-/** What may be in the data directory where root has made or restored it. */
+/** What may be in a data directory that root has made or restored. */
 const DATA_ROOMS = [
   ACCOUNTS_DIRECTORY,
   "dkim",
@@ -49,7 +49,7 @@ const DATA_ROOMS = [
   "mta-sts.json",
 ];
 
-/** Makes a directory, or hands over one that root has prepared; what became of it. */
+/** Creates a directory, or hands over one that root has prepared; returns which of these it did. */
 async function makeDirectory(
   path: string,
   { mode, account, known = [] }: {
@@ -80,7 +80,7 @@ async function makeDirectory(
   return isNew ? "made" : `handed over to ${SERVICE_ACCOUNT}`;
 }
 
-/** What each unit hides from the other server; it can only hide what is there when it starts. */
+/** The directories that units hide from other servers; a unit can hide only what exists when it starts. */
 async function makeRooms(dataDir: string, account: Account | undefined): Promise<void> {
   if (account !== undefined && (await Deno.lstat(dataDir)).uid !== account.uid) return;
   for (const room of [ACCOUNTS_DIRECTORY, "dkim", "incoming", "spool", "submit"]) {
@@ -93,7 +93,7 @@ async function makeRooms(dataDir: string, account: Account | undefined): Promise
     }
     if (account !== undefined) await lchown(path, account.uid, account.gid);
   }
-  // A unit may not make what is setgid; and what an older version made lets nobody through.
+  // A unit may not create setgid directories; and those of an older version cannot be traversed.
   const maildrop = maildropDirectory(dataDir);
   const isNew = await Deno.mkdir(maildrop, { mode: 0o700 }).then(() => true, () => false);
   if (isNew && account !== undefined) await lchown(maildrop, account.uid, account.gid);
@@ -103,7 +103,7 @@ async function makeRooms(dataDir: string, account: Account | undefined): Promise
   await Deno.chmod(dataDir, (mode ?? DATA_MODE) & 0o7777 | 0o001);
 }
 
-/** The root of the Maildirs; where that is a directory of the system, as /var/mail is, what comes below it. */
+/** The root of the Maildirs; if that is a system directory, such as /var/mail, the directories below it. */
 async function mailDirectories(mailRoot: string, { config, prefix }: Installation): Promise<string[]> {
   if (config.serveIn.domains.length === 0) return [];
   const root = await Deno.stat(prefix + mailRoot).catch(() => undefined);
@@ -111,7 +111,7 @@ async function mailDirectories(mailRoot: string, { config, prefix }: Installatio
   if (root === undefined || (account !== undefined && root.uid === account.uid)) return [mailRoot];
   const below = openMailboxes(config).all().flatMap(({ path }) => {
     const [first = "", ...rest] = relative(mailRoot, path).split("/");
-    // A Maildir itself, or a home, is not for us to make.
+    // Maildirs and home directories are not created here.
     return rest.length === 0 ? [] : [join(mailRoot, first)];
   });
   return [...new Set(below)];

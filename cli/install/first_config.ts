@@ -1,10 +1,10 @@
 /**
- * The text of a first configuration: what differs from the defaults, and hints at what may come next.
+ * The text of a first configuration: what differs from the defaults, and hints at further settings.
  *
  * @module
  */
 
-/** What the answers come to. */
+/** The answers. */
 export interface FirstAnswers {
   readonly hostname: string;
   readonly dataDir: string;
@@ -12,9 +12,9 @@ export interface FirstAnswers {
   readonly domains: readonly string[];
   /** Local-parts and addresses, or `system`. */
   readonly users: readonly string[] | "system";
-  /** Who gets what is for postmaster, root and abuse. */
+  /** The recipient of mail to postmaster, root and abuse. */
   readonly postmaster: string;
-  /** Absent: one of our own making. */
+  /** Absent: self-signed. */
   readonly certificate?: { readonly cert: string; readonly key: string };
   /** Whether people send mail from phones and computers. */
   readonly submission: boolean;
@@ -27,7 +27,7 @@ export interface FirstAnswers {
 /** The defaults of the configuration, which need not be written. */
 export const DEFAULT_PATHS = { dataDir: "/var/lib/mailapp", mailPath: "/var/mail/{domain}/{user}" } as const;
 
-/** The roles whose mail is for people: postmaster by RFC 5321, root by what programs do, abuse by RFC 2142. */
+/** The roles whose mail people read: postmaster by RFC 5321, root by convention, abuse by RFC 2142. */
 const ROLES = ["postmaster", "root", "abuse"] as const;
 
 /** The file. */
@@ -81,7 +81,7 @@ export function firstConfig(answers: FirstAnswers): string {
   ].join("\n");
 }
 
-// JSON's strings are TOML's.
+// JSON strings are valid in TOML.
 function text(value: string): string {
   return JSON.stringify(value);
 }

@@ -1,5 +1,5 @@
 /**
- * Certificates that are on the machine already, where certbot and Caddy keep them.
+ * Finds certificates of certbot and Caddy on the machine.
  *
  * @module
  */
@@ -7,9 +7,9 @@ import { join } from "@std/path";
 import type { Clock } from "../../base/clock.ts";
 import { CertificateError, loadCertificate } from "../../tls/certificates.ts";
 
-/** A pair that works and is for the server's name. */
+/** A usable pair for the server's name. */
 export interface FoundCertificate {
-  /** Who keeps it. */
+  /** The program that manages it. */
   readonly keeper: "certbot" | "Caddy";
   readonly cert: string;
   readonly key: string;
@@ -17,14 +17,14 @@ export interface FoundCertificate {
   readonly validUntil: number;
 }
 
-/** Where Caddy has its data: as a service of Debian, and run by root. */
+/** Caddy's data directories: as a Debian service, and run by root. */
 const CADDY = [
   "/var/lib/caddy/.local/share/caddy/certificates",
   "/root/.local/share/caddy/certificates",
 ];
 
 /**
- * Finds them, the best first: what is for this name, not expired, and can be read.
+ * Finds the readable, unexpired certificates for this name, the best first.
  * @param root What all paths are below; empty: this machine.
  */
 export async function findCertificates(
@@ -64,7 +64,7 @@ async function directories(path: string): Promise<string[]> {
     const entries = await Array.fromAsync(Deno.readDir(path));
     return entries.flatMap(({ name, isFile }) => isFile ? [] : [join(path, name)]);
   } catch {
-    // Not there, or not for this account to see.
+    // Missing, or not readable by this account.
     return [];
   }
 }

@@ -1,5 +1,5 @@
 /**
- * `mailapp init`: a first configuration, with keys and certificate. Asks on a terminal, else goes by its flags.
+ * `mailapp init`: a first configuration, with keys and certificate. Asks on a terminal, else uses its flags.
  *
  * @module
  */
@@ -87,7 +87,7 @@ export function registerInit(program: Command, { io, action }: Registrar): void 
     }));
 }
 
-/** What an answer may be. */
+/** The permitted answers. */
 const WANTED = {
   hostname: "a full name, such as mx.example.com",
   domain: "a domain, such as example.com",
@@ -131,7 +131,7 @@ async function init(flags: Flags, { io, ask }: { readonly io: Io; readonly ask?:
     throw new CommandError("--cert and --key go together", EXIT.usage);
   }
   const answers = await gather(flags, { io, file, ...(ask && { ask }) });
-  // With keys that are not there yet, but otherwise as it will be: nothing is made for what would not do.
+  // Checked before anything is created, as if the keys existed.
   const config = checkAnswers(answers, file);
   await makeDirectory(dirname(file));
   await prepareDataDir(config);
@@ -158,7 +158,7 @@ async function refuseIfThere(file: string): Promise<void> {
   );
 }
 
-/** Before anybody has answered questions for nothing. */
+/** Called before any question is asked. */
 async function requireWritable(directory: string): Promise<void> {
   try {
     await checkAccess(await nearestExisting(directory), constants.W_OK | constants.X_OK);
@@ -167,7 +167,7 @@ async function requireWritable(directory: string): Promise<void> {
   }
 }
 
-/** The flags' answers, and for what they do not say the user's, or else the default. */
+/** Collects the answers: from the flags, else from the user, else the defaults. */
 async function gather(
   flags: Flags,
   { io, file, ask }: { readonly io: Io; readonly file: string; readonly ask?: Ask },
@@ -272,7 +272,7 @@ function describe({ keeper, cert, validUntil }: FoundCertificate): string {
   return `${cert} (${keeper}'s, until ${new Date(validUntil).toISOString().slice(0, 10)})`;
 }
 
-/** The configuration that the answers are. */
+/** Builds and checks the configuration of the answers. */
 function checkAnswers(answers: FirstAnswers, file: string): Config {
   try {
     const config = parseConfig(firstConfig(answers), { file });
@@ -297,7 +297,7 @@ async function makeDirectory(path: string): Promise<void> {
   }
 }
 
-/** Made now, so that its fingerprint can be published; where the service owns the directory, at its start. */
+/** Makes it now, so that its fingerprint can be published; if the service owns the directory, the service makes it. */
 async function makeCertificate(config: Config, io: Io): Promise<void> {
   const { dataDir, hostname } = config;
   if ((await Deno.stat(dataDir)).uid !== Deno.uid()) {

@@ -1,5 +1,5 @@
 /**
- * `mailapp install`: makes the two servers services of this machine, under systemd.
+ * `mailapp install`: installs the servers as systemd services.
  *
  * @module
  */
@@ -31,7 +31,7 @@ interface Flags {
   readonly executable?: string;
 }
 
-/** Where the program goes when it lies where services should not run it from. */
+/** Where the program is copied if services should not run it from its present place. */
 const EXECUTABLE = "/usr/local/bin/mailapp";
 
 /** Registers the subcommand. */
@@ -72,7 +72,7 @@ async function install(flags: Flags, io: Io): Promise<ExitCode> {
     await writeFiles(files, installation);
     await makeAccount(installation);
     await makeDirectories(mailRoot, installation);
-    // Into directories that have their modes already.
+    // After the directories have their modes.
     if (prefix !== "") await copyConfigured(installation);
     if (prefix === "") await finishInstall(installation);
   } catch (error) {
@@ -125,7 +125,7 @@ async function writeFiles(files: readonly InstalledFile[], { io, prefix }: Insta
   }
 }
 
-/** What the machine must be told. */
+/** The last steps: reloads systemd and says what to do next. */
 async function finishInstall({ config, io }: Installation): Promise<void> {
   const lineage = certbotLineage(config);
   if (lineage !== undefined && await Deno.stat(lineage).then(() => true, () => false)) {

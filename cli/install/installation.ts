@@ -13,18 +13,18 @@ import { vitalFiles } from "../../server/storage_parts.ts";
 import { accountOf, SERVICE_ACCOUNT } from "../command_line/service_account.ts";
 import { runSystemCommand } from "../command_line/system_commands.ts";
 
-/** Where to, and what for. */
+/** The target of an installation. */
 export interface Installation {
   /** Its paths are those of the machine that it is for. */
   readonly config: Config;
-  /** Tells the user. */
+  /** Output for the user. */
   readonly io: Io;
   /** What all paths are below; empty: this machine. */
   readonly prefix: string;
 }
 
 /**
- * The configuration that is named, as the machine below `prefix` has it. One that this machine alone has is copied
+ * The named configuration, as the machine below `prefix` has it. One that exists only on this machine is copied
  * there, with the keys and passwords that it names.
  * @throws as `loadConfig` of config/load.ts
  */
@@ -45,7 +45,7 @@ export async function loadInstalled(
   return parseConfig(text, { file, systemHostname: () => own });
 }
 
-/** Copies what the configuration names from this machine to where the image lacks it. */
+/** Copies files named by the configuration from this machine if the image lacks them. */
 export async function copyConfigured({ config, io, prefix }: Installation): Promise<void> {
   const servers = (await allServers()).filter((server) => server.isConfigured(config));
   const account = await accountOf(prefix);
@@ -70,7 +70,7 @@ async function exists(path: string): Promise<boolean> {
   return await Deno.lstat(path).then(() => true, () => false);
 }
 
-/** Makes the account, by the first of these that is there. In an image without a passwd file it is left to its first boot. */
+/** Creates the account, with the first available tool. In an image without a passwd file its first boot does so. */
 export async function makeAccount({ io, config, prefix }: Installation): Promise<void> {
   if (await accountOf(prefix) !== undefined) return;
   if (prefix !== "" && (Deno.uid() !== 0 || !await exists(`${prefix}/etc/passwd`))) return;

@@ -1,18 +1,18 @@
 /**
- * Files that `install` writes and may write again: those that somebody has changed since are left alone.
+ * Files that `install` writes and updates, unless the administrator has changed them.
  *
  * @module
  */
 import { dirname } from "@std/path";
 import type { InstalledFile } from "./units.ts";
 
-/** What became of a file; `kept`: somebody changed it, and ours is beside it as `.new`. */
+/** The outcome for a file; `kept`: it was changed, and ours is beside it as `.new`. */
 export type WriteOutcome = "written" | "updated" | "unchanged" | "kept";
 
 const STAMP =
   /(?<![^\n])# mailapp install: ([0-9a-f]{64}), changed by hand if the lines above have another SHA-256\n(?![^\n])/;
 
-/** Writes a file, unless one is there that is not as `install` left it. */
+/** Writes a file, unless it was changed since `install` wrote it. */
 export async function writeInstalled({ path, text, mode }: InstalledFile): Promise<WriteOutcome> {
   const stamped = text +
     `# mailapp install: ${await sha256(text)}, changed by hand if the lines above have another SHA-256\n`;

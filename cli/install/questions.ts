@@ -6,11 +6,11 @@
 import { CommandError, EXIT } from "../../server/exit_codes.ts";
 import type { Io } from "../../server/io.ts";
 
-/** Asks a question; what was typed, `null` when the input has ended. */
+/** Asks a question; returns what was typed, `null` at the end of the input. */
 export type Ask = (question: string) => string | null;
 
 /**
- * Asks a question on the terminal, which stays in its usual mode, so that Ctrl-C ends the program as it ends any.
+ * Asks a question on the terminal, which stays in its normal mode, so that Ctrl-C ends the program.
  * @returns the line; `null` at the end of the input
  */
 export function askOnTerminal(question: string, { out }: Pick<Io, "out">): string | null {
@@ -26,22 +26,22 @@ export function askOnTerminal(question: string, { out }: Pick<Io, "out">): strin
 
 /** How one question is answered. */
 export interface Question {
-  /** What answers it in place of the user. */
+  /** The flag that answers it in place of the user. */
   readonly flag: string;
-  /** The answer where none is given. */
+  /** The default answer. */
   readonly preset: string | undefined;
-  /** The answer as it is used; `undefined` where it will not do. */
+  /** Parses the answer; `undefined` if it is invalid. */
   readonly parse: (text: string) => string | undefined;
   /** What is allowed. */
   readonly wanted: string;
 }
 
-/** Asks until the answer will do; without a terminal the default must. */
+/** Asks until the answer is valid; without a terminal uses the default. */
 export class Questions {
   readonly #io: Io;
   readonly #ask: Ask | undefined;
 
-  /** Without `ask` the presets answer. */
+  /** Without `ask` the presets are used. */
   constructor(io: Io, ask: Ask | undefined) {
     this.#io = io;
     this.#ask = ask;

@@ -1,5 +1,5 @@
 /**
- * The files that make mailapp a part of a Debian machine: systemd units, service account, certbot's hook, log rotation.
+ * The files of an installation on Debian: systemd units, service account, certbot's hook, log rotation.
  * Texts only; install.ts writes them.
  *
  * @module
@@ -16,7 +16,7 @@ import { shellWord } from "../../base/shell_word.ts";
 export interface InstalledFile {
   /** Absolute. */
   readonly path: string;
-  /** In which each line that begins with `#` is a comment. */
+  /** The content; each line that begins with `#` is a comment. */
   readonly text: string;
   /** Permission bits. */
   readonly mode: number;
@@ -62,7 +62,7 @@ export async function installedFiles(config: Config, options: UnitOptions): Prom
 /** Where certbot looks for what to do after a renewal. */
 export const certbotHookPath = "/etc/letsencrypt/renewal-hooks/deploy/mailapp";
 
-/** The directory of the certificate in certbot's care, if it is. */
+/** The lineage directory of a certificate managed by certbot. */
 export function certbotLineage({ tls: { certificate } }: Config): string | undefined {
   if (!certificate?.keyFile.startsWith(CERTBOT_LIVE)) return undefined;
   const [name] = certificate.keyFile.slice(CERTBOT_LIVE.length).split("/");
@@ -78,7 +78,7 @@ interface UnitParts extends UnitOptions {
 function unit(config: Config, parts: UnitParts): string {
   const { executable, mailRoot, server } = parts;
   const { name, unit: { description, umask, settings } } = server;
-  // The addresses say nothing of the ports, which are the same on all.
+  // The ports are the same on all addresses.
   const addresses = [{ address: "127.0.0.1", tentative: false }];
   const ports = server.endpoints(config, { hasCertificate: true, addresses }).map(({ port }) => port);
   const others = parts.servers.filter((other) => other !== server).map(({ unit }) => `${unit.name}.service`);
@@ -162,7 +162,7 @@ WantedBy=multi-user.target
 `;
 }
 
-/** Has no more than renewing takes: the directory of the certificate, the port of the challenge, and the network. */
+/** Limited to what renewal needs: the directory of the certificate, the port of the challenge, and the network. */
 function renewalService(config: Config, { executable, mailRoot }: UnitOptions): string {
   const { dataDir, file } = config;
   const renew = [executable, "certificate", "renew", ...(file === undefined ? [] : ["--config", file])];
@@ -222,12 +222,12 @@ Persistent=yes
 WantedBy=timers.target
 `;
 
-/** Whether somebody is to be told of a unit that has failed. */
+/** Whether alerts are sent for a failed unit. */
 function hasAlerts({ alerts: { webhook, mail } }: Config): boolean {
   return webhook !== undefined || mail !== undefined;
 }
 
-/** Started by systemd with the name of a unit that it has given up. */
+/** Started by systemd with the name of a failed unit. */
 function alertUnit(config: Config, { executable }: UnitOptions): string {
   const file = config.file === undefined ? "" : ` --config ${word(config.file, ["$"])}`;
   return `[Unit]

@@ -1,5 +1,5 @@
 /**
- * Leaves a message for serve-out while that is not there.
+ * Leaves a message for serve-out while it is not running.
  *
  * @module
  */
@@ -13,7 +13,7 @@ import type { Server } from "./server.ts";
 
 /**
  * Leaves the message in the maildrop, in several files where its recipients are too many for one.
- * @param options `reason`: why serve-out cannot have it now
+ * @param options `reason`: why serve-out cannot take it now
  * @throws {CommandError} when it cannot be left there
  */
 export async function leave(

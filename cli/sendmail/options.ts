@@ -32,7 +32,7 @@ export interface SendmailOptions {
 
 const WITH_VALUE = new Set("ABCFLNORVXbefhopr");
 const WITHOUT_VALUE = new Set("GIUcimntvx");
-// These may have a value, but only right behind them.
+// These may have a value, but only directly after them.
 const MAYBE_VALUE = new Set("dq");
 
 const MODES: Readonly<Record<string, SendmailMode>> = {
@@ -43,7 +43,7 @@ const MODES: Readonly<Record<string, SendmailMode>> = {
 };
 
 /**
- * Reads the arguments behind `sendmail`.
+ * Reads the arguments after `sendmail`.
  * @throws {CommandError} with exit code 64
  */
 export function parseSendmailOptions(args: readonly string[]): SendmailOptions {
@@ -97,7 +97,7 @@ export function parseSendmailOptions(args: readonly string[]): SendmailOptions {
       case "C":
         config = value;
         break;
-        // The others tune or trace what is not there, or say what is so anyway.
+        // The others tune or trace what does not exist here, or ask for the default.
     }
   };
 

@@ -58,7 +58,7 @@ export const standardStreams = {
 
 /**
  * Runs sendmail with these arguments. Where serve-out cannot be reached, or puts the message off, it waits in the
- * maildrop: programs such as cron do not come again.
+ * maildrop: programs such as cron do not retry.
  * @throws {CommandError} with the exit code of sysexits.h that fits: 75 when serve-out says 4xx, or is not there, and the
  * message cannot wait in the maildrop
  */
@@ -87,7 +87,7 @@ export async function sendmail(args: readonly string[], io: SendmailIo): Promise
   return report(message, { results: await leaveWhatWaits(message, { results, server, io }), io });
 }
 
-/** Leaves what is to wait in the maildrop; what is left to report then. */
+/** Leaves what must wait in the maildrop; returns what is left to report. */
 async function leaveWhatWaits(
   message: Message,
   { results, server, io }: {
@@ -102,7 +102,7 @@ async function leaveWhatWaits(
   try {
     await leave({ ...message, recipients }, { server, reason: lost[0] ?? "serve-out does not take it now" });
   } catch (error) {
-    // Its refusals are to be told as well, and what others have got must not be sent again.
+    // Its refusals must be reported as well, and what others have received must not be sent again.
     if (!(error instanceof CommandError) || lost.length > 0) throw error;
     io.err(`${error.message}\n`);
     return results;
@@ -114,7 +114,7 @@ function isPutOff(result: RecipientResult | undefined): boolean {
   return result?.kind === "lost" || (result?.kind === "refused" && result.reply.code < 500);
 }
 
-/** What serve-out takes; while it is not there, what its configuration says. */
+/** The size limit of serve-out; while it is not running, that of its configuration. */
 async function largestMessage(server: Server): Promise<number> {
   try {
     return await talk(server, (client) => Promise.resolve(client.capabilities.size || server.maxMessageSize));
@@ -187,7 +187,7 @@ function userName({ env }: Io): string {
       if (name && id === String(uid)) return name;
     }
   } catch {
-    // Then the environment must do.
+    // Fall back to the environment.
   }
   return env.get("LOGNAME") || env.get("USER") || "nobody";
 }

@@ -1,5 +1,5 @@
 /**
- * The way from a program to serve-out.
+ * Connects a program to serve-out.
  *
  * @module
  */
@@ -41,7 +41,7 @@ export async function findServer({ config: file }: SendmailOptions, io: Io): Pro
   try {
     config = await loadConfig(file, { env: io.env });
   } catch (error) {
-    // Not everybody may read it, and not every machine has a name that a mail server could use.
+    // Not every account may read it, and not every machine has a name that a mail server could use.
     const unreadable = error instanceof ConfigFileError && error.reason === "forbidden" && file === undefined;
     if (unreadable || (error instanceof ConfigError && error.file === undefined)) return DEFAULT_SERVER;
     throw error;

@@ -1,5 +1,5 @@
 /**
- * What the log says of today and yesterday: how much went in and out, hour by hour, and what was refused for which
+ * Figures of the log for today and yesterday: mail in and out, hour by hour, and refusals with their
  * reasons.
  *
  * @module
@@ -20,7 +20,7 @@ export interface Figures {
   refused: number;
   /** Recipients that other servers took. */
   relayed: number;
-  /** Attempts that come again. */
+  /** Attempts that will be retried. */
   deferred: number;
   /** Recipients that were refused for good, or given up. */
   failed: number;
@@ -34,11 +34,11 @@ export interface LogFigures {
   readonly refusals: readonly Reason[];
   /** What others said to us most often. */
   readonly deferrals: readonly Reason[];
-  /** When each server said last that it serves, by its name. */
+  /** When each server last started to serve, by its name. */
   readonly started: ReadonlyMap<string, number>;
 }
 
-/** Something that was said. */
+/** A reply, with its count. */
 export interface Reason {
   /** Without what differs from message to message. */
   readonly words: string;
@@ -49,7 +49,7 @@ export interface Reason {
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
 const TOP = 10;
-/** Different reasons that are told apart. */
+/** Upper bound of distinct reasons. */
 const MAX_REASONS = 2000;
 
 const EVENTS: Readonly<Record<string, keyof Figures>> = {
@@ -121,7 +121,7 @@ function top(reasons: ReadonlyMap<string, number>): Reason[] {
     .sort((one, other) => other.count - one.count || (one.words < other.words ? -1 : 1)).slice(0, TOP);
 }
 
-/** Nothing yet. */
+/** Figures of zero. */
 export function noFigures(): Figures {
   return { stored: 0, submitted: 0, refused: 0, relayed: 0, deferred: 0, failed: 0 };
 }

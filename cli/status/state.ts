@@ -1,5 +1,5 @@
 /**
- * What can be seen of the servers and of the machine at this moment.
+ * The present state of the servers and the machine.
  *
  * @module
  */
@@ -30,7 +30,7 @@ export interface ServerState {
   readonly name: string;
   /** Whether it answers. */
   readonly up: boolean;
-  /** Where it was asked, and why it does not answer. */
+  /** The address asked, and why it does not answer. */
   readonly about: string;
 }
 
@@ -40,7 +40,7 @@ export interface QueueState {
   readonly groups: readonly QueueGroup[];
   /** In milliseconds. */
   readonly oldestAge: number;
-  /** Why it could not be asked. */
+  /** Why it could not be read. */
   readonly error?: string;
 }
 
@@ -49,11 +49,11 @@ export interface DiskState {
   readonly path: string;
   /** Octets. */
   readonly free: number;
-  /** Below it mail is put off. */
+  /** Below it mail is deferred. */
   readonly minFree: number;
 }
 
-/** All of it. */
+/** The whole state. */
 export interface State {
   readonly servers: readonly ServerState[];
   readonly queue: QueueState;
@@ -62,7 +62,7 @@ export interface State {
   readonly certificateExpiry?: number;
   /** What is wrong with it. */
   readonly certificateError?: string;
-  /** What DNS says of the own name; absent where it answers. */
+  /** The error of DNS for our own name; absent if it answers. */
   readonly dnsError?: string;
   /** What the servers found themselves. */
   readonly troubles: readonly Trouble[];
@@ -72,7 +72,7 @@ export interface State {
 const TIMEOUT = 3_000;
 const TOP = 10;
 
-/** Looks. */
+/** Reads the state. */
 export async function readState(config: Config, io: Io): Promise<State> {
   const servers = (await allServers()).filter((server) => server.isConfigured(config));
   const now = systemClock.now();
@@ -150,7 +150,7 @@ async function readDisks(config: Config): Promise<DiskState[]> {
   for (const { path, minFree } of places) {
     const { octets: free } = await freeRoom(path).catch(() => ({ octets: NaN }));
     if (Number.isNaN(free)) continue;
-    // Two directories of one file system are told of once.
+    // A file system is listed once.
     const device = String(
       (await Deno.stat(path).catch(() => Deno.stat(dirname(path))).catch(() => undefined))?.dev,
     );

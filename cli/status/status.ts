@@ -1,5 +1,5 @@
 /**
- * `mailapp status`: one screen with what goes on.
+ * `mailapp status`: the state of the servers on one screen.
  *
  * @module
  */
@@ -90,7 +90,7 @@ async function once(flags: Flags, io: Io): Promise<ExitCode> {
 const DAY = 86_400_000;
 const CERTIFICATE_SOON = 14 * DAY;
 
-/** What is wrong, in sentences. */
+/** The problems, in sentences. */
 function complaintsOf(
   { queue, disks, certificateExpiry, certificateError, dnsError, troubles }: State,
   now: number,

@@ -1,5 +1,5 @@
 /**
- * Where the log of this machine's servers is: in files, or in systemd's journal.
+ * Finds the log of this machine's servers: files, or systemd's journal.
  *
  * @module
  */
@@ -10,17 +10,17 @@ import { findLogFiles, type LogSource, wholeLines } from "../../observe/log_file
 import { timeOf } from "../../observe/log_lines.ts";
 import { runSystemCommand, startSystemCommand } from "../command_line/system_commands.ts";
 
-/** The log, and what of it is out of reach. */
+/** The log, and which parts of it cannot be read. */
 export interface FoundLog {
   /** Oldest part first. */
   readonly sources: readonly LogSource[];
   /** Sentences for people. */
   readonly complaints: readonly string[];
-  /** The file that is written to now; absent: the journal. */
+  /** The current file; absent: the journal. */
   readonly file?: string;
 }
 
-/** Finds it: these files, those of `[log] file`, or the journal. */
+/** Finds the log: these files, those of `[log] file`, or the journal. */
 export async function findLog(config: Config, files: readonly string[]): Promise<FoundLog> {
   const named = files.length > 0 ? files : config.log.file === undefined ? [] : [config.log.file];
   const [file] = named;
@@ -72,7 +72,7 @@ function journalSource(units: readonly string[]): LogSource {
   };
 }
 
-/** Pieces of whole lines; the program is ended with the loop. */
+/** Yields pieces of whole lines; journalctl ends with the loop. */
 async function* journalLines(
   args: readonly string[],
   { signal }: { readonly signal?: AbortSignal } = {},
@@ -86,7 +86,7 @@ async function* journalLines(
   }
 }
 
-/** Whole lines as they are written from now on, until the signal. */
+/** Yields whole lines as they are written from now on, until the signal. */
 export async function* followLog(log: FoundLog, signal: AbortSignal): AsyncGenerator<string> {
   if (log.file !== undefined) yield* wholeLines(tailOf(log.file, signal));
   else yield* journalLines([...await units(), "--follow", "--lines=0"], { signal });
@@ -94,7 +94,7 @@ export async function* followLog(log: FoundLog, signal: AbortSignal): AsyncGener
 
 const LOOK_AGAIN = 250;
 
-/** What is added to a file from now on; after it was rotated, the next one from its beginning. */
+/** Yields what is appended to a file from now on; after a rotation, the next file from its beginning. */
 async function* tailOf(path: string, signal: AbortSignal): AsyncGenerator<Uint8Array> {
   let file = await Deno.open(path);
   try {

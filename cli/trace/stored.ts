@@ -1,28 +1,28 @@
 /**
- * Where a message is now that was stored in a Maildir: readers move and rename files.
+ * Finds a message that was stored in a Maildir: readers move and rename files.
  *
  * @module
  */
 import { basename, dirname, join } from "@std/path";
 
-/** Names that are looked through in one Maildir, at most. */
+/** Upper bound of the names searched in one Maildir. */
 const MAX_NAMES = 500_000;
 
-/** What has become of a file. */
+/** The present state of a stored file. */
 export interface StoredFile {
   /** Where serve-in put it. */
   readonly path: string;
-  /** Where it is; absent where it is gone. */
+  /** Where it is now; absent if it is gone. */
   readonly now?: string;
   /** In which folder; empty for the inbox. */
   readonly folder?: string;
-  /** Whether a reader has seen it: it lies in `cur/`. */
+  /** Whether a reader has seen it: it is in `cur/`. */
   readonly seen?: boolean;
-  /** Why that cannot be told. */
+  /** Why it could not be looked for. */
   readonly error?: string;
 }
 
-/** Looks for a file of `new/` or `cur/` in the Maildir that it was in, whatever it is called by now. */
+/** Looks for a file of `new/` or `cur/` in its Maildir, even if it was renamed. */
 export async function findStored(path: string): Promise<StoredFile> {
   const unique = basename(path).split(/[,:]/, 1)[0] ?? "";
   const folder = dirname(dirname(path));

@@ -1,5 +1,5 @@
 /**
- * `mailapp trace`: one message's whole way over all servers of this machine.
+ * `mailapp trace`: the history of a message across all servers of this machine.
  *
  * @module
  */
@@ -83,7 +83,7 @@ function parseNumber(text: string): number {
   throw new InvalidArgumentError("It must be a number from 1 to 9999.");
 }
 
-/** Before the time that stands in an id, there is a session at most. */
+/** A session begins at most this long before the time in an id. */
 const BEFORE = 3 * 3_600_000;
 
 async function trace(
@@ -120,15 +120,15 @@ async function trace(
   return nothing ? EXIT.unavailable : EXIT.ok;
 }
 
-/** What queue and Maildirs know. */
+/** What the queue and the Maildirs know. */
 interface Known {
   readonly queued: readonly QueueView[];
-  /** Why the queue could not be asked. */
+  /** Why the queue could not be read. */
   readonly unasked?: string;
   readonly stored: readonly StoredFile[];
 }
 
-/** Of an address, so many messages of the queue are shown. */
+/** Upper bound of the queued messages shown for an address. */
 const MAX_QUEUED = 20;
 
 async function lookElsewhere(
@@ -175,7 +175,7 @@ function inWords({ ids, sessions, events }: Story): string {
   return [`${printable(name + about)}\n`, ...events.map(line)].join("");
 }
 
-/** Everything but what only programmers look for. */
+/** The event as a line, without fields that only developers need. */
 function line(event: LoggedEvent): string {
   const { server } = event.fields;
   const [first = "", ...rest] = wordsOf(event).split("\n");
@@ -224,7 +224,7 @@ async function whyNothing(query: TraceQuery, { sources }: FoundLog): Promise<str
   return `the log has nothing about ${printable(query.text)}${from}${gone}\n`;
 }
 
-/** One element for each message; of one that the log does not know, what queue and Maildirs do. */
+/** One element for each message; for one that is not in the log, what the queue and the Maildirs know. */
 function asJson(stories: readonly Story[], { queued, stored }: Known): unknown[] {
   if (stories.length === 0) {
     const nothing = { ids: [], sessions: [], events: [], queue: [], stored: [] };

@@ -1,5 +1,5 @@
 /**
- * What the events of a message's way are in plain words.
+ * Describes the events of a message in plain words.
  *
  * @module
  */
@@ -27,7 +27,7 @@ function said({ reply, error, status }: Fields): string {
   return words === "" ? text(status) : words;
 }
 
-/** What the other server's words mean, where that is known. */
+/** The meaning of the other server's reply, if known. */
 function meaning({ reply, error, status }: Fields): string {
   const cause = explainReply({
     status: text(status),
@@ -92,7 +92,7 @@ const WORDS: Readonly<Record<string, Words>> = {
   "dsn.held": ({ recipient }) => `${text(recipient)}: there is no sender to tell; it is held`,
 };
 
-/** An event in words; the first line says what, further ones explain. Nothing in it can play tricks on a terminal. */
+/** An event in words; the first line says what, further ones explain. Control characters are escaped. */
 export function wordsOf(event: LoggedEvent): string {
   const words = WORDS[event.event];
   const said = words === undefined ? unknownEvent(event) : words(event.fields, event);
