@@ -1,5 +1,5 @@
 /**
- * The account at an authority, as it is kept on disk.
+ * The account at an authority, on disk.
  *
  * @module
  */
@@ -13,22 +13,22 @@ export interface AcmeAccount {
   readonly directory: string;
   /** PEM. */
   readonly key: string;
-  /** What the authority calls it; absent before it is made. */
+  /** Its URL at the authority; absent before it is registered. */
   readonly url?: string;
 }
 
-/** What the last renewal came to, for `doctor`. */
+/** The result of the last renewal, for `doctor`. */
 export interface RenewalState {
   /** Milliseconds since the epoch. */
   readonly at: number;
-  /** What failed; absent: nothing. */
+  /** The error; absent if it succeeded. */
   readonly error?: string;
 }
 
 const ACCOUNT = "account.json";
 const STATE = "renewal.json";
 
-/** The account in this directory; `undefined` where there is none of this authority. */
+/** The account in this directory; `undefined` if there is none for this authority. */
 export async function readAccount(
   directory: string,
   authority: string,
@@ -42,19 +42,19 @@ export async function readAccount(
   };
 }
 
-/** Keeps the account; durable when this resolves. */
+/** Stores the account; durable when this resolves. */
 export async function saveAccount(directory: string, account: AcmeAccount): Promise<void> {
   await writeJson(directory, { name: ACCOUNT, value: account });
 }
 
-/** What the last renewal came to; `undefined`: none was tried. */
+/** The result of the last renewal; `undefined`: there was none. */
 export async function readRenewalState(directory: string): Promise<RenewalState | undefined> {
   const state = await readJson(join(directory, STATE)) as Partial<RenewalState> | undefined;
   if (typeof state?.at !== "number") return undefined;
   return { at: state.at, ...(typeof state.error === "string" && { error: state.error }) };
 }
 
-/** Notes what a renewal came to. */
+/** Stores the result of a renewal. */
 export async function saveRenewalState(directory: string, state: RenewalState): Promise<void> {
   await writeJson(directory, { name: STATE, value: state });
 }

@@ -8,11 +8,11 @@ import acme from "acme-client";
 import { errorText } from "../base/error_text.ts";
 import type { Challenge, ChallengeType, Responder } from "./challenge.ts";
 
-/** Which authority, and who we are there. */
+/** The authority, and our account there. */
 export interface AuthorityOptions {
   /** The URL of its directory. */
   readonly directory: string;
-  /** Who is told of what concerns the account; absent: nobody. */
+  /** The contact address of the account, if any. */
   readonly email?: string;
   /** The account's key, PEM. */
   readonly accountKey: string;
@@ -20,7 +20,7 @@ export interface AuthorityOptions {
   readonly accountUrl?: string;
   /** PEM certificates to trust for its HTTPS; absent: those of the system. */
   readonly trusted?: string;
-  /** What binds the account to one at the authority (RFC 8555 §7.3.4). */
+  /** External account binding (RFC 8555 §7.3.4). */
   readonly externalAccount?: { readonly kid: string; readonly hmacKey: string };
 }
 
@@ -30,12 +30,12 @@ export interface Issued {
   readonly chain: string;
 }
 
-/** The authority refused, or could not be reached. The message is what it said. */
+/** The authority refused, or could not be reached. The message contains its answer. */
 export class AuthorityError extends Error {
-  /** Whether to ask again makes sense only later, such as behind a rate limit. */
+  /** Whether to retry only later, such as after a rate limit. */
   readonly rateLimited: boolean;
 
-  /** Makes it of what the package threw. */
+  /** `cause`: the error of the package. */
   constructor(what: string, cause: unknown) {
     super(`${what}: ${errorText(cause)}`, { cause });
     this.name = "AuthorityError";
@@ -51,11 +51,11 @@ export class Authority {
   readonly #options: AuthorityOptions;
   readonly #client: InstanceType<typeof acme.Client>;
 
-  /** Asks nothing yet. */
+  /** Makes no request yet. */
   constructor(options: AuthorityOptions) {
     this.#options = options;
     const { directory, accountKey, accountUrl, externalAccount, trusted } = options;
-    // The package keeps these for all its clients; a process has one authority.
+    // These are global in the package; a process has one authority.
     acme.axios.defaults.timeout = REQUEST_TIMEOUT;
     acme.axios.defaults.proxy = false;
     if (trusted !== undefined) acme.axios.defaults.httpsAgent = new https.Agent({ ca: trusted });
@@ -71,7 +71,7 @@ export class Authority {
   }
 
   /**
-   * Makes the account, or finds the one of this key.
+   * Registers the account, or finds the one of this key.
    * @returns its URL
    * @throws {AuthorityError}
    */
@@ -89,7 +89,7 @@ export class Authority {
   }
 
   /**
-   * Proves that these names are ours, and has the authority sign a certificate for them.
+   * Validates these names, and has the authority issue a certificate for them.
    * @param options `names`: DNS names, the first is the certificate's own; `csr`: PEM, for these names
    * @throws {AuthorityError} with the name and what the authority found wrong
    */
@@ -136,7 +136,7 @@ export class Authority {
   }
 
   /**
-   * Takes a certificate back (RFC 8555 §7.6).
+   * Revokes a certificate (RFC 8555 §7.6).
    * @param certificate PEM
    * @throws {AuthorityError}
    */

@@ -1,6 +1,6 @@
 /**
- * Where the certificate from the authority is kept: each issue in a directory of its own, and a link to the one that
- * counts. Replacing the link replaces both files at once, so that no crash leaves a pair that does not match.
+ * The files of the certificate from the authority: each issue in a directory of its own, and a link to the one in
+ * use. Replacing the link replaces both files at once, so that a crash never leaves a mismatched pair.
  *
  * @module
  */
@@ -10,12 +10,12 @@ import { NewFile } from "../storage/new_file.ts";
 
 /** The link, in the directory. */
 export const CURRENT = "current";
-/** The directory of what stands in until the first certificate is issued. */
+/** The directory of the stand-in until the first certificate is issued. */
 export const NONE_YET = "none-yet";
 const NEXT_KEY = "next.key";
 const NEXT_KEY_SEEN = "next.key.seen";
 const ISSUE = /^issue-\d{8}T\d{6}Z-[0-9a-f]{8}$/;
-// The one before stays, for whoever reads it just then.
+// The previous one stays, for a reader that has it open.
 const KEPT = 2;
 
 /** A certificate with its key, PEM. */
@@ -29,12 +29,12 @@ export interface Pair {
 export class CertificateFiles {
   readonly #directory: string;
 
-  /** Touches nothing yet. */
+  /** Touches no file yet. */
   constructor(directory: string) {
     this.#directory = directory;
   }
 
-  /** The pair that counts; `undefined` where there is none. @throws what reading throws */
+  /** The pair in use; `undefined` if there is none. @throws what reading throws */
   async read(): Promise<Pair | undefined> {
     const at = join(this.#directory, CURRENT);
     try {
@@ -49,7 +49,7 @@ export class CertificateFiles {
   }
 
   /**
-   * Keeps a pair, which counts from now on. Durable when this resolves; a crash before leaves the one of before.
+   * Stores a pair and puts it into use. Durable when this resolves; a crash before that leaves the previous one.
    * @param options `now`: milliseconds since the epoch, for the name
    * @throws {StorageError} or what the system throws
    */
@@ -66,7 +66,7 @@ export class CertificateFiles {
     await this.#removeOld();
   }
 
-  /** Lets other files stand for the pair until the first is issued, and changes nothing where there is one. */
+  /** Uses other files as the pair until the first is issued; changes nothing if there is one. */
   async standIn(pair: { readonly cert: string; readonly key: string }): Promise<void> {
     const isThere = await Deno.stat(join(this.#directory, CURRENT, "cert.pem")).then(() => true, () => false);
     if (isThere) return;
@@ -91,14 +91,14 @@ export class CertificateFiles {
     }
   }
 
-  /** Keeps that key. */
+  /** Stores that key. */
   async saveNextKey(key: string): Promise<void> {
     await this.#makeDirectory();
     await write(join(this.#directory, NEXT_KEY), { text: key, mode: 0o600 });
     await new DirectorySyncer().sync(this.#directory);
   }
 
-  /** Since when its record has been seen in DNS; notes `now` where that is not known yet. Milliseconds since the epoch. */
+  /** When its record was first seen in DNS; stores `now` if that is not known yet. Milliseconds since the epoch. */
   async nextKeySeen(now: number): Promise<number> {
     const path = join(this.#directory, NEXT_KEY_SEEN);
     const seen = Number(await Deno.readTextFile(path).catch(() => "NaN"));
@@ -107,7 +107,7 @@ export class CertificateFiles {
     return now;
   }
 
-  /** Forgets it: it is in use now. */
+  /** Removes it: it is in use now. */
   async dropNextKey(): Promise<void> {
     for (const name of [NEXT_KEY, NEXT_KEY_SEEN]) {
       await Deno.remove(join(this.#directory, name)).catch((error) => {

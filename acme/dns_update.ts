@@ -10,7 +10,7 @@ import type { Challenge, Responder } from "./challenge.ts";
 
 /** The key that an update is signed with. */
 export interface TsigKey {
-  /** As both sides call it. */
+  /** The name that both sides use for it. */
   readonly name: string;
   readonly secret: Uint8Array;
 }
@@ -27,7 +27,7 @@ export interface UpdateOptions {
   readonly now: () => number;
 }
 
-/** One change: a TXT record that is there from now on, or is not. */
+/** One change: adds or removes a TXT record. */
 export interface TxtChange {
   readonly name: string;
   /** Up to 255 octets of ASCII. */
@@ -37,7 +37,7 @@ export interface TxtChange {
 
 /** The server did not make the change. */
 export class UpdateError extends Error {
-  /** Says what it answered. */
+  /** `message`: what it answered. */
   constructor(message: string) {
     super(message);
     this.name = "UpdateError";
@@ -160,7 +160,7 @@ function checkAnswer(
   }
 }
 
-/** The last record, if it is a signature by this key and algorithm: where it begins, and what stands behind its names. */
+/** The last record, if it is a signature by this key and algorithm: where it begins, and what follows its names. */
 function findTsig(
   answer: Uint8Array,
   key: TsigKey,
@@ -211,7 +211,7 @@ const u32 = (value: number) => concat(u16(Math.floor(value / 65536)), u16(value 
 export class DnsResponder implements Responder {
   readonly #options: UpdateOptions;
 
-  /** Changes nothing yet. */
+  /** Makes no change yet. */
   constructor(options: UpdateOptions) {
     this.#options = options;
   }

@@ -1,5 +1,5 @@
 /**
- * Answers HTTP-01 (RFC 8555 §8.3): a web server that has the page of the challenge, and nothing else.
+ * Answers HTTP-01 (RFC 8555 §8.3): a web server for the resource of the challenge, and nothing else.
  *
  * @module
  */

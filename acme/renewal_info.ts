@@ -5,11 +5,11 @@
  */
 import type { X509Certificate } from "node:crypto";
 
-/** How to ask. */
+/** The options. */
 export interface RenewalInfoOptions {
   /** The URL of the authority's directory. */
   readonly directory: string;
-  /** Fetches JSON; rejects where that fails. */
+  /** Fetches JSON; rejects on failure. */
   readonly fetchJson: (url: string) => Promise<unknown>;
 }
 
@@ -21,7 +21,7 @@ export interface RenewalWindow {
   readonly suggested: boolean;
 }
 
-/** What RFC 9773 §4.1 calls a certificate by; `undefined` for one without an authority key identifier. */
+/** The certificate identifier of RFC 9773 §4.1; `undefined` without an authority key identifier. */
 export function certificateId(
   leaf: X509Certificate,
   authorityKeyId: Uint8Array | undefined,
@@ -29,13 +29,13 @@ export function certificateId(
   if (authorityKeyId === undefined) return undefined;
   const hex = leaf.serialNumber.length % 2 === 0 ? leaf.serialNumber : `0${leaf.serialNumber}`;
   const serial = Uint8Array.fromHex(hex);
-  // As DER has an integer: a leading zero where the first bit would make it negative.
+  // As a DER integer: a leading zero if the first bit would make it negative.
   const der = (serial[0] ?? 0) > 127 ? Uint8Array.of(0, ...serial) : serial;
   const url = { alphabet: "base64url", omitPadding: true } as const;
   return `${authorityKeyId.toBase64(url)}.${der.toBase64(url)}`;
 }
 
-/** The window of a certificate. Never fails: without a suggestion that can be read, the last third of its time counts. */
+/** The window of a certificate. Never fails: without a valid suggestion it is the last third of the lifetime. */
 export async function renewalWindow(
   leaf: Pick<X509Certificate, "validFromDate" | "validToDate">,
   id: string | undefined,

@@ -1,9 +1,9 @@
 /**
  * `deno task build`: the program as one executable, `dist/mailapp`, with a checksum and a software bill of materials
- * beside it. First choice is `deno compile`; where its base (denort) cannot be had, the portable form of
- * portable.sh. What cannot be made is said as NOT RUN, and why; exit code 1 when no form can be.
+ * beside it. First choice is `deno compile`; if its base (denort) is not available, the portable form of
+ * portable.sh. What cannot be built is reported as NOT RUN, with the reason; exit code 1 if no form can be built.
  * `--target` chooses the machine for `deno compile`; `--portable` asks for that form; `--entry` builds another program
- * in the place of main.ts, as a test does.
+ * in place of main.ts, as a test does.
  *
  * @module
  */
@@ -13,7 +13,7 @@ import { parseArgs } from "node:util";
 import project from "../deno.json" with { type: "json" };
 import { V8_FLAGS, V8_FLAGS_SERVE_OUT } from "./v8_flags.ts";
 
-/** What the program is started with, in either form. What it does not need it gives up once it runs. */
+/** The flags of the program, in either form. It drops the permissions that it does not need. */
 const FLAGS = ["--allow-all", "--unstable-worker-options"];
 
 // What `deno bundle` puts before every program, for those of its packages that call require().
@@ -70,7 +70,7 @@ async function commitId(): Promise<string> {
     : `${id}-modified`;
 }
 
-/** The program with what only the build knows. */
+/** Writes the entry module with the build information. */
 async function writeEntry(commit: string, form: "compiled" | "portable"): Promise<string> {
   await Deno.writeTextFile(
     join(work, "build_info.ts"),
@@ -82,14 +82,14 @@ async function writeEntry(commit: string, form: "compiled" | "portable"): Promis
   return entry;
 }
 
-/** Makes the file in the best form that can be had here; which one that is, `undefined` for none. */
+/** Builds the file in the best form available here; returns the form, `undefined` for none. */
 async function make(commit: string, file: string): Promise<string | undefined> {
   if (!options.portable) {
     const reason = await compile(commit, file);
     if (reason === undefined) return "compiled form";
     console.log(`NOT RUN: deno compile for ${target}: ${reason}`);
   }
-  // It holds the runtime that this build runs in.
+  // It contains the runtime of this build.
   if (target !== Deno.build.target) {
     console.log(
       `NOT RUN: portable form for ${target}: it is made on such a machine, and this is ${Deno.build.target}`,
@@ -118,7 +118,7 @@ async function compile(commit: string, file: string): Promise<string | undefined
       "--config",
       "deno.json",
       "--output",
-      // Not over a file of the other form, which Deno would refuse for that alone.
+      // Removed first, as Deno refuses to overwrite a file of the other form.
       fresh,
       entry,
     ],
@@ -154,7 +154,7 @@ async function packPortable(commit: string, file: string): Promise<void> {
   if (await capture(Deno.execPath(), [...bundle, entry]) === undefined) throw new Error("deno bundle failed");
   await loadRequireLate(app);
   await readModulesLate(app);
-  // Whatever lies above, these are modules.
+  // Whatever a package.json above says, these are modules.
   await Deno.writeTextFile(join(app, "package.json"), '{ "type": "module" }\n');
   await Deno.copyFile(Deno.execPath(), join(tree, "deno"));
   await Deno.chmod(join(tree, "deno"), 0o755);
@@ -182,18 +182,18 @@ async function packPortable(commit: string, file: string): Promise<void> {
     .replace("@VERSION@", project.version).replaceAll("@TARGET@", target)
     .replace("@SHA256@", await sha256(payload)).replace("@FLAGS@", FLAGS.join(" "))
     .replace("@V8_FLAGS@", V8_FLAGS).replace("@V8_FLAGS_SERVE_OUT@", V8_FLAGS_SERVE_OUT);
-  // The offset stands in the text whose length it depends on; a fixed width settles that.
+  // The offset is part of the text whose length determines it; a fixed width solves that.
   const length = new TextEncoder().encode(template.replace("@OFFSET@", "00000000")).length;
   const header = new TextEncoder().encode(template.replace("@OFFSET@", String(length + 1).padEnd(8)));
-  // A shell may be reading the file that is there.
+  // A shell may be reading the existing file.
   await Deno.writeFile(`${file}.tmp`, new Blob([header, payload]).stream());
   await Deno.chmod(`${file}.tmp`, 0o755);
   await Deno.rename(`${file}.tmp`, file);
 }
 
 /**
- * Node's module loader brings all of Node's modules along, which takes 40 ms in each thread. What calls require() here
- * wants modules of Node's only, and those can be had without it.
+ * Node's module loader loads all of Node's modules, which takes 40 ms in each thread. What calls require() here
+ * needs only Node's modules, which are available without it.
  */
 async function loadRequireLate(app: string): Promise<void> {
   let replaced = 0;
@@ -208,8 +208,8 @@ async function loadRequireLate(app: string): Promise<void> {
 }
 
 /**
- * Deno reads every module that an import() names in so many words before it runs the first, though a command wants few
- * of them. The server's thread lives by that, as it may read no program files later; the main thread need not.
+ * Deno reads every module that an import() names literally before it runs the first, though a command needs few
+ * of them. The server's thread relies on that, as it may read no program files later; the main thread does not.
  */
 async function readModulesLate(app: string): Promise<void> {
   for await (const { name } of Deno.readDir(app)) {

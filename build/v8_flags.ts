@@ -1,19 +1,19 @@
 /**
- * What the program asks of V8, as a setting of its own so that tests and benches run it as it is built.
+ * V8 flags of the program, in one place so that tests and benches run it as it is built.
  *
  * @module
  */
 
 /**
  * For `--v8-flags` or `DENO_V8_FLAGS`: a young generation of 64 MB, V8's own choice, takes more memory than it saves
- * time. `gc()` is for the thread that hashes passwords: each hash leaves 19 MiB of WebAssembly's memory behind, which
- * V8 does not count. deno.json says the same for the program from source.
+ * time. `gc()` is for the thread that hashes passwords: each hash leaves 19 MiB of WebAssembly memory, which
+ * V8 does not count. deno.json sets the same for the program from source.
  */
 export const V8_FLAGS = "--max-semi-space-size=4,--expose-gc";
 
 /**
  * The same for serve-out, whose memory is mostly its queue: the old generation is collected when it has doubled,
- * since by V8's own choice a long queue leaves far more in garbage. A third instead of twice saves more
+ * since with V8's default a long queue leaves far more garbage. Growth by a third instead of twice saves more
  * memory, and costs messages of 100 KB an eighth of their throughput.
  */
 export const V8_FLAGS_SERVE_OUT = `${V8_FLAGS},--heap-growing-percent=100`;

@@ -33,7 +33,7 @@ const MAX_LINE = 400;
 
 /** Shows messages to a milter. */
 export class MilterFilter implements Filter {
-  /** See {@linkcode Filter}. */
+  /** The name in the log and the metrics; see {@linkcode Filter}. */
   readonly name: string;
   readonly #options: MilterFilterOptions;
 
@@ -44,7 +44,7 @@ export class MilterFilter implements Filter {
     this.#options = options;
   }
 
-  /** See {@linkcode Filter}. */
+  /** Connects to the milter for one message; see {@linkcode Filter}. */
   async open(message: FilteredMessage): Promise<FilterSession> {
     const session = await MilterSession.open(this.#options);
     try {

@@ -40,7 +40,7 @@ const MAX_TEXT = 200;
 
 /** Asks an Rspamd about messages. */
 export class RspamdFilter implements Filter {
-  /** See {@linkcode Filter}. */
+  /** The name in the log and the metrics; see {@linkcode Filter}. */
   readonly name: string;
   readonly #options: RspamdOptions;
   readonly #url: string;
@@ -54,7 +54,7 @@ export class RspamdFilter implements Filter {
     this.#url = `http://${authority}/checkv2`;
   }
 
-  /** See {@linkcode Filter}. The connection is made while the message comes. */
+  /** The name in the log and the metrics; see {@linkcode Filter}. The connection is made while the message comes. */
   open(message: FilteredMessage): Promise<FilterSession> {
     return Promise.resolve(new RspamdSession(this.#url, { ...this.#options, message }));
   }

@@ -1,6 +1,6 @@
 /**
- * Telling a person of trouble by a way that does not lead through our own queue: a request to a web address, in the form
- * that the service there takes.
+ * Sends alerts by a webhook, bypassing our own queue: an HTTP request in the form
+ * that the service takes.
  *
  * @module
  */
@@ -8,17 +8,17 @@ import { createHmac, randomUUID } from "node:crypto";
 import { errorText } from "../base/error_text.ts";
 import type { Trouble } from "./trouble_watch.ts";
 
-/** What is told. */
+/** The content of an alert. */
 export interface Alert {
   /** The machine's name. */
   readonly hostname: string;
-  /** Which server tells, or `mailapp alert`. */
+  /** The server that sends it, or `mailapp alert`. */
   readonly server: string;
   /** Milliseconds since the epoch. */
   readonly at: number;
-  /** What is wrong; empty in a message that only tells what is over. */
+  /** Present troubles; empty in an alert that only reports resolved ones. */
   readonly firing: readonly Trouble[];
-  /** What is no more. */
+  /** Resolved troubles. */
   readonly resolved: readonly Pick<Trouble, "kind" | "about">[];
 }
 
@@ -50,10 +50,10 @@ export interface AlertRequest {
 
 /** In milliseconds. */
 const TIMEOUT = 15_000;
-/** Troubles that are told in one alert; further ones are counted. */
+/** Upper bound of the troubles listed in one alert; further ones are counted. */
 const MAX_TOLD = 20;
 
-/** A line that says what it is about, and the whole text. */
+/** The subject line and the text of an alert. */
 export function alertText(
   { hostname, server, firing, resolved }: Alert,
 ): { readonly title: string; readonly text: string } {
@@ -74,7 +74,7 @@ export function alertText(
   };
 }
 
-/** The request that tells a service of an alert. */
+/** The HTTP request of an alert. */
 export function alertRequest(alert: Alert, { url, template, token, secret }: Webhook): AlertRequest {
   const { title, text } = alertText(alert);
   const authorization: Record<string, string> = token === undefined
@@ -89,7 +89,7 @@ export function alertRequest(alert: Alert, { url, template, token, secret }: Web
         headers: {
           ...authorization,
           "content-type": "text/plain; charset=utf-8",
-          // Fields of HTTP are ASCII; what is not, ntfy decodes (RFC 2047).
+          // HTTP fields are ASCII; ntfy decodes RFC 2047.
           title: `=?UTF-8?B?${btoa(String.fromCharCode(...new TextEncoder().encode(title)))}?=`,
           priority: alert.firing.length > 0 ? "high" : "default",
           tags: alert.firing.length > 0 ? "warning" : "white_check_mark",
@@ -105,7 +105,7 @@ export function alertRequest(alert: Alert, { url, template, token, secret }: Web
       };
     case "matrix":
       return {
-        // Each message has an id of its own in the address, so that none comes twice.
+        // Each message has its own id in the URL, so that none is posted twice.
         url: `${url.replace(/\/$/, "")}/${randomUUID()}`,
         method: "PUT",
         headers: { ...authorization, "content-type": "application/json" },
@@ -135,7 +135,7 @@ function escapeMarkup(text: string): string {
 
 /**
  * Posts an alert.
- * @throws {Error} when the service does not take it; the message does not show the address, which may be a secret
+ * @throws {Error} when the service does not accept it; the message does not contain the URL, which may be secret
  */
 export async function postAlert(alert: Alert, webhook: Webhook): Promise<void> {
   const { url, ...request } = alertRequest(alert, webhook);

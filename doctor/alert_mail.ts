@@ -1,5 +1,5 @@
 /**
- * Telling a person of trouble by mail through a server elsewhere, with a login and TLS, past our own queue.
+ * Sends alerts by mail through another server, with a login and TLS, bypassing our own queue.
  *
  * @module
  */
@@ -12,18 +12,18 @@ import { type Alert, alertText } from "./alert.ts";
 
 /** The server that takes it. */
 export interface MailWay {
-  /** Its name, for which its certificate must be good. */
+  /** Its name, which its certificate must be valid for. */
   readonly host: string;
-  /** Where TLS comes first. */
+  /** The port, with implicit TLS. */
   readonly port: number;
   /** The login. */
   readonly user: string;
   readonly password: string;
   /** The sender. */
   readonly from: string;
-  /** Who is told. */
+  /** The recipient. */
   readonly to: string;
-  /** Trusted beside the system's authorities; for tests. */
+  /** Trusted besides the system's authorities; for tests. */
   readonly caCerts?: readonly string[];
 }
 

@@ -1,5 +1,5 @@
 /**
- * The checks of doctor. To add one, write it into `doctor/checks/` and give it a line here; what it needs to know goes
+ * The checks of doctor. To add one, write it in `doctor/checks/` and add it to the table here; its input goes
  * into {@linkcode Setup}.
  *
  * @module
@@ -28,11 +28,11 @@ import type { Finding } from "./finding.ts";
 
 /** One line of the table. */
 export interface Check {
-  /** What the ids of its findings begin with, up to the dot. */
+  /** The prefix of its finding ids, before the dot. */
   readonly name: string;
-  /** Whether it is left out where DNS does not answer at all. */
+  /** Whether it is skipped if DNS does not answer at all. */
   readonly needsDns?: true;
-  /** Looks. What it throws becomes a finding. */
+  /** Runs the check. An error becomes a finding. */
   readonly run: (examination: Examination) => Promise<readonly Finding[]> | readonly Finding[];
 }
 
@@ -62,7 +62,7 @@ export const CHECKS: readonly Check[] = [
   {
     name: "dkim",
     needsDns: true,
-    // Keys that cannot be read are a matter of `config`.
+    // `config` reports keys that cannot be read.
     run: async (examination) =>
       examination.setup.dkim === undefined ? [] : checkDkim(await examination.world()),
   },

@@ -1,5 +1,5 @@
 /**
- * A dialogue that is written down line by line, for somebody to read.
+ * An SMTP dialogue that is recorded line by line.
  *
  * @module
  */
@@ -45,8 +45,8 @@ export class Dialogue implements Disposable {
   }
 
   /**
-   * Says a line, and reads the reply.
-   * @param options `shown`: what is written down in its place, where it has a secret
+   * Sends a line, and reads the reply.
+   * @param options `shown`: what is recorded instead, if it contains a secret
    * @throws what the transport and the reader throw
    */
   async say(line: string, { shown = line }: { readonly shown?: string } = {}): Promise<RemoteReply> {
@@ -56,7 +56,7 @@ export class Dialogue implements Disposable {
     return await this.listen();
   }
 
-  /** Makes the TLS handshake, behind 220 or at once; any certificate will do. @throws what the handshake throws */
+  /** Makes the TLS handshake, after 220 or at once; accepts any certificate. @throws what the handshake throws */
   async startTls(servername: string): Promise<ClientTlsInfo> {
     this.#transport.deadline = this.#clock.monotonic() + this.#timeout;
     try {
@@ -71,7 +71,7 @@ export class Dialogue implements Disposable {
     }
   }
 
-  /** Says QUIT and closes; whatever becomes of it. */
+  /** Sends QUIT and closes; ignores errors. */
   async end(): Promise<void> {
     await this.say("QUIT").catch(() => {});
     this.#transport.close();

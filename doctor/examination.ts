@@ -1,5 +1,5 @@
 /**
- * One run of doctor over its checks, with what several of them want to know looked up once.
+ * One run of doctor over its checks; shared lookups are made once.
  *
  * @module
  */
@@ -17,7 +17,7 @@ export class Examination {
   #dns: ReturnType<typeof checkResolver> | undefined;
   #addresses: ReturnType<typeof checkAddresses> | undefined;
 
-  /** Looks at nothing yet. */
+  /** Runs no check yet. */
   constructor(setup: Setup) {
     this.setup = setup;
   }
@@ -27,17 +27,17 @@ export class Examination {
     return this.#dns ??= checkResolver(this.setup);
   }
 
-  /** Whether the server's name leads to its addresses. */
+  /** Whether the server's name resolves to its addresses. */
   addresses(): ReturnType<typeof checkAddresses> {
     return this.#addresses ??= checkAddresses(worldOf(this.setup));
   }
 
-  /** What the checks of DNS look at; behind NAT with the addresses that the name leads to. */
+  /** The input of the DNS checks; behind NAT with the addresses that the name resolves to. */
   async world(): Promise<World> {
     return (await this.addresses()).world;
   }
 
-  /** Runs the checks at the same time; their findings in the order of the table. Never rejects. */
+  /** Runs the checks concurrently; returns their findings in the order of the table. Never rejects. */
   async run(checks: readonly Check[]): Promise<Finding[]> {
     const findings = await Promise.all(checks.map((check) => this.#run(check)));
     return findings.flat();

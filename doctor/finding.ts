@@ -4,32 +4,32 @@
  * @module
  */
 
-/** `untested`: it cannot be told from here, or not now. */
+/** `untested`: it cannot be tested from here, or not now. */
 export type Outcome = "ok" | "warning" | "failure" | "untested";
 
-/** One thing that was looked at, and how it is. */
+/** The result for one subject of a check. */
 export interface Finding {
-  /** What it is, for programs: `mx.missing`; never changes. The part before the dot names the check. */
+  /** The stable id, for programs, such as `mx.missing`. The part before the dot names the check. */
   readonly id: string;
   /** The domain, address or file that it is about. */
   readonly subject: string;
-  /** How it is. */
+  /** The outcome. */
   readonly outcome: Outcome;
   /** What was seen, and why that is good or bad. */
   readonly what: string;
-  /** What to do; on all that is a failure or a warning. */
+  /** What to do; set on every failure and warning. */
   readonly next?: string;
-  /** What was said, line by line, where that helps. */
+  /** The dialogue, line by line, if it helps. */
   readonly dialogue?: readonly string[];
 }
 
-/** How many findings there are of each kind that is not well. */
+/** The number of findings of each outcome other than `ok`. */
 export interface Summary {
   /** Mail is lost, refused or taken for junk because of them. */
   readonly failures: number;
   /** It works, but not for all or not for long. */
   readonly warnings: number;
-  /** It cannot be told from here. */
+  /** It cannot be tested from here. */
   readonly untested: number;
 }
 
@@ -39,13 +39,13 @@ export function summarize(findings: readonly Finding[]): Summary {
   return { failures: of("failure"), warnings: of("warning"), untested: of("untested") };
 }
 
-/** What a finding says. */
+/** The texts of a finding. */
 export interface Words {
   /** What was seen. */
   readonly what: string;
   /** What to do. */
   readonly next: string;
-  /** What was said. */
+  /** The dialogue. */
   readonly dialogue?: readonly string[];
 }
 
@@ -64,7 +64,7 @@ export function failure(id: string, subject: string, words: Words): Finding {
   return { id, subject, outcome: "failure", ...words };
 }
 
-/** It cannot be told; `next` says who can tell. */
+/** It cannot be tested; `next` says how to find out. */
 export function untested(
   id: string,
   subject: string,
@@ -73,7 +73,7 @@ export function untested(
   return { id, subject, outcome: "untested", ...words };
 }
 
-/** DNS could not tell. */
+/** DNS gave no answer. */
 export function unanswered(id: string, subject: string, reason: string): Finding {
   return untested(id, subject, { what: `DNS gave no answer: ${reason}` });
 }

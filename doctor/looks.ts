@@ -1,5 +1,5 @@
 /**
- * What a running server looks at, each as a {@linkcode Look}.
+ * What a running server watches, each as a {@linkcode Look}.
  *
  * @module
  */
@@ -21,7 +21,7 @@ export function lookAtCertificate(
   };
 }
 
-/** A disk that has less than twice what must stay free: in time, as mail cannot tell of it once it is full. */
+/** A disk with less than twice the space that must stay free: early, as no mail can be sent once it is full. */
 export function lookAtSpace(places: () => readonly StoragePlace[]): Look {
   return async () => {
     const findings = await Promise.all(places().map(checkSpace));
@@ -36,7 +36,7 @@ export function lookAtSpace(places: () => readonly StoragePlace[]): Look {
   };
 }
 
-/** Logins that have reached a limit on what they send: a stolen password, or somebody with more to say than was thought. */
+/** Logins that have reached a sending limit: a stolen password, or a limit that is too low. */
 export function lookAtLogins(
   limited: () => readonly { readonly login: string; readonly key: string; readonly limit: number }[],
 ): Look {
@@ -50,14 +50,14 @@ export function lookAtLogins(
     }));
 }
 
-/** A queue below this is below the alert threshold. */
+/** A shorter queue is no trouble. */
 const LARGE_QUEUE = 100;
-/** Looks in an hour. */
+/** The number of looks in an hour. */
 const WINDOW = Math.round(3_600_000 / LOOK_INTERVAL);
 
 /**
- * A queue that has doubled within the hour, and is large; a trouble until it is half of what it was then.
- * @param size how many wait; `undefined` while that is not known yet
+ * A queue that has doubled within an hour, and is large; a trouble until it has halved.
+ * @param size the number of queued messages; `undefined` while it is not yet known
  */
 export function lookAtQueue(size: () => number | undefined): Look {
   const sizes: number[] = [];
@@ -79,7 +79,7 @@ export function lookAtQueue(size: () => number | undefined): Look {
   };
 }
 
-/** Messages without a sender that failed, and those that were dropped since too many were held or too long. */
+/** Failed messages without a sender, and those dropped because too many were held or for too long. */
 export function lookAtUndeliverable(
   status: () => { readonly held: number; readonly recentlyHeld: number; readonly recentlyDropped: number },
 ): Look {
@@ -118,9 +118,9 @@ function messages(count: number): string {
 }
 
 /**
- * DNS that answers no question about our own names, at two looks in a row.
- * @param about the names, and who is asked; there may be none
- * @param consequence what that means
+ * DNS that answers no query for our own names, at two looks in a row.
+ * @param about the names, and the DNS servers; there may be none
+ * @param consequence the consequence, a sentence
  */
 export function lookAtDns(
   about: () => { readonly names: readonly string[]; readonly resolver: Resolver | undefined },
@@ -145,7 +145,7 @@ export function lookAtDns(
   };
 }
 
-/** What is known of a refusal. */
+/** What is known of the cause of a refusal. */
 export interface KnownCause {
   /** A sentence. */
   readonly meaning: string;
@@ -153,7 +153,7 @@ export interface KnownCause {
   readonly operator: string;
 }
 
-/** What a refusal was. */
+/** A refusal by another server. */
 export interface Refusal {
   /** Enhanced status code. */
   readonly status: string;
@@ -171,7 +171,7 @@ export class RefusalWatch {
   readonly #now: () => number;
   readonly #seen = new Map<string, { at: number; trouble: Trouble }>();
 
-  /** Has seen none. `now` is monotonic, in milliseconds. */
+  /** Starts empty. `now` is monotonic, in milliseconds. */
   constructor(
     options: { readonly explain: (refusal: Refusal) => KnownCause | undefined; readonly now: () => number },
   ) {

@@ -1,5 +1,5 @@
 /**
- * What each server looks for only to alert somebody: that the other server is down, that nothing leaves the queue, that no
+ * What each server watches only if alerts are configured: the other server is down, nothing leaves the queue, no
  * mail comes in.
  *
  * @module
@@ -9,7 +9,7 @@ import { type Look, LOOK_INTERVAL } from "./trouble_watch.ts";
 
 /**
  * A server that does not answer at two looks in a row.
- * @param probe connects and waits for its greeting; rejects where none comes
+ * @param probe connects and waits for the greeting; rejects if there is none
  */
 export function lookAtServer(name: string, probe: () => Promise<void>): Look {
   let failedBefore = false;
@@ -35,11 +35,11 @@ export function lookAtServer(name: string, probe: () => Promise<void>): Look {
 
 const HOUR = 3_600_000;
 const LOOKS_AN_HOUR = HOUR / LOOK_INTERVAL;
-/** Attempts within an hour from which on it says something that none succeeds. */
+/** Attempts within an hour from which on it is significant that none succeeds. */
 const MANY_ATTEMPTS = 20;
 
 /**
- * A queue out of which nothing goes: for an hour no attempt has succeeded, and many have not.
+ * A stuck queue: for an hour no attempt has succeeded, and many have failed.
  * @param counts all attempts since the start
  */
 export function lookAtStuckQueue(
@@ -61,11 +61,11 @@ export function lookAtStuckQueue(
   };
 }
 
-/** What is known of how mail comes in, before silence says something. */
+/** Shortest observation of incoming mail before silence is significant. */
 const LEAST_KNOWN = 24 * HOUR;
 const LEAST_MESSAGES = 20;
 const LEAST_SILENCE = 6 * HOUR;
-/** So many times as long as the longest silence of the last week is unusual. */
+/** A silence is unusual if it is this many times as long as the longest one of the last week. */
 const UNUSUAL = 3;
 const WEEK_OF_LOOKS = 7 * 24 * LOOKS_AN_HOUR;
 
@@ -77,7 +77,7 @@ export function lookAtSilence(count: () => number): Look {
   let last: number | undefined;
   let known = 0;
   let silent = 0;
-  /** Lengths of the silences that are over, in looks, with the look at which they ended. */
+  /** Lengths of past silences, in looks, with the look at which they ended. */
   let silences: { readonly length: number; readonly endedAt: number }[] = [];
   return () => {
     const now = count();

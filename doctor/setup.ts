@@ -1,5 +1,5 @@
 /**
- * What doctor is given: the configuration in its own terms, and the means to look at the machine and the network.
+ * The input of doctor: the configuration in its own terms, and access to the machine and the network.
  *
  * @module
  */
@@ -17,13 +17,13 @@ import type { World } from "./world.ts";
 
 /** The addresses of this machine that mail comes to and goes from. */
 export interface OwnAddresses {
-  /** All that serve-in is bound to; a wildcard as what it stands for. */
+  /** All addresses that serve-in is bound to; a wildcard is expanded. */
   readonly bound: readonly string[];
-  /** Why that is none, where the network may still bring one, which serve-in waits for. */
+  /** Why there is none, while serve-in waits for the network to bring one up. */
   readonly waiting?: string;
-  /** Those of them that the Internet can reach, or that stand behind NAT. */
+  /** Those of them that are reachable from the Internet, or behind NAT. */
   readonly listening: readonly string[];
-  /** Empty where it is not known, or mail leaves through a smarthost. */
+  /** The source addresses of mail; empty if unknown, or if mail leaves through a smarthost. */
   readonly sending: readonly string[];
   /** Addresses that mail is to be sent from and that no interface has. */
   readonly foreignSources: readonly string[];
@@ -35,7 +35,7 @@ export interface OwnAddresses {
 export interface ConfigProblem {
   /** With key and value. */
   readonly what: string;
-  /** Only that this account may not read it: others may. */
+  /** Set if only this account lacks permission. */
   readonly forbidden?: true;
 }
 
@@ -49,7 +49,7 @@ export type CertificateState =
   | { readonly kind: "forbidden"; readonly reason: string }
   | { readonly kind: "unusable"; readonly reason: string };
 
-/** Whether mail can leave, and how that is tried. */
+/** How outgoing connections are tested. */
 export interface WayOut {
   /** Port 25, or the smarthost's. */
   readonly port: number;
@@ -59,15 +59,15 @@ export interface WayOut {
   readonly dial: (to: SocketAddress) => Promise<Transport>;
 }
 
-/** What came of asking an authority for a certificate. */
+/** The result of requesting a certificate from an authority. */
 export interface AuthorityState {
   /** Whether it has issued one. */
   readonly issued: boolean;
-  /** Why the last try failed; absent where it did not. */
+  /** Why the last attempt failed; absent if it did not. */
   readonly error?: string;
 }
 
-/** Everything that the checks look at. */
+/** The input of all checks. */
 export interface Setup {
   /** The server's name. */
   readonly hostname: string;
@@ -75,9 +75,9 @@ export interface Setup {
   readonly domains: readonly string[];
   /** The configuration file; absent where there is none. */
   readonly configFile?: string;
-  /** What is odd in it. */
+  /** Its warnings. */
   readonly configWarnings: readonly string[];
-  /** What is wrong with it. */
+  /** Its errors. */
   readonly configProblems: readonly ConfigProblem[];
   /** Queue, state and keys. */
   readonly dataDir: string;
@@ -85,31 +85,31 @@ export interface Setup {
   readonly maildrop: string;
   /** What other accounts of the machine must not read or change. */
   readonly guarded: readonly GuardedPath[];
-  /** What the servers write and read, and whether they may. */
+  /** What the servers write and read, to test whether they may. */
   readonly storage: StorageCheck;
-  /** Where mail comes to and goes from. */
+  /** The addresses for incoming and outgoing mail. */
   readonly own: OwnAddresses;
-  /** What STARTTLS shows. */
+  /** The certificate of STARTTLS. */
   readonly certificate: CertificateState;
-  /** Whether that is one of serve-in's own making. */
+  /** Whether serve-in made that certificate itself. */
   readonly selfSigned: boolean;
-  /** What came of asking an authority for it; absent where none is asked. */
+  /** The result of requesting it from an authority; absent without `[tls.acme]`. */
   readonly authority?: AuthorityState;
-  /** The public keys of what is signed with; absent where they cannot be read. */
+  /** The public keys of the signing keys; absent if they cannot be read. */
   readonly dkim?: World["dkim"];
   /** Whether the DNS servers validate. */
   readonly dnssec: boolean;
-  /** Whether private addresses are as good as public ones. */
+  /** Whether private addresses count as public ones. */
   readonly closedNetwork: boolean;
-  /** Answers questions to DNS. */
+  /** Queries DNS. */
   readonly resolver: World["resolver"];
-  /** What serve-in asks about mail; absent where it asks nothing. */
+  /** The DNS checks of incoming mail; absent if there are none. */
   readonly incoming?: IncomingChecks;
-  /** Who is asked, for people. */
+  /** The DNS servers, for people. */
   readonly dnsServers: string;
-  /** What is wrong with the system's choice of them, one sentence each. */
+  /** Problems of the system's DNS settings, one sentence each. */
   readonly dnsProblems: readonly string[];
-  /** A domain of others, to test DNS and port 25 against. */
+  /** A foreign domain, to test DNS and port 25 with. */
   readonly probe: string;
   /** The port of serve-in; 0: not known. */
   readonly serveInPort: number;
@@ -119,9 +119,9 @@ export interface Setup {
   readonly submission?: SubmissionCheck;
   /** Domains with a host of their own, and the smarthost. */
   readonly routes: readonly RouteProbe[];
-  /** How mail leaves. */
+  /** How mail leaves the machine. */
   readonly wayOut: WayOut;
-  /** What serve-out says of its queue; `forbidden`: why this account may not ask. Rejects where it does not answer. */
+  /** The queue of serve-out; `forbidden`: why this account may not read it. Rejects if serve-out does not answer. */
   readonly queue: () => Promise<QueueState | { readonly forbidden: string }>;
   /** Gets a web page. */
   readonly fetchText: FetchText;

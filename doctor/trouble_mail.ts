@@ -1,5 +1,5 @@
 /**
- * What postmaster is told of trouble.
+ * The message to postmaster about troubles.
  *
  * @module
  */
@@ -13,7 +13,7 @@ export interface TroubleMailOptions {
   readonly server: string;
   /** The machine's name. */
   readonly hostname: string;
-  /** Who gets it. */
+  /** The recipient. */
   readonly to: string;
   /** For Message-ID; letters and digits. */
   readonly id: string;
@@ -33,7 +33,7 @@ export function troubleMail(troubles: readonly Trouble[], options: TroubleMailOp
     `To: <${to}>`,
     `Subject: ${hostname}: ${server} needs attention (${kinds})`,
     `Message-ID: <trouble.${id}@${hostname}>`,
-    // Nothing that answers by itself should answer this (RFC 3834).
+    // Auto-responders should not answer this (RFC 3834).
     "Auto-Submitted: auto-generated",
     "MIME-Version: 1.0",
     "Content-Type: text/plain; charset=utf-8",
@@ -51,7 +51,7 @@ export function troubleMail(troubles: readonly Trouble[], options: TroubleMailOp
   return encoder.encode(lines.map((line) => `${line}\r\n`).join(""));
 }
 
-/** Text in which other servers may have had a word, in lines. */
+/** Wraps text that may quote other servers. */
 function paragraph(text: string, { firstIndent = "", indent = "" } = {}): string[] {
   return wrap(maskUnprintable(text), { firstIndent, indent, longest: 400 });
 }

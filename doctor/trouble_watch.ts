@@ -1,6 +1,6 @@
 /**
- * Trouble that shows itself: a running server looks every few minutes, logs what is wrong, and writes to postmaster,
- * at most once a day for each kind, also over restarts.
+ * Self-monitoring: a running server looks for trouble every few minutes, logs what is wrong, and writes to postmaster,
+ * at most once a day for each kind, also across restarts.
  *
  * @module
  */
@@ -8,11 +8,11 @@ import type { Logger } from "../base/log.ts";
 import type { Clock, Timer } from "../base/clock.ts";
 import { errorText } from "../base/error_text.ts";
 
-/** Something that needs a person. */
+/** A problem that needs attention. */
 export interface Trouble {
-  /** Which kind: see docs/logs.md; of a kind there may be one more for each `about`. */
+  /** The kind, listed in docs/logs.md; there may be one of a kind for each `about`. */
   readonly kind: string;
-  /** Tells troubles of one kind apart; the same in each look. */
+  /** Distinguishes troubles of one kind; the same in each look. */
   readonly about?: string;
   /** What is wrong; a sentence without its full stop. */
   readonly what: string;
@@ -31,43 +31,43 @@ export interface TroubleWatchOptions {
   readonly clock: Clock;
   /** Takes `trouble`, `trouble.over`, `trouble.not_mailed`, `trouble.not_looked`. */
   readonly logger: Logger;
-  /** Remembers what was told when, and what there is; a file of its own, made when there is something to remember. */
+  /** Stores the present troubles and when each was reported; created when needed. */
   readonly stateFile: string;
-  /** Brings postmaster a message about these; rejects where that cannot be done now. Absent: nobody to write to. */
+  /** Sends postmaster a message about these; rejects if that cannot be done now. Absent: there is no postmaster. */
   readonly mail?: (troubles: readonly Trouble[]) => Promise<void>;
   /**
-   * Tells somebody past our own queue: what is new or has lasted for another day, and what was told and is over. Rejects
-   * where that cannot be done now; it is tried again at the next look. Absent: nobody to tell.
+   * Sends an alert, bypassing our queue: about new troubles, those that last another day, and resolved ones. Rejects
+   * if that cannot be done now; it is retried at the next look. Absent: no alerts.
    */
   readonly alert?: (news: TroubleNews) => Promise<void>;
 }
 
-/** What an alert is about. */
+/** The content of an alert. */
 export interface TroubleNews {
-  /** What there is. */
+  /** Present troubles. */
   readonly firing: readonly Trouble[];
-  /** What is over. */
+  /** Resolved troubles. */
   readonly resolved: readonly Pick<Trouble, "kind" | "about">[];
 }
 
-/** Milliseconds. The start is busy enough, and a service that restarts all the time need not look. */
+/** Milliseconds. Not during the busy start, nor in a service that keeps restarting. */
 const FIRST_LOOK = 2 * 60_000;
 /** Milliseconds between two looks. */
 export const LOOK_INTERVAL = 10 * 60_000;
 const DAY = 86_400_000;
 const MAX_REMEMBERED = 200;
-// Twice what there can be of it: some hundred troubles, each of which quotes 500 characters of a reply.
+// Twice the largest possible size: some hundred troubles, each of which quotes 500 characters of a reply.
 const MAX_STATE = 1024 * 1024;
 
 /** When each trouble was logged, mailed and alerted last, in milliseconds since the epoch. */
 interface Told {
   logged: number;
   mailed: number;
-  /** `-Infinity` also when it has been told that it is over. */
+  /** `-Infinity` also after it was reported as resolved. */
   alerted: number;
 }
 
-/** The file between two looks, and over restarts. */
+/** The state between looks, kept across restarts. */
 interface State {
   /** By key. */
   readonly told: Readonly<Record<string, Partial<Told>>>;
@@ -78,8 +78,8 @@ interface State {
 }
 
 /**
- * What the watch with this file found at its last look; nothing where that is too long ago to be true still, as when
- * it runs no more, or where the file cannot be read.
+ * The findings of the last look, from the state file; empty if that is outdated, as when the server
+ * is stopped, or if the file cannot be read.
  * @param now milliseconds since the epoch
  */
 export async function currentTroubles(stateFile: string, now: number): Promise<readonly Trouble[]> {
@@ -117,7 +117,7 @@ export class TroubleWatch implements AsyncDisposable {
     return watch;
   }
 
-  /** Ends, once a look that is under way is over. */
+  /** Stops, after a look in progress has ended. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stopped = true;
     this.#timer?.cancel();
@@ -178,7 +178,7 @@ export class TroubleWatch implements AsyncDisposable {
     }
   }
 
-  /** Whether somebody was told something. */
+  /** Sends alerts; returns whether one was sent. */
   async #alert(found: ReadonlyMap<string, Trouble>): Promise<boolean> {
     const { clock, logger, alert } = this.#options;
     if (alert === undefined) return false;
@@ -216,7 +216,7 @@ export class TroubleWatch implements AsyncDisposable {
         });
       }
     } catch (error) {
-      // It is told once more, then.
+      // It is reported once more, then.
       if (!(error instanceof Deno.errors.NotFound)) {
         logger.warn("trouble.not_looked", { error: errorText(error) });
       }
@@ -252,7 +252,7 @@ function nameOf(key: string): Pick<Trouble, "kind" | "about"> {
   return space < 0 ? { kind: key } : { kind: key.slice(0, space), about: key.slice(space + 1) };
 }
 
-/** Whether a day has passed; a time that is yet to come was told by another clock. */
+/** Whether a day has passed; a time in the future means that the clock was changed. */
 function isDue(last: number, now: number): boolean {
   return now - last >= DAY || last > now || Number.isNaN(last);
 }

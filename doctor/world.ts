@@ -1,5 +1,5 @@
 /**
- * What the checks of DNS look at.
+ * The input of the DNS checks.
  *
  * @module
  */
@@ -8,23 +8,23 @@ import type { Resolver } from "../dns/resolver.ts";
 import { addressScope, sameAddress } from "../net/ip_address.ts";
 import { failure, type Finding, ok, unanswered, untested } from "./finding.ts";
 
-/** The configuration, and whom to ask about how the world sees it. */
+/** The configuration, and the resolver to check it against DNS. */
 export interface World {
   /** The server's name. */
   readonly hostname: string;
   /** The domains that serve-in takes mail for. */
   readonly domains: readonly string[];
-  /** Where serve-in is reached; empty where it is not configured. */
+  /** The addresses of serve-in; empty if it is not configured. */
   readonly listening: readonly string[];
-  /** Where serve-out sends from; empty where that is not known, or mail leaves through a smarthost. */
+  /** The source addresses of serve-out; empty if unknown, or if mail leaves through a smarthost. */
   readonly sending: readonly string[];
   /** The host that all mail leaves through. */
   readonly smarthost?: string;
-  /** Whether private addresses are as good as public ones. */
+  /** Whether private addresses count as public ones. */
   readonly closedNetwork: boolean;
-  /** The public keys of what is signed with. */
+  /** The public keys of the signing keys. */
   readonly dkim: readonly { readonly domain: string; readonly recordName: string; readonly record: string }[];
-  /** What STARTTLS shows. */
+  /** The certificate of STARTTLS. */
   readonly certificate?: X509Certificate;
   /** Whether the DNS servers validate. */
   readonly dnssec: boolean;
@@ -33,8 +33,8 @@ export interface World {
 }
 
 /**
- * Checks that the server's name leads to its addresses. Where all IPv4 addresses are private, the machine stands behind
- * NAT, and the world that comes back has the addresses that the name leads to.
+ * Checks that the server's name resolves to its addresses. If all IPv4 addresses are private, the machine is behind
+ * NAT, and the returned world has the addresses that the name resolves to.
  */
 export async function checkAddresses(world: World): Promise<{ findings: Finding[]; world: World }> {
   const { hostname, resolver, closedNetwork } = world;

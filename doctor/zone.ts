@@ -1,5 +1,5 @@
 /**
- * What to publish in DNS so that a mail server is found and believed.
+ * The DNS records to publish for a mail server.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import { addressScope } from "../net/ip_address.ts";
 /** RFC 8314 §3.2. */
 const IMAPS_PORT = 993;
 
-/** What the records are made of. */
+/** The input for the records. */
 export interface ZonePlan {
   /** The server's name. */
   readonly hostname: string;
@@ -21,11 +21,11 @@ export interface ZonePlan {
   readonly sending: readonly string[];
   /** Public keys of DKIM. */
   readonly dkim: readonly { readonly domain: string; readonly recordName: string; readonly record: string }[];
-  /** The certificate that STARTTLS shows; absent where there is none, or no DNSSEC to vouch for it. */
+  /** The certificate that STARTTLS shows; absent if there is none, or no DNSSEC. */
   readonly certificate?: X509Certificate;
-  /** Through which host all mail leaves, where that is not this one. */
+  /** The smarthost that all mail leaves through, if any. */
   readonly smarthost?: string;
-  /** Where mail programs send, if they do; a port that is off is `false`. */
+  /** The submission ports, if any; a disabled port is `false`. */
   readonly submission?: { readonly tlsPort: number | false; readonly port: number | false };
 }
 
@@ -37,7 +37,7 @@ export interface ZoneRecord {
   readonly type: "A" | "AAAA" | "MX" | "TXT" | "TLSA" | "SRV";
   /** As it stands in a zone file, names with their trailing dot; for TXT the text, not quoted. */
   readonly data: string;
-  /** What for, in a few words. */
+  /** The purpose, in a few words. */
   readonly purpose: string;
 }
 
@@ -47,7 +47,7 @@ export interface ZoneSection {
   readonly name: string;
   /** In the order to be shown. */
   readonly records: readonly ZoneRecord[];
-  /** What else there is to know; lines that begin with a space are to be shown as they are. */
+  /** Further notes; lines that begin with a space are preformatted. */
   readonly notes: readonly string[];
 }
 
@@ -75,7 +75,7 @@ function hostSection(plan: ZonePlan): ZoneSection {
       "put the public address in its place.",
     ]
     : [];
-  // Bounces have no sender, and are judged by the server's name (RFC 7208 §2.4).
+  // Bounces have no sender, and are checked by the server's name (RFC 7208 §2.4).
   if (!domains.includes(hostname)) {
     records.push({
       name: hostname,
@@ -144,7 +144,7 @@ function domainSection(domain: string, plan: ZonePlan): ZoneSection {
   };
 }
 
-/** Keys of domains that this server only sends for. */
+/** The keys of domains that this server only sends for. */
 function otherKeys(plan: ZonePlan): ZoneSection[] {
   const others = new Set(plan.dkim.map(({ domain }) => domain));
   for (const domain of plan.domains) others.delete(domain);
@@ -155,7 +155,7 @@ function otherKeys(plan: ZonePlan): ZoneSection[] {
   }));
 }
 
-/** By which mail programs set themselves up (RFC 6186, RFC 8314 §5.1): TLS at once before STARTTLS. */
+/** SRV records for mail programs (RFC 6186, RFC 8314 §5.1): implicit TLS before STARTTLS. */
 function programRecords(domain: string, { hostname, submission }: ZonePlan): ZoneRecord[] {
   if (submission === undefined) return [];
   const services = [
@@ -176,7 +176,7 @@ function programRecords(domain: string, { hostname, submission }: ZonePlan): Zon
   return services.map(({ service, priority, port, what }) => ({
     name: `_${service}._tcp.${domain}`,
     type: "SRV",
-    // RFC 2782: "." says that the service is not to be had here.
+    // RFC 2782: "." means that the service is not available.
     data: port === false ? "0 0 0 ." : `${priority} 1 ${port} ${hostname}.`,
     purpose: `mail programs: ${what}`,
   }));
@@ -191,7 +191,7 @@ function keyRecords(domain: string, { dkim }: ZonePlan): ZoneRecord[] {
   }));
 }
 
-/** By addresses: they cost the receiver no look-up, and say the same when MX changes. Behind NAT by the name. */
+/** Uses addresses: they cost the receiver no look-up, and stay valid when MX changes. Behind NAT uses the name. */
 function spfFor({ hostname, sending, smarthost }: ZonePlan, end: string): string {
   if (sending.length === 0 || smarthost !== undefined) {
     return `v=spf1 mx ${smarthost === undefined ? end : "~all"}`;

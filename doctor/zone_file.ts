@@ -1,5 +1,5 @@
 /**
- * The records to publish as a zone file, as a table for a web form, and the names to ask of the provider.
+ * The records to publish as a zone file or as a table for a web form, and the PTR records to request.
  *
  * @module
  */
@@ -8,7 +8,7 @@ import { reverseName } from "../dns/name.ts";
 import { wrap } from "../message/wrap.ts";
 import type { ZoneRecord, ZoneSection } from "./zone.ts";
 
-/** Seconds; short enough to mend a mistake. */
+/** In seconds; short enough to correct a mistake. */
 const TTL = 3600;
 
 /** The name that an address should have in reverse DNS. */
@@ -17,11 +17,11 @@ export interface ReverseRecord {
   readonly address: string;
   /** Where the PTR record is, without the trailing dot. */
   readonly name: string;
-  /** What it says, without the trailing dot. */
+  /** Its target, without the trailing dot. */
   readonly target: string;
 }
 
-/** What to ask the provider of the addresses for. */
+/** The PTR records to request from the provider of the addresses. */
 export function reverseRecords(addresses: readonly string[], hostname: string): ReverseRecord[] {
   return addresses.map((address) => ({ address, name: reverseName(address), target: hostname }));
 }
@@ -33,7 +33,7 @@ export function presentData({ type, data }: Pick<ZoneRecord, "type" | "data">): 
   return strings.length === 1 ? strings.join("") : `( ${strings.join("\n    ")} )`;
 }
 
-/** What a zone file is made of. */
+/** The input for a zone file. */
 export interface ZoneFileOptions {
   /** The server's name. */
   readonly hostname: string;
@@ -41,11 +41,11 @@ export interface ZoneFileOptions {
   readonly domains: readonly string[];
   /** In ISO form, for the serial number. */
   readonly date: string;
-  /** What to ask the provider for. */
+  /** The PTR records to request from the provider. */
   readonly reverse: readonly ReverseRecord[];
 }
 
-/** A zone file of absolute names (RFC 1035 §5). SOA and NS stand apart, as a zone that exists has its own. */
+/** A zone file of absolute names (RFC 1035 §5). SOA and NS are separate, as an existing zone has its own. */
 export function zoneFile(
   sections: readonly ZoneSection[],
   { hostname, domains, date, reverse }: ZoneFileOptions,
@@ -83,7 +83,7 @@ export function zoneFile(
   return lines.map((line) => `${line}\n`).join("");
 }
 
-/** For a web form: a record a block, its values whole and not quoted. */
+/** For a web form: one block per record, values whole and unquoted. */
 export function zoneTable(
   sections: readonly ZoneSection[],
   { reverse }: { readonly reverse: readonly ReverseRecord[] },
@@ -123,7 +123,7 @@ function comment(text: string): string[] {
   return paragraphs(text, 100).map((line) => `; ${line}`);
 }
 
-/** Lines that end where the text says so, or else at a width. */
+/** Wraps text at a width, keeping its line breaks. */
 function paragraphs(text: string, width: number): string[] {
   return text.split("\n").flatMap((part) => part.startsWith(" ") ? [part] : wrap(part, { width }));
 }

@@ -14,7 +14,7 @@ export class BindError extends Error {
   /** The exit code of sysexits.h: 69 (unavailable), or 77 (no permission) when forbidden. */
   readonly exitCode: 69 | 77;
 
-  /** Makes the error; the cause is the system's. */
+  /** `options.cause`: the system's error. */
   constructor(kind: BindFailure, message: string, options?: ErrorOptions) {
     super(message, options);
     this.name = "BindError";

@@ -1,5 +1,5 @@
 /**
- * All events of the log: what docs/logs.md lists, `mailapp trace` explains and the metrics count is made from this table.
+ * All events of the log: docs/logs.md, `mailapp trace` and the metrics are based on this table.
  *
  * @module
  */
@@ -22,9 +22,9 @@ export interface EventGroup {
   readonly title: string;
   /** Markdown below the heading. */
   readonly intro?: string;
-  /** In the order in which they are explained: a row may speak of the one before. */
+  /** In the order of explanation: a row may refer to the one before. */
   readonly events: readonly EventRow[];
-  /** A further table behind it. */
+  /** A further table after it. */
   readonly more?: { readonly columns: readonly string[]; readonly rows: readonly (readonly string[])[] };
 }
 
@@ -43,7 +43,7 @@ export const EVENT_GROUPS: readonly EventGroup[] = [
   POLICY_EVENTS,
 ];
 
-/** What is known of an event, by its name as it stands in the log. */
+/** The row of an event, by its name in the log. */
 export function eventOf(name: string): EventRow | undefined {
   return byName.get(name) ?? byName.get(name.replace(/\.[^.]*$/, ".*"));
 }
@@ -53,7 +53,7 @@ const byName: ReadonlyMap<string, EventRow> = new Map(
   EVENT_GROUPS.flatMap(({ events }) => events.map((row) => [row[0], row] as const)),
 );
 
-/** What stands below "Events" in docs/logs.md, before `deno fmt`. */
+/** The text below "Events" in docs/logs.md, before `deno fmt`. */
 export function eventsPage(): string {
   return EVENT_GROUPS.map(({ title, intro, events, more }) =>
     [

@@ -1,5 +1,5 @@
 /**
- * The files of a log, the rotated ones too, read a piece at a time: what is older or newer than what is asked for is not
+ * The files of a log, including rotated ones, read a piece at a time: what is outside the requested range is not
  * read at all.
  *
  * @module
@@ -11,7 +11,7 @@ import { createGunzip } from "node:zlib";
 import { errorText } from "../base/error_text.ts";
 import { timeOf } from "./log_lines.ts";
 
-/** A stretch of time, in milliseconds since the epoch; both ends belong to it. */
+/** A time range, in milliseconds since the epoch, both ends included. */
 export interface TimeRange {
   readonly since: number;
   readonly until: number;
@@ -21,31 +21,31 @@ export interface TimeRange {
 export interface LogSource {
   /** For messages. */
   readonly name: string;
-  /** When its first line was written; `NaN` where that cannot be told. */
+  /** When its first line was written; `NaN` if unknown. */
   begins(): Promise<number>;
   /**
-   * Whole lines, one character an octet, of at least those of the range; a piece is valid for as long as one likes.
+   * Pieces of whole lines, one character per octet, of at least the range; pieces stay valid.
    * @throws what reading throws
    */
   pieces(range: TimeRange): AsyncIterable<string>;
 }
 
 const PIECE = 1 << 16;
-/** A line that is longer is none of ours. */
+/** Longer lines are not ours. */
 const MAX_LINE = 16 << 20;
-/** Lines of two servers, and of one when its clock is set, may stand out of order by so much, in milliseconds. */
+/** Tolerance for lines out of order, of two servers or after a clock change, in milliseconds. */
 const DISORDER = 60_000;
-/** Below it a file is not searched for where to begin. */
+/** Smaller files are read from the beginning. */
 const SMALL = 8 * PIECE;
-// What logrotate and people put behind the name.
+// Suffixes used by logrotate and by people.
 const ROTATED = /^[.-][\w.-]*$/;
 const OTHER_COMPRESSION = /\.(?:xz|bz2|zst|lz4)$/;
 
-/** Hears, in a sentence, what of a log cannot be read. */
+/** Called with a sentence about a part of the log that cannot be read. */
 export type OnProblem = (problem: string) => void;
 
 /**
- * What belongs to a log file: itself and the rotated ones, oldest first; and those that cannot be read here.
+ * The log file and its rotated ones, oldest first; and those that cannot be read.
  * @throws what reading the directory throws
  */
 export async function findLogFiles(
@@ -111,7 +111,7 @@ function firstTime(piece: string): number {
   return NaN;
 }
 
-/** An offset before all lines of that time, at the beginning of a line. */
+/** Finds the beginning of a line before all lines of that time. */
 async function findStart(
   path: string,
   { size, since }: { readonly size: number; readonly since: number },
@@ -137,7 +137,7 @@ async function findStart(
   return end < 0 ? low : low + end + 1;
 }
 
-/** Whole lines from an offset on, or of what is packed; the last one may lack its end. */
+/** Yields whole lines from an offset on, or from gzip; the last one may be incomplete. */
 async function* streamOf(
   path: string,
   { from, onProblem }: { readonly from: number | undefined; readonly onProblem: OnProblem },
@@ -157,7 +157,7 @@ async function* chunksOf(file: Deno.FsFile): AsyncGenerator<Uint8Array> {
   }
 }
 
-/** What a file of gzip holds, to where it breaks off. */
+/** Yields the content of a gzip file, up to where it is cut off. */
 async function* unpacked(path: string, onProblem: OnProblem): AsyncGenerator<Uint8Array> {
   const packed = createReadStream(path, { highWaterMark: PIECE });
   const whole = packed.pipe(createGunzip({ chunkSize: PIECE }));
@@ -172,7 +172,7 @@ async function* unpacked(path: string, onProblem: OnProblem): AsyncGenerator<Uin
   }
 }
 
-/** Cuts a stream of octets at the ends of lines. */
+/** Splits a stream of octets at line ends. */
 export async function* wholeLines(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
   let rest = "";
   for await (const chunk of chunks) {

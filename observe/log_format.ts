@@ -1,7 +1,7 @@
 /**
  * One event as one line, for people or for programs.
  *
- * Values come from the network: nothing in them may end the line, move the cursor or turn the text round.
+ * Values come from the network: nothing in them may end the line, move the cursor or reverse the text.
  *
  * @module
  */
@@ -11,17 +11,17 @@ import type { LogFields, LogLevel, LogValue } from "../base/log.ts";
 export interface LogEvent {
   /** Milliseconds since the Unix epoch. */
   readonly time: number;
-  /** How grave. */
+  /** The level. */
   readonly level: LogLevel;
   /** Its name, as in docs/logs.md. */
   readonly event: string;
-  /** Its facts; `undefined` ones are left out. */
+  /** Its fields; `undefined` ones are left out. */
   readonly fields: LogFields;
 }
 
-/** Longest value that is written whole, in UTF-16 units; a longer one ends in `…`. */
+/** Longest value that is written in full, in UTF-16 units; a longer one ends in `…`. */
 export const MAX_VALUE_LENGTH = 4096;
-/** Most elements of a list that are written; the rest is counted. */
+/** Upper bound of the list elements written; the rest is counted. */
 export const MAX_LIST_LENGTH = 200;
 
 // C0 and DEL, C1, line and paragraph separator, the marks and embeddings of Unicode's bidirectional algorithm, and
@@ -29,9 +29,9 @@ export const MAX_LIST_LENGTH = 200;
 // deno-lint-ignore no-control-regex
 const UNSAFE = /[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/;
 const UNSAFE_ALL = new RegExp(UNSAFE, "g");
-// What a text value may hold without quotes.
+// Characters that a text value may contain without quotes.
 const PLAIN = /^[^\s"'=\\,[\]]+$/u;
-// What stands in JSON as it is, and is safe.
+// Characters that need no escaping in JSON, and are safe.
 const PLAIN_JSON = /^[ !#-[\]-~]*$/;
 const RESERVED = new Set(["time", "level", "event"]);
 
@@ -40,7 +40,7 @@ const RESERVED = new Set(["time", "level", "event"]);
  * has one of these names is written with `_` before it.
  */
 export function formatJson({ time, level, event, fields }: LogEvent): string {
-  // Put together here, since an object of whatever fields there are costs several times as much.
+  // Concatenated, since `JSON.stringify()` of an object with varying fields costs several times as much.
   let line = `{"time":"${timestamp(time)}","level":"${level}","event":${jsonString(event)}`;
   for (const key in fields) {
     const value = fields[key];
@@ -61,7 +61,7 @@ function jsonString(text: string): string {
   return PLAIN_JSON.test(text) ? `"${text}"` : escapeUnsafe(JSON.stringify(text));
 }
 
-// Many lines fall into one second.
+// Many lines share one second.
 let lastSecond = NaN;
 let upToSecond = "";
 
@@ -78,7 +78,7 @@ function timestamp(time: number): string {
 
 /**
  * `2026-11-24T03:20:11.123Z INFO  session.closed session=x peer=192.0.2.1`. Values with spaces, `=`, quotes and the
- * like are quoted as in JSON. A `dialogue` event ends in its line as it was said, control characters escaped.
+ * like are quoted as in JSON. A `dialogue` event ends with its line verbatim, control characters escaped.
  */
 export function formatText({ time, level, event, fields }: LogEvent): string {
   let line = `${timestamp(time)} ${level.toUpperCase().padEnd(5)} ${event}`;

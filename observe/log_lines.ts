@@ -10,30 +10,30 @@ import type { LogLevel } from "../base/log.ts";
 export interface LoggedEvent {
   /** Milliseconds since the epoch. */
   readonly time: number;
-  /** How grave. */
+  /** The level. */
   readonly level: LogLevel;
   /** Its name. */
   readonly event: string;
-  /** All else. */
+  /** All other fields. */
   readonly fields: Readonly<Record<string, unknown>>;
 }
 
-/** Octets that the time of a line lies within. */
+/** Octets at the beginning of a line that contain its time. */
 export const TIME_WITHIN = 64;
 
 const TIME = /\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z/;
-/** Before the fields of a line of text. */
+/** The part of a text line before the fields. */
 const TEXT_HEAD =
   /^(?:<\d>)?(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z) (ERROR|WARN|INFO|DEBUG|TRACE) +([\w.]+)(?: |$)/;
 const TEXT_FIELD = /([\w.]+)=("(?:[^"\\]|\\[^])*"|\[(?:[^\]"]|"(?:[^"\\]|\\[^])*")*\]|[^\s]*)(?: |$)/y;
 
-/** When a line was written, in milliseconds since the epoch; `NaN` where that does not stand in its beginning. */
+/** When a line was written, in milliseconds since the epoch; `NaN` if its beginning has no time. */
 export function timeOf(line: string): number {
   const [time] = TIME.exec(line.slice(0, TIME_WITHIN)) ?? [];
   return time === undefined ? NaN : Date.parse(time);
 }
 
-/** The event of a line, one character an octet of UTF-8; `undefined` where it is none of ours. */
+/** The event of a line, one character per octet of UTF-8; `undefined` if it is not ours. */
 export function parseLine(line: string): LoggedEvent | undefined {
   const start = /^<\d>/.test(line) ? 3 : 0;
   // deno-lint-ignore no-control-regex
@@ -61,7 +61,7 @@ function parseText(text: string): LoggedEvent | undefined {
   for (let at = all.length; at < text.length; at = TEXT_FIELD.lastIndex) {
     const found = TEXT_FIELD.exec(text);
     if (found === null) {
-      // The dialogue ends in its line.
+      // A dialogue event ends with its line.
       fields["line"] = text.slice(at);
       break;
     }

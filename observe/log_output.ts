@@ -1,14 +1,14 @@
 /**
- * Where log lines go: written in the background, with bounded memory, never failing the program.
+ * Writes log lines in the background, with bounded memory, and never fails the program.
  *
  * @module
  */
 
 /** A place for bytes: standard error or a file. */
 export interface LogDestination {
-  /** Writes some of it, and tells how many bytes. */
+  /** Writes a part of it, and returns the number of bytes. */
   write(data: Uint8Array): Promise<number> | number;
-  /** Gives it back. */
+  /** Closes it. */
   close(): void;
 }
 
@@ -16,19 +16,19 @@ export interface LogDestination {
 export interface LogOutputOptions {
   /** Opens the destination; called again by {@linkcode LogOutput.reopen}. */
   readonly open: () => LogDestination;
-  /** Makes the line that tells of lines lost, when there is room again. */
+  /** Makes the line that reports lost lines, when there is room again. */
   readonly lost: (count: number) => string;
   /** Called when writing fails, once until it works again. */
   readonly failed: (error: unknown) => void;
-  /** Most that waits to be written, in UTF-16 units of text. */
+  /** Upper bound of the text that waits to be written, in UTF-16 units. */
   readonly capacity?: number;
-  /** How long the end waits for a destination that blocks, in milliseconds; 2 seconds if absent. */
+  /** How long disposal waits for a destination that blocks, in milliseconds; 2 seconds if absent. */
   readonly timeout?: number;
 }
 
 const DEFAULT_CAPACITY = 4 << 20;
 const TIMEOUT = 2_000;
-// Octets that are written without memory of their own.
+// Size of the reused buffer, in octets.
 const BUFFER = 16 * 1024;
 
 /**
@@ -47,11 +47,11 @@ export class LogOutput {
   readonly #buffer = new Uint8Array(BUFFER);
   #destination: LogDestination;
   #waiting: string[] = [];
-  /** What waits and what is being written. */
+  /** The size of what waits and of what is being written. */
   #size = 0;
   #dropped = 0;
   #failing = false;
-  /** Whoever waits for the destination to be opened again. */
+  /** Resolves when the destination has been opened again. */
   #reopening: PromiseWithResolvers<void> | undefined;
   #closed = false;
   #draining: Promise<void> | undefined;
@@ -101,8 +101,8 @@ export class LogOutput {
   }
 
   /**
-   * Writes what waits, then closes the destination. Where that blocks, as a pipe does that nobody reads, what waits is
-   * lost: the program must end.
+   * Writes what waits, then closes the destination. If that blocks, such as a pipe without a reader, what waits is
+   * dropped: the program must end.
    */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
@@ -114,7 +114,7 @@ export class LogOutput {
   }
 
   async #drain(): Promise<void> {
-    // Lines of the same turn of the event loop go together.
+    // Lines of the same turn of the event loop are written together.
     await Promise.resolve();
     while (this.#waiting.length > 0 || this.#reopening !== undefined) {
       if (this.#reopening !== undefined) this.#swap(this.#reopening);
@@ -123,7 +123,7 @@ export class LogOutput {
       const size = lines.reduce((sum, line) => sum + line.length, 0);
       const dropped = this.#dropped;
       this.#dropped = 0;
-      // Those were dropped while the others waited.
+      // These were dropped while the others waited.
       if (dropped > 0) lines.push(this.#lost(dropped));
       if (lines.length > 0 && !await this.#send(lines)) this.#dropped += lines.length + dropped;
       this.#size -= size;

@@ -1,16 +1,16 @@
 /**
- * Finds lines in a log by a text in them, or by the ids that they bear: gigabytes in seconds, for what is looked at is the
- * text as it lies there, and only what fits is parsed.
+ * Finds lines in a log by a text or by ids in them: gigabytes in seconds, since it searches the
+ * raw text, and parses only lines that match.
  *
  * @module
  */
 import { type LoggedEvent, parseLine } from "./log_lines.ts";
 import type { LogSource, TimeRange } from "./log_files.ts";
 
-/** Decides which lines of a piece are wanted: where each of them begins, ascending, or any place within. */
+/** Finds the wanted lines of a piece: returns a position in each, ascending. */
 export type LineFinder = (piece: string) => Iterable<number>;
 
-/** Lines with this text in them, in any letter case or in this one. */
+/** Finds lines that contain this text, with or without regard to letter case. */
 export function linesWith(
   text: string,
   { anyCase = false }: { readonly anyCase?: boolean } = {},
@@ -23,7 +23,7 @@ export function linesWith(
 }
 
 /**
- * Lines that mention one of these ids, of letters and digits.
+ * Finds lines that mention one of these ids, of letters and digits.
  * @throws {RangeError} for any other id
  */
 export function linesOf(ids: ReadonlySet<string>): LineFinder {
@@ -37,7 +37,7 @@ export function linesOf(ids: ReadonlySet<string>): LineFinder {
   };
 }
 
-/** All events of these sources within the range whose lines are found, in the order in which they stand there. */
+/** All events of these sources within the range whose lines are found, in their order in the log. */
 export async function* searchLog(
   sources: readonly LogSource[],
   { find, range }: { readonly find: LineFinder; readonly range: TimeRange },
@@ -52,7 +52,7 @@ export async function* searchLog(
   }
 }
 
-/** The lines that these places are in, each once, in their order. */
+/** The lines at these positions, each once, in their order. */
 function linesAt(piece: string, places: Iterable<number>): string[] {
   const starts = new Set<number>();
   for (const place of places) starts.add(piece.lastIndexOf("\n", place - 1) + 1);

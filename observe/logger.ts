@@ -17,7 +17,7 @@ const lostLines = counter("mailapp_log_lost_lines_total", "Lines of the log that
 
 /** What to log, how and where. */
 export interface LogOptions {
-  /** The least grave level that is written. */
+  /** The lowest level that is written. */
   readonly level: LogLevel;
   /** `auto`: text on a terminal, else JSON. */
   readonly format: "auto" | "text" | "json";
@@ -27,23 +27,23 @@ export interface LogOptions {
   readonly isTerminal: boolean;
   /** Whether standard error is read by systemd's journal: each line then begins with its priority (sd-daemon(3)). */
   readonly toJournal?: boolean;
-  /** Standard error, or what stands for it in tests. */
+  /** Standard error, or its replacement in tests. */
   readonly standardError?: LogDestination;
   /** Fields of every line. */
   readonly context?: LogFields;
-  /** Most that may wait for a slow destination, in UTF-16 units; 4 Mi unless told. */
+  /** Upper bound of what may wait for a slow destination, in UTF-16 units; 4 Mi if absent. */
   readonly capacity?: number;
 }
 
-/** The log of the process, and what its owner does with it. */
+/** The log of the process, with the controls for its owner. */
 export interface Log extends AsyncDisposable {
   /** Writes events. */
   readonly logger: Logger;
-  /** The least grave level that is written; may be changed at any time. */
+  /** The lowest level that is written; may be changed at any time. */
   level: LogLevel;
   /**
    * Opens the file again, after it was rotated.
-   * @throws what opening it throws; the old file goes on then
+   * @throws what opening it throws; the old file stays in use then
    */
   reopen(): Promise<void>;
   /** Resolves when all events so far are written, or lost. */
@@ -109,11 +109,11 @@ export function startLog(options: LogOptions): Log {
 
 function openFile(path: string): LogDestination {
   const file = Deno.openSync(path, { append: true, create: true, mode: 0o640 });
-  // On the calling thread, since a file's page cache takes it at once; a terminal or a pipe may make us wait.
+  // On the calling thread, since a file's page cache takes it at once; a terminal or a pipe may block.
   return { write: (data) => file.writeSync(data), close: () => file.close() };
 }
 
-/** Sorts events by level, and adds what they have in common. */
+/** Filters events by level, and adds their common fields. */
 class EventLogger implements Logger {
   readonly #write: (event: LogEvent) => void;
   readonly #threshold: { readonly least: number };
@@ -164,7 +164,7 @@ class EventLogger implements Logger {
   }
 }
 
-/** By level and event; a name of two parts would be put together for each line. */
+/** By level, then event; a combined key would be concatenated for each line. */
 const byLevel: Record<LogLevel, Map<string, Counter>> = {
   error: new Map(),
   warn: new Map(),
@@ -173,7 +173,7 @@ const byLevel: Record<LogLevel, Map<string, Counter>> = {
   trace: new Map(),
 };
 
-/** Counts an event by hand; makes its counter show from the start where it is not counted yet. */
+/** The counter of an event; created at 0 if the event was not counted yet. */
 export function eventCounter(level: LogLevel, event: string): Counter {
   const known = byLevel[level].get(event);
   if (known !== undefined) return known;

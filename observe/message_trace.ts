@@ -1,5 +1,5 @@
 /**
- * One message's whole way, put together from the logs of all servers of a machine.
+ * Assembles the history of a message from the logs of all servers of a machine.
  *
  * @module
  */
@@ -8,13 +8,13 @@ import type { LoggedEvent } from "./log_lines.ts";
 import { linesOf, linesWith, searchLog } from "./log_search.ts";
 import { idsIn, isMeant, isReceivedId, needleOf, textsOf, timeOfId, type TraceQuery } from "./trace_query.ts";
 
-/** A message, or a session that brought none. */
+/** A message, or a session without one. */
 export interface Story {
   /** Ids of the message: at each server that had it, and of the notices about it. */
   readonly ids: readonly string[];
   /** The sessions in which it came. */
   readonly sessions: readonly string[];
-  /** In the order of time. */
+  /** In chronological order. */
   readonly events: readonly LoggedEvent[];
 }
 
@@ -30,21 +30,21 @@ export interface Trace {
 export interface TraceOptions {
   /** The log, oldest part first. */
   readonly sources: readonly LogSource[];
-  /** Where the message is to be looked for; what belongs to it is found beyond. */
+  /** The range to search for the message; related events are found outside it, too. */
   readonly range: TimeRange;
-  /** Most messages that are put together. */
+  /** Upper bound of the messages assembled. */
   readonly limit: number;
 }
 
 const HOUR = 3_600_000;
-/** How far a session reaches before and behind what happened in it: it lasts half an hour, or twice that with a message. */
+/** How far a session extends before and after an event in it: it lasts half an hour, or twice that with a message. */
 const SESSION = 2 * HOUR;
-/** Most events that are kept; the oldest ones go. */
+/** Upper bound of the events kept; the oldest are dropped. */
 const MAX_EVENTS = 20_000;
-/** How often what was found leads to more: a message, its notice, the notice's way. */
+/** Upper bound of search rounds: a message, its notice, the history of the notice. */
 const MAX_ROUNDS = 6;
 
-/** Finds the messages that are meant, and all that the log has of them. */
+/** Finds the requested messages, and everything the log has about them. */
 export async function traceMessages(query: TraceQuery, options: TraceOptions): Promise<Trace> {
   const { sources, range, limit } = options;
   const { text, anyCase } = needleOf(query);
@@ -68,7 +68,7 @@ export async function traceMessages(query: TraceQuery, options: TraceOptions): P
   return { stories, more: seeds.length - chosen.length };
 }
 
-/** The ids that stand for what was found, each message once, in the order of time. */
+/** The ids of what was found, each message once, in chronological order. */
 function seedsOf(query: TraceQuery, hits: readonly LoggedEvent[]): string[] {
   if (query.kind === "id" && hits.length > 0) return [query.text];
   const seeds = new Set<string>();
@@ -79,7 +79,7 @@ function seedsOf(query: TraceQuery, hits: readonly LoggedEvent[]): string[] {
   return [...seeds];
 }
 
-/** In what order things happen that happen within one millisecond; what is not named comes between. */
+/** The order of events within one millisecond; events not listed come between. */
 const ORDER: readonly string[] = [
   "session.opened",
   "tls.started",
@@ -112,7 +112,7 @@ class EventSet {
     );
   }
 
-  /** Whether it was not there before. */
+  /** Adds an event; returns whether it is new. */
   add(event: LoggedEvent): boolean {
     const key = `${event.time} ${event.event} ${JSON.stringify(event.fields)}`;
     if (this.#events.has(key) || this.#events.size >= MAX_EVENTS) return false;
@@ -121,7 +121,7 @@ class EventSet {
   }
 }
 
-/** Looks for all that belongs to these ids, and for what that leads to. */
+/** Searches for everything that belongs to these ids, and to the ids found. */
 async function complete(
   log: EventSet,
   { seeds, sources }: { readonly seeds: readonly string[]; readonly sources: readonly LogSource[] },
@@ -140,7 +140,7 @@ async function complete(
     for (const { event, fields } of log.events) {
       const own = textsOf(fields["id"]).concat(textsOf(fields["session"]));
       if (!own.some((id) => known.has(id)) && !idsIn(fields).some((id) => known.has(id))) continue;
-      // What else came in the same session is none of this, unless all of the session is meant.
+      // Other messages of the same session do not belong to it, unless the whole session is requested.
       const isOther = textsOf(fields["id"]).some((id) => !known.has(id));
       const isWhole = textsOf(fields["session"]).some((session) => seeds.includes(session));
       // serve-submit's own id of a message leads to its id in the queue, and back.
@@ -153,16 +153,16 @@ async function complete(
   }
 }
 
-/** Where to look for some ids. */
+/** A range to search for some ids. */
 interface Window extends TimeRange {
   readonly ids: Set<string>;
-  /** Those that go on until the log says that they are over. */
+  /** Those that continue until the log says that they ended. */
   readonly open: Set<string>;
-  /** Until when there may be more of the others. */
+  /** Until when there may be more events of the others. */
   readonly needed: number;
 }
 
-/** Where to look for each of these ids, by when they were mentioned. */
+/** The range to search for each of these ids, by the times of their events. */
 function windowsOf(ids: readonly string[], events: readonly LoggedEvent[]): Window[] {
   return ids.flatMap((id) => {
     const times = events.filter(({ fields }) => idsIn(fields).includes(id)).map(({ time }) => time);
@@ -180,7 +180,7 @@ function windowsOf(ids: readonly string[], events: readonly LoggedEvent[]): Wind
   });
 }
 
-/** Those that overlap, as one. */
+/** Merges overlapping windows. */
 function joined(windows: readonly Window[]): Window[] {
   const all: Window[] = [];
   for (const window of windows.toSorted((one, other) => one.since - other.since)) {
@@ -200,11 +200,11 @@ function joined(windows: readonly Window[]): Window[] {
   return all;
 }
 
-/** What of the events belongs to a message. */
+/** The events that belong to a message. */
 function storyOf(seed: string, events: readonly LoggedEvent[]): Story {
   const ids = new Set([seed]);
   const sessions = new Set<string>();
-  // Whether the seed is a session, all of which is meant.
+  // Whether the seed is a session, which is requested as a whole.
   const whole = events.some(({ fields }) => fields["session"] === seed);
   if (whole) sessions.add(seed);
   for (let size = -1; size !== ids.size + sessions.size;) {
@@ -231,7 +231,7 @@ function storyOf(seed: string, events: readonly LoggedEvent[]): Story {
   return { ids: [...inOrder.difference(sessions)], sessions: [...sessions], events: mine };
 }
 
-/** Goes by what has been found: which further lines, as they come, belong to these messages. */
+/** Decides which further lines belong to these messages as they are written. */
 export function followed(query: TraceQuery, stories: readonly Story[]): (event: LoggedEvent) => boolean {
   const known = new Set(stories.flatMap(({ ids, sessions }) => [...ids, ...sessions]));
   return (event) => {

@@ -1,7 +1,7 @@
 /**
- * Answers Prometheus: `GET /metrics` over HTTP/1.1, one request a connection, and nothing else.
+ * Serves Prometheus: `GET /metrics` over HTTP/1.1, one request per connection, and nothing else.
  *
- * It runs beside the mail of a server that must not suffer from it, so that everything is bounded: connections, octets of
+ * It must not disturb the mail server that it runs in, so everything is bounded: connections, octets of
  * a request, and the time that all of it may take.
  *
  * @module
@@ -11,9 +11,9 @@ import { timingSafeEqual } from "node:crypto";
 import { allMetrics, counter } from "../base/counters.ts";
 import { METRICS_TYPES, writeMetrics } from "./metrics_text.ts";
 
-/** What it needs. */
+/** The options. */
 export interface MetricsServerOptions {
-  /** What every request must bear (`Authorization: Bearer …`); absent on loopback only. */
+  /** The token that every request must have (`Authorization: Bearer …`); absent on loopback only. */
   readonly token?: string;
   /** For one request, in milliseconds; 5 seconds if absent. */
   readonly timeout?: number;
@@ -24,7 +24,7 @@ const MAX_CONNECTIONS = 8;
 const TIMEOUT = 5_000;
 /** How often accepting may fail in a row, with a pause after each, in milliseconds. */
 const PAUSE = 1_000;
-// What a request to a loopback address is addressed to; another name was rebound by somebody's DNS.
+// Host names of requests to loopback; any other name suggests DNS rebinding.
 const LOOPBACK_HOST = /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d{1,5})?$/i;
 
 const scrapes = counter("mailapp_metrics_scrapes_total", "Requests for the metrics that were answered");
@@ -71,7 +71,7 @@ async function answer(conn: Deno.Conn, { token, timeout = TIMEOUT }: MetricsServ
       await conn.closeWrite();
     }
   } catch {
-    // Whoever asked has gone, or was too slow.
+    // The client has gone, or was too slow.
   } finally {
     clearTimeout(timer);
     close(conn);
@@ -86,7 +86,7 @@ function close(conn: Deno.Conn): void {
   }
 }
 
-/** Request line and header fields; `undefined` where there is no end to them. */
+/** Request line and header fields; `undefined` if they are too long. */
 async function readHead(conn: Deno.Conn): Promise<string | undefined> {
   const buffer = new Uint8Array(MAX_REQUEST);
   for (let size = 0; size < buffer.length;) {

@@ -14,7 +14,7 @@ export const METRICS_TYPES = {
 /** One of them. */
 export type MetricsFormat = keyof typeof METRICS_TYPES;
 
-/** Writes all that these metrics are at this moment. */
+/** Writes the present values of these metrics. */
 export function writeMetrics(metrics: Iterable<Metric>, format: MetricsFormat): string {
   const lines: string[] = [];
   for (const metric of metrics) writeMetric(metric, { format, lines });

@@ -1,12 +1,12 @@
 /**
- * Reading a report that others sent: as JSON, compressed, or as the mail that it came in (RFC 8460 §5).
+ * Reads a report from another operator: as JSON, compressed, or as the mail that carries it (RFC 8460 §5).
  *
  * @module
  */
 import { Buffer } from "node:buffer";
 import { gunzipSync } from "node:zlib";
 
-/** A report, as far as it makes sense. */
+/** A report, as far as it is valid. */
 export interface ReadReport {
   readonly organization: string;
   readonly contact: string;
@@ -35,7 +35,7 @@ export interface ReadDetail {
   readonly reason: string;
 }
 
-/** It is no report; the message says why. */
+/** The input is not a report; the message says why. */
 export class ReportError extends Error {
   override readonly name = "ReportError";
 }
@@ -120,7 +120,7 @@ function attachment(file: Uint8Array): Uint8Array {
   if (type === -1 || blank === -1) {
     throw new ReportError("neither a report nor a mail with one (application/tlsrpt+gzip)");
   }
-  // The fields of the part stand before and behind its Content-Type.
+  // The fields of the part are before and after its Content-Type.
   const fields = lines.slice(lines.lastIndexOf("", type) + 1, blank);
   const end = lines.findIndex((line, at) => at > blank && line.startsWith("--"));
   const body = lines.slice(blank + 1, end === -1 ? undefined : end).join("\n");

@@ -1,10 +1,10 @@
 /**
- * The TXT record at `_smtp._tls.DOMAIN` by which a domain says where it wants reports about TLS (RFC 8460 §3).
+ * The TXT record at `_smtp._tls.DOMAIN` by which a domain requests reports about TLS (RFC 8460 §3).
  *
  * @module
  */
 
-/** Where a report goes. */
+/** The destination of a report. */
 export type ReportEndpoint =
   | { readonly kind: "mail"; readonly address: string }
   | { readonly kind: "https"; readonly host: string; readonly port: number; readonly path: string };
@@ -23,7 +23,7 @@ export function reportEndpoints(records: readonly string[]): ReportEndpoint[] {
     .slice(0, MAX_ENDPOINTS);
 }
 
-/** How an endpoint is called in the log, and told from others. */
+/** The URI of an endpoint, for the log and as a key. */
 export function showEndpointUri(endpoint: ReportEndpoint): string {
   return endpoint.kind === "mail"
     ? `mailto:${endpoint.address}`

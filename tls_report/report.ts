@@ -8,15 +8,15 @@ import { gzipSync } from "node:zlib";
 import { formatDate } from "../base/date.ts";
 import type { DomainResults } from "./results.ts";
 
-/** What a report says beside the results. */
+/** What a report contains besides the results. */
 export interface ReportHead {
-  /** Who reports. */
+  /** The reporting organization. */
   readonly organization: string;
   /** A mail address. */
   readonly contact: string;
-  /** Letters, digits and what may stand in a Message-ID. */
+  /** Letters, digits and other characters valid in a Message-ID. */
   readonly id: string;
-  /** Whom it is about. */
+  /** The domain that it is about. */
   readonly domain: string;
   /** As `2026-11-30`, in UTC. */
   readonly day: string;
@@ -63,7 +63,7 @@ export interface ReportMail {
   readonly head: ReportHead;
   /** From {@linkcode packReport}. */
   readonly report: Uint8Array;
-  /** Who reports: the domain of From. */
+  /** The domain of From. */
   readonly submitter: string;
   readonly from: string;
   readonly to: string;
@@ -89,7 +89,7 @@ export function reportMail({ head, report, submitter, from, to, hostname, now }:
     `Message-ID: <${id}@${hostname}>`,
     `TLS-Report-Domain: ${domain}`,
     `TLS-Report-Submitter: ${submitter}`,
-    // The report is about what may stand in its own way (RFC 8460 §3, RFC 8689 §5).
+    // The report must not fail because of what it reports (RFC 8460 §3, RFC 8689 §5).
     "TLS-Required: No",
     "Auto-Submitted: auto-generated",
     "MIME-Version: 1.0",

@@ -1,10 +1,10 @@
 /**
- * What sessions with other servers came to, counted by day, domain and policy (RFC 8460 §4.1), within bounds.
+ * Results of sessions with other servers, counted by day, domain and policy (RFC 8460 §4.1), within bounds.
  *
  * @module
  */
 
-/** What policy a session was under. */
+/** The policy that applied to a session. */
 export interface ReportedPolicy {
   readonly type: "tlsa" | "sts" | "no-policy-found";
   /** TLSA records, or the lines of the MTA-STS policy. */
@@ -19,16 +19,16 @@ export interface FailureKind {
   readonly type: string;
   readonly host: string;
   readonly address: string;
-  /** In words. */
+  /** The reason in words. */
   readonly reason: string;
 }
 
 /** One session. */
 export interface SessionResult {
-  /** Whose mail it was for. */
+  /** The domain of the recipients. */
   readonly domain: string;
   readonly policy: ReportedPolicy;
-  /** Absent where it was a success. */
+  /** Absent on success. */
   readonly failure?: FailureKind;
 }
 
@@ -55,7 +55,7 @@ const MAX_POLICIES = 4;
 const MAX_DETAILS = 20;
 const MAX_STRINGS = 50;
 const MAX_LENGTH = 500;
-/** Today, and those that wait for their report. */
+/** Today, and the days whose reports are due. */
 const MAX_DAYS = 3;
 
 /** The day of a moment, in UTC. */
@@ -63,7 +63,7 @@ export function dayOf(ms: number): string {
   return new Date(ms).toISOString().slice(0, 10);
 }
 
-/** Counts a session; beyond the bounds it is left out. Whether it was counted. */
+/** Counts a session, unless beyond the bounds; returns whether it was counted. */
 export function note(results: Results, { domain, policy, failure }: SessionResult, now: number): boolean {
   const day = dayOf(now);
   let domains = results.get(day);
@@ -109,12 +109,12 @@ function isSame(a: ReportedPolicy, b: ReportedPolicy): boolean {
     a.strings.every((text, i) => text === b.strings[i]);
 }
 
-/** As it is stored. */
+/** The form in which results are stored. */
 export function resultsToJson(results: Results): unknown {
   return [...results].map(([day, domains]) => ({ day, domains: [...domains] }));
 }
 
-/** What was stored; what makes no sense is left out. */
+/** Reads stored results; what is invalid is left out. */
 export function resultsFromJson(json: unknown): Results {
   const results: Results = new Map();
   for (const entry of Array.isArray(json) ? json : []) {

@@ -1,5 +1,5 @@
 /**
- * The certificate of STARTTLS, as it lies on the disk.
+ * Checks the certificate of STARTTLS on the disk.
  *
  * @module
  */
@@ -50,7 +50,7 @@ export function checkAuthority({ issued, error }: AuthorityState, hostname: stri
   return findings;
 }
 
-/** What is looked at. */
+/** The input of the check. */
 export interface CertificateCheck {
   /** The server's name. */
   readonly hostname: string;
@@ -98,7 +98,7 @@ export function checkCertificate({ hostname, now, pair, error, selfSigned }: Cer
   return [ok("certificate", hostname, `for ${names.join(", ")}, until ${day(leaf.validToDate)}`)];
 }
 
-/** What to say of a certificate that should have been renewed; `undefined` of any other. */
+/** The texts for a certificate that should have been renewed; `undefined` for any other. */
 export function expiry(
   leaf: X509Certificate,
   { selfSigned, now }: { readonly selfSigned: boolean; readonly now: number },

@@ -1,27 +1,27 @@
 /**
- * Whether the clock is right, as far as a machine can tell of itself.
+ * Whether the clock is right, as far as the machine can tell.
  *
  * @module
  */
 import { failure, type Finding, ok, untested } from "../finding.ts";
 
-/** When this was written: no clock is right that shows less. */
+/** When this was written: a correct clock is later. */
 const WRITTEN = Date.parse("2026-11-01");
 const DAY = 86_400_000;
 // systemd-timesyncd touches it whenever it has set the clock.
 const SYNCHRONIZED = "/run/systemd/timesync/synchronized";
 
-/** What the clock is held against. */
+/** What the clock is compared with. */
 export interface ClockCheck {
   /** Milliseconds since the epoch. */
   readonly now: number;
-  /** Files that were written by this machine or from elsewhere: none can be of tomorrow. */
+  /** Files from this machine or elsewhere: none can be from the future. */
   readonly files: readonly string[];
   /** Where systemd notes that it has set the clock. */
   readonly synchronized?: string;
 }
 
-/** Holds the clock against what must be older. */
+/** Compares the clock with times that must be past. */
 export async function checkClock(
   { now, files, synchronized = SYNCHRONIZED }: ClockCheck,
 ): Promise<Finding[]> {

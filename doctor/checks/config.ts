@@ -1,15 +1,15 @@
 /**
- * What is odd or wrong in the configuration.
+ * Reports warnings and errors of the configuration.
  *
  * @module
  */
 import { failure, type Finding, untested, warning } from "../finding.ts";
 import type { Setup } from "../setup.ts";
 
-/** What is looked at. */
+/** The input of the check. */
 export type ConfigCheck = Pick<Setup, "configFile" | "configWarnings" | "configProblems">;
 
-/** What the configuration's own checks say, as findings. */
+/** Turns the results of the configuration's own checks into findings. */
 export function checkConfig({ configFile, configWarnings, configProblems }: ConfigCheck): Finding[] {
   return [
     ...configWarnings.map((what) =>
@@ -32,7 +32,7 @@ export function checkConfig({ configFile, configWarnings, configProblems }: Conf
 /** What to do where this account lacks permission. */
 export const AS_ROOT = "Run doctor as root, or as the account of the servers.";
 
-/** Checks whether serve-in can be reached, and whether it is known where mail is sent from. */
+/** Checks whether serve-in can be reached, and whether the source addresses of mail are known. */
 export function checkOwnAddresses({ domains, own }: Pick<Setup, "domains" | "own">): Finding[] {
   const { bound, waiting, listening, sending, smarthost, foreignSources } = own;
   const findings: Finding[] = [];

@@ -10,7 +10,7 @@ import type { World } from "../world.ts";
 /** Checks the record of each key, and that mail of each domain is signed. */
 export async function checkDkim(world: World): Promise<Finding[]> {
   const findings = await Promise.all(world.dkim.map((key) => checkKey(key, world)));
-  // A key of the domain above is as good: DMARC takes it as aligned.
+  // A key of a parent domain will do: DMARC accepts it as aligned.
   const unsigned = world.domains.filter((domain) =>
     !world.dkim.some((key) => `.${domain}`.endsWith(`.${key.domain}`))
   );

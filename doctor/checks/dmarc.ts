@@ -11,7 +11,7 @@ import type { World } from "../world.ts";
 
 const POLICIES = ["none", "quarantine", "reject"];
 
-/** Checks the DMARC record of each domain that mail is sent for; one of a domain above it does as well. */
+/** Checks the DMARC record of each domain that mail is sent for; one of a parent domain will do. */
 export async function checkDmarc(world: World): Promise<Finding[]> {
   const domains = new Set([...world.domains, ...world.dkim.map(({ domain }) => domain)]);
   return await Promise.all(Array.from(domains, (domain) => checkDomain(domain, world)));
@@ -19,7 +19,7 @@ export async function checkDmarc(world: World): Promise<Finding[]> {
 
 async function checkDomain(domain: string, { resolver }: World): Promise<Finding> {
   const publish = `Publish: _dmarc.${domain}. TXT "v=DMARC1; p=none"`;
-  // A top-level domain's record speaks for no domain of ours.
+  // A top-level domain's record does not apply to our domains.
   for (const at of walkNames(domain).filter((name) => name === domain || name.includes("."))) {
     const name = `_dmarc.${at}`;
     const answer = await resolver.txt(name);

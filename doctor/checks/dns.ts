@@ -7,7 +7,7 @@ import type { Resolver } from "../../dns/resolver.ts";
 import { failure, type Finding, ok, warning } from "../finding.ts";
 import type { Setup } from "../setup.ts";
 
-/** What is asked. */
+/** The input of the check. */
 export interface DnsCheck {
   /** Answers. */
   readonly resolver: Resolver;
@@ -15,11 +15,11 @@ export interface DnsCheck {
   readonly names: readonly string[];
   /** A name of others. */
   readonly foreign: string;
-  /** Who is asked, for people. */
+  /** The DNS servers, for people. */
   readonly servers: string;
 }
 
-/** What doctor asks. */
+/** Checks DNS with the names of doctor's setup. */
 export async function checkResolver(
   { resolver, domains, hostname, probe, dnsServers, dnsProblems }: Pick<
     Setup,
@@ -37,7 +37,7 @@ export async function checkResolver(
   return { findings: [...settings, ...findings], down };
 }
 
-/** Asks for names of our own and of others. `down`: nothing was answered, so there is no use in asking more. */
+/** Queries our own names and a foreign one. `down`: nothing was answered, so further queries are pointless. */
 export async function checkDns(
   { resolver, names, foreign, servers }: DnsCheck,
 ): Promise<{ findings: Finding[]; down: boolean }> {

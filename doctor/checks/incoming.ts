@@ -1,5 +1,5 @@
 /**
- * Whether serve-in can ask what its checks of incoming mail need.
+ * Whether serve-in can make the queries of its checks of incoming mail.
  *
  * @module
  */
@@ -9,13 +9,13 @@ import { failure, type Finding, ok, unanswered, warning } from "../finding.ts";
 
 /** The checks, in doctor's terms. */
 export interface IncomingChecks {
-  /** Asks as serve-in does, which sends no datagrams of its own. */
+  /** Queries as serve-in does, without UDP of its own. */
   readonly resolver: Resolver;
-  /** The lists that it asks. */
+  /** The DNS lists that it queries. */
   readonly lists: readonly DnsList[];
 }
 
-/** Asks as serve-in would, and tests each list. */
+/** Queries as serve-in would, and tests each list. */
 export async function checkIncoming(
   { incoming, hostname, dnsServers }: {
     readonly incoming?: IncomingChecks;
@@ -25,7 +25,7 @@ export async function checkIncoming(
 ): Promise<Finding[]> {
   if (incoming === undefined) return [];
   const { resolver, lists } = incoming;
-  // The one type that Deno's resolver is never asked for, so that this is TCP in any case.
+  // The only type that Deno's resolver is never used for, so that this is TCP in any case.
   const answer = await resolver.cname(hostname);
   if (answer.kind === "failed") {
     return [failure("incoming.dns", dnsServers, {

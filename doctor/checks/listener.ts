@@ -12,11 +12,11 @@ import { failure, type Finding, ok, untested, warning } from "../finding.ts";
 import type { Setup } from "../setup.ts";
 import { errorText } from "../../base/error_text.ts";
 
-/** Which listener to test, and as what. */
+/** The listener to test, and what to expect of it. */
 export interface ListenerCheck {
   /** Where serve-in listens. */
   readonly endpoint: SocketAddress;
-  /** What the server should call itself. */
+  /** The hostname that the server should announce. */
   readonly hostname: string;
   /** Whether it has a certificate, and so must offer STARTTLS. */
   readonly hasCertificate: boolean;
@@ -31,10 +31,10 @@ export interface ListenerCheck {
 // Milliseconds. Senders wait for minutes, web checkers and people do not.
 const TIMEOUT = 20_000;
 const SLOW = 5_000;
-/** Reserved (RFC 2606): if it were accepted, it could reach nobody. */
+/** Reserved (RFC 2606): even if accepted, it could not be delivered. */
 const FOREIGN = "open-relay-test@doctor.invalid";
 
-/** How many of its addresses serve-in is tested on. */
+/** Upper bound of the addresses on which serve-in is tested. */
 export const MAX_LISTENERS = 4;
 
 /** Tests serve-in on the addresses that it is bound to. */
@@ -159,7 +159,7 @@ async function talk(
   return findings;
 }
 
-/** From a stranger and from one of us, to a stranger; never a message. */
+/** Tries to relay from a foreign and a local sender to a foreign recipient; sends no message. */
 async function testRelay(
   dialogue: Dialogue,
   { domain, subject }: { readonly domain: string; readonly subject: string },

@@ -8,7 +8,7 @@ import { maildropFault } from "../../relay/maildrop/directory.ts";
 import { type Finding, ok, untested, warning } from "../finding.ts";
 import type { Setup } from "../setup.ts";
 
-/** Looks at the maildrop, and at the way to it. */
+/** Checks the maildrop and the directories above it. */
 export async function checkMaildrop({ maildrop }: Pick<Setup, "maildrop">): Promise<Finding[]> {
   const fault = await findFault(maildrop);
   if (fault === undefined) {

@@ -23,11 +23,11 @@ export interface OutwardCheck {
   readonly port: number;
   /** The families that mail is sent over; a smarthost's IP address has its own. */
   readonly families: readonly (4 | 6)[];
-  /** Finds it. */
+  /** Finds the target. */
   readonly resolver: Resolver;
   /** Connects, from the address that mail is sent from. */
   readonly dial: (to: SocketAddress) => Promise<Transport>;
-  /** Measures the waits. */
+  /** The clock of the timeouts. */
   readonly clock: Clock;
 }
 
@@ -42,7 +42,7 @@ export async function checkWayOut(
   return await checkOutward({ ...wayOut, target, resolver, clock });
 }
 
-/** Connects, waits for the greeting (behind a handshake on port 465), and says QUIT. Never throws. */
+/** Connects, waits for the greeting (after a handshake on port 465), and says QUIT. Never throws. */
 export async function checkOutward(check: OutwardCheck): Promise<Finding[]> {
   const { target, resolver } = check;
   const hosts = "host" in target ? [target.host] : await mailHosts(target.domain, resolver);

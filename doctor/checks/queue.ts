@@ -8,29 +8,29 @@ import { failure, type Finding, ok, untested, warning } from "../finding.ts";
 import type { Setup } from "../setup.ts";
 import type { Trouble } from "../trouble_watch.ts";
 
-/** A message that waits. */
+/** A queued message. */
 export interface WaitingMessage {
   /** Milliseconds since it was accepted. */
   readonly age: number;
-  /** Whether it is held, and has no sender to be told. */
+  /** Whether it is held, and has no sender to notify. */
   readonly held?: true;
-  /** What was said last. */
+  /** The last reply or error. */
   readonly reason?: string;
-  /** What to do about that, where it is known. */
+  /** What to do about it, if known. */
   readonly advice?: string;
 }
 
 const MAX_REFUSALS = 10;
 
-/** What serve-out says of itself. */
+/** The state of serve-out. */
 export interface QueueState {
   /** Whether serve-out runs. */
   readonly running: boolean;
-  /** All that waits and is not held. */
+  /** The queued messages that are not held. */
   readonly messages: AsyncIterable<WaitingMessage>;
-  /** An older message is late, in milliseconds. */
+  /** The age from which a message is late, in milliseconds. */
   readonly lateAfter: number;
-  /** What serve-out itself found when it looked last. */
+  /** The troubles that serve-out last found. */
   readonly troubles: readonly Trouble[];
 }
 
@@ -48,7 +48,7 @@ export async function checkServeOut({ queue }: Pick<Setup, "queue">): Promise<Fi
   }
 }
 
-/** Checks whether the queue grows, its oldest message, and whether others refuse for a reason that lies here. */
+/** Checks the queue's growth, its oldest message, and refusals whose cause lies here. */
 export async function checkQueue(
   { running, messages, lateAfter, troubles }: QueueState,
 ): Promise<Finding[]> {
@@ -95,7 +95,7 @@ export async function checkQueue(
       next: "mailapp queue list --sender '<>' shows them; then release, bounce or remove them.",
     }));
   }
-  // Of what was refused for good nothing waits any more, and no queue says by itself that it grows.
+  // Permanently refused mail is no longer queued, and growth does not show in a single look at the queue.
   for (const { kind, what, next } of troubles) {
     if (kind === "dropped") findings.push(warning("queue.dropped", "serve-out", { what, next }));
     if (kind === "queue") findings.push(warning("queue.growing", "serve-out", { what, next }));

@@ -1,5 +1,5 @@
 /**
- * Whether the addresses that mail is sent from have names that lead back to them.
+ * Whether the addresses that mail is sent from have names that resolve back to them.
  *
  * @module
  */
@@ -39,7 +39,7 @@ async function checkAddress(address: string, { hostname, resolver }: World): Pro
       next: `${ask} Or set hostname to ${confirmed[0]}.`,
     })];
   }
-  // That the server's own name does not lead here is a finding already.
+  // A server name that does not resolve to here is a finding already.
   if (names.includes(hostname)) return [];
   return [failure("reverse.unconfirmed", address, {
     what:

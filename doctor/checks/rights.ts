@@ -1,5 +1,5 @@
 /**
- * Whether other accounts of the machine can read secrets, or change what the servers go by.
+ * Whether other accounts of the machine can read secrets, or change what the servers rely on.
  *
  * @module
  */
@@ -8,7 +8,7 @@ import { type Finding, ok, untested, warning } from "../finding.ts";
 import type { Setup } from "../setup.ts";
 import { AS_ROOT } from "./config.ts";
 
-/** Looks at the rights of keys, passwords, the configuration and directories. */
+/** Checks the rights of keys, passwords, the configuration and directories. */
 export async function checkRights(
   { guarded, dataDir }: Pick<Setup, "guarded" | "dataDir">,
 ): Promise<Finding[]> {

@@ -7,13 +7,13 @@ import { errorText } from "../../base/error_text.ts";
 import { failure, type Finding, ok, untested } from "../finding.ts";
 import type { Setup } from "../setup.ts";
 
-/** How a route fared. */
+/** The result of testing a route. */
 export type RouteTrial =
-  /** A message could be sent now; `how` says over what kind of connection. */
+  /** A message could be sent now; `how` describes the connection. */
   | { readonly kind: "ready"; readonly how: string }
-  /** It could not. */
+  /** No message could be sent. */
   | { readonly kind: "refused"; readonly why: string; readonly next?: string }
-  /** It could not be told. */
+  /** It could not be tested. */
   | { readonly kind: "unknown"; readonly why: string };
 
 /** A route as the check sees it. */
@@ -22,13 +22,13 @@ export interface RouteProbe {
   readonly name: string;
   /** The host and its port, for people. */
   readonly host: string;
-  /** Whether it wants a login. */
+  /** Whether it uses a login. */
   readonly login: boolean;
-  /** Leads the dialogue up to where MAIL would be said, as serve-out does, and no further. */
+  /** Runs the dialogue up to, but not including, MAIL, as serve-out does. */
   readonly tryOut: () => Promise<RouteTrial>;
 }
 
-/** Tries each route as serve-out would use it. Sends no mail. */
+/** Tests each route as serve-out would use it. Sends no mail. */
 export async function checkRoutes({ routes }: Pick<Setup, "routes">): Promise<Finding[]> {
   return await Promise.all(routes.map(checkRoute));
 }

@@ -1,5 +1,5 @@
 /**
- * Whether the servers can store and read: directories, files, the account that they have, room.
+ * Whether the servers can store and read: directories, files, their account, free space.
  *
  * @module
  */
@@ -16,13 +16,13 @@ export interface StoragePlace {
   readonly name: string;
   /** Where. */
   readonly path: string;
-  /** Octets that must stay free; 0: the room is looked at with another place. */
+  /** Octets that must stay free; 0: space is checked with another place. */
   readonly minFreeSpace: number;
-  /** Whether it is there on every machine that has been set up, so that a path without it looks mistyped. */
+  /** Whether it exists on every machine that has been set up; if not, the path is probably mistyped. */
   readonly expected?: boolean;
   /** The mode that a directory of its kind has; absent for files. */
   readonly mode?: number;
-  /** It is looked at only where it is on another file system than this directory, which is looked at as well. */
+  /** It is checked only if it is on another file system than this directory, which is checked as well. */
   readonly apartFrom?: string;
 }
 
@@ -36,37 +36,37 @@ export interface ReadFile {
 
 /** An account. */
 export interface Account {
-  /** As passwd has it. */
+  /** Its name in passwd. */
   readonly name: string;
-  /** The account. */
+  /** Its user id. */
   readonly uid: number;
-  /** Its group. */
+  /** Its group id. */
   readonly gid: number;
 }
 
-/** Who tries. */
+/** The account that tests access. */
 export interface StorageTester {
   /** For people, such as `the account mailapp`. */
   readonly who: string;
-  /** Whether that is who the servers are; else what is found may be nothing. */
+  /** Whether that is the servers' account; otherwise findings may be wrong. */
   readonly certain: boolean;
-  /** The account of the servers, where it is known. */
+  /** The account of the servers, if known. */
   readonly account?: Account;
-  /** Tries. */
+  /** Tests access. */
   readonly ask: AskRights;
 }
 
-/** What is looked at. */
+/** The input of the check. */
 export interface StorageCheck {
   /** Written to. */
   readonly places: readonly StoragePlace[];
   /** Read. */
   readonly files: readonly ReadFile[];
-  /** Who tries. */
+  /** The account that tests access. */
   readonly tester: StorageTester;
 }
 
-/** Checks that the servers may write where they must, and read what they must, and that there is room. */
+/** Checks that the servers can write and read what they need, and that there is free space. */
 export async function checkStorage({ places: all, files, tester }: StorageCheck): Promise<Finding[]> {
   const places = (await Promise.all(all.map(async (place) => await isApart(place) ? [place] : []))).flat();
   const paths = [...places, ...files].map(({ path }) => path);
@@ -125,7 +125,7 @@ async function writing(place: StoragePlace, { access, tester }: Found): Promise<
       `Is the path right? Then mailapp install makes it for the services; by hand: install -d -o ${owner} -g ${owner} -m ${
         (usualMode ?? 0o2750).toString(8)
       } ${directory}`;
-    // Nobody makes the directory of a file.
+    // The directory of a file is never created.
     if (isFile && first !== path) {
       return bad(tester, "storage.missing", first, {
         what: `${name}: there is no directory ${directory}`,
@@ -166,7 +166,7 @@ async function writing(place: StoragePlace, { access, tester }: Found): Promise<
 function reading({ name, path }: ReadFile, { access, tester }: Found): Finding | undefined {
   const { who, account } = tester;
   if (access.kind === "closed") return notEntered(name, { path, at: access.at, tester });
-  // Of what is not there whoever loads it says so.
+  // Missing files are reported by their loaders.
   if (access.kind !== "there" || access.read) return undefined;
   return bad(tester, "storage.unreadable", path, {
     what: `${name}: ${who} may not read ${path}`,
@@ -201,7 +201,7 @@ function notEntered(
   });
 }
 
-/** A failure, where it is known that the servers have this account. */
+/** A failure if it is certain that the servers use this account. */
 function bad(
   { certain }: StorageTester,
   id: string,
@@ -215,7 +215,7 @@ function bad(
   });
 }
 
-/** A finding where there is less room than must stay free, or nearly so. */
+/** A finding if free space is below or near its limit. */
 export async function checkSpace({ name, path, minFreeSpace }: StoragePlace): Promise<Finding | undefined> {
   let room: FreeRoom;
   try {

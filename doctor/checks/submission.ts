@@ -13,14 +13,14 @@ import { failure, type Finding, ok, untested, warning } from "../finding.ts";
 
 /** A listener of serve-submit. */
 export interface SubmissionEndpoint extends SocketAddress {
-  /** `implicit`: TLS at once. */
+  /** `implicit`: TLS from the start. */
   readonly tls: "implicit" | "starttls";
 }
 
-/** What is looked at. */
+/** The input of the check. */
 export interface SubmissionCheck {
   readonly endpoints: readonly SubmissionEndpoint[];
-  /** The name that mail programs are told. */
+  /** The name that mail programs are configured with. */
   readonly hostname: string;
   /** Logs in as well. */
   readonly login?: { readonly login: string; readonly password: string };
@@ -32,10 +32,10 @@ export interface SubmissionCheck {
 
 // Milliseconds. A wrong password is answered late.
 const TIMEOUT = 20_000;
-/** How many listeners are tested. */
+/** Upper bound of the listeners tested. */
 const MAX_ENDPOINTS = 8;
 
-/** Tests each listener, and says what only another machine can. */
+/** Tests each listener, and names what only another machine can test. */
 export async function checkSubmission(check: SubmissionCheck): Promise<Finding[]> {
   const { endpoints, hostname } = check;
   const known = endpoints.filter(({ port }) => port !== 0).slice(0, MAX_ENDPOINTS);

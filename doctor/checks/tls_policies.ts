@@ -1,5 +1,5 @@
 /**
- * MTA-STS (RFC 8461) and TLSRPT (RFC 8460), where they are published.
+ * MTA-STS (RFC 8461) and TLSRPT (RFC 8460), if they are published.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import type { World } from "../world.ts";
 import { isMailto } from "./dmarc.ts";
 import { errorText } from "../../base/error_text.ts";
 
-/** Gets the text of a web page, at most 64 KiB; throws where there is none. */
+/** Gets the text of a web page, at most 64 KiB; throws if there is none. */
 export type FetchText = (url: string) => Promise<string>;
 
 /** Checks the MTA-STS policy of each domain that promises one. */

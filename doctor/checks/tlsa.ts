@@ -1,5 +1,5 @@
 /**
- * Whether DANE (RFC 7672) names the key that STARTTLS shows.
+ * Whether the TLSA records (DANE, RFC 7672) match the key of STARTTLS.
  *
  * @module
  */

@@ -16,7 +16,7 @@ export class SpoolLockedError extends Error {
   /** That process, where it could be told. */
   readonly pid: number | undefined;
 
-  /** Makes the error: the spool, and who has it. */
+  /** Names the spool and the process that has it open. */
   constructor(directory: string, pid: number | undefined) {
     super(`the spool ${directory} is in use by ${pid === undefined ? "another process" : `process ${pid}`}`);
     this.name = "SpoolLockedError";
@@ -26,7 +26,7 @@ export class SpoolLockedError extends Error {
 
 /** The spool was written by a version that this one does not know. */
 export class SpoolVersionError extends Error {
-  /** Makes the error: the spool, and what its file `format` says. */
+  /** Names the spool and the content of its file `format`. */
   constructor(directory: string, found: string) {
     super(
       `${join(directory, "format")} says ${

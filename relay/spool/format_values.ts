@@ -6,7 +6,7 @@
 
 /** A file of the spool says what it must not say. The message is the reason, for the log. */
 export class SpoolFormatError extends Error {
-  /** Makes the error; the reason is such as `cut short`. */
+  /** The reason is a phrase such as `cut short`. */
   constructor(reason: string) {
     super(reason);
     this.name = "SpoolFormatError";

@@ -39,7 +39,7 @@ export interface EntryDigest {
   /** For each domain with a pending recipient, its place in `domains` and when it is due. */
   readonly due: readonly (readonly [domain: number, at: number])[];
   readonly unfinished: boolean;
-  /** See {@linkcode QueueSummary.undeliverable}. */
+  /** Held without a sender to notify; see {@linkcode QueueSummary.undeliverable}. */
   readonly undeliverable: boolean;
   /** Whether all is settled, so that the entry can go. */
   readonly done: boolean;

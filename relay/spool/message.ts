@@ -125,7 +125,7 @@ export class StoredMessage implements QueuedMessage {
   }
 
   /**
-   * See {@linkcode QueuedMessage.chunks}.
+   * Yields the mail data; see {@linkcode QueuedMessage.chunks}.
    * @throws {SpoolFormatError} when the message is damaged, in the place of its last chunk
    */
   async *chunks(): AsyncGenerator<Uint8Array, void, void> {

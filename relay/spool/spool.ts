@@ -222,7 +222,7 @@ export class Spool implements Queue, AsyncDisposable {
   }
 
   /**
-   * See {@linkcode Queue.add}.
+   * Stores a whole message; see {@linkcode Queue.add}.
    * @throws {SmtpError} 452 4.3.1 or 451 4.3.0; nothing is left behind then
    */
   async add(entry: NewEntry, message: Uint8Array): Promise<void> {
@@ -234,7 +234,7 @@ export class Spool implements Queue, AsyncDisposable {
   }
 
   /**
-   * See {@linkcode Queue.begin}.
+   * Begins a message whose data follows; see {@linkcode Queue.begin}.
    * @throws {SmtpError} 452 4.3.1 while the disk is so full that only what makes room is written
    */
   begin(id: string): QueueDraft {
