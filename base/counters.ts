@@ -2,7 +2,7 @@
  * Metrics: what the program counts and measures. A file declares at its top what it counts, and adds to it; nothing is
  * computed, formatted or allocated until somebody reads {@linkcode allMetrics}.
  *
- * Names follow Prometheus's conventions: `mailapp_` first, base units (seconds, bytes), `_total` behind counters. The
+ * Names follow Prometheus's conventions: `mailapp_` first, base units (seconds, bytes), `_total` after counters. The
  * values of labels come from fixed sets where possible; a family holds a bounded number of them in any case.
  *
  * The figures belong to the thread, which is that of one server, and start at 0 with it.

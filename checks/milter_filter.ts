@@ -37,7 +37,7 @@ export class MilterFilter implements Filter {
   readonly name: string;
   readonly #options: MilterFilterOptions;
 
-  /** Connects for each message anew. */
+  /** Makes a new connection for each message. */
   constructor(options: MilterFilterOptions) {
     const { address } = options;
     this.name = `milter ${"path" in address ? address.path : `${address.host}:${address.port}`}`;

@@ -1,5 +1,5 @@
 /**
- * The table `[alerts]`: who is told of trouble past our own queue.
+ * The table `[alerts]`: who gets alerts that bypass our own queue.
  *
  * @module
  */

@@ -105,7 +105,7 @@ export class MaildirDelivery implements Delivery {
     return this.#mailboxes;
   }
 
-  /** Replaces who is local. */
+  /** Replaces the local mailboxes. */
   set mailboxes(mailboxes: Mailboxes) {
     this.#mailboxes = mailboxes;
     this.#maildirs.clear();

@@ -14,11 +14,11 @@ export interface ListedMailbox {
    * the white space that the grammar allows. May be empty. Of more than 1,000 characters only the beginning is given.
    */
   readonly address: string;
-  /** What stands behind the last `@` of it. */
+  /** The part after its last `@`. */
   readonly domain?: string;
   /** Where the address ends in the value. */
   readonly end: number;
-  /** Where the display name stands in the value, if there is one and an angle bracket behind it. */
+  /** Where the display name stands in the value, if there is one and an angle bracket after it. */
   readonly name?: { readonly start: number; readonly end: number };
   /** Whether it follows the current grammar as far as checked here: one address, nothing unclosed or left over. */
   readonly plain: boolean;

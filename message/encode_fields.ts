@@ -133,7 +133,7 @@ function foreignParts(value: string): Foreign[] {
   /** A comment stands amid the name, and would be lost with it. */
   let parted = false;
   let inBrackets = false;
-  /** Whether a domain is due, behind a local-part that needs no SMTPUTF8. */
+  /** Whether a domain is due, after a local-part that needs no SMTPUTF8. */
   let behindAt = false;
   let localPart: string | undefined;
   for (;;) {

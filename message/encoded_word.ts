@@ -69,7 +69,7 @@ export function encodeWords({ text, charset }: ForeignText, column = 1): string 
 }
 
 /**
- * An unstructured value with encoded words for what is not ASCII; words of ASCII before and behind stay as they are,
+ * An unstructured value with encoded words for what is not ASCII; words of ASCII before and after stay as they are,
  * and so do encoded words.
  * @param value one character an octet, with its folding
  * @param label what stands before it

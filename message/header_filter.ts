@@ -176,7 +176,7 @@ export class HeaderFilter implements SeenField {
   }
 
   /**
-   * Looks at what no kept field stands before: a field goes on, how many octets behind its beginning is returned; lines
+   * Looks at what no kept field stands before: a field goes on, how many octets after its beginning is returned; lines
    * of an mbox file are put aside (`undefined`); anything else begins the body.
    */
   #begin(field: Uint8Array, pieces: Uint8Array[]): number | undefined {
@@ -233,7 +233,7 @@ export class HeaderFilter implements SeenField {
     return this.#unwanted === undefined || !this.#unwanted(this);
   }
 
-  /** Whether there is only white space behind the name as far as was looked, so that a colon may still come. */
+  /** Whether there is only white space after the name as far as was looked, so that a colon may still come. */
   #hidesColon(field: Uint8Array, name = nameEnd(field, 0, field.length)): boolean {
     if (name === 0 || name === MAX_LOOK || field.length < MAX_LOOK) return false;
     return skipSpace(field, name, MAX_LOOK) === MAX_LOOK;

@@ -67,7 +67,7 @@ export function headerFields(section: Uint8Array | string): HeaderField[] {
   return fields;
 }
 
-/** One field with its continuations, without the line end behind it. */
+/** One field with its continuations, without the final line end. */
 export function readField(bytes: Uint8Array, start = 0, end = bytes.length): HeaderField {
   return { name: fieldName(bytes, start, end), text: latin1(bytes, start, end) };
 }
@@ -82,7 +82,7 @@ export function fieldValue({ text }: HeaderField): string {
   return text.slice(text.indexOf(":") + 1);
 }
 
-/** Where the field that begins at `start` ends, behind its last continuation, and where the next one begins. */
+/** Where the field that begins at `start` ends, after its last continuation, and where the next one begins. */
 function fieldEnd(bytes: Uint8Array, start: number): { readonly end: number; readonly next: number } {
   let next = start;
   do {

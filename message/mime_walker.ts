@@ -25,7 +25,7 @@ export interface MimeLeaf {
 
 /** Receives the parts, in the order of the message. Bytes are valid only during the call. */
 export interface MimeHandler {
-  /** The header section of a part, with the empty line behind it, if it has one. */
+  /** The header section of a part, with the empty line after it, if it has one. */
   header(bytes: Uint8Array, part: { readonly index: number; readonly section: HeaderSection }): void;
   /** Bytes of the body of a leaf, whole lines, or pieces of longer ones. */
   body(bytes: Uint8Array, leaf: MimeLeaf): void;

@@ -50,7 +50,7 @@ export interface OpenEntry extends Disposable {
    * @throws {StoreError}
    */
   persist(write: () => Promise<void>): Promise<void>;
-  /** Runs this when nobody else is in such a call on this entry. */
+  /** Runs this when no other such call on this entry is running. */
   exclusively<T>(work: () => Promise<T>): Promise<T>;
 }
 

@@ -2,7 +2,7 @@
  * The queue as seen by code that accepts, sends and manages mail, independent of its storage: `relay/spool/` is
  * the implementation.
  *
- * A queue has one owner, the process that has it open: nobody else changes its entries, so that an entry may be kept in
+ * A queue has one owner, the process that has it open: no other changes its entries, so that an entry may be kept in
  * memory while it is worked on, and {@linkcode Queue.update} replaces all that was stored of it. A queue with several
  * owners needs more than this promises, and would get it here: a claim with a lease where `open_entries.ts` takes an
  * entry and gives it back, a version with each change that goes through it, and news of what others added beside
@@ -51,7 +51,7 @@ export interface QueueDraft extends AsyncDisposable {
   chunks(): AsyncIterable<Uint8Array>;
   /**
    * Makes it durable, with these bytes (whole header fields) on top, and hands it to the queue.
-   * @throws {SmtpError} 452 4.3.1 or 451 4.3.0; nothing is left behind then
+   * @throws {SmtpError} 452 4.3.1 or 451 4.3.0; nothing is left then
    */
   commit(entry: Omit<NewEntry, "id" | "size">, prepend: Uint8Array): Promise<QueueSummary>;
 }

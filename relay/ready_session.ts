@@ -3,7 +3,7 @@
  *
  * The ladder (RFC 7435, RFC 3207, RFC 7672) under the policy `prefer`: TLS with any certificate; where STARTTLS is
  * refused with 5xx or the handshake fails, plaintext on a fresh connection; where it is refused with 4xx, or the
- * connection ends right behind the handshake, the host counts as not available, and only if that is so again later,
+ * connection ends directly after the handshake, the host counts as not available, and only if that is so again later,
  * plaintext. Where nothing more than that is asked for, HELO is said to who hung up at EHLO before. Under any other
  * policy, and where DNSSEC asks for TLS, the host counts as not available. Where TLS comes first (port 465 of a
  * route), there is no plaintext under any policy.

@@ -44,7 +44,7 @@ export interface UndeliverableOptions {
 const HOUR = 3_600_000;
 const RECENT_HOURS = 24;
 
-/** Whether a recipient is held since there is nobody to tell of the failure, and not by the operator. */
+/** Whether a recipient is held since there is no one to notify of the failure, and not by the operator. */
 export function isUndeliverable({ status, settled }: Pick<QueueRecipient, "status" | "settled">): boolean {
   return status === "held" && settled;
 }

@@ -95,7 +95,7 @@ export class SmtpClient {
 
   /**
    * Says STARTTLS and, after 2xx, makes the handshake by `upgrade`. What was announced before is forgotten, and so is
-   * what came behind the reply in plaintext (CVE-2011-0411): say {@linkcode hello} again.
+   * what came after the reply in plaintext (CVE-2011-0411): say {@linkcode hello} again.
    * @returns the reply, and what was negotiated if it was 2xx
    * @throws {DialogueError}
    * @throws what `upgrade` throws; the connection is closed then
@@ -303,7 +303,7 @@ export class SmtpClient {
   }
 
   /**
-   * The reply to RCPT; where MAIL was refused, that refusal stays the word that counts, whatever comes behind it. But a
+   * The reply to RCPT; where MAIL was refused, that refusal stays the word that counts, whatever comes after it. But a
    * server that says "bad sequence" and ends the connection may mean that commands came in a group.
    */
   async #readBehind(mailReply: RemoteReply): Promise<RemoteReply> {

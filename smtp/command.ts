@@ -19,7 +19,7 @@ export function parseCommand(line: string): Command {
   return { verb: line.slice(0, Math.min(end, 32)).toUpperCase(), argument: trimBlanks(line, end) };
 }
 
-/** What stands behind `start` without spaces and tabs at either end: no other white space is any to SMTP. */
+/** The text after `start` without spaces and tabs at either end: no other white space is any to SMTP. */
 function trimBlanks(line: string, start: number): string {
   let end = line.length;
   while (end > start && isBlank(line[end - 1])) end--;

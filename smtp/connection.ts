@@ -499,7 +499,7 @@ export class Connection {
     const { upgradeToTls, clock, limits } = this.#options;
     if (!upgradeToTls) return false;
     await this.#flush();
-    // What the client sent behind STARTTLS came in plaintext, from whoever stands between (CVE-2011-0411).
+    // What the client sent after STARTTLS came in plaintext, possibly from an attacker in between (CVE-2011-0411).
     const injected = this.#reader.discard();
     if (injected > 0) this.#options.log.warn("tls.plaintext_discarded", { octets: injected });
     this.#transport.deadline = clock.monotonic() + limits.handshakeTimeout;
@@ -521,7 +521,7 @@ export class Connection {
     return true;
   }
 
-  /** Sets the deadline of what comes next; the transport's own stands behind it. Returns the time. */
+  /** Sets the deadline of what comes next; the transport's own is the fallback. Returns the time. */
   #allow(milliseconds: number): number {
     const now = this.#options.clock.monotonic();
     const deadline = now + Math.max(milliseconds, 0);

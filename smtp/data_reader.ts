@@ -14,7 +14,7 @@ export interface DataReaderOptions {
   /**
    * `refuse`: a bare CR or LF is noted in {@linkcode DataReader.bare} and never begins a line.
    * `repair`: bare LF becomes CRLF, bare CR a space, but for up to seven right before a CRLF, which go; what stands
-   * behind a repaired line end is no end of data either.
+   * after a repaired line end is no end of data either.
    */
   readonly bareLineEndings: "refuse" | "repair";
 }
@@ -28,7 +28,7 @@ const ONE_CR = new Uint8Array([CR]);
 const SPACE = new Uint8Array([32]);
 /**
  * A program that turns LF into CRLF once too often writes CR CR LF. So many CRs are held until it shows whether a line
- * ends behind them.
+ * ends after them.
  */
 export const MAX_HELD_CRS = 8;
 
@@ -42,7 +42,7 @@ const AFTER_DOT_CR = 4;
 
 /** Reads the mail data of one message. */
 export class DataReader {
-  /** Whether the end has been seen; bytes behind it are not consumed. */
+  /** Whether the end has been seen; bytes after it are not consumed. */
   ended = false;
   /** Whether a bare CR or LF has been seen. */
   bare = false;
@@ -55,7 +55,7 @@ export class DataReader {
   /** CRs that are held back, where line ends are repaired. */
   #heldCrs = 0;
 
-  /** Starts at the first byte behind `354` or behind BDAT's CRLF. */
+  /** Starts at the first byte after `354` or after BDAT's CRLF. */
   constructor(options: DataReaderOptions) {
     this.#dots = options.dotStuffed;
     this.#repair = options.bareLineEndings === "repair";
@@ -144,7 +144,7 @@ export class DataReader {
             break;
           }
           if (byte === LF && repair) {
-            // ".\n" behind a true CRLF: a line with a dot, from a program that does not stuff.
+            // ".\n" after a true CRLF: a line with a dot, from a program that does not stuff.
             emit(ONE_DOT);
           }
           state = MIDDLE;

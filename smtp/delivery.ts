@@ -75,7 +75,7 @@ export interface Filing {
 export interface Delivery {
   /**
    * Called at MAIL, before any recipient: refuses for want of space or by sender.
-   * @returns what is to be disposed when the transaction is over, however it ends, behind its message
+   * @returns what is to be disposed when the transaction is over, however it ends, after its message
    * @throws {SmtpError} with the reply
    */
   checkSender?(
@@ -116,7 +116,7 @@ export interface PendingMessage extends AsyncDisposable {
    * Makes the message durable, with these header fields on top, first one first. Resolves only when file and directory
    * are synced: what follows is the 250.
    * @returns what the server said that the message went to; nothing where it is stored here
-   * @throws {SmtpError} with the reply; nothing is left behind then
+   * @throws {SmtpError} with the reply; nothing is left then
    */
   commit(prepend: readonly Header[], filing?: Filing): Promise<HandedOn | void>;
 }

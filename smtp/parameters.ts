@@ -19,7 +19,7 @@ function malformed(text: string): SmtpError {
 }
 
 /**
- * Reads what stands behind a path: nothing, or a space and keywords with values.
+ * Reads what follows a path: nothing, or a space and keywords with values.
  * @throws {SmtpError} 501 with what is wrong
  */
 export function parseParameters(text: string): Parameters {
@@ -40,7 +40,7 @@ export function parseParameters(text: string): Parameters {
   return parameters;
 }
 
-/** A parameter that nobody here knows (RFC 5321 §4.1.1.11): 555. */
+/** An unknown parameter (RFC 5321 §4.1.1.11): 555. */
 function unknown(keyword: string): SmtpError {
   return new SmtpError(reply(555, "5.5.4", `${keyword.slice(0, 40)} is not a parameter known here`));
 }

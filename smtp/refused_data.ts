@@ -1,5 +1,5 @@
 /**
- * What comes behind a refused DATA. A program that sends its message all the same must not have it run as commands; a
+ * What comes after a refused DATA. A program that sends its message all the same must not have it run as commands; a
  * person who types one is told what is missing.
  *
  * @module
@@ -21,7 +21,7 @@ export type Verdict = "command" | "typed" | "sent";
 // Milliseconds that a person needs to read a reply and type a line; a program that goes on with its message is faster.
 const TYPING = 500;
 
-/** Keeps mail data behind a refused DATA from running. */
+/** Keeps mail data after a refused DATA from running as commands. */
 export class RefusedData {
   readonly #isVerb: (verb: string) => boolean;
   #state: "none" | "refused" | "typed" | "sent" = "none";
@@ -49,7 +49,7 @@ export class RefusedData {
     this.#state = "none";
   }
 
-  /** What becomes of the next line. QUIT runs in any case, since nothing runs behind it. */
+  /** What to do with the next line. QUIT runs in any case, since nothing runs after it. */
   judge(line: Line, { moreAtHand, waited }: Arrival): Verdict {
     if (this.isOver || isQuit(line)) return "command";
     const typed = this.#state !== "sent" && !moreAtHand && waited >= TYPING;

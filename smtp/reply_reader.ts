@@ -63,7 +63,7 @@ export class ReplyReader {
   /** The lines of the reply under way, with their codes. */
   #heard: string[] = [];
 
-  /** Reads off this transport, which nobody else may read. */
+  /** Reads from this transport, which nothing else may read. */
   constructor(transport: Transport) {
     this.#transport = transport;
   }

@@ -75,7 +75,7 @@ export interface SmtpServerOptions {
   readonly clock?: Clock;
   /** Makes TLS handshakes; without it STARTTLS is not offered. */
   readonly upgradeToTls?: UpgradeToTls;
-  /** Checks logins, without which no mail is taken; absent where nobody logs in. */
+  /** Checks logins, without which no mail is taken; absent where no login is possible. */
   readonly authenticator?: Authenticator;
   /** What differs from {@linkcode defaultLimits}. */
   readonly limits?: Partial<ServerLimits>;

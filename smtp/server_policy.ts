@@ -20,7 +20,7 @@ export interface ServerPolicy {
   readonly bareLineEndings: "refuse" | "repair";
   /** Whether MAIL and RCPT may name a bare local-part, which the delivery completes (RFC 6409 §8). */
   readonly completesAddresses: boolean;
-  /** Where and how mail is submitted, one line of reply each: what AUTH is told (502) where nobody logs in. */
+  /** Where and how mail is submitted, one line of reply each: the reply to AUTH (502) where no login is possible. */
   readonly submissionAdvice: readonly string[];
   /** Whether mail leaves SMTP here, which is where Return-Path is written (RFC 5321 §4.4). */
   readonly addsReturnPath: boolean;

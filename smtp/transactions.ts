@@ -19,7 +19,7 @@ export interface TransactionsOptions {
   /** Makes one transaction; one result for each recipient, in their order. */
   readonly transact: (recipients: readonly number[]) => Promise<readonly RecipientResult[]>;
   /**
-   * Called once for each recipient that had its turn, behind the transaction. `tooMany`: the server has enough for
+   * Called once for each recipient that had its turn, after the transaction. `tooMany`: the server has enough for
    * this one, and took nobody's message; by its code of RFC 821 that looks final, and is not.
    */
   readonly settled: (

@@ -374,7 +374,7 @@ function toPem(certificate: X509Certificate): string {
   return certificate.toString().trimEnd() + "\n";
 }
 
-/** Changes whenever another file, or another content, stands behind one of the two paths. */
+/** Changes whenever one of the two paths names another file or content. */
 async function fingerprint({ cert, key }: CertificateOptions): Promise<string> {
   const parts = await Promise.all([cert, key].map(async (path) => {
     try {

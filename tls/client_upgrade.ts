@@ -102,7 +102,7 @@ const UNTRUSTED = /^(?:CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|ERR_TLS_CERT_)/
 
 /**
  * Where the server's proof that it has the key does not hold, or the key is of a kind that the library does not take, it
- * reports what else it found: that nobody trusts the certificate.
+ * reports what else it found: that the certificate is not trusted.
  */
 function actualReason(error: unknown): unknown {
   if (!(error instanceof TlsError) || !UNTRUSTED.test(error.code ?? "")) return error;

@@ -158,7 +158,7 @@ async function readBody(
   return await reader.take(Number(length));
 }
 
-/** The chunked transfer coding (RFC 9112 §7.1); what stands behind the last chunk is not read. */
+/** The chunked transfer coding (RFC 9112 §7.1); what follows the last chunk is not read. */
 async function readChunks(reader: ByteReader, maxBody: number): Promise<Uint8Array> {
   const chunks: Uint8Array[] = [];
   for (let total = 0;;) {

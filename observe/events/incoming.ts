@@ -32,7 +32,7 @@ export const ACCOUNT_EVENTS: EventGroup = {
       "login.paused",
       "warn",
       "`scope`, `what`, `login`, `failures`, `seconds`",
-      "a pause has begun: `scope` is `address` (IPv6: /64), `network` (/24, /48) or `login`, `what` is which; `login` is the last one that was tried. Of a login under attack each address that has failed may try once in so many seconds",
+      "a pause has begun: `scope` is `address` (IPv6: /64), `network` (/24, /48) or `login`, `what` is which; `login` is the last one that was tried. Of a login under attack each address that has failed may try once in that many seconds",
     ],
     [
       "login.limited",
@@ -92,7 +92,7 @@ export const SESSION_EVENTS: EventGroup = {
       "message.refused",
       "info, error",
       "`id`, `from`, `to`, `octets`, `message_id`, `reply`, `error`",
-      "the message was refused behind its data; at error, with the cause, where the trouble is ours",
+      "the message was refused after its data; at error, with the cause, if the fault is ours",
     ],
     [
       "message.repaired",
@@ -125,7 +125,7 @@ export const SESSION_EVENTS: EventGroup = {
       "tls.plaintext_discarded",
       "warn",
       "`octets`",
-      "plaintext stood behind STARTTLS, which is how commands are smuggled into a TLS session; it was dropped",
+      "plaintext followed STARTTLS, which is how commands are smuggled into a TLS session; it was dropped",
     ],
     [
       "connection.refused",

@@ -19,7 +19,7 @@ export const LOG_EVENTS: EventGroup = {
       "log.lost",
       "error",
       "`lines`",
-      "so many lines were dropped before this one: the reader or the disk was too slow, or full",
+      "this many lines were dropped before this one: the reader or the disk was too slow, or full",
     ],
     [
       "log.failed",
@@ -144,7 +144,7 @@ export const TROUBLE_EVENTS: EventGroup = {
       "alert.failed",
       "warn",
       "`kinds`, `error`",
-      "nobody could be told by the ways of `[alerts]`; tried again at the next look",
+      "no alert could be sent by the ways of `[alerts]`; tried again at the next look",
     ],
     [
       "trouble.not_mailed",

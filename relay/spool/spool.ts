@@ -223,7 +223,7 @@ export class Spool implements Queue, AsyncDisposable {
 
   /**
    * Stores a whole message; see {@linkcode Queue.add}.
-   * @throws {SmtpError} 452 4.3.1 or 451 4.3.0; nothing is left behind then
+   * @throws {SmtpError} 452 4.3.1 or 451 4.3.0; nothing is left then
    */
   async add(entry: NewEntry, message: Uint8Array): Promise<void> {
     await this.withRoom(async () => {

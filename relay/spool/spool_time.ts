@@ -126,7 +126,7 @@ export class SpoolTime {
   }
 }
 
-/** Characters of an id behind its time: sequence, random part and shard. */
+/** Characters of an id after its time: sequence, random part and shard. */
 export const ID_TAIL = 10;
 
 /** When a time was written down. */

@@ -20,7 +20,7 @@ const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$
 
 const NOT_BASE64 = reply(501, "5.5.2", "That is not base64");
 
-/** AUTH (RFC 4954): begins an exchange of a SASL mechanism; where nobody logs in it says where that can be done. */
+/** AUTH (RFC 4954): begins an exchange of a SASL mechanism; where no login is possible it says where it is. */
 export function auth(
   session: Session,
   argument: string,

@@ -27,7 +27,7 @@ export interface CommandContext {
   readonly hostname: string;
   readonly delivery: Delivery;
   readonly policy: ServerPolicy;
-  /** Looks at messages, with the memory for the header sections of all of them; absent: nobody does. */
+  /** Looks at messages, with the memory for the header sections of all of them; absent: nothing does. */
   readonly inspecting?: { readonly inspector: Inspector; readonly headers: MemoryBudget } | undefined;
   readonly limits: CommandLimits;
   readonly clock: Clock;
@@ -35,11 +35,11 @@ export interface CommandContext {
   readonly log: Logger;
   /** Whether STARTTLS can be done. */
   readonly tlsAvailable: boolean;
-  /** Checks logins, without which no mail is taken; absent where nobody logs in. */
+  /** Checks logins, without which no mail is taken; absent where no login is possible. */
   readonly authenticator?: Authenticator | undefined;
 }
 
-/** What the connection does behind the reply. */
+/** What the connection does after the reply. */
 export type NextStep =
   | "continue"
   | "close"

@@ -25,7 +25,7 @@ export async function mail(session: Session, argument: string, context: CommandC
   const text = argument.slice(keyword.length);
   let read: ReadPath;
   try {
-    // SMTPUTF8 stands behind the address that needs it, so the whole line is read before the address is judged.
+    // SMTPUTF8 comes after the address that needs it, so the whole line is read before the address is judged.
     read = parsePath(text, {
       smtputf8: true,
       bare: context.policy.completesAddresses ? "any" : "none",
