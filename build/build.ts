@@ -118,7 +118,7 @@ async function compile(commit: string, file: string): Promise<string | undefined
       "--config",
       "deno.json",
       "--output",
-      // Removed first, as Deno refuses to overwrite a file of the other form.
+      // Not the final path: Deno refuses to overwrite a file of the other form.
       fresh,
       entry,
     ],

@@ -38,7 +38,7 @@ const working = gauges("mailapp_queue_state_messages", {
   labels: ["state"],
 });
 
-/** Lower bounds of the age groups of messages, in seconds. */
+/** Ages in seconds; for each, the messages of at least that age are counted. */
 const AGES = [0, 60, 600, 3600, 14_400, 86_400, 259_200];
 /** Values of the label `status`; others are counted together. */
 const MAX_STATUSES = 50;

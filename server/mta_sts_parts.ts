@@ -44,7 +44,7 @@ export function passingPolicies(parts: PolicyParts): Policies {
 
 function createPolicies({ live, logger }: PolicyParts, store: PolicyStore): Policies {
   return new Policies({
-    // The latest policy.
+    // The current resolver, which a reload may replace.
     resolver: { txt: (name, options) => live.resolver.txt(name, options) },
     clock: systemClock,
     log: logger,

@@ -62,7 +62,7 @@ export function requireSubmission(config: Config): void {
   }
 }
 
-/** The warnings about plaintext if there is no certificate; for the log and check-config. */
+/** Warnings about TLS that is off without a certificate; for the log and check-config. */
 export function missingCertificateWarnings({ serveIn }: Config): string[] {
   return [
     "there is no certificate ([tls] cert and key, or self_signed): STARTTLS is not offered, and mail comes in the clear",

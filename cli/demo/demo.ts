@@ -67,7 +67,7 @@ async function perform(
   const [here, later] = [domain("here", places), domain("later", places)];
   const home = {
     name: HOME,
-    // Not serve-out's hostname: its own notices would have no destination.
+    // Must differ from serve-out's hostname, or its own notices would have no destination.
     host: `mx.${HOME}`,
     address: "127.0.0.1",
     spf: "v=spf1 ip4:127.0.0.1 -all",

@@ -49,7 +49,7 @@ const DATA_ROOMS = [
   "mta-sts.json",
 ];
 
-/** Creates a directory, or hands over one that root has prepared; returns which of these it did. */
+/** Creates a directory, or hands over one that root has prepared; returns what it did, in words. */
 async function makeDirectory(
   path: string,
   { mode, account, known = [] }: {

@@ -125,7 +125,7 @@ async function writeFiles(files: readonly InstalledFile[], { io, prefix }: Insta
   }
 }
 
-/** The last steps: reloads systemd and says what to do next. */
+/** The last steps on this machine: runs certbot's hook, and reloads systemd. */
 async function finishInstall({ config, io }: Installation): Promise<void> {
   const lineage = certbotLineage(config);
   if (lineage !== undefined && await Deno.stat(lineage).then(() => true, () => false)) {
