@@ -47,6 +47,15 @@ export async function openCertificates(config: Config, log: Logger): Promise<Cer
   }
 }
 
+/** Whether the authority of `[tls.acme]` has issued a certificate, or there is one that takes its place. */
+export async function isIssued(dataDir: string): Promise<boolean> {
+  return await Deno.stat(join(dataDir, "tls", CURRENT, "cert.pem")).then(() => true, (error) => {
+    if (error instanceof Deno.errors.NotFound) return false;
+    // That it cannot be seen is told by who reads it.
+    return true;
+  });
+}
+
 async function isStandIn(dataDir: string): Promise<boolean> {
   return await Deno.readLink(join(dataDir, "tls", CURRENT)).catch(() => "") === NONE_YET;
 }
@@ -56,7 +65,8 @@ async function isStandIn(dataDir: string): Promise<boolean> {
  * @throws {CertificateError}
  */
 export async function readCertificate(config: Config): Promise<CertificatePair | undefined> {
-  const { tls: { certificate, selfSigned }, hostname, dataDir } = config;
+  const { tls: { certificate, selfSigned, acme }, hostname, dataDir } = config;
+  if (acme !== undefined && !await isIssued(dataDir)) return undefined;
   const files = certificate !== undefined
     ? { cert: certificate.certFile, key: certificate.keyFile }
     : selfSigned

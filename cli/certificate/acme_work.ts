@@ -13,7 +13,7 @@ import {
   saveAccount,
   saveRenewalState,
 } from "../../acme/account_file.ts";
-import { Authority, newAccountKey, newRequest } from "../../acme/authority.ts";
+import { Authority, AuthorityError, newAccountKey, newRequest } from "../../acme/authority.ts";
 import { CertificateFiles } from "../../acme/certificate_files.ts";
 import type { Responder } from "../../acme/challenge.ts";
 import { DnsResponder } from "../../acme/dns_update.ts";
@@ -217,6 +217,10 @@ export class AcmeWork implements AsyncDisposable {
 
   async #authority(): Promise<Authority> {
     const { directory, email, caFile, externalAccount } = this.#acme;
+    // What cannot be reached at all is told at once, and by its name.
+    await this.#fetchJson(directory).catch((cause) => {
+      throw new AuthorityError(`the authority at ${directory} cannot be reached`, cause);
+    });
     const known = await readAccount(this.#directory, directory);
     const account = known ?? { directory, key: await newAccountKey() };
     // First on disk: an account whose key is lost would count against the authority's limits.

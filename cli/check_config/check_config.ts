@@ -19,6 +19,7 @@ import { isOfThisMachine } from "../../net/interfaces.ts";
 import { addressScope } from "../../net/ip_address.ts";
 import { excludeEachOther, showEndpoint } from "../../net/listen.ts";
 import { systemClock } from "../../base/clock.ts";
+import { isIssued } from "../../server/server_parts.ts";
 import { CertificateError, loadCertificate } from "../../tls/certificates.ts";
 import { rootMailWarnings } from "../../server/machine_names.ts";
 import { awaitedAddress } from "../../server/addresses.ts";
@@ -72,7 +73,7 @@ async function checkConfig({ config: file, start }: Flags, io: Io): Promise<Exit
   for (const { name } of servers) {
     if (name === "serve-in") await reportServeIn(config, { report, tester });
     if (name === "serve-out") await reportServeOut(config, report);
-    if (name === "serve-submit") reportServeSubmit(config, report);
+    if (name === "serve-submit") await reportServeSubmit(config, report);
   }
   await reportStorage(config, { report, tester, servers });
   report.warnings.push(...await rightsWarnings(config));
@@ -221,6 +222,10 @@ async function reportCertificate(config: Config, report: Report): Promise<boolea
     if (!selfSigned) report.warnings.push(...missingCertificateWarnings(config));
     else report.say("  has a self-signed certificate, kept in data_dir");
     return selfSigned;
+  }
+  if (config.tls.acme !== undefined && !await isIssued(config.dataDir)) {
+    report.say("  has a self-signed certificate until mailapp certificate obtain has got one");
+    return true;
   }
   const { certFile: cert, keyFile: key } = certificate;
   try {

@@ -3,6 +3,9 @@
  *
  * @module
  */
+import { AccountsError } from "../../accounts/account.ts";
+import { readAccounts } from "../../accounts/account_file.ts";
+import { errorText } from "../../base/error_text.ts";
 import type { Config } from "../../config/config.ts";
 import { ConfigError } from "../../config/errors.ts";
 import { formatSize } from "../../config/size.ts";
@@ -25,7 +28,7 @@ export interface SubmissionReport {
 }
 
 /** Reports what serve-submit would do; nothing if it is not configured. */
-export function reportServeSubmit(config: Config, report: SubmissionReport): void {
+export async function reportServeSubmit(config: Config, report: SubmissionReport): Promise<void> {
   const { hostname, serveSubmit: submission, serveOut } = config;
   if (submission === undefined) return;
   report.say("", `serve-submit, as ${hostname}`);
@@ -49,6 +52,18 @@ export function reportServeSubmit(config: Config, report: SubmissionReport): voi
     if (!(error instanceof CommandError)) throw error;
     if (awaitedAddress(error) === undefined) report.errors.push(error.message);
     else report.warnings.push(`serve-submit waits for its first address: ${error.message}`);
+  }
+  if (submission.dovecotSocket === undefined) {
+    const path = accountsPath(config);
+    try {
+      await readAccounts(path);
+    } catch (error) {
+      const isDamaged = error instanceof AccountsError;
+      if (!isDamaged) report.warnings.push(`${path}: not read: ${errorText(error)}`);
+      else {report.obstacles.push(
+          `${path}: ${error.message}. Restore it from a backup, or take it away and make the accounts again`,
+        );}
+    }
   }
   const { address, port } = serveOutAddress(config);
   report.say(

@@ -76,7 +76,9 @@ function incomingOf({ from, ip, helo }: Flags): IncomingFlags | undefined {
 export function parseAddress(text: string, { serveOut }: Config): MailboxAddress {
   try {
     const address = parseMailbox(text, { smtputf8: true, bare: "any" });
-    return address.domain !== "" ? address : { ...address, domain: serveOut.qualifyDomain };
+    if (address.domain !== "") return address;
+    const domain = serveOut.qualifyDomain;
+    return { ...address, domain, text: `${address.text}@${domain}` };
   } catch (error) {
     if (!(error instanceof AddressError)) throw error;
     throw new CommandError(`${printable(text)}: ${error.message}`, EXIT.data, { cause: error });

@@ -99,6 +99,8 @@ function countEvent(
   if (event === "server.ready") {
     started.set(textsOf(fields["server"]).join(), time);
   } else if (event === "message.accepted") {
+    // serve-submit hands it to serve-out, which says so too.
+    if (fields["queue_id"] !== undefined) return;
     hour[isReceivedId(textsOf(fields["id"]).join()) ? "stored" : "submitted"]++;
   } else {
     const kind = EVENTS[event];

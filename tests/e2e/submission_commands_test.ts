@@ -16,6 +16,16 @@ Deno.test("check-config says what serve-submit would do, and who may send as who
   assert.match(stdout, /alice may also send as info@example\.com\n/);
 });
 
+Deno.test("check-config names a damaged file of accounts, with which serve-submit would not start", async () => {
+  await using machine = await SubmissionMachine.create();
+  await Deno.writeTextFile(machine.workspace.file("state", "accounts", "accounts.json"), "{ broken");
+  for (const more of [[], ["--start", "serve-submit"]]) {
+    const { code, stdout, stderr } = await runMailapp(["check-config", ...more, "--config", machine.config]);
+    assert.equal(code, 78);
+    assert.match(stdout + stderr, /accounts\.json: not valid JSON.*Restore it from a backup/);
+  }
+});
+
 Deno.test("check-config names the ports that serve-in and serve-submit both want, and what to set", async () => {
   await using both = await SubmissionMachine.create({
     changes: { "serve-in": { tls_port: 4465 }, "serve-submit": { tls_port: 4465 } },

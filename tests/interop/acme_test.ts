@@ -220,3 +220,30 @@ testWith(PROGRAMS, "An account is bound to one at the authority where that asks 
   const { code, stderr } = await setting.command(config, "obtain");
   assert.equal(code, 0, stderr);
 });
+
+Deno.test("With [tls.acme] and no certificate yet, check-config lets the servers start", async () => {
+  await using workspace = await Workspace.create();
+  const config = await workspace.configure({ "tls.acme": { directory: "https://127.0.0.1:1/dir" } });
+  const started = await runMailapp(["check-config", "--start", "serve-in", "--config", config]);
+  assert.equal(started.code, 0, started.stderr);
+  const checked = await runMailapp(["check-config", "--config", config]);
+  assert.match(checked.stdout, /a self-signed certificate until mailapp certificate obtain has got one/);
+  const shown = await runMailapp(["certificate", "show", "--config", config]);
+  assert.match(shown.stdout, /There is no certificate yet/);
+});
+
+Deno.test("An authority that cannot be reached is named at once", async () => {
+  await using workspace = await Workspace.create();
+  const tsig = workspace.file("tsig");
+  await Deno.writeTextFile(tsig, "c2VjcmV0\n");
+  const config = await workspace.configure({
+    "tls.acme": {
+      directory: "https://127.0.0.1:1/dir",
+      challenge: "dns-01",
+      dns: { server: "127.0.0.1", zone: "example.com", key_name: "k", key_file: tsig },
+    },
+  });
+  const { code, stderr } = await runMailapp(["certificate", "obtain", "--config", config]);
+  assert.equal(code, 69);
+  assert.match(stderr, /the authority at https:\/\/127\.0\.0\.1:1\/dir cannot be reached: .*refused/i);
+});

@@ -4,7 +4,7 @@
  * @module
  */
 import { makeFolder } from "./folder.ts";
-import { freePort, untilListening } from "./ports.ts";
+import { freePort, untilListening, untilListeningAt } from "./ports.ts";
 import { PYTHON, type RunningProgram, runOk, startUntil } from "./process.ts";
 
 /** Whose mail Dovecot shows. */
@@ -72,15 +72,19 @@ userdb {
 }
 `,
   );
+  const authSocket = `${folder.path}/run/auth-client`;
   const program = await startUntil("dovecot", {
     args: ["-F", "-c", config],
-    ready: () => untilListening(port),
+    ready: async () => {
+      await untilListening(port);
+      await untilListeningAt(authSocket);
+    },
   });
   stack.defer(() => program.stop());
   const all = stack.move();
   return {
     port,
-    authSocket: `${folder.path}/run/auth-client`,
+    authSocket,
     program,
     [Symbol.asyncDispose]: () => all.disposeAsync(),
   };
