@@ -142,7 +142,7 @@ async function talk(
         what:
           `its certificate does not verify: ${tls.authorizationError}. Most senders send all the same; those who ` +
           "verify do not",
-        next: "Get one of an authority that all know, such as Let's Encrypt (certbot), and name it in [tls].",
+        next: "Get one from an authority that all know, such as Let's Encrypt: by [tls.acme], or by certbot with [tls] cert and key.",
       }));
     }
     ehlo = await dialogue.say(`EHLO ${hostname}`);
