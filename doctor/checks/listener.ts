@@ -142,7 +142,8 @@ async function talk(
         what:
           `its certificate does not verify: ${tls.authorizationError}. Most senders send all the same; those who ` +
           "verify do not",
-        next: "Get one from an authority that all know, such as Let's Encrypt: by [tls.acme], or by certbot with [tls] cert and key.",
+        next:
+          "Get one from an authority that all know, such as Let's Encrypt: by [tls.acme], or by certbot with [tls] cert and key.",
       }));
     }
     ehlo = await dialogue.say(`EHLO ${hostname}`);

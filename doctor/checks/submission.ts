@@ -106,7 +106,8 @@ async function talk(dialogue: Dialogue, { subject, hostname, tls, login }: Talk)
       what:
         `its certificate does not verify for ${hostname}: ${authorizationError}. Mail programs warn of it, or ` +
         "do not send",
-      next: "Get one from an authority that all know, such as Let's Encrypt: by [tls.acme], or by certbot with [tls] cert and key.",
+      next:
+        "Get one from an authority that all know, such as Let's Encrypt: by [tls.acme], or by certbot with [tls] cert and key.",
     }));
   };
   if (tls === "implicit") await startTls();

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { basename } from "@std/path";
+import { basename, dirname } from "@std/path";
 import { debianRoot, ROOT_PROGRAMS } from "./debian_root.ts";
 import { type Finished, run, type RunningProgram, runOk, startUntil, until } from "./peers/process.ts";
 
@@ -144,7 +144,7 @@ async function startSystemd(
   const script = `
     for group in ${cgroups.join(" ")}; do echo $$ >"$group/cgroup.procs"; done
     exec unshare --cgroup sh -euc '
-    at=$6
+    at=$5
     mount -t tmpfs tmpfs "$at"
     mkdir "$at/upper" "$at/work" "$at/root"
     mount -t overlay overlay -o "lowerdir=$1,upperdir=$at/upper,workdir=$at/work" "$at/root"
@@ -154,8 +154,7 @@ async function startSystemd(
     mount --bind proc/sys proc/sys; mount -o remount,bind,ro proc/sys
     mount -t sysfs -o ro sysfs sys
     mount -t tmpfs -o mode=755 tmpfs sys/fs/cgroup
-    if [ "$4" = v2 ]; then mount -t cgroup2 none sys/fs/cgroup; else
-      mkdir sys/fs/cgroup/systemd; mount -t cgroup -o none,name=systemd none sys/fs/cgroup/systemd; fi
+    mount -t cgroup2 none sys/fs/cgroup
     mount -t tmpfs -o mode=755 tmpfs run
     mount -t tmpfs -o mode=1777 tmpfs tmp
     mount -t tmpfs -o mode=755 tmpfs dev
@@ -168,18 +167,17 @@ async function startSystemd(
     echo "$2" >etc/hostname; hostname "$2"
     echo "127.0.0.1 localhost" >etc/hosts
     : >etc/machine-id
-    sh -euc "$5" >&2
+    sh -euc "$4" >&2
     # Nobody sits in front of it.
     ln -sf /dev/null etc/systemd/system/console-getty.service
     ln -sf /dev/null etc/systemd/system/getty.target
     exec chroot . env -i container=docker PATH=${PATH} /lib/systemd/systemd --unit=multi-user.target --show-status=no' sh "$@"`;
-  const version = cgroups[0]?.startsWith("/sys/fs/cgroup/systemd/") ? "v1" : "v2";
   const namespaces = ["--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child=SIGKILL"];
   const unshare = ["unshare", ...namespaces, ...(netns === undefined ? ["--net"] : [])];
   const [command = "", ...args] = [
     ...(netns === undefined ? [] : ["ip", "netns", "exec", netns]),
     ...unshare,
-    ...["sh", "-euc", script, "sh", root, hostname, nameserver ?? "", version, prepare, at],
+    ...["sh", "-euc", script, "sh", root, hostname, nameserver ?? "", prepare, at],
   ];
   let pid = 0;
   let looking: Promise<unknown> | undefined;
@@ -215,10 +213,18 @@ async function firstChild(parent: number): Promise<number | undefined> {
   return name.trim() === "systemd" ? Number(pid) : undefined;
 }
 
-/** A control group in each hierarchy that systemd may want. */
+/**
+ * A control group in the unified hierarchy: in the named one of old, systemd's processes now and then cannot join the
+ * groups that it has just made. Where the host has not mounted the unified one, the test does.
+ */
 async function makeCgroups(name: string): Promise<string[]> {
   const unified = await Deno.stat("/sys/fs/cgroup/cgroup.procs").then(() => true, () => false);
-  const group = `/sys/fs/cgroup/${unified ? "" : "systemd/"}${name}`;
+  let root = "/sys/fs/cgroup";
+  if (!unified) {
+    root = await Deno.makeTempDir({ prefix: "mailapp-cgroup2-" });
+    await runOk("mount", { args: ["-t", "cgroup2", "none", root] });
+  }
+  const group = `${root}/${name}`;
   await Deno.mkdir(group);
   return [group];
 }
@@ -232,5 +238,9 @@ async function removeCgroups(groups: readonly string[]): Promise<void> {
       });
       return code === 0;
     }, { what: `the end of ${group}` });
+    const root = dirname(group);
+    if (root === "/sys/fs/cgroup") continue;
+    await runOk("umount", { args: [root] });
+    await Deno.remove(root);
   }
 }
