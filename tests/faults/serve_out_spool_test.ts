@@ -60,18 +60,16 @@ Deno.test("serve-out started on a damaged spool puts aside what is damaged, and 
     assert.deepEqual(receiver.copies(id).map((copy) => copy.digest), [digest]);
   }
   const damaged = [cut, empty, head, body, state].map(({ queueId }) => queueId);
-  for (let count = 0; count < damaged.length + foreign.length + 1; count++) {
+  const wanted = [...damaged, ...foreign, "journal"].sort();
+  const aside = new Set<string>();
+  // An entry may be told of twice, once for each of its files.
+  for (let count = 0; aside.size < wanted.length; count++) {
     const event = await server.event("queue.damaged", { after: count });
     assert.equal(event["level"], "error");
     assert.notEqual(event["reason"], "");
+    aside.add(basename(String(event["file"])).replace(".json", ""));
   }
-  const aside = server.events.filter(({ event }) => event === "queue.damaged").map((event) =>
-    basename(String(event["file"])).replace(".json", "")
-  );
-  assert.deepEqual(
-    [...new Set(aside)].sort(),
-    [...damaged, ...foreign, "journal"].sort(),
-  );
+  assert.deepEqual([...aside].sort(), wanted);
   for (const name of [...damaged, ...foreign]) assert.ok(names(files.at("damaged")).includes(name), name);
   assert.deepEqual(names(files.at("incoming")), []);
   for (const { id } of [cut, empty, head, body, state]) assert.deepEqual(receiver.copies(id), []);
