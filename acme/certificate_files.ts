@@ -9,9 +9,9 @@ import { DirectorySyncer } from "../storage/directory_syncer.ts";
 import { NewFile } from "../storage/new_file.ts";
 
 /** The link, in the directory. */
-export const CURRENT = "current";
+const CURRENT = "current";
 /** The directory of the stand-in until the first certificate is issued. */
-export const NONE_YET = "none-yet";
+const NONE_YET = "none-yet";
 const NEXT_KEY = "next.key";
 const NEXT_KEY_SEEN = "next.key.seen";
 const ISSUE = /^issue-\d{8}T\d{6}Z-[0-9a-f]{8}$/;
@@ -32,6 +32,17 @@ export class CertificateFiles {
   /** Touches no file yet. */
   constructor(directory: string) {
     this.#directory = directory;
+  }
+
+  /** Which pair counts: `issued` also where that cannot be seen, which whoever reads the pair then tells. */
+  async state(): Promise<"issued" | "stand-in" | "none"> {
+    const link = join(this.#directory, CURRENT);
+    try {
+      await Deno.stat(join(link, "cert.pem"));
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return "none";
+    }
+    return await Deno.readLink(link).catch(() => "") === NONE_YET ? "stand-in" : "issued";
   }
 
   /** The pair in use; `undefined` if there is none. @throws what reading throws */
@@ -68,8 +79,7 @@ export class CertificateFiles {
 
   /** Uses other files as the pair until the first is issued; changes nothing if there is one. */
   async standIn(pair: { readonly cert: string; readonly key: string }): Promise<void> {
-    const isThere = await Deno.stat(join(this.#directory, CURRENT, "cert.pem")).then(() => true, () => false);
-    if (isThere) return;
+    if (await this.state() !== "none") return;
     const name = NONE_YET;
     const directory = join(this.#directory, name);
     await Deno.mkdir(directory, { mode: 0o750 }).catch((error) => {

@@ -6,7 +6,6 @@
 import type { Command } from "commander";
 import { join } from "@std/path";
 import { readRenewalState } from "../acme/account_file.ts";
-import { CURRENT, NONE_YET } from "../acme/certificate_files.ts";
 import { systemClock } from "../base/clock.ts";
 import { errorText } from "../base/error_text.ts";
 import { silentLogger } from "../base/log.ts";
@@ -43,7 +42,7 @@ import type { Io } from "../server/io.ts";
 import { ownAddresses } from "../server/own_addresses.ts";
 import { findServer } from "../server/queue_access.ts";
 import { dnsSettingProblems, openResolver } from "../server/relay_parts.ts";
-import { readCertificate } from "../server/server_parts.ts";
+import { acmeCertificateState, readCertificate } from "../server/server_parts.ts";
 import { allServers } from "../server/servers.ts";
 import { vitalFiles, vitalPlaces } from "../server/storage_parts.ts";
 import { guardedPaths } from "../server/rights.ts";
@@ -277,11 +276,10 @@ async function certificateState(config: Config): Promise<CertificateState> {
   }
 }
 
-async function authorityState({ dataDir }: Config): Promise<AuthorityState> {
-  const link = await Deno.readLink(join(dataDir, "tls", CURRENT)).catch(() => NONE_YET);
-  const state = await readRenewalState(join(dataDir, "acme")).catch(() => undefined);
+async function authorityState(config: Config): Promise<AuthorityState> {
+  const state = await readRenewalState(join(config.dataDir, "acme")).catch(() => undefined);
   return {
-    issued: link !== NONE_YET,
+    issued: await acmeCertificateState(config) === "issued",
     ...(state?.error !== undefined && { error: printable(state.error) }),
   };
 }

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { createHash, type X509Certificate } from "node:crypto";
+import { createHash, type KeyObject, type X509Certificate } from "node:crypto";
 import { addressScope } from "../net/ip_address.ts";
 
 /** RFC 8314 §3.2. */
@@ -88,7 +88,7 @@ function hostSection(plan: ZonePlan): ZoneSection {
     records.push({
       name: `_25._tcp.${hostname}`,
       type: "TLSA",
-      data: `3 1 1 ${publicKeyHash(certificate)}`,
+      data: `3 1 1 ${publicKeyHash(certificate.publicKey)}`,
       purpose: "DANE: the key that STARTTLS shows",
     });
     notes.push(
@@ -201,8 +201,8 @@ function spfFor({ hostname, sending, smarthost }: ZonePlan, end: string): string
   return ["v=spf1", ...terms, end].join(" ");
 }
 
-/** The SHA-256 of a certificate's public key in hex, as in `TLSA 3 1 1`. */
-export function publicKeyHash(certificate: X509Certificate): string {
-  const der = certificate.publicKey.export({ type: "spki", format: "der" });
+/** The SHA-256 of a public key in hex, as in `TLSA 3 1 1`. */
+export function publicKeyHash(publicKey: KeyObject): string {
+  const der = publicKey.export({ type: "spki", format: "der" });
   return createHash("sha256").update(der).digest("hex");
 }

@@ -17,7 +17,7 @@ import {
 import { keepSelfSigned } from "../tls/self_signed.ts";
 import { CommandError, EXIT } from "./exit_codes.ts";
 import type { Io } from "./io.ts";
-import { CURRENT, NONE_YET } from "../acme/certificate_files.ts";
+import { CertificateFiles } from "../acme/certificate_files.ts";
 import { errorText } from "../base/error_text.ts";
 
 /**
@@ -28,7 +28,7 @@ export async function openCertificates(config: Config, log: Logger): Promise<Cer
   const { tls: { certificate, selfSigned, acme }, hostname, dataDir } = config;
   const common = { hostname, clock: systemClock, log };
   try {
-    if (acme !== undefined && await isStandIn(dataDir)) {
+    if (acme !== undefined && await acmeCertificateState(config) === "stand-in") {
       log.warn("config.warning", {
         warning:
           "there is no certificate from the authority of [tls.acme] yet, and a self-signed one is shown: " +
@@ -47,17 +47,9 @@ export async function openCertificates(config: Config, log: Logger): Promise<Cer
   }
 }
 
-/** Whether the authority of `[tls.acme]` has issued a certificate, or there is one that takes its place. */
-export async function isIssued(dataDir: string): Promise<boolean> {
-  return await Deno.stat(join(dataDir, "tls", CURRENT, "cert.pem")).then(() => true, (error) => {
-    if (error instanceof Deno.errors.NotFound) return false;
-    // That it cannot be seen is told by who reads it.
-    return true;
-  });
-}
-
-async function isStandIn(dataDir: string): Promise<boolean> {
-  return await Deno.readLink(join(dataDir, "tls", CURRENT)).catch(() => "") === NONE_YET;
+/** Which certificate there is of `[tls.acme]`. */
+export function acmeCertificateState({ dataDir }: Config): ReturnType<CertificateFiles["state"]> {
+  return new CertificateFiles(join(dataDir, "tls")).state();
 }
 
 /**
@@ -66,7 +58,7 @@ async function isStandIn(dataDir: string): Promise<boolean> {
  */
 export async function readCertificate(config: Config): Promise<CertificatePair | undefined> {
   const { tls: { certificate, selfSigned, acme }, hostname, dataDir } = config;
-  if (acme !== undefined && !await isIssued(dataDir)) return undefined;
+  if (acme !== undefined && await acmeCertificateState(config) === "none") return undefined;
   const files = certificate !== undefined
     ? { cert: certificate.certFile, key: certificate.keyFile }
     : selfSigned

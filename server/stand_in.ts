@@ -4,7 +4,7 @@
  * @module
  */
 import { join } from "@std/path";
-import { CertificateFiles, CURRENT } from "../acme/certificate_files.ts";
+import { CertificateFiles } from "../acme/certificate_files.ts";
 import { silentLogger } from "../base/log.ts";
 import { systemClock } from "../base/clock.ts";
 import type { Config } from "../config/config.ts";
@@ -19,11 +19,11 @@ import { CommandError, EXIT } from "./exit_codes.ts";
  */
 export async function prepareCertificate({ tls: { acme }, hostname, dataDir }: Config): Promise<void> {
   if (acme === undefined) return;
-  const directory = join(dataDir, "tls");
-  if (await Deno.stat(join(directory, CURRENT, "cert.pem")).then(() => true, () => false)) return;
+  const kept = new CertificateFiles(join(dataDir, "tls"));
+  if (await kept.state() !== "none") return;
   try {
     const files = await keepSelfSigned({ hostname, clock: systemClock, log: silentLogger, dataDir });
-    await new CertificateFiles(directory).standIn(files);
+    await kept.standIn(files);
   } catch (error) {
     if (!(error instanceof CertificateError)) throw error;
     throw new CommandError(`[tls] ${error.message}`, EXIT.config, { cause: error });

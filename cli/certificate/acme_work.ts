@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { X509Certificate } from "node:crypto";
-import https from "node:https";
+import { createPublicKey, X509Certificate } from "node:crypto";
+import { lookup } from "node:dns/promises";
 import { join } from "@std/path";
 import {
   readAccount,
@@ -22,12 +22,14 @@ import { certificateId, renewalWindow } from "../../acme/renewal_info.ts";
 import { systemClock } from "../../base/clock.ts";
 import { errorText } from "../../base/error_text.ts";
 import type { AcmeConfig, Config } from "../../config/config.ts";
+import { publicKeyHash } from "../../doctor/zone.ts";
 import { listenAddresses } from "../../net/interfaces.ts";
 import { showEndpoint } from "../../net/listen.ts";
 import { CommandError, EXIT } from "../../server/exit_codes.ts";
 import { prepareDataDir } from "../../server/parts.ts";
 import { openResolver } from "../../server/relay_parts.ts";
 import { loadCertificate, namesOf } from "../../tls/certificates.ts";
+import { httpsRequest } from "../../tls/https_request.ts";
 import { becomeOwner } from "../command_line/become_owner.ts";
 
 /** The certificate and its renewal. Times in milliseconds since the epoch. */
@@ -96,7 +98,7 @@ export class AcmeWork implements AsyncDisposable {
   async state(): Promise<AcmeState> {
     const last = await readRenewalState(this.#directory);
     const next = await this.#files.nextKey();
-    const common = { ...(last && { last }), ...(next && { nextKey: { tlsa: await tlsaOf(next.key) } }) };
+    const common = { ...(last && { last }), ...(next && { nextKey: { tlsa: tlsaOf(next.key) } }) };
     const issued = await this.#issued();
     if (issued === undefined) return { suggested: false, missingNames: this.names, ...common };
     const { leaf, pem } = issued;
@@ -182,7 +184,7 @@ export class AcmeWork implements AsyncDisposable {
   async makeNextKey(): Promise<{ tlsa: string }> {
     const { key } = await newRequest({ names: this.names });
     await this.#files.saveNextKey(key);
-    return { tlsa: await tlsaOf(key) };
+    return { tlsa: tlsaOf(key) };
   }
 
   /** The published TLSA records for this server's key, as text. */
@@ -208,11 +210,8 @@ export class AcmeWork implements AsyncDisposable {
 
   /** The pair, where the authority issued it. */
   async #issued(): Promise<{ leaf: X509Certificate; pem: string; key: string } | undefined> {
-    const pair = await this.#files.read();
-    if (pair === undefined) return undefined;
-    const leaf = new X509Certificate(pair.cert);
-    // The stand-in before the first issue is self-signed.
-    return leaf.checkIssued(leaf) ? undefined : { leaf, pem: pair.cert, key: pair.key };
+    const pair = await this.#files.state() === "issued" ? await this.#files.read() : undefined;
+    return pair && { leaf: new X509Certificate(pair.cert), pem: pair.cert, key: pair.key };
   }
 
   async #authority(): Promise<Authority> {
@@ -270,31 +269,20 @@ export class AcmeWork implements AsyncDisposable {
 
   async #fetchJson(url: string): Promise<unknown> {
     const { caFile } = this.#acme;
-    const ca = caFile === undefined ? undefined : await Deno.readTextFile(caFile);
-    return await new Promise((resolve, reject) => {
-      const request = https.get(
-        url,
-        { timeout: JSON_TIMEOUT, ...(ca !== undefined && { ca }) },
-        (response) => {
-          let text = "";
-          response.setEncoding("utf8");
-          response.on("data", (piece: string) => {
-            text += piece;
-            if (text.length > MAX_JSON) request.destroy(new Error("the answer is too long"));
-          });
-          response.on("end", () => {
-            try {
-              if (response.statusCode !== 200) throw new Error(`status ${response.statusCode}`);
-              resolve(JSON.parse(text));
-            } catch (error) {
-              reject(error);
-            }
-          });
-        },
-      );
-      request.on("timeout", () => request.destroy(new Error("no answer")));
-      request.on("error", reject);
+    const { hostname, port, pathname, search } = new URL(url);
+    const host = hostname.replace(/^\[|\]$/g, "");
+    const { status, body } = await httpsRequest({
+      host,
+      addresses: (await lookup(host, { all: true })).map(({ address }) => address),
+      ...(port !== "" && { port: Number(port) }),
+      path: `${pathname}${search}`,
+      ...(caFile !== undefined && { trusted: [await Deno.readTextFile(caFile)] }),
+      maxBody: MAX_JSON,
+      timeout: JSON_TIMEOUT,
+      clock: systemClock,
     });
+    if (status !== 200) throw new Error(`status ${status}`);
+    return JSON.parse(new TextDecoder().decode(body));
   }
 
   /** Closes the ports. */
@@ -312,11 +300,9 @@ async function readSecret(path: string): Promise<string> {
   return text;
 }
 
-/** The `TLSA 3 1 1` data of a private key, PEM. */
-async function tlsaOf(key: string): Promise<string> {
-  const { createPublicKey, createHash } = await import("node:crypto");
-  const der = createPublicKey(key).export({ type: "spki", format: "der" });
-  return `3 1 1 ${createHash("sha256").update(der).digest("hex")}`;
+/** The data of a `TLSA 3 1 1` record for a private key, PEM. */
+function tlsaOf(key: string): string {
+  return `3 1 1 ${publicKeyHash(createPublicKey(key))}`;
 }
 
 async function authorityKeyId(pem: string): Promise<Uint8Array | undefined> {

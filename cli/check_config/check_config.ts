@@ -19,7 +19,7 @@ import { isOfThisMachine } from "../../net/interfaces.ts";
 import { addressScope } from "../../net/ip_address.ts";
 import { excludeEachOther, showEndpoint } from "../../net/listen.ts";
 import { systemClock } from "../../base/clock.ts";
-import { isIssued } from "../../server/server_parts.ts";
+import { acmeCertificateState } from "../../server/server_parts.ts";
 import { CertificateError, loadCertificate } from "../../tls/certificates.ts";
 import { rootMailWarnings } from "../../server/machine_names.ts";
 import { awaitedAddress } from "../../server/addresses.ts";
@@ -223,7 +223,7 @@ async function reportCertificate(config: Config, report: Report): Promise<boolea
     else report.say("  has a self-signed certificate, kept in data_dir");
     return selfSigned;
   }
-  if (config.tls.acme !== undefined && !await isIssued(config.dataDir)) {
+  if (config.tls.acme !== undefined && await acmeCertificateState(config) === "none") {
     report.say("  has a self-signed certificate until mailapp certificate obtain has got one");
     return true;
   }

@@ -23,7 +23,7 @@ export async function checkTlsa(world: World): Promise<Finding[]> {
       next: "Take the record out, or set [tls] cert and key.",
     })];
   }
-  const publish = `Publish: ${name}. TLSA 3 1 1 ${publicKeyHash(certificate)}`;
+  const publish = `Publish: ${name}. TLSA 3 1 1 ${publicKeyHash(certificate.publicKey)}`;
   const matching = answer.records.filter((record) => matchesTlsa(certificate.raw, record));
   if (matching.some(({ usage }) => usage === 3)) {
     if (!dnssec || answer.authenticated) return [ok("tlsa", name, "the key in use")];
