@@ -9,26 +9,12 @@ import { errorText } from "../base/error_text.ts";
 import { Watchdog } from "../base/watchdog.ts";
 import type { HeaderEdit } from "../message/header_edits.ts";
 import type { HeaderSection } from "../message/header_section.ts";
+import type { MilterEnvelope } from "../milter/milter.ts";
 import type { Header } from "../smtp/delivery.ts";
 import type { Reply } from "../smtp/reply.ts";
 
-/** What a filter is told of a message beforehand. */
-export interface FilteredMessage {
-  /** This server's name. */
-  readonly hostname: string;
-  /** Joins what filter and server log. */
-  readonly id: string;
-  /** The client. */
-  readonly client: { readonly address: string; readonly port: number };
-  /** Its name, where that leads back to the address. */
-  readonly clientName?: string;
-  /** What it said in EHLO or HELO. */
-  readonly helo: string;
-  /** The reverse-path without angle brackets. */
-  readonly from: string;
-  /** The forward-paths without angle brackets. */
-  readonly to: readonly string[];
-}
+/** What a filter of any kind is told of a message beforehand: what the milter protocol knows of it. */
+export type FilteredMessage = MilterEnvelope;
 
 /** What a filter makes of a message. */
 export interface FilterOpinion {
