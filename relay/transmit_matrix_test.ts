@@ -1,8 +1,9 @@
 /** Case 49: what a server may do to us, at each step, and what becomes of the message. */
 import assert from "node:assert/strict";
 import { silentLogger } from "../base/log.ts";
+import { type Fault, REACTIONS, SENDING_FAULTS } from "../selftest/cases/sending_faults.ts";
 import { FakeClock } from "../tests/support/fake_clock.ts";
-import { FakeServer, fakeUpgrade, type Moment, type Reaction } from "../tests/support/fake_server.ts";
+import { FakeServer, fakeUpgrade } from "../tests/support/fake_server.ts";
 import { queueEntry, RecordingQueue } from "../tests/support/recording_queue.ts";
 import type { Target } from "./mx.ts";
 import { PeerMemory } from "./peer_memory.ts";
@@ -29,68 +30,14 @@ function describe({ result, attempt, nextHost }: RecipientOutcome): string {
   ].join(", ");
 }
 
-type Trouble = "4xx" | "5xx" | "421" | "drop" | "stall";
-type Row = Record<Trouble, string>;
-
-const same = (outcome: string): Row => ({
-  "4xx": outcome,
-  "5xx": outcome,
-  "421": outcome,
-  drop: outcome,
-  stall: outcome,
-});
-const transaction: Row = {
-  "4xx": "deferred, 4.2.9, next host",
-  "5xx": "failed, 5.2.9",
-  "421": "deferred, 4.2.9, next host",
-  drop: "deferred, 4.4.2, next host",
-  stall: "deferred, 4.4.2, next host",
-};
-const noHost: Row = {
-  "4xx": "no host, 4.2.9",
-  "5xx": "no host, 4.2.9",
-  "421": "no host, 4.2.9",
-  drop: "no host, 4.4.2",
-  stall: "no host, 4.4.2",
-};
-
-const MATRIX: Partial<Record<Moment, Row>> = {
-  // 5xx is for us, not for the message: another host, then later.
-  greeting: noHost,
-  // HELO does it.
-  EHLO: { ...noHost, "5xx": "relayed, 2.0.0" },
-  // 5xx: the policy is to prefer TLS, so plaintext does it, on another connection.
-  STARTTLS: { ...noHost, "5xx": "relayed, 2.0.0" },
-  MAIL: transaction,
-  RCPT: transaction,
-  DATA: transaction,
-  // From here on the message may have arrived: no other host.
-  dot: {
-    "4xx": "deferred, 4.2.9",
-    "5xx": "failed, 5.2.9",
-    "421": "deferred, 4.2.9",
-    drop: "deferred, 4.4.2, dot sent, no reply",
-    stall: "deferred, 4.4.2, dot sent, no reply",
-  },
-  QUIT: same("relayed, 2.0.0"),
-};
-
-const REACTIONS: Record<Trouble, Reaction> = {
-  "4xx": "450 4.2.9 later",
-  "5xx": "550 5.2.9 never",
-  "421": "421 4.2.9 closing",
-  drop: "drop",
-  stall: "stall",
-};
-
 for (const pipelining of [true, false]) {
-  for (const [moment, row] of Object.entries(MATRIX)) {
+  for (const [moment, row] of Object.entries(SENDING_FAULTS)) {
     for (const [trouble, expected] of Object.entries(row)) {
       const how = pipelining ? "pipelined" : "not pipelined";
       Deno.test(`case 49: ${trouble} at ${moment}, ${how}: ${expected}`, async () => {
         const clock = new FakeClock();
         const capabilities = ["STARTTLS", "8BITMIME", ...(pipelining ? ["PIPELINING"] : [])];
-        const script = { [moment]: REACTIONS[trouble as Trouble] };
+        const script = { [moment]: REACTIONS[trouble as Fault] };
         const server = new FakeServer({ clock, script, capabilities });
         const queue = new RecordingQueue();
         const options: SessionOptions = {

@@ -30,6 +30,7 @@ const FLOORS: readonly (readonly string[])[] = [
   ],
   ["relay", "submit", "doctor"],
   ["server", "mod.ts"],
+  ["selftest"],
   ["cli"],
   ["main.ts"],
 ];
@@ -43,7 +44,7 @@ const APART: readonly (readonly [from: string, to: string])[] = [
 ];
 
 /** Only these see the configuration as the file has it; all others take a small options object. */
-const MAY_SEE_CONFIG = ["server", "cli"];
+const MAY_SEE_CONFIG = ["server", "selftest", "cli"];
 
 /** Where each room stands; a room further on may import one before it. */
 const HEIGHT = new Map(FLOORS.flat().map((name, height) => [name, height]));

@@ -28,20 +28,4 @@ export function* cut(bytes: Uint8Array, sizes: readonly number[]): Generator<Uin
   }
 }
 
-/** The 14 sequences that some servers take for the end of the mail data and others do not (RFC 5321 §4.1.1.4). */
-export const FALSE_ENDS: readonly string[] = [
-  "\n.\n",
-  "\n.\r",
-  "\r.\n",
-  "\r.\r",
-  "\n.\r\n",
-  "\r.\r\n",
-  "\r\n.\n",
-  "\r\n.\r",
-  "\r\n\0.\r\n",
-  "\r\n.\r\r\n",
-  "\r\r\n.\r\r\n",
-  "\r\0\n.\r\n",
-  "\r\n.\0\r\n",
-  "\r\n.\r\0\n",
-];
+export { FALSE_ENDS } from "../../selftest/cases/false_ends.ts";

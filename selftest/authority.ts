@@ -1,0 +1,86 @@
+/**
+ * A certificate authority for tests and the self-test: makes leaf certificates for names, dates and failures of choice.
+ *
+ * @module
+ */
+import "reflect-metadata";
+import * as x509 from "@peculiar/x509";
+
+/** What a test wants in a leaf. */
+export interface LeafOptions {
+  /** Subject alternative names: DNS names, or addresses written without brackets. */
+  readonly names: readonly string[];
+  /** Start of validity; an hour ago unless told. */
+  readonly notBefore?: Date;
+  /** End of validity; in a day unless told. */
+  readonly notAfter?: Date;
+}
+
+/** A certificate chain and its key, both PEM. */
+export interface Leaf {
+  /** The leaf, then the authority. */
+  readonly cert: string;
+  /** PKCS #8. */
+  readonly key: string;
+}
+
+/** A certificate authority that nobody but the test trusts. */
+export interface TestAuthority {
+  /** The authority's own certificate, PEM. */
+  readonly cert: string;
+  /** Issues a leaf. */
+  issue(options: LeafOptions): Promise<Leaf>;
+}
+
+const ALGORITHM = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
+const DAY = 86_400_000;
+
+/** Makes an authority with a fresh key. */
+export async function createTestAuthority(name = "mailapp test authority"): Promise<TestAuthority> {
+  const issuer = await crypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"]);
+  const now = Date.now();
+  const authority = await x509.X509CertificateGenerator.createSelfSigned({
+    name: `CN=${name}`,
+    notBefore: new Date(now - DAY),
+    notAfter: new Date(now + 30 * DAY),
+    keys: issuer,
+    signingAlgorithm: ALGORITHM,
+    extensions: [
+      new x509.BasicConstraintsExtension(true, undefined, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
+      await x509.SubjectKeyIdentifierExtension.create(issuer.publicKey),
+    ],
+  });
+  const cert = authority.toString("pem") + "\n";
+  return {
+    cert,
+    async issue({ names, notBefore = new Date(now - DAY / 24), notAfter = new Date(now + DAY) }) {
+      const keys = await crypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"]);
+      const leaf = await x509.X509CertificateGenerator.create({
+        subject: `CN=${names[0]}`,
+        issuer: authority.subject,
+        notBefore,
+        notAfter,
+        publicKey: keys.publicKey,
+        signingKey: issuer.privateKey,
+        signingAlgorithm: ALGORITHM,
+        extensions: [
+          new x509.BasicConstraintsExtension(false, undefined, true),
+          new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),
+          new x509.SubjectAlternativeNameExtension(
+            names.map((name) => ({
+              type: /^[\d.]+$|:/.test(name) ? "ip" as const : "dns" as const,
+              value: name,
+            })),
+          ),
+          await x509.AuthorityKeyIdentifierExtension.create(issuer.publicKey),
+        ],
+      });
+      const key = await crypto.subtle.exportKey("pkcs8", keys.privateKey);
+      return {
+        cert: leaf.toString("pem") + "\n" + cert,
+        key: x509.PemConverter.encode(key, "PRIVATE KEY") + "\n",
+      };
+    },
+  };
+}
