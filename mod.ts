@@ -23,7 +23,7 @@
  *     return { id: "m1", write, async commit() { inbox.push(text); }, async [Symbol.asyncDispose]() {} };
  *   },
  * };
- * const server = new SmtpServer({ hostname: "mx.example.com", log: silentLogger, delivery });
+ * const server = new SmtpServer({ hostname: "mx.example.com", logger: silentLogger, delivery });
  * const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
  * const serving = server.serve(listener);
  *

@@ -117,7 +117,7 @@ for (const [what, commands] of Object.entries(HOGS)) {
     const server = new SmtpServer({
       hostname: "mx.here.example",
       delivery: new RecordingDelivery(),
-      log: silentLogger,
+      logger: silentLogger,
       // Each look at the clock finds that a millisecond has passed.
       clock: slowClock(1),
     });

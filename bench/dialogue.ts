@@ -91,14 +91,14 @@ const delivery = new MaildirDelivery({
   hostname: "mx.bench.test",
   staging: new StagingArea({ directory: folder.at("incoming") }),
   minFreeSpace: 0,
-  log: log.logger,
+  logger: log.logger,
   fileSystem: nowhere,
 });
 const server = new SmtpServer({
   hostname: "mx.bench.test",
   delivery,
   policy: finalDeliveryPolicy({ hostname: "mx.bench.test" }),
-  log: log.logger,
+  logger: log.logger,
 });
 
 async function hold(count: number): Promise<void> {

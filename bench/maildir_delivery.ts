@@ -64,7 +64,7 @@ try {
       hostname: "mx.example.com",
       staging: new StagingArea({ directory: join(root, "staging") }),
       minFreeSpace: 0,
-      log: silentLogger,
+      logger: silentLogger,
     });
     const before = cpuUsage();
     const start = performance.now();

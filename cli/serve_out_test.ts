@@ -46,7 +46,7 @@ class Outside implements AsyncDisposable {
         };
       },
     };
-    this.#server = new SmtpServer({ hostname: "mx.a.test", delivery, log: silentLogger });
+    this.#server = new SmtpServer({ hostname: "mx.a.test", delivery, logger: silentLogger });
     this.#serving = this.#server.serve(Deno.listen({ hostname: "127.0.0.1", port: this.port }));
   }
 

@@ -45,7 +45,7 @@ export interface MaildirDeliveryOptions {
   /** Octets that must stay free where the Maildirs are, and where messages wait. */
   readonly minFreeSpace: number;
   /** Where events go. */
-  readonly log: Logger;
+  readonly logger: Logger;
   /** The system's clock if absent. */
   readonly clock?: Clock;
   /** The counter common to all workers; see `createCounter`. */
@@ -66,7 +66,7 @@ export class MaildirDelivery implements Delivery {
   junkFolder: string | undefined;
   /** Octets that must stay free where the Maildirs are, and where messages wait. May be changed at any time. */
   minFreeSpace: number;
-  readonly #log: Logger;
+  readonly #logger: Logger;
   readonly #clock: Clock;
   readonly #reserve: SpaceReserve;
   readonly #fileSystem: FileSystem;
@@ -84,14 +84,14 @@ export class MaildirDelivery implements Delivery {
     this.#staging = options.staging;
     this.junkFolder = options.junkFolder;
     this.minFreeSpace = options.minFreeSpace;
-    this.#log = options.log;
+    this.#logger = options.logger;
     const clock = this.#clock = options.clock ?? systemClock;
     this.#complaint = new Seldom(clock);
     this.#reserve = new SpaceReserve({
       paths: () => [this.#mailboxes.root, this.#staging.directory],
       minFreeSpace: () => this.minFreeSpace,
       clock,
-      logger: options.log,
+      logger: options.logger,
       ...(options.room && { room: options.room }),
     });
     this.#fileSystem = options.fileSystem ?? denoFileSystem;
@@ -135,7 +135,7 @@ export class MaildirDelivery implements Delivery {
         await this.#maildir(mailbox).check();
       } catch (error) {
         const fault = error instanceof StorageError ? error.fault : "other";
-        this.#log[this.#complaint.isDue(mailbox.path) ? "error" : "debug"]("mailbox.unwritable", {
+        this.#logger[this.#complaint.isDue(mailbox.path) ? "error" : "debug"]("mailbox.unwritable", {
           session: origin.id,
           mailbox: mailbox.address,
           path: mailbox.path,
@@ -179,7 +179,7 @@ export class MaildirDelivery implements Delivery {
       junkFolder: this.junkFolder,
       slots: this.#slots,
       growing: this.#growing,
-      log: this.#log.with({ session: origin.id, id }),
+      logger: this.#logger.with({ session: origin.id, id }),
     });
   }
 
@@ -196,10 +196,10 @@ export class MaildirDelivery implements Delivery {
       const { address, path } = mailbox;
       try {
         if (await this.#maildir(mailbox).prepare()) {
-          this.#log.info("maildir.made", { mailbox: address, path });
+          this.#logger.info("maildir.made", { mailbox: address, path });
         }
       } catch (error) {
-        this.#log.warn("maildir.not_made", { mailbox: address, path, error: errorText(error) });
+        this.#logger.warn("maildir.not_made", { mailbox: address, path, error: errorText(error) });
       }
     }
   }
@@ -213,10 +213,10 @@ export class MaildirDelivery implements Delivery {
     for (const mailbox of this.#mailboxes.all()) {
       try {
         const count = await this.#maildir(mailbox).clean({ now: this.#clock.now() });
-        if (count > 0) this.#log.info("maildir.cleaned", { path: mailbox.path, files: count });
+        if (count > 0) this.#logger.info("maildir.cleaned", { path: mailbox.path, files: count });
         removed += count;
       } catch (error) {
-        this.#log.warn("maildir.not_cleaned", { path: mailbox.path, error: errorText(error) });
+        this.#logger.warn("maildir.not_cleaned", { path: mailbox.path, error: errorText(error) });
       }
     }
     return removed;

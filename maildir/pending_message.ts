@@ -72,7 +72,7 @@ export interface PendingOptions {
   /** For files that are open while a message comes. */
   readonly growing: Slots;
   /** Names session and message. */
-  readonly log: Logger;
+  readonly logger: Logger;
 }
 
 /** A copy that is written as the message comes. */
@@ -90,7 +90,7 @@ export class PendingMaildirMessage implements PendingMessage {
   readonly #targets: readonly Target[];
   readonly #staged: StagedMessage;
   readonly #claim: SpaceClaim;
-  readonly #log: Logger;
+  readonly #logger: Logger;
   readonly #converter = new LineEndingConverter();
   #growing: Growing | undefined;
 
@@ -102,7 +102,7 @@ export class PendingMaildirMessage implements PendingMessage {
     const claim = this.#claim = options.claim;
     claim.written = (path) =>
       path === MAIL ? this.#growing?.copy.message.size ?? 0 : this.#staged.octetsInFile;
-    this.#log = options.log;
+    this.#logger = options.logger;
   }
 
   write(chunk: Uint8Array): Promise<void> | void {
@@ -176,7 +176,7 @@ export class PendingMaildirMessage implements PendingMessage {
     }
     (junk ? junkDeliveries : inboxDeliveries).add(copies.length);
     for (const { mailbox, message } of copies) {
-      this.#log.info("message.delivered", {
+      this.#logger.info("message.delivered", {
         mailbox: mailbox.address,
         file: message.path,
         bytes: message.size,
@@ -252,7 +252,7 @@ export class PendingMaildirMessage implements PendingMessage {
     } catch (error) {
       if (!(error instanceof StorageError) || error.fault !== "denied") throw error;
       // It is marked as junk, and is stored in the inbox rather than lost.
-      this.#log.warn("junk.not_filed", { mailbox: mailbox.address, error: errorText(error) });
+      this.#logger.warn("junk.not_filed", { mailbox: mailbox.address, error: errorText(error) });
       return await message.publish({ wire });
     }
     await message.publish({ wire, folder });
@@ -297,7 +297,7 @@ export class PendingMaildirMessage implements PendingMessage {
     await inGroups(copies, ({ message }) => message.discard());
     if (published.length === 0) return failure(cause);
     // A reader may have seen one of these by now, and the client will send the message again.
-    this.#log.error("message.withdrawn", { files: published, error: errorText(cause) });
+    this.#logger.error("message.withdrawn", { files: published, error: errorText(cause) });
     return new SmtpError(storageFailed, { cause });
   }
 }

@@ -47,7 +47,7 @@ export interface PoliciesOptions {
   readonly clock: Clock;
   readonly fetch: (domain: string, signal: AbortSignal) => Promise<Fetched>;
   readonly store: PolicyStore;
-  readonly log: Logger;
+  readonly logger: Logger;
 }
 
 /** How long a message waits for a policy that is fetched for the first time, in milliseconds. */
@@ -231,14 +231,14 @@ export class Policies {
   }
 
   async #fetch(domain: string, id: string): Promise<void> {
-    const { clock, log, fetch } = this.#options;
+    const { clock, logger, fetch } = this.#options;
     const fetched = await fetch(domain, this.#stopping.signal);
     if ("failure" in fetched) {
       if (this.#stopping.signal.aborted) return;
       const { failure, why } = fetched;
       const kept = this.#alive(domain);
       this.#note(domain, { until: clock.monotonic() + FETCH_AGAIN, failure, why });
-      log.warn("mta_sts.fetch_failed", { domain, reason: failure, error: why, kept: kept !== undefined });
+      logger.warn("mta_sts.fetch_failed", { domain, reason: failure, error: why, kept: kept !== undefined });
       return;
     }
     const { policy, text } = fetched;
@@ -246,7 +246,13 @@ export class Policies {
     const now = clock.now();
     const usedAt = this.#kept.get(domain)?.usedAt ?? now;
     this.#keep({ domain, id, policy, text, fetchedAt: now, usedAt });
-    log.info("mta_sts.policy", { domain, id, mode: policy.mode, max_age: policy.maxAge, mx: [...policy.mx] });
+    logger.info("mta_sts.policy", {
+      domain,
+      id,
+      mode: policy.mode,
+      max_age: policy.maxAge,
+      mx: [...policy.mx],
+    });
   }
 
   /** Looks after what would end soon, one after the other. */
@@ -334,7 +340,7 @@ export class Policies {
       return true;
     } catch (error) {
       this.#unsaved = true;
-      this.#options.log.warn("mta_sts.not_saved", { error: errorText(error) });
+      this.#options.logger.warn("mta_sts.not_saved", { error: errorText(error) });
       return false;
     }
   }

@@ -22,7 +22,7 @@ class World implements PolicyStore {
     return new Policies({
       resolver: new StaticResolver(this.zone),
       clock: this.clock,
-      log: this.log,
+      logger: this.log,
       store: this,
       fetch: (domain) => this.#fetch(domain),
     });

@@ -16,7 +16,7 @@ export interface AcceptOptions {
   /** Measures the pauses. */
   readonly clock: Clock;
   /** Takes `accept.failed`, `accept.recovered`, `accept.lost`. */
-  readonly log: Logger;
+  readonly logger: Logger;
 }
 
 // Without descriptors or memory for a connection the next attempt would fail the same way.
@@ -29,7 +29,7 @@ const FAILURES_A_TURN = 16;
 /** Accepts until the listener is closed, or `ended`. Never throws. */
 export async function acceptAll(
   listener: Pick<Deno.Listener, "accept">,
-  { admit, ended, clock, log }: AcceptOptions,
+  { admit, ended, clock, logger }: AcceptOptions,
 ): Promise<void> {
   let lacking = false;
   let failures = 0;
@@ -37,17 +37,17 @@ export async function acceptAll(
     let conn: Deno.Conn;
     try {
       conn = await listener.accept();
-      if (lacking) log.info("accept.recovered");
+      if (lacking) logger.info("accept.recovered");
       lacking = false;
     } catch (error) {
       if (ended() || error instanceof Deno.errors.BadResource) return;
       if (!LACKS.has((error as { code?: unknown } | null)?.code)) {
-        log.debug("accept.lost", { error: errorText(error) });
+        logger.debug("accept.lost", { error: errorText(error) });
         if (++failures % FAILURES_A_TURN === 0) await new Promise((resolve) => setTimeout(resolve, 0));
         continue;
       }
       if (!lacking) {
-        log.error("accept.failed", { error: errorText(error), action: "pausing until there is room" });
+        logger.error("accept.failed", { error: errorText(error), action: "pausing until there is room" });
       }
       lacking = true;
       await pause(clock);

@@ -61,7 +61,7 @@ export class ControlServer implements AsyncDisposable {
       admit: (conn) => this.#admit(conn),
       ended: () => this.#closed,
       clock: options.clock,
-      log: options.logger.with({ socket: options.path }),
+      logger: options.logger.with({ socket: options.path }),
     });
   }
 

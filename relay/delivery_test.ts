@@ -384,7 +384,7 @@ Deno.test("QueueDelivery tells a program that wants to log in that it need not",
       hostname: "mx.test",
       delivery,
       policy: localSubmissionPolicy,
-      log: silentLogger,
+      logger: silentLogger,
       clock,
     });
     const done = server.handle(transport);

@@ -25,7 +25,7 @@ export interface ListenersOptions {
   /** Serves what a listener accepts. */
   readonly serve: (listener: Deno.Listener, endpoint: Endpoint) => Promise<void>;
   /** Logs each listener. */
-  readonly log: Logger;
+  readonly logger: Logger;
   /** Whether all addresses may still be missing. */
   readonly mayWait?: boolean;
   /** Time between tries of a missing address, in milliseconds; 2 seconds if absent. */
@@ -88,7 +88,7 @@ export class Listeners {
       this.#bound.delete(key);
       const { hostname, port } = listener.addr;
       listener.close();
-      this.#options.log.info("listener.closed", {
+      this.#options.logger.info("listener.closed", {
         address: hostname,
         port,
         reason: "the address has gone",
@@ -132,14 +132,14 @@ export class Listeners {
 
   #start(listener: Deno.TcpListener, endpoint: Endpoint): void {
     const { hostname, port } = listener.addr;
-    this.#options.log.info("listener.ready", { address: hostname, port, tls: endpoint.tls });
+    this.#options.logger.info("listener.ready", { address: hostname, port, tls: endpoint.tls });
     this.#bound.set(keyOf(endpoint), listener);
     const serving = this.#options.serve(listener, endpoint).finally(() => this.#serving.delete(serving));
     this.#serving.add(serving);
   }
 
   #wait(endpoint: Endpoint, error: unknown): void {
-    this.#options.log.warn("listener.missing", {
+    this.#options.logger.warn("listener.missing", {
       address: endpoint.address,
       port: endpoint.port,
       error: errorText(error),
@@ -149,7 +149,7 @@ export class Listeners {
   }
 
   #retryLater(endpoint: Endpoint): void {
-    const { retryAfter = 2_000, log } = this.#options;
+    const { retryAfter = 2_000, logger } = this.#options;
     const key = keyOf(endpoint);
     const retry = () => {
       this.#missing.delete(key);
@@ -157,7 +157,7 @@ export class Listeners {
       const error = this.#try(endpoint);
       if (error === undefined) return;
       const { address, port } = endpoint;
-      log.debug("listener.missing", { address, port, error: errorText(error) });
+      logger.debug("listener.missing", { address, port, error: errorText(error) });
       this.#retryLater(endpoint);
     };
     this.#missing.set(key, setTimeout(retry, retryAfter));

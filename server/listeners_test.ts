@@ -17,7 +17,7 @@ Deno.test("Listeners.open() tries a missing address again, whatever stands in th
   ];
   const served: string[] = [];
   const listeners = new Listeners({
-    log,
+    logger: log,
     retryAfter: 0,
     serve: (listener, { address }) => {
       served.push(address);
@@ -49,7 +49,7 @@ class Network {
   constructor(options: { readonly mayWait?: boolean } = {}) {
     this.listeners = new Listeners({
       ...options,
-      log: this.log,
+      logger: this.log,
       retryAfter: 0,
       serve: async (listener, { address }) => {
         this.open.add(address);

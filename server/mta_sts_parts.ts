@@ -47,7 +47,7 @@ function createPolicies({ live, logger }: PolicyParts, store: PolicyStore): Poli
     // The current resolver, which a reload may replace.
     resolver: { txt: (name, options) => live.resolver.txt(name, options) },
     clock: systemClock,
-    log: logger,
+    logger,
     store,
     fetch: (domain, signal) =>
       fetchPolicy(domain, {

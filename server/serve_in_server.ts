@@ -51,7 +51,7 @@ export async function runServeIn(
     staging: new StagingArea({ directory: incomingDirectory(config) }),
     minFreeSpace: config.serveIn.minFreeSpace,
     junkFolder: config.mailboxes.junkFolder,
-    log: logger,
+    logger,
   });
   await using checks = await Checks.open(config, {
     dnsServers: start.dnsServers,
@@ -63,13 +63,13 @@ export async function runServeIn(
     hostname: config.hostname,
     policy: policyWith(checks, config),
     delivery,
-    log: logger,
+    logger,
     ...(checks.inspector && { inspector: checks.inspector }),
     ...(certificates !== undefined && { upgradeToTls: serverUpgrade({ certificates }) }),
     limits: serverLimits(config),
   });
   const listeners = new Listeners({
-    log: logger,
+    logger,
     mayWait: true,
     serve: (listener, { tls }) => server.serve(listener, { implicitTls: tls === "implicit" }),
   });

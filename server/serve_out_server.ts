@@ -97,7 +97,7 @@ export async function runServeOut(start: ServerStart, context: ServerContext): P
   signals.onReload(reload(start, { log, signer, scheduler, server, live, world }));
   let listening: Deno.NetAddr | undefined;
   const listeners = new Listeners({
-    log: logger,
+    logger,
     serve: (listener) => {
       listening ??= listener.addr as Deno.NetAddr;
       return server.serve(listener);
@@ -278,7 +278,7 @@ function createServer(live: Live, { spool, scheduler, logger, signer }: Parts): 
     hostname,
     policy: localSubmissionPolicy,
     delivery,
-    log: logger,
+    logger,
     limits: serverLimits(live.config, logger),
   });
 }

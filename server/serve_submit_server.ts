@@ -49,14 +49,14 @@ export async function runServeSubmit(
     hostname: config.hostname,
     policy: submissionPolicy({ namesClient: config.serveSubmit?.showClientAddress ?? false }),
     delivery,
-    log: logger,
+    logger,
     inspector: new AuthorInspector(() => delivery.senders),
     authenticator: logins.authenticator,
     upgradeToTls: serverUpgrade({ certificates }),
     limits: serverLimits(config),
   });
   const listeners = new Listeners({
-    log: logger,
+    logger,
     mayWait: true,
     serve: (listener, { tls }) => server.serve(listener, { implicitTls: tls === "implicit" }),
   });

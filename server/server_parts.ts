@@ -24,12 +24,12 @@ import { errorText } from "../base/error_text.ts";
  * The certificate of `[tls]`, or the self-signed one, reloaded when it is renewed; `undefined` if there is none.
  * @throws {CommandError} when it cannot be used
  */
-export async function openCertificates(config: Config, log: Logger): Promise<Certificates | undefined> {
+export async function openCertificates(config: Config, logger: Logger): Promise<Certificates | undefined> {
   const { tls: { certificate, selfSigned, acme }, hostname, dataDir } = config;
-  const common = { hostname, clock: systemClock, log };
+  const common = { hostname, clock: systemClock, logger };
   try {
     if (acme !== undefined && await acmeCertificateState(config) === "stand-in") {
-      log.warn("config.warning", {
+      logger.warn("config.warning", {
         warning:
           "there is no certificate from the authority of [tls.acme] yet, and a self-signed one is shown: " +
           "mailapp certificate obtain gets one",

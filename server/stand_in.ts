@@ -22,7 +22,7 @@ export async function prepareCertificate({ tls: { acme }, hostname, dataDir }: C
   const kept = new CertificateFiles(join(dataDir, "tls"));
   if (await kept.state() !== "none") return;
   try {
-    const files = await keepSelfSigned({ hostname, clock: systemClock, log: silentLogger, dataDir });
+    const files = await keepSelfSigned({ hostname, clock: systemClock, logger: silentLogger, dataDir });
     await kept.standIn(files);
   } catch (error) {
     if (!(error instanceof CertificateError)) throw error;

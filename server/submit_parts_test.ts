@@ -16,7 +16,7 @@ Deno.test("postmaster is told of a login at its limit by a message that serve-ou
   const server = new SmtpServer({
     hostname: "mx.example.com",
     policy: localSubmissionPolicy,
-    log: silentLogger,
+    logger: silentLogger,
     delivery: {
       checkRecipient: () =>
         full ? { accepted: false, reply: reply(452, "4.3.1", "full") } : { accepted: true },

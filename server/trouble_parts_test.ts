@@ -63,7 +63,7 @@ Deno.test("watchServeIn() writes to postmaster of a certificate that should have
     hostname: config.hostname,
     staging: new StagingArea({ directory: incomingDirectory(config) }),
     minFreeSpace: 0,
-    log,
+    logger: log,
     clock,
   });
   await using _watch = await watchServeIn({ config }, {

@@ -113,7 +113,7 @@ export class Connection {
   /** Takes the transport over. */
   constructor(transport: Transport, options: ConnectionOptions) {
     this.#options = options;
-    const { hostname, delivery, policy, inspecting, limits, clock, log, upgradeToTls, authenticator } =
+    const { hostname, delivery, policy, inspecting, limits, clock, logger, upgradeToTls, authenticator } =
       options;
     this.#context = {
       hostname,
@@ -122,7 +122,7 @@ export class Connection {
       inspecting,
       limits,
       clock,
-      log,
+      logger,
       tlsAvailable: upgradeToTls !== undefined,
       authenticator,
     };
@@ -149,8 +149,8 @@ export class Connection {
 
   /** Runs the dialogue to its end. Never throws: errors are logged. */
   async run(): Promise<void> {
-    const { log } = this.#options;
-    log.debug("session.opened", { local: `${this.#session.local.address}:${this.#session.local.port}` });
+    const { logger } = this.#options;
+    logger.debug("session.opened", { local: `${this.#session.local.address}:${this.#session.local.port}` });
     try {
       await this.#dialogue();
       if (this.#lastWritten) {
@@ -168,7 +168,7 @@ export class Connection {
       try {
         await resetTransaction(this.#session);
       } catch (error) {
-        log.error("message.cleanup_failed", { error: describeError(error) });
+        logger.error("message.cleanup_failed", { error: describeError(error) });
       }
       this.#reader.release();
       this.#transport.close();
@@ -314,7 +314,7 @@ export class Connection {
   #failed(verb: string, error: unknown): Outcome {
     const { reply, cause } = replies.failureOf(error);
     if (cause !== undefined && this.#refusals < MAX_LOGGED_REFUSALS) {
-      this.#options.log.error("command.failed", { verb, error: describeError(cause) });
+      this.#options.logger.error("command.failed", { verb, error: describeError(cause) });
     }
     return { reply, then: "continue" };
   }
@@ -331,7 +331,7 @@ export class Connection {
     refusals.with(verb, reply.enhanced ?? String(reply.code)).add();
     if (ERROR_CODES.has(reply.code)) this.#session.errorCount++;
     if (++this.#refusals > MAX_LOGGED_REFUSALS) return;
-    this.#options.log.info("command.refused", {
+    this.#options.logger.info("command.refused", {
       command: command.slice(0, 300),
       reply: oneLine(reply),
       ...(transaction ? { from: envelopeFields(transaction).from } : {}),
@@ -349,7 +349,7 @@ export class Connection {
         then: "close",
       };
     }
-    if (this.#options.log.enabled("trace")) this.#trace("C", this.#describe(line));
+    if (this.#options.logger.enabled("trace")) this.#trace("C", this.#describe(line));
     const { transaction } = session;
     let outcome: Outcome;
     let known = "none";
@@ -501,7 +501,7 @@ export class Connection {
     await this.#flush();
     // What the client sent after STARTTLS came in plaintext, possibly from an attacker in between (CVE-2011-0411).
     const injected = this.#reader.discard();
-    if (injected > 0) this.#options.log.warn("tls.plaintext_discarded", { octets: injected });
+    if (injected > 0) this.#options.logger.warn("tls.plaintext_discarded", { octets: injected });
     this.#transport.deadline = clock.monotonic() + limits.handshakeTimeout;
     const session = this.#session;
     try {
@@ -510,14 +510,14 @@ export class Connection {
       session.tls = tls;
     } catch (error) {
       this.#end = error instanceof DeadlineError ? "TLS handshake timed out" : "TLS handshake failed";
-      this.#options.log.info("tls.failed", { error: describeError(error) });
+      this.#options.logger.info("tls.failed", { error: describeError(error) });
       this.#transport.close();
       return false;
     }
     // RFC 3207 §4.2: discard what the client said before.
     session.hello = undefined;
     await resetTransaction(session);
-    this.#options.log.debug("tls.started", { protocol: session.tls.protocol, cipher: session.tls.cipher });
+    this.#options.logger.debug("tls.started", { protocol: session.tls.protocol, cipher: session.tls.cipher });
     return true;
   }
 
@@ -622,7 +622,7 @@ export class Connection {
   #logEnd(unfinished: Transaction | undefined): void {
     const session = this.#session;
     sessions.with(this.#end.replace(/^connection lost .*|^error: .*/s, "connection lost")).add();
-    this.#options.log.info("session.closed", {
+    this.#options.logger.info("session.closed", {
       reason: this.#end,
       messages: session.messageCount,
       ...(session.hello ? { hello: session.hello.odd ?? session.hello.domain } : {}),
@@ -636,11 +636,11 @@ export class Connection {
   }
 
   #trace(side: "C" | "S", text: string): void {
-    this.#options.log.trace("dialogue", { line: `${side}: ${text}` });
+    this.#options.logger.trace("dialogue", { line: `${side}: ${text}` });
   }
 
   #traceReply(reply: Reply): void {
-    if (!this.#options.log.enabled("trace")) return;
+    if (!this.#options.logger.enabled("trace")) return;
     for (const line of formatReply(reply).trimEnd().split("\r\n")) this.#trace("S", line);
   }
 }

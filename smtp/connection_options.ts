@@ -51,7 +51,7 @@ export interface ConnectionOptions {
   /** Measures the deadlines. */
   readonly clock: Clock;
   /** Adds the session's id to each event. */
-  readonly log: Logger;
+  readonly logger: Logger;
   /** Does the handshake; absent where there is no certificate. */
   readonly upgradeToTls?: UpgradeToTls | undefined;
   /** Checks logins, without which no mail is taken. */

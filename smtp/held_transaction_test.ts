@@ -21,7 +21,7 @@ async function play(said: string, { failing = false } = {}) {
   const log = new RecordingLog();
   const server = new SmtpServer({
     hostname: "mx.here.example",
-    log,
+    logger: log,
     clock,
     delivery: {
       checkSender: () => {

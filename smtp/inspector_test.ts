@@ -70,7 +70,7 @@ async function send(
     delivery,
     policy: { unwantedField: ({ name }) => name === "return-path" },
     inspector: typeof inspector === "function" ? { begin: inspector } : inspector,
-    log,
+    logger: log,
     clock,
   });
   const done = server.handle(transport);
@@ -184,7 +184,7 @@ Deno.test("an inspection ends with a message that comes to nothing", async () =>
     hostname: "mx.here.example",
     delivery: new RecordingDelivery(),
     inspector: { begin: () => noBegin },
-    log: silentLogger,
+    logger: silentLogger,
     clock,
   });
   const done = server.handle(transport);

@@ -70,7 +70,7 @@ export interface SmtpServerOptions {
   /** Looks at messages before they are stored. */
   readonly inspector?: Inspector;
   /** Where events go. */
-  readonly log: Logger;
+  readonly logger: Logger;
   /** The system's clock by default. */
   readonly clock?: Clock;
   /** Makes TLS handshakes; without it STARTTLS is not offered. */
@@ -116,7 +116,7 @@ const encoder = new TextEncoder();
  *
  * const server = new SmtpServer({
  *   hostname: "mx.example.com",
- *   log: silentLogger,
+ *   logger: silentLogger,
  *   delivery: {
  *     checkRecipient: () => ({ accepted: false, reply: reply(550, "5.1.1", "Nobody lives here") }),
  *     begin: () => ({ id: "1", write() {}, async commit() {}, async [Symbol.asyncDispose]() {} }),
@@ -189,14 +189,14 @@ export class SmtpServer {
       admit: (conn) => this.#admit(conn, implicitTls),
       ended: () => this.#draining,
       clock: this.#clock,
-      log: this.#options.log,
+      logger: this.#options.logger,
     });
     this.#listeners.delete(listener);
   }
 
   /** Serves a connection that was accepted elsewhere. Resolves when it is over. */
   async handle(transport: Transport, { implicitTls = false }: ServeOptions = {}): Promise<void> {
-    const { hostname, delivery, log, upgradeToTls, authenticator } = this.#options;
+    const { hostname, delivery, logger, upgradeToTls, authenticator } = this.#options;
     const inspector = this.#inspector;
     const sessionId = `${this.#sessionPrefix}${(++this.#sessionCount).toString(36)}`;
     const connection = new Connection(transport, {
@@ -206,7 +206,7 @@ export class SmtpServer {
       inspecting: inspector && { inspector, headers: this.#headers },
       limits: this.#limits,
       clock: this.#clock,
-      log: log.with({ session: sessionId, peer: transport.remote.address }),
+      logger: logger.with({ session: sessionId, peer: transport.remote.address }),
       upgradeToTls,
       authenticator,
       implicitTls,
@@ -311,7 +311,7 @@ export class SmtpServer {
     const { address } = transport.remote;
     // A flood must not become one of lines in the log; the counters have them all.
     const level = this.#refusalNews.isDue(addressGroup(address)) ? "info" : "debug";
-    this.#options.log[level]("connection.refused", {
+    this.#options.logger[level]("connection.refused", {
       peer: address,
       reply: formatReply(refusal).trimEnd(),
     });

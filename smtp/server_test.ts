@@ -102,7 +102,7 @@ class Served implements AsyncDisposable {
     this.server = new SmtpServer({
       hostname: "mx.here.example",
       delivery: new RecordingDelivery(),
-      log: this.log,
+      logger: this.log,
       clock: this.clock,
       limits,
     });
@@ -277,7 +277,11 @@ Deno.test("serve() leaves others their turn while connections fail without end",
 
 Deno.test("serve() takes the next connection behind fifty that were reset before they were accepted", async () => {
   const log = new RecordingLog();
-  const server = new SmtpServer({ hostname: "mx.here.example", delivery: new RecordingDelivery(), log });
+  const server = new SmtpServer({
+    hostname: "mx.here.example",
+    delivery: new RecordingDelivery(),
+    logger: log,
+  });
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const { port } = listener.addr as Deno.NetAddr;
   for (let i = 0; i < 50; i++) await reset(port);
@@ -409,7 +413,7 @@ Deno.test("serve() after shutdown() serves nothing", async () => {
   const server = new SmtpServer({
     hostname: "mx.here.example",
     delivery: new RecordingDelivery(),
-    log: new RecordingLog(),
+    logger: new RecordingLog(),
   });
   await server.shutdown({ grace: 0 });
   const listener = new FakeListener();
@@ -431,7 +435,7 @@ Deno.test("a process whose last act was to run out of descriptors goes on living
   const script = `
     import { SmtpServer } from ${JSON.stringify(import.meta.resolve("./server.ts"))};
     import { silentLogger } from ${JSON.stringify(import.meta.resolve("../base/log.ts"))};
-    const server = new SmtpServer({ hostname: "x", log: silentLogger, delivery: {} });
+    const server = new SmtpServer({ hostname: "x", logger: silentLogger, delivery: {} });
     let accepts = 0;
     server.serve({
       accept() {

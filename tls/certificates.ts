@@ -31,7 +31,7 @@ export interface CertificateOptions {
 /** What {@linkcode Certificates} needs. */
 export interface CertificatesOptions extends CertificateOptions {
   /** Hears of warnings, renewals and failures. */
-  readonly log: Logger;
+  readonly logger: Logger;
 }
 
 /** A certificate or key cannot be used. The message names the file, what is wrong, and what to do. */
@@ -178,10 +178,10 @@ export class Certificates implements Disposable {
   }
 
   #announce(): void {
-    const { log, cert } = this.#options;
+    const { logger, cert } = this.#options;
     const { leaf, names, warnings } = this.#pair;
     expiry.set(leaf.validToDate.getTime() / 1000);
-    log.info("tls.certificate.loaded", {
+    logger.info("tls.certificate.loaded", {
       file: cert,
       names,
       issuer: leaf.issuer.replaceAll("\n", ", "),
@@ -193,11 +193,11 @@ export class Certificates implements Disposable {
 
   #warn(warnings: readonly string[]): void {
     this.#warnedAt = this.#options.clock.monotonic();
-    for (const warning of warnings) this.#options.log.warn("tls.certificate.warning", { warning });
+    for (const warning of warnings) this.#options.logger.warn("tls.certificate.warning", { warning });
   }
 
   #fail(error: unknown): void {
-    this.#options.log.error("tls.certificate.failed", {
+    this.#options.logger.error("tls.certificate.failed", {
       error: errorText(error),
       serving: `the one that expires ${this.#pair.leaf.validToDate.toISOString()}`,
     });

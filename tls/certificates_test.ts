@@ -28,7 +28,7 @@ function recorder() {
     trace: write("trace"),
     with: () => logger,
   };
-  return { log: logger, entries, take: () => entries.splice(0) };
+  return { logger, entries, take: () => entries.splice(0) };
 }
 
 /** A directory with such a pair, and how to load it. */
@@ -38,14 +38,14 @@ async function workspace({ cert, key }: Leaf = good) {
   await Deno.writeTextFile(paths.cert, cert);
   await Deno.writeTextFile(paths.key, key);
   const clock = new FakeClock(Date.now());
-  const { log, entries, take } = recorder();
+  const { logger, entries, take } = recorder();
   return {
     ...paths,
     directory,
     clock,
     entries,
     take,
-    options: { ...paths, hostname: "mx.test", clock, log },
+    options: { ...paths, hostname: "mx.test", clock, logger },
     [Symbol.asyncDispose]: () => Deno.remove(directory, { recursive: true }),
   };
 }

@@ -21,7 +21,7 @@ export interface SelfSignedOptions {
   /** Dates it. */
   readonly clock: Clock;
   /** Hears of a new one: `tls.self_signed.created`. */
-  readonly log: Logger;
+  readonly logger: Logger;
 }
 
 const DAY = 86_400_000;
@@ -42,7 +42,7 @@ const MAX_COMMON_NAME = 64;
  * @throws {CertificateError} when the files cannot be written
  */
 export async function keepSelfSigned(options: SelfSignedOptions): Promise<{ cert: string; key: string }> {
-  const { dataDir, hostname, clock, log } = options;
+  const { dataDir, hostname, clock, logger } = options;
   const directory = join(dataDir, "tls");
   const paths = { cert: join(directory, "selfsigned.crt"), key: join(directory, "selfsigned.key") };
   const reason = await unusable(paths, options);
@@ -65,7 +65,7 @@ export async function keepSelfSigned(options: SelfSignedOptions): Promise<{ cert
       { cause: error },
     );
   }
-  log.info("tls.self_signed.created", { file: paths.cert, hostname, reason });
+  logger.info("tls.self_signed.created", { file: paths.cert, hostname, reason });
   return paths;
 }
 

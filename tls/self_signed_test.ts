@@ -12,7 +12,7 @@ async function workspace() {
   const dataDir = await Deno.makeTempDir();
   return {
     dataDir,
-    options: { dataDir, hostname: "mx.test", clock: new FakeClock(Date.now()), log: silentLogger },
+    options: { dataDir, hostname: "mx.test", clock: new FakeClock(Date.now()), logger: silentLogger },
     [Symbol.asyncDispose]: () => Deno.remove(dataDir, { recursive: true }),
   };
 }

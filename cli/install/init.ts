@@ -304,7 +304,7 @@ async function makeCertificate(config: Config, io: Io): Promise<void> {
     io.out(`${dataDir}: not ours; serve-in makes its certificate when it starts\n`);
     return;
   }
-  const { cert } = await keepSelfSigned({ dataDir, hostname, clock: systemClock, log: silentLogger });
+  const { cert } = await keepSelfSigned({ dataDir, hostname, clock: systemClock, logger: silentLogger });
   io.out(`${cert}: a self-signed certificate; mail to this server is encrypted\n`);
 }
 

@@ -43,7 +43,7 @@ async function withServer(
     hostname: "out.example.test",
     delivery,
     policy: localSubmissionPolicy,
-    log: silentLogger,
+    logger: silentLogger,
     clock,
     limits,
   });

@@ -42,11 +42,11 @@ async function check(
     const files = { cert: `${directory}/cert.pem`, key: `${directory}/key.pem` };
     await Deno.writeTextFile(files.cert, leaf.cert);
     await Deno.writeTextFile(files.key, leaf.key);
-    const common = { hostname: "mx.d.test", clock: systemClock, log: silentLogger };
+    const common = { hostname: "mx.d.test", clock: systemClock, logger: silentLogger };
     using certificates = await Certificates.load({ ...common, ...files });
     const server = new SmtpServer({
       hostname: "mx.d.test",
-      log: silentLogger,
+      logger: silentLogger,
       delivery: new RecordingDelivery(),
       ...(withTls && { upgradeToTls: serverUpgrade({ certificates }) }),
       ...options,

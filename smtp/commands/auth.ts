@@ -85,27 +85,27 @@ function conclude(
   { session, context, mechanism }: Login,
   step: Exclude<SaslStep, { kind: "challenge" }>,
 ): Reply {
-  const { log } = context;
+  const { logger } = context;
   if (step.kind === "success") {
     session.login = step.login;
     logins.with(mechanism, "accepted").add();
-    log.info("login.accepted", { login: step.login, mechanism });
+    logger.info("login.accepted", { login: step.login, mechanism });
     return reply(235, "2.7.0", "Logged in");
   }
   const { reason, why } = step;
   const fields = { ...(step.login !== undefined && { login: step.login }), mechanism };
   logins.with(mechanism, RESULTS[reason] ?? "refused").add();
   if (reason === "temporary") {
-    log.error("login.unavailable", { ...fields, error: why });
+    logger.error("login.unavailable", { ...fields, error: why });
     return reply(454, "4.7.0", "Logins cannot be checked now; try again later");
   }
   if (reason === "paused") {
     // A client that goes on regardless is disconnected by the limit on errors.
     session.errorCount++;
-    log.info("login.put_off", { ...fields, reason: why });
+    logger.info("login.put_off", { ...fields, reason: why });
     return reply(454, "4.7.0", "Too many failed logins; try again later");
   }
-  log.info("login.refused", { ...fields, reason: why });
+  logger.info("login.refused", { ...fields, reason: why });
   return reason === "malformed"
     ? reply(501, "5.5.2", `That is not what ${mechanism} defines`)
     : reply(535, "5.7.8", "Login or password is wrong");

@@ -32,7 +32,7 @@ export interface CommandContext {
   readonly limits: CommandLimits;
   readonly clock: Clock;
   /** Adds the session's id to each event. */
-  readonly log: Logger;
+  readonly logger: Logger;
   /** Whether STARTTLS can be done. */
   readonly tlsAvailable: boolean;
   /** Checks logins, without which no mail is taken; absent where no login is possible. */

@@ -137,8 +137,8 @@ function envelopeOf(
   };
 }
 
-function logRefusal({ log }: CommandContext, cause: unknown): void {
-  if (cause !== undefined) log.error("message.failed", { error: describeError(cause) });
+function logRefusal({ logger }: CommandContext, cause: unknown): void {
+  if (cause !== undefined) logger.error("message.failed", { error: describeError(cause) });
 }
 
 /** Behind the end of the data: stores the message and says what became of it. The transaction is over then. */
@@ -168,12 +168,12 @@ export async function completeMessage(session: Session, context: CommandContext)
     acceptedMessages.add();
     acceptedOctets.add(message.octets);
     acceptance.observe((context.clock.monotonic() - since) / 1000);
-    context.log.info("message.accepted", handedOn ? { ...fields, ...handedOn.log } : fields);
+    context.logger.info("message.accepted", handedOn ? { ...fields, ...handedOn.log } : fields);
     return handedOn ? handedOn.reply : reply(250, "2.0.0", `${message.id} accepted`);
   } catch (error) {
     const { reply: refusal, cause } = replies.failureOf(error);
     refusedMessages.with(refusal.enhanced ?? String(refusal.code)).add();
-    context.log[cause === undefined ? "info" : "error"]("message.refused", {
+    context.logger[cause === undefined ? "info" : "error"]("message.refused", {
       ...fields,
       reply: `${refusal.code} ${refusal.enhanced ?? ""} ${refusal.lines[0] ?? ""}`,
       ...(cause === undefined ? {} : { error: describeError(cause) }),
@@ -184,7 +184,7 @@ export async function completeMessage(session: Session, context: CommandContext)
       await resetTransaction(session);
     } catch (error) {
       // What became of the message is decided; the client must hear it.
-      context.log.error("message.cleanup_failed", { id: message.id, error: describeError(error) });
+      context.logger.error("message.cleanup_failed", { id: message.id, error: describeError(error) });
     }
   }
 }

@@ -52,7 +52,7 @@ export class Receiver implements AsyncDisposable {
     };
     this.#server = new SmtpServer({
       hostname: "mx.there.test",
-      log: silentLogger,
+      logger: silentLogger,
       delivery: {
         checkRecipient: () => ({ accepted: true }),
         begin: (_envelope, { origin }) => this.#begin(origin),

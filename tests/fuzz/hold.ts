@@ -59,7 +59,7 @@ export async function hold(script: Script): Promise<Outcome> {
     hostname: "mx.here.example",
     delivery: observedDelivery(recording, { asked, pace: script.pace }),
     policy: { bareLineEndings: script.bareLineEndings, completesAddresses: script.completesAddresses },
-    log,
+    logger: log,
     clock,
     limits: {
       maxMessageSize: script.maxMessageSize,

@@ -42,7 +42,7 @@ export async function holdOverTcp({ seed, dialogues, report }: OverTcpOptions): 
   const folder = await Deno.makeTempDir({ prefix: "mailapp-fuzz-" });
   const hostname = "mx.here.example";
   const log = new RecordingLog();
-  const common = { hostname, clock: systemClock, log };
+  const common = { hostname, clock: systemClock, logger: log };
   const files = await keepSelfSigned({ ...common, dataDir: folder });
   using certificates = await Certificates.load({ ...common, ...files });
   const authority = await Deno.readTextFile(files.cert);

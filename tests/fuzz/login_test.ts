@@ -105,7 +105,7 @@ async function hold(script: readonly string[], { guarded }: { readonly guarded: 
   const server = new SmtpServer({
     hostname: "mx.here.example",
     delivery,
-    log,
+    logger: log,
     clock,
     limits: { maxErrors: 30 },
     upgradeToTls: () =>

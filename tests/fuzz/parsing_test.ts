@@ -101,7 +101,7 @@ Deno.test("every command answers any argument in any state, and throws nothing b
     policy: { ...defaultPolicy, extensions: ["DSN"] },
     limits: defaultLimits,
     clock: new FakeClock(),
-    log: silentLogger,
+    logger: silentLogger,
     tlsAvailable: true,
   };
   const states = fc.record({

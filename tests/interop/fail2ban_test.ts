@@ -47,7 +47,7 @@ async function failedLogins(
     const server = new SmtpServer({
       hostname: "mx.example.com",
       delivery: new RecordingDelivery(),
-      log: log.logger,
+      logger: log.logger,
       clock,
       upgradeToTls: () =>
         Promise.resolve({ transport, tls: { protocol: "TLSv1.3", cipher: "TLS_AES_256_GCM_SHA384" } }),

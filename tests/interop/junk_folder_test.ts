@@ -33,7 +33,7 @@ testWith(
         staging: new StagingArea({ directory: folder.at("staging") }),
         junkFolder,
         minFreeSpace: 0,
-        log: silentLogger,
+        logger: silentLogger,
       });
     const send = (junkFolder: string, subject: string, junk = true) =>
       deliver(deliveryInto(junkFolder), {

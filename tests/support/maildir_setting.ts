@@ -72,7 +72,7 @@ export async function inSetting(
     staging: new StagingArea({ directory: join(directory, "staging") }),
     minFreeSpace: 1000,
     room: roomy(1_000_000_000),
-    log,
+    logger: log,
     clock,
     ...others,
   });

@@ -38,7 +38,7 @@ export class Served implements AsyncDisposable {
     this.server = new SmtpServer({
       hostname: "mx.here.example",
       delivery: this.delivery,
-      log: this.log,
+      logger: this.log,
       clock: this.clock,
       limits,
       ...(upgradeToTls ? { upgradeToTls } : {}),

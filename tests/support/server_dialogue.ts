@@ -50,7 +50,7 @@ export class Dialogue implements AsyncDisposable {
       hostname: "mx.here.example",
       delivery: wrapped,
       policy,
-      log: this.log,
+      logger: this.log,
       clock: this.clock,
       limits,
       ...(upgradeToTls ? { upgradeToTls } : {}),

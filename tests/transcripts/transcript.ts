@@ -110,7 +110,7 @@ export async function runTranscript(
   { cut }: { readonly cut: boolean },
 ): Promise<void> {
   const clock = new FakeClock(Date.UTC(2026, 10, 24, 6, 0, 0));
-  const log = new RecordingLog();
+  const logger = new RecordingLog();
   const delivery = new RecordingDelivery();
   const { policy: rules } = transcript;
   const policy: Partial<ServerPolicy> = {
@@ -130,7 +130,7 @@ export async function runTranscript(
     hostname: "mx.here.example",
     delivery,
     policy,
-    log,
+    logger,
     clock,
     limits: transcript.limits,
     ...(transcript.tls === "none" ? {} : { upgradeToTls }),
@@ -188,7 +188,7 @@ export async function runTranscript(
         break;
       }
       case "L": {
-        const events = log.events.map(describeEvent);
+        const events = logger.events.map(describeEvent);
         assert.ok(
           events.some((event) => wildcard(text).test(event)),
           `${where}: not in the log:\n${text}\nbut:\n${events.join("\n")}`,
