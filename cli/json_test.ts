@@ -1,6 +1,6 @@
 // `--json` of all commands: one style, and the shapes of docs/json.md.
 import assert from "node:assert/strict";
-import { Command } from "commander";
+import type { Command } from "commander";
 import type { QueueEntry } from "../relay/queue_entry.ts";
 import { openSpool } from "../server/spool_parts.ts";
 import { loadConfig } from "../config/load.ts";
@@ -8,8 +8,7 @@ import { silentLogger } from "../base/log.ts";
 import { FakeDns } from "../tests/support/fake_dns.ts";
 import { runMailapp, Workspace } from "../tests/support/mailapp.ts";
 import { newEntry } from "../tests/support/queue_entry.ts";
-import type { ServerIo } from "../server/io.ts";
-import { SUBCOMMANDS } from "./command_line/command_line.ts";
+import { describeProgram } from "./command_line/command_line.ts";
 
 /** The names that docs/json.md has for each command, by its heading. */
 async function documented(): Promise<Map<string, Set<string>>> {
@@ -27,14 +26,7 @@ async function documented(): Promise<Map<string, Set<string>>> {
 
 /** All commands that take `--json`, such as `queue list`. */
 async function commandsWithJson(): Promise<string[]> {
-  const program = new Command("mailapp");
-  const io = {} as ServerIo;
-  for (const load of Object.values(SUBCOMMANDS)) {
-    (await load())(program, {
-      io,
-      action: () => () => Promise.resolve(),
-    });
-  }
+  const program = await describeProgram();
   const found: string[] = [];
   const walk = (command: Command, path: string) => {
     if (command.options.some(({ long }) => long === "--json")) found.push(path);

@@ -72,9 +72,13 @@ async function refusal(args: readonly string[]): Promise<string | undefined> {
     let said = "";
     const program = new Command("mailapp").version("", "-V, --version").exitOverride()
       .configureOutput({ writeOut: () => {}, writeErr: (text) => said += text });
-    const nothing = { env: { get: () => undefined } } as never;
+    const nothing = {
+      io: { env: { get: () => undefined } } as never,
+      action: () => () => Promise.resolve(),
+      describeProgram: () => Promise.reject(new Error("not here")),
+    };
     const load = Object.hasOwn(SUBCOMMANDS, name) ? SUBCOMMANDS[name] : undefined;
-    (await load?.())?.(program, { io: nothing, action: () => () => Promise.resolve() });
+    (await load?.())?.(program, nothing);
     if (load === undefined && !name.startsWith("-")) return "there is no such command";
     try {
       await program.parseAsync([name, ...rest], { from: "user" });

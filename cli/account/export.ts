@@ -24,7 +24,7 @@ interface Flags {
 }
 
 /** Registers the subcommand. */
-export function registerExport(account: Command, { io, action }: Registrar): void {
+export function registerExport(account: Command, { io, action }: Pick<Registrar, "io" | "action">): void {
   account.command("export")
     .description(
       "print accounts for Dovecot (dovecot), or settings for mail programs (autoconfig; mobileconfig of one login)",

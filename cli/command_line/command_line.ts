@@ -19,6 +19,7 @@ export const SUBCOMMANDS: Readonly<Record<string, () => Promise<RegisterSubcomma
   ...Object.fromEntries(SERVER_NAMES.map((name) => [name, () => loadServerCommand(name)])),
   "check-config": async () => (await import("../check_config/check_config.ts")).registerCheckConfig,
   "init": async () => (await import("../install/init.ts")).registerInit,
+  "config": async () => (await import("../config/show_config.ts")).registerConfig,
   "install": async () => (await import("../install/install.ts")).registerInstall,
   "healthcheck": async () => (await import("../healthcheck.ts")).registerHealthcheck,
   "dkim": async () => (await import("../dkim/dkim.ts")).registerDkim,
@@ -35,6 +36,7 @@ export const SUBCOMMANDS: Readonly<Record<string, () => Promise<RegisterSubcomma
   "tls-report": async () => (await import("../tls_report.ts")).registerTlsReport,
   "check-message": async () => (await import("../check_message.ts")).registerCheckMessage,
   "sendmail": async () => (await import("../sendmail/sendmail.ts")).registerSendmail,
+  "completion": async () => (await import("../completion/completion.ts")).registerCompletion,
   "demo": async () => (await import("../demo/demo.ts")).registerDemo,
 };
 
@@ -43,15 +45,28 @@ async function loadServerCommand(name: ServerName): Promise<RegisterSubcommand> 
   return (program, registrar) => registerServer(program, { ...registrar, name });
 }
 
+/** The program with all subcommands, to describe it: none of them does anything. */
+export async function describeProgram(): Promise<Command> {
+  const program = newProgram().version("", "-V, --version");
+  const io = { env: { get: () => undefined } } as unknown as ServerIo;
+  const action = () => () => Promise.resolve();
+  for (const load of Object.values(SUBCOMMANDS)) (await load())(program, { io, action, describeProgram });
+  return program;
+}
+
+function newProgram(): Command {
+  return new Command("mailapp")
+    .description("A mail server: serve-in takes mail from the Internet, serve-out sends it there.")
+    .addHelpText("after", "\nNew here? mailapp init, then mailapp install. Each command has --help.")
+    .exitOverride();
+}
+
 /** Runs the subcommand that the first word names; returns the exit code. The caller reports what it throws. */
 export async function runCommandLine(words: readonly string[], io: ServerIo): Promise<ExitCode> {
   const [name = ""] = words;
   let exitCode: ExitCode = EXIT.ok;
-  const program = new Command("mailapp")
-    .description("A mail server: serve-in takes mail from the Internet, serve-out sends it there.")
+  const program = newProgram()
     .version(await versionLine(), "-V, --version")
-    .addHelpText("after", "\nNew here? mailapp init, then mailapp install. Each command has --help.")
-    .exitOverride()
     .configureOutput({ writeOut: io.out, writeErr: io.err });
   const wanted = Object.hasOwn(SUBCOMMANDS, name) ? SUBCOMMANDS[name] : undefined;
   for (const load of wanted === undefined ? Object.values(SUBCOMMANDS) : [wanted]) {
@@ -60,6 +75,7 @@ export async function runCommandLine(words: readonly string[], io: ServerIo): Pr
       action: (run) => async (...args) => {
         exitCode = await run(...args);
       },
+      describeProgram,
     });
   }
   try {

@@ -20,6 +20,8 @@ export interface Registrar {
   action<Args extends unknown[]>(
     run: (...args: Args) => Promise<ExitCode> | ExitCode,
   ): (...args: Args) => Promise<void>;
+  /** The program with all its subcommands, which do nothing. */
+  describeProgram(): Promise<Command>;
 }
 
 /** Registers a subcommand: name, summary, options, example, action. */

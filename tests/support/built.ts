@@ -8,7 +8,7 @@ import { join } from "@std/path";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
-/** What the built file does not depend on; all else in the root that is TypeScript, JSON or `build/` counts. */
+/** What the built file does not depend on; all else in the root that is TypeScript, JSON, TOML or `build/` counts. */
 const APART = ["node_modules", "tests", "bench", "docs", "dist", "demo-data"];
 
 /**
@@ -43,7 +43,7 @@ async function sourcesHash(): Promise<string> {
       const inside = join(path, name);
       if (isDirectory) {
         if (!APART.includes(inside) && !name.startsWith(".")) await visit(inside);
-      } else if (/\.(?:ts|sh|json|lock)$/.test(name) && !name.endsWith("_test.ts")) {
+      } else if (/\.(?:ts|sh|json|lock|toml)$/.test(name) && !name.endsWith("_test.ts")) {
         parts.push(`${inside}\n${await Deno.readTextFile(join(ROOT, inside))}`);
       }
     }

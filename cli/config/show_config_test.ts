@@ -1,0 +1,86 @@
+import assert from "node:assert/strict";
+import { parseConfig } from "../../config/load.ts";
+import { EXAMPLE } from "../../config/example.ts";
+import type { ServerIo } from "../../server/io.ts";
+import { Workspace } from "../../tests/support/mailapp.ts";
+import { run as runProgram } from "../command_line/run.ts";
+
+/** Runs `mailapp config` in this process. */
+async function run(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+  const said = { stdout: "", stderr: "" };
+  const io = {
+    env: { get: () => undefined },
+    out: (text: string) => void (said.stdout += text),
+    err: (text: string) => void (said.stderr += text),
+  } as unknown as ServerIo;
+  const code = await runProgram(["config", ...args], io);
+  return { code, ...said };
+}
+
+Deno.test("config --example and --defaults print settings that are the defaults", async () => {
+  const { stdout } = await run("--example");
+  assert.equal(stdout, await Deno.readTextFile(new URL("../../config.example.toml", import.meta.url)));
+  assert.equal(stdout, EXAMPLE);
+  const defaults = await run("--defaults");
+  const options = { systemHostname: () => "mx.example.com" };
+  assert.doesNotMatch(defaults.stdout, /#/);
+  assert.deepEqual(parseConfig(defaults.stdout, options), parseConfig("", options));
+});
+
+Deno.test("config shows what differs from the defaults, and config get one setting", async () => {
+  await using workspace = await Workspace.create();
+  const file = workspace.file("config.toml");
+  const changed = `hostname = "mx.example.com"
+
+[serve-in]
+domains = [ "example.com" ]
+
+[mailboxes]
+users = [ "alice", "bob" ]
+
+[mailboxes.aliases]
+postmaster = "alice"
+
+[serve-submit]
+port = 5870
+
+[dkim."example.com"]
+selector = "s1"
+key = "/k/k.pem"
+`;
+  await Deno.writeTextFile(file, `# ours\n${changed}\n[serve-out]\nport = 25\n`);
+  assert.equal((await run("--config", file)).stdout, changed);
+  const cases: [key: string, value: string][] = [
+    ["hostname", "mx.example.com"],
+    ["serve-in.domains", '[ "example.com" ]'],
+    ["serve-in.idle_timeout", "5m"],
+    ["serve-out.qualify_domain", "example.com"],
+    ["serve-submit.port", "5870"],
+    ["serve-submit.tls_port", "465"],
+    ["tls.self_signed", "false"],
+    ["mailboxes.aliases", 'postmaster = "alice"'],
+    ["mailboxes.aliases.postmaster", "alice"],
+    ['dkim."example.com".selector', "s1"],
+  ];
+  const refused: [key: string, code: number, message: RegExp][] = [
+    ["serve-in.prot", 64, /unknown key serve-in\.prot; did you mean serve-in\.port\?/],
+    ["a..b", 64, /unknown key a\.\.b; see mailapp config --example/],
+    ["mailboxes.aliases.abuse", 69, /not set/],
+    ["tls.acme.email", 69, /not set/],
+  ];
+  for (const [key, value] of cases) {
+    assert.equal((await run("get", key, "--config", file)).stdout, `${value}\n`, key);
+  }
+  for (const [key, code, message] of refused) {
+    const finished = await run("get", key, "--config", file);
+    assert.deepEqual([finished.code, finished.stdout], [code, ""], key);
+    assert.match(finished.stderr, message);
+  }
+});
+
+Deno.test("config get does not answer from a configuration that is wrong", async () => {
+  await using workspace = await Workspace.create();
+  await Deno.writeTextFile(workspace.file("config.toml"), "[serve-out]\nport = 99999\n");
+  const { code, stdout } = await run("get", "hostname", "--config", workspace.file("config.toml"));
+  assert.deepEqual([code, stdout], [78, ""]);
+});
