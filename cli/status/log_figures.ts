@@ -8,6 +8,7 @@ import type { LogSource } from "../../observe/log_files.ts";
 import type { LoggedEvent } from "../../observe/log_lines.ts";
 import { type LineFinder, searchLog } from "../../observe/log_search.ts";
 import { isReceivedId, textsOf } from "../../observe/trace_query.ts";
+import { addressScope } from "../../net/ip_address.ts";
 import { reasonOf } from "../command_line/queue_summary.ts";
 
 /** One hour, or one day. */
@@ -16,7 +17,7 @@ export interface Figures {
   stored: number;
   /** Messages that serve-out took from programs of this machine. */
   submitted: number;
-  /** Commands and messages that were refused. */
+  /** Commands and messages that were refused, each recipient once; not those of this machine's own tests. */
   refused: number;
   /** Recipients that other servers took. */
   relayed: number;
@@ -70,8 +71,19 @@ const findEvents: LineFinder = function* (piece) {
   for (let found = WANTED.exec(piece); found !== null; found = WANTED.exec(piece)) yield found.index;
 };
 
+/** What {@linkcode readFigures} needs. */
+export interface FiguresOptions {
+  /** The end of the time to read, in milliseconds since the epoch. */
+  readonly now: number;
+  /** Whether an IP address is one of this machine's. */
+  readonly isOwnAddress: (address: string) => boolean;
+}
+
 /** Reads it since midnight of yesterday. */
-export async function readFigures(sources: readonly LogSource[], now: number): Promise<LogFigures> {
+export async function readFigures(
+  sources: readonly LogSource[],
+  { now, isOwnAddress }: FiguresOptions,
+): Promise<LogFigures> {
   const since = Math.floor(now / DAY) * DAY - DAY;
   const hours = Array.from(
     { length: Math.floor((now - since) / HOUR) + 1 },
@@ -82,9 +94,29 @@ export async function readFigures(sources: readonly LogSource[], now: number): P
   const started = new Map<string, number>();
   for await (const event of searchLog(sources, { find: findEvents, range: { since, until: now } })) {
     const hour = hours[Math.floor((event.time - since) / HOUR)]?.figures;
-    if (hour !== undefined) countEvent(event, { hour, refusals, deferrals, started });
+    if (hour === undefined || isCountedElsewhere(event, isOwnAddress)) continue;
+    countEvent(event, { hour, refusals, deferrals, started });
   }
   return { hours, refusals: top(refusals), deferrals: top(deferrals), started };
+}
+
+/** The reply to DATA behind recipients that were all refused, as clients that pipeline get it. */
+const NO_RECIPIENT = "503 5.5.1 No valid recipient";
+
+/**
+ * Whether a refused command says nothing new: DATA without a recipient follows from refused ones, and what serve-in
+ * refuses to this machine is in the figures of serve-out, or a test by doctor, explain or healthcheck.
+ */
+function isCountedElsewhere(
+  { event, fields }: LoggedEvent,
+  isOwnAddress: FiguresOptions["isOwnAddress"],
+): boolean {
+  if (event !== "command.refused") return false;
+  const { command, reply, peer, server } = fields;
+  if (command === "DATA" && typeof reply === "string" && reply.startsWith(NO_RECIPIENT)) return true;
+  // Under the journal the server is not in the line; the clients of serve-out come from loopback.
+  return typeof peer === "string" && server !== "serve-out" && isOwnAddress(peer) &&
+    (server !== undefined || addressScope(peer) !== "loopback");
 }
 
 function countEvent(

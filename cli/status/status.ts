@@ -6,6 +6,7 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { systemClock } from "../../base/clock.ts";
 import { loadConfig } from "../../config/load.ts";
+import { isOfThisMachine, systemNetwork } from "../../net/interfaces.ts";
 import { EXIT, type ExitCode } from "../../server/exit_codes.ts";
 import type { Io } from "../../server/io.ts";
 import { moment, printJson } from "../command_line/json.ts";
@@ -80,10 +81,16 @@ async function once(flags: Flags, io: Io): Promise<ExitCode> {
   const config = await loadConfig(flags.config, { env: io.env });
   const log = await findLog(config, flags.log);
   const now = systemClock.now();
-  const [state, figures] = await Promise.all([readState(config, io), readFigures(log.sources, now)]);
+  const interfaces = systemNetwork.interfaces();
+  const isOwnAddress = (address: string) => isOfThisMachine(address, { interfaces: () => interfaces });
+  const [state, figures] = await Promise.all([
+    readState(config, io),
+    readFigures(log.sources, { now, isOwnAddress }),
+  ]);
   const complaints = complaintsOf(state, now).concat(log.complaints);
   if (flags.json) printJson(asJson(state, { figures, complaints }), io);
   else io.out(asText(state, { figures, complaints, now }));
+  if (log.incomplete) return EXIT.noInput;
   return state.servers.every(({ up }) => up) && complaints.length === 0 ? EXIT.ok : EXIT.unavailable;
 }
 

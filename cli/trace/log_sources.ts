@@ -18,6 +18,8 @@ export interface FoundLog {
   readonly complaints: readonly string[];
   /** The current file; absent: the journal. */
   readonly file?: string;
+  /** Whether a file that was named is not there, or cannot be read. */
+  readonly incomplete: boolean;
 }
 
 /** Finds the log: these files, those of `[log] file`, or the journal. */
@@ -27,6 +29,7 @@ export async function findLog(config: Config, files: readonly string[]): Promise
   if (file === undefined) return await findJournal();
   const sources: LogSource[] = [];
   const complaints: string[] = [];
+  let incomplete = false;
   for (const path of named) {
     try {
       const found = await findLogFiles(path, (problem) => complaints.push(problem));
@@ -34,18 +37,20 @@ export async function findLog(config: Config, files: readonly string[]): Promise
       complaints.push(
         ...found.unreadable.map((path) => `${path} is not read: only gzip is understood; unpack it`),
       );
-      if (found.sources.length === 0) complaints.push(`there is no log ${path}`);
+      if (found.sources.length > 0) continue;
+      complaints.push(`there is no log ${path}`);
     } catch (error) {
       complaints.push(`${path} cannot be read: ${errorText(error)}`);
     }
+    incomplete = true;
   }
-  return { sources, complaints, file };
+  return { sources, complaints, file, incomplete: incomplete && files.length > 0 };
 }
 
 async function findJournal(): Promise<FoundLog> {
   const { code } = await runSystemCommand("journalctl", { args: ["--quiet", "--lines=1", ...await units()] });
-  if (code !== 0) return { sources: [], complaints: ["there is no journal here; --log FILE names a log"] };
-  return { sources: [journalSource(await units())], complaints: [] };
+  if (code !== 0) return { sources: [], complaints: ["there is no journal here; --log FILE names a log"], incomplete: false };
+  return { sources: [journalSource(await units())], complaints: [], incomplete: false };
 }
 
 /** The units of all servers, as arguments. */

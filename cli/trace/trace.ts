@@ -115,6 +115,7 @@ async function trace(
     stories.forEach((story, index) => io.out(`${index === 0 ? "" : "\n"}${inWords(story)}`));
     io.out(await whatIsKnown({ query, stories, known, log }));
   }
+  if (log.incomplete) return EXIT.noInput;
   if (flags.follow) return await follow({ query, stories, log, flags, io });
   const nothing = stories.length === 0 && known.queued.length === 0 && known.stored.every(({ now }) => !now);
   return nothing ? EXIT.unavailable : EXIT.ok;

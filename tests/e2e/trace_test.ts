@@ -179,6 +179,28 @@ Deno.test("trace says that the log has nothing, what it begins with, and what th
   assert.equal(await serveOut.stop(), 0);
 });
 
+Deno.test("trace and status end with 66 where a log that was named is not there, and say what else they know", async () => {
+  await using workspace = await Workspace.create();
+  const config = await workspace.configure();
+  const fields = { event: "command.refused", session: "abcd12", command: "VRFY x", reply: "502 5.5.1 no" };
+  const there = workspace.file("there.log");
+  await Deno.writeTextFile(
+    there,
+    `${JSON.stringify({ time: new Date().toISOString(), level: "info", ...fields })}\n`,
+  );
+  const gone = workspace.file("gone", "x.log");
+  const ask = (...args: readonly string[]) => runMailapp([...args, "--config", config]);
+  assert.equal((await ask("trace", "abcd12", "--log", there)).code, 0);
+  for (const logs of [["--log", gone], ["--log", there, "--log", gone], ["--log", workspace.file("no.log")]]) {
+    const { code, stdout, stderr } = await ask("trace", "abcd12", ...logs);
+    assert.equal(code, 66, logs.join(" "));
+    assert.match(stderr, /(?:gone\/x\.log cannot be read|there is no log .*no\.log)/);
+    assert.equal(/VRFY x/.test(stdout), logs.includes(there));
+  }
+  assert.equal((await ask("trace", "abcd12", "--follow", "--log", gone)).code, 66);
+  assert.equal((await ask("status", "--log", gone)).code, 66);
+});
+
 Deno.test("trace lets nothing of a log move the cursor", async () => {
   await using workspace = await Workspace.create();
   const config = await workspace.configure();
