@@ -295,6 +295,9 @@ async function act(
     if (totals.unsaved > 0) {
       io.out(`${count(totals.unsaved, "message")} not on disk yet; serve-out stores it when it can\n`);
     }
+    if (totals.inFlight > 0) {
+      io.out(`left alone: ${count(totals.inFlight, "recipient")} (being sent just now; say it again)\n`);
+    }
     for (const [note, number] of leftAlone) io.out(`left alone: ${count(number, "recipient")} (${note})\n`);
   }
   if (
@@ -303,7 +306,7 @@ async function act(
     io.out("serve-out does not run; it goes on when it does\n");
   }
   const code = reportMissing(missing, io);
-  return code === EXIT.ok && totals.recipients === 0 && totals.inFlight > 0 ? EXIT.tryAgain : code;
+  return code === EXIT.ok && totals.inFlight > 0 ? EXIT.tryAgain : code;
 }
 
 function reportMissing(missing: ReadonlySet<string>, io: Io): ExitCode {

@@ -291,7 +291,10 @@ Deno.test("mailapp queue bounce signs its notices while serve-out is stopped, or
 
 Deno.test("mailapp queue goes through the control socket while serve-out runs", async () => {
   await withSpool(async ({ directory, mailapp }) => {
-    const [id = ""] = await fill(directory, [entry(["u@a.test"])]);
+    const [id = "", both = ""] = await fill(directory, [
+      entry(["u@a.test"]),
+      entry(["u@a.test", "v@a.test"]),
+    ]);
     await using spool = await Spool.open({ directory: join(directory, "spool"), logger: silentLogger });
     const entries = new OpenEntries(spool);
     const changed: string[] = [];
@@ -329,6 +332,14 @@ Deno.test("mailapp queue goes through the control socket while serve-out runs", 
     const busy = await mailapp("queue", "remove", id);
     assert.equal(busy.code, 75);
     assert.match(busy.out, /u@a\.test is being sent just now; left alone/);
+    assert.match(busy.out, /^left alone: 1 recipient \(being sent just now; say it again\)$/m);
+    // Also where others were removed, and nobody named the message.
+    using other = await entries.open(both);
+    other?.inFlight.add(1);
+    const all = await mailapp("queue", "remove", "--domain", "a.test");
+    assert.equal(all.code, 75);
+    assert.match(all.out, /v@a\.test is being sent just now; left alone/);
+    assert.match(all.out, /^removed: 1 recipient of 1 message\nleft alone: 2 recipients /m);
   });
 });
 

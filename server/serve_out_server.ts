@@ -71,12 +71,14 @@ export async function runServeOut(start: ServerStart, context: ServerContext): P
     logger.warn("config.warning", { warning });
   }
   const signer = openDkimSigner(dkimKeys, { logger });
-  await using spool = await untilUnlocked(() => openSpool(config, { logger, boot: start.boot }));
   const live: Live = {
     config,
     resolver: openResolver(config, logger),
     machineDomain: machineDomain(config, start.systemHostname),
   };
+  await using spool = await untilUnlocked(() =>
+    openSpool(config, { logger, boot: start.boot, current: () => live.config })
+  );
   const refusals = new RefusalWatch({ explain: causeOfOurs, now: () => systemClock.monotonic() });
   const policies = await openPolicies({ live, logger });
   await using _policies = { [Symbol.asyncDispose]: () => policies.stop() };

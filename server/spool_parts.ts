@@ -22,15 +22,20 @@ export function spoolDirectory({ dataDir }: Config): string {
 
 /**
  * Opens the spool for exclusive use.
- * @param options `boot`: as {@linkcode systemBoot} tells, for a server that may not ask
+ * @param options `boot`: as {@linkcode systemBoot} tells, for a server that may not ask; `current`: the configuration in
+ * use, where a reload can replace it
  * @throws {CommandError} when another process has it open, or it cannot be opened
  */
 export async function openSpool(
   config: Config,
-  { logger, boot = systemBoot() }: { readonly logger: Logger; readonly boot?: string | undefined },
+  { logger, boot = systemBoot(), current = () => config }: {
+    readonly logger: Logger;
+    readonly boot?: string | undefined;
+    readonly current?: () => Config;
+  },
 ): Promise<Spool> {
   const directory = spoolDirectory(config);
-  const resendAfter = config.serveOut.retryMs[0] ?? 60_000;
+  const resendAfter = () => current().serveOut.retryMs[0] ?? 60_000;
   try {
     return await Spool.open({ directory, logger, resendAfter, boot });
   } catch (error) {

@@ -17,7 +17,7 @@ import type { Mailboxes } from "../../maildir/mailboxes.ts";
 import { UniqueNames } from "../../maildir/unique_name.ts";
 import { isOfThisMachine } from "../../net/interfaces.ts";
 import { addressScope } from "../../net/ip_address.ts";
-import { excludeEachOther, showEndpoint } from "../../net/listen.ts";
+import { showEndpoint } from "../../net/listen.ts";
 import { systemClock } from "../../base/clock.ts";
 import { acmeCertificateState } from "../../server/server_parts.ts";
 import { CertificateError, loadCertificate } from "../../tls/certificates.ts";
@@ -26,7 +26,6 @@ import { awaitedAddress } from "../../server/addresses.ts";
 import { loadDkimKeys } from "../../server/dkim_parts.ts";
 import { CommandError, EXIT, type ExitCode } from "../../server/exit_codes.ts";
 import type { Io } from "../../server/io.ts";
-import type { Endpoint } from "../../server/listeners.ts";
 import { missingCertificateWarnings, openMailboxes } from "../../server/parts.ts";
 import { serveIn as serveInServer } from "../../server/serve_in.ts";
 import { rightsWarnings } from "../../server/rights.ts";
@@ -35,6 +34,7 @@ import type { ServerName } from "../../server/server_start.ts";
 import { SERVER_NAMES, SERVERS } from "../../server/servers.ts";
 import { vitalFiles, vitalPlaces } from "../../server/storage_parts.ts";
 import { dnsSettingProblems, readRoutes } from "../../server/relay_parts.ts";
+import { collisionsWithServeOut } from "./collisions.ts";
 import { reportServeSubmit } from "./submission.ts";
 import { storageTester } from "../command_line/service_account.ts";
 import { configOption, examples, parseServerName, type Registrar } from "../command_line/subcommand.ts";
@@ -156,7 +156,9 @@ async function reportServeIn(
         `  listens on ${showEndpoint(address, port)}, ${modes[tls]}`
       ),
     );
-    report.warnings.push(...collisions(endpoints, config.serveOut), ...absentAddresses(serveIn.listen));
+    const { errors, warnings } = collisionsWithServeOut({ server: "serve-in", endpoints }, config);
+    report.errors.push(...errors);
+    report.warnings.push(...warnings, ...absentAddresses(serveIn.listen));
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;
     if (awaitedAddress(error) === undefined) report.errors.push(error.message);
@@ -196,23 +198,6 @@ function absentAddresses(listen: Config["serveIn"]["listen"]): string[] {
     ? []
     : listen.filter((address) => !isOfThisMachine(address) && addressScope(address) !== "unspecified");
   return absent.map((address) => `serve-in.listen: no interface has ${address} now; serve-in waits for it`);
-}
-
-/** Ports that keep two servers from running side by side; one alone can, as in a container. */
-function collisions(endpoints: readonly Endpoint[], { listen, port }: Config["serveOut"]): string[] {
-  const mine = endpoints.find((endpoint) =>
-    port !== 0 && endpoint.port === port &&
-    listen.some((address) => excludeEachOther(endpoint.address, address))
-  );
-  const other = listen.find((address) => mine !== undefined && excludeEachOther(mine.address, address));
-  if (mine === undefined || other === undefined) return [];
-  return [
-    `serve-in on ${showEndpoint(mine.address, port)} and serve-out on ${
-      showEndpoint(other, port)
-    } exclude each ` +
-    `other: only one can run on this machine. Write [serve-in] listen = "auto" or addresses of its own, or give ` +
-    `one of them another port`,
-  ];
 }
 
 /** Reports whether there is a certificate, or will be. */

@@ -10,6 +10,7 @@ import type { Config } from "../../config/config.ts";
 import { ConfigError } from "../../config/errors.ts";
 import { formatSize } from "../../config/size.ts";
 import { excludeEachOther, showEndpoint } from "../../net/listen.ts";
+import { collisionsWithServeOut } from "./collisions.ts";
 import { accountsPath } from "../../server/accounts_path.ts";
 import { awaitedAddress, serveOutAddress } from "../../server/addresses.ts";
 import { CommandError } from "../../server/exit_codes.ts";
@@ -47,7 +48,9 @@ export async function reportServeSubmit(config: Config, report: SubmissionReport
         }`
       ),
     );
-    report.errors.push(...collisions(endpoints, config));
+    const { errors, warnings } = collisionsWithServeOut({ server: "serve-submit", endpoints }, config);
+    report.errors.push(...collisions(endpoints, config), ...errors);
+    report.warnings.push(...warnings);
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;
     if (awaitedAddress(error) === undefined) report.errors.push(error.message);

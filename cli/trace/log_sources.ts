@@ -49,7 +49,13 @@ export async function findLog(config: Config, files: readonly string[]): Promise
 
 async function findJournal(): Promise<FoundLog> {
   const { code } = await runSystemCommand("journalctl", { args: ["--quiet", "--lines=1", ...await units()] });
-  if (code !== 0) return { sources: [], complaints: ["there is no journal here; --log FILE names a log"], incomplete: false };
+  if (code !== 0) {
+    return {
+      sources: [],
+      complaints: ["there is no journal here; --log FILE names a log"],
+      incomplete: false,
+    };
+  }
   return { sources: [journalSource(await units())], complaints: [], incomplete: false };
 }
 

@@ -23,7 +23,7 @@ export interface SpoolReaderOptions {
   /** What is known of entries beyond their files. */
   readonly journal: Journal;
   /** Milliseconds from a dot without an answer to the next attempt. */
-  readonly resendAfter: number;
+  readonly resendAfter: () => number;
   /** Called with an entry that is there only because its removal was not finished. */
   readonly removed: (id: string) => void;
 }
@@ -106,7 +106,7 @@ export class SpoolReader {
     if (hasState !== false) readState(statePath(directory, id), entry);
     if (known !== undefined) {
       const now = clock.now();
-      for (const { recipient, dot } of applyJournal(entry, known, { now, resendAfter })) {
+      for (const { recipient, dot } of applyJournal(entry, known, { now, resendAfter: resendAfter() })) {
         this.#tellUnanswered(id, { recipient, dot, now });
       }
     }

@@ -62,9 +62,9 @@ export interface SpoolOptions {
   readonly fileSystem?: FileSystem;
   /**
    * Milliseconds from a final dot that a crash left without an answer to the next attempt: the remote may still be at
-   * work on it. Default 60,000.
+   * work on it. Default 60,000. Asked each time, so that it may change.
    */
-  readonly resendAfter?: number;
+  readonly resendAfter?: () => number;
   /** Milliseconds that the machine has been up, `undefined` where that cannot be told; default: asks the system. */
   readonly uptime?: () => number | undefined;
   /** What names this boot of this machine, so that an uptime of another is known as such; absent: not known. */
@@ -149,7 +149,7 @@ export class Spool implements Queue, AsyncDisposable {
       logger: options.logger,
       clock,
       journal: parts.journal,
-      resendAfter: options.resendAfter ?? 60_000,
+      resendAfter: options.resendAfter ?? (() => 60_000),
       removed: (id) => this.#finishRemoval(id),
     });
   }

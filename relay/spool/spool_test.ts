@@ -175,7 +175,8 @@ Deno.test("Spool sees a crash between dot and answer as an attempt without reply
       assert.equal(first(await spool.load(id)).attemptCount, 0);
     }
     const logger = new RecordingLog();
-    await using spool = await open({ clock, resendAfter: 5000, logger });
+    let resendAfter = 5000;
+    await using spool = await open({ clock, resendAfter: () => resendAfter, logger });
     const [summary] = await scan(spool);
     assert.deepEqual(summary?.due, [{ domain: "one.test", at: 0 }]);
     const entry = await spool.load(id);
@@ -205,6 +206,9 @@ Deno.test("Spool sees a crash between dot and answer as an attempt without reply
       dotSentNoReply: true,
     }]);
     assert.equal(first(entry).nextAttemptAt, ACCEPTED + 5000);
+    // As after a reload with another schedule.
+    resendAfter = 70_000;
+    assert.equal(first(await spool.load(id)).nextAttemptAt, ACCEPTED + 70_000);
     // Once it is in the state file it is not counted again.
     await spool.update(entry);
     assert.deepEqual(await spool.load(id), entry);

@@ -114,18 +114,24 @@ Deno.test("check-config refuses a log file and a data directory that the servers
   }
 });
 
-Deno.test("check-config warns where the two servers cannot run side by side", async () => {
+Deno.test("check-config warns where one server takes all addresses, and fails where two want the same one", async () => {
   await using workspace = await Workspace.create();
-  const warned = async (listen: unknown, port: number) => {
-    const config = await workspace.configure({ "serve-in": { listen, port }, "serve-out": { port: 2525 } });
+  const found = async (name: "serve-in" | "serve-submit", listen: unknown, port: number) => {
+    const config = await workspace.configure({
+      "serve-out": { port: 2525 },
+      "serve-in": { tls_port: 4650 },
+      [name]: { listen, port },
+    });
     const { code, stdout } = await runMailapp(["check-config", "--config", config]);
-    assert.equal(code, 0, stdout);
-    return /serve-in on (\S+) and serve-out on (\S+) exclude each other/.exec(stdout)?.slice(1);
+    const text = /(\w+): serve-(?:in|submit) on (\S+) and serve-out on (\S+) exclude each other/.exec(stdout);
+    return [code, ...text?.slice(1) ?? []].join(" ");
   };
-  assert.deepEqual(await warned(["::"], 2525), ["[::]:2525", "127.0.0.1:2525"]);
-  assert.deepEqual(await warned(["192.0.2.1", "::1"], 2525), ["[::1]:2525", "[::1]:2525"]);
-  assert.equal(await warned(["192.0.2.1", "127.0.0.2"], 2525), undefined);
-  assert.equal(await warned("any", 2526), undefined);
+  assert.equal(await found("serve-in", ["::"], 2525), "0 warning [::]:2525 127.0.0.1:2525");
+  assert.equal(await found("serve-in", ["192.0.2.1", "::1"], 2525), "78 error [::1]:2525 [::1]:2525");
+  assert.equal(await found("serve-in", ["127.0.0.1"], 2525), "78 error 127.0.0.1:2525 127.0.0.1:2525");
+  assert.equal(await found("serve-in", ["192.0.2.1", "127.0.0.2"], 2525), "0");
+  assert.equal(await found("serve-in", "any", 2526), "0");
+  assert.equal(await found("serve-submit", ["127.0.0.1"], 2525), "78 error 127.0.0.1:2525 127.0.0.1:2525");
 });
 
 Deno.test("check-config reads a route's password as serve-out will, and warns where others can read it", async () => {

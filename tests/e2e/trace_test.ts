@@ -191,7 +191,9 @@ Deno.test("trace and status end with 66 where a log that was named is not there,
   const gone = workspace.file("gone", "x.log");
   const ask = (...args: readonly string[]) => runMailapp([...args, "--config", config]);
   assert.equal((await ask("trace", "abcd12", "--log", there)).code, 0);
-  for (const logs of [["--log", gone], ["--log", there, "--log", gone], ["--log", workspace.file("no.log")]]) {
+  for (
+    const logs of [["--log", gone], ["--log", there, "--log", gone], ["--log", workspace.file("no.log")]]
+  ) {
     const { code, stdout, stderr } = await ask("trace", "abcd12", ...logs);
     assert.equal(code, 66, logs.join(" "));
     assert.match(stderr, /(?:gone\/x\.log cannot be read|there is no log .*no\.log)/);

@@ -27,7 +27,7 @@ async function live(
   directory: string,
   { fileSystem, seen, accept }: { fileSystem: FileSystem; seen: Seen; accept?: () => void },
 ): Promise<void> {
-  await using spool = await Spool.open({ directory, logger: silentLogger, fileSystem, resendAfter: 1 });
+  await using spool = await Spool.open({ directory, logger: silentLogger, fileSystem, resendAfter: () => 1 });
   const network = new RelayNetwork(systemClock);
   const refusedOnce = new Set<string>();
   network.host("mx.a.test", {
