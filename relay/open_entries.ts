@@ -5,7 +5,7 @@
  * @module
  */
 import { errorText } from "../base/error_text.ts";
-import type { Queue } from "./queue.ts";
+import { NotHeldError, type Queue } from "./queue.ts";
 import type { QueueEntry } from "./queue_entry.ts";
 
 /** A change of an entry could not be stored. The open entry has it, and it can be stored later. */
@@ -33,7 +33,7 @@ export interface OpenEntry extends Disposable {
   readonly entry: QueueEntry;
   /** Recipients (indices) that are being sent to. */
   readonly inFlight: Set<number>;
-  /** Whether it has been removed from the queue meanwhile. */
+  /** Whether it has been removed from the queue meanwhile, or belongs to another process. */
   readonly gone: boolean;
   /**
    * Stores the entry in its current state.
@@ -55,7 +55,9 @@ export interface OpenEntry extends Disposable {
 }
 
 interface Shared {
+  readonly id: string;
   users: number;
+  entry: QueueEntry | undefined;
   readonly loaded: Promise<QueueEntry | undefined>;
   readonly inFlight: Set<number>;
   gone: boolean;
@@ -65,11 +67,13 @@ interface Shared {
 /** Holds the entries that are being worked on. */
 export class OpenEntries {
   readonly #queue: Queue;
+  readonly #closed: ((entry: QueueEntry) => void) | undefined;
   readonly #shared = new Map<string, Shared>();
 
-  /** Opens entries of this queue. */
-  constructor(queue: Queue) {
+  /** Opens entries of this queue. `closed` is called with each that nobody works on any more, unless it is gone. */
+  constructor(queue: Queue, closed?: (entry: QueueEntry) => void) {
     this.#queue = queue;
+    this.#closed = closed;
   }
 
   /** How many are open. */
@@ -77,12 +81,24 @@ export class OpenEntries {
     return this.#shared.size;
   }
 
+  /** Whether somebody works on an entry. */
+  has(id: string): boolean {
+    return this.#shared.has(id);
+  }
+
+  /** Lets all open entries count as gone. */
+  forgetAll(): void {
+    for (const shared of this.#shared.values()) shared.gone = true;
+  }
+
   /** Opens an entry; `undefined` when there is none. */
   async open(id: string): Promise<OpenEntry | undefined> {
     let shared = this.#shared.get(id);
     if (shared === undefined) {
       shared = {
+        id,
         users: 0,
+        entry: undefined,
         loaded: this.#queue.load(id),
         inFlight: new Set(),
         gone: false,
@@ -93,17 +109,17 @@ export class OpenEntries {
     shared.users++;
     let entry: QueueEntry | undefined;
     try {
-      entry = await shared.loaded;
+      entry = shared.entry = await shared.loaded;
     } finally {
-      if (entry === undefined) this.#close(id, shared);
+      if (entry === undefined) this.#close(shared);
     }
     if (entry === undefined) return undefined;
-    if (!shared.gone) return this.#handle(id, shared, entry);
-    this.#close(id, shared);
+    if (!shared.gone) return this.#handle(shared, entry);
+    this.#close(shared);
     return undefined;
   }
 
-  #handle(id: string, shared: Shared, entry: QueueEntry): OpenEntry {
+  #handle(shared: Shared, entry: QueueEntry): OpenEntry {
     const queue = this.#queue;
     let disposed = false;
     return {
@@ -112,10 +128,10 @@ export class OpenEntries {
       get gone() {
         return shared.gone;
       },
-      save: () => persist(id, () => queue.update(entry)),
-      persist: (write) => persist(id, write),
+      save: () => persist(shared, () => queue.update(entry)),
+      persist: (write) => persist(shared, write),
       remove: async () => {
-        await persist(id, () => queue.remove(id));
+        await persist(shared, () => queue.remove(shared.id));
         shared.gone = true;
       },
       exclusively: (work) => {
@@ -126,20 +142,24 @@ export class OpenEntries {
       [Symbol.dispose]: () => {
         if (disposed) return;
         disposed = true;
-        this.#close(id, shared);
+        this.#close(shared);
       },
     };
   }
 
-  #close(id: string, shared: Shared): void {
-    if (--shared.users === 0 && this.#shared.get(id) === shared) this.#shared.delete(id);
+  #close(shared: Shared): void {
+    const { id, entry } = shared;
+    if (--shared.users > 0 || this.#shared.get(id) !== shared) return;
+    this.#shared.delete(id);
+    if (entry !== undefined && !shared.gone) this.#closed?.(entry);
   }
 }
 
-async function persist(id: string, write: () => Promise<void>): Promise<void> {
+async function persist(shared: Shared, write: () => Promise<void>): Promise<void> {
   try {
     await write();
   } catch (error) {
-    throw new StoreError(id, error);
+    if (error instanceof NotHeldError) shared.gone = true;
+    throw new StoreError(shared.id, error);
   }
 }

@@ -2,11 +2,10 @@
  * The queue as seen by code that accepts, sends and manages mail, independent of its storage: `relay/spool/` is
  * the implementation.
  *
- * A queue has one owner, the process that has it open: no other changes its entries, so that an entry may be kept in
- * memory while it is worked on, and {@linkcode Queue.update} replaces all that was stored of it. A queue with several
- * owners needs more than this promises, and would get it here: a claim with a lease where `open_entries.ts` takes an
- * entry and gives it back, a version with each change that goes through it, and news of what others added beside
- * {@linkcode Queue.scan}.
+ * An entry has one owner, the process that works on it: no other changes it, so that it may be kept in memory, and
+ * {@linkcode Queue.update} replaces all that was stored of it. Most queues have one owner for all entries, the process
+ * that has the queue open. One with several has {@linkcode Queue.shared}: it claims entries for this process and offers
+ * them, takes them back while they wait, and refuses changes of what is another's.
  *
  * @module
  */
@@ -56,8 +55,49 @@ export interface QueueDraft extends AsyncDisposable {
   commit(entry: Omit<NewEntry, "id" | "size">, prepend: Uint8Array): Promise<QueueSummary>;
 }
 
+/** An entry could not be changed since this process is not, or no longer, its owner. */
+export class NotHeldError extends Error {
+  /** `id` names the entry. */
+  constructor(id: string) {
+    super(`${id} is not held by this process`);
+    this.name = "NotHeldError";
+  }
+}
+
+/** Who works on the entries that a {@linkcode SharedQueue} claims for this process. */
+export interface QueueFollower {
+  /** Takes over an entry. What was known of it before no longer counts. */
+  offer(summary: QueueSummary): void;
+  /** Gives up every entry at once, as others may own them by now. */
+  lost(): void;
+  /** Whether somebody still works on this entry, perhaps as a former owner; it is not offered meanwhile. */
+  isOpen(id: string): boolean;
+}
+
+/**
+ * The part of a queue with several owners. A new entry belongs to the process that added it, any other to the one that
+ * it was offered to. Who does not own an entry gets a {@linkcode NotHeldError} from every change, and nothing is
+ * changed.
+ */
+export interface SharedQueue {
+  /** Offers from now on what this process gets to own. */
+  follow(follower: QueueFollower): void;
+  /** Claims and offers nothing more. */
+  unfollow(): void;
+  /**
+   * Takes back an entry that nobody here works on, if there is nothing to do for it before long. It is offered again,
+   * to this process or another one, after `wait` (milliseconds; Infinity: only when it is changed).
+   * @returns whether it is taken back: it must not be worked on then
+   */
+  giveBack(entry: QueueEntry, wait: number): boolean;
+  /** Whether a notice was added under this id, even if another process has it now or has sent it. */
+  wasAdded(id: string): Promise<boolean>;
+}
+
 /** Holds accepted messages until each recipient is settled. All promises resolve only when the change is durable. */
 export interface Queue {
+  /** Present if entries may belong to other processes. */
+  readonly shared?: SharedQueue;
   /** A fresh id, never used before by this queue. */
   newId(): string;
   /**
@@ -84,7 +124,10 @@ export interface Queue {
    * is known at once not to be meant by the filter may be left out.
    */
   ids(filter?: QueueFilter): AsyncIterable<string>;
-  /** An entry in its current state; `undefined` when it is gone. */
+  /**
+   * An entry in its current state; `undefined` when it is gone. Of a {@linkcode SharedQueue}, one that nobody owns is
+   * claimed, and one that another process owns counts as gone.
+   */
   load(id: string): Promise<QueueEntry | undefined>;
   /** Replaces what is stored of the recipients' states, atomically. */
   update(entry: QueueEntry): Promise<void>;

@@ -23,7 +23,8 @@ import { type HostFailure, type HostPauses, hostPausesUpTo, HostTable } from "./
 import type { Targets } from "./mx.ts";
 import { OpenEntries, type OpenEntry, StoreError } from "./open_entries.ts";
 import { applyOutcome, type Refusal } from "./outcome.ts";
-import type { Queue, QueueSummary } from "./queue.ts";
+import type { Queue, QueueSummary, SharedQueue } from "./queue.ts";
+import { isFinal, type QueueEntry } from "./queue_entry.ts";
 import { ReplacedItems } from "./replaced_items.ts";
 import { longestDelay, retryDelay, type RetrySchedule } from "./retry_schedule.ts";
 import { type ComposeNotice, settle } from "./settle.ts";
@@ -159,7 +160,8 @@ export class Scheduler {
     const { queue, clock, logger, schedule, maxConnectionsPerHost = 5, maxWorkers = 100 } = options;
     this.#idle = new IdleConnections(clock);
     this.#hosts = new HostTable({ clock, logger, maxConnectionsPerHost, pauses: pausesOf(schedule) });
-    this.#entries = new OpenEntries(queue);
+    const { shared } = queue;
+    this.#entries = new OpenEntries(queue, shared && ((entry) => this.#giveBack(entry, shared)));
     this.#unsaved = new UnsavedEntries({
       entries: this.#entries,
       store: (opened) => this.#settle(opened),
@@ -212,6 +214,11 @@ export class Scheduler {
   async start(): Promise<void> {
     const { queue, logger } = this.#options;
     let count = 0;
+    queue.shared?.follow({
+      offer: (summary) => this.#takeOver(summary),
+      lost: () => this.#forgetAll(),
+      isOpen: (id) => this.#entries.has(id),
+    });
     try {
       for await (const summary of queue.scan()) {
         if (this.#stopping.signal.aborted) return;
@@ -252,6 +259,51 @@ export class Scheduler {
     }
   }
 
+  /** Takes over an entry of a queue with several owners. */
+  #takeOver(summary: QueueSummary): void {
+    if (this.#stopping.signal.aborted) return;
+    const { id, age, undeliverable, unfinished } = summary;
+    this.#replace(id);
+    this.#submit(summary, { fresh: false });
+    if (undeliverable) this.#undeliverable.note(id, { age, recalled: true });
+    if (unfinished) this.#run(this.#finish(summary));
+  }
+
+  /** Lets the queue have an entry that waits; what waits here of it no longer counts then. */
+  #giveBack(entry: QueueEntry, shared: SharedQueue): void {
+    const { queue, clock, schedule } = this.#options;
+    const age = queue.ageOf(entry);
+    let wait = Infinity;
+    let untold = false;
+    for (const recipient of entry.recipients) {
+      const { status, nextAttemptAt, delayNotified, settled } = recipient;
+      // What could not be finished, such as a notice, is to be tried again.
+      if (isFinal(recipient) && !settled) wait = Math.min(wait, retryDelay(1, schedule, () => 0));
+      if (status !== "pending") continue;
+      // A time beyond the longest wait was written under another clock.
+      wait = Math.min(wait, nextAttemptAt - clock.now(), longestDelay(schedule));
+      untold ||= !delayNotified;
+    }
+    if (untold && age < schedule.delayNoticeAfter) wait = Math.min(wait, schedule.delayNoticeAfter - age);
+    if (hasUndeliverable(entry)) wait = Math.min(wait, this.#undeliverable.limits.keepFor - age);
+    if (shared.giveBack(entry, wait)) this.#replace(entry.id);
+  }
+
+  #forgetAll(): void {
+    this.#entries.forgetAll();
+    this.#waiting.retain(() => false);
+    this.#destinations.retain(() => false);
+    this.#replaced.clear();
+  }
+
+  /** Lets what waits of an entry no longer count. */
+  #replace(id: string): void {
+    this.#replaced.replace(id);
+    const { least, most } = SWEEP_AFTER;
+    const limit = Math.min(Math.max(least, (this.#waiting.size + this.#destinations.ready) / 2), most);
+    if (this.#replaced.changes >= limit) this.#sweep();
+  }
+
   /**
    * Stores an entry that was changed from outside through {@linkcode Scheduler.entries}, does what follows of it, and
    * lets what is open of it wait anew: what is due at once is sent at once.
@@ -260,9 +312,6 @@ export class Scheduler {
   async change(opened: OpenEntry): Promise<boolean> {
     const stored = await this.settle(opened);
     this.#submitAgain(opened);
-    const { least, most } = SWEEP_AFTER;
-    const limit = Math.min(Math.max(least, (this.#waiting.size + this.#destinations.ready) / 2), most);
-    if (this.#replaced.changes >= limit) this.#sweep();
     return stored;
   }
 
@@ -300,6 +349,7 @@ export class Scheduler {
       return true;
     } catch (error) {
       if (!(error instanceof StoreError)) throw error;
+      if (opened.gone) return true;
       await this.#unsaved.keep(opened.entry.id, error);
       return false;
     }
@@ -388,6 +438,7 @@ export class Scheduler {
     const killAfter = (ms: number) =>
       timers.push(clock.after(ms, () => this.#kill.abort(new Error("shutting down"))));
     this.#stopping.abort(new Error("shutting down"));
+    this.#options.queue.shared?.unfollow();
     this.#waiting.stop();
     this.#hosts.stop();
     this.#idle.clear();
@@ -413,7 +464,7 @@ export class Scheduler {
   /** Lets what is open of an entry wait anew, instead of all that waited of it. */
   #submitAgain({ entry, inFlight, gone }: OpenEntry): void {
     const { id, recipients } = entry;
-    this.#replaced.replace(id);
+    this.#replace(id);
     const due = recipients.flatMap(({ status, domain, nextAttemptAt }, index) =>
       status === "pending" && !inFlight.has(index) ? { domain, at: nextAttemptAt } : []
     );
@@ -528,8 +579,9 @@ export class Scheduler {
       let result: AttemptResult;
       try {
         result = await this.#attempt(opened, { recipients, live });
-        const age = this.#options.queue.ageOf(entry);
-        const outcome = { results: result.results, age, tried: item.tried };
+        const { queue } = this.#options;
+        const tried = item.tried || (queue.shared !== undefined && this.#wasTriedLately(entry, recipients));
+        const outcome = { results: result.results, age: queue.ageOf(entry), tried };
         const reached = applyOutcome(entry, outcome, this.#options);
         this.#destinations.noteAttempt(item.to, { reached });
       } finally {
@@ -556,6 +608,13 @@ export class Scheduler {
       if (stored === undefined) opened?.[Symbol.dispose]();
       else stored.catch(() => {}).finally(() => opened?.[Symbol.dispose]());
     }
+  }
+
+  /** Whether this process or another one has tried any of them at the time it should have. */
+  #wasTriedLately(entry: QueueEntry, recipients: readonly number[]): boolean {
+    const { clock, schedule } = this.#options;
+    const since = clock.now() - 2 * longestDelay(schedule);
+    return recipients.some((index) => (entry.recipients[index]?.attempts.at(-1)?.at ?? -Infinity) >= since);
   }
 
   /** A kept connection, if it was opened under the settings that hold now. */

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { HOUR, MINUTE, refuse, SECOND, World } from "../tests/support/scheduler_world.ts";
+import { HOUR, MINUTE, refuse, SECOND, testOnEachQueue, World } from "../tests/support/scheduler_world.ts";
 import { SCHEDULE } from "../tests/support/retry_schedule.ts";
 import type { SchedulerSettings } from "./scheduler.ts";
 
@@ -8,24 +8,27 @@ function settings({ network }: World, changes: Partial<SchedulerSettings> = {}):
   return { schedule: SCHEDULE, route: network.route, connect: network.connect, ...changes };
 }
 
-Deno.test("Scheduler.reconfigure() leads waiting messages to where the new settings say, when they are due", async () => {
-  await using world = new World();
-  const { network, clock, scheduler } = world;
-  network.host("mx.test", { answer: () => refuse("450 4.2.0 later") });
-  const smarthost = network.host("smarthost.test");
-  for (const domain of ["a.test", "b.test"]) network.domain(domain, ["mx.test"]);
-  await world.send(["1@a.test", "2@b.test"]);
-  await clock.advance(SECOND);
-  for (const domain of ["a.test", "b.test"]) network.domain(domain, ["smarthost.test"]);
-  scheduler.reconfigure(settings(world, { destinationOf: () => "route *" }));
-  assert.equal(smarthost.taken.length, 0);
-  await clock.advance(MINUTE + 10 * SECOND);
-  assert.deepEqual(smarthost.taken.flat().sort(), ["1@a.test", "2@b.test"]);
-  assert.deepEqual(world.queue.entries, []);
-  assert.equal(scheduler.status.waiting, 0);
-});
+testOnEachQueue(
+  "Scheduler.reconfigure() leads waiting messages to where the new settings say, when they are due",
+  async () => {
+    await using world = new World();
+    const { network, clock, scheduler } = world;
+    network.host("mx.test", { answer: () => refuse("450 4.2.0 later") });
+    const smarthost = network.host("smarthost.test");
+    for (const domain of ["a.test", "b.test"]) network.domain(domain, ["mx.test"]);
+    await world.send(["1@a.test", "2@b.test"]);
+    await clock.advance(SECOND);
+    for (const domain of ["a.test", "b.test"]) network.domain(domain, ["smarthost.test"]);
+    scheduler.reconfigure(settings(world, { destinationOf: () => "route *" }));
+    assert.equal(smarthost.taken.length, 0);
+    await clock.advance(MINUTE + 10 * SECOND);
+    assert.deepEqual(smarthost.taken.flat().sort(), ["1@a.test", "2@b.test"]);
+    assert.deepEqual(world.queue.entries, []);
+    assert.equal(scheduler.status.waiting, 0);
+  },
+);
 
-Deno.test("Scheduler.reconfigure() loses nobody where one destination becomes several", async () => {
+testOnEachQueue("Scheduler.reconfigure() loses nobody where one destination becomes several", async () => {
   await using world = new World({ destinationOf: () => "route *" });
   const { network, clock, scheduler } = world;
   const smarthost = network.host("smarthost.test", { answer: () => refuse("450 4.2.0 later") });
@@ -47,28 +50,31 @@ Deno.test("Scheduler.reconfigure() loses nobody where one destination becomes se
   assert.deepEqual(world.queue.entries, []);
 });
 
-Deno.test("Scheduler.reconfigure() reaches what is in flight, what is parked and what stands in line", async () => {
-  await using world = new World({ maxConnectionsPerHost: 1 });
-  const { network, clock, scheduler } = world;
-  const slow = network.host("slow.test", { delay: 10 * SECOND, answer: () => refuse("450 4.2.0 later") });
-  const smarthost = network.host("smarthost.test");
-  network.domain("a.test", ["slow.test"]);
-  network.domain("b.test", ["slow.test"]);
-  for (let i = 0; i < 5; i++) await world.send([`${i}@a.test`, `${i}@b.test`]);
-  await clock.advance(SECOND);
-  assert.equal(slow.open, 1);
-  for (const domain of ["a.test", "b.test"]) network.domain(domain, ["smarthost.test"]);
-  scheduler.reconfigure(settings(world, { destinationOf: () => "route *" }));
-  await clock.advance(2 * MINUTE);
-  assert.deepEqual(
-    smarthost.taken.flat().sort(),
-    Array.from({ length: 5 }, (_, i) => [`${i}@a.test`, `${i}@b.test`]).flat(),
-  );
-  assert.deepEqual(slow.taken, []);
-  assert.deepEqual(world.queue.entries, []);
-});
+testOnEachQueue(
+  "Scheduler.reconfigure() reaches what is in flight, what is parked and what stands in line",
+  async () => {
+    await using world = new World({ maxConnectionsPerHost: 1 });
+    const { network, clock, scheduler } = world;
+    const slow = network.host("slow.test", { delay: 10 * SECOND, answer: () => refuse("450 4.2.0 later") });
+    const smarthost = network.host("smarthost.test");
+    network.domain("a.test", ["slow.test"]);
+    network.domain("b.test", ["slow.test"]);
+    for (let i = 0; i < 5; i++) await world.send([`${i}@a.test`, `${i}@b.test`]);
+    await clock.advance(SECOND);
+    assert.equal(slow.open, 1);
+    for (const domain of ["a.test", "b.test"]) network.domain(domain, ["smarthost.test"]);
+    scheduler.reconfigure(settings(world, { destinationOf: () => "route *" }));
+    await clock.advance(2 * MINUTE);
+    assert.deepEqual(
+      smarthost.taken.flat().sort(),
+      Array.from({ length: 5 }, (_, i) => [`${i}@a.test`, `${i}@b.test`]).flat(),
+    );
+    assert.deepEqual(slow.taken, []);
+    assert.deepEqual(world.queue.entries, []);
+  },
+);
 
-Deno.test("Scheduler.reconfigure() sends nothing more over connections of before", async () => {
+testOnEachQueue("Scheduler.reconfigure() sends nothing more over connections of before", async () => {
   await using world = new World({ maxConnectionsPerHost: 1 });
   const { network, clock, scheduler } = world;
   const mx = network.host("mx.test", { delay: SECOND });
@@ -82,7 +88,7 @@ Deno.test("Scheduler.reconfigure() sends nothing more over connections of before
   assert.equal(mx.taken.length, 6);
 });
 
-Deno.test("Scheduler.reconfigure() goes by the new cap and the new schedule", async () => {
+testOnEachQueue("Scheduler.reconfigure() goes by the new cap and the new schedule", async () => {
   await using world = new World({ maxConnectionsPerHost: 1 });
   const { network, clock, scheduler } = world;
   const mx = network.host("mx.test", { delay: SECOND });
@@ -103,7 +109,7 @@ Deno.test("Scheduler.reconfigure() goes by the new cap and the new schedule", as
   assert.equal(mx.askedAt.length, 2);
 });
 
-Deno.test("Scheduler.reconfigure() loses nothing that is just being read or stored", async () => {
+testOnEachQueue("Scheduler.reconfigure() loses nothing that is just being read or stored", async () => {
   for (const step of ["load", "update"] as const) {
     await using world = new World();
     const { network, clock, scheduler, queue } = world;

@@ -1,28 +1,39 @@
 import assert from "node:assert/strict";
 import { type HostAnswer } from "../tests/support/relay_network.ts";
-import { DAY, HOUR, MINUTE, refuse, SECOND, World } from "../tests/support/scheduler_world.ts";
+import {
+  DAY,
+  HOUR,
+  MINUTE,
+  refuse,
+  SECOND,
+  testOnEachQueue,
+  World,
+} from "../tests/support/scheduler_world.ts";
 
-Deno.test("Scheduler retries after a 4xx no sooner than the schedule, with the reply in the entry", async () => {
-  await using world = new World();
-  const { clock, network } = world;
-  const mx = network.host("mx.a.test", { answer: () => refuse("450 4.2.0 greylisted, come back") });
-  network.domain("a.test", ["mx.a.test"]);
-  const id = await world.send(["u@a.test"]);
-  await clock.advance(0);
-  const recipient = world.entry(id)?.recipients[0];
-  assert.equal(recipient?.status, "pending");
-  assert.equal(recipient?.attemptCount, 1);
-  assert.equal(recipient?.attempts[0]?.reply, "450 4.2.0 greylisted, come back");
-  assert.equal(recipient?.nextAttemptAt, clock.now() + MINUTE);
-  await clock.advance(10 * HOUR);
-  const at = mx.askedAt.map((ms) => ms / MINUTE);
-  assert.deepEqual(at, [0, 1, 6, 21, 51, 111, 231, 471]);
-  mx.answer = () => "relay";
-  await clock.advance(4 * HOUR);
-  assert.equal(world.entry(id), undefined);
-});
+testOnEachQueue(
+  "Scheduler retries after a 4xx no sooner than the schedule, with the reply in the entry",
+  async () => {
+    await using world = new World();
+    const { clock, network } = world;
+    const mx = network.host("mx.a.test", { answer: () => refuse("450 4.2.0 greylisted, come back") });
+    network.domain("a.test", ["mx.a.test"]);
+    const id = await world.send(["u@a.test"]);
+    await clock.advance(0);
+    const recipient = world.entry(id)?.recipients[0];
+    assert.equal(recipient?.status, "pending");
+    assert.equal(recipient?.attemptCount, 1);
+    assert.equal(recipient?.attempts[0]?.reply, "450 4.2.0 greylisted, come back");
+    assert.equal(recipient?.nextAttemptAt, clock.now() + MINUTE);
+    await clock.advance(10 * HOUR);
+    const at = mx.askedAt.map((ms) => ms / MINUTE);
+    assert.deepEqual(at, [0, 1, 6, 21, 51, 111, 231, 471]);
+    mx.answer = () => "relay";
+    await clock.advance(4 * HOUR);
+    assert.equal(world.entry(id), undefined);
+  },
+);
 
-Deno.test("Scheduler tries no recipient sooner because another one of its domain is due", async () => {
+testOnEachQueue("Scheduler tries no recipient sooner because another one of its domain is due", async () => {
   await using world = new World();
   const { clock, network } = world;
   const mx = network.host("mx.a.test");
@@ -34,7 +45,7 @@ Deno.test("Scheduler tries no recipient sooner because another one of its domain
   assert.deepEqual(mx.taken, [["now@a.test"], ["later@a.test"]]);
 });
 
-Deno.test("Scheduler flips the address family on a retry", async () => {
+testOnEachQueue("Scheduler flips the address family on a retry", async () => {
   await using world = new World();
   const { clock, network } = world;
   network.host("mx.a.test", { address: "2001:db8::1", answer: () => refuse("450 4.2.0 later") });
@@ -44,65 +55,71 @@ Deno.test("Scheduler flips the address family on a retry", async () => {
   assert.deepEqual(network.familyHints, [undefined, 4]);
 });
 
-Deno.test("Scheduler tries the next host after a 4xx, a drop or no connection before the dot, never after it", async () => {
-  const cases: { first: HostAnswer | "refused" | "silent" | { greeting: string }; next: boolean }[] = [
-    { first: "refused", next: true },
-    { first: "silent", next: true },
-    { first: { greeting: "554 5.3.2 no" }, next: true },
-    { first: refuse("450 4.2.0 later"), next: true },
-    { first: { drop: "before-dot" }, next: true },
-    { first: { drop: "after-dot" }, next: false },
-    { first: refuse("451 4.3.0 later", true), next: false },
-  ];
-  for (const { first, next } of cases) {
-    await using world = new World();
-    const { network } = world;
-    const one = network.host("mx1.a.test");
-    const two = network.host("mx2.a.test");
-    network.domain("a.test", ["mx1.a.test", "mx2.a.test"]);
-    if (first === "refused" || first === "silent") one.state = first;
-    else if (typeof first === "object" && "greeting" in first) {
-      one.state = { reply: first.greeting, status: "5.3.2" };
-    } else one.answer = () => first;
-    const id = await world.send(["u@a.test"]);
-    await world.clock.advance(31 * SECOND);
-    assert.equal(two.taken.length, next ? 1 : 0, JSON.stringify(first));
-    assert.equal(world.entry(id)?.recipients[0]?.status, next ? undefined : "pending");
-  }
-});
+testOnEachQueue(
+  "Scheduler tries the next host after a 4xx, a drop or no connection before the dot, never after it",
+  async () => {
+    const cases: { first: HostAnswer | "refused" | "silent" | { greeting: string }; next: boolean }[] = [
+      { first: "refused", next: true },
+      { first: "silent", next: true },
+      { first: { greeting: "554 5.3.2 no" }, next: true },
+      { first: refuse("450 4.2.0 later"), next: true },
+      { first: { drop: "before-dot" }, next: true },
+      { first: { drop: "after-dot" }, next: false },
+      { first: refuse("451 4.3.0 later", true), next: false },
+    ];
+    for (const { first, next } of cases) {
+      await using world = new World();
+      const { network } = world;
+      const one = network.host("mx1.a.test");
+      const two = network.host("mx2.a.test");
+      network.domain("a.test", ["mx1.a.test", "mx2.a.test"]);
+      if (first === "refused" || first === "silent") one.state = first;
+      else if (typeof first === "object" && "greeting" in first) {
+        one.state = { reply: first.greeting, status: "5.3.2" };
+      } else one.answer = () => first;
+      const id = await world.send(["u@a.test"]);
+      await world.clock.advance(31 * SECOND);
+      assert.equal(two.taken.length, next ? 1 : 0, JSON.stringify(first));
+      assert.equal(world.entry(id)?.recipients[0]?.status, next ? undefined : "pending");
+    }
+  },
+);
 
-Deno.test("Scheduler asks a host that said 4xx over no other address, but one that said nothing", async () => {
-  const cases: { answer: HostAnswer; greeting?: string; asked: string[] }[] = [
-    { answer: refuse("450 4.2.0 greylisted"), asked: ["192.0.2.1", "192.0.2.3"] },
-    { answer: "relay", greeting: "450 4.3.2 later", asked: ["192.0.2.1", "192.0.2.3"] },
-    { answer: { drop: "before-dot" }, asked: ["192.0.2.1", "192.0.2.2", "192.0.2.3"] },
-  ];
-  for (const { answer, greeting, asked } of cases) {
-    const seen: string[] = [];
-    await using world: World = new World({
-      route: async (domain, options) => {
-        const found = await world.network.route(domain, options);
-        const targets = (found.kind === "targets" ? found.targets : []).flatMap((target) =>
-          target.host === "mx1.a.test" ? [target, { ...target, address: "192.0.2.2" }] : [target]
-        );
-        return { kind: "targets", targets };
-      },
-      connect: (target, options) => {
-        seen.push(target.address);
-        return world.network.connect(target, options);
-      },
-    });
-    const one = world.network.host("mx1.a.test", { address: "192.0.2.1", answer: () => answer });
-    if (greeting !== undefined) one.state = { reply: greeting, status: "4.3.2" };
-    world.network.host("mx2.a.test", { address: "192.0.2.3" });
-    world.network.domain("a.test", ["mx1.a.test", "mx2.a.test"]);
-    await world.send(["u@a.test"]);
-    await world.clock.advance(0);
-    assert.deepEqual(seen, asked, JSON.stringify(answer));
-  }
-});
+testOnEachQueue(
+  "Scheduler asks a host that said 4xx over no other address, but one that said nothing",
+  async () => {
+    const cases: { answer: HostAnswer; greeting?: string; asked: string[] }[] = [
+      { answer: refuse("450 4.2.0 greylisted"), asked: ["192.0.2.1", "192.0.2.3"] },
+      { answer: "relay", greeting: "450 4.3.2 later", asked: ["192.0.2.1", "192.0.2.3"] },
+      { answer: { drop: "before-dot" }, asked: ["192.0.2.1", "192.0.2.2", "192.0.2.3"] },
+    ];
+    for (const { answer, greeting, asked } of cases) {
+      const seen: string[] = [];
+      await using world: World = new World({
+        route: async (domain, options) => {
+          const found = await world.network.route(domain, options);
+          const targets = (found.kind === "targets" ? found.targets : []).flatMap((target) =>
+            target.host === "mx1.a.test" ? [target, { ...target, address: "192.0.2.2" }] : [target]
+          );
+          return { kind: "targets", targets };
+        },
+        connect: (target, options) => {
+          seen.push(target.address);
+          return world.network.connect(target, options);
+        },
+      });
+      const one = world.network.host("mx1.a.test", { address: "192.0.2.1", answer: () => answer });
+      if (greeting !== undefined) one.state = { reply: greeting, status: "4.3.2" };
+      world.network.host("mx2.a.test", { address: "192.0.2.3" });
+      world.network.domain("a.test", ["mx1.a.test", "mx2.a.test"]);
+      await world.send(["u@a.test"]);
+      await world.clock.advance(0);
+      assert.deepEqual(seen, asked, JSON.stringify(answer));
+    }
+  },
+);
 
-Deno.test("Scheduler shows a dot without a reply in the entry and tries again later", async () => {
+testOnEachQueue("Scheduler shows a dot without a reply in the entry and tries again later", async () => {
   await using world = new World();
   const mx = world.network.host("mx.a.test", { answer: () => ({ drop: "after-dot" }) });
   world.network.domain("a.test", ["mx.a.test"]);
@@ -114,7 +131,7 @@ Deno.test("Scheduler shows a dot without a reply in the entry and tries again la
   assert.equal(world.entry(id), undefined);
 });
 
-Deno.test("Scheduler gives each recipient its own outcome and tells the sender once", async () => {
+testOnEachQueue("Scheduler gives each recipient its own outcome and tells the sender once", async () => {
   await using world = new World();
   const { network, clock } = world;
   const answers: Record<string, HostAnswer> = {
@@ -145,7 +162,7 @@ Deno.test("Scheduler gives each recipient its own outcome and tells the sender o
   assert.equal(world.notices.length, 1);
 });
 
-Deno.test("Scheduler honours NOTIFY", async () => {
+testOnEachQueue("Scheduler honours NOTIFY", async () => {
   await using world = new World();
   const { network, clock } = world;
   network.host("mx.a.test", {
@@ -165,7 +182,7 @@ Deno.test("Scheduler honours NOTIFY", async () => {
   assert.deepEqual(world.queue.entries, []);
 });
 
-Deno.test("Scheduler tells nothing of success where the host took that over", async () => {
+testOnEachQueue("Scheduler tells nothing of success where the host took that over", async () => {
   await using world = new World();
   world.network.host("mx.a.test", { dsn: true });
   world.network.domain("a.test", ["mx.a.test"]);
@@ -175,7 +192,7 @@ Deno.test("Scheduler tells nothing of success where the host took that over", as
   assert.deepEqual(world.queue.entries, []);
 });
 
-Deno.test("Scheduler holds a message with a null sender that fails, and says so", async () => {
+testOnEachQueue("Scheduler holds a message with a null sender that fails, and says so", async () => {
   await using world = new World();
   world.network.host("mx.a.test", { answer: () => refuse("550 5.1.1 unknown") });
   world.network.domain("a.test", ["mx.a.test"]);
@@ -188,23 +205,26 @@ Deno.test("Scheduler holds a message with a null sender that fails, and says so"
   assert.equal(line?.fields.reply, "550 5.1.1 unknown");
 });
 
-Deno.test("Scheduler tells the sender of a delay, once, when it is due and not when it is next tried", async () => {
-  await using world = new World();
-  const { network, clock } = world;
-  network.host("mx.a.test", { state: "refused" });
-  network.host("mx.example.org");
-  network.domain("a.test", ["mx.a.test"]);
-  network.domain("example.org", ["mx.example.org"]);
-  const id = await world.send(["u@a.test", { address: "quiet@a.test", notify: ["FAILURE"] }]);
-  await clock.advance(4 * HOUR - 1);
-  assert.deepEqual(world.notices, []);
-  await clock.advance(1);
-  assert.deepEqual(world.notices, [{ kind: "delay", about: id, recipients: ["u@a.test"] }]);
-  await clock.advance(2 * DAY);
-  assert.equal(world.notices.length, 1);
-});
+testOnEachQueue(
+  "Scheduler tells the sender of a delay, once, when it is due and not when it is next tried",
+  async () => {
+    await using world = new World();
+    const { network, clock } = world;
+    network.host("mx.a.test", { state: "refused" });
+    network.host("mx.example.org");
+    network.domain("a.test", ["mx.a.test"]);
+    network.domain("example.org", ["mx.example.org"]);
+    const id = await world.send(["u@a.test", { address: "quiet@a.test", notify: ["FAILURE"] }]);
+    await clock.advance(4 * HOUR - 1);
+    assert.deepEqual(world.notices, []);
+    await clock.advance(1);
+    assert.deepEqual(world.notices, [{ kind: "delay", about: id, recipients: ["u@a.test"] }]);
+    await clock.advance(2 * DAY);
+    assert.equal(world.notices.length, 1);
+  },
+);
 
-Deno.test("Scheduler expires a message with the attempt after its time is over", async () => {
+testOnEachQueue("Scheduler expires a message with the attempt after its time is over", async () => {
   await using world = new World();
   const { network, clock } = world;
   const mx = network.host("mx.a.test", { state: "refused" });
@@ -222,22 +242,25 @@ Deno.test("Scheduler expires a message with the attempt after its time is over",
   assert.equal(world.events("queue.expired").length, 1);
 });
 
-Deno.test("Scheduler after a long stop tries a message before it expires, and more than once", async () => {
-  const first = new World();
-  const { network, clock } = first;
-  network.host("mx.a.test", { state: "refused" });
-  network.domain("a.test", ["mx.a.test"]);
-  const id = await first.send(["u@a.test"]);
-  await clock.advance(2 * HOUR);
-  await using second = first.crash();
-  await clock.advance(6 * DAY);
-  await second.scheduler.start();
-  await clock.advance(0);
-  assert.equal(second.entry(id)?.recipients[0]?.status, "pending");
-  assert(second.events("attempt.deferred").length > 0);
-  await clock.advance(5 * HOUR);
-  assert.equal(second.events("queue.expired").length, 1);
-});
+testOnEachQueue(
+  "Scheduler after a long stop tries a message before it expires, and more than once",
+  async () => {
+    const first = new World();
+    const { network, clock } = first;
+    network.host("mx.a.test", { state: "refused" });
+    network.domain("a.test", ["mx.a.test"]);
+    const id = await first.send(["u@a.test"]);
+    await clock.advance(2 * HOUR);
+    await using second = first.crash();
+    await clock.advance(6 * DAY);
+    await second.scheduler.start();
+    await clock.advance(0);
+    assert.equal(second.entry(id)?.recipients[0]?.status, "pending");
+    assert(second.events("attempt.deferred").length > 0);
+    await clock.advance(5 * HOUR);
+    assert.equal(second.events("queue.expired").length, 1);
+  },
+);
 
 Deno.test("Scheduler does not care about a clock that jumps a year ahead or back", async () => {
   for (const jump of [365 * DAY, -365 * DAY, DAY, -DAY]) {
@@ -262,50 +285,56 @@ Deno.test("Scheduler does not care about a clock that jumps a year ahead or back
   }
 });
 
-Deno.test("Scheduler started under a wrong clock does not expire what it can try again under the right one", async () => {
-  const first = new World();
-  const { network, clock } = first;
-  const mx = network.host("mx.a.test", { state: "refused" });
-  network.domain("a.test", ["mx.a.test"]);
-  const id = await first.send(["u@a.test"]);
-  await clock.advance(10 * MINUTE);
-  await using second = first.crash();
-  clock.jump(365 * DAY);
-  await second.scheduler.start();
-  await clock.advance(5 * SECOND);
-  clock.jump(-365 * DAY);
-  await clock.advance(DAY);
-  assert.equal(second.entry(id)?.recipients[0]?.status, "pending");
-  mx.state = "up";
-  await clock.advance(4 * HOUR);
-  assert.equal(second.entry(id), undefined);
-});
-
-Deno.test("Scheduler goes by the time that has passed, whatever the clock said when a message came", async () => {
-  for (const wrong of [-30 * DAY, 365 * DAY]) {
+testOnEachQueue(
+  "Scheduler started under a wrong clock does not expire what it can try again under the right one",
+  async () => {
     const first = new World();
     const { network, clock } = first;
-    network.host("mx.a.test", { answer: () => refuse("450 4.2.0 not yet") });
-    network.host("mx.example.org");
+    const mx = network.host("mx.a.test", { state: "refused" });
     network.domain("a.test", ["mx.a.test"]);
-    network.domain("example.org", ["mx.example.org"]);
-    clock.jump(wrong);
     const id = await first.send(["u@a.test"]);
     await clock.advance(10 * MINUTE);
-    clock.jump(-wrong);
     await using second = first.crash();
+    clock.jump(365 * DAY);
     await second.scheduler.start();
-    await clock.advance(3 * HOUR);
-    assert.deepEqual(second.notices, []);
-    await clock.advance(2 * HOUR);
-    assert.deepEqual(second.notices.map(({ kind }) => kind), ["delay"]);
-    await clock.advance(4 * DAY);
-    assert.equal(second.entry(id)?.recipients[0]?.status, "pending");
+    await clock.advance(5 * SECOND);
+    clock.jump(-365 * DAY);
     await clock.advance(DAY);
-    assert.equal(second.events("queue.expired").length, 1);
-    assert.deepEqual(second.notices.map(({ kind }) => kind), ["delay", "failure"]);
-  }
-});
+    assert.equal(second.entry(id)?.recipients[0]?.status, "pending");
+    mx.state = "up";
+    await clock.advance(4 * HOUR);
+    assert.equal(second.entry(id), undefined);
+  },
+);
+
+Deno.test(
+  "Scheduler goes by the time that has passed, whatever the clock said when a message came",
+  async () => {
+    for (const wrong of [-30 * DAY, 365 * DAY]) {
+      const first = new World();
+      const { network, clock } = first;
+      network.host("mx.a.test", { answer: () => refuse("450 4.2.0 not yet") });
+      network.host("mx.example.org");
+      network.domain("a.test", ["mx.a.test"]);
+      network.domain("example.org", ["mx.example.org"]);
+      clock.jump(wrong);
+      const id = await first.send(["u@a.test"]);
+      await clock.advance(10 * MINUTE);
+      clock.jump(-wrong);
+      await using second = first.crash();
+      await second.scheduler.start();
+      await clock.advance(3 * HOUR);
+      assert.deepEqual(second.notices, []);
+      await clock.advance(2 * HOUR);
+      assert.deepEqual(second.notices.map(({ kind }) => kind), ["delay"]);
+      await clock.advance(4 * DAY);
+      assert.equal(second.entry(id)?.recipients[0]?.status, "pending");
+      await clock.advance(DAY);
+      assert.equal(second.events("queue.expired").length, 1);
+      assert.deepEqual(second.notices.map(({ kind }) => kind), ["delay", "failure"]);
+    }
+  },
+);
 
 Deno.test("Scheduler does not wait a year for what was written under a clock a year ahead", async () => {
   await using world = new World();
@@ -317,7 +346,7 @@ Deno.test("Scheduler does not wait a year for what was written under a clock a y
   assert.equal(mx.taken.length, 1);
 });
 
-Deno.test("Scheduler expires what waits for a host that only ever asks for less", async () => {
+testOnEachQueue("Scheduler expires what waits for a host that only ever asks for less", async () => {
   await using world = new World();
   const { network, clock } = world;
   network.host("mx.a.test", { answer: () => refuse("421 4.7.28 unusual rate of mail") });

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import type { OpenEntry } from "./open_entries.ts";
 import { settle as quiet } from "../tests/support/fake_clock.ts";
-import { MINUTE, refuse, SECOND, World } from "../tests/support/scheduler_world.ts";
+import { MINUTE, refuse, SECOND, testOnEachQueue, World } from "../tests/support/scheduler_world.ts";
 
-Deno.test("Scheduler keeps to the cap of connections per host, over all its domains", async () => {
+testOnEachQueue("Scheduler keeps to the cap of connections per host, over all its domains", async () => {
   await using world = new World({ maxConnectionsPerHost: 3 });
   const { network, clock } = world;
   const mx = network.host("mx.shared.test", { delay: 100 });
@@ -15,7 +15,7 @@ Deno.test("Scheduler keeps to the cap of connections per host, over all its doma
   assert.equal(world.scheduler.status.ready, 0);
 });
 
-Deno.test("Scheduler keeps to the cap of workers and serves destinations in turn", async () => {
+testOnEachQueue("Scheduler keeps to the cap of workers and serves destinations in turn", async () => {
   await using world = new World({ maxWorkers: 4, maxConnectionsPerHost: 4 });
   const { network, clock } = world;
   const big = network.host("mx.big.test", { delay: SECOND });
@@ -33,7 +33,7 @@ Deno.test("Scheduler keeps to the cap of workers and serves destinations in turn
   assert(big.taken.length < 100);
 });
 
-Deno.test("Scheduler lets no number of silent domains hold up fresh mail for long", async () => {
+testOnEachQueue("Scheduler lets no number of silent domains hold up fresh mail for long", async () => {
   await using world = new World({ maxWorkers: 8 });
   const { network, clock } = world;
   for (let d = 0; d < 40; d++) {
@@ -52,35 +52,38 @@ Deno.test("Scheduler lets no number of silent domains hold up fresh mail for lon
   }
 });
 
-Deno.test("Scheduler shares what was learnt about a dead host, and probes it with one connection", async () => {
-  await using world = new World();
-  const { network, clock } = world;
-  const mx = network.host("mx.a.test", { state: "silent" });
-  network.domain("a.test", ["mx.a.test"]);
-  const ids: string[] = [];
-  for (let i = 0; i < 50; i++) ids.push(await world.send(["u@a.test"]));
-  await clock.advance(31 * SECOND);
-  assert(mx.askedAt.length <= 5, `${mx.askedAt.length} connections`);
-  const errors = new Set<string | undefined>();
-  for (const id of ids) {
-    const recipient = world.entry(id)?.recipients[0];
-    assert.equal(recipient?.attemptCount, 1);
-    errors.add(recipient?.attempts[0]?.error);
-  }
-  // The same words for all that share a reason.
-  assert.deepEqual([...errors].sort(), [
-    "connection timed out",
-    "connection timed out (seen by an earlier attempt)",
-  ]);
-  const before = mx.askedAt.length;
-  await clock.advance(90 * SECOND);
-  assert.equal(mx.askedAt.length, before + 1, "one probe for the whole batch");
-  mx.state = "up";
-  await clock.advance(6 * MINUTE);
-  assert.equal(mx.taken.length, 50);
-});
+testOnEachQueue(
+  "Scheduler shares what was learnt about a dead host, and probes it with one connection",
+  async () => {
+    await using world = new World();
+    const { network, clock } = world;
+    const mx = network.host("mx.a.test", { state: "silent" });
+    network.domain("a.test", ["mx.a.test"]);
+    const ids: string[] = [];
+    for (let i = 0; i < 50; i++) ids.push(await world.send(["u@a.test"]));
+    await clock.advance(31 * SECOND);
+    assert(mx.askedAt.length <= 5, `${mx.askedAt.length} connections`);
+    const errors = new Set<string | undefined>();
+    for (const id of ids) {
+      const recipient = world.entry(id)?.recipients[0];
+      assert.equal(recipient?.attemptCount, 1);
+      errors.add(recipient?.attempts[0]?.error);
+    }
+    // The same words for all that share a reason.
+    assert.deepEqual([...errors].sort(), [
+      "connection timed out",
+      "connection timed out (seen by an earlier attempt)",
+    ]);
+    const before = mx.askedAt.length;
+    await clock.advance(90 * SECOND);
+    assert.equal(mx.askedAt.length, before + 1, "one probe for the whole batch");
+    mx.state = "up";
+    await clock.advance(6 * MINUTE);
+    assert.equal(mx.taken.length, 50);
+  },
+);
 
-Deno.test("Scheduler holds against no host that one domain's TLS policy forbids it", async () => {
+testOnEachQueue("Scheduler holds against no host that one domain's TLS policy forbids it", async () => {
   await using world = new World();
   const { network, clock } = world;
   const mx = network.host("mx.shared.test", { state: "forbidden" });
@@ -94,7 +97,7 @@ Deno.test("Scheduler holds against no host that one domain's TLS policy forbids 
   assert.deepEqual(mx.taken, [["u@other.test"]]);
 });
 
-Deno.test("Scheduler gives a host that answers 4.7.28 a rest, then returns with care", async () => {
+testOnEachQueue("Scheduler gives a host that answers 4.7.28 a rest, then returns with care", async () => {
   await using world = new World();
   const { network, clock } = world;
   let limited = true;
@@ -118,7 +121,7 @@ Deno.test("Scheduler gives a host that answers 4.7.28 a rest, then returns with 
   assert.equal(world.events("host.slowed").length, 1);
 });
 
-Deno.test("Scheduler never sends to the same recipient twice at a time", async () => {
+testOnEachQueue("Scheduler never sends to the same recipient twice at a time", async () => {
   await using world = new World();
   const { network, clock, queue, scheduler } = world;
   const mx = network.host("mx.a.test", { delay: SECOND });

@@ -218,9 +218,11 @@ async function notify(
   const { queue, logger, compose, submit } = options;
   const indices = recipients.map((recipient) => entry.recipients.indexOf(recipient));
   let notice: QueueEntry | undefined;
+  let isElsewhere: boolean;
   try {
     notice = await queue.load(id);
-    if (notice === undefined) {
+    isElsewhere = notice === undefined && await queue.shared?.wasAdded(id) === true;
+    if (notice === undefined && !isElsewhere) {
       const composed = await compose({ id, kind, entry, age: queue.ageOf(entry), recipients: indices });
       if (composed === undefined) {
         for (const recipient of recipients) hold(entry, { recipient, logger });
@@ -248,6 +250,7 @@ async function notify(
   } else {
     logger.info("dsn.queued", { id: entry.id, dsn: id, kind, to: entry.reversePath, recipients: addresses });
   }
+  if (notice === undefined) return;
   const due = notice.recipients.map(({ domain, nextAttemptAt }) => ({ domain, at: nextAttemptAt }));
   submit({ id, age: queue.ageOf(notice), due });
 }

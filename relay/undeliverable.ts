@@ -85,6 +85,11 @@ export class Undeliverable {
     };
   }
 
+  /** How much is held. */
+  get limits(): UndeliverableLimits {
+    return this.#limits;
+  }
+
   /** Replaces the limits. */
   set limits(limits: UndeliverableLimits) {
     this.#limits = limits;

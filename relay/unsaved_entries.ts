@@ -94,7 +94,7 @@ export class UnsavedEntries {
         await this.#options.store(unsaved.opened);
       } catch {
         // It was logged when it failed first.
-        continue;
+        if (!unsaved.opened.gone) continue;
       }
       this.#forget(id, unsaved);
     }

@@ -16,7 +16,8 @@ export interface QueueChange {
   readonly id: string;
 }
 
-interface Stored {
+/** An entry as it is stored. */
+export interface Stored {
   entry: QueueEntry;
   readonly message: Uint8Array;
   /** When it was accepted, in monotonic time. */
@@ -25,7 +26,8 @@ interface Stored {
 
 /** A {@linkcode Queue} for tests. */
 export class MemoryQueue implements Queue {
-  readonly #stored: Map<string, Stored>;
+  /** What is stored, by id. */
+  protected readonly stored: Map<string, Stored>;
   readonly #random: string;
   readonly #clock: Clock | undefined;
   #count = 0;
@@ -37,24 +39,30 @@ export class MemoryQueue implements Queue {
   /**
    * @param from The queue whose durable content this one takes over, as after a crash
    * @param clock Measures how old entries are; without one all are new
+   * @param options `stored`: what is stored, if it is shared with another queue
    */
-  constructor(from?: MemoryQueue, clock?: Clock) {
+  constructor(
+    from?: MemoryQueue,
+    clock?: Clock,
+    { stored }: { readonly stored?: Map<string, Stored> | undefined } = {},
+  ) {
     this.#clock = clock;
-    this.#stored = new Map();
-    for (const [id, stored] of from === undefined ? [] : from.#stored) {
-      this.#stored.set(id, { ...stored, entry: structuredClone(stored.entry) });
-    }
     this.#random = `${from === undefined ? "" : `${from.#random}x`}`;
+    this.stored = stored ?? new Map();
+    if (stored !== undefined) return;
+    for (const [id, stored] of from === undefined ? [] : from.stored) {
+      this.stored.set(id, { ...stored, entry: structuredClone(stored.entry) });
+    }
   }
 
   /** All entries as they are stored. */
   get entries(): QueueEntry[] {
-    return [...this.#stored.values()].map(({ entry }) => structuredClone(entry));
+    return [...this.stored.values()].map(({ entry }) => structuredClone(entry));
   }
 
   /** The text of a stored message. */
   text(id: string): string {
-    return new TextDecoder().decode(this.#stored.get(id)?.message);
+    return new TextDecoder().decode(this.stored.get(id)?.message);
   }
 
   /** Adds a message to these recipients, due at once, as {@linkcode Queue.add} does; what the scheduler is to be told. */
@@ -67,9 +75,9 @@ export class MemoryQueue implements Queue {
       newEntry(recipients, { ...options, id }),
       new TextEncoder().encode("Subject: x\r\n\r\nx\r\n"),
     );
-    const stored = this.#stored.get(id);
+    const stored = this.stored.get(id);
     if (stored === undefined) throw new Error("not added");
-    return this.#summarize(stored.entry);
+    return this.summarize(stored.entry);
   }
 
   newId(): string {
@@ -80,11 +88,11 @@ export class MemoryQueue implements Queue {
     await this.#change({ kind: "add", id: entry.id });
     const clock = this.#clock;
     const born = clock === undefined ? 0 : clock.monotonic() - Math.max(0, clock.now() - entry.acceptedAt);
-    this.#stored.set(entry.id, { entry: structuredClone(entry), message, born });
+    this.stored.set(entry.id, { entry: structuredClone(entry), message, born });
   }
 
   ageOf({ id }: Pick<QueueEntry, "id">): number {
-    const { born } = this.#stored.get(id) ?? {};
+    const { born } = this.stored.get(id) ?? {};
     return this.#clock === undefined || born === undefined ? 0 : this.#clock.monotonic() - born;
   }
 
@@ -101,43 +109,43 @@ export class MemoryQueue implements Queue {
       commit: async (rest, prepend) => {
         const entry = { ...rest, id, size: prepend.length + size() };
         await this.add(entry, concat(prepend, ...chunks));
-        return this.#summarize(entry);
+        return this.summarize(entry);
       },
       [Symbol.asyncDispose]: () => Promise.resolve(),
     };
   }
 
   async *scan(): AsyncGenerator<QueueSummary> {
-    for (const { entry } of [...this.#stored.values()]) {
+    for (const { entry } of [...this.stored.values()]) {
       await Promise.resolve();
-      const summary = this.#summarize(entry);
+      const summary = this.summarize(entry);
       if (summary.due.length > 0 || summary.unfinished || summary.undeliverable) yield summary;
-      else if (!entry.recipients.some(({ status }) => status === "held")) this.#stored.delete(entry.id);
+      else if (!entry.recipients.some(({ status }) => status === "held")) this.stored.delete(entry.id);
     }
   }
 
   async *ids(): AsyncGenerator<string> {
-    yield* this.#stored.keys();
+    yield* this.stored.keys();
   }
 
   load(id: string): Promise<QueueEntry | undefined> {
-    return Promise.resolve(structuredClone(this.#stored.get(id)?.entry));
+    return Promise.resolve(structuredClone(this.stored.get(id)?.entry));
   }
 
   async update(entry: QueueEntry): Promise<void> {
     const copy = structuredClone(entry);
     await this.#change({ kind: "update", id: entry.id });
-    const stored = this.#stored.get(entry.id);
+    const stored = this.stored.get(entry.id);
     if (stored !== undefined) stored.entry = copy;
   }
 
   async remove(id: string): Promise<void> {
     await this.#change({ kind: "remove", id });
-    this.#stored.delete(id);
+    this.stored.delete(id);
   }
 
   open(id: string): Promise<QueuedMessage> {
-    const stored = this.#stored.get(id);
+    const stored = this.stored.get(id);
     if (stored === undefined) return Promise.reject(new Error(`no message ${id}`));
     const { message } = stored;
     return Promise.resolve({
@@ -161,7 +169,7 @@ export class MemoryQueue implements Queue {
   ): Promise<void> {
     await this.#change({ kind: "dotSent", id });
     for (const index of recipients) {
-      const recipient = this.#stored.get(id)?.entry.recipients[index];
+      const recipient = this.stored.get(id)?.entry.recipients[index];
       recipient?.attempts.push({
         at,
         host,
@@ -179,21 +187,26 @@ export class MemoryQueue implements Queue {
   ): Promise<void> {
     await this.#change({ kind: "dotAnswered", id });
     for (const index of recipients) {
-      const recipient = this.#stored.get(id)?.entry.recipients[index];
+      const recipient = this.stored.get(id)?.entry.recipients[index];
       if (recipient === undefined) continue;
       recipient.attempts.pop();
       if (relayed) recipient.status = "relayed";
     }
   }
 
+  /** Throws where this queue may not change an entry. */
+  protected checkChange(_id: string): void {}
+
   async #change(change: QueueChange): Promise<void> {
     // Durable changes take a turn at least.
     await Promise.resolve();
     await this.before(change);
+    this.checkChange(change.id);
     this.changes.push(change);
   }
 
-  #summarize(entry: QueueEntry): QueueSummary {
+  /** What the scheduler is to know of an entry. */
+  protected summarize(entry: QueueEntry): QueueSummary {
     const due = new Map<string, number>();
     for (const { status, domain, nextAttemptAt } of entry.recipients) {
       if (status === "pending") due.set(domain, Math.min(due.get(domain) ?? Infinity, nextAttemptAt));

@@ -11,6 +11,7 @@ import { Scheduler, type SchedulerOptions } from "../../relay/scheduler.ts";
 import type { NoticeRequest } from "../../relay/settle.ts";
 import { FakeClock } from "./fake_clock.ts";
 import { MemoryQueue } from "./memory_queue.ts";
+import { SharedMemoryQueue } from "./shared_memory_queue.ts";
 import { newEntry } from "./queue_entry.ts";
 import { type HostAnswer, RelayNetwork } from "./relay_network.ts";
 import { SCHEDULE } from "./retry_schedule.ts";
@@ -31,7 +32,25 @@ export interface Notice {
   readonly recipients: readonly string[];
 }
 
-/** A scheduler in a world of its own. `crash` begins a new process on what the old one had stored. */
+let kind: "sole" | "shared" = "sole";
+
+/** Defines a test of the scheduler for each kind of queue: one with a single owner, and one with several. */
+export function testOnEachQueue(name: string, work: () => void | Promise<void>): void {
+  Deno.test(name, work);
+  Deno.test(`${name}, in a queue with several owners`, async () => {
+    kind = "shared";
+    try {
+      await work();
+    } finally {
+      kind = "sole";
+    }
+  });
+}
+
+/**
+ * A scheduler in a world of its own. `crash` begins a new process on what the old one had stored; `sharedWith` another
+ * world makes this one a second owner of its queue.
+ */
 export class World {
   readonly clock: FakeClock;
   readonly network: RelayNetwork;
@@ -40,11 +59,19 @@ export class World {
   readonly notices: Notice[];
   readonly log: { readonly level: string; readonly event: string; readonly fields: LogFields }[] = [];
 
-  constructor(options: Partial<SchedulerOptions> = {}, before?: World) {
-    this.clock = before?.clock ?? new FakeClock();
-    this.network = before?.network ?? new RelayNetwork(this.clock);
-    this.queue = new MemoryQueue(before?.queue, this.clock);
-    this.notices = before?.notices ?? [];
+  constructor(
+    options: Partial<SchedulerOptions> = {},
+    { before, sharedWith }: { readonly before?: World; readonly sharedWith?: World | "nobody" } = {},
+  ) {
+    const other = sharedWith === "nobody" ? undefined : sharedWith;
+    this.clock = (other ?? before)?.clock ?? new FakeClock();
+    this.network = (other ?? before)?.network ?? new RelayNetwork(this.clock);
+    this.queue = kind === "shared" || sharedWith !== undefined
+      ? new SharedMemoryQueue(this.clock, (other ?? before)?.queue as SharedMemoryQueue | undefined, {
+        after: before !== undefined,
+      })
+      : new MemoryQueue(before?.queue, this.clock);
+    this.notices = (other ?? before)?.notices ?? [];
     const write = (level: string) => (event: string, fields: LogFields = {}) =>
       void this.log.push({ level, event, fields });
     const logger: Logger = {
@@ -67,6 +94,10 @@ export class World {
       compose: (request) => this.#compose(request),
       ...options,
     });
+    // It scans nothing, and offers what is given back; a world after a crash begins when its test says so.
+    if (this.queue instanceof SharedMemoryQueue && before === undefined && other === undefined) {
+      void this.scheduler.start();
+    }
   }
 
   #compose({ id, kind, entry, recipients }: NoticeRequest) {
@@ -107,7 +138,7 @@ export class World {
   crash(options: Partial<SchedulerOptions> = {}): World {
     // Whatever the old process still does, nobody sees it.
     this.queue.before = () => new Promise(() => {});
-    return new World(options, this);
+    return new World(options, { before: this });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

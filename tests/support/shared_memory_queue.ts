@@ -1,0 +1,157 @@
+/**
+ * A queue in memory with several owners, each of which is a {@linkcode SharedMemoryQueue} on one
+ * {@linkcode SharedStore}.
+ *
+ * @module
+ */
+import type { Clock, Timer } from "../../base/clock.ts";
+import {
+  type NewEntry,
+  NotHeldError,
+  type Queue,
+  type QueueFollower,
+  type SharedQueue,
+} from "../../relay/queue.ts";
+import { isFinal, type QueueEntry } from "../../relay/queue_entry.ts";
+import { MemoryQueue } from "./memory_queue.ts";
+
+/** What is given back is due later than this, in milliseconds. */
+export const HORIZON = 10_000;
+/** The wait after a dot without an answer whose owner is gone, in milliseconds. */
+export const RESEND_AFTER = 60_000;
+
+/** What the owners share beside the entries. */
+export class SharedStore {
+  /** By id: who owns an entry, or when it is to be offered (monotonic time). */
+  readonly places = new Map<string, { owner?: SharedMemoryQueue; until: number }>();
+  /** Ids of all notices that were ever added. */
+  readonly notices = new Set<string>();
+  /** Those that may own entries. */
+  readonly owners = new Set<SharedMemoryQueue>();
+}
+
+/** One owner. */
+export class SharedMemoryQueue extends MemoryQueue implements Queue {
+  readonly store: SharedStore;
+  readonly #now: Clock;
+  #follower: QueueFollower | undefined;
+  #timer: Timer | undefined;
+
+  /**
+   * @param other Another owner of the same queue
+   * @param options `after`: the other one is gone, and what it owned is free
+   */
+  constructor(
+    clock: Clock,
+    other?: SharedMemoryQueue,
+    { after = false }: { readonly after?: boolean } = {},
+  ) {
+    super(other, clock, { stored: after ? undefined : other?.stored });
+    this.#now = clock;
+    this.store = other?.store ?? new SharedStore();
+    this.store.owners.add(this);
+    if (other !== undefined && after) this.#takeFrom(other);
+  }
+
+  readonly shared: SharedQueue = {
+    follow: (follower) => {
+      this.#follower = follower;
+      this.#look();
+    },
+    unfollow: () => this.#unfollow(),
+    giveBack: (entry, wait) => {
+      const place = this.store.places.get(entry.id);
+      if (place?.owner !== this || wait <= HORIZON) return false;
+      this.store.places.set(entry.id, { until: this.#now.monotonic() + wait });
+      this.#tellAll();
+      return true;
+    },
+    wasAdded: (id) => Promise.resolve(this.store.notices.has(id)),
+  };
+
+  /** Takes all that this owner has, as when its lease runs out while it sleeps; it is told so at its next change. */
+  expire(): void {
+    this.store.owners.delete(this);
+    this.#free(this);
+    this.#tellAll();
+  }
+
+  /** Lets it be an owner again, which it knows. */
+  revive(): void {
+    this.#follower?.lost();
+    this.store.owners.add(this);
+    this.#look();
+  }
+
+  #unfollow(): void {
+    this.#timer?.cancel();
+    this.#follower = undefined;
+  }
+
+  override async add(entry: NewEntry, message: Uint8Array): Promise<void> {
+    await super.add(entry, message);
+    this.store.places.set(entry.id, { owner: this, until: 0 });
+    if (entry.reversePath === "") this.store.notices.add(entry.id);
+  }
+
+  override async *scan(): AsyncGenerator<never> {}
+
+  override load(id: string): Promise<QueueEntry | undefined> {
+    const place = this.store.places.get(id);
+    if (place === undefined || !this.store.owners.has(this)) return Promise.resolve(undefined);
+    place.owner ??= this;
+    return place.owner === this ? super.load(id) : Promise.resolve(undefined);
+  }
+
+  override async remove(id: string): Promise<void> {
+    await super.remove(id);
+    this.store.places.delete(id);
+  }
+
+  protected override checkChange(id: string): void {
+    if (this.stored.has(id) && this.store.places.get(id)?.owner !== this) throw new NotHeldError(id);
+  }
+
+  #takeFrom(other: SharedMemoryQueue): void {
+    other.#unfollow();
+    this.store.owners.delete(other);
+    this.#free(other);
+  }
+
+  #free(gone: SharedMemoryQueue): void {
+    for (const [id, place] of this.store.places) {
+      if (place.owner !== gone) continue;
+      this.store.places.set(id, { until: 0 });
+      for (const recipient of this.stored.get(id)?.entry.recipients ?? []) {
+        if (isFinal(recipient) || !recipient.attempts.at(-1)?.dotSentNoReply) continue;
+        recipient.attemptCount++;
+        recipient.nextAttemptAt = Math.max(recipient.nextAttemptAt, this.#now.now() + RESEND_AFTER);
+      }
+    }
+  }
+
+  #tellAll(): void {
+    for (const owner of this.store.owners) queueMicrotask(() => owner.#look());
+  }
+
+  /** Claims what is free and due. */
+  #look(): void {
+    const follower = this.#follower;
+    this.#timer?.cancel();
+    if (follower === undefined || !this.store.owners.has(this)) return;
+    const before = this.#now.monotonic() + HORIZON;
+    let next = Infinity;
+    for (const [id, place] of this.store.places) {
+      const entry = this.stored.get(id)?.entry;
+      if (place.owner !== undefined || entry === undefined) continue;
+      if (place.until > before) next = Math.min(next, place.until);
+      else if (!follower.isOpen(id)) {
+        place.owner = this;
+        const summary = this.summarize(entry);
+        const early = summary.due.every(({ at }) => at > this.#now.now() + HORIZON);
+        follower.offer({ ...summary, ...(early && { unfinished: true }) });
+      }
+    }
+    if (next < Infinity) this.#timer = this.#now.after(next - before, () => this.#look());
+  }
+}
