@@ -16,5 +16,5 @@ export function defaultSettings(): TomlTable {
 
 /** Every key, also those that are comments because they have no default; for these the values mean nothing. */
 export function knownSettings(): TomlTable {
-  return parse(EXAMPLE.replaceAll(/^# (?=\[[\w.-]+\]|[\w"*.-]+ = )/gm, ""));
+  return parse(EXAMPLE.replaceAll(/(?<![^\n])# (?=\[[\w.-]+\]|[\w"*.-]+ = )/g, ""));
 }
