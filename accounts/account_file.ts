@@ -1,5 +1,5 @@
 /**
- * The file of accounts as a server reads it: looked at again while it runs, and never worse than before.
+ * The file of accounts as a server reads it: reread while it runs, and never worse than before.
  *
  * @module
  */
@@ -11,13 +11,13 @@ import { type Account, AccountsError, parseAccountsInSlices } from "./account.ts
 
 /** Octets; what is larger is no file of accounts. */
 const MAX_SIZE = 64 * 1024 * 1024;
-/** How long one look at the file counts, in milliseconds. */
-const LOOK_AGAIN = 1_000;
+/** How long one check of the file counts, in milliseconds. */
+const RECHECK_AFTER = 1_000;
 const OTHERS = 0o007;
 
 /** What it needs. */
 export interface AccountFileOptions {
-  /** Says when to look again. */
+  /** Says when to check again. */
   readonly clock: Clock;
   /** Told when the file cannot be used (`accounts.kept`), and of what was read (`accounts.read`). */
   readonly logger: Logger;
@@ -49,15 +49,15 @@ export class AccountFile {
   readonly #logger: Logger;
   #accounts: ReadonlyMap<string, Account> = new Map();
   #version = "";
-  #lookedAt: number;
-  /** The look that is under way. */
-  #looking: Promise<void> | undefined;
+  #checkedAt: number;
+  /** The check in progress. */
+  #checking: Promise<void> | undefined;
 
   private constructor(path: string, { clock, logger }: AccountFileOptions) {
     this.#path = path;
     this.#clock = clock;
     this.#logger = logger;
-    this.#lookedAt = clock.monotonic();
+    this.#checkedAt = clock.monotonic();
   }
 
   /**
@@ -78,13 +78,13 @@ export class AccountFile {
 
   /** The account of a login, as the file has it now or had it last while it could be read. */
   async find(login: string): Promise<Account | undefined> {
-    if (this.#clock.monotonic() - this.#lookedAt >= LOOK_AGAIN) {
-      await (this.#looking ??= this.#look().finally(() => this.#looking = undefined));
+    if (this.#clock.monotonic() - this.#checkedAt >= RECHECK_AFTER) {
+      await (this.#checking ??= this.#check().finally(() => this.#checking = undefined));
     }
     return this.#accounts.get(spellLogin(login));
   }
 
-  async #look(): Promise<void> {
+  async #check(): Promise<void> {
     const version = await versionOf(this.#path);
     if (version !== this.#version) {
       try {
@@ -98,7 +98,7 @@ export class AccountFile {
       }
       this.#version = version;
     }
-    this.#lookedAt = this.#clock.monotonic();
+    this.#checkedAt = this.#clock.monotonic();
   }
 
   #take({ accounts, mode }: ReadFile): void {

@@ -8,7 +8,7 @@
 // loop its turn.
 const SLICE_MS = 10;
 // How many calls share one look at the clock, which costs as much as the work between them.
-const ASKS_A_LOOK = 16;
+const CALLS_PER_CHECK = 16;
 
 /** The current slice of a long piece of work; tells when to yield to the event loop. */
 export class TimeSlice {
@@ -19,7 +19,7 @@ export class TimeSlice {
    * Whether this slice has lasted long enough. Ask before each small step; with `surely` after a larger one.
    */
   isOver({ surely = false } = {}): boolean {
-    return (surely || ++this.#asked % ASKS_A_LOOK === 0) && performance.now() - this.#began > SLICE_MS;
+    return (surely || ++this.#asked % CALLS_PER_CHECK === 0) && performance.now() - this.#began > SLICE_MS;
   }
 
   /** Yields to the event loop, and begins the next slice. */

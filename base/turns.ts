@@ -16,7 +16,7 @@ const STRETCH = 20;
 /** Under load, the interval in milliseconds of the timer that shows when the event loop had its turn. */
 const HEARTBEAT = 5;
 /** Cost after which the clock is read, which takes half a microsecond. */
-const LOOK = 64 * 1024;
+const CLOCK_CHECK = 64 * 1024;
 /** Flows that resume in one turn, in the order of waiting, each with at least one piece of work. */
 const GO_AT_ONCE = 8;
 /** A flow that has spent less than this in a turn never waits: an EHLO need not queue with gigabytes of mail data. */
@@ -61,9 +61,9 @@ class EventLoop {
   spend(cost: number, inTurn: number): Promise<void> | void {
     if (!this.#held) {
       this.#spent += cost;
-      if (this.#spent < LOOK) return;
+      if (this.#spent < CLOCK_CHECK) return;
       this.#spent = 0;
-      if (!this.#look()) return;
+      if (!this.#checkClock()) return;
     }
     if (inTurn <= LITTLE) return;
     return new Promise((resolve) => {
@@ -73,7 +73,7 @@ class EventLoop {
   }
 
   /** Whether the event loop is held for too long. */
-  #look(): boolean {
+  #checkClock(): boolean {
     const now = this.#clock.monotonic();
     this.#looked = true;
     if (this.#heartbeat === undefined) {

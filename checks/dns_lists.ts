@@ -93,7 +93,7 @@ export class DnsLists implements Disposable {
    * the list's own text only where it matters: of the first list with the deciding action. Never rejects.
    * @param options `resolver`: asked instead of the one for the tests, with a bound of its own
    */
-  async look(ip: string, options: { readonly resolver?: Resolver } = {}): Promise<Listing[]> {
+  async query(ip: string, options: { readonly resolver?: Resolver } = {}): Promise<Listing[]> {
     const address = unmappedAddress(ip);
     const family = address.includes(":") ? "ipv6" : "ipv4";
     const { lists } = this.#options;

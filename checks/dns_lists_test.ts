@@ -43,7 +43,7 @@ const started = async (zone: Record<string, StaticName>, lists = LISTS) => {
 Deno.test("DnsLists looks up an address in each list, and the text of the one that decides", async () => {
   const { dnsLists, resolver } = await started(ZONE);
   const look = async (ip: string) =>
-    (await dnsLists.look(ip)).map((
+    (await dnsLists.query(ip)).map((
       { list, code, text },
     ) => [list.zone, code, ...(text === undefined ? [] : [text])]);
   assert.deepEqual(await look("192.0.2.1"), [
@@ -76,7 +76,7 @@ Deno.test("DnsLists cuts the text of a list", async () => {
     ...ALIVE("bad.list"),
     "1.2.0.192.bad.list": { a: ["127.0.0.2"], txt: ["x".repeat(60_000), "y"] },
   });
-  assert.equal((await dnsLists.look("192.0.2.1"))[0]?.text?.length, 200);
+  assert.equal((await dnsLists.query("192.0.2.1"))[0]?.text?.length, 200);
 });
 
 Deno.test("DnsLists ignores a list that is dead or lists the world, and says so once", async () => {
@@ -106,7 +106,7 @@ Deno.test("DnsLists ignores a list that is dead or lists the world, and says so 
     using dnsLists = new DnsLists({ lists, resolver, clock, logger: log });
     await dnsLists.start();
     await clock.advance(25 * 3600_000);
-    assert.deepEqual(await dnsLists.look("192.0.2.1"), []);
+    assert.deepEqual(await dnsLists.query("192.0.2.1"), []);
     const said = log.events.filter(({ event }) => event === "dns_list.ignored");
     assert.equal(said.length, 1);
     assert.match(String(said[0]?.fields.reason), reason);
@@ -118,8 +118,8 @@ Deno.test("DnsLists takes a list of IPv6 addresses for those alone", async () =>
     { [`${IPV6_TEST(2)}.six.list`]: { a: ["127.0.0.2"] }, "1.2.0.192.six.list": { a: ["127.0.0.2"] } },
     [{ zone: "six.list", action: "refuse" }],
   );
-  assert.deepEqual(await dnsLists.look("192.0.2.1"), []);
-  await dnsLists.look("2001:db8::1");
+  assert.deepEqual(await dnsLists.query("192.0.2.1"), []);
+  await dnsLists.query("2001:db8::1");
   assert.match(resolver.asked.at(-1) ?? "", /^a 1\.0.*\.six\.list$/);
 });
 
@@ -133,19 +133,19 @@ Deno.test("DnsLists tests again daily: a list that dies is left, one that comes 
     clock,
     logger: log,
   });
-  assert.deepEqual(await dnsLists.look("192.0.2.1"), []);
+  assert.deepEqual(await dnsLists.query("192.0.2.1"), []);
   await dnsLists.start();
-  assert.equal((await dnsLists.look("192.0.2.1")).length, 1);
+  assert.equal((await dnsLists.query("192.0.2.1")).length, 1);
   // DNS fails for a while: what was known stands.
   zone["2.0.0.127.x.list"] = { fails: ["a"] };
   await clock.advance(25 * 3600_000);
-  assert.equal((await dnsLists.look("192.0.2.1")).length, 1);
+  assert.equal((await dnsLists.query("192.0.2.1")).length, 1);
   delete zone["2.0.0.127.x.list"];
   await clock.advance(25 * 3600_000);
-  assert.deepEqual(await dnsLists.look("192.0.2.1"), []);
+  assert.deepEqual(await dnsLists.query("192.0.2.1"), []);
   Object.assign(zone, ALIVE("x.list"));
   await clock.advance(3600_000);
-  assert.equal((await dnsLists.look("192.0.2.1")).length, 1);
+  assert.equal((await dnsLists.query("192.0.2.1")).length, 1);
   assert.deepEqual(log.events.map(({ event }) => event), ["dns_list.ignored", "dns_list.used_again"]);
 });
 
@@ -162,8 +162,8 @@ Deno.test("DnsLists tests again soon where DNS failed at the start, and uses no 
     logger: silentLogger,
   });
   await dnsLists.start();
-  assert.deepEqual(await dnsLists.look("192.0.2.1"), []);
+  assert.deepEqual(await dnsLists.query("192.0.2.1"), []);
   Object.assign(zone, ALIVE("x.list"));
   await clock.advance(300_000);
-  assert.equal((await dnsLists.look("192.0.2.1")).length, 1);
+  assert.equal((await dnsLists.query("192.0.2.1")).length, 1);
 });

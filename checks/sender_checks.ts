@@ -51,7 +51,7 @@ export async function checkSender(
     spf ? ask(mailFrom) : undefined,
     both ? ask("") : undefined,
     checkIprev(ip, { resolver }),
-    lists?.look(ip, { resolver }) ?? [],
+    lists?.query(ip, { resolver }) ?? [],
   ]);
   return {
     ...(sender && { spf: sender }),

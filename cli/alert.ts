@@ -7,7 +7,7 @@ import type { Command } from "commander";
 import { errorText } from "../base/error_text.ts";
 import { systemClock } from "../base/clock.ts";
 import { loadConfig } from "../config/load.ts";
-import type { Trouble } from "../doctor/trouble_watch.ts";
+import type { Problem } from "../doctor/problem_watch.ts";
 import { alertWays } from "../server/alert_parts.ts";
 import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
 import type { Io } from "../server/io.ts";
@@ -21,7 +21,7 @@ interface Flags {
 /** Registers the subcommand and its own subcommands. */
 export function registerAlert(program: Command, { io, action }: Registrar): void {
   const alert = program.command("alert")
-    .description("tell somebody of trouble by the ways of [alerts]")
+    .description("send alerts through the channels in [alerts]")
     .addHelpText("after", examples("mailapp alert test"));
   alert.command("test")
     .description("send a test alert by every way, and say which of them works")
@@ -36,13 +36,13 @@ export function registerAlert(program: Command, { io, action }: Registrar): void
     .action(action((unit: string, flags: Flags) => tell(failedUnit(unit), { flags, io })));
 }
 
-const TEST: Trouble = {
+const TEST: Problem = {
   kind: "test",
   what: "this is a test: alerts of mailapp reach you",
   next: "Nothing needs to be done.",
 };
 
-function failedUnit(unit: string): Trouble {
+function failedUnit(unit: string): Problem {
   const name = unit.slice(0, 200);
   return {
     kind: "server",
@@ -53,7 +53,7 @@ function failedUnit(unit: string): Trouble {
 }
 
 async function tell(
-  trouble: Trouble,
+  problem: Problem,
   { flags, io }: { readonly flags: Flags; readonly io: Io },
 ): Promise<ExitCode> {
   const config = await loadConfig(flags.config, { env: io.env });
@@ -65,7 +65,7 @@ async function tell(
     hostname: config.hostname,
     server: "mailapp alert",
     at: systemClock.now(),
-    firing: [trouble],
+    firing: [problem],
     resolved: [],
   };
   let failed = false;

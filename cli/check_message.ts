@@ -55,7 +55,7 @@ export function registerCheckMessage(program: Command, { io, action }: Registrar
 }
 
 /** Octets of a header section that are searched for the message's origin. */
-const MAX_LOOK = 1024 * 1024;
+const MAX_SEARCHED = 1024 * 1024;
 /** The limit of serve-in. */
 const MAX_HEADER = 32 * 1024 * 1024;
 
@@ -170,7 +170,7 @@ const LF = 10;
 async function readHeader(path: string): Promise<HeaderSection> {
   const collector = new HeaderCollector();
   for await (const piece of readPieces(path)) {
-    if (collector.push(piece) !== undefined || collector.octets > MAX_LOOK) break;
+    if (collector.push(piece) !== undefined || collector.octets > MAX_SEARCHED) break;
   }
   return collector.section;
 }

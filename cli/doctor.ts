@@ -27,7 +27,7 @@ import type {
   Setup,
   WayOut,
 } from "../doctor/setup.ts";
-import { currentTroubles } from "../doctor/trouble_watch.ts";
+import { currentProblems } from "../doctor/problem_watch.ts";
 import { createDial } from "../net/dial.ts";
 import { addressesBehind, type ListenAddress } from "../net/interfaces.ts";
 import { showEndpoint } from "../net/listen.ts";
@@ -46,7 +46,7 @@ import { acmeCertificateState, readCertificate } from "../server/server_parts.ts
 import { allServers } from "../server/servers.ts";
 import { vitalFiles, vitalPlaces } from "../server/storage_parts.ts";
 import { guardedPaths } from "../server/rights.ts";
-import { causeOfOurs, relayTroubleFile } from "../server/trouble_parts.ts";
+import { causeOfOurs, relayProblemFile } from "../server/problem_parts.ts";
 import { CertificateError } from "../tls/certificates.ts";
 import { storageTester } from "./command_line/service_account.ts";
 import { printJson } from "./command_line/json.ts";
@@ -309,7 +309,7 @@ async function queueState(config: Config): Promise<QueueState | { readonly forbi
       running: server !== undefined,
       messages: waiting(server?.list({})),
       lateAfter: config.serveOut.delayNoticeAfterMs,
-      troubles: await currentTroubles(relayTroubleFile(config), systemClock.now()),
+      problems: await currentProblems(relayProblemFile(config), systemClock.now()),
     };
   } catch (error) {
     if (error instanceof CommandError) return { forbidden: errorText(error) };

@@ -24,7 +24,7 @@ import { configOption, examples, parseServerName, type Registrar } from "./comma
 const TIMEOUT = 5_000;
 
 /** Milliseconds between two tries of `--wait`. */
-const LOOK_AGAIN = 250;
+const POLL_INTERVAL = 250;
 
 interface Flags {
   readonly config?: string;
@@ -90,7 +90,7 @@ async function healthcheck(
     } catch (error) {
       if (systemClock.monotonic() > deadline) throw error;
     }
-    await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN));
+    await new Promise((resolve) => setTimeout(resolve, POLL_INTERVAL));
   }
 }
 

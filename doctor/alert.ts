@@ -6,7 +6,7 @@
  */
 import { createHmac, randomUUID } from "node:crypto";
 import { errorText } from "../base/error_text.ts";
-import type { Trouble } from "./trouble_watch.ts";
+import type { Problem } from "./problem_watch.ts";
 
 /** The content of an alert. */
 export interface Alert {
@@ -16,10 +16,10 @@ export interface Alert {
   readonly server: string;
   /** Milliseconds since the epoch. */
   readonly at: number;
-  /** Present troubles; empty in an alert that only reports resolved ones. */
-  readonly firing: readonly Trouble[];
-  /** Resolved troubles. */
-  readonly resolved: readonly Pick<Trouble, "kind" | "about">[];
+  /** Present problems; empty in an alert that only reports resolved ones. */
+  readonly firing: readonly Problem[];
+  /** Resolved problems. */
+  readonly resolved: readonly Pick<Problem, "kind" | "about">[];
 }
 
 /** The forms of a request. */
@@ -50,7 +50,7 @@ export interface AlertRequest {
 
 /** In milliseconds. */
 const TIMEOUT = 15_000;
-/** Upper bound of the troubles listed in one alert; further ones are counted. */
+/** Upper bound of the problems listed in one alert; further ones are counted. */
 const MAX_TOLD = 20;
 
 /** The subject line and the text of an alert. */

@@ -75,7 +75,7 @@ export class MaildirDelivery implements Delivery {
   readonly #slots = new Slots(FILES_AT_ONCE);
   readonly #growing = new Slots(GROWING_AT_ONCE);
   readonly #maildirs = new Map<string, Maildir>();
-  readonly #complaint: Seldom;
+  readonly #unwritableWarning: Seldom;
   #mailboxes: Mailboxes;
 
   /** Does not touch the disk. */
@@ -86,7 +86,7 @@ export class MaildirDelivery implements Delivery {
     this.minFreeSpace = options.minFreeSpace;
     this.#logger = options.logger;
     const clock = this.#clock = options.clock ?? systemClock;
-    this.#complaint = new Seldom(clock);
+    this.#unwritableWarning = new Seldom(clock);
     this.#reserve = new SpaceReserve({
       paths: () => [this.#mailboxes.root, this.#staging.directory],
       minFreeSpace: () => this.minFreeSpace,
@@ -135,7 +135,7 @@ export class MaildirDelivery implements Delivery {
         await this.#maildir(mailbox).check();
       } catch (error) {
         const fault = error instanceof StorageError ? error.fault : "other";
-        this.#logger[this.#complaint.isDue(mailbox.path) ? "error" : "debug"]("mailbox.unwritable", {
+        this.#logger[this.#unwritableWarning.isDue(mailbox.path) ? "error" : "debug"]("mailbox.unwritable", {
           session: origin.id,
           mailbox: mailbox.address,
           path: mailbox.path,

@@ -34,7 +34,7 @@ export interface Trust {
  * Checks whether a directory exists, without following a symbolic link.
  * @throws {StorageError} `denied` when something else is there, or a directory that another account could swap
  */
-export function lookAtDirectory(
+export function examineDirectory(
   path: string,
   { fileSystem, ...trust }: Trust & { readonly fileSystem: FileSystem },
 ): DirectoryIdentity | undefined {

@@ -10,8 +10,8 @@ import { NewFile } from "../storage/new_file.ts";
 import { attemptSync, errorCode } from "../storage/storage_error.ts";
 import {
   type DirectoryIdentity,
+  examineDirectory,
   isSame,
-  lookAtDirectory,
   MAILDIR_MODE,
   makeDirectory,
 } from "./directories.ts";
@@ -74,7 +74,7 @@ export class Folder implements MaildirFolder {
     const { maildir, uid, fileSystem } = this.#options;
     const gid = attemptSync("look at", maildir, () => fileSystem.lstatSync(maildir).gid);
     const trust = { uid, gid, fileSystem };
-    return lookAtDirectory(this.#path, trust) && lookAtDirectory(this.directory, trust);
+    return examineDirectory(this.#path, trust) && examineDirectory(this.directory, trust);
   }
 
   async #make(): Promise<void> {

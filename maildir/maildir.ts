@@ -14,8 +14,8 @@ import { NewFile } from "../storage/new_file.ts";
 import { attempt, errorCode, StorageError } from "../storage/storage_error.ts";
 import {
   type DirectoryIdentity,
+  examineDirectory,
   isSame,
-  lookAtDirectory,
   MAILDIR_MODE,
   makeDirectory,
 } from "./directories.ts";
@@ -296,7 +296,7 @@ export class Maildir {
 
   /** Whether the directory is there. */
   #look(path: string): boolean {
-    const seen = lookAtDirectory(path, { uid: this.#uid, fileSystem: this.#fileSystem });
+    const seen = examineDirectory(path, { uid: this.#uid, fileSystem: this.#fileSystem });
     if (path === this.#new) this.#seenNew = seen;
     return seen !== undefined;
   }

@@ -30,7 +30,7 @@ const TAB = 9;
 const COLON = 58;
 
 // How much of a field is read before the decision; a longer field is decided by its beginning.
-const MAX_LOOK = 2048;
+const MAX_BEGINNING = 2048;
 const NOTHING = new Uint8Array(0);
 const EMPTY_LINE = new Uint8Array([CR, LF]);
 const RECEIVED = "received";
@@ -73,7 +73,7 @@ export class HeaderFilter implements SeenField {
   #lineStart = true;
   /** Whether a line of the body stands where the empty line should. */
   #textFollows = false;
-  #look: Uint8Array = NOTHING;
+  #beginning: Uint8Array = NOTHING;
   #nameEnd = 0;
 
   /** Without `unwanted` it removes nothing. */
@@ -82,17 +82,17 @@ export class HeaderFilter implements SeenField {
   }
 
   get name(): string {
-    return latin1(this.#look, 0, this.#nameEnd).toLowerCase();
+    return latin1(this.#beginning, 0, this.#nameEnd).toLowerCase();
   }
 
   get whole(): boolean {
-    return this.#look.length < MAX_LOOK;
+    return this.#beginning.length < MAX_BEGINNING;
   }
 
   value(): string {
-    const look = this.#look;
-    const colon = skipSpace(look, this.#nameEnd, look.length);
-    return unfold(latin1(look, Math.min(colon + 1, look.length)));
+    const beginning = this.#beginning;
+    const colon = skipSpace(beginning, this.#nameEnd, beginning.length);
+    return unfold(latin1(beginning, Math.min(colon + 1, beginning.length)));
   }
 
   /** Takes bytes and adds to `pieces` what goes on: parts of the chunk, as large as they can be. */
@@ -119,7 +119,7 @@ export class HeaderFilter implements SeenField {
       const lf = chunk.indexOf(LF, at);
       this.#lineStart = lf >= 0;
       at = lf < 0 ? length : lf + 1;
-      if (this.#field === "undecided" && this.#heldLength + at - fieldStart >= MAX_LOOK) {
+      if (this.#field === "undecided" && this.#heldLength + at - fieldStart >= MAX_BEGINNING) {
         from = this.#endField(chunk, { from, fieldStart, end: at }, pieces);
         fieldStart = at;
       } else if (this.#field === "dropped") {
@@ -151,7 +151,7 @@ export class HeaderFilter implements SeenField {
     if (this.#field !== "undecided") return from;
     this.fieldCount++;
     const before = this.#heldLength;
-    const part = chunk.subarray(fieldStart, Math.min(end, fieldStart + MAX_LOOK - before));
+    const part = chunk.subarray(fieldStart, Math.min(end, fieldStart + MAX_BEGINNING - before));
     let field = part;
     if (before > 0) field = this.#hold(part);
     this.#heldLength = 0;
@@ -189,7 +189,7 @@ export class HeaderFilter implements SeenField {
       return mark;
     }
     const isLine = this.whole && line === field.length && lf >= 0;
-    if (isLine && isMboxLine(field, mark) && this.#mboxLines.length + line <= MAX_LOOK) {
+    if (isLine && isMboxLine(field, mark) && this.#mboxLines.length + line <= MAX_BEGINNING) {
       this.#mboxLines = concat(this.#mboxLines, field);
       return undefined;
     }
@@ -209,7 +209,7 @@ export class HeaderFilter implements SeenField {
   }
 
   #hold(bytes: Uint8Array): Uint8Array {
-    this.#held ??= new Uint8Array(MAX_LOOK);
+    this.#held ??= new Uint8Array(MAX_BEGINNING);
     this.#held.set(bytes, this.#heldLength);
     this.#heldLength += bytes.length;
     return this.#held.subarray(0, this.#heldLength);
@@ -221,7 +221,7 @@ export class HeaderFilter implements SeenField {
     // A line that is not a field ends the header section for some readers and not for others: only the empty line does
     // here, so that no forged field can follow such a line.
     if (name === 0 || (field[colon] !== COLON && !this.#hidesColon(field, name))) return true;
-    this.#look = field;
+    this.#beginning = field;
     this.#nameEnd = name;
     if (name === RECEIVED.length && this.name === RECEIVED) {
       this.receivedCount++;
@@ -235,7 +235,7 @@ export class HeaderFilter implements SeenField {
 
   /** Whether there is only white space after the name as far as was looked, so that a colon may still come. */
   #hidesColon(field: Uint8Array, name = nameEnd(field, 0, field.length)): boolean {
-    if (name === 0 || name === MAX_LOOK || field.length < MAX_LOOK) return false;
-    return skipSpace(field, name, MAX_LOOK) === MAX_LOOK;
+    if (name === 0 || name === MAX_BEGINNING || field.length < MAX_BEGINNING) return false;
+    return skipSpace(field, name, MAX_BEGINNING) === MAX_BEGINNING;
   }
 }

@@ -56,7 +56,7 @@ const HOUR = 3_600_000;
 /** A policy that no mail has gone by for so long is not kept alive beyond its time; milliseconds. */
 const IN_USE = 90 * 24 * HOUR;
 /** A domain without a policy, or with one that was looked at, is not asked again for so long; milliseconds. */
-const LOOK_AGAIN = 60_000;
+const LOOKUP_LIFETIME = 60_000;
 /** After a fetch that failed; milliseconds (RFC 8461 §3.3 asks for five minutes at least). */
 const FETCH_AGAIN = 5 * 60_000;
 /** A policy is fetched anew when so much of its life is left, whatever its id. */
@@ -64,7 +64,7 @@ const REFRESH_BEFORE = 0.25;
 const MAX_POLICIES = 20_000;
 /** Characters of all policies together, on disk and in memory. */
 const MAX_TEXT = 16 * 1024 * 1024;
-const MAX_LOOKED_AT = 50_000;
+const MAX_LOOKUPS = 50_000;
 const MAX_FETCHES = 20;
 const MAX_WAITING = 1_000;
 const SAVE_AFTER = 5_000;
@@ -79,7 +79,7 @@ const firstExpiry = gauges("mailapp_mta_sts_first_expiry_timestamp_seconds", {
 });
 
 /** What was found out of late about a domain. Times in `clock.monotonic()`. */
-interface Look {
+interface Lookup {
   readonly until: number;
   readonly failure?: FetchFailure;
   readonly why?: string;
@@ -89,7 +89,7 @@ interface Look {
 export class Policies {
   readonly #options: PoliciesOptions;
   readonly #kept = new Map<string, KeptPolicy>();
-  readonly #looked = new Map<string, Look>();
+  readonly #lookups = new Map<string, Lookup>();
   readonly #running = new Map<string, Promise<void>>();
   readonly #stopping = new AbortController();
   readonly #fetches = new Slots(MAX_FETCHES);
@@ -132,7 +132,7 @@ export class Policies {
 
   /** Why a policy that a domain announces could not be had of late; asks nothing. */
   failure(domain: string): FetchFailure | undefined {
-    return this.#looked.get(domain)?.failure;
+    return this.#lookups.get(domain)?.failure;
   }
 
   /** The policy that is kept for a domain, if it still applies; asks nothing. */
@@ -150,11 +150,11 @@ export class Policies {
     { signal }: { readonly signal?: AbortSignal } = {},
   ): PolicyAnswer | Promise<PolicyAnswer> {
     const known = this.#use(domain);
-    const look = this.#looked.get(domain);
-    const fresh = look !== undefined && look.until > this.#options.clock.monotonic();
-    const running = fresh ? undefined : this.#lookAfter(domain);
+    const lookup = this.#lookups.get(domain);
+    const fresh = lookup !== undefined && lookup.until > this.#options.clock.monotonic();
+    const running = fresh ? undefined : this.#update(domain);
     if (known !== undefined) return known;
-    return running === undefined ? none(look) : this.#first(domain, { running, signal });
+    return running === undefined ? none(lookup) : this.#first(domain, { running, signal });
   }
 
   /** Stops fetching, and writes down what is not yet. */
@@ -197,19 +197,19 @@ export class Policies {
     { running, signal }: { readonly running: Promise<void>; readonly signal: AbortSignal | undefined },
   ): Promise<PolicyAnswer> {
     await this.#atMost(running, { milliseconds: FIRST_WAIT, signal });
-    return this.#use(domain) ?? none(this.#looked.get(domain));
+    return this.#use(domain) ?? none(this.#lookups.get(domain));
   }
 
   /** Asks for the record and, where the id is new or the policy old, for the policy; once at a time for each domain. */
-  #lookAfter(domain: string): Promise<void> {
+  #update(domain: string): Promise<void> {
     const running = this.#running.get(domain);
     if (running !== undefined) return running;
-    const started = this.#look(domain).finally(() => this.#running.delete(domain));
+    const started = this.#fetchPolicy(domain).finally(() => this.#running.delete(domain));
     this.#running.set(domain, started);
     return started;
   }
 
-  async #look(domain: string): Promise<void> {
+  async #fetchPolicy(domain: string): Promise<void> {
     const { resolver, clock } = this.#options;
     const { signal } = this.#stopping;
     const answer = await resolver.txt(`_mta-sts.${domain}`, { signal });
@@ -217,7 +217,7 @@ export class Policies {
     const id = answer.kind === "found" ? policyId(answer.records) : undefined;
     if (id === undefined || (kept !== undefined && kept.id === id && !this.#isOld(kept))) {
       // A record that is gone does not undo a policy that is kept (§5.1); it lives until its max_age.
-      this.#note(domain, { until: clock.monotonic() + LOOK_AGAIN });
+      this.#note(domain, { until: clock.monotonic() + LOOKUP_LIFETIME });
       return;
     }
     if (this.#waiting >= MAX_WAITING) return;
@@ -242,7 +242,7 @@ export class Policies {
       return;
     }
     const { policy, text } = fetched;
-    this.#note(domain, { until: clock.monotonic() + LOOK_AGAIN });
+    this.#note(domain, { until: clock.monotonic() + LOOKUP_LIFETIME });
     const now = clock.now();
     const usedAt = this.#kept.get(domain)?.usedAt ?? now;
     this.#keep({ domain, id, policy, text, fetchedAt: now, usedAt });
@@ -263,8 +263,8 @@ export class Policies {
     );
     for (const { domain } of old) {
       if (this.#stopping.signal.aborted) return;
-      const look = this.#looked.get(domain);
-      if (look === undefined || look.until <= clock.monotonic()) await this.#lookAfter(domain);
+      const lookup = this.#lookups.get(domain);
+      if (lookup === undefined || lookup.until <= clock.monotonic()) await this.#update(domain);
     }
     if (this.#unsaved) this.#saving ??= this.#saveSoon();
   }
@@ -274,7 +274,7 @@ export class Policies {
     if (kept === undefined || this.#isAlive(kept)) return kept;
     this.#drop(kept);
     // Now is the time to look for it again.
-    if (this.#looked.get(domain)?.failure === undefined) this.#looked.delete(domain);
+    if (this.#lookups.get(domain)?.failure === undefined) this.#lookups.delete(domain);
     return undefined;
   }
 
@@ -311,10 +311,10 @@ export class Policies {
     if (this.#kept.delete(kept.domain)) this.#characters -= kept.text.length;
   }
 
-  #note(domain: string, look: Look): void {
-    this.#looked.delete(domain);
-    if (this.#looked.size >= MAX_LOOKED_AT) this.#looked.clear();
-    this.#looked.set(domain, look);
+  #note(domain: string, lookup: Lookup): void {
+    this.#lookups.delete(domain);
+    if (this.#lookups.size >= MAX_LOOKUPS) this.#lookups.clear();
+    this.#lookups.set(domain, lookup);
   }
 
   async #saveSoon(): Promise<void> {
@@ -360,8 +360,8 @@ export class Policies {
   }
 }
 
-function none(look: Look | undefined): PolicyAnswer {
-  const { failure, why } = look ?? {};
+function none(lookup: Lookup | undefined): PolicyAnswer {
+  const { failure, why } = lookup ?? {};
   return {
     kind: "none",
     ...(failure !== undefined && { failure }),

@@ -6,7 +6,7 @@
 import type { LogLevel } from "../base/log.ts";
 import { ACCOUNT_EVENTS, CHECK_EVENTS, MAILBOX_EVENTS, SESSION_EVENTS } from "./events/incoming.ts";
 import { MAILDROP_EVENTS, POLICY_EVENTS, SENDING_EVENTS } from "./events/sending.ts";
-import { CERTIFICATE_EVENTS, LOG_EVENTS, PROCESS_EVENTS, TROUBLE_EVENTS } from "./events/servers.ts";
+import { CERTIFICATE_EVENTS, LOG_EVENTS, PROBLEM_EVENTS, PROCESS_EVENTS } from "./events/servers.ts";
 
 /** The levels of an event, as text: one, or several with commas where it depends. */
 export type EventLevels = LogLevel | `${LogLevel}, ${LogLevel}`;
@@ -33,7 +33,7 @@ export const EVENT_GROUPS: readonly EventGroup[] = [
   LOG_EVENTS,
   CERTIFICATE_EVENTS,
   PROCESS_EVENTS,
-  TROUBLE_EVENTS,
+  PROBLEM_EVENTS,
   ACCOUNT_EVENTS,
   SESSION_EVENTS,
   MAILBOX_EVENTS,

@@ -35,8 +35,8 @@ import {
   NO_STARTTLS,
   Refusal,
   refused,
+  type TlsFailure,
   type TlsProblem,
-  type TlsTrouble,
 } from "./session_tls.ts";
 import { errorText } from "../base/error_text.ts";
 
@@ -149,9 +149,9 @@ export async function openSession(
     return first;
   }
   unusable.add();
-  const { attempt, tlsTrouble } = first;
-  if (tlsTrouble === undefined || target.tls !== "prefer" || signal?.aborted) return first;
-  if (tlsTrouble === "passing" && !peers.refusesTlsStill(reached)) return first;
+  const { attempt, tlsFailure } = first;
+  if (tlsFailure === undefined || target.tls !== "prefer" || signal?.aborted) return first;
+  if (tlsFailure === "passing" && !peers.refusesTlsStill(reached)) return first;
   // Never on the connection whose handshake failed, nor on one that an attacker may have written into.
   const { host, address } = reached;
   logger.warn("host.plaintext", { host, address, reason: attempt.error ?? attempt.reply });
@@ -178,7 +178,7 @@ function noteTesting(
 
 /** A failure, and whether it is only for lack of TLS, for now or for good. */
 interface DialogueFailure extends OpenFailure {
-  readonly tlsTrouble?: TlsTrouble;
+  readonly tlsFailure?: TlsFailure;
   readonly problem?: TlsProblem;
   readonly dane: DaneNeed;
 }
@@ -198,7 +198,7 @@ async function openDialogue(
     end: AttemptEnd,
     more: {
       reached?: boolean;
-      tlsTrouble?: TlsTrouble | undefined;
+      tlsFailure?: TlsFailure | undefined;
       problem?: TlsProblem | undefined;
     } = {},
   ): DialogueFailure => ({
@@ -207,7 +207,7 @@ async function openDialogue(
     unanswered,
     attempt: attemptRecord(target, at, { ...end, ...asked }),
     ...(more.reached !== undefined && { reached: more.reached }),
-    ...(more.tlsTrouble && { tlsTrouble: more.tlsTrouble }),
+    ...(more.tlsFailure && { tlsFailure: more.tlsFailure }),
     ...(more.problem && { problem: more.problem }),
     dane,
   });
@@ -297,8 +297,8 @@ async function openDialogue(
     const shown = tls === "none" ? {} : { tls };
     if (error instanceof Refusal) {
       await client.quit();
-      const { end, tlsTrouble, problem } = error;
-      return failure({ ...end, ...shown }, { reached: true, tlsTrouble, problem });
+      const { end, tlsFailure, problem } = error;
+      return failure({ ...end, ...shown }, { reached: true, tlsFailure, problem });
     }
     client.close();
     if (!(error instanceof DialogueError)) {
@@ -315,7 +315,7 @@ async function openDialogue(
     const where = errorAt(stage, message);
     return failure({ status: faultStatus(fault), error: where, said, ...shown }, {
       reached: true,
-      ...(brokenOff && { tlsTrouble: "passing", problem: { type: "validation-failure", why: where } }),
+      ...(brokenOff && { tlsFailure: "passing", problem: { type: "validation-failure", why: where } }),
     });
   } finally {
     signal?.removeEventListener("abort", abort);

@@ -43,23 +43,23 @@ export const NO_STARTTLS: TlsProblem = {
 };
 
 /** Whether TLS fails for a while, so that the host counts as not available, or for good. */
-export type TlsTrouble = "passing" | "lasting";
+export type TlsFailure = "passing" | "lasting";
 
 /** The dialogue cannot go on, though the connection stands. */
 export class Refusal extends Error {
   readonly end: AttemptEnd;
-  readonly tlsTrouble: TlsTrouble | undefined;
+  readonly tlsFailure: TlsFailure | undefined;
   readonly problem: TlsProblem | undefined;
   constructor(
     end: AttemptEnd,
-    { tlsTrouble, problem }: {
-      readonly tlsTrouble?: TlsTrouble | undefined;
+    { tlsFailure, problem }: {
+      readonly tlsFailure?: TlsFailure | undefined;
       readonly problem?: TlsProblem | undefined;
     } = {},
   ) {
     super(end.error);
     this.end = end;
-    this.tlsTrouble = tlsTrouble;
+    this.tlsFailure = tlsFailure;
     this.problem = problem;
   }
 }
@@ -67,14 +67,14 @@ export class Refusal extends Error {
 /** The server's reply does not let the dialogue go on. */
 export function refused(
   reply: RemoteReply,
-  { tlsTrouble, problem }: {
-    readonly tlsTrouble?: TlsTrouble | undefined;
+  { tlsFailure, problem }: {
+    readonly tlsFailure?: TlsFailure | undefined;
     readonly problem?: TlsProblem | undefined;
   } = {},
 ): Refusal {
   const end = { status: temporaryStatus(reply), reply };
-  // Whoever closes with 421 has other troubles than TLS.
-  return reply.code === 421 ? new Refusal(end) : new Refusal(end, { tlsTrouble, problem });
+  // Whoever closes with 421 has other problems than TLS.
+  return reply.code === 421 ? new Refusal(end) : new Refusal(end, { tlsFailure, problem });
 }
 
 /** What DNSSEC says of the host's certificate; nothing where the configuration asks for less. */
@@ -184,7 +184,7 @@ export async function encrypt(
   } catch (error) {
     if (!handshake || error instanceof Refusal || error instanceof DialogueError) throw error;
     throw new Refusal({ status: "4.7.5", error: `${handshakeError(error)}${asker}` }, {
-      tlsTrouble: optional ? "lasting" : undefined,
+      tlsFailure: optional ? "lasting" : undefined,
       problem: handshakeProblem(error),
     });
   }
@@ -193,7 +193,7 @@ export async function encrypt(
     const { reply, tls } = await client.startTls(makeHandshake);
     if (tls !== undefined) return tls;
     throw refused(reply, {
-      tlsTrouble: optional ? reply.code >= 500 ? "lasting" : "passing" : undefined,
+      tlsFailure: optional ? reply.code >= 500 ? "lasting" : "passing" : undefined,
       problem: NO_STARTTLS,
     });
   }

@@ -10,7 +10,7 @@ import type { Config } from "../config/config.ts";
 import { type Alert, postAlert } from "../doctor/alert.ts";
 import { mailAlert } from "../doctor/alert_mail.ts";
 import { Dialogue } from "../doctor/dialogue.ts";
-import type { TroubleNews } from "../doctor/trouble_watch.ts";
+import type { ProblemNews } from "../doctor/problem_watch.ts";
 import { createDial } from "../net/dial.ts";
 import type { SocketAddress } from "../net/transport.ts";
 
@@ -71,7 +71,7 @@ async function firstLine(path: string | undefined): Promise<string | undefined> 
 export function alerter(
   config: Config,
   server: string,
-): ((news: TroubleNews) => Promise<void>) | undefined {
+): ((news: ProblemNews) => Promise<void>) | undefined {
   const ways = alertWays(config);
   if (ways.length === 0) return undefined;
   return async (news) => {

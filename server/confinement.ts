@@ -41,7 +41,7 @@ const KINDS = ["run", "ffi", "env", "sys", "net", "read", "write", "import"] as 
 /** Unanswered pings after which the server counts as unresponsive and the process ends. */
 const MAX_UNANSWERED = 4;
 /** Interval between reads of routes and addresses, in milliseconds. */
-const LOOK_AGAIN = 5_000;
+const POLL_INTERVAL = 5_000;
 
 /** Runs the server in its thread, and gives up all permissions of this one. Returns the exit code. */
 export async function confine(start: ServerStart, options: ConfineOptions): Promise<ExitCode> {
@@ -108,14 +108,14 @@ function giveUpPermissions(): void {
 
 function watchNetworkFiles(files: NetworkFiles, tell: (texts: NetworkTexts) => void): void {
   let told = "";
-  const look = () => {
+  const poll = () => {
     const texts = files.read();
     const seen = JSON.stringify(texts);
     if (seen !== told) tell(texts);
     told = seen;
   };
-  look();
-  Deno.unrefTimer(setInterval(look, LOOK_AGAIN));
+  poll();
+  Deno.unrefTimer(setInterval(poll, POLL_INTERVAL));
 }
 
 /** Whether this is a thread that {@linkcode confine} has started, and not the main one. */

@@ -30,7 +30,7 @@ import {
 export const LAUNCHER = "launcher";
 
 /** Interval between reads of the addresses, in milliseconds. */
-const LOOK_AGAIN = 5_000;
+const POLL_INTERVAL = 5_000;
 /**
  * New addresses often come together, as the two families do; after this time, in milliseconds, the server's thread is
  * replaced once for all of them.
@@ -84,11 +84,11 @@ class Launcher {
         this.#start = message.start;
         this.#addresses = message.start.addresses;
         // The main thread passes on routes and IPv6 addresses.
-        setInterval(() => this.#look(), LOOK_AGAIN);
+        setInterval(() => this.#poll(), POLL_INTERVAL);
         return this.#tell(message);
       case "network":
         this.#network.texts = message.texts;
-        return this.#look();
+        return this.#poll();
       case "stop":
         this.#stopped = true;
         clearTimeout(this.#settling);
@@ -141,7 +141,7 @@ class Launcher {
     const { grants } = this.#launch;
     this.#tell({ kind: "start", start: { ...this.#start, grants, addresses: this.#addresses } });
     if (this.#reloaded) this.#tell({ kind: "reload" });
-    this.#look();
+    this.#poll();
   }
 
   #ended(message: FromServer & { readonly kind: "ended" }): void {
@@ -155,7 +155,7 @@ class Launcher {
   }
 
   /** Finds the addresses to listen on now; if that fails the present ones stay. */
-  #look(): void {
+  #poll(): void {
     const found = this.#find();
     if (found === undefined || this.#replacing || this.#stopped || sameAddresses(found, this.#addresses)) {
       return;
@@ -207,7 +207,7 @@ class Launcher {
     if (found === undefined || this.#launch === undefined || this.#start === undefined || this.#stopped) {
       return;
     }
-    if (this.#beyond(found).length === 0) return this.#look();
+    if (this.#beyond(found).length === 0) return this.#poll();
     const { grants } = this.#launch;
     const net = [...this.#others(), ...this.#endpoints(found)];
     this.#launch = { ...this.#launch, grants: { ...grants, net } };

@@ -18,7 +18,7 @@ export class PasswordFileError extends Error {
 }
 
 // Milliseconds.
-const LOOK_AGAIN = 1_000;
+const RECHECK_AFTER = 1_000;
 // No password is longer; a larger file is something else.
 const MAX_SIZE = 65_536;
 
@@ -29,7 +29,7 @@ export class PasswordFile {
   readonly #logger: Logger;
   #password: string;
   #version: string;
-  #lookedAt: number;
+  #checkedAt: number;
 
   /**
    * Reads it.
@@ -39,15 +39,15 @@ export class PasswordFile {
     this.#path = path;
     this.#clock = clock;
     this.#logger = logger;
-    this.#lookedAt = clock.monotonic();
+    this.#checkedAt = clock.monotonic();
     [this.#password, this.#version] = [readPassword(path), versionOf(path)];
   }
 
   /** The password; the previous one if the file cannot be read now (`route.password_kept`). */
   get password(): string {
     const now = this.#clock.monotonic();
-    if (now - this.#lookedAt < LOOK_AGAIN) return this.#password;
-    this.#lookedAt = now;
+    if (now - this.#checkedAt < RECHECK_AFTER) return this.#password;
+    this.#checkedAt = now;
     const version = versionOf(this.#path);
     if (version === this.#version) return this.#password;
     try {

@@ -21,7 +21,7 @@ const READ = 0o4;
 const LIST = READ | ENTER;
 
 /** Directories in the data directory that are closed to others. */
-const ROOMS = ["spool", "dkim", "tls", "incoming", "submit", "acme", ACCOUNTS_DIRECTORY];
+const SUBDIRECTORIES = ["spool", "dkim", "tls", "incoming", "submit", "acme", ACCOUNTS_DIRECTORY];
 
 /** The table. Missing files are skipped. */
 export function guardedPaths(config: Config): GuardedPath[] {
@@ -42,7 +42,7 @@ export function guardedPaths(config: Config): GuardedPath[] {
     ...secret("[alerts] secret_file", alerts.webhook?.secretFile),
     ...secret("[alerts] password_file", alerts.mail?.passwordFile),
     { what: "data_dir", path: dataDir, others: LIST },
-    ...ROOMS.map((name) => ({ what: "data_dir", path: join(dataDir, name), others: NOTHING })),
+    ...SUBDIRECTORIES.map((name) => ({ what: "data_dir", path: join(dataDir, name), others: NOTHING })),
     ...secret("the accounts", accountsPath(config)),
     ...secret("[tls] self_signed", join(dataDir, "tls", "selfsigned.key")),
     ...secret("the control socket", join(dataDir, CONTROL_SOCKET)),

@@ -20,7 +20,7 @@ import { Listeners } from "./listeners.ts";
 import { incomingDirectory, missingCertificateWarnings, openMailboxes, requireDomains } from "./parts.ts";
 import { reloader } from "./reload.ts";
 import type { ServerContext, ServerStart } from "./server_start.ts";
-import { watchServeIn } from "./trouble_parts.ts";
+import { watchServeIn } from "./problem_parts.ts";
 import { openCertificates, openLog } from "./server_parts.ts";
 import { openMetrics } from "./metrics_parts.ts";
 import { VERSION } from "./version.ts";

@@ -74,7 +74,7 @@ function serveOutGrants(config: Config, { configFile }: GrantOptions): Grants {
       dataDir,
       configFile,
       ...passwords,
-      ...Object.values(dkim).flat().map(({ keyFile }) => keyRoom(keyFile)),
+      ...Object.values(dkim).flat().map(({ keyFile }) => keyDirectory(keyFile)),
       ...(dns.servers.length === 0 ? [RESOLV_CONF] : []),
       // To find the owner of a message in the maildrop.
       PASSWD_FILE,
@@ -87,7 +87,7 @@ function serveOutGrants(config: Config, { configFile }: GrantOptions): Grants {
 }
 
 /** The directory of a key, as the next key will be there too; only the key itself if that would be all of /etc. */
-function keyRoom(keyFile: string): string {
+function keyDirectory(keyFile: string): string {
   const directory = dirname(keyFile);
   return dirname(directory) === "/" ? keyFile : directory;
 }

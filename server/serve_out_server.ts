@@ -7,7 +7,7 @@ import { join } from "@std/path";
 import type { DkimSigner } from "../dkim/sign.ts";
 import type { Config } from "../config/config.ts";
 import type { Resolver } from "../dns/resolver.ts";
-import { RefusalWatch } from "../doctor/looks.ts";
+import { RefusalWatch } from "../doctor/problem_checks.ts";
 import type { Log } from "../observe/logger.ts";
 import type { Logger } from "../base/log.ts";
 import { ControlServer } from "../relay/control.ts";
@@ -51,14 +51,14 @@ import { openLog } from "./server_parts.ts";
 import { settingsName } from "./settings_name.ts";
 import { LAST_REPLIES } from "./signals.ts";
 import { openSpool, untilUnlocked } from "./spool_parts.ts";
-import { causeOfOurs, watchServeOut } from "./trouble_parts.ts";
+import { causeOfOurs, watchServeOut } from "./problem_parts.ts";
 import { openMetrics, queueMetrics } from "./metrics_parts.ts";
 import { TlsReports } from "./tls_report_parts.ts";
 import { VERSION } from "./version.ts";
 
 /** How long messages in flight may take after SIGTERM, in milliseconds. */
 const GRACE = 30_000;
-const LOOK_AGAIN = 30_000;
+const RECHECK_AFTER = 30_000;
 
 /** Serves until it is stopped; returns the exit code. */
 export async function runServeOut(start: ServerStart, context: ServerContext): Promise<ExitCode> {
@@ -223,11 +223,11 @@ async function schedulerSettings({ config, resolver }: Live, world: World): Prom
 /** Caches what is read of the machine's network for half a minute. */
 function remembered<T>(look: (last: T | undefined) => T): () => T {
   let value = look(undefined);
-  let until = systemClock.monotonic() + LOOK_AGAIN;
+  let until = systemClock.monotonic() + RECHECK_AFTER;
   return () => {
     if (systemClock.monotonic() < until) return value;
     value = look(value);
-    until = systemClock.monotonic() + LOOK_AGAIN;
+    until = systemClock.monotonic() + RECHECK_AFTER;
     return value;
   };
 }

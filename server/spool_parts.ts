@@ -12,8 +12,8 @@ import { systemBoot } from "./boot.ts";
 import { CommandError, EXIT } from "./exit_codes.ts";
 
 // A server that starts or stops, or a short `mailapp queue`, locks the spool for a moment.
-const LOOKS = 20;
-const LOOK_AGAIN = 50;
+const MAX_TRIES = 20;
+const RETRY_AFTER = 50;
 
 /** The spool's directory. */
 export function spoolDirectory({ dataDir }: Config): string {
@@ -62,14 +62,14 @@ export async function untilUnlocked<T>(
   work: () => Promise<T>,
   wait: (ms: number) => Promise<void> = sleep,
 ): Promise<T> {
-  for (let look = 1;; look++) {
+  for (let tries = 1;; tries++) {
     try {
       return await work();
     } catch (error) {
       const locked = error instanceof CommandError && error.cause instanceof SpoolLockedError;
-      if (!locked || look === LOOKS) throw error;
+      if (!locked || tries === MAX_TRIES) throw error;
     }
-    await wait(LOOK_AGAIN);
+    await wait(RETRY_AFTER);
   }
 }
 

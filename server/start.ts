@@ -24,7 +24,7 @@ import { SERVERS } from "./servers.ts";
 import { type ServerSignals, watchSignals } from "./signals.ts";
 
 /** Interval between reads of the network while the server waits for its first address, in milliseconds. */
-const LOOK_AGAIN = 1_000;
+const POLL_INTERVAL = 1_000;
 
 /** Serves until it is told to stop; returns the exit code. */
 export async function startServer(
@@ -109,7 +109,7 @@ async function firstAddresses(
   await using log = openLog(config, { isTerminal: io.isTerminal, server: server.name });
   log.logger.warn("listener.waiting", {
     error: addresses.message,
-    action: "looking again until there is one",
+    action: "retrying until there is one",
   });
   let current = config;
   let reload = false;
@@ -126,7 +126,7 @@ async function firstAddresses(
   for (;;) {
     await new Promise<void>((resolve) => {
       wake = resolve;
-      setTimeout(resolve, LOOK_AGAIN);
+      setTimeout(resolve, POLL_INTERVAL);
     });
     if (stopped !== undefined) {
       log.logger.info("server.stopped", { signal: stopped });

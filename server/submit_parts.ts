@@ -13,9 +13,9 @@ import { LoginLimits } from "../submit/login_limits.ts";
 import { Senders } from "../submit/senders.ts";
 import { Upstream } from "../submit/upstream.ts";
 import { openMailboxes, submitDirectory } from "./parts.ts";
-import { lookAtCertificate, lookAtLogins } from "../doctor/looks.ts";
-import { troubleMail } from "../doctor/trouble_mail.ts";
-import { type Trouble, TroubleWatch } from "../doctor/trouble_watch.ts";
+import { certificateCheck, sendingLimitCheck } from "../doctor/problem_checks.ts";
+import { problemMail } from "../doctor/problem_mail.ts";
+import { type Problem, ProblemWatch } from "../doctor/problem_watch.ts";
 import { handOver, openDialogue } from "../smtp/hand_over.ts";
 import type { Certificates } from "../tls/certificates.ts";
 import { serveOutAddress } from "./addresses.ts";
@@ -67,18 +67,18 @@ export async function watchServeSubmit(
     readonly limits: Pick<LoginLimits, "limited">;
     readonly logger: Logger;
   },
-): Promise<TroubleWatch> {
+): Promise<ProblemWatch> {
   const { tls: { selfSigned } } = live.config;
   const clock = systemClock;
-  return await TroubleWatch.start({
+  return await ProblemWatch.start({
     clock,
     logger,
     stateFile: join(submitDirectory(live.config), "trouble.json"),
-    looks: [
-      lookAtCertificate(() => certificates.pair.leaf, { selfSigned, now: () => clock.now() }),
-      lookAtLogins(() => limits.limited),
+    checks: [
+      certificateCheck(() => certificates.pair.leaf, { selfSigned, now: () => clock.now() }),
+      sendingLimitCheck(() => limits.limited),
     ],
-    mail: (troubles) => tellPostmaster(troubles, live.config),
+    mail: (problems) => tellPostmaster(problems, live.config),
   });
 }
 
@@ -86,11 +86,11 @@ export async function watchServeSubmit(
  * Hands serve-out a message to postmaster about these.
  * @throws when serve-out does not take it
  */
-export async function tellPostmaster(troubles: readonly Trouble[], config: Config): Promise<void> {
+export async function tellPostmaster(problems: readonly Problem[], config: Config): Promise<void> {
   const { hostname } = config;
   const to = `postmaster@${config.serveOut.qualifyDomain}`;
   const id = crypto.randomUUID().replaceAll("-", "");
-  const message = troubleMail(troubles, {
+  const message = problemMail(problems, {
     server: "serve-submit",
     hostname,
     to,

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { silentLogger } from "../base/log.ts";
 import { parseConfig } from "../config/load.ts";
-import { lookAtLogins } from "../doctor/looks.ts";
+import { sendingLimitCheck } from "../doctor/problem_checks.ts";
 import { localSubmissionPolicy } from "../smtp/server_policy.ts";
 import { reply } from "../smtp/reply.ts";
 import { SmtpServer } from "../smtp/server.ts";
@@ -10,7 +10,7 @@ import { tellPostmaster } from "./submit_parts.ts";
 const LIMITED = { login: "alice@example.com", key: "messages_an_hour", limit: 100 };
 
 Deno.test("postmaster is told of a login at its limit by a message that serve-out takes", async () => {
-  const troubles = await lookAtLogins(() => [LIMITED])();
+  const problems = await sendingLimitCheck(() => [LIMITED])();
   const taken: { to: string; from: unknown; text: string }[] = [];
   let full = false;
   const server = new SmtpServer({
@@ -41,9 +41,9 @@ Deno.test("postmaster is told of a login at its limit by a message that serve-ou
       `hostname = "mx.example.com"\n[serve-in]\ndomains = ["example.com"]\n[serve-submit]\n` +
         `[serve-out]\nlisten = ["127.0.0.1"]\nport = ${listener.addr.port}\n`,
     );
-    await tellPostmaster(troubles, config);
+    await tellPostmaster(problems, config);
     full = true;
-    await assert.rejects(tellPostmaster(troubles, config), /does not take it/);
+    await assert.rejects(tellPostmaster(problems, config), /does not take it/);
   } finally {
     await server.shutdown({ grace: 1000 });
     await serving;

@@ -38,7 +38,7 @@ export type PathAccess =
   | { readonly kind: "closed"; readonly at: string };
 
 /** Checks absolute paths, each with the directories above it. */
-export async function lookAtPaths(
+export async function examinePaths(
   paths: readonly string[],
   ask: AskRights,
 ): Promise<ReadonlyMap<string, PathAccess>> {

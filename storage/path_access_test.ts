@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { type AskRights, lookAtPaths, type PathRights } from "./path_access.ts";
+import { type AskRights, examinePaths, type PathRights } from "./path_access.ts";
 
 /** A system with these paths and, in letters, what may be done with each. */
 function system(tree: Readonly<Record<string, string>>): AskRights {
@@ -17,7 +17,7 @@ function system(tree: Readonly<Record<string, string>>): AskRights {
     }));
 }
 
-Deno.test("lookAtPaths() tells what is there, what could be made, and where the way is closed", async () => {
+Deno.test("examinePaths() tells what is there, what could be made, and where the way is closed", async () => {
   const tree = {
     "/": "rx",
     "/var": "rx",
@@ -27,7 +27,7 @@ Deno.test("lookAtPaths() tells what is there, what could be made, and where the 
     "/root": "",
     "/file": "frw",
   };
-  const found = await lookAtPaths(
+  const found = await examinePaths(
     ["/var/lib/a", "/var/lib/b/c/d", "/var/mail/third.example/alice", "/root/key.pem", "/", "/file/x"],
     system(tree),
   );
@@ -41,9 +41,9 @@ Deno.test("lookAtPaths() tells what is there, what could be made, and where the 
   ]);
 });
 
-Deno.test("lookAtPaths() asks once for what several paths have in common", async () => {
+Deno.test("examinePaths() asks once for what several paths have in common", async () => {
   const asked: string[] = [];
-  await lookAtPaths(["/a/b", "/a/c", "/a/b"], (paths) => {
+  await examinePaths(["/a/b", "/a/c", "/a/b"], (paths) => {
     asked.push(...paths);
     return system({ "/": "rx", "/a": "rx" })(paths);
   });

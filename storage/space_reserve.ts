@@ -11,9 +11,9 @@ import type { Logger } from "../base/log.ts";
 import { type FreeRoom, freeRoom, reservedFiles } from "./free_space.ts";
 
 /** How long a reading of the free space is used, in milliseconds, */
-const LOOK_AGAIN_AFTER = 1000;
+const REREAD_AFTER = 1000;
 /** and how many octets may come meanwhile, which are counted: on some file systems a reading takes a millisecond. */
-const LOOK_AGAIN_AT = 16 * 1024 * 1024;
+const REREAD_AT = 16 * 1024 * 1024;
 /** What a file takes besides its octets: the last block, and the fields on top of a message. */
 const FILE_COST = 8 * 1024;
 
@@ -42,7 +42,7 @@ export interface SpaceNeeds {
 }
 
 /** A file system. */
-interface Room {
+interface Volume {
   /** A path on it. */
   readonly path: string;
   /** Octets and files that are free and unclaimed. */
@@ -56,13 +56,13 @@ export class SpaceReserve {
   readonly #options: SpaceReserveOptions;
   readonly #claims = new Set<SpaceClaim>();
   /** The file system of each path, and each file system once; empty before the first reading. */
-  #roomOf: readonly Room[] = [];
-  #rooms: readonly Room[] = [];
-  #lookedAt = -Infinity;
+  #volumeOf: readonly Volume[] = [];
+  #volumes: readonly Volume[] = [];
+  #readAt = -Infinity;
   readonly #warning: Seldom;
   /** Octets claimed since. */
   #claimed = 0;
-  #look: Promise<void> | undefined;
+  #reading: Promise<void> | undefined;
 
   /** Does not touch the disk. */
   constructor(options: SpaceReserveOptions) {
@@ -76,7 +76,7 @@ export class SpaceReserve {
    */
   has(needs: SpaceNeeds, session: string): Promise<boolean> | boolean {
     if (this.#isFresh() && this.#lack(needs) === undefined) return true;
-    return this.#hasAfterLook(needs, { session, octets: needs.octets });
+    return this.#hasAfterReading(needs, { session, octets: needs.octets });
   }
 
   /**
@@ -106,9 +106,9 @@ export class SpaceReserve {
   ): Promise<boolean> | boolean {
     this.#take(path, { octets, files: 0 });
     this.#claimed += octets;
-    const room = this.#roomOf[path];
-    if (this.#claimed < LOOK_AGAIN_AT && room !== undefined && !this.#isLow(room)) return true;
-    return this.#hasAfterLook(undefined, claim);
+    const volume = this.#volumeOf[path];
+    if (this.#claimed < REREAD_AT && volume !== undefined && !this.#isLow(volume)) return true;
+    return this.#hasAfterReading(undefined, claim);
   }
 
   #giveBack(claim: SpaceClaim): void {
@@ -131,44 +131,44 @@ export class SpaceReserve {
   }
 
   #take(path: number, { octets, files }: { readonly octets: number; readonly files: number }): void {
-    const room = this.#roomOf[path];
-    if (room === undefined) return;
-    room.octets -= octets;
-    room.files -= files;
+    const volume = this.#volumeOf[path];
+    if (volume === undefined) return;
+    volume.octets -= octets;
+    volume.files -= files;
   }
 
   #isFresh(): boolean {
-    return this.#claimed < LOOK_AGAIN_AT &&
-      this.#options.clock.monotonic() < this.#lookedAt + LOOK_AGAIN_AFTER;
+    return this.#claimed < REREAD_AT &&
+      this.#options.clock.monotonic() < this.#readAt + REREAD_AFTER;
   }
 
-  #isLow({ octets, files, minFiles }: Room): boolean {
+  #isLow({ octets, files, minFiles }: Volume): boolean {
     return octets < this.#options.minFreeSpace() || files < minFiles;
   }
 
   /** The file system that has too little room for this, beside all claims. */
-  #lack(needs?: SpaceNeeds): Room | undefined {
-    return this.#rooms.find((room) => {
-      if (needs === undefined) return this.#isLow(room);
-      let { octets, files } = room;
-      for (let path = 0; path < this.#roomOf.length; path++) {
-        if (this.#roomOf[path] !== room) continue;
+  #lack(needs?: SpaceNeeds): Volume | undefined {
+    return this.#volumes.find((volume) => {
+      if (needs === undefined) return this.#isLow(volume);
+      let { octets, files } = volume;
+      for (let path = 0; path < this.#volumeOf.length; path++) {
+        if (this.#volumeOf[path] !== volume) continue;
         const more = needs.files[path] ?? 0;
         octets -= (needs.octets[path] ?? 0) + more * FILE_COST;
         files -= more;
       }
-      return this.#isLow({ ...room, octets, files });
+      return this.#isLow({ ...volume, octets, files });
     });
   }
 
-  async #hasAfterLook(
+  async #hasAfterReading(
     needs: SpaceNeeds | undefined,
     asking: { readonly session: string; readonly octets: readonly number[] },
   ): Promise<boolean> {
     const { session, octets } = asking;
     // Where nothing has come since the last reading, another one would show the same.
     if (!this.#isFresh() || this.#claimed > 0) {
-      await (this.#look ??= this.#lookNow().finally(() => this.#look = undefined));
+      await (this.#reading ??= this.#readSpace().finally(() => this.#reading = undefined));
     }
     const lack = this.#lack(needs);
     if (lack === undefined) return true;
@@ -180,7 +180,7 @@ export class SpaceReserve {
 
   /** At warn once a minute: the log of each message that is refused would fill what is left. */
   #tell(
-    { path, octets, files }: Room,
+    { path, octets, files }: Volume,
     { session, size }: { readonly session: string; readonly size: number },
   ): void {
     const { logger, minFreeSpace } = this.#options;
@@ -195,59 +195,59 @@ export class SpaceReserve {
     });
   }
 
-  async #lookNow(): Promise<void> {
+  async #readSpace(): Promise<void> {
     const { paths, clock } = this.#options;
     // Data written during the reading may be counted twice, and is never missed.
     const before = new Map(
       Array.from(this.#claims, (claim) => [claim, paths().map((_, path) => claim.written(path))]),
     );
-    const found = await Promise.all(paths().map((path) => this.#roomAt(path)));
-    this.#roomOf = shareRooms(found);
-    this.#rooms = [...new Set(this.#roomOf)];
-    this.#lookedAt = clock.monotonic();
+    const found = await Promise.all(paths().map((path) => this.#volumeAt(path)));
+    this.#volumeOf = sharedVolumes(found);
+    this.#volumes = [...new Set(this.#volumeOf)];
+    this.#readAt = clock.monotonic();
     this.#claimed = 0;
     for (const claim of this.#claims) {
       const written = before.get(claim) ?? [];
-      for (const path of this.#roomOf.keys()) {
+      for (const path of this.#volumeOf.keys()) {
         const octets = Math.max((claim.octets[path] ?? 0) - (written[path] ?? 0), 0);
         this.#take(path, { octets, files: claim.files[path] ?? 0 });
       }
     }
   }
 
-  async #roomAt(path: string): Promise<FoundRoom> {
-    const { room: look = freeRoom, device = deviceOf, logger } = this.#options;
+  async #volumeAt(path: string): Promise<FoundVolume> {
+    const { room: freeRoomOf = freeRoom, device = deviceOf, logger } = this.#options;
     try {
-      const free = await look(path);
+      const free = await freeRoomOf(path);
       const { octets, files } = free;
-      const room = { path, octets, files: files?.free ?? Infinity, minFiles: reservedFiles(free) };
-      return { device: await device(path), room };
+      const volume = { path, octets, files: files?.free ?? Infinity, minFiles: reservedFiles(free) };
+      return { device: await device(path), volume };
     } catch (error) {
       // Where it is full, writing fails.
       logger.warn("storage.space_unknown", { path, error: errorText(error) });
-      return { device: Symbol(path), room: { path, octets: Infinity, files: Infinity, minFiles: 0 } };
+      return { device: Symbol(path), volume: { path, octets: Infinity, files: Infinity, minFiles: 0 } };
     }
   }
 }
 
-interface FoundRoom {
+interface FoundVolume {
   /** Tells file systems apart; `undefined` where that is not known. */
   readonly device: unknown;
-  readonly room: Room;
+  readonly volume: Volume;
 }
 
 /**
  * One entry for each file system. A path whose file system is unknown counts to the first one, which errs on the safe
  * side.
  */
-function shareRooms(found: readonly FoundRoom[]): Room[] {
+function sharedVolumes(found: readonly FoundVolume[]): Volume[] {
   const known = found.find(({ device }) => device !== undefined)?.device;
-  const rooms = new Map<unknown, Room>();
-  return found.map(({ device = known, room }) => {
-    const shared = rooms.get(device);
-    if (shared === undefined) rooms.set(device, room);
-    else if (room.octets < shared.octets) Object.assign(shared, room);
-    return shared ?? room;
+  const volumes = new Map<unknown, Volume>();
+  return found.map(({ device = known, volume }) => {
+    const shared = volumes.get(device);
+    if (shared === undefined) volumes.set(device, volume);
+    else if (volume.octets < shared.octets) Object.assign(shared, volume);
+    return shared ?? volume;
   });
 }
 

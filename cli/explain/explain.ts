@@ -208,8 +208,8 @@ async function askServer(config: Config, domain: string): Promise<RunningServer 
   try {
     const server = await findServer(config);
     if (server === undefined) return undefined;
-    const route = await orNothing(server.route(domain));
-    return { ...(route && { route }), about: (targets) => orNothing(server.domain(domain, targets)) };
+    const route = await orUndefined(server.route(domain));
+    return { ...(route && { route }), about: (targets) => orUndefined(server.domain(domain, targets)) };
   } catch (error) {
     if (error instanceof CommandError && error.exitCode === EXIT.noPermission) return "forbidden";
     throw error;
@@ -217,7 +217,7 @@ async function askServer(config: Config, domain: string): Promise<RunningServer 
 }
 
 /** A server's answer; `undefined` if it is shutting down, or does not know the request. */
-async function orNothing<T>(answer: Promise<T>): Promise<T | undefined> {
+async function orUndefined<T>(answer: Promise<T>): Promise<T | undefined> {
   try {
     return await answer;
   } catch (error) {

@@ -24,8 +24,8 @@ export async function makeDirectories(mailRoot: string, installation: Installati
   }
   const make = async (path: string, options: { readonly mode: number; readonly known?: readonly string[] }) =>
     io.out(`${prefix}${path}: ${await makeDirectory(prefix + path, { ...options, account })}\n`);
-  await make(config.dataDir, { mode: DATA_MODE, known: DATA_ROOMS });
-  await makeRooms(prefix + config.dataDir, account);
+  await make(config.dataDir, { mode: DATA_MODE, known: KNOWN_DATA });
+  await makeDataDirectories(prefix + config.dataDir, account);
   for (const path of await mailDirectories(mailRoot, installation)) await make(path, { mode: 0o2770 });
   if (config.log.file === undefined) return;
   const logDirectory = dirname(config.log.file);
@@ -35,7 +35,7 @@ export async function makeDirectories(mailRoot: string, installation: Installati
 }
 
 /** What may be in a data directory that root has made or restored. */
-const DATA_ROOMS = [
+const KNOWN_DATA = [
   ACCOUNTS_DIRECTORY,
   "dkim",
   "tls",
@@ -81,7 +81,7 @@ async function makeDirectory(
 }
 
 /** The directories that units hide from other servers; a unit can hide only what exists when it starts. */
-async function makeRooms(dataDir: string, account: Account | undefined): Promise<void> {
+async function makeDataDirectories(dataDir: string, account: Account | undefined): Promise<void> {
   if (account !== undefined && (await Deno.lstat(dataDir)).uid !== account.uid) return;
   for (const room of [ACCOUNTS_DIRECTORY, "dkim", "incoming", "spool", "submit"]) {
     const path = join(dataDir, room);

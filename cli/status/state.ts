@@ -8,7 +8,7 @@ import { errorText } from "../../base/error_text.ts";
 import { systemClock } from "../../base/clock.ts";
 import type { Config } from "../../config/config.ts";
 import { Dialogue } from "../../doctor/dialogue.ts";
-import { currentTroubles, type Trouble } from "../../doctor/trouble_watch.ts";
+import { currentProblems, type Problem } from "../../doctor/problem_watch.ts";
 import { mailRootOf } from "../../maildir/mailboxes.ts";
 import { createDial } from "../../net/dial.ts";
 import { showEndpoint } from "../../net/listen.ts";
@@ -21,7 +21,7 @@ import { openResolver } from "../../server/relay_parts.ts";
 import type { Server } from "../../server/server.ts";
 import { readCertificate } from "../../server/server_parts.ts";
 import { allServers } from "../../server/servers.ts";
-import { relayTroubleFile } from "../../server/trouble_parts.ts";
+import { relayProblemFile } from "../../server/problem_parts.ts";
 import { freeRoom } from "../../storage/free_space.ts";
 import { type QueueGroup, QueueSummary } from "../command_line/queue_summary.ts";
 
@@ -65,7 +65,7 @@ export interface State {
   /** The error of DNS for our own name; absent if it answers. */
   readonly dnsError?: string;
   /** What the servers found themselves. */
-  readonly troubles: readonly Trouble[];
+  readonly reported: readonly Problem[];
 }
 
 /** For each step, in milliseconds. */
@@ -76,14 +76,14 @@ const TOP = 10;
 export async function readState(config: Config, io: Io): Promise<State> {
   const servers = (await allServers()).filter((server) => server.isConfigured(config));
   const now = systemClock.now();
-  const [states, queue, disks, certificate, dnsError, ...troubles] = await Promise.all([
+  const [states, queue, disks, certificate, dnsError, ...reported] = await Promise.all([
     Promise.all(servers.map((server) => stateOf(server, config))),
     readQueue(config, io),
     readDisks(config),
     readExpiry(config),
     askDns(config),
-    currentTroubles(relayTroubleFile(config), now),
-    currentTroubles(join(incomingDirectory(config), "trouble.json"), now),
+    currentProblems(relayProblemFile(config), now),
+    currentProblems(join(incomingDirectory(config), "trouble.json"), now),
   ]);
   return {
     servers: states,
@@ -91,7 +91,7 @@ export async function readState(config: Config, io: Io): Promise<State> {
     disks,
     ...certificate,
     ...(dnsError !== undefined && { dnsError }),
-    troubles: troubles.flat(),
+    reported: reported.flat(),
   };
 }
 

@@ -28,7 +28,7 @@ interface Flags {
 export function registerStatus(program: Command, { io, action }: Registrar): void {
   program.command("status")
     .description(
-      "show on one screen: servers, mail in and out, refusals, queue, certificate, disk, DNS, trouble",
+      "show on one screen: servers, mail in and out, refusals, queue, certificate, disk, DNS, problems",
     )
     .option(
       "--watch [seconds]",
@@ -87,19 +87,19 @@ async function once(flags: Flags, io: Io): Promise<ExitCode> {
     readState(config, io),
     readFigures(log.sources, { now, isOwnAddress }),
   ]);
-  const complaints = complaintsOf(state, now).concat(log.complaints);
-  if (flags.json) printJson(asJson(state, { figures, complaints }), io);
-  else io.out(asText(state, { figures, complaints, now }));
+  const problems = problemsOf(state, now).concat(log.problems);
+  if (flags.json) printJson(asJson(state, { figures, problems }), io);
+  else io.out(asText(state, { figures, problems, now }));
   if (log.incomplete) return EXIT.noInput;
-  return state.servers.every(({ up }) => up) && complaints.length === 0 ? EXIT.ok : EXIT.unavailable;
+  return state.servers.every(({ up }) => up) && problems.length === 0 ? EXIT.ok : EXIT.unavailable;
 }
 
 const DAY = 86_400_000;
 const CERTIFICATE_SOON = 14 * DAY;
 
 /** The problems, in sentences. */
-function complaintsOf(
-  { queue, disks, certificateExpiry, certificateError, dnsError, troubles }: State,
+function problemsOf(
+  { queue, disks, certificateExpiry, certificateError, dnsError, reported }: State,
   now: number,
 ): string[] {
   return [
@@ -112,16 +112,16 @@ function complaintsOf(
       ? [`the certificate expires on ${showTime(certificateExpiry)}`]
       : []),
     ...(dnsError === undefined ? [] : [`DNS gives no answer about the own domain: ${dnsError}`]),
-    ...troubles.map(({ what, next }) => `${what} ${next}`),
+    ...reported.map(({ what, next }) => `${what} ${next}`),
   ];
 }
 
 interface Rest {
   readonly figures: LogFigures;
-  readonly complaints: readonly string[];
+  readonly problems: readonly string[];
 }
 
-function asText(state: State, { figures, complaints, now }: Rest & { readonly now: number }): string {
+function asText(state: State, { figures, problems, now }: Rest & { readonly now: number }): string {
   const { servers, queue, disks, certificateExpiry } = state;
   const yesterday = figures.hours.slice(0, 24).map(({ figures }) => figures);
   const today = figures.hours.slice(24).map(({ figures }) => figures);
@@ -149,8 +149,8 @@ function asText(state: State, { figures, complaints, now }: Rest & { readonly no
     "\n",
     certificateExpiry === undefined ? "" : `certificate: good until ${showTime(certificateExpiry)}\n`,
     ...disks.map(({ path, free }) => `disk of ${printable(path)}: ${showSize(free)} free\n`),
-    complaints.length === 0 ? "no problems\n" : "\n",
-    ...complaints.map((complaint) => `! ${printable(complaint)}\n`),
+    problems.length === 0 ? "no problems\n" : "\n",
+    ...problems.map((problem) => `! ${printable(problem)}\n`),
   ].join("");
 }
 
@@ -184,7 +184,7 @@ function indented(text: string): string {
 
 function asJson(
   { servers, queue, disks, certificateExpiry, dnsError }: State,
-  { figures: { hours, refusals, deferrals, started }, complaints }: Rest,
+  { figures: { hours, refusals, deferrals, started }, problems }: Rest,
 ): unknown {
   return {
     servers: servers.map(({ name, up, about }) => {
@@ -206,6 +206,6 @@ function asJson(
     ...(certificateExpiry !== undefined && { certificateExpiresAt: moment(certificateExpiry) }),
     disks: disks.map(({ path, free }) => ({ path, freeOctets: free })),
     ...(dnsError !== undefined && { dnsError }),
-    complaints,
+    problems,
   };
 }

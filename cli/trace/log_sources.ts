@@ -15,7 +15,7 @@ export interface FoundLog {
   /** Oldest part first. */
   readonly sources: readonly LogSource[];
   /** Sentences for people. */
-  readonly complaints: readonly string[];
+  readonly problems: readonly string[];
   /** The current file; absent: the journal. */
   readonly file?: string;
   /** Whether a file that was named is not there, or cannot be read. */
@@ -28,23 +28,23 @@ export async function findLog(config: Config, files: readonly string[]): Promise
   const [file] = named;
   if (file === undefined) return await findJournal();
   const sources: LogSource[] = [];
-  const complaints: string[] = [];
+  const problems: string[] = [];
   let incomplete = false;
   for (const path of named) {
     try {
-      const found = await findLogFiles(path, (problem) => complaints.push(problem));
+      const found = await findLogFiles(path, (problem) => problems.push(problem));
       sources.push(...found.sources);
-      complaints.push(
+      problems.push(
         ...found.unreadable.map((path) => `${path} is not read: only gzip is understood; unpack it`),
       );
       if (found.sources.length > 0) continue;
-      complaints.push(`there is no log ${path}`);
+      problems.push(`there is no log ${path}`);
     } catch (error) {
-      complaints.push(`${path} cannot be read: ${errorText(error)}`);
+      problems.push(`${path} cannot be read: ${errorText(error)}`);
     }
     incomplete = true;
   }
-  return { sources, complaints, file, incomplete: incomplete && files.length > 0 };
+  return { sources, problems, file, incomplete: incomplete && files.length > 0 };
 }
 
 async function findJournal(): Promise<FoundLog> {
@@ -52,11 +52,11 @@ async function findJournal(): Promise<FoundLog> {
   if (code !== 0) {
     return {
       sources: [],
-      complaints: ["there is no journal here; --log FILE names a log"],
+      problems: ["there is no journal here; --log FILE names a log"],
       incomplete: false,
     };
   }
-  return { sources: [journalSource(await units())], complaints: [], incomplete: false };
+  return { sources: [journalSource(await units())], problems: [], incomplete: false };
 }
 
 /** The units of all servers, as arguments. */
@@ -103,7 +103,7 @@ export async function* followLog(log: FoundLog, signal: AbortSignal): AsyncGener
   else yield* journalLines([...await units(), "--follow", "--lines=0"], { signal });
 }
 
-const LOOK_AGAIN = 250;
+const POLL_INTERVAL = 250;
 
 /** Yields what is appended to a file from now on; after a rotation, the next file from its beginning. */
 async function* tailOf(path: string, signal: AbortSignal): AsyncGenerator<Uint8Array> {
@@ -118,7 +118,7 @@ async function* tailOf(path: string, signal: AbortSignal): AsyncGenerator<Uint8A
         yield buffer.subarray(0, length);
         continue;
       }
-      await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN));
+      await new Promise((resolve) => setTimeout(resolve, POLL_INTERVAL));
       const [now, open] = await Promise.all([Deno.stat(path).catch(() => undefined), file.stat()]);
       if (now === undefined || (now.ino === open.ino && now.size >= at)) continue;
       file.close();

@@ -104,8 +104,8 @@ async function trace(
     until: flags.until ?? Infinity,
   };
   const { stories, more } = await traceMessages(query, { sources: log.sources, range, limit: flags.limit });
-  for (const complaint of log.complaints) io.err(`mailapp: ${printable(complaint)}\n`);
-  const known = await lookElsewhere(config, { query, stories, io });
+  for (const problem of log.problems) io.err(`mailapp: ${printable(problem)}\n`);
+  const known = await searchStored(config, { query, stories, io });
   if (flags.json && !flags.follow) {
     using out = new JsonArray(io);
     for (const element of asJson(stories, known)) out.add(element);
@@ -132,7 +132,7 @@ interface Known {
 /** Upper bound of the queued messages shown for an address. */
 const MAX_QUEUED = 20;
 
-async function lookElsewhere(
+async function searchStored(
   config: Config,
   { query, stories, io }: { readonly query: TraceQuery; readonly stories: readonly Story[]; readonly io: Io },
 ): Promise<Known> {

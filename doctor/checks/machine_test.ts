@@ -8,7 +8,7 @@ import type { AuthorityState } from "../setup.ts";
 import { checkAuthority, checkCertificate } from "./certificate.ts";
 import { checkClock } from "./clock.ts";
 import { checkQueue, type WaitingMessage } from "./queue.ts";
-import type { Trouble } from "../trouble_watch.ts";
+import type { Problem } from "../problem_watch.ts";
 
 const DAY = 86_400_000;
 const ids = (findings: readonly Finding[]) => findings.map(({ id, outcome }) => `${id} ${outcome}`);
@@ -69,12 +69,12 @@ Deno.test("checkClock() knows a clock that cannot be right", async () => {
 Deno.test("checkQueue() tells what is late, and what others refuse for a reason that lies here", async () => {
   const check = async (
     messages: readonly WaitingMessage[],
-    { running = true, troubles = [] }: { running?: boolean; troubles?: readonly Trouble[] } = {},
+    { running = true, problems = [] }: { running?: boolean; problems?: readonly Problem[] } = {},
   ) => {
     const all = (async function* () {
       yield* messages;
     })();
-    return ids(await checkQueue({ running, messages: all, lateAfter: DAY / 6, troubles }));
+    return ids(await checkQueue({ running, messages: all, lateAfter: DAY / 6, problems }));
   };
   assert.deepEqual(await check([]), ["queue ok"]);
   assert.deepEqual(await check([{ age: 3_600_000, reason: "421 busy" }]), ["queue ok"]);
@@ -85,13 +85,13 @@ Deno.test("checkQueue() tells what is late, and what others refuse for a reason 
   assert.deepEqual(await check([], { running: false }), ["queue.stopped warning"]);
   const growing = { kind: "queue", what: "100 messages wait", next: "See what for." };
   const failed = { kind: "reply", about: "x", what: "mx.test said: 550 5.7.25 no PTR", next: "Set it." };
-  assert.deepEqual(await check([], { troubles: [growing, failed] }), [
+  assert.deepEqual(await check([], { problems: [growing, failed] }), [
     "queue.growing warning",
     "queue.refused warning",
   ]);
   const dropped = { kind: "dropped", what: "2 messages were dropped", next: "See the log." };
-  assert.deepEqual(await check([], { troubles: [dropped] }), ["queue.dropped warning"]);
-  assert.deepEqual(await check([refused], { troubles: [failed] }), ["queue.refused warning"]);
+  assert.deepEqual(await check([], { problems: [dropped] }), ["queue.dropped warning"]);
+  assert.deepEqual(await check([refused], { problems: [failed] }), ["queue.refused warning"]);
   const others = ["certificate", "disk", "dns", "held"].map((kind) => ({ ...failed, kind }));
-  assert.deepEqual(await check([], { troubles: others }), ["queue ok"]);
+  assert.deepEqual(await check([], { problems: others }), ["queue ok"]);
 });

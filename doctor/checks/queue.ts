@@ -6,7 +6,7 @@
 import { errorText } from "../../base/error_text.ts";
 import { failure, type Finding, ok, untested, warning } from "../finding.ts";
 import type { Setup } from "../setup.ts";
-import type { Trouble } from "../trouble_watch.ts";
+import type { Problem } from "../problem_watch.ts";
 
 /** A queued message. */
 export interface WaitingMessage {
@@ -30,8 +30,8 @@ export interface QueueState {
   readonly messages: AsyncIterable<WaitingMessage>;
   /** The age from which a message is late, in milliseconds. */
   readonly lateAfter: number;
-  /** The troubles that serve-out last found. */
-  readonly troubles: readonly Trouble[];
+  /** The problems that serve-out last found. */
+  readonly problems: readonly Problem[];
 }
 
 /** Asks serve-out for its queue, and checks it. */
@@ -50,7 +50,7 @@ export async function checkServeOut({ queue }: Pick<Setup, "queue">): Promise<Fi
 
 /** Checks the queue's growth, its oldest message, and refusals whose cause lies here. */
 export async function checkQueue(
-  { running, messages, lateAfter, troubles }: QueueState,
+  { running, messages, lateAfter, problems }: QueueState,
 ): Promise<Finding[]> {
   if (!running) {
     return [warning("queue.stopped", "serve-out", {
@@ -96,7 +96,7 @@ export async function checkQueue(
     }));
   }
   // Permanently refused mail is no longer queued, and growth does not show in a single look at the queue.
-  for (const { kind, what, next } of troubles) {
+  for (const { kind, what, next } of problems) {
     if (kind === "dropped") findings.push(warning("queue.dropped", "serve-out", { what, next }));
     if (kind === "queue") findings.push(warning("queue.growing", "serve-out", { what, next }));
     if (kind === "reply" && !refusals.has(next)) {

@@ -6,7 +6,7 @@
 import { dirname } from "@std/path";
 import { type FreeRoom, freeRoom, lacksFiles } from "../../storage/free_space.ts";
 import { isMountedReadOnly } from "../../storage/mounts.ts";
-import { type AskRights, lookAtPaths, type PathAccess } from "../../storage/path_access.ts";
+import { type AskRights, examinePaths, type PathAccess } from "../../storage/path_access.ts";
 import { StorageError } from "../../storage/storage_error.ts";
 import { failure, type Finding, ok, untested, warning } from "../finding.ts";
 
@@ -70,7 +70,7 @@ export interface StorageCheck {
 export async function checkStorage({ places: all, files, tester }: StorageCheck): Promise<Finding[]> {
   const places = (await Promise.all(all.map(async (place) => await isApart(place) ? [place] : []))).flat();
   const paths = [...places, ...files].map(({ path }) => path);
-  const access = await lookAtPaths(paths, tester.ask);
+  const access = await examinePaths(paths, tester.ask);
   const findings: Finding[] = [];
   for (const place of places) {
     const found = access.get(place.path);

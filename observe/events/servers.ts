@@ -127,32 +127,37 @@ export const PROCESS_EVENTS: EventGroup = {
   ],
 };
 
-/** Trouble. */
-export const TROUBLE_EVENTS: EventGroup = {
-  title: "Trouble",
+/** Problems. */
+export const PROBLEM_EVENTS: EventGroup = {
+  title: "Problems",
   intro:
-    "Each server looks at itself two minutes after its start and then every ten minutes. What needs a person is logged, and written to postmaster of the first domain, at most once a day for each trouble; a small file (`trouble.json`, serve-in's in `incoming/` of the data directory) remembers it over restarts. `mailapp doctor` shows the same and more: what it cannot look at itself, a queue that grows and refusals, it reads there.",
+    "Each server checks itself two minutes after its start and then every ten minutes. What needs attention is logged and mailed to postmaster of the first domain, at most once a day for each problem; a small file (`trouble.json`, serve-in's in `incoming/` of the data directory) keeps this across restarts. `mailapp doctor` shows the same and more; what it cannot check itself, a growing queue and refusals, it reads from that file.",
   events: [
     [
-      "trouble",
+      "problem",
       "warn",
       "`kind`, `about`, `what`, `next`",
       "what is wrong, and what to do; the kinds are below",
     ],
-    ["trouble.over", "info", "`kind`, `about`", "it is no more"],
+    ["problem.resolved", "info", "`kind`, `about`", "it is no more"],
     [
       "alert.failed",
       "warn",
       "`kinds`, `error`",
-      "no alert could be sent by the ways of `[alerts]`; tried again at the next look",
+      "no alert could be sent by the ways of `[alerts]`; tried again at the next check",
     ],
     [
-      "trouble.not_mailed",
+      "problem.not_mailed",
       "warn",
       "`kinds`, `error`",
-      "postmaster could not be written to, as on a full disk; tried again at the next look",
+      "postmaster could not be written to, as on a full disk; tried again at the next check",
     ],
-    ["trouble.not_looked", "warn", "`error`", "a look failed, or what was told could not be remembered"],
+    [
+      "problem.check_failed",
+      "warn",
+      "`error`",
+      "a check failed, or the state file could not be read or written",
+    ],
   ],
   more: {
     columns: ["kind", "server", "means"],
@@ -170,13 +175,13 @@ export const TROUBLE_EVENTS: EventGroup = {
         "serve-out",
         "within the last day such messages were dropped, as too many were held, or too long",
       ],
-      ["`dns`", "both", "at two looks in a row DNS gave no answer about the own domain"],
+      ["`dns`", "both", "at two checks in a row DNS gave no answer about the own domain"],
       [
         "`reply`",
         "serve-out",
         "within the last hour another server refused mail for a reason that lies here: reverse DNS, SPF, DKIM, DMARC, TLS, rate, login, loop, a block list",
       ],
-      ["`server`", "both", "with `[alerts]`: at two looks in a row the other server did not answer"],
+      ["`server`", "both", "with `[alerts]`: at two checks in a row the other server did not answer"],
       [
         "`stuck`",
         "serve-out",

@@ -78,8 +78,8 @@ class World implements AsyncDisposable {
     });
   }
 
-  async look(): Promise<void> {
-    await this.pickup().look();
+  async poll(): Promise<void> {
+    await this.pickup().poll();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -91,8 +91,8 @@ Deno.test("MaildropPickup takes what was dropped, once, and says whose it was", 
   await using world = new World();
   await world.drop();
   await world.drop({ sender: "", recipients: ["d@x.test"] });
-  await world.look();
-  await world.look();
+  await world.poll();
+  await world.poll();
   const uid = Deno.uid();
   assert.deepEqual(world.taken.sort((a, b) => a.recipients.length - b.recipients.length), [
     { sender: "", recipients: ["d@x.test"], text: TEXT, uid },
@@ -125,11 +125,11 @@ Deno.test("MaildropPickup leaves a message where it is while the server takes no
   await using world = new World();
   await world.drop();
   world.busy = true;
-  await world.look();
+  await world.poll();
   assert.equal(world.names().length, 1);
   assert.equal(world.log.named("maildrop.deferred").length, 1);
   world.busy = false;
-  await world.look();
+  await world.poll();
   assert.equal(world.taken.length, 1);
 });
 
@@ -137,11 +137,11 @@ Deno.test("MaildropPickup sends nobody a second copy where only some could be ta
   await using world = new World();
   const name = await world.drop({ recipients: ["b@x.test", "later@x.test"] });
   world.answer = (address) => address.startsWith("later") ? refused(452) : relayed;
-  await world.look();
-  await world.look();
+  await world.poll();
+  await world.poll();
   assert.deepEqual(world.names(), [name, `${name}.done`]);
   world.answer = () => relayed;
-  await world.look();
+  await world.poll();
   assert.deepEqual(world.taken.map(({ recipients }) => recipients), [["b@x.test"], ["later@x.test"]]);
   assert.deepEqual(world.names(), []);
 });
@@ -151,7 +151,7 @@ Deno.test("MaildropPickup tells the sender of whom the server refuses, and nobod
   world.answer = (address) => address.startsWith("no") ? refused(550) : relayed;
   await world.drop({ recipients: ["b@x.test", "no@x.test"] });
   await world.drop({ sender: "", recipients: ["no@x.test"] });
-  await world.look();
+  await world.poll();
   assert.deepEqual(world.taken.length, 1);
   assert.deepEqual(
     world.notices.map((notice) => notice.map(({ address, result }) => [address, replyText(result.reply)])),
@@ -172,7 +172,7 @@ Deno.test("MaildropPickup sends nobody a second copy where the sender cannot be 
     const pickup = world.pickup({
       notify: () => ++told < 3 ? Promise.reject(new Error("452 no room")) : Promise.resolve(),
     });
-    for (let looks = 0; looks < 4; looks++) await pickup.look();
+    for (let looks = 0; looks < 4; looks++) await pickup.poll();
     assert.deepEqual([told, world.taken.map(({ recipients }) => recipients)], [3, [["b@x.test"]]]);
     assert.deepEqual(world.names(), writable ? [] : [`${name}.done`]);
     assert.equal(world.log.named("maildrop.not_noted").length, writable ? 0 : 1);
@@ -188,7 +188,7 @@ Deno.test("MaildropPickup takes a message behind any number that are not whole o
   world.answer = (address) => address.startsWith("later") ? refused(452) : relayed;
   for (let count = 0; count < 9; count++) await world.drop({ recipients: ["later@x.test"] });
   for (let count = 0; count < 9; count++) await world.drop({ recipients: ["b@x.test"] });
-  await world.look();
+  await world.poll();
   assert.equal(world.taken.length, 9);
   // What remains is no reason to look seldom.
   assert.equal(world.log.named("maildrop.deferred").length, 1);
@@ -209,7 +209,7 @@ testWith(
       await Deno.chown(world.at(await world.drop({ recipients: ["later@x.test"] })), 12345, null);
     }
     for (let count = 0; count < 50; count++) await world.drop({ recipients: ["b@x.test"] });
-    await world.look();
+    await world.poll();
     assert.deepEqual([asked, world.taken.length], [10, 50]);
   },
 );
@@ -218,12 +218,12 @@ Deno.test("MaildropPickup takes nothing that is not whole, and removes it a day 
   await using world = new World();
   const name = await world.drop();
   await Deno.chmod(world.at(name), 0o600);
-  await world.look();
+  await world.poll();
   await world.clock.advance(35 * 3_600_000);
-  await world.look();
+  await world.poll();
   assert.deepEqual([world.names(), world.taken], [[name], []]);
   await world.clock.advance(2 * 3_600_000);
-  await world.look();
+  await world.poll();
   assert.deepEqual([world.names(), world.taken], [[], []]);
   assert.match(String(world.log.named("maildrop.removed")[0]?.fields["reason"]), /never finished/);
 });
@@ -262,8 +262,8 @@ testWith(
     await Deno.writeTextFile(join(world.at("full"), "x"), "");
     await world.drop();
     const pickup = world.pickup();
-    await pickup.look();
-    await pickup.look();
+    await pickup.poll();
+    await pickup.poll();
     assert.equal(world.taken.length, 1);
     assert.deepEqual(world.names(), ["full"]);
     assert.equal(await Deno.readTextFile(secret).then(({ length }) => length > 0), true);
@@ -284,7 +284,7 @@ Deno.test("MaildropPickup reads no more of a file than was there when it was ope
       return recipients.map(() => relayed);
     },
   });
-  await pickup.look();
+  await pickup.poll();
   assert.deepEqual(texts, [TEXT]);
 });
 

@@ -55,8 +55,8 @@ export interface Refused {
 }
 
 /** Milliseconds between two scans; up to the longer while the server takes nothing. */
-const LOOK_AGAIN = 5_000;
-const LOOK_LATER = 60_000;
+const POLL_INTERVAL = 5_000;
+const MAX_POLL_INTERVAL = 60_000;
 /** A scan takes at most this part of the time. */
 const SHARE = 1 / 20;
 /** Milliseconds after which an unfinished file is given up. */
@@ -78,9 +78,9 @@ export class MaildropPickup implements AsyncDisposable {
   readonly #told = new Set<string>();
   /** Of messages whose progress could not be written. */
   readonly #progress = new Map<string, Progress>();
-  #wait = LOOK_AGAIN;
+  #wait = POLL_INTERVAL;
   #timer: Timer | undefined;
-  #looking: Promise<void> | undefined;
+  #polling: Promise<void> | undefined;
   #stopped = false;
 
   /** Does not scan yet. */
@@ -90,14 +90,14 @@ export class MaildropPickup implements AsyncDisposable {
 
   /** Starts scanning. */
   start(): void {
-    this.#looking = this.look().finally(() => this.#sleep());
+    this.#polling = this.poll().finally(() => this.#sleep());
   }
 
   /** Stops, after the message that is being taken. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stopped = true;
     this.#timer?.cancel();
-    await this.#looking;
+    await this.#polling;
   }
 
   #sleep(): void {
@@ -105,7 +105,7 @@ export class MaildropPickup implements AsyncDisposable {
   }
 
   /** Scans once. Never rejects. */
-  async look(): Promise<void> {
+  async poll(): Promise<void> {
     const { directory, clock, logger } = this.#options;
     const began = clock.monotonic();
     let messages = 0;
@@ -123,14 +123,14 @@ export class MaildropPickup implements AsyncDisposable {
       }
       if (messages > 0) await syncDirectory(directory);
       else if (putOff.first !== undefined) throw putOff.first;
-      this.#wait = Math.max(LOOK_AGAIN, (clock.monotonic() - began) / SHARE);
+      this.#wait = Math.max(POLL_INTERVAL, (clock.monotonic() - began) / SHARE);
       if (putOff.first !== undefined) logger.info("maildrop.deferred", { error: putOff.first.message });
     } catch (error) {
       if (error instanceof Deno.errors.NotFound) return;
       // The server cannot be reached, or takes nothing.
-      if (this.#wait < LOOK_LATER) logger.info("maildrop.deferred", { error: errorText(error) });
+      if (this.#wait < MAX_POLL_INTERVAL) logger.info("maildrop.deferred", { error: errorText(error) });
       this.#wait = Math.max(
-        Math.min(2 * this.#wait, LOOK_LATER),
+        Math.min(2 * this.#wait, MAX_POLL_INTERVAL),
         (clock.monotonic() - began) / SHARE,
       );
     }

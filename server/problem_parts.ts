@@ -1,5 +1,5 @@
 /**
- * What each server watches for trouble, and how postmaster is notified.
+ * What each server watches for problems, and how postmaster is notified.
  *
  * @module
  */
@@ -9,18 +9,18 @@ import type { DkimSigner } from "../dkim/sign.ts";
 import type { Config } from "../config/config.ts";
 import type { Resolver } from "../dns/resolver.ts";
 import {
+  certificateCheck,
+  dnsCheck,
   type KnownCause,
-  lookAtCertificate,
-  lookAtDns,
-  lookAtQueue,
-  lookAtSpace,
-  lookAtUndeliverable,
+  queueCheck,
   type Refusal,
   type RefusalWatch,
-} from "../doctor/looks.ts";
-import { lookAtServer, lookAtSilence, lookAtStuckQueue } from "../doctor/outage_looks.ts";
-import { troubleMail } from "../doctor/trouble_mail.ts";
-import { type Trouble, TroubleWatch } from "../doctor/trouble_watch.ts";
+  spaceCheck,
+  undeliverableCheck,
+} from "../doctor/problem_checks.ts";
+import { serverCheck, silenceCheck, stuckQueueCheck } from "../doctor/outage_checks.ts";
+import { problemMail } from "../doctor/problem_mail.ts";
+import { type Problem, ProblemWatch } from "../doctor/problem_watch.ts";
 import type { MaildirDelivery } from "../maildir/delivery.ts";
 import type { Logger } from "../base/log.ts";
 import type { Queue } from "../relay/queue.ts";
@@ -54,42 +54,42 @@ export async function watchServeIn(
     /** The resolver of the checks; `undefined` while there are none. */
     readonly resolver: () => Resolver | undefined;
   },
-): Promise<TroubleWatch> {
+): Promise<ProblemWatch> {
   const { hostname, tls: { selfSigned } } = live.config;
   const incoming = incomingDirectory(live.config);
   const alert = alerter(live.config, "serve-in");
-  return await TroubleWatch.start({
+  return await ProblemWatch.start({
     clock,
     logger,
     stateFile: join(incoming, "trouble.json"),
     ...(alert && { alert }),
-    looks: [
+    checks: [
       ...(alert === undefined ? [] : [
         ...(live.config.serveOut.port > 0
-          ? [lookAtServer("serve-out", greetingProbe(() => serveOutAddress(live.config)))]
+          ? [serverCheck("serve-out", greetingProbe(() => serveOutAddress(live.config)))]
           : []),
-        lookAtSilence(() => total("mailapp_messages_accepted_total")),
+        silenceCheck(() => total("mailapp_messages_accepted_total")),
       ]),
       ...(certificates === undefined ? [] : [
-        lookAtCertificate(() => certificates.pair.leaf, { selfSigned, now: () => clock.now() }),
+        certificateCheck(() => certificates.pair.leaf, { selfSigned, now: () => clock.now() }),
       ]),
-      lookAtSpace(() => {
+      spaceCheck(() => {
         const { minFreeSpace } = live.config.serveIn;
         return [
           { name: "the directory of the Maildirs", path: delivery.mailboxes.root, minFreeSpace },
           { name: "data_dir", path: incoming, minFreeSpace },
         ];
       }),
-      lookAtDns(
+      dnsCheck(
         () => ({ names: live.config.serveIn.domains.slice(0, 1), resolver: resolver() }),
         "incoming mail is taken unchecked",
       ),
     ],
-    mail: (troubles) => {
+    mail: (problems) => {
       const [domain = hostname] = live.config.serveIn.domains;
       return store(delivery, {
         domain,
-        message: troubleMail(troubles, {
+        message: problemMail(problems, {
           server: "serve-in",
           hostname,
           to: `postmaster@${domain}`,
@@ -113,13 +113,13 @@ async function store(
     body: "8BITMIME",
     smtputf8: false,
     size: message.length,
-  }, { origin: { id: "trouble" } });
+  }, { origin: { id: "problem" } });
   await pending.write(message);
   await pending.commit([{ name: "Return-Path", value: "<>" }]);
 }
 
-/** The file of serve-out's troubles. */
-export function relayTroubleFile({ dataDir }: Pick<Config, "dataDir">): string {
+/** The file of serve-out's problems. */
+export function relayProblemFile({ dataDir }: Pick<Config, "dataDir">): string {
   return join(dataDir, "trouble.json");
 }
 
@@ -136,19 +136,19 @@ export async function watchServeOut(
     /** The machine's addresses. */
     readonly network: NetworkIo;
   },
-): Promise<TroubleWatch> {
+): Promise<ProblemWatch> {
   const { hostname, dataDir, serveIn, serveOut } = live.config;
   const alert = alerter(live.config, "serve-out");
   let known = false;
   scanned.then(() => known = true);
-  const send = async (troubles: readonly Trouble[]) => {
+  const send = async (problems: readonly Problem[]) => {
     const id = queue.newId();
     const { qualifyDomain } = live.config.serveOut;
     const to = `postmaster@${qualifyDomain}`;
     const now = clock.now();
     const message = await signer.sign(
       id,
-      troubleMail(troubles, { server: "serve-out", hostname, to, id, now }),
+      problemMail(problems, { server: "serve-out", hostname, to, id, now }),
     );
     const eightBitBody = message.some((byte) => byte > 127);
     await queue.add({
@@ -173,35 +173,35 @@ export async function watchServeOut(
     }, message);
     scheduler.submit({ id, age: 0, due: [{ domain: qualifyDomain, at: 0 }] });
   };
-  return await TroubleWatch.start({
+  return await ProblemWatch.start({
     clock,
     logger,
-    stateFile: relayTroubleFile(live.config),
+    stateFile: relayProblemFile(live.config),
     ...(alert && { alert }),
-    looks: [
+    checks: [
       ...(alert === undefined ? [] : [
         ...(serveIn.domains.length > 0 && serveIn.port > 0
-          ? [lookAtServer("serve-in", greetingProbe(() => serveInPlace(live.config, network)))]
+          ? [serverCheck("serve-in", greetingProbe(() => serveInPlace(live.config, network)))]
           : []),
-        lookAtStuckQueue(() => ({
+        stuckQueueCheck(() => ({
           relayed: total("mailapp_relay_attempts_total", "relayed"),
           deferred: total("mailapp_relay_attempts_total", "deferred"),
         })),
       ]),
-      lookAtQueue(() => {
+      queueCheck(() => {
         const { waiting, ready, active } = scheduler.status;
         return known ? waiting + ready + active : undefined;
       }),
-      lookAtUndeliverable(() => scheduler.undeliverable),
-      lookAtDns(() => {
+      undeliverableCheck(() => scheduler.undeliverable),
+      dnsCheck(() => {
         const { qualifyDomain, routes } = live.config.serveOut;
         const smarthost = routes["*"]?.host ?? "";
         return { names: isIP(smarthost) !== 0 ? [] : [qualifyDomain], resolver: live.resolver };
       }),
-      lookAtSpace(() => [
+      spaceCheck(() => [
         { name: "the spool", path: join(dataDir, "spool"), minFreeSpace: live.config.serveOut.minFreeSpace },
       ]),
-      refusals.look,
+      refusals.check,
     ],
     // Without a domain of its own the machine has no postmaster mailbox.
     ...(serveIn.domains.length > 0 || serveOut.qualifyDomain !== hostname ? { mail: send } : {}),

@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { StaticResolver } from "../tests/support/static_resolver.ts";
-import { lookAtDns, lookAtQueue, lookAtSpace, lookAtUndeliverable, RefusalWatch } from "./looks.ts";
+import { dnsCheck, queueCheck, RefusalWatch, spaceCheck, undeliverableCheck } from "./problem_checks.ts";
 
-Deno.test("lookAtQueue() sees a large queue that doubles within an hour, until it has halved", async () => {
+Deno.test("queueCheck() sees a large queue that doubles within an hour, until it has halved", async () => {
   let size: number | undefined;
-  const look = lookAtQueue(() => size);
+  const check = queueCheck(() => size);
   const at = async (...sizes: (number | undefined)[]) => {
     let found = false;
-    for (size of sizes) found = (await look()).length > 0;
+    for (size of sizes) found = (await check()).length > 0;
     return found;
   };
   // A restart with a long queue, which is read first.
@@ -15,42 +15,42 @@ Deno.test("lookAtQueue() sees a large queue that doubles within an hour, until i
   assert.equal(await at(5000, 5000, 5000, 5000, 5000, 5000, 10_000), true);
   assert.equal(await at(5001), true);
   assert.equal(await at(4999), false);
-  const small = lookAtQueue(() => size);
+  const small = queueCheck(() => size);
   for (size of [1, 2, 4, 8, 16, 32, 64, 99]) assert.deepEqual(await small(), []);
 });
 
-Deno.test("lookAtDns() wants two looks in vain", async () => {
+Deno.test("dnsCheck() wants two checks in vain", async () => {
   const names = { "a.test": { fails: ["*"] as const }, "b.test": {} };
-  const both = lookAtDns(() => ({ names: ["a.test"], resolver: new StaticResolver(names) }));
+  const both = dnsCheck(() => ({ names: ["a.test"], resolver: new StaticResolver(names) }));
   assert.deepEqual(await both(), []);
   const [found] = await both();
   assert.equal(found?.kind, "dns");
   assert.match(found?.what ?? "", /a\.test: SERVFAIL/);
-  const one = lookAtDns(() => ({ names: ["a.test", "b.test"], resolver: new StaticResolver(names) }));
+  const one = dnsCheck(() => ({ names: ["a.test", "b.test"], resolver: new StaticResolver(names) }));
   await one();
   assert.deepEqual(await one(), []);
 });
 
-Deno.test("lookAtUndeliverable() sees what came to be held within a day, and what was dropped", async () => {
+Deno.test("undeliverableCheck() sees what came to be held within a day, and what was dropped", async () => {
   const status = { held: 0, recentlyHeld: 0, recentlyDropped: 0 };
-  const look = lookAtUndeliverable(() => status);
+  const check = undeliverableCheck(() => status);
   const kinds = async (now: typeof status) => {
     Object.assign(status, now);
-    return (await look()).map(({ kind }) => kind);
+    return (await check()).map(({ kind }) => kind);
   };
   assert.deepEqual(await kinds(status), []);
   assert.deepEqual(await kinds({ held: 3, recentlyHeld: 0, recentlyDropped: 0 }), []);
   assert.deepEqual(await kinds({ held: 3, recentlyHeld: 1, recentlyDropped: 0 }), ["held"]);
-  assert.match((await look())[0]?.what ?? "", /^1 message without .*; 3 in all are held$/);
+  assert.match((await check())[0]?.what ?? "", /^1 message without .*; 3 in all are held$/);
   assert.deepEqual(await kinds({ held: 0, recentlyHeld: 1, recentlyDropped: 0 }), []);
   assert.deepEqual(await kinds({ held: 3, recentlyHeld: 2, recentlyDropped: 2 }), ["held", "dropped"]);
 });
 
-Deno.test("lookAtSpace() sees a disk with less than twice its reserve", async () => {
+Deno.test("spaceCheck() sees a disk with less than twice its reserve", async () => {
   const path = Deno.cwd();
-  const look = (minFreeSpace: number) => lookAtSpace(() => [{ name: "x", path, minFreeSpace }])();
-  assert.deepEqual(await look(0), []);
-  const [found] = await look(2 ** 60);
+  const check = (minFreeSpace: number) => spaceCheck(() => [{ name: "x", path, minFreeSpace }])();
+  assert.deepEqual(await check(0), []);
+  const [found] = await check(2 ** 60);
   assert.equal(found?.kind, "disk");
   assert.equal(found?.about, path);
 });
@@ -64,14 +64,14 @@ Deno.test("RefusalWatch keeps refusals with a cause of ours for an hour", async 
   });
   const refusal = { status: "5.7.26", reply: "550 5.7.26 go away", host: "mx.test" };
   watch.note({ ...refusal, status: "5.1.1" });
-  assert.deepEqual(await watch.look(), []);
+  assert.deepEqual(await watch.check(), []);
   watch.note(refusal);
-  assert.deepEqual(await watch.look(), [{
+  assert.deepEqual(await watch.check(), [{
     kind: "reply",
     about: "Nobody vouches for it.",
     what: "mx.test said: 550 5.7.26 go away. Nobody vouches for it",
     next: "Sign it.",
   }]);
   now = 3_600_001;
-  assert.deepEqual(await watch.look(), []);
+  assert.deepEqual(await watch.check(), []);
 });

@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { FakeClock, settle } from "../tests/support/fake_clock.ts";
 import { RecordingLog } from "../tests/support/recording_log.ts";
-import { troubleMail } from "./trouble_mail.ts";
-import { currentTroubles, type Trouble, TroubleWatch } from "./trouble_watch.ts";
+import { problemMail } from "./problem_mail.ts";
+import { currentProblems, type Problem, ProblemWatch } from "./problem_watch.ts";
 import { until } from "../tests/support/until.ts";
 
 const HOUR = 3_600_000;
-const FULL: Trouble = { kind: "disk", about: "/x", what: "it is full", next: "Make room." };
-const OLD: Trouble = { kind: "certificate", what: "it ends soon", next: "Renew it." };
+const FULL: Problem = { kind: "disk", about: "/x", what: "it is full", next: "Make room." };
+const OLD: Problem = { kind: "certificate", what: "it ends soon", next: "Renew it." };
 
 class Setting implements AsyncDisposable {
   readonly clock = new FakeClock();
@@ -16,7 +16,7 @@ class Setting implements AsyncDisposable {
   readonly mails: string[] = [];
   readonly alerts: string[] = [];
   unreachable = false;
-  troubles: readonly Trouble[] = [];
+  problems: readonly Problem[] = [];
   full = false;
   #rounds = 0;
 
@@ -24,33 +24,33 @@ class Setting implements AsyncDisposable {
     return `${this.directory}/state.json`;
   }
 
-  start(): Promise<TroubleWatch> {
-    return TroubleWatch.start({
-      looks: [() => this.troubles, () => (this.#rounds++, [])],
+  start(): Promise<ProblemWatch> {
+    return ProblemWatch.start({
+      checks: [() => this.problems, () => (this.#rounds++, [])],
       clock: this.clock,
       logger: this.log,
       stateFile: this.stateFile,
       alert: ({ firing, resolved }) => {
         if (this.unreachable) return Promise.reject(new Error("no way"));
-        const kinds = (list: readonly Pick<Trouble, "kind">[]) => list.map(({ kind }) => kind).join();
+        const kinds = (list: readonly Pick<Problem, "kind">[]) => list.map(({ kind }) => kind).join();
         this.alerts.push(`${kinds(firing)}|${kinds(resolved)}`);
         return Promise.resolve();
       },
-      mail: (troubles) => {
+      mail: (problems) => {
         if (this.full) return Promise.reject(new Error("no room"));
-        this.mails.push(troubles.map(({ kind }) => kind).join());
+        this.mails.push(problems.map(({ kind }) => kind).join());
         return Promise.resolve();
       },
     });
   }
 
-  /** Lets so many looks be over. */
-  async looks(count: number): Promise<void> {
+  /** Lets so many checks be over. */
+  async checks(count: number): Promise<void> {
     const end = this.#rounds + count;
-    await until(() => this.#rounds >= end, "the looks", async () => {
+    await until(() => this.#rounds >= end, "the checks", async () => {
       await this.clock.advance(10 * 60_000);
       // The file of what was told is written in real time.
-      await until(() => this.clock.pending > 0, "the next look", settle);
+      await until(() => this.clock.pending > 0, "the next check", settle);
     });
   }
 
@@ -59,28 +59,28 @@ class Setting implements AsyncDisposable {
   }
 }
 
-Deno.test("TroubleWatch logs and mails each trouble once a day, and says when it is over", async () => {
+Deno.test("ProblemWatch logs and mails each problem once a day, and says when it is over", async () => {
   await using setting = new Setting();
   {
     await using _watch = await setting.start();
-    await setting.looks(2);
+    await setting.checks(2);
     assert.deepEqual(setting.log.events, []);
-    setting.troubles = [FULL];
-    await setting.looks(3);
+    setting.problems = [FULL];
+    await setting.checks(3);
     assert.deepEqual(setting.mails, ["disk"]);
     assert.deepEqual(setting.log.events, [{
       level: "warn",
-      event: "trouble",
+      event: "problem",
       fields: { ...FULL },
     }]);
-    setting.troubles = [FULL, OLD];
-    await setting.looks(3);
+    setting.problems = [FULL, OLD];
+    await setting.checks(3);
     assert.deepEqual(setting.mails, ["disk", "certificate"]);
-    await setting.looks(24 * 6);
+    await setting.checks(24 * 6);
     assert.deepEqual(setting.mails, ["disk", "certificate", "disk", "certificate"]);
-    setting.troubles = [];
-    await setting.looks(1);
-    assert.deepEqual(setting.log.named("trouble.over").map(({ fields }) => fields), [
+    setting.problems = [];
+    await setting.checks(1);
+    assert.deepEqual(setting.log.named("problem.resolved").map(({ fields }) => fields), [
       { kind: "disk", about: "/x" },
       { kind: "certificate" },
     ]);
@@ -88,56 +88,56 @@ Deno.test("TroubleWatch logs and mails each trouble once a day, and says when it
   assert.equal(setting.clock.pending, 0);
 });
 
-Deno.test("TroubleWatch remembers over a restart what it told", async () => {
+Deno.test("ProblemWatch remembers over a restart what it told", async () => {
   await using setting = new Setting();
-  setting.troubles = [FULL];
+  setting.problems = [FULL];
   for (let i = 0; i < 3; i++) {
     await using _watch = await setting.start();
-    await setting.looks(1);
+    await setting.checks(1);
   }
   assert.deepEqual(setting.mails, ["disk"]);
-  assert.equal(setting.log.named("trouble").length, 1);
+  assert.equal(setting.log.named("problem").length, 1);
   // A clock that was ahead must not silence it.
   setting.clock.jump(-30 * 24 * HOUR);
   await using _watch = await setting.start();
-  await setting.looks(1);
+  await setting.checks(1);
   assert.deepEqual(setting.mails, ["disk", "disk"]);
 });
 
-Deno.test("TroubleWatch mails as soon as it can what it could not mail, and bears a damaged state", async () => {
+Deno.test("ProblemWatch mails as soon as it can what it could not mail, and bears a damaged state", async () => {
   await using setting = new Setting();
   await Deno.writeTextFile(setting.stateFile, "{nonsense");
-  setting.troubles = [FULL];
+  setting.problems = [FULL];
   setting.full = true;
   await using _watch = await setting.start();
-  assert.equal(setting.log.named("trouble.not_looked").length, 1);
-  await setting.looks(2);
+  assert.equal(setting.log.named("problem.check_failed").length, 1);
+  await setting.checks(2);
   assert.deepEqual(setting.mails, []);
-  assert.equal(setting.log.named("trouble").length, 1);
-  assert.equal(setting.log.named("trouble.not_mailed").length, 2);
+  assert.equal(setting.log.named("problem").length, 1);
+  assert.equal(setting.log.named("problem.not_mailed").length, 2);
   setting.full = false;
-  await setting.looks(2);
+  await setting.checks(2);
   assert.deepEqual(setting.mails, ["disk"]);
 });
 
-Deno.test("currentTroubles() are those of the last look, unless that is long ago", async () => {
+Deno.test("currentProblems() are those of the last check, unless that is long ago", async () => {
   await using setting = new Setting();
-  const current = () => currentTroubles(setting.stateFile, setting.clock.now());
+  const current = () => currentProblems(setting.stateFile, setting.clock.now());
   assert.deepEqual(await current(), []);
   {
     await using _watch = await setting.start();
-    setting.troubles = [FULL, OLD];
-    await setting.looks(1);
+    setting.problems = [FULL, OLD];
+    await setting.checks(1);
     assert.deepEqual(await current(), [FULL, OLD]);
-    setting.troubles = [OLD];
+    setting.problems = [OLD];
     // Long after it was told.
-    await setting.looks(24);
+    await setting.checks(24);
     assert.deepEqual(await current(), [OLD]);
-    setting.troubles = [];
-    await setting.looks(1);
+    setting.problems = [];
+    await setting.checks(1);
     assert.deepEqual(await current(), []);
-    setting.troubles = [OLD];
-    await setting.looks(1);
+    setting.problems = [OLD];
+    await setting.checks(1);
     assert.deepEqual(await current(), [OLD]);
   }
   setting.clock.jump(HOUR);
@@ -146,9 +146,9 @@ Deno.test("currentTroubles() are those of the last look, unless that is long ago
   assert.deepEqual(await current(), []);
 });
 
-Deno.test("troubleMail() is a message of short lines, whatever others said", () => {
+Deno.test("problemMail() is a message of short lines, whatever others said", () => {
   const hostile = { kind: "reply", what: `he\r\nBcc: x@y.test\u0007 ${"long".repeat(300)}`, next: "Ü." };
-  const text = new TextDecoder().decode(troubleMail([FULL, hostile], {
+  const text = new TextDecoder().decode(problemMail([FULL, hostile], {
     server: "serve-out",
     hostname: "mx.example.com",
     to: "postmaster@example.com",
@@ -166,63 +166,63 @@ Deno.test("troubleMail() is a message of short lines, whatever others said", () 
   assert.doesNotMatch(text.replaceAll("\r\n", ""), /[\u0000-\u001f]/);
 });
 
-Deno.test("currentTroubles() reads as many troubles as there may be, whatever they quote", async () => {
+Deno.test("currentProblems() reads as many problems as there may be, whatever they quote", async () => {
   await using setting = new Setting();
-  setting.troubles = Array.from({ length: 60 }, (_, index) => ({
+  setting.problems = Array.from({ length: 60 }, (_, index) => ({
     kind: "reply",
     about: `cause ${index} ${"x".repeat(300)}`,
     what: "\x01".repeat(800),
     next: "n".repeat(500),
   }));
   await using _watch = await setting.start();
-  await setting.looks(1);
-  assert.deepEqual(await currentTroubles(setting.stateFile, setting.clock.now()), setting.troubles);
+  await setting.checks(1);
+  assert.deepEqual(await currentProblems(setting.stateFile, setting.clock.now()), setting.problems);
 });
 
-Deno.test("TroubleWatch alerts of each trouble once a day, and once that it is over, also behind a restart", async () => {
+Deno.test("ProblemWatch alerts of each problem once a day, and once that it is over, also behind a restart", async () => {
   await using setting = new Setting();
   {
     await using _watch = await setting.start();
-    setting.troubles = [FULL];
-    await setting.looks(3);
+    setting.problems = [FULL];
+    await setting.checks(3);
     assert.deepEqual(setting.alerts, ["disk|"]);
-    setting.troubles = [FULL, OLD];
-    await setting.looks(2);
+    setting.problems = [FULL, OLD];
+    await setting.checks(2);
     assert.deepEqual(setting.alerts, ["disk|", "certificate|"]);
-    setting.troubles = [OLD];
-    await setting.looks(2);
+    setting.problems = [OLD];
+    await setting.checks(2);
     assert.deepEqual(setting.alerts, ["disk|", "certificate|", "|disk"]);
   }
-  setting.troubles = [];
+  setting.problems = [];
   {
     await using _watch = await setting.start();
-    await setting.looks(2);
+    await setting.checks(2);
     assert.deepEqual(setting.alerts.slice(3), ["|certificate"]);
-    setting.troubles = [FULL];
-    await setting.looks(24 * 6 + 2);
+    setting.problems = [FULL];
+    await setting.checks(24 * 6 + 2);
     assert.deepEqual(setting.alerts.slice(4), ["disk|", "disk|"]);
   }
 });
 
-Deno.test("TroubleWatch says that nobody could be told, and tells what it is then at the next look", async () => {
+Deno.test("ProblemWatch says that nobody could be told, and tells what it is then at the next check", async () => {
   await using setting = new Setting();
   await using _watch = await setting.start();
   setting.unreachable = true;
-  setting.troubles = [FULL];
-  await setting.looks(2);
+  setting.problems = [FULL];
+  await setting.checks(2);
   assert.deepEqual(setting.log.named("alert.failed").map(({ fields }) => fields), [
     { kinds: ["disk"], error: "no way" },
     { kinds: ["disk"], error: "no way" },
   ]);
   setting.unreachable = false;
-  await setting.looks(2);
+  await setting.checks(2);
   assert.deepEqual(setting.alerts, ["disk|"]);
   // Nobody was told of what came and went meanwhile.
   setting.unreachable = true;
-  setting.troubles = [FULL, OLD];
-  await setting.looks(1);
+  setting.problems = [FULL, OLD];
+  await setting.checks(1);
   setting.unreachable = false;
-  setting.troubles = [FULL];
-  await setting.looks(1);
+  setting.problems = [FULL];
+  await setting.checks(1);
   assert.deepEqual(setting.alerts, ["disk|"]);
 });

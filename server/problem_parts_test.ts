@@ -4,8 +4,8 @@ import { join } from "@std/path";
 import { DkimSigner } from "../dkim/sign.ts";
 import { parseConfig } from "../config/load.ts";
 import { StaticResolver } from "../tests/support/static_resolver.ts";
-import { RefusalWatch } from "../doctor/looks.ts";
-import { currentTroubles } from "../doctor/trouble_watch.ts";
+import { RefusalWatch } from "../doctor/problem_checks.ts";
+import { currentProblems } from "../doctor/problem_watch.ts";
 import { MaildirDelivery } from "../maildir/delivery.ts";
 import { StagingArea } from "../storage/staging.ts";
 import { createTestAuthority } from "../tests/support/test_authority.ts";
@@ -14,7 +14,7 @@ import { FakeClock, settle } from "../tests/support/fake_clock.ts";
 import { MemoryQueue } from "../tests/support/memory_queue.ts";
 import { RecordingLog } from "../tests/support/recording_log.ts";
 import { incomingDirectory, openMailboxes } from "./parts.ts";
-import { causeOfOurs, relayTroubleFile, watchServeIn, watchServeOut } from "./trouble_parts.ts";
+import { causeOfOurs, relayProblemFile, watchServeIn, watchServeOut } from "./problem_parts.ts";
 import { until } from "../tests/support/until.ts";
 
 const DAY = 86_400_000;
@@ -80,12 +80,12 @@ Deno.test("watchServeIn() writes to postmaster of a certificate that should have
   assert.match(text, /^Subject: mx\.example\.com: serve-in needs attention \(certificate\)$/m);
   assert.match(text, /^\* the certificate expires on \S+, in 12 days\.$/m);
   assert.match(text, /certbot renew/);
-  assert.deepEqual(log.named("trouble").map(({ fields }) => fields["kind"]), ["certificate"]);
+  assert.deepEqual(log.named("problem").map(({ fields }) => fields["kind"]), ["certificate"]);
 
   certificates.pair = { leaf: await issue(20) } as CertificatePair;
   await until(() => clock.pending > 0, "the next look", settle);
   await clock.advance(10 * 60_000);
-  await log.saw("trouble.over");
+  await log.saw("problem.resolved");
   assert.equal(log.named("message.delivered").length, 1);
   assert.ok((await Deno.stat(join(incomingDirectory(config), "trouble.json"))).isFile);
 });
@@ -114,7 +114,7 @@ Deno.test("watchServeOut() queues a message for postmaster of what others refuse
   refusals.note({ status: "5.7.1", reply: "550 5.7.1 no", host });
   refusals.note({ status: "5.7.25", reply: "550 5.7.25 no PTR for you", host });
   await clock.advance(2 * 60_000);
-  await log.saw("trouble");
+  await log.saw("problem");
   await until(() => clock.pending > 0, "the next look", settle);
   const [entry, ...others] = queue.entries;
   assert.deepEqual(others, []);
@@ -128,8 +128,8 @@ Deno.test("watchServeOut() queues a message for postmaster of what others refuse
     /\* mx\.test said: 550 5\.7\.25 no PTR for you\. The receiver wants .* DNS/,
   );
   assert.match(text.replace(/\r\n +/g, " "), /What to do: Have the provider .* set its reverse DNS/);
-  const troubles = await currentTroubles(relayTroubleFile(config), clock.now());
-  assert.deepEqual(troubles.map(({ kind }) => kind), ["reply"]);
+  const problems = await currentProblems(relayProblemFile(config), clock.now());
+  assert.deepEqual(problems.map(({ kind }) => kind), ["reply"]);
 });
 
 Deno.test("causeOfOurs() knows a block list by its words, whatever the code", () => {

@@ -1,5 +1,5 @@
 /**
- * What a running server watches, each as a {@linkcode Look}.
+ * What a running server watches, each as a {@linkcode ProblemCheck}.
  *
  * @module
  */
@@ -7,13 +7,13 @@ import type { X509Certificate } from "node:crypto";
 import type { Resolver } from "../dns/resolver.ts";
 import { expiry } from "./checks/certificate.ts";
 import { checkSpace, type StoragePlace } from "./checks/storage.ts";
-import { type Look, LOOK_INTERVAL, type Trouble } from "./trouble_watch.ts";
+import { CHECK_INTERVAL, type Problem, type ProblemCheck } from "./problem_watch.ts";
 
 /** A certificate that should have been renewed by now. */
-export function lookAtCertificate(
+export function certificateCheck(
   current: () => X509Certificate,
   { selfSigned, now }: { readonly selfSigned: boolean; readonly now: () => number },
-): Look {
+): ProblemCheck {
   return () => {
     const leaf = current();
     const words = expiry(leaf, { selfSigned, now: now() });
@@ -22,10 +22,10 @@ export function lookAtCertificate(
 }
 
 /** A disk with less than twice the space that must stay free: early, as no mail can be sent once it is full. */
-export function lookAtSpace(places: () => readonly StoragePlace[]): Look {
+export function spaceCheck(places: () => readonly StoragePlace[]): ProblemCheck {
   return async () => {
     const findings = await Promise.all(places().map(checkSpace));
-    return findings.flatMap((finding): Trouble[] =>
+    return findings.flatMap((finding): Problem[] =>
       finding?.next === undefined ? [] : [{
         kind: "disk",
         about: finding.subject,
@@ -37,9 +37,9 @@ export function lookAtSpace(places: () => readonly StoragePlace[]): Look {
 }
 
 /** Logins that have reached a sending limit: a stolen password, or a limit that is too low. */
-export function lookAtLogins(
+export function sendingLimitCheck(
   limited: () => readonly { readonly login: string; readonly key: string; readonly limit: number }[],
-): Look {
+): ProblemCheck {
   return () =>
     limited().map(({ login, key, limit }) => ({
       kind: "sending",
@@ -50,16 +50,16 @@ export function lookAtLogins(
     }));
 }
 
-/** A shorter queue is no trouble. */
+/** A shorter queue is no problem. */
 const LARGE_QUEUE = 100;
-/** The number of looks in an hour. */
-const WINDOW = Math.round(3_600_000 / LOOK_INTERVAL);
+/** The number of checks in an hour. */
+const WINDOW = Math.round(3_600_000 / CHECK_INTERVAL);
 
 /**
- * A queue that has doubled within an hour, and is large; a trouble until it has halved.
+ * A queue that has doubled within an hour, and is large; a problem until it has halved.
  * @param size the number of queued messages; `undefined` while it is not yet known
  */
-export function lookAtQueue(size: () => number | undefined): Look {
+export function queueCheck(size: () => number | undefined): ProblemCheck {
   const sizes: number[] = [];
   let alarmAt: number | undefined;
   return () => {
@@ -80,14 +80,14 @@ export function lookAtQueue(size: () => number | undefined): Look {
 }
 
 /** Failed messages without a sender, and those dropped because too many were held or for too long. */
-export function lookAtUndeliverable(
+export function undeliverableCheck(
   status: () => { readonly held: number; readonly recentlyHeld: number; readonly recentlyDropped: number },
-): Look {
+): ProblemCheck {
   return () => {
     const { held, recentlyHeld, recentlyDropped } = status();
-    const troubles: Trouble[] = [];
+    const problems: Problem[] = [];
     if (recentlyHeld > 0 && held > 0) {
-      troubles.push({
+      problems.push({
         kind: "held",
         what:
           `${
@@ -98,7 +98,7 @@ export function lookAtUndeliverable(
       });
     }
     if (recentlyDropped > 0) {
-      troubles.push({
+      problems.push({
         kind: "dropped",
         what: `${messages(recentlyDropped)} without a sender that could not be delivered ` +
           `${
@@ -109,7 +109,7 @@ export function lookAtUndeliverable(
           "keep_undeliverable say how many are held, and how long.",
       });
     }
-    return troubles;
+    return problems;
   };
 }
 
@@ -118,14 +118,14 @@ function messages(count: number): string {
 }
 
 /**
- * DNS that answers no query for our own names, at two looks in a row.
+ * DNS that answers no query for our own names, at two checks in a row.
  * @param about the names, and the DNS servers; there may be none
  * @param consequence the consequence, a sentence
  */
-export function lookAtDns(
+export function dnsCheck(
   about: () => { readonly names: readonly string[]; readonly resolver: Resolver | undefined },
   consequence = "mail cannot be sent",
-): Look {
+): ProblemCheck {
   let failedBefore = false;
   return async () => {
     const { names, resolver } = about();
@@ -169,7 +169,7 @@ const MAX_CAUSES = 50;
 export class RefusalWatch {
   readonly #explain: (refusal: Refusal) => KnownCause | undefined;
   readonly #now: () => number;
-  readonly #seen = new Map<string, { at: number; trouble: Trouble }>();
+  readonly #seen = new Map<string, { at: number; problem: Problem }>();
 
   /** Starts empty. `now` is monotonic, in milliseconds. */
   constructor(
@@ -188,13 +188,13 @@ export class RefusalWatch {
     const what = `${host} said: ${reply.slice(0, 500)}. ${meaning.replace(/\.$/, "")}`;
     this.#seen.set(meaning, {
       at: this.#now(),
-      trouble: { kind: "reply", about: meaning, what, next: operator },
+      problem: { kind: "reply", about: meaning, what, next: operator },
     });
   }
 
   /** Those of the last hour. */
-  readonly look: Look = () => {
+  readonly check: ProblemCheck = () => {
     for (const [about, { at }] of this.#seen) if (this.#now() - at > RECENT) this.#seen.delete(about);
-    return Array.from(this.#seen.values(), ({ trouble }) => trouble);
+    return Array.from(this.#seen.values(), ({ problem }) => problem);
   };
 }

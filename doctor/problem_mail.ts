@@ -1,14 +1,14 @@
 /**
- * The message to postmaster about troubles.
+ * The message to postmaster about problems.
  *
  * @module
  */
 import { formatDate } from "../base/date.ts";
 import { maskUnprintable, wrap } from "../message/wrap.ts";
-import type { Trouble } from "./trouble_watch.ts";
+import type { Problem } from "./problem_watch.ts";
 
 /** What the message needs. */
-export interface TroubleMailOptions {
+export interface ProblemMailOptions {
   /** The server: `serve-in` or `serve-out`. */
   readonly server: string;
   /** The machine's name. */
@@ -24,22 +24,22 @@ export interface TroubleMailOptions {
 const encoder = new TextEncoder();
 
 /** The message, lines ending in CRLF. */
-export function troubleMail(troubles: readonly Trouble[], options: TroubleMailOptions): Uint8Array {
+export function problemMail(problems: readonly Problem[], options: ProblemMailOptions): Uint8Array {
   const { server, hostname, to, id, now } = options;
-  const kinds = [...new Set(troubles.map(({ kind }) => kind))].join(", ");
+  const kinds = [...new Set(problems.map(({ kind }) => kind))].join(", ");
   const lines = [
     `Date: ${formatDate(now)}`,
     `From: mailapp ${server} <postmaster@${to.slice(to.lastIndexOf("@") + 1)}>`,
     `To: <${to}>`,
     `Subject: ${hostname}: ${server} needs attention (${kinds})`,
-    `Message-ID: <trouble.${id}@${hostname}>`,
+    `Message-ID: <problem.${id}@${hostname}>`,
     // Auto-responders should not answer this (RFC 3834).
     "Auto-Submitted: auto-generated",
     "MIME-Version: 1.0",
     "Content-Type: text/plain; charset=utf-8",
     "Content-Transfer-Encoding: 8bit",
     "",
-    ...troubles.flatMap(({ what, next }) => [
+    ...problems.flatMap(({ what, next }) => [
       ...paragraph(`${what}.`, { firstIndent: "* ", indent: "  " }),
       ...paragraph(`What to do: ${next}`, { firstIndent: "  ", indent: "  " }),
       "",

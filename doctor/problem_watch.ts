@@ -1,5 +1,5 @@
 /**
- * Self-monitoring: a running server looks for trouble every few minutes, logs what is wrong, and writes to postmaster,
+ * Self-monitoring: a running server checks for problems every few minutes, logs what is wrong, and writes to postmaster,
  * at most once a day for each kind, also across restarts.
  *
  * @module
@@ -9,10 +9,10 @@ import type { Clock, Timer } from "../base/clock.ts";
 import { errorText } from "../base/error_text.ts";
 
 /** A problem that needs attention. */
-export interface Trouble {
+export interface Problem {
   /** The kind, listed in docs/logs.md; there may be one of a kind for each `about`. */
   readonly kind: string;
-  /** Distinguishes troubles of one kind; the same in each look. */
+  /** Distinguishes problems of one kind; the same in each check. */
   readonly about?: string;
   /** What is wrong; a sentence without its full stop. */
   readonly what: string;
@@ -20,46 +20,46 @@ export interface Trouble {
   readonly next: string;
 }
 
-/** Looks for one kind of trouble. */
-export type Look = () => Promise<readonly Trouble[]> | readonly Trouble[];
+/** Checks for one kind of problem. */
+export type ProblemCheck = () => Promise<readonly Problem[]> | readonly Problem[];
 
-/** What a {@linkcode TroubleWatch} needs. */
-export interface TroubleWatchOptions {
+/** What a {@linkcode ProblemWatch} needs. */
+export interface ProblemWatchOptions {
   /** What is looked for. */
-  readonly looks: readonly Look[];
+  readonly checks: readonly ProblemCheck[];
   /** Tells the time. */
   readonly clock: Clock;
-  /** Takes `trouble`, `trouble.over`, `trouble.not_mailed`, `trouble.not_looked`. */
+  /** Takes `problem`, `problem.resolved`, `problem.not_mailed`, `problem.check_failed`. */
   readonly logger: Logger;
-  /** Stores the present troubles and when each was reported; created when needed. */
+  /** Stores the present problems and when each was reported; created when needed. */
   readonly stateFile: string;
   /** Sends postmaster a message about these; rejects if that cannot be done now. Absent: there is no postmaster. */
-  readonly mail?: (troubles: readonly Trouble[]) => Promise<void>;
+  readonly mail?: (problems: readonly Problem[]) => Promise<void>;
   /**
-   * Sends an alert, bypassing our queue: about new troubles, those that last another day, and resolved ones. Rejects
-   * if that cannot be done now; it is retried at the next look. Absent: no alerts.
+   * Sends an alert, bypassing our queue: about new problems, those that last another day, and resolved ones. Rejects
+   * if that cannot be done now; it is retried at the next check. Absent: no alerts.
    */
-  readonly alert?: (news: TroubleNews) => Promise<void>;
+  readonly alert?: (news: ProblemNews) => Promise<void>;
 }
 
 /** The content of an alert. */
-export interface TroubleNews {
-  /** Present troubles. */
-  readonly firing: readonly Trouble[];
-  /** Resolved troubles. */
-  readonly resolved: readonly Pick<Trouble, "kind" | "about">[];
+export interface ProblemNews {
+  /** Present problems. */
+  readonly firing: readonly Problem[];
+  /** Resolved problems. */
+  readonly resolved: readonly Pick<Problem, "kind" | "about">[];
 }
 
 /** Milliseconds. Not during the busy start, nor in a service that keeps restarting. */
-const FIRST_LOOK = 2 * 60_000;
-/** Milliseconds between two looks. */
-export const LOOK_INTERVAL = 10 * 60_000;
+const FIRST_CHECK = 2 * 60_000;
+/** Milliseconds between two checks. */
+export const CHECK_INTERVAL = 10 * 60_000;
 const DAY = 86_400_000;
 const MAX_REMEMBERED = 200;
-// Twice the largest possible size: some hundred troubles, each of which quotes 500 characters of a reply.
+// Twice the largest possible size: some hundred problems, each of which quotes 500 characters of a reply.
 const MAX_STATE = 1024 * 1024;
 
-/** When each trouble was logged, mailed and alerted last, in milliseconds since the epoch. */
+/** When each problem was logged, mailed and alerted last, in milliseconds since the epoch. */
 interface Told {
   logged: number;
   mailed: number;
@@ -67,24 +67,24 @@ interface Told {
   alerted: number;
 }
 
-/** The state between looks, kept across restarts. */
+/** The state between checks, kept across restarts. */
 interface State {
   /** By key. */
   readonly told: Readonly<Record<string, Partial<Told>>>;
-  /** What the last look found. */
-  readonly current: readonly Trouble[];
+  /** What the last check found. */
+  readonly current: readonly Problem[];
   /** When that was, in milliseconds since the epoch. */
-  readonly lookedAt: number;
+  readonly checkedAt: number;
 }
 
 /**
- * The findings of the last look, from the state file; empty if that is outdated, as when the server
+ * The findings of the last check, from the state file; empty if that is outdated, as when the server
  * is stopped, or if the file cannot be read.
  * @param now milliseconds since the epoch
  */
-export async function currentTroubles(stateFile: string, now: number): Promise<readonly Trouble[]> {
+export async function currentProblems(stateFile: string, now: number): Promise<readonly Problem[]> {
   const state = await readState(stateFile).catch(() => undefined);
-  if (state === undefined || Math.abs(now - state.lookedAt) > 2 * LOOK_INTERVAL) return [];
+  if (state === undefined || Math.abs(now - state.checkedAt) > 2 * CHECK_INTERVAL) return [];
   return state.current;
 }
 
@@ -92,57 +92,57 @@ export async function currentTroubles(stateFile: string, now: number): Promise<r
 async function readState(stateFile: string): Promise<State | undefined> {
   if ((await Deno.stat(stateFile)).size > MAX_STATE) return undefined;
   const state = JSON.parse(await Deno.readTextFile(stateFile)) as Partial<State> | null;
-  const { told = {}, current = [], lookedAt = 0 } = state ?? {};
-  return { told, current, lookedAt };
+  const { told = {}, current = [], checkedAt = 0 } = state ?? {};
+  return { told, current, checkedAt };
 }
 
 /** Looks until it is disposed. */
-export class TroubleWatch implements AsyncDisposable {
-  readonly #options: TroubleWatchOptions;
+export class ProblemWatch implements AsyncDisposable {
+  readonly #options: ProblemWatchOptions;
   readonly #told = new Map<string, Told>();
-  #current = new Map<string, Trouble>();
+  #current = new Map<string, Problem>();
   #timer: Timer | undefined;
-  #looking: Promise<void> | undefined;
+  #checking: Promise<void> | undefined;
   #stopped = false;
 
-  private constructor(options: TroubleWatchOptions) {
+  private constructor(options: ProblemWatchOptions) {
     this.#options = options;
   }
 
-  /** Begins; the first look is in two minutes. Never throws. */
-  static async start(options: TroubleWatchOptions): Promise<TroubleWatch> {
-    const watch = new TroubleWatch(options);
+  /** Begins; the first check is in two minutes. Never throws. */
+  static async start(options: ProblemWatchOptions): Promise<ProblemWatch> {
+    const watch = new ProblemWatch(options);
     await watch.#recall();
-    watch.#sleep(FIRST_LOOK);
+    watch.#sleep(FIRST_CHECK);
     return watch;
   }
 
-  /** Stops, after a look in progress has ended. */
+  /** Stops, after a check in progress has ended. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stopped = true;
     this.#timer?.cancel();
-    await this.#looking;
+    await this.#checking;
   }
 
   #sleep(wait: number): void {
     if (this.#stopped) return;
     this.#timer = this.#options.clock.after(wait, () => {
-      this.#looking = this.#look().finally(() => this.#sleep(LOOK_INTERVAL));
+      this.#checking = this.#check().finally(() => this.#sleep(CHECK_INTERVAL));
     });
   }
 
-  async #look(): Promise<void> {
-    const { looks, logger } = this.#options;
-    const found = new Map<string, Trouble>();
-    for (const look of looks) {
+  async #check(): Promise<void> {
+    const { checks, logger } = this.#options;
+    const found = new Map<string, Problem>();
+    for (const check of checks) {
       try {
-        for (const trouble of await look()) found.set(keyOf(trouble), trouble);
+        for (const problem of await check()) found.set(keyOf(problem), problem);
       } catch (error) {
-        logger.warn("trouble.not_looked", { error: errorText(error) });
+        logger.warn("problem.check_failed", { error: errorText(error) });
       }
     }
     for (const [key, { kind, about }] of this.#current) {
-      if (!found.has(key)) logger.info("trouble.over", { kind, ...(about !== undefined && { about }) });
+      if (!found.has(key)) logger.info("problem.resolved", { kind, ...(about !== undefined && { about }) });
     }
     const changed = found.size > 0 || this.#current.size > 0;
     this.#current = found;
@@ -151,35 +151,35 @@ export class TroubleWatch implements AsyncDisposable {
     if (changed || alerted) await this.#remember();
   }
 
-  async #tell(found: ReadonlyMap<string, Trouble>): Promise<void> {
+  async #tell(found: ReadonlyMap<string, Problem>): Promise<void> {
     const { clock, logger, mail } = this.#options;
     const now = clock.now();
-    const due: Trouble[] = [];
-    for (const [key, trouble] of found) {
-      const { kind, about, what, next } = trouble;
+    const due: Problem[] = [];
+    for (const [key, problem] of found) {
+      const { kind, about, what, next } = problem;
       const told = this.#told.get(key) ?? { logged: -Infinity, mailed: -Infinity, alerted: -Infinity };
       if (isDue(told.logged, now)) {
-        logger.warn("trouble", { kind, ...(about !== undefined && { about }), what, next });
+        logger.warn("problem", { kind, ...(about !== undefined && { about }), what, next });
         told.logged = now;
       }
       this.#told.set(key, told);
-      if (isDue(told.mailed, now)) due.push(trouble);
+      if (isDue(told.mailed, now)) due.push(problem);
     }
     if (mail !== undefined && due.length > 0) {
       try {
         await mail(due);
-        for (const trouble of due) {
-          const told = this.#told.get(keyOf(trouble));
+        for (const problem of due) {
+          const told = this.#told.get(keyOf(problem));
           if (told !== undefined) told.mailed = now;
         }
       } catch (error) {
-        logger.warn("trouble.not_mailed", { kinds: due.map(({ kind }) => kind), error: errorText(error) });
+        logger.warn("problem.not_mailed", { kinds: due.map(({ kind }) => kind), error: errorText(error) });
       }
     }
   }
 
   /** Sends alerts; returns whether one was sent. */
-  async #alert(found: ReadonlyMap<string, Trouble>): Promise<boolean> {
+  async #alert(found: ReadonlyMap<string, Problem>): Promise<boolean> {
     const { clock, logger, alert } = this.#options;
     if (alert === undefined) return false;
     const now = clock.now();
@@ -188,7 +188,7 @@ export class TroubleWatch implements AsyncDisposable {
     if (begun.length + over.length === 0) return false;
     try {
       await alert({
-        firing: begun.map(([, trouble]) => trouble),
+        firing: begun.map(([, problem]) => problem),
         resolved: over.map(([key]) => nameOf(key)),
       });
     } catch (error) {
@@ -218,7 +218,7 @@ export class TroubleWatch implements AsyncDisposable {
     } catch (error) {
       // It is reported once more, then.
       if (!(error instanceof Deno.errors.NotFound)) {
-        logger.warn("trouble.not_looked", { error: errorText(error) });
+        logger.warn("problem.check_failed", { error: errorText(error) });
       }
     }
   }
@@ -233,21 +233,21 @@ export class TroubleWatch implements AsyncDisposable {
       const state: State = {
         told: Object.fromEntries(this.#told),
         current: [...this.#current.values()],
-        lookedAt: now,
+        checkedAt: now,
       };
       await Deno.writeTextFile(`${stateFile}.new`, JSON.stringify(state), { mode: 0o600 });
       await Deno.rename(`${stateFile}.new`, stateFile);
     } catch (error) {
-      logger.warn("trouble.not_looked", { error: errorText(error) });
+      logger.warn("problem.check_failed", { error: errorText(error) });
     }
   }
 }
 
-function keyOf({ kind, about }: Trouble): string {
+function keyOf({ kind, about }: Problem): string {
   return about === undefined ? kind : `${kind} ${about}`;
 }
 
-function nameOf(key: string): Pick<Trouble, "kind" | "about"> {
+function nameOf(key: string): Pick<Problem, "kind" | "about"> {
   const space = key.indexOf(" ");
   return space < 0 ? { kind: key } : { kind: key.slice(0, space), about: key.slice(space + 1) };
 }

@@ -1,54 +1,54 @@
 import assert from "node:assert/strict";
-import { lookAtServer, lookAtSilence, lookAtStuckQueue } from "./outage_looks.ts";
+import { serverCheck, silenceCheck, stuckQueueCheck } from "./outage_checks.ts";
 
-const kinds = async (look: () => unknown) =>
-  ((await look()) as readonly { readonly kind: string }[]).map(({ kind }) => kind).join();
+const kinds = async (check: () => unknown) =>
+  ((await check()) as readonly { readonly kind: string }[]).map(({ kind }) => kind).join();
 
-Deno.test("lookAtServer() tells of a server that does not answer at two looks in a row", async () => {
+Deno.test("serverCheck() tells of a server that does not answer at two checks in a row", async () => {
   let up = true;
-  const look = lookAtServer(
+  const check = serverCheck(
     "serve-in",
     () => up ? Promise.resolve() : Promise.reject(new Error("connection refused")),
   );
-  assert.equal(await kinds(look), "");
+  assert.equal(await kinds(check), "");
   up = false;
-  assert.equal(await kinds(look), "");
-  assert.equal(await kinds(look), "server");
+  assert.equal(await kinds(check), "");
+  assert.equal(await kinds(check), "server");
   up = true;
-  assert.equal(await kinds(look), "");
+  assert.equal(await kinds(check), "");
   up = false;
-  assert.equal(await kinds(look), "");
+  assert.equal(await kinds(check), "");
 });
 
-Deno.test("lookAtStuckQueue() tells of an hour of many attempts without success, and of no other", async () => {
+Deno.test("stuckQueueCheck() tells of an hour of many attempts without success, and of no other", async () => {
   let [relayed, deferred] = [0, 0];
-  const look = lookAtStuckQueue(() => ({ relayed, deferred }));
-  // Nothing to do is no trouble.
-  for (let i = 0; i < 12; i++) assert.equal(await kinds(look), "");
+  const check = stuckQueueCheck(() => ({ relayed, deferred }));
+  // Nothing to do is no problem.
+  for (let i = 0; i < 12; i++) assert.equal(await kinds(check), "");
   // A few that fail, beside some that do not.
   for (let i = 0; i < 12; i++) {
     deferred += 10;
     relayed++;
-    assert.equal(await kinds(look), "");
+    assert.equal(await kinds(check), "");
   }
   const seen: string[] = [];
   for (let i = 0; i < 8; i++) {
     deferred += 10;
-    seen.push(await kinds(look));
+    seen.push(await kinds(check));
   }
   assert.deepEqual(seen, ["", "", "", "", "", "stuck", "stuck", "stuck"]);
   relayed++;
-  assert.equal(await kinds(look), "");
+  assert.equal(await kinds(check), "");
 });
 
-Deno.test("lookAtSilence() tells of a pause that is unusual for this server, once it knows what is usual", async () => {
+Deno.test("silenceCheck() tells of a pause that is unusual for this server, once it knows what is usual", async () => {
   let count = 0;
-  const look = lookAtSilence(() => count);
+  const check = silenceCheck(() => count);
   const hours = async (number: number, messages: number) => {
     let said = "";
     for (let i = 0; i < number * 6; i++) {
       if (messages > 0 && i % 6 === 0) count += messages;
-      said = await kinds(look);
+      said = await kinds(check);
     }
     return said;
   };

@@ -5,13 +5,13 @@
  * @module
  */
 import { errorText } from "../base/error_text.ts";
-import { type Look, LOOK_INTERVAL } from "./trouble_watch.ts";
+import { CHECK_INTERVAL, type ProblemCheck } from "./problem_watch.ts";
 
 /**
- * A server that does not answer at two looks in a row.
+ * A server that does not answer at two checks in a row.
  * @param probe connects and waits for the greeting; rejects if there is none
  */
-export function lookAtServer(name: string, probe: () => Promise<void>): Look {
+export function serverCheck(name: string, probe: () => Promise<void>): ProblemCheck {
   let failedBefore = false;
   return async () => {
     let reason: string | undefined;
@@ -34,7 +34,7 @@ export function lookAtServer(name: string, probe: () => Promise<void>): Look {
 }
 
 const HOUR = 3_600_000;
-const LOOKS_AN_HOUR = HOUR / LOOK_INTERVAL;
+const CHECKS_AN_HOUR = HOUR / CHECK_INTERVAL;
 /** Attempts within an hour from which on it is significant that none succeeds. */
 const MANY_ATTEMPTS = 20;
 
@@ -42,14 +42,14 @@ const MANY_ATTEMPTS = 20;
  * A stuck queue: for an hour no attempt has succeeded, and many have failed.
  * @param counts all attempts since the start
  */
-export function lookAtStuckQueue(
+export function stuckQueueCheck(
   counts: () => { readonly relayed: number; readonly deferred: number },
-): Look {
+): ProblemCheck {
   const before: { readonly relayed: number; readonly deferred: number }[] = [];
   return () => {
     const now = counts();
     before.push(now);
-    if (before.length <= LOOKS_AN_HOUR) return [];
+    if (before.length <= CHECKS_AN_HOUR) return [];
     const then = before.shift() ?? now;
     const deferred = now.deferred - then.deferred;
     if (now.relayed > then.relayed || deferred < MANY_ATTEMPTS) return [];
@@ -67,17 +67,17 @@ const LEAST_MESSAGES = 20;
 const LEAST_SILENCE = 6 * HOUR;
 /** A silence is unusual if it is this many times as long as the longest one of the last week. */
 const UNUSUAL = 3;
-const WEEK_OF_LOOKS = 7 * 24 * LOOKS_AN_HOUR;
+const CHECKS_A_WEEK = 7 * 24 * CHECKS_AN_HOUR;
 
 /**
  * No mail for a time that is unusual for this server.
  * @param count all messages that were taken since the start
  */
-export function lookAtSilence(count: () => number): Look {
+export function silenceCheck(count: () => number): ProblemCheck {
   let last: number | undefined;
   let known = 0;
   let silent = 0;
-  /** Lengths of past silences, in looks, with the look at which they ended. */
+  /** Lengths of past silences, in checks, with the check at which they ended. */
   let silences: { readonly length: number; readonly endedAt: number }[] = [];
   return () => {
     const now = count();
@@ -89,17 +89,17 @@ export function lookAtSilence(count: () => number): Look {
       } else silent++;
     }
     last = now;
-    silences = silences.filter(({ endedAt }) => endedAt > known - WEEK_OF_LOOKS);
+    silences = silences.filter(({ endedAt }) => endedAt > known - CHECKS_A_WEEK);
     const longest = Math.max(1, ...silences.map(({ length }) => length));
-    const isKnown = (known - silent) * LOOK_INTERVAL >= LEAST_KNOWN && now >= LEAST_MESSAGES;
-    if (!isKnown || silent * LOOK_INTERVAL < LEAST_SILENCE || silent < UNUSUAL * longest) return [];
+    const isKnown = (known - silent) * CHECK_INTERVAL >= LEAST_KNOWN && now >= LEAST_MESSAGES;
+    if (!isKnown || silent * CHECK_INTERVAL < LEAST_SILENCE || silent < UNUSUAL * longest) return [];
     return [{
       kind: "silence",
-      what: `no mail has come in for ${Math.floor(silent * LOOK_INTERVAL / HOUR)} hours, ` +
+      what: `no mail has come in for ${Math.floor(silent * CHECK_INTERVAL / HOUR)} hours, ` +
         `when there was never such a pause of more than ${
-          Math.ceil(longest * LOOK_INTERVAL / HOUR)
+          Math.ceil(longest * CHECK_INTERVAL / HOUR)
         } hours within a week`,
-      next: "mailapp doctor looks at MX, addresses and port 25.",
+      next: "mailapp doctor checks MX, addresses and port 25.",
     }];
   };
 }
