@@ -17,6 +17,8 @@ const MAX_RSA_BITS = 4096;
 /** With longer keys, and over more octets, signatures are verified in another thread. */
 const MAX_BITS_HERE = 2048;
 const MAX_OCTETS_HERE = 16 * 1024;
+/** The largest exponent that the platform verifies with. */
+const MAX_EXPONENT = 2n ** 33n - 1n;
 /** Octets of a key in DER that are looked at; one of 4096 bits has 550. */
 const MAX_DER = 2048;
 const ED25519_OCTETS = 32;
@@ -98,16 +100,17 @@ async function importRsa(der: Buffer): Promise<Verify | KeyProblem> {
   if (numbers === undefined) return "key syntax error";
   const bits = bitLength(numbers.modulus);
   if (bits < MIN_RSA_BITS || bits > MAX_RSA_BITS) return `key of ${bits} bits`;
+  // The platform takes such keys, and throws at the first signature.
+  if (!isOdd(numbers.modulus) || !isUsableExponent(numbers.exponent)) return "key syntax error";
   const [n, e] = [numbers.modulus.toString("base64url"), numbers.exponent.toString("base64url")];
   let key: CryptoKey;
   try {
     key = await crypto.subtle.importKey("jwk", { kty: "RSA", n, e }, RSA, false, ["verify"]);
   } catch {
-    // Such as an exponent that is no odd number, or too large.
     return "key syntax error";
   }
   const elsewhere: Verify = (signature, data) =>
-    crypto.subtle.verify(RSA, key, Uint8Array.from(signature), data);
+    holds(() => crypto.subtle.verify(RSA, key, Uint8Array.from(signature), data));
   if (bits > MAX_BITS_HERE || !numbers.exponent.equals(COMMON_EXPONENT)) return elsewhere;
   const verifier = new RsaVerifier(numbers.modulus);
   return (signature, data) =>
@@ -125,8 +128,27 @@ async function importEd25519(bytes: Buffer): Promise<Verify | KeyProblem> {
   // The hash is what is signed (RFC 8463 §3).
   return async (signature, data) => {
     const hash = await crypto.subtle.digest("SHA-256", data);
-    return await crypto.subtle.verify("Ed25519", key, Uint8Array.from(signature), hash);
+    return await holds(() => crypto.subtle.verify("Ed25519", key, Uint8Array.from(signature), hash));
   };
+}
+
+/** Whether a signature is right. Where the platform cannot use the key it is not; the message must not suffer for it. */
+async function holds(verify: () => Promise<boolean>): Promise<boolean> {
+  try {
+    return await verify();
+  } catch {
+    return false;
+  }
+}
+
+function isOdd(number: Buffer): boolean {
+  return ((number.at(-1) ?? 0) & 1) === 1;
+}
+
+function isUsableExponent(exponent: Buffer): boolean {
+  if (!isOdd(exponent) || exponent.length > 8) return false;
+  const number = BigInt(`0x${exponent.toString("hex")}`);
+  return number > 1n && number <= MAX_EXPONENT;
 }
 
 /** The words of a colon-separated list, in lower case. */
