@@ -6,6 +6,7 @@
  */
 import { createHmac, randomBytes } from "node:crypto";
 import type { Clock } from "../base/clock.ts";
+import { counters } from "../base/counters.ts";
 import { type Logger, silentLogger } from "../base/log.ts";
 import { addressGroup, addressScope, siteNetworkOf, unmappedAddress } from "../net/ip_address.ts";
 import type { LoginOrigin } from "../smtp/authenticator.ts";
@@ -81,6 +82,11 @@ const ADDRESS_AT_ONCE = 4;
 const ADDRESS_WAITING = 50;
 /** Attempts that wait for their check. */
 const MAX_WAITING = 100;
+
+const pauses = counters("mailapp_login_pauses_total", {
+  help: "Pauses that failed logins led to, by what is paused: an address, a network or a login",
+  labels: ["scope"],
+});
 
 /** Counts failed logins and holds up those who fail. Its memory is bounded. */
 export class LoginThrottle implements Disposable {
@@ -235,6 +241,7 @@ export class LoginThrottle implements Disposable {
     if (++failures.count <= free) return;
     const pause = Math.min(FIRST_PAUSE * 2 ** (failures.count - free - 1), MAX_PAUSE);
     failures.pausedUntil = now + pause;
+    pauses.with(scope).add();
     this.#logger.warn("login.paused", {
       scope,
       what,
@@ -252,6 +259,7 @@ export class LoginThrottle implements Disposable {
     if (before >= COUNTED_OF_A_NETWORK) return;
     if (failures.networks.size < MAX_NETWORKS || before > 0) failures.networks.set(network, before + 1);
     if (++failures.count !== UNDER_ATTACK) return;
+    pauses.with("login").add();
     this.#logger.warn("login.paused", {
       scope: "login",
       what: login,

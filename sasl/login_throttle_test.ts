@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { allMetrics } from "../base/counters.ts";
 import type { LogFields } from "../base/log.ts";
 import { silentLogger } from "../base/log.ts";
 import { FakeClock, settle } from "../tests/support/fake_clock.ts";
@@ -256,4 +257,21 @@ Deno.test("LoginThrottle ends its waits when it is disposed", async () => {
   place.throttle[Symbol.dispose]();
   assert.equal((await verdict).kind, "wrong");
   assert.equal(place.clock.pending, 0);
+});
+
+Deno.test("LoginThrottle counts pauses by what is paused", async () => {
+  const pauses = () =>
+    Object.fromEntries(
+      Array.from(
+        allMetrics().find(({ name }) => name === "mailapp_login_pauses_total")?.series() ?? [],
+        ({ labels, metric }) => [labels.join(), "value" in metric ? metric.value : NaN],
+      ),
+    );
+  const place = new Place();
+  const before = pauses();
+  await place.kinds("198.51.100.7", 7);
+  const after = pauses();
+  assert.equal(place.paused.length, 1);
+  assert.equal((after["address"] ?? 0) - (before["address"] ?? 0), 1);
+  assert.equal((after["network"] ?? 0) - (before["network"] ?? 0), 0);
 });

@@ -13,6 +13,7 @@ import type { Envelope } from "../smtp/envelope.ts";
 import type { Inspection, Inspector, Verdict } from "../smtp/inspector.ts";
 import { type Reply, reply } from "../smtp/reply.ts";
 import type { Session } from "../smtp/session.ts";
+import { countRefusal } from "./refusal_counter.ts";
 import type { SenderAddress, Senders } from "./senders.ts";
 
 /** More authors are refused. */
@@ -77,6 +78,7 @@ export class AuthorInspection implements Inspection {
   body(): void {}
 
   verdict(): Promise<Verdict> {
+    if (this.#refusal !== undefined) countRefusal("author");
     return Promise.resolve({ fields: [], log: {}, ...(this.#refusal && { refuse: this.#refusal }) });
   }
 

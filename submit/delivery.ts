@@ -12,6 +12,7 @@ import { mailCommand, rcptCommand } from "../smtp/outgoing_message.ts";
 import { reply, SmtpError } from "../smtp/reply.ts";
 import type { LoginLimits, LoginUse } from "./login_limits.ts";
 import { queueIdOf } from "./passed_on.ts";
+import { countRefusal } from "./refusal_counter.ts";
 import type { Senders } from "./senders.ts";
 import type { Upstream, UpstreamTransaction } from "./upstream.ts";
 
@@ -131,6 +132,7 @@ export class SubmissionDelivery implements Delivery {
   #requireOwn(login: string, reversePath: ReversePath): void {
     // Whatever answers by itself has no return address, such as a receipt for reading (RFC 8098 §3).
     if (reversePath === null || this.senders.maySend(login, reversePath)) return;
+    countRefusal("sender");
     throw new SmtpError(reply(550, "5.7.1", `<${reversePath.text}> is not an address of ${login}`));
   }
 

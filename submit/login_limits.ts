@@ -7,6 +7,7 @@ import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
 import { type Reply, reply, SmtpError } from "../smtp/reply.ts";
 import { LoginHistory } from "./login_history.ts";
+import { countRefusal } from "./refusal_counter.ts";
 import type { SenderAddress } from "./senders.ts";
 import type { SlidingCount } from "./sliding_count.ts";
 
@@ -112,6 +113,7 @@ export class LoginLimits {
     ]);
     if (refusal !== undefined) throw new SmtpError(refusal);
     if (history.pendingMessages >= MAX_AT_ONCE) {
+      countRefusal("busy");
       throw new SmtpError(
         reply(450, "4.7.1", `${login} has ${MAX_AT_ONCE} messages under way; try again when they are over`),
       );
@@ -191,6 +193,7 @@ export class LoginLimits {
     for (const { key, what, limit, count } of rules) {
       if (limit === Infinity || count.total(now) + more <= limit) continue;
       this.#note({ login, key, limit, at: now });
+      countRefusal(key);
       const until = count.below(now, limit - more);
       return reply(450, "4.7.1", `${login} may send ${limit} ${what}; ${whenAllowed(until, now)}`);
     }

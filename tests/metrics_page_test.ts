@@ -9,7 +9,9 @@ const SAMPLE = /_(?:bucket|sum|count)$/;
 
 // Everything that declares metrics.
 await Promise.all(
-  ["server/serve_in_server.ts", "server/serve_out_server.ts"].map((path) => import(`${ROOT}/${path}`)),
+  ["serve_in_server.ts", "serve_out_server.ts", "serve_submit_server.ts"].map((path) =>
+    import(`${ROOT}/server/${path}`)
+  ),
 );
 await import("../observe/metrics_server.ts");
 await import("../mta_sts/policies.ts");

@@ -25,6 +25,16 @@ export interface Figures {
   deferred: number;
   /** Recipients that were refused for good, or given up. */
   failed: number;
+  /** Logins to serve-submit. */
+  loginsAccepted: number;
+  /** Failed logins. */
+  loginsRefused: number;
+  /** Logins that were not checked: too many had failed before, or the accounts could not be asked. */
+  loginsPutOff: number;
+  /** Pauses that failed logins led to. */
+  loginPauses: number;
+  /** Limits for sending that logins have reached. */
+  loginsLimited: number;
 }
 
 /** What the log says. */
@@ -61,10 +71,23 @@ const EVENTS: Readonly<Record<string, keyof Figures>> = {
   "attempt.deferred": "deferred",
   "attempt.failed": "failed",
   "queue.expired": "failed",
+  "login.accepted": "loginsAccepted",
+  "login.refused": "loginsRefused",
+  "login.put_off": "loginsPutOff",
+  "login.unavailable": "loginsPutOff",
+  "login.paused": "loginPauses",
+  "login.limited": "loginsLimited",
+};
+
+/** For each kind with a reply or an error that is worth counting, where. */
+const REASONS: Partial<Record<keyof Figures, "refusals" | "deferrals">> = {
+  refused: "refusals",
+  deferred: "deferrals",
+  failed: "deferrals",
 };
 
 const WANTED =
-  /(?:"event":"| )(?:message\.(?:accepted|refused)|(?:command|connection)\.refused|attempt\.(?:relayed|deferred|failed)|queue\.expired|server\.ready)[" ]/g;
+  /(?:"event":"| )(?:message\.(?:accepted|refused)|(?:command|connection)\.refused|attempt\.(?:relayed|deferred|failed)|queue\.expired|login\.(?:accepted|refused|put_off|unavailable|paused|limited)|server\.ready)[" ]/g;
 
 const findEvents: LineFinder = function* (piece) {
   WANTED.lastIndex = 0;
@@ -139,7 +162,8 @@ function countEvent(
     if (kind === undefined) return;
     hour[kind]++;
     const words = textsOf(fields["reply"]).join() || textsOf(fields["error"]).join();
-    if (kind !== "relayed") addReason(kind === "refused" ? refusals : deferrals, words);
+    const reasons = REASONS[kind];
+    if (reasons !== undefined) addReason(reasons === "refusals" ? refusals : deferrals, words);
   }
 }
 
@@ -157,7 +181,19 @@ function top(reasons: ReadonlyMap<string, number>): Reason[] {
 
 /** Figures of zero. */
 export function noFigures(): Figures {
-  return { stored: 0, submitted: 0, refused: 0, relayed: 0, deferred: 0, failed: 0 };
+  return {
+    stored: 0,
+    submitted: 0,
+    refused: 0,
+    relayed: 0,
+    deferred: 0,
+    failed: 0,
+    loginsAccepted: 0,
+    loginsRefused: 0,
+    loginsPutOff: 0,
+    loginPauses: 0,
+    loginsLimited: 0,
+  };
 }
 
 /** The sum of some hours. */

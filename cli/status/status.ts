@@ -138,6 +138,7 @@ function asText(state: State, { figures, problems, now }: Rest & { readonly now:
     ...recent.map(({ at, figures }) => row(`${showTime(at).slice(11, 16)} UTC`, numbersOf(figures))),
     row("today", numbersOf(sumOf(today))),
     row("yesterday", numbersOf(sumOf(yesterday))),
+    logins([["today", sumOf(today)], ["yesterday", sumOf(yesterday)]]),
     reasons("refused to clients, since yesterday", figures.refusals),
     reasons("not taken by others, since yesterday", figures.deferrals),
     queue.messages === 0
@@ -169,6 +170,19 @@ function numbersOf(figures: Figures): string[] {
 
 function row(name: string, cells: readonly string[]): string {
   return `${name.padEnd(10)}${cells.map((cell) => cell.padStart(11)).join("")}\n`;
+}
+
+/** What became of logins to serve-submit; nothing on days without any. */
+function logins(days: readonly (readonly [name: string, figures: Figures])[]): string {
+  const lines = days.flatMap(([name, figures]) => {
+    const { loginsAccepted, loginsRefused, loginsPutOff, loginPauses, loginsLimited } = figures;
+    if (loginsAccepted + loginsRefused + loginsPutOff + loginPauses + loginsLimited === 0) return [];
+    return [
+      `logins ${name}: ${loginsAccepted} accepted, ${loginsRefused} refused, ${loginsPutOff} put off, ` +
+      `${count(loginPauses, "pause")}, ${count(loginsLimited, "limit")} reached\n`,
+    ];
+  });
+  return lines.length === 0 ? "" : `\n${lines.join("")}`;
 }
 
 function reasons(title: string, list: readonly Reason[]): string {
