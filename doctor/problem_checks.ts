@@ -50,6 +50,28 @@ export function sendingLimitCheck(
     }));
 }
 
+/**
+ * Logins that could not be checked since the last check, when none was accepted: the accounts, or Dovecot, cannot be
+ * asked.
+ * @param counts all logins since the start
+ */
+export function uncheckedLoginsCheck(
+  counts: () => { readonly accepted: number; readonly unavailable: number },
+): ProblemCheck {
+  let before = { accepted: 0, unavailable: 0 };
+  return () => {
+    const now = counts();
+    const failed = now.unavailable - before.unavailable;
+    const none = now.accepted === before.accepted;
+    before = now;
+    return failed === 0 || !none ? [] : [{
+      kind: "logins",
+      what: `${failed === 1 ? "1 login" : `${failed} logins`} could not be checked, and nobody could log in`,
+      next: "The log (login.unavailable) says why: the file of accounts, or Dovecot's socket.",
+    }];
+  };
+}
+
 /** A shorter queue is no problem. */
 const LARGE_QUEUE = 100;
 /** The number of checks in an hour. */

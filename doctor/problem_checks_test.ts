@@ -1,6 +1,13 @@
 import assert from "node:assert/strict";
 import { StaticResolver } from "../tests/support/static_resolver.ts";
-import { dnsCheck, queueCheck, RefusalWatch, spaceCheck, undeliverableCheck } from "./problem_checks.ts";
+import {
+  dnsCheck,
+  queueCheck,
+  RefusalWatch,
+  spaceCheck,
+  uncheckedLoginsCheck,
+  undeliverableCheck,
+} from "./problem_checks.ts";
 
 Deno.test("queueCheck() sees a large queue that doubles within an hour, until it has halved", async () => {
   let size: number | undefined;
@@ -74,4 +81,22 @@ Deno.test("RefusalWatch keeps refusals with a cause of ours for an hour", async 
   }]);
   now = 3_600_001;
   assert.deepEqual(await watch.check(), []);
+});
+
+Deno.test("uncheckedLoginsCheck() sees that logins could not be checked, unless some could since the last check", async () => {
+  const counts = { accepted: 0, unavailable: 0 };
+  const check = uncheckedLoginsCheck(() => ({ ...counts }));
+  const words = async (more: Partial<typeof counts>) => {
+    Object.assign(counts, more);
+    return (await check()).map(({ kind, what }) => `${kind}: ${what}`);
+  };
+  assert.deepEqual(await words({}), []);
+  assert.deepEqual(await words({ accepted: 5, unavailable: 1 }), []);
+  assert.deepEqual(await words({ unavailable: 2 }), [
+    "logins: 1 login could not be checked, and nobody could log in",
+  ]);
+  assert.deepEqual(await words({ unavailable: 9 }), [
+    "logins: 7 logins could not be checked, and nobody could log in",
+  ]);
+  assert.deepEqual(await words({}), []);
 });

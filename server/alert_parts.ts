@@ -87,24 +87,35 @@ export function alerter(
 /** In milliseconds. */
 const TIMEOUT = 10_000;
 
+/** Where one of our servers listens. */
+export interface ProbePlace extends SocketAddress {
+  /** The server name for implicit TLS; absent without it. */
+  readonly tls?: string;
+}
+
 /** Connects to one of our servers and waits for its greeting. */
-export function greetingProbe(place: () => SocketAddress): () => Promise<void> {
+export function greetingProbe(place: () => ProbePlace): () => Promise<void> {
   return async () => {
-    const transport = await createDial({ clock: systemClock, timeout: TIMEOUT })(place());
+    const { tls, ...address } = place();
+    const transport = await createDial({ clock: systemClock, timeout: TIMEOUT })(address);
     using dialogue = new Dialogue(transport, { clock: systemClock, timeout: TIMEOUT });
+    if (tls !== undefined) await dialogue.startTls(tls);
     const { code, lines } = await dialogue.listen();
     // A server with too many connections is alive.
     if (code >= 500) throw new Error(`it says ${code} ${lines.join(" ")}`);
   };
 }
 
-/** The sum of a counter of this thread; only of the series whose first label is `first`, if given. */
-export function total(name: string, first?: string): number {
+/** The sum of a counter of this thread; only of the series with these values of labels, if given. */
+export function total(name: string, wanted: Readonly<Record<string, string>> = {}): number {
   let sum = 0;
   for (const metric of allMetrics()) {
     if (metric.name !== name) continue;
     for (const { labels, metric: counted } of metric.series()) {
-      if (first === undefined || labels[0] === first) sum += "value" in counted ? counted.value : 0;
+      const isWanted = metric.labels.every((label, index) =>
+        labels[index] === (wanted[label] ?? labels[index])
+      );
+      if (isWanted && "value" in counted) sum += counted.value;
     }
   }
   return sum;

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { parseConfig } from "../config/load.ts";
 import { serveIn } from "./serve_in.ts";
 import { serveOut } from "./serve_out.ts";
+import { serveSubmit } from "./serve_submit.ts";
 
 const TEXT = `hostname = "mx.example.com"
 data_dir = "/var/lib/mailapp"
@@ -111,4 +112,25 @@ Deno.test("serveIn.grants() has the filters, and nothing around them", () => {
   for (const paths of [read, write]) {
     assert.deepEqual(paths.filter((path) => path.startsWith("/run")), ["/run/x/filter.sock"]);
   }
+});
+
+Deno.test("serveSubmit.grants() has its ports, certificate, accounts and serve-out, and for alerts their addresses and secrets", () => {
+  const addresses = ["192.0.2.1"];
+  const grants = (more: string) =>
+    serveSubmit.grants(parseConfig(`${TEXT}[serve-submit]\nlisten = ["192.0.2.1"]\n${more}`), {
+      configFile,
+      addresses,
+      dnsServers: [],
+    });
+  const plain = grants("");
+  assert.deepEqual(plain.net, ["192.0.2.1:587", "192.0.2.1:465", "127.0.0.1:25"]);
+  for (const paths of [plain.read, plain.write]) {
+    assert.ok(!paths.some((path) => /spool|dkim|\/srv\/mail|^\/var\/lib\/mailapp$/.test(path)), paths.join());
+  }
+  const alerting = grants(
+    '[alerts]\nwebhook = "https://hooks.example/x"\ntemplate = "matrix"\ntoken_file = "/etc/mailapp/token"\n',
+  );
+  assert.deepEqual(alerting.net, [...plain.net, "hooks.example:443"]);
+  assert.deepEqual(alerting.read.filter((path) => !plain.read.includes(path)), ["/etc/mailapp/token"]);
+  assert.deepEqual(alerting.write, plain.write);
 });

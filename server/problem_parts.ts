@@ -6,7 +6,7 @@
 import { isIP } from "node:net";
 import { join } from "@std/path";
 import type { DkimSigner } from "../dkim/sign.ts";
-import type { Config } from "../config/config.ts";
+import type { Config, ListenConfig } from "../config/config.ts";
 import type { Resolver } from "../dns/resolver.ts";
 import {
   certificateCheck,
@@ -29,9 +29,8 @@ import type { Scheduler } from "../relay/scheduler.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Certificates } from "../tls/certificates.ts";
 import { listenAddresses, type NetworkIo } from "../net/interfaces.ts";
-import type { SocketAddress } from "../net/transport.ts";
 import { serveOutAddress } from "./addresses.ts";
-import { alerter, greetingProbe, total } from "./alert_parts.ts";
+import { alerter, greetingProbe, type ProbePlace, total } from "./alert_parts.ts";
 import { incomingDirectory } from "./parts.ts";
 
 /** The configuration as a reload may have left it. */
@@ -139,6 +138,7 @@ export async function watchServeOut(
 ): Promise<ProblemWatch> {
   const { hostname, dataDir, serveIn, serveOut } = live.config;
   const alert = alerter(live.config, "serve-out");
+  const submission = serveSubmitPlace(live.config);
   let known = false;
   scanned.then(() => known = true);
   const send = async (problems: readonly Problem[]) => {
@@ -183,9 +183,12 @@ export async function watchServeOut(
         ...(serveIn.domains.length > 0 && serveIn.port > 0
           ? [serverCheck("serve-in", greetingProbe(() => serveInPlace(live.config, network)))]
           : []),
+        ...(submission === undefined
+          ? []
+          : [serverCheck("serve-submit", greetingProbe(() => submission(network)))]),
         stuckQueueCheck(() => ({
-          relayed: total("mailapp_relay_attempts_total", "relayed"),
-          deferred: total("mailapp_relay_attempts_total", "deferred"),
+          relayed: total("mailapp_relay_attempts_total", { result: "relayed" }),
+          deferred: total("mailapp_relay_attempts_total", { result: "deferred" }),
         })),
       ]),
       queueCheck(() => {
@@ -209,10 +212,25 @@ export async function watchServeOut(
 }
 
 /** Where a client from outside would find serve-in. */
-function serveInPlace({ serveIn: { listen, port } }: Config, network: NetworkIo): SocketAddress {
+function serveInPlace({ serveIn: { listen, port } }: Config, network: NetworkIo): ProbePlace {
+  return { address: firstAddress(listen, network), port };
+}
+
+/** How serve-submit is probed: where there is no STARTTLS, by TLS at once. `undefined` if it has no known port. */
+function serveSubmitPlace(config: Config): ((network: NetworkIo) => ProbePlace) | undefined {
+  const { serveSubmit, hostname } = config;
+  if (serveSubmit === undefined) return undefined;
+  const { listen, port, tlsPort } = serveSubmit;
+  if (port !== false && port > 0) return (network) => ({ address: firstAddress(listen, network), port });
+  if (tlsPort === false || tlsPort === 0) return undefined;
+  return (network) => ({ address: firstAddress(listen, network), port: tlsPort, tls: hostname });
+}
+
+/** @throws {ListenError} while there is none */
+function firstAddress(listen: ListenConfig, network: NetworkIo): string {
   const [{ address = "127.0.0.1" } = {}] = listenAddresses(listen, network);
   const loopback: Readonly<Record<string, string>> = { "::": "::1", "0.0.0.0": "127.0.0.1" };
-  return { address: loopback[address] ?? address, port };
+  return loopback[address] ?? address;
 }
 
 /** What receivers say of an address with a bad reputation, whatever the code. */

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { X509Certificate } from "node:crypto";
+import { createSecureContext } from "node:tls";
 import { join } from "@std/path";
 import { DkimSigner } from "../dkim/sign.ts";
 import { parseConfig } from "../config/load.ts";
@@ -15,6 +16,9 @@ import { MemoryQueue } from "../tests/support/memory_queue.ts";
 import { RecordingLog } from "../tests/support/recording_log.ts";
 import { incomingDirectory, openMailboxes } from "./parts.ts";
 import { causeOfOurs, relayProblemFile, watchServeIn, watchServeOut } from "./problem_parts.ts";
+import { RecordingDelivery } from "../tests/support/recording_delivery.ts";
+import { SmtpServer } from "../smtp/server.ts";
+import { serverUpgrade } from "../tls/server_upgrade.ts";
 import { until } from "../tests/support/until.ts";
 
 const DAY = 86_400_000;
@@ -130,6 +134,70 @@ Deno.test("watchServeOut() queues a message for postmaster of what others refuse
   assert.match(text.replace(/\r\n +/g, " "), /What to do: Have the provider .* set its reverse DNS/);
   const problems = await currentProblems(relayProblemFile(config), clock.now());
   assert.deepEqual(problems.map(({ kind }) => kind), ["reply"]);
+});
+
+Deno.test("watchServeOut() sends an alert when serve-submit, which has TLS only, no longer answers", async () => {
+  await using place = new Place();
+  const { clock, log } = place;
+  const texts: string[] = [];
+  const hook = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, async (request) => {
+    texts.push((await request.json()).text);
+    return new Response("");
+  });
+  try {
+    const authority = await createTestAuthority();
+    const secureContext = createSecureContext(await authority.issue({ names: ["mx.example.com"] }));
+    const upgradeToTls = serverUpgrade({ certificates: { secureContext } });
+    const submission = new SmtpServer({
+      hostname: "mx.example.com",
+      delivery: new RecordingDelivery(),
+      logger: log,
+      upgradeToTls,
+    });
+    const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const serving = submission.serve(listener, { implicitTls: true });
+    const { port } = listener.addr;
+    const config = parseConfig(`hostname = "mx.example.com"
+data_dir = "${place.directory}/data"
+[serve-in]
+port = 0
+[serve-out]
+min_free_space = 0
+[serve-submit]
+listen = ["127.0.0.1"]
+port = false
+tls_port = ${port}
+[alerts]
+webhook = "http://127.0.0.1:${hook.addr.port}/"
+`);
+    await using _watch = await watchServeOut({ config, resolver: new StaticResolver({}) }, {
+      queue: new MemoryQueue(),
+      scheduler: {
+        undeliverable: { held: 0, recentlyHeld: 0, recentlyDropped: 0 },
+        status: { waiting: 0, ready: 0, active: 0 },
+        submit: () => {},
+      },
+      scanned: Promise.resolve(),
+      signer: new DkimSigner({ keys: [], logger: log }),
+      refusals: new RefusalWatch({ explain: causeOfOurs, now: () => clock.monotonic() }),
+      network: { interfaces: () => [], read: () => undefined },
+      clock,
+      logger: log,
+    });
+    const look = async () => {
+      await until(() => clock.pending > 0, "the next look", settle);
+      await clock.advance(10 * 60_000);
+      await until(() => clock.pending > 0, "the end of the look", settle);
+    };
+    for (let i = 0; i < 3; i++) await look();
+    assert.ok(!texts.join().includes("serve-submit"), texts.join());
+    await submission.shutdown({ grace: 0 });
+    await serving;
+    for (let i = 0; i < 2; i++) await look();
+    assert.match(texts.at(-1) ?? "", /serve-submit does not answer: connection refused/);
+  } finally {
+    await hook.shutdown();
+  }
 });
 
 Deno.test("causeOfOurs() knows a block list by its words, whatever the code", () => {

@@ -15,7 +15,7 @@ import {
   serveSubmitFollow,
 } from "./addresses.ts";
 import { loginGrants } from "./login_parts.ts";
-import { type Grants, logFile, metricsGrants, PASSWD_FILE } from "./grants.ts";
+import { alertGrants, type Grants, logFile, metricsGrants, PASSWD_FILE } from "./grants.ts";
 import { requireSubmission, submitDirectory } from "./parts.ts";
 import type { GrantOptions, Server } from "./server.ts";
 
@@ -67,6 +67,7 @@ function serveSubmitGrants(config: Config, { configFile, addresses }: GrantOptio
   const { dataDir, tls: { certificate, selfSigned, acme }, mailboxes, serveSubmit } = config;
   const { address, port } = serveOutAddress(config);
   const metrics = metricsGrants(config, "serve-submit");
+  const alerts = alertGrants(config);
   const logins = loginGrants(config);
   const own = [submitDirectory(config), ...(selfSigned || acme !== undefined ? [join(dataDir, "tls")] : [])];
   const ports = [serveSubmit?.port, serveSubmit?.tlsPort].filter((port) => typeof port === "number");
@@ -75,6 +76,7 @@ function serveSubmitGrants(config: Config, { configFile, addresses }: GrantOptio
       ...addresses.flatMap((address) => ports.map((port) => showEndpoint(address, port))),
       showEndpoint(address, port),
       ...metrics.net,
+      ...alerts.net,
       ...logins.net,
     ],
     read: [
@@ -84,6 +86,7 @@ function serveSubmitGrants(config: Config, { configFile, addresses }: GrantOptio
       ...(certificate === undefined ? [] : [certificate.certFile, certificate.keyFile]),
       ...(mailboxes.users === "system" ? [PASSWD_FILE] : []),
       ...metrics.read,
+      ...alerts.read,
     ],
     write: [...own, ...logins.write, ...logFile(config)],
     sys: ["uid"],

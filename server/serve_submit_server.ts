@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { systemClock } from "../base/clock.ts";
 import type { Config } from "../config/config.ts";
 import type { Log } from "../observe/logger.ts";
 import { type ServerLimits, SmtpServer } from "../smtp/server.ts";
@@ -71,7 +72,7 @@ export async function runServeSubmit(
   });
   const live = { config };
   signals.onReload(reload(start, { delivery, server, log, certificates, limits, live }));
-  await using _watch = await watchServeSubmit(live, { certificates, limits, logger });
+  await using _watch = await watchServeSubmit(live, { certificates, limits, clock: systemClock, logger });
 
   const signal = await signals.stopped;
   logger.info("server.stopping", { signal, connections: server.connectionCount });

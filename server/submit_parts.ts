@@ -4,7 +4,7 @@
  * @module
  */
 import { join } from "@std/path";
-import { systemClock } from "../base/clock.ts";
+import { type Clock, systemClock } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
 import type { Config } from "../config/config.ts";
 import { createDial } from "../net/dial.ts";
@@ -13,12 +13,14 @@ import { LoginLimits } from "../submit/login_limits.ts";
 import { Senders } from "../submit/senders.ts";
 import { Upstream } from "../submit/upstream.ts";
 import { openMailboxes, submitDirectory } from "./parts.ts";
-import { certificateCheck, sendingLimitCheck } from "../doctor/problem_checks.ts";
+import { certificateCheck, sendingLimitCheck, uncheckedLoginsCheck } from "../doctor/problem_checks.ts";
+import { serverCheck } from "../doctor/outage_checks.ts";
 import { problemMail } from "../doctor/problem_mail.ts";
 import { type Problem, ProblemWatch } from "../doctor/problem_watch.ts";
 import { handOver, openDialogue } from "../smtp/hand_over.ts";
 import type { Certificates } from "../tls/certificates.ts";
 import { serveOutAddress } from "./addresses.ts";
+import { alerter, greetingProbe, total } from "./alert_parts.ts";
 
 /** Milliseconds to connect to serve-out, which is on this machine. */
 const CONNECT = 5_000;
@@ -59,22 +61,39 @@ export function openSenders(config: Config): Senders {
   });
 }
 
-/** Watches a running serve-submit: its certificate, and logins that have reached their limits. */
+/** The file of serve-submit's problems. */
+export function submitProblemFile(config: Config): string {
+  return join(submitDirectory(config), "trouble.json");
+}
+
+/**
+ * Watches a running serve-submit: its certificate, logins that cannot be checked or have reached their limits, and
+ * serve-out.
+ */
 export async function watchServeSubmit(
   live: { readonly config: Config },
-  { certificates, limits, logger }: {
+  { certificates, limits, clock, logger }: {
     readonly certificates: Pick<Certificates, "pair">;
     readonly limits: Pick<LoginLimits, "limited">;
+    readonly clock: Clock;
     readonly logger: Logger;
   },
 ): Promise<ProblemWatch> {
   const { tls: { selfSigned } } = live.config;
-  const clock = systemClock;
+  const alert = alerter(live.config, "serve-submit");
   return await ProblemWatch.start({
     clock,
     logger,
-    stateFile: join(submitDirectory(live.config), "trouble.json"),
+    stateFile: submitProblemFile(live.config),
+    ...(alert && { alert }),
     checks: [
+      ...(alert === undefined ? [] : [
+        serverCheck("serve-out", greetingProbe(() => serveOutAddress(live.config))),
+      ]),
+      uncheckedLoginsCheck(() => ({
+        accepted: total("mailapp_logins_total", { result: "accepted" }),
+        unavailable: total("mailapp_logins_total", { result: "unavailable" }),
+      })),
       certificateCheck(() => certificates.pair.leaf, { selfSigned, now: () => clock.now() }),
       sendingLimitCheck(() => limits.limited),
     ],

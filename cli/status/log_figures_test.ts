@@ -73,31 +73,19 @@ Deno.test("readFigures() leaves out what serve-in refuses to this machine: tests
 });
 
 Deno.test("readFigures() counts logins, pauses and limits by the hour", async () => {
-  const line = (time: string, event: string) =>
-    JSON.stringify({ time: `2026-11-30T${time}:00.000Z`, level: "info", event, login: "a@b.test" }) + "\n";
-  const directory = await Deno.makeTempDir({ prefix: "mailapp-figures-" });
-  try {
-    const path = `${directory}/mailapp.log`;
-    await Deno.writeTextFile(
-      path,
-      [
-        ...["login.accepted", "login.accepted", "login.refused"].map((event) => line("11:10", event)),
-        ...["login.accepted", "login.put_off", "login.unavailable", "login.paused", "login.limited"].map(
-          (event) => line("12:10", event),
-        ),
-      ].join(""),
-    );
-    const { hours, refusals, deferrals } = await readFigures([fileSource(path)], NOW);
-    const logins = hours.slice(-2).map(({ figures }) => [
-      figures.loginsAccepted,
-      figures.loginsRefused,
-      figures.loginsPutOff,
-      figures.loginPauses,
-      figures.loginsLimited,
-    ]);
-    assert.deepEqual(logins, [[2, 1, 0, 0, 0], [1, 0, 2, 1, 1]]);
-    assert.deepEqual([refusals, deferrals], [[], []]);
-  } finally {
-    await Deno.remove(directory, { recursive: true });
-  }
+  const at = (time: string, events: readonly string[]) =>
+    events.map((event) => line(event, { time: `2026-11-30T${time}:00.000Z`, login: "alice@example.com" }));
+  const { hours, refusals, deferrals } = await figuresOf(
+    ...at("11:10", ["login.accepted", "login.accepted", "login.refused"]),
+    ...at("12:10", ["login.accepted", "login.put_off", "login.unavailable", "login.paused", "login.limited"]),
+  );
+  const logins = hours.slice(-2).map(({ figures }) => [
+    figures.loginsAccepted,
+    figures.loginsRefused,
+    figures.loginsPutOff,
+    figures.loginPauses,
+    figures.loginsLimited,
+  ]);
+  assert.deepEqual(logins, [[2, 1, 0, 0, 0], [1, 0, 2, 1, 1]]);
+  assert.deepEqual([refusals, deferrals], [[], []]);
 });

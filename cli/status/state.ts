@@ -21,6 +21,7 @@ import { openResolver } from "../../server/relay_parts.ts";
 import type { Server } from "../../server/server.ts";
 import { readCertificate } from "../../server/server_parts.ts";
 import { allServers } from "../../server/servers.ts";
+import { submitProblemFile } from "../../server/submit_parts.ts";
 import { relayProblemFile } from "../../server/problem_parts.ts";
 import { freeRoom } from "../../storage/free_space.ts";
 import { type QueueGroup, QueueSummary } from "../command_line/queue_summary.ts";
@@ -84,6 +85,7 @@ export async function readState(config: Config, io: Io): Promise<State> {
     askDns(config),
     currentProblems(relayProblemFile(config), now),
     currentProblems(join(incomingDirectory(config), "trouble.json"), now),
+    ...(config.serveSubmit === undefined ? [] : [currentProblems(submitProblemFile(config), now)]),
   ]);
   return {
     servers: states,
@@ -101,13 +103,17 @@ async function stateOf(server: Server, config: Config): Promise<ServerState> {
   const failures: string[] = [];
   try {
     const addresses = server.addresses(config);
-    for (const { address, port, tls } of server.endpoints(config, { hasCertificate: false, addresses })) {
-      if (port === 0 || tls === "implicit") continue;
+    const endpoints = server.endpoints(config, { hasCertificate: false, addresses });
+    // Without STARTTLS there is only the port that begins with TLS.
+    const plain = endpoints.filter(({ tls }) => tls !== "implicit");
+    for (const { address, port, tls } of plain.length > 0 ? plain : endpoints) {
+      if (port === 0) continue;
       const place = { address: loopback[address] ?? address, port };
       const where = showEndpoint(place.address, port);
       try {
         const transport = await createDial({ clock: systemClock, timeout: TIMEOUT })(place);
         using dialogue = new Dialogue(transport, { clock: systemClock, timeout: TIMEOUT });
+        if (tls === "implicit") await dialogue.startTls(config.hostname);
         const { code } = await dialogue.listen();
         if (code < 300) return { name, up: true, about: where };
         failures.push(`${where}: it says ${code}`);

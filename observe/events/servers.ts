@@ -162,8 +162,12 @@ export const PROBLEM_EVENTS: EventGroup = {
   more: {
     columns: ["kind", "server", "means"],
     rows: [
-      ["`certificate`", "serve-in", "it has less than 14 days to go, or a third of a shorter life"],
-      ["`disk`", "both", "there is less than twice `min_free_space`"],
+      [
+        "`certificate`",
+        "serve-in, serve-submit",
+        "it has less than 14 days to go, or a third of a shorter life",
+      ],
+      ["`disk`", "serve-in, serve-out", "there is less than twice `min_free_space`"],
       ["`queue`", "serve-out", "100 messages or more wait, and they have doubled within an hour"],
       [
         "`held`",
@@ -175,13 +179,27 @@ export const PROBLEM_EVENTS: EventGroup = {
         "serve-out",
         "within the last day such messages were dropped, as too many were held, or too long",
       ],
-      ["`dns`", "both", "at two checks in a row DNS gave no answer about the own domain"],
+      ["`dns`", "serve-in, serve-out", "at two checks in a row DNS gave no answer about the own domain"],
       [
         "`reply`",
         "serve-out",
         "within the last hour another server refused mail for a reason that lies here: reverse DNS, SPF, DKIM, DMARC, TLS, rate, login, loop, a block list",
       ],
-      ["`server`", "both", "with `[alerts]`: at two checks in a row the other server did not answer"],
+      [
+        "`sending`",
+        "serve-submit",
+        "within the last hour a login has reached a limit of `[serve-submit]`: `about` is the login",
+      ],
+      [
+        "`logins`",
+        "serve-submit",
+        "since the last check logins could not be checked, and none was accepted",
+      ],
+      [
+        "`server`",
+        "all",
+        "with `[alerts]`: at two checks in a row another server did not answer: serve-in and serve-submit look at serve-out, serve-out at both",
+      ],
       [
         "`stuck`",
         "serve-out",

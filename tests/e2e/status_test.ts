@@ -4,6 +4,7 @@ import { runMailapp, RunningMailapp, Workspace } from "../support/mailapp.ts";
 import { FakeDns } from "../support/fake_dns.ts";
 import { freePort } from "../support/peers/ports.ts";
 import { until } from "../support/peers/process.ts";
+import { SubmissionMachine } from "../support/submission.ts";
 import { WireClient } from "../support/wire_client.ts";
 
 async function say(port: number, commands: readonly string[]): Promise<void> {
@@ -86,4 +87,57 @@ Deno.test("status shows which server is up, what went in and out, what was refus
   assert.equal(after.code, 69);
   assert.match(after.stdout, /^serve-out +DOWN, 127\.0\.0\.1:\d+: connection refused$/m);
   assert.match(after.stdout, /^1 message in the queue/m);
+});
+
+Deno.test("status and metrics show what became of logins and submissions, also if serve-submit has no STARTTLS", async () => {
+  await using dns = await FakeDns.start({ "example.com MX": { answers: [] } });
+  const scraped = freePort();
+  await using machine = await SubmissionMachine.create({
+    changes: {
+      dns: { servers: [dns.server] },
+      metrics: { serve_submit: `127.0.0.1:${scraped}` },
+      "serve-submit": { port: false, messages_an_hour: 1 },
+    },
+  });
+  await using serveIn = await machine.start("serve-in");
+  await using serveOut = await machine.start("serve-out");
+  await using serveSubmit = await machine.start("serve-submit");
+  using client = await machine.login();
+  const message = async (sender: string, author: string) => {
+    const replies: string[] = [];
+    for (const line of [`MAIL FROM:<${sender}>`, "RCPT TO:<bob@example.com>", "DATA"]) {
+      replies.push(await client.say(line));
+      if (/^[45]/.test(replies.at(-1) ?? "")) return replies.at(-1) ?? "";
+    }
+    return await client.say(`From: ${author}\r\nSubject: x\r\n\r\nx\r\n.`);
+  };
+  const [alice, bob] = ["alice@example.com", "bob@example.com"];
+  assert.match(await message(bob, alice), /^550 5\.7\.1 /);
+  assert.match(await message(alice, bob), /^550 5\.7\.1 /);
+  assert.match(await message(alice, alice), /^250 /);
+  assert.match(await message(alice, alice), /^450 4\.7\.1 /);
+  using guesser = await machine.connect("::1");
+  assert.match(await guesser.say(`AUTH PLAIN ${btoa("\0alice@example.com\0a guess")}`), /^535 /);
+
+  const metrics = await (await fetch(`http://127.0.0.1:${scraped}/metrics`)).text();
+  for (const reason of ["sender", "author", "messages_an_hour"]) {
+    assert.ok(metrics.includes(`\nmailapp_submission_refusals_total{reason="${reason}"} 1\n`), metrics);
+  }
+  for (const result of ["accepted", "refused"]) {
+    assert.ok(metrics.includes(`\nmailapp_logins_total{mechanism="PLAIN",result="${result}"} 1\n`), metrics);
+  }
+  const log = machine.workspace.file("log");
+  await Deno.writeTextFile(
+    log,
+    [serveIn, serveOut, serveSubmit].flatMap(({ events }) => events).map((event) =>
+      `${JSON.stringify(event)}\n`
+    )
+      .join(""),
+  );
+  const { stdout } = await runMailapp(["status", "--config", machine.config, "--log", log]);
+  assert.match(stdout, new RegExp(`^serve-submit +up, since .*, 127\\.0\\.0\\.1:${machine.tlsPort}$`, "m"));
+  assert.match(
+    stdout,
+    /^logins (?:today|yesterday): 1 accepted, 1 refused, 0 put off, 0 pauses, 1 limit reached$/m,
+  );
 });
