@@ -237,6 +237,11 @@ Deno.test("mailapp with --json prints what docs/json.md says, in one style, for 
   );
   await check("mailapp tls-report", { args: ["tls-report", report], command: "tls-report", bare: true });
   await check("mailapp doctor", { args: ["doctor", "--probe", "probe.test"], command: "doctor", code: 69 });
+  await check("mailapp selftest", {
+    args: ["selftest", "--only", "setting"],
+    command: "selftest",
+    code: 69,
+  });
   await check("mailapp dns", { args: ["dns"] });
   await check("mailapp dkim show", { args: ["dkim", "show"] });
   const accounts = "mailapp account list, show, add, password, app-password, disable, enable, remove";

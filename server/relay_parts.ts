@@ -68,6 +68,8 @@ interface WorldParts {
   readonly onTls?: NonNullable<SessionOptions["onTls"]>;
   /** The MTA-STS policies of domains; absent: none are fetched. */
   readonly policies?: StsPolicies;
+  /** The only authorities whose certificates verify, as PEM; absent: the usual ones. */
+  readonly trusted?: readonly string[];
 }
 
 /** The options for finding targets that all look-ups share. */
@@ -95,7 +97,7 @@ export function targetOptions(
 /** The options of sessions with hosts. */
 export function sessionOptions(
   config: Config,
-  { resolver, logger, health, peers = new PeerMemory(systemClock), onTls }: WorldParts,
+  { resolver, logger, health, peers = new PeerMemory(systemClock), onTls, trusted }: WorldParts,
 ): SessionOptions {
   const { hostname, dns, serveOut } = config;
   const { timeouts, sourceIpv4, sourceIpv6 } = serveOut;
@@ -110,7 +112,9 @@ export function sessionOptions(
       ...(sourceIpv6 !== undefined && { sourceIpv6 }),
       ...(health && { health }),
     }),
-    upgrade: clientUpgrade,
+    upgrade: trusted === undefined
+      ? clientUpgrade
+      : (plain, options) => clientUpgrade(plain, { ...options, ca: trusted }),
     peers,
     ...(dns.dnssec && { daneResolver: resolver }),
     ...(onTls && serveOut.tlsReports && { onTls }),

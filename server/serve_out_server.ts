@@ -63,7 +63,7 @@ const RECHECK_AFTER = 30_000;
 /** Serves until it is stopped; returns the exit code. */
 export async function runServeOut(start: ServerStart, context: ServerContext): Promise<ExitCode> {
   const { config } = start;
-  const { signals, network } = context;
+  const { signals, network, trusted } = context;
   const dkimKeys = await loadDkimKeys(config);
   await using log = openLog(config, start);
   const { logger } = log;
@@ -87,6 +87,7 @@ export async function runServeOut(start: ServerStart, context: ServerContext): P
     logger,
     refusals,
     network,
+    ...(trusted && { trusted }),
     health: new FamilyHealth(systemClock),
     peers: new PeerMemory(systemClock),
     policies,
@@ -161,7 +162,7 @@ interface Live {
 }
 
 /** State that outlives a reload. */
-interface World extends Pick<ServerContext, "network"> {
+interface World extends Pick<ServerContext, "network" | "trusted"> {
   readonly logger: Logger;
   readonly health: FamilyHealth;
   readonly peers: PeerMemory;

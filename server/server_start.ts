@@ -64,6 +64,8 @@ export interface ServerContext {
   readonly network: NetworkIo;
   /** The module that every thread of the program begins with. */
   readonly entry: string;
+  /** PEM certificates of the authorities that serve-out trusts in place of the usual ones; for the self-test. */
+  readonly trusted?: readonly string[];
   /** Sets the callback for new addresses to listen on. */
   onAddresses(follow: (addresses: readonly ListenAddress[]) => void): void;
 }

@@ -10,7 +10,7 @@ export interface RelayAttempt {
   readonly path: string;
   /**
    * The reply: `foreign` is 550 5.7.1; `unknown` is 550 5.1.1, since the domain is ours and nobody has that name (a
-   * catch-all takes it); `syntax` is 501; `local` is 250, since it is an address of ours.
+   * catch-all takes it), or 5.7.1 where the name asks for relaying; `syntax` is 501; `local` is 250, since it is an address of ours.
    */
   readonly expected: "foreign" | "unknown" | "syntax" | "local";
 }
@@ -65,7 +65,7 @@ export function relayAttempts(own: string): readonly RelayAttempt[] {
 /** How the replies begin. */
 export const RELAY_REPLIES: Readonly<Record<RelayAttempt["expected"], RegExp>> = {
   foreign: /^550[- ]5\.7\.1/,
-  unknown: /^550[- ]5\.1\.1/,
+  unknown: /^550[- ]5\.[17]\.1/,
   syntax: /^501/,
   local: /^250/,
 };

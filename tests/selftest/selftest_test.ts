@@ -1,0 +1,128 @@
+// mailapp selftest finds nothing in what mailapp init writes, and each planted mistake.
+import assert from "node:assert/strict";
+import { parse, stringify, type TomlTable } from "smol-toml";
+import { runMailapp, Workspace } from "../support/mailapp.ts";
+import { misconfigurations, type Tables } from "./misconfigurations.ts";
+
+interface Told {
+  readonly failures: number;
+  readonly warnings: number;
+  readonly findings: readonly { id: string; subject: string; outcome: string; what: string; next?: string }[];
+}
+
+async function initialize(workspace: Workspace): Promise<string> {
+  const config = workspace.file("etc", "config.toml");
+  const { code, stderr } = await runMailapp([
+    ...["init", "--config", config, "--hostname", "mx.example.com", "--yes", "--submission"],
+    ...["--data-dir", workspace.file("data"), "--mail-path", workspace.file("mail", "{domain}", "{user}")],
+    ...["--domain", "example.com", "--mailbox", "alice", "bob"],
+  ]);
+  assert.equal(code, 0, stderr);
+  return config;
+}
+
+/** The second over the first, table by table; `undefined` removes. */
+function merge(base: Tables, changes: Tables): Tables {
+  const merged: Record<string, unknown> = { ...base };
+  for (const [key, value] of Object.entries(changes)) {
+    const isTable = typeof value === "object" && value !== null && !Array.isArray(value);
+    if (value === undefined) delete merged[key];
+    else merged[key] = isTable ? merge((merged[key] ?? {}) as Tables, value as Tables) : value;
+  }
+  return merged;
+}
+
+/** All files below, with size and time of change. */
+async function contents(directory: string): Promise<string[]> {
+  const found: string[] = [];
+  for await (const { name, isDirectory } of Deno.readDir(directory)) {
+    const path = `${directory}/${name}`;
+    const { size, mtime } = await Deno.lstat(path);
+    found.push(`${path} ${isDirectory ? "" : size} ${mtime?.getTime()}`);
+    if (isDirectory) found.push(...await contents(path));
+  }
+  return found.sort();
+}
+
+Deno.test("mailapp selftest finds nothing in the configuration that mailapp init writes, and changes nothing", async () => {
+  await using workspace = await Workspace.create();
+  const config = await initialize(workspace);
+  const before = await contents(workspace.path);
+  const began = Date.now();
+  const { code, stdout, stderr } = await runMailapp(["selftest", "--config", config, "--json"]);
+  const told = JSON.parse(stdout) as Told;
+  const wrong = told.findings.filter(({ outcome }) => outcome === "failure" || outcome === "warning");
+  assert.deepEqual(wrong, [], stderr);
+  assert.equal(code, 0);
+  assert.equal(stderr, "");
+  for (const group of ["deliver", "relay", "smuggling", "tls", "sender", "forged", "dns", "limit", "slow"]) {
+    assert.ok(told.findings.some(({ id }) => id.startsWith(`${group}.`)), group);
+  }
+  const faults = told.findings.filter(({ id }) => id.startsWith("fault."));
+  assert.equal(faults.length, 8 * 5);
+  assert.ok(told.findings.some(({ id, what }) => id === "submit.own" && what === "all are taken"));
+  assert.deepEqual(await contents(workspace.path), before);
+  const left = (await Array.fromAsync(Deno.readDir(Deno.env.get("TMPDIR") ?? "/tmp"), ({ name }) => name))
+    .filter((name) => name.startsWith("mailapp-selftest-"));
+  for (const name of left) {
+    const { birthtime } = await Deno.stat(`${Deno.env.get("TMPDIR") ?? "/tmp"}/${name}`);
+    assert.ok((birthtime?.getTime() ?? 0) < began, `${name} was left`);
+  }
+});
+
+Deno.test("mailapp selftest finds each planted mistake, and names the key to change", async (t) => {
+  await using workspace = await Workspace.create();
+  const base = parse(await Deno.readTextFile(await initialize(workspace))) as Tables;
+  const keys = (base["dkim"] as Tables)["example.com"];
+  const cases = await misconfigurations(workspace.path);
+  assert.ok(cases.length >= 25);
+  for (const [number, { mistake, tables, group, finding, names }] of cases.entries()) {
+    await t.step(mistake, async () => {
+      const planted = JSON.parse(
+        JSON.stringify(tables).replace('"(as of example.com)"', JSON.stringify(keys)),
+      );
+      // JSON drops what is to be removed.
+      const merged = merge(merge(base, removals(tables)), planted);
+      const file = workspace.file(`case-${number}.toml`);
+      await Deno.writeTextFile(file, stringify(merged as TomlTable));
+      const { code, stdout, stderr } = await runMailapp([
+        "selftest",
+        "--config",
+        file,
+        "--json",
+        "--only",
+        group,
+      ]);
+      const { findings = [] } = JSON.parse(stdout || "{}") as Partial<Told>;
+      const wrong = findings.filter(({ outcome }) => outcome === "failure" || outcome === "warning");
+      const found = wrong.filter(({ id }) => id === finding);
+      assert.ok(found.length > 0, `${stderr}${JSON.stringify(wrong, null, 2)}`);
+      assert.ok(found.some(({ next = "" }) => names.test(next)), JSON.stringify(found, null, 2));
+      assert.equal(code, 69);
+    });
+  }
+});
+
+/** What a case removes, as `undefined` in its table. */
+function removals(tables: Tables): Tables {
+  return Object.fromEntries(
+    Object.entries(tables).flatMap(([key, value]): [string, unknown][] => {
+      if (value === undefined) return [[key, undefined]];
+      if (typeof value !== "object" || value === null || Array.isArray(value)) return [];
+      const inner = removals(value as Tables);
+      return Object.keys(inner).length > 0 ? [[key, inner]] : [];
+    }),
+  );
+}
+
+Deno.test("mailapp selftest runs without serve-in, and says what it cannot try", async () => {
+  await using workspace = await Workspace.create();
+  const config = workspace.file("config.toml");
+  await Deno.writeTextFile(
+    config,
+    `hostname = "out.example.com"\ndata_dir = ${JSON.stringify(workspace.file("data"))}\n`,
+  );
+  const { stdout } = await runMailapp(["selftest", "--config", config, "--only", "send,setting"]);
+  assert.match(stdout, /ok: a message to another domain: relayed over TLS/);
+  assert.doesNotMatch(stdout, /FAILURE/);
+});
