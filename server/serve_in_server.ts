@@ -15,6 +15,7 @@ import { serverUpgrade } from "../tls/server_upgrade.ts";
 import { serveInEndpoints } from "./addresses.ts";
 import { Checks } from "./check_parts.ts";
 import { EXIT, type ExitCode } from "./exit_codes.ts";
+import { shutdownFor } from "./signals.ts";
 import { serveInFixed } from "./fixed_settings.ts";
 import { Listeners } from "./listeners.ts";
 import { incomingDirectory, missingCertificateWarnings, openMailboxes, requireDomains } from "./parts.ts";
@@ -101,7 +102,7 @@ export async function runServeIn(
   stopping.abort();
   clearInterval(cleaning);
   listeners.stopRetrying();
-  await server.shutdown({ grace: GRACE, forced: signals.forced });
+  await server.shutdown(shutdownFor(signal, { grace: GRACE, forced: signals.forced }));
   await Promise.all([listeners.closed(), firstCleaning]);
   logger.info("server.stopped");
   return EXIT.ok;

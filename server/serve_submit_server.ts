@@ -15,6 +15,7 @@ import type { Certificates } from "../tls/certificates.ts";
 import { serverUpgrade } from "../tls/server_upgrade.ts";
 import { serveSubmitEndpoints } from "./addresses.ts";
 import { EXIT, type ExitCode } from "./exit_codes.ts";
+import { shutdownFor } from "./signals.ts";
 import { serveSubmitFixed } from "./fixed_settings.ts";
 import { Listeners } from "./listeners.ts";
 import { openAuthenticator } from "./login_parts.ts";
@@ -79,8 +80,9 @@ export async function runServeSubmit(
   listeners.stopRetrying();
   // A serve-out that does not answer delays the shutdown no longer than a client may.
   signals.forced.addEventListener("abort", () => upstream.abort());
-  const late = setTimeout(() => upstream.abort(), GRACE);
-  await server.shutdown({ grace: GRACE, forced: signals.forced });
+  const ending = shutdownFor(signal, { grace: GRACE, forced: signals.forced });
+  const late = setTimeout(() => upstream.abort(), GRACE + (ending.lateGrace ?? 0));
+  await server.shutdown(ending);
   clearTimeout(late);
   await listeners.closed();
   logger.info("server.stopped");

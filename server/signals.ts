@@ -6,6 +6,7 @@
 import { type Clock, systemClock } from "../base/clock.ts";
 import { EXIT } from "./exit_codes.ts";
 import type { Io } from "./io.ts";
+import type { ShutdownOptions } from "../smtp/server.ts";
 
 /** The signals that stop a server. */
 export type StopSignal = "SIGTERM" | "SIGINT";
@@ -21,6 +22,21 @@ export interface ServerSignals {
   readonly forced: AbortSignal;
   /** Sets the callback for SIGHUP. An earlier SIGHUP triggers it at once. */
   onReload(reload: () => void): void;
+}
+
+/** For clients that came while messages in flight were waited for, in milliseconds. */
+export const LATE_CLIENTS = 5_000;
+
+/**
+ * How a server that follows the machine's addresses ends. Where another thread is to take over, new clients are accepted
+ * as long as a message is in flight: they must not find the port closed because somebody is slow.
+ */
+export function shutdownFor(
+  reason: StopReason,
+  { grace, forced }: { readonly grace: number; readonly forced: AbortSignal },
+): ShutdownOptions {
+  if (reason !== "new addresses") return { grace, forced };
+  return { grace, forced, accepting: Promise.resolve(), lateGrace: LATE_CLIENTS };
 }
 
 /** The signals as another thread passes them on. */

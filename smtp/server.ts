@@ -95,6 +95,8 @@ export interface ShutdownOptions {
   readonly forced?: AbortSignal;
   /** New connections are accepted until it resolves. */
   readonly accepting?: Promise<unknown>;
+  /** For connections that came meanwhile, in milliseconds; default: what is left of the grace period, at least 5,000. */
+  readonly lateGrace?: number;
 }
 
 // For connections that came while the server was ending, in milliseconds.
@@ -227,10 +229,10 @@ export class SmtpServer {
    * Stops accepting, tells idle clients 421, lets messages in flight end within `grace` milliseconds, then closes what
    * is left. Nothing that was answered 250 is touched, and a message that is being stored then is answered.
    * @param options `forced`: once it is aborted, the grace period is over; `accepting`: until it resolves, and until
-   * the connections of before are drained, new ones are accepted, within the grace period. They have
-   * five seconds more then.
+   * the connections of before are drained, new ones are accepted, within the grace period; `lateGrace`: what these have
+   * then.
    */
-  async shutdown({ grace, forced, accepting }: ShutdownOptions): Promise<void> {
+  async shutdown({ grace, forced, accepting, lateGrace }: ShutdownOptions): Promise<void> {
     const until = this.#clock.monotonic() + grace;
     if (accepting !== undefined) {
       const drained = Promise.all([accepting, this.#drain()]);
@@ -246,7 +248,8 @@ export class SmtpServer {
     }
     const ended = this.#drain();
     const left = until - this.#clock.monotonic();
-    await this.#within(ended, { ms: accepting === undefined ? left : Math.max(left, LATE_GRACE), forced });
+    const late = lateGrace ?? Math.max(left, LATE_GRACE);
+    await this.#within(ended, { ms: accepting === undefined ? left : late, forced });
     for (const connection of this.#connections.keys()) connection.abort();
     await ended;
   }

@@ -399,6 +399,36 @@ Deno.test("shutdown() gives clients that came last five seconds", async () => {
   await shutdown;
 });
 
+Deno.test("shutdown() gives clients that came last no more than lateGrace, however much of the grace period is left", async () => {
+  await using served = new Served();
+  const shutdown = served.server.shutdown({ grace: 30_000, accepting: Promise.resolve(), lateGrace: 5_000 });
+  await shutdown;
+  assert.ok(served.listener.closed);
+
+  await using busy = new Served();
+  const slow = await busy.connect("192.0.2.1");
+  const transaction = "EHLO c.test\r\nMAIL FROM:<a@c.test>\r\nRCPT TO:<alice@here.example>\r\nDATA\r\n";
+  slow.say(transaction);
+  await settle();
+  const ending = busy.server.shutdown({ grace: 30_000, accepting: Promise.resolve(), lateGrace: 5_000 });
+  await busy.clock.advance(10_000);
+  assert.ok(!busy.listener.closed);
+  const late = await busy.connect("192.0.2.2");
+  late.say(transaction);
+  await settle();
+  slow.say("x\r\n.\r\n");
+  await settle();
+  assert.match(slow.heard, /\r\n250 2.0.0 M1 accepted\r\n421 4.3.2 .*\r\n$/);
+  slow.say(null);
+  await settle();
+  assert.ok(busy.listener.closed);
+  await busy.clock.advance(4_999);
+  assert.ok(!late.closed);
+  await busy.clock.advance(1);
+  assert.ok(late.closed);
+  await ending;
+});
+
 Deno.test("shutdown() during a pause ends serve()", async () => {
   await using served = new Served();
   served.listener.offer(fail("EMFILE"));
