@@ -9,12 +9,14 @@ import { errorText } from "../base/error_text.ts";
 import type { Config } from "../config/config.ts";
 import { loadConfig } from "../config/load.ts";
 import { Dialogue } from "../doctor/dialogue.ts";
+import { askOwnPolicy } from "../mta_sts/ask_own.ts";
 import { createDial } from "../net/dial.ts";
 import { showEndpoint } from "../net/listen.ts";
 import type { SocketAddress } from "../net/transport.ts";
 import { requireConfigFile } from "../server/config_file.ts";
 import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
 import type { Io } from "../server/io.ts";
+import { policyHosts } from "../server/policy_parts.ts";
 import type { ServerName } from "../server/server_start.ts";
 import { SERVER_NAMES, SERVERS } from "../server/servers.ts";
 import type { RemoteReply } from "../smtp/reply_reader.ts";
@@ -34,7 +36,7 @@ interface Flags {
 /** Registers the subcommand. */
 export function registerHealthcheck(program: Command, { io, action }: Registrar): void {
   program.command("healthcheck")
-    .description("exit 0 when that server of this configuration answers and takes mail; sends none")
+    .description("exit 0 when that server of this configuration answers, and takes mail; sends none")
     .argument("<server>", SERVER_NAMES.join(" or "), parseServerName)
     .option(
       "--wait <seconds>",
@@ -110,7 +112,8 @@ async function findAnswer(
     try {
       const refusal = await talk(place, hostname);
       if (refusal === undefined) {
-        return `${where}: answers${hostname === undefined ? "" : ", and takes mail"}`;
+        const takesMail = hostname !== undefined && place.policyHost === undefined;
+        return `${where}: answers${takesMail ? ", and takes mail" : ""}`;
       }
       failures.push(`${where} answers, and takes no mail now: ${refusal.code} ${refusal.lines.join(" ")}`);
     } catch (error) {
@@ -122,6 +125,8 @@ async function findAnswer(
 
 /** An address of a server. */
 interface Place extends SocketAddress {
+  /** The policy host; absent for servers of SMTP. */
+  readonly policyHost?: string;
   /** The server name for implicit TLS; absent without it. */
   readonly tls?: string;
 }
@@ -130,11 +135,13 @@ interface Place extends SocketAddress {
 async function placesOf(config: Config, name: ServerName): Promise<Place[]> {
   const server = await SERVERS[name].load();
   if (server.needsConfigFile) requireConfigFile(config, name);
+  const policyHost = name === "serve-policy" ? policyHosts(config)[0] : undefined;
   const loopback: Readonly<Record<string, string>> = { "::": "::1", "0.0.0.0": "127.0.0.1" };
   return server.endpoints(config, { hasCertificate: false, addresses: server.addresses(config) }).map(
     ({ address, port, tls }) => {
       const first = tls === "implicit" && { tls: config.hostname };
-      if (port !== 0) return { address: loopback[address] ?? address, port, ...first };
+      const policy = policyHost !== undefined && { policyHost };
+      if (port !== 0) return { address: loopback[address] ?? address, port, ...first, ...policy };
       throw new CommandError(`[${name}] port = 0: which port it has is not known`, EXIT.config);
     },
   );
@@ -146,6 +153,10 @@ async function placesOf(config: Config, name: ServerName): Promise<Place[]> {
  * @throws when it does not answer as an SMTP server
  */
 async function talk(place: Place, hostname: string | undefined): Promise<RemoteReply | undefined> {
+  if (place.policyHost !== undefined) {
+    await askOwnPolicy(place, { host: place.policyHost, timeout: TIMEOUT, clock: systemClock });
+    return undefined;
+  }
   const transport = await createDial({ clock: systemClock, timeout: TIMEOUT })(place);
   using dialogue = new Dialogue(transport, { clock: systemClock, timeout: TIMEOUT });
   if (place.tls !== undefined) await dialogue.startTls(place.tls);

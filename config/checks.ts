@@ -11,8 +11,10 @@ import type {
   LogConfig,
   MailboxesConfig,
   MetricsConfig,
+  MtaStsConfig,
   ServeInConfig,
   ServeOutConfig,
+  ServePolicyConfig,
   ServeSubmitConfig,
   TlsConfig,
 } from "./config.ts";
@@ -43,6 +45,10 @@ export interface Sections {
   readonly "serve-out": ServeOutConfig | undefined;
   /** `[serve-submit]`; `undefined` also where it is not there */
   readonly "serve-submit": ServeSubmitConfig | undefined;
+  /** `[serve-policy]`, as `[serve-submit]` */
+  readonly "serve-policy": ServePolicyConfig | undefined;
+  /** `[mta_sts]`; `undefined` also where neither it nor `[serve-policy]` is there */
+  readonly mta_sts: MtaStsConfig | undefined;
   /** `[dkim]` */
   readonly dkim: Readonly<Record<string, readonly DkimConfig[]>> | undefined;
   /** `[alerts]` */

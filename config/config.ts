@@ -31,6 +31,10 @@ export interface Config {
   readonly serveOut: ServeOutConfig;
   /** The server for mail programs with a password; absent: not configured. */
   readonly serveSubmit?: ServeSubmitConfig;
+  /** The server of the MTA-STS policy; absent: not configured. */
+  readonly servePolicy?: ServePolicyConfig;
+  /** The MTA-STS policy of the domains of `serveIn`; absent: they promise nothing. */
+  readonly mtaSts?: MtaStsConfig;
   /** Who is told of trouble. */
   readonly alerts: AlertsConfig;
   /** Where each server shows its metrics. */
@@ -239,6 +243,24 @@ export interface ServeOutConfig {
   readonly tlsPolicy: Readonly<Record<string, TlsPolicy>>;
 }
 
+/** `[serve-policy]`. */
+export interface ServePolicyConfig {
+  /** Where it listens. */
+  readonly listen: ListenConfig;
+  /** The port of HTTPS, 0–65535; 0 takes any free port. Senders come to 443 only. */
+  readonly port: number;
+}
+
+/** `[mta_sts]`: what the domains of `serveIn` promise to senders (RFC 8461). */
+export interface MtaStsConfig {
+  /** What senders do with a host that does not match or does not verify. */
+  readonly mode: "enforce" | "testing" | "none";
+  /** How long senders keep it, in milliseconds; a day to a year. */
+  readonly maxAgeMs: number;
+  /** The MX hosts, some with `*.` in place of their first label; absent: `hostname`. */
+  readonly mx?: readonly string[];
+}
+
 /** `[serve-submit]`. */
 export interface ServeSubmitConfig {
   /** Where it listens. */
@@ -317,6 +339,8 @@ export interface MetricsConfig {
   readonly serveOut?: EndpointConfig;
   /** Likewise of serve-submit. */
   readonly serveSubmit?: EndpointConfig;
+  /** Likewise of serve-policy. */
+  readonly servePolicy?: EndpointConfig;
   /** A file whose first line is the token that every request must have. */
   readonly tokenFile?: string;
 }

@@ -95,7 +95,8 @@ export function parseConfig(text: string, options: LoadOptions & { readonly file
   warnings.push(...together.warnings.map((finding) => formatIssue(toIssue(finding, text), file)));
 
   const { log, tls, dns, mailboxes, dkim, "serve-in": serveIn, "serve-out": serveOut } = sections;
-  const { "serve-submit": serveSubmit, metrics, alerts } = sections;
+  const { "serve-submit": serveSubmit, "serve-policy": servePolicy, mta_sts: mtaSts, metrics, alerts } =
+    sections;
   if (
     findings.length > 0 || hostname === undefined || dataDir === undefined || log === undefined ||
     tls === undefined || dns === undefined || mailboxes === undefined || dkim === undefined ||
@@ -114,6 +115,8 @@ export function parseConfig(text: string, options: LoadOptions & { readonly file
     mailboxes,
     serveOut: { ...serveOut, qualifyDomain: serveOut.qualifyDomain || (serveIn.domains[0] ?? hostname) },
     ...(serveSubmit && { serveSubmit }),
+    ...(servePolicy && { servePolicy }),
+    ...(mtaSts && { mtaSts }),
     dkim,
     metrics,
     alerts,
@@ -135,6 +138,13 @@ function readSections(
     "serve-submit": raw["serve-submit"] === undefined
       ? undefined
       : read(tables["serve-submit"], "serve-submit", raw["serve-submit"]),
+    "serve-policy": raw["serve-policy"] === undefined
+      ? undefined
+      : read(tables["serve-policy"], "serve-policy", raw["serve-policy"]),
+    // The server of a policy is of no use without one.
+    mta_sts: raw["mta_sts"] === undefined && raw["serve-policy"] === undefined
+      ? undefined
+      : read(tables.mta_sts, "mta_sts", raw["mta_sts"] ?? {}),
     dkim: read(tables.dkim, "dkim", raw["dkim"] ?? {}),
     metrics: read(tables.metrics, "metrics", raw["metrics"] ?? {}),
     alerts: read(tables.alerts, "alerts", raw["alerts"] ?? {}),

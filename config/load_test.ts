@@ -124,10 +124,18 @@ new_recipients_a_day = 300
 show_client_address = false
 [serve-submit.send_as]
 alice = ["info@example.com", "*@example.net"]
+[serve-policy]
+listen = ["192.0.2.1"]
+port = 443
+[mta_sts]
+mode = "enforce"
+max_age = "30d"
+mx = ["mx.example.com", "*.Example.NET"]
 [metrics]
 serve_in = "127.0.0.1:9465"
 serve_out = "[::1]:9466"
 serve_submit = "127.0.0.1:9467"
+serve_policy = "127.0.0.1:9468"
 token_file = "/etc/mailapp/metrics.token"
 
 [alerts]
@@ -238,11 +246,14 @@ Deno.test("parseConfig() takes every key of the contract", () => {
       showClientAddress: false,
       sendAs: { alice: ["info@example.com", "*@example.net"] },
     },
+    servePolicy: { listen: ["192.0.2.1"], port: 443 },
+    mtaSts: { mode: "enforce", maxAgeMs: 2_592_000_000, mx: ["mx.example.com", "*.example.net"] },
     dkim: { "example.com": [{ selector: "s2026", keyFile: "/etc/mailapp/dkim/example.com.pem" }] },
     metrics: {
       serveIn: { address: "127.0.0.1", port: 9465 },
       serveOut: { address: "::1", port: 9466 },
       serveSubmit: { address: "127.0.0.1", port: 9467 },
+      servePolicy: { address: "127.0.0.1", port: 9468 },
       tokenFile: "/etc/mailapp/metrics.token",
     },
     alerts: {
@@ -277,10 +288,17 @@ Deno.test("config.example.toml has exactly the defaults, and every key of the co
     [...toml.matchAll(/^(?:# )?(\[[\w.-]+\]|[\w"*.-]+(?= = ))/gm)].map(([, key]) => key);
   assert.deepEqual(keys(text), keys(CONTRACT.replace("[dns]", `${ACME}[dns]`)));
   // A table that is off unless it is there: what its comments say is what it has when it is empty.
-  const [, table = ""] = /^(# \[serve-submit\]\n(?:# .*\n)+)/m.exec(text) ?? [];
-  const { serveSubmit } = parseConfig(table.replaceAll(/^# /gm, ""), { systemHostname });
-  assert.ok(serveSubmit);
-  assert.deepEqual(serveSubmit, parseConfig("[serve-submit]", { systemHostname }).serveSubmit);
+  for (
+    const [name, key] of [["serve-submit", "serveSubmit"], ["serve-policy", "servePolicy"], [
+      "mta_sts",
+      "mtaSts",
+    ]] as const
+  ) {
+    const [, table = ""] = new RegExp(`^(# \\[${name}\\].*\n(?:# .*\n)+)`, "m").exec(text) ?? [];
+    const { [key]: commented } = parseConfig(table.replaceAll(/^# /gm, ""), { systemHostname });
+    assert.ok(commented, name);
+    assert.deepEqual(commented, parseConfig(`[${name}]`, { systemHostname })[key]);
+  }
 });
 
 Deno.test("parseConfig() takes [tls.acme], and names what is wrong in it", () => {

@@ -8,10 +8,8 @@ import * as z from "zod";
 import type {
   DkimConfig,
   DnsConfig,
-  EndpointConfig,
   LogConfig,
   MailboxesConfig,
-  MetricsConfig,
   RouteConfig,
   ServeInConfig,
   ServeOutConfig,
@@ -21,6 +19,8 @@ import { alerts } from "./alerts.ts";
 import { ADDRESS_FAMILIES } from "../net/address_family.ts";
 import { acme } from "./acme.ts";
 import { mailChecks } from "./mail_checks.ts";
+import { metrics } from "./metrics.ts";
+import { mtaSts, servePolicy } from "./own_policy.ts";
 import { serveSubmit } from "./submission.ts";
 import {
   isLoopback,
@@ -353,38 +353,6 @@ const dkimKeys = z.unknown().transform((input, context): readonly DkimConfig[] =
 
 const dkim = byName("a domain", parseDomain, dkimKeys);
 
-const endpointOrEmpty = value(
-  'an IP address and port, such as "127.0.0.1:9465", or "" for none',
-  (input): EndpointConfig | "" | undefined => {
-    if (input === "") return "";
-    if (typeof input !== "string") return undefined;
-    const { host, port: text } = splitHostPort(input);
-    const address = parseIp(host);
-    const port = parsePort(text);
-    return address === undefined || port === undefined ? undefined : { address, port };
-  },
-);
-
-const metrics = table({
-  serve_in: endpointOrEmpty.prefault(""),
-  serve_out: endpointOrEmpty.prefault(""),
-  serve_submit: endpointOrEmpty.prefault(""),
-  token_file: pathOrEmpty.prefault(""),
-}).transform(({ serve_in, serve_out, serve_submit, token_file }, context): MetricsConfig => {
-  for (const [name, endpoint] of Object.entries({ serve_in, serve_out, serve_submit })) {
-    if (endpoint === "" || token_file !== "" || isLoopback(endpoint.address)) continue;
-    const message =
-      "must be a loopback address, or token_file be set: whoever can ask sees whom mail goes to";
-    context.issues.push({ code: "custom", message, input: undefined, path: [name] });
-  }
-  return {
-    ...(serve_in !== "" && { serveIn: serve_in }),
-    ...(serve_out !== "" && { serveOut: serve_out }),
-    ...(serve_submit !== "" && { serveSubmit: serve_submit }),
-    ...(token_file !== "" && { tokenFile: token_file }),
-  };
-});
-
 /** The tables, by the name of each in the file. */
 export const tables = {
   log,
@@ -394,6 +362,8 @@ export const tables = {
   mailboxes,
   "serve-out": serveOut,
   "serve-submit": serveSubmit,
+  "serve-policy": servePolicy,
+  mta_sts: mtaSts,
   dkim,
   metrics,
   alerts,

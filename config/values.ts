@@ -39,9 +39,9 @@ export function size(min: number) {
 }
 
 /** A duration in milliseconds, such as "90s", from a second to `max`. */
-export function duration(max: number) {
-  return value(`${DURATION_FORM}, from 1s to ${formatDuration(max)}`, (input) => {
-    const ms = atLeast(1000, parseDuration(input));
+export function duration(max: number, min = 1000) {
+  return value(`${DURATION_FORM}, from ${formatDuration(min)} to ${formatDuration(max)}`, (input) => {
+    const ms = atLeast(min, parseDuration(input));
     return ms !== undefined && ms <= max ? ms : undefined;
   });
 }

@@ -10,7 +10,8 @@ import { addressScope } from "../net/ip_address.ts";
 import { DeadlineError } from "../net/transport.ts";
 import { HttpError, httpsRequest, type HttpsResponse } from "../tls/https_request.ts";
 import { TlsError } from "../tls/tls_transport.ts";
-import { MAX_POLICY, parsePolicy, type Policy, PolicyError } from "./policy.ts";
+import { policyHostOf } from "./own_policy.ts";
+import { MAX_POLICY, parsePolicy, type Policy, POLICY_PATH, PolicyError } from "./policy.ts";
 
 /** Why there is no policy, by the result types of TLSRPT (RFC 8460 §4.3.2). */
 export type FetchFailure = "sts-policy-fetch-error" | "sts-policy-invalid" | "sts-webpki-invalid";
@@ -39,7 +40,6 @@ export interface FetchOptions {
 }
 
 const TIMEOUT = 60_000;
-const PATH = "/.well-known/mta-sts.txt";
 const MAX_ADDRESSES = 4;
 
 class FetchError extends Error {
@@ -56,7 +56,7 @@ class FetchError extends Error {
  * @param domain in its one spelling
  */
 export async function fetchPolicy(domain: string, options: FetchOptions): Promise<Fetched> {
-  const host = `mta-sts.${domain}`;
+  const host = policyHostOf(domain);
   const { timeout = TIMEOUT, clock = systemClock } = options;
   const late = AbortSignal.timeout(timeout);
   const signal = options.signal ? AbortSignal.any([late, options.signal]) : late;
@@ -101,7 +101,7 @@ async function get(
       host,
       addresses,
       port,
-      path: PATH,
+      path: POLICY_PATH,
       headers: { accept: "text/plain" },
       maxBody: MAX_POLICY,
       timeout,

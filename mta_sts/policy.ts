@@ -22,6 +22,8 @@ export class PolicyError extends Error {
   override readonly name = "PolicyError";
 }
 
+/** Where a policy host has its policy (RFC 8461 §3.3). */
+export const POLICY_PATH = "/.well-known/mta-sts.txt";
 /** Octets of a policy that are read (RFC 8461 §3.3 leaves the bound to the sender). */
 export const MAX_POLICY = 64 * 1024;
 /** Seconds; about a year (RFC 8461 §3.2). */

@@ -5,7 +5,7 @@
  */
 import type { LogLevel } from "../base/log.ts";
 import { ACCOUNT_EVENTS, CHECK_EVENTS, MAILBOX_EVENTS, SESSION_EVENTS } from "./events/incoming.ts";
-import { MAILDROP_EVENTS, POLICY_EVENTS, SENDING_EVENTS } from "./events/sending.ts";
+import { MAILDROP_EVENTS, OWN_POLICY_EVENTS, POLICY_EVENTS, SENDING_EVENTS } from "./events/sending.ts";
 import { CERTIFICATE_EVENTS, LOG_EVENTS, PROBLEM_EVENTS, PROCESS_EVENTS } from "./events/servers.ts";
 
 /** The levels of an event, as text: one, or several with commas where it depends. */
@@ -41,6 +41,7 @@ export const EVENT_GROUPS: readonly EventGroup[] = [
   SENDING_EVENTS,
   MAILDROP_EVENTS,
   POLICY_EVENTS,
+  OWN_POLICY_EVENTS,
 ];
 
 /** The row of an event, by its name in the log. */

@@ -103,6 +103,32 @@ export function serveSubmitEndpoints(
   return [...on(tlsPort, "implicit"), ...on(port, "starttls")];
 }
 
+/**
+ * Where serve-policy listens; nowhere without its table.
+ * @throws as {@linkcode serveInAddresses}
+ */
+export function servePolicyAddresses({ servePolicy }: Config, network?: NetworkIo): readonly ListenAddress[] {
+  return servePolicy === undefined ? [] : addressesOf("serve-policy", servePolicy.listen, network);
+}
+
+/** What serve-policy follows, as {@linkcode serveInFollow}. */
+export function servePolicyFollow(
+  { servePolicy }: Config,
+): { readonly listen: string; readonly ports: readonly number[] } | undefined {
+  if (servePolicy === undefined || !isFollowed(servePolicy.listen)) return undefined;
+  return { listen: servePolicy.listen, ports: [servePolicy.port] };
+}
+
+/** The port of serve-policy on these addresses. */
+export function servePolicyEndpoints(
+  { servePolicy }: Config,
+  { addresses }: { readonly addresses: readonly ListenAddress[] },
+): Endpoint[] {
+  if (servePolicy === undefined) return [];
+  const { port } = servePolicy;
+  return addresses.map((where): Endpoint => ({ ...where, port, tls: "implicit" }));
+}
+
 /** Where serve-out is found. */
 export function serveOutAddress({ serveOut: { listen, port } }: Config): {
   readonly address: string;

@@ -90,6 +90,15 @@ export function serveSubmitFixed(grants: Grants): FixedSetting[] {
   ];
 }
 
+/** The fixed settings of serve-policy. */
+export function servePolicyFixed(): FixedSetting[] {
+  return [
+    ...COMMON_FIXED,
+    { key: "tls", paths: [["tls"]] },
+    { key: "serve-policy", paths: [["servePolicy"]] },
+  ];
+}
+
 /** The fixed settings of serve-out. */
 export function serveOutFixed(grants: Grants): FixedSetting[] {
   return [

@@ -43,6 +43,7 @@ export function metricsEndpoint({ metrics }: Config, server: ServerName): Endpoi
     "serve-in": metrics.serveIn,
     "serve-out": metrics.serveOut,
     "serve-submit": metrics.serveSubmit,
+    "serve-policy": metrics.servePolicy,
   }[server];
 }
 

@@ -11,7 +11,7 @@ import type { Grants } from "./grants.ts";
 import type { ServerSignals } from "./signals.ts";
 
 /** The servers. */
-export type ServerName = "serve-in" | "serve-out" | "serve-submit";
+export type ServerName = "serve-in" | "serve-out" | "serve-submit" | "serve-policy";
 
 /** The start data of a server. */
 export interface ServerStart {

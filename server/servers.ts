@@ -29,6 +29,10 @@ export const SERVERS: Readonly<Record<ServerName, Entry>> = {
     summary: "take mail of people who log in and hand it to serve-out, until SIGTERM",
     load: async () => (await import("./serve_submit.ts")).serveSubmit,
   },
+  "serve-policy": {
+    summary: "serve the MTA-STS policy of our domains over HTTPS, until SIGTERM",
+    load: async () => (await import("./serve_policy.ts")).servePolicy,
+  },
 };
 
 /** Their names. */

@@ -15,6 +15,7 @@ await Promise.all(
 );
 await import("../observe/metrics_server.ts");
 await import("../mta_sts/policies.ts");
+await import("../mta_sts/policy_server.ts");
 const declared = new Map(allMetrics().map((metric) => [metric.name, metric]));
 
 Deno.test("docs/metrics.md lists every metric with its kind and labels, and no other", async () => {

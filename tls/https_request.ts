@@ -26,6 +26,8 @@ export interface HttpsRequest {
   readonly headers?: Readonly<Record<string, string>>;
   /** PEM certificates to trust in place of those that came with Deno, or the system's. */
   readonly trusted?: readonly string[];
+  /** `false`: the certificate may be any; for servers of this machine. */
+  readonly verify?: boolean;
   /** Octets of the body that are taken. */
   readonly maxBody: number;
   /** For all of it, in milliseconds. */
@@ -68,7 +70,7 @@ const encoder = new TextEncoder();
  * @throws {DeadlineError | ConnectionError} when it takes too long, or the connection breaks
  */
 export async function httpsRequest(request: HttpsRequest): Promise<HttpsResponse> {
-  const { host, port = 443, trusted, timeout, clock, signal } = request;
+  const { host, port = 443, trusted, verify = true, timeout, clock, signal } = request;
   const deadline = clock.monotonic() + timeout;
   const plain = await connect(request, port);
   plain.deadline = deadline;
@@ -79,7 +81,7 @@ export async function httpsRequest(request: HttpsRequest): Promise<HttpsResponse
     if (signal?.aborted) abort();
     ({ transport } = await clientUpgrade(plain, {
       servername: host,
-      verify: true,
+      verify,
       ...(trusted && { ca: trusted }),
     }));
     transport.deadline = deadline;

@@ -35,6 +35,7 @@ import { SERVER_NAMES, SERVERS } from "../../server/servers.ts";
 import { vitalFiles, vitalPlaces } from "../../server/storage_parts.ts";
 import { dnsSettingProblems, readRoutes } from "../../server/relay_parts.ts";
 import { collisionsWithServeOut } from "./collisions.ts";
+import { reportServePolicy } from "./policy.ts";
 import { reportServeSubmit } from "./submission.ts";
 import { storageTester } from "../command_line/service_account.ts";
 import { configOption, examples, parseServerName, type Registrar } from "../command_line/subcommand.ts";
@@ -74,6 +75,7 @@ async function checkConfig({ config: file, start }: Flags, io: Io): Promise<Exit
     if (name === "serve-in") await reportServeIn(config, { report, tester });
     if (name === "serve-out") await reportServeOut(config, report);
     if (name === "serve-submit") await reportServeSubmit(config, report);
+    if (name === "serve-policy") await reportServePolicy(config, report);
   }
   await reportStorage(config, { report, tester, servers });
   report.warnings.push(...await rightsWarnings(config));

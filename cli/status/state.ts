@@ -10,12 +10,14 @@ import type { Config } from "../../config/config.ts";
 import { Dialogue } from "../../doctor/dialogue.ts";
 import { currentProblems, type Problem } from "../../doctor/problem_watch.ts";
 import { mailRootOf } from "../../maildir/mailboxes.ts";
+import { askOwnPolicy } from "../../mta_sts/ask_own.ts";
 import { createDial } from "../../net/dial.ts";
 import { showEndpoint } from "../../net/listen.ts";
 import type { QueueView } from "../../relay/operator.ts";
 import { CommandError } from "../../server/exit_codes.ts";
 import type { Io } from "../../server/io.ts";
 import { incomingDirectory } from "../../server/parts.ts";
+import { policyHosts } from "../../server/policy_parts.ts";
 import { openQueue } from "../../server/queue_access.ts";
 import { openResolver } from "../../server/relay_parts.ts";
 import type { Server } from "../../server/server.ts";
@@ -100,6 +102,7 @@ export async function readState(config: Config, io: Io): Promise<State> {
 async function stateOf(server: Server, config: Config): Promise<ServerState> {
   const loopback: Readonly<Record<string, string>> = { "::": "::1", "0.0.0.0": "127.0.0.1" };
   const { name } = server;
+  const policyHost = name === "serve-policy" ? policyHosts(config)[0] : undefined;
   const failures: string[] = [];
   try {
     const addresses = server.addresses(config);
@@ -111,6 +114,10 @@ async function stateOf(server: Server, config: Config): Promise<ServerState> {
       const place = { address: loopback[address] ?? address, port };
       const where = showEndpoint(place.address, port);
       try {
+        if (policyHost !== undefined) {
+          await askOwnPolicy(place, { host: policyHost, timeout: TIMEOUT, clock: systemClock });
+          return { name, up: true, about: where };
+        }
         const transport = await createDial({ clock: systemClock, timeout: TIMEOUT })(place);
         using dialogue = new Dialogue(transport, { clock: systemClock, timeout: TIMEOUT });
         if (tls === "implicit") await dialogue.startTls(config.hostname);

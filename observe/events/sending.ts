@@ -250,6 +250,26 @@ export const MAILDROP_EVENTS: EventGroup = {
   ],
 };
 
+/** serve-policy. */
+export const OWN_POLICY_EVENTS: EventGroup = {
+  title: "The policy of our own domains",
+  intro: "These come from serve-policy.",
+  events: [
+    [
+      "policy.request",
+      "debug",
+      "`remote`, `host`, `status`",
+      "a request was answered with this HTTP status; `host` is empty if it is none of our policy hosts",
+    ],
+    [
+      "policy.unanswered",
+      "debug",
+      "`remote`, `error`",
+      "the client went away or took too long, or its TLS handshake failed",
+    ],
+  ],
+};
+
 /** Policies of receiving domains (MTA-STS). */
 export const POLICY_EVENTS: EventGroup = {
   title: "Policies of receiving domains (MTA-STS)",

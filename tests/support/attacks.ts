@@ -38,6 +38,18 @@ export function attemptsAgainst(
       writable: join(dataDir, "submit"),
       onesOwn: { ...attemptsOnNetwork(), ...attemptsOnQueue(dataDir), ...onMail, ...onKeys },
     },
+    "serve-policy": {
+      writable: dataDir,
+      onesOwn: {
+        ...attemptsOnNetwork(),
+        ...attemptsOnQueue(dataDir),
+        ...onMail,
+        ...onKeys,
+        "read the account at the authority": () => [...Deno.readDirSync(join(dataDir, "acme"))],
+        "change the certificate": () => Deno.writeTextFileSync(join(dataDir, "tls", "x"), ""),
+        "read what logins have sent": () => [...Deno.readDirSync(join(dataDir, "submit"))],
+      },
+    },
   }[server];
   return { ...attemptsAnywhere(file), ...attemptsToReachOut(writable), ...onesOwn };
 }
