@@ -3,21 +3,25 @@
  *
  * @module
  */
-import type { X509Certificate } from "node:crypto";
+import { createPublicKey, type KeyObject, type X509Certificate } from "node:crypto";
+import { join } from "@std/path";
 import type { Command } from "commander";
+import { CertificateFiles } from "../acme/certificate_files.ts";
+import { errorText } from "../base/error_text.ts";
 import type { Config } from "../config/config.ts";
 import { ConfigError } from "../config/errors.ts";
 import { loadConfig } from "../config/load.ts";
 import { presentData, reverseRecords, zoneFile, zoneTable } from "../doctor/zone_file.ts";
-import { zoneSections } from "../doctor/zone.ts";
+import { type PolicyPlan, zoneSections } from "../doctor/zone.ts";
 import { systemClock } from "../base/clock.ts";
 import { CertificateError } from "../tls/certificates.ts";
 import { loadDkimKeys } from "../server/dkim_parts.ts";
 import { describeWide, dkimKeyPaths } from "../server/rights.ts";
 import { EXIT, type ExitCode } from "../server/exit_codes.ts";
 import type { Io } from "../server/io.ts";
-import { readCertificate } from "../server/server_parts.ts";
-import { ownAddresses } from "../server/own_addresses.ts";
+import { ownPolicy } from "../server/policy_parts.ts";
+import { acmeCertificateState, readCertificate } from "../server/server_parts.ts";
+import { ownAddresses, policyAddresses } from "../server/own_addresses.ts";
 import { requireConfigFile } from "../server/config_file.ts";
 import { printJson } from "./command_line/json.ts";
 import { configOption, examples, type Registrar } from "./command_line/subcommand.ts";
@@ -26,6 +30,7 @@ interface Flags {
   readonly config?: string;
   readonly table?: true;
   readonly json?: true;
+  readonly policy?: true;
 }
 
 /** Registers the subcommand. */
@@ -34,6 +39,7 @@ export function registerDns(program: Command, { io, action }: Registrar): void {
     .description("print the records to publish in DNS, as a zone file; sends no queries")
     .option("--table", "print them for a web form: type, name and value of each")
     .option("--json", "print JSON")
+    .option("--policy", "print the MTA-STS policy instead, the file that a web server serves ([mta_sts])")
     .addOption(configOption())
     .addHelpText("after", examples("mailapp dns", "mailapp dns --table"))
     .action(action((flags: Flags) => dns(flags, io)));
@@ -42,6 +48,7 @@ export function registerDns(program: Command, { io, action }: Registrar): void {
 async function dns(flags: Flags, io: Io): Promise<ExitCode> {
   const config = await loadConfig(flags.config, { env: io.env });
   requireConfigFile(config, "dns");
+  if (flags.policy) return printPolicy(config, io);
   const { hostname, serveIn: { domains } } = config;
   const dkim = await loadDkimKeys(config);
   if (domains.length === 0 && dkim.length === 0) {
@@ -60,6 +67,7 @@ async function dns(flags: Flags, io: Io): Promise<ExitCode> {
     Number(a.includes(":")) - Number(b.includes(":"))
   );
   const certificate = config.dns.dnssec ? await currentCertificate(config, io) : undefined;
+  const nextKey = certificate && await nextPublicKey(config, io);
   const sections = zoneSections({
     hostname,
     domains,
@@ -67,6 +75,8 @@ async function dns(flags: Flags, io: Io): Promise<ExitCode> {
     sending,
     dkim,
     ...(certificate && { certificate }),
+    ...(nextKey && { nextKey }),
+    ...policyPlan(config),
     ...(smarthost && { smarthost: smarthost.host }),
     ...(config.serveSubmit && { submission: config.serveSubmit }),
   });
@@ -86,8 +96,45 @@ async function dns(flags: Flags, io: Io): Promise<ExitCode> {
   return EXIT.ok;
 }
 
+/** The policy as a file, with the line ends that it has on the wire. */
+function printPolicy(config: Config, io: Io): ExitCode {
+  const policy = ownPolicy(config);
+  if (policy === undefined) {
+    const problem = "is not there, so no policy is promised: it may be empty, or say mode, max_age and mx";
+    throw new ConfigError(config.file, [{ key: "mta_sts", problem }]);
+  }
+  io.out(policy.text);
+  return EXIT.ok;
+}
+
+function policyPlan(config: Config): { policy: PolicyPlan } | undefined {
+  const { serveIn, servePolicy, hostname } = config;
+  const policy = ownPolicy(config);
+  if (policy === undefined) return undefined;
+  const { record } = policy;
+  if (servePolicy === undefined) return { policy: { record } };
+  const shared = JSON.stringify(servePolicy.listen) === JSON.stringify(serveIn.listen);
+  return { policy: { record, host: shared ? { name: hostname } : { addresses: policyAddresses(config) } } };
+}
+
+/** The next key of `mailapp certificate rollover`, if it has begun. */
+async function nextPublicKey({ dataDir, tls: { acme } }: Config, io: Io): Promise<KeyObject | undefined> {
+  if (acme === undefined) return undefined;
+  try {
+    const next = await new CertificateFiles(join(dataDir, "tls")).nextKey();
+    return next && createPublicKey(next.key);
+  } catch (error) {
+    io.err(`warning: no TLSA record of the next key: ${errorText(error)}\n`);
+    return undefined;
+  }
+}
+
 async function currentCertificate(config: Config, io: Io): Promise<X509Certificate | undefined> {
   try {
+    if (config.tls.acme !== undefined && await acmeCertificateState(config) === "stand-in") {
+      io.err("warning: no TLSA record: the key comes with mailapp certificate obtain\n");
+      return undefined;
+    }
     return (await readCertificate(config))?.leaf;
   } catch (error) {
     if (!(error instanceof CertificateError)) throw error;

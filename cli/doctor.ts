@@ -28,6 +28,7 @@ import type {
   WayOut,
 } from "../doctor/setup.ts";
 import { currentProblems } from "../doctor/problem_watch.ts";
+import { fetchPolicy } from "../mta_sts/fetch.ts";
 import { createDial } from "../net/dial.ts";
 import { addressesBehind, type ListenAddress } from "../net/interfaces.ts";
 import { showEndpoint } from "../net/listen.ts";
@@ -40,6 +41,7 @@ import { routeProbes } from "../server/route_probes.ts";
 import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
 import type { Io } from "../server/io.ts";
 import { ownAddresses } from "../server/own_addresses.ts";
+import { ownPolicy } from "../server/policy_parts.ts";
 import { findServer } from "../server/queue_access.ts";
 import { dnsSettingProblems, openResolver } from "../server/relay_parts.ts";
 import { acmeCertificateState, readCertificate } from "../server/server_parts.ts";
@@ -145,7 +147,6 @@ function describeFindings(findings: readonly Finding[]): string {
 /** Milliseconds for a connection. */
 const CONNECT = 15_000;
 const FETCH = 15_000;
-const MAX_POLICY = 65_536;
 
 /** The configuration in doctor's terms. */
 async function setupOf(
@@ -155,6 +156,7 @@ async function setupOf(
   const { hostname, dataDir, file, serveIn, serveOut, tls, dns } = config;
   const resolver = openResolver(config);
   const own = ownAddresses(config);
+  const policy = ownPolicy(config);
   const problems: ConfigProblem[] = [];
   const keys = await orProblems(() => loadDkimKeys(config), problems);
   const servers = (await allServers()).filter((server) => server.isConfigured(config));
@@ -195,7 +197,9 @@ async function setupOf(
     routes: routeProbes(config, { resolver, probe }),
     wayOut: wayOut(config, own),
     queue: () => queueState(config),
-    fetchText,
+    ...(policy && { policy: { ...policy, served: config.servePolicy !== undefined } }),
+    fetchPolicy: (domain) =>
+      fetchPolicy(domain, { resolver, timeout: FETCH, allowPrivate: serveOut.allowPrivateTargets }),
     clock: systemClock,
   };
 }
@@ -330,18 +334,4 @@ async function* waiting(views: QueueViews | undefined): AsyncGenerator<WaitingMe
     const advice = reply === undefined ? undefined : causeOfOurs({ status, reply })?.operator;
     yield { age, ...(reason !== undefined && { reason }), ...(advice !== undefined && { advice }) };
   }
-}
-
-/** A policy must be at its URL, without redirects (RFC 8461 §3.3). */
-async function fetchText(url: string): Promise<string> {
-  const response = await fetch(url, { redirect: "error", signal: AbortSignal.timeout(FETCH) });
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of response.body ?? []) {
-    size += chunk.length;
-    if (size > MAX_POLICY) throw new Error("it is too long");
-    chunks.push(chunk);
-  }
-  if (!response.ok) throw new Error(`HTTP status ${response.status}`);
-  return await new Blob(chunks as BlobPart[]).text();
 }

@@ -12,6 +12,7 @@ import { checkDmarc } from "./checks/dmarc.ts";
 import { checkIncoming } from "./checks/incoming.ts";
 import { checkListeners } from "./checks/listener.ts";
 import { checkMaildrop } from "./checks/maildrop.ts";
+import { checkMtaSts } from "./checks/mta_sts.ts";
 import { checkMx } from "./checks/mx.ts";
 import { checkWayOut } from "./checks/outward.ts";
 import { checkServeOut } from "./checks/queue.ts";
@@ -21,8 +22,8 @@ import { checkRoutes } from "./checks/routes.ts";
 import { checkSpfRecords } from "./checks/spf.ts";
 import { checkStorage } from "./checks/storage.ts";
 import { checkSubmission } from "./checks/submission.ts";
-import { checkMtaSts, checkTlsRpt } from "./checks/tls_policies.ts";
 import { checkTlsa } from "./checks/tlsa.ts";
+import { checkTlsRpt } from "./checks/tlsrpt.ts";
 import type { Examination } from "./examination.ts";
 import type { Finding } from "./finding.ts";
 
@@ -79,7 +80,7 @@ export const CHECKS: readonly Check[] = [
   {
     name: "mta-sts",
     needsDns: true,
-    run: async (examination) => checkMtaSts(await examination.world(), examination.setup.fetchText),
+    run: async (examination) => checkMtaSts(await examination.world(), examination.setup),
   },
   { name: "tlsrpt", needsDns: true, run: async (examination) => checkTlsRpt(await examination.world()) },
   { name: "incoming", needsDns: true, run: ({ setup }) => checkIncoming(setup) },

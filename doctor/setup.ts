@@ -11,7 +11,8 @@ import type { QueueState } from "./checks/queue.ts";
 import type { RouteProbe } from "./checks/routes.ts";
 import type { StorageCheck } from "./checks/storage.ts";
 import type { SubmissionCheck } from "./checks/submission.ts";
-import type { FetchText } from "./checks/tls_policies.ts";
+import type { Fetched } from "../mta_sts/fetch.ts";
+import type { PublishedPolicy } from "../mta_sts/own_policy.ts";
 import type { GuardedPath } from "../storage/file_rights.ts";
 import type { World } from "./world.ts";
 
@@ -65,6 +66,12 @@ export interface AuthorityState {
   readonly issued: boolean;
   /** Why the last attempt failed; absent if it did not. */
   readonly error?: string;
+}
+
+/** The policy that the domains promise. */
+export interface OwnPolicy extends PublishedPolicy {
+  /** Whether serve-policy serves it, and not a web server. */
+  readonly served: boolean;
 }
 
 /** The input of all checks. */
@@ -123,8 +130,10 @@ export interface Setup {
   readonly wayOut: WayOut;
   /** The queue of serve-out; `forbidden`: why this account may not read it. Rejects if serve-out does not answer. */
   readonly queue: () => Promise<QueueState | { readonly forbidden: string }>;
-  /** Gets a web page. */
-  readonly fetchText: FetchText;
+  /** The MTA-STS policy of the domains; absent: none is configured. */
+  readonly policy?: OwnPolicy;
+  /** Fetches the MTA-STS policy of a domain, as a sender does. */
+  readonly fetchPolicy: (domain: string) => Promise<Fetched>;
   /** Tells the time. */
   readonly clock: Clock;
 }

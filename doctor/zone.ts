@@ -4,7 +4,9 @@
  * @module
  */
 import { createHash, type KeyObject, type X509Certificate } from "node:crypto";
+import { policyHostOf, type PublishedPolicy } from "../mta_sts/own_policy.ts";
 import { addressScope } from "../net/ip_address.ts";
+import { recordType } from "./world.ts";
 
 /** RFC 8314 §3.2. */
 const IMAPS_PORT = 993;
@@ -23,10 +25,20 @@ export interface ZonePlan {
   readonly dkim: readonly { readonly domain: string; readonly recordName: string; readonly record: string }[];
   /** The certificate that STARTTLS shows; absent if there is none, or no DNSSEC. */
   readonly certificate?: X509Certificate;
+  /** The key that the certificate will have after the next change of keys; absent without one. */
+  readonly nextKey?: KeyObject;
+  /** The MTA-STS policy of the domains; absent: they promise none. */
+  readonly policy?: PolicyPlan;
   /** The smarthost that all mail leaves through, if any. */
   readonly smarthost?: string;
   /** The submission ports, if any; a disabled port is `false`. */
   readonly submission?: { readonly tlsPort: number | false; readonly port: number | false };
+}
+
+/** The policy, and how senders get it. */
+export interface PolicyPlan extends Pick<PublishedPolicy, "record"> {
+  /** The addresses of its host, or the name of a host that has the same; absent: a web server serves it. */
+  readonly host?: { readonly addresses: readonly string[] } | { readonly name: string };
 }
 
 /** One record; a TXT record has `text`, all others `data` as in a zone file. */
@@ -34,7 +46,7 @@ export interface ZoneRecord {
   /** The name, absolute, without the trailing dot. */
   readonly name: string;
   /** The type. */
-  readonly type: "A" | "AAAA" | "MX" | "TXT" | "TLSA" | "SRV";
+  readonly type: "A" | "AAAA" | "CNAME" | "MX" | "TXT" | "TLSA" | "SRV";
   /** As it stands in a zone file, names with their trailing dot; for TXT the text, not quoted. */
   readonly data: string;
   /** The purpose, in a few words. */
@@ -59,10 +71,10 @@ export function zoneSections(plan: ZonePlan): ZoneSection[] {
 }
 
 function hostSection(plan: ZonePlan): ZoneSection {
-  const { hostname, addresses, domains, certificate } = plan;
+  const { hostname, addresses, domains, certificate, nextKey } = plan;
   const records = addresses.map((address): ZoneRecord => ({
     name: hostname,
-    type: address.includes(":") ? "AAAA" : "A",
+    type: recordType(address),
     data: address,
     purpose: "where the server is",
   }));
@@ -91,21 +103,37 @@ function hostSection(plan: ZonePlan): ZoneSection {
       data: `3 1 1 ${publicKeyHash(certificate.publicKey)}`,
       purpose: "DANE: the key that STARTTLS shows",
     });
+    if (nextKey !== undefined) {
+      records.push({
+        name: `_25._tcp.${hostname}`,
+        type: "TLSA",
+        data: `3 1 1 ${publicKeyHash(nextKey)}`,
+        purpose: "DANE: the next key, which mailapp certificate rollover puts into use once this is known",
+      });
+    }
     notes.push(
       "Before the certificate gets another key, publish its TLSA beside this one, and wait for the TTL; " +
-        "or keep the key (certbot: --reuse-key). Publish it only in a zone that is signed with DNSSEC.",
+        "or keep the key (mailapp certificate renew does; certbot: --reuse-key). Publish it only in a zone that is " +
+        "signed with DNSSEC.",
     );
   }
   return { name: hostname, records, notes };
 }
 
 function domainSection(domain: string, plan: ZonePlan): ZoneSection {
-  const { hostname, smarthost } = plan;
+  const { hostname, smarthost, policy } = plan;
   const notes = [
-    `MTA-STS: mailapp does not serve its policy. Once a web server has it at\n` +
-    `  https://mta-sts.${domain}/.well-known/mta-sts.txt\n` +
-    `with the lines\n  version: STSv1\n  mode: testing\n  mx: ${hostname}\n  max_age: 86400\n` +
-    `publish:\n  _mta-sts.${domain}. TXT "v=STSv1; id=1"`,
+    ...(policy === undefined
+      ? [
+        "MTA-STS: nothing is promised. With [serve-policy] in the configuration mailapp serves a policy, by which others " +
+        "send to this domain over verified TLS only, or find out what is in the way of that.",
+      ]
+      : policy.host === undefined
+      ? [
+        `MTA-STS: before _mta-sts.${domain} is published, a web server must have what mailapp dns --policy prints at\n` +
+        `  https://mta-sts.${domain}/.well-known/mta-sts.txt`,
+      ]
+      : []),
     "DMARC: p=none only watches. Once doctor finds nothing and mail arrives, p=quarantine keeps others from " +
     `using your name; add rua=mailto:postmaster@${domain} for reports.`,
   ];
@@ -139,9 +167,32 @@ function domainSection(domain: string, plan: ZonePlan): ZoneSection {
         data: `v=TLSRPTv1; rua=mailto:postmaster@${domain}`,
         purpose: "TLSRPT: where others report trouble with TLS",
       },
+      ...policyRecords(domain, plan),
       ...programRecords(domain, plan),
     ],
   };
+}
+
+/** MTA-STS (RFC 8461 §3). */
+function policyRecords(domain: string, { policy, hostname }: ZonePlan): ZoneRecord[] {
+  if (policy === undefined) return [];
+  const { host, record } = policy;
+  const name = policyHostOf(domain);
+  const purpose = "MTA-STS: where the policy is served";
+  const places = host === undefined || name === hostname
+    ? []
+    : "name" in host
+    ? [{ name, type: "CNAME", data: `${host.name}.`, purpose } as const]
+    : host.addresses.map((address) => ({ name, type: recordType(address), data: address, purpose }));
+  return [
+    ...places,
+    {
+      name: `_mta-sts.${domain}`,
+      type: "TXT",
+      data: record,
+      purpose: "MTA-STS: that there is a policy, and which",
+    },
+  ];
 }
 
 /** The keys of domains that this server only sends for. */

@@ -83,6 +83,10 @@ export function zoneFile(
   return lines.map((line) => `${line}\n`).join("");
 }
 
+function tableValue({ type, data }: ZoneRecord): string {
+  return type === "CNAME" ? data.replace(/\.$/, "") : data;
+}
+
 /** For a web form: one block per record, values whole and unquoted. */
 export function zoneTable(
   sections: readonly ZoneSection[],
@@ -102,7 +106,7 @@ export function zoneTable(
         ...["priority", "weight", "port", "target"].flatMap((name, n) =>
           service[n] === undefined ? [] : [`  ${name.padEnd(8)}  ${service[n].replace(/(.)\.$/s, "$1")}`]
         ),
-        ...(service.length > 0 ? [] : [`  value     ${host ?? record.data}`]),
+        ...(service.length > 0 ? [] : [`  value     ${host ?? tableValue(record)}`]),
         "",
       );
     }

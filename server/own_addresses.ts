@@ -33,6 +33,12 @@ export function ownAddresses(config: Config): OwnAddresses {
   };
 }
 
+/** The addresses of serve-policy, as those of serve-in in {@linkcode ownAddresses}; none if it is not configured. */
+export function policyAddresses({ servePolicy, serveOut }: Config): readonly string[] {
+  if (servePolicy === undefined) return [];
+  return usefulAddresses(expand(servePolicy.listen).addresses, serveOut.allowPrivateTargets);
+}
+
 function sendingAddresses({ serveOut: { family, sourceIpv4, sourceIpv6 } }: Config): string[] {
   const automatic = expand("auto").addresses;
   // Of several IPv4 addresses the system uses the first; of IPv6 it may use any.

@@ -27,6 +27,7 @@ import { listenAddresses } from "../../net/interfaces.ts";
 import { showEndpoint } from "../../net/listen.ts";
 import { CommandError, EXIT } from "../../server/exit_codes.ts";
 import { prepareDataDir } from "../../server/parts.ts";
+import { policyHosts } from "../../server/policy_parts.ts";
 import { openResolver } from "../../server/relay_parts.ts";
 import { loadCertificate, namesOf } from "../../tls/certificates.ts";
 import { httpsRequest } from "../../tls/https_request.ts";
@@ -86,7 +87,7 @@ export class AcmeWork implements AsyncDisposable {
 
   /** The names of the certificate. */
   get names(): readonly string[] {
-    return [...new Set([this.#config.hostname, ...this.#acme.names])];
+    return [...new Set([this.#config.hostname, ...policyHosts(this.#config), ...this.#acme.names])];
   }
 
   /** The names of the TLSA records for this server's key. */

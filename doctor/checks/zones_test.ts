@@ -11,8 +11,8 @@ import { checkDns } from "./dns.ts";
 import { checkMx } from "./mx.ts";
 import { checkReverseDns } from "./reverse_dns.ts";
 import { checkSpfRecords } from "./spf.ts";
-import { checkMtaSts, checkTlsRpt } from "./tls_policies.ts";
 import { checkTlsa } from "./tlsa.ts";
+import { checkTlsRpt } from "./tlsrpt.ts";
 
 type Names = Readonly<Record<string, StaticName>>;
 
@@ -156,29 +156,6 @@ Deno.test("checkTlsa() knows the key in use, and wants DNSSEC where it can tell"
   assert.deepEqual(await check({ tlsa: [right], authenticated: true }, { dnssec: true }), ["tlsa ok"]);
   assert.deepEqual(await check({ tlsa: [{ ...other, usage: 2 }] }), ["tlsa untested"]);
   assert.deepEqual(await check({}), []);
-});
-
-Deno.test("checkMtaSts() holds a promised MTA-STS policy against the server's name", async () => {
-  const promised = { "_mta-sts.d.test": { txt: ["v=STSv1; id=1;"] } };
-  const check = async (policy: string | Error, names: Names = promised) => {
-    const asked: string[] = [];
-    const findings = await checkMtaSts(world(names), (url) => {
-      asked.push(url);
-      return policy instanceof Error ? Promise.reject(policy) : Promise.resolve(policy);
-    });
-    return [...asked, ...ids(findings)];
-  };
-  const url = "https://mta-sts.d.test/.well-known/mta-sts.txt";
-  const policy = (mx: string, mode = "enforce") =>
-    `version: STSv1\r\nmode: ${mode}\r\nmx: ${mx}\r\nmax_age: 86400\r\n`;
-  assert.deepEqual(await check("", {}), []);
-  assert.deepEqual(await check(policy("mx.d.test")), [url, "mta-sts ok"]);
-  assert.deepEqual(await check(policy("*.d.test")), [url, "mta-sts ok"]);
-  assert.deepEqual(await check(policy("*.mx.d.test")), [url, "mta-sts.policy-mx failure"]);
-  assert.deepEqual(await check(policy("old.test", "none")), [url, "mta-sts untested"]);
-  assert.deepEqual(await check("<html>"), [url, "mta-sts.policy-syntax failure"]);
-  assert.deepEqual(await check(new Error("HTTP status 404")), [url, "mta-sts.policy-missing failure"]);
-  assert.deepEqual(await check("", { "_mta-sts.d.test": { txt: ["v=STSv1;"] } }), ["mta-sts.syntax failure"]);
 });
 
 Deno.test("checkTlsRpt() wants a record that reports can be sent by", async () => {
