@@ -22,7 +22,7 @@ export interface PolicyServerOptions {
   /** The text of each policy, by the name of its host. */
   readonly policies: ReadonlyMap<string, string>;
   /** Where events go. */
-  readonly log: Logger;
+  readonly logger: Logger;
   /** The system's if absent. */
   readonly clock?: Clock;
   /** For handshake, request and response, in milliseconds; 10 seconds if absent. */
@@ -93,7 +93,7 @@ export class PolicyServer {
       admit: (conn) => this.#admit(conn),
       ended: () => this.#stopping,
       clock: this.#clock,
-      log: this.#options.log,
+      logger: this.#options.logger,
     });
     this.#listeners.delete(listener);
   }
@@ -132,7 +132,7 @@ export class PolicyServer {
   }
 
   async #serve(plain: Transport): Promise<void> {
-    const { upgradeToTls, log, timeout = TIMEOUT } = this.#options;
+    const { upgradeToTls, logger, timeout = TIMEOUT } = this.#options;
     const deadline = this.#clock.monotonic() + timeout;
     const { address: remote } = plain.remote;
     plain.deadline = deadline;
@@ -143,12 +143,12 @@ export class PolicyServer {
       const head = await readHead(transport);
       const response = head === undefined ? BAD_REQUEST : respond(head, this.#policies);
       response.counter.add();
-      log.debug("policy.request", { remote, host: response.host, status: response.status });
+      logger.debug("policy.request", { remote, host: response.host, status: response.status });
       await transport.write(response.octets);
       await this.#linger(transport, deadline);
     } catch (error) {
       unanswered.add();
-      log.debug("policy.unanswered", { remote, error: errorText(error) });
+      logger.debug("policy.unanswered", { remote, error: errorText(error) });
     } finally {
       transport.close();
       plain.close();

@@ -18,7 +18,7 @@ async function serving(options: Partial<PolicyServerOptions> = {}) {
   const server = new PolicyServer({
     upgradeToTls: serverUpgrade({ certificates: { secureContext: createSecureContext({ cert, key }) } }),
     policies: new Map(names.map((name) => [name, POLICY])),
-    log: silentLogger,
+    logger: silentLogger,
     ...options,
   });
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });

@@ -32,10 +32,10 @@ export async function runServePolicy(
   const server = new PolicyServer({
     upgradeToTls: serverUpgrade({ certificates }),
     policies: policyTexts(config),
-    log: logger,
+    logger,
   });
   const listeners = new Listeners({
-    log: logger,
+    logger,
     mayWait: true,
     serve: (listener) => server.serve(listener),
   });

@@ -12,6 +12,7 @@ import { ownPolicy, policyHosts, uncoveredHosts } from "../../server/policy_part
 import { servePolicy } from "../../server/serve_policy.ts";
 import { readCertificate } from "../../server/server_parts.ts";
 import { CertificateError } from "../../tls/certificates.ts";
+import { collisionsWithServeOut } from "./collisions.ts";
 import type { SubmissionReport } from "./submission.ts";
 
 /** Senders come to no other port (RFC 8461 §3.3). */
@@ -34,6 +35,9 @@ export async function reportServePolicy(config: Config, report: SubmissionReport
       addresses: servePolicy.addresses(config),
     });
     report.say(...endpoints.map(({ address, port }) => `  listens on ${showEndpoint(address, port)}, HTTPS`));
+    const { errors, warnings } = collisionsWithServeOut({ server: "serve-policy", endpoints }, config);
+    report.errors.push(...errors);
+    report.warnings.push(...warnings);
     const { port } = config.servePolicy;
     if (port !== HTTPS && port !== 0) {
       report.warnings.push(

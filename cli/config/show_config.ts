@@ -108,10 +108,15 @@ async function readSettings(
 /** With defaults, and those that depend on the system or on other settings. */
 function effective(settings: TomlTable, { hostname, serveOut }: Config): TomlTable {
   const all = merged(settings, defaultSettings());
-  const { "serve-submit": submit } = knownSettings();
-  if (isTable(settings["serve-submit"]) && isTable(submit)) {
-    const { send_as: _, ...defaults } = submit;
-    all["serve-submit"] = merged(settings["serve-submit"], defaults);
+  const known = knownSettings();
+  for (const name of ["serve-submit", "serve-policy", "mta_sts"]) {
+    const table = known[name];
+    // The server of a policy has one, whether or not its own table is there.
+    const given = settings[name] ??
+      (name === "mta_sts" && settings["serve-policy"] !== undefined ? {} : undefined);
+    if (!isTable(given) || !isTable(table)) continue;
+    const { send_as: _, ...defaults } = table;
+    all[name] = merged(given, defaults);
   }
   const out = isTable(all["serve-out"]) ? all["serve-out"] : {};
   return { ...all, hostname, "serve-out": { ...out, qualify_domain: serveOut.qualifyDomain } };

@@ -41,6 +41,9 @@ users = [ "alice", "bob" ]
 [mailboxes.aliases]
 postmaster = "alice"
 
+[serve-policy]
+listen = "any"
+
 [serve-submit]
 port = 5870
 
@@ -56,6 +59,8 @@ key = "/k/k.pem"
     ["serve-in.idle_timeout", "5m"],
     ["serve-out.qualify_domain", "example.com"],
     ["serve-submit.port", "5870"],
+    ["serve-policy.port", "443"],
+    ["mta_sts.mode", "testing"],
     ["serve-submit.tls_port", "465"],
     ["tls.self_signed", "false"],
     ["mailboxes.aliases", 'postmaster = "alice"'],

@@ -98,7 +98,7 @@ Deno.test("checkMtaSts() tells a certificate that senders would refuse by the po
     dataDir,
     hostname: "mx.d.test",
     clock: systemClock,
-    log: silentLogger,
+    logger: silentLogger,
   });
   const selfSigned = known(await Deno.readTextFile(cert));
   await Deno.remove(dataDir, { recursive: true });
