@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type Gauge, gauges, reading, type Series } from "../base/counters.ts";
+import { counters, type Gauge, gauges, reading, type Series } from "../base/counters.ts";
 import type { Clock, Timer } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
 import { errorText } from "../base/error_text.ts";
@@ -76,6 +76,11 @@ const policies = gauges("mailapp_mta_sts_policies", {
 const firstExpiry = gauges("mailapp_mta_sts_first_expiry_timestamp_seconds", {
   help: "When the first MTA-STS policy expires, if it is not fetched anew; 0 without one",
   labels: [],
+});
+
+const fetches = counters("mailapp_mta_sts_fetches_total", {
+  help: "MTA-STS policies that were fetched, by the result: policy, or the failure type of TLSRPT",
+  labels: ["result"],
 });
 
 /** What was found out of late about a domain. Times in `clock.monotonic()`. */
@@ -236,11 +241,13 @@ export class Policies {
     if ("failure" in fetched) {
       if (this.#stopping.signal.aborted) return;
       const { failure, why } = fetched;
+      fetches.with(failure).add();
       const kept = this.#alive(domain);
       this.#note(domain, { until: clock.monotonic() + FETCH_AGAIN, failure, why });
       logger.warn("mta_sts.fetch_failed", { domain, reason: failure, error: why, kept: kept !== undefined });
       return;
     }
+    fetches.with("policy").add();
     const { policy, text } = fetched;
     this.#note(domain, { until: clock.monotonic() + LOOKUP_LIFETIME });
     const now = clock.now();

@@ -44,6 +44,11 @@ const opened = counters("mailapp_relay_connections_total", {
   help: "Connections to other servers, by whether MAIL could be said",
   labels: ["result"],
 });
+const demanded = counters("mailapp_relay_policy_sessions_total", {
+  help:
+    "Sessions with other servers that a policy asks for TLS in, by how it was kept: kept, or the failure type of TLSRPT",
+  labels: ["policy", "result"],
+});
 const usable = opened.with("ready");
 const unusable = opened.with("unavailable");
 
@@ -142,6 +147,7 @@ export async function openSession(
   if (first.kind === "ready" || problem !== undefined) {
     options.onTls?.(reached, { dane: first.dane, problem });
   }
+  countPolicy(first, reached);
   if (first.kind === "ready") {
     usable.add();
     peers.noteTls(reached);
@@ -160,6 +166,15 @@ export async function openSession(
   (second.kind === "ready" ? usable : unusable).add();
   if (second.kind === "ready") noteTesting(reached, { problem: first.problem ?? NO_STARTTLS, logger });
   return { ...second, target: reached, unanswered: [...unanswered, ...second.unanswered ?? []] };
+}
+
+/** Counts how a policy was kept, where that can be said. */
+function countPolicy(session: ReadySession | DialogueFailure, { sts }: Target): void {
+  const { kind, problem } = session;
+  const policy = kind === "ready" ? session.policy : session.attempt.policy;
+  if (policy === undefined || (kind !== "ready" && problem === undefined)) return;
+  const isListed = policy !== "mta-sts-testing" || sts === undefined || sts.allowed;
+  demanded.with(policy, problem?.type ?? (isListed ? "kept" : "validation-failure")).add();
 }
 
 /** Logs what the MTA-STS policy of the domain would not have allowed, were its mode enforce. */

@@ -45,8 +45,22 @@ export interface LogFigures {
   readonly refusals: readonly Reason[];
   /** What others said to us most often. */
   readonly deferrals: readonly Reason[];
+  /** What became of attempts that a TLS policy applied to, since yesterday; by the policy's name, which is sorted. */
+  readonly policies: readonly PolicyFigures[];
   /** When each server last started to serve, by its name. */
   readonly started: ReadonlyMap<string, number>;
+}
+
+/** Attempts under one kind of TLS policy. */
+export interface PolicyFigures {
+  /** `configuration`, `dane`, `mta-sts` or `mta-sts-testing`. */
+  readonly policy: string;
+  /** Recipients that other servers took. */
+  relayed: number;
+  /** Attempts that will be retried, for whatever reason. */
+  deferred: number;
+  /** Recipients that were refused for good. */
+  failed: number;
 }
 
 /** A reply, with its count. */
@@ -62,6 +76,8 @@ const DAY = 24 * HOUR;
 const TOP = 10;
 /** Upper bound of distinct reasons. */
 const MAX_REASONS = 2000;
+/** Those that serve-out names in its log. */
+const POLICIES = ["configuration", "dane", "mta-sts", "mta-sts-testing"];
 
 const EVENTS: Readonly<Record<string, keyof Figures>> = {
   "message.refused": "refused",
@@ -114,13 +130,21 @@ export async function readFigures(
   );
   const refusals = new Map<string, number>();
   const deferrals = new Map<string, number>();
+  const policies = new Map<string, PolicyFigures>();
   const started = new Map<string, number>();
   for await (const event of searchLog(sources, { find: findEvents, range: { since, until: now } })) {
     const hour = hours[Math.floor((event.time - since) / HOUR)]?.figures;
     if (hour === undefined || isCountedElsewhere(event, isOwnAddress)) continue;
     countEvent(event, { hour, refusals, deferrals, started });
+    countPolicy(event, policies);
   }
-  return { hours, refusals: top(refusals), deferrals: top(deferrals), started };
+  return {
+    hours,
+    refusals: top(refusals),
+    deferrals: top(deferrals),
+    policies: [...policies.values()].sort((one, other) => one.policy < other.policy ? -1 : 1),
+    started,
+  };
 }
 
 /** The reply to DATA behind recipients that were all refused, as clients that pipeline get it. */
@@ -165,6 +189,15 @@ function countEvent(
     const reasons = REASONS[kind];
     if (reasons !== undefined) addReason(reasons === "refusals" ? refusals : deferrals, words);
   }
+}
+
+function countPolicy({ event, fields }: LoggedEvent, policies: Map<string, PolicyFigures>): void {
+  const [, result] = /^attempt\.(relayed|deferred|failed)$/.exec(event) ?? [];
+  const { policy } = fields;
+  if (result === undefined || typeof policy !== "string" || !POLICIES.includes(policy)) return;
+  const figures = policies.get(policy) ?? { policy, relayed: 0, deferred: 0, failed: 0 };
+  figures[result as "relayed" | "deferred" | "failed"]++;
+  policies.set(policy, figures);
 }
 
 function addReason(reasons: Map<string, number>, words: string): void {

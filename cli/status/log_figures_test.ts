@@ -89,3 +89,24 @@ Deno.test("readFigures() counts logins, pauses and limits by the hour", async ()
   assert.deepEqual(logins, [[2, 1, 0, 0, 0], [1, 0, 2, 1, 1]]);
   assert.deepEqual([refusals, deferrals], [[], []]);
 });
+
+Deno.test("readFigures() counts what became of attempts under each TLS policy", async () => {
+  const attempt = (result: string, policy?: unknown) =>
+    line(`attempt.${result}`, { recipient: "x@y.test", ...(policy !== undefined && { policy }) });
+  const { policies } = await figuresOf(
+    attempt("relayed", "mta-sts"),
+    attempt("deferred", "mta-sts"),
+    attempt("relayed", "dane"),
+    attempt("relayed", "dane"),
+    attempt("failed", "configuration"),
+    attempt("relayed"),
+    // What serve-out does not write.
+    attempt("relayed", "other"),
+    attempt("relayed", { policy: "dane" }),
+  );
+  assert.deepEqual(policies, [
+    { policy: "configuration", relayed: 0, deferred: 0, failed: 1 },
+    { policy: "dane", relayed: 2, deferred: 0, failed: 0 },
+    { policy: "mta-sts", relayed: 1, deferred: 1, failed: 0 },
+  ]);
+});

@@ -14,7 +14,14 @@ import { groupsText } from "../command_line/queue_summary.ts";
 import { configOption, examples, type Registrar } from "../command_line/subcommand.ts";
 import { count, printable, showDuration, showSize, showTime } from "../command_line/terminal.ts";
 import { findLog } from "../trace/log_sources.ts";
-import { type Figures, type LogFigures, readFigures, type Reason, sumOf } from "./log_figures.ts";
+import {
+  type Figures,
+  type LogFigures,
+  type PolicyFigures,
+  readFigures,
+  type Reason,
+  sumOf,
+} from "./log_figures.ts";
 import { readState, type State } from "./state.ts";
 
 interface Flags {
@@ -139,6 +146,7 @@ function asText(state: State, { figures, problems, now }: Rest & { readonly now:
     row("today", numbersOf(sumOf(today))),
     row("yesterday", numbersOf(sumOf(yesterday))),
     logins([["today", sumOf(today)], ["yesterday", sumOf(yesterday)]]),
+    policies(figures.policies),
     reasons("refused to clients, since yesterday", figures.refusals),
     reasons("not taken by others, since yesterday", figures.deferrals),
     queue.messages === 0
@@ -185,6 +193,15 @@ function logins(days: readonly (readonly [name: string, figures: Figures])[]): s
   return lines.length === 0 ? "" : `\n${lines.join("")}`;
 }
 
+/** What became of mail that has to go over TLS; nothing if there was none. */
+function policies(list: readonly PolicyFigures[]): string {
+  if (list.length === 0) return "";
+  const lines = list.map(({ policy, relayed, deferred, failed }) =>
+    `TLS asked for by ${policy}, since yesterday: ${relayed} relayed, ${deferred} deferred, ${failed} failed\n`
+  );
+  return `\n${lines.join("")}`;
+}
+
 function reasons(title: string, list: readonly Reason[]): string {
   if (list.length === 0) return "";
   return `\n${title}:\n${
@@ -198,7 +215,7 @@ function indented(text: string): string {
 
 function asJson(
   { servers, queue, disks, certificateExpiry, dnsError }: State,
-  { figures: { hours, refusals, deferrals, started }, problems }: Rest,
+  { figures: { hours, refusals, deferrals, policies, started }, problems }: Rest,
 ): unknown {
   return {
     servers: servers.map(({ name, up, about }) => {
@@ -208,6 +225,7 @@ function asJson(
     hours: hours.map(({ at, figures }) => ({ at: moment(at), ...figures })),
     refusals,
     deferrals,
+    policies,
     queue: {
       messages: queue.messages,
       oldestAgeMs: Math.round(queue.oldestAge),

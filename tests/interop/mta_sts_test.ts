@@ -181,6 +181,7 @@ testWith(
       "": { hostname: "out.client.test", data_dir: workspace.file("state") },
       dns: { servers: ["127.0.0.1"] },
       "serve-in": {},
+      metrics: { serve_out: "127.0.0.1:9466" },
       "serve-out": { listen: ["127.0.0.1"], port: 25, allow_private_targets: true, retry: ["2s"] },
       "serve-out.tls_policy": { "overruled.test": "require" },
     });
@@ -243,6 +244,40 @@ testWith(
         const [entry] = JSON.parse(await run("queue", "list", "--json", "--domain", "badmx.test"));
         const shown = await run("queue", "show", entry.id);
         assert.match(shown, /mx1\.badmx\.test \[127\.0\.1\.2\] \(asked for by MTA-STS\): certificate not/);
+      });
+      await t.step("sessions and fetches are counted, and status shows what became of the mail", async () => {
+        const [curl = "", ...rest] = [...through, "curl"];
+        const metrics = await runOk(curl, { args: [...rest, "-sS", "http://127.0.0.1:9466/metrics"] });
+        const value = (name: string) =>
+          Number(metrics.split("\n").find((line) => line.startsWith(`${name} `))?.split(" ")[1] ?? NaN);
+        const sessions = (policy: string, result: string) =>
+          value(`mailapp_relay_policy_sessions_total{policy="${policy}",result="${result}"}`);
+        // enforce.test, wildcard.test, second.test; those that fail are tried again.
+        assert.equal(sessions("mta-sts", "kept"), 3);
+        assert.ok(sessions("mta-sts", "validation-failure") >= 1);
+        assert.ok(sessions("mta-sts", "certificate-not-trusted") >= 1);
+        assert.ok(sessions("mta-sts", "starttls-not-supported") >= 1);
+        assert.equal(sessions("mta-sts-testing", "certificate-not-trusted"), 1);
+        assert.equal(sessions("configuration", "certificate-not-trusted"), 1);
+        assert.equal(value('mailapp_mta_sts_fetches_total{result="sts-webpki-invalid"}'), 1);
+        assert.equal(value('mailapp_mta_sts_fetches_total{result="sts-policy-invalid"}'), 1);
+        assert.ok(value('mailapp_mta_sts_fetches_total{result="sts-policy-fetch-error"}') >= 3);
+        const log = await folder.write(
+          "log",
+          server.events.map((event) => `${JSON.stringify(event)}\n`).join(""),
+        );
+        const { stdout } = await runMailapp(["status", "--json", "--config", config, "--log", log], {
+          through,
+          env,
+        });
+        const { policies } = JSON.parse(stdout);
+        assert.deepEqual(policies.map(({ policy }: { policy: string }) => policy), [
+          "configuration",
+          "mta-sts",
+          "mta-sts-testing",
+        ]);
+        assert.equal(policies[1].relayed, 3);
+        assert.ok(policies[1].deferred >= 3);
       });
       assert.equal(await server.stop(), 0);
       await t.step("what came of it is counted for reports", async () => {
