@@ -51,20 +51,32 @@ export class Peers implements AsyncDisposable {
   readonly #conns = new Set<{ close(): void }>();
   #next = 10;
 
-  private constructor(port: number) {
+  readonly #taken: (message: TakenMessage) => void;
+
+  private constructor(port: number, taken: ((message: TakenMessage) => void) | undefined) {
     this.port = port;
+    this.#taken = taken ?? ((message) => void this.messages.push(message));
   }
 
-  /** Chooses a port. */
-  static start(): Peers {
+  /** Chooses a port. @param options `taken`: gets each message, which is not kept then */
+  static start({ taken }: { readonly taken?: (message: TakenMessage) => void } = {}): Peers {
     using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-    return new Peers(listener.addr.port);
+    return new Peers(listener.addr.port, taken);
+  }
+
+  /** A message that one of them took. */
+  take(message: TakenMessage): void {
+    this.#taken(message);
   }
 
   /** Adds a server; its address. */
   add(options: PeerOptions = {}): string {
     const number = this.#next++;
-    const address = `127.0.${23 + Math.floor(number / 250)}.${number % 250}`;
+    return this.addOn(`127.0.${23 + Math.floor(number / 250)}.${number % 250}`, options);
+  }
+
+  /** Adds a server on an address. */
+  addOn(address: string, options: PeerOptions = {}): string {
     const listener = Deno.listen({ hostname: address, port: this.port });
     this.#listeners.push(listener);
     const { certificate } = options;
@@ -98,7 +110,7 @@ type ServedPeer = PeerOptions & { readonly address: string; readonly context: Se
 /** One connection of a client's. */
 class PeerDialogue {
   readonly #options: ServedPeer;
-  readonly #peers: Pick<Peers, "messages" | "logins">;
+  readonly #peers: Pick<Peers, "take" | "logins">;
   #transport: Transport;
   #input = "";
   #tls = false;
@@ -106,7 +118,7 @@ class PeerDialogue {
   #from = "";
   #to: string[] = [];
 
-  constructor(transport: Transport, options: ServedPeer, peers: Pick<Peers, "messages" | "logins">) {
+  constructor(transport: Transport, options: ServedPeer, peers: Pick<Peers, "take" | "logins">) {
     this.#transport = transport;
     this.#options = options;
     this.#peers = peers;
@@ -121,7 +133,7 @@ class PeerDialogue {
   }
 
   async #command(line: string): Promise<boolean> {
-    const path = /<(.*?)>/.exec(line)?.[1] ?? "";
+    const path = /<([^<>]*)>/.exec(line)?.[1] ?? "";
     switch (line.split(" ", 1)[0]?.toUpperCase()) {
       case "EHLO":
         this.#helo = line.slice(5);
@@ -203,7 +215,7 @@ class PeerDialogue {
     this.#input = this.#input.slice(end + 3);
     const { address } = this.#options;
     const message = { address, from: this.#from, to: this.#to, data, tls: this.#tls, helo: this.#helo };
-    return await this.#say("dot", "250 2.0.0 taken", () => this.#peers.messages.push(message));
+    return await this.#say("dot", "250 2.0.0 taken", () => this.#peers.take(message));
   }
 
   /** Does what the script says at this step; `good` is called where it says nothing bad. Whether to go on. */

@@ -24,7 +24,7 @@ import {
 import { SENDERS } from "./senders.ts";
 import { namesOf } from "../tls/certificates.ts";
 import type { ClientTlsInfo } from "../tls/client_upgrade.ts";
-import { CLOSED, Wire } from "./wire.ts";
+import { announces, CLOSED, Wire } from "./wire.ts";
 
 const DEFECT =
   "This is a defect of mailapp, not of the configuration: please report it with this line, and stop serve-in where " +
@@ -272,7 +272,7 @@ async function encryption({ port, config }: Target, tell: Tell): Promise<boolean
   const tried = "STARTTLS, as a sender that verifies certificates";
   const { wire: opened, ehlo } = await Wire.open({ port, from: freshClient() });
   using wire = opened;
-  if (!/^250[- ]STARTTLS/m.test(ehlo)) {
+  if (!announces(ehlo, "STARTTLS")) {
     tell(warning("tls.none", tried, {
       what: "STARTTLS is not offered: mail comes in the clear",
       next: "Set [tls] cert and key, [tls.acme], or at least self_signed = true",
@@ -346,7 +346,7 @@ async function injection({ port, own, config }: Target, tell: Tell): Promise<voi
       tell(ok("tls.injection", tried, `dropped: RCPT is answered ${brief(reply)}`));
     } else tell(failure("tls.injection", tried, { what: brief(reply), next: DEFECT }));
     const ehlo = await wire.say("EHLO client.selftest.test");
-    const again = /^250[- ]STARTTLS/m.test(ehlo);
+    const again = announces(ehlo, "STARTTLS");
     const twice = "STARTTLS again, within TLS";
     if (again) tell(failure("tls.twice", twice, { what: "offered", next: DEFECT }));
     else tell(ok("tls.twice", twice, "not offered"));

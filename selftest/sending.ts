@@ -157,9 +157,12 @@ async function signatures(
       continue;
     }
     const [header = ""] = message.data.split("\r\n\r\n", 1);
-    const signers = [...header.matchAll(/^DKIM-Signature:(?:.*\r\n[ \t])*?.*?\bd=([^;\s]+)/gim)].map((
-      [, name],
-    ) => name);
+    const fields = header.replaceAll(/\r\n[ \t]/g, "").split("\r\n");
+    const signers = fields.flatMap((field) => {
+      const isSignature = field.toLowerCase().startsWith("dkim-signature:");
+      const domain = isSignature ? /[:;]\s*d=([^;\s]+)/.exec(field)?.[1] : undefined;
+      return domain === undefined ? [] : [domain];
+    });
     const aligned = signers.some((signer) => signer === domain || domain.endsWith(`.${signer}`));
     if (aligned) tell(ok("send.signature", tried, `signed by ${signers.join(", ")}`));
     else {

@@ -13,7 +13,7 @@ import { failure, ok, warning } from "../doctor/finding.ts";
 import { openMailboxes } from "../server/parts.ts";
 import type { Copy } from "./copies.ts";
 import { brief, freshClient, freshToken, messageText, type Stage, type Tell } from "./stage.ts";
-import { Wire } from "./wire.ts";
+import { announces, Wire } from "./wire.ts";
 
 const DEFECT = "This is a defect of mailapp, not of the configuration: please report it with this line";
 /** Logins of [serve-submit.send_as] that are tried. */
@@ -80,7 +80,7 @@ async function withoutTls(
   using wire = opened;
   const tried = "a login without TLS";
   const reply = await wire.say(plain(login, password));
-  if (!/^250[- ]AUTH/m.test(ehlo) && reply.startsWith("5")) tell(ok("login.plaintext", tried, brief(reply)));
+  if (!announces(ehlo, "AUTH") && reply.startsWith("5")) tell(ok("login.plaintext", tried, brief(reply)));
   else tell(failure("login.plaintext", tried, { what: brief(reply), next: DEFECT }));
 }
 

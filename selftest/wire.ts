@@ -17,6 +17,14 @@ export const CLOSED = "(connection closed)";
 /** For an answer, in milliseconds: the machine may be busy. */
 const PATIENCE = 20_000;
 
+/** Whether a reply to EHLO announces an extension. */
+export function announces(ehlo: string, extension: string): boolean {
+  return ehlo.split("\r\n").some((line) => {
+    const word = line.slice(4).split(" ", 1)[0];
+    return line.startsWith("250") && word === extension;
+  });
+}
+
 /** Where to, and from which address of this machine. */
 export interface WireOptions {
   readonly port: number;
