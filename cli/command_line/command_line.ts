@@ -27,6 +27,7 @@ export const SUBCOMMANDS: Readonly<Record<string, () => Promise<RegisterSubcomma
   "dns": async () => (await import("../dns.ts")).registerDns,
   "doctor": async () => (await import("../doctor.ts")).registerDoctor,
   "selftest": async () => (await import("../selftest.ts")).registerSelftest,
+  "prove": async () => (await import("../prove.ts")).registerProve,
   "send-test": async () => (await import("../send_test_message.ts")).registerSendTest,
   "queue": async () => (await import("../queue.ts")).registerQueue,
   "trace": async () => (await import("../trace/trace.ts")).registerTrace,

@@ -66,3 +66,53 @@ export function startSystemCommand(program: string, args: readonly string[]): St
     },
   };
 }
+
+/** This program once more, as a process of its own. */
+export interface OwnProcess {
+  /** Its standard output. */
+  readonly output: ReadableStream<Uint8Array>;
+  /** Writes to its standard input; nothing happens where it has ended. */
+  write(text: string): Promise<void>;
+  /** Closes its standard input. */
+  closeInput(): Promise<void>;
+  /** SIGKILL; nothing happens where it has ended. */
+  kill(): void;
+  /** Resolves when it has ended. */
+  readonly ended: Promise<unknown>;
+}
+
+/**
+ * Starts this program once more.
+ * @param env the environment, which names the executable in the portable form
+ */
+export function startOwnProgram(
+  args: readonly string[],
+  env: { get(name: string): string | undefined },
+): OwnProcess {
+  const self = env.get("MAILAPP_SELF");
+  const [first = "", ...before] = Deno.build.standalone
+    ? [Deno.execPath()]
+    : self !== undefined
+    ? [self]
+    : [Deno.execPath(), "run", "-A", "--quiet", "--no-prompt", Deno.mainModule];
+  const child = new Deno.Command(first, {
+    args: [...before, ...args],
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "inherit",
+  }).spawn();
+  const writer = child.stdin.getWriter();
+  return {
+    output: child.stdout,
+    write: (text) => writer.write(new TextEncoder().encode(text)).catch(() => {}),
+    closeInput: () => writer.close().catch(() => {}),
+    kill() {
+      try {
+        child.kill("SIGKILL");
+      } catch {
+        // It has ended.
+      }
+    },
+    ended: child.status,
+  };
+}
