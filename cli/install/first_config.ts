@@ -14,8 +14,12 @@ export interface FirstAnswers {
   readonly users: readonly string[] | "system";
   /** The recipient of mail to postmaster, root and abuse. */
   readonly postmaster: string;
-  /** Absent: self-signed. */
+  /** Absent, without `acme`: self-signed. */
   readonly certificate?: { readonly cert: string; readonly key: string };
+  /** From an authority, which may write to this address. */
+  readonly acme?: { readonly email: string };
+  /** Whether senders are promised TLS with a certificate that verifies. */
+  readonly mtaSts?: true;
   /** Whether people send mail from phones and computers. */
   readonly submission: boolean;
   /** The template of the Maildirs. */
@@ -32,7 +36,8 @@ const ROLES = ["postmaster", "root", "abuse"] as const;
 
 /** The file. */
 export function firstConfig(answers: FirstAnswers): string {
-  const { hostname, dataDir, domains, users, postmaster, certificate, submission, mailPath, dkim } = answers;
+  const { hostname, dataDir, domains, users, postmaster, certificate, acme, mtaSts } = answers;
+  const { submission, mailPath, dkim } = answers;
   const optional = (line: string, isDefault: boolean) => isDefault ? [] : [line];
   const roles = ROLES.filter((role) => users === "system" || !users.includes(role));
   return [
@@ -42,8 +47,13 @@ export function firstConfig(answers: FirstAnswers): string {
     `hostname = ${text(hostname)} # banner, EHLO, Received; what reverse DNS says`,
     ...optional(`data_dir = ${text(dataDir)} # queue, state, keys`, dataDir === DEFAULT_PATHS.dataDir),
     "",
-    "[tls]",
-    ...(certificate === undefined
+    ...(acme === undefined ? ["[tls]"] : []),
+    ...(acme !== undefined
+      ? [
+        "[tls.acme] # mailapp certificate obtain gets a certificate from Let's Encrypt; until then a self-signed one serves",
+        `email = ${text(acme.email)} # whom it may write to`,
+      ]
+      : certificate === undefined
       ? [
         "self_signed = true # better than none; senders seldom look. In place of it, when there is one:",
         `# cert = ${text(`/etc/letsencrypt/live/${hostname}/fullchain.pem`)}`,
@@ -59,6 +69,15 @@ export function firstConfig(answers: FirstAnswers): string {
     ...(submission
       ? [
         "[serve-submit] # mail programs log in on port 465, or 587 with STARTTLS: mailapp account add LOGIN",
+        "",
+      ]
+      : []),
+    ...(mtaSts
+      ? [
+        "[serve-policy] # has the MTA-STS policy at https://mta-sts.DOMAIN/",
+        "",
+        "[mta_sts]",
+        'mode = "testing" # others report what is wrong with TLS to here; after some weeks: "enforce"',
         "",
       ]
       : []),

@@ -14,16 +14,15 @@ import { checkMailboxes } from "../../maildir/mailboxes.ts";
 import { silentLogger } from "../../base/log.ts";
 import { systemClock } from "../../base/clock.ts";
 import { checkAccess, nearestExisting } from "../../storage/check_access.ts";
-import { CertificateError, loadCertificate } from "../../tls/certificates.ts";
 import { keepSelfSigned } from "../../tls/self_signed.ts";
 import { configArgument } from "../command_line/config_argument.ts";
 import { defaultSelector } from "../dkim/dkim.ts";
 import { dkimDirectory, makeDkimFile } from "../dkim/key_files.ts";
 import { CommandError, EXIT, type ExitCode } from "../../server/exit_codes.ts";
 import { DEFAULT_PATHS, type FirstAnswers, firstConfig } from "./first_config.ts";
-import { findCertificates, type FoundCertificate } from "./found_certificates.ts";
 import type { Io } from "../../server/io.ts";
-import { type Ask, askOnTerminal, Questions } from "./questions.ts";
+import { type Ask, askOnTerminal, parseYesOrNo, Questions } from "./questions.ts";
+import { chooseTls } from "./tls_answers.ts";
 import { openMailboxes, prepareDataDir } from "../../server/parts.ts";
 import { examples, type Registrar } from "../command_line/subcommand.ts";
 import { errorText } from "../../base/error_text.ts";
@@ -37,6 +36,9 @@ interface Flags {
   readonly cert?: string;
   readonly key?: string;
   readonly selfSigned?: true;
+  readonly acme?: boolean;
+  readonly acmeEmail?: string;
+  readonly mtaSts?: boolean;
   readonly submission?: boolean;
   readonly dataDir?: string;
   readonly mailPath?: string;
@@ -69,6 +71,15 @@ export function registerInit(program: Command, { io, action }: Registrar): void 
     .option("--cert <file>", "a certificate with its chain, PEM")
     .option("--key <file>", "its key, PEM")
     .option("--self-signed", "make a certificate, also where one is found")
+    .option("--acme", "get a certificate from Let's Encrypt once DNS leads here: port 80 must be open")
+    .option("--no-acme", "do not")
+    .option(
+      "--acme-email <address>",
+      "whom Let's Encrypt may write to (default: postmaster)",
+      checked(parseEmail, WANTED.email),
+    )
+    .option("--mta-sts", "promise verified TLS to senders (MTA-STS): port 443 must be open")
+    .option("--no-mta-sts", "do not")
     .option("--submission", "people will send mail from phones and computers: configure serve-submit")
     .option("--no-submission", "they will not")
     .option("--data-dir <directory>", `queue, state, keys (default: ${DEFAULT_PATHS.dataDir})`)
@@ -92,6 +103,7 @@ const WANTED = {
   hostname: "a full name, such as mx.example.com",
   domain: "a domain, such as example.com",
   mailbox: "a user's name, such as alice, or an address",
+  email: "a mail address",
 } as const;
 
 const SYSTEM_STANDS_ALONE =
@@ -119,6 +131,10 @@ function parseMailbox(text: string | undefined): string | undefined {
   return problems.some(({ key }) => key.startsWith("mailboxes.users")) ? undefined : name;
 }
 
+function parseEmail(text: string): string | undefined {
+  return text.includes("@") ? parseLocalPartOrAddress(text) : undefined;
+}
+
 function each(parse: (text: string) => string): (text: string, before: string[] | undefined) => string[] {
   return (text, before = []) => [...before, parse(text)];
 }
@@ -144,7 +160,7 @@ async function init(flags: Flags, { io, ask }: { readonly io: Io; readonly ask?:
     io.out(`${key}: ${isThere ? "there already, and used" : "made"}\n`);
     dkim[domain] = { selector, key };
   }
-  if (answers.certificate === undefined) await makeCertificate(config, io);
+  if (answers.certificate === undefined && answers.acme === undefined) await makeCertificate(config, io);
   await writeNew(file, firstConfig({ ...answers, dkim }));
   io.out(`${file}: made\n${nextSteps(file, config)}`);
   return EXIT.ok;
@@ -205,12 +221,12 @@ async function gather(
     parse: (name) => users === "system" || users.includes(name) ? parseMailbox(name) : undefined,
     wanted: "one of the mailboxes",
   });
-  const certificate = await chooseCertificate(hostname, { flags, question, io });
+  const tls = await chooseTls({ hostname, domain: domains[0] ?? hostname }, { flags, question, io });
   const submission = flags.submission ??
     question.one("Will people send mail from phones and computers", {
         flag: "--submission",
         preset: "no",
-        parse: (answer) => /^y(?:es)?$/i.test(answer) ? "yes" : /^no?$/i.test(answer) ? "no" : undefined,
+        parse: parseYesOrNo,
         wanted: "yes or no",
       }) === "yes";
   const own = Deno.uid() === 0 ? DEFAULT_PATHS : {
@@ -222,54 +238,12 @@ async function gather(
     domains,
     users,
     postmaster,
-    ...(certificate !== undefined && { certificate }),
+    ...tls,
     submission,
     dataDir: flags.dataDir === undefined ? own.dataDir : resolve(flags.dataDir),
     mailPath: flags.mailPath === undefined ? own.mailPath : resolve(flags.mailPath),
     dkim: {},
   };
-}
-
-async function chooseCertificate(
-  hostname: string,
-  { flags, question, io }: { readonly flags: Flags; readonly question: Questions; readonly io: Io },
-): Promise<{ cert: string; key: string } | undefined> {
-  if (flags.cert !== undefined && flags.key !== undefined) {
-    return await checkPair({ cert: resolve(flags.cert), key: resolve(flags.key) }, { hostname, io });
-  }
-  if (flags.selfSigned) return undefined;
-  const found = await findCertificates(hostname, { clock: systemClock });
-  if (found.length === 0) return undefined;
-  io.out(`Certificates for ${hostname} that are here:\n`);
-  for (const [index, certificate] of found.entries()) io.out(`  ${index + 1}  ${describe(certificate)}\n`);
-  const wanted = `a number from 0 to ${found.length}`;
-  const choice = question.until(
-    "Which one (0: make a self-signed one)",
-    { flag: "--self-signed", preset: "1", wanted },
-    (answer) => {
-      const number = /^\d+$/.test(answer) ? Number(answer) : NaN;
-      return number <= found.length ? number : undefined;
-    },
-  );
-  return found[choice - 1];
-}
-
-async function checkPair<Pair extends { cert: string; key: string }>(
-  pair: Pair,
-  { hostname, io }: { readonly hostname: string; readonly io: Io },
-): Promise<Pair> {
-  try {
-    const { warnings } = await loadCertificate({ ...pair, hostname, clock: systemClock });
-    for (const warning of warnings) io.err(`warning: ${warning}\n`);
-    return pair;
-  } catch (error) {
-    if (!(error instanceof CertificateError)) throw error;
-    throw new CommandError(`${error.message}. Nothing was written`, EXIT.usage, { cause: error });
-  }
-}
-
-function describe({ keeper, cert, validUntil }: FoundCertificate): string {
-  return `${cert} (${keeper}'s, until ${new Date(validUntil).toISOString().slice(0, 10)})`;
 }
 
 /** Builds and checks the configuration of the answers. */
@@ -332,25 +306,33 @@ function cannotWrite(path: string, error: unknown): CommandError {
 
 function nextSteps(file: string, config: Config): string {
   const named = configArgument(file);
-  const start = Deno.uid() === 0
-    ? `mailapp install${named} && systemctl enable --now mailapp-in mailapp-out${
-      config.serveSubmit ? " mailapp-submit" : ""
-    }`
-    : `mailapp serve-in${named} and mailapp serve-out${named}${
-      config.serveSubmit ? ` and mailapp serve-submit${named}` : ""
-    }`;
-  return [
-    "",
-    "Next:",
-    `1. Look through the file, then: mailapp check-config${named}`,
-    `2. Start the servers: ${start}`,
-    `3. Publish the records in the zone of ${
-      config.serveIn.domains.join(", ")
+  const { serveIn: { domains }, serveSubmit, servePolicy, tls: { acme } } = config;
+  const units = ["mailapp-in", "mailapp-out", ...(serveSubmit ? ["mailapp-submit"] : [])];
+  const servers = ["serve-in", "serve-out", ...(serveSubmit ? ["serve-submit"] : [])];
+  const isRoot = Deno.uid() === 0;
+  const start = isRoot
+    ? `mailapp install${named} && systemctl enable --now ${units.join(" ")}`
+    : servers.map((server) => `mailapp ${server}${named}`).join(" and ");
+  const further = [
+    ...(servePolicy === undefined ? [] : [isRoot ? "mailapp-policy" : `mailapp serve-policy${named}`]),
+    ...(acme !== undefined && isRoot ? ["mailapp-certificate.timer"] : []),
+  ];
+  const steps = [
+    `Look through the file, then: mailapp check-config${named}`,
+    `Start the servers: ${start}`,
+    `Publish the records in the zone of ${
+      domains.join(", ")
     }: mailapp dns${named}; then: mailapp doctor${named}`,
-    ...(config.serveSubmit === undefined ? [] : [
-      `4. Give each person a password: mailapp account add LOGIN${named}; what to type into a mail program: ` +
+    ...(acme === undefined ? [] : [
+      `When others can see the records, get the certificate: mailapp certificate obtain${named}`,
+    ]),
+    ...(further.length === 0 ? [] : [
+      isRoot ? `Then: systemctl enable --now ${further.join(" ")}` : `Then: ${further.join(" and ")}`,
+    ]),
+    ...(serveSubmit === undefined ? [] : [
+      `Give each person a password: mailapp account add LOGIN${named}; what to type into a mail program: ` +
       `mailapp account show LOGIN${named}`,
     ]),
-    "",
-  ].join("\n");
+  ];
+  return ["", "Next:", ...steps.map((step, index) => `${index + 1}. ${step}`), ""].join("\n");
 }

@@ -36,6 +36,11 @@ export interface Question {
   readonly wanted: string;
 }
 
+/** `yes` or `no`, by their first letters too. */
+export function parseYesOrNo(answer: string): "yes" | "no" | undefined {
+  return /^y(?:es)?$/i.test(answer) ? "yes" : /^no?$/i.test(answer) ? "no" : undefined;
+}
+
 /** Asks until the answer is valid; without a terminal uses the default. */
 export class Questions {
   readonly #io: Io;

@@ -105,7 +105,11 @@ testWith(["script"], "init asks on a terminal, again where an answer will not do
   const config = workspace.file("config.toml");
   const command = [Deno.execPath(), "run", "-A", "--frozen", "--no-prompt", MAIN, "init", "--config", config];
   const more = ["--data-dir", workspace.file("data"), "--mail-path", workspace.file("mail", "{user}")];
-  const answers = ["mx", "mx.example.com", "", "bad..name", "alice, bob", "bob", "perhaps", "yes", ""];
+  const answers = [
+    ...["mx", "mx.example.com", "", "bad..name", "alice, bob", "bob"],
+    // Let's Encrypt, whom it may write to, MTA-STS, phones.
+    ...["perhaps", "yes", "", "y", "perhaps", "yes", ""],
+  ];
   const { code, stdout } = await run("script", {
     args: ["-qec", [...command, ...more].map((part) => `'${part}'`).join(" "), "/dev/null"],
     env: { NO_COLOR: "1", TERM: "dumb", SUDO_USER: "" },
@@ -122,11 +126,19 @@ testWith(["script"], "init asks on a terminal, again where an answer will not do
   assert.match(text, /^domains = \["example\.com"\]/m);
   assert.match(text, /^users = \["alice", "bob"\]/m);
   assert.match(text, /^postmaster = "bob"/m);
+  assert.match(stdout, /certificate from Let's Encrypt, .* port 80 here \[no\]:/);
+  assert.match(stdout, /Whom may Let's Encrypt write to \[postmaster@example\.com\]:/);
+  assert.match(stdout, /\(MTA-STS\), .* port 443 here \[no\]:/);
+  assert.match(text, /^\[tls\.acme\].*\nemail = "postmaster@example\.com"/m);
+  assert.match(text, /^\[serve-policy\].*\n\n\[mta_sts\]\nmode = "testing"/m);
   assert.match(stdout, /send mail from phones and computers \[no\]:/);
   assert.match(stdout, /Please type yes or no/);
   assert.match(text, /^tls_port = false/m);
   assert.match(text, /^\[serve-submit\]/m);
-  assert.match(stdout, /submit[^]*mailapp dns[^]*\n4\. .*mailapp account add LOGIN/);
+  assert.match(
+    stdout,
+    /submit[^]*mailapp dns[^]*\n4\. .*certificate obtain[^]*\n5\. .*policy[^]*\n6\. .*mailapp account add LOGIN/,
+  );
   const checked = await runMailapp(["check-config", "--config", config]);
   assert.equal(checked.code, 0, checked.stdout);
 });
@@ -182,4 +194,35 @@ Deno.test("init takes system for every person's mailboxes, and nothing beside it
   );
   assert.equal(code, 64);
   assert.match(stderr, /--mailbox system means every person's mailbox, and so stands alone/);
+});
+
+Deno.test("init by flags has a certificate from an authority, and a policy only with one that verifies", async () => {
+  await using workspace = await Workspace.create();
+  const basic = flags(workspace, "--domain", "example.com", "--mailbox", "alice");
+  const excluded: readonly [more: string[], message: RegExp][] = [
+    [["--acme", "--self-signed"], /--acme excludes --cert, --key and --self-signed/],
+    [["--mta-sts"], /--mta-sts needs a certificate that others can verify/],
+    [["--mta-sts", "--self-signed"], /--mta-sts needs a certificate that others can verify/],
+    [["--acme-email", "alice@example.com"], /--acme-email needs --acme/],
+    [["--acme", "--acme-email", "alice"], /must be a mail address/i],
+  ];
+  for (const [more, message] of excluded) {
+    const { code, stderr } = await runMailapp([...basic, ...more]);
+    assert.equal(code, 64);
+    assert.match(stderr, message);
+  }
+  const made = await runMailapp([...basic, "--acme", "--mta-sts"]);
+  assert.equal(made.code, 0, made.stderr);
+  assert.match(made.stdout, /mailapp certificate obtain[^]*policy/);
+  const config = workspace.file("etc", "config.toml");
+  const checked = await runMailapp(["check-config", "--config", config]);
+  assert.equal(checked.code, 0, checked.stdout);
+  assert.match(checked.stdout, /serve-policy, as mta-sts\.example\.com/);
+  // None of its own: the servers make one until there is another.
+  await assert.rejects(Deno.stat(workspace.file("data", "tls", "selfsigned.crt")), Deno.errors.NotFound);
+  const { stdout } = await runMailapp(["dns", "--config", config]);
+  assert.match(stdout, /^mta-sts\.example\.com\. IN CNAME mx\.example\.com\.$/m);
+  assert.match(stdout, /^_mta-sts\.example\.com\. IN TXT "v=STSv1; id=[0-9a-f]{20};"$/m);
+  const policy = await runMailapp(["dns", "--policy", "--config", config]);
+  assert.equal(policy.stdout, "version: STSv1\r\nmode: testing\r\nmx: mx.example.com\r\nmax_age: 604800\r\n");
 });
