@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { runMailapp, RunningMailapp, Workspace } from "../support/mailapp.ts";
 import { freePort } from "../support/peers/ports.ts";
-import { run } from "../support/peers/process.ts";
+import { run, until } from "../support/peers/process.ts";
 import { fromSource } from "../support/program.ts";
 import { testWith } from "../support/requires.ts";
 import { createTestAuthority, type TestAuthority } from "../support/test_authority.ts";
@@ -111,11 +111,13 @@ testWith(
       0,
       `serve-policy on 127.0.0.1:${machine.port}: answers\n`,
     ]);
-    const status = JSON.parse((await runMailapp(["status", "--json", "--config", config])).stdout);
-    const up = Object.fromEntries(
-      status.servers.map(({ name, up }: { name: string; up: boolean }) => [name, up]),
-    );
-    assert.deepEqual(up, { "serve-in": false, "serve-out": false, "serve-policy": true });
+    // It gives each server three seconds, which a machine that does much else may need.
+    await until(async () => {
+      const { stdout } = await runMailapp(["status", "--json", "--config", config]);
+      const { servers } = JSON.parse(stdout) as { servers: { name: string; up: boolean }[] };
+      assert.deepEqual(servers.map(({ name }) => name), ["serve-in", "serve-out", "serve-policy"]);
+      return servers.every(({ name, up }) => up === (name === "serve-policy"));
+    }, { what: "a status that says that serve-policy is up" });
     const scraped = await (await fetch(`http://127.0.0.1:${machine.metrics}/metrics`)).text();
     assert.match(scraped, /^mailapp_policy_requests_total\{status="200"\} [3-9]$/m);
     assert.match(scraped, /^mailapp_policy_requests_total\{status="405"\} 1$/m);
