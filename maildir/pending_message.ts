@@ -11,7 +11,7 @@ import { reply, SmtpError } from "../smtp/reply.ts";
 import { SpareBuffers } from "../base/spare_buffers.ts";
 import { concat, concatInto } from "../base/concat.ts";
 import type { Slots } from "../base/slots.ts";
-import type { SpaceClaim } from "../storage/space_reserve.ts";
+import type { MessageOnDisk, SpaceClaim } from "../storage/space_reserve.ts";
 import type { StagedMessage } from "../storage/staging.ts";
 import { StorageError } from "../storage/storage_error.ts";
 import { GrowingCopy } from "./growing_copy.ts";
@@ -84,7 +84,7 @@ interface Growing extends Target {
 }
 
 /** One message for some mailboxes. */
-export class PendingMaildirMessage implements PendingMessage {
+export class PendingMaildirMessage implements PendingMessage, MessageOnDisk {
   readonly id: string;
   readonly #options: PendingOptions;
   readonly #targets: readonly Target[];
@@ -100,9 +100,12 @@ export class PendingMaildirMessage implements PendingMessage {
     this.#targets = options.targets;
     this.#staged = options.staged;
     const claim = this.#claim = options.claim;
-    claim.written = (path) =>
-      path === MAIL ? this.#growing?.copy.message.size ?? 0 : this.#staged.octetsInFile;
+    claim.message = this;
     this.#logger = options.logger;
+  }
+
+  writtenIn(path: number): number {
+    return path === MAIL ? this.#growing?.copy.message.size ?? 0 : this.#staged.octetsInFile;
   }
 
   write(chunk: Uint8Array): Promise<void> | void {

@@ -12,7 +12,12 @@ import { noRoom } from "../smtp/replies.ts";
 import { reply, SmtpError } from "../smtp/reply.ts";
 import { formatDate } from "../base/date.ts";
 import type { FreeRoom } from "../storage/free_space.ts";
-import { type SpaceClaim, type SpaceNeeds, SpaceReserve } from "../storage/space_reserve.ts";
+import {
+  type MessageOnDisk,
+  type SpaceClaim,
+  type SpaceNeeds,
+  SpaceReserve,
+} from "../storage/space_reserve.ts";
 import type { Queue, QueueDraft, QueueSummary } from "./queue.ts";
 import {
   MAX_ENTRY_RECIPIENTS,
@@ -184,7 +189,7 @@ interface Submitted {
   readonly eightBitBody: boolean;
 }
 
-class PendingSubmission implements PendingMessage {
+class PendingSubmission implements PendingMessage, MessageOnDisk {
   readonly #draft: QueueDraft;
   readonly #options: PendingOptions;
   readonly #submitted: SubmittedMessage;
@@ -208,11 +213,16 @@ class PendingSubmission implements PendingMessage {
         return this.#signer = options.sign?.(draft.id, section);
       },
     });
-    options.claim.written = () => draft.size > WAITS_FROM ? draft.size : 0;
+    options.claim.message = this;
   }
 
   get id(): string {
     return this.#draft.id;
+  }
+
+  writtenIn(): number {
+    const { size } = this.#draft;
+    return size > WAITS_FROM ? size : 0;
   }
 
   write(chunk: Uint8Array): Promise<void> | void {

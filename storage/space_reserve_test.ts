@@ -118,7 +118,7 @@ Deno.test("SpaceReserve does not count twice what is on the disk already", async
   const { reserve, clock } = setting({ "/mail": disk });
   using claim = await claimed(reserve);
   let written = 0;
-  claim.written = () => written;
+  claim.message = { writtenIn: () => written };
   for (let i = 0; i < 22; i++) {
     assert.ok(await claim.grow(0, MIB), `${i} MiB`);
     written += MIB;
@@ -214,7 +214,7 @@ Deno.test("SpaceReserve never lets the reserve be taken, whatever comes in whate
           const claim = await reserve.claim(one(0), `s${who}`);
           if (claim === undefined) continue;
           claims[who] = { claim, brought: 0, written: 0 };
-          claim.written = () => claims[who]?.written ?? 0;
+          claim.message = { writtenIn: () => claims[who]?.written ?? 0 };
         }
         const message = claims[who];
         if (what === "wait") {

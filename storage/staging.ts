@@ -34,6 +34,8 @@ export class StagingArea {
   readonly #totalLimit: number;
   readonly #fileSystem: FileSystem;
   readonly #spare: Block[] = [];
+  /** Made once: a message has none of its own. */
+  readonly #resources: Resources;
   #held = 0;
   #made = false;
 
@@ -43,6 +45,13 @@ export class StagingArea {
     this.#messageLimit = options.messageLimit ?? 256 * 1024;
     this.#totalLimit = options.totalLimit ?? 64 * 1024 * 1024;
     this.#fileSystem = options.fileSystem ?? denoFileSystem;
+    this.#resources = {
+      messageLimit: this.#messageLimit,
+      take: (count) => this.#take(count),
+      reuse: (blocks) => void this.#spare.push(...blocks.slice(0, MAX_SPARE - this.#spare.length)),
+      forget: (count) => void (this.#held -= Math.max(count - 1, 0) * BLOCK),
+      openFile: () => this.#openFile(),
+    };
   }
 
   /** Octets of memory that messages hold at present beyond their first 16 KiB. */
@@ -52,22 +61,14 @@ export class StagingArea {
 
   /** An empty message. Dispose it when it has been copied to where it belongs. */
   stage(): StagedMessage {
-    return new StagedMessage({
-      messageLimit: this.#messageLimit,
-      take: (count) => {
-        const more = count === 0 ? 0 : BLOCK;
-        if (count * BLOCK >= this.#messageLimit || this.#held + more > this.#totalLimit) return undefined;
-        this.#held += more;
-        return this.#spare.pop() ?? new Uint8Array(BLOCK);
-      },
-      reuse: (blocks) => {
-        this.#spare.push(...blocks.slice(0, MAX_SPARE - this.#spare.length));
-      },
-      forget: (count) => {
-        this.#held -= Math.max(count - 1, 0) * BLOCK;
-      },
-      openFile: () => this.#openFile(),
-    });
+    return new StagedMessage(this.#resources);
+  }
+
+  #take(count: number): Block | undefined {
+    const more = count === 0 ? 0 : BLOCK;
+    if (count * BLOCK >= this.#messageLimit || this.#held + more > this.#totalLimit) return undefined;
+    this.#held += more;
+    return this.#spare.pop() ?? new Uint8Array(BLOCK);
   }
 
   async #openFile(): Promise<OpenFile> {
