@@ -108,7 +108,8 @@ export type { FreeRoom } from "./storage/free_space.ts";
 export { type StagedMessage, StagingArea, type StagingOptions } from "./storage/staging.ts";
 
 // Mail into the queue.
-export { type MessageSigner, QueueDelivery, type QueueDeliveryOptions } from "./relay/delivery.ts";
+export { QueueDelivery, type QueueDeliveryOptions } from "./relay/delivery.ts";
+export type { MessageSigner } from "./relay/message_signer.ts";
 export * from "./relay/queue.ts";
 export * from "./relay/queue_entry.ts";
 export type { QueueFilter } from "./relay/queue_filter.ts";

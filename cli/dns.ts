@@ -20,7 +20,7 @@ import { describeWide, dkimKeyPaths } from "../server/rights.ts";
 import { EXIT, type ExitCode } from "../server/exit_codes.ts";
 import type { Io } from "../server/io.ts";
 import { ownPolicy } from "../server/policy_parts.ts";
-import { acmeCertificateState, readCertificate } from "../server/server_parts.ts";
+import { acmeCertificateState, readCertificate } from "../server/certificate_parts.ts";
 import { ownAddresses, policyAddresses } from "../server/own_addresses.ts";
 import { requireConfigFile } from "../server/config_file.ts";
 import { printJson } from "./command_line/json.ts";

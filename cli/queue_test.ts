@@ -4,7 +4,7 @@ import { join } from "@std/path";
 import { loadConfig } from "../config/load.ts";
 import { silentLogger } from "../base/log.ts";
 import { ControlServer } from "../relay/control.ts";
-import { CONTROL_SOCKET } from "../relay/control_protocol.ts";
+import { CONTROL_SOCKET } from "../relay/control_socket.ts";
 import { OpenEntries } from "../relay/open_entries.ts";
 import { QueueOperator } from "../relay/operator.ts";
 import type { QueueEntry } from "../relay/queue_entry.ts";

@@ -15,9 +15,6 @@ import { OPERATOR_ACTIONS, type OperatorAction } from "./operator.ts";
 import { parseFilter, type QueueFilter } from "./queue_filter.ts";
 import type { DomainStatus } from "./scheduler.ts";
 
-/** The name of the socket in the data directory. */
-export const CONTROL_SOCKET = "control.sock";
-
 const VERSION = 1;
 const WRITE_TIMEOUT = 60_000;
 const BATCH = 64 * 1024;

@@ -12,12 +12,9 @@ import { noRoom } from "../smtp/replies.ts";
 import { reply, SmtpError } from "../smtp/reply.ts";
 import { formatDate } from "../base/date.ts";
 import type { FreeRoom } from "../storage/free_space.ts";
-import {
-  type MessageOnDisk,
-  type SpaceClaim,
-  type SpaceNeeds,
-  SpaceReserve,
-} from "../storage/space_reserve.ts";
+import type { MessageOnDisk, SpaceClaim, SpaceNeeds } from "../storage/space_reserve.ts";
+import { SpaceReserve } from "../storage/space_reserve.ts";
+import type { MessageSigner } from "./message_signer.ts";
 import type { Queue, QueueDraft, QueueSummary } from "./queue.ts";
 import {
   MAX_ENTRY_RECIPIENTS,
@@ -31,14 +28,6 @@ import { encodeParts, type EncodingRules, planEncoding } from "../message/short_
 import { HeaderReader } from "../message/split_message.ts";
 import { saysTlsOptional } from "../message/tls_required.ts";
 import { SubmittedMessage } from "../message/submitted_message.ts";
-
-/** Signs one message as its body streams by. */
-export interface MessageSigner {
-  /** Takes the body as it will be sent: cut anywhere, valid only during the call. */
-  push(chunk: Uint8Array): void;
-  /** Ends the message; returns the fields that sign it (DKIM), to go above all others. */
-  finish(): Promise<readonly Header[]>;
-}
 
 /** What a {@linkcode QueueDelivery} needs. */
 export interface QueueDeliveryOptions {

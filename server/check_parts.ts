@@ -15,7 +15,8 @@ import { RspamdFilter } from "../checks/rspamd.ts";
 import type { Config, FilterConfig } from "../config/config.ts";
 import type { Resolver } from "../dns/resolver.ts";
 import type { DnsServer } from "../dns/wire_client.ts";
-import { asksDns, isChecked, openConfinedResolver } from "./dns_parts.ts";
+import { openConfinedResolver } from "./confined_resolver.ts";
+import { asksDns, isChecked } from "./dns_parts.ts";
 import { incomingDirectory } from "./parts.ts";
 
 /** What the checks depend on. */

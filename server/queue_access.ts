@@ -8,7 +8,8 @@ import { join } from "@std/path";
 import type { Config } from "../config/config.ts";
 import { type Log, startLog } from "../observe/logger.ts";
 import { ControlClient } from "../relay/control_client.ts";
-import { CONTROL_SOCKET, ControlError } from "../relay/control_protocol.ts";
+import { ControlError } from "../relay/control_protocol.ts";
+import { CONTROL_SOCKET } from "../relay/control_socket.ts";
 import { maildropDirectory } from "../relay/maildrop/directory.ts";
 import { noticeComposer } from "../relay/dsn.ts";
 import { DkimSigner } from "../dkim/sign.ts";
@@ -20,7 +21,7 @@ import { systemClock } from "../base/clock.ts";
 import { loadDkimKeys, signedNotices } from "./dkim_parts.ts";
 import { CommandError, EXIT } from "./exit_codes.ts";
 import type { Io } from "./io.ts";
-import { openLog } from "./server_parts.ts";
+import { openLog } from "./log_parts.ts";
 import { openSpool, spoolDirectory, untilUnlocked } from "./spool_parts.ts";
 
 /** The queue, to inspect and manage. */

@@ -7,7 +7,7 @@
 import { join } from "@std/path";
 import type { Config } from "../config/config.ts";
 import { mailRootOf } from "../maildir/mailboxes.ts";
-import { CONTROL_SOCKET } from "../relay/control_protocol.ts";
+import { CONTROL_SOCKET } from "../relay/control_socket.ts";
 import { maildropDirectory } from "../relay/maildrop/directory.ts";
 import { findWideRights, type GuardedPath } from "../storage/file_rights.ts";
 import { ACCOUNTS_DIRECTORY, accountsPath } from "./accounts_path.ts";

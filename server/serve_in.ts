@@ -6,7 +6,6 @@
 import { dirname, join } from "@std/path";
 import type { Config } from "../config/config.ts";
 import type { StoragePlace } from "../doctor/checks/storage.ts";
-import { prepareCertificate } from "./stand_in.ts";
 import { mailRootOf } from "../maildir/mailboxes.ts";
 import { makeMailRoot } from "../maildir/maildir.ts";
 import { showEndpoint } from "../net/listen.ts";
@@ -15,6 +14,7 @@ import { ACCOUNTS_DIRECTORY } from "./accounts_path.ts";
 import { serveInAddresses, serveInEndpoints, serveInFollow, serveOutAddress } from "./addresses.ts";
 import { asksDns, dnsGrants } from "./dns_parts.ts";
 import { alertGrants, filterGrants, type Grants, logFile, metricsGrants, PASSWD_FILE } from "./grants.ts";
+import { prepareCertificate } from "./prepare_certificate.ts";
 import { incomingDirectory, openMailboxes, requireDomains } from "./parts.ts";
 import type { GrantOptions, Server } from "./server.ts";
 

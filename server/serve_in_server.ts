@@ -22,7 +22,8 @@ import { incomingDirectory, missingCertificateWarnings, openMailboxes, requireDo
 import { reloader } from "./reload.ts";
 import type { ServerContext, ServerStart } from "./server_start.ts";
 import { watchServeIn } from "./problem_parts.ts";
-import { openCertificates, openLog } from "./server_parts.ts";
+import { openCertificates } from "./certificate_parts.ts";
+import { openLog } from "./log_parts.ts";
 import { openMetrics } from "./metrics_parts.ts";
 import { VERSION } from "./version.ts";
 

@@ -11,7 +11,7 @@ import { RefusalWatch } from "../doctor/problem_checks.ts";
 import type { Log } from "../observe/logger.ts";
 import type { Logger } from "../base/log.ts";
 import { ControlServer } from "../relay/control.ts";
-import { CONTROL_SOCKET } from "../relay/control_protocol.ts";
+import { CONTROL_SOCKET } from "../relay/control_socket.ts";
 import { QueueDelivery } from "../relay/delivery.ts";
 import { noticeComposer } from "../relay/dsn.ts";
 import type { Policies } from "../mta_sts/policies.ts";
@@ -47,7 +47,7 @@ import { type MachineDomain, machineDomain, rootMailWarnings } from "./machine_n
 import { reloader } from "./reload.ts";
 import type { ServerContext, ServerStart } from "./server_start.ts";
 import { openMaildrop } from "./maildrop_parts.ts";
-import { openLog } from "./server_parts.ts";
+import { openLog } from "./log_parts.ts";
 import { settingsName } from "./settings_name.ts";
 import { LAST_REPLIES } from "./signals.ts";
 import { openSpool, untilUnlocked } from "./spool_parts.ts";

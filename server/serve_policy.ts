@@ -11,7 +11,7 @@ import { servePolicyAddresses, servePolicyEndpoints, servePolicyFollow } from ".
 import { type Grants, logFile, metricsGrants } from "./grants.ts";
 import { requirePolicy } from "./policy_parts.ts";
 import type { GrantOptions, Server } from "./server.ts";
-import { prepareCertificate } from "./stand_in.ts";
+import { prepareCertificate } from "./prepare_certificate.ts";
 
 export const servePolicy: Server = {
   name: "serve-policy",

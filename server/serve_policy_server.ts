@@ -12,7 +12,8 @@ import { Listeners } from "./listeners.ts";
 import { openMetrics } from "./metrics_parts.ts";
 import { policyTexts, requirePolicy, uncoveredHosts } from "./policy_parts.ts";
 import { reloader } from "./reload.ts";
-import { openCertificates, openLog, readCertificate } from "./server_parts.ts";
+import { openCertificates, readCertificate } from "./certificate_parts.ts";
+import { openLog } from "./log_parts.ts";
 import type { ServerContext, ServerStart } from "./server_start.ts";
 import { VERSION } from "./version.ts";
 

@@ -3,9 +3,9 @@
  *
  * @module
  */
-import { prepareCertificate } from "./stand_in.ts";
 import { join } from "@std/path";
 import type { Config } from "../config/config.ts";
+import { prepareCertificate } from "./prepare_certificate.ts";
 import { showEndpoint } from "../net/listen.ts";
 import { ACCOUNTS_DIRECTORY } from "./accounts_path.ts";
 import {

@@ -17,7 +17,7 @@ import { EXIT, type ExitCode } from "./exit_codes.ts";
 import type { ServerIo } from "./io.ts";
 import { prepareDataDir } from "./parts.ts";
 import type { Server } from "./server.ts";
-import { openLog } from "./server_parts.ts";
+import { openLog } from "./log_parts.ts";
 import type { ServerName, ServerStart } from "./server_start.ts";
 import { refuseForeignDataDir, rightsWarnings } from "./rights.ts";
 import { SERVERS } from "./servers.ts";

@@ -19,7 +19,7 @@ import { isOfThisMachine } from "../../net/interfaces.ts";
 import { addressScope } from "../../net/ip_address.ts";
 import { showEndpoint } from "../../net/listen.ts";
 import { systemClock } from "../../base/clock.ts";
-import { acmeCertificateState } from "../../server/server_parts.ts";
+import { acmeCertificateState } from "../../server/certificate_parts.ts";
 import { CertificateError, loadCertificate } from "../../tls/certificates.ts";
 import { rootMailWarnings } from "../../server/machine_names.ts";
 import { awaitedAddress } from "../../server/addresses.ts";

@@ -10,7 +10,7 @@ import { awaitedAddress } from "../../server/addresses.ts";
 import { CommandError } from "../../server/exit_codes.ts";
 import { ownPolicy, policyHosts, uncoveredHosts } from "../../server/policy_parts.ts";
 import { servePolicy } from "../../server/serve_policy.ts";
-import { readCertificate } from "../../server/server_parts.ts";
+import { readCertificate } from "../../server/certificate_parts.ts";
 import { CertificateError } from "../../tls/certificates.ts";
 import { collisionsWithServeOut } from "./collisions.ts";
 import type { SubmissionReport } from "./submission.ts";

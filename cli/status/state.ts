@@ -21,7 +21,7 @@ import { policyHosts } from "../../server/policy_parts.ts";
 import { openQueue } from "../../server/queue_access.ts";
 import { openResolver } from "../../server/relay_parts.ts";
 import type { Server } from "../../server/server.ts";
-import { readCertificate } from "../../server/server_parts.ts";
+import { readCertificate } from "../../server/certificate_parts.ts";
 import { allServers } from "../../server/servers.ts";
 import { submitProblemFile } from "../../server/submit_parts.ts";
 import { relayProblemFile } from "../../server/problem_parts.ts";

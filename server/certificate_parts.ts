@@ -1,11 +1,10 @@
 /**
- * Opens what only a running server has: its certificate and its log.
+ * The certificate as the configuration wants it.
  *
  * @module
  */
 import { join } from "@std/path";
 import type { Config } from "../config/config.ts";
-import { type Log, startLog } from "../observe/logger.ts";
 import type { Logger } from "../base/log.ts";
 import { systemClock } from "../base/clock.ts";
 import {
@@ -16,9 +15,7 @@ import {
 } from "../tls/certificates.ts";
 import { keepSelfSigned } from "../tls/self_signed.ts";
 import { CommandError, EXIT } from "./exit_codes.ts";
-import type { Io } from "./io.ts";
 import { CertificateFiles } from "../acme/certificate_files.ts";
-import { errorText } from "../base/error_text.ts";
 
 /**
  * The certificate of `[tls]`, or the self-signed one, reloaded when it is renewed; `undefined` if there is none.
@@ -65,41 +62,4 @@ export async function readCertificate(config: Config): Promise<CertificatePair |
     ? { cert: join(dataDir, "tls", "selfsigned.crt"), key: join(dataDir, "tls", "selfsigned.key") }
     : undefined;
   return files && await loadCertificate({ ...files, hostname, clock: systemClock });
-}
-
-/**
- * Starts the configured log. In a file, which the servers may share, each line names its server.
- * @param options `server`: the server that logs
- * @throws {CommandError} when its file cannot be opened
- */
-export function openLog(
-  config: Config,
-  { isTerminal, server, toJournal = false }: Pick<Io, "isTerminal"> & {
-    readonly server: string;
-    readonly toJournal?: boolean;
-  },
-): Log {
-  const { level, format, file = "" } = config.log;
-  try {
-    return startLog({
-      level,
-      format,
-      file,
-      isTerminal,
-      toJournal,
-      ...(file !== "" && { context: { server } }),
-    });
-  } catch (error) {
-    const reason = errorText(error);
-    const denied = error instanceof Deno.errors.PermissionDenied;
-    // systemd mounts paths that the unit does not name read-only.
-    const hint = (error as { code?: unknown }).code === "EROFS"
-      ? ". If this is a service whose unit is older than this setting: mailapp install, then start it again"
-      : "";
-    throw new CommandError(
-      `[log] file = ${JSON.stringify(file)}: ${reason}${hint}`,
-      denied ? EXIT.noPermission : EXIT.config,
-      { cause: error },
-    );
-  }
 }

@@ -13,12 +13,11 @@ import { keepSelfSigned } from "../tls/self_signed.ts";
 import { CommandError, EXIT } from "./exit_codes.ts";
 
 /**
- * Ensures that there is a certificate: a self-signed one until the first is issued. Called before a server is confined,
- * since it may create no links then.
+ * Makes a self-signed certificate where none has been issued yet. Called before a server is confined, since it may
+ * create no links then.
  * @throws {CommandError} when its files cannot be written
  */
-export async function prepareCertificate({ tls: { acme }, hostname, dataDir }: Config): Promise<void> {
-  if (acme === undefined) return;
+export async function prepareStandIn({ hostname, dataDir }: Config): Promise<void> {
   const kept = new CertificateFiles(join(dataDir, "tls"));
   if (await kept.state() !== "none") return;
   try {

@@ -1,0 +1,47 @@
+/**
+ * The log as the configuration wants it.
+ *
+ * @module
+ */
+import { errorText } from "../base/error_text.ts";
+import type { Config } from "../config/config.ts";
+import { type Log, startLog } from "../observe/logger.ts";
+import { CommandError, EXIT } from "./exit_codes.ts";
+import type { Io } from "./io.ts";
+
+/**
+ * Starts the configured log. In a file, which the servers may share, each line names its server.
+ * @param options `server`: the server that logs
+ * @throws {CommandError} when its file cannot be opened
+ */
+export function openLog(
+  config: Config,
+  { isTerminal, server, toJournal = false }: Pick<Io, "isTerminal"> & {
+    readonly server: string;
+    readonly toJournal?: boolean;
+  },
+): Log {
+  const { level, format, file = "" } = config.log;
+  try {
+    return startLog({
+      level,
+      format,
+      file,
+      isTerminal,
+      toJournal,
+      ...(file !== "" && { context: { server } }),
+    });
+  } catch (error) {
+    const reason = errorText(error);
+    const denied = error instanceof Deno.errors.PermissionDenied;
+    // systemd mounts paths that the unit does not name read-only.
+    const hint = (error as { code?: unknown }).code === "EROFS"
+      ? ". If this is a service whose unit is older than this setting: mailapp install, then start it again"
+      : "";
+    throw new CommandError(
+      `[log] file = ${JSON.stringify(file)}: ${reason}${hint}`,
+      denied ? EXIT.noPermission : EXIT.config,
+      { cause: error },
+    );
+  }
+}
