@@ -12,7 +12,7 @@ import { type Clock, systemClock } from "./clock.ts";
 /**
  * The longest time in milliseconds that all flows together hold the event loop; yielding takes one, the shortest timer.
  */
-const STRETCH = 20;
+const STRETCH = 10;
 /** Under load, the interval in milliseconds of the timer that shows when the event loop had its turn. */
 const HEARTBEAT = 5;
 /** Cost after which the clock is read, which takes half a microsecond. */

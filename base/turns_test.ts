@@ -27,7 +27,7 @@ Deno.test("Turns.spend() returns nothing until the event loop has been held for 
   const clock = slowClock();
   using turns = new Turns(clock);
   for (let i = 0; i < 100; i++) assert.equal(turns.spend(MUCH), undefined);
-  clock.pass(19);
+  clock.pass(9);
   assert.equal(turns.spend(MUCH), undefined);
   clock.pass(1);
   let othersHadTheirs = false;
@@ -41,8 +41,8 @@ Deno.test("Turns.spend() notices that the event loop has had its turn by itself"
   const clock = slowClock();
   using turns = new Turns(clock);
   for (let i = 0; i < 4; i++) {
-    clock.pass(20);
     assert.equal(turns.spend(MUCH), undefined);
+    clock.pass(20);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 });
@@ -73,7 +73,12 @@ Deno.test("Turns.spend() never lets a flow wait that has spent little in this tu
   assert.equal(hog.spend(MUCH), undefined);
   for (let i = 0; i < 10; i++) {
     clock.pass(20);
-    const wait = hog.spend(MUCH);
+    let wait = hog.spend(MUCH);
+    if (wait === undefined) {
+      // On a busy machine so much time has passed that the clock is read anew.
+      clock.pass(20);
+      wait = hog.spend(MUCH);
+    }
     assert.ok(wait);
     assert.equal(honest.spend(16 * 1024), undefined);
     assert.equal(honest.spend(16 * 1024), undefined);
