@@ -3,7 +3,15 @@ import { Buffer } from "node:buffer";
 import { systemClock } from "../base/clock.ts";
 import { FakeClock } from "../tests/support/fake_clock.ts";
 import { RecordingLog } from "../tests/support/recording_log.ts";
-import { AA, AD, FakeDns, type FakeDnsReply, RA, soa } from "../tests/support/fake_dns.ts";
+import {
+  AA,
+  AD,
+  type AskedQuestion,
+  FakeDns,
+  type FakeDnsReply,
+  RA,
+  soa,
+} from "../tests/support/fake_dns.ts";
 import { type Answer, DnsResolver } from "./resolver.ts";
 import { until } from "../tests/support/until.ts";
 
@@ -505,4 +513,58 @@ Deno.test("DnsResolver that is confined gives a silent server a second, and one 
   }
   assert.deepEqual(await answer, { kind: "failed", reason: "no answer over TCP from 127.0.0.1" });
   assert.equal(clock.pending, 0);
+});
+
+Deno.test("DnsResolver asks many questions that are shared over one connection, and a few by datagrams", async () => {
+  const found = { name: "d1.test", type: "TXT", ttl: 9, data: [Buffer.from("here")] };
+  await using dns = await FakeDns.start({ "d1.test TXT": { answers: [found] }, "d2.test TXT": { rcode: 2 } });
+  const resolver = new DnsResolver({ clock: systemClock, servers: [dns.server] });
+  const ask = (count: number, domain: string) =>
+    Promise.all(
+      Array.from({ length: count }, (_, index) => resolver.txt(`d${index}.${domain}`, { shared: true })),
+    );
+  assert.deepEqual(new Set((await ask(3, "few.test")).map(({ kind }) => kind)), new Set(["no-such-name"]));
+  assert.ok(dns.asked.every(({ transport }) => transport === "udp"));
+  const answers = await ask(20, "test");
+  assert.equal(answers[1] && brief(answers[1]), 'found ["here"]');
+  assert.equal(answers[2]?.kind, "failed");
+  assert.deepEqual(
+    new Set(answers.filter((_, index) => index !== 1 && index !== 2).map(({ kind }) => kind)),
+    new Set(["no-such-name"]),
+  );
+  const byTcp = dns.asked.filter(({ transport }) => transport === "tcp");
+  assert.ok(byTcp.length >= 16, `${byTcp.length} over TCP`);
+  assert.equal(new Set(byTcp.map(({ port }) => port)).size, 1);
+});
+
+Deno.test("DnsResolver asks a server that takes no TCP by datagrams, and leaves TCP alone for a while", async () => {
+  await using dns = await FakeDns.start();
+  let connections = 0;
+  const clock = new FakeClock();
+  const resolver = new DnsResolver({ clock, servers: [dns.server] });
+  dns.zone = new Proxy({}, {
+    get: () => ({ transport }: AskedQuestion) => {
+      if (transport === "tcp") connections++;
+      return transport === "tcp" ? "silent" : { rcode: 3 };
+    },
+  });
+  const ask = async (domain: string) => {
+    const all = Promise.all(
+      Array.from({ length: 10 }, (_, index) => resolver.txt(`d${index}.${domain}`, { shared: true })),
+    );
+    let over = false;
+    all.then(() => over = true);
+    await until(() => over || dns.asked.length >= 10, "the questions", () => clock.advance(0));
+    if (!over) await clock.advance(3_000);
+    await until(() => over, "the answers", () => clock.advance(0));
+    return (await all).map(({ kind }) => kind);
+  };
+  assert.deepEqual(new Set(await ask("one.test")), new Set(["no-such-name"]));
+  const tried = connections;
+  assert.ok(tried > 0);
+  assert.deepEqual(new Set(await ask("two.test")), new Set(["no-such-name"]));
+  assert.equal(connections, tried);
+  await clock.advance(60_000);
+  assert.deepEqual(new Set(await ask("three.test")), new Set(["no-such-name"]));
+  assert.ok(connections > tried);
 });

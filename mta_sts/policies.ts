@@ -217,7 +217,7 @@ export class Policies {
   async #fetchPolicy(domain: string): Promise<void> {
     const { resolver, clock } = this.#options;
     const { signal } = this.#stopping;
-    const answer = await resolver.txt(`_mta-sts.${domain}`, { signal });
+    const answer = await resolver.txt(`_mta-sts.${domain}`, { signal, shared: true });
     const kept = this.#alive(domain);
     const id = answer.kind === "found" ? policyId(answer.records) : undefined;
     if (id === undefined || (kept !== undefined && kept.id === id && !this.#isOld(kept))) {
