@@ -372,7 +372,10 @@ testWith(
         for (const output of outputs) assert.match(output, /dkim=pass header\.d=example\.(?:com|net):/);
       },
     };
-    const blocks = await readBlocks("first-hour");
+    // tests/interop/first_hour_tls_test.ts follows the part about the certificate, with an authority of its own.
+    const blocks = (await readBlocks("first-hour")).filter(({ text }) =>
+      !text.startsWith("mailapp certificate obtain\n")
+    );
     for (const name of Object.keys({ ...before, ...after })) {
       assert.ok(blocks.some(({ text }) => text.startsWith(`${name}\n`)), `the guide has: ${name}`);
     }
