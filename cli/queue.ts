@@ -272,7 +272,7 @@ async function act(
   const missing = new Set(ids);
   const totals = { messages: 0, recipients: 0, inFlight: 0, unsaved: 0 };
   const leftAlone = new Map<string, number>();
-  for await (const result of queue.apply(action, filter)) {
+  for await (const result of queue.apply(action, filter, { by: callerOf(io) })) {
     missing.delete(result.id);
     progress.step();
     if (flags.json) out.add(result);
@@ -307,6 +307,12 @@ async function act(
   }
   const code = reportMissing(missing, io);
   return code === EXIT.ok && totals.inFlight > 0 ? EXIT.tryAgain : code;
+}
+
+/** Who runs this, for the log: the account, and whose it was before sudo. */
+function callerOf({ env }: Io): string {
+  const before = env.get("SUDO_USER");
+  return `mailapp queue, uid ${Deno.uid()}${before === undefined ? "" : `, ${before.slice(0, 32)} by sudo`}`;
 }
 
 function reportMissing(missing: ReadonlySet<string>, io: Io): ExitCode {

@@ -160,7 +160,7 @@ export class ControlServer implements AsyncDisposable {
       case "list":
         return yield* operator.list(request.filter);
       case "apply":
-        return yield* operator.apply(request.action, request.filter);
+        return yield* operator.apply(request.action, request.filter, request);
       case "domain": {
         const hosts = request.hosts.flatMap((host) => {
           const resting = scheduler.inspectHost(host);

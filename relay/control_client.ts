@@ -16,7 +16,7 @@ import {
   type RouteAnswer,
   shortPath,
 } from "./control_protocol.ts";
-import type { ActionResult, OperatorAction, QueueView } from "./operator.ts";
+import type { ActionOptions, ActionResult, OperatorAction, QueueView } from "./operator.ts";
 import type { QueueFilter } from "./queue_filter.ts";
 
 // Ids are 32 characters at most, but users may type anything.
@@ -54,9 +54,18 @@ export class ControlClient {
     for (const part of inParts(filter)) yield* this.#ask<QueueView>({ command: "list", filter: part });
   }
 
-  async *apply(action: OperatorAction, filter: QueueFilter): AsyncGenerator<ActionResult, void, void> {
+  async *apply(
+    action: OperatorAction,
+    filter: QueueFilter,
+    { by }: ActionOptions = {},
+  ): AsyncGenerator<ActionResult, void, void> {
     for (const part of inParts(filter)) {
-      yield* this.#ask<ActionResult>({ command: "apply", action, filter: part });
+      yield* this.#ask<ActionResult>({
+        command: "apply",
+        action,
+        filter: part,
+        ...(by !== undefined && { by }),
+      });
     }
   }
 

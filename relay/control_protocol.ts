@@ -16,6 +16,8 @@ import { parseFilter, type QueueFilter } from "./queue_filter.ts";
 import type { DomainStatus } from "./scheduler.ts";
 
 const VERSION = 1;
+/** Longest name of who asks, in characters. */
+const MAX_NAME = 200;
 const WRITE_TIMEOUT = 60_000;
 const BATCH = 64 * 1024;
 
@@ -50,7 +52,13 @@ export interface RouteAnswer {
 /** What a client may ask. */
 export type Request =
   | { readonly command: "list"; readonly filter: QueueFilter }
-  | { readonly command: "apply"; readonly action: OperatorAction; readonly filter: QueueFilter }
+  | {
+    readonly command: "apply";
+    readonly action: OperatorAction;
+    readonly filter: QueueFilter;
+    /** Who asks, for the log; an earlier server does not read it. */
+    readonly by?: string;
+  }
   | { readonly command: "domain"; readonly domain: string; readonly hosts: readonly HostQuestion[] }
   | { readonly command: "route"; readonly domain: string };
 
@@ -89,7 +97,11 @@ export function parseRequest(line: string): Request | string {
     case "apply": {
       const action = OPERATOR_ACTIONS.find((action) => action === value.action);
       if (action === undefined) return "unknown action";
-      return filter === undefined ? "bad selection" : { command: "apply", action, filter };
+      if (filter === undefined) return "bad selection";
+      const { by } = value;
+      if (by === undefined) return { command: "apply", action, filter };
+      if (typeof by !== "string" || by.length > MAX_NAME) return "bad name";
+      return { command: "apply", action, filter, by };
     }
     case "domain": {
       const { domain, hosts } = value;

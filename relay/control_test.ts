@@ -45,7 +45,7 @@ async function withServer(
       queue,
       entries: scheduler.entries,
       clock,
-      logger: silentLogger,
+      logger,
       change: (opened) => scheduler.change(opened),
     });
     const path = join(directory, below, "control.sock");
@@ -130,6 +130,20 @@ Deno.test("ControlClient lists and manages what the server has", async () => {
   });
 });
 
+Deno.test("ControlClient.apply() has the log say who asked", async () => {
+  const logger = new RecordingLog();
+  await withServer(async ({ path, queue }) => {
+    const { id } = await queue.put(["u@a.test"]);
+    const control = await client(path);
+    await Array.fromAsync(control.apply("hold", { ids: [id] }, { by: "ann at the dashboard" }));
+    await Array.fromAsync(control.apply("release", { ids: [id] }));
+  }, { logger });
+  assert.deepEqual(
+    [...logger.named("operator.hold"), ...logger.named("operator.release")].map(({ fields }) => fields["by"]),
+    ["ann at the dashboard", undefined],
+  );
+});
+
 Deno.test("ControlClient.list() takes an answer of thousands of entries", async () => {
   await withServer(async ({ path, queue }) => {
     for (let i = 0; i < 3000; i++) await queue.put([`user${i}ü@a.test`]);
@@ -185,6 +199,7 @@ Deno.test("ControlServer refuses what it does not understand, in words", async (
       ['{"mailapp":1,"command":"dance"}\n', "unknown command"],
       ['{"mailapp":1,"command":"apply","action":"eat","selection":{}}\n', "unknown action"],
       ['{"mailapp":1,"command":"list","selection":{"id":1}}\n', "bad selection"],
+      ['{"mailapp":1,"command":"apply","action":"hold","selection":{},"by":1}\n', "bad name"],
       ['{"mailapp":1,"command":"domain","domain":"a.test","hosts":[{}]}\n', "bad domain"],
       ["", "no request"],
     ];

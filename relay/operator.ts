@@ -52,6 +52,12 @@ export interface ActionResult {
   readonly unsaved?: true;
 }
 
+/** About an action. */
+export interface ActionOptions {
+  /** Who asks for it, for the log. */
+  readonly by?: string | undefined;
+}
+
 /** What a {@linkcode QueueOperator} needs. */
 export interface QueueOperatorOptions {
   /** The queue. */
@@ -101,12 +107,16 @@ export class QueueOperator {
    * Does something with the selected messages, durable when each result comes.
    * @throws what the queue throws, when it cannot store
    */
-  async *apply(action: OperatorAction, filter: QueueFilter): AsyncGenerator<ActionResult, void, void> {
+  async *apply(
+    action: OperatorAction,
+    filter: QueueFilter,
+    { by }: ActionOptions = {},
+  ): AsyncGenerator<ActionResult, void, void> {
     if (action === "retry" || action === "release") this.#options.clearHostBackoff?.();
     const running: Promise<ActionResult>[] = [];
     try {
       for await (const opened of this.#select(filter)) {
-        const result = this.#act(action, { opened, filter }).finally(() => opened[Symbol.dispose]());
+        const result = this.#act(action, { opened, filter, by }).finally(() => opened[Symbol.dispose]());
         // It is looked at in its turn.
         result.catch(() => {});
         running.push(result);
@@ -141,7 +151,7 @@ export class QueueOperator {
 
   async #act(
     action: OperatorAction,
-    { opened, filter }: { opened: OpenEntry; filter: QueueFilter },
+    { opened, filter, by }: ActionOptions & { readonly opened: OpenEntry; readonly filter: QueueFilter },
   ): Promise<ActionResult> {
     const { clock, logger } = this.#options;
     const { entry, inFlight } = opened;
@@ -166,7 +176,7 @@ export class QueueOperator {
     }
     if (changed.length > 0) {
       const addresses = changed.map(({ address }) => address);
-      logger.info(`operator.${action}`, { id, recipients: addresses });
+      logger.info(`operator.${action}`, { id, recipients: addresses, by });
       stored = await this.#options.change(opened);
     }
     return {

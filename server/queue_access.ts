@@ -67,7 +67,7 @@ async function findQueue(config: Config, io: Io): Promise<QueueAccess> {
       running: true,
       maildrop,
       list: (filter) => answers(client.list(filter)),
-      apply: (action, filter) => answers(client.apply(action, filter)),
+      apply: (action, filter, options) => answers(client.apply(action, filter, options)),
       [Symbol.asyncDispose]: () => Promise.resolve(),
     };
   }
@@ -171,7 +171,7 @@ async function openDirectly(config: Config, io: Io): Promise<QueueAccess> {
     running: false,
     maildrop: maildropDirectory(config.dataDir),
     list: (filter) => operator.list(filter),
-    apply: (action, filter) => operator.apply(action, filter),
+    apply: (action, filter, options) => operator.apply(action, filter, options),
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
 }

@@ -172,8 +172,8 @@ export const SENDING_EVENTS: EventGroup = {
     [
       "operator.*",
       "info",
-      "`id`, `recipients`",
-      "`mailapp queue` did this: `retry`, `hold`, `release`, `bounce`, `remove`",
+      "`id`, `recipients`, `by`",
+      "`mailapp queue` or the dashboard did this, and who asked for it: `retry`, `hold`, `release`, `bounce`, `remove`",
     ],
     [
       "queue.store_failed",
