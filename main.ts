@@ -6,6 +6,7 @@
  */
 import { confine, isConfined, serveConfined } from "./server/confinement.ts";
 import { EXIT } from "./server/exit_codes.ts";
+import type { ConfinedName } from "./server/server_start.ts";
 import { OutputClosedError } from "./server/io.ts";
 import { writeAllSync } from "./base/write_all.ts";
 
@@ -33,7 +34,9 @@ async function isCalledSendmail(): Promise<boolean> {
 
 if (isConfined()) {
   const { loadServer, loadHelper } = await import("./server/servers.ts");
-  await serveConfined({ server: loadServer, helper: loadHelper }, { err, entry: import.meta.url });
+  const load = async (name: ConfinedName) =>
+    name === "dashboard" ? (await import("./cli/dashboard/thread.ts")).runDashboard : await loadServer(name);
+  await serveConfined({ server: load, helper: loadHelper }, { err, entry: import.meta.url });
 } else {
   const { run } = await import("./cli/command_line/run.ts");
   let code: number;

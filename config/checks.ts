@@ -6,6 +6,7 @@
 import { isIP } from "node:net";
 import type {
   AlertsConfig,
+  DashboardConfig,
   DkimConfig,
   DnsConfig,
   LogConfig,
@@ -55,6 +56,8 @@ export interface Sections {
   readonly alerts: AlertsConfig | undefined;
   /** `[metrics]` */
   readonly metrics: MetricsConfig | undefined;
+  /** `[dashboard]` */
+  readonly dashboard: Omit<DashboardConfig, "installed"> | undefined;
 }
 
 /**

@@ -39,6 +39,8 @@ export interface Config {
   readonly alerts: AlertsConfig;
   /** Where each server shows its metrics. */
   readonly metrics: MetricsConfig;
+  /** The page in the browser. */
+  readonly dashboard: DashboardConfig;
   /** The signing keys of each domain, one to four; each signs every message. */
   readonly dkim: Readonly<Record<string, readonly DkimConfig[]>>;
   /** Warnings, for the log and for check-config. */
@@ -343,6 +345,18 @@ export interface MetricsConfig {
   readonly servePolicy?: EndpointConfig;
   /** A file whose first line is the token that every request must have. */
   readonly tokenFile?: string;
+}
+
+/** `[dashboard]`. */
+export interface DashboardConfig {
+  /** Whether the table is there: then `install` writes a unit. */
+  readonly installed: boolean;
+  /** Where it listens. */
+  readonly listen: EndpointConfig;
+  /** A file with the tokens, one a line; absent: one is made in the data directory. */
+  readonly tokenFile?: string;
+  /** Names by which a proxy is asked for the page, in lower case. */
+  readonly hosts: readonly string[];
 }
 
 /** An address and port to listen on. */

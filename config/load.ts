@@ -95,12 +95,13 @@ export function parseConfig(text: string, options: LoadOptions & { readonly file
   warnings.push(...together.warnings.map((finding) => formatIssue(toIssue(finding, text), file)));
 
   const { log, tls, dns, mailboxes, dkim, "serve-in": serveIn, "serve-out": serveOut } = sections;
-  const { "serve-submit": serveSubmit, "serve-policy": servePolicy, mta_sts: mtaSts, metrics, alerts } =
-    sections;
+  const { "serve-submit": serveSubmit, "serve-policy": servePolicy, mta_sts: mtaSts } = sections;
+  const { metrics, dashboard, alerts } = sections;
   if (
     findings.length > 0 || hostname === undefined || dataDir === undefined || log === undefined ||
     tls === undefined || dns === undefined || mailboxes === undefined || dkim === undefined ||
-    metrics === undefined || alerts === undefined || serveIn === undefined || serveOut === undefined
+    metrics === undefined || dashboard === undefined || alerts === undefined || serveIn === undefined ||
+    serveOut === undefined
   ) {
     throw new ConfigError(file, findings.map((finding) => toIssue(finding, text)));
   }
@@ -119,6 +120,7 @@ export function parseConfig(text: string, options: LoadOptions & { readonly file
     ...(mtaSts && { mtaSts }),
     dkim,
     metrics,
+    dashboard: { ...dashboard, installed: raw["dashboard"] !== undefined },
     alerts,
     warnings,
   });
@@ -147,6 +149,7 @@ function readSections(
       : read(tables.mta_sts, "mta_sts", raw["mta_sts"] ?? {}),
     dkim: read(tables.dkim, "dkim", raw["dkim"] ?? {}),
     metrics: read(tables.metrics, "metrics", raw["metrics"] ?? {}),
+    dashboard: read(tables.dashboard, "dashboard", raw["dashboard"] ?? {}),
     alerts: read(tables.alerts, "alerts", raw["alerts"] ?? {}),
   };
 }

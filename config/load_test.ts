@@ -138,6 +138,11 @@ serve_submit = "127.0.0.1:9467"
 serve_policy = "127.0.0.1:9468"
 token_file = "/etc/mailapp/metrics.token"
 
+[dashboard]
+listen = "127.0.0.1:8025"
+token_file = "/etc/mailapp/dashboard.tokens"
+hosts = ["Mail.example.com"]
+
 [alerts]
 webhook = "https://ntfy.example.com/topic"
 template = "json"
@@ -256,6 +261,12 @@ Deno.test("parseConfig() takes every key of the contract", () => {
       servePolicy: { address: "127.0.0.1", port: 9468 },
       tokenFile: "/etc/mailapp/metrics.token",
     },
+    dashboard: {
+      installed: true,
+      listen: { address: "127.0.0.1", port: 8025 },
+      tokenFile: "/etc/mailapp/dashboard.tokens",
+      hosts: ["mail.example.com"],
+    },
     alerts: {
       webhook: {
         url: "https://ntfy.example.com/topic",
@@ -298,6 +309,16 @@ Deno.test("config.example.toml has exactly the defaults, and every key of the co
     const { [key]: commented } = parseConfig(table.replaceAll(/^# /gm, ""), { systemHostname });
     assert.ok(commented, name);
     assert.deepEqual(commented, parseConfig(`[${name}]`, { systemHostname })[key]);
+  }
+});
+
+Deno.test("parseConfig() lets the dashboard listen beyond loopback with tokens only", () => {
+  const { dashboard } = parse("");
+  assert.deepEqual(dashboard, { installed: false, listen: { address: "127.0.0.1", port: 8025 }, hosts: [] });
+  for (const address of ["0.0.0.0:8025", "192.0.2.1:8025", "[::]:8025"]) {
+    assert.throws(() => parse(`[dashboard]\nlisten = "${address}"`), /dashboard\.listen/, address);
+    const listen = `[dashboard]\nlisten = "${address}"\ntoken_file = "/t"`;
+    assert.equal(parse(listen).dashboard.installed, true);
   }
 });
 

@@ -4,19 +4,12 @@
  * @module
  */
 import type { EndpointConfig, MetricsConfig } from "./config.ts";
-import { isLoopback, parseIp, parsePort, splitHostPort } from "./names.ts";
+import { isLoopback, parseEndpoint } from "./names.ts";
 import { pathOrEmpty, table, value } from "./values.ts";
 
 const endpointOrEmpty = value(
   'an IP address and port, such as "127.0.0.1:9465", or "" for none',
-  (input): EndpointConfig | "" | undefined => {
-    if (input === "") return "";
-    if (typeof input !== "string") return undefined;
-    const { host, port: text } = splitHostPort(input);
-    const address = parseIp(host);
-    const port = parsePort(text);
-    return address === undefined || port === undefined ? undefined : { address, port };
-  },
+  (input): EndpointConfig | "" | undefined => input === "" ? "" : parseEndpoint(input),
 );
 
 /** The table. */

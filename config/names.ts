@@ -57,6 +57,15 @@ export function splitHostPort(text: string): { host: string; port?: number } {
   return port === undefined ? { host } : { host, port: Number(port) };
 }
 
+/** An IP address and a port; `undefined` when it is none. */
+export function parseEndpoint(value: unknown): { address: string; port: number } | undefined {
+  if (typeof value !== "string") return undefined;
+  const { host, port: text } = splitHostPort(value);
+  const address = parseIp(host);
+  const port = parsePort(text);
+  return address === undefined || port === undefined ? undefined : { address, port };
+}
+
 /**
  * A local-part or a whole address, its domain as `parseDomain` gives it; `undefined` when it is none.
  * Checks only the form; its meaning is for the mailboxes.

@@ -16,6 +16,7 @@ import type {
   TlsConfig,
 } from "./config.ts";
 import { alerts } from "./alerts.ts";
+import { dashboard } from "./dashboard.ts";
 import { ADDRESS_FAMILIES } from "../net/address_family.ts";
 import { acme } from "./acme.ts";
 import { mailChecks } from "./mail_checks.ts";
@@ -366,5 +367,6 @@ export const tables = {
   mta_sts: mtaSts,
   dkim,
   metrics,
+  dashboard,
   alerts,
 };

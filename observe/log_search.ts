@@ -53,7 +53,7 @@ export async function* searchLog(
 }
 
 /** The lines at these positions, each once, in their order. */
-function linesAt(piece: string, places: Iterable<number>): string[] {
+export function linesAt(piece: string, places: Iterable<number>): string[] {
   const starts = new Set<number>();
   for (const place of places) starts.add(piece.lastIndexOf("\n", place - 1) + 1);
   return [...starts].sort((one, other) => one - other).map((start) => {

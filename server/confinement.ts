@@ -14,7 +14,7 @@ import { reportFailure } from "./failure.ts";
 import type { Io } from "./io.ts";
 import { LAUNCHER, launcherGrants, runLauncher } from "./launcher.ts";
 import { NetworkFiles, type NetworkTexts, ToldNetwork } from "./network_files.ts";
-import type { RunServer, ServerName, ServerStart } from "./server_start.ts";
+import type { ConfinedName, RunServer, ServerStart } from "./server_start.ts";
 import { relayedSignals, type ServerSignals } from "./signals.ts";
 import {
   type FromLauncher,
@@ -126,7 +126,7 @@ export function isConfined(): boolean {
 /** What the threads of the program load, by name. */
 export interface ThreadModules {
   /** A server. */
-  server(name: ServerName): Promise<RunServer>;
+  server(name: ConfinedName): Promise<RunServer>;
   /** A helper thread that a server starts; `undefined` for the name of a server. Absent: there are none. */
   helper?(name: string): Promise<RunHelper | undefined>;
 }
@@ -144,7 +144,7 @@ export async function serveConfined(
   const scope = globalThis as unknown as ThreadScope<ToLauncher, FromServer>;
   const help = await load.helper?.(scope.name);
   if (help !== undefined) return help(globalThis);
-  const run = await load.server(scope.name as ServerName);
+  const run = await load.server(scope.name as ConfinedName);
   const network = new ToldNetwork();
   const { signals, stop, force, reload } = relayedSignals();
   let follow: Parameters<Parameters<RunServer>[1]["onAddresses"]>[0] = () => {};

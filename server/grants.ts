@@ -7,7 +7,7 @@ import type { Config, EndpointConfig } from "../config/config.ts";
 import { showEndpoint } from "../net/listen.ts";
 import type { ServerName } from "./server_start.ts";
 
-/** What a thread may touch. Programs, libraries, environment and imports are never granted. */
+/** What a thread may touch. Libraries, environment and imports are never granted. */
 export interface Grants {
   /** `true`: every address; else addresses with ports, to listen on and to connect to. */
   readonly net: true | readonly string[];
@@ -17,6 +17,8 @@ export interface Grants {
   readonly write: readonly string[];
   /** System information, by Deno's names. */
   readonly sys: readonly string[];
+  /** Programs that it may run; absent: none. No server has any. */
+  readonly run?: readonly string[];
 }
 
 /** The file that `users = "system"` reads. */

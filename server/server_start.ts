@@ -13,10 +13,13 @@ import type { ServerSignals } from "./signals.ts";
 /** The servers. */
 export type ServerName = "serve-in" | "serve-out" | "serve-submit" | "serve-policy";
 
+/** What runs confined in a thread: a server, or the dashboard. */
+export type ConfinedName = ServerName | "dashboard";
+
 /** The start data of a server. */
 export interface ServerStart {
   /** Which one. */
-  readonly server: ServerName;
+  readonly server: ConfinedName;
   /** Its systemd unit. */
   readonly unit: string;
   /** The configuration as read at the start. */

@@ -32,6 +32,7 @@ export const SUBCOMMANDS: Readonly<Record<string, () => Promise<RegisterSubcomma
   "queue": async () => (await import("../queue.ts")).registerQueue,
   "trace": async () => (await import("../trace/trace.ts")).registerTrace,
   "status": async () => (await import("../status/status.ts")).registerStatus,
+  "dashboard": async () => (await import("../dashboard/dashboard.ts")).registerDashboard,
   "alert": async () => (await import("../alert.ts")).registerAlert,
   "explain": async () => (await import("../explain/explain.ts")).registerExplain,
   "account": async () => (await import("../account/account.ts")).registerAccount,

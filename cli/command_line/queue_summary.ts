@@ -4,7 +4,7 @@
  * @module
  */
 import type { QueueView } from "../../relay/operator.ts";
-import { isOpen } from "../../relay/queue_entry.ts";
+import { isOpen, type QueueRecipient } from "../../relay/queue_entry.ts";
 import { type QueueFilter, selects } from "../../relay/queue_filter.ts";
 import { count, printable, showDuration } from "./terminal.ts";
 
@@ -55,8 +55,7 @@ export class QueueSummary {
     const seen = new Set<string>();
     for (const recipient of entry.recipients) {
       if (!isOpen(recipient) || !selects(filter, recipient)) continue;
-      const { reply, error } = recipient.attempts.at(-1) ?? {};
-      const reason = recipient.status === "held" ? "held" : reasonOf(reply ?? error ?? UNTRIED);
+      const reason = reasonFor(recipient);
       const name = this.#grouping === "domain"
         ? recipient.domain
         : this.#grouping === "reason"
@@ -87,6 +86,12 @@ export class QueueSummary {
       return { name, ...group, ...(reason !== undefined && reason !== UNTRIED && { reason }) };
     }).sort((one, other) => other.messages - one.messages || (one.name < other.name ? -1 : 1));
   }
+}
+
+/** Why an open recipient is still in the queue: the group that its message counts in. */
+export function reasonFor({ status, attempts }: QueueRecipient): string {
+  const { reply, error } = attempts.at(-1) ?? {};
+  return status === "held" ? "held" : reasonOf(reply ?? error ?? UNTRIED);
 }
 
 /** Longest reason that is shown, in characters. */

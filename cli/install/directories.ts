@@ -25,7 +25,10 @@ export async function makeDirectories(mailRoot: string, installation: Installati
   const make = async (path: string, options: { readonly mode: number; readonly known?: readonly string[] }) =>
     io.out(`${prefix}${path}: ${await makeDirectory(prefix + path, { ...options, account })}\n`);
   await make(config.dataDir, { mode: DATA_MODE, known: KNOWN_DATA });
-  await makeDataDirectories(prefix + config.dataDir, account);
+  await makeDataDirectories(prefix + config.dataDir, {
+    account,
+    dashboard: config.dashboard.installed,
+  });
   for (const path of await mailDirectories(mailRoot, installation)) await make(path, { mode: 0o2770 });
   if (config.log.file === undefined) return;
   const logDirectory = dirname(config.log.file);
@@ -47,6 +50,7 @@ const KNOWN_DATA = [
   "control.sock",
   "trouble.json",
   "mta-sts.json",
+  "dashboard",
 ];
 
 /** Creates a directory, or hands over one that root has prepared; returns what it did, in words. */
@@ -81,9 +85,13 @@ async function makeDirectory(
 }
 
 /** The directories that units hide from other servers; a unit can hide only what exists when it starts. */
-async function makeDataDirectories(dataDir: string, account: Account | undefined): Promise<void> {
+async function makeDataDirectories(
+  dataDir: string,
+  { account, dashboard }: { readonly account: Account | undefined; readonly dashboard: boolean },
+): Promise<void> {
   if (account !== undefined && (await Deno.lstat(dataDir)).uid !== account.uid) return;
-  for (const room of [ACCOUNTS_DIRECTORY, "dkim", "incoming", "spool", "submit"]) {
+  const own = dashboard ? ["dashboard"] : [];
+  for (const room of [ACCOUNTS_DIRECTORY, "dkim", "incoming", "spool", "submit", ...own]) {
     const path = join(dataDir, room);
     try {
       await Deno.mkdir(path, { mode: 0o700 });

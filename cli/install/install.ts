@@ -22,6 +22,7 @@ import {
   unitNames,
 } from "./installation.ts";
 import { writeInstalled } from "./installed_files.ts";
+import { DASHBOARD_UNIT } from "./dashboard_unit.ts";
 import { certbotHookPath, certbotLineage, type InstalledFile, installedFiles } from "./units.ts";
 
 interface Flags {
@@ -149,7 +150,10 @@ async function finishInstall({ config, io }: Installation): Promise<void> {
 
 async function nextSteps({ config, prefix }: Installation): Promise<string> {
   const units = await unitNames(config);
-  const timers = config.tls.acme === undefined ? [] : ["mailapp-certificate.timer"];
+  const timers = [
+    ...(config.tls.acme === undefined ? [] : ["mailapp-certificate.timer"]),
+    ...(config.dashboard.installed ? [`${DASHBOARD_UNIT}.service`] : []),
+  ];
   const servers = units.join(" ");
   const named = configArgument(config.file);
   const link = `ln -s ${EXECUTABLE} ${prefix}/usr/sbin/sendmail`;

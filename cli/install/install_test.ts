@@ -42,6 +42,27 @@ function settings(unit: string | undefined): Record<string, string> {
   );
 }
 
+Deno.test("installedFiles() has a unit for the dashboard where its table is there, which hides its token from servers", async () => {
+  const path = "/etc/systemd/system/mailapp-dashboard.service";
+  assert.equal((await files()).get(path), undefined);
+  const all = await files(`${CONFIG}[dashboard]\n`);
+  const unit = settings(all.get(path)?.text);
+  assert.equal(unit["ExecStart"], "/usr/local/bin/mailapp dashboard --config /etc/mailapp/config.toml");
+  assert.equal(unit["ReadWritePaths"], "/var/lib/mailapp/dashboard /var/log/mailapp");
+  assert.equal(unit["SupplementaryGroups"], undefined);
+  for (const hidden of ["spool", "dkim", "tls", "accounts"]) {
+    assert.match(unit["InaccessiblePaths"] ?? "", new RegExp(`-/var/lib/mailapp/${hidden}(?: |$)`));
+  }
+  for (const server of ["in", "out"]) {
+    const { InaccessiblePaths: paths } = settings(
+      all.get(`/etc/systemd/system/mailapp-${server}.service`)?.text,
+    );
+    assert.match(paths ?? "", / -\/var\/lib\/mailapp\/dashboard$/);
+  }
+  const journal = await files(`${CONFIG.replace(/^\[log\]\nfile = .*\n/m, "")}[dashboard]\n`);
+  assert.equal(settings(journal.get(path)?.text)["SupplementaryGroups"], "systemd-journal");
+});
+
 Deno.test("installedFiles() lets each server write where its part is, and see nothing of the other's", async () => {
   const all = await files();
   const serveIn = settings(all.get("/etc/systemd/system/mailapp-in.service")?.text);

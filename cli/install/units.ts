@@ -6,11 +6,12 @@
  */
 import { dirname, join } from "@std/path";
 import type { Config } from "../../config/config.ts";
-import { isWithin } from "../../server/grants.ts";
 import type { Server } from "../../server/server.ts";
 import { allServers } from "../../server/servers.ts";
 import { SERVICE_ACCOUNT } from "../command_line/service_account.ts";
 import { shellWord } from "../../base/shell_word.ts";
+import { DASHBOARD_UNIT, dashboardUnit } from "./dashboard_unit.ts";
+import { isInHome, word } from "./unit_words.ts";
 
 /** A file that belongs to the installation. */
 export interface InstalledFile {
@@ -46,6 +47,9 @@ export async function installedFiles(config: Config, options: UnitOptions): Prom
       plain(join(SYSTEMD, "mailapp-certificate.service"), renewalService(config, options)),
       plain(join(SYSTEMD, "mailapp-certificate.timer"), RENEWAL_TIMER),
     ]),
+    ...(config.dashboard.installed
+      ? [plain(join(SYSTEMD, `${DASHBOARD_UNIT}.service`), dashboardUnit(config, options))]
+      : []),
     plain("/etc/sysusers.d/mailapp.conf", sysusers(config)),
     ...(hasAlerts(config)
       ? [plain(join(SYSTEMD, "mailapp-alert@.service"), alertUnit(config, options))]
@@ -82,7 +86,10 @@ function unit(config: Config, parts: UnitParts): string {
   const addresses = [{ address: "127.0.0.1", tentative: false }];
   const ports = server.endpoints(config, { hasCertificate: true, addresses }).map(({ port }) => port);
   const others = parts.servers.filter((other) => other !== server).map(({ unit }) => `${unit.name}.service`);
-  const hidden = server.unit.hidden(config, { mailRoot });
+  const hidden = [
+    ...server.unit.hidden(config, { mailRoot }),
+    ...(config.dashboard.installed ? [join(config.dataDir, "dashboard")] : []),
+  ];
   const writable = [
     ...server.unit.writable(config, { mailRoot }),
     ...(config.log.file === undefined ? [] : [dirname(config.log.file)]),
@@ -245,17 +252,6 @@ ProtectSystem=strict
 ProtectHome=yes
 PrivateTmp=yes
 `;
-}
-
-/** A word of a unit file: systemd's specifiers and quotes are taken literally, and what is `doubled` too. */
-function word(text: string, doubled: readonly string[] = []): string {
-  let escaped = text.replace(/[\\"]/g, "\\$&").replaceAll("%", "%%");
-  for (const char of doubled) escaped = escaped.replaceAll(char, () => char + char);
-  return /^[\w./@%+:$-]+$/.test(text) ? escaped : `"${escaped}"`;
-}
-
-function isInHome(path: string): boolean {
-  return ["/home", "/root", "/run/user"].some((home) => isWithin(path, home));
 }
 
 function sysusers({ dataDir }: Config): string {

@@ -96,7 +96,7 @@ const EVENTS: Readonly<Record<string, keyof Figures>> = {
 };
 
 /** For each kind with a reply or an error that is worth counting, where. */
-const REASONS: Partial<Record<keyof Figures, "refusals" | "deferrals">> = {
+export const REASONS: Partial<Record<keyof Figures, "refusals" | "deferrals">> = {
   refused: "refusals",
   deferred: "deferrals",
   failed: "deferrals",
@@ -134,9 +134,14 @@ export async function readFigures(
   const started = new Map<string, number>();
   for await (const event of searchLog(sources, { find: findEvents, range: { since, until: now } })) {
     const hour = hours[Math.floor((event.time - since) / HOUR)]?.figures;
-    if (hour === undefined || isCountedElsewhere(event, isOwnAddress)) continue;
-    countEvent(event, { hour, refusals, deferrals, started });
+    if (hour === undefined) continue;
     countPolicy(event, policies);
+    if (event.event === "server.ready") started.set(textsOf(event.fields["server"]).join(), event.time);
+    const kind = figureOf(event, { isOwnAddress });
+    if (kind === undefined) continue;
+    hour[kind]++;
+    const reasons = REASONS[kind];
+    if (reasons !== undefined) addReason(reasons === "refusals" ? refusals : deferrals, reasonIn(event));
   }
   return {
     hours,
@@ -166,29 +171,23 @@ function isCountedElsewhere(
     (server !== undefined || addressScope(peer) !== "loopback");
 }
 
-function countEvent(
-  { event, fields, time }: LoggedEvent,
-  { hour, refusals, deferrals, started }: {
-    readonly hour: Figures;
-    readonly refusals: Map<string, number>;
-    readonly deferrals: Map<string, number>;
-    readonly started: Map<string, number>;
-  },
-): void {
-  if (event === "server.ready") {
-    started.set(textsOf(fields["server"]).join(), time);
-  } else if (event === "message.accepted") {
-    // serve-submit hands it to serve-out, which says so too.
-    if (fields["queue_id"] !== undefined) return;
-    hour[isReceivedId(textsOf(fields["id"]).join()) ? "stored" : "submitted"]++;
-  } else {
-    const kind = EVENTS[event];
-    if (kind === undefined) return;
-    hour[kind]++;
-    const words = textsOf(fields["reply"]).join() || textsOf(fields["error"]).join();
-    const reasons = REASONS[kind];
-    if (reasons !== undefined) addReason(reasons === "refusals" ? refusals : deferrals, words);
+/** Which figure an event counts in; `undefined`: none, or it is counted elsewhere. */
+export function figureOf(
+  logged: LoggedEvent,
+  { isOwnAddress }: Pick<FiguresOptions, "isOwnAddress">,
+): keyof Figures | undefined {
+  const { event, fields } = logged;
+  if (event !== "message.accepted") {
+    return isCountedElsewhere(logged, isOwnAddress) ? undefined : EVENTS[event];
   }
+  // serve-submit hands it to serve-out, which says so too.
+  if (fields["queue_id"] !== undefined) return undefined;
+  return isReceivedId(textsOf(fields["id"]).join()) ? "stored" : "submitted";
+}
+
+/** What was said in an event, without what differs from message to message; empty if nothing was. */
+export function reasonIn({ fields }: LoggedEvent): string {
+  return reasonOf(textsOf(fields["reply"]).join() || textsOf(fields["error"]).join());
 }
 
 function countPolicy({ event, fields }: LoggedEvent, policies: Map<string, PolicyFigures>): void {
@@ -200,8 +199,7 @@ function countPolicy({ event, fields }: LoggedEvent, policies: Map<string, Polic
   policies.set(policy, figures);
 }
 
-function addReason(reasons: Map<string, number>, words: string): void {
-  const reason = reasonOf(words);
+function addReason(reasons: Map<string, number>, reason: string): void {
   if (reason !== "" && (reasons.has(reason) || reasons.size < MAX_REASONS)) {
     reasons.set(reason, (reasons.get(reason) ?? 0) + 1);
   }

@@ -99,6 +99,32 @@ export const PROCESS_EVENTS: EventGroup = {
       "`[metrics]`: Prometheus can ask there for what the server counts",
     ],
     [
+      "dashboard.ready",
+      "info",
+      "`address`, `port`",
+      "`mailapp dashboard` serves its page there",
+    ],
+    ["dashboard.login", "info", "`peer`, `who`", "somebody has logged in with the token of that name"],
+    [
+      "dashboard.login_refused",
+      "warn",
+      "`peer`, `reason`",
+      "a token was wrong; `too many`: after ten wrong ones none is looked at for a minute",
+    ],
+    [
+      "dashboard.refused",
+      "warn",
+      "`peer`, `reason`, `host`, `origin`",
+      "a request was refused: `host`, the page was asked for by a name that is not its own, as after DNS rebinding; `origin`, a form came from another page",
+    ],
+    [
+      "dashboard.action",
+      "info",
+      "`who`, `peer`, `action`, `what`",
+      "somebody has something done with the queue; `operator.*` of serve-out says what came of it",
+    ],
+    ["dashboard.failed", "error", "`error`", "a page could not be made, or the port is taken"],
+    [
       "server.stopping",
       "info",
       "`signal`, `connections`",

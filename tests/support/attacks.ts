@@ -38,6 +38,10 @@ export function attemptsAgainst(
       writable: join(dataDir, "submit"),
       onesOwn: { ...attemptsOnNetwork(), ...attemptsOnQueue(dataDir), ...onMail, ...onKeys },
     },
+    "dashboard": {
+      writable: dataDir,
+      onesOwn: { ...attemptsOnNetwork(), ...attemptsOnQueue(dataDir), ...onMail, ...onKeys },
+    },
     "serve-policy": {
       writable: dataDir,
       onesOwn: {

@@ -14,12 +14,12 @@ const TURNS = 10_000;
  * @param step what each turn does, such as to let time pass on a clock of the test; default: it waits a millisecond
  */
 export async function until(
-  holds: () => boolean,
+  holds: () => boolean | Promise<boolean>,
   what: string,
   step: () => Promise<unknown> = () => new Promise((resolve) => setTimeout(resolve, 1)),
 ): Promise<void> {
   for (let turn = 0; turn < TURNS; turn++) {
-    if (holds()) return;
+    if (await holds()) return;
     await step();
   }
   assert.fail(`waited in vain for ${what}`);

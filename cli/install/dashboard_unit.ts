@@ -1,0 +1,71 @@
+/**
+ * The systemd unit of `mailapp dashboard`.
+ *
+ * @module
+ */
+import { dirname, join } from "@std/path";
+import type { Config } from "../../config/config.ts";
+import { isWithin } from "../../server/grants.ts";
+import { SERVICE_ACCOUNT } from "../command_line/service_account.ts";
+import { isInHome, word } from "./unit_words.ts";
+import type { UnitOptions } from "./units.ts";
+
+/** The unit of the dashboard, without `.service`. */
+export const DASHBOARD_UNIT = "mailapp-dashboard";
+
+/** The unit: its own directory and the log are all that it may write to. */
+export function dashboardUnit(config: Config, { executable, mailRoot }: UnitOptions): string {
+  const { dataDir, file, log } = config;
+  const command = [executable, "dashboard", ...(file === undefined ? [] : ["--config", file])];
+  const hidden = [
+    ...["spool", "dkim", "tls", "maildrop", "accounts", "acme"].map((name) => join(dataDir, name)),
+    ...(isWithin(dataDir, mailRoot) || isWithin(file ?? "", mailRoot) ? [] : [mailRoot]),
+  ];
+  const writable = [join(dataDir, "dashboard"), ...(log.file === undefined ? [] : [dirname(log.file)])];
+  return `[Unit]
+Description=mailapp: the page in the browser
+After=network.target
+
+[Service]
+Type=exec
+User=${SERVICE_ACCOUNT}
+Group=${SERVICE_ACCOUNT}
+${log.file === undefined ? "# To read the log in the journal.\nSupplementaryGroups=systemd-journal\n" : ""}\
+ExecStart=${command.map((part) => word(part, ["$"])).join(" ")}
+Restart=on-failure
+RestartSec=10
+RestartPreventExitStatus=64 65 66 77 78
+LimitCORE=0
+UMask=0077
+MemoryMax=1G
+
+CapabilityBoundingSet=
+NoNewPrivileges=yes
+ProtectSystem=strict
+ReadWritePaths=${writable.map((path) => word(path)).join(" ")}
+InaccessiblePaths=${hidden.map((path) => word(`-${path}`)).join(" ")}
+ProtectHome=${[...writable, file ?? ""].some(isInHome) ? "read-only" : "yes"}
+PrivateTmp=yes
+PrivateDevices=yes
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectProc=invisible
+KeyringMode=private
+LockPersonality=yes
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @keyring @setuid
+SystemCallErrorNumber=EPERM
+
+[Install]
+WantedBy=multi-user.target
+`;
+}
