@@ -10,20 +10,28 @@ import { runMailapp, RunningMailapp, Workspace } from "./support/mailapp.ts";
 import { newEntry } from "./support/queue_entry.ts";
 import { freePort } from "./support/peers/ports.ts";
 import { run } from "./support/peers/process.ts";
+import { until } from "./support/until.ts";
 
 const HISTORY = 50_000;
 const WAITING = 5_000;
 const HOUR = 3_600_000;
 const MESSAGE = new TextEncoder().encode("Subject: x\r\n\r\nx\r\n");
 
-/** The commands of the page by their headings, without the number. */
-async function questions(): Promise<Map<string, string[]>> {
+/** A question of the page: the commands that answer it, and the page of the dashboard that does. */
+interface Question {
+  readonly commands: readonly string[];
+  readonly path: string;
+}
+
+/** The questions by their headings, without the number. */
+async function questions(): Promise<Map<string, Question>> {
   const text = await Deno.readTextFile(new URL("../docs/guide/operating.md", import.meta.url));
   return new Map(
     text.split(/^## \d+\. /m).slice(1).map((section) => {
       const heading = section.slice(0, section.indexOf("\n"));
       const block = /^```console\n([^]*?)^```$/m.exec(section)?.[1] ?? "";
-      return [heading, block.trim().split("\n")] as const;
+      const path = /^In the dashboard: `([^`]+)`$/m.exec(section)?.[1] ?? "";
+      return [heading, { commands: block.trim().split("\n"), path }] as const;
     }),
   );
 }
@@ -158,16 +166,38 @@ async function writeLog(
   return { stored };
 }
 
+/** Reads pages of the dashboard as text, once it has read the log and the queue. */
+async function lookAt(tokenFile: string, port: number): Promise<(path: string) => Promise<string>> {
+  let token = "";
+  const look = async (path: string) => {
+    token ||= (await Deno.readTextFile(tokenFile)).trim();
+    const headers = { authorization: `Bearer ${token}` };
+    const response = await fetch(`http://127.0.0.1:${port}${path}`, { headers });
+    const html = await response.text();
+    assert.equal(response.status, 200, html);
+    return html.replaceAll(/<[^>]*>/g, " ").replaceAll("&lt;", "<").replaceAll("&gt;", ">")
+      .replaceAll(/\s+/g, " ");
+  };
+  const isReady = async () => {
+    const text = await look("/").catch(() => "still being read");
+    return !text.includes("being read") && text.includes("serve-out up");
+  };
+  await until(isReady, "the dashboard", () => new Promise((resolve) => setTimeout(resolve, 50)));
+  return look;
+}
+
 Deno.test("the twelve questions of docs/guide/operating.md are answered by its commands", async (t) => {
   await using workspace = await Workspace.create();
   await using dns = await FakeDns.start({ "example.com MX": { answers: [] } });
   const logFile = workspace.file("mailapp.log");
+  const dashboardPort = freePort();
   const config = await workspace.configure({
     log: { file: logFile },
     dns: { servers: [dns.server] },
     tls: { self_signed: true },
     "serve-in": { port: freePort() },
     "serve-out": { listen: ["127.0.0.1"], port: freePort(), min_free_space: 0, expire_after: "5d" },
+    dashboard: { listen: `127.0.0.1:${dashboardPort}` },
   });
   const { first, oldest } = await fillQueue(config);
   const maildir = workspace.file("mail", "example.com", "alice");
@@ -221,13 +251,48 @@ Deno.test("the twelve questions of docs/guide/operating.md are answered by its c
       new RegExp(`^in the queue now:\n${first} `, "m"),
     ],
   };
+  const pages: Readonly<Record<string, readonly RegExp[]>> = {
+    "Is it healthy?": [/No problems\./, /serve-in\s+up /, /serve-out\s+up /],
+    "How much mail came in and went out, today and yesterday?": [/today\s+\d+ /, /yesterday\s+[1-9]\d+ /],
+    "What do we refuse, and why?": [/550 5\.1\.1 <…>: no such mailbox here\s+\d{3,} /],
+    "When does the certificate end?": [/serve-in\s+up .*? until \d{4}-\d\d-\d\d /],
+    "What waits in the queue, and for whom?": [
+      /late\.example\s+3 ?000\s+\d+ (?:s|min|h)\s+450 4\.7\.1 <…>: greylisted/,
+      /slow\.example\s+1 ?500 /,
+    ],
+    "Why is mail to late.example late?": [
+      /450 4\.7\.1 <…>: greylisted, ticket …, come back in … ms\s+2 ?700 /,
+      /451 4\.3\.0 queue full\s+300 /,
+    ],
+    "When is it tried next?": [/u\d+@late\.example\s+17 B\s+\d+\s+in \d+ (?:min|h) /],
+    "Which message has waited longest?": [new RegExp(`Messages 1 to 50 .*? why\\s+${oldest} `)],
+    "Who fills the queue?": [/newsletter@example\.com\s+2 ?500 /],
+    "Who has sent the most?": [
+      /From whom most came in.*?sender\s+messages\s+busy@there\.example\s+\d+ ?\d{3} /,
+    ],
+    "Did the message that ann@there.example sent yesterday arrive, in which folder, and why there?": [
+      /stored for alice@example\.com: \S+\/\.Junk\/new\//,
+      /checks: spf: fail, dmarc: fail; filed as junk; DMARC policy of there\.example/,
+    ],
+    "Somebody shows a bounce: what happened to the message?": [
+      /u0@late\.example: not taken by mx\.late\.example \[192\.0\.2\.1\]: 451 4\.3\.0 queue full/,
+      new RegExp(`In the queue now\\s+${first} `),
+    ],
+  };
+  await using _dashboard = new RunningMailapp(["dashboard", "--config", config]);
+  const look = await lookAt(workspace.file("state", "dashboard", "token"), dashboardPort);
   const page = await questions();
   assert.deepEqual([...page.keys()], Object.keys(answers));
   assert.equal(page.size, 12);
-  for (const [heading, commands] of page) {
+  for (const [heading, { commands, path }] of page) {
     await t.step(heading, async () => {
       const said = await ask(commands);
       for (const pattern of answers[heading] ?? []) assert.match(said, pattern);
+    });
+    await t.step(`${heading} (in the dashboard)`, async () => {
+      const shown = await look(path.replaceAll("QUEUEID", first));
+      assert((pages[heading] ?? []).length > 0);
+      for (const pattern of pages[heading] ?? []) assert.match(shown, pattern);
     });
   }
   assert.equal(await serveIn.stop(), 0);
