@@ -73,16 +73,16 @@ function describe({ organization, contact, id, from, to, policies }: ReadReport)
   return lines.map((line) => `${line}\n`).join("");
 }
 
-const POLICIES: Readonly<Record<string, string>> = {
-  sts: "under its MTA-STS policy",
-  tlsa: "under its TLSA records (DANE)",
-  "no-policy-found": "without a policy",
-};
+const POLICIES: ReadonlyMap<string, string> = new Map([
+  ["sts", "under its MTA-STS policy"],
+  ["tlsa", "under its TLSA records (DANE)"],
+  ["no-policy-found", "without a policy"],
+]);
 
 function describePolicy({ type, domain, successes, failures, details }: ReadPolicy): string[] {
   const outcome = failures === 0 ? "all went well" : `${failures} failed`;
   return [
-    `${printable(domain)}, ${POLICIES[type] ?? printable(type)}: ${
+    `${printable(domain)}, ${POLICIES.get(type) ?? printable(type)}: ${
       count(successes + failures, "connection")
     }, ${outcome}`,
     ...details.flatMap(describeDetail),
@@ -90,7 +90,7 @@ function describePolicy({ type, domain, successes, failures, details }: ReadPoli
 }
 
 /** What each result means, and what to do (RFC 8460 §4.3). */
-const RESULTS: Readonly<Record<string, string>> = {
+const RESULTS: ReadonlyMap<string, string> = new Map(Object.entries({
   "starttls-not-supported":
     "STARTTLS was not offered. See whether the certificate is there, and whether a firewall rewrites SMTP.",
   "certificate-host-mismatch":
@@ -106,15 +106,16 @@ const RESULTS: Readonly<Record<string, string>> = {
     "The MTA-STS policy could not be had. See whether https://mta-sts.DOMAIN/.well-known/mta-sts.txt answers.",
   "sts-policy-invalid": "The MTA-STS policy makes no sense. mailapp dns prints it.",
   "sts-webpki-invalid": "The certificate of the policy host is not valid.",
-};
+}));
 
 function describeDetail({ type, host, address, sender, count: sessions, reason }: ReadDetail): string[] {
+  const meaning = RESULTS.get(type);
   const where = [host, address === "" ? "" : `[${address}]`].filter((text) => text !== "").join(" ");
   return [
     `  ${sessions} times ${printable(type)}${where === "" ? "" : ` at ${printable(where)}`}${
       sender === "" ? "" : `, from ${printable(sender)}`
     }`,
-    ...(RESULTS[type] === undefined ? [] : [`    ${RESULTS[type]}`]),
+    ...(meaning === undefined ? [] : [`    ${meaning}`]),
     ...(reason === "" ? [] : [`    their words: ${printable(reason)}`]),
   ];
 }

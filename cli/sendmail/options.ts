@@ -35,12 +35,12 @@ const WITHOUT_VALUE = new Set("GIUcimntvx");
 // These may have a value, but only directly after them.
 const MAYBE_VALUE = new Set("dq");
 
-const MODES: Readonly<Record<string, SendmailMode>> = {
-  m: "send",
-  s: "smtp",
-  p: "queue",
-  i: "nothing",
-};
+const MODES: ReadonlyMap<string, SendmailMode> = new Map([
+  ["m", "send"],
+  ["s", "smtp"],
+  ["p", "queue"],
+  ["i", "nothing"],
+]);
 
 /**
  * Reads the arguments after `sendmail`.
@@ -60,7 +60,7 @@ export function parseSendmailOptions(args: readonly string[]): SendmailOptions {
   const set = (option: string, value: string) => {
     switch (option) {
       case "b":
-        mode = MODES[value] ?? fail(`-b${value} is not something that is done here`);
+        mode = MODES.get(value) ?? fail(`-b${value} is not something that is done here`);
         break;
       case "I":
         mode = "nothing";

@@ -14,6 +14,8 @@ type Words = (fields: Fields, event: LoggedEvent) => string;
 
 const text = (value: unknown) =>
   textsOf(value).join(", ") || (typeof value === "number" ? String(value) : "");
+/** 0 for what is no number of the size that times and counts have. */
+const number = (value: unknown) => typeof value === "number" && Math.abs(value) < 1e15 ? value : 0;
 const path = (value: unknown) => value === "" ? "<>" : text(value);
 
 function host({ host, address, tls }: Fields): string {
@@ -51,12 +53,12 @@ const message = (fields: Fields) =>
   `from ${path(fields["from"])} to ${text(fields["to"])}, ${text(fields["octets"])} octets` +
   (text(fields["message_id"]) === "" ? "" : `, Message-ID ${text(fields["message_id"])}`);
 
-const WORDS: Readonly<Record<string, Words>> = {
+const WORDS = new Map<string, Words>(Object.entries({
   "session.opened": ({ peer, local }) => `${text(peer)} connects to ${text(local)}`,
   "session.closed": (fields) =>
     `the session with ${text(fields["peer"])}${
       text(fields["hello"]) === "" ? "" : ` (${text(fields["hello"])})`
-    } ends: ${text(fields["reason"])}, ${count(Number(fields["messages"] ?? 0), "message")}` +
+    } ends: ${text(fields["reason"])}, ${count(number(fields["messages"]), "message")}` +
     (text(fields["tls"]) === "" ? ", without TLS" : `, ${text(fields["tls"])}`),
   "login.accepted": ({ login, mechanism }) => `${text(login)} logs in by ${text(mechanism)}`,
   "command.refused": ({ command, reply }) => `refused: ${text(command)}: ${text(reply)}`,
@@ -76,10 +78,8 @@ const WORDS: Readonly<Record<string, Words>> = {
   "attempt.deferred": (fields, { time }) =>
     `${text(fields["recipient"])}: not taken by ${host(fields)}: ${said(fields)}${meaning(fields)}` +
     (fields["dot_sent_no_reply"] === true ? "\nthe message was given away whole: it may have arrived" : "") +
-    `\nattempt ${text(fields["attempts"])}; tried again at ${
-      showTime(time + Number(fields["again_ms"] ?? 0))
-    }, ` +
-    `${showDuration(Number(fields["again_ms"] ?? 0))} later`,
+    `\nattempt ${text(fields["attempts"])}; tried again at ${showTime(time + number(fields["again_ms"]))}, ` +
+    `${showDuration(number(fields["again_ms"]))} later`,
   "queue.expired": (fields) =>
     `${text(fields["recipient"])}: given up after ${text(fields["attempts"])} attempts; the last one, ` +
     `${host(fields)}: ${said(fields)}`,
@@ -90,11 +90,14 @@ const WORDS: Readonly<Record<string, Words>> = {
     }, by message ${text(dsn)}`,
   "dsn.unwanted": ({ recipient }) => `${text(recipient)}: the sender asked not to be told`,
   "dsn.held": ({ recipient }) => `${text(recipient)}: there is no sender to tell; it is held`,
-};
+}));
+
+/** The events that have words of their own. */
+export const EVENT_NAMES: readonly string[] = [...WORDS.keys()];
 
 /** An event in words; the first line says what, further ones explain. Control characters are escaped. */
 export function wordsOf(event: LoggedEvent): string {
-  const words = WORDS[event.event];
+  const words = WORDS.get(event.event);
   const said = words === undefined ? unknownEvent(event) : words(event.fields, event);
   return said.split("\n").map(printable).join("\n");
 }
