@@ -43,6 +43,9 @@ export interface SubmittedHeader {
   readonly left: readonly string[];
 }
 
+/** Octets of fields that are searched for bare addresses, of authors and of others: 8,000 addresses take as much. */
+const MAX_COMPLETED = 256 * 1024;
+const AUTHORS = new Set(["from", "sender"]);
 /** The most repairs of one message that are logged. */
 const MAX_WORDS = 10;
 
@@ -154,8 +157,16 @@ function complete(
   { domain, left }: { readonly domain: string; readonly left: Set<string> },
 ): HeaderField[] {
   let room = MAX_HEADER_SECTION - octets(fields);
+  const searched = { authors: 0, others: 0 };
   return fields.map((field) => {
     if (!ADDRESSES.has(field.name)) return field;
+    // However many recipients are named, the author is completed.
+    const kind = AUTHORS.has(field.name) ? "authors" : "others";
+    searched[kind] += field.text.length;
+    if (searched[kind] > MAX_COMPLETED) {
+      left.add(`there are more than ${MAX_COMPLETED} octets of address fields`);
+      return field;
+    }
     const colon = field.text.indexOf(":") + 1;
     const value = field.text.slice(colon);
     if (mostAddresses(value) * (domain.length + 1) > room) {

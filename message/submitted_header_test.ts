@@ -186,7 +186,7 @@ Deno.test("repairHeader() changes nothing that a signature may cover", () => {
 });
 
 Deno.test("repairHeader() keeps within the bound of a header section, and its words few", () => {
-  const section = `${COMPLETE}${"To: ".padEnd(MAX_HEADER_SECTION - 100_000, "a,")}\r\n`;
+  const section = `${COMPLETE}${"X: y\r\n".repeat(9000)}${"To: ".padEnd(200_000, "a,")}\r\n`;
   const { changed, left } = repair(section, { qualifyDomain: "x".repeat(200) });
   assert.equal(changed, undefined);
   assert.equal(left[0], "repaired, the header section would be too long");
@@ -204,6 +204,19 @@ Deno.test("repairHeader() keeps within the bound of a header section, and its wo
   assert.equal(many.repairs.length, 10);
   const long = repair(`${COMPLETE}X-${"y".repeat(500)}: ü\r\n`);
   assert.ok((long.repairs[0] ?? "").length < 80);
+});
+
+Deno.test("repairHeader() completes as many addresses as honest mail has, and the author in any case", () => {
+  const to = (octets: number) => `To: ${"a@b.test, ".repeat(octets / 10)}c\r\n`;
+  const head = "Date: x\r\nMessage-ID: <a@b>\r\n";
+  const honest = repair(`${head}${to(200_000)}From: me\r\n`);
+  assert.match(honest.out, /, c@q\.test\r\nFrom: me@q\.test\r\n$/);
+  assert.deepEqual(honest.left, []);
+  for (const fields of [to(300_000), to(3_000).repeat(100)]) {
+    const { out, left } = repair(`${head}${fields}From: me\r\nCc: d\r\n`);
+    assert.match(out, /\r\nFrom: me@q\.test\r\nCc: d\r\n$/);
+    assert.deepEqual(left, ["there are more than 262144 octets of address fields"]);
+  }
 });
 
 Deno.test("repairHeader() makes ASCII in lines of a length that is legal of all text fields (property)", () => {
