@@ -9,7 +9,11 @@ export function withoutByteOrderMark(text: string): string {
   return text.startsWith("\ufeff") ? text.slice(1) : text;
 }
 
-/** PEM text without byte order mark and without white space around its lines, which is to be ignored (RFC 7468 §2). */
+/**
+ * PEM text without byte order mark and without white space around its lines, which is to be ignored (RFC 7468 §2), and
+ * without empty lines around it. Lines end with LF, whatever they ended with.
+ */
 export function normalizePem(text: string): string {
-  return withoutByteOrderMark(text).split("\n").map((line) => line.trim()).join("\n");
+  const lines = withoutByteOrderMark(text).split(/\r\n?|\n/).map((line) => line.trim());
+  return `${lines.join("\n").trim()}\n`;
 }

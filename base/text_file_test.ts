@@ -8,13 +8,14 @@ Deno.test("withoutByteOrderMark() takes off one mark, and nothing else", () => {
   assert.equal(withoutByteOrderMark(""), "");
 });
 
-Deno.test("normalizePem() leaves nothing around the lines", () => {
-  assert.equal(
-    normalizePem("\ufeff-----BEGIN X-----  \r\nMIIB \t\r\n\t-----END X-----\u00a0"),
-    [
-      "-----BEGIN X-----",
-      "MIIB",
-      "-----END X-----",
-    ].join("\n"),
-  );
+Deno.test("normalizePem() leaves nothing around the lines, nor around all of them", () => {
+  const pem = "-----BEGIN X-----\nProc-Type: 4,ENCRYPTED\n\nMIIB\n-----END X-----\n";
+  for (
+    const text of [
+      "\ufeff-----BEGIN X-----  \r\nProc-Type: 4,ENCRYPTED\r\n \r\nMIIB \t\r\n\t-----END X-----\u00a0",
+      pem.replaceAll("\n", "\r"),
+      `\r\n \n\n${pem}\n\t\n`,
+      pem,
+    ]
+  ) assert.equal(normalizePem(text), pem);
 });

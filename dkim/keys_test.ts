@@ -28,8 +28,13 @@ Deno.test("parseDkimKey() takes PKCS #1, as opendkim-genkey writes it", async ()
 Deno.test("parseDkimKey() takes a key as editors leave it: white space around lines, a byte order mark", async () => {
   const pem = await makeDkimKey("ed25519-sha256");
   const { record } = await parseDkimKey(pem, where);
-  const spaced = `\ufeff${pem.replaceAll("\n", " \t\r\n ")}`;
-  assert.equal((await parseDkimKey(spaced, where)).record, record);
+  for (
+    const text of [
+      `\ufeff${pem.replaceAll("\n", " \t\r\n ")}`,
+      `\n\n${pem}\n\n`,
+      pem.replaceAll("\n", "\r"),
+    ]
+  ) assert.equal((await parseDkimKey(text, where)).record, record);
 });
 
 Deno.test("parseDkimKey() says what is wrong, and what to do", async () => {
