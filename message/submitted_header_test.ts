@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import fc from "fast-check";
 import { assertLinear, countSearched } from "../tests/support/counted.ts";
-import { MAX_HEADER_SECTION } from "./header_field.ts";
 import { repairHeader, type SubmittedHeader, type SubmittedHeaderOptions } from "./submitted_header.ts";
 
 const COMPLETE = "Date: x\r\nMessage-ID: <a@b>\r\nFrom: a@b\r\n";
