@@ -568,3 +568,22 @@ Deno.test("DnsResolver asks a server that takes no TCP by datagrams, and leaves 
   assert.deepEqual(new Set(await ask("three.test")), new Set(["no-such-name"]));
   assert.ok(connections > tried);
 });
+
+Deno.test("DnsResolver asks shared questions over one connection once there are many in a second, each after the other", async () => {
+  const clock = new FakeClock();
+  await using dns = await FakeDns.start();
+  const resolver = new DnsResolver({ clock, servers: [dns.server] });
+  for (let index = 0; index < 20; index++) {
+    assert.equal((await resolver.txt(`d${index}.test`, { shared: true })).kind, "no-such-name");
+  }
+  assert.ok(dns.asked.slice(0, 9).every(({ transport }) => transport === "udp"));
+  const later = dns.asked.slice(10);
+  assert.ok(later.length === 10 && later.every(({ transport }) => transport === "tcp"));
+  assert.equal(new Set(later.map(({ port }) => port)).size, 1);
+  // The connection is not held for long, and after a while there are few again.
+  await clock.advance(1_000);
+  await clock.advance(2_000);
+  assert.equal((await resolver.txt("more.test", { shared: true })).kind, "no-such-name");
+  assert.equal(dns.asked.at(-1)?.transport, "udp");
+  assert.equal(clock.pending, 0);
+});

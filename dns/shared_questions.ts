@@ -9,8 +9,12 @@ import { TcpChannel } from "./tcp_channel.ts";
 import type { RecordType, WireAnswer } from "./wire_answer.ts";
 import { askWire, type DnsServer, type EdnsMemory } from "./wire_client.ts";
 
-// Fewer at a time are not worth a connection.
+// Fewer at a time, or within a second, are not worth a connection.
 const MIN_QUESTIONS = 4;
+const MIN_A_SECOND = 10;
+const SECOND = 1_000;
+// For the next questions, in milliseconds.
+const LINGER = 1_000;
 const TIMEOUTS: readonly number[] = [3_000];
 // A server that did not answer in time, or takes no TCP, is left alone for so long.
 const NOT_SHARED_FOR = 60_000;
@@ -24,6 +28,10 @@ export class SharedQuestions {
   /** Until when a server is not asked so, by its address and port. */
   readonly #unsuited = new Map<string, number>();
   #running = 0;
+  /** Questions of this second and of the one before. */
+  #begun = 0;
+  #begunBefore = 0;
+  #second = -Infinity;
 
   /** Connects at the first question. */
   constructor({ clock, edns }: { readonly clock: Clock; readonly edns: EdnsMemory }) {
@@ -34,6 +42,13 @@ export class SharedQuestions {
   /** Counts a question, whichever way it goes, until that is disposed of. */
   begin(): Disposable {
     this.#running++;
+    const passed = this.#clock.monotonic() - this.#second;
+    if (passed >= SECOND) {
+      this.#begunBefore = passed < 2 * SECOND ? this.#begun : 0;
+      this.#begun = 0;
+      this.#second = this.#clock.monotonic();
+    }
+    this.#begun++;
     return { [Symbol.dispose]: () => void this.#running-- };
   }
 
@@ -46,7 +61,8 @@ export class SharedQuestions {
     { type, server }: { readonly type: RecordType; readonly server: DnsServer },
   ): Promise<WireAnswer | undefined> {
     const key = `${server.address} ${server.port}`;
-    if (this.#running < MIN_QUESTIONS || (this.#unsuited.get(key) ?? 0) > this.#clock.monotonic()) {
+    const many = this.#running >= MIN_QUESTIONS || Math.max(this.#begun, this.#begunBefore) >= MIN_A_SECOND;
+    if (!many || (this.#unsuited.get(key) ?? 0) > this.#clock.monotonic()) {
       return undefined;
     }
     let silent = false;
@@ -71,7 +87,7 @@ export class SharedQuestions {
     let channel = this.#channels.get(key);
     if (channel === undefined) {
       if (this.#channels.size >= MAX_SERVERS) this.#channels.clear();
-      channel = new TcpChannel({ address, port, clock: this.#clock });
+      channel = new TcpChannel({ address, port, clock: this.#clock, linger: LINGER });
       this.#channels.set(key, channel);
     }
     return channel;

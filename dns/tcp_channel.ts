@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { Clock } from "../base/clock.ts";
+import type { Clock, Timer } from "../base/clock.ts";
 import { errorText } from "../base/error_text.ts";
 import { writeAll } from "../base/write_all.ts";
 import type { DecodedPacket } from "./dns_packet.d.ts";
@@ -26,6 +26,8 @@ export interface TcpChannelOptions {
   readonly port: number;
   /** Measures the timeout. */
   readonly clock: Clock;
+  /** How long a connection is held after its last answer, in milliseconds; 0 if absent. */
+  readonly linger?: number;
 }
 
 interface Pending {
@@ -46,7 +48,7 @@ class Closed extends Error {}
 /** The response is malformed. */
 class Foreign extends Error {}
 
-/** Asks one server. Between questions no connection is held. */
+/** Asks one server. Between questions no connection is held for longer than it may linger. */
 export class TcpChannel {
   readonly #options: TcpChannelOptions;
   #connection: Connection | undefined;
@@ -86,11 +88,14 @@ class Connection {
   readonly #pending = new Map<number, Pending>();
   readonly #opened: Promise<Deno.TcpConn>;
   readonly #giveUp = new AbortController();
+  readonly #linger: number;
+  #idle: Timer | undefined;
   #writing: Promise<void> = Promise.resolve();
   #over = false;
 
-  constructor({ address, port, clock }: TcpChannelOptions) {
+  constructor({ address, port, clock, linger = 0 }: TcpChannelOptions) {
     this.#clock = clock;
+    this.#linger = linger;
     this.#opened = Deno.connect({ hostname: address, port, signal: this.#giveUp.signal });
     this.#read().catch((error) => this.#end(error instanceof Foreign ? error : new Closed(errorText(error))));
   }
@@ -101,7 +106,9 @@ class Connection {
   }
 
   async ask(question: TcpQuestion): Promise<DecodedPacket> {
+    this.#idle?.cancel();
     const { promise, resolve, reject } = Promise.withResolvers<DecodedPacket>();
+    let answered = false;
     let id = randomId();
     while (this.#pending.has(id)) id = (id + 1) & 0xffff;
     this.#pending.set(id, { question, answered: resolve, failed: reject });
@@ -112,12 +119,20 @@ class Connection {
       () => {},
     );
     try {
-      return await promise;
+      const packet = await promise;
+      answered = true;
+      return packet;
     } finally {
       timer.cancel();
       this.#pending.delete(id);
-      if (this.#pending.size === 0) this.#end(new Closed());
+      if (this.#pending.size === 0) this.#rest(answered ? this.#linger : 0);
     }
+  }
+
+  /** Nothing is asked any more, for now. */
+  #rest(linger: number): void {
+    if (linger === 0) this.#end(new Closed());
+    else if (!this.#over) this.#idle = this.#clock.after(linger, () => this.#end(new Closed()));
   }
 
   async #read(): Promise<void> {
@@ -161,6 +176,7 @@ class Connection {
   #end(error: Error): void {
     if (this.#over) return;
     this.#over = true;
+    this.#idle?.cancel();
     this.#giveUp.abort();
     this.#opened.then((conn) => conn.close(), () => {}).catch(() => {});
     for (const { failed } of this.#pending.values()) failed(error);
