@@ -39,11 +39,14 @@ async function login(machine: SubmissionMachine): Promise<Dialogue> {
     port: machine.tlsPort,
     caCerts: [machine.authority.cert],
   });
-  const dialogue = Dialogue.over(conn);
+  // The server may be killed in the midst of it.
+  using opened = new DisposableStack();
+  const dialogue = opened.use(Dialogue.over(conn));
   await dialogue.hear();
   await dialogue.say("EHLO client.test");
   const reply = await dialogue.say(`AUTH PLAIN ${btoa(`\0${FROM}\0${PASSWORD}`)}`);
   if (reply !== "") assert.match(reply, /^235 /);
+  opened.move();
   return dialogue;
 }
 
