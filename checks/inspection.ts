@@ -259,7 +259,10 @@ function logged({ spf, dkim, arc, dmarc, iprev, listings }: Findings, { junk, wh
       dkim: dkim.map(({ result, domain }) => domain === undefined ? result : `${result} ${domain}`),
     }),
     ...(arc !== undefined && arc.result !== "none" && { arc: arc.result }),
+    ...(arc?.result === "pass" && arc.sealer !== undefined && { arc_sealer: arc.sealer }),
     ...(dmarc !== undefined && { dmarc: dmarc.result }),
+    // What was asked for, whether or not it was done: what-if goes by it.
+    ...(dmarc?.result === "fail" && { dmarc_asks: dmarc.disposition }),
     iprev: iprev.result,
     ...(listings.length > 0 && { listed: listings.map(({ list }) => list.zone) }),
     ...(spf?.result === "temperror" && { dns: spf.reason }),

@@ -242,6 +242,43 @@ Deno.test("mailapp with --json prints what docs/json.md says, in one style, for 
     command: "selftest",
     code: 69,
   });
+  const decided = workspace.file("decided.log");
+  const head = { time: "2026-11-30T08:00:00.000Z", level: "info" };
+  await Deno.writeTextFile(
+    decided,
+    [
+      {
+        event: "message.accepted",
+        server: "serve-out",
+        id: "q1",
+        from: "a@b.test",
+        to: ["b@c.test"],
+        octets: 9,
+      },
+      {
+        event: "attempt.deferred",
+        id: "q1",
+        recipient: "b@c.test",
+        host: "mx.c.test",
+        dot_sent_no_reply: true,
+      },
+      { event: "attempt.relayed", id: "q1", recipient: "b@c.test", host: "mx.c.test" },
+      { event: "attempt.failed", id: "q1", recipient: "d@c.test", reply: "550 5.1.1 no" },
+      {
+        event: "message.accepted",
+        server: "serve-in",
+        id: "m1",
+        from: "a@b.test",
+        to: ["x@here.test"],
+        octets: 9,
+      },
+    ].map((fields) => `${JSON.stringify({ ...head, ...fields })}\n`).join(""),
+  );
+  await check("mailapp duplicates", { args: ["duplicates", "--log", decided], command: "duplicates" });
+  await check("mailapp what-if", {
+    args: ["what-if", "--log", decided, "--since", "2026-11-01"],
+    command: "what-if",
+  });
   await check("mailapp dns", { args: ["dns"] });
   await check("mailapp dkim show", { args: ["dkim", "show"] });
   const accounts = "mailapp account list, show, add, password, app-password, disable, enable, remove";

@@ -98,7 +98,7 @@ function slug(heading: string): string {
 Deno.test("each command line of mailapp in the guides is one that it takes", async () => {
   assert.match(await refusal(["queue", "lst"]) ?? "", /lst|list/);
   assert.match(await refusal(["doctor", "--jsn"]) ?? "", /--json/);
-  assert.match(await refusal(["explain"]) ?? "", /missing/);
+  assert.match(await refusal(["check-message"]) ?? "", /missing/);
   assert.equal(await refusal(["nothing"]), "there is no such command");
   const refused: string[] = [];
   let count = 0;

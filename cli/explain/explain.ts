@@ -11,7 +11,7 @@ import { ControlError, type DomainAnswer, type RouteAnswer } from "../../relay/c
 import type { TlsPolicy } from "../../net/tls_policy.ts";
 import type { PolicyMode } from "../../mta_sts/policy.ts";
 import type { StsFailure } from "../../relay/sts_rule.ts";
-import { findTargets, type Target, type Targets } from "../../relay/mx.ts";
+import type { Target, Targets } from "../../relay/mx.ts";
 import { AddressError, parseMailbox } from "../../smtp/address.ts";
 import type { MailboxAddress } from "../../smtp/envelope.ts";
 import { replyText } from "../../smtp/reply_reader.ts";
@@ -24,10 +24,12 @@ import { CommandError, EXIT, type ExitCode } from "../../server/exit_codes.ts";
 import type { Io } from "../../server/io.ts";
 import { openMailboxes, requireDomains } from "../../server/parts.ts";
 import { findServer } from "../../server/queue_access.ts";
-import { passingPolicies } from "../../server/mta_sts_parts.ts";
-import { openResolver, ownTargets, targetOptions } from "../../server/relay_parts.ts";
+import { ownTargets } from "../../server/relay_parts.ts";
+import { routeByFile } from "./file_route.ts";
+import { replay } from "./replay.ts";
 import { describeIncoming, explainIncoming, type IncomingFlags } from "./incoming.ts";
 import { moment, printJson } from "../command_line/json.ts";
+import { logOption } from "../command_line/log_options.ts";
 import { configOption, examples, type Registrar } from "../command_line/subcommand.ts";
 import { count, printable, showDuration, showTime } from "../command_line/terminal.ts";
 
@@ -35,13 +37,15 @@ import { count, printable, showDuration, showTime } from "../command_line/termin
 export function registerExplain(program: Command, { io, action }: Registrar): void {
   program.command("explain")
     .description("say what would become of mail to an address; sends nothing")
-    .argument("<address>", "such as alice@example.com")
+    .argument("[address]", "such as alice@example.com; none with --replay")
     .option(
       "--from <address>",
       "say what serve-in would do with mail from this sender (<> for none); with --ip",
     )
     .option("--ip <address>", "the address that it would come from")
     .option("--helo <name>", "what the client says in EHLO (default: its name in reverse DNS)")
+    .option("--replay <id>", "the decisions about a message in the log, and today's beside each")
+    .addOption(logOption())
     .option("--json", "print JSON")
     .addOption(configOption())
     .addHelpText(
@@ -49,14 +53,29 @@ export function registerExplain(program: Command, { io, action }: Registrar): vo
       examples(
         "mailapp explain alice@example.com",
         "mailapp explain --from bob@example.net --ip 192.0.2.1 alice@example.com",
+        "mailapp explain --replay mi1x0b2k00000a3f7c2q",
       ),
     )
-    .action(action((address: string, flags: Flags) => explain(address, { flags, io })));
+    .action(action((address: string | undefined, flags: Flags) => explainOrReplay(address, { flags, io })));
 }
 
 interface Flags extends Partial<IncomingFlags> {
   readonly config?: string;
   readonly json?: true;
+  readonly replay?: string;
+  readonly log: readonly string[];
+}
+
+async function explainOrReplay(
+  address: string | undefined,
+  { flags, io }: { readonly flags: Flags; readonly io: Io },
+): Promise<ExitCode> {
+  if (flags.replay !== undefined && address === undefined) {
+    const config = await loadConfig(flags.config, { env: io.env });
+    return await replay(flags.replay, { config, files: flags.log, json: flags.json === true, io });
+  }
+  if (flags.replay === undefined && address !== undefined) return await explain(address, { flags, io });
+  throw new CommandError("name an address, or a message by --replay", EXIT.usage);
 }
 
 /** The sender of incoming mail; `undefined` if no sender is given. */
@@ -132,7 +151,7 @@ async function explain(
   const { domain } = address;
   const asked = await askServer(config, domain);
   const { found, outdated } = asked === undefined || asked === "forbidden" || asked.route === undefined
-    ? { found: await readFile(config, domain), outdated: undefined }
+    ? { found: await routeByFile(config, domain), outdated: undefined }
     : { found: asked.route.found, outdated: asked.route.settings !== settingsName(config) };
   const targets = found.kind === "targets" ? found.targets : [];
   const tls = targets[0]?.tls;
@@ -184,16 +203,6 @@ function queueOf({ status: { nextAt, ...status }, hosts }: DomainAnswer): unknow
     ...(nextAt !== undefined && nextAt > 0 && { nextAttemptAt: moment(nextAt) }),
     hosts: hosts.map(({ forMs, ...host }) => ({ ...host, pauseMs: Math.round(forMs) })),
   };
-}
-
-/** Where mail would go according to the file. */
-async function readFile(config: Config, domain: string): Promise<Targets> {
-  const resolver = openResolver(config);
-  const parts = { live: { config, resolver }, logger: silentLogger };
-  return await findTargets(domain, {
-    ...targetOptions(config, { resolver, logger: silentLogger, policies: passingPolicies(parts) }),
-    ...ownTargets(config, { logger: silentLogger }),
-  });
 }
 
 interface RunningServer {

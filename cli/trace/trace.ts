@@ -3,11 +3,9 @@
  *
  * @module
  */
-import { type Command, InvalidArgumentError, Option } from "commander";
+import { type Command, InvalidArgumentError } from "commander";
 import { errorText } from "../../base/error_text.ts";
-import { systemClock } from "../../base/clock.ts";
 import type { Config } from "../../config/config.ts";
-import { parseDuration } from "../../config/duration.ts";
 import { loadConfig } from "../../config/load.ts";
 import type { TimeRange } from "../../observe/log_files.ts";
 import { type LoggedEvent, parseLine } from "../../observe/log_lines.ts";
@@ -19,6 +17,7 @@ import type { Io } from "../../server/io.ts";
 import { openQueue } from "../../server/queue_access.ts";
 import { JsonArray, moment } from "../command_line/json.ts";
 import { detailsOf, jsonOf } from "../command_line/queue_text.ts";
+import { logOption, parseTime } from "../command_line/log_options.ts";
 import { configOption, examples, type Registrar } from "../command_line/subcommand.ts";
 import { count, printable, showTime } from "../command_line/terminal.ts";
 import { findLog, followLog, type FoundLog } from "./log_sources.ts";
@@ -49,13 +48,7 @@ export function registerTrace(program: Command, { io, action }: Registrar): void
     .option("--until <time>", "end there", parseTime)
     .option("--limit <number>", "the newest so many messages", parseNumber, 10)
     .option("--follow", "go on as the log does, until Ctrl-C")
-    .addOption(
-      new Option(
-        "--log <file>",
-        "a log, with its rotated files; may be repeated (default: [log] file, or the journal)",
-      )
-        .argParser((file: string, files: readonly string[]) => [...files, file]).default([]),
-    )
+    .addOption(logOption())
     .option("--json", "print JSON: an array, one element for each message; with --follow, one event a line")
     .addOption(configOption())
     .addHelpText(
@@ -63,19 +56,6 @@ export function registerTrace(program: Command, { io, action }: Registrar): void
       examples("mailapp trace bob@example.net --since 2d", "mailapp trace mi1x0b2k00000a3f7c2q --follow"),
     )
     .action(action((what: string, flags: Flags) => trace(what, { flags, io })));
-}
-
-/** A date, a time, or a duration before now; in milliseconds since the epoch. */
-function parseTime(text: string): number {
-  const ago = parseDuration(text);
-  if (ago !== undefined) return systemClock.now() - ago;
-  const time = /^\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d)?Z?)?$/.test(text)
-    ? Date.parse(`${text.slice(0, 10)}T${text.slice(11).replace("Z", "") || "00:00"}Z`)
-    : NaN;
-  if (!Number.isNaN(time)) return time;
-  throw new InvalidArgumentError(
-    "It must be a date or time in UTC, such as 2026-11-24T08:00Z, or a duration.",
-  );
 }
 
 function parseNumber(text: string): number {

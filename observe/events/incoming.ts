@@ -86,7 +86,7 @@ export const SESSION_EVENTS: EventGroup = {
       "message.accepted",
       "info",
       "`id`, `login`, `from`, `to`, `octets`, `message_id` where it has one, `queue_id`",
-      "the message is durable, and was answered 250; serve-submit adds `login` and `queue_id`, by which serve-out knows it; serve-in adds what its checks found: `spf`, `dkim`, `arc`, `dmarc`, `iprev`, `listed`, `filters`, `dns` where that failed, and `junk` and `why` where they decide something",
+      "the message is durable, and was answered 250; serve-submit adds `login` and `queue_id`, by which serve-out knows it; serve-in adds what its checks found: `spf`, `dkim`, `arc`, `arc_sealer`, `dmarc`, `dmarc_asks` (what the policy asks for, done or not), `iprev`, `listed`, `filters`, `dns` where that failed, and `junk` and `why` where they decide something",
     ],
     [
       "message.refused",

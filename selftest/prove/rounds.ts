@@ -53,6 +53,8 @@ export interface RoundsResult {
 const CLIENTS = 4;
 /** For a start, and for the queue to become empty at the end, in milliseconds. */
 const PATIENCE = 90_000;
+/** Messages that each server answers for before it is killed at random. */
+const SOME = 3;
 /** A way to the disk has fewer steps. */
 const MAX_STEPS = 200;
 const SIZES = [900, 5_000, 40_000, 300_000];
@@ -253,11 +255,25 @@ class Rounds implements AsyncDisposable {
           if (!sent) await new Promise((resolve) => setTimeout(resolve, 20));
         }
       });
-      await new Promise((resolve) => setTimeout(resolve, 300 + Math.random() * 1200));
+      await this.#underWay();
+      await new Promise((resolve) => setTimeout(resolve, Math.random() * 800));
       victim.kill();
       over = true;
       await Promise.all([victim.ended, ...load]);
       this.#kills++;
+    }
+  }
+
+  /** Waits until both servers have answered for some messages: a machine may be slow. */
+  async #underWay(): Promise<void> {
+    const [before, until] = [
+      [this.#in.accepted.size, this.#out.accepted.size],
+      systemClock.monotonic() + 20_000,
+    ];
+    const some = () =>
+      this.#in.accepted.size >= (before[0] ?? 0) + SOME && this.#out.accepted.size >= (before[1] ?? 0) + SOME;
+    while (!some() && systemClock.monotonic() < until) {
+      await new Promise((resolve) => setTimeout(resolve, 20));
     }
   }
 
