@@ -41,7 +41,7 @@ export function ago(ms: number, now: number): Html {
 
 /** A number with thin spaces between thousands. */
 export function number(value: number): string {
-  return String(value).replace(/\B(?=(\d{3})+$)/g, "\u202f");
+  return value.toLocaleString("en-US", { maximumFractionDigits: 20 }).replaceAll(",", "\u202f");
 }
 
 /** A query string, without what is empty. */

@@ -32,7 +32,7 @@ export const HISTOGRAMS: Readonly<Record<string, string>> = {
 };
 
 const MAX_ANSWER = 4 * 1024 * 1024;
-const SAMPLE = /^(\w+)(?:\{(.*)\})? (\S+)/;
+const SAMPLE = /^(\w+)(?:\{(.*)\})? (\S+)/s;
 
 /** Asks a server; `undefined` if it does not answer. */
 export async function readHistograms(
