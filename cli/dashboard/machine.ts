@@ -80,6 +80,8 @@ export interface MachineState {
 const TIMEOUT = 5_000;
 /** How long a state is shown before it is read anew, in milliseconds. */
 const FRESH = 30_000;
+/** Likewise while a server does not answer. */
+const FRESH_DOWN = 5_000;
 /** Each look at a certificate is a line in the server's log. */
 const CERTIFICATE_FRESH = 10 * 60_000;
 /** How long the first visitor waits, in milliseconds. */
@@ -107,7 +109,8 @@ export class Machine {
     if (this.#reading === undefined && this.#clock.monotonic() >= this.#until) {
       this.#reading = this.#read().then((state) => {
         this.#state = state;
-        this.#until = this.#clock.monotonic() + FRESH;
+        const isUp = state.servers.every(({ up }) => up);
+        this.#until = this.#clock.monotonic() + (isUp ? FRESH : FRESH_DOWN);
       }).finally(() => this.#reading = undefined);
     }
     if (this.#state === undefined) {
