@@ -119,7 +119,7 @@ function messageList(
   rows: readonly QueueRow[],
   { asked, visitor, now }: { readonly asked: QueueQuery; readonly visitor: Visitor; readonly now: number },
 ): Html {
-  const chosen = selectRows(rows, asked, asked.order);
+  const chosen = selectRows(rows, { filter: asked, order: asked.order });
   if (chosen.length === 0) return html`<p class="none">No matching messages.</p>`;
   const pages = Math.ceil(chosen.length / PAGE);
   const page = Math.min(asked.page, pages);

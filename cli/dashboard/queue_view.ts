@@ -120,7 +120,7 @@ export class QueueView {
       this.#reading = this.#read().finally(() => this.#reading = undefined);
     }
     if (this.#reading !== undefined && this.#state.snapshot === undefined) {
-      await Promise.race([this.#reading, pause(PATIENCE)]);
+      await this.#atMost(PATIENCE, this.#reading);
     }
     return this.#state;
   }
@@ -175,7 +175,7 @@ export class QueueView {
     };
     const running = run().finally(() => this.#running.delete(running));
     this.#running.add(running);
-    await Promise.race([running, pause(patience)]);
+    await this.#atMost(patience, running);
     if (job.state === "done" && (this.#state.snapshot?.total ?? 0) <= 1000) {
       await this.#reading;
       await this.look();
@@ -187,6 +187,14 @@ export class QueueView {
   /** Waits until nothing is under way. */
   async idle(): Promise<void> {
     await Promise.all([...this.#running, this.#reading]);
+  }
+
+  /** Waits for it, but not longer than so many milliseconds. */
+  async #atMost(ms: number, work: Promise<void>): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = this.#options.clock.after(ms, resolve);
+    await Promise.race([work, promise]);
+    timer.cancel();
   }
 
   async #server(): Promise<QueueServer> {
@@ -245,10 +253,6 @@ function rowOf({ entry }: Listed): QueueRow {
   };
 }
 
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
-}
-
 /** What a list of the queue is to show. */
 export interface RowFilter {
   readonly domain?: string;
@@ -263,24 +267,43 @@ export const ROW_ORDERS = ["age", "newest", "next", "attempts", "size"] as const
 /** One of them. */
 export type RowOrder = typeof ROW_ORDERS[number];
 
-/** The rows that a filter selects, in the order of a key. */
-export function selectRows(rows: readonly QueueRow[], filter: RowFilter, order: RowOrder): QueueRow[] {
-  const sender = filter.sender?.toLowerCase();
-  const chosen = rows.filter((row) =>
-    (filter.domain === undefined || row.domains.includes(filter.domain)) &&
-    (sender === undefined || row.sender.toLowerCase() === sender) &&
-    (filter.reason === undefined || row.reasons.includes(filter.reason))
-  );
-  switch (order) {
-    case "age":
-      return chosen;
-    case "newest":
-      return chosen.reverse();
-    case "next":
-      return chosen.sort((one, other) => one.next - other.next || 0);
-    case "attempts":
-      return chosen.sort((one, other) => other.attempts - one.attempts);
-    case "size":
-      return chosen.sort((one, other) => other.size - one.size);
+/** The keys of the orders that are not that of the queue; the smallest comes first. */
+const KEYS: Partial<Record<RowOrder, (row: QueueRow) => number>> = {
+  // Held messages last.
+  next: ({ next }) => Math.min(next, Number.MAX_VALUE),
+  attempts: ({ attempts }) => -attempts,
+  size: ({ size }) => -size,
+};
+
+/** What was sorted of a snapshot: to sort 100,000 rows takes longer than to make the page. */
+const sorted = new WeakMap<readonly QueueRow[], Map<RowOrder, readonly QueueRow[]>>();
+
+function inOrder(rows: readonly QueueRow[], order: RowOrder): readonly QueueRow[] {
+  let known = sorted.get(rows);
+  if (known === undefined) sorted.set(rows, known = new Map());
+  let result = known.get(order);
+  if (result === undefined) {
+    const keyOf = KEYS[order];
+    result = keyOf === undefined
+      ? order === "newest" ? rows.toReversed() : rows
+      : rows.toSorted((one, other) => keyOf(one) - keyOf(other));
+    known.set(order, result);
   }
+  return result;
+}
+
+/** The rows of a snapshot that a filter selects, in the order of a key. */
+export function selectRows(
+  rows: readonly QueueRow[],
+  { filter, order }: { readonly filter: RowFilter; readonly order: RowOrder },
+): readonly QueueRow[] {
+  const { domain, reason } = filter;
+  const sender = filter.sender?.toLowerCase();
+  const all = inOrder(rows, order);
+  if (domain === undefined && sender === undefined && reason === undefined) return all;
+  return all.filter((row) =>
+    (domain === undefined || row.domains.includes(domain)) &&
+    (sender === undefined || row.sender.toLowerCase() === sender) &&
+    (reason === undefined || row.reasons.includes(reason))
+  );
 }
