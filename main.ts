@@ -24,12 +24,20 @@ function print(to: { writeSync(bytes: Uint8Array): number }, text: string): void
 
 const err = (text: string) => print(Deno.stderr, text);
 
-/** Whether this was called through a link, as /usr/sbin/sendmail is. */
-async function isCalledSendmail(): Promise<boolean> {
+/** What programs of sendmail's family are here; build/portable.sh has the same. */
+const CALLED_AS: Readonly<Record<string, readonly string[]>> = {
+  sendmail: ["sendmail"],
+  mailq: ["sendmail", "-bp"],
+  newaliases: ["sendmail", "-bi"],
+};
+
+/** The arguments, which begin with the command that the name of a link to this stands for. */
+async function calledArguments(): Promise<readonly string[]> {
   // From source it is Deno that was called, and portable.sh looks at its own name.
-  if (!Deno.build.standalone) return false;
+  if (!Deno.build.standalone) return Deno.args;
   const { argv0 } = await import("node:process");
-  return /(?:^|\/)sendmail$/.test(argv0);
+  const name = argv0.slice(argv0.lastIndexOf("/") + 1);
+  return [...Object.hasOwn(CALLED_AS, name) ? CALLED_AS[name] ?? [] : [], ...Deno.args];
 }
 
 if (isConfined()) {
@@ -41,7 +49,7 @@ if (isConfined()) {
   const { run } = await import("./cli/command_line/run.ts");
   let code: number;
   try {
-    code = await run(await isCalledSendmail() ? ["sendmail", ...Deno.args] : Deno.args, {
+    code = await run(await calledArguments(), {
       env: Deno.env,
       isTerminal: Deno.stderr.isTerminal(),
       out: (text) => print(Deno.stdout, text),

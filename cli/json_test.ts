@@ -185,7 +185,7 @@ Deno.test("mailapp with --json prints what docs/json.md says, in one style, for 
     await check(actions, { args: ["queue", action, ...ids], command: `queue ${action}` });
   }
   await queueUp(config, everything());
-  await check(actions, { args: ["queue", "remove", "--all"], command: "queue remove" });
+  await check(actions, { args: ["queue", "remove", "--all", "--yes"], command: "queue remove" });
   const log = workspace.file("traced.log");
   const file = workspace.file("mail", "here.test", "alice", "new", "1795478460.M1P2Q3Rdeadbeef.mx");
   await Deno.mkdir(workspace.file("mail", "here.test", "alice", "new"), { recursive: true });

@@ -14,6 +14,7 @@ import { systemClock } from "../base/clock.ts";
 import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
 import type { Io } from "../server/io.ts";
 import { openQueue, type QueueAccess } from "../server/queue_access.ts";
+import { askOnTerminal } from "./command_line/terminal_question.ts";
 import { JsonArray } from "./command_line/json.ts";
 import {
   groupsText,
@@ -25,6 +26,7 @@ import {
 import { detailsOf, jsonOf, summaryOf } from "./command_line/queue_text.ts";
 import { configOption, examples, type Registrar } from "./command_line/subcommand.ts";
 import { count, printable, Progress } from "./command_line/terminal.ts";
+import { printContent } from "./queue_content.ts";
 
 interface Flags {
   readonly config?: string;
@@ -35,6 +37,8 @@ interface Flags {
   readonly sort?: string;
   readonly limit?: number;
   readonly group?: QueueGrouping;
+  readonly dryRun?: true;
+  readonly yes?: true;
 }
 
 const ACTIONS: Readonly<Record<OperatorAction, { does: string; done: string }>> = {
@@ -74,13 +78,29 @@ export function registerQueue(program: Command, { io, action }: Registrar): void
     .argument("<id...>", "messages")
     .addHelpText("after", examples("mailapp queue show mi1x0b2k00000a3f7c2q"))
     .action(action((ids: string[], flags: Flags) => show(ids, { flags, io })));
+  queue.command("cat")
+    .description("print a message as it is sent, header section and body")
+    .argument("<id>", "the message")
+    .addOption(configOption())
+    .addHelpText("after", examples("mailapp queue cat mi1x0b2k00000a3f7c2q | less"))
+    .action(action((id: string, { config }: Flags) => printContent(id, { config, io })));
   for (const [name, { does }] of Object.entries(ACTIONS)) {
-    enter(name, does)
+    const command = enter(name, does)
       .argument("[id...]", "messages")
-      .option("--all", "all messages")
+      .option("--all", "all messages");
+    if (isFinal(name)) {
+      command.option("--dry-run", "only list what would be given up")
+        .option("--yes", "do not ask before all messages are given up");
+    }
+    command
       .addHelpText("after", examples(`mailapp queue ${name} --domain example.net`))
       .action(action((ids: string[], flags: Flags) => act(name as OperatorAction, { ids, flags, io })));
   }
+}
+
+/** Whether the action cannot be undone. */
+function isFinal(action: string): boolean {
+  return action === "bounce" || action === "remove";
 }
 
 function parseDomain(text: string): string {
@@ -215,6 +235,26 @@ async function* firstOf<T>(items: AsyncIterable<T>, limit = Infinity): AsyncGene
   }
 }
 
+/** The list of all messages, as `mailq` prints it. */
+export async function listQueue(flags: Pick<Flags, "config">, io: Io): Promise<ExitCode> {
+  return await list([], { flags, io });
+}
+
+/** Tries again now, as `sendmail -q` does. */
+export async function retryQueue(
+  { ids = [], domain, sender }: QueueFilter,
+  { flags, io }: { readonly flags: Pick<Flags, "config">; readonly io: Io },
+): Promise<ExitCode> {
+  const all = ids.length === 0 && domain === undefined && sender === undefined;
+  const chosen: Flags = {
+    ...flags,
+    ...(domain !== undefined && { domain }),
+    ...(sender !== undefined && { sender: parseSender(sender) }),
+    ...(all && { all: true }),
+  };
+  return await act("retry", { ids, flags: chosen, io });
+}
+
 async function list(ids: readonly string[], { flags, io }: Context): Promise<ExitCode> {
   await using queue = await open(flags, io);
   using out = new JsonArray(io);
@@ -266,6 +306,8 @@ async function act(
   if (ids.length > 0 && flags.all) {
     throw new CommandError(`queue ${action}: ids and --all exclude each other`, EXIT.usage);
   }
+  if (flags.dryRun) return await list(ids, { flags, io });
+  if (isFinal(action) && isEverything(filter)) requireConsent(action, { flags, io });
   await using queue = await open(flags, io);
   using progress = new Progress("message", { io, clock: systemClock });
   using out = new JsonArray(io);
@@ -313,6 +355,23 @@ async function act(
 function callerOf({ env }: Io): string {
   const before = env.get("SUDO_USER");
   return `mailapp queue, uid ${Deno.uid()}${before === undefined ? "" : `, ${before.slice(0, 32)} by sudo`}`;
+}
+
+/**
+ * Asks on a terminal before the whole queue is given up.
+ * @throws {CommandError} unless the user agrees, or has said `--yes`
+ */
+function requireConsent(action: OperatorAction, { flags, io }: Context): void {
+  if (flags.yes) return;
+  if (!io.isTerminal || !Deno.stdin.isTerminal() || flags.json) {
+    throw new CommandError(
+      `queue ${action} --all gives up every message: say --yes, or look first with --dry-run`,
+      EXIT.usage,
+    );
+  }
+  const answer = askOnTerminal(`Give up every message in the queue (${action})? [y/N]`, io);
+  if (/^y(?:es)?$/i.test(answer?.trim() ?? "")) return;
+  throw new CommandError("nothing was changed", EXIT.unavailable);
 }
 
 function reportMissing(missing: ReadonlySet<string>, io: Io): ExitCode {

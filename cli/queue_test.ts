@@ -13,6 +13,7 @@ import { systemClock } from "../base/clock.ts";
 import { newEntry } from "../tests/support/queue_entry.ts";
 import type { Io, ServerIo } from "../server/io.ts";
 import { run } from "./command_line/run.ts";
+import { printContent } from "./queue_content.ts";
 import { openSpool, untilUnlocked } from "../server/spool_parts.ts";
 
 const encoder = new TextEncoder();
@@ -238,7 +239,10 @@ Deno.test("mailapp queue says what is missing: a selection, an id", async () => 
     const gone = await mailapp("queue", "hold", "nosuchid");
     assert.equal(gone.code, 69);
     assert.match(gone.err, /nosuchid/);
-    assert.equal((await mailapp("queue", "remove", "--all")).out, "removed: 1 recipient of 1 message\n");
+    assert.equal(
+      (await mailapp("queue", "remove", "--all", "--yes")).out,
+      "removed: 1 recipient of 1 message\n",
+    );
   });
 });
 
@@ -290,7 +294,7 @@ Deno.test("mailapp queue bounce signs its notices while serve-out is stopped, or
 });
 
 Deno.test("mailapp queue goes through the control socket while serve-out runs", async () => {
-  await withSpool(async ({ directory, mailapp }) => {
+  await withSpool(async ({ directory, config, io, mailapp }) => {
     const [id = "", both = ""] = await fill(directory, [
       entry(["u@a.test"]),
       entry(["u@a.test", "v@a.test"]),
@@ -321,6 +325,13 @@ Deno.test("mailapp queue goes through the control socket while serve-out runs", 
       clock: systemClock,
       logger: silentLogger,
     });
+    const content: number[] = [];
+    const output = {
+      isTerminal: () => false,
+      writeSync: (bytes: Uint8Array) => content.push(...bytes) && bytes.length,
+    };
+    await printContent(id, { config, io, output });
+    assert.equal(new TextDecoder().decode(Uint8Array.from(content)), "Subject: x\n\nHi\n");
     using opened = await entries.open(id);
     assert.equal(
       (await mailapp("queue", "retry", id)).out,
@@ -490,5 +501,55 @@ Deno.test("mailapp queue list --sort puts messages in the order that is asked fo
     assert.deepEqual(await ids("age"), filled);
     assert.deepEqual(await ids("newest"), filled.toReversed());
     assert.equal((await mailapp("queue", "list", "--sort", "colour")).code, 64);
+  });
+});
+
+Deno.test("queue remove and bounce show what they would give up, and give up everything only with --yes", async () => {
+  await withSpool(async ({ directory, mailapp }) => {
+    const [id = ""] = await fill(directory, [entry(["a@x.test"])]);
+    for (const action of ["remove", "bounce"]) {
+      const refused = await mailapp("queue", action, "--all");
+      assert.equal(refused.code, 64);
+      assert.match(refused.err, /say --yes, or look first with --dry-run/);
+      for (const which of ["--all", id]) {
+        const { code, out } = await mailapp("queue", action, which, "--dry-run");
+        assert.equal(code, 0);
+        assert.match(out, new RegExp(`^${id} [^]*a@x\\.test[^]*\n1 message, 1 recipient pending\n$`));
+      }
+    }
+    assert.match((await mailapp("queue", "list")).out, /^1 message, /m);
+    assert.equal(
+      (await mailapp("queue", "remove", "--all", "--yes")).out,
+      "removed: 1 recipient of 1 message\n",
+    );
+  });
+});
+
+Deno.test("queue cat prints a message as it is, and on a terminal what cannot move its cursor", async () => {
+  await withSpool(async ({ directory, config, io }) => {
+    const message = "Subject: x\r\n\r\nGr\u00fc\u00dfe\t1\r\u001b[2J\r\nend\r\n";
+    const ids: string[] = [];
+    {
+      await using spool = await Spool.open({ directory: join(directory, "spool"), logger: silentLogger });
+      const id = spool.newId();
+      const content = new Uint8Array([...encoder.encode(message), 0xff]);
+      await spool.add(newEntry(["a@x.test"], { acceptedAt: Date.now(), size: content.length, id }), content);
+      ids.push(id);
+    }
+    const [id = ""] = ids;
+    const print = async (id: string, isTerminal: boolean) => {
+      const pieces: number[] = [];
+      const output = {
+        isTerminal: () => isTerminal,
+        writeSync: (bytes: Uint8Array) => pieces.push(...bytes) && bytes.length,
+      };
+      await printContent(id, { config, io, output });
+      return Uint8Array.from(pieces);
+    };
+    const plain = message.replaceAll("\r\n", "\n");
+    assert.deepEqual(await print(id, false), new Uint8Array([...encoder.encode(plain), 0xff]));
+    const shown = "Subject: x\n\nGr\u00fc\u00dfe\t1\\u000d\\u001b[2J\nend\n";
+    assert.ok(new TextDecoder().decode(await print(id, true)).startsWith(shown));
+    await assert.rejects(print("../../../etc/passwd", false), /no such message in the queue/);
   });
 });

@@ -239,6 +239,8 @@ export interface ServeOutConfig {
   readonly routes: Readonly<Record<string, RouteConfig>>;
   /** Whether the MTA-STS policies of receiving domains are obeyed. */
   readonly mtaSts: boolean;
+  /** Whether Received names the account whose program called sendmail. */
+  readonly showAccount: boolean;
   /** Whether receiving domains that ask for it get reports about TLS. */
   readonly tlsReports: boolean;
   /** By domain; goes before what the domain itself asks for. */

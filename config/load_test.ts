@@ -93,6 +93,7 @@ delay_notice_after = "4h"
 keep_undeliverable = "30d"
 max_undeliverable = 1000
 max_connections_per_host = 5
+show_account = true
 mta_sts = true
 tls_reports = true
 [serve-out.timeouts]
@@ -219,6 +220,7 @@ Deno.test("parseConfig() takes every key of the contract", () => {
       maxUndeliverable: 1000,
       maxConnectionsPerHost: 5,
       mtaSts: true,
+      showAccount: true,
       tlsReports: true,
       timeouts: { connectMs: 30_000, commandMs: 300_000, dataMs: 180_000, dataEndMs: 600_000 },
       routes: {

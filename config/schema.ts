@@ -270,6 +270,7 @@ const serveOut = table({
   max_undeliverable: integer(1, 10_000).prefault(1000),
   max_connections_per_host: integer(1, 1000).prefault(5),
   mta_sts: flag.prefault(true),
+  show_account: flag.prefault(true),
   tls_reports: flag.prefault(true),
   timeouts: table({
     connect: duration(DAY).prefault("30s"),
@@ -311,6 +312,7 @@ const serveOut = table({
     ) => [name, { ...route, port: route.port ?? table.smtp_port }]),
   ),
   mtaSts: table.mta_sts,
+  showAccount: table.show_account,
   tlsReports: table.tls_reports,
   tlsPolicy: table.tls_policy,
 }));

@@ -8,6 +8,7 @@ import type { Logger } from "../base/log.ts";
 import type { Clock } from "../base/clock.ts";
 import {
   closeQuietly,
+  type ContentAnswer,
   type DomainAnswer,
   GONE,
   LineReader,
@@ -154,13 +155,18 @@ export class ControlServer implements AsyncDisposable {
     }
   }
 
-  async *#answer(request: Request): AsyncGenerator<QueueView | ActionResult | DomainAnswer | RouteAnswer> {
+  async *#answer(
+    request: Request,
+  ): AsyncGenerator<QueueView | ActionResult | ContentAnswer | DomainAnswer | RouteAnswer> {
     const { operator, scheduler, settings } = this.#options;
     switch (request.command) {
       case "list":
         return yield* operator.list(request.filter);
       case "apply":
         return yield* operator.apply(request.action, request.filter, request);
+      case "content":
+        for await (const piece of operator.content(request.id)) yield { data: piece.toBase64() };
+        return;
       case "domain": {
         const hosts = request.hosts.flatMap((host) => {
           const resting = scheduler.inspectHost(host);

@@ -6,6 +6,7 @@
 import { writeAll } from "../base/write_all.ts";
 import {
   closeQuietly,
+  type ContentAnswer,
   ControlError,
   type DomainAnswer,
   formatRequest,
@@ -66,6 +67,13 @@ export class ControlClient {
         filter: part,
         ...(by !== undefined && { by }),
       });
+    }
+  }
+
+  /** The message as it is sent, in pieces; nothing when it is not in the queue. */
+  async *content(id: string): AsyncGenerator<Uint8Array, void, void> {
+    for await (const { data } of this.#ask<ContentAnswer>({ command: "content", id })) {
+      yield Uint8Array.fromBase64(data);
     }
   }
 

@@ -49,6 +49,12 @@ export interface RouteAnswer {
   readonly settings: string;
 }
 
+/** A piece of a message. */
+export interface ContentAnswer {
+  /** In base64. */
+  readonly data: string;
+}
+
 /** What a client may ask. */
 export type Request =
   | { readonly command: "list"; readonly filter: QueueFilter }
@@ -59,6 +65,7 @@ export type Request =
     /** Who asks, for the log; an earlier server does not read it. */
     readonly by?: string;
   }
+  | { readonly command: "content"; readonly id: string }
   | { readonly command: "domain"; readonly domain: string; readonly hosts: readonly HostQuestion[] }
   | { readonly command: "route"; readonly domain: string };
 
@@ -110,6 +117,8 @@ export function parseRequest(line: string): Request | string {
       }
       return { command: "domain", domain, hosts };
     }
+    case "content":
+      return typeof value.id === "string" ? { command: "content", id: value.id } : "bad id";
     case "route":
       return typeof value.domain === "string" ? { command: "route", domain: value.domain } : "bad domain";
     default:

@@ -61,7 +61,7 @@ export interface ActionOptions {
 /** What a {@linkcode QueueOperator} needs. */
 export interface QueueOperatorOptions {
   /** The queue. */
-  readonly queue: Pick<Queue, "ids" | "ageOf">;
+  readonly queue: Pick<Queue, "ids" | "ageOf" | "load" | "open">;
   /** The entries that others work on too. */
   readonly entries: OpenEntries;
   /** Tells the time. */
@@ -130,6 +130,14 @@ export class QueueOperator {
     } finally {
       await Promise.allSettled(running);
     }
+  }
+
+  /** The message as it is sent, in pieces that stay valid; nothing when it is not in the queue. */
+  async *content(id: string): AsyncGenerator<Uint8Array, void, void> {
+    const { queue } = this.#options;
+    if (await queue.load(id) === undefined) return;
+    await using message = await queue.open(id);
+    for await (const chunk of message.chunks()) yield chunk.slice();
   }
 
   async *#select(filter: QueueFilter): AsyncGenerator<OpenEntry, void, void> {

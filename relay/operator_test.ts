@@ -171,7 +171,12 @@ Deno.test("QueueOperator.list() shows the oldest first, in whatever order the qu
   await using world = new World();
   const sent = [await world.send("u@a.test"), await world.send("v@a.test"), await world.send("w@a.test")];
   const operator = new QueueOperator({
-    queue: { ids: () => ReadableStream.from([...sent].reverse()), ageOf: () => 0 },
+    queue: {
+      ids: () => ReadableStream.from([...sent].reverse()),
+      ageOf: () => 0,
+      load: () => Promise.resolve(undefined),
+      open: () => assert.fail("it is only listed"),
+    },
     entries: world.scheduler.entries,
     clock: world.clock,
     logger: silentLogger,

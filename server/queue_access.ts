@@ -28,6 +28,7 @@ import { openSpool, spoolDirectory, untilUnlocked } from "./spool_parts.ts";
 export interface QueueAccess extends AsyncDisposable {
   readonly list: QueueOperator["list"];
   readonly apply: QueueOperator["apply"];
+  readonly content: QueueOperator["content"];
   /** Whether serve-out is running, and so acts at once. */
   readonly running: boolean;
   /** Where programs leave mail while it is stopped. */
@@ -68,6 +69,7 @@ async function findQueue(config: Config, io: Io): Promise<QueueAccess> {
       maildrop,
       list: (filter) => answers(client.list(filter)),
       apply: (action, filter, options) => answers(client.apply(action, filter, options)),
+      content: (id) => answers(client.content(id)),
       [Symbol.asyncDispose]: () => Promise.resolve(),
     };
   }
@@ -78,6 +80,7 @@ async function findQueue(config: Config, io: Io): Promise<QueueAccess> {
       maildrop,
       list: nothing,
       apply: nothing,
+      content: nothing,
       [Symbol.asyncDispose]: () => Promise.resolve(),
     };
   }
@@ -172,6 +175,7 @@ async function openDirectly(config: Config, io: Io): Promise<QueueAccess> {
     maildrop: maildropDirectory(config.dataDir),
     list: (filter) => operator.list(filter),
     apply: (action, filter, options) => operator.apply(action, filter, options),
+    content: (id) => operator.content(id),
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
 }

@@ -26,7 +26,7 @@ import { Spool } from "../relay/spool/spool.ts";
 import { HostConnection } from "../relay/transmit.ts";
 import { systemClock } from "../base/clock.ts";
 import { type ServerLimits, SmtpServer } from "../smtp/server.ts";
-import { localSubmissionPolicy } from "../smtp/server_policy.ts";
+import { localSubmissionPolicy, uidOfClient } from "../smtp/server_policy.ts";
 import { loadDkimKeys, openDkimSigner, replaceDkimKeys, signedNotices } from "./dkim_parts.ts";
 import { serveOutEndpoints } from "./addresses.ts";
 import { EXIT, type ExitCode } from "./exit_codes.ts";
@@ -279,7 +279,13 @@ function createServer(live: Live, { spool, scheduler, logger, signer }: Parts): 
   });
   return new SmtpServer({
     hostname,
-    policy: localSubmissionPolicy,
+    policy: {
+      ...localSubmissionPolicy,
+      localAccount: (session) => {
+        const uid = uidOfClient(session);
+        return uid === undefined ? undefined : { uid, isShown: live.config.serveOut.showAccount };
+      },
+    },
     delivery,
     logger,
     limits: serverLimits(live.config, logger),

@@ -5,9 +5,17 @@
  */
 import { claimsToBeOurs } from "../message/authentication_results.ts";
 import type { UnwantedField } from "../message/header_filter.ts";
+import type { Session } from "./session.ts";
 
 /** Extensions that only some servers honour; all have the others. */
 export type ServerExtension = "DSN";
+
+/** An account of this machine, as a client on it names it. */
+export interface LocalAccount {
+  readonly uid: number;
+  /** Whether Received says so; if not, it has no `from`. */
+  readonly isShown: boolean;
+}
 
 /** The rules of one server. */
 export interface ServerPolicy {
@@ -26,6 +34,8 @@ export interface ServerPolicy {
   readonly addsReturnPath: boolean;
   /** Whether Received has the client's address and the name that it gave. */
   readonly namesClient: boolean;
+  /** For whom on this machine the client says to act; absent where clients come from elsewhere. */
+  readonly localAccount?: (session: Session) => LocalAccount | undefined;
   /**
    * Where REQUIRETLS (RFC 8689) is a parameter of MAIL: `over-tls`, where it is announced; `taken`, without TLS and
    * without a word of it too, as between servers of one machine.
@@ -70,6 +80,18 @@ export function finalDeliveryPolicy(
       return claimsToBeOurs(field.value(), { hostname: ours, whole: field.whole });
     },
   };
+}
+
+/** What `mailapp sendmail` says for its name in EHLO, and serve-out for that of a message in the maildrop. */
+const ACCOUNT_NAME = /^uid(\d{1,10})\.(?:sendmail|maildrop)\.localhost$/;
+
+/**
+ * The account that a client on this machine acts for, by the name that it gave in EHLO, if that has such a form. Any
+ * program on the machine can say so.
+ */
+export function uidOfClient({ hello }: Session): number | undefined {
+  const [, uid] = ACCOUNT_NAME.exec(hello?.domain ?? "") ?? [];
+  return uid === undefined ? undefined : Number(uid);
 }
 
 /** The rules of a server that relays mail of local programs, which write bare LF and bare names. */

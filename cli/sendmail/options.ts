@@ -5,10 +5,15 @@
  * @module
  */
 import type { DsnOptions, Notify } from "../../smtp/envelope.ts";
+import { normalizeDomain } from "../../net/domain_name.ts";
+import type { QueueFilter } from "../../relay/queue_filter.ts";
 import { CommandError, EXIT } from "../../server/exit_codes.ts";
 
-/** What is asked for: to send a message, to speak SMTP, to show the queue, or nothing that needs doing. */
-export type SendmailMode = "send" | "smtp" | "queue" | "nothing";
+/**
+ * What is asked for: to send a message, to speak SMTP, to show the queue, to try again what waits in it, to say where
+ * aliases are, or nothing that needs doing.
+ */
+export type SendmailMode = "send" | "smtp" | "queue" | "retry" | "aliases" | "nothing";
 
 /** The command line, read. */
 export interface SendmailOptions {
@@ -27,6 +32,8 @@ export interface SendmailOptions {
   readonly dsn?: DsnOptions;
   /** The configuration file (`-C`, or `--config`). */
   readonly config?: string;
+  /** What of the queue to try again (`-qI`, `-qR`, `-qS`); absent: all of it. */
+  readonly retry?: QueueFilter;
   readonly recipients: readonly string[];
 }
 
@@ -39,7 +46,18 @@ const MODES: ReadonlyMap<string, SendmailMode> = new Map([
   ["m", "send"],
   ["s", "smtp"],
   ["p", "queue"],
-  ["i", "nothing"],
+  ["i", "aliases"],
+]);
+
+/** Modes of sendmail that are something else here, and what to do instead. */
+const INSTEAD: ReadonlyMap<string, string> = new Map([
+  ["d", "the servers are services: systemctl start mailapp-in mailapp-out"],
+  ["D", "to run a server in the foreground: mailapp serve-out"],
+  ["v", "to see what would become of mail to an address: mailapp explain ADDRESS"],
+  ["t", "to see what would become of mail to an address: mailapp explain ADDRESS"],
+  ["h", "to see how other servers answer: mailapp queue list --group domain"],
+  ["H", "serve-out forgets by itself which servers did not answer: mailapp queue retry --all"],
+  ["P", "to see how many messages wait: mailapp queue list --group domain"],
 ]);
 
 /**
@@ -55,19 +73,23 @@ export function parseSendmailOptions(args: readonly string[]): SendmailOptions {
   let notify: Notify | undefined;
   let dsn: DsnOptions = {};
   let config: string | undefined;
+  let retry: QueueFilter | undefined;
   const recipients: string[] = [];
 
   const set = (option: string, value: string) => {
     switch (option) {
       case "b":
-        mode = MODES.get(value) ?? fail(`-b${value} is not something that is done here`);
+        mode = MODES.get(value) ?? fail(
+          INSTEAD.has(value) ? `-b${value} is not done here; ${INSTEAD.get(value)}` : `unknown mode -b${value}`,
+        );
         break;
       case "I":
-        mode = "nothing";
+        mode = "aliases";
         break;
       case "q":
-        // The queue runs by itself; nothing is read from standard input.
-        mode = "nothing";
+        // With an interval it asks for what serve-out does by itself.
+        mode = /^\d/.test(value) ? "nothing" : "retry";
+        retry = parseRetry(value);
         break;
       case "t":
         fromHeader = true;
@@ -141,7 +163,21 @@ export function parseSendmailOptions(args: readonly string[]): SendmailOptions {
     ...(notify !== undefined && { notify }),
     ...(Object.keys(dsn).length > 0 && { dsn }),
     ...(config !== undefined && { config }),
+    ...(retry !== undefined && { retry }),
   };
+}
+
+/** `-qIid`, `-qRdomain`, `-qSsender`; `undefined` for the whole queue. */
+function parseRetry(value: string): QueueFilter | undefined {
+  const [, key = "", text = ""] = /^([IRS])([^]+)$/.exec(value) ?? [];
+  if (key === "I") return { ids: [text] };
+  if (key === "S") return { sender: text };
+  if (key === "R") {
+    return { domain: normalizeDomain(text.slice(text.lastIndexOf("@") + 1)) ?? fail(`-qR takes a domain`) };
+  }
+  return value === "" || /^[\df]/.test(value)
+    ? undefined
+    : fail(`-q${value} is not done here; see mailapp queue --help`);
 }
 
 function parseNotify(value: string): Notify {

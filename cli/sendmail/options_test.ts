@@ -20,8 +20,12 @@ Deno.test("parseSendmailOptions() reads what programs have written for decades",
     ["-B8BITMIME -O DeliveryMode=b -L tag bob", { recipients: ["bob"] }],
     ["-bs", { mode: "smtp" }],
     ["-bp", { mode: "queue" }],
-    ["-bi", { mode: "nothing" }],
-    ["-q", { mode: "nothing" }],
+    ["-bi", { mode: "aliases" }],
+    ["-q", { mode: "retry" }],
+    ["-qf", { mode: "retry" }],
+    ["-qImi1x0b2k", { mode: "retry", retry: { ids: ["mi1x0b2k"] } }],
+    ["-qRExample.NET", { mode: "retry", retry: { domain: "example.net" } }],
+    ["-qSa@x.test", { mode: "retry", retry: { sender: "a@x.test" } }],
     ["-q30m", { mode: "nothing" }],
     ["-N success,DELAY -R hdrs -V id1 bob", {
       notify: ["SUCCESS", "DELAY"],
@@ -55,4 +59,14 @@ Deno.test("parseSendmailOptions() refuses what it does not know", () => {
       args.join(" "),
     );
   }
+});
+
+Deno.test("parseSendmailOptions() says what to do instead of what is done otherwise here", () => {
+  const cases: [arg: string, advice: RegExp][] = [
+    ["-bd", /systemctl start mailapp-in/],
+    ["-bv", /mailapp explain/],
+    ["-bh", /mailapp queue list/],
+    ["-qX", /mailapp queue --help/],
+  ];
+  for (const [arg, advice] of cases) assert.throws(() => parseSendmailOptions([arg]), advice, arg);
 });

@@ -8,6 +8,7 @@ import type { Command } from "commander";
 import { writeAll } from "../../base/write_all.ts";
 import { parseAddressList } from "../../message/address_list.ts";
 import { namedRecipients, withAuthor } from "../../message/submission.ts";
+import { DEFAULT_CONFIG_FILE } from "../../config/load.ts";
 import { CommandError, EXIT, type ExitCode } from "../../server/exit_codes.ts";
 import type { Io } from "../../server/io.ts";
 import { type HandedOver, handOver, NotServingError } from "../../smtp/hand_over.ts";
@@ -41,11 +42,16 @@ export function registerSendmail(program: Command, { io, action }: Registrar): v
     .option("-R <what>", "what a failure notice returns: full or hdrs")
     .option("-V <id>", "the envelope id, repeated in notices")
     .option("-C <file>", "the configuration file (also --config); needed only if serve-out is not on port 25")
-    .option("-b <mode>", "s: speak SMTP on standard input and output; m: take a message (as without -b)")
+    .option("-q", "try again now what waits; -qI<id>, -qR<domain>, -qS<sender>: only that")
+    .option(
+      "-b <mode>",
+      "m: take a message (as without -b); s: speak SMTP on standard input and output; p: list the queue, as mailq; " +
+        "i: say where aliases are, as newaliases",
+    )
     .argument("[recipients...]")
     .addHelpText(
       "after",
-      examples("mailapp sendmail -t < message.eml", "ln -s /usr/bin/mailapp /usr/sbin/sendmail"),
+      examples("mailapp sendmail -t < message.eml", "ln -s /usr/local/bin/mailapp /usr/sbin/sendmail"),
     )
     .action(action((recipients: string[]) => sendmail(["--", ...recipients], { ...io, ...standardStreams })));
 }
@@ -65,9 +71,8 @@ export const standardStreams = {
 export async function sendmail(args: readonly string[], io: SendmailIo): Promise<ExitCode> {
   const options = parseSendmailOptions(args);
   if (options.mode === "nothing") return EXIT.ok;
-  if (options.mode === "queue") {
-    throw new CommandError("sendmail: to see the queue, run: mailapp queue list", EXIT.unavailable);
-  }
+  if (options.mode === "aliases") return sayWhereAliasesAre(options, io);
+  if (options.mode === "queue" || options.mode === "retry") return await forQueue(options, io);
   const server = await findServer(options, io);
   if (options.mode === "smtp") return await passThrough(await connect(server), io);
   const max = await largestMessage(server);
@@ -85,6 +90,22 @@ export async function sendmail(args: readonly string[], io: SendmailIo): Promise
     return await leave(message, { server, reason: error.message });
   }
   return report(message, { results: await leaveWhatWaits(message, { results, server, io }), io });
+}
+
+/** `newaliases`: there is nothing to rebuild. */
+function sayWhereAliasesAre({ config }: SendmailOptions, { env, out }: Io): ExitCode {
+  const file = config ?? (env.get("MAILAPP_CONFIG") || DEFAULT_CONFIG_FILE);
+  out(
+    `aliases are in [mailboxes.aliases] of ${file}; after a change: systemctl reload mailapp-in mailapp-out\n`,
+  );
+  return EXIT.ok;
+}
+
+/** `-bp` and `-q`. */
+async function forQueue({ mode, retry, config }: SendmailOptions, io: Io): Promise<ExitCode> {
+  const { listQueue, retryQueue } = await import("../queue.ts");
+  const flags = config === undefined ? {} : { config };
+  return mode === "queue" ? await listQueue(flags, io) : await retryQueue(retry ?? {}, { flags, io });
 }
 
 /** Leaves what must wait in the maildrop; returns what is left to report. */

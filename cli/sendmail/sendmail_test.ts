@@ -291,9 +291,20 @@ Deno.test("sendmail() -bs speaks SMTP on standard input and output", async () =>
   });
 });
 
-Deno.test("sendmail() does nothing, successfully, for newaliases and queue runs", async () => {
-  const run = runner("/nonexistent");
-  assert.equal((await run(["-bi"])).code, 0);
-  assert.equal((await run(["-q"])).code, 0);
-  assert.equal((await run(["-bp"])).code, 69);
+Deno.test("sendmail() shows the queue, tries it again, and says where aliases are", async () => {
+  const directory = await Deno.makeTempDir();
+  const config = join(directory, "config.toml");
+  await Deno.writeTextFile(config, `hostname = "out.example.test"\ndata_dir = "${directory}/data"\n`);
+  const run = runner(config);
+  const aliases = await run(["-bi"]);
+  assert.deepEqual([aliases.code, aliases.out], [
+    0,
+    `aliases are in [mailboxes.aliases] of ${config}; after a change: systemctl reload mailapp-in mailapp-out\n`,
+  ]);
+  assert.equal((await run(["-q5m"])).code, 0);
+  const queue = await run(["-bp"]);
+  assert.deepEqual([queue.code, queue.out], [0, "nothing is queued\n"]);
+  const retried = await run(["-q"]);
+  assert.deepEqual([retried.code, retried.out], [0, "tried again: 0 recipients of 0 messages\n"]);
+  await Deno.remove(directory, { recursive: true });
 });

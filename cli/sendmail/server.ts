@@ -20,7 +20,6 @@ import type { SendmailOptions } from "./options.ts";
 export interface Server {
   readonly addresses: readonly string[];
   readonly port: number;
-  readonly hostname: string;
   readonly dataDir: string;
   readonly maxMessageSize: number;
   readonly minFreeSpace: number;
@@ -29,7 +28,6 @@ export interface Server {
 const DEFAULT_SERVER: Server = {
   addresses: ["127.0.0.1", "::1"],
   port: 25,
-  hostname: "localhost",
   dataDir: "/var/lib/mailapp",
   maxMessageSize: 50 * 1024 * 1024,
   minFreeSpace: 256 * 1024 * 1024,
@@ -47,8 +45,13 @@ export async function findServer({ config: file }: SendmailOptions, io: Io): Pro
     throw error;
   }
   const { listen, port, maxMessageSize, minFreeSpace } = config.serveOut;
-  const { hostname, dataDir } = config;
-  return { addresses: listen, port, hostname, dataDir, maxMessageSize, minFreeSpace };
+  const { dataDir } = config;
+  return { addresses: listen, port, dataDir, maxMessageSize, minFreeSpace };
+}
+
+/** The name for EHLO, which says whose program this is: serve-out logs it, and writes it into Received. */
+function clientName(): string {
+  return `uid${Deno.uid()}.sendmail.localhost`;
 }
 
 /** Connects. @throws {CommandError} when it is not there */
@@ -83,7 +86,7 @@ export async function talk<T>(server: Server, work: (client: SmtpClient) => Prom
   const transport = new ConnTransport(conn, { clock: systemClock });
   let client: SmtpClient | undefined;
   try {
-    client = await openDialogue(transport, { hostname: server.hostname, clock: systemClock });
+    client = await openDialogue(transport, { hostname: clientName(), clock: systemClock });
     const result = await work(client);
     await client.quit();
     return result;

@@ -85,8 +85,8 @@ export const SESSION_EVENTS: EventGroup = {
     [
       "message.accepted",
       "info",
-      "`id`, `login`, `from`, `to`, `octets`, `message_id` where it has one, `queue_id`",
-      "the message is durable, and was answered 250; serve-submit adds `login` and `queue_id`, by which serve-out knows it; serve-in adds what its checks found: `spf`, `dkim`, `arc`, `arc_sealer`, `dmarc`, `dmarc_asks` (what the policy asks for, done or not), `iprev`, `listed`, `filters`, `dns` where that failed, and `junk` and `why` where they decide something",
+      "`id`, `login`, `uid`, `from`, `to`, `octets`, `message_id` where it has one, `queue_id`",
+      "the message is durable, and was answered 250; serve-submit adds `login` and `queue_id`, by which serve-out knows it; serve-out adds `uid`, the account that called sendmail, as that says; serve-in adds what its checks found: `spf`, `dkim`, `arc`, `arc_sealer`, `dmarc`, `dmarc_asks` (what the policy asks for, done or not), `iprev`, `listed`, `filters`, `dns` where that failed, and `junk` and `why` where they decide something",
     ],
     [
       "message.refused",

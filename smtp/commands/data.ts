@@ -108,7 +108,7 @@ function traceFields(
   transaction: Transaction,
   { context: { policy, hostname, clock }, id }: { readonly context: CommandContext; readonly id: string },
 ): readonly Header[] {
-  const { namesClient } = policy;
+  const namesClient = policy.namesClient && policy.localAccount?.(session)?.isShown !== false;
   return [
     ...(policy.addsReturnPath ? [returnPath(transaction)] : []),
     received(session, transaction, { hostname, id, now: clock.now(), namesClient }),
@@ -147,9 +147,11 @@ export async function completeMessage(session: Session, context: CommandContext)
   const message = transaction?.message;
   if (!transaction || !message) return replies.localError;
   const since = context.clock.monotonic();
+  const account = context.policy.localAccount?.(session);
   let fields: LogFields = {
     id: message.id,
     ...(session.login !== undefined && { login: session.login }),
+    ...(account !== undefined && { uid: account.uid }),
     ...envelopeFields(transaction),
     octets: message.octets,
     ...(message.messageId !== undefined && { message_id: message.messageId }),

@@ -121,7 +121,7 @@ testWith(MACHINE_PROGRAMS, "the services under systemd", async (t) => {
     assert.equal(await machine.sh("find /var/lib/mailapp/spool ! -user mailapp"), "");
     await machine.sh("systemctl start mailapp-out");
     assert.match(await machine.sh("mailapp queue list"), /held/);
-    await machine.sh("mailapp queue remove --all");
+    await machine.sh("mailapp queue remove --all --yes");
   });
 
   await t.step(

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { builtMailapp } from "../support/built.ts";
 import { type Folder, makeFolder } from "../support/peers/folder.ts";
 import { type ServeOut, startServeOut } from "../support/peers/mailapp.ts";
+import { runMailapp } from "../support/mailapp.ts";
 import { run } from "../support/peers/process.ts";
 
 const MAIL = "/usr/bin/mail";
@@ -35,6 +36,51 @@ Deno.test("mailapp called by the name sendmail is sendmail", async () => {
   const accepted = await serveOut.event("message.accepted");
   assert.equal(accepted["from"], "me@x.test");
   assert.deepEqual(accepted["to"], ["you@x.test"]);
+});
+
+Deno.test("the account that calls sendmail is in the log and in Received, which a setting hides", async () => {
+  const uid = Deno.uid();
+  for (const shown of [true, false]) {
+    await using serveOut = await startServeOut({
+      routes: { "*": "127.0.0.1:9" },
+      settings: { show_account: shown },
+    });
+    const { code, stderr } = await runMailapp([
+      "sendmail",
+      "-C",
+      serveOut.config,
+      "-fme@x.test",
+      "you@x.test",
+    ], {
+      stdin: "Subject: x\n\nHi\n",
+    });
+    assert.equal(code, 0, stderr);
+    const { id, uid: logged } = await serveOut.event("message.accepted");
+    assert.equal(logged, uid);
+    const { stdout } = await runMailapp(["queue", "cat", String(id), "--config", serveOut.config]);
+    const received = shown
+      ? `Received: from uid${uid}.sendmail.localhost ([127.0.0.1])\n\tby `
+      : "Received: by ";
+    assert.ok(stdout.startsWith(received), stdout);
+  }
+});
+
+Deno.test("mailapp called by the names mailq and newaliases is these", async () => {
+  await using folder = await makeFolder("sendmail");
+  await using serveOut = await startServeOut({ routes: { "*": "127.0.0.1:9" } });
+  const built = await builtMailapp();
+  for (const name of ["mailq", "newaliases"]) await Deno.symlink(built, folder.at(name));
+  const sendmail = await linkedSendmail(folder, serveOut);
+  await run(sendmail, { args: ["-fme@x.test", "you@x.test"], stdin: "Subject: x\n\nHi\n" });
+  await serveOut.event("attempt.deferred");
+  const env = { MAILAPP_CONFIG: serveOut.config };
+  const queue = await run(folder.at("mailq"), { args: [], env });
+  assert.match(queue.stdout, /you@x\.test/, queue.stderr);
+  const again = await run(sendmail, { args: ["-q"] });
+  assert.equal(again.stdout, "tried again: 1 recipient of 1 message\n", again.stderr);
+  const aliases = await run(folder.at("newaliases"), { args: [], env });
+  assert.deepEqual([aliases.code, aliases.stderr], [0, ""]);
+  assert.ok(aliases.stdout.startsWith(`aliases are in [mailboxes.aliases] of ${serveOut.config};`));
 });
 
 Deno.test({
