@@ -11,10 +11,7 @@ import { join } from "@std/path";
 import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
 import project from "../deno.json" with { type: "json" };
-import { V8_FLAGS, V8_FLAGS_SERVE_OUT } from "./v8_flags.ts";
-
-/** The flags of the program, in either form. It drops the permissions that it does not need. */
-const FLAGS = ["--allow-all", "--unstable-worker-options"];
+import { compileArguments, launcherEnd, linkNameCases } from "./run_flags.ts";
 
 // What `deno bundle` puts before every program, for those of its packages that call require().
 const EAGER_REQUIRE = `import { createRequire as __deno_internal_createRequire } from "node:module";
@@ -107,19 +104,8 @@ async function compile(commit: string, file: string): Promise<string | undefined
   console.log(`deno compile for ${target} …`);
   const { success, stderr } = await new Deno.Command(Deno.execPath(), {
     args: [
-      "compile",
-      "--quiet",
-      "--no-prompt",
-      "--frozen",
-      ...FLAGS,
-      `--v8-flags=${V8_FLAGS}`,
-      "--target",
-      target,
-      "--config",
-      "deno.json",
-      "--output",
       // Not the final path: Deno refuses to overwrite a file of the other form.
-      fresh,
+      ...compileArguments({ target, output: fresh }),
       entry,
     ],
     env: { NO_COLOR: "1" },
@@ -180,8 +166,8 @@ async function packPortable(commit: string, file: string): Promise<void> {
   const payload = await Deno.readFile(archive);
   const template = (await Deno.readTextFile(new URL("portable.sh", import.meta.url)))
     .replace("@VERSION@", project.version).replaceAll("@TARGET@", target)
-    .replace("@SHA256@", await sha256(payload)).replace("@FLAGS@", FLAGS.join(" "))
-    .replace("@V8_FLAGS@", V8_FLAGS).replace("@V8_FLAGS_SERVE_OUT@", V8_FLAGS_SERVE_OUT);
+    .replace("@SHA256@", await sha256(payload)).replace("@LINK_NAMES@", () => linkNameCases())
+    .replace("@LAUNCH@", () => launcherEnd("$home"));
   // The offset is part of the text whose length determines it; a fixed width solves that.
   const length = new TextEncoder().encode(template.replace("@OFFSET@", "00000000")).length;
   const header = new TextEncoder().encode(template.replace("@OFFSET@", String(length + 1).padEnd(8)));

@@ -100,14 +100,7 @@ else
 fi
 [ -x "$home/deno" ] || cannot_run
 
-# Called by such a name, through a link, it is that program; main.ts has the same for the compiled form.
-case ${0##*/} in
-  sendmail) set -- sendmail "$@" ;;
-  mailq) set -- sendmail -bp "$@" ;;
-  newaliases) set -- sendmail -bi "$@" ;;
-esac
-DENO_DIR=${DENO_DIR:-$home/cache}
+# Called by such a name, through a link, it is that program.
+@LINK_NAMES@DENO_DIR=${DENO_DIR:-$home/cache}
 export DENO_DIR DENO_NO_UPDATE_CHECK=1 DENO_NO_PACKAGE_JSON=1 MAILAPP_SELF="$self"
-case ${1:-} in serve-out) v8_flags=@V8_FLAGS_SERVE_OUT@ ;; *) v8_flags=@V8_FLAGS@ ;; esac
-exec "$home/deno" run --quiet --no-prompt --no-config --no-lock --cached-only @FLAGS@ "--v8-flags=$v8_flags" \
-  "$home/app/entry.js" "$@"
+@LAUNCH@

@@ -85,6 +85,7 @@ function unit(config: Config, parts: UnitParts): string {
   // The ports are the same on all addresses.
   const addresses = [{ address: "127.0.0.1", tentative: false }];
   const ports = server.endpoints(config, { hasCertificate: true, addresses }).map(({ port }) => port);
+  // Those that are not configured have nothing to reload.
   const others = parts.servers.filter((other) => other !== server).map(({ unit }) => `${unit.name}.service`);
   const hidden = [
     ...server.unit.hidden(config, { mailRoot }),
