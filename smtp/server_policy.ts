@@ -12,6 +12,7 @@ export type ServerExtension = "DSN";
 
 /** An account of this machine, as a client on it names it. */
 export interface LocalAccount {
+  /** Its numeric id. */
   readonly uid: number;
   /** Whether Received says so; if not, it has no `from`. */
   readonly isShown: boolean;
