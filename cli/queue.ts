@@ -26,7 +26,7 @@ import {
 import { detailsOf, jsonOf, summaryOf } from "./command_line/queue_text.ts";
 import { configOption, examples, type Registrar } from "./command_line/subcommand.ts";
 import { count, printable, Progress } from "./command_line/terminal.ts";
-import { printContent } from "./queue_content.ts";
+import { printContent } from "./command_line/queue_content.ts";
 
 interface Flags {
   readonly config?: string;

@@ -13,7 +13,7 @@ import { systemClock } from "../base/clock.ts";
 import { newEntry } from "../tests/support/queue_entry.ts";
 import type { Io, ServerIo } from "../server/io.ts";
 import { run } from "./command_line/run.ts";
-import { printContent } from "./queue_content.ts";
+import { printContent } from "./command_line/queue_content.ts";
 import { openSpool, untilUnlocked } from "../server/spool_parts.ts";
 
 const encoder = new TextEncoder();

@@ -3,12 +3,12 @@
  *
  * @module
  */
-import { writeAllSync } from "../base/write_all.ts";
-import { loadConfig } from "../config/load.ts";
-import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
-import { type Io, OutputClosedError } from "../server/io.ts";
-import { openQueue } from "../server/queue_access.ts";
-import { printable } from "./command_line/terminal.ts";
+import { writeAllSync } from "../../base/write_all.ts";
+import { loadConfig } from "../../config/load.ts";
+import { CommandError, EXIT, type ExitCode } from "../../server/exit_codes.ts";
+import { type Io, OutputClosedError } from "../../server/io.ts";
+import { openQueue } from "../../server/queue_access.ts";
+import { printable } from "./terminal.ts";
 
 /** Prints a message as it is sent, with LF line ends; on a terminal, what is unsafe for it is escaped. */
 export async function printContent(
