@@ -61,6 +61,7 @@ interface Flags {
   readonly json?: true;
   readonly probe: string;
   readonly login?: string;
+  readonly all?: true;
 }
 
 /** Registers the subcommand. */
@@ -70,6 +71,7 @@ export function registerDoctor(program: Command, { io, action }: Registrar): voi
       "check DNS, reverse DNS, certificate, open relay, port 25 out, disk and clock; sends no mail",
     )
     .option("--json", "print JSON")
+    .option("--all", "also show what is well, one by one")
     .option(
       "--login <login>",
       "log in to serve-submit, with the password in the first line of standard input",
@@ -90,7 +92,7 @@ async function doctor(flags: Flags, io: Io): Promise<ExitCode> {
   const findings = await new Examination(setup).run(CHECKS);
   const summary = summarize(findings);
   if (flags.json) printJson({ ...summary, findings }, io);
-  else io.out(describeFindings(findings));
+  else io.out(describeFindings(findings, { all: flags.all ?? false }));
   return summary.failures === 0 ? EXIT.ok : EXIT.unavailable;
 }
 
@@ -129,9 +131,18 @@ const LABELS: Readonly<Record<Outcome, string>> = {
   untested: "cannot be tested from here",
 };
 
-/** The findings as text, one per paragraph; text from the network cannot move the cursor. */
-function describeFindings(findings: readonly Finding[]): string {
-  const lines = findings.flatMap(({ id, subject, outcome, what, next, dialogue = [] }) => [
+/** The order in which findings are shown. */
+const ORDER: readonly Outcome[] = ["failure", "warning", "untested", "ok"];
+
+/**
+ * The findings as text, one per paragraph, what is worst first; text from the network cannot move the cursor. What is
+ * well is only counted, unless `all`.
+ */
+export function describeFindings(findings: readonly Finding[], { all }: { readonly all: boolean }): string {
+  const sorted = ORDER.flatMap((outcome) => findings.filter((finding) => finding.outcome === outcome));
+  const well = findings.filter(({ outcome }) => outcome === "ok").length;
+  const shown = all ? sorted : sorted.filter(({ outcome }) => outcome !== "ok");
+  const lines = shown.flatMap(({ id, subject, outcome, what, next, dialogue = [] }) => [
     `${LABELS[outcome]}: ${id.split(".")[0]} ${printable(subject)}: ${printable(what)}`,
     ...(next === undefined ? [] : [`    → ${printable(next)}`]),
     ...dialogue.map((line) => `    | ${printable(line)}`),
@@ -142,7 +153,8 @@ function describeFindings(findings: readonly Finding[]): string {
     ...(failures + warnings === 0 ? [] : [count(warnings, "warning")]),
     ...(untested === 0 ? [] : [`${untested} cannot be tested from here`]),
   ].join(", ");
-  return [...lines, "", verdict, ""].join("\n");
+  const counted = all || well === 0 ? [] : [`${well} ok (--all shows ${well === 1 ? "it" : "them"})`];
+  return [...lines, ...counted, "", verdict, ""].join("\n");
 }
 
 /** Milliseconds for a connection. */

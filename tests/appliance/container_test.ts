@@ -197,7 +197,7 @@ testWith([...ROOT_PROGRAMS, "setpriv"], "containers.md, followed to its end", as
   await runOk("ip", { args: await inService("serve-out", healthcheck.split(", ")) });
   const [, , exec = ""] = typed;
   assert.equal(exec, "docker compose exec serve-in mailapp doctor");
-  const { stdout } = await run("ip", { args: await inService("serve-in", ["mailapp", "doctor"]) });
+  const { stdout } = await run("ip", { args: await inService("serve-in", ["mailapp", "doctor", "--all"]) });
   for (const id of ["storage", "rights", "maildrop"]) {
     assert.match(stdout, new RegExp(`^ok: ${id} `, "m"), stdout);
   }

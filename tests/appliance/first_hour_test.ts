@@ -357,8 +357,9 @@ testWith(
             "certificate",
             "certificate",
           ]);
+          assert.match(output, /^\d\d ok \(--all shows them\)$/m);
           for (const check of ["mx", "spf", "dkim", "dmarc", "reverse", "outward"]) {
-            assert.match(output, new RegExp(`^ok: ${check} `, "m"));
+            assert.doesNotMatch(output, new RegExp(`: ${check} `));
           }
         }
       },
@@ -427,7 +428,7 @@ testWith(
       "doctor knows the servers' account, and finds the same when that account asks",
       async () => {
         for (const account of ["", AS_SERVICE]) {
-          const output = await first.sh(`${account} mailapp doctor`);
+          const output = await first.sh(`${account} mailapp doctor --all`);
           assert.match(output, /^ok: storage \/var\/lib\/mailapp: /m);
           assert.match(output, /^0 failures, 2 warnings, /m);
         }
@@ -499,7 +500,7 @@ testWith(
       assert.match(output, /its key can be read by the group mailapp/);
       await first.logged("mailapp-in", /"event":"server\.ready"/);
       assert.match(
-        await first.sh("mailapp doctor"),
+        await first.sh("mailapp doctor --all"),
         /^ok: certificate mx\.example\.com: for mx\.example\.com, /m,
       );
       assert.match(await first.sh("cat /etc/letsencrypt/renewal-hooks/deploy/mailapp"), /RENEWED_LINEAGE/);

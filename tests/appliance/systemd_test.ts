@@ -155,7 +155,7 @@ testWith(MACHINE_PROGRAMS, "the services under systemd", async (t) => {
       assert.match(mail, /^Subject: from the maildrop$/m);
       assert.match(mail, /^Received: from uid65534\.maildrop\.localhost \(/m);
       assert.equal(await machine.sh("ls -A /var/lib/mailapp/maildrop"), "");
-      assert.match((await machine.run("mailapp doctor")).stdout, /^ok: maildrop /m);
+      assert.match((await machine.run("mailapp doctor --all")).stdout, /^ok: maildrop /m);
     },
   );
 
