@@ -37,6 +37,15 @@ export async function makeDirectories(mailRoot: string, installation: Installati
   } else await make(logDirectory, { mode: 0o2750 });
 }
 
+/** Directories in the data directory that no other account may enter, and units hide from other servers. */
+export const DATA_DIRECTORIES: readonly string[] = [
+  ACCOUNTS_DIRECTORY,
+  "dkim",
+  "incoming",
+  "spool",
+  "submit",
+];
+
 /** What may be in a data directory that root has made or restored. */
 const KNOWN_DATA = [
   ACCOUNTS_DIRECTORY,
@@ -90,8 +99,7 @@ async function makeDataDirectories(
   { account, dashboard }: { readonly account: Account | undefined; readonly dashboard: boolean },
 ): Promise<void> {
   if (account !== undefined && (await Deno.lstat(dataDir)).uid !== account.uid) return;
-  const own = dashboard ? ["dashboard"] : [];
-  for (const room of [ACCOUNTS_DIRECTORY, "dkim", "incoming", "spool", "submit", ...own]) {
+  for (const room of [...DATA_DIRECTORIES, ...dashboard ? ["dashboard"] : []]) {
     const path = join(dataDir, room);
     try {
       await Deno.mkdir(path, { mode: 0o700 });

@@ -21,8 +21,9 @@ import {
   runningUnits,
   unitNames,
 } from "./installation.ts";
-import { writeInstalled } from "./installed_files.ts";
+import { removeInstalled, writeInstalled } from "./installed_files.ts";
 import { DASHBOARD_UNIT } from "./dashboard_unit.ts";
+import { COPIED_EXECUTABLE, isOfPackage, isPackaged, PACKAGED_EXECUTABLE, packagedPath } from "./package.ts";
 import { certbotHookPath, certbotLineage, type InstalledFile, installedFiles } from "./units.ts";
 
 interface Flags {
@@ -31,9 +32,6 @@ interface Flags {
   readonly prefix?: string;
   readonly executable?: string;
 }
-
-/** Where the program is copied if services should not run it from its present place. */
-const EXECUTABLE = "/usr/local/bin/mailapp";
 
 /** Registers the subcommand. */
 export function registerInstall(program: Command, { io, action }: Registrar): void {
@@ -44,7 +42,7 @@ export function registerInstall(program: Command, { io, action }: Registrar): vo
     .option("--prefix <directory>", "write below this directory, for the image of another machine")
     .option(
       "--executable <file>",
-      `what the services run (default: this file, copied to ${EXECUTABLE})`,
+      `what the services run (default: this file, copied to ${COPIED_EXECUTABLE} unless a package has it)`,
     )
     .addHelpText("after", examples("mailapp install --print", "sudo mailapp install"))
     .action(action((flags: Flags) => install(flags, io)));
@@ -55,7 +53,9 @@ async function install(flags: Flags, io: Io): Promise<ExitCode> {
   const named = flags.config ?? (io.env.get("MAILAPP_CONFIG") || undefined);
   const config = await loadInstalled(named, { prefix, io });
   const mailRoot = config.serveIn.domains.length === 0 ? dirname(config.dataDir) : openMailboxes(config).root;
-  const executable = flags.executable === undefined ? EXECUTABLE : resolve(flags.executable);
+  const executable = flags.executable === undefined
+    ? isPackaged(builtFile(io)) ? PACKAGED_EXECUTABLE : COPIED_EXECUTABLE
+    : resolve(flags.executable);
   const files = await installedFiles(config, { executable, mailRoot });
   if (flags.print) {
     io.out(files.map(({ path, text }) => `# ── ${path}\n${text}`).join("\n"));
@@ -69,7 +69,7 @@ async function install(flags: Flags, io: Io): Promise<ExitCode> {
   }
   const installation: Installation = { config, io, prefix };
   try {
-    if (flags.executable === undefined) await placeExecutable(installation);
+    if (executable === COPIED_EXECUTABLE) await placeExecutable(installation);
     await writeFiles(files, installation);
     await makeAccount(installation);
     await makeDirectories(mailRoot, installation);
@@ -84,7 +84,7 @@ async function install(flags: Flags, io: Io): Promise<ExitCode> {
       { cause: error },
     );
   }
-  io.out(await nextSteps(installation));
+  io.out(await nextSteps(installation, executable));
   return EXIT.ok;
 }
 
@@ -98,7 +98,7 @@ export function builtFile({ env }: Pick<Io, "env">): string | undefined {
 
 async function placeExecutable({ io, prefix }: Installation): Promise<void> {
   const self = builtFile(io);
-  const to = prefix + EXECUTABLE;
+  const to = prefix + COPIED_EXECUTABLE;
   if (self === undefined) {
     throw new CommandError(
       "this mailapp runs from source, which services should not: deno task build, then dist/mailapp install",
@@ -117,6 +117,10 @@ async function placeExecutable({ io, prefix }: Installation): Promise<void> {
 async function writeFiles(files: readonly InstalledFile[], { io, prefix }: Installation): Promise<void> {
   for (const { path, text, mode } of files) {
     const to = prefix + path;
+    if (await isOfPackage(path, { text, prefix }) && await removeInstalled(to)) {
+      io.out(`${prefix}${packagedPath(path)}: as the package has it\n`);
+      continue;
+    }
     const outcome = await writeInstalled({ path: to, text, mode });
     io.out(
       outcome === "kept"
@@ -148,7 +152,7 @@ async function finishInstall({ config, io }: Installation): Promise<void> {
   if (code !== 0) io.out(`systemctl daemon-reload failed: ${stderr}\n`);
 }
 
-async function nextSteps({ config, prefix }: Installation): Promise<string> {
+async function nextSteps({ config, prefix }: Installation, executable: string): Promise<string> {
   const units = await unitNames(config);
   const timers = [
     ...(config.tls.acme === undefined ? [] : ["mailapp-certificate.timer"]),
@@ -156,7 +160,7 @@ async function nextSteps({ config, prefix }: Installation): Promise<string> {
   ];
   const servers = units.join(" ");
   const named = configArgument(config.file);
-  const link = `ln -s ${EXECUTABLE} ${prefix}/usr/sbin/sendmail`;
+  const link = `ln -s ${executable} ${prefix}/usr/sbin/sendmail`;
   const sendmail = existsSync(`${prefix}/usr/sbin/sendmail`)
     ? []
     : ["", `Programs that look for sendmail find it after: ${link}`];

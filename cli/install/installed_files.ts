@@ -29,6 +29,20 @@ export async function writeInstalled({ path, text, mode }: InstalledFile): Promi
   return !ours ? "kept" : present === undefined ? "written" : "updated";
 }
 
+/** Removes a file that `install` has written, unless it was changed since; whether none is there now. */
+export async function removeInstalled(path: string): Promise<boolean> {
+  let present: string;
+  try {
+    present = await Deno.readTextFile(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return true;
+    throw error;
+  }
+  if (!await isAsWritten(present)) return false;
+  await Deno.remove(path);
+  return true;
+}
+
 async function isAsWritten(text: string): Promise<boolean> {
   const [stamp, hash] = STAMP.exec(text) ?? [];
   return stamp !== undefined && text.endsWith(stamp) && await sha256(text.slice(0, -stamp.length)) === hash;

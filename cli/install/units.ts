@@ -38,10 +38,11 @@ const CERTBOT_LIVE = "/etc/letsencrypt/live/";
 export async function installedFiles(config: Config, options: UnitOptions): Promise<InstalledFile[]> {
   const plain = (path: string, text: string) => ({ path, text, mode: 0o644 });
   const lineage = certbotLineage(config);
-  const servers = (await allServers()).filter((server) => server.isConfigured(config));
+  const all = await allServers();
+  const servers = all.filter((server) => server.isConfigured(config));
   return [
     ...servers.map((server) =>
-      plain(join(SYSTEMD, `${server.unit.name}.service`), unit(config, { ...options, servers, server }))
+      plain(join(SYSTEMD, `${server.unit.name}.service`), unit(config, { ...options, servers: all, server }))
     ),
     ...(config.tls.acme === undefined ? [] : [
       plain(join(SYSTEMD, "mailapp-certificate.service"), renewalService(config, options)),
@@ -74,7 +75,7 @@ export function certbotLineage({ tls: { certificate } }: Config): string | undef
 }
 
 interface UnitParts extends UnitOptions {
-  /** All that are installed. */
+  /** All that there are. */
   readonly servers: readonly Server[];
   readonly server: Server;
 }
@@ -102,6 +103,7 @@ function unit(config: Config, parts: UnitParts): string {
       .map((part) => word(part, ["$"])).join(" ");
   return `[Unit]
 Description=${description}
+Documentation=man:mailapp-${name}(1)
 Wants=network-online.target
 # The clock first: mail is dated, and given up by it.
 After=network-online.target nss-lookup.target time-sync.target
@@ -181,6 +183,7 @@ function renewalService(config: Config, { executable, mailRoot }: UnitOptions): 
   const low = config.tls.acme?.challenge === "http-01" ? "CAP_NET_BIND_SERVICE" : "";
   return `[Unit]
 Description=mailapp: renewal of the certificate
+Documentation=man:mailapp-certificate(1)
 Wants=network-online.target
 After=network-online.target nss-lookup.target time-sync.target
 
