@@ -73,8 +73,14 @@ Deno.test("installedFiles() lets each server write where its part is, and see no
     serveIn["InaccessiblePaths"],
     "-/var/lib/mailapp/spool -/var/lib/mailapp/dkim -/var/lib/mailapp/accounts",
   );
-  assert.equal(serveIn["PropagatesReloadTo"], "mailapp-out.service");
-  assert.equal(serveOut["PropagatesReloadTo"], "mailapp-in.service");
+  assert.equal(
+    serveIn["PropagatesReloadTo"],
+    "mailapp-out.service mailapp-submit.service mailapp-policy.service",
+  );
+  assert.equal(
+    serveOut["PropagatesReloadTo"],
+    "mailapp-in.service mailapp-submit.service mailapp-policy.service",
+  );
   assert.equal(serveOut["ReadWritePaths"], "/var/lib/mailapp /var/log/mailapp");
   assert.equal(
     serveOut["InaccessiblePaths"],

@@ -80,7 +80,9 @@ export function parseSendmailOptions(args: readonly string[]): SendmailOptions {
     switch (option) {
       case "b":
         mode = MODES.get(value) ?? fail(
-          INSTEAD.has(value) ? `-b${value} is not done here; ${INSTEAD.get(value)}` : `unknown mode -b${value}`,
+          INSTEAD.has(value)
+            ? `-b${value} is not done here; ${INSTEAD.get(value)}`
+            : `unknown mode -b${value}`,
         );
         break;
       case "I":
