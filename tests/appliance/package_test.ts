@@ -1,21 +1,23 @@
-// The Debian package on a machine with systemd: installed, configured, and mail comes in and goes out.
+// The Debian package on a machine with systemd: installed, configured, upgraded with mail in flight, taken back,
+// removed and purged.
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { builtMailapp } from "../support/built.ts";
 import { DebianMachine, MACHINE_PROGRAMS } from "../support/debian_machine.ts";
 import { type Folder, makeFolder } from "../support/peers/folder.ts";
-import { until } from "../support/peers/process.ts";
+import { run, runOk, until } from "../support/peers/process.ts";
+import { repack } from "../support/repack.ts";
 import { testWith } from "../support/requires.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
 /** Makes the package of a built file; its path. */
-async function makePackage(folder: Folder, built: string): Promise<string> {
-  const out = folder.at("package");
+async function makePackage(folder: Folder, built: string, revision = ""): Promise<string> {
+  const out = folder.at(`package${revision}`);
   const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: [
       ...["run", "-A", "--frozen", "build/package/package.ts", "--built", built, "--out", out],
-      ...["--compression", "gzip"],
+      ...["--compression", "gzip", "--revision", revision],
     ],
     cwd: ROOT,
   }).output();
@@ -24,49 +26,143 @@ async function makePackage(folder: Folder, built: string): Promise<string> {
   return decoder.decode(stdout).split(": ")[0] ?? "";
 }
 
-testWith(
-  [...MACHINE_PROGRAMS, "dpkg-deb"],
-  "the package on a machine, from dpkg -i to mail that arrives",
-  async (t) => {
-    await using folder = await makeFolder("package");
-    const built = await builtMailapp();
-    const file = await makePackage(folder, built);
-    await using machine = await DebianMachine.boot({ hostname: "mx.example.com" });
-    await machine.copy(file, "/root/mailapp.deb", { mode: 0o644 });
-    const step = async (name: string, run: () => Promise<void>) => assert.ok(await t.step(name, run), name);
-    const stored = async (subject: string) => {
-      const find = `grep -rlx 'Subject: ${subject}' /var/mail/example.com/alice/new || true`;
-      return await until(async () => (await machine.sh(find)).trim() || undefined, { what: subject });
-    };
-    const send = (subject: string) =>
-      machine.sh("sendmail -f bob@example.com alice@example.com", { stdin: `Subject: ${subject}\n\nHi\n` });
+testWith(["dpkg-deb", "lintian"], "the package is as lintian wants it", async () => {
+  await using folder = await makeFolder("package");
+  const file = await makePackage(folder, await builtMailapp());
+  const { stdout } = await run("lintian", { args: ["--allow-root", "-I", file], within: 600_000 });
+  const told = stdout.split("\n").filter((line) =>
+    /^[EWI]: /.test(line) && !line.includes("unused-override")
+  );
+  assert.deepEqual(told, []);
+  const control = await runOk("dpkg-deb", { args: ["--field", file] });
+  for (const field of ["Provides", "Conflicts", "Replaces"]) {
+    assert.match(control, new RegExp(`^${field}: mail-transport-agent$`, "m"));
+  }
+  const content = await runOk("dpkg-deb", { args: ["--contents", file] });
+  for (
+    const path of [
+      ...["usr/bin/mailapp", "usr/sbin/sendmail", "usr/bin/mailq", "usr/bin/newaliases", "usr/lib/sendmail"],
+      ...["lib/systemd/system/mailapp-in.service", "usr/lib/sysusers.d/mailapp.conf"],
+      ...[
+        "usr/lib/tmpfiles.d/mailapp.conf",
+        "usr/share/man/man1/mailapp.1.gz",
+        "usr/share/man/man5/mailapp.toml.5.gz",
+      ],
+      ...["usr/share/doc/mailapp/docs/guide/first-hour.md", "usr/share/doc/mailapp/config.example.toml"],
+      ...["usr/share/bash-completion/completions/mailapp", "usr/share/doc/mailapp/copyright"],
+    ]
+  ) assert.ok(content.includes(` ./${path}`), path);
+});
 
-    await step("dpkg -i, then sendmail, mailq and newaliases are there", async () => {
-      await machine.sh("dpkg -i /root/mailapp.deb");
-      assert.match(await machine.sh("mailapp --version"), /^mailapp \d/);
-      assert.match(await machine.sh("getent passwd mailapp"), /^mailapp:/);
-      assert.equal(await machine.sh("mailq"), "nothing is queued\n");
-      assert.match(await machine.sh("newaliases"), /^aliases are in \[mailboxes\.aliases\]/);
-      assert.match(await machine.sh("stat -c '%a %U' /var/lib/mailapp/maildrop"), /^3733 mailapp\n$/);
-    });
+testWith([...MACHINE_PROGRAMS, "dpkg-deb"], "the package on a machine, from dpkg -i to purge", async (t) => {
+  await using folder = await makeFolder("package");
+  const built = await builtMailapp();
+  const isPortable = await repack(built, folder.at("other"));
+  const old = await makePackage(folder, built, "~1");
+  const fresh = await makePackage(folder, folder.at("other"), "~2");
+  await using machine = await DebianMachine.boot({ hostname: "mx.example.com" });
+  await machine.copy(old, "/root/old.deb", { mode: 0o644 });
+  await machine.copy(fresh, "/root/new.deb", { mode: 0o644 });
+  const step = async (name: string, run: () => Promise<void>) => assert.ok(await t.step(name, run), name);
+  const stored = async (subject: string) => {
+    const find = `grep -rlx 'Subject: ${subject}' /var/mail/example.com/alice/new || true`;
+    return await until(async () => (await machine.sh(find)).trim() || undefined, { what: subject });
+  };
+  const send = (subject: string) =>
+    machine.sh("sendmail -f bob@example.com alice@example.com", { stdin: `Subject: ${subject}\n\nHi\n` });
 
-    await step("init, and the package's units serve", async () => {
-      await machine.sh("mailapp init --hostname mx.example.com --domain example.com --mailbox alice --yes");
-      // There is no route to anywhere; serve-out has 127.0.0.1.
-      await machine.configure(/^# listen = .*$/m, 'listen = ["127.0.0.2"]');
-      const said = await machine.sh("mailapp install");
-      assert.match(said, /\/lib\/systemd\/system\/mailapp-in\.service: as the package has it/);
-      assert.equal(
-        await machine.sh("ls /etc/systemd/system/mailapp* /usr/local/bin/mailapp 2>/dev/null || true"),
-        "",
-      );
-      await machine.sh("systemctl enable --now mailapp-in mailapp-out");
-      await send("first");
-      await stored("first");
-      await machine.sh("sendmail -f alice@example.com somebody@example.net", {
-        stdin: "Subject: out\n\nHi\n",
-      });
-      await until(async () => /somebody@example\.net/.test(await machine.sh("mailq")), { what: "the queue" });
-    });
-  },
-);
+  await step("dpkg -i, then sendmail, mailq and newaliases are there", async () => {
+    await machine.sh("dpkg -i /root/old.deb");
+    assert.match(await machine.sh("mailapp --version"), /^mailapp \d/);
+    assert.match(await machine.sh("getent passwd mailapp"), /^mailapp:/);
+    assert.equal(await machine.sh("mailq"), "nothing is queued\n");
+    assert.match(await machine.sh("newaliases"), /^aliases are in \[mailboxes\.aliases\]/);
+    assert.match(await machine.sh("stat -c '%a %U' /var/lib/mailapp/maildrop"), /^3733 mailapp\n$/);
+  });
+
+  await step("init, and the package's units serve", async () => {
+    await machine.sh("mailapp init --hostname mx.example.com --domain example.com --mailbox alice --yes");
+    // There is no route to anywhere; serve-out has 127.0.0.1.
+    await machine.configure(/^# listen = .*$/m, 'listen = ["127.0.0.2"]');
+    const said = await machine.sh("mailapp install");
+    assert.match(said, /\/lib\/systemd\/system\/mailapp-in\.service: as the package has it/);
+    assert.equal(
+      await machine.sh("ls /etc/systemd/system/mailapp* /usr/local/bin/mailapp 2>/dev/null || true"),
+      "",
+    );
+    await machine.sh("systemctl enable --now mailapp-in mailapp-out");
+    await send("first");
+    await stored("first");
+    await machine.sh("sendmail -f alice@example.com somebody@example.net", { stdin: "Subject: out\n\nHi\n" });
+    await until(async () => /somebody@example\.net/.test(await machine.sh("mailq")), { what: "the queue" });
+  });
+
+  await step("an upgrade while mail comes in loses nothing, and restarts what ran", async () => {
+    const program =
+      "readlink /proc/$(systemctl show -P MainPID mailapp-in)/exe; systemctl show -P MainPID mailapp-out";
+    const before = await machine.sh(program);
+    const subjects: string[] = [];
+    let over = false;
+    const sending = (async () => {
+      for (let number = 0; !over || number < 20; number++) {
+        await send(`flight ${number}`);
+        subjects.push(`flight ${number}`);
+      }
+    })();
+    await machine.sh("dpkg -i /root/new.deb");
+    over = true;
+    await sending;
+    const after = await machine.sh(program);
+    assert.notEqual(after, before);
+    if (isPortable) assert.notEqual(after.split("\n")[0], before.split("\n")[0]);
+    assert.match(await machine.sh("dpkg -s mailapp"), /^Version: .*~2$/m);
+    // What came while serve-in started again waits for its next attempt.
+    await machine.sh("mailapp healthcheck serve-in --wait 60; mailapp queue retry --all");
+    for (const subject of subjects) await stored(subject);
+    assert.match(await machine.sh("mailq"), /somebody@example\.net/);
+    assert.equal(await machine.sh("systemctl is-active mailapp-in mailapp-out"), "active\nactive\n");
+    assert.equal((await machine.run("systemctl is-active mailapp-submit")).stdout, "inactive\n");
+  });
+
+  await step("the older package takes it back", async () => {
+    await machine.sh("dpkg -i /root/old.deb");
+    assert.match(await machine.sh("dpkg -s mailapp"), /^Version: .*~1$/m);
+    await machine.sh("mailapp healthcheck serve-in --wait 60; mailapp healthcheck serve-out --wait 60");
+    await send("afterwards");
+    await stored("afterwards");
+    if (isPortable) {
+      assert.equal((await machine.sh("ls -d /usr/lib/mailapp/app-*")).trim().split("\n").length, 1);
+    }
+  });
+
+  await step(
+    "units that mailapp install wrote for another configuration are renewed, then the package's again",
+    async () => {
+      const config = machine.file("/etc/mailapp/config.toml");
+      const before = await Deno.readTextFile(config);
+      await Deno.writeTextFile(config, `${before}\n[log]\nfile = "/var/log/mailapp/mail.log"\n`);
+      await machine.sh("mailapp install");
+      const unit = "/etc/systemd/system/mailapp-out.service";
+      assert.match(await machine.sh(`cat ${unit}`), /^ReadWritePaths=.*\/var\/log\/mailapp/m);
+      await Deno.writeTextFile(config, before);
+      await machine.sh("dpkg -i /root/new.deb");
+      assert.equal((await machine.run(`test -e ${unit}`)).code, 1);
+    },
+  );
+
+  await step("remove and purge leave mail and queue", async () => {
+    await machine.sh("dpkg -r mailapp");
+    assert.equal((await machine.run("pgrep -u mailapp")).stdout, "");
+    assert.match(await machine.sh("dpkg -P mailapp"), /left as it is/);
+    await stored("first");
+    assert.notEqual(await machine.sh("find /var/lib/mailapp/spool/messages -type f"), "");
+    assert.equal(
+      (await machine.run("test -e /etc/mailapp/config.toml || test -e /var/cache/mailapp")).code,
+      1,
+    );
+    assert.equal(await machine.sh("find /usr /lib -path '*mailapp*' 2>/dev/null || true"), "");
+    // What was left is what the next installation begins with.
+    await machine.sh("dpkg -i /root/new.deb");
+    assert.match(await machine.sh("mailq"), /somebody@example\.net/);
+  });
+});
