@@ -25,6 +25,7 @@ import {
 } from "./command_line/queue_summary.ts";
 import { detailsOf, jsonOf, summaryOf } from "./command_line/queue_text.ts";
 import { configOption, examples, type Registrar } from "./command_line/subcommand.ts";
+import { registerQueueDatabase } from "./queue_database.ts";
 import { count, printable, Progress } from "./command_line/terminal.ts";
 import { printContent } from "./command_line/queue_content.ts";
 
@@ -50,7 +51,8 @@ const ACTIONS: Readonly<Record<OperatorAction, { does: string; done: string }>> 
 };
 
 /** Registers the subcommand and its own subcommands. */
-export function registerQueue(program: Command, { io, action }: Registrar): void {
+export function registerQueue(program: Command, registrar: Registrar): void {
+  const { io, action } = registrar;
   const queue = program.command("queue")
     .description("inspect and manage what serve-out has still to send")
     .addHelpText("after", examples("mailapp queue list", "mailapp queue retry --domain example.net"));
@@ -96,6 +98,7 @@ export function registerQueue(program: Command, { io, action }: Registrar): void
       .addHelpText("after", examples(`mailapp queue ${name} --domain example.net`))
       .action(action((ids: string[], flags: Flags) => act(name as OperatorAction, { ids, flags, io })));
   }
+  registerQueueDatabase(queue, registrar);
 }
 
 /** Whether the action cannot be undone. */

@@ -13,6 +13,7 @@ import type {
   MailboxesConfig,
   MetricsConfig,
   MtaStsConfig,
+  QueueConfig,
   ServeInConfig,
   ServeOutConfig,
   ServePolicyConfig,
@@ -52,6 +53,8 @@ export interface Sections {
   readonly mta_sts: MtaStsConfig | undefined;
   /** `[dkim]` */
   readonly dkim: Readonly<Record<string, readonly DkimConfig[]>> | undefined;
+  /** `[queue]` */
+  readonly queue: QueueConfig | undefined;
   /** `[alerts]` */
   readonly alerts: AlertsConfig | undefined;
   /** `[metrics]` */

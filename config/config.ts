@@ -35,6 +35,8 @@ export interface Config {
   readonly servePolicy?: ServePolicyConfig;
   /** The MTA-STS policy of the domains of `serveIn`; absent: they promise nothing. */
   readonly mtaSts?: MtaStsConfig;
+  /** Where serve-out keeps its queue. */
+  readonly queue: QueueConfig;
   /** Who is told of trouble. */
   readonly alerts: AlertsConfig;
   /** Where each server shows its metrics. */
@@ -264,6 +266,22 @@ export interface MtaStsConfig {
   /** The MX hosts, some with `*.` in place of their first label; absent: `hostname`. */
   readonly mx?: readonly string[];
 }
+/** `[queue]`. */
+export type QueueConfig =
+  /** In the data directory, for this host alone. */
+  | { readonly store: "spool" }
+  /** In a database, for several hosts. */
+  | {
+    readonly store: "postgres";
+    /** A file with the address, which holds a password. */
+    readonly urlFile: string;
+    /** A PEM file of the certificates to trust; absent: those of public authorities. */
+    readonly caFile?: string;
+    /** Whether mail is accepted that only the primary has. */
+    readonly durability: "standby" | "primary";
+    /** How long a host owns its entries without renewing that, from 5 seconds to an hour. */
+    readonly leaseMs: number;
+  };
 
 /** `[serve-submit]`. */
 export interface ServeSubmitConfig {

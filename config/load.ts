@@ -96,11 +96,12 @@ export function parseConfig(text: string, options: LoadOptions & { readonly file
 
   const { log, tls, dns, mailboxes, dkim, "serve-in": serveIn, "serve-out": serveOut } = sections;
   const { "serve-submit": serveSubmit, "serve-policy": servePolicy, mta_sts: mtaSts } = sections;
-  const { metrics, dashboard, alerts } = sections;
+  const { queue, metrics, dashboard, alerts } = sections;
   if (
     findings.length > 0 || hostname === undefined || dataDir === undefined || log === undefined ||
     tls === undefined || dns === undefined || mailboxes === undefined || dkim === undefined ||
-    metrics === undefined || dashboard === undefined || alerts === undefined || serveIn === undefined ||
+    queue === undefined || metrics === undefined || dashboard === undefined || alerts === undefined ||
+    serveIn === undefined ||
     serveOut === undefined
   ) {
     throw new ConfigError(file, findings.map((finding) => toIssue(finding, text)));
@@ -118,6 +119,7 @@ export function parseConfig(text: string, options: LoadOptions & { readonly file
     ...(serveSubmit && { serveSubmit }),
     ...(servePolicy && { servePolicy }),
     ...(mtaSts && { mtaSts }),
+    queue,
     dkim,
     metrics,
     dashboard: { ...dashboard, installed: raw["dashboard"] !== undefined },
@@ -147,6 +149,7 @@ function readSections(
     mta_sts: raw["mta_sts"] === undefined && raw["serve-policy"] === undefined
       ? undefined
       : read(tables.mta_sts, "mta_sts", raw["mta_sts"] ?? {}),
+    queue: read(tables.queue, "queue", raw["queue"] ?? {}),
     dkim: read(tables.dkim, "dkim", raw["dkim"] ?? {}),
     metrics: read(tables.metrics, "metrics", raw["metrics"] ?? {}),
     dashboard: read(tables.dashboard, "dashboard", raw["dashboard"] ?? {}),
@@ -201,7 +204,8 @@ function toIssue({ path, problem, value }: Finding, text: string): ConfigIssue {
 function mayBeSecret(path: readonly PropertyKey[], value: unknown): boolean {
   const isKeyFile = path.at(-1) === "key" && typeof value === "string" &&
     /^\S{1,200}\.(?:pem|key)$/.test(value);
-  return path.some((part) => /pass|secret|token|webhook|^key$/i.test(String(part))) && !isKeyFile ||
+  return path.some((part) => /pass|secret|token|webhook|^url_file$|^key$/i.test(String(part))) &&
+      !isKeyFile ||
     path[1] === "routes" && typeof value === "string" && /[@/]/.test(value);
 }
 

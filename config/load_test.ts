@@ -132,6 +132,12 @@ port = 443
 mode = "enforce"
 max_age = "30d"
 mx = ["mx.example.com", "*.Example.NET"]
+[queue]
+store = "postgres"
+url_file = "/etc/mailapp/queue.url"
+ca_file = ""
+durability = "standby"
+lease = "30s"
 [metrics]
 serve_in = "127.0.0.1:9465"
 serve_out = "[::1]:9466"
@@ -256,6 +262,12 @@ Deno.test("parseConfig() takes every key of the contract", () => {
     servePolicy: { listen: ["192.0.2.1"], port: 443 },
     mtaSts: { mode: "enforce", maxAgeMs: 2_592_000_000, mx: ["mx.example.com", "*.example.net"] },
     dkim: { "example.com": [{ selector: "s2026", keyFile: "/etc/mailapp/dkim/example.com.pem" }] },
+    queue: {
+      store: "postgres",
+      urlFile: "/etc/mailapp/queue.url",
+      durability: "standby",
+      leaseMs: 30_000,
+    },
     metrics: {
       serveIn: { address: "127.0.0.1", port: 9465 },
       serveOut: { address: "::1", port: 9466 },

@@ -19,6 +19,7 @@ import { alerts } from "./alerts.ts";
 import { dashboard } from "./dashboard.ts";
 import { ADDRESS_FAMILIES } from "../net/address_family.ts";
 import { acme } from "./acme.ts";
+import { queue } from "./queue.ts";
 import { mailChecks } from "./mail_checks.ts";
 import { metrics } from "./metrics.ts";
 import { mtaSts, servePolicy } from "./own_policy.ts";
@@ -367,6 +368,7 @@ export const tables = {
   "serve-submit": serveSubmit,
   "serve-policy": servePolicy,
   mta_sts: mtaSts,
+  queue,
   dkim,
   metrics,
   dashboard,

@@ -34,6 +34,8 @@ export interface QueueView {
   readonly age: number;
   /** Recipients (indices) that are being sent to. */
   readonly inFlight: readonly number[];
+  /** The host that has it, of a queue with several; absent: none. */
+  readonly host?: string;
 }
 
 /** The result of an action on one message. */

@@ -70,6 +70,8 @@ export interface QueueFollower {
   offer(summary: QueueSummary): void;
   /** Gives up every entry at once, as others may own them by now. */
   lost(): void;
+  /** Gives up an entry that another process wants; false while somebody works on it. */
+  release(id: string): boolean;
   /** Whether somebody still works on this entry, perhaps as a former owner; it is not offered meanwhile. */
   isOpen(id: string): boolean;
 }

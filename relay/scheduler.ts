@@ -217,6 +217,7 @@ export class Scheduler {
     queue.shared?.follow({
       offer: (summary) => this.#takeOver(summary),
       lost: () => this.#forgetAll(),
+      release: (id) => this.#release(id),
       isOpen: (id) => this.#entries.has(id),
     });
     try {
@@ -287,6 +288,12 @@ export class Scheduler {
     if (untold && age < schedule.delayNoticeAfter) wait = Math.min(wait, schedule.delayNoticeAfter - age);
     if (hasUndeliverable(entry)) wait = Math.min(wait, this.#undeliverable.limits.keepFor - age);
     if (shared.giveBack(entry, wait)) this.#replace(entry.id);
+  }
+
+  #release(id: string): boolean {
+    if (this.#entries.has(id)) return false;
+    this.#replace(id);
+    return true;
   }
 
   #forgetAll(): void {

@@ -7,7 +7,7 @@ import type { Config, EndpointConfig } from "../config/config.ts";
 import { showEndpoint } from "../net/listen.ts";
 import type { ServerName } from "./server_start.ts";
 
-/** What a thread may touch. Libraries, environment and imports are never granted. */
+/** What a thread may touch. Libraries and imports are never granted. */
 export interface Grants {
   /** `true`: every address; else addresses with ports, to listen on and to connect to. */
   readonly net: true | readonly string[];
@@ -19,6 +19,8 @@ export interface Grants {
   readonly sys: readonly string[];
   /** Programs that it may run; absent: none. No server has any. */
   readonly run?: readonly string[];
+  /** Variables of the environment; absent: none. */
+  readonly env?: readonly string[];
 }
 
 /** The file that `users = "system"` reads. */

@@ -1,27 +1,25 @@
 /**
- * The queue for inspection and management: through a running serve-out, else the spool itself under its lock.
+ * The queue for inspection and management: through a running serve-out, else the spool itself under its lock; the one
+ * in PostgreSQL through the database.
  *
  * @module
  */
 import process from "node:process";
 import { join } from "@std/path";
 import type { Config } from "../config/config.ts";
-import { type Log, startLog } from "../observe/logger.ts";
 import { ControlClient } from "../relay/control_client.ts";
 import { ControlError } from "../relay/control_protocol.ts";
 import { CONTROL_SOCKET } from "../relay/control_socket.ts";
 import { maildropDirectory } from "../relay/maildrop/directory.ts";
-import { noticeComposer } from "../relay/dsn.ts";
-import { DkimSigner } from "../dkim/sign.ts";
-import { NoticeError, OpenEntries, StoreError } from "../relay/open_entries.ts";
+import { OpenEntries } from "../relay/open_entries.ts";
 import { QueueOperator } from "../relay/operator.ts";
-import { type ComposeNotice, settle } from "../relay/settle.ts";
 import { SpoolLockedError } from "../relay/spool/directory.ts";
 import { systemClock } from "../base/clock.ts";
-import { loadDkimKeys, signedNotices } from "./dkim_parts.ts";
 import { CommandError, EXIT } from "./exit_codes.ts";
 import type { Io } from "./io.ts";
-import { openLog } from "./log_parts.ts";
+import { openServersLog } from "./queue_log.ts";
+import { settleByHand } from "./settle_by_hand.ts";
+import type { PostgresConfig } from "./queue_parts.ts";
 import { openSpool, spoolDirectory, untilUnlocked } from "./spool_parts.ts";
 
 /** The queue, to inspect and manage. */
@@ -40,6 +38,7 @@ export interface QueueAccess extends AsyncDisposable {
  * @throws {CommandError} when this account may not, or it cannot be opened now
  */
 export async function openQueue(config: Config, io: Io): Promise<QueueAccess> {
+  if (config.queue.store === "postgres") return await openShared(config, { queue: config.queue, io });
   try {
     return await untilUnlocked(() => findQueue(config, io));
   } catch (error) {
@@ -48,6 +47,21 @@ export async function openQueue(config: Config, io: Io): Promise<QueueAccess> {
     const message = `${lock.message}, and it does not answer; try again later`;
     throw new CommandError(message, EXIT.tryAgain, { cause: lock });
   }
+}
+
+async function openShared(
+  config: Config,
+  { queue, io }: { readonly queue: PostgresConfig; readonly io: Io },
+): Promise<QueueAccess> {
+  const { sharedQueueAccess } = await import("./shared_queue_access.ts");
+  const log = openServersLog(config, io);
+  return {
+    // On any host; what waits for one shows in `queue hosts`.
+    running: true,
+    maildrop: maildropDirectory(config.dataDir),
+    ...sharedQueueAccess(config, { queue, logger: log.logger }),
+    [Symbol.asyncDispose]: () => log[Symbol.asyncDispose](),
+  };
 }
 
 /** The server's answers; its errors become errors for the user. */
@@ -136,38 +150,12 @@ async function openDirectly(config: Config, io: Io): Promise<QueueAccess> {
   await using opened = new AsyncDisposableStack();
   const { logger } = opened.use(openServersLog(config, io));
   const spool = opened.use(await openSpool(config, { logger }));
-  const { hostname, serveOut } = config;
-  const entries = new OpenEntries(spool);
-  const compose = signedAtNeed(
-    noticeComposer({ queue: spool, hostname, expireAfter: serveOut.expireAfterMs }),
-    async () => new DkimSigner({ keys: await loadDkimKeys(config), logger }),
-  );
   const operator = new QueueOperator({
     queue: spool,
-    entries,
+    entries: new OpenEntries(spool),
     clock: systemClock,
     logger,
-    change: async (opened) => {
-      try {
-        await settle(opened, {
-          queue: spool,
-          logger,
-          compose,
-          // Only serve-out can tell whether it is late.
-          delayNoticeAfter: Infinity,
-          // The next serve-out will find it.
-          submit: () => {},
-        });
-      } catch (error) {
-        if (!(error instanceof StoreError)) throw error;
-        if (!(error instanceof NoticeError)) {
-          throw new CommandError(error.message, EXIT.tryAgain, { cause: error });
-        }
-        // The next serve-out will write it.
-        logger.error("dsn.failed", { id: opened.entry.id, error: error.message });
-      }
-      return true;
-    },
+    change: settleByHand(config, { queue: spool, logger }),
   });
   const kept = opened.move();
   return {
@@ -178,33 +166,4 @@ async function openDirectly(config: Config, io: Io): Promise<QueueAccess> {
     content: (id) => operator.content(id),
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
-}
-
-/**
- * Signs notices as serve-out does. The keys are read only when there is a notice: inspecting the queue needs none. If
- * they cannot be read, the notice waits for the next serve-out.
- */
-function signedAtNeed(compose: ComposeNotice, open: () => Promise<DkimSigner>): ComposeNotice {
-  let signed: Promise<ComposeNotice> | undefined;
-  return async (request) =>
-    await (await (signed ??= open().then((signer) => signedNotices(compose, signer))))(request);
-}
-
-/** The log of serve-out; if that is standard error, only warnings and errors are shown to the user. */
-function openServersLog(config: Config, io: Io): Log {
-  if (config.log.file) return openLog(config, { ...io, server: "mailapp queue" });
-  const decoder = new TextDecoder();
-  return startLog({
-    level: "warn",
-    format: "text",
-    file: "",
-    isTerminal: io.isTerminal,
-    standardError: {
-      write: (data) => {
-        io.err(decoder.decode(data));
-        return Promise.resolve(data.length);
-      },
-      close: () => {},
-    },
-  });
 }

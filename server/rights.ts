@@ -25,7 +25,7 @@ const SUBDIRECTORIES = ["spool", "dkim", "tls", "incoming", "submit", "acme", AC
 
 /** The table. Missing files are skipped. */
 export function guardedPaths(config: Config): GuardedPath[] {
-  const { alerts, dataDir, file, log, metrics, tls: { certificate, acme }, mailboxes } = config;
+  const { alerts, dataDir, file, log, metrics, queue, tls: { certificate, acme }, mailboxes } = config;
   const secret = (what: string, path: string | undefined): GuardedPath[] =>
     path === undefined ? [] : [{ what, path, others: NOTHING }];
   return [
@@ -37,6 +37,10 @@ export function guardedPaths(config: Config): GuardedPath[] {
     ...(acme?.caFile === undefined ? [] : [{ what: "[tls.acme] ca_file", path: acme.caFile, others: READ }]),
     ...dkimKeyPaths(config),
     ...passwordPaths(config),
+    ...(queue.store === "spool" ? [] : secret("[queue] url_file", queue.urlFile)),
+    ...(queue.store === "spool" || queue.caFile === undefined
+      ? []
+      : [{ what: "[queue] ca_file", path: queue.caFile, others: READ }]),
     ...secret("[metrics] token_file", metrics.tokenFile),
     ...secret("[alerts] token_file", alerts.webhook?.tokenFile),
     ...secret("[alerts] secret_file", alerts.webhook?.secretFile),

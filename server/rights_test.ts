@@ -122,6 +122,10 @@ account_key_file = "/x/account.key"
 dns = { server = "192.0.2.53", zone = "example.com", key_name = "acme.key", key_file = "/x/tsig" }
 [serve-submit]
 accounts_file = "/x/accounts"
+[queue]
+store = "postgres"
+url_file = "/x/queue.url"
+ca_file = "/x/queue-ca.pem"
 [metrics]
 token_file = "/x/token"
 [alerts]

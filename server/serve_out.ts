@@ -11,6 +11,7 @@ import { ACCOUNTS_DIRECTORY } from "./accounts_path.ts";
 import { serveOutEndpoints } from "./addresses.ts";
 import { RESOLV_CONF } from "./dns_parts.ts";
 import { alertGrants, type Grants, isWithin, logFile, metricsGrants, PASSWD_FILE } from "./grants.ts";
+import { queueGrants } from "./queue_grants.ts";
 import type { GrantOptions, Server } from "./server.ts";
 
 export const serveOut: Server = {
@@ -23,7 +24,8 @@ export const serveOut: Server = {
   addresses: ({ serveOut }) => serveOut.listen.map((address) => ({ address, tentative: false })),
   endpoints: serveOutEndpoints,
   grants: serveOutGrants,
-  readFiles: ({ dkim, serveOut }) => [
+  readFiles: ({ dkim, queue, serveOut }) => [
+    ...(queue.store === "spool" ? [] : [{ name: "[queue] url_file", path: queue.urlFile }]),
     ...Object.entries(dkim).flatMap(([domain, keys]) =>
       keys.map(({ keyFile }) => ({ name: `[dkim] ${JSON.stringify(domain)}`, path: keyFile }))
     ),
@@ -67,6 +69,7 @@ function requireLoopback({ file, serveOut }: Config): void {
 /** Its data directory, its secrets, and the whole network, as its targets may be anywhere. */
 function serveOutGrants(config: Config, { configFile }: GrantOptions): Grants {
   const { dataDir, dkim, dns, serveOut } = config;
+  const queue = queueGrants(config);
   const passwords = Object.values(serveOut.routes).flatMap(({ login }) => login?.passwordFile ?? []);
   return {
     net: true,
@@ -80,9 +83,11 @@ function serveOutGrants(config: Config, { configFile }: GrantOptions): Grants {
       PASSWD_FILE,
       ...metricsGrants(config, "serve-out").read,
       ...alertGrants(config).read,
+      ...queue.read,
     ],
-    write: [dataDir, ...logFile(config)],
+    write: [dataDir, ...logFile(config), ...queue.write],
     sys: ["networkInterfaces", "osUptime", "statfs", "umask"],
+    ...(queue.env && { env: queue.env }),
   };
 }
 

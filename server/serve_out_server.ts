@@ -22,7 +22,6 @@ import { MAX_ENTRY_RECIPIENTS } from "../relay/queue_entry.ts";
 import { PeerMemory } from "../relay/peer_memory.ts";
 import type { SessionOptions } from "../relay/ready_session.ts";
 import { Scheduler, type SchedulerSettings } from "../relay/scheduler.ts";
-import { Spool } from "../relay/spool/spool.ts";
 import { HostConnection } from "../relay/transmit.ts";
 import { systemClock } from "../base/clock.ts";
 import { type ServerLimits, SmtpServer } from "../smtp/server.ts";
@@ -50,7 +49,8 @@ import { openMaildrop } from "./maildrop_parts.ts";
 import { openLog } from "./log_parts.ts";
 import { settingsName } from "./settings_name.ts";
 import { LAST_REPLIES } from "./signals.ts";
-import { openSpool, untilUnlocked } from "./spool_parts.ts";
+import { openServerQueue, type ServerQueue } from "./queue_parts.ts";
+import { untilUnlocked } from "./spool_parts.ts";
 import { causeOfOurs, watchServeOut } from "./problem_parts.ts";
 import { openMetrics, queueMetrics } from "./metrics_parts.ts";
 import { TlsReports } from "./tls_report_parts.ts";
@@ -76,8 +76,8 @@ export async function runServeOut(start: ServerStart, context: ServerContext): P
     resolver: openResolver(config, logger),
     machineDomain: machineDomain(config, start.systemHostname),
   };
-  await using spool = await untilUnlocked(() =>
-    openSpool(config, { logger, boot: start.boot, current: () => live.config })
+  await using queue = await untilUnlocked(() =>
+    openServerQueue(config, { logger, boot: start.boot, current: () => live.config })
   );
   const refusals = new RefusalWatch({ explain: causeOfOurs, now: () => systemClock.monotonic() });
   const policies = await openPolicies({ live, logger });
@@ -93,10 +93,10 @@ export async function runServeOut(start: ServerStart, context: ServerContext): P
     policies,
     onTls: (target, verdict) => reports.note(target, verdict),
   };
-  const scheduler = await createScheduler(live, { spool, signer, world });
-  reports.start({ queue: spool, scheduler, signer });
-  await using _control = await openControl(live, { spool, scheduler, logger });
-  const server = createServer(live, { spool, scheduler, logger, signer });
+  const scheduler = await createScheduler(live, { queue, signer, world });
+  reports.start({ queue, scheduler, signer });
+  await using _control = await openControl(live, { queue, scheduler, logger });
+  const server = createServer(live, { queue, scheduler, logger, signer });
   signals.onReload(reload(start, { log, signer, scheduler, server, live, world }));
   let listening: Deno.NetAddr | undefined;
   const listeners = new Listeners({
@@ -124,7 +124,7 @@ export async function runServeOut(start: ServerStart, context: ServerContext): P
     logger,
   });
   await using _watch = await watchServeOut(live, {
-    queue: spool,
+    queue,
     scheduler,
     scanned,
     signer,
@@ -148,7 +148,7 @@ export async function runServeOut(start: ServerStart, context: ServerContext): P
 }
 
 interface Parts {
-  readonly spool: Spool;
+  readonly queue: ServerQueue;
   readonly scheduler: Scheduler;
   readonly logger: Logger;
   readonly signer: DkimSigner;
@@ -173,11 +173,11 @@ interface World extends Pick<ServerContext, "network" | "trusted"> {
 
 async function createScheduler(
   live: Live,
-  { spool, signer, world }: Pick<Parts, "spool" | "signer"> & { readonly world: World },
+  { queue, signer, world }: Pick<Parts, "queue" | "signer"> & { readonly world: World },
 ): Promise<Scheduler> {
   const { hostname } = live.config;
   return new Scheduler({
-    queue: spool,
+    queue,
     clock: systemClock,
     random: Math.random,
     logger: world.logger,
@@ -185,7 +185,7 @@ async function createScheduler(
     onRefusal: (refusal) => world.refusals.note(refusal),
     compose: signedNotices(
       noticeComposer({
-        queue: spool,
+        queue,
         hostname,
         get expireAfter() {
           return live.config.serveOut.expireAfterMs;
@@ -236,10 +236,10 @@ function remembered<T>(look: (last: T | undefined) => T): () => T {
 /** The server works without it; only `queue` and `explain` cannot reach it. */
 async function openControl(
   live: Live,
-  { spool, scheduler, logger }: Omit<Parts, "signer">,
+  { queue, scheduler, logger }: Omit<Parts, "signer">,
 ): Promise<AsyncDisposable> {
   const operator = new QueueOperator({
-    queue: spool,
+    queue,
     entries: scheduler.entries,
     clock: systemClock,
     logger,
@@ -252,19 +252,19 @@ async function openControl(
     const listen = () =>
       ControlServer.listen({ path, operator, scheduler, settings, clock: systemClock, logger });
     // It is needed to clear a full disk.
-    return await spool.withRoom(() => Promise.try(listen));
+    return await queue.withRoom(() => Promise.try(listen));
   } catch (error) {
     logger.error("control.failed", { path, error: String(error) });
     return { [Symbol.asyncDispose]: () => Promise.resolve() };
   }
 }
 
-function createServer(live: Live, { spool, scheduler, logger, signer }: Parts): SmtpServer {
+function createServer(live: Live, { queue, scheduler, logger, signer }: Parts): SmtpServer {
   const { hostname } = live.config;
   const delivery = new QueueDelivery({
-    queue: spool,
-    directory: spool.directory,
-    probe: () => spool.probe(),
+    queue,
+    directory: queue.directory,
+    probe: () => queue.probe(),
     accepted: (summary) => scheduler.submit(summary),
     hostname,
     get qualifyDomain() {

@@ -39,18 +39,18 @@ export async function openSpool(
   try {
     return await Spool.open({ directory, logger, resendAfter, boot });
   } catch (error) {
-    if (error instanceof SpoolLockedError) {
-      const holder = error.pid === undefined ? "another process" : `process ${error.pid}`;
-      throw new CommandError(
-        `${holder} has the spool ${directory}: only one serve-out can run on it`,
-        EXIT.unavailable,
-        { cause: error },
-      );
-    }
+    if (error instanceof SpoolLockedError) throw lockedBy(error, directory);
     const denied = error instanceof Deno.errors.PermissionDenied;
     if (!denied && !(error instanceof SpoolVersionError)) throw error;
     throw new CommandError(error.message, denied ? EXIT.noPermission : EXIT.config, { cause: error });
   }
+}
+
+/** What is to be said where another process has the spool. */
+export function lockedBy(error: SpoolLockedError, directory: string): CommandError {
+  const holder = error.pid === undefined ? "another process" : `process ${error.pid}`;
+  const message = `${holder} has the spool ${directory}: only one serve-out can run on it`;
+  return new CommandError(message, EXIT.unavailable, { cause: error });
 }
 
 /**

@@ -53,8 +53,8 @@ export function startThread(
   entry: string,
   { name, grants }: { readonly name: string; readonly grants: Grants },
 ): Worker {
-  const { net, read, write, sys, run = false } = grants;
-  const permissions = { net, read, write, sys, run, env: false, ffi: false, import: false };
+  const { net, read, write, sys, run = false, env = false } = grants;
+  const permissions = { net, read, write, sys, run, env, ffi: false, import: false };
   return new Worker(entry, { type: "module", name, deno: { permissions } } as WorkerOptions);
 }
 

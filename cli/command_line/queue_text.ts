@@ -13,13 +13,14 @@ import { moment } from "./json.ts";
 import { count, printable, showDuration, showSize, showTime } from "./terminal.ts";
 
 /** A message as `--json` prints it. */
-export function jsonOf({ entry, age, inFlight }: QueueView): unknown {
+export function jsonOf({ entry, age, inFlight, host }: QueueView): unknown {
   const { acceptedAt, size, recipients, ...rest } = entry;
   return {
     ...rest,
     acceptedAt: moment(acceptedAt),
     ageMs: Math.round(age),
     octets: size,
+    ...(host !== undefined && { host }),
     recipients: recipients.map(({ nextAttemptAt, attempts, ...recipient }, index) => ({
       ...recipient,
       inFlight: inFlight.includes(index),
@@ -65,11 +66,11 @@ export function detailsOf(view: QueueView): string {
   return lines.join("");
 }
 
-function head({ entry, age }: QueueView): string {
+function head({ entry, age, host }: QueueView): string {
   const { id, size, reversePath } = entry;
   return `${id}  ${showDuration(age)}  ${showSize(size)}  from ${
     reversePath === "" ? "<>" : printable(reversePath)
-  }\n`;
+  }${host === undefined ? "" : `  on ${printable(host)}`}\n`;
 }
 
 function causeOf(attempt: Attempt | undefined): string | undefined {

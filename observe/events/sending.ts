@@ -181,7 +181,36 @@ export const SENDING_EVENTS: EventGroup = {
       "`id`, `error`, `again_ms`",
       "what became of a message cannot be written down, as on a full disk. It is known in memory, and written once it can be; others go on. Logged once for each message",
     ],
-    ["queue.unreadable", "error", "`id`, `error`", "a message cannot be read just now"],
+    [
+      "queue.unreadable",
+      "error",
+      "`id`, `error`",
+      "a message cannot be read just now; of a queue in PostgreSQL: it is damaged, and left alone",
+    ],
+    [
+      "queue.joined",
+      "info",
+      "`host`, `owner`",
+      "this process is one of the owners of the queue in PostgreSQL, under that number",
+    ],
+    [
+      "queue.lease_lost",
+      "error",
+      "`host`, `owner`, `reason`",
+      "this process could not renew its lease in time, and owns nothing any more: it has stopped before the next dot, and joins again",
+    ],
+    [
+      "queue.host_dead",
+      "warn",
+      "`host`, `owner`",
+      "the lease of another host is over: what it had is free for the others",
+    ],
+    [
+      "queue.claim_failed",
+      "error",
+      "`error`",
+      "the database of the queue does not answer; tried again every two seconds, and told once",
+    ],
     [
       "queue.error",
       "error",

@@ -1,0 +1,205 @@
+/**
+ * Connections to PostgreSQL. No statement is waited for without end: one that is not answered in time takes its
+ * connections with it, as after a cut of the network.
+ *
+ * @module
+ */
+import postgres from "postgres";
+import { errorText } from "../../base/error_text.ts";
+import type { Clock } from "../../base/clock.ts";
+import { systemClock } from "../../base/clock.ts";
+import type { DatabaseUrl } from "./url.ts";
+
+/** What statements are written with. */
+export type Sql = postgres.Sql;
+
+/** How to connect. */
+export interface DatabaseOptions {
+  /** Where the database is. */
+  readonly url: DatabaseUrl;
+  /** PEM certificates to trust; absent: the system's. */
+  readonly ca?: string;
+  /** Connections for statements at a time, at least 1; default 8. */
+  readonly connections?: number;
+  /** Measures waits; default: the system's clock. */
+  readonly clock?: Clock;
+}
+
+/**
+ * A statement failed for a reason that lies not in it: the database cannot be reached, is full, or not to be written
+ * to now. Without `isCertain` it may have taken effect all the same.
+ */
+export class DatabaseError extends Error {
+  /** Whether it is certain that the statement had no effect. */
+  readonly isCertain: boolean;
+  /** Whether the database has no room. */
+  readonly isFull: boolean;
+
+  /** `cause` is what was thrown. */
+  constructor(cause: unknown, { isCertain }: { readonly isCertain: boolean }) {
+    const code = codeOf(cause);
+    super(`the database of the queue: ${errorText(cause)}${code && ` (${code})`}`, { cause });
+    this.name = "DatabaseError";
+    this.isCertain = isCertain;
+    this.isFull = code === "53100" || code === "53200";
+  }
+}
+
+// Milliseconds. A statement of ours takes some; a synchronous standby that is away makes it wait.
+const ANSWER_WITHIN = 15_000;
+const CONNECT_WITHIN_SECONDS = 5;
+// So many times as long one may take that waits behind others.
+const MOST_TURNS = 4;
+/** Errors from before a statement can have been sent. */
+const NOT_SENT = new Set([
+  "ECONNREFUSED",
+  "ENOTFOUND",
+  "EHOSTUNREACH",
+  "ENETUNREACH",
+  "CONNECT_TIMEOUT",
+  "ENOENT",
+]);
+
+/** A database, connected to when needed. */
+export class Database implements AsyncDisposable {
+  readonly #options: DatabaseOptions;
+  readonly #clock: Clock;
+  /** Statements that wait for the disk, and those that need not. */
+  readonly #clients: { durable: Sql | undefined; lazy: Sql | undefined } = {
+    durable: undefined,
+    lazy: undefined,
+  };
+  readonly #answeredAt = { durable: -Infinity, lazy: -Infinity };
+  #waitsCancelled = 0;
+  #closed = false;
+
+  /** Connects to nothing yet. */
+  constructor(options: DatabaseOptions) {
+    this.#options = options;
+    this.#clock = options.clock ?? systemClock;
+  }
+
+  /**
+   * Runs statements, each of which is a transaction of its own unless they begin one. What they changed is durable when
+   * this resolves, on a synchronous standby too where the database has one.
+   * @param options `lazy`: durable some time later, in order; `within`: milliseconds
+   * @throws {DatabaseError}
+   */
+  async run<T>(
+    work: (sql: Sql) => Promise<T>,
+    { lazy = false, within = ANSWER_WITHIN }: { readonly lazy?: boolean; readonly within?: number } = {},
+  ): Promise<T> {
+    if (this.#closed) throw new DatabaseError(new Error("closed"), { isCertain: true });
+    const kind = lazy ? "lazy" : "durable";
+    const sql = this.#clients[kind] ??= this.#connect(kind);
+    const waitsCancelled = this.#waitsCancelled;
+    const { promise: late, reject } = Promise.withResolvers<never>();
+    const began = this.#clock.monotonic();
+    const watch = () => {
+      const now = this.#clock.monotonic();
+      // While others are answered it only waits for its turn.
+      const isBusy = now - this.#answeredAt[kind] < within && now - began < MOST_TURNS * within;
+      if (!isBusy) return reject(new Error(`no answer within ${within} ms`));
+      timer = this.#clock.after(within, watch);
+    };
+    let timer = this.#clock.after(within, watch);
+    try {
+      const result = await Promise.race([work(sql), late]);
+      this.#answeredAt[kind] = this.#clock.monotonic();
+      // Then a COMMIT says yes to what the standby does not have.
+      if (!lazy && waitsCancelled !== this.#waitsCancelled) {
+        throw new Error("a wait for the standby was cancelled");
+      }
+      return result;
+    } catch (error) {
+      const isServers = error instanceof postgres.PostgresError;
+      // Of an error in one of our statements nobody but us is to blame.
+      if (isServers && !isOutage(error)) throw error;
+      if (!isServers && !NOT_SENT.has(codeOf(error)) && this.#clients[kind] === sql) this.#drop(kind);
+      const isCertain = isServers
+        ? error.severity_local === "ERROR" || error.code === "57P03"
+        : NOT_SENT.has(codeOf(error));
+      throw new DatabaseError(error, { isCertain });
+    } finally {
+      timer.cancel();
+    }
+  }
+
+  /**
+   * Calls back with each notification on a channel, and whenever some may have been missed.
+   * @returns ends it
+   */
+  listen(channel: string, callback: (payload: string | undefined) => void): AsyncDisposable {
+    const sql = this.#connect("durable", 1);
+    const listening = sql.listen(channel, callback, () => callback(undefined));
+    listening.catch(() => {});
+    return { [Symbol.asyncDispose]: () => sql.end({ timeout: 0 }) };
+  }
+
+  /** Ends all connections. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true;
+    await Promise.all([this.#clients.durable, this.#clients.lazy].map((sql) => sql?.end({ timeout: 1 })));
+  }
+
+  #drop(kind: "durable" | "lazy"): void {
+    this.#clients[kind]?.end({ timeout: 0 }).catch(() => {});
+    this.#clients[kind] = undefined;
+  }
+
+  #connect(kind: "durable" | "lazy", most = this.#options.connections ?? 8): Sql {
+    const { url: { hosts, user, password, database, tls }, ca } = this.#options;
+    const [first] = hosts;
+    const socket = first !== undefined && "path" in first
+      ? `${first.path}/.s.PGSQL.${first.port}`
+      : undefined;
+    const reachable = hosts.flatMap((one) => "host" in one ? [one] : []);
+    // Everything is said here, so that nothing is read from the environment.
+    return postgres(
+      {
+        host: socket === undefined ? reachable.map(({ host }) => host) : ["localhost"],
+        port: socket === undefined ? reachable.map(({ port }) => port) : [5432],
+        ...(socket !== undefined && { path: socket }),
+        user,
+        pass: password,
+        database,
+        ssl: tls ? { rejectUnauthorized: true, ...(ca !== undefined && { ca }) } : false,
+        sslnegotiation: null,
+        max: kind === "durable" ? most : 2,
+        idle_timeout: 60,
+        connect_timeout: CONNECT_WITHIN_SECONDS,
+        max_lifetime: 1800,
+        max_pipeline: 20,
+        backoff: 1,
+        keep_alive: 5,
+        prepare: true,
+        fetch_types: false,
+        debug: false,
+        publications: "none",
+        // After the loss of a primary, the standby that has been promoted is the one.
+        target_session_attrs: "read-write",
+        connection: {
+          application_name: "mailapp",
+          synchronous_commit: kind === "durable" ? "on" : "off",
+          // Somewhat sooner than we give up.
+          statement_timeout: ANSWER_WITHIN - 1000,
+          idle_in_transaction_session_timeout: ANSWER_WITHIN,
+        },
+        onnotice: ({ message }: postgres.Notice) => {
+          if (/\bsynchronous replication\b/.test(message ?? "")) this.#waitsCancelled++;
+        },
+      } as unknown as Parameters<typeof postgres>[0],
+    );
+  }
+}
+
+/** Whether the server says that it cannot serve at present. */
+function isOutage({ code }: { readonly code: string }): boolean {
+  // Connection, resources, operator's intervention, system, deadlock; and a standby, which cannot be written to.
+  return /^(?:08|53|57|58|40)/.test(code) || code === "25006";
+}
+
+function codeOf(error: unknown): string {
+  const { code } = error instanceof Error ? error as Error & { code?: unknown } : {};
+  return typeof code === "string" ? code : "";
+}

@@ -1,0 +1,178 @@
+/**
+ * Statements about whole entries: how one comes into the queue, and what is done where nobody can tell whether it has.
+ *
+ * @module
+ */
+import type { Clock } from "../../base/clock.ts";
+import type { NewEntry } from "../queue.ts";
+import { type Database, DatabaseError, type Sql } from "./database.ts";
+import { CHANNEL } from "./claims.ts";
+import { dueAt, headText, type Offset, type OpenDot, plain, recipientRows } from "./rows.ts";
+
+/** What is read of an entry. */
+export interface EntryRow {
+  readonly id: string;
+  readonly head: string;
+  readonly state: string | null;
+  readonly dots: readonly OpenDot[];
+  /** The name of the host that has it; `null`: none. */
+  readonly host: string | null;
+  /** Recipients whose final dot has no answer yet. */
+  readonly sending: readonly number[];
+}
+
+/** Reads an entry, whoever owns it; `undefined` when there is none. Dots that may still be answered are left out. */
+export async function readRow(database: Database, id: string): Promise<EntryRow | undefined> {
+  const [row] = await database.run((sql) =>
+    sql<
+      (Omit<EntryRow, "dots" | "sending"> & {
+        readonly dots: readonly OpenDot[] | null;
+        readonly sending: readonly number[] | null;
+      })[]
+    >`
+      SELECT id, head, state,
+        (SELECT name FROM mailapp.host AS h WHERE h.id = e.owner AND NOT h.dead) AS host,
+        (SELECT json_agg(recipient) FROM mailapp.dot AS d WHERE d.entry = e.id AND NOT d.relayed
+          AND d.owner = e.owner) AS sending,
+        (SELECT json_agg(json_build_object('recipient', recipient, 'host', host, 'address', address, 'at', at,
+            'relayed', relayed)) FROM mailapp.dot AS d WHERE d.entry = e.id
+          AND (d.relayed OR (d.owner IS DISTINCT FROM e.owner AND d.until <= now()))) AS dots
+      FROM mailapp.entry AS e WHERE id = ${id} AND head IS NOT NULL AND unreadable IS NULL`
+  );
+  return row && { ...row, dots: row.dots ?? [], sending: row.sending ?? [] };
+}
+
+/** What there is of a new entry. */
+export interface Insertion extends Offset {
+  readonly entry: NewEntry;
+  readonly body: {
+    readonly check: string;
+    readonly parts: () => AsyncIterable<Uint8Array>;
+    /** Whether its id is kept when it is gone, as those of notices are. */
+    readonly remember: boolean;
+  };
+  /** Whose it is. */
+  readonly owner: string;
+}
+
+// A large message takes its time.
+const INSERT_WITHIN = 60_000;
+
+/**
+ * Inserts an entry with its recipients and its message, in one transaction.
+ * @returns the message where it is in one part
+ */
+export async function insertEntry(database: Database, insertion: Insertion): Promise<Uint8Array | undefined> {
+  const { entry, body } = insertion;
+  const parts = body.parts()[Symbol.asyncIterator]();
+  const { value: first } = await parts.next();
+  const second = first === undefined ? undefined : (await parts.next()).value;
+  if (second === undefined) {
+    const only = first ?? new Uint8Array();
+    await database.run((sql) => insertFirst(sql, insertion, only));
+    return only;
+  }
+  await database.run((sql) =>
+    sql.begin(async (transaction) => {
+      await insertFirst(transaction as unknown as Sql, insertion, first ?? new Uint8Array());
+      let part = 1;
+      for (
+        let bytes: Uint8Array | undefined = second;
+        bytes !== undefined;
+        bytes = (await parts.next()).value
+      ) {
+        await transaction`INSERT INTO mailapp.body (entry, part, bytes) VALUES (${entry.id}, ${part++}, ${bytes})`;
+      }
+    }), { within: INSERT_WITHIN });
+  return undefined;
+}
+
+async function insertFirst(
+  sql: Sql,
+  { entry, body, owner, offset }: Insertion,
+  bytes: Uint8Array,
+): Promise<void> {
+  const due = dueAt(entry, { offset });
+  await sql`
+    WITH added AS (
+      INSERT INTO mailapp.entry (id, head, reverse_path, size, owner, due_at)
+      VALUES (${entry.id}, ${headText(entry, { check: body.check, offset })}, ${plain(entry.reversePath)},
+        ${entry.size}::bigint, ${owner}::bigint,
+        CASE WHEN ${due === Infinity} THEN 'infinity' ELSE to_timestamp(${
+    due === Infinity ? 0 : due / 1000
+  }::float8) END)
+      RETURNING id, reverse_path
+    ), recipients AS (
+      INSERT INTO mailapp.recipient (entry, number, address, domain, status, next_at, settled, notice)
+      SELECT added.id, x.number, x.address, x.domain, x.status, x.next_at, x.settled, x.notice
+      FROM added, json_to_recordset(${JSON.stringify(recipientRows(entry, { offset }))}::text::json) AS x
+        (number integer, address text, domain text, status text, next_at bigint, settled boolean, notice text)
+    ), notices AS (
+      INSERT INTO mailapp.notice (id) SELECT id FROM added WHERE reverse_path = '' OR ${body.remember}
+    )
+    INSERT INTO mailapp.body (entry, part, bytes) SELECT id, 0, ${bytes} FROM added`;
+}
+
+// Milliseconds.
+const SETTLE_WITHIN = 60_000;
+const SETTLE_AGAIN = 1_000;
+
+/**
+ * Whether an entry is in the queue although its transaction was not answered. Takes its id, so that it cannot come any
+ * more where it is not; where it is, another transaction follows it, whose confirmation holds for it, too.
+ * @returns `undefined` where that cannot be told for a minute
+ */
+export async function isThereAfterAll(
+  database: Database,
+  { id, error, clock }: { readonly id: string; readonly error: unknown; readonly clock: Clock },
+): Promise<boolean | undefined> {
+  if (!(error instanceof DatabaseError) || error.isCertain) return false;
+  const until = clock.monotonic() + SETTLE_WITHIN;
+  for (;;) {
+    try {
+      return !await takeId(database, id) && await touch(database, id);
+    } catch (error) {
+      if (!(error instanceof DatabaseError)) throw error;
+      if (clock.monotonic() >= until) return undefined;
+    }
+    await new Promise<void>((resolve) => clock.after(SETTLE_AGAIN, resolve));
+  }
+}
+
+/** Sees to it that an entry is not in the queue, and does not come into it. */
+export async function withdraw(database: Database, id: string): Promise<void> {
+  if (await takeId(database, id)) return;
+  await database.run((sql) =>
+    sql`
+      WITH gone AS (DELETE FROM mailapp.entry WHERE id = ${id} RETURNING id),
+        recipients AS (DELETE FROM mailapp.recipient AS r USING gone WHERE r.entry = gone.id),
+        bodies AS (DELETE FROM mailapp.body AS b USING gone WHERE b.entry = gone.id)
+      SELECT FROM gone`
+  );
+}
+
+/** Takes an id, if nothing has it; waits for a transaction that is about to. */
+async function takeId(database: Database, id: string): Promise<boolean> {
+  const { count } = await database.run((sql) =>
+    sql`
+      INSERT INTO mailapp.entry (id, reverse_path, size, due_at) VALUES (${id}, '', 0, 'infinity')
+      ON CONFLICT (id) DO NOTHING`
+  );
+  return count > 0;
+}
+
+/** Asks the owner of an entry for it. */
+export async function want(database: Database, id: string): Promise<void> {
+  await database.run(async (sql) => {
+    await sql`UPDATE mailapp.entry SET wanted = true WHERE id = ${id} AND owner IS NOT NULL AND NOT wanted`;
+    await sql`SELECT pg_notify(${CHANNEL}, '')`;
+  }, { lazy: true });
+}
+
+/** Whether there is a message under an id, durably: not one that {@linkcode takeId} has put there. */
+async function touch(database: Database, id: string): Promise<boolean> {
+  const rows = await database.run((sql) =>
+    sql`UPDATE mailapp.entry SET size = size WHERE id = ${id} AND head IS NOT NULL RETURNING id`
+  );
+  return rows.length > 0;
+}

@@ -1,0 +1,165 @@
+/**
+ * What makes this process an owner of entries: a row in the table of hosts, with a lease that it renews. All that it
+ * owns bears the number of that row. When the lease has run out another process declares it dead, and whatever still
+ * bears the number is free; this process then begins again under another number.
+ *
+ * @module
+ */
+import type { Clock, Timer } from "../../base/clock.ts";
+import { errorText } from "../../base/error_text.ts";
+import type { Logger } from "../../base/log.ts";
+import type { Database } from "./database.ts";
+
+/** What a {@linkcode HostLease} needs. */
+export interface HostLeaseOptions {
+  /** Where the hosts are. */
+  readonly database: Database;
+  /** What `queue hosts` calls this process. */
+  readonly name: string;
+  /** The version of the program. */
+  readonly program: string;
+  /** Milliseconds; renewed at a third. */
+  readonly lease: number;
+  /** Measures the lease. */
+  readonly clock: Clock;
+  /** Takes `queue.lease_lost` and `queue.joined`. */
+  readonly logger: Logger;
+  /** Called when the lease is lost, before there is another one. */
+  readonly lost: () => void;
+  /** Called when there is one. */
+  readonly begun: () => void;
+}
+
+/** The lease of this process, renewed while there is a database. */
+export class HostLease implements AsyncDisposable {
+  readonly #options: HostLeaseOptions;
+  #id: string | undefined;
+  /** Until then (monotonic) nobody else can have declared this host dead. */
+  #validUntil = 0;
+  #draining = false;
+  /** What the database's clock shows at the zero of the monotonic one, in milliseconds since the epoch. */
+  #origin: number | undefined;
+  #timer: Timer | undefined;
+  #renewing: Promise<void> | undefined;
+  #closed = false;
+
+  /** Makes one that has no lease yet. */
+  constructor(options: HostLeaseOptions) {
+    this.#options = options;
+  }
+
+  /** The number of this owner; `undefined` without a lease. */
+  get id(): string | undefined {
+    if (this.#id !== undefined && this.#options.clock.monotonic() >= this.#validUntil) {
+      this.#lose("it has run out");
+    }
+    return this.#id;
+  }
+
+  /** Whether the operator wants this host to claim nothing more. */
+  get draining(): boolean {
+    return this.#draining;
+  }
+
+  /** Whole milliseconds since the epoch by the database's clock, as it was when the connection was first made. */
+  now(): number {
+    const { clock } = this.#options;
+    return Math.floor((this.#origin ?? clock.now() - clock.monotonic()) + clock.monotonic());
+  }
+
+  /**
+   * Gets the first lease.
+   * @throws {DatabaseError}
+   */
+  async begin(): Promise<void> {
+    await this.#join();
+    this.#sleep();
+  }
+
+  /**
+   * Compares the clocks, without a lease.
+   * @throws {DatabaseError}
+   */
+  async measure(): Promise<void> {
+    const { database, clock } = this.#options;
+    const began = clock.monotonic();
+    const [row] = await database.run((sql) =>
+      sql`SELECT extract(epoch FROM clock_timestamp())::float8 * 1000 AS now`
+    );
+    if (row !== undefined) this.#origin ??= row.now - (began + clock.monotonic()) / 2;
+  }
+
+  /** Looks at once whether the lease still holds. */
+  check(): Promise<void> {
+    return this.#renewing ??= this.#renew().finally(() => this.#renewing = undefined);
+  }
+
+  /** Gives the lease back: others may have all that this host still owns. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true;
+    this.#timer?.cancel();
+    await this.#renewing;
+    const id = this.#id;
+    this.#id = undefined;
+    if (id === undefined) return;
+    await this.#options.database.run((sql) =>
+      sql`UPDATE mailapp.host SET dead = true, lease_until = now() WHERE id = ${id}::bigint`
+    ).catch(() => {});
+  }
+
+  #sleep(): void {
+    if (this.#closed) return;
+    const { clock, lease } = this.#options;
+    // Without a lease sooner: nothing is sent meanwhile.
+    const wait = this.#id === undefined ? Math.min(1000, lease / 3) : lease / 3;
+    this.#timer = clock.after(wait, () => void this.check().finally(() => this.#sleep()));
+  }
+
+  async #renew(): Promise<void> {
+    const { database, lease, clock } = this.#options;
+    const id = this.id;
+    try {
+      if (id === undefined) return await this.#join();
+      const began = clock.monotonic();
+      const [row] = await database.run((sql) =>
+        sql`
+          UPDATE mailapp.host
+          SET seen_at = clock_timestamp(), lease_until = clock_timestamp() + ${lease}::float8 * interval '1 ms'
+          WHERE id = ${id}::bigint AND NOT dead RETURNING draining`, { within: lease / 3 });
+      if (row === undefined) return this.#lose("another host has taken over");
+      this.#validUntil = began + lease;
+      this.#draining = row.draining;
+    } catch {
+      // The next try may have more luck; `id` tells when it is too late.
+      void this.id;
+    }
+  }
+
+  async #join(): Promise<void> {
+    const { database, name, program, lease, clock, logger, begun } = this.#options;
+    const began = clock.monotonic();
+    const [row] = await database.run((sql) =>
+      sql`
+        INSERT INTO mailapp.host (name, pid, program, lease_until)
+        VALUES (${name}, ${Deno.pid}, ${program}, clock_timestamp() + ${lease}::float8 * interval '1 ms')
+        RETURNING id, extract(epoch FROM clock_timestamp())::float8 * 1000 AS now`, {
+      within: Math.max(lease / 3, 5000),
+    });
+    if (row === undefined || this.#closed) return;
+    // Half a round trip of error is nothing to ages and retry times.
+    this.#origin ??= row.now - (began + clock.monotonic()) / 2;
+    this.#id = row.id;
+    this.#validUntil = began + lease;
+    this.#draining = false;
+    logger.info("queue.joined", { host: name, owner: Number(row.id) });
+    begun();
+  }
+
+  #lose(reason: string): void {
+    const { logger, name, lost } = this.#options;
+    if (this.#id === undefined) return;
+    logger.error("queue.lease_lost", { host: name, owner: Number(this.#id), reason: errorText(reason) });
+    this.#id = undefined;
+    lost();
+  }
+}

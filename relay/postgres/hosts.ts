@@ -1,0 +1,77 @@
+/**
+ * The hosts of a queue, for whoever runs them.
+ *
+ * @module
+ */
+import type { Database } from "./database.ts";
+
+/** A process that owns entries, or did so within the last day. */
+export interface HostView {
+  /** Its number. */
+  readonly owner: number;
+  /** Its name. */
+  readonly name: string;
+  readonly pid: number;
+  /** The version of its program. */
+  readonly program: string;
+  /** Milliseconds since it joined. */
+  readonly age: number;
+  /** Milliseconds since it was last heard of. */
+  readonly silence: number;
+  /** Entries that it owns. */
+  readonly entries: number;
+  /** `gone`: its lease is over; `draining`: it claims nothing more. */
+  readonly state: "serving" | "draining" | "gone";
+}
+
+/** What no host has at present. */
+export interface FreeEntries {
+  /** Entries that wait for their time. */
+  readonly waiting: number;
+  /** Those whose time has come. */
+  readonly due: number;
+  /** Entries that are held, or that cannot be read. */
+  readonly held: number;
+  /** Entries that cannot be read. */
+  readonly unreadable: number;
+}
+
+/** The hosts, the latest to join first, and what none of them has. */
+export async function viewHosts(
+  database: Database,
+): Promise<{ readonly hosts: readonly HostView[]; readonly free: FreeEntries }> {
+  const hosts = await database.run((sql) =>
+    sql`
+      SELECT id, name, pid, program, extract(epoch FROM now() - started_at)::float8 * 1000 AS age,
+        extract(epoch FROM now() - seen_at)::float8 * 1000 AS silence,
+        (SELECT count(*)::integer FROM mailapp.entry WHERE owner = host.id AND head IS NOT NULL) AS entries,
+        CASE WHEN dead OR lease_until < now() THEN 'gone' WHEN draining THEN 'draining' ELSE 'serving' END AS state
+      FROM mailapp.host ORDER BY id DESC LIMIT 1000`
+  );
+  const [free] = await database.run((sql) =>
+    sql`
+      SELECT count(*) FILTER (WHERE due_at > now() AND due_at < 'infinity')::integer AS waiting,
+        count(*) FILTER (WHERE due_at <= now())::integer AS due,
+        count(*) FILTER (WHERE due_at = 'infinity' AND unreadable IS NULL)::integer AS held,
+        count(*) FILTER (WHERE unreadable IS NOT NULL)::integer AS unreadable
+      FROM mailapp.entry WHERE owner IS NULL AND head IS NOT NULL`
+  );
+  return {
+    hosts: hosts.map(({ id, ...rest }) => ({ owner: Number(id), ...rest }) as HostView),
+    free: free as unknown as FreeEntries,
+  };
+}
+
+/**
+ * Lets the hosts of a name claim nothing more and give back what they are not sending, or claim again.
+ * @returns how many there are
+ */
+export async function drainHosts(
+  database: Database,
+  { name, draining }: { readonly name: string; readonly draining: boolean },
+): Promise<number> {
+  const { count } = await database.run((sql) =>
+    sql`UPDATE mailapp.host SET draining = ${draining} WHERE name = ${name} AND NOT dead`
+  );
+  return count;
+}

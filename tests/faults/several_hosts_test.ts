@@ -1,0 +1,194 @@
+// Two serve-out on one queue in PostgreSQL: one killed, the other frozen past its lease, under load. Whatever was
+// answered 250 arrives, and what arrives twice has a record of the dot that nobody answered.
+import assert from "node:assert/strict";
+import { Dialogue } from "../support/dialogue.ts";
+import { runMailapp, Workspace } from "../support/mailapp.ts";
+import { type PostgresServer, testsWithPostgres } from "../support/postgres_server.ts";
+import { checkedMessage, submit } from "./checked_message.ts";
+import { configureServeOut, queueIdOf, Receiver, serveOut } from "./serve_out_setting.ts";
+import { LONG_ROUNDS, type Serving } from "./setting.ts";
+
+/** How often one is killed and the other frozen. */
+const ROUNDS = LONG_ROUNDS || 1;
+const LEASE = 5_000;
+
+/** A host with a directory of its own, on the queue that the others have too. */
+async function configureHost(
+  workspace: Workspace,
+  { port, url }: { port: number; url: string },
+): Promise<string> {
+  const urlFile = workspace.file("queue.url");
+  await Deno.writeTextFile(urlFile, `${url}\n`, { mode: 0o600 });
+  const config = await configureServeOut(workspace, port);
+  const text = await Deno.readTextFile(config);
+  await Deno.writeTextFile(
+    config,
+    `${text}\n[queue]\nstore = "postgres"\nurl_file = "${urlFile}"\ndurability = "primary"\nlease = "5s"\n` +
+      '[serve-out.timeouts]\ndata_end = "2s"\n',
+  );
+  return config;
+}
+
+/** Hands messages over until told to stop or the server dies; adds what was accepted. */
+async function handOver(
+  { port }: Serving,
+  { prefix, accepted, stop }: { prefix: string; accepted: Map<string, string>; stop: AbortSignal },
+): Promise<void> {
+  try {
+    using dialogue = await Dialogue.connect(port);
+    await dialogue.hear();
+    await dialogue.say("EHLO client.test");
+    for (let number = 0; !stop.aborted; number++) {
+      const message = checkedMessage(`${prefix}n${number}`, number % 9 === 4 ? 700_000 : 2_000);
+      const reply = await submit(dialogue, message, { to: [`x@d${number % 4}.test`] });
+      if (reply === "") return;
+      if (reply.startsWith("250")) accepted.set(message.id, queueIdOf(reply));
+    }
+  } catch (error) {
+    const gone = [Deno.errors.ConnectionReset, Deno.errors.ConnectionRefused, Deno.errors.BrokenPipe];
+    if (!gone.some((kind) => error instanceof kind)) throw error;
+  }
+}
+
+const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
+
+async function entries(server: PostgresServer, url: string): Promise<number> {
+  const [row] = await server.query(
+    new URL(url).pathname.slice(1),
+    "SELECT count(*)::int AS n FROM mailapp.entry WHERE head IS NOT NULL",
+  );
+  return Number(row?.n);
+}
+
+testsWithPostgres("serve-out on a queue in PostgreSQL", {
+  "refuses a database that is not migrated, and one without a standby where one is needed": async (
+    server,
+  ) => {
+    await using workspace = await Workspace.create();
+    const config = await configureHost(workspace, {
+      port: 1,
+      url: await server.newDatabase({ migrated: false }),
+    });
+    const unmigrated = await runMailapp(["serve-out", "--config", config]);
+    assert.equal(unmigrated.code, 78);
+    assert.match(unmigrated.stderr, /mailapp queue migrate/);
+    assert.equal((await runMailapp(["queue", "migrate", "--config", config])).code, 0);
+    const text = await Deno.readTextFile(config);
+    await Deno.writeTextFile(config, text.replace('durability = "primary"\n', ""));
+    const lonely = await runMailapp(["serve-out", "--config", config]);
+    assert.equal(lonely.code, 78);
+    assert.match(lonely.stderr, /synchronous_standby_names/);
+    await Deno.chmod(workspace.file("queue.url"), 0o644);
+    const open = await runMailapp(["serve-out", "--config", config]);
+    assert.equal(open.code, 78);
+    assert.match(open.stderr, /chmod/);
+  },
+  "shows all of it to commands on any host, which may act on what another host has": async (server) => {
+    const url = await server.newDatabase();
+    await using receiver = new Receiver();
+    receiver.atDot = () => Promise.resolve("refuse");
+    await using first = await Workspace.create();
+    await using second = await Workspace.create();
+    const config = await configureHost(first, { port: receiver.port, url });
+    const other = await configureHost(second, { port: receiver.port, url });
+    const host = await serveOut(config);
+    await using _server = host.server;
+    using dialogue = await Dialogue.connect(host.port);
+    await dialogue.hear();
+    await dialogue.say("EHLO client.test");
+    const id = queueIdOf(await submit(dialogue, checkedMessage("one", 500), { to: ["x@d.test"] }));
+    await host.server.event("attempt.deferred");
+    const held = await runMailapp(["queue", "hold", id, "--config", other]);
+    assert.equal(held.code, 0, held.stderr + held.stdout);
+    const shown = await runMailapp(["queue", "list", "--json", "--config", other]);
+    const [view] = JSON.parse(shown.stdout);
+    assert.equal(view.id, id);
+    assert.equal(view.recipients[0].status, "held");
+    const hosts = JSON.parse((await runMailapp(["queue", "hosts", "--json", "--config", other])).stdout);
+    assert.equal(hosts.hosts.filter(({ state }: { state: string }) => state === "serving").length, 1);
+    receiver.atDot = () => Promise.resolve("take");
+    assert.equal((await runMailapp(["queue", "release", id, "--config", other])).code, 0);
+    await receiver.has("one");
+    // Into the spool and back: under the same id, and once.
+    receiver.atDot = () => Promise.resolve("refuse");
+    const again = queueIdOf(await submit(dialogue, checkedMessage("two", 500), { to: ["x@d.test"] }));
+    await host.server.event("attempt.deferred", { where: { id: again } });
+    assert.equal((await runMailapp(["queue", "hold", again, "--config", other])).code, 0);
+    for (const [from, to] of [["postgres", "spool"], ["spool", "postgres"]]) {
+      const copied = await runMailapp([
+        "queue",
+        "copy",
+        "--from",
+        from ?? "",
+        "--to",
+        to ?? "",
+        "--config",
+        other,
+      ]);
+      assert.equal(copied.code, 0, copied.stderr);
+      assert.match(copied.stdout, /moved: 1 message/);
+    }
+    receiver.atDot = () => Promise.resolve("take");
+    assert.equal((await runMailapp(["queue", "release", again, "--config", other])).code, 0);
+    await receiver.has("two");
+  },
+  [`loses nothing where one host is killed and another frozen past its lease, ${ROUNDS} times`]: async (
+    server,
+  ) => {
+    const url = await server.newDatabase();
+    await using receiver = new Receiver();
+    await using first = await Workspace.create();
+    await using second = await Workspace.create();
+    const configs = [
+      await configureHost(first, { port: receiver.port, url }),
+      await configureHost(second, { port: receiver.port, url }),
+    ] as const;
+    const accepted = new Map<string, string>();
+    const unanswered = new Set<unknown>();
+    const note = ({ server }: Serving) => {
+      for (const { event, id, dot_sent_no_reply } of server.events) {
+        if (event === "attempt.deferred" && dot_sent_no_reply) unanswered.add(id);
+      }
+    };
+    for (let round = 0; round < ROUNDS; round++) {
+      const killed = await serveOut(configs[0]);
+      const frozen = await serveOut(configs[1]);
+      await using _killed = killed.server;
+      await using _frozen = frozen.server;
+      const stop = new AbortController();
+      const clients = [killed, frozen].flatMap((host, index) =>
+        [0, 1].map((client) =>
+          handOver(host, { prefix: `r${round}h${index}c${client}`, accepted, stop: stop.signal })
+        )
+      );
+      await killed.server.event("message.accepted", { after: 10 });
+      await frozen.server.event("message.accepted", { after: 10 });
+      frozen.server.signal("SIGSTOP");
+      killed.server.signal("SIGKILL");
+      await killed.server.ended();
+      note(killed);
+      // Nobody is there: what it had waits until another host finds that its lease is over.
+      const relief = await serveOut(configs[0]);
+      await using _relief = relief.server;
+      await sleep(LEASE + 2_000);
+      frozen.server.signal("SIGCONT");
+      await relief.server.event("queue.host_dead");
+      await frozen.server.event("queue.joined", { after: 1 });
+      stop.abort();
+      await Promise.all(clients);
+      while (await entries(server, url) > 0) await sleep(200);
+      for (const host of [frozen, relief]) {
+        note(host);
+        host.server.signal("SIGTERM");
+        assert.equal(await host.server.ended(), 0, host.server.transcript());
+      }
+    }
+    assert.ok(accepted.size >= 20 * ROUNDS);
+    const missing = [...accepted.keys()].filter((id) => receiver.copies(id).length === 0);
+    assert.deepEqual(missing, []);
+    const doubled = [...accepted].filter(([id, queueId]) =>
+      receiver.copies(id).length > 1 && !unanswered.has(queueId)
+    );
+    assert.deepEqual(doubled, []);
+  },
+});
