@@ -9,8 +9,8 @@
  */
 import { crc32 } from "node:zlib";
 import { pendingRecipient, type QueueEntry } from "../relay/queue_entry.ts";
-import { encodeHead, encodeState } from "../relay/spool/format.ts";
-import { formatCheck } from "../relay/spool/seal.ts";
+import { encodeHead, encodeState } from "../relay/stored/format.ts";
+import { formatCheck } from "../relay/stored/seal.ts";
 import { runMailapp } from "../tests/support/mailapp.ts";
 import { type Folder, makeFolder } from "../tests/support/peers/folder.ts";
 import { type ServeOut, startServeOut } from "../tests/support/peers/mailapp.ts";

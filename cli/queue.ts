@@ -25,7 +25,7 @@ import {
 } from "./command_line/queue_summary.ts";
 import { detailsOf, jsonOf, summaryOf } from "./command_line/queue_text.ts";
 import { configOption, examples, type Registrar } from "./command_line/subcommand.ts";
-import { registerQueueDatabase } from "./queue_database.ts";
+import { registerQueueDatabase } from "./command_line/queue_database.ts";
 import { count, printable, Progress } from "./command_line/terminal.ts";
 import { printContent } from "./command_line/queue_content.ts";
 

@@ -9,8 +9,8 @@ import { reply, SmtpError } from "../../smtp/reply.ts";
 import type { StagedMessage } from "../../storage/staging.ts";
 import { StorageError } from "../../storage/storage_error.ts";
 import type { NewEntry, QueuedMessage, QueueDraft, QueueSummary } from "../queue.ts";
-import { SpoolFormatError } from "../spool/format_values.ts";
-import { formatCheck } from "../spool/seal.ts";
+import { SpoolFormatError } from "../stored/format_values.ts";
+import { formatCheck } from "../stored/seal.ts";
 import { DatabaseError } from "./database.ts";
 
 /** Octets of a row of a body; in a statement they take twice as much. */

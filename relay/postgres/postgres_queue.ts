@@ -3,6 +3,8 @@
  * owner: where the entry is another's by now it changes nothing. What a crash leaves at each point is in
  * docs/queue.md.
  *
+ * Longer than other files: each change must be read beside the others to see that owner, dots and due time stay right.
+ *
  * @module
  */
 import type { Clock } from "../../base/clock.ts";
@@ -14,11 +16,11 @@ import { type NewEntry, NotHeldError } from "../queue.ts";
 import type { Queue, QueuedMessage, QueueDraft, QueueSummary, SharedQueue } from "../queue.ts";
 import type { QueueEntry } from "../queue_entry.ts";
 import type { QueueFilter } from "../queue_filter.ts";
-import { coverage } from "../spool/entry.ts";
-import { isQueueId } from "../spool/format.ts";
-import { SpoolFormatError } from "../spool/format_values.ts";
-import { FreshMessages } from "../spool/fresh_messages.ts";
-import { QueueIds } from "../spool/queue_ids.ts";
+import { coverage } from "../stored/entry.ts";
+import { isQueueId } from "../stored/format.ts";
+import { SpoolFormatError } from "../stored/format_values.ts";
+import { FreshMessages } from "../stored/fresh_messages.ts";
+import { QueueIds } from "../stored/queue_ids.ts";
 import { CHANNEL, type Claimed, Claims } from "./claims.ts";
 import { Database, type DatabaseOptions, type Sql } from "./database.ts";
 import { PostgresDraft, PostgresMessage } from "./draft.ts";

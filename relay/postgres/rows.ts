@@ -8,8 +8,8 @@ import type { QueueSummary } from "../queue.ts";
 import type { NewEntry } from "../queue.ts";
 import { isFinal, type QueueEntry } from "../queue_entry.ts";
 import { hasUndeliverable } from "../undeliverable.ts";
-import { applyJournal, toSummary } from "../spool/entry.ts";
-import { decodeHead, decodeState, encodeHead, encodeState } from "../spool/format.ts";
+import { applyJournal, toSummary } from "../stored/entry.ts";
+import { decodeHead, decodeState, encodeHead, encodeState } from "../stored/format.ts";
 
 /** A row of the table of recipients, as JSON gives it to a statement. */
 export interface RecipientRow {

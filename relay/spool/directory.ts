@@ -9,7 +9,7 @@ import type { DirectorySyncer } from "../../storage/directory_syncer.ts";
 import type { FileSystem } from "../../storage/file_system.ts";
 import { NewFile } from "../../storage/new_file.ts";
 import { errorCode, isFull, StorageError } from "../../storage/storage_error.ts";
-import { SpoolFormatError } from "./format_values.ts";
+import { SpoolFormatError } from "../stored/format_values.ts";
 
 /** Another process has this spool open. */
 export class SpoolLockedError extends Error {

@@ -11,11 +11,11 @@ import type { QueueSummary } from "../queue.ts";
 import type { QueueEntry } from "../queue_entry.ts";
 import { shardOf } from "./directory.ts";
 import { isSender, type QueueFilter } from "../queue_filter.ts";
-import { intern, isDone, isUnfinished, toSummary } from "./entry.ts";
+import { intern, isDone, isUnfinished, toSummary } from "../stored/entry.ts";
 import { hasUndeliverable } from "../undeliverable.ts";
-import { isQueueId } from "./format.ts";
-import { SpoolFormatError } from "./format_values.ts";
-import { isSealed, seal, unseal } from "./seal.ts";
+import { isQueueId } from "../stored/format.ts";
+import { SpoolFormatError } from "../stored/format_values.ts";
+import { isSealed, seal, unseal } from "../stored/seal.ts";
 
 /** What tells that a file is still the same: size in octets, time of change in milliseconds, inode. */
 export type FileMark = readonly [size: number, time: number, inode: number];

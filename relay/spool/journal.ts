@@ -12,32 +12,11 @@ import type { FileSystem, OpenFile } from "../../storage/file_system.ts";
 import { writeAllSync } from "../../base/write_all.ts";
 import { attempt, attemptSync, isFull } from "../../storage/storage_error.ts";
 import { withRoom } from "./reserve.ts";
-import { decodeRecord, encodeRecord, type JournalRecord } from "./format.ts";
-import { SpoolFormatError } from "./format_values.ts";
+import { decodeRecord, encodeRecord, type JournalRecord } from "../stored/format.ts";
+import type { DotSent, JournalEntry } from "../stored/entry.ts";
+import { SpoolFormatError } from "../stored/format_values.ts";
 
 const syncs = syncTime.with("journal");
-
-/** A final dot that was sent. */
-export interface DotSent {
-  /** The host it was sent to. */
-  readonly host: string;
-  /** Its IP address. */
-  readonly address: string;
-  /** Milliseconds since the epoch. */
-  readonly at: number;
-  /** Whether an earlier process wrote it, so that no answer will come. */
-  readonly inherited: boolean;
-}
-
-/** What the journal knows of one entry that its state file may not know yet. */
-export interface JournalEntry {
-  /** Dots without an answer, by index of the recipient. */
-  readonly sent: Map<number, DotSent>;
-  /** Recipients that a server took, by index, with the dot that did it where that is known. */
-  readonly relayed: Map<number, DotSent | undefined>;
-  /** The entry is to go; its file may still be there. */
-  removed: boolean;
-}
 
 /** Where a journal lives and what it needs. */
 export interface JournalOptions {

@@ -5,7 +5,7 @@ import { DirectorySyncer } from "../../storage/directory_syncer.ts";
 import { denoFileSystem } from "../../storage/file_system.ts";
 import { FaultyFileSystem } from "../../tests/support/faulty_file_system.ts";
 import { Journal, type JournalOptions } from "./journal.ts";
-import type { JournalRecord } from "./format.ts";
+import type { JournalRecord } from "../stored/format.ts";
 
 async function inDirectory(
   work: (

@@ -6,7 +6,7 @@
 import { join } from "node:path";
 import type { Logger } from "../../base/log.ts";
 import { putAside, shardOf } from "./directory.ts";
-import { isQueueId } from "./format.ts";
+import { isQueueId } from "../stored/format.ts";
 
 const SHARD_NAME = /^[0-9a-z]{2}$/;
 

@@ -11,10 +11,10 @@ import { NewFile } from "../../storage/new_file.ts";
 import type { StagedMessage } from "../../storage/staging.ts";
 import { StorageError } from "../../storage/storage_error.ts";
 import type { NewEntry, QueuedMessage, QueueDraft, QueueSummary } from "../queue.ts";
-import { encodeHead, MAX_HEAD } from "./format.ts";
-import { formatCheck } from "./seal.ts";
-import { SpoolFormatError } from "./format_values.ts";
-import { summarize } from "./entry.ts";
+import { encodeHead, MAX_HEAD } from "../stored/format.ts";
+import { formatCheck } from "../stored/seal.ts";
+import { SpoolFormatError } from "../stored/format_values.ts";
+import { summarize } from "../stored/entry.ts";
 
 const CHUNK = 64 * 1024;
 

@@ -5,12 +5,12 @@
  */
 import type { Logger } from "../../base/log.ts";
 import type { Clock } from "../../base/clock.ts";
-import type { DotSent, Journal } from "./journal.ts";
+import type { Journal } from "./journal.ts";
 import type { QueueEntry, QueueRecipient } from "../queue_entry.ts";
 import { decodeText, isFile, messagePath, putAside, readTextIfThere, statePath } from "./directory.ts";
-import { applyJournal } from "./entry.ts";
-import { decodeHead, decodeState, MAX_HEAD, type SpoolHead } from "./format.ts";
-import { SpoolFormatError } from "./format_values.ts";
+import { applyJournal, type DotSent } from "../stored/entry.ts";
+import { decodeHead, decodeState, MAX_HEAD, type SpoolHead } from "../stored/format.ts";
+import { SpoolFormatError } from "../stored/format_values.ts";
 
 /** What a {@linkcode SpoolReader} needs. */
 export interface SpoolReaderOptions {

@@ -11,7 +11,7 @@ import type { Journal } from "./journal.ts";
 import type { Queue, QueueSummary } from "../queue.ts";
 import type { QueueEntry } from "../queue_entry.ts";
 import { isFile, lstat, messagePath, putAside, removeIfThere, statePath } from "./directory.ts";
-import { isDone, summarize } from "./entry.ts";
+import { isDone, summarize } from "../stored/entry.ts";
 import {
   digestOf,
   type IndexLine,

@@ -17,11 +17,11 @@ import { denoFileSystem, type FileSystem } from "../../storage/file_system.ts";
 import { NewFile } from "../../storage/new_file.ts";
 import { StagingArea } from "../../storage/staging.ts";
 import { attempt } from "../../storage/storage_error.ts";
-import { FreshMessages } from "./fresh_messages.ts";
+import { FreshMessages } from "../stored/fresh_messages.ts";
 import { Journal } from "./journal.ts";
 import type { NewEntry, Queue, QueuedMessage, QueueDraft, QueueSummary } from "../queue.ts";
 import { isFinal, type QueueEntry } from "../queue_entry.ts";
-import { QueueIds } from "./queue_ids.ts";
+import { QueueIds } from "../stored/queue_ids.ts";
 import { SpareFiles } from "./spare_files.ts";
 import {
   checkFormat,
@@ -37,8 +37,8 @@ import {
   takeLock,
 } from "./directory.ts";
 import { isEverything, matches, type QueueFilter } from "../queue_filter.ts";
-import { coverage } from "./entry.ts";
-import { encodeState, isQueueId } from "./format.ts";
+import { coverage } from "../stored/entry.ts";
+import { encodeState, isQueueId } from "../stored/format.ts";
 import { digestOf, isWrittenAbout, markOf, mayMean, SpoolIndex } from "./index.ts";
 import { SpoolListing } from "./listing.ts";
 import { Draft, StoredMessage } from "./message.ts";

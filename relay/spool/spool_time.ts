@@ -15,9 +15,9 @@ import type { DirectorySyncer } from "../../storage/directory_syncer.ts";
 import type { FileSystem } from "../../storage/file_system.ts";
 import { NewFile } from "../../storage/new_file.ts";
 import { readTextIfThere } from "./directory.ts";
-import { SPOOL_VERSION } from "./format.ts";
-import { seal, unseal } from "./seal.ts";
-import { SpoolFormatError } from "./format_values.ts";
+import { SPOOL_VERSION } from "../stored/format.ts";
+import { seal, unseal } from "../stored/seal.ts";
+import { SpoolFormatError } from "../stored/format_values.ts";
 
 /** What a {@linkcode SpoolTime} needs. */
 export interface SpoolTimeOptions {

@@ -1,12 +1,33 @@
 /**
- * What the spool makes of an entry that it has read: the summary for the scheduler, and what the journal adds.
+ * What a queue makes of an entry that it has read: the summary for the scheduler, and what the journal adds.
  *
  * @module
  */
-import type { DotSent, JournalEntry } from "./journal.ts";
 import type { QueueSummary } from "../queue.ts";
 import { addAttempts, attemptLimits, isFinal, type QueueEntry, type QueueRecipient } from "../queue_entry.ts";
 import { hasUndeliverable } from "../undeliverable.ts";
+
+/** A final dot that was sent. */
+export interface DotSent {
+  /** The host it was sent to. */
+  readonly host: string;
+  /** Its IP address. */
+  readonly address: string;
+  /** Milliseconds since the epoch. */
+  readonly at: number;
+  /** Whether an earlier process wrote it, so that no answer will come. */
+  readonly inherited: boolean;
+}
+
+/** What the journal knows of one entry that its state file may not know yet. */
+export interface JournalEntry {
+  /** Dots without an answer, by index of the recipient. */
+  readonly sent: Map<number, DotSent>;
+  /** Recipients that a server took, by index, with the dot that did it where that is known. */
+  readonly relayed: Map<number, DotSent | undefined>;
+  /** The entry is to go; its file may still be there. */
+  removed: boolean;
+}
 
 /**
  * The entry as the scheduler keeps it; `undefined` when there is nothing to do for it.

@@ -4,14 +4,14 @@
  * @module
  */
 import { type Command, Option } from "commander";
-import type { Config } from "../config/config.ts";
-import { loadConfig } from "../config/load.ts";
-import { systemClock } from "../base/clock.ts";
-import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
-import type { Io } from "../server/io.ts";
-import type { PostgresConfig } from "../server/queue_parts.ts";
-import { configOption, examples, type Registrar } from "./command_line/subcommand.ts";
-import { count, printable, Progress, showDuration } from "./command_line/terminal.ts";
+import type { Config } from "../../config/config.ts";
+import { loadConfig } from "../../config/load.ts";
+import { systemClock } from "../../base/clock.ts";
+import { CommandError, EXIT, type ExitCode } from "../../server/exit_codes.ts";
+import type { Io } from "../../server/io.ts";
+import type { PostgresConfig } from "../../server/queue_parts.ts";
+import { configOption, examples, type Registrar } from "./subcommand.ts";
+import { count, printable, Progress, showDuration } from "./terminal.ts";
 
 interface Flags {
   readonly config?: string;
@@ -66,9 +66,9 @@ async function open({ config: file }: Flags, io: Io): Promise<{ config: Config; 
 
 async function runMigrate(flags: Flags, io: Io): Promise<ExitCode> {
   const { queue } = await open(flags, io);
-  const { asCommand, connectDatabase } = await import("../server/postgres_parts.ts");
+  const { asCommand, connectDatabase } = await import("../../server/postgres_parts.ts");
   await using database = await connectDatabase(queue);
-  const { migrate, SCHEMA_VERSION } = await import("../relay/postgres/schema.ts");
+  const { migrate, SCHEMA_VERSION } = await import("../../relay/postgres/schema.ts");
   const before = await asCommand(() => migrate(database));
   io.out(
     before === SCHEMA_VERSION
@@ -80,9 +80,9 @@ async function runMigrate(flags: Flags, io: Io): Promise<ExitCode> {
 
 async function runHosts(flags: Flags, io: Io): Promise<ExitCode> {
   const { queue } = await open(flags, io);
-  const { asCommand, connectDatabase } = await import("../server/postgres_parts.ts");
+  const { asCommand, connectDatabase } = await import("../../server/postgres_parts.ts");
   await using database = await connectDatabase(queue);
-  const { viewHosts } = await import("../relay/postgres/hosts.ts");
+  const { viewHosts } = await import("../../relay/postgres/hosts.ts");
   const { hosts, free } = await asCommand(() => viewHosts(database));
   if (flags.json) {
     const rounded = hosts.map(({ age, silence, ...rest }) => ({
@@ -117,9 +117,9 @@ async function runDrain(
   { flags, io }: { readonly flags: Flags; readonly io: Io },
 ): Promise<ExitCode> {
   const { queue } = await open(flags, io);
-  const { asCommand, connectDatabase } = await import("../server/postgres_parts.ts");
+  const { asCommand, connectDatabase } = await import("../../server/postgres_parts.ts");
   await using database = await connectDatabase(queue);
-  const { drainHosts } = await import("../relay/postgres/hosts.ts");
+  const { drainHosts } = await import("../../relay/postgres/hosts.ts");
   const found = await asCommand(() => drainHosts(database, { name, draining: !flags.undo }));
   if (found === 0) {
     throw new CommandError(`no host of the name ${printable(name)} has the queue open`, EXIT.unavailable);
@@ -135,8 +135,8 @@ async function runCopy(flags: Flags, io: Io): Promise<ExitCode> {
   if (from === to) throw new CommandError("queue copy: --from and --to are the same", EXIT.usage);
   const { config, queue } = await open(flags, io);
   using progress = new Progress("message", { io, clock: systemClock });
-  const { asCommand } = await import("../server/postgres_parts.ts");
-  const { copyQueue } = await import("../server/queue_copy.ts");
+  const { asCommand } = await import("../../server/postgres_parts.ts");
+  const { copyQueue } = await import("../../server/queue_copy.ts");
   const { moved, left } = await asCommand(() =>
     copyQueue(config, { queue, toPostgres: to === "postgres", io, step: () => progress.step() })
   );
