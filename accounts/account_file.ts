@@ -134,7 +134,7 @@ async function read(path: string, { mustExist = false } = {}): Promise<ReadFile>
   }
   using opened = file;
   const { isFile, size, mode } = await opened.stat();
-  if (!isFile || size > MAX_SIZE) throw new AccountsError(isFile ? "it is too large" : "it is no file");
+  if (!isFile || size > MAX_SIZE) throw new AccountsError(isFile ? "it is too large" : "it is not a file");
   return { accounts: await parseAccountsInSlices(await readText(opened, size)), mode: mode ?? 0 };
 }
 

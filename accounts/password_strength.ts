@@ -83,8 +83,8 @@ const LEET: Readonly<Record<string, string>> = {
 export function weaknessOf(password: string, login: string): string | undefined {
   const characters = [...password];
   if (characters.length < MIN_LENGTH) {
-    return `has ${characters.length} characters; at least ${MIN_LENGTH}, since whoever gets at the file or at the port ` +
-      "goes through all shorter ones";
+    return `has ${characters.length} characters; at least ${MIN_LENGTH}, since whoever reaches the file or the port ` +
+      "can try all shorter ones";
   }
   const different = new Set(characters).size;
   if (different < MIN_DIFFERENT) {
@@ -94,8 +94,8 @@ export function weaknessOf(password: string, login: string): string | undefined 
   const parts = login.toLowerCase().split(/[@.]/).filter((part) => part.length >= 3);
   for (const text of [lower, lower.replace(/[013457@$!]/g, (character) => LEET[character] ?? character)]) {
     if (restOf(text, parts) < MIN_REST) {
-      return "is made of what guessers try first: common words, the login, years, or keys that lie side by side; take " +
-        "several words that have nothing to do with each other, or have one made";
+      return "is made of what guessers try first: common words, the login, years, or adjacent keys; take " +
+        "several unrelated words, or have one generated";
     }
   }
   return undefined;

@@ -57,7 +57,7 @@ const MAC_LENGTH = 32;
 const RCODES: Readonly<Record<number, string>> = {
   1: "FORMERR",
   2: "SERVFAIL",
-  4: "NOTIMP: it takes no updates",
+  4: "NOTIMP: it accepts no updates",
   5: "REFUSED: the key may not change this name",
   6: "YXDOMAIN",
   8: "NXRRSET",
@@ -129,7 +129,7 @@ function checkAnswer(
   { request, requestMac, key }: { request: Uint8Array; requestMac: Uint8Array; key: TsigKey },
 ): void {
   if (answer.length < HEADER || answer[0] !== request[0] || answer[1] !== request[1]) {
-    throw new UpdateError("the name server's answer makes no sense");
+    throw new UpdateError("the name server's answer is malformed");
   }
   const rcode = (answer[3] ?? 0) & 15;
   if (rcode !== 0) {
@@ -197,7 +197,7 @@ function encodeName(name: string): Uint8Array {
   return concat(
     ...labels.flatMap((label) => {
       const bytes = encoder.encode(label);
-      if (bytes.length === 0 || bytes.length > 63) throw new UpdateError(`${name} is no domain name`);
+      if (bytes.length === 0 || bytes.length > 63) throw new UpdateError(`${name} is not a domain name`);
       return [Uint8Array.of(bytes.length), bytes];
     }),
     Uint8Array.of(0),

@@ -164,7 +164,7 @@ async function readText(response: Response): Promise<string> {
 /** What an answer means. @throws {Error} where it makes no sense */
 export function readAnswer(text: string): FilterOpinion {
   const answer = asRecord(JSON.parse(text));
-  if (answer === undefined) throw new Error("an answer that is no object");
+  if (answer === undefined) throw new Error("an answer that is not an object");
   const { action } = answer;
   if (typeof action !== "string") throw new Error("an answer without an action");
   const score = asNumber(answer["score"]);
@@ -188,7 +188,7 @@ export function readAnswer(text: string): FilterOpinion {
     case "accept":
       break;
     default:
-      throw new Error(`an action ${JSON.stringify(oneLine(action))} that nobody knows`);
+      throw new Error(`an action ${JSON.stringify(oneLine(action))} that is unknown`);
   }
   const isJunk = action !== "no action" && action !== "accept";
   const milter = asRecord(answer["milter"]) ?? {};

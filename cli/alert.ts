@@ -24,12 +24,12 @@ export function registerAlert(program: Command, { io, action }: Registrar): void
     .description("send alerts through the channels in [alerts]")
     .addHelpText("after", examples("mailapp alert test"));
   alert.command("test")
-    .description("send a test alert by every way, and say which of them works")
+    .description("send a test alert through every channel, and report which work")
     .addOption(configOption())
     .addHelpText("after", examples("mailapp alert test"))
     .action(action((flags: Flags) => tell(TEST, { flags, io })));
   alert.command("unit")
-    .description("tell that a unit of systemd has failed, as mailapp-alert@.service does")
+    .description("send an alert that a systemd unit has failed; mailapp-alert@.service runs this")
     .argument("<unit>", "such as mailapp-in.service")
     .addOption(configOption())
     .addHelpText("after", examples("mailapp alert unit mailapp-in.service"))
@@ -38,7 +38,7 @@ export function registerAlert(program: Command, { io, action }: Registrar): void
 
 const TEST: Problem = {
   kind: "test",
-  what: "this is a test: alerts of mailapp reach you",
+  what: "this is a test: alerts from mailapp reach you",
   next: "Nothing needs to be done.",
 };
 
@@ -47,8 +47,8 @@ function failedUnit(unit: string): Problem {
   return {
     kind: "server",
     about: name,
-    what: `${name} has failed, and systemd does not start it again`,
-    next: `journalctl -u ${name} -n 50 says why; then systemctl start ${name}.`,
+    what: `${name} has failed, and systemd will not restart it`,
+    next: `journalctl -u ${name} -n 50 shows why; then systemctl start ${name}.`,
   };
 }
 
@@ -72,7 +72,7 @@ async function tell(
   for (const way of ways) {
     try {
       await way.send(alert);
-      io.out(`${way.name}: told\n`);
+      io.out(`${way.name}: sent\n`);
     } catch (error) {
       failed = true;
       io.err(`mailapp: ${way.name}: ${printable(errorText(error))}\n`);

@@ -39,16 +39,16 @@ interface Flags {
 /** Registers the subcommand. */
 export function registerCheckMessage(program: Command, { io, action }: Registrar): void {
   program.command("check-message")
-    .description("say what serve-in's checks find out about a message in a file")
+    .description("run serve-in's checks on a message in a file")
     .argument("<file>", "such as one in a Maildir")
     .option("--ip <address>", "the address it came from (default: as its Received field of this server says)")
-    .option("--helo <name>", "what the client said in EHLO (likewise)")
+    .option("--helo <name>", "the client's name in EHLO (default: likewise)")
     .option("--from <address>", "the reverse-path, <> for none (default: its Return-Path)")
     .option("--json", "print JSON")
     .addOption(configOption())
     .addHelpText(
       "after",
-      "\nLists and DMARC count as configured; greylisting and filters are not asked.\n" +
+      "\nDNS lists and DMARC are applied as configured; greylisting and filters are not.\n" +
         examples("mailapp check-message --ip 192.0.2.1 --from bob@example.net message.eml"),
     )
     .action(action((file: string, flags: Flags) => checkMessage(file, { flags, io })));

@@ -60,7 +60,7 @@ async function dns(flags: Flags, io: Io): Promise<ExitCode> {
   const isSigned = (domain: string) => dkim.some((key) => `.${domain}`.endsWith(`.${key.domain}`));
   const unsigned = domains.filter((domain) => !isSigned(domain));
   for (const domain of unsigned) {
-    io.err(`warning: mail of ${domain} is not signed: mailapp dkim new ${domain}, then see this again\n`);
+    io.err(`warning: mail of ${domain} is not signed: mailapp dkim new ${domain}, then run this again\n`);
   }
   const { listening, sending, smarthost } = ownAddresses(config);
   const addresses = [...new Set([...listening, ...sending])].sort((a, b) =>

@@ -108,7 +108,9 @@ function announce(
   return [
     "Network checks; no mail is sent:",
     `  DNS (${dnsServers}): ${[...names, ...own.sending].join(", ")}, and ${probe}`,
-    ...(listeners.length === 0 ? [] : [`  our own serve-in, as a stranger would: ${listeners.join(", ")}`]),
+    ...(listeners.length === 0
+      ? []
+      : [`  our own serve-in, as an outside client would: ${listeners.join(", ")}`]),
     ...(submission === undefined ? [] : [
       `  our own serve-submit, as a mail program would: ${
         submission.endpoints.map(({ address, port }) => showEndpoint(address, port)).join(", ")
@@ -118,7 +120,7 @@ function announce(
     ...routes.map(({ name, host, login }) =>
       `  the route of ${name}, ${host}: whether its TLS is good enough${login ? ", and the login" : ""}`
     ),
-    "  where a domain promises MTA-STS: its policy, over HTTPS",
+    "  where a domain announces MTA-STS: its policy, over HTTPS",
     "",
     "",
   ].join("\n");
@@ -149,7 +151,7 @@ export function describeFindings(findings: readonly Finding[], { all }: { readon
   ]);
   const { failures, warnings, untested } = summarize(findings);
   const verdict = [
-    failures + warnings === 0 ? "All that could be tested is well" : count(failures, "failure"),
+    failures + warnings === 0 ? "No problems found in what could be tested" : count(failures, "failure"),
     ...(failures + warnings === 0 ? [] : [count(warnings, "warning")]),
     ...(untested === 0 ? [] : [`${untested} cannot be tested from here`]),
   ].join(", ");
@@ -251,7 +253,7 @@ async function readSecret(input: ReadableStream<Uint8Array>): Promise<string> {
   }
   const [line = ""] = text.split(/\r?\n/, 1);
   if (line === "") {
-    throw new CommandError("there is no password in the first line of standard input", EXIT.data);
+    throw new CommandError("the first line of standard input has no password", EXIT.data);
   }
   return line;
 }

@@ -40,7 +40,7 @@ export function registerHealthcheck(program: Command, { io, action }: Registrar)
     .argument("<server>", SERVER_NAMES.join(" or "), parseServerName)
     .option(
       "--wait <seconds>",
-      "only wait, at most so long, until the server answers, as its unit does",
+      "wait at most this long until the server answers; its unit runs this",
       parseSeconds,
     )
     .addOption(configOption())
@@ -75,7 +75,7 @@ async function healthcheck(
   const mainPid = io.env.get("MAINPID");
   for (;;) {
     if (mainPid !== undefined && !await Deno.stat(`/proc/${mainPid}`).then(() => true, () => false)) {
-      throw new CommandError(`${server} has ended; its log says why`, EXIT.unavailable);
+      throw new CommandError(`${server} has exited; its log says why`, EXIT.unavailable);
     }
     let places: readonly Place[];
     try {
@@ -83,7 +83,7 @@ async function healthcheck(
     } catch (error) {
       if (!(error instanceof CommandError)) throw error;
       // The server waits for its network, or has an unknown port: waiting here would change nothing.
-      io.out(`${server} cannot be asked: ${error.message}\n`);
+      io.out(`${server} cannot be reached: ${error.message}\n`);
       return EXIT.ok;
     }
     try {
@@ -115,7 +115,7 @@ async function findAnswer(
         const takesMail = hostname !== undefined && place.policyHost === undefined;
         return `${where}: answers${takesMail ? ", and takes mail" : ""}`;
       }
-      failures.push(`${where} answers, and takes no mail now: ${refusal.code} ${refusal.lines.join(" ")}`);
+      failures.push(`${where} answers, but accepts no mail now: ${refusal.code} ${refusal.lines.join(" ")}`);
     } catch (error) {
       failures.push(`${where} does not answer: ${errorText(error)}`);
     }
@@ -142,7 +142,7 @@ async function placesOf(config: Config, name: ServerName): Promise<Place[]> {
       const first = tls === "implicit" && { tls: config.hostname };
       const policy = policyHost !== undefined && { policyHost };
       if (port !== 0) return { address: loopback[address] ?? address, port, ...first, ...policy };
-      throw new CommandError(`[${name}] port = 0: which port it has is not known`, EXIT.config);
+      throw new CommandError(`[${name}] port = 0: its port is not known`, EXIT.config);
     },
   );
 }

@@ -69,7 +69,7 @@ Deno.test("mailapp healthcheck repeats what a server says that takes no mail", a
   for (const command of ["MAIL", "RCPT"]) {
     const full = await check({ [command]: "452 4.3.1 Insufficient system storage\r\n" });
     assert.equal(full.code, 69, command);
-    assert.match(full.said, /answers, and takes no mail now: 452 4\.3\.1 Insufficient system storage\n$/);
+    assert.match(full.said, /answers, but accepts no mail now: 452 4\.3\.1 Insufficient system storage\n$/);
   }
   assert.equal((await check({ MAIL: "530 5.7.0 Authentication required\r\n" })).code, 0);
 });

@@ -43,18 +43,18 @@ interface Flags {
 }
 
 const ACTIONS: Readonly<Record<OperatorAction, { does: string; done: string }>> = {
-  retry: { does: "try again now what waits", done: "tried again" },
-  hold: { does: "do not try until release", done: "held" },
-  release: { does: "try now what is held", done: "released" },
-  bounce: { does: "give up, and tell the sender", done: "returned to the sender" },
-  remove: { does: "give up, and tell nobody", done: "removed" },
+  retry: { does: "retry waiting messages now", done: "retried" },
+  hold: { does: "do not try until releasedd", done: "held" },
+  release: { does: "try held messages now", done: "released" },
+  bounce: { does: "give up, and notify the sender", done: "returned to the sender" },
+  remove: { does: "give up, without a notice", done: "removed" },
 };
 
 /** Registers the subcommand and its own subcommands. */
 export function registerQueue(program: Command, registrar: Registrar): void {
   const { io, action } = registrar;
   const queue = program.command("queue")
-    .description("inspect and manage what serve-out has still to send")
+    .description("inspect and manage the queue of serve-out")
     .addHelpText("after", examples("mailapp queue list", "mailapp queue retry --domain example.net"));
   const enter = (name: string, description: string) =>
     queue.command(name)
@@ -63,20 +63,20 @@ export function registerQueue(program: Command, registrar: Registrar): void {
       .option("--sender <address>", "only messages from this sender; '<>' is the null sender", parseSender)
       .option("--json", "print JSON: an array, one element for each message")
       .addOption(configOption());
-  enter("list", "list messages and what becomes of them")
-    .argument("[id...]", "messages; all if none is named")
+  enter("list", "list messages and their status")
+    .argument("[id...]", "queue ids; all if none is given")
     .option("--all", "all messages, as without any filter")
-    .addOption(new Option("--sort <key>", "in this order").choices(Object.keys(SORT_KEYS)))
-    .option("--limit <number>", "the first so many", parseLimit)
+    .addOption(new Option("--sort <key>", "sort by this").choices(Object.keys(SORT_KEYS)))
+    .option("--limit <number>", "show at most this many", parseLimit)
     .addOption(
-      new Option("--group <what>", "only how many there are for each of these").choices(QUEUE_GROUPS),
+      new Option("--group <what>", "only count messages by this").choices(QUEUE_GROUPS),
     )
     .addHelpText(
       "after",
       examples("mailapp queue list --domain example.net", "mailapp queue list --group reason"),
     )
     .action(action((ids: string[], flags: Flags) => list(ids, { flags, io })));
-  enter("show", "show everything about messages, every attempt and what its answer means")
+  enter("show", "show messages in full: every attempt, and what its reply means")
     .argument("<id...>", "messages")
     .addHelpText("after", examples("mailapp queue show mi1x0b2k00000a3f7c2q"))
     .action(action((ids: string[], flags: Flags) => show(ids, { flags, io })));
@@ -159,7 +159,7 @@ const SORT_KEYS: Readonly<Record<string, (view: QueueView) => number | string>> 
 
 function parseLimit(text: string): number {
   if (/^[1-9]\d{0,6}$/.test(text)) return Number(text);
-  throw new InvalidArgumentError("It must be a number from 1 on.");
+  throw new InvalidArgumentError("It must be a number of at least 1.");
 }
 
 /** A longer list has a summary above it. */
@@ -304,7 +304,10 @@ async function act(
 ): Promise<ExitCode> {
   const filter = filterOf(ids, flags);
   if (isEverything(filter) && !flags.all) {
-    throw new CommandError(`queue ${action}: say which: ids, --domain, --sender or --all`, EXIT.usage);
+    throw new CommandError(
+      `queue ${action}: select messages by ids, --domain, --sender or --all`,
+      EXIT.usage,
+    );
   }
   if (ids.length > 0 && flags.all) {
     throw new CommandError(`queue ${action}: ids and --all exclude each other`, EXIT.usage);
@@ -341,14 +344,14 @@ async function act(
       io.out(`${count(totals.unsaved, "message")} not on disk yet; serve-out stores it when it can\n`);
     }
     if (totals.inFlight > 0) {
-      io.out(`left alone: ${count(totals.inFlight, "recipient")} (being sent just now; say it again)\n`);
+      io.out(`not changed: ${count(totals.inFlight, "recipient")} (being sent just now; say it again)\n`);
     }
-    for (const [note, number] of leftAlone) io.out(`left alone: ${count(number, "recipient")} (${note})\n`);
+    for (const [note, number] of leftAlone) io.out(`not changed: ${count(number, "recipient")} (${note})\n`);
   }
   if (
     !queue.running && !flags.json && totals.recipients > 0 && ["retry", "release", "bounce"].includes(action)
   ) {
-    io.out("serve-out does not run; it goes on when it does\n");
+    io.out("serve-out is not running; this takes effect when it starts\n");
   }
   const code = reportMissing(missing, io);
   return code === EXIT.ok && totals.inFlight > 0 ? EXIT.tryAgain : code;

@@ -197,7 +197,7 @@ Deno.test("mailapp queue hold, release, remove and bounce work on the spool wher
     assert.equal((await status())[one], "held");
     assert.match(
       (await mailapp("queue", "release", one)).out,
-      /serve-out does not run; it goes on when it does/,
+      /serve-out is not running; this takes effect when it starts/,
     );
     assert.equal((await status())[one], "pending");
     await mailapp("queue", "remove", two);

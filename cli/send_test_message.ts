@@ -36,7 +36,7 @@ interface Flags {
 export function registerSendTest(program: Command, { io, action }: Registrar): void {
   program.command("send-test")
     .description("send one message at once and show the whole dialogue")
-    .argument("<address>", "whom to")
+    .argument("<address>", "the recipient")
     .option("--from <address>", "the sender (default: postmaster in the qualify domain)")
     .addOption(configOption())
     .addHelpText("after", examples("mailapp send-test you@gmail.com --from me@example.com"))
@@ -77,7 +77,7 @@ async function sendTest(
       const other = alternatesOf(asked, found.targets).find((one) => !tried.has(one));
       if (other === undefined) return undefined;
       const which = other.host === asked.host ? "its next address" : "the next host";
-      io.out(`  no answer yet; ${which} as well:\n`);
+      io.out(`  no answer yet; also trying ${which}:\n`);
       return show(other);
     };
     const onLine = (side: "C" | "S", line: string) => io.out(`  ${side}: ${printable(line)}\n`);
@@ -146,7 +146,7 @@ async function testMessage(
       "Content-Type: text/plain; charset=us-ascii",
       "",
       `Sent by "mailapp send-test" on ${hostname}.`,
-      "Its header section tells how it came, and what the receiver thinks of the sender.",
+      "Its header section shows its path, and what the receiver found out about the sender.",
       "",
     ].join("\r\n"),
   );
@@ -195,7 +195,7 @@ function thingsToCheck(
   const { domain } = sender;
   const signedBy = signer.keysFor(domain)[0]?.domain;
   return [
-    `${attempt.host} has it. Look at its header section where it arrived (also in the junk folder):`,
+    `${attempt.host} accepted it. Look at its header section where it arrived (also in the junk folder):`,
     `  Received: from ${hostname} (${hostname} [our address]): the name in the parentheses comes from reverse DNS;`,
     '    anything else there, such as "unknown", means that reverse DNS is missing or differs',
     `  ${

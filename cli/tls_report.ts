@@ -21,7 +21,7 @@ import { count, printable } from "./command_line/terminal.ts";
 /** Registers the subcommand. */
 export function registerTlsReport(program: Command, { io, action }: Registrar): void {
   program.command("tls-report")
-    .description("say in words what a report about TLS (RFC 8460) tells of your servers")
+    .description("explain what a TLS report (RFC 8460) says about your servers")
     .argument("<file>", "the report: a mail, a .json.gz or a .json")
     .option("--json", "print JSON")
     .addHelpText("after", examples("mailapp tls-report ~/Maildir/new/1795492928.M1P2Q3.mx.example.com"))
@@ -69,7 +69,7 @@ function describe({ organization, contact, id, from, to, policies }: ReadReport)
     `  from ${printable(from)} to ${printable(to)}`,
     ...policies.flatMap(describePolicy),
   ];
-  if (policies.length === 0) lines.push("  it says nothing");
+  if (policies.length === 0) lines.push("  it has no policies");
   return lines.map((line) => `${line}\n`).join("");
 }
 
@@ -80,7 +80,7 @@ const POLICIES: ReadonlyMap<string, string> = new Map([
 ]);
 
 function describePolicy({ type, domain, successes, failures, details }: ReadPolicy): string[] {
-  const outcome = failures === 0 ? "all went well" : `${failures} failed`;
+  const outcome = failures === 0 ? "all succeeded" : `${failures} failed`;
   return [
     `${printable(domain)}, ${POLICIES.get(type) ?? printable(type)}: ${
       count(successes + failures, "connection")
@@ -92,19 +92,19 @@ function describePolicy({ type, domain, successes, failures, details }: ReadPoli
 /** What each result means, and what to do (RFC 8460 §4.3). */
 const RESULTS: ReadonlyMap<string, string> = new Map(Object.entries({
   "starttls-not-supported":
-    "STARTTLS was not offered. See whether the certificate is there, and whether a firewall rewrites SMTP.",
+    "STARTTLS was not offered. Check that there is a certificate, and that no firewall rewrites SMTP.",
   "certificate-host-mismatch":
     "The certificate is not for the host's name. Get one that names it: mailapp doctor checks it.",
-  "certificate-expired": "The certificate has expired. Renew it, and see that serve-in has taken it over.",
+  "certificate-expired": "The certificate has expired. Renew it, and check that serve-in uses it.",
   "certificate-not-trusted":
-    "The certificate is of no authority that they know, or an intermediate one is missing from the file.",
+    "The certificate is not from an authority that they trust, or an intermediate oneis missing from the file.",
   "validation-failure": "TLS failed for another reason.",
   "tlsa-invalid": "A TLSA record cannot be used. mailapp dns prints the right one.",
-  "dnssec-invalid": "DNSSEC of the domain does not hold. See whether its signatures have expired.",
+  "dnssec-invalid": "DNSSEC validation of the domain failed. Check whether its signatures have expired.",
   "dane-required": "They ask for DANE, and the domain has none.",
   "sts-policy-fetch-error":
-    "The MTA-STS policy could not be had. See whether https://mta-sts.DOMAIN/.well-known/mta-sts.txt answers.",
-  "sts-policy-invalid": "The MTA-STS policy makes no sense. mailapp dns prints it.",
+    "The MTA-STS policy could not be fetched. Check that https://mta-sts.DOMAIN/.well-known/mta-sts.txt answers.",
+  "sts-policy-invalid": "The MTA-STS policy is malformed. mailapp dns prints it.",
   "sts-webpki-invalid": "The certificate of the policy host is not valid.",
 }));
 

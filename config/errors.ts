@@ -43,7 +43,7 @@ export class ConfigFileError extends Error {
     const cause = options?.cause instanceof Error ? options.cause.message : "cannot be read";
     super(
       {
-        missing: `${file}: there is no such configuration file`,
+        missing: `${file}: no such configuration file`,
         forbidden: `${file}: this account may not read the configuration file`,
         unreadable: `${file}: ${cause}`,
       }[reason],

@@ -365,7 +365,7 @@ Deno.test("parseConfig() takes [tls.acme], and names what is wrong in it", () =>
   }
   assert.match(
     issuesOf("[tls]\nself_signed = true\n[tls.acme]").join("\n"),
-    /must not be there beside cert/,
+    /cannot be combined with cert/,
   );
 });
 

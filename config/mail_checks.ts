@@ -74,7 +74,7 @@ export const mailChecks = table({
   }
   for (const [index, { zone }] of table.dns_lists.entries()) {
     if (table.dns_lists.findIndex((list) => list.zone === zone) === index) continue;
-    problem(["dns_lists", index, "zone"], `"${zone}" is there twice`);
+    problem(["dns_lists", index, "zone"], `"${zone}" is listed twice`);
   }
   return {
     spf: table.spf,

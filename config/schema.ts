@@ -84,7 +84,7 @@ const tls = table({
   if (acme !== undefined && (self_signed || cert !== "" || key !== "")) {
     problem(
       "acme",
-      "must not be there beside cert, key or self_signed: it gets and keeps the certificate itself",
+      "cannot be combined with cert, key or self_signed: it obtains and renews the certificate itself",
     );
   }
   return {

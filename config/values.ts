@@ -154,7 +154,7 @@ export function byName<T extends z.ZodType>(
       if (key === undefined) {
         context.issues.push({ code: "custom", message: `the key must be ${allowed}`, input, path: [name] });
       } else if (Object.hasOwn(output, key)) {
-        context.issues.push({ code: "custom", message: `"${key}" is there twice`, input, path: [name] });
+        context.issues.push({ code: "custom", message: `"${key}" is listed twice`, input, path: [name] });
       } else {
         Object.defineProperty(output, key, {
           value: entry,

@@ -146,12 +146,12 @@ function readPrivateKey(pem: string): KeyObject {
     throw new DkimKeyError("is a public key: the private one signs, the public one goes into the DNS");
   }
   if (/-----BEGIN ENCRYPTED PRIVATE KEY-----|(?<![^\n])Proc-Type:[^\n]*ENCRYPTED/.test(pem)) {
-    throw new DkimKeyError("is encrypted, and nobody can type a passphrase here: openssl pkey removes it");
+    throw new DkimKeyError("is encrypted, and a server cannot ask for a passphrase: openssl pkey removes it");
   }
   try {
     return createPrivateKey(pem);
   } catch (cause) {
-    throw new DkimKeyError("is no private key in PEM: make one with mailapp dkim new", { cause });
+    throw new DkimKeyError("is not a private key in PEM: make one with mailapp dkim new", { cause });
   }
 }
 

@@ -44,9 +44,9 @@ export function sendingLimitCheck(
     limited().map(({ login, key, limit }) => ({
       kind: "sending",
       about: login,
-      what: `${login} has sent as much as it may ([serve-submit] ${key} = ${limit}), and is put off`,
-      next: `Ask its owner. Was it somebody else: mailapp account disable ${login}, then a new password. ` +
-        `Was it not: a higher ${key}.`,
+      what: `${login} has reached its sending limit ([serve-submit] ${key} = ${limit}), and is deferred`,
+      next: `Ask its owner. If it was someone else: mailapp account disable ${login}, then a new password. ` +
+        `Otherwise: a higher ${key}.`,
     }));
 }
 
@@ -96,7 +96,7 @@ export function queueCheck(size: () => number | undefined): ProblemCheck {
     return alarmAt === undefined ? [] : [{
       kind: "queue",
       what: `${now} messages wait to be sent, and the queue has grown to twice its size within an hour`,
-      next: "mailapp queue list says what they wait for, and whether one program sends them all.",
+      next: "mailapp queue list shows what they wait for, and whether one program sends them all.",
     }];
   };
 }
@@ -114,8 +114,8 @@ export function undeliverableCheck(
         what:
           `${
             messages(recentlyHeld)
-          } without a sender could not be delivered within the last day, and nobody ` +
-          `can be told; ${held} in all ${held === 1 ? "is" : "are"} held`,
+          } without a sender could not be delivered within the last day, and there is no one ` +
+          `to notify; ${held} in all ${held === 1 ? "is" : "are"} held`,
         next: "mailapp queue list --sender '<>' shows them; then release, bounce or remove them.",
       });
     }

@@ -45,7 +45,7 @@ export function problemMail(problems: readonly Problem[], options: ProblemMailOp
       "",
     ]),
     ...paragraph(
-      `This is told once a day as long as it lasts. mailapp doctor on ${hostname} looks at everything.`,
+      `This is repeated once a day while it lasts. mailapp doctor on ${hostname} checks everything.`,
     ),
   ];
   return encoder.encode(lines.map((line) => `${line}\r\n`).join(""));

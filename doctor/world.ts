@@ -50,7 +50,7 @@ export async function checkAddresses(world: World): Promise<{ findings: Finding[
     const outside = published.filter((address) => !address.includes(":"));
     if (outside.length > 0) {
       findings.push(untested("address.nat", hostname, {
-        what: `this machine has ${hidden.join(", ")}, so it stands behind NAT; ` +
+        what: `this machine has ${hidden.join(", ")}, so it is behind NAT; ` +
           `whether ${outside.join(", ")} leads here cannot be tested from here`,
         next: "The router must forward port 25 to this machine. Test it from elsewhere: nc -C " +
           `${hostname} 25`,
@@ -80,7 +80,7 @@ export async function checkAddresses(world: World): Promise<{ findings: Finding[
     if (world.listening.length === 0 || includesAddress(known, address)) continue;
     findings.push(failure("address.foreign", address, {
       what:
-        `${hostname} leads here in DNS, and it is no address of this server: mail that goes there is lost or late`,
+        `${hostname} is in DNS, but is not an address of this server: mail that goes there is lost or late`,
       next: `Take the ${recordType(address)} record of ${hostname} with ${address} out, or listen there.`,
     }));
   }
@@ -88,7 +88,7 @@ export async function checkAddresses(world: World): Promise<{ findings: Finding[
     findings.push(ok("address", hostname, published.join(", ")));
   } else if (published.length === 0 && findings.length === 0) {
     findings.push(failure("address.missing", hostname, {
-      what: "the name has no address in DNS, so nobody finds this server",
+      what: "the name has no address in DNS, so this server cannot be found",
       next: `Publish an A record for ${hostname}; mailapp dns prints the line.`,
     }));
   }

@@ -83,7 +83,7 @@ function hostSection(plan: ZonePlan): ZoneSection {
     ? ["The addresses of this machine are not known; add an A record, and AAAA where there is IPv6."]
     : hidden.length > 0
     ? [
-      `${hidden.join(", ")} cannot be reached from the Internet: where this machine stands behind NAT, ` +
+      `${hidden.join(", ")} cannot be reached from the Internet: if this machine is behind NAT, ` +
       "put the public address in its place.",
     ]
     : [];
@@ -165,7 +165,7 @@ function domainSection(domain: string, plan: ZonePlan): ZoneSection {
         name: `_smtp._tls.${domain}`,
         type: "TXT",
         data: `v=TLSRPTv1; rua=mailto:postmaster@${domain}`,
-        purpose: "TLSRPT: where others report trouble with TLS",
+        purpose: "TLSRPT: where others report problems with TLS",
       },
       ...policyRecords(domain, plan),
       ...programRecords(domain, plan),

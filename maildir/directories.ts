@@ -55,13 +55,13 @@ export function examineDirectory(
 function dangerOf(info: Deno.FileInfo, { uid, gid }: Trust): string | undefined {
   const { isSymlink, isDirectory, mode } = info;
   if (isSymlink) return "it is a symbolic link";
-  if (!isDirectory) return "it is no directory";
+  if (!isDirectory) return "it is not a directory";
   const isTrusted = info.uid === null || info.uid === 0 || info.uid === uid ||
     (gid !== undefined && info.gid === gid);
   if (!isTrusted) {
     return `it belongs to uid ${info.uid}, who could swap it; it must belong to the server's user, uid ${uid}`;
   }
-  if (mode !== null && (mode & 0o002) !== 0) return "everybody may write to it";
+  if (mode !== null && (mode & 0o002) !== 0) return "every account may write to it";
   return undefined;
 }
 

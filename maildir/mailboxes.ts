@@ -212,7 +212,7 @@ class Directory {
     for (const value of domains) {
       const domain = normalizeDomain(value);
       if (domain === undefined) {
-        this.#report(key, { value, problem: "is no domain; write one like example.com" });
+        this.#report(key, { value, problem: "is not a domain; write one like example.com" });
       } else this.domains.add(domain);
     }
     if (domains.length === 0) this.#report(key, { value: "", problem: "is empty; name at least one domain" });
@@ -252,10 +252,10 @@ class Directory {
       const { localPart, domain, badDomain } = splitAddress(value);
       const report = (problem: string) => this.#report(aliasKey(value), { value, problem });
       if (localPart === "" || tooLong(localPart)) {
-        report("is no alias; write a local-part or a whole address");
+        report("is not an alias; write a local-part or a whole address");
       } else if (PATTERN.test(localPart)) {
         report(
-          'looks like a pattern or a list; a key is one local-part, one address, or "*" for all that nothing else names',
+          'looks like a pattern or a list; a key is one local-part, one address, or "*" for everything else',
         );
       } else if (badDomain) report("has no valid domain");
       else if (domain !== undefined && !this.domains.has(domain)) {
@@ -314,7 +314,7 @@ class Directory {
         const where = target.includes("@") || target === "" ? "" : ` in ${missing.join(", ")}`;
         report(
           target,
-          `leads to no mailbox${where}; allowed are users and other aliases of our own domains, never a circle`,
+          `leads to no mailbox${where}; allowed are users and other aliases of our own domains, without a loop`,
         );
       }
     }
@@ -328,8 +328,9 @@ class Directory {
     if (missing.length === 0 || this.#aliases.has("postmaster")) return;
     this.#report("mailboxes.aliases.postmaster", {
       value: "",
-      problem: `postmaster reaches nobody in ${missing.join(", ")}, and must (RFC 5321 section 4.5.1); ` +
-        `write postmaster = "alice", or who else is to read it`,
+      problem:
+        `postmaster leads to no mailbox in ${missing.join(", ")}, and must (RFC 5321 section 4.5.1); ` +
+        `write postmaster = "alice", or whoever is to read it`,
     });
   }
 

@@ -263,15 +263,15 @@ Deno.test("Maildir looks at what leads to it once a second, and at once after a 
       await maildir.check();
     }
     pass(1);
-    await assert.rejects(maildir.check(), /everybody may write/);
-    await assert.rejects(deliver(maildir), /everybody may write/);
+    await assert.rejects(maildir.check(), /every account may write/);
+    await assert.rejects(deliver(maildir), /every account may write/);
     await Deno.chmod(parent, 0o750);
     await deliver(maildir);
     await Deno.chmod(parent, 0o777);
     fileSystem.fault = (call) => call === "write" ? "EIO" : undefined;
     await assert.rejects(deliver(maildir), /EIO/);
     fileSystem.fault = () => undefined;
-    await assert.rejects(deliver(maildir), /everybody may write/);
+    await assert.rejects(deliver(maildir), /every account may write/);
   });
 });
 
@@ -288,7 +288,7 @@ Deno.test("Maildir refuses a directory that everybody may write to", async () =>
   await inRoot(async ({ path, maildir }) => {
     await deliver(maildir);
     await Deno.chmod(join(path, ".."), 0o777);
-    await assert.rejects(maildir.create(), /everybody may write/);
+    await assert.rejects(maildir.create(), /every account may write/);
   });
 });
 

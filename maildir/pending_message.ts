@@ -23,7 +23,7 @@ import type { Mailbox } from "./mailboxes.ts";
 import { errorText } from "../base/error_text.ts";
 
 const deliveries = counters("mailapp_maildir_deliveries_total", {
-  help: "Copies of messages in Maildirs, by what they were filed as",
+  help: "Copies of messages in Maildirs, by where they were filed",
   labels: ["filing"],
 });
 const inboxDeliveries = deliveries.with("inbox");

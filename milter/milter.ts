@@ -289,7 +289,7 @@ export class MilterSession implements Disposable {
         const packet = this.#reader.next();
         if (packet !== undefined) return packet;
         const length = await this.#conn.read(this.#buffer);
-        if (length === null) throw new MilterError("the filter hung up");
+        if (length === null) throw new MilterError("the filter closed the connection");
         this.#reader.push(this.#buffer.subarray(0, length));
       }
     });

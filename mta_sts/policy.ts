@@ -65,7 +65,7 @@ export function parsePolicy(text: string): Policy {
 function parsePattern(pattern: string): string {
   const wildcard = pattern.startsWith("*.");
   const domain = normalizeDomain(wildcard ? pattern.slice(2) : pattern);
-  if (domain === undefined) throw new PolicyError("an mx is no host name");
+  if (domain === undefined) throw new PolicyError("an mx is not a host name");
   return wildcard ? `*.${domain}` : domain;
 }
 

@@ -127,7 +127,7 @@ function automaticAddresses(io: NetworkIo): ListenAddress[] {
   if (found.length === 0) {
     const names = [...new Set([routes.IPv4, routes.IPv6])].filter((name) => name !== undefined).join(" and ");
     throw new ListenError(
-      `listen = "auto": the default route goes through ${names}, which has no lasting address that others could ` +
+      `listen = "auto": the default route goes through ${names}, which has no permanent address that others could ` +
         `reach. Write the addresses: ${suggestion(io)}`,
       { mayAppear: true },
     );
@@ -149,7 +149,7 @@ function namedAddresses(name: string, io: NetworkIo): ListenAddress[] {
   const found = [...ipv4Addresses(name, io), ...ipv6Addresses(name, io)];
   if (found.length === 0) {
     throw new ListenError(
-      `listen = ${JSON.stringify(name)}: that interface has no lasting address that others could reach. ` +
+      `listen = ${JSON.stringify(name)}: that interface has no permanent address that others could reach. ` +
         `Write the addresses: ${suggestion(io)}`,
       { mayAppear: true },
     );
@@ -194,7 +194,9 @@ function checkedAddress(text: string): string {
     );
   }
   if (/^fe[89ab]/i.test(text)) {
-    throw new ListenError(`listen = [${shown}]: a link-local address, on which no mail comes from elsewhere`);
+    throw new ListenError(
+      `listen = [${shown}]: a link-local address, which no mail from elsewhere can reach`,
+    );
   }
   return isIpv6(text) ? unmappedAddress(new URL(`http://[${text}]`).hostname.slice(1, -1)) : text;
 }

@@ -143,7 +143,7 @@ Deno.test("listenAddresses() takes an interface by name, and names those there a
   assert.deepEqual(addresses("eth0"), ["192.0.2.2", "192.0.2.3"]);
   assert.deepEqual(addresses("eth01"), ["198.51.100.1"]);
   assert.match(refusal("eht0"), /"eht0": no such interface.*lo, eth0, eth01, eth1\./);
-  assert.match(refusal("lo"), /no lasting address/);
+  assert.match(refusal("lo"), /no permanent address/);
 });
 
 Deno.test("listenAddresses() takes addresses as they are, once each", () => {

@@ -41,7 +41,7 @@ import {
 import { errorText } from "../base/error_text.ts";
 
 const opened = counters("mailapp_relay_connections_total", {
-  help: "Connections to other servers, by whether MAIL could be said",
+  help: "Connections to other servers, by whether MAIL could be sent",
   labels: ["result"],
 });
 const demanded = counters("mailapp_relay_policy_sessions_total", {

@@ -88,8 +88,7 @@ const POLICY: ReplyCause = {
   operator: "See whether this server's address is on a block list, and what `mailapp doctor` says.",
 };
 const LATER_BY_POLICY: ReplyCause = {
-  meaning:
-    "The receiver puts mail from servers that it does not know off for some time (greylisting), or limits it.",
+  meaning: "The receiver defers mail from unknown servers for some time (greylisting), or limits it.",
   sender: AGAIN,
 };
 const UNREACHABLE: ReplyCause = {
@@ -108,7 +107,7 @@ const DNS_SILENT: ReplyCause = {
   operator: "When many domains are hit, check this machine's DNS servers; `mailapp doctor` asks them.",
 };
 const LOOP: ReplyCause = {
-  meaning: "The message would go round in circles: a server on its way leads back to one where it has been.",
+  meaning: "The message is in a mail loop: a server on its way leads back to one where it has been.",
   sender: TELL_POSTMASTER,
   operator:
     "The MX of the recipient's domain leads to this server, which does not take mail for it: fix one of the two.",
@@ -128,7 +127,7 @@ const CAUSES: ReadonlyMap<string, ReplyCause> = new Map(Object.entries({
   "5.1.3": { meaning: "The address is not written as the receiver expects.", sender: "Check the address." },
   "5.1.6": { meaning: "The recipient has moved.", sender: "Ask the recipient for the new address." },
   "5.1.7": {
-    meaning: "The receiver does not like how the sender's address is written.",
+    meaning: "The receiver rejects the form of the sender's address.",
     sender: TELL_POSTMASTER,
   },
   "5.1.8": {
@@ -268,7 +267,7 @@ const OWN_CAUSES: ReadonlyMap<string, ReplyCause> = new Map(Object.entries({
     operator: "See whether serve-in runs, and what its log says: systemctl status mailapp-in.",
   },
   "4.3.0": {
-    meaning: "The mail server that you send through had trouble of its own with the message.",
+    meaning: "The mail server that you send through had an internal problem with the message.",
     sender: TELL_POSTMASTER,
     operator: "See the log; a disk that is full or fails is a common cause.",
   },
@@ -302,7 +301,10 @@ const SUBJECTS: ReadonlyMap<string, ReplyCause> = new Map(Object.entries({
   1: { meaning: "Something is wrong with the address.", sender: "Check the address for a typo." },
   2: { meaning: "Something is wrong with the recipient's mailbox.", sender: REACH_OTHERWISE },
   3: { meaning: "Something is wrong with the receiver's mail system.", sender: REACH_OTHERWISE },
-  4: { meaning: "The way to the receiver's mail server is disturbed.", sender: REACH_OTHERWISE },
+  4: {
+    meaning: "There is a network or routing problem on the way to the receiver's mail server.",
+    sender: REACH_OTHERWISE,
+  },
   5: { meaning: "The two mail servers did not understand each other.", sender: TELL_POSTMASTER },
   6: {
     meaning: "The receiver cannot take a message of this form.",

@@ -21,7 +21,7 @@ Deno.test("explainReply() knows the codes that receivers demand things with", ()
     ["5.6.3", /8-bit/],
     ["5.6.7", /beyond ASCII/],
     ["5.6.9", /beyond ASCII/],
-    ["5.4.6", /circles/],
+    ["5.4.6", /mail loop/],
   ];
   for (const [status, meaning] of wanted) {
     assert.match(explainReply({ status })?.meaning ?? "", meaning, status);

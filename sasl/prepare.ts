@@ -21,7 +21,7 @@ const encoder = new TextEncoder();
 
 /**
  * A login as it is compared: UsernameCaseMapped (RFC 8265 §3.3): fullwidth and halfwidth characters in their usual
- * width, lower case, composed (NFC). `undefined` for what cannot be a login.
+ * width, lower case, composed (NFC). `undefined` for what is not a valid login.
  */
 export function prepareLogin(text: string): string | undefined {
   if (text.length > MAX_LOGIN) return undefined;

@@ -28,7 +28,7 @@ export async function openCertificates(config: Config, logger: Logger): Promise<
     if (acme !== undefined && await acmeCertificateState(config) === "stand-in") {
       logger.warn("config.warning", {
         warning:
-          "there is no certificate from the authority of [tls.acme] yet, and a self-signed one is shown: " +
+          "there is no certificate from the authority of [tls.acme] yet, and a self-signed one is used: " +
           "mailapp certificate obtain gets one",
       });
     }

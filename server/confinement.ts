@@ -54,7 +54,7 @@ export async function confine(start: ServerStart, options: ConfineOptions): Prom
     : startThread(entry, { name: LAUNCHER, grants: launcherGrants(grants) });
   const tell = (message: ToLauncher) => thread.postMessage(message);
   const die = (reason: string) => {
-    err(`mailapp: ${server} has died: ${reason}\n`);
+    err(`mailapp: ${server} has crashed: ${reason}\n`);
     resolve(EXIT.software);
   };
   thread.onerror = (event) => {

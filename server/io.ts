@@ -29,7 +29,7 @@ export interface Io {
 /** The reader of the output has closed it, as in `mailapp … | head`. Ends the command; it is not a failure. */
 export class OutputClosedError extends Error {
   constructor(options: ErrorOptions) {
-    super("nobody reads the output", options);
+    super("the output is closed", options);
     this.name = "OutputClosedError";
   }
 }

@@ -143,7 +143,7 @@ export class Listeners {
       address: endpoint.address,
       port: endpoint.port,
       error: errorText(error),
-      action: "trying again until it can be had",
+      action: "retrying until it is available",
     });
     this.#retryLater(endpoint);
   }

@@ -51,7 +51,7 @@ export function rootMailWarnings(config: Config): string[] {
     throw error;
   }
   return [
-    `mail to root, which cron and other programs of this machine send, reaches nobody: ` +
-    `add root = "alice", or who else is to read it, to [mailboxes.aliases]`,
+    `mail to root, which cron and other programs of this machine send, is not delivered: ` +
+    `add root = "alice", or whoever is to read it, to [mailboxes.aliases]`,
   ];
 }

@@ -40,7 +40,7 @@ export async function openMaildrop({ live, listening, logger }: MaildropParts): 
     logger.warn("maildrop.unusable", {
       path: directory,
       error: errorText(error),
-      action: "sendmail fails while serve-out is stopped; mailapp install makes the directory",
+      action: "sendmail fails while serve-out is stopped; mailapp install creates the directory",
     });
   }
   const toServer = async (message: HandedOver, name = hostname) => {

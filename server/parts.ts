@@ -65,7 +65,7 @@ export function requireSubmission(config: Config): void {
 /** Warnings about TLS that is off without a certificate; for the log and check-config. */
 export function missingCertificateWarnings({ serveIn }: Config): string[] {
   return [
-    "there is no certificate ([tls] cert and key, or self_signed): STARTTLS is not offered, and mail comes in the clear",
+    "there is no certificate ([tls] cert and key, or self_signed): STARTTLS is not offered, and mail arrives in plaintext",
     ...(serveIn.tlsPort === false
       ? []
       : [`[serve-in] tls_port = ${serveIn.tlsPort} is off without a certificate`]),

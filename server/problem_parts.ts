@@ -81,7 +81,7 @@ export async function watchServeIn(
       }),
       dnsCheck(
         () => ({ names: live.config.serveIn.domains.slice(0, 1), resolver: resolver() }),
-        "incoming mail is taken unchecked",
+        "incoming mail is accepted unchecked",
       ),
     ],
     mail: (problems) => {

@@ -112,7 +112,7 @@ export async function findServer(config: Config): Promise<ControlClient | undefi
   } catch (error) {
     if (!(error instanceof Deno.errors.PermissionDenied)) throw error;
     throw new CommandError(
-      `${path} is not for this account: run this as root, or as the account of serve-out`,
+      `this account may not access ${path}: run this as root, or as the account of serve-out`,
       EXIT.noPermission,
       {
         cause: error,

@@ -41,7 +41,7 @@ export const serveOut: Server = {
   minFreeSpace: ({ serveOut }) => serveOut.minFreeSpace,
   unit: {
     name: "mailapp-out",
-    description: "mailapp: mail from programs on this machine to the world",
+    description: "mailapp: mail from local programs to the Internet",
     umask: "0077",
     writable: ({ dataDir }) => [dataDir],
     hidden: ({ dataDir, file = "", serveIn }, { mailRoot }) => {

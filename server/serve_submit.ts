@@ -46,7 +46,7 @@ export const serveSubmit: Server = {
   minFreeSpace: () => 0,
   unit: {
     name: "mailapp-submit",
-    description: "mailapp: mail of people who log in, to serve-out",
+    description: "mailapp: mail from authenticated users to serve-out",
     umask: "0077",
     writable: ({ dataDir }) => [dataDir],
     hidden: ({ dataDir }, { mailRoot }) => [

@@ -18,15 +18,15 @@ interface Entry {
 /** All servers, in the order in which they are listed. */
 export const SERVERS: Readonly<Record<ServerName, Entry>> = {
   "serve-in": {
-    summary: "take mail from the Internet into Maildirs, until SIGTERM",
+    summary: "receive mail from the Internet into Maildirs, until SIGTERM",
     load: async () => (await import("./serve_in.ts")).serveIn,
   },
   "serve-out": {
-    summary: "take mail of local programs on loopback and send it on, until SIGTERM",
+    summary: "accept mail from local programs on loopback and relay it, until SIGTERM",
     load: async () => (await import("./serve_out.ts")).serveOut,
   },
   "serve-submit": {
-    summary: "take mail of people who log in and hand it to serve-out, until SIGTERM",
+    summary: "accept mail from users who log in and pass it to serve-out, until SIGTERM",
     load: async () => (await import("./serve_submit.ts")).serveSubmit,
   },
   "serve-policy": {

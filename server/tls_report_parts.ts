@@ -122,7 +122,7 @@ export class TlsReports implements AsyncDisposable {
         ? {
           domain: policyDomain,
           policy: { ...policy, type: "sts" },
-          failure: { type: missing, host: "", address: "", reason: "the policy could not be had" },
+          failure: { type: missing, host: "", address: "", reason: "the policy could not be fetched" },
         }
         : failed === undefined
         ? session

@@ -343,9 +343,9 @@ export class Connection {
     const session = this.#session;
     const verdict = this.#refusedData.isOver ? "command" : this.#judge(line);
     if (verdict === "sent") {
-      this.#end = "sent on behind a refused DATA";
+      this.#end = "mail data after a refused DATA";
       return {
-        reply: reply(421, "4.7.0", "Mail data came behind a refused DATA; goodbye"),
+        reply: reply(421, "4.7.0", "Mail data came after a refused DATA; goodbye"),
         then: "close",
       };
     }

@@ -90,6 +90,6 @@ for (const sequence of FALSE_ENDS) {
     dialogue.transport.end();
     await dialogue.done;
     assert.deepEqual(dialogue.delivery.stored, []);
-    assert.equal(dialogue.reason, "sent on behind a refused DATA");
+    assert.equal(dialogue.reason, "mail data after a refused DATA");
   });
 }

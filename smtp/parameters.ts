@@ -25,7 +25,7 @@ function malformed(text: string): SmtpError {
 export function parseParameters(text: string): Parameters {
   const parameters = new Map<string, string | undefined>();
   if (text.trimEnd() === "") return parameters;
-  if (!text.startsWith(" ")) throw malformed("A space stands between the address and its parameters");
+  if (!text.startsWith(" ")) throw malformed("Put a space between the address and its parameters");
   for (const part of text.split(" ")) {
     if (part === "") continue;
     const equals = part.indexOf("=");
@@ -34,7 +34,7 @@ export function parseParameters(text: string): Parameters {
     if (!KEYWORD.test(keyword) || (value !== undefined && !VALUE.test(value))) {
       throw malformed("Syntax of a parameter: KEYWORD or KEYWORD=value");
     }
-    if (parameters.has(keyword)) throw malformed(`${keyword} stands twice`);
+    if (parameters.has(keyword)) throw malformed(`${keyword} is given twice`);
     parameters.set(keyword, value);
   }
   return parameters;
@@ -42,7 +42,7 @@ export function parseParameters(text: string): Parameters {
 
 /** An unknown parameter (RFC 5321 §4.1.1.11): 555. */
 function unknown(keyword: string): SmtpError {
-  return new SmtpError(reply(555, "5.5.4", `${keyword.slice(0, 40)} is not a parameter known here`));
+  return new SmtpError(reply(555, "5.5.4", `${keyword.slice(0, 40)} is not a known parameter`));
 }
 
 /** What MAIL's parameters say. */
@@ -152,7 +152,9 @@ function parseNotify(value: string | undefined): Notify {
     if (!known) throw malformed("Syntax: NOTIFY=NEVER, or a list of SUCCESS,FAILURE,DELAY");
     if (!wanted.includes(known)) wanted.push(known);
   }
-  if (wanted.includes("NEVER") && wanted.length > 1) throw malformed("NOTIFY=NEVER stands alone");
+  if (wanted.includes("NEVER") && wanted.length > 1) {
+    throw malformed("NOTIFY=NEVER cannot be combined with others");
+  }
   return wanted;
 }
 

@@ -25,7 +25,7 @@ export function syntax(form: string): Reply {
 
 /** 501 to an argument where none belongs. */
 export function noArgument(verb: string): Reply {
-  return reply(501, "5.5.4", `${verb} has no argument`);
+  return reply(501, "5.5.4", `${verb} takes no argument`);
 }
 
 /** 500 to what is no command. */

@@ -22,7 +22,7 @@ import { defaultPolicy, type ServerPolicy } from "./server_policy.ts";
 import type { Transport, UpgradeToTls } from "../net/transport.ts";
 
 const connections = counters("mailapp_smtp_connections_total", {
-  help: "Connections of clients, by whether they were taken",
+  help: "Connections of clients, by whether they were accepted",
   labels: ["result"],
 });
 const accepted = connections.with("accepted");

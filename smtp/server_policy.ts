@@ -52,7 +52,7 @@ export const defaultPolicy: ServerPolicy = {
   bareLineEndings: "refuse",
   completesAddresses: false,
   submissionAdvice: [
-    "No AUTH here: this port takes mail for its own recipients without it.",
+    "AUTH is not available: this port accepts mail for its own recipients without it.",
     "Submit outgoing mail to your provider's submission server (port 465 or 587).",
   ],
   addsReturnPath: false,
@@ -103,7 +103,7 @@ export const localSubmissionPolicy: ServerPolicy = {
   completesAddresses: true,
   requireTls: "taken",
   submissionAdvice: [
-    "No AUTH here: programs on this machine submit mail without it; go on with MAIL FROM:<address>",
+    "AUTH is not available: programs on this machine submit mail without it; go on with MAIL FROM:<address>",
   ],
 };
 

@@ -100,7 +100,7 @@ function parse(record: string): SpfRecord {
     }
     const value = term.slice(equals + 1);
     if (name !== "redirect" && name !== "exp") {
-      if (parseMacros(value) === undefined) throw wrong(term, "has a macro that is none of SPF");
+      if (parseMacros(value) === undefined) throw wrong(term, "has an unknown macro");
       continue;
     }
     if (modifiers.has(name)) throw new SpfSyntaxError(`${name}= stands there twice`);
@@ -149,7 +149,7 @@ function parseMechanism(term: string): Mechanism {
     case "ip6":
       return { ...base, name, ...parseNetwork(rest, { term, name }) };
     default:
-      throw wrong(term, "is no mechanism of SPF");
+      throw wrong(term, "is not an SPF mechanism");
   }
 }
 
@@ -172,7 +172,9 @@ function parseNetwork(
   if (!rest.startsWith(":") || rest === ":") throw wrong(term, "names nothing");
   const slash = rest.indexOf("/");
   const network = rest.slice(1, slash < 0 ? rest.length : slash);
-  if (!(name === "ip4" ? isIpv4(network) : isIpv6(network))) throw wrong(term, "is no address of that kind");
+  if (!(name === "ip4" ? isIpv4(network) : isIpv6(network))) {
+    throw wrong(term, "is not an address of that kind");
+  }
   const length = slash < 0 ? undefined : rest.slice(slash + 1);
   return name === "ip4"
     ? { network, prefix4: prefix(length, 32, term), prefix6: 128 }

@@ -257,7 +257,7 @@ async function readPem(path: string): Promise<string> {
   try {
     const { size, isDirectory } = await Deno.stat(path);
     if (isDirectory) throw new CertificateError(`${path}: a directory; name the file in it`);
-    if (size > MAX_FILE_SIZE) throw new CertificateError(`${path}: over 1 MiB, so no PEM file`);
+    if (size > MAX_FILE_SIZE) throw new CertificateError(`${path}: over 1 MiB, so not a PEM file`);
     return normalizePem(await Deno.readTextFile(path));
   } catch (error) {
     if (error instanceof CertificateError) throw error;

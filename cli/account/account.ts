@@ -36,7 +36,7 @@ interface Context {
 /** Registers the subcommand and its own subcommands. */
 export function registerAccount(program: Command, { io, action }: Registrar): void {
   const account = program.command("account")
-    .description("say who may log in to serve-submit, the server for mail programs")
+    .description("manage the logins of serve-submit, the server for mail programs")
     .addHelpText(
       "after",
       examples(
@@ -47,20 +47,20 @@ export function registerAccount(program: Command, { io, action }: Registrar): vo
   const enter = (name: string, description: string) =>
     account.command(name).description(description).option("--json", "print JSON").addOption(configOption());
   const login =
-    "a mailbox of this machine, such as alice@example.com; the domain may be left out where there is one";
-  enter("add", "make an account for a mailbox; without a password given one is made, and shown once")
+    "a mailbox of this server, such as alice@example.com; the domain is optional if there is only one";
+  enter("add", "add an account for a mailbox; unless a password is given, one is generated and shown once")
     .argument("<login>", login)
-    .option("--password-stdin", "take the first line of standard input for its password")
+    .option("--password-stdin", "read the password from the first line of standard input")
     .addHelpText("after", examples("mailapp account add alice@example.com"))
     .action(action((name: string, flags: Flags) => add(name, { flags, io })));
-  enter("password", "give an account another password; its app passwords stay")
+  enter("password", "change an account's password; its app passwords stay")
     .argument("<login>", login)
-    .option("--password-stdin", "take the first line of standard input for its password")
+    .option("--password-stdin", "read the password from the first line of standard input")
     .addHelpText("after", examples("mailapp account password alice@example.com"))
     .action(action((name: string, flags: Flags) => changePassword(name, { flags, io })));
-  enter("app-password", "make a further password for one device, shown once; or remove one")
+  enter("app-password", "add a password for one device, shown once; or remove one")
     .argument("<login>", login)
-    .argument("[label]", "what it is for, such as phone", readLabel)
+    .argument("[label]", "a label for it, such as phone", readLabel)
     .option("--remove <label>", "remove the password with this label or id")
     .addHelpText(
       "after",
@@ -77,15 +77,15 @@ export function registerAccount(program: Command, { io, action }: Registrar): vo
   enter("list", "list the accounts")
     .addHelpText("after", examples("mailapp account list"))
     .action(action((flags: Flags) => list({ flags, io })));
-  enter("show", "show an account, and the settings to type into a mail program")
+  enter("show", "show an account, and the settings to enter in a mail program")
     .argument("<login>", login)
     .addHelpText("after", examples("mailapp account show alice@example.com"))
     .action(action((name: string, flags: Flags) => show(name, { flags, io })));
-  enter("disable", "let nobody log in to an account until enable; its passwords stay")
+  enter("disable", "block logins to an account until it is enabled; its passwords stay")
     .argument("<login>", login)
     .addHelpText("after", examples("mailapp account disable alice@example.com"))
     .action(action((name: string, flags: Flags) => setDisabled(name, { disabled: true, flags, io })));
-  enter("enable", "undo disable")
+  enter("enable", "allow logins to an account again")
     .argument("<login>", login)
     .addHelpText("after", examples("mailapp account enable alice@example.com"))
     .action(action((name: string, flags: Flags) => setDisabled(name, { disabled: false, flags, io })));
@@ -144,7 +144,7 @@ function tellPassword(
   const { flags, io } = context;
   const secret = made !== undefined && { password: made };
   if (flags.json) return print({ ...jsonOf(account), id, ...secret }, context);
-  if (made !== undefined) io.out(`password: ${made}\n(shown only now; what is stored is a hash)\n`);
+  if (made !== undefined) io.out(`password: ${made}\n(shown only once; only a hash is stored)\n`);
   io.out(`Settings for mail programs: mailapp account show ${account.login}\n`);
   return EXIT.ok;
 }
@@ -158,7 +158,7 @@ async function add(name: string, context: Context): Promise<ExitCode> {
   const done = await store.change(async (accounts) => {
     if (accounts.some((one) => one.login === login)) {
       throw new CommandError(
-        `${login} has an account already: mailapp account password ${login} gives it another password`,
+        `${login} already has an account; change its password with mailapp account password ${login}`,
         EXIT.usage,
       );
     }
@@ -168,7 +168,7 @@ async function add(name: string, context: Context): Promise<ExitCode> {
       result: { account, id: MAIN_PASSWORD, ...(made && { made }) },
     };
   });
-  if (!flags.json) io.out(`${login}: account made\n`);
+  if (!flags.json) io.out(`${login}: account added\n`);
   if (config.serveSubmit === undefined) {
     io.err(
       `warning: serve-submit is off: it needs [serve-submit] in ${config.file ?? DEFAULT_CONFIG_FILE}\n`,
@@ -219,7 +219,7 @@ async function appPassword(
   const unwanted = flags.remove;
   if ((label === undefined) === (unwanted === undefined)) {
     throw new CommandError(
-      "account app-password: say a label for a new one, or --remove with that of an old one",
+      "account app-password: give a label for a new password, or --remove with an existing label",
       EXIT.usage,
     );
   }
@@ -258,7 +258,7 @@ async function list(context: Context): Promise<ExitCode> {
     out.end();
     return EXIT.ok;
   }
-  if (accounts.length === 0) io.out("no accounts: mailapp account add LOGIN makes one\n");
+  if (accounts.length === 0) io.out("no accounts yet; mailapp account add LOGIN adds one\n");
   for (const { login, disabled, passwords } of accounts) {
     const apps = passwords.filter(({ id }) => id !== MAIN_PASSWORD).map(({ label }) => printable(label));
     const and = apps.length === 0 ? "" : `  app passwords: ${apps.join(", ")}`;
@@ -282,7 +282,7 @@ async function show(name: string, context: Context): Promise<ExitCode> {
   const account = accounts.find((one) => one.login === login);
   if (account === undefined) throw new CommandError(`${printable(login)} has no account`, EXIT.unavailable);
   if (flags.json) return print({ ...jsonOf(account), settings: { ...settings, username: login } }, context);
-  io.out(`${login}${account.disabled ? " (disabled: mailapp account enable lets it log in again)" : ""}\n`);
+  io.out(`${login}${account.disabled ? " (disabled; mailapp account enable allows logins again)" : ""}\n`);
   for (const { id, label, created } of account.passwords) {
     const what = id === MAIN_PASSWORD ? "password" : `app password ${printable(label)} (${id})`;
     io.out(`  ${what}, made ${showTime(Date.parse(created))}\n`);
@@ -307,7 +307,7 @@ async function setDisabled(
   if (context.flags.json) return print(jsonOf(account), context);
   context.io.out(
     `${account.login}: ${
-      disabled ? "disabled; who is logged in stays so until the session ends" : "enabled"
+      disabled ? "disabled; sessions that are logged in continue until they end" : "enabled"
     }\n`,
   );
   return EXIT.ok;

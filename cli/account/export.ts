@@ -33,7 +33,7 @@ export function registerExport(account: Command, { io, action }: Pick<Registrar,
     .argument("[login]", "for mobileconfig")
     .option(
       "--nth <number>",
-      "dovecot: the second, third … password of each account; a file has one",
+      "dovecot: which password of each account (2 is the second, and so on); a file holds one each",
       readNth,
     )
     .option("--imap-host <name>", "autoconfig, mobileconfig: the IMAP server (default: hostname)", readHost)
@@ -69,7 +69,7 @@ function readNth(text: string): number {
 
 function readHost(text: string): string {
   const host = normalizeDomain(text);
-  if (host === undefined) throw new InvalidArgumentError("That is not the name of a host.");
+  if (host === undefined) throw new InvalidArgumentError("That is not a host name.");
   return host;
 }
 
@@ -83,7 +83,7 @@ async function exportAs(
   if ((what === "mobileconfig") !== (name !== undefined)) {
     throw new CommandError(
       what === "mobileconfig"
-        ? "account export mobileconfig: say for which login"
+        ? "account export mobileconfig: name a login"
         : `account export ${what} takes no login`,
       EXIT.usage,
     );

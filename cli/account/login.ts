@@ -24,10 +24,10 @@ export function newMailboxLogin(config: Config, name: string): string {
   const found = mailboxes.resolve({ localPart: login.slice(0, at), domain: login.slice(at + 1) });
   const leads = found.kind === "local" ? found.mailboxes.map(({ address }) => address).join(", ") : "";
   const why = leads === ""
-    ? `is no mailbox of this machine (${
+    ? `is not a mailbox of this server (${
       found.kind === "unknown" ? "[mailboxes] users" : "[serve-in] domains"
     })`
-    : `is no mailbox of its own, but leads to ${leads}: make the account for that, which may send as ${login} too`;
+    : `is an alias for ${leads}: add the account for that mailbox, which may also send as ${login}`;
   throw new CommandError(`${printable(login)} ${why}`, EXIT.data);
 }
 
@@ -40,7 +40,7 @@ export function readLogin(
   { name, accounts }: { readonly name: string; readonly accounts: readonly Account[] },
 ): string {
   const login = prepareLogin(name);
-  if (login === undefined) throw new CommandError(`${printable(name)} cannot be a login`, EXIT.data);
+  if (login === undefined) throw new CommandError(`${printable(name)} is not a valid login`, EXIT.data);
   if (login.includes("@")) return spellLogin(login);
   const known = accounts.filter((account) => account.login.startsWith(`${login}@`)).map(({ login }) => login);
   const possible = known.length > 0 ? known : serveIn.domains.map((domain) => `${login}@${domain}`);

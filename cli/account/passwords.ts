@@ -33,12 +33,12 @@ export async function readPassword(
   }
   const [line = ""] = decode(buffer.subarray(0, length)).split(/\r?\n/, 1);
   if (line === "") {
-    throw new CommandError("there is no password in the first line of standard input", EXIT.data);
+    throw new CommandError("the first line of standard input has no password", EXIT.data);
   }
   const password = preparePassword(line);
   if (password === undefined) {
     throw new CommandError(
-      "the password is too long (1024 octets), or has control or invisible characters, which programs send in different ways",
+      "the password is longer than 1024 octets, or has control or invisible characters, which mail programs encode differently",
       EXIT.data,
     );
   }
@@ -51,7 +51,7 @@ function decode(bytes: Uint8Array): string {
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch (cause) {
-    throw new CommandError("the password is not text in UTF-8", EXIT.data, { cause });
+    throw new CommandError("the password is not valid UTF-8", EXIT.data, { cause });
   }
 }
 
@@ -86,7 +86,7 @@ export async function makeAppPassword(
   }
   if (passwords.length >= MAX_PASSWORDS) {
     throw new CommandError(
-      `${login} has ${MAX_PASSWORDS} passwords, and may have no more: remove one`,
+      `${login} has ${MAX_PASSWORDS} passwords, the maximum: remove one first`,
       EXIT.usage,
     );
   }

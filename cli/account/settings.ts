@@ -45,10 +45,10 @@ export function describeSettings({ smtp, imap }: MailSettings, login: string): s
     `  ${name}  ${host}, port ${port}, ${security}\n`;
   return [
     `User name      ${login}\n`,
-    "Password       the one that was shown when it was made; each device better has one of its own\n",
+    "Password       as shown when it was created; preferably a separate app password for each device\n",
     "Send (SMTP)\n",
     ...smtp.map((server, n) => line(n === 0 ? "            " : "or          ", server)),
-    "Read (IMAP; needs Dovecot or the like beside mailapp)\n",
+    "Read (IMAP; needs an IMAP server such as Dovecot)\n",
     line("            ", imap),
   ].join("");
 }

@@ -36,7 +36,7 @@ export class AccountStore {
   static async open(config: Config): Promise<AccountStore> {
     const { serveSubmit, dataDir, file } = config;
     if (serveSubmit?.dovecotSocket !== undefined) {
-      const problem = "leaves accounts to Dovecot: change them there, or take the key out";
+      const problem = "delegates accounts to Dovecot: manage them there, or remove the key";
       const value = JSON.stringify(`dovecot:${serveSubmit.dovecotSocket}`);
       throw new ConfigError(file, [{ key: "serve-submit.auth", value, problem }]);
     }
@@ -89,7 +89,7 @@ async function saying<T>(path: string, work: () => Promise<T>): Promise<T> {
     if (error instanceof OpenPathError) throw message(`${path}: ${error.message}`, EXIT.noPermission);
     if (isDenied(error)) {
       throw message(
-        `${path} is not for this account: run this as root, or as the account of serve-submit`,
+        `this account may not access ${path}: run this as root, or as the account of serve-submit`,
         EXIT.noPermission,
       );
     }

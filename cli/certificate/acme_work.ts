@@ -193,7 +193,7 @@ export class AcmeWork implements AsyncDisposable {
     const answer = await openResolver(this.#config).tlsa(`_25._tcp.${this.#config.hostname}`);
     if (answer.kind === "failed") {
       throw new CommandError(
-        `DNS does not say which TLSA records there are: ${answer.reason}`,
+        `cannot look up the TLSA records: ${answer.reason}`,
         EXIT.tryAgain,
       );
     }
@@ -257,7 +257,7 @@ export class AcmeWork implements AsyncDisposable {
       const denied = error instanceof Deno.errors.PermissionDenied;
       throw new CommandError(
         denied
-          ? `${challenge} needs port ${port}, which is not for this account: run this as root`
+          ? `${challenge} needs port ${port}, which this account may not use: run this as root`
           : `${challenge} needs ${where}, which cannot be had: ${
             errorText(error)
           }. Where a web server has it, ` +

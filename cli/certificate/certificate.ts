@@ -37,11 +37,11 @@ export function registerCertificate(program: Command, { io, action }: Registrar)
     .addHelpText("after", examples("sudo mailapp certificate obtain", "mailapp certificate show"));
   const enter = (name: string, description: string) =>
     certificate.command(name).description(description).addOption(configOption());
-  enter("obtain", "get a certificate; the servers take it within half a minute")
+  enter("obtain", "get a certificate; the servers use it within half a minute")
     .addHelpText("after", examples("sudo mailapp certificate obtain"))
     .action(action((flags: Flags) => run({ flags, io, issues: true }, (work) => obtain(work, io))));
-  enter("renew", "get another one where that is due; a timer of systemd calls this twice a day")
-    .option("--force", "also where it is not due")
+  enter("renew", "renew the certificate if that is due; a systemd timer runs this twice a day")
+    .option("--force", "renew even if it is not due")
     .addHelpText("after", examples("sudo mailapp certificate renew"))
     .action(action((flags: Flags) => run({ flags, io, issues: true }, (work) => renew(work, { flags, io }))));
   enter("show", "show the certificate, and when it will be renewed")
@@ -50,7 +50,7 @@ export function registerCertificate(program: Command, { io, action }: Registrar)
     .action(action((flags: Flags) => run({ flags, io, issues: false }, (work) => show(work, { flags, io }))));
   enter(
     "rollover",
-    "change the key: first the record to publish (DANE), then, once it is known, the certificate",
+    "change the key: first shows the TLSA record to publish (DANE), then, once DNS has it, gets a certificate",
   )
     .option("--ttl <duration>", "the TTL of the TLSA records; default 1h", readTtl)
     .option("--force", "do not wait for the record")
@@ -58,8 +58,8 @@ export function registerCertificate(program: Command, { io, action }: Registrar)
     .action(
       action((flags: Flags) => run({ flags, io, issues: true }, (work) => rollover(work, { flags, io }))),
     );
-  enter("revoke", "have the authority take the certificate back, such as after its key was stolen")
-    .option("--yes", "do it; without this it only says what would be done")
+  enter("revoke", "revoke the certificate, for example after its key was stolen")
+    .option("--yes", "do it; without this flag only say what would be done")
     .addHelpText("after", examples("sudo mailapp certificate revoke --yes"))
     .action(
       action((flags: Flags) => run({ flags, io, issues: false }, (work) => revoke(work, { flags, io }))),
@@ -89,21 +89,22 @@ async function run(
 
 function requireAcme({ tls, file }: Config): AcmeConfig {
   if (tls.acme !== undefined) return tls.acme;
-  const problem =
-    "is not there: add it, with nothing in it for Let's Encrypt, and take out cert, key and self_signed";
+  const problem = "is missing: add it (empty for Let's Encrypt), and remove cert, key and self_signed";
   throw new ConfigError(file, [{ key: "tls.acme", problem }]);
 }
 
 function inUsersWords(error: unknown, { dataDir }: Config): unknown {
   const said = (text: string, code: ExitCode) => new CommandError(text, code, { cause: error });
   if (error instanceof AuthorityError) {
-    const later = error.rateLimited ? ". It takes no more for now: try again as it says, not sooner" : "";
+    const later = error.rateLimited
+      ? ". The rate limit is reached: retry when the authority says, not sooner"
+      : "";
     return said(`${printable(error.message)}${later}`, EXIT.unavailable);
   }
   if (error instanceof OpenPathError) return said(error.message, EXIT.noPermission);
   if (error instanceof Deno.errors.PermissionDenied) {
     return said(
-      `${dataDir}/tls is not for this account: run this as root (${errorText(error)})`,
+      `this account may not access ${dataDir}/tls: run this as root (${errorText(error)})`,
       EXIT.noPermission,
     );
   }
@@ -115,7 +116,7 @@ function inUsersWords(error: unknown, { dataDir }: Config): unknown {
 async function obtain(work: AcmeWork, io: Io): Promise<ExitCode> {
   const issued = await work.issue({ key: "same" });
   io.out(`A certificate for ${issued.names.join(", ")}, until ${showTime(issued.until)}.\n`);
-  io.out(`The servers take it within half a minute. mailapp install sets up its renewal.\n`);
+  io.out(`The servers use it within half a minute. mailapp install sets up its renewal.\n`);
   return EXIT.ok;
 }
 
@@ -128,7 +129,7 @@ async function renew(
     const due = state.renewAt ?? 0;
     if (systemClock.now() < due) {
       io.out(
-        `The certificate ends ${showTime(state.certificate.until)}; it is renewed from ${
+        `The certificate expires ${showTime(state.certificate.until)}; it will be renewed from ${
           showTime(due)
         } on.\n`,
       );
@@ -178,13 +179,13 @@ async function rollover(
   const records = await work.publishedTlsa();
   if (records.length === 0 && !flags.force) {
     io.out(
-      "There are no TLSA records for this server, so nobody has to know the new key before it is used.\n",
+      "This server has no TLSA records, so the new key need not be published before it is used.\n",
     );
   } else if (!flags.force) {
     const known = records.includes(next.tlsa);
     if (!known) {
       io.out(
-        `Publish this record beside the one of now, and run this again when it has been there for a while:\n`,
+        `Publish this record beside the current one, and run this again once it has been published:\n`,
       );
       for (const name of work.tlsaNames) io.out(`${name} IN TLSA ${next.tlsa}\n`);
       return EXIT.tryAgain;
@@ -192,7 +193,7 @@ async function rollover(
     const readyAt = await work.seenSince() + 2 * (flags.ttl ?? HOUR);
     if (systemClock.now() < readyAt) {
       io.out(
-        `The record is there. Others may still have the old answer: run this again from ${
+        `The record is published. Resolvers may still have the old answer: run this again from ${
           showTime(readyAt)
         } on.\n`,
       );
@@ -201,7 +202,7 @@ async function rollover(
   }
   const issued = await work.issue({ key: "next" });
   io.out(
-    `A certificate with the new key, until ${showTime(issued.until)}. Take the old TLSA record out now.\n`,
+    `A certificate with the new key, until ${showTime(issued.until)}. Remove the old TLSA record now.\n`,
   );
   return EXIT.ok;
 }
@@ -214,10 +215,10 @@ async function revoke(
   if (certificate === undefined) throw new CommandError("there is no certificate to revoke", EXIT.data);
   const what = `the certificate for ${certificate.names.join(", ")}, until ${showTime(certificate.until)}`;
   if (!flags.yes) {
-    io.out(`--yes would revoke ${what}. The servers go on with it until another one is obtained.\n`);
+    io.out(`--yes would revoke ${what}. The servers keep using it until another one is obtained.\n`);
     return EXIT.ok;
   }
   await work.revoke();
-  io.out(`Revoked: ${what}. Now: mailapp certificate rollover --force, which gets one with another key.\n`);
+  io.out(`Revoked: ${what}. Next: mailapp certificate rollover --force, which gets one with a new key.\n`);
   return EXIT.ok;
 }

@@ -44,10 +44,10 @@ import { errorText } from "../../base/error_text.ts";
 /** Registers the subcommand. */
 export function registerCheckConfig(program: Command, { io, action }: Registrar): void {
   program.command("check-config")
-    .description("check the configuration, and say what each server would do; binds nothing")
+    .description("check the configuration, and show what each server would do; binds nothing")
     .option(
       "--start <server>",
-      "only whether this server would start, as its unit asks; says nothing where all is well",
+      "only check whether this server would start (its unit runs this); silent if so",
       parseServerName,
     )
     .addOption(configOption())
@@ -69,7 +69,7 @@ async function checkConfig({ config: file, start }: Flags, io: Io): Promise<Exit
   const servers = await Promise.all(
     (start === undefined ? SERVER_NAMES : [start]).map((name) => SERVERS[name].load()),
   );
-  report.say(config.file ?? `There is no ${DEFAULT_CONFIG_FILE}; the defaults hold.`);
+  report.say(config.file ?? `There is no ${DEFAULT_CONFIG_FILE}; the defaults apply.`);
   const tester = await storageTester(config);
   for (const { name } of servers) {
     if (name === "serve-in") await reportServeIn(config, { report, tester });
@@ -182,7 +182,7 @@ async function reportServeIn(
   report.list(
     Object.entries(config.mailboxes.aliases).map(([name, targets]) => `    ${name} → ${targets.join(", ")}`),
   );
-  if (all.length === 0) report.warnings.push("[mailboxes] users names nobody: all mail is refused");
+  if (all.length === 0) report.warnings.push("[mailboxes] users is empty: all mail is refused");
   const names = new UniqueNames({ hostname, now: () => systemClock.now() });
   const uid = tester.account?.uid;
   for (const { root, path } of all.slice(0, MAX_SHOWN)) {
@@ -211,7 +211,7 @@ async function reportCertificate(config: Config, report: Report): Promise<boolea
     return selfSigned;
   }
   if (config.tls.acme !== undefined && await acmeCertificateState(config) === "none") {
-    report.say("  has a self-signed certificate until mailapp certificate obtain has got one");
+    report.say("  has a self-signed certificate until mailapp certificate obtain gets one");
     return true;
   }
   const { certFile: cert, keyFile: key } = certificate;
@@ -248,7 +248,9 @@ async function reportServeOut(config: Config, report: Report): Promise<void> {
     if (source === undefined) continue;
     report.say(`  sends from ${source}`);
     if (isOfThisMachine(source)) continue;
-    report.warnings.push(`serve-out.${key} = "${source}": no interface has it now, and so nothing can leave`);
+    report.warnings.push(
+      `serve-out.${key} = "${source}": no interface has this address, so nothing can be sent`,
+    );
   }
   report.warnings.push(...rootMailWarnings(config), ...await dnsSettingProblems(config));
   await reportDkim(config, report);

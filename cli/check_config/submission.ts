@@ -64,7 +64,7 @@ export async function reportServeSubmit(config: Config, report: SubmissionReport
       const isDamaged = error instanceof AccountsError;
       if (!isDamaged) report.warnings.push(`${path}: not read: ${errorText(error)}`);
       else {report.obstacles.push(
-          `${path}: ${error.message}. Restore it from a backup, or take it away and make the accounts again`,
+          `${path}: ${error.message}. Restore it from a backup, or remove it and add the accounts again`,
         );}
     }
   }
@@ -115,7 +115,7 @@ function collisions(mine: readonly Endpoint[], config: Config): string[] {
   return [
     first.tls === "implicit"
       ? `serve-in and serve-submit both want ${where}. Mail programs need it, and mail servers never use it: ` +
-        "write tls_port = false in [serve-in]"
+        "set tls_port = false in [serve-in]"
       : `serve-in and serve-submit both want ${where}: give [serve-submit] another port`,
   ];
 }

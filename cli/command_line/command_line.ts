@@ -61,7 +61,7 @@ export async function describeProgram(): Promise<Command> {
 
 function newProgram(): Command {
   return new Command("mailapp")
-    .description("A mail server: serve-in takes mail from the Internet, serve-out sends it there.")
+    .description("A mail server: serve-in receives mail from the Internet, serve-out sends it.")
     .addHelpText("after", "\nNew here? mailapp init, then mailapp install. Each command has --help.")
     .exitOverride();
 }

@@ -85,7 +85,7 @@ function state(recipient: QueueRecipient, inFlight: boolean): string {
   if (inFlight) return `being sent${tries}`;
   const doubt = attempts.at(-1)?.dotSentNoReply ? ", dot sent, no reply: it may have arrived" : "";
   if (status !== "pending") {
-    const why = isUndeliverable(recipient) ? " (failed, and has no sender to tell)" : "";
+    const why = isUndeliverable(recipient) ? " (failed; there is no sender to notify)" : "";
     return `${status}${why}${tries}${doubt}`;
   }
   const wait = nextAttemptAt - systemClock.now();
@@ -93,9 +93,9 @@ function state(recipient: QueueRecipient, inFlight: boolean): string {
 }
 
 const DEMANDS: Readonly<Record<TlsDemand, string>> = {
-  configuration: "asked for by the configuration",
-  dane: "asked for by DANE",
-  "mta-sts": "asked for by MTA-STS",
+  configuration: "required by the configuration",
+  dane: "required by DANE",
+  "mta-sts": "required by MTA-STS",
   "mta-sts-testing": "MTA-STS in testing",
 };
 

@@ -33,7 +33,7 @@ export function configOption(): Option {
     "--config <file>",
     `the configuration file (default: $MAILAPP_CONFIG, else ${DEFAULT_CONFIG_FILE})`,
   ).argParser((name) => {
-    if (name === "") throw new InvalidArgumentError("It names no file.");
+    if (name === "") throw new InvalidArgumentError("It is empty.");
     return name;
   });
 }

@@ -171,7 +171,7 @@ port = ${places.serveOut}
 qualify_domain = "${domain}"
 smtp_port = ${places.smtp} # not 25, which needs root
 allow_private_targets = true # the other hosts are on loopback
-retry = ["${RETRY_SECONDS}s"] # for the impatient
+retry = ["${RETRY_SECONDS}s"] # short, for the demo
 min_free_space = "16MiB"
 `;
 }

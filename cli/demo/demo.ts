@@ -20,8 +20,8 @@ import { errorText } from "../../base/error_text.ts";
 /** Registers the subcommand. */
 export function registerDemo(program: Command, { io, action }: Registrar): void {
   program.command("demo", { hidden: true })
-    .description("everything from nothing, on loopback high ports, under ./demo-data")
-    .option("--once", "end after the deliveries")
+    .description("set up and run everything on loopback high ports, under ./demo-data")
+    .option("--once", "exit after the deliveries")
     .addHelpText("after", examples("deno task demo", "deno task demo -- --once"))
     .action(action((options: { once?: true }) => demo(io, { once: options.once === true })));
 }
@@ -78,11 +78,13 @@ async function perform(
   });
   const files = await writeConfigs(directory, { here, later, sender: SENDER, places, dnsPort: dns.port });
   const short = (path: string) => `./${relative(Deno.cwd(), path)}`;
-  say("1. Configurations, for two hosts and a third that comes later:");
-  say(`     ${short(files.serveIn)}    takes mail for ${here.name}, with mailboxes ${USERS.join(" and ")},`);
+  say("1. Configurations for two hosts, and for a third that starts later:");
+  say(
+    `     ${short(files.serveIn)}    receives mail for ${here.name}, with mailboxes ${USERS.join(" and ")},`,
+  );
   say(`     ${"".padEnd(short(files.serveIn).length)}    and what comes back to ${SENDER}`);
-  say(`     ${short(files.serveOut)}   takes mail of programs on this machine, and sends it on`);
-  say(`     ${short(files.later)}       takes mail for ${later.name}`);
+  say(`     ${short(files.serveOut)}   accepts mail from programs on this machine, and relays it`);
+  say(`     ${short(files.later)}       receives mail for ${later.name}`);
 
   await using servers = new Servers(stop);
   let dialogues = true;
@@ -96,20 +98,20 @@ async function perform(
     );
   const serveIn = start("serve-in", ["serve-in", files.serveIn]);
   const serveOut = start("serve-out", ["serve-out", files.serveOut]);
-  say("2. Up, each a process of its own:");
+  say("2. The servers, each in its own process:");
   for (const [name, { ready }] of [["serve-in", serveIn], ["serve-out", serveOut]] as const) {
     for (const { address, port, tls } of await ready) {
       tell(name, `${address} port ${port}${tls === "off" ? "" : `, ${TLS[String(tls)]}`}`);
     }
   }
-  tell("DNS", `127.0.0.1 port ${dns.port}, of the demo's own: it knows who takes mail for these domains`);
+  tell("DNS", `127.0.0.1 port ${dns.port}, the demo's own: it has the MX records of these domains`);
 
   const held: [who: string, text: string][] = [];
   hear = (...heard) => held.push(heard);
   const first = { to: `alice@${here.name}`, subject: "It works" };
   say(`3. A program hands serve-out a message for ${first.to}:`);
   await submit(messageText(first), { ...first, port: places.serveOut, tell });
-  say(`4. serve-out asks DNS where ${here.name} has its mail, and takes it there, over STARTTLS:`);
+  say(`4. serve-out looks up the MX of ${here.name} and delivers the message there, over STARTTLS:`);
   for (const heard of held) tell(...heard);
   hear = tell;
   const relayed = await serveOut.event(({ event, recipient }) =>
@@ -197,7 +199,7 @@ function outline(
     case "attempt.relayed":
       return `(${event["recipient"]} is relayed to ${event["host"]}; its certificate is ${event["tls"]})`;
     case "attempt.deferred":
-      return `(${event["recipient"]} has to wait: ${event["host"]}: ${event["reply"] ?? event["error"]})`;
+      return `(${event["recipient"]} is deferred: ${event["host"]}: ${event["reply"] ?? event["error"]})`;
     case "message.delivered":
       return `(stored for ${event["mailbox"]})`;
     default:
@@ -269,7 +271,7 @@ async function claimDirectory(directory: string): Promise<Disposable> {
   if (await lock.tryLock(true)) return lock;
   lock.close();
   throw new CommandError(
-    `another demo runs in ${directory}: end that one with Ctrl-C first`,
+    `another demo runs in ${directory}: stop it with Ctrl-C first`,
     EXIT.unavailable,
   );
 }
@@ -364,7 +366,7 @@ Read it:
      cat ${inbox}/new/*
      mutt -f ${inbox}         (for ${NAMES.later}: ${laterInbox})
      cat ${ownInbox}/new/*         (notices)
-See the queue, and what would become of a message:
+See the queue, and how a message would be handled:
      ${task} mailapp queue list --config ${config}
      ${task} mailapp explain ${to} --config ${config}
 

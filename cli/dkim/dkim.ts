@@ -37,7 +37,7 @@ export function registerDkim(program: Command, { io, action }: Registrar): void 
     .description("make a key for a domain; changes no configuration, overwrites nothing")
     .argument("<domain>", "the domain in the From field of what is signed", readName)
     .option("--selector <name>", "the name of the record (default: s or e, with year and month)", readName)
-    .option("--ed25519", "a short key of the newer kind, as a second one beside RSA")
+    .option("--ed25519", "make an Ed25519 key, to use in addition to RSA")
     .addOption(configOption())
     .addHelpText("after", examples("mailapp dkim new example.com --selector s2027"))
     .action(action((domain: string, flags: NewFlags) => makeNew(domain, { flags, io })));
@@ -52,7 +52,7 @@ export function registerDkim(program: Command, { io, action }: Registrar): void 
 
 function readName(text: string): string {
   const name = parseDomain(text);
-  if (name === undefined) throw new InvalidArgumentError("That is not a name for the DNS.");
+  if (name === undefined) throw new InvalidArgumentError("That is not a valid DNS name.");
   return name;
 }
 
@@ -92,7 +92,7 @@ function instructions(
 ): string {
   const { domain, selector, recordName } = key;
   return [
-    `Made ${keyFile} (${key.algorithm}). Keep it secret: who has it can sign as ${domain}.`,
+    `Made ${keyFile} (${key.algorithm}). Keep it secret: whoever has it can sign as ${domain}.`,
     "",
     `1. Publish this record in the zone of ${domain}:`,
     "",
@@ -103,16 +103,16 @@ function instructions(
     `${recordName}`,
     `${key.record}`,
     "",
-    `2. When it is there (dig +short TXT ${recordName}), put this into ${file ?? DEFAULT_CONFIG_FILE}:`,
+    `2. Once it is published (dig +short TXT ${recordName}), put this into ${file ?? DEFAULT_CONFIG_FILE}:`,
     "",
     "[dkim]",
     configLine(domain, [...present, { selector, keyFile }]),
     "",
-    "3. Let serve-out read it again: SIGHUP, or systemctl reload mailapp-out.",
+    "3. Reload serve-out: systemctl reload mailapp-out, or SIGHUP.",
     ...(present.length === 0 ? [] : [
       "",
-      "With several keys each message has a signature of each. To retire an old one, take it out here; take its",
-      "record out of the zone a week later, when no mail that it has signed is under way any more.",
+      "With several keys each message is signed with each. To retire an old one, remove it here; remove its",
+      "record from the zone a week later, when no mail signed with it is in transit any more.",
     ]),
     "",
   ].join("\n");

@@ -103,7 +103,7 @@ Deno.test("mailapp dkim new overwrites no key, and takes no selector twice", asy
   const before = await Deno.readTextFile(file);
   const second = await place.mailapp("dkim", "new", "example.com");
   assert.equal(second.code, 64);
-  assert.match(second.err, /is there already, and is left as it is: choose another --selector/);
+  assert.match(second.err, /already exists, and was not changed: choose another --selector/);
   assert.equal(await Deno.readTextFile(file), before);
   place.configure(`"example.com" = { selector = "mine", key = ${JSON.stringify(file)} }`);
   const third = await place.mailapp("dkim", "new", "example.com", "--selector", "mine");

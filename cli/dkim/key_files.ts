@@ -70,7 +70,7 @@ function failure(error: unknown, { path, selector }: { path: string; selector: s
   const { code } = error as { code?: string };
   if (code === "EEXIST") {
     return new CommandError(
-      `${path} is there already, and is left as it is: choose another --selector than ${selector}`,
+      `${path} already exists, and was not changed: choose another --selector than ${selector}`,
       EXIT.usage,
       { cause: error },
     );

@@ -40,7 +40,7 @@ export function registerExplain(program: Command, { io, action }: Registrar): vo
     .argument("[address]", "such as alice@example.com; none with --replay")
     .option(
       "--from <address>",
-      "say what serve-in would do with mail from this sender (<> for none); with --ip",
+      "show what serve-in would do with mail from this sender (<> for none); with --ip",
     )
     .option("--ip <address>", "the address that it would come from")
     .option("--helo <name>", "what the client says in EHLO (default: its name in reverse DNS)")
@@ -83,7 +83,7 @@ function incomingOf({ from, ip, helo }: Flags): IncomingFlags | undefined {
   if (from !== undefined && ip !== undefined) return { from, ip, ...(helo !== undefined && { helo }) };
   if (from === undefined && ip === undefined && helo === undefined) return undefined;
   throw new CommandError(
-    "--from and --ip belong together: mail comes from a sender by an address",
+    "--from and --ip must be given together",
     EXIT.usage,
   );
 }
@@ -259,10 +259,10 @@ function explainLocal(config: Config, address: MailboxAddress): Local | undefine
 }
 
 const POLICIES: Readonly<Record<TlsPolicy, string>> = {
-  prefer: "TLS with any certificate, in the clear only where there is no TLS",
-  require: "TLS with any certificate, else not at all",
-  verify: "TLS with a valid certificate for the host's name, else not at all",
-  dane: "TLS with the certificate that DNSSEC names, else not at all",
+  prefer: "TLS with any certificate; plaintext only if the host has no TLS",
+  require: "TLS with any certificate; otherwise not sent",
+  verify: "TLS with a valid certificate for the host's name; otherwise not sent",
+  dane: "TLS with the certificate that DNSSEC names; otherwise not sent",
 };
 
 const VIA: Readonly<Record<Target["via"], string>> = {
@@ -279,23 +279,23 @@ function describe(
 ): string {
   const lines = [printable(address)];
   if (local?.accepted === false) {
-    lines.push(`  ${domain} is local, but nobody has this address: serve-in refuses it (550 5.1.1)`);
+    lines.push(`  ${domain} is local, but has no such mailbox: serve-in refuses it (550 5.1.1)`);
   } else if (local !== undefined) {
     lines.push(...local.maildirs.map((path) => `  local: serve-in stores it in ${path}`));
   }
   lines.push(...describeServeIn(serveIn, local));
   if (outdated) {
     lines.push(
-      "  serve-out goes by an earlier configuration than the file, as told here: systemctl reload mailapp-out",
+      "  serve-out still uses an earlier configuration than the file, shown here: systemctl reload mailapp-out",
     );
   }
   const [first] = targets;
   if (outcome.kind === "failed") {
-    lines.push(`  fails for good: ${outcome.status} ${printable(outcome.reason)}`);
+    lines.push(`  fails permanently: ${outcome.status} ${printable(outcome.reason)}`);
   } else if (outcome.kind === "deferred") {
-    lines.push(`  has to wait: ${outcome.status} ${printable(outcome.reason)}`);
+    lines.push(`  is deferred: ${outcome.status} ${printable(outcome.reason)}`);
   } else if (first !== undefined) {
-    lines.push(`  serve-out hands it to ${VIA[first.via]}, in this order:`);
+    lines.push(`  serve-out sends it to ${VIA[first.via]}, in this order:`);
     for (const { host, address, port, sts } of targets) {
       const forbidden = sts?.mode === "enforce" && !sts.allowed ? ": not in the MTA-STS policy" : "";
       lines.push(
@@ -311,8 +311,8 @@ function describe(
 
 const MODES: Readonly<Record<PolicyMode, string>> = {
   enforce: "in mode enforce",
-  testing: "in mode testing: what does not keep it is noted, and used all the same",
-  none: "in mode none: it asks for nothing",
+  testing: "in mode testing: violations are reported, and mail is sent anyway",
+  none: "in mode none: it requires nothing",
 };
 
 /** Where the TLS policy comes from, and until when it applies. */
@@ -320,10 +320,10 @@ function describePolicySource(
   first: Explanation["targets"][number] | undefined,
   stsFailure: StsFailure | undefined,
 ): string[] {
-  if (first?.configured) return ["  it stands in [serve-out.tls_policy]"];
+  if (first?.configured) return ["  set in [serve-out.tls_policy]"];
   if (stsFailure !== undefined) {
     return [
-      `  the domain announces an MTA-STS policy that cannot be had, so none applies: ${
+      `  the domain announces an MTA-STS policy that cannot be fetched, so none applies: ${
         printable(stsFailure.why)
       }`,
     ];
@@ -351,7 +351,7 @@ function describeQueue(
     readonly sendable: boolean;
   },
 ): string[] {
-  if (server === undefined) return ["  serve-out does not run"];
+  if (server === undefined) return ["  serve-out is not running"];
   if (server === "forbidden") {
     return ["  showing the queue requires root or the account of serve-out"];
   }
@@ -362,13 +362,13 @@ function describeQueue(
   } else {
     const next = nextAt === undefined ? "" : `, next try in ${showDuration(nextAt - systemClock.now())}`;
     lines.push(
-      `  for ${domain}: ${count(active, "connection")} at work, ${ready} due, ${waiting} waiting${next}`,
+      `  for ${domain}: ${count(active, "connection")} active, ${ready} due, ${waiting} waiting${next}`,
     );
   }
-  if (resting) lines.push("  all of it waits for a host that is at its limit or paused");
+  if (resting) lines.push("  all of them wait for a host that is at its limit or paused");
   for (const { host, address, forMs, failure } of hosts) {
     const why = printable(failure.reply ?? failure.error ?? failure.status);
-    lines.push(`  ${printable(host)} [${address}] is left alone for ${showDuration(forMs)}: ${why}`);
+    lines.push(`  ${printable(host)} [${address}] is paused for ${showDuration(forMs)}: ${why}`);
   }
   return lines;
 }

@@ -179,7 +179,7 @@ async function askGreylist(
 
 const OUTCOMES: Readonly<Record<IncomingExplanation["outcome"], string>> = {
   refuse: "refused",
-  greylist: "asked to come again in a minute (451 4.7.1), and then taken",
+  greylist: "deferred for a minute by greylisting (451 4.7.1), then accepted",
   junk: "filed as junk",
   inbox: "taken",
 };
@@ -203,12 +203,12 @@ export function describeIncoming(explanation: IncomingExplanation): string {
     ...(dmarc === undefined ? [] : [`  DMARC ${describeDmarc(dmarc)}`]),
     ...(recipient === "accepted" ? [] : [
       recipient === "unknown"
-        ? "  nobody has this address: 550 5.1.1"
-        : "  the domain is none of [serve-in] domains: 550 5.7.1",
+        ? "  no such mailbox: 550 5.1.1"
+        : "  the domain is not in [serve-in] domains: 550 5.7.1",
     ]),
     ...(greylistUnknown === undefined
       ? []
-      : [`  whether greylisting knows the sender cannot be told: ${greylistUnknown}`]),
+      : [`  cannot tell whether greylisting knows the sender: ${greylistUnknown}`]),
     `  ${OUTCOMES[outcome]}${because(why === "" ? undefined : why)}`,
     ...folders.map((folder) => `    ${folder}`),
   ];

@@ -18,8 +18,8 @@ export async function makeDirectories(mailRoot: string, installation: Installati
   const account = await accountOf(prefix);
   if (account === undefined) {
     io.out(
-      `${prefix}/etc/passwd has no account ${SERVICE_ACCOUNT}: the machine makes it when it boots (systemd-sysusers). ` +
-        `Then give it what is its own: chown -R ${SERVICE_ACCOUNT}:${SERVICE_ACCOUNT} ${config.dataDir}\n`,
+      `${prefix}/etc/passwd has no account ${SERVICE_ACCOUNT}: systemd-sysusers creates it when the machine boots. ` +
+        `Then give it its files: chown -R ${SERVICE_ACCOUNT}:${SERVICE_ACCOUNT} ${config.dataDir}\n`,
     );
   }
   const make = async (path: string, options: { readonly mode: number; readonly known?: readonly string[] }) =>
@@ -33,7 +33,7 @@ export async function makeDirectories(mailRoot: string, installation: Installati
   if (config.log.file === undefined) return;
   const logDirectory = dirname(config.log.file);
   if (logDirectory === "/var/log") {
-    io.err(`[log] file: give it a directory of its own; ${SERVICE_ACCOUNT} cannot make files in /var/log\n`);
+    io.err(`[log] file: use a separate directory; ${SERVICE_ACCOUNT} cannot make files in /var/log\n`);
   } else await make(logDirectory, { mode: 0o2750 });
 }
 

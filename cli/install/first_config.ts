@@ -41,7 +41,7 @@ export function firstConfig(answers: FirstAnswers): string {
   const optional = (line: string, isDefault: boolean) => isDefault ? [] : [line];
   const roles = ROLES.filter((role) => users === "system" || !users.includes(role));
   return [
-    "# The configuration of mailapp, made by mailapp init. It has what differs from the defaults; config.example.toml of",
+    "# The configuration of mailapp, made by mailapp init. It has only what differs from the defaults; config.example.toml of",
     "# the project has every key. Check a change with mailapp check-config.",
     "",
     `hostname = ${text(hostname)} # banner, EHLO, Received; what reverse DNS says`,
@@ -55,14 +55,14 @@ export function firstConfig(answers: FirstAnswers): string {
       ]
       : certificate === undefined
       ? [
-        "self_signed = true # better than none; senders seldom look. In place of it, when there is one:",
+        "self_signed = true # better than none; few senders verify it. Replace it once you have one:",
         `# cert = ${text(`/etc/letsencrypt/live/${hostname}/fullchain.pem`)}`,
         `# key = ${text(`/etc/letsencrypt/live/${hostname}/privkey.pem`)}`,
       ]
       : [`cert = ${text(certificate.cert)}`, `key = ${text(certificate.key)}`]),
     "",
     "[serve-in]",
-    `domains = ${list(domains)} # mail for these is taken, for others refused`,
+    `domains = ${list(domains)} # mail for these is accepted, for others refused`,
     '# listen = "auto" # the addresses of the interface with the default route; or ["192.0.2.1", "2001:db8::1"]',
     ...(submission ? ["tls_port = false # mail programs need port 465, and mail servers never use it"] : []),
     "",
@@ -89,7 +89,7 @@ export function firstConfig(answers: FirstAnswers): string {
     ...roles.map((role) => `${role} = ${text(postmaster)}`),
     `# "*" = ${text(postmaster)} # everything else; without it unknown recipients are refused`,
     "",
-    "[serve-out.routes] # in place of MX, where the provider lets no port 25 out:",
+    "[serve-out.routes] # instead of MX, if the provider blocks outgoing port 25:",
     '# "*" = { host = "smtp.provider.net", port = 587, user = "u", password_file = "/etc/mailapp/relay.pass" }',
     "",
     "[dkim]",

@@ -52,13 +52,13 @@ export function registerInit(program: Command, { io, action }: Registrar): void 
     .description(
       "write a first configuration, keys and certificate; asks, or takes flags; overwrites nothing",
     )
-    .option("--config <file>", `where to (default: $MAILAPP_CONFIG, else ${DEFAULT_CONFIG_FILE})`)
+    .option("--config <file>", `the file to write (default: $MAILAPP_CONFIG, else ${DEFAULT_CONFIG_FILE})`)
     .option(
       "--hostname <name>",
       "the server's full name, as reverse DNS has it",
       checked(parseFullyQualified, WANTED.hostname),
     )
-    .option("--domain <name...>", "take mail for these domains", each(checked(parseDomain, WANTED.domain)))
+    .option("--domain <name...>", "accept mail for these domains", each(checked(parseDomain, WANTED.domain)))
     .option(
       "--mailbox <name...>",
       'the mailboxes; "system": every person\'s',
@@ -66,12 +66,12 @@ export function registerInit(program: Command, { io, action }: Registrar): void 
     )
     .option(
       "--postmaster <mailbox>",
-      "who reads what is for postmaster, root and abuse",
+      "who receives mail for postmaster, root and abuse",
       checked(parseMailbox, WANTED.mailbox),
     )
     .option("--cert <file>", "a certificate with its chain, PEM")
     .option("--key <file>", "its key, PEM")
-    .option("--self-signed", "make a certificate, also where one is found")
+    .option("--self-signed", "make a certificate even if one is found")
     .option("--acme", "get a certificate from Let's Encrypt once DNS leads here: port 80 must be open")
     .option("--no-acme", "do not")
     .option(
@@ -81,11 +81,11 @@ export function registerInit(program: Command, { io, action }: Registrar): void 
     )
     .option("--mta-sts", "promise verified TLS to senders (MTA-STS): port 443 must be open")
     .option("--no-mta-sts", "do not")
-    .option("--submission", "people will send mail from phones and computers: configure serve-submit")
+    .option("--submission", "configure serve-submit, for mail from phones and computers")
     .option("--no-submission", "they will not")
     .option("--data-dir <directory>", `queue, state, keys (default: ${DEFAULT_PATHS.dataDir})`)
     .option("--mail-path <template>", `the Maildirs (default: ${DEFAULT_PATHS.mailPath})`)
-    .option("--yes", "ask nothing: take the defaults for what no flag says")
+    .option("--yes", "do not ask: use the defaults for what no flag sets")
     .addHelpText(
       "after",
       examples(
@@ -107,8 +107,7 @@ const WANTED = {
   email: "a mail address",
 } as const;
 
-const SYSTEM_STANDS_ALONE =
-  "--mailbox system means every person's mailbox, and so stands alone; give others their mail by aliases";
+const SYSTEM_STANDS_ALONE = "--mailbox system cannot be combined with other mailboxes; use aliases for those";
 
 function checked(parse: (text: string) => string | undefined, wanted: string): (text: string) => string {
   return (text) => {
@@ -170,7 +169,7 @@ async function init(flags: Flags, { io, ask }: { readonly io: Io; readonly ask?:
 async function refuseIfThere(file: string): Promise<void> {
   if (!await Deno.lstat(file).then(() => true, () => false)) return;
   throw new CommandError(
-    `${file} is there already, and is left as it is: change it by hand, or name another with --config`,
+    `${file} already exists, and was not changed: edit it, or name another file with --config`,
     EXIT.usage,
   );
 }
@@ -192,7 +191,7 @@ async function gather(
   const question = new Questions(io, ask);
   if (ask !== undefined) {
     io.out(
-      `This writes ${file}. Enter takes what stands in brackets; Ctrl-C ends it, with nothing written.\n\n`,
+      `This writes ${file}. Enter accepts the value in brackets; Ctrl-C aborts, and nothing is written.\n\n`,
     );
   }
   const hostname = flags.hostname ?? question.one("This server's full name, as reverse DNS has it", {
@@ -201,14 +200,14 @@ async function gather(
     parse: parseFullyQualified,
     wanted: WANTED.hostname,
   });
-  const domains = flags.domain ?? question.several("Domains to take mail for", {
+  const domains = flags.domain ?? question.several("Domains to accept mail for", {
     flag: "--domain",
     preset: parseFullyQualified(hostname.slice(hostname.indexOf(".") + 1)),
     parse: parseDomain,
     wanted: "domains, such as example.com",
   });
   const names = flags.mailbox ??
-    question.several("Mailboxes, such as alice bob; or system: every person's here", {
+    question.several("Mailboxes, such as alice bob; or system for all users of this machine", {
       flag: "--mailbox",
       preset: parseMailbox(io.env.get("SUDO_USER")),
       parse: parseMailbox,
@@ -216,7 +215,7 @@ async function gather(
     });
   const users = names.length === 1 && names[0] === "system" ? "system" : names;
   if (users !== "system" && users.includes("system")) throw new CommandError(SYSTEM_STANDS_ALONE, EXIT.usage);
-  const postmaster = flags.postmaster ?? question.one("Who reads what is for postmaster, root and abuse", {
+  const postmaster = flags.postmaster ?? question.one("Who receives mail for postmaster, root and abuse", {
     flag: "--postmaster",
     preset: users === "system" ? parseMailbox(io.env.get("SUDO_USER")) : users[0],
     parse: (name) => users === "system" || users.includes(name) ? parseMailbox(name) : undefined,

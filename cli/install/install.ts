@@ -36,9 +36,11 @@ interface Flags {
 /** Registers the subcommand. */
 export function registerInstall(program: Command, { io, action }: Registrar): void {
   program.command("install")
-    .description("write the systemd units, the service account and the directories; overwrites no changes")
+    .description(
+      "create the systemd units, the service account and the directories; keeps files that you have changed",
+    )
     .addOption(configOption())
-    .option("--print", "show the files, and write nothing")
+    .option("--print", "only show the files")
     .option("--prefix <directory>", "write below this directory, for the image of another machine")
     .option(
       "--executable <file>",
@@ -124,7 +126,7 @@ async function writeFiles(files: readonly InstalledFile[], { io, prefix }: Insta
     const outcome = await writeInstalled({ path: to, text, mode });
     io.out(
       outcome === "kept"
-        ? `${to}: kept, as it was changed; what it would be now is in ${to}.new\n`
+        ? `${to}: kept, because it was changed; the new version is in ${to}.new\n`
         : `${to}: ${outcome}\n`,
     );
   }
@@ -145,7 +147,7 @@ async function finishInstall({ config, io }: Installation): Promise<void> {
     );
   }
   if (!await Deno.stat("/run/systemd/system").then(() => true, () => false)) {
-    io.out("systemd does not run here: it will find the units when it starts\n");
+    io.out("systemd does not run here: it finds the units when it starts\n");
     return;
   }
   const { code, stderr } = await runSystemCommand("systemctl", { args: ["daemon-reload"] });
@@ -168,10 +170,8 @@ async function nextSteps({ config, prefix }: Installation, executable: string): 
     return [
       "",
       "Next:",
-      `1. Have them started with the image: systemctl --root=${prefix} enable ${
-        [...units, ...timers].join(" ")
-      }`,
-      `2. On the machine, see whether all is there that ${SERVICE_ACCOUNT} needs: mailapp check-config${named}`,
+      `1. Enable them in the image: systemctl --root=${prefix} enable ${[...units, ...timers].join(" ")}`,
+      `2. On the machine, check that ${SERVICE_ACCOUNT} has all it needs: mailapp check-config${named}`,
       ...sendmail,
       "",
     ].join("\n");
@@ -185,9 +185,9 @@ async function nextSteps({ config, prefix }: Installation, executable: string): 
   return [
     "",
     "Next:",
-    `1. See whether all is there that ${SERVICE_ACCOUNT} needs: mailapp check-config${named}`,
-    `2. ${running.length === 0 ? "Start them" : "Have them run this version with these units"}: ${start}`,
-    `3. See how they do: systemctl status ${servers}; journalctl -u ${units[0]} -f`,
+    `1. Check that ${SERVICE_ACCOUNT} has all it needs: mailapp check-config${named}`,
+    `2. ${running.length === 0 ? "Start them" : "Restart them with this version and these units"}: ${start}`,
+    `3. Watch them: systemctl status ${servers}; journalctl -u ${units[0]} -f`,
     ...sendmail,
     "",
   ].join("\n");

@@ -54,7 +54,7 @@ export async function copyConfigured({ config, io, prefix }: Installation): Prom
     if (await exists(to)) continue;
     const info = await Deno.stat(path).catch(() => undefined);
     if (info === undefined) {
-      io.err(`${to}: missing, and there is no ${path} here that it could be; the servers will want it\n`);
+      io.err(`${to}: missing, and there is no ${path} to copy; the servers need it\n`);
       continue;
     }
     await Deno.mkdir(dirname(to), { recursive: true, mode: 0o755 });

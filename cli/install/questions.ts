@@ -64,7 +64,7 @@ export class Questions {
       const answer = this.#ask === undefined
         ? preset ?? ""
         : this.#ask(`${text}${preset === undefined ? "" : ` [${preset}]`}:`);
-      if (answer === null) throw new CommandError("the input has ended; nothing was written", EXIT.noInput);
+      if (answer === null) throw new CommandError("end of input; nothing was written", EXIT.noInput);
       const value = read(answer.trim() || (preset ?? ""));
       if (value !== undefined) return value;
       this.#io.out(`Please type ${wanted}.\n`);

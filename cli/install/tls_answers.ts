@@ -94,7 +94,7 @@ async function chooseCertificate(
   if (flags.selfSigned) return undefined;
   const found = await findCertificates(hostname, { clock: systemClock });
   if (found.length === 0) return undefined;
-  io.out(`Certificates for ${hostname} that are here:\n`);
+  io.out(`Certificates found for ${hostname}:\n`);
   for (const [index, certificate] of found.entries()) io.out(`  ${index + 1}  ${describe(certificate)}\n`);
   const wanted = `a number from 0 to ${found.length}`;
   const choice = question.until(

@@ -105,7 +105,7 @@ function unit(config: Config, parts: UnitParts): string {
 Description=${description}
 Documentation=man:mailapp-${name}(1)
 Wants=network-online.target
-# The clock first: mail is dated, and given up by it.
+# Mail is dated and expired by the clock.
 After=network-online.target nss-lookup.target time-sync.target
 # A domain that is added must be known to both at once.
 PropagatesReloadTo=${others.join(" ")}
@@ -116,7 +116,7 @@ ${hasAlerts(config) ? "OnFailure=mailapp-alert@%n.service\n" : ""}
 Type=exec
 User=${SERVICE_ACCOUNT}
 Group=${SERVICE_ACCOUNT}
-# As root: the portable form unpacks itself once, after an upgrade too, to where every account has it.
+# As root: the portable form unpacks itself once, also after an upgrade, to where every account can read it.
 ExecStartPre=+${word(executable, ["$"])} --version
 ExecStartPre=${command("check-config", "--start", name)}
 ExecStart=${command(name)}
@@ -127,7 +127,7 @@ ExecReload=${command("check-config", "--start", name)}
 ExecReload=/bin/sh -c "kill -HUP $MAINPID"
 Restart=on-failure
 RestartSec=2
-# What a start alone does not mend: usage, data, missing file, permission, configuration (sysexits.h).
+# Errors that a restart does not fix: usage, data, missing file, permission, configuration (sysexits.h).
 RestartPreventExitStatus=64 65 66 77 78
 # Messages in flight have 30 s.
 TimeoutStopSec=45
@@ -221,11 +221,11 @@ SystemCallErrorNumber=EPERM
 }
 
 const RENEWAL_TIMER = `[Unit]
-Description=mailapp: twice a day, whether the certificate is to be renewed
+Description=mailapp: twice a day, renew the certificate if it is due
 
 [Timer]
 OnCalendar=*-*-* 00,12:00:00
-# So that not all servers of the world ask their authority at once.
+# Spreads the load of many servers on their authority.
 RandomizedDelaySec=12h
 Persistent=yes
 
@@ -242,7 +242,7 @@ function hasAlerts({ alerts: { webhook, mail } }: Config): boolean {
 function alertUnit(config: Config, { executable }: UnitOptions): string {
   const file = config.file === undefined ? "" : ` --config ${word(config.file, ["$"])}`;
   return `[Unit]
-Description=mailapp: tells somebody that %i has failed
+Description=mailapp: alert that %i has failed
 Wants=network-online.target
 After=network-online.target
 

@@ -24,7 +24,7 @@ export async function readInput(
     size += count;
     if (size > max) {
       throw new CommandError(
-        `sendmail: the message is larger than ${max} octets, which serve-out takes`,
+        `sendmail: the message is larger than ${max} octets, the limit of serve-out`,
         EXIT.data,
       );
     }

@@ -43,7 +43,7 @@ export async function leave(
       throw new CommandError(`sendmail: ${error.message}`, EXIT.data, { cause: error });
     }
     throw new CommandError(
-      `sendmail: ${reason}; and the message cannot wait for it: ${error.message}`,
+      `sendmail: ${reason}; and the message cannot be kept for it: ${error.message}`,
       EXIT.tryAgain,
       { cause: error },
     );

@@ -188,7 +188,7 @@ function parseNotify(value: string): Notify {
     known.find((name) => name === word) ??
       fail(`-N takes never, or success, failure, delay with commas between`)
   );
-  if (wanted.includes("NEVER") && wanted.length > 1) fail("-N never stands alone");
+  if (wanted.includes("NEVER") && wanted.length > 1) fail("-N never cannot be combined with others");
   return wanted;
 }
 

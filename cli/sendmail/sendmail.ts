@@ -121,7 +121,10 @@ async function leaveWhatWaits(
   if (recipients.length === 0) return results;
   const lost = results.flatMap((result) => result.kind === "lost" ? [result.error] : []);
   try {
-    await leave({ ...message, recipients }, { server, reason: lost[0] ?? "serve-out does not take it now" });
+    await leave({ ...message, recipients }, {
+      server,
+      reason: lost[0] ?? "serve-out does not accept it now",
+    });
   } catch (error) {
     // Its refusals must be reported as well, and what others have received must not be sent again.
     if (!(error instanceof CommandError) || lost.length > 0) throw error;
@@ -158,8 +161,8 @@ function read(
   const recipients = [...new Set([...named, ...options.fromHeader ? namedRecipients(input) : []])];
   if (recipients.length === 0) {
     const hint = options.fromHeader
-      ? "To, Cc and Bcc name nobody"
-      : "name them, or say -t to take them from the message";
+      ? "To, Cc and Bcc have no address"
+      : "name them, or use -t to take them from the message";
     throw new CommandError(`sendmail: no recipients: ${hint}`, EXIT.usage);
   }
   return { sender, recipients, bytes, ...(notify && { notify }), ...(dsn && { dsn }) };

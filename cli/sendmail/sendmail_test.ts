@@ -201,7 +201,7 @@ Deno.test("sendmail() tells refusals by exit code and in words", async () => {
     assert.equal(later.code, 75);
     assert.match(
       later.err,
-      /the message cannot wait for it: [^]*sendmail: later@x\.test: 450 4\.2\.0 not now\n$/,
+      /the message cannot be kept for it: [^]*sendmail: later@x\.test: 450 4\.2\.0 not now\n$/,
     );
     assert.equal(received.length, 0);
     assert.equal((await run(["ok@x.test", "later@x.test"])).code, 69, "what is sent must not be sent again");
@@ -266,7 +266,7 @@ Deno.test("sendmail() without a recipient says what to do", async () => {
   });
 });
 
-Deno.test("sendmail() ends with 75 when serve-out is not there", async () => {
+Deno.test("sendmail() ends with 75 when serve-out is not running", async () => {
   let gone = "";
   await withServer(({ config }) => {
     gone = Deno.readTextFileSync(config);
@@ -277,7 +277,7 @@ Deno.test("sendmail() ends with 75 when serve-out is not there", async () => {
   const { code, err } = await runner(config)(["bob"]);
   await Deno.remove(config);
   assert.equal(code, 75);
-  assert.match(err, /serve-out is not there/);
+  assert.match(err, /serve-out is not running/);
 });
 
 Deno.test("sendmail() -bs speaks SMTP on standard input and output", async () => {

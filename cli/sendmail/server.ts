@@ -66,7 +66,7 @@ export async function connect({ addresses, port }: Server): Promise<Deno.Conn> {
   }
   const where = addresses.map((address) => `${address} port ${port}`).join(" and ");
   throw new CommandError(
-    `serve-out is not there (${where}); try again later, or start it: mailapp serve-out`,
+    `serve-out is not running (${where}); try again later, or start it: mailapp serve-out`,
     EXIT.tryAgain,
     { cause: failure },
   );

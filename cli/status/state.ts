@@ -131,7 +131,7 @@ async function stateOf(server: Server, config: Config): Promise<ServerState> {
   } catch (error) {
     failures.push(errorText(error));
   }
-  return { name, up: false, about: failures.join("; ") || "which port it has is not known" };
+  return { name, up: false, about: failures.join("; ") || "its port is not known" };
 }
 
 async function readQueue(config: Config, io: Io): Promise<QueueState> {

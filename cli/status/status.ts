@@ -39,7 +39,7 @@ export function registerStatus(program: Command, { io, action }: Registrar): voi
     )
     .option(
       "--watch [seconds]",
-      "draw it again every so many seconds (default: 5), until Ctrl-C",
+      "refresh every this many seconds (default: 5), until Ctrl-C",
       parseSeconds,
     )
     .addOption(
@@ -110,15 +110,15 @@ function problemsOf(
   now: number,
 ): string[] {
   return [
-    ...(queue.error === undefined ? [] : [`the queue could not be asked: ${queue.error}`]),
+    ...(queue.error === undefined ? [] : [`the queue could not be read: ${queue.error}`]),
     ...disks.filter(({ free, minFree }) => free < 2 * minFree).map(({ path, free }) =>
-      `${path} has ${showSize(free)} left`
+      `${path} has ${showSize(free)} free`
     ),
     ...(certificateError === undefined ? [] : [`certificate: ${certificateError}`]),
     ...(certificateExpiry !== undefined && certificateExpiry - now < CERTIFICATE_SOON
       ? [`the certificate expires on ${showTime(certificateExpiry)}`]
       : []),
-    ...(dnsError === undefined ? [] : [`DNS gives no answer about the own domain: ${dnsError}`]),
+    ...(dnsError === undefined ? [] : [`DNS gives no answer about our own domain: ${dnsError}`]),
     ...reported.map(({ what, next }) => `${what} ${next}`),
   ];
 }
@@ -147,8 +147,8 @@ function asText(state: State, { figures, problems, now }: Rest & { readonly now:
     row("yesterday", numbersOf(sumOf(yesterday))),
     logins([["today", sumOf(today)], ["yesterday", sumOf(yesterday)]]),
     policies(figures.policies),
-    reasons("refused to clients, since yesterday", figures.refusals),
-    reasons("not taken by others, since yesterday", figures.deferrals),
+    reasons("refused by us, since yesterday", figures.refusals),
+    reasons("deferred by others, since yesterday", figures.deferrals),
     queue.messages === 0
       ? "\nnothing is queued\n"
       : `\n${count(queue.messages, "message")} in the queue, the oldest for ${

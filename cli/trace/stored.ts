@@ -40,7 +40,7 @@ export async function findStored(path: string): Promise<StoredFile> {
         const directory = join(maildir, name, part);
         try {
           for await (const entry of Deno.readDir(directory)) {
-            if (left-- === 0) return { path, error: "the Maildir holds too many files to look through" };
+            if (left-- === 0) return { path, error: "the Maildir has too many files to search" };
             if (entry.name.split(/[,:]/, 1)[0] !== unique) continue;
             return { path, now: join(directory, entry.name), folder: name.slice(1), seen: part === "cur" };
           }

@@ -38,7 +38,7 @@ interface Flags {
 export function registerTrace(program: Command, { io, action }: Registrar): void {
   program.command("trace")
     .description(
-      "show the whole way of a message: who sent it, what was found, where it went and what was said",
+      "show the history of a message: its sender, the checks, where it went and what was replied",
     )
     .argument(
       "<what>",
@@ -73,7 +73,7 @@ async function trace(
   const query = readQuery(what);
   if (query === undefined) {
     throw new CommandError(
-      `${printable(what)}: this is no id, Message-ID, address or file of a Maildir, and holds none`,
+      `${printable(what)}: not an id, Message-ID, address or file of a Maildir, and contains none`,
       EXIT.usage,
     );
   }
@@ -175,7 +175,7 @@ async function whatIsKnown(
   const lines: string[] = [];
   for (const view of known.queued) lines.push("\nin the queue now:\n", detailsOf(view));
   if (known.unasked !== undefined) {
-    lines.push(`\nthe queue could not be asked: ${printable(known.unasked)}\n`);
+    lines.push(`\nthe queue could not be read: ${printable(known.unasked)}\n`);
   }
   for (const file of known.stored) lines.push(whereNow(file));
   if (stories.length === 0) lines.unshift(await whyNothing(query, log));
@@ -184,7 +184,7 @@ async function whatIsKnown(
 
 function whereNow({ path, now, folder, seen, error }: StoredFile): string {
   if (error !== undefined) {
-    return `\n${printable(path)}: it cannot be told where it is now: ${printable(error)}\n`;
+    return `\n${printable(path)}: cannot find out where it is now: ${printable(error)}\n`;
   }
   if (now === undefined) {
     return `\n${printable(path)}: gone; a mail reader has deleted it or moved it elsewhere\n`;
@@ -201,7 +201,7 @@ async function whyNothing(query: TraceQuery, { sources }: FoundLog): Promise<str
   const begins = await oldest.begins();
   const from = Number.isNaN(begins) ? "" : `; the log begins at ${showTime(begins)}`;
   const time = timeOfQuery(query);
-  const gone = time !== undefined && time < begins ? ", and what came before is gone" : "";
+  const gone = time !== undefined && time < begins ? ", and earlier entries are gone" : "";
   return `the log has nothing about ${printable(query.text)}${from}${gone}\n`;
 }
 

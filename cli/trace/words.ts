@@ -66,15 +66,15 @@ const WORDS = new Map<string, Words>(Object.entries({
   "message.accepted": (fields) => `accepted ${message(fields)}${checks(fields)}`,
   "message.refused": (fields) => `refused: ${said(fields)}; ${message(fields)}${checks(fields)}`,
   "message.repaired": ({ repairs }) => `repaired: ${text(repairs)}`,
-  "message.left": ({ left }) => `left as it is, although others may refuse it: ${text(left)}`,
+  "message.left": ({ left }) => `not repaired, although others may refuse it: ${text(left)}`,
   "message.delivered": ({ mailbox, file }) => `stored for ${text(mailbox)}: ${text(file)}`,
-  "message.withdrawn": ({ error }) => `taken out of the mailboxes again: ${text(error)}`,
+  "message.withdrawn": ({ error }) => `removed from the mailboxes again: ${text(error)}`,
   "junk.not_filed": ({ mailbox, error }) => `junk, but in the inbox of ${text(mailbox)}: ${text(error)}`,
   "dkim.signed": ({ domain }) => `signed for ${text(domain)}`,
   "dkim.unsigned": ({ reason }) => `not signed: ${text(reason)}`,
-  "attempt.relayed": (fields) => `${text(fields["recipient"])}: taken by ${host(fields)}: ${said(fields)}`,
+  "attempt.relayed": (fields) => `${text(fields["recipient"])}: accepted by ${host(fields)}: ${said(fields)}`,
   "attempt.failed": (fields) =>
-    `${text(fields["recipient"])}: refused for good by ${host(fields)}: ${said(fields)}${meaning(fields)}`,
+    `${text(fields["recipient"])}: rejected by ${host(fields)}: ${said(fields)}${meaning(fields)}`,
   "attempt.deferred": (fields, { time }) =>
     `${text(fields["recipient"])}: not taken by ${host(fields)}: ${said(fields)}${meaning(fields)}` +
     (fields["dot_sent_no_reply"] === true ? "\nthe message was given away whole: it may have arrived" : "") +
@@ -83,9 +83,9 @@ const WORDS = new Map<string, Words>(Object.entries({
   "queue.expired": (fields) =>
     `${text(fields["recipient"])}: given up after ${text(fields["attempts"])} attempts; the last one, ` +
     `${host(fields)}: ${said(fields)}`,
-  "queue.done": () => "nothing is left to do; it leaves the queue",
+  "queue.done": () => "done; it leaves the queue",
   "dsn.queued": ({ kind, to, recipients, dsn }) =>
-    `${text(to)} is told of ${kind === "success" ? "success" : `the ${text(kind)}`} for ${
+    `${text(to)} is notified of ${kind === "success" ? "success" : `the ${text(kind)}`} for ${
       text(recipients)
     }, by message ${text(dsn)}`,
   "dsn.unwanted": ({ recipient }) => `${text(recipient)}: the sender asked not to be told`,

@@ -37,14 +37,14 @@ export function checkAuthority({ issued, error }: AuthorityState, hostname: stri
   const findings: Finding[] = [];
   if (!issued) {
     findings.push(warning("certificate.not_issued", hostname, {
-      what: "the authority of [tls.acme] has issued none yet, and a self-signed one is shown",
+      what: "the authority of [tls.acme] has issued none yet, and a self-signed one is used",
       next: "As root: mailapp certificate obtain.",
     }));
   }
   if (error !== undefined) {
     findings.push(warning("certificate.refused", hostname, {
-      what: `the last try to get one failed: ${error}`,
-      next: "As root: mailapp certificate renew, which tries again and says why.",
+      what: `the last attempt to get one failed: ${error}`,
+      next: "As root: mailapp certificate renew, which tries again and shows why.",
     }));
   }
   return findings;
@@ -76,7 +76,7 @@ export function checkCertificate({ hostname, now, pair, error, selfSigned }: Cer
   }
   if (pair === undefined) {
     return [warning("certificate.missing", hostname, {
-      what: "there is no certificate: mail comes in the clear, and some senders do not send so",
+      what: "there is no certificate: mail arrives in plaintext, and some senders refuse to send without TLS",
       next: "Set [tls] cert and key; until there is one, self_signed = true is better than nothing.",
     })];
   }
@@ -87,7 +87,7 @@ export function checkCertificate({ hostname, now, pair, error, selfSigned }: Cer
   const findings = others.map((what) =>
     warning("certificate.unfit", hostname, {
       what,
-      next: "Get one that fits, and put its whole chain into [tls] cert.",
+      next: "Get a valid one, and put its whole chain into [tls] cert.",
     })
   );
   if (expiring !== undefined) {
@@ -108,7 +108,7 @@ export function expiry(
   const left = until.getTime() - now;
   const next = selfSigned
     ? "Restart serve-in, which then makes another."
-    : "Renew it (certbot renew), and see why that did not happen by itself; serve-in takes the new one unasked.";
+    : "Renew it (certbot renew), and find out why that did not happen automatically; serve-in picks up the new one.";
   if (left <= 0) return { what: `the certificate expired on ${day(until)}`, next };
   const days = Math.floor(left / 86_400_000);
   return { what: `the certificate expires on ${day(until)}, in ${days} day${days === 1 ? "" : "s"}`, next };

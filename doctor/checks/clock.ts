@@ -26,7 +26,7 @@ export async function checkClock(
   { now, files, synchronized = SYNCHRONIZED }: ClockCheck,
 ): Promise<Finding[]> {
   const shown = new Date(now).toISOString().slice(0, 16).replace("T", " ");
-  const next = "Have it set: timedatectl set-ntp true; then timedatectl says whether it is.";
+  const next = "Turn on time synchronization: timedatectl set-ntp true; timedatectl then shows its state.";
   if (now < WRITTEN) {
     return [
       failure("clock.behind", shown, { what: "the clock is behind: no certificate is valid yet", next }),
@@ -43,10 +43,10 @@ export async function checkClock(
     })];
   }
   if (await Deno.stat(synchronized).then(() => true, () => false)) {
-    return [ok("clock", shown, "systemd keeps it")];
+    return [ok("clock", shown, "systemd synchronizes it")];
   }
   return [untested("clock", shown, {
-    what: "it looks plausible; no other clock is asked whether it is right to the minute",
-    next: "timedatectl says whether something keeps it.",
+    what: "it looks plausible; it was not compared with another clock",
+    next: "timedatectl shows whether it is synchronized.",
   })];
 }

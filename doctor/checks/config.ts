@@ -38,8 +38,8 @@ export function checkOwnAddresses({ domains, own }: Pick<Setup, "domains" | "own
   const findings: Finding[] = [];
   if (domains.length > 0 && waiting !== undefined) {
     findings.push(failure("address.waiting", "serve-in", {
-      what: `it has no address yet, and waits for one: ${waiting}`,
-      next: "It needs no restart once the network is there; ip route and ip address show what is.",
+      what: `it has no address yet, and is waiting for one: ${waiting}`,
+      next: "It needs no restart once the network is there; ip route and ip address show its state.",
     }));
   } else if (domains.length > 0 && listening.length === 0) {
     findings.push(failure("address.unreachable", bound.join(", ") || "serve-in", {
@@ -53,7 +53,7 @@ export function checkOwnAddresses({ domains, own }: Pick<Setup, "domains" | "own
       what:
         `no interface of this machine has it, so nothing can be sent over IPv${version} (source_ipv${version})`,
       next:
-        `Give [serve-out] source_ipv${version} an address of this machine, or take it out; ip address shows them.`,
+        `Give [serve-out] source_ipv${version} an address of this machine, or remove it; ip address shows them.`,
     }));
   }
   if (sending.length === 0 && smarthost === undefined && foreignSources.length === 0) {

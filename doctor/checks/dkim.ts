@@ -18,8 +18,8 @@ export async function checkDkim(world: World): Promise<Finding[]> {
     ...findings,
     ...unsigned.map((domain) =>
       failure("dkim.unsigned", domain, {
-        what: "its mail is not signed; large receivers refuse it or take it for junk",
-        next: `mailapp dkim new ${domain} makes a key and says what to do with it.`,
+        what: "its mail is not signed; large receivers refuse it or treat it as junk",
+        next: `mailapp dkim new ${domain} makes a key and shows what to do with it.`,
       })
     ),
   ];
@@ -34,35 +34,35 @@ async function checkKey(
   if (answer.kind === "failed") return unanswered("dkim", recordName, answer.reason);
   if (answer.kind !== "found") {
     return failure("dkim.missing", recordName, {
-      what: "mail is signed with this key, and DNS does not have it: no signature verifies",
+      what: "mail is signed with this key, but DNS does not have it: no signature verifies",
       next: publish,
     });
   }
   const [text = ""] = answer.records;
   if (answer.records.length > 1) {
     return failure("dkim.several", recordName, {
-      what: `there are ${answer.records.length} records where one belongs; receivers may take any of them`,
-      next: `Leave the one that mailapp dns prints.`,
+      what: `there are ${answer.records.length} records instead of one; receivers may use any of them`,
+      next: `Keep only the one that mailapp dns prints.`,
     });
   }
   const [published, ours] = [parseTagList(text), parseTagList(record)];
   const key = published?.get("p")?.replaceAll(/\s/g, "");
   if (published === undefined || key === undefined || (published.get("v") ?? "DKIM1") !== "DKIM1") {
     return failure("dkim.syntax", recordName, {
-      what: `${JSON.stringify(text)} is no DKIM key`,
+      what: `${JSON.stringify(text)} is not a DKIM key`,
       next: publish,
     });
   }
   if (key === "") {
     return failure("dkim.revoked", recordName, {
-      what: "the record says that this key is not to be trusted any more (p=)",
+      what: "the record revokes this key (empty p=)",
       next: `Make another: mailapp dkim new, with another selector. Or: ${publish}`,
     });
   }
   if (key !== ours?.get("p") || (published.get("k") ?? "rsa") !== (ours.get("k") ?? "rsa")) {
     return failure("dkim.other-key", recordName, {
       what: "DNS has another key than the one that mail is signed with: no signature verifies",
-      next: `${publish} Often a part was lost as it was pasted: compare its beginning and end.`,
+      next: `${publish} Often a part is lost in pasting: compare its beginning and end.`,
     });
   }
   const unfit = [["h", "sha256"], ["s", "email"]].find(([tag = "", must]) => {
@@ -77,8 +77,8 @@ async function checkKey(
   }
   if (published.get("t")?.split(":").some((flag) => flag.trim() === "y")) {
     return warning("dkim.testing", recordName, {
-      what: "t=y says that the domain only tries DKIM out; receivers may ignore its signatures",
-      next: "Take t=y out of the record.",
+      what: "t=y says that the domain is only testing DKIM; receivers may ignore its signatures",
+      next: "Remove t=y from the record.",
     });
   }
   return ok("dkim", recordName, "the key in use");

@@ -29,21 +29,23 @@ async function checkDomain(domain: string, { resolver }: World): Promise<Finding
     const [record, second] = records;
     if (second !== undefined) {
       return failure("dmarc.several", domain, {
-        what: `${name} has ${records.length} DMARC records, so none counts`,
-        next: "Leave one of them.",
+        what: `${name} has ${records.length} DMARC records, so none applies`,
+        next: "Keep one of them.",
       });
     }
     if (record !== undefined) return checkRecord(record, { domain, publish });
     const [text] = texts;
     if (at === domain && text !== undefined) {
       return failure("dmarc.syntax", domain, {
-        what: `${name} has ${JSON.stringify(text)}, which is no DMARC record: it must begin with v=DMARC1;`,
+        what: `${name} has ${
+          JSON.stringify(text)
+        }, which is not a DMARC record: it must begin with v=DMARC1;`,
         next: publish,
       });
     }
   }
   return failure("dmarc.missing", domain, {
-    what: "there is no DMARC record; large receivers want one of whoever sends much",
+    what: "there is no DMARC record; large receivers require one from bulk senders",
     next: publish,
   });
 }
@@ -62,7 +64,7 @@ function checkRecord(record: string, { domain, publish }: { domain: string; publ
     : undefined;
   if (wrong === undefined) return ok("dmarc", domain, record);
   return failure("dmarc.syntax", domain, {
-    what: `the DMARC record ${JSON.stringify(record)} does not count: ${wrong}`,
+    what: `the DMARC record ${JSON.stringify(record)} is invalid: ${wrong}`,
     next: publish,
   });
 }

@@ -31,7 +31,7 @@ export async function checkResolver(
   const settings = dnsProblems.map((what) =>
     warning("dns.setting", dnsServers, {
       what,
-      next: "Name a server that this machine can use there, or in [dns] servers.",
+      next: "Name a server that this machine can use there or in [dns] servers.",
     })
   );
   return { findings: [...settings, ...findings], down };
@@ -53,9 +53,9 @@ export async function checkDns(
     return {
       down: true,
       findings: [failure("dns.down", servers, {
-        what: `no question is answered: ${failed[0]?.reason}`,
+        what: `no query is answered: ${failed[0]?.reason}`,
         next:
-          "See whether this machine has a network, and whether /etc/resolv.conf or [dns] servers names a server " +
+          "Check that this machine has a network, and that /etc/resolv.conf or [dns] servers names a server " +
           "that answers.",
       })],
     };
@@ -64,9 +64,8 @@ export async function checkDns(
     down: false,
     findings: failed.map(({ name, reason }) =>
       failure("dns.zone", name, {
-        what: `DNS cannot tell about it: ${reason}`,
-        next:
-          "See at your DNS provider whether the zone is in order; named-checkzone or dnsviz.net say more.",
+        what: `DNS lookups fail: ${reason}`,
+        next: "Check the zone at your DNS provider; named-checkzone and dnsviz.net show details.",
       })
     ),
   };

@@ -29,9 +29,10 @@ export async function checkIncoming(
   const answer = await resolver.cname(hostname);
   if (answer.kind === "failed") {
     return [failure("incoming.dns", dnsServers, {
-      what: `the checks of incoming mail get no answer over TCP: ${answer.reason}; mail is taken unchecked`,
+      what:
+        `the checks of incoming mail get no answer over TCP: ${answer.reason}; mail is accepted unchecked`,
       next:
-        "See that these servers take TCP on that port, as all must, and that no firewall is in between; " +
+        "Check that these servers accept TCP on that port, as all must, and that no firewall blocks it; " +
         "or name others in [dns] servers.",
     })];
   }
@@ -41,11 +42,10 @@ export async function checkIncoming(
 
 async function checkList(zone: string, resolver: Resolver): Promise<Finding> {
   const state = await testDnsList(zone, resolver);
-  if (state === "untested") return unanswered("incoming.list", zone, "its test entries cannot be had");
-  if (!("dead" in state)) return ok("incoming.list", zone, "is alive");
+  if (state === "untested") return unanswered("incoming.list", zone, "its test entries cannot be looked up");
+  if (!("dead" in state)) return ok("incoming.list", zone, "works");
   return warning("incoming.list", zone, {
     what: `the DNS list is not used: ${state.dead}`,
-    next:
-      "Take it out of [serve-in.checks] dns_lists; or, if it serves no public resolvers, ask through your own.",
+    next: "Remove it from [serve-in.checks] dns_lists; or, if it refuses public resolvers, use your own.",
   });
 }

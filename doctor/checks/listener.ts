@@ -47,7 +47,7 @@ export async function checkListeners(
   const [domain] = domains;
   if (domain === undefined) return [];
   if (port === 0) {
-    return [untested("smtp", "serve-in", { what: "[serve-in] port = 0: which port it has is not known" })];
+    return [untested("smtp", "serve-in", { what: "[serve-in] port = 0: its port is not known" })];
   }
   const hasCertificate = certificate.kind === "known" && certificate.pair !== undefined;
   const findings = await Promise.all(
@@ -74,8 +74,8 @@ export async function checkListener(check: ListenerCheck): Promise<Finding[]> {
     transport = await dial(check.endpoint);
   } catch (error) {
     return [failure("smtp.no-connection", subject, {
-      what: `nobody answers: ${errorText(error)}`,
-      next: "systemctl start mailapp-in; its log says why, if it does not stay.",
+      what: `no answer: ${errorText(error)}`,
+      next: "systemctl start mailapp-in; its log says why if it stops again.",
     })];
   }
   using dialogue = new Dialogue(transport, { clock, timeout: TIMEOUT });
@@ -84,16 +84,16 @@ export async function checkListener(check: ListenerCheck): Promise<Finding[]> {
     findings.push(...await talk(dialogue, { ...check, subject }));
   } catch (error) {
     findings.push(failure("smtp.broken", subject, {
-      what: `the dialogue broke off: ${errorText(error)}`,
-      next: "Its log says why; a firewall between that looks into mail is another common cause.",
+      what: `the session broke off: ${errorText(error)}`,
+      next: "Its log says why; a firewall that inspects mail is another common cause.",
       dialogue: dialogue.lines,
     }));
   }
   const taken = clock.monotonic() - began;
   if (taken > SLOW) {
     findings.push(warning("smtp.slow", subject, {
-      what: `the dialogue took ${(taken / 1000).toFixed(1)} s; some clients do not wait`,
-      next: "Look at the machine's load.",
+      what: `the session took ${(taken / 1000).toFixed(1)} s; some clients do not wait`,
+      next: "Check the machine's load.",
       dialogue: dialogue.lines,
     }));
   }
@@ -124,14 +124,15 @@ async function talk(
   if (called !== hostname) {
     findings.push(fail("smtp.banner", {
       what: `it calls itself ${called}, and the configuration says ${hostname}`,
-      next: "Is it another program that has this port? Else restart serve-in: systemctl restart mailapp-in.",
+      next:
+        "Check whether another program has this port; otherwise restart serve-in: systemctl restart mailapp-in.",
     }));
   }
   let ehlo = await dialogue.say(`EHLO ${hostname}`);
   const offersTls = ehlo.lines.some((line) => line.trim().toUpperCase() === "STARTTLS");
   if (hasCertificate && !offersTls) {
     findings.push(fail("smtp.no-starttls", {
-      what: "it does not offer STARTTLS, though there is a certificate",
+      what: "it does not offer STARTTLS, although there is a certificate",
       next: "Restart serve-in; its log says whether the certificate can be used.",
     }));
   }
@@ -140,10 +141,10 @@ async function talk(
     if (!tls.authorized) {
       findings.push(warning("smtp.certificate", subject, {
         what:
-          `its certificate does not verify: ${tls.authorizationError}. Most senders send all the same; those who ` +
+          `its certificate does not verify: ${tls.authorizationError}. Most senders send anyway; those that ` +
           "verify do not",
         next:
-          "Get one from an authority that all know, such as Let's Encrypt: by [tls.acme], or by certbot with [tls] cert and key.",
+          "Get one from a public authority, such as Let's Encrypt: by [tls.acme], or by certbot with [tls] cert and key.",
       }));
     }
     ehlo = await dialogue.say(`EHLO ${hostname}`);
@@ -171,8 +172,9 @@ async function testRelay(
     await dialogue.say("RSET");
     if (reply.code < 300) {
       return [failure("smtp.open-relay", subject, {
-        what: "it takes mail for other people's domains: an open relay, which is on block lists within hours",
-        next: "Stop it at once; serve-in cannot be configured so: see which program has the port (ss -ltnp).",
+        what: "it accepts mail for other domains: an open relay, which is block-listed within hours",
+        next:
+          "Stop it at once; serve-in cannot be configured that way: find out which program has the port (ss -ltnp).",
         dialogue: [...dialogue.lines],
       })];
     }

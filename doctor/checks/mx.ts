@@ -20,15 +20,15 @@ async function checkDomain(domain: string, world: World): Promise<Finding[]> {
   if (answer.kind === "failed") return [unanswered("mx", domain, answer.reason)];
   if (answer.kind !== "found") {
     const what = answer.kind === "none"
-      ? "the domain has no MX record, so its mail goes to its web address, if it has one"
+      ? "the domain has no MX record, so its mail goes to its A or AAAA address, if it has one"
       : "the domain does not exist in DNS";
     return [failure("mx.missing", domain, { what, next: publish })];
   }
   const records = answer.records;
   if (records.some(({ exchange }) => exchange === ".")) {
     return [failure("mx.null", domain, {
-      what: `MX "." says that the domain takes no mail (RFC 7505)`,
-      next: `Take it out. ${publish}`,
+      what: `MX "." says that the domain accepts no mail (RFC 7505)`,
+      next: `Remove it. ${publish}`,
     })];
   }
   const hosts = await Promise.all(records.map((record) => look(record, world)));
@@ -45,7 +45,7 @@ async function checkDomain(domain: string, world: World): Promise<Finding[]> {
     const first = records.filter(({ preference }) => preference === best).map(({ exchange }) => exchange);
     return [warning("mx.second", domain, {
       what: `its mail goes to ${first.join(", ")} first, and here only when that does not answer`,
-      next: `If that is not meant: give ${hostname} the lowest number of all MX records.`,
+      next: `If that is not intended: give ${hostname} the lowest number of all MX records.`,
     })];
   }
   return [
@@ -68,7 +68,7 @@ async function look({ preference, exchange }: MxRecord, world: World): Promise<E
       preference,
       finding: (domain) =>
         failure("mx.no-name", domain, {
-          what: `its MX ${exchange || "record"} is no host name; many senders do not take it`,
+          what: `its MX ${exchange || "record"} is not a host name; many senders reject it`,
           next: replace,
         }),
     };
@@ -97,7 +97,7 @@ async function look({ preference, exchange }: MxRecord, world: World): Promise<E
       finding: (domain) =>
         failure("mx.dead", domain, {
           what: `its MX ${exchange} has no address`,
-          next: `Take it out, or give ${exchange} an A record. ${replace}`,
+          next: `Remove it, or give ${exchange} an A record. ${replace}`,
         }),
     };
   }

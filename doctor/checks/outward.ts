@@ -108,7 +108,7 @@ async function tryFamily(
     next: port === 25
       ? "Many providers block port 25 outwards: ask yours to open it. Or send through a smarthost on port 587: " +
         `[serve-out.routes] "*".`
-      : "See whether name and port are right, and whether a firewall lets it out.",
+      : "Check name and port, and whether a firewall blocks it.",
   });
 }
 

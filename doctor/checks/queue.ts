@@ -54,8 +54,8 @@ export async function checkQueue(
 ): Promise<Finding[]> {
   if (!running) {
     return [warning("queue.stopped", "serve-out", {
-      what: "serve-out does not run: programs on this machine cannot send mail",
-      next: "systemctl start mailapp-out; its log says why, if it does not stay.",
+      what: "serve-out is not running: programs on this machine cannot send mail",
+      next: "systemctl start mailapp-out; its log says why if it stops again.",
     })];
   }
   const refusals = new Map<string, string>();
@@ -77,21 +77,21 @@ export async function checkQueue(
   const findings = Array.from(
     refusals,
     ([next, reason]) =>
-      warning("queue.refused", "serve-out", { what: `another server puts our mail off: ${reason}`, next }),
+      warning("queue.refused", "serve-out", { what: `another server defers our mail: ${reason}`, next }),
   );
   const { age = 0 } = oldest ?? {};
   if (oldest !== undefined && age > lateAfter) {
     findings.push(warning("queue.late", "serve-out", {
       what: `${messagesWait(count)}, the oldest since ${Math.floor(age / 3_600_000)} h` +
         (oldest.reason === undefined ? "" : `: ${oldest.reason}`),
-      next: "mailapp queue list says what each waits for.",
+      next: "mailapp queue list shows what each waits for.",
     }));
   }
   if (held > 0) {
     findings.push(warning("queue.held", "serve-out", {
       what: `${held} ${
         held === 1 ? "message" : "messages"
-      } without a sender could not be delivered, and nobody can be told`,
+      } without a sender could not be delivered, and there is no one to notify`,
       next: "mailapp queue list --sender '<>' shows them; then release, bounce or remove them.",
     }));
   }

@@ -14,7 +14,7 @@ export async function checkReverseDns(world: World): Promise<Finding[]> {
 }
 
 async function checkAddress(address: string, { hostname, resolver }: World): Promise<Finding[]> {
-  const ask = `Ask whoever provides the address (often a page of the provider's control panel) to set its ` +
+  const ask = `Ask the provider of the address (often in its control panel) to set its ` +
     `reverse DNS to ${hostname}.`;
   const answer = await resolver.ptr(address);
   if (answer.kind === "failed") return [unanswered("reverse", address, answer.reason)];
@@ -43,7 +43,9 @@ async function checkAddress(address: string, { hostname, resolver }: World): Pro
   if (names.includes(hostname)) return [];
   return [failure("reverse.unconfirmed", address, {
     what:
-      `its reverse DNS is ${names.join(", ")}, which does not lead back to it; large receivers refuse mail ` +
+      `its reverse DNS is ${
+        names.join(", ")
+      }, which does not resolve back to it; large receivers refuse mail ` +
       "from such addresses",
     next: `${ask} ${hostname} needs the ${recordType(address)} record ${address}, too.`,
   })];

@@ -20,7 +20,7 @@ export async function checkRights(
     const names = [...new Set(unseen.map(({ what }) => what))].join(", ");
     findings.push(
       untested("rights.unseen", dataDir, {
-        what: `rights this account may not see: ${names}`,
+        what: `rights that this account may not read: ${names}`,
         next: AS_ROOT,
       }),
     );

@@ -49,7 +49,7 @@ async function checkRoute({ name, host, login, tryOut }: RouteProbe): Promise<Fi
     case "refused":
       return failure("route.refused", subject, {
         what: trial.why,
-        next: trial.next ?? "See the route in [serve-out.routes]: host, port, tls, user and password_file.",
+        next: trial.next ?? "Check the route in [serve-out.routes]: host, port, tls, user and password_file.",
       });
   }
 }

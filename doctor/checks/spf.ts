@@ -37,9 +37,7 @@ async function checkDomain(
   }
   if (records.length > 1) {
     return [failure("spf.several", domain, {
-      what: `there are ${records.length} SPF records, which counts as an error: ${
-        records.map(quote).join(" and ")
-      }`,
+      what: `there are ${records.length} SPF records, which is an error: ${records.map(quote).join(" and ")}`,
       next: "Make one record of them: all mechanisms between v=spf1 and the last all.",
     })];
   }
@@ -53,7 +51,7 @@ async function checkDomain(
   if (smarthost !== undefined) {
     return [untested("spf", domain, {
       what: `mail leaves through ${smarthost}, from addresses that are not known here`,
-      next: `See that ${quote(record)} has the include: that its provider names.`,
+      next: `Check that ${quote(record)} has the include: that its provider names.`,
     })];
   }
   return await evaluate(domain, { record, resolver, sending });
@@ -70,7 +68,7 @@ async function evaluate(
   const broken = verdicts.find(({ result }) => result === "permerror");
   if (broken !== undefined) {
     return [failure("spf.error", domain, {
-      what: `the SPF record ${quote(record)} counts as an error: ${broken.reason}`,
+      what: `the SPF record ${quote(record)} is an error: ${broken.reason}`,
       next: "Publish the one that mailapp dns prints, which needs no look-up.",
     })];
   }
@@ -88,7 +86,7 @@ async function evaluate(
   }
   if (/ \+?all(?: |$)/i.test(record)) {
     return [warning("spf.open", domain, {
-      what: `${quote(record)} lets everybody send in the domain's name`,
+      what: `${quote(record)} lets anyone send as the domain`,
       next: "Publish the one that mailapp dns prints.",
     })];
   }

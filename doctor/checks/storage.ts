@@ -93,7 +93,7 @@ export async function checkStorage({ places: all, files, tester }: StorageCheck)
     ok(
       "storage",
       places[0]?.path ?? "",
-      `${tester.who} may write where the servers write, and there is room`,
+      `${tester.who} may write where the servers write, and there is enough space`,
     ),
   ];
 }
@@ -122,7 +122,7 @@ async function writing(place: StoragePlace, { access, tester }: Found): Promise<
     const { first, parent, canMake } = access;
     const directory = isFile ? dirname(path) : path;
     const make =
-      `Is the path right? Then mailapp install makes it for the services; by hand: install -d -o ${owner} -g ${owner} -m ${
+      `If the path is right, mailapp install creates it; by hand: install -d -o ${owner} -g ${owner} -m ${
         (usualMode ?? 0o2750).toString(8)
       } ${directory}`;
     // The directory of a file is never created.
@@ -142,7 +142,7 @@ async function writing(place: StoragePlace, { access, tester }: Found): Promise<
     if (!expected) return undefined;
     return warning("storage.missing", path, {
       what: `${name}: ${path} is not there yet; the servers make it when they start`,
-      next: "If that is not what you mean, correct the path. mailapp install makes it as it should be.",
+      next: "If that is not intended, correct the path. mailapp install creates it.",
     });
   }
   if (!isFile && !access.directory) return notDirectory(name, { path, at: path });
@@ -180,13 +180,13 @@ function onReadOnly(
 ): Finding {
   return bad(tester, "storage.read-only", path, {
     what: `${name}: ${path} is on a file system that is mounted read-only here`,
-    next: "findmnt -T says which; where a systemd unit made it so: mailapp install, then restart the server.",
+    next: "findmnt -T shows which; if a systemd unit is the cause: mailapp install, then restart the server.",
   });
 }
 
 function notDirectory(name: string, { path, at }: { readonly path: string; readonly at: string }): Finding {
   return failure("storage.no-directory", at, {
-    what: `${name}: ${path} cannot be, since ${at} is no directory`,
+    what: `${name}: ${path} cannot exist, since ${at} is not a directory`,
     next: "Name another path, or move that file away.",
   });
 }
@@ -197,7 +197,7 @@ function notEntered(
 ): Finding {
   return bad(tester, "storage.closed", at, {
     what: `${name}: ${tester.who} may not enter ${at}, and so cannot use ${path}`,
-    next: `Let it through: chmod a+x ${at}; or choose a path elsewhere.`,
+    next: `Allow it: chmod a+x ${at}; or choose a path elsewhere.`,
   });
 }
 
@@ -210,7 +210,7 @@ function bad(
 ): Finding {
   if (certain) return failure(id, subject, words);
   return untested(id, subject, {
-    what: `${words.what}; the servers may have another account`,
+    what: `${words.what}; the servers may use another account`,
     next: "Run this as root, or as the account of the servers.",
   });
 }
@@ -222,22 +222,22 @@ export async function checkSpace({ name, path, minFreeSpace }: StoragePlace): Pr
     room = await freeRoom(path);
   } catch (error) {
     if (!(error instanceof StorageError)) throw error;
-    return untested("storage.space", path, { what: `its free space cannot be told: ${error.message}` });
+    return untested("storage.space", path, { what: `its free space cannot be read: ${error.message}` });
   }
   if (room.files !== undefined && lacksFiles(room)) {
     const { free, total } = room.files;
     return failure("storage.full", path, {
-      what: `where ${name} is, ${free} of ${total} files (inodes) can still be made: mail is put off`,
+      what: `where ${name} is, ${free} of ${total} files (inodes) can still be made: mail is deferred`,
       next:
-        "Remove files, or make the file system anew with more inodes: df -i and du --inodes -x show what fills it.",
+        "Remove files, or recreate the file system with more inodes: df -i and du --inodes -x show what fills it.",
     });
   }
   const free = room.octets;
-  const next = "Make room, or enlarge the disk: df -h and du -xh show what fills it.";
+  const next = "Free some space, or enlarge the disk: df -h and du -xh show what fills it.";
   const shown = `${mebibytes(free)} free where ${name} is, and ${mebibytes(minFreeSpace)} must stay free ` +
     "(min_free_space)";
   if (free < minFreeSpace) {
-    return failure("storage.full", path, { what: `${shown}: mail is put off`, next });
+    return failure("storage.full", path, { what: `${shown}: mail is deferred`, next });
   }
   if (free < 2 * minFreeSpace) return warning("storage.filling", path, { what: shown, next });
   return undefined;

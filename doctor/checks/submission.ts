@@ -64,8 +64,8 @@ async function checkEndpoint(
     transport = await dial({ address, port });
   } catch (error) {
     return [failure("submission.no-connection", subject, {
-      what: `nobody answers: ${errorText(error)}`,
-      next: "systemctl start mailapp-submit; its log says why, if it does not stay.",
+      what: `no answer: ${errorText(error)}`,
+      next: "systemctl start mailapp-submit; its log says why if it stops again.",
     })];
   }
   using dialogue = new Dialogue(transport, { clock, timeout: TIMEOUT });
@@ -80,7 +80,7 @@ async function checkEndpoint(
     )];
   } catch (error) {
     return [failure("submission.broken", subject, {
-      what: `the dialogue broke off: ${errorText(error)}`,
+      what: `the session broke off: ${errorText(error)}`,
       next: "See the log of serve-submit.",
       dialogue: dialogue.lines,
     })];
@@ -104,10 +104,10 @@ async function talk(dialogue: Dialogue, { subject, hostname, tls, login }: Talk)
     if (authorized) return;
     findings.push(warning("submission.certificate", subject, {
       what:
-        `its certificate does not verify for ${hostname}: ${authorizationError}. Mail programs warn of it, or ` +
+        `its certificate does not verify for ${hostname}: ${authorizationError}. Mail programs warn about it, or ` +
         "do not send",
       next:
-        "Get one from an authority that all know, such as Let's Encrypt: by [tls.acme], or by certbot with [tls] cert and key.",
+        "Get one from a public authority, such as Let's Encrypt: by [tls.acme], or by certbot with [tls] cert and key.",
     }));
   };
   if (tls === "implicit") await startTls();
@@ -123,8 +123,8 @@ async function talk(dialogue: Dialogue, { subject, hostname, tls, login }: Talk)
   if (tls === "starttls") {
     if (mechanisms(ehlo.lines).length > 0) {
       fail("submission.plain-login", {
-        what: "it takes logins without TLS: passwords can be read on the way",
-        next: "Which program has this port (ss -ltnp)? serve-submit takes none.",
+        what: "it accepts logins without TLS: passwords can be intercepted",
+        next: "Check which program has this port (ss -ltnp): serve-submit accepts none.",
       });
     }
     if ((await dialogue.say("STARTTLS")).code >= 300) {
@@ -139,17 +139,16 @@ async function talk(dialogue: Dialogue, { subject, hostname, tls, login }: Talk)
   }
   if (!mechanisms(ehlo.lines).includes("PLAIN")) {
     fail("submission.no-login", {
-      what: "it offers no login by PLAIN, which all mail programs have",
-      next: "Is it serve-submit that has this port (ss -ltnp)?",
+      what: "it does not offer AUTH PLAIN, which all mail programs use",
+      next: "Check that serve-submit has this port (ss -ltnp).",
     });
     return findings;
   }
   if ((await dialogue.say(`MAIL FROM:<postmaster@${hostname}>`)).code < 300) {
     fail("submission.open", {
-      what:
-        "it takes mail of people who have not logged in: an open relay, which is on block lists within hours",
+      what: "it accepts mail without a login: an open relay, which is block-listed within hours",
       next:
-        "Stop it at once; serve-submit cannot be configured so: see which program has the port (ss -ltnp).",
+        "Stop it at once; serve-submit cannot be configured that way: find out which program has the port (ss -ltnp).",
     });
     return findings;
   }
@@ -159,8 +158,7 @@ async function talk(dialogue: Dialogue, { subject, hostname, tls, login }: Talk)
   if (reply.code >= 300) {
     fail("submission.login", {
       what: `${login.login} cannot log in: ${reply.code} ${reply.lines.join(" ")}`,
-      next:
-        `Is it the right password? The log of serve-submit says why; mailapp account show ${login.login} ` +
+      next: `Check the password. The log of serve-submit says why; mailapp account show ${login.login} ` +
         "says whether there is such an account.",
     });
   }

@@ -19,8 +19,8 @@ export async function checkTlsa(world: World): Promise<Finding[]> {
   if (certificate === undefined) {
     return [failure("tlsa.stale", name, {
       what:
-        "the record promises TLS with a certain key, and this server has no certificate: senders keep their mail",
-      next: "Take the record out, or set [tls] cert and key.",
+        "the record promises TLS with a certain key, but this server has no certificate: senders will not deliver",
+      next: "Remove the record, or set [tls] cert and key.",
     })];
   }
   const publish = `Publish: ${name}. TLSA 3 1 1 ${publicKeyHash(certificate.publicKey)}`;
@@ -28,14 +28,14 @@ export async function checkTlsa(world: World): Promise<Finding[]> {
   if (matching.some(({ usage }) => usage === 3)) {
     if (!dnssec || answer.authenticated) return [ok("tlsa", name, "the key in use")];
     return [warning("tlsa.unsigned", name, {
-      what: "the record is right, but not signed with DNSSEC, so nobody heeds it",
-      next: "Sign the zone, which is mostly one switch at the provider; or take the record out.",
+      what: "the record is right, but not signed with DNSSEC, so it is ignored",
+      next: "Sign the zone, which is usually one setting at the provider; or remove the record.",
     })];
   }
   if (answer.records.some(({ usage }) => usage === 2)) {
     return [
       untested("tlsa", name, {
-        what: "the record names an authority (usage 2), which is not looked at here",
+        what: "the record names an authority (usage 2), which is not checked here",
       }),
     ];
   }
@@ -46,7 +46,7 @@ export async function checkTlsa(world: World): Promise<Finding[]> {
     ];
   }
   return [failure("tlsa.stale", name, {
-    what: "the record names another key than the certificate in use: senders that heed DANE keep their mail",
-    next: `${publish}; take the old record out a day later.`,
+    what: "the record names another key than the certificate in use: senders that use DANE will not deliver",
+    next: `${publish}; remove the old record a day later.`,
   })];
 }

@@ -24,7 +24,7 @@ async function checkReports(domain: string, { resolver }: World): Promise<Findin
     rua.split(",").every((uri) => isMailto(uri) || /^\s*https:\/\/\S+\s*$/i.test(uri));
   if (good && second === undefined) return [ok("tlsrpt", domain, rua)];
   return [failure("tlsrpt.syntax", domain, {
-    what: `${name} has ${answer.records.map(quote).join(", ")}, which reports cannot be sent by`,
+    what: `${name} has ${answer.records.map(quote).join(", ")}, to which no reports can be sent`,
     next: `Publish: ${name}. TXT "v=TLSRPTv1; rua=mailto:postmaster@${domain}"`,
   })];
 }

@@ -131,7 +131,7 @@ export const PROCESS_EVENTS: EventGroup = {
       "SIGTERM or SIGINT came, or `new addresses`, for which another thread takes over; messages in flight have 30 seconds",
     ],
     ["server.stopped", "info", "", "everything is closed; the process ends with 0"],
-    ["config.warning", "warn", "`warning`", "something in the configuration is odd"],
+    ["config.warning", "warn", "`warning`", "a warning about the configuration"],
     [
       "config.reloaded",
       "info",
@@ -165,7 +165,7 @@ export const PROBLEM_EVENTS: EventGroup = {
       "`kind`, `about`, `what`, `next`",
       "what is wrong, and what to do; the kinds are below",
     ],
-    ["problem.resolved", "info", "`kind`, `about`", "it is no more"],
+    ["problem.resolved", "info", "`kind`, `about`", "it is resolved"],
     [
       "alert.failed",
       "warn",

@@ -115,7 +115,7 @@ export class DroppedFile {
 
 function checkFile(info: Stats): void {
   const { uid, nlink } = info;
-  if (!info.isFile()) throw new NotAMessageError("it is no file", uid);
+  if (!info.isFile()) throw new NotAMessageError("it is not a file", uid);
   // A file of somebody else's can be linked into here.
   if (nlink !== 1) throw new NotAMessageError(`it has ${nlink} names`, uid);
 }

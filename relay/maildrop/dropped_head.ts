@@ -60,17 +60,17 @@ export function parseDroppedHead(line: string): DroppedHead {
   try {
     raw = JSON.parse(line);
   } catch {
-    throw new DroppedHeadError("the first line is no JSON");
+    throw new DroppedHeadError("the first line is not JSON");
   }
-  if (raw === null || typeof raw !== "object") throw new DroppedHeadError("the first line is no object");
+  if (raw === null || typeof raw !== "object") throw new DroppedHeadError("the first line is not an object");
   const { version, sender, recipients, notify, dsn } = raw;
   if (version !== VERSION) throw new DroppedHeadError("the first line has an unknown version");
-  if (sender !== "" && !isAddress(sender)) throw new DroppedHeadError("the sender is no address");
+  if (sender !== "" && !isAddress(sender)) throw new DroppedHeadError("the sender is not an address");
   if (
     !Array.isArray(recipients) || recipients.length === 0 || recipients.length > MAX_DROPPED_RECIPIENTS ||
     !recipients.every(isAddress)
   ) {
-    throw new DroppedHeadError("the recipients are no addresses");
+    throw new DroppedHeadError("the recipients are not addresses");
   }
   if (notify !== undefined && !isNotify(notify)) throw new DroppedHeadError("notify is none of RFC 3461");
   return {

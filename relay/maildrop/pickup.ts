@@ -118,7 +118,7 @@ export class MaildropPickup implements AsyncDisposable {
           if (await this.#take(name, putOff)) messages++;
         } else if (others < MAX_AT_ONCE && !(isFile && await this.#isOurs(name))) {
           others++;
-          await this.#remove(name, { reason: "it is none of ours" });
+          await this.#remove(name, { reason: "it was not made by sendmail" });
         }
       }
       if (messages > 0) await syncDirectory(directory);

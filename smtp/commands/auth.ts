@@ -31,10 +31,10 @@ export function auth(
     return respond(reply(502, "5.5.1", ...policy.submissionAdvice));
   }
   if (session.tls === undefined) {
-    return respond(reply(538, "5.7.11", "Encryption comes first: STARTTLS, or connect to the port with TLS"));
+    return respond(reply(538, "5.7.11", "Encryption required: use STARTTLS, or the port with TLS"));
   }
   if (session.hello?.verb !== "EHLO") return respond(replies.badSequence("Say EHLO first"));
-  if (session.login !== undefined) return respond(replies.badSequence("You are logged in already"));
+  if (session.login !== undefined) return respond(replies.badSequence("Already logged in"));
   if (session.transaction) return respond(replies.badSequence("A transaction is open; RSET ends it"));
   const [, name, initial] = MECHANISM.exec(argument) ?? [];
   if (name === undefined) return respond(replies.syntax(FORM));
@@ -42,7 +42,7 @@ export function auth(
   const exchange = authenticator.start(mechanism, { address: session.remote.address, session: session.id });
   if (exchange === undefined) {
     const known = authenticator.mechanisms.join(" ");
-    return respond(reply(504, "5.5.4", `That mechanism is not known here; these are: ${known}`));
+    return respond(reply(504, "5.5.4", `Unknown mechanism; supported are: ${known}`));
   }
   // "=" is an initial response of no octets (§4).
   const response = initial === undefined ? undefined : initial === "=" ? new Uint8Array(0) : decode(initial);
@@ -71,7 +71,7 @@ function answered(login: Login, line: Line): Outcome | Promise<Outcome> {
     return respond(reply(500, "5.5.6", "The line of this exchange is too long"));
   }
   if (line.kind !== "line") return respond(NOT_BASE64);
-  if (line.text === "*") return respond(reply(501, "5.7.0", "The login is cancelled"));
+  if (line.text === "*") return respond(reply(501, "5.7.0", "Login cancelled"));
   const response = decode(line.text);
   return response === undefined ? respond(NOT_BASE64) : advance(login, response);
 }
@@ -107,6 +107,6 @@ function conclude(
   }
   logger.info("login.refused", { ...fields, reason: why });
   return reason === "malformed"
-    ? reply(501, "5.5.2", `That is not what ${mechanism} defines`)
+    ? reply(501, "5.5.2", `Malformed ${mechanism} response`)
     : reply(535, "5.7.8", "Login or password is wrong");
 }

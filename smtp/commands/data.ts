@@ -23,7 +23,7 @@ const acceptedOctets = counter(
   "Octets of mail data in these messages",
 );
 const refusedMessages = counters("mailapp_messages_refused_total", {
-  help: "Messages that were refused behind their data, by enhanced status code",
+  help: "Messages that were refused after their data, by enhanced status code",
   labels: ["code"],
 });
 const acceptance = histogram(

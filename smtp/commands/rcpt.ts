@@ -37,7 +37,7 @@ export async function rcpt(session: Session, argument: string, context: CommandC
     return respond(reply(501, "5.5.4", `Syntax: ${FORM}`, `In this line: ${error.message}`));
   }
   const { path, rest, loose } = read;
-  if (path === null) return respond(reply(501, "5.1.3", "The null path <> is no recipient"));
+  if (path === null) return respond(reply(501, "5.1.3", "The null path <> is not a recipient"));
   const recipient: Recipient = {
     forwardPath: path,
     ...recipientParameters(parseParameters(rest), {

@@ -69,7 +69,7 @@ testWith([...MACHINE_PROGRAMS, PYTHON], "the guides, followed to their end on a 
       "bob@example.com",
     )
       .replace(/ \/var\/mail\/\S+/, ` '${path}'`).replaceAll(/ +#.*$/gm, "").trim().split("\n");
-    const expected = [/not taken by/, /stored for/, /stored for/, /stored for/, /not taken by/];
+    const expected = [/deferred by/, /stored for/, /stored for/, /stored for/, /deferred by/];
     assert.equal(typed.length, expected.length);
     const trace = async () => {
       for (const [index, line] of typed.entries()) {
@@ -83,11 +83,11 @@ testWith([...MACHINE_PROGRAMS, PYTHON], "the guides, followed to their end on a 
     await machine.sh("mailapp install; systemctl restart mailapp-in mailapp-out");
     await machine.sh(`mailapp queue retry ${id}`);
     const inFile = typed[0] ?? "";
-    await until(async () => /not taken by/.test((await machine.run(inFile)).stdout), {
+    await until(async () => /deferred by/.test((await machine.run(inFile)).stdout), {
       what: `${id} in the log file`,
     });
     await machine.sh("logrotate -f /etc/logrotate.d/mailapp");
-    assert.match(await machine.sh(inFile), /not taken by/);
+    assert.match(await machine.sh(inFile), /deferred by/);
     await machine.sh(`mailapp queue remove ${id}`);
     await Deno.writeTextFile(machine.file(CONFIG), before);
     await machine.sh("mailapp install; systemctl restart mailapp-in mailapp-out");

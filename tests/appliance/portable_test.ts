@@ -162,7 +162,7 @@ testWith(["unshare", "setpriv", "mount", ...AS_ROOT], "the portable form", async
     }" a@example.com </dev/null`;
     const { code, stderr } = await sh(script, env);
     assert.equal(code, 66, stderr);
-    assert.match(stderr, /\/nonexistent: there is no such configuration file/);
+    assert.match(stderr, /\/nonexistent: no such configuration file/);
   });
 
   await t.step("a package.json above it changes nothing", async () => {

@@ -117,7 +117,7 @@ testWith(["script"], "init asks on a terminal, again where an answer will not do
   });
   assert.equal(code, 0, stdout);
   assert.match(stdout, /full name, as reverse DNS has it.*:/);
-  assert.match(stdout, /Domains to take mail for \[example\.com\]:/);
+  assert.match(stdout, /Domains to accept mail for \[example\.com\]:/);
   assert.match(stdout, /Please type a full name, such as mx\.example\.com/);
   assert.match(stdout, /Please type names, such as alice/);
   assert.match(stdout, /Next:/);
@@ -182,18 +182,18 @@ testWith(
     assert.equal((await typed(3)).code, 130);
     const ended = await typed(4);
     assert.equal(ended.code, 66, ended.stdout);
-    assert.match(ended.stdout, /the input has ended; nothing was written/);
+    assert.match(ended.stdout, /end of input; nothing was written/);
     assert.deepEqual(await Array.fromAsync(Deno.readDir(workspace.path)), []);
   },
 );
 
-Deno.test("init takes system for every person's mailboxes, and nothing beside it", async () => {
+Deno.test("init takes system for the mailboxes of all users, and nothing beside it", async () => {
   await using workspace = await Workspace.create();
   const { code, stderr } = await runMailapp(
     flags(workspace, "--domain", "example.com", "--mailbox", "alice", "system"),
   );
   assert.equal(code, 64);
-  assert.match(stderr, /--mailbox system means every person's mailbox, and so stands alone/);
+  assert.match(stderr, /--mailbox system cannot be combined with other mailboxes/);
 });
 
 Deno.test("init by flags has a certificate from an authority, and a policy only with one that verifies", async () => {

@@ -237,7 +237,7 @@ Deno.test("explain tells what the running serve-out goes by, and where the file 
     (await runMailapp(["explain", "alice@a.test", "--config", config, ...more])).stdout;
   const before = await explain();
   assert.match(before, new RegExp(`127\\.0\\.0\\.1 port ${machine.nowhere.split(":")[1]}`));
-  assert.match(before, /serve-out goes by an earlier configuration .*systemctl reload mailapp-out/);
+  assert.match(before, /serve-out still uses an earlier configuration .*systemctl reload mailapp-out/);
   assert.match(before, /serve-in refuses it now: 550 5\.7\.1 .*systemctl reload mailapp-in/s);
   for (const server of [serveIn, serveOut]) {
     server.signal("SIGHUP");

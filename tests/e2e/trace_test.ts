@@ -81,7 +81,7 @@ Deno.test("trace shows a message's way through serve-out, serve-in and the mailb
           "Z  serve-in  stored for alice@example\\.com: .*/alice/new/",
           "Z  serve-in  accepted from ann@example\\.com to alice@example\\.com",
           "Z  serve-out alice@example\\.com: taken by .*: 250 2\\.0\\.0 \\w+ accepted$",
-          "Z  serve-out nothing is left to do; it leaves the queue$",
+          "Z  serve-out done; it leaves the queue$",
           "^now in the inbox, not seen by a mail reader yet:$",
         ].join("[^]*"),
         "m",
@@ -173,7 +173,7 @@ Deno.test("trace says that the log has nothing, what it begins with, and what th
     assert.match(stdout, /^the log has nothing about .*; the log begins at \d{4}-/, what);
     assert.match(stdout, new RegExp(`in the queue now:\n${id} `), what);
   }
-  assert.match((await ask(id)).stdout, /, and what came before is gone/);
+  assert.match((await ask(id)).stdout, /, and earlier entries are gone/);
   const nothing = await ask("nobody@example.com");
   assert.equal(nothing.code, 69);
   assert.equal(await serveOut.stop(), 0);

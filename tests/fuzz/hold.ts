@@ -28,7 +28,7 @@ const REASONS = new RegExp(`^(?:${
     "session too long",
     "shutdown",
     "not SMTP",
-    "sent on behind a refused DATA",
+    "mail data after a refused DATA",
     "chunk too big",
     "TLS handshake (?:failed|timed out)",
     "connection lost \\((?:ECONNRESET|CLOSED)\\)",

@@ -299,7 +299,7 @@ class Walk {
     const say = `${JSON.stringify(kind === "line" ? text.slice(0, 80) : `(${kind})`)} got ${code} ${status} ${
       lines[0]
     }`;
-    if (code === 421 && /^Mail data came behind/.test(lines[0] ?? "")) {
+    if (code === 421 && /^Mail data came after/.test(lines[0] ?? "")) {
       assert.ok(this.#behindRefusedData, say);
       return false;
     }

@@ -150,7 +150,7 @@ testWith(
     assert.equal(await shown(), second);
 
     const early = await setting.command(config, "renew");
-    assert.match(early.stdout, /it is renewed from /);
+    assert.match(early.stdout, /it will be renewed from /);
     assert.equal((await setting.certificate()).fingerprint256, second);
     const before = (await setting.certificate()).publicKey.export({ type: "spki", format: "pem" });
     assert.equal((await setting.command(config, "renew", "--force")).code, 0);
@@ -227,7 +227,7 @@ Deno.test("With [tls.acme] and no certificate yet, check-config lets the servers
   const started = await runMailapp(["check-config", "--start", "serve-in", "--config", config]);
   assert.equal(started.code, 0, started.stderr);
   const checked = await runMailapp(["check-config", "--config", config]);
-  assert.match(checked.stdout, /a self-signed certificate until mailapp certificate obtain has got one/);
+  assert.match(checked.stdout, /a self-signed certificate until mailapp certificate obtain gets one/);
   const shown = await runMailapp(["certificate", "show", "--config", config]);
   assert.match(shown.stdout, /There is no certificate yet/);
 });

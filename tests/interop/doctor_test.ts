@@ -86,7 +86,7 @@ const WRONG: Readonly<Record<string, { readonly finding: string; readonly make: 
       finding: "dkim.other-key s1._domainkey.example.com",
       make: ({ zone, reverse }) => ({ reverse, zone: edit(zone, /(p=MII[^"]{40})./, "$1/") }),
     },
-    "no DKIM key": {
+    "not a DKIM key": {
       finding: "dkim.missing s1._domainkey.example.com",
       make: ({ zone, reverse }) => ({ reverse, zone: edit(zone, /^s1\._domainkey.*\n.*\)$/m, "") }),
     },

@@ -233,7 +233,7 @@ testWith(["named"], "explain tells what serve-in would do with a sender, and it 
   );
   assert.match(
     await explain("a@shop.test", "127.0.0.8", "--helo", "x.test"),
-    /\n {2}asked to come again in a minute /,
+    /\n {2}deferred for a minute /,
   );
   assert.match(
     await explain("<>", "127.0.0.9"),
@@ -265,7 +265,7 @@ testWith(["named"], "explain tells what serve-in would do with a sender, and it 
     config,
     "nobody@example.com",
   ]);
-  assert.match(nobody.stdout, /nobody has this address: 550 5\.1\.1\n {2}refused\n$/);
+  assert.match(nobody.stdout, /no such mailbox: 550 5\.1\.1\n {2}refused\n$/);
 });
 
 testWith(["named"], "doctor says whether DNS answers serve-in's checks, and which list is dead", async () => {

@@ -235,7 +235,7 @@ testWith(
         const enforced = await run("explain", "x@mismatch.test");
         assert.match(enforced, /mx1\.mismatch\.test .*: not in the MTA-STS policy/);
         assert.match(enforced, /MTA-STS policy of mismatch\.test, id 1, until 20\S+ \S+Z, in mode enforce/);
-        assert.match(await run("explain", "x@overruled.test"), /it stands in \[serve-out\.tls_policy\]/);
+        assert.match(await run("explain", "x@overruled.test"), /set in \[serve-out\.tls_policy\]/);
         assert.match(await run("explain", "x@redirect.test"), /cannot be had.*status 301/);
         const json = JSON.parse(await run("explain", "--json", "x@mismatch.test"));
         assert.equal(json.mta_sts.mode, "enforce");
@@ -243,7 +243,7 @@ testWith(
         assert.equal(json.targets[0].mta_sts_allowed, false);
         const [entry] = JSON.parse(await run("queue", "list", "--json", "--domain", "badmx.test"));
         const shown = await run("queue", "show", entry.id);
-        assert.match(shown, /mx1\.badmx\.test \[127\.0\.1\.2\] \(asked for by MTA-STS\): certificate not/);
+        assert.match(shown, /mx1\.badmx\.test \[127\.0\.1\.2\] \(required by MTA-STS\): certificate not/);
       });
       await t.step("sessions and fetches are counted, and status shows what became of the mail", async () => {
         const [curl = "", ...rest] = [...through, "curl"];
