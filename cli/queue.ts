@@ -344,7 +344,7 @@ async function act(
       io.out(`${count(totals.unsaved, "message")} not on disk yet; serve-out stores it when it can\n`);
     }
     if (totals.inFlight > 0) {
-      io.out(`not changed: ${count(totals.inFlight, "recipient")} (being sent just now; say it again)\n`);
+      io.out(`not changed: ${count(totals.inFlight, "recipient")} (being sent now; repeat the command)\n`);
     }
     for (const [note, number] of leftAlone) io.out(`not changed: ${count(number, "recipient")} (${note})\n`);
   }
@@ -390,7 +390,7 @@ function reportMissing(missing: ReadonlySet<string>, io: Io): ExitCode {
 function outcome(action: OperatorAction, { id, changed, inFlight, note }: ActionResult): string {
   const lines = changed.map((address) => `${id}: ${printable(address)} ${ACTIONS[action].done}\n`);
   for (const address of inFlight) {
-    lines.push(`${id}: ${printable(address)} is being sent just now; left alone\n`);
+    lines.push(`${id}: ${printable(address)} is being sent now; not changed\n`);
   }
   if (note !== undefined) lines.push(`${id}: ${note}\n`);
   return lines.join("");

@@ -254,15 +254,15 @@ Deno.test("mailapp queue retry says how many recipients are held, and what sends
     ]);
     assert.match(
       (await mailapp("queue", "retry", "--all")).out,
-      /^tried again: 1 recipient of 1 message\nleft alone: 3 recipients \(held; queue release sends it\)\n/,
+      /^retried: 1 recipient of 1 message\nnot changed: 3 recipients \(held; queue release sends it\)\n/,
     );
     assert.equal(
       (await mailapp("queue", "retry", "--domain", "b.test")).out,
-      "tried again: 0 recipients of 0 messages\nleft alone: 1 recipient (held; queue release sends it)\n",
+      "retried: 0 recipients of 0 messages\nnot changed: 1 recipient (held; queue release sends it)\n",
     );
     assert.equal(
       (await mailapp("queue", "release", "--all")).out.split("\n").slice(0, 2).join("\n"),
-      "released: 3 recipients of 2 messages\nleft alone: 1 recipient (not held)",
+      "released: 3 recipients of 2 messages\nnot changed: 1 recipient (not held)",
     );
   });
 });
@@ -335,22 +335,22 @@ Deno.test("mailapp queue goes through the control socket while serve-out runs", 
     using opened = await entries.open(id);
     assert.equal(
       (await mailapp("queue", "retry", id)).out,
-      `${id}: u@a.test tried again\ntried again: 1 recipient of 1 message\n`,
+      `${id}: u@a.test retried\nretried: 1 recipient of 1 message\n`,
     );
     assert.deepEqual(changed, [id]);
     opened?.inFlight.add(0);
     assert.match((await mailapp("queue", "list")).out, /u@a\.test: being sent/);
     const busy = await mailapp("queue", "remove", id);
     assert.equal(busy.code, 75);
-    assert.match(busy.out, /u@a\.test is being sent just now; left alone/);
-    assert.match(busy.out, /^left alone: 1 recipient \(being sent just now; say it again\)$/m);
+    assert.match(busy.out, /u@a\.test is being sent now; not changed/);
+    assert.match(busy.out, /^not changed: 1 recipient \(being sent now; repeat the command\)$/m);
     // Also where others were removed, and nobody named the message.
     using other = await entries.open(both);
     other?.inFlight.add(1);
     const all = await mailapp("queue", "remove", "--domain", "a.test");
     assert.equal(all.code, 75);
-    assert.match(all.out, /v@a\.test is being sent just now; left alone/);
-    assert.match(all.out, /^removed: 1 recipient of 1 message\nleft alone: 2 recipients /m);
+    assert.match(all.out, /v@a\.test is being sent now; not changed/);
+    assert.match(all.out, /^removed: 1 recipient of 1 message\nnot changed: 2 recipients /m);
   });
 });
 
