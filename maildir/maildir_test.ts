@@ -312,7 +312,7 @@ Deno.test("Maildir.check() changes nothing, and refuses what is no directory", a
     assert.deepEqual(names(join(root, "..")), []);
     await Deno.mkdir(path, { recursive: true });
     await Deno.writeTextFile(join(path, "tmp"), "");
-    await assert.rejects(maildir.check(), /no directory/);
+    await assert.rejects(maildir.check(), /not a directory/);
   });
 });
 

@@ -163,7 +163,7 @@ export class Machine {
         failures.push(`${where}: ${errorText(error)}`);
       }
     }
-    return { name, up: false, about: failures.join("; ") || "which port it has is not known" };
+    return { name, up: false, about: failures.join("; ") || "its port is not known" };
   }
 
   /** @returns when the certificate expires, if that is wanted and there is one */

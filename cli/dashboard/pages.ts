@@ -109,7 +109,7 @@ export function problemsOf({ log, machine, queue, logProblems, now }: Seen): str
   return [
     ...servers.filter(({ up }) => !up).map(({ name, about }) => `${name} does not answer: ${about}`),
     ...(queue.problem === undefined ? [] : [`The queue could not be read: ${queue.problem}`]),
-    ...(free !== undefined && free < 2 * minFree ? [`The disk of the data has ${showSize(free)} left`] : []),
+    ...(free !== undefined && free < 2 * minFree ? [`The disk of the data has ${showSize(free)} free`] : []),
     ...servers.flatMap(({ name, certificateExpiry: at }) =>
       at !== undefined && at - now < CERTIFICATE_SOON
         ? [`The certificate of ${name} ${at < now ? "has expired" : `expires in ${showDuration(at - now)}`}`]

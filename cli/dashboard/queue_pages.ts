@@ -25,7 +25,7 @@ import { TopCounts } from "./top_counts.ts";
 
 /** What each action does, and whether it cannot be undone. */
 export const ACTIONS: Readonly<Record<OperatorAction, { does: string; done: string; final?: true }>> = {
-  retry: { does: "Try again now", done: "tried again" },
+  retry: { does: "Try again now", done: "retried" },
   hold: { does: "Hold until release", done: "held" },
   release: { does: "Release what is held", done: "released" },
   bounce: { does: "Give up, and tell the sender", done: "returned to the sender", final: true },

@@ -104,7 +104,7 @@ Deno.test("check-config refuses a log file and a data directory that the servers
         /\[log\] file: there is no directory .*none/,
       ],
       [{ log: { file: workspace.path } }, /\[log\] file: .*is a directory/],
-      [{ "": { data_dir: workspace.file("file", "x") } }, /data_dir: .*file is no directory/],
+      [{ "": { data_dir: workspace.file("file", "x") } }, /data_dir: .*file is not a directory/],
     ] as const
   ) {
     const config = await workspace.configure(tables);

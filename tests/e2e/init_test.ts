@@ -55,7 +55,7 @@ Deno.test("init overwrites nothing, and takes keys up that it made before it was
   const text = await Deno.readTextFile(file);
   const again = await runMailapp(args);
   assert.equal(again.code, 64);
-  assert.match(again.stderr, /config\.toml is there already, and is left as it is/);
+  assert.match(again.stderr, /config\.toml already exists, and was not changed/);
   assert.equal(await Deno.readTextFile(file), text);
   await Deno.remove(file);
   const [key = ""] = [...text.matchAll(/selector = .*key = "(.*)"/g)].map(([, path]) => path);
