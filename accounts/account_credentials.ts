@@ -62,7 +62,7 @@ export class AccountCredentials implements Credentials {
         return right;
       }
       if (usable.length > 0) return { kind: "wrong", why: "wrong password" };
-      return { kind: "wrong", why: account === undefined ? "unknown login" : "the account is disabled" };
+      return { kind: "wrong", why: account === undefined ? unknown(login) : "the account is disabled" };
     } catch (error) {
       return { kind: "unavailable", why: errorText(error) };
     }
@@ -104,4 +104,11 @@ export class AccountCredentials implements Credentials {
     }
     this.#remembered.set(memory, { argon2id, until: clock.monotonic() + remember });
   }
+}
+
+/** For the log; many mail programs ask for a "user name", and people enter a bare one. */
+function unknown(login: string): string {
+  return login.includes("@")
+    ? "unknown login"
+    : "unknown login: it has no domain, and a login is a whole address";
 }

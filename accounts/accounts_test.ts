@@ -157,6 +157,17 @@ Deno.test("AccountCredentials remembers a right password for a while, until acco
   assert.deepEqual(await check(), ["wrong", 1]);
 });
 
+Deno.test("AccountCredentials hints in the log at a login without a domain", async () => {
+  const find = () => Promise.resolve(undefined);
+  const credentials = new AccountCredentials({ find, hasher: argon2Hasher, clock: new FakeClock() });
+  const why = async (login: string) => {
+    const verdict = await credentials.check(login, "pencil");
+    return verdict.kind === "wrong" ? verdict.why : verdict.kind;
+  };
+  assert.equal(await why("eve@example.com"), "unknown login");
+  assert.match(await why("eve"), /^unknown login: it has no domain/);
+});
+
 Deno.test("AccountCredentials says that it cannot tell while the accounts cannot be read", async () => {
   const find = () => Promise.reject(new Error("permission denied"));
   const credentials = new AccountCredentials({ find, hasher: argon2Hasher, clock: new FakeClock() });

@@ -78,8 +78,11 @@ export function registerDoctor(program: Command, { io, action }: Registrar): voi
     )
     .option("--probe <domain>", "domain to test DNS and outgoing port 25 against", "gmail.com")
     .addOption(configOption())
-    .addHelpText("after", `\nExit code: 0 where nothing fails, else ${EXIT.unavailable}.\n`)
-    .addHelpText("after", examples("mailapp doctor", "mailapp doctor --json"))
+    .addHelpText(
+      "after",
+      `\nExit code: 0 if nothing fails, else ${EXIT.unavailable}.\n` +
+        examples("mailapp doctor", "mailapp doctor --json"),
+    )
     .action(action((flags: Flags) => doctor(flags, io)));
 }
 

@@ -52,7 +52,7 @@ async function check(
 Deno.test("mailapp healthcheck sees that a server takes mail, and sends none", async () => {
   const { code, said, commands } = await check({});
   assert.equal(code, 0);
-  assert.match(said, /: answers, and takes mail\n$/);
+  assert.match(said, /: answers, and accepts mail\n$/);
   assert.deepEqual(commands, [
     "EHLO out.example.test",
     "MAIL FROM:<>",

@@ -313,7 +313,7 @@ Deno.test("mailapp with --json says errors in JSON, too, with the exit code, whe
   const broken = workspace.file("broken.toml");
   await Deno.writeTextFile(broken, "[serve-out]\nport = 99999\n");
   const cases: [args: string[], code: number, message: RegExp][] = [
-    [["queue", "retry", "--config", config], 64, /^queue retry: say which/],
+    [["queue", "retry", "--config", config], 64, /^queue retry: select messages by/],
     [["queue", "list", "--nonsense", "--config", config], 64, /unknown option '--nonsense'/],
     [["explain", "u@@a.test", "--config", config], 65, /^u@@a\.test: /],
     [["check-message", workspace.file("none"), "--config", config], 66, /none: /],

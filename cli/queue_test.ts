@@ -144,7 +144,7 @@ Deno.test("mailapp queue list says what is held since nobody can be told, and ta
       entry([held], { reversePath: "" }),
     ]);
     const listed = (await mailapp("queue", "list", "--sender", "<>")).out;
-    assert.equal(listed.match(/u@a\.test: held \(failed, and has no sender to tell\), 1 try/g)?.length, 2);
+    assert.equal(listed.match(/u@a\.test: held \(failed; there is no sender to notify\), 1 try/g)?.length, 2);
     assert.equal((await mailapp("queue", "release", one)).code, 0);
     assert.match((await mailapp("queue", "list", one)).out, /u@a\.test: due, 1 try/);
     assert.equal((await mailapp("queue", "bounce", two)).code, 0);

@@ -40,7 +40,11 @@ export class ConfigFileError extends Error {
   readonly reason: "missing" | "forbidden" | "unreadable";
 
   constructor(file: string, reason: "missing" | "forbidden" | "unreadable", options?: ErrorOptions) {
-    const cause = options?.cause instanceof Error ? options.cause.message : "cannot be read";
+    const cause = options?.cause instanceof Deno.errors.IsADirectory
+      ? "is a directory; name the configuration file in it"
+      : options?.cause instanceof Error
+      ? options.cause.message
+      : "cannot be read";
     super(
       {
         missing: `${file}: no such configuration file`,

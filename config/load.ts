@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { resolve } from "@std/path";
 import { parse, TomlError } from "smol-toml";
 import type * as z from "zod";
 import { withAcmeFiles } from "./acme.ts";
@@ -38,7 +39,7 @@ export interface LoadOptions {
 export async function loadConfig(path: string | undefined, options: LoadOptions = {}): Promise<Config> {
   const { env = Deno.env, defaultFile = DEFAULT_CONFIG_FILE } = options;
   const named = path ?? (env.get("MAILAPP_CONFIG") || undefined);
-  const file = named ?? defaultFile;
+  const file = resolve(named ?? defaultFile);
   let text: string;
   try {
     text = withoutByteOrderMark(await Deno.readTextFile(file));
@@ -163,11 +164,21 @@ function parseToml(text: string, file: string | undefined): Record<string, unkno
   } catch (error) {
     if (!(error instanceof TomlError)) throw error;
     // The rest of the message quotes the file, which may hold a secret.
-    const reason = error.message.split("\n", 1)[0]?.replace(/^Invalid TOML document: /, "");
+    const reason = reasonOf(error, text);
     throw new ConfigError(file, [{ key: "", problem: `not valid TOML: ${reason}`, line: error.line }], {
       cause: error,
     });
   }
+}
+
+/** The parser's reason; a quote that is missing shows as the line end that it does not expect. */
+function reasonOf({ message, line, column }: TomlError, text: string): string {
+  const reason = message.split("\n", 1)[0]?.replace(/^Invalid TOML document: /, "") ?? "";
+  const found = text.split("\n")[line - 1] ?? "";
+  const atLineEnd = column > found.trimEnd().length;
+  return reason === "unfinished string" || (reason.startsWith("control characters") && atLineEnd)
+    ? "a string has no closing quote"
+    : reason;
 }
 
 function describe(issue: z.core.$ZodIssue, options: { name: string; input: unknown }): Finding[] {

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { relative } from "@std/path";
 import { ConfigError, ConfigFileError } from "./errors.ts";
 import { loadConfig, parseConfig } from "./load.ts";
 
@@ -599,6 +600,13 @@ Deno.test("parseConfig() says where the file is no TOML", () => {
   ]);
 });
 
+Deno.test("parseConfig() names a missing quote as such", () => {
+  for (const text of ['data_dir = "/x\n\n[log]\n', "data_dir = '/x  \r\n", 'data_dir = "/x']) {
+    assert.deepEqual(issuesOf(text), ["c.toml:1: not valid TOML: a string has no closing quote"], text);
+  }
+  assert.match(issuesOf('data_dir = "/x\u0001y"\n').join(), /control characters/);
+});
+
 Deno.test("parseConfig() takes the system's name only when it is fully qualified", () => {
   assert.equal(parse("").hostname, "mx.system.test");
   const short = { systemHostname: () => "box" };
@@ -647,8 +655,12 @@ Deno.test("loadConfig() takes the named file, then $MAILAPP_CONFIG, then the def
     }
     await assert.rejects(
       () => loadConfig(directory, options),
-      (error) => error instanceof ConfigFileError && error.reason === "unreadable",
+      (error) =>
+        error instanceof ConfigFileError && error.reason === "unreadable" &&
+        error.message === `${directory}: is a directory; name the configuration file in it`,
     );
+    const fromHere = relative(Deno.cwd(), file("named"));
+    assert.equal((await loadConfig(fromHere, options)).file, file("named"));
   } finally {
     await Deno.remove(directory, { recursive: true });
   }
@@ -695,7 +707,7 @@ Deno.test("parseConfig() names what is wrong in [serve-in.checks] and with the f
       ['dns_lists = [{ zone = "zen.example" }]', 'must be one of "refuse", "junk", "allow"'],
       [
         'dns_lists = [{ zone = "a.example", action = "junk" }, { zone = "a.example", action = "junk" }]',
-        "is there twice",
+        "is listed twice",
       ],
       ['filter = "spamd:127.0.0.1:783"', 'must be "rspamd:http'],
       ['filter = "rspamd:https://127.0.0.1:11333"', 'must be "rspamd:http'],

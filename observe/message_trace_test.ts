@@ -134,6 +134,7 @@ for (
   const [how, what] of [
     ["its queue id", SENT],
     ["its Message-ID", "<m1@example.com>"],
+    ["its Message-ID without brackets", "m1@example.com"],
     ["the id that serve-in gave it", ARRIVED],
     ["its file", "/var/mail/example.net/bob/cur/1795478460.M1P2Q3Rdeadbeef.mx,S=1,W=2:2,S"],
     ["a line of the notice", `It was accepted here on Tue, 24 Nov 2026 with the queue id ${SENT}.`],
@@ -230,6 +231,10 @@ Deno.test("followed() goes on to what new lines lead to", async () => {
 Deno.test("readQuery() tells what was typed", () => {
   assert.deepEqual(readQuery(" Message-ID: <a@b.example> "), { kind: "message-id", text: "<a@b.example>" });
   assert.deepEqual(readQuery("a@b.example"), { kind: "address", text: "a@b.example" });
+  assert.deepEqual(readQuery(`${SENT}@out.example`), {
+    kind: "message-id",
+    text: `<${SENT}@out.example>`,
+  });
   assert.deepEqual(readQuery("x7ab3"), { kind: "id", text: "x7ab3" });
   assert.deepEqual(readQuery("1795478460.M1P2Q3R0.mx,S=1:2,S"), {
     kind: "file",

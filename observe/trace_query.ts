@@ -9,7 +9,7 @@ import type { LoggedEvent } from "./log_lines.ts";
 export type TraceQuery =
   /** A queue id, the id of a message at serve-in, or a session id. */
   | { readonly kind: "id"; readonly text: string }
-  /** Sender, recipient, mailbox or login, in any letter case. */
+  /** Sender, recipient, mailbox or login, in any letter case; or a Message-ID without its angle brackets. */
   | { readonly kind: "address"; readonly text: string }
   /** With angle brackets. */
   | { readonly kind: "message-id"; readonly text: string }
@@ -33,7 +33,12 @@ export function readQuery(what: string): TraceQuery | undefined {
   const unique = MAILDIR_NAME.exec(name)?.[1];
   if (unique !== undefined && !/\s/.test(text)) return { kind: "file", text: unique, path: text };
   if (/^[A-Za-z0-9]{4,40}$/.test(text)) return { kind: "id", text };
-  if (/^[^\s<>@]+@[^\s<>]+$/.test(text)) return { kind: "address", text };
+  if (/^[^\s<>@]+@[^\s<>]+$/.test(text)) {
+    // Message-IDs of serve-out begin with a queue id, which no address is likely to.
+    const localPart = text.slice(0, text.indexOf("@"));
+    const isOurs = /^[0-9a-z]{18,24}$/.test(localPart) && timeOfId(localPart) !== undefined;
+    return isOurs ? { kind: "message-id", text: `<${text}>` } : { kind: "address", text };
+  }
   // A line of a notice, of a log, or of a Received field.
   const id =
     [...text.matchAll(new RegExp(QUEUE_ID, "g"))].map(([id]) => id).find((id) =>
@@ -92,6 +97,7 @@ export function isMeant(query: TraceQuery, { fields }: Pick<LoggedEvent, "fields
     case "id":
       return idsIn(fields).includes(text);
     case "address": {
+      if (fields["message_id"] === `<${text}>`) return true;
       const wanted = text.toLowerCase();
       return ["from", "to", "recipient", "recipients", "mailbox", "login"].flatMap((name) =>
         textsOf(fields[name])

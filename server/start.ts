@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { resolve } from "@std/path";
 import { errorText } from "../base/error_text.ts";
 import type { Config } from "../config/config.ts";
 import { DEFAULT_CONFIG_FILE, loadConfig } from "../config/load.ts";
@@ -34,7 +35,9 @@ export async function startServer(
 ): Promise<ExitCode> {
   const signals = watchSignals(io);
   const server = await SERVERS[name].load();
-  const configFile = file ?? (io.env.get("MAILAPP_CONFIG") || undefined);
+  const named = file ?? (io.env.get("MAILAPP_CONFIG") || undefined);
+  // Absolute, since the server's thread may not ask for the working directory.
+  const configFile = named === undefined ? undefined : resolve(named);
   const load = () => prepare(server, configFile, io);
   const first = await load();
   const found = await firstAddresses(first, { server, load, signals, io });

@@ -61,7 +61,7 @@ Deno.test("postmaster is told of a login at its limit by a message that serve-ou
   assert.match(text, /^From: mailapp serve-submit <postmaster@example\.com>\r$/m);
   assert.match(
     text.replaceAll(/\s+/g, " "),
-    /alice@example\.com has sent as much as it may .*messages_an_hour = 100/,
+    /alice@example\.com has reached its sending limit .*messages_an_hour = 100/,
   );
 });
 

@@ -247,7 +247,7 @@ Deno.test("the twelve questions of docs/guide/operating.md are answered by its c
       new RegExp(`^now in the folder Junk, seen by a mail reader:\n  ${stored}$`, "m"),
     ],
     "Somebody shows a bounce: what happened to the message?": [
-      /u0@late\.example: not taken by mx\.late\.example \[192\.0\.2\.1\]: 451 4\.3\.0 queue full$/m,
+      /u0@late\.example: deferred by mx\.late\.example \[192\.0\.2\.1\]: 451 4\.3\.0 queue full$/m,
       new RegExp(`^in the queue now:\n${first} `, "m"),
     ],
   };

@@ -49,14 +49,14 @@ Deno.test("mailapp account add makes a password, shows it once, and stores a has
   assert.equal(await modeOf(place.file("state", "accounts", "accounts.json")), 0);
 });
 
-Deno.test("mailapp account takes only mailboxes of this machine for logins, and says what others are", async () => {
+Deno.test("mailapp account takes only mailboxes of this server for logins, and says what others are", async () => {
   await using place = await Workspace.create();
   const config = await place.configure(SUBMIT);
   const wrong: readonly (readonly [string, number, RegExp])[] = [
-    ["nobody@example.com", 65, /is no mailbox of this machine \(\[mailboxes\] users\)/],
+    ["nobody@example.com", 65, /is not a mailbox of this server \(\[mailboxes\] users\)/],
     ["alice@other.example", 65, /\[serve-in\] domains/],
-    ["postmaster@example.com", 65, /leads to alice@example\.com: make the account for that/],
-    ["alice+x@example.com", 65, /leads to alice@example\.com/],
+    ["postmaster@example.com", 65, /is an alias for alice@example\.com: add the account for that/],
+    ["alice+x@example.com", 65, /is an alias for alice@example\.com/],
     ["a b@example.com", 65, /is not a valid login/],
     ["\u001b[2J", 65, /\\u001b\[2J is not a valid login/],
   ];
@@ -68,7 +68,10 @@ Deno.test("mailapp account takes only mailboxes of this machine for logins, and 
   await ok(config, "add", "alice");
   const twice = await mailapp(config, "add", "alice@example.com");
   assert.equal(twice.code, 64);
-  assert.match(twice.stderr, /has an account already: mailapp account password alice@example\.com/);
+  assert.match(
+    twice.stderr,
+    /already has an account; change its password with mailapp account password alice@example\.com/,
+  );
   const none = await mailapp(config, "disable", "bob");
   assert.equal(none.code, 69);
   assert.match(none.stderr, /bob@example\.com has no account/);
@@ -220,7 +223,7 @@ Deno.test("mailapp account leaves accounts to Dovecot where that checks password
   const config = await place.configure({ "serve-submit": { auth: "dovecot:/run/dovecot/auth-client" } });
   const added = await mailapp(config, "add", "alice");
   assert.equal(added.code, 78);
-  assert.match(added.stderr, /serve-submit\.auth = "dovecot:.*: leaves accounts to Dovecot/);
+  assert.match(added.stderr, /serve-submit\.auth = "dovecot:.*: delegates accounts to Dovecot/);
   assert.match(await ok(config, "show", "alice"), /^User name +alice@example\.com$/m);
 });
 
@@ -232,7 +235,11 @@ Deno.test("mailapp account says what is wrong with a damaged file, and leaves it
   await Deno.writeTextFile(path, "{");
   const { code, stderr } = await mailapp(config, "add", "bob");
   assert.equal(code, 65);
-  assert.match(stderr, /accounts\.json: not valid JSON/);
+  assert.match(stderr, /accounts\.json: not valid JSON.*Restore it from a backup/s);
+  assert.match(
+    (await mailapp(config, "list")).stderr,
+    /accounts\.json: not valid JSON.*Restore it from a backup/s,
+  );
   assert.equal(await Deno.readTextFile(path), "{");
 });
 

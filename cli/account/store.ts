@@ -84,7 +84,12 @@ async function saying<T>(path: string, work: () => Promise<T>): Promise<T> {
     if (error instanceof CommandError || error instanceof ConfigError) throw error;
     const message = (text: string, code: CommandError["exitCode"]) =>
       new CommandError(text, code, { cause: error });
-    if (error instanceof AccountsError) throw message(`${path}: ${error.message}`, EXIT.data);
+    if (error instanceof AccountsError) {
+      throw message(
+        `${path}: ${error.message}. Restore it from a backup, or remove it and add the accounts again`,
+        EXIT.data,
+      );
+    }
     if (error instanceof AccountsLockedError) throw message(error.message, EXIT.tryAgain);
     if (error instanceof OpenPathError) throw message(`${path}: ${error.message}`, EXIT.noPermission);
     if (isDenied(error)) {

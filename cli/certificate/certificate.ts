@@ -13,8 +13,10 @@ import { ConfigError } from "../../config/errors.ts";
 import { loadConfig } from "../../config/load.ts";
 import { CommandError, EXIT, type ExitCode } from "../../server/exit_codes.ts";
 import type { Io } from "../../server/io.ts";
+import { readCertificate } from "../../server/certificate_parts.ts";
 import { OpenPathError } from "../../storage/path_owner.ts";
 import { isFull, StorageError } from "../../storage/storage_error.ts";
+import { CertificateError } from "../../tls/certificates.ts";
 import { moment, printJson } from "../command_line/json.ts";
 import { configOption, examples, type Registrar } from "../command_line/subcommand.ts";
 import { printable, showTime } from "../command_line/terminal.ts";
@@ -47,7 +49,11 @@ export function registerCertificate(program: Command, { io, action }: Registrar)
   enter("show", "show the certificate, and when it will be renewed")
     .option("--json", "print JSON")
     .addHelpText("after", examples("mailapp certificate show"))
-    .action(action((flags: Flags) => run({ flags, io, issues: false }, (work) => show(work, { flags, io }))));
+    .action(action(async (flags: Flags) => {
+      const config = await loadConfig(flags.config, { env: io.env });
+      if (config.tls.acme === undefined) return await showConfigured(config, { flags, io });
+      return await run({ flags, io, issues: false }, (work) => show(work, { flags, io }));
+    }));
   enter(
     "rollover",
     "change the key: first shows the TLSA record to publish (DANE), then, once DNS has it, gets a certificate",
@@ -137,6 +143,38 @@ async function renew(
     }
   }
   return await obtain(work, io);
+}
+
+/** Shows the certificate of `[tls] cert` or `self_signed`, which something else renews. */
+async function showConfigured(
+  config: Config,
+  { flags, io }: { readonly flags: Flags; readonly io: Io },
+): Promise<ExitCode> {
+  try {
+    const pair = await readCertificate(config);
+    if (flags.json) {
+      printJson({
+        names: pair?.names ?? [],
+        ...(pair && { issuer: pair.leaf.issuer, endsAt: moment(pair.leaf.validToDate.getTime()) }),
+        missingNames: [],
+        rolloverBegun: false,
+      }, io);
+    } else if (pair === undefined) {
+      io.out("There is no certificate: set [tls] cert and key, self_signed = true, or [tls.acme].\n");
+    } else {
+      io.out(`names    ${pair.names.join(", ")}\n`);
+      io.out(`issuer   ${printable(pair.leaf.issuer.replaceAll("\n", ", "))}\n`);
+      io.out(`until    ${showTime(pair.leaf.validToDate.getTime())}\n`);
+      io.out(
+        `renewal  ${config.tls.selfSigned ? "by serve-in" : "not by mailapp: there is no [tls.acme]"}\n`,
+      );
+      for (const warning of pair.warnings) io.err(`warning: ${warning}\n`);
+    }
+    return pair === undefined ? EXIT.data : EXIT.ok;
+  } catch (error) {
+    if (!(error instanceof CertificateError)) throw error;
+    throw new CommandError(error.message, EXIT.data, { cause: error });
+  }
 }
 
 async function show(

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { Command, CommanderError } from "commander";
+import { Command, CommanderError, Help } from "commander";
 import { EXIT, type ExitCode } from "../../server/exit_codes.ts";
 import type { ServerIo } from "../../server/io.ts";
 import type { ServerName } from "../../server/server_start.ts";
@@ -62,6 +62,12 @@ export async function describeProgram(): Promise<Command> {
 function newProgram(): Command {
   return new Command("mailapp")
     .description("A mail server: serve-in receives mail from the Internet, serve-out sends it.")
+    .configureHelp({
+      // Wraps descriptions beside long terms, too.
+      minWidthToWrap: 20,
+      // An option that may be repeated has an empty list as its default.
+      optionDescription: (option) => new Help().optionDescription(option).replace(/ ?\(default: \[\]\)$/, ""),
+    })
     .addHelpText("after", "\nNew here? mailapp init, then mailapp install. Each command has --help.")
     .exitOverride();
 }

@@ -129,7 +129,7 @@ Deno.test("a key that cannot be used is a configuration error, for serve-out and
   );
   const wrong = new RegExp(
     String.raw`dkim\."a\.example"\[0\]\.key = "/nowhere": cannot be read: .*\n` +
-      String.raw`.*dkim\."a\.example"\[1\]\.key = ".*bad\.pem": is no private key in PEM`,
+      String.raw`.*dkim\."a\.example"\[1\]\.key = ".*bad\.pem": is not a private key in PEM`,
   );
   const served = await runMailapp(["serve-out", "--config", place.config]);
   assert.equal(served.code, 78);

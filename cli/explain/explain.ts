@@ -305,7 +305,9 @@ function describe(
   }
   if (tls !== undefined) lines.push(`  TLS policy ${tls}: ${POLICIES[tls]}`);
   lines.push(...describePolicySource(first, stsFailure));
-  lines.push(...describeQueue(domain, { server, sendable: outcome.kind === "targets" }));
+  const refused = local?.accepted === false ||
+    (serveIn !== undefined && "reply" in serveIn && /^5/.test(serveIn.reply));
+  lines.push(...describeQueue(domain, { server, sendable: outcome.kind === "targets" && !refused }));
   return lines.map((line) => `${line}\n`).join("");
 }
 

@@ -190,7 +190,8 @@ export function describeIncoming(explanation: IncomingExplanation): string {
   const { dmarc, outcome, why, folders, greylistUnknown } = explanation;
   const because = (reason: string | undefined) => reason === undefined ? "" : `: ${reason}`;
   const lines = [
-    `to ${address}, from ${from === "" ? "<>" : from}, by ${helo} [${ip}]`,
+    // Without reverse DNS the EHLO name is the address literal.
+    `to ${address}, from ${from === "" ? "<>" : from}, by ${/^\[/.test(helo) ? "" : `${helo} `}[${ip}]`,
     ...(spf === undefined ? [] : [`  SPF ${spf.result} for ${spf.domain}${because(spf.reason)}`]),
     ...(heloSpf === undefined
       ? []

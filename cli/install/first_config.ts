@@ -20,6 +20,10 @@ export interface FirstAnswers {
   readonly acme?: { readonly email: string };
   /** Whether senders are promised TLS with a certificate that verifies. */
   readonly mtaSts?: true;
+  /** Where serve-in listens: one word of `listen`, or addresses; absent: the default. */
+  readonly listen?: readonly string[];
+  /** The port of serve-in; absent: the default. */
+  readonly port?: number;
   /** Whether people send mail from phones and computers. */
   readonly submission: boolean;
   /** The template of the Maildirs. */
@@ -38,6 +42,9 @@ const ROLES = ["postmaster", "root", "abuse"] as const;
 export function firstConfig(answers: FirstAnswers): string {
   const { hostname, dataDir, domains, users, postmaster, certificate, acme, mtaSts } = answers;
   const { submission, mailPath, dkim } = answers;
+  const { listen, port } = answers;
+  const [first = ""] = listen ?? [];
+  const isWord = listen?.length === 1 && !/[.:]/.test(first);
   const optional = (line: string, isDefault: boolean) => isDefault ? [] : [line];
   const roles = ROLES.filter((role) => users === "system" || !users.includes(role));
   return [
@@ -63,7 +70,12 @@ export function firstConfig(answers: FirstAnswers): string {
     "",
     "[serve-in]",
     `domains = ${list(domains)} # mail for these is accepted, for others refused`,
-    '# listen = "auto" # the addresses of the interface with the default route; or ["192.0.2.1", "2001:db8::1"]',
+    ...(listen === undefined
+      ? [
+        '# listen = "auto" # the addresses of the interface with the default route; or ["192.0.2.1", "2001:db8::1"]',
+      ]
+      : [`listen = ${isWord ? text(first) : list(listen)}`]),
+    ...(port === undefined ? [] : [`port = ${port}`]),
     ...(submission ? ["tls_port = false # mail programs need port 465, and mail servers never use it"] : []),
     "",
     ...(submission

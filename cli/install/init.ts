@@ -41,6 +41,8 @@ interface Flags {
   readonly acmeEmail?: string;
   readonly mtaSts?: boolean;
   readonly submission?: boolean;
+  readonly listen?: readonly string[];
+  readonly port?: number;
   readonly dataDir?: string;
   readonly mailPath?: string;
   readonly yes?: true;
@@ -61,7 +63,7 @@ export function registerInit(program: Command, { io, action }: Registrar): void 
     .option("--domain <name...>", "accept mail for these domains", each(checked(parseDomain, WANTED.domain)))
     .option(
       "--mailbox <name...>",
-      'the mailboxes; "system": every person\'s',
+      'the mailboxes; "system" for those of all users of this machine',
       each(checked(parseMailbox, WANTED.mailbox)),
     )
     .option(
@@ -82,7 +84,9 @@ export function registerInit(program: Command, { io, action }: Registrar): void 
     .option("--mta-sts", "promise verified TLS to senders (MTA-STS): port 443 must be open")
     .option("--no-mta-sts", "do not")
     .option("--submission", "configure serve-submit, for mail from phones and computers")
-    .option("--no-submission", "they will not")
+    .option("--no-submission", "leave serve-submit off")
+    .option("--listen <address...>", 'where serve-in listens: "auto", "any", an interface, or addresses')
+    .option("--port <number>", "the port of serve-in (default: 25)", parsePort)
     .option("--data-dir <directory>", `queue, state, keys (default: ${DEFAULT_PATHS.dataDir})`)
     .option("--mail-path <template>", `the Maildirs (default: ${DEFAULT_PATHS.mailPath})`)
     .option("--yes", "do not ask: use the defaults for what no flag sets")
@@ -115,6 +119,12 @@ function checked(parse: (text: string) => string | undefined, wanted: string): (
     if (parsed === undefined) throw new InvalidArgumentError(`It must be ${wanted}.`);
     return parsed;
   };
+}
+
+function parsePort(text: string): number {
+  const port = /^\d{1,5}$/.test(text) ? Number(text) : 0;
+  if (port < 1 || port > 65_535) throw new InvalidArgumentError("It must be a port, 1 to 65535.");
+  return port;
 }
 
 /** A user's name or address that a Maildir can have, or `system`. */
@@ -235,6 +245,8 @@ async function gather(
   };
   return {
     hostname,
+    ...(flags.listen && { listen: flags.listen }),
+    ...(flags.port !== undefined && { port: flags.port }),
     domains,
     users,
     postmaster,

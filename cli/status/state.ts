@@ -16,6 +16,7 @@ import { showEndpoint } from "../../net/listen.ts";
 import type { QueueView } from "../../relay/operator.ts";
 import { CommandError } from "../../server/exit_codes.ts";
 import type { Io } from "../../server/io.ts";
+import { findDnsServers } from "../../server/dns_parts.ts";
 import { incomingDirectory } from "../../server/parts.ts";
 import { policyHosts } from "../../server/policy_parts.ts";
 import { openQueue } from "../../server/queue_access.ts";
@@ -187,5 +188,8 @@ async function readExpiry(
 async function askDns(config: Config): Promise<string | undefined> {
   const name = config.serveIn.domains[0] ?? config.hostname;
   const answer = await openResolver(config).mx(name, { signal: AbortSignal.timeout(TIMEOUT) });
-  return answer.kind === "failed" ? answer.reason : undefined;
+  if (answer.kind !== "failed") return undefined;
+  const servers = await findDnsServers(config);
+  const asked = servers.map(({ address, port }) => showEndpoint(address, port)).join(", ");
+  return `no answer about ${name} from ${asked || "any DNS server"}: ${answer.reason}`;
 }

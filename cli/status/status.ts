@@ -5,7 +5,7 @@
  */
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { systemClock } from "../../base/clock.ts";
-import { loadConfig } from "../../config/load.ts";
+import { DEFAULT_CONFIG_FILE, loadConfig } from "../../config/load.ts";
 import { isOfThisMachine, systemNetwork } from "../../net/interfaces.ts";
 import { EXIT, type ExitCode } from "../../server/exit_codes.ts";
 import type { Io } from "../../server/io.ts";
@@ -96,7 +96,10 @@ async function once(flags: Flags, io: Io): Promise<ExitCode> {
   ]);
   const problems = problemsOf(state, now).concat(log.problems);
   if (flags.json) printJson(asJson(state, { figures, problems }), io);
-  else io.out(asText(state, { figures, problems, now }));
+  else {
+    io.out(asText(state, { figures, problems, now }));
+    if (config.file === undefined) io.out(`no ${DEFAULT_CONFIG_FILE}: the defaults apply\n`);
+  }
   if (log.incomplete) return EXIT.noInput;
   return state.servers.every(({ up }) => up) && problems.length === 0 ? EXIT.ok : EXIT.unavailable;
 }
@@ -118,7 +121,7 @@ function problemsOf(
     ...(certificateExpiry !== undefined && certificateExpiry - now < CERTIFICATE_SOON
       ? [`the certificate expires on ${showTime(certificateExpiry)}`]
       : []),
-    ...(dnsError === undefined ? [] : [`DNS gives no answer about our own domain: ${dnsError}`]),
+    ...(dnsError === undefined ? [] : [`DNS: ${dnsError}`]),
     ...reported.map(({ what, next }) => `${what} ${next}`),
   ];
 }

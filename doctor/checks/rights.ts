@@ -26,6 +26,6 @@ export async function checkRights(
     );
   }
   const well =
-    "keys, passwords, configuration and directories: other accounts can neither read nor change them";
+    "other accounts cannot read keys and passwords, and cannot change the configuration or the directories";
   return findings.length > 0 ? findings : [ok("rights", dataDir, well)];
 }

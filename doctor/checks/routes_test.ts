@@ -17,7 +17,7 @@ Deno.test("checkRoutes() says how each route fares", async () => {
     await check({ kind: "refused", why: "535 5.7.8 no", next: "Check the password." }),
     "route.refused failure: 535 5.7.8 no → Check the password.",
   );
-  assert.match(await check({ kind: "refused", why: "no TLS" }) ?? "", /→ See the route/);
+  assert.match(await check({ kind: "refused", why: "no TLS" }) ?? "", /→ Check the route/);
   assert.equal(await check({ kind: "unknown", why: "DNS is down" }), "route untested: DNS is down");
   assert.equal(await check(new Error("broken")), "route untested: broken");
 });

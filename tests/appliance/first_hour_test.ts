@@ -469,7 +469,7 @@ testWith(
           text,
           new RegExp(`^message ${id} from alice@example\\.com to somebody@nowhere\\.example$`, "m"),
         );
-        assert.match(text, /somebody@nowhere\.example: not taken by/);
+        assert.match(text, /somebody@nowhere\.example: deferred by/);
         assert.match(text, new RegExp(`in the queue now:\n${id} `));
       }
       assert.match(

@@ -33,7 +33,7 @@ testWith(ROOT_PROGRAMS, "init and install make a service of the built file on a 
   assert.match(first, /^account mailapp: made by useradd$/m);
   assert.match(first, /mailapp-in\.service: written/);
   assert.match(again, /mailapp-in\.service: unchanged/);
-  assert.match(again, /mailapp-out\.service: kept, as it was changed; .*\.new/);
+  assert.match(again, /mailapp-out\.service: kept, because it was changed; .*\.new/);
   assert.match(named, /needs: mailapp check-config --config '\/etc\/mailapp\/second one\.toml'$/m);
   const lines = state.split("\n");
   for (

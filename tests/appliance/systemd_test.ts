@@ -162,7 +162,7 @@ testWith(MACHINE_PROGRAMS, "the services under systemd", async (t) => {
   await t.step("install again, while they run: it says to restart them", async () => {
     assert.match(
       await machine.sh("mailapp install"),
-      /this version with these units: systemctl restart mailapp-in mailapp-out\n/,
+      /with this version and these units: systemctl restart mailapp-in mailapp-out\n/,
     );
     await machine.sh("systemctl disable --now mailapp-out");
     assert.match(

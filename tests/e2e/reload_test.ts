@@ -244,7 +244,7 @@ Deno.test("explain tells what the running serve-out goes by, and where the file 
     await server.event("config.reloaded");
   }
   const after = await explain();
-  assert.match(after, /serve-out hands it to serve-in of this machine/);
+  assert.match(after, /serve-out sends it to serve-in of this machine/);
   assert.doesNotMatch(after, /earlier configuration|refuses/);
   const json = JSON.parse(await explain("--json")) as { targets: { via: string }[]; outdated?: boolean };
   assert.equal(json.targets[0]?.via, "local");

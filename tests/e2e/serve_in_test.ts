@@ -39,7 +39,7 @@ Deno.test("serve-in stores a message, answers the healthcheck, and ends on SIGTE
   const onTheOther = await runMailapp(["healthcheck", "serve-in", "--config", config]);
   assert.match(
     onTheOther.stdout,
-    new RegExp(`^serve-in on 127\\.0\\.0\\.1:${port}: answers, and takes mail\n$`),
+    new RegExp(`^serve-in on 127\\.0\\.0\\.1:${port}: answers, and accepts mail\n$`),
   );
   await workspace.configure({ "serve-in": { port } });
   assert.equal(await server.stop(), 0);

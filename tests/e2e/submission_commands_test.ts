@@ -34,7 +34,7 @@ Deno.test("check-config names the ports that serve-in and serve-submit both want
   assert.equal(collision.code, 78);
   assert.match(
     collision.stdout,
-    /error: serve-in and serve-submit both want 127\.0\.0\.1:4465\. Mail programs need it, and mail servers never use it: write tls_port = false in \[serve-in\]/,
+    /error: serve-in and serve-submit both want 127\.0\.0\.1:4465\. Mail programs need it, and mail servers never use it: set tls_port = false in \[serve-in\]/,
   );
   await using plain = await SubmissionMachine.create({
     changes: { "serve-in": { port: 4587 }, "serve-submit": { port: 4587 } },
@@ -76,7 +76,7 @@ Deno.test("healthcheck tells whether serve-submit answers, on either of its port
       assert.equal(during.code, 0, during.stderr);
       assert.match(
         during.stdout,
-        /^serve-submit on 127\.0\.0\.1:\d+: answers, and takes mail\nserve-out on 127\.0\.0\.1:\d+: answers, and takes mail\n$/,
+        /^serve-submit on 127\.0\.0\.1:\d+: answers, and accepts mail\nserve-out on 127\.0\.0\.1:\d+: answers, and accepts mail\n$/,
       );
     }
   }

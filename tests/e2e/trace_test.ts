@@ -129,7 +129,7 @@ Deno.test("trace tells of a message that waits: why, how often it was tried, whe
   await logged(workspace, new RegExp(`"attempt\\.deferred".*"id":"${id}"`, "s"));
   const { code, stdout } = await runMailapp(["trace", "carl@late.test", "--config", config]);
   assert.equal(code, 0);
-  assert.match(stdout, /carl@late\.test: not taken by 127\.0\.0\.1: .*connection refused$/m);
+  assert.match(stdout, /carl@late\.test: deferred by 127\.0\.0\.1: .*connection refused$/m);
   assert.match(stdout, /attempt 1; tried again at \d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ, /);
   assert.match(
     stdout,

@@ -17,7 +17,7 @@ Deno.test("SmtpServer says and stores the same however the bytes are cut (proper
         return await hold({ ...script, steps });
       };
       const [whole, pieces] = [await sentAs([]), await sentAs(sizes)];
-      const behindRefused = /^421 4\.7\.0 Mail data came behind/m;
+      const behindRefused = /^421 4\.7\.0 Mail data came after/m;
       // What came together with a refused DATA is told apart from what came later.
       fc.pre(!behindRefused.test(whole.heard) && !behindRefused.test(pieces.heard));
       assert.equal(withoutReason(pieces.heard), withoutReason(whole.heard));
