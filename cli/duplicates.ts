@@ -28,8 +28,8 @@ export function registerDuplicates(program: Command, { io, action }: Registrar):
     .description(
       "list messages that may have arrived twice, with why; and those that were held, given up or removed",
     )
-    .option("--since <time>", "begin there: 2026-11-24, 2026-11-24T08:00Z, or so long ago: 2d, 4h", parseTime)
-    .option("--until <time>", "end there", parseTime)
+    .option("--since <time>", "start at: 2026-11-24, 2026-11-24T08:00Z, or this long ago: 2d, 4h", parseTime)
+    .option("--until <time>", "end at", parseTime)
     .addOption(logOption())
     .option("--json", "print JSON: an array, one element for each")
     .addOption(configOption())

@@ -116,6 +116,6 @@ function describeDetail({ type, host, address, sender, count: sessions, reason }
       sender === "" ? "" : `, from ${printable(sender)}`
     }`,
     ...(meaning === undefined ? [] : [`    ${meaning}`]),
-    ...(reason === "" ? [] : [`    their words: ${printable(reason)}`]),
+    ...(reason === "" ? [] : [`    they say: ${printable(reason)}`]),
   ];
 }

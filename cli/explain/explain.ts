@@ -36,14 +36,14 @@ import { count, printable, showDuration, showTime } from "../command_line/termin
 /** Registers the subcommand. */
 export function registerExplain(program: Command, { io, action }: Registrar): void {
   program.command("explain")
-    .description("say what would become of mail to an address; sends nothing")
+    .description("show how mail to an address would be handled; sends nothing")
     .argument("[address]", "such as alice@example.com; none with --replay")
     .option(
       "--from <address>",
       "show what serve-in would do with mail from this sender (<> for none); with --ip",
     )
-    .option("--ip <address>", "the address that it would come from")
-    .option("--helo <name>", "what the client says in EHLO (default: its name in reverse DNS)")
+    .option("--ip <address>", "the address it would come from")
+    .option("--helo <name>", "the client's name in EHLO (default: its name in reverse DNS)")
     .option("--replay <id>", "the decisions about a message in the log, and today's beside each")
     .addOption(logOption())
     .option("--json", "print JSON")

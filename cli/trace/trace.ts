@@ -44,10 +44,10 @@ export function registerTrace(program: Command, { io, action }: Registrar): void
       "<what>",
       "a queue id, session id, Message-ID, address, file of a Maildir, or a line of a bounce",
     )
-    .option("--since <time>", "begin there: 2026-11-24, 2026-11-24T08:00Z, or so long ago: 2d, 4h", parseTime)
-    .option("--until <time>", "end there", parseTime)
-    .option("--limit <number>", "the newest so many messages", parseNumber, 10)
-    .option("--follow", "go on as the log does, until Ctrl-C")
+    .option("--since <time>", "start at: 2026-11-24, 2026-11-24T08:00Z, or this long ago: 2d, 4h", parseTime)
+    .option("--until <time>", "end at", parseTime)
+    .option("--limit <number>", "at most this many messages, the newest", parseNumber, 10)
+    .option("--follow", "follow the log, until Ctrl-C")
     .addOption(logOption())
     .option("--json", "print JSON: an array, one element for each message; with --follow, one event a line")
     .addOption(configOption())

@@ -76,8 +76,8 @@ const WORDS = new Map<string, Words>(Object.entries({
   "attempt.failed": (fields) =>
     `${text(fields["recipient"])}: rejected by ${host(fields)}: ${said(fields)}${meaning(fields)}`,
   "attempt.deferred": (fields, { time }) =>
-    `${text(fields["recipient"])}: not taken by ${host(fields)}: ${said(fields)}${meaning(fields)}` +
-    (fields["dot_sent_no_reply"] === true ? "\nthe message was given away whole: it may have arrived" : "") +
+    `${text(fields["recipient"])}: deferred by ${host(fields)}: ${said(fields)}${meaning(fields)}` +
+    (fields["dot_sent_no_reply"] === true ? "\nthe whole message was sent: it may have arrived" : "") +
     `\nattempt ${text(fields["attempts"])}; tried again at ${showTime(time + number(fields["again_ms"]))}, ` +
     `${showDuration(number(fields["again_ms"]))} later`,
   "queue.expired": (fields) =>
@@ -88,8 +88,8 @@ const WORDS = new Map<string, Words>(Object.entries({
     `${text(to)} is notified of ${kind === "success" ? "success" : `the ${text(kind)}`} for ${
       text(recipients)
     }, by message ${text(dsn)}`,
-  "dsn.unwanted": ({ recipient }) => `${text(recipient)}: the sender asked not to be told`,
-  "dsn.held": ({ recipient }) => `${text(recipient)}: there is no sender to tell; it is held`,
+  "dsn.unwanted": ({ recipient }) => `${text(recipient)}: the sender asked for no notice`,
+  "dsn.held": ({ recipient }) => `${text(recipient)}: there is no sender to notify; it is held`,
 }));
 
 /** The events that have words of their own. */
