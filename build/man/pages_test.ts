@@ -61,7 +61,7 @@ testWith(["man", "mandoc"], "the pages are well-formed, and read as --help does"
     env,
   });
   assert.equal(warnings.stderr, "");
-  assert.match(warnings.stdout, /try again now what waits/i);
+  assert.match(warnings.stdout, /retry waiting messages now/i);
   const queue = await runOk("man", { args: ["-l", folder.at("man1/mailapp-queue.5")], env });
   assert.match(queue, /A +message +is +never +lost/);
   assert.doesNotMatch(queue, /\]\(|\*\*|```|_shard_/);

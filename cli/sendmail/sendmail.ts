@@ -42,7 +42,7 @@ export function registerSendmail(program: Command, { io, action }: Registrar): v
     .option("-R <what>", "what a failure notice returns: full or hdrs")
     .option("-V <id>", "the envelope id, repeated in notices")
     .option("-C <file>", "the configuration file (also --config); needed only if serve-out is not on port 25")
-    .option("-q", "try again now what waits; -qI<id>, -qR<domain>, -qS<sender>: only that")
+    .option("-q", "retry waiting messages now; -qI<id>, -qR<domain>, -qS<sender>: only that")
     .option(
       "-b <mode>",
       "m: take a message (as without -b); s: speak SMTP on standard input and output; p: list the queue, as mailq; " +
