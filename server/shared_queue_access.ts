@@ -20,6 +20,7 @@ import { settleByHand } from "./settle_by_hand.ts";
 export interface SharedQueueAccess {
   readonly list: QueueOperator["list"];
   readonly apply: QueueOperator["apply"];
+  readonly content: QueueOperator["content"];
 }
 
 /**
@@ -40,6 +41,10 @@ export function sharedQueueAccess(
       await using opened = await connectQueue(config, queue, { logger, name, asks: true });
       yield* apply(config, { action, filter, queue: opened, logger });
     },
+    content: async function* (id) {
+      await using opened = await connectQueue(config, queue, { logger, view: true });
+      yield* content(opened, id);
+    },
   };
 }
 
@@ -51,6 +56,13 @@ async function* list(queue: PostgresQueue, filter: QueueFilter): AsyncGenerator<
     const { entry, host, sending } = view;
     yield { entry, age: queue.ageOf(entry), inFlight: sending, ...(host !== undefined && { host }) };
   }
+}
+
+/** As {@linkcode QueueOperator.content}, whoever has the entry. */
+async function* content(queue: PostgresQueue, id: string): AsyncGenerator<Uint8Array, void, void> {
+  if (await asCommand(() => queue.peek(id)) === undefined) return;
+  await using message = await asCommand(() => queue.open(id));
+  for await (const chunk of message.chunks()) yield chunk.slice();
 }
 
 async function* apply(

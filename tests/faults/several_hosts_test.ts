@@ -104,6 +104,8 @@ testsWithPostgres("serve-out on a queue in PostgreSQL", {
     const [view] = JSON.parse(shown.stdout);
     assert.equal(view.id, id);
     assert.equal(view.recipients[0].status, "held");
+    const message = await runMailapp(["queue", "cat", id, "--config", other]);
+    assert.match(message.stdout, /^Received: [\s\S]*\nSubject: /, message.stderr);
     const hosts = JSON.parse((await runMailapp(["queue", "hosts", "--json", "--config", other])).stdout);
     assert.equal(hosts.hosts.filter(({ state }: { state: string }) => state === "serving").length, 1);
     receiver.atDot = () => Promise.resolve("take");
