@@ -136,8 +136,10 @@ export class QueueOperator {
 
   /** The message as it is sent, in pieces that stay valid; nothing when it is not in the queue. */
   async *content(id: string): AsyncGenerator<Uint8Array, void, void> {
-    const { queue } = this.#options;
-    if (await queue.load(id) === undefined) return;
+    const { queue, entries } = this.#options;
+    // Given back afterwards, where the queue has several owners.
+    using opened = await entries.open(id);
+    if (opened === undefined) return;
     await using message = await queue.open(id);
     for await (const chunk of message.chunks()) yield chunk.slice();
   }

@@ -553,7 +553,9 @@ export class PostgresQueue implements Queue, AsyncDisposable {
       const entry = await this.#read(id);
       if (entry === undefined) return undefined;
       this.#tellUnanswered(entry);
-      return summarizeEntry(entry, this.ageOf(entry));
+      const summary = summarizeEntry(entry, this.ageOf(entry));
+      // With all of its dots answered it may only have to be removed.
+      return summary.due.length > 0 ? summary : { ...summary, unfinished: true };
     }
     const rows = recipients ?? [];
     const soon = this.#lease.now() + EARLY;

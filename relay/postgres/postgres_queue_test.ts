@@ -214,6 +214,7 @@ testsWithPostgres("PostgresQueue", {
     await first.queue.dotAnswered(dotted, { recipients: [0], relayed: true });
     await until(() => second.offers.length > 1);
     assert.equal((await second.load(dotted)).recipients[0]?.status, "relayed");
+    assert.equal(second.offers[1]?.unfinished, true);
     // It joins again, under another number, and has nothing of before.
     await until(() => first.log.named("queue.joined").length === 2);
     await assert.rejects(first.queue.update(entry), { name: "NotHeldError" });
