@@ -36,7 +36,7 @@ interface Flags {
 /** Registers the subcommand. */
 export function registerHealthcheck(program: Command, { io, action }: Registrar): void {
   program.command("healthcheck")
-    .description("exit 0 when that server of this configuration answers, and takes mail; sends none")
+    .description("exit 0 if the server answers and accepts mail; sends none")
     .argument("<server>", SERVER_NAMES.join(" or "), parseServerName)
     .option(
       "--wait <seconds>",
@@ -113,7 +113,7 @@ async function findAnswer(
       const refusal = await talk(place, hostname);
       if (refusal === undefined) {
         const takesMail = hostname !== undefined && place.policyHost === undefined;
-        return `${where}: answers${takesMail ? ", and takes mail" : ""}`;
+        return `${where}: answers${takesMail ? ", and accepts mail" : ""}`;
       }
       failures.push(`${where} answers, but accepts no mail now: ${refusal.code} ${refusal.lines.join(" ")}`);
     } catch (error) {

@@ -47,8 +47,8 @@ Deno.test("parseDkimKey() says what is wrong, and what to do", async () => {
     [elliptic, /is an ec key.*mailapp dkim new/],
     [publicKey, /is a public key/],
     ["-----BEGIN ENCRYPTED PRIVATE KEY-----\nMII=\n-----END ENCRYPTED PRIVATE KEY-----\n", /is encrypted/],
-    ["-----BEGIN PRIVATE KEY-----\nMII=\n-----END PRIVATE KEY-----\n", /no private key.*mailapp dkim new/],
-    ["", /no private key/],
+    ["-----BEGIN PRIVATE KEY-----\nMII=\n-----END PRIVATE KEY-----\n", /not a private key.*mailapp dkim new/],
+    ["", /not a private key/],
   ];
   for (const [pem, message] of cases) {
     await assert.rejects(parseDkimKey(pem, where), (error) => {

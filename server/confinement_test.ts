@@ -7,10 +7,10 @@ const program = fromSource(fileURLToPath(new URL("../tests/support/dying_server.
 
 for (
   const { way, says } of [
-    { way: "closes", says: /^mailapp: serve-in has died: its thread does not answer$/m },
-    { way: "hangs", says: /^mailapp: serve-in has died: its thread does not answer$/m },
-    { way: "throws", says: /^mailapp: serve-in has died: Uncaught SyntaxError: /m },
-    { way: "rejects", says: /^mailapp: serve-in has died: Uncaught \(in promise\) Error: nobody's$/m },
+    { way: "closes", says: /^mailapp: serve-in has crashed: its thread does not answer$/m },
+    { way: "hangs", says: /^mailapp: serve-in has crashed: its thread does not answer$/m },
+    { way: "throws", says: /^mailapp: serve-in has crashed: Uncaught SyntaxError: /m },
+    { way: "rejects", says: /^mailapp: serve-in has crashed: Uncaught \(in promise\) Error: nobody's$/m },
   ]
 ) {
   Deno.test(`confine() ends with 70 when the server's thread ${way}`, async () => {

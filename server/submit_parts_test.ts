@@ -102,7 +102,7 @@ Deno.test("watchServeSubmit() sends an alert about a login at its limit and abou
       await until(() => alerts.length === count, `${count} alerts`, settle);
     };
     await look(2 * 60_000, 1);
-    assert.match(alerts[0]?.text ?? "", /alice@example\.com has sent as much as it may/);
+    assert.match(alerts[0]?.text ?? "", /alice@example\.com has reached its sending limit/);
     limited = [];
     await look(10 * 60_000, 2);
     assert.equal(alerts[1]?.server, "serve-submit");

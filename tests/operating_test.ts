@@ -275,7 +275,7 @@ Deno.test("the twelve questions of docs/guide/operating.md are answered by its c
       /checks: spf: fail, dmarc: fail; filed as junk; DMARC policy of there\.example/,
     ],
     "Somebody shows a bounce: what happened to the message?": [
-      /u0@late\.example: not taken by mx\.late\.example \[192\.0\.2\.1\]: 451 4\.3\.0 queue full/,
+      /u0@late\.example: deferred by mx\.late\.example \[192\.0\.2\.1\]: 451 4\.3\.0 queue full/,
       new RegExp(`In the queue now\\s+${first} `),
     ],
   };

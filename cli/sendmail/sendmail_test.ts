@@ -305,6 +305,6 @@ Deno.test("sendmail() shows the queue, tries it again, and says where aliases ar
   const queue = await run(["-bp"]);
   assert.deepEqual([queue.code, queue.out], [0, "nothing is queued\n"]);
   const retried = await run(["-q"]);
-  assert.deepEqual([retried.code, retried.out], [0, "tried again: 0 recipients of 0 messages\n"]);
+  assert.deepEqual([retried.code, retried.out], [0, "retried: 0 recipients of 0 messages\n"]);
   await Deno.remove(directory, { recursive: true });
 });

@@ -50,10 +50,10 @@ export function registerWhatIf(program: Command, { io, action }: Registrar): voi
     )
     .addOption(logOption())
     .option("--json", "print JSON")
-    .addHelpText("after", "\nIt asks nobody, sends nothing and changes nothing.\n")
     .addHelpText(
       "after",
-      examples("mailapp what-if --config new.toml", "mailapp what-if --config new.toml --since 2d"),
+      "\nIt sends no queries and no mail, and changes nothing.\n" +
+        examples("mailapp what-if --config new.toml", "mailapp what-if --config new.toml --since 2d"),
     )
     .action(action((flags: Flags) => whatIf(flags, io)));
 }
