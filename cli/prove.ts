@@ -38,7 +38,7 @@ export function registerProve(program: Command, { io, action }: Registrar): void
     .addHelpText(
       "after",
       `\nExit code: 0 where nothing fails, else ${EXIT.unavailable}. What it cannot show: whether a disk loses its cache\n` +
-        "when the power goes, whatever it said; for that, pull the plug.\n",
+        "when the power goes, whatever it said; for that, pull the plug.",
     )
     .addHelpText(
       "after",

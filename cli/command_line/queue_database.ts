@@ -10,6 +10,7 @@ import { systemClock } from "../../base/clock.ts";
 import { CommandError, EXIT, type ExitCode } from "../../server/exit_codes.ts";
 import type { Io } from "../../server/io.ts";
 import type { PostgresConfig } from "../../server/queue_parts.ts";
+import { printJson } from "./json.ts";
 import { configOption, examples, type Registrar } from "./subcommand.ts";
 import { count, printable, Progress, showDuration } from "./terminal.ts";
 
@@ -90,7 +91,7 @@ async function runHosts(flags: Flags, io: Io): Promise<ExitCode> {
       ageMs: Math.round(age),
       silenceMs: Math.round(silence),
     }));
-    io.out(`${JSON.stringify({ hosts: rounded, free })}\n`);
+    printJson({ hosts: rounded, free }, io);
     return EXIT.ok;
   }
   for (const { name, state, entries, age, silence, owner, pid, program } of hosts) {

@@ -2,6 +2,7 @@
 // answered 250 arrives, and what arrives twice has a record of the dot that nobody answered.
 import assert from "node:assert/strict";
 import { Dialogue } from "../support/dialogue.ts";
+import { documentedJson, namesIn } from "../support/json_docs.ts";
 import { runMailapp, Workspace } from "../support/mailapp.ts";
 import { type PostgresServer, testsWithPostgres } from "../support/postgres_server.ts";
 import { checkedMessage, submit } from "./checked_message.ts";
@@ -107,6 +108,9 @@ testsWithPostgres("serve-out on a queue in PostgreSQL", {
     const message = await runMailapp(["queue", "cat", id, "--config", other]);
     assert.match(message.stdout, /^Received: [\s\S]*\nSubject: /, message.stderr);
     const hosts = JSON.parse((await runMailapp(["queue", "hosts", "--json", "--config", other])).stdout);
+    const { names, wrong } = namesIn(hosts);
+    assert.deepEqual(wrong, []);
+    assert.deepEqual(names, (await documentedJson()).get("mailapp queue hosts"));
     assert.equal(hosts.hosts.filter(({ state }: { state: string }) => state === "serving").length, 1);
     receiver.atDot = () => Promise.resolve("take");
     assert.equal((await runMailapp(["queue", "release", id, "--config", other])).code, 0);
