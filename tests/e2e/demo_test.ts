@@ -24,7 +24,7 @@ Deno.test("the demo relays over MX and STARTTLS, shows what waits for a dead ser
       "serve-in   (over TLSv1.3",
       "serve-in   (stored for alice@demo.test)",
       "DNS        later.test MX? 10 mx.later.test",
-      "serve-out  (bob@later.test has to wait: mx.later.test: connection refused)",
+      "serve-out  (bob@later.test is deferred: mx.later.test: connection refused)",
       "$ mailapp queue list",
       "bob@later.test: next try in",
       "1 message, 1 recipient pending",
