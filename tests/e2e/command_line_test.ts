@@ -32,7 +32,7 @@ Deno.test("each command has --help with an example", async () => {
   for (const name of [...names, "demo"]) {
     const help = await runMailapp([name, "--help"]);
     assert.equal(help.code, 0, name);
-    assert.match(help.stdout, /\nExample:\n {2}(?:sudo )?(?:mailapp|deno task) /, name);
+    assert.match(help.stdout, /\nExample:\n {2}(?:sudo |source <\()?(?:mailapp|deno task) /, name);
   }
 });
 
