@@ -16,7 +16,7 @@ Deno.test("alert test tells by the webhook, and says whether it works; alert uni
     });
     const test = await runMailapp(["alert", "test", "--config", config]);
     assert.equal(test.code, 0, test.stderr);
-    assert.match(test.stdout, /^webhook on 127\.0\.0\.1:\d+ \(json\): told\n$/);
+    assert.match(test.stdout, /^webhook on 127\.0\.0\.1:\d+ \(json\): sent\n$/);
     const unit = await runMailapp(["alert", "unit", "mailapp-in.service", "--config", config]);
     assert.equal(unit.code, 0, unit.stderr);
     assert.deepEqual(bodies.map(({ title }) => title), [

@@ -95,7 +95,10 @@ Deno.test("install writes a unit for serve-submit that hides mail, queue and key
     assert.ok(hidden.split(" ").includes(`-${workspace.file(path)}`), `${path}: ${hidden}`);
   }
   assert.match(unit, /\nCapabilityBoundingSet=\n/);
-  assert.match(unit, /\nPropagatesReloadTo=mailapp-in\.service mailapp-out\.service\n/);
+  assert.match(
+    unit,
+    /\nPropagatesReloadTo=mailapp-in\.service mailapp-out\.service(?: mailapp-policy\.service)?\n/,
+  );
   for (const name of ["mailapp-in", "mailapp-out"]) {
     const other = stdout.slice(stdout.indexOf(`/${name}.service\n`));
     assert.match(/\nInaccessiblePaths=(.*)\n/.exec(other)?.[1] ?? "", /\/state\/accounts(?: |$)/);

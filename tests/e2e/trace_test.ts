@@ -80,7 +80,7 @@ Deno.test("trace shows a message's way through serve-out, serve-in and the mailb
           `Z  serve-out accepted from ann@example\\.com to alice@example\\.com, \\d+ octets, Message-ID ${messageId}$`,
           "Z  serve-in  stored for alice@example\\.com: .*/alice/new/",
           "Z  serve-in  accepted from ann@example\\.com to alice@example\\.com",
-          "Z  serve-out alice@example\\.com: taken by .*: 250 2\\.0\\.0 \\w+ accepted$",
+          "Z  serve-out alice@example\\.com: accepted by .*: 250 2\\.0\\.0 \\w+ accepted$",
           "Z  serve-out done; it leaves the queue$",
           "^now in the inbox, not seen by a mail reader yet:$",
         ].join("[^]*"),
