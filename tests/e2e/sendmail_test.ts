@@ -77,7 +77,7 @@ Deno.test("mailapp called by the names mailq and newaliases is these", async () 
   const queue = await run(folder.at("mailq"), { args: [], env });
   assert.match(queue.stdout, /you@x\.test/, queue.stderr);
   const again = await run(sendmail, { args: ["-q"] });
-  assert.equal(again.stdout, "tried again: 1 recipient of 1 message\n", again.stderr);
+  assert.equal(again.stdout, "retried: 1 recipient of 1 message\n", again.stderr);
   const aliases = await run(folder.at("newaliases"), { args: [], env });
   assert.deepEqual([aliases.code, aliases.stderr], [0, ""]);
   assert.ok(aliases.stdout.startsWith(`aliases are in [mailboxes.aliases] of ${serveOut.config};`));

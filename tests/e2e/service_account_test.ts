@@ -39,6 +39,7 @@ path = "${mail}/{domain}/{user}"
 users = ["alice"]
 aliases = { postmaster = "alice" }
 [serve-out]
+port = 2525
 min_free_space = "1MiB"
 ${settings.more ?? ""}`,
     );

@@ -54,7 +54,7 @@ testWith(
     assert.equal(code, 0, stdout);
     assert.match(
       stdout,
-      /2001:db8:51::dead\].*\n {2}no answer yet; its next address as well:\n.*198\.51\.100\.2\]/,
+      /2001:db8:51::dead\].*\n {2}no answer yet; also trying its next address:\n.*198\.51\.100\.2\]/,
     );
     await theirServeIn.event("message.delivered");
 
