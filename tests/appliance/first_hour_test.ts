@@ -343,7 +343,9 @@ testWith(
     };
     const after: Readonly<Record<string, (outputs: readonly string[]) => Promise<void> | void>> = {
       "mailapp healthcheck serve-in": (outputs) => {
-        for (const output of outputs) assert.match(output, /serve-in .*takes mail\nserve-out .*takes mail\n/);
+        for (const output of outputs) {
+          assert.match(output, /serve-in .*accepts mail\nserve-out .*accepts mail\n/);
+        }
       },
       "mailapp dns": async (zones) => {
         stack.use(await publish(zones, inTheMiddle));

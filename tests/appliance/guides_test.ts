@@ -207,7 +207,7 @@ imap.logout()`;
     const old = await running();
     await type(guide.take("cp -p /usr/local/bin/mailapp "));
     const answers = await type(guide.take("mailapp healthcheck serve-in "));
-    assert.match(answers, /takes mail\n.*takes mail\n/);
+    assert.match(answers, /accepts mail\n.*accepts mail\n/);
     if (isPortable) {
       assert.notEqual(await running(), old);
       assert.equal((await versions()).length, 2);
@@ -333,7 +333,7 @@ imap.logout()`;
     await type(guide.take("systemctl disable --now mailapp-out\n"));
     await carry();
     assert.match(await typeIn(other, guide.take("systemctl stop mailapp-out\n")), /somebody@example\.net/);
-    await other.sh("mailapp queue retry --all");
+    await other.sh("mailapp queue retry --all || [ $? = 75 ]");
     await other.waitFor("mailapp-out", /"event":"attempt\.deferred".*somebody@example\.net/);
     guide.end();
   });

@@ -63,7 +63,7 @@ testWith(MACHINE_PROGRAMS, "the services under systemd", async (t) => {
     await machine.sh("systemctl enable --now mailapp-in mailapp-out");
     assert.match(
       await machine.sh("mailapp healthcheck serve-in; mailapp healthcheck serve-out"),
-      /(?:takes mail\n){1}.*takes mail\n$/,
+      /(?:accepts mail\n){1}.*accepts mail\n$/,
     );
     await machine.sh("systemctl restart mailapp-in mailapp-out");
     await machine.sh("mailapp healthcheck serve-in && mailapp healthcheck serve-out");
