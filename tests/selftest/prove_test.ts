@@ -8,7 +8,7 @@ import { asRoot } from "../faults/setting.ts";
 
 /** Kills at random, and minutes, of one run; more in the long form. */
 const ROUNDS = Deno.env.get("MAILAPP_FAULT_ROUNDS") ?? "2";
-const MINUTES = ROUNDS === "2" ? "0.3" : "10";
+const MINUTES = ROUNDS === "2" ? "0.7" : "10";
 
 async function run([program = "", ...args]: readonly string[]): Promise<void> {
   const { code, stderr } = await runProgram(program, { args });
