@@ -7,7 +7,7 @@ import { dirname, join } from "@std/path";
 import type { Config } from "../../config/config.ts";
 import { isWithin } from "../../server/grants.ts";
 import { SERVICE_ACCOUNT } from "../command_line/service_account.ts";
-import { isInHome, word } from "./unit_words.ts";
+import { isInHome, MACHINE_PROTECTED, word } from "./unit_words.ts";
 import type { UnitOptions } from "./units.ts";
 
 /** The unit of the dashboard, without `.service`. */
@@ -47,15 +47,7 @@ InaccessiblePaths=${hidden.map((path) => word(`-${path}`)).join(" ")}
 ProtectHome=${[...writable, file ?? ""].some(isInHome) ? "read-only" : "yes"}
 PrivateTmp=yes
 PrivateDevices=yes
-ProtectClock=yes
-ProtectControlGroups=yes
-ProtectHostname=yes
-ProtectKernelLogs=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
-ProtectProc=invisible
-KeyringMode=private
-LockPersonality=yes
+${MACHINE_PROTECTED}
 RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
 RestrictNamespaces=yes
 RestrictRealtime=yes

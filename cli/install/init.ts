@@ -23,23 +23,17 @@ import { DEFAULT_PATHS, type FirstAnswers, firstConfig } from "./first_config.ts
 import type { Io } from "../../server/io.ts";
 import { askOnTerminal } from "../command_line/terminal_question.ts";
 import { type Ask, parseYesOrNo, Questions } from "./questions.ts";
-import { chooseTls } from "./tls_answers.ts";
+import { chooseTls, type TlsFlags } from "./tls_answers.ts";
 import { openMailboxes, prepareDataDir } from "../../server/parts.ts";
 import { examples, type Registrar } from "../command_line/subcommand.ts";
 import { errorText } from "../../base/error_text.ts";
 
-interface Flags {
+interface Flags extends TlsFlags {
   readonly config?: string;
   readonly hostname?: string;
   readonly domain?: readonly string[];
   readonly mailbox?: readonly string[];
   readonly postmaster?: string;
-  readonly cert?: string;
-  readonly key?: string;
-  readonly selfSigned?: true;
-  readonly acme?: boolean;
-  readonly acmeEmail?: string;
-  readonly mtaSts?: boolean;
   readonly submission?: boolean;
   readonly listen?: readonly string[];
   readonly port?: number;

@@ -11,7 +11,7 @@ import { allServers } from "../../server/servers.ts";
 import { SERVICE_ACCOUNT } from "../command_line/service_account.ts";
 import { shellWord } from "../../base/shell_word.ts";
 import { DASHBOARD_UNIT, dashboardUnit } from "./dashboard_unit.ts";
-import { isInHome, word } from "./unit_words.ts";
+import { isInHome, MACHINE_PROTECTED, word } from "./unit_words.ts";
 
 /** A file that belongs to the installation. */
 export interface InstalledFile {
@@ -146,15 +146,7 @@ PrivateTmp=yes
 PrivateDevices=yes
 PrivateIPC=yes
 PrivateMounts=yes
-ProtectClock=yes
-ProtectControlGroups=yes
-ProtectHostname=yes
-ProtectKernelLogs=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
-ProtectProc=invisible
-KeyringMode=private
-LockPersonality=yes
+${MACHINE_PROTECTED}
 # Addresses and routes come by netlink.
 RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
 RestrictNamespaces=yes
