@@ -236,7 +236,7 @@ testWith(
         assert.match(enforced, /mx1\.mismatch\.test .*: not in the MTA-STS policy/);
         assert.match(enforced, /MTA-STS policy of mismatch\.test, id 1, until 20\S+ \S+Z, in mode enforce/);
         assert.match(await run("explain", "x@overruled.test"), /set in \[serve-out\.tls_policy\]/);
-        assert.match(await run("explain", "x@redirect.test"), /cannot be had.*status 301/);
+        assert.match(await run("explain", "x@redirect.test"), /cannot be fetched.*status 301/);
         const json = JSON.parse(await run("explain", "--json", "x@mismatch.test"));
         assert.equal(json.mta_sts.mode, "enforce");
         assert.match(json.mta_sts.expires_at, /^20\S+Z$/);
