@@ -18,8 +18,11 @@ export interface Folder extends AsyncDisposable {
   ): Promise<string>;
 }
 
-/** Makes a folder that every account may enter, since the programs under test run as several; in `directory`. */
-export async function makeFolder(purpose: string, directory = "/tmp"): Promise<Folder> {
+/** Makes a folder that every account may enter, since the programs under test run as several; in `directory`, or $TMPDIR. */
+export async function makeFolder(
+  purpose: string,
+  directory = Deno.env.get("TMPDIR") ?? "/tmp",
+): Promise<Folder> {
   const path = await Deno.makeTempDir({ dir: directory, prefix: `mailapp-${purpose}-` });
   await Deno.chmod(path, 0o755);
   const at = (name: string) => `${path}/${name}`;
