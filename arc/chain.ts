@@ -4,6 +4,7 @@
  * @module
  */
 import { fieldValue, type HeaderField, type HeaderSection } from "../message/header_section.ts";
+import { withoutComments } from "./comments.ts";
 import { type KeyTags, readSealTags, SignatureError, signatureTags, type Tags } from "../dkim/signature.ts";
 
 /** Sets of one message (§4.2.1). */
@@ -46,7 +47,7 @@ export function readChain(section: HeaderSection): ArcSet[] {
   const byInstance = Map.groupBy(all.map(readField), ({ instance }) => instance);
   const count = Math.max(...byInstance.keys());
   if (
-    byInstance.get(count)?.find(({ field }) => field.name === AS)?.tags.get("cv")?.toLowerCase() === "fail"
+    byInstance.get(count)?.some(({ field, tags }) => field.name === AS && chainStatus(tags) === "fail")
   ) {
     throw new ArcError(`the seal of set ${count} says so`);
   }
@@ -63,11 +64,13 @@ interface ReadField {
 function readField(field: HeaderField): ReadField {
   if (field.name === AAR) {
     // The instance stands in front of what Authentication-Results would say.
-    const [, instance = ""] = /^[ \t\r\n]*i[ \t\r\n]*=[ \t\r\n]*(\d+)[ \t\r\n]*;/.exec(fieldValue(field)) ??
-      [];
+    const value = withoutComments(fieldValue(field), { until: ";" });
+    const [, instance = ""] = /^[ \t\r\n]*i[ \t\r\n]*=[ \t\r\n]*(\d+)[ \t\r\n]*;/.exec(value) ?? [];
     return { field, instance: readInstance(instance), tags: new Map() };
   }
-  const tags = orArcError(() => signatureTags(field), field);
+  // Comments may stand around the instance, and in a seal around cv (§3.9), whose other tags have no parentheses.
+  const read = (value: string) => withoutComments(value, field.name === AMS ? { until: ";" } : {});
+  const tags = orArcError(() => signatureTags(field, read), field);
   return { field, instance: readInstance(tags.get("i") ?? ""), tags };
 }
 
@@ -75,6 +78,11 @@ function readInstance(text: string): number {
   const instance = /^\d{1,2}$/.test(text) ? Number(text) : 0;
   if (instance < 1 || instance > MAX_SETS) throw new ArcError("a field without its place in the chain");
   return instance;
+}
+
+/** `cv=`, whose words are in any case (RFC 5234 §2.3). */
+function chainStatus(tags: Tags): string | undefined {
+  return tags.get("cv")?.toLowerCase();
 }
 
 function readSet(fields: readonly ReadField[], instance: number): ArcSet {
@@ -86,7 +94,7 @@ function readSet(fields: readonly ReadField[], instance: number): ArcSet {
     return first;
   };
   const [results, signature, seal] = [only(AAR), only(AMS), only(AS)];
-  if (seal.tags.get("cv")?.toLowerCase() !== (instance === 1 ? "none" : "pass")) {
+  if (chainStatus(seal.tags) !== (instance === 1 ? "none" : "pass")) {
     throw new ArcError(`the seal of set ${instance} has another cv=`);
   }
   if (seal.tags.has("h")) throw new ArcError(`the seal of set ${instance} has h=`);

@@ -64,11 +64,12 @@ export type Tags = ReadonlyMap<string, string>;
 
 /**
  * The tags of a DKIM-Signature, ARC-Message-Signature or ARC-Seal field.
+ * @param read takes out of the value of the field what is no tag list
  * @throws {SignatureError}
  */
-export function signatureTags(field: HeaderField): Tags {
+export function signatureTags(field: HeaderField, read = (value: string) => value): Tags {
   if (field.text.length > MAX_FIELD) throw new SignatureError("signature field too long");
-  const tags = parseTagList(fieldValue(field), { caseSensitive: true });
+  const tags = parseTagList(read(fieldValue(field)), { caseSensitive: true });
   if (tags === undefined) throw new SignatureError("signature syntax error");
   for (const [name, value] of tags) {
     if (value.length > MAX_TAG && name !== "z") {
@@ -86,8 +87,6 @@ export function readDkimSignature(tags: Tags): DkimSignatureTags {
   const version = required(tags, "v");
   if (version !== "1") throw new SignatureError("incompatible version");
   const signature = readSignatureTags(tags);
-  const methods = (tags.get("q") ?? "dns/txt").split(":").map((method) => stripSpace(method).toLowerCase());
-  if (!methods.includes("dns/txt")) throw new SignatureError("unknown query method");
   const identityDomain = readIdentity(tags, signature.domain);
   return { ...signature, identityDomain };
 }
@@ -105,6 +104,8 @@ export function readSignatureTags(tags: Tags): SignatureTags {
   if (!names.includes("from")) throw new SignatureError("From field not signed");
   const [header = "", body = "simple", ...rest] = (tags.get("c") ?? "simple/simple").toLowerCase().split("/");
   if (rest.length > 0) throw new SignatureError("signature syntax error");
+  const methods = (tags.get("q") ?? "dns/txt").split(":").map((method) => stripSpace(method).toLowerCase());
+  if (!methods.includes("dns/txt")) throw new SignatureError("unknown query method");
   const bodyHash = readBase64(tags, "bh");
   if (bodyHash.length !== HASH_OCTETS) throw new SignatureError("body hash of another length");
   const [bodyLength, signedAt, expiresAt] = [

@@ -89,16 +89,21 @@ export interface SignByTheBook {
   readonly tags?: TestTags;
   /** `DKIM-Signature` if absent. */
   readonly name?: string;
+  /** How the field is written before it is signed. */
+  readonly written?: (field: string) => string;
 }
 
 /** The message with a signature on top. */
-export function signByTheBook({ message, key, tags = {}, name = "DKIM-Signature" }: SignByTheBook): string {
+export function signByTheBook(
+  { message, key, tags = {}, name = "DKIM-Signature", written: write = (field) => field }: SignByTheBook,
+): string {
   const [header = "", ...rest] = message.split("\r\n\r\n");
   const body = rest.join("\r\n\r\n");
   const all: TestTags = { ...TAGS, ...tags };
-  const [headerForm = "simple", bodyForm = "simple"] = (all["c"] ?? "simple/simple").split("/") as (
-    "simple" | "relaxed"
-  )[];
+  const [headerForm = "simple", bodyForm = "simple"] = (all["c"] ?? "simple/simple").toLowerCase()
+    .split("/") as (
+      "simple" | "relaxed"
+    )[];
   const covered = canonicalBody(body, bodyForm).slice(
     0,
     all["l"] === undefined ? undefined : Number(all["l"]),
@@ -107,7 +112,7 @@ export function signByTheBook({ message, key, tags = {}, name = "DKIM-Signature"
   const written: TestTags = { ...all, bh: "bh" in tags ? tags["bh"] : hash };
   const text = Object.entries(written).filter(([tag, value]) => value !== undefined && tag !== "b")
     .map(([tag, value]) => `${tag}=${value}; `).join("");
-  const unsigned = `${name}: ${text}\r\n b=`;
+  const unsigned = write(`${name}: ${text}\r\n b=`);
   const fields = header.split(/\r\n(?![ \t])/).map((field) => ({ field, used: false }));
   const signed = (all["h"] ?? "").split(":").flatMap((name) => {
     const found = fields.findLast(({ field, used }) =>
@@ -212,12 +217,14 @@ export interface SealByTheBook {
   readonly signature?: TestTags;
   /** What differs from an ordinary ARC-Seal. */
   readonly seal?: TestTags;
+  /** How each of the three fields is written before it is signed. */
+  readonly written?: (field: string) => string;
 }
 
 /** The message with one more ARC set on top, sealed in the name of `d=` of both signatures. */
 export function sealByTheBook({ message, key, instance, cv, ...options }: SealByTheBook): string {
-  const { results: said = "example.com; dmarc=pass" } = options;
-  const results = `ARC-Authentication-Results: i=${instance}; ${said}`;
+  const { results: said = "example.com; dmarc=pass", written = (field) => field } = options;
+  const results = written(`ARC-Authentication-Results: i=${instance}; ${said}`);
   const before = message.split("\r\n\r\n", 1).join("").split(/\r\n(?![ \t])/).filter((line) =>
     /^ARC-/.test(line)
   );
@@ -226,6 +233,7 @@ export function sealByTheBook({ message, key, instance, cv, ...options }: SealBy
     key,
     tags: { i: String(instance), v: undefined, ...options.signature },
     name: "ARC-Message-Signature",
+    written,
   }).split(/\r\n(?![ \t])/, 1);
   const tags: TestTags = {
     i: String(instance),
@@ -239,7 +247,7 @@ export function sealByTheBook({ message, key, instance, cv, ...options }: SealBy
   const text = Object.entries(tags).filter(([, value]) => value !== undefined).map(([tag, value]) =>
     `${tag}=${value}; `
   );
-  const unsigned = `ARC-Seal: ${text.join("")}b=`;
+  const unsigned = written(`ARC-Seal: ${text.join("")}b=`);
   // Sets stand with the newest on top; they are sealed with the oldest first, seals last.
   const sealed: string[] = [];
   for (let at = before.length - 3; at >= 0; at -= 3) sealed.push(...before.slice(at, at + 3).reverse());
