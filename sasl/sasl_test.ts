@@ -88,6 +88,30 @@ Deno.test("ScramExchange keeps to the example of RFC 7677", async () => {
   ]);
 });
 
+Deno.test("ScramExchange keeps to the example of RFC 5802, which is of SHA-1", async () => {
+  // §5.
+  const parameters = { salt: Buffer.from("QSXCR+Q6sek8bf92", "base64"), iterations: 4096 };
+  const keys = [await deriveScramKeys("pencil", { ...parameters, hash: "sha1" })];
+  const credentials: Credentials = {
+    check: unavailable.check,
+    scram: (login) => Promise.resolve({ login, ...parameters, keys }),
+  };
+  const clientNonce = "fyko+d2lbbFgONRv9qkxdawL";
+  const serverNonce = "3rfcNHYJY1ZVvWVs7j";
+  const exchange = (hash: "sha1" | "sha256") =>
+    new ScramExchange(credentials, { hash, nonce: () => serverNonce });
+  const first = `n,,n=user,r=${clientNonce}`;
+  const final = `c=biws,r=${clientNonce}${serverNonce},p=v0X8v3Bz2T0CJGbJQyF0X+HI4Ts=`;
+  assert.deepEqual(await play(exchange("sha1"), first, final, ""), [
+    `r=${clientNonce}${serverNonce},s=QSXCR+Q6sek8bf92,i=4096`,
+    "v=rmF9pqV8S7suAoZWja4dJRkFsKQ=",
+    "success",
+  ]);
+  const other = final.replace("p=v0", "p=w0");
+  assert.equal((await play(exchange("sha1"), first, other)).at(-1), "failure credentials");
+  assert.equal((await play(exchange("sha256"), first, final)).at(-1), "failure malformed");
+});
+
 Deno.test("ScramExchange takes any of an account's passwords, and no other", async () => {
   const credentials = await account("main", "for the phone");
   for (

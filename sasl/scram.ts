@@ -32,8 +32,16 @@ const CLIENT_FINAL = /^(c=([A-Za-z0-9+/=]+),r=([!-+\--~]+)(?:,[A-Za-z]=[^,\0]+)*
 
 const MALFORMED: SaslStep = { kind: "failure", reason: "malformed", why: "not of the mechanism's form" };
 
+/** SHA-256 is what the server offers; with SHA-1 the example of RFC 5802 can be followed. */
+export type ScramHash = "sha256" | "sha1";
+
+/** Octets of a hash. */
+const OCTETS: Readonly<Record<ScramHash, number>> = { sha256: 32, sha1: 20 };
+
 /** What an exchange depends on. */
 export interface ScramOptions {
+  /** That of the account's keys; default: sha256. */
+  readonly hash?: ScramHash;
   /** Makes a nonce: printable ASCII without a comma. Default: 18 random octets in base64. Tests inject it. */
   readonly nonce?: () => string;
   /** Says when the proof may be checked. */
@@ -43,6 +51,7 @@ export interface ScramOptions {
 /** One exchange. */
 export class ScramExchange implements SaslExchange {
   readonly #credentials: Credentials;
+  readonly #hash: ScramHash;
   readonly #nonce: () => string;
   readonly #guard: Guard;
   #step: (response: Uint8Array) => Promise<SaslStep> | SaslStep = (response) => this.#first(response);
@@ -54,6 +63,7 @@ export class ScramExchange implements SaslExchange {
   /** Checks against `credentials`, which must have SCRAM keys. */
   constructor(credentials: Credentials, options: ScramOptions = {}) {
     this.#credentials = credentials;
+    this.#hash = options.hash ?? "sha256";
     this.#nonce = options.nonce ?? (() => randomBytes(18).toString("base64"));
     this.#guard = options.guard ?? unguarded;
   }
@@ -96,7 +106,8 @@ export class ScramExchange implements SaslExchange {
     const account = this.#account;
     if (withoutProof === "" || account === undefined || !BASE64.test(proofText)) return MALFORMED;
     const proof = Buffer.from(proofText, "base64");
-    if (binding !== Buffer.from(this.#gs2Header).toString("base64") || proof.length !== 32) return MALFORMED;
+    const isWhole = proof.length === OCTETS[this.#hash];
+    if (binding !== Buffer.from(this.#gs2Header).toString("base64") || !isWhole) return MALFORMED;
     const { login } = account;
     if (nonce !== this.#fullNonce) {
       return { kind: "failure", reason: "credentials", login, why: "the nonce is not of this exchange" };
@@ -104,9 +115,9 @@ export class ScramExchange implements SaslExchange {
     const authMessage = `${this.#authMessage},${withoutProof}`;
     let signature: string | undefined;
     const verdict = await this.#guard({ login }, () => {
-      const found = findKeys(account, { proof, authMessage });
+      const found = findKeys(account, { proof, authMessage, hash: this.#hash });
       if ("kind" in found) return found;
-      signature = hmac(found.serverKey, authMessage).toString("base64");
+      signature = hmac(this.#hash, found.serverKey, authMessage).toString("base64");
       return { kind: "right", login };
     });
     if (signature === undefined) return stepOf(verdict, login);
@@ -117,28 +128,30 @@ export class ScramExchange implements SaslExchange {
 }
 
 /** The keys that the proof is of, or that it is of none. */
-function findKeys(
-  account: ScramAccount,
-  { proof, authMessage }: { readonly proof: Buffer; readonly authMessage: string },
-): ScramKeys | PasswordVerdict {
+function findKeys(account: ScramAccount, final: ClientFinal): ScramKeys | PasswordVerdict {
   // As much work whether or not there are keys.
-  const keys = account.keys.length > 0 ? account.keys : [NO_KEYS];
-  const [right] = keys.filter((candidate) => proves(proof, candidate, authMessage));
-  if (right !== undefined && right !== NO_KEYS) return right;
+  const none = { storedKey: new Uint8Array(OCTETS[final.hash]), serverKey: EMPTY };
+  const keys = account.keys.length > 0 ? account.keys : [none];
+  const [right] = keys.filter((candidate) => proves(final, candidate));
+  if (right !== undefined && right !== none) return right;
   return { kind: "wrong", why: account.keys.length > 0 ? "wrong password" : "unknown or disabled account" };
 }
 
-const NO_KEYS: ScramKeys = { storedKey: new Uint8Array(32), serverKey: new Uint8Array(32) };
-
-/** Whether the proof is of who knows the password (RFC 5802 §3). */
-function proves(proof: Buffer, { storedKey }: ScramKeys, authMessage: string): boolean {
-  const signature = hmac(storedKey, authMessage);
-  const clientKey = proof.map((byte, i) => byte ^ (signature[i] ?? 0));
-  return timingSafeEqual(createHash("sha256").update(clientKey).digest(), storedKey);
+interface ClientFinal {
+  readonly proof: Buffer;
+  readonly authMessage: string;
+  readonly hash: ScramHash;
 }
 
-function hmac(key: Uint8Array, text: string): Buffer {
-  return createHmac("sha256", key).update(text).digest();
+/** Whether the proof is of who knows the password (RFC 5802 §3). */
+function proves({ proof, authMessage, hash }: ClientFinal, { storedKey }: ScramKeys): boolean {
+  const signature = hmac(hash, storedKey, authMessage);
+  const clientKey = proof.map((byte, i) => byte ^ (signature[i] ?? 0));
+  return timingSafeEqual(createHash(hash).update(clientKey).digest(), storedKey);
+}
+
+function hmac(hash: ScramHash, key: Uint8Array, text: string): Buffer {
+  return createHmac(hash, key).update(text).digest();
 }
 
 function unescapeName(name: string): string {
@@ -153,9 +166,16 @@ const derive = promisify(pbkdf2);
  */
 export async function deriveScramKeys(
   password: string,
-  { salt, iterations }: { readonly salt: Uint8Array; readonly iterations: number },
+  { salt, iterations, hash = "sha256" }: {
+    readonly salt: Uint8Array;
+    readonly iterations: number;
+    readonly hash?: ScramHash;
+  },
 ): Promise<ScramKeys> {
-  const salted = await derive(password, salt, iterations, 32, "sha256");
-  const storedKey = createHash("sha256").update(hmac(salted, "Client Key")).digest();
-  return { storedKey: new Uint8Array(storedKey), serverKey: new Uint8Array(hmac(salted, "Server Key")) };
+  const salted = await derive(password, salt, iterations, OCTETS[hash], hash);
+  const storedKey = createHash(hash).update(hmac(hash, salted, "Client Key")).digest();
+  return {
+    storedKey: new Uint8Array(storedKey),
+    serverKey: new Uint8Array(hmac(hash, salted, "Server Key")),
+  };
 }
