@@ -7,7 +7,7 @@ import { type Account, formatAccounts, MAIN_PASSWORD } from "../../accounts/acco
 import { newAccount, storePassword } from "../../accounts/new_password.ts";
 import { argon2Hasher } from "../../accounts/password_hash.ts";
 import { RunningMailapp, type RunOptions, Workspace } from "./mailapp.ts";
-import { freePort } from "./peers/ports.ts";
+import { freePort, untilListening } from "./peers/ports.ts";
 import { createTestAuthority, type TestAuthority } from "./test_authority.ts";
 import { WireClient } from "./wire_client.ts";
 
@@ -20,6 +20,8 @@ export const HOSTNAME = "mx.example.com";
 /** Tables that differ, as `Workspace.configure()` takes them. */
 type Changes = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 
+type ServerName = "serve-in" | "serve-out" | "serve-submit";
+
 /** What a test may choose. */
 export interface SubmissionOptions {
   readonly changes?: Changes;
@@ -27,6 +29,8 @@ export interface SubmissionOptions {
   readonly logins?: readonly string[];
   /** How servers are started. */
   readonly run?: RunOptions;
+  /** Where the log goes; absent: to the events of the servers. */
+  readonly logFile?: string;
 }
 
 /** An account with the password {@linkcode PASSWORD}. */
@@ -56,10 +60,13 @@ export class SubmissionMachine implements AsyncDisposable {
   /** Its configuration. */
   readonly config: string;
   readonly #run: RunOptions;
+  /** Where each server listens, if that is the only sign that it is ready. */
+  readonly #ports: Readonly<Record<ServerName, number>> | undefined;
 
   private constructor(
     parts: Pick<SubmissionMachine, "workspace" | "authority" | "port" | "tlsPort" | "config"> & {
       readonly run: RunOptions;
+      readonly ports: Readonly<Record<ServerName, number>> | undefined;
     },
   ) {
     this.workspace = parts.workspace;
@@ -68,11 +75,13 @@ export class SubmissionMachine implements AsyncDisposable {
     this.tlsPort = parts.tlsPort;
     this.config = parts.config;
     this.#run = parts.run;
+    this.#ports = parts.ports;
   }
 
   /** Writes the configuration, the certificate and the accounts; starts nothing. */
   static async create(
-    { changes = {}, logins = ["alice@example.com", "bob@example.com"], run = {} }: SubmissionOptions = {},
+    { changes = {}, logins = ["alice@example.com", "bob@example.com"], run = {}, logFile }:
+      SubmissionOptions = {},
   ): Promise<SubmissionMachine> {
     const workspace = await Workspace.create();
     const authority = await createTestAuthority();
@@ -86,6 +95,7 @@ export class SubmissionMachine implements AsyncDisposable {
       "serve-in": { port: serveIn },
       "serve-out": { port: serveOut, min_free_space: 0 },
       "serve-submit": { listen: ["127.0.0.1", "::1"], port, tls_port: tlsPort },
+      ...logFile !== undefined && { log: { file: logFile, format: "json" } },
     };
     for (const [name, lines] of Object.entries(changes)) usual[name] = { ...usual[name], ...lines };
     const config = await workspace.configure(usual);
@@ -93,13 +103,17 @@ export class SubmissionMachine implements AsyncDisposable {
     await Deno.mkdir(directory, { recursive: true, mode: 0o700 });
     const accounts = await Promise.all(logins.map(testAccount));
     await Deno.writeTextFile(`${directory}/accounts.json`, formatAccounts(accounts), { mode: 0o600 });
-    return new SubmissionMachine({ workspace, authority, port, tlsPort, config, run });
+    const ports = logFile === undefined
+      ? undefined
+      : { "serve-in": serveIn, "serve-out": serveOut, "serve-submit": tlsPort };
+    return new SubmissionMachine({ workspace, authority, port, tlsPort, config, run, ports });
   }
 
   /** Starts a server, and waits until it is ready. */
-  async start(server: "serve-in" | "serve-out" | "serve-submit"): Promise<RunningMailapp> {
+  async start(server: ServerName): Promise<RunningMailapp> {
     const running = new RunningMailapp([server, "--config", this.config], this.#run);
-    await running.event("server.ready");
+    if (this.#ports === undefined) await running.event("server.ready");
+    else await untilListening(this.#ports[server]);
     return running;
   }
 
