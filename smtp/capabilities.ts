@@ -14,6 +14,8 @@ export interface Capabilities {
   readonly size?: number;
   /** RFC 6152. */
   readonly eightBitMime: boolean;
+  /** RFC 3030. */
+  readonly chunking: boolean;
   /** RFC 6531. */
   readonly smtputf8: boolean;
   /** RFC 3461. */
@@ -37,6 +39,7 @@ export const NO_CAPABILITIES: Capabilities = {
   esmtp: false,
   pipelining: false,
   eightBitMime: false,
+  chunking: false,
   smtputf8: false,
   dsn: false,
   startTls: false,
@@ -61,6 +64,7 @@ export function parseCapabilities(lines: readonly string[]): Capabilities {
     pipelining: found.has("PIPELINING"),
     ...(size && { size: /^\d{1,15}$/.test(size[0] ?? "") ? Number(size[0]) : 0 }),
     eightBitMime: found.has("8BITMIME"),
+    chunking: found.has("CHUNKING"),
     smtputf8: found.has("SMTPUTF8"),
     dsn: found.has("DSN"),
     startTls: found.has("STARTTLS"),

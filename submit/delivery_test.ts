@@ -31,9 +31,18 @@ const ENVELOPE = {
 
 const RECIPIENT = { forwardPath: address("bob@there.example") };
 
-function world(script: Script = {}, options: { readonly maxConnections?: number } = {}) {
+/** What serve-out announces, and what a server without CHUNKING does. */
+const WITHOUT_CHUNKING = ["PIPELINING", "SIZE 1000000", "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES"];
+const CAPABILITIES = [...WITHOUT_CHUNKING, "CHUNKING"];
+
+interface WorldOptions {
+  readonly maxConnections?: number;
+  readonly capabilities?: readonly string[];
+}
+
+function world(script: Script = {}, options: WorldOptions = {}) {
   const clock = new FakeClock();
-  const server = new FakeServer({ clock, script });
+  const server = new FakeServer({ clock, script, capabilities: options.capabilities ?? CAPABILITIES });
   let reachable = true;
   const upstream = new Upstream({
     connect: () =>
@@ -94,9 +103,74 @@ Deno.test("SubmissionDelivery hands a message on in one transaction, and passes 
     "EHLO mx.here.example",
     "MAIL FROM:<alice@here.example>",
     "RCPT TO:<bob@there.example>",
-    "DATA",
+    "BDAT 52 LAST",
   ]);
-  assert.equal(server.messages[0]?.data, "Received: by mx.here.example\r\nSubject: x\r\n\r\n.hello\r\n");
+  const data = "Received: by mx.here.example\r\nSubject: x\r\n\r\n.hello\r\n";
+  assert.equal(server.messages[0]?.data, data);
+  assert.equal(server.writes.at(-1), `BDAT 52 LAST\r\n${data}`);
+});
+
+Deno.test("SubmissionDelivery says DATA to a server without CHUNKING, and stuffs dots", async () => {
+  const { server, delivery, origin } = world({}, { capabilities: WITHOUT_CHUNKING });
+  await send(delivery, origin());
+  assert.equal(server.commands.at(-1), "DATA");
+  const data = "Received: by mx.here.example\r\nSubject: x\r\n\r\n.hello\r\n";
+  assert.equal(server.messages[0]?.data, data);
+});
+
+Deno.test("SubmissionDelivery hands a large message on in chunks, each while the reply to the one before is on its way", async () => {
+  const { server, delivery, origin } = world();
+  for (const pieces of [[100_000], [32 * 1024 - 30, 1], [32 * 1024 - 30], [1, 2, 70_000], [0]]) {
+    const data = pieces.map((octets, i) => String(i).repeat(octets));
+    const client = origin();
+    await using _held = await delivery.checkSender(ENVELOPE, { origin: client });
+    await delivery.checkRecipient(RECIPIENT, { origin: client });
+    const before = server.commands.length;
+    await using pending = await delivery.begin({ ...ENVELOPE, recipients: [RECIPIENT] }, {
+      origin: client,
+      forecast,
+    });
+    for (const piece of data) await pending.write(bytesOf(piece));
+    await pending.commit([]);
+    const whole = `Received: by mx.here.example\r\n${data.join("")}`;
+    assert.equal(server.messages.at(-1)?.data, whole);
+    const full = Math.ceil(whole.length / (32 * 1024)) - 1;
+    assert.deepEqual(server.commands.slice(before), [
+      ...Array.from({ length: full }, () => `BDAT ${32 * 1024}`),
+      `BDAT ${whole.length - full * 32 * 1024} LAST`,
+    ]);
+  }
+  assert.equal(server.connections, 1);
+});
+
+Deno.test("SubmissionDelivery passes on what refuses a chunk, and says 451 where the server goes in the midst of them", async () => {
+  for (
+    const [reaction, code, text] of [
+      ["552 5.3.4 Too big", 552, /^5\.3\.4 Too big$/],
+      ["452 4.3.1 No room", 452, /^4\.3\.1 No room$/],
+      ["421 4.3.2 going down", 451, /^4\.3\.2 /],
+      ["drop", 451, /^4\.3\.2 /],
+      ["stall", 451, /^4\.3\.2 /],
+    ] as const
+  ) {
+    const { server, delivery, origin, clock, upstream } = world({ BDAT: reaction });
+    const client = origin();
+    const sent = (async () => {
+      await using _held = await delivery.checkSender(ENVELOPE, { origin: client });
+      await delivery.checkRecipient(RECIPIENT, { origin: client });
+      await using pending = await delivery.begin({ ...ENVELOPE, recipients: [RECIPIENT] }, {
+        origin: client,
+        forecast,
+      });
+      for (let i = 0; i < 4; i++) await pending.write(new Uint8Array(30_000));
+      await pending.commit([]);
+    })();
+    const refused = assert.rejects(sent, replied(code, text), reaction);
+    if (reaction === "stall") { for (let i = 0; i < 10; i++) await clock.advance(60_000); }
+    await refused;
+    assert.equal(server.messages.length, 0);
+    assert.equal(upstream.open, 0);
+  }
 });
 
 Deno.test("SubmissionDelivery passes the parameters of MAIL and RCPT on", async () => {
@@ -163,7 +237,8 @@ Deno.test("SubmissionDelivery passes on what refuses sender, recipient, data and
     accepted: false,
     reply: { code: 550, enhanced: "5.1.1", lines: ["Nobody"] },
   });
-  await assert.rejects(at({ DATA: "452 4.3.1 No room" }).sent, replied(452, /No room/));
+  const withoutChunking = world({ DATA: "452 4.3.1 No room" }, { capabilities: WITHOUT_CHUNKING });
+  await assert.rejects(send(withoutChunking.delivery, withoutChunking.origin()), replied(452, /No room/));
   await assert.rejects(
     at({ dot: "554-5.6.0 Two\r\n554 5.6.0 lines" }).sent,
     replied(554, /^5\.6\.0 Two lines$/),
@@ -177,7 +252,8 @@ Deno.test("SubmissionDelivery says 451 4.3.2 where the other server is away, end
   assert.equal(away.upstream.open, 0);
   for (const moment of ["greeting", "EHLO", "MAIL", "RCPT", "DATA", "dot"] as const) {
     for (const reaction of ["drop", "stall", "421 4.3.2 going down"] as const) {
-      const { clock, delivery, origin, upstream, server } = world({ [moment]: reaction });
+      const options = moment === "DATA" ? { capabilities: WITHOUT_CHUNKING } : {};
+      const { clock, delivery, origin, upstream, server } = world({ [moment]: reaction }, options);
       const sent = send(delivery, origin()).then(() => undefined, (error) => error);
       if (reaction === "stall") { for (let i = 0; i < 10; i++) await clock.advance(60_000); }
       const error = await sent;
@@ -203,20 +279,30 @@ Deno.test("a transaction that ends before its data leaves nothing, and the conne
   assert.equal(upstream.open, 1);
 });
 
-Deno.test("a message that ends in mid-data ends the connection, and comes to nothing", async () => {
-  const { server, delivery, origin, upstream } = world();
-  const client = origin();
-  {
-    await using _held = await delivery.checkSender(ENVELOPE, { origin: client });
-    await delivery.checkRecipient(RECIPIENT, { origin: client });
-    await using pending = await delivery.begin({ ...ENVELOPE, recipients: [RECIPIENT] }, {
-      origin: client,
-      forecast,
-    });
-    await pending.write(bytesOf("Subject: x\r\n\r\nhalf"));
+Deno.test("a message that ends in mid-data comes to nothing, and ends the connection where part of it is on its way", async () => {
+  for (
+    const { octets, capabilities, open } of [
+      { octets: 5000, capabilities: CAPABILITIES, open: 1 },
+      { octets: 50_000, capabilities: CAPABILITIES, open: 0 },
+      { octets: 5000, capabilities: WITHOUT_CHUNKING, open: 0 },
+    ]
+  ) {
+    const { server, delivery, origin, upstream } = world({}, { capabilities });
+    const client = origin();
+    {
+      await using _held = await delivery.checkSender(ENVELOPE, { origin: client });
+      await delivery.checkRecipient(RECIPIENT, { origin: client });
+      await using pending = await delivery.begin({ ...ENVELOPE, recipients: [RECIPIENT] }, {
+        origin: client,
+        forecast,
+      });
+      await pending.write(new Uint8Array(octets));
+    }
+    assert.equal(upstream.open, open);
+    assert.equal(server.messages.length, 0);
+    await send(delivery, origin());
+    assert.equal(server.messages.length, 1);
   }
-  assert.equal(upstream.open, 0);
-  assert.equal(server.messages.length, 0);
 });
 
 Deno.test("nobody sends as somebody else, or without a login, and the other server does not hear of it", async () => {
@@ -235,7 +321,7 @@ Deno.test("Upstream.abort() ends what waits for the other server, with 451", asy
   const { upstream, delivery, origin, server } = world({ dot: "stall" });
   const sent = send(delivery, origin());
   const refused = assert.rejects(sent, replied(451, /^4\.3\.2 /));
-  while (!server.commands.includes("DATA")) await Promise.resolve();
+  while (!server.commands.some((command) => command.startsWith("BDAT "))) await Promise.resolve();
   await settle();
   upstream.abort();
   await refused;

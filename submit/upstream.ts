@@ -7,6 +7,7 @@
  */
 import type { Clock, Timer } from "../base/clock.ts";
 import { type Capabilities, parseCapabilities } from "../smtp/capabilities.ts";
+import { ChunkWriter } from "../smtp/chunk_writer.ts";
 import { ClientDialogue, type ClientTimeouts } from "../smtp/client_dialogue.ts";
 import { DataWriter } from "../smtp/data_writer.ts";
 import type { RemoteReply } from "../smtp/reply_reader.ts";
@@ -47,7 +48,8 @@ class Connection {
   timer: Timer | undefined;
   readonly #clock: Clock;
   readonly #timeout: number;
-  #writer: DataWriter | undefined;
+  #lines: DataWriter | undefined;
+  #chunks: ChunkWriter | undefined;
 
   constructor(
     dialogue: ClientDialogue,
@@ -60,13 +62,30 @@ class Connection {
     this.#timeout = timeouts.data;
   }
 
-  /** Dot-stuffs and writes; each block has its own time. */
-  get writer(): DataWriter {
-    return this.#writer ??= new DataWriter(async (block) => {
-      const { transport } = this.dialogue;
-      transport.deadline = this.#clock.monotonic() + this.#timeout;
-      await transport.write(block);
+  /** Writes mail data behind DATA; each block has its own time. */
+  get lines(): DataWriter {
+    return this.#lines ??= new DataWriter((block) => this.#write(block));
+  }
+
+  /** Writes mail data by BDAT; each chunk has its own time, and so has its reply. */
+  get chunks(): ChunkWriter {
+    return this.#chunks ??= new ChunkWriter({
+      write: (chunk) => {
+        this.dialogue.requireStep("data");
+        return this.#write(chunk);
+      },
+      readReply: async () => {
+        const answer = await this.dialogue.read({ stage: "data", timeout: this.#timeout });
+        if (answer.code === 421) throw new Error(replyText(answer));
+        if (answer.code >= 300) throw new SmtpError(passedOn(answer));
+      },
     });
+  }
+
+  async #write(block: Uint8Array): Promise<void> {
+    const { transport } = this.dialogue;
+    transport.deadline = this.#clock.monotonic() + this.#timeout;
+    await transport.write(block);
   }
 }
 
@@ -231,6 +250,7 @@ export class UpstreamTransaction implements AsyncDisposable {
   readonly #connection: Connection;
   readonly #parts: TransactionParts;
   #state: "envelope" | "data" | "over" = "envelope";
+  #writer: DataWriter | ChunkWriter | undefined;
 
   /** Behind MAIL. */
   constructor(connection: Connection, parts: TransactionParts) {
@@ -249,27 +269,31 @@ export class UpstreamTransaction implements AsyncDisposable {
   }
 
   /**
-   * Says DATA.
+   * Begins the message: with DATA, or without a word where the server takes chunks.
    * @throws {SmtpError} with the reply where the server does not want the message
    */
   async beginData(): Promise<void> {
-    const answer = await this.#ask("data", "DATA");
-    if (answer.code >= 400) throw new SmtpError(passedOn(answer));
+    const { capabilities } = this.#connection;
+    if (capabilities.chunking && this.#state === "envelope") {
+      this.#writer = this.#connection.chunks;
+    } else {
+      const answer = await this.#ask("data", "DATA");
+      if (answer.code >= 400) throw new SmtpError(passedOn(answer));
+      this.#writer = this.#connection.lines;
+    }
     this.#state = "data";
-    this.#connection.writer.begin();
+    this.#writer.begin();
   }
 
   /**
    * Writes mail data, cut anywhere.
-   * @throws {SmtpError} when it cannot be written
+   * @throws {SmtpError} when it cannot be written, or with the reply where the server does not want the message
    */
   async write(chunk: Uint8Array): Promise<void> {
-    if (this.#state !== "data") throw unavailable("the connection has ended");
     try {
-      await this.#connection.writer.write(chunk);
+      await this.#writerOfData().write(chunk);
     } catch (error) {
-      this.#end();
-      throw unavailable(error);
+      throw this.#failed(error);
     }
   }
 
@@ -279,17 +303,16 @@ export class UpstreamTransaction implements AsyncDisposable {
    * @throws {SmtpError} with its reply, or where there is none; it may have the message all the same then
    */
   async finish(): Promise<Reply> {
-    if (this.#state !== "data") throw unavailable("the connection has ended");
-    const { dialogue, writer } = this.#connection;
+    const { dialogue } = this.#connection;
     const { timeouts, release } = this.#parts;
     let answer: RemoteReply;
     try {
-      dialogue.requireStep("data");
+      const writer = this.#writerOfData();
+      if (writer === this.#connection.lines) dialogue.requireStep("data");
       await writer.finish();
       answer = await dialogue.read({ stage: "dot", timeout: timeouts.dataEnd });
     } catch (error) {
-      this.#end();
-      throw unavailable(error);
+      throw this.#failed(error);
     }
     if (answer.code === 421) {
       this.#end();
@@ -305,7 +328,8 @@ export class UpstreamTransaction implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#state === "over") return;
     // In mid-data only the end of the connection ends the message without a message.
-    if (this.#state === "data") return this.#end();
+    const inData = this.#state === "data" && !(this.#writer instanceof ChunkWriter && !this.#writer.began);
+    if (inData) return this.#end();
     try {
       const answer = await this.#connection.dialogue.ask({ stage: "rset" }, "RSET");
       if (answer.code >= 300) return this.#end();
@@ -314,6 +338,17 @@ export class UpstreamTransaction implements AsyncDisposable {
     } catch {
       this.#end();
     }
+  }
+
+  #writerOfData(): DataWriter | ChunkWriter {
+    if (this.#state !== "data" || this.#writer === undefined) throw new Error("the connection has ended");
+    return this.#writer;
+  }
+
+  /** Ends the connection, and returns what the client is told. */
+  #failed(error: unknown): SmtpError {
+    this.#end();
+    return error instanceof SmtpError ? error : unavailable(error);
   }
 
   async #ask(stage: Stage, command: string): Promise<RemoteReply> {

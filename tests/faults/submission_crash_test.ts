@@ -175,6 +175,13 @@ const STEPS: readonly { readonly name: string; go(dialogue: Dialogue): Promise<v
       await client.send(`From: ${FROM}\r\nSubject: half\r\n\r\n${"x".repeat(70)}\r\n`);
     },
   },
+  {
+    name: "in mid-data, when serve-out has some of it",
+    async go(client) {
+      await STEPS[4]?.go(client);
+      await client.send(`${"x".repeat(70)}\r\n`.repeat(3000));
+    },
+  },
 ];
 
 function said(reply: string, expected: RegExp): void {

@@ -11,7 +11,10 @@ import { Watchdog } from "../../base/watchdog.ts";
 /** What a server does at a command: sends this text (CRLF is added), ends the connection, or falls silent. */
 export type Reaction = string | { readonly raw: string } | "drop" | "stall";
 
-/** Where a script can say something; `dot` is the end of the mail data, `tls` the handshake. */
+/**
+ * Where a script can say something; `dot` is the end of the mail data, by DATA or BDAT, `BDAT` any other chunk, `tls` the
+ * handshake.
+ */
 export type Moment =
   | "greeting"
   | "EHLO"
@@ -22,6 +25,7 @@ export type Moment =
   | "MAIL"
   | "RCPT"
   | "DATA"
+  | "BDAT"
   | "dot"
   | "RSET"
   | "QUIT"
@@ -148,6 +152,12 @@ export function fakeUpgrade(
   };
 }
 
+interface Chunk {
+  readonly octets: number;
+  readonly last: boolean;
+  readonly line: string;
+}
+
 class FakeConnection {
   readonly transport: Transport;
   readonly #server: FakeServer;
@@ -162,6 +172,10 @@ class FakeConnection {
   #from = "";
   #to: string[] = [];
   #data: string | undefined;
+  /** The chunk that is to come. */
+  #chunk: Chunk | undefined;
+  /** What chunks have brought. */
+  #chunks = "";
 
   constructor(server: FakeServer, { clock, address = "192.0.2.1" }: FakeServerOptions) {
     this.#server = server;
@@ -229,12 +243,11 @@ class FakeConnection {
       this.#data = this.#input.slice(0, size).replaceAll(/(^|\r\n)\./g, "$1");
       this.#input = this.#input.slice(size + 3);
       const message = { from: this.#from, to: this.#to, data: this.#data, tls: this.#tls };
-      if (this.#say("dot", ".", "250 2.0.0 taken")) this.#server.messages.push(message);
-      this.#inMail = false;
-      this.#to = [];
       this.#data = undefined;
+      this.#endMessage(message);
       return true;
     }
+    if (this.#chunk !== undefined) return this.#takeChunk(this.#chunk);
     const end = this.#input.indexOf("\r\n");
     if (end === -1) return false;
     const line = this.#input.slice(0, end);
@@ -246,6 +259,24 @@ class FakeConnection {
     this.#server.commands.push(line);
     this.#run(line);
     return true;
+  }
+
+  #takeChunk({ octets, last, line }: Chunk): boolean {
+    if (this.#input.length < octets) return false;
+    this.#chunks += this.#input.slice(0, octets);
+    this.#input = this.#input.slice(octets);
+    this.#chunk = undefined;
+    const message = { from: this.#from, to: this.#to, data: this.#chunks, tls: this.#tls };
+    if (last) this.#endMessage(message);
+    else this.#say("BDAT", line, `250 2.0.0 ${octets} octets`);
+    return true;
+  }
+
+  #endMessage(message: TakenMessage): void {
+    if (this.#say("dot", ".", "250 2.0.0 taken")) this.#server.messages.push(message);
+    this.#inMail = false;
+    this.#to = [];
+    this.#chunks = "";
   }
 
   #run(line: string): void {
@@ -277,9 +308,15 @@ class FakeConnection {
           this.#data = "";
         }
         break;
+      case "BDAT": {
+        const [, octets = "", last] = /^BDAT (\d+)( LAST)?$/.exec(line) ?? [];
+        this.#chunk = { octets: Number(octets), last: last !== undefined, line };
+        break;
+      }
       case "RSET":
         this.#inMail = false;
         this.#to = [];
+        this.#chunks = "";
         this.#say("RSET", line, "250 2.0.0 reset");
         break;
       case "QUIT":
