@@ -121,9 +121,11 @@ export class ReplyReader {
     for (;;) {
       const lf = this.#buffer.subarray(0, this.#end).indexOf(LF, searched);
       if (lf !== -1) {
-        const line = this.#buffer.subarray(this.#start, Math.max(this.#start, lf - 1));
-        const valid = lf > this.#start && this.#buffer[lf - 1] === CR && !line.includes(CR) &&
-          !line.includes(0);
+        // Some servers end their lines with CR CR LF.
+        let end = lf;
+        while (end > this.#start && this.#buffer[end - 1] === CR) end--;
+        const line = this.#buffer.subarray(this.#start, end);
+        const valid = end < lf && !line.includes(CR) && !line.includes(0);
         this.#start = lf + 1;
         if (!valid) {
           this.#heard.push(this.#decoder.decode(line));

@@ -46,6 +46,20 @@ Deno.test("ReplyReader.read() reads replies, however they are cut", async () => 
   }
 });
 
+Deno.test("ReplyReader.read() takes further CR before CRLF as part of the line end", async () => {
+  const text = "250-mx.test\r\r\n250-SIZE 10\r\r\r\n250 2.0.0 ok\r\r\n550\r\r\n354 go\r\n";
+  for (const size of [1, 3, 1000]) {
+    const reader = new ReplyReader(sending(text, size));
+    assert.deepEqual(await reader.read(), {
+      code: 250,
+      enhanced: "2.0.0",
+      lines: ["mx.test", "SIZE 10", "2.0.0 ok"],
+    });
+    assert.deepEqual(await reader.read(), { code: 550, lines: [""] });
+    assert.deepEqual(await reader.read(), { code: 354, lines: ["go"] });
+  }
+});
+
 Deno.test("ReplyReader.read() makes the text harmless", async () => {
   const reader = new ReplyReader(sending("250 \x1b[2J\t\x7f \xc3\xa9 \xff\r\n"));
   assert.deepEqual((await reader.read()).lines, ["?[2J?? é \ufffd"]);
