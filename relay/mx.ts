@@ -199,7 +199,8 @@ async function mxTargets(name: string, asked: Protection, options: TargetOptions
   let deferral: Deferral | undefined;
   let hosts = 0;
   let loop = false;
-  for (const [rank, group] of byPreference(records, options.random).entries()) {
+  const { groups, omitted } = byPreference(records, options.random);
+  for (const [rank, group] of groups.entries()) {
     const results: HostTargets[] = [];
     for (const waiting = [...group]; waiting.length > 0 && hosts < MAX_HOSTS;) {
       const some = await Promise.all(
@@ -239,7 +240,10 @@ async function mxTargets(name: string, asked: Protection, options: TargetOptions
   if (loop) {
     return failed("5.4.6", `the best MX of ${name} is this very server, which does not have the domain`);
   }
-  return failed("5.4.4", `no MX of ${name} can be used: ${reasons.slice(0, 3).join("; ")}`);
+  const reason = `no MX of ${name} can be used: ${reasons.slice(0, 3).join("; ")}`;
+  return omitted === 0
+    ? failed("5.4.4", reason)
+    : deferred("4.4.4", `${reason}; ${omitted} more have not been looked at in this attempt`);
 }
 
 async function implicitTargets(

@@ -5,6 +5,7 @@ import type { StaticName } from "../tests/support/static_resolver.ts";
 import { silentLogger } from "../base/log.ts";
 import { FakeClock } from "../tests/support/fake_clock.ts";
 import { FamilyHealth } from "../net/family_health.ts";
+import { seeded } from "../tests/support/chance.ts";
 import { findTargets, type Route, type TargetOptions, type Targets } from "./mx.ts";
 
 function options(names: Record<string, StaticName>, more: Partial<TargetOptions> = {}): TargetOptions {
@@ -165,6 +166,37 @@ Deno.test("findTargets() finds the one host that is there among a hundred MX", a
       "last.test 192.0.2.9",
     );
   }
+});
+
+Deno.test("findTargets() defers where dead MX left no room for others, and comes to these in a further attempt", async () => {
+  for (const preference of [(i: number) => i, () => 10]) {
+    for (const dead of [149, 400]) {
+      const records = Array.from({ length: dead + 1 }, (_, i) => ({
+        preference: preference(i),
+        exchange: i === dead ? "last.test" : `h${i}.test`,
+      }));
+      const random = seeded(dead);
+      let found = "";
+      for (let attempt = 0; attempt < 60 && !found.startsWith("last.test"); attempt++) {
+        const resolver = new StaticResolver({
+          "d.test": { mx: records },
+          "last.test": { a: ["192.0.2.9"] },
+        });
+        found = brief(await findTargets("d.test", options({}, { resolver, random })));
+        assert.match(found, /^(?:last\.test 192\.0\.2\.9|deferred 4\.4\.4)$/);
+        assert.ok(resolver.asked.length <= 401, `${resolver.asked.length} questions`);
+      }
+      assert.equal(found, "last.test 192.0.2.9");
+    }
+  }
+});
+
+Deno.test("findTargets() counts a host that stands in many MX records once", async () => {
+  const records = [...Array.from({ length: 300 }, () => "gone.test"), "last.test"];
+  const names = { "d.test": { mx: mx(...records) }, "last.test": { a: ["192.0.2.9"] } };
+  assert.equal(brief(await findTargets("d.test", options(names))), "last.test 192.0.2.9");
+  const dead = { "d.test": { mx: mx(...records.slice(0, -1)) } };
+  assert.equal(brief(await findTargets("d.test", options(dead))), "failed 5.4.4");
 });
 
 Deno.test("findTargets() asks about no more than 16 of a hundred MX whose addresses cannot be told", async () => {

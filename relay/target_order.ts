@@ -18,19 +18,36 @@ export function interleave(ipv6: readonly string[], ipv4: readonly string[], fir
   return all;
 }
 
-/** The best 100 in groups of equal preference, best first, each shuffled (RFC 5321 §5.1); each host once. */
-export function byPreference(records: readonly MxRecord[], random: () => number): MxRecord[][] {
-  const groups = new Map<number, MxRecord[]>();
-  const sorted = records.toSorted((a, b) => a.preference - b.preference).slice(0, MAX_MX);
-  const seen = new Set<string>();
-  for (const record of sorted) {
-    if (seen.has(record.exchange)) continue;
-    seen.add(record.exchange);
-    const group = groups.get(record.preference);
-    if (group === undefined) groups.set(record.preference, [record]);
-    else group.push(record);
+/** The hosts of a domain that an attempt may look at. */
+export interface MxChoice {
+  /** In groups of equal preference, best first; each host once. */
+  readonly groups: readonly (readonly MxRecord[])[];
+  /** How many hosts were left out. */
+  readonly omitted: number;
+}
+
+/**
+ * At most 100 hosts in groups of equal preference, best first, each shuffled (RFC 5321 §5.1). Of more than 100, the
+ * best 50 and 50 of the others by lot, so that further attempts come to all of them.
+ */
+export function byPreference(records: readonly MxRecord[], random: () => number): MxChoice {
+  const hosts = new Map<string, MxRecord>();
+  for (const record of sorted(records)) {
+    if (!hosts.has(record.exchange)) hosts.set(record.exchange, record);
   }
-  return [...groups.values()].map((group) => shuffle(group, random));
+  const groups = grouped([...hosts.values()]).map((group) => shuffle(group, random));
+  if (hosts.size <= MAX_MX) return { groups, omitted: 0 };
+  const all = groups.flat();
+  const others = shuffle(all.splice(MAX_MX / 2), random).slice(0, MAX_MX / 2);
+  return { groups: grouped([...all, ...sorted(others)]), omitted: hosts.size - MAX_MX };
+}
+
+function sorted(records: readonly MxRecord[]): MxRecord[] {
+  return records.toSorted((a, b) => a.preference - b.preference);
+}
+
+function grouped(records: readonly MxRecord[]): MxRecord[][] {
+  return [...Map.groupBy(records, ({ preference }) => preference).values()];
 }
 
 /**
