@@ -77,6 +77,11 @@ export interface QueueOperatorOptions {
   readonly change: (opened: OpenEntry) => Promise<boolean>;
   /** Clears the back-off of all hosts. */
   readonly clearHostBackoff?: () => void;
+  /**
+   * The longest that the scheduler lets a message wait, in milliseconds, asked each time: a time beyond it was written
+   * under another clock, and is not shown. Default: no bound.
+   */
+  readonly longestWait?: () => number;
 }
 
 // Entries stored at the same time share the disk's syncs.
@@ -98,9 +103,11 @@ export class QueueOperator {
    * cannot be read are logged and left out.
    */
   async *list(filter: QueueFilter): AsyncGenerator<QueueView, void, void> {
+    const { clock, longestWait = () => Infinity } = this.#options;
     for await (const opened of this.#select(filter)) {
       using message = opened;
       const entry = structuredClone(message.entry);
+      noLaterThan(entry, clock.now() + longestWait());
       yield { entry, age: this.#options.queue.ageOf(entry), inFlight: [...message.inFlight] };
     }
   }
@@ -199,6 +206,11 @@ export class QueueOperator {
       ...(note !== undefined && { leftAlone: left.map(({ address }) => address), note }),
     };
   }
+}
+
+/** Lets no recipient's next attempt be after `latest`, milliseconds since the epoch. */
+export function noLaterThan({ recipients }: QueueEntry, latest: number): void {
+  for (const recipient of recipients) recipient.nextAttemptAt = Math.min(recipient.nextAttemptAt, latest);
 }
 
 /** Queue ids begin with the time. */

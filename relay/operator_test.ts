@@ -5,6 +5,7 @@ import { MemoryQueue } from "../tests/support/memory_queue.ts";
 import { newEntry } from "../tests/support/queue_entry.ts";
 import { RelayNetwork } from "../tests/support/relay_network.ts";
 import { type ActionResult, type OperatorAction, QueueOperator } from "./operator.ts";
+import { longestDelay } from "./retry_schedule.ts";
 import { SCHEDULE } from "../tests/support/retry_schedule.ts";
 import type { QueueFilter } from "./queue_filter.ts";
 import { Scheduler } from "./scheduler.ts";
@@ -39,6 +40,7 @@ class World {
     logger: silentLogger,
     change: (opened) => this.scheduler.change(opened),
     clearHostBackoff: () => this.scheduler.clearHostBackoff(),
+    longestWait: () => longestDelay(SCHEDULE),
   });
 
   constructor() {
@@ -165,6 +167,20 @@ Deno.test("QueueOperator.list() selects by id, domain and sender", async () => {
   assert.deepEqual(await list({ sender: "" }), [two.id]);
   assert.deepEqual(await list({ ids: [three.id, "gone", three.id] }), [three.id]);
   assert.deepEqual(await list({ ids: [one.id], domain: "c.test" }), []);
+});
+
+Deno.test("QueueOperator.list() shows no next attempt that is further away than the longest wait", async () => {
+  await using world = new World();
+  const now = world.clock.now();
+  const times = [0, now + HOUR, now + 399 * 24 * HOUR];
+  const summary = await world.queue.put(
+    times.map((nextAttemptAt, index) => ({ address: `u${index}@a.test`, nextAttemptAt })),
+  );
+  world.scheduler.submit(summary);
+  await world.clock.advance(0);
+  const [view] = await Array.fromAsync(world.operator.list({ ids: [summary.id] }));
+  const shown = view?.entry.recipients.map(({ nextAttemptAt }) => nextAttemptAt);
+  assert.deepEqual(shown?.slice(1), [now + HOUR, now + longestDelay(SCHEDULE)]);
 });
 
 Deno.test("QueueOperator.list() shows the oldest first, in whatever order the queue names them", async () => {

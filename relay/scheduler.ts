@@ -396,13 +396,15 @@ export class Scheduler {
   /** What waits for a domain, with what shares its destination; looks at all that waits. */
   domainStatus(domain: string): DomainStatus {
     this.#sweep();
+    const { clock } = this.#options;
     const to = this.#destinationOf(domain);
     let waiting = 0;
     let nextAt: number | undefined;
     for (const item of this.#waiting.values()) {
       if (item.to !== to) continue;
       waiting++;
-      if (nextAt === undefined || item.at < nextAt) nextAt = item.at;
+      const at = clock.now() + (item.dueAt - clock.monotonic());
+      if (nextAt === undefined || at < nextAt) nextAt = at;
     }
     return { waiting, ...this.#destinations.status(to), ...(nextAt !== undefined && { nextAt }) };
   }

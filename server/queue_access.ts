@@ -14,10 +14,12 @@ import { maildropDirectory } from "../relay/maildrop/directory.ts";
 import { OpenEntries } from "../relay/open_entries.ts";
 import { QueueOperator } from "../relay/operator.ts";
 import { SpoolLockedError } from "../relay/spool/directory.ts";
+import { longestDelay } from "../relay/retry_schedule.ts";
 import { systemClock } from "../base/clock.ts";
 import { CommandError, EXIT } from "./exit_codes.ts";
 import type { Io } from "./io.ts";
 import { openServersLog } from "./queue_log.ts";
+import { retrySchedule } from "./relay_parts.ts";
 import { settleByHand } from "./settle_by_hand.ts";
 import type { PostgresConfig } from "./queue_parts.ts";
 import { openSpool, spoolDirectory, untilUnlocked } from "./spool_parts.ts";
@@ -156,6 +158,7 @@ async function openDirectly(config: Config, io: Io): Promise<QueueAccess> {
     clock: systemClock,
     logger,
     change: settleByHand(config, { queue: spool, logger }),
+    longestWait: () => longestDelay(retrySchedule(config)),
   });
   const kept = opened.move();
   return {

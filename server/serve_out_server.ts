@@ -21,6 +21,7 @@ import { QueueOperator } from "../relay/operator.ts";
 import { MAX_ENTRY_RECIPIENTS } from "../relay/queue_entry.ts";
 import { PeerMemory } from "../relay/peer_memory.ts";
 import type { SessionOptions } from "../relay/ready_session.ts";
+import { longestDelay } from "../relay/retry_schedule.ts";
 import { Scheduler, type SchedulerSettings } from "../relay/scheduler.ts";
 import { HostConnection } from "../relay/transmit.ts";
 import { systemClock } from "../base/clock.ts";
@@ -245,6 +246,7 @@ async function openControl(
     logger,
     change: (opened) => scheduler.change(opened),
     clearHostBackoff: () => scheduler.clearHostBackoff(),
+    longestWait: () => longestDelay(retrySchedule(live.config)),
   });
   const path = join(live.config.dataDir, CONTROL_SOCKET);
   try {

@@ -8,12 +8,21 @@ import type { Config } from "../config/config.ts";
 import { systemClock } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
 import { OpenEntries } from "../relay/open_entries.ts";
-import { type ActionResult, type OperatorAction, QueueOperator, type QueueView } from "../relay/operator.ts";
-import type { PostgresQueue } from "../relay/postgres/postgres_queue.ts";
+import {
+  type ActionResult,
+  noLaterThan,
+  type OperatorAction,
+  QueueOperator,
+  type QueueView,
+} from "../relay/operator.ts";
+import type { EntryView, PostgresQueue } from "../relay/postgres/postgres_queue.ts";
 import { isOpen, type QueueEntry } from "../relay/queue_entry.ts";
 import { matches, type QueueFilter, selects } from "../relay/queue_filter.ts";
+import { longestDelay } from "../relay/retry_schedule.ts";
+import { SpoolFormatError } from "../relay/stored/format_values.ts";
 import { asCommand, connectQueue } from "./postgres_parts.ts";
 import type { PostgresConfig } from "./queue_parts.ts";
+import { retrySchedule } from "./relay_parts.ts";
 import { settleByHand } from "./settle_by_hand.ts";
 
 /** What there is of it for commands. */
@@ -34,7 +43,7 @@ export function sharedQueueAccess(
   return {
     list: async function* (filter) {
       await using opened = await connectQueue(config, queue, { logger, view: true });
-      yield* list(opened, filter);
+      yield* list(opened, { filter, logger, longestWait: longestDelay(retrySchedule(config)) });
     },
     apply: async function* (action, filter) {
       const name = `${config.hostname} (mailapp queue)`;
@@ -48,13 +57,36 @@ export function sharedQueueAccess(
   };
 }
 
-async function* list(queue: PostgresQueue, filter: QueueFilter): AsyncGenerator<QueueView, void, void> {
+async function* list(
+  queue: PostgresQueue,
+  { filter, logger, longestWait }: {
+    readonly filter: QueueFilter;
+    readonly logger: Logger;
+    readonly longestWait: number;
+  },
+): AsyncGenerator<QueueView, void, void> {
   const { ids: named, ...rest } = filter;
   for await (const id of named ?? queue.ids(rest)) {
-    const view = await asCommand(() => queue.peek(id));
+    const view = await peek(queue, id, { logger });
     if (view === undefined || !matches(view.entry, rest)) continue;
     const { entry, host, sending } = view;
+    noLaterThan(entry, systemClock.now() + longestWait);
     yield { entry, age: queue.ageOf(entry), inFlight: sending, ...(host !== undefined && { host }) };
+  }
+}
+
+/** An entry as it stands; one that cannot be read is logged and left out, until a host puts it aside. */
+async function peek(
+  queue: PostgresQueue,
+  id: string,
+  { logger }: { readonly logger: Logger },
+): Promise<EntryView | undefined> {
+  try {
+    return await asCommand(() => queue.peek(id));
+  } catch (error) {
+    if (!(error instanceof SpoolFormatError)) throw error;
+    logger.error("queue.unreadable", { id, error: error.message });
+    return undefined;
   }
 }
 
@@ -86,7 +118,7 @@ async function* apply(
     }
     if (done) continue;
     // Its host has not given it away: it is being sent.
-    const entry = (await asCommand(() => queue.peek(id)))?.entry;
+    const entry = (await peek(queue, id, { logger }))?.entry;
     if (entry === undefined || !matches(entry, rest)) continue;
     const inFlight = entry.recipients.filter((one) => isOpen(one) && selects(filter, one));
     yield { id, changed: [], inFlight: inFlight.map(({ address }) => address) };
