@@ -7,7 +7,7 @@ import { join } from "@std/path";
 import type { Config } from "../config/config.ts";
 import type { Logger } from "../base/log.ts";
 import { Spool } from "../relay/spool/spool.ts";
-import { SpoolLockedError, SpoolVersionError } from "../relay/spool/directory.ts";
+import { SpoolLockedError, SpoolPathError, SpoolVersionError } from "../relay/spool/directory.ts";
 import { systemBoot } from "./boot.ts";
 import { CommandError, EXIT } from "./exit_codes.ts";
 
@@ -41,7 +41,8 @@ export async function openSpool(
   } catch (error) {
     if (error instanceof SpoolLockedError) throw lockedBy(error, directory);
     const denied = error instanceof Deno.errors.PermissionDenied;
-    if (!denied && !(error instanceof SpoolVersionError)) throw error;
+    const wrong = error instanceof SpoolVersionError || error instanceof SpoolPathError;
+    if (!denied && !wrong) throw error;
     throw new CommandError(error.message, denied ? EXIT.noPermission : EXIT.config, { cause: error });
   }
 }

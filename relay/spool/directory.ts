@@ -37,10 +37,53 @@ export class SpoolVersionError extends Error {
   }
 }
 
+/** Something else stands where a file or directory of the spool belongs. */
+export class SpoolPathError extends Error {
+  /** Names the path, and what belongs there. */
+  constructor(path: string, wanted: "a regular file" | "a directory") {
+    super(`${path} is not ${wanted}, as it must be; move it away`);
+    this.name = "SpoolPathError";
+  }
+}
+
 const FORMAT = "mailapp spool 1\n";
+/** The spool's own directories; the first is the spool. */
+const DIRECTORIES = ["", "incoming", "spare", "messages", "states", "damaged"];
+const FILES = ["lock", "format", "journal", "time"];
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/**
+ * Makes the directories that are missing.
+ * @throws {SpoolPathError} when something else stands in the place of a directory or file: opening a pipe would wait
+ */
+export async function makeDirectories(directory: string): Promise<void> {
+  const directories = [...DIRECTORIES, "index", "reserve"].map((name) => join(directory, name));
+  for (const path of directories) {
+    const found = lstat(path);
+    if (found !== undefined && !(found.isSymlink ? isDirectory(path) : found.isDirectory)) {
+      throw new SpoolPathError(path, "a directory");
+    }
+  }
+  for (const name of FILES) {
+    const path = join(directory, name);
+    if (lstat(path)?.isFile === false) throw new SpoolPathError(path, "a regular file");
+  }
+  for (const name of DIRECTORIES) {
+    await Deno.mkdir(join(directory, name), { recursive: true, mode: 0o700 });
+  }
+}
+
+/** Whether a path leads to a directory, symbolic links followed. */
+function isDirectory(path: string): boolean {
+  try {
+    return Deno.statSync(path).isDirectory;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
 
 /** The lock on a spool; closing it gives it back, and so does the end of the process. */
 export interface SpoolLock {

@@ -29,6 +29,7 @@ import {
   freeName,
   isFile,
   lstat,
+  makeDirectories,
   messagePath,
   removeIfThere,
   shardOf,
@@ -158,13 +159,12 @@ export class Spool implements Queue, AsyncDisposable {
    * Opens a spool, creating it where there is none, and clears away what a crash left half written.
    * @throws {SpoolLockedError} when another process has it
    * @throws {SpoolVersionError} when a newer version wrote it
+   * @throws {SpoolPathError} when a file or directory of it is something else
    */
   static async open(options: SpoolOptions): Promise<Spool> {
     const { directory, logger, fileSystem = denoFileSystem, clock = systemClock } = options;
     const syncer = new DirectorySyncer({ fileSystem });
-    for (const name of ["", "incoming", "spare", "messages", "states", "damaged"]) {
-      await Deno.mkdir(join(directory, name), { recursive: true, mode: 0o700 });
-    }
+    await makeDirectories(directory);
     const lock = await takeLock(directory);
     try {
       await checkFormat(directory, { fileSystem, syncer });

@@ -18,7 +18,7 @@ import {
   scan,
 } from "../../tests/support/spool.ts";
 import type { QueueEntry } from "../queue_entry.ts";
-import { SpoolLockedError, SpoolVersionError } from "./directory.ts";
+import { SpoolLockedError, SpoolPathError, SpoolVersionError } from "./directory.ts";
 
 const encoder = new TextEncoder();
 
@@ -138,6 +138,44 @@ Deno.test("Spool refuses a directory whose file lock an older version holds", as
     await assert.rejects(open(), (error) => error instanceof SpoolLockedError && error.pid === 123);
     file.close();
     await using _spool = await open();
+  });
+});
+
+Deno.test("Spool says what stands in the place of one of its files or directories, and opens once that is gone", async () => {
+  const makers: Record<string, (path: string) => unknown> = {
+    directory: (path) => Deno.mkdirSync(path),
+    pipe: (path) => assert.ok(new Deno.Command("mkfifo", { args: [path] }).outputSync().success),
+    link: (path) => Deno.symlinkSync("/dev/null", path),
+    "dangling link": (path) => Deno.symlinkSync("nowhere", path),
+    file: (path) => Deno.writeTextFileSync(path, ""),
+  };
+  const files = ["lock", "format", "journal", "time"];
+  const directories = ["incoming", "spare", "messages", "states", "damaged", "index", "reserve"];
+  for (const [kind, make] of Object.entries(makers)) {
+    for (
+      const name of kind === "file" ? directories : kind === "directory" ? files : [...files, ...directories]
+    ) {
+      await inDirectory(async ({ directory, open }) => {
+        const path = join(directory, name);
+        make(path);
+        await assert.rejects(
+          open(),
+          (error) => error instanceof SpoolPathError && error.message.includes(path),
+        );
+        Deno.removeSync(path);
+        await using _spool = await open();
+      });
+    }
+  }
+});
+
+Deno.test("Spool works in a directory that a symbolic link leads to", async () => {
+  await inDirectory(async ({ directory, open }) => {
+    const elsewhere = await Deno.makeTempDir();
+    Deno.symlinkSync(elsewhere, join(directory, "damaged"));
+    await using spool = await open();
+    assert.deepEqual(await ids(spool), []);
+    await Deno.remove(elsewhere, { recursive: true });
   });
 });
 
