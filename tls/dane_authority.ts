@@ -34,19 +34,22 @@ export function authorityProblem(
   { records, names, now }: AuthorityCheck,
 ): AuthorityProblem | undefined {
   const authorities = records.filter(({ usage }) => usage === 2);
-  let certificates: X509Certificate[];
-  try {
-    certificates = chain.map((der) => new X509Certificate(der));
-  } catch {
-    return "certificate-not-trusted";
-  }
-  const [own] = certificates;
+  const [own, ...others] = chain.map(readCertificate);
   if (own === undefined) return "certificate-not-trusted";
-  const path = new Path(certificates, { records: authorities, now });
+  const path = new Path(others, { records: authorities, now });
   if (!path.leadsOut(own)) return path.expired ? "certificate-expired" : "certificate-not-trusted";
   return namesOf(own).some((name) => names.some((wanted) => covers(name, wanted)))
     ? undefined
     : "certificate-host-mismatch";
+}
+
+/** `undefined` where it cannot be read: a chain may hold more than leads to the authority. */
+function readCertificate(der: Uint8Array): X509Certificate | undefined {
+  try {
+    return new X509Certificate(der);
+  } catch {
+    return undefined;
+  }
 }
 
 /** What can be wrong, in the words of TLSRPT (RFC 8460 §4.3). */
@@ -65,17 +68,15 @@ class Path {
   expired = false;
 
   constructor(
-    certificates: readonly X509Certificate[],
+    others: readonly (X509Certificate | undefined)[],
     { records, now }: { readonly records: readonly TlsaRecord[]; readonly now: number },
   ) {
     this.#records = records;
     this.#now = now;
     const whole = records.filter(({ selector, matchingType }) => selector === 0 && matchingType === 0);
     // An authority that stands in DNS as a whole need not be sent by the server (RFC 7671 §5.2.2).
-    this.#unused = new Set([
-      ...certificates.slice(1),
-      ...whole.map(({ data }) => new X509Certificate(data)),
-    ]);
+    const issuers = [...others, ...whole.map(({ data }) => readCertificate(data))];
+    this.#unused = new Set(issuers.filter((issuer) => issuer !== undefined));
   }
 
   leadsOut(certificate: X509Certificate): boolean {

@@ -106,6 +106,19 @@ Deno.test("authorityProblem() trusts no chain that does not lead to what is name
   assert.equal(problem([below, none, root], [record(root)]), "certificate-not-trusted");
 });
 
+Deno.test("authorityProblem() passes over what cannot be read of a chain, but for the server's own certificate", async () => {
+  const check = { records: [record(root)], names: ["mx.test"], now: NOW };
+  const bystander = (await make("bystander", { issuer: root })).der;
+  const unreadable: Uint8Array[] = [new Uint8Array(), new Uint8Array([1, 2, 3]), bystander.subarray(0, 100)];
+  for (const [at, octet] of bystander.entries()) unreadable.push(bystander.with(at, octet ^ 0x55));
+  for (const der of unreadable) {
+    for (const chain of [[leaf.der, der, middle.der, root.der], [leaf.der, middle.der, root.der, der]]) {
+      assert.equal(authorityProblem(chain, check), undefined);
+    }
+    assert.equal(authorityProblem([der, middle.der, root.der], check) === undefined, false);
+  }
+});
+
 Deno.test("authorityProblem() heeds the dates of all that leads there", async () => {
   const old = await make("mx.test", { issuer: middle, ca: false, names: ["mx.test"], until: NOW - 1 });
   assert.equal(problem([old, middle, root], [record(root)]), "certificate-expired");
