@@ -5,6 +5,7 @@
  */
 import type { Config } from "../config/config.ts";
 import { ConfigError } from "../config/errors.ts";
+import { addressScope } from "../net/ip_address.ts";
 import { openMailboxes } from "./parts.ts";
 
 /** Maps a name of this machine to the local domain that it stands for; `undefined` for any other domain. */
@@ -23,11 +24,20 @@ export function machineDomain(config: Config, systemHostname: string): MachineDo
   const own = systemHostname.toLowerCase();
   const [short = own] = own.split(".");
   const names = new Set([
-    ...["localhost", "localhost.localdomain", "[127.0.0.1]", "[ipv6:::1]", short, `${short}.localdomain`],
+    ...["localhost", "localhost.localdomain", short, `${short}.localdomain`],
     ...(domains.length === 0 ? [] : [hostname, own]),
   ]);
   for (const known of [...domains, ...Object.keys(routes), home, ""]) names.delete(known);
-  return (domain) => names.has(domain.toLowerCase()) ? home : undefined;
+  return (domain) => {
+    const name = domain.toLowerCase();
+    return names.has(name) || isLoopback(name) ? home : undefined;
+  };
+}
+
+/** Whether a domain is an address of the loopback interface, as a literal or bare, in any spelling. */
+function isLoopback(domain: string): boolean {
+  const address = domain.replace(/^\[(?:ipv6:)?([^\]]*)\]$/, "$1");
+  return addressScope(address) === "loopback";
 }
 
 /** The warnings if mail to root, such as cron's, has no recipient. */

@@ -16,10 +16,23 @@ Deno.test("machineDomain() knows the machine's names, and leaves all others alon
   const local = machineDomain(config(), "web1.example.net");
   const names = [
     ...["localhost", "LOCALHOST", "localhost.localdomain", "mx.example.com", "web1", "web1.localdomain"],
-    ...["web1.example.net", "[127.0.0.1]", "[IPv6:::1]"],
+    ...["web1.example.net", "[127.0.0.1]", "[IPv6:::1]", "127.0.0.1", "127.0.1.1", "[127.1.2.3]"],
+    ...["[IPv6:0:0:0:0:0:0:0:1]", "[ipv6:::ffff:127.0.0.1]", "[IPv6:::ffff:7f00:1]", "[::1]", "::1"],
   ];
   for (const name of names) assert.equal(local(name), "example.com", name);
-  for (const name of ["example.com", "b.test", "example.net", "web2", "a.localhost", "", "[192.0.2.1]"]) {
+  for (
+    const name of [
+      "example.com",
+      "b.test",
+      "example.net",
+      "web2",
+      "a.localhost",
+      "",
+      "[192.0.2.1]",
+      "192.0.2.1",
+      "127.example",
+    ]
+  ) {
     assert.equal(local(name), undefined, name);
   }
 });

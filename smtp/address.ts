@@ -190,13 +190,16 @@ function requireAscii(text: string, { smtputf8 }: PathOptions): void {
   }
 }
 
-/** The one spelling of an address literal, brackets included (§4.1.3); `undefined` when it is none. */
+/**
+ * The one spelling of an address literal, brackets included (§4.1.3); `undefined` when it is none. An IPv6 address
+ * without its tag, as many write it, gets it.
+ */
 export function normalizeLiteral(literal: string): string | undefined {
   const inner = /^\[(.*)\]$/s.exec(literal)?.[1];
   if (inner === undefined) return undefined;
   if (isIpv4(inner)) return `[${inner}]`;
-  const ipv6 = /^IPv6:(.*)$/is.exec(inner)?.[1];
-  return ipv6 !== undefined && isIpv6(ipv6) ? `[IPv6:${ipv6.toLowerCase()}]` : undefined;
+  const ipv6 = inner.replace(/^IPv6:/i, "");
+  return isIpv6(ipv6) ? `[IPv6:${ipv6.toLowerCase()}]` : undefined;
 }
 
 /** A local-part as it is written in a path: quoted only where it must be. */
@@ -211,11 +214,10 @@ export function formatLocalPart(localPart: string): string {
  * many write it, gets it. `undefined` when it is neither.
  */
 export function parseHelloName(text: string): string | undefined {
-  const untagged = /^\[([0-9a-f:.]+)\]$/i.exec(text)?.[1];
-  if (untagged !== undefined && isIpv6(untagged)) return `[IPv6:${untagged.toLowerCase()}]`;
   const valid = text.startsWith("[") ? normalizeLiteral(text) : normalizeDomain(text);
   if (valid === undefined) return undefined;
-  return isAscii(text) ? text.replace(/\.$/, "") : valid;
+  const isUntagged = valid.startsWith("[IPv6:") && !/^\[ipv6:/i.test(text);
+  return isAscii(text) && !isUntagged ? text.replace(/\.$/, "") : valid;
 }
 
 const MAX_ODD_NAME = 255;
