@@ -7,11 +7,15 @@
  */
 import { AddressLexer } from "./address_lexer.ts";
 import { completeAddresses } from "./address_list.ts";
+import { BLIND_FIELDS } from "./blind_lines.ts";
 import { encodeFields } from "./encode_fields.ts";
 import { isAscii } from "./encoded_word.ts";
 import { foldLines, MAX_LINE } from "./fold_lines.ts";
 import { type HeaderField, headerFields, HeaderSection, shortName } from "./header_section.ts";
 import { MAX_FIELDS, MAX_HEADER_SECTION } from "./header_field.ts";
+
+/** What the log says where a Bcc field was taken out. */
+export const BLIND_REMOVED = "Bcc removed";
 
 /** What the repair needs to know. */
 export interface SubmittedHeaderOptions {
@@ -53,7 +57,6 @@ const ADDRESSES = new Set([
   ...["from", "sender", "reply-to", "to", "cc"],
   ...["resent-from", "resent-sender", "resent-to", "resent-cc"],
 ]);
-const BLIND = new Set(["bcc", "resent-bcc"]);
 const SIGNATURES = new Set(["dkim-signature", "arc-message-signature", "domainkey-signature"]);
 const REPLACED = new Set(["date", "message-id"]);
 
@@ -68,7 +71,7 @@ export function repairHeader(bytes: Uint8Array, options: SubmittedHeaderOptions)
   const left = new Set<string>();
   const kept = came.filter((field) => {
     // Blind-copy recipients are never disclosed, even in a signed message.
-    if (BLIND.has(field.name)) return !repairs.add("Bcc removed");
+    if (BLIND_FIELDS.has(field.name)) return !repairs.add(BLIND_REMOVED);
     if (signed || !isBlank(field)) return true;
     return !repairs.add(`empty ${field.name} removed`);
   });

@@ -5,10 +5,16 @@
  * @module
  */
 import { Buffer, isAscii } from "node:buffer";
+import { BlindLines } from "./blind_lines.ts";
 import { MAX_LINE } from "./fold_lines.ts";
 import type { HeaderSection } from "./header_section.ts";
 import { HeaderReader, type SplitMessage } from "./split_message.ts";
-import { repairHeader, type SubmittedHeader, type SubmittedHeaderOptions } from "./submitted_header.ts";
+import {
+  BLIND_REMOVED,
+  repairHeader,
+  type SubmittedHeader,
+  type SubmittedHeaderOptions,
+} from "./submitted_header.ts";
 
 /** Receives the body of a message. */
 export interface BodyWatcher {
@@ -44,6 +50,8 @@ export class SubmittedMessage {
   #reader: HeaderReader | undefined = new HeaderReader();
   #watcher: BodyWatcher | undefined;
   #header: Pick<SubmittedHeader, "signed" | "repairs" | "left"> = UNSEEN;
+  /** Looks for Bcc fields where a line that is no field stands above them. */
+  #blindLines: BlindLines | undefined;
   #eightBitHeader = false;
   #eightBitBody = false;
   #longLines = false;
@@ -68,6 +76,7 @@ export class SubmittedMessage {
   /** Adds to `pieces` what was still held back, at the end of the message. */
   finish(pieces: Uint8Array[]): void {
     if (this.#reader !== undefined) this.#endHeader(this.#reader.finish(), pieces);
+    if (this.#blindLines !== undefined) this.#endBlindLines(this.#blindLines.finish(), pieces);
     if (this.#lineLength > MAX_LINE) this.#longLines = true;
   }
 
@@ -96,11 +105,24 @@ export class SubmittedMessage {
       (changed === undefined && !isAscii(section));
     // Without it the first lines of the body would belong to the header section.
     if (by !== "end") pieces.push(EMPTY_LINE);
+    if (!header.signed && (by === "other line" || section.length === 0)) this.#blindLines = new BlindLines();
     this.#pushBody(rest, pieces);
+  }
+
+  #endBlindLines(text: Uint8Array, pieces: Uint8Array[]): void {
+    if (this.#blindLines?.removed) {
+      this.#header = { ...this.#header, repairs: [...this.#header.repairs, BLIND_REMOVED] };
+    }
+    this.#blindLines = undefined;
+    this.#pushBody(text, pieces);
   }
 
   #pushBody(chunk: Uint8Array, pieces: Uint8Array[]): void {
     if (chunk.length === 0) return;
+    if (this.#blindLines !== undefined) {
+      const text = this.#blindLines.push(chunk);
+      return text && this.#endBlindLines(text, pieces);
+    }
     if (!this.#eightBitBody) this.#eightBitBody = !isAscii(chunk);
     if (!this.#longLines) this.#watchLines(chunk);
     this.#watcher?.push(chunk);

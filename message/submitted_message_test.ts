@@ -46,6 +46,30 @@ function submit(text: string, cuts: readonly number[] = []): { out: string; cont
   return { out: sent.startsWith(ADDED) ? sent.slice(ADDED.length) : sent, content: submitted.content };
 }
 
+Deno.test("SubmittedMessage takes Bcc out behind a line that is no field, in the same paragraph only", () => {
+  const cases: readonly (readonly [came: string, sent: string])[] = [
+    ["Hi there\r\nBcc: x@a.test\r\nTo: b\r\n\r\nBcc: text\r\n", "\r\nHi there\r\nTo: b\r\n\r\nBcc: text\r\n"],
+    ["To: b@q.test\r\noops\r\nBCC : x,\r\n\ty\r\nA: b\r\n", "To: b@q.test\r\n\r\noops\r\nA: b\r\n"],
+    ["\r\nResent-Bcc: x\r\nText\r\n", "\r\nText\r\n"],
+    ["\r\n\r\nBcc: x\r\n", "\r\n\r\nBcc: x\r\n"],
+    ["No field\r\nBcc: x", "\r\nNo field\r\n"],
+    ["No field\r\nbcc without colon\r\n\r\n", "\r\nNo field\r\nbcc without colon\r\n\r\n"],
+    ["To: b@q.test\r\n\r\nBcc: text\r\n", "To: b@q.test\r\n\r\nBcc: text\r\n"],
+  ];
+  for (const [came, sent] of cases) {
+    for (const cuts of [[], [...came].map((_, at) => at), [3], [came.length - 1]]) {
+      const { out, content } = submit(came, cuts);
+      assert.equal(out, sent);
+      assert.equal(content.header.repairs.includes("Bcc removed"), came.length > sent.length + 2);
+    }
+  }
+});
+
+Deno.test("SubmittedMessage searches a bounded part of a text without header section, and passes on all of it", () => {
+  const text = `Text\r\n${"line\r\n".repeat(50_000)}Bcc: text\r\n`;
+  for (const cuts of [[], [7, 70_000]]) assert.equal(submit(text, cuts).out, `\r\n${text}`);
+});
+
 Deno.test("SubmittedMessage tells 8-bit header and body apart", () => {
   const seen = (text: string) => {
     const { content: { eightBitHeader, eightBitBody } } = submit(text);
