@@ -38,6 +38,8 @@ export class NotReadyError extends Error {
 }
 
 const PIECE = 64 * 1024;
+/** Shortages on our side, which concern every file. */
+const LACKS: ReadonlySet<string> = new Set(["EMFILE", "ENFILE", "ENOMEM"]);
 const LF = 10;
 
 /** A message in the maildrop; to be closed. */
@@ -76,12 +78,12 @@ export class DroppedFile {
       fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
     } catch (error) {
       if (errorCode(error) === "ENOENT") throw new Deno.errors.NotFound();
-      // For example, its owner has given it to another group.
-      if (errorCode(error) === "EACCES") throw new NotReadyError(before);
       if (errorCode(error) === "ELOOP") {
         throw new NotAMessageError("it is a symbolic link", before.uid ?? undefined);
       }
-      throw error;
+      if (LACKS.has(errorCode(error))) throw error;
+      // By its owner's doing: it has another group, a lease is held on it, or a socket has taken its place.
+      throw new NotReadyError(before);
     }
     try {
       const info = fstatSync(fd);

@@ -272,6 +272,64 @@ testWith(
   },
 );
 
+testWith(
+  ["python3"],
+  "MaildropPickup is held up by no file that its owner keeps others from opening",
+  async () => {
+    await using world = new World();
+    // The first in the order of the directory, too, on any file system.
+    const leased: Deno.ChildProcess[] = [];
+    for (let count = 0; count < 5; count++) {
+      const child = new Deno.Command("python3", {
+        args: ["-c", LEASE, world.at(await world.drop({ recipients: ["leased@x.test"] }))],
+        stdin: "piped",
+        stdout: "piped",
+      }).spawn();
+      leased.push(child);
+      const reader = child.stdout.getReader();
+      assert.match(new TextDecoder().decode((await reader.read()).value), /^held/);
+      await reader.cancel();
+    }
+    for (let count = 0; count < 5; count++) await world.drop({ recipients: ["b@x.test"] });
+    await world.poll();
+    assert.equal(world.taken.length, 5);
+    for (const child of leased) {
+      await child.stdin.close();
+      await child.status;
+    }
+    await world.poll();
+    assert.deepEqual([world.taken.length, world.names()], [10, []]);
+  },
+);
+
+/** Holds a lease on a file, as its owner may, until standard input ends. */
+const LEASE = `import fcntl, os, signal, sys
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+fd = os.open(sys.argv[1], os.O_WRONLY)
+fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+os.write(1, b"held\\n")
+sys.stdin.read()
+`;
+
+Deno.test("MaildropPickup is held up by no file that its owner removes while it is taken", async () => {
+  await using world = new World();
+  for (let count = 0; count < 10; count++) await world.drop({ recipients: [`${count}@x.test`] });
+  let taken = 0;
+  const pickup = world.pickup({
+    handOver: async ({ recipients }) => {
+      taken++;
+      for (const name of world.names()) {
+        if ((await Deno.readTextFile(world.at(name))).includes(`"${recipients[0]}"`)) {
+          await Deno.remove(world.at(name));
+        }
+      }
+      return recipients.map(() => relayed);
+    },
+  });
+  await pickup.poll();
+  assert.equal(taken, 10);
+});
+
 Deno.test("MaildropPickup reads no more of a file than was there when it was opened", async () => {
   await using world = new World();
   const name = await world.drop({ recipients: ["b@x.test"] });

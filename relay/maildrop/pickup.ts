@@ -230,7 +230,10 @@ export class MaildropPickup implements AsyncDisposable {
       await this.#note(name, { progress, done: refused.map(({ address }) => address) });
       throw new PutOffError(obstacle);
     }
-    await Deno.remove(join(directory, name));
+    await Deno.remove(join(directory, name)).catch((error) => {
+      // Its owner may have done so meanwhile.
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    });
     this.#progress.delete(name);
     await progress.remove();
   }
