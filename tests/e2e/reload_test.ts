@@ -2,6 +2,10 @@
 import assert from "node:assert/strict";
 import { Dialogue } from "../support/dialogue.ts";
 import { runMailapp, RunningMailapp, Workspace } from "../support/mailapp.ts";
+import { silentLogger } from "../../base/log.ts";
+import { Spool } from "../../relay/spool/spool.ts";
+import { recipient } from "../support/queue_entry.ts";
+import { add } from "../support/spool.ts";
 import { freePort } from "../support/peers/ports.ts";
 import { until } from "../support/peers/process.ts";
 
@@ -114,6 +118,31 @@ Deno.test("mail for a domain that serve-in has yet to hear of waits, and what wa
   for (const server of [serveIn, serveOut]) server.signal("SIGHUP");
   for (const address of ["bob@new.test", "bob@other.test"]) await machine.stored(address, 1);
   for (const server of [serveIn, serveOut]) assert.equal(await server.stop(), 0);
+});
+
+Deno.test("the time from an unanswered dot to the next attempt is that of the new configuration", async () => {
+  await using machine = await Machine.create();
+  const config = await machine.configure({ serveOut: { retry: ["4h"] } });
+  const at = Date.now();
+  {
+    // As a crash leaves it.
+    const directory = machine.workspace.file("state", "spool");
+    await using spool = await Spool.open({ directory, logger: silentLogger });
+    const id = await add(spool, [recipient("bob@other.test")]);
+    await spool.dotSent(id, { recipients: [0], host: "mx.other.test", address: "192.0.2.1", at });
+  }
+  await using serveOut = await machine.start("serve-out");
+  const hours = async () => {
+    const { stdout } = await runMailapp(["queue", "list", "--json", "--config", config]);
+    const [{ recipients: [{ next_attempt_at }] }] = JSON.parse(stdout);
+    return (Date.parse(next_attempt_at) - at) / 3_600_000;
+  };
+  assert.equal(await hours(), 4);
+  await machine.configure({ serveOut: { retry: ["6h"] } });
+  serveOut.signal("SIGHUP");
+  await serveOut.event("config.reloaded");
+  assert.equal(await hours(), 6);
+  assert.equal(await serveOut.stop(), 0);
 });
 
 Deno.test("Maildirs of all users are there before their first message, and those of new users after a reload", async () => {
