@@ -19,6 +19,7 @@ import type { Io } from "../server/io.ts";
 import { policyHosts } from "../server/policy_parts.ts";
 import type { ServerName } from "../server/server_start.ts";
 import { SERVER_NAMES, SERVERS } from "../server/servers.ts";
+import { probeName } from "../smtp/own_probe.ts";
 import type { RemoteReply } from "../smtp/reply_reader.ts";
 import { configOption, examples, parseServerName, type Registrar } from "./command_line/subcommand.ts";
 
@@ -63,11 +64,11 @@ async function healthcheck(
   const config = await loadConfig(flags.config, { env: io.env });
   if (flags.wait === undefined) {
     const places = await placesOf(config, server);
-    io.out(`${await findAnswer(places, { server, hostname: config.hostname })}\n`);
+    io.out(`${await findAnswer(places, { server, thorough: true })}\n`);
     if (server !== "serve-submit") return EXIT.ok;
     // Without a login it reveals no more; but it needs serve-out to take mail.
     const next = await placesOf(config, "serve-out");
-    io.out(`${await findAnswer(next, { server: "serve-out", hostname: config.hostname })}\n`);
+    io.out(`${await findAnswer(next, { server: "serve-out", thorough: true })}\n`);
     return EXIT.ok;
   }
   const deadline = systemClock.monotonic() + flags.wait * 1000;
@@ -98,21 +99,21 @@ async function healthcheck(
 
 /**
  * Tries one address after the other, since a server goes on without an address that the machine has lost or never had.
- * @param options `hostname`: for EHLO; with it more than a greeting is required
+ * @param options `thorough`: whether more than a greeting is required
  * @returns the address that answered, for people
  * @throws {CommandError} when none of them answers properly
  */
 async function findAnswer(
   places: readonly Place[],
-  { server, hostname }: { readonly server: ServerName; readonly hostname?: string },
+  { server, thorough = false }: { readonly server: ServerName; readonly thorough?: boolean },
 ): Promise<string> {
   const failures: string[] = [];
   for (const place of places) {
     const where = `${server} on ${showEndpoint(place.address, place.port)}`;
     try {
-      const refusal = await talk(place, hostname);
+      const refusal = await talk(place, { thorough });
       if (refusal === undefined) {
-        const takesMail = hostname !== undefined && place.policyHost === undefined;
+        const takesMail = thorough && place.policyHost === undefined;
         return `${where}: answers${takesMail ? ", and accepts mail" : ""}`;
       }
       failures.push(`${where} answers, but accepts no mail now: ${refusal.code} ${refusal.lines.join(" ")}`);
@@ -148,11 +149,14 @@ async function placesOf(config: Config, name: ServerName): Promise<Place[]> {
 }
 
 /**
- * Reads the greeting and, with a hostname, says EHLO and begins a transaction for postmaster that ends before its data.
+ * Reads the greeting and, if that is not enough, says EHLO and begins a transaction for postmaster that ends before its data.
  * @returns the reply of a server that takes no mail now
  * @throws when it does not answer as an SMTP server
  */
-async function talk(place: Place, hostname: string | undefined): Promise<RemoteReply | undefined> {
+async function talk(
+  place: Place,
+  { thorough }: { readonly thorough: boolean },
+): Promise<RemoteReply | undefined> {
   if (place.policyHost !== undefined) {
     await askOwnPolicy(place, { host: place.policyHost, timeout: TIMEOUT, clock: systemClock });
     return undefined;
@@ -162,9 +166,9 @@ async function talk(place: Place, hostname: string | undefined): Promise<RemoteR
   if (place.tls !== undefined) await dialogue.startTls(place.tls);
   const greeting = await dialogue.listen();
   // With `--wait` any reply is enough, however busy the server is.
-  if (hostname === undefined) return undefined;
+  if (!thorough) return undefined;
   let refusal: RemoteReply | undefined;
-  for (const reply of [greeting, await dialogue.say(`EHLO ${hostname}`)]) {
+  for (const reply of [greeting, await dialogue.say(`EHLO ${probeName("healthcheck")}`)]) {
     if (reply.code >= 300) throw new Error(`it says ${reply.code} ${reply.lines.join(" ")}`);
   }
   for (const command of ["MAIL FROM:<>", "RCPT TO:<postmaster>"]) {

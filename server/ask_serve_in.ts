@@ -5,9 +5,9 @@
  */
 import { systemClock } from "../base/clock.ts";
 import { errorText } from "../base/error_text.ts";
-import type { Config } from "../config/config.ts";
 import { Dialogue } from "../doctor/dialogue.ts";
 import { createDial } from "../net/dial.ts";
+import { probeName } from "../smtp/own_probe.ts";
 import type { RemoteReply } from "../smtp/reply_reader.ts";
 import type { SocketAddress } from "../net/transport.ts";
 import type { MailboxAddress } from "../smtp/envelope.ts";
@@ -17,8 +17,8 @@ const TIMEOUT = 5_000;
 
 /** Asks at one of the addresses; returns the reply, or why there is none. */
 export async function askServeIn(
-  { hostname }: Config,
-  { at, recipient }: { readonly at: SocketAddress; readonly recipient: MailboxAddress },
+  at: SocketAddress,
+  recipient: MailboxAddress,
 ): Promise<RemoteReply | string> {
   try {
     const dial = createDial({ clock: systemClock, timeout: TIMEOUT });
@@ -26,7 +26,7 @@ export async function askServeIn(
     const banner = await dialogue.listen();
     if (banner.code >= 300) return banner;
     const utf8 = /[^\0-\x7f]/.test(recipient.text) ? " SMTPUTF8" : "";
-    for (const command of [`EHLO ${hostname}`, `MAIL FROM:<>${utf8}`]) {
+    for (const command of [`EHLO ${probeName("explain")}`, `MAIL FROM:<>${utf8}`]) {
       const reply = await dialogue.say(command);
       if (reply.code >= 300) return reply;
     }

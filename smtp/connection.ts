@@ -19,6 +19,7 @@ import { parseCommand } from "./command.ts";
 import type { ConnectionOptions } from "./connection_options.ts";
 import { describeLine, oneLine, UNREADABLE } from "./line_description.ts";
 import { type Line, LineReader } from "./line_reader.ts";
+import { probeOf } from "./own_probe.ts";
 import * as replies from "./replies.ts";
 import { describeError, formatReply, type Reply, reply } from "./reply.ts";
 import { looksLikeData, RefusedData, type Verdict } from "./refused_data.ts";
@@ -328,13 +329,15 @@ export class Connection {
       readonly transaction?: Transaction | undefined;
     },
   ): void {
-    refusals.with(verb, reply.enhanced ?? String(reply.code)).add();
+    const probe = probeOf(this.#session);
+    if (probe === undefined) refusals.with(verb, reply.enhanced ?? String(reply.code)).add();
     if (ERROR_CODES.has(reply.code)) this.#session.errorCount++;
     if (++this.#refusals > MAX_LOGGED_REFUSALS) return;
     this.#options.logger.info("command.refused", {
       command: command.slice(0, 300),
       reply: oneLine(reply),
       ...(transaction ? { from: envelopeFields(transaction).from } : {}),
+      ...(probe && { probe }),
     });
   }
 
@@ -621,6 +624,7 @@ export class Connection {
 
   #logEnd(unfinished: Transaction | undefined): void {
     const session = this.#session;
+    const probe = probeOf(session);
     sessions.with(this.#end.replace(/^connection lost .*|^error: .*/s, "connection lost")).add();
     this.#options.logger.info("session.closed", {
       reason: this.#end,
@@ -631,6 +635,7 @@ export class Connection {
       ...(session.refusedRecipientCount > 0 ? { refused_recipients: session.refusedRecipientCount } : {}),
       ...(this.#refusals > MAX_LOGGED_REFUSALS ? { refusals: this.#refusals } : {}),
       ...(unfinished ? envelopeFields(unfinished) : {}),
+      ...(probe && { probe }),
       seconds: Math.round(this.#options.clock.monotonic() - this.#startedAt) / 1000,
     });
   }

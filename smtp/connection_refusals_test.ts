@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { allMetrics } from "../base/counters.ts";
+import { writeMetrics } from "../observe/metrics_text.ts";
 import { Dialogue } from "../tests/support/server_dialogue.ts";
 
 Deno.test("each refused attempt stands in the log at info, which is what is shown by default", async () => {
@@ -88,4 +90,21 @@ Deno.test("the log says whose message did not arrive: refused, or left unfinishe
   const [closed] = dialogue.log.named("session.closed");
   assert.equal(closed?.fields["reason"], "closed by the peer in mid-data");
   assert.deepEqual([closed?.fields["from"], closed?.fields["to"]], ["a@client.test", ["alice@here.example"]]);
+});
+
+Deno.test("what is refused to a test by this machine says so in the log, and is in no metric", async () => {
+  const counted = () =>
+    writeMetrics(allMetrics(), "prometheus").split("\n")
+      .filter((line) => line.startsWith("mailapp_smtp_refused_commands_total")).join("\n");
+  for (const [name, probe] of [["doctor.probe.localhost", "doctor"], ["c.test", undefined]] as const) {
+    await using dialogue = new Dialogue({ remoteAddress: "127.0.0.1" });
+    const before = counted();
+    await dialogue.say(`EHLO ${name}\r\nMAIL FROM:<a@c.test>\r\nRCPT TO:<nobody@here.example>\r\nQUIT\r\n`);
+    await dialogue.clock.advance(10_000);
+    await dialogue.done;
+    for (const event of ["command.refused", "session.closed"]) {
+      assert.equal(dialogue.log.named(event)[0]?.fields["probe"], probe);
+    }
+    assert.equal(counted() === before, probe !== undefined);
+  }
 });

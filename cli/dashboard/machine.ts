@@ -13,6 +13,7 @@ import { parsePolicy } from "../../mta_sts/policy.ts";
 import { createDial } from "../../net/dial.ts";
 import { showEndpoint } from "../../net/listen.ts";
 import { askOwnPolicy } from "../../mta_sts/ask_own.ts";
+import { probeName } from "../../smtp/own_probe.ts";
 import { freeRoom } from "../../storage/free_space.ts";
 import { readHistograms, type ServerMetrics } from "./metrics.ts";
 
@@ -183,7 +184,7 @@ export class Machine {
     if (!probe.certificate) return undefined;
     if (known !== undefined && this.#clock.monotonic() < known.until) return known.expiry;
     const { hostname } = this.#places;
-    const { lines } = await dialogue.say(`EHLO ${hostname}`);
+    const { lines } = await dialogue.say(`EHLO ${probeName("dashboard")}`);
     if (
       lines.some((line) => line.trim().toUpperCase() === "STARTTLS") &&
       (await dialogue.say("STARTTLS")).code < 300

@@ -239,7 +239,7 @@ async function orUndefined<T>(answer: Promise<T>): Promise<T | undefined> {
 async function serveInSays(config: Config, recipient: MailboxAddress): Promise<Explanation["serveIn"]> {
   const [at] = ownTargets(config, { logger: silentLogger }).local?.listeners ?? [];
   if (at === undefined || at.port === 0) return undefined;
-  const answer = await askServeIn(config, { at, recipient });
+  const answer = await askServeIn(at, recipient);
   return typeof answer === "string"
     ? { error: `${showEndpoint(at.address, at.port)}: ${answer}` }
     : { reply: replyText(answer) };

@@ -164,7 +164,8 @@ function isCountedElsewhere(
   isOwnAddress: FiguresOptions["isOwnAddress"],
 ): boolean {
   if (event !== "command.refused") return false;
-  const { command, reply, peer, server } = fields;
+  const { command, reply, peer, probe, server } = fields;
+  if (probe !== undefined) return true;
   if (command === "DATA" && typeof reply === "string" && reply.startsWith(NO_RECIPIENT)) return true;
   // Under the journal the server is not in the line; the clients of serve-out come from loopback.
   return typeof peer === "string" && server !== "serve-out" && isOwnAddress(peer) &&

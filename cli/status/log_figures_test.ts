@@ -53,6 +53,17 @@ Deno.test("readFigures() counts a refused recipient once, though DATA behind it 
   assert.deepEqual(figures.refusals.map(({ words }) => words.slice(0, 9)), ["452 4.3.1", "550 5.1.1"]);
 });
 
+Deno.test("readFigures() leaves out what was refused to a probe, wherever its line comes from", async () => {
+  const refused = { command: "RCPT TO:<x@y.test>", reply: "550 5.7.1 Relaying denied", probe: "doctor" };
+  const figures = await figuresOf(
+    // Under the journal the server is not in the line.
+    line("command.refused", { ...refused, peer: "127.0.0.1" }),
+    line("command.refused", { ...refused, peer: "198.51.100.7", server: "serve-in" }),
+    line("command.refused", { ...refused, peer: "127.0.0.1", server: "serve-submit" }),
+  );
+  assert.equal(sum(figures, "refused"), 0);
+});
+
 Deno.test("readFigures() leaves out what serve-in refuses to this machine: tests, and mail that serve-out counts", async () => {
   const refused = (fields: Record<string, unknown>) =>
     line("command.refused", { command: "RCPT TO:<x@y.test>", reply: "550 5.7.1 Relaying denied", ...fields });

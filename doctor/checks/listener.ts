@@ -11,6 +11,7 @@ import { Dialogue } from "../dialogue.ts";
 import { failure, type Finding, ok, untested, warning } from "../finding.ts";
 import type { Setup } from "../setup.ts";
 import { errorText } from "../../base/error_text.ts";
+import { probeName } from "../../smtp/own_probe.ts";
 
 /** The listener to test, and what to expect of it. */
 export interface ListenerCheck {
@@ -128,7 +129,7 @@ async function talk(
         "Check whether another program has this port; otherwise restart serve-in: systemctl restart mailapp-in.",
     }));
   }
-  let ehlo = await dialogue.say(`EHLO ${hostname}`);
+  let ehlo = await dialogue.say(`EHLO ${probeName("doctor")}`);
   const offersTls = ehlo.lines.some((line) => line.trim().toUpperCase() === "STARTTLS");
   if (hasCertificate && !offersTls) {
     findings.push(fail("smtp.no-starttls", {
@@ -147,7 +148,7 @@ async function talk(
           "Get one from a public authority, such as Let's Encrypt: by [tls.acme], or by certbot with [tls] cert and key.",
       }));
     }
-    ehlo = await dialogue.say(`EHLO ${hostname}`);
+    ehlo = await dialogue.say(`EHLO ${probeName("doctor")}`);
   }
   if (ehlo.code >= 300) {
     findings.push(

@@ -10,6 +10,7 @@ import type { Clock } from "../../base/clock.ts";
 import type { SocketAddress, Transport } from "../../net/transport.ts";
 import { Dialogue } from "../dialogue.ts";
 import { failure, type Finding, ok, untested, warning } from "../finding.ts";
+import { probeName } from "../../smtp/own_probe.ts";
 
 /** A listener of serve-submit. */
 export interface SubmissionEndpoint extends SocketAddress {
@@ -119,7 +120,7 @@ async function talk(dialogue: Dialogue, { subject, hostname, tls, login }: Talk)
     });
     return findings;
   }
-  let ehlo = await dialogue.say(`EHLO ${hostname}`);
+  let ehlo = await dialogue.say(`EHLO ${probeName("doctor")}`);
   if (tls === "starttls") {
     if (mechanisms(ehlo.lines).length > 0) {
       fail("submission.plain-login", {
@@ -135,7 +136,7 @@ async function talk(dialogue: Dialogue, { subject, hostname, tls, login }: Talk)
       return findings;
     }
     await startTls();
-    ehlo = await dialogue.say(`EHLO ${hostname}`);
+    ehlo = await dialogue.say(`EHLO ${probeName("doctor")}`);
   }
   if (!mechanisms(ehlo.lines).includes("PLAIN")) {
     fail("submission.no-login", {

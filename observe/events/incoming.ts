@@ -59,8 +59,8 @@ export const SESSION_EVENTS: EventGroup = {
     [
       "session.closed",
       "info",
-      "`reason`, `messages`, `hello`, `tls`, `errors`, `refused_recipients`, `refusals`, `seconds`, `from`, `to`",
-      "how the session ended: `quit`, `closed by the peer`, `timeout`, `TLS handshake failed`, `too many errors`, `too many refusals` … `refusals` where there were more than the log has one by one; `from` and `to` where it ended within a transaction: a message that never came to its end",
+      "`reason`, `messages`, `hello`, `tls`, `errors`, `refused_recipients`, `refusals`, `seconds`, `from`, `to`, `probe`",
+      "how the session ended: `quit`, `closed by the peer`, `timeout`, `TLS handshake failed`, `too many errors`, `too many refusals` … `refusals` where there were more than the log has one by one; `from` and `to` where it ended within a transaction: a message that never came to its end; `probe` as in `command.refused`",
     ],
     ["login.accepted", "info", "`login`, `mechanism`", "a client logged in"],
     ["login.refused", "info", "`login`, `mechanism`, `reason`", "a login failed; the client is not told why"],
@@ -79,8 +79,8 @@ export const SESSION_EVENTS: EventGroup = {
     [
       "command.refused",
       "info",
-      "`command`, `reply`, `from`",
-      "a command was refused: what was typed, and what was answered; `from` is the sender, once there is one. The first hundred of a session",
+      "`command`, `reply`, `from`, `probe`",
+      "a command was refused: what was typed, and what was answered; `from` is the sender, once there is one; `probe` where the client is a test by this machine: `doctor`, `explain`, `healthcheck`, `dashboard`, which count in no figure. The first hundred of a session",
     ],
     [
       "message.accepted",

@@ -24,20 +24,24 @@ export interface Options {
   readonly inspector?: Inspector;
   readonly upgradeToTls?: UpgradeToTls;
   readonly implicitTls?: boolean;
+  /** The client's; one of the Internet if absent. */
+  readonly remoteAddress?: string;
 }
 
 /** A dialogue under way. */
 export class Dialogue implements AsyncDisposable {
   readonly clock = new FakeClock();
   readonly log = new RecordingLog();
-  readonly transport = new MemoryTransport({ clock: this.clock });
+  readonly transport: MemoryTransport;
   readonly delivery: RecordingDelivery;
   readonly server: SmtpServer;
   readonly done: Promise<void>;
 
   constructor(
-    { limits = {}, policy = {}, wrap, inspector, upgradeToTls, implicitTls = false }: Options = {},
+    { limits = {}, policy = {}, wrap, inspector, upgradeToTls, implicitTls = false, remoteAddress }: Options =
+      {},
   ) {
+    this.transport = new MemoryTransport({ clock: this.clock, ...(remoteAddress && { remoteAddress }) });
     const recording = new RecordingDelivery();
     this.delivery = recording;
     const wrapped: Delivery = {
