@@ -54,7 +54,7 @@ Deno.test("mailapp healthcheck sees that a server takes mail, and sends none", a
   assert.equal(code, 0);
   assert.match(said, /: answers, and accepts mail\n$/);
   assert.deepEqual(commands, [
-    "EHLO out.example.test",
+    "EHLO healthcheck.probe.localhost",
     "MAIL FROM:<>",
     "RCPT TO:<postmaster>",
     "RSET",
