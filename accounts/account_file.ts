@@ -127,6 +127,8 @@ interface ReadFile {
 async function read(path: string, { mustExist = false } = {}): Promise<ReadFile> {
   let file: Deno.FsFile;
   try {
+    // To open a pipe would wait for whoever writes into it.
+    if (!(await Deno.stat(path)).isFile) throw new AccountsError("it is not a file");
     file = await Deno.open(path);
   } catch (error) {
     if (!mustExist && error instanceof Deno.errors.NotFound) return { accounts: [], mode: 0 };

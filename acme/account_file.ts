@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { readOwnFile } from "../storage/own_file.ts";
 import { join } from "@std/path";
 import { DirectorySyncer } from "../storage/directory_syncer.ts";
 import { NewFile } from "../storage/new_file.ts";
@@ -61,7 +62,7 @@ export async function saveRenewalState(directory: string, state: RenewalState): 
 
 async function readJson(path: string): Promise<unknown> {
   try {
-    return JSON.parse(await Deno.readTextFile(path));
+    return JSON.parse(await readOwnFile(path));
   } catch (error) {
     if (error instanceof Deno.errors.NotFound || error instanceof SyntaxError) return undefined;
     throw error;

@@ -6,6 +6,7 @@
  *
  * @module
  */
+import { readOwnFile } from "../storage/own_file.ts";
 import { dirname } from "@std/path";
 import type { Clock } from "../base/clock.ts";
 import { errorText } from "../base/error_text.ts";
@@ -51,7 +52,7 @@ export class GreylistFile implements AsyncDisposable {
     const file = new GreylistFile(options);
     try {
       const { size } = await Deno.stat(options.path);
-      if (size <= LONGEST_FILE) restore(file.#list, await Deno.readTextFile(options.path));
+      if (size <= LONGEST_FILE) restore(file.#list, await readOwnFile(options.path));
     } catch (error) {
       if (!(error instanceof Deno.errors.NotFound)) file.#reportFailure(error);
     }
@@ -144,7 +145,7 @@ export class GreylistFile implements AsyncDisposable {
  */
 export async function readGreylist(path: string, { now }: { readonly now: () => number }): Promise<Greylist> {
   const list = new Greylist({ now });
-  restore(list, await Deno.readTextFile(path));
+  restore(list, await readOwnFile(path));
   return list;
 }
 

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { readOwnFile } from "../storage/own_file.ts";
 import type { Logger } from "../base/log.ts";
 import type { Clock, Timer } from "../base/clock.ts";
 import { errorText } from "../base/error_text.ts";
@@ -91,7 +92,7 @@ export async function currentProblems(stateFile: string, now: number): Promise<r
 /** @throws what the file system and `JSON.parse()` throw */
 async function readState(stateFile: string): Promise<State | undefined> {
   if ((await Deno.stat(stateFile)).size > MAX_STATE) return undefined;
-  const state = JSON.parse(await Deno.readTextFile(stateFile)) as Partial<State> | null;
+  const state = JSON.parse(await readOwnFile(stateFile)) as Partial<State> | null;
   const { told = {}, current = [], checkedAt = 0 } = state ?? {};
   return { told, current, checkedAt };
 }

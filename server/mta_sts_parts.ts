@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { readOwnFile } from "../storage/own_file.ts";
 import { Buffer } from "node:buffer";
 import { dirname, join } from "@std/path";
 import { systemClock } from "../base/clock.ts";
@@ -70,9 +71,7 @@ class PolicyFile implements PolicyStore {
 
   async load(): Promise<readonly unknown[]> {
     try {
-      const { size } = await Deno.stat(this.#path);
-      if (size > LONGEST_FILE) throw new Error(`longer than ${LONGEST_FILE} octets`);
-      const { mailapp, policies } = JSON.parse(await Deno.readTextFile(this.#path));
+      const { mailapp, policies } = JSON.parse(await readOwnFile(this.#path, { most: LONGEST_FILE }));
       if (mailapp !== VERSION || !Array.isArray(policies)) throw new Error("not a file of MTA-STS policies");
       return policies;
     } catch (error) {

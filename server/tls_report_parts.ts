@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { readOwnFile } from "../storage/own_file.ts";
 import { Buffer } from "node:buffer";
 import { dirname, join } from "@std/path";
 import { type Clock, systemClock, type Timer } from "../base/clock.ts";
@@ -290,9 +291,7 @@ export class TlsReports implements AsyncDisposable {
 
   async #load(): Promise<void> {
     try {
-      const { size } = await Deno.stat(this.#path);
-      if (size > LONGEST_FILE) throw new Error(`longer than ${LONGEST_FILE} octets`);
-      const { mailapp, days } = JSON.parse(await Deno.readTextFile(this.#path));
+      const { mailapp, days } = JSON.parse(await readOwnFile(this.#path, { most: LONGEST_FILE }));
       if (mailapp !== VERSION) throw new Error("not a file of TLS results");
       this.#results = resultsFromJson(days);
     } catch (error) {

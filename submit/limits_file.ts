@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { readOwnFile } from "../storage/own_file.ts";
 import type { Clock, Timer } from "../base/clock.ts";
 import { errorText } from "../base/error_text.ts";
 import type { Logger } from "../base/log.ts";
@@ -29,8 +30,7 @@ export interface Kept {
 /** What the file says; `undefined` where it is not there, or says nothing that can be read. */
 export async function readLimits({ path, logger }: Omit<LimitsFileOptions, "clock">): Promise<unknown> {
   try {
-    if ((await Deno.stat(path)).size > MAX_SIZE) throw new Error("it is too large");
-    return JSON.parse(await Deno.readTextFile(path));
+    return JSON.parse(await readOwnFile(path, { most: MAX_SIZE }));
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) {
       logger.warn("limits.not_kept", { path, error: errorText(error) });

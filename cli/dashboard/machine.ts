@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { readOwnFile } from "../../storage/own_file.ts";
 import { Buffer } from "node:buffer";
 import { X509Certificate } from "node:crypto";
 import { type Clock, systemClock } from "../../base/clock.ts";
@@ -201,7 +202,7 @@ export class Machine {
 /** @throws what the file system and `JSON.parse()` throw */
 async function readPolicies(path: string, now: number): Promise<PolicyState[]> {
   if ((await Deno.stat(path)).size > MAX_POLICY_FILE) return [];
-  const file = JSON.parse(await Deno.readTextFile(path)) as { policies?: unknown };
+  const file = JSON.parse(await readOwnFile(path)) as { policies?: unknown };
   if (!Array.isArray(file.policies)) return [];
   return file.policies.flatMap((kept): PolicyState[] => {
     const { domain, text, fetchedAt } = kept as Record<string, unknown>;

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { readOwnFile } from "../../storage/own_file.ts";
 import { Buffer } from "node:buffer";
 import { randomBytes } from "node:crypto";
 import { dirname, join } from "@std/path";
@@ -38,7 +39,7 @@ const LINE = /^(?:([\w.@-]{1,64})[ \t]+)?([\x21-\x7e]{16,200})$/;
 export async function readTokens(path: string): Promise<readonly Token[]> {
   let text: string;
   try {
-    text = await Deno.readTextFile(path);
+    text = await readOwnFile(path);
   } catch (error) {
     throw new CommandError(`[dashboard] token_file: ${errorText(error)}`, EXIT.config, { cause: error });
   }
