@@ -1,103 +1,15 @@
 import assert from "node:assert/strict";
 import { allMetrics, Counter } from "../base/counters.ts";
-import { MemoryBudget } from "../base/memory_budget.ts";
 import { silentLogger } from "../base/log.ts";
 import type { Answer, Resolver } from "../dns/resolver.ts";
-import { InspectedData } from "../smtp/inspected_data.ts";
-import type { Verdict } from "../smtp/inspector.ts";
 import { reply, SmtpError } from "../smtp/reply.ts";
-import type { Session } from "../smtp/session.ts";
-import { bytesOf } from "../tests/support/bytes.ts";
-import { ed25519Key, NOW, sealByTheBook, signByTheBook } from "../tests/support/dkim.ts";
-import { FakeClock, settle } from "../tests/support/fake_clock.ts";
-import { envelope } from "../tests/support/maildir_setting.ts";
-import { RecordingLog } from "../tests/support/recording_log.ts";
+import { sealByTheBook, signByTheBook } from "../tests/support/dkim.ts";
+import { settle } from "../tests/support/fake_clock.ts";
 import { type StaticName, StaticResolver } from "../tests/support/static_resolver.ts";
 import { DnsLists } from "./dns_lists.ts";
-import type { Filter, FilteredMessage, FilterOpinion } from "./filter.ts";
 import { Greylist } from "./greylist.ts";
-import type { CheckOptions } from "./inspection.ts";
-import { MailInspector, type MailInspectorOptions } from "./inspector.ts";
-
-const key = ed25519Key();
-const KEYS: Readonly<Record<string, StaticName>> = {
-  "s._domainkey.bank.example": { txt: [key.record] },
-  "s._domainkey.lists.example": { txt: [key.record] },
-};
-const MESSAGE = "From: Bank <info@bank.example>\r\nTo: alice@example.com\r\nSubject: x\r\n\r\nHello\r\n";
-const TAGS = { a: "ed25519-sha256", d: "bank.example" };
-const SIGNED = signByTheBook({ message: MESSAGE, key, tags: TAGS });
-const IP = "192.0.2.1";
-
-interface InspectOptions {
-  readonly message?: string;
-  readonly names?: Readonly<Record<string, StaticName>>;
-  readonly resolver?: Resolver;
-  readonly checks?: Partial<CheckOptions>;
-  readonly options?: Partial<MailInspectorOptions>;
-  readonly ip?: string;
-  readonly local?: string;
-  readonly from?: string | null;
-  readonly helo?: string;
-  readonly clock?: FakeClock;
-}
-
-function newClock(): FakeClock {
-  return new FakeClock(NOW * 1000);
-}
-
-async function inspect(inspect: InspectOptions): Promise<Verdict & { readonly top: string }> {
-  const { message = SIGNED, names = {}, checks = {}, options = {}, ip = IP, local = "192.0.2.200" } = inspect;
-  const { from = "someone@other.example", helo = "mail.other.example", clock = newClock() } = inspect;
-  const inspector = new MailInspector({
-    hostname: "mx.example.com",
-    checks: {
-      spf: true,
-      dkim: true,
-      arc: true,
-      dmarc: "enforce",
-      trustedSealers: [],
-      timeoutMs: 10_000,
-      greylist: "off",
-      filterFailure: "accept",
-      ...checks,
-    },
-    isOwnDomain: (domain) => domain === "example.com",
-    resolver: inspect.resolver ??
-      new StaticResolver({ ...KEYS, ...names }, { ptr: { [IP]: ["mail.other.example"] } }),
-    clock,
-    logger: silentLogger,
-    ...options,
-  });
-  const session: Session = {
-    id: "s1",
-    remote: { address: ip, port: 1 },
-    local: { address: local, port: 25 },
-    hello: { verb: "EHLO", domain: helo },
-    errorCount: 0,
-    messageCount: 0,
-    refusedRecipientCount: 0,
-  };
-  const at = from?.lastIndexOf("@") ?? -1;
-  const reversePath = from === null
-    ? null
-    : { localPart: from.slice(0, at), domain: from.slice(at + 1), text: from };
-  const inspection = await inspector.begin({ ...envelope("alice@example.com"), reversePath }, session);
-  using data = new InspectedData(inspection, new MemoryBudget(1e9));
-  for (const byte of [message.slice(0, 50), message.slice(50)]) await data.push(bytesOf(byte));
-  const verdict = await data.verdict();
-  const top = verdict.fields.map(({ name, value }) => `${name}: ${value}\r\n`).join("");
-  assert.ok(top.length <= inspection.reserve, `${top.length} octets of ${inspection.reserve}`);
-  return { ...verdict, top };
-}
-
-const reject: Readonly<Record<string, StaticName>> = {
-  "bank.example": { a: ["192.0.2.99"], txt: ["v=spf1 ip4:192.0.2.99 -all"] },
-  "_dmarc.bank.example": { txt: ["v=DMARC1; p=reject"] },
-  "other.example": { txt: ["v=spf1 ip4:192.0.2.0/24 -all"] },
-  "mail.other.example": { a: [IP] },
-};
-const quarantine = { ...reject, "_dmarc.bank.example": { txt: ["v=DMARC1; p=quarantine"] } };
+import { inspect, type InspectOptions, key, KEYS, MESSAGE, newClock, quarantine, reject, SIGNED, TAGS } from "../tests/support/inspect.ts";
+import { filter } from "./inspector_filters_test.ts";
 
 Deno.test("MailInspector writes all it found into one field", async () => {
   const { top, refuse, junk, log } = await inspect({ names: reject });
@@ -390,95 +302,4 @@ Deno.test("what From fields cost is bounded, one long one or many: beyond that t
   const { refuse, top } = await inspect({ message: `${within}Subject: x\r\n\r\nHello\r\n` });
   assert.equal(refuse, undefined);
   assert.match(top, /dmarc=none/);
-});
-
-/** A filter that says what a test wants, or fails. */
-function filter(say: Partial<FilterOpinion> | "fails" | "slow", seen: FilteredMessage[] = []): Filter {
-  return {
-    name: "test",
-    open(message) {
-      seen.push(message);
-      if (say === "fails") return Promise.reject(new Error("it is down"));
-      const nothing = () => Promise.resolve();
-      const opinion: FilterOpinion = {
-        action: "accept",
-        fields: [],
-        edits: [],
-        about: "fine",
-        ...(say as object),
-      };
-      return Promise.resolve({
-        header: nothing,
-        body: nothing,
-        finish: () => Promise.resolve(opinion),
-        [Symbol.dispose]() {},
-      });
-    },
-  };
-}
-
-Deno.test("MailInspector tells filters what is known, and takes over what they say", async () => {
-  const seen: FilteredMessage[] = [];
-  const spam = { name: "X-Score", value: "9" };
-  const edits = [{ name: "Subject", index: 1, value: " [x]" }];
-  const { fields, junk, edits: changes, log } = await inspect({
-    names: reject,
-    options: {
-      filters: [
-        filter({ fields: [spam] }, seen),
-        filter({ action: "junk", edits, about: "bad", fields: [{ name: "x-spam-flag", value: "no" }] }),
-      ],
-    },
-  });
-  assert.deepEqual(seen, [{
-    hostname: "mx.example.com",
-    id: "s1.1",
-    client: { address: IP, port: 1 },
-    clientName: "mail.other.example",
-    helo: "mail.other.example",
-    from: "someone@other.example",
-    to: ["alice@example.com"],
-  }]);
-  assert.equal(junk, true);
-  assert.deepEqual(changes, edits);
-  assert.deepEqual(fields.slice(1), [spam, { name: "X-Spam-Flag", value: "YES" }]);
-  assert.deepEqual(log["filters"], ["test: fine", "test: bad"]);
-});
-
-Deno.test("MailInspector refuses and puts off what the first filter that objects wants", async () => {
-  const no = (code: number) =>
-    filter({ action: code < 500 ? "defer" : "refuse", reply: reply(code, undefined, "No") });
-  for (const [filters, code] of [[[filter({}), no(554), no(451)], 554], [[no(451), no(554)], 451]] as const) {
-    const { refuse, log } = await inspect({ names: reject, options: { filters } });
-    assert.equal(refuse?.code, code);
-    assert.equal(log["why"], "test: No");
-  }
-  // DMARC comes first.
-  const forged = await inspect({ message: MESSAGE, names: reject, options: { filters: [no(451)] } });
-  assert.equal(forged.refuse?.code, 550);
-});
-
-Deno.test("MailInspector does with mail what it should while a filter fails, and says so once", async () => {
-  const logger = new RecordingLog();
-  const broken = filter("fails");
-  for (const [filterFailure, code] of [["accept", undefined], ["defer", 451]] as const) {
-    const { refuse, log, top } = await inspect({
-      names: reject,
-      checks: { filterFailure },
-      options: { filters: [broken], logger },
-    });
-    assert.equal(refuse?.code, code);
-    assert.deepEqual(log["filters"], ["test: failed: it is down"]);
-    if (code === undefined) assert.match(top, /dmarc=pass/);
-  }
-  const [failed] = logger.named("filter.failed");
-  assert.deepEqual(failed?.fields, { filter: "test", error: "it is down" });
-});
-
-Deno.test("MailInspector asks filters where nothing is asked of DNS", async () => {
-  const { fields, junk } = await inspect({
-    options: { resolver: undefined, filters: [filter({ action: "junk" })] },
-  });
-  assert.deepEqual(fields, [{ name: "X-Spam-Flag", value: "YES" }]);
-  assert.equal(junk, true);
 });

@@ -11,130 +11,12 @@ import type { QueueEntry } from "../relay/queue_entry.ts";
 import { Spool } from "../relay/spool/spool.ts";
 import { systemClock } from "../base/clock.ts";
 import { newEntry } from "../tests/support/queue_entry.ts";
-import type { Io, ServerIo } from "../server/io.ts";
 import { run } from "./command_line/run.ts";
 import { printContent } from "./command_line/queue_content.ts";
 import { openSpool, untilUnlocked } from "../server/spool_parts.ts";
+import { entry, fill, withSpool } from "../tests/support/queue_command.ts";
 
 const encoder = new TextEncoder();
-
-interface World {
-  readonly directory: string;
-  readonly config: string;
-  readonly io: Io;
-  mailapp(...args: string[]): Promise<{ code: number; out: string; err: string }>;
-}
-
-async function withSpool(test: (world: World) => Promise<void>): Promise<void> {
-  const directory = await Deno.makeTempDir();
-  const config = join(directory, "config.toml");
-  await Deno.writeTextFile(
-    config,
-    `hostname = "out.example.test"\ndata_dir = ${JSON.stringify(directory)}\n`,
-  );
-  const io: ServerIo = {
-    env: { get: () => undefined },
-    isTerminal: false,
-    out: () => {},
-    err: () => {},
-    onSignal: () => {},
-    confine: () => Promise.reject(new Error("no server is started here")),
-    exitNow: () => {},
-  };
-  const mailapp = async (...args: string[]) => {
-    let out = "";
-    let err = "";
-    const code = await run([...args, "--config", config], {
-      ...io,
-      out: (text) => void (out += text),
-      err: (text) => void (err += text),
-    });
-    return { code, out, err };
-  };
-  try {
-    await test({ directory, config, io, mailapp });
-  } finally {
-    await Deno.remove(directory, { recursive: true });
-  }
-}
-
-/** Fills the spool of a serve-out that has stopped a minute ago. */
-async function fill(directory: string, entries: readonly Partial<QueueEntry>[]): Promise<string[]> {
-  await using spool = await Spool.open({
-    directory: join(directory, "spool"),
-    logger: silentLogger,
-    uptime: () => Deno.osUptime() * 1000 - 65_000,
-  });
-  const ids: string[] = [];
-  for (const entry of entries) {
-    const id = spool.newId();
-    const message = encoder.encode("Subject: x\r\n\r\nHi\r\n");
-    await spool.add(
-      newEntry([], { acceptedAt: Date.now() - 65_000, size: message.length, ...entry, id }),
-      message,
-    );
-    ids.push(id);
-  }
-  return ids;
-}
-
-function entry(
-  recipients: Parameters<typeof newEntry>[0],
-  options: Partial<QueueEntry> = {},
-): Partial<QueueEntry> {
-  const { id: _, size: __, acceptedAt: ___, ...rest } = newEntry(recipients, { id: "unused", ...options });
-  return rest;
-}
-
-Deno.test("mailapp queue list on no spool says so, and makes none", async () => {
-  await withSpool(async ({ directory, mailapp }) => {
-    assert.deepEqual(await mailapp("queue", "list"), { code: 0, out: "nothing is queued\n", err: "" });
-    assert.deepEqual(await mailapp("queue", "list", "--json"), { code: 0, out: "[]\n", err: "" });
-    assert.deepEqual([...Deno.readDirSync(directory)].map(({ name }) => name), ["config.toml"]);
-  });
-});
-
-Deno.test("mailapp queue list shows what waits, with the last answer and a dot without one", async () => {
-  await withSpool(async ({ directory, mailapp }) => {
-    const at = Date.now() - 60_000;
-    const where = { at, host: "mx.a.test", address: "192.0.2.1" };
-    const [id] = await fill(directory, [
-      entry([
-        {
-          address: "u@a.test",
-          attemptCount: 1,
-          nextAttemptAt: Date.now() + 3_630_000,
-          attempts: [{ ...where, tls: "unverified", reply: "450 4.2.0 wait\u001b[2J", status: "4.2.0" }],
-        },
-        {
-          address: "v@a.test",
-          status: "held",
-          attemptCount: 2,
-          attempts: [{
-            ...where,
-            error: "no answer to the final dot",
-            status: "4.4.2",
-            dotSentNoReply: true,
-          }],
-        },
-        { address: "w@a.test", status: "relayed", settled: true },
-      ]),
-    ]);
-    const { code, out } = await mailapp("queue", "list");
-    assert.equal(code, 0);
-    assert.equal(
-      out,
-      `${id}  1 min  18 B  from sender@example.org
-  u@a.test: next try in 1 h, 1 try
-    mx.a.test [192.0.2.1] (TLS unverified): 450 4.2.0 wait\\u001b[2J
-  v@a.test: held, 2 tries, dot sent, no reply: it may have arrived
-    mx.a.test [192.0.2.1]: no answer to the final dot (dot sent, no reply)
-  (1 recipient done)
-1 message, 2 recipients pending
-`,
-    );
-  });
-});
 
 Deno.test("mailapp queue list says what is held since nobody can be told, and takes it on or ends it", async () => {
   await withSpool(async ({ directory, mailapp }) => {
@@ -149,32 +31,6 @@ Deno.test("mailapp queue list says what is held since nobody can be told, and ta
     assert.match((await mailapp("queue", "list", one)).out, /u@a\.test: due, 1 try/);
     assert.equal((await mailapp("queue", "bounce", two)).code, 0);
     assert.equal((await mailapp("queue", "list", two)).code, 69);
-  });
-});
-
-Deno.test("mailapp queue list --json is an array of entries, selected by domain and sender", async () => {
-  await withSpool(async ({ directory, mailapp }) => {
-    const [one, two] = await fill(directory, [
-      entry(["u@a.test"], { reversePath: "alice@example.org" }),
-      entry(["u@b.test", "u@c.test"], { reversePath: "" }),
-    ]);
-    const list = async (...args: string[]) => {
-      const { out } = await mailapp("queue", "list", "--json", ...args);
-      return (JSON.parse(out) as QueueEntry[]).map(({ id }) => id);
-    };
-    assert.deepEqual(await list(), [one, two]);
-    assert.deepEqual(await list("--domain", "B.test."), [two]);
-    assert.deepEqual(await list("--sender", "Alice@example.org"), [one]);
-    assert.deepEqual(await list("--sender", "<>"), [two]);
-    const text = (await mailapp("queue", "list", "--domain", "b.test")).out;
-    assert.match(
-      text,
-      /u@b\.test: .*\n(?: {4}.*\n)* {2}\(1 recipient in other domains\)\n1 message, 1 recipient /,
-    );
-    assert.doesNotMatch(text, /u@[ac]\.test/);
-    const { out } = await mailapp("queue", "list", "--json", one ?? "");
-    const [listed] = JSON.parse(out) as QueueEntry[];
-    assert.equal(listed?.recipients[0]?.address, "u@a.test");
   });
 });
 
@@ -413,94 +269,6 @@ Deno.test("mailapp queue without serve-out tells what serve-out would log", asyn
       line,
     ) => JSON.parse(line));
     assert.deepEqual([event, recipients], ["operator.release", ["u@a.test"]]);
-  });
-});
-
-/** Messages to three domains, with what was said last. */
-function manyEntries(): Partial<QueueEntry>[] {
-  const attempts = (reply: string) => [{ at: Date.now() - 60_000, host: "mx.test", reply, status: "4.7.1" }];
-  return Array.from({ length: 60 }, (_, index) =>
-    entry([{
-      address: `u${index}@${index < 30 ? "a" : index < 50 ? "b" : "c"}.test`,
-      attemptCount: index % 7,
-      nextAttemptAt: Date.now() + 3_600_000 + ((index * 37) % 60) * 1000,
-      attempts: attempts(
-        index < 50
-          ? `450 4.7.1 <u${index}@a.test>: try again, request id 7f3a9c${index}d2, waited ${
-            10_000 + index
-          } ms`
-          : "421 4.3.2 closed",
-      ),
-    }], { reversePath: index % 3 === 0 ? "" : `s${index % 3}@example.com` }));
-}
-
-Deno.test("mailapp queue list shows a summary above more than 50 messages, and --limit so many of them", async () => {
-  await withSpool(async ({ directory, mailapp }) => {
-    const ids = await fill(directory, manyEntries());
-    const { code, out } = await mailapp("queue", "list", "--limit", "2");
-    assert.equal(code, 0);
-    const head = `60 messages:
-30  a.test, oldest 1 min: 450 4.7.1 <…>: try again, request id …, waited … ms
-20  b.test, oldest 1 min: 450 4.7.1 <…>: try again, request id …, waited … ms
-10  c.test, oldest 1 min: 421 4.3.2 closed
-
-${ids[0]}  `;
-    assert.equal(out.slice(0, head.length), head);
-    assert.match(out, /^2 messages shown, 2 recipients pending$/m);
-    const all = JSON.parse((await mailapp("queue", "list", "--json", "--limit", "3")).out);
-    assert.deepEqual(all.map(({ id }: { id: string }) => id), ids.slice(0, 3));
-    const whole = await mailapp("queue", "list");
-    assert.deepEqual(ids.filter((id) => !whole.out.includes(`${id}  `)), []);
-  });
-});
-
-Deno.test("mailapp queue list --group counts by domain, reason and sender, in text and JSON", async () => {
-  await withSpool(async ({ directory, mailapp }) => {
-    await fill(directory, manyEntries());
-    assert.equal(
-      (await mailapp("queue", "list", "--group", "reason")).out,
-      "50  450 4.7.1 <…>: try again, request id …, waited … ms, oldest 1 min\n" +
-        "10  421 4.3.2 closed, oldest 1 min\n",
-    );
-    const senders = JSON.parse((await mailapp("queue", "list", "--group", "sender", "--json")).out);
-    assert.deepEqual(
-      senders.map((
-        { sender, messages, recipients }: Record<string, unknown>,
-      ) => [sender, messages, recipients]),
-      [["<>", 20, 20], ["s1@example.com", 20, 20], ["s2@example.com", 20, 20]],
-    );
-    const some = JSON.parse(
-      (await mailapp("queue", "list", "--group", "domain", "--domain", "c.test", "--json")).out,
-    );
-    assert.deepEqual(some.map(({ domain, messages }: Record<string, unknown>) => [domain, messages]), [[
-      "c.test",
-      10,
-    ]]);
-    assert.equal((await mailapp("queue", "list", "--group", "colour")).code, 64);
-  });
-});
-
-Deno.test("mailapp queue list --sort puts messages in the order that is asked for", async () => {
-  await withSpool(async ({ directory, mailapp }) => {
-    const filled = await fill(directory, manyEntries());
-    const sorted = async (key: string) =>
-      JSON.parse((await mailapp("queue", "list", "--json", "--sort", key)).out).map(
-        ({ recipients: [recipient] }: { recipients: Record<string, unknown>[] }) => recipient,
-      ) as Record<string, unknown>[];
-    const isOrdered = (values: readonly (string | number)[]) =>
-      values.every((value, index) => index === 0 || (values[index - 1] ?? "") <= value);
-    const next = await sorted("next");
-    assert.equal(next.length, 60);
-    assert.ok(isOrdered(next.map((one) => String(one["next_attempt_at"]))));
-    assert.ok(isOrdered((await sorted("attempts")).map((one) => -Number(one["attempt_count"]))));
-    assert.ok(isOrdered((await sorted("domain")).map((one) => String(one["domain"]))));
-    const ids = async (key: string) =>
-      JSON.parse((await mailapp("queue", "list", "--json", "--sort", key)).out).map((
-        { id }: { id: string },
-      ) => id);
-    assert.deepEqual(await ids("age"), filled);
-    assert.deepEqual(await ids("newest"), filled.toReversed());
-    assert.equal((await mailapp("queue", "list", "--sort", "colour")).code, 64);
   });
 });
 

@@ -1,6 +1,7 @@
 /**
  * What a server must say and store, told from what was sent to it and what it said. Written from RFC 5321, 3030, 3207
- * and docs, and not from the server's code, so that a mistake has to be made twice to go unseen.
+ * and docs, and not from the server's code, so that a mistake has to be made twice to go unseen. Longer than other
+ * files because it is one walk over the dialogue: all commands share what the walk knows of the session.
  *
  * @module
  */

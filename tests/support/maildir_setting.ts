@@ -3,7 +3,9 @@
  *
  * @module
  */
+import assert from "node:assert/strict";
 import { join } from "@std/path";
+import { SmtpError } from "../../smtp/reply.ts";
 import type { Filing, Header, Origin, PendingMessage, TopForecast } from "../../smtp/delivery.ts";
 import type { Envelope, Recipient } from "../../smtp/envelope.ts";
 import type { FreeRoom } from "../../storage/free_space.ts";
@@ -126,4 +128,13 @@ export async function deliver(
   } finally {
     await pending[Symbol.asyncDispose]();
   }
+}
+
+/** Whether a delivery was refused with this code and enhanced status. */
+export function refusal(code: number, enhanced: string): (error: unknown) => boolean {
+  return (error) => {
+    assert.ok(error instanceof SmtpError, String(error));
+    assert.deepEqual([error.reply.code, error.reply.enhanced], [code, enhanced]);
+    return true;
+  };
 }

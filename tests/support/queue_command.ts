@@ -1,0 +1,86 @@
+/**
+ * A spool on disk, and `mailapp queue` on it.
+ *
+ * @module
+ */
+import { join } from "@std/path";
+import { silentLogger } from "../../base/log.ts";
+import type { QueueEntry } from "../../relay/queue_entry.ts";
+import { Spool } from "../../relay/spool/spool.ts";
+import { newEntry } from "./queue_entry.ts";
+import type { Io, ServerIo } from "../../server/io.ts";
+import { run } from "../../cli/command_line/run.ts";
+
+const encoder = new TextEncoder();
+
+/** A data directory with its configuration. */
+export interface World {
+  readonly directory: string;
+  readonly config: string;
+  readonly io: Io;
+  /** Runs the command; its exit code and output. */
+  mailapp(...args: string[]): Promise<{ code: number; out: string; err: string }>;
+}
+
+/** Runs a test on a data directory of its own. */
+export async function withSpool(test: (world: World) => Promise<void>): Promise<void> {
+  const directory = await Deno.makeTempDir();
+  const config = join(directory, "config.toml");
+  await Deno.writeTextFile(
+    config,
+    `hostname = "out.example.test"\ndata_dir = ${JSON.stringify(directory)}\n`,
+  );
+  const io: ServerIo = {
+    env: { get: () => undefined },
+    isTerminal: false,
+    out: () => {},
+    err: () => {},
+    onSignal: () => {},
+    confine: () => Promise.reject(new Error("no server is started here")),
+    exitNow: () => {},
+  };
+  const mailapp = async (...args: string[]) => {
+    let out = "";
+    let err = "";
+    const code = await run([...args, "--config", config], {
+      ...io,
+      out: (text) => void (out += text),
+      err: (text) => void (err += text),
+    });
+    return { code, out, err };
+  };
+  try {
+    await test({ directory, config, io, mailapp });
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+}
+
+/** Fills the spool of a serve-out that has stopped a minute ago. */
+export async function fill(directory: string, entries: readonly Partial<QueueEntry>[]): Promise<string[]> {
+  await using spool = await Spool.open({
+    directory: join(directory, "spool"),
+    logger: silentLogger,
+    uptime: () => Deno.osUptime() * 1000 - 65_000,
+  });
+  const ids: string[] = [];
+  for (const entry of entries) {
+    const id = spool.newId();
+    const message = encoder.encode("Subject: x\r\n\r\nHi\r\n");
+    await spool.add(
+      newEntry([], { acceptedAt: Date.now() - 65_000, size: message.length, ...entry, id }),
+      message,
+    );
+    ids.push(id);
+  }
+  return ids;
+}
+
+/** An entry for {@linkcode fill}. */
+export function entry(
+  recipients: Parameters<typeof newEntry>[0],
+  options: Partial<QueueEntry> = {},
+): Partial<QueueEntry> {
+  const { id: _, size: __, acceptedAt: ___, ...rest } = newEntry(recipients, { id: "unused", ...options });
+  return rest;
+}
