@@ -1,15 +1,15 @@
 /**
- * The queue in PostgreSQL, for several hosts. Each change is one statement, and so one transaction, that names its
- * owner: where the entry is another's by now it changes nothing. What a crash leaves at each point is in
- * docs/queue.md.
+ * The queue in PostgreSQL, for several hosts. What a crash leaves at each point is in docs/queue.md.
  *
- * Longer than other files: each change must be read beside the others to see that owner, dots and due time stay right.
+ * Longer than other files: each method checks and updates what this process remembers of its entries, and that must be
+ * read together.
  *
  * @module
  */
 import type { Clock } from "../../base/clock.ts";
 import { systemClock } from "../../base/clock.ts";
 import type { Logger } from "../../base/log.ts";
+import { SerialByKey } from "../../base/serial.ts";
 import { reply, SmtpError } from "../../smtp/reply.ts";
 import { StagingArea } from "../../storage/staging.ts";
 import { type NewEntry, NotHeldError } from "../queue.ts";
@@ -21,10 +21,11 @@ import { isQueueId } from "../stored/format.ts";
 import { SpoolFormatError } from "../stored/format_values.ts";
 import { FreshMessages } from "../stored/fresh_messages.ts";
 import { QueueIds } from "../stored/queue_ids.ts";
-import { CHANNEL, type Claimed, Claims } from "./claims.ts";
+import { CHANNEL, Claims } from "./claims.ts";
 import { Database, type DatabaseOptions, type Sql } from "./database.ts";
 import { PostgresDraft, PostgresMessage } from "./draft.ts";
 import { HostLease } from "./host_lease.ts";
+import { offerOf } from "./offers.ts";
 import { insertEntry, type Insertion, isThereAfterAll, readRow, want, withdraw } from "./entries.ts";
 import {
   dueAt,
@@ -33,9 +34,9 @@ import {
   recipientRows,
   stateText,
   summarizeEntry,
-  summaryOf,
 } from "./rows.ts";
 import { checkSchema } from "./schema.ts";
+import { deleteEntry, insertDots, settleDots, updateEntry } from "./statements.ts";
 
 /** How to open a queue in PostgreSQL. */
 export interface PostgresQueueOptions extends DatabaseOptions {
@@ -99,7 +100,7 @@ export class PostgresQueue implements Queue, AsyncDisposable {
   readonly #staging: StagingArea;
   readonly #fresh = new FreshMessages(MAX_FRESH_TOTAL, () => {});
   /** Changes of one entry, one after the other. */
-  readonly #changes = new Map<string, Promise<void>>();
+  readonly #changes = new SerialByKey();
   /** Final dots of this process without an answer yet, by entry and recipient, with the owner that sent them. */
   readonly #dots = new Map<string, string>();
   /** How many recipients of an entry are durably relayed, and how many there are. */
@@ -128,7 +129,13 @@ export class PostgresQueue implements Queue, AsyncDisposable {
       ...{ database, clock, logger },
       lease: this.#lease,
       sweepEvery: lease / 3,
-      summarize: (claimed) => this.#summarize(claimed),
+      summarize: (claimed) =>
+        offerOf(claimed, {
+          ...{ clock, logger, ...this.#shift },
+          now: () => this.#lease.now(),
+          ageOf: (entry) => this.ageOf(entry),
+          read: (id) => this.#read(id),
+        }),
     });
     this.#ids = new QueueIds({
       now: () => this.#lease.now(),
@@ -266,40 +273,16 @@ export class PostgresQueue implements Queue, AsyncDisposable {
       const times: readonly (number | null)[] = final ? [null] : dots;
       return times.map((at) => ({ recipient: index, at }));
     });
-    return this.#change(id, async () => {
+    return this.#changes.run(id, async () => {
       const owner = this.#ownerOf(id);
       this.#fresh.delete(id);
-      await this.#expectOne(id, (sql) =>
-        sql`
-          WITH covered AS (
-            DELETE FROM mailapp.dot AS d
-            USING json_to_recordset(${
-          JSON.stringify(covered)
-        }::text::json) AS x (recipient integer, at bigint),
-              mailapp.entry AS e
-            WHERE e.id = ${id} AND e.owner = ${owner}::bigint AND d.entry = e.id AND d.recipient = x.recipient
-              AND (x.at IS NULL OR d.at = x.at)
-            RETURNING d.recipient
-          ), changed AS (
-            UPDATE mailapp.recipient AS r
-            SET status = x.status, next_at = x.next_at, settled = x.settled, notice = x.notice
-            FROM json_to_recordset(${rows}::text::json)
-              AS x (number integer, status text, next_at bigint, settled boolean, notice text), mailapp.entry AS e
-            WHERE e.id = ${id} AND e.owner = ${owner}::bigint AND r.entry = e.id AND r.number = x.number
-              AND (r.status, r.next_at, r.settled, r.notice) IS DISTINCT FROM
-                (x.status, x.next_at, x.settled, x.notice)
-          )
-          UPDATE mailapp.entry SET state = ${state}, due_at = CASE WHEN ${due === Infinity} THEN 'infinity'
-              ELSE to_timestamp(${due === Infinity ? 0 : due / 1000}::float8) END,
-            dot_until = (SELECT max(until) FROM mailapp.dot AS d WHERE d.entry = ${id} AND NOT d.relayed
-              AND d.recipient NOT IN (SELECT recipient FROM covered))
-          WHERE id = ${id} AND owner = ${owner}::bigint`);
+      await this.#expectOne(id, (sql) => updateEntry(sql, { id, owner, state, rows, due, covered }));
     });
   }
 
   remove(id: string): Promise<void> {
     if (!isQueueId(id)) return Promise.resolve();
-    return this.#change(id, async () => {
+    return this.#changes.run(id, async () => {
       if (!this.#claims.has(id)) {
         const found = await this.#database.run((sql) => sql`SELECT FROM mailapp.entry WHERE id = ${id}`);
         if (found.length === 0) return;
@@ -307,13 +290,7 @@ export class PostgresQueue implements Queue, AsyncDisposable {
       const owner = this.#ownerOf(id);
       const { of, count } = this.#relayed.get(id) ?? { of: 1, count: 0 };
       // If this were lost, what is durable of its dots would lead to it again.
-      await this.#expectOne(id, (sql) =>
-        sql`
-          WITH gone AS (DELETE FROM mailapp.entry WHERE id = ${id} AND owner = ${owner}::bigint RETURNING id),
-            recipients AS (DELETE FROM mailapp.recipient AS r USING gone WHERE r.entry = gone.id),
-            dots AS (DELETE FROM mailapp.dot AS d USING gone WHERE d.entry = gone.id),
-            bodies AS (DELETE FROM mailapp.body AS b USING gone WHERE b.entry = gone.id)
-          SELECT FROM gone`, { lazy: count >= of });
+      await this.#expectOne(id, (sql) => deleteEntry(sql, { id, owner }), { lazy: count >= of });
       this.#claims.forget(id);
       this.#fresh.delete(id);
       this.#relayed.delete(id);
@@ -352,23 +329,11 @@ export class PostgresQueue implements Queue, AsyncDisposable {
     },
   ): Promise<void> {
     const { dotTimeout = () => 600_000, lease = 30_000 } = this.#options;
-    return this.#change(id, async () => {
+    return this.#changes.run(id, async () => {
       const owner = this.#ownerOf(id);
       const began = this.#clock.monotonic();
-      const numbers = JSON.stringify(recipients);
       const wait = dotTimeout() + this.#resendAfter + lease;
-      await this.#expectOne(id, (sql) =>
-        sql`
-          WITH held AS (
-            UPDATE mailapp.entry SET dot_until = GREATEST(dot_until,
-              clock_timestamp() + ${wait}::float8 * interval '1 ms')
-            WHERE id = ${id} AND owner = ${owner}::bigint RETURNING id, dot_until
-          )
-          INSERT INTO mailapp.dot (entry, recipient, owner, host, address, at, until)
-          SELECT held.id, n::integer, ${owner}::bigint, ${host}, ${address}, ${at}::bigint, held.dot_until
-          FROM held, json_array_elements_text(${numbers}::text::json) AS n
-          ON CONFLICT (entry, recipient) DO UPDATE SET owner = excluded.owner, host = excluded.host,
-            address = excluded.address, at = excluded.at, until = excluded.until, relayed = false`);
+      await this.#expectOne(id, (sql) => insertDots(sql, { id, owner, recipients, host, address, at, wait }));
       for (const number of recipients) this.#dots.set(`${id} ${number}`, owner);
       // Whoever slept meanwhile must not send a dot that others take for one of long ago.
       if (this.#clock.monotonic() - began >= lease) throw new NotHeldError(id);
@@ -379,27 +344,10 @@ export class PostgresQueue implements Queue, AsyncDisposable {
     id: string,
     { recipients, relayed }: { recipients: readonly number[]; relayed: boolean },
   ): Promise<void> {
-    return this.#change(id, async () => {
+    return this.#changes.run(id, async () => {
       // The owner that sent it, even if the lease is gone: until another has the entry the answer is worth having.
       const owner = this.#dots.get(`${id} ${recipients[0]}`) ?? this.#ownerOf(id);
-      const numbers = JSON.stringify(recipients);
-      await this.#expectOne(id, (sql) =>
-        sql`
-          WITH answered AS (
-            SELECT json_array_elements_text(${numbers}::text::json)::integer AS recipient
-          ), held AS (
-            UPDATE mailapp.entry AS e SET dot_until = (SELECT max(until) FROM mailapp.dot AS d
-                WHERE d.entry = e.id AND NOT d.relayed AND d.recipient NOT IN (SELECT recipient FROM answered)),
-              due_at = CASE WHEN owner IS NULL THEN now() ELSE due_at END
-            WHERE id = ${id} AND (owner = ${owner}::bigint OR owner IS NULL) RETURNING id
-          ), deleted AS (
-            DELETE FROM mailapp.dot AS d USING held, answered WHERE d.entry = held.id AND NOT ${relayed}
-              AND d.recipient = answered.recipient AND d.owner = ${owner}::bigint
-          ), kept AS (
-            UPDATE mailapp.dot AS d SET relayed = true FROM held, answered WHERE d.entry = held.id AND ${relayed}
-              AND d.recipient = answered.recipient AND d.owner = ${owner}::bigint
-          )
-          SELECT FROM held`);
+      await this.#expectOne(id, (sql) => settleDots(sql, { id, owner, recipients, relayed }));
       for (const number of recipients) this.#dots.delete(`${id} ${number}`);
       const known = this.#relayed.get(id);
       if (relayed && known !== undefined) known.count += recipients.length;
@@ -413,7 +361,7 @@ export class PostgresQueue implements Queue, AsyncDisposable {
 
   /** Finishes what is being written, lets others have all that this process owns, and disconnects. Safe to call twice. */
   async close(): Promise<void> {
-    while (this.#changes.size > 0) await Promise.allSettled(this.#changes.values());
+    await this.#changes.idle();
     await this.#listener?.[Symbol.asyncDispose]();
     this.#listener = undefined;
     await this.#claims[Symbol.asyncDispose]();
@@ -546,38 +494,6 @@ export class PostgresQueue implements Queue, AsyncDisposable {
     ).catch(() => {});
   }
 
-  async #summarize(claimed: Claimed): Promise<QueueSummary | undefined> {
-    const { id, reverse_path, has_dots, recipients } = claimed;
-    const age = this.ageOf({ id, acceptedAt: 0 });
-    if (has_dots) {
-      const entry = await this.#read(id);
-      if (entry === undefined) return undefined;
-      this.#tellUnanswered(entry);
-      const summary = summarizeEntry(entry, this.ageOf(entry));
-      // With all of its dots answered it may only have to be removed.
-      return summary.due.length > 0 ? summary : { ...summary, unfinished: true };
-    }
-    const rows = recipients ?? [];
-    const soon = this.#lease.now() + EARLY;
-    // Offered sooner than any recipient is due, it has something else to be done.
-    const early = rows.every(({ status, next_at }) => status !== "pending" || next_at > soon);
-    return summaryOf({ id, reverse_path, early, recipients: rows }, { age, ...this.#shift });
-  }
-
-  /** Logs the attempts that a former owner had no time to log, since second copies may follow. */
-  #tellUnanswered({ id, recipients }: QueueEntry): void {
-    for (const { address: recipient, status: now, attempts, attemptCount, nextAttemptAt } of recipients) {
-      const { host, address, status, error, dotSentNoReply } = attempts.at(-1) ?? {};
-      if (now !== "pending" || !dotSentNoReply) continue;
-      this.#options.logger.info("attempt.deferred", {
-        ...{ id, recipient, host, address, status, error },
-        dot_sent_no_reply: true,
-        attempts: attemptCount,
-        again_ms: Math.max(0, nextAttemptAt - this.#clock.now()),
-      });
-    }
-  }
-
   #giveBack(id: string, wait: number): boolean {
     if (!this.#claims.giveBack(id, wait)) return false;
     this.#fresh.delete(id);
@@ -610,16 +526,6 @@ export class PostgresQueue implements Queue, AsyncDisposable {
     throw new NotHeldError(id);
   }
 
-  #change(id: string, work: () => Promise<void>): Promise<void> {
-    const previous = this.#changes.get(id);
-    const change = previous === undefined ? work() : previous.then(work, work);
-    const settled: Promise<void> = change.catch(() => {}).then(() => {
-      if (this.#changes.get(id) === settled) this.#changes.delete(id);
-    });
-    this.#changes.set(id, settled);
-    return change;
-  }
-
   #lost(): void {
     this.#fresh.clear();
     this.#relayed.clear();
@@ -641,6 +547,4 @@ export class PostgresQueue implements Queue, AsyncDisposable {
   }
 }
 
-// Longer than the claims look ahead.
-const EARLY = 10_000;
 const UNREACHABLE = reply(451, "4.3.0", "The queue cannot be reached; try again later");

@@ -100,7 +100,7 @@ export class Spool implements Queue, AsyncDisposable {
   readonly #reserve: Reserve;
   readonly #shards = new Map<string, Promise<void>>();
   /** Changes of one entry's files, one after the other. */
-  readonly #changes = new Map<string, Promise<void>>();
+  readonly #changes = new SerialByKey();
   readonly #background = new Set<Promise<void>>();
   /** The running ones, which are told what changes. */
   readonly #scans = new Set<SpoolScan>();
@@ -332,7 +332,7 @@ export class Spool implements Queue, AsyncDisposable {
     const covered = entry.recipients.map(coverage);
     const digest = digestOf(entry);
     const makesRoom = entry.recipients.some(isFinal);
-    return this.#change(id, async () => {
+    return this.#changes.run(id, async () => {
       this.#freshMessages.delete(id);
       const message = this.#messageInfo(id);
       if (!message?.isFile) return;
@@ -354,7 +354,7 @@ export class Spool implements Queue, AsyncDisposable {
 
   remove(id: string): Promise<void> {
     if (!isQueueId(id)) return Promise.resolve();
-    return this.#change(id, async () => {
+    return this.#changes.run(id, async () => {
       if (!this.#freshMessages.has(id) && !isFile(messagePath(this.#directory, id))) return;
       // From here on a crash finishes the removal instead of undoing half of it, so that the directory may be synced
       // later, together with other removals.
@@ -402,7 +402,7 @@ export class Spool implements Queue, AsyncDisposable {
 
   /** Finishes what is being written and lets another process have the spool. Safe to call twice. */
   async close(): Promise<void> {
-    while (this.#changes.size > 0) await Promise.allSettled(this.#changes.values());
+    await this.#changes.idle();
     while (this.#background.size > 0) await Promise.all(this.#background);
     this.#freshMessages.clear();
     await this.#spares.close();
@@ -429,7 +429,7 @@ export class Spool implements Queue, AsyncDisposable {
     await this.#makeShard(shard);
     for (const scan of this.#scans) scan.noteAdded(id);
     const path = messagePath(this.#directory, id);
-    await this.#change(id, async () => {
+    await this.#changes.run(id, async () => {
       await file.publish(path);
       try {
         await this.#syncer.sync(join(this.#directory, "messages", shard));
@@ -487,16 +487,6 @@ export class Spool implements Queue, AsyncDisposable {
     }
   }
 
-  #change(id: string, work: () => Promise<void>): Promise<void> {
-    const previous = this.#changes.get(id);
-    const change = previous === undefined ? work() : previous.then(work, work);
-    const settled: Promise<void> = change.catch(() => {}).then(() => {
-      if (this.#changes.get(id) === settled) this.#changes.delete(id);
-    });
-    this.#changes.set(id, settled);
-    return change;
-  }
-
   /** @param options `fresh`: it has no state, and nobody reads it from the disk */
   async #unlink(id: string, { fresh = false } = {}): Promise<void> {
     const path = messagePath(this.#directory, id);
@@ -520,7 +510,7 @@ export class Spool implements Queue, AsyncDisposable {
 
   /** Removes what the journal knows to be removed. */
   #finishRemoval(id: string): void {
-    const finished: Promise<void> = this.#change(id, () => this.#unlink(id)).catch((error) =>
+    const finished: Promise<void> = this.#changes.run(id, () => this.#unlink(id)).catch((error) =>
       this.#logger.warn("queue.not_removed", { id, error: String(error) })
     ).then(() => void this.#background.delete(finished));
     this.#background.add(finished);
