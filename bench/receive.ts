@@ -11,6 +11,7 @@ import { freePort } from "../tests/support/peers/ports.ts";
 import { runOk, startUntil } from "../tests/support/peers/process.ts";
 import { smtpSource } from "../tests/support/peers/smtp_tools.ts";
 import { buildC } from "./build_c.ts";
+import { columnCells, columnTitles, CPU, MEMORY, P50, P99 } from "./comparison.ts";
 import { type LoadReport, runLoadClient } from "./load_client.ts";
 import {
   HOSTNAME,
@@ -22,7 +23,7 @@ import {
   startTheirs,
 } from "./server_under_load.ts";
 import { BARE, type ServerName, WARM_UP } from "./servers.ts";
-import { figure, markdownTable, median, percentile } from "./statistics.ts";
+import { figure, markdownTable, median } from "./statistics.ts";
 
 /** One kind of load. */
 export interface Scenario {
@@ -90,6 +91,8 @@ interface Results {
   readonly disk: readonly number[];
   readonly servers: ReadonlyMap<Measured, readonly Measurement[]>;
 }
+
+const COLUMNS = [CPU, MEMORY, P50, P99];
 
 type Measured = ServerName | typeof BARE;
 
@@ -246,24 +249,11 @@ function costTable(results: readonly Results[], options: ReceiveOptions): string
   const servers = measuredServers(options);
   const head = [
     "Cost",
-    ...servers.flatMap((name) => [
-      `${name}: CPU ms a message`,
-      `${name}: memory MiB`,
-      `${name}: p50 ms`,
-      `${name}: p99 ms`,
-    ]),
+    ...columnTitles(servers, COLUMNS),
   ];
   const rows = results.map(({ scenario, servers: measured }) => [
     scenario.title,
-    ...servers.flatMap((name) => {
-      const rounds = measured.get(name) ?? [];
-      return [
-        median(rounds.map(({ cpu }) => cpu)),
-        Math.max(...rounds.map(({ memory }) => memory)) / 1024 / 1024,
-        median(rounds.map(({ latencies }) => percentile(latencies, 50))),
-        median(rounds.map(({ latencies }) => percentile(latencies, 99))),
-      ].map(figure);
-    }),
+    ...columnCells(measured, { servers, columns: COLUMNS }),
   ]);
   return markdownTable([head, ...rows]);
 }

@@ -11,12 +11,13 @@ import { freePort, untilListening } from "../tests/support/peers/ports.ts";
 import { startPostfix } from "../tests/support/peers/postfix.ts";
 import { start, until } from "../tests/support/peers/process.ts";
 import { serveArrivals } from "./arrivals.ts";
+import { columnCells, columnTitles, CPU, MEMORY, P50, P99, rateCells } from "./comparison.ts";
 import { sendOne } from "./load_client.ts";
 import { costOf } from "./process_tree.ts";
 import { buildQuickLoad, type QuickLoad } from "./quick_load.ts";
 import { FAIR_POSTFIX, makePostfixLog, type ServerName, WARM_UP } from "./servers.ts";
 import { startSinks } from "./sinks.ts";
-import { figure, markdownTable, median, percentile } from "./statistics.ts";
+import { figure, markdownTable } from "./statistics.ts";
 
 /** One kind of load. */
 export interface RelayScenario {
@@ -87,6 +88,7 @@ interface ServerUnderLoad extends AsyncDisposable {
 const HOSTS = Array.from({ length: 10 }, (_, index) => `127.0.1.${index + 1}`);
 const STALLED_HOST = "127.0.2.1";
 const DOMAINS = 10_000;
+const COLUMNS = [CPU, MEMORY, P50, P99];
 
 /** Runs the scenarios and returns the table. */
 export async function benchRelay(options: RelayOptions): Promise<string> {
@@ -97,7 +99,8 @@ export async function benchRelay(options: RelayOptions): Promise<string> {
   const rows: string[][] = [];
   for (const scenario of options.scenarios) {
     const measured = await measureScenario(scenario, { ...options, folder, dns, load });
-    rows.push(row(scenario, measured, options.servers));
+    const columns = columnCells(measured, { servers: options.servers, columns: COLUMNS });
+    rows.push([scenario.title, ...rateCells(measured), ...columns]);
   }
   return markdownTable([
     [
@@ -105,12 +108,7 @@ export async function benchRelay(options: RelayOptions): Promise<string> {
       "mailapp",
       "Postfix",
       "ratio",
-      ...options.servers.flatMap((name) => [
-        `${name}: CPU ms a message`,
-        `${name}: memory MiB`,
-        `${name}: p50 ms`,
-        `${name}: p99 ms`,
-      ]),
+      ...columnTitles(options.servers, COLUMNS),
     ],
     ...rows,
   ]);
@@ -249,27 +247,4 @@ async function measureLatency(
   listener.close();
   await serving;
   return { rate: messages / seconds, cpu: cpu * 1000 / messages, memory, latencies };
-}
-
-function row(
-  { title }: RelayScenario,
-  measured: ReadonlyMap<ServerName, readonly Measurement[]>,
-  servers: readonly ServerName[],
-): string[] {
-  const rate = (name: ServerName) => median(measured.get(name)?.map(({ rate }) => rate) ?? []);
-  return [
-    title,
-    figure(rate("mailapp")),
-    figure(rate("Postfix")),
-    `${figure(rate("mailapp") / rate("Postfix"))} ×`,
-    ...servers.flatMap((name) => {
-      const rounds = measured.get(name) ?? [];
-      return [
-        median(rounds.map(({ cpu }) => cpu)),
-        Math.max(...rounds.map(({ memory }) => memory)) / 1024 / 1024,
-        median(rounds.map(({ latencies }) => percentile(latencies, 50))),
-        median(rounds.map(({ latencies }) => percentile(latencies, 99))),
-      ].map(figure);
-    }),
-  ];
 }

@@ -10,11 +10,12 @@ import { type Folder, makeFolder } from "../tests/support/peers/folder.ts";
 import { freePort, untilListening } from "../tests/support/peers/ports.ts";
 import { startPostfix } from "../tests/support/peers/postfix.ts";
 import { HOSTNAME, PASSWORD, SubmissionMachine } from "../tests/support/submission.ts";
+import { columnCells, columnTitles, CPU, P50, P99, rateCells } from "./comparison.ts";
 import { type LoadOptions, runLoadClient } from "./load_client.ts";
 import { costOf } from "./process_tree.ts";
 import { FAIR_POSTFIX, makePostfixLog, type ServerName } from "./servers.ts";
 import { startSinks } from "./sinks.ts";
-import { figure, markdownTable, median, percentile } from "./statistics.ts";
+import { figure, markdownTable } from "./statistics.ts";
 
 /** One kind of load. */
 export interface SubmitScenario {
@@ -68,6 +69,7 @@ interface ServerUnderLoad extends AsyncDisposable {
 const SENDER = "alice@example.com";
 const SIZE = 4096;
 const SINK = "127.0.1.1";
+const COLUMNS = [CPU, P50, P99];
 
 /** Runs the scenarios and returns the table. */
 export async function benchSubmit(options: SubmitOptions): Promise<string> {
@@ -90,7 +92,8 @@ export async function benchSubmit(options: SubmitOptions): Promise<string> {
         );
       }
     }
-    rows.push(row(scenario, measured, options.servers));
+    const columns = columnCells(measured, { servers: options.servers, columns: COLUMNS });
+    rows.push([scenario.title, ...rateCells(measured), ...columns]);
   }
   return markdownTable([
     [
@@ -98,9 +101,7 @@ export async function benchSubmit(options: SubmitOptions): Promise<string> {
       "mailapp",
       "Postfix and Dovecot",
       "ratio",
-      ...options.servers.flatMap((
-        name,
-      ) => [`${name}: CPU ms a message`, `${name}: p50 ms`, `${name}: p99 ms`]),
+      ...columnTitles(options.servers, COLUMNS),
     ],
     ...rows,
   ]);
@@ -214,26 +215,4 @@ async function measure(
   }
   const { seconds, latencies } = await measured();
   return { rate: messages / seconds, cpu: cpu * 1000 / messages, latencies };
-}
-
-function row(
-  { title }: SubmitScenario,
-  measured: ReadonlyMap<ServerName, readonly Measurement[]>,
-  servers: readonly ServerName[],
-): string[] {
-  const rate = (name: ServerName) => median(measured.get(name)?.map(({ rate }) => rate) ?? []);
-  return [
-    title,
-    figure(rate("mailapp")),
-    figure(rate("Postfix")),
-    `${figure(rate("mailapp") / rate("Postfix"))} ×`,
-    ...servers.flatMap((name) => {
-      const rounds = measured.get(name) ?? [];
-      return [
-        median(rounds.map(({ cpu }) => cpu)),
-        median(rounds.map(({ latencies }) => percentile(latencies, 50))),
-        median(rounds.map(({ latencies }) => percentile(latencies, 99))),
-      ].map(figure);
-    }),
-  ];
 }
