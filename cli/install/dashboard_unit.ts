@@ -7,7 +7,7 @@ import { dirname, join } from "@std/path";
 import type { Config } from "../../config/config.ts";
 import { isWithin } from "../../server/grants.ts";
 import { SERVICE_ACCOUNT } from "../command_line/service_account.ts";
-import { isInHome, MACHINE_PROTECTED, word } from "./unit_words.ts";
+import { confinement, word } from "./unit_words.ts";
 import type { UnitOptions } from "./units.ts";
 
 /** The unit of the dashboard, without `.service`. */
@@ -39,23 +39,12 @@ LimitCORE=0
 UMask=0077
 MemoryMax=1G
 
-CapabilityBoundingSet=
-NoNewPrivileges=yes
-ProtectSystem=strict
-ReadWritePaths=${writable.map((path) => word(path)).join(" ")}
-InaccessiblePaths=${hidden.map((path) => word(`-${path}`)).join(" ")}
-ProtectHome=${[...writable, file ?? ""].some(isInHome) ? "read-only" : "yes"}
-PrivateTmp=yes
-PrivateDevices=yes
-${MACHINE_PROTECTED}
-RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
-SystemCallFilter=~@privileged @keyring @setuid
-SystemCallErrorNumber=EPERM
+${
+    confinement({
+      ...{ writable, hidden, reads: [file], lowPort: false },
+      settings: ["RestrictSUIDSGID=yes"],
+    })
+  }
 
 [Install]
 WantedBy=multi-user.target

@@ -115,6 +115,29 @@ Deno.test("installedFiles() writes paths so that systemd takes them literally", 
   assert.match(text, /^ExecStartPre="\/opt\/a b\/\$\$mailapp" check-config --start serve-out --config \S+$/m);
 });
 
+const ACME = CONFIG.replace(/\[tls\]\n.*\n.*\n/, "[tls.acme]\n");
+
+Deno.test("installedFiles() confines dashboard and renewal as it does the servers", async () => {
+  const unit = async (name: string, text: string, file?: string) =>
+    settings((await files(text, { file })).get(`/etc/systemd/system/mailapp-${name}.service`)?.text);
+  const confines = (unit: Record<string, string>) =>
+    Object.entries(unit).filter(([name]) => /^(?:Keyring|Lock|NoNew|Private|Protect|Remove|Restrict|System)/.test(name));
+  for (const file of ["/etc/mailapp/config.toml", "/home/ann/mailapp.toml"]) {
+    const expected = confines(await unit("out", ACME, file));
+    assert.ok(expected.length > 20);
+    const protectHome = file.startsWith("/home") ? "read-only" : "yes";
+    assert.equal(Object.fromEntries(expected)["ProtectHome"], protectHome);
+    assert.deepEqual(confines(await unit("certificate", ACME, file)), expected);
+    assert.deepEqual(confines(await unit("dashboard", `${ACME}[dashboard]\n`, file)), expected);
+  }
+  const renewal = await unit("certificate", ACME);
+  assert.equal(renewal["ReadWritePaths"], "/var/lib/mailapp");
+  assert.equal(renewal["AmbientCapabilities"], "CAP_NET_BIND_SERVICE");
+  assert.match(renewal["InaccessiblePaths"] ?? "", /^-\/var\/lib\/mailapp\/spool .* -\/var\/mail$/);
+  const homeKey = `${ACME.replace("[tls.acme]", '[tls.acme]\nca_file = "/root/ca.pem"')}`;
+  assert.equal((await unit("certificate", homeKey))["ProtectHome"], "read-only");
+});
+
 Deno.test("writeInstalled() leaves alone what somebody has changed", async () => {
   await using folder = await makeFolder("install");
   const path = folder.at("etc/unit");
@@ -134,7 +157,7 @@ Deno.test("writeInstalled() leaves alone what somebody has changed", async () =>
 
 testWith(["systemd-analyze"], "the units are right in systemd's eyes, and score below 2.0", async () => {
   await using folder = await makeFolder("units");
-  for (const text of [CONFIG, CONFIG.replace('file = "/var', 'file = "/srv/odd %n $x')]) {
+  for (const text of [CONFIG, `${ACME}[dashboard]\n`, CONFIG.replace('file = "/var', 'file = "/srv/odd %n $x')]) {
     for (const { path, text: unit } of (await files(text, { executable: Deno.execPath() })).values()) {
       if (!path.endsWith(".service")) continue;
       const at = await folder.write(path.slice(path.lastIndexOf("/") + 1), unit);

@@ -11,7 +11,7 @@ import { allServers } from "../../server/servers.ts";
 import { SERVICE_ACCOUNT } from "../command_line/service_account.ts";
 import { shellWord } from "../../base/shell_word.ts";
 import { DASHBOARD_UNIT, dashboardUnit } from "./dashboard_unit.ts";
-import { isInHome, MACHINE_PROTECTED, word } from "./unit_words.ts";
+import { confinement, word } from "./unit_words.ts";
 
 /** A file that belongs to the installation. */
 export interface InstalledFile {
@@ -96,8 +96,8 @@ function unit(config: Config, parts: UnitParts): string {
     ...server.unit.writable(config, { mailRoot }),
     ...(config.log.file === undefined ? [] : [dirname(config.log.file)]),
   ];
-  const paths = [...writable, config.file ?? "", config.tls.certificate?.keyFile ?? ""];
-  const low = ports.some((port) => port > 0 && port < 1024) ? "CAP_NET_BIND_SERVICE" : "";
+  const reads = [config.file, config.tls.certificate?.keyFile];
+  const lowPort = ports.some((port) => port > 0 && port < 1024);
   const command = (...args: readonly string[]) =>
     [executable, ...args, ...(config.file === undefined ? [] : ["--config", config.file])]
       .map((part) => word(part, ["$"])).join(" ");
@@ -135,29 +135,7 @@ LimitNOFILE=65536
 LimitCORE=0
 UMask=${umask}
 
-AmbientCapabilities=${low}
-CapabilityBoundingSet=${low}
-NoNewPrivileges=yes
-ProtectSystem=strict
-ReadWritePaths=${writable.map((path) => word(path)).join(" ")}
-InaccessiblePaths=${hidden.map((path) => word(`-${path}`)).join(" ")}
-ProtectHome=${paths.some(isInHome) ? "read-only" : "yes"}
-PrivateTmp=yes
-PrivateDevices=yes
-PrivateIPC=yes
-PrivateMounts=yes
-${MACHINE_PROTECTED}
-# Addresses and routes come by netlink.
-RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
-RestrictNamespaces=yes
-RestrictRealtime=yes
-${settings.join("\n")}
-RemoveIPC=yes
-SystemCallArchitectures=native
-# MemoryDenyWriteExecute is not possible: V8 compiles as it runs.
-SystemCallFilter=@system-service
-SystemCallFilter=~@privileged @keyring @setuid
-SystemCallErrorNumber=EPERM
+${confinement({ lowPort, writable, hidden, reads, settings })}
 
 [Install]
 WantedBy=multi-user.target
@@ -166,13 +144,12 @@ WantedBy=multi-user.target
 
 /** Limited to what renewal needs: the directory of the certificate, the port of the challenge, and the network. */
 function renewalService(config: Config, { executable, mailRoot }: UnitOptions): string {
-  const { dataDir, file } = config;
+  const { dataDir, file, tls: { acme } } = config;
   const renew = [executable, "certificate", "renew", ...(file === undefined ? [] : ["--config", file])];
   const hidden = [
     ...["spool", "dkim", "incoming", "maildrop", "accounts"].map((name) => join(dataDir, name)),
     mailRoot,
   ];
-  const low = config.tls.acme?.challenge === "http-01" ? "CAP_NET_BIND_SERVICE" : "";
   return `[Unit]
 Description=mailapp: renewal of the certificate
 Documentation=man:mailapp-certificate(1)
@@ -187,28 +164,14 @@ ExecStart=${renew.map((part) => word(part, ["$"])).join(" ")}
 TimeoutStartSec=600
 UMask=0027
 
-AmbientCapabilities=${low}
-CapabilityBoundingSet=${low}
-NoNewPrivileges=yes
-ProtectSystem=strict
-ReadWritePaths=${word(dataDir)}
-InaccessiblePaths=${hidden.map((path) => word(`-${path}`)).join(" ")}
-ProtectHome=yes
-PrivateTmp=yes
-PrivateDevices=yes
-ProtectClock=yes
-ProtectControlGroups=yes
-ProtectKernelLogs=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
-RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-LockPersonality=yes
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
-SystemCallErrorNumber=EPERM
+${
+    confinement({
+      ...{ hidden, reads: [file, acme?.caFile, acme?.externalAccount?.keyFile, acme?.dns?.keyFile] },
+      writable: [dataDir],
+      lowPort: acme?.challenge === "http-01",
+      settings: ["RestrictSUIDSGID=yes"],
+    })
+  }
 `;
 }
 
