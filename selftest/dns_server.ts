@@ -43,21 +43,43 @@ export interface AskedQuestion {
   readonly port: number;
 }
 
-/** Answers by `name TYPE`; what is not there does not exist; `silent` says nothing. */
+/** A reply, or none. */
+export type DnsAnswer = FakeDnsReply | "silent";
+
+/** How to start a {@linkcode FakeDns}. */
+export interface FakeDnsOptions {
+  /** Its port; default: a free one. */
+  readonly port?: number;
+  /** Answers questions that are not in the zone; default: NXDOMAIN. */
+  readonly otherwise?: (question: AskedQuestion) => DnsAnswer;
+}
+
+// Enough for any test; what runs for long keeps no more.
+const MAX_ASKED = 100_000;
+
+/** Answers by `name TYPE`; `silent` sends nothing. */
 export class FakeDns implements AsyncDisposable {
   /** Its address as a resolver takes it. */
   readonly server: string;
   readonly port: number;
-  /** All questions, in order. */
+  /** The first 100,000 questions, in order. */
   readonly asked: AskedQuestion[] = [];
   /** What it knows. */
-  zone: Record<string, FakeDnsReply | "silent" | ((question: AskedQuestion) => FakeDnsReply | "silent")>;
+  zone: Record<string, DnsAnswer | ((question: AskedQuestion) => DnsAnswer)>;
+  readonly #otherwise: (question: AskedQuestion) => DnsAnswer;
   readonly #udp: Socket;
   readonly #tcp: Deno.TcpListener;
   readonly #work = new Set<Promise<void>>();
 
-  private constructor(zone: FakeDns["zone"], udp: Socket, tcp: Deno.TcpListener) {
+  private constructor(
+    zone: FakeDns["zone"],
+    { udp, tcp, otherwise = () => ({ rcode: 3 }) }: FakeDnsOptions & {
+      readonly udp: Socket;
+      readonly tcp: Deno.TcpListener;
+    },
+  ) {
     this.zone = zone;
+    this.#otherwise = otherwise;
     this.#udp = udp;
     this.#tcp = tcp;
     this.port = tcp.addr.port;
@@ -68,20 +90,25 @@ export class FakeDns implements AsyncDisposable {
     this.#track(this.#serveTcp());
   }
 
-  /** Starts on a free port. */
-  static async start(zone: FakeDns["zone"] = {}): Promise<FakeDns> {
+  /**
+   * Starts it.
+   * @throws {Error} when the port that it must have is taken
+   */
+  static async start(zone: FakeDns["zone"] = {}, options: FakeDnsOptions = {}): Promise<FakeDns> {
+    const { port = 0 } = options;
     for (;;) {
-      const tcp = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+      const tcp = Deno.listen({ hostname: "127.0.0.1", port });
       const udp = createSocket("udp4");
       try {
         await new Promise<void>((resolve, reject) => {
           udp.once("error", reject);
           udp.bind(tcp.addr.port, "127.0.0.1", resolve);
         });
-        return new FakeDns(zone, udp, tcp);
-      } catch {
+        return new FakeDns(zone, { ...options, udp, tcp });
+      } catch (error) {
         tcp.close();
         udp.close();
+        if (port !== 0) throw error;
       }
     }
   }
@@ -123,8 +150,8 @@ export class FakeDns implements AsyncDisposable {
     const { name, type } = question;
     const edns = query.additionals.some((record) => record.type === "OPT");
     const asked = { name, type, transport, edns, id: query.id, port };
-    this.asked.push(asked);
-    const known = this.zone[`${name.toLowerCase()} ${type}`] ?? { rcode: 3 };
+    if (this.asked.length < MAX_ASKED) this.asked.push(asked);
+    const known = this.zone[`${name.toLowerCase()} ${type}`] ?? this.#otherwise;
     const reply = typeof known === "function" ? known(asked) : known;
     if (reply === "silent") return [];
     const cut = reply.truncated === true && transport === "udp";
