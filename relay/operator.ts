@@ -6,6 +6,7 @@
  */
 import type { Logger } from "../base/log.ts";
 import type { Clock } from "../base/clock.ts";
+import { messageContent } from "./message_content.ts";
 import type { OpenEntries, OpenEntry } from "./open_entries.ts";
 import type { Queue } from "./queue.ts";
 import {
@@ -147,8 +148,7 @@ export class QueueOperator {
     // Given back afterwards, where the queue has several owners.
     using opened = await entries.open(id);
     if (opened === undefined) return;
-    await using message = await queue.open(id);
-    for await (const chunk of message.chunks()) yield chunk.slice();
+    yield* messageContent(queue, id);
   }
 
   async *#select(filter: QueueFilter): AsyncGenerator<OpenEntry, void, void> {

@@ -7,6 +7,7 @@
 import { Buffer } from "node:buffer";
 import { concat } from "../base/concat.ts";
 import { splitMessage } from "../message/split_message.ts";
+import { messageContent } from "./message_content.ts";
 import { boundaryOf, encodedPart, HEADER_BELOW, multipart, type Part, WHOLE_BELOW } from "./notice_parts.ts";
 import type { NewEntry, Queue } from "./queue.ts";
 import { pendingRecipient } from "./queue_entry.ts";
@@ -27,7 +28,8 @@ export async function writeSmaller(
   { queue, now }: { readonly queue: Pick<Queue, "open">; readonly now: number },
 ): Promise<{ entry: NewEntry; message: Uint8Array } | undefined> {
   if (entry.size > MAX_NOTICE) return undefined;
-  const message = smallerNotice(await read(queue, entry.id), { id, before: entry.id });
+  const notice = concat(...await Array.fromAsync(messageContent(queue, entry.id)));
+  const message = smallerNotice(notice, { id, before: entry.id });
   if (message === undefined) return undefined;
   return {
     message,
@@ -48,13 +50,6 @@ export async function writeSmaller(
       ),
     },
   };
-}
-
-async function read(queue: Pick<Queue, "open">, id: string): Promise<Uint8Array> {
-  await using message = await queue.open(id);
-  const chunks: Uint8Array[] = [];
-  for await (const chunk of message.chunks()) chunks.push(chunk.slice());
-  return concat(...chunks);
 }
 
 /**

@@ -1,9 +1,16 @@
 /**
- * Prepares the certificate of a server before it is confined.
+ * The certificate of a server: its files, and what is prepared before the server is confined.
  *
  * @module
  */
 import type { Config } from "../config/config.ts";
+import type { ReadFile } from "./server.ts";
+
+/** The files of `[tls]`, which the server reads; none without a certificate. */
+export function certificateFiles({ tls: { certificate } }: Config): readonly ReadFile[] {
+  if (certificate === undefined) return [];
+  return [{ name: "[tls] cert", path: certificate.certFile }, { name: "[tls] key", path: certificate.keyFile }];
+}
 
 /**
  * Ensures that there is a certificate with `[tls.acme]`: a self-signed one until the first is issued.

@@ -4,7 +4,6 @@
  *
  * @module
  */
-import process from "node:process";
 import { join } from "@std/path";
 import type { Config } from "../config/config.ts";
 import { ControlClient } from "../relay/control_client.ts";
@@ -17,6 +16,7 @@ import { SpoolLockedError } from "../relay/spool/directory.ts";
 import { longestDelay } from "../relay/retry_schedule.ts";
 import { systemClock } from "../base/clock.ts";
 import { CommandError, EXIT } from "./exit_codes.ts";
+import { becomeAccount } from "./become_account.ts";
 import type { Io } from "./io.ts";
 import { openServersLog } from "./queue_log.ts";
 import { retrySchedule } from "./relay_parts.ts";
@@ -143,8 +143,7 @@ async function isThere(config: Config): Promise<boolean> {
     );
   }
   // Root switches to that account for the rest of this command.
-  process.setgid?.(group);
-  process.setuid?.(owner);
+  becomeAccount({ uid: owner, gid: group });
   return true;
 }
 

@@ -14,7 +14,7 @@ import { ACCOUNTS_DIRECTORY } from "./accounts_path.ts";
 import { serveInAddresses, serveInEndpoints, serveInFollow, serveOutAddress } from "./addresses.ts";
 import { asksDns, dnsGrants } from "./dns_parts.ts";
 import { alertGrants, filterGrants, type Grants, logFile, metricsGrants, PASSWD_FILE } from "./grants.ts";
-import { prepareCertificate } from "./prepare_certificate.ts";
+import { certificateFiles, prepareCertificate } from "./prepare_certificate.ts";
 import { incomingDirectory, openMailboxes, requireDomains } from "./parts.ts";
 import type { GrantOptions, Server } from "./server.ts";
 
@@ -34,11 +34,7 @@ export const serveIn: Server = {
   asksDns,
   grants: serveInGrants,
   usesCertificate: true,
-  readFiles: ({ tls: { certificate } }) =>
-    certificate === undefined ? [] : [{ name: "[tls] cert", path: certificate.certFile }, {
-      name: "[tls] key",
-      path: certificate.keyFile,
-    }],
+  readFiles: certificateFiles,
   mailPlaces,
   dataPlaces: (config) => [{ name: "incoming", path: incomingDirectory(config) }],
   minFreeSpace: ({ serveIn }) => serveIn.minFreeSpace,

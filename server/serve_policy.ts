@@ -11,7 +11,7 @@ import { servePolicyAddresses, servePolicyEndpoints, servePolicyFollow } from ".
 import { type Grants, logFile, metricsGrants } from "./grants.ts";
 import { requirePolicy } from "./policy_parts.ts";
 import type { GrantOptions, Server } from "./server.ts";
-import { prepareCertificate } from "./prepare_certificate.ts";
+import { certificateFiles, prepareCertificate } from "./prepare_certificate.ts";
 
 export const servePolicy: Server = {
   name: "serve-policy",
@@ -26,11 +26,7 @@ export const servePolicy: Server = {
   endpoints: servePolicyEndpoints,
   grants: servePolicyGrants,
   usesCertificate: true,
-  readFiles: ({ tls: { certificate } }) =>
-    certificate === undefined ? [] : [{ name: "[tls] cert", path: certificate.certFile }, {
-      name: "[tls] key",
-      path: certificate.keyFile,
-    }],
+  readFiles: certificateFiles,
   // It stores nothing.
   mailPlaces: () => [],
   minFreeSpace: () => 0,

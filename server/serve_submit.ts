@@ -5,7 +5,7 @@
  */
 import { join } from "@std/path";
 import type { Config } from "../config/config.ts";
-import { prepareCertificate } from "./prepare_certificate.ts";
+import { certificateFiles, prepareCertificate } from "./prepare_certificate.ts";
 import { showEndpoint } from "../net/listen.ts";
 import { ACCOUNTS_DIRECTORY } from "./accounts_path.ts";
 import {
@@ -36,11 +36,7 @@ export const serveSubmit: Server = {
   endpoints: serveSubmitEndpoints,
   grants: serveSubmitGrants,
   usesCertificate: true,
-  readFiles: ({ tls: { certificate } }) =>
-    certificate === undefined ? [] : [{ name: "[tls] cert", path: certificate.certFile }, {
-      name: "[tls] key",
-      path: certificate.keyFile,
-    }],
+  readFiles: certificateFiles,
   // All of it belongs to serve-out.
   mailPlaces: () => [],
   minFreeSpace: () => 0,

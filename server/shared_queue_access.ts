@@ -7,6 +7,7 @@
 import type { Config } from "../config/config.ts";
 import { systemClock } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
+import { messageContent } from "../relay/message_content.ts";
 import { OpenEntries } from "../relay/open_entries.ts";
 import {
   type ActionResult,
@@ -93,8 +94,7 @@ async function peek(
 /** As {@linkcode QueueOperator.content}, whoever has the entry. */
 async function* content(queue: PostgresQueue, id: string): AsyncGenerator<Uint8Array, void, void> {
   if (await asCommand(() => queue.peek(id)) === undefined) return;
-  await using message = await asCommand(() => queue.open(id));
-  for await (const chunk of message.chunks()) yield chunk.slice();
+  yield* messageContent({ open: (id) => asCommand(() => queue.open(id)) }, id);
 }
 
 async function* apply(

@@ -15,7 +15,7 @@ import { prepareDataDir } from "../../server/parts.ts";
 import { OpenPathError } from "../../storage/path_owner.ts";
 import { isFull, StorageError } from "../../storage/storage_error.ts";
 import { errorText } from "../../base/error_text.ts";
-import { becomeOwner } from "../command_line/become_owner.ts";
+import { becomeOwner } from "../../server/become_account.ts";
 import { serviceAccount } from "../command_line/service_account.ts";
 
 /** The accounts of a configuration. */

@@ -31,7 +31,7 @@ import { policyHosts } from "../../server/policy_parts.ts";
 import { openResolver } from "../../server/relay_parts.ts";
 import { loadCertificate, namesOf } from "../../tls/certificates.ts";
 import { httpsRequest } from "../../tls/https_request.ts";
-import { becomeOwner } from "../command_line/become_owner.ts";
+import { becomeOwner } from "../../server/become_account.ts";
 
 /** The certificate and its renewal. Times in milliseconds since the epoch. */
 export interface AcmeState {

@@ -22,7 +22,7 @@ import { policyHosts } from "../../server/policy_parts.ts";
 import { allServers } from "../../server/servers.ts";
 import { watchSignals } from "../../server/signals.ts";
 import { relayProblemFile } from "../../server/problem_parts.ts";
-import { becomeOwner } from "../command_line/become_owner.ts";
+import { becomeOwner } from "../../server/become_account.ts";
 import { configOption, examples, type Registrar } from "../command_line/subcommand.ts";
 import type { MachinePlaces, Probe } from "./machine.ts";
 import type { DashboardStart } from "./thread.ts";
