@@ -4,21 +4,11 @@ import { silentLogger } from "../base/log.ts";
 import { type Fault, REACTIONS, SENDING_FAULTS } from "../selftest/cases/sending_faults.ts";
 import { FakeClock } from "../tests/support/fake_clock.ts";
 import { FakeServer, fakeUpgrade } from "../tests/support/fake_server.ts";
+import { TARGET } from "../tests/support/host_connection.ts";
 import { queueEntry, RecordingQueue } from "../tests/support/recording_queue.ts";
-import type { Target } from "./mx.ts";
 import { PeerMemory } from "./peer_memory.ts";
 import type { SessionOptions } from "./ready_session.ts";
 import { HostConnection, type RecipientOutcome } from "./transmit.ts";
-
-const TARGET: Target = {
-  host: "mx.test",
-  address: "192.0.2.1",
-  family: 4,
-  port: 25,
-  via: "mx",
-  tls: "prefer",
-  authenticated: false,
-};
 
 /** What one attempt at the host comes to; `next host` where another one may be tried at once. */
 function describe({ result, attempt, nextHost }: RecipientOutcome): string {

@@ -9,6 +9,7 @@ import { Strace, STRACE_NEEDS } from "../support/strace.ts";
 import { checkedMessage, submit } from "./checked_message.ts";
 import {
   type AtDot,
+  checkArrivals,
   configureServeOut,
   handOver,
   queueIdOf,
@@ -95,15 +96,7 @@ Deno.test(`serve-out killed ${ROUNDS} times under load loses nothing, and double
   assert.deepEqual(files.ids(), []);
   assert.deepEqual(server.events.filter(({ event }) => event === "queue.damaged"), []);
 
-  const copies = new Map<string, number>();
-  for (const { id, digest, queueId } of receiver.arrivals) {
-    assert.equal(digest, seen.sent.get(id), `${id} is not what was sent`);
-    copies.set(queueId, (copies.get(queueId) ?? 0) + 1);
-  }
-  const arrived = new Set(receiver.arrivals.map(({ id }) => id));
-  assert.deepEqual([...seen.accepted].filter((id) => !arrived.has(id)), [], "accepted and lost");
-  const doubled = [...copies].filter(([, number]) => number > 1).map(([id]) => id);
-  assert.deepEqual(doubled.filter((id) => !recorded.has(id)), [], "doubled without a record");
+  const { arrived, doubled } = checkArrivals(receiver, { ...seen, recorded });
   report(
     `${ROUNDS} kills: ${seen.accepted.size} messages answered for, all arrived; ${
       seen.sent.size - seen.accepted.size

@@ -239,3 +239,28 @@ export async function untilEmpty(server: RunningMailapp, files: SpoolFiles): Pro
     if (!removed.includes(`{"removed":"${id}"`)) await server.event("queue.done", { where: { id } });
   }
 }
+
+/**
+ * Compares what arrived with what clients saw: all that was accepted is there, as it was sent, and what arrived more
+ * than once has a record. Returns the ids of messages that arrived, and the queue ids of those that arrived again.
+ * @param options `sent`: checksums by id; `accepted`: ids; `recorded`: queue ids of dots without a reply
+ */
+export function checkArrivals(
+  receiver: Receiver,
+  { sent, accepted, recorded }: {
+    readonly sent: ReadonlyMap<string, string>;
+    readonly accepted: ReadonlySet<string>;
+    readonly recorded: ReadonlySet<string>;
+  },
+): { readonly arrived: ReadonlySet<string>; readonly doubled: readonly string[] } {
+  const copies = new Map<string, number>();
+  for (const { id, digest, queueId } of receiver.arrivals) {
+    assert.equal(digest, sent.get(id), `${id} is not what was sent`);
+    copies.set(queueId, (copies.get(queueId) ?? 0) + 1);
+  }
+  const arrived = new Set(receiver.arrivals.map(({ id }) => id));
+  assert.deepEqual([...accepted].filter((id) => !arrived.has(id)), [], "accepted and lost");
+  const doubled = [...copies].filter(([, number]) => number > 1).map(([id]) => id);
+  assert.deepEqual(doubled.filter((id) => !recorded.has(id)), [], "doubled without a record");
+  return { arrived, doubled };
+}

@@ -6,7 +6,7 @@ import { Dialogue } from "../support/dialogue.ts";
 import { type RunningMailapp, signalUntilEnded } from "../support/mailapp.ts";
 import { PASSWORD, SubmissionMachine } from "../support/submission.ts";
 import { checkedMessage, submit } from "./checked_message.ts";
-import { Receiver, SpoolFiles, unanswered, untilEmpty } from "./serve_out_setting.ts";
+import { checkArrivals, Receiver, SpoolFiles, unanswered, untilEmpty } from "./serve_out_setting.ts";
 import { LONG_ROUNDS, report } from "./setting.ts";
 import { until } from "../support/until.ts";
 
@@ -130,15 +130,7 @@ Deno.test(`serve-submit and serve-out killed ${ROUNDS} times in turn under load 
   await untilEmpty(last, files);
   for (const id of unanswered(last, files)) recorded.add(id);
   assert.equal(await last.stop(), 0);
-  const copies = new Map<string, number>();
-  for (const { id, digest, queueId } of receiver.arrivals) {
-    assert.equal(digest, seen.sent.get(id), `${id} is not what was sent`);
-    copies.set(queueId, (copies.get(queueId) ?? 0) + 1);
-  }
-  const arrived = new Set(receiver.arrivals.map(({ id }) => id));
-  assert.deepEqual([...seen.accepted].filter((id) => !arrived.has(id)), [], "accepted and lost");
-  const doubled = [...copies].filter(([, number]) => number > 1).map(([id]) => id);
-  assert.deepEqual(doubled.filter((id) => !recorded.has(id)), [], "doubled without a record");
+  const { arrived, doubled } = checkArrivals(receiver, { ...seen, recorded });
   report(
     `${ROUNDS} kills: ${seen.accepted.size} submissions answered 250, all arrived; ${
       seen.sent.size - seen.accepted.size

@@ -5,51 +5,34 @@ import { DnsResolver } from "../../dns/resolver.ts";
 import { silentLogger } from "../../base/log.ts";
 import { findTargets, type Target } from "../../relay/mx.ts";
 import { systemClock } from "../../base/clock.ts";
-import { type Folder, makeFolder } from "../support/peers/folder.ts";
+import { makeFolder } from "../support/peers/folder.ts";
 import { freePort, untilListening } from "../support/peers/ports.ts";
-import { runOk, start } from "../support/peers/process.ts";
+import { start } from "../support/peers/process.ts";
+import { signZone, zoneText } from "../support/peers/signed_zone.ts";
 import { testWith } from "../support/requires.ts";
 
 const HASH = "AB".repeat(32);
 
-const RECORDS = `$TTL 60
-@ SOA ns hostmaster 1 3600 600 86400 60
-@ NS ns
-ns A 127.0.0.1
-@ MX 10 mx
-mx A 192.0.2.1
-_25._tcp.mx TLSA 3 1 1 ${HASH}
-within CNAME mx
-out CNAME mx.plain.example.
-_25._tcp.out TLSA 3 1 1 ${HASH}
-`;
-
-/** Signs a zone; gives the path of the signed file and the DS record that anchors it. */
-async function sign(folder: Folder, zone: string): Promise<{ file: string; anchor: string }> {
-  const plain = await folder.write(`${zone}.zone`, RECORDS);
-  const keys = await folder.mkdir(`${zone}.keys`);
-  for (const flags of [["-f", "KSK"], []]) {
-    await runOk("dnssec-keygen", { args: ["-q", "-K", keys, "-a", "ECDSAP256SHA256", ...flags, zone] });
-  }
-  const file = folder.at(`${zone}.signed`);
-  await runOk("dnssec-signzone", {
-    args: ["-q", "-S", "-K", keys, "-o", zone, "-f", file, plain],
-    cwd: folder.path,
-  });
-  return { file, anchor: (await Deno.readTextFile(folder.at(`dsset-${zone}.`))).split("\n")[0] ?? "" };
-}
+const RECORDS = [
+  "@ MX 10 mx",
+  "mx A 192.0.2.1",
+  `_25._tcp.mx TLSA 3 1 1 ${HASH}`,
+  "within CNAME mx",
+  "out CNAME mx.plain.example.",
+  `_25._tcp.out TLSA 3 1 1 ${HASH}`,
+];
 
 testWith(
   ["named", "unbound", "dnssec-keygen", "dnssec-signzone"],
   "a validating resolver's AD bit decides what DANE asks for, and a forged zone is no zone",
   async (t) => {
     await using folder = await makeFolder("dnssec");
-    const signed = await sign(folder, "signed.example");
-    const forged = await sign(folder, "forged.example");
+    const signed = await signZone(folder, "signed.example", RECORDS);
+    const forged = await signZone(folder, "forged.example", RECORDS);
     const text = await Deno.readTextFile(forged.file);
     assert.ok(text.includes("192.0.2.1"));
     await Deno.writeTextFile(forged.file, text.replace("192.0.2.1", "192.0.2.66"));
-    const plain = await folder.write("plain.example.zone", RECORDS);
+    const plain = await folder.write("plain.example.zone", zoneText(RECORDS));
     const files = { "signed.example": signed.file, "forged.example": forged.file, "plain.example": plain };
 
     const [authority, resolver] = [freePort(), freePort()];

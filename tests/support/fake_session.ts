@@ -10,6 +10,7 @@ import type { Target } from "../../relay/mx.ts";
 import { HostConnection } from "../../relay/transmit.ts";
 import { FakeClock } from "./fake_clock.ts";
 import { FakeServer, fakeUpgrade } from "./fake_server.ts";
+import { SELF_SIGNED, TARGET } from "./host_connection.ts";
 import { RecordingLog } from "./recording_log.ts";
 import { RecordingQueue } from "./recording_queue.ts";
 
@@ -31,17 +32,9 @@ export async function openTo(
   const clock = new FakeClock();
   const server = new FakeServer({ clock, ...(capabilities && { capabilities }) });
   const queue = new RecordingQueue();
-  const certificate = authorized
-    ? { authorized }
-    : { authorized, authorizationError: "DEPTH_ZERO_SELF_SIGNED_CERT" };
+  const certificate = authorized ? { authorized } : SELF_SIGNED;
   const opened = await HostConnection.open({
-    host: "mx.test",
-    address: "192.0.2.1",
-    family: 4,
-    port: 25,
-    via: "mx",
-    tls: "prefer",
-    authenticated: false,
+    ...TARGET,
     ...target,
   }, {
     hostname: "client.test",
