@@ -12,7 +12,7 @@ import { writeAllSync } from "./base/write_all.ts";
 
 const encoder = new TextEncoder();
 
-/** Writes text. @throws {OutputClosedError} where nobody reads it any more, which is no failure. */
+/** Writes text. @throws {OutputClosedError} when its reader has closed it, which is not a failure. */
 function print(to: { writeSync(bytes: Uint8Array): number }, text: string): void {
   try {
     writeAllSync(to, encoder.encode(text));

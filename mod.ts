@@ -5,7 +5,7 @@
  * It is not in a registry. A project of your own imports it from a checkout: by its path, or by the name of the example
  * with `{ "imports": { "@mailapp/mailapp": "../mailapp/mod.ts" } }` in its `deno.json`.
  *
- * @example An SMTP server with a delivery of its own, and a client that hands it a message
+ * @example An SMTP server with its own delivery, and a client that hands it a message
  * ```ts
  * import assert from "node:assert/strict";
  * import { type Delivery, reply, silentLogger, SmtpServer } from "@mailapp/mailapp";
@@ -16,7 +16,7 @@
  *   checkRecipient: ({ forwardPath }) =>
  *     forwardPath.text === "me@example.com"
  *       ? { accepted: true }
- *       : { accepted: false, reply: reply(550, "5.1.1", "Nobody of that name lives here") },
+ *       : { accepted: false, reply: reply(550, "5.1.1", "No such mailbox here") },
  *   begin() {
  *     let text = "";
  *     const write = (chunk: Uint8Array) => void (text += new TextDecoder("latin1").decode(chunk));

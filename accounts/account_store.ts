@@ -15,7 +15,7 @@ export class AccountsLockedError extends Error {
   override readonly name = "AccountsLockedError";
 }
 
-/** What becomes of the accounts, and what to hand back. */
+/** What happens to the accounts, and what to hand back. */
 export interface AccountsChange<T> {
   /** All accounts from now on; absent: as they are. */
   readonly accounts?: readonly Account[];
@@ -25,7 +25,7 @@ export interface AccountsChange<T> {
 
 /** What a change depends on. */
 export interface ChangeOptions {
-  /** Mode and group of a file that is made; where there is one, its own stay, without rights for everybody. */
+  /** Mode and group of a file that is made; where there is one, its own stay, without rights for everyone. */
   readonly fresh: { readonly mode: number; readonly gid?: number };
   /** How long to wait for another process, in milliseconds; 10 seconds if absent. */
   readonly timeout?: number;

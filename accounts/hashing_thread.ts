@@ -13,9 +13,9 @@ const MAX_WAITING = 64;
 export interface HashingWorker {
   /** Asks. */
   postMessage(request: HashRequest): void;
-  /** Hears the answers. */
+  /** Receives the answers. */
   onmessage: ((event: MessageEvent<HashAnswer>) => void) | null;
-  /** Hears that it has died. */
+  /** Called when it has died. */
   onerror: ((event: ErrorEvent) => void) | null;
   /** Ends it. */
   terminate(): void;
@@ -29,7 +29,7 @@ export class HashingError extends Error {
 /** The message of a request without its number. */
 type Question = HashRequest extends infer One ? One extends HashRequest ? Omit<One, "id"> : never : never;
 
-/** Hashes in another thread, which begins with the first password at the latest, and anew should it die. */
+/** Hashes in another thread, which begins with the first password at the latest, and again should it die. */
 export class HashingThread implements PasswordHasher, Disposable {
   readonly #start: () => HashingWorker;
   readonly #maxWaiting: number;
@@ -71,7 +71,7 @@ export class HashingThread implements PasswordHasher, Disposable {
     return this.#ask({ kind: "match", password, encoded });
   }
 
-  /** Ends the thread; whoever waits is told so. */
+  /** Ends the thread; whoever waits gets an error. */
   [Symbol.dispose](): void {
     this.#end("the server is stopping");
   }

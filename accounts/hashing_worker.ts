@@ -1,5 +1,5 @@
 /**
- * The thread that hashes passwords: it may touch nothing, and knows nothing but what it is asked.
+ * The thread that hashes passwords: it may touch nothing, and knows only what it is asked.
  *
  * @module
  */
@@ -28,13 +28,13 @@ export const HASHER = "hasher";
 export interface HashingScope {
   /** Answers. */
   postMessage(answer: HashAnswer): void;
-  /** Hears what is asked. */
+  /** Receives requests. */
   onmessage: ((event: MessageEvent<HashRequest>) => void) | null;
 }
 
 /**
  * Each hash takes WebAssembly memory of its own, 19 MiB, and V8 collects ten of them and more before it thinks of it.
- * So it is asked to, behind every third (build/v8_flags.ts).
+ * So it is asked to, after every third (build/v8_flags.ts).
  */
 const COLLECT_AFTER = 3;
 

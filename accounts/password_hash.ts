@@ -1,6 +1,6 @@
 /**
  * Passwords as they are stored: argon2id (RFC 9106) in the PHC string format, with the parameters that OWASP names as
- * the least (19 MiB, 2 passes, 1 lane). One takes 0.2 s of processor time, so a server hashes in a thread of its own.
+ * the least (19 MiB, 2 passes, 1 lane). One takes 0.2 s of processor time, so a server hashes in its own thread.
  *
  * @module
  */
@@ -91,7 +91,7 @@ export const argon2Hasher: PasswordHasher = {
   },
 };
 
-/** The hash of a password that nobody has, checked in place of that of an unknown login, to take as long. */
+/** The hash of a random password, checked for an unknown login, so that it takes as long. */
 export const UNKNOWN_LOGIN_HASH = `$argon2id$v=19$m=${MEMORY},t=${PASSES},p=${LANES}$${
   Buffer.alloc(16, 1).toString("base64").replaceAll("=", "")
 }$${Buffer.alloc(32).toString("base64").replaceAll("=", "")}`;

@@ -77,7 +77,7 @@ const LEET: Readonly<Record<string, string>> = {
 };
 
 /**
- * What is wrong with a password for this login, to stand behind "the password"; `undefined` where it will do.
+ * What is wrong with a password for this login, to stand after "the password"; `undefined` where it will do.
  * @param password prepared (RFC 8265)
  */
 export function weaknessOf(password: string, login: string): string | undefined {

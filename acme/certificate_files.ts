@@ -1,5 +1,5 @@
 /**
- * The files of the certificate from the authority: each issue in a directory of its own, and a link to the one in
+ * The files of the certificate from the authority: each issue in its own directory, and a link to the one in
  * use. Replacing the link replaces both files at once, so that a crash never leaves a mismatched pair.
  *
  * @module

@@ -35,7 +35,7 @@ Deno.test("A pair whose saving broke off anywhere before the end does not count"
   await inDirectory(async (directory) => {
     const files = new CertificateFiles(directory);
     await files.save({ cert: "one", key: "one" }, { now: 0 });
-    // What a crash behind each step leaves: a directory, the key, the certificate, a link that was not renamed.
+    // What a crash after each step leaves: a directory, the key, the certificate, a link that was not renamed.
     const half = join(directory, "issue-19700101T000009Z-00000000");
     await Deno.mkdir(half);
     await Deno.writeTextFile(join(half, "key.pem"), "two");

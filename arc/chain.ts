@@ -89,7 +89,7 @@ function readSet(fields: readonly ReadField[], instance: number): ArcSet {
   const only = (name: string) => {
     const [first, second] = fields.filter(({ field }) => field.name === name);
     if (first === undefined || second !== undefined) {
-      throw new ArcError(`set ${instance} is not whole: ${first ? "more than one" : "no"} ${name}`);
+      throw new ArcError(`set ${instance} is incomplete: ${first ? "more than one" : "no"} ${name}`);
     }
     return first;
   };

@@ -13,7 +13,7 @@ import { requestBodyHash, verifySignature } from "../dkim/verify.ts";
 import type { HeaderSection } from "../message/header_section.ts";
 import { ArcError, type ArcSet, orArcError, readChain } from "./chain.ts";
 
-/** What came of a chain (RFC 8617 §4.4). */
+/** The outcome of a chain (RFC 8617 §4.4). */
 export interface ArcResult {
   /** `none`: there is no chain. All failures are for good, those of DNS too (§5.2.1). */
   readonly result: "none" | "pass" | "fail";
@@ -50,7 +50,7 @@ export class ArcVerification {
     this.#state = this.#begin();
   }
 
-  /** What came of it. To be called when the body is over. */
+  /** The outcome. To be called when the body is over. */
   async finish(): Promise<ArcResult> {
     const state = this.#state;
     if ("reason" in state) return { result: "fail", reason: state.reason };
@@ -66,7 +66,7 @@ export class ArcVerification {
       fields: this.#options.signedFields,
     });
     if (signed.result !== "pass") return fail(`the signature of set ${count}: ${signed.reason}`);
-    // The keys of older seals are asked for only now: a chain made of nothing is not worth so many questions.
+    // The keys of older seals are asked for only now: a chain made of nothing is not worth that many queries.
     const problem = await this.#verifySeal(sets, last.sealKey) ?? await this.#verifyOlder(sets);
     return problem === undefined
       ? { result: "pass", sealer: newest.sealTags.domain, sets: count }
@@ -80,8 +80,8 @@ export class ArcVerification {
       const newest = sets.at(-1);
       if (newest === undefined) return { sets };
       const signature = orArcError(() => readSignatureTags(newest.signatureTags), newest.signature);
-      // A sealer must sign no field of ARC (§4.1.2), but those of the drafts sign its results, which harms nobody. A seal
-      // comes behind the signature: none that is there can be its own.
+      // A sealer must sign no field of ARC (§4.1.2), but those of the drafts sign its results, which does no harm. A seal
+      // comes after the signature: none that is there can be its own.
       if (signature.names.includes("arc-seal")) throw new ArcError("h= has ARC-Seal");
       if (signature.expiresAt !== undefined && signature.expiresAt < now / 1000) {
         throw new ArcError("signature expired");

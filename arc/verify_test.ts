@@ -92,21 +92,21 @@ Deno.test("ArcVerification says where a chain is broken", async (t) => {
         return [
           [
             `${name} of set ${instance} missing`,
-            `fail: set ${instance} is not whole: no ${lower}`,
+            `fail: set ${instance} is incomplete: no ${lower}`,
             two.replace(pattern, ""),
           ],
           [
             `${name} of set ${instance} twice`,
-            `fail: set ${instance} is not whole: more than one ${lower}`,
+            `fail: set ${instance} is incomplete: more than one ${lower}`,
             two.replace(pattern, "$&$&"),
           ],
         ] as const;
       })
     ),
-    ["a gap", "fail: set 1 is not whole: no arc-authentication-results", chainFrom(2)],
+    ["a gap", "fail: set 1 is incomplete: no arc-authentication-results", chainFrom(2)],
     [
       "only one field",
-      "fail: set 1 is not whole: no arc-authentication-results",
+      "fail: set 1 is incomplete: no arc-authentication-results",
       `ARC-Seal: i=1\r\n${MESSAGE}`,
     ],
     [
@@ -122,7 +122,7 @@ Deno.test("ArcVerification says where a chain is broken", async (t) => {
     ["instance 51", "fail: a field without its place in the chain", two.replace("Seal: i=2;", "Seal: i=51;")],
     ["instance x", "fail: a field without its place in the chain", two.replace("Seal: i=2;", "Seal: i=x;")],
     [
-      "results with the instance behind",
+      "results with the instance after",
       "fail: a field without its place in the chain",
       two.replace("Results: i=2; example.com;", "Results: example.com; i=2;"),
     ],
@@ -158,7 +158,7 @@ Deno.test("ArcVerification says where a chain is broken", async (t) => {
     ["a signature without From", /From field not signed/, chain(1, { signature: { h: "to" } })],
     ["a signature that expired", "fail: signature expired", chain(1, { signature: { x: String(NOW - 1) } })],
     [
-      "a seal that is no tag list",
+      "a seal that is not a tag list",
       /arc-seal: signature syntax error/,
       two.replace("ARC-Seal: i=2;", "ARC-Seal: i=2; x;"),
     ],

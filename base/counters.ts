@@ -1,6 +1,6 @@
 /**
  * Metrics: what the program counts and measures. A file declares at its top what it counts, and adds to it; nothing is
- * computed, formatted or allocated until somebody reads {@linkcode allMetrics}.
+ * computed, formatted or allocated until someone reads {@linkcode allMetrics}.
  *
  * Names follow Prometheus's conventions: `mailapp_` first, base units (seconds, bytes), `_total` after counters. The
  * values of labels come from fixed sets where possible; a family holds a bounded number of them in any case.
@@ -37,7 +37,7 @@ export class Gauge {
 
 /** Counts values by bucket. */
 export class Histogram {
-  /** The upper bounds of the buckets, ascending; what is beyond the last has a bucket of its own. */
+  /** The upper bounds of the buckets, ascending; what is beyond the last has its own bucket. */
   readonly bounds: readonly number[];
   /** Values in each bucket, not cumulated; one more than there are bounds. */
   readonly counts: number[];

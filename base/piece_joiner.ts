@@ -5,7 +5,7 @@
  * @module
  */
 
-/** Parts of at least this many octets are pieces of their own; shorter ones are copied together. */
+/** Parts of at least this many octets are separate pieces; shorter ones are copied together. */
 const LONG = 512;
 /** The first pieces are never copied, however short: most chunks have no more. */
 const FREE_PIECES = 16;

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { SpareBuffers } from "./spare_buffers.ts";
 
-Deno.test("SpareBuffers gives out each buffer to one at a time, and keeps so many", () => {
+Deno.test("SpareBuffers gives out each buffer to one at a time, and keeps up to its limit", () => {
   const buffers = new SpareBuffers(16, 2);
   const three = [buffers.take(), buffers.take(), buffers.take()];
   assert.equal(new Set(three).size, 3);

@@ -62,7 +62,7 @@ Deno.test("Turns.spend() counts what all flows do together, and lets few go on i
   await Promise.all(waits);
   assert.deepEqual(order.filter((who) => who !== "others"), flows.map((_, i) => i));
   const others = order.indexOf("others");
-  assert.ok(others <= 8, `others had their turn behind ${others} flows`);
+  assert.ok(others <= 8, `others had their turn after ${others} flows`);
   for (const flow of flows) flow[Symbol.dispose]();
 });
 
@@ -75,7 +75,7 @@ Deno.test("Turns.spend() never lets a flow wait that has spent little in this tu
     clock.pass(20);
     let wait = hog.spend(MUCH);
     if (wait === undefined) {
-      // On a busy machine so much time has passed that the clock is read anew.
+      // On a busy machine so much time has passed that the clock is read again.
       clock.pass(20);
       wait = hog.spend(MUCH);
     }

@@ -37,7 +37,7 @@ async function timed(work: () => Promise<void> | void): Promise<{ cpu: number; w
   return { cpu: (user + system) / 1000, wall: performance.now() - begin };
 }
 
-/** Runs `one` so often, so many at a time. */
+/** Runs `one` this often, with this many at a time. */
 async function repeat(
   one: () => Promise<unknown>,
   { times, atOnce }: { readonly times: number; readonly atOnce: number },

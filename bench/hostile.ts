@@ -27,7 +27,7 @@ const MESSAGES = 2000;
 const REST = "From: a@hostile.test\r\n\r\nx\r\n";
 /** The SHA-256 of nothing: of each body, as far as `l=0` goes. */
 const EMPTY_HASH = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
-/** A signature of nobody. */
+/** A signature without a matching key. */
 const B = `${"A".repeat(342)}==`;
 
 /** All of them, in the order of the table. */

@@ -1,6 +1,6 @@
 /**
  * Sends messages over many connections and measures each from the connection's start to the reply to the final dot.
- * A program of its own, so that its work does not delay whoever measures the server; it takes
+ * A separate program, so that its work does not delay whoever measures the server; it takes
  * {@linkcode LoadOptions} and prints a {@linkcode LoadReport}, both as JSON.
  *
  * @module
@@ -28,7 +28,7 @@ export interface LoadOptions {
   readonly messages: number;
   /** Octets a message. */
   readonly size: number;
-  /** Where `{n}` stands the number of the message, from 1, counted anew after `domains`. */
+  /** Where `{n}` stands the number of the message, from 1, counted again after `domains`. */
   readonly recipient: string;
   readonly domains?: number;
   /** Each session sends all its messages over one connection. */
@@ -132,7 +132,7 @@ export async function sendOne(options: Omit<LoadOptions, "sessions" | "messages"
   return accepted;
 }
 
-/** Runs {@linkcode load} in a process of its own. */
+/** Runs {@linkcode load} in its own process. */
 export async function runLoadClient(options: LoadOptions): Promise<LoadReport> {
   const client = fileURLToPath(import.meta.url);
   return JSON.parse(

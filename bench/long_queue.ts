@@ -263,7 +263,7 @@ function say(entries: number, what: string): void {
   console.error(`${new Date().toISOString().slice(11, 19)} ${entries.toLocaleString("en")} entries: ${what}`);
 }
 
-/** Millions of files may take longer to remove than all else took; nobody need wait for that. */
+/** Millions of files may take longer to remove than all else took; do not wait for that. */
 function removeLater(folders: readonly Folder[]): void {
   const paths = folders.map(({ path }) => path);
   console.error(`removed in the background: ${paths.join(" ")}`);

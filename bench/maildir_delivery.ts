@@ -27,7 +27,7 @@ const envelope: Envelope = {
 const context = { envelope, origin: { id: "bench" } };
 const prepend = [{ name: "Return-Path", value: "<alice@example.com>" }];
 
-/** Delivers `count` messages, so many at once; resolves to each one's milliseconds. */
+/** Delivers `count` messages, `sessions` of them at once; resolves to each one's milliseconds. */
 async function run(
   delivery: MaildirDelivery,
   options: { count: number; sessions: number },

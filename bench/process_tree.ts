@@ -75,7 +75,7 @@ export async function costOf<T>(
 function statFields(pid: number): { parent: number; ticks: number } | undefined {
   const text = readProc(pid, "stat");
   if (text === undefined) return undefined;
-  // The name, in parentheses, may hold anything; numbers begin behind it with field 3 of proc(5).
+  // The name, in parentheses, may hold anything; numbers begin after it with field 3 of proc(5).
   const fields = text.slice(text.lastIndexOf(")") + 2).split(" ").map(Number);
   const ticks = fields.slice(11, 15).reduce((sum, value) => sum + value, 0);
   return { parent: fields[1] ?? 0, ticks };

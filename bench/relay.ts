@@ -29,7 +29,7 @@ export interface RelayScenario {
   readonly messages: number;
   /** Octets a message. */
   readonly size: number;
-  /** So many messages wait for a domain whose hosts accept connections and then say nothing. */
+  /** The number of messages for a domain whose hosts accept connections and then say nothing. */
   readonly stalled?: number;
   /** One message at a time on an idle server, the time from its 250 to its end at the other side is measured. */
   readonly latency?: boolean;
@@ -114,7 +114,7 @@ export async function benchRelay(options: RelayOptions): Promise<string> {
   ]);
 }
 
-/** One domain with a host of its own, and many that share ten. */
+/** One domain with its own host, and many that share ten. */
 function zone(): string {
   return [
     `stalled MX 10 stalled-host`,

@@ -88,7 +88,7 @@ export async function startTheirs(
   };
 }
 
-/** Measures a server while `send` sends it so many messages, and moves these away. */
+/** Measures a server while `send` sends it this many messages, and moves these away. */
 export async function measure(
   { pid, helpers = [], maildir }: ServerUnderLoad,
   { messages, folder, send }: {
@@ -101,7 +101,7 @@ export async function measure(
   const { result, cpu, memory } = await costOf([pid, ...helpers], async () => {
     const begin = performance.now();
     const report = await send();
-    // Our client, a program of its own, takes time to start, which is nobody's fault.
+    // Our client, a separate program, takes time to start, which must not count.
     const startUp = (performance.now() - begin) / 1000 - report.seconds;
     await untilStored(maildir, messages);
     return { ...report, storedSeconds: (performance.now() - begin) / 1000 - startUp };

@@ -1,6 +1,6 @@
 /**
- * Mail that passes all checks, for benches: one message with one RSA-2048 signature, and the zone that vouches for its
- * sender in a named of its own.
+ * Mail that passes all checks, for benches: one message with one RSA-2048 signature, and the zone that authorises its
+ * sender in its own named.
  *
  * @module
  */
@@ -29,7 +29,7 @@ export const DNS_PORT = 53;
 
 const DOMAIN = "signed.test";
 
-/** Makes a message of so many octets, and starts named. Needs root, and port 53 of 127.0.0.1. */
+/** Makes a message of this size in octets, and starts named. Needs root, and port 53 of 127.0.0.1. */
 export async function startSignedMail(size: number): Promise<SignedMail> {
   const key = rsaKey(2048);
   const folder = await makeFolder("bench-mail");
@@ -83,7 +83,7 @@ function signedMessage(key: TestKey, size: number): string {
   return sign(Math.max(1, Math.floor((size - sign(0).length) / line.length)));
 }
 
-/** As smtp-source reads it: it puts CRLF behind each line. */
+/** As smtp-source reads it: it puts CRLF after each line. */
 function writeMessage(message: string, folder: Folder): Promise<string> {
   return folder.write("message", message.replaceAll("\r\n", "\n"));
 }

@@ -78,7 +78,7 @@ mailboxes = { path = "${folder}/mail/{user}", users = ["alice"], aliases = { pos
   }
 }
 
-/** Connects until somebody answers. */
+/** Connects until someone answers. */
 async function greeted(deadline: number): Promise<void> {
   const buffer = new Uint8Array(512);
   for (;;) {

@@ -11,7 +11,7 @@ export function median(values: readonly number[]): number {
   return ((sorted[Math.floor(middle)] ?? NaN) + (sorted[Math.ceil(middle) - 1] ?? NaN)) / 2;
 }
 
-/** The smallest value that so many of 100 do not exceed; NaN of nothing. `sorted` ascends. */
+/** The smallest value that `percent` of 100 values do not exceed; NaN of nothing. `sorted` ascends. */
 export function percentile(sorted: readonly number[], percent: number): number {
   return sorted[Math.max(0, Math.ceil(sorted.length * percent / 100) - 1)] ?? NaN;
 }

@@ -165,7 +165,7 @@ async function startPostfixWithDovecot(
       mailboxes: [{ user: SENDER, maildir: "/nonexistent", uid: 65534, gid: 65534 }],
     }),
   );
-  // Postfix asks it by an account of its own.
+  // Postfix asks it by its own account.
   await Deno.chmod(dovecot.authSocket, 0o666);
   const port = freePort();
   const log = await makePostfixLog();

@@ -1,4 +1,4 @@
-// Writes the list of events in docs/logs.md anew from observe/events.ts: `deno task logs-page`.
+// Rewrites the list of events in docs/logs.md from observe/events.ts: `deno task logs-page`.
 import { fileURLToPath } from "node:url";
 import { eventsPage } from "../observe/events.ts";
 

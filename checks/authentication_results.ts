@@ -10,7 +10,7 @@ export interface MethodResult {
   readonly method: string;
   /** In the method's own words, such as `pass`. */
   readonly result: string;
-  /** For people, in parentheses behind the result; cut at 200 characters. */
+  /** For people, in parentheses after the result; cut at 200 characters. */
   readonly comment?: string;
   /** Why, for programs; cut at 200 characters. */
   readonly reason?: string;
@@ -33,7 +33,7 @@ const MAX_VALUE = 320;
 const MAX_RESULTS = 50;
 
 /**
- * Writes the field, with the name of the server that vouches for it and without a line end at the end. Its lines end
+ * Writes the field, with the name of the server that made the checks and without a line end at the end. Its lines end
  * with CRLF and have at most 78 characters where their words allow it, 998 in any case. Whatever the texts hold, it
  * stays one field of printable ASCII. More than 50 results are cut.
  *

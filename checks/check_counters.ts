@@ -21,7 +21,7 @@ const filters = counters("mailapp_filter_outcomes_total", {
   labels: ["filter", "outcome"],
 });
 
-/** Counts what was found about a message, and what came of it. */
+/** Counts what was found about a message, and its outcome. */
 export function countChecks(
   { spf, dkim, arc, dmarc, iprev, listings }: Findings,
   { action, junk }: Pick<Judgement, "action" | "junk"> | {
@@ -41,7 +41,7 @@ export function countChecks(
   judgements.with(junk === true ? "junk" : action).add();
 }
 
-/** Counts what came of a filter. */
+/** Counts the outcome of a filter. */
 export function countFilter(filter: string, outcome: FilterOutcome): void {
   filters.with(filter, "failure" in outcome ? "failed" : outcome.opinion.action).add();
 }

@@ -41,7 +41,7 @@ export interface DnsListsOptions {
   readonly resolver: Resolver;
   /** Measures the time between tests. */
   readonly clock: Clock;
-  /** Hears of dead lists. */
+  /** Logs lists that are dead. */
   readonly logger: Logger;
 }
 
@@ -91,7 +91,7 @@ export class DnsLists implements Disposable {
   /**
    * The lists that have the address, in the order of the configuration; a list that does not answer has none. Asks for
    * the list's own text only where it matters: of the first list with the deciding action. Never rejects.
-   * @param options `resolver`: asked instead of the one for the tests, with a bound of its own
+   * @param options `resolver`: asked instead of the one for the tests, with its own bound
    */
   async query(ip: string, options: { readonly resolver?: Resolver } = {}): Promise<Listing[]> {
     const address = unmappedAddress(ip);
@@ -150,7 +150,7 @@ export async function testDnsList(zone: string, resolver: Resolver): Promise<Dns
   const lists = (answer: typeof present4) => answer?.kind === "found" && answer.records.some(isCode);
   const refusal = answers.flatMap((answer) => answer?.kind === "found" ? answer.records : []).find(isRefusal);
   if (refusal !== undefined) return { dead: `it does not serve this server's resolver (${refusal})` };
-  // Whatever it is, it answers to what nobody can be listed for.
+  // Whatever it is, it also lists addresses that no list may contain.
   for (const [address, answer] of [["127.0.0.1", absent4], ["::ffff:127.0.0.1", absent6]] as const) {
     if (answer?.kind === "found") return { dead: `it lists ${address}, so it lists the world` };
   }

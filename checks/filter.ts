@@ -20,7 +20,7 @@ export type FilteredMessage = MilterEnvelope;
 export interface FilterOpinion {
   /** `junk` accepts it, too. */
   readonly action: "accept" | "junk" | "refuse" | "defer";
-  /** What to tell the client of a message that is refused or put off. */
+  /** What to tell the client of a message that is refused or deferred. */
   readonly reply?: Reply;
   /** Fields to put on top. */
   readonly fields: readonly Header[];
@@ -48,11 +48,11 @@ export interface FilterSession extends Disposable {
   finish(): Promise<FilterOpinion>;
 }
 
-/** What came of one filter. */
+/** The outcome of one filter. */
 export type FilterOutcome = { readonly opinion: FilterOpinion } | { readonly failure: string };
 
 /**
- * For all that a filter does about one message, in milliseconds: what it does to one part has a bound of its own, but a
+ * For all that a filter does about one message, in milliseconds: what it does to one part has its own bound, but a
  * message has many. Its client waits for ten minutes (RFC 5321 §4.5.3.2.6).
  */
 const TIMEOUT = 120_000;
@@ -80,7 +80,7 @@ export class FilterRun implements Disposable {
   #session: FilterSession | undefined;
   #failure: string | undefined;
   #disposed = false;
-  /** What was done so far, one step behind the other. */
+  /** What was done so far, one step after the other. */
   #steps: Promise<void>;
 
   /** Begins at once. */
@@ -106,7 +106,7 @@ export class FilterRun implements Disposable {
     if (this.#failure === undefined) return this.#steps = this.#then((session) => session.body(chunk));
   }
 
-  /** What came of it. */
+  /** The outcome. */
   async finish(): Promise<FilterOutcome> {
     let opinion: FilterOpinion | undefined;
     await this.#then(async (session) => void (opinion = await session.finish()));

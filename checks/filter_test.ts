@@ -97,7 +97,7 @@ Deno.test("FilterRun closes a filter with a message that comes to nothing, and t
   assert.deepEqual(ended, []);
 });
 
-/** A filter that takes so many milliseconds for each step, or for ever. */
+/** A filter that takes this many milliseconds for each step, or never answers. */
 class Slow extends Failing {
   constructor(readonly clock: FakeClock, readonly milliseconds: Readonly<Record<string, number>>) {
     super();

@@ -1,5 +1,5 @@
 /**
- * Greylisting (RFC 6647): a sender that nobody here knows is asked once to come again, which programs that only spread
+ * Greylisting (RFC 6647): a sender that is not known here is asked once to try again, which programs that only spread
  * junk do not do. Senders are known by the network that they come from and the domain that they send for.
  *
  * @module
@@ -42,7 +42,7 @@ export type GreylistDecision = { readonly known: true } | {
 export interface GreylistOptions {
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** Hears of each change. */
+  /** Called with each change. */
   readonly changed?: (entry: GreylistEntry) => void;
 }
 
@@ -62,7 +62,7 @@ type Sender = Pick<GreylistEntry, "network" | "domain">;
 
 /**
  * Senders seen and known, in bounded memory: 50,000 of each, the oldest of which go first. A network that sends
- * for more than 100 domains is asked as one, and up to 10,000 domains are known by themselves, so that nobody can push
+ * for more than 100 domains is asked as one, and up to 10,000 domains are known by themselves, so that no one can push
  * out others.
  */
 export class Greylist {
@@ -92,7 +92,7 @@ export class Greylist {
     const sender = this.#senderOf(question);
     if (this.#isKnown(sender, now)) return { known: true };
     const first = this.#seen.get(keyOf(sender));
-    // A clock that was set back harms nobody.
+    // A clock that was set back does no harm.
     const age = first === undefined ? Infinity : now < first ? DELAY : now - first;
     const network = networkOf(question.ip);
     if (age > SEEN_FOR) {

@@ -1,5 +1,5 @@
 /**
- * The greylist on disk: a line for each change, added as it happens, and the whole list written anew, under another name
+ * The greylist on disk: a line for each change, added as it happens, and the whole list rewritten, under another name
  * first, when the lines have become many.
  *
  * It is worth no sync: what a power cut takes costs some senders a second retry.
@@ -22,7 +22,7 @@ export interface GreylistFileOptions {
   readonly path: string;
   /** Tells the time. */
   readonly clock: Clock;
-  /** Hears of a disk that does not take it. */
+  /** Logs failures to write. */
   readonly logger: Logger;
 }
 
@@ -47,7 +47,7 @@ export class GreylistFile implements AsyncDisposable {
     this.#list = new Greylist({ now: () => options.clock.now(), changed: (entry) => this.#note(entry) });
   }
 
-  /** Reads the file, whatever is in it, and writes it anew. */
+  /** Reads the file, whatever is in it, and writes it again. */
   static async open(options: GreylistFileOptions): Promise<GreylistFile> {
     const file = new GreylistFile(options);
     try {
@@ -140,7 +140,7 @@ export class GreylistFile implements AsyncDisposable {
 }
 
 /**
- * The list as it stands in a file, for a look at it.
+ * The list in a file, for inspection.
  * @throws {Deno.errors.NotFound | Deno.errors.PermissionDenied} among others
  */
 export async function readGreylist(path: string, { now }: { readonly now: () => number }): Promise<Greylist> {
@@ -153,7 +153,7 @@ export async function readGreylist(path: string, { now }: { readonly now: () => 
 function restore(list: Greylist, text: string): void {
   const [header, ...lines] = text.split("\n");
   if (header !== HEADER) return;
-  // What stands behind the last line end was cut.
+  // What is after the last line end was cut.
   lines.pop();
   for (const line of lines) {
     const [, state, time, network = "", domain = ""] = LINE.exec(line) ?? [];

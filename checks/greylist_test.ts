@@ -78,7 +78,7 @@ Deno.test("Greylist has one entry for what is no domain", () => {
   assert.equal(ask("192.0.2.1", "[192.0.2.1]"), true);
 });
 
-Deno.test("Greylist takes a network with many domains as one, so that it pushes nobody out", () => {
+Deno.test("Greylist takes a network with many domains as one, so that it pushes out no others", () => {
   const { list, at, ask } = greylist();
   ask("198.51.100.1", "friend.example");
   at.ms += MINUTE;

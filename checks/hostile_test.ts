@@ -84,7 +84,7 @@ async function inspect({ message, ...sent }: Sent): Promise<Verdict & { readonly
     assert.equal(data.refusal, undefined);
     verdict = await data.verdict();
   }
-  assert.equal(budget.take(3 * 1024 ** 2), true, "memory that nobody gives back");
+  assert.equal(budget.take(3 * 1024 ** 2), true, "memory that is not released");
   return { ...verdict, top: verdict.fields.map(({ name, value }) => `${name}: ${value}\r\n`).join("") };
 }
 
@@ -160,7 +160,7 @@ Deno.test("a chain of fifty seals, each over all before it, costs a few times wh
   assert.ok(resolver.asked.length <= 60, resolver.asked.join());
 });
 
-Deno.test("keys that are aliases of each other are keys that cannot be had", async () => {
+Deno.test("keys whose names are aliases of each other cannot be found", async () => {
   const message = signByTheBook({
     message: "From: <a@evil.example>\r\n\r\nx\r\n",
     key,

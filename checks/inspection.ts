@@ -40,13 +40,13 @@ export interface CheckOptions {
   readonly timeoutMs: number;
   /** Which unknown senders are asked to come again. */
   readonly greylist: "off" | "suspicious" | "all";
-  /** What becomes of mail while a filter does not answer. */
+  /** What happens to mail while a filter does not answer. */
   readonly filterFailure: "accept" | "defer";
 }
 
 /** What all inspections share. */
 export interface InspectionOptions {
-  /** This server's name, which stands in Authentication-Results. */
+  /** This server's name, which is in Authentication-Results. */
   readonly hostname: string;
   /** What is asked. */
   readonly checks: CheckOptions;
@@ -77,7 +77,7 @@ const MAX_RESERVE = 4000;
 const MAX_REPLY = 400;
 
 /**
- * The part of the time that is kept for the policies of authors: else who sends a message in somebody's name could use
+ * The part of the time that is kept for the policies of authors: else who sends a message in someone's name could use
  * it up, by a reverse-path or a key whose DNS never answers.
  */
 export const POLICY_SHARE = 0.25;

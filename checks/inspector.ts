@@ -34,7 +34,7 @@ export interface MailInspectorOptions extends InspectionOptions {
   readonly greylist?: { ask(sender: GreylistSender): GreylistDecision } | undefined;
   /** Filters that others keep, in the order in which they have their say. */
   readonly filters?: readonly Filter[];
-  /** Hears of filters that fail. */
+  /** Logs filters that fail. */
   readonly logger: Logger;
 }
 
@@ -70,7 +70,7 @@ export class MailInspector implements Inspector {
     const sender = timed === undefined
       ? Promise.resolve(NOTHING_ASKED)
       : this.#checkSender(identity, { session, timed });
-    // Where the message comes to nothing nobody waits for it.
+    // If the message is dropped, nothing waits for it.
     sender.catch(() => {});
     const inspect = () => {
       const { hostname } = this.#options;

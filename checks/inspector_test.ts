@@ -115,7 +115,7 @@ Deno.test("MailInspector lets a trusted sealer outweigh DMARC, and names it", as
     log["why"],
     "DMARC of bank.example asks for reject, but lists.example, which is trusted, vouches for it",
   );
-  // A chain that was broken, or that somebody else went on with, is worth nothing.
+  // A chain that was broken, or that another host continued, counts for nothing.
   const broken = message.replace("Hello", "Hallo");
   assert.equal((await inspect({ message: broken, names: reject, checks })).refuse?.code, 550);
   const further = sealByTheBook({ message, key, instance: 2, signature: TAGS, seal: TAGS });
@@ -204,7 +204,7 @@ function counted(name: string): ReadonlyMap<string, number> {
   );
 }
 
-Deno.test("MailInspector counts what it found and what came of it, before the data and behind it", async () => {
+Deno.test("MailInspector counts what it found and what came of it, before the data and after it", async () => {
   const families = [
     "mailapp_checks_total",
     "mailapp_checked_messages_total",

@@ -6,7 +6,7 @@
 import type { Resolver } from "../dns/resolver.ts";
 import { sameAddress } from "../net/ip_address.ts";
 
-/** What came of it. */
+/** The outcome. */
 export interface IprevVerdict {
   /** `fail`: no name leads back; `permerror`: there is no name; `temperror`: DNS could not tell. */
   readonly result: "pass" | "fail" | "temperror" | "permerror";
@@ -14,7 +14,7 @@ export interface IprevVerdict {
   readonly name?: string;
 }
 
-// More names of one address are nobody's mail server; RFC 7208 §4.6.4 has the same bound.
+// No mail server has more names; RFC 7208 §4.6.4 has the same bound.
 const MAX_NAMES = 10;
 
 /** Checks the names of an address, at most 10 of them, in the order in which DNS gives them. Never rejects. */

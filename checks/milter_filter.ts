@@ -112,7 +112,7 @@ function opinionOf(
 }
 
 const refused = reply(550, "5.7.1", "The message was refused by a filter");
-const putOff = reply(451, "4.7.1", "The message was put off by a filter; try again later");
+const putOff = reply(451, "4.7.1", "A filter deferred the message; try again later");
 
 /** A reply as a milter gives it, of one line or several; `undefined` for none. */
 function readReply(text: string | undefined): Reply | undefined {

@@ -137,7 +137,7 @@ class RspamdSession implements FilterSession {
 function requestHeaders({ hostname, id, client, clientName, helo, from, to }: FilteredMessage): Headers {
   const headers = new Headers({ "Content-Type": "application/octet-stream" });
   const put = (name: string, value: string) => {
-    // Rspamd 3.4 was seen to misread the message behind fields with other octets.
+    // Rspamd 3.4 was seen to misread the message after fields with other octets.
     if (/^[\x20-\x7e]+$/.test(value)) headers.append(name, value);
   };
   put("IP", client.address);
@@ -207,7 +207,7 @@ export function readAnswer(text: string): FilterOpinion {
 }
 
 function putOff(said: string | undefined): Reply {
-  return reply(451, "4.7.1", said ?? "The message is put off; try again later");
+  return reply(451, "4.7.1", said ?? "The message is deferred; try again later");
 }
 
 /** The symbols that weigh most, as a continuation of a field. */

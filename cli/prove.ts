@@ -30,9 +30,9 @@ export function registerProve(program: Command, { io, action }: Registrar): void
     .description(
       "kill copies of the servers on a directory's file system, and balance what they answered for",
     )
-    .argument("<directory>", "on the file system under test; everything is in a directory of its own there")
+    .argument("<directory>", "on the file system under test; everything is in its own directory there")
     .option("--rounds <number>", "how often to kill at random", number, 10)
-    .option("--minutes <number>", "begin nothing after so many minutes", number, 5)
+    .option("--minutes <number>", "start no new test after this many minutes", number, 5)
     .option("--report <file>", "also write the report to this file, as text")
     .addOption(new Option("--victim <options>").hideHelp())
     .addHelpText(

@@ -96,7 +96,7 @@ function manyEntries(): Partial<QueueEntry>[] {
     }], { reversePath: index % 3 === 0 ? "" : `s${index % 3}@example.com` }));
 }
 
-Deno.test("mailapp queue list shows a summary above more than 50 messages, and --limit so many of them", async () => {
+Deno.test("mailapp queue list shows a summary for more than 50 messages, and as many of them as --limit says", async () => {
   await withSpool(async ({ directory, mailapp }) => {
     const ids = await fill(directory, manyEntries());
     const { code, out } = await mailapp("queue", "list", "--limit", "2");

@@ -18,7 +18,7 @@ import { entry, fill, withSpool } from "../tests/support/queue_command.ts";
 
 const encoder = new TextEncoder();
 
-Deno.test("mailapp queue list says what is held since nobody can be told, and takes it on or ends it", async () => {
+Deno.test("mailapp queue list lists what is held since no notice can be sent, and releases or removes it", async () => {
   await withSpool(async ({ directory, mailapp }) => {
     const held = { address: "u@a.test", status: "held", settled: true, attemptCount: 1 } as const;
     const [one = "", two = ""] = await fill(directory, [
@@ -200,7 +200,7 @@ Deno.test("mailapp queue goes through the control socket while serve-out runs", 
     assert.equal(busy.code, 75);
     assert.match(busy.out, /u@a\.test is being sent now; not changed/);
     assert.match(busy.out, /^not changed: 1 recipient \(being sent now; repeat the command\)$/m);
-    // Also where others were removed, and nobody named the message.
+    // Also where others were removed, and the message was not named.
     using other = await entries.open(both);
     other?.inFlight.add(1);
     const all = await mailapp("queue", "remove", "--domain", "a.test");

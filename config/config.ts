@@ -37,7 +37,7 @@ export interface Config {
   readonly mtaSts?: MtaStsConfig;
   /** Where serve-out keeps its queue. */
   readonly queue: QueueConfig;
-  /** Who is told of trouble. */
+  /** Where alerts go. */
   readonly alerts: AlertsConfig;
   /** Where each server shows its metrics. */
   readonly metrics: MetricsConfig;

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { parseConfig } from "./load.ts";
 import { parse, systemHostname } from "../tests/support/config.ts";
 
-/** What stands in place of cert, key and self_signed. */
+/** What is in place of cert, key and self_signed. */
 const ACME = `[tls.acme]
 directory = "https://acme-v02.api.letsencrypt.org/directory"
 email = ""

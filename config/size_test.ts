@@ -9,7 +9,7 @@ Deno.test("parseSize() knows 1000s, 1024s and bytes", () => {
   assert.equal(parseSize(1234), 1234);
 });
 
-Deno.test("parseSize() refuses what is no whole size", () => {
+Deno.test("parseSize() refuses what is not a whole size", () => {
   for (
     const value of [
       "",

@@ -13,11 +13,11 @@ const SPACE = 32;
 
 // What is held back for later, line ends and one space, is written in blocks of this size at most.
 const BLOCK = 16 * 1024;
-/** Where the relaxed form is written: nothing stays in it behind a call, so one is enough. */
+/** Where the relaxed form is written: nothing stays in it after a call, so one is enough. */
 const block = new Uint8Array(BLOCK);
 
 const CRLF = Uint8Array.of(CR, LF);
-/** So many line ends are given out at once. */
+/** How many line ends are given out at once. */
 const LINE_ENDS = BLOCK / 2;
 const MANY_CRLF = new Uint8Array(BLOCK).map((_, at) => at % 2 === 0 ? CR : LF);
 
@@ -25,7 +25,7 @@ const MANY_CRLF = new Uint8Array(BLOCK).map((_, at) => at % 2 === 0 ? CR : LF);
 export type TakeBytes = (bytes: Uint8Array) => void;
 
 /**
- * A state machine that gives out a body in its relaxed form: white space at the ends of lines gone, other white space
+ * A state machine that yields a body in its relaxed form: white space at the ends of lines gone, other white space
  * one space, empty lines at the end gone, a line end at the end of what is not empty. Memory is bounded whatever comes.
  */
 export class RelaxedBody {
@@ -82,7 +82,7 @@ export class RelaxedBody {
     this.#flush();
   }
 
-  /** The body is over: gives out what is left. */
+  /** The body is over: yields what is left. */
   finish(): void {
     if (this.#cr) this.#text(CR);
     this.#cr = false;
@@ -93,7 +93,7 @@ export class RelaxedBody {
     this.#flush();
   }
 
-  /** A byte that is no white space, and what was held back before it. */
+  /** A byte that is not white space, and what was held back before it. */
   #text(byte: number): void {
     for (; this.#lineEnds > 0; this.#lineEnds--) {
       this.#put(CR);
@@ -118,7 +118,7 @@ export class RelaxedBody {
 
 /**
  * The same for the simple form (RFC 6376 §3.4.3): empty lines at the end gone, and one line end at the end, also of an
- * empty body. Gives out the chunks as they are.
+ * empty body. Yields the chunks as they are.
  */
 export class SimpleBody {
   readonly #take: TakeBytes;
@@ -159,7 +159,7 @@ export class SimpleBody {
     this.#cr = cr;
   }
 
-  /** The body is over: gives out what is left. */
+  /** The body is over: yields what is left. */
   finish(): void {
     if (this.#cr) {
       this.#giveLineEnds();

@@ -18,7 +18,7 @@ export interface BodyHashRequest {
   readonly length?: number;
 }
 
-/** What came of it. */
+/** The outcome. */
 export interface BodyHash {
   /** SHA-256; `undefined` where the canonical body is shorter than the length that was asked for. */
   readonly digest: Buffer | undefined;
@@ -103,7 +103,7 @@ class CanonicalHash {
 
   #update(bytes: Uint8Array): void {
     this.#total += bytes.length;
-    // Where no hash of the whole is wanted, nothing behind the longest part counts.
+    // Where no hash of the whole is wanted, nothing after the longest part counts.
     if (bytes.length > 0 && this.#lengths.length > 0) this.#hash.update(bytes);
   }
 }

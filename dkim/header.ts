@@ -28,7 +28,7 @@ const LOOSE = /[\t\r\n]| {2}|^ | $/;
 
 /** A value on one line, each run of white space one space, none at either end. */
 function relax(value: string): string {
-  // Most values stand on one line behind one space.
+  // Most values stand on one line after one space.
   const text = value.charCodeAt(0) === SPACE ? value.slice(1) : value;
   if (!LOOSE.test(text)) return text;
   if (room.length < value.length) room = Buffer.alloc(value.length);
@@ -74,7 +74,7 @@ const SIGNED_AS_IS = [
   "Feedback-ID",
 ];
 
-// Not signed: what is changed on the way (Received, Return-Path), and what nobody shows.
+// Not signed: what is changed on the way (Received, Return-Path), and what no program shows.
 const SIGNED = new Set([...OVERSIGNED, ...SIGNED_AS_IS].map((name) => name.toLowerCase()));
 
 /** The names for `h=`, in order, for a message with these fields. */

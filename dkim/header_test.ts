@@ -15,7 +15,7 @@ Deno.test("relaxField() gives the relaxed form of RFC 6376 §3.4.2", () => {
   assert.deepEqual(relaxed("a:b:c"), ["a:b:c"]);
 });
 
-Deno.test("relaxField() takes no line that is no field", () => {
+Deno.test("relaxField() rejects a line that is not a field", () => {
   for (const line of [":", "no colon", "two words: x", "\xe9: x"]) {
     assert.deepEqual(relaxed(line), [undefined], line);
   }
@@ -41,7 +41,7 @@ Deno.test("signedNames() signs what is there, and what must not be added", () =>
   );
 });
 
-Deno.test("signedNames() lets nobody add what decides who wrote a message, how it is read, or what a button does", () => {
+Deno.test("signedNames() lets no one add what decides who wrote a message, how it is read, or what a button does", () => {
   const names = signedNames(HeaderSection.of("From: x\r\n")).map((name) => name.toLowerCase());
   for (
     const name of [

@@ -7,7 +7,7 @@ import type { Resolver } from "../dns/resolver.ts";
 import { type DkimPublicKey, type KeyProblem, readPublicKey } from "./public_key.ts";
 import type { KeyTags } from "./signature.ts";
 
-/** What came of a look-up. */
+/** The outcome of a look-up. */
 export type KeyAnswer =
   | { readonly kind: "key"; readonly key: DkimPublicKey }
   /** There is none, or one that is of no use: the signature will never verify. */
@@ -23,7 +23,7 @@ export interface KeyLookupOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Of several records at one name (RFC 6376 §3.6.2.2 leaves open which counts) so many are tried. */
+/** Of several records at one name (RFC 6376 §3.6.2.2 leaves open which counts) this many are tried. */
 const MAX_RECORDS = 3;
 
 /** Asks for keys; never rejects. */

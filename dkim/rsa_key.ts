@@ -55,7 +55,7 @@ interface Element {
   readonly value: Buffer;
 }
 
-/** What stands one behind the other; `undefined` where it does not end with the bytes. */
+/** What stands one after the other; `undefined` where it does not end with the bytes. */
 function elements(bytes: Buffer): Element[] | undefined {
   const found: Element[] = [];
   for (let at = 0; at < bytes.length;) {

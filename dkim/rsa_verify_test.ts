@@ -78,8 +78,8 @@ Deno.test("RsaVerifier takes no encoded message but the one of RFC 8017 §9.2", 
       verifier.verify(signRaw(secret, { message, octets: modulus.length }), DATA);
     assert.ok(verifies(encoded(`00${info}`)));
     const messages: Readonly<Record<string, string>> = {
-      // Bleichenbacher's forgery of 2006: little padding, and anything behind the hash.
-      "garbage behind the hash": `0001ffffffffffffffff00${info}`.padEnd(digits, "1"),
+      // Bleichenbacher's forgery of 2006: little padding, and anything after the hash.
+      "garbage after the hash": `0001ffffffffffffffff00${info}`.padEnd(digits, "1"),
       "parameters left out": encoded(`00302f300b06096086480165030402010420${hash}`),
       "a length in two octets": encoded(`00308131${info.slice(4)}`),
       "block type 2": encoded(`00${info}`, { head: "0002" }),

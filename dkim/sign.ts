@@ -184,11 +184,11 @@ async function sign(
   });
   const signature = await sign(input);
   const lines = Buffer.from(signature).toString("base64").match(/.{1,72}/gs) ?? [];
-  // What stands behind "b=" does not count, white space included (RFC 6376 §3.7).
+  // What is after "b=" does not count, white space included (RFC 6376 §3.7).
   return { name: "DKIM-Signature", value: `${unsigned}${lines.join("\r\n\t")}` };
 }
 
-/** Breaks the value into lines between its parts; the part "b=" begins a line, as its value fills lines of its own. */
+/** Breaks the value into lines between its parts; the part "b=" begins a line, as its value fills its own lines. */
 function fold(parts: readonly string[]): string {
   let text = "";
   let width = "DKIM-Signature: ".length;

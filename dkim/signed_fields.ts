@@ -26,7 +26,7 @@ export interface SignedContent {
 
 /** A signature, or all of a message, sign more than is to be hashed. */
 export class SignedTooMuchError extends Error {
-  /** Nobody catches it without asking for it. */
+  /** Not collected unless it is asked for. */
   constructor() {
     super("too much of the header section is signed");
     this.name = "SignedTooMuchError";

@@ -17,12 +17,12 @@ import {
 } from "./signature.ts";
 import { type SignedFields, SignedTooMuchError } from "./signed_fields.ts";
 
-/** The words for what came of a signature (RFC 8601 §2.7.1); `none` is said of a message without one. */
+/** The words for the outcome of a signature (RFC 8601 §2.7.1); `none` is said of a message without one. */
 export type DkimWord = "pass" | "fail" | "neutral" | "policy" | "temperror" | "permerror";
 
-/** What came of one signature. */
+/** The outcome of one signature. */
 export interface DkimResult {
-  /** What came of it. */
+  /** The outcome. */
   readonly result: DkimWord;
   /** Why, in the words of RFC 6376 §6.1; for `pass` what to bear in mind, if anything. */
   readonly reason?: string;
@@ -50,7 +50,7 @@ export interface DkimVerificationOptions {
   readonly now: number;
 }
 
-/** So many signatures of a message are looked at, from the top; others are passed over. */
+/** How many signatures of a message are examined, from the top; others are skipped. */
 export const MAX_SIGNATURES = 10;
 /** How far the signer's clock may be ahead, in seconds. */
 const MAX_CLOCK_DRIFT = 3600;
@@ -67,7 +67,7 @@ export class DkimVerification {
       .map((field) => this.#read(field));
   }
 
-  /** What came of each signature, in their order; none where there is none. To be called when the body is over. */
+  /** The outcome of each signature, in their order; none where there is none. To be called when the body is over. */
   async finish(): Promise<DkimResult[]> {
     const results: DkimResult[] = [];
     // One after the other, for what is signed may be long: others may have their turn while each is verified.
@@ -163,7 +163,7 @@ export interface SignatureCheck {
   readonly field: HeaderField;
   /** Its key. */
   readonly key: KeyAnswer;
-  /** What became of the body. */
+  /** What happened to the body. */
   readonly body: BodyHash;
   /** All fields. */
   readonly fields: SignedFields;

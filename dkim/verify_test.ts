@@ -256,8 +256,8 @@ Deno.test("DkimVerification says what is wrong with a signature", async (t) => {
     ["a key record without p=", "permerror: key syntax error", signed(), "k=rsa"],
     ["a key record of another version", "permerror: key syntax error", signed(), `k=rsa; v=DKIM2; ${p}`],
     ["a key that is none", "permerror: key syntax error", signed(), "p=AAAA"],
-    ["a key that is no base64", "permerror: key syntax error", signed(), "p=A*"],
-    ["a key record that is no tag list", "permerror: key syntax error", signed(), "nonsense"],
+    ["a key that is not base64", "permerror: key syntax error", signed(), "p=A*"],
+    ["a key record that is not a tag list", "permerror: key syntax error", signed(), "nonsense"],
     ["a key for SHA-1 only", "permerror: inappropriate hash algorithm", signed(), `h=sha1; ${p}`],
     ["a key for other services", "permerror: key not for email", signed(), `s=tlsrpt; ${p}`],
     ["a key of another kind", "permerror: inappropriate key algorithm", signed(), ed.record],
@@ -293,7 +293,7 @@ Deno.test("DkimVerification says what is wrong with a signature", async (t) => {
       ] as const
     ),
     ["an empty b=", "permerror: signature missing required tag b=", signed({ b: "" })],
-    ["a b= that is no base64", "permerror: signature syntax error in b=", signed({ b: "A*A=" })],
+    ["a b= that is not base64", "permerror: signature syntax error in b=", signed({ b: "A*A=" })],
     ["From not signed", "permerror: From field not signed", signed({ h: "to:subject" })],
     ["a name that is none", "permerror: signature syntax error", signed({ h: "from:t o\xe9" })],
     ["a tag twice", "permerror: signature syntax error", signed().replace("; s=s;", "; s=s; s=s;")],
@@ -303,7 +303,7 @@ Deno.test("DkimVerification says what is wrong with a signature", async (t) => {
       "permerror: signature syntax error: long h=",
       signed({ h: `from${":x".repeat(5000)}` }),
     ],
-    ["a part that is no tag", "permerror: signature syntax error", signed().replace("; s=s;", "; s=s; x;")],
+    ["a part that is not a tag", "permerror: signature syntax error", signed().replace("; s=s;", "; s=s; x;")],
     [
       "another domain in i=",
       "permerror: domain mismatch: i= is not within d=",
@@ -322,7 +322,7 @@ Deno.test("DkimVerification says what is wrong with a signature", async (t) => {
       signed({ i: "@a.example.com" }),
       `t=s; ${p}`,
     ],
-    ["d= that is no domain", "permerror: signature syntax error in d=", signed({ d: "exa mple" })],
+    ["d= that is not a domain", "permerror: signature syntax error in d=", signed({ d: "exa mple" })],
     ["s= that leaves its place", "permerror: signature syntax error in s=", signed({ s: "s/../x" })],
     ["expired", "permerror: signature expired", signed({ x: String(NOW - 1) })],
     [
@@ -354,7 +354,7 @@ function weak(bits: number): [string, string] {
   return [signed({}, MESSAGE, key), key.record];
 }
 
-/** A record with a key of so many bits, made of nothing. */
+/** A record with a random key of this many bits. */
 function longKey(bits: number): string {
   const length = (bytes: Buffer) => {
     const hex = bytes.length.toString(16);
@@ -378,7 +378,7 @@ Deno.test("DkimVerification takes what the grammar allows", async (t) => {
     ["i= below d=", signed({ i: "joe=40x@a.example.com" })],
     ["copies of many fields in z=", signed({ z: "x".repeat(30_000) })],
     ["unknown tags", signed({ X: "y", "r_1": "s" })],
-    ["methods that nobody knows beside dns/txt", signed({ q: "http/x:dns/txt" })],
+    ["unknown methods beside dns/txt", signed({ q: "http/x:dns/txt" })],
     ["upper case in d=, s= and h=", signed({ d: "EXAMPLE.com", s: "S", h: "FROM:Subject" })],
     ["more names than fields", signed({ h: "from:from:to:x-a:x-a" })],
     ["not yet expired", signed({ t: String(NOW - 5), x: String(NOW + 5) })],
@@ -403,7 +403,7 @@ Deno.test("DkimVerification takes what the grammar allows", async (t) => {
   await t.step("a test key that verifies", async () => {
     assert.equal(await verdict(signed(), `t=y; ${p}`), "pass: test key");
   });
-  await t.step("what stands behind l= is told of", async () => {
+  await t.step("what stands after l= is told of", async () => {
     assert.equal(
       await verdict(`${signed({ l: "10" })}more\r\n`),
       "pass: 20 octets of the body are not signed",

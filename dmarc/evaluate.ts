@@ -9,10 +9,10 @@ import { normalizeDomain } from "../net/domain_name.ts";
 import type { AlignmentMode, DmarcPolicy, DmarcRecord } from "./record.ts";
 import { type Organization, TreeWalk } from "./tree_walk.ts";
 
-/** What came of it, in the words of Authentication-Results. */
+/** The outcome, in the words of Authentication-Results. */
 export type DmarcResult = "pass" | "fail" | "none" | "temperror" | "permerror";
 
-/** A domain that SPF or DKIM looked at, with what came of it in their words. */
+/** A domain that SPF or DKIM checked, with the result in their words. */
 export interface CheckedDomain {
   /** Absent where there was none to look at. */
   readonly domain?: string;
@@ -24,7 +24,7 @@ export interface CheckedDomain {
 export interface DmarcQuestion {
   /** The domains of all addresses in all From fields; of each the first occurrence counts. */
   readonly authors: readonly string[];
-  /** Why nobody has read them all: then the message is to be rejected as one with too many. */
+  /** Why they were not all read: the message is then rejected as one with too many. */
   readonly unread?: string | undefined;
   /** Of MAIL FROM, or of HELO where that is empty. */
   readonly spf: CheckedDomain;
@@ -38,7 +38,7 @@ export interface DmarcQuestion {
 
 /** The verdict. Of several authors that of the one whose owner asks for the strictest. */
 export interface DmarcVerdict {
-  /** What came of it. */
+  /** The outcome. */
   readonly result: DmarcResult;
   /** The Author Domain that it is about; absent where there is none. */
   readonly author?: string;
@@ -62,7 +62,7 @@ const GRAVITY: readonly DmarcResult[] = ["pass", "none", "permerror", "temperror
 /**
  * Evaluates DMARC. Asks at most eight names for each author and each authenticated domain, each name once. A message
  * without an author domain is `none`; one with more than ten, or whose
- * From fields nobody has read, is `permerror`, to be rejected. Never rejects.
+* From fields that were not read, is `permerror`, to be rejected. Never rejects.
  */
 export async function evaluateDmarc(question: DmarcQuestion): Promise<DmarcVerdict> {
   const authors = [...new Set(question.authors.flatMap((domain) => normalizeDomain(domain) ?? []))];
@@ -134,14 +134,14 @@ class Evaluation {
     if (organization.policy === undefined) {
       const why = own.several === undefined
         ? `${author} has no DMARC policy`
-        : `${author} has ${own.several} DMARC records, of which none counts`;
+        : `${author} has ${own.several} DMARC records, so none counts`;
       return { result: "none", why };
     }
     const { domain: policyDomain, record } = organization.policy;
     const { policy, subdomainPolicy = policy, nonexistentPolicy = subdomainPolicy } = record;
     if (nonexistentPolicy === subdomainPolicy) return { policyDomain, record, policy: subdomainPolicy };
     const exists = await this.#walk.exists(author);
-    if (exists === undefined) return temporary(`whether ${author} exists could not be told`);
+    if (exists === undefined) return temporary(`whether ${author} exists could not be determined`);
     return { policyDomain, record, policy: exists ? subdomainPolicy : nonexistentPolicy };
   }
 

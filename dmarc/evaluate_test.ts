@@ -44,7 +44,7 @@ Deno.test("evaluateDmarc() takes one aligned identifier that passes, relaxed by 
   assert.equal(await brief({ authors: ["a.bank.test"], spf: spf("b.bank.test") }), pass);
 });
 
-Deno.test("evaluateDmarc() fails what is authenticated for nobody or for others", async () => {
+Deno.test("evaluateDmarc() fails what is not authenticated, or for others", async () => {
   const fail = "fail reject bank.test";
   assert.equal(await brief({}), fail);
   assert.equal(await brief({ spf: spf("bank.test", "softfail"), dkim: dkim("bank.test", "fail") }), fail);

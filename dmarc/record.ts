@@ -29,7 +29,7 @@ export interface DmarcRecord {
   /** Whether the policy is only tried out: it counts one level milder. */
   readonly testing: boolean;
   /**
-   * Why the policy cannot be told: p= is missing, or p=, sp= or np= is none of the three, and nobody asks for reports
+   * Why the policy cannot be determined: p= is missing, or p=, sp= or np= is none of the three, and rua= is missing
    * (with reports the record counts as `p=none`).
    */
   readonly wrong?: string;
@@ -45,7 +45,7 @@ export function dmarcRecords(texts: readonly string[]): string[] {
 
 /**
  * Parses a record that {@linkcode dmarcRecords} found. Unknown tags, among them `pct` of older times, and what is wrong
- * in others is ignored; of a tag that comes twice the first counts, and tags behind the first 100 do not.
+ * in others is ignored; of a tag that comes twice the first counts, and tags after the first 100 do not.
  */
 export function parseDmarcRecord(text: string): DmarcRecord {
   const tags = new Map<string, string>();

@@ -23,7 +23,7 @@ export interface PlacedRecord {
   readonly record: DmarcRecord;
 }
 
-/** Where an organization's domain begins, or why that cannot be told. */
+/** Where an organization's domain begins, or why that cannot be determined. */
 export type Organization =
   | {
     readonly kind: "found";

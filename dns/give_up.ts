@@ -1,5 +1,5 @@
 /**
- * Waiting for an answer no longer than somebody wants it.
+ * Waiting for an answer no longer than it is wanted.
  *
  * @module
  */

@@ -79,7 +79,7 @@ export interface QueryOptions {
   readonly anyOctets?: boolean;
   /**
    * One of many questions that mostly have no answer. Where others of the kind are under way, it goes with them over one
-   * connection to a DNS server that takes TCP, at a third of the cost of a datagram with a port of its own.
+   * connection to a DNS server that takes TCP, at a third of the cost of a datagram with its own port.
    */
   readonly shared?: boolean;
 }
@@ -110,7 +110,7 @@ export interface Resolver {
 export interface DnsResolverOptions {
   /** Measures waits and the age of answers. */
   readonly clock: Clock;
-  /** Servers as `192.0.2.1:5353`; empty = those of resolv.conf, read anew as it changes. */
+  /** Servers as `192.0.2.1:5353`; empty = those of resolv.conf, read again as it changes. */
   readonly servers?: readonly string[];
   /** Whether these servers validate and their AD bit is to be trusted; then all is asked over the wire. */
   readonly dnssec?: boolean;
@@ -142,10 +142,10 @@ const NOT_FOUND_AT_ONCE_FOR = 30_000;
 const FAILED_FOR = 5_000;
 // After it failed to answer, a server is asked last for so long.
 const DEMOTED_FOR = 30_000;
-// So many questions in a row without an answer, and a confined process takes DNS for dead until there is one.
+// After this many queries in a row without an answer a confined process treats DNS as down until there is one.
 const SILENT_AFTER = 3;
 const SHORT_TIMEOUTS: readonly number[] = [1_000];
-// Each has a socket of its own; what is more goes over the one connection of TCP.
+// Each has its own socket; what is more goes over the one connection of TCP.
 const MAX_SYSTEM_QUESTIONS = 200;
 
 /**

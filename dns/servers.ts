@@ -85,7 +85,7 @@ const REREAD = 30_000;
 
 /**
  * The servers of a resolv.conf as it stands; it is read again every 30 seconds.
- * @param options `onProblems`: hears what is wrong with it, each time that changes; `mayAsk`: whether this process has
+ * @param options `onProblems`: called with what is wrong with it, each time that changes; `mayAsk`: whether this process has
  * the permission to ask a server
  */
 export function resolvConfServers(

@@ -37,7 +37,7 @@ Deno.test("TcpChannel asks again where a server closes after its first answer, w
   await serving;
 });
 
-Deno.test("TcpChannel fails where nobody listens, or somebody closes at once", async () => {
+Deno.test("TcpChannel fails where nothing listens, or the server closes at once", async () => {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const { port } = listener.addr;
   const serving = (async () => {

@@ -20,7 +20,7 @@ export interface Query {
   readonly type: RecordType;
 }
 
-/** What came of a question; `ttl` in seconds. */
+/** The outcome of a question; `ttl` in seconds. */
 export type WireAnswer =
   /** Records of the type, at the end of the aliases; `data` as dns-packet decodes it. */
   | {
@@ -129,7 +129,7 @@ export function interpretAnswer(packet: DecodedPacket, { name, type }: Query): W
   const minimum = (soa?.data as { minimum?: unknown } | undefined)?.minimum;
   // RFC 2308 §5.
   const ttl = Math.min(typeof minimum === "number" ? minimum : NEGATIVE_TTL, soa?.ttl ?? NEGATIVE_TTL);
-  // Neither asked elsewhere nor answering for the zone: a referral, or somebody who does not know.
+  // Neither a resolver nor an authority for the zone: a referral, or a lame server.
   if (!flag_ra && !flag_aa) return { kind: "failed", reason: "an answer without authority" };
   if (rcode === "NXDOMAIN") return { kind: "no-such-name", ttl, authenticated };
   if (circle) return { kind: "none", ttl, authenticated };

@@ -3,7 +3,7 @@ import { Buffer } from "node:buffer";
 import { assertLinear, countedBytes } from "../tests/support/counted.ts";
 import { decodeAnswer, hasLongPointerChain } from "./wire_answer.ts";
 
-/** An answer to `a MX` whose records, this many, all begin at the end of a chain of so many pointers. */
+/** An answer to `a MX` whose records, this many, all begin at the end of a chain of this many pointers. */
 function chained(records: number, links: number): Uint8Array {
   const header = Buffer.alloc(12);
   for (const [i, value] of [1, 0x8180, 1, records + 1, 0, 0].entries()) header.writeUInt16BE(value, 2 * i);

@@ -38,7 +38,7 @@ export interface WireOptions {
   readonly servers: readonly DnsServer[];
   /** Measures the waits. */
   readonly clock: Clock;
-  /** Hears of each server that did not answer. */
+  /** Called for each server that did not answer. */
   readonly unanswered?: (server: DnsServer) => void;
   /** Which servers know no EDNS; kept from one question to the next. */
   readonly edns?: EdnsMemory;

@@ -71,7 +71,7 @@ Deno.test("postAlert() posts to Slack with what its markup takes escaped", async
   });
 });
 
-Deno.test("postAlert() puts a message into a room of Matrix, each under an id of its own", async () => {
+Deno.test("postAlert() puts a message into a room of Matrix, each under its own id", async () => {
   const [one] = await posted({ template: "matrix", token: "t" });
   const [other] = await posted({ template: "matrix", token: "t" });
   assert.equal(one?.method, "PUT");

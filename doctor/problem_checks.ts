@@ -66,7 +66,7 @@ export function uncheckedLoginsCheck(
     before = now;
     return failed === 0 || !none ? [] : [{
       kind: "logins",
-      what: `${failed === 1 ? "1 login" : `${failed} logins`} could not be checked, and nobody could log in`,
+      what: `${failed === 1 ? "1 login" : `${failed} logins`} could not be checked, so users could not log in`,
       next: "The log (login.unavailable) says why: the file of accounts, or Dovecot's socket.",
     }];
   };

@@ -67,7 +67,7 @@ Deno.test("RefusalWatch keeps refusals with a cause of ours for an hour", async 
   const watch = new RefusalWatch({
     now: () => now,
     explain: ({ status }) =>
-      status === "5.7.26" ? { meaning: "Nobody vouches for it.", operator: "Sign it." } : undefined,
+      status === "5.7.26" ? { meaning: "It is not authenticated.", operator: "Sign it." } : undefined,
   });
   const refusal = { status: "5.7.26", reply: "550 5.7.26 go away", host: "mx.test" };
   watch.note({ ...refusal, status: "5.1.1" });
@@ -75,8 +75,8 @@ Deno.test("RefusalWatch keeps refusals with a cause of ours for an hour", async 
   watch.note(refusal);
   assert.deepEqual(await watch.check(), [{
     kind: "reply",
-    about: "Nobody vouches for it.",
-    what: "mx.test said: 550 5.7.26 go away. Nobody vouches for it",
+    about: "It is not authenticated.",
+    what: "mx.test said: 550 5.7.26 go away. It is not authenticated",
     next: "Sign it.",
   }]);
   now = 3_600_001;
@@ -93,10 +93,10 @@ Deno.test("uncheckedLoginsCheck() sees that logins could not be checked, unless 
   assert.deepEqual(await words({}), []);
   assert.deepEqual(await words({ accepted: 5, unavailable: 1 }), []);
   assert.deepEqual(await words({ unavailable: 2 }), [
-    "logins: 1 login could not be checked, and nobody could log in",
+    "logins: 1 login could not be checked, so users could not log in",
   ]);
   assert.deepEqual(await words({ unavailable: 9 }), [
-    "logins: 7 logins could not be checked, and nobody could log in",
+    "logins: 7 logins could not be checked, so users could not log in",
   ]);
   assert.deepEqual(await words({}), []);
 });

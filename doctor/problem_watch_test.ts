@@ -44,7 +44,7 @@ class Setting implements AsyncDisposable {
     });
   }
 
-  /** Lets so many checks be over. */
+  /** Waits for this many checks to finish. */
   async checks(count: number): Promise<void> {
     const end = this.#rounds + count;
     await until(() => this.#rounds >= end, "the checks", async () => {
@@ -179,7 +179,7 @@ Deno.test("currentProblems() reads as many problems as there may be, whatever th
   assert.deepEqual(await currentProblems(setting.stateFile, setting.clock.now()), setting.problems);
 });
 
-Deno.test("ProblemWatch alerts of each problem once a day, and once that it is over, also behind a restart", async () => {
+Deno.test("ProblemWatch alerts of each problem once a day, and once that it is over, also after a restart", async () => {
   await using setting = new Setting();
   {
     await using _watch = await setting.start();
@@ -204,7 +204,7 @@ Deno.test("ProblemWatch alerts of each problem once a day, and once that it is o
   }
 });
 
-Deno.test("ProblemWatch says that nobody could be told, and tells what it is then at the next check", async () => {
+Deno.test("ProblemWatch says that it could not alert, and sends what holds then at the next check", async () => {
   await using setting = new Setting();
   await using _watch = await setting.start();
   setting.unreachable = true;
@@ -217,7 +217,7 @@ Deno.test("ProblemWatch says that nobody could be told, and tells what it is the
   setting.unreachable = false;
   await setting.checks(2);
   assert.deepEqual(setting.alerts, ["disk|"]);
-  // Nobody was told of what came and went meanwhile.
+  // No alert was sent about what came and went meanwhile.
   setting.unreachable = true;
   setting.problems = [FULL, OLD];
   await setting.checks(1);

@@ -124,7 +124,7 @@ export interface Setup {
   readonly dial: (to: SocketAddress) => Promise<Transport>;
   /** serve-submit; absent where it is not configured. */
   readonly submission?: SubmissionCheck;
-  /** Domains with a host of their own, and the smarthost. */
+  /** Domains with their own host, and the smarthost. */
   readonly routes: readonly RouteProbe[];
   /** How mail leaves the machine. */
   readonly wayOut: WayOut;

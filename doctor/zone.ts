@@ -47,7 +47,7 @@ export interface ZoneRecord {
   readonly name: string;
   /** The type. */
   readonly type: "A" | "AAAA" | "CNAME" | "MX" | "TXT" | "TLSA" | "SRV";
-  /** As it stands in a zone file, names with their trailing dot; for TXT the text, not quoted. */
+  /** As in a zone file, names with their trailing dot; for TXT the text, not quoted. */
   readonly data: string;
   /** The purpose, in a few words. */
   readonly purpose: string;

@@ -36,7 +36,7 @@ const GROWING_AT_ONCE = 64;
 export interface MaildirDeliveryOptions {
   /** Who is local. */
   readonly mailboxes: Mailboxes;
-  /** This server's name; stands in the file names, and decides whose Authentication-Results are forged. */
+  /** This server's name; is in the file names, and decides whose Authentication-Results are forged. */
   readonly hostname: string;
   /** Where larger messages are staged until they are complete. */
   readonly staging: StagingArea;
@@ -100,7 +100,7 @@ export class MaildirDelivery implements Delivery {
     this.#syncer = new DirectorySyncer({ fileSystem: this.#fileSystem });
   }
 
-  /** Who is local. May be replaced at any time; it is looked at anew for each recipient. */
+  /** Who is local. May be replaced at any time; it is looked at again for each recipient. */
   get mailboxes(): Mailboxes {
     return this.#mailboxes;
   }

@@ -143,7 +143,7 @@ Deno.test("MaildirDelivery lets 64 large messages grow at once, keeps what comes
     const all = [several];
     for (let count = 0; count < 70; count++) all.push(await begin("alice@example.com"));
     assert.equal(files("alice", "tmp").length, 64);
-    // Behind one that is done there is room for another.
+    // After one that is done there is room for another.
     await all.at(-1)?.commit(prepend);
     await all[1]?.commit(prepend);
     all.push(await begin("alice@example.com"));

@@ -65,7 +65,7 @@ export class GrowingCopy {
   async #flush(): Promise<void> {
     await this.#writing;
     const writing = this.message.write(this.#filling.subarray(0, this.#used));
-    // The next caller that awaits it sees the error; nobody awaits it where the message is dropped first.
+    // The next caller that awaits it sees the error; it is not awaited if the message is dropped first.
     writing.catch(() => {});
     this.#writing = writing;
     [this.#filling, this.#other] = [this.#other, this.#filling];

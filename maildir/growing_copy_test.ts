@@ -5,7 +5,7 @@ import { GrowingCopy } from "./growing_copy.ts";
 import { Maildir } from "./maildir.ts";
 import { UniqueNames } from "./unique_name.ts";
 
-Deno.test("GrowingCopy.finish() syncs behind the last write, which may take its time", async () => {
+Deno.test("GrowingCopy.finish() syncs after the last write, which may take its time", async () => {
   const root = await Deno.realPath(await Deno.makeTempDir({ prefix: "mailapp-growing-" }));
   try {
     const fileSystem = new FaultyFileSystem();

@@ -75,6 +75,6 @@ export function parseTemplate(path: string): PathTemplate {
   }
   if (new Set(placeholders).size < placeholders.length) return problem("has a placeholder twice");
   if (root === "/") return problem("has no directory before the first placeholder");
-  if (rest.some((part) => part === "." || part === "..")) return problem("has . or .. behind a placeholder");
+  if (rest.some((part) => part === "." || part === "..")) return problem("has . or .. after a placeholder");
   return template;
 }

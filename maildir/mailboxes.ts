@@ -26,7 +26,7 @@ import { errorText } from "../base/error_text.ts";
 export interface MailboxesOptions {
   /** The domains that mail is accepted for; at least one. */
   readonly domains: readonly string[];
-  /** The Maildir of a user: a path with `{user}` and, in most cases, `{domain}`. What stands before them is trusted. */
+  /** The Maildir of a user: a path with `{user}` and, in most cases, `{domain}`. What is before them is trusted. */
   readonly path: string;
   /** Local-parts, valid in every domain, and whole addresses; or `system`: the login names with uid 1000–59999. */
   readonly users: readonly string[] | "system";
@@ -134,7 +134,7 @@ export class Mailboxes {
   }
 }
 
-/** The trusted directory at the beginning of a `mailboxes.path`: what stands before the first placeholder; absolute. */
+/** The trusted directory at the beginning of a `mailboxes.path`: what is before the first placeholder; absolute. */
 export function mailRootOf(path: string): string {
   return parseTemplate(path).root;
 }
@@ -334,7 +334,7 @@ class Directory {
     });
   }
 
-  /** Alias, then user; then the same without the detail of a subaddress. `undefined`: nobody. */
+  /** Alias, then user; then the same without the detail of a subaddress. `undefined`: unknown. */
   #find(name: string, domain: string): readonly Mailbox[] | undefined {
     const found = new Map<string, Mailbox>();
     for (const mailbox of this.#expandName(name, { home: domain, visited: new Set() })) {

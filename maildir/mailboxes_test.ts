@@ -54,7 +54,7 @@ const RESOLUTIONS: Record<string, string[] | string> = {
   "postmaster": ["alice@example.com"],
   "PoStMaStEr": ["alice@example.com"],
   "PoStMaStEr@example.net": ["alice@example.net"],
-  // nobody, whatever it looks like
+  // unknown, whatever it looks like
   "../../etc@example.com": "unknown",
   "a/b@example.com": "unknown",
   ".@example.com": "unknown",
@@ -224,7 +224,7 @@ Deno.test("Mailboxes read the login names of people from the passwd file", async
 });
 
 const PROBLEMS: Record<string, { options: Partial<MailboxesOptions>; keys: string[] }> = {
-  "nobody is postmaster": {
+  "there is no postmaster": {
     options: { aliases: {} },
     keys: ["mailboxes.aliases.postmaster="],
   },
@@ -276,7 +276,7 @@ const PROBLEMS: Record<string, { options: Partial<MailboxesOptions>; keys: strin
     ]
       .map((name) => `mailboxes.users=${name}`),
   },
-  "an alias to nobody, to abroad, to itself": {
+  "an alias to an unknown address, to another domain, to itself": {
     options: {
       users: ["alice"],
       aliases: {

@@ -2,7 +2,7 @@
  * One Maildir on the disk (https://cr.yp.to/proto/maildir.html): made, checked, delivered into, cleaned.
  *
  * All access is by path, so no directory on the path may be one that another account could swap for a symbolic
- * link: below the trusted root each must be a true directory of this process's user (or root) that not everybody may
+ * link: below the trusted root each must be a true directory of this process's user (or root) that not everyone may
  * write to.
  *
  * @module
@@ -23,7 +23,7 @@ import { Folder } from "./folder.ts";
 import { type MaildirFolder, MaildirMessage } from "./maildir_message.ts";
 import type { UniqueNames } from "./unique_name.ts";
 
-/** The directories above a Maildir: searchable by the group, writable by nobody else. */
+/** The directories above a Maildir: searchable by the group, writable only by the owner. */
 const PARENT_MODE = 0o2750;
 /** Read and write for the user and the group, less the umask. */
 const FILE_MODE = 0o660;

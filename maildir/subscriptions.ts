@@ -36,7 +36,7 @@ export async function subscribe(maildir: string, options: SubscribeOptions): Pro
     const line = list.startsWith(HEADER) ? folder.replaceAll(".", "\t") : folder;
     if (list.split("\n").includes(line)) return;
     const whole = list === "" || list.endsWith("\n") ? list : `${list}\n`;
-    // In tmp/, where leftovers are cleaned up, and under a name that nobody could have put there before.
+    // In tmp/, where leftovers are cleaned up, and under a name that cannot be there already.
     file = NewFile.create(join(maildir, "tmp", names.next().temporary), { mode: FILE_MODE, fileSystem });
     await file.write(new TextEncoder().encode(`${whole}${line}\n`));
     await file.finish();

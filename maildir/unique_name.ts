@@ -17,7 +17,7 @@ export interface UniqueNamesOptions {
   readonly counter?: BigUint64Array<SharedArrayBuffer>;
   /** The process id; this one's if absent. */
   readonly pid?: number;
-  /** At least 8 hexadecimal digits in lower case; drawn anew if absent. */
+  /** At least 8 hexadecimal digits in lower case; drawn again if absent. */
   readonly random?: string;
 }
 

@@ -10,7 +10,7 @@ import { AddressLexer, type AddressToken } from "./address_lexer.ts";
 /** A mailbox in a list. */
 export interface ListedMailbox {
   /**
-   * The address: what stands in angle brackets, without a source route, or else the bare address; without comments and
+   * The address: what is in angle brackets, without a source route, or else the bare address; without comments and
    * the white space that the grammar allows. May be empty. Of more than 1,000 characters only the beginning is given.
    */
   readonly address: string;
@@ -18,7 +18,7 @@ export interface ListedMailbox {
   readonly domain?: string;
   /** Where the address ends in the value. */
   readonly end: number;
-  /** Where the display name stands in the value, if there is one and an angle bracket after it. */
+  /** Where the display name is in the value, if there is one and an angle bracket after it. */
   readonly name?: { readonly start: number; readonly end: number };
   /** Whether it follows the current grammar as far as checked here: one address, nothing unclosed or left over. */
   readonly plain: boolean;
@@ -201,7 +201,7 @@ class Item {
     const room = MAX_ADDRESS - this.#length;
     if (end - start > room) this.odd = true;
     if (room <= 0) return;
-    // Without the space, two words would form one address, of somebody else.
+    // Without the space, two words would form one address, of someone else.
     const part = (joins || !spaced ? "" : " ") + this.#value.slice(start, Math.min(end, start + room));
     this.#parts.push(part);
     this.#length += part.length;

@@ -10,7 +10,7 @@ import { normalizeDomain } from "../net/domain_name.ts";
  * Whether a reader may take the field for one that this server wrote (§5). Comments and white space may precede
  * the name, it may be quoted, and some readers drop comments inside it. Control characters, and white space that
  * is not ASCII, count as white space, since readers trim what their language calls white space. A field where this
- * cannot be told counts as a forged one. Each character is looked at once.
+ * cannot be determined counts as a forged one. Each character is looked at once.
  * @param value unfolded, one character an octet
  * @param hostname this server's name, in lower case with A-labels
  * @param whole whether it is all of the value; of a longer one its beginning is enough, if the name is in it

@@ -6,7 +6,7 @@ import { claimsToBeOurs } from "./authentication_results.ts";
 const claims = (value: string, { hostname = "mx.example.com", whole = true } = {}) =>
   claimsToBeOurs(value, { hostname, whole });
 
-Deno.test("claimsToBeOurs() finds our name behind comments, in quotes, with quoted pairs, in any case", () => {
+Deno.test("claimsToBeOurs() finds our name after comments, in quotes, with quoted pairs, in any case", () => {
   for (
     const value of [
       "mx.example.com; spf=pass",
@@ -39,7 +39,7 @@ Deno.test("claimsToBeOurs() takes for ours what cannot be told", () => {
   for (const value of ["", "   ", "; spf=pass", "(not closed mx.example.org", '"not closed', "(\\"]) {
     assert.ok(claims(value), value);
   }
-  // The name, or the rest of it, may stand behind what was not looked at.
+  // The name, or the rest of it, may stand after what was not looked at.
   for (const value of [" ".repeat(2000), `(${"x".repeat(2000)})`, `(${"x".repeat(2000)}) mx.exam`]) {
     assert.ok(claims(value, { whole: false }), value);
   }

@@ -36,8 +36,8 @@ const MAX_PARAMETER = 900;
 
 /**
  * Encodes what is not ASCII.
- * @param repairs told of each name that was encoded
- * @param left told of each name in which something is left
+ * @param repairs called with each name that was encoded
+ * @param left called with each name in which something is left
  */
 export function encodeFields(
   fields: readonly HeaderField[],
@@ -175,7 +175,7 @@ function foreignParts(value: string): Foreign[] {
   }
 }
 
-/** What stands in quotes or parentheses, without them. */
+/** What is in quotes or parentheses, without them. */
 function plainText(text: string): string {
   return unfold(text.slice(1, -1)).replaceAll(/\\([\s\S])/g, "$1");
 }

@@ -72,7 +72,7 @@ export function encodeWords({ text, charset }: ForeignText, column = 1): string 
  * An unstructured value with encoded words for what is not ASCII; words of ASCII before and after stay as they are,
  * and so do encoded words.
  * @param value one character an octet, with its folding
- * @param label what stands before it
+ * @param label what is before it
  */
 export function encodeUnstructured(
   value: string,

@@ -82,7 +82,7 @@ Deno.test("encodeWords() holds whole characters in each word, at most 75 charact
   assert.equal(decode(odd), "\xe9".repeat(200));
 });
 
-Deno.test("charsetOf() believes UTF-8, then the message, then nobody", () => {
+Deno.test("charsetOf() takes UTF-8, then what the message declares, then none", () => {
   assert.equal(charsetOf("plain", undefined), "utf-8");
   assert.equal(charsetOf("\xc3\xbc", "iso-8859-1"), "utf-8");
   assert.equal(charsetOf("\xfc", "iso-8859-1"), "iso-8859-1");

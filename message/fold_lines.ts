@@ -12,8 +12,8 @@ const WIDTH = 78;
 
 /**
  * Folds lines of more than 998 octets at white space, which does not change their meaning.
- * @param repairs told of each name with such a line
- * @param left told of each line that has no such place
+ * @param repairs called with each name with such a line
+ * @param left called with each line that has no such place
  */
 export function foldLines(
   fields: readonly HeaderField[],

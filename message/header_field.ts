@@ -30,7 +30,7 @@ export function nameEnd(bytes: Uint8Array, start: number, end: number): number {
   return at;
 }
 
-/** The first octet from `start` on that is no white space, or `end`; folding counts as white space. */
+/** The first octet from `start` on that is not white space, or `end`; folding counts as white space. */
 export function skipSpace(bytes: Uint8Array, start: number, end: number): number {
   let at = start;
   for (; at < end; at++) {

@@ -64,7 +64,7 @@ export class HeaderFilter implements SeenField {
   #atStart = true;
   /** Lines of an mbox file at the top, until it is known what follows them. */
   #mboxLines: Uint8Array = NOTHING;
-  /** What becomes of the field that the last chunk ended in; `undecided` fields are held. */
+  /** What happens to the field that the last chunk ended in; `undecided` fields are held. */
   #field: "none" | "undecided" | "kept" | "dropped" = "none";
   /** The beginning of an undecided field, as far as it stood in earlier chunks. */
   #held: Uint8Array<ArrayBuffer> | undefined;
@@ -176,7 +176,7 @@ export class HeaderFilter implements SeenField {
   }
 
   /**
-   * Looks at what no kept field stands before: a field goes on, how many octets after its beginning is returned; lines
+   * Examines what no kept field precedes: a field goes on, how many octets after its beginning is returned; lines
    * of an mbox file are put aside (`undefined`); anything else begins the body.
    */
   #begin(field: Uint8Array, pieces: Uint8Array[]): number | undefined {

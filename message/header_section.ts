@@ -9,7 +9,7 @@ import { isField, nameEnd } from "./header_field.ts";
 
 /** A header field as it came. */
 export interface HeaderField {
-  /** In lower case; `""` for a line that is no field. */
+  /** In lower case; `""` for a line that is not a field. */
   readonly name: string;
   /** Name, colon and value with its line breaks, without the last line end; one character a byte. */
   readonly text: string;

@@ -9,7 +9,7 @@ import { fieldValue, HeaderSection } from "./header_section.ts";
 import { MAX_HEADER_SECTION } from "./header_field.ts";
 import { parseParameters } from "./parameters.ts";
 
-/** A part without parts of its own. */
+/** A part without its own parts. */
 export interface MimeLeaf {
   /** Counts the parts of a message, from 0. */
   readonly index: number;
@@ -72,7 +72,7 @@ export class MimeWalker {
   #mode: "header" | "leaf" | "other" = "header";
   #leaf: MimeLeaf | undefined;
   #parts = 0;
-  /** Whether the part whose header is being read stands in a message within the message. */
+  /** Whether the part whose header is being read is in a message within the message. */
   #attached = false;
   #headerLines: Uint8Array[] = [];
   #headerLength = 0;
@@ -80,7 +80,7 @@ export class MimeWalker {
   #held: Uint8Array = NOTHING;
   #atLineStart = true;
 
-  /** `intoMessages`: messages within the message are not leaves, but have parts of their own. */
+  /** `intoMessages`: messages within the message are not leaves, but have their own parts. */
   constructor(handler: MimeHandler, { intoMessages = false } = {}) {
     this.#handler = handler;
     this.#intoMessages = intoMessages;

@@ -121,7 +121,7 @@ class Survey implements MimeHandler {
 const encoder = new TextEncoder();
 const QUOTED_PRINTABLE = "Content-Transfer-Encoding: quoted-printable\r\n";
 
-/** Writes the message anew. */
+/** Rewrites the message. */
 class Writer implements MimeHandler {
   readonly #parts: ReadonlySet<number>;
   #pieces: Uint8Array[] = [];

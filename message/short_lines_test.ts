@@ -17,7 +17,7 @@ async function encode(
   const chunks = [...cut(bytesOf(text), sizes)];
   const plan = await planEncoding(chunks, rules);
   let out = "";
-  // Where nothing is to be encoded, nothing is written anew.
+  // Where nothing is to be encoded, nothing is rewritten.
   if (plan.parts.size === 0) return { out: text, left: plan.left };
   for await (const piece of encodeParts(chunks, plan, rules)) out += textOf(piece);
   return { out, left: plan.left };

@@ -141,7 +141,7 @@ function split(
   return { section: message.subarray(0, end), rest: message.subarray(body), by };
 }
 
-/** Whether nothing stands before the LF; some programs write CR CR LF. */
+/** Whether nothing is before the LF; some programs write CR CR LF. */
 function isEmptyLine(message: Uint8Array, start: number, lf: number): boolean {
   let at = start;
   while (message[at] === CR) at++;

@@ -30,7 +30,7 @@ const CASES: readonly (readonly [text: string, section: string, rest: string, by
   ["", "", "", "end"],
 ];
 
-Deno.test("HeaderReader cuts a message behind its header section, wherever the pieces end", () => {
+Deno.test("HeaderReader cuts a message after its header section, wherever the pieces end", () => {
   for (const [text, ...parts] of CASES) {
     for (const sizes of [[], [1], [2], [3], [5]]) assert.deepEqual(split(text, sizes), parts, text);
   }
@@ -60,7 +60,7 @@ Deno.test("HeaderReader looks for each line end once, a byte at a time too", () 
   }
 });
 
-Deno.test("headerStart() is behind a byte order mark and lines of an mbox file, where a field follows", () => {
+Deno.test("headerStart() is after a byte order mark and lines of an mbox file, where a field follows", () => {
   const start = (text: string) => headerStart(bytesOf(text));
   assert.equal(start("A: b\n"), 0);
   assert.equal(start("From a@b Tue Nov 24\nA: b\n"), 20);

@@ -25,7 +25,7 @@ Deno.test("namedRecipients() takes Resent fields where there are any", () => {
   assert.deepEqual(recipients(text), ["c@x.test", "d@x.test"]);
 });
 
-Deno.test("namedRecipients() looks behind lines of an mbox file, and not into text", () => {
+Deno.test("namedRecipients() skips the leading lines of an mbox file, and does not read text", () => {
   assert.deepEqual(recipients("From a Mon Jan 1\n>From b\nTo: a@x.test\n\nHi\n"), ["a@x.test"]);
   assert.deepEqual(recipients("\ufeffTo: a@x.test\n\nHi\n"), ["a@x.test"]);
   assert.deepEqual(recipients("Hello there\nTo: a@x.test\n"), []);

@@ -39,7 +39,7 @@ export interface SubmittedHeader {
   readonly changed: string | undefined;
   /** Fields to stand above it, each with its CRLF. */
   readonly added: string;
-  /** Whether the message is signed by somebody, so that what a signature may cover stays as it is. */
+  /** Whether the message is signed by someone, so that what a signature may cover stays as it is. */
   readonly signed: boolean;
   /** What was repaired, for the log. */
   readonly repairs: readonly string[];

@@ -6,7 +6,7 @@
 
 /** How to wrap. */
 export interface WrapOptions {
-  /** Characters of a line, the indent included; default: 76. A word that is longer has a line of its own. */
+  /** Characters of a line, the indent included; default: 76. A word that is longer has its own line. */
   readonly width?: number;
   /** The prefix of each line; default: none. */
   readonly indent?: string;

@@ -17,7 +17,7 @@ Deno.test("wrap() counts the indent into the width", () => {
   ]);
 });
 
-Deno.test("wrap() leaves a long word on a line of its own, or cuts it between characters", () => {
+Deno.test("wrap() leaves a long word on its own line, or cuts it between characters", () => {
   assert.deepEqual(wrap("a bbbbbbbb c", { width: 4 }), ["a", "bbbbbbbb", "c"]);
   assert.deepEqual(wrap("a bbbbbbbb c", { width: 4, longest: 3 }), ["a", "bbb", "bbb", "bb c"]);
   assert.deepEqual(wrap("\u{1f4ee}".repeat(3), { width: 4, longest: 3 }), Array(3).fill("\u{1f4ee}"));

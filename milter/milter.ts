@@ -1,5 +1,5 @@
 /**
- * The client of the milter protocol, version 6: shows one message to a filter over a connection of its own.
+ * The client of the milter protocol, version 6: shows one message to a filter over its own connection.
  *
  * @module
  */
@@ -203,7 +203,7 @@ export class MilterSession implements Disposable {
     }
   }
 
-  /** Ends the message: what becomes of it. */
+  /** Ends the message: what happens to it. */
   async finish(): Promise<MilterVerdict> {
     if (this.#decided !== undefined) return this.#decided;
     await this.#write(COMMAND.endOfBody);

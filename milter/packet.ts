@@ -72,7 +72,7 @@ export const STEP = {
   dataUnanswered: 0x1_0000,
   endOfHeaderUnanswered: 0x4_0000,
   bodyUnanswered: 0x8_0000,
-  /** The space behind the colon of a field is part of its value. */
+  /** The space after the colon of a field is part of its value. */
   leadingSpace: 0x10_0000,
 } as const;
 
@@ -111,7 +111,7 @@ export function texts(...values: readonly string[]): Buffer {
   return Buffer.from(values.map((value) => `${value.replaceAll("\0", "")}\0`).join(""), "latin1");
 }
 
-/** The first texts in some data, at most so many, one character an octet. The last one may lack its NUL. */
+/** The first texts in some data, at most `most`, one character an octet. The last one may lack its NUL. */
 export function readTexts(data: Buffer, most: number): string[] {
   const found: string[] = [];
   for (let at = 0; at < data.length && found.length < most;) {

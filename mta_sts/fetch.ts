@@ -16,7 +16,7 @@ import { MAX_POLICY, parsePolicy, type Policy, POLICY_PATH, PolicyError } from "
 /** Why there is no policy, by the result types of TLSRPT (RFC 8460 §4.3.2). */
 export type FetchFailure = "sts-policy-fetch-error" | "sts-policy-invalid" | "sts-webpki-invalid";
 
-/** What came of a fetch; `why` is for log and report. */
+/** The outcome of a fetch; `why` is for log and report. */
 export type Fetched =
   | { readonly policy: Policy; readonly text: string }
   | { readonly failure: FetchFailure; readonly why: string };

@@ -21,7 +21,7 @@ export function policyHostOf(domain: string): string {
   return `mta-sts.${domain}`;
 }
 
-/** The text and the record of a policy. The id is a hash of the text, so nobody has to remember to change it. */
+/** The text and the record of a policy. The id is a hash of the text, so it changes with it. */
 export function publishPolicy({ mode, mx, maxAge }: Policy): PublishedPolicy {
   const text = [
     "version: STSv1",

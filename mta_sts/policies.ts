@@ -59,7 +59,7 @@ const IN_USE = 90 * 24 * HOUR;
 const LOOKUP_LIFETIME = 60_000;
 /** After a fetch that failed; milliseconds (RFC 8461 §3.3 asks for five minutes at least). */
 const FETCH_AGAIN = 5 * 60_000;
-/** A policy is fetched anew when so much of its life is left, whatever its id. */
+/** A policy is fetched again when so much of its life is left, whatever its id. */
 const REFRESH_BEFORE = 0.25;
 const MAX_POLICIES = 20_000;
 /** Characters of all policies together, on disk and in memory. */
@@ -74,7 +74,7 @@ const policies = gauges("mailapp_mta_sts_policies", {
   labels: ["mode"],
 });
 const firstExpiry = gauges("mailapp_mta_sts_first_expiry_timestamp_seconds", {
-  help: "When the first MTA-STS policy expires, if it is not fetched anew; 0 without one",
+  help: "When the first MTA-STS policy expires, if it is not renewed; 0 without one",
   labels: [],
 });
 
@@ -121,7 +121,7 @@ export class Policies {
     }
   }
 
-  /** From now on policies in use are fetched anew before they end, whether mail goes by them just then or not. */
+  /** From now on policies in use are fetched again before they end, whether mail goes by them just then or not. */
   start(): void {
     this.#sweep = this.#options.clock.after(HOUR, () => {
       this.#sweeping = this.#refresh().finally(() => {
@@ -262,7 +262,7 @@ export class Policies {
     });
   }
 
-  /** Looks after what would end soon, one after the other. */
+  /** Renews policies that expire soon, one after the other. */
   async #refresh(): Promise<void> {
     const { clock } = this.#options;
     const old = [...this.#kept.values()].filter((kept) =>
@@ -287,7 +287,7 @@ export class Policies {
 
   #isAlive({ fetchedAt, policy }: KeptPolicy): boolean {
     const age = this.#options.clock.now() - fetchedAt;
-    // One from the future is of a clock that was wrong: how long it may still be kept cannot be told.
+    // One from the future is of a clock that was wrong: how long it may still be kept cannot be determined.
     return age >= -60_000 && age < policy.maxAge * 1000;
   }
 

@@ -155,7 +155,7 @@ export class PolicyServer {
     }
   }
 
-  /** Waits a moment for the client to close: octets of it that nobody reads would reset the connection. */
+  /** Waits a moment for the client to close: unread octets would reset the connection. */
   async #linger(transport: Transport, deadline: number): Promise<void> {
     transport.deadline = Math.min(deadline, this.#clock.monotonic() + LINGER);
     const buffer = new Uint8Array(1024);

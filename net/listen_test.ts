@@ -29,7 +29,7 @@ Deno.test("bind() says how to find who has the port", () => {
 });
 
 Deno.test("bind() says that the machine has no such address", () => {
-  // TEST-NET-3 (RFC 5737) belongs to nobody.
+  // TEST-NET-3 (RFC 5737) is not routed.
   const error = refusal(() => bind("203.0.113.77", 0));
   assert.equal(error.kind, "not-available");
   assert.equal(error.exitCode, 69);

@@ -1,7 +1,7 @@
 // What strangers spell must not stay in memory. A process of its own, whose garbage can be collected at will.
 import assert from "node:assert/strict";
 
-/** Runs a script in a process of its own; resolves to the octets that its heap holds more than at its beginning. */
+/** Runs a script in its own process; resolves to the octets that its heap holds more than at its beginning. */
 async function heldBy(script: string): Promise<number> {
   const code = `
     const heap = () => { gc(); gc(); return Deno.memoryUsage().heapUsed; };
@@ -34,7 +34,7 @@ for (
       const { normalizeDomain } = await import(${module});
       const ask = (i) => {
         const name = ${name};
-        // As it stands in a message, in text of one byte or two.
+        // As in a message, in text of one byte or two.
         const text = name + "x".repeat(100_000);
         const [found] = /^[^x]*/.exec(text);
         normalizeDomain(text.slice(0, name.length));

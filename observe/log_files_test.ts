@@ -69,7 +69,7 @@ Deno.test("fileSource() reads of a large file what may be of the time that is as
         second >= first && second <= first + 500
       );
       assert.deepEqual(wanted.filter((second) => !found.includes(second)), [], `from ${first}`);
-      // Two pieces of a megabyte before, one behind, and a minute of disorder at each end.
+      // Two pieces of a megabyte before, one after, and a minute of disorder at each end.
       assert.ok(found.length <= wanted.length + 4_000, `from ${first}: ${found.length} lines were read`);
     }
   });

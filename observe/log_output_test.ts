@@ -112,7 +112,7 @@ Deno.test("reopen() goes on in a new destination, with nothing lost between", as
   await queue[Symbol.asyncDispose]();
 });
 
-Deno.test("reopen() stays with the old destination when the new one cannot be had", async () => {
+Deno.test("reopen() stays with the old destination when the new one cannot be opened", async () => {
   const gate = new Gate();
   const { queue, failures } = output([gate, new Error("permission denied")]);
   await assert.rejects(queue.reopen(), /permission denied/);

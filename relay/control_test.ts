@@ -86,7 +86,7 @@ async function ask(path: string, request: string): Promise<string> {
   }
 }
 
-Deno.test("ControlClient.find() finds nobody where no server is, nor behind a socket left over", async () => {
+Deno.test("ControlClient.find() finds no server where none runs, also with a stale socket", async () => {
   const directory = await Deno.makeTempDir();
   const path = join(directory, "control.sock");
   assert.equal(await ControlClient.find(path), undefined);

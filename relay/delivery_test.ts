@@ -233,7 +233,7 @@ Deno.test("QueueDelivery refuses at MAIL and at DATA what would use up the reser
   });
 });
 
-Deno.test("QueueDelivery refuses at MAIL, behind a message that could not be stored, as long as nothing can be", async () => {
+Deno.test("QueueDelivery refuses at MAIL, after a message that could not be stored, as long as nothing can be", async () => {
   const fileSystem = new FaultyFileSystem();
   const directory = await Deno.makeTempDir();
   {

@@ -55,7 +55,7 @@ interface Destination<T> {
   readonly name: string;
   readonly ready: Line<T>;
   turns: number;
-  /** Whether it stands in one of the rings. */
+  /** Whether it is in one of the rings. */
   queued: boolean;
   /** What it waits for, as the {@linkcode HostTable} calls it. */
   parked?: string;
@@ -75,7 +75,7 @@ export class Destinations<T extends { readonly at: number }> {
   readonly #destinations = new Map<string, Destination<T>>();
   /** Destinations with something due, in turn: those with fresh mail, and those that failed lately. */
   readonly #rings = { fresh: new Line<Destination<T>>(), slow: new Line<Destination<T>>() };
-  /** Destinations whose last attempt reached nobody, oldest first. */
+  /** Destinations whose last attempt reached no host, oldest first. */
   readonly #struggling = new Set<string>();
   #ready = 0;
   #active = 0;

@@ -65,7 +65,7 @@ Deno.test("Destinations.add() begins no more turns of one destination than it ma
   const world = new World({ maxTurnsEach: 2 });
   world.add("a", "a", "a");
   assert.deepEqual(world.begun, ["a", "a"]);
-  assert.ok(!world.turn(0).othersWait(), "its own mail is nobody else's");
+  assert.ok(!world.turn(0).othersWait(), "its own mail is not another's");
   assert.deepEqual(world.destinations.status("a"), { ready: 1, active: 2, resting: false });
   world.turn(0).end();
   assert.deepEqual(world.begun, ["a", "a", "a"]);
@@ -92,7 +92,7 @@ Deno.test("Destinations that failed and those that did not take turns with each 
   assert.ok(["1a2b", "a1b2"].includes(order.join("")), order.join(" "));
 });
 
-Deno.test("Destinations.noteAttempt() leaves one turn at a time to a destination where nobody was reached", () => {
+Deno.test("Destinations.noteAttempt() leaves one turn at a time to a destination where no host was reached", () => {
   const world = new World();
   const { destinations } = world;
   destinations.noteAttempt("a", { reached: false });
@@ -105,7 +105,7 @@ Deno.test("Destinations.noteAttempt() leaves one turn at a time to a destination
   assert.equal(destinations.active, 3);
 });
 
-Deno.test("Destinations.clearBackoff() forgets that nobody was reached", () => {
+Deno.test("Destinations.clearBackoff() clears the failure to reach a host", () => {
   const world = new World();
   world.destinations.noteAttempt("a", { reached: false });
   world.destinations.clearBackoff();

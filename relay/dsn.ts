@@ -181,7 +181,7 @@ function explain(facts: Facts): string {
     case "delay":
       lines.push(...paragraph(
         `Your message has not been delivered to ${these} yet. You need not do anything: it is being tried until ` +
-          `${formatDate(giveUpAt)}, and you will be told if that fails.`,
+          `${formatDate(giveUpAt)}, and you will be notified if that fails.`,
       ));
       break;
     case "success":
@@ -322,7 +322,7 @@ function statusOf(recipient: QueueRecipient, kind: NoticeKind): string {
   return kind === "failure" ? `5${last}` : `4${last}`;
 }
 
-/** The name of a host; an address stands in brackets (RFC 3464 §2.1.1, RFC 5321 §4.1.3). */
+/** The name of a host; an address is in brackets (RFC 3464 §2.1.1, RFC 5321 §4.1.3). */
 function mtaName(host: string): string {
   return isIpv4(host) || isIpv6(host) ? addressLiteral(host) : host;
 }

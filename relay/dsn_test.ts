@@ -299,7 +299,7 @@ Deno.test("noticeComposer() returns a whole message in a form that every server 
   }
 });
 
-Deno.test("noticeComposer() returns the header section of a message that cannot be had in seven bits", async () => {
+Deno.test("noticeComposer() returns the header section of a message that cannot be put into seven bits", async () => {
   const messages = [
     "X-Raw: ü\r\n\r\nbody\r\n",
     "A: b\r\nContent-Type: multipart/signed; boundary=b\r\n\r\n--b\r\n\r\nü\r\n--b--\r\n",

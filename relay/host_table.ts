@@ -49,7 +49,7 @@ export type Admission =
 export interface HostPauses {
   /** After a refused connection at first; doubles up to `deadMax`. */
   readonly refused: number;
-  /** After a connection that nobody answered at first; doubles up to `deadMax`. */
+  /** After the first connection without an answer; doubles up to `deadMax`. */
   readonly silent: number;
   /** The longest time for which a dead address is not tried. */
   readonly deadMax: number;
@@ -94,7 +94,7 @@ export interface HostTableOptions {
 
 interface Gate {
   readonly key: string;
-  /** The most concurrent connections without trouble. */
+  /** The most concurrent connections without problems. */
   max: number;
   active: number;
   /** The most concurrent connections now; grows by one with each connection that relays. */

@@ -16,7 +16,7 @@ const TARGET: Target = {
   authenticated: true,
 };
 
-/** What becomes of a connection, in order. */
+/** What happens to a connection, in order. */
 type Fate = "closed" | "released";
 
 /** A connection that has sent two messages, as where mail flows. */

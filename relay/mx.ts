@@ -127,7 +127,7 @@ function localTargets(listeners: readonly OwnListener[], tls: TlsPolicy, options
     target({ host, port, via: "local", tls, authenticated: false }, address)
   );
   return targets.length === 0
-    ? deferred("4.3.5", "serve-in, whose domain this is, listens nowhere")
+    ? deferred("4.3.5", "serve-in, whose domain this is, does not listen")
     : { kind: "targets", targets };
 }
 

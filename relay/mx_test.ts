@@ -380,7 +380,7 @@ Deno.test("findTargets() has TLS come first on port 465 of a route, and nowhere 
   }
 });
 
-Deno.test("findTargets() vouches for targets only where every answer was authenticated", async () => {
+Deno.test("findTargets() marks targets as authenticated only where every answer was", async () => {
   const vouched = { authenticated: true };
   const names: Record<string, StaticName> = {
     "safe.test": { mx: mx("h1.test", "h2.test"), ...vouched },
@@ -396,7 +396,7 @@ Deno.test("findTargets() vouches for targets only where every answer was authent
   assert.deepEqual(await find("unsafe.test"), [false]);
 });
 
-Deno.test("findTargets() says where aliases end if all are signed, and vouches for an alias that is", async () => {
+Deno.test("findTargets() says where aliases end if all are signed, and marks a signed alias as authenticated", async () => {
   const names: Record<string, StaticName> = {
     "signed.test": { a: ["192.0.2.1"], aaaa: ["2001:db8::1"], authenticated: true },
     "unsigned.test": { a: ["192.0.2.2"] },

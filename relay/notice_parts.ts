@@ -26,7 +26,7 @@ export function boundaryOf(id: string): string {
   return `=_${id}`;
 }
 
-/** The parts with their boundaries, to be put behind the preamble. */
+/** The parts with their boundaries, to be put after the preamble. */
 export function multipart(parts: readonly Part[], boundary: string): Uint8Array[] {
   return [
     ...parts.flatMap(({ fields, body }) => [

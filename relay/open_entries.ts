@@ -27,7 +27,7 @@ export class NoticeError extends StoreError {
   }
 }
 
-/** An entry that somebody works on; disposed when done. */
+/** An entry in use; disposed when done. */
 export interface OpenEntry extends Disposable {
   /** The one copy; changed in place. */
   readonly entry: QueueEntry;
@@ -70,7 +70,7 @@ export class OpenEntries {
   readonly #closed: ((entry: QueueEntry) => void) | undefined;
   readonly #shared = new Map<string, Shared>();
 
-  /** Opens entries of this queue. `closed` is called with each that nobody works on any more, unless it is gone. */
+  /** Opens entries of this queue. `closed` is called with each that is no longer in use, unless it is gone. */
   constructor(queue: Queue, closed?: (entry: QueueEntry) => void) {
     this.#queue = queue;
     this.#closed = closed;
@@ -81,7 +81,7 @@ export class OpenEntries {
     return this.#shared.size;
   }
 
-  /** Whether somebody works on an entry. */
+  /** Whether an entry is in use. */
   has(id: string): boolean {
     return this.#shared.has(id);
   }

@@ -102,7 +102,7 @@ Deno.test("QueueOperator.apply() hold keeps a message until release", async () =
   assert.deepEqual(world.mx.taken, [["v@b.test"], ["u@a.test"]]);
 });
 
-Deno.test("QueueOperator.apply() bounce tells the sender, remove tells nobody", async () => {
+Deno.test("QueueOperator.apply() bounce notifies the sender, remove does not", async () => {
   await using world = new World();
   const bounced = await world.send("u@a.test");
   const removed = await world.send("v@a.test");
@@ -115,7 +115,7 @@ Deno.test("QueueOperator.apply() bounce tells the sender, remove tells nobody", 
   assert.equal(world.scheduler.status.waiting, 0);
 });
 
-Deno.test("QueueOperator.apply() bounce gives up a message that has no sender, held or not, and tells nobody", async () => {
+Deno.test("QueueOperator.apply() bounce gives up a message that has no sender, held or not, without a notice", async () => {
   await using world = new World();
   for (const status of ["pending", "held"] as const) {
     const { id } = await world.queue.put([{ address: "u@a.test", status }], { reversePath: "" });

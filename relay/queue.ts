@@ -70,9 +70,9 @@ export interface QueueFollower {
   offer(summary: QueueSummary): void;
   /** Gives up every entry at once, as others may own them by now. */
   lost(): void;
-  /** Gives up an entry that another process wants; false while somebody works on it. */
+  /** Gives up an entry that another process wants; false while it is in use. */
   release(id: string): boolean;
-  /** Whether somebody still works on this entry, perhaps as a former owner; it is not offered meanwhile. */
+  /** Whether this entry is still in use here, perhaps as a former owner; it is not offered meanwhile. */
   isOpen(id: string): boolean;
 }
 
@@ -87,7 +87,7 @@ export interface SharedQueue {
   /** Claims and offers nothing more. */
   unfollow(): void;
   /**
-   * Takes back an entry that nobody here works on, if there is nothing to do for it before long. It is offered again,
+  * Takes back an entry that is not in use here, if there is nothing to do for it before long. It is offered again,
    * to this process or another one, after `wait` (milliseconds; Infinity: only when it is changed).
    * @returns whether it is taken back: it must not be worked on then
    */
@@ -127,7 +127,7 @@ export interface Queue {
    */
   ids(filter?: QueueFilter): AsyncIterable<string>;
   /**
-   * An entry in its current state; `undefined` when it is gone. Of a {@linkcode SharedQueue}, one that nobody owns is
+   * An entry in its current state; `undefined` when it is gone. Of a {@linkcode SharedQueue}, one without an owner is
    * claimed, and one that another process owns counts as gone.
    */
   load(id: string): Promise<QueueEntry | undefined>;

@@ -54,7 +54,7 @@ const DMARC: ReplyCause = {
 const ALIGNMENT: ReplyCause = {
   meaning: "The domain in From is neither the one that SPF allowed nor the one that DKIM signed for.",
   sender: "Send from an address in a domain that this mail server signs for.",
-  operator: "Sign with DKIM for the domain that stands in From.",
+  operator: "Sign with DKIM for the domain in From.",
 };
 const RATE: ReplyCause = {
   meaning: "The receiver has seen more mail from this server than it is willing to take at present.",
@@ -71,7 +71,7 @@ const UNKNOWN_MAILBOX: ReplyCause = {
   sender: "Check the address for a typo, and whether the recipient has moved.",
 };
 const NO_DOMAIN: ReplyCause = {
-  meaning: "The domain behind the @ does not exist.",
+  meaning: "The domain after the @ does not exist.",
   sender: "Check the domain for a typo.",
 };
 const TOO_BIG: ReplyCause = {
@@ -235,7 +235,7 @@ const TLS_DEMANDED: Readonly<Record<TlsDemand, ReplyCause>> = {
       "This server sends to the receiver only over TLS, as its settings demand, and there was no TLS that is good enough.",
     sender: TELL_POSTMASTER,
     operator:
-      "The demand stands in [serve-out.tls_policy] or in the route; a password is only sent over verified TLS.",
+      "[serve-out.tls_policy] or the route demands it; a password is only sent over verified TLS.",
   },
   dane: {
     meaning:

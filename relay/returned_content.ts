@@ -65,7 +65,7 @@ export async function readReturned(
   }
 }
 
-/** The message in short lines of ASCII, as its reader would see it; `undefined` where that cannot be had. */
+/** The message in short lines of ASCII, as its reader would see it; `undefined` where that is not possible. */
 async function sevenBit(message: Uint8Array): Promise<Uint8Array | undefined> {
   if (isPlain(message)) return message;
   const plan = await planEncoding([message], SEVEN_BIT);

@@ -1,7 +1,7 @@
 /**
  * Decides what is sent when: from memory, by destination, fairly, and never sooner than the schedule says.
  *
- * A message waits in the {@linkcode Timetable}, once for each of its destinations. When it is due, it stands in the
+ * A message waits in the {@linkcode Timetable}, once for each of its destinations. When it is due, it is in the
  * line of its destination until that has a turn ({@linkcode Destinations}). A turn is one worker ({@linkcode work}),
  * which sends what is in the line over one connection. What an attempt came to goes into the entry
  * ({@linkcode applyOutcome}) and to disk, and the message waits again or is over.
@@ -64,7 +64,7 @@ export interface SchedulerOptions {
   readonly destinationOf?: (domain: string) => string;
   /** Writes notices to senders. */
   readonly compose: ComposeNotice;
-  /** Is told of each recipient that a server refused, for good or for now. */
+  /** Is called with each recipient that a server refused, for good or for now. */
   readonly onRefusal?: (refusal: Refusal) => void;
   /** Connections to one host, at least 1; default 5. */
   readonly maxConnectionsPerHost?: number;
@@ -128,7 +128,7 @@ interface Item {
 const MAX_RECIPIENTS = 100;
 // Entries in memory that are still to be stored, beyond which a worker waits until its own is.
 const MAX_UNSAVED = 10_000;
-// What was replaced is swept out after so many changes from outside, or half as many as there are items.
+// Replaced items are swept out after this many changes from outside, or half as many as there are items.
 const SWEEP_AFTER = { least: 64, most: 50_000 };
 
 /** Sends what is in a queue. */
@@ -313,7 +313,7 @@ export class Scheduler {
 
   /**
    * Stores an entry that was changed from outside through {@linkcode Scheduler.entries}, does what follows of it, and
-   * lets what is open of it wait anew: what is due at once is sent at once.
+   * lets what is open of it wait again: what is due at once is sent at once.
    * @returns whether it could be stored now; else it is tried again later, and the entry holds in memory
    */
   async change(opened: OpenEntry): Promise<boolean> {
@@ -376,7 +376,7 @@ export class Scheduler {
     else this.#undeliverable.forget(entry.id);
   }
 
-  /** Gives up what is held of an entry since there is nobody to tell. */
+  /** Gives up what is held of an entry because there is no one to notify. */
   async #drop(id: string, reason: DropReason): Promise<void> {
     using opened = await this.#entries.open(id);
     if (opened === undefined || opened.gone) return;
@@ -436,7 +436,7 @@ export class Scheduler {
    * Begins nothing more, waits until what is in flight is over, and ends it after the grace period. What had not come
    * to its final dot then counts as not tried.
    * @param graceMs milliseconds
-   * @param force where `signal` is aborted, only the replies to final dots are waited for, so many milliseconds
+   * @param force where `signal` is aborted, only the replies to final dots are waited for, for this many milliseconds
    */
   async stop(
     graceMs: number,
@@ -470,7 +470,7 @@ export class Scheduler {
     return this.#options.destinationOf?.(domain) ?? domain;
   }
 
-  /** Lets what is open of an entry wait anew, instead of all that waited of it. */
+  /** Lets what is open of an entry wait again, instead of all that waited of it. */
   #submitAgain({ entry, inFlight, gone }: OpenEntry): void {
     const { id, recipients } = entry;
     this.#replace(id);
@@ -504,7 +504,7 @@ export class Scheduler {
     return clock.monotonic() + wait;
   }
 
-  /** Looks at an entry when its delay notice is due, if nobody else does before. */
+  /** Looks at an entry when its delay notice is due, unless that has happened before. */
   #watchForDelay(id: string, { age, before }: { age: number; before: number }): void {
     const { clock, schedule } = this.#options;
     const wait = schedule.delayNoticeAfter - age;

@@ -28,7 +28,7 @@ testOnEachQueue(
   },
 );
 
-testOnEachQueue("Scheduler.reconfigure() loses nobody where one destination becomes several", async () => {
+testOnEachQueue("Scheduler.reconfigure() loses no recipient where one destination becomes several", async () => {
   await using world = new World({ destinationOf: () => "route *" });
   const { network, clock, scheduler } = world;
   const smarthost = network.host("smarthost.test", { answer: () => refuse("450 4.2.0 later") });

@@ -113,7 +113,7 @@ testOnEachQueue("Scheduler gives a host that answers 4.7.28 a rest, then returns
   limited = false;
   mx.mostOpen = 0;
   await clock.advance(10 * MINUTE - 2 * SECOND);
-  assert.equal(mx.askedAt.length, asked, "nobody asks for ten minutes");
+  assert.equal(mx.askedAt.length, asked, "no attempt for ten minutes");
   await clock.advance(1500);
   assert.equal(mx.mostOpen, 1, "one connection");
   await clock.advance(20 * MINUTE);

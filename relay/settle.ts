@@ -155,7 +155,7 @@ function octetsAbout(recipient: QueueRecipient): number {
   return recipientOctets(recipient) + reply.length + error.length + host.length;
 }
 
-/** There is nobody to tell but the operator (RFC 5321 §6.1). */
+/** Only the operator can be told (RFC 5321 §6.1). */
 function hold(
   { id }: QueueEntry,
   { recipient, logger }: { readonly recipient: QueueRecipient; readonly logger: Logger },
@@ -191,7 +191,7 @@ function noticeKind(recipient: QueueRecipient, delayed: boolean): NoticeKind | u
   }
 }
 
-/** RFC 3461 §4.1; without NOTIFY, failures are told, and delays where the server sees fit. */
+/** RFC 3461 §4.1; without NOTIFY, failures are reported, and delays where the server sees fit. */
 function wants({ notify }: QueueRecipient, kind: NoticeKind): boolean {
   switch (kind) {
     case "failure":
@@ -239,7 +239,7 @@ async function notify(
   try {
     await opened.save();
   } catch (error) {
-    // Else nobody would know of a notice that waits to be sent.
+    // Otherwise the notice that waits to be sent would be forgotten.
     recipients.forEach((recipient, index) => Object.assign(recipient, before[index]));
     throw error;
   }

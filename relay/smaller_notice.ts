@@ -66,7 +66,7 @@ export function smallerNotice(
   const start = text.startsWith(FIRST_FIELD) ? 0 : text.indexOf(`\r\n${FIRST_FIELD}`) + 2;
   const end = text.indexOf("\r\n\r\n");
   const [preamble = "", ...rest] = text.split(`\r\n--${boundaryOf(before)}`);
-  // Only a notice of ours has its own id there, which nobody knows beforehand.
+  // Only a notice of ours has its own id there, which cannot be known beforehand.
   if (start > end || !preamble.slice(start, end).includes(`boundary="${boundaryOf(before)}"`)) {
     return undefined;
   }

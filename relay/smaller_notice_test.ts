@@ -15,7 +15,7 @@ interface Written {
   readonly message: Uint8Array;
 }
 
-/** Composes notices about a message in a queue of its own, and puts them there. */
+/** Composes notices about a message in its own queue, and puts them there. */
 function notices(message: string) {
   const queue = new MemoryQueue();
   const compose = noticeComposer({ queue, hostname: "mx.test", expireAfter: 1 });

@@ -35,7 +35,7 @@ export interface TransmitMessage {
   readonly queue: Pick<Queue, "open" | "dotSent" | "dotAnswered">;
 }
 
-/** What became of one recipient in one try. */
+/** What happened to one recipient in one try. */
 export interface RecipientOutcome {
   /** Index into the entry's recipients. */
   readonly recipient: number;
@@ -63,7 +63,7 @@ export interface Opened {
 
 export type { OpenFailure } from "./ready_session.ts";
 
-/** What became of a message on one connection. */
+/** What happened to a message on one connection. */
 export interface HostResult {
   /**
    * In the order of the message's recipients. None for those that this connection does not take any more, by what the
@@ -77,7 +77,7 @@ export interface HostResult {
    * is wrong with the host, and a fresh connection to it is in order. Nothing of it is worth writing down.
    */
   readonly stale: boolean;
-  /** Whether somebody has the message, and that could not be written down. */
+  /** Whether a recipient has the message, and that could not be stored. */
   readonly unrecorded?: boolean;
 }
 
@@ -359,7 +359,7 @@ export class HostConnection {
 
   /**
    * Whether our own serve-in does not know a domain of ours: it has yet to be told of the configuration that we go by.
-   * Nobody else's refusal to relay is a matter of time.
+  * A refusal to relay by any other server is final.
    */
   #isOutOfStep({ stage, reply }: Extract<RecipientResult, { kind: "refused" }>): boolean {
     return this.target.via === "local" && stage === "rcpt" && reply.enhanced === "5.7.1";

@@ -1,4 +1,4 @@
-/** Case 49: what a server may do to us, at each step, and what becomes of the message. */
+/** Case 49: what a server may do to us, at each step, and what happens to the message. */
 import assert from "node:assert/strict";
 import { silentLogger } from "../base/log.ts";
 import { type Fault, REACTIONS, SENDING_FAULTS } from "../selftest/cases/sending_faults.ts";

@@ -29,7 +29,7 @@ const LADDER: readonly (readonly [name: string, given: World, expected: string])
   ["prefer: 421 to STARTTLS", { script: { STARTTLS: "421 4.7.0 later" } }, "4.7.0 421 4.7.0 later"],
   ["prefer: the handshake fails", { script: { tls: "garbage" } }, "open none, 2 connections"],
   ["prefer: the connection drops in the handshake", { script: { tls: "drop" } }, "open none, 2 connections"],
-  ["prefer: plaintext behind the 220", {
+  ["prefer: plaintext after the 220", {
     script: { STARTTLS: { raw: "220 go\r\n250 injected\r\n" } },
   }, "open unverified"],
   ["prefer: EHLO refused after the handshake", {
@@ -111,7 +111,7 @@ Deno.test("HostConnection.open() does without TLS where STARTTLS is refused with
   assert.equal(await level(), "unavailable");
 });
 
-Deno.test("HostConnection.open() does without TLS where the connection ends behind the handshake again and again", async () => {
+Deno.test("HostConnection.open() does without TLS where the connection ends after the handshake again and again", async () => {
   const [good, over] = ["250-fake.test\r\n250 STARTTLS", ["250-fake.test\r\n250 STARTTLS", "drop"]] as const;
   const script: Script = { EHLO: [...over, ...over, good] };
   const { open, server, clock } = world({ script });

@@ -150,8 +150,8 @@ for (const [name, given, expected] of REAL) {
 for (
   const [what, server, expected] of [
     ["where the server speaks first", {}, /^4\.7\.5 .*TLS/],
-    ["where the connection ends behind the handshake", { implicitTls: true, ends: "greeting" }, /^4\.4\.2 /],
-    ["where the connection ends behind EHLO", { implicitTls: true, ends: "EHLO" }, /^4\.4\.2 .*after EHLO/],
+    ["where the connection ends after the handshake", { implicitTls: true, ends: "greeting" }, /^4\.4\.2 /],
+    ["where the connection ends after EHLO", { implicitTls: true, ends: "EHLO" }, /^4\.4\.2 .*after EHLO/],
   ] as const
 ) {
   Deno.test(`HostConnection.open() never does without TLS where that comes first: ${what}`, async () => {

@@ -1,5 +1,5 @@
 /**
- * Messages without a sender that could not be delivered, such as notices of failure (RFC 5321 §6.1). There is nobody
+ * Messages without a sender that could not be delivered, such as notices of failure (RFC 5321 §6.1). There is no one
  * to tell, so they are held for the operator: for a time, and up to a number.
  *
  * @module

@@ -59,7 +59,7 @@ Deno.test("Undeliverable tells what came and went within a day", async () => {
 
 const LIMITS = { keepFor: 30 * DAY, most: 3 };
 
-/** A world in which one domain refuses everybody. */
+/** A world in which one domain refuses everyone. */
 function refusing(options: ConstructorParameters<typeof World>[0] = {}): World {
   const world = new World({ undeliverable: LIMITS, ...options });
   world.network.host("mx.a.test", { answer: () => refuse("550 5.1.1 unknown") });

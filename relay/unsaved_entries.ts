@@ -1,6 +1,6 @@
 /**
- * Entries whose last change could not be stored, on a full disk for instance. They are kept open, so that what became of
- * their recipients is known, and are stored once that can be done. Nobody waits for them: a message that cannot be
+ * Entries whose last change could not be stored, on a full disk for instance. They are kept open, so that what happened to
+ * their recipients is known, and are stored once that can be done. Nothing waits for them: a message that cannot be
  * written down must not hold up others, whose leaving makes room.
  *
  * @module
@@ -49,7 +49,7 @@ export class UnsavedEntries {
     return this.#entries.size;
   }
 
-  /** Takes an entry that somebody has open, and that could not be stored. */
+  /** Takes an entry that is open, and that could not be stored. */
   async keep(id: string, error: unknown): Promise<void> {
     const { entries, logger } = this.#options;
     if (this.#entries.has(id)) return;

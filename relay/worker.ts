@@ -13,7 +13,7 @@ export interface SendResult {
   readonly live?: LiveConnection;
   /** Nothing could be tried before the `HostTable` says so for this key. */
   readonly wait?: string;
-  /** When what became of it is on disk. */
+  /** When what happened to it is on disk. */
   readonly stored: Promise<void>;
 }
 
@@ -28,7 +28,7 @@ export interface WorkerOptions<T> {
 }
 
 const MAX_MESSAGES_PER_CONNECTION = 100;
-// So many messages are sent before others get the place, if there are any.
+// How many messages are sent before others get the place, if any wait.
 const MESSAGES_PER_TURN = 10;
 
 /**

@@ -5,7 +5,7 @@
  */
 import type { SaslStep } from "../smtp/authenticator.ts";
 
-/** What became of a password. */
+/** What happened to a password. */
 export type PasswordVerdict =
   | { readonly kind: "right"; readonly login: string }
   /** Wrong, or there is no such account, or it may not log in; `why` is for the log. */

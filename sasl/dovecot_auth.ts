@@ -31,7 +31,7 @@ const MAX_LINE = 16 * 1024;
 const READ_SIZE = 16 * 1024;
 const MAX_ID = 2 ** 31;
 
-/** Asks Dovecot over one connection, which is made at the first question, and anew when it has ended. */
+/** Asks Dovecot over one connection, which is made at the first question, and again when it has ended. */
 export class DovecotAuth implements Disposable {
   readonly #options: DovecotAuthOptions;
   #connection: Promise<Connection> | undefined;
@@ -49,7 +49,7 @@ export class DovecotAuth implements Disposable {
     return { check: (login, password) => this.#check(login, { password, origin }) };
   }
 
-  /** Closes the connection; whoever waits is told so. */
+  /** Closes the connection; whoever waits gets an error. */
   [Symbol.dispose](): void {
     this.#ended = true;
     this.#connection?.then((connection) => connection.end("the server is stopping"), () => {});
@@ -77,7 +77,7 @@ export class DovecotAuth implements Disposable {
     const current = this.#connection;
     const known = await current?.catch(() => undefined);
     if (known !== undefined && !known.over) return known;
-    // Of several that find it ended, the first one begins anew.
+    // Of several that find it ended, the first one starts again.
     if (this.#connection === current) this.#connection = Connection.open(this.#options);
     return await (this.#connection ?? this.#connected());
   }
@@ -150,7 +150,7 @@ class Connection {
     }
   }
 
-  /** Closes it; whoever waits is told why. */
+  /** Closes it; whoever waits gets the reason. */
   end(reason: string): void {
     if (this.#end !== undefined) return;
     this.#end = reason;
@@ -160,7 +160,7 @@ class Connection {
       // Closed already.
     }
     this.#ready.reject(new Error(reason));
-    // Nobody may be waiting for the handshake any more.
+    // The handshake may no longer be awaited.
     this.#ready.promise.catch(() => {});
     for (const { promise, reject } of this.#waiting.values()) {
       promise.catch(() => {});

@@ -1,6 +1,6 @@
 /**
  * Limits guessing of passwords: failures delay the reply, then pause logins, by address, by network and by
- * login. Nobody can lock the owner of a login out: where that login was right lately, only its own failures count.
+ * login. No one can lock the owner of a login out: where that login was right lately, only its own failures count.
  *
  * @module
  */
@@ -42,7 +42,7 @@ interface Failures {
 }
 
 interface AddressFailures extends Failures {
-  /** The last wrong passwords, as HMACs: a program with an old password tries it for ever. */
+  /** The last wrong passwords, as HMACs: a program with an old password tries it forever. */
   readonly tags: string[];
 }
 
@@ -64,7 +64,7 @@ const FREE = { address: 5, network: 20, known: 10 } as const;
 /** Without a failure for so long, the former ones are forgotten. */
 const FORGET = 60 * 60_000;
 /**
- * From so many failures on a login is under attack; each network adds a few at most, so that one cannot do it alone.
+* From this many failures on, a login is under attack; each network adds a few at most, so that one cannot do it alone.
  */
 const UNDER_ATTACK = 20;
 const COUNTED_OF_A_NETWORK = 3;
@@ -313,7 +313,7 @@ export class LoginThrottle implements Disposable {
     await this.#wait(Math.min(FIRST_DELAY * 2 ** Math.max(count - 1, 0), MAX_DELAY));
   }
 
-  /** Who is put off waits for that, too: else it would try again at once, and again. */
+  /** Who is deferred waits for that, too: else it would try again at once, and again. */
   async #putOff(verdict: PasswordVerdict): Promise<PasswordVerdict> {
     await this.#wait(PUT_OFF_DELAY);
     return verdict;
@@ -344,7 +344,7 @@ interface Place {
   readonly login: string;
 }
 
-/** On this machine a webmail logs in for everybody: there each login stands for itself. */
+/** On this machine a webmail logs in for everyone: there each login stands for itself. */
 function placeOf({ login, origin }: LoginAttempt): Place {
   const plain = unmappedAddress(origin.address);
   if (addressScope(plain) === "loopback") return { address: `${plain} ${login}`, login };

@@ -18,7 +18,7 @@ class Place {
   });
   checks = 0;
 
-  /** What becomes of an attempt, and how many milliseconds that took. */
+  /** What happens to an attempt, and how many milliseconds that took. */
   async attempt(
     address: string,
     { password = "wrong", login = LOGIN }: { readonly password?: string; readonly login?: string } = {},
@@ -104,11 +104,11 @@ for (
   });
 }
 
-Deno.test("LoginThrottle lets nobody lock the owner out, neither where the owner is nor elsewhere", async () => {
+Deno.test("LoginThrottle never locks the owner out, neither at the owner's address nor elsewhere", async () => {
   const place = new Place();
   const owner = "203.0.113.5";
   assert.equal((await place.attempt(owner, { password: "right" })).kind, "right");
-  // An attacker behind the same address, with logins of its own, gets address and network paused.
+  // An attacker behind the same address, with its own logins, gets address and network paused.
   for (let n = 0; n < 30; n++) await place.attempt(owner, { password: `guess ${n}`, login: `user${n}` });
   assert.equal((await place.attempt(owner, { login: "user1" })).kind, "paused");
   assert.equal((await place.attempt(owner, { password: "right" })).kind, "right");
@@ -147,7 +147,7 @@ Deno.test("LoginThrottle counts failures where the login is known, too, and forg
   assert.equal((await place.attempt("192.0.2.1", { password: "typo" })).waited, 500);
 });
 
-Deno.test("LoginThrottle counts the same wrong password once: a phone with an old one pauses nobody", async () => {
+Deno.test("LoginThrottle counts the same wrong password once: a phone with an old one causes no pause", async () => {
   const place = new Place();
   for (let n = 0; n < 50; n++) {
     const verdict = await place.attempt("192.0.2.1", { password: "old" });

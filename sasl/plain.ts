@@ -63,7 +63,7 @@ function ask(prompt: string): SaslStep {
   return { kind: "challenge", data: encoder.encode(prompt) };
 }
 
-/** Checks login and password in their prepared forms; who asks to act for somebody else is refused. */
+/** Checks login and password in their prepared forms; who asks to act for someone else is refused. */
 async function checkPassword(
   given: { readonly login: string; readonly password: string; readonly authorization: string },
   { credentials, guard }: { readonly credentials: Credentials; readonly guard: Guard },

@@ -22,7 +22,7 @@ export class Turnstile {
     this.#maxWaiting = maxWaiting;
   }
 
-  /** Whether nobody is inside or waits. */
+  /** Whether it is free and no one waits. */
   get idle(): boolean {
     return this.#inside === 0 && this.#waiting.length === 0;
   }

@@ -24,7 +24,7 @@ export interface Leaf {
   readonly key: string;
 }
 
-/** A certificate authority that nobody but the test trusts. */
+/** A certificate authority that only the test trusts. */
 export interface TestAuthority {
   /** The authority's own certificate, PEM. */
   readonly cert: string;

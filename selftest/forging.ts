@@ -27,7 +27,7 @@ interface Options {
   readonly key: DkimKey;
 }
 
-/** What became of a message. */
+/** What happened to a message. */
 interface Fate {
   readonly kind: "inbox" | "junk" | "refused" | "deferred" | "lost";
   readonly reply: string;
@@ -48,7 +48,7 @@ export async function forgingCases({ config, own = "" }: Stage, { copy, tell, ke
     honest,
     {
       right: ["inbox"],
-      next: "Set [serve-in.checks] spf = true: without it DMARC refuses what only SPF vouches for",
+      next: "Set [serve-in.checks] spf = true: without it DMARC refuses what passes by SPF alone",
     },
   );
   const signed = await send(SENDERS.signed, { signed: true });
@@ -86,7 +86,7 @@ export async function forgingCases({ config, own = "" }: Stage, { copy, tell, ke
   const watched = await send(SENDERS.watching);
   told(tell, "forged.none", "a forged sender whose domain only watches (DMARC p=none)", watched, {
     right: ["inbox"],
-    next: "Check [serve-in.checks]: the domain asks for nothing",
+    next: "Check [serve-in.checks]: the domain publishes p=none",
   });
 
   const claim = await send(SENDERS.honest, {
@@ -157,8 +157,8 @@ const WORDS: Readonly<Record<Fate["kind"], string>> = {
   inbox: "it reached the inbox",
   junk: "filed as junk",
   refused: "refused",
-  deferred: "put off",
-  lost: "answered 250, and stored nowhere",
+  deferred: "deferred",
+  lost: "answered 250, and not stored",
 };
 
 function told(tell: Tell, id: string, tried: string, fate: Fate, { right, next, mild = false }: {
@@ -191,7 +191,7 @@ export async function greylistCases(
     return tell(ok("greylist.good", tried, `taken at once, with greylist = ${JSON.stringify(greylist)}`));
   }
   tell(warning("greylist.good", tried, {
-    what: `put off: ${brief(reply)}`,
+    what: `deferred: ${brief(reply)}`,
     next:
       'Set [serve-in.checks] greylist = "suspicious": with "all" every first message is late, codes for ' +
       "logins too, and senders with many addresses may never get through",

@@ -194,9 +194,9 @@ export async function deadlineCases({ own = "", config }: Stage, { copy, tell }:
   ]);
 }
 
-/** A client that asks for ever, and reads nothing. */
+/** A client that asks forever, and reads nothing. */
 async function deaf(port: number, tell: Tell): Promise<void> {
-  const tried = "a client that asks for ever and reads no answer";
+  const tried = "a client that sends commands and never reads replies";
   using conn = await Deno.connect({ hostname: "127.0.0.1", port });
   const questions = new TextEncoder().encode("EHLO deaf.test\r\n".repeat(500));
   let over = false;

@@ -129,7 +129,7 @@ async function unknownAddress(
   { port, config, tell }: Pick<Target, "port" | "config"> & { readonly tell: Tell },
 ): Promise<void> {
   const unknown = `no-such-user-${freshToken()}@${domain}`;
-  const tried = `a message to an address of ${domain} that nobody has`;
+  const tried = `a message to an address of ${domain} that does not exist`;
   const reply = await recipientReply(port, unknown);
   if (/^550[- ]5\.1\.1/.test(reply)) {
     tell(ok("address.unknown", tried, `refused: ${brief(reply)}`));
@@ -139,7 +139,7 @@ async function unknownAddress(
       what: `taken, by the catch-all ${keys.map((key) => JSON.stringify(key)).join(", ")}`,
       next:
         "Take the catch-all out of [mailboxes.aliases] and list the addresses that people have: with it every " +
-        "guessed and mistyped address is taken, and the sender of a mistyped one hears nothing",
+        "guessed and mistyped address is taken, and the sender of a mistyped one gets no error",
     }));
   } else {
     tell(failure("address.unknown", tried, { what: brief(reply), next: adviceOnRefusal(reply) }));
@@ -200,7 +200,7 @@ async function smuggling({ copy, port, own }: Target, tell: Tell): Promise<void>
   for (const sequence of FALSE_ENDS) {
     for (const how of ["DATA", "BDAT"] as const) {
       const smuggled = freshToken();
-      const tried = `a second message behind ${JSON.stringify(sequence)} by ${how}`;
+      const tried = `a second message after ${JSON.stringify(sequence)} by ${how}`;
       const behind =
         `MAIL FROM:<x@${SENDERS.honest}>\r\nRCPT TO:<${own}>\r\nDATA\r\nSubject: ${smuggled}\r\n\r\n`;
       const data = messageText({
@@ -325,14 +325,14 @@ function certificateProblems(
     problems.push({
       what: `the certificate leads to no authority that is known here: ${authorizationError}`,
       next:
-        "Put the authority's intermediate certificates into [tls] cert, behind the server's own; senders that " +
+        "Put the authority's intermediate certificates into [tls] cert, after the server's own; senders that " +
         "verify take only certificates of an authority that everybody trusts",
     });
   }
   return problems;
 }
 
-/** Commands in plaintext behind STARTTLS (CVE-2011-0411). */
+/** Commands in plaintext after STARTTLS (CVE-2011-0411). */
 async function injection({ port, own, config }: Target, tell: Tell): Promise<void> {
   const tried = "commands in one write with STARTTLS, in plaintext";
   const { wire: opened } = await Wire.open({ port, from: freshClient() });

@@ -209,13 +209,13 @@ function tellUntested({ serveIn, serveSubmit, dkim }: Config, tell: Tell): void 
   const { filters } = serveIn.checks;
   if (filters.length > 0) {
     tell(untested("real.filters", "the filters", {
-      what: "they are programs of their own, which the self-test leaves alone",
+      what: "they are separate programs, which the self-test leaves alone",
       next: "mailapp doctor, and a message of your own",
     }));
   }
   if (serveSubmit?.dovecotSocket !== undefined) {
     tell(untested("real.dovecot", "Dovecot's passwords", {
-      what: "the copy has accounts of its own, since Dovecot is real",
+      what: "the copy has its own accounts, since Dovecot is real",
       next: "mailapp doctor --login LOGIN",
     }));
   }

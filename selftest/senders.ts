@@ -11,9 +11,9 @@ import type { ZoneEntry } from "./zone.ts";
 export const SENDERS = {
   /** SPF lets this machine send; DMARC asks for reject. */
   honest: "honest.selftest.test",
-  /** SPF lets nobody send; messages are signed; DMARC asks for reject. */
+  /** SPF authorises no host; messages are signed; DMARC asks for reject. */
   signed: "signed.selftest.test",
-  /** The same, but nobody has signed. */
+  /** The same, without a signature. */
   reject: "reject.selftest.test",
   /** DMARC asks for quarantine. */
   quarantine: "quarantine.selftest.test",
@@ -27,7 +27,7 @@ export const SENDERS = {
 
 const SELECTOR = "s1";
 
-/** The key of {@linkcode SENDERS.signed}, made anew. */
+/** A new key for {@linkcode SENDERS.signed}. */
 export async function makeSenderKey(): Promise<DkimKey> {
   const { privateKey } = generateKeyPairSync("ed25519");
   const pem = String(privateKey.export({ type: "pkcs8", format: "pem" }));

@@ -40,7 +40,7 @@ interface Options {
   readonly tell: Tell;
 }
 
-/** Adds the names of good receivers to DNS: the one for everybody, and one for each host that a route names. */
+/** Adds the names of good receivers to DNS: the one for everyone, and one for each host that a route names. */
 export async function addReceivers({ config, dns, peers, authority }: Stage): Promise<void> {
   const host = `mx.${GOOD}`;
   const address = peers.add({ certificate: await authority.issue({ names: [host] }), auth: true });
@@ -136,7 +136,7 @@ function adviceOnRoute({ config }: Stage, domain: string): string {
   if (route === undefined) return "Check [serve-out]: this is mail to a good server";
   const own = ownServer(config, route);
   return own === undefined
-    ? `Check [serve-out.routes] ${JSON.stringify(domain)}: its host took the message from nobody`
+    ? `Check [serve-out.routes] ${JSON.stringify(domain)}: its host did not accept the message`
     : `Change [serve-out.routes] ${
       JSON.stringify(domain)
     }: it leads to ${own} of this machine, back to ourselves`;
@@ -343,10 +343,10 @@ const DAY = 86_400_000;
 
 async function certificates({ dns, peers, authority }: Stage): Promise<FaultCase[]> {
   const { createTestAuthority } = await import("./authority.ts");
-  const stranger = await createTestAuthority("an authority that nobody trusts");
+  const stranger = await createTestAuthority("an untrusted authority");
   const found: FaultCase[] = [];
   const kinds = [
-    ["self-signed", "of an authority that nobody trusts", stranger, {}],
+    ["self-signed", "of an untrusted authority", stranger, {}],
     ["expired", "that has expired", authority, {
       notBefore: new Date(Date.now() - 20 * DAY),
       notAfter: new Date(Date.now() - DAY),
@@ -377,7 +377,7 @@ async function notice(
   { peers }: Stage,
   { tell, recipient }: { readonly tell: Tell; readonly recipient: string },
 ): Promise<void> {
-  const tried = "a message that is refused for good: whether its sender is told";
+  const tried = "a message that is refused for good: a notice to its sender";
   const until = performance.now() + ATTEMPT;
   const isNotice = ({ from, data }: { readonly from: string; readonly data: string }) =>
     from === "" && data.includes(recipient);

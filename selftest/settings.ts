@@ -12,7 +12,7 @@ const MINUTE = 60 * SECOND;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 
-/** The free octets of the file system that a path is, or will be, on; `undefined` where that cannot be told. */
+/** The free octets of the file system that a path is, or will be, on; `undefined` where that cannot be determined. */
 export type FreeSpace = (path: string) => Promise<number | undefined>;
 
 /** Judges them. Each finding says that nothing was tried. */
@@ -69,7 +69,7 @@ const RULES: readonly Rule[] = [
     tried: "a receiver that refuses for now, day after day",
     wrong: ({ serveOut }) => {
       const last = serveOut.retryMs.at(-1) ?? HOUR;
-      return last < 15 * MINUTE ? `asked every ${last / SECOND} s for ever` : undefined;
+      return last < 15 * MINUTE ? `asked every ${last / SECOND} s without end` : undefined;
     },
     next: 'End [serve-out] retry with half an hour or more, such as "4h": who asks too often is blocked',
   },
@@ -89,7 +89,7 @@ const RULES: readonly Rule[] = [
     tried: "a sender whose message waits for a day",
     wrong: ({ serveOut }) =>
       serveOut.delayNoticeAfterMs >= Math.min(DAY, serveOut.expireAfterMs)
-        ? `hears nothing for ${hours(Math.min(serveOut.delayNoticeAfterMs, serveOut.expireAfterMs))}`
+        ? `gets no notice for ${hours(Math.min(serveOut.delayNoticeAfterMs, serveOut.expireAfterMs))}`
         : undefined,
     next: 'Set [serve-out] delay_notice_after to a few hours, such as "4h"',
   },
@@ -186,7 +186,7 @@ const RULES: readonly Rule[] = [
       if (port !== 25) return `serve-in is on port ${port}, and mail servers come to port 25`;
       const addresses = typeof listen === "string" ? [listen] : listen;
       return addresses.every((address) => address === "lo" || addressScope(address) === "loopback")
-        ? `serve-in listens on ${addresses.join(", ")} alone, where nobody else comes`
+        ? `serve-in listens on ${addresses.join(", ")} alone, which other hosts cannot reach`
         : undefined;
     },
     next: 'Set [serve-in] listen = "auto" and port = 25, unless something before it forwards the connections',
@@ -207,7 +207,7 @@ const RULES: readonly Rule[] = [
     tried: "a receiver that looks at the name in EHLO",
     wrong: ({ hostname }) =>
       /(?:^|\.)(?:localhost|localdomain|local|lan|home|internal|intranet|invalid)$/.test(hostname)
-        ? `${hostname} exists for nobody else, and many refuse such a name`
+        ? `${hostname} does not exist in public DNS, and many refuse such a name`
         : undefined,
     next: "Set hostname to this machine's name in public DNS, which its reverse DNS leads to",
   },
@@ -243,7 +243,7 @@ async function room(config: Config, freeSpace: FreeSpace): Promise<Finding[]> {
     const free = await freeSpace(path);
     if (free === undefined) return ok("setting.room", tried, "not known: the directory cannot be looked at");
     return free >= least ? ok("setting.room", tried, "taken") : warning("setting.room", tried, {
-      what: `put off: ${free} octets are free, and ${key} is ${least}`,
+      what: `deferred: ${free} octets are free, and ${key} is ${least}`,
       next: `Make room, or lower ${key}`,
     });
   }));

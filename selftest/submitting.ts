@@ -19,7 +19,7 @@ const DEFECT = "This is a defect of mailapp, not of the configuration: please re
 /** Logins of [serve-submit.send_as] that are tried. */
 const MAX_LOGINS = 5;
 
-/** Accounts for the copy, with passwords of their own. */
+/** Accounts for the copy, with their own passwords. */
 export interface TestAccounts {
   readonly file: string;
   readonly logins: readonly { readonly login: string; readonly password: string }[];
@@ -86,7 +86,7 @@ async function withoutTls(
 
 type OpenSession = () => Promise<{ readonly wire: Wire; readonly ehlo: string }>;
 
-/** A connection with TLS, behind EHLO. */
+/** A connection with TLS, after EHLO. */
 async function openSession({ port, tlsPort }: Copy, hostname: string): ReturnType<OpenSession> {
   const wire = await Wire.connect({ port: tlsPort ?? port ?? 0, from: freshClient() });
   if (tlsPort === undefined) {
@@ -126,7 +126,7 @@ interface Login {
   readonly password: string;
 }
 
-/** Sends a message as somebody; the reply that refused it, or the last one. */
+/** Sends a message as someone; the reply that refused it, or the last one. */
 async function submit(
   open: OpenSession,
   { login, password, sender, recipient }: Login & { readonly sender: string; readonly recipient: string },
@@ -143,7 +143,7 @@ async function submit(
   return await wire.hear();
 }
 
-/** Messages that somebody may send within minutes. */
+/** Messages that someone may send within minutes. */
 const IN_A_ROW = 5;
 
 async function limits(
@@ -258,7 +258,7 @@ async function otherSenders(
         what: `taken: ${brief(said)}`,
         next:
           "List in [serve-submit.send_as] the addresses that this login shares, in place of a wildcard: " +
-          "who steals its password writes as everybody",
+          "who steals its password can write as any user",
       }));
     }
   }

@@ -10,7 +10,7 @@ for (
     { way: "closes", says: /^mailapp: serve-in has crashed: its thread does not answer$/m },
     { way: "hangs", says: /^mailapp: serve-in has crashed: its thread does not answer$/m },
     { way: "throws", says: /^mailapp: serve-in has crashed: Uncaught SyntaxError: /m },
-    { way: "rejects", says: /^mailapp: serve-in has crashed: Uncaught \(in promise\) Error: nobody's$/m },
+    { way: "rejects", says: /^mailapp: serve-in has crashed: Uncaught \(in promise\) Error: unhandled$/m },
   ]
 ) {
   Deno.test(`confine() ends with 70 when the server's thread ${way}`, async () => {

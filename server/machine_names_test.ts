@@ -84,7 +84,7 @@ Deno.test("machineDomain() leads names of a machine without mailboxes to its qua
   assert.equal(bare("localhost"), undefined);
 });
 
-Deno.test("rootMailWarnings() says when nobody reads what cron sends", () => {
+Deno.test("rootMailWarnings() says when mail from cron has no mailbox", () => {
   assert.match(rootMailWarnings(config()).join(), /root = "alice"/);
   assert.deepEqual(rootMailWarnings(config(`root = "alice"\n`)), []);
   const alone = (text: string) =>

@@ -38,7 +38,7 @@ export async function openPolicies({ live, logger }: PolicyParts): Promise<Polic
   return policies;
 }
 
-/** Policies that are fetched anew and not stored, for a command. */
+/** Policies that are fetched again and not stored, for a command. */
 export function passingPolicies(parts: PolicyParts): Policies {
   return createPolicies(parts, { load: () => Promise.resolve([]), save: () => Promise.resolve() });
 }

@@ -206,7 +206,7 @@ export async function watchServeOut(
       ]),
       refusals.check,
     ],
-    // Without a domain of its own the machine has no postmaster mailbox.
+    // Without its own domain the machine has no postmaster mailbox.
     ...(serveIn.domains.length > 0 || serveOut.qualifyDomain !== hostname ? { mail: send } : {}),
   });
 }

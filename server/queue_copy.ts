@@ -13,7 +13,7 @@ import { connectQueue } from "./postgres_parts.ts";
 import type { PostgresConfig } from "./queue_parts.ts";
 import { openSpool, untilUnlocked } from "./spool_parts.ts";
 
-/** What came of it. */
+/** The outcome. */
 export interface Copied {
   /** Messages that are where they were to go. */
   readonly moved: number;

@@ -9,7 +9,7 @@ import type { Grants } from "./grants.ts";
 
 /**
  * The grants for a queue in PostgreSQL: the files that are named, and the database's Unix socket, which the address
- * names. The client asks for one variable of the environment, whatever it is told.
+ * names. The client asks for one variable of the environment, in any case.
  */
 export function queueGrants({ queue }: Config): Pick<Grants, "read" | "write" | "env"> {
   if (queue.store === "spool") return { read: [], write: [] };

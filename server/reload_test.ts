@@ -30,7 +30,7 @@ expire_after = "5d"
 
 const configFile = "/etc/mailapp/config.toml";
 
-/** What becomes of a reload after these replacements in the file. */
+/** The outcome of a reload after these replacements in the file. */
 function changed(server: "serve-in" | "serve-out", ...replacements: readonly (readonly [string, string])[]) {
   const current = parseConfig(TEXT, { file: configFile });
   let text = TEXT;

@@ -42,7 +42,7 @@ async function tryRoute(domain: string, config: Config, resolver: Resolver): Pro
       ...ownTargets(config, common),
     });
   } catch (error) {
-    // Problems of a password file are a finding of their own.
+    // Problems of a password file are a separate finding.
     if (error instanceof ConfigError) return { kind: "unknown", why: error.message };
     throw error;
   }

@@ -300,7 +300,7 @@ function serverLimits({ serveOut }: Config, logger: Logger): Partial<ServerLimit
   if (maxRecipients < serveOut.maxRecipients) {
     const warning =
       `serve-out.max_recipients = ${serveOut.maxRecipients}: a message in the queue has at most ` +
-      `${maxRecipients} recipients, and clients are told to send to the others in another one`;
+      `${maxRecipients} recipients, and clients have to send to the others in another one`;
     logger.warn("config.warning", { warning });
   }
   return {

@@ -47,7 +47,7 @@ export const servePolicy: Server = {
   load: async () => (await import("./serve_policy_server.ts")).runServePolicy,
 };
 
-/** Its port, its certificate, and the configuration for a reload. It writes nothing but its log, and asks nobody. */
+/** Its port, its certificate, and the configuration for a reload. It writes only its log, and sends no queries. */
 function servePolicyGrants(config: Config, { configFile, addresses }: GrantOptions): Grants {
   const { dataDir, tls: { certificate, acme }, servePolicy } = config;
   const metrics = metricsGrants(config, "serve-policy");

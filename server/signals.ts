@@ -29,7 +29,7 @@ export const LATE_CLIENTS = 5_000;
 
 /**
  * How a server that follows the machine's addresses ends. Where another thread is to take over, new clients are accepted
- * as long as a message is in flight: they must not find the port closed because somebody is slow.
+ * as long as a message is in flight: they must not find the port closed because someone is slow.
  */
 export function shutdownFor(
   reason: StopReason,

@@ -72,7 +72,7 @@ Deno.test("watchServeSubmit() sends an alert about a login at its limit and abou
     return new Response("");
   });
   const directory = await Deno.makeTempDir({ prefix: "mailapp-submit-" });
-  // A port on which nobody listens any more.
+  // A port on which nothing listens any more.
   const closed = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   closed.close();
   try {

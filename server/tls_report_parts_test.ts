@@ -29,7 +29,7 @@ const TARGET: Target = {
 const EXPIRED = { type: "certificate-expired", why: "CERT_HAS_EXPIRED" } as const;
 const NO_TLS = { type: "starttls-not-supported", why: "no STARTTLS" } as const;
 
-/** Reports in a directory of their own, with everything around them in memory. */
+/** Reports in their own directory, with everything around them in memory. */
 class World implements AsyncDisposable {
   readonly clock = new FakeClock(NOON);
   readonly log = new RecordingLog();

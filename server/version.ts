@@ -26,7 +26,7 @@ export async function versionLine(): Promise<string> {
   }Deno ${Deno.version.deno}, ${form})`;
 }
 
-/** The abbreviated commit that is checked out; `undefined` when that cannot be told. */
+/** The abbreviated commit that is checked out; `undefined` when that cannot be determined. */
 async function commitOf(git: URL): Promise<string | undefined> {
   try {
     const head = (await Deno.readTextFile(new URL("HEAD", git))).trim();

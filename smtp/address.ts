@@ -8,7 +8,7 @@ import { normalizeDomain } from "../net/domain_name.ts";
 import { isIpv4, isIpv6 } from "../net/ip_address.ts";
 import type { MailboxAddress, ReversePath } from "./envelope.ts";
 
-/** Why a path was refused; `nonAscii` and `tooLong` have replies of their own. */
+/** Why a path was refused; `nonAscii` and `tooLong` have their own replies. */
 export type AddressFault = "syntax" | "nonAscii" | "tooLong";
 
 /** A path or mailbox that does not follow the grammar. The message says why, in words for the peer. */

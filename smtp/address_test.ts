@@ -139,7 +139,7 @@ for (const [text, expected] of BAD) {
 }
 
 for (const before of ["", " ", "  ", "\t", " \t "]) {
-  Deno.test(`parsePath() takes an address behind ${JSON.stringify(before)}, also without angle brackets`, () => {
+  Deno.test(`parsePath() takes an address after ${JSON.stringify(before)}, also without angle brackets`, () => {
     for (const mailbox of ["a@b.test", '"a b"@b.test', "a@[192.0.2.1]", `${"a".repeat(247)}@b.test`]) {
       const strict = parsePath(`<${mailbox}> X=y`, ASCII);
       assert.equal(strict.loose, false);

@@ -278,7 +278,7 @@ export class SmtpClient {
       const reply = dataSent ? await this.#dialogue.read(data) : await this.#dialogue.ask(data, "DATA");
       this.#inGroup &&= reply.code === 421;
       if (accepted.length === 0) {
-        // The server expects data without recipients: an empty message gets both sides in step again (RFC 2920 §3.1).
+        // The server expects data without recipients: an empty message gets both sides back in sync (RFC 2920 §3.1).
         if (sloppy) this.close();
         else if (isIntermediate(reply)) {
           await this.#dialogue.ask({ stage: "data", timeout: this.#options.timeouts.data }, ".");

@@ -86,7 +86,7 @@ Deno.test("SmtpClient.startTls() forgets what was announced before", async () =>
   ]);
 });
 
-Deno.test("SmtpClient.startTls() forgets what comes behind the 220 in plaintext", async () => {
+Deno.test("SmtpClient.startTls() forgets what comes after the 220 in plaintext", async () => {
   for (const injected of ["250-fake.test\r\n250 AUTH PLAIN\r\n", "2", "\0"]) {
     const { client, server } = await ready({ STARTTLS: { raw: `220 go\r\n${injected}` } });
     assert.equal((await client.startTls(secure)).tls?.protocol, "TLSv1.3");

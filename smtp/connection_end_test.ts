@@ -30,7 +30,7 @@ for (const [where, last] of [["in commands", "NOOP\r\n"], ["in mid-data", "x\r\n
   });
 }
 
-Deno.test("a message whose end comes behind the 421 of a timeout is not stored", async () => {
+Deno.test("a message whose end comes after the 421 of a timeout is not stored", async () => {
   await using dialogue = new Dialogue();
   await dialogue.toData();
   await dialogue.say("Subject: x\r\n");
@@ -184,7 +184,7 @@ Deno.test("a reset in mid-data leaves nothing behind", async () => {
   assert.deepEqual(dialogue.delivery.stored, []);
 });
 
-Deno.test("a client that closes its side behind QUIT-less commands gets its replies", async () => {
+Deno.test("a client that closes its side after QUIT-less commands gets its replies", async () => {
   await using dialogue = new Dialogue();
   dialogue.transport.send(bytesOf("NOOP\r\nHELO x\r\n"));
   dialogue.transport.end();

@@ -23,12 +23,12 @@ export interface ConnectionLimits extends CommandLimits {
   readonly bareLineEndingTimeout: number;
   /** Octets a second that mail data must bring on average, once the idle timeout has passed. */
   readonly minDataRate: number;
-  /** Commands in error; the next one is told 421. */
+  /** Commands in error; the next one gets 421. */
   readonly maxErrors: number;
-  /** Refused recipients in a session; the next one is told 421. */
+  /** Refused recipients in a session; the next one gets 421. */
   readonly maxRefusedRecipients: number;
   /**
-   * Refusals of every kind in a session, of messages too; the next one is told 421. At least ten times `maxRecipients`
+   * Refusals of every kind in a session, of messages too; the next one gets 421. At least ten times `maxRecipients`
    * are allowed: a program may name all its recipients at once.
    */
   readonly maxRefusals: number;
@@ -40,7 +40,7 @@ export interface ConnectionLimits extends CommandLimits {
 export interface ConnectionOptions {
   /** This server's name. */
   readonly hostname: string;
-  /** What becomes of messages. */
+  /** What happens to messages. */
   readonly delivery: Delivery;
   /** How clients are treated. */
   readonly policy: ServerPolicy;

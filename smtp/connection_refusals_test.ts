@@ -3,7 +3,7 @@ import { allMetrics } from "../base/counters.ts";
 import { writeMetrics } from "../observe/metrics_text.ts";
 import { Dialogue } from "../tests/support/server_dialogue.ts";
 
-Deno.test("each refused attempt stands in the log at info, which is what is shown by default", async () => {
+Deno.test("each refused attempt is logged at info, the default level", async () => {
   await using dialogue = new Dialogue();
   await dialogue.say("MAIL TO: a@b\r\nNONSENSE\r\nplain\nEHLO c.test\r\nMAIL FROM:<a@c.test>\r\n");
   await dialogue.say("RCPT TO:<nobody@here.example>\r\nDATA\r\n");
@@ -43,7 +43,7 @@ const REFUSED = {
 };
 
 for (const [what, { before, again }] of Object.entries(REFUSED)) {
-  Deno.test(`a session is ended behind so many refusals, and its log is short: ${what}`, async () => {
+  Deno.test(`a session is ended after too many refusals, and its log is short: ${what}`, async () => {
     await using dialogue = new Dialogue({
       limits: { maxRefusals: 150, maxRecipients: 1, maxMessageSize: 1000, maxErrors: 10 },
     });

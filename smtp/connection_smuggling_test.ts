@@ -10,7 +10,7 @@ for (const sequence of FALSE_ENDS) {
   const name = JSON.stringify(sequence);
 
   for (const [how, sizes] of [["", []], [", cut into single bytes", [1]]] as const) {
-    Deno.test(`a second message never appears behind ${name}${how}`, async () => {
+    Deno.test(`a second message never appears after ${name}${how}`, async () => {
       await using dialogue = new Dialogue();
       await dialogue.toData();
       assert.equal(await dialogue.say(data, sizes), "", "the data goes on");
@@ -19,7 +19,7 @@ for (const sequence of FALSE_ENDS) {
       assert.deepEqual(dialogue.delivery.stored.map(({ id }) => id), lawful ? ["M1"] : []);
     });
 
-    Deno.test(`a second message never appears behind ${name} in an oversize message${how}`, async () => {
+    Deno.test(`a second message never appears after ${name} in an oversize message${how}`, async () => {
       await using dialogue = new Dialogue({ limits: { maxMessageSize: 20 } });
       await dialogue.toData();
       assert.equal(await dialogue.say(data, sizes), "", "the data goes on");
@@ -28,7 +28,7 @@ for (const sequence of FALSE_ENDS) {
       assert.deepEqual(dialogue.delivery.stored, []);
     });
 
-    Deno.test(`a second message never appears behind ${name} in a message that could not be kept${how}`, async () => {
+    Deno.test(`a second message never appears after ${name} in a message that could not be kept${how}`, async () => {
       await using dialogue = new Dialogue();
       await dialogue.toData("no-write");
       assert.equal(await dialogue.say(data, sizes), "", "the data goes on");
@@ -37,7 +37,7 @@ for (const sequence of FALSE_ENDS) {
       assert.deepEqual(dialogue.delivery.stored, []);
     });
 
-    Deno.test(`a second message never appears behind ${name} by BDAT${how}`, async () => {
+    Deno.test(`a second message never appears after ${name} by BDAT${how}`, async () => {
       await using dialogue = new Dialogue();
       await dialogue.say("EHLO c.test\r\nMAIL FROM:<a@c.test>\r\nRCPT TO:<bob@here.example>\r\n");
       const replies = await dialogue.say(`BDAT ${data.length}\r\n${data}BDAT 3 LAST\r\n.\r\nNOOP\r\n`, sizes);
@@ -53,7 +53,7 @@ for (const sequence of FALSE_ENDS) {
       );
     });
 
-    Deno.test(`a second message never appears behind ${name} after refused recipients${how}`, async () => {
+    Deno.test(`a second message never appears after ${name} after refused recipients${how}`, async () => {
       await using dialogue = new Dialogue();
       await dialogue.say("EHLO c.test\r\nMAIL FROM:<a@c.test>\r\nRCPT TO:<nobody@here.example>\r\n");
       const replies = await dialogue.say(`DATA\r\n${data}.\r\n`, sizes);
@@ -61,7 +61,7 @@ for (const sequence of FALSE_ENDS) {
       assert.deepEqual(dialogue.delivery.stored, []);
     });
 
-    Deno.test(`a second message never appears behind ${name} after one refused recipient of two${how}`, async () => {
+    Deno.test(`a second message never appears after ${name} after one refused recipient of two${how}`, async () => {
       await using dialogue = new Dialogue();
       await dialogue.say(
         "EHLO c.test\r\nMAIL FROM:<a@c.test>\r\nRCPT TO:<nobody@here.example>\r\n" +
@@ -72,7 +72,7 @@ for (const sequence of FALSE_ENDS) {
       assert.deepEqual(dialogue.delivery.stored.map(({ id }) => id), lawful ? ["M1"] : []);
     });
 
-    Deno.test(`a second message never appears behind ${name} where line ends are repaired${how}`, async () => {
+    Deno.test(`a second message never appears after ${name} where line ends are repaired${how}`, async () => {
       await using dialogue = new Dialogue({ policy: { bareLineEndings: "repair" } });
       await dialogue.toData();
       assert.equal(await dialogue.say(data, sizes), "", "the data goes on");
@@ -82,7 +82,7 @@ for (const sequence of FALSE_ENDS) {
     });
   }
 
-  Deno.test(`a message that begins with ${name} behind a refused DATA is not run, whenever it comes`, async () => {
+  Deno.test(`a message that begins with ${name} after a refused DATA is not run, whenever it comes`, async () => {
     await using dialogue = new Dialogue();
     await dialogue.say("EHLO c.test\r\nMAIL FROM:<a@c.test>\r\nRCPT TO:<nobody@here.example>\r\n");
     assert.match(await dialogue.say("DATA\r\n"), /^503 5.5.1 /);

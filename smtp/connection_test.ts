@@ -121,7 +121,7 @@ Deno.test("a write that takes an hour does not count against the client's rate",
   assert.match(await dialogue.say("y\r\n.\r\n"), /^250 2.0.0 M1 accepted\r\n/);
 });
 
-Deno.test("a failure to clean up behind a commit does not lose the 250", async () => {
+Deno.test("a failure to clean up after a commit does not lose the 250", async () => {
   await using dialogue = new Dialogue({
     wrap: (pending) => ({
       id: pending.id,
@@ -135,7 +135,7 @@ Deno.test("a failure to clean up behind a commit does not lose the 250", async (
   assert.equal(dialogue.log.named("message.cleanup_failed").length, 1);
 });
 
-Deno.test("replies to chunks that are at hand go out together", async () => {
+Deno.test("replies to chunks that are buffered go out together", async () => {
   await using dialogue = new Dialogue();
   await dialogue.say("EHLO client.test\r\nMAIL FROM:<a@client.test>\r\nRCPT TO:<alice@here.example>\r\n");
   const { transport } = dialogue;

@@ -27,8 +27,8 @@ const ONE_DOT = new Uint8Array([DOT]);
 const ONE_CR = new Uint8Array([CR]);
 const SPACE = new Uint8Array([32]);
 /**
- * A program that turns LF into CRLF once too often writes CR CR LF. So many CRs are held until it shows whether a line
- * ends after them.
+ * A program that turns LF into CRLF once too often writes CR CR LF. This many CRs are held until it is clear
+ * whether a line ends after them.
  */
 export const MAX_HELD_CRS = 8;
 

@@ -47,7 +47,7 @@ function expected(text: string, options: DataReaderOptions): Result {
   const bare = /\r(?!\n)|(?<!\r)\n/.test(data);
   let content = data;
   if (options.dotStuffed) {
-    // A dot behind CRLF is stuffing, unless it stands alone before a bare LF, where nobody can have stuffed it.
+    // A dot after CRLF is stuffing, unless it stands alone before a bare LF, where no client can have stuffed it.
     const stuffing = options.bareLineEndings === "repair" ? /\r\n\.(?!\n)/g : /\r\n\./g;
     content = `\r\n${data}`.replace(stuffing, "\r\n").slice(2);
   }
@@ -119,7 +119,7 @@ Deno.test("DataReader finds the real end once, wherever it is cut", () => {
   }
 });
 
-Deno.test("DataReader consumes nothing behind the end", () => {
+Deno.test("DataReader consumes nothing after the end", () => {
   const reader = new DataReader(REFUSE);
   const pieces: Uint8Array[] = [];
   assert.equal(reader.push(bytesOf(".\r\nQUIT\r\n"), pieces), 3);

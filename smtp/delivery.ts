@@ -1,5 +1,5 @@
 /**
- * The seam between the protocol and what becomes of a message: the one thing that differs between the servers.
+ * The seam between the protocol and what happens to a message: the one thing that differs between the servers.
  *
  * @module
  */
@@ -20,7 +20,7 @@ export interface Origin {
   readonly login?: string | undefined;
 }
 
-/** What becomes of a recipient at RCPT. */
+/** What happens to a recipient at RCPT. */
 export type RecipientDecision = { readonly accepted: true } | {
   readonly accepted: false;
   readonly reply: Reply;
@@ -55,7 +55,7 @@ export interface HandedOn {
   readonly log: LogFields;
 }
 
-/** How a message is filed, where somebody has inspected it. */
+/** How a message is filed, where someone has inspected it. */
 export interface Filing {
   /** Whether it goes into the folder for junk; a delivery without one takes it as any other message. */
   readonly junk?: boolean;

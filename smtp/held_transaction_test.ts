@@ -69,7 +69,7 @@ Deno.test("what MAIL holds is let go of at RSET, EHLO, another end of the transa
   }
 });
 
-Deno.test("it is let go of behind its message, and the reply is the other server's", async () => {
+Deno.test("it is let go of after its message, and the reply is the other server's", async () => {
   const { before, heard, log } = await play(`${DATA}x\r\n.\r\n`);
   assert.deepEqual(before, ["held", "message over", "let go"]);
   assert.match(heard, /\r\n250 2\.0\.0 Q1 accepted\r\n$/);

@@ -47,12 +47,12 @@ function incoming(pending: Pending, { by = "DATA", bareLineEndings = "refuse", l
   });
 }
 
-/** Asked anew each time, which the compiler would not see of a property. */
+/** Asked again each time, which the compiler would not see of a property. */
 function failureOf({ failure }: IncomingMessage) {
   return failure;
 }
 
-/** Sends a text, and says what became of it. */
+/** Sends a text, and says what happened to it. */
 async function receive(text: string, options: Options = {}, sizes: readonly number[] = []) {
   const pending = new Pending();
   const message = incoming(pending, options);
@@ -92,7 +92,7 @@ Deno.test("IncomingMessage takes a message that is only a header, or nothing", a
 });
 
 for (const sequence of FALSE_ENDS) {
-  Deno.test(`IncomingMessage reads on behind ${JSON.stringify(sequence)}, also when it has failed`, async () => {
+  Deno.test(`IncomingMessage reads on after ${JSON.stringify(sequence)}, also when it has failed`, async () => {
     const text = `A: b\r\n\r\nhello${sequence}MAIL FROM:<s@client.test>\r\n.\r\n`;
     const lawful = !/\r(?!\n)|(?<!\r)\n/.test(text);
     for (const sizes of [[], [1], [7]]) {
@@ -174,7 +174,7 @@ Deno.test("IncomingMessage refuses loops, also where the last field shows it", a
   }
 });
 
-Deno.test("IncomingMessage remembers the first failure, and writes no more behind it", async () => {
+Deno.test("IncomingMessage remembers the first failure, and writes no more after it", async () => {
   const pending = new Pending();
   pending.failAt = 20;
   pending.error = new SmtpError(reply(452, "4.3.1", "No room"), { cause: new Error("ENOSPC") });

@@ -1,4 +1,4 @@
-// What the protocol hands to an inspector, and what becomes of a message by its verdict.
+// What the protocol hands to an inspector, and what happens to a message by its verdict.
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { silentLogger } from "../base/log.ts";

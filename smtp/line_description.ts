@@ -18,7 +18,7 @@ export function describeLine(line: Line): string {
   return `${head}${mechanism}${rest > 0 ? "…" : ""}`;
 }
 
-/** The text of the reply to a line that is no command line. */
+/** The text of the reply to a line that is not a command line. */
 export const UNREADABLE = {
   "bare-lf": reply(500, "5.5.2", "Lines must end with CRLF (nc -C)"),
   "too-long": reply(500, "5.5.2", "Line too long"),

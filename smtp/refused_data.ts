@@ -15,7 +15,7 @@ export interface Arrival {
   readonly waited: number;
 }
 
-/** What becomes of a line: it runs, or it is mail data of a person or of a program. */
+/** What happens to a line: it runs, or it is mail data of a person or of a program. */
 export type Verdict = "command" | "typed" | "sent";
 
 // Milliseconds that a person needs to read a reply and type a line; a program that goes on with its message is faster.
@@ -55,7 +55,7 @@ export class RefusedData {
     const typed = this.#state !== "sent" && !moreAtHand && waited >= TYPING;
     const isCommand = line.kind === "line" && !looksLikeData(line.text) &&
       this.#isVerb(parseCommand(line.text).verb);
-    // Behind a line that was mail data, or wrong, only a person can mean a command.
+    // After a line that was mail data, or wrong, only a person can mean a command.
     if (isCommand && (typed || this.#state === "refused")) return "command";
     this.#state = typed ? "typed" : "sent";
     return this.#state;

@@ -47,7 +47,7 @@ for (const data of DATA) {
     ]);
   });
 
-  Deno.test(`RefusedData lets nothing run that is sent on behind ${JSON.stringify(data)}`, () => {
+  Deno.test(`RefusedData lets nothing run that is sent on after ${JSON.stringify(data)}`, () => {
     for (const arrival of [AT_ONCE, IN_ONE_PIECE]) {
       assert.deepEqual(verdicts([[data, TYPED], [line("MAIL FROM:<a@b>"), arrival]]), ["typed", "sent"]);
       assert.deepEqual(verdicts([[data, TYPED], [line("QUIT"), arrival]]), ["typed", "command"]);

@@ -58,7 +58,7 @@ export class SmtpError extends Error {
   }
 }
 
-/** An error as it stands in the log; never what a peer is told. */
+/** An error as in the log; never what a peer is told. */
 export function describeError(error: unknown): string {
   return error instanceof Error ? `${error.name}: ${error.message}` : String(error);
 }

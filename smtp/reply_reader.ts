@@ -78,7 +78,7 @@ export class ReplyReader {
   }
 
   /**
-   * What came of a reply that {@linkcode read} could not return, or that nothing asked for: each line with its own
+   * The outcome of a reply that {@linkcode read} could not return, or that nothing asked for: each line with its own
    * code, joined by LF, control bytes as `?`; at most 2,000 characters.
    */
   get unfinished(): string {

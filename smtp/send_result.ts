@@ -29,7 +29,7 @@ export type DialogueFault =
   /** On this side: the message could not be read, or `beforeDot` failed. */
   | "local";
 
-/** What became of one recipient. */
+/** What happened to one recipient. */
 export type RecipientResult =
   /** The server has it (2xx to the dot). */
   | { readonly kind: "relayed"; readonly reply: RemoteReply }
@@ -42,11 +42,11 @@ export type RecipientResult =
     readonly fault: DialogueFault;
     readonly error: string;
     readonly afterDot: boolean;
-    /** What came of a reply that makes no sense or did not come to its end; lines with their codes, joined by LF. */
+    /** The outcome of a reply that makes no sense or did not come to its end; lines with their codes, joined by LF. */
     readonly said?: string;
   };
 
-/** What became of one transaction. */
+/** What happened to one transaction. */
 export interface SendResult {
   /** One per recipient, in the order of the message's. */
   readonly recipients: readonly RecipientResult[];

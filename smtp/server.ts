@@ -63,7 +63,7 @@ export const defaultLimits: ServerLimits = {
 export interface SmtpServerOptions {
   /** This server's name: greeting, EHLO, Received. */
   readonly hostname: string;
-  /** What becomes of messages. */
+  /** What happens to messages. */
   readonly delivery: Delivery;
   /** What differs from {@linkcode defaultPolicy} in how clients are treated. */
   readonly policy?: Partial<ServerPolicy>;
@@ -120,7 +120,7 @@ const encoder = new TextEncoder();
  *   hostname: "mx.example.com",
  *   logger: silentLogger,
  *   delivery: {
- *     checkRecipient: () => ({ accepted: false, reply: reply(550, "5.1.1", "Nobody lives here") }),
+ *     checkRecipient: () => ({ accepted: false, reply: reply(550, "5.1.1", "No such mailbox") }),
  *     begin: () => ({ id: "1", write() {}, async commit() {}, async [Symbol.asyncDispose]() {} }),
  *   },
  * });

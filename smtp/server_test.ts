@@ -127,10 +127,10 @@ Deno.test("serve() goes on at once where only one connection failed, however its
     ...["ECONNABORTED", "ECONNRESET", "ENOTCONN", "EPROTO", "EPERM", "ENETDOWN", "EHOSTUNREACH"].map(fail),
     new Deno.errors.ConnectionAborted("x"),
     new Deno.errors.NotConnected("Transport endpoint is not connected (os error 107)"),
-    new Error("of a kind that nobody knows"),
+    new Error("of an unknown kind"),
   ];
   for (const failure of [...failures, ...failures]) served.listener.offer(failure);
-  // Behind sixteen failures the event loop has its turn.
+  // After sixteen failures the event loop has its turn.
   await until(() => served.listener.accepts > 2 * failures.length, "the next connection");
   assert.match((await served.connect("192.0.2.1")).heard, GREETED);
   assert.deepEqual(served.log.named("accept.failed"), []);
@@ -153,7 +153,7 @@ Deno.test("serve() leaves others their turn while connections fail without end",
   assert.ok(failures <= 100_000);
 });
 
-Deno.test("serve() takes the next connection behind fifty that were reset before they were accepted", async () => {
+Deno.test("serve() takes the next connection after fifty that were reset before they were accepted", async () => {
   const log = new RecordingLog();
   const server = new SmtpServer({
     hostname: "mx.here.example",

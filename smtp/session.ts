@@ -14,7 +14,7 @@ export interface Hello {
   readonly verb: "HELO" | "EHLO";
   /** A domain or an address literal: what the client named, or its address where it named neither. */
   readonly domain: string;
-  /** What it named where that is no such thing, in printable ASCII without parentheses and backslashes. */
+  /** What it named where that is not a domain or literal, in printable ASCII without parentheses and backslashes. */
   readonly odd?: string;
 }
 
@@ -36,7 +36,7 @@ export interface Session {
   transaction?: Transaction | undefined;
   /** Refused commands so far; too many end the session. */
   errorCount: number;
-  /** Recipients refused so far; too many end the session, as nobody honest misses so often. */
+  /** Recipients refused so far; too many end the session, as no honest client fails that often. */
   refusedRecipientCount: number;
   /** Messages accepted so far. */
   messageCount: number;

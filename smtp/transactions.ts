@@ -20,7 +20,7 @@ export interface TransactionsOptions {
   readonly transact: (recipients: readonly number[]) => Promise<readonly RecipientResult[]>;
   /**
    * Called once for each recipient that had its turn, after the transaction. `tooMany`: the server has enough for
-   * this one, and took nobody's message; by its code of RFC 821 that looks final, and is not.
+  * this one, and took no message; by its code of RFC 821 that looks final, and is not.
    */
   readonly settled: (
     recipient: number,
@@ -29,7 +29,7 @@ export interface TransactionsOptions {
 }
 
 /**
- * Sends in transactions of at most `limit` recipients, and again to those that a server has put off since it had enough
+ * Sends in transactions of at most `limit` recipients, and again to those that a server has deferred since it had enough
  * of them. Each transaction settles at least one recipient.
  * @returns those that had no turn, since the connection ended or does not take them
  */

@@ -46,7 +46,7 @@ export interface SpfQuestion {
 
 /** The verdict. */
 export interface SpfVerdict {
-  /** What came of it. */
+  /** The outcome. */
   readonly result: SpfResult;
   /** Whose name was checked, in lower case with A-labels; as it was given, whatever is in it, where it is no domain name. */
   readonly domain: string;
@@ -302,7 +302,7 @@ class Evaluation {
     if (answer.kind === "failed") throw new SpfError("temperror", `${what}: ${answer.reason}`);
     if (answer.kind === "found") return answer.records;
     if (++this.#voids > MAX_VOID_LOOKUPS) {
-      throw new SpfError("permerror", `more than ${MAX_VOID_LOOKUPS} names in the record lead nowhere`);
+      throw new SpfError("permerror", `more than ${MAX_VOID_LOOKUPS} names in the record have no records`);
     }
     return [];
   }

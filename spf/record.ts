@@ -8,7 +8,7 @@ import { ownText } from "../base/own_text.ts";
 import { isIpv4, isIpv6 } from "../net/ip_address.ts";
 import { type DomainSpec, parseDomainSpec, parseMacros } from "./macros.ts";
 
-/** What came of a check (§2.6). */
+/** The outcome of a check (§2.6). */
 export type SpfResult = "none" | "neutral" | "pass" | "fail" | "softfail" | "temperror" | "permerror";
 
 /** A mechanism with its qualifier. */
@@ -103,7 +103,7 @@ function parse(record: string): SpfRecord {
       if (parseMacros(value) === undefined) throw wrong(term, "has an unknown macro");
       continue;
     }
-    if (modifiers.has(name)) throw new SpfSyntaxError(`${name}= stands there twice`);
+    if (modifiers.has(name)) throw new SpfSyntaxError(`${name}= occurs twice`);
     if (value === "") throw new SpfSyntaxError(`${name}= names no domain`);
     modifiers.set(name, domainOf(value, term));
   }

@@ -27,7 +27,7 @@ export async function checkAccess(path: string, mode: number): Promise<void> {
   throw Object.assign(new Error(`Permission denied: ${path}`), { code: "EACCES" });
 }
 
-/** Whether the mode bits let the account do that: those of the owner, else of the group, else of everybody. */
+/** Whether the mode bits let the account do that: those of the owner, else of the group, else of everyone. */
 export function mayAccess(
   { uid, groups }: Account,
   { info, mode }: { readonly info: Pick<Deno.FileInfo, "uid" | "gid" | "mode">; readonly mode: number },

@@ -66,7 +66,7 @@ Deno.test("DirectorySyncer.sync() begins anew when nothing runs", async () => {
   });
 });
 
-Deno.test("DirectorySyncer.sync() fails for all who shared it, and for nobody else", async () => {
+Deno.test("DirectorySyncer.sync() fails for all who shared it, and for no one else", async () => {
   await inDirectory(async ({ directory, fileSystem, syncer, syncs, release }) => {
     fileSystem.fault = (call) => call === "sync" && syncs() === 1 ? "EIO" : undefined;
     const first = syncer.sync(directory);

@@ -14,7 +14,7 @@ export interface GuardedPath {
   readonly path: string;
   /** The permission bits that others may have, such as `0o4` for world-readable files. `0o2` is never allowed. */
   readonly others: number;
-  /** Whether others may put files of their own into it where it has the sticky bit, as `/tmp` has. */
+  /** Whether others may put their own files into it where it has the sticky bit, as `/tmp` has. */
   readonly sharedIfSticky?: true;
 }
 

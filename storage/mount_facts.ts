@@ -12,7 +12,7 @@ export interface Mount {
   readonly type: string;
   /** The device, or what stands for it. */
   readonly source: string;
-  /** `major:minor` of the device; one without a device of its own has a major of 0. */
+  /** `major:minor` of the device; one without its own device has a major of 0. */
   readonly device: string;
   /** Options of the mount and of the file system. */
   readonly options: readonly string[];

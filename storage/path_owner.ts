@@ -17,7 +17,7 @@ export interface PathOwner {
 export class OpenPathError extends Error {
   override readonly name = "OpenPathError";
 
-  /** `directory` is writable by everybody, or by a group. */
+  /** `directory` is writable by everyone, or by a group. */
   constructor(directory: string) {
     super(`${directory} can be written to by other accounts than its owner's: chmod go-w ${directory}`);
   }
@@ -31,7 +31,7 @@ const MAX_LINKS = 40;
 
 /**
  * The first account other than root that owns a part of a path: it could put a symbolic link there, so root must
- * become that account before it writes there. `undefined` where root owns all of it, and nobody else may write to it.
+ * become that account before it writes there. `undefined` where root owns all of it, and no one else may write to it.
  * Missing parts are skipped.
  * @throws {OpenPathError} when a directory of root's on the way can be written to by others
  */

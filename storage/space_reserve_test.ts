@@ -106,7 +106,7 @@ Deno.test("SpaceReserve looks again after a second, and after 16 MiB, and not mo
   using claim = await claimed(reserve);
   for (let i = 0; i < 2048; i++) assert.ok(await claim.grow(0, 64 * KIB));
   assert.equal(looks(), 2 + 8);
-  // Somebody else fills the disk meanwhile.
+  // Someone else fills the disk meanwhile.
   disk.octets = 128 * MIB + 41 * MIB;
   let more = 0;
   while (await claim.grow(0, 64 * KIB)) more += 64 * KIB;

@@ -22,7 +22,7 @@ async function readAll(message: StagedMessage): Promise<Uint8Array> {
   return new Uint8Array(await new Blob(chunks as BlobPart[]).arrayBuffer());
 }
 
-/** Where a message stands in memory. */
+/** Where a message is in memory. */
 const memoryOf = ({ pieces = [] }: StagedMessage) => pieces.map(({ buffer }) => buffer);
 
 const pattern = (length: number) => new Uint8Array(length).map((_, i) => (i * 31) % 253);

@@ -97,7 +97,7 @@ interface Named {
   readonly isOdd: boolean;
 }
 
-/** Whom the fields of this name name. A field that says nothing is as good as none: it is replaced. */
+/** Whom the fields of this name name. A field without an address counts as none: it is replaced. */
 function read(section: HeaderSection, name: string): Named {
   const addresses: NamedAddress[] = [];
   let isOdd = false;
@@ -109,7 +109,7 @@ function read(section: HeaderSection, name: string): Named {
       if (!plain || addresses.length >= MAX_AUTHORS) return { addresses, isOdd: true };
       addresses.push(namedAddress(Buffer.from(address, "latin1").toString()));
     }
-    // A group without members, or nothing but punctuation.
+    // A group without members, or only punctuation.
     isOdd ||= found === 0 && /[^\s<>]/.test(value);
   }
   return { addresses, isOdd };

@@ -305,7 +305,7 @@ Deno.test("a message that ends in mid-data comes to nothing, and ends the connec
   }
 });
 
-Deno.test("nobody sends as somebody else, or without a login, and the other server does not hear of it", async () => {
+Deno.test("no user sends as another, or without a login, and the other server does not hear of it", async () => {
   const { server, delivery, origin } = world();
   await assert.rejects(
     delivery.checkSender({ ...ENVELOPE, reversePath: address("eve@here.example") }, { origin: origin() }),

@@ -48,7 +48,7 @@ export class LimitsFile implements AsyncDisposable {
   #writing: Promise<void> = Promise.resolve();
   #failed = false;
 
-  /** What is kept now stands in the file. */
+  /** What is kept now is in the file. */
   constructor(kept: Kept, options: LimitsFileOptions) {
     this.#kept = kept;
     this.#options = options;

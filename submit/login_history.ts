@@ -64,7 +64,7 @@ export class LoginHistory {
     return this.#known.has(key);
   }
 
-  /** Counts a message to these recipients, of whom so many are new. */
+  /** Counts a message to these recipients, of whom this many are new. */
   count(
     now: number,
     { recipients, fresh }: { readonly recipients: readonly string[]; readonly fresh: number },

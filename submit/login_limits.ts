@@ -1,5 +1,5 @@
 /**
- * How much each login may send within an hour and a day: what a stolen password can do before somebody notices.
+ * How much each login may send within an hour and a day: what a stolen password can do before anyone notices.
  *
  * @module
  */
@@ -129,7 +129,7 @@ export class LoginLimits {
     });
   }
 
-  /** What is to be remembered over a restart: those who have sent within a day, or know somebody. */
+  /** What is to be remembered over a restart: those who have sent within a day, or have known recipients. */
   toJSON(): unknown {
     const now = this.#clock.now();
     return Object.fromEntries([...this.#logins].filter(([, history]) => !history.isEmpty(now)));
@@ -146,7 +146,7 @@ export class LoginLimits {
     return history;
   }
 
-  /** Those who have been silent longest know nobody any more where all together know too many. */
+  /** Forgets the recipients of the logins that have been idle longest when there are too many in all. */
   #boundKnown(): void {
     if (this.#version % COUNT_EVERY !== 0) return;
     let known = 0;
@@ -187,7 +187,7 @@ export class LoginLimits {
     }]);
   }
 
-  /** Why so many more, of which nothing is counted yet, are too many. */
+  /** Why this many more, which are not counted yet, are too many. */
   #refusal(login: string, more: number, rules: readonly Rule[]): Reply | undefined {
     const now = this.#clock.now();
     for (const { key, what, limit, count } of rules) {
@@ -211,7 +211,7 @@ export class LoginLimits {
 }
 
 function whenAllowed(until: number, now: number): string {
-  // Only what is under way stands in the way.
+  // Only what is in flight counts.
   if (until <= now) return "try again when what is under way is over";
   const minutes = Math.ceil((until - now) / 60_000);
   return `it goes on in ${minutes} min, at ${new Date(until).toISOString().slice(11, 16)} UTC`;

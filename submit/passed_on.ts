@@ -7,7 +7,7 @@ import type { RemoteReply } from "../smtp/reply_reader.ts";
 import { type Reply, reply } from "../smtp/reply.ts";
 
 /**
- * The same reply to say to somebody else. A 421 becomes 451: it ends the connection to the server that relays, not the
+ * The same reply to say to someone else. A 421 becomes 451: it ends the connection to the server that relays, not the
  * client's.
  */
 export function passedOn({ code, enhanced, lines }: RemoteReply): Reply {

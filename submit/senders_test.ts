@@ -87,7 +87,7 @@ Deno.test("Senders gives a login that leads to several mailboxes, or to none, no
   }
 });
 
-/** What becomes of a header section. */
+/** What happens to a header section. */
 async function refusal(fields: string, { login = "alice@example.com", reversePath = true } = {}) {
   const inspector = new AuthorInspector(() => senders);
   const envelope = { reversePath: reversePath ? { ...split(login), text: login } : null };
@@ -162,7 +162,7 @@ Deno.test("AuthorInspector never takes a From field that a reader finds another 
     fc.asyncProperty(fc.array(piece, { maxLength: 8 }), async (pieces) => {
       const value = pieces.join("");
       if (await refusal(`From: ${value}\r\n`) !== "") return;
-      // Comments and quoted strings name nobody.
+      // Comments and quoted strings name no address.
       const bare = value.replaceAll(/"(?:[^"\\]|\\.)*"|\((?:[^()\\]|\\.)*\)/gs, "");
       const addresses = bare.match(/bob@example\.com(?![^<]*<)/g) ?? [];
       assert.deepEqual(addresses, [], JSON.stringify(value));

@@ -19,7 +19,7 @@ export class SlidingCount {
     this.#steps = Array.isArray(steps) ? steps.filter(isStep).slice(-STEPS) : [];
   }
 
-  /** Counts so many more. */
+  /** Counts this many more. */
   add(now: number, count = 1): void {
     this.#prune(now);
     const step = Math.floor(now / this.#step);
@@ -34,7 +34,7 @@ export class SlidingCount {
     return this.#steps.reduce((sum, [, count]) => sum + count, 0);
   }
 
-  /** When the window will hold no more than so many, in milliseconds since the epoch. */
+  /** When the window will hold no more than this many, in milliseconds since the epoch. */
   below(now: number, limit: number): number {
     let total = this.total(now);
     for (const [step, count] of this.#steps) {
@@ -50,7 +50,7 @@ export class SlidingCount {
     return this.#steps;
   }
 
-  /** Forgets what is over; and what is yet to come, where the clock was set back. */
+  /** Drops what is over, and what is in the future because the clock was set back. */
   #prune(now: number): void {
     const step = Math.floor(now / this.#step);
     if (this.#steps.every(([at]) => at > step - STEPS && at <= step)) return;

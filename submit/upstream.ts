@@ -25,11 +25,11 @@ export interface UpstreamOptions {
   readonly hostname: string;
   readonly clock: Clock;
   readonly timeouts: ClientTimeouts;
-  /** At a time, at least 1; so many more may wait for one, and no longer than for the reply to a command. */
+  /** At a time, at least 1; as many more may wait for one, no longer than for the reply to a command. */
   readonly maxConnections: number;
   /** How long an unused connection is kept, in milliseconds; below the server's own timeout. */
   readonly keep: number;
-  /** So many unused connections are kept at most. */
+  /** The most unused connections that are kept. */
   readonly maxKept: number;
 }
 
@@ -152,7 +152,7 @@ export class Upstream implements Disposable {
     for (const connection of this.#kept.splice(0)) this.#drop(connection);
   }
 
-  /** Ends all connections at once: whoever waits for the server is told 451. */
+  /** Ends all connections at once: whoever waits for the server gets 451. */
   abort(): void {
     this.#disposed = true;
     for (const { dialogue } of this.#all) dialogue.close();
@@ -205,7 +205,7 @@ export class Upstream implements Disposable {
     }
   }
 
-  /** Somebody who waits has it, or nobody. */
+  /** It goes to the next in line, if any. */
   #givePlace(): void {
     const next = this.#waiting.shift();
     if (next !== undefined) next();
@@ -252,7 +252,7 @@ export class UpstreamTransaction implements AsyncDisposable {
   #state: "envelope" | "data" | "over" = "envelope";
   #writer: DataWriter | ChunkWriter | undefined;
 
-  /** Behind MAIL. */
+  /** After MAIL. */
   constructor(connection: Connection, parts: TransactionParts) {
     this.#connection = connection;
     this.#parts = parts;

@@ -15,7 +15,7 @@ import { until } from "./support/until.ts";
 
 const HOUR = 3_600_000;
 const MESSAGE = new TextEncoder().encode("Subject: x\r\n\r\nx\r\n");
-/** What nobody may ever see run, turn round or move. */
+/** What must never run, be reversed or move the cursor. */
 const HOSTILE =
   `"><script>document.title="owned"</script><img src=//evil.example/x onerror=alert(1)>\u202egpj\u001b[2J`;
 
@@ -342,7 +342,7 @@ testWith(["chromium"], "the dashboard in a browser", async (t) => {
   });
 });
 
-Deno.test("the dashboard takes forms only with their token, from its own page, and lets nobody in who guesses", async () => {
+Deno.test("the dashboard takes forms only with their token, from its own page, and rejects guesses", async () => {
   await using world = await World.start(2);
   const form = (fields: Record<string, string>, headers: Record<string, string> = {}) => ({
     method: "POST",

@@ -1,4 +1,4 @@
-// Every event that the program logs stands in observe/events.ts, and docs/logs.md is made from it.
+// Every event that the program logs is in observe/events.ts, and docs/logs.md is made from it.
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { EVENT_GROUPS, eventOf, eventsPage } from "../observe/events.ts";

@@ -14,7 +14,7 @@ async function readExample(): Promise<string> {
   return example.replaceAll(/^ \* ?/gm, "");
 }
 
-Deno.test("the example of mod.ts runs in a project of its own, by import map and by path", async (t) => {
+Deno.test("the example of mod.ts runs in its own project, by import map and by path", async (t) => {
   const example = await readExample();
   const ways = {
     "by the import map that README.md shows": { imports: { "@mailapp/mailapp": MOD }, text: example },

@@ -36,7 +36,7 @@ async function questions(): Promise<Map<string, Question>> {
   );
 }
 
-/** Messages that wait: 3,000 of them for late.example, 1,500 for slow.example, the rest each for a domain of its own. */
+/** Messages that wait: 3,000 of them for late.example, 1,500 for slow.example, the rest each for its own domain. */
 async function fillQueue(config: string): Promise<{ first: string; oldest: string }> {
   await using spool = await openSpool(await loadConfig(config, { env: Deno.env }), { logger: silentLogger });
   const now = Date.now();

@@ -30,7 +30,7 @@ export interface CertificateOptions {
 
 /** What {@linkcode Certificates} needs. */
 export interface CertificatesOptions extends CertificateOptions {
-  /** Hears of warnings, renewals and failures. */
+  /** Receives warnings, renewals and failures. */
   readonly logger: Logger;
 }
 
@@ -304,7 +304,7 @@ function parseKey(text: string, path: string): KeyObject {
   }
   if (block[1]?.startsWith("ENCRYPTED") || /(?<![^\n])Proc-Type: 4,ENCRYPTED/.test(block[0])) {
     throw new CertificateError(
-      `${path}: the key is encrypted, and there is nobody to type its password at start. ` +
+      `${path}: the key is encrypted, and its password cannot be typed at start. ` +
         `Take it off with: openssl pkey -in FILE -out privkey.pem`,
     );
   }

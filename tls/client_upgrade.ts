@@ -38,7 +38,7 @@ export interface ClientTlsInfo extends TlsInfo {
 /**
  * Turns a plain connection into one over TLS, as the client, within the plain transport's deadline.
  *
- * When it rejects, the plain transport is closed; for plaintext instead, connect anew.
+ * When it rejects, the plain transport is closed; for plaintext instead, connect again.
  *
  * @throws {DeadlineError} when the server was silent
  * @throws {ConnectionError} when the connection broke

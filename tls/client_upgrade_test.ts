@@ -146,7 +146,7 @@ Deno.test("clientUpgrade() rejects what is not TLS, and a server that hangs up",
 
 testWith(
   ["openssl"],
-  "clientUpgrade() says of a key that is too short that it is, not that nobody trusts it",
+  "clientUpgrade() says that a key is too short, not that it is untrusted",
   async () => {
     const directory = await Deno.makeTempDir();
     const [cert, key] = [`${directory}/cert.pem`, `${directory}/key.pem`];

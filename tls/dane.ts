@@ -22,7 +22,7 @@ export type DaneNeed =
    * of usage 2. They were found at `baseDomain`, which is the name for SNI (§8.1).
    */
   | { readonly kind: "records"; readonly records: readonly TlsaRecord[]; readonly baseDomain: string }
-  /** It cannot be told now, and so the host cannot be used now (§2.1.2): who can keep records away must not gain by it. */
+  /** Unknown now, so the host cannot be used now (§2.1.2): whoever can suppress records must not gain by it. */
   | { readonly kind: "unknown"; readonly reason: string };
 
 /** The host that is asked about. */
@@ -66,7 +66,7 @@ function isUsable(record: TlsaRecord): boolean {
   return (record.usage === 2 || record.usage === 3) && tlsaDefect(record) === undefined;
 }
 
-/** Of digests of the same thing the strongest count, so that nobody gains by breaking a weaker one (RFC 7671 §9). */
+/** Of digests of the same thing the strongest count, so that breaking a weaker one gains nothing (RFC 7671 §9). */
 function strongest(records: readonly TlsaRecord[]): TlsaRecord[] {
   return records.filter(({ usage, selector, matchingType }) =>
     matchingType === 0 ||

@@ -1,5 +1,5 @@
 /**
- * One HTTPS request, over a connection of its own, with every bound in our own hands. `node:https` asks for permissions
+ * One HTTPS request, over its own connection, with every bound in our own hands. `node:https` asks for permissions
  * that a confined server does not have.
  *
  * @module

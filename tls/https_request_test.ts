@@ -103,7 +103,7 @@ Deno.test("httpsRequest() sends a body, and the fields that it is given", async 
   assert.match(request, /\r\ncontent-type: text\/x\r\ncontent-length: 3\r\nconnection: close\r\n\r\n/);
 });
 
-Deno.test("httpsRequest() asks nobody without a certificate for the name, tries the next address, and gives up when told", async () => {
+Deno.test("httpsRequest() sends nothing to a server without a certificate for the name, tries the next address, and gives up when told", async () => {
   await using server = await answering("HTTP/1.1 200 ok\r\ncontent-length: 0\r\n\r\n");
   await assert.rejects(() => server.ask({ host: "other.test" }), TlsError);
   await assert.rejects(() => server.ask({ trusted: [] }), TlsError);

@@ -20,16 +20,16 @@ export interface SelfSignedOptions {
   readonly hostname: string;
   /** Dates it. */
   readonly clock: Clock;
-  /** Hears of a new one: `tls.self_signed.created`. */
+  /** Logs a new one: `tls.self_signed.created`. */
   readonly logger: Logger;
 }
 
 const DAY = 86_400_000;
-// Nobody checks its dates but those who pinned it, and they would rather keep it.
+// Only those who pinned it check its dates, and they would rather keep it.
 const VALIDITY = 5 * 365 * DAY;
-// Made anew at a start in its last month, so that it does not expire on a server that runs on.
+// Recreated at a start in its last month, so that it does not expire on a server that runs on.
 const RENEW_BEFORE = 30 * DAY;
-// The longest common name (X.520 ub-common-name); a longer host name stands in the alternative names only.
+// The longest common name (X.520 ub-common-name); a longer host name is in the alternative names only.
 const MAX_COMMON_NAME = 64;
 
 /**

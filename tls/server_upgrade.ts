@@ -9,7 +9,7 @@ import { handshake, streamOver, tlsInfo, TlsTransport } from "./tls_transport.ts
 
 /** What the upgrade needs. */
 export interface ServerUpgradeOptions {
-  /** Holds the certificate and key of now; asked anew at each handshake, so that a renewed one counts at once. */
+  /** Holds the certificate and key of now; asked again at each handshake, so that a renewed one counts at once. */
   readonly certificates: { readonly secureContext: SecureContext };
 }
 

@@ -84,7 +84,7 @@ Deno.test("serverUpgrade() carries bytes both ways and says what was negotiated"
   client.close();
 });
 
-Deno.test("serverUpgrade() reads no further ahead than its buffers while nobody reads", async () => {
+Deno.test("serverUpgrade() reads no further ahead than its buffers while its data is not read", async () => {
   const { peer, plain } = await pair();
   let taken = 0;
   const counted: Transport = {

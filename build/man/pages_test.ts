@@ -52,7 +52,7 @@ testWith(["man", "mandoc"], "the pages are well-formed, and read as --help does"
   for (const { file, text } of pages) await Deno.writeTextFile(folder.at(`man1/${file}`), text);
   const files = pages.map(({ file }) => folder.at(`man1/${file}`));
   const { stdout } = await run("mandoc", { args: ["-T", "lint", "-W", "warning", ...files] });
-  // Of mandoc's own taste: where a title is in capitals, and what stands in the foot.
+  // Of mandoc's own taste: where a title is in capitals, and what is in the foot.
   const told = stdout.split("\n").filter((line) => /(?:WARNING|ERROR|FATAL|UNSUPP):/.test(line));
   assert.deepEqual(told, []);
   const env = { MANWIDTH: "80", LC_ALL: "C.UTF-8", MAN_KEEP_FORMATTING: "" };

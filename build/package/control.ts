@@ -68,7 +68,7 @@ export function copyrightFile(licence: string, packages: readonly string[]): str
   return `Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
 Upstream-Name: mailapp
 Comment: The program contains the runtime Deno (MIT, https://github.com/denoland/deno) and these packages of npm,
- each with a licence of its own, which https://www.npmjs.com/package/NAME names:
+ each with its own licence, which https://www.npmjs.com/package/NAME names:
 ${packages.map((name) => ` ${name}`).join("\n")}
 
 Files: *

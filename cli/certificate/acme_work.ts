@@ -258,7 +258,7 @@ export class AcmeWork implements AsyncDisposable {
       throw new CommandError(
         denied
           ? `${challenge} needs port ${port}, which this account may not use: run this as root`
-          : `${challenge} needs ${where}, which cannot be had: ${
+          : `${challenge} needs ${where}, which is not available: ${
             errorText(error)
           }. Where a web server has it, ` +
             `take challenge = "dns-01" in [tls.acme]`,

@@ -67,7 +67,7 @@ export function startSystemCommand(program: string, args: readonly string[]): St
   };
 }
 
-/** This program once more, as a process of its own. */
+/** This program once more, as a separate process. */
 export interface OwnProcess {
   /** Its standard output. */
   readonly output: ReadableStream<Uint8Array>;

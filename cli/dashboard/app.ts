@@ -250,7 +250,7 @@ async function show(
   return asked.html(await document(page, { visitor, hostname }), status);
 }
 
-/** The form of somebody who is logged in, from a page of theirs. @throws {HTTPException} */
+/** The form of someone who is logged in, from a page of theirs. @throws {HTTPException} */
 async function readForm(asked: Asked, guard: Guard): Promise<URLSearchParams> {
   const form = await readBody(asked);
   const visitor = expectVisitor(asked, guard);

@@ -70,7 +70,7 @@ ol.story .more { display: block; color: var(--dim); }
 /** How often a live page is renewed, in milliseconds; the visitor can stop it (WCAG 2.2.2). */
 const RENEW = 10_000;
 
-/** Renews the content of pages that are live, unless somebody reads with it stopped, works in it, or is elsewhere. */
+/** Renews the content of pages that are live, unless the user has stopped it, works in it, or has another tab open. */
 export const SCRIPT = `"use strict";
 (() => {
   const main = document.querySelector("main[data-live]");

@@ -20,7 +20,7 @@ export interface GuardOptions {
   readonly clock: Clock;
 }
 
-/** Somebody who is logged in. */
+/** Someone who is logged in. */
 export interface Visitor {
   /** The name of the token, for the log. */
   readonly who: string;
@@ -50,7 +50,7 @@ export class Guard {
   readonly #sessions = new Map<string, { readonly who: string; readonly until: number }>();
   #failures: number[] = [];
 
-  /** Nobody is logged in yet. */
+  /** No one is logged in yet. */
   constructor(options: GuardOptions) {
     this.#options = options;
   }
@@ -70,7 +70,7 @@ export class Guard {
       (site === undefined || site === "same-origin");
   }
 
-  /** Who asks, by session or by `Authorization: Bearer`; `undefined`: nobody we know. */
+  /** Who sent the request, by session or by `Authorization: Bearer`; `undefined`: not logged in. */
   visitor(fields: RequestFields): Visitor | undefined {
     const id = this.#sessionOf(fields);
     const session = id === undefined ? undefined : this.#sessions.get(hashOf(id));

@@ -78,7 +78,7 @@ Deno.test("Guard knows a session until it ends, and whose it is", async () => {
   assert.equal(asked.visitor(fields({ cookie: late })), undefined);
 });
 
-Deno.test("Guard takes a token as Bearer, for a proxy, with a form token of its own", () => {
+Deno.test("Guard takes a token as Bearer, for a proxy, with its own form token", () => {
   const { guard: asked } = guard();
   const visitor = asked.visitor(fields({ authorization: `Bearer ${SECRET}` }));
   assert.equal(visitor?.who, "ann");

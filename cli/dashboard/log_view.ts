@@ -23,7 +23,7 @@ export interface LogViewOptions {
   readonly isOwnAddress: (address: string) => boolean;
 }
 
-/** A line of the log that somebody may want to see. */
+/** A line of the log that may be shown. */
 export interface Notable {
   readonly time: number;
   readonly event: LoggedEvent;

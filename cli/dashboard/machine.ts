@@ -39,7 +39,7 @@ export interface MachinePlaces {
   readonly problemFiles: readonly string[];
   /** A directory on the file system of the data. */
   readonly directory: string;
-  /** Octets below which mail is put off. */
+  /** Octets below which mail is deferred. */
   readonly minFree: number;
   /** The file with the MTA-STS policies. */
   readonly policies: string;
@@ -72,7 +72,7 @@ export interface MachineState {
   readonly servers: readonly ServerState[];
   /** Problems that servers have found. */
   readonly reported: readonly Problem[];
-  /** Octets; absent if it cannot be told. */
+  /** Octets; absent if it cannot be determined. */
   readonly free?: number;
   readonly minFree: number;
   readonly policies: readonly PolicyState[];
@@ -80,7 +80,7 @@ export interface MachineState {
 
 /** For each step, in milliseconds. */
 const TIMEOUT = 5_000;
-/** How long a state is shown before it is read anew, in milliseconds. */
+/** How long a state is shown before it is read again, in milliseconds. */
 const FRESH = 30_000;
 /** Likewise while a server does not answer. */
 const FRESH_DOWN = 5_000;

@@ -289,7 +289,7 @@ function latencies(servers: readonly ServerState[]): Html {
   return table("Since each server's start", ["what", "count", "half took at most", "99 of 100"], rows);
 }
 
-/** Servers, disk, policies, troubles. */
+/** Servers, disk, policies, problems. */
 export function health(seen: Seen): Html {
   const { log, machine, now } = seen;
   const { free, policies, servers } = machine;

@@ -29,7 +29,7 @@ export const ACTIONS: Readonly<Record<OperatorAction, { does: string; done: stri
   hold: { does: "Hold until release", done: "held" },
   release: { does: "Release what is held", done: "released" },
   bounce: { does: "Give up, and tell the sender", done: "returned to the sender", final: true },
-  remove: { does: "Give up, and tell nobody", done: "removed", final: true },
+  remove: { does: "Give up, without a notice", done: "removed", final: true },
 };
 
 /** Reasons of a selection that are listed. */

@@ -88,9 +88,9 @@ export interface Job {
 
 /** Rows of a snapshot; further messages are counted only. */
 export const MAX_ROWS = 200_000;
-/** A snapshot is renewed after this time, in milliseconds, if somebody looks. */
+/** A snapshot is renewed after this time, in milliseconds, if someone looks. */
 const FRESH = 5_000;
-/** Reading takes at most one part in so many of the time. */
+/** Reading takes at most one part in this many of the time. */
 const SHARE = 10;
 /** How long the first visitor waits for a short queue, in milliseconds. */
 const PATIENCE = 200;
@@ -189,7 +189,7 @@ export class QueueView {
     await Promise.all([...this.#running, this.#reading]);
   }
 
-  /** Waits for it, but not longer than so many milliseconds. */
+  /** Waits for it, at most this many milliseconds. */
   async #atMost(ms: number, work: Promise<void>): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     const timer = this.#options.clock.after(ms, resolve);

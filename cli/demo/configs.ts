@@ -93,7 +93,7 @@ export async function writeConfigs(
   const mail = join(directory, "mail");
   const write = async (name: string, text: string) => {
     const file = join(directory, `${name}.toml`);
-    const head = `# Written by "deno task demo", anew each time.\n`;
+    const head = `# Written by "deno task demo", each time again.\n`;
     const dataDir = `data_dir = ${JSON.stringify(join(directory, name))}\n`;
     await Deno.writeTextFile(file, `${head}${dataDir}${text}`);
     return file;
@@ -118,7 +118,7 @@ function serveInText(
     readonly places: Places;
     readonly mail: string;
     readonly dnsPort: number;
-    /** One more address, in a domain of its own. */
+    /** One more address, in its own domain. */
     readonly alsoFor?: string;
   },
 ): string {

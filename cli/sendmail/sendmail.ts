@@ -38,7 +38,7 @@ export function registerSendmail(program: Command, { io, action }: Registrar): v
     .option("-i", "a line with only a dot does not end the message (also -oi)")
     .option("-f <sender>", "the envelope's sender; '' is the null sender")
     .option("-F <name>", "the sender's name, for a message without From")
-    .option("-N <when>", "when a notice is wanted: never, or of success,failure,delay")
+    .option("-N <when>", "when to send a notice: never, or success,failure,delay")
     .option("-R <what>", "what a failure notice returns: full or hdrs")
     .option("-V <id>", "the envelope id, repeated in notices")
     .option("-C <file>", "the configuration file (also --config); needed only if serve-out is not on port 25")

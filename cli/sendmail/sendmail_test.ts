@@ -130,7 +130,7 @@ Deno.test("sendmail() hands over a message with its envelope", async () => {
   });
 });
 
-Deno.test("sendmail() without -f sends as the account that runs it, with -f '' as nobody", async () => {
+Deno.test("sendmail() without -f sends as the account that runs it, with -f '' with the null sender", async () => {
   await withServer(async ({ received, run }) => {
     await run(["bob"]);
     assert.match(received[0]?.envelope.reversePath?.text ?? "", /^[^@]+$/);

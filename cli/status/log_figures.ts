@@ -45,7 +45,7 @@ export interface LogFigures {
   readonly refusals: readonly Reason[];
   /** What others said to us most often. */
   readonly deferrals: readonly Reason[];
-  /** What became of attempts that a TLS policy applied to, since yesterday; by the policy's name, which is sorted. */
+  /** What happened to attempts that a TLS policy applied to, since yesterday; by the policy's name, which is sorted. */
   readonly policies: readonly PolicyFigures[];
   /** When each server last started to serve, by its name. */
   readonly started: ReadonlyMap<string, number>;
@@ -152,7 +152,7 @@ export async function readFigures(
   };
 }
 
-/** The reply to DATA behind recipients that were all refused, as clients that pipeline get it. */
+/** The reply to DATA after recipients that were all refused, as clients that pipeline get it. */
 const NO_RECIPIENT = "503 5.5.1 No valid recipient";
 
 /**

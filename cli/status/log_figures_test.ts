@@ -34,7 +34,7 @@ Deno.test("readFigures() counts a message once that serve-submit hands to serve-
   assert.equal(sum(figures, "submitted"), 1);
 });
 
-Deno.test("readFigures() counts a refused recipient once, though DATA behind it is refused, too", async () => {
+Deno.test("readFigures() counts a refused recipient once, though DATA after it is refused, too", async () => {
   const refused = { server: "serve-in", peer: "198.51.100.7" };
   const figures = await figuresOf(
     line("command.refused", {

@@ -183,7 +183,7 @@ function row(name: string, cells: readonly string[]): string {
   return `${name.padEnd(10)}${cells.map((cell) => cell.padStart(11)).join("")}\n`;
 }
 
-/** What became of logins to serve-submit; nothing on days without any. */
+/** What happened to logins to serve-submit; nothing on days without any. */
 function logins(days: readonly (readonly [name: string, figures: Figures])[]): string {
   const lines = days.flatMap(([name, figures]) => {
     const { loginsAccepted, loginsRefused, loginsPutOff, loginPauses, loginsLimited } = figures;
@@ -196,7 +196,7 @@ function logins(days: readonly (readonly [name: string, figures: Figures])[]): s
   return lines.length === 0 ? "" : `\n${lines.join("")}`;
 }
 
-/** What became of mail that has to go over TLS; nothing if there was none. */
+/** What happened to mail that has to go over TLS; nothing if there was none. */
 function policies(list: readonly PolicyFigures[]): string {
   if (list.length === 0) return "";
   const lines = list.map(({ policy, relayed, deferred, failed }) =>

@@ -92,7 +92,7 @@ const WORDS = new Map<string, Words>(Object.entries({
   "dsn.held": ({ recipient }) => `${text(recipient)}: there is no sender to notify; it is held`,
 }));
 
-/** The events that have words of their own. */
+/** The events that have their own words. */
 export const EVENT_NAMES: readonly string[] = [...WORDS.keys()];
 
 /** An event in words; the first line says what, further ones explain. Control characters are escaped. */

@@ -1,5 +1,5 @@
 /**
- * What a configuration decides about mail that the log tells of: only by what the log has, and asking nobody.
+ * What a configuration decides about mail that the log tells of: only by what the log has, and without any query.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import { openMailboxes } from "../../server/parts.ts";
 import { openSenders } from "../../server/submit_parts.ts";
 import { AddressError, parseMailbox } from "../../smtp/address.ts";
 
-/** What becomes of a recipient at serve-in. */
+/** What happens to a recipient at serve-in. */
 export interface RecipientDecision {
   /** `taken`, `unknown`, `relay`. */
   readonly kind: "taken" | "unknown" | "relay";
@@ -24,11 +24,11 @@ export interface Found {
   readonly asked?: string;
   /** Zones of DNS lists that have the client. */
   readonly listed: readonly string[];
-  /** Whether a trusted sealer may vouch for it. */
+  /** Whether a trusted sealer may override it. */
   readonly sealer?: string;
 }
 
-/** What becomes of a message by its checks. */
+/** What happens to a message by its checks. */
 export type Filing = "refused" | "junk" | "inbox";
 
 /** The decisions of one configuration. */
@@ -93,7 +93,7 @@ export class Decisions {
     return { by: `by way of ${route.host}:${route.port}`, tls: policy ?? route.tls };
   }
 
-  /** Whether a login may send as an address; `undefined` where that cannot be told. */
+  /** Whether a login may send as an address; `undefined` where that cannot be determined. */
   maySend(login: string, sender: string): boolean | undefined {
     const parsed = read(sender);
     if (parsed === undefined || this.#senders === undefined) return undefined;

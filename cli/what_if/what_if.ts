@@ -118,7 +118,7 @@ function inWords({ decisions, differences, untold }: WhatIf, changed: readonly s
   if (untold.size > 0 || rest.length > 0) lines.push("", "What the log does not tell:");
   for (const [what, number] of untold) lines.push(`    ${number} × ${what}`);
   if (rest.length > 0) {
-    lines.push(`    what comes of ${rest.join(", ")}; mailapp selftest --config tries the configuration`);
+    lines.push(`    the effect of ${rest.join(", ")}; mailapp selftest --config tests the configuration`);
   }
   return `${lines.join("\n")}\n`;
 }

@@ -29,7 +29,7 @@ export async function checkClock(
   const next = "Turn on time synchronization: timedatectl set-ntp true; timedatectl then shows its state.";
   if (now < WRITTEN) {
     return [
-      failure("clock.behind", shown, { what: "the clock is behind: no certificate is valid yet", next }),
+      failure("clock.behind", shown, { what: "the clock is slow: no certificate is valid yet", next }),
     ];
   }
   for (const file of files) {

@@ -75,11 +75,11 @@ async function check(
 }
 
 const ids = (findings: Awaited<ReturnType<typeof check>>) => findings.map(({ id }) => id);
-// Nobody knows the authority of the test's certificate.
+// The authority of the test's certificate is not trusted.
 const UNKNOWN = "submission.certificate";
 const OUTSIDE = "submission.outside";
 
-Deno.test("checkSubmission() finds a certificate that nobody knows, and nothing else, on both kinds of port", async () => {
+Deno.test("checkSubmission() finds an untrusted certificate, and nothing else, on both kinds of port", async () => {
   for (const implicit of [true, false]) {
     assert.deepEqual(ids(await check({ implicit })), [UNKNOWN, OUTSIDE]);
   }
@@ -97,7 +97,7 @@ Deno.test("checkSubmission() logs in where it is given a password, and does not 
   assert.ok(!text.includes("wrong!") && !text.includes(btoa("\0alice\0wrong!")), text);
 });
 
-Deno.test("checkSubmission() names a port without logins, one that takes mail without, without STARTTLS, and nobody", async () => {
+Deno.test("checkSubmission() names a port without logins, one that takes mail without, one without STARTTLS, and a closed one", async () => {
   const open = await check({ implicit: false, options: {} });
   assert.deepEqual(ids(open), [UNKNOWN, "submission.no-login", OUTSIDE]);
   assert.deepEqual(ids(await check({ implicit: false, withTls: false, options: {} })), [

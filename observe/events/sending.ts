@@ -85,9 +85,9 @@ export const SENDING_EVENTS: EventGroup = {
       "queue.reserve_used",
       "error",
       "`directory`",
-      "the disk is full: the room that is kept in `reserve` is given up so that mail can leave; no mail is accepted until it is whole again. See [queue.md](queue.md)",
+      "the disk is full: the space kept in `reserve` is freed so that mail can leave; no mail is accepted until it is restored. See [queue.md](queue.md)",
     ],
-    ["queue.reserve_whole", "info", "`directory`", "there is room again, and mail is accepted"],
+    ["queue.reserve_whole", "info", "`directory`", "there is space again, and mail is accepted"],
     ["queue.reserve_failed", "debug", "`error`", "the reserve could not be made"],
     [
       "queue.journal_kept",
@@ -221,7 +221,7 @@ export const SENDING_EVENTS: EventGroup = {
       "local.unreachable",
       "warn",
       "`error`",
-      "it cannot be told where serve-in listens, as without a default route; mail for the own domains waits",
+      "where serve-in listens cannot be determined, as without a default route; mail for our domains waits",
     ],
     [
       "route.password_kept",
@@ -260,7 +260,7 @@ export const MAILDROP_EVENTS: EventGroup = {
       "maildrop.deferred",
       "info",
       "`error`",
-      "the server takes nothing just now, or puts off a message; they wait",
+      "the server does not accept mail now, or defers a message; they wait",
     ],
     [
       "maildrop.not_noted",
@@ -325,13 +325,13 @@ export const POLICY_EVENTS: EventGroup = {
       "mta_sts.not_read",
       "warn",
       "`path`, `error`",
-      "the policies in data_dir cannot be read, and are fetched anew",
+      "the policies in data_dir cannot be read, and are fetched again",
     ],
     [
       "mta_sts.not_saved",
       "warn",
       "`error`",
-      "the policies could not be written to data_dir; after a restart they are fetched anew",
+      "the policies could not be written to data_dir; after a restart they are fetched again",
     ],
     [
       "tls_report.sent",

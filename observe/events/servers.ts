@@ -104,7 +104,7 @@ export const PROCESS_EVENTS: EventGroup = {
       "`address`, `port`",
       "`mailapp dashboard` serves its page there",
     ],
-    ["dashboard.login", "info", "`peer`, `who`", "somebody has logged in with the token of that name"],
+    ["dashboard.login", "info", "`peer`, `who`", "a login with the token of that name"],
     [
       "dashboard.login_refused",
       "warn",
@@ -121,7 +121,7 @@ export const PROCESS_EVENTS: EventGroup = {
       "dashboard.action",
       "info",
       "`who`, `peer`, `action`, `what`",
-      "somebody has something done with the queue; `operator.*` of serve-out says what came of it",
+      "an action on the queue; `operator.*` of serve-out has its result",
     ],
     ["dashboard.failed", "error", "`error`", "a page could not be made, or the port is taken"],
     [
@@ -234,7 +234,7 @@ export const PROBLEM_EVENTS: EventGroup = {
       [
         "`silence`",
         "serve-in",
-        "with `[alerts]`: no mail for six hours or more, three times as long as ever within the last week",
+        "with `[alerts]`: no mail for six hours or more, three times the longest gap of the last week",
       ],
     ],
   },

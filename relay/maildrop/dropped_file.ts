@@ -118,7 +118,7 @@ export class DroppedFile {
 function checkFile(info: Stats): void {
   const { uid, nlink } = info;
   if (!info.isFile()) throw new NotAMessageError("it is not a file", uid);
-  // A file of somebody else's can be linked into here.
+  // A file of someone else's can be linked into here.
   if (nlink !== 1) throw new NotAMessageError(`it has ${nlink} names`, uid);
 }
 

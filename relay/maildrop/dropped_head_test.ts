@@ -46,7 +46,7 @@ Deno.test("formatDroppedHead() writes nothing that would not be read again", () 
   ) assert.throws(() => formatDroppedHead(head), DroppedHeadError);
 });
 
-Deno.test("parseDroppedHead() refuses whatever else it is given, with an error of its own", () => {
+Deno.test("parseDroppedHead() refuses whatever else it is given, with its own error", () => {
   const changed = (changes: Readonly<Record<string, unknown>>) =>
     JSON.stringify({ ...JSON.parse(text(HEAD)), ...changes });
   for (

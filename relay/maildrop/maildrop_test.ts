@@ -133,7 +133,7 @@ Deno.test("MaildropPickup leaves a message where it is while the server takes no
   assert.equal(world.taken.length, 1);
 });
 
-Deno.test("MaildropPickup sends nobody a second copy where only some could be taken, over a restart", async () => {
+Deno.test("MaildropPickup sends no second copy where only some could be taken, over a restart", async () => {
   await using world = new World();
   const name = await world.drop({ recipients: ["b@x.test", "later@x.test"] });
   world.answer = (address) => address.startsWith("later") ? refused(452) : relayed;
@@ -146,7 +146,7 @@ Deno.test("MaildropPickup sends nobody a second copy where only some could be ta
   assert.deepEqual(world.names(), []);
 });
 
-Deno.test("MaildropPickup tells the sender of whom the server refuses, and nobody where there is no sender", async () => {
+Deno.test("MaildropPickup tells the sender which recipients the server refuses, and sends no notice without a sender", async () => {
   await using world = new World();
   world.answer = (address) => address.startsWith("no") ? refused(550) : relayed;
   await world.drop({ recipients: ["b@x.test", "no@x.test"] });
@@ -161,7 +161,7 @@ Deno.test("MaildropPickup tells the sender of whom the server refuses, and nobod
   assert.deepEqual(world.names(), []);
 });
 
-Deno.test("MaildropPickup sends nobody a second copy where the sender cannot be told, nor the progress be written", async () => {
+Deno.test("MaildropPickup sends no second copy where the sender cannot be told, nor the progress be written", async () => {
   for (const writable of [true, false]) {
     await using world = new World();
     const name = await world.drop({ recipients: ["b@x.test", "no@x.test"] });
@@ -179,7 +179,7 @@ Deno.test("MaildropPickup sends nobody a second copy where the sender cannot be 
   }
 });
 
-Deno.test("MaildropPickup takes a message behind any number that are not whole or that the server puts off", async () => {
+Deno.test("MaildropPickup takes a message after any number that are not whole or that the server puts off", async () => {
   await using world = new World();
   await makeMaildrop(world.directory);
   for (let count = 0; count < 1500; count++) {
@@ -257,7 +257,7 @@ testWith(
     await write("8", "");
     await write("9", "{}\n");
     await write("a", `${JSON.stringify({ version: 1, ...HEAD, recipients: ["a@b\r\nDATA"] })}\nHi`);
-    // What cannot be removed: told of once, and in nobody's way.
+    // What cannot be removed is logged once, and holds up nothing.
     await Deno.mkdir(world.at("full"));
     await Deno.writeTextFile(join(world.at("full"), "x"), "");
     await world.drop();

@@ -30,7 +30,7 @@ export interface PickupOptions {
   readonly directory: string;
   /**
    * Submits a message to the server, as any program does; one result for each recipient.
-   * @throws what stands in the way of handing over anything now
+   * @throws what is in the way of handing over anything now
    */
   readonly handOver: (message: HandedOver, from: Dropper) => Promise<readonly RecipientResult[]>;
   /**
@@ -146,7 +146,7 @@ export class MaildropPickup implements AsyncDisposable {
 
   /**
    * Takes a message, or removes what is not one. Whether it is gone.
-   * @throws what stands in the way of taking any
+   * @throws what is in the way of taking any
    */
   async #take(name: string, putOff: PutOff): Promise<boolean> {
     const path = join(this.#options.directory, name);

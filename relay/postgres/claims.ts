@@ -80,7 +80,7 @@ export class Claims implements AsyncDisposable {
     return this.#held.size;
   }
 
-  /** Who is offered entries from now on; `undefined`: nobody. */
+  /** Who is offered entries from now on; `undefined`: no one. */
   set follower(follower: QueueFollower | undefined) {
     this.#follower = follower;
     if (follower !== undefined) this.look();
@@ -229,7 +229,7 @@ export class Claims implements AsyncDisposable {
     return rows.length;
   }
 
-  /** Gives back what others want, if nobody works on it, or all that can be where this host is to be emptied. */
+  /** Gives back what others want, if it is not in use, or all that can be where this host is to be emptied. */
   async #giveWanted(): Promise<void> {
     const { database, lease } = this.#options;
     const { id: owner, draining } = lease;
@@ -284,7 +284,7 @@ export class Claims implements AsyncDisposable {
         await database.run((sql) => sql`SELECT pg_notify(${CHANNEL}, '')`, { lazy: true });
       }
     } catch {
-      // Tried again while it may still be ours; what was claimed anew meanwhile is not given back.
+      // Tried again while it may still be ours; what was claimed again meanwhile is not given back.
       if (this.#closed) return;
       for (const [id, wait] of returned) if (!this.#held.has(id)) this.#returned.set(id, wait);
       this.#returnTimer ??= this.#options.clock.after(1000, () => this.#returnNow());

@@ -48,7 +48,7 @@ export class DatabaseError extends Error {
 // Milliseconds. A statement of ours takes some; a synchronous standby that is away makes it wait.
 const ANSWER_WITHIN = 15_000;
 const CONNECT_WITHIN_SECONDS = 5;
-// So many times as long one may take that waits behind others.
+// The factor by which the time limit is longer for a statement that waits for others.
 const MOST_TURNS = 4;
 /** Errors from before a statement can have been sent. */
 const NOT_SENT = new Set([
@@ -80,7 +80,7 @@ export class Database implements AsyncDisposable {
   }
 
   /**
-   * Runs statements, each of which is a transaction of its own unless they begin one. What they changed is durable when
+   * Runs statements, each of which is a separate transaction unless they begin one. What they changed is durable when
    * this resolves, on a synchronous standby too where the database has one.
    * @param options `lazy`: durable some time later, in order; `within`: milliseconds
    * @throws {DatabaseError}
@@ -113,7 +113,7 @@ export class Database implements AsyncDisposable {
       return result;
     } catch (error) {
       const isServers = error instanceof postgres.PostgresError;
-      // Of an error in one of our statements nobody but us is to blame.
+      // An error in one of our statements is a bug.
       if (isServers && !isOutage(error)) throw error;
       if (!isServers && !NOT_SENT.has(codeOf(error)) && this.#clients[kind] === sql) this.#drop(kind);
       const isCertain = isServers

@@ -1,5 +1,5 @@
 /**
- * The messages of the queue in PostgreSQL: one being written, one being read. A body stands in rows of bounded size.
+ * The messages of the queue in PostgreSQL: one being written, one being read. A body is stored in rows of bounded size.
  *
  * @module
  */

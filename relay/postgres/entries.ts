@@ -1,5 +1,5 @@
 /**
- * Statements about whole entries: how one comes into the queue, and what is done where nobody can tell whether it has.
+ * Statements about whole entries: how one comes into the queue, and what is done when that is unknown.
  *
  * @module
  */
@@ -120,7 +120,7 @@ const SETTLE_AGAIN = 1_000;
 /**
  * Whether an entry is in the queue although its transaction was not answered. Takes its id, so that it cannot come any
  * more where it is not; where it is, another transaction follows it, whose confirmation holds for it, too.
- * @returns `undefined` where that cannot be told for a minute
+ * @returns `undefined` where that cannot be determined for a minute
  */
 export async function isThereAfterAll(
   database: Database,

@@ -34,7 +34,7 @@ export interface HostLeaseOptions {
 export class HostLease implements AsyncDisposable {
   readonly #options: HostLeaseOptions;
   #id: string | undefined;
-  /** Until then (monotonic) nobody else can have declared this host dead. */
+  /** Until then (monotonic) no other host can have declared this one dead. */
   #validUntil = 0;
   #draining = false;
   /** What the database's clock shows at the zero of the monotonic one, in milliseconds since the epoch. */
@@ -130,7 +130,7 @@ export class HostLease implements AsyncDisposable {
       this.#validUntil = began + lease;
       this.#draining = row.draining;
     } catch {
-      // The next try may have more luck; `id` tells when it is too late.
+      // The next try may succeed; `id` tells when it is too late.
       void this.id;
     }
   }

@@ -105,7 +105,7 @@ export class PostgresQueue implements Queue, AsyncDisposable {
   readonly #dots = new Map<string, string>();
   /** How many recipients of an entry are durably relayed, and how many there are. */
   readonly #relayed = new Map<string, { readonly of: number; count: number }>();
-  /** Messages that were refused while nobody could tell whether they had been stored. */
+  /** Messages that were refused while it was unknown whether they had been stored. */
   readonly #withdrawn = new Set<string>();
   #offset = 0;
   #listener: AsyncDisposable | undefined;
@@ -405,7 +405,7 @@ export class PostgresQueue implements Queue, AsyncDisposable {
     const { id, recipients } = entry;
     const owner = this.#lease.id;
     if (owner === undefined) throw new SmtpError(UNREACHABLE);
-    // Before it is there, so that it is not taken for one that nobody here knows.
+    // Before it is there, so that it is not taken for an unknown one.
     this.#claims.note(id, { offered: true });
     let message: Uint8Array | undefined;
     try {
@@ -449,7 +449,7 @@ export class PostgresQueue implements Queue, AsyncDisposable {
     }
   }
 
-  /** Claims an entry that nobody owns; whether it is ours now. */
+  /** Claims an entry without an owner; whether it is ours now. */
   async #claim(id: string): Promise<boolean> {
     const owner = this.#lease.id;
     if (owner === undefined) return false;
@@ -483,7 +483,7 @@ export class PostgresQueue implements Queue, AsyncDisposable {
     }
   }
 
-  /** Marks an entry that cannot be read, so that it costs nobody anything until somebody has looked at it. */
+  /** Marks an entry that cannot be read, so that no host tries it until an operator has repaired it. */
   async #putAside(id: string, reason: string): Promise<void> {
     this.#options.logger.error("queue.unreadable", { id, error: reason });
     this.#claims.forget(id);

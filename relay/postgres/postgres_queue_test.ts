@@ -210,7 +210,7 @@ testsWithPostgres("PostgresQueue", {
     assert.equal(first.losses, 1);
     assert.equal(first.log.named("queue.lease_lost").length, 1);
     assert.equal(second.log.named("queue.host_dead").length, 1);
-    // The answer to the dot is still worth having: nobody has begun anew.
+    // The answer to the dot still counts: no other host has started again.
     await first.queue.dotAnswered(dotted, { recipients: [0], relayed: true });
     await until(() => second.offers.length > 1);
     assert.equal((await second.load(dotted)).recipients[0]?.status, "relayed");

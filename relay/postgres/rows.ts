@@ -1,5 +1,5 @@
 /**
- * How an entry stands in the tables: head and state are the texts of the spool's files, with their checks; what SQL
+ * How an entry is stored in the tables: head and state are the texts of the spool's files, with their checks; what SQL
  * needs of them stands beside them once more.
  *
  * @module

@@ -1,5 +1,5 @@
 /**
- * The address of a PostgreSQL database, as it stands in a file of its own since it has a password.
+ * The address of a PostgreSQL database. It is in its own file since it has a password.
  *
  * @module
  */

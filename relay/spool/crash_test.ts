@@ -32,7 +32,7 @@ async function add(spool: Spool, text: string): Promise<string> {
   return id;
 }
 
-/** Everything that can happen to messages, with a crash point behind each step of it. */
+/** Everything that can happen to messages, with a crash point after each step of it. */
 async function live(directory: string): Promise<{ point: CrashPoint; facts: Facts }[]> {
   const facts: Facts = {
     added: [],

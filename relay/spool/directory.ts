@@ -92,7 +92,7 @@ export interface SpoolLock {
 }
 
 /**
- * Takes the lock. It is on the directory, which nobody can remove or replace while the spool is in it; the file `lock`
+ * Takes the lock. It is on the directory, which cannot be removed or replaced while the spool is in it; the file `lock`
  * tells who has it, and is locked too, as older versions look only there.
  * @throws {SpoolLockedError} when another process has it
  */

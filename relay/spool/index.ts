@@ -55,7 +55,7 @@ export interface IndexLine extends EntryDigest {
 const FLUSH_LINES = 1000;
 // Octets of a shard's file beyond which the lines of what has gone are left out of it.
 const SWEEP_AT = 256 * 1024;
-// A few hundred recipients make a line that is no cheaper to read than the files.
+// With a few hundred recipients the line is no cheaper to read than the files.
 const MAX_DOMAINS = 100;
 
 // How every line begins; an id has nothing to escape.
@@ -126,7 +126,7 @@ export class SpoolIndex {
     if (++this.#waitingCount >= FLUSH_LINES) this.#flushing ??= this.#flush();
   }
 
-  /** Writes a shard anew with these lines alone, where the old ones have become too many. */
+  /** Rewrites a shard with these lines alone, where the old ones have become too many. */
   async rewrite(shard: string, lines: ReadonlyMap<string, IndexLine>): Promise<void> {
     const text = [...lines].map(([id, line]) => encodeLine(id, line) + "\n").join("");
     await this.#write(shard, { text, append: false });

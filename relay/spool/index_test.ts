@@ -102,7 +102,7 @@ Deno.test("A scan with the index opens no file of an entry", async () => {
     for (const id of ids.slice(2, 4)) {
       const path = join(directory, "messages", id.slice(-2), id);
       const { mtime } = Deno.statSync(path);
-      // As long, and changed at the same moment: only its bytes tell, and nobody reads them.
+      // As long, and changed at the same moment: only its bytes tell, and they are not read.
       const text = Deno.readTextFileSync(path);
       Deno.writeTextFileSync(path, "x".repeat(text.length));
       assert.ok(mtime);
@@ -142,7 +142,7 @@ Deno.test("ids() leaves out what cannot be meant", async () => {
       (await Array.fromAsync(spool.ids(hint))).map((id) => ids.indexOf(id)).sort();
     const check = async () => {
       assert.deepEqual(await found({}), [0, 1, 2, 3, 4, 5, 6, 7]);
-      // The fifth has too many domains for a line of its own: it may be meant for all that is known at once.
+      // The fifth has too many domains for its own line: it may be meant for all that is known at once.
       assert.deepEqual(await found({ domain: "three.test" }), [4, 5]);
       assert.deepEqual(await found({ domain: "two.test" }), [0, 1, 4]);
       assert.deepEqual(await found({ sender: "other@sender.test" }), [4, 5]);
@@ -188,7 +188,7 @@ Deno.test("ids() sees a message that was changed by hand before the server had i
   });
 });
 
-Deno.test("ids() sees a message that was changed by hand behind a dot without an answer", async () => {
+Deno.test("ids() sees a message that was changed by hand after a dot without an answer", async () => {
   await inDirectory(async (directory) => {
     const [, , , , , last = ""] = await populate(directory);
     {

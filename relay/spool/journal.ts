@@ -189,7 +189,7 @@ export class Journal {
     }
   }
 
-  /** Goes on with the file that is there, behind its last whole line. */
+  /** Goes on with the file that is there, after its last whole line. */
   async #resume(length: number): Promise<void> {
     const { path, fileSystem, logger } = this.#options;
     let file: OpenFile;
@@ -241,7 +241,7 @@ export class Journal {
       throw error;
     }
     const lines = new TextDecoder().decode(bytes).split("\n");
-    // What stands behind the last LF was being written when the power went: nobody was told that it is durable.
+    // What is after the last LF was being written when the power failed: it was never reported as durable.
     lines.pop();
     let damaged = "";
     lines.forEach((line, index) => {
@@ -256,7 +256,7 @@ export class Journal {
     return { lines: lines.length, length: bytes.lastIndexOf(10) + 1 };
   }
 
-  /** The process before may have died behind a removal, and before that was durable; without its record it must be. */
+  /** The process before may have died after a removal, and before that was durable; without its record it must be. */
   async #dropGone(): Promise<void> {
     const { exists, makeDurable } = this.#options;
     const gone = [...this.#live.keys()].filter((id) => !exists(id));

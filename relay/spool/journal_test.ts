@@ -184,7 +184,7 @@ Deno.test("Journal that cannot be begun anew goes on with the file that it has",
   });
 });
 
-Deno.test("Journal opened on a full disk goes on behind the last whole line of the old one", async () => {
+Deno.test("Journal opened on a full disk goes on after the last whole line of the old one", async () => {
   await inDirectory(async ({ path, open }) => {
     const { fileSystem, makeRoom } = fullDisk();
     {

@@ -67,7 +67,7 @@ export class Draft implements QueueDraft {
     const entry: NewEntry = { ...rest, id: this.id, size: prepend.length + staged.size };
     let file: NewFile | undefined;
     try {
-      // Read twice where it is large: the head stands before the message and tells its check.
+      // Read twice where it is large: the head is before the message and tells its check.
       let check = crc32(prepend);
       const { pieces } = staged;
       for await (const chunk of pieces ?? staged.chunks()) check = crc32(chunk, check);

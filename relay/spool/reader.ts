@@ -16,7 +16,7 @@ import { SpoolFormatError } from "../stored/format_values.ts";
 export interface SpoolReaderOptions {
   /** The spool's directory. */
   readonly directory: string;
-  /** Where damage is told, and dots that a crash left without an answer. */
+  /** Where damage is logged, and dots that a crash left without an answer. */
   readonly logger: Logger;
   /** Tells the time. */
   readonly clock: Clock;
@@ -34,7 +34,7 @@ const READ_SIZE = 4096;
 export class SpoolReader {
   readonly #options: SpoolReaderOptions;
   readonly #buffer = new Uint8Array(READ_SIZE);
-  /** Dots of an earlier process whose missing answer stands in the log. */
+  /** Dots of an earlier process whose missing answer is in the log. */
   readonly #told = new WeakSet<DotSent>();
 
   constructor(options: SpoolReaderOptions) {
@@ -42,7 +42,7 @@ export class SpoolReader {
   }
 
   /**
-   * Reads an entry; a damaged one is put aside and is as good as gone.
+   * Reads an entry; a damaged one is put aside and treated as gone.
    * @param hasState whether there is a state file; `undefined` = look
    */
   read(id: string, hasState?: boolean): QueueEntry | undefined {
@@ -72,7 +72,7 @@ export class SpoolReader {
       const head = decodeHead(decodeText(bytes.subarray(0, lf)), id);
       const { entry, messageCheck } = head;
       const size = (whole ? bytes.length : file.statSync().size) - (lf + 1);
-      // Without a check somebody has edited the message, and its size with it.
+      // Without a check someone has edited the message, and its size with it.
       if (messageCheck === undefined) return { head: { entry: { ...entry, size } }, length: lf + 1 };
       if (size < entry.size) throw new SpoolFormatError(`cut short: ${size} of ${entry.size} octets`);
       if (size > entry.size) throw new SpoolFormatError(`too long: ${size} instead of ${entry.size} octets`);

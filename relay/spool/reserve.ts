@@ -1,7 +1,7 @@
 /**
  * Room that is kept for what makes room. On a full disk no mail could leave: the journal must grow before a message may
  * be sent, a state and a notice need files. So a few files are kept that are of no use but to be given up then; with the
- * mail that leaves there is room again, and they are made anew. Until then no mail is accepted.
+ * mail that leaves there is room again, and they are recreated. Until then no mail is accepted.
  *
  * @module
  */
@@ -51,7 +51,7 @@ const MAX_SIZE = 128 * 1024;
 const MIN_SIZE = 4096;
 // Of the file system, at most.
 const SHARE = { octets: 0.02, files: 0.05 };
-// It is made again where so many times as much is free: mail that leaves needs room on its way, too.
+// It is made again when this many times its size is free: mail that leaves needs space, too.
 const MARGIN = 4;
 const FILL_AFTER = 1000;
 // What getRandomValues() gives at once.

@@ -29,7 +29,7 @@ import { TimeSlice } from "../../base/time_slice.ts";
 export interface SpoolScanOptions {
   /** The spool's directory. */
   readonly directory: string;
-  /** Where failures are told. */
+  /** Where failures are logged. */
   readonly logger: Logger;
   /** The file system. */
   readonly fileSystem: FileSystem;
@@ -45,7 +45,7 @@ export interface SpoolScanOptions {
   readonly queue: Pick<Queue, "load" | "remove" | "ageOf">;
 }
 
-// Lines of a shard's index that are of no use any more, beyond which it is written anew.
+// Lines of a shard's index that are of no use any more, beyond which it is rewritten.
 const MAX_USELESS_LINES = 1000;
 
 /** One scan. The spool may change while it runs, and tells it so. */

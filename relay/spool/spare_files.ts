@@ -15,7 +15,7 @@ import { lstat } from "./directory.ts";
 const MAX_SIZE = 256 * 1024;
 /** Files that are kept, at most. */
 const MAX_FILES = 64;
-/** Milliseconds for which they wait for mail. While mail flows each is written anew in its turn, the oldest first. */
+/** Milliseconds for which they wait for mail. While mail flows each is rewritten in its turn, the oldest first. */
 const LIFETIME = 60_000;
 
 /** What {@linkcode SpareFiles} need. */
@@ -24,7 +24,7 @@ export interface SpareFilesOptions {
   readonly directory: string;
   /** The file system. */
   readonly fileSystem: FileSystem;
-  /** Tells when nobody has wanted them for a while. */
+  /** Fires when none has been taken for a while. */
   readonly clock: Clock;
 }
 
@@ -58,7 +58,7 @@ export class SpareFiles {
       return undefined;
     }
     this.#count++;
-    // Only now can nobody give it another name by the old one.
+    // Only now can no one link it under another name by the old one.
     if (isReusable(spare)) return spare;
     await this.drop(spare);
     return undefined;
@@ -109,7 +109,7 @@ export class SpareFiles {
   }
 }
 
-/** Small, and under no other name, which would be somebody's copy: of a backup by hard links. */
+/** Small, and under no other name, which would be someone's copy: of a backup by hard links. */
 function isReusable(path: string): boolean {
   const { nlink, size = Infinity } = lstat(path) ?? {};
   return nlink === 1 && size <= MAX_SIZE;

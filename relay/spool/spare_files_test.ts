@@ -123,7 +123,7 @@ Deno.test("A file with another name is not retired, even if it gets that at the 
   });
 });
 
-Deno.test("Spare files are gone when nobody has wanted them for a minute, and at the end", async () => {
+Deno.test("Spare files are removed when none was taken for a minute, and at the end", async () => {
   await inDirectory(async ({ clock, spares, make, kept }) => {
     const retire = async (name: string) => await spares.retire(make(), name) ?? "";
     spares.release(await retire("one"));

@@ -1,6 +1,6 @@
 /**
- * The queue on disk. A message is one immutable file; what became of its recipients is another, small one, written
- * anew after each attempt; what must be durable at once goes through the journal. docs/queue.md lists every legal
+ * The queue on disk. A message is one immutable file; what happened to its recipients is another, small one, rewritten
+ * after each attempt; what must be durable at once goes through the journal. docs/queue.md lists every legal
  * state of the directory and what a crash in each leaves.
  *
  * Longer than other files: the order in which message, state, journal and directory are written is one promise, and
@@ -53,7 +53,7 @@ import { TimeSlice } from "../../base/time_slice.ts";
 export interface SpoolOptions {
   /** The directory; created when it is not there. */
   readonly directory: string;
-  /** Where damage and failures are told. */
+  /** Where damage and failures are logged. */
   readonly logger: Logger;
   /** Tells the time for ids; default: the system's. */
   readonly clock?: Clock;
@@ -66,7 +66,7 @@ export interface SpoolOptions {
    * work on it. Default 60,000. Asked each time, so that it may change.
    */
   readonly resendAfter?: () => number;
-  /** Milliseconds that the machine has been up, `undefined` where that cannot be told; default: asks the system. */
+  /** Milliseconds that the machine has been up, `undefined` if unknown; default: asks the system. */
   readonly uptime?: () => number | undefined;
   /** What names this boot of this machine, so that an uptime of another is known as such; absent: not known. */
   readonly boot?: string | undefined;
@@ -306,7 +306,7 @@ export class Spool implements Queue, AsyncDisposable {
         const fresh = all ? undefined : this.#freshMessages.entryOf(id);
         if (fresh !== undefined && !matches(fresh, filter)) continue;
         const text = texts?.get(id);
-        // Nobody edits a message while the server has it.
+        // A message is not edited while the server has it.
         if (
           text !== undefined && !isMeant(text) &&
           (this.#indexed || isWrittenAbout(text, this.#messageInfo(id)))
@@ -327,7 +327,7 @@ export class Spool implements Queue, AsyncDisposable {
   /** See {@linkcode Queue.update}. An entry that is gone stays gone. */
   update(entry: QueueEntry): Promise<void> {
     const { id } = entry;
-    // What stands in the entry now, whatever happens to it while the disk is at work.
+    // What is in the entry now, whatever happens to it while the disk is at work.
     const text = encodeState(entry);
     const covered = entry.recipients.map(coverage);
     const digest = digestOf(entry);
@@ -434,7 +434,7 @@ export class Spool implements Queue, AsyncDisposable {
       try {
         await this.#syncer.sync(join(this.#directory, "messages", shard));
       } catch (error) {
-        // Nobody was told that it is ours; with the file gone it is not.
+        // It was not reported as accepted; with the file gone it is not.
         await this.#fileSystem.remove(path).catch(() => {});
         throw error;
       }
@@ -487,7 +487,7 @@ export class Spool implements Queue, AsyncDisposable {
     }
   }
 
-  /** @param options `fresh`: it has no state, and nobody reads it from the disk */
+  /** @param options `fresh`: it has no state, and is not read from the disk */
   async #unlink(id: string, { fresh = false } = {}): Promise<void> {
     const path = messagePath(this.#directory, id);
     const spare = fresh ? await this.#spares.retire(path, id) : undefined;

@@ -286,7 +286,7 @@ Deno.test("Spool never sends again what was answered with 2xx", async () => {
     const summaries = await scan(spool);
     const due = new Map(summaries.map(({ id, due, unfinished }) => [id, { due, unfinished }]));
     assert.deepEqual(due.get(two), { due: [{ domain: "two.test", at: 0 }], unfinished: undefined });
-    // Nobody waits for a notice: the removal is made good.
+    // No notice is due: the removal is completed.
     assert.equal(due.has(one), false);
     assert.deepEqual(await ids(spool), [two, wanted].sort());
     assert.deepEqual(due.get(wanted), { due: [], unfinished: true });

@@ -27,7 +27,7 @@ export interface SpoolTimeOptions {
   readonly temporary: string;
   /** Gives the first time, measures, and wakes. */
   readonly clock: Clock;
-  /** Milliseconds that the machine has been up; `undefined` where that cannot be told. */
+  /** Milliseconds that the machine has been up; `undefined` where that cannot be determined. */
   readonly uptime: () => number | undefined;
   /** What names this boot of this machine; `undefined` where that is not known. */
   readonly boot: string | undefined;
@@ -35,7 +35,7 @@ export interface SpoolTimeOptions {
   readonly fileSystem: FileSystem;
   /** Makes the file's name durable. */
   readonly syncer: DirectorySyncer;
-  /** Where failures are told. */
+  /** Where failures are logged. */
   readonly logger: Logger;
 }
 
@@ -75,7 +75,7 @@ export class SpoolTime {
       logger.warn("queue.time_lost", { file: path, reason: error.message });
     }
     const passed = last === undefined ? 0 : passedSince(last, now);
-    // Of the same boot the file is as good as a new one.
+    // From the same boot the file is as good as a new one.
     const saved = last !== undefined && isSameBoot(last, now);
     const time = new SpoolTime(options, { time: (last?.time ?? clock.now()) + passed, saved });
     if (!saved) await time.#save();

@@ -28,7 +28,7 @@ Deno.test("ageOf() tells what has passed while the machine was up, however the c
         clock.jump(jump);
         assert.equal(spool.ageOf({ id, acceptedAt: ACCEPTED }), HOUR);
       }
-      // Nobody has it open, and the clock is set once more.
+      // It is not open, and the clock is set once more.
       await pass(HOUR);
       clock.jump(-jump / 2);
       {
@@ -37,7 +37,7 @@ Deno.test("ageOf() tells what has passed while the machine was up, however the c
         assert.equal(summary?.age, 2 * HOUR);
         await pass(2 * HOUR);
       }
-      // The machine was off; nobody can tell how long.
+      // The machine was off, for an unknown time.
       clock.jump(3 * DAY);
       up = 30_000;
       await using spool = await open(options);
@@ -53,7 +53,7 @@ Deno.test("ageOf() takes no uptime of another machine for time that has passed",
       { up: 400 * DAY, clock: HOUR, passed: HOUR },
       { up: HOUR / 2, clock: HOUR, passed: HOUR / 2 },
       { up: 400 * DAY, clock: 30 * DAY, passed: 30 * DAY },
-      // Where the clock is behind nobody can tell.
+      // Whether the clock is slow cannot be known.
       { up: 400 * DAY, clock: -HOUR, passed: 0 },
     ]
   ) {

@@ -119,7 +119,7 @@ function markRelayed(
   if (isFinal(recipient)) return;
   recipient.status = "relayed";
   recipient.attemptCount++;
-  // Without NOTIFY=SUCCESS nobody waits for a notice.
+  // Without NOTIFY=SUCCESS no notice is due.
   recipient.settled = !(recipient.notify?.includes("SUCCESS") ?? false);
   if (dot === undefined) return;
   const { at, host, address } = dot;

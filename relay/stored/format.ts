@@ -32,11 +32,11 @@ export const SPOOL_VERSION = 1;
 /** Octets of a head, at most; {@linkcode MAX_ENVELOPE_OCTETS} and what else stands there come to less. */
 export const MAX_HEAD = 16 * 1024 ** 2;
 
-/** What stands in the first line of a message file. */
+/** What is in the first line of a message file. */
 export interface SpoolHead {
   /** The entry as it was accepted. */
   readonly entry: QueueEntry;
-  /** CRC-32 of the message behind the head; absent where somebody edited the file and took it out. */
+  /** CRC-32 of the message after the head; absent where someone edited the file and took it out. */
   readonly messageCheck?: string;
 }
 
@@ -61,7 +61,7 @@ export type JournalRecord =
 /**
  * The first line of a message file, with its LF.
  * @param messageCheck CRC-32 of the message, eight hexadecimal digits: always as long, so that it can be filled in
- * when the message has been copied behind it
+ * when the message has been copied after it
  */
 export function encodeHead(entry: NewEntry, messageCheck: string): string {
   const { id, acceptedAt, reversePath, dsn, body, smtputf8, size, content, recipients } = entry;

@@ -164,7 +164,7 @@ Deno.test("decodeState() finds every flipped bit and every cut, and changes noth
     const before = bare(entry);
     const text = encodeState(entry);
     const flipped = flip(text, at);
-    // White space behind the last brace says nothing.
+    // White space after the last brace says nothing.
     if (flipped !== undefined && flipped.trimEnd() !== text.trimEnd()) {
       assert.throws(() => decodeState(flipped, entry), damaged);
     }

@@ -7,7 +7,7 @@ import type { QueuedMessage } from "../queue.ts";
 import type { QueueEntry } from "../queue_entry.ts";
 
 interface Fresh {
-  /** Until somebody has taken it. */
+  /** Until it is taken. */
   entry: QueueEntry | undefined;
   readonly message: Uint8Array;
   readonly octets: number;
@@ -25,7 +25,7 @@ export class FreshMessages {
 
   /**
    * @param limit octets of all messages and their recipients together
-   * @param untried told of an entry that nobody has taken when there is no more room for it, or at the end
+   * @param untried called with an entry that was not taken when there is no more room for it, or at the end
    */
   constructor(limit: number, untried: (entry: QueueEntry) => void) {
     this.#limit = limit;
@@ -44,12 +44,12 @@ export class FreshMessages {
     }
   }
 
-  /** Whether it is here, which means too that nothing but the message is on the disk, and nobody reads it from there. */
+  /** Whether it is here, which means too that only the message is on the disk, and it is not read from there. */
   has(id: string): boolean {
     return this.#messages.has(id);
   }
 
-  /** The entry while nobody has taken it, to be looked at. */
+  /** The entry while it has not been taken; it stays. */
   entryOf(id: string): QueueEntry | undefined {
     return this.#messages.get(id)?.entry;
   }

@@ -41,7 +41,7 @@ const SEAL_LENGTH = sealOf("").length;
 const CHECK = /^,\s*"check":\s*"([0-9a-f]{8})"\s*\}\s*$/;
 
 /**
- * Reads what {@linkcode seal} wrote, or somebody who took the check out.
+ * Reads what {@linkcode seal} wrote, also with the check removed by hand.
  * @throws {SpoolFormatError} when it is no JSON object, or not as it was sealed
  */
 export function unseal(text: string): Record<string, unknown> {

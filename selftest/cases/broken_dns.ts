@@ -1,5 +1,5 @@
 /**
- * What DNS may say of a domain that mail is to go to, and what becomes of the message at the first attempt.
+ * What DNS may say of a domain that mail is to go to, and what happens to the message at the first attempt.
  *
  * @module
  */

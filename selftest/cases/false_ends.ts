@@ -1,5 +1,5 @@
 /**
- * Sequences for smuggling a second message behind the first one.
+ * Sequences for smuggling a second message after the first one.
  *
  * @module
  */

@@ -9,7 +9,7 @@ export interface RelayAttempt {
   /** The path, without brackets. */
   readonly path: string;
   /**
-   * The reply: `foreign` is 550 5.7.1; `unknown` is 550 5.1.1, since the domain is ours and nobody has that name (a
+   * The reply: `foreign` is 550 5.7.1; `unknown` is 550 5.1.1, since the domain is ours and has no such mailbox (a
    * catch-all takes it), or 5.7.1 where the name asks for relaying; `syntax` is 501; `local` is 250, since it is an address of ours.
    */
   readonly expected: "foreign" | "unknown" | "syntax" | "local";

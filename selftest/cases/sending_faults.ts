@@ -1,5 +1,5 @@
 /**
- * What a receiving server may do to us at each step of sending, and what becomes of the message.
+ * What a receiving server may do to us at each step of sending, and what happens to the message.
  *
  * @module
  */

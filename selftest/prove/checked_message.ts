@@ -7,7 +7,7 @@ import { createHash } from "node:crypto";
 
 /** A message to send. */
 export interface CheckedMessage {
-  /** Nobody else's. */
+  /** Unique. */
   readonly id: string;
   /** With CRLF; no line begins with a dot. */
   readonly text: string;
@@ -15,7 +15,7 @@ export interface CheckedMessage {
 
 const sha256 = (text: string) => createHash("sha256").update(text, "latin1").digest("hex");
 
-/** Makes a message of about so many octets, whose first field has its id and the checksum of its body. */
+/** Makes a message of about this many octets, whose first field has its id and the checksum of its body. */
 export function makeChecked(id: string, octets: number): CheckedMessage {
   const lines: string[] = [];
   for (let length = 0; length < octets; length += 66) lines.push(sha256(`${id} ${lines.length}`));

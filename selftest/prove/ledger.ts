@@ -50,7 +50,7 @@ export class Ledger {
     this.#recorded.add(id);
   }
 
-  /** Forgets what was found, to look anew. */
+  /** Forgets what was found, to look again. */
   forgetFound(): void {
     this.#found.clear();
     this.#torn.length = 0;

@@ -136,7 +136,7 @@ function layers(mount: Mount, say: Say): void {
     }));
   }
   say(failure("mount.layer", about, {
-    what: "is a container's layer: it goes when the container is made anew",
+    what: "is a container's layer: it is lost when the container is recreated",
     next: "Put data_dir and the Maildirs on a volume",
   }));
 }

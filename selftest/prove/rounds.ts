@@ -29,7 +29,7 @@ export interface VictimProcess {
 
 /** What the rounds depend on. */
 export interface RoundsOptions {
-  /** A directory of its own, on the file system under test. */
+  /** A separate directory, on the file system under test. */
   readonly directory: string;
   /** Kills at random. */
   readonly rounds: number;
@@ -37,7 +37,7 @@ export interface RoundsOptions {
   readonly until: number;
   /** Starts a process with {@linkcode runVictim}. */
   readonly start: (options: Omit<VictimOptions, "entry">) => VictimProcess;
-  /** Hears how far it is. */
+  /** Called with the progress. */
   readonly progress: (what: string) => void;
 }
 
@@ -128,7 +128,7 @@ class Rounds implements AsyncDisposable {
       return untested("ledger.balance", tried, { what: "there was no time" });
     }
     if (lost.length === 0 && torn.length === 0 && twiceUnrecorded.length === 0 && accepted > 0) {
-      return ok("ledger.balance", tried, `${accepted}, all there and whole${twice}`);
+      return ok("ledger.balance", tried, `${accepted}, all there and complete${twice}`);
     }
     const what = [
       `${accepted} were answered with 250`,

@@ -17,7 +17,7 @@ import type { Session, Transaction } from "../session.ts";
 
 /** Limits on one dialogue. */
 export interface CommandLimits extends MessageLimits {
-  /** Accepted recipients of one message; the next one is told 452 (RFC 5321 §4.5.3.1.10). */
+  /** Accepted recipients of one message; the next one gets 452 (RFC 5321 §4.5.3.1.10). */
   readonly maxRecipients: number;
 }
 

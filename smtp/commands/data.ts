@@ -141,7 +141,7 @@ function logRefusal({ logger }: CommandContext, cause: unknown): void {
   if (cause !== undefined) logger.error("message.failed", { error: describeError(cause) });
 }
 
-/** Behind the end of the data: stores the message and says what became of it. The transaction is over then. */
+/** After the end of the data: stores the message and says what happened to it. The transaction is over then. */
 export async function completeMessage(session: Session, context: CommandContext): Promise<Reply> {
   const { transaction } = session;
   const message = transaction?.message;
@@ -185,7 +185,7 @@ export async function completeMessage(session: Session, context: CommandContext)
     try {
       await resetTransaction(session);
     } catch (error) {
-      // What became of the message is decided; the client must hear it.
+      // What happened to the message is decided; the client must hear it.
       context.logger.error("message.cleanup_failed", { id: message.id, error: describeError(error) });
     }
   }

@@ -3,7 +3,7 @@ import { reply } from "../reply.ts";
 import type { Session } from "../session.ts";
 import { type CommandContext, type Outcome, respond } from "./command_context.ts";
 
-/** STARTTLS (RFC 3207): the handshake follows, and then the dialogue begins anew. */
+/** STARTTLS (RFC 3207): the handshake follows, and then the dialogue starts again. */
 export function starttls(session: Session, argument: string, { tlsAvailable }: CommandContext): Outcome {
   if (!tlsAvailable) return respond(replies.notImplemented);
   if (argument !== "") return respond(replies.noArgument("STARTTLS"));

@@ -3,15 +3,15 @@ import { floods, hostileSenders, idleConnections, largeMessage, slowAndRude } fr
 
 const report = (line: string) => console.log(line);
 
-Deno.test("2,000 idle connections keep nobody out, and 1,000 take less than 150 MB", async () => {
+Deno.test("2,000 idle connections lock out no other client, and 1,000 take less than 150 MB", async () => {
   await idleConnections({ messages: 30, report });
 });
 
-Deno.test("500 connections a second keep nobody out", async () => {
+Deno.test("500 connections a second lock out no other client", async () => {
   await floods({ perSecond: 500, seconds: 3, messages: 30, report });
 });
 
-Deno.test("slow clients, deaf ones and bad commands keep nobody out, and are ended", async () => {
+Deno.test("slow clients, clients that do not read and bad commands lock out no other client, and are ended", async () => {
   await slowAndRude({ connections: 25, messages: 30, handshakes: false, report });
 });
 
@@ -19,6 +19,6 @@ Deno.test("a message of 50 MiB to 100 recipients takes less than 32 MiB of memor
   await largeMessage({ mailboxes: 8, report });
 });
 
-Deno.test("senders whose domains are silent, loop or swell keep nobody out", async () => {
+Deno.test("senders whose domains are silent, loop or swell lock out no other client", async () => {
   await hostileSenders({ connections: 30, seconds: 5, messages: 30, report });
 });

@@ -76,7 +76,7 @@ export async function drip(
   });
 }
 
-/** Connections that ask for ever and never read what they are told. */
+/** Connections that ask forever and never read what they are told. */
 export async function neverRead({ port, connections }: AttackOptions): Promise<Attack> {
   const questions = encoder.encode("EHLO deaf.test\r\n".repeat(200));
   return await attack(connections, async () => {
@@ -93,7 +93,7 @@ export async function neverRead({ port, connections }: AttackOptions): Promise<A
   });
 }
 
-/** Connections that send lines that are no commands, all at once; each is made anew when the server has ended it. */
+/** Connections that send lines that are not commands, all at once; each is replaced when the server has ended it. */
 export async function talkRubbish(
   { port, connections, seconds }: AttackOptions & { readonly seconds: number },
 ): Promise<Attack> {

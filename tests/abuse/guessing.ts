@@ -119,7 +119,7 @@ export async function guessing(
       `the owner logs in from elsewhere in ${elsewhere.ms.toFixed(0)} ms, where it was before in ${
         again.ms.toFixed(0)
       } ms; ` +
-      `resident memory ${(before / MIB).toFixed(1)} MiB before, ${(after / MIB).toFixed(1)} MiB behind`,
+      `resident memory ${(before / MIB).toFixed(1)} MiB before, ${(after / MIB).toFixed(1)} MiB after`,
   );
   assert.equal(elsewhere.reply, "235", "the owner, from elsewhere");
   assert.equal(again.reply, "235", "the owner, where the login was right before");

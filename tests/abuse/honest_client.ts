@@ -1,6 +1,6 @@
 /**
  * Sends messages, one after the other, over a connection each, and prints how long each took from connecting to the
- * 250 behind its data, in milliseconds, ascending, as JSON. A program of its own; arguments: port, messages, recipient.
+ * 250 after its data, in milliseconds, ascending, as JSON. A separate program; arguments: port, messages, recipient.
  *
  * @module
  */

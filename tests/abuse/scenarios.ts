@@ -43,7 +43,7 @@ async function serve(victim: Victim, { messages, report, during }: {
   assert.equal((await victim.stored("alice")).length - before, messages, "each 250 is a stored message");
 }
 
-/** 1,000 idle connections take little, and 2,000 keep nobody out. */
+/** 1,000 idle connections take little, and 2,000 lock out no other client. */
 export async function idleConnections(
   { messages, report }: { readonly messages: number; readonly report: Report },
 ): Promise<void> {
@@ -101,9 +101,9 @@ export async function floods(
   const { connections, greeted, refused } = await flooding;
   report(
     `${connections} connections in ${seconds} s, ${greeted} greeted, ${refused} refused; ` +
-      `resident memory ${mib(before)} before, ${mib(victim.memory().now)} behind`,
+      `resident memory ${mib(before)} before, ${mib(victim.memory().now)} after`,
   );
-  // A third goes away at once; nobody else is kept out.
+  // A third goes away at once; no other client is kept out.
   assert.equal(greeted, connections - Math.ceil(connections / 3));
   // Nothing of it is left.
   assert.equal(await victim.stop(), 0);
@@ -121,7 +121,7 @@ export async function slowAndRude(
     readonly report: Report;
   },
 ): Promise<void> {
-  // Short, so that nobody waits for five minutes; it is what the deadlines come from.
+  // Short, so that no test waits for five minutes; the deadlines are derived from it.
   const idleTimeout = 5000;
   // Each makes the server talk until the system's buffers are full, which is megabytes.
   const deafConnections = Math.ceil(connections / 5);
@@ -171,7 +171,7 @@ export async function slowAndRude(
   report(`${rudeVisits} visits with bad commands were ended`);
   assert.ok(rudeVisits >= connections);
   const { now, peak } = victim.memory();
-  report(`resident memory ${mib(before)} before, ${mib(now)} behind, ${mib(peak)} at most`);
+  report(`resident memory ${mib(before)} before, ${mib(now)} after, ${mib(peak)} at most`);
   assert.ok(peak < MAX_BUSY_MEMORY, `${mib(peak)} at most`);
   if (handshakes) {
     await inHandshake.over;
@@ -184,7 +184,7 @@ export async function slowAndRude(
   assert.equal((await victim.stored("alice")).length, messages + WARM_UP, "nothing of slow data is stored");
 }
 
-/** A message of 50 MiB to 100 recipients, in so many mailboxes. */
+/** A message of 50 MiB to 100 recipients, each with a mailbox. */
 export async function largeMessage(
   { mailboxes, report }: { readonly mailboxes: number; readonly report: Report },
 ): Promise<void> {
@@ -287,13 +287,13 @@ export async function hostileSenders(
       [...outcomes].map(([code, count]) => `${count} × ${code}`).join(", ")
     }; ` +
       `the longest took ${milliseconds(Math.max(...waits))} (timeout 2 s); ` +
-      `resident memory ${mib(before)} before, ${mib(now)} behind, ${mib(peak)} at most`,
+      `resident memory ${mib(before)} before, ${mib(now)} after, ${mib(peak)} at most`,
   );
   assert.deepEqual([...outcomes.keys()].filter((code) => !/^[245]\d\d$/.test(code)), []);
   assert.ok(peak < MAX_BUSY_MEMORY, `${mib(peak)} at most`);
 }
 
-/** A message with 200 signatures, each with a key elsewhere; the reply behind its data. */
+/** A message with 200 signatures, each with a key elsewhere; the reply after its data. */
 async function sendHostile(port: number, domain: string): Promise<string> {
   using dialogue = await Dialogue.connect(port);
   await dialogue.hear();

@@ -1,6 +1,6 @@
 /**
- * Clients of serve-submit, a program of its own: `guess` tries wrong passwords from many addresses at once, `send`
- * sends messages on one session until standard input ends, and tells apart what came before and behind its first line, `login` logs in once. Prints what came of it as JSON.
+ * Clients of serve-submit, in a separate program: `guess` tries wrong passwords from many addresses at once, `send`
+ * sends messages on one session until standard input ends, and tells apart what came before and after its first line, `login` logs in once. Prints its outcome as JSON.
  *
  * @module
  */
@@ -75,7 +75,7 @@ class Client implements Disposable {
 
 const plain = (login: string, password: string) => `AUTH PLAIN ${btoa(`\0${login}\0${password}`)}`;
 
-/** So many guesses of one address, over as many sessions as it takes; how many got which reply. */
+/** This many guesses from one address, over as many sessions as it takes; how many got which reply. */
 async function guess(
   target: Target,
   { address, login, guesses, replies }: {

@@ -1,5 +1,5 @@
 /**
- * The server under attack, as it is shipped: a process of its own; and an honest client that is served meanwhile, a
+ * The server under attack, as it is shipped: a separate process; and an honest client that is served meanwhile, a
  * process too, so that what the attackers cost does not count as the server's delay.
  *
  * @module
@@ -25,7 +25,7 @@ export interface Memory {
 /** How long an honest client waited for its messages to be taken. */
 export interface Latency {
   readonly messages: number;
-  /** Milliseconds from connecting to the 250 behind the data. */
+  /** Milliseconds from connecting to the 250 after the data. */
   readonly p50: number;
   readonly p99: number;
 }
@@ -112,12 +112,12 @@ export class Victim implements AsyncDisposable {
     return { now: octets("VmRSS"), peak: octets("VmHWM") };
   }
 
-  /** The peak is measured anew from here on (proc(5), clear_refs). */
+  /** The peak is measured again from here on (proc(5), clear_refs). */
   forgetPeak(): void {
     Deno.writeTextFileSync(`/proc/${this.#server.pid}/clear_refs`, "5");
   }
 
-  /** Waits for an event of this name, the one that comes `after` so many of them. */
+  /** Waits for an event of this name, the one `after` this many of them. */
   event(name: string, options: { readonly after: number }): Promise<LoggedEvent> {
     return this.#server.event(name, options);
   }

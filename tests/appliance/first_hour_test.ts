@@ -138,7 +138,7 @@ testWith(
         for (const output of outputs) assert.match(output, /dkim=pass header\.d=example\.(?:com|net):/);
       },
     };
-    // tests/interop/first_hour_tls_test.ts follows the part about the certificate, with an authority of its own.
+    // tests/interop/first_hour_tls_test.ts follows the part about the certificate, with its own authority.
     const blocks = (await readBlocks("first-hour")).filter(({ text }) =>
       !text.startsWith("mailapp certificate obtain\n")
     );

@@ -37,7 +37,7 @@ async function deliver(
   }, { what: `the message ${subject} for ${to}` });
 }
 
-/** One of our names on the machine, in the hands of somebody who has just installed it. */
+/** One of our names on the machine, in the hands of someone who has just installed it. */
 async function install(machine: DebianMachine): Promise<void> {
   await machine.copy(await builtMailapp(), "/root/mailapp");
   await machine.sh(

@@ -20,7 +20,7 @@ async function isPortable(file: string): Promise<boolean> {
   return new TextDecoder().decode(start) === "#!";
 }
 
-/** Runs a script of sh in a mount namespace of its own, with nothing but these variables. */
+/** Runs a script of sh in its own mount namespace, with only these variables. */
 function sh(script: string, variables: Readonly<Record<string, string>>): Promise<Finished> {
   const env = Object.entries(variables).map(([name, value]) => `${name}=${value}`);
   return run("env", {
@@ -47,7 +47,7 @@ testWith(["unshare", "setpriv", "mount", ...AS_ROOT], "the portable form", async
   await Deno.chmod(folder.path, 0o755);
   const nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups";
 
-  await t.step("a file of its own, with checksum and bill of materials, below 60 MB", async () => {
+  await t.step("a single file, with checksum and bill of materials, below 60 MB", async () => {
     const { size } = await Deno.stat(file);
     assert.ok(size < 60e6, `${size}`);
     await runOk("sh", { args: ["-c", `cd "$(dirname ${file})" && sha256sum -c mailapp.sha256`] });
@@ -118,7 +118,7 @@ testWith(["unshare", "setpriv", "mount", ...AS_ROOT], "the portable form", async
     assert.match(names.join(), /^[0-9a-f]{64}$/);
   });
 
-  await t.step("what a killed start left is in nobody's way, and goes", async () => {
+  await t.step("what a killed start left does no harm, and is removed", async () => {
     const cache = await folder.mkdir("left");
     await Deno.mkdir(`${cache}/.unpacking.old`);
     await Deno.mkdir(`${cache}/.unpacking.new`);

@@ -16,7 +16,7 @@ const THEIRS: Readonly<Record<string, { readonly zone: string; readonly from: Re
   "only4.test": { zone: "@ MX 10 mx\nmx A 198.51.100.2", from: /\[198\.51\.100\.1\]/ },
   "only6.test": { zone: "@ MX 10 mx\nmx AAAA 2001:db8:51::2", from: /\[IPv6:2001:db8:51::1\]/ },
   "implicit.test": { zone: "@ A 198.51.100.2", from: /\[198\.51\.100\.1\]/ },
-  // Nobody answers at its IPv6 address.
+  // Nothing answers at its IPv6 address.
   "dead6.test": {
     zone: "@ MX 10 mx\nmx A 198.51.100.2\nmx AAAA 2001:db8:51::dead",
     from: /\[198\.51\.100\.1\]/,

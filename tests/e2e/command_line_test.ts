@@ -55,7 +55,7 @@ Deno.test("a configuration that is wrong is exit code 78, with everything that i
   }
 });
 
-Deno.test("a postmaster who reaches nobody is exit code 78", async () => {
+Deno.test("a postmaster without a mailbox is exit code 78", async () => {
   await using workspace = await Workspace.create();
   const config = await workspace.configure({ "mailboxes.aliases": { postmaster: "nobody-of-ours" } });
   for (const command of ["check-config", "serve-in"]) {
@@ -179,7 +179,7 @@ Deno.test("healthcheck names the server that was meant", async () => {
   assert.match(stderr, /Allowed are serve-in, serve-out/);
 });
 
-Deno.test("a command whose output nobody reads any more ends without a complaint", async () => {
+Deno.test("a command whose output is closed ends without an error", async () => {
   await using workspace = await Workspace.create();
   const config = await workspace.configure();
   const main = new URL("../../main.ts", import.meta.url).href;

@@ -1,4 +1,4 @@
-// A first configuration: by flags, and as a person is asked on a terminal. What comes of it must serve.
+// A first configuration: by flags, and as a person is asked on a terminal. The outcome must serve.
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { createSelfSigned } from "../../tls/self_signed.ts";

@@ -103,7 +103,7 @@ async function test(program: readonly string[]): Promise<void> {
   serveIn.signal("SIGUSR2");
   await assertDenied(serveIn, { attack: "attack.main", least: 35 });
   await attacked.stored("alice", 1);
-  // What nobody takes comes back to the sender.
+  // What is refused comes back to the sender.
   await attacked.stored("bob", 1);
 
   const first = await serveIn.event("tls.certificate.loaded");
@@ -166,7 +166,7 @@ async function testFollowing(program: readonly string[]): Promise<void> {
   assert.equal(await serveIn.stop(), 0);
 }
 
-/** serve-submit, which takes and hands on mail all the while, before and behind a reload. */
+/** serve-submit, which takes and hands on mail all the while, before and after a reload. */
 async function testSubmission(program: readonly string[]): Promise<void> {
   await using machine = await SubmissionMachine.create({ run: { program } });
   await using serveIn = await machine.start("serve-in");

@@ -27,7 +27,7 @@ const byPort: Way = {
     await dialogue.say("MAIL FROM:<me@home.test> BODY=8BITMIME", 250);
     await dialogue.say("RCPT TO:<you@away.test>", 250);
     await dialogue.say("DATA", 354);
-    // Lines end in bare LF, behind which no dot is stuffed.
+    // Lines end in bare LF, after which no dot is stuffed.
     await dialogue.send(bytes(message));
     await dialogue.say("\r\n.", 250);
     await dialogue.say("QUIT", 221);
@@ -104,7 +104,7 @@ Deno.test("what local programs write is repaired before it leaves, by the port a
         assert.match(message, /^[\t\n -~]*$/);
         for (const line of message.split("\n")) assert.ok(line.length <= 998);
         const text = message.replace(/^Received: .*\n(?:[ \t].*\n)*/, "");
-        // The port's own end of the data is a line of its own.
+        // The port's own end of the data is a separate line.
         const sent = name === "the port" ? text.replace(/\n$/, "") : text;
         if (typeof left === "string") assert.equal(sent, left);
         else assert.match(sent, left);

@@ -1,4 +1,4 @@
-// serve-in on a network of its own: which addresses "auto" binds, and a second host that delivers to each.
+// serve-in on its own network: which addresses "auto" binds, and a second host that delivers to each.
 import assert from "node:assert/strict";
 import { HOST_PROGRAMS, type Hosts, makeHosts } from "../support/hosts.ts";
 import { start } from "../support/peers/process.ts";
@@ -148,7 +148,7 @@ testWith(
     const later = "198.51.100.77";
     await ip(hosts, "address", "add", `${later}/24`, "dev", hosts.device);
     await server.event("server.stopping", { where: { signal: "new addresses" } });
-    // Who is slow keeps nobody out.
+    // A slow client does not lock out others.
     await deliver(hosts, IPV4, "carol");
     await Deno.writeTextFile(workspace.file("go"), "");
     await slow.line(/^250 2\.0\.0 .* accepted/);

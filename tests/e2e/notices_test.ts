@@ -8,9 +8,9 @@ import { Dialogue } from "../support/peers/raw_smtp.ts";
 const SENDER = "alice@home.test";
 
 interface Wishes {
-  /** Behind MAIL FROM. */
+  /** After MAIL FROM. */
   readonly mail?: string;
-  /** Behind RCPT TO. */
+  /** After RCPT TO. */
   readonly rcpt?: string;
   readonly from?: string;
   readonly body?: string;
@@ -88,7 +88,7 @@ Deno.test("a notice that is too large for the sender's server goes again with th
   assert.deepEqual(await storedMessages(home.maildir(SENDER)).then(({ length }) => length), 1);
 });
 
-Deno.test("what nobody can be told of is held, and dropped when it is too old, each with an event", async () => {
+Deno.test("what no notice can be sent about is held, and dropped when it is too old, each with an event", async () => {
   await using home = await startServeIn({ domains: ["home.test"] });
   await using serveOut = await startServeOut({
     routes: { "home.test": `127.0.0.1:${home.port}` },

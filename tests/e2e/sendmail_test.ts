@@ -8,7 +8,7 @@ import { run } from "../support/peers/process.ts";
 
 const MAIL = "/usr/bin/mail";
 
-/** The built file behind a link of that name, with a configuration of its own. */
+/** The built file behind a link of that name, with its own configuration. */
 async function linkedSendmail(folder: Folder, { config }: ServeOut): Promise<string> {
   await Deno.symlink(await builtMailapp(), folder.at("sendmail"));
   const script = await folder.write(

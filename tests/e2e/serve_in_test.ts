@@ -144,7 +144,7 @@ Deno.test("serve-in says which port is taken, and ends with 69", async () => {
 
 Deno.test("serve-in waits for the addresses that it is given, and serves on when it lacks one", async () => {
   await using workspace = await Workspace.create();
-  // TEST-NET-3 (RFC 5737) is nobody's.
+  // TEST-NET-3 (RFC 5737) is not routed.
   const missing = await workspace.configure({ "serve-in": { listen: ["203.0.113.1"] } });
   {
     await using server = new RunningMailapp(["serve-in", "--config", missing]);
@@ -167,7 +167,7 @@ Deno.test("serve-in waits for the addresses that it is given, and serves on when
   assert.equal(await server.stop(), 0);
 });
 
-Deno.test("serve-in says what to do when its data directory cannot be had", async () => {
+Deno.test("serve-in says what to do when it cannot create its data directory", async () => {
   await using workspace = await Workspace.create();
   await Deno.writeTextFile(workspace.file("state"), "a file");
   const { code, stderr } = await runMailapp(["serve-in", "--config", await workspace.configure()]);

@@ -156,7 +156,7 @@ Deno.test("serve-out at a later second signal writes down the reply to a final d
     await server.event("server.stopping");
     setTimeout(() => host.resume(), 2500);
     const ended = server.ended();
-    // A second one that is no repetition of the first.
+    // A second one that does not repeat the first.
     await new Promise((resolve) => setTimeout(resolve, 1500));
     server.signal("SIGTERM");
     assert.equal(await ended, 0);

@@ -14,7 +14,7 @@ testWith(
     await using theirs = await Workspace.create();
     await using hosts = await makeHosts();
     const [ip = "", ...inServer] = [...hosts.server, "ip"];
-    // Nobody has this address on the wire, and nobody asks whether somebody has.
+    // No host has this address on the wire, and no neighbour solicitation is sent.
     await runOk(ip, {
       args: [
         ...inServer,

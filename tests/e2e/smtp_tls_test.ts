@@ -32,7 +32,7 @@ async function deliver(client: WireClient): Promise<void> {
   assert.match(await client.say("Subject: x\r\n\r\nhi\r\n."), /^250 2.0.0 M\d /);
 }
 
-Deno.test("a message arrives over STARTTLS, and begins anew behind it (case 13)", async () => {
+Deno.test("a message arrives over STARTTLS, and the session starts over after it (case 13)", async () => {
   await using served = new Served({ upgradeToTls });
   const client = await greeted(served);
   assert.match(await client.say("MAIL FROM:<before@client.test>"), /^250 /);
@@ -70,7 +70,7 @@ Deno.test("plaintext in one write with STARTTLS is dropped (CVE-2011-0411, case 
   assert.equal(served.log.named("tls.plaintext_discarded")[0]?.fields["octets"], 54);
 });
 
-Deno.test("plaintext behind the 220, or split over packets, runs nothing and ends the session (case 12)", async () => {
+Deno.test("plaintext after the 220, or split over packets, runs nothing and ends the session (case 12)", async () => {
   for (
     const parts of [
       ["STARTTLS\r\n", "EHLO injected.test\r\n"],
@@ -197,7 +197,7 @@ Deno.test("shutdown() tells a client over TLS", async () => {
 });
 
 for (const [what, how] of [["close_notify", "end"], ["a record that is none", "garbage"]] as const) {
-  Deno.test(`plaintext behind ${what} in mid-data ends the session, and nothing is stored (case 10)`, async () => {
+  Deno.test(`plaintext after ${what} in mid-data ends the session, and nothing is stored (case 10)`, async () => {
     await using served = new Served({ upgradeToTls });
     const port = served.port({ implicitTls: true });
     const raw = connectTcp(port, "127.0.0.1");

@@ -137,7 +137,7 @@ Deno.test("trace tells of a message that waits: why, how often it was tried, whe
   );
 
   await using following = new RunningMailapp(["trace", id, "--follow", "--json", "--config", config]);
-  // It follows from some moment on that nobody tells: one retry of many it sees.
+  // It starts to follow at an unknown moment: it sees one retry of many.
   let over = false;
   const seen = following.output().then((line) => {
     over = true;

@@ -10,7 +10,7 @@ import type { Dialogue } from "../support/dialogue.ts";
 
 /** A message to send. */
 export interface CheckedMessage {
-  /** Nobody else's. */
+  /** Unique. */
   readonly id: string;
   /** The message with CRLF, not dot-stuffed. */
   readonly text: string;
@@ -29,7 +29,7 @@ export interface StoredMessage {
 }
 
 /**
- * Makes a message of about so many octets. Its first field holds the id, and the checksum of the body.
+* Makes a message of about this many octets. Its first field holds the id, and the checksum of the body.
  * @param options `author`: its From field; none if absent
  */
 export function checkedMessage(

@@ -15,7 +15,7 @@ const ROUNDS = LONG_ROUNDS || 8;
 const random = chance("checks_crash_test");
 const CLIENTS = 6;
 
-/** What becomes of mail of these authors. */
+/** What happens to mail of these authors. */
 const AUTHORS = {
   "a@none.test": "inbox",
   "a@junk.test": "junk",

@@ -1,4 +1,4 @@
-// Connecting where nothing answers, in a network of its own: packets into the void, and no route at all.
+// Connecting where nothing answers, in its own network: packets into the void, and no route at all.
 import assert from "node:assert/strict";
 import { makeFolder } from "../support/peers/folder.ts";
 import { runOk } from "../support/peers/process.ts";

@@ -43,7 +43,7 @@ async function now({ server }: Case, inject: string, path?: string): Promise<Arm
   return { strace: Promise.resolve(strace) };
 }
 
-/** In place as soon as files whose names nobody can know have been created, and before anything is done with them. */
+/** In place as soon as files with unpredictable names have been created, and before anything is done with them. */
 async function onceCreated(
   { server }: Case,
   { inject, files }: { readonly inject: string; readonly files: () => readonly (string | undefined)[] },
@@ -129,7 +129,7 @@ const MAILDIR: readonly Place[] = [
     name: "fsync of new/",
     when: "before the dot",
     errors: WRITING,
-    // Its name is there already: somebody may have seen it.
+    // Its name is there already: someone may have seen it.
     reply: FAILED,
     arm: (at) => now(at, `fsync:${at.failure}`, lastNew(at)),
   },
@@ -158,7 +158,7 @@ const GROWING: readonly Place[] = MAILDIR.map((place): Place => {
   }
 });
 
-/** Sends a message into a fault, and the next one behind it. */
+/** Sends a message into a fault, and the next one after it. */
 async function sendInto(place: Place, { octets, ...at }: Case & { readonly octets: number }): Promise<void> {
   const { server, port, mail, users, failure } = at;
   const error = failure.replace("error=", "");
@@ -285,7 +285,7 @@ testWith(
     for (const [index, { name, inject, reply, path }] of MAKING.entries()) {
       await t.step(name, async () => {
         const user = `user${index}`;
-        // Somebody has taken it away.
+        // Someone has taken it away.
         await Deno.remove(mail.path(user), { recursive: true });
         await using strace = await Strace.attach(server.pid, {
           inject: [inject],

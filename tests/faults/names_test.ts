@@ -1,4 +1,4 @@
-// Names of files where nothing but the name keeps two messages apart: several processes on one Maildir, one pid for
+// Names of files where only the name keeps two messages apart: several processes on one Maildir, one pid for
 // all of them, a clock that stands still, a clock set back.
 import assert from "node:assert/strict";
 import { basename } from "@std/path";

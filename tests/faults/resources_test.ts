@@ -14,7 +14,7 @@ const KIB = 1024;
 const ROOM = 4096 * KIB;
 const NO_ROOM = /^452 4\.3\.1 /;
 
-/** A file system of its own, of 4 MiB. Disposed, it is unmounted. */
+/** A separate file system, of 4 MiB. Disposed, it is unmounted. */
 class SmallDisk implements AsyncDisposable {
   readonly #path: string;
 

@@ -1,4 +1,4 @@
-// serve-out started anew under another clock: no message is given up sooner or later for it, and none waits a year.
+// serve-out started again under another clock: no message is given up sooner or later for it, and none waits a year.
 import assert from "node:assert/strict";
 import { type RunningMailapp, Workspace } from "../support/mailapp.ts";
 import { testWith } from "../support/requires.ts";

@@ -1,5 +1,5 @@
 // serve-out killed with SIGKILL: at random under load, and at each step of a message's way. Whatever was answered 250
-// arrives whole, and what arrives twice has a record of the dot that nobody answered.
+// arrives whole, and what arrives twice has a record of the dot without a reply.
 import assert from "node:assert/strict";
 import { anyMoment, chance } from "../support/chance.ts";
 import { Dialogue } from "../support/dialogue.ts";

@@ -132,7 +132,7 @@ for (const { name, size, files, octets } of DISKS) {
     await before.ended();
     disk.fill();
 
-    // Nobody gets anything: an operator looks, and takes one out.
+    // No recipient gets anything: an operator looks, and removes one.
     const listed = await runMailapp(["queue", "list", "--json", "--config", config]);
     assert.equal(listed.code, 0, listed.stderr);
     assert.equal(JSON.parse(listed.stdout).length, handed.length);

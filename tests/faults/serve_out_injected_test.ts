@@ -224,7 +224,7 @@ testWith(
           ...handed.map(({ queueId }) => files.at("incoming", `${queueId}.json`)),
         ],
       });
-      // Some are taken, and that cannot be written down; others are put off.
+      // Some are taken, and that cannot be written down; others are deferred.
       let dots = 0;
       receiver.atDot = () => Promise.resolve(++dots % 2 === 0 ? "refuse" : "take");
       await server.event("queue.store_failed");

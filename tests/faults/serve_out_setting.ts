@@ -71,7 +71,7 @@ export class Receiver implements AsyncDisposable {
     return this.arrivals.filter((arrival) => arrival.id === id);
   }
 
-  /** Waits until so many copies of it have arrived. */
+  /** Waits until this many copies of it have arrived. */
   async has(id: string, copies = 1): Promise<void> {
     while (this.copies(id).length < copies) {
       await new Promise<void>((resolve) => this.#waiting.add(resolve));
@@ -204,7 +204,7 @@ export class SpoolFiles {
     return this.at("messages", id.slice(-2), id);
   }
 
-  /** What stands in a file; nothing where there is none. */
+  /** What is in a file; nothing where there is none. */
   text(path: string): string {
     try {
       return Deno.readTextFileSync(path);
@@ -222,7 +222,7 @@ export class SpoolFiles {
 
 /**
  * The queue ids of messages whose dot went without an answer, as the log tells, or as states in the spool do: a line may
- * be on its way to the log when the process is killed. What stands in the journal alone is told by the next start.
+ * be on its way to the log when the process is killed. What is in the journal alone is told by the next start.
  */
 export function unanswered({ events }: RunningMailapp, files: SpoolFiles): Set<string> {
   const told = events.filter((event) => event["dot_sent_no_reply"] === true).map(({ id }) => String(id));

@@ -1,5 +1,5 @@
 // Two serve-out on one queue in PostgreSQL: one killed, the other frozen past its lease, under load. Whatever was
-// answered 250 arrives, and what arrives twice has a record of the dot that nobody answered.
+// answered 250 arrives, and what arrives twice has a record of the dot without a reply.
 import assert from "node:assert/strict";
 import { Dialogue } from "../support/dialogue.ts";
 import { documentedJson, namesIn } from "../support/json_docs.ts";
@@ -13,7 +13,7 @@ import { LONG_ROUNDS, type Serving } from "./setting.ts";
 const ROUNDS = LONG_ROUNDS || 1;
 const LEASE = 5_000;
 
-/** A host with a directory of its own, on the queue that the others have too. */
+/** A host with its own directory, on the queue that the others have too. */
 async function configureHost(
   workspace: Workspace,
   { port, url }: { port: number; url: string },
@@ -173,7 +173,7 @@ testsWithPostgres("serve-out on a queue in PostgreSQL", {
       killed.server.signal("SIGKILL");
       await killed.server.ended();
       note(killed);
-      // Nobody is there: what it had waits until another host finds that its lease is over.
+      // The host is gone: what it had waits until another host finds that its lease is over.
       const relief = await serveOut(configs[0]);
       await using _relief = relief.server;
       await sleep(LEASE + 2_000);

@@ -137,7 +137,7 @@ function misplaced(file: MailFile, { reply, syncs, made }: Around): string | und
 }
 
 function newFile(path: string, firstWritten: string): MailFile {
-  // The id stands in Received, which is in the first write.
+  // The id is in Received, which is in the first write.
   const id = /^Received: (?:.*\n\s)*?.*\bid (\w+)/m.exec(firstWritten)?.[1];
   return { path, id, writes: [], syncs: [], octets: 0 };
 }

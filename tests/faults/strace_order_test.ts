@@ -29,7 +29,7 @@ function logOf(steps: Partial<Steps>): string {
   return Object.values(steps).filter((line) => line !== "").join("\n");
 }
 
-/** The steps with this one moved behind that one. */
+/** The steps with this one moved after that one. */
 function moved(step: keyof Steps, behind: keyof Steps): string {
   const entries = Object.entries(STEPS).filter(([name]) => name !== step);
   const at = entries.findIndex(([name]) => name === behind) + 1;

@@ -63,7 +63,7 @@ const GONE = [
   ...[Deno.errors.UnexpectedEof, Deno.errors.ConnectionAborted],
 ];
 
-/** Sends until the round is over, logging in anew when the server has gone. */
+/** Sends until the round is over, logging in again when the server has gone. */
 async function keepSending(
   machine: SubmissionMachine,
   { prefix, seen, over }: { readonly prefix: string; readonly seen: Seen; readonly over: () => boolean },
@@ -142,19 +142,19 @@ Deno.test(`serve-submit and serve-out killed ${ROUNDS} times in turn under load 
   assert.ok(seen.accepted.size >= 3 * ROUNDS);
 });
 
-/** How far a client goes before somebody dies. */
+/** How far a client goes before someone dies. */
 const STEPS: readonly { readonly name: string; go(dialogue: Dialogue): Promise<void> }[] = [
-  { name: "behind the login", go: () => Promise.resolve() },
-  { name: "behind MAIL", go: async (client) => said(await client.say(`MAIL FROM:<${FROM}>`), /^250 /) },
+  { name: "after the login", go: () => Promise.resolve() },
+  { name: "after MAIL", go: async (client) => said(await client.say(`MAIL FROM:<${FROM}>`), /^250 /) },
   {
-    name: "behind RCPT",
+    name: "after RCPT",
     async go(client) {
       await STEPS[1]?.go(client);
       said(await client.say("RCPT TO:<x@there.test>"), /^250 /);
     },
   },
   {
-    name: "behind DATA",
+    name: "after DATA",
     async go(client) {
       await STEPS[2]?.go(client);
       said(await client.say("DATA"), /^354 /);
@@ -221,7 +221,7 @@ Deno.test("serve-out killed at each step of a submission: the client is told 451
     await STEPS[4]?.go(client);
     serveOut.signal("SIGSTOP");
     await client.send("rest\r\n.\r\n");
-    // The data and the dot are on their way, and nobody answers.
+    // The data and the dot are on their way, without a reply.
     await anyMoment(() => 1, 300);
     serveOut.signal("SIGKILL");
     await serveOut.ended();

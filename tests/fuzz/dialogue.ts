@@ -13,11 +13,11 @@ export type Step =
   | { readonly do: "send"; readonly text: string; readonly sizes: readonly number[]; readonly wait: boolean }
   /** Sends what begins a handshake, and speaks TLS from then on if the server had asked for it. */
   | { readonly do: "handshake" }
-  /** Lets so many milliseconds pass. */
+  /** Lets this many milliseconds pass. */
   | { readonly do: "silence"; readonly ms: number }
   /** Stops reading, or reads again. */
   | { readonly do: "stall" | "flow" }
-  /** The server is told to stop, with so many milliseconds of grace. */
+  /** The server is told to stop, with this many milliseconds of grace. */
   | { readonly do: "shutdown"; readonly grace: number };
 
 /** One dialogue, and the server that it is held with. */
@@ -171,7 +171,7 @@ const chunkTransaction: fc.Arbitrary<Step[]> = fc.tuple(
   { do: "send", text: last, sizes, wait: true },
 ]);
 
-/** STARTTLS, perhaps with something behind it that somebody put there (CVE-2011-0411), and the handshake. */
+/** STARTTLS, perhaps with something after it that someone put there (CVE-2011-0411), and the handshake. */
 const tlsStart: fc.Arbitrary<Step[]> = fc.tuple(
   any(
     "",
@@ -205,7 +205,7 @@ const rareSteps: fc.Arbitrary<Step> = fc.oneof(
   { weight: 2, arbitrary: fc.record({ do: any<"stall" | "flow">("stall", "flow") }) },
 );
 
-/** Reads nothing until deadlines pass, and sends on behind them. */
+/** Reads nothing until deadlines pass, and sends on after them. */
 const deafness: fc.Arbitrary<Step[]> = fc.tuple(any(29_000, 299_000, 301_000, 303_000), send(groups)).map((
   [ms, sent],
 ) => [{ do: "stall" }, { do: "silence", ms }, sent, { do: "silence", ms: 4000 }]);

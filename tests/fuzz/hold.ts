@@ -1,5 +1,5 @@
 /**
- * Holds a dialogue with the real server over a connection in memory, and checks what came of it.
+ * Holds a dialogue with the real server over a connection in memory, and checks its outcome.
  *
  * @module
  */
@@ -16,7 +16,7 @@ import { RecordingLog } from "../support/recording_log.ts";
 import type { Script } from "./dialogue.ts";
 import { check, CLIENT_HELLO, encrypted, type Outcome, SERVER_HELLO, type Upgrade } from "./reference.ts";
 
-// Why a session may end; whatever else stands in the log is a fault.
+// Why a session may end; whatever else is in the log is a fault.
 const REASONS = new RegExp(`^(?:${
   [
     "quit",
@@ -89,7 +89,7 @@ export async function hold(script: Script): Promise<Outcome> {
     if (transport.closed) break;
     if (step.do === "send") {
       send(step.text, step.sizes);
-      // Who does not read would wait for ever.
+      // Who does not read would wait forever.
       if (step.wait && !stalled) await transport.waiting();
     } else if (step.do === "handshake") {
       if (!stalled) await transport.waiting();
@@ -179,12 +179,12 @@ function checkRemains(script: Script, { transport, observed, recording, log, clo
     assert.ok(message.content.length <= script.maxMessageSize + 2);
     const lawful = message.envelope.smtputf8 ? FOLDED_UTF8 : FOLDED;
     for (const { value } of message.headers) {
-      assert.match(value, lawful, "a trace field with a line end of its own");
+      assert.match(value, lawful, "a trace field with its own line end");
     }
   }
 }
 
-// Printable characters; a line goes on only behind CRLF and white space, and none is longer than 998.
+// Printable characters; a line goes on only after CRLF and white space, and none is longer than 998.
 const FOLDED = /^(?!.*[^\r\n]{999})[\t -~]*(?:\r\n[\t ]+[!-~][\t -~]*)*$/;
 const FOLDED_UTF8 = /^(?!.*[^\r\n]{999})[\t -~\u00a0-\uffff]*(?:\r\n[\t ]+[!-\uffff][\t -~\u00a0-\uffff]*)*$/;
 
@@ -273,7 +273,7 @@ function pretendedTls(observed: ObservedTransport, upgrades: Upgrade[]): Upgrade
   };
 }
 
-/** Delegates, at a pace of its own, and notes who was accepted. */
+/** Delegates, at its own pace, and notes who was accepted. */
 function observedDelivery(
   recording: RecordingDelivery,
   { asked, pace }: {

@@ -145,10 +145,10 @@ async function hold(script: readonly string[], { guarded }: { readonly guarded: 
   return { codes: codes.slice(1), heard, log, delivery };
 }
 
-/** What may come behind a challenge: nothing of a command. */
+/** What may come after a challenge: nothing of a command. */
 const IN_EXCHANGE = new Set(["334", "235", "500", "501", "535", "454", "421", "closed"]);
 
-Deno.test("nobody logs in by chance, no answer runs as a command, and no secret is repeated (property)", async () => {
+Deno.test("no random input logs in, no answer runs as a command, and no secret is repeated (property)", async () => {
   const scripts = fc.array(lines, { maxLength: 14 });
   await fc.assert(
     fc.asyncProperty(scripts, fc.boolean(), async (script, guarded) => {

@@ -139,7 +139,7 @@ Deno.test("every command answers any argument in any state, and throws nothing b
         assert.match(formatReply(reply), REPLY);
         if (reply.enhanced !== undefined) assert.equal(reply.enhanced[0], String(reply.code)[0]);
         if (typeof then === "object" && "receive" in then && then.receive === "chunk") {
-          // Whatever becomes of the command, so many octets follow, and no other number.
+          // Whatever the reply to the command, exactly this many octets follow.
           const [, octets, last] = /^(\d+)(?: +(LAST))?$/i.exec(argument) ?? [];
           assert.deepEqual([then.octets, then.last], [Number(octets), last !== undefined]);
         } else if (verb === "BDAT") assert.equal(then, "close");

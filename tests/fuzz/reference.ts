@@ -18,7 +18,7 @@ export interface Upgrade {
   done?: number;
 }
 
-/** What came of a dialogue. Texts have one character a byte. */
+/** The outcome of a dialogue. Texts have one character a byte. */
 export interface Outcome {
   /** All that the client sent, encrypted where it was. */
   readonly sent: string;
@@ -84,7 +84,7 @@ const LIKE_DATA = /^(?:$|[.\s]|[!-9;-~]+[ \t]*:)/;
 const COUNTED_AS_ERROR = [500, 501, 502, 503, 504, 555];
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-/** A path that is surely taken: with angle brackets or without, behind blanks or not. */
+/** A path that is surely taken: with angle brackets or without, after blanks or not. */
 const PLAIN_PATH =
   /^FROM:[ \t]*(<[a-z]{1,20}@[a-z]{1,20}\.[a-z]{1,20}>|[a-z]{1,20}@[a-z]{1,20}\.[a-z]{1,20})$/i;
 
@@ -111,7 +111,7 @@ function stored(
   { dots, repair }: { readonly dots: boolean; readonly repair: boolean },
 ): string {
   const lines = text.split("\r\n").map((line, index, { length }) => {
-    // A repaired line end is none that dots were stuffed behind.
+    // A repaired line end is none that dots were stuffed after.
     const unstuffed = dots && line.startsWith(".") && !(repair && line[1] === "\n") ? line.slice(1) : line;
     // CR CR LF is one line end, and so are some more.
     const ended = index < length - 1 ? unstuffed.replace(/\r{1,7}$/, "") : unstuffed;
@@ -144,7 +144,7 @@ class Walk {
   #recipients = 0;
   #messages = 0;
   #behindRefusedData = false;
-  /** A message was refused for its line endings while time passed: the server may have hung up behind that. */
+  /** A message was refused for its line endings while time passed: the server may have hung up after that. */
   #patienceMayBeOver = false;
 
   constructor(script: Script, outcome: Outcome) {
@@ -158,7 +158,7 @@ class Walk {
     this.#dialogue();
     const rest = this.#output.slice(this.#heardAt);
     if (this.#outcome.lost) return;
-    assert.equal(rest, "", "something was said that nobody asked for, or behind the last words");
+    assert.equal(rest, "", "something was said without a command, or after the last reply");
     assert.equal(
       this.#senders,
       this.#outcome.senders.length,
@@ -205,7 +205,7 @@ class Walk {
       assert.ok(tooMany, `421 after ${this.#errors} errors`);
       return "said";
     }
-    assert.ok(!tooMany, "the dialogue goes on behind too many errors");
+    assert.ok(!tooMany, "the dialogue goes on after too many errors");
     if (reply.code === 421 && /^Too many unknown recipients/.test(reply.lines[0] ?? "")) {
       assert.ok(this.#outcome.refusedRecipients > this.#script.maxRefusedRecipients);
       return "said";
@@ -224,7 +224,7 @@ class Walk {
       return true;
     }
     if (status === "4.3.2" && /is shutting down/.test(text)) {
-      assert.ok(this.#outcome.stopped, "shutting down, and nobody said so");
+      assert.ok(this.#outcome.stopped, "shutting down without being told to");
       return true;
     }
     return false;
@@ -235,7 +235,7 @@ class Walk {
     return this.#outcome.lost || this.#patienceMayBeOver;
   }
 
-  /** Whether a command is answered behind a chunk that has not come whole (RFC 3030 §2). */
+  /** Whether a command is answered after a chunk that has not come whole (RFC 3030 §2). */
   #waitsForChunk(text: string): boolean {
     const [, octets] = /^BDAT (\d{1,19})(?: +LAST)?\s*$/i.exec(text) ?? [];
     return octets !== undefined && this.#input.length - this.#at < Number(octets);
@@ -305,7 +305,7 @@ class Walk {
       return false;
     }
     if (this.#behindRefusedData && !this.#outcome.late) {
-      // Nobody can have typed this.
+      // This cannot have been typed.
       const isCommand = kind === "line" && !LIKE_DATA.test(text) &&
         VERBS.includes(/^[^ \t]*/.exec(text)?.[0].toUpperCase() ?? "");
       assert.ok(isCommand, `mail data ran as a command: ${say}`);
@@ -395,7 +395,7 @@ class Walk {
     );
   }
 
-  /** Whoever writes a path otherwise than RFC 5321 does is told so, and nobody else. */
+  /** A client that writes a path other than RFC 5321 does gets a hint, and no other. */
   #hint(argument: string, lines: readonly string[], say: string): void {
     assert.equal(/ the syntax is /.test(lines[0] ?? ""), !/^[a-z]+:</i.test(argument), say);
   }
@@ -496,7 +496,7 @@ class Walk {
     this.#at += chunk.length;
     const transaction = this.#transaction;
     if (refusal !== undefined || !transaction) {
-      // The reply comes behind the chunk.
+      // The reply comes after the chunk.
       if (!whole) return this.#cutOff(reply, false);
       if (this.#isLastWord(reply)) return false;
       assert.equal(reply.code, refusal, say);
@@ -579,20 +579,20 @@ class Walk {
     if (bare && this.#outcome.late) this.#patienceMayBeOver = true;
   }
 
-  /** Behind 220, or before the greeting: nothing that came in the clear counts any more. */
+  /** After 220, or before the greeting: nothing that came in the clear counts any more. */
   #startTls(): boolean {
     const upgrade = this.#outcome.upgrades[this.#upgrades++];
     if (!upgrade) {
-      assert.ok(this.#outcome.lost, "no handshake behind 220");
+      assert.ok(this.#outcome.lost, "no handshake after 220");
       return false;
     }
-    assert.ok(upgrade.begun >= this.#at, "the handshake begins behind STARTTLS");
+    assert.ok(upgrade.begun >= this.#at, "the handshake begins after STARTTLS");
     if (upgrade.done === undefined) return false;
     this.#input = encrypted(this.#outcome.sent.slice(upgrade.done));
     this.#at = 0;
     const rest = this.#output.slice(this.#heardAt);
     if (!rest.startsWith(SERVER_HELLO)) {
-      assert.ok(this.#outcome.lost, "something in the clear behind 220");
+      assert.ok(this.#outcome.lost, "something in the clear after 220");
       this.#heardAt = this.#output.length;
       return false;
     }

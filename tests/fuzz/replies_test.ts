@@ -101,7 +101,7 @@ Deno.test("SmtpClient knows what has become of each recipient, whatever the repl
           for (await clock.advance(0); !settled;) await clock.advance(600_000);
           const { recipients: results, usable } = await sending;
           assert.equal(results.length, count);
-          // To nobody: what an empty message went to, to get in step again.
+          // Without a recipient: what an empty message went to, to get back in sync.
           const taken = server.messages.slice(before).filter(({ to }) => to.length > 0);
           assert.ok(taken.length <= 1);
           for (const { from, to, data } of taken) {

@@ -192,7 +192,7 @@ testWith(
     await using setting = await Setting.create();
     assert.equal((await setting.command(await setting.configure(), "obtain")).code, 0);
     const before = (await setting.certificate()).fingerprint256;
-    // Nobody answers for this name.
+    // Nothing answers for this name.
     const config = await setting.configure({ names: ["elsewhere.example.com"] });
     const { code, stderr } = await setting.command(config, "renew");
     assert.equal(code, 69);

@@ -52,7 +52,7 @@ testWith(DKIMPY, "chains sealed by dkimpy pass, and fail once anything is change
   ];
   for (const { 0: field, index } of places) {
     await t.step(`${field.slice(0, 40)} changed`, async () => {
-      // Not the last letter: at the end of base64 it may have bits that nobody reads.
+      // Not the last letter: at the end of base64 it may have unused bits.
       const at = index + field.search(/[a-z](?=[^a-z]*[a-z][^a-z]*$)/i);
       const changed = `${text.slice(0, at)}${text[at] === "x" ? "y" : "x"}${text.slice(at + 1)}`;
       assert.equal((await verifyMessage(changed, { dns: DNS })).arc.result, "fail");

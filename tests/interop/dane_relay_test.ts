@@ -1,5 +1,5 @@
-// DANE in relaying, by a serve-out in a network of its own: zones signed for BIND, Unbound to validate, servers with
-// certificates of their own and of authorities. Postfix's posttls-finger looks at the same zones.
+// DANE in relaying, by a serve-out in its own network: zones signed for BIND, Unbound to validate, servers with
+// their own certificates and of authorities. Postfix's posttls-finger looks at the same zones.
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { createHash, X509Certificate } from "node:crypto";
@@ -21,7 +21,7 @@ type Record = readonly [usage: number, selector: number, type: number, of: "own"
 
 interface Case {
   readonly records: readonly Record[];
-  /** `dane`: sent so; `encrypted`: sent with any certificate; `plain`: nothing asks for TLS; a pattern: put off. */
+  /** `dane`: sent so; `encrypted`: sent with any certificate; `plain`: nothing asks for TLS; a pattern: deferred. */
   readonly expected: "dane" | "encrypted" | "plain" | RegExp;
   /** The MX host is an alias of that of another case. */
   readonly alias?: string;

@@ -1,4 +1,5 @@
-// DNSSEC with a real authority and a real validating resolver: what is vouched for, what is forged, what DANE asks.
+// DNSSEC with a real authority and a real validating resolver: what is authenticated, what is forged, and what DANE
+// needs.
 import assert from "node:assert/strict";
 import { daneNeed } from "../../tls/dane.ts";
 import { DnsResolver } from "../../dns/resolver.ts";
@@ -90,7 +91,7 @@ ${stubs.join("")}remote-control:
       return found.kind === "targets" ? found.targets[0] ?? "" : `${found.kind} ${found.status}`;
     };
 
-    await t.step("signed: vouched for, with the certificate it names", async () => {
+    await t.step("signed: authenticated, with the certificate it names", async () => {
       const target = await find("signed.example");
       assert.ok(typeof target !== "string");
       assert.equal(target.authenticated, true);

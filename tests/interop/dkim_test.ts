@@ -38,7 +38,7 @@ async function publishedRecords(server: ServeOut): Promise<Record<string, string
 
 const HEADER = "From: Joe <joe@example.test>\r\nTo: alice@example.test\r\n";
 
-/** One character a byte; the marker stands in each body. */
+/** One character a byte; the marker is in each body. */
 const MESSAGES: Readonly<Record<string, (marker: string) => string>> = {
   "plain": (marker) => `${HEADER}Subject: Hello\r\n\r\n${marker}\r\n\r\n..\r\n. x \t\r\n\r\n\r\n`,
   "8-bit": (marker) =>

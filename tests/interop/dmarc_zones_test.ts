@@ -35,7 +35,7 @@ deep.a.b.c.d.e.f A 192.0.2.1
 const NONE: CheckedDomain = { result: "none" };
 const pass = (domain: string): CheckedDomain => ({ domain, result: "pass" });
 
-/** Author, SPF, DKIM, and what comes of it: result, disposition, the domain of the policy. */
+/** Author, SPF, DKIM, and the outcome: result, disposition, the domain of the policy. */
 const ROWS:
   readonly (readonly [row: string, author: string, CheckedDomain, CheckedDomain, outcome: string])[] = [
     ["at the domain", "example.test", NONE, NONE, "fail reject example.test"],

@@ -1,5 +1,5 @@
 // What doctor says of zones that a real named serves: nothing of the one that `mailapp dns` prints, and of each that is
-// wrong in one way exactly that. Both servers run, on a host of their own with an address of each family.
+// wrong in one way exactly that. Both servers run, on a host with an address of each family.
 import assert from "node:assert/strict";
 import { HOST_PROGRAMS, makeHosts } from "../support/hosts.ts";
 import { type Finished, runMailapp, RunningMailapp, Workspace } from "../support/mailapp.ts";

@@ -16,7 +16,7 @@ import { testWith } from "../support/requires.ts";
 const FILTER = new URL("../../contrib/fail2ban/filter.d/mailapp.conf", import.meta.url);
 const GUIDE = new URL("../../docs/guide/fail2ban.md", import.meta.url);
 
-/** What stands in a login to pass for another line, another peer, or another end. */
+/** A login that tries to pass for another line, another peer, or another end. */
 const HOSTILE = [
   'x","peer":"198.51.100.1',
   '"}{"level":"info","event":"login.refused","session":"x","peer":"198.51.100.1",',
@@ -77,7 +77,7 @@ const FOUND = ["192.0.2.1", "2001:db8::1", ...HOSTILE.map((_, n) => `203.0.113.$
 
 testWith(
   ["fail2ban-regex"],
-  "fail2ban-regex finds failed logins, and nobody but who has failed",
+  "fail2ban-regex finds failed logins, and nothing else",
   async (t) => {
     await using folder = await makeFolder("fail2ban");
     const filter = FILTER.pathname;

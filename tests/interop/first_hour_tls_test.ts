@@ -1,5 +1,5 @@
 // The part of docs/guide/first-hour.md about a certificate and MTA-STS, on a host with Pebble as the authority and BIND
-// as DNS; and another host, which obeys the policy, and reports what came of it.
+// as DNS; and another host, which obeys the policy, and reports its outcome.
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { HOST_PROGRAMS, makeHosts } from "../support/hosts.ts";
@@ -177,7 +177,7 @@ testWith(
         assert.deepEqual([policy, tls], ["mta-sts", "verified"]);
         await until(async () => (await workspace.stored("alice")).length === 1, { what: "the message" });
       });
-      await t.step("and sends nothing to a server with a certificate that nobody has issued", async () => {
+      await t.step("and sends nothing to a server with a self-signed certificate", async () => {
         assert.equal(await serveIn.stop(), 0);
         const stranger = workspace.file("stranger.toml");
         const text = (await Deno.readTextFile(config)).replace(

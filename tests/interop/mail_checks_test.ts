@@ -24,7 +24,7 @@ interface Serving extends AsyncDisposable {
   readonly workspace: Workspace;
   readonly server: RunningMailapp;
   readonly bind: Bind;
-  /** Ends it and starts it anew, with something done in between. */
+  /** Ends it and starts it again, with something done in between. */
   restart(between?: () => Promise<void>): Promise<void>;
   /** Sends a message, up to the reply that decides. */
   send(

@@ -22,7 +22,7 @@ async function send(port: number, { to }: { readonly to: string }): Promise<void
 
 testWith(
   ["promtool"],
-  "promtool finds the rules of contrib/ right, and each alert fires for its trouble alone",
+  "promtool finds the rules of contrib/ right, and each alert fires for its problem alone",
   async () => {
     await runOk("promtool", { args: ["check", "rules", `${CONTRIB}alerts.yml`] });
     await runOk("promtool", { args: ["test", "rules", `${CONTRIB}alerts_test.yml`] });

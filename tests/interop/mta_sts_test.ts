@@ -1,4 +1,4 @@
-// MTA-STS in relaying, by a serve-out in a network of its own: BIND as DNS, nginx as policy hosts, servers with and
+// MTA-STS in relaying, by a serve-out in its own network: BIND as DNS, nginx as policy hosts, servers with and
 // without good certificates as MX hosts.
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
@@ -34,7 +34,7 @@ interface Case {
   readonly badPolicyHost?: boolean;
   /** Whether TXT cannot be asked for. */
   readonly failing?: boolean;
-  /** What becomes of a message: the event, what asked for TLS, how far that went, and the error. */
+  /** What happens to a message: the event, what asked for TLS, how far that went, and the error. */
   readonly expected: readonly [
     event: string,
     policy?: string | undefined,
@@ -325,7 +325,7 @@ testWith(
       const event = await server.event("attempt.deferred", { where: { recipient: "z@wildcard.test" } });
       assert.match(String(event["error"]), LISTED);
     });
-    await t.step("a policy that has expired and cannot be had again does not apply", async () => {
+    await t.step("a policy that has expired and cannot be fetched again does not apply", async () => {
       const event = await server.event("attempt.relayed", { where: { recipient: "x@expires.test" } });
       assert.equal(event["policy"], undefined);
     });

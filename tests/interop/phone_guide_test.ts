@@ -1,4 +1,4 @@
-// docs/guide/phone-and-laptop.md, typed on a machine that mailapp init has just configured, in a namespace of its own. From
+// docs/guide/phone-and-laptop.md, typed on a machine that mailapp init has just configured, in its own namespace. From
 // another machine two people write to each other with the passwords that they were given, and read by Dovecot.
 import assert from "node:assert/strict";
 import { runMailapp, RunningMailapp, Workspace } from "../support/mailapp.ts";

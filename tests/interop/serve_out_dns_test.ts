@@ -1,4 +1,4 @@
-// What becomes of a message, by what a real named says about its domain: the whole server, and the sender's mailbox.
+// What happens to a message, by what a real named says about its domain: the whole server, and the sender's mailbox.
 import assert from "node:assert/strict";
 import { arrival } from "../support/peers/arrivals.ts";
 import { FAILING, startBind } from "../support/peers/bind.ts";

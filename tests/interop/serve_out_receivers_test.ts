@@ -21,7 +21,7 @@ interface ReceiverKind {
   readonly title: string;
   readonly programs: readonly string[];
   readonly smtputf8: boolean;
-  /** What becomes of STARTTLS where the receiver is given a certificate. */
+  /** What happens to STARTTLS where the receiver is given a certificate. */
   readonly tls: "unverified" | "none";
   readonly start: (
     options: { mailboxes: readonly string[]; certificate?: CertificateFiles },

@@ -12,7 +12,7 @@ import { EXIM, unpacked } from "../support/peers/unpacked.ts";
 
 const RECIPIENT = "alice@example.test";
 const PASSWORD = "s3cret pass";
-/** Where port 465 is nobody else's. */
+/** Where port 465 is free. */
 const SUBMISSIONS = "127.0.46.5";
 
 testWith([unpacked(EXIM), "named"], "serve-out logs in to a smarthost", async (t) => {

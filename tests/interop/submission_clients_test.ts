@@ -223,7 +223,7 @@ Deno.test("mail programs log in and send over each way, and hear of a wrong pass
   await using serveIn = await machine.start("serve-in");
   await using _serveOut = await machine.start("serve-out");
   for (const [index, client] of CLIENTS.entries()) {
-    // Each has a server of its own, whose throttle knows of no earlier failure.
+    // Each has its own server, whose throttle knows of no earlier failure.
     await t.step({
       name: client.title,
       ignore: client.program !== "deno" && !isInstalled(client.program),

@@ -1,5 +1,5 @@
 // Thunderbird, the program itself, without a display: it logs in to serve-submit and sends, by TLS at once and by
-// STARTTLS. A wrong password makes it ask, which nobody can answer here.
+// STARTTLS. A wrong password makes it ask, which cannot be answered here.
 import assert from "node:assert/strict";
 import { Thunderbird } from "../support/peers/thunderbird.ts";
 import { testWith } from "../support/requires.ts";

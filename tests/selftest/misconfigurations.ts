@@ -87,7 +87,7 @@ export async function misconfigurations(directory: string): Promise<readonly Mis
       { group: "receive", finding: "tls.certificate", names: /[Rr]enew/ },
     ),
     row(
-      "a certificate of an authority that nobody knows",
+      "a certificate of an unknown authority",
       await certificate(directory, { name: "unknown", names: ["mx.example.com"] }),
       { group: "receive", finding: "tls.certificate", names: /intermediate|authority/ },
     ),
@@ -275,7 +275,7 @@ export async function misconfigurations(directory: string): Promise<readonly Mis
       finding: "setting.listen",
       names: /listen/,
     }),
-    row("serve-in on a port where nobody comes", serveIn({ port: 2525 }), {
+    row("serve-in on a port that other servers do not use", serveIn({ port: 2525 }), {
       group: "setting",
       finding: "setting.listen",
       names: /port/,

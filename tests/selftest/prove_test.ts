@@ -40,8 +40,8 @@ for (const make of FILE_SYSTEMS) {
       ["prove", place.path, "--rounds", ROUNDS, "--minutes", MINUTES, "--report", report],
     );
     assert.equal(code, 0, stdout + stderr);
-    assert.match(stdout, /ok: serve-in, killed \d+ times.*: [1-9]\d*, all there and whole/);
-    assert.match(stdout, /ok: serve-out, killed \d+ times.*: [1-9]\d*, all there and whole/);
+    assert.match(stdout, /ok: serve-in, killed \d+ times.*: [1-9]\d*, all there and complete/);
+    assert.match(stdout, /ok: serve-out, killed \d+ times.*: [1-9]\d*, all there and complete/);
     assert.match(stdout, /ok: a sync of 8 MiB.*each had the device write all of it/);
     assert.match(stdout, /cannot be shown: a loss of power/);
     assert.ok((await Deno.readTextFile(report)).includes("messages answered for: none lost"));

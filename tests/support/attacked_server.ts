@@ -1,7 +1,7 @@
 /**
  * The program, with an attacker inside: code beside the server in its thread tries to get at what the server was not
  * granted, as one would who has taken over a parser. On SIGUSR2 code in the main thread tries the same.
- * What came of each attempt is logged; the server serves on.
+ * The outcome of each attempt is logged; the server serves on.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * What somebody would try who runs code of his own in a server's thread.
+ * What an attacker would try who runs code in a server's thread.
  *
  * @module
  */
@@ -134,7 +134,7 @@ function attemptsOnNetwork(): Attempts {
     "fetch": () => fetch("http://127.0.0.1:8080/"),
     "listen on another port": () => Deno.listen({ hostname: "127.0.0.1", port: 9 }),
     "listen on every address": () => Deno.listen({ port: 0 }),
-    // Node's sockets throw what denies them where nobody can catch it.
+    // Node's sockets throw denials where they cannot be caught.
     "send a datagram": () =>
       promised((done) => {
         const heard = (event: ErrorEvent) => {

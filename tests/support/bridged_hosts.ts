@@ -13,7 +13,7 @@ export interface Network extends AsyncDisposable {
   readonly hosts: readonly string[];
 }
 
-/** Makes so many hosts; disposing removes them. */
+/** Makes this many hosts; disposing removes them. */
 export async function makeNetwork(count: number): Promise<Network> {
   const id = crypto.randomUUID().slice(0, 6);
   const middle = `mailapp-m-${id}`;

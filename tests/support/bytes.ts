@@ -12,7 +12,7 @@ export function bytesOf(text: string): Uint8Array<ArrayBuffer> {
 /** The text of bytes, one character a byte. */
 export function textOf(bytes: Uint8Array): string {
   let text = "";
-  // In parts: a call has only so many arguments.
+  // In parts: the number of arguments of a call is limited.
   for (let at = 0; at < bytes.length; at += 4096) {
     text += String.fromCharCode(...bytes.subarray(at, at + 4096));
   }

@@ -25,7 +25,7 @@ export function chance(test: string): () => number {
   return seeded(seed);
 }
 
-/** Waits for any time below so many milliseconds: the moment is what is to be random. */
+/** Waits for a random time below this many milliseconds. */
 export async function anyMoment(random: () => number, ms: number): Promise<void> {
   const moment = Promise.withResolvers<void>();
   setTimeout(moment.resolve, random() * ms);

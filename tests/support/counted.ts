@@ -116,8 +116,8 @@ export function countedText(text: string): Counted<string> {
 }
 
 /**
- * Fails unless twice the input takes at most twice the steps, and a little. `run` gets an input of so many repetitions
- * of the form, and returns the steps it took.
+ * Fails unless twice the input takes at most twice the steps, and a little. `run` gets an input of this many
+ * repetitions of the form, and returns the steps it took.
  */
 export function assertLinear(run: (count: number) => number, { count = 2000, what = "" } = {}): void {
   const once = run(count);

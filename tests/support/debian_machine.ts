@@ -168,7 +168,7 @@ async function startSystemd(
     echo "127.0.0.1 localhost" >etc/hosts
     : >etc/machine-id
     sh -euc "$4" >&2
-    # Nobody sits in front of it.
+    # There is no user at a terminal.
     ln -sf /dev/null etc/systemd/system/console-getty.service
     ln -sf /dev/null etc/systemd/system/getty.target
     exec chroot . env -i container=docker PATH=${PATH} /lib/systemd/systemd --unit=multi-user.target --show-status=no' sh "$@"`;

@@ -1,5 +1,5 @@
 /**
- * A bare Debian to run the built file in: no Deno, no Node, nothing but what debootstrap calls minbase.
+ * A bare Debian to run the built file in: no Deno, no Node, only what debootstrap calls minbase.
  *
  * @module
  */

@@ -16,7 +16,7 @@ const WAYS: Readonly<Record<string, () => void>> = {
     for (;;);
   },
   throws: () => void setTimeout(() => JSON.parse("{")),
-  rejects: () => void Promise.reject(new Error("nobody's")),
+  rejects: () => void Promise.reject(new Error("unhandled")),
 };
 
 if (isConfined()) {

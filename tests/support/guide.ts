@@ -42,7 +42,7 @@ export class Guide {
     return this.take(start);
   }
 
-  /** Nothing is left that nobody has typed. */
+  /** Fails if blocks are left that were not typed. */
   end(): void {
     assert.deepEqual(this.#blocks, [], `${this.#name}.md has no more blocks`);
   }

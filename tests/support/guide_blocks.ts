@@ -11,7 +11,7 @@ export interface Block {
   readonly text: string;
 }
 
-/** A guide, or what stands in it below a heading. */
+/** A guide, or what is in it below a heading. */
 async function readGuide(guide: string, section?: string): Promise<string> {
   const text = await Deno.readTextFile(new URL(`../../docs/guide/${guide}.md`, import.meta.url));
   if (section === undefined) return text;

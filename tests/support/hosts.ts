@@ -72,7 +72,7 @@ export interface LoneHost extends AsyncDisposable {
   readonly through: readonly string[];
 }
 
-/** Makes a host with nothing but loopback (127.0.0.1 and 127.0.0.5 as addresses), whose resolv.conf names 127.0.0.1. */
+/** Makes a host with only loopback (127.0.0.1 and 127.0.0.5 as addresses), whose resolv.conf names 127.0.0.1. */
 export async function makeHost(): Promise<LoneHost> {
   const name = `mailapp-t-${crypto.randomUUID().slice(0, 6)}`;
   const files = `/etc/netns/${name}`;

@@ -65,7 +65,7 @@ export type LoggedEvent = Readonly<Record<string, unknown>> & { readonly event: 
 export class RunningMailapp implements AsyncDisposable {
   /** All events so far. */
   readonly events: LoggedEvent[] = [];
-  /** What it wrote to standard error that is no event. */
+  /** What it wrote to standard error that is not an event. */
   readonly other: string[] = [];
   readonly #child: Deno.ChildProcess;
   readonly #reading: Promise<void>;
@@ -85,7 +85,7 @@ export class RunningMailapp implements AsyncDisposable {
   }
 
   /**
-   * Waits for an event of this name, and `where` these fields are so; the one that comes `after` so many of them.
+   * Waits for an event of this name, and `where` these fields are so; the one `after` this many of them.
    * Fails with all that was logged if it does not come within five minutes.
    */
   async event(
@@ -214,7 +214,7 @@ export const NO_CHECKS: Readonly<Record<string, boolean | string>> = {
   dmarc: "off",
 };
 
-/** A directory of its own with a configuration; removed when disposed. */
+/** A separate directory with a configuration; removed when disposed. */
 export class Workspace implements AsyncDisposable {
   /** The directory. */
   readonly path: string;

@@ -47,7 +47,7 @@ export interface SettingOptions extends Partial<Omit<MaildirDeliveryOptions, "ma
   readonly mailboxes?: Partial<MailboxesOptions>;
 }
 
-/** File systems with so many octets free, and any number of files. */
+/** File systems with this many octets free, and any number of files. */
 export function roomy(octets: number): () => Promise<FreeRoom> {
   return () => Promise.resolve({ octets });
 }
@@ -105,7 +105,7 @@ export function envelope(...recipients: string[]): Envelope {
   return { reversePath, recipients: recipients.map(recipient), body: "7BIT", smtputf8: false };
 }
 
-/** Delivers one message, in pieces of so many octets. */
+/** Delivers one message, in pieces of this many octets. */
 export async function deliver(
   delivery: MaildirDelivery,
   { to, message = MESSAGE, cut = Infinity, ...options }: {

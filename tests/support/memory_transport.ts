@@ -103,7 +103,7 @@ export class MemoryTransport implements Transport {
     // As on a socket, a write is never over at once.
     await Promise.resolve();
     if (this.#failure) throw this.#failure;
-    if (this.writeClosed) throw new Error("a write behind closeWrite()");
+    if (this.writeClosed) throw new Error("a write after closeWrite()");
     if (this.#stalled) {
       this.heldOctets += bytes.length;
       await this.#stalled.promise;

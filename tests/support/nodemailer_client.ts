@@ -1,5 +1,5 @@
 /**
- * Sends one message by nodemailer, as programs in JavaScript do; takes its options as JSON. A program of its own, as a
+ * Sends one message by nodemailer, as programs in JavaScript do; takes its options as JSON. A separate program, as a
  * test of it would count its timers.
  *
  * @module

@@ -49,7 +49,7 @@ export class PostgresServer implements AsyncDisposable {
     this.#settings = settings;
   }
 
-  /** Makes a cluster in a directory of its own, and starts it. */
+  /** Makes a cluster in its own directory, and starts it. */
   static async start({ fsync = false, settings = {} }: PostgresServerOptions = {}): Promise<PostgresServer> {
     const directory = await Deno.makeTempDir({ prefix: "mailapp-postgres-" });
     await run("chown", "postgres", directory);
@@ -96,7 +96,7 @@ export class PostgresServer implements AsyncDisposable {
     return this.#directory;
   }
 
-  /** A database of its own with an empty queue; its address. */
+  /** A separate database with an empty queue; its address. */
   async newDatabase({ migrated = true } = {}): Promise<string> {
     const name = `queue${++this.#databases}`;
     await this.query("postgres", `CREATE DATABASE ${name}`);

@@ -22,7 +22,7 @@ export interface World {
   mailapp(...args: string[]): Promise<{ code: number; out: string; err: string }>;
 }
 
-/** Runs a test on a data directory of its own. */
+/** Runs a test on its own data directory. */
 export async function withSpool(test: (world: World) => Promise<void>): Promise<void> {
   const directory = await Deno.makeTempDir();
   const config = join(directory, "config.toml");

@@ -30,7 +30,7 @@ export interface StoredMessage {
  * - `no-room@` as sender is refused with 452 4.3.1 at MAIL;
  * - a message to `no-begin@` is refused with 452 4.3.1 before its data, to `bad-begin@` by an error without a reply;
  * - one to `no-write@` with 452 4.3.1 in mid-data, to `bad-write@` by an error without a reply;
- * - one to `no-commit@` with 452 4.3.1 behind its data, to `bad-commit@` by an error without a reply.
+ * - one to `no-commit@` with 452 4.3.1 after its data, to `bad-commit@` by an error without a reply.
  */
 export class RecordingDelivery implements Delivery {
   /** What was committed. */
@@ -74,14 +74,14 @@ export class RecordingDelivery implements Delivery {
     return {
       id,
       write(chunk) {
-        if (!open) throw new Error("a write behind the end");
+        if (!open) throw new Error("a write after the end");
         if (trouble === "no-write") throw noRoom();
         if (trouble === "bad-write") throw new Error("write: secret detail");
         chunks.push(textOf(chunk));
       },
       commit: async (headers, filing) => {
         await this.beforeCommit;
-        if (!open) throw new Error("a commit behind the end");
+        if (!open) throw new Error("a commit after the end");
         if (trouble === "no-commit") throw noRoom();
         if (trouble === "bad-commit") throw new Error("commit: secret detail");
         end();

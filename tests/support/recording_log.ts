@@ -62,7 +62,7 @@ export class RecordingLog implements Logger {
     return this.events.filter((entry) => entry.event === event);
   }
 
-  /** Resolves when there have been so many events of this name; gives the last of them. */
+  /** Resolves when there have been this many events of this name; gives the last of them. */
   async saw(event: string, count = 1): Promise<LogEvent> {
     for (;;) {
       const found = this.named(event)[count - 1];

@@ -22,7 +22,7 @@ export type HostAnswer =
 export interface FakeHost {
   readonly address: string;
   /**
-   * `up` answers; `refused` at once nobody; `silent` nobody, after 30 s; `forbidden` is not even asked, by the TLS
+   * `up` answers; `refused` fails at once; `silent` fails after 30 s; `forbidden` is not even asked, by the TLS
    * policy; a reply: what it greets with instead of 220.
    */
   state: "up" | "refused" | "silent" | "forbidden" | { readonly reply: string; readonly status: string };

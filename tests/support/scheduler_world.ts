@@ -1,5 +1,5 @@
 /**
- * A scheduler in a world of its own, in which no time passes but what a test lets pass.
+ * A scheduler in its own world, in which no time passes but what a test lets pass.
  *
  * @module
  */
@@ -48,7 +48,7 @@ export function testOnEachQueue(name: string, work: () => void | Promise<void>):
 }
 
 /**
- * A scheduler in a world of its own. `crash` begins a new process on what the old one had stored; `sharedWith` another
+ * A scheduler in its own world. `crash` begins a new process on what the old one had stored; `sharedWith` another
  * world makes this one a second owner of its queue.
  */
 export class World {
@@ -136,7 +136,7 @@ export class World {
   }
 
   crash(options: Partial<SchedulerOptions> = {}): World {
-    // Whatever the old process still does, nobody sees it.
+    // Whatever the old process still does has no effect.
     this.queue.before = () => new Promise(() => {});
     return new World(options, { before: this });
   }

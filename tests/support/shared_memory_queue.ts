@@ -69,7 +69,7 @@ export class SharedMemoryQueue extends MemoryQueue implements Queue {
     wasAdded: (id) => Promise.resolve(this.store.notices.has(id)),
   };
 
-  /** Takes all that this owner has, as when its lease runs out while it sleeps; it is told so at its next change. */
+  /** Takes all that this owner has, as when its lease runs out while it sleeps; it gets an error at its next change. */
   expire(): void {
     this.store.owners.delete(this);
     this.#free(this);

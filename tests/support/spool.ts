@@ -1,5 +1,5 @@
 /**
- * A spool in a directory of its own, and a short way to say what tests do with it.
+ * A spool in its own directory, and a short way to say what tests do with it.
  *
  * @module
  */
@@ -74,7 +74,7 @@ export function names(...path: string[]): string[] {
   return [...Deno.readDirSync(join(...path))].map(({ name }) => name).sort();
 }
 
-/** Runs with a directory of its own; `open` opens the spool in it, as often as wanted. */
+/** Runs with its own directory; `open` opens the spool in it, as often as wanted. */
 export async function inDirectory(
   work: (
     parts: {

@@ -110,7 +110,7 @@ export class Strace implements AsyncDisposable {
 }
 
 /**
- * Stops a process right behind the next system call of this name (on this path). That is how a test gets to know the
+ * Stops a process right after the next system call of this name (on this path). That is how a test gets to know the
  * name of a file that is made up by the program, before anything is done with it.
  *
  * The result resolves when all threads stand still and nothing traces them any more; SIGCONT lets them go on.
@@ -140,7 +140,7 @@ export interface Freezable {
   signal(name: "SIGCONT"): void;
 }
 
-/** Stops a process behind the first open(2) after which what is looked for is there. */
+/** Stops a process after the first open(2) after which what is looked for is there. */
 export async function freezeOnceThere(
   process: Freezable,
   isThere: () => boolean,

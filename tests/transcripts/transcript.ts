@@ -33,7 +33,7 @@ const ACCOUNTS: Credentials = {
 export interface Step {
   /** What stands at the beginning of the line. */
   readonly kind: "S" | "C" | "c" | "M" | "T" | "L" | "wait" | "end" | "closed";
-  /** What stands behind it. */
+  /** What is after it. */
   readonly text: string;
   /** For messages, such as `quit.txt:7`. */
   readonly where: string;
@@ -117,7 +117,7 @@ export async function runTranscript(
     extensions: rules.has("dsn") ? ["DSN"] : [],
     bareLineEndings: rules.has("repair") ? "repair" : "refuse",
     completesAddresses: rules.has("completes"),
-    ...(rules.has("submission") && { submissionAdvice: ["No AUTH here: nobody needs it"] }),
+    ...(rules.has("submission") && { submissionAdvice: ["No AUTH here: it is not needed"] }),
     unwantedField: ({ name }) => name === "return-path",
   };
   const transport = new MemoryTransport({ clock });

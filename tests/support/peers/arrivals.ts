@@ -40,7 +40,7 @@ export function toLatin1(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("latin1");
 }
 
-/** Holds that the stored bytes end with these. @returns what stands before them */
+/** Holds that the stored bytes end with these. @returns what is before them */
 export function assertEndsWith(stored: Uint8Array, expected: Uint8Array): string {
   const start = stored.length - expected.length;
   assert.ok(start >= 0, `${stored.length} bytes stored, ${expected.length} sent`);
@@ -55,7 +55,7 @@ export function assertEndsWith(stored: Uint8Array, expected: Uint8Array): string
   );
 }
 
-/** Holds that nothing but trace fields, each once, was put on top. @returns the Received field, unfolded */
+/** Holds that only trace fields, each once, was put on top. @returns the Received field, unfolded */
 export function assertTraceOnly(prefix: string): string {
   const fields = prefix.replaceAll(/\n[\t ]+/g, " ").split("\n");
   assert.equal(fields.pop(), "", prefix);

@@ -19,7 +19,7 @@ export interface BindOptions {
   readonly updateKey?: { readonly name: string; readonly secret: string };
 }
 
-/** A zone that cannot be had: questions about it are answered with SERVFAIL. */
+/** A zone that fails: queries for it are answered with SERVFAIL. */
 export const FAILING = Symbol("failing zone");
 
 /** A zone file as it is. */

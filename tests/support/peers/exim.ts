@@ -1,5 +1,5 @@
 /**
- * Exim with a configuration of its own, as sender, receiver or smarthost; it must run as root.
+ * Exim with its own configuration, as sender, receiver or smarthost; it must run as root.
  *
  * @module
  */

@@ -21,7 +21,7 @@ export interface ServeInOptions {
   readonly domains?: readonly string[];
   /** Local-parts; `["alice", "bob"]` if absent. The first is postmaster. */
   readonly users?: readonly string[];
-  /** Offers STARTTLS and port 465 with this; without it with a self-signed certificate of its own. */
+  /** Offers STARTTLS and port 465 with this; without it with its own self-signed certificate. */
   readonly certificate?: CertificateFiles;
   /** More lines of `[serve-in]`. */
   readonly settings?: Readonly<Record<string, Setting>>;

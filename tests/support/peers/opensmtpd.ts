@@ -1,5 +1,5 @@
 /**
- * OpenSMTPD in a mount namespace of its own, since its spool and its control socket have fixed paths; needs root.
+ * OpenSMTPD in its own mount namespace, since its spool and its control socket have fixed paths; needs root.
  *
  * @module
  */

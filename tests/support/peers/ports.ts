@@ -1,5 +1,5 @@
 /**
- * Ports for programs that cannot be told to take any free one.
+ * Ports for programs that cannot choose a free one.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * Postfix as an instance of its own, as sender, receiver or smarthost; it must run as root.
+ * Postfix as a separate instance, as sender, receiver or smarthost; it must run as root.
  *
  * @module
  */

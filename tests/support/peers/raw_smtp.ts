@@ -12,7 +12,7 @@ export interface RawMessage {
   readonly to: readonly string[];
   /** With CRLF line ends; dots are stuffed and the final dot is added here. */
   readonly data: Uint8Array;
-  /** Behind MAIL FROM, such as `BODY=8BITMIME SMTPUTF8`. */
+  /** After MAIL FROM, such as `BODY=8BITMIME SMTPUTF8`. */
   readonly mailParameters?: string;
 }
 

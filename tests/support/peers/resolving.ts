@@ -16,7 +16,7 @@ export interface ResolvingBy {
 }
 
 /**
- * The command line that runs a program with another /etc/resolv.conf, in a mount namespace of its own; it must run as
+ * The command line that runs a program with another /etc/resolv.conf, in its own mount namespace; it must run as
  * root. The process keeps its number.
  */
 export async function resolvingBy({ server, folder, command }: ResolvingBy): Promise<string[]> {

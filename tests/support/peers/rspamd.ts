@@ -1,5 +1,5 @@
 /**
- * Debian's Rspamd in a folder of its own, without Redis and without the Internet; it must be started as root.
+ * Debian's Rspamd in its own folder, without Redis and without the Internet; it must be started as root.
  *
  * @module
  */
