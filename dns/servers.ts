@@ -85,8 +85,8 @@ const REREAD = 30_000;
 
 /**
  * The servers of a resolv.conf as it stands; it is read again every 30 seconds.
- * @param options `onProblems`: called with what is wrong with it, each time that changes; `mayAsk`: whether this process has
- * the permission to ask a server
+ * @param options `onProblems`: called with what is wrong with it, each time that changes; `mayAsk`: whether this process
+ * has the permission to ask a server
  */
 export function resolvConfServers(
   path: string,

@@ -1,7 +1,7 @@
 /**
- * Entries whose last change could not be stored, on a full disk for instance. They are kept open, so that what happened to
- * their recipients is known, and are stored once that can be done. Nothing waits for them: a message that cannot be
- * written down must not hold up others, whose leaving makes room.
+ * Entries whose last change could not be stored, for example on a full disk. They are kept open, so that the state of
+ * their recipients is known, and are stored once that is possible. Nothing waits for them: a message that cannot be
+ * stored must not hold up others, whose removal frees space.
  *
  * @module
  */

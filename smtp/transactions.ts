@@ -29,8 +29,8 @@ export interface TransactionsOptions {
 }
 
 /**
- * Sends in transactions of at most `limit` recipients, and again to those that a server has deferred since it had enough
- * of them. Each transaction settles at least one recipient.
+ * Sends in transactions of at most `limit` recipients, and again to those that a server has deferred since it had
+ * enough of them. Each transaction settles at least one recipient.
  * @returns those that had no turn, since the connection ended or does not take them
  */
 export async function inTransactions(

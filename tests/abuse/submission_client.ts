@@ -1,6 +1,7 @@
 /**
  * Clients of serve-submit, in a separate program: `guess` tries wrong passwords from many addresses at once, `send`
- * sends messages on one session until standard input ends, and tells apart what came before and after its first line, `login` logs in once. Prints its outcome as JSON.
+ * sends messages on one session until standard input ends, and tells apart what came before and
+ * after its first line, `login` logs in once. Prints the outcome as JSON.
  *
  * @module
  */
