@@ -9,7 +9,7 @@ import type { Logger } from "../base/log.ts";
 import { normalizeDomain } from "../net/domain_name.ts";
 import { type Account, AccountsError, parseAccountsInSlices } from "./account.ts";
 
-/** Octets; what is larger is no file of accounts. */
+/** Octets; what is larger is not a file of accounts. */
 const MAX_SIZE = 64 * 1024 * 1024;
 /** How long one check of the file counts, in milliseconds. */
 const RECHECK_AFTER = 1_000;

@@ -47,7 +47,7 @@ Deno.test("argon2Hasher finds which hash is that of a password", async () => {
   assert.notEqual(await argon2Hasher.hash("one"), first);
 });
 
-Deno.test("parseEncoded() refuses what is no hash, and parameters that would take the server's memory", () => {
+Deno.test("parseEncoded() refuses what is not a hash, and parameters that would take the server's memory", () => {
   const hash = (parameters: string) =>
     `$argon2id$v=19$${parameters}$AQEBAQEBAQEBAQEBAQEBAQ$${"A".repeat(43)}`;
   assert.equal(parseEncoded(hash("m=65536,t=3,p=4")).memorySize, 65536);

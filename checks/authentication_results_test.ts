@@ -32,7 +32,7 @@ Deno.test("writeAuthenticationResults() writes one field, a line for each result
   );
 });
 
-Deno.test("writeAuthenticationResults() quotes what is no token, and leaves out what cannot be written", () => {
+Deno.test("writeAuthenticationResults() quotes what is not a token, and leaves out what cannot be written", () => {
   const value = (text: string) =>
     /smtp\.helo=(.*)$/s.exec(write({ method: "spf", result: "none", properties: [["smtp", "helo", text]] }))
       ?.[1];

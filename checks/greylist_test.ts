@@ -71,7 +71,7 @@ Deno.test("Greylist starts anew with who comes again too late, and lets in after
   assert.equal(ask("192.0.2.1", "example.com"), true);
 });
 
-Deno.test("Greylist has one entry for what is no domain", () => {
+Deno.test("Greylist has one entry for what is not a domain", () => {
   const { at, ask } = greylist();
   for (const domain of ["", "[192.0.2.1]", "a b", "x\ny"]) assert.equal(ask("192.0.2.1", domain), false);
   at.ms += MINUTE;

@@ -67,7 +67,7 @@ export const alerts = table({
     ? mail_via.user
     : "";
   if (mail_via !== "" && from === "") {
-    problem("mail_from", "must be set, since the user of mail_via is no address");
+    problem("mail_from", "must be set, since the user of mail_via is not an address");
   }
   return {
     ...(webhook !== "" && {

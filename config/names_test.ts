@@ -18,7 +18,7 @@ Deno.test("parseDomain() gives A-labels in lower case without the trailing dot",
   assert.equal(parseDomain("a_b.example"), "a_b.example");
 });
 
-Deno.test("parseDomain() refuses what is no domain", () => {
+Deno.test("parseDomain() refuses what is not a domain", () => {
   const long = `${"a".repeat(64)}.example`;
   const total = Array(50).fill("abcde").join(".");
   for (

@@ -137,7 +137,7 @@ Deno.test("parseConfig() shows no control bytes of the file", () => {
   assert.match(line, /^c\.toml:2: serve-in\.listen = "a\\u001b\[31m\? b": must be/);
 });
 
-Deno.test("parseConfig() says where the file is no TOML", () => {
+Deno.test("parseConfig() says where the file is not TOML", () => {
   assert.deepEqual(issuesOf("[log]\nlevel = info\n").map((line) => line.slice(0, 26)), [
     "c.toml:2: not valid TOML: ",
   ]);

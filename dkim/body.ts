@@ -69,7 +69,7 @@ export class RelaxedBody {
       } else {
         [this.#used, this.#space] = [used, space];
         if (cr) {
-          // It was no half of a line end; this octet is looked at once more.
+          // It was not a half of a line end; this octet is looked at once more.
           this.#text(CR);
           cr = false;
           i--;

@@ -7,7 +7,7 @@ import { Buffer } from "node:buffer";
 import { fieldValue, type HeaderField, type HeaderSection } from "../message/header_section.ts";
 
 /**
- * A field in relaxed form (RFC 6376 §3.4.2), without a CRLF at the end; `undefined` for what is no field.
+ * A field in relaxed form (RFC 6376 §3.4.2), without a CRLF at the end; `undefined` for what is not a field.
  * @param field name, colon and value, with or without the CRLF at the end; one character a byte
  */
 export function relaxField({ name, text }: HeaderField): string | undefined {

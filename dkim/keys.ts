@@ -74,7 +74,7 @@ export async function makeDkimKey(algorithm: DkimAlgorithm): Promise<string> {
 
 /**
  * Reads a key.
- * @throws {DkimKeyError} when it cannot be read, is no key, or not one that receivers take
+ * @throws {DkimKeyError} when it cannot be read, is not a key, or not one that receivers take
  */
 export async function loadDkimKey(
   { domain, selector, keyFile }: DkimKeySource,
@@ -97,7 +97,7 @@ export async function loadDkimKey(
 
 /**
  * The key in this PEM text (PKCS #8, or PKCS #1 as opendkim-genkey writes it).
- * @throws {DkimKeyError} when it is no key, or not one that receivers take
+ * @throws {DkimKeyError} when it is not a key, or not one that receivers take
  */
 export async function parseDkimKey(
   pem: string,

@@ -17,7 +17,7 @@ Deno.test("readRsaKey() reads both forms", () => {
   }
 });
 
-Deno.test("readRsaKey() refuses what is no RSA key, or has more after it", () => {
+Deno.test("readRsaKey() refuses what is not an RSA key, or has more after it", () => {
   const { publicKey: other } = generateKeyPairSync("ec", { namedCurve: "P-256" });
   const { publicKey: ed } = generateKeyPairSync("ed25519");
   for (

@@ -20,7 +20,7 @@ export interface SignedContent {
   readonly names: readonly string[];
   /** The first half of `c=`. */
   readonly canonicalization: Canonicalization;
-  /** The field that has the signature; it is no field of its own message (RFC 6376 §3.7). */
+  /** The field that has the signature; it is not a field of its own message (RFC 6376 §3.7). */
   readonly signature: HeaderField;
 }
 

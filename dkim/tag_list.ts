@@ -15,7 +15,7 @@ const MAX_TAGS = 100;
 
 /**
  * The tags, by name and in order; white space around names and values is gone. Names are in lower case unless
- * `caseSensitive`. `undefined` where the text is no tag list: a part without `=`, a name that is none, a name twice; or
+ * `caseSensitive`. `undefined` where the text is not a tag list: a part without `=`, a name that is none, a name twice; or
  * more than 100 tags. Takes time linear in the text.
  */
 export function parseTagList(

@@ -11,7 +11,7 @@ Deno.test("parseTagList() reads tags with white space around them, and an ending
   assert.deepEqual([...parseTagList("") ?? []], []);
 });
 
-Deno.test("parseTagList() refuses what is no tag list", () => {
+Deno.test("parseTagList() refuses what is not a tag list", () => {
   for (const text of ["v", "v=1;;p=2", "=1", "v=1; v=2", "1v=x", "v 1=2"]) {
     assert.equal(parseTagList(text), undefined, text);
   }

@@ -52,7 +52,7 @@ export interface DmarcVerdict {
   readonly why: string;
 }
 
-/** More authors than this are no message of honest people; some programs could be made to show any of them. */
+/** More authors than this are not a message of honest people; some programs could be made to show any of them. */
 const MAX_AUTHORS = 10;
 const MAX_SIGNATURES = 20;
 
@@ -198,7 +198,7 @@ class Evaluation {
   }
 }
 
-/** With the domain in its one spelling, or none where it is no domain. */
+/** With the domain in its one spelling, or none where it is not a domain. */
 function normalized({ domain, result }: CheckedDomain): CheckedDomain {
   const spelled = domain === undefined ? undefined : normalizeDomain(domain);
   return { result, ...(spelled !== undefined && { domain: spelled }) };

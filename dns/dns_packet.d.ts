@@ -52,7 +52,7 @@ declare const dnsPacket: {
       readonly additionals?: readonly (ResourceRecord | OptRecord)[];
     },
   ): Uint8Array;
-  /** Throws on what is no DNS message. */
+  /** Throws on what is not a DNS message. */
   decode(message: Uint8Array): DecodedPacket;
 };
 export default dnsPacket;

@@ -33,7 +33,7 @@ export function canonicalAnyName(name: string): string | undefined {
   return /^[\x20-\x2d\x2f-\x7e]{1,63}(?:\.[\x20-\x2d\x2f-\x7e]{1,63})*$/.test(bare) ? bare : undefined;
 }
 
-/** The name under which an address's names are (RFC 1035 §3.5, RFC 3596 §2.5); no name for what is no address. */
+/** The name under which an address's names are (RFC 1035 §3.5, RFC 3596 §2.5); no name for what is not an address. */
 export function reverseName(address: string): string {
   const bytes = ipBytes(address);
   if (bytes === undefined) return "";

@@ -168,7 +168,7 @@ export class DnsResolver implements Resolver {
 
   /**
    * Sends no queries yet.
-   * @throws {RangeError} when a server is no address with an optional port
+   * @throws {RangeError} when a server is not an address with an optional port
    */
   constructor(options: DnsResolverOptions) {
     const { clock, servers = [], dnssec = false, resolvConf = "/etc/resolv.conf", logger = silentLogger } =

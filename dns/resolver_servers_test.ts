@@ -77,7 +77,7 @@ Deno.test("DnsResolver calls an error without the question an error, not an answ
     assert.deepEqual(await resolver.txt("d.test"), { kind: "failed", reason: `${reason} from 127.0.0.1` });
   }
   await using dns = await FakeDns.start({
-    // What is no error must say what it answers.
+    // What is not an error must say what it answers.
     "d.test TXT": {
       before: (answer) => Uint8Array.from([...answer.slice(0, 4), ...new Uint8Array(8)]),
       rcode: 3,

@@ -263,7 +263,7 @@ Deno.test("DnsResolver.ptr() turns addresses round", async () => {
   assert.equal(brief(await resolver.ptr("mail.test")), "no-such-name");
 });
 
-Deno.test("DnsResolver sends no query about what is no domain name", async () => {
+Deno.test("DnsResolver sends no query about what is not a domain name", async () => {
   await using dns = await FakeDns.start();
   const resolver = new DnsResolver({ clock: systemClock, servers: [dns.server] });
   for (

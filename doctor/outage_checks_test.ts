@@ -23,7 +23,7 @@ Deno.test("serverCheck() tells of a server that does not answer at two checks in
 Deno.test("stuckQueueCheck() tells of an hour of many attempts without success, and of no other", async () => {
   let [relayed, deferred] = [0, 0];
   const check = stuckQueueCheck(() => ({ relayed, deferred }));
-  // Nothing to do is no problem.
+  // Nothing to do is not a problem.
   for (let i = 0; i < 12; i++) assert.equal(await kinds(check), "");
   // A few that fail, beside some that do not.
   for (let i = 0; i < 12; i++) {

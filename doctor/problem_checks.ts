@@ -72,7 +72,7 @@ export function uncheckedLoginsCheck(
   };
 }
 
-/** A shorter queue is no problem. */
+/** A shorter queue is not a problem. */
 const LARGE_QUEUE = 100;
 /** The number of checks in an hour. */
 const WINDOW = Math.round(3_600_000 / CHECK_INTERVAL);

@@ -240,7 +240,7 @@ class Directory {
     for (const line of text.split("\n")) {
       const [login = "", , uid = ""] = line.split(":");
       const name = normalizeLocalPart(login);
-      // These names come from the system, so one that cannot be a mailbox is no error of the configuration.
+      // These names come from the system, so one that cannot be a mailbox is not an error of the configuration.
       if (/^\d+$/.test(uid) && Number(uid) >= 1000 && Number(uid) <= 59999 && isUserName(name)) {
         this.#users.add(name);
       }

@@ -301,7 +301,7 @@ const PROBLEMS: Record<string, { options: Partial<MailboxesOptions>; keys: strin
     options: { domains: [], aliases: {} },
     keys: ["serve-in.domains="],
   },
-  "what is no domain": {
+  "what is not a domain": {
     options: { domains: ["exa mple", "example.com"] },
     keys: ["serve-in.domains=exa mple"],
   },

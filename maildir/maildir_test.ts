@@ -306,7 +306,7 @@ Deno.test({
   },
 });
 
-Deno.test("Maildir.check() changes nothing, and refuses what is no directory", async () => {
+Deno.test("Maildir.check() changes nothing, and refuses what is not a directory", async () => {
   await inRoot(async ({ root, path, maildir }) => {
     await maildir.check();
     assert.deepEqual(names(join(root, "..")), []);

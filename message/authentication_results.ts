@@ -49,7 +49,7 @@ export function claimsToBeOurs(
 }
 
 function isName(text: string, hostname: string): boolean {
-  // A longer one is no name.
+  // A longer one is not a name.
   if (text.length > 512) return false;
   const name = text.endsWith(".") ? text.slice(0, -1) : text;
   // One character an octet: what is above 127 is UTF-8.

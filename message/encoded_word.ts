@@ -91,7 +91,7 @@ export function encodeUnstructured(
     }
     let last = at;
     for (let next = at + 2; next < parts.length && !encoded(next); next += 2) if (foreign(next)) last = next;
-    // White space between encoded words is no part of the text (§6.2): what is must stand in them.
+    // White space between encoded words is not part of the text (§6.2): what is must stand in them.
     const before = encoded(at - 2) ? unfolded(space) : "";
     const behind = encoded(last + 2) ? unfolded(parts[last + 1] ?? "") : "";
     const text = parts.slice(at, last + 1).map((part, i) => i % 2 === 0 ? part : unfolded(part)).join("");

@@ -46,7 +46,7 @@ Deno.test("HeaderFilter takes unwanted fields out of the header section, and onl
     [`Return-Path${" \t".repeat(5000)}: a\r\nX: y\r\n\r\n`, "X: y\r\n\r\n"],
     ["X: y\r\nReturn-Path\r\n : a\r\nZ: y\r\n\r\n", "X: y\r\nZ: y\r\n\r\n"],
     [`${"X".repeat(150)}: y\r\n\r\n`, `${"X".repeat(150)}: y\r\n\r\n`],
-    // What is no field ends the header section for some readers and not for others.
+    // What is not a field ends the header section for some readers and not for others.
     ["X: y\r\nno field\r\nReturn-Path: a\r\nZ: y\r\n\r\nz", "X: y\r\nno field\r\nZ: y\r\n\r\nz"],
   ];
   for (const [text, left] of cases) {

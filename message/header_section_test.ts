@@ -19,7 +19,7 @@ Deno.test("headerFields() reads names in lower case, white space before the colo
   assert.deepEqual(headerFields(`${"n".repeat(3000)}: b`)[0]?.name, "n".repeat(3000));
 });
 
-Deno.test("headerFields() gives no name to what is no field", () => {
+Deno.test("headerFields() gives no name to what is not a field", () => {
   for (
     const line of [
       "no field",

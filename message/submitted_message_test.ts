@@ -87,7 +87,7 @@ Deno.test("SubmittedMessage completes bare addresses in the header section alone
   assert.equal(out, "To: alice@q.test\r\nSubject: bob\r\nTo-Do: carol\r\n\r\nTo: dave\r\n");
 });
 
-Deno.test("SubmittedMessage parts what is no header section from the fields to come on top", () => {
+Deno.test("SubmittedMessage parts what is not a header section from the fields to come on top", () => {
   assert.equal(submit("Hello\r\nWorld\r\n").out, "\r\nHello\r\nWorld\r\n");
   assert.equal(submit(" indented: text\r\n").out, "\r\n indented: text\r\n");
   assert.equal(submit("A: b\r\nno field\r\nC: d\r\n").out, "A: b\r\n\r\nno field\r\nC: d\r\n");
@@ -194,7 +194,7 @@ Deno.test("SubmittedMessage takes for a field what has a name and a colon, white
     fc.property(name, space, fc.constantFrom(":", "", ": y"), (name, space, rest) => {
       const line = `${name.join("")}${space}${rest}`;
       const isField = /^[!-9;-~]+[ \t]*:/.test(line);
-      // A continuation is no matter of names.
+      // A continuation is not a matter of names.
       if (/^[ \t]/.test(line) || line === "") return;
       if (/^(?:date|from|to|cc|sender|message-id)[ \t]*:/i.test(line)) return;
       assert.equal(submit(`A: b\r\n${line}\r\n\r\n`).out, `A: b\r\n${isField ? "" : "\r\n"}${line}\r\n\r\n`);

@@ -182,7 +182,7 @@ export class MilterSession implements Disposable {
     for (const field of fields) {
       if (this.#decided !== undefined) return;
       const name = field.text.slice(0, field.name.length);
-      // What is no field has no name to be shown by, and no program looks for one as long.
+      // What is not a field has no name to be shown by, and no program looks for one as long.
       if (name === "" || name.length > MAX_NAME) continue;
       // What is left out of a long value would keep the filter from seeing the message at all.
       const value = fieldValue(field).slice(0, MAX_SHOWN).replaceAll("\r\n", "\n");

@@ -179,7 +179,7 @@ interface Response {
   readonly octets: Uint8Array;
 }
 
-const BAD_REQUEST = response(400, { reason: "Bad Request", body: "This is no request of HTTP/1.1.\n" });
+const BAD_REQUEST = response(400, { reason: "Bad Request", body: "This is not a request of HTTP/1.1.\n" });
 
 /** Request line and header fields; `undefined` if they are too long, or the client goes away before their end. */
 async function readHead(transport: Transport): Promise<string | undefined> {

@@ -162,7 +162,7 @@ Deno.test("listenAddresses() leaves out what a wildcard in the list covers", () 
   assert.deepEqual(addresses(["192.0.2.2", "::", "::1"], apart), ["192.0.2.2", "::"]);
 });
 
-Deno.test("listenAddresses() refuses what is no address to bind", () => {
+Deno.test("listenAddresses() refuses what is not an address to bind", () => {
   for (const text of ["mx.test", "[::1]", "192.0.2.1:25", "192.0.2", "", "1.2.3.256"]) {
     assert.match(refusal([text]), /not an IP address/, text);
   }

@@ -55,7 +55,7 @@ Deno.test("writeMetrics() names families without _total in OpenMetrics, and ends
   assert.match(text, /^mailapp_replies_total\{code="421",words="bye"\} 0\n# EOF\n$/m);
 });
 
-Deno.test("writeMetrics() writes what is no finite number as Prometheus does", () => {
+Deno.test("writeMetrics() writes what is not a finite number as Prometheus does", () => {
   const metric = (value: number): Metric => {
     const gauge = new Gauge();
     gauge.set(value);

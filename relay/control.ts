@@ -106,7 +106,7 @@ export class ControlServer implements AsyncDisposable {
   #admit(conn: Deno.Conn): void {
     if (this.#clients.size >= MAX_CLIENTS) return void this.#refuse(conn);
     const done = this.#serve(conn).catch((error) => {
-      // A client that disconnects early is no error.
+      // A client that disconnects early is not an error.
       if (GONE.some((gone) => error instanceof gone)) return;
       this.#options.logger.warn("control.failed", { error: String(error) });
     }).finally(() => {

@@ -34,7 +34,7 @@ Deno.test("explainReply() goes by the code in the reply first, then by the statu
   assert.match(explainReply({ status: "5.1.77" })?.meaning ?? "", /address/);
   assert.match(explainReply({ status: "5.0.0", reply: "550 5.6.55 x" })?.meaning ?? "", /form/);
   assert.equal(explainReply({ status: "5.0.0", reply: "550 no" }), undefined);
-  // An IP address is no status code.
+  // An IP address is not a status code.
   assert.equal(explainReply({ status: "5.0.0", reply: "550 [192.0.5.1.1] 5.1.1.1 no" }), undefined);
 });
 

@@ -19,7 +19,7 @@ const MAX_NOTICE = 8 * 1024 * 1024;
 const LF = 10;
 
 /**
- * Writes the notice once more for those recipients; `undefined` where the message is no notice of ours, or has nothing
+ * Writes the notice once more for those recipients; `undefined` where the message is not a notice of ours, or has nothing
  * that could be left out.
  * @throws what the queue throws when the notice cannot be read
  */

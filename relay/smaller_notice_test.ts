@@ -105,7 +105,7 @@ Deno.test("writeSmaller() returns no more of a long header section than any noti
   assert.match(text(second.message), /\r\nX: y{70}\r\n\r\n--=_notice002--\r\n$/);
 });
 
-Deno.test("writeSmaller() leaves alone what is no notice of ours, whatever it looks like", async () => {
+Deno.test("writeSmaller() leaves alone what is not a notice of ours, whatever it looks like", async () => {
   for (
     const message of [
       "Subject: bounce\r\n\r\nno parts\r\n",

@@ -230,7 +230,7 @@ async function smuggling({ copy, port, own }: Target, tell: Tell): Promise<void>
         await wire.send(`BDAT ${data.length} LAST\r\n${data}NOOP\r\n`);
       }
       const [verdict, after] = [await wire.hear(), await wire.hear()];
-      // One reply to the message, one to NOOP; what the message says is no command.
+      // One reply to the message, one to NOOP; what the message says is not a command.
       const stored = await storedBy(copy, `Subject: ${smuggled}`);
       const separate = stored.filter(({ text }) =>
         new RegExp(`^(?:[^\\n]+\\n)*Subject: ${smuggled}\n`).test(text)

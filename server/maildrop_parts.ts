@@ -146,7 +146,7 @@ function failed(
 async function requireTaken(results: Promise<readonly RecipientResult[]>): Promise<void> {
   for (const result of await results) {
     if (result.kind === "relayed") continue;
-    // The sender is no valid address: there is no one to notify.
+    // The sender is not a valid address: there is no one to notify.
     if (result.kind === "refused" && result.reply.code >= 500) continue;
     throw new Error(result.kind === "lost" ? result.error : replyText(result.reply));
   }

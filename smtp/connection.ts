@@ -108,7 +108,7 @@ export class Connection {
   #refusals = 0;
   /** Why the session ended, for the log. */
   #end = "";
-  /** Whether what is no command may be a secret: where logins are taken, or were tried. */
+  /** Whether what is not a command may be a secret: where logins are taken, or were tried. */
   #mayBeSecret: boolean;
 
   /** Takes the transport over. */

@@ -14,7 +14,7 @@ export interface DataReaderOptions {
   /**
    * `refuse`: a bare CR or LF is noted in {@linkcode DataReader.bare} and never begins a line.
    * `repair`: bare LF becomes CRLF, bare CR a space, but for up to seven right before a CRLF, which go; what stands
-   * after a repaired line end is no end of data either.
+   * after a repaired line end is not the end of data either.
    */
   readonly bareLineEndings: "refuse" | "repair";
 }

@@ -64,7 +64,7 @@ Deno.test("readLine() tells bare LF, with what was typed", async () => {
   }
 });
 
-Deno.test("readLine() tells control characters, bare CR and what is no UTF-8; a tab is none", async () => {
+Deno.test("readLine() tells control characters, bare CR and what is not UTF-8; a tab is none", async () => {
   for (
     const bad of ["\0", "\x01", "\x1b[2J", "\x7f", "\r", "\xff", "\xc3", "\xc0\x80", "\xed\xa0\x80", "\x0b"]
   ) {

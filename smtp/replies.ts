@@ -28,7 +28,7 @@ export function noArgument(verb: string): Reply {
   return reply(501, "5.5.4", `${verb} takes no argument`);
 }
 
-/** 500 to what is no command. */
+/** 500 to what is not a command. */
 export const unknownCommand: Reply = reply(500, "5.5.2", "Command not recognized; HELP lists the commands");
 
 /** 502 to what RFC 5321 has and this server does not. */

@@ -17,7 +17,7 @@ export interface RemoteReply {
   readonly lines: readonly string[];
 }
 
-/** What came is no reply; the two sides may disagree about what comes next, so nothing more can be said. */
+/** What came is not a reply; the two sides may disagree about what comes next, so nothing more can be said. */
 export class ReplyError extends Error {
   /** `message` says what is wrong with it. */
   constructor(message: string) {

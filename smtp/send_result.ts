@@ -24,7 +24,7 @@ export type DialogueFault =
   | "timeout"
   /** The connection ended or broke. */
   | "closed"
-  /** What came was no reply, or not one to this command. */
+  /** What came was not a reply, or not one to this command. */
   | "malformed"
   /** On this side: the message could not be read, or `beforeDot` failed. */
   | "local";

@@ -48,7 +48,7 @@ export interface SpfQuestion {
 export interface SpfVerdict {
   /** The outcome. */
   readonly result: SpfResult;
-  /** Whose name was checked, in lower case with A-labels; as it was given, whatever is in it, where it is no domain name. */
+  /** Whose name was checked, in lower case with A-labels; as it was given, whatever is in it, where it is not a domain name. */
   readonly domain: string;
   /** Where the name is from. */
   readonly identity: "mailfrom" | "helo";
@@ -84,7 +84,7 @@ class SpfError extends Error {
  * ```ts ignore
  * const { result } = await checkSpf({ ip: "192.0.2.1", helo: "mx.example.com", mailFrom: "a@example.com", resolver });
  * ```
- * @throws {RangeError} when `ip` is no IP address
+ * @throws {RangeError} when `ip` is not an IP address
  */
 export async function checkSpf(question: SpfQuestion): Promise<SpfVerdict> {
   const { helo, mailFrom } = question;

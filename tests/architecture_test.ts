@@ -239,7 +239,7 @@ Deno.test("Maildirs are reached through FileSystem alone", async () => {
     /\bDeno\s*\.\s*(?:open|create|l?stat|rename|remove|mkdir|readDir|link|symlink|chmod|chown|(?:read|write)(?:Text)?File|truncate)/;
   const wrong: string[] = [];
   for (const path of await productModules()) {
-    // /etc/passwd is no part of a Maildir.
+    // /etc/passwd is not part of a Maildir.
     if (room(path) !== "maildir" || path === "maildir/mailboxes.ts") continue;
     const [found] = call.exec(await Deno.readTextFile(`${ROOT}/${path}`)) ?? [];
     if (found !== undefined) wrong.push(`${path} uses ${found}`);

@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import { EVENT_GROUPS, eventOf, eventsPage } from "../observe/events.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
-/** What is no part of the product. */
+/** What is not part of the product. */
 const OTHERS = /(?:^|\/)(?:node_modules|tests|bench|build|dist|\.\w[^/]*)$/;
 /** A call such as `log.info("session.closed"`, and one that chooses its level. */
 const CALL = /\b(?:log|logger|#log)\.(?:(error|warn|info|debug|trace)|\w+\[[^\]]*\])\(\s*"([\w.]+)"/gs;

@@ -80,7 +80,7 @@ function strongest(records: readonly TlsaRecord[]): TlsaRecord[] {
 const DIGEST_LENGTHS: Readonly<Record<number, number>> = { 1: 32, 2: 64 };
 
 /**
- * What is wrong with a record, whatever its usage; `undefined` for nothing. Such a record is no record that can be used
+ * What is wrong with a record, whatever its usage; `undefined` for nothing. Such a record is not a record that can be used
  * (RFC 7672 §2.2): by itself it asks for TLS, and beside others it is passed over.
  */
 export function tlsaDefect({ selector, matchingType, data }: TlsaRecord): string | undefined {

@@ -104,7 +104,7 @@ Deno.test("readReport() reads what is sent: as JSON, packed, and as the mail", (
   }
 });
 
-Deno.test("readReport() says what is no report, and unpacks no more than it may", () => {
+Deno.test("readReport() says what is not a report, and unpacks no more than it may", () => {
   const bomb = new Uint8Array(gzipSync(Buffer.alloc(40 * 1024 * 1024)));
   for (
     const file of [

@@ -60,7 +60,7 @@ async function found(what: string, options: TraceOptions & { readonly span: numb
   const { now, span, findLog, queued } = options;
   const query = readQuery(what);
   if (query === undefined) {
-    return html`<p class="notice">This is no id, Message-ID, address or file of a Maildir, and holds none.</p>`;
+    return html`<p class="notice">This is not an id, Message-ID, address or file of a Maildir, and holds none.</p>`;
   }
   const log = await findLog();
   const named = timeOfQuery(query);

@@ -111,7 +111,7 @@ Deno.test("mailapp dkim new overwrites no key, and takes no selector twice", asy
   assert.match(third.err, /has a key for example\.com with the selector mine already/);
 });
 
-Deno.test("mailapp dkim says what is no domain, and where there is no key", async () => {
+Deno.test("mailapp dkim says what is not a domain, and where there is no key", async () => {
   await using place = new Place();
   assert.equal((await place.mailapp("dkim", "new", "../etc")).code, 64);
   assert.equal((await place.mailapp("dkim", "new", "a.example", "--selector", "a/b")).code, 64);

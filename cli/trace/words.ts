@@ -14,7 +14,7 @@ type Words = (fields: Fields, event: LoggedEvent) => string;
 
 const text = (value: unknown) =>
   textsOf(value).join(", ") || (typeof value === "number" ? String(value) : "");
-/** 0 for what is no number of the size that times and counts have. */
+/** 0 for what is not a number of the size that times and counts have. */
 const number = (value: unknown) => typeof value === "number" && Math.abs(value) < 1e15 ? value : 0;
 const path = (value: unknown) => value === "" ? "<>" : text(value);
 

@@ -86,7 +86,7 @@ const journalRecord: fc.Arbitrary<JournalRecord> = fc.oneof(
 const bare = (value: unknown) => JSON.parse(JSON.stringify(value));
 const damaged = { name: "SpoolFormatError" };
 
-/** The text with one bit of its UTF-8 flipped; what is no UTF-8 any more is found before it is parsed. */
+/** The text with one bit of its UTF-8 flipped; what is not UTF-8 any more is found before it is parsed. */
 function flip(text: string, bit: number): string | undefined {
   const bytes = new TextEncoder().encode(text);
   const at = (bit >> 3) % bytes.length;

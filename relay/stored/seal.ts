@@ -42,7 +42,7 @@ const CHECK = /^,\s*"check":\s*"([0-9a-f]{8})"\s*\}\s*$/;
 
 /**
  * Reads what {@linkcode seal} wrote, also with the check removed by hand.
- * @throws {SpoolFormatError} when it is no JSON object, or not as it was sealed
+ * @throws {SpoolFormatError} when it is not a JSON object, or not as it was sealed
  */
 export function unseal(text: string): Record<string, unknown> {
   // A check's value is short: it cannot stand further from the end than this.

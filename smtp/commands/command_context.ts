@@ -44,7 +44,7 @@ export type NextStep =
   | "continue"
   | "close"
   | "start-tls"
-  /** The next line is no command, but goes there. */
+  /** The next line is not a command, but goes there. */
   | { readonly ask: (line: Line) => Outcome | Promise<Outcome> }
   | { readonly receive: "data" }
   | { readonly receive: "chunk"; readonly octets: number; readonly last: boolean };

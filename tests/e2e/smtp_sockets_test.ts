@@ -85,7 +85,7 @@ Deno.test("a client that closes its side gets the replies to what it has sent", 
   assert.equal(served.delivery.stored.length, 1);
 });
 
-Deno.test("half-closed in mid-data is no end of the data", async () => {
+Deno.test("half-closed in mid-data is not the end of the data", async () => {
   await using served = new Served();
   const client = await served.connect(served.port());
   await client.send(

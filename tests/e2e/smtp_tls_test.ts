@@ -84,7 +84,7 @@ Deno.test("plaintext after the 220, or split over packets, runs nothing and ends
       if (part.endsWith("TLS\r\n")) assert.match(await client.hear(), /^220 /);
       await settle();
     }
-    // The server's alert is no SMTP; nothing it says is a reply.
+    // The server's alert is not SMTP; nothing it says is a reply.
     assert.doesNotMatch(await client.rest(), /\d{3}[ -]/);
     assert.equal((await served.log.saw("session.closed")).fields["reason"], "TLS handshake failed");
   }

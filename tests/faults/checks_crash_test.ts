@@ -93,7 +93,7 @@ function check(workspace: Workspace, sent: readonly Sent[]): number {
         assert.ok(!found.has(message.id), `${message.id} was refused, and is there`);
       }
     }
-    // What lies in tmp/ was on its way when the server died, and is no message that was answered in any way.
+    // What lies in tmp/ was on its way when the server died, and is not a message that was answered in any way.
     for (const name of names(`${maildir}/tmp`)) {
       const text = Deno.readTextFileSync(`${maildir}/tmp/${name}`);
       const [, id = ""] = /^X-Check: (\S+) /m.exec(text) ?? [];

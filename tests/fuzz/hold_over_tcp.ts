@@ -36,7 +36,7 @@ const PATIENCE = 20;
 
 /**
  * Holds the dialogues and compares the process's descriptors before and after.
- * @throws {assert.AssertionError} when something is left behind, or a 250 is no stored message
+ * @throws {assert.AssertionError} when something is left behind, or a 250 is not a stored message
  */
 export async function holdOverTcp({ seed, dialogues, report }: OverTcpOptions): Promise<void> {
   const folder = await Deno.makeTempDir({ prefix: "mailapp-fuzz-" });

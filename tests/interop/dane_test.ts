@@ -25,7 +25,7 @@ const RECORDS = [
 
 testWith(
   ["named", "unbound", "dnssec-keygen", "dnssec-signzone"],
-  "a validating resolver's AD bit decides what DANE asks for, and a forged zone is no zone",
+  "a validating resolver's AD bit decides what DANE asks for, and a forged zone is not a zone",
   async (t) => {
     await using folder = await makeFolder("dnssec");
     const signed = await signZone(folder, "signed.example", RECORDS);

@@ -150,7 +150,7 @@ async function startSystemd(
     mount -t overlay overlay -o "lowerdir=$1,upperdir=$at/upper,workdir=$at/work" "$at/root"
     cd "$at/root"
     mount -t proc proc proc
-    # What is no namespace of its own stays as this host has it.
+    # What is not a namespace of its own stays as this host has it.
     mount --bind proc/sys proc/sys; mount -o remount,bind,ro proc/sys
     mount -t sysfs -o ro sysfs sys
     mount -t tmpfs -o mode=755 tmpfs sys/fs/cgroup
