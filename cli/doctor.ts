@@ -71,7 +71,7 @@ export function registerDoctor(program: Command, { io, action }: Registrar): voi
       "check DNS, reverse DNS, certificate, open relay, port 25 out, disk and clock; sends no mail",
     )
     .option("--json", "print JSON")
-    .option("--all", "also show what is well, one by one")
+    .option("--all", "also show passed checks, one by one")
     .option(
       "--login <login>",
       "log in to serve-submit, with the password in the first line of standard input",
@@ -119,7 +119,7 @@ function announce(
         submission.endpoints.map(({ address, port }) => showEndpoint(address, port)).join(", ")
       }${submission.login === undefined ? "" : `, with the login of ${submission.login.login}`}`,
     ]),
-    `  ${outward}: whether it answers`,
+    `  ${outward}: whether they answer`,
     ...routes.map(({ name, host, login }) =>
       `  the route of ${name}, ${host}: whether its TLS is good enough${login ? ", and the login" : ""}`
     ),

@@ -28,7 +28,7 @@ interface Flags {
 export function registerProve(program: Command, { io, action }: Registrar): void {
   program.command("prove")
     .description(
-      "kill copies of the servers on a directory's file system, and balance what they answered for",
+      "kill copies of the servers on a directory's file system, and check what they acknowledged",
     )
     .argument("<directory>", "on the file system under test; everything is in its own directory there")
     .option("--rounds <number>", "how often to kill at random", number, 10)
@@ -37,8 +37,8 @@ export function registerProve(program: Command, { io, action }: Registrar): void
     .addOption(new Option("--victim <options>").hideHelp())
     .addHelpText(
       "after",
-      `\nExit code: 0 where nothing fails, else ${EXIT.unavailable}. What it cannot show: whether a disk loses its cache\n` +
-        "when the power goes, whatever it said; for that, pull the plug.",
+      `\nExit code: 0 where nothing fails, else ${EXIT.unavailable}. It cannot show whether a disk loses its cache\n` +
+        "when the power fails; for that, unplug the machine.",
     )
     .addHelpText(
       "after",
@@ -99,7 +99,7 @@ async function prove(
     tell(
       ok(
         "disk.latency",
-        "the way of a small message to the disk: written, synced, named, name synced",
+        "the path of a small message to disk: written, synced, named, name synced",
         latency,
       ),
     );
@@ -114,8 +114,8 @@ async function prove(
     if (io.isTerminal) io.err("\r\u001b[K");
     result.findings.forEach(tell);
     tell(untested("disk.power", "a loss of power", {
-      what: "whether the disk keeps what it said it has written cannot be seen by a program",
-      next: "Pull the plug of a machine under load, and count; or believe the disk's data sheet",
+      what: "whether the disk keeps what it reported as written cannot be tested by a program",
+      next: "Unplug a machine under load, and count; or rely on the disk's data sheet",
     }));
     const summary = summarize(findings);
     const figures = {
@@ -123,7 +123,7 @@ async function prove(
       accepted: result.serveIn.accepted + result.serveOut.accepted,
     };
     const verdict = summary.failures === 0
-      ? `\n${count(figures.kills, "kill")}, ${figures.accepted} messages answered for: none lost\n`
+      ? `\n${count(figures.kills, "kill")}, ${figures.accepted} messages acknowledged: none lost\n`
       : `\n${count(figures.kills, "kill")}, ${figures.accepted} messages answered for: ${
         count(summary.failures, "failure")
       }\n`;

@@ -27,8 +27,8 @@ export function registerSelftest(program: Command, { io, action }: Registrar): v
   program.command("selftest")
     .description("try the configuration on copies of the servers, against hostile clients and servers")
     .option("--json", "print JSON")
-    .option("--quiet", "print only what is not right")
-    .option("--only <groups>", `these groups alone: ${GROUPS.join(", ")}`, parseGroups)
+    .option("--quiet", "print only failures and warnings")
+    .option("--only <groups>", `only these groups: ${GROUPS.join(", ")}`, parseGroups)
     .addOption(configOption())
     .addHelpText(
       "after",
@@ -115,6 +115,6 @@ function verdict(findings: readonly Finding[]): string {
   const { failures, warnings } = summarize(findings);
   const cases = findings.filter(({ outcome }) => outcome !== "untested").length;
   return failures + warnings === 0
-    ? `\n${count(cases, "case")}, all as they should be\n`
+    ? `\n${count(cases, "case")}, all passed\n`
     : `\n${count(cases, "case")}: ${count(failures, "failure")}, ${count(warnings, "warning")}\n`;
 }

@@ -97,11 +97,11 @@ const RESULTS: ReadonlyMap<string, string> = new Map(Object.entries({
     "The certificate is not for the host's name. Get one that names it: mailapp doctor checks it.",
   "certificate-expired": "The certificate has expired. Renew it, and check that serve-in uses it.",
   "certificate-not-trusted":
-    "The certificate is not from an authority that they trust, or an intermediate oneis missing from the file.",
+    "The certificate is not from an authority that they trust, or an intermediate one is missing from the file.",
   "validation-failure": "TLS failed for another reason.",
   "tlsa-invalid": "A TLSA record cannot be used. mailapp dns prints the right one.",
   "dnssec-invalid": "DNSSEC validation of the domain failed. Check whether its signatures have expired.",
-  "dane-required": "They ask for DANE, and the domain has none.",
+  "dane-required": "They require DANE, and the domain has none.",
   "sts-policy-fetch-error":
     "The MTA-STS policy could not be fetched. Check that https://mta-sts.DOMAIN/.well-known/mta-sts.txt answers.",
   "sts-policy-invalid": "The MTA-STS policy is malformed. mailapp dns prints it.",

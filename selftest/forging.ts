@@ -188,7 +188,7 @@ export async function greylistCases(
     data,
   });
   if (taken) {
-    return tell(ok("greylist.good", tried, `taken at once, with greylist = ${JSON.stringify(greylist)}`));
+    return tell(ok("greylist.good", tried, `accepted at once, with greylist = ${JSON.stringify(greylist)}`));
   }
   tell(warning("greylist.good", tried, {
     what: `deferred: ${brief(reply)}`,

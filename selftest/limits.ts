@@ -47,9 +47,9 @@ async function recipients({ own = "" }: Stage, { copy, tell }: Options): Promise
   await wire.say(`MAIL FROM:<a@${SENDERS.honest}>`);
   const replies = await wire.sayAll(Array.from({ length: RECIPIENTS }, () => `RCPT TO:<${own}>`));
   const taken = replies.filter((reply) => reply.startsWith("250")).length;
-  if (taken === RECIPIENTS) return tell(ok("limit.recipients", tried, "all are taken"));
+  if (taken === RECIPIENTS) return tell(ok("limit.recipients", tried, "all are accepted"));
   tell(failure("limit.recipients", tried, {
-    what: `${taken} are taken, then ${brief(replies[taken] ?? CLOSED)}`,
+    what: `${taken} are accepted, then ${brief(replies[taken] ?? CLOSED)}`,
     next: `Set [serve-in] max_recipients to ${RECIPIENTS} or more, as RFC 5321 §4.5.3.1.8 asks`,
   }));
 }

@@ -75,26 +75,26 @@ async function goodMail({ copy, port, config }: Target, tell: Tell): Promise<voi
           ok(
             "deliver.role",
             tried,
-            `taken, and stored in ${stored.length === 1 ? "a mailbox" : `${stored.length} mailboxes`}`,
+            `accepted, and stored in ${stored.length === 1 ? "a mailbox" : `${stored.length} mailboxes`}`,
           ),
         );
       } else if (taken && first === undefined) {
         tell(
           failure("deliver.lost", tried, {
-            what: `answered ${brief(reply)}, but it is in no mailbox`,
+            what: `answered ${brief(reply)}, but it is not in any mailbox`,
             next: DEFECT,
           }),
         );
       } else if (taken) {
         tell(failure("deliver.junk", tried, {
           what: "filed as junk",
-          next: "Look at [serve-in.checks]: a sender whose SPF and DMARC pass must reach the inbox",
+          next: "Check [serve-in.checks]: a sender whose SPF and DMARC pass must reach the inbox",
         }));
       } else if (role === "abuse" && at === "RCPT") {
         tell(warning("deliver.abuse", tried, {
           what: `refused: ${brief(reply)}`,
           next:
-            `Add abuse to [mailboxes.aliases]: complaints about mail from ${domain} come there (RFC 2142)`,
+            `Add abuse to [mailboxes.aliases]: complaints about mail from ${domain} go there (RFC 2142)`,
         }));
       } else {
         tell(failure("deliver.refused", tried, {
@@ -113,7 +113,7 @@ export function adviceOnRefusal(reply: string): string {
     return "Raise the limits of [serve-in]: this is the first message of this client";
   }
   if (/dmarc|spf/i.test(reply)) {
-    return "Turn [serve-in.checks] spf and dkim on: DMARC takes a message for forged where it passes neither";
+    return "Turn [serve-in.checks] spf and dkim on: DMARC treats a message as forged if it passes neither";
   }
   return "Check [serve-in.checks] and [mailboxes]: this is mail as any large provider sends it";
 }
@@ -136,10 +136,10 @@ async function unknownAddress(
   } else if (reply.startsWith("250")) {
     const keys = Object.keys(config.mailboxes.aliases).filter((key) => key.startsWith("*"));
     tell(warning("address.catch_all", tried, {
-      what: `taken, by the catch-all ${keys.map((key) => JSON.stringify(key)).join(", ")}`,
+      what: `accepted by the catch-all ${keys.map((key) => JSON.stringify(key)).join(", ")}`,
       next:
         "Take the catch-all out of [mailboxes.aliases] and list the addresses that people have: with it every " +
-        "guessed and mistyped address is taken, and the sender of a mistyped one gets no error",
+        "guessed and mistyped address is accepted, and the sender of a mistyped one gets no error",
     }));
   } else {
     tell(failure("address.unknown", tried, { what: brief(reply), next: adviceOnRefusal(reply) }));
@@ -162,7 +162,7 @@ async function unsafeNames(
         ok(
           "address.path",
           what,
-          caught ? "taken by the catch-all, not as a path" : `refused: ${brief(said)}`,
+          caught ? "accepted by the catch-all, not as a path" : `refused: ${brief(said)}`,
         ),
       );
     } else tell(failure("address.path", what, { what: brief(said), next: DEFECT }));
@@ -187,7 +187,7 @@ async function relays({ port, own, config }: Target, tell: Tell): Promise<void> 
     const reply = await recipientReply(port, path);
     const caught = expected === "unknown" && catchAll && reply.startsWith("250");
     if (RELAY_REPLIES[expected].test(reply) || caught) {
-      tell(ok("relay.attempt", tried, caught ? "taken for the catch-all, not relayed" : brief(reply)));
+      tell(ok("relay.attempt", tried, caught ? "accepted by the catch-all, not relayed" : brief(reply)));
     } else if (reply.startsWith("250")) {
       tell(failure("relay.open", tried, { what: `taken: ${brief(reply)}`, next: DEFECT }));
     } else {
@@ -274,7 +274,7 @@ async function encryption({ port, config }: Target, tell: Tell): Promise<boolean
   using wire = opened;
   if (!announces(ehlo, "STARTTLS")) {
     tell(warning("tls.none", tried, {
-      what: "STARTTLS is not offered: mail comes in the clear",
+      what: "STARTTLS is not offered: mail arrives unencrypted",
       next: "Set [tls] cert and key, [tls.acme], or at least self_signed = true",
     }));
     return false;
@@ -323,10 +323,10 @@ function certificateProblems(
   }
   if (!/EXPIRED|ALTNAME|NOT_YET/.test(authorizationError)) {
     problems.push({
-      what: `the certificate leads to no authority that is known here: ${authorizationError}`,
+      what: `the certificate was not issued by a known authority: ${authorizationError}`,
       next:
         "Put the authority's intermediate certificates into [tls] cert, after the server's own; senders that " +
-        "verify take only certificates of an authority that everybody trusts",
+        "verify accept only certificates of a widely trusted authority",
     });
   }
   return problems;

@@ -176,8 +176,8 @@ async function group(tell: Tell, name: string, cases: () => Promise<void>): Prom
     await cases();
   } catch (error) {
     tell(failure(`${name}.broken_off`, `the cases "${name}"`, {
-      what: `broken off: ${errorText(error)}`,
-      next: "Try again; if it comes again, please report it",
+      what: `aborted: ${errorText(error)}`,
+      next: "Try again; if it happens again, please report it",
     }));
   }
 }

@@ -234,10 +234,10 @@ async function outLimits({ config }: Stage, { copy, tell }: Options): Promise<vo
   const replies = await wire.sayAll(Array.from({ length: RECIPIENTS }, (_, i) => `RCPT TO:<b${i}@${GOOD}>`));
   const taken = replies.filter((reply) => reply.startsWith("250")).length;
   const many = `a message of a program to ${RECIPIENTS} recipients`;
-  if (taken === RECIPIENTS) tell(ok("send.recipients", many, "all are taken"));
+  if (taken === RECIPIENTS) tell(ok("send.recipients", many, "all are accepted"));
   else {
     tell(failure("send.recipients", many, {
-      what: `${taken} are taken, then ${brief(replies[taken] ?? "")}`,
+      what: `${taken} are accepted, then ${brief(replies[taken] ?? "")}`,
       next: `Raise [serve-out] max_recipients, which is ${config.serveOut.maxRecipients}`,
     }));
   }
@@ -386,5 +386,5 @@ async function notice(
   }
   if (peers.messages.some(isNotice)) {
     tell(ok("send.notice", tried, "a notice with an empty reverse-path reached the sender"));
-  } else tell(failure("send.notice", tried, { what: "no notice came", next: DEFECT }));
+  } else tell(failure("send.notice", tried, { what: "no notice arrived", next: DEFECT }));
 }

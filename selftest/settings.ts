@@ -20,7 +20,7 @@ export async function settingsFindings(config: Config, freeSpace: FreeSpace): Pr
   const findings = RULES.map(({ id, tried, wrong, next }) => {
     const what = wrong(config);
     return what === undefined
-      ? ok(id, tried, "as it should be, by its value")
+      ? ok(id, tried, "ok, by its value")
       : warning(id, tried, { what: `${what}, by its value`, next });
   });
   return [...findings, ...await room(config, freeSpace)];
@@ -107,15 +107,15 @@ const RULES: readonly Rule[] = [
     tried: "a domain whose MX leads to an address of your own network",
     wrong: ({ serveOut }) =>
       serveOut.allowPrivateTargets
-        ? "serve-out would connect there: strangers can have it talk to machines inside your network"
+        ? "serve-out would connect there: others can make it connect to machines inside your network"
         : undefined,
     next:
-      "Set [serve-out] allow_private_targets = false, unless this network is closed; routes may lead inside anyhow",
+      "Set [serve-out] allow_private_targets = false, unless this network is closed; routes may point inside in any case",
   },
   {
     id: "setting.mta_sts",
     tried: "a domain that promises valid certificates by MTA-STS, behind an attacker without one",
-    wrong: ({ serveOut }) => serveOut.mtaSts ? undefined : "mail would go there in the open",
+    wrong: ({ serveOut }) => serveOut.mtaSts ? undefined : "mail would go there unencrypted",
     next: "Set [serve-out] mta_sts = true",
   },
   {
@@ -126,7 +126,7 @@ const RULES: readonly Rule[] = [
         name
       );
       return weak.length > 0
-        ? `${weak.join(", ")}: "prefer" goes before its MTA-STS and TLSA records`
+        ? `${weak.join(", ")}: "prefer" overrides its MTA-STS and TLSA records`
         : undefined;
     },
     next:
@@ -159,7 +159,7 @@ const RULES: readonly Rule[] = [
     tried: "mail while the filter does not answer",
     wrong: ({ serveIn: { checks } }) =>
       checks.filters.length > 0 && checks.dmarc === "off" && checks.filterFailure === "accept"
-        ? "taken with no check at all"
+        ? "accepted without any check"
         : undefined,
     next: 'Set [serve-in.checks] filter_failure = "defer", or dmarc = "enforce"',
   },
@@ -174,7 +174,7 @@ const RULES: readonly Rule[] = [
           timeoutMs / SECOND
         } s for its answer; some go away before, and send it again`
         : timeoutMs < 3 * SECOND
-        ? `after ${timeoutMs / SECOND} s the checks count as unknown, and forged mail is taken`
+        ? `after ${timeoutMs / SECOND} s the checks count as unknown, and forged mail is accepted`
         : undefined,
     next: 'Set [serve-in.checks] timeout to 5 to 30 s; the default is "10s"',
   },
@@ -183,7 +183,7 @@ const RULES: readonly Rule[] = [
     tried: "a server on the Internet that brings mail",
     wrong: ({ serveIn: { domains, listen, port } }) => {
       if (domains.length === 0) return undefined;
-      if (port !== 25) return `serve-in is on port ${port}, and mail servers come to port 25`;
+      if (port !== 25) return `serve-in is on port ${port}, and mail servers use port 25`;
       const addresses = typeof listen === "string" ? [listen] : listen;
       return addresses.every((address) => address === "lo" || addressScope(address) === "loopback")
         ? `serve-in listens on ${addresses.join(", ")} alone, which other hosts cannot reach`
@@ -196,7 +196,7 @@ const RULES: readonly Rule[] = [
     tried: "a question about last week's mail",
     wrong: ({ log: { level } }) =>
       level === "error" || level === "warn"
-        ? `the log has no messages with level = "${level}": trace, explain --replay and what-if have nothing to go by`
+        ? `the log has no messages with level = "${level}": trace, explain --replay and what-if need it`
         : level === "trace"
         ? 'the log has every dialogue with level = "trace": it fills the disk'
         : undefined,
@@ -239,12 +239,12 @@ async function room(config: Config, freeSpace: FreeSpace): Promise<Finding[]> {
     { key: "[serve-out] min_free_space", path: dataDir, least: serveOut.minFreeSpace },
   ];
   return await Promise.all(places.map(async ({ key, path, least }) => {
-    const tried = `any message, with the room on the disk of ${path}`;
+    const tried = `any message, with the free space of ${path}`;
     const free = await freeSpace(path);
-    if (free === undefined) return ok("setting.room", tried, "not known: the directory cannot be looked at");
+    if (free === undefined) return ok("setting.room", tried, "unknown: the directory cannot be read");
     return free >= least ? ok("setting.room", tried, "taken") : warning("setting.room", tried, {
       what: `deferred: ${free} octets are free, and ${key} is ${least}`,
-      next: `Make room, or lower ${key}`,
+      next: `Free space, or lower ${key}`,
     });
   }));
 }

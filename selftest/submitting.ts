@@ -167,7 +167,7 @@ async function limits(
     }));
     return;
   }
-  tell(ok("submit.own", tried, "all are taken"));
+  tell(ok("submit.own", tried, "all are accepted"));
 }
 
 /** Connections of one household, and what mailing programs count on. */
@@ -222,10 +222,10 @@ async function room(
   );
   const taken = replies.filter((reply) => reply.startsWith("250")).length;
   const many = `a message of a login to ${RECIPIENTS} recipients`;
-  if (taken === RECIPIENTS) tell(ok("submit.recipients", many, "all are taken"));
+  if (taken === RECIPIENTS) tell(ok("submit.recipients", many, "all are accepted"));
   else {
     tell(warning("submit.recipients", many, {
-      what: `${taken} are taken, then ${brief(replies[taken] ?? "")}`,
+      what: `${taken} are accepted, then ${brief(replies[taken] ?? "")}`,
       next: `Raise [serve-submit] max_recipients, recipients_an_hour and new_recipients_a_day`,
     }));
   }

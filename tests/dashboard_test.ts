@@ -287,7 +287,7 @@ testWith(["chromium"], "the dashboard in a browser", async (t) => {
     await browser.evaluate("document.querySelector('header > button').click()");
     assert.equal(
       await browser.evaluate("document.querySelector('header > button').textContent"),
-      "Update by itself",
+      "Update automatically",
     );
   });
 
@@ -337,7 +337,7 @@ testWith(["chromium"], "the dashboard in a browser", async (t) => {
     await using other = await Browser.start(["--host-resolver-rules=MAP evil.example 127.0.0.1"]);
     const { port } = new URL(world.url);
     await other.goto(`http://evil.example:${port}/login`);
-    assert.match(await other.evaluate("document.body.innerText"), /Ask by the loopback address/);
+    assert.match(await other.evaluate("document.body.innerText"), /Use the loopback address/);
     assert.equal(world.logged("dashboard.refused").at(-1)?.["host"], `evil.example:${port}`);
   });
 });
@@ -393,7 +393,7 @@ Deno.test("the dashboard says what is wrong when a server is gone, and shows wha
   await until(async () => (await world.ask("/queue")).text.includes("<b>3</b>"), "the queue");
   assert.equal(await world.serveOut?.stop(), 0);
   await until(
-    async () => (await world.ask("/queue")).text.includes("serve-out does not run, so the queue rests"),
+    async () => (await world.ask("/queue")).text.includes("serve-out is not running, so nothing is sent"),
     "what is wrong",
   );
   const { status, text } = await world.ask("/queue");

@@ -268,7 +268,7 @@ Deno.test("the twelve questions of docs/guide/operating.md are answered by its c
     "Which message has waited longest?": [new RegExp(`Messages 1 to 50 .*? why\\s+${oldest} `)],
     "Who fills the queue?": [/newsletter@example\.com\s+2 ?500 /],
     "Who has sent the most?": [
-      /From whom most came in.*?sender\s+messages\s+busy@there\.example\s+\d+ ?\d{3} /,
+      /Top senders of incoming mail.*?sender\s+messages\s+busy@there\.example\s+\d+ ?\d{3} /,
     ],
     "Did the message that ann@there.example sent yesterday arrive, in which folder, and why there?": [
       /stored for alice@example\.com: \S+\/\.Junk\/new\//,

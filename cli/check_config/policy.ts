@@ -41,7 +41,7 @@ export async function reportServePolicy(config: Config, report: SubmissionReport
     const { port } = config.servePolicy;
     if (port !== HTTPS && port !== 0) {
       report.warnings.push(
-        `serve-policy.port = ${port}: senders come to port ${HTTPS} only, so something must lead from there to here`,
+        `serve-policy.port = ${port}: senders use port ${HTTPS} only, so it must be forwarded to this one`,
       );
     }
   } catch (error) {

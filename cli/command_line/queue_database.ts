@@ -25,30 +25,30 @@ interface Flags {
 /** Registers the subcommands below `queue`. */
 export function registerQueueDatabase(queue: Command, { io, action }: Registrar): void {
   queue.command("migrate")
-    .description("make or bring up the tables of the queue in PostgreSQL")
+    .description("create or upgrade the tables of the queue in PostgreSQL")
     .addOption(configOption())
     .addHelpText("after", examples("mailapp queue migrate"))
     .action(action((flags: Flags) => runMigrate(flags, io)));
   queue.command("hosts")
-    .description("list the hosts of the queue in PostgreSQL, and what none of them has")
+    .description("list the hosts of the queue in PostgreSQL, and messages without a host")
     .option("--json", "print JSON")
     .addOption(configOption())
     .addHelpText("after", examples("mailapp queue hosts"))
     .action(action((flags: Flags) => runHosts(flags, io)));
   queue.command("drain")
-    .description("let a host claim nothing more, and give back what it is not sending")
+    .description("stop a host from claiming messages, and release those that it is not sending")
     .argument("<host>", "its name in queue hosts")
-    .option("--undo", "let it claim again")
+    .option("--undo", "let it claim messages again")
     .addOption(configOption())
     .addHelpText("after", examples("mailapp queue drain mx1.example.com"))
     .action(action((host: string, flags: Flags) => runDrain(host, { flags, io })));
   queue.command("copy")
-    .description("move all messages from one store to the other; run again after a break, it goes on")
+    .description("move all messages from one store to the other; if interrupted, run it again to continue")
     .addOption(
-      new Option("--from <store>", "where they are").choices(["spool", "postgres"]).makeOptionMandatory(),
+      new Option("--from <store>", "the store to move from").choices(["spool", "postgres"]).makeOptionMandatory(),
     )
     .addOption(
-      new Option("--to <store>", "where they go").choices(["spool", "postgres"]).makeOptionMandatory(),
+      new Option("--to <store>", "the store to move to").choices(["spool", "postgres"]).makeOptionMandatory(),
     )
     .addOption(configOption())
     .addHelpText("after", examples("mailapp queue copy --from spool --to postgres"))
@@ -126,7 +126,7 @@ async function runDrain(
     throw new CommandError(`no host of the name ${printable(name)} has the queue open`, EXIT.unavailable);
   }
   io.out(
-    flags.undo ? `${printable(name)} claims messages again\n` : `${printable(name)} claims nothing more\n`,
+    flags.undo ? `${printable(name)} claims messages again\n` : `${printable(name)} no longer claims messages\n`,
   );
   return EXIT.ok;
 }

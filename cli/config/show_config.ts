@@ -35,7 +35,7 @@ export function registerConfig(program: Command, { io, action }: Registrar): voi
   const command = program.command("config")
     .description("show the settings that differ from the defaults, all defaults, or one setting")
     .option("--example", "print config.example.toml: every key, its default and the reason")
-    .option("--defaults", "print every key that has a default, with that")
+    .option("--defaults", "print every key that has a default, with its value")
     .addOption(configOption())
     .addHelpText("after", examples("mailapp config", "mailapp config get serve-in.max_message_size"))
     .action(action((flags: Flags) => show(flags, io)));
@@ -83,7 +83,7 @@ async function get(
   if (value === undefined) {
     const [table = ""] = parts;
     const why = parts.length > 1 && settings[table] === undefined && !Object.hasOwn(defaultSettings(), table)
-      ? `there is no table [${table}], which turns it on`
+      ? `it needs a table [${table}]`
       : "it is not set, and has no default";
     throw new CommandError(`config get: ${key}: ${why}`, EXIT.unavailable);
   }

@@ -86,7 +86,7 @@ export function dashboardApp(parts: DashboardParts): Hono<Env> {
     const peer = peerOf(asked);
     if (!guard.allowsHost(host)) {
       logger.warn("dashboard.refused", { peer, reason: "host", host: host?.slice(0, 255) });
-      return plain(asked, 421, "Ask by the loopback address, or by a name of [dashboard] hosts.");
+      return plain(asked, 421, "Use the loopback address, or a name from [dashboard] hosts.");
     }
     if (asked.req.method === "POST" && !guard.isOwnForm(fieldsOf(asked))) {
       const origin = asked.req.header("origin")?.slice(0, 255);
@@ -111,7 +111,7 @@ export function dashboardApp(parts: DashboardParts): Hono<Env> {
     if (visitorOf(asked, guard) !== undefined) return await next();
     return asked.req.method === "GET"
       ? asked.redirect("/login", 303)
-      : plain(asked, 401, "Log in first, and do it again.");
+      : plain(asked, 401, "Log in first, then try again.");
   });
 
   app.post("/logout", async (asked) => {
@@ -121,7 +121,7 @@ export function dashboardApp(parts: DashboardParts): Hono<Env> {
   });
   addPages(app, parts);
   app.notFound((asked) => {
-    const body = html`<p>There is nothing here. <a href="/">Overview</a></p>`;
+    const body = html`<p>There is no such page. <a href="/">Overview</a></p>`;
     return show(asked, parts, { title: "Not found", at: "", body }, 404);
   });
   app.onError((error, asked) => {
@@ -131,7 +131,7 @@ export function dashboardApp(parts: DashboardParts): Hono<Env> {
       <p class="notice">${text(errorText(error))}</p>
       <p><a href="/">Overview</a></p>
     `;
-    return show(asked, parts, { title: "This did not work", at: "", body }, status);
+    return show(asked, parts, { title: "That failed", at: "", body }, status);
   });
   return app;
 }
@@ -152,7 +152,7 @@ function addPages(app: Hono<Env>, parts: DashboardParts): void {
   let searches = 0;
   app.get("/trace", async (asked) => {
     if (searches >= MAX_SEARCHES) {
-      throw new HTTPException(503, { message: "Others are searching; try again." });
+      throw new HTTPException(503, { message: "Too many searches at once; try again." });
     }
     searches++;
     try {
@@ -219,7 +219,7 @@ async function logIn(asked: Asked, parts: DashboardParts): Promise<Response> {
   if (typeof result === "string") {
     logger.warn("dashboard.login_refused", { peer, reason: result === "later" ? "too many" : "wrong token" });
     const problem = result === "later"
-      ? "Too many tokens were wrong. Try again in a minute."
+      ? "Too many wrong tokens. Try again in a minute."
       : "This is not a token of this server.";
     return show(asked, parts, loginPage(problem), result === "later" ? 429 : 403);
   }
@@ -255,7 +255,7 @@ async function readForm(asked: Asked, guard: Guard): Promise<URLSearchParams> {
   const form = await readBody(asked);
   const visitor = expectVisitor(asked, guard);
   if (!guard.isFormOf(visitor, form.get("form_token"))) {
-    throw new HTTPException(403, { message: "This page is too old. Load it again." });
+    throw new HTTPException(403, { message: "This page has expired. Reload it." });
   }
   return form;
 }
@@ -264,13 +264,13 @@ async function readForm(asked: Asked, guard: Guard): Promise<URLSearchParams> {
 async function readBody(asked: Asked): Promise<URLSearchParams> {
   const type = asked.req.header("content-type")?.split(";", 1)[0]?.trim().toLowerCase();
   if (type !== "application/x-www-form-urlencoded") {
-    throw new HTTPException(415, { message: "Only the forms of these pages are taken." });
+    throw new HTTPException(415, { message: "Only forms of these pages are accepted." });
   }
   const chunks: Uint8Array[] = [];
   let length = 0;
   for await (const chunk of asked.req.raw.body ?? []) {
     length += chunk.length;
-    if (length > MAX_FORM) throw new HTTPException(413, { message: "This is too long for a form." });
+    if (length > MAX_FORM) throw new HTTPException(413, { message: "The form is too large." });
     chunks.push(chunk);
   }
   return new URLSearchParams(await new Blob(chunks as BlobPart[]).text());

@@ -79,7 +79,7 @@ export const SCRIPT = `"use strict";
   button.type = "button";
   button.className = "quiet";
   let paused = false;
-  const label = () => button.textContent = paused ? "Update by itself" : "Stop updating";
+  const label = () => button.textContent = paused ? "Update automatically" : "Stop updating";
   label();
   button.addEventListener("click", () => { paused = !paused; label(); });
   document.querySelector("header").append(button);

@@ -100,7 +100,7 @@ function readingNotice(log: LogView): Html | string {
   if (kind === "reading") {
     return html`<p class="dim">The log is still being read; figures are incomplete.</p>`;
   }
-  return kind === "failed" ? html`<p class="notice">The log cannot be read on: ${text(problem)}</p>` : "";
+  return kind === "failed" ? html`<p class="notice">The log cannot be read further: ${text(problem)}</p>` : "";
 }
 
 /** What is wrong, in sentences. */
@@ -159,7 +159,7 @@ export function queueLine({ snapshot, reading, problem }: QueueState, now: numbe
 export function groupTable(grouping: "domain" | "reason" | "sender", groups: readonly QueueGroup[]): Html {
   return table(
     `Queued by ${grouping}`,
-    [grouping, "messages", "oldest", ...(grouping === "reason" ? [] : ["said most often"])],
+    [grouping, "messages", "oldest", ...(grouping === "reason" ? [] : ["most frequent reply"])],
     groups.map(({ name, messages, oldestAge, reason = "" }) => [
       linksTo(grouping, name),
       number(messages),
@@ -180,7 +180,7 @@ export function refused({ log, now }: Seen): Html {
     log.top(what, 20).map(({ name, count }) => [text(name), number(count)]);
   return html`${readingNotice(log)}
 ${table("Refused to clients, since midnight of yesterday", ["reply", "times"], reasons("refusals"))}
-${table("Not taken by other servers, since midnight of yesterday", ["reply", "times"], reasons("deferrals"))}
+${table("Not accepted by other servers, since midnight of yesterday", ["reply", "times"], reasons("deferrals"))}
 <h2>Latest refusals</h2>
 ${notableTable("Commands, connections and messages that were refused", log.refused, now)}`;
 }
@@ -231,15 +231,15 @@ export function traffic({ log, machine }: Seen): Html {
     })}
     <div class="cards">
       <div class="card">${senderTable(
-        "Who sent most from here, since midnight of yesterday",
+        "Top senders from here, since midnight of yesterday",
         log.top("senders", TOP_LONG),
       )}</div>
       <div class="card">${senderTable(
-        "From whom most came in, since midnight of yesterday",
+        "Top senders of incoming mail, since midnight of yesterday",
         log.top("origins", TOP_LONG),
       )}</div>
       <div class="card">${table(
-        "Where most went, since midnight of yesterday",
+        "Top destinations, since midnight of yesterday",
         ["domain", "recipients"],
         log.top("destinations", TOP_LONG).map(({ name, count }) => [text(name), number(count)]),
       )}</div>
@@ -272,7 +272,7 @@ function senderTable(caption: string, counts: readonly Count[]): Html {
 function latencies(servers: readonly ServerState[]): Html {
   const seconds = (value: number) =>
     value === Infinity
-      ? "longer than it counts"
+      ? "longer"
       : value < 1
       ? `${Number((value * 1000).toPrecision(3))} ms`
       : `${value} s`;
@@ -284,9 +284,9 @@ function latencies(servers: readonly ServerState[]): Html {
     })
   );
   if (rows.length === 0) {
-    return html`<p>These come from the servers' metrics. With <code>[metrics]</code> in the configuration they stand here.</p>`;
+    return html`<p>These come from the servers' metrics, and need <code>[metrics]</code> in the configuration.</p>`;
   }
-  return table("Since each server's start", ["what", "count", "half took at most", "99 of 100"], rows);
+  return table("Since each server's start", ["what", "count", "50 of 100 took at most", "99 of 100"], rows);
 }
 
 /** Servers, disk, policies, problems. */
@@ -315,13 +315,13 @@ export function health(seen: Seen): Html {
     <p>Free on the disk of the data: ${free === undefined ? "not known" : showSize(free)}.</p>
     <h2>MTA-STS policies</h2>
     ${table(
-      "Of domains that mail went to",
+      "Domains that mail was sent to",
       ["domain", "mode", "hosts", "until"],
       policies.map((
         { domain, mode, mx, expires },
       ) => [text(domain), text(mode), text(mx.join(", ")), time(expires)]),
     )}
     <h2>Warnings and errors</h2>
-    ${notableTable("The latest of the log", log.warnings, now)}
+    ${notableTable("Latest log entries", log.warnings, now)}
   `;
 }

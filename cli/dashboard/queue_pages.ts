@@ -28,7 +28,7 @@ export const ACTIONS: Readonly<Record<OperatorAction, { does: string; done: stri
   retry: { does: "Try again now", done: "retried" },
   hold: { does: "Hold until release", done: "held" },
   release: { does: "Release what is held", done: "released" },
-  bounce: { does: "Give up, and tell the sender", done: "returned to the sender", final: true },
+  bounce: { does: "Give up, and notify the sender", done: "returned to the sender", final: true },
   remove: { does: "Give up, without a notice", done: "removed", final: true },
 };
 
@@ -179,7 +179,7 @@ function reasonTable(chosen: readonly QueueRow[], { domain, sender: from }: Queu
   const counts = new TopCounts();
   for (const { reasons } of chosen) for (const reason of reasons) counts.add(reason);
   return table(
-    "Why these wait",
+    "Why these messages wait",
     ["reason", "messages"],
     counts.top(TOP_REASONS).map(({ name, count }) => [
       html`<a href="/queue${
@@ -285,7 +285,7 @@ export function readWanted(form: URLSearchParams): Wanted | string {
   }
   const ids = [...new Set(form.getAll("id"))];
   if (ids.length === 0) return "Choose a message first.";
-  if (ids.length > MAX_IDS || ids.some((id) => !/^[A-Za-z0-9]{1,40}$/.test(id))) return "These are no ids.";
+  if (ids.length > MAX_IDS || ids.some((id) => !/^[A-Za-z0-9]{1,40}$/.test(id))) return "These are not ids.";
   return {
     action,
     // Only recipients of the domain that was looked at.

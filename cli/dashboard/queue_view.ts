@@ -143,7 +143,7 @@ export class QueueView {
     { by, what, patience }: { readonly by: string; readonly what: string; readonly patience: number },
   ): Promise<Job> {
     if (this.#running.size > 0) {
-      throw new BusyError("another action is still under way; see below how far it has come");
+      throw new BusyError("another action is still running; see its progress below");
     }
     const job = {
       action,
@@ -199,7 +199,7 @@ export class QueueView {
 
   async #server(): Promise<QueueServer> {
     const server = await this.#options.find();
-    if (server === undefined) throw new Error("serve-out does not run, so the queue rests");
+    if (server === undefined) throw new Error("serve-out is not running, so nothing is sent");
     return server;
   }
 

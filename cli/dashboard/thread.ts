@@ -72,7 +72,7 @@ export async function runDashboard(given: ServerStart, { signals }: ServerContex
       onListen: (addr) => logger.info("dashboard.ready", { address: addr.hostname, port: addr.port }),
       onError: (error) => {
         logger.error("dashboard.failed", { error: errorText(error) });
-        return new Response("This did not work.\n", { status: 500 });
+        return new Response("That failed.\n", { status: 500 });
       },
     }, (request, { remoteAddr }) => app.fetch(request, { peer: remoteAddr.hostname }));
   } catch (error) {

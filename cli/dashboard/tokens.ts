@@ -48,7 +48,7 @@ export async function readTokens(path: string): Promise<readonly Token[]> {
     if (line.trim() === "" || line.startsWith("#")) continue;
     const [all, name = "dashboard", secret = ""] = LINE.exec(line.trim()) ?? [];
     if (all === undefined) {
-      const form = "must be a token of at least 16 characters, with a name and a space before it if you like";
+      const form = "must be a token of at least 16 characters, optionally after a name and a space";
       throw new CommandError(`[dashboard] token_file: ${path}:${index + 1}: ${form}`, EXIT.config);
     }
     tokens.push({ name, secret });

@@ -81,11 +81,11 @@ ${
       }.</p>`
       : ""
   }
-${more === 0 ? "" : html`<p>${number(more)} older ones are left out.</p>`}
+${more === 0 ? "" : html`<p>${number(more)} older ones are not shown.</p>`}
 ${stories.toReversed().map(storyOf)}
 ${
     typeof waiting === "string"
-      ? html`<p class="notice">The queue could not be asked: ${text(waiting)}</p>`
+      ? html`<p class="notice">The queue could not be read: ${text(waiting)}</p>`
       : waiting.map((view) =>
         html`
           <h2>In the queue now</h2>

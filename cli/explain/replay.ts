@@ -184,7 +184,7 @@ function recipientToday(address: string, config: Config): string {
   if (config.serveIn.domains.length === 0) return "serve-in is not configured";
   const resolution = openMailboxes(config).resolve(parsed);
   if (resolution.kind === "local") {
-    return `taken, for ${resolution.mailboxes.map(({ address }) => address).join(", ")}`;
+    return `accepted, for ${resolution.mailboxes.map(({ address }) => address).join(", ")}`;
   }
   return resolution.kind === "unknown"
     ? "refused: no such mailbox (550 5.1.1)"
@@ -201,7 +201,7 @@ async function incomingToday(
   config: Config,
 ): Promise<string> {
   const address = parse(recipient, config);
-  if (address === undefined || ip === "") return "not known: the line lacks what it takes";
+  if (address === undefined || ip === "") return "unknown: the line lacks the needed fields";
   try {
     const { outcome, why, spf, dmarc, recipient: is } = await explainIncoming(config, {
       address,
@@ -218,7 +218,7 @@ async function incomingToday(
       found.length > 0 ? ` (${found.join("; ")})` : ""
     }, without a signature, which only the message has`;
   } catch (error) {
-    return `not known: ${errorText(error)}`;
+    return `unknown: ${errorText(error)}`;
   }
 }
 

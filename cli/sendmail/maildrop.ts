@@ -63,5 +63,5 @@ async function syncDirectory(directory: string, file: string): Promise<void> {
   if (code === 0) return;
   // serve-out runs again, and has taken it.
   if (!await Deno.lstat(file).then(() => true, () => false)) return;
-  throw new Error(code === undefined ? "there is no sync here" : stderr);
+  throw new Error(code === undefined ? "this file system cannot sync" : stderr);
 }

@@ -53,10 +53,10 @@ const MODES: ReadonlyMap<string, SendmailMode> = new Map([
 const INSTEAD: ReadonlyMap<string, string> = new Map([
   ["d", "the servers are services: systemctl start mailapp-in mailapp-out"],
   ["D", "to run a server in the foreground: mailapp serve-out"],
-  ["v", "to see what would become of mail to an address: mailapp explain ADDRESS"],
-  ["t", "to see what would become of mail to an address: mailapp explain ADDRESS"],
+  ["v", "to see how mail to an address would be handled: mailapp explain ADDRESS"],
+  ["t", "to see how mail to an address would be handled: mailapp explain ADDRESS"],
   ["h", "to see how other servers answer: mailapp queue list --group domain"],
-  ["H", "serve-out forgets by itself which servers did not answer: mailapp queue retry --all"],
+  ["H", "serve-out clears host back-off by itself: mailapp queue retry --all"],
   ["P", "to see how many messages wait: mailapp queue list --group domain"],
 ]);
 
@@ -81,7 +81,7 @@ export function parseSendmailOptions(args: readonly string[]): SendmailOptions {
       case "b":
         mode = MODES.get(value) ?? fail(
           INSTEAD.has(value)
-            ? `-b${value} is not done here; ${INSTEAD.get(value)}`
+            ? `-b${value} is not supported; ${INSTEAD.get(value)}`
             : `unknown mode -b${value}`,
         );
         break;
@@ -179,7 +179,7 @@ function parseRetry(value: string): QueueFilter | undefined {
   }
   return value === "" || /^[\df]/.test(value)
     ? undefined
-    : fail(`-q${value} is not done here; see mailapp queue --help`);
+    : fail(`-q${value} is not supported; see mailapp queue --help`);
 }
 
 function parseNotify(value: string): Notify {

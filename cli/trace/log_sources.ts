@@ -35,7 +35,7 @@ export async function findLog(config: Config, files: readonly string[]): Promise
       const found = await findLogFiles(path, (problem) => problems.push(problem));
       sources.push(...found.sources);
       problems.push(
-        ...found.unreadable.map((path) => `${path} is not read: only gzip is understood; unpack it`),
+        ...found.unreadable.map((path) => `${path} is not read: only gzip is supported; unpack it`),
       );
       if (found.sources.length > 0) continue;
       problems.push(`there is no log ${path}`);

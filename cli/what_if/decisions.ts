@@ -90,7 +90,7 @@ export class Decisions {
     const key = domain in serveOut.routes ? domain : "*" in serveOut.routes ? "*" : undefined;
     const route = key === undefined ? undefined : serveOut.routes[key];
     if (route === undefined) return { by: "by MX", tls: policy ?? "as the domain asks" };
-    return { by: `by way of ${route.host}:${route.port}`, tls: policy ?? route.tls };
+    return { by: `via ${route.host}:${route.port}`, tls: policy ?? route.tls };
   }
 
   /** Whether a login may send as an address; `undefined` where that cannot be determined. */

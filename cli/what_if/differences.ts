@@ -95,7 +95,7 @@ export class Comparison {
     this.#routed(domainOf(recipient), { what: `${recipient} (${id}, waiting)`, at });
     const { before, after } = this.#config;
     if (age > after.serveOut.expireAfterMs && age <= before.serveOut.expireAfterMs) {
-      this.#differs("waits in the queue", "given up, and its sender told, at the next attempt", {
+      this.#differs("waits in the queue", "given up, and its sender notified, at the next attempt", {
         what: `${recipient} (${id})`,
         at,
       });
@@ -136,8 +136,8 @@ export class Comparison {
     const most = this.#after.maxRecipients(server);
     if (recipients.length > most) {
       this.#differs(
-        "all recipients taken",
-        `${server} takes ${most} at a time; the client is told 452, and sends again`,
+        "all recipients accepted",
+        `${server} accepts ${most} at a time; the client gets 452, and sends again`,
         example,
       );
     }
@@ -145,7 +145,7 @@ export class Comparison {
     if (server !== "serve-submit") return;
     const may = this.#after.maySend(String(fields["login"] ?? ""), String(fields["from"] ?? ""));
     if (may === undefined) {
-      this.#note("who may send as whom, without [serve-submit] or with an address that cannot be read");
+      this.#note("who may send as whom, without [serve-submit] or with an invalid address");
     } else if (!may) {
       this.#differs(
         `${fields["login"]} sent as <${fields["from"]}>`,
@@ -167,7 +167,7 @@ export class Comparison {
       this.#decisions++;
       const after = this.#after.recipient(address);
       if (after === undefined) {
-        this.#note("an address that cannot be read");
+        this.#note("an invalid address");
         continue;
       }
       const one = { what: address, at: time };
@@ -198,7 +198,7 @@ export class Comparison {
     const before = this.#before.filing(found);
     const after = this.#after.filing(found);
     if (before === undefined || after === undefined) {
-      return this.#note("what the domain's DMARC policy asks for, in lines of an earlier version");
+      return this.#note("the domain's DMARC policy, in lines of an earlier version");
     }
     if (before !== after) this.#differs(FILINGS[was], FILINGS[after], example);
   }
@@ -215,7 +215,7 @@ export class Comparison {
       const whole = octets > this.#before.maxSize(server) && octets <= this.#after.maxSize(server);
       if (this.#after.maxSize(server) <= this.#before.maxSize(server)) return;
       if (whole) this.#differs("refused: too large (552)", "taken", example);
-      else this.#note("how large a message was whose rest was not read");
+      else this.#note("the size of a message that was not read to its end");
       return;
     }
     if (server === "serve-in" && /^550[ -]5\.7\.1/.test(reply)) this.#filed("refused", { fields, example });
@@ -253,7 +253,7 @@ export class Comparison {
     }
     if (/^452[ -]4\.5\.3/.test(reply)) {
       this.#decisions++;
-      this.#note("how many recipients a client had that was told 452");
+      this.#note("the number of recipients of a client that got 452");
     }
   }
 
@@ -274,7 +274,7 @@ export class Comparison {
         this.#differs(`relayed with TLS ${tls}`, `not sent there: the policy is ${wanted}`, example);
       }
       if (age > after.serveOut.expireAfterMs && age <= before.serveOut.expireAfterMs) {
-        this.#differs("relayed after a long wait", "given up before that, and its sender told", example);
+        this.#differs("relayed after a long wait", "given up before that, and its sender notified", example);
       }
     }
     if (event === "queue.expired" && age < after.serveOut.expireAfterMs) {

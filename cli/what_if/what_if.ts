@@ -45,7 +45,7 @@ export function registerWhatIf(program: Command, { io, action }: Registrar): voi
     )
     .option(
       "--since <time>",
-      "begin there: 2026-11-24, 2026-11-24T08:00Z, or so long ago (default: 7d)",
+      "start at: 2026-11-24, 2026-11-24T08:00Z, or this long ago (default: 7d)",
       parseTime,
     )
     .addOption(logOption())
@@ -105,17 +105,17 @@ async function readQueue(
 function inWords({ decisions, differences, untold }: WhatIf, changed: readonly string[]): string {
   const lines = [
     changed.length === 0 ? "Nothing is changed." : `Changed: ${changed.join(", ")}`,
-    `${count(decisions, "decision")} of the log and the queue were looked at.`,
+    `${count(decisions, "decision")} of the log and the queue were examined.`,
     "",
   ];
-  if (differences.length === 0) lines.push("None of them would be another one.");
+  if (differences.length === 0) lines.push("None of them would change.");
   for (const { was, would, count: number, examples } of differences) {
     lines.push(`${number} × ${printable(was)} → ${printable(would)}`);
     lines.push(...examples.map(({ what, at }) => `    ${showTime(at)} ${printable(what)}`));
     if (number > examples.length) lines.push(`    … and ${number - examples.length} more`);
   }
   const rest = untried(changed);
-  if (untold.size > 0 || rest.length > 0) lines.push("", "What the log does not tell:");
+  if (untold.size > 0 || rest.length > 0) lines.push("", "Missing in the log:");
   for (const [what, number] of untold) lines.push(`    ${number} × ${what}`);
   if (rest.length > 0) {
     lines.push(`    the effect of ${rest.join(", ")}; mailapp selftest --config tests the configuration`);

@@ -22,7 +22,7 @@ export async function mountFindings(
     // Not Linux, or /proc is hidden.
   }
   if (mount === undefined) {
-    return { findings: [untested("mount.unknown", about, { what: "the kernel does not tell which it is" })] };
+    return { findings: [untested("mount.unknown", about, { what: "the kernel does not report its type" })] };
   }
   const hasJournal = await journalOf(mount);
   return { mount, findings: meaningOf(mount, { ...(hasJournal !== undefined && { hasJournal }) }) };
@@ -98,8 +98,8 @@ export async function deviceFindings(directory: string, mount: Mount | undefined
   const path = mount && await deviceOf(mount);
   if (path === undefined) {
     return [untested("device.counters", tried, {
-      what: "there is no device of its own whose counters could be read",
-      next: "Believe the file system's documentation",
+      what: "it has no device whose counters can be read",
+      next: "Rely on the file system's documentation",
     })];
   }
   const read = async (): Promise<DeviceCounters> => readCounters(await Deno.readTextFile(`${path}/stat`));
@@ -125,23 +125,23 @@ export async function deviceFindings(directory: string, mount: Mount | undefined
   const findings: Finding[] = [];
   if (least < LARGE) {
     findings.push(failure("device.lies", tried, {
-      what: `the sync came back, and the device had written ${least} octets only: syncs do nothing here`,
+      what: `the sync returned, but the device had written only ${least} octets: syncs do nothing here`,
       next:
-        "Do not use this for mail: look for a library or a file system that swallows fsync (eatmydata, volatile, a container's runtime)",
+        "Do not use this for mail: look for a library or a file system that ignores fsync (eatmydata, volatile, a container's runtime)",
     }));
-  } else findings.push(ok("device.writes", tried, "each had the device write all of it before it came back"));
+  } else findings.push(ok("device.writes", tried, "each returned only after the device had written all of it"));
   const cache = await Deno.readTextFile(`${await queueOf(path)}/write_cache`).catch(() => "");
   const flushed = "a sync, and the cache of the device";
   if (cache.trim() === "write through") {
     findings.push(
-      ok("device.cache", flushed, "the device says that it has no cache that a loss of power loses"),
+      ok("device.cache", flushed, "the device reports no volatile cache"),
     );
   } else if (cache.trim() === "write back" && leastFlushes !== undefined) {
     findings.push(
       leastFlushes > 0
-        ? ok("device.flushes", flushed, "each has the device flush its cache")
+        ? ok("device.flushes", flushed, "each flushes the cache of the device")
         : warning("device.flushes", flushed, {
-          what: "the device has a cache, and is not told to flush it: a loss of power loses synced mail",
+          what: "the device has a cache, which is not flushed: a loss of power loses synced mail",
           next: "Look for nobarrier in the mount options, and for a layer in between that drops flushes",
         }),
     );

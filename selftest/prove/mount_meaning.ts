@@ -26,9 +26,9 @@ export function meaningOf(mount: Mount, { hasJournal }: MountSurroundings = {}):
   } else if (/^nfs/.test(type)) networkFileSystem(mount, say);
   else if (/^(?:cifs|smb3|smbfs|9p|ceph|glusterfs|afs|virtiofs|vboxsf)/.test(type)) {
     say(warning("mount.network", about, {
-      what: "is on another machine: whether a synced message is on its disk is up to that one",
+      what: "is on another machine: whether a synced message is on disk depends on that machine",
       next:
-        "Use a local disk for data_dir; where mail must be elsewhere, ask that its server syncs before it answers",
+        "Use a local disk for data_dir; if mail must be remote, make sure that its server syncs before it replies",
     }));
   } else if (/^fuse/.test(type)) {
     say(warning("mount.fuse", about, {
@@ -87,7 +87,7 @@ function extended(
     say(failure("mount.journal", about, {
       what:
         "has no journal: after a loss of power the check at the start may move or lose files, synced ones too",
-      next: "Give it a journal: tune2fs -j, while it is not mounted",
+      next: "Add a journal: tune2fs -j, while it is not mounted",
     }));
     return;
   }

@@ -120,7 +120,7 @@ class Rounds implements AsyncDisposable {
 
   #verdict(server: string, { accepted, lost, torn, twiceRecorded, twiceUnrecorded }: Balance): Finding {
     const tried =
-      `${server}, killed ${this.#kills} times, at ${this.#steps} steps and at random: messages that it answered for`;
+      `${server}, killed ${this.#kills} times, at ${this.#steps} steps and at random: messages acknowledged`;
     const twice = server === "serve-in"
       ? ""
       : `; ${twiceRecorded} arrived twice, each with its record of a dot that was not answered`;
@@ -128,7 +128,7 @@ class Rounds implements AsyncDisposable {
       return untested("ledger.balance", tried, { what: "there was no time" });
     }
     if (lost.length === 0 && torn.length === 0 && twiceUnrecorded.length === 0 && accepted > 0) {
-      return ok("ledger.balance", tried, `${accepted}, all there and complete${twice}`);
+      return ok("ledger.balance", tried, `${accepted}, all stored and complete${twice}`);
     }
     const what = [
       `${accepted} were answered with 250`,

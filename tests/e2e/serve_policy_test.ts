@@ -165,7 +165,7 @@ Deno.test("serve-policy does not start with what no sender would believe, and ch
     / {4}mode: enforce\n {4}mx: mx\.example\.com\n {4}mx: \*\.example\.org\n {4}max_age: 2592000\n/,
   );
   assert.match(stdout, /warning: the certificate of \[tls\] is not for mta-sts\.example\.net: /);
-  assert.match(stdout, /warning: serve-policy\.port = \d+: senders come to port 443 only/);
+  assert.match(stdout, /warning: serve-policy\.port = \d+: senders use port 443 only/);
   await using server = new RunningMailapp(["serve-policy", "--config", lacking]);
   await server.event("server.ready");
   const warned = server.events.filter(({ event }) => event === "config.warning").map(({ warning }) =>

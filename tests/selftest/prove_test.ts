@@ -40,11 +40,11 @@ for (const make of FILE_SYSTEMS) {
       ["prove", place.path, "--rounds", ROUNDS, "--minutes", MINUTES, "--report", report],
     );
     assert.equal(code, 0, stdout + stderr);
-    assert.match(stdout, /ok: serve-in, killed \d+ times.*: [1-9]\d*, all there and complete/);
-    assert.match(stdout, /ok: serve-out, killed \d+ times.*: [1-9]\d*, all there and complete/);
-    assert.match(stdout, /ok: a sync of 8 MiB.*each had the device write all of it/);
+    assert.match(stdout, /ok: serve-in, killed \d+ times.*: [1-9]\d*, all stored and complete/);
+    assert.match(stdout, /ok: serve-out, killed \d+ times.*: [1-9]\d*, all stored and complete/);
+    assert.match(stdout, /ok: a sync of 8 MiB.*each returned only after the device had written all of it/);
     assert.match(stdout, /cannot be shown: a loss of power/);
-    assert.ok((await Deno.readTextFile(report)).includes("messages answered for: none lost"));
+    assert.ok((await Deno.readTextFile(report)).includes("messages acknowledged: none lost"));
     assert.deepEqual(
       await Array.fromAsync(Deno.readDir(place.path), ({ name }) => name).then((names) =>
         names.filter((name) => name !== "lost+found")
@@ -70,7 +70,7 @@ testWith(asRoot("mkfs.ext4", "mount", "strace"), "mailapp prove fails where sync
   assert.equal(code, 69, stdout + stderr);
   assert.match(
     stdout,
-    /FAILURE: a sync of 8 MiB.*the device had written \d+ octets only: syncs do nothing here/,
+    /FAILURE: a sync of 8 MiB.*the device had written only \d+ octets: syncs do nothing here/,
   );
 });
 

@@ -60,7 +60,7 @@ Deno.test("mailapp selftest finds nothing in the configuration that mailapp init
   }
   const faults = told.findings.filter(({ id }) => id.startsWith("fault."));
   assert.equal(faults.length, 8 * 5);
-  assert.ok(told.findings.some(({ id, what }) => id === "submit.own" && what === "all are taken"));
+  assert.ok(told.findings.some(({ id, what }) => id === "submit.own" && what === "all are accepted"));
   assert.deepEqual(await contents(workspace.path), before);
   const left = (await Array.fromAsync(Deno.readDir(Deno.env.get("TMPDIR") ?? "/tmp"), ({ name }) => name))
     .filter((name) => name.startsWith("mailapp-selftest-"));
