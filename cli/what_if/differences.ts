@@ -22,7 +22,7 @@ export interface Difference {
 
 /** What the log came to. */
 export interface WhatIf {
-  /** Decisions that were looked at. */
+  /** Decisions that were examined. */
   readonly decisions: number;
   readonly differences: readonly Difference[];
   /** What the log does not tell, by sentence: how many decisions it concerns. */

@@ -68,13 +68,13 @@ export const SESSION_EVENTS: EventGroup = {
       "login.put_off",
       "info",
       "`login`, `mechanism`, `reason`",
-      "a login was not looked at, as too many had failed before; the client was told 454",
+      "a login was not checked, as too many had failed before; the client got 454",
     ],
     [
       "login.unavailable",
       "error",
       "`login`, `mechanism`, `error`",
-      "the accounts could not be asked; the client was told 454",
+      "the accounts could not be read; the client got 454",
     ],
     [
       "command.refused",
@@ -117,7 +117,7 @@ export const SESSION_EVENTS: EventGroup = {
       "command.failed",
       "error",
       "`verb`, `error`",
-      "a command failed for a reason of ours; the client was told 4xx",
+      "a command failed because of a fault of the server; the client got 4xx",
     ],
     ["tls.started", "debug", "`protocol`, `cipher`", "the handshake is done"],
     ["tls.failed", "info", "`error`", "the handshake failed or took too long"],
@@ -163,7 +163,7 @@ export const MAILBOX_EVENTS: EventGroup = {
       "message.withdrawn",
       "error",
       "`id`, `files`, `error`",
-      "one copy failed when others were in `new/` already; those were removed, and the client was told 451",
+      "one copy failed when others were in `new/` already; those were removed, and the client got 451",
     ],
     [
       "mailbox.unwritable",

@@ -20,7 +20,7 @@ export interface HostView {
   readonly silence: number;
   /** Entries that it owns. */
   readonly entries: number;
-  /** `gone`: its lease is over; `draining`: it claims nothing more. */
+  /** `gone`: its lease is over; `draining`: it no longer claims messages. */
   readonly state: "serving" | "draining" | "gone";
 }
 

@@ -302,7 +302,7 @@ Deno.test("mailapp what-if reads a million lines within a minute, in little memo
       differences.map(({ was, would, count, examples }) => [was, would, count, examples.length]),
       [
         ["recipient refused", "taken", 200_000, 3],
-        ["sent by way of one.hosts.test:25", "sent by way of two.hosts.test:25", 200_000, 3],
+        ["sent via one.hosts.test:25", "sent via two.hosts.test:25", 200_000, 3],
       ],
     );
   } finally {
