@@ -62,7 +62,7 @@ export class AccountCredentials implements Credentials {
         return right;
       }
       if (usable.length > 0) return { kind: "wrong", why: "wrong password" };
-      return { kind: "wrong", why: account === undefined ? unknown(login) : "the account is disabled" };
+      return { kind: "wrong", why: account === undefined ? unknown(login) : DISABLED };
     } catch (error) {
       return { kind: "unavailable", why: errorText(error) };
     }
@@ -73,10 +73,11 @@ export class AccountCredentials implements Credentials {
       const account = await this.#options.find(login);
       if (account === undefined) {
         const salt = createHmac("sha256", this.#key).update(`salt\0${login}`).digest().subarray(0, 16);
-        return { login, salt, iterations: 100_000, keys: [] };
+        return { login, salt, iterations: 100_000, keys: [], why: unknown(login) };
       }
       const { salt, iterations, disabled, passwords } = account;
-      return { login, salt, iterations, keys: disabled ? [] : passwords.map(({ scram }) => scram) };
+      if (disabled) return { login, salt, iterations, keys: [], why: DISABLED };
+      return { login, salt, iterations, keys: passwords.map(({ scram }) => scram) };
     } catch {
       return undefined;
     }
@@ -105,6 +106,8 @@ export class AccountCredentials implements Credentials {
     this.#remembered.set(memory, { argon2id, until: clock.monotonic() + remember });
   }
 }
+
+const DISABLED = "the account is disabled";
 
 /** For the log; many mail programs ask for a "user name", and people enter a bare one. */
 function unknown(login: string): string {

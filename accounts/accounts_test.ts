@@ -166,6 +166,8 @@ Deno.test("AccountCredentials hints in the log at a login without a domain", asy
   };
   assert.equal(await why("eve@example.com"), "unknown login");
   assert.match(await why("eve"), /^unknown login: it has no domain/);
+  assert.match((await credentials.scram("eve"))?.why ?? "", /^unknown login: it has no domain/);
+  assert.equal((await credentials.scram("eve@example.com"))?.why, "unknown login");
 });
 
 Deno.test("AccountCredentials says that it cannot tell while the accounts cannot be read", async () => {

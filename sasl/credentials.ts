@@ -60,6 +60,8 @@ export interface ScramAccount {
   readonly iterations: number;
   /** Empty for an account that cannot log in. */
   readonly keys: readonly ScramKeys[];
+  /** Why there are no keys, for the log. */
+  readonly why?: string;
 }
 
 /** Where accounts are kept. Names and passwords come prepared (RFC 8265). */

@@ -131,6 +131,21 @@ Deno.test("ScramExchange tells an unknown login from a wrong password in nothing
   assert.equal(unknown.steps, wrong.steps);
 });
 
+Deno.test("ScramExchange tells the log why an account has no keys", async () => {
+  const credentials = await account("pencil");
+  const hinting: Credentials = {
+    ...credentials,
+    scram: async (login) => {
+      const found = await credentials.scram?.(login);
+      return found && { ...found, why: "it has no domain" };
+    },
+  };
+  for (const [login, expected] of [["eve", "it has no domain"], ["user", "wrong password"]] as const) {
+    const { last, why } = await scramLogin(hinting, login, "wrong");
+    assert.deepEqual([last, why], ["failure", expected]);
+  }
+});
+
 Deno.test("ScramExchange refuses other nonces, bindings, identities and forms", async () => {
   const credentials = await account("pencil");
   const scram = (...responses: (string | undefined)[]) =>
@@ -235,7 +250,7 @@ async function scramLogin(
   credentials: Credentials,
   login: string,
   password: string,
-): Promise<{ last: string; reason: string; steps: number }> {
+): Promise<{ last: string; reason: string; why: string | undefined; steps: number }> {
   const exchange = new ScramExchange(credentials);
   const bare = `n=${login},r=abcdef`;
   const challenge = text(await exchange.next(bytes(`n,,${bare}`)));
@@ -252,5 +267,6 @@ async function scramLogin(
     step = await exchange.next(new Uint8Array(0));
     steps++;
   }
-  return { last: step.kind, reason: step.kind === "failure" ? step.reason : "", steps };
+  const { reason, why } = step.kind === "failure" ? step : { reason: "", why: undefined };
+  return { last: step.kind, reason, why, steps };
 }

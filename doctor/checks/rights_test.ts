@@ -13,7 +13,12 @@ Deno.test("checkRights() says what other accounts can read or change, and what i
       { what: "one that is not there", path: join(directory, "none.pem"), others: 0 },
     ];
     const look = () => checkRights({ guarded, dataDir: directory });
-    assert.deepEqual((await look()).map(({ outcome, id }) => [outcome, id]), [["ok", "rights"]]);
+    const [well, ...others] = await look();
+    assert.deepEqual([well?.outcome, well?.id, others], ["ok", "rights", []]);
+    assert.equal(
+      well?.what,
+      "other accounts cannot read keys and passwords, and cannot change the configuration or the directories",
+    );
     await Deno.chmod(key, 0o644);
     const [found, ...more] = await look();
     assert.deepEqual(more, []);

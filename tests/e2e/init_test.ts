@@ -87,6 +87,31 @@ Deno.test("init takes a certificate of one's own, and refuses one that does not 
   assert.match(checked.stdout, /has a certificate for mx\.example\.com/);
 });
 
+Deno.test("init takes the addresses and the port of serve-in by flags", async () => {
+  const init = async (...more: string[]) => {
+    await using workspace = await Workspace.create();
+    const base = flags(workspace, "--domain", "example.com", "--mailbox", "alice");
+    const { code, stderr } = await runMailapp([...base, ...more]);
+    const file = workspace.file("etc", "config.toml");
+    return { code, stderr, text: await Deno.readTextFile(file).catch(() => "") };
+  };
+  const listens = async (...more: string[]) => {
+    const { code, stderr, text } = await init(...more);
+    assert.equal(code, 0, stderr);
+    return /^\[serve-in\]\n(?:.*\n)*?(?=\n)/m.exec(text)?.[0].match(/^(?:listen|port) = .*/gm) ?? [];
+  };
+  assert.deepEqual(await listens(), []);
+  assert.deepEqual(await listens("--listen", "any", "--port", "2525"), ['listen = "any"', "port = 2525"]);
+  assert.deepEqual(await listens("--listen", "192.0.2.1", "2001:db8::1"), [
+    'listen = ["192.0.2.1", "2001:db8::1"]',
+  ]);
+  for (const port of ["0", "65536", "25x"]) {
+    const { code, stderr, text } = await init("--port", port);
+    assert.deepEqual([code, text], [64, ""], port);
+    assert.match(stderr, /It must be a port, 1 to 65535\./);
+  }
+});
+
 Deno.test("init without a terminal names the flag that it misses, and what cannot be", async () => {
   await using workspace = await Workspace.create();
   const none = await runMailapp(flags(workspace, "--domain", "example.com"), { env: { SUDO_USER: "" } });

@@ -1,5 +1,6 @@
 // `mailapp status` of running servers.
 import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
 import { runMailapp, RunningMailapp, Workspace } from "../support/mailapp.ts";
 import { FakeDns } from "../support/fake_dns.ts";
 import { freePort } from "../support/peers/ports.ts";
@@ -140,4 +141,25 @@ Deno.test("status and metrics show what became of logins and submissions, also i
     stdout,
     /^logins (?:today|yesterday): 1 accepted, 1 refused, 0 put off, 0 pauses, 1 limit reached$/m,
   );
+});
+
+Deno.test("status names the domain that DNS gives no answer about, and the server that was asked", async () => {
+  await using workspace = await Workspace.create();
+  await using dns = await FakeDns.start({ "example.com MX": { rcode: 2 } });
+  const config = await workspace.configure({ dns: { servers: [dns.server] } });
+  const { code, stdout } = await runMailapp(["status", "--config", config]);
+  assert.equal(code, 69);
+  assert.ok(stdout.includes(`DNS: no answer about example.com from ${dns.server}: `), stdout);
+});
+
+Deno.test({
+  name: "status says when there is no configuration file",
+  ignore: existsSync("/etc/mailapp/config.toml"),
+  async fn() {
+    const { stdout } = await runMailapp(["status"]);
+    assert.match(stdout, /\nno \/etc\/mailapp\/config\.toml: the defaults apply\n$/);
+    await using workspace = await Workspace.create();
+    const config = await workspace.configure({});
+    assert.doesNotMatch((await runMailapp(["status", "--config", config])).stdout, /the defaults apply/);
+  },
 });
