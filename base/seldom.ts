@@ -16,7 +16,7 @@ export class Seldom {
   /** Oldest first. */
   readonly #saidAt = new Map<string, number>();
 
-  /** Makes one that has said nothing. `interval` in milliseconds, default a minute. */
+  /** `interval` in milliseconds, default a minute. */
   constructor(clock: Pick<Clock, "monotonic">, interval = MINUTE) {
     this.#clock = clock;
     this.#interval = interval;

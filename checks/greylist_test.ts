@@ -53,7 +53,7 @@ Deno.test("Greylist tells networks and domains apart", () => {
   assert.equal(ask("2001:db8:0:2::1", "example.com"), false);
 });
 
-Deno.test("Greylist knows a domain that SPF speaks for from all of its networks", () => {
+Deno.test("Greylist knows a domain that passes SPF from all of its networks", () => {
   const { at, ask } = greylist();
   assert.equal(ask("192.0.2.1", "example.com", { authorized: true }), false);
   at.ms += MINUTE;

@@ -33,7 +33,7 @@ Deno.test("MailInspector does what the domain of the author asks for, and says w
   assert.deepEqual([forged.refuse?.code, forged.refuse?.enhanced], [550, "5.7.1"]);
   assert.equal(
     forged.refuse?.lines[0],
-    "DMARC policy of bank.example: neither SPF nor DKIM speaks for bank.example: SPF pass for other.example, " +
+    "DMARC policy of bank.example: neither SPF nor DKIM authenticates bank.example: SPF pass for other.example, " +
       "no DKIM signature",
   );
   assert.equal(forged.log["dmarc"], "fail");
@@ -113,7 +113,7 @@ Deno.test("MailInspector lets a trusted sealer outweigh DMARC, and names it", as
   assert.match(top, /dmarc=fail/);
   assert.equal(
     log["why"],
-    "DMARC of bank.example asks for reject, but lists.example, which is trusted, vouches for it",
+    "DMARC of bank.example asks for reject, but lists.example, which is trusted, has authenticated it",
   );
   // A chain that was broken, or that another host continued, counts for nothing.
   const broken = message.replace("Hello", "Hallo");

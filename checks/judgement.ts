@@ -86,7 +86,7 @@ export function judge(
   const disposition = enforceDmarc ? dmarc?.disposition ?? "none" : "none";
   if (disposition !== "none" && sealer !== undefined && trustedSealers.includes(sealer)) {
     const why =
-      `DMARC of ${dmarc?.policyDomain} asks for ${disposition}, but ${sealer}, which is trusted, vouches for it`;
+      `DMARC of ${dmarc?.policyDomain} asks for ${disposition}, but ${sealer}, which is trusted, has authenticated it`;
     return { ...base, action: "accept", junk: listed === "junk", why };
   }
   if (disposition === "reject") {

@@ -22,7 +22,7 @@ const dmarc = (
   policyDomain: "example.net",
   policy: disposition,
   disposition,
-  why: "neither SPF nor DKIM speaks for example.net",
+  why: "neither SPF nor DKIM authenticates example.net",
 });
 const listed = (action: ListAction, text?: string): Listing => ({
   list: { zone: `${action}.list`, action },
@@ -58,7 +58,7 @@ Deno.test("judge() does what DMARC asks for where that is enforced", () => {
   assert.equal(brief({ dmarc: dmarc("quarantine") }, { enforceDmarc: false }), "accept");
   assert.equal(
     judged({ dmarc: dmarc("reject") }).why,
-    "DMARC policy of example.net: neither SPF nor DKIM speaks for example.net",
+    "DMARC policy of example.net: neither SPF nor DKIM authenticates example.net",
   );
 });
 

@@ -159,7 +159,7 @@ class Evaluation {
         const domain = checked.domain ?? "";
         if ((domain === author) !== alike) continue;
         const aligned = await this.#isAligned(domain, { author, mode });
-        if (aligned === true) return { result: "pass", why: `${name} speaks for ${domain}` };
+        if (aligned === true) return { result: "pass", why: `${name} authenticates ${domain}` };
         if (aligned !== false) unclear ??= aligned.reason;
       }
     }
@@ -169,7 +169,7 @@ class Evaluation {
       if (await this.#isAligned(checked.domain ?? "", { author, mode }) === false) continue;
       return temporary(`${name} of ${checked.domain} could not be checked`);
     }
-    return { result: "fail", why: `neither SPF nor DKIM speaks for ${author}: ${this.#account()}` };
+    return { result: "fail", why: `neither SPF nor DKIM authenticates ${author}: ${this.#account()}` };
   }
 
   async #isAligned(

@@ -133,6 +133,6 @@ Deno.test("evaluateDmarc() says what failed in printable ASCII", async () => {
   });
   assert.equal(
     why,
-    "neither SPF nor DKIM speaks for bank.test: SPF softfail for b.test, DKIM pass, DKIM fail for c.test",
+    "neither SPF nor DKIM authenticates bank.test: SPF softfail for b.test, DKIM pass, DKIM fail for c.test",
   );
 });

@@ -69,7 +69,7 @@ export class PolicyServer {
   #policies: ReadonlyMap<string, string>;
   #stopping = false;
 
-  /** Listens nowhere yet. */
+  /** Does not listen yet. */
   constructor(options: PolicyServerOptions) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;

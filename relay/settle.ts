@@ -69,7 +69,7 @@ export interface SettleOptions {
 /**
  * Stores the entry, then queues what notices are due and removes the entry if all is settled. While recipients are in
  * flight it only stores: what fails together is reported together.
- * @throws {StoreError} when one of this cannot be stored; called again, it continues where it stopped
+ * @throws {StoreError} when one of these cannot be stored; called again, it continues where it stopped
  */
 export async function settle(opened: OpenEntry, options: SettleOptions): Promise<void> {
   await opened.exclusively(async () => {

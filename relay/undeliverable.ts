@@ -68,7 +68,7 @@ export class Undeliverable {
   #wakeAt = Infinity;
   #stopped = false;
 
-  /** Makes one that knows of none. */
+  /** Starts empty. */
   constructor({ clock, limits, drop }: UndeliverableOptions) {
     this.#clock = clock;
     this.#limits = limits;

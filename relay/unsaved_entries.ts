@@ -39,7 +39,7 @@ export class UnsavedEntries {
   #trying: Promise<void> | undefined;
   #stopped = false;
 
-  /** Holds nothing yet. */
+  /** Starts empty. */
   constructor(options: UnsavedEntriesOptions) {
     this.#options = options;
   }

@@ -32,7 +32,7 @@ const MAX_MESSAGES_PER_CONNECTION = 100;
 const MESSAGES_PER_TURN = 10;
 
 /**
- * Works until the line is empty, its host has to be waited for, or it is the turn of others. The caller ends the turn.
+ * Works until the line is empty, its host has to be waited for, or others have the turn. The caller ends the turn.
  * @throws what storing the last message's outcome throws
  */
 export async function work<T>(turn: Turn<T>, { send, idle, stopping }: WorkerOptions<T>): Promise<void> {

@@ -51,7 +51,7 @@ export class AuthorInspection implements Inspection {
   readonly #options: AuthorInspectionOptions;
   #refusal: Reply | undefined;
 
-  /** Has seen nothing. */
+  /** Starts empty. */
   constructor(options: AuthorInspectionOptions) {
     this.#options = options;
   }

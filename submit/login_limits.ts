@@ -231,7 +231,7 @@ export class LoginUse implements Disposable {
   readonly #new = new Set<string>();
   #over = false;
 
-  /** Has no recipients yet. */
+  /** Starts without recipients. */
   constructor(history: LoginHistory, parts: LoginUseParts) {
     this.#history = history;
     this.#parts = parts;

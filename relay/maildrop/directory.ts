@@ -34,7 +34,7 @@ export function maildropFault(
     : `has mode ${bits.toString(8)} instead of ${MAILDROP_MODE.toString(8)}`;
 }
 
-/** How many messages wait there; 0 where this account may not look. */
+/** How many messages wait there; 0 where this account has no permission. */
 export async function countDropped(directory: string): Promise<number> {
   let count = 0;
   try {

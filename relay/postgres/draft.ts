@@ -33,7 +33,7 @@ export class PostgresDraft implements QueueDraft {
   readonly id: string;
   readonly #options: PostgresDraftOptions;
 
-  /** Has nothing yet. */
+  /** Starts empty. */
   constructor(id: string, options: PostgresDraftOptions) {
     this.id = id;
     this.#options = options;

@@ -43,7 +43,7 @@ export class HostLease implements AsyncDisposable {
   #renewing: Promise<void> | undefined;
   #closed = false;
 
-  /** Makes one that has no lease yet. */
+  /** Starts without a lease. */
   constructor(options: HostLeaseOptions) {
     this.#options = options;
   }

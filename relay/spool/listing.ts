@@ -15,7 +15,7 @@ export class SpoolListing {
   readonly #directory: string;
   readonly #logger: Logger;
 
-  /** `logger` hears of what is put aside. */
+  /** `logger` logs what is put aside. */
   constructor(options: { readonly directory: string; readonly logger: Logger }) {
     this.#directory = options.directory;
     this.#logger = options.logger;

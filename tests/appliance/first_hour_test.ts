@@ -244,7 +244,7 @@ testWith(
       await first.sh(`mailapp queue remove ${id}`);
     });
 
-    await t.step("certificates.md: one of certbot's in place of that of our own making", async () => {
+    await t.step("certificates.md: one of certbot's replaces the self-signed one", async () => {
       const [certbot, ours, ...more] = await readBlocks("certificates", "certbot");
       assert.ok(ours !== undefined && more.length === 0);
       assert.match(certbot?.text ?? "", /^certbot certonly --standalone -d mx\.example\.com /m);

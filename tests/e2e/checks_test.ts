@@ -152,7 +152,7 @@ Deno.test("serve-in marks honest mail, refuses forged mail and files what should
     for (const message of [FORGED, FORGED + LARGE]) {
       assert.match(
         await checked.send(message),
-        /^550 5\.7\.1 DMARC policy of bank\.test: neither SPF nor DKIM speaks for bank\.test: /,
+        /^550 5\.7\.1 DMARC policy of bank\.test: neither SPF nor DKIM authenticates bank\.test: /,
       );
     }
     assert.equal((await checked.stored()).length, 1);

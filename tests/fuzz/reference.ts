@@ -532,7 +532,7 @@ class Walk {
     if (!reply) return false;
     // Of several things that are wrong, the one that was seen first is told.
     if (bare && [550, 552, 452, 451].includes(reply.code)) {
-      assert.ok(this.#outcome.late, "impatient although no time has passed");
+      assert.ok(this.#outcome.late, "expired although no time has passed");
     } else assert.ok(this.#isLastWord(reply), `unfinished data got ${reply.code} ${reply.lines[0]}`);
     return false;
   }

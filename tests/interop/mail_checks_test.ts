@@ -107,7 +107,7 @@ testWith(["named"], "serve-in does what DMARC says, and writes all it found on t
   const refused = await serving.send({ from: "a@bank.test" });
   assert.equal(
     refused,
-    "550 5.7.1 DMARC policy of bank.test: neither SPF nor DKIM speaks for bank.test: SPF fail for bank.test, no DKIM signature",
+    "550 5.7.1 DMARC policy of bank.test: neither SPF nor DKIM authenticates bank.test: SPF fail for bank.test, no DKIM signature",
   );
   assert.match(
     await serving.send({ from: "a@good.test", author: "a@bank.test" }),
@@ -221,7 +221,7 @@ testWith(["named"], "explain tells what serve-in would do with a sender, and it 
   SPF none for client.test (HELO)
   reverse DNS fail
   world.list is not used: it lists 127.0.0.1, so it lists the world
-  DMARC pass (p=reject of good.test, which asks for none): SPF speaks for good.test
+  DMARC pass (p=reject of good.test, which asks for none): SPF authenticates good.test
   taken
     ${inbox}
 `,
@@ -229,7 +229,7 @@ testWith(["named"], "explain tells what serve-in would do with a sender, and it 
   assert.match(await serving.send({}), /^250 /);
   assert.match(
     await explain("a@bank.test", "127.0.0.1"),
-    /\n {2}refused: DMARC policy of bank\.test: neither SPF nor DKIM speaks for bank\.test: [^\n]*\n$/,
+    /\n {2}refused: DMARC policy of bank\.test: neither SPF nor DKIM authenticates bank\.test: [^\n]*\n$/,
   );
   assert.match(
     await explain("a@shop.test", "127.0.0.8", "--helo", "x.test"),

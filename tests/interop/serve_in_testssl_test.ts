@@ -48,7 +48,7 @@ testWith(["testssl", "openssl"], "testssl.sh finds no known vulnerability on por
   assert.deepEqual(weak(findings), []);
 });
 
-/** What speaks against the server; that this machine's openssl has no GOST (`engine_problem`) does not. */
+/** Findings against the server; that this machine's openssl has no GOST (`engine_problem`) does not. */
 function weak(findings: readonly Finding[]): Finding[] {
   return findings.filter(({ id, severity }) => id !== "engine_problem" && WEAK.includes(severity));
 }
