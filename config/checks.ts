@@ -22,7 +22,7 @@ import type {
 } from "./config.ts";
 
 /** Something wrong in the file: where, what, and the value where it is one key's. */
-export interface Finding {
+export interface ConfigProblem {
   /** The key, from the top of the file. */
   readonly path: readonly PropertyKey[];
   /** What is allowed, or what to do. */
@@ -67,7 +67,7 @@ export interface Sections {
  * Errors and warnings between keys; an invalid table is skipped. Whether users
  * and aliases make sense is for `maildir/` to say.
  */
-export function checkTogether(sections: Sections): { errors: Finding[]; warnings: Finding[] } {
+export function checkTogether(sections: Sections): { errors: ConfigProblem[]; warnings: ConfigProblem[] } {
   const { mailboxes, "serve-in": serveIn } = sections;
   return {
     errors: [...checkPorts(serveIn), ...checkDane(sections), ...checkSendAs(sections)],
@@ -75,13 +75,13 @@ export function checkTogether(sections: Sections): { errors: Finding[]; warnings
   };
 }
 
-function checkPorts(serveIn: ServeInConfig | undefined): Finding[] {
+function checkPorts(serveIn: ServeInConfig | undefined): ConfigProblem[] {
   if (serveIn === undefined || serveIn.tlsPort === 0 || serveIn.tlsPort !== serveIn.port) return [];
   const problem = "must differ from port, where the dialogue begins without TLS";
   return [{ path: ["serve-in", "tls_port"], value: serveIn.tlsPort, problem }];
 }
 
-function checkUsers(mailboxes: MailboxesConfig | undefined, serveIn: ServeInConfig | undefined): Finding[] {
+function checkUsers(mailboxes: MailboxesConfig | undefined, serveIn: ServeInConfig | undefined): ConfigProblem[] {
   if (mailboxes === undefined || serveIn === undefined || mailboxes.users === "system") return [];
   return mailboxes.users.flatMap((user, index) => {
     const at = user.lastIndexOf("@");
@@ -92,7 +92,7 @@ function checkUsers(mailboxes: MailboxesConfig | undefined, serveIn: ServeInConf
 }
 
 /** A bare name in `send_as` takes its domain from `[serve-in]`. */
-function checkSendAs({ "serve-in": serveIn, "serve-submit": serveSubmit }: Sections): Finding[] {
+function checkSendAs({ "serve-in": serveIn, "serve-submit": serveSubmit }: Sections): ConfigProblem[] {
   if (serveIn === undefined || serveIn.domains.length > 0) return [];
   return Object.keys(serveSubmit?.sendAs ?? {}).filter((login) => !login.includes("@")).map((login) => ({
     path: ["serve-submit", "send_as", login],
@@ -100,7 +100,7 @@ function checkSendAs({ "serve-in": serveIn, "serve-submit": serveSubmit }: Secti
   }));
 }
 
-function checkDane({ dns, "serve-in": serveIn, "serve-out": serveOut }: Sections): Finding[] {
+function checkDane({ dns, "serve-in": serveIn, "serve-out": serveOut }: Sections): ConfigProblem[] {
   if (serveOut === undefined) return [];
   const { tlsPolicy, routes } = serveOut;
   const wanted = [

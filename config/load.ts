@@ -7,7 +7,7 @@ import { resolve } from "@std/path";
 import { parse, TomlError } from "smol-toml";
 import type * as z from "zod";
 import { withAcmeFiles } from "./acme.ts";
-import { checkTogether, type Finding, type Sections } from "./checks.ts";
+import { checkTogether, type ConfigProblem, type Sections } from "./checks.ts";
 import { withoutByteOrderMark } from "../base/text_file.ts";
 import type { Config } from "./config.ts";
 import { ConfigError, ConfigFileError, type ConfigIssue, formatIssue, showKey, showValue } from "./errors.ts";
@@ -60,7 +60,7 @@ export async function loadConfig(path: string | undefined, options: LoadOptions 
 export function parseConfig(text: string, options: LoadOptions & { readonly file?: string } = {}): Config {
   const { file, systemHostname = Deno.hostname } = options;
   const raw = parseToml(text, file);
-  const findings: Finding[] = [];
+  const findings: ConfigProblem[] = [];
   const warnings: string[] = [];
 
   const read = <T extends z.ZodType>(schema: T, name: string, input: unknown): z.output<T> | undefined => {
@@ -181,7 +181,7 @@ function reasonOf({ message, line, column }: TomlError, text: string): string {
     : reason;
 }
 
-function describe(issue: z.core.$ZodIssue, options: { name: string; input: unknown }): Finding[] {
+function describe(issue: z.core.$ZodIssue, options: { name: string; input: unknown }): ConfigProblem[] {
   const path = [options.name, ...issue.path];
   if (issue.code === "unrecognized_keys") {
     return issue.keys.map((key) => unknownKey([...path, key], issue.message.split(" ")));
@@ -193,7 +193,7 @@ function describe(issue: z.core.$ZodIssue, options: { name: string; input: unkno
   return [value === undefined ? { path, problem: issue.message } : { path, problem: issue.message, value }];
 }
 
-function unknownKey(path: readonly PropertyKey[], known: readonly string[]): Finding {
+function unknownKey(path: readonly PropertyKey[], known: readonly string[]): ConfigProblem {
   const meant = nearest(String(path.at(-1)), known);
   return {
     path,
@@ -201,7 +201,7 @@ function unknownKey(path: readonly PropertyKey[], known: readonly string[]): Fin
   };
 }
 
-function toIssue({ path, problem, value }: Finding, text: string): ConfigIssue {
+function toIssue({ path, problem, value }: ConfigProblem, text: string): ConfigIssue {
   const line = lineOfKey(text, path);
   return {
     key: showKey(path),

@@ -6,6 +6,7 @@
 import { isIP } from "node:net";
 import { networkInterfaces } from "node:os";
 import type { Clock } from "../base/clock.ts";
+import { errorText } from "../base/error_text.ts";
 import type { DnsServer } from "./wire_client.ts";
 
 /**
@@ -109,7 +110,7 @@ export function resolvConfServers(
       // It may be missing while it is replaced: the previous servers stay.
       list ??= error instanceof Deno.errors.NotFound
         ? { servers: [THIS_MACHINE], problems: [`it is missing, so ${THIS_MACHINE.address} is asked`] }
-        : { servers: [], problems: [`it cannot be read: ${error instanceof Error ? error.message : error}`] };
+        : { servers: [], problems: [`it cannot be read: ${errorText(error)}`] };
     }
     readAt = clock.monotonic();
     if (list.problems.length > 0 && list.problems.join("\n") !== before) onProblems?.(list.problems);

@@ -19,7 +19,7 @@ import type { StagingArea } from "../storage/staging.ts";
 import { StorageError, type StorageFault } from "../storage/storage_error.ts";
 import { Maildir } from "./maildir.ts";
 import type { Mailbox, Mailboxes, Resolution } from "./mailboxes.ts";
-import { PendingMaildirMessage, type Target } from "./pending_message.ts";
+import { PendingMaildirMessage, type CopyTarget } from "./pending_message.ts";
 import { UniqueNames } from "./unique_name.ts";
 import { errorText } from "../base/error_text.ts";
 import { Seldom } from "../base/seldom.ts";
@@ -152,7 +152,7 @@ export class MaildirDelivery implements Delivery {
     envelope: Envelope,
     { origin, forecast }: { readonly origin: Origin; readonly forecast?: TopForecast },
   ): Promise<PendingMessage> {
-    const targets = new Map<string, Target>();
+    const targets = new Map<string, CopyTarget>();
     for (const { forwardPath } of envelope.recipients) {
       const resolution = this.#resolve(forwardPath, origin);
       if (resolution.kind !== "local") {

@@ -4,7 +4,7 @@
  * @module
  */
 import type { FileSystem } from "../storage/file_system.ts";
-import { attempt, errorCode, StorageError } from "../storage/storage_error.ts";
+import { errorCode, storageCall, StorageError } from "../storage/storage_error.ts";
 
 /** The Maildir's readers are in its group, which new files inherit from the directory (setgid). */
 export const MAILDIR_MODE = 0o2770;
@@ -81,7 +81,7 @@ export async function makeDirectory(
   }
   // The umask may have cleared bits, and only a setgid directory passes that bit on. Where both are as they
   // should be, no chmod: by an account outside of the directory's group it would drop the bit.
-  await attempt("set the mode of", path, async () => {
+  await storageCall("set the mode of", path, async () => {
     if ((((await fileSystem.lstat(path)).mode ?? 0) & 0o7777) !== mode) await fileSystem.chmod(path, mode);
   });
   return true;

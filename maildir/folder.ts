@@ -7,7 +7,7 @@ import { join } from "node:path";
 import type { DirectorySyncer } from "../storage/directory_syncer.ts";
 import type { FileSystem } from "../storage/file_system.ts";
 import { NewFile } from "../storage/new_file.ts";
-import { attemptSync, errorCode } from "../storage/storage_error.ts";
+import { errorCode, storageCallSync } from "../storage/storage_error.ts";
 import {
   type DirectoryIdentity,
   examineDirectory,
@@ -72,7 +72,7 @@ export class Folder implements MaildirFolder {
    */
   #look(): DirectoryIdentity | undefined {
     const { maildir, uid, fileSystem } = this.#options;
-    const gid = attemptSync("look at", maildir, () => fileSystem.lstatSync(maildir).gid);
+    const gid = storageCallSync("look at", maildir, () => fileSystem.lstatSync(maildir).gid);
     const trust = { uid, gid, fileSystem };
     return examineDirectory(this.#path, trust) && examineDirectory(this.directory, trust);
   }
@@ -94,7 +94,7 @@ export class Folder implements MaildirFolder {
 
   #mark(): void {
     const path = join(this.#path, MARKER);
-    attemptSync("create", path, () => {
+    storageCallSync("create", path, () => {
       try {
         this.#options.fileSystem.openSync(path, { write: true, createNew: true, mode: FILE_MODE }).close();
       } catch (error) {

@@ -11,7 +11,7 @@ import { dirname, join } from "node:path";
 import { DirectorySyncer } from "../storage/directory_syncer.ts";
 import { denoFileSystem, type FileSystem } from "../storage/file_system.ts";
 import { NewFile } from "../storage/new_file.ts";
-import { attempt, errorCode, StorageError } from "../storage/storage_error.ts";
+import { errorCode, storageCall, StorageError } from "../storage/storage_error.ts";
 import {
   type DirectoryIdentity,
   examineDirectory,
@@ -179,7 +179,7 @@ export class Maildir {
     const directory = this.#tmp;
     let removed = 0;
     let seen = 0;
-    await attempt("clean", directory, async () => {
+    await storageCall("clean", directory, async () => {
       for await (const entry of this.#fileSystem.readDir(directory)) {
         if (++seen > CLEAN_LIMIT) break;
         if (!entry.isFile) continue;

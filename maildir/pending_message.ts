@@ -40,14 +40,14 @@ export const MAIL = 0;
 export const STAGING = 1;
 
 /** Where a message goes. */
-export interface Target {
+export interface CopyTarget {
   /** Whose it is. */
   readonly mailbox: Mailbox;
   /** The mailbox on the disk. */
   readonly maildir: Maildir;
 }
 
-interface Copy extends Target {
+interface Copy extends CopyTarget {
   readonly message: MaildirMessage;
   /** Octets with CRLF. */
   readonly wire: number;
@@ -58,7 +58,7 @@ export interface PendingOptions {
   /** The delivery's id of the message. */
   readonly id: string;
   /** At least one; each Maildir once. */
-  readonly targets: readonly Target[];
+  readonly targets: readonly CopyTarget[];
   /** The staged message, where it is staged. */
   readonly staged: StagedMessage;
   /** Claims room for it: in the Maildirs ({@linkcode MAIL}), and where it is staged ({@linkcode STAGING}). */
@@ -76,7 +76,7 @@ export interface PendingOptions {
 }
 
 /** A copy that is written as the message comes. */
-interface Growing extends Target {
+interface Growing extends CopyTarget {
   readonly copy: GrowingCopy;
   /** The fields on top, until others are known. */
   readonly head: Uint8Array;
@@ -87,7 +87,7 @@ interface Growing extends Target {
 export class PendingMaildirMessage implements PendingMessage, MessageOnDisk {
   readonly id: string;
   readonly #options: PendingOptions;
-  readonly #targets: readonly Target[];
+  readonly #targets: readonly CopyTarget[];
   readonly #staged: StagedMessage;
   readonly #claim: SpaceClaim;
   readonly #logger: Logger;
@@ -144,7 +144,7 @@ export class PendingMaildirMessage implements PendingMessage, MessageOnDisk {
 
   /** Writes what there is into the mailbox's `tmp/`, where the rest will follow. */
   async #beginToGrow(
-    target: Target,
+    target: CopyTarget,
     { head, pieces }: { readonly head: Uint8Array; readonly pieces: readonly Uint8Array[] },
   ): Promise<void> {
     const slot = await this.#options.growing.take(1);
@@ -269,7 +269,7 @@ export class PendingMaildirMessage implements PendingMessage, MessageOnDisk {
 
   /** Writes and syncs one group of copies; each is in `copies` as soon as its file exists. */
   async #prepare(
-    group: readonly Target[],
+    group: readonly CopyTarget[],
     { prepend, header, copies }: Top & { readonly copies: Copy[] },
   ): Promise<void> {
     using _slots = await this.#options.slots.take(group.length);

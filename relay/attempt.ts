@@ -48,7 +48,7 @@ export interface LiveConnection {
 }
 
 /** The result of this attempt for one recipient. */
-export interface RecipientResult {
+export interface AttemptedRecipient {
   /** The outcome. */
   readonly result: RecipientOutcome["result"];
   /** One for each host that was tried, oldest first; at least one. */
@@ -62,7 +62,7 @@ export interface RecipientResult {
 /** The result of an attempt. */
 export interface AttemptResult {
   /** By index; absent recipients have not been tried. */
-  readonly results: ReadonlyMap<number, RecipientResult>;
+  readonly results: ReadonlyMap<number, AttemptedRecipient>;
   /** A connection that can be used again. */
   readonly live?: LiveConnection;
   /** Whether a server took the message and that could not be recorded: the queue might send it again. */
@@ -212,7 +212,7 @@ function keep(live: LiveConnection): LiveConnection | undefined {
 class Round {
   readonly #request: AttemptRequest;
   readonly #options: AttemptOptions;
-  readonly #results = new Map<number, RecipientResult>();
+  readonly #results = new Map<number, AttemptedRecipient>();
   readonly #attempts = new Map<number, Attempt[]>();
   #unrecorded = false;
   /** The recipients that another host may still take. */
@@ -361,7 +361,7 @@ class Round {
     return "answered";
   }
 
-  #record(index: number, attempt: Attempt, result: Omit<RecipientResult, "attempts">): void {
+  #record(index: number, attempt: Attempt, result: Omit<AttemptedRecipient, "attempts">): void {
     const attempts = this.#attempts.get(index) ?? [];
     attempts.push(attempt);
     this.#attempts.set(index, attempts);

@@ -7,7 +7,7 @@
 import { counters, histogram } from "../base/counters.ts";
 import type { Logger } from "../base/log.ts";
 import type { Clock } from "../base/clock.ts";
-import type { AttemptResult, RecipientResult } from "./attempt.ts";
+import type { AttemptResult, AttemptedRecipient } from "./attempt.ts";
 import { addAttempts, type QueueEntry, type QueueRecipient } from "./queue_entry.ts";
 import { retryDelay, type RetrySchedule } from "./retry_schedule.ts";
 
@@ -26,7 +26,7 @@ const relayTls = counters("mailapp_relay_tls_total", {
 });
 
 /** An attempt that was made. */
-export interface Outcome {
+export interface AttemptOutcome {
   /** What it came to; see {@linkcode AttemptResult}. */
   readonly results: AttemptResult["results"];
   /** How old the message is, as {@linkcode Queue.ageOf} tells. */
@@ -65,7 +65,7 @@ export interface Refusal {
  */
 export function applyOutcome(
   entry: QueueEntry,
-  outcome: Outcome,
+  outcome: AttemptOutcome,
   { clock, random, logger, schedule, onRefusal }: OutcomeOptions,
 ): boolean {
   const { results } = outcome;
@@ -106,11 +106,11 @@ export function applyOutcome(
  * must have tried it before, or an earlier one must have after its time was over.
  */
 function isLast(
-  { age, tried }: Outcome,
+  { age, tried }: AttemptOutcome,
   { entry, recipient, result, schedule: { expireAfter }, now }: {
     entry: QueueEntry;
     recipient: QueueRecipient;
-    result: RecipientResult;
+    result: AttemptedRecipient;
     schedule: RetrySchedule;
     now: number;
   },
@@ -121,7 +121,7 @@ function isLast(
   return tried || recipient.attempts.some(({ at }) => at >= entry.acceptedAt + expireAfter);
 }
 
-function count({ status, attempts }: QueueRecipient, { age }: Outcome): void {
+function count({ status, attempts }: QueueRecipient, { age }: AttemptOutcome): void {
   const last = attempts.at(-1);
   recipients.with(status === "pending" ? "deferred" : status, last?.status ?? "none").add();
   if (status !== "relayed") return;

@@ -39,7 +39,7 @@ import {
   type UndeliverableStatus,
 } from "./undeliverable.ts";
 import { UnsavedEntries } from "./unsaved_entries.ts";
-import { type SendResult, work } from "./worker.ts";
+import { type SentItem, work } from "./worker.ts";
 
 /** What a {@linkcode Scheduler} needs. */
 export interface SchedulerOptions {
@@ -561,12 +561,12 @@ export class Scheduler {
   }
 
   /** Makes one attempt. What it came to is in memory when this resolves, and on disk when `stored` does. */
-  async #try(item: Item, kept: LiveConnection | undefined): Promise<SendResult> {
+  async #try(item: Item, kept: LiveConnection | undefined): Promise<SentItem> {
     const generation = this.#generation;
     // The settings may change at each step.
     const isOutdated = () => generation !== this.#generation || this.#outdated.has(item);
     const live = kept && this.#upToDate(kept);
-    const nothing: SendResult = { stored: Promise.resolve(), ...(live && { live }) };
+    const nothing: SentItem = { stored: Promise.resolve(), ...(live && { live }) };
     if (!this.#replaced.counts(item)) return nothing;
     let opened: OpenEntry | undefined;
     let stored: Promise<void> | undefined;

@@ -7,8 +7,8 @@ import { leave, type LiveConnection } from "./attempt.ts";
 import type { Turn } from "./destinations.ts";
 import type { IdleConnections } from "./idle_connections.ts";
 
-/** What has come of sending one message. */
-export interface SendResult {
+/** The result of sending one message. */
+export interface SentItem {
   /** The connection, if it can be used again. */
   readonly live?: LiveConnection;
   /** Nothing could be tried before the `HostTable` says so for this key. */
@@ -20,7 +20,7 @@ export interface SendResult {
 /** What {@linkcode work} needs. */
 export interface WorkerOptions<T> {
   /** Sends one message, over this connection if there is one. Never throws. */
-  readonly send: (item: T, live: LiveConnection | undefined) => Promise<SendResult>;
+  readonly send: (item: T, live: LiveConnection | undefined) => Promise<SentItem>;
   /** Where a connection waits for the next message. */
   readonly idle: Pick<IdleConnections, "offer">;
   /** No more messages are begun once it is aborted. */
@@ -41,7 +41,7 @@ export async function work<T>(turn: Turn<T>, { send, idle, stopping }: WorkerOpt
   let served = 0;
   try {
     for (let item: T | undefined = turn.first; item !== undefined; item = turn.take()) {
-      const sent: SendResult = await send(item, live);
+      const sent: SentItem = await send(item, live);
       live = sent.live;
       served++;
       if (sent.wait !== undefined) {

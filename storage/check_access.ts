@@ -8,7 +8,7 @@ import process from "node:process";
 import { dirname } from "@std/path";
 
 /** The account in question. */
-export interface Account {
+export interface ProcessAccount {
   /** 0 may do everything. */
   readonly uid: number | null;
   /** Its group and the supplementary ones. */
@@ -29,7 +29,7 @@ export async function checkAccess(path: string, mode: number): Promise<void> {
 
 /** Whether the mode bits let the account do that: those of the owner, else of the group, else of everyone. */
 export function mayAccess(
-  { uid, groups }: Account,
+  { uid, groups }: ProcessAccount,
   { info, mode }: { readonly info: Pick<Deno.FileInfo, "uid" | "gid" | "mode">; readonly mode: number },
 ): boolean {
   if (uid === 0 || info.mode === null) return true;

@@ -4,7 +4,7 @@
  * @module
  */
 import { denoFileSystem, type FileSystem, syncTime } from "./file_system.ts";
-import { attempt } from "./storage_error.ts";
+import { storageCall } from "./storage_error.ts";
 
 const syncs = syncTime.with("directory");
 
@@ -53,7 +53,7 @@ export class DirectorySyncer {
   }
 
   #syncNow(path: string): Promise<void> {
-    return attempt("sync directory", path, async () => {
+    return storageCall("sync directory", path, async () => {
       // Opened each time, since a directory may have been replaced; that touches no disk, so a thread would not pay.
       const directory = this.#fileSystem.openSync(path, { read: true });
       try {

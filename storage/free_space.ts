@@ -5,7 +5,7 @@
  */
 import { statfs } from "node:fs/promises";
 import { dirname } from "node:path";
-import { attempt, errorCode } from "./storage_error.ts";
+import { errorCode, storageCall } from "./storage_error.ts";
 
 /** What an unprivileged process may still store on a file system. */
 export interface FreeRoom {
@@ -27,7 +27,7 @@ export async function freeRoom(path: string): Promise<FreeRoom> {
       return { octets: bavail * bsize, ...(files > 0 && { files: { free: ffree, total: files } }) };
     } catch (error) {
       if (errorCode(error) === "ENOENT" && dirname(at) !== at) continue;
-      return await attempt("see the free space of", path, () => Promise.reject(error));
+      return await storageCall("see the free space of", path, () => Promise.reject(error));
     }
   }
 }

@@ -4,7 +4,7 @@
  * @module
  */
 import { denoFileSystem, type FileSystem, type OpenFile, syncTime } from "./file_system.ts";
-import { attempt, attemptSync, StorageError } from "./storage_error.ts";
+import { storageCall, storageCallSync, StorageError } from "./storage_error.ts";
 
 const syncs = syncTime.with("message");
 
@@ -55,7 +55,7 @@ export class NewFile {
   ): NewFile {
     const { mode = 0o660, failed, readable = false, fileSystem = denoFileSystem } = options;
     const how = { write: true, createNew: true, mode, ...(readable && { read: true }) };
-    const file = attemptSync("create", path, () => fileSystem.openSync(path, how));
+    const file = storageCallSync("create", path, () => fileSystem.openSync(path, how));
     return new NewFile(path, { file, fileSystem, reused: false, failed });
   }
 
@@ -74,7 +74,7 @@ export class NewFile {
       if (!(error instanceof StorageError) || error.code !== "EEXIST") throw error;
     }
     const { fileSystem = denoFileSystem } = options;
-    await attempt("remove", path, () => fileSystem.remove(path));
+    await storageCall("remove", path, () => fileSystem.remove(path));
     return NewFile.create(path, options);
   }
 
@@ -84,7 +84,7 @@ export class NewFile {
    * @throws {StorageError}
    */
   static reuse(path: string, { fileSystem }: { readonly fileSystem: FileSystem }): NewFile {
-    const file = attemptSync("open", path, () => fileSystem.openSync(path, { write: true }));
+    const file = storageCallSync("open", path, () => fileSystem.openSync(path, { write: true }));
     return new NewFile(path, { file, fileSystem, reused: true });
   }
 
@@ -125,9 +125,9 @@ export class NewFile {
     const { path } = this;
     const file = this.#opened();
     const buffer = new Uint8Array(READ_SIZE);
-    await attempt("read", path, () => file.seek(from, Deno.SeekMode.Start));
+    await storageCall("read", path, () => file.seek(from, Deno.SeekMode.Start));
     for (let at = from; at < this.#size;) {
-      const length = await attempt("read", path, () => file.read(buffer));
+      const length = await storageCall("read", path, () => file.read(buffer));
       if (length === null) throw new StorageError("read", { path, cause: new Error(`it ends at ${at}`) });
       yield buffer.subarray(0, length);
       at += length;

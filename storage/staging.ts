@@ -6,7 +6,7 @@
 import { join } from "node:path";
 import { concat } from "../base/concat.ts";
 import { denoFileSystem, type FileSystem, type OpenFile } from "./file_system.ts";
-import { attempt, attemptSync } from "./storage_error.ts";
+import { storageCall, storageCallSync } from "./storage_error.ts";
 import { writeAll } from "../base/write_all.ts";
 
 const BLOCK = 16 * 1024;
@@ -74,7 +74,7 @@ export class StagingArea {
   async #openFile(): Promise<OpenFile> {
     const path = join(this.directory, crypto.randomUUID());
     if (!this.#made) {
-      await attempt(
+      await storageCall(
         "create directory",
         this.directory,
         () => this.#fileSystem.mkdir(this.directory, { recursive: true, mode: 0o700 }),
@@ -82,10 +82,10 @@ export class StagingArea {
       this.#made = true;
     }
     const open = { read: true, write: true, createNew: true, mode: 0o600 };
-    const file = attemptSync("create", path, () => this.#fileSystem.openSync(path, open));
+    const file = storageCallSync("create", path, () => this.#fileSystem.openSync(path, open));
     try {
       // Without a name the file ends with its descriptor: a crash leaves nothing to clean.
-      await attempt("remove", path, () => this.#fileSystem.remove(path));
+      await storageCall("remove", path, () => this.#fileSystem.remove(path));
     } catch (error) {
       file.close();
       throw error;
@@ -237,15 +237,15 @@ class StagedFile {
   async *chunks(size: number): AsyncIterable<Uint8Array> {
     const path = "a staged message";
     await this.#flush();
-    await attempt("read", path, () => this.#file.seek(0, Deno.SeekMode.Start));
+    await storageCall("read", path, () => this.#file.seek(0, Deno.SeekMode.Start));
     let done = 0;
     for (;;) {
-      const length = await attempt("read", path, () => this.#file.read(this.#buffer));
+      const length = await storageCall("read", path, () => this.#file.read(this.#buffer));
       if (length === null) break;
       done += length;
       yield this.#buffer.subarray(0, length);
     }
-    attemptSync("read", path, () => {
+    storageCallSync("read", path, () => {
       if (done !== size) throw new Error(`${done} of ${size} octets are there`);
     });
   }
@@ -263,5 +263,5 @@ class StagedFile {
 
 /** Writes all of it. @throws {StorageError} */
 async function writeStaged(file: OpenFile, data: Uint8Array): Promise<void> {
-  await attempt("write", "a staged message", () => writeAll(file, data));
+  await storageCall("write", "a staged message", () => writeAll(file, data));
 }

@@ -69,7 +69,7 @@ export function isFull(error: unknown): boolean {
 }
 
 /** Runs one file call; errors are rethrown as a {@linkcode StorageError}. */
-export async function attempt<T>(step: string, path: string, call: () => Promise<T>): Promise<T> {
+export async function storageCall<T>(step: string, path: string, call: () => Promise<T>): Promise<T> {
   try {
     return await call();
   } catch (cause) {
@@ -78,7 +78,7 @@ export async function attempt<T>(step: string, path: string, call: () => Promise
 }
 
 /** The same for a call on the calling thread. */
-export function attemptSync<T>(step: string, path: string, call: () => T): T {
+export function storageCallSync<T>(step: string, path: string, call: () => T): T {
   try {
     return call();
   } catch (cause) {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { attempt, errorCode, StorageError } from "./storage_error.ts";
+import { errorCode, storageCall, StorageError } from "./storage_error.ts";
 
 Deno.test("errorCode() reads the code, or the number in Deno's message where there is none", () => {
   assert.equal(errorCode(Object.assign(new Error("full"), { code: "ENOSPC" })), "ENOSPC");
@@ -23,10 +23,10 @@ Deno.test("errorCode() of what Deno throws", async () => {
   assert.equal(await codeOf(() => full.write(new Uint8Array(1))), "ENOSPC");
 });
 
-Deno.test("attempt() names the step and the path, and wraps once", async () => {
+Deno.test("storageCall() names the step and the path, and wraps once", async () => {
   const cause = Object.assign(new Error("Input/output error"), { code: "EIO" });
-  const inner = () => attempt("sync", "/var/mail/x", () => Promise.reject(cause));
-  await assert.rejects(attempt("outer", "/y", inner), (error) => {
+  const inner = () => storageCall("sync", "/var/mail/x", () => Promise.reject(cause));
+  await assert.rejects(storageCall("outer", "/y", inner), (error) => {
     assert.ok(error instanceof StorageError);
     assert.equal(error.message, "cannot sync /var/mail/x: Input/output error");
     assert.deepEqual([error.fault, error.code, error.path, error.cause], ["io", "EIO", "/var/mail/x", cause]);

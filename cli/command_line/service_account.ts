@@ -4,7 +4,7 @@
  * @module
  */
 import type { Config } from "../../config/config.ts";
-import type { Account, StorageTester } from "../../doctor/checks/storage.ts";
+import type { ServiceAccount, StorageTester } from "../../doctor/checks/storage.ts";
 import type { AskRights, PathRights } from "../../storage/path_access.ts";
 import { runSystemCommand } from "./system_commands.ts";
 
@@ -17,7 +17,7 @@ const UNITS = ["/etc/systemd/system/mailapp-out.service", "/etc/systemd/system/m
 export async function accountOf(
   prefix: string,
   name: string | number = SERVICE_ACCOUNT,
-): Promise<Account | undefined> {
+): Promise<ServiceAccount | undefined> {
   for (const line of (await readIfThere(`${prefix}/etc/passwd`)).split("\n")) {
     const [found = "", , uid, gid] = line.split(":");
     if (uid === undefined || gid === undefined) continue;
@@ -30,7 +30,7 @@ export async function accountOf(
  * The account of the servers: that of their units, or else the one that `install` makes, or else the owner of the data
  * directory. `undefined`: no account but root's is known.
  */
-export async function serviceAccount({ dataDir }: Pick<Config, "dataDir">): Promise<Account | undefined> {
+export async function serviceAccount({ dataDir }: Pick<Config, "dataDir">): Promise<ServiceAccount | undefined> {
   const configured = await unitAccount();
   const account = await accountOf("", configured) ?? await accountOf("");
   if (account !== undefined) return account.uid === 0 ? undefined : account;
@@ -89,7 +89,7 @@ done`;
 const AT_ONCE = 200;
 
 /** Asks on behalf of an account with all its groups; absent: of this one. */
-function askRights(account: Account | undefined): AskRights {
+function askRights(account: ServiceAccount | undefined): AskRights {
   return async (paths) => {
     const rights: PathRights[] = [];
     for (let from = 0; from < paths.length; from += AT_ONCE) {
@@ -100,7 +100,7 @@ function askRights(account: Account | undefined): AskRights {
   };
 }
 
-async function ask(paths: readonly string[], account: Account | undefined): Promise<PathRights[]> {
+async function ask(paths: readonly string[], account: ServiceAccount | undefined): Promise<PathRights[]> {
   const sh = ["sh", "-c", SCRIPT, "sh", ...paths];
   const [program = "", ...args] = account === undefined
     ? sh

@@ -5,7 +5,7 @@
  */
 import { lchown } from "node:fs/promises";
 import { dirname, join, relative } from "@std/path";
-import type { Account } from "../../doctor/checks/storage.ts";
+import type { ServiceAccount } from "../../doctor/checks/storage.ts";
 import { MAILDROP_MODE, maildropDirectory, maildropFault } from "../../relay/maildrop/directory.ts";
 import { ACCOUNTS_DIRECTORY } from "../../server/accounts_path.ts";
 import { DATA_MODE, openMailboxes } from "../../server/parts.ts";
@@ -67,7 +67,7 @@ async function makeDirectory(
   path: string,
   { mode, account, known = [] }: {
     readonly mode: number;
-    readonly account: Account | undefined;
+    readonly account: ServiceAccount | undefined;
     /** What may be in it if it is to be handed over. */
     readonly known?: readonly string[];
   },
@@ -96,7 +96,7 @@ async function makeDirectory(
 /** The directories that units hide from other servers; a unit can hide only what exists when it starts. */
 async function makeDataDirectories(
   dataDir: string,
-  { account, dashboard }: { readonly account: Account | undefined; readonly dashboard: boolean },
+  { account, dashboard }: { readonly account: ServiceAccount | undefined; readonly dashboard: boolean },
 ): Promise<void> {
   if (account !== undefined && (await Deno.lstat(dataDir)).uid !== account.uid) return;
   for (const room of [...DATA_DIRECTORIES, ...dashboard ? ["dashboard"] : []]) {
@@ -133,7 +133,7 @@ async function mailDirectories(mailRoot: string, { config, prefix }: Installatio
   return [...new Set(below)];
 }
 
-async function handOver(path: string, account: Account): Promise<void> {
+async function handOver(path: string, account: ServiceAccount): Promise<void> {
   await lchown(path, account.uid, account.gid);
   for await (const { name, isDirectory } of Deno.readDir(path)) {
     const inside = join(path, name);

@@ -4,6 +4,7 @@
  * @module
  */
 import { basename, dirname, join } from "@std/path";
+import { errorText } from "../../base/error_text.ts";
 
 /** Upper bound of the names searched in one Maildir. */
 const MAX_NAMES = 500_000;
@@ -52,6 +53,6 @@ export async function findStored(path: string): Promise<StoredFile> {
     return { path };
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return { path };
-    return { path, error: error instanceof Error ? error.message : String(error) };
+    return { path, error: errorText(error) };
   }
 }

@@ -35,7 +35,7 @@ export interface ReadFile {
 }
 
 /** An account. */
-export interface Account {
+export interface ServiceAccount {
   /** Its name in passwd. */
   readonly name: string;
   /** Its user id. */
@@ -51,7 +51,7 @@ export interface StorageTester {
   /** Whether that is the servers' account; otherwise findings may be wrong. */
   readonly certain: boolean;
   /** The account of the servers, if known. */
-  readonly account?: Account;
+  readonly account?: ServiceAccount;
   /** Tests access. */
   readonly ask: AskRights;
 }

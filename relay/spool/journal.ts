@@ -10,7 +10,7 @@ import type { Logger } from "../../base/log.ts";
 import type { DirectorySyncer } from "../../storage/directory_syncer.ts";
 import type { FileSystem, OpenFile } from "../../storage/file_system.ts";
 import { writeAllSync } from "../../base/write_all.ts";
-import { attempt, attemptSync, isFull } from "../../storage/storage_error.ts";
+import { isFull, storageCall, storageCallSync } from "../../storage/storage_error.ts";
 import { withRoom } from "./reserve.ts";
 import { decodeRecord, encodeRecord, type JournalRecord } from "../stored/format.ts";
 import type { DotSent, JournalEntry } from "../stored/entry.ts";
@@ -150,7 +150,7 @@ export class Journal {
     const file = this.#file;
     if (file === undefined) return;
     try {
-      attemptSync("write", path, () => writeAllSync(file, data));
+      storageCallSync("write", path, () => writeAllSync(file, data));
     } catch (error) {
       // What was written of it is cut off again.
       try {
@@ -163,7 +163,7 @@ export class Journal {
     }
     try {
       const since = performance.now();
-      await attempt("sync", path, () => file.sync());
+      await storageCall("sync", path, () => file.sync());
       syncs.observe((performance.now() - since) / 1000);
     } catch (error) {
       // What of it is on disk cannot be known, and a second sync may say yes to what the first one lost (fsync reports
@@ -269,11 +269,11 @@ export class Journal {
     const text = [...this.#live].flatMap(([id, entry]) => recordsOf(id, entry)).map(encodeRecord).join("");
     const data = encoder.encode(text);
     const how = { create: true, truncate: true, write: true, mode: 0o600 };
-    const file = attemptSync("create", temporary, () => fileSystem.openSync(temporary, how));
+    const file = storageCallSync("create", temporary, () => fileSystem.openSync(temporary, how));
     try {
-      attemptSync("write", temporary, () => writeAllSync(file, data));
-      await attempt("sync", temporary, () => file.sync());
-      attemptSync("rename", path, () => fileSystem.renameSync(temporary, path));
+      storageCallSync("write", temporary, () => writeAllSync(file, data));
+      await storageCall("sync", temporary, () => file.sync());
+      storageCallSync("rename", path, () => fileSystem.renameSync(temporary, path));
     } catch (error) {
       file.close();
       await fileSystem.remove(temporary).catch(() => {});

@@ -16,7 +16,7 @@ import { DirectorySyncer } from "../../storage/directory_syncer.ts";
 import { denoFileSystem, type FileSystem } from "../../storage/file_system.ts";
 import { NewFile } from "../../storage/new_file.ts";
 import { StagingArea } from "../../storage/staging.ts";
-import { attempt } from "../../storage/storage_error.ts";
+import { storageCall } from "../../storage/storage_error.ts";
 import { FreshMessages } from "../stored/fresh_messages.ts";
 import { Journal } from "./journal.ts";
 import type { NewEntry, Queue, QueuedMessage, QueueDraft, QueueSummary } from "../queue.ts";
@@ -481,7 +481,7 @@ export class Spool implements Queue, AsyncDisposable {
     for (const kind of ["messages", "states"]) {
       const parent = join(this.#directory, kind);
       const path = join(parent, shard);
-      await attempt("create directory", path, () => Deno.mkdir(path, { recursive: true, mode: 0o700 }));
+      await storageCall("create directory", path, () => Deno.mkdir(path, { recursive: true, mode: 0o700 }));
       // Also where it is there: the process that made it may have died before this.
       await this.#syncer.sync(parent);
     }
