@@ -246,7 +246,7 @@ Deno.test("the twelve questions of docs/guide/operating.md are answered by its c
       /checks: spf: fail, dmarc: fail; filed as junk; DMARC policy of there\.example/,
       new RegExp(`^now in the folder Junk, seen by a mail reader:\n  ${stored}$`, "m"),
     ],
-    "Somebody shows a bounce: what happened to the message?": [
+    "A user shows a bounce: what happened to the message?": [
       /u0@late\.example: deferred by mx\.late\.example \[192\.0\.2\.1\]: 451 4\.3\.0 queue full$/m,
       new RegExp(`^in the queue now:\n${first} `, "m"),
     ],
@@ -274,7 +274,7 @@ Deno.test("the twelve questions of docs/guide/operating.md are answered by its c
       /stored for alice@example\.com: \S+\/\.Junk\/new\//,
       /checks: spf: fail, dmarc: fail; filed as junk; DMARC policy of there\.example/,
     ],
-    "Somebody shows a bounce: what happened to the message?": [
+    "A user shows a bounce: what happened to the message?": [
       /u0@late\.example: deferred by mx\.late\.example \[192\.0\.2\.1\]: 451 4\.3\.0 queue full/,
       new RegExp(`In the queue now\\s+${first} `),
     ],
