@@ -63,7 +63,7 @@ export const SESSION_EVENTS: EventGroup = {
       "how the session ended: `quit`, `closed by the peer`, `timeout`, `TLS handshake failed`, `too many errors`, `too many refusals` … `refusals` where there were more than the log has one by one; `from` and `to` where it ended within a transaction: a message that never came to its end; `probe` as in `command.refused`",
     ],
     ["login.accepted", "info", "`login`, `mechanism`", "a client logged in"],
-    ["login.refused", "info", "`login`, `mechanism`, `reason`", "a login failed; the client is not told why"],
+    ["login.refused", "info", "`login`, `mechanism`, `reason`", "a login failed; the client does not learn why"],
     [
       "login.put_off",
       "info",
@@ -137,7 +137,7 @@ export const SESSION_EVENTS: EventGroup = {
       "accept.failed",
       "error",
       "`error`, `action`, `socket`",
-      "no connection can be accepted for want of descriptors or memory; the server waits and tries again; `socket` where it is the control socket's",
+      "no connection can be accepted: descriptors or memory are exhausted; the server waits and tries again; `socket` where it is the control socket's",
     ],
     [
       "accept.lost",
@@ -175,13 +175,13 @@ export const MAILBOX_EVENTS: EventGroup = {
       "maildir.made",
       "info",
       "`mailbox`, `path`",
-      "a user's Maildir was not there, and has been made: at the start and at a reload",
+      "a user's Maildir was created: at the start and at a reload",
     ],
     [
       "maildir.not_made",
       "warn",
       "`mailbox`, `path`, `error`",
-      "it cannot be made, or is not as it must be; mail for it gets 450",
+      "it cannot be created, or has the wrong owner or mode; mail for it gets 450",
     ],
     ["maildir.cleaned", "info", "`path`, `files`", "files older than 36 hours were removed from `tmp/`"],
     [
@@ -195,7 +195,7 @@ export const MAILBOX_EVENTS: EventGroup = {
       "storage.low_space",
       "warn, debug",
       "`path`, `free`, `size`, `min_free_space`, `free_files`",
-      "a message would leave less room than `min_free_space`, or too few files (inodes), beside what others have brought and not stored; it was refused with 452. At warn once a minute for each path, else at debug",
+      "a message would leave less space than `min_free_space`, or too few files (inodes), beside what others have brought and not stored; it was refused with 452. At warn once a minute for each path, else at debug",
     ],
     [
       "storage.space_unknown",

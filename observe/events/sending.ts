@@ -73,13 +73,13 @@ export const SENDING_EVENTS: EventGroup = {
       "queue.damaged",
       "error",
       "`file`, `reason`, `kept`; or `error`",
-      "a file of the spool is not what it must be, and is now at `kept`; the other messages go on. See [queue.md](queue.md#what-is-put-aside)",
+      "a file of the spool is invalid, and is now at `kept`; other messages are not affected. See [queue.md](queue.md#what-is-put-aside)",
     ],
     [
       "queue.not_removed",
       "warn",
       "`id`, `error`",
-      "the files of a message that is done with could not be removed for good; made up for at the next start",
+      "the files of a finished message could not be removed durably; repeated at the next start",
     ],
     [
       "queue.reserve_used",
@@ -93,13 +93,13 @@ export const SENDING_EVENTS: EventGroup = {
       "queue.journal_kept",
       "warn",
       "`octets`",
-      "there was no room to begin a new journal at the start: the old one goes on",
+      "there was no space for a new journal at the start: the old one is continued",
     ],
     [
       "queue.time_lost",
       "warn",
       "`file`, `reason`",
-      "the spool's own time cannot be read: how old messages are goes by the clock once more",
+      "the spool's own time cannot be read: the age of messages is taken from the clock",
     ],
     [
       "queue.time_not_saved",
@@ -136,7 +136,7 @@ export const SENDING_EVENTS: EventGroup = {
       "dsn.held",
       "error",
       "the same",
-      "it failed and has no sender to tell, as a notice that cannot be delivered: it is kept. See `mailapp queue list --sender '<>'`, then `release`, `bounce` or `remove` it",
+      "it failed and has no sender to notify, as a notice that cannot be delivered: it is kept. See `mailapp queue list --sender '<>'`, then `release`, `bounce` or `remove` it",
     ],
     [
       "dsn.dropped",
@@ -167,7 +167,7 @@ export const SENDING_EVENTS: EventGroup = {
       "dkim.unsigned",
       "debug, warn",
       "`id`, `reason`, `domain`",
-      "the message goes without a signature: at warn where there is no key for the author's domain, once for each of a hundred domains and at debug from then on, and where the message is at fault (no From field, or two, or a header section beyond all bounds)",
+      "the message is sent without a signature: at warn where there is no key for the author's domain, once for each of a hundred domains and at debug from then on, and where the message is at fault (no From field, or two, or a header section beyond all bounds)",
     ],
     [
       "operator.*",
@@ -179,7 +179,7 @@ export const SENDING_EVENTS: EventGroup = {
       "queue.store_failed",
       "error",
       "`id`, `error`, `again_ms`",
-      "what became of a message cannot be written down, as on a full disk. It is known in memory, and written once it can be; others go on. Logged once for each message",
+      "the state of a message cannot be written, as on a full disk. It is kept in memory, and written once that is possible; others continue. Logged once for each message",
     ],
     [
       "queue.unreadable",
@@ -197,7 +197,7 @@ export const SENDING_EVENTS: EventGroup = {
       "queue.lease_lost",
       "error",
       "`host`, `owner`, `reason`",
-      "this process could not renew its lease in time, and owns nothing any more: it has stopped before the next dot, and joins again",
+      "this process could not renew its lease in time, and no longer owns entries: it has stopped before the next dot, and joins again",
     ],
     [
       "queue.host_dead",
@@ -209,7 +209,7 @@ export const SENDING_EVENTS: EventGroup = {
       "queue.claim_failed",
       "error",
       "`error`",
-      "the database of the queue does not answer; tried again every two seconds, and told once",
+      "the database of the queue does not answer; tried again every two seconds, and logged once",
     ],
     [
       "queue.error",
@@ -254,7 +254,7 @@ export const MAILDROP_EVENTS: EventGroup = {
       "maildrop.refused",
       "warn",
       "`uid`, `account`, `from`, `to`, `reply`",
-      "the server refuses this recipient for good; the sender is told by mail",
+      "the server refuses this recipient for good; the sender gets a notice",
     ],
     [
       "maildrop.deferred",
@@ -313,7 +313,7 @@ export const POLICY_EVENTS: EventGroup = {
       "mta_sts.fetch_failed",
       "warn",
       "`domain`, `reason`, `error`, `kept`",
-      "a policy is announced and could not be had; `kept`: an older one goes on applying, else mail goes as without",
+      "a policy is announced and could not be fetched; `kept`: an older one still applies, else mail goes as without",
     ],
     [
       "mta_sts.testing",
@@ -361,7 +361,7 @@ export const POLICY_EVENTS: EventGroup = {
       "tls_report.not_saved",
       "warn",
       "`path`, `error`",
-      "what was counted could not be written down; a kill loses it",
+      "what was counted could not be written; it is lost if the process is killed",
     ],
   ],
 };
