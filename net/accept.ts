@@ -47,7 +47,7 @@ export async function acceptAll(
         continue;
       }
       if (!lacking) {
-        logger.error("accept.failed", { error: errorText(error), action: "pausing until there is room" });
+        logger.error("accept.failed", { error: errorText(error), action: "pausing until some are free" });
       }
       lacking = true;
       await pause(clock);

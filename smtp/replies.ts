@@ -43,7 +43,7 @@ export function tooBig(limit: number): Reply {
 }
 
 /** 452 where there is no room for a message, or too little would be left. */
-export const noRoom: Reply = reply(452, "4.3.1", "Not enough room for this message; try again later");
+export const noRoom: Reply = reply(452, "4.3.1", "Not enough space for this message; try again later");
 
 /** 451 to a failure of ours that has no reply of its own. */
 export const localError: Reply = reply(451, "4.3.0", "Local error; try again later");

@@ -1,4 +1,4 @@
-// The directions in which the rooms may import each other (docs/architecture.md), held against the module graph.
+// Which directories may import which (docs/architecture.md), checked against the module graph.
 import assert from "node:assert/strict";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { relative } from "@std/path";
@@ -6,10 +6,10 @@ import { relative } from "@std/path";
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 
 /**
- * The floors of the house, from the ground up. A room may import what stands on lower floors and, on its own floor,
- * what stands to the left of it; there are no exceptions.
+ * The layers, from the bottom. A directory may import from lower layers and, within its layer, from those before it in
+ * the list; there are no exceptions.
  */
-const FLOORS: readonly (readonly string[])[] = [
+const LAYERS: readonly (readonly string[])[] = [
   ["base"],
   ["observe", "net", "message", "storage"],
   ["smtp", "config", "dns"],
@@ -35,7 +35,7 @@ const FLOORS: readonly (readonly string[])[] = [
   ["main.ts"],
 ];
 
-/** Rooms that would be on the way down, and must not know each other all the same. */
+/** Imports that the layers would allow, and that are forbidden all the same. */
 const APART: readonly (readonly [from: string, to: string])[] = [
   ["relay", "maildir"],
   ["submit", "maildir"],
@@ -52,10 +52,10 @@ const ROOT_FILES: Readonly<Record<string, string>> = {
   "config.example.toml": "config/example.ts",
 };
 
-/** Where each room stands; a room further on may import one before it. */
-const HEIGHT = new Map(FLOORS.flat().map((name, height) => [name, height]));
+/** The position of each directory; a later one may import an earlier one. */
+const HEIGHT = new Map(LAYERS.flat().map((name, height) => [name, height]));
 
-/** Whether a module of one room may import one of another. */
+/** Whether a module of one directory may import one of another. */
 function mayImport(from: string, to: string): boolean {
   if (to === "config" && !MAY_SEE_CONFIG.includes(from)) return false;
   if (APART.some(([one, other]) => one === from && other === to)) return false;
@@ -130,17 +130,17 @@ async function moduleGraph(): Promise<Map<string, Import[]>> {
   }
 }
 
-const room = (path: string) => path.split("/", 1)[0] ?? path;
-const isOwn = (specifier: string) => HEIGHT.has(room(specifier)) || Object.hasOwn(ROOT_FILES, specifier);
+const topDirectory = (path: string) => path.split("/", 1)[0] ?? path;
+const isOwn = (specifier: string) => HEIGHT.has(topDirectory(specifier)) || Object.hasOwn(ROOT_FILES, specifier);
 
-Deno.test("the rooms import each other only in the agreed directions", async () => {
+Deno.test("directories import each other only in the allowed directions", async () => {
   const wrong: string[] = [];
   for (const [module, imports] of await moduleGraph()) {
     for (const { target } of imports) {
       if (!isOwn(target)) continue;
-      if (room(target) === room(module)) continue;
+      if (topDirectory(target) === topDirectory(module)) continue;
       if (ROOT_FILES[target] === module) continue;
-      if (!mayImport(room(module), room(target))) wrong.push(`${module} imports ${target}`);
+      if (!mayImport(topDirectory(module), topDirectory(target))) wrong.push(`${module} imports ${target}`);
     }
   }
   assert.deepEqual(wrong, []);
@@ -150,7 +150,7 @@ Deno.test("the relay knows its queue by the contract in relay/queue.ts alone, no
   const graph = await moduleGraph();
   const inSpool = (path: string) => path.startsWith("relay/spool/");
   const wrong = [...graph].flatMap(([module, imports]) =>
-    room(module) === "relay" && !inSpool(module)
+    topDirectory(module) === "relay" && !inSpool(module)
       ? imports.filter(({ target }) => inSpool(target)).map(({ target }) => `${module} imports ${target}`)
       : []
   );
@@ -170,21 +170,21 @@ function assertNoCycle(graph: ReadonlyMap<string, Iterable<string>>): void {
   for (const from of graph.keys()) visit(from, []);
 }
 
-Deno.test("no module needs itself by way of others, and no room knows itself by way of others", async () => {
+Deno.test("no module and no directory imports itself through others", async () => {
   const graph = await moduleGraph();
   const modules = new Map<string, string[]>();
-  const rooms = new Map<string, Set<string>>();
+  const directories = new Map<string, Set<string>>();
   for (const [module, imports] of graph) {
     // Types may point at each other, as Session and Delivery do; they are gone when the program runs.
     modules.set(module, imports.flatMap(({ target, typeOnly }) => typeOnly ? [] : [target]));
-    const known = rooms.get(room(module)) ?? new Set();
+    const known = directories.get(topDirectory(module)) ?? new Set();
     for (const { target } of imports) {
-      if (isOwn(target) && room(target) !== room(module)) known.add(room(target));
+      if (isOwn(target) && topDirectory(target) !== topDirectory(module)) known.add(topDirectory(target));
     }
-    rooms.set(room(module), known);
+    directories.set(topDirectory(module), known);
   }
   assertNoCycle(modules);
-  assertNoCycle(rooms);
+  assertNoCycle(directories);
 });
 
 Deno.test("the product imports only itself, Node's modules and the pinned packages", async () => {
@@ -240,14 +240,14 @@ Deno.test("Maildirs are reached through FileSystem alone", async () => {
   const wrong: string[] = [];
   for (const path of await productModules()) {
     // /etc/passwd is not part of a Maildir.
-    if (room(path) !== "maildir" || path === "maildir/mailboxes.ts") continue;
+    if (topDirectory(path) !== "maildir" || path === "maildir/mailboxes.ts") continue;
     const [found] = call.exec(await Deno.readTextFile(`${ROOT}/${path}`)) ?? [];
     if (found !== undefined) wrong.push(`${path} uses ${found}`);
   }
   assert.deepEqual(wrong, []);
 });
 
-// A long file is a room with several things in it, as a rule; one that is not says why.
+// A long file usually holds several things; one that does not says why.
 Deno.test("no module of the product is longer than 400 lines without a reason in its first comment", async () => {
   const wrong: string[] = [];
   for (const path of await productModules()) {

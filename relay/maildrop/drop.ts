@@ -44,7 +44,7 @@ export async function dropMessage(
     if (fault !== undefined) throw new DropError(`${directory} ${fault}`);
     const first = formatDroppedHead(head);
     if (await freeSpace(directory) < minFreeSpace + first.length + message.length) {
-      throw new DropError(`there is too little room in ${directory}`);
+      throw new DropError(`there is too little free space in ${directory}`);
     }
     const path = join(directory, crypto.getRandomValues(new Uint8Array(16)).toHex());
     const file = await open(path, "wx", 0o600);

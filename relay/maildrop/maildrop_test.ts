@@ -116,7 +116,7 @@ Deno.test("dropMessage() leaves nothing where there is no maildrop, or no room",
   await assert.rejects(drop(), /has mode 700 instead of 3733/);
   await makeMaildrop(world.directory);
   assert.equal((Deno.statSync(world.directory).mode ?? 0) & 0o7777, MAILDROP_MODE);
-  await assert.rejects(drop({ minFreeSpace: 2 ** 60 }), /too little room/);
+  await assert.rejects(drop({ minFreeSpace: 2 ** 60 }), /too little free space/);
   await assert.rejects(drop({ fails: true }), DropError);
   assert.deepEqual(world.names(), []);
 });
