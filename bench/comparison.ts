@@ -8,8 +8,6 @@ import { figure, median, percentile } from "./statistics.ts";
 
 /** One round of one server, as far as the columns need it. */
 export interface Round {
-  /** Messages a second. */
-  readonly rate: number;
   /** Processor milliseconds of the server a message. */
   readonly cpu: number;
   /** The most memory seen, bytes. */
@@ -25,7 +23,10 @@ export interface Column {
 }
 
 /** Processor time. */
-export const CPU: Column = { title: "CPU ms a message", of: (rounds) => median(rounds.map(({ cpu }) => cpu)) };
+export const CPU: Column = {
+  title: "CPU ms a message",
+  of: (rounds) => median(rounds.map(({ cpu }) => cpu)),
+};
 /** The most memory of all rounds. */
 export const MEMORY: Column = {
   title: "memory MiB",
@@ -56,8 +57,8 @@ export function columnCells<Name extends string>(
   return servers.flatMap((name) => columns.map(({ of }) => figure(of(measured.get(name) ?? []))));
 }
 
-/** The rates of mailapp and Postfix, and how many times Postfix's mailapp's is. */
-export function rateCells(measured: ReadonlyMap<ServerName, readonly Round[]>): string[] {
+/** The rates, messages a second, of mailapp and Postfix, and how many times Postfix's mailapp's is. */
+export function rateCells(measured: ReadonlyMap<ServerName, readonly { readonly rate: number }[]>): string[] {
   const [ours = NaN, theirs = NaN] = (["mailapp", "Postfix"] as const).map((name) =>
     median(measured.get(name)?.map(({ rate }) => rate) ?? [])
   );

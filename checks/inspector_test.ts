@@ -2,13 +2,24 @@ import assert from "node:assert/strict";
 import { allMetrics, Counter } from "../base/counters.ts";
 import { silentLogger } from "../base/log.ts";
 import type { Answer, Resolver } from "../dns/resolver.ts";
-import { reply, SmtpError } from "../smtp/reply.ts";
+import { SmtpError } from "../smtp/reply.ts";
 import { sealByTheBook, signByTheBook } from "../tests/support/dkim.ts";
 import { settle } from "../tests/support/fake_clock.ts";
 import { type StaticName, StaticResolver } from "../tests/support/static_resolver.ts";
 import { DnsLists } from "./dns_lists.ts";
 import { Greylist } from "./greylist.ts";
-import { inspect, type InspectOptions, key, KEYS, MESSAGE, newClock, quarantine, reject, SIGNED, TAGS } from "../tests/support/inspect.ts";
+import {
+  inspect,
+  type InspectOptions,
+  key,
+  KEYS,
+  MESSAGE,
+  newClock,
+  quarantine,
+  reject,
+  SIGNED,
+  TAGS,
+} from "../tests/support/inspect.ts";
 import { filter } from "./inspector_filters_test.ts";
 
 Deno.test("MailInspector writes all it found into one field", async () => {

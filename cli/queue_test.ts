@@ -11,7 +11,6 @@ import type { QueueEntry } from "../relay/queue_entry.ts";
 import { Spool } from "../relay/spool/spool.ts";
 import { systemClock } from "../base/clock.ts";
 import { newEntry } from "../tests/support/queue_entry.ts";
-import { run } from "./command_line/run.ts";
 import { printContent } from "./command_line/queue_content.ts";
 import { openSpool, untilUnlocked } from "../server/spool_parts.ts";
 import { entry, fill, withSpool } from "../tests/support/queue_command.ts";

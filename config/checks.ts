@@ -81,7 +81,10 @@ function checkPorts(serveIn: ServeInConfig | undefined): ConfigProblem[] {
   return [{ path: ["serve-in", "tls_port"], value: serveIn.tlsPort, problem }];
 }
 
-function checkUsers(mailboxes: MailboxesConfig | undefined, serveIn: ServeInConfig | undefined): ConfigProblem[] {
+function checkUsers(
+  mailboxes: MailboxesConfig | undefined,
+  serveIn: ServeInConfig | undefined,
+): ConfigProblem[] {
   if (mailboxes === undefined || serveIn === undefined || mailboxes.users === "system") return [];
   return mailboxes.users.flatMap((user, index) => {
     const at = user.lastIndexOf("@");

@@ -303,7 +303,11 @@ Deno.test("DkimVerification says what is wrong with a signature", async (t) => {
       "permerror: signature syntax error: long h=",
       signed({ h: `from${":x".repeat(5000)}` }),
     ],
-    ["a part that is not a tag", "permerror: signature syntax error", signed().replace("; s=s;", "; s=s; x;")],
+    [
+      "a part that is not a tag",
+      "permerror: signature syntax error",
+      signed().replace("; s=s;", "; s=s; x;"),
+    ],
     [
       "another domain in i=",
       "permerror: domain mismatch: i= is not within d=",

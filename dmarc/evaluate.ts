@@ -62,7 +62,7 @@ const GRAVITY: readonly DmarcResult[] = ["pass", "none", "permerror", "temperror
 /**
  * Evaluates DMARC. Asks at most eight names for each author and each authenticated domain, each name once. A message
  * without an author domain is `none`; one with more than ten, or whose
-* From fields that were not read, is `permerror`, to be rejected. Never rejects.
+ * From fields that were not read, is `permerror`, to be rejected. Never rejects.
  */
 export async function evaluateDmarc(question: DmarcQuestion): Promise<DmarcVerdict> {
   const authors = [...new Set(question.authors.flatMap((domain) => normalizeDomain(domain) ?? []))];

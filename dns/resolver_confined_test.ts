@@ -5,7 +5,7 @@ import { FakeClock } from "../tests/support/fake_clock.ts";
 import { type AskedQuestion, FakeDns } from "../tests/support/fake_dns.ts";
 import { DnsResolver } from "./resolver.ts";
 import { until } from "../tests/support/until.ts";
-import { a, brief } from "../tests/support/dns_records.ts";
+import { brief } from "../tests/support/dns_records.ts";
 
 const confined = { mayAsk: () => true, scopeOf: () => undefined };
 

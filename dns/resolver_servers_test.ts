@@ -6,7 +6,7 @@ import { RecordingLog } from "../tests/support/recording_log.ts";
 import { FakeDns, type FakeDnsReply, soa } from "../tests/support/fake_dns.ts";
 import { DnsResolver } from "./resolver.ts";
 import { until } from "../tests/support/until.ts";
-import { a, brief, cname } from "../tests/support/dns_records.ts";
+import { brief, cname } from "../tests/support/dns_records.ts";
 
 /** What servers without EDNS, or with a broken one, say to a question with EDNS. */
 const WITHOUT_EDNS: Record<string, FakeDnsReply> = {

@@ -66,7 +66,9 @@ export function uncheckedLoginsCheck(
     before = now;
     return failed === 0 || !none ? [] : [{
       kind: "logins",
-      what: `${failed === 1 ? "1 login" : `${failed} logins`} could not be checked, so users could not log in`,
+      what: `${
+        failed === 1 ? "1 login" : `${failed} logins`
+      } could not be checked, so users could not log in`,
       next: "The log (login.unavailable) says why: the file of accounts, or Dovecot's socket.",
     }];
   };

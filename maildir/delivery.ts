@@ -19,7 +19,7 @@ import type { StagingArea } from "../storage/staging.ts";
 import { StorageError, type StorageFault } from "../storage/storage_error.ts";
 import { Maildir } from "./maildir.ts";
 import type { Mailbox, Mailboxes, Resolution } from "./mailboxes.ts";
-import { PendingMaildirMessage, type CopyTarget } from "./pending_message.ts";
+import { type CopyTarget, PendingMaildirMessage } from "./pending_message.ts";
 import { UniqueNames } from "./unique_name.ts";
 import { errorText } from "../base/error_text.ts";
 import { Seldom } from "../base/seldom.ts";

@@ -2,7 +2,14 @@ import assert from "node:assert/strict";
 import { join } from "@std/path";
 import { settle } from "../tests/support/fake_clock.ts";
 import { FaultyFileSystem, type FileCall } from "../tests/support/faulty_file_system.ts";
-import { context, deliver, envelope, inSetting, recipient, refusal } from "../tests/support/maildir_setting.ts";
+import {
+  context,
+  deliver,
+  envelope,
+  inSetting,
+  recipient,
+  refusal,
+} from "../tests/support/maildir_setting.ts";
 import { until } from "../tests/support/until.ts";
 
 Deno.test("MaildirDelivery syncs all copies before it renames any, and the directories before it is done", async () => {

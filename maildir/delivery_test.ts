@@ -1,6 +1,15 @@
 import assert from "node:assert/strict";
 import { join } from "@std/path";
-import { context, deliver, envelope, inSetting, MESSAGE, prepend, recipient, refusal } from "../tests/support/maildir_setting.ts";
+import {
+  context,
+  deliver,
+  envelope,
+  inSetting,
+  MESSAGE,
+  prepend,
+  recipient,
+  refusal,
+} from "../tests/support/maildir_setting.ts";
 import { Mailboxes } from "./mailboxes.ts";
 
 const encoder = new TextEncoder();

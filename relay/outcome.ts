@@ -7,7 +7,7 @@
 import { counters, histogram } from "../base/counters.ts";
 import type { Logger } from "../base/log.ts";
 import type { Clock } from "../base/clock.ts";
-import type { AttemptResult, AttemptedRecipient } from "./attempt.ts";
+import type { AttemptedRecipient, AttemptResult } from "./attempt.ts";
 import { addAttempts, type QueueEntry, type QueueRecipient } from "./queue_entry.ts";
 import { retryDelay, type RetrySchedule } from "./retry_schedule.ts";
 

@@ -87,7 +87,7 @@ export interface SharedQueue {
   /** Claims and offers nothing more. */
   unfollow(): void;
   /**
-  * Takes back an entry that is not in use here, if there is nothing to do for it before long. It is offered again,
+   * Takes back an entry that is not in use here, if there is nothing to do for it before long. It is offered again,
    * to this process or another one, after `wait` (milliseconds; Infinity: only when it is changed).
    * @returns whether it is taken back: it must not be worked on then
    */

@@ -234,8 +234,7 @@ const TLS_DEMANDED: Readonly<Record<TlsDemand, ReplyCause>> = {
     meaning:
       "This server sends to the receiver only over TLS, as its settings demand, and there was no TLS that is good enough.",
     sender: TELL_POSTMASTER,
-    operator:
-      "[serve-out.tls_policy] or the route demands it; a password is only sent over verified TLS.",
+    operator: "[serve-out.tls_policy] or the route demands it; a password is only sent over verified TLS.",
   },
   dane: {
     meaning:

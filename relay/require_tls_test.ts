@@ -27,7 +27,11 @@ const CASES: readonly (readonly [
   ["to serve-in of this machine", { target: { via: "local" }, authorized: false }, /^MAIL FROM/],
   ["that is not announced", { target: SECURE, capabilities: ["STARTTLS"] }, /mx\.test does not offer it$/],
   ["without TLS", { target: SECURE, capabilities: ["REQUIRETLS"] }, /mx\.test has no TLS$/],
-  ["over TLS with a certificate that is not trusted", { target: SECURE, authorized: false }, /cannot be verified$/],
+  [
+    "over TLS with a certificate that is not trusted",
+    { target: SECURE, authorized: false },
+    /cannot be verified$/,
+  ],
   [
     "by a way that anybody can forge",
     { target: { via: "mx", authenticated: false } },

@@ -18,7 +18,7 @@ export interface RetrySchedule {
 const JITTER = 0.1;
 
 /**
-* The wait after this many attempts, in whole milliseconds: as the schedule says, or up to a tenth longer; never shorter.
+ * The wait after this many attempts, in whole milliseconds: as the schedule says, or up to a tenth longer; never shorter.
  * @param attempts How many were made, at least 1.
  * @param random Draws from [0, 1).
  */

@@ -28,27 +28,30 @@ testOnEachQueue(
   },
 );
 
-testOnEachQueue("Scheduler.reconfigure() loses no recipient where one destination becomes several", async () => {
-  await using world = new World({ destinationOf: () => "route *" });
-  const { network, clock, scheduler } = world;
-  const smarthost = network.host("smarthost.test", { answer: () => refuse("450 4.2.0 later") });
-  for (const domain of ["a.test", "b.test", "c.test"]) network.domain(domain, ["smarthost.test"]);
-  await world.send(["1@a.test", "2@b.test", "3@c.test"]);
-  await clock.advance(SECOND);
-  const hosts = ["a", "b"].map((name) => {
-    const host = network.host(`mx.${name}.test`);
-    network.domain(`${name}.test`, [`mx.${name}.test`]);
-    return host;
-  });
-  smarthost.answer = () => "relay";
-  scheduler.reconfigure(
-    settings(world, { destinationOf: (domain) => domain === "c.test" ? "route *" : domain }),
-  );
-  await clock.advance(MINUTE + 10 * SECOND);
-  assert.deepEqual(hosts.map(({ taken }) => taken), [[["1@a.test"]], [["2@b.test"]]]);
-  assert.deepEqual(smarthost.taken, [["3@c.test"]]);
-  assert.deepEqual(world.queue.entries, []);
-});
+testOnEachQueue(
+  "Scheduler.reconfigure() loses no recipient where one destination becomes several",
+  async () => {
+    await using world = new World({ destinationOf: () => "route *" });
+    const { network, clock, scheduler } = world;
+    const smarthost = network.host("smarthost.test", { answer: () => refuse("450 4.2.0 later") });
+    for (const domain of ["a.test", "b.test", "c.test"]) network.domain(domain, ["smarthost.test"]);
+    await world.send(["1@a.test", "2@b.test", "3@c.test"]);
+    await clock.advance(SECOND);
+    const hosts = ["a", "b"].map((name) => {
+      const host = network.host(`mx.${name}.test`);
+      network.domain(`${name}.test`, [`mx.${name}.test`]);
+      return host;
+    });
+    smarthost.answer = () => "relay";
+    scheduler.reconfigure(
+      settings(world, { destinationOf: (domain) => domain === "c.test" ? "route *" : domain }),
+    );
+    await clock.advance(MINUTE + 10 * SECOND);
+    assert.deepEqual(hosts.map(({ taken }) => taken), [[["1@a.test"]], [["2@b.test"]]]);
+    assert.deepEqual(smarthost.taken, [["3@c.test"]]);
+    assert.deepEqual(world.queue.entries, []);
+  },
+);
 
 testOnEachQueue(
   "Scheduler.reconfigure() reaches what is in flight, what is parked and what stands in line",

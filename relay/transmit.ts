@@ -359,7 +359,7 @@ export class HostConnection {
 
   /**
    * Whether our own serve-in does not know a domain of ours: it has yet to be told of the configuration that we go by.
-  * A refusal to relay by any other server is final.
+   * A refusal to relay by any other server is final.
    */
   #isOutOfStep({ stage, reply }: Extract<RecipientResult, { kind: "refused" }>): boolean {
     return this.target.via === "local" && stage === "rcpt" && reply.enhanced === "5.7.1";

@@ -64,7 +64,7 @@ const FREE = { address: 5, network: 20, known: 10 } as const;
 /** Without a failure for so long, the former ones are forgotten. */
 const FORGET = 60 * 60_000;
 /**
-* From this many failures on, a login is under attack; each network adds a few at most, so that one cannot do it alone.
+ * From this many failures on, a login is under attack; each network adds a few at most, so that one cannot do it alone.
  */
 const UNDER_ATTACK = 20;
 const COUNTED_OF_A_NETWORK = 3;

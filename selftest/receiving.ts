@@ -93,8 +93,7 @@ async function goodMail({ copy, port, config }: Target, tell: Tell): Promise<voi
       } else if (role === "abuse" && at === "RCPT") {
         tell(warning("deliver.abuse", tried, {
           what: `refused: ${brief(reply)}`,
-          next:
-            `Add abuse to [mailboxes.aliases]: complaints about mail from ${domain} go there (RFC 2142)`,
+          next: `Add abuse to [mailboxes.aliases]: complaints about mail from ${domain} go there (RFC 2142)`,
         }));
       } else {
         tell(failure("deliver.refused", tried, {

@@ -4,12 +4,15 @@
  * @module
  */
 import type { Config } from "../config/config.ts";
-import type { ReadFile } from "./server.ts";
+import type { ReadFile } from "../doctor/checks/storage.ts";
 
 /** The files of `[tls]`, which the server reads; none without a certificate. */
 export function certificateFiles({ tls: { certificate } }: Config): readonly ReadFile[] {
   if (certificate === undefined) return [];
-  return [{ name: "[tls] cert", path: certificate.certFile }, { name: "[tls] key", path: certificate.keyFile }];
+  return [{ name: "[tls] cert", path: certificate.certFile }, {
+    name: "[tls] key",
+    path: certificate.keyFile,
+  }];
 }
 
 /**

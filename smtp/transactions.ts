@@ -20,7 +20,7 @@ export interface TransactionsOptions {
   readonly transact: (recipients: readonly number[]) => Promise<readonly RecipientResult[]>;
   /**
    * Called once for each recipient that had its turn, after the transaction. `tooMany`: the server has enough for
-  * this one, and took no message; by its code of RFC 821 that looks final, and is not.
+   * this one, and took no message; by its code of RFC 821 that looks final, and is not.
    */
   readonly settled: (
     recipient: number,

@@ -131,7 +131,8 @@ async function moduleGraph(): Promise<Map<string, Import[]>> {
 }
 
 const topDirectory = (path: string) => path.split("/", 1)[0] ?? path;
-const isOwn = (specifier: string) => HEIGHT.has(topDirectory(specifier)) || Object.hasOwn(ROOT_FILES, specifier);
+const isOwn = (specifier: string) =>
+  HEIGHT.has(topDirectory(specifier)) || Object.hasOwn(ROOT_FILES, specifier);
 
 Deno.test("directories import each other only in the allowed directions", async () => {
   const wrong: string[] = [];

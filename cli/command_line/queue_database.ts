@@ -45,7 +45,8 @@ export function registerQueueDatabase(queue: Command, { io, action }: Registrar)
   queue.command("copy")
     .description("move all messages from one store to the other; if interrupted, run it again to continue")
     .addOption(
-      new Option("--from <store>", "the store to move from").choices(["spool", "postgres"]).makeOptionMandatory(),
+      new Option("--from <store>", "the store to move from").choices(["spool", "postgres"])
+        .makeOptionMandatory(),
     )
     .addOption(
       new Option("--to <store>", "the store to move to").choices(["spool", "postgres"]).makeOptionMandatory(),
@@ -126,7 +127,9 @@ async function runDrain(
     throw new CommandError(`no host of the name ${printable(name)} has the queue open`, EXIT.unavailable);
   }
   io.out(
-    flags.undo ? `${printable(name)} claims messages again\n` : `${printable(name)} no longer claims messages\n`,
+    flags.undo
+      ? `${printable(name)} claims messages again\n`
+      : `${printable(name)} no longer claims messages\n`,
   );
   return EXIT.ok;
 }

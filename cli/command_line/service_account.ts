@@ -30,7 +30,9 @@ export async function accountOf(
  * The account of the servers: that of their units, or else the one that `install` makes, or else the owner of the data
  * directory. `undefined`: no account but root's is known.
  */
-export async function serviceAccount({ dataDir }: Pick<Config, "dataDir">): Promise<ServiceAccount | undefined> {
+export async function serviceAccount(
+  { dataDir }: Pick<Config, "dataDir">,
+): Promise<ServiceAccount | undefined> {
   const configured = await unitAccount();
   const account = await accountOf("", configured) ?? await accountOf("");
   if (account !== undefined) return account.uid === 0 ? undefined : account;

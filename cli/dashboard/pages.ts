@@ -100,7 +100,9 @@ function readingNotice(log: LogView): Html | string {
   if (kind === "reading") {
     return html`<p class="dim">The log is still being read; figures are incomplete.</p>`;
   }
-  return kind === "failed" ? html`<p class="notice">The log cannot be read further: ${text(problem)}</p>` : "";
+  return kind === "failed"
+    ? html`<p class="notice">The log cannot be read further: ${text(problem)}</p>`
+    : "";
 }
 
 /** What is wrong, in sentences. */
@@ -180,7 +182,13 @@ export function refused({ log, now }: Seen): Html {
     log.top(what, 20).map(({ name, count }) => [text(name), number(count)]);
   return html`${readingNotice(log)}
 ${table("Refused to clients, since midnight of yesterday", ["reply", "times"], reasons("refusals"))}
-${table("Not accepted by other servers, since midnight of yesterday", ["reply", "times"], reasons("deferrals"))}
+${
+    table(
+      "Not accepted by other servers, since midnight of yesterday",
+      ["reply", "times"],
+      reasons("deferrals"),
+    )
+  }
 <h2>Latest refusals</h2>
 ${notableTable("Commands, connections and messages that were refused", log.refused, now)}`;
 }
@@ -271,11 +279,7 @@ function senderTable(caption: string, counts: readonly Count[]): Html {
 
 function latencies(servers: readonly ServerState[]): Html {
   const seconds = (value: number) =>
-    value === Infinity
-      ? "longer"
-      : value < 1
-      ? `${Number((value * 1000).toPrecision(3))} ms`
-      : `${value} s`;
+    value === Infinity ? "longer" : value < 1 ? `${Number((value * 1000).toPrecision(3))} ms` : `${value} s`;
   const rows = servers.flatMap(({ name, metrics }) =>
     Object.entries(HISTOGRAMS).flatMap(([histogram, means]) => {
       const found = metrics?.latencies.get(histogram);

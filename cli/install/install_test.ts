@@ -121,7 +121,9 @@ Deno.test("installedFiles() confines dashboard and renewal as it does the server
   const unit = async (name: string, text: string, file?: string) =>
     settings((await files(text, { file })).get(`/etc/systemd/system/mailapp-${name}.service`)?.text);
   const confines = (unit: Record<string, string>) =>
-    Object.entries(unit).filter(([name]) => /^(?:Keyring|Lock|NoNew|Private|Protect|Remove|Restrict|System)/.test(name));
+    Object.entries(unit).filter(([name]) =>
+      /^(?:Keyring|Lock|NoNew|Private|Protect|Remove|Restrict|System)/.test(name)
+    );
   for (const file of ["/etc/mailapp/config.toml", "/home/ann/mailapp.toml"]) {
     const expected = confines(await unit("out", ACME, file));
     assert.ok(expected.length > 20);
@@ -157,7 +159,9 @@ Deno.test("writeInstalled() leaves alone what somebody has changed", async () =>
 
 testWith(["systemd-analyze"], "the units are right in systemd's eyes, and score below 2.0", async () => {
   await using folder = await makeFolder("units");
-  for (const text of [CONFIG, `${ACME}[dashboard]\n`, CONFIG.replace('file = "/var', 'file = "/srv/odd %n $x')]) {
+  for (
+    const text of [CONFIG, `${ACME}[dashboard]\n`, CONFIG.replace('file = "/var', 'file = "/srv/odd %n $x')]
+  ) {
     for (const { path, text: unit } of (await files(text, { executable: Deno.execPath() })).values()) {
       if (!path.endsWith(".service")) continue;
       const at = await folder.write(path.slice(path.lastIndexOf("/") + 1), unit);

@@ -63,7 +63,12 @@ export const SESSION_EVENTS: EventGroup = {
       "how the session ended: `quit`, `closed by the peer`, `timeout`, `TLS handshake failed`, `too many errors`, `too many refusals` … `refusals` where there were more than the log has one by one; `from` and `to` where it ended within a transaction: a message that never came to its end; `probe` as in `command.refused`",
     ],
     ["login.accepted", "info", "`login`, `mechanism`", "a client logged in"],
-    ["login.refused", "info", "`login`, `mechanism`, `reason`", "a login failed; the client does not learn why"],
+    [
+      "login.refused",
+      "info",
+      "`login`, `mechanism`, `reason`",
+      "a login failed; the client does not learn why",
+    ],
     [
       "login.put_off",
       "info",

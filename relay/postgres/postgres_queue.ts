@@ -27,14 +27,7 @@ import { PostgresDraft, PostgresMessage } from "./draft.ts";
 import { HostLease } from "./host_lease.ts";
 import { offerOf } from "./offers.ts";
 import { insertEntry, type Insertion, isThereAfterAll, readRow, want, withdraw } from "./entries.ts";
-import {
-  dueAt,
-  type Offset,
-  readEntry,
-  recipientRows,
-  stateText,
-  summarizeEntry,
-} from "./rows.ts";
+import { dueAt, type Offset, readEntry, recipientRows, stateText, summarizeEntry } from "./rows.ts";
 import { checkSchema } from "./schema.ts";
 import { deleteEntry, insertDots, settleDots, updateEntry } from "./statements.ts";
 

@@ -96,7 +96,10 @@ export function insertDots(
 /** Notes the answer to final dots: those that relayed the message are kept, the others deleted. */
 export function settleDots(
   sql: Sql,
-  { id, owner, recipients, relayed }: Owned & { readonly recipients: readonly number[]; readonly relayed: boolean },
+  { id, owner, recipients, relayed }: Owned & {
+    readonly recipients: readonly number[];
+    readonly relayed: boolean;
+  },
 ): Changed {
   const numbers = JSON.stringify(recipients);
   return sql`

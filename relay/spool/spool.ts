@@ -47,6 +47,7 @@ import { SpoolReader } from "./reader.ts";
 import { SpoolScan } from "./scan.ts";
 import { Reserve, withRoom } from "./reserve.ts";
 import { SpoolTime, systemUptime } from "./spool_time.ts";
+import { SerialByKey } from "../../base/serial.ts";
 import { TimeSlice } from "../../base/time_slice.ts";
 
 /** How to open a spool. */

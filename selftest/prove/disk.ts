@@ -129,7 +129,9 @@ export async function deviceFindings(directory: string, mount: Mount | undefined
       next:
         "Do not use this for mail: look for a library or a file system that ignores fsync (eatmydata, volatile, a container's runtime)",
     }));
-  } else findings.push(ok("device.writes", tried, "each returned only after the device had written all of it"));
+  } else {findings.push(
+      ok("device.writes", tried, "each returned only after the device had written all of it"),
+    );}
   const cache = await Deno.readTextFile(`${await queueOf(path)}/write_cache`).catch(() => "");
   const flushed = "a sync, and the cache of the device";
   if (cache.trim() === "write through") {

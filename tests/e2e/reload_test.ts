@@ -278,7 +278,12 @@ Deno.test("explain tells what the running serve-out goes by, and where the file 
   const json = JSON.parse(await explain("--json")) as { targets: { via: string }[]; outdated?: boolean };
   assert.equal(json.targets[0]?.via, "local");
   // Nothing is sent at once to a mailbox that does not exist.
-  for (const [local, ends] of [["alice", "nothing waits for a.test: a message is sent at once"], ["zoe", "nothing waits for a.test"]]) {
+  for (
+    const [local, ends] of [["alice", "nothing waits for a.test: a message is sent at once"], [
+      "zoe",
+      "nothing waits for a.test",
+    ]]
+  ) {
     const { stdout } = await runMailapp(["explain", `${local}@a.test`, "--config", config]);
     assert.ok(stdout.includes(`\n  ${ends}\n`), stdout);
   }

@@ -29,7 +29,7 @@ export interface StoredMessage {
 }
 
 /**
-* Makes a message of about this many octets. Its first field holds the id, and the checksum of the body.
+ * Makes a message of about this many octets. Its first field holds the id, and the checksum of the body.
  * @param options `author`: its From field; none if absent
  */
 export function checkedMessage(

@@ -4,7 +4,6 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { connect } from "node:net";
 import { bytesOf, textOf } from "./bytes.ts";
 import { FakeClock, settle } from "./fake_clock.ts";
 import { RecordingDelivery } from "./recording_delivery.ts";

@@ -28,7 +28,8 @@ export const KEYS: Readonly<Record<string, StaticName>> = {
 };
 
 /** A message without a signature. */
-export const MESSAGE = "From: Bank <info@bank.example>\r\nTo: alice@example.com\r\nSubject: x\r\n\r\nHello\r\n";
+export const MESSAGE =
+  "From: Bank <info@bank.example>\r\nTo: alice@example.com\r\nSubject: x\r\n\r\nHello\r\n";
 
 /** Of the signature of {@linkcode SIGNED}. */
 export const TAGS = { a: "ed25519-sha256", d: "bank.example" };
