@@ -6,7 +6,7 @@
 
 /**
  * The text with a space in the place of each comment; one that does not end is no comment. In time linear in the text.
- * @param until the character behind which the text stays as it is, if it stands in no comment
+ * @param until the character after which the text stays as it is, if it stands in no comment
  */
 export function withoutComments(text: string, { until }: { readonly until?: string } = {}): string {
   let result = "";

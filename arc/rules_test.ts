@@ -199,14 +199,14 @@ Deno.test("a chain fails whose fields are no tag lists of RFC 6376, or lack what
     ],
     ["an empty h=", /missing required tag h=/, chain({ signature: { h: "" } })],
     ["no hash of the body", /missing required tag bh=/, chain({ signature: { bh: undefined } })],
-    ["a hash that is no base64", /syntax error in bh=/, chain({ signature: { bh: "*" } })],
+    ["a hash that is not base64", /syntax error in bh=/, chain({ signature: { bh: "*" } })],
     [
       "an empty seal",
       /arc-seal: signature missing required tag b=/,
       only.replace(/(ARC-Seal:[^\r]*b=)(?:[^\r]|\r\n )*/, "$1"),
     ],
     [
-      "a seal that is no base64",
+      "a seal that is not base64",
       /arc-seal: signature syntax error in b=/,
       only.replace(/(ARC-Seal:[^\r]*b=)/, "$1*"),
     ],
@@ -241,7 +241,7 @@ Deno.test("a chain fails whose sets changed places, were joined, or cover less t
     ],
     ["the last set taken away", "pass 1", two.slice(two.indexOf("ARC-Seal: i=1;"))],
     [
-      "the last set taken away behind a change",
+      "the last set taken away after a change",
       /^fail: the signature of set 1/,
       two.slice(two.indexOf("ARC-Seal: i=1;")).replace("Alice", "Bob"),
     ],

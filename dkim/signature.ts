@@ -64,7 +64,7 @@ export type Tags = ReadonlyMap<string, string>;
 
 /**
  * The tags of a DKIM-Signature, ARC-Message-Signature or ARC-Seal field.
- * @param read takes out of the value of the field what is no tag list
+ * @param read takes out of the value of the field what is not a tag list
  * @throws {SignatureError}
  */
 export function signatureTags(field: HeaderField, read = (value: string) => value): Tags {

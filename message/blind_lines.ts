@@ -1,5 +1,5 @@
 /**
- * Blind-copy fields that no header section holds: those behind a line that is no field, as programs write them that put
+ * Blind-copy fields that no header section holds: those after a line that is not a field, as programs write them that put
  * a greeting or a log line on top. Readers show that paragraph as text, so the fields are removed from it.
  *
  * @module

@@ -50,7 +50,7 @@ export class SubmittedMessage {
   #reader: HeaderReader | undefined = new HeaderReader();
   #watcher: BodyWatcher | undefined;
   #header: Pick<SubmittedHeader, "signed" | "repairs" | "left"> = UNSEEN;
-  /** Looks for Bcc fields where a line that is no field stands above them. */
+  /** Looks for Bcc fields where a line that is not a field stands above them. */
   #blindLines: BlindLines | undefined;
   #eightBitHeader = false;
   #eightBitBody = false;

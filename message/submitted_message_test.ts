@@ -46,7 +46,7 @@ function submit(text: string, cuts: readonly number[] = []): { out: string; cont
   return { out: sent.startsWith(ADDED) ? sent.slice(ADDED.length) : sent, content: submitted.content };
 }
 
-Deno.test("SubmittedMessage takes Bcc out behind a line that is no field, in the same paragraph only", () => {
+Deno.test("SubmittedMessage takes Bcc out after a line that is not a field, in the same paragraph only", () => {
   const cases: readonly (readonly [came: string, sent: string])[] = [
     ["Hi there\r\nBcc: x@a.test\r\nTo: b\r\n\r\nBcc: text\r\n", "\r\nHi there\r\nTo: b\r\n\r\nBcc: text\r\n"],
     ["To: b@q.test\r\noops\r\nBCC : x,\r\n\ty\r\nA: b\r\n", "To: b@q.test\r\n\r\noops\r\nA: b\r\n"],

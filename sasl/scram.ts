@@ -134,7 +134,8 @@ function findKeys(account: ScramAccount, final: ClientFinal): ScramKeys | Passwo
   const keys = account.keys.length > 0 ? account.keys : [none];
   const [right] = keys.filter((candidate) => proves(final, candidate));
   if (right !== undefined && right !== none) return right;
-  return { kind: "wrong", why: account.keys.length > 0 ? "wrong password" : "unknown or disabled account" };
+  if (account.keys.length > 0) return { kind: "wrong", why: "wrong password" };
+  return { kind: "wrong", why: account.why ?? "unknown or disabled account" };
 }
 
 interface ClientFinal {

@@ -62,7 +62,7 @@ class Connection {
     this.#timeout = timeouts.data;
   }
 
-  /** Writes mail data behind DATA; each block has its own time. */
+  /** Writes mail data after DATA; each block has its own time. */
   get lines(): DataWriter {
     return this.#lines ??= new DataWriter((block) => this.#write(block));
   }

@@ -99,7 +99,7 @@ const KINDS: readonly Hostile[] = [
   },
 ];
 
-/** A client behind RCPT. */
+/** A client after RCPT. */
 async function client(port: number, domain: string): Promise<Dialogue> {
   const dialogue = await Dialogue.connect(port);
   await dialogue.hear();
