@@ -23,7 +23,9 @@ import {
   QueueSummary,
   summaryText,
 } from "./command_line/queue_summary.ts";
+import { SORT_KEYS } from "./command_line/queue_order.ts";
 import { detailsOf, jsonOf, summaryOf } from "./command_line/queue_text.ts";
+import { paged, pagerOption } from "./command_line/pager.ts";
 import { configOption, examples, type Registrar } from "./command_line/subcommand.ts";
 import { registerQueueDatabase } from "./command_line/queue_database.ts";
 import { count, printable, Progress } from "./command_line/terminal.ts";
@@ -35,6 +37,7 @@ interface Flags {
   readonly sender?: string;
   readonly all?: true;
   readonly json?: true;
+  readonly pager?: boolean;
   readonly sort?: string;
   readonly limit?: number;
   readonly group?: QueueGrouping;
@@ -71,15 +74,17 @@ export function registerQueue(program: Command, registrar: Registrar): void {
     .addOption(
       new Option("--group <what>", "only count messages by this").choices(QUEUE_GROUPS),
     )
+    .addOption(pagerOption())
     .addHelpText(
       "after",
       examples("mailapp queue list --domain example.net", "mailapp queue list --group reason"),
     )
-    .action(action((ids: string[], flags: Flags) => list(ids, { flags, io })));
+    .action(action((ids: string[], flags: Flags) => paged((io) => list(ids, { flags, io }), { flags, io })));
   enter("show", "show messages in full: every attempt, and what its reply means")
     .argument("<id...>", "messages")
+    .addOption(pagerOption())
     .addHelpText("after", examples("mailapp queue show mi1x0b2k00000a3f7c2q"))
-    .action(action((ids: string[], flags: Flags) => show(ids, { flags, io })));
+    .action(action((ids: string[], flags: Flags) => paged((io) => show(ids, { flags, io }), { flags, io })));
   queue.command("cat")
     .description("print a message as it is sent, header section and body")
     .argument("<id>", "the message")
@@ -141,21 +146,6 @@ interface Context {
   readonly flags: Flags;
   readonly io: Io;
 }
-
-/** The keys of `--sort`; the smallest comes first. */
-const SORT_KEYS: Readonly<Record<string, (view: QueueView) => number | string>> = {
-  // Ids begin with the time; ages grow while the list is read.
-  age: ({ entry }) => entry.id,
-  newest: ({ entry }) => entry.id,
-  size: ({ entry }) => -entry.size,
-  attempts: ({ entry }) => -Math.max(...entry.recipients.map(({ attemptCount }) => attemptCount)),
-  next: ({ entry }) =>
-    Math.min(
-      ...entry.recipients.flatMap(({ status, nextAttemptAt }) => status === "pending" ? nextAttemptAt : []),
-    ),
-  domain: ({ entry }) => entry.recipients.find(isOpen)?.domain ?? "",
-  sender: ({ entry }) => entry.reversePath.toLowerCase(),
-};
 
 function parseLimit(text: string): number {
   if (/^[1-9]\d{0,6}$/.test(text)) return Number(text);

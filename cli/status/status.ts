@@ -11,6 +11,7 @@ import { EXIT, type ExitCode } from "../../server/exit_codes.ts";
 import type { Io } from "../../server/io.ts";
 import { moment, printJson } from "../command_line/json.ts";
 import { groupsText } from "../command_line/queue_summary.ts";
+import { paged, pagerOption } from "../command_line/pager.ts";
 import { configOption, examples, type Registrar } from "../command_line/subcommand.ts";
 import { count, printable, showDuration, showSize, showTime } from "../command_line/terminal.ts";
 import { findLog } from "../trace/log_sources.ts";
@@ -29,6 +30,7 @@ interface Flags {
   readonly log: readonly string[];
   readonly watch?: number | true;
   readonly json?: true;
+  readonly pager?: boolean;
 }
 
 /** Registers the subcommand. */
@@ -50,6 +52,7 @@ export function registerStatus(program: Command, { io, action }: Registrar): voi
         .argParser((file: string, files: readonly string[]) => [...files, file]).default([]),
     )
     .option("--json", "print JSON")
+    .addOption(pagerOption())
     .addOption(configOption())
     .addHelpText("after", examples("mailapp status", "mailapp status --watch"))
     .action(action((flags: Flags) => status(flags, io)));
@@ -63,7 +66,7 @@ function parseSeconds(text: string): number {
 const WATCH = 5;
 
 async function status(flags: Flags, io: Io): Promise<ExitCode> {
-  if (flags.watch === undefined) return await once(flags, io);
+  if (flags.watch === undefined) return await paged((io) => once(flags, io), { flags, io });
   const stopping = new AbortController();
   for (const signal of ["SIGINT", "SIGTERM"] as const) io.onSignal(signal, () => stopping.abort());
   const seconds = flags.watch === true ? WATCH : flags.watch;

@@ -17,6 +17,7 @@ import type { Io } from "../../server/io.ts";
 import { openQueue } from "../../server/queue_access.ts";
 import { JsonArray, moment } from "../command_line/json.ts";
 import { detailsOf, jsonOf } from "../command_line/queue_text.ts";
+import { paged, pagerOption } from "../command_line/pager.ts";
 import { logOption, parseTime } from "../command_line/log_options.ts";
 import { configOption, examples, type Registrar } from "../command_line/subcommand.ts";
 import { count, printable, showTime } from "../command_line/terminal.ts";
@@ -32,6 +33,7 @@ interface Flags {
   readonly limit: number;
   readonly follow?: true;
   readonly json?: true;
+  readonly pager?: boolean;
 }
 
 /** Registers the subcommand. */
@@ -50,12 +52,17 @@ export function registerTrace(program: Command, { io, action }: Registrar): void
     .option("--follow", "follow the log, until Ctrl-C")
     .addOption(logOption())
     .option("--json", "print JSON: an array, one element for each message; with --follow, one event a line")
+    .addOption(pagerOption())
     .addOption(configOption())
     .addHelpText(
       "after",
       examples("mailapp trace bob@example.net --since 2d", "mailapp trace mi1x0b2k00000a3f7c2q --follow"),
     )
-    .action(action((what: string, flags: Flags) => trace(what, { flags, io })));
+    .action(
+      action((what: string, flags: Flags) =>
+        flags.follow ? trace(what, { flags, io }) : paged((io) => trace(what, { flags, io }), { flags, io })
+      ),
+    );
 }
 
 function parseNumber(text: string): number {
