@@ -3,6 +3,8 @@
  *
  * @module
  */
+import { type Clock, systemClock } from "../base/clock.ts";
+import { Watchdog } from "../base/watchdog.ts";
 import { writeAll } from "../base/write_all.ts";
 import {
   closeQuietly,
@@ -25,24 +27,41 @@ const IDS_PER_REQUEST = 1000;
 // The largest entry has an envelope of 12 MiB and attempts of 40.
 const MAX_LINE = 64 * 1024 * 1024;
 
+/** How long a server may be silent, in milliseconds. */
+const SILENCE = 20_000;
+/** Likewise while it changes messages on a slow disk, or asks DNS. */
+const BUSY_SILENCE = 300_000;
+
 const encoder = new TextEncoder();
 
-/** Talks to a running server; each call makes its own connection. */
+/** How a {@linkcode ControlClient} waits. */
+export interface ControlClientOptions {
+  /** How long the server may be silent while it is only to read, in milliseconds; default: 20 s. */
+  readonly silence?: number;
+  /** Tells the time; default: the system's. */
+  readonly clock?: Clock;
+}
+
+/** Talks to a running server; each call makes its own connection. A server that hangs is a {@linkcode ControlError}. */
 export class ControlClient {
   readonly #path: string;
+  readonly #silence: number;
+  readonly #clock: Clock;
 
-  private constructor(path: string) {
+  private constructor(path: string, { silence = SILENCE, clock = systemClock }: ControlClientOptions) {
     this.#path = path;
+    this.#silence = silence;
+    this.#clock = clock;
   }
 
   /**
    * Looks for a running server; `undefined` when there is none.
    * @throws {Deno.errors.PermissionDenied} when this account may not use it
    */
-  static async find(path: string): Promise<ControlClient | undefined> {
+  static async find(path: string, options: ControlClientOptions = {}): Promise<ControlClient | undefined> {
     try {
       (await connect(path)).close();
-      return new ControlClient(path);
+      return new ControlClient(path, options);
     } catch (error) {
       if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.ConnectionRefused) {
         return undefined;
@@ -99,11 +118,25 @@ export class ControlClient {
     const conn = await connect(this.#path).catch((cause) => {
       throw new ControlError("it has just ended", { cause });
     });
+    const silence = request.command === "list" || request.command === "content"
+      ? this.#silence
+      : Math.max(this.#silence, BUSY_SILENCE);
+    let isSilent = false;
+    const watchdog = new Watchdog(this.#clock, () => {
+      isSilent = true;
+      closeQuietly(conn);
+    });
     try {
+      watchdog.deadline = this.#clock.monotonic() + silence;
       // A server that turns a client away says why, and does not wait for the request.
       await writeAll(conn, encoder.encode(formatRequest(request) + "\n")).catch(() => {});
       const lines = new LineReader(conn, MAX_LINE);
-      for (let line = await lines.read(); line !== undefined; line = await lines.read()) {
+      for (;;) {
+        watchdog.deadline = this.#clock.monotonic() + silence;
+        const line = await lines.read();
+        // The caller takes what time it likes.
+        watchdog.deadline = Infinity;
+        if (line === undefined) break;
         const answer = JSON.parse(line) as { item?: T; error?: string; end?: unknown };
         if (answer.error !== undefined) throw new ControlError(answer.error);
         if (answer.end !== undefined) return;
@@ -111,9 +144,13 @@ export class ControlClient {
       }
       throw new ControlError(WENT_AWAY);
     } catch (error) {
+      if (isSilent) {
+        throw new ControlError(`it has not answered for ${Math.round(silence / 1000)} s`, { cause: error });
+      }
       if (!GONE.some((gone) => error instanceof gone)) throw error;
       throw new ControlError(WENT_AWAY, { cause: error });
     } finally {
+      watchdog.cancel();
       closeQuietly(conn);
     }
   }

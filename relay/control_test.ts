@@ -95,6 +95,55 @@ Deno.test("ControlClient.find() finds no server where none runs, also with a sta
   await Deno.remove(directory, { recursive: true });
 });
 
+/** A serve-out that takes the request, says this, and then nothing more. */
+async function withSilence(
+  said: string,
+  test: (world: { path: string; clock: FakeClock; asked: Promise<void> }) => Promise<void>,
+): Promise<void> {
+  const directory = await Deno.makeTempDir();
+  const path = join(directory, "control.sock");
+  using listener = Deno.listen({ transport: "unix", path });
+  const { promise: asked, resolve } = Promise.withResolvers<void>();
+  const serving = (async () => {
+    // The first connection only looks whether somebody is there.
+    (await listener.accept()).close();
+    using conn = await listener.accept();
+    await conn.read(new Uint8Array(1000));
+    await conn.write(new TextEncoder().encode(said));
+    resolve();
+    while (await conn.read(new Uint8Array(1000)) !== null);
+  })();
+  await test({ path, clock: new FakeClock(), asked });
+  await serving;
+  await Deno.remove(directory, { recursive: true });
+}
+
+Deno.test("ControlClient gives up on a server that hangs, whether or not it has begun to answer", async () => {
+  for (const said of ["", '{"item":{"id":"one"}}\n{"item":']) {
+    await withSilence(said, async ({ path, clock, asked }) => {
+      const control = await ControlClient.find(path, { silence: 7_000, clock });
+      const listing = Array.fromAsync(control?.list({}) ?? []);
+      listing.catch(() => {});
+      await asked;
+      await clock.advance(7_000);
+      await assert.rejects(listing, new ControlError("it has not answered for 7 s"));
+    });
+  }
+});
+
+Deno.test("ControlClient leaves its caller the time between two entries", async () => {
+  const answer = '{"item":{"id":"one"}}\n{"item":{"id":"two"}}\n{"end":{"count":2}}\n';
+  await withSilence(answer, async ({ path, clock }) => {
+    const control = await ControlClient.find(path, { silence: 7_000, clock });
+    const ids: unknown[] = [];
+    for await (const view of control?.list({}) ?? []) {
+      ids.push(view);
+      await clock.advance(60_000);
+    }
+    assert.deepEqual(ids, [{ id: "one" }, { id: "two" }]);
+  });
+});
+
 Deno.test("ControlServer makes a socket for its own user only, over one left over, and removes it", async () => {
   let path = "";
   await withServer((world) => {

@@ -4,7 +4,7 @@
  * @module
  */
 import { allMetrics } from "../base/counters.ts";
-import { systemClock } from "../base/clock.ts";
+import { type Clock, systemClock } from "../base/clock.ts";
 import { errorText } from "../base/error_text.ts";
 import type { Config } from "../config/config.ts";
 import { type Alert, postAlert } from "../doctor/alert.ts";
@@ -93,12 +93,15 @@ export interface ProbePlace extends SocketAddress {
   readonly tls?: string;
 }
 
-/** Connects to one of our servers and waits for its greeting. */
-export function greetingProbe(place: () => ProbePlace): () => Promise<void> {
+/** Connects to one of our servers and waits for its greeting, ten seconds for each step. */
+export function greetingProbe(
+  place: () => ProbePlace,
+  { clock = systemClock }: { readonly clock?: Clock } = {},
+): () => Promise<void> {
   return async () => {
     const { tls, ...address } = place();
-    const transport = await createDial({ clock: systemClock, timeout: TIMEOUT })(address);
-    using dialogue = new Dialogue(transport, { clock: systemClock, timeout: TIMEOUT });
+    const transport = await createDial({ clock, timeout: TIMEOUT })(address);
+    using dialogue = new Dialogue(transport, { clock, timeout: TIMEOUT });
     if (tls !== undefined) await dialogue.startTls(tls);
     const { code, lines } = await dialogue.listen();
     // A server with too many connections is alive.

@@ -30,6 +30,8 @@ export interface DashboardStart extends ServerStart {
   readonly logs: readonly string[];
 }
 
+/** How long a page waits for a serve-out that says nothing, in milliseconds. */
+const SERVER_SILENCE = 10_000;
 /** Time for requests under way after SIGTERM, in milliseconds. */
 const GRACE = 5_000;
 
@@ -47,7 +49,10 @@ export async function runDashboard(given: ServerStart, { signals }: ServerContex
     now: () => systemClock.now(),
     isOwnAddress: (address) => isOfThisMachine(address, { interfaces: () => interfaces }),
   });
-  const queue = new QueueView({ find: () => ControlClient.find(controlSocket), clock: systemClock });
+  const queue = new QueueView({
+    find: () => ControlClient.find(controlSocket, { silence: SERVER_SILENCE }),
+    clock: systemClock,
+  });
   const state = new Machine(machine);
   // So that the first visitor need not wait.
   void state.look();
