@@ -13,7 +13,9 @@ interface Page {
 }
 
 async function readPages(): Promise<Page[]> {
-  const urls = ["README.md", "CONTRIBUTING.md"].map((name) => new URL(name, ROOT));
+  const urls = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"].map((name) =>
+    new URL(name, ROOT)
+  );
   for (const directory of [new URL("docs/", ROOT), new URL("docs/guide/", ROOT)]) {
     for await (const { name } of Deno.readDir(directory)) {
       if (name.endsWith(".md")) urls.push(new URL(name, directory));
@@ -148,6 +150,17 @@ Deno.test("each link in the documentation leads to a file, and to a heading in i
     }
   }
   assert.deepEqual(broken, []);
+});
+
+Deno.test("docs/README.md is an index of all pages", async () => {
+  const pages = await readPages();
+  const index = pages.find((page) => nameOf(page) === "docs/README.md");
+  assert.ok(index !== undefined);
+  const listed = [...index.text.matchAll(/\]\(([^)#\s]+)/g)].map(([, target = ""]) =>
+    new URL(target, index.url).href
+  );
+  const missing = pages.filter((page) => page !== index && !listed.includes(page.url.href)).map(nameOf);
+  assert.deepEqual(missing.sort(), []);
 });
 
 Deno.test("each file of ours that the guides name is there", async () => {
