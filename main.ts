@@ -22,6 +22,15 @@ function print(to: { writeSync(bytes: Uint8Array): number }, text: string): void
   }
 }
 
+/** The width of the terminal that standard output is. */
+function columns(): number | undefined {
+  try {
+    return Deno.stdout.isTerminal() ? Deno.consoleSize().columns || 80 : undefined;
+  } catch {
+    return 80;
+  }
+}
+
 const err = (text: string) => print(Deno.stderr, text);
 
 /** What programs of sendmail's family are here; build/portable.sh has the same. */
@@ -52,6 +61,7 @@ if (isConfined()) {
     code = await run(await calledArguments(), {
       env: Deno.env,
       isTerminal: Deno.stderr.isTerminal(),
+      columns,
       out: (text) => print(Deno.stdout, text),
       err,
       onSignal: (signal, callback) => Deno.addSignalListener(signal, callback),

@@ -13,6 +13,8 @@ export interface Io {
   readonly env: { get(name: string): string | undefined };
   /** Whether standard error is a terminal. */
   readonly isTerminal: boolean;
+  /** The width of the terminal that standard output is; `undefined`, or absent, where it is none. */
+  columns?(): number | undefined;
   /**
    * Writes text to standard output as it is.
    * @throws {OutputClosedError} when the reader has closed it

@@ -23,16 +23,17 @@ export interface Copied {
 
 /**
  * Moves all messages. serve-out must not have the spool open.
- * @param options `step`: called after each message
+ * @param options `step`: called after each message; `dryRun`: only counts, and moves nothing
  * @throws {CommandError} when one of the queues cannot be opened
  */
 export async function copyQueue(
   config: Config,
-  { queue, toPostgres, io, step }: {
+  { queue, toPostgres, io, step, dryRun = false }: {
     readonly queue: PostgresConfig;
     readonly toPostgres: boolean;
     readonly io: Io;
     readonly step: () => void;
+    readonly dryRun?: boolean;
   },
 ): Promise<Copied> {
   await using log = openServersLog(config, io);
@@ -54,8 +55,10 @@ export async function copyQueue(
       left++;
       continue;
     }
-    if (!await isThere(id)) await copy(entry, { from, draft: begin(id) });
-    await from.remove(id);
+    if (!dryRun) {
+      if (!await isThere(id)) await copy(entry, { from, draft: begin(id) });
+      await from.remove(id);
+    }
     moved++;
     step();
   }

@@ -26,6 +26,7 @@ interface Flags {
   readonly json?: true;
   readonly passwordStdin?: true;
   readonly remove?: string;
+  readonly dryRun?: true;
 }
 
 interface Context {
@@ -62,6 +63,7 @@ export function registerAccount(program: Command, { io, action }: Registrar): vo
     .argument("<login>", login)
     .argument("[label]", "a label for it, such as phone", readLabel)
     .option("--remove <label>", "remove the password with this label or id")
+    .option("--dry-run", "with --remove: only say what would be removed")
     .addHelpText(
       "after",
       examples(
@@ -91,6 +93,7 @@ export function registerAccount(program: Command, { io, action }: Registrar): vo
     .action(action((name: string, flags: Flags) => setDisabled(name, { disabled: false, flags, io })));
   enter("remove", "remove an account with its passwords; the mailbox stays")
     .argument("<login>", login)
+    .option("--dry-run", "only say what would be removed")
     .addHelpText("after", examples("mailapp account remove alice@example.com"))
     .action(action((name: string, flags: Flags) => remove(name, { flags, io })));
   registerExport(account, { io, action });
@@ -190,6 +193,7 @@ async function change<T>(
     const before = accounts.find((one) => one.login === login);
     if (before === undefined) throw new CommandError(`${printable(login)} has no account`, EXIT.unavailable);
     const { account, result } = await alter(before);
+    if (account === before) return { result };
     if (account === undefined) return { accounts: accounts.filter((one) => one !== before), result };
     return { accounts: accounts.map((one) => one === before ? account : one), result };
   });
@@ -217,9 +221,9 @@ async function appPassword(
 ): Promise<ExitCode> {
   const { flags, io } = context;
   const unwanted = flags.remove;
-  if ((label === undefined) === (unwanted === undefined)) {
+  if ((label === undefined) === (unwanted === undefined) || (flags.dryRun && unwanted === undefined)) {
     throw new CommandError(
-      "account app-password: give a label for a new password, or --remove with an existing label",
+      "account app-password: give a label for a new password, or --remove with an existing label (and --dry-run)",
       EXIT.usage,
     );
   }
@@ -242,10 +246,10 @@ async function appPassword(
       );
     }
     const account = { ...before, passwords: kept };
-    return { account, result: account };
+    return { account: flags.dryRun ? before : account, result: account };
   });
   if (flags.json) return print(jsonOf(account), context);
-  io.out(`${account.login}: app password removed\n`);
+  io.out(`${account.login}: app password ${flags.dryRun ? "would be removed" : "removed"}\n`);
   return EXIT.ok;
 }
 
@@ -314,8 +318,19 @@ async function setDisabled(
 }
 
 async function remove(name: string, context: Context): Promise<ExitCode> {
-  const account = await change(name, context, (before) => ({ result: before }));
-  if (context.flags.json) return print(jsonOf(account), context);
-  context.io.out(`${account.login}: account removed; the mailbox stays\n`);
+  const { flags, io } = context;
+  const account = await change(
+    name,
+    context,
+    (before) => ({ ...(flags.dryRun && { account: before }), result: before }),
+  );
+  if (flags.json) return print(jsonOf(account), context);
+  io.out(
+    flags.dryRun
+      ? `${account.login}: would be removed, with ${
+        count(account.passwords.length, "password")
+      }; the mailbox stays\n`
+      : `${account.login}: account removed; the mailbox stays\n`,
+  );
   return EXIT.ok;
 }

@@ -106,6 +106,10 @@ Deno.test("mailapp account makes app passwords, which stay when the password is 
   assert.equal(again.code, 64);
   assert.match(await ok(config, "list"), /^alice@example\.com {2}app passwords: my phone$/m);
   assert.equal((await mailapp(config, "app-password", "alice", "--remove", "main")).code, 69, "not its own");
+  assert.match(
+    await ok(config, "app-password", "alice", "--remove", "my phone", "--dry-run"),
+    /would be removed/,
+  );
   await ok(config, "app-password", "alice", "--remove", "my phone");
   assert.equal(hashes().length, 1);
   for (const args of [["alice"], ["alice", "x", "--remove", "y"], ["alice", "a\u202eb"], ["alice", ""]]) {
@@ -131,6 +135,12 @@ Deno.test("mailapp account disables, enables and removes accounts, and lists the
   );
   await ok(config, "enable", "bob");
   assert.equal(stored(place).some(({ disabled }) => disabled), false);
+  const before = stored(place);
+  assert.match(
+    await ok(config, "remove", "alice", "--dry-run"),
+    /would be removed, with 1 password; the mailbox/,
+  );
+  assert.deepEqual(stored(place), before);
   await ok(config, "remove", "alice");
   assert.deepEqual(stored(place).map(({ login }) => login), ["bob@example.com"]);
 });

@@ -20,6 +20,7 @@ interface Flags {
   readonly undo?: true;
   readonly from?: "spool" | "postgres";
   readonly to?: "spool" | "postgres";
+  readonly dryRun?: true;
 }
 
 /** Registers the subcommands below `queue`. */
@@ -51,6 +52,7 @@ export function registerQueueDatabase(queue: Command, { io, action }: Registrar)
     .addOption(
       new Option("--to <store>", "the store to move to").choices(["spool", "postgres"]).makeOptionMandatory(),
     )
+    .option("--dry-run", "only count the messages that would be moved")
     .addOption(configOption())
     .addHelpText("after", examples("mailapp queue copy --from spool --to postgres"))
     .action(action((flags: Flags) => runCopy(flags, io)));
@@ -142,11 +144,21 @@ async function runCopy(flags: Flags, io: Io): Promise<ExitCode> {
   const { asCommand } = await import("../../server/postgres_parts.ts");
   const { copyQueue } = await import("../../server/queue_copy.ts");
   const { moved, left } = await asCommand(() =>
-    copyQueue(config, { queue, toPostgres: to === "postgres", io, step: () => progress.step() })
+    copyQueue(config, {
+      queue,
+      toPostgres: to === "postgres",
+      io,
+      step: () => progress.step(),
+      ...(flags.dryRun && { dryRun: true }),
+    })
   );
   progress.clear();
-  io.out(`moved: ${count(moved, "message")}\n`);
+  io.out(`${flags.dryRun ? "would be moved" : "moved"}: ${count(moved, "message")}\n`);
   if (left === 0) return EXIT.ok;
-  io.err(`mailapp: ${count(left, "message")} could not be moved; run this again\n`);
+  io.err(
+    `mailapp: ${count(left, "message")} ${
+      flags.dryRun ? "could not be moved now: being sent, or damaged" : "could not be moved; run this again"
+    }\n`,
+  );
   return EXIT.tryAgain;
 }

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { systemClock } from "../../base/clock.ts";
 import { EXIT, type ExitCode } from "../../server/exit_codes.ts";
 import { reportFailure } from "../../server/failure.ts";
 import { OutputClosedError, type ServerIo } from "../../server/io.ts";
@@ -23,11 +24,21 @@ async function runWords(words: readonly string[], io: ServerIo): Promise<ExitCod
       const { sendmail, standardStreams } = await import("../sendmail/sendmail.ts");
       return await sendmail(words.slice(1), { ...io, ...standardStreams });
     }
-    return await (await import("./command_line.ts")).runCommandLine(words, io);
+    if (!isShown(words, io)) return await (await import("./command_line.ts")).runCommandLine(words, io);
+    const { Screen } = await import("./screen.ts");
+    using screen = new Screen(words, { io, clock: systemClock });
+    const { runCommandLine } = await import("./command_line.ts");
+    return await runCommandLine(words, { ...io, out: screen.out, err: screen.err });
   } catch (error) {
     if (error instanceof OutputClosedError) return EXIT.ok;
     return reportFailure(error, io);
   }
+}
+
+/** Whether a person sees the output: servers and programs are not held up by what a terminal needs. */
+function isShown(words: readonly string[], io: ServerIo): boolean {
+  if (words.includes("--json") || words[0]?.startsWith("serve-")) return false;
+  return io.isTerminal || io.columns?.() !== undefined;
 }
 
 /** `help queue retry` as `queue retry --help`: commander knows one word after `help`. */
