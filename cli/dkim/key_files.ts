@@ -18,6 +18,25 @@ export function dkimDirectory({ dataDir }: Pick<Config, "dataDir">): string {
 }
 
 /**
+ * The selector of the domain's newest key that we made, by its name: the default ones begin with a letter and count
+ * the months. `undefined` if there is none.
+ */
+export async function lastSelector(config: Config, domain: string): Promise<string | undefined> {
+  const selectors: string[] = [];
+  try {
+    for await (const { name } of Deno.readDir(dkimDirectory(config))) {
+      if (!name.startsWith(`${domain}.`) || !name.endsWith(".pem")) continue;
+      const selector = name.slice(domain.length + 1, -".pem".length);
+      // With a dot it is a key of another domain, such as example.com.au.
+      if (selector !== "" && !selector.includes(".")) selectors.push(selector);
+    }
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  return selectors.sort().at(-1);
+}
+
+/**
  * Makes a key below the data directory, mode 0600; made by root, it belongs to the owner of the data directory.
  * @returns the path
  * @throws {CommandError} when the file exists, or cannot be written

@@ -17,7 +17,7 @@ import { checkAccess, nearestExisting } from "../../storage/check_access.ts";
 import { keepSelfSigned } from "../../tls/self_signed.ts";
 import { configArgument } from "../command_line/config_argument.ts";
 import { defaultSelector } from "../dkim/dkim.ts";
-import { dkimDirectory, makeDkimFile } from "../dkim/key_files.ts";
+import { dkimDirectory, lastSelector, makeDkimFile } from "../dkim/key_files.ts";
 import { CommandError, EXIT, type ExitCode } from "../../server/exit_codes.ts";
 import { DEFAULT_PATHS, type FirstAnswers, firstConfig } from "./first_config.ts";
 import type { Io } from "../../server/io.ts";
@@ -157,11 +157,11 @@ async function init(flags: Flags, { io, ask }: { readonly io: Io; readonly ask?:
   await prepareDataDir(config);
   const dkim: Record<string, { selector: string; key: string }> = {};
   for (const domain of config.serveIn.domains) {
-    const selector = defaultSelector("rsa-sha256");
+    const present = await lastSelector(config, domain);
+    const selector = present ?? defaultSelector("rsa-sha256");
     const key = join(dkimDirectory(config), `${domain}.${selector}.pem`);
-    const isThere = await Deno.stat(key).then(() => true, () => false);
-    if (!isThere) await makeDkimFile(config, { domain, selector, algorithm: "rsa-sha256" });
-    io.out(`${key}: ${isThere ? "there already, and used" : "made"}\n`);
+    if (present === undefined) await makeDkimFile(config, { domain, selector, algorithm: "rsa-sha256" });
+    io.out(`${key}: ${present === undefined ? "made" : "there already, and used"}\n`);
     dkim[domain] = { selector, key };
   }
   if (answers.certificate === undefined && answers.acme === undefined) await makeCertificate(config, io);

@@ -65,6 +65,15 @@ Deno.test("init overwrites nothing, and takes keys up that it made before it was
   assert.match(third.stdout, /\.pem: there already, and used/);
   assert.equal(await Deno.readTextFile(key), before);
   assert.equal(await Deno.readTextFile(file), text);
+
+  // A month later, DNS still has the key of then.
+  await Deno.remove(file);
+  await Deno.rename(key, workspace.file("data", "dkim", "example.com.s202401.pem"));
+  await Deno.writeTextFile(workspace.file("data", "dkim", "example.com.au.s202402.pem"), "another domain's");
+  const later = await runMailapp(args);
+  assert.equal(later.code, 0, later.stderr);
+  assert.match(later.stdout, /example\.com\.s202401\.pem: there already, and used/);
+  assert.match(await Deno.readTextFile(file), /^"example\.com" = \{ selector = "s202401", key = /m);
 });
 
 Deno.test("init takes a certificate of one's own, and refuses one that does not work", async () => {
