@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { Memo } from "../base/memo.ts";
 import { normalizeDomain } from "../net/domain_name.ts";
 
 /** An address, its local-part without quoting. */
@@ -30,6 +31,8 @@ export class Senders {
   readonly #options: SendersOptions;
   /** Grants by login, or by local-part. */
   readonly #granted = new Map<string, readonly string[]>();
+  /** Most logins send as one or two addresses, in the envelope and in From. */
+  readonly #decided = new Memo<boolean>();
 
   /** Reads the grants. */
   constructor(options: SendersOptions) {
@@ -42,6 +45,11 @@ export class Senders {
 
   /** Whether mail of this login may be from this address. */
   maySend(login: string, address: SenderAddress): boolean {
+    const question = JSON.stringify([login, address.localPart, address.domain]);
+    return this.#decided.get(question) ?? this.#decided.keep(question, this.#decide(login, address));
+  }
+
+  #decide(login: string, address: SenderAddress): boolean {
     const { mailboxesOf, domains, qualifyDomain } = this.#options;
     const own = split(login);
     if (own.domain === "") own.domain = domains[0] ?? "";

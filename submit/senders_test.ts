@@ -97,6 +97,36 @@ async function refusal(fields: string, { login = "alice@example.com", reversePat
   return refuse === undefined ? "" : `${refuse.code} ${refuse.enhanced} ${refuse.lines.join(" ")}`;
 }
 
+Deno.test("Senders decides about a login and an address once, and confuses no two of them", () => {
+  const asked: string[] = [];
+  const remembering = new Senders({
+    mailboxesOf: ({ localPart, domain }) => {
+      asked.push(`${localPart}@${domain}`);
+      return localPart.startsWith("a") ? ["alice@example.com"] : [`${localPart}@${domain}`];
+    },
+    domains: DOMAINS,
+    qualifyDomain: "example.com",
+    sendAs: {},
+  });
+  const questions = [
+    ["alice@example.com", "a.b@example.com", true],
+    ["alice@example.com", "bob@example.com", false],
+    ["bob@example.com", "bob@example.com", true],
+    ["bob@example.com", "a.b@example.com", false],
+    // Texts that would be one if login and address were joined.
+    ["a", "b@example.com", false],
+    ["a,b", "@example.com", false],
+  ] as const;
+  for (const round of [1, 2, 3]) {
+    for (const [login, address, allowed] of questions) {
+      assert.equal(remembering.maySend(login, split(address)), allowed, `${round} ${login} ${address}`);
+    }
+    if (round === 1) assert.ok(asked.length > 0);
+    else assert.equal(asked.length, 0);
+    asked.length = 0;
+  }
+});
+
 Deno.test("AuthorInspector takes messages whose authors are all the login's", async () => {
   for (
     const fields of [
