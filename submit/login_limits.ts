@@ -229,6 +229,8 @@ export class LoginUse implements Disposable {
   readonly #parts: LoginUseParts;
   readonly #recipients: string[] = [];
   readonly #new = new Set<string>();
+  /** The recipient that was asked about last, who is the one that is accepted next. */
+  #latest: { readonly recipient: SenderAddress; readonly key: string } | undefined;
   #over = false;
 
   /** Starts without recipients. */
@@ -239,12 +241,12 @@ export class LoginUse implements Disposable {
 
   /** The reply to a recipient that is too many; `undefined` where it is not. */
   refuses(recipient: SenderAddress): Reply | undefined {
-    return this.#parts.refusal(this.#isNew(LoginHistory.keyOf(recipient)));
+    return this.#parts.refusal(this.#isNew(this.#keyOf(recipient)));
   }
 
   /** The recipient was accepted. */
   add(recipient: SenderAddress): void {
-    const key = LoginHistory.keyOf(recipient);
+    const key = this.#keyOf(recipient);
     const isNew = this.#isNew(key);
     this.#recipients.push(key);
     this.#history.pendingRecipients++;
@@ -268,6 +270,13 @@ export class LoginUse implements Disposable {
     this.#history.pendingMessages--;
     this.#history.pendingRecipients -= this.#recipients.length;
     this.#history.pendingNew -= this.#new.size;
+  }
+
+  #keyOf(recipient: SenderAddress): string {
+    if (this.#latest?.recipient !== recipient) {
+      this.#latest = { recipient, key: LoginHistory.keyOf(recipient) };
+    }
+    return this.#latest.key;
   }
 
   #isNew(key: string): boolean {
