@@ -86,7 +86,7 @@ const FRESH = 30_000;
 const FRESH_DOWN = 5_000;
 /** Each look at a certificate is a line in the server's log. */
 const CERTIFICATE_FRESH = 10 * 60_000;
-/** How long the first visitor waits, in milliseconds. */
+/** How long the first visitor, and the first one for a while, waits, in milliseconds. */
 const PATIENCE = 200;
 const MAX_POLICY_FILE = 32 * 1024 * 1024;
 const MAX_POLICIES = 500;
@@ -115,8 +115,12 @@ export class Machine {
         this.#until = this.#clock.monotonic() + (isUp ? FRESH : FRESH_DOWN);
       }).finally(() => this.#reading = undefined);
     }
-    if (this.#state === undefined) {
-      await Promise.race([this.#reading, new Promise((resolve) => setTimeout(resolve, PATIENCE))]);
+    // Nor is what was found long ago, before anybody looked, shown as the state now.
+    if (this.#state === undefined || this.#clock.monotonic() - this.#until > FRESH) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      const timer = setTimeout(resolve, PATIENCE);
+      await Promise.race([this.#reading, promise]);
+      clearTimeout(timer);
     }
     return this.#state ?? { servers: [], reported: [], minFree: 0, policies: [] };
   }
