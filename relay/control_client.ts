@@ -63,7 +63,9 @@ export class ControlClient {
       (await connect(path)).close();
       return new ControlClient(path, options);
     } catch (error) {
-      if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.ConnectionRefused) {
+      // A data directory that is a file has no socket in it either.
+      const { NotFound, NotADirectory, ConnectionRefused } = Deno.errors;
+      if ([NotFound, NotADirectory, ConnectionRefused].some((kind) => error instanceof kind)) {
         return undefined;
       }
       throw error;
