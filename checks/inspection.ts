@@ -11,6 +11,7 @@ import { KeyLookups } from "../dkim/key_lookups.ts";
 import { SignedFields } from "../dkim/signed_fields.ts";
 import { DkimVerification, MAX_SIGNATURES } from "../dkim/verify.ts";
 import { evaluateDmarc } from "../dmarc/evaluate.ts";
+import type { NotedAnswers } from "../dns/noted_answers.ts";
 import type { TimedResolver } from "../dns/timed_resolver.ts";
 import { authorDomains, MAX_AUTHOR_FIELDS } from "../message/address_list.ts";
 import type { HeaderEdit } from "../message/header_edits.ts";
@@ -170,7 +171,10 @@ export class MailInspection implements Inspection {
       enforceDmarc: checks.dmarc === "enforce",
       trustedSealers: checks.trustedSealers,
     });
-    const log = this.#message.timed === undefined ? {} : logged(findings, judgement);
+    const { timed } = this.#message;
+    const log = timed === undefined
+      ? {}
+      : logged(findings, judgement, { answers: timed.noted, now: this.#options.clock.monotonic() });
     if (this.#message.timed !== undefined) countChecks(findings, judgement);
     if (judgement.action === "refuse") return { fields: [], refuse: refusal(judgement), log };
     const outcomes = await Promise.all(filters.map((filter) => filter.finish()));
@@ -251,8 +255,22 @@ export class MailInspection implements Inspection {
   }
 }
 
-/** What the log has of it. */
-function logged({ spf, dkim, arc, dmarc, iprev, listings }: Findings, { junk, why }: Judgement): LogFields {
+/** Characters of the answers of DNS in one event. */
+const MAX_ANSWERS = 2_000;
+
+/** What the log has of it; the answers of DNS where the message is not simply accepted. */
+export function logged(
+  { spf, dkim, arc, dmarc, iprev, listings }: Findings,
+  { action, junk, why }: Pick<Judgement, "action" | "junk" | "why">,
+  { answers, now, isRefused = false }: {
+    readonly answers: NotedAnswers | undefined;
+    readonly now: number;
+    /** It is refused for another reason. */
+    readonly isRefused?: boolean;
+  },
+): LogFields {
+  const decides = isRefused || action === "refuse" || junk || why !== "" || spf?.result === "temperror" ||
+    dmarc?.result === "fail" || dmarc?.result === "temperror";
   return {
     ...(spf !== undefined && { spf: spf.result }),
     ...(dkim !== undefined && dkim.length > 0 && {
@@ -269,5 +287,9 @@ function logged({ spf, dkim, arc, dmarc, iprev, listings }: Findings, { junk, wh
     ...(spf?.result !== "temperror" && dmarc?.result === "temperror" && { dns: dmarc.why }),
     ...(junk && { junk }),
     ...(why !== "" && { why }),
+    ...(decides && answers !== undefined && !answers.isEmpty && {
+      ...(dmarc?.author !== undefined && { author: dmarc.author }),
+      answers: answers.lines({ now, limit: MAX_ANSWERS }),
+    }),
   };
 }

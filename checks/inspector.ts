@@ -6,6 +6,7 @@
  */
 import type { Logger } from "../base/log.ts";
 import type { Resolver } from "../dns/resolver.ts";
+import { NotedAnswers } from "../dns/noted_answers.ts";
 import { TimedResolver } from "../dns/timed_resolver.ts";
 import { sameAddress } from "../net/ip_address.ts";
 import type { Envelope } from "../smtp/envelope.ts";
@@ -16,7 +17,7 @@ import { countChecks } from "./check_counters.ts";
 import type { DnsLists } from "./dns_lists.ts";
 import { type Filter, type FilteredMessage, FilterRun } from "./filter.ts";
 import type { GreylistDecision, GreylistSender } from "./greylist.ts";
-import { type InspectionOptions, MailInspection, POLICY_SHARE, refusal } from "./inspection.ts";
+import { type InspectionOptions, logged, MailInspection, POLICY_SHARE, refusal } from "./inspection.ts";
 import { judge, type Judgement } from "./judgement.ts";
 import { checkSender, type SenderFindings, type SenderIdentity } from "./sender_checks.ts";
 
@@ -66,7 +67,12 @@ export class MailInspector implements Inspector {
     };
     const { resolver, clock, checks: { timeoutMs } } = this.#options;
     const timed = resolver &&
-      new TimedResolver({ resolver, clock, timeoutMs: timeoutMs * (1 - POLICY_SHARE) });
+      new TimedResolver({
+        resolver,
+        clock,
+        timeoutMs: timeoutMs * (1 - POLICY_SHARE),
+        noted: new NotedAnswers(),
+      });
     const sender = timed === undefined
       ? Promise.resolve(NOTHING_ASKED)
       : this.#checkSender(identity, { session, timed });
@@ -85,7 +91,7 @@ export class MailInspector implements Inspector {
         filters: this.#showFilters(message),
       });
     };
-    return this.#decidesEarly ? this.#decide({ identity, sender, timed }).then(inspect) : inspect();
+    return this.#decidesEarly ? this.#decide(envelope, { identity, sender, timed }).then(inspect) : inspect();
   }
 
   async #checkSender(
@@ -107,6 +113,7 @@ export class MailInspector implements Inspector {
 
   /** Refuses what need not come. @throws {SmtpError} */
   async #decide(
+    { recipients }: Envelope,
     { identity, sender, timed }: {
       readonly identity: SenderIdentity;
       readonly sender: Promise<SenderFindings>;
@@ -116,37 +123,51 @@ export class MailInspector implements Inspector {
     try {
       const findings = await sender;
       const judgement = judge(findings, { identity, enforceDmarc: false, trustedSealers: [] });
+      const log = () => ({
+        to: recipients.map(({ forwardPath }) => forwardPath.text),
+        ...logged(findings, judgement, {
+          answers: timed?.noted,
+          now: this.#options.clock.monotonic(),
+          isRefused: true,
+        }),
+      });
       if (judgement.action === "refuse") {
         countChecks(findings, judgement);
-        throw new SmtpError(refusal(judgement));
+        throw new SmtpError(refusal(judgement), { log: log() });
       }
-      this.#greylist(findings, { identity, judgement });
+      const seconds = this.#greylist(findings, { identity, judgement });
+      if (seconds === undefined) return;
+      throw new SmtpError(
+        reply(451, "4.7.1", `Greylisted: unknown here yet; try again in ${seconds} seconds`),
+        { log: log() },
+      );
     } catch (error) {
       timed?.[Symbol.dispose]();
       throw error;
     }
   }
 
-  /** Asks an unknown sender to come again. */
+  /** Whether an unknown sender is to come again: not before so many seconds. */
   #greylist(
     findings: SenderFindings,
     { identity: { ip, helo, mailFrom }, judgement }: {
       readonly identity: SenderIdentity;
       readonly judgement: Judgement;
     },
-  ): void {
+  ): number | undefined {
     const { checks, greylist } = this.#options;
-    if (greylist === undefined || judgement.allowed) return;
-    if (checks.greylist === "off" || (checks.greylist === "suspicious" && !judgement.suspicious)) return;
+    if (greylist === undefined || judgement.allowed) return undefined;
+    if (checks.greylist === "off" || (checks.greylist === "suspicious" && !judgement.suspicious)) {
+      return undefined;
+    }
     const decision = greylist.ask({
       ip,
       domain: mailFrom === "" ? helo : mailFrom.slice(mailFrom.lastIndexOf("@") + 1),
       authorized: findings.spf?.result === "pass",
     });
-    if (decision.known) return;
+    if (decision.known) return undefined;
     countChecks(findings, { action: "greylist" });
-    const seconds = Math.ceil(decision.waitMs / 1000);
-    throw new SmtpError(reply(451, "4.7.1", `Greylisted: unknown here yet; try again in ${seconds} seconds`));
+    return Math.ceil(decision.waitMs / 1000);
   }
 
   #showFilters(message: Promise<FilteredMessage>): FilterRun[] {

@@ -28,7 +28,12 @@ const questions = counters("mailapp_dns_questions_total", {
 });
 
 /** The answer to a query. */
-export type Answer<T> =
+export type Answer<T> = AnswerKinds<T> & {
+  /** When it came, in milliseconds of the resolver's monotonic clock; absent where that is not known. */
+  readonly at?: number;
+};
+
+type AnswerKinds<T> =
   /** There are records; at least one. Where DNSSEC is used, `expanded` is the name at the end of aliases, if any. */
   | {
     readonly kind: "found";
@@ -268,9 +273,10 @@ export class DnsResolver implements Resolver {
     return this.#cache.peek(`${type} ${name}`) ?? await this.#cache.get(`quick ${type} ${name}`, async () => {
       const { servers } = await this.#inOrder();
       const records = read(await this.#resolve(name, type, servers));
+      const at = this.#clock.monotonic();
       return records.length > 0
-        ? { value: { kind: "found", records, authenticated: false }, keep: FOUND_FOR }
-        : { value: { kind: "failed", reason: "not found at once" }, keep: NOT_FOUND_AT_ONCE_FOR };
+        ? { value: { kind: "found", records, authenticated: false, at }, keep: FOUND_FOR }
+        : { value: { kind: "failed", reason: "not found at once", at }, keep: NOT_FOUND_AT_ONCE_FOR };
     });
   }
 
@@ -362,16 +368,17 @@ export class DnsResolver implements Resolver {
     answer: WireAnswer,
     read: (records: readonly unknown[]) => unknown[],
   ): { value: Answer<unknown>; keep: number } {
-    if (answer.kind === "failed") return { value: answer, keep: FAILED_FOR };
+    const at = this.#clock.monotonic();
+    if (answer.kind === "failed") return { value: { ...answer, at }, keep: FAILED_FOR };
     const authenticated = this.#dnssec && answer.authenticated;
     const { kind, ttl } = answer;
     const keep = Math.min(ttl * 1000, kind === "found" ? LONGEST : NEGATIVE_LONGEST);
-    if (kind !== "found") return { value: { kind, authenticated }, keep };
+    if (kind !== "found") return { value: { kind, authenticated, at }, keep };
     const records = read(answer.records);
-    if (records.length === 0) return { value: { kind: "none", authenticated }, keep };
+    if (records.length === 0) return { value: { kind: "none", authenticated, at }, keep };
     const { expanded } = answer;
     const more = this.#dnssec && expanded !== undefined ? { expanded } : {};
-    return { value: { kind, records, authenticated, ...more }, keep };
+    return { value: { kind, records, authenticated, at, ...more }, keep };
   }
 
   /** Servers that answer first. */

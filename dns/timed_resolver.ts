@@ -5,7 +5,9 @@
  */
 import type { Clock } from "../base/clock.ts";
 import { Watchdog } from "../base/watchdog.ts";
+import type { NotedAnswers } from "./noted_answers.ts";
 import type { Answer, MxRecord, QueryOptions, Resolver, TlsaRecord } from "./resolver.ts";
+import type { Query } from "./wire_answer.ts";
 
 /** What it depends on. */
 export interface TimedResolverOptions {
@@ -15,6 +17,8 @@ export interface TimedResolverOptions {
   readonly clock: Clock;
   /** Milliseconds for all questions together. */
   readonly timeoutMs: number;
+  /** Takes each answer, also those that did not come in time. */
+  readonly noted?: NotedAnswers | undefined;
 }
 
 const NO_TIME = { kind: "failed", reason: "no time left for DNS" } as const;
@@ -26,6 +30,8 @@ const GIVEN_UP = { kind: "failed", reason: "given up" } as const;
  */
 export class TimedResolver implements Resolver, Disposable {
   readonly #resolver: Resolver;
+  /** What has been answered so far; absent where nobody asked for that. */
+  readonly noted: NotedAnswers | undefined;
   readonly #clock: Clock;
   readonly #watchdog: Watchdog;
   /** Settles when the time is up. */
@@ -36,8 +42,9 @@ export class TimedResolver implements Resolver, Disposable {
   #since = 0;
 
   /** The time begins with the first question. */
-  constructor({ resolver, clock, timeoutMs }: TimedResolverOptions) {
+  constructor({ resolver, clock, timeoutMs, noted }: TimedResolverOptions) {
     this.#resolver = resolver;
+    this.noted = noted;
     this.#clock = clock;
     this.#watchdog = new Watchdog(clock, () => this.#end());
     this.#left = timeoutMs;
@@ -52,7 +59,12 @@ export class TimedResolver implements Resolver, Disposable {
   prolonged(moreMs: number): TimedResolver {
     const waited = this.#waiting > 0 ? this.#clock.monotonic() - this.#since : 0;
     const left = this.#exhausted ? 0 : Math.max(0, this.#left - waited);
-    return new TimedResolver({ resolver: this.#resolver, clock: this.#clock, timeoutMs: left + moreMs });
+    return new TimedResolver({
+      resolver: this.#resolver,
+      clock: this.#clock,
+      timeoutMs: left + moreMs,
+      noted: this.noted,
+    });
   }
 
   /** Answers what still waits with `failed`, and all later questions. */
@@ -62,42 +74,66 @@ export class TimedResolver implements Resolver, Disposable {
   }
 
   mx(name: string, options?: QueryOptions): Promise<Answer<MxRecord>> {
-    return this.#within(options, (passed) => this.#resolver.mx(name, passed));
+    return this.#within({ type: "MX", name }, { options, ask: (passed) => this.#resolver.mx(name, passed) });
   }
 
   a(name: string, options?: QueryOptions): Promise<Answer<string>> {
-    return this.#within(options, (passed) => this.#resolver.a(name, passed));
+    return this.#within({ type: "A", name }, { options, ask: (passed) => this.#resolver.a(name, passed) });
   }
 
   aaaa(name: string, options?: QueryOptions): Promise<Answer<string>> {
-    return this.#within(options, (passed) => this.#resolver.aaaa(name, passed));
+    return this.#within({ type: "AAAA", name }, {
+      options,
+      ask: (passed) => this.#resolver.aaaa(name, passed),
+    });
   }
 
   txt(name: string, options?: QueryOptions): Promise<Answer<string>> {
-    return this.#within(options, (passed) => this.#resolver.txt(name, passed));
+    return this.#within({ type: "TXT", name }, {
+      options,
+      ask: (passed) => this.#resolver.txt(name, passed),
+    });
   }
 
   ptr(address: string, options?: QueryOptions): Promise<Answer<string>> {
-    return this.#within(options, (passed) => this.#resolver.ptr(address, passed));
+    return this.#within({ type: "PTR", name: address }, {
+      options,
+      ask: (passed) => this.#resolver.ptr(address, passed),
+    });
   }
 
   cname(name: string, options?: QueryOptions): Promise<Answer<string>> {
-    return this.#within(options, (passed) => this.#resolver.cname(name, passed));
+    return this.#within({ type: "CNAME", name }, {
+      options,
+      ask: (passed) => this.#resolver.cname(name, passed),
+    });
   }
 
   tlsa(name: string, options?: QueryOptions): Promise<Answer<TlsaRecord>> {
-    return this.#within(options, (passed) => this.#resolver.tlsa(name, passed));
+    return this.#within({ type: "TLSA", name }, {
+      options,
+      ask: (passed) => this.#resolver.tlsa(name, passed),
+    });
   }
 
   // An AbortSignal of its own would cost more than most answers, which are known already.
   async #within<T>(
-    options: QueryOptions | undefined,
-    ask: (options?: QueryOptions) => Promise<Answer<T>>,
+    query: Query,
+    { options, ask }: {
+      readonly options: QueryOptions | undefined;
+      readonly ask: (options?: QueryOptions) => Promise<Answer<T>>;
+    },
   ): Promise<Answer<T>> {
-    if (this.#exhausted) return NO_TIME;
+    const { noted } = this;
+    if (this.#exhausted) {
+      noted?.note(query, NO_TIME);
+      return NO_TIME;
+    }
     if (this.#waiting++ === 0) this.#start();
     try {
-      return await Promise.race([ask(options), this.#over.promise]);
+      const answer = await Promise.race([ask(options), this.#over.promise]);
+      noted?.note(query, answer);
+      return answer;
     } finally {
       if (--this.#waiting === 0) this.#stop();
     }

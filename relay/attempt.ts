@@ -8,13 +8,16 @@
  * @module
  */
 import type { Clock } from "../base/clock.ts";
+import { NotedAnswers } from "../dns/noted_answers.ts";
 import { alternatesOf } from "./target_order.ts";
 import type { HostFailure, HostSlot, HostTable } from "./host_table.ts";
 import type { IdleConnections } from "./idle_connections.ts";
 import type { Target, Targets } from "./mx.ts";
+import { targetKey } from "./target.ts";
 import type { OpenEntry } from "./open_entries.ts";
+import { demand, failureOf, familyHint, slowDown } from "./host_demand.ts";
 import type { Queue } from "./queue.ts";
-import type { Attempt, QueueEntry } from "./queue_entry.ts";
+import type { Attempt } from "./queue_entry.ts";
 import type { HostConnection, Opened, OpenFailure, RecipientOutcome } from "./transmit.ts";
 
 /** A connection to one host, past greeting, EHLO, TLS and login. */
@@ -27,7 +30,11 @@ export type Connection =
  */
 export type Connect = (
   target: Target,
-  options: { readonly signal: AbortSignal; readonly alternate?: () => Target | undefined },
+  options: {
+    readonly signal: AbortSignal;
+    readonly alternate?: () => Target | undefined;
+    readonly noted?: NotedAnswers;
+  },
 ) => Promise<
   | (Pick<Opened, "kind" | "target" | "unanswered"> & { readonly connection: Connection })
   | OpenFailure
@@ -41,6 +48,8 @@ export interface LiveConnection {
   readonly connection: Connection;
   /** Its place among those of the host. */
   readonly slot: HostSlot;
+  /** What led there. */
+  readonly noted?: NotedAnswers;
   /** Messages sent over it. */
   sent: number;
   /** Whether it takes another one. */
@@ -69,6 +78,8 @@ export interface AttemptResult {
   readonly unrecorded?: boolean;
   /** Nothing could be tried before the {@linkcode HostTable} says so. */
   readonly wait?: string;
+  /** What the hosts were found by. */
+  readonly noted?: NotedAnswers;
 }
 
 /** The work of one {@linkcode attempt}. */
@@ -98,7 +109,12 @@ export interface AttemptOptions {
   /** Finds the targets; `preferFamily` is the family that did not fail last. */
   readonly route: (
     domain: string,
-    options: { readonly preferFamily?: 4 | 6; readonly relaxed?: boolean; readonly signal: AbortSignal },
+    options: {
+      readonly preferFamily?: 4 | 6;
+      readonly relaxed?: boolean;
+      readonly signal: AbortSignal;
+      readonly noted?: NotedAnswers;
+    },
   ) => Promise<Targets>;
   /** Connects to one of the targets. */
   readonly connect: Connect;
@@ -129,6 +145,7 @@ export async function attempt(request: AttemptRequest, options: AttemptOptions):
     live = undefined;
   }
   if (live !== undefined) {
+    round.noted = live.noted;
     const outcome = await round.transmit(live);
     // The end of a kept connection says nothing about the host, which is tried again in the ordinary way.
     if (outcome !== "stale") tried.add(targetKey(live.target));
@@ -140,6 +157,7 @@ export async function attempt(request: AttemptRequest, options: AttemptOptions):
     ...familyHint(opened.entry, round.remaining),
     ...(relaxed && { relaxed }),
     signal: stopping,
+    noted: round.noted = new NotedAnswers(),
   });
   if (stopping.aborted) return round.result(live);
   if (targets.kind !== "targets") {
@@ -217,6 +235,8 @@ class Round {
   #unrecorded = false;
   /** The recipients that another host may still take. */
   remaining: readonly number[];
+  /** What the latest hosts were found by. */
+  noted: NotedAnswers | undefined;
   /** By {@linkcode targetKey}. */
   readonly tried = new Set<string>();
   /** Hosts that have answered in any way. */
@@ -234,7 +254,13 @@ class Round {
   }
 
   result(live: LiveConnection | undefined): AttemptResult {
-    return { results: this.#results, ...(live && { live }), ...(this.#unrecorded && { unrecorded: true }) };
+    const { noted } = this;
+    return {
+      results: this.#results,
+      ...(live && { live }),
+      ...(this.#unrecorded && { unrecorded: true }),
+      ...(noted && { noted }),
+    };
   }
 
   unroutable({ kind, status, reason }: Exclude<Targets, { kind: "targets" }>): void {
@@ -285,7 +311,8 @@ class Round {
       return undefined;
     };
     const began = clock.monotonic();
-    const connected = await connect(asked, { signal: stopping, alternate });
+    const noted = this.noted ??= new NotedAnswers();
+    const connected = await connect(asked, { signal: stopping, alternate, noted });
     const { target = asked, unanswered = [] } = connected;
     const slot = slots.get(targetKey(target)) ?? first;
     for (const { target: other, attempt, silent } of unanswered) {
@@ -298,7 +325,7 @@ class Round {
     }
     if (connected.kind === "open") {
       slot.connected();
-      return { target, slot, connection: connected.connection, sent: 0, usable: true };
+      return { target, slot, connection: connected.connection, noted, sent: 0, usable: true };
     }
     const { attempt, reached } = connected;
     if (attempt.reply !== undefined) this.replied.add(target.host);
@@ -371,30 +398,3 @@ class Round {
 
 // Milliseconds within which a refused connection is reported.
 const PROMPT = 2000;
-
-function demand({ reply, status }: HostFailure): "busy" | "rate" | undefined {
-  if (reply === undefined) return undefined;
-  if (status === "4.7.28") return "rate";
-  return reply.startsWith("421") ? "busy" : undefined;
-}
-
-function slowDown(slot: HostSlot, attempt: Attempt): void {
-  const kind = demand(attempt);
-  if (kind !== undefined) slot.slowDown(failureOf(attempt), kind);
-}
-
-function failureOf({ reply, error, status }: Attempt): HostFailure {
-  return { status, ...(reply !== undefined && { reply }), ...(error !== undefined && { error }) };
-}
-
-/** After a failed attempt the other family goes first. */
-function familyHint(entry: QueueEntry, recipients: readonly number[]): { preferFamily?: 4 | 6 } {
-  const address = entry.recipients[recipients[0] ?? 0]?.attempts.at(-1)?.address;
-  if (address === undefined) return {};
-  return { preferFamily: address.includes(":") ? 4 : 6 };
-}
-
-/** The key of a target, each tried once. Where a name is verified, another name of the same address may succeed. */
-function targetKey({ host, address, port, tls }: Target): string {
-  return tls === "verify" ? `${address} ${port} ${host}` : `${address} ${port}`;
-}

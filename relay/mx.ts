@@ -8,6 +8,7 @@
  */
 import { isIP } from "node:net";
 import { canonicalName } from "../dns/name.ts";
+import type { NotedAnswers } from "../dns/noted_answers.ts";
 import type { Answer, Resolver } from "../dns/resolver.ts";
 import { addressScope, sameAddress } from "../net/ip_address.ts";
 import type { Logger } from "../base/log.ts";
@@ -17,7 +18,7 @@ import type { EnhancedStatusCode } from "../smtp/reply.ts";
 import type { AddressFamily } from "../net/address_family.ts";
 import type { FamilyHealth } from "../net/family_health.ts";
 import { stricterPolicy, type TlsPolicy } from "../net/tls_policy.ts";
-import { stsFailure, type StsPolicies, underSts } from "./sts_rule.ts";
+import { showSts, stsFailure, type StsPolicies, underSts } from "./sts_rule.ts";
 import type { Route, Target, Targets } from "./target.ts";
 import type { PolicyAnswer } from "../mta_sts/policies.ts";
 
@@ -68,6 +69,8 @@ export interface TargetOptions {
   readonly relaxed?: boolean;
   /** Gives up; the outcome is then `deferred`. */
   readonly signal?: AbortSignal;
+  /** Takes the MTA-STS policy that was heeded; the answers of DNS are the resolver's to note. */
+  readonly noted?: NotedAnswers;
 }
 
 // An attempt has to end: further hosts or addresses are tried in the next one.
@@ -98,6 +101,7 @@ export async function findTargets(domain: string, options: TargetOptions): Promi
   // Concurrently with the MX query, so that it adds no time.
   const asked = options.stsPolicies?.find(name, querySignal(options));
   const found = await mxTargets(name, asked, options);
+  if (asked !== undefined) options.noted?.noteLine(showSts(await asked));
   if (found.kind !== "targets") return found;
   const failure = stsFailure(await asked);
   return failure === undefined ? found : { ...found, stsFailure: failure };

@@ -7,6 +7,7 @@
 import { counters, histogram } from "../base/counters.ts";
 import type { Logger } from "../base/log.ts";
 import type { Clock } from "../base/clock.ts";
+import type { NotedAnswers } from "../dns/noted_answers.ts";
 import type { AttemptedRecipient, AttemptResult } from "./attempt.ts";
 import { addAttempts, type QueueEntry, type QueueRecipient } from "./queue_entry.ts";
 import { retryDelay, type RetrySchedule } from "./retry_schedule.ts";
@@ -25,6 +26,10 @@ const relayTls = counters("mailapp_relay_tls_total", {
   labels: ["tls"],
 });
 
+/** Characters of the answers of DNS in one event. */
+const MAX_ANSWERS = 2_000;
+const MAX_RELAYED_ANSWERS = 500;
+
 /** An attempt that was made. */
 export interface AttemptOutcome {
   /** What it came to; see {@linkcode AttemptResult}. */
@@ -33,6 +38,8 @@ export interface AttemptOutcome {
   readonly age: number;
   /** Whether this process had tried it before. */
   readonly tried: boolean;
+  /** What the hosts were found by. */
+  readonly noted?: NotedAnswers | undefined;
 }
 
 /** What {@linkcode applyOutcome} needs. */
@@ -70,6 +77,7 @@ export function applyOutcome(
 ): boolean {
   const { results } = outcome;
   const jitter = random();
+  const answers = describe(outcome, clock.monotonic());
   let reached = results.size === 0;
   for (const [index, result] of results) {
     const recipient = entry.recipients[index];
@@ -94,11 +102,19 @@ export function applyOutcome(
     }
     reached ||= result.result !== "deferred" || (recipient.attempts.at(-1)?.reply !== undefined);
     count(recipient, outcome);
-    log(entry, recipient, { logger, clock });
+    log(entry, recipient, { logger, clock, answers });
     const last = recipient.attempts.at(-1);
     if (result.result !== "relayed" && last?.reply !== undefined) onRefusal?.({ ...last, reply: last.reply });
   }
   return reached;
+}
+
+/** The answers as the log has them: the first few where all went well. */
+function describe({ results, noted }: AttemptOutcome, now: number): readonly string[] | undefined {
+  if (noted === undefined || noted.isEmpty) return undefined;
+  let relayed = true;
+  for (const { result } of results.values()) relayed &&= result === "relayed";
+  return noted.lines({ now, limit: relayed ? MAX_RELAYED_ANSWERS : MAX_ANSWERS });
 }
 
 /**
@@ -132,11 +148,24 @@ function count({ status, attempts }: QueueRecipient, { age }: AttemptOutcome): v
 function log(
   { id }: QueueEntry,
   recipient: QueueRecipient,
-  { logger, clock }: Pick<OutcomeOptions, "logger" | "clock">,
+  { logger, clock, answers }: Pick<OutcomeOptions, "logger" | "clock"> & {
+    readonly answers: readonly string[] | undefined;
+  },
 ): void {
   const { host, address, tls, policy, reply, error, status, dotSentNoReply } = recipient.attempts.at(-1) ??
     {};
-  const fields = { id, recipient: recipient.address, host, address, tls, policy, status, reply, error };
+  const fields = {
+    id,
+    recipient: recipient.address,
+    host,
+    address,
+    tls,
+    policy,
+    status,
+    reply,
+    error,
+    answers,
+  };
   switch (recipient.status) {
     case "relayed":
       return logger.info("attempt.relayed", fields);

@@ -12,6 +12,7 @@
  */
 import { counters } from "../base/counters.ts";
 import type { DaneNeed } from "../tls/dane.ts";
+import type { NotedAnswers } from "../dns/noted_answers.ts";
 import type { Resolver } from "../dns/resolver.ts";
 import type { Logger } from "../base/log.ts";
 import { SmtpClient } from "../smtp/client.ts";
@@ -78,6 +79,8 @@ export interface SessionOptions {
   readonly signal?: AbortSignal;
   /** Told how TLS went with each host where that can be said. */
   readonly onTls?: (target: Target, verdict: TlsVerdict) => void;
+  /** Takes the TLSA records that were found. */
+  readonly noted?: NotedAnswers;
   /** Other addresses, one at each call, for when the one before is silent; under the same TLS policy. */
   readonly alternate?: () => Target | undefined;
 }

@@ -590,7 +590,8 @@ export class Scheduler {
         result = await this.#attempt(opened, { recipients, live });
         const { queue } = this.#options;
         const tried = item.tried || (queue.shared !== undefined && this.#wasTriedLately(entry, recipients));
-        const outcome = { results: result.results, age: queue.ageOf(entry), tried };
+        const { results, noted } = result;
+        const outcome = { results, age: queue.ageOf(entry), tried, noted };
         const reached = applyOutcome(entry, outcome, this.#options);
         this.#destinations.noteAttempt(item.to, { reached });
       } finally {

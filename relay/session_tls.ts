@@ -9,6 +9,7 @@
 import { type DaneNeed, daneNeed, matchesTlsa } from "../tls/dane.ts";
 import { type AuthorityCheck, type AuthorityProblem, authorityProblem } from "../tls/dane_authority.ts";
 import type { Clock } from "../base/clock.ts";
+import { type NotedAnswers, NotingResolver } from "../dns/noted_answers.ts";
 import type { Resolver } from "../dns/resolver.ts";
 import type { SmtpClient } from "../smtp/client.ts";
 import { DialogueError } from "../smtp/send_result.ts";
@@ -80,7 +81,11 @@ export function refused(
 /** What DNSSEC says of the host's certificate; nothing where the configuration asks for less. */
 export async function lookUpDane(
   target: Target,
-  { daneResolver, signal }: { readonly daneResolver?: Resolver; readonly signal?: AbortSignal },
+  { daneResolver, signal, noted }: {
+    readonly daneResolver?: Resolver;
+    readonly signal?: AbortSignal;
+    readonly noted?: NotedAnswers;
+  },
 ): Promise<DaneNeed> {
   const { configured = false, relaxed = false, tls } = target;
   if (relaxed) return { kind: "none", reason: "the message says TLS-Required: No" };
@@ -89,7 +94,10 @@ export async function lookUpDane(
   }
   return daneResolver === undefined
     ? { kind: "none", reason: "the DNS servers are not trusted to validate (dnssec is off)" }
-    : await daneNeed(target, { resolver: daneResolver, ...(signal && { signal }) });
+    : await daneNeed(target, {
+      resolver: noted === undefined ? daneResolver : new NotingResolver(daneResolver, noted),
+      ...(signal && { signal }),
+    });
 }
 
 /** What asks for TLS. */

@@ -62,3 +62,32 @@ export function stsFailure(answer: PolicyAnswer | undefined): StsFailure | undef
   if (answer?.kind !== "none" || answer.failure === undefined) return undefined;
   return { failure: answer.failure, why: answer.why ?? answer.failure };
 }
+
+const MAX_HOSTS = 10;
+
+/** `MTA-STS example.net fetched 2026-11-30T08:00:00.000Z enforce 20261101 604800s mx.example.net, *.example.org`. */
+export function showSts(answer: PolicyAnswer): string | undefined {
+  if (answer.kind !== "policy") {
+    return answer.failure === undefined
+      ? undefined
+      : `MTA-STS failed: ${answer.failure}: ${answer.why ?? ""}`;
+  }
+  const { domain, id, policy: { mode, maxAge, mx }, fetchedAt } = answer.kept;
+  const hosts = mx.length > MAX_HOSTS ? [...mx.slice(0, MAX_HOSTS), "…"] : mx;
+  const fetched = new Date(fetchedAt).toISOString();
+  return `MTA-STS ${domain} fetched ${fetched} ${mode} ${id} ${maxAge}s ${hosts.join(", ")}`;
+}
+
+/** A policy as {@linkcode showSts} wrote it; `undefined` where it is none, or was cut. */
+export function readSts(line: string): PolicyAnswer | undefined {
+  const [, domain = "", fetched = "", mode = "", id = "", maxAge, hosts = ""] =
+    /^MTA-STS (\S+) fetched (\S+) (enforce|testing|none) (\S+) (\d+)s (.*)$/.exec(line) ?? [];
+  if (domain === "" || hosts.endsWith("…")) return undefined;
+  const fetchedAt = Date.parse(fetched);
+  const policy = {
+    mode: mode as PolicyMode,
+    maxAge: Number(maxAge),
+    mx: hosts === "" ? [] : hosts.split(", "),
+  };
+  return { kind: "policy", kept: { domain, id, policy, text: "", fetchedAt, usedAt: fetchedAt } };
+}

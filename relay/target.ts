@@ -72,3 +72,8 @@ export interface Route {
   /** Raises the policy to `verify`. */
   readonly auth?: Credentials;
 }
+
+/** The key of a target, each tried once. Where a name is verified, another name of the same address may succeed. */
+export function targetKey({ host, address, port, tls }: Target): string {
+  return tls === "verify" ? `${address} ${port} ${host}` : `${address} ${port}`;
+}

@@ -7,6 +7,7 @@
  * @module
  */
 import { counters } from "../base/counters.ts";
+import type { LogFields } from "../base/log.ts";
 import {
   type CommandContext,
   envelopeFields,
@@ -313,20 +314,21 @@ export class Connection {
 
   /** A command that failed. */
   #failed(verb: string, error: unknown): Outcome {
-    const { reply, cause } = replies.failureOf(error);
+    const { reply, cause, log } = replies.failureOf(error);
     if (cause !== undefined && this.#refusals < MAX_LOGGED_REFUSALS) {
       this.#options.logger.error("command.failed", { verb, error: describeError(cause) });
     }
-    return { reply, then: "continue" };
+    return { reply, then: "continue", log };
   }
 
   /** Counts and logs a refused command. */
   #noteRefusal(
     command: string,
-    { verb, reply, transaction }: {
+    { verb, reply, transaction, log }: {
       readonly verb: string;
       readonly reply: Reply;
       readonly transaction?: Transaction | undefined;
+      readonly log?: LogFields | undefined;
     },
   ): void {
     const probe = probeOf(this.#session);
@@ -338,6 +340,7 @@ export class Connection {
       reply: oneLine(reply),
       ...(transaction ? { from: envelopeFields(transaction).from } : {}),
       ...(probe && { probe }),
+      ...log,
     });
   }
 
@@ -380,7 +383,8 @@ export class Connection {
       }
     }
     if (outcome.reply.code >= 400) {
-      this.#noteRefusal(this.#describe(line), { verb: known, reply: outcome.reply, transaction });
+      const { reply, log } = outcome;
+      this.#noteRefusal(this.#describe(line), { verb: known, reply, transaction, log });
     }
     return outcome;
   }

@@ -4,6 +4,7 @@
  * @module
  */
 import { MAX_FIELDS } from "../message/header_field.ts";
+import type { LogFields } from "../base/log.ts";
 import { type Reply, reply, SmtpError } from "./reply.ts";
 
 /** 503: a command that needs another one first (RFC 5321 §4.1.4). */
@@ -54,7 +55,9 @@ export function shuttingDown(hostname: string): Reply {
 }
 
 /** What a client is told of an error, and, where there is more to it than that, the cause for the log. */
-export function failureOf(error: unknown): { readonly reply: Reply; readonly cause?: unknown } {
+export function failureOf(
+  error: unknown,
+): { readonly reply: Reply; readonly cause?: unknown; readonly log?: LogFields | undefined } {
   return error instanceof SmtpError ? error : { reply: localError, cause: error ?? String(error) };
 }
 

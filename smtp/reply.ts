@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { LogFields } from "../base/log.ts";
 
 /** An enhanced status code, `class.subject.detail` (RFC 3463). */
 export type EnhancedStatusCode = `${2 | 4 | 5}.${number}.${number}`;
@@ -45,16 +46,19 @@ export function formatReply(reply: Reply): string {
 export class SmtpError extends Error {
   /** What the peer is told. */
   readonly reply: Reply;
+  /** What it was decided by, for the event about the refused command. */
+  readonly log: LogFields | undefined;
 
   /**
    * The message is the reply in one line.
    * @param reply What the peer is told
-   * @param options `cause`: what is logged
+   * @param options `cause`: what is logged as our fault; `log`: what it was decided by
    */
-  constructor(reply: Reply, options?: ErrorOptions) {
+  constructor(reply: Reply, options?: ErrorOptions & { readonly log?: LogFields }) {
     super(`${reply.code} ${reply.enhanced ?? ""} ${reply.lines.join(" ")}`, options);
     this.name = "SmtpError";
     this.reply = reply;
+    this.log = options?.log;
   }
 }
 

@@ -14,6 +14,7 @@ import { judge, type Judgement } from "../../checks/judgement.ts";
 import { checkSender, type SenderFindings } from "../../checks/sender_checks.ts";
 import type { Config } from "../../config/config.ts";
 import { type DmarcVerdict, evaluateDmarc } from "../../dmarc/evaluate.ts";
+import type { Resolver } from "../../dns/resolver.ts";
 import { TimedResolver } from "../../dns/timed_resolver.ts";
 import { AddressError, parseMailbox } from "../../smtp/address.ts";
 import type { MailboxAddress } from "../../smtp/envelope.ts";
@@ -22,6 +23,7 @@ import { CommandError, EXIT } from "../../server/exit_codes.ts";
 import { openMailboxes } from "../../server/parts.ts";
 import { openResolver } from "../../server/relay_parts.ts";
 import { printable } from "../command_line/terminal.ts";
+import type { MessageEvidence } from "./evidence.ts";
 
 /** The sender, as typed. */
 export interface IncomingFlags {
@@ -47,7 +49,7 @@ export interface IncomingExplanation {
   readonly listings: readonly Listing[];
   /** Lists that are not used, each with the reason. */
   readonly ignoredLists: readonly { readonly zone: string; readonly reason: string }[];
-  /** Without a DKIM signature; absent where DMARC is off. */
+  /** Without a DKIM signature, if none is known; absent where DMARC is off. */
   readonly dmarc?: DmarcVerdict;
   /** `greylist`: the client would be asked to retry first. */
   readonly outcome: "refuse" | "greylist" | "junk" | "inbox";
@@ -64,10 +66,14 @@ export interface IncomingExplanation {
  */
 export async function explainIncoming(
   config: Config,
-  { address, text, flags }: {
+  { address, text, flags, message, then }: {
     readonly address: MailboxAddress;
     readonly text: string;
     readonly flags: IncomingFlags;
+    /** What is known of the message. */
+    readonly message?: MessageEvidence;
+    /** To decide as at another time: what DNS said then, and whether greylisting knew the sender. */
+    readonly then?: { readonly resolver: Resolver; readonly isKnown: boolean };
   },
 ): Promise<IncomingExplanation> {
   const { ip } = flags;
@@ -75,7 +81,7 @@ export async function explainIncoming(
   const from = flags.from === "<>" ? "" : readSender(flags.from);
   const { serveIn: { checks } } = config;
   using resolver = new TimedResolver({
-    resolver: openResolver(config),
+    resolver: then?.resolver ?? openResolver(config),
     clock: systemClock,
     timeoutMs: checks.timeoutMs,
   });
@@ -94,18 +100,24 @@ export async function explainIncoming(
   const helo = name ?? (ip.includes(":") ? `[IPv6:${ip}]` : `[${ip}]`);
   const identity = { ip, helo, mailFrom: from };
   const sender = await checkSender(identity, { resolver, spf: checks.spf, lists });
-  const dmarc = checks.dmarc === "off" || from === "" ? undefined : await evaluateDmarc({
-    authors: [from.slice(from.lastIndexOf("@") + 1)],
+  const { dkim = [], arc, author = from.slice(from.lastIndexOf("@") + 1) } = message ?? {};
+  const dmarc = checks.dmarc === "off" || author === "" ? undefined : await evaluateDmarc({
+    authors: [author],
     spf: sender.spf ?? { result: "none" },
-    dkim: [],
+    dkim: checks.dkim ? dkim : [],
     resolver,
   });
-  const judgement = judge({ ...sender, ...(dmarc && { dmarc }) }, {
+  const judgement = judge({ ...sender, ...(dmarc && { dmarc }), ...(arc && checks.arc && { arc }) }, {
     identity,
     enforceDmarc: checks.dmarc === "enforce",
-    trustedSealers: [],
+    trustedSealers: checks.trustedSealers,
   });
-  const greylist = await askGreylist(config, { sender, judgement, identity });
+  const greylist = await askGreylist(config, {
+    sender,
+    judgement,
+    identity,
+    ...(then && { isKnown: then.isKnown }),
+  });
   const mailboxes = openMailboxes(config).resolve(address);
   const recipient = mailboxes.kind === "local"
     ? "accepted"
@@ -155,7 +167,8 @@ async function reverseNames(ip: string, resolver: TimedResolver): Promise<readon
 /** Whether the client would be asked to retry; a reason if that is unknown. */
 async function askGreylist(
   config: Config,
-  { sender, judgement, identity: { ip, helo, mailFrom } }: {
+  { sender, judgement, identity: { ip, helo, mailFrom }, isKnown }: {
+    readonly isKnown?: boolean;
     readonly sender: SenderFindings;
     readonly judgement: Judgement;
     readonly identity: { readonly ip: string; readonly helo: string; readonly mailFrom: string };
@@ -165,6 +178,7 @@ async function askGreylist(
   if (greylist === "off" || judgement.allowed || (greylist === "suspicious" && !judgement.suspicious)) {
     return false;
   }
+  if (isKnown !== undefined) return !isKnown;
   try {
     const list = await readGreylist(greylistFile(config), { now: () => systemClock.now() });
     return !list.knows({

@@ -5,12 +5,14 @@
  */
 import { errorText } from "../../base/error_text.ts";
 import type { Config } from "../../config/config.ts";
+import type { Resolver } from "../../dns/resolver.ts";
 import { normalizeDomain } from "../../net/domain_name.ts";
 import type { LogSource, TimeRange } from "../../observe/log_files.ts";
 import type { LoggedEvent } from "../../observe/log_lines.ts";
 import { linesWith, searchLog } from "../../observe/log_search.ts";
 import { type Story, traceMessages } from "../../observe/message_trace.ts";
 import { readQuery, timeOfQuery } from "../../observe/trace_query.ts";
+import type { Targets } from "../../relay/mx.ts";
 import { CommandError, EXIT, type ExitCode } from "../../server/exit_codes.ts";
 import type { Io } from "../../server/io.ts";
 import { openMailboxes } from "../../server/parts.ts";
@@ -19,6 +21,7 @@ import type { MailboxAddress } from "../../smtp/envelope.ts";
 import { moment, printJson } from "../command_line/json.ts";
 import { printable, showTime } from "../command_line/terminal.ts";
 import { findLog } from "../trace/log_sources.ts";
+import { type DnsEvidence, dnsEvidence, type MessageEvidence, messageEvidence } from "./evidence.ts";
 import { routeByFile } from "./file_route.ts";
 import { explainIncoming } from "./incoming.ts";
 
@@ -29,6 +32,10 @@ interface Replayed {
   readonly decision: string;
   /** On what, by the log. */
   readonly by: readonly string[];
+  /** What comes of that with the configuration as it is now; absent where the log has no answers of DNS. */
+  readonly again?: string;
+  /** Whether that is the decision of the log. */
+  readonly same?: boolean;
   /** What would be decided now. */
   readonly today: string;
 }
@@ -110,15 +117,24 @@ async function replayed(
     return {
       at: time,
       decision: `serve-out: ${recipient} ${event.slice(event.indexOf(".") + 1)}`,
-      by: namedFields(fields, ["host", "address", "tls", "policy", "status", "reply", "error", "attempts"]),
-      today: await wayToday(recipient, config),
+      by: namedFields(fields, [
+        ...["host", "address", "tls", "policy", "status", "reply", "error", "attempts", "answers"],
+      ]),
+      ...await wayAgain(recipient, { fields, config }),
+      today: describeWay(await wayNow(recipient, config)),
     };
   }
   const isIncoming = fields["iprev"] !== undefined || fields["server"] === "serve-in";
   if (event === "command.refused") {
     const command = String(fields["command"] ?? "");
     const path = pathOf(command);
-    if (path === undefined) return undefined;
+    // Lists and greylisting decide when the message is to begin.
+    if (path === undefined) {
+      return fields["iprev"] === undefined ? undefined : await incoming({ time, fields, event }, {
+        config,
+        helo: await helloOf(String(fields["session"] ?? "")),
+      });
+    }
     return {
       at: time,
       decision: `recipient refused: ${fields["reply"]}`,
@@ -129,29 +145,47 @@ async function replayed(
   if ((event !== "message.accepted" && event !== "message.refused") || !isIncoming) return undefined;
   const session = fields["session"];
   const helo = typeof session === "string" ? await helloOf(session) : undefined;
-  const [recipient = ""] = Array.isArray(fields["to"]) ? fields["to"].map(String) : [];
-  const was = event === "message.refused"
-    ? `refused: ${fields["reply"]}`
-    : fields["junk"] === true || fields["junk"] === "true"
-    ? "filed as junk"
-    : "taken";
+  return await incoming({ time, fields, event }, { config, helo });
+}
+
+/** A decision of serve-in's checks. */
+async function incoming(
+  { time, event, fields }: Pick<LoggedEvent, "time" | "event" | "fields">,
+  { config, helo }: { readonly config: Config; readonly helo: string | undefined },
+): Promise<Replayed> {
+  const [recipient = config.serveIn.domains.map((domain) => `postmaster@${domain}`)[0] ?? ""] =
+    Array.isArray(fields["to"]) ? fields["to"].map(String) : [];
+  const was: Was = event === "message.accepted"
+    ? fields["junk"] === true ? "junk" : "inbox"
+    : String(fields["reply"]).includes(" Greylisted")
+    ? "greylist"
+    : "refuse";
+  const sender: Sender = {
+    recipient,
+    from: String(fields["from"] ?? ""),
+    ip: String(fields["peer"] ?? ""),
+    helo,
+    message: messageEvidence(fields),
+  };
   return {
     at: time,
-    decision: `serve-in: message ${was}`,
+    decision: `serve-in: message ${
+      was === "refuse" || was === "greylist"
+        ? `refused: ${fields["reply"]}`
+        : was === "junk"
+        ? "filed as junk"
+        : "taken"
+    }`,
     by: [
       ...namedFields(fields, ["peer"]),
       ...(helo === undefined ? [] : [`hello: ${helo}`]),
       ...namedFields(fields, [
         ...["from", "to", "octets", "spf", "dkim", "arc", "arc_sealer", "dmarc", "dmarc_asks", "iprev"],
-        ...["listed", "filters", "dns", "why"],
+        ...["author", "listed", "filters", "dns", "why", "answers"],
       ]),
     ],
-    today: await incomingToday({
-      recipient,
-      from: String(fields["from"] ?? ""),
-      ip: String(fields["peer"] ?? ""),
-      helo,
-    }, config),
+    ...await incomingAgain(sender, { was, fields, config }),
+    today: (await decideIncoming(sender, { config })).text,
   };
 }
 
@@ -163,7 +197,9 @@ function pathOf(command: string): string | undefined {
 function namedFields(fields: LoggedEvent["fields"], names: readonly string[]): string[] {
   return names.flatMap((name) => {
     const value = fields[name];
-    return value === undefined ? [] : [`${name}: ${Array.isArray(value) ? value.join(", ") : value}`];
+    if (value === undefined) return [];
+    if (name === "answers" && Array.isArray(value)) return value.map((line) => `DNS: ${line}`);
+    return [`${name}: ${Array.isArray(value) ? value.join(", ") : value}`];
   });
 }
 
@@ -191,22 +227,34 @@ function recipientToday(address: string, config: Config): string {
     : "refused: not a domain of ours (550 5.7.1)";
 }
 
-async function incomingToday(
-  { recipient, from, ip, helo }: {
-    readonly recipient: string;
-    readonly from: string;
-    readonly ip: string;
-    readonly helo: string | undefined;
+type Was = "refuse" | "greylist" | "junk" | "inbox";
+
+/** Who sent a message. */
+interface Sender {
+  readonly recipient: string;
+  readonly from: string;
+  readonly ip: string;
+  readonly helo: string | undefined;
+  readonly message: MessageEvidence;
+}
+
+/** What the checks make of a message. */
+async function decideIncoming(
+  { recipient, from, ip, helo, message }: Sender,
+  { config, then }: {
+    readonly config: Config;
+    readonly then?: { readonly resolver: Resolver; readonly isKnown: boolean };
   },
-  config: Config,
-): Promise<string> {
+): Promise<{ readonly text: string; readonly outcome?: Was }> {
   const address = parse(recipient, config);
-  if (address === undefined || ip === "") return "unknown: the line lacks the needed fields";
+  if (address === undefined || ip === "") return { text: "unknown: the line lacks the needed fields" };
   try {
     const { outcome, why, spf, dmarc, recipient: is } = await explainIncoming(config, {
       address,
       text: recipient,
       flags: { from: from === "" ? "<>" : from, ip, ...(helo !== undefined && { helo }) },
+      message,
+      ...(then && { then }),
     });
     const found = [
       ...(is === "accepted" ? [] : [`recipient ${is.replace("_", " ")}`]),
@@ -214,20 +262,43 @@ async function incomingToday(
       ...(dmarc === undefined ? [] : [`dmarc: ${dmarc.result}`]),
       ...(why === "" ? [] : [why]),
     ];
-    return `${outcome}${
-      found.length > 0 ? ` (${found.join("; ")})` : ""
-    }, without a signature, which only the message has`;
+    return { outcome, text: `${outcome}${found.length > 0 ? ` (${found.join("; ")})` : ""}` };
   } catch (error) {
-    return `unknown: ${errorText(error)}`;
+    return { text: `unknown: ${errorText(error)}` };
   }
 }
 
-async function wayToday(recipient: string, config: Config): Promise<string> {
+/** What the checks make of what the log has. */
+async function incomingAgain(
+  sender: Sender,
+  { was, fields, config }: {
+    readonly was: Was;
+    readonly fields: LoggedEvent["fields"];
+    readonly config: Config;
+  },
+): Promise<Pick<Replayed, "again" | "same">> {
+  const lists = config.serveIn.checks.dnsLists.map(({ zone }) => zone);
+  const dns = dnsEvidence(fields, { lists });
+  if (dns === undefined) return {};
+  const then = { resolver: dns.resolver, isKnown: was !== "greylist" };
+  const { outcome, text } = await decideIncoming(sender, { config, then });
+  const filtered = Array.isArray(fields["filters"]) ? ", without the filters" : "";
+  return { again: `${text}${filtered}${dns.isWhole ? "" : CUT}`, same: outcome === was };
+}
+
+const CUT = "; some answers were too long for the log";
+
+/** Where mail for a recipient is sent. */
+async function wayNow(recipient: string, config: Config, then?: DnsEvidence): Promise<Targets> {
   const domain = recipient.slice(recipient.lastIndexOf("@") + 1);
-  const found = await routeByFile(
+  return await routeByFile(
     config,
     domain.startsWith("[") ? domain : normalizeDomain(domain) ?? domain,
+    then,
   );
+}
+
+function describeWay(found: Targets): string {
   if (found.kind !== "targets") return `${found.kind}: ${found.status} ${found.reason}`;
   const hosts = found.targets.map(({ host, address, port, tls }) =>
     `${host} [${address}] port ${port}, TLS ${tls}`
@@ -235,10 +306,27 @@ async function wayToday(recipient: string, config: Config): Promise<string> {
   return `sent to ${hosts.slice(0, 3).join("; ")}${hosts.length > 3 ? "; …" : ""}`;
 }
 
-function describe({ at, decision, by, today }: Replayed): string {
+/** Where it was sent by what the log has. */
+async function wayAgain(
+  recipient: string,
+  { fields, config }: { readonly fields: LoggedEvent["fields"]; readonly config: Config },
+): Promise<Pick<Replayed, "again" | "same">> {
+  const dns = dnsEvidence(fields);
+  if (dns === undefined) return {};
+  const found = await wayNow(recipient, config, dns);
+  const same = found.kind === "targets"
+    ? found.targets.some(({ host, address }) => host === fields["host"] && address === fields["address"])
+    : found.reason === fields["error"];
+  return { again: `${describeWay(found)}${dns.isWhole ? "" : CUT}`, same };
+}
+
+function describe({ at, decision, by, again, same, today }: Replayed): string {
   return [
     `${showTime(at)} ${printable(decision)}`,
     ...by.map((line) => `    ${printable(line)}`),
+    ...(again === undefined
+      ? []
+      : [`  decided again by that: ${same ? "the same: " : "otherwise now: "}${printable(again)}`]),
     `  today: ${printable(today)}`,
     "",
   ].join("\n");

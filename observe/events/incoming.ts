@@ -85,19 +85,19 @@ export const SESSION_EVENTS: EventGroup = {
       "command.refused",
       "info",
       "`command`, `reply`, `from`, `probe`",
-      "a command was refused: what was typed, and what was answered; `from` is the sender, once there is one; `probe` where the client is a test by this machine: `doctor`, `explain`, `healthcheck`, `dashboard`, which count in no figure. The first hundred of a session",
+      "a command was refused: what was typed, and what was answered; `from` is the sender, once there is one; `probe` where the client is a test by this machine: `doctor`, `explain`, `healthcheck`, `dashboard`, which count in no figure. Where a DNS list or greylisting refuses DATA, also `to` and what the checks found, as with `message.accepted`. The first hundred of a session",
     ],
     [
       "message.accepted",
       "info",
       "`id`, `login`, `uid`, `from`, `to`, `octets`, `message_id` where it has one, `queue_id`",
-      "the message is durable, and was answered 250; serve-submit adds `login` and `queue_id`, by which serve-out knows it; serve-out adds `uid`, the account that called sendmail, as that says; serve-in adds what its checks found: `spf`, `dkim`, `arc`, `arc_sealer`, `dmarc`, `dmarc_asks` (what the policy asks for, done or not), `iprev`, `listed`, `filters`, `dns` where that failed, and `junk` and `why` where they decide something",
+      "the message is durable, and was answered 250; serve-submit adds `login` and `queue_id`, by which serve-out knows it; serve-out adds `uid`, the account that called sendmail, as that says; serve-in adds what its checks found: `spf`, `dkim`, `arc`, `arc_sealer`, `dmarc`, `dmarc_asks` (what the policy asks for, done or not), `iprev`, `listed`, `filters`, `dns` where that failed, and `junk` and `why` where they decide something. Where the message is not simply accepted: `author`, the domain of its From field, and `answers`, what DNS said; see [Answers of DNS](#answers-of-dns)",
     ],
     [
       "message.refused",
       "info, error",
       "`id`, `from`, `to`, `octets`, `message_id`, `reply`, `error`",
-      "the message was refused after its data; at error, with the cause, if the fault is ours",
+      "the message was refused after its data; at error, with the cause, if the fault is ours; serve-in adds what its checks found, as with `message.accepted`",
     ],
     [
       "message.repaired",

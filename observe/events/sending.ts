@@ -14,8 +14,8 @@ export const SENDING_EVENTS: EventGroup = {
     [
       "attempt.relayed",
       "info",
-      "`id`, `recipient`, `host`, `address`, `tls`, `policy`, `status`, `reply`",
-      "a server took the message for this recipient; `tls` is `none`, `unverified`, `verified` or `dane`; `policy` is what asked for it: `configuration`, `dane`, `mta-sts` or `mta-sts-testing`, absent where nothing did",
+      "`id`, `recipient`, `host`, `address`, `tls`, `policy`, `status`, `reply`, `answers`",
+      "a server took the message for this recipient; `answers` is what the host was found by, see [Answers of DNS](#answers-of-dns); `tls` is `none`, `unverified`, `verified` or `dane`; `policy` is what asked for it: `configuration`, `dane`, `mta-sts` or `mta-sts-testing`, absent where nothing did",
     ],
     [
       "attempt.deferred",

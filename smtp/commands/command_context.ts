@@ -10,7 +10,7 @@ import type { Delivery } from "../delivery.ts";
 import type { Inspector } from "../inspector.ts";
 import type { Line } from "../line_reader.ts";
 import type { MessageLimits } from "../incoming_message.ts";
-import type { Logger } from "../../base/log.ts";
+import type { LogFields, Logger } from "../../base/log.ts";
 import type { Reply } from "../reply.ts";
 import type { ServerPolicy } from "../server_policy.ts";
 import type { Session, Transaction } from "../session.ts";
@@ -53,6 +53,8 @@ export type NextStep =
 export interface Outcome {
   readonly reply: Reply;
   readonly then: NextStep;
+  /** What a refusal was decided by, for the log. */
+  readonly log?: LogFields | undefined;
 }
 
 /** One command. A thrown SmtpError is the reply. */

@@ -63,10 +63,10 @@ export async function bdat(session: Session, argument: string, context: CommandC
     if (!transaction.message) await beginMessage(session, transaction, { by: "BDAT", context });
   } catch (error) {
     // Whatever the error, the chunk follows, and must not be read as commands.
-    const { reply, cause } = replies.failureOf(error);
+    const { reply, cause, log } = replies.failureOf(error);
     logRefusal(context, cause);
     await resetTransaction(session);
-    return { reply, then: chunk };
+    return { reply, then: chunk, log };
   }
   return { reply: replies.ok, then: chunk };
 }

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import assert from "node:assert/strict";
 import type { Answer } from "../../dns/resolver.ts";
 
 /** An MX record. */
@@ -22,4 +23,10 @@ export const cname = (name: string, data: string) => ({ name, type: "CNAME", ttl
 /** `found …`, or the kind. */
 export function brief(answer: Answer<unknown>): string {
   return answer.kind === "found" ? `found ${JSON.stringify(answer.records)}` : answer.kind;
+}
+
+/** Without the time at which it came. */
+export function undated({ at, ...answer }: Answer<unknown>): unknown {
+  assert.equal(typeof at, "number");
+  return answer;
 }
