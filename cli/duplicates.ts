@@ -53,8 +53,13 @@ async function duplicates(flags: Flags, io: Io): Promise<ExitCode> {
         ...(againAt !== undefined && { againAt: moment(againAt) }),
       });
     }
-    for (const { at, ...rest } of found.undelivered) {
-      out.add({ kind: "undelivered", ...rest, at: moment(at) });
+    for (const { at, releasedAt, ...rest } of found.undelivered) {
+      out.add({
+        kind: "undelivered",
+        ...rest,
+        at: moment(at),
+        ...(releasedAt !== undefined && { releasedAt: moment(releasedAt) }),
+      });
     }
     out.end();
   } else io.out(inWords(found));
@@ -84,14 +89,16 @@ const from = (sender: string | undefined) => sender === undefined ? "" : `, from
 function showDuplicate({ id, recipient, sender, at, host, why, againAt }: PossibleDuplicate): string {
   const there = host === undefined ? "" : ` at ${printable(host)}`;
   const later = againAt === undefined ? "" : `; taken ${showTime(againAt)}`;
-  return `  ${showTime(at)} ${printable(id)} to ${printable(recipient)}${from(sender)}: ${
-    printable(why)
-  }${there}${later}`;
+  const to = recipient === "" ? "" : ` to ${printable(recipient)}`;
+  return `  ${showTime(at)} ${printable(id)}${to}${from(sender)}: ${printable(why)}${there}${later}`;
 }
 
-function showUndelivered({ id, at, recipients, sender, what, reason }: Undelivered): string {
+function showUndelivered(
+  { id, at, recipients, sender, what, reason, releasedAt }: Undelivered,
+): string {
+  const later = releasedAt === undefined ? "" : `; released ${showTime(releasedAt)}`;
   const because = reason === undefined ? "" : `: ${printable(reason)}`;
   return `  ${showTime(at)} ${printable(id)} to ${printable(recipients.join(", "))}${
     from(sender)
-  }: ${what}${because}`;
+  }: ${what}${because}${later}`;
 }

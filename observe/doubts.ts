@@ -34,6 +34,8 @@ export interface Undelivered {
   readonly what: "expired" | "refused" | "held" | "removed" | "returned" | "notice held" | "notice dropped";
   /** The answer or error that it ended with. */
   readonly reason?: string;
+  /** When what was held was released; absent: not so far. */
+  readonly releasedAt?: number;
 }
 
 /** Both. */
@@ -43,7 +45,7 @@ export interface Doubts {
 }
 
 const WANTED =
-  /dot_sent_no_reply|attempt\.(?:relayed|failed)|queue\.(?:expired|journal_failed)|operator\.(?:hold|remove|bounce)|dsn\.(?:held|dropped)|maildrop\.not_noted/g;
+  /dot_sent_no_reply|attempt\.(?:relayed|failed)|queue\.(?:expired|journal_failed)|operator\.(?:hold|release|remove|bounce)|dsn\.(?:held|dropped)|maildrop\.not_noted/g;
 
 const findWanted: LineFinder = function* (piece) {
   WANTED.lastIndex = 0;
@@ -86,6 +88,8 @@ const GIVEN_UP: Readonly<Record<string, Undelivered["what"]>> = {
 /** Takes events in the order of the log. */
 class Collector {
   readonly undelivered: Undelivered[] = [];
+  /** What is held, by id and recipient: where it is in `undelivered`. */
+  readonly #held = new Map<string, number>();
   /** By id and recipient. */
   readonly #doubts = new Map<string, { duplicate: PossibleDuplicate; againAt?: number }>();
   /** A hash of each id and recipient that was relayed: a second time is a queue that was restored. */
@@ -106,12 +110,13 @@ class Collector {
     } else if (event === "maildrop.not_noted") {
       const why = `a message in the maildrop (${fields["file"]}) could not be noted as handed over`;
       this.#doubt(`${fields["file"]}`, { id: String(fields["file"] ?? ""), recipient, time, why, fields });
+    } else if (event === "operator.release") {
+      this.#release(id, { recipients: recipientsOf(fields), time });
     } else if (GIVEN_UP[event] !== undefined) {
-      const recipients = Array.isArray(fields["recipients"])
-        ? fields["recipients"].map(String)
-        : recipient === ""
-        ? []
-        : [recipient];
+      const recipients = recipientsOf(fields);
+      if (event === "operator.hold") {
+        for (const one of recipients) this.#held.set(`${id} ${one}`, this.undelivered.length);
+      }
       this.undelivered.push({
         id,
         at: time,
@@ -126,6 +131,18 @@ class Collector {
     return [...this.#doubts.values()].map(({ duplicate, againAt }) =>
       againAt === undefined ? duplicate : { ...duplicate, againAt }
     );
+  }
+
+  #release(
+    id: string,
+    { recipients, time }: { readonly recipients: readonly string[]; readonly time: number },
+  ): void {
+    for (const recipient of recipients) {
+      const at = this.#held.get(`${id} ${recipient}`);
+      const held = at === undefined ? undefined : this.undelivered[at];
+      if (at !== undefined && held !== undefined) this.undelivered[at] = { ...held, releasedAt: time };
+      this.#held.delete(`${id} ${recipient}`);
+    }
   }
 
   #takeRelayed(
@@ -165,6 +182,11 @@ class Collector {
       duplicate: { id, recipient, at: time, why, ...(host !== undefined && { host: String(host) }) },
     });
   }
+}
+
+function recipientsOf({ recipient, recipients }: LoggedEvent["fields"]): string[] {
+  if (Array.isArray(recipients)) return recipients.map(String);
+  return [recipients, recipient].flatMap((one) => typeof one === "string" && one !== "" ? [one] : []);
 }
 
 /** 53 bits: of a million keys, two are the same once in ten thousand logs. */

@@ -65,6 +65,8 @@ Deno.test("findDoubts() tells what was held, expired, removed and returned", asy
     line(4, "queue.expired", { id: "q2", recipient: "c@there.test", error: "connection refused" }),
     line(5, "dsn.held", { id: "q3", recipient: "d@there.test", reply: "550 no" }),
     line(6, "operator.retry", { id: "q4", recipients: ["e@there.test"] }),
+    line(7, "operator.hold", { id: "q5", recipients: ["f@there.test", "g@there.test"] }),
+    line(8, "operator.release", { id: "q5", recipients: ["f@there.test"] }),
   );
   const { undelivered, duplicates } = await findDoubts(log, { range });
   assert.deepEqual(
@@ -74,8 +76,12 @@ Deno.test("findDoubts() tells what was held, expired, removed and returned", asy
       ["q1", "removed", ["b@there.test"], undefined, "a@here.test"],
       ["q2", "expired", ["c@there.test"], "connection refused", undefined],
       ["q3", "notice held", ["d@there.test"], "550 no", undefined],
+      ["q5", "held", ["f@there.test", "g@there.test"], undefined, undefined],
     ],
   );
+  assert.deepEqual(undelivered.map(({ releasedAt }) => releasedAt).filter((time) => time !== undefined), [
+    moment(8),
+  ]);
   assert.deepEqual(duplicates, []);
 });
 

@@ -112,7 +112,7 @@ export class Receiver implements AsyncDisposable {
 export function configureServeOut(
   workspace: Workspace,
   port: number,
-  more: Readonly<Record<string, string>> = {},
+  more: Readonly<Record<string, unknown>> = {},
 ): Promise<string> {
   return workspace.configure({
     "serve-out": {
@@ -152,14 +152,18 @@ let count = 0;
 /** Hands a message of its own connection to serve-out. */
 export async function handOver(
   port: number,
-  { octets = 2_000, beforeDot }: { readonly octets?: number; readonly beforeDot?: () => Promise<void> } = {},
+  { octets = 2_000, to = "x@there.test", beforeDot }: {
+    readonly octets?: number;
+    readonly to?: string;
+    readonly beforeDot?: () => Promise<void>;
+  } = {},
 ): Promise<Handed> {
   const message = checkedMessage(`m${++count}`, octets);
   using dialogue = await Dialogue.connect(port);
   await dialogue.hear();
   await dialogue.say("EHLO client.test");
   const reply = await submit(dialogue, message, {
-    to: ["x@there.test"],
+    to: [to],
     ...(beforeDot && { beforeDot }),
   });
   return { ...message, reply, queueId: queueIdOf(reply) };

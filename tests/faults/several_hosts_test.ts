@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { Dialogue } from "../support/dialogue.ts";
 import { documentedJson, namesIn } from "../support/json_docs.ts";
-import { runMailapp, Workspace } from "../support/mailapp.ts";
+import { type LoggedEvent, runMailapp, Workspace } from "../support/mailapp.ts";
 import { type PostgresServer, testsWithPostgres } from "../support/postgres_server.ts";
 import { checkedMessage, submit } from "./checked_message.ts";
 import { configureServeOut, queueIdOf, Receiver, serveOut } from "./serve_out_setting.ts";
@@ -151,7 +151,9 @@ testsWithPostgres("serve-out on a queue in PostgreSQL", {
     ] as const;
     const accepted = new Map<string, string>();
     const unanswered = new Set<unknown>();
+    const told: LoggedEvent[] = [];
     const note = ({ server }: Serving) => {
+      told.push(...server.events);
       for (const { event, id, dot_sent_no_reply } of server.events) {
         if (event === "attempt.deferred" && dot_sent_no_reply) unanswered.add(id);
       }
@@ -196,5 +198,25 @@ testsWithPostgres("serve-out on a queue in PostgreSQL", {
       receiver.copies(id).length > 1 && !unanswered.has(queueId)
     );
     assert.deepEqual(doubled, []);
+    // mailapp duplicates says the same of the hosts' logs.
+    const log = first.file("hosts.log");
+    await Deno.writeTextFile(log, told.map((event) => `${JSON.stringify(event)}\n`).join(""));
+    const { stdout, stderr } = await runMailapp([
+      "duplicates",
+      "--json",
+      "--config",
+      configs[0],
+      "--log",
+      log,
+    ]);
+    const listed = new Set(
+      (JSON.parse(stdout) as { kind: string; id: string; again_at?: string }[]).filter(({ kind, again_at }) =>
+        kind === "duplicate" && again_at !== undefined
+      ).map(({ id }) => id),
+    );
+    const unlisted = [...accepted].filter(([id, queueId]) =>
+      receiver.copies(id).length > 1 && !listed.has(queueId)
+    );
+    assert.deepEqual(unlisted, [], stderr);
   },
 });
