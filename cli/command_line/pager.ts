@@ -9,6 +9,7 @@
 import { Option } from "commander";
 import type { ExitCode } from "../../server/exit_codes.ts";
 import type { Io } from "../../server/io.ts";
+import { fitted } from "./screen.ts";
 
 /** Upper bound of what is collected, in UTF-16 units. */
 const MAX_TEXT = 64 * 1024 * 1024;
@@ -77,7 +78,8 @@ const STEPS: Readonly<Record<string, Step>> = {
 
 /** Prints text, and waits for a key each time that the screen is full. */
 function page(text: string, { out, terminal }: { out: Io["out"]; readonly terminal: PagerTerminal }): void {
-  const lines = text.split(/(?<=\n)/);
+  // As the screen breaks them: then the rows are counted right.
+  const lines = fitted(text, terminal.size()?.columns ?? Infinity).split(/(?<=\n)/);
   const typed: string[] = [];
   let left = room(terminal);
   let ready = "";
