@@ -45,11 +45,22 @@ export async function readHistograms(
       redirect: "error",
       signal: AbortSignal.timeout(timeout),
     });
-    const text = await response.text();
-    return response.ok && text.length <= MAX_ANSWER ? parseMetrics(text) : undefined;
+    const text = await boundedText(response);
+    return response.ok && text !== undefined ? parseMetrics(text) : undefined;
   } catch {
     return undefined;
   }
+}
+
+/** The body; `undefined` if it is too long. Where a server is gone, any account may have its port. */
+async function boundedText({ body }: Response): Promise<string | undefined> {
+  const decoder = new TextDecoder();
+  let text = "";
+  for await (const chunk of body ?? []) {
+    text += decoder.decode(chunk, { stream: true });
+    if (text.length > MAX_ANSWER) return undefined;
+  }
+  return text;
 }
 
 /** Reads the text format of Prometheus. */
