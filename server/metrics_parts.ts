@@ -51,10 +51,15 @@ const SHARE = 0.005;
  */
 export async function openMetrics(
   config: Config,
-  { server, logger }: { readonly server: ServerName; readonly logger: Logger },
+  { server, logger, now = Date.now }: {
+    readonly server: ServerName;
+    readonly logger: Logger;
+    /** Milliseconds since the epoch; default: the system's clock. */
+    readonly now?: () => number;
+  },
 ): Promise<AsyncDisposable> {
   build.with(server, VERSION).set(1);
-  startedAt.set(Math.round(Date.now() / 1000));
+  startedAt.set(Math.round(now() / 1000));
   const endpoint = metricsEndpoint(config, server);
   if (endpoint === undefined) return { [Symbol.asyncDispose]: () => Promise.resolve() };
   // Most servers expose nothing; this saves them the memory.

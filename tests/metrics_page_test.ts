@@ -58,3 +58,33 @@ Deno.test("the rules and the dashboard in contrib/ ask for metrics that there ar
   }
   assert.ok(asked.size > 20, `only ${asked.size} were found`);
 });
+
+/** Metrics that say nothing as a graph. */
+const NOT_SHOWN = [
+  "process_start_time_seconds",
+  "mailapp_mta_sts_first_expiry_timestamp_seconds",
+  "mailapp_log_lost_lines_total",
+  "mailapp_metrics_scrapes_total",
+];
+
+Deno.test("the dashboard in contrib/ shows every metric, each panel in a place of its own", async () => {
+  interface Panel {
+    readonly id: number;
+    readonly title: string;
+    readonly gridPos: { readonly h: number; readonly w: number; readonly x: number; readonly y: number };
+    readonly targets?: readonly { readonly expr: string }[];
+  }
+  const text = await Deno.readTextFile(`${ROOT}/contrib/grafana.json`);
+  const missing = [...declared.keys()].filter((name) => !new RegExp(`\\b${name}(?:_bucket)?\\b`).test(text));
+  assert.deepEqual(missing.sort(), NOT_SHOWN.toSorted());
+  const { panels } = JSON.parse(text) as { panels: Panel[] };
+  assert.equal(new Set(panels.map(({ id }) => id)).size, panels.length);
+  const cells = new Set<string>();
+  for (const { title, gridPos: { h, w, x, y } } of panels) {
+    for (let cell = 0; cell < h * w; cell++) {
+      const place = `${x + cell % w} ${y + Math.floor(cell / w)}`;
+      assert.ok(!cells.has(place) && x + w <= 24, `${title} is in the way of another panel`);
+      cells.add(place);
+    }
+  }
+});
