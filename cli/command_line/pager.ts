@@ -78,8 +78,9 @@ const STEPS: Readonly<Record<string, Step>> = {
 
 /** Prints text, and waits for a key each time that the screen is full. */
 function page(text: string, { out, terminal }: { out: Io["out"]; readonly terminal: PagerTerminal }): void {
-  // As the screen breaks them: then the rows are counted right.
-  const lines = fitted(text, terminal.size()?.columns ?? Infinity).split(/(?<=\n)/);
+  const columns = terminal.size()?.columns ?? Infinity;
+  // As it is folded when it is written, so that the rows are counted that there will be.
+  const lines = fitted(text, columns).split(/(?<=\n)/);
   const typed: string[] = [];
   let left = room(terminal);
   let ready = "";
@@ -87,7 +88,8 @@ function page(text: string, { out, terminal }: { out: Io["out"]; readonly termin
     const rows = rowsOf(line, terminal);
     if (rows > left && at > 0) {
       const percent = Math.floor(100 * at / lines.length);
-      out(`${ready}--More-- (${percent}%) space: next page, Enter: next line, q: quit`);
+      const prompt = `--More-- (${percent}%) space: next page, Enter: next line, q: quit`;
+      out(ready + prompt.slice(0, columns - 1));
       ready = "";
       const step = nextStep(typed, terminal);
       out("\r\u001b[K");

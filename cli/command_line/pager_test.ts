@@ -3,7 +3,7 @@ import type { Io } from "../../server/io.ts";
 import { paged, type PagerTerminal } from "./pager.ts";
 
 // deno-lint-ignore no-control-regex
-const PROMPT = /--More-- \(\d+%\)[^\r]*\r\u001b\[K/;
+const PROMPT = /--More--[^\r]*\r\u001b\[K/;
 
 /** What a command that prints `text` shows on a screen of 5 rows and 10 columns, prompt by prompt. */
 async function pagesOf(
@@ -66,6 +66,13 @@ Deno.test("paged() counts the rows that long and wide lines take", async () => {
   // One that is longer than the screen is shown all the same.
   const longest = `${"x".repeat(200)}\n`;
   assert.deepEqual(await pagesOf(longest + "y\n", { keys: [" "] }), [longest, "y\n"]);
+});
+
+Deno.test("paged() counts the rows of lines that are folded between words", async () => {
+  const words = `${"x".repeat(21)} ${"y".repeat(21)} ${"z".repeat(21)}\n`;
+  const folded = `${"x".repeat(21)}\n    ${"y".repeat(21)}\n    ${"z".repeat(21)}\n`;
+  const size = { rows: 5, columns: 40 };
+  assert.deepEqual(await pagesOf(`${words}a\nb\n`, { keys: [" "], size }), [`${folded}a\n`, "b\n"]);
 });
 
 Deno.test("paged() prints everything with --no-pager, as JSON", async () => {
