@@ -140,7 +140,7 @@ export interface LoggedAnswer {
   readonly age?: number;
 }
 
-const LINE = /^(MX|A|AAAA|TXT|PTR|CNAME|TLSA) ("(?:[^"\\]|\\.)*"|\S+) (?:(\d+)s|-) ([^]*)$/;
+const LINE = /^(MX|A|AAAA|TXT|PTR|CNAME|TLSA) ("(?:[^"\\]|\\.)*"|\S+) (?:(\d+)s|-) ([^]*)$/s;
 
 /** Reads a line of {@linkcode NotedAnswers}; `undefined` where it is none, or was cut. */
 export function readAnswer(line: string): LoggedAnswer | undefined {
@@ -166,7 +166,7 @@ function readResult(type: RecordType, result: string): Answer<unknown> | undefin
 
 function readRecords(type: RecordType, result: string): unknown[] | undefined {
   if (type === "TXT") {
-    const texts = result.match(/"(?:[^"\\]|\\.)*"/g)?.map(readText);
+    const texts = result.match(/"(?:[^"\\]|\\.)*"/gs)?.map(readText);
     return texts?.every((text) => text !== undefined) ? texts : undefined;
   }
   const parts = result.split(", ");

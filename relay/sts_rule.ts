@@ -81,7 +81,7 @@ export function showSts(answer: PolicyAnswer): string | undefined {
 /** A policy as {@linkcode showSts} wrote it; `undefined` where it is none, or was cut. */
 export function readSts(line: string): PolicyAnswer | undefined {
   const [, domain = "", fetched = "", mode = "", id = "", maxAge, hosts = ""] =
-    /^MTA-STS (\S+) fetched (\S+) (enforce|testing|none) (\S+) (\d+)s (.*)$/.exec(line) ?? [];
+    /^MTA-STS (\S+) fetched (\S+) (enforce|testing|none) (\S+) (\d+)s (.*)$/s.exec(line) ?? [];
   if (domain === "" || hosts.endsWith("…")) return undefined;
   const fetchedAt = Date.parse(fetched);
   const policy = {
