@@ -38,14 +38,31 @@ export function valueOf(settings: TomlTable, parts: readonly string[]): TomlValu
   return value;
 }
 
-/** The settings that differ from those of `others`; tables without any are left out. */
-export function differing(settings: TomlTable, others: TomlTable): TomlTable {
+/** Tables that turn something on by being there, even without a key. */
+export const SWITCHES: readonly string[] = [
+  "serve-submit",
+  "serve-policy",
+  "mta_sts",
+  "dashboard",
+  "tls.acme",
+];
+
+/**
+ * The settings that differ from those of `others`. Tables without any are left out, except {@linkcode SWITCHES}.
+ * @param options `prefix`: the table that these settings are in, with a final dot
+ */
+export function differing(
+  settings: TomlTable,
+  others: TomlTable,
+  { prefix = "" }: { readonly prefix?: string } = {},
+): TomlTable {
   const result: TomlTable = {};
   for (const [name, value] of Object.entries(settings)) {
     const other = Object.hasOwn(others, name) ? others[name] : undefined;
     if (isTable(value)) {
-      const inside = differing(value, isTable(other) ? other : {});
-      if (Object.keys(inside).length > 0) result[name] = inside;
+      const table = `${prefix}${name}`;
+      const inside = differing(value, isTable(other) ? other : {}, { prefix: `${table}.` });
+      if (Object.keys(inside).length > 0 || SWITCHES.includes(table)) result[name] = inside;
     } else if (other === undefined || toToml(value) !== toToml(other)) result[name] = value;
   }
   return result;
@@ -66,8 +83,8 @@ export function toToml(value: TomlValue): string {
   return isTable(value) ? stringify(value).trim() : stringify({ x: value }).trim().slice("x = ".length);
 }
 
-/** Settings as a file without tables that are empty. */
+/** Settings as a file. */
 export function settingsText(settings: TomlTable): string {
-  const text = stringify(differing(settings, {})).trim();
+  const text = stringify(settings).trim();
   return text === "" ? "" : `${text}\n`;
 }

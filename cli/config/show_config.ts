@@ -13,7 +13,7 @@ import { nearest } from "../../config/nearest.ts";
 import { CommandError, EXIT, type ExitCode } from "../../server/exit_codes.ts";
 import type { Io } from "../../server/io.ts";
 import { configOption, examples, type Registrar } from "../command_line/subcommand.ts";
-import { differing, isTable, keyParts, merged, settingsText, toToml, valueOf } from "./settings.ts";
+import { differing, isTable, keyParts, merged, settingsText, SWITCHES, toToml, valueOf } from "./settings.ts";
 
 interface Flags {
   readonly config?: string;
@@ -56,7 +56,7 @@ async function show(flags: Flags, io: Io): Promise<ExitCode> {
     throw new CommandError("config: --example and --defaults exclude each other", EXIT.usage);
   }
   if (flags.example) io.out(EXAMPLE);
-  else if (flags.defaults) io.out(settingsText(defaultSettings()));
+  else if (flags.defaults) io.out(settingsText(differing(defaultSettings(), {})));
   else {
     const { settings } = await readSettings(flags, io);
     io.out(settingsText(differing(settings, defaultSettings())));
@@ -107,16 +107,22 @@ async function readSettings(
 
 /** With defaults, and those that depend on the system or on other settings. */
 function effective(settings: TomlTable, { hostname, serveOut }: Config): TomlTable {
-  const all = merged(settings, defaultSettings());
+  let all = merged(settings, defaultSettings());
   const known = knownSettings();
-  for (const name of ["serve-submit", "serve-policy", "mta_sts"]) {
-    const table = known[name];
+  for (const name of SWITCHES) {
+    const parts = name.split(".");
+    const table = valueOf(known, parts);
     // The server of a policy has one, whether or not its own table is there.
-    const given = settings[name] ??
+    const given = valueOf(settings, parts) ??
       (name === "mta_sts" && settings["serve-policy"] !== undefined ? {} : undefined);
     if (!isTable(given) || !isTable(table)) continue;
-    const { send_as: _, ...defaults } = table;
-    all[name] = merged(given, defaults);
+    // These have no default; the example shows their form.
+    const { send_as: _send, dns: _dns, ...defaults } = table;
+    const inside = parts.reduceRight<TomlTable>(
+      (value, part) => ({ [part]: value }),
+      merged(given, defaults),
+    );
+    all = merged(inside, all);
   }
   const out = isTable(all["serve-out"]) ? all["serve-out"] : {};
   return { ...all, hostname, "serve-out": { ...out, qualify_domain: serveOut.qualifyDomain } };

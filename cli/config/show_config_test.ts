@@ -1,9 +1,11 @@
 import assert from "node:assert/strict";
+import type { TomlTable } from "smol-toml";
 import { parseConfig } from "../../config/load.ts";
-import { EXAMPLE } from "../../config/example.ts";
+import { EXAMPLE, knownSettings } from "../../config/example.ts";
 import type { ServerIo } from "../../server/io.ts";
 import { Workspace } from "../../tests/support/mailapp.ts";
 import { run as runProgram } from "../command_line/run.ts";
+import { isTable, SWITCHES } from "./settings.ts";
 
 /** Runs `mailapp config` in this process. */
 async function run(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
@@ -80,6 +82,53 @@ key = "/k/k.pem"
     const finished = await run("get", key, "--config", file);
     assert.deepEqual([finished.code, finished.stdout], [code, ""], key);
     assert.match(finished.stderr, message);
+  }
+});
+
+Deno.test("config shows each table that turns something on, also without a key", async () => {
+  await using workspace = await Workspace.create();
+  const file = workspace.file("config.toml");
+  const base = 'hostname = "mx.example.com"\n';
+  const meaning = (text: string) => parseConfig(base + text, { systemHostname: () => "mx.example.com" });
+  const tables = (table: TomlTable, prefix = ""): string[] =>
+    Object.entries(table).flatMap(([name, value]) =>
+      isTable(value) ? [`${prefix}${name}`, ...tables(value, `${prefix}${name}.`)] : []
+    );
+  const switches: string[] = [];
+  // What is in a table that is off turns nothing on by itself.
+  for (const name of tables(knownSettings()).filter((name) => /^[\w.-]+$/.test(name))) {
+    let changed: boolean;
+    try {
+      changed = JSON.stringify(meaning(`[${name}]\n`)) !== JSON.stringify(meaning(""));
+    } catch {
+      continue;
+    }
+    await Deno.writeTextFile(file, `${base}\n[${name}]\n`);
+    const { stdout } = await run("--config", file);
+    assert.equal(
+      JSON.stringify(parseConfig(stdout, { systemHostname: () => "" })),
+      JSON.stringify(meaning(`[${name}]\n`)),
+      name,
+    );
+    if (changed) switches.push(name);
+  }
+  assert.deepEqual(switches.filter((name) => !name.startsWith("serve-submit.")).sort(), [...SWITCHES].sort());
+});
+
+Deno.test("config get gives the defaults within a table that is there, and none without it", async () => {
+  await using workspace = await Workspace.create();
+  const file = workspace.file("config.toml");
+  const keys: [table: string, key: string, value: string][] = [
+    ["tls.acme", "challenge", "http-01"],
+    ["dashboard", "listen", "127.0.0.1:8025"],
+    ["serve-policy", "port", "443"],
+    ["mta_sts", "mode", "testing"],
+  ];
+  for (const [table, key, value] of keys) {
+    await Deno.writeTextFile(file, `hostname = "mx.example.com"\n[${table}]\n`);
+    assert.equal((await run("get", `${table}.${key}`, "--config", file)).stdout, `${value}\n`);
+    await Deno.writeTextFile(file, 'hostname = "mx.example.com"\n');
+    assert.equal((await run("get", `${table}.${key}`, "--config", file)).code, 69);
   }
 });
 
