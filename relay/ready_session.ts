@@ -91,6 +91,8 @@ export interface TlsVerdict {
   readonly dane: DaneNeed;
   /** What was wrong; absent for nothing. */
   readonly problem: TlsProblem | undefined;
+  /** Our own address of the connection; absent where there was none. */
+  readonly local?: string;
 }
 
 /** Where MAIL may be said. */
@@ -113,6 +115,8 @@ export interface ReadySession {
   readonly problem?: TlsProblem;
   /** What DNSSEC says of the host's certificate. */
   readonly dane: DaneNeed;
+  /** Our own address of the connection. */
+  readonly local?: string;
 }
 
 /** An address that gave no connection. */
@@ -146,9 +150,9 @@ export async function openSession(
 ): Promise<ReadySession | OpenFailure> {
   const { peers, logger, signal } = options;
   const first = await openDialogue(target, { ...options, plaintext: false });
-  const { target: reached = target, unanswered = [], problem } = first;
+  const { target: reached = target, unanswered = [], problem, local } = first;
   if (first.kind === "ready" || problem !== undefined) {
-    options.onTls?.(reached, { dane: first.dane, problem });
+    options.onTls?.(reached, { dane: first.dane, problem, ...(local !== undefined && { local }) });
   }
   countPolicy(first, reached);
   if (first.kind === "ready") {
@@ -199,6 +203,8 @@ interface DialogueFailure extends OpenFailure {
   readonly tlsFailure?: TlsFailure;
   readonly problem?: TlsProblem;
   readonly dane: DaneNeed;
+  /** Our own address of the connection, if there was one. */
+  readonly local?: string;
 }
 
 type DialogueOptions = SessionOptions & { readonly plaintext: boolean };
@@ -227,9 +233,11 @@ async function openDialogue(
     ...(more.reached !== undefined && { reached: more.reached }),
     ...(more.tlsFailure && { tlsFailure: more.tlsFailure }),
     ...(more.problem && { problem: more.problem }),
+    ...(local !== "" && { local }),
     dane,
   });
 
+  let local = "";
   let dane = { kind: "none", reason: "" } as DaneNeed;
   let asked: { readonly policy?: TlsDemand } = {};
   /** The requirements for the connection; or why there may be none. */
@@ -264,6 +272,7 @@ async function openDialogue(
   }
   const reached = connection.target;
   target = reached;
+  local = connection.transport.local.address;
   if (target.host !== first.host) {
     const obstacle = await lookUp();
     if (obstacle !== undefined) {
@@ -310,6 +319,7 @@ async function openDialogue(
       ...asked,
       ...(problem && { problem }),
       dane,
+      local,
     };
   } catch (error) {
     const shown = tls === "none" ? {} : { tls };

@@ -100,7 +100,7 @@ export class TlsReports implements AsyncDisposable {
   /** Counts the outcome of TLS with a host of a domain, except by routes and for reports themselves. */
   note(
     { policyDomain, relaxed, configured, sts, host, address }: Target,
-    { dane, problem }: TlsVerdict,
+    { dane, problem, local = "" }: TlsVerdict,
   ): void {
     if (policyDomain === undefined || relaxed || configured) return;
     const policy = this.#policyOf(policyDomain, dane);
@@ -123,11 +123,17 @@ export class TlsReports implements AsyncDisposable {
         ? {
           domain: policyDomain,
           policy: { ...policy, type: "sts" },
-          failure: { type: missing, host: "", address: "", reason: "the policy could not be fetched" },
+          failure: {
+            type: missing,
+            host: "",
+            address: "",
+            sender: "",
+            reason: "the policy could not be fetched",
+          },
         }
         : failed === undefined
         ? session
-        : { ...session, failure: { ...failed, host, address } },
+        : { ...session, failure: { ...failed, host, address, sender: local } },
       this.#clock.now(),
     );
     this.#saveTimer ??= this.#clock.after(SAVE_AFTER, () => {

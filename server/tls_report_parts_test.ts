@@ -103,7 +103,7 @@ Deno.test("TlsReports reports a day's sessions by signed mail, within four hours
   reports.note(TARGET, { dane: NONE, problem: undefined });
   // No policy: nothing that a certificate could fail.
   reports.note(TARGET, { dane: NONE, problem: EXPIRED });
-  reports.note(TARGET, { dane: NONE, problem: NO_TLS });
+  reports.note(TARGET, { dane: NONE, problem: NO_TLS, local: "203.0.113.5" });
   await pass(all, 11 * HOUR);
   assert.equal(all.mails.length, 0);
   await pass(all, 5 * HOUR);
@@ -123,6 +123,9 @@ Deno.test("TlsReports reports a day's sessions by signed mail, within four hours
   assert.equal(report.from, "2026-11-29T00:00:00Z");
   assert.deepEqual(report.policies.map(({ type, successes, failures }) => [type, successes, failures]), [
     ["no-policy-found", 2, 1],
+  ]);
+  assert.deepEqual(report.policies[0]?.details.map(({ sender, address }) => [sender, address]), [
+    ["203.0.113.5", "192.0.2.1"],
   ]);
   await pass(all, 48 * HOUR);
   assert.equal(all.mails.length, 1);

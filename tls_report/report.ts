@@ -41,10 +41,12 @@ export function reportJson(
       },
       summary: { "total-successful-session-count": successes, "total-failure-session-count": failures },
       ...(details.length > 0 && {
-        "failure-details": details.map(({ type, host, address, reason, count }) => ({
+        "failure-details": details.map(({ type, host, address, sender, reason, count }) => ({
           "result-type": type,
           ...(host !== "" && { "receiving-mx-hostname": host }),
           ...(address !== "" && { "receiving-ip": address }),
+          // Counts of an earlier version have none.
+          ...(sender && { "sending-mta-ip": sender }),
           "failed-session-count": count,
           "failure-reason-code": reason,
         })),

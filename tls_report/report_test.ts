@@ -16,6 +16,7 @@ const failure = {
   type: "certificate-expired",
   host: "mx.a.test",
   address: "192.0.2.1",
+  sender: "203.0.113.5",
   reason: "CERT_HAS_EXPIRED",
 };
 const head = {
@@ -60,6 +61,7 @@ Deno.test("reportJson() has the members of RFC 8460 §4.4 and no others", () => 
           "result-type": "certificate-expired",
           "receiving-mx-hostname": "mx.a.test",
           "receiving-ip": "192.0.2.1",
+          "sending-mta-ip": "203.0.113.5",
           "failed-session-count": 2,
           "failure-reason-code": "CERT_HAS_EXPIRED",
         }],
@@ -99,7 +101,7 @@ Deno.test("readReport() reads what is sent: as JSON, packed, and as the mail", (
       ],
     );
     assert.deepEqual(read.policies[0]?.details, [
-      { ...failure, sender: "", count: 2 },
+      { ...failure, count: 2 },
     ]);
   }
 });

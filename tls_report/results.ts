@@ -19,6 +19,8 @@ export interface FailureKind {
   readonly type: string;
   readonly host: string;
   readonly address: string;
+  /** Our own address; empty where there was no connection. */
+  readonly sender: string;
   /** The reason in words. */
   readonly reason: string;
 }
@@ -87,13 +89,20 @@ export function note(results: Results, { domain, policy, failure }: SessionResul
     return true;
   }
   under.failures++;
-  const { type, host, address } = failure;
+  const { type, host, address, sender } = failure;
   const detail = under.details.find((one) =>
-    one.type === type && one.host === host && one.address === address
+    one.type === type && one.host === host && one.address === address && one.sender === sender
   );
   if (detail !== undefined) detail.count++;
   else if (under.details.length < MAX_DETAILS) {
-    under.details.push({ type, host, address, reason: failure.reason.slice(0, MAX_LENGTH), count: 1 });
+    under.details.push({
+      type,
+      host,
+      address,
+      sender,
+      reason: failure.reason.slice(0, MAX_LENGTH),
+      count: 1,
+    });
   }
   return true;
 }
