@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { connect, createSecureContext, type TLSSocket } from "node:tls";
 import { silentLogger } from "../base/log.ts";
+import { policyRequests } from "../selftest/cases/policy_requests.ts";
 import { serverUpgrade } from "../tls/server_upgrade.ts";
 import { StaticResolver } from "../tests/support/static_resolver.ts";
 import { createTestAuthority } from "../tests/support/test_authority.ts";
@@ -57,64 +58,29 @@ async function rest(socket: TLSSocket): Promise<string> {
   return text;
 }
 
-const ANSWERS: Readonly<Record<string, readonly [request: string, status: number, body?: string]>> = {
-  "the policy": [`GET ${PATH} HTTP/1.1\r\nHost: mta-sts.a.test\r\n\r\n`, 200, POLICY],
-  "the policy of another domain": [`GET ${PATH} HTTP/1.1\r\nHost: mta-sts.b.test\r\n\r\n`, 200, POLICY],
-  "a host with port, capitals and a final dot": [
-    `GET ${PATH} HTTP/1.1\r\nHOST:MTA-STS.A.Test.:443\r\n\r\n`,
-    200,
-    POLICY,
-  ],
-  "the absolute form": [
-    `GET https://mta-sts.b.test${PATH} HTTP/1.1\r\nHost: other.test\r\n\r\n`,
-    200,
-    POLICY,
-  ],
-  "a query": [`GET ${PATH}?x=y HTTP/1.1\r\nHost: mta-sts.a.test\r\n\r\n`, 200, POLICY],
-  "HTTP/1.0": [`GET ${PATH} HTTP/1.0\r\nHost: mta-sts.a.test\r\n\r\n`, 200, POLICY],
-  "HEAD": [`HEAD ${PATH} HTTP/1.1\r\nHost: mta-sts.a.test\r\n\r\n`, 200, ""],
-  "a host that is not ours": [`GET ${PATH} HTTP/1.1\r\nHost: a.test\r\n\r\n`, 404],
-  "a host that is a property of objects": [`GET ${PATH} HTTP/1.1\r\nHost: constructor\r\n\r\n`, 404],
-  "no host": [`GET ${PATH} HTTP/1.1\r\n\r\n`, 404],
-  "two hosts": [`GET ${PATH} HTTP/1.1\r\nHost: mta-sts.a.test\r\nHost: mta-sts.b.test\r\n\r\n`, 400],
-  "another path": ["GET / HTTP/1.1\r\nHost: mta-sts.a.test\r\n\r\n", 404],
-  "a path that climbs": [`GET /x/..${PATH} HTTP/1.1\r\nHost: mta-sts.a.test\r\n\r\n`, 404],
-  "POST with a body": [
-    `POST ${PATH} HTTP/1.1\r\nHost: mta-sts.a.test\r\nContent-Length: 5\r\n\r\nhello`,
-    405,
-  ],
-  "HTTP/2": ["PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400],
-  "SMTP": ["EHLO client.test\r\n\r\n", 400],
-  "nothing but an end": ["\r\n\r\n", 400],
-};
+const REQUESTS = policyRequests("mta-sts.a.test", { other: "mta-sts.b.test" });
+const [{ request: GOOD } = { request: "" }] = REQUESTS;
 
 Deno.test("PolicyServer serves the policy at its one path, and answers everything else with an error", async (t) => {
-  await using world = await serving();
+  await using world = await serving({ maxConnectionsPerIp: REQUESTS.length });
   // At the same time, since the server waits half a second for each client to close.
   const cases = await Promise.all(
-    Object.entries(ANSWERS).map(async ([name, expected]) => ({
-      name,
-      expected,
-      answer: await world.exchange(expected[0]),
-    })),
+    REQUESTS.map(async (asked) => ({ ...asked, answer: await world.exchange(asked.request) })),
   );
-  for (const { name, expected: [, status, body], answer } of cases) {
-    await t.step(name, () => {
+  for (const { tried, status, bodyless, answer } of cases) {
+    await t.step(tried, () => {
       assert.ok(answer.startsWith(`HTTP/1.1 ${status} `), answer);
-      if (body !== undefined) assert.equal(answer.slice(answer.indexOf("\r\n\r\n") + 4), body);
-      if (status === 200) {
-        assert.match(answer, /\r\nContent-Type: text\/plain\r\n/);
-        assert.match(answer, new RegExp(`\r\nContent-Length: ${POLICY.length}\r\n`));
-      }
+      if (status !== 200) return assert.doesNotMatch(answer, /STSv1/);
+      assert.equal(answer.slice(answer.indexOf("\r\n\r\n") + 4), bodyless ? "" : POLICY);
+      assert.match(answer, /\r\nContent-Type: text\/plain\r\n/);
+      assert.match(answer, new RegExp(`\r\nContent-Length: ${POLICY.length}\r\n`));
     });
   }
   await t.step("a request in pieces", async () => {
-    const [request = ""] = ANSWERS["the policy"] ?? [];
-    assert.match(await world.exchange(...request), /^HTTP\/1\.1 200 /);
+    assert.match(await world.exchange(...GOOD), /^HTTP\/1\.1 200 /);
   });
   await t.step("only the first of two requests", async () => {
-    const [request = ""] = ANSWERS["the policy"] ?? [];
-    assert.equal((await world.exchange(request + request)).split("HTTP/1.1 200 ").length, 2);
+    assert.equal((await world.exchange(GOOD + GOOD)).split("HTTP/1.1 200 ").length, 2);
   });
 });
 
@@ -175,10 +141,9 @@ Deno.test("PolicyServer bounds requests, time and connections", async (t) => {
       socket.destroy();
       await ended;
     }
-    const [request = ""] = ANSWERS["the policy"] ?? [];
     for (;;) {
       // The server learns a moment later that they have gone.
-      const answer = await world.exchange(request).catch(() => "");
+      const answer = await world.exchange(GOOD).catch(() => "");
       if (answer.startsWith("HTTP/1.1 200 ")) break;
     }
   });

@@ -43,6 +43,8 @@ export interface CopyChanges {
   readonly serveInPort?: number;
   /** The port of serve-out. */
   readonly serveOutPort?: number;
+  /** A certificate in place of one that is not there yet. */
+  readonly standIn?: { readonly certFile: string; readonly keyFile: string };
   /** The file of accounts, for serve-submit. */
   readonly accountsFile?: string;
 }
@@ -59,7 +61,7 @@ export async function copyConfig(
     readonly changes?: CopyChanges;
   },
 ): Promise<Config> {
-  const { serveIn, serveOut, serveSubmit, mailboxes, dns } = config;
+  const { serveIn, serveOut, serveSubmit, servePolicy, mailboxes, dns } = config;
   const dataDir = join(places.directory, name);
   await Deno.mkdir(dataDir, { recursive: true });
   const idle = (ms: number) => Math.min(ms, changes.idleTimeoutMs ?? ms);
@@ -70,7 +72,7 @@ export async function copyConfig(
     dataDir,
     warnings: [],
     log: { level: "info", format: "json", file: join(dataDir, "log") },
-    tls: await copyCertificate(config, dataDir),
+    tls: await copyCertificate(config, dataDir, changes),
     dns: { ...dns, servers: [{ address: "127.0.0.1", port: places.dnsPort }] },
     alerts: {},
     metrics: {},
@@ -104,6 +106,7 @@ export async function copyConfig(
       tlsPolicy: changes.tlsPolicy ?? serveOut.tlsPolicy,
     },
     ...(serveSubmit && { serveSubmit: copySubmission(serveSubmit, { idle, changes }) }),
+    ...(servePolicy && { servePolicy: { listen: ["127.0.0.1"], port: 0 } }),
   };
 }
 
@@ -138,11 +141,16 @@ function patience(
 }
 
 /** A certificate of files is read where it is; one that the program makes itself is copied, or made for the copy. */
-async function copyCertificate({ tls, dataDir }: Config, copy: string): Promise<Config["tls"]> {
+async function copyCertificate(
+  { tls, dataDir }: Config,
+  copy: string,
+  { standIn }: CopyChanges,
+): Promise<Config["tls"]> {
   const { certificate } = tls;
   if (certificate !== undefined) {
     const isThere = tls.acme === undefined || await exists(certificate.certFile);
-    return isThere ? { certificate, selfSigned: false } : { selfSigned: true };
+    if (isThere) return { certificate, selfSigned: false };
+    return standIn === undefined ? { selfSigned: true } : { certificate: standIn, selfSigned: false };
   }
   if (!tls.selfSigned) return { selfSigned: false };
   const directory = join(copy, "tls");

@@ -16,6 +16,7 @@ export const GROUPS = [
   "fault",
   "send",
   "submit",
+  "policy",
 ] as const;
 
 /** One of them. */

@@ -3,10 +3,12 @@
  *
  * @module
  */
+import { join } from "@std/path";
 import { errorText } from "../base/error_text.ts";
 import type { Config } from "../config/config.ts";
 import { failure, untested } from "../doctor/finding.ts";
 import { openMailboxes } from "../server/parts.ts";
+import { policyHosts } from "../server/policy_parts.ts";
 import { createTestAuthority } from "./authority.ts";
 import { type Copy, type CopyChanges, copyConfig, startCopy } from "./copies.ts";
 import { FakeDns } from "./dns_server.ts";
@@ -16,6 +18,7 @@ import { deadlineCases, limitCases } from "./limits.ts";
 import { Peers } from "./peers.ts";
 import { receivingCases } from "./receiving.ts";
 import { makeSenderKey, senderZone } from "./senders.ts";
+import { policyCases } from "./serving_policy.ts";
 import { addReceivers, faultCases, goodSending, VERIFIED } from "./sending.ts";
 import { type FreeSpace, settingsFindings } from "./settings.ts";
 import type { Stage, Tell } from "./stage.ts";
@@ -112,8 +115,25 @@ export async function runSelftest(options: SelftestOptions): Promise<void> {
       await submitting(stage, { tell, copies, serveOut: copy });
     }
   };
-  await Promise.all([slow(), faults(), receiving().then(sending)]);
+  const policy = async () => {
+    if (config.servePolicy === undefined || !wanted("policy")) return;
+    const copy = await start("serve-policy", "policy", { standIn: await standIn(stage) });
+    if (copy !== undefined) await inTurn("policy", () => policyCases(stage, { copy, tell }));
+  };
+  await Promise.all([slow(), faults(), policy(), receiving().then(sending)]);
   if (options.only === undefined) tellUntested(config, tell);
+}
+
+/** A certificate of the self-test's authority for all names of this server. */
+async function standIn({ config, places, authority }: Stage): Promise<{ certFile: string; keyFile: string }> {
+  const { cert, key } = await authority.issue({ names: [config.hostname, ...policyHosts(config)] });
+  const files = {
+    certFile: join(places.directory, "stand-in.crt"),
+    keyFile: join(places.directory, "stand-in.key"),
+  };
+  await Deno.writeTextFile(files.certFile, cert);
+  await Deno.writeTextFile(files.keyFile, key, { mode: 0o600 });
+  return files;
 }
 
 async function submitting(
@@ -146,7 +166,7 @@ class Copies implements AsyncDisposable {
 
   /** Starts one; tells why it does not start. */
   async start(
-    server: "serve-in" | "serve-out" | "serve-submit",
+    server: "serve-in" | "serve-out" | "serve-submit" | "serve-policy",
     name: string,
     changes: CopyChanges = {},
   ): Promise<Copy | undefined> {

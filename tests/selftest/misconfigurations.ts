@@ -91,6 +91,20 @@ export async function misconfigurations(directory: string): Promise<readonly Mis
       await certificate(directory, { name: "unknown", names: ["mx.example.com"] }),
       { group: "receive", finding: "tls.certificate", names: /intermediate|authority/ },
     ),
+    row("a policy that lists another MX host", {
+      ...await certificate(directory, { name: "policy", names: ["mx.example.com", "mta-sts.example.com"] }),
+      "serve-policy": {},
+      mta_sts: { mode: "enforce", mx: ["mx.exmaple.com"] },
+    }, { group: "policy", finding: "policy.mx", names: /mx\.example\.com.*\[mta_sts\]/ }),
+    row("a policy in testing that lists the MX hosts of another domain", {
+      ...await certificate(directory, { name: "policy", names: ["mx.example.com", "mta-sts.example.com"] }),
+      "serve-policy": {},
+      mta_sts: { mode: "testing", mx: ["*.example.net", "*.mx.example.com"] },
+    }, { group: "policy", finding: "policy.mx", names: /mx\.example\.com.*\[mta_sts\]/ }),
+    row("a certificate without the name of the policy host", {
+      ...await certificate(directory, { name: "no-policy", names: ["mx.example.com"] }),
+      "serve-policy": {},
+    }, { group: "policy", finding: "policy.certificate", names: /mta-sts\.example\.com/ }),
     row("no certificate", { tls: { self_signed: false }, "serve-submit": undefined }, {
       group: "receive",
       finding: "tls.none",

@@ -1,7 +1,9 @@
 // mailapp selftest finds nothing in what mailapp init writes, and each planted mistake.
 import assert from "node:assert/strict";
 import { parse, stringify, type TomlTable } from "smol-toml";
+import { policyRequests } from "../../selftest/cases/policy_requests.ts";
 import { runMailapp, Workspace } from "../support/mailapp.ts";
+import { createTestAuthority } from "../support/test_authority.ts";
 import { misconfigurations, type Tables } from "./misconfigurations.ts";
 
 interface Told {
@@ -68,6 +70,50 @@ Deno.test("mailapp selftest finds nothing in the configuration that mailapp init
     const { birthtime } = await Deno.stat(`${Deno.env.get("TMPDIR") ?? "/tmp"}/${name}`);
     assert.ok((birthtime?.getTime() ?? 0) < began, `${name} was left`);
   }
+});
+
+Deno.test("mailapp selftest finds nothing in a serve-policy whose certificate senders verify", async () => {
+  await using workspace = await Workspace.create();
+  const base = parse(await Deno.readTextFile(await initialize(workspace))) as Tables;
+  const authority = await createTestAuthority();
+  const { cert, key } = await authority.issue({
+    names: ["mx.example.com", "mta-sts.example.com", "mta-sts.example.net"],
+  });
+  const files = {
+    cert: workspace.file("cert.pem"),
+    key: workspace.file("key.pem"),
+    ca: workspace.file("ca.pem"),
+  };
+  await Deno.writeTextFile(files.cert, cert);
+  await Deno.writeTextFile(files.key, key, { mode: 0o600 });
+  await Deno.writeTextFile(files.ca, authority.cert);
+  const config = workspace.file("policy.toml");
+  const findings = async (tls: Tables) => {
+    const changes = {
+      tls,
+      "serve-in": { domains: ["example.com", "example.net"] },
+      "serve-policy": {},
+      mta_sts: { mode: "enforce" },
+    };
+    await Deno.writeTextFile(config, stringify(merge({ ...base, tls: {} }, changes) as TomlTable));
+    const args = ["selftest", "--config", config, "--json", "--only", "policy"];
+    const { stdout, stderr } = await runMailapp(args, { env: { DENO_CERT: files.ca } });
+    const { findings } = JSON.parse(stdout) as Told;
+    const wrong = findings.filter(({ outcome }) => outcome === "failure" || outcome === "warning");
+    assert.deepEqual(wrong, [], stderr);
+    return findings;
+  };
+  const found = await findings({ cert: files.cert, key: files.key });
+  const count = (id: string, outcome: string) =>
+    found.filter((finding) => finding.id === id && finding.outcome === outcome).length;
+  assert.equal(count("policy.certificate", "ok"), 2);
+  assert.equal(count("policy.mx", "ok"), 2);
+  assert.equal(count("policy.slow", "ok"), 3);
+  assert.equal(count("policy.request", "ok"), policyRequests("").length);
+  // Before the first certificate of an authority there is nothing to verify, and the rest is tried all the same.
+  const before = await findings({ acme: {} });
+  assert.ok(before.some(({ id, outcome }) => id === "policy.certificate" && outcome === "untested"));
+  assert.ok(before.some(({ id, outcome }) => id === "policy.mx" && outcome === "ok"));
 });
 
 Deno.test("mailapp selftest finds each planted mistake, and names the key to change", async (t) => {
