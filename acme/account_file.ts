@@ -24,6 +24,8 @@ export interface RenewalState {
   readonly at: number;
   /** The error; absent if it succeeded. */
   readonly error?: string;
+  /** Before which the authority takes no other request, in milliseconds since the epoch; absent if it did not say. */
+  readonly notBefore?: number;
 }
 
 const ACCOUNT = "account.json";
@@ -52,7 +54,11 @@ export async function saveAccount(directory: string, account: AcmeAccount): Prom
 export async function readRenewalState(directory: string): Promise<RenewalState | undefined> {
   const state = await readJson(join(directory, STATE)) as Partial<RenewalState> | undefined;
   if (typeof state?.at !== "number") return undefined;
-  return { at: state.at, ...(typeof state.error === "string" && { error: state.error }) };
+  return {
+    at: state.at,
+    ...(typeof state.error === "string" && { error: state.error }),
+    ...(typeof state.notBefore === "number" && { notBefore: state.notBefore }),
+  };
 }
 
 /** Stores the result of a renewal. */

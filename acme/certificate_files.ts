@@ -15,14 +15,27 @@ const NONE_YET = "none-yet";
 const NEXT_KEY = "next.key";
 const NEXT_KEY_SEEN = "next.key.seen";
 const ISSUE = /^issue-\d{8}T\d{6}Z-[0-9a-f]{8}$/;
-// The previous one stays, for a reader that has it open.
-const KEPT = 2;
+/** What a crash leaves of a link or file that was to replace another. */
+const UNFINISHED = /^(?:current|next\.key(?:\.seen)?)\.[0-9a-f-]{36}(?:\.tmp)?$/;
 
 /** A certificate with its key, PEM. */
 export interface Pair {
   /** The certificate first, then the intermediate ones. */
   readonly cert: string;
   readonly key: string;
+}
+
+/** The record of the next key in DNS. Milliseconds. */
+export interface PublishedKey {
+  /** When it was first seen, since the epoch. */
+  readonly since: number;
+  /** The TTL of the records. */
+  readonly ttl: number;
+}
+
+/** When resolvers no longer have an answer without the record (RFC 7671 §8.1), in milliseconds since the epoch. */
+export function usableFrom({ since, ttl }: PublishedKey): number {
+  return since + 2 * ttl;
 }
 
 /** The files of one directory, which belongs to this account. */
@@ -73,8 +86,10 @@ export class CertificateFiles {
     await Deno.mkdir(directory, { mode: 0o750 });
     await write(join(directory, "key.pem"), { text: pair.key, mode: 0o640 });
     await write(join(directory, "cert.pem"), { text: pair.cert, mode: 0o644 });
+    const before = await Deno.readLink(join(this.#directory, CURRENT)).catch(() => undefined);
     await this.#point(name);
-    await this.#removeOld();
+    // A reader may have that before open.
+    await this.#removeOld([name, ...(before === undefined ? [] : [before])]);
   }
 
   /** Uses other files as the pair until the first is issued; changes nothing if there is one. */
@@ -108,22 +123,23 @@ export class CertificateFiles {
     await new DirectorySyncer().sync(this.#directory);
   }
 
-  /** When its record was first seen in DNS; stores `now` if that is not known yet. Milliseconds since the epoch. */
-  async nextKeySeen(now: number): Promise<number> {
+  /** What is known of its record in DNS; `undefined`: it has not been seen there. */
+  async nextKeySeen(): Promise<PublishedKey | undefined> {
+    const text = await Deno.readTextFile(join(this.#directory, NEXT_KEY_SEEN)).catch(() => "");
+    const [since = NaN, ttl = NaN] = text.split(" ").map(Number);
+    return since > 0 && ttl >= 0 ? { since, ttl } : undefined;
+  }
+
+  /** Stores that. `undefined`: the record is not in DNS, or no longer. */
+  async saveNextKeySeen(seen: PublishedKey | undefined): Promise<void> {
     const path = join(this.#directory, NEXT_KEY_SEEN);
-    const seen = Number(await Deno.readTextFile(path).catch(() => "NaN"));
-    if (Number.isFinite(seen)) return seen;
-    await write(path, { text: String(now), mode: 0o600 });
-    return now;
+    if (seen === undefined) return await remove(path);
+    await write(path, { text: `${seen.since} ${seen.ttl}`, mode: 0o600 });
   }
 
   /** Removes it: it is in use now. */
   async dropNextKey(): Promise<void> {
-    for (const name of [NEXT_KEY, NEXT_KEY_SEEN]) {
-      await Deno.remove(join(this.#directory, name)).catch((error) => {
-        if (!(error instanceof Deno.errors.NotFound)) throw error;
-      });
-    }
+    for (const name of [NEXT_KEY, NEXT_KEY_SEEN]) await remove(join(this.#directory, name));
   }
 
   async #makeDirectory(): Promise<void> {
@@ -140,16 +156,20 @@ export class CertificateFiles {
     await syncer.sync(this.#directory);
   }
 
-  async #removeOld(): Promise<void> {
-    const current = await Deno.readLink(join(this.#directory, CURRENT));
-    const issues: string[] = [];
-    for await (const { name, isDirectory } of Deno.readDir(this.#directory)) {
-      if (isDirectory && ISSUE.test(name) && name !== current) issues.push(name);
+  /** Removes other issues, also unfinished ones. */
+  async #removeOld(kept: readonly string[]): Promise<void> {
+    const old: string[] = [];
+    for await (const { name } of Deno.readDir(this.#directory)) {
+      if ((ISSUE.test(name) && !kept.includes(name)) || UNFINISHED.test(name)) old.push(name);
     }
-    for (const name of issues.sort().slice(0, -(KEPT - 1))) {
-      await Deno.remove(join(this.#directory, name), { recursive: true });
-    }
+    for (const name of old) await Deno.remove(join(this.#directory, name), { recursive: true });
   }
+}
+
+async function remove(path: string): Promise<void> {
+  await Deno.remove(path).catch((error) => {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  });
 }
 
 async function replaceLink(path: string, target: string): Promise<void> {

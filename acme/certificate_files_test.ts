@@ -54,9 +54,15 @@ Deno.test("CertificateFiles keeps the next key until it is in use", async () => 
     assert.equal(await files.nextKey(), undefined);
     await files.saveNextKey("key");
     assert.deepEqual(await files.nextKey(), { key: "key" });
-    assert.deepEqual([await files.nextKeySeen(5), await files.nextKeySeen(9)], [5, 5]);
+    assert.equal(await files.nextKeySeen(), undefined);
+    await files.saveNextKeySeen({ since: 5, ttl: 7 });
+    await files.saveNextKeySeen({ since: 5, ttl: 8 });
+    assert.deepEqual(await files.nextKeySeen(), { since: 5, ttl: 8 });
+    await files.saveNextKeySeen(undefined);
+    assert.equal(await files.nextKeySeen(), undefined);
+    await files.saveNextKeySeen({ since: 5, ttl: 8 });
     await files.dropNextKey();
     assert.equal(await files.nextKey(), undefined);
-    assert.equal(await files.nextKeySeen(9), 9);
+    assert.equal(await files.nextKeySeen(), undefined);
   });
 });

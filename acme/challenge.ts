@@ -4,8 +4,8 @@
  * @module
  */
 
-/** By a page on port 80, or a record in DNS. */
-export type ChallengeType = "http-01" | "dns-01";
+/** By a page on port 80, a certificate on port 443, or a record in DNS. */
+export type ChallengeType = "http-01" | "tls-alpn-01" | "dns-01";
 
 /** The challenge for one name. */
 export interface Challenge {

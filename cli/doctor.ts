@@ -3,9 +3,11 @@
  *
  * @module
  */
+import { createPublicKey } from "node:crypto";
 import type { Command } from "commander";
 import { join } from "@std/path";
 import { readRenewalState } from "../acme/account_file.ts";
+import { CertificateFiles, usableFrom } from "../acme/certificate_files.ts";
 import { systemClock } from "../base/clock.ts";
 import { errorText } from "../base/error_text.ts";
 import { silentLogger } from "../base/log.ts";
@@ -28,6 +30,7 @@ import type {
   WayOut,
 } from "../doctor/setup.ts";
 import { currentProblems } from "../doctor/problem_watch.ts";
+import { publicKeyHash } from "../doctor/zone.ts";
 import { fetchPolicy } from "../mta_sts/fetch.ts";
 import { createDial } from "../net/dial.ts";
 import { addressesBehind, type ListenAddress } from "../net/interfaces.ts";
@@ -199,7 +202,7 @@ async function setupOf(
     own,
     certificate: await certificateState(config),
     selfSigned: tls.selfSigned,
-    ...(tls.acme && { authority: await authorityState(config) }),
+    ...(tls.acme && { authority: await authorityState(config), ...await nextKey(config) }),
     ...(keys && { dkim: keys }),
     dnssec: dns.dnssec,
     closedNetwork: serveOut.allowPrivateTargets,
@@ -304,6 +307,16 @@ async function authorityState(config: Config): Promise<AuthorityState> {
     issued: await acmeCertificateState(config) === "issued",
     ...(state?.error !== undefined && { error: printable(state.error) }),
   };
+}
+
+/** The key of a change of keys that is under way; nothing where this account cannot see it. */
+async function nextKey({ dataDir }: Config): Promise<Pick<Setup, "nextKey">> {
+  const files = new CertificateFiles(join(dataDir, "tls"));
+  const next = await files.nextKey().catch(() => undefined);
+  if (next === undefined) return {};
+  const seen = await files.nextKeySeen();
+  const tlsa = `3 1 1 ${publicKeyHash(createPublicKey(next.key))}`;
+  return { nextKey: { tlsa, ...(seen && { usableFrom: usableFrom(seen) }) } };
 }
 
 function wayOut({ serveOut }: Config, { smarthost, sending }: OwnAddresses): WayOut {

@@ -6,7 +6,7 @@
 import { join } from "@std/path";
 import type { AcmeConfig, TlsConfig } from "./config.ts";
 import { parseFullyQualified, parseIp, parseLocalPartOrAddress, splitHostPort } from "./names.ts";
-import { domain, list, noControls, path, pathOrEmpty, table, value } from "./values.ts";
+import { domain, list, noControls, oneOf, path, pathOrEmpty, table, value } from "./values.ts";
 
 const directory = value(
   'an https URL, such as "https://acme-v02.api.letsencrypt.org/directory"',
@@ -23,12 +23,6 @@ const email = value(
 const text = value(
   "a text without spaces",
   (input) => typeof input === "string" && /^[\x21-\x7e]{0,200}$/.test(input) ? input : undefined,
-);
-
-// TLS-ALPN-01 (RFC 8737) shows a certificate with a critical extension, which Deno's TLS does not load.
-const challenge = value(
-  '"http-01" or "dns-01"; tls-alpn-01 is not possible with the TLS of Deno',
-  (input) => input === "http-01" || input === "dns-01" ? input : undefined,
 );
 
 const nameServer = value('an IP address, with its port if that is not 53, such as "192.0.2.53"', (input) => {
@@ -49,7 +43,7 @@ const dns = table({
 export const acme = table({
   directory: directory.prefault("https://acme-v02.api.letsencrypt.org/directory"),
   email: email.prefault(""),
-  challenge: challenge.prefault("http-01"),
+  challenge: oneOf("http-01", "tls-alpn-01", "dns-01").prefault("http-01"),
   names: list(
     value('a full name, such as "mail.example.com"', parseFullyQualified),
     "a list of names",

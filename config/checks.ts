@@ -70,7 +70,12 @@ export interface Sections {
 export function checkTogether(sections: Sections): { errors: ConfigProblem[]; warnings: ConfigProblem[] } {
   const { mailboxes, "serve-in": serveIn } = sections;
   return {
-    errors: [...checkPorts(serveIn), ...checkDane(sections), ...checkSendAs(sections)],
+    errors: [
+      ...checkPorts(serveIn),
+      ...checkDane(sections),
+      ...checkSendAs(sections),
+      ...checkChallenge(sections),
+    ],
     warnings: checkUsers(mailboxes, serveIn),
   };
 }
@@ -92,6 +97,14 @@ function checkUsers(
     const problem = "is reached only by aliases: its domain is not one of [serve-in] domains";
     return [{ path: ["mailboxes", "users", index], value: user, problem }];
   });
+}
+
+/** TLS-ALPN-01 is answered on port 443 of the policy hosts, too. */
+function checkChallenge({ tls, "serve-policy": servePolicy }: Sections): Finding[] {
+  const value = tls?.acme?.challenge;
+  if (value !== "tls-alpn-01" || servePolicy?.port !== 443) return [];
+  const problem = 'needs port 443, which serve-policy has: use "http-01" or "dns-01"';
+  return [{ path: ["tls", "acme", "challenge"], value, problem }];
 }
 
 /** A bare name in `send_as` takes its domain from `[serve-in]`. */

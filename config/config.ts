@@ -76,7 +76,7 @@ export interface AcmeConfig {
   /** Whom the authority may write to. */
   readonly email?: string;
   /** How the names are proven. */
-  readonly challenge: "http-01" | "dns-01";
+  readonly challenge: "http-01" | "tls-alpn-01" | "dns-01";
   /** Names beside the hostname. */
   readonly names: readonly string[];
   /** PEM certificates to trust for the authority's HTTPS; absent: the system's. */

@@ -30,9 +30,14 @@ Deno.test("parseConfig() takes [tls.acme], and names what is wrong in it", () =>
     keyName: "k",
     keyFile: "/k",
   });
+  assert.equal(acme(`challenge = "tls-alpn-01"\n[serve-policy]\nport = 8443`).acme?.challenge, "tls-alpn-01");
   const wrong: [string, RegExp][] = [
     [`directory = "http://ca.test/"`, /https URL/],
-    [`challenge = "tls-alpn-01"`, /tls-alpn-01 is not possible/],
+    [`challenge = "tls-sni-01"`, /"http-01", "tls-alpn-01", "dns-01"|http-01.*tls-alpn-01.*dns-01/],
+    [
+      `challenge = "tls-alpn-01"\n[serve-policy]`,
+      /tls\.acme\.challenge = .*: needs port 443, which serve-policy has/,
+    ],
     [`challenge = "dns-01"`, /must be set for dns-01/],
     [dns, /serves challenge = "dns-01" only/],
     [`account_id = "x"`, /must be set where account_id is/],

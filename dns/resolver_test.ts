@@ -244,6 +244,7 @@ Deno.test("DnsResolver believes the AD bit only of servers that are trusted to v
       kind: "found",
       records: [{ usage: 3, selector: 1, matchingType: 1, data: Uint8Array.of(0xab, 0xcd) }],
       authenticated: dnssec,
+      ttl: 1,
     });
   }
 });

@@ -74,7 +74,7 @@ export const CHECKS: readonly Check[] = [
     needsDns: true,
     run: async (examination) =>
       ["known", "to-be-made"].includes(examination.setup.certificate.kind)
-        ? checkTlsa(await examination.world())
+        ? checkTlsa(await examination.world(), examination.setup)
         : [],
   },
   {

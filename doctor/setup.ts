@@ -68,6 +68,14 @@ export interface AuthorityState {
   readonly error?: string;
 }
 
+/** The key that the certificate gets by `mailapp certificate rollover`, which has begun. */
+export interface NextKey {
+  /** The data of its TLSA record. */
+  readonly tlsa: string;
+  /** When it may be used, in milliseconds since the epoch; absent: not before its record is seen in DNS. */
+  readonly usableFrom?: number;
+}
+
 /** The policy that the domains promise. */
 export interface OwnPolicy extends PublishedPolicy {
   /** Whether serve-policy serves it, and not a web server. */
@@ -102,6 +110,8 @@ export interface Setup {
   readonly selfSigned: boolean;
   /** The result of requesting it from an authority; absent without `[tls.acme]`. */
   readonly authority?: AuthorityState;
+  /** The key after the next change of keys; absent where none is under way. */
+  readonly nextKey?: NextKey;
   /** The public keys of the signing keys; absent if they cannot be read. */
   readonly dkim?: World["dkim"];
   /** Whether the DNS servers validate. */

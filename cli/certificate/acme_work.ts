@@ -14,11 +14,12 @@ import {
   saveRenewalState,
 } from "../../acme/account_file.ts";
 import { Authority, AuthorityError, newAccountKey, newRequest } from "../../acme/authority.ts";
-import { CertificateFiles } from "../../acme/certificate_files.ts";
+import { CertificateFiles, usableFrom } from "../../acme/certificate_files.ts";
 import type { Responder } from "../../acme/challenge.ts";
 import { DnsResponder } from "../../acme/dns_update.ts";
 import { HttpResponder } from "../../acme/http_responder.ts";
 import { certificateId, renewalWindow } from "../../acme/renewal_info.ts";
+import { TlsAlpnResponder } from "../../acme/tls_alpn_responder.ts";
 import { systemClock } from "../../base/clock.ts";
 import { errorText } from "../../base/error_text.ts";
 import type { AcmeConfig, Config } from "../../config/config.ts";
@@ -52,7 +53,8 @@ export interface AcmeState {
   readonly nextKey?: { readonly tlsa: string };
 }
 
-const HTTP_PORT = 80;
+/** Where the authority comes to. */
+const PORTS = { "http-01": 80, "tls-alpn-01": 443 } as const;
 const JSON_TIMEOUT = 30_000;
 const MAX_JSON = 1024 * 1024;
 const MAX_SECRET = 4096;
@@ -138,9 +140,12 @@ export class AcmeWork implements AsyncDisposable {
       await saveRenewalState(this.#directory, { at: systemClock.now() });
       return issued;
     } catch (error) {
-      await saveRenewalState(this.#directory, { at: systemClock.now(), error: errorText(error) }).catch(
-        () => {},
-      );
+      const notBefore = error instanceof AuthorityError ? error.retryAt : undefined;
+      await saveRenewalState(this.#directory, {
+        at: systemClock.now(),
+        error: errorText(error),
+        ...(notBefore !== undefined && { notBefore }),
+      }).catch(() => {});
       throw error;
     }
   }
@@ -188,8 +193,8 @@ export class AcmeWork implements AsyncDisposable {
     return { tlsa: tlsaOf(key) };
   }
 
-  /** The published TLSA records for this server's key, as text. */
-  async publishedTlsa(): Promise<readonly string[]> {
+  /** The published TLSA records for this server's key, as text, and their TTL in milliseconds. */
+  async publishedTlsa(): Promise<{ readonly records: readonly string[]; readonly ttl: number }> {
     const answer = await openResolver(this.#config).tlsa(`_25._tcp.${this.#config.hostname}`);
     if (answer.kind === "failed") {
       throw new CommandError(
@@ -197,16 +202,30 @@ export class AcmeWork implements AsyncDisposable {
         EXIT.tryAgain,
       );
     }
-    return answer.kind !== "found"
-      ? []
-      : answer.records.map(({ usage, selector, matchingType, data }) =>
-        `${usage} ${selector} ${matchingType} ${data.toHex()}`
-      );
+    if (answer.kind !== "found") return { records: [], ttl: 0 };
+    const records = answer.records.map(({ usage, selector, matchingType, data }) =>
+      `${usage} ${selector} ${matchingType} ${data.toHex()}`
+    );
+    return { records, ttl: (answer.ttl ?? 0) * 1000 };
   }
 
-  /** When the record of the next key was first seen in DNS: now, if this is the first time. */
-  async seenSince(): Promise<number> {
-    return await this.#files.nextKeySeen(systemClock.now());
+  /**
+   * From when on the next key may be used, whose record is in DNS now.
+   * @param options `ttl`: of the records, in milliseconds; `exact`: it was given, and replaces what is known
+   */
+  async nextKeyUsableFrom(
+    { ttl, exact }: { readonly ttl: number; readonly exact: boolean },
+  ): Promise<number> {
+    const { since = systemClock.now(), ttl: known = 0 } = await this.#files.nextKeySeen() ?? {};
+    // A resolver that answers from its cache gives what is left of the TTL.
+    const seen = { since, ttl: exact ? ttl : Math.max(ttl, known) };
+    await this.#files.saveNextKeySeen(seen);
+    return usableFrom(seen);
+  }
+
+  /** The record of the next key is not in DNS. */
+  async nextKeyNotSeen(): Promise<void> {
+    await this.#files.saveNextKeySeen(undefined);
   }
 
   /** The pair, where the authority issued it. */
@@ -248,10 +267,10 @@ export class AcmeWork implements AsyncDisposable {
       const secret = Uint8Array.fromBase64(await readSecret(dns.keyFile));
       return new DnsResponder({ ...dns, key: { name: dns.keyName, secret }, now: () => systemClock.now() });
     }
-    const port = HTTP_PORT;
-    const addresses = listenAddresses(this.#config.serveIn.listen).map(({ address }) => address);
+    const port = PORTS[challenge];
+    const addresses = challengeAddresses(this.#config);
     try {
-      return HttpResponder.listen({ addresses, port });
+      return (challenge === "http-01" ? HttpResponder : TlsAlpnResponder).listen({ addresses, port });
     } catch (error) {
       const where = addresses.map((address) => showEndpoint(address, port)).join(", ");
       const denied = error instanceof Deno.errors.PermissionDenied;
@@ -260,8 +279,8 @@ export class AcmeWork implements AsyncDisposable {
           ? `${challenge} needs port ${port}, which this account may not use: run this as root`
           : `${challenge} needs ${where}, which is not available: ${
             errorText(error)
-          }. Where a web server has it, ` +
-            `take challenge = "dns-01" in [tls.acme]`,
+          }. If a web server has it, ` +
+            `set another challenge in [tls.acme]`,
         denied ? EXIT.noPermission : EXIT.unavailable,
         { cause: error },
       );
@@ -290,6 +309,14 @@ export class AcmeWork implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#responder?.[Symbol.asyncDispose]();
   }
+}
+
+/** Where the names lead to: those of the policy hosts may have addresses of their own. */
+function challengeAddresses({ serveIn, servePolicy }: Config): string[] {
+  const listens = [serveIn.listen, ...(servePolicy === undefined ? [] : [servePolicy.listen])];
+  const all = listens.flatMap((listen) => listenAddresses(listen).map(({ address }) => address));
+  // As a list: without those that a wildcard among them covers.
+  return listenAddresses([...new Set(all)]).map(({ address }) => address);
 }
 
 /** Reads the secret in the single line of a file. */

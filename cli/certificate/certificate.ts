@@ -58,7 +58,7 @@ export function registerCertificate(program: Command, { io, action }: Registrar)
     "rollover",
     "change the key: first shows the TLSA record to publish (DANE), then, once DNS has it, gets a certificate",
   )
-    .option("--ttl <duration>", "the TTL of the TLSA records; default 1h", readTtl)
+    .option("--ttl <duration>", "the TTL of the TLSA records; default: as DNS says, at least 1h", readTtl)
     .option("--force", "do not wait for the record")
     .addHelpText("after", examples("sudo mailapp certificate rollover"))
     .action(
@@ -102,9 +102,11 @@ function requireAcme({ tls, file }: Config): AcmeConfig {
 function inUsersWords(error: unknown, { dataDir }: Config): unknown {
   const said = (text: string, code: ExitCode) => new CommandError(text, code, { cause: error });
   if (error instanceof AuthorityError) {
-    const later = error.rateLimited
-      ? ". The rate limit is reached: retry when the authority says, not sooner"
-      : "";
+    const later = !error.rateLimited
+      ? ""
+      : error.retryAt === undefined
+      ? ". The rate limit of the authority is reached: try again tomorrow"
+      : `. The rate limit of the authority is reached: try again after ${showTime(error.retryAt)}`;
     return said(`${printable(error.message)}${later}`, EXIT.unavailable);
   }
   if (error instanceof OpenPathError) return said(error.message, EXIT.noPermission);
@@ -131,6 +133,11 @@ async function renew(
   { flags, io }: { readonly flags: Flags; readonly io: Io },
 ): Promise<ExitCode> {
   const state = await work.state();
+  const { notBefore = 0 } = state.last ?? {};
+  if (!flags.force && systemClock.now() < notBefore) {
+    io.err(`The rate limit of the authority is reached; renew tries again after ${showTime(notBefore)}.\n`);
+    return EXIT.tryAgain;
+  }
   if (!flags.force && state.certificate !== undefined && state.missingNames.length === 0) {
     const due = state.renewAt ?? 0;
     if (systemClock.now() < due) {
@@ -214,7 +221,7 @@ async function rollover(
   { flags, io }: { readonly flags: Flags; readonly io: Io },
 ): Promise<ExitCode> {
   const next = (await work.state()).nextKey ?? await work.makeNextKey();
-  const records = await work.publishedTlsa();
+  const { records, ttl } = await work.publishedTlsa();
   if (records.length === 0 && !flags.force) {
     io.out(
       "This server has no TLSA records, so the new key need not be published before it is used.\n",
@@ -222,13 +229,17 @@ async function rollover(
   } else if (!flags.force) {
     const known = records.includes(next.tlsa);
     if (!known) {
+      await work.nextKeyNotSeen();
       io.out(
         `Publish this record beside the current one, and run this again once it has been published:\n`,
       );
       for (const name of work.tlsaNames) io.out(`${name} IN TLSA ${next.tlsa}\n`);
       return EXIT.tryAgain;
     }
-    const readyAt = await work.seenSince() + 2 * (flags.ttl ?? HOUR);
+    const readyAt = await work.nextKeyUsableFrom({
+      ttl: flags.ttl ?? Math.max(ttl, HOUR),
+      exact: flags.ttl !== undefined,
+    });
     if (systemClock.now() < readyAt) {
       io.out(
         `The record is published. Resolvers may still have the old answer: run this again from ${

@@ -168,7 +168,7 @@ ${
     confinement({
       ...{ hidden, reads: [file, acme?.caFile, acme?.externalAccount?.keyFile, acme?.dns?.keyFile] },
       writable: [dataDir],
-      lowPort: acme?.challenge === "http-01",
+      lowPort: acme?.challenge !== "dns-01",
       settings: ["RestrictSUIDSGID=yes"],
     })
   }

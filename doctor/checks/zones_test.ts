@@ -2,7 +2,9 @@
 import assert from "node:assert/strict";
 import { createHash, X509Certificate } from "node:crypto";
 import { type StaticName, StaticResolver } from "../../tests/support/static_resolver.ts";
+import { FakeClock } from "../../tests/support/fake_clock.ts";
 import { createTestAuthority } from "../../tests/support/test_authority.ts";
+import type { TlsaRecord } from "../../dns/resolver.ts";
 import type { Finding } from "../finding.ts";
 import { checkAddresses, type World } from "../world.ts";
 import { checkDkim } from "./dkim.ts";
@@ -11,7 +13,7 @@ import { checkDns } from "./dns.ts";
 import { checkMx } from "./mx.ts";
 import { checkReverseDns } from "./reverse_dns.ts";
 import { checkSpfRecords } from "./spf.ts";
-import { checkTlsa } from "./tlsa.ts";
+import { checkTlsa, type KeySetup } from "./tlsa.ts";
 import { checkTlsRpt } from "./tlsrpt.ts";
 
 type Names = Readonly<Record<string, StaticName>>;
@@ -149,13 +151,60 @@ Deno.test("checkTlsa() knows the key in use, and wants DNSSEC where it can tell"
   const other = { usage: 3, selector: 1, matchingType: 1, data: new Uint8Array(32) };
   const right = { ...other, data: new Uint8Array(data) };
   const check = async (name: StaticName, changes: Partial<World> = {}) =>
-    ids(await checkTlsa(world({ "_25._tcp.mx.d.test": name }, { certificate, ...changes })));
+    ids(
+      await checkTlsa(world({ "_25._tcp.mx.d.test": name }, { certificate, ...changes }), {
+        clock: new FakeClock(),
+      }),
+    );
   assert.deepEqual(await check({ tlsa: [other, right] }), ["tlsa ok"]);
   assert.deepEqual(await check({ tlsa: [other] }), ["tlsa.stale failure"]);
   assert.deepEqual(await check({ tlsa: [right] }, { dnssec: true }), ["tlsa.unsigned warning"]);
   assert.deepEqual(await check({ tlsa: [right], authenticated: true }, { dnssec: true }), ["tlsa ok"]);
   assert.deepEqual(await check({ tlsa: [{ ...other, usage: 2 }] }), ["tlsa untested"]);
   assert.deepEqual(await check({}), []);
+});
+
+Deno.test("checkTlsa() says what a change of keys has left to publish, and when", async () => {
+  const { cert } = await (await createTestAuthority()).issue({ names: ["mx.d.test"] });
+  const certificate = new X509Certificate(cert);
+  const record = (data: string) => ({
+    usage: 3,
+    selector: 1,
+    matchingType: 1,
+    data: Uint8Array.fromHex(data),
+  });
+  const own = record(
+    createHash("sha256").update(certificate.publicKey.export({ type: "spki", format: "der" })).digest("hex"),
+  );
+  const next = record("ab".repeat(32));
+  const tlsa = `3 1 1 ${"ab".repeat(32)}`;
+  const clock = new FakeClock();
+  const now = clock.now();
+  const check = async (published: TlsaRecord[], setup: Partial<KeySetup>) => {
+    const names = { "_25._tcp.mx.d.test": { tlsa: published } };
+    const findings = await checkTlsa(world(names, { certificate }), { clock, ...setup });
+    return findings.map(({ id, what, next = "" }) => `${id}: ${what} → ${next}`).join("\n");
+  };
+  const authority = { issued: true };
+  assert.match(
+    await check([own], { authority, nextKey: { tlsa } }),
+    /^tlsa\.rollover: .*not published → Publish beside.* _25\._tcp\.mx\.d\.test\. TLSA 3 1 1 abab/,
+  );
+  assert.match(
+    await check([own, next], { authority, nextKey: { tlsa } }),
+    /^tlsa\.rollover: .*is published → As root/,
+  );
+  assert.match(
+    await check([own, next], { authority, nextKey: { tlsa, usableFrom: now + 60_000 } }),
+    /^tlsa\.rollover: .*until \d{4}-\d\d-\d\d \d\d:\d\d UTC → As root: mailapp certificate rollover, after that\.$/,
+  );
+  assert.match(
+    await check([own, next], { authority, nextKey: { tlsa, usableFrom: now } }),
+    /^tlsa\.rollover: .*for long enough.* → As root: mailapp certificate rollover\.$/,
+  );
+  assert.match(await check([own, next], { authority }), /^tlsa\.leftover: .* → Remove: .* TLSA 3 1 1 abab/);
+  assert.match(await check([own, next], {}), /^tlsa: /);
+  assert.match(await check([own], { authority }), /^tlsa: /);
 });
 
 Deno.test("checkTlsRpt() wants a record that reports can be sent by", async () => {

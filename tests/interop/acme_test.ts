@@ -1,11 +1,11 @@
 // Certificates from Pebble, by each challenge, over the whole command.
 import assert from "node:assert/strict";
-import { X509Certificate } from "node:crypto";
+import { createHash, X509Certificate } from "node:crypto";
 import { HOST_PROGRAMS, type Hosts, makeHosts } from "../support/hosts.ts";
 import { runMailapp, RunningMailapp, Workspace } from "../support/mailapp.ts";
 import { type Bind, startBind } from "../support/peers/bind.ts";
 import { type Pebble, type PebbleOptions, startPebble } from "../support/peers/pebble.ts";
-import { run } from "../support/peers/process.ts";
+import { run, until } from "../support/peers/process.ts";
 import { testWith } from "../support/requires.ts";
 
 const PROGRAMS = [...HOST_PROGRAMS, "pebble", "named", "openssl"];
@@ -73,6 +73,7 @@ class Setting implements AsyncDisposable {
 
 const CHALLENGES = {
   "http-01": {},
+  "tls-alpn-01": {},
   "dns-01": { dns: true },
 };
 
@@ -186,6 +187,91 @@ testWith(
 );
 
 testWith(
+  [...PROGRAMS, "nsupdate"],
+  "certificate rollover uses the next key once its TLSA record has been published for two TTLs, and doctor says what is left",
+  async () => {
+    await using setting = await Setting.create();
+    const { workspace } = setting;
+    await setting.configure();
+    const config = await workspace.configure({
+      "serve-in": { domains: ["example.com"], listen: [HERE], port: 2525 },
+      dns: { servers: [`${HERE}:53`], dnssec: true },
+      "tls.acme": { directory: setting.pebble.directory, ca_file: setting.pebble.caFile },
+    });
+    const name = "_25._tcp.mx.example.com.";
+    const [ip = "", ...through] = setting.hosts.server;
+    const update = async (...changes: readonly string[]) => {
+      const key = `hmac-sha256:acme.key:${SECRET}`;
+      const stdin = [`server ${HERE}`, "zone example.com", ...changes, "send", ""].join("\n");
+      const { code, stdout, stderr } = await run(ip, { args: [...through, "nsupdate", "-y", key], stdin });
+      assert.equal(code, 0, stdout + stderr);
+    };
+    const printed = async () => {
+      const { stdout } = await runMailapp(["dns", "--config", config, "--json"], {
+        through: setting.hosts.server,
+      });
+      const { records } = JSON.parse(stdout) as { records: { type: string; data: string }[] };
+      return records.filter(({ type }) => type === "TLSA").map(({ data }) => data);
+    };
+    const doctor = async () => {
+      const { stdout } = await runMailapp(["doctor", "--config", config, "--json"], {
+        through: setting.hosts.server,
+      });
+      const { findings } = JSON.parse(stdout) as { findings: { id: string; what: string; next?: string }[] };
+      return findings.filter(({ id }) => id.startsWith("tlsa")).map(({ id, what, next = "" }) =>
+        `${id}: ${what} → ${next}`
+      ).join("\n");
+    };
+    const keyOf = async () => {
+      const { publicKey } = await setting.certificate();
+      const der = publicKey.export({ type: "spki", format: "der" });
+      return `3 1 1 ${createHash("sha256").update(der).digest("hex")}`;
+    };
+    assert.equal((await setting.command(config, "obtain")).code, 0);
+    const old = await keyOf();
+    assert.deepEqual(await printed(), [old]);
+    await update(`update add ${name} 1 TLSA ${old}`);
+    assert.match(await doctor(), /^tlsa(?:\.unsigned)?: /);
+
+    const begun = await setting.command(config, "rollover");
+    assert.equal(begun.code, 75, begun.stderr);
+    const [, next = ""] =
+      /^_25\._tcp\.mx\.example\.com\. IN TLSA (3 1 1 [0-9a-f]{64})$/m.exec(begun.stdout) ?? [];
+    assert.deepEqual(await printed(), [old, next]);
+    assert.match(
+      await doctor(),
+      new RegExp(`^tlsa\\.rollover: .*not published → Publish .* TLSA ${next}\\.`),
+    );
+    // Before that, not even a renewal uses it.
+    assert.equal((await setting.command(config, "renew", "--force")).code, 0);
+    assert.equal(await keyOf(), old);
+
+    await update(`update add ${name} 1 TLSA ${next}`);
+    // By default an hour at least, whatever the TTL is.
+    const waiting = await setting.command(config, "rollover");
+    assert.equal(waiting.code, 75);
+    assert.match(waiting.stdout, /^The record is published\..* from \d{4}-/);
+    assert.match(await doctor(), /^tlsa\.rollover: .*is published; .* → As root: .*, after that\.$/);
+    assert.equal(await keyOf(), old);
+    // A record that goes away again has to be published for two TTLs anew.
+    await update(`update delete ${name} TLSA ${next}`);
+    assert.equal((await setting.command(config, "rollover", "--ttl", "1s")).code, 75);
+    await update(`update add ${name} 1 TLSA ${next}`);
+    await until(async () => {
+      const { code, stdout, stderr } = await setting.command(config, "rollover", "--ttl", "1s");
+      assert.ok(code === 0 || code === 75, stdout + stderr);
+      if (code === 75) assert.equal(await keyOf(), old);
+      return code === 0;
+    }, { what: "the change of keys" });
+    assert.equal(await keyOf(), next);
+    assert.deepEqual(await printed(), [next]);
+    assert.match(await doctor(), new RegExp(`^tlsa\\.leftover: .* → Remove: .* TLSA ${old}$`));
+    await update(`update delete ${name} TLSA ${old}`);
+    assert.match(await doctor(), /^tlsa(?:\.unsigned)?: /);
+  },
+);
+
+testWith(
   PROGRAMS,
   "What the authority refuses is said, noted for show, and leaves the certificate as it was",
   async () => {
@@ -196,11 +282,11 @@ testWith(
     const config = await setting.configure({ names: ["elsewhere.example.com"] });
     const { code, stderr } = await setting.command(config, "renew");
     assert.equal(code, 69);
-    assert.match(stderr, /elsewhere\.example\.com could not be proven by http-01: /);
+    assert.match(stderr, /elsewhere\.example\.com could not be validated by http-01: /);
     assert.equal((await setting.certificate()).fingerprint256, before);
     const shown = await setting.command(config, "show");
     assert.match(shown.stdout, /^lacks +elsewhere\.example\.com/m);
-    assert.match(shown.stdout, /^failed .*could not be proven/m);
+    assert.match(shown.stdout, /^failed .*could not be validated/m);
     const json = JSON.parse((await setting.command(config, "show", "--json")).stdout);
     assert.deepEqual(json.missing_names, ["elsewhere.example.com"]);
   },
