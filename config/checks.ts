@@ -100,7 +100,7 @@ function checkUsers(
 }
 
 /** TLS-ALPN-01 is answered on port 443 of the policy hosts, too. */
-function checkChallenge({ tls, "serve-policy": servePolicy }: Sections): Finding[] {
+function checkChallenge({ tls, "serve-policy": servePolicy }: Sections): ConfigProblem[] {
   const value = tls?.acme?.challenge;
   if (value !== "tls-alpn-01" || servePolicy?.port !== 443) return [];
   const problem = 'needs port 443, which serve-policy has: use "http-01" or "dns-01"';
