@@ -40,8 +40,7 @@ type AnswerKinds<T> =
     readonly records: readonly T[];
     readonly authenticated: boolean;
     readonly expanded?: string;
-    /** Of TLSA records: for how long the answer may be kept, in seconds. */
-    readonly ttl?: number;
+    /** Of TLSA records, in seconds. */ readonly ttl?: number;
   }
   /** The name exists and has no record of the type; said by an authority. */
   | { readonly kind: "none"; readonly authenticated: boolean }
@@ -315,7 +314,7 @@ export class DnsResolver implements Resolver {
     });
     questions.with(type, answer.kind).add();
     this.#unanswered = silent && answer.kind === "failed" ? this.#unanswered + 1 : 0;
-    return this.#digest(answer, { type, read });
+    return this.#digest(answer, read);
   }
 
   /** As {@linkcode DnsResolver.#look}, if possible with others over one connection. */
@@ -329,7 +328,7 @@ export class DnsResolver implements Resolver {
     const answer = server && await this.#shared.ask(name, { type, server });
     if (answer === undefined) return await this.#look(name, type, read);
     questions.with(type, answer.kind).add();
-    return this.#digest(answer, { type, read });
+    return this.#digest(answer, read);
   }
 
   #channel({ address, port }: DnsServer): TcpChannel {
@@ -368,10 +367,7 @@ export class DnsResolver implements Resolver {
 
   #digest(
     answer: WireAnswer,
-    { type, read }: {
-      readonly type: RecordType;
-      readonly read: (records: readonly unknown[]) => unknown[];
-    },
+    read: (records: readonly unknown[]) => unknown[],
   ): { value: Answer<unknown>; keep: number } {
     const at = this.#clock.monotonic();
     if (answer.kind === "failed") return { value: { ...answer, at }, keep: FAILED_FOR };
@@ -382,11 +378,8 @@ export class DnsResolver implements Resolver {
     const records = read(answer.records);
     if (records.length === 0) return { value: { kind: "none", authenticated, at }, keep };
     const { expanded } = answer;
-    const more = {
-      ...(this.#dnssec && expanded !== undefined && { expanded }),
-      ...(type === "TLSA" && { ttl }),
-    };
-    return { value: { kind, records, authenticated, at, ...more }, keep };
+    const end = this.#dnssec && expanded !== undefined && { expanded };
+    return { value: { kind, records, authenticated, at, ...end, ...(read === readTlsa && { ttl }) }, keep };
   }
 
   /** Servers that answer first. */
