@@ -75,7 +75,11 @@ const CASES: readonly (readonly [what: string, came: string, left: string | RegE
     "Message-ID:\nDate: \nSubject: x\n\nHi\n",
     /^Date: .+ \+0000\nMessage-ID: <\w+@out\.example\.test>\nFrom: me@home\.test\nSubject: x\n\nHi\n$/,
   ],
-  ["text alone", "Hi\nBcc: x\n", /^Date: .+\nMessage-ID: .+\nFrom: me@home\.test\n\nHi\nBcc: x\n$/],
+  [
+    "text alone, with a Bcc in its first paragraph",
+    "Hi\nBcc: x\n\nBcc: y\n",
+    /^Date: .+\nMessage-ID: .+\nFrom: me@home\.test\n\nHi\n\nBcc: y\n$/,
+  ],
   [
     "a raw subject",
     `${HEAD}Subject: ${utf8("Grüße")}\n\nHi\n`,
