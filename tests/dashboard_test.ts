@@ -244,6 +244,6 @@ Deno.test("the dashboard says what is wrong when a server is gone, and shows wha
   assert.match(text, /<b>3<\/b> messages/);
   const gone = await world.ask(`/queue/${world.ids[0]}`);
   assert.equal(gone.status, 500);
-  assert.match(gone.text, /serve-out does not run/);
+  assert.match(gone.text, /serve-out is not running/);
   assert.equal((await world.ask("/trace?what=u0@late.example")).status, 200);
 });
