@@ -115,6 +115,8 @@ export async function handIn(
 export interface StoredMessage {
   /** Whether it is in the folder for junk. */
   readonly junk: boolean;
+  /** The folder, without the dot before it; empty: the inbox. */
+  readonly folder: string;
   /** One character an octet, lines ending in LF. */
   readonly text: string;
 }
@@ -128,7 +130,8 @@ export async function storedBy({ config: { dataDir } }: Copy, token: string): Pr
       if (isDirectory) await visit(path);
       else if (/\/(?:new|cur)$/.test(directory)) {
         const text = latin1(await Deno.readFile(path));
-        if (text.includes(token)) found.push({ junk: /\/\.[^/]+\/(?:new|cur)$/.test(directory), text });
+        const [, folder = ""] = /\/\.([^/]+)\/(?:new|cur)$/.exec(directory) ?? [];
+        if (text.includes(token)) found.push({ junk: folder !== "", folder, text });
       }
     }
   };

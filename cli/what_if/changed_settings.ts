@@ -49,6 +49,18 @@ export function changedSettings(before: Config, after: Config): string[] {
 }
 
 /** Those that nothing in the log tells of. */
-export function untried(changed: readonly string[]): string[] {
-  return changed.filter((name) => !JUDGED.some((judged) => name === judged || name.startsWith(judged)));
+export function untried(
+  changed: readonly string[],
+  { before, after }: { readonly before: Config; readonly after: Config },
+): string[] {
+  return changed.filter((name) => !JUDGED.some((judged) => name === judged || name.startsWith(judged)))
+    .flatMap(
+      (name) => {
+        if (name !== "serveIn.checks.dnsLists") return [name];
+        // Of the lists that were asked the log has the answers.
+        const asked = new Set(before.serveIn.checks.dnsLists.map(({ zone }) => zone));
+        const added = after.serveIn.checks.dnsLists.filter(({ zone }) => !asked.has(zone));
+        return added.map(({ zone }) => `serveIn.checks.dnsLists (${zone})`);
+      },
+    );
 }

@@ -82,6 +82,21 @@ export class Decisions {
     return listedJunk ? junk : "inbox";
   }
 
+  /** Whether DMARC is evaluated, and its word is done or marked. */
+  get checksDmarc(): boolean {
+    return this.#config.serveIn.checks.dmarc !== "off";
+  }
+
+  /** The folder for junk, without the dot before it. */
+  get junkFolder(): string | undefined {
+    return this.#config.mailboxes.junkFolder;
+  }
+
+  /** Whether unknown senders are asked to come again. */
+  get greylists(): boolean {
+    return this.#config.serveIn.checks.greylist !== "off";
+  }
+
   /** How mail to a domain leaves: the way, and how strict its TLS is. */
   way(domain: string): { readonly by: string; readonly tls: string } {
     const { serveIn, serveOut } = this.#config;

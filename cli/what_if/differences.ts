@@ -200,7 +200,14 @@ export class Comparison {
     if (before === undefined || after === undefined) {
       return this.#note("the domain's DMARC policy, in lines of an earlier version");
     }
+    if (found.dmarc === undefined && this.#after.checksDmarc && !this.#before.checksDmarc) {
+      this.#note("what DMARC says of a message that was taken while it was off");
+    }
     if (before !== after) this.#differs(FILINGS[was], FILINGS[after], example);
+    else if (was === "junk" && after === "junk") {
+      const [old, fresh] = [this.#before.junkFolder, this.#after.junkFolder];
+      if (old !== fresh) this.#differs(`filed in ${old}`, `filed in ${fresh}`, example);
+    }
   }
 
   #refused({ time, fields }: LoggedEvent, server: string): void {
@@ -218,7 +225,22 @@ export class Comparison {
       else this.#note("the size of a message that was not read to its end");
       return;
     }
+    if (this.#foreignSender(reply, { example })) return;
     if (server === "serve-in" && /^550[ -]5\.7\.1/.test(reply)) this.#filed("refused", { fields, example });
+  }
+
+  /** Whether a login was refused another's name; that may be another's no more. */
+  #foreignSender(
+    reply: string,
+    { example }: { readonly example: { readonly what: string; readonly at: number } },
+  ): boolean {
+    const [, sender, login] = /^550[ -]5\.7\.1 <([^<>]*)> is not an address of (\S+)$/.exec(reply) ?? [];
+    if (sender === undefined || login === undefined) return false;
+    this.#decisions++;
+    if (this.#after.maySend(login, sender)) {
+      this.#differs(`refused: <${sender}> is not an address of ${login}`, "taken from that login", example);
+    }
+    return true;
   }
 
   #commandRefused({ time, fields }: LoggedEvent): void {
@@ -239,9 +261,20 @@ export class Comparison {
       this.#decisions++;
       const after = this.#after.filing({ listed: [zone] });
       if (after === undefined || after === "refused") return;
+      if (this.#after.checksDmarc) this.#note("what DMARC says of a message that a DNS list refused unseen");
       const what = `mail from <${fields["from"] ?? ""}> by ${fields["peer"] ?? "a client"}`;
       return this.#differs("refused: the client is on a DNS list", FILINGS[after], { what, at: time });
     }
+    if (/^451[ -]4\.7\.1 Greylisted/.test(reply)) {
+      this.#decisions++;
+      if (this.#after.greylists) return;
+      const what = `mail from <${fields["from"] ?? ""}> by ${fields["peer"] ?? "a client"}`;
+      return this.#differs("asked to come again (greylisting)", "not asked to come again", {
+        what,
+        at: time,
+      });
+    }
+    if (this.#foreignSender(reply, { example: { what: command.slice(0, 100), at: time } })) return;
     const [, size] = /^mail from:.* size=(\d{1,15})/is.exec(command) ?? [];
     if (size !== undefined && /^552/.test(reply)) {
       this.#decisions++;
@@ -277,6 +310,18 @@ export class Comparison {
         this.#differs("relayed after a long wait", "given up before that, and its sender notified", example);
       }
     }
+    const isLaxer = event !== "attempt.relayed" && fields["policy"] === "configuration" &&
+      /^4\.7\.[45]$/.test(String(fields["status"] ?? ""));
+    if (isLaxer) {
+      const [was, would] = [this.#before, this.#after].map((decisions) => decisions.way(domain).tls);
+      if (STRICTNESS.indexOf(would ?? "") < STRICTNESS.indexOf(was ?? "")) {
+        this.#differs(
+          `not sent: TLS is too weak for the policy ${was}`,
+          `tried with the policy ${would}`,
+          example,
+        );
+      }
+    }
     if (event === "queue.expired" && age < after.serveOut.expireAfterMs) {
       this.#differs("given up after expire_after", "tried on", example);
     }
@@ -292,6 +337,9 @@ export class Comparison {
     if (change !== undefined) this.#differs(change.was, change.would, example);
   }
 }
+
+/** TLS policies, the mildest first; without one the domain decides, at least as `prefer` does. */
+const STRICTNESS = ["prefer", "as the domain asks", "require", "verify", "dane"];
 
 const FILINGS: Readonly<Record<Filing, string>> = {
   refused: "refused by the checks (550 5.7.1)",

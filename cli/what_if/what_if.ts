@@ -78,9 +78,9 @@ async function whatIf(flags: Flags, io: Io): Promise<ExitCode> {
         examples: examples.map(({ what, at }) => ({ what, at: moment(at) })),
       })),
       untold: [...result.untold].map(([what, number]) => ({ what, count: number })),
-      notJudged: untried(changed),
+      notJudged: untried(changed, { before, after }),
     }, io);
-  } else io.out(inWords(result, changed));
+  } else io.out(inWords(result, { changed, rest: untried(changed, { before, after }) }));
   return log.incomplete ? EXIT.noInput : EXIT.ok;
 }
 
@@ -102,7 +102,10 @@ async function readQueue(
   }
 }
 
-function inWords({ decisions, differences, untold }: WhatIf, changed: readonly string[]): string {
+function inWords(
+  { decisions, differences, untold }: WhatIf,
+  { changed, rest }: { readonly changed: readonly string[]; readonly rest: readonly string[] },
+): string {
   const lines = [
     changed.length === 0 ? "Nothing is changed." : `Changed: ${changed.join(", ")}`,
     `${count(decisions, "decision")} of the log and the queue were examined.`,
@@ -114,7 +117,6 @@ function inWords({ decisions, differences, untold }: WhatIf, changed: readonly s
     lines.push(...examples.map(({ what, at }) => `    ${showTime(at)} ${printable(what)}`));
     if (number > examples.length) lines.push(`    … and ${number - examples.length} more`);
   }
-  const rest = untried(changed);
   if (untold.size > 0 || rest.length > 0) lines.push("", "Missing in the log:");
   for (const [what, number] of untold) lines.push(`    ${number} × ${what}`);
   if (rest.length > 0) {
