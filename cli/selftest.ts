@@ -67,7 +67,7 @@ async function selftest(flags: Flags, io: Io): Promise<ExitCode> {
       config,
       directory,
       entry: Deno.mainModule,
-      freeSpace: freeOn,
+      machine: { freeSpace: freeOn, diskFindings: diskOf },
       ...(flags.only && { only: flags.only }),
       tell: (finding) => {
         findings.push(finding);
@@ -91,6 +91,17 @@ async function freeOn(path: string): Promise<number | undefined> {
     } catch {
       if (at === dirname(at)) return undefined;
     }
+  }
+}
+
+/** What is wrong with the file system of a path, or of where it will be. */
+async function diskOf(path: string): Promise<readonly Finding[]> {
+  const { mountFindings } = await import("../selftest/prove/disk.ts");
+  for (let at = path;; at = dirname(at)) {
+    if (await Deno.stat(at).then(({ isDirectory }) => isDirectory, () => false)) {
+      return (await mountFindings(at)).findings;
+    }
+    if (at === dirname(at)) return [];
   }
 }
 

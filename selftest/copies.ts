@@ -74,6 +74,8 @@ export async function copyConfig(
     log: { level: "info", format: "json", file: join(dataDir, "log") },
     tls: await copyCertificate(config, dataDir, changes),
     dns: { ...dns, servers: [{ address: "127.0.0.1", port: places.dnsPort }] },
+    // The real queue may be in a database.
+    queue: { store: "spool" },
     alerts: {},
     metrics: {},
     serveIn: {

@@ -20,7 +20,7 @@ import { receivingCases } from "./receiving.ts";
 import { makeSenderKey, senderZone } from "./senders.ts";
 import { policyCases } from "./serving_policy.ts";
 import { addReceivers, faultCases, goodSending, VERIFIED } from "./sending.ts";
-import { type FreeSpace, settingsFindings } from "./settings.ts";
+import { type Machine, settingsFindings } from "./settings.ts";
 import type { Stage, Tell } from "./stage.ts";
 import { makeAccounts, submissionCases } from "./submitting.ts";
 import { zoneOf } from "./zone.ts";
@@ -33,7 +33,7 @@ export interface SelftestOptions {
   readonly directory: string;
   /** The module that every thread of the program begins with. */
   readonly entry: string;
-  readonly freeSpace: FreeSpace;
+  readonly machine: Machine;
   /** The groups to try; all if absent. */
   readonly only?: readonly Group[];
   /** Takes each finding as it is made. */
@@ -48,7 +48,7 @@ export async function runSelftest(options: SelftestOptions): Promise<void> {
   const { config, directory, entry, tell } = options;
   const wanted = (...groups: Group[]) => groups.some((name) => options.only?.includes(name) ?? true);
   if (wanted("setting")) {
-    for (const finding of await settingsFindings(config, options.freeSpace)) tell(finding);
+    for (const finding of await settingsFindings(config, options.machine)) tell(finding);
   }
   if (options.only?.every((name) => name === "setting")) return;
   const key = await makeSenderKey();

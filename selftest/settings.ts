@@ -6,35 +6,46 @@
 import type { Config } from "../config/config.ts";
 import { type Finding, ok, warning } from "../doctor/finding.ts";
 import { addressScope } from "../net/ip_address.ts";
-
-const SECOND = 1000;
-const MINUTE = 60 * SECOND;
-const HOUR = 60 * MINUTE;
-const DAY = 24 * HOUR;
+import { openMailboxes } from "../server/parts.ts";
+import { SENDING_RULES } from "./sending_settings.ts";
+import { MINUTE, type Rule, SECOND } from "./setting_rule.ts";
 
 /** The free octets of the file system that a path is, or will be, on; `undefined` where that cannot be determined. */
 export type FreeSpace = (path: string) => Promise<number | undefined>;
 
+/** What the file system of a path, or of where it will be, means for mail: what is wrong with it. */
+export type DiskFindings = (path: string) => Promise<readonly Finding[]>;
+
+/** What of the machine the settings are held against. */
+export interface Machine {
+  readonly freeSpace: FreeSpace;
+  readonly diskFindings: DiskFindings;
+}
+
 /** Judges them. Each finding says that nothing was tried. */
-export async function settingsFindings(config: Config, freeSpace: FreeSpace): Promise<Finding[]> {
-  const findings = RULES.map(({ id, tried, wrong, next }) => {
+export async function settingsFindings(config: Config, machine: Machine): Promise<Finding[]> {
+  const findings = [...RULES, ...SENDING_RULES].map(({ id, tried, wrong, next }) => {
     const what = wrong(config);
     return what === undefined
       ? ok(id, tried, "ok, by its value")
       : warning(id, tried, { what: `${what}, by its value`, next });
   });
-  return [...findings, ...await room(config, freeSpace)];
+  return [...findings, ...await room(config, machine.freeSpace), ...await disks(config, machine)];
 }
 
-interface Rule {
-  readonly id: string;
-  readonly tried: string;
-  /** What is wrong; `undefined`: nothing. */
-  readonly wrong: (config: Config) => string | undefined;
-  readonly next: string;
-}
+const MIB = 1024 ** 2;
 
-const hours = (ms: number) => `${Math.round(ms / HOUR * 10) / 10} h`;
+/** Lists of good servers, and of bad ones, by their names. */
+const ALLOW_LIST = /(?:^|[.-])(?:dnswl|whitelist|allowlist|welcomelist|wl|swl)(?=[.-])/i;
+const BLOCK_LIST =
+  /(?:^|[.-])(?:zen|sbl|xbl|pbl|css|bl|dnsbl|rbl|blacklist|blocklist|spamcop|barracuda\w*|psbl|uceprotect)(?=[.-])/i;
+
+/** Resolvers for everybody, which lists do not answer. */
+const PUBLIC_RESOLVERS = new Set([
+  ...["8.8.8.8", "8.8.4.4", "2001:4860:4860::8888", "2001:4860:4860::8844"],
+  ...["1.1.1.1", "1.0.0.1", "2606:4700:4700::1111", "2606:4700:4700::1001"],
+  ...["9.9.9.9", "149.112.112.112", "2620:fe::fe", "208.67.222.222", "208.67.220.220"],
+]);
 
 const RULES: readonly Rule[] = [
   {
@@ -49,90 +60,6 @@ const RULES: readonly Rule[] = [
       "keep idle clients from harm",
   },
   {
-    id: "setting.expire",
-    tried: "a receiver that is down for three days",
-    wrong: ({ serveOut }) =>
-      serveOut.expireAfterMs < 3 * DAY ? `given up after ${hours(serveOut.expireAfterMs)}` : undefined,
-    next: 'Set [serve-out] expire_after to "4d" or "5d" (RFC 5321 §4.5.4.1)',
-  },
-  {
-    id: "setting.retry_once",
-    tried: "a receiver that is down when a message is sent for the first time",
-    wrong: ({ serveOut }) => {
-      const [first = 0] = serveOut.retryMs;
-      return first > HOUR ? `tried again only after ${hours(first)}` : undefined;
-    },
-    next: 'Begin [serve-out] retry with minutes: ["1m", "5m", "15m", "30m", "1h", "2h", "4h"]',
-  },
-  {
-    id: "setting.retry_always",
-    tried: "a receiver that refuses for now, day after day",
-    wrong: ({ serveOut }) => {
-      const last = serveOut.retryMs.at(-1) ?? HOUR;
-      return last < 15 * MINUTE ? `asked every ${last / SECOND} s without end` : undefined;
-    },
-    next: 'End [serve-out] retry with half an hour or more, such as "4h": who asks too often is blocked',
-  },
-  {
-    id: "setting.retry_late",
-    tried: "a message that waits, near the end of its time",
-    wrong: ({ serveOut }) => {
-      const longest = Math.max(...serveOut.retryMs);
-      return longest > serveOut.expireAfterMs / 2
-        ? `the wait of ${hours(longest)} is more than half of expire_after, ${hours(serveOut.expireAfterMs)}`
-        : undefined;
-    },
-    next: "Make the waits of [serve-out] retry short against expire_after",
-  },
-  {
-    id: "setting.delay_notice",
-    tried: "a sender whose message waits for a day",
-    wrong: ({ serveOut }) =>
-      serveOut.delayNoticeAfterMs >= Math.min(DAY, serveOut.expireAfterMs)
-        ? `gets no notice for ${hours(Math.min(serveOut.delayNoticeAfterMs, serveOut.expireAfterMs))}`
-        : undefined,
-    next: 'Set [serve-out] delay_notice_after to a few hours, such as "4h"',
-  },
-  {
-    id: "setting.patience",
-    tried: "a receiver that checks a message for two minutes before it answers",
-    wrong: ({ serveOut: { timeouts } }) =>
-      timeouts.dataEndMs < 5 * MINUTE
-        ? `given up after ${timeouts.dataEndMs / SECOND} s, and sent again: it arrives twice`
-        : undefined,
-    next: 'Set [serve-out.timeouts] data_end to "10m" (RFC 5321 §4.5.3.2.6)',
-  },
-  {
-    id: "setting.private_targets",
-    tried: "a domain whose MX leads to an address of your own network",
-    wrong: ({ serveOut }) =>
-      serveOut.allowPrivateTargets
-        ? "serve-out would connect there: others can make it connect to machines inside your network"
-        : undefined,
-    next:
-      "Set [serve-out] allow_private_targets = false, unless this network is closed; routes may point inside in any case",
-  },
-  {
-    id: "setting.mta_sts",
-    tried: "a domain that promises valid certificates by MTA-STS, behind an attacker without one",
-    wrong: ({ serveOut }) => serveOut.mtaSts ? undefined : "mail would go there unencrypted",
-    next: "Set [serve-out] mta_sts = true",
-  },
-  {
-    id: "setting.tls_policy",
-    tried: "a domain that asks for more TLS than [serve-out.tls_policy] does",
-    wrong: ({ serveOut: { tlsPolicy } }) => {
-      const weak = Object.entries(tlsPolicy).filter(([, policy]) => policy === "prefer").map(([name]) =>
-        name
-      );
-      return weak.length > 0
-        ? `${weak.join(", ")}: "prefer" overrides its MTA-STS and TLSA records`
-        : undefined;
-    },
-    next:
-      'Take the entries with "prefer" out of [serve-out.tls_policy]: without them the domain itself decides',
-  },
-  {
     id: "setting.dnssec",
     tried: "a DNS server on another machine whose answers count as validated",
     wrong: ({ dns }) => {
@@ -144,6 +71,109 @@ const RULES: readonly Rule[] = [
         : undefined;
     },
     next: "Run a validating resolver on this machine, name it in [dns] servers, or set dnssec = false",
+  },
+  {
+    id: "setting.list_action",
+    tried: "a client that a DNS list knows",
+    wrong: ({ serveIn: { checks: { dnsLists } } }) => {
+      const turned = dnsLists.filter(({ zone, action }) =>
+        ALLOW_LIST.test(zone) ? action !== "allow" : BLOCK_LIST.test(zone) && action === "allow"
+      );
+      return turned.length > 0
+        ? turned.map(({ zone, action }) =>
+          action === "allow"
+            ? `${zone} lists senders of junk, and lets them in here`
+            : `${zone} lists good servers, and their mail ${
+              action === "junk" ? "is junk" : "is refused"
+            } here`
+        ).join("; ")
+        : undefined;
+    },
+    next:
+      'Set its action in [serve-in.checks] dns_lists: "allow" for lists of good servers, else "refuse" or "junk"',
+  },
+  {
+    id: "setting.list_resolver",
+    tried: "a DNS list that is asked by way of a public resolver",
+    wrong: ({ dns: { servers }, serveIn: { checks: { dnsLists } } }) => {
+      const open = servers.filter(({ address }) => PUBLIC_RESOLVERS.has(address));
+      return dnsLists.length > 0 && open.length > 0
+        ? `answers ${open.map(({ address }) => address).join(", ")} with an error: the list is not used`
+        : undefined;
+    },
+    next: "Run a resolver of your own on this machine, and name it in [dns] servers",
+  },
+  {
+    id: "setting.junk_folder",
+    tried: "a good message that was taken for junk",
+    wrong: ({ mailboxes: { junkFolder = "" } }) =>
+      /^(?:trash|deleted(?: items| messages)?|sent(?: items| messages)?|drafts|outbox|archive)$/i.test(
+          junkFolder,
+        )
+        ? `is in ${junkFolder}, where nobody looks for it and mail programs may remove it`
+        : undefined,
+    next: 'Set [mailboxes] junk_folder = "Junk"',
+  },
+  {
+    id: "setting.shared_maildir",
+    tried: "two people with the same name in two domains",
+    wrong: ({ serveIn: { domains }, mailboxes: { path, users } }) => {
+      if (domains.length < 2 || path.includes("{domain}")) return undefined;
+      const names = users === "system" ? [] : users.map((user) => user.split("@", 1)[0]);
+      const shared = users === "system"
+        ? "everybody"
+        : names.find((name, index) => users[index] === name || names.indexOf(name) !== index);
+      return shared === undefined
+        ? undefined
+        : `${shared} at ${domains.slice(0, 2).join(" and at ")}: they read each other's mail, in ${path}`;
+    },
+    next:
+      'Set [mailboxes] path with {domain} in it, such as "/var/mail/{domain}/{user}", unless they are one person; then an alias says so',
+  },
+  {
+    id: "setting.submit_idle",
+    tried: "a mail program that pauses for five minutes",
+    wrong: ({ serveSubmit, serveOut }) => {
+      const short = [
+        ...(serveSubmit !== undefined && serveSubmit.idleTimeoutMs < MINUTE ? ["[serve-submit]"] : []),
+        ...(serveOut.idleTimeoutMs < MINUTE ? ["[serve-out]"] : []),
+      ];
+      return short.length > 0 ? `loses its connection by idle_timeout of ${short.join(" and ")}` : undefined;
+    },
+    next: 'Set idle_timeout to "5m", as RFC 5321 §4.5.3.2.7 asks, in [serve-submit] and [serve-out]',
+  },
+  {
+    id: "setting.send_as",
+    tried: "a login that may send in the name of another address",
+    wrong: (config) => {
+      const { serveSubmit } = config;
+      // Dovecot has logins of its own.
+      if (serveSubmit === undefined || serveSubmit.dovecotSocket !== undefined) return undefined;
+      const logins = new Set<string>();
+      for (const { address } of openMailboxes(config).all()) {
+        logins.add(address.toLowerCase());
+        logins.add(address.slice(0, address.lastIndexOf("@")).toLowerCase());
+      }
+      const unknown = Object.keys(serveSubmit.sendAs).filter((login) => !logins.has(login.toLowerCase()));
+      return unknown.length > 0
+        ? `${unknown.join(", ")}: there is no such mailbox that could log in`
+        : undefined;
+    },
+    next: "Correct the name in [serve-submit.send_as]: a mailbox's address or its local part",
+  },
+  {
+    id: "setting.no_reserve",
+    tried: "a flood of mail that fills the disk",
+    wrong: ({ serveIn, serveOut }) => {
+      const none = [
+        ...(serveIn.domains.length > 0 && serveIn.minFreeSpace < MIB ? ["[serve-in]"] : []),
+        ...(serveOut.minFreeSpace < MIB ? ["[serve-out]"] : []),
+      ];
+      return none.length > 0
+        ? `nothing is left for the log, the queue and other programs: min_free_space of ${none.join(" and ")}`
+        : undefined;
+    },
+    next: 'Set min_free_space = "256MiB", the default',
   },
   {
     id: "setting.sealers",
@@ -247,4 +277,23 @@ async function room(config: Config, freeSpace: FreeSpace): Promise<Finding[]> {
       next: `Free space, or lower ${key}`,
     });
   }));
+}
+
+/** Whether what is synced stays where the queue and the mailboxes are. */
+async function disks(
+  { dataDir, mailboxes, serveIn }: Config,
+  { diskFindings }: Machine,
+): Promise<Finding[]> {
+  const paths = [dataDir, ...(serveIn.domains.length > 0 ? [mailboxes.path.replace(/\{.*/s, "")] : [])];
+  const found = await Promise.all(paths.map(async (path) => {
+    const tried = `mail in ${path}, after a restart of the machine`;
+    const bad = (await diskFindings(path)).find(({ outcome }) => outcome === "failure");
+    return bad === undefined
+      ? ok("setting.disk", tried, "kept, by the file system's options")
+      : warning("setting.disk", tried, {
+        what: `${bad.subject} ${bad.what}`,
+        next: bad.next ?? "mailapp prove DIRECTORY says more",
+      });
+  }));
+  return found;
 }

@@ -299,5 +299,93 @@ export async function misconfigurations(directory: string): Promise<readonly Mis
       finding: "setting.log",
       names: /level/,
     }),
+    row("another port for all mail servers", serveOut({ smtp_port: 587 }), {
+      group: "setting",
+      finding: "setting.smtp_port",
+      names: /smtp_port/,
+    }),
+    row("IPv6 alone", serveOut({ family: "ipv6" }), {
+      group: "setting",
+      finding: "setting.family",
+      names: /family/,
+    }),
+    row("a source address of another machine", serveOut({ source_ipv4: "192.0.2.77" }), {
+      group: "setting",
+      finding: "setting.source",
+      names: /source_ipv4/,
+    }),
+    row("no patience with commands", serveOut({ timeouts: { command: "5s" } }), {
+      group: "setting",
+      finding: "setting.timeouts",
+      names: /command/,
+    }),
+    row("a notice of delay within a minute", serveOut({ delay_notice_after: "1m" }), {
+      group: "setting",
+      finding: "setting.delay_notice_early",
+      names: /delay_notice_after/,
+    }),
+    row("trying for two months", serveOut({ expire_after: "60d" }), {
+      group: "setting",
+      finding: "setting.expire_late",
+      names: /expire_after/,
+    }),
+    row("a hundred connections to each receiver", serveOut({ max_connections_per_host: 100 }), {
+      group: "setting",
+      finding: "setting.per_host",
+      names: /max_connections_per_host/,
+    }),
+    row("a route for a domain of serve-in", serveOut({ routes: { "example.com": "mx.elsewhere.test:25" } }), {
+      group: "setting",
+      finding: "setting.route_own",
+      names: /routes/,
+    }),
+    row("held notices that are dropped at once", serveOut({ keep_undeliverable: "1h" }), {
+      group: "setting",
+      finding: "setting.undeliverable",
+      names: /keep_undeliverable/,
+    }),
+    row("nothing kept free on the disk", serveIn({ min_free_space: 0 }), {
+      group: "setting",
+      finding: "setting.no_reserve",
+      names: /min_free_space/,
+    }),
+    row(
+      "a list of good servers that refuses them",
+      checks({ dns_lists: [{ zone: "list.dnswl.org", action: "refuse" }] }),
+      { group: "setting", finding: "setting.list_action", names: /dns_lists/ },
+    ),
+    row(
+      "a list of bad servers that lets them in",
+      checks({ dns_lists: [{ zone: "zen.spamhaus.org", action: "allow" }] }),
+      { group: "setting", finding: "setting.list_action", names: /dns_lists/ },
+    ),
+    row("a DNS list by way of a public resolver", {
+      dns: { servers: ["8.8.8.8"] },
+      "serve-in": { checks: { dns_lists: [{ zone: "zen.spamhaus.org", action: "refuse" }] } },
+    }, { group: "setting", finding: "setting.list_resolver", names: /servers/ }),
+    row("junk in the trash", { mailboxes: { junk_folder: "Trash" } }, {
+      group: "setting",
+      finding: "setting.junk_folder",
+      names: /junk_folder/,
+    }),
+    row("one Maildir for two people of one name", {
+      "serve-in": { domains: ["example.com", "example.net"] },
+      mailboxes: { path: "/var/mail/{user}", users: ["alice", "bob"] },
+    }, { group: "setting", finding: "setting.shared_maildir", names: /path/ }),
+    row("no patience with mail programs", submit({ idle_timeout: "5s" }), {
+      group: "setting",
+      finding: "setting.submit_idle",
+      names: /idle_timeout/,
+    }),
+    row("a login with a typo in send_as", submit({ send_as: { alcie: ["info@example.com"] } }), {
+      group: "setting",
+      finding: "setting.send_as",
+      names: /send_as/,
+    }),
+    row("the queue in memory", { data_dir: "/dev/shm/mailapp" }, {
+      group: "setting",
+      finding: "setting.disk",
+      names: /disk/,
+    }),
   ];
 }
