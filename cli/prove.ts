@@ -20,6 +20,7 @@ import { count, printable, showTime } from "./command_line/terminal.ts";
 interface Flags {
   readonly rounds: number;
   readonly minutes: number;
+  readonly steps: number;
   readonly report?: string;
   readonly victim?: string;
 }
@@ -32,6 +33,7 @@ export function registerProve(program: Command, { io, action }: Registrar): void
     )
     .argument("<directory>", "on the file system under test; everything is in its own directory there")
     .option("--rounds <number>", "how often to kill at random", number, 10)
+    .option("--steps <number>", "kill before at most this many steps of each path to disk", number, 200)
     .option("--minutes <number>", "start no new test after this many minutes", number, 5)
     .option("--report <file>", "also write the report to this file, as text")
     .addOption(new Option("--victim <options>").hideHelp())
@@ -107,6 +109,7 @@ async function prove(
     const result = await runRounds({
       directory: join(directory, "rounds"),
       rounds: flags.rounds,
+      steps: flags.steps,
       until: systemClock.monotonic() + flags.minutes * 60_000,
       start: (options) => startVictim(options, { running, io }),
       progress,

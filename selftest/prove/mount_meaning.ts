@@ -129,7 +129,8 @@ function networkFileSystem(mount: Mount, say: Say): void {
 
 function layers(mount: Mount, say: Say): void {
   const about = subject(mount);
-  if (mount.options.includes("volatile")) {
+  // Newer kernels show it as fsync=volatile, whichever way it was asked for.
+  if (["volatile", "fsync=volatile"].some((option) => mount.options.includes(option))) {
     say(failure("mount.volatile", about, {
       what: "is an overlay mounted volatile: its syncs do nothing",
       next: LOST,

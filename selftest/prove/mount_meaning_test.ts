@@ -19,6 +19,7 @@ const CASES: readonly (readonly [string, string, string[], MountSurroundings?])[
   ["fuse.sshfs", "rw", ["warning mount.fuse"]],
   ["overlay", "rw,upperdir=/u", ["failure mount.layer"]],
   ["overlay", "rw,volatile", ["failure mount.volatile", "failure mount.layer"]],
+  ["overlay", "rw,fsync=volatile", ["failure mount.volatile", "failure mount.layer"]],
   ["vfat", "rw", ["failure mount.dos"]],
   ["zfs", "rw", ["untested mount.zfs"]],
   ["somethingnew", "rw", ["untested mount.unknown"]],
