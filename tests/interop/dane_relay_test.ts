@@ -16,8 +16,15 @@ import { createTestAuthority } from "../support/test_authority.ts";
 
 const SINKS = fileURLToPath(new URL("../support/peers/tls_sinks.ts", import.meta.url));
 
-/** A TLSA record by usage, selector and matching type: of the server, of its authority, or of neither. */
-type Record = readonly [usage: number, selector: number, type: number, of: "own" | "authority" | "other"];
+/**
+ * A TLSA record by usage, selector and matching type: of the server, the same cut short, of its authority, or of neither.
+ */
+type Record = readonly [
+  usage: number,
+  selector: number,
+  type: number,
+  of: "own" | "cut" | "authority" | "other",
+];
 
 interface Case {
   readonly records: readonly Record[];
@@ -51,6 +58,13 @@ const CASES: Readonly<globalThis.Record<string, Case>> = {
   "mixed": { records: [[1, 1, 1, "other"], [3, 1, 1, "own"]], expected: "dane" },
   "mixed-wrong": { records: [[0, 0, 1, "own"], [3, 1, 1, "other"]], expected: NOT_NAMED },
   "unusable": { records: [[1, 1, 1, "own"], [3, 5, 1, "own"]], expected: "encrypted" },
+  "usage-0": { records: [[0, 1, 1, "own"]], expected: "encrypted" },
+  "usage-1": { records: [[1, 0, 2, "own"]], expected: "encrypted" },
+  "unknown-usage": { records: [[7, 1, 1, "own"]], expected: "encrypted" },
+  "unknown-type": { records: [[3, 1, 9, "own"]], expected: "encrypted" },
+  "malformed": { records: [[3, 1, 1, "cut"]], expected: "encrypted" },
+  "malformed-beside": { records: [[3, 1, 1, "cut"], [3, 1, 1, "own"]], expected: "dane" },
+  "malformed-wrong": { records: [[3, 1, 1, "cut"], [3, 1, 1, "other"]], expected: NOT_NAMED },
   "weaker-digest": { records: [[3, 1, 1, "own"], [3, 1, 2, "other"]], expected: NOT_NAMED },
   "none": { records: [], expected: "plain" },
   "alias": { records: [], alias: "rollover", expected: "dane" },
@@ -67,12 +81,13 @@ testWith(
     const authority = await createTestAuthority();
     const labels = Object.keys(CASES);
     const leaf = await authority.issue({
-      names: [...labels, "bogus"].map((label) => `mx-${label}.signed.test`),
+      names: [...labels, "out", "bogus"].map((label) => `mx-${label}.signed.test`),
     });
     const other = await authority.issue({ names: ["mx.elsewhere.test"] });
     const stranger = await createTestAuthority("another authority");
     const certificates = {
       own: new X509Certificate(leaf.cert),
+      cut: new X509Certificate(leaf.cert),
       authority: new X509Certificate(authority.cert),
       other: new X509Certificate(stranger.cert),
     };
@@ -83,7 +98,8 @@ testWith(
         : new Uint8Array(certificate.publicKey.export({ type: "spki", format: "der" }));
       const digest = ["", "sha256", "sha512"][type] ?? "";
       const data = digest === "" ? whole : createHash(digest).update(whole).digest();
-      return `TLSA ${usage} ${selector} ${type} ${Buffer.from(data).toString("hex")}`;
+      const hex = Buffer.from(of === "cut" ? data.subarray(0, 20) : data).toString("hex");
+      return `TLSA ${usage} ${selector} ${type} ${hex}`;
     };
     const lines = Object.entries(CASES).flatMap(([label, { records, alias }]) => [
       `${label} MX 1 mx-${label}`,
@@ -92,6 +108,8 @@ testWith(
     ]);
     const named = tlsa([2, 1, 1, "authority"]);
     lines.push("misnamed MX 1 mx-misnamed", "mx-misnamed A 127.0.1.2", `_25._tcp.mx-misnamed ${named}`);
+    // An alias that leads out of the signed zone: its own name counts (RFC 7672 §2.2.2).
+    lines.push("out MX 1 mx-out", "mx-out CNAME mx.plain.test.", `_25._tcp.mx-out ${tlsa([3, 1, 1, "own"])}`);
     const signed = await signZone(folder, "signed.test", lines);
     const mark = "AB".repeat(32);
     const bogus = await signZone(folder, "bogus.test", [
@@ -106,7 +124,15 @@ testWith(
     await using _dns = await startBind({
       "signed.test": { whole: await Deno.readTextFile(signed.file) },
       "bogus.test": { whole: await Deno.readTextFile(bogus.file) },
-      "plain.test": { whole: zoneText(["@ MX 1 mx", "mx A 127.0.1.1", `_25._tcp.mx TLSA 3 1 1 ${mark}`]) },
+      "plain.test": {
+        whole: zoneText([
+          "@ MX 1 mx",
+          "mx A 127.0.1.1",
+          `_25._tcp.mx TLSA 3 1 1 ${mark}`,
+          "alias MX 1 to-signed",
+          "to-signed CNAME mx-rollover.signed.test.",
+        ]),
+      },
     }, { address: "127.0.0.5", port: 53, through });
     const stubs = ["signed.test", "bogus.test", "plain.test"].map((zone) =>
       `stub-zone:\n  name: "${zone}"\n  stub-addr: 127.0.0.5\n`
@@ -168,6 +194,9 @@ ${stubs.join("")}remote-control:
       ["misnamed.signed.test", /it is for another name/],
       ["bogus.test", /TLSA of mx\.bogus\.test/],
       ["plain.test", "plain"],
+      ["out.signed.test", "dane"],
+      // Who says which host it is is not signed.
+      ["alias.plain.test", "plain"],
     ];
     const [swaks = "", ...rest] = [...through, "swaks", "--server", "127.0.0.1", "--from", "a@client.test"];
     await runOk(swaks, { args: [...rest, "--to", all.map(([domain]) => `x@${domain}`).join(",")] });

@@ -299,10 +299,15 @@ testWith(
         assert.deepEqual(of("none.test"), [["no-policy-found", false, true, "starttls-not-supported"]]);
         assert.deepEqual(of("badhost.test"), [["sts", false, true, "sts-webpki-invalid"]]);
         assert.equal(of("overruled.test"), undefined);
+        const [detail] = found.get("badmx.test")?.policies[0]?.details ?? [];
+        assert.deepEqual([detail?.address, detail?.sender], ["127.0.1.2", "127.0.0.1"]);
       });
     }
     await dns.program.stop();
-    dns = await startBind(zones({ "enforce.test": "2", "wildcard.test": "2" }), { port: 53, through });
+    dns = await startBind(zones({ "enforce.test": "2", "wildcard.test": "2", "second.test": "2" }), {
+      port: 53,
+      through,
+    });
     await web.reload(sites({
       "wildcard.test": { text: policy("enforce", ["mx1.other.test"]) },
       "enforce.test": { ...policyHosts, redirect: "https://mta-sts.none.test/" },
@@ -329,9 +334,19 @@ testWith(
       const event = await server.event("attempt.relayed", { where: { recipient: "x@expires.test" } });
       assert.equal(event["policy"], undefined);
     });
+    await t.step("a kept policy applies while its host is down", async () => {
+      await web.program.stop();
+      await send(["y@second.test"]);
+      const event = await server.event("attempt.relayed", { where: { recipient: "y@second.test" } });
+      assert.deepEqual([event["policy"], event["tls"]], ["mta-sts", "verified"]);
+      const failed = await server.event("mta_sts.fetch_failed", { where: { domain: "second.test" } });
+      assert.deepEqual([failed["kept"], failed["reason"]], [true, "sts-policy-fetch-error"]);
+    });
     assert.equal(await server.stop(), 0);
     await dns[Symbol.asyncDispose]();
     assert.ok(!taking.lines.some((line) => / x@(?:mismatch|badmx|plain)\.test /.test(line)));
-    assert.ok(taking.lines.some((line) => line.startsWith("127.0.1.4 x@second.test ")));
+    for (const to of ["x", "y"]) {
+      assert.ok(taking.lines.some((line) => line.startsWith(`127.0.1.4 ${to}@second.test `)));
+    }
   },
 );
