@@ -122,7 +122,9 @@ ${stubs.join("")}remote-control:
     );
     await t.step("signed: a name that does not exist", async () => {
       assert.equal(await find("gone.signed.example"), "failed 5.1.2");
-      assert.deepEqual(await dns.mx("gone.signed.example"), { kind: "no-such-name", authenticated: true });
+      const answer = await dns.mx("gone.signed.example");
+      assert.ok(answer.kind === "no-such-name");
+      assert.equal(answer.authenticated, true);
     });
     await t.step("not signed: used, with no DANE", async () => {
       const target = await find("plain.example");
