@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { fileURLToPath } from "node:url";
 import { dirname, join } from "@std/path";
 import { type Command, Option } from "commander";
 import type { Config } from "../../config/config.ts";
@@ -141,6 +142,12 @@ async function placesOf(config: Config): Promise<MachinePlaces> {
   };
 }
 
+/** Where the built file has its modules: what a server needs is read before its thread begins, the dashboard's is not. */
+function programFiles(): string[] {
+  const path = fileURLToPath(Deno.mainModule);
+  return path.endsWith(".js") ? [dirname(path)] : [];
+}
+
 /**
  * Its port; one connection to each server, its metrics and the control socket; the log and four small files. Mail,
  * Maildirs, keys, passwords and the spool are not granted.
@@ -162,8 +169,12 @@ function grantsOf(
       ...probes.flatMap(({ metrics }) => metrics ?? []),
       `unix:${controlSocket}`,
     ],
-    // Rotated logs are beside the log.
-    read: [controlSocket, ...problemFiles, directory, policies, ...logs.map((log) => dirname(log))],
+    read: [
+      ...[controlSocket, ...problemFiles, directory, policies],
+      // Rotated logs are beside the log.
+      ...logs.map((log) => dirname(log)),
+      ...programFiles(),
+    ],
     // A Unix socket is connected to by reading and writing its path.
     write: [controlSocket, ...logFile(config)],
     sys: ["statfs"],
