@@ -4,6 +4,8 @@ import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { builtMailapp } from "../support/built.ts";
 import { DebianMachine, MACHINE_PROGRAMS } from "../support/debian_machine.ts";
+import { habitsOf } from "../support/habits.ts";
+import { Guide } from "../support/guide.ts";
 import { type Folder, makeFolder } from "../support/peers/folder.ts";
 import { run, runOk, until } from "../support/peers/process.ts";
 import { repack } from "../support/repack.ts";
@@ -71,8 +73,22 @@ testWith([...MACHINE_PROGRAMS, "dpkg-deb"], "the package on a machine, from dpkg
   const send = (subject: string) =>
     machine.sh("sendmail -f bob@example.com alice@example.com", { stdin: `Subject: ${subject}\n\nHi\n` });
 
-  await step("dpkg -i, then sendmail, mailq and newaliases are there", async () => {
-    await machine.sh("dpkg -i /root/old.deb");
+  // The page's block, line by line; its package is the old one.
+  const guide = await Guide.read("install");
+  const [installing = "", init = "", install = "", enable = "", ...more] = guide.take("apt-get install ./")
+    .trim().split("\n");
+  assert.deepEqual(more, []);
+  const [, name = ""] = / \.\/(\S+\.deb)$/.exec(installing) ?? [];
+  assert.match(
+    old,
+    new RegExp(`/${name.replace(".deb", "").replace("_amd64", "~1_\\w+")}\\.deb$`),
+    "of this version",
+  );
+  await machine.copy(old, `/root/${name}`, { mode: 0o644 });
+  const apt = { env: { DEBIAN_FRONTEND: "noninteractive" }, within: 300_000 };
+
+  await step("install.md's apt-get, then sendmail, mailq and newaliases are there", async () => {
+    await machine.sh(installing, apt);
     assert.match(await machine.sh("mailapp --version"), /^mailapp \d/);
     assert.match(await machine.sh("getent passwd mailapp"), /^mailapp:/);
     assert.equal(await machine.sh("mailq"), "nothing is queued\n");
@@ -81,20 +97,89 @@ testWith([...MACHINE_PROGRAMS, "dpkg-deb"], "the package on a machine, from dpkg
   });
 
   await step("init, and the package's units serve", async () => {
-    await machine.sh("mailapp init --hostname mx.example.com --domain example.com --mailbox alice --yes");
+    await machine.sh(`${init} --hostname mx.example.com --domain example.com --mailbox alice --yes`);
     // There is no route to anywhere; serve-out has 127.0.0.1.
     await machine.configure(/^# listen = .*$/m, 'listen = ["127.0.0.2"]');
-    const said = await machine.sh("mailapp install");
+    const said = await machine.sh(install);
     assert.match(said, /\/lib\/systemd\/system\/mailapp-in\.service: as the package has it/);
     assert.equal(
       await machine.sh("ls /etc/systemd/system/mailapp* /usr/local/bin/mailapp 2>/dev/null || true"),
       "",
     );
-    await machine.sh("systemctl enable --now mailapp-in mailapp-out");
+    await machine.sh(enable);
     await send("first");
     await stored("first");
     await machine.sh("sendmail -f alice@example.com somebody@example.net", { stdin: "Subject: out\n\nHi\n" });
     await until(async () => /somebody@example\.net/.test(await machine.sh("mailq")), { what: "the queue" });
+  });
+
+  await step(
+    "apt-get install mailutils brings no other MTA, and its mail command sends by ours",
+    async () => {
+      const { stdout: before } = await machine.run("dpkg-query -W -f '${Package} ${Status}\\n'");
+      assert.doesNotMatch(before, /^mailutils /m);
+      // With all that it recommends, as people type it: among that an MTA, unless there is one. The machine has no
+      // network, and so only what mailutils needs is downloaded.
+      const plan = await machine.sh("apt-get install --simulate mailutils", apt);
+      assert.match(plan, /^Inst mailutils /m);
+      assert.doesNotMatch(
+        plan,
+        /^Remv |^Inst (?:exim4|postfix|sendmail|opensmtpd|nullmailer|msmtp|dma|ssmtp|citadel)/m,
+      );
+      await machine.sh("apt-get install -qq --no-install-recommends mailutils", apt);
+      const { stdout: after } = await machine.run("dpkg-query -W -f '${Package} ${Status}\\n'");
+      assert.match(after, /^mailutils install ok installed$/m);
+      assert.match(after, /^mailapp install ok installed$/m);
+      assert.doesNotMatch(
+        after,
+        /^(?:exim4|postfix|sendmail|opensmtpd|nullmailer|msmtp|dma|ssmtp|citadel)\S* install/m,
+      );
+      assert.match(await machine.sh("readlink -f /usr/sbin/sendmail"), /\/mailapp\n$/);
+      await machine.sh("mail -s 'by mailutils' -r bob@example.com alice@example.com", { stdin: "Hello.\n" });
+      await stored("by mailutils");
+    },
+  );
+
+  await step("what people of Postfix and Exim are told to type, typed", async () => {
+    /** The id of a message that waits, of its own. */
+    const queued = async () => {
+      await machine.sh("sendmail -f alice@example.com habit@example.net", {
+        stdin: "Subject: habit\n\nHi\n",
+      });
+      const listed = await machine.sh("mailapp queue list --sort newest --limit 1 --json");
+      return (JSON.parse(listed) as [{ id: string }])[0].id;
+    };
+    let rows = 0;
+    for (const page of ["from-postfix", "from-exim"]) {
+      for (const { before, commands } of await habitsOf(page)) {
+        if (commands.length > 0) rows++;
+        for (const command of commands) {
+          // What it does to all is tried by its own test, and others wait here.
+          if (/ --all$/.test(command) && !/ retry /.test(command)) continue;
+          const typed = command.replace(/\bID\b/, / ID\b/.test(command) ? await queued() : "").replaceAll(
+            "…",
+            "",
+          )
+            .replaceAll("SENDER", "alice@example.com").replaceAll("ADDRESS", "alice@example.com")
+            .replaceAll("DOMAIN", command.includes("dkim") ? "habit.example.com" : "example.net")
+            .replaceAll("LOGIN", "alice@example.com").replaceAll("KEY", "hostname").replaceAll(
+              "IP",
+              "192.0.2.1",
+            );
+          const stdin = / -bs$/.test(typed) ? "QUIT\r\n" : "To: alice@example.com\nSubject: habit\n\nHi\n";
+          const { code, stdout, stderr } = await machine.run(typed, { stdin, within: 300_000 });
+          const said = `${before} → ${typed}: ${code}\n${stdout}${stderr}`;
+          // 69: it looked, and found something; 75: being sent just now.
+          assert.ok([0, 69, 75].includes(code), said);
+          if (code !== 0) assert.notEqual(stdout + stderr, "", said);
+        }
+      }
+    }
+    assert.ok(rows >= 40, `${rows} rows were typed`);
+    await machine.sh("mailapp queue remove --sender alice@example.com --domain example.net --dry-run");
+    const all = await machine.run("mailapp queue remove --all");
+    assert.equal(all.code, 64);
+    assert.match(all.stderr, /say --yes, or look first with --dry-run/);
   });
 
   await step("an upgrade while mail comes in loses nothing, and restarts what ran", async () => {
