@@ -71,16 +71,12 @@ Deno.test("Spool on a full disk gives up its reserve for what makes room, and ac
   });
 });
 
-Deno.test("Spool keeps its reserve from one process to the next, and does without where it cannot be made", async () => {
+Deno.test("Spool keeps its reserve from one process to the next", async () => {
   await inDirectory(async ({ directory, open }) => {
     const reserve = join(directory, "reserve");
     await (await open()).close();
     const made = names(reserve).map((name) => Deno.statSync(join(reserve, name)).ino);
     await (await open()).close();
     assert.deepEqual(names(reserve).map((name) => Deno.statSync(join(reserve, name)).ino), made);
-    Deno.removeSync(reserve, { recursive: true });
-    Deno.writeTextFileSync(reserve, "in the way");
-    await using spool = await open();
-    await add(spool);
   });
 });
