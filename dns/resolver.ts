@@ -84,8 +84,8 @@ export interface QueryOptions {
    */
   readonly anyOctets?: boolean;
   /**
-   * One of many questions that mostly have no answer. Where others of the kind are under way, it goes with them over one
-   * connection to a DNS server that takes TCP, at a third of the cost of a datagram with its own port.
+   * One of many questions about different names. Where others of the kind are under way, it goes with them over one
+   * connection to a DNS server that takes TCP, at a third to half of the cost of a datagram with its own port.
    */
   readonly shared?: boolean;
 }

@@ -5,6 +5,7 @@
  * @module
  */
 import type { Clock, Timer } from "../base/clock.ts";
+import { concat } from "../base/concat.ts";
 import { errorText } from "../base/error_text.ts";
 import { writeAll } from "../base/write_all.ts";
 import type { DecodedPacket } from "./dns_packet.d.ts";
@@ -90,6 +91,7 @@ class Connection {
   readonly #giveUp = new AbortController();
   readonly #linger: number;
   #idle: Timer | undefined;
+  #unwritten: Uint8Array[] = [];
   #writing: Promise<void> = Promise.resolve();
   #over = false;
 
@@ -113,11 +115,8 @@ class Connection {
     while (this.#pending.has(id)) id = (id + 1) & 0xffff;
     this.#pending.set(id, { question, answered: resolve, failed: reject });
     const timer = this.#clock.after(question.timeout, () => reject(new Error("no answer over TCP")));
-    const message = question.encode(id);
-    const framed = Uint8Array.of(message.length >> 8, message.length & 0xff, ...message);
-    this.#writing = this.#writing.then(async () => await writeAll(await this.#opened, framed)).catch(
-      () => {},
-    );
+    this.#unwritten.push(frame(question.encode(id)));
+    if (this.#unwritten.length === 1) queueMicrotask(() => this.#flush());
     try {
       const packet = await promise;
       answered = true;
@@ -127,6 +126,14 @@ class Connection {
       this.#pending.delete(id);
       if (this.#pending.size === 0) this.#rest(answered ? this.#linger : 0);
     }
+  }
+
+  /** Writes what has been asked meanwhile, in one piece. Who reads the answers learns of errors. */
+  #flush(): void {
+    this.#writing = this.#writing.then(async () => {
+      const conn = await this.#opened;
+      if (this.#unwritten.length > 0) await writeAll(conn, concat(...this.#unwritten.splice(0)));
+    }).catch(() => {});
   }
 
   /** Nothing is asked any more, for now. */
@@ -186,6 +193,15 @@ class Connection {
 /** Octets of the message that begins there, with the two of its length; `Infinity` where those are not there yet. */
 function frameSize(buffer: Uint8Array, at: number, length: number): number {
   return length - at < 2 ? Infinity : 2 + ((buffer[at] ?? 0) << 8 | (buffer[at + 1] ?? 0));
+}
+
+/** The message after its length. */
+function frame(message: Uint8Array): Uint8Array {
+  const framed = new Uint8Array(2 + message.length);
+  framed[0] = message.length >> 8;
+  framed[1] = message.length & 0xff;
+  framed.set(message, 2);
+  return framed;
 }
 
 function randomId(): number {

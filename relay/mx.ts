@@ -181,7 +181,7 @@ function literalTargets(domain: string, tls: TlsPolicy, options: TargetOptions):
 
 async function mxTargets(name: string, asked: Protection, options: TargetOptions): Promise<Targets> {
   const { resolver, logger } = options;
-  const answer = await resolver.mx(name, querySignal(options));
+  const answer = await resolver.mx(name, { ...querySignal(options), shared: true });
   switch (answer.kind) {
     case "failed":
       return deferred("4.4.3", `MX of ${name}: ${answer.reason}`);
