@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "@std/path";
+import { settle } from "../tests/support/fake_clock.ts";
 import { FaultyFileSystem } from "../tests/support/faulty_file_system.ts";
 import { GrowingCopy } from "./growing_copy.ts";
 import { Maildir } from "./maildir.ts";
@@ -21,7 +22,8 @@ Deno.test("GrowingCopy.finish() syncs after the last write, which may take its t
       return call === "write" ? (writing++, slow.promise.then(() => void writing--)) : undefined;
     };
     const finished = copy.finish();
-    setTimeout(() => slow.resolve(), 5);
+    await settle();
+    slow.resolve();
     await finished;
     assert.deepEqual(await Deno.readFile(copy.message.path), data);
   } finally {

@@ -5,6 +5,7 @@ import { policyRequests } from "../selftest/cases/policy_requests.ts";
 import { serverUpgrade } from "../tls/server_upgrade.ts";
 import { StaticResolver } from "../tests/support/static_resolver.ts";
 import { createTestAuthority } from "../tests/support/test_authority.ts";
+import { until } from "../tests/support/until.ts";
 import { fetchPolicy } from "./fetch.ts";
 import { publishPolicy } from "./own_policy.ts";
 import { PolicyServer, type PolicyServerOptions } from "./policy_server.ts";
@@ -141,10 +142,7 @@ Deno.test("PolicyServer bounds requests, time and connections", async (t) => {
       socket.destroy();
       await ended;
     }
-    for (;;) {
-      // The server learns a moment later that they have gone.
-      const answer = await world.exchange(GOOD).catch(() => "");
-      if (answer.startsWith("HTTP/1.1 200 ")) break;
-    }
+    const isServed = async () => (await world.exchange(GOOD).catch(() => "")).startsWith("HTTP/1.1 200 ");
+    await until(isServed, "the server to see that they have gone");
   });
 });

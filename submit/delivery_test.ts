@@ -6,6 +6,7 @@ import { SmtpError } from "../smtp/reply.ts";
 import { bytesOf, textOf } from "../tests/support/bytes.ts";
 import { FakeClock, settle } from "../tests/support/fake_clock.ts";
 import { FakeServer, type Script } from "../tests/support/fake_server.ts";
+import { until } from "../tests/support/until.ts";
 import { SubmissionDelivery } from "./delivery.ts";
 import { LoginLimits } from "./login_limits.ts";
 import { Upstream } from "./upstream.ts";
@@ -321,7 +322,7 @@ Deno.test("Upstream.abort() ends what waits for the other server, with 451", asy
   const { upstream, delivery, origin, server } = world({ dot: "stall" });
   const sent = send(delivery, origin());
   const refused = assert.rejects(sent, replied(451, /^4\.3\.2 /));
-  while (!server.commands.some((command) => command.startsWith("BDAT "))) await Promise.resolve();
+  await until(() => server.commands.some((command) => command.startsWith("BDAT ")), "BDAT", settle);
   await settle();
   upstream.abort();
   await refused;

@@ -5,6 +5,7 @@ import { ed25519Key, signByTheBook } from "../support/dkim.ts";
 import { Dialogue } from "../support/dialogue.ts";
 import { FakeDns, type FakeDnsReply } from "../support/fake_dns.ts";
 import { RunningMailapp, Workspace } from "../support/mailapp.ts";
+import { until } from "../support/until.ts";
 
 const key = ed25519Key();
 
@@ -154,9 +155,11 @@ Deno.test("a hostile sender, or his DNS, costs serve-in a bounded time and memor
         replies++;
         return reply;
       });
-      while (dns.asked.filter(({ name }) => name === "s._domainkey.silent.test").length < 1) {
-        await new Promise((resolve) => setTimeout(resolve, 10));
-      }
+      await until(
+        () => dns.asked.some(({ name }) => name === "s._domainkey.silent.test"),
+        "the question for the key",
+        () => new Promise((resolve) => setTimeout(resolve, 10)),
+      );
       assert.match(await send(port, "honest.test", signedBy("honest.test")), /^250 /);
       assert.equal(replies, 0, "nobody has got a reply who waits for DNS");
       for (const reply of await Promise.all(waiting)) assert.match(reply, /^(?:250|4\d\d) /);

@@ -13,6 +13,7 @@ import { type CrashPoint, PowerLossFileSystem, restore } from "../support/power_
 import { newEntry } from "../support/queue_entry.ts";
 import { RelayNetwork } from "../support/relay_network.ts";
 import { unsyncedFileSystem } from "../support/unsynced_file_system.ts";
+import { until } from "../support/until.ts";
 
 const encoder = new TextEncoder();
 
@@ -72,9 +73,7 @@ async function live(
     scheduler.submit(await draft.commit(entry, new Uint8Array()));
     accept();
   }
-  while ((await Array.fromAsync(spool.ids())).length > 0) {
-    await new Promise((resolve) => setTimeout(resolve, 1));
-  }
+  await until(async () => (await Array.fromAsync(spool.ids())).length === 0, "the queue to become empty");
   await scheduler.stop(0);
 }
 

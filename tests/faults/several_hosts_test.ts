@@ -5,6 +5,7 @@ import { Dialogue } from "../support/dialogue.ts";
 import { documentedJson, namesIn } from "../support/json_docs.ts";
 import { type LoggedEvent, runMailapp, Workspace } from "../support/mailapp.ts";
 import { type PostgresServer, testsWithPostgres } from "../support/postgres_server.ts";
+import { until } from "../support/until.ts";
 import { checkedMessage, submit } from "./checked_message.ts";
 import { configureServeOut, queueIdOf, Receiver, serveOut } from "./serve_out_setting.ts";
 import { LONG_ROUNDS, type Serving } from "./setting.ts";
@@ -184,7 +185,11 @@ testsWithPostgres("serve-out on a queue in PostgreSQL", {
       await frozen.server.event("queue.joined", { after: 1 });
       stop.abort();
       await Promise.all(clients);
-      while (await entries(server, url) > 0) await sleep(200);
+      await until(
+        async () => await entries(server, url) === 0,
+        "the queue to become empty",
+        () => sleep(200),
+      );
       for (const host of [frozen, relief]) {
         note(host);
         host.server.signal("SIGTERM");

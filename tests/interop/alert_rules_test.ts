@@ -21,6 +21,7 @@ import { HOUR, MINUTE, refuse, World } from "../support/scheduler_world.ts";
 import { Scrapes } from "../support/scrapes.ts";
 import { testWith } from "../support/requires.ts";
 import { createTestAuthority } from "../support/test_authority.ts";
+import { until } from "../support/until.ts";
 import { WireClient } from "../support/wire_client.ts";
 
 const RULES = fileURLToPath(new URL("../../contrib/alerts.yml", import.meta.url));
@@ -173,8 +174,7 @@ serve_out = "127.0.0.1:${this.#metricsPort}"
       assert.match(await client.hear(), number < FULL ? /^220 / : /^421 /);
     }
     for (const client of clients) client.close();
-    // The server sees them go.
-    while (!(await this.#isFree())) await new Promise((resolve) => setTimeout(resolve, 1));
+    await until(() => this.#isFree(), "the server to see its clients go");
   }
 
   async #isFree(): Promise<boolean> {
