@@ -4,6 +4,7 @@
  * @module
  */
 import type { Config } from "../../config/config.ts";
+import { namesInFile } from "./setting_names.ts";
 
 /** Settings whose effect on past mail is judged by its log; the rest is named. */
 const JUDGED = [
@@ -23,7 +24,7 @@ const JUDGED = [
   "serveSubmit.sendAs",
 ];
 
-/** The settings that differ, such as `serveIn.checks.dmarc`, by name. */
+/** The settings that differ, by their names in `Config`, such as `serveIn.checks.dmarc`. */
 export function changedSettings(before: Config, after: Config): string[] {
   const changed: string[] = [];
   const compare = (one: unknown, other: unknown, path: string) => {
@@ -48,19 +49,18 @@ export function changedSettings(before: Config, after: Config): string[] {
   return changed.sort();
 }
 
-/** Those that nothing in the log tells of. */
+/** Those that nothing in the log tells of, by their names in the file. */
 export function untried(
   changed: readonly string[],
   { before, after }: { readonly before: Config; readonly after: Config },
 ): string[] {
-  return changed.filter((name) => !JUDGED.some((judged) => name === judged || name.startsWith(judged)))
-    .flatMap(
-      (name) => {
-        if (name !== "serveIn.checks.dnsLists") return [name];
-        // Of the lists that were asked the log has the answers.
-        const asked = new Set(before.serveIn.checks.dnsLists.map(({ zone }) => zone));
-        const added = after.serveIn.checks.dnsLists.filter(({ zone }) => !asked.has(zone));
-        return added.map(({ zone }) => `serveIn.checks.dnsLists (${zone})`);
-      },
-    );
+  const lists = "serveIn.checks.dnsLists";
+  const left = changed.filter((name) => !JUDGED.some((judged) => name === judged || name.startsWith(judged)));
+  // Of the lists that were asked the log has the answers.
+  const asked = new Set(before.serveIn.checks.dnsLists.map(({ zone }) => zone));
+  const added = after.serveIn.checks.dnsLists.filter(({ zone }) => !asked.has(zone));
+  return [
+    ...namesInFile(left.filter((name) => name !== lists)),
+    ...added.map(({ zone }) => `serve-in.checks.dns_lists (${zone})`),
+  ];
 }

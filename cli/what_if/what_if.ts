@@ -19,6 +19,7 @@ import { count, printable, showTime } from "../command_line/terminal.ts";
 import { findLog } from "../trace/log_sources.ts";
 import { changedSettings, untried } from "./changed_settings.ts";
 import { Comparison, type WhatIf } from "./differences.ts";
+import { namesInFile } from "./setting_names.ts";
 
 interface Flags {
   readonly config?: string;
@@ -68,7 +69,8 @@ async function whatIf(flags: Flags, io: Io): Promise<ExitCode> {
   const problems = [...log.problems, ...await readQueue(before, { comparison, io })];
   for (const problem of problems) io.err(`mailapp: ${printable(problem)}\n`);
   const { result } = comparison;
-  const changed = changedSettings(before, after);
+  const settings = changedSettings(before, after);
+  const [changed, rest] = [namesInFile(settings), untried(settings, { before, after })];
   if (flags.json) {
     printJson({
       decisions: result.decisions,
@@ -78,9 +80,9 @@ async function whatIf(flags: Flags, io: Io): Promise<ExitCode> {
         examples: examples.map(({ what, at }) => ({ what, at: moment(at) })),
       })),
       untold: [...result.untold].map(([what, number]) => ({ what, count: number })),
-      notJudged: untried(changed, { before, after }),
+      notJudged: rest,
     }, io);
-  } else io.out(inWords(result, { changed, rest: untried(changed, { before, after }) }));
+  } else io.out(inWords(result, { changed, rest }));
   return log.incomplete ? EXIT.noInput : EXIT.ok;
 }
 
