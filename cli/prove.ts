@@ -127,7 +127,7 @@ async function prove(
     };
     const verdict = summary.failures === 0
       ? `\n${count(figures.kills, "kill")}, ${figures.accepted} messages acknowledged: none lost\n`
-      : `\n${count(figures.kills, "kill")}, ${figures.accepted} messages answered for: ${
+      : `\n${count(figures.kills, "kill")}, ${figures.accepted} messages acknowledged: ${
         count(summary.failures, "failure")
       }\n`;
     io.out(verdict);

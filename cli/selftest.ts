@@ -33,7 +33,7 @@ export function registerSelftest(program: Command, { io, action }: Registrar): v
     .addHelpText(
       "after",
       "\nThe copies listen on loopback and write to a temporary directory; nothing real is touched, and nothing is sent\n" +
-        `to other machines. It takes a minute or two. Exit code: 0 where nothing is found, else ${EXIT.unavailable}.\n` +
+        `to other machines. It takes about half a minute. Exit code: 0 where nothing is found, else ${EXIT.unavailable}.\n` +
         examples("mailapp selftest", "mailapp selftest --config new.toml --quiet"),
     )
     .action(action((flags: Flags) => selftest(flags, io)));

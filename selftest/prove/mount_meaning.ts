@@ -100,6 +100,7 @@ function extended(
     }));
     return;
   }
+  if (hasNoBarrier(mount)) return;
   say(
     ok(
       "mount.type",

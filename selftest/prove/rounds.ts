@@ -247,7 +247,7 @@ class Rounds implements AsyncDisposable {
       progress(
         `killed at random: round ${round} of ${rounds}, ${
           this.#in.accepted.size + this.#out.accepted.size
-        } messages answered for`,
+        } messages acknowledged`,
       );
       const { victim, ports } = await this.#start();
       let over = false;
