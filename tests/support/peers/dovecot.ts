@@ -19,11 +19,15 @@ export interface DovecotOptions {
   }[];
   /** A passwd-file with other passwords. */
   readonly passwordFile?: string;
+  /** An IPv4 address; 127.0.0.1 if absent. */
+  readonly address?: string;
+  /** What it is started by, such as `ip netns exec NAME`. */
+  readonly through?: readonly string[];
 }
 
 /** A running Dovecot; every password is `secret` if no file has others. */
 export interface Dovecot extends AsyncDisposable {
-  /** Listens on 127.0.0.1. */
+  /** Without TLS. */
   readonly port: number;
   /** Where it checks passwords for others. */
   readonly authSocket: string;
@@ -32,6 +36,7 @@ export interface Dovecot extends AsyncDisposable {
 
 /** Starts Dovecot and waits until it answers. */
 export async function startDovecot(options: DovecotOptions): Promise<Dovecot> {
+  const { address = "127.0.0.1", through = [] } = options;
   await using stack = new AsyncDisposableStack();
   const folder = stack.use(await makeFolder("dovecot"));
   const port = freePort();
@@ -49,7 +54,7 @@ state_dir = ${folder.path}/state
 instance_name = ${folder.path}
 log_path = /dev/stderr
 protocols = imap
-listen = 127.0.0.1
+listen = ${address}
 ssl = no
 disable_plaintext_auth = no
 first_valid_uid = 1
@@ -73,10 +78,11 @@ userdb {
 `,
   );
   const authSocket = `${folder.path}/run/auth-client`;
-  const program = await startUntil("dovecot", {
-    args: ["-F", "-c", config],
+  const [command = "", ...args] = [...through, "dovecot", "-F", "-c", config];
+  const program = await startUntil(command, {
+    args,
     ready: async () => {
-      await untilListening(port);
+      if (through.length === 0) await untilListening(port, address);
       await untilListeningAt(authSocket);
     },
   });
