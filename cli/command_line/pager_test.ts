@@ -5,6 +5,17 @@ import { paged, type PagerTerminal } from "./pager.ts";
 // deno-lint-ignore no-control-regex
 const PROMPT = /--More--[^\r]*\r\u001b\[K/;
 
+function terminalIo(out: (text: string) => unknown): Io {
+  return {
+    env: { get: () => undefined },
+    isTerminal: true,
+    out: (text) => void out(text),
+    err: () => {},
+    onSignal: () => {},
+    exitNow: () => {},
+  };
+}
+
 /** What a command that prints `text` shows on a screen of 5 rows and 10 columns, prompt by prompt. */
 async function pagesOf(
   text: string,
@@ -15,14 +26,7 @@ async function pagesOf(
   } = {},
 ): Promise<string[]> {
   let shown = "";
-  const io: Io = {
-    env: { get: () => undefined },
-    isTerminal: true,
-    out: (text) => void (shown += text),
-    err: () => {},
-    onSignal: () => {},
-    exitNow: () => {},
-  };
+  const io = terminalIo((text) => shown += text);
   const left = [...keys];
   const terminal: PagerTerminal = { size: () => size, keys: () => left.shift() ?? "" };
   const code = await paged((io) => {
@@ -83,14 +87,7 @@ Deno.test("paged() prints everything with --no-pager, as JSON", async () => {
 
 Deno.test("paged() shows what a command printed before it failed", async () => {
   let shown = "";
-  const io: Io = {
-    env: { get: () => undefined },
-    isTerminal: true,
-    out: (text) => void (shown += text),
-    err: () => {},
-    onSignal: () => {},
-    exitNow: () => {},
-  };
+  const io = terminalIo((text) => shown += text);
   const terminal: PagerTerminal = { size: () => ({ rows: 5, columns: 10 }), keys: () => "" };
   await assert.rejects(
     paged((io) => {

@@ -9,34 +9,35 @@ import type { Io } from "../../server/io.ts";
 
 /** Commands whose output is prose; what others print is copied elsewhere, or is an answer to a question. */
 const PROSE = [
-  ...[
-    "check-config",
-    "doctor",
-    "duplicates",
-    "explain",
-    "prove",
-    "queue",
-    "selftest",
-    "status",
-    "trace",
-    "what-if",
-  ],
+  "check-config",
+  "doctor",
+  "duplicates",
+  "explain",
+  "prove",
+  "queue",
+  "selftest",
+  "status",
+  "trace",
+  "what-if",
 ] as const;
 
 /** Commands that may be silent for seconds and ask nothing. */
 const SILENT = [
-  ...[
-    "certificate",
-    "check-message",
-    "dkim",
-    "dns",
-    "doctor",
-    "duplicates",
-    "explain",
-    "healthcheck",
-    "prove",
-  ],
-  ...["selftest", "send-test", "status", "tls-report", "trace", "what-if"],
+  "certificate",
+  "check-message",
+  "dkim",
+  "dns",
+  "doctor",
+  "duplicates",
+  "explain",
+  "healthcheck",
+  "prove",
+  "selftest",
+  "send-test",
+  "status",
+  "tls-report",
+  "trace",
+  "what-if",
 ] as const;
 
 /** These read the terminal, or run until Ctrl-C. */
