@@ -7,6 +7,7 @@
  */
 import { createPrivateKey, type KeyObject, sign } from "node:crypto";
 import { systemClock } from "../base/clock.ts";
+import { linger } from "../net/linger.ts";
 import type { Transport } from "../net/transport.ts";
 import { ALERT, type ClientHello, EXTENSION, HandshakeError, parseClientHello } from "./client_hello.ts";
 import {
@@ -63,7 +64,7 @@ const RETRY = hashOf(new TextEncoder().encode("HelloRetryRequest"));
 const CHANGE_CIPHER_SPEC = plainRecord(RECORD.changeCipherSpec, Uint8Array.of(1));
 /** Of the client's messages, in octets. */
 const MAX_MESSAGE = 64 * 1024;
-/** For the client to close behind the handshake, in milliseconds. */
+/** For the client to close after the handshake, in milliseconds. */
 const LINGER = 1_000;
 
 /**
@@ -83,7 +84,8 @@ export async function answerHandshake(transport: Transport, options: HandshakeOp
     throw error;
   }
   await finish(records, agreed, options);
-  await linger(transport);
+  transport.deadline = Math.min(transport.deadline, systemClock.monotonic() + LINGER);
+  await linger(transport, MAX_CONTENT);
   return agreed.name;
 }
 
@@ -349,20 +351,5 @@ class Records {
       at += read;
     }
     return octets;
-  }
-}
-
-/** Waits for the client to close: octets of it that nobody reads would reset the connection. */
-async function linger(transport: Transport): Promise<void> {
-  transport.deadline = Math.min(transport.deadline, systemClock.monotonic() + LINGER);
-  const buffer = new Uint8Array(1024);
-  try {
-    for (let read = 0; read < MAX_CONTENT;) {
-      const size = await transport.read(buffer);
-      if (size === null) return;
-      read += size;
-    }
-  } catch {
-    // It stays, or has broken off: the handshake is over.
   }
 }

@@ -12,6 +12,7 @@ import type { Logger } from "../base/log.ts";
 import { acceptAll } from "../net/accept.ts";
 import { ConnTransport } from "../net/conn_transport.ts";
 import { addressGroup } from "../net/ip_address.ts";
+import { linger } from "../net/linger.ts";
 import type { Transport, UpgradeToTls } from "../net/transport.ts";
 import { POLICY_PATH } from "./policy.ts";
 
@@ -145,28 +146,14 @@ export class PolicyServer {
       response.counter.add();
       logger.debug("policy.request", { remote, host: response.host, status: response.status });
       await transport.write(response.octets);
-      await this.#linger(transport, deadline);
+      transport.deadline = Math.min(deadline, this.#clock.monotonic() + LINGER);
+      await linger(transport, MAX_HEAD);
     } catch (error) {
       unanswered.add();
       logger.debug("policy.unanswered", { remote, error: errorText(error) });
     } finally {
       transport.close();
       plain.close();
-    }
-  }
-
-  /** Waits a moment for the client to close: unread octets would reset the connection. */
-  async #linger(transport: Transport, deadline: number): Promise<void> {
-    transport.deadline = Math.min(deadline, this.#clock.monotonic() + LINGER);
-    const buffer = new Uint8Array(1024);
-    try {
-      for (let read = 0; read < MAX_HEAD;) {
-        const size = await transport.read(buffer);
-        if (size === null) return;
-        read += size;
-      }
-    } catch {
-      // It stays, or has broken off: the response is out.
     }
   }
 }

@@ -26,6 +26,7 @@ import { describeError, formatReply, type Reply, reply } from "./reply.ts";
 import { looksLikeData, RefusedData, type Verdict } from "./refused_data.ts";
 import type { Session, Transaction } from "./session.ts";
 import { SpareBuffers } from "../base/spare_buffers.ts";
+import { linger } from "../net/linger.ts";
 import { DeadlineError, type Transport } from "../net/transport.ts";
 import { Turns } from "../base/turns.ts";
 import { Watchdog } from "../base/watchdog.ts";
@@ -598,22 +599,14 @@ export class Connection {
     );
   }
 
-  /**
-   * Closes our side first and reads on a little: closing with unread input would reset the connection and lose the
-   * reply.
-   */
+  /** Closes our side first and reads on a little, so that the reply is not lost. */
   async #linger(): Promise<void> {
     if (this.#end === "quit" || this.#end.startsWith("closed by")) return;
     if (!this.#transport.closeWrite) return;
     const { clock } = this.#options;
     this.#transport.deadline = clock.monotonic() + MAX_LINGER_TIME;
     await this.#transport.closeWrite();
-    const scratch = new Uint8Array(4096);
-    for (let octets = 0; octets < MAX_LINGER_OCTETS;) {
-      const read = await this.#transport.read(scratch).catch(() => null);
-      if (read === null) return;
-      octets += read;
-    }
+    await linger(this.#transport, MAX_LINGER_OCTETS);
   }
 
   #noteFailure(error: unknown): void {
