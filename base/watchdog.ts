@@ -5,9 +5,17 @@
  */
 import type { Clock, Timer } from "./clock.ts";
 
+// Milliseconds. A timer that fires so late says that this process did not run: it was stopped, or its machine was.
+const LATE = 250;
+// What came meanwhile is read in this time.
+const CATCH_UP = 2_000;
+
 /**
  * Calls back when its deadline passes. Moving the deadline costs no timer: all watchdogs of a clock share one, which
  * looks when it fires whether their deadlines have moved on meanwhile.
+ *
+ * Where this process was stopped (SIGSTOP, a frozen container, a paused virtual machine), what was waited for may have
+ * come in that time. Timers fire before it is read; so deadlines that passed then have two more seconds.
  */
 export class Watchdog {
   readonly #watch: Watch;
@@ -65,6 +73,9 @@ class Watch {
   #timer: Timer | undefined;
   /** When the timer fires. */
   #wake = Infinity;
+  /** When it can fire at the earliest: a deadline may be in the past. */
+  #due = Infinity;
+  #catchingUp = false;
 
   private constructor(clock: Clock) {
     this.#clock = clock;
@@ -78,12 +89,14 @@ class Watch {
 
   add(watchdog: Watchdog, wake: number): void {
     this.#watchdogs.add(watchdog);
-    if (wake < this.#wake) this.#sleep(wake);
+    if (wake < this.#wake && !this.#catchingUp) this.#sleep(wake);
   }
 
   remove(watchdog: Watchdog): void {
     this.#watchdogs.delete(watchdog);
-    if (this.#watchdogs.size === 0) this.#sleep(Infinity);
+    if (this.#watchdogs.size > 0) return;
+    this.#catchingUp = false;
+    this.#sleep(Infinity);
   }
 
   #sleep(wake: number): void {
@@ -91,11 +104,16 @@ class Watch {
     this.#timer = undefined;
     this.#wake = wake;
     if (wake === Infinity) return;
-    this.#timer = this.#clock.after(Math.max(wake - this.#clock.monotonic(), 0), () => this.#look());
+    const now = this.#clock.monotonic();
+    this.#due = Math.max(wake, now);
+    this.#timer = this.#clock.after(this.#due - now, () => this.#look());
   }
 
   #look(): void {
     const now = this.#clock.monotonic();
+    // Once in a row: a process that is late all the time must not wait for ever.
+    this.#catchingUp = !this.#catchingUp && now - this.#due > LATE;
+    if (this.#catchingUp) return this.#sleep(now + CATCH_UP);
     const due: Watchdog[] = [];
     let next = Infinity;
     for (const watchdog of this.#watchdogs) {

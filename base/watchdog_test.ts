@@ -1,6 +1,19 @@
 import assert from "node:assert/strict";
+import type { Clock } from "./clock.ts";
 import { FakeClock } from "../tests/support/fake_clock.ts";
 import { Watchdog } from "./watchdog.ts";
+
+/** A clock of a process that can be stopped: time passes then, and timers fire afterwards. */
+function stoppable() {
+  const fake = new FakeClock();
+  let stopped = 0;
+  const clock: Clock = {
+    now: () => fake.now(),
+    monotonic: () => fake.monotonic() + stopped,
+    after: (ms, callback) => fake.after(ms, callback),
+  };
+  return { clock, stop: (ms: number) => void (stopped += ms), run: (ms: number) => fake.advance(ms) };
+}
 
 function watched() {
   const clock = new FakeClock();
@@ -114,4 +127,48 @@ Deno.test("Watchdog is still when another one, due at the same time, has cancell
   await clock.advance(1000);
   assert.deepEqual(fired, ["killer", "moved"]);
   assert.equal(clock.pending, 0);
+});
+
+Deno.test("Watchdog of a process that was stopped lets what came meanwhile be read first", async () => {
+  const { clock, stop, run } = stoppable();
+  const fired: string[] = [];
+  const make = (name: string) => new Watchdog(clock, () => fired.push(name));
+  const [answered, ended, silent] = [make("answered"), make("ended"), make("silent")];
+  for (const watchdog of [answered, ended, silent]) watchdog.deadline = 10_000;
+  await run(5_000);
+  stop(3_600_000);
+  await run(5_000);
+  assert.deepEqual(fired, []);
+  // A reply had come: the next step has its own deadline, or there is none.
+  answered.deadline = clock.monotonic() + 10_000;
+  ended.cancel();
+  // One that begins now, and is short, ends no grace.
+  make("new").deadline = clock.monotonic() + 500;
+  await run(1_999);
+  assert.deepEqual(fired, []);
+  await run(1);
+  assert.deepEqual(fired.toSorted(), ["new", "silent"]);
+  await run(8_000);
+  assert.deepEqual(fired.slice(2), ["answered"]);
+});
+
+Deno.test("Watchdog gives no second grace in a row to a process that is always late", async () => {
+  const { clock, stop, run } = stoppable();
+  let fired = 0;
+  new Watchdog(clock, () => fired++).deadline = 10_000;
+  stop(60_000);
+  await run(10_000);
+  assert.equal(fired, 0);
+  stop(60_000);
+  await run(2_000);
+  assert.equal(fired, 1);
+});
+
+Deno.test("Watchdog set to a time long past is not taken for that of a stopped process", async () => {
+  const { clock, stop, run } = stoppable();
+  stop(60_000);
+  let fired = 0;
+  new Watchdog(clock, () => fired++).deadline = 500;
+  await run(0);
+  assert.equal(fired, 1);
 });
