@@ -20,7 +20,7 @@ import { MAX_LISTENERS } from "../doctor/checks/listener.ts";
 import type { SubmissionCheck } from "../doctor/checks/submission.ts";
 import type { QueueState, WaitingMessage } from "../doctor/checks/queue.ts";
 import { Examination } from "../doctor/examination.ts";
-import { type Finding, type Outcome, summarize } from "../doctor/finding.ts";
+import { type Finding, type FindingOutcome, summarize } from "../doctor/finding.ts";
 import type {
   AuthorityState,
   CertificateState,
@@ -132,7 +132,7 @@ function announce(
   ].join("\n");
 }
 
-const LABELS: Readonly<Record<Outcome, string>> = {
+const LABELS: Readonly<Record<FindingOutcome, string>> = {
   ok: "ok",
   warning: "WARNING",
   failure: "FAILURE",
@@ -140,7 +140,7 @@ const LABELS: Readonly<Record<Outcome, string>> = {
 };
 
 /** The order in which findings are shown. */
-const ORDER: readonly Outcome[] = ["failure", "warning", "untested", "ok"];
+const ORDER: readonly FindingOutcome[] = ["failure", "warning", "untested", "ok"];
 
 /**
  * The findings as text, one per paragraph, what is worst first; text from the network cannot move the cursor. What is

@@ -7,7 +7,7 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import { join } from "@std/path";
 import { systemClock } from "../base/clock.ts";
 import { errorText } from "../base/error_text.ts";
-import { type Finding, ok, type Outcome, summarize, untested } from "../doctor/finding.ts";
+import { type Finding, type FindingOutcome, ok, summarize, untested } from "../doctor/finding.ts";
 import type { VictimProcess } from "../selftest/prove/rounds.ts";
 import type { VictimOptions } from "../selftest/prove/victim.ts";
 import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
@@ -188,7 +188,7 @@ async function serveAsVictim(text: string, io: Io): Promise<ExitCode> {
   return EXIT.ok;
 }
 
-const LABELS: Readonly<Record<Outcome, string>> = {
+const LABELS: Readonly<Record<FindingOutcome, string>> = {
   ok: "ok",
   warning: "WARNING",
   failure: "FAILURE",

@@ -6,7 +6,7 @@
 import { type Command, InvalidArgumentError } from "commander";
 import { dirname } from "@std/path";
 import { loadConfig } from "../config/load.ts";
-import { type Finding, type Outcome, summarize } from "../doctor/finding.ts";
+import { type Finding, type FindingOutcome, summarize } from "../doctor/finding.ts";
 import { EXIT, type ExitCode } from "../server/exit_codes.ts";
 import type { Io } from "../server/io.ts";
 import { type Group, GROUPS } from "../selftest/groups.ts";
@@ -105,7 +105,7 @@ async function diskOf(path: string): Promise<readonly Finding[]> {
   }
 }
 
-const LABELS: Readonly<Record<Outcome, string>> = {
+const LABELS: Readonly<Record<FindingOutcome, string>> = {
   ok: "ok",
   warning: "WARNING",
   failure: "FAILURE",

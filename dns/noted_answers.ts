@@ -6,8 +6,9 @@
  * @module
  */
 import { Buffer } from "node:buffer";
-import type { Answer, MxRecord, QueryOptions, Resolver, TlsaRecord } from "./resolver.ts";
+import type { Answer, MxRecord, Resolver, TlsaRecord } from "./resolver.ts";
 import type { Query, RecordType } from "./wire_answer.ts";
+import { WrappedResolver } from "./wrapped_resolver.ts";
 
 /** Of one decision; those of the policies of DMARC come on top. */
 const MAX_NOTED = 300;
@@ -196,47 +197,21 @@ function readText(quoted: string): string | undefined {
   }
 }
 
-/** Asks another resolver, and notes its answers. */
-export class NotingResolver implements Resolver {
-  readonly #resolver: Resolver;
+/** The resolver itself, or one that asks it and notes its answers where `noted` is given. */
+export function notingResolver(resolver: Resolver, noted: NotedAnswers | undefined): Resolver {
+  return noted === undefined ? resolver : new NotingResolver(resolver, noted);
+}
+
+class NotingResolver extends WrappedResolver {
   readonly #noted: NotedAnswers;
 
-  /** Asks nothing yet. */
   constructor(resolver: Resolver, noted: NotedAnswers) {
-    this.#resolver = resolver;
+    super(resolver);
     this.#noted = noted;
   }
 
-  mx(name: string, options?: QueryOptions): Promise<Answer<MxRecord>> {
-    return this.#note({ type: "MX", name }, this.#resolver.mx(name, options));
-  }
-
-  a(name: string, options?: QueryOptions): Promise<Answer<string>> {
-    return this.#note({ type: "A", name }, this.#resolver.a(name, options));
-  }
-
-  aaaa(name: string, options?: QueryOptions): Promise<Answer<string>> {
-    return this.#note({ type: "AAAA", name }, this.#resolver.aaaa(name, options));
-  }
-
-  txt(name: string, options?: QueryOptions): Promise<Answer<string>> {
-    return this.#note({ type: "TXT", name }, this.#resolver.txt(name, options));
-  }
-
-  ptr(address: string, options?: QueryOptions): Promise<Answer<string>> {
-    return this.#note({ type: "PTR", name: address }, this.#resolver.ptr(address, options));
-  }
-
-  cname(name: string, options?: QueryOptions): Promise<Answer<string>> {
-    return this.#note({ type: "CNAME", name }, this.#resolver.cname(name, options));
-  }
-
-  tlsa(name: string, options?: QueryOptions): Promise<Answer<TlsaRecord>> {
-    return this.#note({ type: "TLSA", name }, this.#resolver.tlsa(name, options));
-  }
-
-  async #note<T>(query: Query, asked: Promise<Answer<T>>): Promise<Answer<T>> {
-    const answer = await asked;
+  protected override async around<T>(query: Query, ask: () => Promise<Answer<T>>): Promise<Answer<T>> {
+    const answer = await ask();
     this.#noted.note(query, answer);
     return answer;
   }

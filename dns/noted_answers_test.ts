@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { StaticResolver } from "../tests/support/static_resolver.ts";
-import { LoggedResolver, NotedAnswers, NotingResolver, readAnswer } from "./noted_answers.ts";
+import { LoggedResolver, NotedAnswers, notingResolver, readAnswer } from "./noted_answers.ts";
 import type { Answer } from "./resolver.ts";
 import type { Query } from "./wire_answer.ts";
 
@@ -96,9 +96,9 @@ Deno.test("NotedAnswers counts the texts that no policy is in, and takes the bet
   assert.deepEqual(readAnswer(lines[0] ?? "")?.answer, found(["v=spf1 -all"]));
 });
 
-Deno.test("LoggedResolver answers as NotingResolver has heard, and nothing else", async () => {
+Deno.test("LoggedResolver answers as notingResolver() has heard, and nothing else", async () => {
   const noted = new NotedAnswers();
-  const asked = new NotingResolver(
+  const asked = notingResolver(
     new StaticResolver({ "there.test": { mx: [{ preference: 5, exchange: "mx.there.test" }] } }),
     noted,
   );

@@ -6,8 +6,9 @@
 import type { Clock } from "../base/clock.ts";
 import { Watchdog } from "../base/watchdog.ts";
 import type { NotedAnswers } from "./noted_answers.ts";
-import type { Answer, MxRecord, QueryOptions, Resolver, TlsaRecord } from "./resolver.ts";
+import type { Answer, Resolver } from "./resolver.ts";
 import type { Query } from "./wire_answer.ts";
+import { WrappedResolver } from "./wrapped_resolver.ts";
 
 /** What it depends on. */
 export interface TimedResolverOptions {
@@ -28,8 +29,7 @@ const GIVEN_UP = { kind: "failed", reason: "given up" } as const;
  * Asks another resolver, for no longer than a given time in all: only the time counts in which a question waits, and
  * questions that wait together count once. From then on every question is answered `failed` at once.
  */
-export class TimedResolver implements Resolver, Disposable {
-  readonly #resolver: Resolver;
+export class TimedResolver extends WrappedResolver implements Disposable {
   /** What has been answered so far; absent where nobody asked for that. */
   readonly noted: NotedAnswers | undefined;
   readonly #clock: Clock;
@@ -43,7 +43,7 @@ export class TimedResolver implements Resolver, Disposable {
 
   /** The time begins with the first question. */
   constructor({ resolver, clock, timeoutMs, noted }: TimedResolverOptions) {
-    this.#resolver = resolver;
+    super(resolver);
     this.noted = noted;
     this.#clock = clock;
     this.#watchdog = new Watchdog(clock, () => this.#end());
@@ -60,7 +60,7 @@ export class TimedResolver implements Resolver, Disposable {
     const waited = this.#waiting > 0 ? this.#clock.monotonic() - this.#since : 0;
     const left = this.#exhausted ? 0 : Math.max(0, this.#left - waited);
     return new TimedResolver({
-      resolver: this.#resolver,
+      resolver: this.inner,
       clock: this.#clock,
       timeoutMs: left + moreMs,
       noted: this.noted,
@@ -73,57 +73,8 @@ export class TimedResolver implements Resolver, Disposable {
     this.#end();
   }
 
-  mx(name: string, options?: QueryOptions): Promise<Answer<MxRecord>> {
-    return this.#within({ type: "MX", name }, { options, ask: (passed) => this.#resolver.mx(name, passed) });
-  }
-
-  a(name: string, options?: QueryOptions): Promise<Answer<string>> {
-    return this.#within({ type: "A", name }, { options, ask: (passed) => this.#resolver.a(name, passed) });
-  }
-
-  aaaa(name: string, options?: QueryOptions): Promise<Answer<string>> {
-    return this.#within({ type: "AAAA", name }, {
-      options,
-      ask: (passed) => this.#resolver.aaaa(name, passed),
-    });
-  }
-
-  txt(name: string, options?: QueryOptions): Promise<Answer<string>> {
-    return this.#within({ type: "TXT", name }, {
-      options,
-      ask: (passed) => this.#resolver.txt(name, passed),
-    });
-  }
-
-  ptr(address: string, options?: QueryOptions): Promise<Answer<string>> {
-    return this.#within({ type: "PTR", name: address }, {
-      options,
-      ask: (passed) => this.#resolver.ptr(address, passed),
-    });
-  }
-
-  cname(name: string, options?: QueryOptions): Promise<Answer<string>> {
-    return this.#within({ type: "CNAME", name }, {
-      options,
-      ask: (passed) => this.#resolver.cname(name, passed),
-    });
-  }
-
-  tlsa(name: string, options?: QueryOptions): Promise<Answer<TlsaRecord>> {
-    return this.#within({ type: "TLSA", name }, {
-      options,
-      ask: (passed) => this.#resolver.tlsa(name, passed),
-    });
-  }
-
   // An AbortSignal of its own would cost more than most answers, which are known already.
-  async #within<T>(
-    query: Query,
-    { options, ask }: {
-      readonly options: QueryOptions | undefined;
-      readonly ask: (options?: QueryOptions) => Promise<Answer<T>>;
-    },
-  ): Promise<Answer<T>> {
+  protected override async around<T>(query: Query, ask: () => Promise<Answer<T>>): Promise<Answer<T>> {
     const { noted } = this;
     if (this.#exhausted) {
       noted?.note(query, NO_TIME);
@@ -131,7 +82,7 @@ export class TimedResolver implements Resolver, Disposable {
     }
     if (this.#waiting++ === 0) this.#start();
     try {
-      const answer = await Promise.race([ask(options), this.#over.promise]);
+      const answer = await Promise.race([ask(), this.#over.promise]);
       noted?.note(query, answer);
       return answer;
     } finally {

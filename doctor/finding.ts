@@ -5,7 +5,7 @@
  */
 
 /** `untested`: it cannot be tested from here, or not now. */
-export type Outcome = "ok" | "warning" | "failure" | "untested";
+export type FindingOutcome = "ok" | "warning" | "failure" | "untested";
 
 /** The result for one subject of a check. */
 export interface Finding {
@@ -14,7 +14,7 @@ export interface Finding {
   /** The domain, address or file that it is about. */
   readonly subject: string;
   /** The outcome. */
-  readonly outcome: Outcome;
+  readonly outcome: FindingOutcome;
   /** What was seen, and why that is good or bad. */
   readonly what: string;
   /** What to do; set on every failure and warning. */
@@ -35,7 +35,7 @@ export interface Summary {
 
 /** Counts the findings. */
 export function summarize(findings: readonly Finding[]): Summary {
-  const of = (outcome: Outcome) => findings.filter((finding) => finding.outcome === outcome).length;
+  const of = (outcome: FindingOutcome) => findings.filter((finding) => finding.outcome === outcome).length;
   return { failures: of("failure"), warnings: of("warning"), untested: of("untested") };
 }
 

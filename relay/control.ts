@@ -9,10 +9,10 @@ import type { Clock } from "../base/clock.ts";
 import {
   closeQuietly,
   type ContentAnswer,
+  ControlLineReader,
+  ControlLineWriter,
   type DomainAnswer,
   GONE,
-  LineReader,
-  LineWriter,
   parseRequest,
   type Request,
   type RouteAnswer,
@@ -121,7 +121,7 @@ export class ControlServer implements AsyncDisposable {
     if (this.#refused >= MAX_CLIENTS) return closeQuietly(conn);
     this.#refused++;
     try {
-      await new LineWriter(conn, this.#options.clock).finish({ error: BUSY });
+      await new ControlLineWriter(conn, this.#options.clock).finish({ error: BUSY });
     } catch {
       // Gone already.
     } finally {
@@ -132,11 +132,11 @@ export class ControlServer implements AsyncDisposable {
 
   async #serve(conn: Deno.Conn): Promise<void> {
     const { clock } = this.#options;
-    const out = new LineWriter(conn, clock);
+    const out = new ControlLineWriter(conn, clock);
     const timer = clock.after(REQUEST_TIMEOUT, () => closeQuietly(conn));
     let line: string | undefined;
     try {
-      line = await new LineReader(conn, MAX_REQUEST).read();
+      line = await new ControlLineReader(conn, MAX_REQUEST).read();
     } finally {
       timer.cancel();
     }

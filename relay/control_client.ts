@@ -10,11 +10,11 @@ import {
   closeQuietly,
   type ContentAnswer,
   ControlError,
+  ControlLineReader,
   type DomainAnswer,
   formatRequest,
   GONE,
   type HostQuestion,
-  LineReader,
   type Request,
   type RouteAnswer,
   shortPath,
@@ -132,7 +132,7 @@ export class ControlClient {
       watchdog.deadline = this.#clock.monotonic() + silence;
       // A server that turns a client away says why, and does not wait for the request.
       await writeAll(conn, encoder.encode(formatRequest(request) + "\n")).catch(() => {});
-      const lines = new LineReader(conn, MAX_LINE);
+      const lines = new ControlLineReader(conn, MAX_LINE);
       for (;;) {
         watchdog.deadline = this.#clock.monotonic() + silence;
         const line = await lines.read();

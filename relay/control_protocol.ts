@@ -157,7 +157,7 @@ export function shortPath(path: string): { readonly path: string } & Disposable 
 }
 
 /** Reads lines that end in LF, up to a length. */
-export class LineReader {
+export class ControlLineReader {
   readonly #conn: Deno.Conn;
   readonly #max: number;
   readonly #buffer = new Uint8Array(BATCH);
@@ -193,7 +193,7 @@ export class LineReader {
 }
 
 /** Writes lines in batches, and gives up on a client that does not read. */
-export class LineWriter {
+export class ControlLineWriter {
   readonly #conn: Deno.Conn;
   readonly #clock: Clock;
   #waiting: string[] = [];

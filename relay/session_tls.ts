@@ -9,7 +9,7 @@
 import { type DaneNeed, daneNeed, matchesTlsa } from "../tls/dane.ts";
 import { type AuthorityCheck, type AuthorityProblem, authorityProblem } from "../tls/dane_authority.ts";
 import type { Clock } from "../base/clock.ts";
-import { type NotedAnswers, NotingResolver } from "../dns/noted_answers.ts";
+import { type NotedAnswers, notingResolver } from "../dns/noted_answers.ts";
 import type { Resolver } from "../dns/resolver.ts";
 import type { SmtpClient } from "../smtp/client.ts";
 import { DialogueError } from "../smtp/send_result.ts";
@@ -95,7 +95,7 @@ export async function lookUpDane(
   return daneResolver === undefined
     ? { kind: "none", reason: "the DNS servers are not trusted to validate (dnssec is off)" }
     : await daneNeed(target, {
-      resolver: noted === undefined ? daneResolver : new NotingResolver(daneResolver, noted),
+      resolver: notingResolver(daneResolver, noted),
       ...(signal && { signal }),
     });
 }

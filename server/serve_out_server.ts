@@ -6,7 +6,7 @@
 import { join } from "@std/path";
 import type { DkimSigner } from "../dkim/sign.ts";
 import type { Config } from "../config/config.ts";
-import { NotingResolver } from "../dns/noted_answers.ts";
+import { notingResolver } from "../dns/noted_answers.ts";
 import type { Resolver } from "../dns/resolver.ts";
 import { RefusalWatch } from "../doctor/problem_checks.ts";
 import type { Log } from "../observe/logger.ts";
@@ -210,11 +210,13 @@ async function schedulerSettings({ config, resolver }: Live, world: World): Prom
     undeliverable: undeliverableLimits(config),
     maxConnectionsPerHost: config.serveOut.maxConnectionsPerHost,
     destinationOf: destinations(config),
-    route: (domain, options) => {
-      const { noted } = options;
-      const asked = noted === undefined ? resolver : new NotingResolver(resolver, noted);
-      return findTargets(domain, { ...targets, ...own(), ...options, resolver: asked });
-    },
+    route: (domain, options) =>
+      findTargets(domain, {
+        ...targets,
+        ...own(),
+        ...options,
+        resolver: notingResolver(resolver, options.noted),
+      }),
     connect: (target, options) => {
       const onLine = (side: "C" | "S", line: string, { host, address }: Target) =>
         logger.trace("dialogue", { host, address, line: `${side}: ${line}` });

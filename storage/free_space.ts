@@ -15,16 +15,27 @@ export interface FreeRoom {
   readonly files?: { readonly free: number; readonly total: number };
 }
 
+/** A file system: its size, and what is free of it. */
+export interface FileSystemRoom extends FreeRoom {
+  /** Octets, those in use and those that only root may fill included. */
+  readonly size: number;
+}
+
 /**
  * The free space on the file system of this path; where the path does not exist yet, on that of its nearest existing
  * parent.
  * @throws {StorageError}
  */
-export async function freeRoom(path: string): Promise<FreeRoom> {
+export async function freeRoom(path: string): Promise<FileSystemRoom> {
   for (let at = path;; at = dirname(at)) {
     try {
-      const { bavail, bsize, files, ffree } = await statfs(at);
-      return { octets: bavail * bsize, ...(files > 0 && { files: { free: ffree, total: files } }) };
+      const { blocks, bavail, bsize, files, ffree } = await statfs(at);
+      return {
+        size: blocks * bsize,
+        octets: bavail * bsize,
+        // Some file systems have no limit of files, and tell 0.
+        ...(files > 0 && { files: { free: ffree, total: files } }),
+      };
     } catch (error) {
       if (errorCode(error) === "ENOENT" && dirname(at) !== at) continue;
       return await storageCall("see the free space of", path, () => Promise.reject(error));

@@ -19,9 +19,10 @@ Deno.test("lacksFiles() where less than a twentieth of the files can be made, or
   assert.equal(lacksFiles({ octets: 0 }), false);
 });
 
-Deno.test("freeRoom() tells files only where they have a limit", async () => {
-  const { files, ffree } = await statfs("/tmp");
+Deno.test("freeRoom() tells the size, and files only where they have a limit", async () => {
+  const { blocks, bsize, files, ffree } = await statfs("/tmp");
   const room = await freeRoom("/tmp");
+  assert.equal(room.size, blocks * bsize);
   assert.equal(room.files?.total, files === 0 ? undefined : files);
   assert.ok(files === 0 || Math.abs((room.files?.free ?? 0) - ffree) < files / 10);
 });

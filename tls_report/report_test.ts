@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { Buffer } from "node:buffer";
+import { HEAD, mailOf, NOW, resultsOf } from "../tests/support/tls_report.ts";
 import { readReport, ReportError } from "./read.ts";
 import { reportEndpoints, showEndpointUri } from "./record.ts";
-import { packReport, reportJson, reportMail } from "./report.ts";
+import { packReport, reportJson } from "./report.ts";
 import { dayOf, note, type Results, resultsFromJson, resultsToJson, type SessionResult } from "./results.ts";
 
-const NOW = Date.UTC(2026, 10, 29, 12);
 const STS: SessionResult["policy"] = {
   type: "sts",
   strings: ["version: STSv1", "mode: enforce", "mx: mx.a.test", "max_age: 86400"],
@@ -19,14 +19,6 @@ const failure = {
   sender: "203.0.113.5",
   reason: "CERT_HAS_EXPIRED",
 };
-const head = {
-  organization: "Client Inc.",
-  contact: "postmaster@client.test",
-  id: "r1",
-  domain: "a.test",
-  day: "2026-11-29",
-};
-
 function some(): Results {
   const results: Results = new Map();
   note(results, { domain: "a.test", policy: STS }, NOW);
@@ -36,14 +28,8 @@ function some(): Results {
   return results;
 }
 
-function of(results: Results, domain = "a.test") {
-  const found = results.get(dayOf(NOW))?.get(domain);
-  assert.ok(found);
-  return found;
-}
-
 Deno.test("reportJson() has the members of RFC 8460 §4.4 and no others", () => {
-  assert.deepEqual(reportJson(head, of(some())), {
+  assert.deepEqual(reportJson(HEAD, resultsOf(some())), {
     "organization-name": "Client Inc.",
     "date-range": { "start-datetime": "2026-11-29T00:00:00Z", "end-datetime": "2026-11-29T23:59:59Z" },
     "contact-info": "postmaster@client.test",
@@ -75,16 +61,8 @@ Deno.test("reportJson() has the members of RFC 8460 §4.4 and no others", () => 
 });
 
 Deno.test("readReport() reads what is sent: as JSON, packed, and as the mail", () => {
-  const report = packReport(head, of(some()));
-  const mail = reportMail({
-    head,
-    report,
-    submitter: "client.test",
-    from: "postmaster@client.test",
-    to: "tls@a.test",
-    hostname: "out.client.test",
-    now: NOW,
-  });
+  const report = packReport(HEAD, resultsOf(some()));
+  const mail = mailOf(report);
   const text = Buffer.from(mail).toString("latin1");
   assert.ok(text.split("\r\n").every((line) => line.length <= 998 && !/[\r\n]/.test(line)));
   assert.match(text, /^TLS-Report-Domain: a\.test\r\nTLS-Report-Submitter: client\.test\r\n/m);
@@ -155,7 +133,7 @@ Deno.test("note() counts by day, domain and policy, within its bounds", () => {
     note(results, { domain: "a.test", policy: STS, failure: { ...failure, address: `192.0.2.${i}` } }, NOW);
     note(results, { domain: "a.test", policy: { ...STS, strings: [`version ${i}`] } }, NOW);
   }
-  const { policies } = of(results);
+  const { policies } = resultsOf(results);
   assert.equal(policies.length, 4);
   assert.equal(policies[0]?.failures, 102);
   assert.equal(policies[0]?.details.length, 20);

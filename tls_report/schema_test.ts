@@ -6,10 +6,10 @@ import { seeded } from "../tests/support/chance.ts";
 import { makeFolder } from "../tests/support/peers/folder.ts";
 import { runOk } from "../tests/support/peers/process.ts";
 import { testWith } from "../tests/support/requires.ts";
-import { packReport, reportMail } from "./report.ts";
-import { dayOf, note, type Results, type SessionResult } from "./results.ts";
+import { HEAD, mailOf, NOW, resultsOf } from "../tests/support/tls_report.ts";
+import { packReport } from "./report.ts";
+import { note, type Results, type SessionResult } from "./results.ts";
 
-const NOW = Date.UTC(2026, 10, 29, 12);
 const RESULT_TYPES = [
   // §4.3.1
   ...[
@@ -93,23 +93,9 @@ function results(seed: number): Results {
   return all;
 }
 
-function of(all: Results) {
-  const found = all.get(dayOf(NOW))?.get("a.test");
-  assert.ok(found);
-  return found;
-}
-
-const head = {
-  organization: "Client Inc.",
-  contact: "postmaster@client.test",
-  id: "r1",
-  domain: "a.test",
-  day: "2026-11-29",
-};
-
 Deno.test("packReport() makes what the schema of RFC 8460 allows, and its sums are right", () => {
   for (let seed = 1; seed <= 50; seed++) {
-    const json = JSON.parse(gunzipSync(packReport(head, of(results(seed)))).toString());
+    const json = JSON.parse(gunzipSync(packReport(HEAD, resultsOf(results(seed)))).toString());
     const { policies, "date-range": range } = REPORT.parse(json);
     assert.ok(range["start-datetime"] < range["end-datetime"]);
     for (const { summary, "failure-details": details = [] } of policies) {
@@ -152,16 +138,8 @@ testWith(["python3"], "a report by mail is understood by a reader that is not ou
   await using folder = await makeFolder("tlsrpt-reader");
   const reader = await folder.write("reader.py", READER);
   for (let seed = 1; seed <= 5; seed++) {
-    const found = of(results(seed));
-    const mail = reportMail({
-      head,
-      report: packReport(head, found),
-      submitter: "client.test",
-      from: "postmaster@client.test",
-      to: "tls@a.test",
-      hostname: "out.client.test",
-      now: NOW,
-    });
+    const found = resultsOf(results(seed));
+    const mail = mailOf(packReport(HEAD, found));
     const path = folder.at("report.eml");
     await Deno.writeFile(path, mail);
     const said = await runOk("sh", { args: ["-c", 'exec python3 "$0" <"$1"', reader, path] });

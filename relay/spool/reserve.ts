@@ -5,11 +5,11 @@
  *
  * @module
  */
-import { statfs } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock, Timer } from "../../base/clock.ts";
 import { errorText } from "../../base/error_text.ts";
 import type { Logger } from "../../base/log.ts";
+import { freeRoom } from "../../storage/free_space.ts";
 import { isFull } from "../../storage/storage_error.ts";
 
 /**
@@ -140,15 +140,15 @@ export class Reserve {
   async #look(): Promise<{ extent: Extent; free: { octets: number; files: number } }> {
     const { directory } = this.#options;
     await Deno.mkdir(directory, { recursive: true, mode: 0o700 });
-    const { blocks, bavail, bsize, files, ffree } = await statfs(directory);
-    const size = Math.floor(Math.min(MAX_SIZE, blocks * bsize * SHARE.octets / MAX_COUNT) / MIN_SIZE) *
-      MIN_SIZE;
-    // Some file systems have no limit of files, and tell 0.
-    const count = files === 0 ? MAX_COUNT : Math.min(MAX_COUNT, Math.floor(files * SHARE.files));
+    const { size: total, octets, files } = await freeRoom(directory);
+    const size = Math.floor(Math.min(MAX_SIZE, total * SHARE.octets / MAX_COUNT) / MIN_SIZE) * MIN_SIZE;
+    const count = files === undefined
+      ? MAX_COUNT
+      : Math.min(MAX_COUNT, Math.floor(files.total * SHARE.files));
     this.#names = new Set(Array.from(Deno.readDirSync(directory), ({ name }) => name));
     return {
       extent: { count, size: Math.max(size, MIN_SIZE) },
-      free: { octets: bavail * bsize, files: files === 0 ? Infinity : ffree },
+      free: { octets, files: files?.free ?? Infinity },
     };
   }
 

@@ -7,8 +7,8 @@
 import { Buffer } from "node:buffer";
 import { request as httpsRequest } from "node:https";
 import { fileURLToPath } from "node:url";
-import { createTestAuthority } from "../test_authority.ts";
 import { makeFolder } from "./folder.ts";
+import { writeHttpsFiles } from "./https_files.ts";
 import { type RunningProgram, startUntil } from "./process.ts";
 
 /** What is done to requests of one kind, in place of handing them on. */
@@ -50,10 +50,8 @@ export async function startAcmeProxy(
 ): Promise<AcmeProxy> {
   await using stack = new AsyncDisposableStack();
   const folder = stack.use(await makeFolder("acme-proxy"));
-  const authority = await createTestAuthority("the proxy's HTTPS");
-  const leaf = await authority.issue({ names: ["localhost"] });
+  const { cert, key, caFile } = await writeHttpsFiles(folder, "the proxy's HTTPS");
   const faults = await folder.write("faults.json", "[]");
-  const [cert, key] = [await folder.write("cert.pem", leaf.cert), await folder.write("key.pem", leaf.key)];
   const [command = "", ...args] = [...through, Deno.execPath(), "run", "-A", "--quiet", "--frozen"];
   const program = await startUntil(command, {
     args: [...args, fileURLToPath(import.meta.url), cert, key, faults],
@@ -63,7 +61,7 @@ export async function startAcmeProxy(
   const all = stack.move();
   return {
     directory: `https://localhost:${PORT}/dir`,
-    caFile: await folder.write("ca.pem", authority.cert),
+    caFile,
     program,
     async set(...list) {
       await Deno.writeTextFile(`${faults}.new`, JSON.stringify(list));

@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { createTestAuthority } from "../test_authority.ts";
 import { makeFolder } from "./folder.ts";
+import { writeHttpsFiles } from "./https_files.ts";
 import { type RunningProgram, startUntil } from "./process.ts";
 
 /** How it is to behave. */
@@ -35,16 +35,15 @@ export async function startPebble(options: PebbleOptions): Promise<Pebble> {
   const { through, dns, refusedNonces = 5, externalAccounts } = options;
   await using stack = new AsyncDisposableStack();
   const folder = stack.use(await makeFolder("pebble"));
-  const authority = await createTestAuthority("Pebble's HTTPS");
-  const leaf = await authority.issue({ names: ["localhost"] });
+  const { cert, key, caFile } = await writeHttpsFiles(folder, "Pebble's HTTPS");
   const config = await folder.write(
     "config.json",
     JSON.stringify({
       pebble: {
         listenAddress: `127.0.0.1:${PORT}`,
         managementListenAddress: "127.0.0.1:15000",
-        certificate: await folder.write("cert.pem", leaf.cert),
-        privateKey: await folder.write("key.pem", leaf.key),
+        certificate: cert,
+        privateKey: key,
         httpPort: 80,
         tlsPort: 443,
         ocspResponderURL: "",
@@ -63,7 +62,7 @@ export async function startPebble(options: PebbleOptions): Promise<Pebble> {
   const all = stack.move();
   return {
     directory: `https://localhost:${PORT}/dir`,
-    caFile: await folder.write("ca.pem", authority.cert),
+    caFile,
     program,
     [Symbol.asyncDispose]: () => all.disposeAsync(),
   };
