@@ -86,7 +86,14 @@ Deno.test("MaildirDelivery takes back a message of which one copy fails only whe
     fileSystem.before = (call, path) => call === "sync" && /alice\/tmp/.test(path) ? slow.promise : undefined;
     fileSystem.fault = (call, path) => call === "sync" && /bob\/tmp/.test(path) ? "EIO" : undefined;
     const delivering = deliver(delivery, { to: ["both@example.com"] });
-    setTimeout(() => slow.resolve(), 5);
+    let ended = false;
+    delivering.catch(() => {}).finally(() => ended = true);
+    const synced = (user: string) =>
+      fileSystem.calls.filter((call) => call.startsWith("sync") && call.includes(`${user}/tmp`));
+    await until(() => synced("bob").length === 2, "the copy that fails");
+    await settle();
+    assert.equal(ended, false);
+    slow.resolve();
     await assert.rejects(delivering, refusal(451, "4.3.0"));
     assert.equal(fileSystem.calls.filter((call) => /^sync .*alice\/tmp/.test(call)).length, 2);
     for (const user of ["alice", "bob"]) {

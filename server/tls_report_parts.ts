@@ -162,12 +162,18 @@ export class TlsReports implements AsyncDisposable {
     await this.#save();
   }
 
+  /** Waits until what is being sent and saved is done. */
+  async idle(): Promise<void> {
+    await this.#sending;
+    await this.#saving;
+  }
+
   /** Stops, and saves the counts. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stopping.abort();
     this.#saveTimer?.cancel();
     this.#sendTimer?.cancel();
-    await this.#sending;
+    await this.idle();
     await this.#save();
   }
 

@@ -5,7 +5,7 @@ import type { KeptPolicy } from "../mta_sts/policies.ts";
 import { parsePolicy } from "../mta_sts/policy.ts";
 import type { Target } from "../relay/mx.ts";
 import type { NewEntry } from "../relay/queue.ts";
-import { FakeClock, settle } from "../tests/support/fake_clock.ts";
+import { FakeClock } from "../tests/support/fake_clock.ts";
 import { RecordingLog } from "../tests/support/recording_log.ts";
 import { type StaticName, StaticResolver } from "../tests/support/static_resolver.ts";
 import type { HttpsRequest, HttpsResponse } from "../tls/https_request.ts";
@@ -42,6 +42,7 @@ class World implements AsyncDisposable {
   missing: "sts-policy-fetch-error" | undefined;
   settings = "";
   #ids = 0;
+  #reports: TlsReports | undefined;
 
   constructor(readonly directory: string) {}
 
@@ -75,7 +76,13 @@ class World implements AsyncDisposable {
           Promise.resolve(new Uint8Array([...new TextEncoder().encode("DKIM-Signature: x\r\n"), ...message])),
       },
     });
-    return reports;
+    return this.#reports = reports;
+  }
+
+  /** Lets the clock go on, and what that starts come to its end. */
+  async pass(ms: number): Promise<void> {
+    await this.clock.advance(ms);
+    await this.#reports?.idle();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -87,15 +94,6 @@ async function world(): Promise<World> {
   return new World(await Deno.makeTempDir());
 }
 
-/** Lets the clock go and files be written. */
-async function pass(world: World, ms: number): Promise<void> {
-  await world.clock.advance(ms);
-  for (let i = 0; i < 20; i++) {
-    await new Promise((resolve) => setTimeout(resolve, 5));
-    await settle();
-  }
-}
-
 Deno.test("TlsReports reports a day's sessions by signed mail, within four hours after its end", async () => {
   await using all = await world();
   all.zone["_smtp._tls.a.test"] = { txt: ["v=TLSRPTv1; rua=mailto:tls@reports.test"] };
@@ -104,9 +102,9 @@ Deno.test("TlsReports reports a day's sessions by signed mail, within four hours
   // No policy: nothing that a certificate could fail.
   reports.note(TARGET, { dane: NONE, problem: EXPIRED });
   reports.note(TARGET, { dane: NONE, problem: NO_TLS, local: "203.0.113.5" });
-  await pass(all, 11 * HOUR);
+  await all.pass(11 * HOUR);
   assert.equal(all.mails.length, 0);
-  await pass(all, 5 * HOUR);
+  await all.pass(5 * HOUR);
   assert.equal(all.mails.length, 1);
   const [{ entry, message } = assert.fail()] = all.mails;
   assert.deepEqual(entry.recipients.map(({ address, domain }) => [address, domain]), [
@@ -127,7 +125,7 @@ Deno.test("TlsReports reports a day's sessions by signed mail, within four hours
   assert.deepEqual(report.policies[0]?.details.map(({ sender, address }) => [sender, address]), [
     ["203.0.113.5", "192.0.2.1"],
   ]);
-  await pass(all, 48 * HOUR);
+  await all.pass(48 * HOUR);
   assert.equal(all.mails.length, 1);
 });
 
@@ -150,7 +148,7 @@ Deno.test("TlsReports names the policy, and what failed by it", async () => {
   all.kept = undefined;
   all.missing = "sts-policy-fetch-error";
   reports.note(TARGET, { dane: NONE, problem: undefined });
-  await pass(all, 16 * HOUR);
+  await all.pass(16 * HOUR);
   const [request = assert.fail()] = all.posts;
   assert.equal(`${request.host} ${request.path} ${request.addresses}`, "r.a.test /in 198.51.100.7");
   assert.equal(request.headers?.["content-type"], "application/tlsrpt+gzip");
@@ -183,7 +181,7 @@ Deno.test("TlsReports counts neither reports, nor routes, nor what the configura
   reports.note({ ...TARGET, configured: true }, { dane: NONE, problem: NO_TLS });
   const { policyDomain: _, ...route } = TARGET;
   reports.note({ ...route, via: "route" }, { dane: NONE, problem: NO_TLS });
-  await pass(all, 16 * HOUR);
+  await all.pass(16 * HOUR);
   assert.equal(all.mails.length, 0);
 });
 
@@ -198,13 +196,13 @@ Deno.test("TlsReports keeps what it counted over a restart, and sends what could
   await all.clock.advance(20 * HOUR);
   all.status = 503;
   await using _reports = await all.open();
-  await pass(all, 0.6 * HOUR);
+  await all.pass(0.6 * HOUR);
   assert.deepEqual([all.posts.length, all.mails.length], [1, 1]);
   assert.ok(all.log.events.some(({ event }) => event === "tls_report.not_sent"));
   all.status = 202;
-  await pass(all, 0.6 * HOUR);
+  await all.pass(0.6 * HOUR);
   assert.deepEqual([all.posts.length, all.mails.length], [2, 1]);
-  await pass(all, 2 * HOUR);
+  await all.pass(2 * HOUR);
   assert.equal(all.posts.length, 2);
 });
 
@@ -216,11 +214,11 @@ Deno.test("TlsReports asks for no private address, and says nothing to who did n
     await using reports = await all.open();
     reports.note(TARGET, { dane: NONE, problem: undefined });
     reports.note({ ...TARGET, policyDomain: "b.test" }, { dane: NONE, problem: undefined });
-    await pass(all, 16 * HOUR);
+    await all.pass(16 * HOUR);
   }
   all.zone["r.a.test"] = { a: ["198.51.100.7"] };
   all.settings = "tls_reports = false\n";
   await using _reports = await all.open();
-  await pass(all, 2 * HOUR);
+  await all.pass(2 * HOUR);
   assert.deepEqual([all.posts.length, all.mails.length], [0, 0]);
 });

@@ -99,7 +99,8 @@ testWith(MACHINE_PROGRAMS, "the services under systemd", async (t) => {
 
   await t.step("a port that another program has fails the start", async () => {
     await machine.sh(
-      "systemctl stop mailapp-out; systemd-run --quiet --unit=taken nc -lk 127.0.0.1 25; sleep 1",
+      "systemctl stop mailapp-out; systemd-run --quiet --unit=taken nc -lk 127.0.0.1 25; " +
+        "until nc -z 127.0.0.1 25; do sleep 0.05; done",
     );
     await failing("systemctl start mailapp-out");
     assert.match(
