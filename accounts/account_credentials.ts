@@ -14,6 +14,11 @@ import { type PasswordHasher, UNKNOWN_LOGIN_HASH } from "./password_hash.ts";
 export interface AccountCredentialsOptions {
   /** The account of a login, as it is stored now; rejects when the file cannot be read. */
   readonly find: (login: string) => Promise<Account | undefined>;
+  /**
+   * Key of the salts that unknown logins are shown. It should outlast a restart: an unknown login whose salt changes then
+   * is told from a known one. Default: a key of this process.
+   */
+  readonly secret?: () => Uint8Array | undefined;
   /** Hashes in another thread; rejects when too many wait. */
   readonly hasher: PasswordHasher;
   readonly clock: Clock;
@@ -72,7 +77,8 @@ export class AccountCredentials implements Credentials {
     try {
       const account = await this.#options.find(login);
       if (account === undefined) {
-        const salt = createHmac("sha256", this.#key).update(`salt\0${login}`).digest().subarray(0, 16);
+        const key = this.#options.secret?.() ?? this.#key;
+        const salt = createHmac("sha256", key).update(`salt\0${login}`).digest().subarray(0, 16);
         return { login, salt, iterations: 100_000, keys: [], why: unknown(login) };
       }
       const { salt, iterations, disabled, passwords } = account;

@@ -48,6 +48,7 @@ export class AccountFile {
   readonly #clock: Clock;
   readonly #logger: Logger;
   #accounts: ReadonlyMap<string, Account> = new Map();
+  #secret: Uint8Array | undefined;
   #version = "";
   #checkedAt: number;
   /** The check in progress. */
@@ -74,6 +75,14 @@ export class AccountFile {
   /** How many accounts there are. */
   get size(): number {
     return this.#accounts.size;
+  }
+
+  /**
+   * A key of the oldest account that has a password: a secret that stays the same over restarts, and until that password
+   * is changed. None where no account has a password.
+   */
+  get secret(): Uint8Array | undefined {
+    return this.#secret;
   }
 
   /** The account of a login, as the file has it now or had it last while it could be read. */
@@ -103,6 +112,11 @@ export class AccountFile {
 
   #take({ accounts, mode }: ReadFile): void {
     this.#accounts = new Map(accounts.map((account) => [account.login, account]));
+    let oldest: Account | undefined;
+    for (const account of accounts) {
+      if (account.passwords.length > 0 && !(account.created >= (oldest?.created ?? "~"))) oldest = account;
+    }
+    this.#secret = oldest?.passwords[0]?.scram.serverKey;
     const others = (mode & OTHERS) !== 0;
     this.#logger.info("accounts.read", { path: this.#path, accounts: accounts.length });
     if (others) this.#logger.warn("accounts.exposed", { path: this.#path, action: `chmod o= ${this.#path}` });

@@ -3,10 +3,11 @@ import { join } from "@std/path";
 import type { LogFields } from "../base/log.ts";
 import { silentLogger } from "../base/log.ts";
 import { FakeClock } from "../tests/support/fake_clock.ts";
-import { formatAccounts } from "./account.ts";
+import { type Account, formatAccounts } from "./account.ts";
 import { AccountFile, readAccounts, spellLogin } from "./account_file.ts";
 import { AccountsLockedError, changeAccounts } from "./account_store.ts";
 import { newAccount } from "./new_password.ts";
+import { testAccount } from "../tests/support/submission.ts";
 
 const now = new Date("2026-11-30T00:00:00Z");
 const text = (...logins: string[]) => formatAccounts(logins.map((login) => newAccount(login, now)));
@@ -46,6 +47,25 @@ Deno.test("AccountFile takes a new file over within a second, without a restart"
   place.write(text("bob@example.com"));
   await place.clock.advance(1000);
   assert.deepEqual([await has("alice@example.com"), await has("bob@example.com")], [false, true]);
+});
+
+Deno.test("AccountFile has a secret of the oldest account that has a password, which other accounts do not change", async () => {
+  await using place = new Place();
+  const accounts = await Promise.all(
+    ["2026-03-01", "2026-01-01", "2026-02-01"].map(async (day, index) => {
+      const { passwords, ...account } = await testAccount(`user${index}@example.com`);
+      return { ...account, created: new Date(day).toISOString(), passwords: index === 1 ? [] : passwords };
+    }),
+  );
+  const [young, empty, old] = accounts;
+  assert(young !== undefined && empty !== undefined && old !== undefined);
+  const secretOf = async (...those: Account[]) => {
+    place.write(formatAccounts(those));
+    return (await place.open()).secret;
+  };
+  assert.deepEqual(await secretOf(young, empty, old), old.passwords[0]?.scram.serverKey);
+  assert.deepEqual(await secretOf(old), old.passwords[0]?.scram.serverKey);
+  assert.equal(await secretOf(empty), undefined);
 });
 
 Deno.test("AccountFile keeps the last good accounts while the file is damaged, missing or no file, and says so once", async () => {

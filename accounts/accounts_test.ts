@@ -177,6 +177,20 @@ Deno.test("AccountCredentials says that it cannot tell while the accounts cannot
   assert.equal(await credentials.scram("a"), undefined);
 });
 
+Deno.test("AccountCredentials shows an unknown login the same salt after a restart, while the secret is the same", async () => {
+  const saltOf = async (secret: Uint8Array | undefined, login: string) => {
+    const find = () => Promise.resolve(undefined);
+    const options = { find, secret: () => secret, hasher: argon2Hasher, clock: new FakeClock() };
+    return (await new AccountCredentials(options).scram(login))?.salt;
+  };
+  const [one, other] = [new Uint8Array(32).fill(1), new Uint8Array(32).fill(2)];
+  const salt = await saltOf(one, "eve@example.com");
+  assert.deepEqual(await saltOf(one, "eve@example.com"), salt);
+  assert.notDeepEqual(await saltOf(one, "eva@example.com"), salt);
+  assert.notDeepEqual(await saltOf(other, "eve@example.com"), salt);
+  assert.notDeepEqual(await saltOf(undefined, "eve@example.com"), await saltOf(undefined, "eve@example.com"));
+});
+
 Deno.test("AccountCredentials shows a stranger the same of an unknown login as of a known one", async () => {
   const account = await accountWith("pencil");
   const find = (login: string) => Promise.resolve(login === account.login ? account : undefined);

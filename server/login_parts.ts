@@ -63,7 +63,12 @@ export async function openAuthenticator(
   const throttle = opened.use(new LoginThrottle({ clock, logger, atOnce: AT_ONCE.ours }));
   const hasher = opened.use(new HashingThread(() => startHashingThread(entry)));
   hasher.begin();
-  const credentials = new AccountCredentials({ find: (login) => file.find(login), hasher, clock });
+  const credentials = new AccountCredentials({
+    find: (login) => file.find(login),
+    secret: () => file.secret,
+    hasher,
+    clock,
+  });
   return opensUntilDisposed(
     new SaslAuthenticator(() => credentials, { scram: true, throttle }),
     opened.move(),

@@ -41,6 +41,56 @@ Deno.test("mail of who has logged in goes through serve-out to the mailbox, and 
   assert.equal(await serveSubmit.stop(), 0);
 });
 
+Deno.test("with show_client_address the name and the address of the client stand in Received", async () => {
+  await using machine = await SubmissionMachine.create({
+    changes: { "serve-submit": { show_client_address: true } },
+  });
+  await using serveIn = await machine.start("serve-in");
+  await using _serveOut = await machine.start("serve-out");
+  await using _serveSubmit = await machine.start("serve-submit");
+  for (const [after, hostname] of ["127.0.0.1", "::1"].entries()) {
+    using client = await machine.login("alice@example.com", hostname);
+    await client.say("MAIL FROM:<alice@example.com>");
+    await client.say("RCPT TO:<bob@example.com>");
+    await client.say("DATA");
+    await client.send(MESSAGE);
+    assert.match(await client.hear(), /^250 2\.0\.0 /);
+    const delivered = await serveIn.event("message.delivered", {
+      after,
+      where: { mailbox: "bob@example.com" },
+    });
+    const text = await Deno.readTextFile(String(delivered["file"]));
+    const address = hostname === "::1" ? "IPv6:::1" : hostname;
+    assert.match(
+      text.replace(/\n[ \t]+/g, " "),
+      new RegExp(
+        `^Received: from client\\.test \\(\\[${
+          RegExp.escape(address)
+        }\\]\\) by mx\\.example\\.com with ESMTPSA `,
+        "m",
+      ),
+    );
+  }
+});
+
+Deno.test("a stranger who asks for a SCRAM salt before and after a restart cannot tell an unknown login from a known one", async () => {
+  await using machine = await SubmissionMachine.create();
+  const salts = async () => {
+    await using _serveSubmit = await machine.start("serve-submit");
+    return await Promise.all(["alice", "nobody"].map(async (user) => {
+      using client = await machine.connect();
+      const reply = await client.say(`AUTH SCRAM-SHA-256 ${btoa(`n,,n=${user}@example.com,r=abc`)}`);
+      const [, challenge = ""] = /^334 (\S+)\r\n$/.exec(reply) ?? [];
+      const [, salt] = /,s=([^,]+),i=\d+$/.exec(atob(challenge)) ?? [];
+      assert.ok(salt, reply);
+      return salt;
+    }));
+  };
+  const before = await salts();
+  assert.deepEqual(await salts(), before);
+  assert.notEqual(before[0], before[1]);
+});
+
 /** What another host asks DNS about mail of example.com. */
 function zone(dkim: string): Record<string, FakeDnsReply> {
   const texts = {

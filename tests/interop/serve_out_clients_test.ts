@@ -5,7 +5,7 @@ import { builtMailapp } from "../support/built.ts";
 import { type LoggedEvent, RunningMailapp, Workspace } from "../support/mailapp.ts";
 import { makeFolder } from "../support/peers/folder.ts";
 import { type Finished, PYTHON, run } from "../support/peers/process.ts";
-import { isInstalled, testWith } from "../support/requires.ts";
+import { isMissing, testWith } from "../support/requires.ts";
 
 const SENDMAIL = "/usr/sbin/sendmail";
 // "nobody": an account that may write nothing of ours.
@@ -183,7 +183,7 @@ testWith(PROGRAMS, "programs of an ordinary account hand their mail to serve-out
   for (const { title, program, args, stdin, from, body } of CLIENTS) {
     await t.step({
       name: title,
-      ignore: !isInstalled(program),
+      ignore: isMissing(program),
       fn: async () => {
         const { code, stdout, stderr } = await machine.user(program, args, stdin);
         assert.equal(code, 0, stdout + stderr);

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { RunningMailapp } from "../support/mailapp.ts";
 import { type Finished, PYTHON, run } from "../support/peers/process.ts";
-import { isInstalled, testWith } from "../support/requires.ts";
+import { isMissing, testWith } from "../support/requires.ts";
 import { HOSTNAME, PASSWORD, SubmissionMachine } from "../support/submission.ts";
 
 const LOGIN = "alice@example.com";
@@ -226,7 +226,7 @@ Deno.test("mail programs log in and send over each way, and hear of a wrong pass
     // Each has its own server, whose throttle knows of no earlier failure.
     await t.step({
       name: client.title,
-      ignore: client.program !== "deno" && !isInstalled(client.program),
+      ignore: client.program !== "deno" && isMissing(client.program),
       fn: async () => {
         await using serveSubmit = await machine.start("serve-submit");
         for (const host of hosts) {

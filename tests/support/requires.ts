@@ -58,6 +58,14 @@ export function testWithData(
   testWith(programs, name, (t) => run(path, t));
 }
 
+/**
+ * Whether to skip a step that needs the program. In CI (`MAILAPP_CI=1`) it never says so: nothing may be skipped there for
+ * a missing program, and the step that starts it fails.
+ */
+export function isMissing(program: string): boolean {
+  return Deno.env.get("MAILAPP_CI") !== "1" && !isInstalled(program);
+}
+
 /** Whether the program is to be found: by its path, or on PATH and in the system directories. */
 export function isInstalled(program: string): boolean {
   const directories = [
