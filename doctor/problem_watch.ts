@@ -30,17 +30,25 @@ export interface ProblemWatchOptions {
   readonly checks: readonly ProblemCheck[];
   /** Tells the time. */
   readonly clock: Clock;
-  /** Takes `problem`, `problem.resolved`, `problem.not_mailed`, `problem.check_failed`. */
+  /** Takes `problem`, `problem.resolved`, `problem.not_mailed`, `problem.check_failed`, `alert.failed`. */
   readonly logger: Logger;
   /** Stores the present problems and when each was reported; created when needed. */
   readonly stateFile: string;
   /** Sends postmaster a message about these; rejects if that cannot be done now. Absent: there is no postmaster. */
   readonly mail?: (problems: readonly Problem[]) => Promise<void>;
   /**
-   * Sends an alert, bypassing our queue: about new problems, those that last another day, and resolved ones. Rejects
-   * if that cannot be done now; it is retried at the next check. Absent: no alerts.
+   * Ways to send alerts, bypassing our queue: about new problems, those that last another day, and resolved ones. Each
+   * way is on its own: what one could not send it tries again at the next check, while the others do not repeat it.
    */
-  readonly alert?: (news: ProblemNews) => Promise<void>;
+  readonly alerts?: readonly ProblemAlerts[];
+}
+
+/** A way to send alerts. */
+export interface ProblemAlerts {
+  /** Identifies the way in the state file and in the log; the same after a restart. */
+  readonly way: string;
+  /** Rejects if it cannot be sent now. */
+  send(news: ProblemNews): Promise<void>;
 }
 
 /** The content of an alert. */
@@ -57,6 +65,8 @@ const FIRST_CHECK = 2 * 60_000;
 export const CHECK_INTERVAL = 10 * 60_000;
 const DAY = 86_400_000;
 const MAX_REMEMBERED = 200;
+/** How often a way is tried for the news that a problem is over: for a day. */
+const MAX_TRIES = DAY / CHECK_INTERVAL;
 // Twice the largest possible size: some hundred problems, each of which quotes 500 characters of a reply.
 const MAX_STATE = 1024 * 1024;
 
@@ -64,14 +74,21 @@ const MAX_STATE = 1024 * 1024;
 interface Told {
   logged: number;
   mailed: number;
-  /** `-Infinity` also after it was reported as resolved. */
-  alerted: number;
+  /** By way; without an entry also after it was reported as resolved. */
+  readonly alerted: Map<string, number>;
+}
+
+/** The same in the state file; older files have one number for all ways. */
+interface StoredTold {
+  readonly logged?: number | null;
+  readonly mailed?: number | null;
+  readonly alerted?: Readonly<Record<string, number>> | number | null;
 }
 
 /** The state between checks, kept across restarts. */
 interface State {
   /** By key. */
-  readonly told: Readonly<Record<string, Partial<Told>>>;
+  readonly told: Readonly<Record<string, StoredTold>>;
   /** What the last check found. */
   readonly current: readonly Problem[];
   /** When that was, in milliseconds since the epoch. */
@@ -102,6 +119,8 @@ export class ProblemWatch implements AsyncDisposable {
   readonly #options: ProblemWatchOptions;
   readonly #told = new Map<string, Told>();
   #current = new Map<string, Problem>();
+  /** How often each way has failed in a row with news of resolved problems only. */
+  readonly #failures = new Map<string, number>();
   #timer: Timer | undefined;
   #checking: Promise<void> | undefined;
   #stopped = false;
@@ -148,8 +167,9 @@ export class ProblemWatch implements AsyncDisposable {
     const changed = found.size > 0 || this.#current.size > 0;
     this.#current = found;
     await this.#tell(found);
-    const alerted = await this.#alert(found);
-    if (changed || alerted) await this.#remember();
+    const { alerts = [] } = this.#options;
+    const alerted = await Promise.all(alerts.map((alert) => this.#alert(alert, found)));
+    if (changed || alerted.includes(true)) await this.#remember();
   }
 
   async #tell(found: ReadonlyMap<string, Problem>): Promise<void> {
@@ -158,7 +178,7 @@ export class ProblemWatch implements AsyncDisposable {
     const due: Problem[] = [];
     for (const [key, problem] of found) {
       const { kind, about, what, next } = problem;
-      const told = this.#told.get(key) ?? { logged: -Infinity, mailed: -Infinity, alerted: -Infinity };
+      const told = this.#told.get(key) ?? { logged: -Infinity, mailed: -Infinity, alerted: new Map() };
       if (isDue(told.logged, now)) {
         logger.warn("problem", { kind, ...(about !== undefined && { about }), what, next });
         told.logged = now;
@@ -179,29 +199,33 @@ export class ProblemWatch implements AsyncDisposable {
     }
   }
 
-  /** Sends alerts; returns whether one was sent. */
-  async #alert(found: ReadonlyMap<string, Problem>): Promise<boolean> {
-    const { clock, logger, alert } = this.#options;
-    if (alert === undefined) return false;
+  /** Sends an alert by one way if there is news; returns whether what has to be remembered has changed. */
+  async #alert({ way, send }: ProblemAlerts, found: ReadonlyMap<string, Problem>): Promise<boolean> {
+    const { clock, logger } = this.#options;
     const now = clock.now();
-    const begun = [...found].filter(([key]) => isDue(this.#told.get(key)?.alerted ?? -Infinity, now));
-    const over = [...this.#told].filter(([key, { alerted }]) => alerted > -Infinity && !found.has(key));
+    const begun = [...found].filter(([key]) =>
+      isDue(this.#told.get(key)?.alerted.get(way) ?? -Infinity, now)
+    );
+    const over = [...this.#told].filter(([key, { alerted }]) => alerted.has(way) && !found.has(key));
     if (begun.length + over.length === 0) return false;
     try {
-      await alert({
+      await send({
         firing: begun.map(([, problem]) => problem),
         resolved: over.map(([key]) => nameOf(key)),
       });
     } catch (error) {
+      const failures = begun.length > 0 ? 0 : (this.#failures.get(way) ?? 0) + 1;
+      this.#failures.set(way, failures);
+      const again = failures < MAX_TRIES;
       const kinds = [...begun, ...over].map(([key]) => nameOf(key).kind);
-      logger.warn("alert.failed", { kinds, error: errorText(error) });
-      return false;
+      logger.warn("alert.failed", { way, kinds, error: errorText(error), again });
+      if (again) return false;
+      for (const [, { alerted }] of over) alerted.delete(way);
+      return true;
     }
-    for (const [key] of begun) {
-      const told = this.#told.get(key);
-      if (told !== undefined) told.alerted = now;
-    }
-    for (const [, told] of over) told.alerted = -Infinity;
+    this.#failures.delete(way);
+    for (const [key] of begun) this.#told.get(key)?.alerted.set(way, now);
+    for (const [, { alerted }] of over) alerted.delete(way);
     return true;
   }
 
@@ -213,7 +237,7 @@ export class ProblemWatch implements AsyncDisposable {
         this.#told.set(key, {
           logged: Number(logged ?? -Infinity),
           mailed: Number(mailed ?? -Infinity),
-          alerted: Number(alerted ?? -Infinity),
+          alerted: this.#readAlerted(alerted),
         });
       }
     } catch (error) {
@@ -224,15 +248,29 @@ export class ProblemWatch implements AsyncDisposable {
     }
   }
 
+  #readAlerted(stored: StoredTold["alerted"]): Map<string, number> {
+    const { alerts = [] } = this.#options;
+    const known = alerts.flatMap(({ way }): [string, number][] => {
+      const at = typeof stored === "number" ? stored : stored?.[way];
+      return typeof at === "number" ? [[way, at]] : [];
+    });
+    return new Map(known);
+  }
+
   async #remember(): Promise<void> {
     const { stateFile, logger, clock } = this.#options;
     const now = clock.now();
     for (const [key, { logged, mailed, alerted }] of this.#told) {
-      if (isDue(logged, now) && isDue(mailed, now) && alerted === -Infinity) this.#told.delete(key);
+      if (isDue(logged, now) && isDue(mailed, now) && alerted.size === 0) this.#told.delete(key);
     }
     try {
       const state: State = {
-        told: Object.fromEntries(this.#told),
+        told: Object.fromEntries(
+          Array.from(
+            this.#told,
+            ([key, told]) => [key, { ...told, alerted: Object.fromEntries(told.alerted) }],
+          ),
+        ),
         current: [...this.#current.values()],
         checkedAt: now,
       };

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { FakeClock, settle } from "../tests/support/fake_clock.ts";
 import { RecordingLog } from "../tests/support/recording_log.ts";
 import { problemMail } from "./problem_mail.ts";
-import { currentProblems, type Problem, ProblemWatch } from "./problem_watch.ts";
+import { currentProblems, type Problem, type ProblemAlerts, ProblemWatch } from "./problem_watch.ts";
 import { until } from "../tests/support/until.ts";
 
 const HOUR = 3_600_000;
@@ -15,7 +15,10 @@ class Setting implements AsyncDisposable {
   readonly directory = Deno.makeTempDirSync();
   readonly mails: string[] = [];
   readonly alerts: string[] = [];
+  /** By a second way. */
+  readonly mailed: string[] = [];
   unreachable = false;
+  mailUnreachable = false;
   problems: readonly Problem[] = [];
   full = false;
   #rounds = 0;
@@ -30,18 +33,31 @@ class Setting implements AsyncDisposable {
       clock: this.clock,
       logger: this.log,
       stateFile: this.stateFile,
-      alert: ({ firing, resolved }) => {
-        if (this.unreachable) return Promise.reject(new Error("no way"));
-        const kinds = (list: readonly Pick<Problem, "kind">[]) => list.map(({ kind }) => kind).join();
-        this.alerts.push(`${kinds(firing)}|${kinds(resolved)}`);
-        return Promise.resolve();
-      },
+      alerts: [
+        this.#way("webhook", { sent: this.alerts, isBroken: () => this.unreachable }),
+        this.#way("mail", { sent: this.mailed, isBroken: () => this.mailUnreachable }),
+      ],
       mail: (problems) => {
         if (this.full) return Promise.reject(new Error("no room"));
         this.mails.push(problems.map(({ kind }) => kind).join());
         return Promise.resolve();
       },
     });
+  }
+
+  #way(
+    way: string,
+    { sent, isBroken }: { readonly sent: string[]; readonly isBroken: () => boolean },
+  ): ProblemAlerts {
+    return {
+      way,
+      send: ({ firing, resolved }) => {
+        if (isBroken()) return Promise.reject(new Error("no way"));
+        const kinds = (list: readonly Pick<Problem, "kind">[]) => list.map(({ kind }) => kind).join();
+        sent.push(`${kinds(firing)}|${kinds(resolved)}`);
+        return Promise.resolve();
+      },
+    };
   }
 
   /** Waits for this many checks to finish. */
@@ -211,8 +227,8 @@ Deno.test("ProblemWatch says that it could not alert, and sends what holds then 
   setting.problems = [FULL];
   await setting.checks(2);
   assert.deepEqual(setting.log.named("alert.failed").map(({ fields }) => fields), [
-    { kinds: ["disk"], error: "no way" },
-    { kinds: ["disk"], error: "no way" },
+    { way: "webhook", kinds: ["disk"], error: "no way", again: true },
+    { way: "webhook", kinds: ["disk"], error: "no way", again: true },
   ]);
   setting.unreachable = false;
   await setting.checks(2);
@@ -225,4 +241,61 @@ Deno.test("ProblemWatch says that it could not alert, and sends what holds then 
   setting.problems = [FULL];
   await setting.checks(1);
   assert.deepEqual(setting.alerts, ["disk|"]);
+});
+
+Deno.test("ProblemWatch tries each way again by itself, also after a restart, and the other one does not repeat", async () => {
+  await using setting = new Setting();
+  setting.problems = [FULL];
+  setting.mailUnreachable = true;
+  {
+    await using _watch = await setting.start();
+    await setting.checks(2);
+    assert.deepEqual([setting.alerts, setting.mailed], [["disk|"], []]);
+  }
+  await using _watch = await setting.start();
+  await setting.checks(1);
+  assert.deepEqual(
+    setting.log.named("alert.failed").map(({ fields }) => fields["way"]),
+    ["mail", "mail", "mail"],
+  );
+  setting.mailUnreachable = false;
+  await setting.checks(2);
+  assert.deepEqual([setting.alerts, setting.mailed], [["disk|"], ["disk|"]]);
+  setting.mailUnreachable = true;
+  setting.problems = [];
+  await setting.checks(2);
+  setting.mailUnreachable = false;
+  await setting.checks(2);
+  assert.deepEqual([setting.alerts, setting.mailed], [["disk|", "|disk"], ["disk|", "|disk"]]);
+});
+
+Deno.test("ProblemWatch gives the news that a problem is over up after a day of failures, and says so", async () => {
+  await using setting = new Setting();
+  setting.problems = [FULL];
+  await using _watch = await setting.start();
+  await setting.checks(1);
+  setting.problems = [];
+  setting.mailUnreachable = true;
+  await setting.checks(24 * 6 + 10);
+  const failures = setting.log.named("alert.failed").map(({ fields }) => fields["again"]);
+  assert.deepEqual([failures.length, failures.at(-2), failures.at(-1)], [24 * 6, true, false]);
+  setting.mailUnreachable = false;
+  await setting.checks(2);
+  assert.deepEqual(setting.mailed, ["disk|"]);
+});
+
+Deno.test("ProblemWatch reads a state file that has one time for all ways", async () => {
+  await using setting = new Setting();
+  const now = setting.clock.now();
+  await Deno.writeTextFile(
+    setting.stateFile,
+    JSON.stringify({ told: { "disk /x": { logged: now, mailed: now, alerted: now } } }),
+  );
+  setting.problems = [FULL];
+  await using _watch = await setting.start();
+  await setting.checks(2);
+  assert.deepEqual([setting.alerts, setting.mailed], [[], []]);
+  setting.problems = [];
+  await setting.checks(1);
+  assert.deepEqual([setting.alerts, setting.mailed], [["|disk"], ["|disk"]]);
 });

@@ -10,12 +10,14 @@ import type { Config } from "../config/config.ts";
 import { type Alert, postAlert } from "../doctor/alert.ts";
 import { mailAlert } from "../doctor/alert_mail.ts";
 import { Dialogue } from "../doctor/dialogue.ts";
-import type { ProblemNews } from "../doctor/problem_watch.ts";
+import type { ProblemAlerts } from "../doctor/problem_watch.ts";
 import { createDial } from "../net/dial.ts";
 import type { SocketAddress } from "../net/transport.ts";
 
 /** One way to send an alert. */
 export interface AlertWay {
+  /** Which of the two it is. */
+  readonly kind: "webhook" | "mail";
   /** For people; shows no secret. */
   readonly name: string;
   /**
@@ -31,6 +33,7 @@ export function alertWays({ alerts: { webhook, mail } }: Config): AlertWay[] {
   if (webhook !== undefined) {
     const { url, template, tokenFile, secretFile } = webhook;
     ways.push({
+      kind: "webhook",
       name: `webhook on ${new URL(url).host} (${template})`,
       send: async (alert) => {
         const [token, secret] = await Promise.all([firstLine(tokenFile), firstLine(secretFile)]);
@@ -46,6 +49,7 @@ export function alertWays({ alerts: { webhook, mail } }: Config): AlertWay[] {
   if (mail !== undefined) {
     const { passwordFile, ...way } = mail;
     ways.push({
+      kind: "mail",
       name: `mail to ${mail.to} by ${mail.host}`,
       send: async (alert) =>
         await mailAlert(alert, { ...way, password: await firstLine(passwordFile) ?? "" }),
@@ -65,23 +69,16 @@ async function firstLine(path: string | undefined): Promise<string | undefined> 
 }
 
 /**
- * Sends alerts by all ways; `undefined` if there is none. Rejects only if every way has failed.
- * @param server the server that sends the alert
+ * All configured ways, for a {@linkcode ProblemWatch}; `undefined` if there is none.
+ * @param server the server that sends the alerts
  */
-export function alerter(
-  config: Config,
-  server: string,
-): ((news: ProblemNews) => Promise<void>) | undefined {
+export function alertsOf(config: Config, server: string): readonly ProblemAlerts[] | undefined {
   const ways = alertWays(config);
   if (ways.length === 0) return undefined;
-  return async (news) => {
-    const alert = { hostname: config.hostname, server, at: systemClock.now(), ...news };
-    const results = await Promise.allSettled(ways.map((way) => way.send(alert)));
-    const failures = results.flatMap((result) =>
-      result.status === "rejected" ? [errorText(result.reason)] : []
-    );
-    if (failures.length === ways.length) throw new Error(failures.join("; "));
-  };
+  return ways.map(({ kind, send }) => ({
+    way: kind,
+    send: (news) => send({ hostname: config.hostname, server, at: systemClock.now(), ...news }),
+  }));
 }
 
 /** In milliseconds. */

@@ -26,12 +26,14 @@ import type { Logger } from "../base/log.ts";
 import type { Queue } from "../relay/queue.ts";
 import { explainReply } from "../relay/reply_causes.ts";
 import type { Scheduler } from "../relay/scheduler.ts";
-import type { Clock } from "../base/clock.ts";
+import { type Clock, systemClock } from "../base/clock.ts";
 import type { Certificates } from "../tls/certificates.ts";
+import { askOwnPolicy } from "../mta_sts/ask_own.ts";
 import { listenAddresses, type NetworkIo } from "../net/interfaces.ts";
 import { serveOutAddress } from "./addresses.ts";
-import { alerter, greetingProbe, type ProbePlace, total } from "./alert_parts.ts";
+import { alertsOf, greetingProbe, type ProbePlace, total } from "./alert_parts.ts";
 import { incomingDirectory } from "./parts.ts";
+import { policyHosts } from "./policy_parts.ts";
 
 /** The configuration as a reload may have left it. */
 interface Live {
@@ -56,14 +58,14 @@ export async function watchServeIn(
 ): Promise<ProblemWatch> {
   const { hostname, tls: { selfSigned } } = live.config;
   const incoming = incomingDirectory(live.config);
-  const alert = alerter(live.config, "serve-in");
+  const alerts = alertsOf(live.config, "serve-in");
   return await ProblemWatch.start({
     clock,
     logger,
     stateFile: join(incoming, "trouble.json"),
-    ...(alert && { alert }),
+    ...(alerts && { alerts }),
     checks: [
-      ...(alert === undefined ? [] : [
+      ...(alerts === undefined ? [] : [
         ...(live.config.serveOut.port > 0
           ? [serverCheck("serve-out", greetingProbe(() => serveOutAddress(live.config)))]
           : []),
@@ -137,7 +139,7 @@ export async function watchServeOut(
   },
 ): Promise<ProblemWatch> {
   const { hostname, dataDir, serveIn, serveOut } = live.config;
-  const alert = alerter(live.config, "serve-out");
+  const alerts = alertsOf(live.config, "serve-out");
   const submission = serveSubmitPlace(live.config);
   let known = false;
   scanned.then(() => known = true);
@@ -177,15 +179,16 @@ export async function watchServeOut(
     clock,
     logger,
     stateFile: relayProblemFile(live.config),
-    ...(alert && { alert }),
+    ...(alerts && { alerts }),
     checks: [
-      ...(alert === undefined ? [] : [
+      ...(alerts === undefined ? [] : [
         ...(serveIn.domains.length > 0 && serveIn.port > 0
           ? [serverCheck("serve-in", greetingProbe(() => serveInPlace(live.config, network)))]
           : []),
         ...(submission === undefined
           ? []
           : [serverCheck("serve-submit", greetingProbe(() => submission(network)))]),
+        ...(live.config.servePolicy?.port ? [serverCheck("serve-policy", policyProbe(live, network))] : []),
         stuckQueueCheck(() => ({
           relayed: total("mailapp_relay_attempts_total", { result: "relayed" }),
           deferred: total("mailapp_relay_attempts_total", { result: "deferred" }),
@@ -211,6 +214,9 @@ export async function watchServeOut(
   });
 }
 
+/** In milliseconds. */
+const PROBE_TIMEOUT = 10_000;
+
 /** Where a client from outside would find serve-in. */
 function serveInPlace({ serveIn: { listen, port } }: Config, network: NetworkIo): ProbePlace {
   return { address: firstAddress(listen, network), port };
@@ -224,6 +230,18 @@ function serveSubmitPlace(config: Config): ((network: NetworkIo) => ProbePlace) 
   if (port !== false && port > 0) return (network) => ({ address: firstAddress(listen, network), port });
   if (tlsPort === false || tlsPort === 0) return undefined;
   return (network) => ({ address: firstAddress(listen, network), port: tlsPort, tls: hostname });
+}
+
+/** Asks serve-policy for the policy of the first domain. */
+function policyProbe(live: Live, network: NetworkIo): () => Promise<void> {
+  return async () => {
+    const { servePolicy } = live.config;
+    const [host] = policyHosts(live.config);
+    // A reload may have removed it.
+    if (servePolicy === undefined || host === undefined) return;
+    const place = { address: firstAddress(servePolicy.listen, network), port: servePolicy.port };
+    await askOwnPolicy(place, { host, timeout: PROBE_TIMEOUT, clock: systemClock });
+  };
 }
 
 /** @throws {ListenError} while there is none */

@@ -8,6 +8,8 @@ import { StaticResolver } from "../tests/support/static_resolver.ts";
 import { RefusalWatch } from "../doctor/problem_checks.ts";
 import { currentProblems } from "../doctor/problem_watch.ts";
 import { MaildirDelivery } from "../maildir/delivery.ts";
+import { publishPolicy } from "../mta_sts/own_policy.ts";
+import { PolicyServer } from "../mta_sts/policy_server.ts";
 import { StagingArea } from "../storage/staging.ts";
 import { createTestAuthority } from "../tests/support/test_authority.ts";
 import type { CertificatePair } from "../tls/certificates.ts";
@@ -136,68 +138,126 @@ Deno.test("watchServeOut() queues a message for postmaster of what others refuse
   assert.deepEqual(problems.map(({ kind }) => kind), ["reply"]);
 });
 
-Deno.test("watchServeOut() sends an alert when serve-submit, which has TLS only, no longer answers", async () => {
-  await using place = new Place();
-  const { clock, log } = place;
+/** Gives the texts that `alerts` posts during a watchServeOut() with these lines of configuration. */
+async function watchOut(
+  { directory, clock, log }: Place,
+  { lines, work }: {
+    readonly lines: string;
+    readonly work: (texts: readonly string[], look: () => Promise<void>) => Promise<void>;
+  },
+): Promise<void> {
   const texts: string[] = [];
   const hook = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, async (request) => {
     texts.push((await request.json()).text);
     return new Response("");
   });
   try {
-    const authority = await createTestAuthority();
-    const secureContext = createSecureContext(await authority.issue({ names: ["mx.example.com"] }));
-    const upgradeToTls = serverUpgrade({ certificates: { secureContext } });
-    const submission = new SmtpServer({
-      hostname: "mx.example.com",
-      delivery: new RecordingDelivery(),
-      logger: log,
-      upgradeToTls,
-    });
-    const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-    const serving = submission.serve(listener, { implicitTls: true });
-    const { port } = listener.addr;
     const config = parseConfig(`hostname = "mx.example.com"
-data_dir = "${place.directory}/data"
-[serve-in]
-port = 0
+data_dir = "${directory}/data"
 [serve-out]
 min_free_space = 0
-[serve-submit]
-listen = ["127.0.0.1"]
-port = false
-tls_port = ${port}
 [alerts]
 webhook = "http://127.0.0.1:${hook.addr.port}/"
-`);
-    await using _watch = await watchServeOut({ config, resolver: new StaticResolver({}) }, {
-      queue: new MemoryQueue(),
-      scheduler: {
-        undeliverable: { held: 0, recentlyHeld: 0, recentlyDropped: 0 },
-        status: { waiting: 0, ready: 0, active: 0 },
-        submit: () => {},
+${lines}`);
+    await using _watch = await watchServeOut(
+      { config, resolver: new StaticResolver({ "example.com": {} }) },
+      {
+        queue: new MemoryQueue(),
+        scheduler: {
+          undeliverable: { held: 0, recentlyHeld: 0, recentlyDropped: 0 },
+          status: { waiting: 0, ready: 0, active: 0 },
+          submit: () => {},
+        },
+        scanned: Promise.resolve(),
+        signer: new DkimSigner({ keys: [], logger: log }),
+        refusals: new RefusalWatch({ explain: causeOfOurs, now: () => clock.monotonic() }),
+        network: { interfaces: () => [], read: () => undefined },
+        clock,
+        logger: log,
       },
-      scanned: Promise.resolve(),
-      signer: new DkimSigner({ keys: [], logger: log }),
-      refusals: new RefusalWatch({ explain: causeOfOurs, now: () => clock.monotonic() }),
-      network: { interfaces: () => [], read: () => undefined },
-      clock,
-      logger: log,
-    });
-    const look = async () => {
+    );
+    await work(texts, async () => {
       await until(() => clock.pending > 0, "the next look", settle);
       await clock.advance(10 * 60_000);
       await until(() => clock.pending > 0, "the end of the look", settle);
-    };
-    for (let i = 0; i < 3; i++) await look();
-    assert.ok(!texts.join().includes("serve-submit"), texts.join());
-    await submission.shutdown({ grace: 0 });
-    await serving;
-    for (let i = 0; i < 2; i++) await look();
-    assert.match(texts.at(-1) ?? "", /serve-submit does not answer: connection refused/);
+    });
   } finally {
     await hook.shutdown();
   }
+}
+
+async function testTls(names: readonly string[]) {
+  const authority = await createTestAuthority();
+  return serverUpgrade({
+    certificates: { secureContext: createSecureContext(await authority.issue({ names: [...names] })) },
+  });
+}
+
+Deno.test("watchServeOut() sends an alert when serve-submit, which has TLS only, no longer answers", async () => {
+  await using place = new Place();
+  const submission = new SmtpServer({
+    hostname: "mx.example.com",
+    delivery: new RecordingDelivery(),
+    logger: place.log,
+    upgradeToTls: await testTls(["mx.example.com"]),
+  });
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const serving = submission.serve(listener, { implicitTls: true });
+  await watchOut(place, {
+    lines: `[serve-in]
+port = 0
+[serve-submit]
+listen = ["127.0.0.1"]
+port = false
+tls_port = ${listener.addr.port}
+`,
+    work: async (texts, look) => {
+      for (let i = 0; i < 3; i++) await look();
+      assert.ok(!texts.join().includes("serve-submit"), texts.join());
+      await submission.shutdown({ grace: 0 });
+      await serving;
+      for (let i = 0; i < 2; i++) await look();
+      assert.match(texts.at(-1) ?? "", /serve-submit does not answer: connection refused/);
+    },
+  });
+});
+
+Deno.test("watchServeOut() sends an alert when serve-policy has no policy, or no longer answers", async () => {
+  await using place = new Place();
+  const { text } = publishPolicy({ mode: "enforce", mx: ["mx.example.com"], maxAge: 86_400 });
+  const policies = new Map([["mta-sts.example.com", text]]);
+  const server = new PolicyServer({
+    upgradeToTls: await testTls(["mta-sts.example.com"]),
+    policies,
+    logger: place.log,
+  });
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const serving = server.serve(listener);
+  await watchOut(place, {
+    lines: `[serve-in]
+domains = ["example.com"]
+port = 0
+[serve-policy]
+listen = ["127.0.0.1"]
+port = ${listener.addr.port}
+[mta_sts]
+mode = "enforce"
+`,
+    work: async (texts, look) => {
+      for (let i = 0; i < 3; i++) await look();
+      assert.ok(!texts.join().includes("serve-policy"), texts.join());
+      server.policies = new Map();
+      for (let i = 0; i < 2; i++) await look();
+      assert.match(texts.at(-1) ?? "", /serve-policy does not answer: HTTP status 404/);
+      server.policies = policies;
+      await look();
+      assert.match(texts.at(-1) ?? "", /^resolved: server, serve-policy$/m);
+      await server.shutdown({ forced: AbortSignal.abort() });
+      await serving;
+      for (let i = 0; i < 2; i++) await look();
+      assert.match(texts.at(-1) ?? "", /serve-policy does not answer: .*refused/i);
+    },
+  });
 });
 
 Deno.test("causeOfOurs() knows a block list by its words, whatever the code", () => {

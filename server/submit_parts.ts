@@ -20,7 +20,7 @@ import { type Problem, ProblemWatch } from "../doctor/problem_watch.ts";
 import { handOver, openDialogue } from "../smtp/hand_over.ts";
 import type { Certificates } from "../tls/certificates.ts";
 import { serveOutAddress } from "./addresses.ts";
-import { alerter, greetingProbe, total } from "./alert_parts.ts";
+import { alertsOf, greetingProbe, total } from "./alert_parts.ts";
 
 /** Milliseconds to connect to serve-out, which is on this machine. */
 const CONNECT = 5_000;
@@ -80,14 +80,14 @@ export async function watchServeSubmit(
   },
 ): Promise<ProblemWatch> {
   const { tls: { selfSigned } } = live.config;
-  const alert = alerter(live.config, "serve-submit");
+  const alerts = alertsOf(live.config, "serve-submit");
   return await ProblemWatch.start({
     clock,
     logger,
     stateFile: submitProblemFile(live.config),
-    ...(alert && { alert }),
+    ...(alerts && { alerts }),
     checks: [
-      ...(alert === undefined ? [] : [
+      ...(alerts === undefined ? [] : [
         serverCheck("serve-out", greetingProbe(() => serveOutAddress(live.config))),
       ]),
       uncheckedLoginsCheck(() => ({

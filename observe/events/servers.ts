@@ -169,8 +169,8 @@ export const PROBLEM_EVENTS: EventGroup = {
     [
       "alert.failed",
       "warn",
-      "`kinds`, `error`",
-      "no alert could be sent by the ways of `[alerts]`; tried again at the next check",
+      "`way`, `kinds`, `error`, `again`",
+      "an alert could not be sent by the `webhook`, or by `mail`; `again`: it is tried at the next check, as it is until the problem is over, and for a day with the news that it is",
     ],
     [
       "problem.not_mailed",
@@ -224,7 +224,7 @@ export const PROBLEM_EVENTS: EventGroup = {
       [
         "`server`",
         "all",
-        "with `[alerts]`: at two checks in a row another server did not answer: serve-in and serve-submit look at serve-out, serve-out at both",
+        "with `[alerts]`: at two checks in a row another server did not answer: serve-in and serve-submit look at serve-out, serve-out at all others",
       ],
       [
         "`stuck`",
