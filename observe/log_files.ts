@@ -174,18 +174,31 @@ async function* unpacked(path: string, onProblem: OnProblem): AsyncGenerator<Uin
 
 /** Splits a stream of octets at line ends. */
 export async function* wholeLines(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
-  let rest = "";
+  const lines = new LineCutter();
   for await (const chunk of chunks) {
+    const piece = lines.push(chunk);
+    if (piece !== "") yield piece;
+  }
+  if (lines.rest !== "") yield lines.rest;
+}
+
+/** Cuts octets at line ends. */
+export class LineCutter {
+  /** The line that has no end yet. */
+  rest = "";
+
+  /** Takes octets; returns the whole lines so far, one character per octet. */
+  push(chunk: Uint8Array): string {
     const text = latin1(chunk);
     const end = text.lastIndexOf("\n") + 1;
     if (end === 0) {
-      rest = rest.length + text.length > MAX_LINE ? "" : rest + text;
-      continue;
+      this.rest = this.rest.length + text.length > MAX_LINE ? "" : this.rest + text;
+      return "";
     }
-    yield rest + text.slice(0, end);
-    rest = text.slice(end);
+    const piece = this.rest + text.slice(0, end);
+    this.rest = text.slice(end);
+    return piece;
   }
-  if (rest !== "") yield rest;
 }
 
 function latin1(octets: Uint8Array): string {

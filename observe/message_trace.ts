@@ -24,6 +24,13 @@ export interface Trace {
   readonly stories: readonly Story[];
   /** How many more there are, older than these. */
   readonly more: number;
+  /**
+   * So many lines match that older ones than this were not kept, and their messages are not counted in `more`;
+   * milliseconds since the epoch. Absent: all were kept.
+   */
+  readonly keptSince?: number;
+  /** Whether the messages have more events than {@linkcode MAX_EVENTS}, and some are missing. */
+  readonly cutOff: boolean;
 }
 
 /** What to look through. */
@@ -39,8 +46,8 @@ export interface TraceOptions {
 const HOUR = 3_600_000;
 /** How far a session extends before and after an event in it: it lasts half an hour, or twice that with a message. */
 const SESSION = 2 * HOUR;
-/** Upper bound of the events kept; the oldest are dropped. */
-const MAX_EVENTS = 20_000;
+/** Upper bound of the events kept. */
+export const MAX_EVENTS = 20_000;
 /** Upper bound of search rounds: a message, its notice, the history of the notice. */
 const MAX_ROUNDS = 6;
 
@@ -49,23 +56,28 @@ export async function traceMessages(query: TraceQuery, options: TraceOptions): P
   const { sources, range, limit } = options;
   const { text, anyCase } = needleOf(query);
   const hits: LoggedEvent[] = [];
+  let keptSince: number | undefined;
   for await (const event of searchLog(sources, { find: linesWith(text, { anyCase }), range })) {
     if (!isMeant(query, event)) continue;
     hits.push(event);
-    if (hits.length > 2 * MAX_EVENTS) hits.splice(0, MAX_EVENTS);
+    if (hits.length <= 2 * MAX_EVENTS) continue;
+    hits.splice(0, MAX_EVENTS);
+    keptSince = hits[0]?.time;
   }
   const seeds = seedsOf(query, hits);
   const chosen = seeds.slice(-limit);
   const log = new EventSet();
   for (const event of hits) {
-    if (chosen.some((seed) => idsIn(event.fields).includes(seed))) log.add(event);
+    const ids = idsIn(event.fields);
+    if (chosen.some((seed) => ids.includes(seed))) log.add(event);
   }
   await complete(log, { seeds: chosen, sources });
   const stories: Story[] = [];
   for (const seed of chosen) {
     if (!stories.some(({ ids }) => ids.includes(seed))) stories.push(storyOf(seed, log.events));
   }
-  return { stories, more: seeds.length - chosen.length };
+  const more = seeds.length - chosen.length;
+  return { stories, more, ...(keptSince !== undefined && { keptSince }), cutOff: log.isFull };
 }
 
 /** The ids of what was found, each message once, in chronological order. */
@@ -112,10 +124,17 @@ class EventSet {
     );
   }
 
+  /** Whether an event was not added for want of room. */
+  isFull = false;
+
   /** Adds an event; returns whether it is new. */
   add(event: LoggedEvent): boolean {
     const key = `${event.time} ${event.event} ${JSON.stringify(event.fields)}`;
-    if (this.#events.has(key) || this.#events.size >= MAX_EVENTS) return false;
+    if (this.#events.has(key)) return false;
+    if (this.#events.size >= MAX_EVENTS) {
+      this.isFull = true;
+      return false;
+    }
     this.#events.set(key, event);
     return true;
   }

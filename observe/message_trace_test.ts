@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import type { LogFields } from "../base/log.ts";
 import { formatJson, formatText } from "./log_format.ts";
 import type { LogSource } from "./log_files.ts";
-import { followed, traceMessages } from "./message_trace.ts";
+import { followed, MAX_EVENTS, traceMessages } from "./message_trace.ts";
 import { readQuery } from "./trace_query.ts";
 
 const START = Date.UTC(2026, 10, 24);
@@ -250,4 +250,47 @@ Deno.test("readQuery() tells what was typed", () => {
     text: "carl@example.org",
   });
   assert.equal(readQuery("hello there, world"), undefined);
+});
+
+/** A log of one piece. */
+function sourceOfLines(
+  events: readonly (readonly [second: number, fields: LogFields])[],
+): LogSource {
+  const text = events.map(([second, fields]) =>
+    `${
+      formatJson({
+        time: START + second * 1000,
+        level: "info",
+        event: "attempt.deferred",
+        fields: { ...fields },
+      })
+    }\n`
+  ).join("");
+  return {
+    name: "test",
+    begins: () => Promise.resolve(START),
+    async *pieces() {
+      yield await Promise.resolve(text);
+    },
+  };
+}
+
+Deno.test("traceMessages() says from when on it kept lines, where more match than it can keep", async () => {
+  const attempts = (messages: number) =>
+    Array.from(
+      { length: 40_001 },
+      (_, second) =>
+        [second, {
+          id: `mi1x0b2k0000${String(second % messages).padStart(6, "0")}`,
+          recipient: "q@a.test",
+        }] as const,
+    );
+  const { more, keptSince, cutOff } = await traced("q@a.test", { source: sourceOfLines(attempts(40_001)) });
+  assert.deepEqual([more, keptSince, cutOff], [20_001 - 10, START + 20_000_000, false]);
+  const whole = await traced("q@a.test", { source: sourceOfLines(attempts(40_001).slice(1)) });
+  assert.deepEqual([whole.more, whole.keptSince], [40_000 - 10, undefined]);
+  // One message that was tried too often to show it all.
+  const one = await traced("q@a.test", { source: sourceOfLines(attempts(1)) });
+  assert.deepEqual([one.more, one.keptSince, one.cutOff], [0, START + 20_000_000, true]);
+  assert.equal(one.stories[0]?.events.length, MAX_EVENTS);
 });

@@ -65,7 +65,7 @@ async function found(what: string, options: TraceOptions & { readonly span: numb
   const log = await findLog();
   const named = timeOfQuery(query);
   const since = named === undefined ? Math.max(0, now - span) : named - BEFORE;
-  const { stories, more } = await traceMessages(query, {
+  const { stories, more, keptSince, cutOff } = await traceMessages(query, {
     sources: log.sources,
     range: { since, until: Infinity },
     limit: LIMIT,
@@ -82,6 +82,12 @@ ${
       : ""
   }
 ${more === 0 ? "" : html`<p>${number(more)} older ones are not shown.</p>`}
+${
+    keptSince === undefined
+      ? ""
+      : html`<p>So many lines match that none from before ${time(keptSince)} is shown.</p>`
+  }
+${cutOff ? html`<p>These messages have more events than can be shown.</p>` : ""}
 ${stories.toReversed().map(storyOf)}
 ${
     typeof waiting === "string"

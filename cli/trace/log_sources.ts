@@ -7,6 +7,7 @@ import type { Config } from "../../config/config.ts";
 import { errorText } from "../../base/error_text.ts";
 import { allServers } from "../../server/servers.ts";
 import { findLogFiles, type LogSource, wholeLines } from "../../observe/log_files.ts";
+import { tailOf } from "../../observe/log_tail.ts";
 import { timeOf } from "../../observe/log_lines.ts";
 import { runSystemCommand, startSystemCommand } from "../command_line/system_commands.ts";
 
@@ -16,8 +17,8 @@ export interface FoundLog {
   readonly sources: readonly LogSource[];
   /** Sentences for people. */
   readonly problems: readonly string[];
-  /** The current file; absent: the journal. */
-  readonly file?: string;
+  /** The current files; none: the journal. */
+  readonly files: readonly string[];
   /** Whether a file that was named is not there, or cannot be read. */
   readonly incomplete: boolean;
 }
@@ -25,8 +26,7 @@ export interface FoundLog {
 /** Finds the log: these files, those of `[log] file`, or the journal. */
 export async function findLog(config: Config, files: readonly string[]): Promise<FoundLog> {
   const named = files.length > 0 ? files : config.log.file === undefined ? [] : [config.log.file];
-  const [file] = named;
-  if (file === undefined) return await findJournal();
+  if (named.length === 0) return await findJournal();
   const sources: LogSource[] = [];
   const problems: string[] = [];
   let incomplete = false;
@@ -44,7 +44,7 @@ export async function findLog(config: Config, files: readonly string[]): Promise
     }
     incomplete = true;
   }
-  return { sources, problems, file, incomplete: incomplete && files.length > 0 };
+  return { sources, problems, files: named, incomplete: incomplete && files.length > 0 };
 }
 
 async function findJournal(): Promise<FoundLog> {
@@ -53,10 +53,11 @@ async function findJournal(): Promise<FoundLog> {
     return {
       sources: [],
       problems: ["there is no journal here; --log FILE names a log"],
+      files: [],
       incomplete: false,
     };
   }
-  return { sources: [journalSource(await units())], problems: [], incomplete: false };
+  return { sources: [journalSource(await units())], problems: [], files: [], incomplete: false };
 }
 
 /** The units of all servers, as arguments. */
@@ -99,33 +100,6 @@ async function* journalLines(
 
 /** Yields whole lines as they are written from now on, until the signal. */
 export async function* followLog(log: FoundLog, signal: AbortSignal): AsyncGenerator<string> {
-  if (log.file !== undefined) yield* wholeLines(tailOf(log.file, signal));
+  if (log.files.length > 0) yield* tailOf(log.files, signal);
   else yield* journalLines([...await units(), "--follow", "--lines=0"], { signal });
-}
-
-const POLL_INTERVAL = 250;
-
-/** Yields what is appended to a file from now on; after a rotation, the next file from its beginning. */
-async function* tailOf(path: string, signal: AbortSignal): AsyncGenerator<Uint8Array> {
-  let file = await Deno.open(path);
-  try {
-    let at = await file.seek(0, Deno.SeekMode.End);
-    while (!signal.aborted) {
-      const buffer = new Uint8Array(1 << 16);
-      const length = await file.read(buffer);
-      if (length !== null) {
-        at += length;
-        yield buffer.subarray(0, length);
-        continue;
-      }
-      await new Promise((resolve) => setTimeout(resolve, POLL_INTERVAL));
-      const [now, open] = await Promise.all([Deno.stat(path).catch(() => undefined), file.stat()]);
-      if (now === undefined || (now.ino === open.ino && now.size >= at)) continue;
-      file.close();
-      file = await Deno.open(path);
-      at = 0;
-    }
-  } finally {
-    file.close();
-  }
 }

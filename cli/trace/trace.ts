@@ -9,7 +9,7 @@ import type { Config } from "../../config/config.ts";
 import { loadConfig } from "../../config/load.ts";
 import type { TimeRange } from "../../observe/log_files.ts";
 import { type LoggedEvent, parseLine } from "../../observe/log_lines.ts";
-import { followed, type Story, traceMessages } from "../../observe/message_trace.ts";
+import { followed, MAX_EVENTS, type Story, type Trace, traceMessages } from "../../observe/message_trace.ts";
 import { readQuery, textsOf, timeOfQuery, type TraceQuery } from "../../observe/trace_query.ts";
 import type { QueueView } from "../../relay/operator.ts";
 import { CommandError, EXIT, type ExitCode } from "../../server/exit_codes.ts";
@@ -90,22 +90,37 @@ async function trace(
     since: flags.since ?? (timeOfQuery(query) ?? BEFORE) - BEFORE,
     until: flags.until ?? Infinity,
   };
-  const { stories, more } = await traceMessages(query, { sources: log.sources, range, limit: flags.limit });
+  const following = flags.follow && startFollowing(log, io);
+  const trace = await traceMessages(query, { sources: log.sources, range, limit: flags.limit });
+  const { stories } = trace;
   for (const problem of log.problems) io.err(`mailapp: ${printable(problem)}\n`);
+  if (flags.json) { for (const sentence of leftOut(trace)) io.err(`mailapp: ${sentence}\n`); }
   const known = await searchStored(config, { query, stories, io });
   if (flags.json && !flags.follow) {
     using out = new JsonArray(io);
     for (const element of asJson(stories, known)) out.add(element);
     out.end();
   } else if (!flags.json) {
-    if (more > 0) io.out(`${count(more, "older message")} left out; see --limit, --since and --until\n\n`);
+    io.out(leftOut(trace).map((sentence) => `${sentence}\n\n`).join(""));
     stories.forEach((story, index) => io.out(`${index === 0 ? "" : "\n"}${inWords(story)}`));
     io.out(await whatIsKnown({ query, stories, known, log }));
   }
   if (log.incomplete) return EXIT.noInput;
-  if (flags.follow) return await follow({ query, stories, log, flags, io });
+  if (following) return await follow(following, { query, stories, flags, io });
   const nothing = stories.length === 0 && known.queued.length === 0 && known.stored.every(({ now }) => !now);
   return nothing ? EXIT.unavailable : EXIT.ok;
+}
+
+/** What the output does not have, in sentences. */
+function leftOut({ more, keptSince, cutOff }: Trace): string[] {
+  const older = [
+    ...(more > 0 ? [count(more, "older message")] : []),
+    ...(keptSince === undefined ? [] : [`all from before ${showTime(keptSince)}, as too many lines match`]),
+  ];
+  return [
+    ...(older.length > 0 ? [`${older.join(" and ")} left out; see --limit, --since and --until`] : []),
+    ...(cutOff ? [`these messages have more than ${MAX_EVENTS} events; the rest is left out`] : []),
+  ];
 }
 
 /** What the queue and the Maildirs know. */
@@ -239,22 +254,37 @@ function jsonOfEvent(event: LoggedEvent): unknown {
   return { at: moment(time), level, event: name, ...Object.fromEntries(known), words: wordsOf(event) };
 }
 
+/** Begins before the log so far is searched, so that no line is lost between the two. */
+function startFollowing(log: FoundLog, io: Io): Following {
+  const stopping = new AbortController();
+  for (const signal of ["SIGINT", "SIGTERM"] as const) io.onSignal(signal, () => stopping.abort());
+  const pieces = followLog(log, stopping.signal);
+  const first = pieces.next();
+  first.catch(() => {});
+  return { pieces, first };
+}
+
+interface Following {
+  readonly pieces: AsyncGenerator<string>;
+  readonly first: Promise<IteratorResult<string>>;
+}
+
 async function follow(
-  { query, stories, log, flags, io }: {
+  { pieces, first }: Following,
+  { query, stories, flags, io }: {
     readonly query: TraceQuery;
     readonly stories: readonly Story[];
-    readonly log: FoundLog;
     readonly flags: Flags;
     readonly io: Io;
   },
 ): Promise<ExitCode> {
-  const stopping = new AbortController();
-  for (const signal of ["SIGINT", "SIGTERM"] as const) io.onSignal(signal, () => stopping.abort());
   const isWanted = followed(query, stories);
-  for await (const piece of followLog(log, stopping.signal)) {
-    for (const text of piece.split("\n")) {
+  const shown = new Set(stories.flatMap(({ events }) => events.map((event) => JSON.stringify(event))));
+  for (let piece = await first; !piece.done; piece = await pieces.next()) {
+    for (const text of piece.value.split("\n")) {
       const event = parseLine(text);
       if (event === undefined || !isWanted(event)) continue;
+      if (shown.size > 0 && shown.delete(JSON.stringify(event))) continue;
       io.out(flags.json ? `${JSON.stringify(jsonOfEvent(event))}\n` : line(event));
     }
   }
