@@ -20,7 +20,8 @@ import { MAX_LISTENERS } from "../doctor/checks/listener.ts";
 import type { SubmissionCheck } from "../doctor/checks/submission.ts";
 import type { QueueState, WaitingMessage } from "../doctor/checks/queue.ts";
 import { Examination } from "../doctor/examination.ts";
-import { type Finding, type FindingOutcome, summarize } from "../doctor/finding.ts";
+import { type Finding, summarize } from "../doctor/finding.ts";
+import { findingsFile, saveFindings } from "../doctor/saved_findings.ts";
 import type {
   AuthorityState,
   CertificateState,
@@ -42,6 +43,7 @@ import { openConfinedResolver } from "../server/confined_resolver.ts";
 import { asksDns, findDnsServers } from "../server/dns_parts.ts";
 import { loadDkimKeys } from "../server/dkim_parts.ts";
 import { routeProbes } from "../server/route_probes.ts";
+import { becomeOwner } from "../server/become_account.ts";
 import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
 import type { Io } from "../server/io.ts";
 import { ownAddresses } from "../server/own_addresses.ts";
@@ -57,7 +59,8 @@ import { CertificateError } from "../tls/certificates.ts";
 import { storageTester } from "./command_line/service_account.ts";
 import { printJson } from "./command_line/json.ts";
 import { configOption, examples, type Registrar } from "./command_line/subcommand.ts";
-import { count, printable } from "./command_line/terminal.ts";
+import { describeFindings } from "./command_line/findings_text.ts";
+import { printable } from "./command_line/terminal.ts";
 
 interface Flags {
   readonly config?: string;
@@ -97,9 +100,21 @@ async function doctor(flags: Flags, io: Io): Promise<ExitCode> {
   (flags.json ? io.err : io.out)(announce(setup));
   const findings = await new Examination(setup).run(CHECKS);
   const summary = summarize(findings);
+  await keepFindings(config, findings);
   if (flags.json) printJson({ ...summary, findings }, io);
   else io.out(describeFindings(findings, { all: flags.all ?? false }));
   return summary.failures === 0 ? EXIT.ok : EXIT.unavailable;
+}
+
+/** Leaves them for `status` and the dashboard, where this account may write. */
+async function keepFindings({ dataDir }: Config, findings: readonly Finding[]): Promise<void> {
+  try {
+    // Never as root in a directory of another account; nothing comes after this but output.
+    await becomeOwner(dataDir);
+    await saveFindings(findingsFile(dataDir), { at: systemClock.now(), findings });
+  } catch {
+    // As for an account that may only look.
+  }
 }
 
 /** Announces the network checks. */
@@ -130,39 +145,6 @@ function announce(
     "",
     "",
   ].join("\n");
-}
-
-const LABELS: Readonly<Record<FindingOutcome, string>> = {
-  ok: "ok",
-  warning: "WARNING",
-  failure: "FAILURE",
-  untested: "cannot be tested from here",
-};
-
-/** The order in which findings are shown. */
-const ORDER: readonly FindingOutcome[] = ["failure", "warning", "untested", "ok"];
-
-/**
- * The findings as text, one per paragraph, what is worst first; text from the network cannot move the cursor. What is
- * well is only counted, unless `all`.
- */
-export function describeFindings(findings: readonly Finding[], { all }: { readonly all: boolean }): string {
-  const sorted = ORDER.flatMap((outcome) => findings.filter((finding) => finding.outcome === outcome));
-  const well = findings.filter(({ outcome }) => outcome === "ok").length;
-  const shown = all ? sorted : sorted.filter(({ outcome }) => outcome !== "ok");
-  const lines = shown.flatMap(({ id, subject, outcome, what, next, dialogue = [] }) => [
-    `${LABELS[outcome]}: ${id.split(".")[0]} ${printable(subject)}: ${printable(what)}`,
-    ...(next === undefined ? [] : [`    → ${printable(next)}`]),
-    ...dialogue.map((line) => `    | ${printable(line)}`),
-  ]);
-  const { failures, warnings, untested } = summarize(findings);
-  const verdict = [
-    failures + warnings === 0 ? "No problems found in what could be tested" : count(failures, "failure"),
-    ...(failures + warnings === 0 ? [] : [count(warnings, "warning")]),
-    ...(untested === 0 ? [] : [`${untested} cannot be tested from here`]),
-  ].join(", ");
-  const counted = all || well === 0 ? [] : [`${well} ok (--all shows ${well === 1 ? "it" : "them"})`];
-  return [...lines, ...counted, "", verdict, ""].join("\n");
 }
 
 /** Milliseconds for a connection. */

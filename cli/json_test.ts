@@ -7,6 +7,7 @@ import { loadConfig } from "../config/load.ts";
 import { silentLogger } from "../base/log.ts";
 import { FakeDns } from "../tests/support/fake_dns.ts";
 import { runMailapp, Workspace } from "../tests/support/mailapp.ts";
+import { dmarcRecord, dmarcReport } from "../tests/support/dmarc_report.ts";
 import { newEntry } from "../tests/support/queue_entry.ts";
 import { documentedJson, namesIn } from "../tests/support/json_docs.ts";
 import { describeProgram } from "./command_line/command_line.ts";
@@ -193,6 +194,13 @@ Deno.test("mailapp with --json prints what docs/json.md says, in one style, for 
     }),
   );
   await check("mailapp tls-report", { args: ["tls-report", report], command: "tls-report", bare: true });
+  const reportAboutDmarc = workspace.file("report.xml");
+  await Deno.writeTextFile(reportAboutDmarc, dmarcReport([dmarcRecord()]));
+  await check("mailapp dmarc-report", {
+    args: ["dmarc-report", reportAboutDmarc],
+    command: "dmarc-report",
+    bare: true,
+  });
   await check("mailapp doctor", { args: ["doctor", "--probe", "probe.test"], command: "doctor", code: 69 });
   await check("mailapp selftest", {
     args: ["selftest", "--only", "setting"],

@@ -4,7 +4,6 @@
  * @module
  */
 import type { Command } from "commander";
-import { errorText } from "../base/error_text.ts";
 import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
 import type { Io } from "../server/io.ts";
 import {
@@ -15,8 +14,10 @@ import {
   ReportError,
 } from "../tls_report/read.ts";
 import { moment, printJson } from "./command_line/json.ts";
+import { readReportFile } from "./command_line/report_file.ts";
 import { examples, type Registrar } from "./command_line/subcommand.ts";
 import { count, printable } from "./command_line/terminal.ts";
+import { tlsResultMeaning } from "./command_line/tls_results.ts";
 
 /** Registers the subcommand. */
 export function registerTlsReport(program: Command, { io, action }: Registrar): void {
@@ -28,20 +29,11 @@ export function registerTlsReport(program: Command, { io, action }: Registrar): 
     .action(action((file: string, flags: { readonly json?: true }) => tlsReport(file, { flags, io })));
 }
 
-const LONGEST_FILE = 64 * 1024 * 1024;
-
 async function tlsReport(
   path: string,
   { flags, io }: { readonly flags: { readonly json?: true }; readonly io: Io },
 ): Promise<ExitCode> {
-  let file: Uint8Array;
-  try {
-    const { size } = await Deno.stat(path);
-    if (size > LONGEST_FILE) throw new Error(`longer than ${LONGEST_FILE} octets`);
-    file = await Deno.readFile(path);
-  } catch (error) {
-    throw new CommandError(`${printable(path)}: ${errorText(error)}`, EXIT.noInput, { cause: error });
-  }
+  const file = await readReportFile(path);
   let report: ReadReport;
   try {
     report = readReport(file);
@@ -89,27 +81,8 @@ function describePolicy({ type, domain, successes, failures, details }: ReadPoli
   ];
 }
 
-/** What each result means, and what to do (RFC 8460 §4.3). */
-const RESULTS: ReadonlyMap<string, string> = new Map(Object.entries({
-  "starttls-not-supported":
-    "STARTTLS was not offered. Check that there is a certificate, and that no firewall rewrites SMTP.",
-  "certificate-host-mismatch":
-    "The certificate is not for the host's name. Get one that names it: mailapp doctor checks it.",
-  "certificate-expired": "The certificate has expired. Renew it, and check that serve-in uses it.",
-  "certificate-not-trusted":
-    "The certificate is not from an authority that they trust, or an intermediate one is missing from the file.",
-  "validation-failure": "TLS failed for another reason.",
-  "tlsa-invalid": "A TLSA record cannot be used. mailapp dns prints the right one.",
-  "dnssec-invalid": "DNSSEC validation of the domain failed. Check whether its signatures have expired.",
-  "dane-required": "They require DANE, and the domain has none.",
-  "sts-policy-fetch-error":
-    "The MTA-STS policy could not be fetched. Check that https://mta-sts.DOMAIN/.well-known/mta-sts.txt answers.",
-  "sts-policy-invalid": "The MTA-STS policy is malformed. mailapp dns prints it.",
-  "sts-webpki-invalid": "The certificate of the policy host is not valid.",
-}));
-
 function describeDetail({ type, host, address, sender, count: sessions, reason }: ReadDetail): string[] {
-  const meaning = RESULTS.get(type);
+  const meaning = tlsResultMeaning(type);
   const where = [host, address === "" ? "" : `[${address}]`].filter((text) => text !== "").join(" ");
   return [
     `  ${sessions} times ${printable(type)}${where === "" ? "" : ` at ${printable(where)}`}${

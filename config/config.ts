@@ -377,6 +377,8 @@ export interface DashboardConfig {
   readonly tokenFile?: string;
   /** Names by which a proxy is asked for the page, in lower case. */
   readonly hosts: readonly string[];
+  /** The address of ours that others send DMARC and TLS reports to; absent: no mail is read. */
+  readonly reports?: string;
 }
 
 /** An address and port to listen on. */

@@ -136,6 +136,7 @@ token_file = "/etc/mailapp/metrics.token"
 listen = "127.0.0.1:8025"
 token_file = "/etc/mailapp/dashboard.tokens"
 hosts = ["Mail.example.com"]
+reports = "reports@example.com"
 
 [alerts]
 webhook = "https://ntfy.example.com/topic"
@@ -267,6 +268,7 @@ Deno.test("parseConfig() takes every key of the contract", () => {
       listen: { address: "127.0.0.1", port: 8025 },
       tokenFile: "/etc/mailapp/dashboard.tokens",
       hosts: ["mail.example.com"],
+      reports: "reports@example.com",
     },
     alerts: {
       webhook: {

@@ -10,7 +10,7 @@ import { CommandError, EXIT } from "./exit_codes.ts";
 import type { Io } from "./io.ts";
 
 /**
- * Starts the configured log. In a file, which the servers may share, each line names its server.
+ * Starts the configured log. In a file or the journal, which the servers share, each line names its server.
  * @param options `server`: the server that logs
  * @throws {CommandError} when its file cannot be opened
  */
@@ -29,7 +29,7 @@ export function openLog(
       file,
       isTerminal,
       toJournal,
-      ...(file !== "" && { context: { server } }),
+      ...((file !== "" || toJournal) && { context: { server } }),
     });
   } catch (error) {
     const reason = errorText(error);

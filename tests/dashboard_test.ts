@@ -7,7 +7,7 @@ import { HOSTILE, World } from "./support/dashboard_world.ts";
 import { testWith } from "./support/requires.ts";
 import { until } from "./support/until.ts";
 
-const PAGES = ["/login", "/", "/queue", "/refused", "/traffic", "/trace", "/health"];
+const PAGES = ["/login", "/", "/queue", "/refused", "/traffic", "/trace", "/reports", "/health"];
 
 /** Logs in by hand. */
 async function logIn(browser: Browser, { url, token }: World): Promise<void> {
@@ -79,6 +79,8 @@ testWith(["chromium"], "the dashboard in a browser", async (t) => {
     for (
       const path of [
         "/refused",
+        "/reports",
+        "/health",
         "/queue",
         `/queue/${world.ids[1]}`,
         `/trace?what=${world.ids[0]}`,
@@ -100,6 +102,17 @@ testWith(["chromium"], "the dashboard in a browser", async (t) => {
     await browser.goto(`${world.url}/refused`);
     const shown = await browser.evaluate<string>("document.body.innerText");
     assert.match(shown, /<script>document\.title="owned"<\/script>/);
+  });
+
+  await t.step("the reports of others, and all that doctor found", async () => {
+    await browser.goto(`${world.url}/reports`);
+    const reports = await browser.evaluate<string>("document.querySelector('main').innerText");
+    assert.match(reports, /Receiver & Sons\s+example\.com\s+[^]*?\s40\s+3\s/);
+    assert.match(reports, /192\.0\.2\.7\s+example\.com\s+3\s+Receiver & Sons/);
+    await browser.goto(`${world.url}/health`);
+    const health = await browser.evaluate<string>("document.querySelector('main').textContent");
+    assert.match(health, /FAILURE\s*smtp 192\.0\.2\.1:25\s*it is closed\s*Open it\./);
+    assert.match(health, /1 checks passed/);
   });
 
   await t.step("no request goes to any other host, and the policy has nothing to block", () => {

@@ -240,7 +240,10 @@ Deno.test("the twelve questions of docs/guide/operating.md are answered by its c
     "When is it tried next?": [/^ {2}u\d+@late\.example: next try in \d+ (?:min|h), \d+ (?:try|tries)$/m],
     "Which message has waited longest?": [new RegExp(`^${oldest}  \\d+ (?:s|min|h)  `, "m")],
     "Who fills the queue?": [/^2500 {2}newsletter@example\.com, oldest /m],
-    "Who has sent the most?": [/^ *12500 "busy@there\.example"\n/],
+    "Who has sent the most?": [
+      /^sent the most from here, since yesterday:\n +1 {2}newsletter@example\.com$/m,
+      /^sent the most to us, since yesterday:\n +\d{4,5} {2}busy@there\.example$/m,
+    ],
     "Did the message that ann@there.example sent yesterday arrive, in which folder, and why there?": [
       /stored for alice@example\.com: /,
       /checks: spf: fail, dmarc: fail; filed as junk; DMARC policy of there\.example/,

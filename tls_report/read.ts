@@ -3,8 +3,7 @@
  *
  * @module
  */
-import { Buffer } from "node:buffer";
-import { gunzipSync } from "node:zlib";
+import { AttachmentError, attachmentsOf, unpacked } from "../message/attachments.ts";
 
 /** A report, as far as it is valid. */
 export interface ReadReport {
@@ -43,15 +42,16 @@ export class ReportError extends Error {
 /** Octets of a report, unpacked. */
 const MAX_REPORT = 32 * 1024 * 1024;
 
+/** The types of the part with the report (RFC 8460 §6.4 and §6.5). */
+const TYPES = ["application/tlsrpt+gzip", "application/tlsrpt+json"];
+
 /**
  * Reads a report from the octets of a file.
+ * @param options `most`: octets of the report, unpacked
  * @throws {ReportError}
  */
-export function readReport(file: Uint8Array): ReadReport {
-  const packed = isGzip(file) ? file : isJson(file) ? undefined : attachment(file);
-  const text = new TextDecoder().decode(
-    packed === undefined ? file : isGzip(packed) ? unpack(packed) : packed,
-  );
+export function readReport(file: Uint8Array, { most = MAX_REPORT } = {}): ReadReport {
+  const text = new TextDecoder().decode(contentOf(file, most));
   let json: unknown;
   try {
     json = JSON.parse(text);
@@ -94,39 +94,24 @@ function readPolicy(value: unknown): ReadPolicy {
   };
 }
 
-function isGzip([first, second]: Uint8Array): boolean {
-  return first === 0x1f && second === 0x8b;
+/** The report, unpacked. */
+function contentOf(file: Uint8Array, most: number): Uint8Array {
+  try {
+    const content = unpacked(file, { most });
+    if (content !== file || isJson(file)) return content;
+    const [part] = attachmentsOf(file, (type) => TYPES.includes(type));
+    if (part === undefined) {
+      throw new ReportError("neither a report nor a mail with one (application/tlsrpt+gzip)");
+    }
+    return unpacked(part.content, { most });
+  } catch (error) {
+    if (error instanceof AttachmentError) throw new ReportError(error.message, { cause: error });
+    throw error;
+  }
 }
 
 function isJson(file: Uint8Array): boolean {
   return new TextDecoder().decode(file.subarray(0, 100)).trimStart().startsWith("{");
-}
-
-function unpack(packed: Uint8Array): Uint8Array {
-  try {
-    return gunzipSync(packed, { maxOutputLength: MAX_REPORT });
-  } catch {
-    throw new ReportError("it cannot be unpacked, or is too long");
-  }
-}
-
-/** The part of a mail that is the report. */
-function attachment(file: Uint8Array): Uint8Array {
-  const lines = Buffer.from(file).toString("latin1").replaceAll("\r\n", "\n").split("\n");
-  const type = lines.findIndex((line) =>
-    /^content-type:[ \t]*application\/tlsrpt\+(?:gzip|json)/i.test(line)
-  );
-  const blank = lines.indexOf("", type);
-  if (type === -1 || blank === -1) {
-    throw new ReportError("neither a report nor a mail with one (application/tlsrpt+gzip)");
-  }
-  // The fields of the part are before and after its Content-Type.
-  const fields = lines.slice(lines.lastIndexOf("", type) + 1, blank);
-  const end = lines.findIndex((line, at) => at > blank && line.startsWith("--"));
-  const body = lines.slice(blank + 1, end === -1 ? undefined : end).join("\n");
-  return fields.some((line) => /^content-transfer-encoding:[ \t]*base64/i.test(line))
-    ? Buffer.from(body, "base64")
-    : Buffer.from(body, "latin1");
 }
 
 function record(value: unknown): Record<string, unknown> {

@@ -38,6 +38,7 @@ export const SUBCOMMANDS: Readonly<Record<string, () => Promise<RegisterSubcomma
   "alert": async () => (await import("../alert.ts")).registerAlert,
   "explain": async () => (await import("../explain/explain.ts")).registerExplain,
   "account": async () => (await import("../account/account.ts")).registerAccount,
+  "dmarc-report": async () => (await import("../dmarc_report.ts")).registerDmarcReport,
   "tls-report": async () => (await import("../tls_report.ts")).registerTlsReport,
   "check-message": async () => (await import("../check_message.ts")).registerCheckMessage,
   "sendmail": async () => (await import("../sendmail/sendmail.ts")).registerSendmail,

@@ -26,6 +26,7 @@ const SILENT = [
   "certificate",
   "check-message",
   "dkim",
+  "dmarc-report",
   "dns",
   "doctor",
   "duplicates",

@@ -17,6 +17,8 @@ import type { MachineState } from "./machine.ts";
 import { health, overview, refused, type Seen, traffic } from "./pages.ts";
 import { confirmPage, messagePage, queuePage, readQueueQuery, readWanted } from "./queue_pages.ts";
 import { BusyError, type QueueView } from "./queue_view.ts";
+import type { ReceivedReports } from "./reports.ts";
+import { reportsPage } from "./reports_page.ts";
 import { tracePage } from "./trace_page.ts";
 
 /** What the pages show, and who may see them. */
@@ -26,6 +28,7 @@ export interface DashboardParts {
   readonly log: LogView;
   readonly queue: QueueView;
   readonly machine: { look(): Promise<MachineState> };
+  readonly reports: Pick<ReceivedReports, "isConfigured" | "look">;
   /** The log as it is now, to search in. */
   readonly findLog: () => Promise<FoundLog>;
   /** Parts of the log that cannot be read. */
@@ -148,6 +151,11 @@ function addPages(app: Hono<Env>, parts: DashboardParts): void {
   page("/refused", "Refused", refused);
   page("/traffic", "Traffic", traffic);
   page("/health", "Health", health);
+
+  app.get("/reports", async (asked) => {
+    const state = parts.reports.isConfigured ? await parts.reports.look() : undefined;
+    return show(asked, parts, { title: "Reports", at: "/reports", body: reportsPage(state) });
+  });
 
   let searches = 0;
   app.get("/trace", async (asked) => {

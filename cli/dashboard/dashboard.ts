@@ -8,7 +8,9 @@ import { fileURLToPath } from "node:url";
 import { dirname, join } from "@std/path";
 import { type Command, Option } from "commander";
 import type { Config } from "../../config/config.ts";
+import { ConfigError } from "../../config/errors.ts";
 import { loadConfig } from "../../config/load.ts";
+import { findingsFile } from "../../doctor/saved_findings.ts";
 import { systemNetwork } from "../../net/interfaces.ts";
 import { showEndpoint } from "../../net/listen.ts";
 import { CONTROL_SOCKET } from "../../relay/control_socket.ts";
@@ -17,7 +19,7 @@ import type { ExitCode } from "../../server/exit_codes.ts";
 import { type Grants, logFile, metricsEndpoint } from "../../server/grants.ts";
 import type { ServerIo } from "../../server/io.ts";
 import { POLICY_FILE } from "../../server/mta_sts_parts.ts";
-import { incomingDirectory } from "../../server/parts.ts";
+import { incomingDirectory, openMailboxes } from "../../server/parts.ts";
 import { submitProblemFile } from "../../server/submit_parts.ts";
 import { policyHosts } from "../../server/policy_parts.ts";
 import { allServers } from "../../server/servers.ts";
@@ -67,6 +69,7 @@ async function dashboard({ config: file, log }: Flags, io: ServerIo): Promise<Ex
   if (config.dashboard.tokenFile === undefined) await makeToken(path);
   const tokens = await readTokens(path);
   const machine = await placesOf(config);
+  const reports = reportsMaildir(config);
   const controlSocket = join(config.dataDir, CONTROL_SOCKET);
   const { address, port } = config.dashboard.listen;
   if (io.isTerminal) {
@@ -80,7 +83,7 @@ async function dashboard({ config: file, log }: Flags, io: ServerIo): Promise<Ex
     systemHostname: Deno.hostname(),
     boot: systemBoot(),
     isTerminal: io.isTerminal,
-    grants: grantsOf(config, { machine, controlSocket, logs }),
+    grants: grantsOf(config, { machine, controlSocket, logs, reports }),
     addresses: [],
     dnsServers: [],
     seesNetwork: false,
@@ -88,9 +91,28 @@ async function dashboard({ config: file, log }: Flags, io: ServerIo): Promise<Ex
     machine,
     controlSocket,
     logs,
+    ...(reports !== undefined && { reports }),
     interfaces: systemNetwork.interfaces(),
   };
   return await io.confine(start, signals);
+}
+
+/**
+ * The Maildir of `[dashboard] reports`.
+ * @throws {ConfigError} when that is no mailbox here, or more than one
+ */
+function reportsMaildir(config: Config): string | undefined {
+  const { dashboard: { reports }, file } = config;
+  if (reports === undefined) return undefined;
+  const at = reports.lastIndexOf("@");
+  const address = { localPart: reports.slice(0, at), domain: reports.slice(at + 1) };
+  const found = openMailboxes(config).resolve(address);
+  const [mailbox, second] = found.kind === "local" ? found.mailboxes : [];
+  if (mailbox !== undefined && second === undefined) return mailbox.path;
+  const problem = mailbox === undefined
+    ? "is no mailbox of this server; add it to [mailboxes] users"
+    : "goes to more than one mailbox; name one of its own";
+  throw new ConfigError(file, [{ key: "dashboard.reports", value: JSON.stringify(reports), problem }]);
 }
 
 const LOOPBACK: Readonly<Record<string, string>> = { "::": "::1", "0.0.0.0": "127.0.0.1" };
@@ -138,6 +160,7 @@ async function placesOf(config: Config): Promise<MachinePlaces> {
     directory: dashboardDirectory(config),
     minFree: config.serveOut.minFreeSpace,
     policies: join(config.dataDir, POLICY_FILE),
+    findings: findingsFile(config.dataDir),
     ...(token && { metricsToken: token }),
   };
 }
@@ -149,19 +172,20 @@ function programFiles(): string[] {
 }
 
 /**
- * Its port; one connection to each server, its metrics and the control socket; the log and four small files. Mail,
- * Maildirs, keys, passwords and the spool are not granted.
+ * Its port; one connection to each server, its metrics and the control socket; the log and five small files; the inbox
+ * that reports are sent to, if it is named. Other mail, keys, passwords and the spool are not granted.
  */
 function grantsOf(
   config: Config,
-  { machine, controlSocket, logs }: {
+  { machine, controlSocket, logs, reports }: {
     readonly machine: MachinePlaces;
     readonly controlSocket: string;
     readonly logs: readonly string[];
+    readonly reports: string | undefined;
   },
 ): Grants {
   const { address, port } = config.dashboard.listen;
-  const { probes, problemFiles, directory, policies } = machine;
+  const { probes, problemFiles, directory, policies, findings } = machine;
   return {
     net: [
       showEndpoint(address, port),
@@ -170,7 +194,9 @@ function grantsOf(
       `unix:${controlSocket}`,
     ],
     read: [
-      ...[controlSocket, ...problemFiles, directory, policies],
+      ...[controlSocket, ...problemFiles, directory, policies, findings],
+      // The inbox alone, not its folders.
+      ...(reports === undefined ? [] : [join(reports, "new"), join(reports, "cur")]),
       // Rotated logs are beside the log.
       ...logs.map((log) => dirname(log)),
       ...programFiles(),

@@ -143,6 +143,7 @@ const ENTRIES: readonly (readonly [path: string, title: string])[] = [
   ["/refused", "Refused"],
   ["/traffic", "Traffic"],
   ["/trace", "Find a message"],
+  ["/reports", "Reports"],
   ["/health", "Health"],
 ];
 

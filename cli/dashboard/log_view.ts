@@ -8,8 +8,8 @@ import type { LogSource } from "../../observe/log_files.ts";
 import { type LoggedEvent, parseLine } from "../../observe/log_lines.ts";
 import { type LineFinder, linesAt, searchLog } from "../../observe/log_search.ts";
 import { textsOf, timeOfId } from "../../observe/trace_query.ts";
-import { figureOf, type Figures, noFigures, reasonIn, REASONS } from "../status/log_figures.ts";
-import { TopCounts } from "./top_counts.ts";
+import { figureOf, type Figures, noFigures, reasonIn, REASONS, senderOf } from "../status/log_figures.ts";
+import { TopCounts } from "../../base/top_counts.ts";
 
 /** Where a {@linkcode LogView} reads. */
 export interface LogViewOptions {
@@ -60,7 +60,7 @@ class Day {
 
 // Those of message flow, warnings and errors; in JSON and in text.
 const WANTED =
-  /(?:"event":"| )(?:message\.(?:accepted|refused)|(?:command|connection)\.refused|attempt\.(?:relayed|deferred|failed)|queue\.expired|login\.(?:accepted|refused|put_off|unavailable|paused|limited)|server\.ready)[" ]|"level":"(?:warn|error)"|\dZ (?:WARN|ERROR) /g;
+  /(?:"event":"| )(?:message\.(?:accepted|refused)|(?:command|connection)\.refused|session\.closed|attempt\.(?:relayed|deferred|failed)|queue\.expired|login\.(?:accepted|refused|put_off|unavailable|paused|limited)|server\.ready)[" ]|"level":"(?:warn|error)"|\dZ (?:WARN|ERROR) /g;
 
 const find: LineFinder = function* (piece) {
   WANTED.lastIndex = 0;
@@ -195,8 +195,7 @@ export class LogView {
         day.delays[index] = (day.delays[index] ?? 0) + 1;
       }
     } else if (kind === "submitted" || kind === "stored") {
-      const from = textsOf(fields["from"]).join().toLowerCase() || "<>";
-      (kind === "submitted" ? day.senders : day.origins).add(from);
+      (kind === "submitted" ? day.senders : day.origins).add(senderOf(event));
     }
   }
 

@@ -10,6 +10,7 @@ import { type Clock, systemClock } from "../../base/clock.ts";
 import { errorText } from "../../base/error_text.ts";
 import { Dialogue } from "../../doctor/dialogue.ts";
 import { currentProblems, type Problem } from "../../doctor/problem_watch.ts";
+import { readFindings, type SavedFindings } from "../../doctor/saved_findings.ts";
 import { parsePolicy } from "../../mta_sts/policy.ts";
 import { createDial } from "../../net/dial.ts";
 import { showEndpoint } from "../../net/listen.ts";
@@ -43,6 +44,8 @@ export interface MachinePlaces {
   readonly minFree: number;
   /** The file with the MTA-STS policies. */
   readonly policies: string;
+  /** The file with what doctor found last. */
+  readonly findings: string;
   /** For the metrics. */
   readonly metricsToken?: string;
 }
@@ -76,6 +79,8 @@ export interface MachineState {
   readonly free?: number;
   readonly minFree: number;
   readonly policies: readonly PolicyState[];
+  /** What doctor found when it was run last; absent if it never was. */
+  readonly doctor?: SavedFindings;
 }
 
 /** For each step, in milliseconds. */
@@ -131,13 +136,14 @@ export class Machine {
   }
 
   async #read(): Promise<MachineState> {
-    const { probes, problemFiles, directory, minFree, policies } = this.#places;
+    const { probes, problemFiles, directory, minFree, policies, findings } = this.#places;
     const now = this.#clock.now();
-    const [servers, found, room, kept] = await Promise.all([
+    const [servers, found, room, kept, doctor] = await Promise.all([
       Promise.all(probes.map((probe) => this.#probe(probe))),
       Promise.all(problemFiles.map((file) => currentProblems(file, now))),
       freeRoom(directory).catch(() => undefined),
       readPolicies(policies, now).catch(() => []),
+      readFindings(findings),
     ]);
     return {
       servers,
@@ -145,6 +151,7 @@ export class Machine {
       ...(room && { free: room.octets }),
       minFree,
       policies: kept,
+      ...(doctor && { doctor }),
     };
   }
 

@@ -18,6 +18,7 @@ Deno.test("Machine.look() does not show what was found long ago as the state now
     directory,
     minFree: 0,
     policies: `${directory}/none`,
+    findings: `${directory}/none`,
   }, clock);
   const isUp = async () => (await machine.look()).servers[0]?.up;
   await machine.look();

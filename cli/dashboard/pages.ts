@@ -4,13 +4,16 @@
  * @module
  */
 import { showDuration, showSize } from "../command_line/terminal.ts";
+import type { Finding } from "../../doctor/finding.ts";
+import type { SavedFindings } from "../../doctor/saved_findings.ts";
+import { byOutcome, LABELS } from "../command_line/findings_text.ts";
 import { sumOf } from "../status/log_figures.ts";
 import { wordsOf } from "../trace/words.ts";
 import { ago, chart, type Html, html, number, query, sender, table, text, time } from "./html.ts";
 import { DELAYS, type LogView, type Notable } from "./log_view.ts";
 import type { MachineState, ServerState } from "./machine.ts";
 import { HISTOGRAMS } from "./metrics.ts";
-import type { Count } from "./top_counts.ts";
+import type { Count } from "../../base/top_counts.ts";
 import type { QueueState } from "./queue_view.ts";
 import { textsOf } from "../../observe/trace_query.ts";
 import type { QueueGroup } from "../command_line/queue_summary.ts";
@@ -38,7 +41,7 @@ export function overview({ log, machine, queue, logProblems, now }: Seen): Html 
   const yesterday = sumOf(hours.slice(0, 24).map(({ figures }) => figures));
   const lately = sumOf(minutes.slice(-6, -1).map(({ figures }) => figures));
   const rate = (count: number) => (count / 5).toFixed(1);
-  const keys = ["stored", "submitted", "refused", "relayed", "deferred", "failed"] as const;
+  const keys = ["stored", "submitted", "refused", "relayed", "deferred", "failed", "sessions"] as const;
   const logins = {
     "logged in": "loginsAccepted",
     "refused": "loginsRefused",
@@ -293,6 +296,40 @@ function latencies(servers: readonly ServerState[]): Html {
   return table("Since each server's start", ["what", "count", "50 of 100 took at most", "99 of 100"], rows);
 }
 
+const DOCTOR_OLD = 7 * 86_400_000;
+
+/** What doctor found when it was run last, all of it. */
+function doctorFindings(doctor: SavedFindings | undefined, now: number): Html {
+  const what =
+    html`<code>mailapp doctor</code> looks further: DNS, reverse DNS, port 25, open relay. It asks the network,
+which this page may not.`;
+  if (doctor === undefined) {
+    return html`
+      <h2>Doctor</h2>
+      <p>${what} It has not run yet; what it finds will stand here.</p>
+    `;
+  }
+  const { at, findings } = doctor;
+  const sorted = byOutcome(findings);
+  const rows = (list: readonly Finding[]) =>
+    list.map(({ outcome, id, subject, what, next, dialogue = [] }) => [
+      LABELS[outcome],
+      html`${text(id.split(".", 1)[0] ?? "")} ${text(subject)}`,
+      text(what),
+      html`${text(next ?? "")}${
+        dialogue.length === 0 ? "" : html`<pre>${dialogue.map((line) => text(line)).join("\n")}</pre>`
+      }`,
+    ]);
+  const columns = ["result", "about", "what", "what to do"];
+  const well = sorted.filter(({ outcome }) => outcome === "ok");
+  return html`<h2>Doctor</h2>
+<p>${what} It ran last ${ago(at, now)}${now - at > DOCTOR_OLD ? ": run it again" : ""}.</p>
+${table("What doctor complains of", columns, rows(sorted.filter(({ outcome }) => outcome !== "ok")))}
+<details><summary>${number(well.length)} checks passed</summary>${
+    table("Passed", columns, rows(well))
+  }</details>`;
+}
+
 /** Servers, disk, policies, problems. */
 export function health(seen: Seen): Html {
   const { log, machine, now } = seen;
@@ -302,8 +339,8 @@ export function health(seen: Seen): Html {
     ${problems.length === 0
       ? html`<p class="good">No problems.</p>`
       : problems.map((problem) => html`<p class="notice">${text(problem)}</p>`)}
-    <p>The servers look at themselves every ten minutes, and what they find stands here. <code>mailapp doctor</code> looks
-    further: DNS, reverse DNS, port 25, open relay. It asks the network, which this page may not.</p>
+    <p>The servers look at themselves every ten minutes, and what they find stands here.</p>
+    ${doctorFindings(machine.doctor, now)}
     ${serverTable(machine, log, now)}
     ${table(
       "Processes",

@@ -21,7 +21,7 @@ import {
   type RowOrder,
   selectRows,
 } from "./queue_view.ts";
-import { TopCounts } from "./top_counts.ts";
+import { TopCounts } from "../../base/top_counts.ts";
 
 /** What each action does, and whether it cannot be undone. */
 export const ACTIONS: Readonly<Record<OperatorAction, { does: string; done: string; final?: true }>> = {

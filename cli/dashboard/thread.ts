@@ -16,6 +16,7 @@ import { Guard } from "./guard.ts";
 import { LogView } from "./log_view.ts";
 import { Machine, type MachinePlaces } from "./machine.ts";
 import { QueueView } from "./queue_view.ts";
+import { ReceivedReports } from "./reports.ts";
 import type { Token } from "./tokens.ts";
 
 /** What the dashboard starts with, found before it is confined. */
@@ -26,6 +27,8 @@ export interface DashboardStart extends ServerStart {
   readonly controlSocket: string;
   /** The machine's addresses. */
   readonly interfaces: ReturnType<NetworkIo["interfaces"]>;
+  /** The Maildir that reports are sent to. */
+  readonly reports?: string;
   /** Logs in place of the configured one. */
   readonly logs: readonly string[];
 }
@@ -57,12 +60,17 @@ export async function runDashboard(given: ServerStart, { signals }: ServerContex
   // So that the first visitor need not wait.
   void state.look();
   void queue.look();
+  const reports = new ReceivedReports({
+    clock: systemClock,
+    ...(start.reports !== undefined && { maildir: start.reports }),
+  });
   const app = dashboardApp({
     hostname: config.hostname,
     guard: new Guard({ tokens, hosts: config.dashboard.hosts, clock: systemClock }),
     log,
     queue,
     machine: state,
+    reports,
     findLog: () => findLog(config, logs),
     logProblems: found.problems,
     logger,
@@ -89,7 +97,7 @@ export async function runDashboard(given: ServerStart, { signals }: ServerContex
   logger.info("server.stopping", { signal });
   stopping.abort();
   await Promise.race([
-    Promise.all([server.shutdown(), queue.idle(), state.idle(), reading]),
+    Promise.all([server.shutdown(), queue.idle(), state.idle(), reports.idle(), reading]),
     new Promise((resolve) => {
       setTimeout(resolve, GRACE);
       signals.forced.addEventListener("abort", resolve, { once: true });

@@ -15,11 +15,14 @@ export const DASHBOARD_UNIT = "mailapp-dashboard";
 
 /** The unit: its own directory and the log are all that it may write to. */
 export function dashboardUnit(config: Config, { executable, mailRoot }: UnitOptions): string {
-  const { dataDir, file, log } = config;
+  const { dataDir, file, log, dashboard: { reports } } = config;
   const command = [executable, "dashboard", ...(file === undefined ? [] : ["--config", file])];
   const hidden = [
     ...["spool", "dkim", "tls", "maildrop", "accounts", "acme"].map((name) => join(dataDir, name)),
-    ...(isWithin(dataDir, mailRoot) || isWithin(file ?? "", mailRoot) ? [] : [mailRoot]),
+    // A mailbox in it may be made later; its thread reads no other.
+    ...(reports !== undefined || isWithin(dataDir, mailRoot) || isWithin(file ?? "", mailRoot)
+      ? []
+      : [mailRoot]),
   ];
   const writable = [join(dataDir, "dashboard"), ...(log.file === undefined ? [] : [dirname(log.file)])];
   return `[Unit]

@@ -9,10 +9,13 @@ import type { LoggedEvent } from "../../observe/log_lines.ts";
 import { type LineFinder, searchLog } from "../../observe/log_search.ts";
 import { isReceivedId, textsOf } from "../../observe/trace_query.ts";
 import { addressScope } from "../../net/ip_address.ts";
+import { TopCounts } from "../../base/top_counts.ts";
 import { reasonOf } from "../command_line/queue_summary.ts";
 
 /** One hour, or one day. */
 export interface Figures {
+  /** Connections that ended, but for tests by this machine. */
+  sessions: number;
   /** Messages that serve-in stored. */
   stored: number;
   /** Messages that serve-out took from programs of this machine. */
@@ -47,8 +50,19 @@ export interface LogFigures {
   readonly deferrals: readonly Reason[];
   /** What happened to attempts that a TLS policy applied to, since yesterday; by the policy's name, which is sorted. */
   readonly policies: readonly PolicyFigures[];
+  /** Who sent the most from here, by messages that serve-out took. */
+  readonly senders: readonly SenderFigures[];
+  /** Who sent the most to us, by messages that serve-in stored. */
+  readonly origins: readonly SenderFigures[];
   /** When each server last started to serve, by its name. */
   readonly started: ReadonlyMap<string, number>;
+}
+
+/** A sender, in lower case. */
+export interface SenderFigures {
+  /** The reverse-path; empty for notices. */
+  readonly sender: string;
+  readonly messages: number;
 }
 
 /** Attempts under one kind of TLS policy. */
@@ -83,6 +97,7 @@ const EVENTS: Readonly<Record<string, keyof Figures>> = {
   "message.refused": "refused",
   "command.refused": "refused",
   "connection.refused": "refused",
+  "session.closed": "sessions",
   "attempt.relayed": "relayed",
   "attempt.deferred": "deferred",
   "attempt.failed": "failed",
@@ -103,7 +118,7 @@ export const REASONS: Partial<Record<keyof Figures, "refusals" | "deferrals">> =
 };
 
 const WANTED =
-  /(?:"event":"| )(?:message\.(?:accepted|refused)|(?:command|connection)\.refused|attempt\.(?:relayed|deferred|failed)|queue\.expired|login\.(?:accepted|refused|put_off|unavailable|paused|limited)|server\.ready)[" ]/g;
+  /(?:"event":"| )(?:message\.(?:accepted|refused)|(?:command|connection)\.refused|session\.closed|attempt\.(?:relayed|deferred|failed)|queue\.expired|login\.(?:accepted|refused|put_off|unavailable|paused|limited)|server\.ready)[" ]/g;
 
 const findEvents: LineFinder = function* (piece) {
   WANTED.lastIndex = 0;
@@ -131,6 +146,8 @@ export async function readFigures(
   const refusals = new Map<string, number>();
   const deferrals = new Map<string, number>();
   const policies = new Map<string, PolicyFigures>();
+  const senders = new TopCounts();
+  const origins = new TopCounts();
   const started = new Map<string, number>();
   for await (const event of searchLog(sources, { find: findEvents, range: { since, until: now } })) {
     const hour = hours[Math.floor((event.time - since) / HOUR)]?.figures;
@@ -140,6 +157,8 @@ export async function readFigures(
     const kind = figureOf(event, { isOwnAddress });
     if (kind === undefined) continue;
     hour[kind]++;
+    if (kind === "submitted") senders.add(senderOf(event));
+    if (kind === "stored") origins.add(senderOf(event));
     const reasons = REASONS[kind];
     if (reasons !== undefined) addReason(reasons === "refusals" ? refusals : deferrals, reasonIn(event));
   }
@@ -147,9 +166,20 @@ export async function readFigures(
     hours,
     refusals: top(refusals),
     deferrals: top(deferrals),
+    senders: topSenders(senders),
+    origins: topSenders(origins),
     policies: [...policies.values()].sort((one, other) => one.policy < other.policy ? -1 : 1),
     started,
   };
+}
+
+function topSenders(counts: TopCounts): SenderFigures[] {
+  return counts.top(TOP).map(({ name, count }) => ({ sender: name === "<>" ? "" : name, messages: count }));
+}
+
+/** The sender of a message in lower case; `<>` for notices. */
+export function senderOf({ fields }: LoggedEvent): string {
+  return textsOf(fields["from"]).join().toLowerCase() || "<>";
 }
 
 /** The reply to DATA after recipients that were all refused, as clients that pipeline get it. */
@@ -163,11 +193,15 @@ function isCountedElsewhere(
   { event, fields }: LoggedEvent,
   isOwnAddress: FiguresOptions["isOwnAddress"],
 ): boolean {
+  const { command, reply, peer, probe, server, hello } = fields;
+  // A test for the greeting only, by status, the dashboard or another server, says nothing.
+  if (event === "session.closed") {
+    return probe !== undefined || (hello === undefined && typeof peer === "string" && isOwnAddress(peer));
+  }
   if (event !== "command.refused") return false;
-  const { command, reply, peer, probe, server } = fields;
   if (probe !== undefined) return true;
   if (command === "DATA" && typeof reply === "string" && reply.startsWith(NO_RECIPIENT)) return true;
-  // Under the journal the server is not in the line; the clients of serve-out come from loopback.
+  // On standard error the server is not in the line; the clients of serve-out come from loopback.
   return typeof peer === "string" && server !== "serve-out" && isOwnAddress(peer) &&
     (server !== undefined || addressScope(peer) !== "loopback");
 }
@@ -214,6 +248,7 @@ function top(reasons: ReadonlyMap<string, number>): Reason[] {
 /** Figures of zero. */
 export function noFigures(): Figures {
   return {
+    sessions: 0,
     stored: 0,
     submitted: 0,
     refused: 0,

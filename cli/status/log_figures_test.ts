@@ -56,7 +56,7 @@ Deno.test("readFigures() counts a refused recipient once, though DATA after it i
 Deno.test("readFigures() leaves out what was refused to a probe, wherever its line comes from", async () => {
   const refused = { command: "RCPT TO:<x@y.test>", reply: "550 5.7.1 Relaying denied", probe: "doctor" };
   const figures = await figuresOf(
-    // Under the journal the server is not in the line.
+    // On standard error the server is not in the line.
     line("command.refused", { ...refused, peer: "127.0.0.1" }),
     line("command.refused", { ...refused, peer: "198.51.100.7", server: "serve-in" }),
     line("command.refused", { ...refused, peer: "127.0.0.1", server: "serve-submit" }),

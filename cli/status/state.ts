@@ -9,10 +9,12 @@ import { systemClock } from "../../base/clock.ts";
 import type { Config } from "../../config/config.ts";
 import { Dialogue } from "../../doctor/dialogue.ts";
 import { currentProblems, type Problem } from "../../doctor/problem_watch.ts";
+import { findingsFile, readFindings, type SavedFindings } from "../../doctor/saved_findings.ts";
 import { mailRootOf } from "../../maildir/mailboxes.ts";
 import { askOwnPolicy } from "../../mta_sts/ask_own.ts";
 import { createDial } from "../../net/dial.ts";
 import { showEndpoint } from "../../net/listen.ts";
+import { countConnections } from "../../net/open_connections.ts";
 import type { QueueView } from "../../relay/operator.ts";
 import { CommandError } from "../../server/exit_codes.ts";
 import type { Io } from "../../server/io.ts";
@@ -36,6 +38,8 @@ export interface ServerState {
   readonly up: boolean;
   /** The address asked, and why it does not answer. */
   readonly about: string;
+  /** Open connections; absent where the system does not tell. */
+  readonly connections?: number;
 }
 
 /** The queue. */
@@ -70,8 +74,11 @@ export interface State {
   readonly dnsError?: string;
   /** What the servers found themselves. */
   readonly reported: readonly Problem[];
+  /** What doctor found when it was run last; absent if it never was, or its findings may not be read. */
+  readonly doctor?: SavedFindings;
 }
 
+const CONNECTION_TABLES = ["/proc/net/tcp", "/proc/net/tcp6"];
 /** For each step, in milliseconds. */
 const TIMEOUT = 3_000;
 const TOP = 10;
@@ -80,24 +87,55 @@ const TOP = 10;
 export async function readState(config: Config, io: Io): Promise<State> {
   const servers = (await allServers()).filter((server) => server.isConfigured(config));
   const now = systemClock.now();
-  const [states, queue, disks, certificate, dnsError, ...reported] = await Promise.all([
+  // Before this asks the servers.
+  const connections = openConnections(servers, config);
+  const [states, queue, disks, certificate, dnsError, doctor, ...reported] = await Promise.all([
     Promise.all(servers.map((server) => stateOf(server, config))),
     readQueue(config, io),
     readDisks(config),
     readExpiry(config),
     askDns(config),
+    readFindings(findingsFile(config.dataDir)),
     currentProblems(relayProblemFile(config), now),
     currentProblems(join(incomingDirectory(config), "trouble.json"), now),
     ...(config.serveSubmit === undefined ? [] : [currentProblems(submitProblemFile(config), now)]),
   ]);
   return {
-    servers: states,
+    servers: states.map((state) => {
+      const count = connections?.get(state.name);
+      return { ...state, ...(count !== undefined && { connections: count }) };
+    }),
     queue,
     disks,
     ...certificate,
     ...(dnsError !== undefined && { dnsError }),
     reported: reported.flat(),
+    ...(doctor && { doctor }),
   };
+}
+
+/** The open connections of each server; `undefined` where the system does not tell. */
+function openConnections(servers: readonly Server[], config: Config): Map<string, number> | undefined {
+  const tables = CONNECTION_TABLES.flatMap((path) => {
+    try {
+      return [Deno.readTextFileSync(path)];
+    } catch {
+      // There may be no IPv6, or no such file at all.
+      return [];
+    }
+  });
+  if (tables.length === 0) return undefined;
+  const places = servers.flatMap((server) => {
+    try {
+      const addresses = server.addresses(config);
+      return server.endpoints(config, { hasCertificate: true, addresses })
+        .map(({ address, port }) => ({ server: server.name, address, port }));
+    } catch {
+      // Without an address it does not listen.
+      return [];
+    }
+  });
+  return countConnections(places, tables);
 }
 
 async function stateOf(server: Server, config: Config): Promise<ServerState> {

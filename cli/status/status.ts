@@ -6,6 +6,9 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { systemClock } from "../../base/clock.ts";
 import { DEFAULT_CONFIG_FILE, loadConfig } from "../../config/load.ts";
+import type { Finding } from "../../doctor/finding.ts";
+import type { SavedFindings } from "../../doctor/saved_findings.ts";
+import { byOutcome, findingLines } from "../command_line/findings_text.ts";
 import { isOfThisMachine, systemNetwork } from "../../net/interfaces.ts";
 import { EXIT, type ExitCode } from "../../server/exit_codes.ts";
 import type { Io } from "../../server/io.ts";
@@ -21,6 +24,7 @@ import {
   type PolicyFigures,
   readFigures,
   type Reason,
+  type SenderFigures,
   sumOf,
 } from "./log_figures.ts";
 import { readState, type State } from "./state.ts";
@@ -146,6 +150,7 @@ function asText(state: State, { figures, problems, now }: Rest & { readonly now:
       const when = up && since !== undefined ? `, since ${showTime(since)}` : "";
       return `${name.padEnd(13)} ${up ? "up" : "DOWN"}${when}, ${printable(about)}\n`;
     }),
+    connectionsLine(servers),
     "\n",
     row("", COLUMNS.map(([title]) => title)),
     ...recent.map(({ at, figures }) => row(`${showTime(at).slice(11, 16)} UTC`, numbersOf(figures))),
@@ -153,6 +158,8 @@ function asText(state: State, { figures, problems, now }: Rest & { readonly now:
     row("yesterday", numbersOf(sumOf(yesterday))),
     logins([["today", sumOf(today)], ["yesterday", sumOf(yesterday)]]),
     policies(figures.policies),
+    senders("sent the most from here, since yesterday", figures.senders),
+    senders("sent the most to us, since yesterday", figures.origins),
     reasons("refused by us, since yesterday", figures.refusals),
     reasons("deferred by others, since yesterday", figures.deferrals),
     queue.messages === 0
@@ -166,6 +173,7 @@ function asText(state: State, { figures, problems, now }: Rest & { readonly now:
     ...disks.map(({ path, free }) => `disk of ${printable(path)}: ${showSize(free)} free\n`),
     problems.length === 0 ? "no problems\n" : "\n",
     ...problems.map((problem) => `! ${printable(problem)}\n`),
+    doctorText(state.doctor, now),
   ].join("");
 }
 
@@ -176,6 +184,7 @@ const COLUMNS: readonly (readonly [title: string, key: keyof Figures])[] = [
   ["relayed", "relayed"],
   ["deferred", "deferred"],
   ["failed", "failed"],
+  ["sessions", "sessions"],
 ];
 
 function numbersOf(figures: Figures): string[] {
@@ -183,7 +192,34 @@ function numbersOf(figures: Figures): string[] {
 }
 
 function row(name: string, cells: readonly string[]): string {
-  return `${name.padEnd(10)}${cells.map((cell) => cell.padStart(11)).join("")}\n`;
+  return `${name.padEnd(10)}${cells.map((cell) => cell.padStart(10)).join("")}\n`;
+}
+
+/** Nothing where the system does not tell. */
+function connectionsLine(servers: State["servers"]): string {
+  const known = servers.flatMap(({ name, connections }) =>
+    connections === undefined ? [] : [`${name} ${connections}`]
+  );
+  return known.length === 0 ? "" : `open connections: ${known.join(", ")}\n`;
+}
+
+/** A week: what doctor found longer ago says little. */
+const DOCTOR_OLD = 7 * DAY;
+
+/** What doctor complains of, as it was when it was run last. */
+function doctorText(doctor: SavedFindings | undefined, now: number): string {
+  if (doctor === undefined) {
+    return "\nmailapp doctor checks DNS, reverse DNS, port 25 and more; it has not run yet\n";
+  }
+  const { at, findings } = doctor;
+  const old = now - at > DOCTOR_OLD ? "; run it again" : "";
+  const bad = findings.filter(isBad);
+  if (bad.length === 0) return `\nmailapp doctor found no problems at ${showTime(at)}${old}\n`;
+  return `\nmailapp doctor at ${showTime(at)}${old}:\n${findingLines(byOutcome(bad)).join("\n")}\n`;
+}
+
+function isBad({ outcome }: Finding): boolean {
+  return outcome === "failure" || outcome === "warning";
 }
 
 /** What happened to logins to serve-submit; nothing on days without any. */
@@ -208,6 +244,17 @@ function policies(list: readonly PolicyFigures[]): string {
   return `\n${lines.join("")}`;
 }
 
+/** How many senders are shown; all ten are in the JSON. */
+const SENDERS_SHOWN = 5;
+
+function senders(title: string, list: readonly SenderFigures[]): string {
+  if (list.length === 0) return "";
+  const lines = list.slice(0, SENDERS_SHOWN).map(({ sender, messages }) =>
+    `  ${String(messages).padStart(7)}  ${sender === "" ? "<>" : printable(sender)}\n`
+  );
+  return `\n${title}:\n${lines.join("")}`;
+}
+
 function reasons(title: string, list: readonly Reason[]): string {
   if (list.length === 0) return "";
   return `\n${title}:\n${
@@ -220,18 +267,26 @@ function indented(text: string): string {
 }
 
 function asJson(
-  { servers, queue, disks, certificateExpiry, dnsError }: State,
-  { figures: { hours, refusals, deferrals, policies, started }, problems }: Rest,
+  { servers, queue, disks, certificateExpiry, dnsError, doctor }: State,
+  { figures: { hours, refusals, deferrals, policies, senders, origins, started }, problems }: Rest,
 ): unknown {
   return {
-    servers: servers.map(({ name, up, about }) => {
+    servers: servers.map(({ name, up, about, connections }) => {
       const since = started.get(name);
-      return { name, up, about, ...(up && since !== undefined && { startedAt: moment(since) }) };
+      return {
+        name,
+        up,
+        about,
+        ...(up && since !== undefined && { startedAt: moment(since) }),
+        ...(connections !== undefined && { connections }),
+      };
     }),
     hours: hours.map(({ at, figures }) => ({ at: moment(at), ...figures })),
     refusals,
     deferrals,
     policies,
+    senders,
+    origins,
     queue: {
       messages: queue.messages,
       oldestAgeMs: Math.round(queue.oldestAge),
@@ -245,5 +300,6 @@ function asJson(
     disks: disks.map(({ path, free }) => ({ path, freeOctets: free })),
     ...(dnsError !== undefined && { dnsError }),
     problems,
+    ...(doctor && { doctor: { ranAt: moment(doctor.at), findings: doctor.findings.filter(isBad) } }),
   };
 }

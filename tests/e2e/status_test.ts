@@ -1,6 +1,8 @@
 // `mailapp status` of running servers.
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
+import { failure, ok, warning } from "../../doctor/finding.ts";
+import { findingsFile, saveFindings } from "../../doctor/saved_findings.ts";
 import { runMailapp, RunningMailapp, Workspace } from "../support/mailapp.ts";
 import { FakeDns } from "../support/fake_dns.ts";
 import { freePort } from "../support/peers/ports.ts";
@@ -60,8 +62,11 @@ Deno.test("status shows which server is up, what went in and out, what was refus
     new RegExp(`^serve-in +up, since \\d{4}-\\d\\d-\\d\\d .*, 127\\.0\\.0\\.1:${inPort}$`, "m"),
   );
   assert.match(stdout, new RegExp(`^serve-out +up, since .*, 127\\.0\\.0\\.1:${outPort}$`, "m"));
-  // Midnight may have passed meanwhile: stored, submitted, refused, relayed, deferred, failed.
-  assert.match(stdout, /^(?:today|yesterday) +1 +2 +2 +1 +[1-9]\d* +0$/m);
+  // Midnight may have passed meanwhile: stored, submitted, refused, relayed, deferred, failed, sessions.
+  assert.match(stdout, /^(?:today|yesterday) +1 +2 +2 +1 +[1-9]\d* +0 +[4-6]$/m);
+  assert.match(stdout, /^sent the most from here, since yesterday:\n +2 {2}ann@example\.com$/m);
+  assert.match(stdout, /^sent the most to us, since yesterday:\n +1 {2}ann@example\.com$/m);
+  assert.match(stdout, /^mailapp doctor checks .* it has not run yet$/m);
   assert.match(stdout, /^ +2 {2}501 5\.5\.4 .*$/m);
   assert.doesNotMatch(stdout, /550 5\.1\.1/);
   assert.match(
@@ -70,7 +75,30 @@ Deno.test("status shows which server is up, what went in and out, what was refus
   );
   assert.match(stdout, /^no problems$/m);
 
+  using visitor = await WireClient.connect(inPort);
+  await visitor.hear();
+  await saveFindings(findingsFile(workspace.file("state")), {
+    at: Date.now() - 8 * 86_400_000,
+    findings: [
+      ok("dns.ok", "127.0.0.1", "it answers"),
+      warning("mx.odd", "example.com", { what: "it is \u001bodd", next: "Change it." }),
+      failure("smtp.closed", "192.0.2.1:25", { what: "it is closed", next: "Open it." }),
+    ],
+  });
+  const looked = await runMailapp(["status", "--config", config]);
+  assert.equal(looked.code, 0, "what doctor found may be mended since");
+  assert.match(looked.stdout, /^open connections: serve-in 1, serve-out 0$/m);
+  assert.match(
+    looked.stdout,
+    /^mailapp doctor at \S+ \S+; run it again:\nFAILURE: smtp 192\.0\.2\.1:25: it is closed\n +→ Open it\.\nWARNING: mx example\.com: it is \\u001bodd\n/m,
+  );
+
   const json = JSON.parse((await runMailapp(["status", "--json", "--config", config])).stdout);
+  assert.deepEqual(json.servers.map(({ connections }: Record<string, unknown>) => connections), [1, 0]);
+  assert.deepEqual(json.doctor.findings.map(({ id }: Record<string, unknown>) => id), [
+    "mx.odd",
+    "smtp.closed",
+  ]);
   assert.deepEqual(json.servers.map(({ name, up }: Record<string, unknown>) => [name, up]), [
     ["serve-in", true],
     ["serve-out", true],

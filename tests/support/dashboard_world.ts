@@ -4,10 +4,14 @@
  * @module
  */
 import assert from "node:assert/strict";
+import { join } from "@std/path";
 import { silentLogger } from "../../base/log.ts";
 import { loadConfig } from "../../config/load.ts";
+import { failure, ok, warning } from "../../doctor/finding.ts";
+import { findingsFile, saveFindings } from "../../doctor/saved_findings.ts";
 import { formatJson } from "../../observe/log_format.ts";
 import { openSpool } from "../../server/spool_parts.ts";
+import { dmarcRecord, dmarcReport, reportMail, zipOf } from "./dmarc_report.ts";
 import { runMailapp, RunningMailapp, Workspace } from "./mailapp.ts";
 import { freePort } from "./peers/ports.ts";
 import { newEntry } from "./queue_entry.ts";
@@ -50,9 +54,30 @@ export class World implements AsyncDisposable {
         "serve-in": { port: freePort() },
         "serve-out": { listen: ["127.0.0.1"], port: outPort, min_free_space: 0 },
         metrics: { serve_in: `127.0.0.1:${freePort()}`, serve_out: `127.0.0.1:${metricsPort}` },
-        dashboard: { listen: `127.0.0.1:${port}` },
+        // The Maildir of another mailbox is not to be read.
+        mailboxes: { users: ["alice", "reports"] },
+        dashboard: { listen: `127.0.0.1:${port}`, reports: "reports@example.com" },
       });
+      const inbox = workspace.file("mail", "example.com", "reports", "new");
+      await Deno.mkdir(inbox, { recursive: true });
+      const records = [
+        dmarcRecord(),
+        dmarcRecord({ source: "2001:db8::7", count: 40, dkim: "pass" }),
+        dmarcRecord({ source: HOSTILE.replaceAll("<", "&lt;").replace("\u001b", ""), count: 0 }),
+      ];
+      await Deno.writeFile(
+        join(inbox, "1796000000.M1P2Q3R0.mx"),
+        reportMail(zipOf(new TextEncoder().encode(dmarcReport(records))), "application/zip"),
+      );
       world.ids = await fillQueue(world.config, waiting);
+      await saveFindings(findingsFile(workspace.file("state")), {
+        at: Date.now(),
+        findings: [
+          ok("dns.ok", "127.0.0.1", "it answers"),
+          warning("mx.odd", "example.com", { what: HOSTILE, next: HOSTILE, dialogue: [HOSTILE] }),
+          failure("smtp.closed", "192.0.2.1:25", { what: "it is closed", next: "Open it." }),
+        ],
+      });
       await writeLog(world.logFile, world.ids[0] ?? "");
       const { config } = world;
       const serveOut = world.#stack.use(new RunningMailapp(["serve-out", "--config", config]));

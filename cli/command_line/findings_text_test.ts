@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import type { Finding } from "../doctor/finding.ts";
-import { describeFindings } from "./doctor.ts";
+import type { Finding } from "../../doctor/finding.ts";
+import { describeFindings } from "./findings_text.ts";
 
 const FINDINGS: readonly Finding[] = [
   { id: "clock", subject: "this machine", outcome: "ok", what: "right" },
