@@ -13,7 +13,7 @@ import type { HostFailure } from "./host_table.ts";
 import type { Targets } from "./mx.ts";
 import { OPERATOR_ACTIONS, type OperatorAction } from "./operator.ts";
 import { parseFilter, type QueueFilter } from "./queue_filter.ts";
-import type { DomainStatus } from "./scheduler.ts";
+import type { DomainStatus } from "./scheduler_options.ts";
 
 const VERSION = 1;
 /** Longest name of who asks, in characters. */

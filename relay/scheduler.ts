@@ -13,21 +13,28 @@
  *
  * @module
  */
-import type { Logger } from "../base/log.ts";
-import type { Clock, Timer } from "../base/clock.ts";
+import type { Timer } from "../base/clock.ts";
 import { attempt, leave } from "./attempt.ts";
-import type { AttemptOptions, AttemptResult, Connect, LiveConnection } from "./attempt.ts";
+import type { AttemptResult, LiveConnection } from "./attempt.ts";
 import { Destinations, type Turn } from "./destinations.ts";
 import { IdleConnections } from "./idle_connections.ts";
 import { type HostFailure, type HostPauses, hostPausesUpTo, HostTable } from "./host_table.ts";
 import type { Targets } from "./mx.ts";
 import { OpenEntries, type OpenEntry, StoreError } from "./open_entries.ts";
-import { applyOutcome, type Refusal } from "./outcome.ts";
-import type { Queue, QueueSummary, SharedQueue } from "./queue.ts";
-import { isFinal, type QueueEntry } from "./queue_entry.ts";
+import { untilNextLook } from "./next_look.ts";
+import { applyOutcome } from "./outcome.ts";
+import type { QueueSummary, SharedQueue } from "./queue.ts";
+import type { QueueEntry } from "./queue_entry.ts";
 import { ReplacedItems } from "./replaced_items.ts";
 import { longestDelay, retryDelay, type RetrySchedule } from "./retry_schedule.ts";
-import { type ComposeNotice, settle } from "./settle.ts";
+import type {
+  DomainStatus,
+  QueuedItem,
+  SchedulerOptions,
+  SchedulerSettings,
+  SchedulerStatus,
+} from "./scheduler_options.ts";
+import { settle } from "./settle.ts";
 import { Timetable } from "./timetable.ts";
 import {
   type DropReason,
@@ -35,76 +42,10 @@ import {
   isUndeliverable,
   Undeliverable,
   UNDELIVERABLE_LIMITS,
-  type UndeliverableLimits,
   type UndeliverableStatus,
 } from "./undeliverable.ts";
 import { UnsavedEntries } from "./unsaved_entries.ts";
 import { type SentItem, work } from "./worker.ts";
-
-/** What a {@linkcode Scheduler} needs. */
-export interface SchedulerOptions {
-  /** Where the messages are. */
-  readonly queue: Queue;
-  /** Tells and measures time. */
-  readonly clock: Clock;
-  /** Draws from [0, 1), for the jitter. */
-  readonly random: () => number;
-  /** Takes the events; docs/logs.md lists them. */
-  readonly logger: Logger;
-  /** When to try again, and when to give up. */
-  readonly schedule: RetrySchedule;
-  /** Finds the hosts of a domain. */
-  readonly route: AttemptOptions["route"];
-  /** Connects to one of them. */
-  readonly connect: Connect;
-  /**
-   * Names the destination of a domain; not empty. Domains of the same destination share line, connections and
-   * transactions, so their targets must be the same. Default: the domain itself.
-   */
-  readonly destinationOf?: (domain: string) => string;
-  /** Writes notices to senders. */
-  readonly compose: ComposeNotice;
-  /** Is called with each recipient that a server refused, for good or for now. */
-  readonly onRefusal?: (refusal: Refusal) => void;
-  /** Connections to one host, at least 1; default 5. */
-  readonly maxConnectionsPerHost?: number;
-  /** Destinations served at once, at least 4; default 100. */
-  readonly maxWorkers?: number;
-  /** How much is held of what has no sender to be told; default {@linkcode UNDELIVERABLE_LIMITS}. */
-  readonly undeliverable?: UndeliverableLimits;
-}
-
-/** What of a {@linkcode SchedulerOptions} may change while the scheduler runs. */
-export type SchedulerSettings = Pick<
-  SchedulerOptions,
-  "schedule" | "route" | "connect" | "destinationOf" | "maxConnectionsPerHost" | "undeliverable"
->;
-
-/** What a {@linkcode Scheduler} is doing. */
-export interface SchedulerStatus {
-  /** Messages (one for each of its destinations) that wait for their time. */
-  readonly waiting: number;
-  /** Those that are due and wait for their turn. */
-  readonly ready: number;
-  /** Workers under way. */
-  readonly active: number;
-}
-
-/** One message as it waits for one destination. */
-export interface QueuedItem {
-  /** Milliseconds since it was accepted. */
-  readonly age: number;
-  /** The enhanced status code of its last attempt; absent where this process has not made one. */
-  readonly status?: string | undefined;
-}
-
-/** What a {@linkcode Scheduler} has for one domain. */
-export interface DomainStatus extends SchedulerStatus {
-  /** When the first of those that wait is due, milliseconds since the epoch. */
-  readonly nextAt?: number;
-  /** Whether all wait for a host that is at its limit or paused. */
-  readonly resting: boolean;
-}
 
 /** One message as it waits for one destination; there may be a million. */
 interface Item {
@@ -273,20 +214,12 @@ export class Scheduler {
   /** Lets the queue have an entry that waits; what waits here of it no longer counts then. */
   #giveBack(entry: QueueEntry, shared: SharedQueue): void {
     const { queue, clock, schedule } = this.#options;
-    const age = queue.ageOf(entry);
-    let wait = Infinity;
-    let untold = false;
-    for (const recipient of entry.recipients) {
-      const { status, nextAttemptAt, delayNotified, settled } = recipient;
-      // What could not be finished, such as a notice, is to be tried again.
-      if (isFinal(recipient) && !settled) wait = Math.min(wait, retryDelay(1, schedule, () => 0));
-      if (status !== "pending") continue;
-      // A time beyond the longest wait was written under another clock.
-      wait = Math.min(wait, nextAttemptAt - clock.now(), longestDelay(schedule));
-      untold ||= !delayNotified;
-    }
-    if (untold && age < schedule.delayNoticeAfter) wait = Math.min(wait, schedule.delayNoticeAfter - age);
-    if (hasUndeliverable(entry)) wait = Math.min(wait, this.#undeliverable.limits.keepFor - age);
+    const wait = untilNextLook(entry, {
+      age: queue.ageOf(entry),
+      now: clock.now(),
+      schedule,
+      keepFor: this.#undeliverable.limits.keepFor,
+    });
     if (shared.giveBack(entry, wait)) this.#replace(entry.id);
   }
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { HOUR, MINUTE, refuse, SECOND, testOnEachQueue, World } from "../tests/support/scheduler_world.ts";
 import { SCHEDULE } from "../tests/support/retry_schedule.ts";
-import type { SchedulerSettings } from "./scheduler.ts";
+import type { SchedulerSettings } from "./scheduler_options.ts";
 
 /** The settings of a world, with changes. */
 function settings({ network }: World, changes: Partial<SchedulerSettings> = {}): SchedulerSettings {

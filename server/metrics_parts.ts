@@ -9,7 +9,7 @@ import type { Logger, LogLevel } from "../base/log.ts";
 import type { Config } from "../config/config.ts";
 import { bind, BindError } from "../net/listen.ts";
 import { eventCounter } from "../observe/logger.ts";
-import type { QueuedItem, SchedulerStatus } from "../relay/scheduler.ts";
+import type { QueuedItem, SchedulerStatus } from "../relay/scheduler_options.ts";
 import { CommandError, EXIT } from "./exit_codes.ts";
 import { metricsEndpoint } from "./grants.ts";
 import type { ServerName } from "./server_start.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { allMetrics } from "../base/counters.ts";
-import type { QueuedItem } from "../relay/scheduler.ts";
+import type { QueuedItem } from "../relay/scheduler_options.ts";
 import { queueMetrics } from "./metrics_parts.ts";
 
 const HOUR = 3_600_000;
