@@ -223,7 +223,7 @@ async function logIn(asked: Asked, parts: DashboardParts): Promise<Response> {
   const { guard, logger } = parts;
   const form = await readBody(asked);
   const peer = peerOf(asked);
-  const result = guard.logIn((form.get("token") ?? "").trim());
+  const result = guard.logIn((form.get("token") ?? "").trim(), fieldsOf(asked));
   if (typeof result === "string") {
     logger.warn("dashboard.login_refused", { peer, reason: result === "later" ? "too many" : "wrong token" });
     const problem = result === "later"
@@ -232,7 +232,7 @@ async function logIn(asked: Asked, parts: DashboardParts): Promise<Response> {
     return show(asked, parts, loginPage(problem), result === "later" ? 429 : 403);
   }
   logger.info("dashboard.login", { peer, who: result.who });
-  asked.header("Set-Cookie", result.cookie);
+  for (const cookie of result.cookies) asked.header("Set-Cookie", cookie, { append: true });
   return asked.redirect("/", 303);
 }
 
@@ -296,7 +296,7 @@ function expectVisitor(asked: Asked, guard: Guard): Visitor {
 }
 
 function fieldsOf(asked: Asked) {
-  return { header: (name: string) => asked.req.header(name) };
+  return { header: (name: string) => asked.req.header(name), peer: peerOf(asked) };
 }
 
 function peerOf(asked: Asked): string {

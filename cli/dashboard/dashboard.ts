@@ -29,7 +29,7 @@ import { becomeOwner } from "../../server/become_account.ts";
 import { configOption, examples, type Registrar } from "../command_line/subcommand.ts";
 import type { MachinePlaces, Probe } from "./machine.ts";
 import type { DashboardStart } from "./thread.ts";
-import { dashboardDirectory, makeToken, readTokens, tokenFile } from "./tokens.ts";
+import { browserKey, dashboardDirectory, makeToken, readTokens, tokenFile } from "./tokens.ts";
 
 interface Flags {
   readonly config?: string;
@@ -88,6 +88,7 @@ async function dashboard({ config: file, log }: Flags, io: ServerIo): Promise<Ex
     dnsServers: [],
     seesNetwork: false,
     tokens,
+    browserKey: await browserKey(config),
     machine,
     controlSocket,
     logs,

@@ -6,15 +6,27 @@ const SECRET = "a-token-of-enough-length";
 
 function guard(hosts: readonly string[] = []) {
   const clock = new FakeClock();
-  return { clock, guard: new Guard({ tokens: [{ name: "ann", secret: SECRET }], hosts, clock }) };
+  return {
+    clock,
+    guard: new Guard({ tokens: [{ name: "ann", secret: SECRET }], browserKey: "key", hosts, clock }),
+  };
 }
 
-const fields = (headers: Record<string, string>) => ({ header: (name: string) => headers[name] });
+const fields = (headers: Record<string, string>, peer = "127.0.0.1") => ({
+  header: (name: string) => headers[name],
+  peer,
+});
 
 function logIn(guard: Guard): string {
-  const result = guard.logIn(SECRET);
+  return logInAs(guard)[0];
+}
+
+/** The cookies of the session and of the browser. */
+function logInAs(guard: Guard, from = fields({}), secret = SECRET): [string, string] {
+  const result = guard.logIn(secret, from);
   assert(typeof result === "object");
-  return result.cookie.split(";", 1)[0] ?? "";
+  const [session = "", browser = ""] = result.cookies.map((cookie) => cookie.split(";", 1)[0] ?? "");
+  return [session, browser];
 }
 
 Deno.test("Guard takes loopback and the names of the configuration, and no name that was rebound", () => {
@@ -87,15 +99,53 @@ Deno.test("Guard takes a token as Bearer, for a proxy, with its own form token",
   assert.equal(asked.visitor(fields({ authorization: `Basic ${SECRET}` })), undefined);
 });
 
-Deno.test("Guard looks at no token for a minute after ten wrong ones, and lets go on who is logged in", async () => {
+Deno.test("Guard looks at no token of a client for a minute after ten wrong ones, and lets go on who is logged in", async () => {
   const { guard: asked, clock } = guard();
   const cookie = logIn(asked);
-  for (let guess = 0; guess < 10; guess++) assert.equal(asked.logIn(`guess ${guess}`), "wrong");
-  assert.equal(asked.logIn(SECRET), "later");
-  assert.equal(asked.visitor(fields({ authorization: `Bearer ${SECRET}` })), undefined);
-  assert.equal(asked.visitor(fields({ cookie }))?.who, "ann");
+  const guesser = fields({}, "192.0.2.7");
+  for (let guess = 0; guess < 10; guess++) assert.equal(asked.logIn(`guess ${guess}`, guesser), "wrong");
+  assert.equal(asked.logIn(SECRET, guesser), "later");
+  const bearer = { authorization: `Bearer ${SECRET}` };
+  assert.equal(asked.visitor(fields(bearer, "192.0.2.7")), undefined);
+  assert.equal(asked.visitor(fields({ cookie }, "192.0.2.7"))?.who, "ann");
+  assert.equal(typeof asked.logIn(SECRET, fields({}, "192.0.2.8")), "object");
+  assert.equal(asked.visitor(fields(bearer))?.who, "ann");
   await clock.advance(60_000);
-  assert.equal(typeof asked.logIn(SECRET), "object");
+  assert.equal(typeof asked.logIn(SECRET, guesser), "object");
+});
+
+Deno.test("Guard lets no guesses of others keep out a browser that has been logged in", () => {
+  const { guard: asked } = guard();
+  const [, browser] = logInAs(asked);
+  // All loopback addresses are one client, and of strangers no more than a hundred guesses are looked at.
+  for (let guess = 0; guess < 10; guess++) asked.logIn("wrong", fields({}, `127.0.0.${guess + 2}`));
+  assert.equal(asked.logIn(SECRET, fields({})), "later");
+  for (let guess = 0; guess < 90; guess++) {
+    assert.equal(asked.logIn("wrong", fields({}, `192.0.2.${guess}`)), "wrong");
+  }
+  assert.equal(asked.logIn(SECRET, fields({}, "198.51.100.1")), "later");
+  assert.equal(typeof asked.logIn(SECRET, fields({ cookie: `a=b; ${browser}` })), "object");
+  // Such a browser guesses no faster, and what is not such a cookie says nothing.
+  for (let guess = 0; guess < 10; guess++) {
+    assert.equal(asked.logIn(`other ${guess}`, fields({ cookie: browser })), "wrong");
+  }
+  assert.equal(asked.logIn(SECRET, fields({ cookie: browser })), "later");
+  const forged = `mailapp_dashboard_browser=${"A".repeat(43)}`;
+  assert.equal(asked.logIn(SECRET, fields({ cookie: forged })), "later");
+});
+
+Deno.test("Guard knows a browser after a restart, until its token or the key is replaced", () => {
+  const [, browser] = logInAs(guard().guard);
+  const flooded = (tokens: { name: string; secret: string }[], browserKey = "key") => {
+    const asked = new Guard({ tokens, browserKey, hosts: [], clock: new FakeClock() });
+    for (let guess = 0; guess < 10; guess++) asked.logIn("wrong", fields({}));
+    return asked;
+  };
+  const ann = { name: "ann", secret: SECRET };
+  assert.equal(typeof flooded([ann]).logIn(SECRET, fields({ cookie: browser })), "object");
+  assert.equal(flooded([ann], "other").logIn(SECRET, fields({ cookie: browser })), "later");
+  const renewed = { name: "ann", secret: `${SECRET}-renewed` };
+  assert.equal(flooded([renewed]).logIn(renewed.secret, fields({ cookie: browser })), "later");
 });
 
 Deno.test("Guard keeps a hundred sessions, the latest ones", () => {

@@ -22,6 +22,8 @@ import type { Token } from "./tokens.ts";
 /** What the dashboard starts with, found before it is confined. */
 export interface DashboardStart extends ServerStart {
   readonly tokens: readonly Token[];
+  /** By which browsers that have been logged in are known. */
+  readonly browserKey: string;
   readonly machine: MachinePlaces;
   /** The control socket of serve-out. */
   readonly controlSocket: string;
@@ -41,7 +43,7 @@ const GRACE = 5_000;
 /** Serves until it is stopped; returns the exit code. */
 export async function runDashboard(given: ServerStart, { signals }: ServerContext): Promise<ExitCode> {
   const start = given as DashboardStart;
-  const { config, controlSocket, machine, tokens, logs, interfaces } = start;
+  const { config, controlSocket, machine, tokens, browserKey, logs, interfaces } = start;
   await using ownLog = openLog(config, start);
   const { logger } = ownLog;
   const stopping = new AbortController();
@@ -66,7 +68,7 @@ export async function runDashboard(given: ServerStart, { signals }: ServerContex
   });
   const app = dashboardApp({
     hostname: config.hostname,
-    guard: new Guard({ tokens, hosts: config.dashboard.hosts, clock: systemClock }),
+    guard: new Guard({ tokens, browserKey, hosts: config.dashboard.hosts, clock: systemClock }),
     log,
     queue,
     machine: state,

@@ -54,15 +54,27 @@ export async function readTokens(path: string): Promise<readonly Token[]> {
     tokens.push({ name, secret });
   }
   if (tokens.length === 0 || tokens.length > MAX_TOKENS) {
-    const problem = tokens.length === 0 ? "has no token" : `has more than ${MAX_TOKENS} tokens`;
+    const problem = tokens.length === 0
+      ? "has no token: write one into it, such as openssl rand -hex 16 prints, or remove the setting: " +
+        "the dashboard makes its own then"
+      : `has more than ${MAX_TOKENS} tokens`;
     throw new CommandError(`[dashboard] token_file: ${path} ${problem}`, EXIT.config);
   }
   return tokens;
 }
 
-/** Makes our own file with one token, if it is not there. */
+/** The secret by which browsers that have been logged in are known; it is made where there is none. */
+export async function browserKey(config: Config): Promise<string> {
+  const path = join(dashboardDirectory(config), "browser_key");
+  await makeToken(path);
+  return (await readOwnFile(path, { most: 200 })).trim();
+}
+
+/** Makes a file of our own with one random token, if it is not there, or was left empty by a full disk or a crash. */
 export async function makeToken(path: string): Promise<void> {
   await Deno.mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  const { isFile = false, size = 0 } = await Deno.lstat(path).catch(() => undefined) ?? {};
+  if (isFile && size === 0) await Deno.remove(path);
   try {
     using file = await Deno.open(path, { write: true, createNew: true, mode: 0o600 });
     await file.write(Buffer.from(`${randomBytes(24).toString("base64url")}\n`));

@@ -109,7 +109,7 @@ export const PROCESS_EVENTS: EventGroup = {
       "dashboard.login_refused",
       "warn",
       "`peer`, `reason`",
-      "a token was wrong; `too many`: after ten wrong ones none is checked for a minute",
+      "a token was wrong; `too many`: after ten wrong ones from there none is checked for a minute",
     ],
     [
       "dashboard.refused",
