@@ -25,7 +25,8 @@ const TIME = /\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z/;
 /** The part of a text line before the fields. */
 const TEXT_HEAD =
   /^(?:<\d>)?(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z) (ERROR|WARN|INFO|DEBUG|TRACE) +([\w.]+)(?: |$)/;
-const TEXT_FIELD = /([\w.]+)=("(?:[^"\\]|\\[^])*"|\[(?:[^\]"]|"(?:[^"\\]|\\[^])*")*\]|[^\s]*)(?: |$)/y;
+const TEXT_FIELD =
+  /([\w.]+)=("(?:[^"\\]|\\[^])*"|\[(?:[^\]"]|"(?:[^"\\]|\\[^])*")*\]|(?!["[])[^\s]*)(?: |$)/y;
 
 /** When a line was written, in milliseconds since the epoch; `NaN` if its beginning has no time. */
 export function timeOf(line: string): number {

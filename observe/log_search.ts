@@ -22,19 +22,57 @@ export function linesWith(
   };
 }
 
+/** Finds lines with a field that is this id, of letters and digits. */
+export function linesOfField(id: string): LineFinder {
+  const field = new RegExp(`(?:id|session|dsn)"?[:=]"?${checked(id)}(?![A-Za-z0-9])`, "g");
+  return (piece) => matchesOf(field, piece);
+}
+
+/** From this many ids on, one expression for all of them takes longer than looking each word up. */
+const MANY = 8;
+/** By character code: whether it is a letter or a digit of ASCII. */
+const IN_WORD = Uint8Array.from(
+  { length: 256 },
+  (_, code) => /[A-Za-z0-9]/.test(String.fromCharCode(code)) ? 1 : 0,
+);
+
 /**
- * Finds lines that mention one of these ids, of letters and digits.
+ * Finds lines that mention one of these ids, of letters and digits. Takes no longer the more ids there are.
  * @throws {RangeError} for any other id
  */
 export function linesOf(ids: ReadonlySet<string>): LineFinder {
-  const odd = [...ids].find((id) => !/^[A-Za-z0-9]+$/.test(id));
-  if (odd !== undefined || ids.size === 0) throw new RangeError(`no id: ${odd}`);
-  // One expression for all of them looks at each octet about once.
-  const any = new RegExp(`(?:${[...ids].join("|")})(?![A-Za-z0-9])`, "g");
+  if (ids.size === 0) throw new RangeError("no id");
+  const all = [...ids].map(checked);
+  if (all.length < MANY) {
+    const any = new RegExp(`(?:${all.join("|")})(?![A-Za-z0-9])`, "g");
+    return (piece) => matchesOf(any, piece);
+  }
+  // An id may stand behind the letter of an escape sequence, so it is looked for at the end of words.
+  const lengths = [...new Set(all.map(({ length }) => length))];
+  const shortest = Math.min(...lengths);
   return function* (piece) {
-    any.lastIndex = 0;
-    for (let found = any.exec(piece); found !== null; found = any.exec(piece)) yield found.index;
+    let start = 0;
+    for (let at = 0; at <= piece.length; at++) {
+      if (at < piece.length && IN_WORD[piece.charCodeAt(at)] === 1) continue;
+      if (at - start >= shortest) {
+        const length = lengths.find((length) =>
+          length <= at - start && ids.has(piece.slice(at - length, at))
+        );
+        if (length !== undefined) yield at - length;
+      }
+      start = at + 1;
+    }
   };
+}
+
+function checked(id: string): string {
+  if (!/^[A-Za-z0-9]+$/.test(id)) throw new RangeError(`no id: ${id}`);
+  return id;
+}
+
+function* matchesOf(expression: RegExp, piece: string): Generator<number> {
+  expression.lastIndex = 0;
+  for (let found = expression.exec(piece); found !== null; found = expression.exec(piece)) yield found.index;
 }
 
 /** All events of these sources within the range whose lines are found, in their order in the log. */

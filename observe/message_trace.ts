@@ -5,7 +5,7 @@
  */
 import type { LogSource, TimeRange } from "./log_files.ts";
 import type { LoggedEvent } from "./log_lines.ts";
-import { linesOf, linesWith, searchLog } from "./log_search.ts";
+import { type LineFinder, linesOf, linesOfField, linesWith, searchLog } from "./log_search.ts";
 import { idsIn, isMeant, isReceivedId, needleOf, textsOf, timeOfId, type TraceQuery } from "./trace_query.ts";
 
 /** A message, or a session without one. */
@@ -54,10 +54,9 @@ const MAX_ROUNDS = 6;
 /** Finds the requested messages, and everything the log has about them. */
 export async function traceMessages(query: TraceQuery, options: TraceOptions): Promise<Trace> {
   const { sources, range, limit } = options;
-  const { text, anyCase } = needleOf(query);
   const hits: LoggedEvent[] = [];
   let keptSince: number | undefined;
-  for await (const event of searchLog(sources, { find: linesWith(text, { anyCase }), range })) {
+  for await (const event of searchLog(sources, { find: finderOf(query), range })) {
     if (!isMeant(query, event)) continue;
     hits.push(event);
     if (hits.length <= 2 * MAX_EVENTS) continue;
@@ -67,17 +66,29 @@ export async function traceMessages(query: TraceQuery, options: TraceOptions): P
   const seeds = seedsOf(query, hits);
   const chosen = seeds.slice(-limit);
   const log = new EventSet();
+  const isChosen = new Set(chosen);
   for (const event of hits) {
-    const ids = idsIn(event.fields);
-    if (chosen.some((seed) => ids.includes(seed))) log.add(event);
+    if (idsIn(event.fields).some((id) => isChosen.has(id))) log.add(event);
   }
   await complete(log, { seeds: chosen, sources });
   const stories: Story[] = [];
+  const told = new Set<string>();
+  const index = new EventIndex(log.events);
   for (const seed of chosen) {
-    if (!stories.some(({ ids }) => ids.includes(seed))) stories.push(storyOf(seed, log.events));
+    if (told.has(seed)) continue;
+    const story = storyOf(seed, index);
+    for (const id of story.ids) told.add(id);
+    stories.push(story);
   }
   const more = seeds.length - chosen.length;
   return { stories, more, ...(keptSince !== undefined && { keptSince }), cutOff: log.isFull };
+}
+
+function finderOf(query: TraceQuery): LineFinder {
+  const { text, anyCase } = needleOf(query);
+  // Replies are searched for ids of ours only; a word such as `info` or a year is in every line.
+  const isOwnField = query.kind === "id" && timeOfId(text) === undefined;
+  return isOwnField ? linesOfField(text) : linesWith(text, { anyCase });
 }
 
 /** The ids of what was found, each message once, in chronological order. */
@@ -145,6 +156,7 @@ async function complete(
   log: EventSet,
   { seeds, sources }: { readonly seeds: readonly string[]; readonly sources: readonly LogSource[] },
 ): Promise<void> {
+  const asked = new Set(seeds);
   const known = new Set(seeds);
   let wanted = windowsOf(seeds, log.events);
   for (let round = 0; round < MAX_ROUNDS && wanted.length > 0; round++) {
@@ -161,7 +173,7 @@ async function complete(
       if (!own.some((id) => known.has(id)) && !idsIn(fields).some((id) => known.has(id))) continue;
       // Other messages of the same session do not belong to it, unless the whole session is requested.
       const isOther = textsOf(fields["id"]).some((id) => !known.has(id));
-      const isWhole = textsOf(fields["session"]).some((session) => seeds.includes(session));
+      const isWhole = textsOf(fields["session"]).some((session) => asked.has(session));
       // serve-submit's own id of a message leads to its id in the queue, and back.
       const leadsOn = ["attempt.relayed", "dsn.queued"].includes(event) || "queue_id" in fields;
       if (isOther && !isWhole && !leadsOn) continue;
@@ -183,69 +195,101 @@ interface Window extends TimeRange {
 
 /** The range to search for each of these ids, by the times of their events. */
 function windowsOf(ids: readonly string[], events: readonly LoggedEvent[]): Window[] {
+  const spans = new Map<string, { first: number; last: number }>();
+  const wanted = new Set(ids);
+  for (const { time, fields } of events) {
+    for (const id of idsIn(fields)) {
+      if (!wanted.has(id)) continue;
+      const span = spans.get(id);
+      if (span === undefined) spans.set(id, { first: time, last: time });
+      else {
+        span.first = Math.min(span.first, time);
+        span.last = Math.max(span.last, time);
+      }
+    }
+  }
   return ids.flatMap((id) => {
-    const times = events.filter(({ fields }) => idsIn(fields).includes(id)).map(({ time }) => time);
-    if (times.length === 0 || !/^[A-Za-z0-9]+$/.test(id)) return [];
-    const first = Math.min(...times, timeOfId(id) ?? Infinity);
-    const last = Math.max(...times);
+    const span = spans.get(id);
+    if (span === undefined || !/^[A-Za-z0-9]+$/.test(id)) return [];
+    const first = Math.min(span.first, timeOfId(id) ?? Infinity);
     const isQueued = !isReceivedId(id) && id.length >= 18;
     return [{
       ids: new Set([id]),
       open: new Set(isQueued ? [id] : []),
       since: first - SESSION,
-      until: isQueued ? Infinity : last + SESSION,
-      needed: last + SESSION,
+      until: isQueued ? Infinity : span.last + SESSION,
+      needed: span.last + SESSION,
     }];
   });
 }
 
 /** Merges overlapping windows. */
 function joined(windows: readonly Window[]): Window[] {
-  const all: Window[] = [];
+  const all: { ids: Set<string>; open: Set<string>; since: number; until: number; needed: number }[] = [];
   for (const window of windows.toSorted((one, other) => one.since - other.since)) {
     const last = all.at(-1);
     if (last === undefined || window.since > last.until) {
-      all.push(window);
+      all.push({ ...window });
       continue;
     }
-    all[all.length - 1] = {
-      ids: last.ids.union(window.ids),
-      open: last.open.union(window.open),
-      since: last.since,
-      until: Math.max(last.until, window.until),
-      needed: Math.max(last.needed, window.needed),
-    };
+    for (const id of window.ids) last.ids.add(id);
+    for (const id of window.open) last.open.add(id);
+    last.until = Math.max(last.until, window.until);
+    last.needed = Math.max(last.needed, window.needed);
   }
   return all;
 }
 
+/** Events by the ids that they mention, so that each story costs no more than its own events. */
+class EventIndex {
+  readonly #events: readonly LoggedEvent[];
+  readonly #byId = new Map<string, number[]>();
+
+  /** `events` in chronological order. */
+  constructor(events: readonly LoggedEvent[]) {
+    this.#events = events;
+    events.forEach(({ fields }, place) => {
+      for (const id of new Set(idsIn(fields))) {
+        const places = this.#byId.get(id);
+        if (places === undefined) this.#byId.set(id, [place]);
+        else places.push(place);
+      }
+    });
+  }
+
+  /** Those that mention one of these ids, in chronological order. */
+  of(ids: Iterable<string>): LoggedEvent[] {
+    const places = new Set<number>();
+    for (const id of ids) for (const place of this.#byId.get(id) ?? []) places.add(place);
+    return [...places].sort((one, other) => one - other).flatMap((place) => this.#events[place] ?? []);
+  }
+}
+
 /** The events that belong to a message. */
-function storyOf(seed: string, events: readonly LoggedEvent[]): Story {
+function storyOf(seed: string, index: EventIndex): Story {
   const ids = new Set([seed]);
   const sessions = new Set<string>();
   // Whether the seed is a session, which is requested as a whole.
-  const whole = events.some(({ fields }) => fields["session"] === seed);
+  const whole = index.of([seed]).some(({ fields }) => fields["session"] === seed);
   if (whole) sessions.add(seed);
-  for (let size = -1; size !== ids.size + sessions.size;) {
-    size = ids.size + sessions.size;
-    for (const { fields } of events) {
+  // Grows while it is gone through.
+  for (const id of ids) {
+    for (const { fields } of index.of([id])) {
       const own = textsOf(fields["id"]);
-      const mentioned = idsIn(fields).filter((id) => !textsOf(fields["session"]).includes(id));
+      const ofSessions = textsOf(fields["session"]);
+      const mentioned = idsIn(fields).filter((id) => !ofSessions.includes(id));
       const isOfSession = whole && fields["session"] === seed;
-      if (!isOfSession && !mentioned.some((id) => ids.has(id))) continue;
+      if (!isOfSession && !mentioned.includes(id)) continue;
       for (const id of mentioned) ids.add(id);
-      if (own.length > 0 || isOfSession) {
-        for (const session of textsOf(fields["session"])) sessions.add(session);
-      }
+      if (own.length > 0 || isOfSession) { for (const session of ofSessions) sessions.add(session); }
     }
   }
-  const isMine = ({ fields }: LoggedEvent) => {
+  const mine = index.of(ids.union(sessions)).filter(({ fields }) => {
     const own = textsOf(fields["id"]);
     if (own.length > 0) return own.some((id) => ids.has(id));
     return textsOf(fields["session"]).some((session) => sessions.has(session)) ||
       idsIn(fields).some((id) => ids.has(id));
-  };
-  const mine = events.filter(isMine);
+  });
   const inOrder = new Set(mine.flatMap(({ fields }) => idsIn(fields)).filter((id) => ids.has(id)));
   return { ids: [...inOrder.difference(sessions)], sessions: [...sessions], events: mine };
 }

@@ -20,7 +20,9 @@ export type TraceQuery =
 const EARLIEST = Date.UTC(2020, 0);
 const LATEST = Date.UTC(2100, 0);
 const QUEUE_ID = /\b[0-9a-z]{18,24}\b/;
+const QUEUE_IDS = new RegExp(QUEUE_ID, "g");
 const RECEIVED_ID = /\b([0-9a-z]{6,8})Q[0-9a-z]+R[0-9a-f]{8}\b/;
+const RECEIVED_IDS = new RegExp(RECEIVED_ID, "g");
 const BOUNCE_ADDRESS = /<([^<>\s@]+@[^<>\s@]+)>/;
 const MAILDIR_NAME = /^(\d{9,11}\.[^,:/\s]+)/;
 
@@ -40,11 +42,8 @@ export function readQuery(what: string): TraceQuery | undefined {
     return isOurs ? { kind: "message-id", text: `<${text}>` } : { kind: "address", text };
   }
   // A line of a notice, of a log, or of a Received field.
-  const id =
-    [...text.matchAll(new RegExp(QUEUE_ID, "g"))].map(([id]) => id).find((id) =>
-      timeOfId(id) !== undefined
-    ) ??
-      RECEIVED_ID.exec(text)?.[0];
+  const id = (text.match(QUEUE_IDS) ?? []).find((id) => timeOfId(id) !== undefined) ??
+    RECEIVED_ID.exec(text)?.[0];
   if (id !== undefined) return { kind: "id", text: id };
   const address = BOUNCE_ADDRESS.exec(text)?.[1];
   return address === undefined ? undefined : { kind: "address", text: address };
@@ -112,12 +111,25 @@ export function isMeant(query: TraceQuery, { fields }: Pick<LoggedEvent, "fields
   }
 }
 
+/** Upper bound of the ids that are taken from one reply of another server, which may say anything. */
+const MAX_IDS_OF_REPLY = 4;
+const known = new WeakMap<LoggedEvent["fields"], readonly string[]>();
+
 /** All ids of messages and sessions in an event, including those in the other server's reply. */
-export function idsIn(fields: LoggedEvent["fields"]): string[] {
+export function idsIn(fields: LoggedEvent["fields"]): readonly string[] {
+  let ids = known.get(fields);
+  if (ids === undefined) known.set(fields, ids = findIds(fields));
+  return ids;
+}
+
+function findIds(fields: LoggedEvent["fields"]): string[] {
   const ids = ["id", "session", "dsn", "queue_id"].flatMap((name) => textsOf(fields[name]));
-  const words = textsOf(fields["reply"]).flatMap((reply) => reply.match(new RegExp(RECEIVED_ID, "g")) ?? []);
-  const queued = textsOf(fields["reply"]).flatMap((reply) => reply.match(new RegExp(QUEUE_ID, "g")) ?? []);
-  return [...ids, ...words, ...queued.filter((id) => timeOfId(id) !== undefined)];
+  const replies = textsOf(fields["reply"]);
+  if (replies.length === 0) return ids;
+  const received = replies.flatMap((reply) => reply.match(RECEIVED_IDS) ?? []);
+  const queued = replies.flatMap((reply) => reply.match(QUEUE_IDS) ?? [])
+    .filter((id) => timeOfId(id) !== undefined);
+  return [...ids, ...received.slice(0, MAX_IDS_OF_REPLY), ...queued.slice(0, MAX_IDS_OF_REPLY)];
 }
 
 /** The texts that a field holds. */
