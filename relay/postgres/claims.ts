@@ -301,7 +301,7 @@ export class Claims implements AsyncDisposable {
     });
   }
 
-  /** Frees what hosts that have died have left. */
+  /** Frees what hosts that have died have left, and those that are not there, as in a dump that was restored in part. */
   async #sweep(): Promise<void> {
     const { database, lease, logger, clock } = this.#options;
     const { id: own } = lease;
@@ -318,7 +318,8 @@ export class Claims implements AsyncDisposable {
       ({ count } = await database.run((sql) =>
         sql`
           UPDATE mailapp.entry SET owner = NULL WHERE id IN (
-            SELECT id FROM mailapp.entry WHERE owner IN (SELECT id FROM mailapp.host WHERE dead)
+            SELECT id FROM mailapp.entry WHERE owner IS NOT NULL
+              AND owner NOT IN (SELECT id FROM mailapp.host WHERE NOT dead)
             LIMIT 500 FOR UPDATE SKIP LOCKED)`, { lazy: true }));
     }
     if (freed > 0) await database.run((sql) => sql`SELECT pg_notify(${CHANNEL}, '')`, { lazy: true });

@@ -9,6 +9,7 @@ import type { NewEntry } from "../queue.ts";
 import { isFinal, type QueueEntry } from "../queue_entry.ts";
 import { hasUndeliverable } from "../undeliverable.ts";
 import { applyJournal, toSummary } from "../stored/entry.ts";
+import { LATEST_TIME } from "../stored/format_values.ts";
 import { decodeHead, decodeState, encodeHead, encodeState } from "../stored/format.ts";
 
 /** A row of the table of recipients, as JSON gives it to a statement. */
@@ -97,7 +98,10 @@ export function readEntry(
   const entry = shifted(read, -offset);
   const sent = new Map<number, OpenDot & { readonly inherited: true }>();
   const relayed = new Map<number, OpenDot & { readonly inherited: true }>();
-  for (const dot of row.dots) (dot.relayed ? relayed : sent).set(dot.recipient, { ...dot, inherited: true });
+  for (const dot of row.dots) {
+    const at = Math.min(Math.max(0, dot.at), LATEST_TIME);
+    (dot.relayed ? relayed : sent).set(dot.recipient, { ...dot, at, inherited: true });
+  }
   if (row.dots.length > 0) applyJournal(entry, { sent, relayed, removed: false }, { now, resendAfter });
   return messageCheck === undefined ? { entry } : { entry, messageCheck };
 }
@@ -116,7 +120,9 @@ export function summaryOf(
   let unfinished = row.early;
   let undeliverable = false;
   for (const { status, domain, next_at, settled, notice } of row.recipients) {
-    if (status === "pending") {
+    // No recipient of ours is without a domain: the entry itself must tell.
+    if (domain === "") unfinished = true;
+    else if (status === "pending") {
       const at = next_at === 0 ? 0 : next_at - offset;
       due.set(domain, Math.min(due.get(domain) ?? Infinity, at));
     } else if (status === "held") undeliverable ||= settled && row.reverse_path === "";

@@ -15,6 +15,7 @@ import {
   record,
   SpoolFormatError,
   string,
+  time,
 } from "./format_values.ts";
 import { seal, sealPretty, unseal } from "./seal.ts";
 import type {
@@ -112,7 +113,7 @@ export function decodeHead(text: string, id: string): SpoolHead {
   if (recipients.length === 0) throw new SpoolFormatError("no recipients");
   const entry: QueueEntry = {
     id,
-    acceptedAt: integer(head.acceptedAt, "acceptedAt"),
+    acceptedAt: time(head.acceptedAt, "acceptedAt"),
     reversePath: string(head.reversePath, "reversePath"),
     ...(head.dsn === undefined ? {} : { dsn: dsnOptions(head.dsn) }),
     body: oneOf(head.body, BODIES, "body"),
@@ -207,7 +208,7 @@ export function decodeRecord(text: string): JournalRecord {
       recipients: recipients(),
       host: string(line.host, "host"),
       address: string(line.address, "address"),
-      at: integer(line.at, "at"),
+      at: time(line.at, "at"),
     };
   }
   if ("dotAnswered" in line) {
@@ -294,9 +295,12 @@ function headRecipient(value: unknown): QueueRecipient {
   const recipient = record(value, "recipient");
   checkKeys(recipient, HEAD_RECIPIENT_KEYS);
   const original = recipient.originalRecipient;
+  const address = string(recipient.address, "address");
+  const domain = string(recipient.domain, "domain");
+  if (!address.includes("@") || domain === "") throw new SpoolFormatError("a recipient without a domain");
   return {
-    address: string(recipient.address, "address"),
-    domain: string(recipient.domain, "domain"),
+    address,
+    domain,
     ...(recipient.notify === undefined ? {} : { notify: notify(recipient.notify) }),
     ...(original === undefined ? {} : { originalRecipient: originalRecipient(original) }),
     ...progress(recipient),
@@ -314,7 +318,7 @@ function progress(recipient: Record<string, unknown>): Progress {
     status: status === undefined ? "pending" : oneOf(status, STATUSES, "status"),
     attemptCount: attemptCount === undefined ? 0 : integer(attemptCount, "attemptCount"),
     attempts: attempts === undefined ? [] : list(attempts, "attempts").map(attempt),
-    nextAttemptAt: nextAttemptAt === undefined ? 0 : integer(nextAttemptAt, "nextAttemptAt"),
+    nextAttemptAt: nextAttemptAt === undefined ? 0 : time(nextAttemptAt, "nextAttemptAt"),
     delayNotified: delayNotified === undefined ? false : boolean(delayNotified, "delayNotified"),
     settled: settled === undefined ? false : boolean(settled, "settled"),
     ...(notice === undefined ? {} : { notice: queueId(notice) }),
@@ -326,7 +330,7 @@ function attempt(value: unknown): Attempt {
   checkKeys(attempt, ATTEMPT_KEYS);
   const { address, tls, policy, reply, error, dotSentNoReply } = attempt;
   return {
-    at: integer(attempt.at, "at"),
+    at: time(attempt.at, "at"),
     host: string(attempt.host, "host"),
     ...(address === undefined ? {} : { address: string(address, "address") }),
     ...(tls === undefined ? {} : { tls: oneOf(tls, TLS_LEVELS, "tls") }),

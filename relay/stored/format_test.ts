@@ -28,8 +28,8 @@ const attempt: fc.Arbitrary<Attempt> = fc.record({
   dotSentNoReply: fc.boolean(),
 }, { requiredKeys: ["at", "host", "status"] });
 const recipient: fc.Arbitrary<QueueRecipient> = fc.record({
-  address: text,
-  domain: text,
+  address: text.map((localPart) => `${localPart}@one.test`),
+  domain: text.map((label) => `${label}.test`),
   notify: fc.subarray(["SUCCESS", "FAILURE", "DELAY"] as const),
   originalRecipient: fc.record({ type: text, address: text }),
   status: fc.constantFrom("pending", "held", "relayed", "failed", "expired", "removed"),
@@ -124,6 +124,39 @@ Deno.test("decodeHead() takes a head that was edited by hand, with the checks ta
   const head = decodeHead(edited, ID);
   assert.equal(head.entry.reversePath, "c@d");
   assert.equal(head.messageCheck, undefined);
+});
+
+Deno.test("decodeHead() and decodeState() refuse what was edited into no date, and recipients without a domain", () => {
+  const [sample] = fc.sample(entry, { numRuns: 1, seed: 1 });
+  assert.ok(sample);
+  const [first] = sample.recipients;
+  assert.ok(first);
+  const at = Date.UTC(2026, 10, 30);
+  const attempts = [{ at, host: "mx.one.test", status: "4.4.1" }];
+  const one = { ...first, address: "b@one.test", domain: "one.test", nextAttemptAt: at, attempts };
+  const whole: QueueEntry = { ...sample, acceptedAt: at, recipients: [one] };
+  const open = (text: string) => text.replace(/,\s*"check":\s*"\w+"/, "").trimEnd();
+  const head = open(encodeHead(whole, "0123abcd"));
+  assert.deepEqual(decodeHead(head, ID).entry.recipients[0]?.attempts, attempts);
+  for (
+    const [from, to] of [
+      [`"acceptedAt":${at}`, '"acceptedAt":253402300800000'],
+      [`"nextAttemptAt":${at}`, '"nextAttemptAt":9007199254740991'],
+      [`"at":${at}`, '"at":8640000000000001'],
+      ['"address":"b@one.test"', '"address":""'],
+      ['"address":"b@one.test"', '"address":"b"'],
+      ['"domain":"one.test"', '"domain":""'],
+    ] as const
+  ) {
+    assert.ok(head.includes(from));
+    assert.throws(() => decodeHead(head.replace(from, to), ID), damaged, to);
+  }
+  const state = open(encodeState(whole));
+  for (const name of ["nextAttemptAt", "at"]) {
+    const late = state.replace(`"${name}": ${at}`, `"${name}": 9007199254740991`);
+    assert.notEqual(late, state);
+    assert.throws(() => decodeState(late, structuredClone(whole)), damaged);
+  }
 });
 
 Deno.test("decodeHead() refuses what is not of this version, or of another file", () => {

@@ -41,6 +41,19 @@ export function integer(value: unknown, name: string): number {
   throw new SpoolFormatError(`${name} is not a whole number`);
 }
 
+/** The end of the year 9999, in milliseconds since the epoch: later times cannot be written as dates of four digits. */
+export const LATEST_TIME = 253_402_300_799_999;
+
+/**
+ * A time, in milliseconds since the epoch.
+ * @throws {SpoolFormatError}
+ */
+export function time(value: unknown, name: string): number {
+  const read = integer(value, name);
+  if (read <= LATEST_TIME) return read;
+  throw new SpoolFormatError(`${name} is not a time`);
+}
+
 /**
  * True or false.
  * @throws {SpoolFormatError}
