@@ -9,13 +9,13 @@
  */
 import type { Clock } from "../base/clock.ts";
 import { NotedAnswers } from "../dns/noted_answers.ts";
-import { alternatesOf } from "./target_order.ts";
+import { alternatesOf, MAX_TARGETS_TRIED } from "./target_order.ts";
 import type { HostFailure, HostSlot, HostTable } from "./host_table.ts";
 import type { IdleConnections } from "./idle_connections.ts";
 import type { Target, Targets } from "./mx.ts";
 import { targetKey } from "./target.ts";
 import type { OpenEntry } from "./open_entries.ts";
-import { demand, failureOf, familyHint, slowDown } from "./host_demand.ts";
+import { demand, failureOf, inTurn, type RetryHint, retryHint, slowDown } from "./host_demand.ts";
 import type { Queue } from "./queue.ts";
 import type { Attempt } from "./queue_entry.ts";
 import type { HostConnection, Opened, OpenFailure, RecipientOutcome } from "./transmit.ts";
@@ -109,8 +109,7 @@ export interface AttemptOptions {
   /** Finds the targets; `preferFamily` is the family that did not fail last. */
   readonly route: (
     domain: string,
-    options: {
-      readonly preferFamily?: 4 | 6;
+    options: RetryHint & {
       readonly relaxed?: boolean;
       readonly signal: AbortSignal;
       readonly noted?: NotedAnswers;
@@ -127,9 +126,6 @@ export interface AttemptOptions {
   /** Ends what is in flight. */
   readonly kill: AbortSignal;
 }
-
-// With 30 seconds for each silent one, an attempt ends within five minutes or so.
-const MAX_HOSTS_TRIED = 10;
 
 /** Makes one attempt. Does not change the entry; the connection given is closed or handed back. */
 export async function attempt(request: AttemptRequest, options: AttemptOptions): Promise<AttemptResult> {
@@ -154,7 +150,7 @@ export async function attempt(request: AttemptRequest, options: AttemptOptions):
   if (round.remaining.length === 0 || stopping.aborted) return round.result(live);
 
   const targets = await route(domain, {
-    ...familyHint(opened.entry, round.remaining),
+    ...retryHint(opened.entry, round.remaining),
     ...(relaxed && { relaxed }),
     signal: stopping,
     noted: round.noted = new NotedAnswers(),
@@ -167,8 +163,8 @@ export async function attempt(request: AttemptRequest, options: AttemptOptions):
   if (live !== undefined) leave(live);
   live = undefined;
   let wait: string | undefined;
-  for (const target of targets.targets) {
-    if (round.remaining.length === 0 || stopping.aborted || tried.size >= MAX_HOSTS_TRIED) break;
+  for (const target of inTurn(targets.targets, opened.entry, request.recipients)) {
+    if (round.remaining.length === 0 || stopping.aborted || tried.size >= MAX_TARGETS_TRIED) break;
     if (tried.has(targetKey(target)) || round.replied.has(target.host)) continue;
     live = options.idle.take(target);
     if (live !== undefined) {

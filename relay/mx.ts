@@ -12,7 +12,7 @@ import type { NotedAnswers } from "../dns/noted_answers.ts";
 import type { Answer, Resolver } from "../dns/resolver.ts";
 import { addressScope, sameAddress } from "../net/ip_address.ts";
 import type { Logger } from "../base/log.ts";
-import { byPreference, interleave, shuffle } from "./target_order.ts";
+import { byPreference, interleave, searchBounds, shuffle } from "./target_order.ts";
 import { SUBMISSIONS_PORT } from "../smtp/client.ts";
 import type { EnhancedStatusCode } from "../smtp/reply.ts";
 import type { AddressFamily } from "../net/address_family.ts";
@@ -40,6 +40,8 @@ export interface TargetOptions {
   readonly family: AddressFamily;
   /** After a failed attempt: the family to begin with this time, if both are used. */
   readonly preferFamily?: 4 | 6;
+  /** How many attempts there were before: with each, more hosts are looked at. */
+  readonly earlier?: number;
   /** Whether the families work from here; one that does not goes last. */
   readonly health?: FamilyHealth;
   /** The port of MX hosts, 25. */
@@ -73,14 +75,11 @@ export interface TargetOptions {
   readonly noted?: NotedAnswers;
 }
 
-// An attempt has to end: further hosts or addresses are tried in the next one.
-const MAX_HOSTS = 16;
 const MAX_ADDRESSES_PER_HOST = 8;
-const MAX_TARGETS = 32;
 
 /**
  * Finds the targets of a domain (lower case, A-labels, or an address literal such as `[192.0.2.1]`): serve-in's own
- * domains first, then routes, then MX, then the domain's own address. At most 32 targets of 16 hosts.
+ * domains first, then routes, then MX, then the domain's own address. At most 32 targets of 16 hosts at first.
  */
 export async function findTargets(domain: string, options: TargetOptions): Promise<Targets> {
   const configured = options.tlsPolicy.get(domain);
@@ -203,12 +202,13 @@ async function mxTargets(name: string, asked: Protection, options: TargetOptions
   let deferral: Deferral | undefined;
   let hosts = 0;
   let loop = false;
+  const { maxHosts, maxTargets } = searchBounds(options.earlier);
   const { groups, omitted } = byPreference(records, options.random);
   for (const [rank, group] of groups.entries()) {
     const results: HostTargets[] = [];
-    for (const waiting = [...group]; waiting.length > 0 && hosts < MAX_HOSTS;) {
+    for (const waiting = [...group]; waiting.length > 0 && hosts < maxHosts;) {
       const some = await Promise.all(
-        waiting.splice(0, MAX_HOSTS - hosts).map(({ exchange: host }) => {
+        waiting.splice(0, maxHosts - hosts).map(({ exchange: host }) => {
           const { authenticated } = answer;
           const base: TargetBase = {
             host,
@@ -237,9 +237,9 @@ async function mxTargets(name: string, asked: Protection, options: TargetOptions
       deferral ??= result.deferral;
       if (result.nothing !== undefined) reasons.push(result.nothing);
     }
-    if (found.length >= MAX_TARGETS || hosts >= MAX_HOSTS) break;
+    if (found.length >= maxTargets || hosts >= maxHosts) break;
   }
-  if (found.length > 0) return { kind: "targets", targets: found.slice(0, MAX_TARGETS) };
+  if (found.length > 0) return { kind: "targets", targets: found.slice(0, maxTargets) };
   if (deferral !== undefined) return deferred(deferral.status, deferral.reason);
   if (loop) {
     return failed("5.4.6", `the best MX of ${name} is this very server, which does not have the domain`);

@@ -211,6 +211,21 @@ Deno.test("findTargets() asks about no more than 16 of a hundred MX whose addres
   assert.ok(resolver.asked.length <= 65, `${resolver.asked.length} questions`);
 });
 
+Deno.test("findTargets() looks at more hosts with each attempt, up to a hundred", async () => {
+  const exchanges = Array.from({ length: 120 }, (_, i) => `h${i}.test`);
+  const names = Object.fromEntries(
+    exchanges.map((exchange, i) => [exchange, { a: [`203.0.113.${i + 1}`, `198.51.100.${i + 1}`] }]),
+  );
+  const asked = { "d.test": { mx: mx(...exchanges) }, ...names };
+  const hosts = async (earlier: number) => {
+    const found = await findTargets("d.test", options(asked, { earlier }));
+    return found.kind === "targets" ? new Set(found.targets.map(({ host }) => host)).size : 0;
+  };
+  assert.equal(await hosts(0), 16);
+  assert.equal(await hosts(1), 26);
+  assert.equal(await hosts(1000), 100);
+});
+
 Deno.test("findTargets() honours the family", async () => {
   const names: Record<string, StaticName> = {
     "d.test": { mx: mx("two.test") },

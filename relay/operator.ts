@@ -79,6 +79,11 @@ export interface QueueOperatorOptions {
   /** Clears the back-off of all hosts. */
   readonly clearHostBackoff?: () => void;
   /**
+   * Whether an entry may be a notice of which it is not known yet that it has been queued. Were it gone, another would
+   * be written in its place, so `bounce` and `remove` leave it alone. Default: none is.
+   */
+  readonly mayBeHalfDone?: (entry: QueueEntry) => boolean;
+  /**
    * The longest that the scheduler lets a message wait, in milliseconds, asked each time: a time beyond it was written
    * under another clock, and is not shown. Default: no bound.
    */
@@ -89,6 +94,9 @@ export interface QueueOperatorOptions {
 const AT_ONCE = 16;
 // A queue this long is shown oldest first; a longer one in parts of this length, each oldest first.
 const SORTED_AT_ONCE = 100_000;
+
+const STILL_READING =
+  "a notice, and the queue is still being read; try again when queue.scanned is in the log";
 
 /** Inspects and manages a queue. */
 export class QueueOperator {
@@ -175,6 +183,8 @@ export class QueueOperator {
     const { clock, logger } = this.#options;
     const { entry, inFlight } = opened;
     const { id } = entry;
+    const mustStay = (action === "bounce" || action === "remove") &&
+      this.#options.mayBeHalfDone?.(entry) === true;
     const changed: QueueRecipient[] = [];
     const busy: QueueRecipient[] = [];
     const left: QueueRecipient[] = [];
@@ -186,7 +196,9 @@ export class QueueOperator {
         busy.push(recipient);
         continue;
       }
-      const refusal = change(action, { recipient, entry, now: clock.now() });
+      const refusal = mustStay && isOpen(recipient)
+        ? STILL_READING
+        : change(action, { recipient, entry, now: clock.now() });
       if (refusal === undefined) changed.push(recipient);
       else if (refusal !== "") {
         note = refusal;

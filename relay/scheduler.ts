@@ -135,6 +135,14 @@ export class Scheduler {
     return this.#entries;
   }
 
+  /**
+   * Whether an entry may be a notice that a crash left half done: until the queue has been read to its end, the entry
+   * that it is about may still be unread.
+   */
+  mayBeHalfDone({ reversePath }: QueueEntry): boolean {
+    return reversePath === "" && !this.#recovered && this.#options.queue.shared === undefined;
+  }
+
   /** How much there is to do. */
   get status(): SchedulerStatus {
     this.#sweep();
@@ -208,7 +216,15 @@ export class Scheduler {
     this.#replace(id);
     this.#submit(summary, { fresh: false });
     if (undeliverable) this.#undeliverable.note(id, { age, recalled: true });
-    if (unfinished) this.#run(this.#finish(summary));
+    if (unfinished) this.#run(this.#finishAndSubmit(id));
+  }
+
+  /** What waits is then what the entry itself says, whatever the summary did. */
+  async #finishAndSubmit(id: string): Promise<void> {
+    using opened = await this.#entries.open(id);
+    if (opened === undefined) return;
+    await this.settle(opened);
+    this.#submitAgain(opened);
   }
 
   /** Lets the queue have an entry that waits; what waits here of it no longer counts then. */
@@ -516,7 +532,11 @@ export class Scheduler {
         return nothing;
       }
       const recipients = this.#dueRecipients(opened, item);
-      if (recipients.length === 0) return nothing;
+      if (recipients.length === 0) {
+        // Where the summary was wrong of an entry, nothing would wait of it any more.
+        if (!item.fresh && this.#options.queue.shared !== undefined) this.#submitAgain(opened);
+        return nothing;
+      }
       for (const index of recipients) inFlight.add(index);
       let result: AttemptResult;
       try {

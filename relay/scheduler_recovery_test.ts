@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import { settle as quiet } from "../tests/support/fake_clock.ts";
+import { silentLogger } from "../base/log.ts";
+import { type OperatorAction, QueueOperator } from "./operator.ts";
 import type { QueueRecipient } from "./queue_entry.ts";
 import { HOUR, MINUTE, refuse, SECOND, testOnEachQueue, World } from "../tests/support/scheduler_world.ts";
 
@@ -244,6 +246,41 @@ testOnEachQueue("Scheduler sends no such notice either when an operator wants it
   assert.deepEqual(second.notices, []);
   assert.deepEqual(home.taken, [["sender@example.org"]]);
   assert.deepEqual(second.queue.entries, []);
+});
+
+Deno.test("a notice that may be half done is not removed or returned while the queue is still being read", async () => {
+  const first = new World();
+  first.network.host("mx.example.org");
+  first.network.domain("example.org", ["mx.example.org"]);
+  const { id: notice } = await first.queue.put(["sender@example.org"], { reversePath: "" });
+  const { id: other } = await first.queue.put(["v@example.org"], { reversePath: "w@example.org" });
+  await first.queue.put([{ address: "u@a.test", status: "failed", notice }]);
+  await using second = first.crash();
+  const { scheduler, clock, queue } = second;
+  const operator = new QueueOperator({
+    queue,
+    entries: scheduler.entries,
+    clock,
+    logger: silentLogger,
+    change: (opened) => scheduler.change(opened),
+    mayBeHalfDone: (entry) => scheduler.mayBeHalfDone(entry),
+  });
+  const apply = (action: OperatorAction, id: string) =>
+    Array.fromAsync(operator.apply(action, { ids: [id] }));
+  for (const action of ["remove", "bounce"] as const) {
+    const [result] = await apply(action, notice);
+    assert.deepEqual(result?.changed, []);
+    assert.deepEqual(result?.leftAlone, ["sender@example.org"]);
+    assert.match(result?.note ?? "", /still being read/);
+  }
+  assert.deepEqual((await apply("hold", notice))[0]?.changed, ["sender@example.org"]);
+  assert.deepEqual((await apply("remove", other))[0]?.changed, ["v@example.org"]);
+  await scheduler.start();
+  await clock.advance(0);
+  assert.deepEqual((await apply("remove", notice))[0]?.changed, ["sender@example.org"]);
+  await clock.advance(0);
+  assert.deepEqual(second.notices, []);
+  assert.deepEqual(queue.entries, []);
 });
 
 testOnEachQueue("Scheduler keeps a message whose entry cannot be read, and comes back to it", async () => {

@@ -359,3 +359,36 @@ testOnEachQueue("Scheduler expires what waits for a host that only ever asks for
   await clock.advance(5 * DAY + 9 * HOUR);
   assert.equal(world.events("queue.expired").length, 5);
 });
+
+Deno.test("Scheduler comes to the 17th of the hosts, however the 16 before it refuse", async () => {
+  for (const recipients of [1, 300]) {
+    for (const state of ["refused", { reply: "450 4.7.1 later", status: "4.7.1" }] as const) {
+      await using world = new World();
+      const names = Array.from({ length: 17 }, (_, index) => `mx${index + 1}.a.test`);
+      const hosts = names.map((name) => world.network.host(name, { state }));
+      const last = hosts.at(-1);
+      assert(last !== undefined);
+      last.state = "up";
+      world.network.domain("a.test", names);
+      await world.send(Array.from({ length: recipients }, (_, index) => `u${index}@a.test`));
+      await world.clock.advance(3 * HOUR);
+      assert.equal(last.taken.flat().length, recipients);
+      // Whatever was asked of it, the best one was asked before.
+      assert((hosts[0]?.askedAt[0] ?? Infinity) < (last.askedAt[0] ?? 0) || recipients > 1);
+    }
+  }
+});
+
+Deno.test("Scheduler begins each attempt with the best of a few hosts", async () => {
+  await using world = new World();
+  const names = ["mx1.a.test", "mx2.a.test", "mx3.a.test"];
+  const state = { reply: "450 4.7.1 later", status: "4.7.1" };
+  const [best] = names.map((name) => world.network.host(name, { state }));
+  world.network.domain("a.test", names);
+  await world.send(["u@a.test"]);
+  await world.clock.advance(0);
+  assert(best !== undefined);
+  best.state = "up";
+  await world.clock.advance(3 * HOUR);
+  assert.deepEqual(best.taken, [["u@a.test"]]);
+});

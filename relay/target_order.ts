@@ -8,6 +8,20 @@ import type { Target } from "./target.ts";
 
 const MAX_MX = 100;
 
+// With 30 seconds for each silent one, an attempt ends within five minutes or so.
+/** Targets that are tried in one attempt; the next one goes on behind them. */
+export const MAX_TARGETS_TRIED = 10;
+
+/**
+ * How many hosts are looked up, and how many of their addresses are used: an attempt has to end, and the next one must
+ * come to hosts that this one had no time for.
+ * @param earlier how many attempts there were before
+ */
+export function searchBounds(earlier = 0): { readonly maxHosts: number; readonly maxTargets: number } {
+  const more = Math.min(earlier * MAX_TARGETS_TRIED, MAX_MX);
+  return { maxHosts: Math.min(16 + more, MAX_MX), maxTargets: 32 + 2 * more };
+}
+
 /** Alternates the families, so that a dead one costs one wait and not one per address. */
 export function interleave(ipv6: readonly string[], ipv4: readonly string[], first: 4 | 6): string[] {
   const [a, b] = first === 4 ? [ipv4, ipv6] : [ipv6, ipv4];

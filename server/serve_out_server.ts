@@ -254,6 +254,7 @@ async function openControl(
     logger,
     change: (opened) => scheduler.change(opened),
     clearHostBackoff: () => scheduler.clearHostBackoff(),
+    mayBeHalfDone: (entry) => scheduler.mayBeHalfDone(entry),
     longestWait: () => longestDelay(retrySchedule(live.config)),
   });
   const path = join(live.config.dataDir, CONTROL_SOCKET);
