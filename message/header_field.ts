@@ -4,10 +4,12 @@
  * @module
  */
 /**
- * The largest header section that is accepted, in octets; a longer one refuses the message. Work and memory for header
- * sections are bounded by it.
+ * The largest header section that is accepted, in octets; a longer one refuses the message. Header sections are worked
+ * on as a whole, while all else waits: this bounds how long.
  */
-export const MAX_HEADER_SECTION = 2 * 1024 * 1024;
+export const MAX_HEADER_SECTION = 512 * 1024;
+/** The largest header section that is made of one by repairs. */
+export const MAX_REPAIRED_SECTION = 4 * MAX_HEADER_SECTION;
 /** The most fields of a header section: each costs more than its octets. Honest messages have a few hundred at most. */
 export const MAX_FIELDS = 10_000;
 

@@ -6,7 +6,7 @@
 import { Buffer } from "node:buffer";
 import { concat } from "../base/concat.ts";
 import { fieldValue, HeaderSection } from "./header_section.ts";
-import { MAX_HEADER_SECTION } from "./header_field.ts";
+import { MAX_REPAIRED_SECTION } from "./header_field.ts";
 import { parseParameters } from "./parameters.ts";
 
 /** A part without its own parts. */
@@ -145,7 +145,7 @@ export class MimeWalker {
 
   #headerLine(line: Uint8Array): void {
     this.#headerLength += line.length;
-    if (this.#headerLength > MAX_HEADER_SECTION) {
+    if (this.#headerLength > MAX_REPAIRED_SECTION) {
       throw new MalformedMimeError("the header of a part has no end");
     }
     this.#count();

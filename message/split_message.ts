@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { isField, MAX_HEADER_SECTION } from "./header_field.ts";
+import { isField, MAX_REPAIRED_SECTION } from "./header_field.ts";
 
 const LF = 10;
 const CR = 13;
@@ -31,7 +31,7 @@ export interface SplitMessage {
 
 /**
  * Collects the header section of a message that comes in pieces. Reads no octet twice. It takes what
- * comes: callers refuse sections above {@linkcode MAX_HEADER_SECTION}.
+ * comes: callers refuse sections above `MAX_HEADER_SECTION`.
  */
 export class HeaderReader {
   #held: Uint8Array = NOTHING;
@@ -89,7 +89,7 @@ export class HeaderReader {
   #append(chunk: Uint8Array): Uint8Array {
     const needed = this.#length + chunk.length;
     if (needed > this.#held.length) {
-      const room = Math.min(2 * this.#held.length, MAX_HEADER_SECTION);
+      const room = Math.min(2 * this.#held.length, MAX_REPAIRED_SECTION);
       const larger = new Uint8Array(Math.max(needed, room, FIRST_BUFFER));
       larger.set(this.#held.subarray(0, this.#length));
       this.#held = larger;

@@ -12,7 +12,7 @@ import { encodeFields } from "./encode_fields.ts";
 import { isAscii } from "./encoded_word.ts";
 import { foldLines, MAX_LINE } from "./fold_lines.ts";
 import { type HeaderField, headerFields, HeaderSection, shortName } from "./header_section.ts";
-import { MAX_FIELDS, MAX_HEADER_SECTION } from "./header_field.ts";
+import { MAX_FIELDS, MAX_REPAIRED_SECTION } from "./header_field.ts";
 
 /** What the log says where a Bcc field was taken out. */
 export const BLIND_REMOVED = "Bcc removed";
@@ -143,7 +143,7 @@ function edit(
   let edited = complete(fields, { domain: qualifyDomain, left: notes.left });
   if (!smtputf8) edited = encodeFields(edited, notes);
   edited = foldLines(edited, notes);
-  if (octets(edited) > MAX_HEADER_SECTION) {
+  if (octets(edited) > MAX_REPAIRED_SECTION) {
     left.add(TOO_LONG);
     return fields;
   }
@@ -159,7 +159,7 @@ function complete(
   fields: readonly HeaderField[],
   { domain, left }: { readonly domain: string; readonly left: Set<string> },
 ): HeaderField[] {
-  let room = MAX_HEADER_SECTION - octets(fields);
+  let room = MAX_REPAIRED_SECTION - octets(fields);
   const searched = { authors: 0, others: 0 };
   return fields.map((field) => {
     if (!ADDRESSES.has(field.name)) return field;
