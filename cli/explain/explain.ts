@@ -16,6 +16,7 @@ import { AddressError, parseMailbox } from "../../smtp/address.ts";
 import type { MailboxAddress } from "../../smtp/envelope.ts";
 import { replyText } from "../../smtp/reply_reader.ts";
 import { systemClock } from "../../base/clock.ts";
+import { isOfThisMachine } from "../../net/interfaces.ts";
 import { showEndpoint } from "../../net/listen.ts";
 import { machineDomain } from "../../server/machine_names.ts";
 import { askServeIn } from "../../server/ask_serve_in.ts";
@@ -127,6 +128,8 @@ interface Explanation {
   readonly server?: DomainAnswer;
   /** Whether the running serve-out uses settings other than those of the file; then the rest is by its own. */
   readonly outdated?: boolean;
+  /** Addresses of `source_ipv4` and `source_ipv6` that no interface has. */
+  readonly missingSources?: readonly string[];
   /** What the running serve-in says to the recipient. */
   readonly serveIn?: { readonly reply: string } | { readonly error: string };
 }
@@ -170,11 +173,25 @@ async function explain(
     ...(found.kind === "targets" && found.stsFailure && { stsFailure: found.stsFailure }),
     ...(server && server !== "forbidden" && { server }),
     ...(outdated !== undefined && { outdated }),
+    ...missingSources(config, targets),
     ...(serveIn && { serveIn }),
   };
   if (flags.json) printJson(jsonOf(explanation), io);
   else io.out(describe(explanation, server));
   return EXIT.ok;
+}
+
+/** Sources that mail to these targets is sent from, and cannot be. */
+function missingSources(
+  { serveOut: { sourceIpv4, sourceIpv6 } }: Config,
+  targets: readonly Target[],
+): Pick<Explanation, "missingSources"> {
+  const missing = ([[4, sourceIpv4], [6, sourceIpv6]] as const).flatMap(([family, source]) =>
+    source !== undefined && targets.some((target) => target.family === family) && !isOfThisMachine(source)
+      ? [source]
+      : []
+  );
+  return missing.length === 0 ? {} : { missingSources: missing };
 }
 
 function jsonOf(
@@ -274,7 +291,8 @@ const VIA: Readonly<Record<Target["via"], string>> = {
 };
 
 function describe(
-  { address, domain, local, outcome, targets, tls, stsFailure, outdated, serveIn }: Explanation,
+  { address, domain, local, outcome, targets, tls, stsFailure, outdated, missingSources, serveIn }:
+    Explanation,
   server: DomainAnswer | "forbidden" | undefined,
 ): string {
   const lines = [printable(address)];
@@ -302,6 +320,12 @@ function describe(
         `    ${host === address ? host : `${printable(host)} [${address}]`} port ${port}${forbidden}`,
       );
     }
+  }
+  for (const source of missingSources ?? []) {
+    const version = source.includes(":") ? 6 : 4;
+    lines.push(
+      `  cannot be sent over IPv${version}: no interface of this machine has ${source} (source_ipv${version})`,
+    );
   }
   if (tls !== undefined) lines.push(`  TLS policy ${tls}: ${POLICIES[tls]}`);
   lines.push(...describePolicySource(first, stsFailure));
