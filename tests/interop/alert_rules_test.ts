@@ -248,7 +248,10 @@ serve_out = "127.0.0.1:${this.#metricsPort}"
         }],
       }),
     );
-    const { code, stdout, stderr } = await run("promtool", { args: ["test", "rules", file] });
+    const { code, stdout, stderr } = await run("promtool", {
+      args: ["test", "rules", file],
+      within: 600_000,
+    });
     assert.equal(code, 1, stdout + stderr);
     const [, got] = /\bgot:(.*)/.exec(stdout + stderr) ?? [];
     assert(got !== undefined, stdout + stderr);

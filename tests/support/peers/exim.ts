@@ -39,7 +39,7 @@ export interface Exim extends AsyncDisposable {
   /** Listens on 127.0.0.1 and ::1. */
   readonly port: number;
   readonly program: RunningProgram;
-  /** The first line of the main log that matches. @throws {Error} when none comes within 30 s, with the log */
+  /** The first line of the main log that matches. @throws {Error} when none comes in time, with the log */
   logLine(pattern: RegExp): Promise<string>;
   /** The Maildir of one of `mailboxes`. */
   maildir(address: string): string;

@@ -129,7 +129,7 @@ export interface ServeOut extends AsyncDisposable {
   readonly program: RunningProgram;
   /** The configuration file, for other commands. */
   readonly config: string;
-  /** The first event of that name with these fields, logged already or yet to come. @throws {Error} after 30 s */
+  /** The first event of that name with these fields, logged already or yet to come. @throws {Error} when none comes in time */
   event(name: string, fields?: Readonly<Record<string, unknown>>): Promise<LogEvent>;
   /** The same for the first event of any of these names. */
   anyEvent(names: readonly string[], fields?: Readonly<Record<string, unknown>>): Promise<LogEvent>;

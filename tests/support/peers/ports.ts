@@ -20,7 +20,7 @@ export function freePort(): number {
 
 /**
  * Resolves when something accepts connections there.
- * @throws {Error} when nothing does within 30 s
+ * @throws {Error} when nothing does within two minutes
  */
 export async function untilListening(port: number, hostname = "127.0.0.1"): Promise<void> {
   await until(async () => {
@@ -35,7 +35,7 @@ export async function untilListening(port: number, hostname = "127.0.0.1"): Prom
 
 /**
  * Resolves when something accepts connections at a Unix socket.
- * @throws {Error} when nothing does within 30 s
+ * @throws {Error} when nothing does within two minutes
  */
 export async function untilListeningAt(path: string): Promise<void> {
   await until(async () => {

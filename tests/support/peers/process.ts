@@ -4,7 +4,8 @@
  * @module
  */
 
-const DEFAULT_WITHIN = 30_000;
+// Far more than anything takes that comes at all, also on a machine that does many other things.
+const DEFAULT_WITHIN = 120_000;
 
 /** Debian's own; `python3` on PATH may be a slow wrapper around another. */
 export const PYTHON = "/usr/bin/python3";
@@ -55,7 +56,7 @@ export interface Finished {
 /** How to run a program to its end. */
 export interface RunOptions extends StartOptions {
   readonly stdin?: string | Uint8Array;
-  /** Milliseconds; 60,000 if absent. */
+  /** Milliseconds; 300,000 if absent. */
   readonly within?: number;
 }
 
@@ -74,7 +75,7 @@ export async function run(program: string, options: RunOptions = {}): Promise<Fi
   const timer = setTimeout(() => {
     late = true;
     kill(child, "SIGKILL");
-  }, options.within ?? 60_000);
+  }, options.within ?? 300_000);
   try {
     const [output] = await Promise.all([
       child.output(),
