@@ -5,7 +5,7 @@ import { Buffer } from "node:buffer";
 import { createHash, X509Certificate } from "node:crypto";
 import { fileURLToPath } from "node:url";
 import { HOST_PROGRAMS, makeHost } from "../support/hosts.ts";
-import { RunningMailapp, Workspace } from "../support/mailapp.ts";
+import { runMailapp, RunningMailapp, Workspace } from "../support/mailapp.ts";
 import { startBind } from "../support/peers/bind.ts";
 import { makeFolder } from "../support/peers/folder.ts";
 import { run, runOk, startUntil } from "../support/peers/process.ts";
@@ -221,6 +221,34 @@ ${stubs.join("")}remote-control:
         const { stdout, stderr } = await run(finger, { args });
         const verified = /Verified TLS connection established/.test(stdout + stderr);
         assert.equal(verified, expected === "dane", stdout + stderr);
+      });
+    }
+    const explained: Readonly<
+      globalThis.Record<string, readonly [string | undefined, string | undefined, RegExp]>
+    > = {
+      "rollover.signed.test": ["records", "dane", /2 TLSA records at mx-rollover\.signed\.test \(DANE\)$/m],
+      "alias.signed.test": ["records", "dane", /the certificate is one that the TLSA records name$/m],
+      "wrong-own.signed.test": ["records", "dane", /no mail would be sent: the certificate is not the one/],
+      "unusable.signed.test": ["encrypt", "require", /over TLS; the certificate was not verified$/m],
+      "none.signed.test": [
+        undefined,
+        "dane",
+        /not used: DANE is required: .*\n.*\n.*\n {2}set in \[serve-out/,
+      ],
+      "bogus.test": ["unknown", undefined, /not used now: TLSA of mx\.bogus\.test: /],
+      "plain.test": [undefined, "prefer", /TLS policy prefer: .*\n(?! {2}TLSA records)/],
+    };
+    for (const [domain, [dane, policy, text]] of Object.entries(explained)) {
+      await t.step(`${domain}: explain says so`, async () => {
+        const explain = async (...more: readonly string[]) => {
+          const args = ["explain", "--connect", `x@${domain}`, "--config", config, ...more];
+          const { code, stdout, stderr } = await runMailapp(args, { through });
+          assert.equal(code, 0, stderr);
+          return stdout;
+        };
+        const { targets: [target], tls_policy } = JSON.parse(await explain("--json"));
+        assert.deepEqual([target.dane, target.tls_policy, tls_policy], [dane, policy, policy]);
+        assert.match(await explain(), text);
       });
     }
     assert.equal(await server.stop(), 0);

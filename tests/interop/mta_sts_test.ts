@@ -233,11 +233,23 @@ testWith(
           return stdout;
         };
         const enforced = await run("explain", "x@mismatch.test");
-        assert.match(enforced, /mx1\.mismatch\.test .*: not in the MTA-STS policy/);
+        assert.match(enforced, /mx1\.mismatch\.test .*: not used: the MTA-STS policy of \S+ does not list /);
         assert.match(enforced, /MTA-STS policy of mismatch\.test, id 1, until 20\S+ \S+Z, in mode enforce/);
         assert.match(await run("explain", "x@overruled.test"), /set in \[serve-out\.tls_policy\]/);
         assert.match(await run("explain", "x@redirect.test"), /cannot be fetched.*status 301/);
-        const json = JSON.parse(await run("explain", "--json", "x@mismatch.test"));
+        const tried: Record<string, RegExp> = {
+          "enforce.test": /over TLS; the certificate is valid for the host$/m,
+          "badmx.test": /no mail would be sent: certificate not accepted /,
+          "plain.test": /no mail would be sent: TLS is required, and the server does not offer it/,
+          "testing.test": /in mode testing.*\n/,
+          "none.test": /mail would be sent without TLS$/m,
+          "mismatch.test": /no mail would be sent: the MTA-STS policy of /,
+        };
+        for (const [domain, expected] of Object.entries(tried)) {
+          assert.match(await run("explain", "--connect", `x@${domain}`), expected);
+        }
+        const json = JSON.parse(await run("explain", "--json", "--connect", "x@mismatch.test"));
+        assert.match(json.targets[0].trial.error, LISTED);
         assert.equal(json.mta_sts.mode, "enforce");
         assert.match(json.mta_sts.expires_at, /^20\S+Z$/);
         assert.equal(json.targets[0].mta_sts_allowed, false);
