@@ -109,7 +109,9 @@ export class CertificateFiles {
   /** The key of the certificate after the next change of keys, PEM; `undefined`: none has been made. */
   async nextKey(): Promise<{ readonly key: string } | undefined> {
     try {
-      return { key: await Deno.readTextFile(join(this.#directory, NEXT_KEY)) };
+      const key = await Deno.readTextFile(join(this.#directory, NEXT_KEY));
+      // A crash before dropNextKey() leaves the one that is in use.
+      return (await this.read())?.key === key ? undefined : { key };
     } catch (error) {
       if (error instanceof Deno.errors.NotFound) return undefined;
       throw error;

@@ -66,3 +66,15 @@ Deno.test("CertificateFiles keeps the next key until it is in use", async () => 
     assert.equal(await files.nextKeySeen(), undefined);
   });
 });
+
+Deno.test("The next key is not one that is in use, as a crash may leave it", async () => {
+  await inDirectory(async (directory) => {
+    const files = new CertificateFiles(directory);
+    await files.save({ cert: "one", key: "one" }, { now: 0 });
+    await files.saveNextKey("two");
+    await files.save({ cert: "two", key: "two" }, { now: 1_000 });
+    assert.equal(await files.nextKey(), undefined);
+    await files.saveNextKey("three");
+    assert.deepEqual(await files.nextKey(), { key: "three" });
+  });
+});
