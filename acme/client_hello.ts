@@ -115,6 +115,7 @@ export function parseClientHello(body: Uint8Array): ClientHello {
   // legacy_version and random
   fields.bytes(2 + 32);
   const sessionId = fields.vector(1).slice();
+  if (sessionId.length > 32) throw new HandshakeError("the session id is too long", ALERT.decodeError);
   const cipherSuites = fields.numbers(2);
   // legacy_compression_methods
   fields.vector(1);

@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { createPrivateKey, type KeyObject, sign } from "node:crypto";
+import { createPrivateKey, type KeyObject, sign, timingSafeEqual } from "node:crypto";
 import { systemClock } from "../base/clock.ts";
 import { linger } from "../net/linger.ts";
 import type { Transport } from "../net/transport.ts";
@@ -63,14 +63,15 @@ const RETRY = hashOf(new TextEncoder().encode("HelloRetryRequest"));
 /** For old middleboxes (§D.4). */
 const CHANGE_CIPHER_SPEC = plainRecord(RECORD.changeCipherSpec, Uint8Array.of(1));
 /** Of the client's messages, in octets. */
-const MAX_MESSAGE = 64 * 1024;
+const MAX_MESSAGE = 16 * 1024;
 /** For the client to close after the handshake, in milliseconds. */
 const LINGER = 1_000;
 
 /**
  * Answers one handshake, says that nothing follows, and waits a moment for the client to close.
  * @returns the name that the client asked for
- * @throws {HandshakeError} after the alert; or what the transport throws, such as at its deadline
+ * @throws {HandshakeError} after an alert where no keys are agreed on yet; or what the transport throws, such as at its
+ * deadline
  */
 export async function answerHandshake(transport: Transport, options: HandshakeOptions): Promise<string> {
   const records = new Records(transport);
@@ -214,9 +215,9 @@ async function finish(
   const expected = finishedData(secrets.client, hash());
   keys.mix();
   const application = await RecordProtection.of(keys.secret("s ap traffic", hash()));
-  records.protection = await RecordProtection.of(secrets.client);
-  const finished = await records.message(MESSAGE.finished);
-  if (!finished.subarray(4).every((octet, index) => octet === expected[index])) {
+  records.protect(await RecordProtection.of(secrets.client));
+  const finished = (await records.message(MESSAGE.finished)).subarray(4);
+  if (finished.length !== expected.length || !timingSafeEqual(finished, expected)) {
     throw new HandshakeError("the client's Finished is wrong", ALERT.decryptError);
   }
   await records.write(await application.seal(RECORD.alert, Uint8Array.of(1, ALERT.closeNotify)));
@@ -280,9 +281,8 @@ function extension(type: number, data: Uint8Array): Uint8Array<ArrayBuffer> {
 
 /** Reads the client's messages, which may share records or be split over several. */
 class Records {
-  /** Of what the client sends from now on. */
-  protection: RecordProtection | undefined;
   readonly #transport: Transport;
+  #protection: RecordProtection | undefined;
   #messages: Uint8Array<ArrayBuffer> = new Uint8Array();
   #records = 0;
 
@@ -292,6 +292,17 @@ class Records {
 
   write(record: Uint8Array): Promise<void> {
     return this.#transport.write(record);
+  }
+
+  /**
+   * From now on the client's messages must be protected.
+   * @throws {HandshakeError} if something came before the change of keys that should come after it (RFC 8446 §5.1)
+   */
+  protect(protection: RecordProtection): void {
+    if (this.#messages.length > 0) {
+      throw new HandshakeError("a message across a change of keys", ALERT.unexpectedMessage);
+    }
+    this.#protection = protection;
   }
 
   /** The next message, which must be of this type, with type and length. @throws {HandshakeError} */
@@ -329,14 +340,16 @@ class Records {
       }
       const content = await this.#exactly(length);
       if (type === RECORD.changeCipherSpec) continue;
-      const { type: inner, content: messages } = this.protection !== undefined &&
-          type === RECORD.applicationData
-        ? await this.protection.open(join(header, content))
-        : { type, content };
+      const protection = type === RECORD.applicationData ? this.#protection : undefined;
+      const { type: inner, content: messages } = protection === undefined
+        ? { type, content }
+        : await protection.open(join(header, content));
       if (inner === RECORD.alert) {
         throw new HandshakeError(`the client sends alert ${messages[1]}`, ALERT.closeNotify);
       }
-      if (inner !== RECORD.handshake || messages.length === 0) {
+      // Only an alert may come without protection, of a client that could not agree.
+      const isExpected = inner === RECORD.handshake && protection === this.#protection;
+      if (!isExpected || messages.length === 0) {
         throw new HandshakeError(`no handshake, but a record of type ${inner}`, ALERT.unexpectedMessage);
       }
       return messages;

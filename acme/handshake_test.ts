@@ -5,6 +5,14 @@ import { systemClock } from "../base/clock.ts";
 import { ConnTransport } from "../net/conn_transport.ts";
 import { createTestAuthority } from "../tests/support/test_authority.ts";
 import { answerHandshake, type ShownCertificate } from "./handshake.ts";
+import {
+  finishedData,
+  hashOf,
+  KeySchedule,
+  plainRecord,
+  RECORD,
+  RecordProtection,
+} from "./handshake_keys.ts";
 
 const PROTOCOL = "acme-tls/1";
 
@@ -116,5 +124,110 @@ Deno.test("answerHandshake() ends with what is no handshake, however it is cut",
     await conn.closeWrite();
     assert.match(await answered, /^(?:HandshakeError|ConnectionError): /);
     conn.close();
+  }
+});
+
+/** Octets with their length in two octets before them. */
+function counted(...octets: readonly number[]): number[] {
+  return [octets.length >> 8, octets.length & 255, ...octets];
+}
+
+/** A ClientHello for `a.test` with this share of X25519. */
+function clientHello(share: Uint8Array, { sessionId = 0 } = {}): Uint8Array<ArrayBuffer> {
+  const text = (text: string) => [...new TextEncoder().encode(text)];
+  const extensions = [
+    ...[0, 43, ...counted(2, 3, 4)],
+    ...[0, 10, ...counted(...counted(0, 29))],
+    ...[0, 13, ...counted(...counted(4, 3))],
+    ...[0, 16, ...counted(...counted(PROTOCOL.length, ...text(PROTOCOL)))],
+    ...[0, 0, ...counted(...counted(0, ...counted(...text("a.test"))))],
+    ...[0, 51, ...counted(...counted(0, 29, ...counted(...share)))],
+  ];
+  const body = [
+    ...[3, 3, ...crypto.getRandomValues(new Uint8Array(32))],
+    ...[sessionId, ...new Uint8Array(sessionId), ...counted(0x13, 0x01), 1, 0, ...counted(...extensions)],
+  ];
+  return Uint8Array.of(1, 0, ...counted(...body));
+}
+
+/** The content of the next record with this type, with its header. */
+async function recordOf(conn: Deno.Conn, type: number): Promise<Uint8Array<ArrayBuffer>> {
+  const exactly = async (length: number) => {
+    const octets = new Uint8Array(length);
+    for (let at = 0; at < length;) at += await conn.read(octets.subarray(at)) ?? assert.fail("it ends");
+    return octets;
+  };
+  for (;;) {
+    const header = await exactly(5);
+    const content = await exactly((header[3] ?? 0) * 256 + (header[4] ?? 0));
+    if (header[0] === type) return Uint8Array.of(...header, ...content);
+  }
+}
+
+Deno.test("answerHandshake() takes no Finished but the right one, whole and protected", async (t) => {
+  using server = await serving();
+  const finishedOf = (data: Uint8Array) => Uint8Array.of(20, 0, ...counted(...data));
+  const plain = (data: Uint8Array) => plainRecord(RECORD.handshake, finishedOf(data));
+  type Sealing = (data: Uint8Array) => Promise<Uint8Array<ArrayBuffer>>;
+  const cases: Record<
+    string,
+    readonly [last: (data: Uint8Array, seal: Sealing) => unknown, expected: RegExp]
+  > = {
+    "the right one": [(data, seal) => seal(data), /^a\.test$/],
+    "an empty one": [(_, seal) => seal(new Uint8Array()), /Finished is wrong/],
+    "its beginning": [(data, seal) => seal(data.subarray(0, 31)), /Finished is wrong/],
+    "more than that": [(data, seal) => seal(Uint8Array.of(...data, 0)), /Finished is wrong/],
+    "another": [(data, seal) => seal(data.map((octet) => octet ^ 1)), /Finished is wrong/],
+    "not protected": [(data) => plain(data), /no handshake, but a record/],
+    "empty, and not protected": [() => plain(new Uint8Array()), /no handshake, but a record/],
+  };
+  const pair = await crypto.subtle.generateKey({ name: "X25519" }, false, ["deriveBits"]) as CryptoKeyPair;
+  const hello = clientHello(new Uint8Array(await crypto.subtle.exportKey("raw", pair.publicKey)));
+  for (const [name, [last, expected]] of Object.entries(cases)) {
+    await t.step(name, async () => {
+      const answered = server.answer();
+      using conn = await Deno.connect({ hostname: "127.0.0.1", port: server.port });
+      await conn.write(plainRecord(RECORD.handshake, hello));
+      const serverHello = (await recordOf(conn, RECORD.handshake)).subarray(5);
+      const share = await crypto.subtle.importKey(
+        "raw",
+        serverHello.slice(-32),
+        { name: "X25519" },
+        false,
+        [],
+      );
+      const keys = new KeySchedule();
+      const algorithm = { name: "X25519", public: share };
+      keys.mix(new Uint8Array(await crypto.subtle.deriveBits(algorithm, pair.privateKey, 256)));
+      const transcript = hashOf(hello, serverHello);
+      const secret = keys.secret("c hs traffic", transcript);
+      const reading = await RecordProtection.of(keys.secret("s hs traffic", transcript));
+      const { content: flight } = await reading.open(await recordOf(conn, RECORD.applicationData));
+      const sealing = await RecordProtection.of(secret);
+      const seal: Sealing = (data) => sealing.seal(RECORD.handshake, finishedOf(data));
+      const data = finishedData(secret, hashOf(hello, serverHello, flight));
+      const record = await last(data, seal);
+      assert.ok(record instanceof Uint8Array);
+      await conn.write(record);
+      assert.match(await answered, expected);
+    });
+  }
+});
+
+Deno.test("answerHandshake() refuses what follows a ClientHello without protection, and a session id too long", async () => {
+  using server = await serving();
+  const pair = await crypto.subtle.generateKey({ name: "X25519" }, false, ["deriveBits"]) as CryptoKeyPair;
+  const share = new Uint8Array(await crypto.subtle.exportKey("raw", pair.publicKey));
+  const cases = [
+    [Uint8Array.of(...clientHello(share), 20, 0, 0, 0), /across a change of keys/],
+    [clientHello(share, { sessionId: 33 }), /session id is too long/],
+    // A point of low order: what both sides would agree on is known to everybody.
+    [clientHello(new Uint8Array(32)), /a key share that is none/],
+  ] as const;
+  for (const [messages, expected] of cases) {
+    const answered = server.answer();
+    using conn = await Deno.connect({ hostname: "127.0.0.1", port: server.port });
+    await conn.write(plainRecord(RECORD.handshake, messages));
+    assert.match(await answered, expected);
   }
 });

@@ -124,7 +124,9 @@ function inUsersWords(error: unknown, { dataDir }: Config): unknown {
 async function obtain(work: AcmeWork, io: Io): Promise<ExitCode> {
   const issued = await work.issue({ key: "same" });
   io.out(`A certificate for ${issued.names.join(", ")}, until ${showTime(issued.until)}.\n`);
-  io.out(`The servers use it within half a minute, once they run with [tls.acme]. mailapp install sets up its renewal.\n`);
+  io.out(
+    `The servers use it within half a minute, once they run with [tls.acme]. mailapp install sets up its renewal.\n`,
+  );
   return EXIT.ok;
 }
 
