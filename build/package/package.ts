@@ -166,7 +166,7 @@ async function placeCompletions(): Promise<void> {
 
 async function placeDocumentation(): Promise<void> {
   const docs = "/usr/share/doc/mailapp";
-  for (const name of ["README.md", "CHANGELOG.md", "config.example.toml"]) {
+  for (const name of ["README.md", "CHANGELOG.md", "SECURITY.md", "config.example.toml"]) {
     await place(`${docs}/${name}`, await read(name));
   }
   for (const folder of ["docs/", "docs/guide/"]) {

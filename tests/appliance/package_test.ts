@@ -51,6 +51,7 @@ testWith(["dpkg-deb", "lintian"], "the package is as lintian wants it", async ()
         "usr/share/man/man5/mailapp.toml.5.gz",
       ],
       ...["usr/share/doc/mailapp/docs/guide/first-hour.md", "usr/share/doc/mailapp/config.example.toml"],
+      ...["usr/share/doc/mailapp/docs/README.md", "usr/share/doc/mailapp/SECURITY.md"],
       ...["usr/share/bash-completion/completions/mailapp", "usr/share/doc/mailapp/copyright"],
     ]
   ) assert.ok(content.includes(` ./${path}`), path);
