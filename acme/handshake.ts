@@ -7,6 +7,7 @@
  */
 import { createPrivateKey, type KeyObject, sign, timingSafeEqual } from "node:crypto";
 import { systemClock } from "../base/clock.ts";
+import { OctetBuffer } from "../base/octet_buffer.ts";
 import { linger } from "../net/linger.ts";
 import type { Transport } from "../net/transport.ts";
 import { ALERT, type ClientHello, EXTENSION, HandshakeError, parseClientHello } from "./client_hello.ts";
@@ -283,7 +284,7 @@ function extension(type: number, data: Uint8Array): Uint8Array<ArrayBuffer> {
 class Records {
   readonly #transport: Transport;
   #protection: RecordProtection | undefined;
-  #messages: Uint8Array<ArrayBuffer> = new Uint8Array();
+  readonly #messages = new OctetBuffer();
   #records = 0;
 
   constructor(transport: Transport) {
@@ -308,21 +309,23 @@ class Records {
   /** The next message, which must be of this type, with type and length. @throws {HandshakeError} */
   async message(type: number): Promise<Uint8Array<ArrayBuffer>> {
     for (;;) {
-      const [first, ...length] = this.#messages.subarray(0, 4);
+      const first = this.#messages.at(0);
       if (first !== undefined && first !== type) {
         throw new HandshakeError(`message ${first} in place of ${type}`, ALERT.unexpectedMessage);
       }
-      if (length.length === 3) {
-        const size = 4 + length.reduce((value, octet) => value * 256 + octet, 0);
-        if (size > MAX_MESSAGE) throw new HandshakeError("a message is too long", ALERT.decodeError);
-        if (this.#messages.length >= size) {
-          const found = this.#messages.slice(0, size);
-          this.#messages = this.#messages.slice(size);
-          return found;
-        }
-      }
-      this.#messages = join(this.#messages, await this.#content());
+      const found = this.#messages.take(this.#size());
+      if (found !== undefined) return found;
+      this.#messages.push(await this.#content());
     }
+  }
+
+  /** Octets of the next message with type and length; those four as long as they have not come. */
+  #size(): number {
+    const [high, middle, low] = [this.#messages.at(1), this.#messages.at(2), this.#messages.at(3)];
+    if (high === undefined || middle === undefined || low === undefined) return 4;
+    const size = 4 + (high * 256 + middle) * 256 + low;
+    if (size > MAX_MESSAGE) throw new HandshakeError("a message is too long", ALERT.decodeError);
+    return size;
   }
 
   /** The content of the next record with messages. */

@@ -9,6 +9,7 @@
 import { Buffer } from "node:buffer";
 import { timingSafeEqual } from "node:crypto";
 import { allMetrics, counter } from "../base/counters.ts";
+import { latin1 } from "../base/latin1.ts";
 import { METRICS_TYPES, writeMetrics } from "./metrics_text.ts";
 
 /** The options. */
@@ -28,7 +29,6 @@ const PAUSE = 1_000;
 const LOOPBACK_HOST = /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d{1,5})?$/i;
 
 const scrapes = counter("mailapp_metrics_scrapes_total", "Requests for the metrics that were answered");
-const decoder = new TextDecoder("latin1");
 const encoder = new TextEncoder();
 
 /** Serves until the listener is closed. Never throws. */
@@ -92,10 +92,11 @@ async function readHead(conn: Deno.Conn): Promise<string | undefined> {
   for (let size = 0; size < buffer.length;) {
     const read = await conn.read(buffer.subarray(size));
     if (read === null) return undefined;
+    // The end may be split over two reads.
+    const from = Math.max(0, size - 3);
     size += read;
-    const text = decoder.decode(buffer.subarray(0, size));
-    const end = text.indexOf("\r\n\r\n");
-    if (end >= 0) return text.slice(0, end);
+    const end = latin1(buffer, from, size).indexOf("\r\n\r\n");
+    if (end >= 0) return latin1(buffer, 0, from + end);
   }
   return undefined;
 }

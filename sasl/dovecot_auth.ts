@@ -179,15 +179,15 @@ class Connection {
   async #read(): Promise<void> {
     const buffer = new Uint8Array(READ_SIZE);
     const decoder = new TextDecoder();
-    let text = "";
+    let rest = "";
     try {
       for (;;) {
         const length = await this.#conn.read(buffer);
         if (length === null) return this.end("Dovecot has closed the connection");
-        text += decoder.decode(buffer.subarray(0, length), { stream: true });
-        const lines = text.split("\n");
-        text = lines.pop() ?? "";
-        if (text.length > MAX_LINE) return this.end("Dovecot sends a line that is too long");
+        const lines = decoder.decode(buffer.subarray(0, length), { stream: true }).split("\n");
+        lines[0] = `${rest}${lines[0]}`;
+        rest = lines.pop() ?? "";
+        if (rest.length > MAX_LINE) return this.end("Dovecot sends a line that is too long");
         for (const line of lines) this.#take(line);
       }
     } catch (error) {

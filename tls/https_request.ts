@@ -6,6 +6,8 @@
  */
 import type { Clock } from "../base/clock.ts";
 import { concat } from "../base/concat.ts";
+import { latin1 } from "../base/latin1.ts";
+import { OctetBuffer } from "../base/octet_buffer.ts";
 import { createDial } from "../net/dial.ts";
 import type { Transport } from "../net/transport.ts";
 import { clientUpgrade } from "./client_upgrade.ts";
@@ -60,8 +62,9 @@ export class HttpError extends Error {
 const MAX_HEADER = 16 * 1024;
 const MAX_INTERIM = 10;
 const CONNECT_TIMEOUT = 10_000;
-const CR_LF_TWICE = "\r\n\r\n";
 const encoder = new TextEncoder();
+const CR_LF = encoder.encode("\r\n");
+const CR_LF_TWICE = encoder.encode("\r\n\r\n");
 
 /**
  * Sends the request and reads the response. Redirects are not followed.
@@ -120,7 +123,7 @@ function requestBytes({ host, path, body, headers = {} }: HttpsRequest, port: nu
     ...(body === undefined ? [] : [`content-length: ${body.length}`]),
     "connection: close",
   ];
-  return concat(encoder.encode(lines.join("\r\n") + CR_LF_TWICE), body ?? new Uint8Array());
+  return concat(encoder.encode(lines.join("\r\n")), CR_LF_TWICE, body ?? new Uint8Array());
 }
 
 async function readResponse(reader: ByteReader, maxBody: number): Promise<HttpsResponse> {
@@ -162,17 +165,16 @@ async function readBody(
 
 /** The chunked transfer coding (RFC 9112 §7.1); what follows the last chunk is not read. */
 async function readChunks(reader: ByteReader, maxBody: number): Promise<Uint8Array> {
-  const chunks: Uint8Array[] = [];
-  for (let total = 0;;) {
-    const [text = ""] = (await reader.until("\r\n", 1024)).split(";");
+  const body = new OctetBuffer();
+  for (;;) {
+    const [text = ""] = (await reader.until(CR_LF, 1024)).split(";");
     const size = /^[0-9a-f]{1,8}$/i.exec(text.trimEnd())?.[0];
     if (size === undefined) throw new HttpError("a chunk has no size");
     const length = parseInt(size, 16);
-    if (length === 0) return concat(...chunks);
-    total += length;
-    if (total > maxBody) throw tooLong(maxBody);
-    chunks.push(await reader.take(length));
-    if (await reader.until("\r\n", 2) !== "") throw new HttpError("a chunk does not end where it should");
+    if (length === 0) return body.take(body.length) ?? new Uint8Array();
+    if (body.length + length > maxBody) throw tooLong(maxBody);
+    body.push(await reader.take(length));
+    if (await reader.until(CR_LF, 2) !== "") throw new HttpError("a chunk does not end where it should");
   }
 }
 
@@ -183,48 +185,41 @@ function tooLong(maxBody: number): HttpError {
 /** Takes what comes apart. */
 class ByteReader {
   readonly #transport: Transport;
-  #bytes: Uint8Array = new Uint8Array();
+  readonly #buffer = new OctetBuffer();
 
   constructor(transport: Transport) {
     this.#transport = transport;
   }
 
-  /** The text up to these characters, one character an octet; they are taken and left out. */
-  async until(end: string, most: number): Promise<string> {
+  /** The text up to this delimiter, one character an octet; the delimiter is taken and left out. */
+  async until(delimiter: Uint8Array, most: number): Promise<string> {
     for (;;) {
-      const text = String.fromCharCode(...this.#bytes.subarray(0, most));
-      const at = text.indexOf(end);
-      if (at !== -1) {
-        this.#bytes = this.#bytes.subarray(at + end.length);
-        return text.slice(0, at);
-      }
-      if (this.#bytes.length >= most) throw new HttpError("a line or the header is too long");
+      const found = this.#buffer.takeUntil(delimiter, most);
+      if (found !== undefined) return latin1(found);
+      if (this.#buffer.length >= most) throw new HttpError("a line or the header is too long");
       if (!await this.#more()) throw new HttpError("the connection ended within the answer");
     }
   }
 
   async take(length: number): Promise<Uint8Array> {
-    while (this.#bytes.length < length) {
+    for (;;) {
+      const taken = this.#buffer.take(length);
+      if (taken !== undefined) return taken;
       if (!await this.#more()) throw new HttpError("the connection ended within the answer");
     }
-    const taken = this.#bytes.slice(0, length);
-    this.#bytes = this.#bytes.subarray(length);
-    return taken;
   }
 
   /** All up to the end. */
   async rest(most: number): Promise<Uint8Array> {
     do {
-      if (this.#bytes.length > most) throw tooLong(most);
+      if (this.#buffer.length > most) throw tooLong(most);
     } while (await this.#more());
-    return this.#bytes.slice();
+    return await this.take(this.#buffer.length);
   }
 
   async #more(): Promise<boolean> {
-    const buffer = new Uint8Array(16 * 1024);
-    const size = await this.#transport.read(buffer);
-    if (size === null) return false;
-    this.#bytes = concat(this.#bytes, buffer.subarray(0, size));
-    return true;
+    const size = await this.#transport.read(this.#buffer.free());
+    this.#buffer.added(size ?? 0);
+    return size !== null;
   }
 }

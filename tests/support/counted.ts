@@ -58,6 +58,31 @@ export async function countSearchedLater(work: () => Promise<unknown>): Promise<
   return searches.steps;
 }
 
+/** Octets that are copied into other octets, or within them, while `work` runs. */
+export function countCopied(work: () => void): number {
+  const { set, copyWithin } = Uint8Array.prototype;
+  let octets = 0;
+  Uint8Array.prototype.set = function (this: Uint8Array, from: ArrayLike<number>, at = 0) {
+    octets += from.length;
+    set.call(this, from, at);
+  };
+  Uint8Array.prototype.copyWithin = function (
+    this: Uint8Array<ArrayBuffer>,
+    ...[to, from, end = this.length]: [to: number, from: number, end?: number]
+  ) {
+    octets += end - from;
+    return copyWithin.call(this, to, from, end) as Uint8Array<ArrayBuffer>;
+  };
+  try {
+    work();
+  } finally {
+    // Those of all typed arrays are back then.
+    Reflect.deleteProperty(Uint8Array.prototype, "set");
+    Reflect.deleteProperty(Uint8Array.prototype, "copyWithin");
+  }
+  return octets;
+}
+
 /** Counts what searches look at, until it is disposed of. */
 class Searches implements Disposable {
   steps = 0;
