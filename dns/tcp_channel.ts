@@ -4,11 +4,13 @@
  *
  * @module
  */
-import type { Clock, Timer } from "../base/clock.ts";
+import type { Clock } from "../base/clock.ts";
 import { concat } from "../base/concat.ts";
 import { errorText } from "../base/error_text.ts";
+import { Watchdog } from "../base/watchdog.ts";
 import { writeAll } from "../base/write_all.ts";
 import type { DecodedPacket } from "./dns_packet.d.ts";
+import { randomId } from "./query_message.ts";
 
 /** A question as it goes out, and how its answer is known. */
 export interface TcpQuestion {
@@ -33,6 +35,8 @@ export interface TcpChannelOptions {
 
 interface Pending {
   readonly question: TcpQuestion;
+  /** In the clock's monotonic milliseconds. */
+  readonly deadline: number;
   readonly answered: (packet: DecodedPacket) => void;
   readonly failed: (error: Error) => void;
 }
@@ -90,7 +94,8 @@ class Connection {
   readonly #opened: Promise<Deno.TcpConn>;
   readonly #giveUp = new AbortController();
   readonly #linger: number;
-  #idle: Timer | undefined;
+  /** Of all questions, and of the rest after them: a timer for each would cost more than the question. */
+  readonly #watchdog: Watchdog;
   #unwritten: Uint8Array[] = [];
   #writing: Promise<void> = Promise.resolve();
   #over = false;
@@ -98,6 +103,7 @@ class Connection {
   constructor({ address, port, clock, linger = 0 }: TcpChannelOptions) {
     this.#clock = clock;
     this.#linger = linger;
+    this.#watchdog = new Watchdog(clock, () => this.#look());
     this.#opened = Deno.connect({ hostname: address, port, signal: this.#giveUp.signal });
     this.#read().catch((error) => this.#end(error instanceof Foreign ? error : new Closed(errorText(error))));
   }
@@ -108,13 +114,13 @@ class Connection {
   }
 
   async ask(question: TcpQuestion): Promise<DecodedPacket> {
-    this.#idle?.cancel();
     const { promise, resolve, reject } = Promise.withResolvers<DecodedPacket>();
+    const deadline = this.#clock.monotonic() + question.timeout;
+    if (this.#pending.size === 0 || deadline < this.#watchdog.deadline) this.#watchdog.deadline = deadline;
     let answered = false;
     let id = randomId();
     while (this.#pending.has(id)) id = (id + 1) & 0xffff;
-    this.#pending.set(id, { question, answered: resolve, failed: reject });
-    const timer = this.#clock.after(question.timeout, () => reject(new Error("no answer over TCP")));
+    this.#pending.set(id, { question, deadline, answered: resolve, failed: reject });
     this.#unwritten.push(frame(question.encode(id)));
     if (this.#unwritten.length === 1) queueMicrotask(() => this.#flush());
     try {
@@ -122,10 +128,22 @@ class Connection {
       answered = true;
       return packet;
     } finally {
-      timer.cancel();
       this.#pending.delete(id);
       if (this.#pending.size === 0) this.#rest(answered ? this.#linger : 0);
     }
+  }
+
+  /** A deadline may have passed. */
+  #look(): void {
+    if (this.#pending.size === 0) return this.#end(new Closed());
+    const now = this.#clock.monotonic();
+    let next = Infinity;
+    for (const { deadline, failed } of this.#pending.values()) {
+      // As the watchdog takes it.
+      if (deadline - now <= 1) failed(new Error("no answer over TCP"));
+      else next = Math.min(next, deadline);
+    }
+    this.#watchdog.deadline = next;
   }
 
   /** Writes what has been asked meanwhile, in one piece. Who reads the answers learns of errors. */
@@ -139,7 +157,7 @@ class Connection {
   /** Nothing is asked any more, for now. */
   #rest(linger: number): void {
     if (linger === 0) this.#end(new Closed());
-    else if (!this.#over) this.#idle = this.#clock.after(linger, () => this.#end(new Closed()));
+    else if (!this.#over) this.#watchdog.deadline = this.#clock.monotonic() + linger;
   }
 
   async #read(): Promise<void> {
@@ -183,7 +201,7 @@ class Connection {
   #end(error: Error): void {
     if (this.#over) return;
     this.#over = true;
-    this.#idle?.cancel();
+    this.#watchdog.cancel();
     this.#giveUp.abort();
     this.#opened.then((conn) => conn.close(), () => {}).catch(() => {});
     for (const { failed } of this.#pending.values()) failed(error);
@@ -202,9 +220,4 @@ function frame(message: Uint8Array): Uint8Array {
   framed[1] = message.length & 0xff;
   framed.set(message, 2);
   return framed;
-}
-
-function randomId(): number {
-  const [id = 0] = crypto.getRandomValues(new Uint16Array(1));
-  return id;
 }

@@ -8,17 +8,9 @@ import { Buffer } from "node:buffer";
 import dnsPacket from "dns-packet";
 import type { DecodedPacket, ResourceRecord } from "./dns_packet.d.ts";
 import { canonicalName } from "./name.ts";
+import { type Query, readNegative, type RecordType } from "./query_message.ts";
 
-/** Types that can be asked for. */
-export type RecordType = "MX" | "A" | "AAAA" | "TXT" | "PTR" | "CNAME" | "TLSA";
-
-/** One question. */
-export interface Query {
-  /** Canonical, no trailing dot. */
-  readonly name: string;
-  /** What is asked for. */
-  readonly type: RecordType;
-}
+export type { Query, RecordType } from "./query_message.ts";
 
 /** The outcome of a question; `ttl` in seconds. */
 export type WireAnswer =
@@ -70,11 +62,11 @@ export function hasLongPointerChain(bytes: Uint8Array): boolean {
  * The message in these bytes; `undefined` if it is no answer to this question with this id. An error may come without
  * the question: a server that cannot read the query has nothing else to say (RFC 6891 §7).
  */
-export function decodeAnswer(
-  bytes: Uint8Array,
-  { name, type }: Query,
-  id: number,
-): DecodedPacket | undefined {
+export function decodeAnswer(bytes: Uint8Array, query: Query, id: number): DecodedPacket | undefined {
+  return readNegative(bytes, query, id) ?? decodeWhole(bytes, query, id);
+}
+
+function decodeWhole(bytes: Uint8Array, { name, type }: Query, id: number): DecodedPacket | undefined {
   // Before anything is worked out from what may be forged.
   if (((bytes[0] ?? 0) << 8 | (bytes[1] ?? 0)) !== id || hasLongPointerChain(bytes)) return undefined;
   let packet: DecodedPacket;

@@ -9,8 +9,6 @@
  */
 import { createSocket } from "node:dgram";
 import { isIPv6 } from "node:net";
-// @ts-types="./dns_packet.d.ts"
-import dnsPacket from "dns-packet";
 import type { Clock } from "../base/clock.ts";
 import type { DecodedPacket } from "./dns_packet.d.ts";
 import {
@@ -22,6 +20,7 @@ import {
   type WireAnswer,
 } from "./wire_answer.ts";
 import { errorText } from "../base/error_text.ts";
+import { encodeQuery, randomId } from "./query_message.ts";
 import { TcpChannel } from "./tcp_channel.ts";
 
 /** A DNS server's address. */
@@ -76,12 +75,6 @@ export class EdnsMemory {
 
 // Each server in turn, and once more with a longer timeout: 7 seconds for one dead server, 21 for three.
 const TIMEOUTS: readonly number[] = [2_000, 5_000];
-// Fits any path without fragments (RFC 9715).
-const UDP_SIZE = 1232;
-
-const RECURSION_DESIRED = 1 << 8;
-const AUTHENTIC_DATA = 1 << 5;
-
 /** Asks the servers for records of a name (canonical, no trailing dot). Never throws. */
 export async function askWire(name: string, type: RecordType, options: WireOptions): Promise<WireAnswer> {
   const { servers, clock, unanswered, edns: memory, channel, timeouts = TIMEOUTS } = options;
@@ -141,22 +134,6 @@ async function exchange(
     : packet;
 }
 
-function encode(query: Query, { id, edns }: { id: number; edns: boolean }): Uint8Array {
-  return dnsPacket.encode({
-    id,
-    type: "query",
-    // AD asks for the AD bit without the signatures (RFC 6840 §5.7).
-    flags: RECURSION_DESIRED | AUTHENTIC_DATA,
-    questions: [query],
-    additionals: edns ? [{ type: "OPT", name: ".", udpPayloadSize: UDP_SIZE, flags: 0, options: [] }] : [],
-  });
-}
-
-function randomId(): number {
-  const [id = 0] = crypto.getRandomValues(new Uint16Array(1));
-  return id;
-}
-
 async function exchangeUdp(
   query: Query,
   server: DnsServer,
@@ -173,7 +150,7 @@ async function exchangeUdp(
     if (packet !== undefined) resolve(packet);
   });
   try {
-    socket.connect(server.port, server.address, () => socket.send(encode(query, { id, edns })));
+    socket.connect(server.port, server.address, () => socket.send(encodeQuery(query, { id, edns })));
     return await promise;
   } finally {
     timer.cancel();
@@ -187,7 +164,7 @@ async function exchangeTcp(
   { clock, timeout, edns, channel = new TcpChannel({ address, port, clock }) }: ExchangeOptions,
 ): Promise<DecodedPacket> {
   return await channel.ask({
-    encode: (id) => encode(query, { id, edns }),
+    encode: (id) => encodeQuery(query, { id, edns }),
     decode: (bytes, id) => decodeAnswer(bytes, query, id),
     timeout,
   });

@@ -8,6 +8,8 @@ import type { Clock, Timer } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
 import { errorText } from "../base/error_text.ts";
 import { Slots } from "../base/slots.ts";
+import { Watchdog } from "../base/watchdog.ts";
+import { whenAborted } from "../base/when_aborted.ts";
 import type { Resolver } from "../dns/resolver.ts";
 import type { Fetched, FetchFailure } from "./fetch.ts";
 import { parsePolicy, type Policy } from "./policy.ts";
@@ -356,14 +358,15 @@ export class Policies {
     promise: Promise<void>,
     { milliseconds, signal }: { readonly milliseconds: number; readonly signal: AbortSignal | undefined },
   ): Promise<void> {
-    const { promise: late, resolve } = Promise.withResolvers<void>();
-    const timer = this.#options.clock.after(milliseconds, resolve);
-    const give = () => resolve();
-    signal?.addEventListener("abort", give, { once: true });
-    if (signal?.aborted) resolve();
-    await Promise.race([promise, late]);
-    signal?.removeEventListener("abort", give);
-    timer.cancel();
+    const { promise: over, resolve } = Promise.withResolvers<void>();
+    const { clock } = this.#options;
+    const watchdog = new Watchdog(clock, resolve);
+    watchdog.deadline = clock.monotonic() + milliseconds;
+    const forget = signal && whenAborted(signal, resolve);
+    promise.then(resolve, resolve);
+    await over;
+    forget?.();
+    watchdog.cancel();
   }
 }
 
