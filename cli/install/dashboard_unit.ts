@@ -28,6 +28,7 @@ export function dashboardUnit(config: Config, { executable, mailRoot }: UnitOpti
   return `[Unit]
 Description=mailapp: the page in the browser
 After=network.target
+RequiresMountsFor=${writable.map((path) => word(path)).join(" ")}
 
 [Service]
 Type=exec

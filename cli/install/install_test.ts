@@ -49,6 +49,7 @@ Deno.test("installedFiles() has a unit for the dashboard where its table is ther
   const unit = settings(all.get(path)?.text);
   assert.equal(unit["ExecStart"], "/usr/local/bin/mailapp dashboard --config /etc/mailapp/config.toml");
   assert.equal(unit["ReadWritePaths"], "/var/lib/mailapp/dashboard /var/log/mailapp");
+  assert.equal(unit["RequiresMountsFor"], unit["ReadWritePaths"]);
   assert.equal(unit["SupplementaryGroups"], undefined);
   for (const hidden of ["spool", "dkim", "tls", "accounts"]) {
     assert.match(unit["InaccessiblePaths"] ?? "", new RegExp(`-/var/lib/mailapp/${hidden}(?: |$)`));
@@ -87,6 +88,7 @@ Deno.test("installedFiles() lets each server write where its part is, and see no
     "-/var/lib/mailapp/incoming -/var/lib/mailapp/accounts -/var/mail",
   );
   for (const unit of [serveIn, serveOut]) {
+    assert.equal(unit["RequiresMountsFor"], unit["ReadWritePaths"]);
     assert.equal(unit["User"], "mailapp");
     assert.equal(unit["AmbientCapabilities"], "CAP_NET_BIND_SERVICE");
     assert.equal(unit["NoNewPrivileges"], "yes");
@@ -109,6 +111,7 @@ Deno.test("installedFiles() writes paths so that systemd takes them literally", 
   const all = await files(`data_dir = "/srv/100% \\"mail\\" $x"\n`, { executable: "/opt/a b/$mailapp" });
   const unit = settings(all.get("/etc/systemd/system/mailapp-out.service")?.text);
   assert.equal(unit["ReadWritePaths"], String.raw`"/srv/100%% \"mail\" $x"`);
+  assert.equal(unit["RequiresMountsFor"], unit["ReadWritePaths"]);
   assert.equal(unit["ExecStart"], '"/opt/a b/$$mailapp" serve-out --config /etc/mailapp/config.toml');
   const text = all.get("/etc/systemd/system/mailapp-out.service")?.text ?? "";
   assert.match(text, /^ExecStartPre=\+"\/opt\/a b\/\$\$mailapp" --version$/m);

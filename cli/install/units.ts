@@ -107,6 +107,8 @@ Documentation=man:mailapp-${name}(1)
 Wants=network-online.target
 # Mail is dated and expired by the clock.
 After=network-online.target nss-lookup.target time-sync.target
+# What is mounted there later would stay hidden from the server.
+RequiresMountsFor=${writable.map((path) => word(path)).join(" ")}
 # A domain that is added must be known to both at once.
 PropagatesReloadTo=${others.join(" ")}
 StartLimitIntervalSec=60
@@ -155,6 +157,7 @@ Description=mailapp: renewal of the certificate
 Documentation=man:mailapp-certificate(1)
 Wants=network-online.target
 After=network-online.target nss-lookup.target time-sync.target
+RequiresMountsFor=${word(dataDir)}
 
 [Service]
 Type=oneshot

@@ -160,6 +160,45 @@ testWith(MACHINE_PROGRAMS, "the services under systemd", async (t) => {
     },
   );
 
+  await t.step(
+    "serve-in waits for the file system that mail goes to, which would hide it from readers",
+    async () => {
+      await machine.sh(`
+      systemctl stop mailapp-in
+      cp -a /var/mail /srv/late
+      cat >/etc/systemd/system/late-disk.service <<"END"
+[Unit]
+DefaultDependencies=no
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/sleep 3
+END
+      cat >/etc/systemd/system/var-mail.mount <<"END"
+[Unit]
+DefaultDependencies=no
+Requires=late-disk.service
+After=late-disk.service
+[Mount]
+What=/srv/late
+Where=/var/mail
+Options=bind
+END
+      systemctl daemon-reload
+      systemctl start mailapp-in`);
+      await machine.sh("nc -N 127.0.0.2 25", {
+        stdin: "EHLO client.example\r\nMAIL FROM:<a@client.example>\r\nRCPT TO:<alice@example.com>\r\n" +
+          "DATA\r\nSubject: to a disk that comes late\r\n\r\nHi\r\n.\r\nQUIT\r\n",
+      });
+      await machine.sh("systemctl stop mailapp-in var-mail.mount late-disk");
+      assert.match(await machine.sh("grep -rh ^Subject: /srv/late"), /to a disk that comes late/);
+      await machine.sh(`
+      rm -r /etc/systemd/system/var-mail.mount /etc/systemd/system/late-disk.service /srv/late
+      systemctl daemon-reload
+      systemctl start mailapp-in`);
+    },
+  );
+
   await t.step("install again, while they run: it says to restart them", async () => {
     assert.match(
       await machine.sh("mailapp install"),
