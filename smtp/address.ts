@@ -48,8 +48,10 @@ const MAX_DOMAIN = 255; // §4.5.3.1.2
 /** Octets of a path, with its angle brackets (§4.5.3.1.3). */
 export const MAX_PATH = 256;
 
-const ATOM = String.raw`[A-Za-z0-9!#$%&'*+\-/=?^_\x60{|}~\u0080-\u{10ffff}]+`;
-const DOT_STRING = new RegExp(String.raw`${ATOM}(?:\.${ATOM})*`, "uy");
+const ATEXT = String.raw`A-Za-z0-9!#$%&'*+\-/=?^_\x60{|}~\u0080-\u{10ffff}`;
+const DOT_STRING = new RegExp(String.raw`[${ATEXT}]+(?:\.[${ATEXT}]+)*`, "uy");
+// Providers have given out addresses with dots in a row, or before the @ (docomo.ne.jp, ezweb.ne.jp).
+const LOOSE_DOT_STRING = new RegExp(String.raw`\.*[${ATEXT}][${ATEXT}.]*`, "uy");
 // qtextSMTP and quoted-pairSMTP: printable ASCII and space, and what SMTPUTF8 adds.
 const QUOTED_STRING = /"((?:[ !#-[\]-~\u{80}-\u{10ffff}]|\\[ -~])*)"/uy;
 const DOMAIN_CHARACTERS = /[A-Za-z0-9\-._\u0080-\u{10ffff}]+/uy;
@@ -150,6 +152,7 @@ function match(pattern: RegExp, text: string, at: number): RegExpExecArray | nul
 function scanMailbox(text: string, options: PathOptions): { mailbox: MailboxAddress; length: number } {
   let localPart: string;
   let at: number;
+  let oddDots = false;
   if (text.startsWith('"')) {
     const quoted = match(QUOTED_STRING, text, 0);
     if (!quoted) throw new AddressError("the quoted local-part is not closed, or has a control character");
@@ -157,6 +160,8 @@ function scanMailbox(text: string, options: PathOptions): { mailbox: MailboxAddr
     at = quoted[0].length;
   } else {
     localPart = match(DOT_STRING, text, 0)?.[0] ?? "";
+    oddDots = text[localPart.length] === ".";
+    if (oddDots) localPart = match(LOOSE_DOT_STRING, text, 0)?.[0] ?? localPart;
     at = localPart.length;
     if (at === 0) {
       throw new AddressError("the local-part is empty, or begins with a character that needs quotes");
@@ -178,7 +183,9 @@ function scanMailbox(text: string, options: PathOptions): { mailbox: MailboxAddr
   ) {
     throw new AddressError("no @ and domain follow the local-part");
   }
-  const written = text.slice(0, at);
+  // Other servers may take the grammar literally.
+  const written = oddDots ? formatLocalPart(localPart) + text.slice(localPart.length, at) : text.slice(0, at);
+  if (oddDots) requirePathLength(written);
   requireAscii(written, options);
   if (C1_OR_SEPARATOR.test(written)) throw new AddressError("the address has a control character");
   return { mailbox: { localPart, domain, text: written }, length: at };

@@ -81,9 +81,9 @@ const BAD: readonly (readonly [path: string, fault: AddressFault])[] = [
   ["<a@>", "syntax"],
   ["<a@@b.test>", "syntax"],
   ["<a@b@c.test>", "syntax"],
-  ["<.a@b.test>", "syntax"],
-  ["<a.@b.test>", "syntax"],
-  ["<a..b@c.test>", "syntax"],
+  ["<.@b.test>", "syntax"],
+  ["<...@b.test>", "syntax"],
+  ["<a.>", "syntax"],
   ["<a b@c.test>", "syntax"],
   ["<a(c)@b.test>", "syntax"],
   ["<a,b@c.test>", "syntax"],
@@ -124,6 +124,7 @@ const BAD: readonly (readonly [path: string, fault: AddressFault])[] = [
   [`<"${" ".repeat(246)}"@b.test>`, "tooLong"],
   [`<${"a".repeat(2000)}@b.test>`, "tooLong"],
   [`${"a".repeat(248)}@b.test`, "tooLong"],
+  [`<a..${"a".repeat(245)}@b.test>`, "tooLong"],
   [`<a@${"abcdefg.".repeat(32)}test>`, "tooLong"],
   [`<aaaaaa@${"abcdefg.".repeat(31)}test>`, "tooLong"],
   ["<é@b.test>", "nonAscii"],
@@ -338,4 +339,19 @@ Deno.test("isIpv4() and isIpv6() judge as the system's parser does, which also t
     }),
     { numRuns: 2000 },
   );
+});
+
+Deno.test("parsePath() puts local-parts with dots at the ends or in a row in quotes, as other servers may want them", () => {
+  for (
+    const [written, text] of [
+      ["<try..this..0511@docomo.example>", '"try..this..0511"@docomo.example'],
+      ["<name.@Ezweb.example> SIZE=1", '"name."@Ezweb.example'],
+      ["<.name@[192.0.2.1]>", '".name"@[192.0.2.1]'],
+      ["<a.b@c.test>", "a.b@c.test"],
+    ] as const
+  ) {
+    const { path } = parsePath(written, ASCII);
+    assert.equal(path?.text, text);
+    assert.deepEqual(parsePath(`<${text}>`, ASCII).path, path);
+  }
 });

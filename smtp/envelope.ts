@@ -14,7 +14,10 @@ export interface MailboxAddress {
    * the delivery completes addresses, for a bare local-part.
    */
   readonly domain: string;
-  /** The address as the client wrote it between the angle brackets, source route removed. */
+  /**
+   * The address as the client wrote it between the angle brackets, source route removed; in quotes where dots at the
+   * ends of the local-part, or in a row, need them.
+   */
   readonly text: string;
 }
 
