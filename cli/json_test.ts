@@ -10,7 +10,9 @@ import { runMailapp, Workspace } from "../tests/support/mailapp.ts";
 import { dmarcRecord, dmarcReport } from "../tests/support/dmarc_report.ts";
 import { newEntry } from "../tests/support/queue_entry.ts";
 import { documentedJson, namesIn } from "../tests/support/json_docs.ts";
+import { OutputClosedError } from "../server/io.ts";
 import { describeProgram } from "./command_line/command_line.ts";
+import { JsonArray } from "./command_line/json.ts";
 
 /** All commands that take `--json`, such as `queue list`. */
 async function commandsWithJson(): Promise<string[]> {
@@ -304,4 +306,20 @@ Deno.test("mailapp with --json says errors in JSON, too, with the exit code, whe
   assert.deepEqual([missing.code, missing.stdout], [69, "[]\n"]);
   const shown = await runMailapp(["dkim", "show", "--json", "--config", config]);
   assert.deepEqual([shown.code, shown.stdout], [0, "[]\n"]);
+});
+
+Deno.test("JsonArray prints nothing more once its reader is gone, as in mailapp … --json | head", () => {
+  let room = 2;
+  const printed: string[] = [];
+  const out = (text: string) => {
+    if (room-- === 0) throw new OutputClosedError({});
+    printed.push(text);
+  };
+  const print = () => {
+    using array = new JsonArray({ out });
+    for (let i = 0; i < 5; i++) array.add(i);
+    array.end();
+  };
+  assert.throws(print, (error) => error instanceof OutputClosedError);
+  assert.deepEqual(printed, ["[\n0", ",\n1"]);
 });

@@ -26,7 +26,10 @@ export class JsonArray implements Disposable {
 
   /** Prints an element, in one line. */
   add(value: unknown): void {
-    this.#io.out(`${this.#state === "empty" ? "[" : ","}\n${JSON.stringify(jsonValue(value))}`);
+    const text = `${this.#state === "empty" ? "[" : ","}\n${JSON.stringify(jsonValue(value))}`;
+    // If this fails, as in `… | head`, the array is not completed either.
+    this.#state = "ended";
+    this.#io.out(text);
     this.#state = "open";
   }
 
