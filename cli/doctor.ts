@@ -52,7 +52,7 @@ import { findServer } from "../server/queue_access.ts";
 import { dnsSettingProblems, openResolver } from "../server/relay_parts.ts";
 import { acmeCertificateState, readCertificate } from "../server/certificate_parts.ts";
 import { allServers } from "../server/servers.ts";
-import { vitalFiles, vitalPlaces } from "../server/storage_parts.ts";
+import { keptDirectories, vitalFiles, vitalPlaces } from "../server/storage_parts.ts";
 import { guardedPaths } from "../server/rights.ts";
 import { causeOfOurs, relayProblemFile } from "../server/problem_parts.ts";
 import { CertificateError } from "../tls/certificates.ts";
@@ -179,6 +179,7 @@ async function setupOf(
     storage: {
       places: [...vitalPlaces(config, servers), ...places ?? []],
       files: vitalFiles(config, servers),
+      kept: keptDirectories(config),
       tester: await storageTester(config),
     },
     own,

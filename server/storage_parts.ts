@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { join } from "@std/path";
 import type { Config } from "../config/config.ts";
 import type { ReadFile, StoragePlace } from "../doctor/checks/storage.ts";
 import { DATA_MODE } from "./parts.ts";
@@ -21,6 +22,11 @@ export function vitalPlaces(config: Config, servers: readonly Server[]): Storage
     ),
     ...(log.file === undefined ? [] : [{ name: "[log] file", path: log.file, minFreeSpace: 0 }]),
   ];
+}
+
+/** Directories that only the servers write to: in others root may have put keys. */
+export function keptDirectories({ dataDir }: Config): string[] {
+  return ["spool", "incoming"].map((name) => join(dataDir, name));
 }
 
 /** The files that the servers need to start. */

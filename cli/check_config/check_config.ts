@@ -32,7 +32,7 @@ import { rightsWarnings } from "../../server/rights.ts";
 import type { Server } from "../../server/server.ts";
 import type { ServerName } from "../../server/server_start.ts";
 import { SERVER_NAMES, SERVERS } from "../../server/servers.ts";
-import { vitalFiles, vitalPlaces } from "../../server/storage_parts.ts";
+import { keptDirectories, vitalFiles, vitalPlaces } from "../../server/storage_parts.ts";
 import { dnsSettingProblems, readRoutes } from "../../server/relay_parts.ts";
 import { collisionsWithServeOut } from "./collisions.ts";
 import { reportServePolicy } from "./policy.ts";
@@ -77,7 +77,9 @@ async function checkConfig({ config: file, start }: Flags, io: Io): Promise<Exit
     if (name === "serve-submit") await reportServeSubmit(config, report);
     if (name === "serve-policy") await reportServePolicy(config, report);
   }
-  await reportStorage(config, { report, tester, servers });
+  // A start does not wait for a look at each file.
+  const kept = start === undefined ? keptDirectories(config) : [];
+  await reportStorage(config, { report, tester, servers, kept });
   report.warnings.push(...await rightsWarnings(config));
   if (start === undefined) {
     io.out(report.text());
@@ -289,10 +291,15 @@ interface StorageReport {
   readonly report: Report;
   readonly tester: StorageTester;
   readonly servers: readonly Server[];
+  /** Directories in which the servers make everything themselves. */
+  readonly kept: readonly string[];
 }
 
 /** Whether the servers may write and read where the configuration says. */
-async function reportStorage(config: Config, { report, tester, servers }: StorageReport): Promise<void> {
+async function reportStorage(
+  config: Config,
+  { report, tester, servers, kept }: StorageReport,
+): Promise<void> {
   const configured = servers.filter((server) => server.isConfigured(config));
   const vital = { places: vitalPlaces(config, configured), files: vitalFiles(config, configured), tester };
   await report.findings(vital, report.obstacles);
@@ -304,5 +311,5 @@ async function reportStorage(config: Config, { report, tester, servers }: Storag
     if (error instanceof ConfigError) return;
     throw error;
   }
-  await report.findings({ places, files: [], tester }, report.errors);
+  await report.findings({ places, files: [], kept, tester }, report.errors);
 }

@@ -6,8 +6,10 @@
 import { dirname } from "@std/path";
 import { type FreeRoom, freeRoom, lacksFiles } from "../../storage/free_space.ts";
 import { isMountedReadOnly } from "../../storage/mounts.ts";
+import { findForeign } from "../../storage/owners.ts";
 import { type AskRights, examinePaths, type PathAccess } from "../../storage/path_access.ts";
 import { StorageError } from "../../storage/storage_error.ts";
+import { shellWord } from "../../base/shell_word.ts";
 import { failure, type Finding, ok, untested, warning } from "../finding.ts";
 
 /** A directory that a server writes to, or a file that it appends to. */
@@ -62,12 +64,16 @@ export interface StorageCheck {
   readonly places: readonly StoragePlace[];
   /** Read. */
   readonly files: readonly ReadFile[];
+  /** Directories in which the servers make everything themselves. */
+  readonly kept?: readonly string[];
   /** The account that tests access. */
   readonly tester: StorageTester;
 }
 
 /** Checks that the servers can write and read what they need, and that there is free space. */
-export async function checkStorage({ places: all, files, tester }: StorageCheck): Promise<Finding[]> {
+export async function checkStorage(
+  { places: all, files, kept = [], tester }: StorageCheck,
+): Promise<Finding[]> {
   const places = (await Promise.all(all.map(async (place) => await isApart(place) ? [place] : []))).flat();
   const paths = [...places, ...files].map(({ path }) => path);
   const access = await examinePaths(paths, tester.ask);
@@ -82,6 +88,10 @@ export async function checkStorage({ places: all, files, tester }: StorageCheck)
   for (const file of files) {
     const found = access.get(file.path);
     const wrong = found && reading(file, { access: found, tester });
+    if (wrong !== undefined) findings.push(wrong);
+  }
+  for (const directory of kept) {
+    const wrong = owning(directory, tester);
     if (wrong !== undefined) findings.push(wrong);
   }
   // Many Maildirs share one cause.
@@ -171,6 +181,19 @@ function reading({ name, path }: ReadFile, { access, tester }: Found): Finding |
   return bad(tester, "storage.unreadable", path, {
     what: `${name}: ${who} may not read ${path}`,
     next: `chgrp ${account?.name ?? "GROUP"} ${path} && chmod g+r ${path}`,
+  });
+}
+
+/** What a restored copy has of another account can be neither read nor removed. */
+function owning(directory: string, { account, certain }: StorageTester): Finding | undefined {
+  const foreign = account && certain ? findForeign(directory, account.uid) : undefined;
+  if (account === undefined || foreign === undefined) return undefined;
+  const { count, example: { path, uid } } = foreign;
+  const what = count === 1 ? `${path} belongs` : `${count} files and directories, such as ${path}, belong`;
+  const owner = `${account.name}:${account.name}`;
+  return failure("storage.foreign", directory, {
+    what: `${what} to another account (${uid}), and ${account.name} may be unable to use it`,
+    next: `chown -R ${owner} ${shellWord(directory)}, and restart the servers.`,
   });
 }
 

@@ -1,7 +1,11 @@
 import assert from "node:assert/strict";
 import type { AskRights, PathRights } from "../../storage/path_access.ts";
+import { testWith } from "../../tests/support/requires.ts";
 import type { Finding } from "../finding.ts";
 import { checkStorage, type StoragePlace, type StorageTester } from "./storage.ts";
+
+// Only root gives files away.
+const AS_ROOT = Deno.uid() === 0 ? [] : ["root"];
 
 const ids = (findings: readonly Finding[]) => findings.map(({ id, outcome }) => `${id} ${outcome}`);
 
@@ -131,5 +135,27 @@ Deno.test("checkStorage() wants room, also where a directory is yet to be made",
     }
   } finally {
     await Deno.remove(path);
+  }
+});
+
+testWith(AS_ROOT, "checkStorage() names what a restored queue has of another account", async () => {
+  const spool = await Deno.makeTempDir();
+  try {
+    await Deno.writeTextFile(`${spool}/message`, "");
+    await Deno.chown(spool, 999, 998);
+    const tree = tester({ ...ROOT, "/v/data": "rwx" });
+    const check = { places: [data], files: [], kept: [spool, "/v/data/none"], tester: tree };
+    const [found, ...more] = await checkStorage(check);
+    assert.deepEqual(more, []);
+    assert.deepEqual([found?.id, found?.outcome, found?.subject], ["storage.foreign", "failure", spool]);
+    assert.match(found?.what ?? "", /\/message belongs to another account \(0\)/);
+    assert.equal(found?.next, `chown -R mailapp:mailapp ${spool}, and restart the servers.`);
+    assert.deepEqual(ids(await checkStorage({ ...check, tester: { ...tree, certain: false } })), [
+      "storage ok",
+    ]);
+    await Deno.chown(`${spool}/message`, 999, 998);
+    assert.deepEqual(ids(await checkStorage(check)), ["storage ok"]);
+  } finally {
+    await Deno.remove(spool, { recursive: true });
   }
 });
