@@ -235,6 +235,15 @@ Deno.test("only main.ts touches the process, and no server starts programs or lo
   assert.deepEqual(wrong, []);
 });
 
+Deno.test("X.509 is loaded by import(), behind its polyfill: a bundle does not keep the order of declarations", async () => {
+  const wrong: string[] = [];
+  for (const path of await productModules()) {
+    const text = await Deno.readTextFile(`${ROOT}/${path}`);
+    if (/^import (?!type\b)[^;]*"(?:reflect-metadata|@peculiar\/x509)"/m.test(text)) wrong.push(path);
+  }
+  assert.deepEqual(wrong, []);
+});
+
 Deno.test("Maildirs are reached through FileSystem alone", async () => {
   const call =
     /\bDeno\s*\.\s*(?:open|create|l?stat|rename|remove|mkdir|readDir|link|symlink|chmod|chown|(?:read|write)(?:Text)?File|truncate)/;
