@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import type { Command } from "commander";
+import type { ServerIo } from "../../server/io.ts";
 import { describeProgram } from "./command_line.ts";
+import { run } from "./run.ts";
 
 /** The command and all below it. */
 function all(command: Command): Command[] {
@@ -21,5 +23,30 @@ Deno.test("each --help fits a terminal of 80 columns, without defaults that say 
     const wide = options.split("\n").filter((line) => line.length > 80 && /^ {20}/.test(line));
     assert.deepEqual(wide, [], command.name());
     assert.doesNotMatch(help, /default: \[\]|\n\n\n/, command.name());
+  }
+});
+
+/** What the command line prints, which must succeed. */
+async function said(...words: readonly string[]): Promise<string> {
+  let text = "";
+  const io = {
+    env: { get: () => undefined },
+    isTerminal: false,
+    out: (more: string) => void (text += more),
+    err: (more: string) => void (text += more),
+  } as unknown as ServerIo;
+  assert.equal(await run(words, io), 0, words.join(" "));
+  return text;
+}
+
+Deno.test("help, with the words of each command, is what the command says of itself with --help", async () => {
+  const paths = (command: Command): string[][] =>
+    command.commands.flatMap((sub) => [[sub.name()], ...paths(sub).map((words) => [sub.name(), ...words])]);
+  const all = paths(await describeProgram());
+  assert.ok(all.filter((words) => words.length === 2).length > 15, all.join("; "));
+  for (const words of all) {
+    const help = await said("help", ...words);
+    assert.equal(help, await said(...words, "--help"));
+    assert.ok(help.startsWith(`Usage: mailapp ${words.join(" ")}`), help);
   }
 });

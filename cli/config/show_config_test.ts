@@ -138,3 +138,26 @@ Deno.test("config get does not answer from a configuration that is wrong", async
   const { code, stdout } = await run("get", "hostname", "--config", workspace.file("config.toml"));
   assert.deepEqual([code, stdout], [78, ""]);
 });
+
+Deno.test("config get takes each key there is, and gives its default unless there is none", async () => {
+  await using workspace = await Workspace.create();
+  const file = workspace.file("config.toml");
+  await Deno.writeTextFile(file, 'hostname = "mx.example.com"\n');
+  const keysOf = (table: TomlTable, prefix = ""): string[] =>
+    Object.entries(table).flatMap(([name, value]) => {
+      const key = prefix + (/^[\w-]+$/.test(name) ? name : JSON.stringify(name));
+      return isTable(value) ? [key, ...keysOf(value, `${key}.`)] : [key];
+    });
+  const keys = keysOf(knownSettings());
+  let given = 0;
+  for (const key of keys) {
+    const { code, stdout, stderr } = await run("get", key, "--config", file);
+    // 69: it has no default.
+    assert.ok(
+      code === 0 || code === 69 && /: it (?:is not set, and has no default|needs a table \[)/.test(stderr),
+      `${key}: ${code} ${stdout}${stderr}`,
+    );
+    if (code === 0) given++;
+  }
+  assert.ok(given > 100 && keys.length - given > 10, `${given} of ${keys.length}`);
+});
