@@ -159,5 +159,5 @@ Deno.test("config get takes each key there is, and gives its default unless ther
     );
     if (code === 0) given++;
   }
-  assert.ok(given > 100 && keys.length - given > 10, `${given} of ${keys.length}`);
+  assert.ok(given > 80 && keys.length > given, `${given} of ${keys.length}`);
 });
