@@ -7,6 +7,7 @@ import { type Command, InvalidArgumentError } from "commander";
 import { systemClock } from "../base/clock.ts";
 import { errorText } from "../base/error_text.ts";
 import type { Config } from "../config/config.ts";
+import { ConfigFileError } from "../config/errors.ts";
 import { loadConfig } from "../config/load.ts";
 import { Dialogue } from "../doctor/dialogue.ts";
 import { askOwnPolicy } from "../mta_sts/ask_own.ts";
@@ -61,8 +62,9 @@ async function healthcheck(
   server: ServerName,
   { flags, io }: { readonly flags: Flags; readonly io: Io },
 ): Promise<ExitCode> {
-  const config = await loadConfig(flags.config, { env: io.env });
+  const load = () => loadConfig(flags.config, { env: io.env });
   if (flags.wait === undefined) {
+    const config = await load();
     const places = await placesOf(config, server);
     io.out(`${await findAnswer(places, { server, thorough: true })}\n`);
     if (server !== "serve-submit") return EXIT.ok;
@@ -78,23 +80,28 @@ async function healthcheck(
     if (mainPid !== undefined && !await Deno.stat(`/proc/${mainPid}`).then(() => true, () => false)) {
       throw new CommandError(`${server} has exited; its log says why`, EXIT.unavailable);
     }
-    let places: readonly Place[];
+    let places: readonly Place[] | undefined;
     try {
-      places = await placesOf(config, server);
-    } catch (error) {
-      if (!(error instanceof CommandError)) throw error;
-      // The server waits for its network, or has an unknown port: waiting here would change nothing.
-      io.out(`${server} cannot be reached: ${error.message}\n`);
-      return EXIT.ok;
-    }
-    try {
+      // Each time: a container makes its configuration when it starts.
+      places = await placesOf(await load(), server);
       await findAnswer(places, { server });
       return EXIT.ok;
     } catch (error) {
+      if (!isAwaited(error)) throw error;
+      if (places === undefined && mainPid !== undefined) {
+        // The server waits for its network, or has an unknown port: to wait here would only hold up systemd.
+        io.out(`${server} cannot be reached: ${error.message}\n`);
+        return EXIT.ok;
+      }
       if (systemClock.monotonic() > deadline) throw error;
     }
     await new Promise((resolve) => setTimeout(resolve, POLL_INTERVAL));
   }
+}
+
+/** Whether waiting may help: not where the configuration is there and wrong. */
+function isAwaited(error: unknown): error is Error {
+  return error instanceof CommandError || error instanceof ConfigFileError && error.reason === "missing";
 }
 
 /**

@@ -4,15 +4,17 @@ import { run } from "./command_line/run.ts";
 /** What `mailapp healthcheck serve-out` says of a server that answers so. */
 async function check(
   replies: Readonly<Record<string, string>>,
-  { args = [] as string[], listensAfter = 0 } = {},
+  { args = [] as string[], listensAfter = 0, configAfter = 0 } = {},
 ): Promise<{ code: number; said: string; commands: string[] }> {
   let listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const { port } = listener.addr;
   const config = await Deno.makeTempFile();
-  await Deno.writeTextFile(
-    config,
-    `hostname = "out.example.test"\n[serve-out]\nlisten = ["127.0.0.1"]\nport = ${port}\n`,
-  );
+  const settings = `hostname = "out.example.test"\n[serve-out]\nlisten = ["127.0.0.1"]\nport = ${port}\n`;
+  if (configAfter === 0) await Deno.writeTextFile(config, settings);
+  else await Deno.remove(config);
+  if (configAfter > 0 && configAfter < Infinity) {
+    setTimeout(() => Deno.writeTextFileSync(config, settings), configAfter);
+  }
   const commands: string[] = [];
   const serve = async () => {
     for await (const conn of listener) {
@@ -45,7 +47,7 @@ async function check(
     exitNow: () => {},
   });
   if (listensAfter < Infinity) listener.close();
-  await Deno.remove(config);
+  await Deno.remove(config).catch(() => {});
   return { code, said, commands };
 }
 
@@ -81,4 +83,12 @@ Deno.test("mailapp healthcheck --wait waits until a server answers, whatever it 
   assert.equal(never.code, 69);
   assert.match(never.said, /does not answer: connection refused/);
   assert.equal((await check({}, { args: ["--wait", "soon"] })).code, 64);
+});
+
+Deno.test("mailapp healthcheck --wait waits for a configuration that a container has yet to make", async () => {
+  const made = await check({}, { args: ["--wait", "60"], configAfter: 600 });
+  assert.deepEqual([made.code, made.said], [0, ""]);
+  const never = await check({}, { args: ["--wait", "1"], configAfter: Infinity });
+  assert.equal(never.code, 66);
+  assert.match(never.said, /no such configuration file/);
 });
