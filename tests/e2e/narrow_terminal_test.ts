@@ -101,9 +101,11 @@ testWith([PYTHON], "what commands print fits a terminal of 80 columns, but for r
     // deno-lint-ignore no-control-regex
     const bare = lines.map((line) => line.replaceAll(/\u001b\[[\d;]*[A-Za-z]/g, ""));
     // A word that is longer than the line stays whole, so that it can be copied.
-    wide.push(...bare.filter((line) => line.length > COLUMNS && /\S\s+\S/.test(line)).map((line) =>
-      `${command}: ${line}`
-    ));
+    wide.push(
+      ...bare.filter((line) => line.length > COLUMNS && /\S\s+\S/.test(line)).map((line) =>
+        `${command}: ${line}`
+      ),
+    );
   }
   assert.deepEqual(wide, []);
 });
