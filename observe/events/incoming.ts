@@ -162,7 +162,7 @@ export const MAILBOX_EVENTS: EventGroup = {
       "message.delivered",
       "info",
       "`id`, `mailbox`, `file`, `bytes`",
-      "a copy is in `new/`, one line for each mailbox",
+      "a copy is in `new/`, one line for each mailbox; `bytes` is the size of the file, `octets` of the other events that of the mail data",
     ],
     [
       "message.withdrawn",
