@@ -39,8 +39,8 @@ export function registerProve(program: Command, { io, action }: Registrar): void
     .addOption(new Option("--victim <options>").hideHelp())
     .addHelpText(
       "after",
-      `\nExit code: 0 where nothing fails, else ${EXIT.unavailable}. It cannot show whether a disk loses its cache\n` +
-        "when the power fails; for that, unplug the machine.",
+      "\nIt cannot show whether a disk loses its cache when the power fails; for that,\n" +
+        `unplug the machine.\n\nExit code: 0 where nothing fails, else ${EXIT.unavailable}.`,
     )
     .addHelpText(
       "after",

@@ -32,8 +32,9 @@ export function registerSelftest(program: Command, { io, action }: Registrar): v
     .addOption(configOption())
     .addHelpText(
       "after",
-      "\nThe copies listen on loopback and write to a temporary directory; nothing real is touched, and nothing is sent\n" +
-        `to other machines. It takes about half a minute. Exit code: 0 where nothing is found, else ${EXIT.unavailable}.\n` +
+      "\nThe copies listen on loopback and write to a temporary directory. Nothing is\n" +
+        "sent to other machines. It takes about half a minute.\n\n" +
+        `Exit code: 0 where nothing is found, else ${EXIT.unavailable}.\n` +
         examples("mailapp selftest", "mailapp selftest --config new.toml --quiet"),
     )
     .action(action((flags: Flags) => selftest(flags, io)));

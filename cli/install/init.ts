@@ -69,14 +69,14 @@ export function registerInit(program: Command, { io, action }: Registrar): void 
     .option("--key <file>", "its key, PEM")
     .option("--self-signed", "make a certificate even if one is found")
     .option("--acme", "get a certificate from Let's Encrypt once DNS leads here: port 80 must be open")
-    .option("--no-acme", "do not")
+    .option("--no-acme", "get none from there")
     .option(
       "--acme-email <address>",
       "whom Let's Encrypt may write to (default: postmaster)",
       checked(parseEmail, WANTED.email),
     )
     .option("--mta-sts", "promise verified TLS to senders (MTA-STS): port 443 must be open")
-    .option("--no-mta-sts", "do not")
+    .option("--no-mta-sts", "promise nothing")
     .option("--submission", "configure serve-submit, for mail from phones and computers")
     .option("--no-submission", "leave serve-submit off")
     .option("--listen <address...>", 'where serve-in listens: "auto", "any", an interface, or addresses')
