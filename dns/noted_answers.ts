@@ -167,7 +167,7 @@ function readResult(type: RecordType, result: string): Answer<unknown> | undefin
 
 function readRecords(type: RecordType, result: string): unknown[] | undefined {
   if (type === "TXT") {
-    const texts = result.match(/"(?:[^"\\]|\\.)*"/gs)?.map(readText);
+    const texts = result.match(/"(?:[^"\\]|\\.)*(?:"|$)/gs)?.map(readText);
     return texts?.every((text) => text !== undefined) ? texts : undefined;
   }
   const parts = result.split(", ");

@@ -74,7 +74,10 @@ function versionOf(path: string): string {
 function readPassword(path: string): string {
   let text: string;
   try {
-    if (Deno.statSync(path).size > MAX_SIZE) throw new Error("it is too large for a password");
+    const { isFile, size } = Deno.statSync(path);
+    // A pipe would be waited for, and the whole server with it.
+    if (!isFile) throw new Error("it is not a regular file");
+    if (size > MAX_SIZE) throw new Error("it is too large for a password");
     text = Deno.readTextFileSync(path);
   } catch (cause) {
     throw new PasswordFileError(`cannot be read: ${errorText(cause)}`, { cause });

@@ -67,3 +67,24 @@ Deno.test("PasswordFile notices another password, and keeps the one it has while
     assert.equal(file.password, "three");
   });
 });
+
+Deno.test("PasswordFile waits for no pipe, at the start or in the place of its file", async () => {
+  const directory = await Deno.makeTempDir();
+  const path = `${directory}/password`;
+  const pipe = `${directory}/pipe`;
+  try {
+    await new Deno.Command("mkfifo", { args: [pipe] }).output();
+    assert.throws(() => open(pipe), /not a regular file/);
+    assert.throws(() => open(directory), /not a regular file/);
+    await Deno.writeTextFile(path, "secret\n");
+    const clock = new FakeClock();
+    const logger = new RecordingLog();
+    const file = open(path, clock, logger);
+    await Deno.rename(pipe, path);
+    await clock.advance(2000);
+    assert.equal(file.password, "secret");
+    assert.equal(logger.named("route.password_kept").length, 1);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
