@@ -55,13 +55,14 @@ function jsonOf({ from, to, ...report }: ReadReport): unknown {
   };
 }
 
-function describe({ organization, contact, id, from, to, policies }: ReadReport): string {
+function describe({ organization, contact, id, from, to, policies, more }: ReadReport): string {
   const lines = [
     `report of ${printable(organization)} (${printable(contact)}), ${printable(id)}`,
     `  from ${printable(from)} to ${printable(to)}`,
     ...policies.flatMap(describePolicy),
   ];
   if (policies.length === 0) lines.push("  it has no policies");
+  if (more > 0) lines.push(`${count(more, "further line")} left out`);
   return lines.map((line) => `${line}\n`).join("");
 }
 

@@ -12,7 +12,10 @@ export interface ReadReport {
   readonly id: string;
   readonly from: string;
   readonly to: string;
+  /** At most 1,000, with 10,000 details in all. */
   readonly policies: readonly ReadPolicy[];
+  /** Policies and details that are only counted. */
+  readonly more: number;
 }
 
 /** What it says of one policy. */
@@ -39,6 +42,9 @@ export class ReportError extends Error {
   override readonly name = "ReportError";
 }
 
+/** Policies that are kept, and details of all of them: a text of `0,0,0` has millions. */
+const MAX_POLICIES = 1_000;
+const MAX_DETAILS = 10_000;
 /** Octets of a report, unpacked. */
 const MAX_REPORT = 32 * 1024 * 1024;
 
@@ -60,19 +66,27 @@ export function readReport(file: Uint8Array, { most = MAX_REPORT } = {}): ReadRe
   }
   const report = record(json);
   const range = record(report["date-range"]);
-  if (!Array.isArray(report["policies"])) throw new ReportError("a report has policies, and there are none");
+  const all = report["policies"];
+  if (!Array.isArray(all)) throw new ReportError("a report has policies, and there are none");
+  const room = { details: MAX_DETAILS, leftOut: Math.max(0, all.length - MAX_POLICIES) };
+  const policies = all.slice(0, MAX_POLICIES).map((policy) => readPolicy(policy, room));
   return {
     organization: textOf(report["organization-name"]),
     contact: textOf(report["contact-info"]),
     id: textOf(report["report-id"]),
     from: textOf(range["start-datetime"]),
     to: textOf(range["end-datetime"]),
-    policies: report["policies"].map(readPolicy),
+    policies,
+    more: room.leftOut,
   };
 }
 
-function readPolicy(value: unknown): ReadPolicy {
-  const { policy, summary, "failure-details": details } = record(value);
+function readPolicy(value: unknown, room: { details: number; leftOut: number }): ReadPolicy {
+  const { policy, summary, "failure-details": list } = record(value);
+  const all: unknown[] = Array.isArray(list) ? list : [];
+  const details = all.slice(0, room.details);
+  room.details -= details.length;
+  room.leftOut += all.length - details.length;
   const { "policy-type": type, "policy-domain": domain } = record(policy);
   const counts = record(summary);
   return {
@@ -80,7 +94,7 @@ function readPolicy(value: unknown): ReadPolicy {
     domain: textOf(domain),
     successes: count(counts["total-successful-session-count"]),
     failures: count(counts["total-failure-session-count"]),
-    details: (Array.isArray(details) ? details : []).map((one) => {
+    details: details.map((one) => {
       const detail = record(one);
       return {
         type: textOf(detail["result-type"]),

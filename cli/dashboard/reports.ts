@@ -68,13 +68,15 @@ export interface ReportsOptions {
 const FRESH = 60_000;
 /** How long the first visitor waits, in milliseconds. */
 const PATIENCE = 300;
+/** Reading a message for this long, in milliseconds, others have had to wait. */
+const LONG = 50;
 /** The newest messages that are looked at. */
 const MAX_FILES = 500;
 /** Names in the Maildir. */
 const MAX_NAMES = 100_000;
 /** Octets of a message, and of a report when it is unpacked. */
 const MAX_FILE = 5 * 1024 * 1024;
-const MAX_REPORT = 8 * 1024 * 1024;
+const MAX_REPORT = 4 * 1024 * 1024;
 /** Of one report. */
 const MAX_ROWS = 20;
 /** Characters of a text. */
@@ -137,12 +139,22 @@ export class ReceivedReports {
     await this.#reading;
   }
 
+  /** Reads a file. What takes long is followed by a pause as long, so that pages are served meanwhile. */
+  async #readInTurn(path: string): Promise<Content | undefined> {
+    const { clock } = this.#options;
+    const began = clock.monotonic();
+    const content = await readContent(path);
+    const took = clock.monotonic() - began;
+    if (took >= LONG) await new Promise<void>((resolve) => clock.after(took, resolve));
+    return content;
+  }
+
   async #read(maildir: string): Promise<void> {
     try {
       const { files, more } = await newest(maildir);
       const known = new Map<string, Content>();
       for (const { unique, path } of files) {
-        const content = this.#known.get(unique) ?? await readContent(path);
+        const content = this.#known.get(unique) ?? await this.#readInTurn(path);
         if (content !== undefined) known.set(unique, content);
       }
       this.#known = known;

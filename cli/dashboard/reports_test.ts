@@ -65,6 +65,24 @@ async function shown(reports: ReceivedReports): Promise<string> {
 
 const words = (page: string) => page.replaceAll(/<[^>]*>/g, " ").replaceAll(/\s+/g, " ");
 
+Deno.test("the page of reports reads no more of a small message than a report has", async () => {
+  await withMailbox(async ({ reports, put }) => {
+    const many = (text: string, octets: number) => `[${text.repeat(octets / text.length)}0]`;
+    // Each of these is some kilobytes of gzip.
+    for (const text of ["0,", "{},", '{"failure-details":[0]},']) {
+      const report = `{"policies":${many(text, 1024 * 1024)}}`;
+      await put("new", reportMail(new Uint8Array(gzipSync(report)), "application/tlsrpt+gzip"));
+    }
+    const long = `{"policies":${many("0,", 5 * 1024 * 1024)}}`;
+    await put("new", reportMail(new Uint8Array(gzipSync(long)), "application/tlsrpt+gzip"));
+    await put("new", tls(TLS_REPORT));
+    assert.match(words(await shown(reports)), /10 of 100|certificate-expired/);
+    const { tls: found, others } = await reports.look();
+    assert.equal(others, 1);
+    assert.equal(found.length, 3 * 20 + 1);
+  });
+});
+
 Deno.test("the page of reports shows who reports what, the sources that failed, and why TLS failed", async () => {
   await withMailbox(async ({ reports, clock, put }) => {
     assert.match(words(await shown(reports)), /DMARC reports: none .* 0 other messages/);
