@@ -3,19 +3,25 @@
  *
  *     deno run -A --frozen bench/seeing.ts dashboard [MESSAGES]   # its pages over HTTP, with so many deferred messages
  *     deno run -A --frozen bench/seeing.ts trace [MIB]            # mailapp trace over so large a log, packed and plain
+ *     deno run -A --frozen bench/seeing.ts counting [MESSAGES]    # what serve-in counts, and what that costs it
  *
- * By default 100,000 messages and 1,024 MiB. `dashboard` measures a scrape of both servers' metrics, too.
+ * By default 100,000 messages, 1,024 MiB and 5,000 messages. `dashboard` measures a scrape of both servers' metrics, too.
  *
  * @module
  */
 import { once } from "node:events";
 import { createWriteStream } from "node:fs";
+import process from "node:process";
 import { createGzip } from "node:zlib";
+import { counter, counters, histogram } from "../base/counters.ts";
 import { formatJson } from "../observe/log_format.ts";
 import { World } from "../tests/support/dashboard_world.ts";
+import { RunningMailapp, Workspace } from "../tests/support/mailapp.ts";
+import { freePort } from "../tests/support/peers/ports.ts";
 import { makeFolder } from "../tests/support/peers/folder.ts";
 import { until } from "../tests/support/peers/process.ts";
 import { environmentOf, program } from "../tests/support/program.ts";
+import { load } from "./load_client.ts";
 import { cpuSeconds, residentMemory } from "./process_tree.ts";
 import { figure, markdownTable, median } from "./statistics.ts";
 
@@ -173,10 +179,85 @@ async function trace(mib: number): Promise<void> {
   console.log(markdownTable(rows));
 }
 
+/** Nanoseconds of the processor for each call. */
+function costOf(work: (index: number) => void): number {
+  const CALLS = 5_000_000;
+  for (let index = 0; index < CALLS / 10; index++) work(index);
+  const { user, system } = process.cpuUsage();
+  for (let index = 0; index < CALLS; index++) work(index);
+  const spent = process.cpuUsage({ user, system });
+  return (spent.user + spent.system) * 1000 / CALLS;
+}
+
+/** The sum of all counters, and how many values the histograms have; octets counted are one call for each message. */
+function callsIn(page: string): { readonly counts: number; readonly observations: number } {
+  let [counts, observations] = [0, 0];
+  for (const [, name = "", value] of page.matchAll(/^(mailapp_\w+)(?:\{.*\})? (\S+)/gm)) {
+    if (name.endsWith("_count")) observations += Number(value);
+    else if (name.endsWith("_total") && !name.endsWith("_bytes_total")) counts += Number(value);
+  }
+  return { counts, observations };
+}
+
+async function counting(messages: number): Promise<void> {
+  const families = counters("bench_labels_total", { help: "for the bench", labels: ["one", "two"] });
+  const plain = counter("bench_total", "for the bench");
+  const latency = histogram("bench_seconds", "for the bench");
+  const costs = {
+    add: costOf(() => plain.add()),
+    labelled: costOf((index) => families.with("code", index % 2 === 0 ? "a" : "b").add()),
+    observe: costOf((index) => latency.observe((index % 1000) / 1000)),
+  };
+  await using workspace = await Workspace.create();
+  const [port, metricsPort] = [freePort(), freePort()];
+  const config = await workspace.configure({
+    log: { file: workspace.file("mailapp.log") },
+    "serve-in": { port },
+    metrics: { serve_in: `127.0.0.1:${metricsPort}` },
+  });
+  await using server = new RunningMailapp(["serve-in", "--config", config]);
+  const page = async () => await (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text();
+  await until(async () => await page().then(() => true, () => false), {
+    what: "the metrics",
+    within: PATIENCE,
+  });
+  const send = (count: number) =>
+    load({
+      host: "127.0.0.1",
+      port,
+      sessions: 20,
+      messages: count,
+      size: 4096,
+      recipient: "alice@example.com",
+      keep: true,
+    });
+  await send(messages);
+  const [before, spent] = [callsIn(await page()), cpuSeconds(server.pid)];
+  await send(messages);
+  const perMessage = (cpuSeconds(server.pid) - spent) * 1e9 / messages;
+  const after = callsIn(await page());
+  // And once for the octets.
+  const counts = (after.counts - before.counts) / messages + 1;
+  const observations = (after.observations - before.observations) / messages;
+  const cost = counts * Math.max(costs.add, costs.labelled) + observations * costs.observe;
+  console.log(markdownTable([
+    ["processor time of", "ns"],
+    ["counting", figure(costs.add)],
+    ["counting by two labels", figure(costs.labelled)],
+    ["observing for a histogram", figure(costs.observe)],
+    [`a message to serve-in (4 KB, kept connections)`, figure(perMessage)],
+    [`its ${figure(counts)} counts and ${figure(observations)} observations, at most`, figure(cost)],
+  ]));
+  console.log(`${figure(cost / perMessage * 100)} % of the message`);
+}
+
 const [what, amount] = Deno.args;
 if (what === "dashboard") await dashboard(Number(amount ?? 100_000));
 else if (what === "trace") await trace(Number(amount ?? 1024));
+else if (what === "counting") await counting(Number(amount ?? 5_000));
 else {
-  console.error("usage: deno run -A --frozen bench/seeing.ts dashboard [MESSAGES] | trace [MIB]");
+  console.error(
+    "usage: deno run -A --frozen bench/seeing.ts dashboard [MESSAGES] | trace [MIB] | counting [MESSAGES]",
+  );
   Deno.exit(64);
 }

@@ -99,8 +99,8 @@ export function fileSource(path: string, onProblem: OnProblem = () => {}): LogSo
   };
 }
 
-/** The time of the first line that has one. */
-function firstTime(piece: string): number {
+/** The time of the first line that has one, in milliseconds since the epoch; `NaN` if none has. */
+export function firstTime(piece: string): number {
   for (let at = 0; at < piece.length;) {
     const time = timeOf(piece.slice(at, at + 64));
     if (!Number.isNaN(time)) return time;

@@ -68,7 +68,7 @@ export async function startServer(
 }
 
 /** Whether standard error is the stream that systemd names in `JOURNAL_STREAM` (systemd.exec(5)): device and inode. */
-async function isJournal(stream: string | undefined): Promise<boolean> {
+export async function isJournal(stream: string | undefined): Promise<boolean> {
   if (stream === undefined) return false;
   const { dev, ino } = await Deno.stat("/proc/self/fd/2").catch(() => ({ dev: -1, ino: -1 }));
   return stream === `${dev}:${ino}`;

@@ -6,9 +6,8 @@
 import type { Config } from "../../config/config.ts";
 import { errorText } from "../../base/error_text.ts";
 import { allServers } from "../../server/servers.ts";
-import { findLogFiles, type LogSource, wholeLines } from "../../observe/log_files.ts";
+import { findLogFiles, firstTime, type LogSource, wholeLines } from "../../observe/log_files.ts";
 import { tailOf } from "../../observe/log_tail.ts";
-import { timeOf } from "../../observe/log_lines.ts";
 import { runSystemCommand, startSystemCommand } from "../command_line/system_commands.ts";
 
 /** The log, and which parts of it cannot be read. */
@@ -69,8 +68,9 @@ function journalSource(units: readonly string[]): LogSource {
   return {
     name: "the journal",
     async begins() {
-      for await (const line of journalLines(units)) {
-        const time = timeOf(line);
+      for await (const piece of journalLines(units)) {
+        // systemd's own lines about the units have none.
+        const time = firstTime(piece);
         if (!Number.isNaN(time)) return time;
       }
       return NaN;
