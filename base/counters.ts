@@ -5,7 +5,8 @@
  * Names follow Prometheus's conventions: `mailapp_` first, base units (seconds, bytes), `_total` after counters. The
  * values of labels come from fixed sets where possible; a family holds a bounded number of them in any case.
  *
- * The figures belong to the thread, which is that of one server, and start at 0 with it.
+ * The figures belong to the thread, and start at 0 with it. What the threads of one server have counted is added up
+ * by {@linkcode addFigures}.
  *
  * @module
  */
@@ -78,6 +79,10 @@ export interface MetricDescription {
   readonly help: string;
   /** The names of the labels. */
   readonly labels: readonly string[];
+  /** Of a gauge: whether the values of several threads add up, as those of counters and histograms do. */
+  readonly addsUp?: boolean;
+  /** Of a histogram: the upper bounds of its buckets. */
+  readonly bounds?: readonly number[];
 }
 
 /** A metric as it is read. */
@@ -183,9 +188,16 @@ export function counters(name: string, options: FamilyOptions): Family<Counter> 
   return declare(new Family(() => new Counter(), options), { name, kind: "counter", ...options });
 }
 
-/** Declares a gauge. */
-export function gauge(name: string, help: string): Gauge {
-  return single(new Gauge(), { name, kind: "gauge", help });
+/**
+ * Declares a gauge.
+ * @param options `addsUp`: whether the values of several threads make one together; default: that of the first counts
+ */
+export function gauge(
+  name: string,
+  help: string,
+  { addsUp = false }: { readonly addsUp?: boolean } = {},
+): Gauge {
+  return single(new Gauge(), { name, kind: "gauge", help, addsUp });
 }
 
 /** Declares gauges that differ in their labels; without labels, one that is read from a function. */
@@ -195,7 +207,7 @@ export function gauges(name: string, options: FamilyOptions): Family<Gauge> {
 
 /** Declares a histogram, of seconds unless the bounds are others; `name` ends in its unit. */
 export function histogram(name: string, help: string, bounds: readonly number[] = LATENCY_BOUNDS): Histogram {
-  return single(new Histogram(bounds), { name, kind: "histogram", help });
+  return single(new Histogram(bounds), { name, kind: "histogram", help, bounds });
 }
 
 /** Declares histograms that differ in their labels, with the bounds of {@linkcode histogram}. */
@@ -204,7 +216,12 @@ export function histograms(
   options: FamilyOptions,
   bounds: readonly number[] = LATENCY_BOUNDS,
 ): Family<Histogram> {
-  return declare(new Family(() => new Histogram(bounds), options), { name, kind: "histogram", ...options });
+  return declare(new Family(() => new Histogram(bounds), options), {
+    name,
+    kind: "histogram",
+    bounds,
+    ...options,
+  });
 }
 
 /** A series for {@linkcode Family.readFrom}. */
@@ -214,9 +231,61 @@ export function reading(value: number, ...labels: readonly string[]): Series<Gau
   return { labels, metric };
 }
 
-/** All metrics that loaded modules have declared, by name. */
-export function allMetrics(): Metric[] {
+/** The metrics of this thread that loaded modules have declared, by name. */
+export function ownMetrics(): Metric[] {
   return [...metrics.values()].sort((one, other) => one.name < other.name ? -1 : 1);
+}
+
+/** Whether the values of several threads are one value together. */
+export function isSum({ kind, addsUp = false }: MetricDescription): boolean {
+  return kind !== "gauge" || addsUp;
+}
+
+/** As {@linkcode ownMetrics}, and what other threads have counted. */
+export function allMetrics(): Metric[] {
+  const own = ownMetrics();
+  return others.size === 0 ? own : own.map((metric) => ({ ...metric, series: () => seriesOfAll(metric) }));
+}
+
+/** What other threads have counted of a metric. */
+export type OtherFigures = (metric: MetricDescription) => Iterable<Series<Counter | Gauge | Histogram>>;
+
+const others = new Set<OtherFigures>();
+
+/** Adds these figures to what {@linkcode allMetrics} reads, until the result is disposed of. */
+export function addFigures(figures: OtherFigures): Disposable {
+  others.add(figures);
+  return { [Symbol.dispose]: () => void others.delete(figures) };
+}
+
+function seriesOfAll(metric: Metric): Iterable<Series<Counter | Gauge | Histogram>> {
+  const sums = new Map<string, Series<Counter | Gauge | Histogram>>();
+  const take = ({ labels, metric: figure }: Series<Counter | Gauge | Histogram>) => {
+    const key = labels.join("\n");
+    sums.set(key, { labels, metric: sumOf(sums.get(key)?.metric, figure) });
+  };
+  for (const series of metric.series()) take(series);
+  for (const other of others) for (const series of other(metric)) take(series);
+  return sums.values();
+}
+
+function sumOf<M extends Counter | Gauge | Histogram>(sum: M | undefined, more: M): M;
+function sumOf(
+  sum: Counter | Gauge | Histogram | undefined,
+  more: Counter | Gauge | Histogram,
+): Counter | Gauge | Histogram {
+  if (more instanceof Histogram) {
+    const added = new Histogram(more.bounds);
+    const before = sum instanceof Histogram ? sum : added;
+    for (const [index, count] of more.counts.entries()) {
+      added.counts[index] = count + (before.counts[index] ?? 0);
+    }
+    added.sum = more.sum + before.sum;
+    return added;
+  }
+  const added = more instanceof Counter ? new Counter() : new Gauge();
+  added.value = more.value + (sum instanceof Histogram ? 0 : sum?.value ?? 0);
+  return added;
 }
 
 function single<M extends Counter | Gauge | Histogram>(
@@ -230,9 +299,9 @@ function single<M extends Counter | Gauge | Histogram>(
 
 function declare<M extends Counter | Gauge | Histogram>(
   family: Family<M>,
-  { name, kind, help, labels }: MetricDescription,
+  { name, kind, help, labels, bounds = [] }: MetricDescription,
 ): Family<M> {
-  add({ name, kind, help, labels, series: () => family.series() });
+  add({ name, kind, help, labels, bounds, series: () => family.series() });
   return family;
 }
 

@@ -38,6 +38,12 @@ export type GreylistDecision = { readonly known: true } | {
   readonly network: string;
 };
 
+/** Where senders are asked about: the list itself, or the thread that has it. */
+export interface GreylistPort {
+  /** Whether the sender is known; with the question it has been seen. */
+  ask(sender: GreylistSender): GreylistDecision | Promise<GreylistDecision>;
+}
+
 /** What the list depends on. */
 export interface GreylistOptions {
   /** Milliseconds since the epoch. */

@@ -16,7 +16,7 @@ import type { Session } from "../smtp/session.ts";
 import { countChecks } from "./check_counters.ts";
 import type { DnsLists } from "./dns_lists.ts";
 import { type Filter, type FilteredMessage, FilterRun } from "./filter.ts";
-import type { GreylistDecision, GreylistSender } from "./greylist.ts";
+import type { GreylistPort } from "./greylist.ts";
 import { type InspectionOptions, logged, MailInspection, POLICY_SHARE, refusal } from "./inspection.ts";
 import { judge, type Judgement } from "./judgement.ts";
 import { checkSender, type SenderFindings, type SenderIdentity } from "./sender_checks.ts";
@@ -32,7 +32,7 @@ export interface MailInspectorOptions extends InspectionOptions {
   /** Whether one of them refuses. */
   readonly refusesListed?: boolean;
   /** Who is known; needed where unknown senders are asked to come again. */
-  readonly greylist?: { ask(sender: GreylistSender): GreylistDecision } | undefined;
+  readonly greylist?: GreylistPort | undefined;
   /** Filters that others keep, in the order in which they have their say. */
   readonly filters?: readonly Filter[];
   /** Logs filters that fail. */
@@ -135,7 +135,7 @@ export class MailInspector implements Inspector {
         countChecks(findings, judgement);
         throw new SmtpError(refusal(judgement), { log: log() });
       }
-      const seconds = this.#greylist(findings, { identity, judgement });
+      const seconds = await this.#greylist(findings, { identity, judgement });
       if (seconds === undefined) return;
       throw new SmtpError(
         reply(451, "4.7.1", `Greylisted: unknown here yet; try again in ${seconds} seconds`),
@@ -148,19 +148,19 @@ export class MailInspector implements Inspector {
   }
 
   /** Whether an unknown sender is to come again: not before so many seconds. */
-  #greylist(
+  async #greylist(
     findings: SenderFindings,
     { identity: { ip, helo, mailFrom }, judgement }: {
       readonly identity: SenderIdentity;
       readonly judgement: Judgement;
     },
-  ): number | undefined {
+  ): Promise<number | undefined> {
     const { checks, greylist } = this.#options;
     if (greylist === undefined || judgement.allowed) return undefined;
     if (checks.greylist === "off" || (checks.greylist === "suspicious" && !judgement.suspicious)) {
       return undefined;
     }
-    const decision = greylist.ask({
+    const decision = await greylist.ask({
       ip,
       domain: mailFrom === "" ? helo : mailFrom.slice(mailFrom.lastIndexOf("@") + 1),
       authorized: findings.spf?.result === "pass",

@@ -129,6 +129,8 @@ export interface ServeInConfig {
   readonly idleTimeoutMs: number;
   /** With less free space mail is deferred. */
   readonly minFreeSpace: number;
+  /** Threads that hold dialogues, 1–32; `auto`: by the cores of the machine. */
+  readonly threads: number | "auto";
   /** What is asked about each message. */
   readonly checks: ChecksConfig;
 }

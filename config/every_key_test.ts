@@ -40,6 +40,7 @@ max_connections = 1000
 max_connections_per_ip = 50
 idle_timeout = "5m"
 min_free_space = "256MiB"
+threads = "auto"
 [serve-in.checks]
 spf = true
 dkim = true
@@ -175,6 +176,7 @@ Deno.test("parseConfig() takes every key of the contract", () => {
       maxConnectionsPerIp: 50,
       idleTimeoutMs: 300_000,
       minFreeSpace: 268435456,
+      threads: "auto",
       checks: {
         spf: true,
         dkim: true,

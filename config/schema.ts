@@ -123,6 +123,13 @@ const serveIn = table({
   max_connections_per_ip: integer(1, 100_000).prefault(50),
   idle_timeout: duration(DAY).prefault("5m"),
   min_free_space: size(0).prefault("256MiB"),
+  threads: value(
+    '"auto" or a whole number from 1 to 32',
+    (input): number | "auto" | undefined =>
+      input === "auto" || Number.isInteger(input) && Number(input) >= 1 && Number(input) <= 32
+        ? input as number | "auto"
+        : undefined,
+  ).prefault("auto"),
   checks: mailChecks.prefault({}),
 }).transform((table): ServeInConfig => ({
   listen: table.listen,
@@ -135,6 +142,7 @@ const serveIn = table({
   maxConnectionsPerIp: Math.min(table.max_connections_per_ip, table.max_connections),
   idleTimeoutMs: table.idle_timeout,
   minFreeSpace: table.min_free_space,
+  threads: table.threads,
   checks: table.checks,
 }));
 

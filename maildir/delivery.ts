@@ -13,6 +13,7 @@ import { type Reply, reply, SmtpError } from "../smtp/reply.ts";
 import { DirectorySyncer } from "../storage/directory_syncer.ts";
 import { denoFileSystem, type FileSystem } from "../storage/file_system.ts";
 import type { FreeRoom } from "../storage/free_space.ts";
+import type { SharedClaims } from "../storage/shared_claims.ts";
 import { SpaceReserve } from "../storage/space_reserve.ts";
 import { Slots } from "../base/slots.ts";
 import type { StagingArea } from "../storage/staging.ts";
@@ -20,7 +21,7 @@ import { StorageError, type StorageFault } from "../storage/storage_error.ts";
 import { Maildir } from "./maildir.ts";
 import type { Mailbox, Mailboxes, Resolution } from "./mailboxes.ts";
 import { type CopyTarget, PendingMaildirMessage } from "./pending_message.ts";
-import { UniqueNames } from "./unique_name.ts";
+import { type NameParts, UniqueNames } from "./unique_name.ts";
 import { errorText } from "../base/error_text.ts";
 import { Seldom } from "../base/seldom.ts";
 
@@ -48,8 +49,12 @@ export interface MaildirDeliveryOptions {
   readonly logger: Logger;
   /** The system's clock if absent. */
   readonly clock?: Clock;
-  /** The counter common to all workers; see `createCounter`. */
-  readonly counter?: BigUint64Array<SharedArrayBuffer>;
+  /** What all threads of the process use for unique names; see `createNameParts`. */
+  readonly nameParts?: NameParts;
+  /** What other threads claim where the Maildirs are and where messages wait, in this order. */
+  readonly claims?: SharedClaims;
+  /** The part of the files at once that this thread may have open, above 0 to 1; 1 if absent. */
+  readonly share?: number;
   /** Tells the free room at a path; asks the system if absent. */
   readonly room?: (path: string) => Promise<FreeRoom>;
   /** For tests. */
@@ -72,8 +77,8 @@ export class MaildirDelivery implements Delivery {
   readonly #fileSystem: FileSystem;
   readonly #names: UniqueNames;
   readonly #syncer: DirectorySyncer;
-  readonly #slots = new Slots(FILES_AT_ONCE);
-  readonly #growing = new Slots(GROWING_AT_ONCE);
+  readonly #slots: Slots;
+  readonly #growing: Slots;
   readonly #maildirs = new Map<string, Maildir>();
   readonly #unwritableWarning: Seldom;
   #mailboxes: Mailboxes;
@@ -93,10 +98,13 @@ export class MaildirDelivery implements Delivery {
       clock,
       logger: options.logger,
       ...(options.room && { room: options.room }),
+      ...(options.claims && { shared: options.claims }),
     });
     this.#fileSystem = options.fileSystem ?? denoFileSystem;
-    const { hostname, counter } = options;
-    this.#names = new UniqueNames({ hostname, now: () => clock.now(), ...(counter && { counter }) });
+    const { hostname, nameParts, share = 1 } = options;
+    this.#slots = new Slots(Math.ceil(FILES_AT_ONCE * share));
+    this.#growing = new Slots(Math.ceil(GROWING_AT_ONCE * share));
+    this.#names = new UniqueNames({ hostname, now: () => clock.now(), ...nameParts });
     this.#syncer = new DirectorySyncer({ fileSystem: this.#fileSystem });
   }
 

@@ -7,6 +7,14 @@
  * @module
  */
 
+/** What all threads of a process have in common; plain data, to be sent to each of them. */
+export interface NameParts {
+  /** Counts the names. */
+  readonly counter: BigUint64Array<SharedArrayBuffer>;
+  /** Sets them apart from those of other processes. */
+  readonly random: string;
+}
+
 /** How names are made. */
 export interface UniqueNamesOptions {
   /** This host's name; characters that a file name may not have are escaped. */
@@ -35,6 +43,11 @@ export interface UniqueName {
 /** A counter that workers share when it is posted to them. */
 export function createCounter(): BigUint64Array<SharedArrayBuffer> {
   return new BigUint64Array(new SharedArrayBuffer(8));
+}
+
+/** Draws what the threads of this process have in common. */
+export function createNameParts(): NameParts {
+  return { counter: createCounter(), random: drawRandom() };
 }
 
 /** Makes names. */

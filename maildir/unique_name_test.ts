@@ -65,16 +65,16 @@ Deno.test("UniqueNames.nextId() is short and an atom", () => {
   assert.ok(id.length < 24);
 });
 
-Deno.test("UniqueNames never repeat over workers that share the counter, even with the same random part", async () => {
+Deno.test("UniqueNames never repeat over four threads that share the counter, even with the same random part", async () => {
   const module = import.meta.resolve("./unique_name.ts");
   const source = `import { UniqueNames } from ${JSON.stringify(module)};
     onmessage = ({ data }) => {
       const names = new UniqueNames({ hostname: "mx", now: () => 0, random: "00000000", counter: data });
-      postMessage(Array.from({ length: 1000 }, () => names.next().temporary));
+      postMessage(Array.from({ length: 25_000 }, () => names.next().temporary));
     };`;
   const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
   const counter = createCounter();
-  const workers = Array.from({ length: 2 }, () => new Worker(url, { type: "module" }));
+  const workers = Array.from({ length: 4 }, () => new Worker(url, { type: "module" }));
   try {
     const lists = await Promise.all(workers.map((worker) => {
       const { promise, resolve, reject } = Promise.withResolvers<string[]>();
@@ -83,7 +83,7 @@ Deno.test("UniqueNames never repeat over workers that share the counter, even wi
       worker.postMessage(counter);
       return promise;
     }));
-    assert.equal(new Set(lists.flat()).size, 2000);
+    assert.equal(new Set(lists.flat()).size, 100_000);
   } finally {
     for (const worker of workers) worker.terminate();
     URL.revokeObjectURL(url);

@@ -32,10 +32,26 @@ export class BindError extends Error {
  * @throws {BindError} when the port is taken or forbidden, or the address is not (yet) one of this machine
  */
 export function bind(address: string, port: number): Deno.TcpListener {
+  return listen({ hostname: address, port });
+}
+
+/**
+ * As {@linkcode bind}, for a port that several threads of this process listen on: the kernel gives each new connection
+ * to one of them (SO_REUSEPORT). No other account can join them, and nobody who calls {@linkcode bind}.
+ *
+ * @throws as {@linkcode bind}
+ */
+export function bindShared(address: string, port: number): Deno.TcpListener {
+  // Deno has it for `deno serve --parallel`; it does what `reusePort` does, which needs a flag.
+  const shared = { hostname: address, port, loadBalanced: true };
+  return listen(shared);
+}
+
+function listen(options: { readonly hostname: string; readonly port: number }): Deno.TcpListener {
   try {
-    return Deno.listen({ hostname: address, port });
+    return Deno.listen(options);
   } catch (error) {
-    throw explainBind(error, { address, port });
+    throw explainBind(error, { address: options.hostname, port: options.port });
   }
 }
 

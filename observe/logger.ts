@@ -27,6 +27,8 @@ export interface LogOptions {
   readonly isTerminal: boolean;
   /** Whether standard error is read by systemd's journal: each line then begins with its priority (sd-daemon(3)). */
   readonly toJournal?: boolean;
+  /** Whether several threads log to standard error: no write then ends within a line if it can be avoided. */
+  readonly wholeLines?: boolean;
   /** Standard error, or its replacement in tests. */
   readonly standardError?: LogDestination;
   /** Fields of every line. */
@@ -75,7 +77,8 @@ export function startLog(options: LogOptions): Log {
   const formatEvent = options.toJournal && file === ""
     ? (event: LogEvent) => `<${PRIORITIES[event.level]}>${formatLine(event)}`
     : formatLine;
-  const stderr = options.standardError ?? standardError;
+  const shared = options.wholeLines ? wholeLines : (destination: LogDestination) => destination;
+  const stderr = shared(options.standardError ?? standardError);
   const own = (event: string, fields: LogFields) =>
     formatEvent({ time: Date.now(), level: "error", event, fields: { ...context, ...fields } });
   const output = new LogOutput({
@@ -104,6 +107,23 @@ export function startLog(options: LogOptions): Log {
     reopen: () => output.reopen(),
     flush: () => output.flush(),
     [Symbol.asyncDispose]: () => output[Symbol.asyncDispose](),
+  };
+}
+
+/** Octets that a pipe takes in one piece (PIPE_BUF, pipe(7)). */
+const ONE_PIECE = 4096;
+const LINE_FEED = 10;
+
+/** Ends each write with a line, so that those of several threads do not mix. Only a line beyond 4,096 octets may. */
+function wholeLines(destination: LogDestination): LogDestination {
+  return {
+    write(data) {
+      if (data.length <= ONE_PIECE) return destination.write(data);
+      const end = data.lastIndexOf(LINE_FEED, ONE_PIECE - 1);
+      const first = data.indexOf(LINE_FEED);
+      return destination.write(data.subarray(0, 1 + (end >= 0 ? end : first >= 0 ? first : data.length - 1)));
+    },
+    close: () => destination.close(),
   };
 }
 

@@ -16,6 +16,8 @@ import { METRICS_TYPES, writeMetrics } from "./metrics_text.ts";
 export interface MetricsServerOptions {
   /** The token that every request must have (`Authorization: Bearer …`); absent on loopback only. */
   readonly token?: string;
+  /** Awaited before the metrics are read; must be short and never reject. */
+  readonly refresh?: () => Promise<void>;
   /** For one request, in milliseconds; 5 seconds if absent. */
   readonly timeout?: number;
 }
@@ -61,11 +63,15 @@ export async function serveMetrics(
   await Promise.all(running);
 }
 
-async function answer(conn: Deno.Conn, { token, timeout = TIMEOUT }: MetricsServerOptions): Promise<void> {
+async function answer(
+  conn: Deno.Conn,
+  { token, refresh, timeout = TIMEOUT }: MetricsServerOptions,
+): Promise<void> {
   const timer = setTimeout(() => close(conn), timeout);
   try {
     const head = await readHead(conn);
     if (head !== undefined) {
+      await refresh?.();
       const reply = encoder.encode(respond(head, token));
       for (let sent = 0; sent < reply.length;) sent += await conn.write(reply.subarray(sent));
       await conn.closeWrite();

@@ -243,9 +243,11 @@ export interface Copy {
  */
 export async function startCopy(
   name: ServerName,
-  config: Config,
+  given: Config,
   { places, trusted }: { readonly places: CopyPlaces; readonly trusted?: readonly string[] },
 ): Promise<Copy> {
+  // In this thread, so that whoever tests it sees and counts what it does.
+  const config = { ...given, serveIn: { ...given.serveIn, threads: 1 } };
   const server = await SERVERS[name].load();
   server.check(config);
   await prepareDataDir(config, server.directories(config));

@@ -60,7 +60,7 @@ export function serveInFollow(
 
 /** The ports of serve-in on these addresses. */
 export function serveInEndpoints(
-  { serveIn: { port, tlsPort } }: Config,
+  { serveIn: { port, tlsPort } }: { readonly serveIn: Pick<Config["serveIn"], "port" | "tlsPort"> },
   { hasCertificate, addresses }: {
     readonly hasCertificate: boolean;
     readonly addresses: readonly ListenAddress[];

@@ -8,6 +8,7 @@ import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
 import { type DnsList, DnsLists } from "../checks/dns_lists.ts";
 import type { Filter } from "../checks/filter.ts";
+import type { GreylistPort } from "../checks/greylist.ts";
 import { GreylistFile } from "../checks/greylist_file.ts";
 import { MailInspector } from "../checks/inspector.ts";
 import { MilterFilter } from "../checks/milter_filter.ts";
@@ -27,6 +28,8 @@ export interface ChecksOptions {
   readonly logger: Logger;
   /** The domains that are local at this moment. */
   readonly domains: () => readonly string[];
+  /** The greylist of another thread; absent: this one has it, and its file. */
+  readonly greylist?: GreylistPort;
 }
 
 /** For connecting to a filter, for each part of a message sent to it, and for its answer; in milliseconds. */
@@ -67,6 +70,11 @@ export class Checks implements AsyncDisposable {
     return this.#resolver;
   }
 
+  /** Where senders are asked about; `undefined` as long as greylisting was never on. */
+  get greylist(): GreylistPort | undefined {
+    return this.#options.greylist ?? this.#greylist;
+  }
+
   /** Applies another configuration from now on; inspections in progress finish under the previous one. */
   async change(config: Config): Promise<void> {
     const { serveIn: { checks }, hostname, dns } = config;
@@ -74,7 +82,7 @@ export class Checks implements AsyncDisposable {
     const { greylist, dnsLists } = checks;
     const before = this.#config;
     if (sameJson([before?.dns, before?.serveIn.checks], [dns, checks])) return;
-    if (greylist !== "off") {
+    if (greylist !== "off" && this.#options.greylist === undefined) {
       // There is one file: it stays open even while greylisting is turned off.
       this.#greylist ??= await GreylistFile.open({ path: greylistFile(config), clock, logger });
     }
@@ -97,7 +105,7 @@ export class Checks implements AsyncDisposable {
       logger,
       filters: checks.filters.map((filter) => openFilter(filter, clock)),
       lists: this.#lists,
-      ...(greylist !== "off" && { greylist: this.#greylist }),
+      ...(greylist !== "off" && { greylist: this.greylist }),
       refusesListed: dnsLists.some(({ action }) => action === "refuse"),
     });
   }

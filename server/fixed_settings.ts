@@ -34,6 +34,7 @@ export function serveInFixed({ grants, config }: Pick<ServerStart, "grants" | "c
     },
     { key: "serve-in.listen", paths: [["serveIn", "listen"]] },
     { key: "serve-in.port", paths: [["serveIn", "port"]] },
+    { key: "serve-in.threads", paths: [["serveIn", "threads"]] },
     {
       key: "serve-in.checks.filter",
       paths: [["serveIn", "checks", "filters"]],

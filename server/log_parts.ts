@@ -11,14 +11,15 @@ import type { Io } from "./io.ts";
 
 /**
  * Starts the configured log. In a file or the journal, which the servers share, each line names its server.
- * @param options `server`: the server that logs
+ * @param options `server`: the server that logs; `wholeLines`: as `startLog()` takes it
  * @throws {CommandError} when its file cannot be opened
  */
 export function openLog(
   config: Config,
-  { isTerminal, server, toJournal = false }: Pick<Io, "isTerminal"> & {
+  { isTerminal, server, toJournal = false, wholeLines = false }: Pick<Io, "isTerminal"> & {
     readonly server: string;
     readonly toJournal?: boolean;
+    readonly wholeLines?: boolean;
   },
 ): Log {
   const { level, format, file = "" } = config.log;
@@ -29,6 +30,7 @@ export function openLog(
       file,
       isTerminal,
       toJournal,
+      wholeLines,
       ...((file !== "" || toJournal) && { context: { server } }),
     });
   } catch (error) {

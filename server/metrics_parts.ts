@@ -51,9 +51,11 @@ const SHARE = 0.005;
  */
 export async function openMetrics(
   config: Config,
-  { server, logger, now = Date.now }: {
+  { server, logger, refresh, now = Date.now }: {
     readonly server: ServerName;
     readonly logger: Logger;
+    /** Takes the latest figures of other threads; awaited before each scrape. */
+    readonly refresh?: () => Promise<void>;
     /** Milliseconds since the epoch; default: the system's clock. */
     readonly now?: () => number;
   },
@@ -76,7 +78,10 @@ export async function openMetrics(
   const { hostname: address, port } = listener.addr;
   logger.info("metrics.ready", { address, port });
   const rss = memory.readFrom(() => [reading(Deno.memoryUsage().rss)]);
-  const serving = serveMetrics(listener, token === undefined ? {} : { token });
+  const serving = serveMetrics(listener, {
+    ...(token !== undefined && { token }),
+    ...(refresh && { refresh }),
+  });
   return {
     async [Symbol.asyncDispose]() {
       rss[Symbol.dispose]();

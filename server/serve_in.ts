@@ -12,11 +12,15 @@ import { showEndpoint } from "../net/listen.ts";
 import { StorageError } from "../storage/storage_error.ts";
 import { ACCOUNTS_DIRECTORY } from "./accounts_path.ts";
 import { serveInAddresses, serveInEndpoints, serveInFollow, serveOutAddress } from "./addresses.ts";
-import { asksDns, dnsGrants } from "./dns_parts.ts";
-import { alertGrants, filterGrants, type Grants, logFile, metricsGrants, PASSWD_FILE } from "./grants.ts";
+import { asksDns } from "./dns_parts.ts";
+import { alertGrants, type Grants, metricsGrants } from "./grants.ts";
 import { certificateFiles, prepareCertificate } from "./prepare_certificate.ts";
+import { dialogueThreads } from "./dialogues/count.ts";
+import { dialogueGrants } from "./dialogues/grants.ts";
 import { incomingDirectory, openMailboxes, requireDomains } from "./parts.ts";
 import type { GrantOptions, Server } from "./server.ts";
+import type { ServerPorts } from "./server_start.ts";
+import { programFiles } from "./threads.ts";
 
 export const serveIn: Server = {
   name: "serve-in",
@@ -31,6 +35,7 @@ export const serveIn: Server = {
   addresses: serveInAddresses,
   follow: serveInFollow,
   endpoints: serveInEndpoints,
+  chooseFreePorts,
   asksDns,
   grants: serveInGrants,
   usesCertificate: true,
@@ -83,46 +88,41 @@ async function prepareServeIn(config: Config): Promise<void> {
   }
 }
 
+/** Threads that share a port must know it before: each would get another free one. */
+function chooseFreePorts(config: Config): ServerPorts | undefined {
+  const { port, tlsPort } = config.serveIn;
+  if (dialogueThreads(config) === 1 || (port !== 0 && tlsPort !== 0)) return undefined;
+  const listeners = [port, tlsPort].map((port) => port === 0 ? Deno.listen({ port }) : undefined);
+  const [free, freeTls] = listeners.map((listener) => listener?.addr.port);
+  for (const listener of listeners) listener?.close();
+  return { port: free ?? port, tlsPort: freeTls ?? tlsPort };
+}
+
 /**
  * Its Maildirs, its ports, its certificate, the DNS servers and the filters. Of the data directory only its own part:
  * the spool and the DKIM keys belong to serve-out.
  */
-function serveInGrants(config: Config, { configFile, addresses, dnsServers }: GrantOptions): Grants {
-  const { dataDir, tls: { certificate, selfSigned, acme }, serveIn, mailboxes } = config;
-  const mailRoot = mailRootOf(mailboxes.path);
-  const own = [
-    mailRoot,
-    incomingDirectory(config),
-    ...(selfSigned || acme !== undefined ? [join(dataDir, "tls")] : []),
-  ];
-  const hasTlsPort = serveIn.tlsPort !== false && (certificate !== undefined || selfSigned);
-  const ports = [serveIn.port, ...(hasTlsPort ? [Number(serveIn.tlsPort)] : [])];
-  const dns = dnsGrants(config, dnsServers);
-  const filters = filterGrants(config);
+function serveInGrants(config: Config, options: GrantOptions): Grants {
+  const dialogues = dialogueGrants(config, options);
   const metrics = metricsGrants(config, "serve-in");
   const alerts = alertGrants(config);
   const { address, port } = serveOutAddress(config);
   return {
+    ...dialogues,
     net: [
-      ...addresses.flatMap((address) => ports.map((port) => showEndpoint(address, port))),
-      ...dns.net,
-      ...filters.net,
+      ...dialogues.net === true ? [] : dialogues.net,
       ...metrics.net,
       ...alerts.net,
       // serve-out is probed only for alerts.
       ...(alerts.net.length > 0 && port > 0 ? [showEndpoint(address, port)] : []),
     ],
     read: [
-      ...own,
-      configFile,
-      ...(certificate === undefined ? [] : [certificate.certFile, certificate.keyFile]),
-      ...(mailboxes.users === "system" ? [PASSWD_FILE] : []),
-      ...(asksDns(config) ? dns.read : []),
-      ...filters.read,
+      ...dialogues.read,
+      options.configFile,
       ...metrics.read,
       ...alerts.read,
+      // It starts the threads of the dialogues.
+      ...(dialogueThreads(config) > 1 ? programFiles() : []),
     ],
-    write: [...own, ...filters.write, ...logFile(config)],
-    sys: ["statfs", "uid"],
   };
 }

@@ -10,7 +10,7 @@ import type { DnsServer } from "../dns/wire_client.ts";
 import type { ListenAddress, NetworkIo } from "../net/interfaces.ts";
 import type { Grants } from "./grants.ts";
 import type { Endpoint } from "./listeners.ts";
-import type { RunServer, ServerName, ServerStart } from "./server_start.ts";
+import type { RunServer, ServerName, ServerPorts, ServerStart } from "./server_start.ts";
 
 /** What a server's grants depend on besides the configuration. */
 export interface GrantOptions {
@@ -20,6 +20,8 @@ export interface GrantOptions {
   readonly addresses: readonly string[];
   /** The DNS servers it queries, if any; see {@linkcode Server.asksDns}. */
   readonly dnsServers: readonly DnsServer[];
+  /** Its ports, where they are not those of the configuration; see {@linkcode Server.chooseFreePorts}. */
+  readonly ports?: ServerPorts;
 }
 
 /** One of the servers. */
@@ -53,6 +55,8 @@ export interface Server {
     config: Config,
     options: { readonly hasCertificate: boolean; readonly addresses: readonly ListenAddress[] },
   ): readonly Endpoint[];
+  /** Its ports where the configuration lets it choose and it cannot do that itself; absent: it can. */
+  chooseFreePorts?(config: Config): ServerPorts | undefined;
   /** Whether the DNS servers are determined before it is confined, as it may query no others; absent: no. */
   asksDns?(config: Config): boolean;
   /** What its thread may touch. */

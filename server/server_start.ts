@@ -16,6 +16,12 @@ export type ServerName = "serve-in" | "serve-out" | "serve-submit" | "serve-poli
 /** What runs confined in a thread: a server, or the dashboard. */
 export type ConfinedName = ServerName | "dashboard";
 
+/** Ports of a server; `false`: none. */
+export interface ServerPorts {
+  readonly port: number;
+  readonly tlsPort: number | false;
+}
+
 /** The start data of a server. */
 export interface ServerStart {
   /** Which one. */
@@ -38,6 +44,8 @@ export interface ServerStart {
   readonly grants: Grants;
   /** Where it listens, which it could not determine itself. */
   readonly addresses: readonly ListenAddress[];
+  /** Its ports; absent: those of the configuration. */
+  readonly ports?: ServerPorts;
   /** The DNS servers it may query; empty for a server that sends no queries, or may query any. */
   readonly dnsServers: readonly DnsServer[];
   /** Whether it receives the machine's routes and addresses while it runs. */

@@ -4,6 +4,8 @@
  * @module
  */
 import type { HashingScope } from "../accounts/hashing_worker.ts";
+import { DIALOGUES } from "./dialogues/messages.ts";
+import type { DialoguesScope } from "./dialogues/thread.ts";
 import type { Server } from "./server.ts";
 import type { RunServer, ServerName } from "./server_start.ts";
 import type { RunHelper } from "./threads.ts";
@@ -55,6 +57,10 @@ export async function loadServer(name: ServerName): Promise<RunServer> {
 
 /** Loads what runs in a thread that a server starts, by the thread's name; `undefined` for that of a server. */
 export async function loadHelper(name: string): Promise<RunHelper | undefined> {
+  if (name === DIALOGUES) {
+    const { runDialogues } = await import("./dialogues/thread.ts");
+    return (scope) => runDialogues(scope as DialoguesScope);
+  }
   if (name !== "hasher") return undefined;
   const { serveHashing } = await import("../accounts/hashing_worker.ts");
   return (scope) => serveHashing(scope as HashingScope);

@@ -45,6 +45,7 @@ export async function startServer(
   const { config, addresses } = found;
   const dnsServers = server.asksDns?.(config) ? await findDnsServers(config) : [];
   const follow = server.follow?.(config);
+  const ports = server.chooseFreePorts?.(config);
   const start: ServerStart = {
     server: name,
     unit: server.unit.name,
@@ -58,8 +59,10 @@ export async function startServer(
       configFile: config.file ?? DEFAULT_CONFIG_FILE,
       addresses: addresses.map(({ address }) => address),
       dnsServers,
+      ...(ports && { ports }),
     }),
     addresses,
+    ...(ports && { ports }),
     dnsServers,
     seesNetwork: server.seesNetwork,
     ...(follow && { follow }),

@@ -10,6 +10,7 @@ import { type Clock, systemClock } from "../base/clock.ts";
 import { Seldom } from "../base/seldom.ts";
 import { counters, gauge } from "../base/counters.ts";
 import { Connection } from "./connection.ts";
+import { type ConnectionCounts, OwnConnectionCounts } from "./connection_counts.ts";
 import type { ConnectionLimits } from "./connection_options.ts";
 import { ConnTransport } from "../net/conn_transport.ts";
 import type { Authenticator } from "./authenticator.ts";
@@ -31,7 +32,9 @@ const refusedConnections = {
   address: connections.with("too_many_from_address"),
   draining: connections.with("shutting_down"),
 };
-const openConnections = gauge("mailapp_smtp_open_connections", "Connections of clients at this moment");
+const openConnections = gauge("mailapp_smtp_open_connections", "Connections of clients at this moment", {
+  addsUp: true,
+});
 
 /** Limits on one server. Times in milliseconds. */
 export interface ServerLimits extends ConnectionLimits {
@@ -79,6 +82,10 @@ export interface SmtpServerOptions {
   readonly authenticator?: Authenticator;
   /** What differs from {@linkcode defaultLimits}. */
   readonly limits?: Partial<ServerLimits>;
+  /** Counts connections, where several threads serve; absent: those of this server count. */
+  readonly counts?: ConnectionCounts;
+  /** The part of the memory for header sections that this server may use, above 0 to 1; 1 if absent. */
+  readonly share?: number;
 }
 
 /** One address to serve on. */
@@ -138,8 +145,8 @@ export class SmtpServer {
   readonly #clock: Clock;
   readonly #listeners = new Set<Deno.Listener>();
   readonly #connections = new Map<Connection, Promise<void>>();
-  readonly #perIp = new Map<string, number>();
-  readonly #headers = new MemoryBudget(HEADER_MEMORY);
+  readonly #counts: ConnectionCounts;
+  readonly #headers: MemoryBudget;
   readonly #sessionPrefix = crypto.randomUUID().slice(0, 6);
   #sessionCount = 0;
   #draining = false;
@@ -154,6 +161,8 @@ export class SmtpServer {
     this.#limits = { ...defaultLimits, ...options.limits };
     this.#clock = options.clock ?? systemClock;
     this.#refusalNews = new Seldom(this.#clock);
+    this.#counts = options.counts ?? new OwnConnectionCounts();
+    this.#headers = new MemoryBudget(Math.ceil(HEADER_MEMORY * (options.share ?? 1)));
   }
 
   /** The limits. Setting them replaces what differs from {@linkcode defaultLimits}, for new connections. */
@@ -277,33 +286,30 @@ export class SmtpServer {
   /** Serves the connection, or refuses it with a reply. */
   #admit(conn: Deno.Conn, implicitTls: boolean): void {
     const transport = new ConnTransport(conn, { clock: this.#clock });
-    const key = addressGroup(transport.remote.address);
-    const already = this.#perIp.get(key) ?? 0;
-    const refusal = this.#refusal(already);
+    const group = addressGroup(transport.remote.address);
+    const refusal = this.#refusal(group);
     if (refusal) {
       void this.#refuse(transport, refusal, implicitTls);
       return;
     }
     accepted.add();
-    this.#perIp.set(key, already + 1);
-    void this.handle(transport, { implicitTls }).finally(() => {
-      const left = (this.#perIp.get(key) ?? 1) - 1;
-      if (left > 0) this.#perIp.set(key, left);
-      else this.#perIp.delete(key);
-    });
+    void this.handle(transport, { implicitTls }).finally(() => this.#counts.release(group));
   }
 
-  #refusal(already: number): Reply | undefined {
-    const { maxConnections, maxConnectionsPerIp } = this.#limits;
+  /** Counts the connection, or says why it is not taken. */
+  #refusal(group: string): Reply | undefined {
     if (this.#draining) {
       refusedConnections.draining.add();
       return shuttingDown(this.#options.hostname);
     }
-    if (this.#connections.size >= maxConnections) {
+    const exceeded = this.#connections.size >= this.#limits.maxConnections
+      ? "all"
+      : this.#counts.admit(group, this.#limits);
+    if (exceeded === "all") {
       refusedConnections.full.add();
       return reply(421, "4.3.2", "Too many connections; try again later");
     }
-    if (already >= maxConnectionsPerIp) {
+    if (exceeded === "client") {
       refusedConnections.address.add();
       return reply(421, "4.7.0", "Too many connections from your address; close some first");
     }

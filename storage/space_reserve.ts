@@ -9,6 +9,7 @@ import { Seldom } from "../base/seldom.ts";
 import { errorText } from "../base/error_text.ts";
 import type { Logger } from "../base/log.ts";
 import { type FreeRoom, freeRoom, reservedFiles } from "./free_space.ts";
+import type { SharedClaims } from "./shared_claims.ts";
 
 /** How long a reading of the free space is used, in milliseconds, */
 const REREAD_AFTER = 1000;
@@ -31,6 +32,8 @@ export interface SpaceReserveOptions {
   readonly room?: (path: string) => Promise<FreeRoom>;
   /** Tells which paths are on one file system; by default the device's number. */
   readonly device?: (path: string) => Promise<unknown>;
+  /** The claims of other threads on the same paths; absent: there are none. */
+  readonly shared?: SharedClaims;
 }
 
 /** The room that a message takes, or will take. */
@@ -59,6 +62,8 @@ export class SpaceReserve {
   #volumeOf: readonly Volume[] = [];
   #volumes: readonly Volume[] = [];
   #readAt = -Infinity;
+  /** What other threads had stored when the room was read. */
+  #mark = new Int32Array();
   readonly #warning: Seldom;
   /** Octets claimed since. */
   #claimed = 0;
@@ -94,7 +99,9 @@ export class SpaceReserve {
     const claim = new SpaceClaim(this, { session, files });
     this.#claims.add(claim);
     for (const path of files.keys()) {
-      this.#take(path, { octets: claim.octets[path] ?? 0, files: claim.files[path] ?? 0 });
+      const room = { octets: claim.octets[path] ?? 0, files: claim.files[path] ?? 0 };
+      this.#take(path, room);
+      this.#options.shared?.claim(path, room);
     }
     return claim;
   }
@@ -105,6 +112,7 @@ export class SpaceReserve {
     { path, octets }: { readonly path: number; readonly octets: number },
   ): Promise<boolean> | boolean {
     this.#take(path, { octets, files: 0 });
+    this.#options.shared?.claim(path, { octets, files: 0 });
     this.#claimed += octets;
     const volume = this.#volumeOf[path];
     if (this.#claimed < REREAD_AT && volume !== undefined && !this.#isLow(volume)) return true;
@@ -115,6 +123,7 @@ export class SpaceReserve {
     for (const [path, octets] of claim.octets.entries()) {
       const written = Math.min(claim.written(path), octets);
       this.#take(path, { octets: written - octets, files: 0 });
+      this.#options.shared?.claim(path, { octets: written - octets, files: 0 });
       claim.octets[path] = written;
     }
   }
@@ -122,11 +131,15 @@ export class SpaceReserve {
   /** @ignore Ends a claim: the part that is not on the disk is free again. */
   end(claim: SpaceClaim, stored: SpaceNeeds): void {
     if (!this.#claims.delete(claim)) return;
+    const { shared } = this.#options;
     for (const path of claim.octets.keys()) {
-      this.#take(path, {
-        octets: (stored.octets[path] ?? 0) - (claim.octets[path] ?? 0),
-        files: (stored.files[path] ?? 0) - (claim.files[path] ?? 0),
-      });
+      const { octets = 0, files = 0 } = { octets: claim.octets[path], files: claim.files[path] };
+      const [octetsStored, filesStored] = [stored.octets[path] ?? 0, stored.files[path] ?? 0];
+      this.#take(path, { octets: octetsStored - octets, files: filesStored - files });
+      if (shared === undefined) continue;
+      // In this order, so that no other thread misses it.
+      shared.store(path, { octets: octetsStored, files: filesStored });
+      shared.claim(path, { octets: -octets, files: -files });
     }
   }
 
@@ -142,22 +155,41 @@ export class SpaceReserve {
       this.#options.clock.monotonic() < this.#readAt + REREAD_AFTER;
   }
 
-  #isLow({ octets, files, minFiles }: Volume): boolean {
+  #isLow(volume: Volume): boolean {
+    const { octets, files } = this.#left(volume);
+    return this.#isTooLittle({ octets, files, minFiles: volume.minFiles });
+  }
+
+  #isTooLittle({ octets, files, minFiles }: Omit<Volume, "path">): boolean {
     return octets < this.#options.minFreeSpace() || files < minFiles;
+  }
+
+  /** What is free and unclaimed, by other threads, too. */
+  #left(volume: Volume): Pick<Volume, "octets" | "files"> {
+    const { shared } = this.#options;
+    if (shared === undefined) return volume;
+    let { octets, files } = volume;
+    for (const [path, its] of this.#volumeOf.entries()) {
+      if (its !== volume) continue;
+      const others = shared.ofOthers(path, this.#mark);
+      octets -= others.octets;
+      files -= others.files;
+    }
+    return { octets, files };
   }
 
   /** The file system that has too little room for this, beside all claims. */
   #lack(needs?: SpaceNeeds): Volume | undefined {
     return this.#volumes.find((volume) => {
       if (needs === undefined) return this.#isLow(volume);
-      let { octets, files } = volume;
+      let { octets, files } = this.#left(volume);
       for (let path = 0; path < this.#volumeOf.length; path++) {
         if (this.#volumeOf[path] !== volume) continue;
         const more = needs.files[path] ?? 0;
         octets -= (needs.octets[path] ?? 0) + more * FILE_COST;
         files -= more;
       }
-      return this.#isLow({ ...volume, octets, files });
+      return this.#isTooLittle({ octets, files, minFiles: volume.minFiles });
     });
   }
 
@@ -201,10 +233,12 @@ export class SpaceReserve {
     const before = new Map(
       Array.from(this.#claims, (claim) => [claim, paths().map((_, path) => claim.written(path))]),
     );
+    const mark = this.#options.shared?.mark();
     const found = await Promise.all(paths().map((path) => this.#volumeAt(path)));
     this.#volumeOf = sharedVolumes(found);
     this.#volumes = [...new Set(this.#volumeOf)];
     this.#readAt = clock.monotonic();
+    if (mark !== undefined) this.#mark = mark;
     this.#claimed = 0;
     for (const claim of this.#claims) {
       const written = before.get(claim) ?? [];

@@ -24,6 +24,7 @@ import { CertificateError, loadCertificate } from "../../tls/certificates.ts";
 import { rootMailWarnings } from "../../server/machine_names.ts";
 import { awaitedAddress } from "../../server/addresses.ts";
 import { loadDkimKeys } from "../../server/dkim_parts.ts";
+import { dialogueThreads } from "../../server/dialogues/count.ts";
 import { CommandError, EXIT, type ExitCode } from "../../server/exit_codes.ts";
 import type { Io } from "../../server/io.ts";
 import { missingCertificateWarnings, openMailboxes } from "../../server/parts.ts";
@@ -171,6 +172,8 @@ async function reportServeIn(
   report.say(
     `  takes messages up to ${formatSize(serveIn.maxMessageSize)}, for ${serveIn.domains.join(", ")}`,
   );
+  const threads = dialogueThreads(config);
+  if (threads > 1) report.say(`  holds dialogues in ${threads} threads`);
   let mailboxes: Mailboxes;
   try {
     mailboxes = openMailboxes(config);

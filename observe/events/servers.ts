@@ -91,7 +91,19 @@ export const PROCESS_EVENTS: EventGroup = {
       "serve-in starts without an address to listen on, and waits for the network",
     ],
     ["listener.closed", "info", "`address`, `port`, `reason`", "the machine no longer has that address"],
-    ["server.ready", "info", "`server`, `hostname`, `version`, `pid`", "it serves"],
+    [
+      "server.ready",
+      "info",
+      "`server`, `hostname`, `version`, `pid`; `threads` if there are several",
+      "it serves",
+    ],
+    [
+      "thread.died",
+      "error",
+      "`thread`, `connections`, `error`, `action`",
+      "a thread of serve-in's dialogues has ended by an error or does not answer; its connections are lost, all others go on",
+    ],
+    ["thread.started", "info", "`thread`", "another thread serves in place of one that died"],
     [
       "metrics.ready",
       "info",

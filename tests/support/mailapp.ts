@@ -11,6 +11,9 @@ import { environmentOf, program as fromMain, toml } from "./program.ts";
 // Long enough for a machine that does many other things; so that a test fails instead of hanging.
 const EVENT_PATIENCE = 5 * 60_000;
 
+/** One on every machine; `MAILAPP_TEST_THREADS=4` runs any test that starts serve-in with so many. */
+const THREADS = Number(Deno.env.get("MAILAPP_TEST_THREADS") ?? 1);
+
 /** What a command did. */
 export interface Finished {
   readonly code: number;
@@ -250,6 +253,7 @@ export class Workspace implements AsyncDisposable {
         tls_port: false,
         domains: ["example.com"],
         min_free_space: 0,
+        threads: THREADS,
       },
       "serve-in.checks": NO_CHECKS,
       mailboxes: { path: this.file("mail", "{domain}", "{user}"), users: ["alice", "bob"] },

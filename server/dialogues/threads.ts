@@ -1,0 +1,386 @@
+/**
+ * The dialogues of serve-in in several threads. Each listens on the same ports, and the kernel spreads connections over
+ * them. A thread that dies takes its own connections with it, and is replaced.
+ *
+ * What all of them must agree on is in shared memory (counts of connections, unique names) or here (the greylist). Other
+ * bounds are split evenly.
+ *
+ * @module
+ */
+import { addFigures } from "../../base/counters.ts";
+import type { Logger } from "../../base/log.ts";
+import { ThreadFigures } from "../../base/thread_figures.ts";
+import type { GreylistDecision, GreylistPort, GreylistSender } from "../../checks/greylist.ts";
+import type { Config } from "../../config/config.ts";
+import type { NameParts } from "../../maildir/unique_name.ts";
+import { bind, BindError } from "../../net/listen.ts";
+import {
+  createSharedCounts,
+  SharedConnectionCounts,
+  type SharedCounts,
+} from "../../smtp/shared_connection_counts.ts";
+import { forgetClaims, type SharedClaimsData } from "../../storage/shared_claims.ts";
+import { CommandError } from "../exit_codes.ts";
+import type { Endpoint } from "../listeners.ts";
+import type { ServerStart } from "../server_start.ts";
+import type { StopReason } from "../signals.ts";
+import type { DialoguesStart, FromDialogues, ToDialogues } from "./messages.ts";
+import type { Dialogues } from "./own.ts";
+
+/** A thread, as far as it is needed. */
+export interface DialoguesWorker {
+  postMessage(message: ToDialogues): void;
+  onmessage: ((event: MessageEvent<FromDialogues>) => void) | null;
+  onerror: ((event: ErrorEvent) => void) | null;
+  terminate(): void;
+}
+
+/** What {@linkcode DialogueThreads} needs. */
+export interface DialogueThreadsOptions {
+  /** How many, at least 2. */
+  readonly count: number;
+  /** Starts a thread that calls `runDialogues`. */
+  readonly startThread: () => DialoguesWorker;
+  readonly start: Pick<ServerStart, "server" | "dnsServers" | "isTerminal" | "toJournal">;
+  readonly config: Config;
+  readonly endpoints: readonly Endpoint[];
+  readonly nameParts: NameParts;
+  /** Of the threads, and of serve-in's own behind them. */
+  readonly claims: SharedClaimsData;
+  /** The greylist, if it is on. */
+  readonly greylist: () => GreylistPort | undefined;
+  readonly logger: Logger;
+  /** Times in milliseconds; for tests. */
+  readonly times?: Partial<Times>;
+}
+
+interface Times {
+  /** Between two questions for the figures of each thread. */
+  readonly poll: number;
+  /** Before a thread is replaced the first time; doubled each time, up to a minute. */
+  readonly pause: number;
+  /** For an answer of all threads. */
+  readonly answer: number;
+}
+
+const TIMES: Times = { poll: 1_000, pause: 1_000, answer: 10_000 };
+const MAX_PAUSE = 60_000;
+/** A scrape of the metrics waits at most so long for the latest figures, in milliseconds. */
+const SCRAPE = 500;
+/** Unanswered questions after which a thread counts as unresponsive: two minutes, as for the server's own thread. */
+const MAX_UNANSWERED = 120;
+/** A thread that has lived so long, in milliseconds, is replaced as if it had never died before. */
+const LONG_LIFE = 60_000;
+
+/** Threads that serve; see the module. */
+export class DialogueThreads implements Dialogues, Disposable {
+  readonly #options: DialogueThreadsOptions;
+  readonly #times: Times;
+  readonly #shared: SharedCounts;
+  readonly #counts: SharedConnectionCounts;
+  readonly #threads: DialogueThread[];
+  readonly #polling: ReturnType<typeof setInterval>;
+  #config: Config;
+  #endpoints: readonly Endpoint[];
+  /** Whether all of them have listened. */
+  #open = false;
+  #stopped = false;
+
+  private constructor(options: DialogueThreadsOptions) {
+    const { count, config, endpoints } = options;
+    this.#options = options;
+    this.#times = { ...TIMES, ...options.times };
+    this.#config = config;
+    this.#endpoints = endpoints;
+    this.#shared = createSharedCounts({ threads: count, clients: config.serveIn.maxConnections });
+    this.#counts = new SharedConnectionCounts(this.#shared, count);
+    this.#threads = Array.from({ length: count }, (_, number) =>
+      new DialogueThread({
+        startThread: options.startThread,
+        greylist: options.greylist,
+        start: () => this.#startData(number),
+        died: (error, lived) => this.#replace(number, { error, lived }),
+      }));
+    this.#polling = setInterval(() => this.#poll(), this.#times.poll);
+  }
+
+  /**
+   * Starts the threads; resolves when all of them listen.
+   * @throws {CommandError} with the exit code that fits when a port is taken or forbidden, or a thread cannot start
+   */
+  static async open(options: DialogueThreadsOptions): Promise<DialogueThreads> {
+    const threads = new DialogueThreads(options);
+    try {
+      await Promise.all(threads.#threads.map((thread) => thread.load()));
+      probe(options.endpoints);
+      await Promise.all(threads.#threads.map((thread) => thread.begin()));
+    } catch (error) {
+      threads[Symbol.dispose]();
+      throw error;
+    }
+    threads.#open = true;
+    return threads;
+  }
+
+  get connections(): number {
+    return this.#counts.total;
+  }
+
+  follow(endpoints: readonly Endpoint[]): void {
+    this.#endpoints = endpoints;
+    for (const thread of this.#threads) thread.tell({ kind: "follow", endpoints });
+  }
+
+  async reopen(): Promise<void> {
+    await this.#askAll((number) => ({ kind: "reopen", number }), this.#times.answer);
+  }
+
+  async apply(config: Config): Promise<void> {
+    this.#config = config;
+    await this.#askAll((number) => ({ kind: "apply", number, config }), this.#times.answer);
+  }
+
+  /** Takes the latest figures of all threads; waits half a second at most. */
+  async refreshFigures(): Promise<void> {
+    await this.#askAll((number) => ({ kind: "figures", number }), SCRAPE);
+  }
+
+  async shutdown(reason: StopReason, forced: AbortSignal): Promise<void> {
+    this.#stopped = true;
+    const force = () => {
+      for (const thread of this.#threads) thread.tell({ kind: "force" });
+    };
+    const ended = this.#threads.map((thread) => thread.stop(reason));
+    if (forced.aborted) force();
+    else forced.addEventListener("abort", force, { once: true });
+    await Promise.all(ended);
+    this[Symbol.dispose]();
+  }
+
+  /** Ends all threads at once. */
+  [Symbol.dispose](): void {
+    this.#stopped = true;
+    clearInterval(this.#polling);
+    for (const thread of this.#threads) thread.end();
+  }
+
+  #startData(thread: number): DialoguesStart {
+    const { start: { server, dnsServers, isTerminal, toJournal = false }, nameParts, claims } = this.#options;
+    return {
+      ...{ server, dnsServers, isTerminal, toJournal, thread, nameParts, claims },
+      counts: this.#shared,
+      config: this.#config,
+      endpoints: this.#endpoints,
+    };
+  }
+
+  async #askAll(question: (number: number) => ToDialogues, timeout: number): Promise<void> {
+    const { promise: over, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, timeout);
+    await Promise.race([over, Promise.all(this.#threads.map((thread) => thread.ask(question)))]);
+    clearTimeout(timer);
+  }
+
+  #poll(): void {
+    for (const thread of this.#threads) {
+      if (thread.unanswered >= MAX_UNANSWERED) thread.kill("it does not answer");
+      else void thread.ask((number) => ({ kind: "figures", number }));
+    }
+  }
+
+  #replace(number: number, { error, lived }: { readonly error: string; readonly lived: number }): void {
+    const thread = this.#threads[number];
+    if (!this.#open || thread === undefined) return;
+    const { pause } = this.#times;
+    thread.deaths = lived >= LONG_LIFE ? 1 : thread.deaths + 1;
+    const wait = Math.min(pause * 2 ** (thread.deaths - 1), MAX_PAUSE);
+    const { logger } = this.#options;
+    logger.error("thread.died", {
+      thread: number,
+      connections: this.#counts.totalOf(number),
+      error,
+      action: this.#stopped
+        ? "none: the server stops"
+        : `starting another one in ${Math.ceil(wait / 1000)} s`,
+    });
+    // It may still be running for a moment: terminate() does not wait for its end.
+    setTimeout(() => {
+      this.#counts.forget(number);
+      forgetClaims(this.#options.claims, number);
+    }, pause);
+    setTimeout(async () => {
+      if (this.#stopped) return;
+      try {
+        await thread.load();
+        await thread.begin();
+        logger.info("thread.started", { thread: number });
+      } catch {
+        // It has died again, and this was called again.
+      }
+    }, wait);
+  }
+}
+
+/**
+ * Makes sure that no other program has these ports, which threads that share them would not notice if it is of the same
+ * account.
+ * @throws {CommandError}
+ */
+function probe(endpoints: readonly Endpoint[]): void {
+  const bound: Deno.TcpListener[] = [];
+  try {
+    for (const { address, port } of endpoints) {
+      try {
+        bound.push(bind(address, port));
+      } catch (error) {
+        if (!(error instanceof BindError)) throw error;
+        // The threads wait for it.
+        if (error.kind === "not-available") continue;
+        throw new CommandError(error.message, error.exitCode, { cause: error });
+      }
+    }
+  } finally {
+    for (const listener of bound) listener.close();
+  }
+}
+
+interface DialogueThreadOptions extends Pick<DialogueThreadsOptions, "startThread" | "greylist"> {
+  /** What it is started with now. */
+  readonly start: () => DialoguesStart;
+  /** Called when it has died; not when it was ended. `lived`: milliseconds. */
+  readonly died: (error: string, lived: number) => void;
+}
+
+/** One place for a thread, which may die and be started again. */
+class DialogueThread {
+  readonly #options: DialogueThreadOptions;
+  readonly #figures = new ThreadFigures();
+  readonly #adding = addFigures(this.#figures.series);
+  readonly #waiting = new Map<number, () => void>();
+  /** How often it died without having lived long. */
+  deaths = 0;
+  #worker: DialoguesWorker | undefined;
+  #loaded = Promise.withResolvers<void>();
+  #ready = Promise.withResolvers<void>();
+  #ended = Promise.withResolvers<void>();
+  #stopping = false;
+  /** Whether it listens. */
+  #serving = false;
+  #since = 0;
+  #asked = 0;
+
+  constructor(options: DialogueThreadOptions) {
+    this.#options = options;
+  }
+
+  /** Questions without an answer yet. */
+  get unanswered(): number {
+    return this.#waiting.size;
+  }
+
+  /** Starts the thread; resolves when its modules are loaded. Rejects when it dies before. */
+  load(): Promise<void> {
+    this.#loaded = Promise.withResolvers();
+    this.#ready = Promise.withResolvers();
+    this.#ended = Promise.withResolvers();
+    for (const { promise } of [this.#loaded, this.#ready]) promise.catch(() => {});
+    this.#since = performance.now();
+    const worker = this.#worker = this.#options.startThread();
+    worker.onerror = (event) => {
+      event.preventDefault();
+      if (worker === this.#worker) this.kill(event.message);
+    };
+    worker.onmessage = ({ data }) => {
+      if (worker === this.#worker) this.#hear(data);
+    };
+    return this.#loaded.promise;
+  }
+
+  /** Resolves when it listens. @throws {CommandError} when it cannot start */
+  begin(): Promise<void> {
+    this.tell({ kind: "start", start: this.#options.start() });
+    return this.#ready.promise;
+  }
+
+  tell(message: ToDialogues): void {
+    this.#worker?.postMessage(message);
+  }
+
+  /** Resolves when it has answered, or has died. */
+  async ask(question: (number: number) => ToDialogues): Promise<void> {
+    if (!this.#serving) return;
+    const number = ++this.#asked;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#waiting.set(number, resolve);
+    this.tell(question(number));
+    await promise;
+  }
+
+  /** Resolves when its connections are closed. */
+  async stop(reason: StopReason): Promise<void> {
+    this.#stopping = true;
+    if (this.#worker === undefined) return;
+    this.tell({ kind: "stop", reason });
+    await this.#ended.promise;
+  }
+
+  /** Ends it as one that has died. */
+  kill(error: string): void {
+    if (this.#worker === undefined) return;
+    const lived = this.#serving ? performance.now() - this.#since : 0;
+    this.#end();
+    this.#loaded.reject(new Error(error));
+    this.#ready.reject(new Error(error));
+    this.#options.died(error, lived);
+  }
+
+  /** Ends it for good. */
+  end(): void {
+    this.#end();
+    this.#adding[Symbol.dispose]();
+  }
+
+  #end(): void {
+    this.#worker?.terminate();
+    this.#worker = undefined;
+    this.#serving = false;
+    this.#figures.end();
+    for (const resolve of this.#waiting.values()) resolve();
+    this.#waiting.clear();
+    this.#ended.resolve();
+  }
+
+  #hear(message: FromDialogues): void {
+    switch (message.kind) {
+      case "loaded":
+        return this.#loaded.resolve();
+      case "ready":
+        this.#serving = true;
+        return this.#ready.resolve();
+      case "failed":
+        this.#ready.reject(new CommandError(message.error, message.exitCode));
+        return this.kill(message.error);
+      case "done":
+        this.#figures.take(message.figures);
+        this.#waiting.get(message.number)?.();
+        this.#waiting.delete(message.number);
+        return;
+      case "greylist":
+        return void this.#askGreylist(message.number, message.sender);
+      case "ended":
+        this.#figures.take(message.figures);
+        if (this.#stopping) this.#end();
+        else this.kill("it has ended");
+    }
+  }
+
+  async #askGreylist(number: number, sender: GreylistSender): Promise<void> {
+    let decision: GreylistDecision = { known: true };
+    try {
+      decision = await this.#options.greylist()?.ask(sender) ?? decision;
+    } catch {
+      // The thread asked about what is no address.
+    }
+    this.tell({ kind: "greylist", number, decision });
+  }
+}
