@@ -292,7 +292,7 @@ Deno.test("parseConfig() takes every key of the contract", () => {
   assert.equal(warnings.length, 1);
   assert.match(
     warnings[0] ?? "",
-    /^c\.toml:39: mailboxes\.users\[1\] = "bob@example\.net": is reached only by aliases/,
+    /^c\.toml:40: mailboxes\.users\[1\] = "bob@example\.net": is reached only by aliases/,
   );
 });
 

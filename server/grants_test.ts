@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { parseConfig } from "../config/load.ts";
+import { dialogueGrants } from "./dialogues/grants.ts";
 import { serveIn } from "./serve_in.ts";
 import { serveOut } from "./serve_out.ts";
 import { serveSubmit } from "./serve_submit.ts";
+import { programFiles } from "./threads.ts";
 
 const TEXT = `hostname = "mx.example.com"
 data_dir = "/var/lib/mailapp"
@@ -13,6 +15,7 @@ cert = "/etc/letsencrypt/live/mx.example.com/fullchain.pem"
 key = "/etc/letsencrypt/live/mx.example.com/privkey.pem"
 [serve-in]
 domains = ["example.com"]
+threads = 1
 [mailboxes]
 path = "/srv/mail/{domain}/{user}"
 users = ["alice"]
@@ -45,14 +48,35 @@ Deno.test("serveIn.grants() has Maildirs, ports, certificate and log, and nothin
     read: [
       "/srv/mail",
       "/var/lib/mailapp/incoming",
-      "/etc/mailapp/config.toml",
       "/etc/letsencrypt/live/mx.example.com/fullchain.pem",
       "/etc/letsencrypt/live/mx.example.com/privkey.pem",
       "/etc/resolv.conf",
+      "/etc/mailapp/config.toml",
     ],
     write: ["/srv/mail", "/var/lib/mailapp/incoming", "/var/log/mailapp/in.log"],
     sys: ["statfs", "uid"],
   });
+});
+
+Deno.test("serve-in with several threads may start them; they have no configuration, metrics and alerts", () => {
+  const text = TEXT.replace("threads = 1", "threads = 4") +
+    '[metrics]\nserve_in = "127.0.0.1:9465"\n[alerts]\nwebhook = "https://alerts.example.com/x"\n';
+  const threaded = parseConfig(text, { file: configFile });
+  const options = { addresses: ["192.0.2.1"], dnsServers: [] };
+  const own = serveIn.grants(threaded, { configFile, ...options });
+  const thread = dialogueGrants(threaded, options);
+  const beyond = (kind: "net" | "read" | "write" | "sys") =>
+    Array.from(own[kind] as readonly string[]).filter((name) =>
+      !(thread[kind] as readonly string[]).includes(name)
+    );
+  assert.deepEqual(beyond("read"), [configFile, ...programFiles()]);
+  assert.deepEqual(beyond("net"), ["127.0.0.1:9465", "alerts.example.com:443", "127.0.0.1:25"]);
+  assert.deepEqual([beyond("write"), beyond("sys")], [[], []]);
+  for (const kind of ["net", "read", "write", "sys"] as const) {
+    for (const name of thread[kind] as readonly string[]) {
+      assert.ok((own[kind] as readonly string[]).includes(name));
+    }
+  }
 });
 
 Deno.test("serveIn.grants() has the self-signed certificate, and /etc/passwd for the system's users", () => {
