@@ -6,7 +6,6 @@
 import { dirname, join } from "@std/path";
 import type { Config } from "../config/config.ts";
 import type { StoragePlace } from "../doctor/checks/storage.ts";
-import { mailRootOf } from "../maildir/mailboxes.ts";
 import { makeMailRoot } from "../maildir/maildir.ts";
 import { showEndpoint } from "../net/listen.ts";
 import { StorageError } from "../storage/storage_error.ts";

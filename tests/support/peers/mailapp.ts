@@ -73,6 +73,8 @@ export async function startServeIn(options: ServeInOptions = {}): Promise<ServeI
         port,
         tls_port: tlsPort,
         domains,
+        // As on the smallest machine.
+        threads: 1,
         ...options.settings,
       },
       "serve-in.checks": options.checks ?? NO_CHECKS,
