@@ -78,6 +78,7 @@ export {
   SmtpServer,
   type SmtpServerOptions,
 } from "./smtp/server.ts";
+export type { ConnectionCaps, ConnectionCounts, ExceededCap } from "./smtp/connection_counts.ts";
 export * from "./smtp/server_policy.ts";
 export type { Hello, Session, Transaction } from "./smtp/session.ts";
 export type { SocketAddress, TlsInfo } from "./net/transport.ts";
@@ -98,6 +99,8 @@ export { type MaildirFolder, MaildirMessage } from "./maildir/maildir_message.ts
 export * from "./maildir/mailboxes.ts";
 export {
   createCounter,
+  createNameParts,
+  type NameParts,
   type UniqueName,
   UniqueNames,
   type UniqueNamesOptions,
@@ -105,6 +108,7 @@ export {
 export { DirectorySyncer } from "./storage/directory_syncer.ts";
 export type { FileSystem, OpenFile } from "./storage/file_system.ts";
 export type { FreeRoom } from "./storage/free_space.ts";
+export * from "./storage/shared_claims.ts";
 export { type StagedMessage, StagingArea, type StagingOptions } from "./storage/staging.ts";
 
 // Mail into the queue.

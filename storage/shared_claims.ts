@@ -44,7 +44,7 @@ export class SharedClaims {
   /** Octets and files claimed by this thread in each path. */
   readonly #claimed: { octets: number; files: number }[];
 
-  /** @param thread the number of this thread, from 0; another one that had it before is forgotten */
+  /** Begins with nothing claimed. `thread`: the number of this thread, from 0. */
   constructor(data: SharedClaimsData, thread: number) {
     this.#data = data;
     this.#thread = thread;
