@@ -136,6 +136,7 @@ function followAliases(
   name: string,
   type: RecordType,
 ): { end: string; circle: boolean; followed: boolean } {
+  if (answers.length === 0) return { end: name, circle: false, followed: false };
   let end = name;
   const seen = new Set([name]);
   while (type !== "CNAME" && seen.size <= MAX_ALIASES) {
