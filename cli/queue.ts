@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { dirname } from "@std/path";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { loadConfig } from "../config/load.ts";
 import { countDropped } from "../relay/maildrop/directory.ts";
@@ -24,7 +25,7 @@ import {
   summaryText,
 } from "./command_line/queue_summary.ts";
 import { SORT_KEYS } from "./command_line/queue_order.ts";
-import { detailsOf, jsonOf, summaryOf } from "./command_line/queue_text.ts";
+import { detailsOf, foreignText, jsonOf, summaryOf } from "./command_line/queue_text.ts";
 import { paged, pagerOption } from "./command_line/pager.ts";
 import { configOption, examples, type Registrar } from "./command_line/subcommand.ts";
 import { registerQueueDatabase } from "./command_line/queue_database.ts";
@@ -272,6 +273,7 @@ async function list(ids: readonly string[], { flags, io }: Context): Promise<Exi
     );
   }
   if (!flags.json) await mentionDropped(queue, io);
+  if (!flags.json && isEverything(filter)) io.out(foreignText(dirname(queue.maildrop)));
   return flags.limit === undefined ? reportMissing(missing, io) : EXIT.ok;
 }
 

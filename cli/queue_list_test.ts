@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import type { QueueEntry } from "../relay/queue_entry.ts";
 import { entry, fill, withSpool } from "../tests/support/queue_command.ts";
+import { testWith } from "../tests/support/requires.ts";
 
 Deno.test("mailapp queue list on no spool says so, and makes none", async () => {
   await withSpool(async ({ directory, mailapp }) => {
@@ -165,3 +166,26 @@ Deno.test("mailapp queue list --sort puts messages in the order that is asked fo
     assert.equal((await mailapp("queue", "list", "--sort", "colour")).code, 64);
   });
 });
+
+// Only root gives files away.
+testWith(
+  Deno.uid() === 0 ? [] : ["root"],
+  "mailapp queue list names files of another account, which it may lack",
+  async () => {
+    await withSpool(async ({ directory, mailapp }) => {
+      const [id = ""] = await fill(directory, [entry(["u@a.test"])]);
+      const path = `${directory}/spool/messages/${id.slice(-2)}/${id}`;
+      await Deno.chown(path, 999, 999);
+      const { code, out } = await mailapp("queue", "list");
+      assert.equal(code, 0);
+      assert.ok(
+        out.endsWith(
+          `\n${path}: of another account, so that it may be missing here; ` +
+            "mailapp doctor has the remedy\n",
+        ),
+        out,
+      );
+      assert.doesNotMatch((await mailapp("queue", "list", "--json")).out, /another account/);
+    });
+  },
+);

@@ -45,3 +45,13 @@ export function findForeign(directory: string, uid: number): ForeignFiles | unde
   }
   return example && { count, example };
 }
+
+/** What in this directory does not belong to the account that has the directory. */
+export function foreignInside(directory: string): ForeignFiles | undefined {
+  try {
+    const { uid } = Deno.statSync(directory);
+    return uid === null ? undefined : findForeign(directory, uid);
+  } catch {
+    return undefined;
+  }
+}

@@ -3,12 +3,14 @@
  *
  * @module
  */
+import { join } from "@std/path";
 import { systemClock } from "../../base/clock.ts";
 import type { QueueView } from "../../relay/operator.ts";
 import { type Attempt, isOpen, type QueueRecipient, type TlsDemand } from "../../relay/queue_entry.ts";
 import { type QueueFilter, selects } from "../../relay/queue_filter.ts";
 import { explainReply } from "../../relay/reply_causes.ts";
 import { isUndeliverable } from "../../relay/undeliverable.ts";
+import { foreignInside } from "../../storage/owners.ts";
 import { moment } from "./json.ts";
 import { count, printable, showDuration, showSize, showTime } from "./terminal.ts";
 
@@ -108,4 +110,15 @@ function attemptLine({ host, address, tls, policy, reply, error, dotSentNoReply 
   const doubt = dotSentNoReply ? " (dot sent, no reply)" : "";
   const words = [reply?.replaceAll("\n", " / "), error].filter((text) => text !== undefined).join(" – ");
   return `${printable(where)}${how === "" ? "" : ` (${how})`}: ${printable(words)}${doubt}`;
+}
+
+/** A line about files of the queue that the account of serve-out may be unable to read; `""` where there are none. */
+export function foreignText(dataDir: string): string {
+  const foreign = foreignInside(join(dataDir, "spool"));
+  if (foreign === undefined) return "";
+  const { count: files, example: { path } } = foreign;
+  return `${path}${
+    files === 1 ? "" : ` and ${files - 1} more`
+  }: of another account, so that it may be missing here; ` +
+    "mailapp doctor has the remedy\n";
 }
