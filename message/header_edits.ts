@@ -23,26 +23,38 @@ export function editHeader(
   fields: readonly HeaderField[],
   edits: readonly HeaderEdit[],
 ): HeaderField[] | undefined {
-  let edited = [...fields];
+  const edited: (HeaderField | undefined)[] = [...fields];
+  /** Where the fields of a name stand, so that a change costs no more than the fields of its name. */
+  const places = new Map<string, number[]>();
+  fields.forEach(({ name }, place) => {
+    const alike = places.get(name);
+    if (alike === undefined) places.set(name, [place]);
+    else alike.push(place);
+  });
   let changed = false;
   for (const { name, index, value } of edits) {
     const lower = name.toLowerCase();
     // Lines that are not fields have no name.
     if (lower === "") continue;
-    let seen = 0;
-    let found = false;
-    edited = edited.flatMap((field) => {
-      if (field.name !== lower || (++seen !== index && index !== "all")) return [field];
-      found = true;
-      if (value === fieldValue(field)) return [field];
+    const alike = places.get(lower) ?? [];
+    const one = index === "all" ? undefined : alike[index - 1];
+    const meant = index === "all" ? alike : one === undefined ? [] : [one];
+    for (const place of meant) {
+      const field = edited[place];
+      if (field === undefined || value === fieldValue(field)) continue;
       changed = true;
-      return value === undefined ? [] : [{ name: lower, text: `${label(field)}:${value}` }];
-    });
-    if (found || value === undefined) continue;
-    edited.push({ name: lower, text: `${name}:${value}` });
-    changed = true;
+      edited[place] = value === undefined ? undefined : { name: lower, text: `${label(field)}:${value}` };
+    }
+    if (value === undefined) {
+      if (index === "all") places.delete(lower);
+      else if (one !== undefined) alike.splice(index - 1, 1);
+    } else if (meant.length === 0) {
+      alike.push(edited.push({ name: lower, text: `${name}:${value}` }) - 1);
+      places.set(lower, alike);
+      changed = true;
+    }
   }
-  return changed ? edited : undefined;
+  return changed ? edited.filter((field) => field !== undefined) : undefined;
 }
 
 function label({ text }: HeaderField): string {
