@@ -13,8 +13,9 @@ import { parseArgs } from "node:util";
 import { completedCommands } from "../../cli/completion/word_tree.ts";
 import { SHELLS } from "../../cli/completion/completion.ts";
 import { describeProgram } from "../../cli/command_line/command_line.ts";
+import { DASHBOARD_UNIT } from "../../cli/install/dashboard_unit.ts";
 import { packagedFiles } from "../../cli/install/package.ts";
-import { SERVERS } from "../../server/servers.ts";
+import { allServers } from "../../server/servers.ts";
 import project from "../../deno.json" with { type: "json" };
 import { MANUAL_ALIASES, manualPages } from "../man/pages.ts";
 import { launcherEnd, LINK_NAMES, linkNameCases } from "../run_flags.ts";
@@ -196,8 +197,12 @@ async function placeControl(app: string): Promise<void> {
     controlFile({ version, architecture, maintainer, installedSize: Number(kib) }),
   );
   await place("/DEBIAN/md5sums", sums);
-  const units = (await Promise.all(Object.values(SERVERS).map((server) => server.load())))
-    .map(({ unit }) => `${unit.name}.service`).join(" ");
+  const servers = (await allServers()).map(({ unit }) => unit.name);
+  // What runs for long: an upgrade restarts these.
+  const units = [
+    ...[...servers, DASHBOARD_UNIT].map((name) => `${name}.service`),
+    "mailapp-certificate.timer",
+  ].join(" ");
   for (const name of ["postinst", "prerm", "postrm"]) {
     const text = (await read(`${name}.sh`, HERE)).replaceAll("@UNITS@", units).replaceAll("@APP@", app);
     await place(`/DEBIAN/${name}`, text, 0o755);

@@ -1,8 +1,8 @@
 #!/bin/sh
-# postinst of mailapp: the account, the directories; after an upgrade, the servers that ran.
+# postinst of mailapp: the account and the directories; after an upgrade, restarts what runs.
 set -e
 
-servers="@UNITS@"
+units="@UNITS@"
 
 case "$1" in
   configure) ;;
@@ -31,9 +31,12 @@ if [ -e /etc/mailapp/config.toml ] && ls /etc/systemd/system/mailapp-*.service >
   mailapp install >/dev/null || echo "mailapp: the units in /etc/systemd/system were not renewed: run mailapp install"
 fi
 if [ -n "$2" ]; then
-  for server in $servers; do
-    if systemctl is-active --quiet "$server"; then
-      deb-systemd-invoke restart "$server" || echo "mailapp: $server did not start again: journalctl -u $server"
-    fi
+  for unit in $units; do
+    # A server is "activating" until it answers.
+    case $(systemctl show --property=ActiveState --value "$unit") in
+      active | activating | reloading)
+        deb-systemd-invoke restart "$unit" || echo "mailapp: $unit did not start again: journalctl -u $unit"
+        ;;
+    esac
   done
 fi

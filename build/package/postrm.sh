@@ -6,8 +6,13 @@ if [ "$1" = purge ]; then
   rm -rf /var/cache/mailapp
   rm -f /etc/mailapp/config.toml
   if [ -d /etc/mailapp ]; then rmdir --ignore-fail-on-non-empty /etc/mailapp; fi
-  for unit in @UNITS@ mailapp-certificate.timer; do
-    rm -f "/etc/systemd/system/multi-user.target.wants/$unit" "/etc/systemd/system/timers.target.wants/$unit"
+  # Also what mailapp install has written for this configuration.
+  for unit in @UNITS@ mailapp-certificate.service mailapp-alert@.service; do
+    rm -f "/etc/systemd/system/$unit" "/etc/systemd/system/$unit.new" \
+      "/etc/systemd/system/multi-user.target.wants/$unit" "/etc/systemd/system/timers.target.wants/$unit"
+  done
+  for file in /etc/sysusers.d/mailapp.conf /etc/logrotate.d/mailapp /etc/letsencrypt/renewal-hooks/deploy/mailapp; do
+    rm -f "$file" "$file.new"
   done
   for left in /var/lib/mailapp /etc/mailapp; do
     [ ! -e "$left" ] || echo "mailapp: $left is left as it is"

@@ -1,9 +1,12 @@
 #!/bin/sh
-# prerm of mailapp: stops the servers before they are removed; messages in flight have 30 seconds.
+# prerm of mailapp: stops what runs before it is removed; messages in flight have 30 seconds.
 set -e
 
 if [ "$1" = remove ] && [ -d /run/systemd/system ]; then
-  for server in @UNITS@; do
-    deb-systemd-invoke stop "$server" || true
+  # The timer first: it starts the renewal.
+  for unit in mailapp-certificate.timer mailapp-certificate.service @UNITS@; do
+    case $(systemctl show --property=ActiveState --value "$unit") in
+      active | activating | reloading) deb-systemd-invoke stop "$unit" || true ;;
+    esac
   done
 fi

@@ -4,12 +4,16 @@ import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { builtMailapp } from "../support/built.ts";
 import { DebianMachine, MACHINE_PROGRAMS } from "../support/debian_machine.ts";
-import { habitsOf } from "../support/habits.ts";
 import { Guide } from "../support/guide.ts";
+import { habitsOf } from "../support/habits.ts";
+import { HOST_PROGRAMS, makeHosts } from "../support/hosts.ts";
+import { startBind } from "../support/peers/bind.ts";
 import { type Folder, makeFolder } from "../support/peers/folder.ts";
+import { startPebble } from "../support/peers/pebble.ts";
 import { run, runOk, until } from "../support/peers/process.ts";
 import { repack } from "../support/repack.ts";
 import { testWith } from "../support/requires.ts";
+import { followAlerts, followCertificates, followMtaSts } from "../support/tls_guides.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
@@ -57,13 +61,43 @@ testWith(["dpkg-deb", "lintian"], "the package is as lintian wants it", async ()
   ) assert.ok(content.includes(` ./${path}`), path);
 });
 
-testWith([...MACHINE_PROGRAMS, "dpkg-deb"], "the package on a machine, from dpkg -i to purge", async (t) => {
+/** Servers, the dashboard and the timer of the certificate. */
+const UNITS = [
+  ...["mailapp-in", "mailapp-out", "mailapp-submit", "mailapp-policy", "mailapp-dashboard"],
+  "mailapp-certificate.timer",
+];
+const HERE = "198.51.100.1";
+const PROGRAMS = [...MACHINE_PROGRAMS, ...HOST_PROGRAMS, "dpkg-deb", "named", "pebble"];
+
+testWith(PROGRAMS, "the package on a machine, from dpkg -i to purge", async (t) => {
   await using folder = await makeFolder("package");
+  await using hosts = await makeHosts();
+  const through = hosts.server;
+  await using _bind = await startBind({
+    "example.com": `@ MX 10 mx\nmx A ${HERE}\nmta-sts A ${HERE}`,
+    // Nobody listens there.
+    "example.net": "@ MX 10 mx\nmx A 198.51.100.2",
+  }, { address: HERE, port: 53, through });
+  await using pebble = await startPebble({ through, dns: `${HERE}:53`, refusedNonces: 0 });
   const built = await builtMailapp();
   const isPortable = await repack(built, folder.at("other"));
   const old = await makePackage(folder, built, "~1");
   const fresh = await makePackage(folder, folder.at("other"), "~2");
-  await using machine = await DebianMachine.boot({ hostname: "mx.example.com" });
+  await using machine = await DebianMachine.boot({
+    hostname: "mx.example.com",
+    netns: through.at(-1) ?? "",
+    nameserver: HERE,
+  });
+  /** When each unit that is active became so, by name. */
+  const started = async () => {
+    const shown = await machine.sh(`for unit in ${UNITS.join(" ")}; do
+      systemctl show -p ActiveState,ActiveEnterTimestampMonotonic --value $unit | tr '\\n' ' '; echo $unit; done`);
+    const lines = shown.trim().split("\n").map((line) => line.split(/ +/));
+    const active = lines.flatMap((words) =>
+      words.includes("active") ? [[words.at(-1) ?? "", words.find((word) => /^\d+$/.test(word)) ?? ""]] : []
+    );
+    return new Map(active as [string, string][]);
+  };
   await machine.copy(old, "/root/old.deb", { mode: 0o644 });
   await machine.copy(fresh, "/root/new.deb", { mode: 0o644 });
   const step = async (name: string, run: () => Promise<void>) => assert.ok(await t.step(name, run), name);
@@ -98,9 +132,8 @@ testWith([...MACHINE_PROGRAMS, "dpkg-deb"], "the package on a machine, from dpkg
   });
 
   await step("init, and the package's units serve", async () => {
-    await machine.sh(`${init} --hostname mx.example.com --domain example.com --mailbox alice --yes`);
-    // There is no route to anywhere; serve-out has 127.0.0.1.
-    await machine.configure(/^# listen = .*$/m, 'listen = ["127.0.0.2"]');
+    const answers = "--hostname mx.example.com --domain example.com --mailbox alice --submission --yes";
+    await machine.sh(`${init} ${answers}`);
     const said = await machine.sh(install);
     assert.match(said, /\/lib\/systemd\/system\/mailapp-in\.service: as the package has it/);
     assert.equal(
@@ -183,10 +216,21 @@ testWith([...MACHINE_PROGRAMS, "dpkg-deb"], "the package on a machine, from dpkg
     assert.match(all.stderr, /say --yes, or look first with --dry-run/);
   });
 
-  await step("an upgrade while mail comes in loses nothing, and restarts what ran", async () => {
-    const program =
-      "readlink /proc/$(systemctl show -P MainPID mailapp-in)/exe; systemctl show -P MainPID mailapp-out";
-    const before = await machine.sh(program);
+  await step("certificates.md, with an authority", () => followCertificates(machine, pebble));
+  await step("mta-sts.md", () => followMtaSts(machine));
+  await step("alerts.md", () => followAlerts(machine));
+
+  const programOf = async (unit: string) =>
+    (await machine.sh(`readlink /proc/$(systemctl show -P MainPID ${unit})/exe`)).trim();
+
+  await step("an upgrade while mail comes in loses nothing, and restarts all that ran", async () => {
+    const config = machine.file("/etc/mailapp/config.toml");
+    await Deno.writeTextFile(config, "\n[dashboard]\n", { append: true });
+    await machine.sh(`mailapp install; systemctl restart mailapp-in mailapp-out
+      systemctl enable --now mailapp-submit mailapp-dashboard`);
+    const before = await started();
+    assert.deepEqual([...before.keys()], UNITS);
+    const program = await programOf("mailapp-in");
     const subjects: string[] = [];
     let over = false;
     const sending = (async () => {
@@ -198,9 +242,15 @@ testWith([...MACHINE_PROGRAMS, "dpkg-deb"], "the package on a machine, from dpkg
     await machine.sh("dpkg -i /root/new.deb");
     over = true;
     await sending;
-    const after = await machine.sh(program);
-    assert.notEqual(after, before);
-    if (isPortable) assert.notEqual(after.split("\n")[0], before.split("\n")[0]);
+    const after = await started();
+    assert.deepEqual([...after.keys()], UNITS);
+    assert.deepEqual(UNITS.filter((unit) => before.get(unit) === after.get(unit)), []);
+    if (isPortable) {
+      assert.notEqual(await programOf("mailapp-in"), program);
+      for (const unit of UNITS.slice(0, -1)) {
+        assert.equal(await programOf(unit), await programOf("mailapp-in"), unit);
+      }
+    }
     assert.match(await machine.sh("dpkg -s mailapp"), /^Version: .*~2$/m);
     // What came while serve-in started again waits for its next attempt; 75: some are being sent just then.
     await machine.sh(
@@ -209,12 +259,16 @@ testWith([...MACHINE_PROGRAMS, "dpkg-deb"], "the package on a machine, from dpkg
     );
     for (const subject of subjects) await stored(subject);
     assert.match(await machine.sh("mailq"), /somebody@example\.net/);
-    assert.equal(await machine.sh("systemctl is-active mailapp-in mailapp-out"), "active\nactive\n");
-    assert.equal((await machine.run("systemctl is-active mailapp-submit")).stdout, "inactive\n");
   });
 
-  await step("the older package takes it back", async () => {
+  await step("the older package takes it back, and starts nothing that did not run", async () => {
+    const stopped = ["mailapp-submit", "mailapp-dashboard", "mailapp-certificate.timer"];
+    await machine.sh(`systemctl stop ${stopped.join(" ")}`);
+    const before = await started();
     await machine.sh("dpkg -i /root/old.deb");
+    const after = await started();
+    assert.deepEqual([...after.keys()], UNITS.filter((unit) => !stopped.includes(unit)));
+    for (const [unit, when] of after) assert.notEqual(when, before.get(unit), unit);
     assert.match(await machine.sh("dpkg -s mailapp"), /^Version: .*~1$/m);
     await machine.sh("mailapp healthcheck serve-in --wait 60; mailapp healthcheck serve-out --wait 60");
     await send("afterwards");
@@ -235,13 +289,20 @@ testWith([...MACHINE_PROGRAMS, "dpkg-deb"], "the package on a machine, from dpkg
       assert.match(await machine.sh(`cat ${unit}`), /^ReadWritePaths=.*\/var\/log\/mailapp/m);
       await Deno.writeTextFile(config, before);
       await machine.sh("dpkg -i /root/new.deb");
+      assert.doesNotMatch(await machine.sh(`cat ${unit}`), /\/var\/log\/mailapp/);
+      await Deno.writeTextFile(config, before.replace("\n[dashboard]\n", ""));
+      await machine.sh("dpkg -i /root/old.deb");
       assert.equal((await machine.run(`test -e ${unit}`)).code, 1);
+      await Deno.writeTextFile(config, before);
+      await machine.sh("dpkg -i /root/new.deb; mailapp install");
     },
   );
 
   await step("remove and purge leave mail and queue", async () => {
+    await machine.sh(`systemctl start ${UNITS.join(" ")}`);
     await machine.sh("dpkg -r mailapp");
     assert.equal((await machine.run("pgrep -u mailapp")).stdout, "");
+    assert.deepEqual([...(await started()).keys()], []);
     assert.match(await machine.sh("dpkg -P mailapp"), /left as it is/);
     await stored("first");
     assert.notEqual(await machine.sh("find /var/lib/mailapp/spool/messages -type f"), "");
@@ -249,7 +310,10 @@ testWith([...MACHINE_PROGRAMS, "dpkg-deb"], "the package on a machine, from dpkg
       (await machine.run("test -e /etc/mailapp/config.toml || test -e /var/cache/mailapp")).code,
       1,
     );
-    assert.equal(await machine.sh("find /usr /lib -path '*mailapp*' 2>/dev/null || true"), "");
+    assert.equal(
+      await machine.sh("find /usr /lib /etc -name '*mailapp*' ! -path /etc/mailapp 2>/dev/null || true"),
+      "",
+    );
     // What was left is what the next installation begins with.
     await machine.sh("dpkg -i /root/new.deb");
     assert.match(await machine.sh("mailq"), /somebody@example\.net/);
