@@ -241,6 +241,8 @@ async function notify(
   } catch (error) {
     // Otherwise the notice that waits to be sent would be forgotten.
     recipients.forEach((recipient, index) => Object.assign(recipient, before[index]));
+    // Who has the entry now finds the notice, and leaves it to its owner.
+    if (opened.gone && notice !== undefined) submit(summaryOf(notice, queue));
     throw error;
   }
   notices.with(entry.reversePath === "" ? "shortened" : kind).add();
@@ -251,8 +253,12 @@ async function notify(
     logger.info("dsn.queued", { id: entry.id, dsn: id, kind, to: entry.reversePath, recipients: addresses });
   }
   if (notice === undefined) return;
+  submit(summaryOf(notice, queue));
+}
+
+function summaryOf(notice: QueueEntry, queue: Pick<Queue, "ageOf">): QueueSummary {
   const due = notice.recipients.map(({ domain, nextAttemptAt }) => ({ domain, at: nextAttemptAt }));
-  submit({ id, age: queue.ageOf(notice), due });
+  return { id: notice.id, age: queue.ageOf(notice), due };
 }
 
 function isOver(entry: QueueEntry): boolean {

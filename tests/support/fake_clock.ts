@@ -29,10 +29,18 @@ export class FakeClock implements Clock {
   #elapsed = 0;
   #made = 0;
   readonly #timers = new Set<FakeTimer>();
+  readonly #settle: () => Promise<void>;
 
-  /** @param start The time it shows at first, milliseconds since the epoch. */
-  constructor(start: number = Date.UTC(2026, 0, 1)) {
+  /**
+   * @param start The time it shows at first, milliseconds since the epoch
+   * @param options `settle`: lets run what was woken; default: {@linkcode settle}
+   */
+  constructor(
+    start: number = Date.UTC(2026, 0, 1),
+    { settle: lets = settle }: { readonly settle?: () => Promise<void> } = {},
+  ) {
     this.#wall = start;
+    this.#settle = lets;
   }
 
   /** How many timers wait. */
@@ -70,12 +78,12 @@ export class FakeClock implements Clock {
    */
   async advance(ms: number): Promise<void> {
     const end = this.#elapsed + ms;
-    await settle();
+    await this.#settle();
     for (let next = this.#next(end); next !== undefined; next = this.#next(end)) {
       this.#pass(next.at);
       this.#timers.delete(next);
       next.callback();
-      await settle();
+      await this.#settle();
     }
     this.#pass(end);
   }

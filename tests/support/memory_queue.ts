@@ -6,7 +6,8 @@
 import { concat } from "../../base/concat.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { NewEntry, Queue, QueuedMessage, QueueDraft, QueueSummary } from "../../relay/queue.ts";
-import type { QueueEntry, QueueRecipient } from "../../relay/queue_entry.ts";
+import type { Attempt, QueueEntry, QueueRecipient } from "../../relay/queue_entry.ts";
+import { coverage } from "../../relay/stored/entry.ts";
 import { hasUndeliverable } from "../../relay/undeliverable.ts";
 import { newEntry } from "./queue_entry.ts";
 
@@ -22,6 +23,13 @@ export interface Stored {
   readonly message: Uint8Array;
   /** When it was accepted, in monotonic time. */
   readonly born: number;
+  /** Final dots that the entry does not tell of yet, by recipient. */
+  readonly dots: Map<number, OpenDot>;
+}
+
+interface OpenDot {
+  readonly attempt: Attempt;
+  relayed: boolean;
 }
 
 /** A {@linkcode Queue} for tests. */
@@ -35,6 +43,8 @@ export class MemoryQueue implements Queue {
   readonly changes: QueueChange[] = [];
   /** Called before each change; throws to make it fail, never resolves to stop the world there. */
   before: (change: QueueChange) => void | Promise<void> = () => {};
+  /** Called after each change; throws to make its answer be lost. */
+  after: (change: QueueChange) => void = () => {};
 
   /**
    * @param from The queue whose durable content this one takes over, as after a crash
@@ -51,7 +61,7 @@ export class MemoryQueue implements Queue {
     this.stored = stored ?? new Map();
     if (stored !== undefined) return;
     for (const [id, stored] of from === undefined ? [] : from.stored) {
-      this.stored.set(id, { ...stored, entry: structuredClone(stored.entry) });
+      this.stored.set(id, { ...stored, entry: structuredClone(stored.entry), dots: new Map(stored.dots) });
     }
   }
 
@@ -85,10 +95,11 @@ export class MemoryQueue implements Queue {
   }
 
   async add(entry: NewEntry, message: Uint8Array): Promise<void> {
-    await this.#change({ kind: "add", id: entry.id });
-    const clock = this.#clock;
-    const born = clock === undefined ? 0 : clock.monotonic() - Math.max(0, clock.now() - entry.acceptedAt);
-    this.stored.set(entry.id, { entry: structuredClone(entry), message, born });
+    await this.#change({ kind: "add", id: entry.id }, () => {
+      const clock = this.#clock;
+      const born = clock === undefined ? 0 : clock.monotonic() - Math.max(0, clock.now() - entry.acceptedAt);
+      this.stored.set(entry.id, { entry: structuredClone(entry), message, born, dots: new Map() });
+    });
   }
 
   ageOf({ id }: Pick<QueueEntry, "id">): number {
@@ -134,14 +145,23 @@ export class MemoryQueue implements Queue {
 
   async update(entry: QueueEntry): Promise<void> {
     const copy = structuredClone(entry);
-    await this.#change({ kind: "update", id: entry.id });
-    const stored = this.stored.get(entry.id);
-    if (stored !== undefined) stored.entry = copy;
+    await this.#change({ kind: "update", id: entry.id }, () => {
+      const stored = this.stored.get(entry.id);
+      if (stored === undefined) return;
+      stored.entry = copy;
+      for (const [index, dot] of stored.dots) {
+        const recipient = copy.recipients[index];
+        if (recipient === undefined) continue;
+        const { final, dots } = coverage(recipient);
+        if (final || dots.includes(dot.attempt.at)) stored.dots.delete(index);
+        else if (dot.relayed) recipient.status = "relayed";
+        else recipient.attempts.push({ ...dot.attempt });
+      }
+    });
   }
 
   async remove(id: string): Promise<void> {
-    await this.#change({ kind: "remove", id });
-    this.stored.delete(id);
+    await this.#change({ kind: "remove", id }, () => void this.stored.delete(id));
   }
 
   open(id: string): Promise<QueuedMessage> {
@@ -167,42 +187,45 @@ export class MemoryQueue implements Queue {
       at: number;
     },
   ): Promise<void> {
-    await this.#change({ kind: "dotSent", id });
-    for (const index of recipients) {
-      const recipient = this.stored.get(id)?.entry.recipients[index];
-      recipient?.attempts.push({
-        at,
-        host,
-        address,
-        status: "4.4.2",
-        error: "unknown",
-        dotSentNoReply: true,
-      });
-    }
+    await this.#change({ kind: "dotSent", id }, () => {
+      const attempt = { at, host, address, status: "4.4.2", error: "unknown", dotSentNoReply: true } as const;
+      const stored = this.stored.get(id);
+      for (const index of recipients) {
+        stored?.entry.recipients[index]?.attempts.push({ ...attempt });
+        stored?.dots.set(index, { attempt, relayed: false });
+      }
+    });
   }
 
   async dotAnswered(
     id: string,
     { recipients, relayed }: { recipients: readonly number[]; relayed: boolean },
   ): Promise<void> {
-    await this.#change({ kind: "dotAnswered", id });
-    for (const index of recipients) {
-      const recipient = this.stored.get(id)?.entry.recipients[index];
-      if (recipient === undefined) continue;
-      recipient.attempts.pop();
-      if (relayed) recipient.status = "relayed";
-    }
+    await this.#change({ kind: "dotAnswered", id }, () => {
+      const stored = this.stored.get(id);
+      for (const index of recipients) {
+        const recipient = stored?.entry.recipients[index];
+        const dot = stored?.dots.get(index);
+        if (recipient === undefined || dot === undefined) continue;
+        recipient.attempts.pop();
+        if (relayed) recipient.status = "relayed";
+        if (relayed) dot.relayed = true;
+        else stored?.dots.delete(index);
+      }
+    });
   }
 
   /** Throws where this queue may not change an entry. */
   protected checkChange(_id: string): void {}
 
-  async #change(change: QueueChange): Promise<void> {
+  async #change(change: QueueChange, apply: () => void): Promise<void> {
     // Durable changes take a turn at least.
     await Promise.resolve();
     await this.before(change);
     this.checkChange(change.id);
     this.changes.push(change);
+    apply();
+    this.after(change);
   }
 
   /** What the scheduler is to know of an entry. */

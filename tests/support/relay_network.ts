@@ -156,15 +156,20 @@ export class RelayNetwork {
           const atDot = answers.filter(({ answer }) =>
             answer === "relay" || ("drop" in answer ? answer.drop === "after-dot" : answer.atDot)
           );
-          let journal = Promise.resolve();
+          let unwritten: string | undefined;
           if (atDot.length > 0) {
-            journal = queue.dotSent(entry.id, { ...where, at, recipients: atDot.map(({ index }) => index) });
+            // The dot is not sent then.
+            await queue.dotSent(entry.id, { ...where, at, recipients: atDot.map(({ index }) => index) })
+              .catch((error) => unwritten = String(error));
           }
-          if (host.delay > 0) await this.#wait(host.delay, broken.signal);
-          await journal;
+          if (host.delay > 0 && unwritten === undefined) await this.#wait(host.delay, broken.signal);
           const outcomes = answers.map(({ index, answer }): RecipientOutcome => {
             const common = { recipient: index, dsnHandedOn: false };
             const tls = "none" as const;
+            if (unwritten !== undefined && atDot.some((one) => one.index === index)) {
+              const attempt = { ...where, at, tls, error: unwritten, status: "4.3.0" };
+              return { ...common, result: "deferred", nextHost: false, attempt };
+            }
             if (broken.signal.aborted || (answer !== "relay" && "drop" in answer)) {
               const dot = atDot.some((one) => one.index === index);
               const attempt = { ...where, at, tls, error: "connection lost", status: "4.4.2" };
@@ -197,7 +202,7 @@ export class RelayNetwork {
           let unrecorded = false;
           for (const relayed of [true, false]) {
             const recipients = of(relayed);
-            if (recipients.length === 0) continue;
+            if (recipients.length === 0 || unwritten !== undefined) continue;
             await queue.dotAnswered(entry.id, { recipients, relayed }).catch(() => unrecorded ||= relayed);
           }
           const taken = outcomes.filter(({ result }) => result === "relayed")

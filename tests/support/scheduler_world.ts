@@ -62,10 +62,14 @@ export class World {
 
   constructor(
     options: Partial<SchedulerOptions> = {},
-    { before, sharedWith }: { readonly before?: World; readonly sharedWith?: World | "nobody" } = {},
+    { before, sharedWith, clock = new FakeClock() }: {
+      readonly before?: World;
+      readonly sharedWith?: World | "nobody";
+      readonly clock?: FakeClock;
+    } = {},
   ) {
     const other = sharedWith === "nobody" ? undefined : sharedWith;
-    this.clock = (other ?? before)?.clock ?? new FakeClock();
+    this.clock = (other ?? before)?.clock ?? clock;
     this.network = (other ?? before)?.network ?? new RelayNetwork(this.clock);
     this.queue = kind === "shared" || sharedWith !== undefined
       ? new SharedMemoryQueue(this.clock, (other ?? before)?.queue as SharedMemoryQueue | undefined, {

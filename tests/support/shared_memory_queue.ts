@@ -17,6 +17,8 @@ import { MemoryQueue } from "./memory_queue.ts";
 
 /** What is given back is due later than this, in milliseconds. */
 export const HORIZON = 10_000;
+/** What is free, and still being worked on here as by a former owner, is looked at again after this time. */
+const LOOK_EVERY = 2_000;
 /** The wait after a dot without an answer whose owner is gone, in milliseconds. */
 export const RESEND_AFTER = 60_000;
 
@@ -26,6 +28,8 @@ export class SharedStore {
   readonly places = new Map<string, { owner?: SharedMemoryQueue; until: number }>();
   /** Ids of all notices that were ever added. */
   readonly notices = new Set<string>();
+  /** Recipients of dots whose owner was gone before they were answered. */
+  readonly unanswered = new Set<string>();
   /** Those that may own entries. */
   readonly owners = new Set<SharedMemoryQueue>();
 }
@@ -80,7 +84,9 @@ export class SharedMemoryQueue extends MemoryQueue implements Queue {
   revive(): void {
     this.#follower?.lost();
     this.store.owners.add(this);
-    this.#look();
+    // What it added meanwhile bears its former number.
+    this.#free(this);
+    this.#tellAll();
   }
 
   #unfollow(): void {
@@ -89,9 +95,21 @@ export class SharedMemoryQueue extends MemoryQueue implements Queue {
   }
 
   override async add(entry: NewEntry, message: Uint8Array): Promise<void> {
-    await super.add(entry, message);
-    this.store.places.set(entry.id, { owner: this, until: 0 });
-    if (entry.reversePath === "") this.store.notices.add(entry.id);
+    const owned = () => {
+      this.store.places.set(entry.id, { owner: this, until: 0 });
+      if (entry.reversePath === "") this.store.notices.add(entry.id);
+    };
+    try {
+      await super.add(entry, message);
+      owned();
+    } catch (error) {
+      if (!this.stored.has(entry.id)) throw error;
+      owned();
+      // Nobody here knows of it: it is free.
+      this.store.places.set(entry.id, { until: 0 });
+      this.#tellAll();
+      throw error;
+    }
   }
 
   override async *scan(): AsyncGenerator<never> {}
@@ -104,8 +122,11 @@ export class SharedMemoryQueue extends MemoryQueue implements Queue {
   }
 
   override async remove(id: string): Promise<void> {
-    await super.remove(id);
-    this.store.places.delete(id);
+    try {
+      await super.remove(id);
+    } finally {
+      if (!this.stored.has(id)) this.store.places.delete(id);
+    }
   }
 
   protected override checkChange(id: string): void {
@@ -122,8 +143,12 @@ export class SharedMemoryQueue extends MemoryQueue implements Queue {
     for (const [id, place] of this.store.places) {
       if (place.owner !== gone) continue;
       this.store.places.set(id, { until: 0 });
-      for (const recipient of this.stored.get(id)?.entry.recipients ?? []) {
-        if (isFinal(recipient) || !recipient.attempts.at(-1)?.dotSentNoReply) continue;
+      const stored = this.stored.get(id);
+      for (const [index, { relayed }] of stored?.dots ?? []) {
+        const recipient = stored?.entry.recipients[index];
+        if (recipient === undefined || isFinal(recipient) || relayed) continue;
+        stored?.dots.delete(index);
+        this.store.unanswered.add(recipient.address);
         recipient.attemptCount++;
         recipient.nextAttemptAt = Math.max(recipient.nextAttemptAt, this.#now.now() + RESEND_AFTER);
       }
@@ -145,7 +170,8 @@ export class SharedMemoryQueue extends MemoryQueue implements Queue {
       const entry = this.stored.get(id)?.entry;
       if (place.owner !== undefined || entry === undefined) continue;
       if (place.until > before) next = Math.min(next, place.until);
-      else if (!follower.isOpen(id)) {
+      else if (follower.isOpen(id)) next = Math.min(next, before + LOOK_EVERY);
+      else {
         place.owner = this;
         const summary = this.summarize(entry);
         const early = summary.due.every(({ at }) => at > this.#now.now() + HORIZON);
