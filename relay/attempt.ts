@@ -10,20 +10,17 @@
 import type { Clock } from "../base/clock.ts";
 import { NotedAnswers } from "../dns/noted_answers.ts";
 import { alternatesOf, MAX_TARGETS_TRIED } from "./target_order.ts";
-import type { HostFailure, HostSlot, HostTable } from "./host_table.ts";
+import type { HostFailure, HostSlot } from "./host_slot.ts";
+import type { HostTable } from "./host_table.ts";
 import type { IdleConnections } from "./idle_connections.ts";
 import type { Target, Targets } from "./mx.ts";
 import { targetKey } from "./target.ts";
 import type { OpenEntry } from "./open_entries.ts";
+import { type Connection, keep, leave, type LiveConnection } from "./live_connection.ts";
 import { demand, failureOf, inTurn, type RetryHint, retryHint, slowDown } from "./host_demand.ts";
 import type { Queue } from "./queue.ts";
 import type { Attempt } from "./queue_entry.ts";
-import type { HostConnection, Opened, OpenFailure, RecipientOutcome } from "./transmit.ts";
-
-/** A connection to one host, past greeting, EHLO, TLS and login. */
-export type Connection =
-  & Pick<HostConnection, "send" | "close" | "abort">
-  & Partial<Pick<HostConnection, "closed">>;
+import type { Opened, OpenFailure, RecipientOutcome } from "./transmit.ts";
 
 /**
  * Opens a connection to a target, or to an alternate that answers first, ready to send a message. Never throws.
@@ -39,22 +36,6 @@ export type Connect = (
   | (Pick<Opened, "kind" | "target" | "unanswered"> & { readonly connection: Connection })
   | OpenFailure
 >;
-
-/** A connection in use, with its place among those of its host. */
-export interface LiveConnection {
-  /** Where it leads. */
-  readonly target: Target;
-  /** The connection. */
-  readonly connection: Connection;
-  /** Its place among those of the host. */
-  readonly slot: HostSlot;
-  /** What led there. */
-  readonly noted?: NotedAnswers;
-  /** Messages sent over it. */
-  sent: number;
-  /** Whether it takes another one. */
-  usable: boolean;
-}
 
 /** The result of this attempt for one recipient. */
 export interface AttemptedRecipient {
@@ -175,6 +156,11 @@ export async function attempt(request: AttemptRequest, options: AttemptOptions):
         continue;
       }
     }
+    const asking = hosts.prepare(target);
+    if (asking !== undefined) {
+      await asking;
+      if (stopping.aborted) break;
+    }
     const admission = hosts.admit(target);
     if (admission.kind !== "admitted") {
       const { failure, learntAt } = admission;
@@ -202,24 +188,11 @@ export async function attempt(request: AttemptRequest, options: AttemptOptions):
   return round.result(live);
 }
 
-/** Closes a connection with QUIT, without waiting for the reply; its place is free when that is over. */
-export function leave({ connection, slot }: LiveConnection): void {
-  connection.close().finally(() => slot.release());
-}
-
 /** Keeps a connection with no more work here; the rest of the message needs another one. */
 function release(live: LiveConnection, { remaining }: Round): LiveConnection | undefined {
   const kept = keep(live);
   if (kept === undefined || remaining.length === 0) return kept;
   leave(kept);
-  return undefined;
-}
-
-function keep(live: LiveConnection): LiveConnection | undefined {
-  if (live.usable && !live.slot.resting()) return live;
-  // The slot of a closed connection may be needed for a fresh one at once.
-  if (!live.usable && live.connection.closed !== false) live.slot.release();
-  leave(live);
   return undefined;
 }
 
@@ -294,10 +267,16 @@ class Round {
     const { clock, connect, stopping, hosts } = this.#options;
     const slots = new Map([[targetKey(asked), first]]);
     let alternates: readonly Target[] | undefined;
+    const askedFor = new Set<string>();
     const alternate = () => {
       for (const other of alternates ??= alternatesOf(asked, targets)) {
         const key = targetKey(other);
         if (this.tried.has(key) || this.replied.has(other.host)) continue;
+        if (!askedFor.has(key) && hosts.prepare(other) !== undefined) {
+          askedFor.add(key);
+          // It can be had when this is called again.
+          return undefined;
+        }
         const admission = hosts.admit(other);
         if (admission.kind !== "admitted") continue;
         this.tried.add(key);

@@ -86,7 +86,10 @@ export function connectFirst(first: Target, options: ConnectOptions): Promise<Co
   };
   const next = () => {
     const target = pending.size < MAX_AT_ONCE && !signal?.aborted ? alternate?.() : undefined;
-    if (target !== undefined) begin(target);
+    if (target !== undefined) return begin(target);
+    // There may be a place later.
+    timer?.cancel();
+    if (alternate !== undefined) timer = clock.after(HEAD_START, next);
   };
   const begin = (target: Target) => {
     const abandon = new AbortController();

@@ -33,7 +33,7 @@ export interface ControlServerOptions {
   /** Where the socket is made; an old one there is replaced, so the spool's lock must be held. */
   readonly path: string;
   /** Executes the requests. */
-  readonly operator: QueueOperator;
+  readonly operator: Pick<QueueOperator, "list" | "apply" | "content">;
   /** Answers questions about domains. */
   readonly scheduler: Pick<Scheduler, "domainStatus" | "inspectHost" | "route">;
   /** Names the server's current settings. */

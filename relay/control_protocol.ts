@@ -9,7 +9,7 @@
 import { basename, dirname, join } from "@std/path";
 import type { Clock } from "../base/clock.ts";
 import { writeAll } from "../base/write_all.ts";
-import type { HostFailure } from "./host_table.ts";
+import type { HostFailure } from "./host_slot.ts";
 import type { Targets } from "./mx.ts";
 import { OPERATOR_ACTIONS, type OperatorAction } from "./operator.ts";
 import { parseFilter, type QueueFilter } from "./queue_filter.ts";

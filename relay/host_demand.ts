@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { HostFailure, HostSlot } from "./host_table.ts";
+import type { HostFailure, HostSlot } from "./host_slot.ts";
 import { type Attempt, attemptLimits, type QueueEntry } from "./queue_entry.ts";
 import type { Target } from "./target.ts";
 import { MAX_TARGETS_TRIED } from "./target_order.ts";

@@ -7,78 +7,13 @@
  *
  * @module
  */
-import { isIP } from "node:net";
 import type { Logger } from "../base/log.ts";
 import type { Clock, Timer } from "../base/clock.ts";
 import { ownText } from "../base/own_text.ts";
-
-/** Where a connection goes. */
-export interface HostAddress {
-  /** The host's name in lower case, or its address. */
-  readonly host: string;
-  /** The IP address. */
-  readonly address: string;
-  /** The TCP port. */
-  readonly port: number;
-}
-
-/** Why a host is paused; recorded as the attempt of messages that did not try it themselves. */
-export interface HostFailure {
-  /** What happened, such as `connection refused`. */
-  readonly error?: string;
-  /** What it said. */
-  readonly reply?: string;
-  /** The enhanced status, such as `4.4.1`. */
-  readonly status: string;
-}
-
-/** Whether a connection may be opened. */
-export type Admission =
-  | { readonly kind: "admitted"; readonly slot: HostSlot }
-  /** The address did not answer lately, and is not tried again yet. */
-  | { readonly kind: "dead"; readonly failure: HostFailure; readonly learntAt: number }
-  /** The host is at its limit or paused. {@linkcode HostTable.wait} on the key says when to ask again. */
-  | {
-    readonly kind: "wait";
-    readonly key: string;
-    readonly failure?: HostFailure;
-    readonly learntAt?: number;
-  };
-
-/** How long hosts are paused, in milliseconds. */
-export interface HostPauses {
-  /** After a refused connection at first; doubles up to `deadMax`. */
-  readonly refused: number;
-  /** After the first connection without an answer; doubles up to `deadMax`. */
-  readonly silent: number;
-  /** The longest time for which a dead address is not tried. */
-  readonly deadMax: number;
-  /** After 421; doubles up to `rate`. */
-  readonly busy: number;
-  /** After 4.7.28. */
-  readonly rate: number;
-}
-
-/** Short pauses for dead addresses, a minute for busy hosts, ten minutes for rate limits. */
-export const DEFAULT_HOST_PAUSES: HostPauses = {
-  refused: 5_000,
-  silent: 30_000,
-  deadMax: 60_000,
-  busy: 60_000,
-  rate: 600_000,
-};
-
-/** The default pauses, each capped at `longest` milliseconds, except that for rate limits (`rate`). */
-export function hostPausesUpTo(longest: number): HostPauses {
-  const { refused, silent, deadMax, busy, rate } = DEFAULT_HOST_PAUSES;
-  return {
-    refused: Math.min(refused, longest),
-    silent: Math.min(silent, longest),
-    deadMax: Math.min(deadMax, longest),
-    busy: Math.min(busy, longest),
-    rate,
-  };
-}
+import { addressScope } from "../net/ip_address.ts";
+import { DEFAULT_HOST_PAUSES, hostDomain, type HostPauses } from "./host_pauses.ts";
+import type { Admission, HostAddress, HostFailure, HostSlot } from "./host_slot.ts";
+import type { HostPause, SharedHosts } from "./shared_hosts.ts";
 
 /** What a {@linkcode HostTable} needs. */
 export interface HostTableOptions {
@@ -90,10 +25,14 @@ export interface HostTableOptions {
   readonly maxConnectionsPerHost: number;
   /** Default: {@linkcode DEFAULT_HOST_PAUSES}. */
   readonly pauses?: HostPauses;
+  /** What other processes share; absent: nothing. */
+  readonly shared?: SharedHosts;
 }
 
 interface Gate {
   readonly key: string;
+  /** What says how many slots this process has; absent where it need not ask. */
+  readonly shared?: SharedHosts;
   /** The most concurrent connections without problems. */
   max: number;
   active: number;
@@ -130,16 +69,34 @@ export class HostTable {
     this.#options = options;
     this.#pauses = options.pauses ?? DEFAULT_HOST_PAUSES;
     this.#maxConnectionsPerHost = options.maxConnectionsPerHost;
+    options.shared?.follow({
+      active: (key) => this.#gates.get(key)?.active ?? 0,
+      waiting: (key) => this.#gates.get(key)?.waiters.size ?? 0,
+      granted: (key) => this.wakeNext(key),
+      paused: (key, pause) => this.#pauseLike(key, pause),
+      cleared: () => this.#recoverAll(),
+    });
+  }
+
+  /**
+   * Gets what {@linkcode HostTable.admit} needs of slots that other processes share.
+   * @returns `undefined` when there is nothing to wait for
+   */
+  prepare(target: HostAddress): Promise<void> | undefined {
+    const { shared } = this.#options;
+    if (shared === undefined || !isShared(target)) return undefined;
+    const now = this.#now();
+    const lacking: string[] = [];
+    for (const gate of this.#gatesOf(target)) {
+      if (gate.closedUntil > now || Math.min(gate.limit, gate.max) <= gate.active) return undefined;
+      if (room(gate, now) <= 0) lacking.push(gate.key);
+    }
+    return lacking.length === 0 ? undefined : shared.take(lacking, this.#maxConnectionsPerHost);
   }
 
   /** Asks for a connection. An admitted slot must be released. */
   admit(target: HostAddress): Admission {
-    const maxConnectionsPerHost = this.#maxConnectionsPerHost;
-    const [address, host, group] = [
-      this.#gate(`address ${target.address} ${target.port}`, maxConnectionsPerHost),
-      this.#gate(`host ${target.host} ${target.port}`, maxConnectionsPerHost),
-      this.#gate(`domain ${hostDomain(target.host)} ${target.port}`, Infinity),
-    ];
+    const [address, host, group] = this.#gatesOf(target);
     const now = this.#now();
     if (address.dead && address.closedUntil > now && address.failure !== undefined) {
       return { kind: "dead", failure: address.failure, learntAt: address.learntAt };
@@ -170,6 +127,11 @@ export class HostTable {
 
   /** Clears the back-off of all hosts, not their counts of connections: an operator asked for a retry. */
   clearBackoff(): void {
+    this.#recoverAll();
+    this.#options.shared?.clear();
+  }
+
+  #recoverAll(): void {
     for (const gate of [...this.#gates.values()]) {
       recover(gate);
       gate.closedUntil = 0;
@@ -213,12 +175,31 @@ export class HostTable {
     return this.#options.clock.monotonic();
   }
 
-  #gate(key: string, max: number): Gate {
+  #gatesOf(target: HostAddress): readonly [address: Gate, host: Gate, group: Gate] {
+    const most = this.#maxConnectionsPerHost;
+    const all = this.#options.shared;
+    const shared = all !== undefined && isShared(target) ? all : undefined;
+    return [
+      this.#gate(`address ${target.address} ${target.port}`, most, shared),
+      this.#gate(`host ${target.host} ${target.port}`, most, shared),
+      this.#gate(`domain ${hostDomain(target.host)} ${target.port}`),
+    ];
+  }
+
+  #pauseLike(key: string, pause: HostPause): void {
+    const gate = key.startsWith("domain ")
+      ? this.#gate(key)
+      : this.#gate(key, this.#maxConnectionsPerHost, this.#options.shared);
+    if (this.#close(gate, pause)) this.#pump(gate);
+  }
+
+  #gate(key: string, max = Infinity, shared?: SharedHosts): Gate {
     const known = this.#gates.get(key);
     if (known !== undefined) return known;
     if (this.#gates.size >= MAX_GATES) this.#makeRoom();
     const gate: Gate = {
       key,
+      ...(shared && { shared }),
       max,
       active: 0,
       limit: Infinity,
@@ -251,7 +232,8 @@ export class HostTable {
     let relayed = false;
     return {
       resting: () => gates.some((gate) => gate.closedUntil > this.#now()),
-      wanted: () => gates.some((gate) => gate.waiters.size > 0),
+      wanted: () => gates.some((gate) => gate.waiters.size > 0 || isContested(gate)),
+      contested: () => gates.some(isContested),
       connected: () => {
         if (!address.dead) return;
         this.#options.logger.info("host.alive", where);
@@ -273,6 +255,7 @@ export class HostTable {
         const { busy, rate } = this.#pauses;
         const pause = kind === "rate" ? rate : Math.min(busy * 2 ** Math.min(gate.failures, 10), rate);
         if (!this.#close(gate, { failure, pause })) return;
+        if (host.shared !== undefined) host.shared.pause(gate.key, { failure: brief(failure), pause });
         const whole = kind === "rate" ? { domain: hostDomain(target.host) } : {};
         this.#options.logger.warn("host.slowed", {
           ...where,
@@ -297,11 +280,12 @@ export class HostTable {
         released = true;
         for (const gate of gates) gate.active--;
         for (const gate of gates) this.#settle(gate);
+        for (const { key, shared } of gates) shared?.freed(key);
       },
     };
   }
 
-  #close(gate: Gate, { failure, pause }: { failure: HostFailure; pause: number }): boolean {
+  #close(gate: Gate, { failure, pause }: HostPause): boolean {
     const now = this.#now();
     // Connections opened together fail together: that counts as one failure.
     if (gate.closedUntil > now) return false;
@@ -339,26 +323,18 @@ export class HostTable {
   }
 }
 
-/** The slot of a connection, by which its results are reported. */
-export interface HostSlot {
-  /** Whether the host is paused, even for open connections. */
-  resting(): boolean;
-  /** Whether others wait for a slot at this host. */
-  wanted(): boolean;
-  /** The address answered. */
-  connected(): void;
-  /** The address did not answer; `refused` where the connection was refused. */
-  unreachable(failure: HostFailure, refused: boolean): void;
-  /** The host asked us to slow down: `busy` (421) counts for it alone, `rate` (4.7.28) for all hosts of its domain. */
-  slowDown(failure: HostFailure, kind: "busy" | "rate"): void;
-  /** A message was accepted. */
-  relayed(): void;
-  /** The connection is over. Safe to call twice. */
-  release(): void;
+function room(gate: Gate, now: number): number {
+  if (gate.closedUntil > now) return 0;
+  return Math.min(gate.limit, gate.max, gate.shared?.held(gate.key) ?? Infinity) - gate.active;
 }
 
-function room(gate: Gate, now: number): number {
-  return gate.closedUntil > now ? 0 : Math.min(gate.limit, gate.max) - gate.active;
+/** Each process has loopback and a serve-in of its own. */
+function isShared({ address, via }: HostAddress): boolean {
+  return via !== "local" && addressScope(address) !== "loopback";
+}
+
+function isContested({ key, shared }: Gate): boolean {
+  return shared?.contested(key) ?? false;
 }
 
 function recover(gate: Gate): void {
@@ -375,15 +351,4 @@ function brief({ status, error, reply }: HostFailure): HostFailure {
     ...(error !== undefined && { error: ownText(error.slice(0, MAX_WORDS)) }),
     ...(reply !== undefined && { reply: ownText(reply.slice(0, MAX_WORDS)) }),
   };
-}
-
-/**
- * The domain by which a receiver's hosts are counted: the last two labels, or three where those are like `co.uk`.
- * It need not be exact: too wide a domain only means that unrelated hosts are slowed down for a while.
- */
-export function hostDomain(host: string): string {
-  if (isIP(host) !== 0) return host;
-  const labels = host.split(".");
-  const [second = "", top = ""] = labels.slice(-2);
-  return labels.slice(top.length === 2 && second.length <= 3 ? -3 : -2).join(".");
 }

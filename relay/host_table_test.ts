@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { silentLogger } from "../base/log.ts";
 import { FakeClock } from "../tests/support/fake_clock.ts";
-import { hostDomain, type HostSlot, HostTable } from "./host_table.ts";
+import { hostDomain } from "./host_pauses.ts";
+import type { HostSlot } from "./host_slot.ts";
+import { HostTable } from "./host_table.ts";
 
 const A = { host: "mx1.example.com", address: "192.0.2.1", port: 25 };
 const REFUSED = { error: "connection refused", status: "4.4.1" };

@@ -5,7 +5,7 @@
  * @module
  */
 import type { Clock, Timer } from "../base/clock.ts";
-import { leave, type LiveConnection } from "./attempt.ts";
+import { leave, type LiveConnection } from "./live_connection.ts";
 import type { Target } from "./mx.ts";
 
 // How long a connection waits, in milliseconds; as in Postfix.

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { FakeClock } from "../tests/support/fake_clock.ts";
-import type { LiveConnection } from "./attempt.ts";
-import type { HostSlot } from "./host_table.ts";
+import type { LiveConnection } from "./live_connection.ts";
+import type { HostSlot } from "./host_slot.ts";
 import { IdleConnections } from "./idle_connections.ts";
 import type { Target } from "./mx.ts";
 
@@ -29,6 +29,7 @@ function connection(
   const place: HostSlot = {
     resting: () => slot.resting ?? false,
     wanted: () => slot.wanted ?? false,
+    contested: () => false,
     connected: unexpected,
     unreachable: unexpected,
     slowDown: unexpected,

@@ -11,6 +11,7 @@
  */
 import type { QueueEntry } from "./queue_entry.ts";
 import type { QueueFilter } from "./queue_filter.ts";
+import type { SharedHosts } from "./shared_hosts.ts";
 
 /** The scheduler's summary of an entry; small, since there may be a million. */
 export interface QueueSummary {
@@ -82,6 +83,8 @@ export interface QueueFollower {
  * changed.
  */
 export interface SharedQueue {
+  /** Connections to one host, counted over all processes; absent: each counts its own. */
+  readonly hosts?: SharedHosts;
   /** Offers from now on what this process gets to own. */
   follow(follower: QueueFollower): void;
   /** Claims and offers nothing more. */

@@ -14,11 +14,13 @@
  * @module
  */
 import type { Timer } from "../base/clock.ts";
-import { attempt, leave } from "./attempt.ts";
-import type { AttemptResult, LiveConnection } from "./attempt.ts";
+import { attempt, type AttemptResult } from "./attempt.ts";
+import { leave, type LiveConnection } from "./live_connection.ts";
 import { Destinations, type Turn } from "./destinations.ts";
 import { IdleConnections } from "./idle_connections.ts";
-import { type HostFailure, type HostPauses, hostPausesUpTo, HostTable } from "./host_table.ts";
+import { type HostPauses, hostPausesUpTo } from "./host_pauses.ts";
+import type { HostFailure } from "./host_slot.ts";
+import { HostTable } from "./host_table.ts";
 import type { Targets } from "./mx.ts";
 import { OpenEntries, type OpenEntry, StoreError } from "./open_entries.ts";
 import { untilNextLook } from "./next_look.ts";
@@ -100,8 +102,12 @@ export class Scheduler {
     this.#options = options;
     const { queue, clock, logger, schedule, maxConnectionsPerHost = 5, maxWorkers = 100 } = options;
     this.#idle = new IdleConnections(clock);
-    this.#hosts = new HostTable({ clock, logger, maxConnectionsPerHost, pauses: pausesOf(schedule) });
     const { shared } = queue;
+    this.#hosts = new HostTable({
+      ...{ clock, logger, maxConnectionsPerHost },
+      pauses: pausesOf(schedule),
+      ...(shared?.hosts && { shared: shared.hosts }),
+    });
     this.#entries = new OpenEntries(queue, shared && ((entry) => this.#giveBack(entry, shared)));
     this.#unsaved = new UnsavedEntries({
       entries: this.#entries,

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { leave, type LiveConnection } from "./attempt.ts";
+import { leave, type LiveConnection } from "./live_connection.ts";
 import type { Turn } from "./destinations.ts";
 import type { IdleConnections } from "./idle_connections.ts";
 
@@ -31,6 +31,11 @@ const MAX_MESSAGES_PER_CONNECTION = 100;
 // How many messages are sent before others get the place, if any wait.
 const MESSAGES_PER_TURN = 10;
 
+/** Whether another process waits for its slot, and it has been of use here. */
+function isWanted({ sent, slot }: LiveConnection): boolean {
+  return sent >= MESSAGES_PER_TURN && slot.contested();
+}
+
 /**
  * Works until the line is empty, its host has to be waited for, or others have the turn. The caller ends the turn.
  * @throws what storing the last message's outcome throws
@@ -52,7 +57,7 @@ export async function work<T>(turn: Turn<T>, { send, idle, stopping }: WorkerOpt
       await storing;
       storing = sent.stored;
       if (!turn.more() || stopping.aborted) break;
-      if (live !== undefined && live.sent >= MAX_MESSAGES_PER_CONNECTION) {
+      if (live !== undefined && (live.sent >= MAX_MESSAGES_PER_CONNECTION || isWanted(live))) {
         leave(live);
         live = undefined;
       }

@@ -4,6 +4,7 @@
  * @module
  */
 import { type Gauge, gauge, gauges, reading, type Series } from "../base/counters.ts";
+import type { Clock, Timer } from "../base/clock.ts";
 import { errorText } from "../base/error_text.ts";
 import type { Logger, LogLevel } from "../base/log.ts";
 import type { Config } from "../config/config.ts";
@@ -36,6 +37,11 @@ const oldest = gauges("mailapp_queue_oldest_age_seconds", {
 const working = gauges("mailapp_queue_state_messages", {
   help: "Messages that wait for their time, that are due, and workers under way",
   labels: ["state"],
+});
+const shared = gauges("mailapp_queue_shared_messages", {
+  help:
+    "Messages in the queue of all hosts: those that a host has, and what waits, is due, held or unreadable",
+  labels: ["host", "state"],
 });
 
 /** Ages in seconds; for each, the messages of at least that age are counted. */
@@ -112,6 +118,53 @@ async function readToken(path: string | undefined): Promise<string | undefined> 
   if (token !== undefined && /^[\x21-\x7e]{16,}$/.test(token)) return token;
   const form = "must have at least 16 characters without spaces in its first line";
   throw new CommandError(`[metrics] token_file: ${path} ${form}`, EXIT.config);
+}
+
+/** What all hosts that share a queue have of it. */
+export interface SharedCounts {
+  readonly hosts: readonly { readonly name: string; readonly entries: number; readonly state: string }[];
+  /** What no host has. */
+  readonly free: Readonly<Record<"waiting" | "due" | "held" | "unreadable", number>>;
+}
+
+/** The database is asked so often, in milliseconds. */
+const SHARED_EVERY = 15_000;
+
+/** Counts a queue of several hosts now and then, until it is disposed of. */
+export function sharedQueueMetrics(
+  count: () => Promise<SharedCounts>,
+  { clock }: { readonly clock: Clock },
+): AsyncDisposable {
+  let counted: readonly Series<Gauge>[] = [];
+  let closed = false;
+  let timer: Timer | undefined;
+  const look = async () => {
+    try {
+      const { hosts, free } = await count();
+      const names = Map.groupBy(hosts.filter(({ state }) => state !== "gone"), ({ name }) => name);
+      counted = [
+        ...Array.from(
+          names,
+          ([name, those]) => reading(those.reduce((sum, { entries }) => sum + entries, 0), name, "owned"),
+        ),
+        ...Object.entries(free).map(([state, count]) => reading(count, "", state)),
+      ];
+    } catch {
+      // Figures that are no longer true are worse than none.
+      counted = [];
+    }
+    if (!closed) timer = clock.after(SHARED_EVERY, () => void (looking = look()));
+  };
+  let looking = look();
+  const source = shared.readFrom(() => counted);
+  return {
+    async [Symbol.asyncDispose]() {
+      closed = true;
+      timer?.cancel();
+      source[Symbol.dispose]();
+      await looking;
+    },
+  };
 }
 
 /** What is needed of a scheduler. */

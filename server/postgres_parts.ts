@@ -8,11 +8,8 @@ import type { Config } from "../config/config.ts";
 import { errorText } from "../base/error_text.ts";
 import type { Logger } from "../base/log.ts";
 import { Database, DatabaseError } from "../relay/postgres/database.ts";
-import {
-  DurabilityError,
-  PostgresQueue,
-  type PostgresQueueOptions,
-} from "../relay/postgres/postgres_queue.ts";
+import { PostgresQueue } from "../relay/postgres/postgres_queue.ts";
+import { DurabilityError, type PostgresQueueOptions } from "../relay/postgres/queue_options.ts";
 import { SchemaError } from "../relay/postgres/schema.ts";
 import { type DatabaseUrl, DatabaseUrlError, parseDatabaseUrl } from "../relay/postgres/url.ts";
 import { CommandError, EXIT } from "./exit_codes.ts";
@@ -31,7 +28,6 @@ export async function connectQueue(
     readonly logger: Logger;
     readonly view?: boolean;
     readonly name?: string;
-    readonly asks?: boolean;
     readonly current?: () => Config;
   },
 ): Promise<PostgresQueue> {

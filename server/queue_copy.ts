@@ -40,7 +40,7 @@ export async function copyQueue(
   const { logger } = log;
   await using spool = await untilUnlocked(() => openSpool(config, { logger }));
   const name = `${config.hostname} (mailapp queue copy)`;
-  await using postgres = await connectQueue(config, queue, { logger, name, asks: true });
+  await using postgres = await connectQueue(config, queue, { logger, name });
   const from: Queue = toPostgres ? spool : postgres;
   const isThere = async (id: string) =>
     toPostgres ? await postgres.shared.wasAdded(id) : await spool.load(id) !== undefined;
@@ -50,6 +50,7 @@ export async function copyQueue(
   let moved = 0;
   let left = 0;
   for (const id of ids) {
+    if (!toPostgres) await postgres.obtain(id);
     const entry = await from.load(id);
     if (entry === undefined) {
       left++;

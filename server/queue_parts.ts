@@ -5,7 +5,9 @@
  */
 import type { Config, QueueConfig } from "../config/config.ts";
 import type { Logger } from "../base/log.ts";
+import { QueueOperator, type QueueOperatorOptions } from "../relay/operator.ts";
 import type { Queue } from "../relay/queue.ts";
+import type { SharedCounts } from "./metrics_parts.ts";
 import { SpoolLockedError, takeLock } from "../relay/spool/directory.ts";
 import { lockedBy, openSpool, spoolDirectory } from "./spool_parts.ts";
 
@@ -15,6 +17,10 @@ export interface ServerQueue extends Queue, AsyncDisposable {
   readonly directory: string;
   /** Tries whether anything can be stored; rejects if not. */
   probe(): Promise<void>;
+  /** What all hosts have of it; absent where it has one host. */
+  counts?(): Promise<SharedCounts>;
+  /** What inspects and manages it, on any host all of it. */
+  operator(options: Omit<QueueOperatorOptions, "queue">): Pick<QueueOperator, "list" | "apply" | "content">;
   /** Does what makes room in the end, or tells how, even on a full disk. */
   withRoom<T>(work: () => Promise<T>): Promise<T>;
 }
@@ -36,7 +42,13 @@ export async function openServerQueue(
   },
 ): Promise<ServerQueue> {
   const { queue } = config;
-  if (queue.store === "spool") return await openSpool(config, { logger, boot, current });
+  if (queue.store === "spool") {
+    const spool = await openSpool(config, { logger, boot, current });
+    return Object.assign(spool, {
+      operator: (options: Omit<QueueOperatorOptions, "queue">) =>
+        new QueueOperator({ ...options, queue: spool }),
+    });
+  }
   await using opened = new AsyncDisposableStack();
   // One process at a time has data_dir, with its control socket.
   const directory = spoolDirectory(config);
@@ -53,11 +65,15 @@ export async function openServerQueue(
       warning: 'queue.durability = "primary": accepted mail that only the primary has is lost with it',
     });
   }
-  const { connectQueue } = await import("./postgres_parts.ts");
+  const [{ connectQueue }, { SharedOperator }] = await Promise.all([
+    import("./postgres_parts.ts"),
+    import("../relay/postgres/shared_operator.ts"),
+  ]);
   const postgres = await connectQueue(config, queue, { logger, current });
   opened.defer(() => postgres.close());
   const kept = opened.move();
   return Object.assign(postgres, {
+    operator: (options: Omit<QueueOperatorOptions, "queue">) => new SharedOperator(postgres, options),
     withRoom: <T>(work: () => Promise<T>) => work(),
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   });

@@ -18,7 +18,6 @@ import { noticeComposer } from "../relay/dsn.ts";
 import type { Policies } from "../mta_sts/policies.ts";
 import { FamilyHealth } from "../net/family_health.ts";
 import { findTargets, type Target } from "../relay/mx.ts";
-import { QueueOperator } from "../relay/operator.ts";
 import { MAX_ENTRY_RECIPIENTS } from "../relay/queue_entry.ts";
 import { PeerMemory } from "../relay/peer_memory.ts";
 import type { SessionOptions } from "../relay/ready_session.ts";
@@ -55,7 +54,7 @@ import { LAST_REPLIES } from "./signals.ts";
 import { openServerQueue, type ServerQueue } from "./queue_parts.ts";
 import { untilUnlocked } from "./spool_parts.ts";
 import { causeOfOurs, watchServeOut } from "./problem_parts.ts";
-import { openMetrics, queueMetrics } from "./metrics_parts.ts";
+import { openMetrics, queueMetrics, sharedQueueMetrics } from "./metrics_parts.ts";
 import { TlsReports } from "./tls_report_parts.ts";
 import { VERSION } from "./version.ts";
 
@@ -112,6 +111,10 @@ export async function runServeOut(start: ServerStart, context: ServerContext): P
   listeners.open(serveOutEndpoints(config, start));
   await using _metrics = await openMetrics(config, { server: "serve-out", logger });
   using _queue = queueMetrics(scheduler);
+  await using _all = config.metrics.serveOut && queue.counts &&
+    sharedQueueMetrics(() => queue.counts?.() ?? Promise.reject(new Error("not shared")), {
+      clock: systemClock,
+    });
   logger.info("server.ready", {
     server: "serve-out",
     hostname: config.hostname,
@@ -247,8 +250,7 @@ async function openControl(
   live: Live,
   { queue, scheduler, logger }: Omit<Parts, "signer">,
 ): Promise<AsyncDisposable> {
-  const operator = new QueueOperator({
-    queue,
+  const operator = queue.operator({
     entries: scheduler.entries,
     clock: systemClock,
     logger,

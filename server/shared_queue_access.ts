@@ -7,31 +7,20 @@
 import type { Config } from "../config/config.ts";
 import { systemClock } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
-import { messageContent } from "../relay/message_content.ts";
 import { OpenEntries } from "../relay/open_entries.ts";
-import {
-  type ActionResult,
-  noLaterThan,
-  type OperatorAction,
-  QueueOperator,
-  type QueueView,
-} from "../relay/operator.ts";
-import type { EntryView, PostgresQueue } from "../relay/postgres/postgres_queue.ts";
-import { isOpen, type QueueEntry } from "../relay/queue_entry.ts";
-import { matches, type QueueFilter, selects } from "../relay/queue_filter.ts";
+import type { QueueOperator } from "../relay/operator.ts";
+import { type DomainView, viewDomain } from "../relay/postgres/hosts.ts";
+import type { PostgresQueue } from "../relay/postgres/postgres_queue.ts";
+import { SharedOperator } from "../relay/postgres/shared_operator.ts";
+import type { QueueEntry } from "../relay/queue_entry.ts";
 import { longestDelay } from "../relay/retry_schedule.ts";
-import { SpoolFormatError } from "../relay/stored/format_values.ts";
-import { asCommand, connectQueue } from "./postgres_parts.ts";
+import { asCommand, connectDatabase, connectQueue } from "./postgres_parts.ts";
 import type { PostgresConfig } from "./queue_parts.ts";
 import { retrySchedule } from "./relay_parts.ts";
 import { settleByHand } from "./settle_by_hand.ts";
 
 /** What there is of it for commands. */
-export interface SharedQueueAccess {
-  readonly list: QueueOperator["list"];
-  readonly apply: QueueOperator["apply"];
-  readonly content: QueueOperator["content"];
-}
+export type SharedQueueAccess = Pick<QueueOperator, "list" | "apply" | "content">;
 
 /**
  * The queue of this configuration, which is in PostgreSQL.
@@ -41,89 +30,56 @@ export function sharedQueueAccess(
   config: Config,
   { queue, logger }: { readonly queue: PostgresConfig; readonly logger: Logger },
 ): SharedQueueAccess {
+  const look = () => connectQueue(config, queue, { logger, view: true });
+  const name = `${config.hostname} (mailapp queue)`;
+  const join = () => connectQueue(config, queue, { logger, name });
   return {
-    list: async function* (filter) {
-      await using opened = await connectQueue(config, queue, { logger, view: true });
-      yield* list(opened, { filter, logger, longestWait: longestDelay(retrySchedule(config)) });
-    },
-    apply: async function* (action, filter) {
-      const name = `${config.hostname} (mailapp queue)`;
-      await using opened = await connectQueue(config, queue, { logger, name, asks: true });
-      yield* apply(config, { action, filter, queue: opened, logger });
-    },
-    content: async function* (id) {
-      await using opened = await connectQueue(config, queue, { logger, view: true });
-      yield* content(opened, id);
-    },
+    list: (filter) => onQueue(look, (opened) => operatorOf(opened, { config, logger }).list(filter)),
+    apply: (action, filter, options) =>
+      onQueue(join, (opened) => operatorOf(opened, { config, logger }).apply(action, filter, options)),
+    content: (id) => onQueue(look, (opened) => operatorOf(opened, { config, logger }).content(id)),
   };
 }
 
-async function* list(
-  queue: PostgresQueue,
-  { filter, logger, longestWait }: {
-    readonly filter: QueueFilter;
-    readonly logger: Logger;
-    readonly longestWait: number;
-  },
-): AsyncGenerator<QueueView, void, void> {
-  const { ids: named, ...rest } = filter;
-  for await (const id of named ?? queue.ids(rest)) {
-    const view = await peek(queue, id, { logger });
-    if (view === undefined || !matches(view.entry, rest)) continue;
-    const { entry, host, sending } = view;
-    noLaterThan(entry, systemClock.now() + longestWait);
-    yield { entry, age: queue.ageOf(entry), inFlight: sending, ...(host !== undefined && { host }) };
-  }
+/**
+ * What the whole queue has for one domain.
+ * @throws {CommandError} when the database cannot be asked now
+ */
+export async function sharedDomain(queue: PostgresConfig, domain: string): Promise<DomainView> {
+  await using database = await connectDatabase(queue);
+  return await asCommand(() => viewDomain(database, domain));
 }
 
-/** An entry as it stands; one that cannot be read is logged and left out, until a host puts it aside. */
-async function peek(
-  queue: PostgresQueue,
-  id: string,
-  { logger }: { readonly logger: Logger },
-): Promise<EntryView | undefined> {
+/** Does something on the queue, which is open as long as that takes. */
+async function* onQueue<T>(
+  open: () => Promise<PostgresQueue>,
+  work: (queue: PostgresQueue) => AsyncGenerator<T, void, void>,
+): AsyncGenerator<T, void, void> {
+  await using queue = await open();
+  const items = work(queue);
   try {
-    return await asCommand(() => queue.peek(id));
-  } catch (error) {
-    if (!(error instanceof SpoolFormatError)) throw error;
-    logger.error("queue.unreadable", { id, error: error.message });
-    return undefined;
-  }
-}
-
-/** As {@linkcode QueueOperator.content}, whoever has the entry. */
-async function* content(queue: PostgresQueue, id: string): AsyncGenerator<Uint8Array, void, void> {
-  if (await asCommand(() => queue.peek(id)) === undefined) return;
-  yield* messageContent({ open: (id) => asCommand(() => queue.open(id)) }, id);
-}
-
-async function* apply(
-  config: Config,
-  { action, filter, queue, logger }: {
-    readonly action: OperatorAction;
-    readonly filter: QueueFilter;
-    readonly queue: PostgresQueue;
-    readonly logger: Logger;
-  },
-): AsyncGenerator<ActionResult, void, void> {
-  const entries = new OpenEntries(queue, (entry) => void queue.shared.giveBack(entry, waitOf(entry)));
-  const change = settleByHand(config, { queue, logger });
-  const operator = new QueueOperator({ queue, entries, clock: systemClock, logger, change });
-  const { ids: named, ...rest } = filter;
-  for await (const id of named ?? queue.ids(rest)) {
-    let done = false;
-    for await (const result of operator.apply(action, { ...rest, ids: [id] })) {
-      done = true;
-      yield result;
+    for (;;) {
+      const { value, done } = await asCommand(() => items.next());
+      if (done) return;
+      yield value;
     }
-    if (done) continue;
-    // Its host has not given it away: it is being sent.
-    const entry = (await peek(queue, id, { logger }))?.entry;
-    if (entry === undefined || !matches(entry, rest)) continue;
-    const inFlight = entry.recipients.filter((one) => isOpen(one) && selects(filter, one));
-    yield { id, changed: [], inFlight: inFlight.map(({ address }) => address) };
+  } finally {
+    await items.return();
   }
-  await queue.returned();
+}
+
+function operatorOf(
+  queue: PostgresQueue,
+  { config, logger }: { readonly config: Config; readonly logger: Logger },
+): SharedOperator {
+  return new SharedOperator(queue, {
+    entries: new OpenEntries(queue, (entry) => void queue.shared.giveBack(entry, waitOf(entry))),
+    clock: systemClock,
+    logger,
+    change: settleByHand(config, { queue, logger }),
+    clearHostBackoff: () => queue.shared.hosts?.clear(),
+    longestWait: () => longestDelay(retrySchedule(config)),
+  });
 }
 
 // The next host looks what is left to be done, such as a notice of delay, and when.

@@ -146,7 +146,11 @@ ${
         html`${text(row.recipient)}${row.recipients > 1 ? ` and ${row.recipients - 1} more` : ""}`,
         showSize(row.size),
         String(row.attempts),
-        row.next === Infinity ? "held" : row.next <= now ? "now" : ago(row.next, now),
+        html`${row.next === Infinity ? "held" : row.next <= now ? "now" : ago(row.next, now)}${
+          row.host === undefined ? "" : html`
+            on ${text(row.host)}
+          `
+        }`,
         text(row.reasons.join("; ")),
       ]),
     )

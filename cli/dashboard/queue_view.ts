@@ -48,6 +48,8 @@ export interface QueueRow {
   readonly next: number;
   /** Octets. */
   readonly size: number;
+  /** The host that has it, where hosts share the queue. */
+  readonly host?: string;
 }
 
 /** The queue at one moment. */
@@ -234,7 +236,7 @@ export class QueueView {
 /** Something else is under way. */
 export class BusyError extends Error {}
 
-function rowOf({ entry }: Listed): QueueRow {
+function rowOf({ entry, host }: Listed): QueueRow {
   const open = entry.recipients.filter(isOpen);
   const [first] = open;
   const next = open.flatMap(({ status, nextAttemptAt }) => status === "pending" ? [nextAttemptAt] : []);
@@ -250,6 +252,7 @@ function rowOf({ entry }: Listed): QueueRow {
     attempts: open.reduce((most, { attemptCount }) => Math.max(most, attemptCount), 0),
     next: next.reduce((soonest, at) => Math.min(soonest, at), Infinity),
     size: entry.size,
+    ...(host !== undefined && { host }),
   };
 }
 

@@ -10,6 +10,7 @@ import { count, printable, showDuration } from "../command_line/terminal.ts";
 import { describeTrial } from "./connect.ts";
 import { daneOf, keyOf } from "./dane.ts";
 import { describeTls, remarkOf } from "./describe_tls.ts";
+import { describeEverywhere } from "./everywhere.ts";
 import type { Explanation, Local } from "./explanation.ts";
 
 const VIA: Readonly<Record<Target["via"], string>> = {
@@ -25,8 +26,19 @@ export function describe(
   explanation: Explanation,
   server: DomainAnswer | "forbidden" | undefined,
 ): string {
-  const { address, domain, local, outcome, targets, dane, trials, outdated, missingSources, serveIn } =
-    explanation;
+  const {
+    address,
+    domain,
+    local,
+    outcome,
+    targets,
+    dane,
+    trials,
+    outdated,
+    missingSources,
+    serveIn,
+    everywhere,
+  } = explanation;
   const lines = [printable(address)];
   if (local?.accepted === false) {
     lines.push(`  ${domain} is local, but has no such mailbox: serve-in refuses it (550 5.1.1)`);
@@ -59,6 +71,7 @@ export function describe(
   const refused = local?.accepted === false ||
     (serveIn !== undefined && "reply" in serveIn && /^5/.test(serveIn.reply));
   lines.push(...describeQueue(domain, { server, sendable: outcome.kind === "targets" && !refused }));
+  if (everywhere !== undefined) lines.push(describeEverywhere(domain, everywhere));
   return lines.map((line) => `${line}\n`).join("");
 }
 

@@ -27,6 +27,7 @@ import { daneOf, lookUpDaneOf, policyOf } from "./dane.ts";
 import { describe } from "./describe.ts";
 import { type Explanation, jsonOf, type Local } from "./explanation.ts";
 import { routeByFile } from "./file_route.ts";
+import { askDatabase } from "./everywhere.ts";
 import { replay } from "./replay.ts";
 import { describeIncoming, explainIncoming, type IncomingFlags } from "./incoming.ts";
 import { printJson } from "../command_line/json.ts";
@@ -141,6 +142,7 @@ async function explain(
   const tls = first && policyOf(first, daneOf(first, dane));
   const trials = flags.connect && await tryTargets(targets, config);
   const server = asked === undefined || asked === "forbidden" ? asked : await asked.about(targets);
+  const everywhere = await askDatabase(config, domain);
   const serveIn = local === undefined && first?.via !== "local"
     ? undefined
     : await serveInSays(config, address);
@@ -156,6 +158,7 @@ async function explain(
     ...(trials && { trials }),
     ...(found.kind === "targets" && found.stsFailure && { stsFailure: found.stsFailure }),
     ...(server && server !== "forbidden" && { server }),
+    ...(everywhere && { everywhere }),
     ...(outdated !== undefined && { outdated }),
     ...missingSources(config, targets),
     ...(serveIn && { serveIn }),

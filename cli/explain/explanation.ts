@@ -9,6 +9,7 @@ import type { Target, Targets } from "../../relay/mx.ts";
 import type { StsFailure } from "../../relay/sts_rule.ts";
 import { moment } from "../command_line/json.ts";
 import type { Trials } from "./connect.ts";
+import type { Everywhere } from "./everywhere.ts";
 import { type DaneNeeds, daneOf, keyOf, policyOf } from "./dane.ts";
 
 /** What serve-in does with it; absent if the domain is not local. */
@@ -31,6 +32,8 @@ export interface Explanation {
   readonly stsFailure?: StsFailure;
   /** What the running serve-out says of its queue. */
   readonly server?: DomainAnswer;
+  /** What all hosts have for the domain, where they share a queue. */
+  readonly everywhere?: Everywhere;
   /** Whether the running serve-out uses settings other than those of the file; then the rest is by its own. */
   readonly outdated?: boolean;
   /** Addresses of `source_ipv4` and `source_ipv6` that no interface has. */

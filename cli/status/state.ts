@@ -46,6 +46,8 @@ export interface ServerState {
 export interface QueueState {
   readonly messages: number;
   readonly groups: readonly QueueGroup[];
+  /** How many each host has, by its name, where hosts share the queue. */
+  readonly hosts: readonly (readonly [name: string, messages: number])[];
   /** In milliseconds. */
   readonly oldestAge: number;
   /** Why it could not be read. */
@@ -175,6 +177,7 @@ async function stateOf(server: Server, config: Config): Promise<ServerState> {
 
 async function readQueue(config: Config, io: Io): Promise<QueueState> {
   const summary = new QueueSummary("domain");
+  const hosts = new Map<string, number>();
   let messages = 0;
   let oldestAge = 0;
   try {
@@ -182,12 +185,13 @@ async function readQueue(config: Config, io: Io): Promise<QueueState> {
     for await (const view of queue.list({}) as AsyncIterable<QueueView>) {
       summary.add(view);
       messages++;
+      if (view.host !== undefined) hosts.set(view.host, (hosts.get(view.host) ?? 0) + 1);
       oldestAge = Math.max(oldestAge, view.age);
     }
-    return { messages, oldestAge, groups: summary.groups.slice(0, TOP) };
+    return { messages, oldestAge, groups: summary.groups.slice(0, TOP), hosts: [...hosts] };
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;
-    return { messages, oldestAge, groups: [], error: errorText(error) };
+    return { messages, oldestAge, groups: [], hosts: [], error: errorText(error) };
   }
 }
 

@@ -167,6 +167,7 @@ function asText(state: State, { figures, problems, now }: Rest & { readonly now:
       : `\n${count(queue.messages, "message")} in the queue, the oldest for ${
         showDuration(queue.oldestAge)
       }\n` +
+        queue.hosts.map(([name, messages]) => `  ${messages} of them on ${printable(name)}\n`).join("") +
         indented(groupsText(queue.groups, "domain")),
     "\n",
     certificateExpiry === undefined ? "" : `certificate: good until ${showTime(certificateExpiry)}\n`,
@@ -295,6 +296,9 @@ function asJson(
         ...group,
         oldestAgeMs: Math.round(oldestAge),
       })),
+      ...(queue.hosts.length > 0 && {
+        hosts: queue.hosts.map(([name, messages]) => ({ name, messages })),
+      }),
     },
     ...(certificateExpiry !== undefined && { certificateExpiresAt: moment(certificateExpiry) }),
     disks: disks.map(({ path, free }) => ({ path, freeOctets: free })),

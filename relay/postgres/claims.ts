@@ -8,7 +8,9 @@ import type { Clock, Timer } from "../../base/clock.ts";
 import { errorText } from "../../base/error_text.ts";
 import type { Logger } from "../../base/log.ts";
 import type { QueueFollower, QueueSummary } from "../queue.ts";
+import { CHANNEL } from "./channel.ts";
 import type { Database } from "./database.ts";
+import { want } from "./entries.ts";
 import type { HostLease } from "./host_lease.ts";
 import type { RecipientRow } from "./rows.ts";
 
@@ -34,12 +36,13 @@ export interface ClaimsOptions {
   readonly summarize: (claimed: Claimed) => Promise<QueueSummary | undefined>;
 }
 
-/** The channel that tells of entries that have become free, or are wanted. */
-export const CHANNEL = "mailapp_queue";
 /** What is due later than this, in milliseconds, is given back. */
 export const HORIZON = 5_000;
 
 const LOOK_EVERY = 2_000;
+// Milliseconds. An owner looks every other second at the latest.
+const OBTAIN_WITHIN = 5_000;
+const OBTAIN_AGAIN = 100;
 const BATCH = 100;
 /** Entries that one process owns at a time; what is beyond stays free for others. */
 const MAX_HELD = 20_000;
@@ -114,6 +117,41 @@ export class Claims implements AsyncDisposable {
     if (held === undefined || (held.offered && wait <= HORIZON)) return false;
     this.#return(id, wait);
     return true;
+  }
+
+  /** Claims an entry without an owner; whether it is this process's now. */
+  async claimOne(id: string): Promise<boolean> {
+    const { database, lease: { id: owner } } = this.#options;
+    if (owner === undefined) return false;
+    await this.returned();
+    this.note(id, { offered: false });
+    let claimed = false;
+    try {
+      const rows = await database.run((sql) =>
+        sql`
+          UPDATE mailapp.entry SET owner = ${owner}::bigint WHERE id = ${id} AND owner IS NULL AND head IS NOT NULL
+            AND (dot_until IS NULL OR dot_until <= now())
+            AND EXISTS (SELECT FROM mailapp.host WHERE id = ${owner}::bigint AND NOT dead)
+          RETURNING id`
+      );
+      claimed = rows.length > 0;
+    } finally {
+      if (!claimed) this.forget(id);
+    }
+    return claimed;
+  }
+
+  /** Claims an entry, for which its owner is asked where it has one; whether it is this process's now. */
+  async obtain(id: string): Promise<boolean> {
+    const { database, clock } = this.#options;
+    const until = clock.monotonic() + OBTAIN_WITHIN;
+    for (;;) {
+      if (this.has(id) || await this.claimOne(id)) return true;
+      const [row] = await database.run((sql) => sql`SELECT FROM mailapp.entry WHERE id = ${id}`);
+      if (row === undefined || clock.monotonic() >= until) return false;
+      await want(database, id);
+      await new Promise<void>((resolve) => clock.after(OBTAIN_AGAIN, resolve));
+    }
   }
 
   /** Resolves when what was given back is free for others. */
@@ -331,6 +369,11 @@ export class Claims implements AsyncDisposable {
           AND NOT EXISTS (SELECT FROM mailapp.entry WHERE owner = host.id)`;
       await sql`DELETE FROM mailapp.entry WHERE head IS NULL AND added_at < now() - interval '1 day' AND owner IS NULL`;
       await sql`DELETE FROM mailapp.notice WHERE added_at < now() - interval '60 days'`;
+      await sql`
+        DELETE FROM mailapp.slot WHERE NOT EXISTS (
+          SELECT FROM mailapp.host WHERE id = slot.owner AND NOT dead)`;
+      await sql`DELETE FROM mailapp.slot_wait WHERE until < now()`;
+      await sql`DELETE FROM mailapp.pause WHERE until < now()`;
     }, { lazy: true });
   }
 }

@@ -6,7 +6,7 @@
 import type { Clock } from "../../base/clock.ts";
 import type { NewEntry } from "../queue.ts";
 import { type Database, DatabaseError, type Sql } from "./database.ts";
-import { CHANNEL } from "./claims.ts";
+import { CHANNEL } from "./channel.ts";
 import { dueAt, headText, type Offset, type OpenDot, plain, recipientRows } from "./rows.ts";
 
 /** What is read of an entry. */
@@ -23,7 +23,12 @@ export interface EntryRow {
 
 /** Reads an entry, whoever owns it; `undefined` when there is none. Dots that may still be answered are left out. */
 export async function readRow(database: Database, id: string): Promise<EntryRow | undefined> {
-  const [row] = await database.run((sql) =>
+  return (await readRows(database, [id]))[0];
+}
+
+/** Reads entries as {@linkcode readRow} does, in the order of their ids. */
+export async function readRows(database: Database, ids: readonly string[]): Promise<EntryRow[]> {
+  const rows = await database.run((sql) =>
     sql<
       (Omit<EntryRow, "dots" | "sending"> & {
         readonly dots: readonly OpenDot[] | null;
@@ -37,9 +42,31 @@ export async function readRow(database: Database, id: string): Promise<EntryRow 
         (SELECT json_agg(json_build_object('recipient', recipient, 'host', host, 'address', address, 'at', at,
             'relayed', relayed)) FROM mailapp.dot AS d WHERE d.entry = e.id
           AND (d.relayed OR (d.owner IS DISTINCT FROM e.owner AND d.until <= now()))) AS dots
-      FROM mailapp.entry AS e WHERE id = ${id} AND head IS NOT NULL AND unreadable IS NULL`
+      FROM mailapp.entry AS e
+      WHERE id = ANY (ARRAY(SELECT json_array_elements_text(${JSON.stringify(ids)}::text::json)))
+        AND head IS NOT NULL AND unreadable IS NULL
+      ORDER BY id`
   );
-  return row && { ...row, dots: row.dots ?? [], sending: row.sending ?? [] };
+  return rows.map((row) => ({ ...row, dots: row.dots ?? [], sending: row.sending ?? [] }));
+}
+
+/** The first `most` ids after one, of entries that can be read; with a recipient in the domain, if one is given. */
+export async function idsAfter(
+  database: Database,
+  { after, domain, most }: {
+    readonly after: string;
+    readonly domain: string | undefined;
+    readonly most: number;
+  },
+): Promise<string[]> {
+  const rows = await database.run((sql) =>
+    sql<{ id: string }[]>`
+      SELECT id FROM mailapp.entry AS e WHERE id > ${after} AND head IS NOT NULL AND unreadable IS NULL
+        AND (${domain ?? null}::text IS NULL OR EXISTS (
+          SELECT FROM mailapp.recipient AS r WHERE r.entry = e.id AND r.domain = ${domain ?? null}::text))
+      ORDER BY id LIMIT ${most}`
+  );
+  return rows.map(({ id }) => id);
 }
 
 /** What there is of a new entry. */

@@ -62,6 +62,34 @@ export async function viewHosts(
   };
 }
 
+/** What all hosts have for one domain. */
+export interface DomainView {
+  /** Messages with an open recipient there; at most {@linkcode MOST_COUNTED} recipients are counted. */
+  readonly messages: number;
+  /** Those that hosts have; the others wait for their time. */
+  readonly hosts: readonly { readonly name: string; readonly messages: number }[];
+}
+
+/** Recipients of one domain that are counted. */
+export const MOST_COUNTED = 100_000;
+
+/** What the whole queue has for one domain. */
+export async function viewDomain(database: Database, domain: string): Promise<DomainView> {
+  const rows = await database.run((sql) =>
+    sql<{ name: string | null; messages: number }[]>`
+      SELECT h.name, count(DISTINCT r.entry)::integer AS messages
+      FROM (SELECT entry FROM mailapp.recipient
+        WHERE domain = ${domain} AND status IN ('pending', 'held') LIMIT ${MOST_COUNTED}) AS r
+      JOIN mailapp.entry AS e ON e.id = r.entry
+      LEFT JOIN mailapp.host AS h ON h.id = e.owner AND NOT h.dead
+      GROUP BY h.name ORDER BY h.name`
+  );
+  return {
+    messages: rows.reduce((sum, { messages }) => sum + messages, 0),
+    hosts: rows.flatMap(({ name, messages }) => name === null ? [] : [{ name, messages }]),
+  };
+}
+
 /**
  * Lets the hosts of a name claim nothing more and give back what they are not sending, or claim again.
  * @returns how many there are

@@ -7,7 +7,8 @@ import { newEntry, recipient } from "../../tests/support/queue_entry.ts";
 import { type PostgresServer, testsWithPostgres } from "../../tests/support/postgres_server.ts";
 import { RecordingLog } from "../../tests/support/recording_log.ts";
 import { until as waitUntil } from "../../tests/support/until.ts";
-import { PostgresQueue, type PostgresQueueOptions } from "./postgres_queue.ts";
+import { PostgresQueue } from "./postgres_queue.ts";
+import type { PostgresQueueOptions } from "./queue_options.ts";
 import { parseDatabaseUrl } from "./url.ts";
 
 const MESSAGE = "Subject: x\r\n\r\nHello\r\n";
@@ -158,7 +159,7 @@ testsWithPostgres("PostgresQueue", {
       name: "NotHeldError",
     });
     assert.deepEqual(await Array.fromAsync(second.queue.ids()), [id]);
-    assert.equal((await second.queue.peek(id))?.host, "host.test");
+    assert.equal((await second.queue.peek([id]))[0]?.host, "host.test");
     // Due at once: it is not given back; later: it is, and the other one gets it when it is due.
     assert.equal(first.queue.shared.giveBack(entry, 0), false);
     second.follow();

@@ -90,6 +90,31 @@ const MIGRATIONS: readonly Migration[] = [{
     );
     CREATE INDEX notice_age ON mailapp.notice (added_at);
   `,
+}, {
+  // Programs of version 1 count connections by themselves.
+  readableBy: 1,
+  sql: `
+    CREATE TABLE mailapp.slot (
+      key text COLLATE "C" NOT NULL,
+      number integer NOT NULL,
+      owner bigint NOT NULL,
+      PRIMARY KEY (key, number)
+    ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000,
+      autovacuum_vacuum_cost_delay = 0);
+    CREATE INDEX slot_owner ON mailapp.slot (owner);
+    CREATE TABLE mailapp.slot_wait (
+      key text COLLATE "C" NOT NULL,
+      owner bigint NOT NULL,
+      until timestamptz NOT NULL,
+      PRIMARY KEY (key, owner)
+    ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000,
+      autovacuum_vacuum_cost_delay = 0);
+    CREATE TABLE mailapp.pause (
+      key text COLLATE "C" PRIMARY KEY,
+      until timestamptz NOT NULL,
+      failure text NOT NULL
+    );
+  `,
 }];
 
 /** The version of the tables that this program makes. */

@@ -1,6 +1,8 @@
 // Two serve-out on one queue in PostgreSQL: one killed, the other frozen past its lease, under load. Whatever was
 // answered 250 arrives, and what arrives twice has a record of the dot without a reply.
 import assert from "node:assert/strict";
+import { ControlClient } from "../../relay/control_client.ts";
+import { CONTROL_SOCKET } from "../../relay/control_socket.ts";
 import { Dialogue } from "../support/dialogue.ts";
 import { documentedJson, namesIn } from "../support/json_docs.ts";
 import { type LoggedEvent, runMailapp, Workspace } from "../support/mailapp.ts";
@@ -100,6 +102,30 @@ testsWithPostgres("serve-out on a queue in PostgreSQL", {
     await dialogue.say("EHLO client.test");
     const id = queueIdOf(await submit(dialogue, checkedMessage("one", 500), { to: ["x@d.test"] }));
     await host.server.event("attempt.deferred");
+    // It is tried every second, so that its host keeps it.
+    const explained = await runMailapp(["explain", "--json", "x@d.test", "--config", other]);
+    const owners = [{ name: "mx.example.com", messages: 1 }];
+    assert.deepEqual(
+      JSON.parse(explained.stdout).everywhere,
+      { messages: 1, hosts: owners },
+      explained.stderr,
+    );
+    const state = JSON.parse((await runMailapp(["status", "--json", "--config", other])).stdout);
+    assert.equal(state.queue.messages, 1);
+    assert.deepEqual(state.queue.hosts, owners);
+    {
+      // As the dashboard and doctor of the other host see it; and it stays where it is.
+      const { server: beside } = await serveOut(other);
+      await using _beside = beside;
+      const client = await ControlClient.find(second.file("state", CONTROL_SOCKET)) ??
+        assert.fail("no socket");
+      const [seen] = await Array.fromAsync(client.list({}));
+      assert.equal(seen?.entry.id, id);
+      assert.equal(seen?.host, "mx.example.com");
+      const acted = await Array.fromAsync(client.apply("retry", { ids: [id] }));
+      assert.deepEqual(acted.map(({ changed, inFlight }) => changed.length + inFlight.length), [1]);
+      assert.equal(await beside.stop(), 0, beside.transcript());
+    }
     const held = await runMailapp(["queue", "hold", id, "--config", other]);
     assert.equal(held.code, 0, held.stderr + held.stdout);
     const shown = await runMailapp(["queue", "list", "--json", "--config", other]);

@@ -1,0 +1,48 @@
+/**
+ * New entries: each is stored in one transaction. Where it is unknown whether that was committed, it is found out; where
+ * that cannot be done now, the message counts as refused and is withdrawn later.
+ *
+ * @module
+ */
+import type { Clock } from "../../base/clock.ts";
+import type { Database } from "./database.ts";
+import { insertEntry, type Insertion, isThereAfterAll, withdraw } from "./entries.ts";
+
+/** Stores new entries. */
+export class Additions {
+  readonly #database: Database;
+  readonly #clock: Clock;
+  /** Messages that were refused while it was unknown whether they had been stored. */
+  readonly #withdrawn = new Set<string>();
+
+  /** In this database. */
+  constructor(database: Database, clock: Clock) {
+    this.#database = database;
+    this.#clock = clock;
+  }
+
+  /**
+   * Stores an entry with all that belongs to it.
+   * @returns its message, where that was stored in one part
+   * @throws {DatabaseError} when it is not in the queue
+   */
+  async store(insertion: Insertion): Promise<Uint8Array | undefined> {
+    const { id } = insertion.entry;
+    try {
+      return await insertEntry(this.#database, insertion);
+    } catch (error) {
+      const there = await isThereAfterAll(this.#database, { id, error, clock: this.#clock });
+      if (there === undefined) this.#withdrawn.add(id);
+      if (!there) throw error;
+      return undefined;
+    }
+  }
+
+  /** Removes what was refused, now that there is a database again. */
+  async withdraw(): Promise<void> {
+    for (const id of [...this.#withdrawn]) {
+      const done = await withdraw(this.#database, id).then(() => true, () => false);
+      if (done) this.#withdrawn.delete(id);
+    }
+  }
+}
