@@ -117,4 +117,6 @@ export type { MessageSigner } from "./relay/message_signer.ts";
 export * from "./relay/queue.ts";
 export * from "./relay/queue_entry.ts";
 export type { QueueFilter } from "./relay/queue_filter.ts";
+export type { HostFailure } from "./relay/host_slot.ts";
+export type { HostPause, SharedHosts, SharedHostsFollower } from "./relay/shared_hosts.ts";
 export { Spool, type SpoolOptions } from "./relay/spool/spool.ts";
