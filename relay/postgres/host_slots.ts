@@ -143,8 +143,9 @@ export class HostSlots implements SharedHosts, AsyncDisposable {
   lost(): void {
     this.#held.clear();
     this.#sharers.clear();
-    this.#waiting.clear();
     this.#spare.clear();
+    // Destinations still wait: under the next lease it is asked and told again.
+    for (const one of this.#waiting.values()) one.toldAt = -Infinity;
   }
 
   /** Gives up all. */
@@ -181,7 +182,7 @@ export class HostSlots implements SharedHosts, AsyncDisposable {
     const id = owner();
     const requests = this.#requests;
     this.#requests = [];
-    if (id === undefined || this.#closed) return;
+    if (id === undefined || this.#closed) return this.#await(requests);
     const wanted = Map.groupBy(requests.flat(), (key) => key);
     // Where others wait, not beyond the share; what is left over goes to anyone.
     const asked = Array.from(wanted, ([key, { length }]) => ({
@@ -191,7 +192,7 @@ export class HostSlots implements SharedHosts, AsyncDisposable {
     const keys = JSON.stringify(asked);
     const rows = await this.#run((sql) => takeSlots(sql, { id, keys, most: this.#most })) ?? [];
     // Under another lease they are not ours.
-    if (owner() !== id) return;
+    if (owner() !== id) return this.#await(requests);
     const unmet: (readonly string[])[] = [];
     const free = Map.groupBy(rows, ({ key }) => key);
     for (const request of requests) {
@@ -209,6 +210,11 @@ export class HostSlots implements SharedHosts, AsyncDisposable {
     const fresh = unmet.filter((keys) => !this.#waiting.has(keys.join()));
     for (const keys of fresh) this.#waiting.set(keys.join(), { keys, toldAt });
     if (fresh.length > 0) await this.#sayWaiting(id, [...new Set(fresh.flat())], { notify: true });
+  }
+
+  /** Asks for these again when there is a lease. */
+  #await(requests: readonly (readonly string[])[]): void {
+    for (const keys of requests) this.#waiting.set(keys.join(), { keys, toldAt: -Infinity });
   }
 
   #hold(key: string, number: number): void {

@@ -143,6 +143,26 @@ testsWithPostgres("HostSlots", {
     assert.equal(await first.queue.probe(), undefined);
     assert.equal(await second.connectAll(), 5);
   },
+  "goes on after its lease was lost, for those that waited before, too": async (server) => {
+    const url = await server.newDatabase();
+    const name = new URL(url).pathname.slice(1);
+    await using first = await Process.start(url, { lease: 60_000 });
+    await using second = await Process.start(url, { most: 5, lease: 3_000 });
+    assert.equal(await first.connectAll(), 5);
+    const waiting = second.wait();
+    await until(() => first.slots.every((slot) => slot.contested()), "the first to learn of it");
+    await server.query(
+      name,
+      `UPDATE mailapp.host SET dead = true WHERE lease_until < now() + interval '30 seconds'`,
+    );
+    await until(
+      async () => (await server.query(name, "SELECT FROM mailapp.host WHERE NOT dead")).length === 2,
+      "another lease",
+    );
+    for (const slot of first.slots.splice(0)) slot.release();
+    await waiting;
+    assert.equal(second.slots.length, 1);
+  },
   "gives up what the database has lost": async (server) => {
     const url = await server.newDatabase();
     await using first = await Process.start(url);
