@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { isIP } from "node:net";
 import { addressScope } from "../../net/ip_address.ts";
 
 /** The address of a database. */
@@ -65,12 +66,19 @@ export function parseDatabaseUrl(text: string): DatabaseUrl {
   if (mode === "disable" && !isLocal) {
     throw new DatabaseUrlError("may have sslmode=disable only for loopback addresses and Unix sockets");
   }
+  const tls = mode !== "disable" && folder === null;
+  // Its client would look for another name in the certificate.
+  if (tls && hosts.some((one) => "host" in one && isIP(one.host) !== 0 && !isLoopback(one.host))) {
+    throw new DatabaseUrlError(
+      "must name its hosts, not their addresses: the certificate is verified by the name",
+    );
+  }
   return {
     hosts,
     user: decoded(user),
     password: decoded(password),
     database: decoded(database),
-    tls: mode !== "disable" && folder === null,
+    tls,
   };
 }
 

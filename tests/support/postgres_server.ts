@@ -34,6 +34,17 @@ export interface PostgresServerOptions {
   readonly fsync?: boolean;
   /** Further settings. */
   readonly settings?: Readonly<Record<string, string>>;
+  /** An address to listen on beside loopback, where clients need TLS; with what it shows them. */
+  readonly outside?: {
+    readonly address: string;
+    /** In PEM. */
+    readonly certificate: string;
+    readonly key: string;
+  };
+  /** What it follows as a standby; default: it is a primary. */
+  readonly follows?: PostgresServer;
+  /** Default: a free one. */
+  readonly port?: number;
 }
 
 /** A running server. */
@@ -50,15 +61,16 @@ export class PostgresServer implements AsyncDisposable {
   }
 
   /** Makes a cluster in its own directory, and starts it. */
-  static async start({ fsync = false, settings = {} }: PostgresServerOptions = {}): Promise<PostgresServer> {
+  static async start(
+    { fsync = false, settings = {}, outside, follows, port = freePort() }: PostgresServerOptions = {},
+  ): Promise<PostgresServer> {
     const directory = await Deno.makeTempDir({ prefix: "mailapp-postgres-" });
     await run("chown", "postgres", directory);
-    const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-    const { port } = listener.addr;
-    listener.close();
+    const tls = { ssl_cert_file: join(directory, "certificate"), ssl_key_file: join(directory, "key") };
     const all = {
       fsync: fsync ? "on" : "off",
-      listen_addresses: "127.0.0.1",
+      listen_addresses: [...new Set(["127.0.0.1", ...(outside ? [outside.address] : [])])].join(),
+      ...(outside && { ssl: "on", ...tls }),
       port: String(port),
       unix_socket_directories: directory,
       max_connections: "100",
@@ -70,19 +82,12 @@ export class PostgresServer implements AsyncDisposable {
       settings: Object.entries(all).map(([name, value]) => `-c${name}=${value}`),
     });
     try {
-      await server.#run(
-        "initdb",
-        "-D",
-        server.#data,
-        "-U",
-        "mailapp",
-        "-A",
-        "trust",
-        "-N",
-        "--locale=C",
-        "-E",
-        "UTF8",
-      );
+      if (outside !== undefined) {
+        await Deno.writeTextFile(tls.ssl_cert_file, outside.certificate);
+        await Deno.writeTextFile(tls.ssl_key_file, outside.key, { mode: 0o600 });
+        await run("chown", "postgres", tls.ssl_key_file);
+      }
+      await (follows === undefined ? server.#initialize() : server.#copy(follows));
       await server.restart();
     } catch (error) {
       await Deno.remove(directory, { recursive: true });
@@ -129,6 +134,11 @@ export class PostgresServer implements AsyncDisposable {
     }
   }
 
+  /** Makes a standby the primary. */
+  async promote(): Promise<void> {
+    await this.#run("pg_ctl", "-D", this.#data, "-w", "promote");
+  }
+
   /** Stops it like a crash of the machine, without a checkpoint. */
   async kill(): Promise<void> {
     await this.#run("pg_ctl", "-D", this.#data, "-m", "immediate", "-w", "stop");
@@ -145,6 +155,20 @@ export class PostgresServer implements AsyncDisposable {
     await Deno.remove(this.#directory, { recursive: true });
   }
 
+  async #initialize(): Promise<void> {
+    const user = ["-U", "mailapp", "-A", "trust"];
+    await this.#run("initdb", "-D", this.#data, ...user, "-N", "--locale=C", "-E", "UTF8");
+    await Deno.writeTextFile(join(this.#data, "pg_hba.conf"), "hostssl all all all trust\n", {
+      append: true,
+    });
+  }
+
+  async #copy({ port }: PostgresServer): Promise<void> {
+    const from = `host=127.0.0.1 port=${port} user=mailapp application_name=standby`;
+    const how = ["-R", "-X", "stream", "-c", "fast", "-N"];
+    await this.#run("pg_basebackup", "-d", from, "-D", this.#data, ...how);
+  }
+
   get #data(): string {
     return join(this.#directory, "data");
   }
@@ -152,6 +176,13 @@ export class PostgresServer implements AsyncDisposable {
   async #run(program: string, ...args: readonly string[]): Promise<void> {
     await run("runuser", "-u", "postgres", "--", join(binaries(), program), ...args);
   }
+}
+
+function freePort(): number {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr;
+  listener.close();
+  return port;
 }
 
 /** Where Debian has the programs of the server, which are not in the path. */
