@@ -114,3 +114,31 @@ Deno.test("explain shows what DNSSEC asks of the hosts, before other policies", 
   const blind = await explain("right.test", await configure(false));
   assert.deepEqual([blind.dane, blind.policy], [undefined, "prefer"]);
 });
+
+Deno.test("explain names a source address that no interface has, where mail would be sent from it", async () => {
+  await using workspace = await Workspace.create();
+  const explained = async (source: string, ...words: readonly string[]) => {
+    const config = await workspace.configure({
+      "serve-out": { listen: ["127.0.0.1"], port: 0, source_ipv4: source },
+    });
+    let out = "";
+    const io = {
+      env: { get: () => undefined },
+      isTerminal: false,
+      out: (text: string) => void (out += text),
+      err: (text: string) => assert.fail(text),
+      onSignal: () => {},
+      confine: () => assert.fail("it serves nothing"),
+      exitNow: () => {},
+    };
+    assert.equal(await run(["explain", ...words, "--config", config], io), 0);
+    return out;
+  };
+  const missing = /cannot be sent over IPv4: no interface of this machine has 192\.0\.2\.77 \(source_ipv4\)/;
+  assert.match(await explained("192.0.2.77", "u@[198.51.100.1]"), missing);
+  const json = await explained("192.0.2.77", "u@[198.51.100.1]", "--json");
+  assert.deepEqual(JSON.parse(json).missing_sources, ["192.0.2.77"]);
+  // Not over IPv4, or from an address that is there.
+  assert.doesNotMatch(await explained("192.0.2.77", "u@[IPv6:2001:db8::1]"), /source_ipv4/);
+  assert.doesNotMatch(await explained("127.0.0.1", "u@[198.51.100.1]"), /source_ipv4/);
+});
