@@ -80,6 +80,7 @@ export class DialogueThreads implements Dialogues, Disposable {
   readonly #counts: SharedConnectionCounts;
   readonly #threads: DialogueThread[];
   readonly #polling: ReturnType<typeof setInterval>;
+  readonly #timers = new Set<ReturnType<typeof setTimeout>>();
   #config: Config;
   #endpoints: readonly Endpoint[];
   /** Whether all of them have listened. */
@@ -161,6 +162,7 @@ export class DialogueThreads implements Dialogues, Disposable {
   [Symbol.dispose](): void {
     this.#stopped = true;
     clearInterval(this.#polling);
+    for (const timer of this.#timers) clearTimeout(timer);
     for (const thread of this.#threads) thread.end();
   }
 
@@ -204,11 +206,11 @@ export class DialogueThreads implements Dialogues, Disposable {
         : `starting another one in ${Math.ceil(wait / 1000)} s`,
     });
     // It may still be running for a moment: terminate() does not wait for its end.
-    setTimeout(() => {
+    this.#after(pause, () => {
       this.#counts.forget(number);
       forgetClaims(this.#options.claims, number);
-    }, pause);
-    setTimeout(async () => {
+    });
+    this.#after(wait, async () => {
       if (this.#stopped) return;
       try {
         await thread.load();
@@ -217,7 +219,15 @@ export class DialogueThreads implements Dialogues, Disposable {
       } catch {
         // It has died again, and this was called again.
       }
-    }, wait);
+    });
+  }
+
+  #after(ms: number, act: () => void): void {
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer);
+      act();
+    }, ms);
+    this.#timers.add(timer);
   }
 }
 

@@ -166,6 +166,27 @@ async function testFollowing(program: readonly string[]): Promise<void> {
   assert.equal(await serveIn.stop(), 0);
 }
 
+/** serve-in with threads for its dialogues, which may do less than its own. */
+async function testThreads(program: readonly string[]): Promise<void> {
+  await using workspace = await Workspace.create();
+  const config = await workspace.configure({ "serve-in": { threads: 2 } });
+  const env = { MAILAPP_CACHE: workspace.file("cache"), XDG_CACHE_HOME: workspace.file("cache") };
+  await using serveIn = new RunningMailapp(["serve-in", "--config", config], { program, env });
+  await assertDenied(serveIn, { attack: "attack.server", least: 55 });
+  await assertDenied(serveIn, { attack: "attack.dialogues", least: 56 });
+  await serveIn.event("server.ready");
+  const { port } = await serveIn.event("listener.ready");
+  using dialogue = await Dialogue.connect(Number(port));
+  await dialogue.hear();
+  for (
+    const line of ["EHLO client.test", "MAIL FROM:<a@client.test>", "RCPT TO:<alice@example.com>", "DATA"]
+  ) {
+    await dialogue.say(line);
+  }
+  assert.match(await dialogue.say("Subject: x\r\n\r\nHello\r\n."), /^250 /);
+  assert.equal(await serveIn.stop(), 0);
+}
+
 /** serve-submit, which takes and hands on mail all the while, before and after a reload. */
 async function testSubmission(program: readonly string[]): Promise<void> {
   await using machine = await SubmissionMachine.create({ run: { program } });
@@ -227,6 +248,10 @@ Deno.test("nor can serve-submit, and it still logs people in, hands on their mai
   await testSubmission(SOURCE);
 });
 
+Deno.test("nor can the threads of serve-in's dialogues, which have less than its own", async () => {
+  await testThreads(SOURCE);
+});
+
 testWith(HOST_PROGRAMS, "nor can a serve-in that follows the machine's addresses", async () => {
   await testFollowing(SOURCE);
 });
@@ -234,6 +259,7 @@ testWith(HOST_PROGRAMS, "nor can a serve-in that follows the machine's addresses
 Deno.test("the same holds in the built file", async () => {
   await testBuilt(async (program) => {
     await test(program);
+    await testThreads(program);
     await testSubmission(program);
   });
 });

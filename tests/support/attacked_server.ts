@@ -1,11 +1,12 @@
 /**
  * The program, with an attacker inside: code beside the server in its thread tries to get at what the server was not
- * granted, as one would who has taken over a parser. On SIGUSR2 code in the main thread tries the same.
+ * granted, as one would who has taken over a parser; in a thread of serve-in's dialogues, too. On SIGUSR2 code in the main thread tries the same.
  * The outcome of each attempt is logged; the server serves on.
  *
  * @module
  */
 import { isConfined, serveConfined } from "../../server/confinement.ts";
+import { DIALOGUES, type ToDialogues } from "../../server/dialogues/messages.ts";
 import { loadHelper, loadServer } from "../../server/servers.ts";
 import type { RunServer, ServerName } from "../../server/server_start.ts";
 import { type Attempts, attemptsAgainst, attemptsAnywhere } from "./attacks.ts";
@@ -39,7 +40,19 @@ if (isConfined()) {
       return await served;
     };
   };
-  await serveConfined({ server: load, helper: loadHelper }, { err: say, entry: import.meta.url });
+  const helper = async (name: string) => {
+    const attackOnce = ({ data }: MessageEvent<ToDialogues>) => {
+      if (data.kind === "start" && data.start.thread === 0) {
+        void attack("attack.dialogues", {
+          ...attemptsAgainst(data.start),
+          "read the configuration": () => Deno.readTextFileSync(data.start.config.file ?? ""),
+        });
+      }
+    };
+    if (name === DIALOGUES) addEventListener("message", attackOnce as EventListener);
+    return await loadHelper(name);
+  };
+  await serveConfined({ server: load, helper }, { err: say, entry: import.meta.url });
 } else {
   Deno.addSignalListener("SIGUSR2", () => attack("attack.main", attemptsAnywhere("/etc/hostname")));
   await import("../../main.ts");

@@ -20,7 +20,7 @@ export type Attempts = Readonly<Record<string, () => unknown>>;
 
 /** Against a running server, in its thread. */
 export function attemptsAgainst(
-  { server, config: { dataDir, file = "", mailboxes } }: ServerStart,
+  { server, config: { dataDir, file = "", mailboxes } }: Pick<ServerStart, "server" | "config">,
 ): Attempts {
   const mailRoot = mailboxes.path.replace(/\{.*/, "");
   const onMail = { "read mail": () => [...Deno.readDirSync(mailRoot)] };

@@ -1,0 +1,96 @@
+/**
+ * What `[serve-in] threads` brings and costs: serve-in with one thread and with several, pinned to one core and to two,
+ * in turn. The client has the same cores as everything else, so its processor time is shown beside the server's; needs
+ * taskset (util-linux) and a C compiler.
+ *
+ * ```sh
+ * deno run -A --frozen bench/threads.ts [THREADS [ROUNDS [MESSAGES [SESSIONS]]]]
+ * ```
+ *
+ * @module
+ */
+import { makeFolder } from "../tests/support/peers/folder.ts";
+import { startServeIn } from "../tests/support/peers/mailapp.ts";
+import { runOk } from "../tests/support/peers/process.ts";
+import { cpuSeconds, memoryBytes } from "./process_tree.ts";
+import { buildQuickLoad } from "./quick_load.ts";
+import { HOSTNAME, RECIPIENT } from "./server_under_load.ts";
+import { figure, markdownTable, median } from "./statistics.ts";
+
+const [threads = 2, rounds = 3, messages = 6000, sessions = 40] = Deno.args.map(Number);
+const CORES = { one: "0", two: "0,1" };
+
+interface Run {
+  /** Messages a second. */
+  readonly rate: number;
+  /** Processor time of the server, milliseconds a message. */
+  readonly server: number;
+  /** Processor time of the client, milliseconds a message. */
+  readonly client: number;
+  /** Memory of the server at the end, MiB. */
+  readonly memory: number;
+}
+
+await using folder = await makeFolder("threads");
+const load = await buildQuickLoad(folder);
+
+/** Processor seconds of this process's children that have ended: of the client. */
+function childSeconds(): number {
+  const text = Deno.readTextFileSync("/proc/self/stat");
+  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ").map(Number);
+  return ((fields[13] ?? 0) + (fields[14] ?? 0)) / 100;
+}
+
+async function measure(count: number, cores: string): Promise<Run> {
+  await using server = await startServeIn({
+    hostname: HOSTNAME,
+    domains: ["bench.test"],
+    users: ["alice"],
+    logFile: folder.at(`log-${crypto.randomUUID()}`),
+    settings: { threads: count, max_connections_per_ip: 1000 },
+  });
+  const { pid } = server.program;
+  await runOk("taskset", { args: ["-apc", cores, String(pid)] });
+  const options = { port: server.port, sessions, size: 4096, recipient: RECIPIENT };
+  await load({ ...options, messages: 2000 });
+  const [cpu, own, begin] = [cpuSeconds(pid), childSeconds(), performance.now()];
+  await load({ ...options, messages });
+  const seconds = (performance.now() - begin) / 1000;
+  return {
+    rate: messages / seconds,
+    server: (cpuSeconds(pid) - cpu) * 1000 / messages,
+    client: (childSeconds() - own) * 1000 / messages,
+    memory: memoryBytes(pid) / 1024 ** 2,
+  };
+}
+
+const rows = [
+  { name: "1 thread, 1 core", count: 1, cores: CORES.one },
+  { name: `${threads} threads, 1 core`, count: threads, cores: CORES.one },
+  { name: "1 thread, 2 cores", count: 1, cores: CORES.two },
+  { name: `${threads} threads, 2 cores`, count: threads, cores: CORES.two },
+];
+const runs = rows.map(() => [] as Run[]);
+for (let round = 0; round < rounds; round++) {
+  for (const [index, { count, cores }] of rows.entries()) runs[index]?.push(await measure(count, cores));
+}
+const head = [
+  "serve-in",
+  "messages a second",
+  "for each second of its processor time",
+  "client, ms a message",
+  "MiB",
+];
+console.log(markdownTable([
+  head,
+  ...rows.map(({ name }, index) => {
+    const of = (part: (run: Run) => number) => median((runs[index] ?? []).map(part));
+    return [
+      name,
+      figure(of(({ rate }) => rate)),
+      figure(1000 / of(({ server }) => server)),
+      figure(of(({ client }) => client)),
+      figure(of(({ memory }) => memory)),
+    ];
+  }),
+]));
