@@ -14,7 +14,6 @@ import { LONG_ROUNDS, type Serving } from "./setting.ts";
 
 /** How often one is killed and the other frozen. */
 const ROUNDS = LONG_ROUNDS || 1;
-const LEASE = 5_000;
 
 /** A host with its own directory, on the queue that the others have too. */
 async function configureHost(
@@ -202,12 +201,11 @@ testsWithPostgres("serve-out on a queue in PostgreSQL", {
       killed.server.signal("SIGKILL");
       await killed.server.ended();
       note(killed);
-      // The host is gone: what it had waits until another host finds that its lease is over.
+      // What both had waits until another host finds that their leases are over.
       const relief = await serveOut(configs[0]);
       await using _relief = relief.server;
-      await sleep(LEASE + 2_000);
+      await relief.server.event("queue.host_dead", { after: 1 });
       frozen.server.signal("SIGCONT");
-      await relief.server.event("queue.host_dead");
       await frozen.server.event("queue.joined", { after: 1 });
       stop.abort();
       await Promise.all(clients);
