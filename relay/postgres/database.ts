@@ -176,8 +176,9 @@ export class Database implements AsyncDisposable {
         fetch_types: false,
         debug: false,
         publications: "none",
-        // After the loss of a primary, the standby that has been promoted is the one.
-        target_session_attrs: "read-write",
+        // After the loss of a primary, the standby that has been promoted is the one. Its client takes a standby for
+        // "read-write".
+        target_session_attrs: "primary",
         connection: {
           application_name: "mailapp",
           synchronous_commit: kind === "durable" ? "on" : "off",
