@@ -60,6 +60,29 @@ function partsOf(text: string): { fields: string; body: string }[] {
   });
 }
 
+Deno.test("writeNotice() says in words which promise about TLS the receiver did not keep", () => {
+  const demands = {
+    "mta-sts": /\(MTA-STS\), and there was no such server/,
+    dane: /\(DANE\), and the server that answered has none of them/,
+    configuration: /only over TLS, as its settings demand/,
+  } as const;
+  for (const [policy, words] of Object.entries(demands)) {
+    const attempt: Attempt = {
+      ...{ at: NOW - 1000, host: "mx1.one.test", address: "192.0.2.5", status: "4.7.5" },
+      error: "certificate not accepted: self-signed",
+      policy: policy as keyof typeof demands,
+    };
+    const { text } = notice(entryOf([failed("bob@one.test", { attempts: [attempt] })]));
+    const [people, machines] = partsOf(text);
+    const said = (people?.body ?? "").replace(/\s+/g, " ");
+    assert.match(said, words);
+    for (const [other, otherWords] of Object.entries(demands)) {
+      if (other !== policy) assert.doesNotMatch(said, otherWords);
+    }
+    assert.match(machines?.body ?? "", /^Status: [45]\.7\.5\r$/m);
+  }
+});
+
 Deno.test("writeNotice() reports a failure to people and to machines", () => {
   const { entry, text } = notice(
     entryOf(

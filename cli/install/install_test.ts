@@ -22,6 +22,8 @@ users = ["alice"]
 postmaster = "alice"
 `;
 
+const ACME = CONFIG.replace(/\[tls\]\n.*\n.*\n/, "[tls.acme]\n");
+
 async function files(
   text = CONFIG,
   { executable = "/usr/local/bin/mailapp", file = "/etc/mailapp/config.toml" } = {},
@@ -41,6 +43,24 @@ function settings(unit: string | undefined): Record<string, string> {
     }),
   );
 }
+
+testWith(
+  ["systemd-analyze"],
+  "installedFiles() renews twice a day, each machine at another time",
+  async () => {
+    const acme = "[tls.acme]\nterms_agreed = true\n";
+    const all = await files(CONFIG.replace(/\[tls\]\ncert.*\nkey.*\n/, acme));
+    const timer = settings(all.get("/etc/systemd/system/mailapp-certificate.timer")?.text);
+    const stdout = await runOk("systemd-analyze", {
+      args: ["calendar", "--iterations=4", timer["OnCalendar"] ?? ""],
+      env: { TZ: "UTC" },
+    });
+    const times = [...stdout.matchAll(/\d{4}-\d\d-\d\d (\d\d:\d\d:\d\d) UTC$/gm)].map(([, time]) => time);
+    assert.deepEqual([times.length >= 4, new Set(times)], [true, new Set(["00:00:00", "12:00:00"])], stdout);
+    assert.equal(timer["RandomizedDelaySec"], "12h");
+    assert.equal(timer["Persistent"], "yes");
+  },
+);
 
 Deno.test("installedFiles() has a unit for the dashboard where its table is there, which hides its token from servers", async () => {
   const path = "/etc/systemd/system/mailapp-dashboard.service";
@@ -117,8 +137,6 @@ Deno.test("installedFiles() writes paths so that systemd takes them literally", 
   assert.match(text, /^ExecStartPre=\+"\/opt\/a b\/\$\$mailapp" --version$/m);
   assert.match(text, /^ExecStartPre="\/opt\/a b\/\$\$mailapp" check-config --start serve-out --config \S+$/m);
 });
-
-const ACME = CONFIG.replace(/\[tls\]\n.*\n.*\n/, "[tls.acme]\n");
 
 Deno.test("installedFiles() confines dashboard and renewal as it does the servers", async () => {
   const unit = async (name: string, text: string, file?: string) =>
