@@ -48,8 +48,7 @@ testWith(
   ["systemd-analyze"],
   "installedFiles() renews twice a day, each machine at another time",
   async () => {
-    const acme = "[tls.acme]\nterms_agreed = true\n";
-    const all = await files(CONFIG.replace(/\[tls\]\ncert.*\nkey.*\n/, acme));
+    const all = await files(ACME);
     const timer = settings(all.get("/etc/systemd/system/mailapp-certificate.timer")?.text);
     const stdout = await runOk("systemd-analyze", {
       args: ["calendar", "--iterations=4", timer["OnCalendar"] ?? ""],
