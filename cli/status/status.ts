@@ -97,10 +97,9 @@ async function once(flags: Flags, io: Io): Promise<ExitCode> {
   const now = systemClock.now();
   const interfaces = systemNetwork.interfaces();
   const isOwnAddress = (address: string) => isOfThisMachine(address, { interfaces: () => interfaces });
-  const [state, figures] = await Promise.all([
-    readState(config, io),
-    readFigures(log.sources, { now, isOwnAddress }),
-  ]);
+  // One after the other: while a long log is read, answers of servers and DNS would come too late.
+  const state = await readState(config, io);
+  const figures = await readFigures(log.sources, { now, isOwnAddress });
   const problems = problemsOf(state, now).concat(log.problems);
   if (flags.json) printJson(asJson(state, { figures, problems }), io);
   else {
