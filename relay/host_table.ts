@@ -72,6 +72,7 @@ export class HostTable {
     options.shared?.follow({
       active: (key) => this.#gates.get(key)?.active ?? 0,
       waiting: (key) => this.#gates.get(key)?.waiters.size ?? 0,
+      lacking: () => this.#lacking(),
       granted: (key) => this.wakeNext(key),
       paused: (key, pause) => this.#pauseLike(key, pause),
       cleared: () => this.#recoverAll(),
@@ -184,6 +185,14 @@ export class HostTable {
       this.#gate(`host ${target.host} ${target.port}`, most, shared),
       this.#gate(`domain ${hostDomain(target.host)} ${target.port}`),
     ];
+  }
+
+  *#lacking(): Generator<string> {
+    const now = this.#now();
+    for (const gate of this.#gates.values()) {
+      if (gate.shared === undefined || gate.waiters.size === 0 || gate.closedUntil > now) continue;
+      if (Math.min(gate.limit, gate.max) > gate.active && room(gate, now) <= 0) yield gate.key;
+    }
   }
 
   #pauseLike(key: string, pause: HostPause): void {

@@ -20,6 +20,8 @@ export interface SharedHostsFollower {
   active(key: string): number;
   /** How many wait for one. */
   waiting(key: string): number;
+  /** The keys for which some wait, as this process has too few slots. */
+  lacking(): Iterable<string>;
   /** This process has more slots than before. */
   granted(key: string): void;
   /** Another process was asked to slow down. */

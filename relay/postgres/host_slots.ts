@@ -275,6 +275,9 @@ export class HostSlots implements SharedHosts, AsyncDisposable {
 
   /** Asks again for what others had; whatever no one waits for any more is over. */
   async #takeForWaiting(id: string, follower: SharedHostsFollower): Promise<void> {
+    // Some began to wait after their request was given up, or for a slot that was given to others since.
+    const asking = new Set([...this.#waiting.values()].flatMap(({ keys }) => keys));
+    for (const key of follower.lacking()) if (!asking.has(key)) this.#await([[key]]);
     if (this.#waiting.size === 0) return;
     const all = [...this.#waiting];
     // Several may wait for the same.
