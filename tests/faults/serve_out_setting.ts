@@ -27,8 +27,10 @@ export interface Arrival {
   readonly digest: string;
 }
 
-/** A server that writes down everything that arrives, on 127.0.0.1. */
+/** A server that writes down everything that arrives, on 127.0.0.1 by default. */
 export class Receiver implements AsyncDisposable {
+  /** The most connections there were at a time. */
+  mostConnections = 0;
   /** All copies, in order. */
   readonly arrivals: Arrival[] = [];
   /** Called before 354. */
@@ -42,11 +44,12 @@ export class Receiver implements AsyncDisposable {
   readonly #waiting = new Set<() => void>();
 
   /** Listens at once. */
-  constructor() {
-    this.#listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  constructor(hostname = "127.0.0.1") {
+    this.#listener = Deno.listen({ hostname, port: 0 });
     const accept = this.#listener.accept.bind(this.#listener);
     this.#listener.accept = async () => {
       const connection = await accept();
+      this.mostConnections = Math.max(this.mostConnections, this.#server.connectionCount + 1);
       this.#connections.set(connection.remoteAddr.port, connection);
       return connection;
     };
