@@ -22,6 +22,11 @@ Deno.test("linesOf() finds the same with many ids as with each by itself", () =>
   const each = ids.flatMap((id) => [...linesOf(new Set([id]))(text)]).sort((one, other) => one - other);
   assert.equal(each.length, 6);
   assert.deepEqual([...linesOf(new Set(ids))(text)], each);
+  // Words are looked up where ids do not begin alike; a single letter is one, too.
+  const others = Array.from({ length: 30 }, (_, count) => `${count.toString(36)}zzz${count}`);
+  assert.deepEqual([...linesOf(new Set([...ids, ...others]))(text)], each);
+  const short = [...linesOf(new Set([...ids, ...others, "x"]))(text)];
+  assert.deepEqual(short, [...each, text.indexOf("x", text.indexOf(`${ids[3]}x`) + 9)].sort((a, b) => a - b));
   assert.throws(() => linesOf(new Set(["a|b"])), RangeError);
   assert.throws(() => linesOf(new Set()), RangeError);
 });

@@ -13,7 +13,7 @@ import { startPebble } from "../support/peers/pebble.ts";
 import { run, runOk, until } from "../support/peers/process.ts";
 import { repack } from "../support/repack.ts";
 import { testWith } from "../support/requires.ts";
-import { followAlerts, followCertificates, followMtaSts } from "../support/tls_guides.ts";
+import { followAlerts, followCertbot, followCertificates, followMtaSts } from "../support/tls_guides.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
@@ -218,6 +218,7 @@ testWith(PROGRAMS, "the package on a machine, from dpkg -i to purge", async (t) 
 
   await step("certificates.md, with an authority", () => followCertificates(machine, pebble));
   await step("mta-sts.md", () => followMtaSts(machine));
+  await step("certificates.md, with certbot", () => followCertbot(machine, pebble));
   await step("alerts.md", () => followAlerts(machine));
 
   const programOf = async (unit: string) =>

@@ -17,7 +17,7 @@ const PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const PACKAGES = ["systemd", "systemd-sysv", "logrotate", "rsync", "netcat-openbsd", "iproute2"];
 
 /** What guides have one install: it lies there as apt downloads it, and so apt-get needs no network. */
-const DOWNLOADED = ["dovecot-imapd", "dovecot-sieve", "dovecot-lmtpd", "mailutils"];
+const DOWNLOADED = ["dovecot-imapd", "dovecot-sieve", "dovecot-lmtpd", "mailutils", "certbot"];
 
 /** What a machine starts as. */
 export interface MachineOptions {

@@ -7,6 +7,7 @@ import assert from "node:assert/strict";
 import type { DebianMachine } from "./debian_machine.ts";
 import { Guide } from "./guide.ts";
 import type { Pebble } from "./peers/pebble.ts";
+import { until } from "./peers/process.ts";
 
 const CONFIG = "/etc/mailapp/config.toml";
 const SECTION = /^\[tls\]\n(?:(?!\[).*\n)*/m;
@@ -65,6 +66,45 @@ export async function followMtaSts(machine: DebianMachine): Promise<void> {
   await machine.waitFor("mailapp-policy", /"config\.reloaded"/);
   assert.match(await machine.sh(guide.take("mailapp dns --policy\n")), /^mode: enforce/m);
   guide.end();
+}
+
+/** The part of certificates.md about certbot, with that authority, and a renewal. */
+export async function followCertbot(machine: DebianMachine, pebble: Pebble): Promise<void> {
+  const guide = await Guide.read("certificates");
+  const before = await Deno.readTextFile(machine.file(CONFIG));
+  const [install = "", obtain = ""] = guide.skipTo("apt-get install certbot").trim().split("\n");
+  const apt = "-y --no-install-recommends";
+  await machine.sh(install.replace("install", `install -qq ${apt}`), {
+    env: { DEBIAN_FRONTEND: "noninteractive" },
+    within: 300_000,
+  });
+  await Deno.writeTextFile(
+    machine.file("/etc/letsencrypt/cli.ini"),
+    `server = ${pebble.directory}\nregister-unsafely-without-email = true\nagree-tos = true\nnon-interactive = true\n`,
+  );
+  const env = { REQUESTS_CA_BUNDLE: "/etc/mailapp/pebble.pem" };
+  await machine.sh(obtain, { env });
+  await machine.configure(/^\[tls\.acme\]\n(?:(?!\[).*\n)*/m, `${guide.take("[tls]\ncert")}\n`);
+  for (const command of guide.take("mailapp install\n").trim().split("\n")) await machine.sh(command);
+  const key = "/etc/letsencrypt/live/mx.example.com/privkey.pem";
+  const serves = async () => {
+    await machine.sh("mailapp healthcheck serve-in --wait 60");
+    const print = "openssl x509 -noout -serial";
+    const file = await machine.sh(`${print} -in /etc/letsencrypt/live/mx.example.com/fullchain.pem`);
+    const address = "$(ip -4 -o address show scope global | sed 's/.* inet //; s|/.*||; q')";
+    const ask = `openssl s_client -connect ${address}:25 -starttls smtp </dev/null 2>/dev/null`;
+    await until(async () => (await machine.run(`${ask} | ${print}`)).stdout === file, {
+      what: "certbot's certificate",
+      within: 60_000,
+    });
+    assert.match(await machine.sh(`stat -Lc '%a %G' ${key}`), /^640 mailapp$/m);
+    return file;
+  };
+  const first = await serves();
+  await machine.sh("certbot renew --force-renewal --no-random-sleep-on-renew", { env });
+  assert.notEqual(await serves(), first);
+  await Deno.writeTextFile(machine.file(CONFIG), before);
+  await machine.sh("mailapp install; systemctl restart mailapp-in");
 }
 
 /** All of alerts.md, without anybody to take the alerts. */
