@@ -216,13 +216,13 @@ export class MemoryQueue implements Queue {
   }
 
   /** Throws where this queue may not change an entry. */
-  protected checkChange(_id: string): void {}
+  protected checkChange(_change: QueueChange): void {}
 
   async #change(change: QueueChange, apply: () => void): Promise<void> {
     // Durable changes take a turn at least.
     await Promise.resolve();
     await this.before(change);
-    this.checkChange(change.id);
+    this.checkChange(change);
     this.changes.push(change);
     apply();
     this.after(change);

@@ -13,7 +13,7 @@ import {
   type SharedQueue,
 } from "../../relay/queue.ts";
 import { isFinal, type QueueEntry } from "../../relay/queue_entry.ts";
-import { MemoryQueue } from "./memory_queue.ts";
+import { MemoryQueue, type QueueChange } from "./memory_queue.ts";
 
 /** What is given back is due later than this, in milliseconds. */
 export const HORIZON = 10_000;
@@ -129,8 +129,13 @@ export class SharedMemoryQueue extends MemoryQueue implements Queue {
     }
   }
 
-  protected override checkChange(id: string): void {
-    if (this.stored.has(id) && this.store.places.get(id)?.owner !== this) throw new NotHeldError(id);
+  protected override checkChange({ kind, id }: QueueChange): void {
+    if (!this.stored.has(id)) {
+      // Another owner may have removed it.
+      if (kind !== "add" && kind !== "remove") throw new NotHeldError(id);
+      return;
+    }
+    if (this.store.places.get(id)?.owner !== this) throw new NotHeldError(id);
   }
 
   #takeFrom(other: SharedMemoryQueue): void {
