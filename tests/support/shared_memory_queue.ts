@@ -96,7 +96,10 @@ export class SharedMemoryQueue extends MemoryQueue implements Queue {
 
   override async add(entry: NewEntry, message: Uint8Array): Promise<void> {
     const owned = () => {
-      this.store.places.set(entry.id, { owner: this, until: 0 });
+      // What bears the number of an owner that is gone is free.
+      const isOwner = this.store.owners.has(this);
+      this.store.places.set(entry.id, isOwner ? { owner: this, until: 0 } : { until: 0 });
+      if (!isOwner) this.#tellAll();
       if (entry.reversePath === "") this.store.notices.add(entry.id);
     };
     try {
