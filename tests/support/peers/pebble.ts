@@ -55,7 +55,12 @@ export async function startPebble(options: PebbleOptions): Promise<Pebble> {
   const [command = "", ...args] = [...through, "pebble", "-config", config, "-dnsserver", dns];
   const program = await startUntil(command, {
     args,
-    env: { PEBBLE_VA_NOSLEEP: "1", PEBBLE_WFE_NONCEREJECT: String(refusedNonces) },
+    env: {
+      PEBBLE_VA_NOSLEEP: "1",
+      PEBBLE_WFE_NONCEREJECT: String(refusedNonces),
+      // By default one in two authorizations that are valid is taken again, and then no challenge is tried.
+      PEBBLE_AUTHZREUSE: "0",
+    },
     ready: ({ line }) => line(/ACME directory available/),
   });
   stack.defer(() => program.stop());
