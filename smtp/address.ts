@@ -34,6 +34,14 @@ export function asciiForm(address: string): string | undefined {
     : `${address.slice(0, at)}@${domain}`;
 }
 
+/** Local-part and domain of an address; the domain is "" where there is none. */
+export function splitAddress(text: string): { localPart: string; domain: string } {
+  const at = text.lastIndexOf("@");
+  return at < 0
+    ? { localPart: text, domain: "" }
+    : { localPart: text.slice(0, at), domain: text.slice(at + 1) };
+}
+
 /** How to read a path. */
 export interface PathOptions {
   /** Whether non-ASCII characters are allowed, as they are after SMTPUTF8. */

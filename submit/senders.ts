@@ -6,6 +6,7 @@
  */
 import { Memo } from "../base/memo.ts";
 import { normalizeDomain } from "../net/domain_name.ts";
+import { splitAddress } from "../smtp/address.ts";
 
 /** An address, its local-part without quoting. */
 export interface SenderAddress {
@@ -38,7 +39,7 @@ export class Senders {
   constructor(options: SendersOptions) {
     this.#options = options;
     for (const [login, addresses] of Object.entries(options.sendAs)) {
-      const { localPart, domain } = split(login);
+      const { localPart, domain } = splitAddress(login);
       this.#granted.set(spell({ localPart, domain }), addresses);
     }
   }
@@ -51,7 +52,7 @@ export class Senders {
 
   #decide(login: string, address: SenderAddress): boolean {
     const { mailboxesOf, domains, qualifyDomain } = this.#options;
-    const own = split(login);
+    const own = splitAddress(login);
     if (own.domain === "") own.domain = domains[0] ?? "";
     const { localPart } = address;
     const wanted = { localPart, domain: address.domain === "" ? qualifyDomain : address.domain };
@@ -64,9 +65,9 @@ export class Senders {
     }
     return this.#grantsOf(own).some((grant) => {
       if (grant.startsWith("*@")) {
-        return spell({ localPart: "*", domain: wanted.domain }) === spell(split(grant));
+        return spell({ localPart: "*", domain: wanted.domain }) === spell(splitAddress(grant));
       }
-      const granted = split(grant);
+      const granted = splitAddress(grant);
       return spell({ ...granted, domain: granted.domain === "" ? own.domain : granted.domain }) === spelled;
     });
   }
@@ -79,13 +80,6 @@ export class Senders {
     const bare = isLocal ? this.#granted.get(spell({ ...own, domain: "" })) ?? [] : [];
     return [...whole, ...bare];
   }
-}
-
-function split(text: string): { localPart: string; domain: string } {
-  const at = text.lastIndexOf("@");
-  return at < 0
-    ? { localPart: text, domain: "" }
-    : { localPart: text.slice(0, at), domain: text.slice(at + 1) };
 }
 
 /** One spelling for each address, as local-parts and domains are compared in mailboxes. */

@@ -9,6 +9,7 @@ import type { Config } from "../../config/config.ts";
 import { prepareLogin } from "../../sasl/prepare.ts";
 import { CommandError, EXIT } from "../../server/exit_codes.ts";
 import { openMailboxes } from "../../server/parts.ts";
+import { splitAddress } from "../../smtp/address.ts";
 import { printable } from "../command_line/terminal.ts";
 
 /**
@@ -20,8 +21,7 @@ export function newMailboxLogin(config: Config, name: string): string {
   const login = readLogin(config, { name, accounts: [] });
   const all = mailboxes.all().map(({ address }) => address);
   if (all.includes(login)) return login;
-  const at = login.lastIndexOf("@");
-  const found = mailboxes.resolve({ localPart: login.slice(0, at), domain: login.slice(at + 1) });
+  const found = mailboxes.resolve(splitAddress(login));
   const leads = found.kind === "local" ? found.mailboxes.map(({ address }) => address).join(", ") : "";
   const why = leads === ""
     ? `is not a mailbox of this server (${

@@ -27,6 +27,7 @@ import { watchSignals } from "../../server/signals.ts";
 import { isJournal } from "../../server/start.ts";
 import { relayProblemFile } from "../../server/problem_parts.ts";
 import { becomeOwner } from "../../server/become_account.ts";
+import { splitAddress } from "../../smtp/address.ts";
 import { configOption, examples, type Registrar } from "../command_line/subcommand.ts";
 import type { MachinePlaces, Probe } from "./machine.ts";
 import type { DashboardStart } from "./thread.ts";
@@ -107,9 +108,7 @@ async function dashboard({ config: file, log }: Flags, io: ServerIo): Promise<Ex
 function reportsMaildir(config: Config): string | undefined {
   const { dashboard: { reports }, file } = config;
   if (reports === undefined) return undefined;
-  const at = reports.lastIndexOf("@");
-  const address = { localPart: reports.slice(0, at), domain: reports.slice(at + 1) };
-  const found = openMailboxes(config).resolve(address);
+  const found = openMailboxes(config).resolve(splitAddress(reports));
   const [mailbox, second] = found.kind === "local" ? found.mailboxes : [];
   if (mailbox !== undefined && second === undefined) return mailbox.path;
   const problem = mailbox === undefined
