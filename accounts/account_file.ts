@@ -114,7 +114,8 @@ export class AccountFile {
     this.#accounts = new Map(accounts.map((account) => [account.login, account]));
     let oldest: Account | undefined;
     for (const account of accounts) {
-      if (account.passwords.length > 0 && !(account.created >= (oldest?.created ?? "~"))) oldest = account;
+      if (account.passwords.length === 0) continue;
+      if (oldest === undefined || account.created < oldest.created) oldest = account;
     }
     this.#secret = oldest?.passwords[0]?.scram.serverKey;
     const others = (mode & OTHERS) !== 0;

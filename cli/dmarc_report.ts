@@ -10,7 +10,7 @@ import {
   type AggregateRow,
   readAggregateReport,
 } from "../dmarc/aggregate_report.ts";
-import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
+import { EXIT, type ExitCode } from "../server/exit_codes.ts";
 import type { Io } from "../server/io.ts";
 import { moment, printJson } from "./command_line/json.ts";
 import { readReportFile } from "./command_line/report_file.ts";
@@ -31,14 +31,7 @@ async function dmarcReport(
   path: string,
   { flags, io }: { readonly flags: { readonly json?: true }; readonly io: Io },
 ): Promise<ExitCode> {
-  const file = await readReportFile(path);
-  let report: AggregateReport;
-  try {
-    report = readAggregateReport(file);
-  } catch (error) {
-    if (!(error instanceof AggregateReportError)) throw error;
-    throw new CommandError(`${printable(path)}: ${error.message}`, EXIT.data, { cause: error });
-  }
+  const report = await readReportFile(path, { read: readAggregateReport, Malformed: AggregateReportError });
   if (flags.json) printJson(jsonOf(report), io);
   else io.out(describe(report));
   return EXIT.ok;

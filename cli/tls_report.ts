@@ -4,7 +4,7 @@
  * @module
  */
 import type { Command } from "commander";
-import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
+import { EXIT, type ExitCode } from "../server/exit_codes.ts";
 import type { Io } from "../server/io.ts";
 import {
   type ReadDetail,
@@ -33,14 +33,7 @@ async function tlsReport(
   path: string,
   { flags, io }: { readonly flags: { readonly json?: true }; readonly io: Io },
 ): Promise<ExitCode> {
-  const file = await readReportFile(path);
-  let report: ReadReport;
-  try {
-    report = readReport(file);
-  } catch (error) {
-    if (!(error instanceof ReportError)) throw error;
-    throw new CommandError(`${printable(path)}: ${error.message}`, EXIT.data, { cause: error });
-  }
+  const report = await readReportFile(path, { read: readReport, Malformed: ReportError });
   if (flags.json) printJson(jsonOf(report), io);
   else io.out(describe(report));
   return EXIT.ok;

@@ -10,8 +10,27 @@ import { printable } from "./terminal.ts";
 /** Octets. */
 const LONGEST_FILE = 64 * 1024 * 1024;
 
-/** Reads it. @throws {CommandError} when there is none, or it is too long */
-export async function readReportFile(path: string): Promise<Uint8Array> {
+/**
+ * Reads it by `read`, which throws a `Malformed` where it is no such report.
+ * @throws {CommandError} when there is no file, it is too long, or no such report
+ */
+export async function readReportFile<T>(
+  path: string,
+  { read, Malformed }: {
+    readonly read: (file: Uint8Array) => T;
+    readonly Malformed: new (...args: never[]) => Error;
+  },
+): Promise<T> {
+  const file = await readFile(path);
+  try {
+    return read(file);
+  } catch (error) {
+    if (!(error instanceof Malformed)) throw error;
+    throw new CommandError(`${printable(path)}: ${error.message}`, EXIT.data, { cause: error });
+  }
+}
+
+async function readFile(path: string): Promise<Uint8Array> {
   try {
     const { size } = await Deno.stat(path);
     if (size > LONGEST_FILE) throw new Error(`longer than ${LONGEST_FILE} octets`);

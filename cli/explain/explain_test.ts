@@ -39,6 +39,22 @@ function hostOf(host: string, usages: Tlsa): FakeDns["zone"] {
   };
 }
 
+/** What `mailapp explain` prints. */
+async function explainText(...args: readonly string[]): Promise<string> {
+  let out = "";
+  const io = {
+    env: { get: () => undefined },
+    isTerminal: false,
+    out: (text: string) => void (out += text),
+    err: (text: string) => assert.fail(text),
+    onSignal: () => {},
+    confine: () => assert.fail("it serves nothing"),
+    exitNow: () => {},
+  };
+  assert.equal(await run(["explain", ...args], io), 0);
+  return out;
+}
+
 Deno.test("explain shows what DNSSEC asks of the hosts, before other policies", async () => {
   await using dns = await FakeDns.start({
     ...zoneOf("right.test", [3, 2]),
@@ -57,20 +73,7 @@ Deno.test("explain shows what DNSSEC asks of the hosts, before other policies", 
       "serve-out.tls_policy": dnssec ? { "none.test": "dane-only", "weaker.test": "require" } : {},
     });
   const explain = async (domain: string, config: string) => {
-    const explained = async (...more: readonly string[]) => {
-      let out = "";
-      const io = {
-        env: { get: () => undefined },
-        isTerminal: false,
-        out: (text: string) => void (out += text),
-        err: (text: string) => assert.fail(text),
-        onSignal: () => {},
-        confine: () => assert.fail("it serves nothing"),
-        exitNow: () => {},
-      };
-      assert.equal(await run(["explain", `u@${domain}`, "--config", config, ...more], io), 0);
-      return out;
-    };
+    const explained = (...more: readonly string[]) => explainText(`u@${domain}`, "--config", config, ...more);
     const { targets: [target], tls_policy } = JSON.parse(await explained("--json"));
     return { text: await explained(), dane: target.dane, policy: tls_policy };
   };
@@ -121,18 +124,7 @@ Deno.test("explain names a source address that no interface has, where mail woul
     const config = await workspace.configure({
       "serve-out": { listen: ["127.0.0.1"], port: 0, source_ipv4: source },
     });
-    let out = "";
-    const io = {
-      env: { get: () => undefined },
-      isTerminal: false,
-      out: (text: string) => void (out += text),
-      err: (text: string) => assert.fail(text),
-      onSignal: () => {},
-      confine: () => assert.fail("it serves nothing"),
-      exitNow: () => {},
-    };
-    assert.equal(await run(["explain", ...words, "--config", config], io), 0);
-    return out;
+    return await explainText(...words, "--config", config);
   };
   const missing = /cannot be sent over IPv4: no interface of this machine has 192\.0\.2\.77 \(source_ipv4\)/;
   assert.match(await explained("192.0.2.77", "u@[198.51.100.1]"), missing);
