@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import { fc } from "../tests/support/property.ts";
 import { LineEndScanner } from "./line_end_scanner.ts";
 
 Deno.test("LineEndScanner.next() finds what a look at each byte finds, wherever the chunk stands", () => {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import { fc } from "../tests/support/property.ts";
 import { concat } from "./concat.ts";
 import { PieceJoiner } from "./piece_joiner.ts";
 

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import { fc } from "../tests/support/property.ts";
 import { type MethodResult, writeAuthenticationResults } from "./authentication_results.ts";
 
 const write = (...results: MethodResult[]) => writeAuthenticationResults("mx.example.com", results);

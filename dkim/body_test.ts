@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import fc from "fast-check";
+import { fc } from "../tests/support/property.ts";
 import { canonicalBody } from "../tests/support/dkim.ts";
 import { RelaxedBody, RelaxedBodyHash, SimpleBody } from "./body.ts";
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { generateKeyPairSync } from "node:crypto";
-import fc from "fast-check";
+import { fc } from "../tests/support/property.ts";
 import { bitLength, readRsaKey } from "./rsa_key.ts";
 
 const { publicKey } = generateKeyPairSync("rsa", { modulusLength: 1024 });

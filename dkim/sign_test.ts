@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { createHash, createPrivateKey, createPublicKey, verify } from "node:crypto";
-import fc from "fast-check";
+import { fc } from "../tests/support/property.ts";
 import { silentLogger } from "../base/log.ts";
 import { FakeClock } from "../tests/support/fake_clock.ts";
 import { RecordingLog } from "../tests/support/recording_log.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import fc from "fast-check";
+import { fc } from "../tests/support/property.ts";
 import {
   canonicalBody,
   ed25519Key,

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { gzipSync } from "node:zlib";
-import fc from "fast-check";
+import { fc } from "../tests/support/property.ts";
 import { dmarcRecord, dmarcReport, reportMail, zipOf } from "../tests/support/dmarc_report.ts";
 import { AggregateReportError, MAX_ROWS, readAggregateReport } from "./aggregate_report.ts";
 

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 // @ts-types="./dns_packet.d.ts"
 import dnsPacket from "dns-packet";
-import fc from "fast-check";
+import { fc } from "../tests/support/property.ts";
 import { encodeQuery, type Query, randomId, readNegative } from "./query_message.ts";
 import { decodeAnswer, interpretAnswer } from "./wire_answer.ts";
 

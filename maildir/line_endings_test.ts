@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import { fc } from "../tests/support/property.ts";
 import { LineEndingConverter } from "./line_endings.ts";
 
 function convert(text: string, cuts: readonly number[]): { text: string; lines: number } {

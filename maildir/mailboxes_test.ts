@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import { fc } from "../tests/support/property.ts";
 import { checkMailboxes, Mailboxes, MailboxesError, type MailboxesOptions } from "./mailboxes.ts";
 
 const basic: MailboxesOptions = {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import { fc } from "../tests/support/property.ts";
 import { createCounter, UniqueNames } from "./unique_name.ts";
 
 const SHAPE = /^\d+\.M\d{6}P\d+Q\d+R[0-9a-f]+\.[^/:,\0]+,S=\d+,W=\d+$/;

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import { fc } from "../tests/support/property.ts";
 import { assertLinear, countedText } from "../tests/support/counted.ts";
 import { authorDomains, completeAddresses, mailboxes, parseAddressList } from "./address_list.ts";
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import fc from "fast-check";
+import { fc } from "../tests/support/property.ts";
 import { charsetOf, encodePhrase, encodeUnstructured, encodeWords } from "./encoded_word.ts";
 
 const latin1 = (text: string) => Buffer.from(text).toString("latin1");

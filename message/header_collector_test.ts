@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import { fc } from "../tests/support/property.ts";
 import { bytesOf, cut, textOf } from "../tests/support/bytes.ts";
 import { HeaderCollector } from "./header_collector.ts";
 import { HeaderFilter } from "./header_filter.ts";

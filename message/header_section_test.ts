@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import { fc } from "../tests/support/property.ts";
 import { bytesOf } from "../tests/support/bytes.ts";
 import { assertLinear, countedBytes } from "../tests/support/counted.ts";
 import { unfold } from "./header_field.ts";

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import { fc } from "../tests/support/property.ts";
 import { cut, textOf } from "../tests/support/bytes.ts";
 import { encodeQuotedPrintable, QuotedPrintableEncoder } from "./quoted_printable.ts";
 

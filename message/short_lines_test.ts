@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import fc from "fast-check";
+import { fc } from "../tests/support/property.ts";
 import { bytesOf, cut, textOf } from "../tests/support/bytes.ts";
 import { assertLinear, countSearchedLater } from "../tests/support/counted.ts";
 import { testWithData } from "../tests/support/requires.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import fc from "fast-check";
+import { fc } from "../tests/support/property.ts";
 import { assertLinear, countSearched } from "../tests/support/counted.ts";
 import { repairHeader, type SubmittedHeader, type SubmittedHeaderOptions } from "./submitted_header.ts";
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import fc from "fast-check";
+import { fc } from "../tests/support/property.ts";
 import { cut } from "../tests/support/bytes.ts";
 import { assertLinear, countSearched } from "../tests/support/counted.ts";
 import { HeaderSection } from "./header_section.ts";

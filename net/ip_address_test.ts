@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { isIPv4, isIPv6 } from "node:net";
-import fc from "fast-check";
+import { fc } from "../tests/support/property.ts";
 import { addressGroup, addressScope, ipBytes, isIpv4, isIpv6, sameAddress } from "./ip_address.ts";
 
 Deno.test("ipBytes() gives the bytes of an address and nothing for what is none", () => {

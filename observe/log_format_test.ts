@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import { fc } from "../tests/support/property.ts";
 import { formatJson, formatText, type LogEvent, MAX_LIST_LENGTH, MAX_VALUE_LENGTH } from "./log_format.ts";
 
 const TIME = Date.UTC(2026, 10, 24, 3, 20, 11, 123);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import fc from "fast-check";
+import { fc } from "../tests/support/property.ts";
 import type { LogFields } from "../base/log.ts";
 import { formatJson, formatText } from "./log_format.ts";
 import { parseLine, timeOf } from "./log_lines.ts";

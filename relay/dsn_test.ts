@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import { fc } from "../tests/support/property.ts";
 import { FakeClock } from "../tests/support/fake_clock.ts";
 import { newEntry, recipient } from "../tests/support/queue_entry.ts";
 import { noticeComposer, writeNotice } from "./dsn.ts";

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import { fc } from "../tests/support/property.ts";
 import { DueHeap } from "./due_heap.ts";
 
 Deno.test("DueHeap.pop() returns what is due first, whatever the order of pushes", () => {

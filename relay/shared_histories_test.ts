@@ -2,7 +2,7 @@
 // Whatever happens, each message arrives or its sender is told, and nothing arrives twice without a record.
 import assert from "node:assert/strict";
 import { setImmediate } from "node:timers";
-import fc from "fast-check";
+import { fc } from "../tests/support/property.ts";
 import { FakeClock } from "../tests/support/fake_clock.ts";
 import type { QueueChange } from "../tests/support/memory_queue.ts";
 import type { FakeHost, HostAnswer } from "../tests/support/relay_network.ts";

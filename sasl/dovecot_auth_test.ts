@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { join } from "@std/path";
-import fc from "fast-check";
+import { fc } from "../tests/support/property.ts";
 import { FakeClock, settle } from "../tests/support/fake_clock.ts";
 import { DovecotAuth } from "./dovecot_auth.ts";
 import { parseReply, plainRequest } from "./dovecot_protocol.ts";

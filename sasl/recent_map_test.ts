@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import { fc } from "../tests/support/property.ts";
 import { RecentMap } from "./recent_map.ts";
 
 Deno.test("RecentMap holds what was set last, whatever is set, set again and deleted", () => {

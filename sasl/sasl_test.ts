@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { createHash, createHmac, pbkdf2Sync } from "node:crypto";
-import fc from "fast-check";
+import { fc } from "../tests/support/property.ts";
 import type { SaslExchange, SaslStep } from "../smtp/authenticator.ts";
 import type { Credentials, ScramAccount } from "./credentials.ts";
 import { SaslAuthenticator } from "./mod.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { isIP } from "node:net";
-import fc from "fast-check";
+import { fc } from "../tests/support/property.ts";
 import {
   AddressError,
   type AddressFault,

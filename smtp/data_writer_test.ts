@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import { fc } from "../tests/support/property.ts";
 import { DataWriter } from "./data_writer.ts";
 
 /** What goes out for a text (one byte a character), given in chunks of at most `size` bytes. */

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import { fc } from "../tests/support/property.ts";
 import { bytesOf, cut, FALSE_ENDS, textOf } from "../tests/support/bytes.ts";
 import type { Header, PendingMessage } from "./delivery.ts";
 import { MAX_HEADER_SECTION } from "../message/header_field.ts";

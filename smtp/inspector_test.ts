@@ -1,6 +1,6 @@
 // What the protocol hands to an inspector, and what happens to a message by its verdict.
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import { fc } from "../tests/support/property.ts";
 import { silentLogger } from "../base/log.ts";
 import { MemoryBudget } from "../base/memory_budget.ts";
 import type { HeaderSection } from "../message/header_section.ts";

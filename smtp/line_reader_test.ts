@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import { fc } from "../tests/support/property.ts";
 import { bytesOf, cut, textOf } from "../tests/support/bytes.ts";
 import { type Line, LineReader } from "./line_reader.ts";
 import type { Transport } from "../net/transport.ts";

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import { fc } from "../tests/support/property.ts";
 import { EndOfReplies, type RemoteReply, ReplyError, ReplyReader, replyText } from "./reply_reader.ts";
 import type { Transport } from "../net/transport.ts";
 

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import { fc } from "../tests/support/property.ts";
 import { FakeClock } from "../tests/support/fake_clock.ts";
 import { RecordingLog } from "../tests/support/recording_log.ts";
 import type { FreeRoom } from "./free_space.ts";

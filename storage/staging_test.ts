@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "@std/path";
-import fc from "fast-check";
+import { fc } from "../tests/support/property.ts";
 import { FaultyFileSystem } from "../tests/support/faulty_file_system.ts";
 import { StagedMessage, StagingArea, type StagingOptions } from "./staging.ts";
 

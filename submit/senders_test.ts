@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import { fc } from "../tests/support/property.ts";
 import { Mailboxes } from "../maildir/mailboxes.ts";
 import { HeaderSection } from "../message/header_section.ts";
 import { AuthorInspector } from "./author_inspector.ts";

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import { fc } from "../tests/support/property.ts";
 import { connect as connectTls, createSecureContext } from "node:tls";
 import { ConnTransport } from "../net/conn_transport.ts";
 import { DeadlineError, type Transport } from "../net/transport.ts";

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import { fc } from "../../tests/support/property.ts";
 import type { Attempt, QueueEntry, QueueRecipient } from "../queue_entry.ts";
 import {
   decodeHead,

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import fc from "fast-check";
+import { fc } from "../support/property.ts";
 
 /** A text in UTF-8, one character a byte. */
 function utf8(text: string): string {
@@ -42,6 +42,8 @@ const senders = any(
   ...[
     utf8("josé@client.test"),
     "@r.test:c@client.test",
+    ".a@client.test",
+    "a..b.@client.test",
     "x".repeat(64) + "@client.test",
     "x".repeat(200) + "@client.test",
     "UPPER@CLIENT.TEST.",

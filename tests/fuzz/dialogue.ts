@@ -3,7 +3,7 @@
  *
  * @module
  */
-import fc from "fast-check";
+import { fc } from "../support/property.ts";
 import { FALSE_ENDS } from "../support/bytes.ts";
 import { any, goodRecipients, groups, hellos, lines, mails, rcpts } from "./command_lines.ts";
 

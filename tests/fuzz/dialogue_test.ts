@@ -1,6 +1,6 @@
 // Dialogues made by chance, held with the real server; the long form is `deno task fuzz`.
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import { fc } from "../support/property.ts";
 import { scripts, timelessScripts } from "./dialogue.ts";
 import { hold } from "./hold.ts";
 

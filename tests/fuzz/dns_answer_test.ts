@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 // @ts-types="../../dns/dns_packet.d.ts"
 import dnsPacket from "dns-packet";
-import fc from "fast-check";
+import { fc } from "../support/property.ts";
 import { decodeAnswer, interpretAnswer, type Query, type RecordType } from "../../dns/wire_answer.ts";
 
 const NAMES = ["d.test", "e.test", "f.test", ".", "D.TEST", "a b.test", "x".repeat(63) + ".test"];

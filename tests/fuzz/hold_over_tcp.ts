@@ -6,7 +6,7 @@
  */
 import assert from "node:assert/strict";
 import { join } from "@std/path";
-import fc from "fast-check";
+import { fc } from "../support/property.ts";
 import { MaildirDelivery } from "../../maildir/delivery.ts";
 import { Mailboxes } from "../../maildir/mailboxes.ts";
 import { systemClock } from "../../base/clock.ts";

@@ -1,7 +1,7 @@
 // Logins by chance, over the real server, mechanisms and throttle; the long form is `deno task fuzz`.
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import fc from "fast-check";
+import { fc } from "../support/property.ts";
 import type { Credentials } from "../../sasl/credentials.ts";
 import { LoginThrottle } from "../../sasl/login_throttle.ts";
 import { SaslAuthenticator } from "../../sasl/mod.ts";

@@ -7,7 +7,7 @@
  * @module
  */
 import { parseArgs } from "node:util";
-import fc from "fast-check";
+import { fc } from "../support/property.ts";
 import { scripts } from "./dialogue.ts";
 import { hold } from "./hold.ts";
 import { holdOverTcp } from "./hold_over_tcp.ts";

@@ -1,6 +1,6 @@
 // No name from the network becomes a path.
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import { fc } from "../support/property.ts";
 import { Mailboxes, type MailboxesOptions } from "../../maildir/mailboxes.ts";
 import { AddressError, parsePath } from "../../smtp/address.ts";
 

@@ -1,6 +1,6 @@
 // Any argument to any command, and any parsed address: what comes out keeps the promises of its types.
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import { fc } from "../support/property.ts";
 import { silentLogger } from "../../base/log.ts";
 import { AddressError, formatLocalPart, normalizeLiteral, parsePath } from "../../smtp/address.ts";
 import { normalizeDomain } from "../../net/domain_name.ts";

@@ -91,8 +91,13 @@ const PLAIN_PATH =
 /** Whether the path of a MAIL or RCPT is this one; "" is the null path. */
 function isPathIn(argument: string, path: string): boolean {
   const written = argument.slice(argument.indexOf(":") + 1).replace(/^[ \t]+/, "");
-  if (written.startsWith("<")) return written.includes(path === "" ? "<>" : `${path}>`);
-  return path !== "" && (written === path || written.startsWith(`${path} `));
+  // Dots where the grammar has none are taken without quotes, and handed on in quotes.
+  const unquoted = path.replace(/^"([^"\\ ]*\.[^"\\ ]*)"@/, "$1@");
+  return [path, unquoted].some((spelling) =>
+    written.startsWith("<")
+      ? written.includes(spelling === "" ? "<>" : `${spelling}>`)
+      : spelling !== "" && (written === spelling || written.startsWith(`${spelling} `))
+  );
 }
 
 /** @throws {assert.AssertionError} that says what the server did wrong */

@@ -1,6 +1,6 @@
 // What a server answers, whatever it is, never makes a message lost, doubled or mixed up with another unnoticed.
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import { fc } from "../support/property.ts";
 import type { RecipientResult } from "../../smtp/send_result.ts";
 import { SmtpClient } from "../../smtp/client.ts";
 import { FakeClock } from "../support/fake_clock.ts";
