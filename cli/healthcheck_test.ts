@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { run } from "./command_line/run.ts";
+import { runInProcess } from "../tests/support/in_process.ts";
 
 /** What `mailapp healthcheck serve-out` says of a server that answers so. */
 async function check(
@@ -36,19 +36,10 @@ async function check(
       serve();
     }, listensAfter);
   } else if (listensAfter === 0) serve();
-  let said = "";
-  const code = await run(["healthcheck", "serve-out", ...args, "--config", config], {
-    env: { get: () => undefined },
-    isTerminal: false,
-    out: (text) => void (said += text),
-    err: (text) => void (said += text),
-    onSignal: () => {},
-    confine: () => Promise.reject(new Error("no server is started here")),
-    exitNow: () => {},
-  });
+  const { code, out, err } = await runInProcess(["healthcheck", "serve-out", ...args, "--config", config]);
   if (listensAfter < Infinity) listener.close();
   await Deno.remove(config).catch(() => {});
-  return { code, said, commands };
+  return { code, said: out + err, commands };
 }
 
 Deno.test("mailapp healthcheck sees that a server takes mail, and sends none", async () => {

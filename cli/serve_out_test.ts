@@ -7,7 +7,8 @@ import { reply } from "../smtp/reply.ts";
 import { SmtpServer } from "../smtp/server.ts";
 import { freePort, untilListening } from "../tests/support/peers/ports.ts";
 import { until } from "../tests/support/peers/process.ts";
-import { run } from "./command_line/run.ts";
+import { runInProcess } from "../tests/support/in_process.ts";
+import type { ServerIo } from "../server/io.ts";
 import { runServeOut } from "../server/serve_out_server.ts";
 
 interface Taken {
@@ -144,23 +145,12 @@ ${settings}
     assert.match(answers, /\r\n250 2\.0\.0 [^]*\r\n221 /);
   }
 
-  async #run(
-    args: string[],
-    { onSignal }: { onSignal?: (signal: string, callback: () => void) => void } = {},
-  ) {
-    let out = "";
-    let err = "";
-    const code = await run([...args, "--config", this.config], {
-      env: { get: () => undefined },
-      isTerminal: false,
-      out: (text) => void (out += text),
-      err: (text) => void (err += text),
-      onSignal: (signal, callback) => onSignal?.(signal, callback),
+  #run(args: string[], given: Partial<ServerIo> = {}) {
+    return runInProcess([...args, "--config", this.config], {
       confine: (start, signals) =>
         runServeOut(start, { signals, network: systemNetwork, entry: "", onAddresses() {} }),
-      exitNow: () => {},
+      ...given,
     });
-    return { code, out, err };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,19 +1,15 @@
 import assert from "node:assert/strict";
-import type { Io } from "./io.ts";
 import { FakeClock } from "../tests/support/fake_clock.ts";
+import { recordingIo } from "../tests/support/in_process.ts";
 import { watchSignals } from "./signals.ts";
 
 function fakeIo() {
   const handlers = new Map<string, () => void>();
   const exits: number[] = [];
-  const io: Io = {
-    env: { get: () => undefined },
-    isTerminal: false,
-    out() {},
-    err() {},
+  const { io } = recordingIo({
     onSignal: (signal, callback) => void handlers.set(signal, callback),
     exitNow: (code) => void exits.push(code),
-  };
+  });
   const clock = new FakeClock();
   return {
     io: { ...io, clock },

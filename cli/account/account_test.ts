@@ -5,23 +5,12 @@ import { argon2Hasher } from "../../accounts/password_hash.ts";
 import { type Finished, runMailapp, Workspace } from "../../tests/support/mailapp.ts";
 import { PYTHON, runOk } from "../../tests/support/peers/process.ts";
 import { testWith } from "../../tests/support/requires.ts";
-import { run } from "../command_line/run.ts";
+import { runInProcess } from "../../tests/support/in_process.ts";
 
 /** Runs the command in this process. */
 async function mailapp(config: string, ...args: string[]): Promise<Finished> {
-  let stdout = "";
-  let stderr = "";
-  const io = {
-    env: { get: () => undefined },
-    isTerminal: false,
-    out: (text: string) => void (stdout += text),
-    err: (text: string) => void (stderr += text),
-    onSignal: () => {},
-    confine: () => assert.fail("nothing here gets as far as serving"),
-    exitNow: () => {},
-  };
-  const code = await run(["account", ...args, "--config", config], io);
-  return { code, stdout, stderr };
+  const { code, out, err } = await runInProcess(["account", ...args, "--config", config]);
+  return { code, stdout: out, stderr: err };
 }
 
 async function ok(config: string, ...args: string[]): Promise<string> {

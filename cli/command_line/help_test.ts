@@ -1,8 +1,7 @@
 import assert from "node:assert/strict";
 import type { Command } from "commander";
-import type { ServerIo } from "../../server/io.ts";
 import { describeProgram } from "./command_line.ts";
-import { run } from "./run.ts";
+import { runInProcess } from "../../tests/support/in_process.ts";
 
 /** The command and all below it. */
 function all(command: Command): Command[] {
@@ -28,15 +27,9 @@ Deno.test("each --help fits a terminal of 80 columns, without defaults that say 
 
 /** What the command line prints, which must succeed. */
 async function said(...words: readonly string[]): Promise<string> {
-  let text = "";
-  const io = {
-    env: { get: () => undefined },
-    isTerminal: false,
-    out: (more: string) => void (text += more),
-    err: (more: string) => void (text += more),
-  } as unknown as ServerIo;
-  assert.equal(await run(words, io), 0, words.join(" "));
-  return text;
+  const { code, out, err } = await runInProcess(words);
+  assert.deepEqual([code, err], [0, ""], words.join(" "));
+  return out;
 }
 
 Deno.test("help, with the words of each command, is what the command says of itself with --help", async () => {

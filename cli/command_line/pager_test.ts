@@ -1,19 +1,13 @@
 import assert from "node:assert/strict";
 import type { Io } from "../../server/io.ts";
 import { paged, type PagerTerminal } from "./pager.ts";
+import { recordingIo } from "../../tests/support/in_process.ts";
 
 // deno-lint-ignore no-control-regex
 const PROMPT = /--More--[^\r]*\r\u001b\[K/;
 
 function terminalIo(out: (text: string) => unknown): Io {
-  return {
-    env: { get: () => undefined },
-    isTerminal: true,
-    out: (text) => void out(text),
-    err: () => {},
-    onSignal: () => {},
-    exitNow: () => {},
-  };
+  return recordingIo({ isTerminal: true, out: (text) => void out(text) }).io;
 }
 
 /** What a command that prints `text` shows on a screen of 5 rows and 10 columns, prompt by prompt. */

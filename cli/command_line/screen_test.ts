@@ -1,7 +1,7 @@
 // deno-lint-ignore-file no-control-regex
 import assert from "node:assert/strict";
-import type { Io } from "../../server/io.ts";
 import { FakeClock } from "../../tests/support/fake_clock.ts";
+import { recordingIo } from "../../tests/support/in_process.ts";
 import { coloured, fitted, Screen } from "./screen.ts";
 const plain = (text: string) => text.replaceAll(/\u001b\[\d+m/g, "");
 
@@ -12,17 +12,11 @@ function fakeIo(
     readonly isTerminal?: boolean;
   } = {},
 ) {
-  const written = { out: "", err: "" };
-  const io: Io = {
+  return recordingIo({
     env: { get: (name) => env[name] },
     isTerminal,
     ...(columns !== undefined && { columns: () => columns }),
-    out: (text) => void (written.out += text),
-    err: (text) => void (written.err += text),
-    onSignal: () => {},
-    exitNow: () => {},
-  };
-  return { io, written };
+  });
 }
 
 Deno.test("fitted() breaks lines between words, and indents what follows", () => {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { FakeClock } from "../../tests/support/fake_clock.ts";
-import type { Io } from "../../server/io.ts";
+import { recordingIo } from "../../tests/support/in_process.ts";
 import { count, printable, Progress, showDuration, showSize, showTime } from "./terminal.ts";
 
 Deno.test("printable() leaves nothing that moves a cursor or turns text round", () => {
@@ -28,27 +28,19 @@ Deno.test("showSize(), showTime(), count() read well", () => {
 
 Deno.test("Progress shows on a terminal how far long work has come, and goes away", async () => {
   const clock = new FakeClock();
-  let err = "";
-  const io: Io = {
-    env: { get: () => undefined },
-    isTerminal: true,
-    out: () => {},
-    err: (text) => void (err += text),
-    onSignal: () => {},
-    exitNow: () => {},
-  };
+  const { io, written } = recordingIo({ isTerminal: true });
   {
     using progress = new Progress("message", { io, clock });
     progress.step();
-    assert.equal(err, "");
+    assert.equal(written.err, "");
     await clock.advance(500);
     progress.step();
-    assert.equal(err, "\r\u001b[K2 messages …");
+    assert.equal(written.err, "\r\u001b[K2 messages …");
   }
-  assert.equal(err, "\r\u001b[K2 messages …\r\u001b[K");
-  err = "";
+  assert.equal(written.err, "\r\u001b[K2 messages …\r\u001b[K");
+  written.err = "";
   using quiet = new Progress("message", { io: { ...io, isTerminal: false }, clock });
   await clock.advance(1000);
   quiet.step();
-  assert.equal(err, "");
+  assert.equal(written.err, "");
 });

@@ -2,21 +2,14 @@ import assert from "node:assert/strict";
 import type { TomlTable } from "smol-toml";
 import { parseConfig } from "../../config/load.ts";
 import { EXAMPLE, knownSettings } from "../../config/example.ts";
-import type { ServerIo } from "../../server/io.ts";
+import { runInProcess } from "../../tests/support/in_process.ts";
 import { Workspace } from "../../tests/support/mailapp.ts";
-import { run as runProgram } from "../command_line/run.ts";
 import { isTable, SWITCHES } from "./settings.ts";
 
 /** Runs `mailapp config` in this process. */
 async function run(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
-  const said = { stdout: "", stderr: "" };
-  const io = {
-    env: { get: () => undefined },
-    out: (text: string) => void (said.stdout += text),
-    err: (text: string) => void (said.stderr += text),
-  } as unknown as ServerIo;
-  const code = await runProgram(["config", ...args], io);
-  return { code, ...said };
+  const { code, out, err } = await runInProcess(["config", ...args]);
+  return { code, stdout: out, stderr: err };
 }
 
 Deno.test("config --example and --defaults print settings that are the defaults", async () => {

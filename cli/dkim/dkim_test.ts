@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "@std/path";
 import { runMailapp } from "../../tests/support/mailapp.ts";
-import { run } from "../command_line/run.ts";
+import { runInProcess } from "../../tests/support/in_process.ts";
 
 interface Result {
   readonly code: number;
@@ -28,20 +28,8 @@ class Place implements AsyncDisposable {
     );
   }
 
-  async mailapp(...args: string[]): Promise<Result> {
-    let out = "";
-    let err = "";
-    const io = {
-      env: { get: () => undefined },
-      isTerminal: false,
-      out: (text: string) => void (out += text),
-      err: (text: string) => void (err += text),
-      onSignal: () => {},
-      confine: () => assert.fail("nothing here gets as far as serving"),
-      exitNow: () => {},
-    };
-    const code = await run([...args, "--config", this.config], io);
-    return { code, out, err };
+  mailapp(...args: string[]): Promise<Result> {
+    return runInProcess([...args, "--config", this.config]);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

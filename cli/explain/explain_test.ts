@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { AA, AD, FakeDns, RA } from "../../tests/support/fake_dns.ts";
 import { Workspace } from "../../tests/support/mailapp.ts";
-import { run } from "../command_line/run.ts";
+import { runInProcess } from "../../tests/support/in_process.ts";
 
 const FLAGS = AA | AD | RA;
 
@@ -41,17 +41,8 @@ function hostOf(host: string, usages: Tlsa): FakeDns["zone"] {
 
 /** What `mailapp explain` prints. */
 async function explainText(...args: readonly string[]): Promise<string> {
-  let out = "";
-  const io = {
-    env: { get: () => undefined },
-    isTerminal: false,
-    out: (text: string) => void (out += text),
-    err: (text: string) => assert.fail(text),
-    onSignal: () => {},
-    confine: () => assert.fail("it serves nothing"),
-    exitNow: () => {},
-  };
-  assert.equal(await run(["explain", ...args], io), 0);
+  const { code, out, err } = await runInProcess(["explain", ...args]);
+  assert.deepEqual([code, err], [0, ""]);
   return out;
 }
 

@@ -8,6 +8,7 @@ import { type ServerLimits, SmtpServer } from "../../smtp/server.ts";
 import { localSubmissionPolicy } from "../../smtp/server_policy.ts";
 import { makeMaildrop } from "../../relay/maildrop/directory.ts";
 import { FakeClock } from "../../tests/support/fake_clock.ts";
+import { recordingIo } from "../../tests/support/in_process.ts";
 import { CommandError } from "../../server/exit_codes.ts";
 import { sendmail, type SendmailIo } from "./sendmail.ts";
 
@@ -74,15 +75,9 @@ type Run = (
 function runner(config: string): Run {
   return async (args, input = "Subject: x\n\nHi\n", { onRead } = {}) => {
     let rest = new TextEncoder().encode(input);
-    let err = "";
-    let out = "";
+    const { io: quiet, written } = recordingIo();
     const io: SendmailIo = {
-      env: { get: () => undefined },
-      isTerminal: false,
-      out: (text) => void (out += text),
-      err: (text) => void (err += text),
-      onSignal: () => {},
-      exitNow: () => {},
+      ...quiet,
       stdin: {
         // In small pieces, so that nothing depends on where they are cut.
         read: async (buffer) => {
@@ -96,15 +91,17 @@ function runner(config: string): Run {
       },
       stdout: {
         write: (bytes) => {
-          out += new TextDecoder().decode(bytes);
+          written.out += new TextDecoder().decode(bytes);
           return Promise.resolve(bytes.length);
         },
       },
     };
     try {
-      return { code: await sendmail(["-C", config, ...args], io), err, out };
+      return { code: await sendmail(["-C", config, ...args], io), ...written };
     } catch (error) {
-      if (error instanceof CommandError) return { code: error.exitCode, err: error.message, out };
+      if (error instanceof CommandError) {
+        return { code: error.exitCode, out: written.out, err: error.message };
+      }
       throw error;
     }
   };

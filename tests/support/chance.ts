@@ -1,8 +1,11 @@
 /**
- * Chance for tests, from a seed that is printed. `MAILAPP_SEED=… deno test …` draws the same again.
+ * Chance for tests, from one seed, so that each run draws the same. `MAILAPP_SEED=N deno test …` draws other numbers.
  *
  * @module
  */
+
+/** The seed, a 32-bit integer. */
+export const SEED = Number(Deno.env.get("MAILAPP_SEED") ?? 1) | 0;
 
 /** Draws from [0, 1): the same numbers for the same 32-bit seed. */
 export function seeded(seed: number): () => number {
@@ -19,10 +22,8 @@ export function seeded(seed: number): () => number {
 
 /** Chance for one test, whose name is printed with the seed. */
 export function chance(test: string): () => number {
-  const given = Deno.env.get("MAILAPP_SEED");
-  const seed = given === undefined ? crypto.getRandomValues(new Uint32Array(1))[0] ?? 0 : Number(given);
-  console.log(`${test}: MAILAPP_SEED=${seed}`);
-  return seeded(seed);
+  console.log(`${test}: MAILAPP_SEED=${SEED}`);
+  return seeded(SEED);
 }
 
 /** Waits for a random time below this many milliseconds. */

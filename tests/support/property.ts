@@ -1,11 +1,11 @@
 /**
- * fast-check with one seed for all properties, so that every run of the tests tries the same inputs. `MAILAPP_SEED=N`
- * chooses other ones; a property that fails shows its seed.
+ * fast-check with one seed for all properties; a property that fails shows it.
  *
  * @module
  */
 import fc from "fast-check";
+import { SEED } from "./chance.ts";
 
-fc.configureGlobal({ seed: Number(Deno.env.get("MAILAPP_SEED") ?? 1) | 0 });
+fc.configureGlobal({ seed: SEED });
 
 export { fc };

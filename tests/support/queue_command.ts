@@ -8,8 +8,8 @@ import { silentLogger } from "../../base/log.ts";
 import type { QueueEntry } from "../../relay/queue_entry.ts";
 import { Spool } from "../../relay/spool/spool.ts";
 import { newEntry } from "./queue_entry.ts";
-import type { Io, ServerIo } from "../../server/io.ts";
-import { run } from "../../cli/command_line/run.ts";
+import type { Io } from "../../server/io.ts";
+import { recordingIo, runInProcess } from "./in_process.ts";
 
 const encoder = new TextEncoder();
 
@@ -30,25 +30,8 @@ export async function withSpool(test: (world: World) => Promise<void>): Promise<
     config,
     `hostname = "out.example.test"\ndata_dir = ${JSON.stringify(directory)}\n`,
   );
-  const io: ServerIo = {
-    env: { get: () => undefined },
-    isTerminal: false,
-    out: () => {},
-    err: () => {},
-    onSignal: () => {},
-    confine: () => Promise.reject(new Error("no server is started here")),
-    exitNow: () => {},
-  };
-  const mailapp = async (...args: string[]) => {
-    let out = "";
-    let err = "";
-    const code = await run([...args, "--config", config], {
-      ...io,
-      out: (text) => void (out += text),
-      err: (text) => void (err += text),
-    });
-    return { code, out, err };
-  };
+  const { io } = recordingIo();
+  const mailapp = (...args: string[]) => runInProcess([...args, "--config", config]);
   try {
     await test({ directory, config, io, mailapp });
   } finally {
