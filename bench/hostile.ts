@@ -21,6 +21,8 @@ export interface HostileScenario {
   readonly messages: number;
   /** What each hostile client sends, one character a byte; `undefined`: there is none. */
   readonly text?: (key: TestKey) => string;
+  /** The server refuses it for its size; whatever else is sent must be accepted, or its checks are not what is measured. */
+  readonly refused?: boolean;
 }
 
 const MESSAGES = 2000;
@@ -41,9 +43,9 @@ export const HOSTILE_SCENARIOS: readonly HostileScenario[] = [
   },
   {
     name: "hostile-tags",
-    title: "10 signatures of 7,000 tags",
+    title: "10 signatures of 5,500 tags",
     messages: MESSAGES,
-    text: () => `DKIM-Signature: v=1${numbered(7000, (i) => `; t${i}=1`)}\r\n`.repeat(10) + REST,
+    text: () => `DKIM-Signature: v=1${numbered(5500, (i) => `; t${i}=1`)}\r\n`.repeat(10) + REST,
   },
   {
     name: "hostile-names",
@@ -51,37 +53,39 @@ export const HOSTILE_SCENARIOS: readonly HostileScenario[] = [
     messages: MESSAGES,
     text: () =>
       forgedSignature({ h: `from${":x".repeat(4000)}`, l: 0 }).repeat(10) +
-      `X: ${"y ".repeat(90)}\r\n`.repeat(9900) + REST,
+      `X: ${"y ".repeat(19)}\r\n`.repeat(9900) + REST,
   },
   {
     name: "hostile-authors",
-    title: "16,000 authors",
+    title: "3,200 authors",
     messages: MESSAGES,
-    text: () => `From: ${"a@b,".repeat(16_000)}\r\n\r\nx\r\n`,
+    text: () => `From: ${"a@b,".repeat(3200)}\r\n\r\nx\r\n`,
   },
   {
     name: "hostile-fields",
-    title: "2 MB of header fields",
+    title: "500 KB of header fields",
     messages: MESSAGES,
-    text: () => `${`X: ${"y ".repeat(97)}\r\n`.repeat(9990)}${REST}`,
+    text: () => `${`X: ${"y ".repeat(22)}\r\n`.repeat(9990)}${REST}`,
   },
   {
     name: "hostile-small-fields",
-    title: "230,000 header fields",
+    title: "230,000 header fields, refused",
     messages: MESSAGES,
+    refused: true,
     text: () => `${"X: y\r\n".repeat(230_000)}${REST}`,
   },
   {
     name: "hostile-10mb",
-    title: "10 MB of header fields",
+    title: "10 MB of header fields, refused",
     messages: MESSAGES,
+    refused: true,
     text: () => `${`X: ${"y".repeat(68)}\r\n`.repeat(140_000)}${REST}`,
   },
   {
     name: "hostile-signed-fields",
-    title: "10 signatures of 1.8 MB of header fields",
+    title: "10 signatures of 500 KB of header fields",
     messages: MESSAGES,
-    text: (key) => signed(`X: ${"y ".repeat(900_000)}\r\n${REST}`, { key, names: "from:x" }),
+    text: (key) => signed(`X: ${"y ".repeat(250_000)}\r\n${REST}`, { key, names: "from:x" }),
   },
   {
     name: "hostile-body",
@@ -119,7 +123,7 @@ export async function benchHostile({ scenarios, progress }: HostileOptions): Pro
 }
 
 async function measureScenario(
-  { title, messages, text }: HostileScenario,
+  { title, messages, text, refused = false }: HostileScenario,
   { key, dnsPort }: { readonly key: TestKey; readonly dnsPort: number },
 ): Promise<string[]> {
   await using server = await startOurs({ checks: ALL_CHECKS, dnsPort });
@@ -137,6 +141,7 @@ async function measureScenario(
   await send(500);
   const stop = new AbortController();
   const data = text && Buffer.from(`${text(key)}.\r\n`, "latin1");
+  if (data !== undefined) await assertAnswered(port, { data, code: refused ? 552 : 250 });
   const begin = performance.now();
   const hostile = data === undefined
     ? []
@@ -159,20 +164,28 @@ async function sendForEver(
   let sent = 0;
   for (; !signal.aborted; sent++) {
     try {
-      using connection = await Deno.connect({ hostname: "127.0.0.1", port });
-      const dialogue = new Dialogue(connection);
-      await dialogue.expect(220);
-      await dialogue.say("EHLO hostile.test", 250);
-      await dialogue.say("MAIL FROM:<a@hostile.test>", 250);
-      await dialogue.say(`RCPT TO:<${RECIPIENT}>`, 250);
-      await dialogue.say("DATA", 354);
-      await dialogue.send(data);
-      await dialogue.expect(250);
+      await assertAnswered(port, { data, code: 250 });
     } catch {
-      // Refused, which is as good.
+      // Refused, or broken off.
     }
   }
   return sent;
+}
+
+/** Sends a message. @throws {Error} when the reply to it has another code */
+async function assertAnswered(
+  port: number,
+  { data, code }: { readonly data: Uint8Array; readonly code: number },
+): Promise<void> {
+  using connection = await Deno.connect({ hostname: "127.0.0.1", port });
+  const dialogue = new Dialogue(connection);
+  await dialogue.expect(220);
+  await dialogue.say("EHLO hostile.test", 250);
+  await dialogue.say("MAIL FROM:<a@hostile.test>", 250);
+  await dialogue.say(`RCPT TO:<${RECIPIENT}>`, 250);
+  await dialogue.say("DATA", 354);
+  await dialogue.send(data);
+  await dialogue.expect(code, "the message");
 }
 
 function numbered(count: number, text: (number: number) => string): string {

@@ -1,46 +1,94 @@
 /*
- * Sends messages over kept connections with as little work as smtp-source, which cannot send to many domains: on a
- * machine with few processors, what the client takes is missing to the server. Threads stand for sessions.
+ * Sends messages with as little work as can be: on a machine with few processors, what the client takes is missing to
+ * the server. Threads stand for sessions.
  *
- * usage: load HOST PORT SESSIONS MESSAGES OCTETS RECIPIENT DOMAINS
- * RECIPIENT may hold {n}: the number of the message, from 1, counted anew after DOMAINS.
+ * usage: load [FLAGS] HOST PORT SESSIONS MESSAGES OCTETS RECIPIENT DOMAINS
+ *   -k N       messages over a connection; 0, which is the default: all of the session
+ *   -o N       the number of the first message, instead of 1
+ *   -f SENDER  the reverse-path, instead of sender@bench.test
+ *   -F FILE    the message, its lines ending in LF, instead of OCTETS octets
+ *   -t, -T     STARTTLS, or TLS at once, with whatever certificate (built with -DTLS)
+ *   -l BASE64  the response of AUTH PLAIN
+ * RECIPIENT may hold {n}: the number of the message, counted anew after DOMAINS.
+ *
+ * A message that is refused with 4yz is sent again 20 ms later, like its MAIL and RCPT. Prints JSON: seconds from the
+ * first connection to the last reply; the median and the 99th of 100 of the milliseconds to the reply to the final dot,
+ * from connecting, or from MAIL on a kept connection; how often a message was refused for now.
  */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
+#ifdef TLS
+#include <openssl/ssl.h>
+static SSL_CTX *context;
+#else
+typedef void SSL;
+#endif
+
+enum { PLAIN, STARTTLS, IMPLICIT };
+
+struct peer {
+  int socket;
+  SSL *ssl;
+};
 
 static struct sockaddr_in server;
-static long messages, domains;
-static atomic_long next = 1;
-static const char *before, *after;
+static long messages, domains, per_connection, first = 1;
+static atomic_long next, deferred;
+static const char *before, *after, *login, *sender = "sender@bench.test";
+static int tls = PLAIN;
 static char *content;
 static size_t length;
+static double *latencies;
 
 static void fail(const char *what, const char *detail) {
   fprintf(stderr, "%s: %s\n", what, detail);
   exit(1);
 }
 
-static void say(int peer, const char *text, size_t octets) {
+static double now(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return time.tv_sec * 1e3 + time.tv_nsec / 1e6;
+}
+
+static void say(struct peer *peer, const char *text, size_t octets) {
   for (size_t at = 0; at < octets;) {
-    ssize_t written = write(peer, text + at, octets - at);
-    if (written < 0) fail("write", strerror(errno));
+    ssize_t written;
+#ifdef TLS
+    if (peer->ssl) written = SSL_write(peer->ssl, text + at, octets - at);
+    else
+#endif
+      written = write(peer->socket, text + at, octets - at);
+    if (written <= 0) fail("write", strerror(errno));
     at += written;
   }
 }
 
-/* Reads a reply to its last line: one whose code no hyphen follows. The server sends nothing behind it unasked. */
-static void expect(int peer, const char *code) {
+static ssize_t receive(struct peer *peer, char *buffer, size_t octets) {
+#ifdef TLS
+  if (peer->ssl) return SSL_read(peer->ssl, buffer, octets);
+#endif
+  return read(peer->socket, buffer, octets);
+}
+
+/*
+ * Reads a reply to its last line: one whose code no hyphen follows. The server sends nothing behind it unasked.
+ * Returns whether it has the code; 0 where it has one of 4yz instead.
+ */
+static int expect(struct peer *peer, const char *code) {
   char reply[8192];
   size_t have = 0;
   for (;;) {
-    ssize_t got = read(peer, reply + have, sizeof reply - 1 - have);
+    ssize_t got = receive(peer, reply + have, sizeof reply - 1 - have);
     if (got <= 0) fail("read", got < 0 ? strerror(errno) : "the server has closed the connection");
     have += got;
     reply[have] = 0;
@@ -48,46 +96,105 @@ static void expect(int peer, const char *code) {
     char *line = reply;
     for (char *lf; (lf = strchr(line, '\n')) && lf[1]; line = lf + 1);
     if (strlen(line) < 4 || line[3] == '-') continue;
-    if (strncmp(line, code, 3) != 0) fail("reply", line);
-    return;
+    if (strncmp(line, code, 3) == 0) return 1;
+    // 421 closes the connection.
+    if (line[0] == '4' && strncmp(line, "421", 3) != 0) return 0;
+    fail("reply", line);
   }
+}
+
+static void must(struct peer *peer, const char *code) {
+  if (!expect(peer, code)) fail("refused, where a reply was to come of", code);
+}
+
+static void shake_hands(struct peer *peer) {
+#ifdef TLS
+  peer->ssl = SSL_new(context);
+  SSL_set_fd(peer->ssl, peer->socket);
+  if (SSL_connect(peer->ssl) != 1) fail("TLS", "no handshake");
+#else
+  (void)peer;
+#endif
+}
+
+static void hello(struct peer *peer) {
+  say(peer, "EHLO bench.test\r\n", 17);
+  must(peer, "250");
+}
+
+static struct peer connect_peer(void) {
+  struct peer peer = { socket(AF_INET, SOCK_STREAM, 0), NULL };
+  int on = 1;
+  setsockopt(peer.socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  if (connect(peer.socket, (struct sockaddr *)&server, sizeof server) != 0) fail("connect", strerror(errno));
+  if (tls == IMPLICIT) shake_hands(&peer);
+  must(&peer, "220");
+  hello(&peer);
+  if (tls == STARTTLS) {
+    say(&peer, "STARTTLS\r\n", 10);
+    must(&peer, "220");
+    shake_hands(&peer);
+    hello(&peer);
+  }
+  if (login) {
+    char line[600];
+    say(&peer, line, snprintf(line, sizeof line, "AUTH PLAIN %s\r\n", login));
+    must(&peer, "235");
+  }
+  return peer;
+}
+
+static void disconnect(struct peer *peer) {
+  say(peer, "QUIT\r\n", 6);
+  must(peer, "221");
+#ifdef TLS
+  if (peer->ssl) SSL_free(peer->ssl);
+#endif
+  close(peer->socket);
+}
+
+/* Returns whether it was taken, rather than refused for now. */
+static int send_message(struct peer *peer, long number) {
+  char path[400], command[512];
+  snprintf(path, sizeof path, after ? "%s%ld%s" : "%s", before, (first + number - 1) % domains + 1, after);
+  say(peer, command, snprintf(command, sizeof command, "MAIL FROM:<%s>\r\n", sender));
+  if (!expect(peer, "250")) return 0;
+  say(peer, command, snprintf(command, sizeof command, "RCPT TO:<%s>\r\n", path));
+  if (!expect(peer, "250")) return 0;
+  say(peer, "DATA\r\n", 6);
+  if (!expect(peer, "354")) return 0;
+  say(peer, content, length);
+  return expect(peer, "250");
 }
 
 static void *send_messages(void *unused) {
   (void)unused;
-  int peer = socket(AF_INET, SOCK_STREAM, 0), on = 1;
-  setsockopt(peer, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  if (connect(peer, (struct sockaddr *)&server, sizeof server) != 0) fail("connect", strerror(errno));
-  expect(peer, "220");
-  say(peer, "EHLO bench.test\r\n", 17);
-  expect(peer, "250");
-  for (long n; (n = atomic_fetch_add(&next, 1)) <= messages;) {
-    char recipient[512];
-    const char *number = after ? "%s%ld%s" : "%s";
-    char path[400];
-    snprintf(path, sizeof path, number, before, (n - 1) % domains + 1, after);
-    int octets = snprintf(recipient, sizeof recipient, "RCPT TO:<%s>\r\n", path);
-    say(peer, "MAIL FROM:<sender@bench.test>\r\n", 31);
-    expect(peer, "250");
-    say(peer, recipient, octets);
-    expect(peer, "250");
-    say(peer, "DATA\r\n", 6);
-    expect(peer, "354");
-    say(peer, content, length);
-    expect(peer, "250");
+  struct peer peer;
+  long sent = 0;
+  int connected = 0;
+  for (long number; (number = atomic_fetch_add(&next, 1)) < messages; sent++) {
+    double begin = now();
+    if (!connected) peer = connect_peer();
+    connected = 1;
+    while (!send_message(&peer, number)) {
+      atomic_fetch_add(&deferred, 1);
+      say(&peer, "RSET\r\n", 6);
+      must(&peer, "250");
+      usleep(20000);
+    }
+    latencies[number] = now() - begin;
+    if (per_connection == 0 || (sent + 1) % per_connection != 0) continue;
+    disconnect(&peer);
+    connected = 0;
   }
-  say(peer, "QUIT\r\n", 6);
-  expect(peer, "221");
-  close(peer);
+  if (connected) disconnect(&peer);
   return NULL;
 }
 
 /* A short header section, lines of 78 octets, and the final dot. */
 static void make_content(long octets) {
-  static const char header[] =
-    "From: <sender@bench.test>\r\nTo: <alice@bench.test>\r\nSubject: bench\r\n\r\n";
-  content = malloc(octets + 200);
-  length = sprintf(content, "%s", header);
+  content = malloc(octets + 1000);
+  length = sprintf(content, "From: <%s>\r\nTo: <alice@bench.test>\r\nSubject: bench\r\n\r\n", sender);
   do {
     memset(content + length, 'x', 78);
     memcpy(content + length + 78, "\r\n", 2);
@@ -97,22 +204,76 @@ static void make_content(long octets) {
   length += 3;
 }
 
+static void read_content(const char *path) {
+  FILE *file = fopen(path, "r");
+  if (!file) fail(path, strerror(errno));
+  fseek(file, 0, SEEK_END);
+  content = malloc(2 * ftell(file) + 10);
+  rewind(file);
+  for (int octet; (octet = getc(file)) != EOF; content[length++] = octet) {
+    if (octet == '\n') content[length++] = '\r';
+    else if (octet == '.' && (length == 0 || content[length - 1] == '\n')) content[length++] = '.';
+  }
+  fclose(file);
+  memcpy(content + length, ".\r\n", 3);
+  length += 3;
+}
+
+static int by_size(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+/* The smallest value that so many of 100 do not exceed. */
+static double percentile(long percent) {
+  long rank = (messages * percent + 99) / 100;
+  return messages ? latencies[rank > 0 ? rank - 1 : 0] : 0;
+}
+
 int main(int count, char **words) {
-  if (count != 8) fail("usage", "load HOST PORT SESSIONS MESSAGES OCTETS RECIPIENT DOMAINS");
+  const char *file = NULL;
+  for (int flag; (flag = getopt(count, words, "k:o:f:F:tTl:")) != -1;) {
+    if (flag == 'k') per_connection = atol(optarg);
+    else if (flag == 'o') first = atol(optarg);
+    else if (flag == 'f') sender = optarg;
+    else if (flag == 'F') file = optarg;
+    else if (flag == 't') tls = STARTTLS;
+    else if (flag == 'T') tls = IMPLICIT;
+    else if (flag == 'l') login = optarg;
+    else fail("usage", "see the top of load.c");
+  }
+  words += optind;
+  if (count - optind != 7) fail("usage", "load [FLAGS] HOST PORT SESSIONS MESSAGES OCTETS RECIPIENT DOMAINS");
+#ifdef TLS
+  context = SSL_CTX_new(TLS_client_method());
+  // A full handshake for each connection, as from many clients.
+  SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+#else
+  if (tls != PLAIN) fail("TLS", "built without");
+#endif
+  // A server that closes is reported by write.
+  signal(SIGPIPE, SIG_IGN);
   server.sin_family = AF_INET;
-  server.sin_port = htons(atoi(words[2]));
-  if (inet_pton(AF_INET, words[1], &server.sin_addr) != 1) fail("not an IPv4 address", words[1]);
-  int sessions = atoi(words[3]);
-  messages = atol(words[4]);
-  make_content(atol(words[5]));
-  domains = atol(words[7]);
-  before = words[6];
-  char *place = strstr(words[6], "{n}");
+  server.sin_port = htons(atoi(words[1]));
+  if (inet_pton(AF_INET, words[0], &server.sin_addr) != 1) fail("not an IPv4 address", words[0]);
+  int sessions = atoi(words[2]);
+  messages = atol(words[3]);
+  if (file) read_content(file);
+  else make_content(atol(words[4]));
+  domains = atol(words[6]);
+  before = words[5];
+  char *place = strstr(words[5], "{n}");
   if (place) {
     *place = 0;
     after = place + 3;
   }
+  latencies = calloc(messages + 1, sizeof *latencies);
   pthread_t threads[sessions];
+  double begin = now();
   for (int i = 0; i < sessions; i++) pthread_create(&threads[i], NULL, send_messages, NULL);
   for (int i = 0; i < sessions; i++) pthread_join(threads[i], NULL);
+  double seconds = (now() - begin) / 1e3;
+  qsort(latencies, messages, sizeof *latencies, by_size);
+  printf("{\"seconds\":%.6f,\"p50\":%.3f,\"p99\":%.3f,\"deferred\":%ld}\n", seconds, percentile(50), percentile(99),
+    atomic_load(&deferred));
 }
