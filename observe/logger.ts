@@ -74,22 +74,24 @@ export function startLog(options: LogOptions): Log {
   const { level, file, isTerminal, format, context = {} } = options;
   const text = format === "text" || (format === "auto" && file === "" && isTerminal);
   const formatLine = text ? formatText : formatJson;
-  const formatEvent = options.toJournal && file === ""
+  const forStderr = options.toJournal
     ? (event: LogEvent) => `<${PRIORITIES[event.level]}>${formatLine(event)}`
     : formatLine;
+  const formatEvent = file === "" ? forStderr : formatLine;
   const shared = options.wholeLines ? wholeLines : (destination: LogDestination) => destination;
   const stderr = shared(options.standardError ?? standardError);
-  const own = (event: string, fields: LogFields) =>
-    formatEvent({ time: Date.now(), level: "error", event, fields: { ...context, ...fields } });
+  const own = (event: string, fields: LogFields): LogEvent => (
+    { time: Date.now(), level: "error", event, fields: { ...context, ...fields } }
+  );
   const output = new LogOutput({
     open: file === "" ? () => stderr : () => openFile(file),
     lost: (count) => {
       lostLines.add(count);
-      return own("log.lost", { lines: count });
+      return formatEvent(own("log.lost", { lines: count }));
     },
     failed(error) {
       if (file === "") return;
-      const line = own("log.failed", { file, error: String(error) });
+      const line = forStderr(own("log.failed", { file, error: String(error) }));
       Promise.try(() => stderr.write(new TextEncoder().encode(line + "\n"))).catch(() => {});
     },
     ...(options.capacity === undefined ? {} : { capacity: options.capacity }),

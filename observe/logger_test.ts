@@ -193,4 +193,10 @@ Deno.test("startLog() begins lines for the journal with their priority, and thos
   }
   assert.match(await Deno.readTextFile(file), /^\{/);
   await Deno.remove(file);
+  written = "";
+  {
+    await using log = startLog({ ...common, file: "/dev/full" });
+    log.logger.info("x.y");
+  }
+  assert.match(written, /^<3>\{.*"event":"log\.failed"/);
 });

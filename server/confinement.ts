@@ -12,6 +12,7 @@
 import { EXIT, type ExitCode } from "./exit_codes.ts";
 import { reportFailure } from "./failure.ts";
 import type { Io } from "./io.ts";
+import { errorWriter } from "./journal.ts";
 import { LAUNCHER, launcherGrants, runLauncher } from "./launcher.ts";
 import { NetworkFiles, type NetworkTexts, ToldNetwork } from "./network_files.ts";
 import type { ConfinedName, RunServer, ServerStart } from "./server_start.ts";
@@ -54,7 +55,7 @@ export async function confine(start: ServerStart, options: ConfineOptions): Prom
     : startThread(entry, { name: LAUNCHER, grants: launcherGrants(grants) });
   const tell = (message: ToLauncher) => thread.postMessage(message);
   const die = (reason: string) => {
-    err(`mailapp: ${server} has crashed: ${reason}\n`);
+    errorWriter(err, start)(`mailapp: ${server} has crashed: ${reason}\n`);
     resolve(EXIT.software);
   };
   thread.onerror = (event) => {
@@ -153,7 +154,7 @@ export async function serveConfined(
     switch (data.kind) {
       case "start":
         run(data.start, { signals, network, onAddresses, entry }).catch((error) =>
-          reportFailure(error, { err })
+          reportFailure(error, { err: errorWriter(err, data.start) })
         )
           .then(
             (exitCode) => scope.postMessage({ kind: "ended", exitCode }),

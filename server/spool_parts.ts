@@ -43,7 +43,10 @@ export async function openSpool(
     const denied = error instanceof Deno.errors.PermissionDenied;
     const wrong = error instanceof SpoolVersionError || error instanceof SpoolPathError;
     if (!denied && !wrong) throw error;
-    throw new CommandError(error.message, denied ? EXIT.noPermission : EXIT.config, { cause: error });
+    const message = denied
+      ? `${error.message}. All in ${directory} must belong to the account of serve-out; mailapp doctor shows what does not`
+      : error.message;
+    throw new CommandError(message, denied ? EXIT.noPermission : EXIT.config, { cause: error });
   }
 }
 

@@ -16,6 +16,7 @@ import { requireConfigFile } from "./config_file.ts";
 import { findDnsServers } from "./dns_parts.ts";
 import { EXIT, type ExitCode } from "./exit_codes.ts";
 import type { ServerIo } from "./io.ts";
+import { isJournal } from "./journal.ts";
 import { prepareDataDir } from "./parts.ts";
 import type { Server } from "./server.ts";
 import { openLog } from "./log_parts.ts";
@@ -54,7 +55,7 @@ export async function startServer(
     systemHostname: Deno.hostname(),
     boot: systemBoot(),
     isTerminal: io.isTerminal,
-    toJournal: await isJournal(io.env.get("JOURNAL_STREAM")),
+    toJournal: isJournal(io.env.get("JOURNAL_STREAM")),
     grants: server.grants(config, {
       configFile: config.file ?? DEFAULT_CONFIG_FILE,
       addresses: addresses.map(({ address }) => address),
@@ -68,13 +69,6 @@ export async function startServer(
     ...(follow && { follow }),
   };
   return await io.confine(start, signals);
-}
-
-/** Whether standard error is the stream that systemd names in `JOURNAL_STREAM` (systemd.exec(5)): device and inode. */
-export async function isJournal(stream: string | undefined): Promise<boolean> {
-  if (stream === undefined) return false;
-  const { dev, ino } = await Deno.stat("/proc/self/fd/2").catch(() => ({ dev: -1, ino: -1 }));
-  return stream === `${dev}:${ino}`;
 }
 
 /** Reads the configuration, and prepares what it needs. */
@@ -112,7 +106,8 @@ async function firstAddresses(
 ): Promise<Found | undefined> {
   const addresses = addressesNow(server, config);
   if (!(addresses instanceof Error)) return { config, addresses };
-  await using log = openLog(config, { isTerminal: io.isTerminal, server: server.name });
+  const toJournal = isJournal(io.env.get("JOURNAL_STREAM"));
+  await using log = openLog(config, { isTerminal: io.isTerminal, server: server.name, toJournal });
   log.logger.warn("listener.waiting", {
     error: addresses.message,
     action: "retrying until there is one",

@@ -24,7 +24,7 @@ import { submitProblemFile } from "../../server/submit_parts.ts";
 import { policyHosts } from "../../server/policy_parts.ts";
 import { allServers } from "../../server/servers.ts";
 import { watchSignals } from "../../server/signals.ts";
-import { isJournal } from "../../server/start.ts";
+import { isJournal } from "../../server/journal.ts";
 import { relayProblemFile } from "../../server/problem_parts.ts";
 import { becomeOwner } from "../../server/become_account.ts";
 import { splitAddress } from "../../smtp/address.ts";
@@ -85,7 +85,7 @@ async function dashboard({ config: file, log }: Flags, io: ServerIo): Promise<Ex
     systemHostname: Deno.hostname(),
     boot: systemBoot(),
     isTerminal: io.isTerminal,
-    toJournal: await isJournal(io.env.get("JOURNAL_STREAM")),
+    toJournal: isJournal(io.env.get("JOURNAL_STREAM")),
     grants: grantsOf(config, { machine, controlSocket, logs, reports }),
     addresses: [],
     dnsServers: [],

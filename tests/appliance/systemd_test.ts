@@ -88,10 +88,9 @@ testWith(MACHINE_PROGRAMS, "the services under systemd", async (t) => {
 
   await t.step("a restart with one that is wrong fails, and says why", async () => {
     await failing("systemctl restart mailapp-out");
-    assert.match(
-      await machine.sh("journalctl -q -p err -u mailapp-out"),
-      /Failed to start mailapp-out\.service/,
-    );
+    const errors = await machine.sh("journalctl -q -o cat -p err -u mailapp-out");
+    assert.match(errors, /^Failed to start mailapp-out\.service/m);
+    assert.match(errors, /usres: unknown key; did you mean users\?$/m);
     await machine.configure(/^usres = /m, "users = ");
     await machine.sh("systemctl reset-failed mailapp-out; systemctl restart mailapp-out");
     await machine.sh("mailapp healthcheck serve-out");
@@ -104,7 +103,7 @@ testWith(MACHINE_PROGRAMS, "the services under systemd", async (t) => {
     );
     await failing("systemctl start mailapp-out");
     assert.match(
-      await machine.journal("mailapp-out"),
+      await machine.journal("mailapp-out", "-p err"),
       /cannot listen on 127\.0\.0\.1:25: another program has that port/,
     );
     await machine.sh(

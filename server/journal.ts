@@ -1,0 +1,27 @@
+/**
+ * Whether systemd's journal reads standard error, and text for it.
+ *
+ * @module
+ */
+
+/** Whether standard error is the stream that systemd names in `JOURNAL_STREAM` (systemd.exec(5)): device and inode. */
+export function isJournal(stream: string | undefined): boolean {
+  if (stream === undefined) return false;
+  try {
+    const { dev, ino } = Deno.statSync("/proc/self/fd/2");
+    return stream === `${dev}:${ino}`;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * What writes texts about errors: each line begins with the priority of errors where the journal reads it, which
+ * takes it off (sd-daemon(3)).
+ */
+export function errorWriter(
+  err: (text: string) => void,
+  { toJournal = false }: { readonly toJournal?: boolean | undefined },
+): (text: string) => void {
+  return toJournal ? (text) => err(text.replaceAll(/^(?=.)/gm, "<3>")) : err;
+}
