@@ -91,11 +91,27 @@ export async function runCommandLine(words: readonly string[], io: ServerIo): Pr
     });
   }
   try {
-    await program.parseAsync(words, { from: "user" });
+    await program.parseAsync(upToUnknown(program, words), { from: "user" });
     return exitCode;
   } catch (error) {
     // Commander has reported it already; --help and --version come here with 0.
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
     throw error;
   }
+}
+
+/**
+ * The words up to one that is no command: commander answers `qeue list --help` and `queue help lst` with the help of
+ * the command above, and only without the flag says which word is wrong and what was meant.
+ */
+function upToUnknown(program: Command, words: readonly string[]): readonly string[] {
+  let command = program;
+  for (const [index, word] of words.entries()) {
+    if (word.startsWith("-") || command.commands.length === 0) return words;
+    if (word === "help") continue;
+    const subcommand = command.commands.find((each) => each.name() === word);
+    if (subcommand === undefined) return words.slice(0, index + 1).filter((each) => each !== "help");
+    command = subcommand;
+  }
+  return words;
 }

@@ -43,3 +43,20 @@ Deno.test("help, with the words of each command, is what the command says of its
     assert.ok(help.startsWith(`Usage: mailapp ${words.join(" ")}`), help);
   }
 });
+
+Deno.test("help for a mistyped command names the nearest right one, and fails", async () => {
+  for (
+    const [typed, meant] of [
+      ["help qeue", "queue"],
+      ["qeue list --help", "queue"],
+      ["help queue rtry", "retry"],
+      ["queue rtry --help", "retry"],
+      ["queue help rtry", "retry"],
+      ["certificate shw -h", "show"],
+    ] as const
+  ) {
+    const { code, out, err } = await runInProcess(typed.split(" "));
+    assert.deepEqual([code, out], [64, ""], typed);
+    assert.match(err, new RegExp(`Did you mean ${meant}\\?`), typed);
+  }
+});
