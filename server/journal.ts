@@ -23,5 +23,5 @@ export function errorWriter(
   err: (text: string) => void,
   { toJournal = false }: { readonly toJournal?: boolean | undefined },
 ): (text: string) => void {
-  return toJournal ? (text) => err(text.replaceAll(/^(?=.)/gm, "<3>")) : err;
+  return toJournal ? (text) => err(text.split("\n").map((line) => line && `<3>${line}`).join("\n")) : err;
 }

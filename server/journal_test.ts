@@ -7,7 +7,7 @@ Deno.test("errorWriter() gives each line the priority of errors for the journal,
     errorWriter((text) => void (written += text), { toJournal })(text);
     return written;
   };
-  for (const text of ["one\n", "one\ntwo\n\nthree\n", "no end"]) {
+  for (const text of ["one\n", "one\ntwo\n\nthree\n", "no end", "one\u2028line\r\n"]) {
     assert.equal(write(text, false), text);
     assert.equal(write(text, true), text.split("\n").map((line) => line && `<3>${line}`).join("\n"));
   }
