@@ -56,6 +56,11 @@ const PENDING_TIMEOUT = 3 * 60_000;
 /** Between two questions whether it is, in milliseconds: the first pause, which doubles, and the longest. */
 const POLL = { first: 250, longest: 5_000 };
 
+/** Octets of an answer; a chain has some thousand, and {@linkcode MAX_AUTHORIZATIONS} URLs have less. */
+const MAX_ANSWER = 256 * 1024;
+/** Of one order, which has one for each name as a rule. */
+const MAX_AUTHORIZATIONS = 500;
+
 /** The authority, with an account of ours. */
 export class Authority {
   readonly #options: AuthorityOptions;
@@ -68,6 +73,8 @@ export class Authority {
     // These are global in the package; a process has one authority.
     acme.axios.defaults.timeout = REQUEST_TIMEOUT;
     acme.axios.defaults.proxy = false;
+    acme.axios.defaults.maxContentLength = MAX_ANSWER;
+    acme.axios.defaults.maxRedirects = 0;
     bePatient(acme.axios, { now: () => systemClock.now(), wait });
     if (trusted !== undefined) acme.axios.defaults.httpsAgent = new https.Agent({ ca: trusted });
     this.#client = new acme.Client({
@@ -113,6 +120,8 @@ export class Authority {
     const identifiers = names.map((value) => ({ type: "dns", value }));
     const [order, authorizations] = await told(`no order for ${names.join(", ")}`, async () => {
       const order = await client.createOrder({ identifiers });
+      const { length } = order.authorizations ?? [];
+      if (length > MAX_AUTHORIZATIONS) throw new Error(`the order has ${length} authorizations`);
       const authorizations = await client.getAuthorizations(order);
       for (const { identifier, challenges, status } of authorizations) {
         if (typeof identifier?.value !== "string" || !Array.isArray(challenges)) throw unreadable();

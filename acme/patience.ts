@@ -32,8 +32,8 @@ type Response = Parameters<NonNullable<Parameters<Axios["interceptors"]["respons
 type Config = Response["config"] & { mailappAttempt?: number };
 
 /**
- * Has requests of this client repeated after network errors and errors of the server, and after a rate limit that ends
- * soon. Then it throws: {@linkcode RateLimitError} for a rate limit, else an error with status and detail.
+ * Keeps requests of this client to HTTPS and follows no redirect, and has them repeated after network errors and errors of
+ * the server, and after a rate limit that ends soon. Then it throws: {@linkcode RateLimitError} for a rate limit, else an error with status and detail.
  * @param options `now`: milliseconds since the epoch; `wait`: sleeps so many milliseconds
  */
 export function bePatient(
@@ -49,8 +49,14 @@ export function bePatient(
   };
   axios.interceptors.request.clear();
   axios.interceptors.response.clear();
+  axios.interceptors.request.use((config) => {
+    // RFC 8555 §6.1. The URLs are the authority's.
+    if (!/^https:/i.test(config.url ?? "")) throw new Error("the authority names a URL without https");
+    return config;
+  });
   axios.interceptors.response.use(async (response) => {
     const { status, config, data, headers } = response;
+    if (status >= 300 && status < 400) throw new Error(`HTTP status ${status}: redirects are not followed`);
     const isLimit = status === 429 || status >= 400 && isRateLimited(data);
     if (!isLimit && status < 500) return response;
     const seconds = retryAfter(headers["retry-after"], now());
@@ -64,10 +70,11 @@ export function bePatient(
       );
     }
     throw new Error(`HTTP status ${status}${detail === undefined ? "" : `: ${detail}`}`);
-  }, async (error: { config?: Config; response?: unknown }) => {
-    const repeated = error.config === undefined || error.response !== undefined
-      ? undefined
-      : await again(error.config, undefined);
+  }, async (error: { config?: Config; response?: unknown; code?: unknown }) => {
+    const { config, response, code } = error;
+    // A bad response is one that is too long, and will be the next time.
+    const isFinal = config === undefined || response !== undefined || code === "ERR_BAD_RESPONSE";
+    const repeated = isFinal ? undefined : await again(config, undefined);
     if (repeated !== undefined) return repeated;
     throw error;
   });

@@ -35,7 +35,13 @@ export function certificateId(
   return `${authorityKeyId.toBase64(url)}.${der.toBase64(url)}`;
 }
 
-/** The window of a certificate. Never fails: without a valid suggestion it is the last third of the lifetime. */
+/** The part of the lifetime before its end in which no renewal may begin: what fails is to be tried again. */
+const MARGIN = 1 / 10;
+
+/**
+ * The window of a certificate. Never fails: without a valid suggestion it is the last third of the lifetime. A suggestion
+ * that would let the certificate expire is no valid one.
+ */
 export async function renewalWindow(
   leaf: Pick<X509Certificate, "validFromDate" | "validToDate">,
   id: string | undefined,
@@ -52,7 +58,8 @@ export async function renewalWindow(
     } | null;
     const { start, end: until } = info?.suggestedWindow ?? {};
     const [from, to] = [Date.parse(String(start)), Date.parse(String(until))];
-    return from < to ? { from, to, suggested: true } : own;
+    const latest = end - (end - begin) * MARGIN;
+    return from < to && from < latest ? { from, to: Math.min(to, latest), suggested: true } : own;
   } catch {
     return own;
   }

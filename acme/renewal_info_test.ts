@@ -35,6 +35,14 @@ Deno.test("renewalWindow() is what the authority suggests, else the last third",
     info({ start: "soon", end: "later" }),
     info({ start: window.end, end: window.start }),
   ];
+  // These would let it expire.
+  for (const start of ["1970-03-23T00:00:00Z", "1970-03-31T00:00:00Z", "9999-01-01T00:00:00Z"]) {
+    odd.push(info({ start, end: "9999-12-31T00:00:00Z" }));
+  }
+  assert.deepEqual(
+    await renewalWindow(leaf, "id", authority(info({ start: window.start, end: "9999-12-31T00:00:00Z" }))),
+    { from: 31 * DAY, to: 81 * DAY, suggested: true },
+  );
   for (const answers of odd) assert.deepEqual(await renewalWindow(leaf, "id", authority(answers)), own);
   assert.deepEqual(await renewalWindow(leaf, undefined, authority(info(window))), own);
 });

@@ -28,6 +28,8 @@ export interface TestAuthority {
   readonly cert: string;
   /** Issues a leaf. */
   issue(options: LeafOptions): Promise<Leaf>;
+  /** Issues a leaf for the key of a certificate signing request (DER), as PEM with the authority behind it. */
+  certify(request: Uint8Array<ArrayBuffer>, options: LeafOptions): Promise<string>;
 }
 
 const ALGORITHM = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
@@ -53,35 +55,42 @@ export async function createTestAuthority(name = "mailapp test authority"): Prom
     ],
   });
   const cert = authority.toString("pem") + "\n";
+  const sign = async (publicKey: CryptoKey, options: LeafOptions) => {
+    const { names, notBefore = new Date(now - DAY / 24), notAfter = new Date(now + DAY) } = options;
+    const leaf = await x509.X509CertificateGenerator.create({
+      subject: `CN=${names[0]}`,
+      issuer: authority.subject,
+      notBefore,
+      notAfter,
+      publicKey,
+      signingKey: issuer.privateKey,
+      signingAlgorithm: ALGORITHM,
+      extensions: [
+        new x509.BasicConstraintsExtension(false, undefined, true),
+        new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),
+        new x509.SubjectAlternativeNameExtension(
+          names.map((name) => ({
+            type: /^[\d.]+$|:/.test(name) ? "ip" as const : "dns" as const,
+            value: name,
+          })),
+        ),
+        await x509.AuthorityKeyIdentifierExtension.create(issuer.publicKey),
+      ],
+    });
+    return leaf.toString("pem") + "\n" + cert;
+  };
   return {
     cert,
-    async issue({ names, notBefore = new Date(now - DAY / 24), notAfter = new Date(now + DAY) }) {
+    async issue(options) {
       const keys = await crypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"]);
-      const leaf = await x509.X509CertificateGenerator.create({
-        subject: `CN=${names[0]}`,
-        issuer: authority.subject,
-        notBefore,
-        notAfter,
-        publicKey: keys.publicKey,
-        signingKey: issuer.privateKey,
-        signingAlgorithm: ALGORITHM,
-        extensions: [
-          new x509.BasicConstraintsExtension(false, undefined, true),
-          new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),
-          new x509.SubjectAlternativeNameExtension(
-            names.map((name) => ({
-              type: /^[\d.]+$|:/.test(name) ? "ip" as const : "dns" as const,
-              value: name,
-            })),
-          ),
-          await x509.AuthorityKeyIdentifierExtension.create(issuer.publicKey),
-        ],
-      });
       const key = await crypto.subtle.exportKey("pkcs8", keys.privateKey);
       return {
-        cert: leaf.toString("pem") + "\n" + cert,
+        cert: await sign(keys.publicKey, options),
         key: x509.PemConverter.encode(key, "PRIVATE KEY") + "\n",
       };
+    },
+    async certify(request, options) {
+      return await sign(await new x509.Pkcs10CertificateRequest(request).publicKey.export(), options);
     },
   };
 }

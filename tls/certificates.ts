@@ -4,14 +4,16 @@
  * @module
  */
 import { gauge } from "../base/counters.ts";
-import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
+import type { KeyObject, X509Certificate } from "node:crypto";
 import { isIP } from "node:net";
-import { createSecureContext, type SecureContext } from "node:tls";
+import type { SecureContext } from "node:tls";
 import type { Logger } from "../base/log.ts";
 import type { Clock, Timer } from "../base/clock.ts";
-import { trialHandshake } from "./trial.ts";
+import { CertificateError, MAX_PEM, parseChain, parseKey, proveWorking } from "./certificate_pair.ts";
 import { normalizePem } from "../base/text_file.ts";
 import { errorText } from "../base/error_text.ts";
+
+export { CertificateError } from "./certificate_pair.ts";
 
 const EXPIRY = "mailapp_tls_certificate_expiry_timestamp_seconds";
 const expiry = gauge(EXPIRY, "When the certificate expires that is served; 0 without one");
@@ -34,14 +36,6 @@ export interface CertificatesOptions extends CertificateOptions {
   readonly logger: Logger;
 }
 
-/** A certificate or key cannot be used. The message names the file, what is wrong, and what to do. */
-export class CertificateError extends Error {
-  constructor(message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.name = "CertificateError";
-  }
-}
-
 /** A pair that works. */
 export interface CertificatePair {
   /** For node:tls; TLS 1.2 and later. */
@@ -61,7 +55,6 @@ const SETTLE = 2_000;
 const DAY = 86_400_000;
 // When a renewal is overdue by any authority's custom; certificates for some days are renewed with a third to go.
 const RENEWAL_DUE = 14 * DAY;
-const MAX_FILE_SIZE = 1 << 20;
 
 /**
  * The pair of now. Reads it once, then looks at the files every {@linkcode POLL_INTERVAL} and takes a new pair when
@@ -221,9 +214,8 @@ export async function readCertificate(
 ): Promise<ReadPair> {
   const certText = await readPem(cert);
   const keyText = await readPem(key);
-  const [leaf, ...others] = parseChain(certText, cert);
-  if (!leaf) throw new CertificateError(`${cert}: no certificate in it`);
-  const chain = [leaf, ...others] as const;
+  const chain = parseChain(certText, cert);
+  const [leaf] = chain;
   const privateKey = parseKey(keyText, key);
   if (!leaf.checkPrivateKey(privateKey)) throw mismatch(chain, privateKey, { cert, key });
   return { chain, privateKey };
@@ -236,28 +228,15 @@ export async function readCertificate(
 export async function loadCertificate(options: CertificateOptions): Promise<CertificatePair> {
   const { chain, privateKey } = await readCertificate(options);
   const [leaf] = chain;
-  try {
-    const secureContext = createSecureContext({
-      cert: chain.map(toPem).join(""),
-      key: privateKey.export({ type: "pkcs8", format: "pem" }),
-      minVersion: "TLSv1.2",
-    });
-    await trialHandshake(secureContext);
-    return { secureContext, leaf, names: namesOf(leaf), warnings: warningsFor(leaf, options, chain.length) };
-  } catch (error) {
-    throw new CertificateError(
-      `${options.key}: no client could use this key (${privateKey.asymmetricKeyType}): ` +
-        `${errorText(error)}. Use ECDSA P-256 or RSA with 2048 bits`,
-      { cause: error },
-    );
-  }
+  const secureContext = await proveWorking(chain, privateKey, options.key);
+  return { secureContext, leaf, names: namesOf(leaf), warnings: warningsFor(leaf, options, chain.length) };
 }
 
 async function readPem(path: string): Promise<string> {
   try {
     const { size, isDirectory } = await Deno.stat(path);
     if (isDirectory) throw new CertificateError(`${path}: a directory; name the file in it`);
-    if (size > MAX_FILE_SIZE) throw new CertificateError(`${path}: over 1 MiB, so not a PEM file`);
+    if (size > MAX_PEM) throw new CertificateError(`${path}: over 1 MiB, so not a PEM file`);
     return normalizePem(await Deno.readTextFile(path));
   } catch (error) {
     if (error instanceof CertificateError) throw error;
@@ -267,51 +246,6 @@ async function readPem(path: string): Promise<string> {
       ? "may not be read by this account. Let its group read the file and enter its directories"
       : errorText(error);
     throw new CertificateError(`${path}: ${reason}`, { cause: error });
-  }
-}
-
-function parseChain(text: string, path: string): X509Certificate[] {
-  const blocks = text.match(
-    /-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----[\s\S]+?-----END [A-Z0-9 ]+-----/g,
-  );
-  if (!blocks) {
-    throw new CertificateError(
-      /PRIVATE KEY-----/.test(text)
-        ? `${path}: a key, not a certificate. Are [tls] cert and key swapped?`
-        : `${path}: no certificate in PEM form. If it is DER: openssl x509 -inform der -in FILE -out fullchain.pem`,
-    );
-  }
-  return blocks.map((block, index) => {
-    try {
-      return new X509Certificate(block);
-    } catch (error) {
-      throw new CertificateError(
-        `${path}: certificate ${index + 1} of ${blocks.length} is damaged. Copy or issue it again`,
-        { cause: error },
-      );
-    }
-  });
-}
-
-function parseKey(text: string, path: string): KeyObject {
-  const block = text.match(/-----BEGIN ((?:[A-Z0-9]+ )*)PRIVATE KEY-----[\s\S]+?-----END [A-Z0-9 ]+-----/);
-  if (!block) {
-    throw new CertificateError(
-      /CERTIFICATE-----/.test(text)
-        ? `${path}: a certificate, not a key. Are [tls] cert and key swapped?`
-        : `${path}: no private key in PEM form. If it is DER: openssl pkey -inform der -in FILE -out privkey.pem`,
-    );
-  }
-  if (block[1]?.startsWith("ENCRYPTED") || /(?<![^\n])Proc-Type: 4,ENCRYPTED/.test(block[0])) {
-    throw new CertificateError(
-      `${path}: the key is encrypted, and its password cannot be typed at start. ` +
-        `Take it off with: openssl pkey -in FILE -out privkey.pem`,
-    );
-  }
-  try {
-    return createPrivateKey(block[0]);
-  } catch (error) {
-    throw new CertificateError(`${path}: the key is damaged. Copy it again`, { cause: error });
   }
 }
 
@@ -368,10 +302,6 @@ export function namesOf(leaf: X509Certificate): string[] {
   return (leaf.subjectAltName ?? "").split(", ")
     .map((name) => name.replace(/^(?:DNS|IP Address):/, ""))
     .filter((name) => name !== "");
-}
-
-function toPem(certificate: X509Certificate): string {
-  return certificate.toString().trimEnd() + "\n";
 }
 
 /** Changes whenever one of the two paths names another file or content. */

@@ -30,7 +30,8 @@ import { CommandError, EXIT } from "../../server/exit_codes.ts";
 import { prepareDataDir } from "../../server/parts.ts";
 import { policyHosts } from "../../server/policy_parts.ts";
 import { openResolver } from "../../server/relay_parts.ts";
-import { loadCertificate, namesOf } from "../../tls/certificates.ts";
+import { proveIssued } from "../../tls/certificate_pair.ts";
+import { namesOf } from "../../tls/certificates.ts";
 import { httpsRequest } from "../../tls/https_request.ts";
 import { becomeOwner } from "../../server/become_account.ts";
 
@@ -165,18 +166,13 @@ export class AcmeWork implements AsyncDisposable {
     if (missing.length > 0) {
       throw new CommandError(`the authority left out ${missing.join(", ")}`, EXIT.unavailable);
     }
-    await this.#files.save({ cert: chain, key }, { now: systemClock.now() });
+    const now = systemClock.now();
+    // One that the servers would refuse must not take the place of one that works.
+    await proveIssued({ cert: chain, key }, { now }).catch((cause) => {
+      throw new AuthorityError("the authority issued what cannot be used", cause);
+    });
+    await this.#files.save({ cert: chain, key }, { now });
     if (next !== undefined) await this.#files.dropNextKey();
-    const { certificate } = this.#config.tls;
-    if (certificate !== undefined) {
-      // A pair that the servers would refuse must not be reported as good.
-      await loadCertificate({
-        cert: certificate.certFile,
-        key: certificate.keyFile,
-        hostname: this.#config.hostname,
-        clock: systemClock,
-      });
-    }
     return { names, until: leaf.validToDate.getTime() };
   }
 
