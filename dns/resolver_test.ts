@@ -63,7 +63,30 @@ const NEGATIVES: Record<string, [FakeDnsReply, string]> = {
     { rcode: 2, flags: RA, answers: [cname("d.test", "e.test"), cname("e.test", "d.test")] },
     "failed",
   ],
-  "records of another name": [{ answers: [mx("evil.test", 1, "other.test")] }, "none"],
+  "records of another name": [{ answers: [mx("evil.test", 1, "other.test")] }, "failed"],
+  "records of another name and SOA": [
+    { answers: [mx("evil.test", 1, "other.test")], authorities: [soa("test")] },
+    "none",
+  ],
+  "records of another type": [{ answers: [a("192.0.2.1")] }, "failed"],
+  "an alias without SOA": [{ answers: [cname("d.test", "e.test")] }, "none"],
+  "a referral through a resolver": [
+    { flags: RA, authorities: [{ name: "test", type: "NS", ttl: 1, data: "ns.test" }] },
+    "failed",
+  ],
+  "name servers beside nothing, from an authority": [
+    { flags: AA, authorities: [{ name: "test", type: "NS", ttl: 1, data: "ns.test" }] },
+    "none",
+  ],
+  "more aliases than are followed": [
+    {
+      answers: [
+        ...Array.from({ length: 50 }, (_, i) => cname(i === 0 ? "d.test" : `c${i}.test`, `c${i + 1}.test`)),
+        mx("mx.test", 1, "c50.test"),
+      ],
+    },
+    "failed",
+  ],
 };
 
 for (const [name, [reply, expected]] of Object.entries(NEGATIVES)) {

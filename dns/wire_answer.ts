@@ -105,7 +105,7 @@ function sameName(name: string, canonical: string): boolean {
 /** What the message says, aliases followed. */
 export function interpretAnswer(packet: DecodedPacket, { name, type }: Query): WireAnswer {
   const { rcode, flag_aa, flag_ra, flag_ad: authenticated, answers, authorities } = packet;
-  const { end, circle, followed } = followAliases(answers, name, type);
+  const { end, circle, followed, endless, names } = followAliases(answers, name, type);
   // BIND calls it SERVFAIL, and shows the circle.
   if (circle && flag_aa) return { kind: "none", ttl: NEGATIVE_TTL, authenticated };
   const extended = optOf(packet)?.extendedRcode ?? 0;
@@ -125,27 +125,56 @@ export function interpretAnswer(packet: DecodedPacket, { name, type }: Query): W
   if (!flag_ra && !flag_aa) return { kind: "failed", reason: "an answer without authority" };
   if (rcode === "NXDOMAIN") return { kind: "no-such-name", ttl, authenticated };
   if (circle) return { kind: "none", ttl, authenticated };
+  if (endless) return { kind: "failed", reason: "too many aliases" };
+  if (soa === undefined) {
+    // RFC 2308 §2.2: without SOA it is no more than an alias, or nothing, that says "no such record"; and with the name
+    // servers of someone else it is a referral.
+    const foreign = answers.some((record) => !isOfAlias(record, names));
+    if (foreign) return { kind: "failed", reason: "an answer with other records" };
+    if (!flag_aa && authorities.some(({ type }) => type === "NS")) {
+      return { kind: "failed", reason: "a referral" };
+    }
+  }
   // A server that does not recurse says nothing about what lies elsewhere (RFC 2308 §2.2).
   if (!flag_ra && followed && soa === undefined) return { kind: "failed", reason: "an alias not followed" };
   return { kind: "none", ttl, authenticated };
 }
 
+/** Whether a record is part of an alias of one of these names; DNAME makes them, and DNSSEC signs them. */
+function isOfAlias({ type, name }: ResourceRecord, names: ReadonlySet<string>): boolean {
+  return type === "DNAME" || type === "RRSIG" ||
+    (type === "CNAME" && names.has(canonicalName(name) ?? name.toLowerCase()));
+}
+
+interface Aliases {
+  readonly end: string;
+  readonly circle: boolean;
+  readonly followed: boolean;
+  /** Whether there are more than are followed. */
+  readonly endless: boolean;
+  /** The name, and those that it is an alias of. */
+  readonly names: ReadonlySet<string>;
+}
+
 /** Where the aliases in the answer lead, beginning at the name. */
-function followAliases(
-  answers: readonly ResourceRecord[],
-  name: string,
-  type: RecordType,
-): { end: string; circle: boolean; followed: boolean } {
-  if (answers.length === 0) return { end: name, circle: false, followed: false };
+function followAliases(answers: readonly ResourceRecord[], name: string, type: RecordType): Aliases {
   let end = name;
-  const seen = new Set([name]);
-  while (type !== "CNAME" && seen.size <= MAX_ALIASES) {
+  const names = new Set([name]);
+  const aliases = (more: { readonly circle?: boolean; readonly endless?: boolean }): Aliases => ({
+    end,
+    names,
+    followed: names.size > 1,
+    circle: more.circle ?? false,
+    endless: more.endless ?? false,
+  });
+  if (answers.length === 0 || type === "CNAME") return aliases({});
+  for (;;) {
     const alias = answers.find((record) => record.type === "CNAME" && sameName(record.name, end));
     const next = typeof alias?.data === "string" ? canonicalName(alias.data) : undefined;
-    if (next === undefined) return { end, circle: false, followed: seen.size > 1 };
-    if (seen.has(next)) return { end, circle: true, followed: true };
-    seen.add(next);
+    if (next === undefined) return aliases({});
+    if (names.has(next)) return { ...aliases({ circle: true }), followed: true };
+    if (names.size > MAX_ALIASES) return aliases({ endless: true });
+    names.add(next);
     end = next;
   }
-  return { end, circle: false, followed: seen.size > 1 };
 }
