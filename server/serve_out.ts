@@ -86,7 +86,7 @@ function serveOutGrants(config: Config, { configFile }: GrantOptions): Grants {
       ...queue.read,
     ],
     write: [dataDir, ...logFile(config), ...queue.write],
-    sys: ["networkInterfaces", "osUptime", "statfs", "umask"],
+    sys: ["networkInterfaces", "osUptime", "statfs", "uid", "umask"],
     ...(queue.env && { env: queue.env }),
   };
 }

@@ -71,6 +71,11 @@ const MAX_TOLD = 1000;
 /** This message cannot be taken now; others may be. */
 class PutOffError extends Error {}
 
+/** @throws {PutOffError} */
+function putOff(error: unknown): never {
+  throw new PutOffError(errorText(error), { cause: error });
+}
+
 /** Scans the maildrop until it is disposed. */
 export class MaildropPickup implements AsyncDisposable {
   readonly #options: PickupOptions;
@@ -183,7 +188,7 @@ export class MaildropPickup implements AsyncDisposable {
     const { directory, handOver, notify, logger } = this.#options;
     const { head, uid } = file;
     const from = this.#dropper(uid);
-    const progress = this.#progress.get(name) ?? await Progress.read(join(directory, name));
+    const progress = this.#progress.get(name) ?? await Progress.read(join(directory, name)).catch(putOff);
     const recipients = [...new Set(head.recipients)].filter((address) => !progress.done.has(address));
     const message: HandedOver = {
       ...head,
@@ -222,9 +227,7 @@ export class MaildropPickup implements AsyncDisposable {
     // Whatever fails from here on, these must not get it again.
     if (tells || obstacle !== undefined) await this.#note(name, { progress, done: accepted });
     if (tells) {
-      await notify(message, refused).catch((error) => {
-        throw new PutOffError(errorText(error), { cause: error });
-      });
+      await notify(message, refused).catch(putOff);
     }
     if (obstacle !== undefined) {
       await this.#note(name, { progress, done: refused.map(({ address }) => address) });

@@ -28,13 +28,16 @@ export class Progress {
     return /^([0-9a-f]{32})\.done$/.exec(name)?.[1];
   }
 
-  /** Reads that of a message; nothing is done where there is none of this account. */
+  /** Reads that of a message; nothing is done where this account has written none. */
   static async read(message: string): Promise<Progress> {
     const path = `${message}${SUFFIX}`;
     try {
-      const { isFile, uid, size } = await Deno.lstat(path);
-      if (!isFile || uid !== Deno.uid() || size > MAX_SIZE) return new Progress(path);
-      return new Progress(path, JSON.parse(await Deno.readTextFile(path)) as string[]);
+      const { isFile, uid, size, nlink } = await Deno.lstat(path);
+      // Another file of this account can be linked into here.
+      if (!isFile || uid !== Deno.uid() || nlink !== 1 || size > MAX_SIZE) return new Progress(path);
+      const done: unknown = JSON.parse(await Deno.readTextFile(path));
+      const isList = Array.isArray(done) && done.every((address) => typeof address === "string");
+      return new Progress(path, isList ? done : []);
     } catch (error) {
       if (error instanceof Deno.errors.NotFound || error instanceof SyntaxError) {
         return new Progress(path);
