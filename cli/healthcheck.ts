@@ -145,14 +145,18 @@ async function placesOf(config: Config, name: ServerName): Promise<Place[]> {
   if (server.needsConfigFile) requireConfigFile(config, name);
   const policyHost = name === "serve-policy" ? policyHosts(config)[0] : undefined;
   const loopback: Readonly<Record<string, string>> = { "::": "::1", "0.0.0.0": "127.0.0.1" };
-  return server.endpoints(config, { hasCertificate: false, addresses: server.addresses(config) }).map(
-    ({ address, port, tls }) => {
-      const first = tls === "implicit" && { tls: config.hostname };
-      const policy = policyHost !== undefined && { policyHost };
-      if (port !== 0) return { address: loopback[address] ?? address, port, ...first, ...policy };
-      throw new CommandError(`[${name}] port = 0: its port is not known`, EXIT.config);
-    },
-  );
+  const endpoints = server.endpoints(config, { hasCertificate: false, addresses: server.addresses(config) });
+  if (endpoints.length === 0) {
+    // Says what of its configuration is missing, if that is why.
+    server.check(config);
+    throw new CommandError(`${name} would listen nowhere: its ports are off`, EXIT.config);
+  }
+  return endpoints.map(({ address, port, tls }) => {
+    const first = tls === "implicit" && { tls: config.hostname };
+    const policy = policyHost !== undefined && { policyHost };
+    if (port !== 0) return { address: loopback[address] ?? address, port, ...first, ...policy };
+    throw new CommandError(`[${name}] port = 0: its port is not known`, EXIT.config);
+  });
 }
 
 /**

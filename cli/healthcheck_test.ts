@@ -83,3 +83,14 @@ Deno.test("mailapp healthcheck --wait waits for a configuration that a container
   assert.equal(never.code, 66);
   assert.match(never.said, /no such configuration file/);
 });
+
+Deno.test("mailapp healthcheck says what is missing for a server that is not configured", async () => {
+  const config = await Deno.makeTempFile();
+  await Deno.writeTextFile(config, 'hostname = "mx.example.test"\n');
+  for (const server of ["serve-policy", "serve-submit"]) {
+    const { code, out, err } = await runInProcess(["healthcheck", server, "--config", config]);
+    assert.deepEqual([code, out], [78, ""], server);
+    assert.match(err, new RegExp(`: ${server}: the table must be there`));
+  }
+  await Deno.remove(config);
+});
