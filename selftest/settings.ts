@@ -7,6 +7,7 @@ import type { Config } from "../config/config.ts";
 import { type Finding, ok, warning } from "../doctor/finding.ts";
 import { addressScope } from "../net/ip_address.ts";
 import { openMailboxes } from "../server/parts.ts";
+import { brokenPromise } from "../server/policy_parts.ts";
 import { SENDING_RULES } from "./sending_settings.ts";
 import { MINUTE, type Rule, SECOND } from "./setting_rule.ts";
 
@@ -58,6 +59,16 @@ const RULES: readonly Rule[] = [
     next:
       'Set [serve-in] idle_timeout to "5m" or more, as RFC 5321 §4.5.3.2.7 asks; the limits on connections ' +
       "keep idle clients from harm",
+  },
+  {
+    id: "setting.mta_sts_promise",
+    tried: "a sender that obeys the MTA-STS policy of [mta_sts]",
+    wrong: (config) => {
+      const broken = brokenPromise(config);
+      return broken === undefined ? undefined : `delivers nothing: ${broken}`;
+    },
+    next:
+      'Name every MX host in [mta_sts] mx, have a certificate of an authority ([tls.acme]), or set mode = "testing"',
   },
   {
     id: "setting.dnssec",

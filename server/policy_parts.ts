@@ -7,13 +7,29 @@ import type { X509Certificate } from "node:crypto";
 import type { Config } from "../config/config.ts";
 import { ConfigError } from "../config/errors.ts";
 import { policyHostOf, type PublishedPolicy, publishPolicy } from "../mta_sts/own_policy.ts";
+import { allowsMx, type Policy } from "../mta_sts/policy.ts";
 import { requireDomains } from "./parts.ts";
 
 /** The policy that all domains of serve-in promise; `undefined` if they promise none. */
-export function ownPolicy({ mtaSts, hostname }: Config): PublishedPolicy | undefined {
+export function ownPolicy(config: Config): PublishedPolicy | undefined {
+  const promise = promisedPolicy(config);
+  return promise && publishPolicy(promise);
+}
+
+function promisedPolicy({ mtaSts, hostname }: Config): Policy | undefined {
   if (mtaSts === undefined) return undefined;
   const { mode, maxAgeMs, mx = [hostname] } = mtaSts;
-  return publishPolicy({ mode, mx, maxAge: Math.floor(maxAgeMs / 1000) });
+  return { mode, mx, maxAge: Math.floor(maxAgeMs / 1000) };
+}
+
+/** Why senders that keep the policy of the configuration would not deliver here; `undefined` if they would. */
+export function brokenPromise(config: Config): string | undefined {
+  const policy = promisedPolicy(config);
+  if (policy?.mode !== "enforce" || config.serveIn.domains.length === 0) return undefined;
+  const { hostname, tls: { certificate, selfSigned } } = config;
+  if (!allowsMx(policy, hostname)) return `mx has ${policy.mx.join(", ")}, and not ${hostname}`;
+  if (certificate !== undefined) return undefined;
+  return selfSigned ? "the certificate is self-signed" : "there is no certificate";
 }
 
 /** The names of the hosts that serve-policy answers for; none if it is not configured. */

@@ -8,7 +8,7 @@ import { ConfigError } from "../../config/errors.ts";
 import { showEndpoint } from "../../net/listen.ts";
 import { awaitedAddress } from "../../server/addresses.ts";
 import { CommandError } from "../../server/exit_codes.ts";
-import { ownPolicy, policyHosts, uncoveredHosts } from "../../server/policy_parts.ts";
+import { brokenPromise, ownPolicy, policyHosts, uncoveredHosts } from "../../server/policy_parts.ts";
 import { servePolicy } from "../../server/serve_policy.ts";
 import { readCertificate } from "../../server/certificate_parts.ts";
 import { CertificateError } from "../../tls/certificates.ts";
@@ -18,8 +18,15 @@ import type { SubmissionReport } from "./submission.ts";
 /** Senders come to no other port (RFC 8461 §3.3). */
 const HTTPS = 443;
 
-/** Reports what serve-policy would do; nothing if it is not configured. */
+/** Reports a policy that cannot be kept, and what serve-policy would do, if it is configured. */
 export async function reportServePolicy(config: Config, report: SubmissionReport): Promise<void> {
+  const broken = brokenPromise(config);
+  if (broken !== undefined) {
+    report.warnings.push(
+      `mta_sts.mode = "enforce": ${broken}; senders that obey the policy deliver nothing here. ` +
+        'Until that is mended: mode = "testing"',
+    );
+  }
   const policy = ownPolicy(config);
   if (config.servePolicy === undefined || policy === undefined) return;
   report.say("", `serve-policy, as ${policyHosts(config).join(", ")}`);

@@ -175,6 +175,40 @@ Deno.test("serve-policy does not start with what no sender would believe, and ch
   assert.equal(await server.stop(), 0);
 });
 
+Deno.test("check-config warns of an enforced policy that senders would find broken", async () => {
+  await using workspace = await Workspace.create();
+  const warned = async (
+    policy: Readonly<Record<string, unknown>>,
+    tls: Readonly<Record<string, unknown>>,
+  ) => {
+    const config = await workspace.configure({
+      "serve-in": { domains: ["example.com"], port: freePort() },
+      mta_sts: policy,
+      tls,
+    });
+    const { stdout } = await runMailapp(["check-config", "--config", config]);
+    return stdout.split("\n").filter((line) => line.includes("mta_sts"));
+  };
+  const selfSigned = { self_signed: true };
+  const enforced = 'warning: mta_sts.mode = "enforce":';
+  const consequence =
+    'senders that obey the policy deliver nothing here. Until that is mended: mode = "testing"';
+  assert.deepEqual(await warned({ mode: "enforce" }, selfSigned), [
+    `${enforced} the certificate is self-signed; ${consequence}`,
+  ]);
+  assert.deepEqual(await warned({ mode: "enforce" }, {}), [
+    `${enforced} there is no certificate; ${consequence}`,
+  ]);
+  assert.deepEqual(
+    await warned({ mode: "enforce", mx: ["mx2.example.com", "*.mx.example.com"] }, selfSigned),
+    [
+      `${enforced} mx has mx2.example.com, *.mx.example.com, and not mx.example.com; ${consequence}`,
+    ],
+  );
+  assert.deepEqual(await warned({ mode: "testing" }, selfSigned), []);
+  assert.deepEqual(await warned({ mode: "enforce", mx: ["*.example.com"] }, { acme: {} }), []);
+});
+
 Deno.test("[mta_sts] and [serve-policy] are checked", async () => {
   await using workspace = await Workspace.create();
   const wrong: readonly [table: string, lines: Record<string, unknown>, problem: RegExp][] = [

@@ -254,6 +254,16 @@ export async function misconfigurations(directory: string): Promise<readonly Mis
       finding: "setting.mta_sts",
       names: /mta_sts/,
     }),
+    row("MTA-STS promised with a self-signed certificate", { mta_sts: { mode: "enforce" } }, {
+      group: "setting",
+      finding: "setting.mta_sts_promise",
+      names: /mta_sts/,
+    }),
+    row("MTA-STS promised for another MX host", { mta_sts: { mode: "enforce", mx: ["mx.example.net"] } }, {
+      group: "setting",
+      finding: "setting.mta_sts_promise",
+      names: /mta_sts/,
+    }),
     row("a TLS policy that weakens", serveOut({ tls_policy: { "bank.example": "prefer" } }), {
       group: "setting",
       finding: "setting.tls_policy",
