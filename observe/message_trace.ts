@@ -284,7 +284,10 @@ function storyOf(seed: string, index: EventIndex): Story {
       if (own.length > 0 || isOfSession) { for (const session of ofSessions) sessions.add(session); }
     }
   }
-  const mine = index.of(ids.union(sessions)).filter(({ fields }) => {
+  const foreign = whole ? new Set<LoggedEvent>() : refusalsOfOthers(ids, { sessions, index });
+  const mine = index.of(ids.union(sessions)).filter((event) => {
+    if (foreign.has(event)) return false;
+    const { fields } = event;
     const own = textsOf(fields["id"]);
     if (own.length > 0) return own.some((id) => ids.has(id));
     return textsOf(fields["session"]).some((session) => sessions.has(session)) ||
@@ -292,6 +295,40 @@ function storyOf(seed: string, index: EventIndex): Story {
   });
   const inOrder = new Set(mine.flatMap(({ fields }) => idsIn(fields)).filter((id) => ids.has(id)));
   return { ids: [...inOrder.difference(sessions)], sessions: [...sessions], events: mine };
+}
+
+/** What ends a transaction. */
+const ENDS: ReadonlySet<string> = new Set([
+  "message.accepted",
+  "message.refused",
+  "message.left",
+  "message.failed",
+]);
+
+/**
+ * Commands that were refused in these sessions, and not in a transaction of these messages: a command has no id of a
+ * message, so it belongs to the next message of its session.
+ */
+function refusalsOfOthers(
+  ids: ReadonlySet<string>,
+  { sessions, index }: { readonly sessions: ReadonlySet<string>; readonly index: EventIndex },
+): ReadonlySet<LoggedEvent> {
+  const others = new Set<LoggedEvent>();
+  for (const session of sessions) {
+    let pending: LoggedEvent[] = [];
+    let hasMessage = false;
+    for (const event of index.of([session])) {
+      if (event.fields["session"] !== session) continue;
+      if (event.event === "command.refused") pending.push(event);
+      if (!ENDS.has(event.event)) continue;
+      const isMine = textsOf(event.fields["id"]).some((id) => ids.has(id));
+      hasMessage ||= isMine;
+      if (!isMine) { for (const refusal of pending) others.add(refusal); }
+      pending = [];
+    }
+    if (hasMessage) { for (const refusal of pending) others.add(refusal); }
+  }
+  return others;
 }
 
 /** Decides which further lines belong to these messages as they are written. */

@@ -168,6 +168,27 @@ Deno.test("traceMessages() goes back from the queue id to the login at serve-sub
   }
 });
 
+Deno.test("traceMessages() shows of a session the refusals in the transaction of the message, and no others", async () => {
+  const [first, second] = [receivedId(500, "7"), receivedId(500, "8")];
+  const session = "fd8b833";
+  const accepted = { server: "serve-in", session, from: "list@example.net", to: ["bob@example.com"] };
+  const lines: typeof LOG = [
+    [500, "command.refused", { session, command: "RCPT TO:<one@example.com>" }],
+    [501, "message.accepted", { ...accepted, id: first }],
+    [502, "command.refused", { session, command: "RCPT TO:<two@example.com>" }],
+    [503, "message.accepted", { ...accepted, id: second }],
+    [504, "command.refused", { session, command: "RCPT TO:<three@example.com>" }],
+    [505, "session.closed", { session, reason: "quit" }],
+  ];
+  const commands = async (what: string) => {
+    const { stories } = await traced(what, { source: sourceOf(lines) });
+    return stories.flatMap(({ events }) => events.flatMap(({ fields }) => fields["command"] ?? []));
+  };
+  assert.deepEqual(await commands(first), ["RCPT TO:<one@example.com>"]);
+  assert.deepEqual(await commands(second), ["RCPT TO:<two@example.com>"]);
+  assert.equal((await commands(session)).length, 3);
+});
+
 Deno.test("traceMessages() finds an address in any letter case, and the newest messages first of many", async () => {
   const many = Array.from(
     { length: 50 },
