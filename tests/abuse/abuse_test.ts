@@ -1,11 +1,14 @@
 // The server as it is shipped, under attack; the long form, with its figures, is `deno task abuse`.
+import { ONE_AND_SEVERAL, withThreads } from "../support/mailapp.ts";
 import { floods, hostileSenders, idleConnections, largeMessage, slowAndRude } from "./scenarios.ts";
 
 const report = (line: string) => console.log(line);
 
-Deno.test("2,000 idle connections lock out no other client, and 1,000 take less than 150 MB", async () => {
-  await idleConnections({ messages: 30, report });
-});
+for (const threads of ONE_AND_SEVERAL) {
+  Deno.test(`2,000 idle connections lock out no other client, and 1,000 take less than ${threads === 1 ? 150 : 150 + 40 * threads} MB${withThreads(threads)}`, async () => {
+    await idleConnections({ messages: 30, threads, report });
+  });
+}
 
 Deno.test("500 connections a second lock out no other client", async () => {
   await floods({ perSecond: 500, seconds: 3, messages: 30, report });

@@ -161,19 +161,25 @@ for (const [size, octets] of [["small", 3_000], ["large", 700_000]] as const) {
         return serving;
       };
       let { server, port } = await start();
-      const send = async (id: string, beforeDot?: () => Promise<void>) => {
+      const send = async (dialogue: Dialogue, id: string, beforeDot?: () => Promise<void>) => {
         const message = checkedMessage(id, octets, { author: "a@junk.test" });
-        using dialogue = await Dialogue.connect(port);
-        await dialogue.hear();
-        await dialogue.say("EHLO client.test");
         const to = ["alice@example.com"];
         return { message, reply: await submit(dialogue, message, { to, ...(beforeDot && { beforeDot }) }) };
       };
-      assert.match((await send("first")).reply, /^250 /);
+      /** A connection that has delivered, so that its thread has made all directories durable. */
+      const connect = async (id: string): Promise<Dialogue> => {
+        const dialogue = await Dialogue.connect(port);
+        await dialogue.hear();
+        await dialogue.say("EHLO client.test");
+        assert.match((await send(dialogue, id)).reply, /^250 /);
+        return dialogue;
+      };
+      (await connect("first"))[Symbol.dispose]();
       for (const { call, path, where } of STEPS) {
         await t.step(`killed at ${call} ${path ?? ""}`, async () => {
+          using dialogue = await connect(`before-${call}`);
           for (const { path } of readMaildir(`${maildir}/.Junk`)) await Deno.remove(path);
-          const { message, reply } = await send(`at-${call}`, async () => {
+          const { message, reply } = await send(dialogue, `at-${call}`, async () => {
             await Strace.attach(server.pid, {
               inject: [`${call}:signal=KILL`],
               ...(path !== undefined && { paths: [`${maildir}/${path}`] }),
@@ -187,7 +193,7 @@ for (const [size, octets] of [["small", 3_000], ["large", 700_000]] as const) {
           assert.equal(names(`${maildir}/tmp`).length, where === "tmp" ? 1 : 0);
           for (const name of names(`${maildir}/tmp`)) await Deno.remove(`${maildir}/tmp/${name}`);
           ({ server, port } = await start());
-          assert.match((await send(`behind-${call}`)).reply, /^250 /);
+          (await connect(`behind-${call}`))[Symbol.dispose]();
         });
       }
     },

@@ -2,12 +2,21 @@
 // there, nothing torn is ever in new/, and the next start needs no repair.
 import assert from "node:assert/strict";
 import { chance } from "../support/chance.ts";
-import { type RunningMailapp, Workspace } from "../support/mailapp.ts";
+import { ONE_AND_SEVERAL, type RunningMailapp, THREADS, withThreads, Workspace } from "../support/mailapp.ts";
 import { until } from "../support/peers/process.ts";
 import { testWith } from "../support/requires.ts";
 import { freezeBehind, freezeOnceThere, Strace, STRACE_NEEDS } from "../support/strace.ts";
 import { checkAgainst, killUnderLoad } from "./load.ts";
-import { deliverOne, LONG_ROUNDS, Mail, report, sendOne, serveIn, type Serving } from "./setting.ts";
+import {
+  acquainted,
+  deliverOne,
+  LONG_ROUNDS,
+  Mail,
+  report,
+  sendOne,
+  serveIn,
+  type Serving,
+} from "./setting.ts";
 
 /** How often the server is killed at random. */
 const ROUNDS = LONG_ROUNDS || 15;
@@ -93,21 +102,34 @@ const GROWING: readonly Step[] = [
   ...STEPS.slice(2),
 ];
 
-const KINDS: readonly { name: string; users: readonly string[]; octets: number; steps?: readonly Step[] }[] =
-  [
-    { name: "a small message", users: ["alice"], octets: 3_000 },
-    { name: "a large message", users: ["alice"], octets: 700_000, steps: GROWING },
-    { name: "a large message for two", users: ["alice", "bob"], octets: 600_000 },
-  ];
+interface Kind {
+  readonly name: string;
+  readonly users: readonly string[];
+  readonly octets: number;
+  readonly steps?: readonly Step[];
+  /** Those of the server. */
+  readonly threads?: number;
+}
 
-for (const { name, users, octets, steps = STEPS } of KINDS) {
+const KINDS: readonly Kind[] = [
+  ...ONE_AND_SEVERAL.map((threads) => ({
+    name: `a small message${withThreads(threads)}`,
+    users: ["alice"],
+    octets: 3_000,
+    threads,
+  })),
+  { name: "a large message", users: ["alice"], octets: 700_000, steps: GROWING },
+  { name: "a large message for two", users: ["alice", "bob"], octets: 600_000 },
+];
+
+for (const { name, users, octets, steps = STEPS, threads = THREADS } of KINDS) {
   testWith(
     STRACE_NEEDS,
     `serve-in killed at each step of ${name} has nothing torn, and starts again`,
     async (t) => {
       await using workspace = await Workspace.create();
       await using running = new AsyncDisposableStack();
-      const config = await workspace.configure();
+      const config = await workspace.configure({ "serve-in": { threads } });
       const mail = new Mail(workspace);
       const to = users.map((user) => `${user}@example.com`);
       let { server, port } = await serveIn(config);
@@ -116,9 +138,10 @@ for (const { name, users, octets, steps = STEPS } of KINDS) {
       for (const step of steps) {
         if ((step.octets ?? octets) !== octets) continue;
         await t.step(step.name, async () => {
+          using dialogue = await acquainted(port, { mail, users });
           for (const user of users) mail.clear(user);
           const beforeDot = () => step.kill({ server, mail, users });
-          const { reply, id, digest } = await sendOne(port, { to, octets, beforeDot });
+          const { reply, id, digest } = await sendOne(port, { to, octets, beforeDot, dialogue });
           assert.equal(reply, "", "it was answered");
           assert.equal(await server.ended(), 128 + 9);
           for (const user of users) {

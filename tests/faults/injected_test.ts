@@ -2,12 +2,12 @@
 // message is stored by the same process.
 import assert from "node:assert/strict";
 import { join } from "@std/path";
-import { Workspace } from "../support/mailapp.ts";
+import { ONE_AND_SEVERAL, withThreads, Workspace } from "../support/mailapp.ts";
 import { until } from "../support/peers/process.ts";
 import { testWith } from "../support/requires.ts";
 import { freezeBehind, freezeOnceThere, Strace, STRACE_NEEDS } from "../support/strace.ts";
 import { names } from "./checked_message.ts";
-import { deliverOne, Mail, sendOne, serveIn, type Serving } from "./setting.ts";
+import { acquainted, deliverOne, Mail, sendOne, serveIn, type Serving } from "./setting.ts";
 
 interface Case extends Serving {
   readonly mail: Mail;
@@ -312,29 +312,34 @@ const LASTING: readonly { error: string; atDot: RegExp; atRcpt: RegExp }[] = [
   { error: "EROFS", atDot: FAILED, atRcpt: /^450 4\.2\.0 / },
 ];
 
-testWith(
-  STRACE_NEEDS,
-  "serve-in refuses at RCPT what has failed before, until it can be done again",
-  async (t) => {
-    await using workspace = await Workspace.create();
-    const { server, port } = await serveIn(await workspace.configure());
-    await using _ = server;
-    const mail = new Mail(workspace);
-    const small = { to: ["alice@example.com"], octets: 2_000 };
-    await deliverOne(port, { mail, users: ["alice", "bob"], octets: 2_000 });
-    for (const { error, atDot, atRcpt } of LASTING) {
-      await t.step(error, async () => {
-        await using strace = await Strace.attach(server.pid, { inject: [`openat:error=${error}`] });
-        assert.match((await sendOne(port, small)).reply, atDot);
-        assert.match((await sendOne(port, small)).reply, atRcpt);
-        await strace.detach();
-        await deliverOne(port, { mail, users: ["alice"], octets: 2_000 });
-        assert.deepEqual(mail.tmp("alice"), []);
-      });
-    }
-    assert.equal(await server.stop(), 0);
-  },
-);
+for (const threads of ONE_AND_SEVERAL) {
+  testWith(
+    STRACE_NEEDS,
+    `serve-in refuses at RCPT what has failed before, until it can be done again${withThreads(threads)}`,
+    async (t) => {
+      await using workspace = await Workspace.create();
+      const { server, port } = await serveIn(await workspace.configure({ "serve-in": { threads } }));
+      await using _ = server;
+      const mail = new Mail(workspace);
+      const users = ["alice"];
+      for (const { error, atDot, atRcpt } of LASTING) {
+        await t.step(error, async () => {
+          // Of several threads each learns for itself what has failed.
+          using dialogue = await acquainted(port, { mail, users });
+          const small = { to: ["alice@example.com"], octets: 2_000, dialogue };
+          await using strace = await Strace.attach(server.pid, { inject: [`openat:error=${error}`] });
+          assert.match((await sendOne(port, small)).reply, atDot);
+          assert.match((await sendOne(port, small)).reply, atRcpt);
+          await strace.detach();
+          await deliverOne(port, { mail, users, octets: 2_000, dialogue });
+          await deliverOne(port, { mail, users, octets: 2_000 });
+          assert.deepEqual(mail.tmp("alice"), []);
+        });
+      }
+      assert.equal(await server.stop(), 0);
+    },
+  );
+}
 
 testWith(
   STRACE_NEEDS,
@@ -344,18 +349,19 @@ testWith(
     const { server, port } = await serveIn(await workspace.configure());
     await using _ = server;
     const mail = new Mail(workspace);
-    await deliverOne(port, { mail, users: ["alice", "bob"], octets: 2_000 });
-    await using strace = await Strace.attach(server.pid, {
-      inject: ["statx:error=EIO"],
-      paths: [mail.path("alice", "new")],
-    });
-    const toAlice = { to: ["alice@example.com"], octets: 2_000 };
-    // A look of a moment ago is good enough for the recipient; the message shows what is wrong.
-    assert.match((await sendOne(port, toAlice)).reply, FAILED);
+    using dialogue = await acquainted(port, { mail, users: ["alice", "bob"] });
+    const toAlice = { to: ["alice@example.com"], octets: 2_000, dialogue };
+    const armed: Strace[] = [];
+    // The recipient is accepted before; the message shows what is wrong.
+    const beforeData = async () => {
+      const paths = [mail.path("alice", "new")];
+      armed.push(await Strace.attach(server.pid, { inject: ["statx:error=EIO"], paths }));
+    };
+    assert.match((await sendOne(port, { ...toAlice, beforeData })).reply, FAILED);
     assert.match((await sendOne(port, toAlice)).reply, /^450 4\.2\.0 /);
-    await deliverOne(port, { mail, users: ["bob"], octets: 2_000 });
-    await strace.detach();
-    await deliverOne(port, { mail, users: ["alice"], octets: 2_000 });
+    await deliverOne(port, { mail, users: ["bob"], octets: 2_000, dialogue });
+    for (const strace of armed) await strace.detach();
+    await deliverOne(port, { mail, users: ["alice"], octets: 2_000, dialogue });
     assert.equal(await server.stop(), 0);
   },
 );

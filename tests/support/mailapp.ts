@@ -11,8 +11,19 @@ import { environmentOf, program as fromMain, toml } from "./program.ts";
 // Long enough for a machine that does many other things; so that a test fails instead of hanging.
 const EVENT_PATIENCE = 5 * 60_000;
 
-/** One on every machine; `MAILAPP_TEST_THREADS=4` runs any test that starts serve-in with so many. */
-const THREADS = Number(Deno.env.get("MAILAPP_TEST_THREADS") ?? 1);
+/**
+ * Threads of serve-in in tests: one on every machine; `MAILAPP_TEST_THREADS=4` runs any test that starts serve-in with
+ * so many.
+ */
+export const THREADS: number = Number(Deno.env.get("MAILAPP_TEST_THREADS") ?? 1);
+
+/** The numbers of threads for a test that is run with one and with several, where nothing else is asked for. */
+export const ONE_AND_SEVERAL: readonly number[] = THREADS === 1 ? [1, 2] : [THREADS];
+
+/** The end of such a test's name. */
+export function withThreads(threads: number): string {
+  return threads === 1 ? "" : `, with ${threads} threads`;
+}
 
 /** What a command did. */
 export interface Finished {
