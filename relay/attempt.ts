@@ -19,7 +19,7 @@ import type { OpenEntry } from "./open_entries.ts";
 import { type Connection, keep, leave, type LiveConnection } from "./live_connection.ts";
 import { demand, failureOf, inTurn, type RetryHint, retryHint, slowDown } from "./host_demand.ts";
 import type { Queue } from "./queue.ts";
-import type { Attempt } from "./queue_entry.ts";
+import { type Attempt, SEEN_EARLIER } from "./queue_entry.ts";
 import type { Opened, OpenFailure, RecipientOutcome } from "./transmit.ts";
 
 /**
@@ -245,7 +245,7 @@ class Round {
   learn({ host, address }: Target, { failure, learntAt }: { failure: HostFailure; learntAt: number }): void {
     const { clock } = this.#options;
     // The same text for all recipients concerned, so that they can be grouped.
-    const error = `${failure.error ?? "asked for less"} (seen by an earlier attempt)`;
+    const error = `${failure.error ?? "asked for less"}${SEEN_EARLIER}`;
     for (const index of this.remaining) {
       const before = this.#results.get(index);
       this.#record(index, { ...failure, at: clock.now(), host, address, error }, {

@@ -21,6 +21,9 @@ export type TlsLevel = "none" | "unverified" | "verified" | "dane";
  */
 export type TlsDemand = "configuration" | "dane" | "mta-sts" | "mta-sts-testing";
 
+/** What follows the error of an attempt that was not made, since another message had just met it at the host. */
+export const SEEN_EARLIER = " (seen by an earlier attempt)";
+
 /** One try to hand a message to a host, as it concerned one recipient. */
 export interface Attempt {
   /** When it began, milliseconds since the epoch. */

@@ -4,7 +4,7 @@
  * @module
  */
 import type { QueueView } from "../../relay/operator.ts";
-import { isOpen, type QueueRecipient } from "../../relay/queue_entry.ts";
+import { isOpen, type QueueRecipient, SEEN_EARLIER } from "../../relay/queue_entry.ts";
 import { type QueueFilter, selects } from "../../relay/queue_filter.ts";
 import { count, printable, showDuration } from "./terminal.ts";
 
@@ -98,12 +98,12 @@ export function reasonFor({ status, attempts }: QueueRecipient): string {
 const MAX_REASON = 120;
 
 /**
- * What another server said, without what differs from message to message: ids, addresses, times, so that messages which
- * wait for one reason form one group.
+ * What another server said, without what differs from message to message: ids, addresses, times, and whether this
+ * message met it or one before, so that messages which wait for one reason form one group.
  */
 export function reasonOf(words: string): string {
   const line = words.split("\n", 1)[0] ?? "";
-  return line
+  return (line.endsWith(SEEN_EARLIER) ? line.slice(0, -SEEN_EARLIER.length) : line)
     .replace(/<[^<>]*>/g, "<…>")
     .replace(/https?:\/\/\S+/g, "…")
     .replace(/\b(?=\w*\d)(?=\w*[A-Za-z])[\w-]{8,}\b/g, "…")

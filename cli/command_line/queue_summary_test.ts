@@ -1,0 +1,20 @@
+import assert from "node:assert/strict";
+import { reasonOf } from "./queue_summary.ts";
+
+Deno.test("reasonOf() is the same for all messages that wait for one reason", () => {
+  for (
+    const [reason, ...others] of [
+      ["connection refused", "connection refused (seen by an earlier attempt)"],
+      [
+        "450 4.2.0 <…>: greylisted",
+        "450 4.2.0 <bob@example.net>: greylisted",
+        "450 4.2.0 <…>: greylisted\nsee help",
+      ],
+      ["451 4.3.0 … later", "451 4.3.0 4f6YkT2mZz later", "451 4.3.0 1796069971 later"],
+      ["421 4.7.0 see …", "421 4.7.0 see https://example.net/a?ip=192.0.2.1"],
+    ] as const
+  ) {
+    for (const words of [reason, ...others]) assert.equal(reasonOf(words), reason);
+  }
+  assert.notEqual(reasonOf("451 4.3.0 later"), reasonOf("451 4.3.2 later"));
+});
