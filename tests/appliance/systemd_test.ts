@@ -221,13 +221,13 @@ END
       );
       await failing("systemctl restart mailapp-in");
       assert.match(
-        await machine.journal("mailapp-in"),
+        await machine.journal("mailapp-in", "-p err"),
         /\[log\] file: there is no directory \/var\/log\/mailapp\. .*mailapp install/,
       );
       await machine.sh("install -d -o mailapp -g mailapp -m 2750 /var/log/mailapp; systemctl reset-failed");
       await failing("systemctl restart mailapp-in");
       assert.match(
-        await machine.journal("mailapp-in"),
+        await machine.journal("mailapp-in", "-p err"),
         /\[log\] file: .* mounted read-only here\. .*mailapp install/,
       );
       await machine.sh("mailapp install; systemctl reset-failed; systemctl restart mailapp-in mailapp-out");
