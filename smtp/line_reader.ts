@@ -22,11 +22,14 @@ export type Line =
 const LF = 10;
 const CR = 13;
 
-// While lines are read: room for a command of the longest kind, or a group of pipelined ones.
+// While lines are read, until a read fills it: idle connections are many, and each has one.
+const FIRST = 512;
+// From then on: room for a command of the longest kind, or a group of pipelined ones.
 const SMALL = 4096;
 // While data is read: fewer, larger reads.
 const LARGE = 64 * 1024;
 // Bytes that an earlier connection left in a spare buffer are never read.
+const first = new SpareBuffers(FIRST, 32);
 const small = new SpareBuffers(SMALL, 32);
 const large = new SpareBuffers(LARGE, 32);
 
@@ -41,7 +44,9 @@ const NOTHING = new Uint8Array(0);
 /** Reads lines and data from a transport. */
 export class LineReader {
   readonly #maxLine: number;
-  #buffer = small.take();
+  #buffer = first.take();
+  /** Where the buffer for lines comes from. */
+  #lines = first;
   #start = 0;
   #end = 0;
   /** Octets of the line that begins at #start which are known to hold no LF. */
@@ -51,7 +56,7 @@ export class LineReader {
 
   /**
    * Nothing is read yet.
-   * @param maxLine The longest line in octets, CRLF included; at most the buffer's 4,096.
+   * @param maxLine The longest line in octets, CRLF included; at most 4,096.
    */
   constructor(maxLine: number) {
     if (maxLine > SMALL) throw new RangeError(`a line has at most ${SMALL} octets`);
@@ -80,20 +85,23 @@ export class LineReader {
   /** Makes room for mail data. */
   expectData(): void {
     if (this.#buffer.length === LARGE) return;
-    const roomy = large.take();
-    roomy.set(this.available);
+    this.#moveTo(large);
+  }
+
+  /** Takes a buffer of these, into which what is available fits. */
+  #moveTo(buffers: SpareBuffers): void {
+    const next = buffers.take();
+    next.set(this.available);
     this.#end -= this.#start;
     this.#start = 0;
     keep(this.#buffer);
-    this.#buffer = roomy;
+    this.#buffer = next;
   }
 
   /** Returns the large buffer once it is empty, so that an idle connection holds little. */
   #shrink(): void {
     if (this.#buffer.length !== LARGE || this.#end > this.#start) return;
-    keep(this.#buffer);
-    this.#buffer = small.take();
-    this.#start = this.#end = 0;
+    this.#moveTo(this.#lines);
   }
 
   /** Returns the buffer; nothing may be read afterwards. */
@@ -107,12 +115,14 @@ export class LineReader {
   fill(transport: Transport): Promise<boolean> {
     return transport.read(this.#room()).then((octets) => {
       this.#end += octets ?? 0;
+      if (this.#end === FIRST && this.#buffer.length === FIRST) this.#lines = small;
       return octets !== null;
     });
   }
 
   /** Where what is read next goes. There is always room, since lines and data are consumed. */
   #room(): Uint8Array {
+    if (this.#buffer.length < this.#lines.size) this.#moveTo(this.#lines);
     const rest = this.#end - this.#start;
     if (this.#start > 0) this.#buffer.copyWithin(0, this.#start, this.#end);
     this.#start = 0;
@@ -166,7 +176,9 @@ export class LineReader {
 }
 
 function keep(buffer: Uint8Array<ArrayBuffer>): void {
-  if (buffer !== NOTHING) (buffer.length === LARGE ? large : small).give(buffer);
+  if (buffer.length === LARGE) large.give(buffer);
+  else if (buffer.length === SMALL) small.give(buffer);
+  else if (buffer.length === FIRST) first.give(buffer);
 }
 
 /** The text of a line. Most are ASCII, for which calling the decoder costs too much. */

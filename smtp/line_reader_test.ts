@@ -104,6 +104,35 @@ Deno.test("readLine() takes 10 MB without a line end in bounded memory", async (
   assert.ok(reader.available.buffer.byteLength <= 4096);
 });
 
+Deno.test("LineReader holds 512 octets for a client that says little, and reads pipelined groups in one piece", async () => {
+  const reader = new LineReader(MAX);
+  const idle = () => reader.available.buffer.byteLength;
+  const greeting = source([bytesOf("EHLO client.test\r\n")]);
+  assert.equal((await reader.readLine(greeting)).kind, "line");
+  assert.equal(idle(), 512);
+  reader.expectData();
+  assert.equal((await reader.readLine(source([bytesOf("NOOP\r\n")]))).kind, "line");
+  assert.equal(idle(), 512, "after data");
+
+  const group = bytesOf("RCPT TO:<user@example.com>\r\n".repeat(100));
+  const sizes: number[] = [];
+  const from = (chunks: Uint8Array[]) => {
+    const transport = source(chunks);
+    return {
+      ...transport,
+      read: (buffer: Uint8Array) => {
+        sizes.push(buffer.length);
+        return transport.read(buffer);
+      },
+    };
+  };
+  const transport = from([group, group]);
+  for (let line = 0; line < 200; line++) {
+    assert.equal((await reader.readLine(transport)).kind, "line");
+  }
+  assert.deepEqual(sizes.map((size) => size > 512), [false, true, true]);
+});
+
 Deno.test("LineReader refuses a limit above its buffer", () => {
   assert.throws(() => new LineReader(4097), RangeError);
 });
