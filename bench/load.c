@@ -13,7 +13,8 @@
  *
  * A message that is refused with 4yz is sent again 20 ms later, like its MAIL and RCPT. Prints JSON: seconds from the
  * first connection to the last reply; the median and the 99th of 100 of the milliseconds to the reply to the final dot,
- * from connecting, or from MAIL on a kept connection; how often a message was refused for now.
+ * from connecting, or from MAIL on a kept connection; how often a message was refused for now; of a message that is sent
+ * alone, when its final dot was sent and when the reply was there, in seconds since 1970.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -24,6 +25,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 #ifdef TLS
@@ -47,7 +49,7 @@ static const char *before, *after, *login, *sender = "sender@bench.test";
 static int tls = PLAIN;
 static char *content;
 static size_t length;
-static double *latencies;
+static double *latencies, dot, replied;
 
 static void fail(const char *what, const char *detail) {
   fprintf(stderr, "%s: %s\n", what, detail);
@@ -58,6 +60,12 @@ static double now(void) {
   struct timespec time;
   clock_gettime(CLOCK_MONOTONIC, &time);
   return time.tv_sec * 1e3 + time.tv_nsec / 1e6;
+}
+
+static double since_1970(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_REALTIME, &time);
+  return time.tv_sec + time.tv_nsec / 1e9;
 }
 
 static void say(struct peer *peer, const char *text, size_t octets) {
@@ -126,6 +134,9 @@ static struct peer connect_peer(void) {
   struct peer peer = { socket(AF_INET, SOCK_STREAM, 0), NULL };
   int on = 1;
   setsockopt(peer.socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  // A server that does not answer is reported rather than waited for.
+  struct timeval patience = { 120, 0 };
+  setsockopt(peer.socket, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
   if (connect(peer.socket, (struct sockaddr *)&server, sizeof server) != 0) fail("connect", strerror(errno));
   if (tls == IMPLICIT) shake_hands(&peer);
   must(&peer, "220");
@@ -163,8 +174,11 @@ static int send_message(struct peer *peer, long number) {
   if (!expect(peer, "250")) return 0;
   say(peer, "DATA\r\n", 6);
   if (!expect(peer, "354")) return 0;
+  if (messages == 1) dot = since_1970();
   say(peer, content, length);
-  return expect(peer, "250");
+  int taken = expect(peer, "250");
+  if (messages == 1) replied = since_1970();
+  return taken;
 }
 
 static void *send_messages(void *unused) {
@@ -274,6 +288,6 @@ int main(int count, char **words) {
   for (int i = 0; i < sessions; i++) pthread_join(threads[i], NULL);
   double seconds = (now() - begin) / 1e3;
   qsort(latencies, messages, sizeof *latencies, by_size);
-  printf("{\"seconds\":%.6f,\"p50\":%.3f,\"p99\":%.3f,\"deferred\":%ld}\n", seconds, percentile(50), percentile(99),
-    atomic_load(&deferred));
+  printf("{\"seconds\":%.6f,\"p50\":%.3f,\"p99\":%.3f,\"deferred\":%ld,\"dot\":%.6f,\"replied\":%.6f}\n", seconds,
+    percentile(50), percentile(99), atomic_load(&deferred), dot, replied);
 }

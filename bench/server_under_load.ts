@@ -135,10 +135,10 @@ async function untilStored(maildir: string, messages: number): Promise<void> {
  * Moves the messages away and lets the disk come to rest, so that the next round does not pay for it. They are not
  * removed before the end, since ext4 goes a long way round inodes that were freed in the last minutes.
  */
-async function empty(maildir: string, folder: Folder): Promise<void> {
+export async function empty(maildir: string, folder: Folder): Promise<void> {
   const attic = await Deno.makeTempDir({ dir: folder.path, prefix: "stored-" });
   for await (const { name } of Deno.readDir(`${maildir}/new`)) {
     await Deno.rename(`${maildir}/new/${name}`, `${attic}/${name}`);
   }
-  await runOk("sync");
+  await runOk("sync", { args: ["-f", maildir] });
 }

@@ -29,12 +29,18 @@ export const DNS_PORT = 53;
 
 const DOMAIN = "signed.test";
 
-/** Makes a message of this size in octets, and starts named. Needs root, and port 53 of 127.0.0.1. */
-export async function startSignedMail(size: number): Promise<SignedMail> {
+/**
+ * Makes a message of this size in octets, and starts named, with more zones if need be. Needs root, and port 53 of
+ * 127.0.0.1.
+ */
+export async function startSignedMail(
+  size: number,
+  zones: Readonly<Record<string, string>> = {},
+): Promise<SignedMail> {
   const key = rsaKey(2048);
   const folder = await makeFolder("bench-mail");
   try {
-    const bind = await startBind({ [DOMAIN]: zoneOf(key), ".": "" }, { port: DNS_PORT });
+    const bind = await startBind({ [DOMAIN]: zoneOf(key), ".": "", ...zones }, { port: DNS_PORT });
     return {
       sender: `sender@${DOMAIN}`,
       file: await writeMessage(signedMessage(key, size), folder),

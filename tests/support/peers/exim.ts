@@ -8,6 +8,7 @@ import type { CertificateFiles } from "./certificates.ts";
 import { makeFolder } from "./folder.ts";
 import { freePort, untilListening } from "./ports.ts";
 import { type RunningProgram, startUntil, until } from "./process.ts";
+import { resolvingBy } from "./resolving.ts";
 import { EXIM, unpacked } from "./unpacked.ts";
 
 /** What Exim is to do. */
@@ -30,6 +31,12 @@ export interface EximOptions {
     readonly key: string;
     readonly canonicalization: "simple" | "relaxed";
   };
+  /** Relays all other mail where DNS says. */
+  readonly byMx?: boolean;
+  /** The address of a DNS server on port 53, instead of those in /etc/resolv.conf. */
+  readonly dns?: string;
+  /** More lines of its main section. */
+  readonly settings?: readonly string[];
   /** Takes mail only after AUTH PLAIN with these. */
   readonly login?: { readonly user: string; readonly password: string };
 }
@@ -72,8 +79,12 @@ export async function startExim(options: EximOptions = {}): Promise<Exim> {
     "exim.conf",
     configuration({ ...options, port, spool, log, mailboxFile, dkimKey }, certificate),
   );
-  const program = await startUntil(unpacked(EXIM), {
-    args: ["-C", config, "-bdf", "-q1m"],
+  const exim = [unpacked(EXIM), "-C", config, "-bdf", "-q1m"];
+  const [command = "", ...args] = options.dns === undefined
+    ? exim
+    : await resolvingBy({ server: options.dns, folder, command: exim });
+  const program = await startUntil(command, {
+    args,
     cwd: folder.path,
     ready: () => untilListening(port, submissionsOn),
   });
@@ -132,6 +143,7 @@ rfc1413_hosts =
 acl_smtp_rcpt = on_rcpt
 acl_smtp_data = on_data
 tls_advertise_hosts = ${certificate ? "*" : ""}
+${options.settings?.join("\n") ?? ""}
 ${certificate ? `tls_certificate = ${certificate.cert}\ntls_privatekey = ${certificate.key}` : ""}
 
 begin acl
@@ -152,6 +164,15 @@ ${
       ? `away:
   driver = manualroute
   route_list = * ${relayHost}
+  self = send
+  transport = smtp
+`
+      : ""
+  }
+${
+    options.byMx
+      ? `mx:
+  driver = dnslookup
   self = send
   transport = smtp
 `

@@ -7,13 +7,18 @@ import type { CertificateFiles } from "./certificates.ts";
 import { makeFolder } from "./folder.ts";
 import { freePort, untilListening } from "./ports.ts";
 import { type RunningProgram, startUntil } from "./process.ts";
+import { resolvingBy } from "./resolving.ts";
 import { OPENSMTPD, unpacked } from "./unpacked.ts";
 
 /** What OpenSMTPD is to do. */
 export interface OpenSmtpdOptions {
   /** Where all mail goes that is for another domain than those of `mailboxes`. */
   readonly relayTo?: { readonly host: string; readonly port: number };
-  /** What the sending side does about STARTTLS. `none` if absent. */
+  /** Relays all other mail where DNS says. */
+  readonly byMx?: boolean;
+  /** The address of a DNS server on port 53, instead of those in /etc/resolv.conf. */
+  readonly dns?: string;
+  /** What the sending side does about STARTTLS, with `relayTo`. `none` if absent. */
   readonly sendTls?: "none" | "may" | "encrypt";
   /** Addresses whose mail lands in a Maildir each; others in their domains are refused. */
   readonly mailboxes?: readonly string[];
@@ -71,19 +76,16 @@ export async function startOpenSmtpd(options: OpenSmtpdOptions = {}): Promise<Op
           `match from any for any action "out"`,
         ]
         : []),
+      ...(options.byMx ? ['action "mx" relay', 'match from any for any action "mx"'] : []),
     ].join("\n") + "\n",
   );
-  const program = await startUntil("unshare", {
-    args: [
-      "--mount",
-      "sh",
-      "-c",
-      'mount --bind "$1" /var/spool/smtpd && mount -t tmpfs none /run && exec "$2" -d -f "$3"',
-      "sh",
-      spool,
-      unpacked(OPENSMTPD),
-      config,
-    ],
+  const script = 'mount --bind "$1" /var/spool/smtpd && mount -t tmpfs none /run && exec "$2" -d -f "$3"';
+  const command = ["unshare", "--mount", "sh", "-c", script, "sh", spool, unpacked(OPENSMTPD), config];
+  const [first = "", ...args] = options.dns === undefined
+    ? command
+    : await resolvingBy({ server: options.dns, folder, command });
+  const program = await startUntil(first, {
+    args,
     ready: () => untilListening(port),
   });
   stack.defer(() => program.stop());
