@@ -200,6 +200,12 @@ export const SENDING_EVENTS: EventGroup = {
       "this process could not renew its lease in time, and no longer owns entries: it has stopped before the next dot, and joins again",
     ],
     [
+      "queue.clock_set",
+      "warn",
+      "`by_ms`",
+      "the clock of the queue's database was set, or another server with another clock is the primary now; leases, ages and times of attempts go by it",
+    ],
+    [
       "queue.host_dead",
       "warn",
       "`host`, `owner`",

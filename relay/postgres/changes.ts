@@ -13,7 +13,8 @@ import type { FreshMessages } from "../stored/fresh_messages.ts";
 import type { Claims } from "./claims.ts";
 import type { Database, Sql } from "./database.ts";
 import type { HostLease } from "./host_lease.ts";
-import { dueAt, type Offset, recipientRows, stateText } from "./rows.ts";
+import type { QueueTimes } from "./queue_times.ts";
+import { dueAt, recipientRows, stateText } from "./rows.ts";
 import { deleteEntry, insertDots, settleDots, updateEntry } from "./statements.ts";
 
 /** What {@linkcode Changes} need. */
@@ -26,8 +27,7 @@ export interface ChangesOptions {
   /** Its length in milliseconds. */
   readonly lease: number;
   readonly fresh: FreshMessages;
-  /** How times are shifted. */
-  readonly shift: () => Offset;
+  readonly times: QueueTimes;
   /** Milliseconds from a dot until another process may send the message again. */
   readonly resendAfter: () => number;
 }
@@ -72,13 +72,15 @@ export class Changes {
   /** See {@linkcode Queue.update}. */
   update(entry: QueueEntry): Promise<void> {
     const { id } = entry;
-    const state = stateText(entry, this.#options.shift());
-    const rows = JSON.stringify(recipientRows(entry, this.#options.shift()));
-    const due = dueAt(entry, this.#options.shift());
+    const { times } = this.#options;
+    const [corrected, shift] = [times.corrected(entry), { offset: times.offset }];
+    const state = stateText(corrected, shift);
+    const rows = JSON.stringify(recipientRows(corrected, shift));
+    const due = dueAt(corrected, shift);
     const covered = entry.recipients.flatMap((recipient, index) => {
       const { final, dots } = coverage(recipient);
-      const times: readonly (number | null)[] = final ? [null] : dots;
-      return times.map((at) => ({ recipient: index, at }));
+      const sent: readonly (number | null)[] = final ? [null] : dots;
+      return sent.map((at) => ({ recipient: index, at }));
     });
     return this.#changes.run(id, async () => {
       const owner = this.#ownerOf(id);

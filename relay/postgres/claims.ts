@@ -344,6 +344,12 @@ export class Claims implements AsyncDisposable {
     const { database, lease, logger, clock } = this.#options;
     const { id: own } = lease;
     if (own === undefined) return;
+    // If the database's clock was set back, a lease would otherwise last as much longer; whoever lives renews it.
+    await database.run((sql) =>
+      sql`
+        UPDATE mailapp.host SET lease_until = lease_until - (seen_at - clock_timestamp()), seen_at = clock_timestamp()
+        WHERE NOT dead AND seen_at > clock_timestamp() + interval '1 second'`
+    );
     const dead = await database.run((sql) =>
       sql`
         UPDATE mailapp.host SET dead = true

@@ -10,6 +10,9 @@ import { errorText } from "../../base/error_text.ts";
 import type { Logger } from "../../base/log.ts";
 import type { Database } from "./database.ts";
 
+// Milliseconds.
+const CLOCK_TOLERANCE = 1_000;
+
 /** What a {@linkcode HostLease} needs. */
 export interface HostLeaseOptions {
   /** Where the hosts are. */
@@ -22,7 +25,7 @@ export interface HostLeaseOptions {
   readonly lease: number;
   /** Measures the lease. */
   readonly clock: Clock;
-  /** Takes `queue.lease_lost` and `queue.joined`. */
+  /** Takes `queue.lease_lost`, `queue.joined` and `queue.clock_set`. */
   readonly logger: Logger;
   /** Called when the lease is lost, before there is another one. */
   readonly lost: () => void;
@@ -61,7 +64,7 @@ export class HostLease implements AsyncDisposable {
     return this.#draining;
   }
 
-  /** Whole milliseconds since the epoch by the database's clock, as it was when the connection was first made. */
+  /** Whole milliseconds since the epoch by the database's clock, which is read with each renewal. */
   now(): number {
     const { clock } = this.#options;
     return Math.floor((this.#origin ?? clock.now() - clock.monotonic()) + clock.monotonic());
@@ -86,7 +89,7 @@ export class HostLease implements AsyncDisposable {
     const [row] = await database.run((sql) =>
       sql`SELECT extract(epoch FROM clock_timestamp())::float8 * 1000 AS now`
     );
-    if (row !== undefined) this.#origin ??= row.now - (began + clock.monotonic()) / 2;
+    if (row !== undefined) this.#noteClock(row.now, began);
   }
 
   /** Looks at once whether the lease still holds. */
@@ -125,10 +128,14 @@ export class HostLease implements AsyncDisposable {
         sql`
           UPDATE mailapp.host
           SET seen_at = clock_timestamp(), lease_until = clock_timestamp() + ${lease}::float8 * interval '1 ms'
-          WHERE id = ${id}::bigint AND NOT dead RETURNING draining`, { within: lease / 3 });
+          WHERE id = ${id}::bigint AND NOT dead
+          RETURNING draining, extract(epoch FROM clock_timestamp())::float8 * 1000 AS now`, {
+        within: lease / 3,
+      });
       if (row === undefined) return this.#lose("another host has taken over");
       this.#validUntil = began + lease;
       this.#draining = row.draining;
+      this.#noteClock(row.now, began);
     } catch {
       // The next try may succeed; `id` tells when it is too late.
       void this.id;
@@ -146,13 +153,24 @@ export class HostLease implements AsyncDisposable {
       within: Math.max(lease / 3, 5000),
     });
     if (row === undefined || this.#closed) return;
-    // Half a round trip of error is nothing to ages and retry times.
-    this.#origin ??= row.now - (began + clock.monotonic()) / 2;
+    this.#noteClock(row.now, began);
     this.#id = row.id;
     this.#validUntil = began + lease;
     this.#draining = false;
     logger.info("queue.joined", { host: name, owner: Number(row.id) });
     begun();
+  }
+
+  /** Takes what the database's clock showed in answer to a statement. */
+  #noteClock(now: number, began: number): void {
+    const { clock, logger } = this.#options;
+    const ended = clock.monotonic();
+    const origin = now - (began + ended) / 2;
+    const difference = this.#origin === undefined ? 0 : origin - this.#origin;
+    // Half a round trip of error is nothing to ages and retry times; what is more was set.
+    if (this.#origin !== undefined && Math.abs(difference) < CLOCK_TOLERANCE + (ended - began) / 2) return;
+    this.#origin = origin;
+    if (difference !== 0) logger.warn("queue.clock_set", { by_ms: Math.round(difference) });
   }
 
   #lose(reason: string): void {

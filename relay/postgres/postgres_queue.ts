@@ -26,6 +26,7 @@ import { viewHosts } from "./hosts.ts";
 import { offerOf } from "./offers.ts";
 import { idsAfter, type Insertion, readRow, readRows } from "./entries.ts";
 import { checkStandby, type EntryView, type PostgresQueueOptions } from "./queue_options.ts";
+import { QueueTimes } from "./queue_times.ts";
 import { type Offset, readEntry, summarizeEntry } from "./rows.ts";
 import { checkSchema } from "./schema.ts";
 
@@ -50,7 +51,7 @@ export class PostgresQueue implements Queue, AsyncDisposable {
   readonly #staging: StagingArea;
   readonly #fresh = new FreshMessages(MAX_FRESH_TOTAL, () => {});
   readonly #changes: Changes;
-  #offset = 0;
+  readonly #times: QueueTimes;
   #listener: AsyncDisposable | undefined;
 
   private constructor(options: PostgresQueueOptions) {
@@ -69,24 +70,24 @@ export class PostgresQueue implements Queue, AsyncDisposable {
       lost: () => this.#lost(),
       begun: () => this.#begun(),
     });
+    const times = this.#times = new QueueTimes(clock, () => this.#lease.now());
     this.#claims = new Claims({
       ...{ database, clock, logger },
       lease: this.#lease,
       sweepEvery: lease / 3,
       summarize: (claimed) =>
         offerOf(claimed, {
-          ...{ clock, logger, ...this.#shift },
+          ...{ clock, logger, offset: times.offset },
           now: () => this.#lease.now(),
           ageOf: (entry) => this.ageOf(entry),
           read: (id) => this.#read(id),
         }),
     });
     this.#changes = new Changes({
-      ...{ database, clock, lease },
+      ...{ database, clock, lease, times },
       claims: this.#claims,
       owner: this.#lease,
       fresh: this.#fresh,
-      shift: () => this.#shift,
       resendAfter: () => (options.dotTimeout?.() ?? 600_000) + this.#resendAfter + lease,
     });
     this.#slots = new HostSlots({
@@ -122,8 +123,6 @@ export class PostgresQueue implements Queue, AsyncDisposable {
       await queue[Symbol.asyncDispose]();
       throw error;
     }
-    // Fixed from here on: times that are compared must be shifted alike.
-    queue.#offset = queue.#lease.now() - queue.#clock.now();
     queue.#listener = queue.#database.listen(CHANNEL, (payload) => {
       if (!payload) queue.#claims.look();
       queue.#slots.notified(payload);
@@ -144,7 +143,6 @@ export class PostgresQueue implements Queue, AsyncDisposable {
       await queue[Symbol.asyncDispose]();
       throw error;
     }
-    queue.#offset = queue.#lease.now() - queue.#clock.now();
     return queue;
   }
 
@@ -159,7 +157,7 @@ export class PostgresQueue implements Queue, AsyncDisposable {
 
   ageOf({ id, acceptedAt }: Pick<QueueEntry, "id" | "acceptedAt">): number {
     const told = Number.parseInt(id.slice(0, -ID_TAIL), 36);
-    return Math.max(0, this.#lease.now() - (told >= EPOCH ? told : acceptedAt + this.#offset));
+    return Math.max(0, this.#lease.now() - (told >= EPOCH ? told : acceptedAt + this.#times.offset));
   }
 
   /** See {@linkcode Queue.begin}. `remember`: {@linkcode SharedQueue.wasAdded} tells of it like of a notice. */
@@ -300,12 +298,8 @@ export class PostgresQueue implements Queue, AsyncDisposable {
     return this.close();
   }
 
-  get #shift(): Offset {
-    return { offset: this.#offset };
-  }
-
   get #reading(): Offset & { readonly now: number; readonly resendAfter: number } {
-    return { offset: this.#offset, now: this.#clock.now(), resendAfter: this.#resendAfter };
+    return { offset: this.#times.offset, now: this.#clock.now(), resendAfter: this.#resendAfter };
   }
 
   get #resendAfter(): number {
@@ -324,7 +318,7 @@ export class PostgresQueue implements Queue, AsyncDisposable {
     this.#claims.note(id, { offered: true });
     let message: Uint8Array | undefined;
     try {
-      message = await this.#additions.store({ entry, body, owner, ...this.#shift });
+      message = await this.#additions.store({ entry, body, owner, offset: this.#times.offset });
     } catch (error) {
       this.#claims.forget(id);
       throw error;
@@ -352,7 +346,9 @@ export class PostgresQueue implements Queue, AsyncDisposable {
     const row = await readRow(this.#database, id);
     if (row === undefined) return undefined;
     try {
-      return readEntry(row, this.#reading).entry;
+      const { entry } = readEntry(row, this.#reading);
+      this.#times.remember(entry);
+      return entry;
     } catch (error) {
       if (!(error instanceof SpoolFormatError)) throw error;
       await this.#putAside(id, error.message);

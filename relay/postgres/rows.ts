@@ -32,10 +32,7 @@ export interface OpenDot {
   readonly relayed: boolean;
 }
 
-/**
- * The clock of this host and that of the database differ by `offset` milliseconds: what is added to a time of ours. In
- * the tables stand the database's times, so that hosts whose clocks are apart agree on when an entry is due.
- */
+/** `offset`: milliseconds to add to a time of ours to have one of the database; see `QueueTimes`. */
 export interface Offset {
   readonly offset: number;
 }

@@ -261,7 +261,8 @@ export class ClusterSetting implements AsyncDisposable {
     const pausedAt = performance.now();
     await this.#untilNone("entry", "head IS NOT NULL");
     const emptiedAfter = performance.now() - pausedAt;
-    await this.#untilNone("slot");
+    // Those of a host that is gone count no longer, and are taken by another when it needs them.
+    await this.#untilNone("slot", "owner IN (SELECT id FROM mailapp.host WHERE NOT dead)");
     await this.#untilNone(
       "entry",
       "owner IS NOT NULL AND owner NOT IN (SELECT id FROM mailapp.host WHERE NOT dead)",

@@ -41,6 +41,8 @@ export interface PostgresServerOptions {
     readonly certificate: string;
     readonly key: string;
   };
+  /** Added to its environment. */
+  readonly env?: Readonly<Record<string, string>>;
   /** What it follows as a standby; default: it is a primary. */
   readonly follows?: PostgresServer;
   /** Default: a free one. */
@@ -51,18 +53,28 @@ export interface PostgresServerOptions {
 export class PostgresServer implements AsyncDisposable {
   readonly #directory: string;
   readonly #settings: readonly string[];
+  readonly #env: readonly string[];
   readonly port: number;
   #databases = 0;
 
-  private constructor(directory: string, { port, settings }: { port: number; settings: readonly string[] }) {
+  private constructor(
+    directory: string,
+    { port, settings, env }: {
+      readonly port: number;
+      readonly settings: readonly string[];
+      readonly env: readonly string[];
+    },
+  ) {
     this.#directory = directory;
+    this.#env = env;
     this.port = port;
     this.#settings = settings;
   }
 
   /** Makes a cluster in its own directory, and starts it. */
   static async start(
-    { fsync = false, settings = {}, outside, follows, port = freePort() }: PostgresServerOptions = {},
+    { fsync = false, settings = {}, env = {}, outside, follows, port = freePort() }: PostgresServerOptions =
+      {},
   ): Promise<PostgresServer> {
     const directory = await Deno.makeTempDir({ prefix: "mailapp-postgres-" });
     await run("chown", "postgres", directory);
@@ -80,6 +92,7 @@ export class PostgresServer implements AsyncDisposable {
     const server = new PostgresServer(directory, {
       port,
       settings: Object.entries(all).map(([name, value]) => `-c${name}=${value}`),
+      env: Object.entries(env).map(([name, value]) => `${name}=${value}`),
     });
     try {
       if (outside !== undefined) {
@@ -174,7 +187,7 @@ export class PostgresServer implements AsyncDisposable {
   }
 
   async #run(program: string, ...args: readonly string[]): Promise<void> {
-    await run("runuser", "-u", "postgres", "--", join(binaries(), program), ...args);
+    await run("runuser", "-u", "postgres", "--", "env", ...this.#env, join(binaries(), program), ...args);
   }
 }
 
