@@ -64,17 +64,17 @@ export class ClusterHost implements AsyncDisposable {
     return this.#options.config;
   }
 
-  /** Starts serve-out; again and again, as systemd does, while it does not start for want of the database. */
+  /** Starts serve-out; several times, as systemd does, where it does not start because the database is away. */
   async start(): Promise<void> {
-    const { config } = this.#options;
-    await until(
-      async () => {
-        this.#serving = await serveOut(config, { through: this.through }).catch(() => undefined);
-        return this.#serving !== undefined;
-      },
-      "a start of serve-out",
-      () => sleep(500),
-    );
+    for (let left = STARTS; left > 0; left--) {
+      try {
+        this.#serving = await serveOut(this.config, { through: this.through });
+        return;
+      } catch (error) {
+        if (left === 1) throw error;
+      }
+      await sleep(1_000);
+    }
   }
 
   /** kill -9, and a new start. */
