@@ -6,6 +6,7 @@
 import { systemClock } from "../../base/clock.ts";
 import { errorText } from "../../base/error_text.ts";
 import { isOfThisMachine, type NetworkIo } from "../../net/interfaces.ts";
+import { BindError, explainBind } from "../../net/listen.ts";
 import { ControlClient } from "../../relay/control_client.ts";
 import { EXIT, type ExitCode } from "../../server/exit_codes.ts";
 import { openLog } from "../../server/log_parts.ts";
@@ -91,8 +92,9 @@ export async function runDashboard(given: ServerStart, { signals }: ServerContex
       },
     }, (request, { remoteAddr }) => app.fetch(request, { peer: remoteAddr.hostname }));
   } catch (error) {
-    logger.error("dashboard.failed", { error: `${address}:${port}: ${errorText(error)}` });
-    return EXIT.unavailable;
+    const failure = explainBind(error, { address, port });
+    logger.error("dashboard.failed", { error: errorText(failure) });
+    return failure instanceof BindError ? failure.exitCode : EXIT.unavailable;
   }
   const reading = log.run(stopping.signal);
   const signal = await signals.stopped;
