@@ -51,7 +51,7 @@ import { ownPolicy } from "../server/policy_parts.ts";
 import { findServer } from "../server/queue_access.ts";
 import { dnsSettingProblems, openResolver } from "../server/relay_parts.ts";
 import { acmeCertificateState, readCertificate } from "../server/certificate_parts.ts";
-import { allServers } from "../server/servers.ts";
+import { allServers, SERVERS } from "../server/servers.ts";
 import { keptDirectories, vitalFiles, vitalPlaces } from "../server/storage_parts.ts";
 import { guardedPaths } from "../server/rights.ts";
 import { causeOfOurs, relayProblemFile } from "../server/problem_parts.ts";
@@ -61,6 +61,7 @@ import { printJson } from "./command_line/json.ts";
 import { configOption, examples, type Registrar } from "./command_line/subcommand.ts";
 import { describeFindings } from "./command_line/findings_text.ts";
 import { printable } from "./command_line/terminal.ts";
+import { stateOf } from "./status/state.ts";
 
 interface Flags {
   readonly config?: string;
@@ -323,8 +324,10 @@ function wayOut({ serveOut }: Config, { smarthost, sending }: OwnAddresses): Way
 async function queueState(config: Config): Promise<QueueState | { readonly forbidden: string }> {
   try {
     const server = await findServer(config);
+    const { refusal } = server === undefined ? {} : await stateOf(await SERVERS["serve-out"].load(), config);
     return {
       running: server !== undefined,
+      ...(refusal !== undefined && { refusal }),
       messages: waiting(server?.list({})),
       lateAfter: config.serveOut.delayNoticeAfterMs,
       problems: await currentProblems(relayProblemFile(config), systemClock.now()),

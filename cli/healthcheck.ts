@@ -9,6 +9,7 @@ import { errorText } from "../base/error_text.ts";
 import type { Config } from "../config/config.ts";
 import { ConfigFileError } from "../config/errors.ts";
 import { loadConfig } from "../config/load.ts";
+import { refusalNow, shown } from "../doctor/accepts_mail.ts";
 import { Dialogue } from "../doctor/dialogue.ts";
 import { askOwnPolicy } from "../mta_sts/ask_own.ts";
 import { createDial } from "../net/dial.ts";
@@ -123,7 +124,7 @@ async function findAnswer(
         const takesMail = thorough && place.policyHost === undefined;
         return `${where}: answers${takesMail ? ", and accepts mail" : ""}`;
       }
-      failures.push(`${where} answers, but accepts no mail now: ${refusal.code} ${refusal.lines.join(" ")}`);
+      failures.push(`${where} answers, but accepts no mail now: ${shown(refusal)}`);
     } catch (error) {
       failures.push(`${where} does not answer: ${errorText(error)}`);
     }
@@ -178,19 +179,10 @@ async function talk(
   const greeting = await dialogue.listen();
   // With `--wait` any reply is enough, however busy the server is.
   if (!thorough) return undefined;
-  let refusal: RemoteReply | undefined;
   for (const reply of [greeting, await dialogue.say(`EHLO ${probeName("healthcheck")}`)]) {
     if (reply.code >= 300) throw new Error(`it says ${reply.code} ${reply.lines.join(" ")}`);
   }
-  for (const command of ["MAIL FROM:<>", "RCPT TO:<postmaster>"]) {
-    const reply = await dialogue.say(command);
-    // A server that requires a login says so with 5xx, and is healthy.
-    if (reply.code >= 500) break;
-    if (reply.code < 400) continue;
-    refusal = reply;
-    break;
-  }
-  await dialogue.say("RSET");
+  const refusal = await refusalNow(dialogue);
   await dialogue.end();
   return refusal;
 }

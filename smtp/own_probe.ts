@@ -8,14 +8,14 @@ import { addressScope, sameAddress } from "../net/ip_address.ts";
 import type { Session } from "./session.ts";
 
 /** The commands that probe. */
-export type Probe = "dashboard" | "doctor" | "explain" | "healthcheck";
+export type Probe = "dashboard" | "doctor" | "explain" | "healthcheck" | "status";
 
 /** The name of a probe for EHLO. */
 export function probeName(probe: Probe): string {
   return `${probe}.probe.localhost`;
 }
 
-const NAME = /^(dashboard|doctor|explain|healthcheck)\.probe\.localhost$/i;
+const NAME = /^(dashboard|doctor|explain|healthcheck|status)\.probe\.localhost$/i;
 
 /** Which probe a client of this machine is; `undefined` for any other client, whatever it calls itself. */
 export function probeOf(

@@ -31,7 +31,8 @@ export function isReadOnlyIn(mountinfo: string, path: string): boolean {
     if (!holds || point.length < best.length) continue;
     best = point;
     const all = [...options.split(","), ...(system.split(" ")[2] ?? "").split(",")];
-    readOnly = all.includes("ro");
+    // After an error of the disk Linux refuses writes to an ext4 that still calls itself writable.
+    readOnly = all.includes("ro") || all.includes("emergency_ro");
   }
   return readOnly;
 }

@@ -7,6 +7,7 @@ import { dirname, join } from "@std/path";
 import { errorText } from "../../base/error_text.ts";
 import { systemClock } from "../../base/clock.ts";
 import type { Config } from "../../config/config.ts";
+import { refusalNow, shown } from "../../doctor/accepts_mail.ts";
 import { Dialogue } from "../../doctor/dialogue.ts";
 import { currentProblems, type Problem } from "../../doctor/problem_watch.ts";
 import { findingsFile, readFindings, type SavedFindings } from "../../doctor/saved_findings.ts";
@@ -28,6 +29,7 @@ import { readCertificate } from "../../server/certificate_parts.ts";
 import { allServers } from "../../server/servers.ts";
 import { submitProblemFile } from "../../server/submit_parts.ts";
 import { relayProblemFile } from "../../server/problem_parts.ts";
+import { probeName } from "../../smtp/own_probe.ts";
 import { freeRoom } from "../../storage/free_space.ts";
 import { type QueueGroup, QueueSummary } from "../command_line/queue_summary.ts";
 
@@ -38,6 +40,8 @@ export interface ServerState {
   readonly up: boolean;
   /** The address asked, and why it does not answer. */
   readonly about: string;
+  /** What it answers if it accepts no mail now. */
+  readonly refusal?: string;
   /** Open connections; absent where the system does not tell. */
   readonly connections?: number;
 }
@@ -140,7 +144,8 @@ function openConnections(servers: readonly Server[], config: Config): Map<string
   return countConnections(places, tables);
 }
 
-async function stateOf(server: Server, config: Config): Promise<ServerState> {
+/** Asks a server. */
+export async function stateOf(server: Server, config: Config): Promise<ServerState> {
   const loopback: Readonly<Record<string, string>> = { "::": "::1", "0.0.0.0": "127.0.0.1" };
   const { name } = server;
   const policyHost = name === "serve-policy" ? policyHosts(config)[0] : undefined;
@@ -163,7 +168,10 @@ async function stateOf(server: Server, config: Config): Promise<ServerState> {
         using dialogue = new Dialogue(transport, { clock: systemClock, timeout: TIMEOUT });
         if (tls === "implicit") await dialogue.startTls(config.hostname);
         const { code } = await dialogue.listen();
-        if (code < 300) return { name, up: true, about: where };
+        if (code < 300) {
+          const refusal = await askForMail(dialogue);
+          return { name, up: true, about: where, ...(refusal !== undefined && { refusal }) };
+        }
         failures.push(`${where}: it says ${code}`);
       } catch (error) {
         failures.push(`${where}: ${errorText(error)}`);
@@ -173,6 +181,18 @@ async function stateOf(server: Server, config: Config): Promise<ServerState> {
     failures.push(errorText(error));
   }
   return { name, up: false, about: failures.join("; ") || "its port is not known" };
+}
+
+/** What it answers if it accepts no mail now; `undefined` also where it does not answer. */
+async function askForMail(dialogue: Dialogue): Promise<string | undefined> {
+  try {
+    const { code } = await dialogue.say(`EHLO ${probeName("status")}`);
+    const refusal = code < 300 ? await refusalNow(dialogue) : undefined;
+    await dialogue.end();
+    return refusal && shown(refusal);
+  } catch {
+    return undefined;
+  }
 }
 
 async function readQueue(config: Config, io: Io): Promise<QueueState> {

@@ -115,10 +115,13 @@ const CERTIFICATE_SOON = 14 * DAY;
 
 /** The problems, in sentences. */
 function problemsOf(
-  { queue, disks, certificateExpiry, certificateError, dnsError, reported }: State,
+  { servers, queue, disks, certificateExpiry, certificateError, dnsError, reported }: State,
   now: number,
 ): string[] {
   return [
+    ...servers.flatMap(({ name, refusal }) =>
+      refusal === undefined ? [] : [`${name} accepts no mail now: ${printable(refusal)}`]
+    ),
     ...(queue.error === undefined ? [] : [`the queue could not be read: ${queue.error}`]),
     ...disks.filter(({ free, minFree }) => free < 2 * minFree).map(({ path, free }) =>
       `${path} has ${showSize(free)} free`

@@ -7,6 +7,7 @@
 import type { Clock } from "../../base/clock.ts";
 import type { SocketAddress } from "../../net/transport.ts";
 import type { Transport } from "../../net/transport.ts";
+import { refusalNow, shown } from "../accepts_mail.ts";
 import { Dialogue } from "../dialogue.ts";
 import { failure, type Finding, ok, untested, warning } from "../finding.ts";
 import type { Setup } from "../setup.ts";
@@ -158,6 +159,13 @@ async function talk(
     return findings;
   }
   findings.push(...await testRelay(dialogue, { domain, subject }));
+  const refusal = await refusalNow(dialogue);
+  if (refusal !== undefined) {
+    findings.push(fail("smtp.defers", {
+      what: `it accepts no mail now: ${shown(refusal)}`,
+      next: "Its log says why, as a rule at level error: journalctl -u mailapp-in -p err.",
+    }));
+  }
   await dialogue.end();
   return findings;
 }

@@ -33,7 +33,7 @@ Deno.test("checkListener() finds nothing at a good server, and sends no message"
   assert.equal(finding?.outcome, "ok");
   assert.deepEqual(others, []);
   assert.ok(!server.commands.includes("DATA"));
-  assert.equal(server.commands.filter((command) => command.startsWith("MAIL")).length, 3);
+  assert.equal(server.commands.filter((command) => command.startsWith("MAIL")).length, 4);
   assert.equal(server.commands.at(-1), "QUIT");
 });
 
@@ -58,6 +58,11 @@ Deno.test("checkListener() tells another name, no STARTTLS, a greeting that refu
   assert.deepEqual(await ids({}, true), ["smtp.no-starttls"]);
   assert.deepEqual(await ids({ script: { ...GOOD, greeting: "421 4.3.2 Busy" } }), ["smtp.busy"]);
   assert.deepEqual(await ids({ script: { ...GOOD, EHLO: "drop" } }), ["smtp.broken"]);
+  for (const [verb, reply] of [["MAIL", "452 4.3.1 Full"], ["RCPT", "450 4.2.0 Not now"]] as const) {
+    const [finding, ...more] = await check(serve({ script: { ...GOOD, [verb]: reply } }).dial);
+    assert.deepEqual([finding?.id, more], ["smtp.defers", []]);
+    assert.ok(finding?.what.endsWith(reply), finding?.what);
+  }
   const refused = () => Promise.reject(new ConnectionError("connection refused", { code: "ECONNREFUSED" }));
   assert.deepEqual((await check(refused)).map(({ id }) => id), ["smtp.no-connection"]);
 });

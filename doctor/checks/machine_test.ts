@@ -69,12 +69,17 @@ Deno.test("checkClock() knows a clock that cannot be right", async () => {
 Deno.test("checkQueue() tells what is late, and what others refuse for a reason that lies here", async () => {
   const check = async (
     messages: readonly WaitingMessage[],
-    { running = true, problems = [] }: { running?: boolean; problems?: readonly Problem[] } = {},
+    { running = true, problems = [], refusal }: {
+      running?: boolean;
+      problems?: readonly Problem[];
+      refusal?: string;
+    } = {},
   ) => {
     const all = (async function* () {
       yield* messages;
     })();
-    return ids(await checkQueue({ running, messages: all, lateAfter: DAY / 6, problems }));
+    const state = { running, messages: all, lateAfter: DAY / 6, problems };
+    return ids(await checkQueue({ ...state, ...(refusal !== undefined && { refusal }) }));
   };
   assert.deepEqual(await check([]), ["queue ok"]);
   assert.deepEqual(await check([{ age: 3_600_000, reason: "421 busy" }]), ["queue ok"]);
@@ -92,6 +97,7 @@ Deno.test("checkQueue() tells what is late, and what others refuse for a reason 
   const dropped = { kind: "dropped", what: "2 messages were dropped", next: "See the log." };
   assert.deepEqual(await check([], { problems: [dropped] }), ["queue.dropped warning"]);
   assert.deepEqual(await check([refused], { problems: [failed] }), ["queue.refused warning"]);
+  assert.deepEqual(await check([], { refusal: "451 4.3.0 Not now" }), ["queue.defers failure"]);
   const others = ["certificate", "disk", "dns", "held"].map((kind) => ({ ...failed, kind }));
   assert.deepEqual(await check([], { problems: others }), ["queue ok"]);
 });

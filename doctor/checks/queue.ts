@@ -30,6 +30,8 @@ export interface QueueState {
   readonly messages: AsyncIterable<WaitingMessage>;
   /** The age from which a message is late, in milliseconds. */
   readonly lateAfter: number;
+  /** What it answers if it accepts no mail now. */
+  readonly refusal?: string;
   /** The problems that serve-out last found. */
   readonly problems: readonly Problem[];
 }
@@ -50,7 +52,7 @@ export async function checkServeOut({ queue }: Pick<Setup, "queue">): Promise<Fi
 
 /** Checks the queue's growth, its oldest message, and refusals whose cause lies here. */
 export async function checkQueue(
-  { running, messages, lateAfter, problems }: QueueState,
+  { running, messages, lateAfter, problems, refusal }: QueueState,
 ): Promise<Finding[]> {
   if (!running) {
     return [warning("queue.stopped", "serve-out", {
@@ -79,6 +81,12 @@ export async function checkQueue(
     ([next, reason]) =>
       warning("queue.refused", "serve-out", { what: `another server defers our mail: ${reason}`, next }),
   );
+  if (refusal !== undefined) {
+    findings.push(failure("queue.defers", "serve-out", {
+      what: `it accepts no mail now: ${refusal}`,
+      next: "Its log says why, as a rule at level error: journalctl -u mailapp-out -p err.",
+    }));
+  }
   const { age = 0 } = oldest ?? {};
   if (oldest !== undefined && age > lateAfter) {
     findings.push(warning("queue.late", "serve-out", {

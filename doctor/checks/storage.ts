@@ -162,8 +162,8 @@ async function writing(place: StoragePlace, { access, tester }: Found): Promise<
       next: "Name a file in it.",
     });
   }
-  if (access.write && (isFile || access.search)) return undefined;
   if (await isMountedReadOnly(path)) return onReadOnly(name, { path, tester });
+  if (access.write && (isFile || access.search)) return undefined;
   const info = await Deno.stat(path).catch(() => undefined);
   const mode = info?.mode ?? null;
   const bits = mode === null ? "" : `, mode ${(mode & 0o7777).toString(8)}`;
@@ -203,7 +203,9 @@ function onReadOnly(
 ): Finding {
   return bad(tester, "storage.read-only", path, {
     what: `${name}: ${path} is on a file system that is mounted read-only here`,
-    next: "findmnt -T shows which; if a systemd unit is the cause: mailapp install, then restart the server.",
+    next:
+      "findmnt -T shows which; if a systemd unit is the cause: mailapp install, then restart the server. After " +
+      "an error of the disk, which dmesg shows, it takes fsck before it can be mounted for writing again.",
   });
 }
 

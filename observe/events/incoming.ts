@@ -85,7 +85,7 @@ export const SESSION_EVENTS: EventGroup = {
       "command.refused",
       "info",
       "`command`, `reply`, `from`, `probe`",
-      "a command was refused: what was typed, and what was answered; `from` is the sender, once there is one; `probe` where the client is a test by this machine: `doctor`, `explain`, `healthcheck`, `dashboard`, which count in no figure. Where a DNS list or greylisting refuses DATA, also `to` and what the checks found, as with `message.accepted`. The first hundred of a session",
+      "a command was refused: what was typed, and what was answered; `from` is the sender, once there is one; `probe` where the client is a test by this machine: `doctor`, `explain`, `healthcheck`, `status`, `dashboard`, which count in no figure. Where a DNS list or greylisting refuses DATA, also `to` and what the checks found, as with `message.accepted`. The first hundred of a session",
     ],
     [
       "message.accepted",

@@ -118,6 +118,34 @@ Deno.test("status shows which server is up, what went in and out, what was refus
   assert.match(after.stdout, /^1 message in the queue/m);
 });
 
+Deno.test("status and doctor say which server accepts no mail now, and what it answers", async () => {
+  await using workspace = await Workspace.create();
+  await using dns = await FakeDns.start({ "example.com MX": { answers: [] } });
+  const config = await workspace.configure({
+    log: { file: workspace.file("mailapp.log") },
+    dns: { servers: [dns.server] },
+    "serve-in": { port: freePort() },
+    "serve-out": { listen: ["127.0.0.1"], port: freePort() },
+  });
+  await using serveIn = new RunningMailapp(["serve-in", "--config", config]);
+  await using serveOut = new RunningMailapp(["serve-out", "--config", config]);
+  for (const server of ["serve-in", "serve-out"]) {
+    assert.equal((await runMailapp(["healthcheck", server, "--wait", "60", "--config", config])).code, 0);
+  }
+  // What stands in the way shows in no figure, and in the rights of no file.
+  const mailbox = "mail/example.com/alice/tmp";
+  await Deno.remove(workspace.file(mailbox), { recursive: true });
+  await Deno.writeTextFile(workspace.file(mailbox), "");
+  const { code, stdout } = await runMailapp(["status", "--config", config]);
+  assert.match(stdout, /^! *serve-in accepts no mail now: 450 4\.2\.0 /m);
+  assert.doesNotMatch(stdout, /serve-out accepts no mail/);
+  assert.equal(code, 69);
+  const { stdout: looked } = await runMailapp(["doctor", "--probe", "example.com", "--config", config]);
+  assert.match(looked, /^FAILURE: smtp .*: it accepts no mail now: 450 4\.2\.0 /m);
+  assert.equal(await serveIn.stop(), 0);
+  assert.equal(await serveOut.stop(), 0);
+});
+
 Deno.test("status and metrics show what became of logins and submissions, also if serve-submit has no STARTTLS", async () => {
   await using dns = await FakeDns.start({ "example.com MX": { answers: [] } });
   const scraped = freePort();
