@@ -1,24 +1,28 @@
 /**
  * `deno task bench`: measures the servers beside Postfix and the disk, and prints tables for docs/performance.md.
- * Needs root, Postfix with smtp-source, and gcc; for the checks named, opendkim, opendmarc and policyd-spf, too.
+ * Needs root, Postfix with smtp-source, and gcc; for the checks named, opendkim, opendmarc and policyd-spf, too; for
+ * the queue PostgreSQL.
  *
  * @module
  */
 import { parseArgs } from "node:util";
 import { benchChecks, CHECK_SCENARIOS } from "./checks.ts";
 import { benchHostile, HOSTILE_SCENARIOS } from "./hostile.ts";
+import { benchQueue, QUEUE_SCENARIOS } from "./queue.ts";
 import { benchReceive, SCENARIOS } from "./receive.ts";
 import { benchRelay, RELAY_SCENARIOS } from "./relay.ts";
 import { SERVERS } from "./servers.ts";
 import { benchSubmit, SUBMIT_SCENARIOS } from "./submit.ts";
 
 const USAGE = `usage: deno task bench [flags]
-  --only NAMES      scenarios, separated by commas, or "receive", "relay", "checks", "hostile", "submit"; there are:
+  --only NAMES      scenarios, separated by commas, or "receive", "relay", "checks", "hostile", "submit",
+                    "queue"; there are:
                     ${names(SCENARIOS)}
                     ${names(RELAY_SCENARIOS)}
                     ${names(CHECK_SCENARIOS)}
                     ${names(HOSTILE_SCENARIOS)}
                     ${names(SUBMIT_SCENARIOS)}
+                    ${names(QUEUE_SCENARIOS)}
   --servers NAMES   of ${SERVERS.join(",")}; default: both
   --rounds N        rounds in turn, of which the median is taken; default: 5
   --bare            beside them, a server in Deno that does the least, for what is received
@@ -54,7 +58,8 @@ const relay = wanted(RELAY_SCENARIOS, "relay");
 const checks = wanted(CHECK_SCENARIOS, "checks");
 const hostile = wanted(HOSTILE_SCENARIOS, "hostile");
 const submit = wanted(SUBMIT_SCENARIOS, "submit");
-const chosen = [receive, relay, checks, hostile, submit].some(({ length }) => length > 0);
+const queue = wanted(QUEUE_SCENARIOS, "queue");
+const chosen = [receive, relay, checks, hostile, submit, queue].some(({ length }) => length > 0);
 if (!chosen || servers.length === 0) {
   console.error(USAGE);
   Deno.exit(64);
@@ -85,6 +90,7 @@ const tables = [
   ...checks.length > 0 ? [await benchChecks({ ...options, scenarios: checks })] : [],
   ...hostile.length > 0 ? [await benchHostile({ ...options, scenarios: hostile })] : [],
   ...submit.length > 0 ? [await benchSubmit({ ...options, scenarios: submit })] : [],
+  ...queue.length > 0 ? [await benchQueue({ ...options, scenarios: queue })] : [],
 ];
 
 const cpu = (await Deno.readTextFile("/proc/cpuinfo")).match(/^model name\s*: (.*)$/m)?.[1] ??

@@ -147,6 +147,11 @@ export class PostgresServer implements AsyncDisposable {
     }
   }
 
+  /** The number of its first process. */
+  async pid(): Promise<number> {
+    return Number((await Deno.readTextFile(join(this.#data, "postmaster.pid"))).split("\n")[0]);
+  }
+
   /** Makes a standby the primary. */
   async promote(): Promise<void> {
     await this.#run("pg_ctl", "-D", this.#data, "-w", "promote");

@@ -109,6 +109,8 @@ export interface ServeOutOptions {
   readonly dnsPort?: number;
   /** More lines of `[serve-out]`; MX may lead to loopback. */
   readonly settings?: Readonly<Record<string, Setting>>;
+  /** `[queue]`. */
+  readonly queue?: Readonly<Record<string, Setting>>;
   /** `[serve-out.routes]`. */
   readonly routes?: Readonly<Record<string, string | Readonly<Record<string, string | number>>>>;
   /** Added to the environment. */
@@ -157,6 +159,7 @@ export async function startServeOut(options: ServeOutOptions = {}): Promise<Serv
         dns: options.dnsPort === undefined ? {} : { servers: [`127.0.0.1:${options.dnsPort}`] },
         "serve-out": { port, allow_private_targets: true, ...options.settings },
         "serve-out.routes": options.routes ?? {},
+        queue: options.queue ?? {},
         "serve-out.tls_policy": options.tlsPolicy ?? {},
         dkim: options.dkim ?? {},
       }),
