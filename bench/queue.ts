@@ -61,7 +61,7 @@ const CONCURRENCY = 20;
 /** Hosts on one database. */
 const HOSTS = [1, 2, 4];
 /** Messages before the first round, of each host. */
-const WARM_UP = 2000;
+const WARM_UP = 1000;
 const MIB = 1024 * 1024;
 
 /** Settings of a server that has a machine to itself, but for what makes a commit durable, which stays as it is. */
@@ -165,14 +165,17 @@ async function relay(
     })
   ));
   const all = async () => await sinks.count() >= expected;
-  await until(all, { what: "the last message", within: 300_000 });
+  await until(all, { what: "the last message", within: 120_000 });
   return (performance.now() - began) / 1000;
 }
 
 /** The rows of one scenario. */
 function tableRows(
   { title }: QueueScenario,
-  { setups, rounds }: { readonly setups: readonly Setup[]; readonly rounds: ReadonlyMap<Setup, readonly Round[]> },
+  { setups, rounds }: {
+    readonly setups: readonly Setup[];
+    readonly rounds: ReadonlyMap<Setup, readonly Round[]>;
+  },
 ): string[][] {
   const spool = rounds.get(setups[0] as Setup) ?? [];
   return setups.map((setup) => {

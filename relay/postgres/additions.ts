@@ -5,13 +5,22 @@
  * @module
  */
 import type { Clock } from "../../base/clock.ts";
+import { Batches } from "./batches.ts";
 import type { Database } from "./database.ts";
-import { insertEntry, type Insertion, isThereAfterAll, withdraw } from "./entries.ts";
+import {
+  type FirstPart,
+  insertEntry,
+  insertFirst,
+  type Insertion,
+  isThereAfterAll,
+  withdraw,
+} from "./entries.ts";
 
 /** Stores new entries. */
 export class Additions {
   readonly #database: Database;
   readonly #clock: Clock;
+  readonly #whole: Batches<FirstPart, void>;
   /** Messages that were refused while it was unknown whether they had been stored. */
   readonly #withdrawn = new Set<string>();
 
@@ -19,6 +28,13 @@ export class Additions {
   constructor(database: Database, clock: Clock) {
     this.#database = database;
     this.#clock = clock;
+    this.#whole = new Batches<FirstPart, void>({
+      run: async (insertions) => {
+        await database.run((sql) => insertFirst(sql, insertions));
+        return [];
+      },
+      octets: ({ bytes }) => bytes.length,
+    });
   }
 
   /**
@@ -29,7 +45,7 @@ export class Additions {
   async store(insertion: Insertion): Promise<Uint8Array | undefined> {
     const { id } = insertion.entry;
     try {
-      return await insertEntry(this.#database, insertion);
+      return await insertEntry(this.#database, insertion, (first) => this.#whole.run(first));
     } catch (error) {
       const there = await isThereAfterAll(this.#database, { id, error, clock: this.#clock });
       if (there === undefined) this.#withdrawn.add(id);

@@ -7,15 +7,23 @@
 import type { Clock } from "../../base/clock.ts";
 import { SerialByKey } from "../../base/serial.ts";
 import { NotHeldError, type Queue } from "../queue.ts";
-import type { QueueEntry } from "../queue_entry.ts";
+import { isFinal, type QueueEntry } from "../queue_entry.ts";
 import { coverage } from "../stored/entry.ts";
 import type { FreshMessages } from "../stored/fresh_messages.ts";
+import { Batches } from "./batches.ts";
 import type { Claims } from "./claims.ts";
-import type { Database, Sql } from "./database.ts";
+import type { Database } from "./database.ts";
 import type { HostLease } from "./host_lease.ts";
 import type { QueueTimes } from "./queue_times.ts";
 import { dueAt, recipientRows, stateText } from "./rows.ts";
-import { deleteEntry, insertDots, settleDots, updateEntry } from "./statements.ts";
+import {
+  deleteEntries,
+  insertDots,
+  type NewDots,
+  type Owned,
+  settleDots,
+  updateEntry,
+} from "./statements.ts";
 
 /** What {@linkcode Changes} need. */
 export interface ChangesOptions {
@@ -43,25 +51,46 @@ export class Changes {
   readonly #dots = new Map<string, string>();
   /** How many recipients of an entry are durably relayed, and how many there are. */
   readonly #relayed = new Map<string, { readonly of: number; count: number }>();
+  /** Pending recipients of entries of which nothing is left to do when these have been relayed in one transaction. */
+  readonly #last = new Map<string, number>();
+  /** Entries that were removed with the answer to their last dot, until whoever works on them does so, too. */
+  readonly #over = new Set<string>();
+  readonly #sending: Batches<NewDots, boolean>;
+  readonly #ending: Batches<Owned, boolean>;
 
   /** Has changed nothing. */
   constructor(options: ChangesOptions) {
     this.#options = options;
+    const { database } = options;
+    this.#sending = new Batches({ run: (all) => whichOf(all, database.run((sql) => insertDots(sql, all))) });
+    this.#ending = new Batches({
+      run: (all) => whichOf(all, database.run((sql) => deleteEntries(sql, all))),
+    });
   }
 
-  /** Notes an entry with so many recipients that this process has added. */
-  added(id: string, recipients: number): void {
-    this.#relayed.set(id, { of: recipients, count: 0 });
+  /** Notes an entry that this process has added. */
+  added(entry: QueueEntry): void {
+    this.#relayed.set(entry.id, { of: entry.recipients.length, count: 0 });
+    this.read(entry);
+  }
+
+  /** Notes an entry as it is stored. */
+  read(entry: QueueEntry): void {
+    this.#noteLast(entry.id, lastOf(entry));
   }
 
   /** Forgets an entry that this process has given back. */
   forget(id: string): void {
     this.#relayed.delete(id);
+    this.#last.delete(id);
+    this.#over.delete(id);
   }
 
   /** Forgets all. */
   lost(): void {
     this.#relayed.clear();
+    this.#last.clear();
+    this.#over.clear();
   }
 
   /** Resolves when no change is under way. */
@@ -82,30 +111,45 @@ export class Changes {
       const sent: readonly (number | null)[] = final ? [null] : dots;
       return sent.map((at) => ({ recipient: index, at }));
     });
+    const last = lastOf(entry);
     return this.#changes.run(id, async () => {
+      if (this.#over.has(id)) return;
       const owner = this.#ownerOf(id);
       this.#options.fresh.delete(id);
-      await this.#expectOne(id, (sql) => updateEntry(sql, { id, owner, state, rows, due, covered }));
+      this.#last.delete(id);
+      await this.#expect(id, async () => {
+        const { count } = await this.#options.database.run((sql) =>
+          updateEntry(sql, { id, owner, state, rows, due, covered })
+        );
+        return count > 0;
+      });
+      this.#noteLast(id, last);
       for (const { recipient } of covered) this.#dots.delete(`${id} ${recipient}`);
     });
   }
 
   /** See {@linkcode Queue.remove}. */
   remove(id: string): Promise<void> {
+    const { database, claims, fresh } = this.#options;
     return this.#changes.run(id, async () => {
-      if (!this.#options.claims.has(id)) {
-        const found = await this.#options.database.run((sql) =>
-          sql`SELECT FROM mailapp.entry WHERE id = ${id}`
-        );
+      const isOver = this.#over.has(id);
+      if (!isOver && !claims.has(id)) {
+        const found = await database.run((sql) => sql`SELECT FROM mailapp.entry WHERE id = ${id}`);
         if (found.length === 0) return;
       }
-      const owner = this.#ownerOf(id);
-      const { of, count } = this.#relayed.get(id) ?? { of: 1, count: 0 };
-      // If this were lost, what is durable of its dots would lead to it again.
-      await this.#expectOne(id, (sql) => deleteEntry(sql, { id, owner }), { lazy: count >= of });
-      this.#options.claims.forget(id);
-      this.#options.fresh.delete(id);
-      this.#relayed.delete(id);
+      if (!isOver) {
+        const owner = this.#ownerOf(id);
+        const { of, count } = this.#relayed.get(id) ?? { of: 1, count: 0 };
+        await this.#expect(id, async () => {
+          if (count < of) return await this.#ending.run({ id, owner });
+          // If this were lost, what is durable of its dots would lead to it again.
+          const gone = await database.run((sql) => deleteEntries(sql, [{ id, owner }]), { lazy: true });
+          return gone.length > 0;
+        });
+      }
+      claims.forget(id);
+      fresh.delete(id);
+      this.forget(id);
     });
   }
 
@@ -116,7 +160,7 @@ export class Changes {
       const owner = this.#ownerOf(id);
       const began = clock.monotonic();
       const wait = resendAfter();
-      await this.#expectOne(id, (sql) => insertDots(sql, { id, owner, recipients, host, address, at, wait }));
+      await this.#expect(id, () => this.#sending.run({ id, owner, recipients, host, address, at, wait }));
       for (const number of recipients) this.#dots.set(`${id} ${number}`, owner);
       // Whoever slept meanwhile must not send a dot that others take for one of long ago.
       if (clock.monotonic() - began >= lease) throw new NotHeldError(id);
@@ -128,11 +172,26 @@ export class Changes {
     return this.#changes.run(id, async () => {
       // The owner that sent it, even if the lease is gone: until another has the entry the answer is worth having.
       const owner = this.#dots.get(`${id} ${recipients[0]}`) ?? this.#ownerOf(id);
-      await this.#expectOne(id, (sql) => settleDots(sql, { id, owner, recipients, relayed }));
+      // Then there is nothing left to be known of it.
+      const isLast = relayed && recipients.length === this.#last.get(id);
+      if (isLast && await this.#ending.run({ id, owner })) this.#over.add(id);
+      else {
+        await this.#expect(id, async () => {
+          const { count } = await this.#options.database.run((sql) =>
+            settleDots(sql, { id, owner, recipients, relayed })
+          );
+          return count > 0;
+        });
+      }
       for (const number of recipients) this.#dots.delete(`${id} ${number}`);
       const known = this.#relayed.get(id);
       if (relayed && known !== undefined) known.count += recipients.length;
     });
+  }
+
+  #noteLast(id: string, last: number | undefined): void {
+    if (last === undefined) this.#last.delete(id);
+    else this.#last.set(id, last);
   }
 
   /** @throws {NotHeldError} */
@@ -143,20 +202,39 @@ export class Changes {
   }
 
   /**
-   * Runs a statement that changes an entry of this process.
-   * @throws {NotHeldError} when it has changed nothing
+   * Changes an entry of this process; `change` returns whether it did.
+   * @throws {NotHeldError} when it did not
    */
-  async #expectOne(
-    id: string,
-    work: (sql: Sql) => Promise<{ readonly count: number }>,
-    options: { readonly lazy?: boolean } = {},
-  ): Promise<void> {
-    const { count } = await this.#options.database.run(work, options);
-    if (count > 0) return;
+  async #expect(id: string, change: () => Promise<boolean>): Promise<void> {
+    if (await change()) return;
     this.#options.claims.forget(id);
     this.#options.fresh.delete(id);
+    this.forget(id);
     // Perhaps all that this process owns is another's.
     await this.#options.owner.check();
     throw new NotHeldError(id);
   }
+}
+
+/** Which of the entries a statement has changed. */
+async function whichOf(
+  entries: readonly { readonly id: string }[],
+  changed: Promise<readonly { readonly id: string }[]>,
+): Promise<boolean[]> {
+  const ids = new Set((await changed).map(({ id }) => id));
+  return entries.map(({ id }) => ids.has(id));
+}
+
+/** How many recipients are pending; `undefined` where something is left to do when all of them have been relayed. */
+function lastOf({ recipients }: QueueEntry): number | undefined {
+  let pending = 0;
+  for (const recipient of recipients) {
+    const { status, settled, notice, notify } = recipient;
+    if (notice !== undefined) return undefined;
+    if (status === "pending") {
+      if (notify?.includes("SUCCESS")) return undefined;
+      pending++;
+    } else if (!isFinal(recipient) || !settled) return undefined;
+  }
+  return pending;
 }

@@ -185,6 +185,12 @@ export class Database implements AsyncDisposable {
           // Somewhat sooner than we give up.
           statement_timeout: ANSWER_WITHIN - 1000,
           idle_in_transaction_session_timeout: ANSWER_WITHIN,
+          // Each statement of ours finds its rows by an index. Plans are kept, also those that were made for empty tables.
+          enable_seqscan: "off",
+          enable_hashjoin: "off",
+          enable_mergejoin: "off",
+          // Compiling takes longer than any of them.
+          jit: "off",
         },
         onnotice: ({ message }: postgres.Notice) => {
           if (/\bsynchronous replication\b/.test(message ?? "")) this.#waitsCancelled++;

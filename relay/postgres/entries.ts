@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { concat } from "../../base/concat.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { NewEntry } from "../queue.ts";
 import { type Database, DatabaseError, type Sql } from "./database.ts";
@@ -82,26 +83,36 @@ export interface Insertion extends Offset {
   readonly owner: string;
 }
 
+/** An entry with the first part of its message. */
+export interface FirstPart extends Omit<Insertion, "body"> {
+  readonly body: Omit<Insertion["body"], "parts">;
+  readonly bytes: Uint8Array;
+}
+
 // A large message takes its time.
 const INSERT_WITHIN = 60_000;
 
 /**
  * Inserts an entry with its recipients and its message, in one transaction.
+ * @param insertWhole inserts one whose message is in one part
  * @returns the message where it is in one part
  */
-export async function insertEntry(database: Database, insertion: Insertion): Promise<Uint8Array | undefined> {
+export async function insertEntry(
+  database: Database,
+  insertion: Insertion,
+  insertWhole: (first: FirstPart) => Promise<void>,
+): Promise<Uint8Array | undefined> {
   const { entry, body } = insertion;
   const parts = body.parts()[Symbol.asyncIterator]();
-  const { value: first } = await parts.next();
-  const second = first === undefined ? undefined : (await parts.next()).value;
+  const { value: bytes = new Uint8Array() } = await parts.next();
+  const second = bytes.length === 0 ? undefined : (await parts.next()).value;
   if (second === undefined) {
-    const only = first ?? new Uint8Array();
-    await database.run((sql) => insertFirst(sql, insertion, only));
-    return only;
+    await insertWhole({ ...insertion, bytes });
+    return bytes;
   }
   await database.run((sql) =>
     sql.begin(async (transaction) => {
-      await insertFirst(transaction as unknown as Sql, insertion, first ?? new Uint8Array());
+      await insertFirst(transaction as unknown as Sql, [{ ...insertion, bytes }]);
       let part = 1;
       for (
         let bytes: Uint8Array | undefined = second;
@@ -114,30 +125,50 @@ export async function insertEntry(database: Database, insertion: Insertion): Pro
   return undefined;
 }
 
-async function insertFirst(
-  sql: Sql,
-  { entry, body, owner, offset }: Insertion,
-  bytes: Uint8Array,
-): Promise<void> {
-  const due = dueAt(entry, { offset });
+/** Inserts entries, each with its recipients and the first part of its message, in one statement. */
+export async function insertFirst(sql: Sql, insertions: readonly FirstPart[]): Promise<void> {
+  let at = 1;
+  const entries = insertions.map(({ entry, body, owner, offset, bytes }) => {
+    const due = dueAt(entry, { offset });
+    const first = at;
+    at += bytes.length;
+    return {
+      id: entry.id,
+      head: headText(entry, { check: body.check, offset }),
+      reverse_path: plain(entry.reversePath),
+      size: entry.size,
+      owner,
+      due: due === Infinity ? null : due / 1000,
+      remember: body.remember,
+      at: first,
+      octets: bytes.length,
+    };
+  });
+  const recipients = insertions.flatMap(({ entry, offset }) =>
+    recipientRows(entry, { offset }).map((row) => ({ entry: entry.id, ...row }))
+  );
+  // Base64 is smaller than what a parameter of type bytea is sent as.
+  const bytes = concat(...insertions.map(({ bytes }) => bytes)).toBase64();
   await sql`
-    WITH added AS (
+    WITH x AS (
+      SELECT * FROM json_to_recordset(${JSON.stringify(entries)}::text::json) AS x (id text, head text,
+        reverse_path text, size bigint, owner bigint, due float8, remember boolean, at integer, octets integer)
+    ), b AS MATERIALIZED (
+      SELECT decode(${bytes}::text, 'base64') AS bytes
+    ), added AS (
       INSERT INTO mailapp.entry (id, head, reverse_path, size, owner, due_at)
-      VALUES (${entry.id}, ${headText(entry, { check: body.check, offset })}, ${plain(entry.reversePath)},
-        ${entry.size}::bigint, ${owner}::bigint,
-        CASE WHEN ${due === Infinity} THEN 'infinity' ELSE to_timestamp(${
-    due === Infinity ? 0 : due / 1000
-  }::float8) END)
-      RETURNING id, reverse_path
+      SELECT id, head, reverse_path, size, owner,
+        CASE WHEN due IS NULL THEN 'infinity' ELSE to_timestamp(due) END FROM x
     ), recipients AS (
       INSERT INTO mailapp.recipient (entry, number, address, domain, status, next_at, settled, notice)
-      SELECT added.id, x.number, x.address, x.domain, x.status, x.next_at, x.settled, x.notice
-      FROM added, json_to_recordset(${JSON.stringify(recipientRows(entry, { offset }))}::text::json) AS x
-        (number integer, address text, domain text, status text, next_at bigint, settled boolean, notice text)
+      SELECT entry, number, address, domain, status, next_at, settled, notice
+      FROM json_to_recordset(${JSON.stringify(recipients)}::text::json) AS r (entry text, number integer,
+        address text, domain text, status text, next_at bigint, settled boolean, notice text)
     ), notices AS (
-      INSERT INTO mailapp.notice (id) SELECT id FROM added WHERE reverse_path = '' OR ${body.remember}
+      INSERT INTO mailapp.notice (id) SELECT id FROM x WHERE reverse_path = '' OR remember
     )
-    INSERT INTO mailapp.body (entry, part, bytes) SELECT id, 0, ${bytes} FROM added`;
+    INSERT INTO mailapp.body (entry, part, bytes)
+    SELECT x.id, 0, substring(b.bytes FROM x.at FOR x.octets) FROM x, b`;
 }
 
 // Milliseconds.

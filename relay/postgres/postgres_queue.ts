@@ -201,7 +201,11 @@ export class PostgresQueue implements Queue, AsyncDisposable {
   async load(id: string): Promise<QueueEntry | undefined> {
     if (!isQueueId(id)) return undefined;
     if (!this.#claims.has(id) && !await this.#claims.claimOne(id)) return undefined;
-    return this.#fresh.takeEntry(id) ?? await this.#read(id);
+    const fresh = this.#fresh.takeEntry(id);
+    if (fresh !== undefined) return fresh;
+    const entry = await this.#read(id);
+    if (entry !== undefined) this.#changes.read(entry);
+    return entry;
   }
 
   /**
@@ -311,7 +315,7 @@ export class PostgresQueue implements Queue, AsyncDisposable {
     entry: NewEntry,
     body: Insertion["body"],
   ): Promise<QueueSummary> {
-    const { id, recipients } = entry;
+    const { id } = entry;
     const owner = this.#lease.id;
     if (owner === undefined) throw new SmtpError(UNREACHABLE);
     // Before it is there, so that it is not taken for an unknown one.
@@ -325,7 +329,7 @@ export class PostgresQueue implements Queue, AsyncDisposable {
     }
     // It may have taken longer than the lease; the next owner has it then, and offers it to its own follower.
     if (this.#lease.id === owner) {
-      this.#changes.added(id, recipients.length);
+      this.#changes.added(entry);
       if (message !== undefined && message.length <= MAX_FRESH) {
         this.#fresh.add(structuredClone(entry), message);
       }

@@ -146,6 +146,73 @@ testsWithPostgres("PostgresQueue", {
       await host.queue.remove(id);
     }
   },
+  "removes an entry with the answer to its last dot, if nothing is left to do about it": async (server) => {
+    const url = await server.newDatabase();
+    await using host = await Host.join(url);
+    const { queue } = host;
+    const relay = async (id: string, recipients: readonly number[]) => {
+      await queue.dotSent(id, { recipients, host: "mx.test", address: "192.0.2.1", at: Date.now() });
+      await queue.dotAnswered(id, { recipients, relayed: true });
+    };
+    const entries = async () => (await rows(server, url)).entry;
+    const nothing = { entry: 0, recipient: 0, body: 0, dot: 0 };
+
+    const plain = await host.add();
+    const entry = await host.load(plain);
+    await relay(plain, [0]);
+    assert.deepEqual(await rows(server, url), nothing);
+    // Whoever works on it need not know.
+    await queue.update(entry);
+    await queue.remove(plain);
+    await queue.remove(plain);
+
+    const wanted = queue.newId();
+    const told = newEntry([recipient("b@one.test", { notify: ["SUCCESS"] })], { id: wanted });
+    await queue.add(told, new TextEncoder().encode(MESSAGE));
+    await relay(wanted, [0]);
+    assert.equal(await entries(), 1, "a notice is due");
+    await queue.remove(wanted);
+
+    const several = await host.add(["a@one.test", "b@two.test", "c@two.test"]);
+    await relay(several, [0]);
+    assert.equal(await entries(), 1, "two are pending");
+    const state = await host.load(several);
+    Object.assign(state.recipients[0] ?? {}, { status: "relayed", settled: true });
+    Object.assign(state.recipients[1] ?? {}, { status: "failed" });
+    await queue.update(state);
+    await relay(several, [2]);
+    assert.equal(await entries(), 1, "one has failed, and its sender was not told");
+    await queue.remove(several);
+
+    const late = await host.add();
+    const tried = await host.load(late);
+    Object.assign(tried.recipients[0] ?? {}, { attemptCount: 1 });
+    await queue.update(tried);
+    await queue.dotSent(late, { recipients: [0], host: "mx.test", address: "192.0.2.1", at: Date.now() });
+    await queue.dotAnswered(late, { recipients: [0], relayed: false });
+    assert.equal(await entries(), 1, "refused");
+    await relay(late, [0]);
+    assert.deepEqual(await rows(server, url), nothing);
+  },
+  "stores many at once, and refuses only the one that cannot be stored": async (server) => {
+    const url = await server.newDatabase();
+    await using host = await Host.join(url);
+    const { queue } = host;
+    const ids = Array.from({ length: 20 }, () => queue.newId());
+    const twice = ids[7] ?? "";
+    const all = await Promise.allSettled([...ids, twice].map((id, index) =>
+      queue.add(
+        newEntry([recipient("a@one.test"), recipient("b@one.test")], { id }),
+        new TextEncoder().encode(`${MESSAGE}${"x".repeat(index * 1000)}\r\n`),
+      )
+    ));
+    assert.equal(all.filter(({ status }) => status === "rejected").length, 1);
+    assert.deepEqual(await rows(server, url), { entry: 20, recipient: 40, body: 20, dot: 0 });
+    await using other = await Host.join(url);
+    for (const [index, id] of ids.entries()) {
+      if (id !== twice) assert.equal(await other.text(id), `${MESSAGE}${"x".repeat(index * 1000)}\r\n`);
+    }
+  },
   "has one owner for each entry": async (server) => {
     const url = await server.newDatabase();
     await using first = await Host.join(url);

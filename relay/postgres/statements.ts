@@ -1,6 +1,6 @@
 /**
- * The changes of an entry. Each is one statement, and so one transaction, that names the owner: if another host has the
- * entry by now, it changes nothing. Read them together to see that owner, dots and due time stay right.
+ * The changes of entries. Each is one statement, and so one transaction, that names the owner: what another host has by
+ * now it does not change. Read them together to see that owner, dots and due time stay right.
  *
  * @module
  */
@@ -54,43 +54,52 @@ export function updateEntry(
     WHERE id = ${id} AND owner = ${owner}::bigint`;
 }
 
-/** Deletes an entry with all that belongs to it. */
-export function deleteEntry(
+/** Deletes entries with all that belongs to them. @returns the ids of those that were there and are this process's */
+export function deleteEntries(
   sql: Sql,
-  { id, owner }: Owned,
-): Changed {
-  return sql`
-    WITH gone AS (DELETE FROM mailapp.entry WHERE id = ${id} AND owner = ${owner}::bigint RETURNING id),
-      recipients AS (DELETE FROM mailapp.recipient AS r USING gone WHERE r.entry = gone.id),
+  entries: readonly Owned[],
+): Promise<readonly { readonly id: string }[]> {
+  const ids = JSON.stringify(entries.map(({ id, owner }) => ({ id, owner })));
+  return sql<{ id: string }[]>`
+    WITH gone AS (
+      DELETE FROM mailapp.entry AS e USING json_to_recordset(${ids}::text::json) AS x (id text, owner bigint)
+      WHERE e.id = x.id AND e.owner = x.owner RETURNING e.id
+    ), recipients AS (DELETE FROM mailapp.recipient AS r USING gone WHERE r.entry = gone.id),
       dots AS (DELETE FROM mailapp.dot AS d USING gone WHERE d.entry = gone.id),
       bodies AS (DELETE FROM mailapp.body AS b USING gone WHERE b.entry = gone.id)
-    SELECT FROM gone`;
+    SELECT id FROM gone`;
 }
 
-/** Notes final dots before they are sent. */
-export function insertDots(
-  sql: Sql,
-  { id, owner, recipients, host, address, at, wait }: Owned & {
-    readonly recipients: readonly number[];
-    readonly host: string;
-    readonly address: string;
-    readonly at: number;
-    /** Milliseconds for which no other host may send the message. */
-    readonly wait: number;
-  },
-): Changed {
-  const numbers = JSON.stringify(recipients);
-  return sql`
+/** Final dots of one entry, to be noted before they are sent. */
+export interface NewDots extends Owned {
+  readonly recipients: readonly number[];
+  readonly host: string;
+  readonly address: string;
+  readonly at: number;
+  /** Milliseconds for which no other host may send the message. */
+  readonly wait: number;
+}
+
+/** Notes final dots, of each entry once. @returns the ids of the entries that are this process's */
+export function insertDots(sql: Sql, dots: readonly NewDots[]): Promise<readonly { readonly id: string }[]> {
+  return sql<{ id: string }[]>`
     WITH held AS (
-      UPDATE mailapp.entry SET dot_until = GREATEST(dot_until,
-        clock_timestamp() + ${wait}::float8 * interval '1 ms')
-      WHERE id = ${id} AND owner = ${owner}::bigint RETURNING id, dot_until
+      UPDATE mailapp.entry AS e
+      SET dot_until = GREATEST(e.dot_until, clock_timestamp() + x.wait * interval '1 ms')
+      FROM json_to_recordset(${
+    JSON.stringify(dots)
+  }::text::json) AS x (id text, owner bigint, recipients json,
+        host text, address text, at bigint, wait float8)
+      WHERE e.id = x.id AND e.owner = x.owner
+      RETURNING e.id, e.owner, e.dot_until, x.recipients, x.host, x.address, x.at
+    ), noted AS (
+      INSERT INTO mailapp.dot (entry, recipient, owner, host, address, at, until)
+      SELECT id, n::integer, owner, host, address, at, dot_until
+      FROM held, json_array_elements_text(held.recipients) AS n
+      ON CONFLICT (entry, recipient) DO UPDATE SET owner = excluded.owner, host = excluded.host,
+        address = excluded.address, at = excluded.at, until = excluded.until, relayed = false
     )
-    INSERT INTO mailapp.dot (entry, recipient, owner, host, address, at, until)
-    SELECT held.id, n::integer, ${owner}::bigint, ${host}, ${address}, ${at}::bigint, held.dot_until
-    FROM held, json_array_elements_text(${numbers}::text::json) AS n
-    ON CONFLICT (entry, recipient) DO UPDATE SET owner = excluded.owner, host = excluded.host,
-      address = excluded.address, at = excluded.at, until = excluded.until, relayed = false`;
+    SELECT id FROM held`;
 }
 
 /** Notes the answer to final dots: those that relayed the message are kept, the others deleted. */
