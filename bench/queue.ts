@@ -196,24 +196,23 @@ function tableRows(
 
 /** Starts serve-out with the spool, or with the queue at `url`. */
 export async function startHost(
-  { folder, name, url, target, settings, denoFlags }: {
+  { folder, name, url, target, routes }: {
     readonly folder: Folder;
     readonly name: string;
     readonly url: string | undefined;
     /** Where all mail for bench.test goes. */
     readonly target: { readonly address: string; readonly port: number };
-    readonly settings?: Readonly<Record<string, string | number>>;
-    readonly denoFlags?: readonly string[];
+    /** Where other mail goes. */
+    readonly routes?: Readonly<Record<string, string>>;
   },
 ): Promise<ServeOut> {
   const urlFile = url && await folder.write(`${name}.url`, `${url}\n`, { mode: 0o600 });
   return await startServeOut({
     hostname: `${name}.bench.test`,
     logFile: folder.at(`${name}.log`),
-    settings: { max_connections_per_host: CONCURRENCY, ...settings },
-    routes: { "bench.test": `${target.address}:${target.port}` },
+    settings: { max_connections_per_host: CONCURRENCY },
+    routes: { "bench.test": `${target.address}:${target.port}`, ...routes },
     ...urlFile && { queue: { store: "postgres", url_file: urlFile, durability: "primary" } },
-    ...denoFlags && { denoFlags },
   });
 }
 
