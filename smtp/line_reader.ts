@@ -14,7 +14,7 @@ export type Line =
   | { readonly kind: "bare-lf"; readonly text: string }
   /** More than the limit came without a line end; the rest of the line is dropped as it comes. */
   | { readonly kind: "too-long" }
-  /** A control character, a bare CR, or bytes that are not UTF-8. */
+  /** A control character, a bare CR, or bytes that are not UTF-8; in EHLO and HELO such bytes become U+FFFD. */
   | { readonly kind: "unreadable" }
   /** The peer closed. */
   | { readonly kind: "end" };
@@ -38,6 +38,8 @@ const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const lenientDecoder = new TextDecoder("utf-8");
 // deno-lint-ignore no-control-regex
 const CONTROL = /[\u0000-\u0008\u000a-\u001f\u007f]/;
+
+const HELLO = /^(?:EHLO|HELO)[ \t]/i;
 
 const NOTHING = new Uint8Array(0);
 
@@ -188,7 +190,9 @@ function decodeLine(bytes: Uint8Array<ArrayBuffer>, start: number, end: number):
   try {
     text = decoder.decode(bytes.subarray(start, end));
   } catch {
-    return { kind: "unreadable" };
+    // The host name of an old machine, in its own character set: no mail may be refused for it (RFC 5321 §4.1.4).
+    if (!HELLO.test(latin1(bytes, start, end))) return { kind: "unreadable" };
+    text = lenientDecoder.decode(bytes.subarray(start, end));
   }
   return CONTROL.test(text) ? { kind: "unreadable" } : { kind: "line", text };
 }

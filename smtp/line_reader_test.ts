@@ -77,6 +77,17 @@ Deno.test("readLine() tells control characters, bare CR and what is not UTF-8; a
   assert.deepEqual(await lines("A\tB\r\n"), [{ kind: "line", text: "A\tB" }, END]);
 });
 
+Deno.test("readLine() replaces what is not UTF-8 in EHLO and HELO, and takes no control character there either", async () => {
+  for (const verb of ["EHLO", "helo"]) {
+    assert.deepEqual(await lines(`${verb} b\xfcro\xff\r\n${verb} \xfc\0\r\n${verb}\xfc x\r\n`), [
+      { kind: "line", text: `${verb} b\ufffdro\ufffd` },
+      { kind: "unreadable" },
+      { kind: "unreadable" },
+      END,
+    ]);
+  }
+});
+
 Deno.test("readLine() takes lines up to the limit with their CRLF, and drops longer ones", async () => {
   const fits = "x".repeat(MAX - 2);
   for (const sizes of [[], [1], [4096], [MAX], [MAX - 1, 1]]) {

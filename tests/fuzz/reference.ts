@@ -83,6 +83,7 @@ const LINE_LIMIT = 2048;
 const LIKE_DATA = /^(?:$|[.\s]|[!-9;-~]+[ \t]*:)/;
 const COUNTED_AS_ERROR = [500, 501, 502, 503, 504, 555];
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+const lenientDecoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /** A path that is surely taken: with angle brackets or without, after blanks or not. */
 const PLAIN_PATH =
@@ -286,8 +287,9 @@ class Walk {
     this.#at += length;
     if (length > LINE_LIMIT || end < 0) return { kind: "long", text: "" };
     if (!bytes.endsWith("\r\n")) return { kind: "bare", text: "" };
+    const isHello = /^(?:EHLO|HELO)[ \t]/i.test(bytes);
     try {
-      const text = decoder.decode(bytesOf(bytes.slice(0, -2)));
+      const text = (isHello ? lenientDecoder : decoder).decode(bytesOf(bytes.slice(0, -2)));
       // deno-lint-ignore no-control-regex
       return /[\0-\x08\x0a-\x1f\x7f]/.test(text) ? { kind: "unreadable", text: "" } : { kind: "line", text };
     } catch {
