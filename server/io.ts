@@ -36,6 +36,18 @@ export class OutputClosedError extends Error {
   }
 }
 
+/** Access for work that must not stop half-way: what it says is dropped once nobody reads it. */
+export function unheeded(io: Io): Io {
+  const saying = (say: (text: string) => void) => (text: string) => {
+    try {
+      say(text);
+    } catch (error) {
+      if (!(error instanceof OutputClosedError)) throw error;
+    }
+  };
+  return { ...io, out: saying((text) => io.out(text)), err: saying((text) => io.err(text)) };
+}
+
 /** What servers need in addition. */
 export interface ServerIo extends Io {
   /** Serves with the grants of `start` for the rest of the process's life; returns the exit code. */

@@ -20,7 +20,7 @@ import { defaultSelector } from "../dkim/dkim.ts";
 import { dkimDirectory, lastSelector, makeDkimFile } from "../dkim/key_files.ts";
 import { CommandError, EXIT, type ExitCode } from "../../server/exit_codes.ts";
 import { DEFAULT_PATHS, type FirstAnswers, firstConfig } from "./first_config.ts";
-import type { Io } from "../../server/io.ts";
+import { type Io, unheeded } from "../../server/io.ts";
 import { askOnTerminal } from "../command_line/terminal_question.ts";
 import { type Ask, parseYesOrNo, Questions } from "./questions.ts";
 import { chooseTls, type TlsFlags } from "./tls_answers.ts";
@@ -143,7 +143,11 @@ function each(parse: (text: string) => string): (text: string, before: string[] 
   return (text, before = []) => [...before, parse(text)];
 }
 
-async function init(flags: Flags, { io, ask }: { readonly io: Io; readonly ask?: Ask }): Promise<ExitCode> {
+async function init(
+  flags: Flags,
+  { ask, ...access }: { readonly io: Io; readonly ask?: Ask },
+): Promise<ExitCode> {
+  const io = unheeded(access.io);
   const file = resolve(flags.config ?? (io.env.get("MAILAPP_CONFIG") || DEFAULT_CONFIG_FILE));
   await refuseIfThere(file);
   await requireWritable(dirname(file));

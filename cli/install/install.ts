@@ -6,7 +6,7 @@
 import { dirname, resolve } from "@std/path";
 import type { Command } from "commander";
 import { CommandError, EXIT, type ExitCode } from "../../server/exit_codes.ts";
-import type { Io } from "../../server/io.ts";
+import { type Io, unheeded } from "../../server/io.ts";
 import { openMailboxes } from "../../server/parts.ts";
 import { configArgument } from "../command_line/config_argument.ts";
 import { SERVICE_ACCOUNT } from "../command_line/service_account.ts";
@@ -69,7 +69,7 @@ async function install(flags: Flags, io: Io): Promise<ExitCode> {
       EXIT.noPermission,
     );
   }
-  const installation: Installation = { config, io, prefix };
+  const installation: Installation = { config, io: unheeded(io), prefix };
   try {
     if (executable === COPIED_EXECUTABLE) await placeExecutable(installation);
     await writeFiles(files, installation);
