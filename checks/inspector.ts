@@ -19,12 +19,18 @@ import { type Filter, type FilteredMessage, FilterRun } from "./filter.ts";
 import type { GreylistPort } from "./greylist.ts";
 import { type InspectionOptions, logged, MailInspection, POLICY_SHARE, refusal } from "./inspection.ts";
 import { judge, type Judgement } from "./judgement.ts";
-import { checkSender, type SenderFindings, type SenderIdentity } from "./sender_checks.ts";
+import {
+  checkSender,
+  type OwnMail,
+  passOwnMail,
+  type SenderFindings,
+  type SenderIdentity,
+} from "./sender_checks.ts";
 
 /** What a {@linkcode MailInspector} depends on. */
 export interface MailInspectorOptions extends InspectionOptions {
-  /** Whether a domain is one of this machine, whose programs may send in its name whatever SPF says of loopback. */
-  readonly isOwnDomain: (domain: string) => boolean;
+  /** See {@linkcode OwnMail}. */
+  readonly isOwnDomain: OwnMail["isOwnDomain"];
   /** Answers; absent where nothing is asked of DNS, and only filters are. */
   readonly resolver?: Resolver | undefined;
   /** Lists of addresses, tested. */
@@ -104,11 +110,8 @@ export class MailInspector implements Inspector {
       spf: checks.spf,
       ...(lists && { lists }),
     });
-    const { spf } = findings;
-    // serve-out hands local mail over here; no SPF record speaks of that way.
-    if (spf === undefined || spf.result === "pass") return findings;
-    if (!isFromServeOut(session, hostname) || !isOwnDomain(spf.domain)) return findings;
-    return { ...findings, spf: { ...spf, result: "pass", reason: "sent from this machine" } };
+    const isOwnClient = sameAddress(session.remote.address, session.local.address);
+    return passOwnMail(findings, { helo: identity.helo, isOwnClient, hostname, isOwnDomain });
   }
 
   /** Refuses what need not come. @throws {SmtpError} */
@@ -187,11 +190,6 @@ export class MailInspector implements Inspector {
       logger.warn("filter.failed", { filter: filter.name, error: failure });
     }
   }
-}
-
-/** Whether the client is a program of this machine that says our own name, as serve-out does. */
-function isFromServeOut({ remote, local, hello }: Session, hostname: string): boolean {
-  return sameAddress(remote.address, local.address) && hello?.domain.toLowerCase() === hostname;
 }
 
 /** What filters are told. */

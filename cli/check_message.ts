@@ -15,6 +15,8 @@ import type { Config } from "../config/config.ts";
 import { loadConfig } from "../config/load.ts";
 import { HeaderCollector } from "../message/header_collector.ts";
 import { fieldValue, type HeaderSection } from "../message/header_section.ts";
+import { isOfThisMachine } from "../net/interfaces.ts";
+import { isOwnDomain } from "../server/check_parts.ts";
 import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
 import type { Io } from "../server/io.ts";
 import { openResolver } from "../server/relay_parts.ts";
@@ -109,7 +111,8 @@ async function inspect(
   const options = {
     hostname: config.hostname,
     checks: { ...checks, greylist: "off" as const },
-    isOwnDomain: () => false,
+    isOwnDomain: (domain: string) =>
+      isOwnDomain(domain, { hostname: config.hostname, domains: config.serveIn.domains }),
     resolver,
     clock: systemClock,
     lists,
@@ -118,7 +121,8 @@ async function inspect(
   const session: Session = {
     id: "check",
     remote: { address: ip, port: 0 },
-    local: { address: "0.0.0.0", port: 0 },
+    // Programs of this machine come to the address that they come from.
+    local: { address: isOfThisMachine(ip) ? ip : "0.0.0.0", port: 0 },
     hello: { verb: "EHLO", domain: helo },
     errorCount: 0,
     refusedRecipientCount: 0,

@@ -99,7 +99,7 @@ export class Checks implements AsyncDisposable {
     this.#inspector = !isChecked(config) ? undefined : new MailInspector({
       hostname,
       checks,
-      isOwnDomain: (domain) => domain === hostname || domains().includes(domain),
+      isOwnDomain: (domain) => isOwnDomain(domain, { hostname, domains: domains() }),
       resolver: this.#resolver,
       clock,
       logger,
@@ -135,4 +135,12 @@ function openFilter(filter: FilterConfig, clock: Clock): Filter {
   return filter.kind === "rspamd"
     ? new RspamdFilter({ host: filter.host, port: filter.port, ...common })
     : new MilterFilter({ address: filter, ...common });
+}
+
+/** Whether programs of this machine may send in the name of a domain. */
+export function isOwnDomain(
+  domain: string,
+  { hostname, domains }: { readonly hostname: string; readonly domains: readonly string[] },
+): boolean {
+  return domain === hostname || domains.includes(domain);
 }

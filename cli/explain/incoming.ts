@@ -11,14 +11,15 @@ import { silentLogger } from "../../base/log.ts";
 import { DnsLists, type Listing } from "../../checks/dns_lists.ts";
 import { readGreylist } from "../../checks/greylist_file.ts";
 import { judge, type Judgement } from "../../checks/judgement.ts";
-import { checkSender, type SenderFindings } from "../../checks/sender_checks.ts";
+import { checkSender, passOwnMail, type SenderFindings } from "../../checks/sender_checks.ts";
 import type { Config } from "../../config/config.ts";
 import { type DmarcVerdict, evaluateDmarc } from "../../dmarc/evaluate.ts";
 import type { Resolver } from "../../dns/resolver.ts";
 import { TimedResolver } from "../../dns/timed_resolver.ts";
+import { isOfThisMachine } from "../../net/interfaces.ts";
 import { AddressError, parseMailbox } from "../../smtp/address.ts";
 import type { MailboxAddress } from "../../smtp/envelope.ts";
-import { greylistFile } from "../../server/check_parts.ts";
+import { greylistFile, isOwnDomain } from "../../server/check_parts.ts";
 import { CommandError, EXIT } from "../../server/exit_codes.ts";
 import { openMailboxes } from "../../server/parts.ts";
 import { openResolver } from "../../server/relay_parts.ts";
@@ -99,7 +100,13 @@ export async function explainIncoming(
   const [name] = flags.helo === undefined ? await reverseNames(ip, resolver) : [flags.helo];
   const helo = name ?? (ip.includes(":") ? `[IPv6:${ip}]` : `[${ip}]`);
   const identity = { ip, helo, mailFrom: from };
-  const sender = await checkSender(identity, { resolver, spf: checks.spf, lists });
+  const { hostname, serveIn: { domains } } = config;
+  const sender = passOwnMail(await checkSender(identity, { resolver, spf: checks.spf, lists }), {
+    helo,
+    isOwnClient: isOfThisMachine(ip),
+    hostname,
+    isOwnDomain: (domain) => isOwnDomain(domain, { hostname, domains }),
+  });
   const { dkim = [], arc, author = from.slice(from.lastIndexOf("@") + 1) } = message ?? {};
   const dmarc = checks.dmarc === "off" || author === "" ? undefined : await evaluateDmarc({
     authors: [author],

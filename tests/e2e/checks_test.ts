@@ -5,7 +5,7 @@ import type { ResourceRecord } from "../../dns/dns_packet.d.ts";
 import { ed25519Key, signByTheBook } from "../support/dkim.ts";
 import { Dialogue } from "../support/dialogue.ts";
 import { FakeDns, type FakeDnsReply, soa } from "../support/fake_dns.ts";
-import { type LoggedEvent, RunningMailapp, Workspace } from "../support/mailapp.ts";
+import { type LoggedEvent, runMailapp, RunningMailapp, Workspace } from "../support/mailapp.ts";
 
 const key = ed25519Key();
 
@@ -44,6 +44,7 @@ class Checked implements AsyncDisposable {
     readonly dns: FakeDns,
     readonly server: RunningMailapp,
     readonly port: number,
+    readonly config: string,
   ) {}
 
   static async start(
@@ -55,7 +56,7 @@ class Checked implements AsyncDisposable {
     const server = new RunningMailapp(["serve-in", "--config", config]);
     const { port } = await server.event("listener.ready");
     await server.event("server.ready");
-    return new Checked(workspace, dns, server, Number(port));
+    return new Checked(workspace, dns, server, Number(port), config);
   }
 
   static #configure(
@@ -80,11 +81,15 @@ class Checked implements AsyncDisposable {
   /** Sends a message; the reply to its end. */
   async send(
     message: string,
-    { from = "x@nowhere.test", to = ["alice@example.com"] }: { from?: string; to?: readonly string[] } = {},
+    { from = "x@nowhere.test", to = ["alice@example.com"], helo = "client.test" }: {
+      from?: string;
+      to?: readonly string[];
+      helo?: string;
+    } = {},
   ): Promise<string> {
     using dialogue = await Dialogue.connect(this.port);
     await dialogue.hear();
-    await dialogue.say("EHLO client.test");
+    await dialogue.say(`EHLO ${helo}`);
     await dialogue.say(`MAIL FROM:<${from}>`);
     for (const recipient of to) assert.match(await dialogue.say(`RCPT TO:<${recipient}>`), /^250 /);
     const data = await dialogue.say("DATA");
@@ -221,6 +226,39 @@ Deno.test("serve-in marks only, where it has no folder for junk and is not to en
   assert.match(await marking.send(JUNK), /^250 /);
   const [text = ""] = await marking.stored();
   assert.match(text, /\nX-Spam-Flag: YES\n/);
+});
+
+Deno.test("mail of this machine's own programs passes SPF, also in check-message and explain", async () => {
+  const records = zone({
+    "example.com TXT": "v=spf1 -all",
+    "_dmarc.example.com TXT": "v=DMARC1; p=reject",
+  });
+  await using checked = await Checked.start({ records });
+  const from = "alice@example.com";
+  const message = `From: ${from}\r\nSubject: own\r\n\r\nHello\r\n`;
+  assert.match(await checked.send(message, { from }), /^550 5\.7\.1 /);
+  assert.match(await checked.send(message, { from, helo: "mx.example.com" }), /^250 /);
+  const [text = ""] = await checked.stored();
+  assert.match(text, /spf=pass smtp\.mailfrom=alice@example\.com/);
+
+  const inbox = checked.workspace.file("mail", "example.com", "alice", "new");
+  const [file = ""] = await Array.fromAsync(Deno.readDir(inbox), ({ name }) => name);
+  const mailapp = async (...args: readonly string[]) => {
+    const { stdout } = await runMailapp([...args, "--json", "--config", checked.config]);
+    return JSON.parse(stdout);
+  };
+  const path = `${inbox}/${file}`;
+  const { outcome, spf, dmarc } = await mailapp("check-message", path);
+  assert.deepEqual({ outcome, spf, dmarc }, { outcome: "inbox", spf: "pass", dmarc: "pass" });
+  const asProgram = ["explain", from, "--from", from, "--ip", "127.0.0.1", "--helo"];
+  assert.equal((await mailapp(...asProgram, "mx.example.com")).spf.result, "pass");
+  for (
+    const [why, foreign] of [
+      ["another name", ["--helo", "client.test"]],
+      ["another machine", ["--ip", "192.0.2.1"]],
+      ["another domain", ["--from", "info@bank.test", "--ip", "127.0.0.9"]],
+    ] as const
+  ) assert.equal((await mailapp("check-message", path, ...foreign)).spf, "fail", why);
 });
 
 Deno.test("serve-in accepts and marks mail when DNS does not answer in time", async () => {
