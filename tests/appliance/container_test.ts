@@ -150,6 +150,16 @@ testWith(
       await ok(server, image.healthcheck);
       assert.equal(await ok(server, ["cat", "/etc/mailapp/config.toml"]), settings);
       await stop(server);
+
+      await Deno.writeTextFile(
+        host.folder.at("config.toml"),
+        settings.replace(/^\[serve-in\]$/m, "$&\nthreads = 3"),
+      );
+      const threaded = await host.start(options);
+      await served(threaded);
+      assert.match(threaded.program.lines.join("\n"), /"event":"server\.ready".*"threads":3/);
+      await ok(threaded, image.healthcheck);
+      await stop(threaded);
     });
 
     await step("init into a directory and a volume", async () => {

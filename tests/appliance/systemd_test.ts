@@ -69,6 +69,38 @@ testWith(MACHINE_PROGRAMS, "the services under systemd", async (t) => {
     await machine.sh("mailapp healthcheck serve-in && mailapp healthcheck serve-out");
   });
 
+  await t.step("serve-in with three threads takes mail in its sandbox, is reloaded, and ends", async () => {
+    await machine.configure(/^\[serve-in\]$/m, "[serve-in]\nthreads = 3");
+    await machine.sh(
+      "systemctl set-property --runtime mailapp-in MemoryMax=400M; systemctl restart mailapp-in",
+    );
+    await machine.waitFor("mailapp-in", /"server\.ready".*"threads":3/);
+    const message =
+      "EHLO client.example\r\nMAIL FROM:<a@client.example>\r\nRCPT TO:<alice@example.com>\r\nDATA\r\n" +
+      "Subject: threads\r\n\r\nHi\r\n.\r\nQUIT\r\n";
+    const send = async () => {
+      await machine.sh("cat >/root/message; for _ in $(seq 20); do nc -N 127.0.0.2 25 </root/message; done", {
+        stdin: message,
+      });
+    };
+    await send();
+    await machine.sh("systemctl reload mailapp-in");
+    await machine.waitFor("mailapp-in", /"config\.reloaded"/);
+    await send();
+    assert.match(
+      await machine.sh("grep -rl '^Subject: threads' /var/mail/example.com/alice/new | wc -l"),
+      /^40$/m,
+    );
+    const log = await machine.journal("mailapp-in");
+    const sessions = log.matchAll(/"event":"message\.accepted".*?"session":"(\w{6})/g);
+    assert.ok(new Set(Array.from(sessions, ([, thread]) => thread)).size > 1, log);
+    assert.doesNotMatch(log, /"thread\.died"/);
+    await machine.sh("systemctl stop mailapp-in; find /var/mail/example.com/alice/new -type f -delete");
+    assert.match(await machine.sh("systemctl show -P Result mailapp-in"), /^success$/m);
+    await machine.configure(/^threads = 3\n/m, "");
+    await machine.sh("systemctl start mailapp-in");
+  });
+
   await t.step("a reload with a configuration that is right reloads it", async () => {
     await machine.configure(/^users = .*$/m, 'users = ["alice", "bob"]');
     await machine.sh("systemctl reload mailapp-in mailapp-out");
@@ -150,7 +182,7 @@ testWith(MACHINE_PROGRAMS, "the services under systemd", async (t) => {
       );
       await machine.sh("systemctl start mailapp-out");
       await machine.waitFor("mailapp-out", /"maildrop\.accepted".*"account":"nobody"/);
-      await machine.waitFor("mailapp-in", /"message\.delivered"/);
+      await machine.waitFor("mailapp-in", /"message\.accepted".*"carol@example\.com"/);
       const mail = await machine.sh("cat /var/mail/example.com/alice/new/*");
       assert.match(mail, /^Subject: from the maildrop$/m);
       assert.match(mail, /^Received: from uid65534\.maildrop\.localhost \(/m);
