@@ -135,7 +135,7 @@ static struct peer connect_peer(void) {
   int on = 1;
   setsockopt(peer.socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   // A server that does not answer is reported rather than waited for.
-  struct timeval patience = { 120, 0 };
+  struct timeval patience = { 60, 0 };
   setsockopt(peer.socket, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
   if (connect(peer.socket, (struct sockaddr *)&server, sizeof server) != 0) fail("connect", strerror(errno));
   if (tls == IMPLICIT) shake_hands(&peer);

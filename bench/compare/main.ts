@@ -1,7 +1,7 @@
 /**
  * `deno task compare`: our servers beside those that people would run instead, in one run. Needs root, Postfix, named,
- * strace, gcc, libssl-dev, opendkim, opendmarc, policyd-spf and Dovecot, and what bench/compare/fetch.sh gets. The task
- * runs it in its own network namespace, so that ports 25 and 53 are free.
+ * strace, gcc, libssl-dev, opendkim, opendmarc, policyd-spf and Dovecot, and what bench/compare/fetch.sh gets.
+ * apart.sh makes ports 25 and 53 free.
  *
  * @module
  */
@@ -13,6 +13,7 @@ import { HOSTNAME } from "../server_under_load.ts";
 import { startSignedMail } from "../signed_mail.ts";
 import { chart } from "./chart.ts";
 import { buildClient, DOMAINS } from "./client.ts";
+import { withTables } from "./page.ts";
 import { DOMAIN } from "./peer.ts";
 import { PEERS } from "./peers.ts";
 import { FORMAT, parseReport, type Report } from "./report.ts";
@@ -28,9 +29,10 @@ const USAGE = `usage: deno task compare [flags]
   --rounds N        rounds in turn, of which the median is taken; default: 3
   --seconds N       what one measurement is to take; default: 5
   --warm-up SHARE   of the messages that make a server as fast as it gets, between 0 and 1; default: 1
-  --quick           the same as --seconds 1.5 --warm-up 0.33
+  --quick           the same as --seconds 1.2 --warm-up 0.33
   --json FILE       writes all figures there; their shape is described in bench/compare/README.md
   --svg FILE        draws them
+  --page FILE       puts the tables into a page in Markdown, such as docs/performance.md
   --from FILE       measures nothing: tables and drawing of what --json wrote
 The folders are made in $TMPDIR, which must lie on the disk that is to be measured.
 `;
@@ -46,6 +48,7 @@ const { values } = parseArgs({
     quick: { type: "boolean", default: false },
     json: { type: "string" },
     svg: { type: "string" },
+    page: { type: "string" },
     from: { type: "string" },
     help: { type: "boolean", default: false },
   },
@@ -59,7 +62,7 @@ const rows = ROWS.filter(({ name, work }) => only?.includes(name) || (only?.incl
 const servers = values.servers?.toLowerCase().split(",");
 const peers = PEERS.filter(({ name }) => servers?.includes(name.toLowerCase()) ?? true);
 const rounds = Number(values.rounds);
-const seconds = Number(values.seconds ?? (values.quick ? 1.5 : 5));
+const seconds = Number(values.seconds ?? (values.quick ? 1.2 : 5));
 const warmUp = Number(values["warm-up"] ?? (values.quick ? 0.33 : 1));
 if (rows.length === 0 || peers.length === 0 || !(rounds >= 1) || !(seconds > 0) || !(warmUp >= 0)) {
   console.error(USAGE);
@@ -71,6 +74,10 @@ const report = values.from === undefined
   : parseReport(await Deno.readTextFile(values.from));
 if (values.json !== undefined) await Deno.writeTextFile(values.json, `${JSON.stringify(report, null, 1)}\n`);
 if (values.svg !== undefined) await Deno.writeTextFile(values.svg, chart(report));
+const { page } = values;
+if (page !== undefined) {
+  await Deno.writeTextFile(page, withTables(await Deno.readTextFile(page), tables(report)));
+}
 console.log(tables(report));
 
 async function measured(): Promise<Report> {

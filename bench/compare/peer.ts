@@ -56,6 +56,8 @@ export interface Target extends AsyncDisposable {
   readonly with?: string;
   /** Whether STARTTLS works; absent: yes. */
   readonly startTls?: false;
+  /** The most connections at the same time with which it can be measured; absent: any number. */
+  readonly mostSessions?: number;
 }
 
 /** A server that takes part. */

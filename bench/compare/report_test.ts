@@ -119,6 +119,7 @@ Deno.test("messagesFor() sends what takes so long, at least one a session and at
   assert.ok(one);
   assert.equal(messagesFor({ ...one, sessions: 20 }, { rate: 100, seconds: 5 }), 500);
   assert.equal(messagesFor({ ...one, sessions: 100 }, { rate: 7, seconds: 5 }), 100);
+  assert.equal(messagesFor({ ...one, sessions: 100, perConnection: 50 }, { rate: 7, seconds: 5 }), 500);
   assert.equal(messagesFor(one, { rate: 1e6, seconds: 5 }), MOST);
   assert.equal(messagesFor({ ...one, most: 20 }, { rate: 1e6, seconds: 5 }), 20);
 });

@@ -91,10 +91,15 @@ export const ROWS: readonly Row[] = [
   { name: "submit-kept", title: "20 kept connections", work: "submit", sessions: 20, ...KEPT_4KB },
 ];
 
-/** How many messages take about so many seconds: enough for each session, and no more than the row allows. */
+/** How many messages take about so many seconds: no fewer than {@linkcode fewest}, and no more than the row allows. */
 export function messagesFor(
-  { sessions, most = MOST }: Row,
+  row: Row,
   { rate, seconds }: { readonly rate: number; readonly seconds: number },
 ): number {
-  return Math.max(sessions, Math.min(most, Math.ceil(rate * seconds)));
+  return Math.max(fewest(row), Math.min(row.most ?? MOST, Math.ceil(rate * seconds)));
+}
+
+/** One message for each session; five over a kept connection, which one would not show, nor what a login costs it. */
+export function fewest({ sessions, perConnection }: Row): number {
+  return sessions * Math.min(perConnection, 5);
 }

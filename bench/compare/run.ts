@@ -13,7 +13,7 @@ import { type Durability, durabilityOf } from "./durability.ts";
 import { type Peer, type Target, type Work, WORKS, type World } from "./peer.ts";
 import { probe } from "./probe.ts";
 import type { Result, Round, RowReport } from "./report.ts";
-import { messagesFor, type Row } from "./rows.ts";
+import { fewest, messagesFor, type Row } from "./rows.ts";
 import { HOSTS, SMTP_PORT } from "./zone.ts";
 
 /** How much is measured. */
@@ -41,6 +41,8 @@ interface Contender {
 // From this size on in octets, messages are removed at once, since the disk would not hold all of them.
 const LARGE = 1024 * 1024;
 const GIVE_UP = 120_000;
+// A server that takes so many times as long as it is to, for the fewest messages, is not measured again.
+const TOO_LONG = 5;
 
 /** Runs it. */
 export async function compare(options: RunOptions): Promise<RowReport[]> {
@@ -107,21 +109,23 @@ class Contest {
     const absent = new Map(this.#missing);
     const messages = new Map<Contender, number>();
     for (const contender of this.#contenders) {
-      if (row.startTls && contender.target.startTls === false) {
-        absent.set(contender.peer, "STARTTLS does not work in this build");
+      const why = whyNot(row, contender.target);
+      if (why !== undefined) {
+        absent.set(contender.peer, why);
         continue;
       }
       await this.#orMissing(contender.peer, async () => {
-        messages.set(contender, messagesFor(row, { rate: await this.#calibrate(contender, row), seconds }));
-        results.set(contender, []);
+        const trial = await this.#calibrate(contender, row);
+        const slow = trial.messages / trial.done > TOO_LONG * seconds;
+        results.set(contender, slow ? [trial] : []);
+        if (!slow) messages.set(contender, messagesFor(row, { rate: trial.done, seconds }));
       });
     }
     for (let round = 0; round < rounds; round++) {
-      for (const [contender, measured] of results) {
+      for (const [contender, count] of messages) {
         await this.#orMissing(contender.peer, async () => {
-          const load = { row, messages: messages.get(contender) ?? row.sessions };
-          const result = await this.#measure(contender, load);
-          measured.push(result);
+          const result = await this.#measure(contender, { row, messages: count });
+          results.get(contender)?.push(result);
           progress(
             `  round ${round + 1}, ${contender.peer.name}: ${result.messages} messages, ` +
               `${figure(result.accepted)}/s accepted, ${figure(result.done)}/s done, CPU ${
@@ -143,15 +147,15 @@ class Contest {
     };
   }
 
-  /** Messages a second to their end, by a few. */
-  async #calibrate(contender: Contender, row: Row): Promise<number> {
+  /** Measures with a few messages, to see how many are enough. */
+  async #calibrate(contender: Contender, row: Row): Promise<Round> {
     const enough = Math.min(1, this.#options.seconds / 3);
-    for (let messages = row.size < LARGE ? row.sessions : Math.min(2, row.sessions);; messages *= 4) {
-      const { done } = await this.#measure(contender, {
+    for (let messages = row.size < LARGE ? fewest(row) : Math.min(2, row.sessions);; messages *= 4) {
+      const trial = await this.#measure(contender, {
         row: { ...row, sessions: Math.min(row.sessions, messages) },
         messages,
       });
-      if (messages / done >= enough || messages >= (row.most ?? messages + 1)) return done;
+      if (messages / trial.done >= enough || messages >= (row.most ?? messages + 1)) return trial;
     }
   }
 
@@ -214,6 +218,11 @@ class Contest {
       this.#missing.set(peer, `failed: ${why.trim().split("\n").at(-1)?.slice(0, 200)}`);
     }
   }
+}
+
+function whyNot(row: Row, { startTls, mostSessions = Infinity }: Target): string | undefined {
+  if (row.startTls && startTls === false) return "STARTTLS does not work in this build";
+  return row.sessions > mostSessions ? `not measurable with more than ${mostSessions} sessions` : undefined;
 }
 
 const WARM_UP_ROW = { name: "warm-up", title: "warm-up", sessions: 20, perConnection: 100, size: 4096 };

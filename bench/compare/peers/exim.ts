@@ -42,7 +42,7 @@ const FAIR = ["smtp_accept_queue_per_connection = 0"];
 
 async function start(options: EximOptions): Promise<Target> {
   await using stack = new AsyncDisposableStack();
-  const exim = stack.use(await startExim({ ...options, settings: FAIR }));
+  const exim = stack.use(await startExim({ ...options, settings: FAIR, adoptsOrphans: true }));
   return targetOf({ port: exim.port, pids: [exim.program.pid], maildir: exim.maildir(RECIPIENT) }, stack);
 }
 

@@ -28,5 +28,12 @@ export const OPENSMTPD: Peer = {
 async function start(options: OpenSmtpdOptions): Promise<Target> {
   await using stack = new AsyncDisposableStack();
   const { port, program, maildir } = stack.use(await startOpenSmtpd(options));
-  return targetOf({ port, pids: [program.pid], maildir: maildir(RECIPIENT), startTls: false }, stack);
+  return targetOf({
+    port,
+    pids: [program.pid],
+    maildir: maildir(RECIPIENT),
+    startTls: false,
+    // It listens with a backlog of 5: of 100 connections some wait for minutes.
+    mostSessions: 20,
+  }, stack);
 }

@@ -7,7 +7,7 @@ import { account } from "./accounts.ts";
 import type { CertificateFiles } from "./certificates.ts";
 import { makeFolder } from "./folder.ts";
 import { freePort, untilListening } from "./ports.ts";
-import { type RunningProgram, startUntil, until } from "./process.ts";
+import { PYTHON, type RunningProgram, startUntil, until } from "./process.ts";
 import { resolvingBy } from "./resolving.ts";
 import { EXIM, unpacked } from "./unpacked.ts";
 
@@ -35,6 +35,8 @@ export interface EximOptions {
   readonly byMx?: boolean;
   /** The address of a DNS server on port 53, instead of those in /etc/resolv.conf. */
   readonly dns?: string;
+  /** What its deliveries leave behind becomes a child of its daemon, so that their processor time counts as its own. */
+  readonly adoptsOrphans?: boolean;
   /** More lines of its main section. */
   readonly settings?: readonly string[];
   /** Takes mail only after AUTH PLAIN with these. */
@@ -51,6 +53,13 @@ export interface Exim extends AsyncDisposable {
   /** The Maildir of one of `mailboxes`. */
   maildir(address: string): string;
 }
+
+/** PR_SET_CHILD_SUBREAPER of prctl(2), which outlives exec. */
+const ADOPTING = [
+  PYTHON,
+  "-c",
+  "import ctypes, os, sys; ctypes.CDLL(None).prctl(36, 1); os.execv(sys.argv[1], sys.argv[1:])",
+];
 
 /** Starts Exim and waits until it answers. */
 export async function startExim(options: EximOptions = {}): Promise<Exim> {
@@ -79,7 +88,7 @@ export async function startExim(options: EximOptions = {}): Promise<Exim> {
     "exim.conf",
     configuration({ ...options, port, spool, log, mailboxFile, dkimKey }, certificate),
   );
-  const exim = [unpacked(EXIM), "-C", config, "-bdf", "-q1m"];
+  const exim = [...options.adoptsOrphans ? ADOPTING : [], unpacked(EXIM), "-C", config, "-bdf", "-q1m"];
   const [command = "", ...args] = options.dns === undefined
     ? exim
     : await resolvingBy({ server: options.dns, folder, command: exim });
