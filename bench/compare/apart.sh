@@ -7,6 +7,9 @@ if [ "${MAILAPP_APART-}" = yes ]; then
   ip link set lo up
   # OpenSMTPD looks up no IPv4 address on a machine that has none but 127.0.0.1.
   ip address add 192.0.2.1/32 dev lo
+  # Postfix logs nowhere else.
+  mkdir "$TMPDIR/log"
+  mount --bind "$TMPDIR/log" /var/log
   # Without exec: this is process 1, with whose end the others are killed.
   "$@"
   exit

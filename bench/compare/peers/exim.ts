@@ -37,8 +37,11 @@ export const EXIM: Peer = {
   lacks: { check: "exim4-daemon-light checks DKIM alone" },
 };
 
-/** Its default leaves what comes after ten messages of a connection to a queue run a minute later. */
-const FAIR = ["smtp_accept_queue_per_connection = 0"];
+/**
+ * Its default leaves what comes after ten messages of a connection to a queue run a minute later, and lets 20 connections
+ * wait to be accepted, so that some of 100 wait for minutes.
+ */
+const FAIR = ["smtp_accept_queue_per_connection = 0", "smtp_connect_backlog = 1000"];
 
 async function start(options: EximOptions): Promise<Target> {
   await using stack = new AsyncDisposableStack();
