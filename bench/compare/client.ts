@@ -18,7 +18,7 @@ export interface Sent {
   readonly p50: number;
   /** What 99 of 100 did not exceed. */
   readonly p99: number;
-  /** How often a message was refused with 4yz, and sent again. */
+  /** How often a message was refused with 4yz and sent again, or a connection without a greeting given up. */
   readonly deferred: number;
   /** Of one message alone, in seconds since 1970: when its final dot was sent. */
   readonly dot: number;

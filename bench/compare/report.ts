@@ -68,7 +68,7 @@ export interface Round {
   readonly p50: number;
   /** The same. */
   readonly p99: number;
-  /** How often a message was refused for now, and sent again. */
+  /** How often a message was refused for now and sent again, or a connection without a greeting given up. */
   readonly deferred: number;
 }
 
