@@ -5,20 +5,16 @@
  * @module
  */
 import postgres from "postgres";
-import { errorText } from "../../base/error_text.ts";
-import type { Clock } from "../../base/clock.ts";
+import type { Clock, Timer } from "../../base/clock.ts";
 import { systemClock } from "../../base/clock.ts";
-import type { DatabaseUrl } from "./url.ts";
+import { codeOf, type Credentials, explain, findTroubles } from "./diagnosis.ts";
+import { Sockets } from "./sockets.ts";
 
 /** What statements are written with. */
 export type Sql = postgres.Sql;
 
 /** How to connect. */
-export interface DatabaseOptions {
-  /** Where the database is. */
-  readonly url: DatabaseUrl;
-  /** PEM certificates to trust; absent: the system's. */
-  readonly ca?: string;
+export interface DatabaseOptions extends Credentials {
   /** Connections for statements at a time, at least 1; default 8. */
   readonly connections?: number;
   /** Measures waits; default: the system's clock. */
@@ -37,10 +33,10 @@ export class DatabaseError extends Error {
 
   /** `cause` is what was thrown. */
   constructor(cause: unknown, { isCertain }: { readonly isCertain: boolean }) {
-    const code = codeOf(cause);
-    super(`the database of the queue: ${errorText(cause)}${code && ` (${code})`}`, { cause });
+    super(`the database of the queue: ${explain(cause)}`, { cause });
     this.name = "DatabaseError";
     this.isCertain = isCertain;
+    const code = codeOf(cause);
     this.isFull = code === "53100" || code === "53200";
   }
 }
@@ -48,6 +44,9 @@ export class DatabaseError extends Error {
 // Milliseconds. A statement of ours takes some; a synchronous standby that is away makes it wait.
 const ANSWER_WITHIN = 15_000;
 const CONNECT_WITHIN_SECONDS = 5;
+// Milliseconds without a first answer after which the servers are examined: at first, and later.
+const EXAMINE_AFTER = 1_000;
+const EXAMINE_LATER = 5_000;
 // The factor by which the time limit is longer for a statement that waits for others.
 const MOST_TURNS = 4;
 /** Errors from before a statement can have been sent. */
@@ -70,6 +69,10 @@ export class Database implements AsyncDisposable {
     lazy: undefined,
   };
   readonly #answeredAt = { durable: -Infinity, lazy: -Infinity };
+  /** Whether there was ever an answer. */
+  #reached = false;
+  readonly #sockets = new Map<Sql, Sockets>();
+  #examining: Promise<readonly string[]> | undefined;
   #waitsCancelled = 0;
   #closed = false;
 
@@ -91,6 +94,7 @@ export class Database implements AsyncDisposable {
   ): Promise<T> {
     if (this.#closed) throw new DatabaseError(new Error("closed"), { isCertain: true });
     const kind = lazy ? "lazy" : "durable";
+    if (this.#clients[kind] === undefined) this.#answeredAt[kind] = -Infinity;
     const sql = this.#clients[kind] ??= this.#connect(kind);
     const waitsCancelled = this.#waitsCancelled;
     const { promise: late, reject } = Promise.withResolvers<never>();
@@ -103,8 +107,15 @@ export class Database implements AsyncDisposable {
       timer = this.#clock.after(within, watch);
     };
     let timer = this.#clock.after(within, watch);
+    let troubles: readonly string[] = [];
+    // Its client tries several servers without end, and says of none why it does not do.
+    const examination = this.#answeredAt[kind] > -Infinity ? undefined : this.#examineLater((found) => {
+      troubles = found;
+      if (!this.#reached && found.length > 0) reject(new Error("no server can be used"));
+    });
     try {
       const result = await Promise.race([work(sql), late]);
+      this.#reached = true;
       this.#answeredAt[kind] = this.#clock.monotonic();
       // Then a COMMIT says yes to what the standby does not have.
       if (!lazy && waitsCancelled !== this.#waitsCancelled) {
@@ -114,14 +125,17 @@ export class Database implements AsyncDisposable {
     } catch (error) {
       const isServers = error instanceof postgres.PostgresError;
       // An error in one of our statements is a bug.
-      if (isServers && !isOutage(error)) throw error;
+      if (isServers && !isOutage(error) && !isConfiguration(error)) throw error;
       if (!isServers && !NOT_SENT.has(codeOf(error)) && this.#clients[kind] === sql) this.#drop(kind);
       const isCertain = isServers
-        ? error.severity_local === "ERROR" || error.code === "57P03"
+        ? error.severity_local === "ERROR" || error.code === "57P03" || isConfiguration(error)
         : NOT_SENT.has(codeOf(error));
-      throw new DatabaseError(error, { isCertain });
+      if (!this.#reached && troubles.length === 0) troubles = await this.#examine();
+      if (troubles.length === 0) throw new DatabaseError(error, { isCertain });
+      throw new DatabaseError(new Error(troubles.join("; "), { cause: error }), { isCertain });
     } finally {
       timer.cancel();
+      examination?.cancel();
     }
   }
 
@@ -133,33 +147,52 @@ export class Database implements AsyncDisposable {
     const sql = this.#connect("durable", 1);
     const listening = sql.listen(channel, callback, () => callback(undefined));
     listening.catch(() => {});
-    return { [Symbol.asyncDispose]: () => sql.end({ timeout: 0 }) };
+    return { [Symbol.asyncDispose]: () => this.#end(sql, 0) };
   }
 
   /** Ends all connections. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
-    await Promise.all([this.#clients.durable, this.#clients.lazy].map((sql) => sql?.end({ timeout: 1 })));
+    await Promise.all(
+      [this.#clients.durable, this.#clients.lazy].map((sql) => sql && this.#end(sql, 1)),
+    );
+  }
+
+  #examineLater(found: (troubles: readonly string[]) => void): Timer {
+    const wait = this.#reached ? EXAMINE_LATER : EXAMINE_AFTER;
+    return this.#clock.after(wait, () => void this.#examine().then(found));
+  }
+
+  #examine(): Promise<readonly string[]> {
+    return this.#examining ??= findTroubles(this.#options).catch(() => []).finally(() =>
+      this.#examining = undefined
+    );
   }
 
   #drop(kind: "durable" | "lazy"): void {
-    this.#clients[kind]?.end({ timeout: 0 }).catch(() => {});
+    const sql = this.#clients[kind];
+    if (sql !== undefined) this.#end(sql, 0).catch(() => {});
     this.#clients[kind] = undefined;
+  }
+
+  /** @param timeout Seconds */
+  #end(sql: Sql, timeout: number): Promise<void> {
+    this.#sockets.get(sql)?.close();
+    this.#sockets.delete(sql);
+    return sql.end({ timeout });
   }
 
   #connect(kind: "durable" | "lazy", most = this.#options.connections ?? 8): Sql {
     const { url: { hosts, user, password, database, tls }, ca } = this.#options;
-    const [first] = hosts;
-    const socket = first !== undefined && "path" in first
-      ? `${first.path}/.s.PGSQL.${first.port}`
-      : undefined;
+    const sockets = new Sockets(hosts, this.#clock);
     const reachable = hosts.flatMap((one) => "host" in one ? [one] : []);
     // Everything is said here, so that nothing is read from the environment.
-    return postgres(
+    const sql = postgres(
       {
-        host: socket === undefined ? reachable.map(({ host }) => host) : ["localhost"],
-        port: socket === undefined ? reachable.map(({ port }) => port) : [5432],
-        ...(socket !== undefined && { path: socket }),
+        socket: () => sockets.open(),
+        // With several it goes on to the next one after a failure.
+        host: reachable.length === 0 ? ["localhost"] : reachable.map(({ host }) => host),
+        port: hosts.map(({ port }) => port),
         user,
         pass: password,
         database,
@@ -197,6 +230,8 @@ export class Database implements AsyncDisposable {
         },
       } as unknown as Parameters<typeof postgres>[0],
     );
+    this.#sockets.set(sql, sockets);
+    return sql;
   }
 }
 
@@ -206,7 +241,7 @@ function isOutage({ code }: { readonly code: string }): boolean {
   return /^(?:08|53|57|58|40)/.test(code) || code === "25006";
 }
 
-function codeOf(error: unknown): string {
-  const { code } = error instanceof Error ? error as Error & { code?: unknown } : {};
-  return typeof code === "string" ? code : "";
+/** Whether the server says that this account or database cannot be used. */
+function isConfiguration({ code }: { readonly code: string }): boolean {
+  return code.startsWith("28") || code === "3D000" || code === "42501";
 }

@@ -4,6 +4,7 @@
  * @module
  */
 import type { Database, Sql } from "./database.ts";
+import { ageProblem } from "./diagnosis.ts";
 
 /** The tables are not those that this program can work with. */
 export class SchemaError extends Error {
@@ -136,7 +137,10 @@ export async function migrate(database: Database): Promise<number> {
       await transaction`SET LOCAL statement_timeout = 0`;
       await transaction`SELECT pg_advisory_xact_lock(${LOCK}::bigint)`;
       // A plain CREATE … IF NOT EXISTS wants the right to create even where it is there.
-      const [found] = await transaction`SELECT to_regclass('mailapp.migration') IS NOT NULL AS there`;
+      const [found] = await transaction`
+        SELECT to_regclass('mailapp.migration') IS NOT NULL AS there,
+          current_setting('server_version_num')::integer AS server`;
+      checkServer(found?.server);
       if (!found?.there) {
         await transaction.unsafe(`
           CREATE SCHEMA IF NOT EXISTS mailapp;
@@ -166,7 +170,10 @@ export async function migrate(database: Database): Promise<number> {
  */
 export async function checkSchema(database: Database): Promise<void> {
   const { version, readableBy } = await database.run(async (sql) => {
-    const [found] = await sql`SELECT to_regclass('mailapp.migration') IS NOT NULL AS there`;
+    const [found] = await sql`
+      SELECT to_regclass('mailapp.migration') IS NOT NULL AS there,
+        current_setting('server_version_num')::integer AS server`;
+    checkServer(found?.server);
     return found?.there ? await versionOf(sql) : { version: 0, readableBy: 0 };
   });
   if (version === 0) {
@@ -179,6 +186,12 @@ export async function checkSchema(database: Database): Promise<void> {
     );
   }
   if (readableBy > SCHEMA_VERSION) throw tooNew(version);
+}
+
+/** @throws {SchemaError} where the server is too old */
+function checkServer(version: unknown): void {
+  const problem = ageProblem(Number(version));
+  if (problem !== undefined) throw new SchemaError(`the database of the queue: ${problem}`);
 }
 
 async function versionOf(sql: Sql): Promise<{ version: number; readableBy: number }> {

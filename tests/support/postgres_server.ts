@@ -41,6 +41,8 @@ export interface PostgresServerOptions {
     readonly certificate: string;
     readonly key: string;
   };
+  /** Lines for the top of `pg_hba.conf`; by default clients need no password. */
+  readonly access?: readonly string[];
   /** Added to its environment. */
   readonly env?: Readonly<Record<string, string>>;
   /** What it follows as a standby; default: it is a primary. */
@@ -73,8 +75,8 @@ export class PostgresServer implements AsyncDisposable {
 
   /** Makes a cluster in its own directory, and starts it. */
   static async start(
-    { fsync = false, settings = {}, env = {}, outside, follows, port = freePort() }: PostgresServerOptions =
-      {},
+    { fsync = false, settings = {}, env = {}, access = [], outside, follows, port = freePort() }:
+      PostgresServerOptions = {},
   ): Promise<PostgresServer> {
     const directory = await Deno.makeTempDir({ prefix: "mailapp-postgres-" });
     await run("chown", "postgres", directory);
@@ -100,7 +102,7 @@ export class PostgresServer implements AsyncDisposable {
         await Deno.writeTextFile(tls.ssl_key_file, outside.key, { mode: 0o600 });
         await run("chown", "postgres", tls.ssl_key_file);
       }
-      await (follows === undefined ? server.#initialize() : server.#copy(follows));
+      await (follows === undefined ? server.#initialize(access) : server.#copy(follows));
       await server.restart();
     } catch (error) {
       await Deno.remove(directory, { recursive: true });
@@ -173,12 +175,12 @@ export class PostgresServer implements AsyncDisposable {
     await Deno.remove(this.#directory, { recursive: true });
   }
 
-  async #initialize(): Promise<void> {
+  async #initialize(access: readonly string[]): Promise<void> {
     const user = ["-U", "mailapp", "-A", "trust"];
     await this.#run("initdb", "-D", this.#data, ...user, "-N", "--locale=C", "-E", "UTF8");
-    await Deno.writeTextFile(join(this.#data, "pg_hba.conf"), "hostssl all all all trust\n", {
-      append: true,
-    });
+    const file = join(this.#data, "pg_hba.conf");
+    const usual = await Deno.readTextFile(file);
+    await Deno.writeTextFile(file, [...access, usual, "hostssl all all all trust", ""].join("\n"));
   }
 
   async #copy({ port }: PostgresServer): Promise<void> {

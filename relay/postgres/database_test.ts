@@ -1,0 +1,80 @@
+// Connections to PostgreSQL, with a server that goes and comes back.
+import assert from "node:assert/strict";
+import { type PostgresServer, testsWithPostgres } from "../../tests/support/postgres_server.ts";
+import { until } from "../../tests/support/until.ts";
+import { Database } from "./database.ts";
+import { parseDatabaseUrl } from "./url.ts";
+
+const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
+
+function connect({ port }: PostgresServer, { several }: { readonly several: boolean }): Database {
+  const places = several ? `127.0.0.1:1,127.0.0.1:${port}` : `127.0.0.1:${port}`;
+  const url = `postgres://mailapp:x@${places}/postgres?sslmode=disable`;
+  return new Database({ url: parseDatabaseUrl(url), connections: 2 });
+}
+
+testsWithPostgres(
+  "Database",
+  Object.fromEntries([false, true].flatMap((several) => [
+    [`does not run later what it has given up, with ${several ? "two servers" : "one"}`, async (server) => {
+      await server.query("postgres", "DROP TABLE IF EXISTS given_up; CREATE TABLE given_up (number integer)");
+      await using database = connect(server, { several });
+      await database.run((sql) => sql`SELECT 1`);
+      await server.kill();
+      for (const number of [1, 2, 3]) {
+        await assert.rejects(
+          database.run((sql) => sql`INSERT INTO given_up VALUES (${number})`, { within: 300 }),
+          { name: "DatabaseError" },
+        );
+      }
+      await server.restart();
+      await until(
+        () => database.run((sql) => sql`INSERT INTO given_up VALUES (4)`).then(() => true, () => false),
+        "the server",
+        () => pause(100),
+      );
+      await pause(2_500);
+      const rows = await server.query("postgres", "SELECT number FROM given_up ORDER BY number");
+      assert.deepEqual(rows.map(({ number }) => number), [4]);
+    }],
+    [`finds the server again that was away, with ${several ? "two servers" : "one"}`, async (server) => {
+      await using database = connect(server, { several });
+      for (let round = 0; round < 2; round++) {
+        await Promise.all(Array.from({ length: 20 }, () => database.run((sql) => sql`SELECT 1`)));
+        await server.kill();
+        await assert.rejects(database.run((sql) => sql`SELECT 1`, { within: 500 }), {
+          name: "DatabaseError",
+        });
+        await server.restart();
+        const [row] = await database.run((sql) => sql`SELECT 1 AS one`).catch(async () => {
+          await pause(1_500);
+          return await database.run((sql) => sql`SELECT 1 AS one`);
+        });
+        assert.equal(row?.one, 1);
+      }
+    }],
+  ])),
+);
+
+Deno.test("Database pauses between tries while no server can be used", async () => {
+  const listeners = [1, 2].map(() => Deno.listen({ hostname: "127.0.0.1", port: 0 }));
+  let tries = 0;
+  const accepting = listeners.map(async (listener) => {
+    for await (const connection of listener) {
+      tries++;
+      connection.close();
+    }
+  });
+  const places = listeners.map(({ addr }) => `127.0.0.1:${addr.port}`).join();
+  {
+    await using database = new Database({
+      url: parseDatabaseUrl(`postgres://a:x@${places}/b?sslmode=disable`),
+      connections: 1,
+    });
+    await using _listening = database.listen("x", () => {});
+    await pause(2_500);
+  }
+  for (const listener of listeners) listener.close();
+  await Promise.all(accepting);
+  assert.ok(tries >= 2 && tries < 30, `${tries} tries`);
+});

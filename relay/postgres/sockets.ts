@@ -1,0 +1,79 @@
+/**
+ * The sockets of a client of PostgreSQL, which tries several servers in turn. Its library does so without a pause: while
+ * all servers are away that takes a processor.
+ *
+ * @module
+ */
+import { connect, type Socket } from "node:net";
+import type { Clock } from "../../base/clock.ts";
+import type { DatabaseUrl } from "./url.ts";
+
+// Milliseconds. One that was closed sooner could not be used: there is no server, or it is a standby.
+const USABLE_AFTER = 5_000;
+/** The time between two tries of a server that could not be used, in milliseconds. */
+const AGAIN_AFTER = 1_000;
+
+type Server = DatabaseUrl["hosts"][number];
+
+/** Opens sockets for one client. */
+export class Sockets {
+  readonly #clock: Clock;
+  readonly #servers: { readonly server: Server; failedAt: number }[];
+  readonly #waits = new Set<ReturnType<typeof setTimeout>>();
+  #closed = false;
+
+  /** Opens nothing yet. */
+  constructor(servers: readonly Server[], clock: Clock) {
+    this.#clock = clock;
+    this.#servers = servers.map((server) => ({ server, failedAt: -Infinity }));
+  }
+
+  /** A socket that is about to connect to the server whose last failure is the longest ago. */
+  async open(): Promise<Socket> {
+    await this.#pause();
+    // The first that was named where none has failed.
+    const [next] = this.#inTurn();
+    // Were this to fail, the library would try again.
+    if (next === undefined || this.#closed) return await new Promise(() => {});
+    const { server } = next;
+    const socket = "path" in server
+      ? connect({ path: `${server.path}/.s.PGSQL.${server.port}` })
+      : connect({ host: server.host, port: server.port });
+    // The library takes the name for TLS from here.
+    if ("host" in server) Object.assign(socket, server);
+    const began = this.#clock.monotonic();
+    const over = () => {
+      const now = this.#clock.monotonic();
+      if (now - began < USABLE_AFTER) next.failedAt = now;
+    };
+    socket.on("error", over);
+    socket.on("close", over);
+    return socket;
+  }
+
+  /** Opens no more. */
+  close(): void {
+    this.#closed = true;
+    for (const wait of this.#waits) clearTimeout(wait);
+    this.#waits.clear();
+  }
+
+  #inTurn() {
+    return this.#servers.toSorted((a, b) => a.failedAt - b.failedAt);
+  }
+
+  /** Waits where every server has failed a moment ago. */
+  async #pause(): Promise<void> {
+    const [next] = this.#inTurn();
+    const wait = (next?.failedAt ?? -Infinity) + AGAIN_AFTER - this.#clock.monotonic();
+    if (wait <= 0 || this.#closed) return;
+    await new Promise<void>((resolve) => {
+      // A timer of the clock would not keep the process running, and nothing else may be under way.
+      const timer = setTimeout(() => {
+        this.#waits.delete(timer);
+        resolve();
+      }, wait);
+      this.#waits.add(timer);
+    });
+  }
+}
