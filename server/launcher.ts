@@ -9,7 +9,7 @@
  *
  * @module
  */
-import { type ListenAddress, listenAddresses, ListenError } from "../net/interfaces.ts";
+import { type ListenAddress, listenAddresses } from "../net/interfaces.ts";
 import { showEndpoint } from "../net/listen.ts";
 import { EXIT } from "./exit_codes.ts";
 import type { Grants } from "./grants.ts";
@@ -175,9 +175,9 @@ class Launcher {
     if (listen === undefined) return undefined;
     try {
       return listenAddresses(listen, this.#network);
-    } catch (error) {
-      if (error instanceof ListenError) return undefined;
-      throw error;
+    } catch {
+      // There is nothing to listen on, or it cannot be read: an error here would end the server.
+      return undefined;
     }
   }
 

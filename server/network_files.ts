@@ -61,9 +61,16 @@ function readAgain(file: Deno.FsFile): string {
 export class ToldNetwork implements NetworkIo {
   /** The latest. */
   texts: NetworkTexts = {};
+  #interfaces: ReturnType<NetworkIo["interfaces"]> | undefined;
 
   interfaces(): ReturnType<NetworkIo["interfaces"]> {
-    return Deno.networkInterfaces();
+    try {
+      return this.#interfaces = Deno.networkInterfaces();
+    } catch (error) {
+      // Reading them takes a descriptor, and clients may have taken them all.
+      if (this.#interfaces === undefined) throw error;
+      return this.#interfaces;
+    }
   }
 
   read(path: string): string | undefined {

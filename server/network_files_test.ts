@@ -21,3 +21,21 @@ Deno.test("ToldNetwork finds the same addresses as the system itself", () => {
   assert.deepEqual(listenAddresses("any", network), listenAddresses("any"));
   assert.equal(network.read("/proc/nothing"), undefined);
 });
+
+Deno.test("ToldNetwork keeps the interfaces that it knows while they cannot be read", () => {
+  const network = new ToldNetwork();
+  const read = Deno.networkInterfaces;
+  const fail = () => {
+    throw new Error("Too many open files (os error 24)");
+  };
+  try {
+    Deno.networkInterfaces = fail;
+    assert.throws(() => network.interfaces(), /Too many open files/);
+    Deno.networkInterfaces = read;
+    const known = network.interfaces();
+    Deno.networkInterfaces = fail;
+    assert.deepEqual(network.interfaces(), known);
+  } finally {
+    Deno.networkInterfaces = read;
+  }
+});

@@ -126,6 +126,27 @@ testWith(
 );
 
 testWith(
+  [...programs, "prlimit"],
+  "serve-in without a descriptor left lives on, and follows its addresses when it has some",
+  async () => {
+    await using workspace = await Workspace.create();
+    await using hosts = await makeHosts();
+    const config = await workspace.configure({ "serve-in": { listen: "auto", port: 25 } });
+    await using server = new RunningMailapp(["serve-in", "--config", config], { through: hosts.server });
+    await server.event("listener.ready", { where: { address: IPV6 } });
+    const limit = (soft: string) => sh("prlimit", "--pid", String(server.pid), `--nofile=${soft}:`);
+    await limit("1");
+    // Addresses are read every five seconds, which takes a descriptor.
+    await new Promise((resolve) => setTimeout(resolve, 6_000));
+    await limit("1024");
+    await ip(hosts, "address", "del", `${IPV6}/64`, "dev", hosts.device);
+    await server.event("listener.closed", { where: { address: IPV6 } });
+    await deliver(hosts, IPV4, "alice");
+    assert.equal(await server.stop(), 0);
+  },
+);
+
+testWith(
   programs,
   "serve-in with another address finishes what is in flight, knows what it was told meanwhile, and no other address",
   async () => {
