@@ -58,7 +58,7 @@ export function ageProblem(version: number): string | undefined {
 const ADVICE: readonly (readonly [RegExp, string])[] = [
   [/^28P01 /, "check user and password in queue.url_file"],
   [
-    /^28000 .*(?:no encryption|SSL off)/,
+    /^28000 .*(?:no encryption|SSL off)/s,
     "the server requires TLS: leave out sslmode=disable in queue.url_file",
   ],
   [/^28000 no pg_hba/, "pg_hba.conf of the server needs a line for this host, user and database"],
