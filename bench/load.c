@@ -11,7 +11,7 @@
  *   -l BASE64  the response of AUTH PLAIN
  * RECIPIENT may hold {n}: the number of the message, counted anew after DOMAINS.
  *
- * A message that is refused with 4yz is sent again 20 ms later, like its MAIL and RCPT. Prints JSON: seconds from the
+ * A message that is refused with 4yz is sent again 100 ms later, over another connection after 421, like its MAIL and RCPT. Prints JSON: seconds from the
  * first connection to the last reply; the median and the 99th of 100 of the milliseconds to the reply to the final dot,
  * from connecting, or from MAIL on a kept connection; how often a message was refused or a connection given up; of a message that is sent
  * alone, when its final dot was sent and when the reply was there, in seconds since 1970.
@@ -91,9 +91,10 @@ static ssize_t receive(struct peer *peer, char *buffer, size_t octets) {
 
 /*
  * Reads a reply to its last line: one whose code no hyphen follows. The server sends nothing behind it unasked.
- * Returns whether it has the code; 0 where it has one of 4yz instead.
  */
-static int expect(struct peer *peer, const char *code) {
+enum reply { AS_EXPECTED, LATER, CLOSED };
+
+static enum reply expect(struct peer *peer, const char *code) {
   char reply[8192];
   size_t have = 0;
   for (;;) {
@@ -105,15 +106,15 @@ static int expect(struct peer *peer, const char *code) {
     char *line = reply;
     for (char *lf; (lf = strchr(line, '\n')) && lf[1]; line = lf + 1);
     if (strlen(line) < 4 || line[3] == '-') continue;
-    if (strncmp(line, code, 3) == 0) return 1;
-    // 421 closes the connection.
-    if (line[0] == '4' && strncmp(line, "421", 3) != 0) return 0;
+    if (strncmp(line, code, 3) == 0) return AS_EXPECTED;
+    if (strncmp(line, "421", 3) == 0) return CLOSED;
+    if (line[0] == '4') return LATER;
     fail("reply", line);
   }
 }
 
 static void must(struct peer *peer, const char *code) {
-  if (!expect(peer, code)) fail("refused, where a reply was to come of", code);
+  if (expect(peer, code) != AS_EXPECTED) fail("refused, where a reply was to come of", code);
 }
 
 static void shake_hands(struct peer *peer) {
@@ -172,30 +173,36 @@ static struct peer connect_peer(void) {
   return peer;
 }
 
-static void disconnect(struct peer *peer) {
-  say(peer, "QUIT\r\n", 6);
-  must(peer, "221");
+static void hang_up(struct peer *peer) {
 #ifdef TLS
   if (peer->ssl) SSL_free(peer->ssl);
 #endif
   close(peer->socket);
 }
 
-/* Returns whether it was taken, rather than refused for now. */
-static int send_message(struct peer *peer, long number) {
-  char path[400], command[512];
+static void disconnect(struct peer *peer) {
+  say(peer, "QUIT\r\n", 6);
+  must(peer, "221");
+  hang_up(peer);
+}
+
+static enum reply send_message(struct peer *peer, long number) {
+  char path[400], commands[3][512];
+  const char *codes[] = { "250", "250", "354" };
   snprintf(path, sizeof path, after ? "%s%ld%s" : "%s", before, (first + number - 1) % domains + 1, after);
-  say(peer, command, snprintf(command, sizeof command, "MAIL FROM:<%s>\r\n", sender));
-  if (!expect(peer, "250")) return 0;
-  say(peer, command, snprintf(command, sizeof command, "RCPT TO:<%s>\r\n", path));
-  if (!expect(peer, "250")) return 0;
-  say(peer, "DATA\r\n", 6);
-  if (!expect(peer, "354")) return 0;
+  snprintf(commands[0], sizeof *commands, "MAIL FROM:<%s>\r\n", sender);
+  snprintf(commands[1], sizeof *commands, "RCPT TO:<%s>\r\n", path);
+  strcpy(commands[2], "DATA\r\n");
+  for (int i = 0; i < 3; i++) {
+    say(peer, commands[i], strlen(commands[i]));
+    enum reply reply = expect(peer, codes[i]);
+    if (reply != AS_EXPECTED) return reply;
+  }
   if (messages == 1) dot = since_1970();
   say(peer, content, length);
-  int taken = expect(peer, "250");
+  enum reply reply = expect(peer, "250");
   if (messages == 1) replied = since_1970();
-  return taken;
+  return reply;
 }
 
 static void *send_messages(void *unused) {
@@ -207,11 +214,12 @@ static void *send_messages(void *unused) {
     double begin = now();
     if (!connected) peer = connect_peer();
     connected = 1;
-    while (!send_message(&peer, number)) {
+    for (enum reply reply; (reply = send_message(&peer, number)) != AS_EXPECTED;) {
       atomic_fetch_add(&deferred, 1);
-      say(&peer, "RSET\r\n", 6);
-      must(&peer, "250");
-      usleep(20000);
+      if (reply == CLOSED) hang_up(&peer);
+      usleep(100000);
+      if (reply == CLOSED) peer = connect_peer();
+      else say(&peer, "RSET\r\n", 6), must(&peer, "250");
     }
     latencies[number] = now() - begin;
     if (per_connection == 0 || (sent + 1) % per_connection != 0) continue;

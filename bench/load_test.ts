@@ -85,6 +85,15 @@ testWith(["gcc"], "load sends again what is refused for now", async () => {
   ]);
 });
 
+testWith(["gcc"], "load sends again over another connection after 421", async () => {
+  const { heard, report } = await load(
+    (port) => ["127.0.0.1", `${port}`, "1", "1", "300", "x@test", "1"],
+    (line, heard) => line === "DATA" && heard.length === 1 ? "421 too many errors" : undefined,
+  );
+  assert.equal(report.deferred, 1);
+  assert.deepEqual(heard.map((lines) => lines.includes(".")), [false, true]);
+});
+
 testWith(["gcc"], "load stuffs the dots of a file", async () => {
   await using folder = await makeFolder("load-file");
   const file = await folder.write("message", "Subject: x\n\n.a\nb.\n");

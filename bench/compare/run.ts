@@ -118,6 +118,7 @@ class Contest {
         const trial = await this.#calibrate(contender, row);
         const slow = trial.messages / trial.done > TOO_LONG * seconds;
         results.set(contender, slow ? [trial] : []);
+        if (slow) progress(`  once, ${describe(contender, trial)}`);
         if (!slow) messages.set(contender, messagesFor(row, { rate: trial.done, seconds }));
       });
     }
@@ -126,12 +127,7 @@ class Contest {
         await this.#orMissing(contender.peer, async () => {
           const result = await this.#measure(contender, { row, messages: count });
           results.get(contender)?.push(result);
-          progress(
-            `  round ${round + 1}, ${contender.peer.name}: ${result.messages} messages, ` +
-              `${figure(result.accepted)}/s accepted, ${figure(result.done)}/s done, CPU ${
-                figure(result.cpu)
-              } ms`,
-          );
+          progress(`  round ${round + 1}, ${describe(contender, result)}`);
         });
       }
     }
@@ -218,6 +214,12 @@ class Contest {
       this.#missing.set(peer, `failed: ${why.trim().split("\n").at(-1)?.slice(0, 200)}`);
     }
   }
+}
+
+function describe({ peer }: Contender, { messages, accepted, done, cpu }: Round): string {
+  return `${peer.name}: ${messages} messages, ${figure(accepted)}/s accepted, ${figure(done)}/s done, CPU ${
+    figure(cpu)
+  } ms`;
 }
 
 function whyNot(row: Row, { startTls, mostSessions = Infinity }: Target): string | undefined {
