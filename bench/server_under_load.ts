@@ -16,6 +16,16 @@ export const RECIPIENT = "alice@bench.test";
 /** What our server calls itself. */
 export const HOSTNAME = "mx.bench.test";
 
+/** Settings of `[serve-submit]` without limits for people, which a load is not. */
+export const UNLIMITED = {
+  max_connections_per_ip: 500,
+  messages_an_hour: 0,
+  messages_a_day: 0,
+  recipients_an_hour: 0,
+  recipients_a_day: 0,
+  new_recipients_a_day: 0,
+} as const;
+
 /** A running server. */
 export interface ServerUnderLoad extends AsyncDisposable {
   readonly port: number;

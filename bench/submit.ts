@@ -14,6 +14,7 @@ import { columnCells, columnTitles, CPU, P50, P99, rateCells } from "./compariso
 import { type LoadOptions, runLoadClient } from "./load_client.ts";
 import { costOf } from "./process_tree.ts";
 import { FAIR_POSTFIX, makePostfixLog, type ServerName } from "./servers.ts";
+import { UNLIMITED } from "./server_under_load.ts";
 import { startSinks } from "./sinks.ts";
 import { figure, markdownTable } from "./statistics.ts";
 
@@ -127,14 +128,7 @@ async function startMailapp(
       changes: {
         "serve-out": { allow_private_targets: true, max_connections_per_host: 20 },
         "serve-out.routes": { "*": `${SINK}:${sinkPort}` },
-        "serve-submit": {
-          max_connections_per_ip: 500,
-          messages_an_hour: 0,
-          messages_a_day: 0,
-          recipients_an_hour: 0,
-          recipients_a_day: 0,
-          new_recipients_a_day: 0,
-        },
+        "serve-submit": UNLIMITED,
       },
     }),
   );

@@ -6,7 +6,7 @@
 import { VERSION } from "../../../server/version.ts";
 import { startServeOut } from "../../../tests/support/peers/mailapp.ts";
 import { PASSWORD, SubmissionMachine } from "../../../tests/support/submission.ts";
-import { startOurs } from "../../server_under_load.ts";
+import { startOurs, UNLIMITED } from "../../server_under_load.ts";
 import { WARM_UP } from "../../servers.ts";
 import { ALL_CHECKS, DNS_PORT } from "../../signed_mail.ts";
 import {
@@ -77,13 +77,3 @@ async function startSubmission({ folder, dns }: World): Promise<Target> {
     login: { user, password: PASSWORD },
   }, stack);
 }
-
-/** Limits for people, which a load is not. */
-const UNLIMITED = {
-  max_connections_per_ip: 500,
-  messages_an_hour: 0,
-  messages_a_day: 0,
-  recipients_an_hour: 0,
-  recipients_a_day: 0,
-  new_recipients_a_day: 0,
-};
