@@ -194,6 +194,20 @@ testsWithPostgres("PostgresQueue", {
     await relay(late, [0]);
     assert.deepEqual(await rows(server, url), nothing);
   },
+  "offers what is over, and was not removed by the host that is gone": async (server) => {
+    const url = await server.newDatabase();
+    {
+      await using first = await Host.join(url);
+      const id = await first.add();
+      const entry = await first.load(id);
+      Object.assign(entry.recipients[0] ?? {}, { status: "failed", settled: true });
+      await first.queue.update(entry);
+    }
+    await using second = await Host.join(url);
+    second.follow();
+    await until(() => second.offers.length > 0);
+    assert.equal(second.offers[0]?.unfinished, true);
+  },
   "stores many at once, and refuses only the one that cannot be stored": async (server) => {
     const url = await server.newDatabase();
     await using host = await Host.join(url);

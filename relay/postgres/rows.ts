@@ -65,8 +65,12 @@ export function plain(text: string): string {
   return text.replaceAll("\0", "\ufffd").toWellFormed();
 }
 
-/** When an entry is due, as far as recipients tell: milliseconds since the epoch by the database, Infinity = never. */
+/**
+ * When an entry is due, as far as recipients tell: milliseconds since the epoch by the database, Infinity = never. One
+ * that is over is due at once: if this process does not remove it, another one must.
+ */
 export function dueAt(entry: QueueEntry, { offset }: Offset): number {
+  if (entry.recipients.every(isFinal)) return 0;
   let due = Infinity;
   for (const recipient of entry.recipients) {
     const { status, nextAttemptAt, settled, notice } = recipient;
