@@ -11,7 +11,7 @@ function settings({ network }: World, changes: Partial<SchedulerSettings> = {}):
 testOnEachQueue(
   "Scheduler.reconfigure() leads waiting messages to where the new settings say, when they are due",
   async () => {
-    await using world = new World();
+    await using world = await World.open();
     const { network, clock, scheduler } = world;
     network.host("mx.test", { answer: () => refuse("450 4.2.0 later") });
     const smarthost = network.host("smarthost.test");
@@ -31,7 +31,7 @@ testOnEachQueue(
 testOnEachQueue(
   "Scheduler.reconfigure() loses no recipient where one destination becomes several",
   async () => {
-    await using world = new World({ destinationOf: () => "route *" });
+    await using world = await World.open({ destinationOf: () => "route *" });
     const { network, clock, scheduler } = world;
     const smarthost = network.host("smarthost.test", { answer: () => refuse("450 4.2.0 later") });
     for (const domain of ["a.test", "b.test", "c.test"]) network.domain(domain, ["smarthost.test"]);
@@ -56,7 +56,7 @@ testOnEachQueue(
 testOnEachQueue(
   "Scheduler.reconfigure() reaches what is in flight, what is parked and what stands in line",
   async () => {
-    await using world = new World({ maxConnectionsPerHost: 1 });
+    await using world = await World.open({ maxConnectionsPerHost: 1 });
     const { network, clock, scheduler } = world;
     const slow = network.host("slow.test", { delay: 10 * SECOND, answer: () => refuse("450 4.2.0 later") });
     const smarthost = network.host("smarthost.test");
@@ -78,7 +78,7 @@ testOnEachQueue(
 );
 
 testOnEachQueue("Scheduler.reconfigure() sends nothing more over connections of before", async () => {
-  await using world = new World({ maxConnectionsPerHost: 1 });
+  await using world = await World.open({ maxConnectionsPerHost: 1 });
   const { network, clock, scheduler } = world;
   const mx = network.host("mx.test", { delay: SECOND });
   network.domain("a.test", ["mx.test"]);
@@ -92,7 +92,7 @@ testOnEachQueue("Scheduler.reconfigure() sends nothing more over connections of 
 });
 
 testOnEachQueue("Scheduler.reconfigure() goes by the new cap and the new schedule", async () => {
-  await using world = new World({ maxConnectionsPerHost: 1 });
+  await using world = await World.open({ maxConnectionsPerHost: 1 });
   const { network, clock, scheduler } = world;
   const mx = network.host("mx.test", { delay: SECOND });
   network.domain("a.test", ["mx.test"]);
@@ -114,7 +114,7 @@ testOnEachQueue("Scheduler.reconfigure() goes by the new cap and the new schedul
 
 testOnEachQueue("Scheduler.reconfigure() loses nothing that is just being read or stored", async () => {
   for (const step of ["load", "update"] as const) {
-    await using world = new World();
+    await using world = await World.open();
     const { network, clock, scheduler, queue } = world;
     network.host("mx.test", { answer: () => refuse("450 4.2.0 later") });
     const smarthost = network.host("smarthost.test");

@@ -3,10 +3,18 @@ import { settle as quiet } from "../tests/support/fake_clock.ts";
 import { silentLogger } from "../base/log.ts";
 import { type OperatorAction, QueueOperator } from "./operator.ts";
 import type { QueueRecipient } from "./queue_entry.ts";
-import { HOUR, MINUTE, refuse, SECOND, testOnEachQueue, World } from "../tests/support/scheduler_world.ts";
+import {
+  HOUR,
+  MINUTE,
+  refuse,
+  SECOND,
+  testOnEachQueue,
+  testOnSoleOwner,
+  World,
+} from "../tests/support/scheduler_world.ts";
 
 testOnEachQueue("Scheduler stopped in mid-message lets it finish within the grace period", async () => {
-  const world = new World();
+  const world = await World.open();
   const mx = world.network.host("mx.a.test", { delay: 5 * SECOND });
   world.network.domain("a.test", ["mx.a.test"]);
   await world.send(["u@a.test"]);
@@ -23,7 +31,7 @@ testOnEachQueue("Scheduler stopped in mid-message lets it finish within the grac
 testOnEachQueue(
   "Scheduler stopped with the grace period over leaves what had not come to its dot as it was",
   async () => {
-    const world = new World();
+    const world = await World.open();
     const mx = world.network.host("mx.a.test", { delay: HOUR, answer: () => refuse("450 4.2.0 later") });
     world.network.domain("a.test", ["mx.a.test"]);
     const id = await world.send(["u@a.test"]);
@@ -40,7 +48,7 @@ testOnEachQueue(
 testOnEachQueue(
   "Scheduler sends nothing more while it cannot write down who has a message, and nothing twice",
   async () => {
-    await using world = new World({ maxConnectionsPerHost: 1 });
+    await using world = await World.open({ maxConnectionsPerHost: 1 });
     const { network, clock, queue } = world;
     const mx = network.host("mx.a.test");
     network.domain("a.test", ["mx.a.test"]);
@@ -58,10 +66,10 @@ testOnEachQueue(
   },
 );
 
-Deno.test(
+testOnSoleOwner(
   "Scheduler lets no message that cannot be stored hold up others, and stores it once there is room",
   async () => {
-    await using world = new World({ maxConnectionsPerHost: 1, maxWorkers: 4 });
+    await using world = await World.open({ maxConnectionsPerHost: 1, maxWorkers: 4 });
     const { network, clock, queue } = world;
     const mx = network.host("mx.a.test", { answer: () => refuse("450 4.2.0 not yet") });
     const home = network.host("mx.example.org");
@@ -102,7 +110,7 @@ Deno.test(
 );
 
 testOnEachQueue("Scheduler does what an operator asks of it though nothing can be stored", async () => {
-  await using world = new World();
+  await using world = await World.open();
   const { network, clock, queue } = world;
   const mx = network.host("mx.a.test", { state: "refused" });
   network.domain("a.test", ["mx.a.test"]);
@@ -127,8 +135,8 @@ testOnEachQueue("Scheduler does what an operator asks of it though nothing can b
   assert.deepEqual(queue.entries.map(({ id, recipients }) => [id, recipients[0]?.status]), [[held, "held"]]);
 });
 
-Deno.test("Scheduler stopped while nothing can be stored ends at once, and loses nothing", async () => {
-  const world = new World({ maxConnectionsPerHost: 1 });
+testOnSoleOwner("Scheduler stopped while nothing can be stored ends at once, and loses nothing", async () => {
+  const world = await World.open({ maxConnectionsPerHost: 1 });
   const { network, clock, queue } = world;
   const mx = network.host("mx.a.test", { delay: 10 });
   mx.answer = (recipient) => recipient.startsWith("u") ? "relay" : refuse("450 4.2.0 later");
@@ -153,7 +161,7 @@ testOnEachQueue(
   async () => {
     // Each message: one recipient relayed, one refused, so that a notice follows.
     const run = async (crashAt: number) => {
-      const first = new World();
+      const first = await World.open();
       const { network, clock } = first;
       const mx = network.host("mx.a.test", {
         answer: (recipient) => recipient.startsWith("bad") ? refuse("550 5.1.1 unknown") : "relay",
@@ -171,7 +179,7 @@ testOnEachQueue(
       await first.send(["good@a.test", "bad@a.test"]);
       await clock.advance(0);
       if (!crashed) return undefined;
-      await using second = first.crash();
+      await using second = await first.crash();
       await second.scheduler.start();
       await clock.advance(HOUR);
       assert.deepEqual(second.queue.entries, [], `crash at change ${crashAt}`);
@@ -201,12 +209,12 @@ testOnEachQueue(
 testOnEachQueue(
   "Scheduler sends no notice found at the start before it knows that none of them is half done",
   async () => {
-    const first = new World();
+    const first = await World.open();
     const home = first.network.host("mx.example.org");
     first.network.domain("example.org", ["mx.example.org"]);
     const { id: notice } = await first.queue.put(["sender@example.org"], { reversePath: "" });
     await first.queue.put([{ address: "u@a.test", status: "failed", notice }]);
-    await using second = first.crash();
+    await using second = await first.crash();
     const scan = second.queue.scan.bind(second.queue);
     second.queue.scan = async function* () {
       for await (const summary of scan()) {
@@ -224,12 +232,12 @@ testOnEachQueue(
 );
 
 testOnEachQueue("Scheduler sends no such notice either when an operator wants it tried at once", async () => {
-  const first = new World();
+  const first = await World.open();
   const home = first.network.host("mx.example.org");
   first.network.domain("example.org", ["mx.example.org"]);
   const { id: notice } = await first.queue.put(["sender@example.org"], { reversePath: "" });
   await first.queue.put([{ address: "u@a.test", status: "failed", notice }]);
-  await using second = first.crash();
+  await using second = await first.crash();
   const scan = second.queue.scan.bind(second.queue);
   second.queue.scan = async function* () {
     // The operator is there before either is read, and again between the two.
@@ -248,43 +256,46 @@ testOnEachQueue("Scheduler sends no such notice either when an operator wants it
   assert.deepEqual(second.queue.entries, []);
 });
 
-Deno.test("a notice that may be half done is not removed or returned while the queue is still being read", async () => {
-  const first = new World();
-  first.network.host("mx.example.org");
-  first.network.domain("example.org", ["mx.example.org"]);
-  const { id: notice } = await first.queue.put(["sender@example.org"], { reversePath: "" });
-  const { id: other } = await first.queue.put(["v@example.org"], { reversePath: "w@example.org" });
-  await first.queue.put([{ address: "u@a.test", status: "failed", notice }]);
-  await using second = first.crash();
-  const { scheduler, clock, queue } = second;
-  const operator = new QueueOperator({
-    queue,
-    entries: scheduler.entries,
-    clock,
-    logger: silentLogger,
-    change: (opened) => scheduler.change(opened),
-    mayBeHalfDone: (entry) => scheduler.mayBeHalfDone(entry),
-  });
-  const apply = (action: OperatorAction, id: string) =>
-    Array.fromAsync(operator.apply(action, { ids: [id] }));
-  for (const action of ["remove", "bounce"] as const) {
-    const [result] = await apply(action, notice);
-    assert.deepEqual(result?.changed, []);
-    assert.deepEqual(result?.leftAlone, ["sender@example.org"]);
-    assert.match(result?.note ?? "", /still being read/);
-  }
-  assert.deepEqual((await apply("hold", notice))[0]?.changed, ["sender@example.org"]);
-  assert.deepEqual((await apply("remove", other))[0]?.changed, ["v@example.org"]);
-  await scheduler.start();
-  await clock.advance(0);
-  assert.deepEqual((await apply("remove", notice))[0]?.changed, ["sender@example.org"]);
-  await clock.advance(0);
-  assert.deepEqual(second.notices, []);
-  assert.deepEqual(queue.entries, []);
-});
+testOnSoleOwner(
+  "a notice that may be half done is not removed or returned while the queue is still being read",
+  async () => {
+    const first = await World.open();
+    first.network.host("mx.example.org");
+    first.network.domain("example.org", ["mx.example.org"]);
+    const { id: notice } = await first.queue.put(["sender@example.org"], { reversePath: "" });
+    const { id: other } = await first.queue.put(["v@example.org"], { reversePath: "w@example.org" });
+    await first.queue.put([{ address: "u@a.test", status: "failed", notice }]);
+    await using second = await first.crash();
+    const { scheduler, clock, queue } = second;
+    const operator = new QueueOperator({
+      queue,
+      entries: scheduler.entries,
+      clock,
+      logger: silentLogger,
+      change: (opened) => scheduler.change(opened),
+      mayBeHalfDone: (entry) => scheduler.mayBeHalfDone(entry),
+    });
+    const apply = (action: OperatorAction, id: string) =>
+      Array.fromAsync(operator.apply(action, { ids: [id] }));
+    for (const action of ["remove", "bounce"] as const) {
+      const [result] = await apply(action, notice);
+      assert.deepEqual(result?.changed, []);
+      assert.deepEqual(result?.leftAlone, ["sender@example.org"]);
+      assert.match(result?.note ?? "", /still being read/);
+    }
+    assert.deepEqual((await apply("hold", notice))[0]?.changed, ["sender@example.org"]);
+    assert.deepEqual((await apply("remove", other))[0]?.changed, ["v@example.org"]);
+    await scheduler.start();
+    await clock.advance(0);
+    assert.deepEqual((await apply("remove", notice))[0]?.changed, ["sender@example.org"]);
+    await clock.advance(0);
+    assert.deepEqual(second.notices, []);
+    assert.deepEqual(queue.entries, []);
+  },
+);
 
 testOnEachQueue("Scheduler keeps a message whose entry cannot be read, and comes back to it", async () => {
-  await using world = new World();
+  await using world = await World.open();
   const { network, clock, queue } = world;
   const mx = network.host("mx.a.test");
   network.domain("a.test", ["mx.a.test"]);
@@ -301,7 +312,7 @@ testOnEachQueue("Scheduler keeps a message whose entry cannot be read, and comes
 testOnEachQueue(
   "Scheduler sends what it saw of a queue that it cannot read to the end, notices too",
   async () => {
-    const first = new World();
+    const first = await World.open();
     first.network.host("mx.a.test");
     first.network.domain("a.test", ["mx.a.test"]);
     for (const reversePath of ["", "sender@example.org"]) {
@@ -309,7 +320,7 @@ testOnEachQueue(
         reversePath,
       });
     }
-    await using second = first.crash();
+    await using second = await first.crash();
     const scan = second.queue.scan.bind(second.queue);
     second.queue.scan = async function* () {
       yield* scan();

@@ -7,13 +7,14 @@ import {
   refuse,
   SECOND,
   testOnEachQueue,
+  testOnSoleOwner,
   World,
 } from "../tests/support/scheduler_world.ts";
 
 testOnEachQueue(
   "Scheduler retries after a 4xx no sooner than the schedule, with the reply in the entry",
   async () => {
-    await using world = new World();
+    await using world = await World.open();
     const { clock, network } = world;
     const mx = network.host("mx.a.test", { answer: () => refuse("450 4.2.0 greylisted, come back") });
     network.domain("a.test", ["mx.a.test"]);
@@ -34,7 +35,7 @@ testOnEachQueue(
 );
 
 testOnEachQueue("Scheduler tries no recipient sooner because another one of its domain is due", async () => {
-  await using world = new World();
+  await using world = await World.open();
   const { clock, network } = world;
   const mx = network.host("mx.a.test");
   network.domain("a.test", ["mx.a.test"]);
@@ -46,7 +47,7 @@ testOnEachQueue("Scheduler tries no recipient sooner because another one of its 
 });
 
 testOnEachQueue("Scheduler flips the address family on a retry", async () => {
-  await using world = new World();
+  await using world = await World.open();
   const { clock, network } = world;
   network.host("mx.a.test", { address: "2001:db8::1", answer: () => refuse("450 4.2.0 later") });
   network.domain("a.test", ["mx.a.test"]);
@@ -68,7 +69,7 @@ testOnEachQueue(
       { first: refuse("451 4.3.0 later", true), next: false },
     ];
     for (const { first, next } of cases) {
-      await using world = new World();
+      await using world = await World.open();
       const { network } = world;
       const one = network.host("mx1.a.test");
       const two = network.host("mx2.a.test");
@@ -95,7 +96,7 @@ testOnEachQueue(
     ];
     for (const { answer, greeting, asked } of cases) {
       const seen: string[] = [];
-      await using world: World = new World({
+      await using world: World = await World.open({
         route: async (domain, options) => {
           const found = await world.network.route(domain, options);
           const targets = (found.kind === "targets" ? found.targets : []).flatMap((target) =>
@@ -120,7 +121,7 @@ testOnEachQueue(
 );
 
 testOnEachQueue("Scheduler shows a dot without a reply in the entry and tries again later", async () => {
-  await using world = new World();
+  await using world = await World.open();
   const mx = world.network.host("mx.a.test", { answer: () => ({ drop: "after-dot" }) });
   world.network.domain("a.test", ["mx.a.test"]);
   const id = await world.send(["u@a.test"]);
@@ -132,7 +133,7 @@ testOnEachQueue("Scheduler shows a dot without a reply in the entry and tries ag
 });
 
 testOnEachQueue("Scheduler gives each recipient its own outcome and tells the sender once", async () => {
-  await using world = new World();
+  await using world = await World.open();
   const { network, clock } = world;
   const answers: Record<string, HostAnswer> = {
     "ok@a.test": "relay",
@@ -163,7 +164,7 @@ testOnEachQueue("Scheduler gives each recipient its own outcome and tells the se
 });
 
 testOnEachQueue("Scheduler honours NOTIFY", async () => {
-  await using world = new World();
+  await using world = await World.open();
   const { network, clock } = world;
   network.host("mx.a.test", {
     answer: (recipient) => recipient.startsWith("bad") ? refuse("550 5.1.1 unknown") : "relay",
@@ -183,7 +184,7 @@ testOnEachQueue("Scheduler honours NOTIFY", async () => {
 });
 
 testOnEachQueue("Scheduler tells nothing of success where the host took that over", async () => {
-  await using world = new World();
+  await using world = await World.open();
   world.network.host("mx.a.test", { dsn: true });
   world.network.domain("a.test", ["mx.a.test"]);
   await world.send([{ address: "u@a.test", notify: ["SUCCESS"] }]);
@@ -193,7 +194,7 @@ testOnEachQueue("Scheduler tells nothing of success where the host took that ove
 });
 
 testOnEachQueue("Scheduler holds a message with a null sender that fails, and says so", async () => {
-  await using world = new World();
+  await using world = await World.open();
   world.network.host("mx.a.test", { answer: () => refuse("550 5.1.1 unknown") });
   world.network.domain("a.test", ["mx.a.test"]);
   const id = await world.send(["u@a.test"], { reversePath: "" });
@@ -208,7 +209,7 @@ testOnEachQueue("Scheduler holds a message with a null sender that fails, and sa
 testOnEachQueue(
   "Scheduler tells the sender of a delay, once, when it is due and not when it is next tried",
   async () => {
-    await using world = new World();
+    await using world = await World.open();
     const { network, clock } = world;
     network.host("mx.a.test", { state: "refused" });
     network.host("mx.example.org");
@@ -225,7 +226,7 @@ testOnEachQueue(
 );
 
 testOnEachQueue("Scheduler expires a message with the attempt after its time is over", async () => {
-  await using world = new World();
+  await using world = await World.open();
   const { network, clock } = world;
   const mx = network.host("mx.a.test", { state: "refused" });
   network.host("mx.example.org");
@@ -245,13 +246,13 @@ testOnEachQueue("Scheduler expires a message with the attempt after its time is 
 testOnEachQueue(
   "Scheduler after a long stop tries a message before it expires, and more than once",
   async () => {
-    const first = new World();
+    const first = await World.open();
     const { network, clock } = first;
     network.host("mx.a.test", { state: "refused" });
     network.domain("a.test", ["mx.a.test"]);
     const id = await first.send(["u@a.test"]);
     await clock.advance(2 * HOUR);
-    await using second = first.crash();
+    await using second = await first.crash();
     await clock.advance(6 * DAY);
     await second.scheduler.start();
     await clock.advance(0);
@@ -262,9 +263,9 @@ testOnEachQueue(
   },
 );
 
-Deno.test("Scheduler does not care about a clock that jumps a year ahead or back", async () => {
+testOnSoleOwner("Scheduler does not care about a clock that jumps a year ahead or back", async () => {
   for (const jump of [365 * DAY, -365 * DAY, DAY, -DAY]) {
-    await using world = new World();
+    await using world = await World.open();
     const { network, clock } = world;
     const mx = network.host("mx.a.test", { state: "refused" });
     network.domain("a.test", ["mx.a.test"]);
@@ -288,13 +289,13 @@ Deno.test("Scheduler does not care about a clock that jumps a year ahead or back
 testOnEachQueue(
   "Scheduler started under a wrong clock does not expire what it can try again under the right one",
   async () => {
-    const first = new World();
+    const first = await World.open();
     const { network, clock } = first;
     const mx = network.host("mx.a.test", { state: "refused" });
     network.domain("a.test", ["mx.a.test"]);
     const id = await first.send(["u@a.test"]);
     await clock.advance(10 * MINUTE);
-    await using second = first.crash();
+    await using second = await first.crash();
     clock.jump(365 * DAY);
     await second.scheduler.start();
     await clock.advance(5 * SECOND);
@@ -307,11 +308,11 @@ testOnEachQueue(
   },
 );
 
-Deno.test(
+testOnSoleOwner(
   "Scheduler goes by the time that has passed, whatever the clock said when a message came",
   async () => {
     for (const wrong of [-30 * DAY, 365 * DAY]) {
-      const first = new World();
+      const first = await World.open();
       const { network, clock } = first;
       network.host("mx.a.test", { answer: () => refuse("450 4.2.0 not yet") });
       network.host("mx.example.org");
@@ -321,7 +322,7 @@ Deno.test(
       const id = await first.send(["u@a.test"]);
       await clock.advance(10 * MINUTE);
       clock.jump(-wrong);
-      await using second = first.crash();
+      await using second = await first.crash();
       await second.scheduler.start();
       await clock.advance(3 * HOUR);
       assert.deepEqual(second.notices, []);
@@ -336,20 +337,23 @@ Deno.test(
   },
 );
 
-Deno.test("Scheduler does not wait a year for what was written under a clock a year ahead", async () => {
-  await using world = new World();
-  const mx = world.network.host("mx.a.test");
-  world.network.domain("a.test", ["mx.a.test"]);
-  const nextAttemptAt = world.clock.now() + 365 * DAY;
-  await world.send([{ address: "u@a.test", nextAttemptAt }]);
-  const { nextAt = Infinity } = world.scheduler.domainStatus("a.test");
-  assert.ok(nextAt <= world.clock.now() + 5 * HOUR, `${nextAt}`);
-  await world.clock.advance(5 * HOUR);
-  assert.equal(mx.taken.length, 1);
-});
+testOnSoleOwner(
+  "Scheduler does not wait a year for what was written under a clock a year ahead",
+  async () => {
+    await using world = await World.open();
+    const mx = world.network.host("mx.a.test");
+    world.network.domain("a.test", ["mx.a.test"]);
+    const nextAttemptAt = world.clock.now() + 365 * DAY;
+    await world.send([{ address: "u@a.test", nextAttemptAt }]);
+    const { nextAt = Infinity } = world.scheduler.domainStatus("a.test");
+    assert.ok(nextAt <= world.clock.now() + 5 * HOUR, `${nextAt}`);
+    await world.clock.advance(5 * HOUR);
+    assert.equal(mx.taken.length, 1);
+  },
+);
 
 testOnEachQueue("Scheduler expires what waits for a host that only ever asks for less", async () => {
-  await using world = new World();
+  await using world = await World.open();
   const { network, clock } = world;
   network.host("mx.a.test", { answer: () => refuse("421 4.7.28 unusual rate of mail") });
   network.host("mx.example.org");
@@ -360,10 +364,10 @@ testOnEachQueue("Scheduler expires what waits for a host that only ever asks for
   assert.equal(world.events("queue.expired").length, 5);
 });
 
-Deno.test("Scheduler comes to the 17th of the hosts, however the 16 before it refuse", async () => {
+testOnSoleOwner("Scheduler comes to the 17th of the hosts, however the 16 before it refuse", async () => {
   for (const recipients of [1, 300]) {
     for (const state of ["refused", { reply: "450 4.7.1 later", status: "4.7.1" }] as const) {
-      await using world = new World();
+      await using world = await World.open();
       const names = Array.from({ length: 17 }, (_, index) => `mx${index + 1}.a.test`);
       const hosts = names.map((name) => world.network.host(name, { state }));
       const last = hosts.at(-1);
@@ -379,8 +383,8 @@ Deno.test("Scheduler comes to the 17th of the hosts, however the 16 before it re
   }
 });
 
-Deno.test("Scheduler begins each attempt with the best of a few hosts", async () => {
-  await using world = new World();
+testOnSoleOwner("Scheduler begins each attempt with the best of a few hosts", async () => {
+  await using world = await World.open();
   const names = ["mx1.a.test", "mx2.a.test", "mx3.a.test"];
   const state = { reply: "450 4.7.1 later", status: "4.7.1" };
   const [best] = names.map((name) => world.network.host(name, { state }));

@@ -1,12 +1,19 @@
 import assert from "node:assert/strict";
 import type { Refusal } from "./outcome.ts";
 import { type RelayNetwork } from "../tests/support/relay_network.ts";
-import { MINUTE, refuse, SECOND, testOnEachQueue, World } from "../tests/support/scheduler_world.ts";
+import {
+  MINUTE,
+  refuse,
+  SECOND,
+  testOnEachQueue,
+  testOnSoleOwner,
+  World,
+} from "../tests/support/scheduler_world.ts";
 
 testOnEachQueue(
   "Scheduler relays what is submitted at once, in one transaction for all recipients of a domain",
   async () => {
-    await using world = new World();
+    await using world = await World.open();
     const { network, queue, clock } = world;
     const mx = network.host("mx.a.test");
     const other = network.host("mx.b.test");
@@ -26,7 +33,7 @@ testOnEachQueue(
   "Scheduler tells of each refusal by a server, for good and for now, and of nothing else",
   async () => {
     const refusals: Refusal[] = [];
-    await using world = new World({ onRefusal: (refusal) => refusals.push(refusal) });
+    await using world = await World.open({ onRefusal: (refusal) => refusals.push(refusal) });
     const mx = world.network.host("mx.a.test");
     world.network.host("mx.b.test").state = "refused";
     for (const name of ["a", "b"]) world.network.domain(`${name}.test`, [`mx.${name}.test`]);
@@ -46,7 +53,7 @@ testOnEachQueue(
 );
 
 testOnEachQueue("Scheduler puts at most 100 recipients into one transaction", async () => {
-  await using world = new World();
+  await using world = await World.open();
   const mx = world.network.host("mx.a.test");
   world.network.domain("a.test", ["mx.a.test"]);
   await world.send(Array.from({ length: 250 }, (_, i) => `u${i}@a.test`));
@@ -58,7 +65,7 @@ testOnEachQueue("Scheduler puts at most 100 recipients into one transaction", as
 testOnEachQueue(
   "Scheduler sends what waits for a destination over one connection, at most 100 messages",
   async () => {
-    await using world = new World({ maxConnectionsPerHost: 1 });
+    await using world = await World.open({ maxConnectionsPerHost: 1 });
     const mx = world.network.host("mx.a.test", { delay: 10 });
     world.network.domain("a.test", ["mx.a.test"]);
     for (let i = 0; i < 250; i++) await world.send(["u@a.test"]);
@@ -71,10 +78,11 @@ testOnEachQueue(
 
 /** Two messages for each connection that the host takes, which then wait for the next one. */
 async function idle(world: World, cap: number): Promise<ReturnType<RelayNetwork["host"]>> {
-  const mx = world.network.host("mx.a.test");
+  const mx = world.network.host("mx.a.test", { delay: 10 });
   for (const domain of ["a.test", "b.test"]) world.network.domain(domain, ["mx.a.test"]);
   for (let i = 0; i < 2 * cap; i++) await world.send(["u@a.test"]);
-  await world.clock.advance(0);
+  await world.clock.advance(20);
+  mx.delay = 0;
   assert.deepEqual([mx.taken.length, mx.connections, mx.open], [2 * cap, cap, cap]);
   return mx;
 }
@@ -82,7 +90,7 @@ async function idle(world: World, cap: number): Promise<ReturnType<RelayNetwork[
 testOnEachQueue(
   "Scheduler lets a connection wait two seconds for the next message to the same host, of any domain",
   async () => {
-    await using world = new World({ maxConnectionsPerHost: 1 });
+    await using world = await World.open({ maxConnectionsPerHost: 1 });
     const mx = await idle(world, 1);
     for (const domain of ["a.test", "b.test", "a.test"]) {
       await world.clock.advance(1900);
@@ -99,7 +107,7 @@ testOnEachQueue(
 testOnEachQueue(
   "Scheduler lets a connection wait when the host had another message less than two seconds ago",
   async () => {
-    await using world = new World();
+    await using world = await World.open();
     const mx = world.network.host("mx.a.test");
     for (const domain of ["a.test", "b.test", "c.test"]) world.network.domain(domain, ["mx.a.test"]);
     const send = async (domain: string) => {
@@ -118,7 +126,7 @@ testOnEachQueue(
 );
 
 testOnEachQueue("Scheduler lets no connection wait after a single message, or after a hundred", async () => {
-  await using world = new World({ maxConnectionsPerHost: 1 });
+  await using world = await World.open({ maxConnectionsPerHost: 1 });
   const mx = world.network.host("mx.a.test");
   world.network.domain("a.test", ["mx.a.test"]);
   for (const [messages, connections] of [[1, 1], [100, 2]] as const) {
@@ -131,7 +139,7 @@ testOnEachQueue("Scheduler lets no connection wait after a single message, or af
 testOnEachQueue(
   "Scheduler ends a connection that waits when its host must be reached under other demands",
   async () => {
-    await using world = new World({ maxConnectionsPerHost: 1 });
+    await using world = await World.open({ maxConnectionsPerHost: 1 });
     const mx = await idle(world, 1);
     const worse = world.network.host("mx.b.test");
     world.network.domain("b.test", ["mx.a.test", "mx.b.test"], { tls: "verify" });
@@ -143,7 +151,7 @@ testOnEachQueue(
 );
 
 testOnEachQueue("Scheduler does not send over a connection that waits to a paused host", async () => {
-  await using world = new World({ maxConnectionsPerHost: 2 });
+  await using world = await World.open({ maxConnectionsPerHost: 2 });
   const mx = await idle(world, 2);
   mx.answer = () => refuse("421 4.7.0 too busy");
   await world.send(["u@b.test"]);
@@ -158,7 +166,7 @@ testOnEachQueue("Scheduler does not send over a connection that waits to a pause
 });
 
 testOnEachQueue("Scheduler opens a fresh connection where one that waited has ended meanwhile", async () => {
-  await using world = new World({ maxConnectionsPerHost: 1 });
+  await using world = await World.open({ maxConnectionsPerHost: 1 });
   const mx = await idle(world, 1);
   const worse = world.network.host("mx.b.test");
   world.network.domain("b.test", ["mx.a.test", "mx.b.test"]);
@@ -171,7 +179,7 @@ testOnEachQueue("Scheduler opens a fresh connection where one that waited has en
 });
 
 testOnEachQueue("Scheduler stopped while connections wait ends them at once", async () => {
-  await using world = new World({ maxConnectionsPerHost: 1 });
+  await using world = await World.open({ maxConnectionsPerHost: 1 });
   const mx = await idle(world, 1);
   await world.scheduler.stop(30 * SECOND);
   assert.equal(mx.open, 0);
@@ -180,7 +188,7 @@ testOnEachQueue("Scheduler stopped while connections wait ends them at once", as
 testOnEachQueue(
   "Scheduler sends what goes through a smarthost in one transaction, over one connection",
   async () => {
-    await using world = new World({ destinationOf: () => "smarthost", maxConnectionsPerHost: 1 });
+    await using world = await World.open({ destinationOf: () => "smarthost", maxConnectionsPerHost: 1 });
     const mx = world.network.host("smart.test", { delay: 10 });
     for (const domain of ["a.test", "b.test", "c.test"]) world.network.domain(domain, ["smart.test"]);
     await world.send(["1@a.test", "2@b.test", "3@a.test"]);
@@ -192,15 +200,18 @@ testOnEachQueue(
   },
 );
 
-Deno.test("Scheduler.items() tells the age of what waits, and the status of its last attempt", async () => {
-  await using world = new World();
-  const { clock, network, scheduler } = world;
-  network.host("mx.a.test", { answer: () => refuse("451 4.7.1 later") });
-  network.domain("a.test", ["mx.a.test"]);
-  network.domain("b.test", ["mx.a.test"]);
-  await world.send(["1@a.test", "2@b.test"]);
-  await clock.advance(0);
-  assert.deepEqual([...scheduler.items()], [{ age: 0, status: "4.7.1" }, { age: 0, status: "4.7.1" }]);
-  await clock.advance(20 * SECOND);
-  assert.deepEqual([...scheduler.items()].map(({ age }) => age), [20 * SECOND, 20 * SECOND]);
-});
+testOnSoleOwner(
+  "Scheduler.items() tells the age of what waits, and the status of its last attempt",
+  async () => {
+    await using world = await World.open();
+    const { clock, network, scheduler } = world;
+    network.host("mx.a.test", { answer: () => refuse("451 4.7.1 later") });
+    network.domain("a.test", ["mx.a.test"]);
+    network.domain("b.test", ["mx.a.test"]);
+    await world.send(["1@a.test", "2@b.test"]);
+    await clock.advance(0);
+    assert.deepEqual([...scheduler.items()], [{ age: 0, status: "4.7.1" }, { age: 0, status: "4.7.1" }]);
+    await clock.advance(20 * SECOND);
+    assert.deepEqual([...scheduler.items()].map(({ age }) => age), [20 * SECOND, 20 * SECOND]);
+  },
+);

@@ -1,10 +1,17 @@
 import assert from "node:assert/strict";
 import type { OpenEntry } from "./open_entries.ts";
 import { settle as quiet } from "../tests/support/fake_clock.ts";
-import { MINUTE, refuse, SECOND, testOnEachQueue, World } from "../tests/support/scheduler_world.ts";
+import {
+  MINUTE,
+  refuse,
+  SECOND,
+  testOnEachQueue,
+  testOnSoleOwner,
+  World,
+} from "../tests/support/scheduler_world.ts";
 
 testOnEachQueue("Scheduler keeps to the cap of connections per host, over all its domains", async () => {
-  await using world = new World({ maxConnectionsPerHost: 3 });
+  await using world = await World.open({ maxConnectionsPerHost: 3 });
   const { network, clock } = world;
   const mx = network.host("mx.shared.test", { delay: 100 });
   for (let d = 0; d < 10; d++) network.domain(`d${d}.test`, ["mx.shared.test"]);
@@ -16,7 +23,7 @@ testOnEachQueue("Scheduler keeps to the cap of connections per host, over all it
 });
 
 testOnEachQueue("Scheduler keeps to the cap of workers and serves destinations in turn", async () => {
-  await using world = new World({ maxWorkers: 4, maxConnectionsPerHost: 4 });
+  await using world = await World.open({ maxWorkers: 4, maxConnectionsPerHost: 4 });
   const { network, clock } = world;
   const big = network.host("mx.big.test", { delay: SECOND });
   network.domain("big.test", ["mx.big.test"]);
@@ -34,7 +41,7 @@ testOnEachQueue("Scheduler keeps to the cap of workers and serves destinations i
 });
 
 testOnEachQueue("Scheduler lets no number of silent domains hold up fresh mail for long", async () => {
-  await using world = new World({ maxWorkers: 8 });
+  await using world = await World.open({ maxWorkers: 8 });
   const { network, clock } = world;
   for (let d = 0; d < 40; d++) {
     network.host(`mx.s${d}.test`, { state: "silent" });
@@ -55,7 +62,7 @@ testOnEachQueue("Scheduler lets no number of silent domains hold up fresh mail f
 testOnEachQueue(
   "Scheduler shares what was learnt about a dead host, and probes it with one connection",
   async () => {
-    await using world = new World();
+    await using world = await World.open();
     const { network, clock } = world;
     const mx = network.host("mx.a.test", { state: "silent" });
     network.domain("a.test", ["mx.a.test"]);
@@ -84,7 +91,7 @@ testOnEachQueue(
 );
 
 testOnEachQueue("Scheduler holds against no host that one domain's TLS policy forbids it", async () => {
-  await using world = new World();
+  await using world = await World.open();
   const { network, clock } = world;
   const mx = network.host("mx.shared.test", { state: "forbidden" });
   network.domain("strict.test", ["mx.shared.test"]);
@@ -98,7 +105,7 @@ testOnEachQueue("Scheduler holds against no host that one domain's TLS policy fo
 });
 
 testOnEachQueue("Scheduler gives a host that answers 4.7.28 a rest, then returns with care", async () => {
-  await using world = new World();
+  await using world = await World.open();
   const { network, clock } = world;
   let limited = true;
   const mx = network.host("mx.a.test", {
@@ -122,7 +129,7 @@ testOnEachQueue("Scheduler gives a host that answers 4.7.28 a rest, then returns
 });
 
 testOnEachQueue("Scheduler never sends to the same recipient twice at a time", async () => {
-  await using world = new World();
+  await using world = await World.open();
   const { network, clock, queue, scheduler } = world;
   const mx = network.host("mx.a.test", { delay: SECOND });
   network.domain("a.test", ["mx.a.test"]);
@@ -134,8 +141,8 @@ testOnEachQueue("Scheduler never sends to the same recipient twice at a time", a
   assert.equal(mx.taken.length, 1);
 });
 
-Deno.test("Scheduler.domainStatus() says when a domain is tried next", async () => {
-  await using world = new World();
+testOnSoleOwner("Scheduler.domainStatus() says when a domain is tried next", async () => {
+  await using world = await World.open();
   const { network, clock, scheduler } = world;
   network.host("mx.a.test", { state: "refused" });
   network.domain("a.test", ["mx.a.test"]);
@@ -156,9 +163,9 @@ Deno.test("Scheduler.domainStatus() says when a domain is tried next", async () 
   );
 });
 
-Deno.test("Scheduler.change() lets what waits now take the place of what waited before", async () => {
+testOnSoleOwner("Scheduler.change() lets what waits now take the place of what waited before", async () => {
   for (const state of ["refused", "silent"] as const) {
-    await using world = new World({ maxConnectionsPerHost: 2 });
+    await using world = await World.open({ maxConnectionsPerHost: 2 });
     const { clock, scheduler } = world;
     const mx = world.network.host("mx.a.test", { state });
     world.network.domain("a.test", ["mx.a.test"]);
@@ -187,8 +194,8 @@ Deno.test("Scheduler.change() lets what waits now take the place of what waited 
   }
 });
 
-Deno.test("Scheduler.change() leaves nothing waiting of what is over or held", async () => {
-  await using world = new World();
+testOnSoleOwner("Scheduler.change() leaves nothing waiting of what is over or held", async () => {
+  await using world = await World.open();
   world.network.host("mx.a.test", { state: "refused" });
   world.network.domain("a.test", ["mx.a.test"]);
   const held = await world.send(["u@a.test"]);

@@ -126,7 +126,7 @@ Deno.test("Scheduler recalls after a restart what it holds, and bounds that, too
   for (let i = 0; i < 5; i++) ids.push(await first.send([`u${i}@a.test`], { reversePath: "" }));
   await first.clock.advance(DAY);
   assert.equal(first.scheduler.undeliverable.held, 5);
-  await using second = first.crash({ undeliverable: LIMITS });
+  await using second = await first.crash({ undeliverable: LIMITS });
   await second.scheduler.start();
   await second.clock.advance(0);
   assert.deepEqual(second.queue.entries.length, 3);
@@ -230,7 +230,7 @@ Deno.test("Scheduler sends a shortened notice once, wherever a crash comes", asy
     let changes = 0;
     first.queue.before = () => ++changes > stopAfter ? new Promise(() => {}) : undefined;
     await first.clock.advance(SECOND);
-    const second = first.crash(options);
+    const second = await first.crash(options);
     worlds.push(second);
     await second.scheduler.start();
     await second.clock.advance(5 * MINUTE);

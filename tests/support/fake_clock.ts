@@ -30,6 +30,8 @@ export class FakeClock implements Clock {
   #made = 0;
   readonly #timers = new Set<FakeTimer>();
   readonly #settle: () => Promise<void>;
+  /** Called when time has passed, before what is due then. */
+  moved: (() => Promise<void>) | undefined;
 
   /**
    * @param start The time it shows at first, milliseconds since the epoch
@@ -82,10 +84,12 @@ export class FakeClock implements Clock {
     for (let next = this.#next(end); next !== undefined; next = this.#next(end)) {
       this.#pass(next.at);
       this.#timers.delete(next);
+      if (this.moved !== undefined) await this.moved();
       next.callback();
       await this.#settle();
     }
     this.#pass(end);
+    if (this.moved !== undefined) await this.moved();
   }
 
   #pass(to: number): void {

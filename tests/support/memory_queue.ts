@@ -17,6 +17,23 @@ export interface QueueChange {
   readonly id: string;
 }
 
+/** What tests want of a queue. */
+export interface TestQueue extends Queue {
+  /** All entries as they are stored. */
+  readonly entries: QueueEntry[];
+  /** What was changed, in order. */
+  readonly changes: readonly QueueChange[];
+  /** Called before each change; throws to make it fail, never resolves to stop the world there. */
+  before: (change: QueueChange) => void | Promise<void>;
+  /** Called after each change; throws to make its answer be lost. */
+  after: (change: QueueChange) => void;
+  /** Adds a message to these recipients, due at once, as {@linkcode Queue.add} does; what the scheduler is to be told. */
+  put(
+    recipients: readonly (string | Partial<QueueRecipient> & { readonly address: string })[],
+    options?: Partial<QueueEntry>,
+  ): Promise<QueueSummary>;
+}
+
 /** An entry as it is stored. */
 export interface Stored {
   entry: QueueEntry;
@@ -33,7 +50,7 @@ interface OpenDot {
 }
 
 /** A {@linkcode Queue} for tests. */
-export class MemoryQueue implements Queue {
+export class MemoryQueue implements TestQueue {
   /** What is stored, by id. */
   protected readonly stored: Map<string, Stored>;
   readonly #random: string;

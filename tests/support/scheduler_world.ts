@@ -11,11 +11,12 @@ import { Scheduler } from "../../relay/scheduler.ts";
 import type { SchedulerOptions } from "../../relay/scheduler_options.ts";
 import type { NoticeRequest } from "../../relay/settle.ts";
 import { FakeClock } from "./fake_clock.ts";
-import { MemoryQueue } from "./memory_queue.ts";
+import { MemoryQueue, type TestQueue } from "./memory_queue.ts";
 import { SharedMemoryQueue } from "./shared_memory_queue.ts";
 import { newEntry } from "./queue_entry.ts";
 import { type HostAnswer, RelayNetwork } from "./relay_network.ts";
 import { SCHEDULE } from "./retry_schedule.ts";
+import { type Storage, StoredQueue } from "./stored_queue.ts";
 
 /** Milliseconds. */
 export const SECOND = 1000;
@@ -33,10 +34,25 @@ export interface Notice {
   readonly recipients: readonly string[];
 }
 
-let kind: "sole" | "shared" = "sole";
+/** A test of the table that all queues are tried with. */
+export interface SchedulerTest {
+  readonly name: string;
+  /** Whether it is about a queue with one owner alone. */
+  readonly soleOwner: boolean;
+  readonly work: () => void | Promise<void>;
+}
 
-/** Defines a test of the scheduler for each kind of queue: one with a single owner, and one with several. */
+let kind: "sole" | "shared" = "sole";
+/** Tests are put here in place of being defined. */
+let table: SchedulerTest[] | undefined;
+/** Where the worlds of the running test have their queues, if not in memory. */
+let nextStorage: (() => Promise<Storage>) | undefined;
+const storedQueues = new Set<StoredQueue>();
+const storages = new Set<Storage>();
+
+/** Defines a test of the scheduler for each kind of queue in memory: one with a single owner, and one with several. */
 export function testOnEachQueue(name: string, work: () => void | Promise<void>): void {
+  if (table !== undefined) return void table.push({ name, work, soleOwner: false });
   Deno.test(name, work);
   Deno.test(`${name}, in a queue with several owners`, async () => {
     kind = "shared";
@@ -48,6 +64,39 @@ export function testOnEachQueue(name: string, work: () => void | Promise<void>):
   });
 }
 
+/** Defines a test that is about a queue with one owner, which keeps waiting messages in memory. */
+export function testOnSoleOwner(name: string, work: () => void | Promise<void>): void {
+  const whole = `${name}, in a queue with one owner`;
+  if (table !== undefined) table.push({ name: whole, work, soleOwner: true });
+  else Deno.test(whole, work);
+}
+
+/** The tests that files define when they are imported, for other queues than those in memory. */
+export async function schedulerTests(importFiles: () => Promise<unknown>): Promise<readonly SchedulerTest[]> {
+  const found: SchedulerTest[] = [];
+  table = found;
+  try {
+    await importFiles();
+  } finally {
+    table = undefined;
+  }
+  return found;
+}
+
+/** Runs a test with its queues in such storages. */
+export async function runStored({ work }: SchedulerTest, storage: () => Promise<Storage>): Promise<void> {
+  nextStorage = storage;
+  try {
+    await work();
+  } finally {
+    nextStorage = undefined;
+    for (const queue of storedQueues) await queue.end();
+    storedQueues.clear();
+    for (const one of storages) await one[Symbol.asyncDispose]();
+    storages.clear();
+  }
+}
+
 /**
  * A scheduler in its own world. `crash` begins a new process on what the old one had stored; `sharedWith` another
  * world makes this one a second owner of its queue.
@@ -55,27 +104,33 @@ export function testOnEachQueue(name: string, work: () => void | Promise<void>):
 export class World {
   readonly clock: FakeClock;
   readonly network: RelayNetwork;
-  readonly queue: MemoryQueue;
+  readonly queue: TestQueue;
   readonly scheduler: Scheduler;
+  readonly #storage: Storage | undefined;
   readonly notices: Notice[];
   readonly log: { readonly level: string; readonly event: string; readonly fields: LogFields }[] = [];
 
   constructor(
     options: Partial<SchedulerOptions> = {},
-    { before, sharedWith, clock = new FakeClock() }: {
+    { before, sharedWith, stored, clock = new FakeClock() }: {
       readonly before?: World;
+      /** Its queue, if it is not in memory. */
+      readonly stored?: { readonly storage: Storage; readonly queue: StoredQueue };
       readonly sharedWith?: World | "nobody";
       readonly clock?: FakeClock;
     } = {},
   ) {
     const other = sharedWith === "nobody" ? undefined : sharedWith;
-    this.clock = (other ?? before)?.clock ?? clock;
+    this.#storage = stored?.storage;
+    this.clock = stored?.storage.clock ?? (other ?? before)?.clock ?? clock;
     this.network = (other ?? before)?.network ?? new RelayNetwork(this.clock);
-    this.queue = kind === "shared" || sharedWith !== undefined
+    this.queue = stored !== undefined
+      ? stored.queue
+      : kind === "shared" || sharedWith !== undefined
       ? new SharedMemoryQueue(this.clock, (other ?? before)?.queue as SharedMemoryQueue | undefined, {
         after: before !== undefined,
       })
-      : new MemoryQueue(before?.queue, this.clock);
+      : new MemoryQueue(before?.queue as MemoryQueue | undefined, this.clock);
     this.notices = (other ?? before)?.notices ?? [];
     const write = (level: string) => (event: string, fields: LogFields = {}) =>
       void this.log.push({ level, event, fields });
@@ -100,9 +155,25 @@ export class World {
       ...options,
     });
     // It scans nothing, and offers what is given back; a world after a crash begins when its test says so.
-    if (this.queue instanceof SharedMemoryQueue && before === undefined && other === undefined) {
+    if (this.queue.shared !== undefined && before === undefined && other === undefined) {
       void this.scheduler.start();
     }
+  }
+
+  /** Makes one on the kind of queue that the running test is for. */
+  static async open(options: Partial<SchedulerOptions> = {}): Promise<World> {
+    if (nextStorage === undefined) return new World(options);
+    const storage = await nextStorage();
+    storages.add(storage);
+    return new World(options, { stored: { storage, queue: await World.#openQueue(storage) } });
+  }
+
+  static async #openQueue(storage: Storage): Promise<StoredQueue> {
+    const { clock } = storage;
+    const queue = new StoredQueue(await storage.open(), clock);
+    storedQueues.add(queue);
+    clock.stopped = () => queue.refresh();
+    return queue;
   }
 
   #compose({ id, kind, entry, recipients }: NoticeRequest) {
@@ -140,10 +211,16 @@ export class World {
     return this.log.filter((line) => line.event === event).map(({ fields }) => fields);
   }
 
-  crash(options: Partial<SchedulerOptions> = {}): World {
+  /** Begins a new process on what this one has stored. */
+  async crash(options: Partial<SchedulerOptions> = {}): Promise<World> {
     // Whatever the old process still does has no effect.
     this.queue.before = () => new Promise(() => {});
-    return new World(options, { before: this });
+    const storage = this.#storage;
+    if (storage === undefined || !(this.queue instanceof StoredQueue)) {
+      return new World(options, { before: this });
+    }
+    await this.queue.end();
+    return new World(options, { before: this, stored: { storage, queue: await World.#openQueue(storage) } });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -151,6 +228,7 @@ export class World {
     const stopped = this.scheduler.stop(0);
     await this.clock.advance(0);
     await stopped;
+    if (this.queue instanceof StoredQueue) await this.queue.end();
   }
 }
 

@@ -1,0 +1,173 @@
+/**
+ * Where tests of the scheduler have their queue when it is not in memory: a spool, or a database of a real PostgreSQL.
+ *
+ * @module
+ */
+import type { Timer } from "../../base/clock.ts";
+import { silentLogger } from "../../base/log.ts";
+import type { QueueEntry } from "../../relay/queue_entry.ts";
+import type { QueueFollower } from "../../relay/queue.ts";
+import { PostgresQueue } from "../../relay/postgres/postgres_queue.ts";
+import { parseDatabaseUrl } from "../../relay/postgres/url.ts";
+import { Spool } from "../../relay/spool/spool.ts";
+import postgres from "postgres";
+import { makeFolder } from "./peers/folder.ts";
+import type { PostgresServer } from "./postgres_server.ts";
+import { type Storage, type Store, StoreClock, storeClock } from "./stored_queue.ts";
+import { unsyncedFileSystem } from "./unsynced_file_system.ts";
+
+/** A spool in its own directory. */
+export async function spoolStorage(): Promise<Storage> {
+  const folder = await makeFolder("scheduler-spool");
+  const clock = new StoreClock();
+  return {
+    clock,
+    async open() {
+      const spool = await Spool.open({
+        directory: folder.at("spool"),
+        logger: silentLogger,
+        clock: storeClock(clock),
+        fileSystem: unsyncedFileSystem,
+        // As long as this clock has gone, the machine has been up.
+        uptime: () => clock.monotonic(),
+        boot: "test",
+      });
+      return { queue: spool, read: () => readAll(spool), end: () => spool.close() };
+    },
+    [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose](),
+  };
+}
+
+async function readAll(spool: Spool): Promise<QueueEntry[]> {
+  const entries: QueueEntry[] = [];
+  for (const id of (await Array.fromAsync(spool.ids())).sort()) {
+    const entry = await spool.load(id);
+    if (entry !== undefined) entries.push(entry);
+  }
+  return entries;
+}
+
+// Milliseconds. No lease runs out, and nothing looks by itself: the world tells the queue when something is due.
+const LEASE = 1e12;
+const LONGEST_OWN_TIMER = 1_500;
+const STATEMENT_TIMERS = [15_000, 60_000];
+const HORIZON = 5_000;
+
+const databases = new WeakMap<PostgresServer, string>();
+
+/** Queues for one test after the other, in a database whose time is that of a test's clock. */
+export class PostgresStorages implements AsyncDisposable {
+  readonly #url: string;
+  readonly #sql: postgres.Sql;
+
+  private constructor(url: string, sql: postgres.Sql) {
+    this.#url = url;
+    this.#sql = sql;
+  }
+
+  /** Connects to the database of such tests on this server, which the first one makes. */
+  static async on(server: PostgresServer): Promise<PostgresStorages> {
+    const url = databases.get(server) ?? await PostgresStorages.#make(server);
+    databases.set(server, url);
+    const sql = postgres(url.replace(/\?.*/, ""), { max: 1, fetch_types: false, onnotice: () => {} });
+    return new PostgresStorages(url, sql);
+  }
+
+  static async #make(server: PostgresServer): Promise<string> {
+    const url = await server.newDatabase();
+    const name = new URL(url).pathname.slice(1);
+    // Found before those of PostgreSQL, by statements that name no schema.
+    await server.query(
+      name,
+      `CREATE SCHEMA fake; CREATE TABLE fake.time (at timestamptz NOT NULL); INSERT INTO fake.time VALUES (now());
+      CREATE FUNCTION fake.now() RETURNS timestamptz LANGUAGE sql STABLE AS 'SELECT at FROM fake.time';
+      CREATE FUNCTION fake.clock_timestamp() RETURNS timestamptz LANGUAGE sql STABLE AS 'SELECT at FROM fake.time';
+      ALTER DATABASE ${name} SET search_path = fake, pg_catalog`,
+    );
+    return url;
+  }
+
+  /** An empty queue. */
+  async next(): Promise<Storage> {
+    await this.#sql.unsafe(`
+      TRUNCATE mailapp.entry, mailapp.recipient, mailapp.body, mailapp.dot, mailapp.notice, mailapp.host,
+        mailapp.slot, mailapp.slot_wait, mailapp.pause`);
+    const clock = new StoreClock();
+    const now = clock.now();
+    const setTime = () =>
+      this.#sql`UPDATE fake.time SET at = to_timestamp(${(now + clock.monotonic()) / 1000}::float8)`;
+    await setTime();
+    clock.moved = async () => void await setTime();
+    return { clock, open: () => this.#open(clock), [Symbol.asyncDispose]: () => Promise.resolve() };
+  }
+
+  async #open(clock: StoreClock): Promise<Store> {
+    const sql = this.#sql;
+    const queue = await PostgresQueue.open({
+      url: parseDatabaseUrl(this.#url),
+      directory: "/nonexistent",
+      hostname: "host.test",
+      program: "test",
+      logger: silentLogger,
+      lease: LEASE,
+      needsStandby: false,
+      connections: 2,
+      clock: storeClock(clock, (ms, callback) => {
+        if (ms <= LONGEST_OWN_TIMER) return clock.afterForStore(ms, callback);
+        return STATEMENT_TIMERS.includes(ms) ? countStatement(clock) : { cancel() {} };
+      }),
+    });
+    let follower: QueueFollower | undefined;
+    const { follow, unfollow } = queue.shared;
+    queue.shared.follow = (one) => follow(follower = one);
+    queue.shared.unfollow = () => {
+      follower = undefined;
+      unfollow();
+    };
+    let timer: Timer | undefined;
+    clock.settled = async () => {
+      timer?.cancel();
+      if (follower === undefined) return false;
+      const [row] = await sql<{ wait: number | null }[]>`
+        SELECT extract(epoch FROM min(GREATEST(due_at - ${HORIZON} * interval '1 ms', dot_until)) - now())::float8
+          * 1000 AS wait FROM mailapp.entry WHERE owner IS NULL AND due_at < 'infinity' AND head IS NOT NULL`;
+      const wait = row?.wait ?? Infinity;
+      if (wait === Infinity) return false;
+      const look = () => void (follower !== undefined && follow(follower));
+      if (wait <= 0) look();
+      else timer = clock.afterForStore(wait, look);
+      return wait <= 0;
+    };
+    return {
+      queue,
+      async read() {
+        const views = await queue.peek((await Array.fromAsync(queue.ids())).sort());
+        return views.map(({ entry }) => entry);
+      },
+      async end() {
+        timer?.cancel();
+        clock.settled = () => Promise.resolve(false);
+        await queue.close();
+        // As if its lease, and the waits for answers to its dots, were over.
+        await sql`UPDATE mailapp.entry SET dot_until = NULL`;
+        await sql`UPDATE mailapp.dot SET until = '-infinity'`;
+      },
+    };
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#sql.end({ timeout: 1 });
+  }
+}
+
+/** Each statement has a timer of its own while it is under way. */
+function countStatement(clock: StoreClock): Timer {
+  clock.running++;
+  let open = true;
+  return {
+    cancel() {
+      if (open) clock.running--;
+      open = false;
+    },
+  };
+}
