@@ -70,8 +70,9 @@ export async function confine(start: ServerStart, options: ConfineOptions): Prom
   const begin = () => {
     giveUpPermissions();
     setInterval(ping, pingInterval);
-    tell({ kind: "start", start });
+    // First, as the server looks for its own addresses when it starts.
     if (files !== undefined) watchNetworkFiles(files, (texts) => tell({ kind: "network", texts }));
+    tell({ kind: "start", start });
     signals.onReload(() => tell({ kind: "reload" }));
     signals.stopped.then((reason) => tell({ kind: "stop", reason }));
     signals.forced.addEventListener("abort", () => tell({ kind: "force" }));

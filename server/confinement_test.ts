@@ -19,3 +19,8 @@ for (
     assert.equal(code, 70);
   });
 }
+
+Deno.test("confine() tells a server the routes of the machine before it starts", async () => {
+  const { code, stderr } = await runMailapp(["looks"], { program });
+  assert.deepEqual([code, stderr], [0, ""]);
+});
