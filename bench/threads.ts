@@ -52,7 +52,8 @@ async function measure(count: number, cores: string): Promise<Run> {
   const { pid } = server.program;
   await runOk("taskset", { args: ["-apc", cores, String(pid)] });
   const options = { port: server.port, sessions, size: 4096, recipient: RECIPIENT };
-  await load({ ...options, messages: 2000 });
+  // To each thread, so that none compiles more than others while it is measured.
+  await load({ ...options, messages: 2000 * count });
   const [cpu, own, begin] = [cpuSeconds(pid), childSeconds(), performance.now()];
   await load({ ...options, messages });
   const seconds = (performance.now() - begin) / 1000;

@@ -13,12 +13,19 @@ export interface AcceptOptions {
   readonly admit: (conn: Deno.Conn) => void;
   /** Whether to stop; asked before each connection. */
   readonly ended: () => boolean;
+  /**
+   * Whether other threads that accept from the same socket should get the next connection; asked after each. This one
+   * accepts again a moment later.
+   */
+  readonly leavesNext?: (() => boolean) | undefined;
   /** Measures the pauses. */
   readonly clock: Clock;
   /** Takes `accept.failed`, `accept.recovered`, `accept.lost`. */
   readonly logger: Logger;
 }
 
+// In milliseconds. Long enough for a thread that sleeps to wake up; not felt where no other thread takes the connection.
+const LEAVE = 2;
 // Without descriptors or memory for a connection the next attempt would fail the same way.
 const PAUSE = 200;
 // Shortages on our side (accept(2)). Any other failure concerns the one connection, such as a reset by its peer.
@@ -29,7 +36,7 @@ const FAILURES_A_TURN = 16;
 /** Accepts until the listener is closed, or `ended`. Never throws. */
 export async function acceptAll(
   listener: Pick<Deno.Listener, "accept">,
-  { admit, ended, clock, logger }: AcceptOptions,
+  { admit, ended, leavesNext, clock, logger }: AcceptOptions,
 ): Promise<void> {
   let lacking = false;
   let failures = 0;
@@ -50,16 +57,17 @@ export async function acceptAll(
         logger.error("accept.failed", { error: errorText(error), action: "pausing until some are free" });
       }
       lacking = true;
-      await pause(clock);
+      await pause(clock, PAUSE);
       continue;
     }
     admit(conn);
+    if (leavesNext?.()) await pause(clock, LEAVE);
   }
 }
 
-async function pause(clock: Clock): Promise<void> {
+async function pause(clock: Clock, ms: number): Promise<void> {
   // The clock's timers do not keep the process alive, and while nothing is being accepted nothing else may do so.
   const alive = setInterval(() => {}, 2 ** 31 - 1);
-  await new Promise<void>((resolve) => void clock.after(PAUSE, resolve));
+  await new Promise<void>((resolve) => void clock.after(ms, resolve));
   clearInterval(alive);
 }

@@ -36,13 +36,14 @@ export function bind(address: string, port: number): Deno.TcpListener {
 }
 
 /**
- * As {@linkcode bind}, for a port that several threads of this process listen on: the kernel gives each new connection
- * to one of them (SO_REUSEPORT). No other account can join them, and nobody who calls {@linkcode bind}.
+ * As {@linkcode bind}, for a port that several threads of this process listen on. They have one socket, so a connection
+ * goes to whichever accepts it first: to a thread that has nothing else to do, but many at once may all go to one. No
+ * other process can join them.
  *
  * @throws as {@linkcode bind}
  */
 export function bindShared(address: string, port: number): Deno.TcpListener {
-  // Deno has it for `deno serve --parallel`; it does what `reusePort` does, which needs a flag.
+  // Deno has it for `deno serve --parallel`; `reusePort`, where the kernel spreads connections blindly, needs a flag.
   const shared = { hostname: address, port, loadBalanced: true };
   return listen(shared);
 }

@@ -19,6 +19,8 @@ export type ExceededCap = "all" | "client";
 export interface ConnectionCounts {
   /** How many there are, those of other threads included. */
   readonly total: number;
+  /** Whether this thread has clearly more of them than others have; absent where there is one thread. */
+  readonly isAhead?: boolean;
   /**
    * Counts a connection, unless that would exceed a limit; the result says which.
    * @param group as `addressGroup()` of `net/ip_address.ts` returns it

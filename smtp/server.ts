@@ -199,6 +199,7 @@ export class SmtpServer {
     await acceptAll(listener, {
       admit: (conn) => this.#admit(conn, implicitTls),
       ended: () => this.#draining,
+      leavesNext: this.#counts.isAhead === undefined ? undefined : () => this.#counts.isAhead === true,
       clock: this.#clock,
       logger: this.#options.logger,
     });

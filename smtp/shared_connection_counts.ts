@@ -72,6 +72,11 @@ export class SharedConnectionCounts implements ConnectionCounts {
     return Atomics.load(this.#words, TOTAL);
   }
 
+  /** Whether this thread has at least two connections more than the mean of all threads. */
+  get isAhead(): boolean {
+    return (this.totalOf(this.#thread) - 2) * this.#threads >= this.total;
+  }
+
   /** The connections of one thread. */
   totalOf(thread: number): number {
     return Atomics.load(this.#words, OF_THREADS + thread);

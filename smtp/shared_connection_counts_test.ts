@@ -133,3 +133,25 @@ Deno.test("threads that count at the same time never exceed a limit, and leave n
   assert.ok(Math.max(...most) <= 5, `${most}`);
   assert.equal(new SharedConnectionCounts(shared, 4).total, 0);
 });
+
+Deno.test("isAhead() of a thread with two connections more than the mean, and of no other", () => {
+  const all = threads(3);
+  const [one, two, three] = all;
+  assert.ok(one && two && three);
+  const ahead = () => all.map(({ isAhead }) => isAhead);
+  const unlimited = { maxConnections: 1000, maxConnectionsPerIp: 1000 };
+  const admit = (...to: SharedConnectionCounts[]) => {
+    for (const thread of to) thread.admit("192.0.2.1", unlimited);
+  };
+  assert.deepEqual(ahead(), [false, false, false]);
+  admit(one, one);
+  assert.deepEqual(ahead(), [false, false, false]);
+  admit(one);
+  assert.deepEqual(ahead(), [true, false, false]);
+  admit(two, two, three, three);
+  assert.deepEqual(ahead(), [false, false, false]);
+  admit(three, three, three, three);
+  assert.deepEqual(ahead(), [false, false, true]);
+  three.release("192.0.2.1");
+  assert.deepEqual(ahead(), [false, false, false]);
+});

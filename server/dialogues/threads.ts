@@ -1,6 +1,6 @@
 /**
- * The dialogues of serve-in in several threads. Each listens on the same ports, and the kernel spreads connections over
- * them. A thread that dies takes its own connections with it, and is replaced.
+ * The dialogues of serve-in in several threads. All accept from the same sockets; one that has clearly more connections
+ * than the mean leaves the next to others. A thread that dies takes its own connections with it, and is replaced.
  *
  * What all of them must agree on is in shared memory (counts of connections, unique names) or here (the greylist). Other
  * bounds are split evenly.
@@ -232,8 +232,7 @@ export class DialogueThreads implements Dialogues, Disposable {
 }
 
 /**
- * Makes sure that no other program has these ports, which threads that share them would not notice if it is of the same
- * account.
+ * Makes sure that no other program has these ports: a thread would wait for them, as for a new address.
  * @throws {CommandError}
  */
 function probe(endpoints: readonly Endpoint[]): void {
