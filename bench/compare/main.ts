@@ -6,6 +6,7 @@
  * @module
  */
 import { parseArgs } from "node:util";
+import { dirname, relative } from "@std/path";
 import { makeDkimKey } from "../../dkim/keys.ts";
 import { makeFolder } from "../../tests/support/peers/folder.ts";
 import { createTestAuthority } from "../../tests/support/test_authority.ts";
@@ -29,10 +30,10 @@ const USAGE = `usage: deno task compare [flags]
   --rounds N        rounds in turn, of which the median is taken; default: 3
   --seconds N       what one measurement is to take; default: 5
   --warm-up SHARE   of the messages that make a server as fast as it gets, between 0 and 1; default: 1
-  --quick           the same as --seconds 1.2 --warm-up 0.33
+  --quick           the same as --seconds 1 --warm-up 0.25
   --json FILE       writes all figures there; their shape is described in bench/compare/README.md
   --svg FILE        draws them
-  --page FILE       puts the tables into a page in Markdown, such as docs/performance.md
+  --page FILE       puts the tables, and the drawing of --svg, into a page in Markdown: docs/performance.md
   --from FILE       measures nothing: tables and drawing of what --json wrote
 The folders are made in $TMPDIR, which must lie on the disk that is to be measured.
 `;
@@ -62,8 +63,8 @@ const rows = ROWS.filter(({ name, work }) => only?.includes(name) || (only?.incl
 const servers = values.servers?.toLowerCase().split(",");
 const peers = PEERS.filter(({ name }) => servers?.includes(name.toLowerCase()) ?? true);
 const rounds = Number(values.rounds);
-const seconds = Number(values.seconds ?? (values.quick ? 1.2 : 5));
-const warmUp = Number(values["warm-up"] ?? (values.quick ? 0.33 : 1));
+const seconds = Number(values.seconds ?? (values.quick ? 1 : 5));
+const warmUp = Number(values["warm-up"] ?? (values.quick ? 0.25 : 1));
 if (rows.length === 0 || peers.length === 0 || !(rounds >= 1) || !(seconds > 0) || !(warmUp >= 0)) {
   console.error(USAGE);
   Deno.exit(64);
@@ -76,9 +77,18 @@ if (values.json !== undefined) await Deno.writeTextFile(values.json, `${JSON.str
 if (values.svg !== undefined) await Deno.writeTextFile(values.svg, chart(report));
 const { page } = values;
 if (page !== undefined) {
-  await Deno.writeTextFile(page, withTables(await Deno.readTextFile(page), tables(report)));
+  const picture = values.svg === undefined
+    ? []
+    : [`![The rates of these tables](${below(page, values.svg)})`];
+  const text = [...picture, tables(report)].join("\n\n");
+  await Deno.writeTextFile(page, withTables(await Deno.readTextFile(page), text));
 }
 console.log(tables(report));
+
+/** The path of a file as a page beside or above it names it. */
+function below(page: string, file: string): string {
+  return relative(dirname(page), file);
+}
 
 async function measured(): Promise<Report> {
   const begin = performance.now();
