@@ -29,8 +29,8 @@ const USAGE = `usage: deno task compare [flags]
   --servers NAMES   of ${PEERS.map(({ name }) => name).join(",")}; default: all
   --rounds N        rounds in turn, of which the median is taken; default: 3
   --seconds N       what one measurement is to take; default: 5
-  --warm-up SHARE   of the messages that make a server as fast as it gets, between 0 and 1; default: 1
-  --quick           the same as --seconds 1 --warm-up 0.25
+  --warm-up N       seconds at most in which a server gets as fast as it can; default: 30
+  --quick           the same as --seconds 1 --warm-up 6
   --json FILE       writes all figures there; their shape is described in bench/compare/README.md
   --svg FILE        draws them
   --page FILE       puts the tables, and the drawing of --svg, into a page in Markdown: docs/performance.md
@@ -64,7 +64,7 @@ const servers = values.servers?.toLowerCase().split(",");
 const peers = PEERS.filter(({ name }) => servers?.includes(name.toLowerCase()) ?? true);
 const rounds = Number(values.rounds);
 const seconds = Number(values.seconds ?? (values.quick ? 1 : 5));
-const warmUp = Number(values["warm-up"] ?? (values.quick ? 0.25 : 1));
+const warmUp = Number(values["warm-up"] ?? (values.quick ? 6 : 30));
 if (rows.length === 0 || peers.length === 0 || !(rounds >= 1) || !(seconds > 0) || !(warmUp >= 0)) {
   console.error(USAGE);
   Deno.exit(64);

@@ -124,6 +124,7 @@ Deno.test("messagesFor() sends what takes so long, at least one a session and at
   assert.equal(messagesFor({ ...one, most: 20 }, { rate: 1e6, seconds: 5 }), 20);
 });
 
-Deno.test("ROWS have names of their own", () => {
+Deno.test("ROWS have names of their own, and titles for which the drawing has room", () => {
   assert.equal(new Set(ROWS.map(({ name }) => name)).size, ROWS.length);
+  for (const { title } of ROWS) assert.ok(title.length <= 36, title);
 });

@@ -23,7 +23,7 @@ export interface RunOptions {
   readonly rounds: number;
   /** What one measurement is to take; one of a slow server takes more. */
   readonly seconds: number;
-  /** Of the messages that a server needs to warm up, how many are sent, between 0 and 1. */
+  /** For how long a server is warmed up at most, in seconds. */
   readonly warmUp: number;
   readonly world: World;
   readonly client: Client;
@@ -85,7 +85,7 @@ class Contest {
   }
 
   async #start(peer: Peer, stack: AsyncDisposableStack): Promise<void> {
-    const { world, client, warmUp, progress } = this.#options;
+    const { world, client, progress } = this.#options;
     const start = peer.start[this.#work];
     if (start === undefined) {
       this.#missing.set(peer, peer.lacks[this.#work] ?? "not set up here");
@@ -97,10 +97,19 @@ class Contest {
       progress(`${this.#work}: ${peer.name} syncs ${synced} before its 250`);
       const contender = { peer, target, synced };
       await this.#tidy(contender, { large: true });
-      const row = { ...WARM_UP_ROW, work: this.#work };
-      await this.#measure(contender, { row, messages: Math.max(1, Math.ceil(peer.warmUp * warmUp)) });
+      await this.#warmUp(contender);
       this.#contenders.push(contender);
     });
+  }
+
+  async #warmUp(contender: Contender): Promise<void> {
+    const { peer } = contender;
+    const row = { ...WARM_UP_ROW, work: this.#work };
+    const messages = Math.ceil(peer.warmUp / 8);
+    const deadline = performance.now() + this.#options.warmUp * 1000;
+    for (let sent = 0; sent < peer.warmUp && performance.now() < deadline; sent += messages) {
+      await this.#measure(contender, { row, messages });
+    }
   }
 
   async #measureRow(row: Row): Promise<RowReport> {
