@@ -55,7 +55,7 @@ export function registerStatus(program: Command, { io, action }: Registrar): voi
       )
         .argParser((file: string, files: readonly string[]) => [...files, file]).default([]),
     )
-    .option("--json", "print JSON")
+    .option("--json", "print JSON; with --watch, one object a line")
     .addOption(pagerOption())
     .addOption(configOption())
     .addHelpText("after", examples("mailapp status", "mailapp status --watch"))
@@ -78,7 +78,7 @@ async function status(flags: Flags, io: Io): Promise<ExitCode> {
     let text = "";
     await once(flags, { ...io, out: (more) => void (text += more) });
     // One write, so that the screen does not flicker.
-    io.out(flags.json ? text : `\u001b[H\u001b[2J${text}`);
+    io.out(flags.json ? `${JSON.stringify(JSON.parse(text))}\n` : `\u001b[H\u001b[2J${text}`);
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, seconds * 1000);
       stopping.signal.addEventListener("abort", () => {

@@ -1,5 +1,6 @@
 // `mailapp status` of running servers.
 import assert from "node:assert/strict";
+import { runInProcess } from "../support/in_process.ts";
 import { existsSync } from "node:fs";
 import { failure, ok, warning } from "../../doctor/finding.ts";
 import { findingsFile, saveFindings } from "../../doctor/saved_findings.ts";
@@ -217,5 +218,33 @@ Deno.test({
     await using workspace = await Workspace.create();
     const config = await workspace.configure({});
     assert.doesNotMatch((await runMailapp(["status", "--config", config])).stdout, /the defaults apply/);
+  },
+});
+
+Deno.test({
+  name: "status --watch --json prints one object a line",
+  // Its socket for DNS ends with the process.
+  sanitizeOps: false,
+  sanitizeResources: false,
+  fn: async () => {
+    await using workspace = await Workspace.create();
+    const config = await workspace.configure({ dns: { servers: ["127.0.0.1:9"] } });
+    let stop = () => {};
+    const printed: string[] = [];
+    const { code } = await runInProcess(["status", "--watch", "1", "--json", "--config", config], {
+      onSignal: (_, handler) => {
+        stop = handler;
+      },
+      out: (text) => {
+        printed.push(text);
+        if (printed.length === 2) stop();
+      },
+    });
+    assert.equal(code, 0);
+    assert.equal(printed.length, 2);
+    for (const text of printed) {
+      assert.match(text, /^[^\n]+\n$/);
+      assert.ok(Array.isArray(JSON.parse(text).servers));
+    }
   },
 });
