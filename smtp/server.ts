@@ -206,8 +206,8 @@ export class SmtpServer {
     this.#listeners.delete(listener);
   }
 
-  /** Serves a connection that was accepted elsewhere. Resolves when it is over. */
-  async handle(transport: Transport, { implicitTls = false }: ServeOptions = {}): Promise<void> {
+  /** Serves a connection that was accepted elsewhere. Resolves when it is over; never rejects. */
+  handle(transport: Transport, { implicitTls = false }: ServeOptions = {}): Promise<void> {
     const { hostname, delivery, logger, upgradeToTls, authenticator } = this.#options;
     const inspector = this.#inspector;
     const sessionId = `${this.#sessionPrefix}${(++this.#sessionCount).toString(36)}`;
@@ -224,15 +224,14 @@ export class SmtpServer {
       implicitTls,
       sessionId,
     });
-    const done = connection.run();
-    this.#connections.set(connection, done);
     openConnections.value++;
-    try {
-      await done;
-    } finally {
+    // Not awaited here: this function would be kept as long as the connection, with all that it has made.
+    const done = connection.run().then(() => {
       openConnections.value--;
       this.#connections.delete(connection);
-    }
+    });
+    this.#connections.set(connection, done);
+    return done;
   }
 
   /**
@@ -294,7 +293,7 @@ export class SmtpServer {
       return;
     }
     accepted.add();
-    void this.handle(transport, { implicitTls }).finally(() => this.#counts.release(group));
+    void this.handle(transport, { implicitTls }).then(() => this.#counts.release(group));
   }
 
   /** Counts the connection, or says why it is not taken. */

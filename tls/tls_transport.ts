@@ -41,8 +41,10 @@ export class TlsError extends Error {
 
 // Two TLS records and their overhead (RFC 8446 §5.2).
 const BUFFER_SIZE = 33 * 1024;
-// While a connection is idle, or says little.
+// In the handshake, and while a connection says little.
 const SMALL_BUFFER_SIZE = 2 * 1024;
+// After the handshake, until a read fills it: idle connections are many, and each has one.
+const FIRST_BUFFER_SIZE = 512;
 
 /** A plain transport as a stream, for node:tls to run over. */
 export interface TransportStream {
@@ -50,7 +52,10 @@ export interface TransportStream {
   readonly duplex: Duplex;
   /** Why the plain transport ended, if by failure: says more than the stream's own errors. */
   failure(): Error | undefined;
-  /** From now on, reads from the plain transport only while `wanted` holds: node:tls takes whatever it is given. */
+  /**
+   * After the handshake: reads from the plain transport only while `wanted` holds, since node:tls takes whatever it is
+   * given; and into a small buffer at first.
+   */
   limit(wanted: () => boolean): void;
   /** Looks again whether more is wanted. */
   resume(): void;
@@ -59,18 +64,19 @@ export interface TransportStream {
 /** Adapts a transport to a stream. */
 export function streamOver(plain: Transport): TransportStream {
   let failure: Error | undefined;
-  let wanted = () => true;
+  let isWanted = () => true;
   let parked = false;
-  let buffer = new Uint8Array(SMALL_BUFFER_SIZE);
+  let least = SMALL_BUFFER_SIZE;
+  let buffer = new Uint8Array(least);
+  /** Octets of the last read. */
+  let size = 0;
   const fill = async () => {
     try {
-      const size = await plain.read(buffer) ?? 0;
-      const chunk = size === 0 ? null : Buffer.from(buffer.subarray(0, size));
-      const isLarge = buffer.length > SMALL_BUFFER_SIZE;
-      if (isLarge ? size < SMALL_BUFFER_SIZE : size === buffer.length) {
-        buffer = new Uint8Array(isLarge ? SMALL_BUFFER_SIZE : BUFFER_SIZE);
-      }
-      duplex.push(chunk);
+      if (size === buffer.length) least = SMALL_BUFFER_SIZE;
+      const wanted = size === buffer.length ? BUFFER_SIZE : size < least ? least : buffer.length;
+      if (buffer.length !== wanted) buffer = new Uint8Array(wanted);
+      size = await plain.read(buffer) ?? 0;
+      duplex.push(size === 0 ? null : Buffer.from(buffer.subarray(0, size)));
     } catch (error) {
       failure ??= error as Error;
       duplex.destroy(failure);
@@ -79,7 +85,7 @@ export function streamOver(plain: Transport): TransportStream {
   const duplex = new Duplex({
     highWaterMark: BUFFER_SIZE,
     read() {
-      parked = !wanted();
+      parked = !isWanted();
       if (!parked) fill();
     },
     write(chunk: Uint8Array, _encoding, done) {
@@ -98,9 +104,12 @@ export function streamOver(plain: Transport): TransportStream {
   return {
     duplex,
     failure: () => failure,
-    limit: (condition) => wanted = condition,
+    limit(condition) {
+      isWanted = condition;
+      least = FIRST_BUFFER_SIZE;
+    },
     resume() {
-      if (!parked || !wanted()) return;
+      if (!parked || !isWanted()) return;
       parked = false;
       fill();
     },
