@@ -72,6 +72,8 @@ const ERROR_CODES: ReadonlySet<number> = new Set([500, 501, 502, 503, 504, 530, 
 // A line of an exchange of AUTH, in octets (RFC 4954 §4).
 const MAX_ANSWER = 12_288;
 
+const END: Line = { kind: "end" };
+
 const encoder = new TextEncoder();
 // Room for the replies of most turns.
 const replyBuffers = new SpareBuffers(1024, 32);
@@ -283,7 +285,10 @@ export class Connection {
         return undefined;
       }
       this.#awaitsCommand = true;
-      line = await this.#reader.readLine(this.#transport, maxLine);
+      do {
+        if (!await this.#reader.fillForLine(this.#transport, maxLine)) line = END;
+        else line = this.#reader.takeLine(maxLine);
+      } while (line === undefined);
       this.#awaitsCommand = this.#idle = false;
       if (this.#lastWritten) return undefined;
       this.#suspendDeadlines();

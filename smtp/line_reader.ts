@@ -122,6 +122,12 @@ export class LineReader {
     });
   }
 
+  /** The same while a line is awaited: an empty buffer for data is returned first. */
+  fillForLine(transport: Transport, maxLine: number = this.#maxLine): Promise<boolean> {
+    if (maxLine <= SMALL) this.#shrink();
+    return this.fill(transport);
+  }
+
   /** Where what is read next goes. There is always room, since lines and data are consumed. */
   #room(): Uint8Array {
     if (this.#buffer.length < this.#lines.size) this.#moveTo(this.#lines);
@@ -163,16 +169,6 @@ export class LineReader {
         return { kind: "bare-lf", text: lenientDecoder.decode(buffer.subarray(start, lf)) };
       }
       return decodeLine(buffer, start, lf - 1);
-    }
-  }
-
-  /** Reads the next line. */
-  async readLine(transport: Transport, maxLine: number = this.#maxLine): Promise<Line> {
-    for (;;) {
-      const line = this.takeLine(maxLine);
-      if (line) return line;
-      if (maxLine <= SMALL) this.#shrink();
-      if (!await this.fill(transport)) return { kind: "end" };
     }
   }
 }

@@ -5,6 +5,7 @@ import { type Line, LineReader } from "./line_reader.ts";
 import type { Transport } from "../net/transport.ts";
 
 const MAX = 2048;
+const END: Line = { kind: "end" };
 
 /** A transport that gives these chunks and then ends. */
 function source(chunks: Iterable<Uint8Array>): Transport {
@@ -28,20 +29,27 @@ function source(chunks: Iterable<Uint8Array>): Transport {
   };
 }
 
+/** The next line. */
+async function readLine(reader: LineReader, transport: Transport): Promise<Line> {
+  for (;;) {
+    const line = reader.takeLine();
+    if (line) return line;
+    if (!await reader.fillForLine(transport)) return END;
+  }
+}
+
 async function lines(text: string, sizes: readonly number[] = [], maxLine = MAX): Promise<Line[]> {
   const transport = source(cut(bytesOf(text), sizes));
   const reader = new LineReader(maxLine);
   const found: Line[] = [];
   for (;;) {
-    const line = await reader.readLine(transport);
+    const line = await readLine(reader, transport);
     found.push(line);
     if (line.kind === "end") return found;
   }
 }
 
-const END: Line = { kind: "end" };
-
-Deno.test("readLine() gives lines without their CRLF, then the end", async () => {
+Deno.test("LineReader gives lines without their CRLF, then the end", async () => {
   for (const sizes of [[], [1], [2], [3]]) {
     assert.deepEqual(await lines("NOOP\r\n\r\nEHLO é\r\nrest".replace("é", "\xc3\xa9"), sizes), [
       { kind: "line", text: "NOOP" },
@@ -52,7 +60,7 @@ Deno.test("readLine() gives lines without their CRLF, then the end", async () =>
   }
 });
 
-Deno.test("readLine() tells bare LF, with what was typed", async () => {
+Deno.test("LineReader tells bare LF, with what was typed", async () => {
   for (const sizes of [[], [1]]) {
     assert.deepEqual(await lines("HELO x\nNOOP\r\n\n\xff\n", sizes), [
       { kind: "bare-lf", text: "HELO x" },
@@ -64,7 +72,7 @@ Deno.test("readLine() tells bare LF, with what was typed", async () => {
   }
 });
 
-Deno.test("readLine() tells control characters, bare CR and what is not UTF-8; a tab is none", async () => {
+Deno.test("LineReader tells control characters, bare CR and what is not UTF-8; a tab is none", async () => {
   for (
     const bad of ["\0", "\x01", "\x1b[2J", "\x7f", "\r", "\xff", "\xc3", "\xc0\x80", "\xed\xa0\x80", "\x0b"]
   ) {
@@ -77,7 +85,7 @@ Deno.test("readLine() tells control characters, bare CR and what is not UTF-8; a
   assert.deepEqual(await lines("A\tB\r\n"), [{ kind: "line", text: "A\tB" }, END]);
 });
 
-Deno.test("readLine() replaces what is not UTF-8 in EHLO and HELO, and takes no control character there either", async () => {
+Deno.test("LineReader replaces what is not UTF-8 in EHLO and HELO, and takes no control character there either", async () => {
   for (const verb of ["EHLO", "helo"]) {
     assert.deepEqual(await lines(`${verb} b\xfcro\xff\r\n${verb} \xfc\0\r\n${verb}\xfc x\r\n`), [
       { kind: "line", text: `${verb} b\ufffdro\ufffd` },
@@ -88,7 +96,7 @@ Deno.test("readLine() replaces what is not UTF-8 in EHLO and HELO, and takes no 
   }
 });
 
-Deno.test("readLine() takes lines up to the limit with their CRLF, and drops longer ones", async () => {
+Deno.test("LineReader takes lines up to the limit with their CRLF, and drops longer ones", async () => {
   const fits = "x".repeat(MAX - 2);
   for (const sizes of [[], [1], [4096], [MAX], [MAX - 1, 1]]) {
     assert.deepEqual(await lines(`${fits}\r\nNOOP\r\n`, sizes), [
@@ -106,12 +114,12 @@ Deno.test("readLine() takes lines up to the limit with their CRLF, and drops lon
   }
 });
 
-Deno.test("readLine() takes 10 MB without a line end in bounded memory", async () => {
+Deno.test("LineReader takes 10 MB without a line end in bounded memory", async () => {
   const chunk = new Uint8Array(65_536).fill(0x78);
   const transport = source(Array.from({ length: 160 }, () => chunk));
   const reader = new LineReader(MAX);
-  assert.deepEqual(await reader.readLine(transport), { kind: "too-long" });
-  assert.deepEqual(await reader.readLine(transport), END);
+  assert.deepEqual(await readLine(reader, transport), { kind: "too-long" });
+  assert.deepEqual(await readLine(reader, transport), END);
   assert.ok(reader.available.buffer.byteLength <= 4096);
 });
 
@@ -119,10 +127,10 @@ Deno.test("LineReader holds 512 octets for a client that says little, and reads 
   const reader = new LineReader(MAX);
   const idle = () => reader.available.buffer.byteLength;
   const greeting = source([bytesOf("EHLO client.test\r\n")]);
-  assert.equal((await reader.readLine(greeting)).kind, "line");
+  assert.equal((await readLine(reader, greeting)).kind, "line");
   assert.equal(idle(), 512);
   reader.expectData();
-  assert.equal((await reader.readLine(source([bytesOf("NOOP\r\n")]))).kind, "line");
+  assert.equal((await readLine(reader, source([bytesOf("NOOP\r\n")]))).kind, "line");
   assert.equal(idle(), 512, "after data");
 
   const group = bytesOf("RCPT TO:<user@example.com>\r\n".repeat(100));
@@ -139,7 +147,7 @@ Deno.test("LineReader holds 512 octets for a client that says little, and reads 
   };
   const transport = from([group, group]);
   for (let line = 0; line < 200; line++) {
-    assert.equal((await reader.readLine(transport)).kind, "line");
+    assert.equal((await readLine(reader, transport)).kind, "line");
   }
   assert.deepEqual(sizes.map((size) => size > 512), [false, true, true]);
 });
@@ -152,7 +160,7 @@ Deno.test("LineReader lets lines and data take turns", async () => {
   const data = "d".repeat(200_000);
   const transport = source(cut(bytesOf(`DATA\r\n${data}NOOP\r\nQUIT\r\n`), [100_000]));
   const reader = new LineReader(MAX);
-  assert.deepEqual(await reader.readLine(transport), { kind: "line", text: "DATA" });
+  assert.deepEqual(await readLine(reader, transport), { kind: "line", text: "DATA" });
   reader.expectData();
   let left = data.length;
   while (left > 0) {
@@ -165,10 +173,10 @@ Deno.test("LineReader lets lines and data take turns", async () => {
     reader.consume(piece.length);
     left -= piece.length;
   }
-  assert.deepEqual(await reader.readLine(transport), { kind: "line", text: "NOOP" });
+  assert.deepEqual(await readLine(reader, transport), { kind: "line", text: "NOOP" });
   assert.deepEqual(reader.takeLine(), { kind: "line", text: "QUIT" });
   assert.equal(reader.takeLine(), undefined);
-  assert.deepEqual(await reader.readLine(transport), END);
+  assert.deepEqual(await readLine(reader, transport), END);
   // An idle connection holds little.
   assert.equal(reader.available.buffer.byteLength, 4096);
 });
@@ -176,15 +184,15 @@ Deno.test("LineReader lets lines and data take turns", async () => {
 Deno.test("discard() forgets what was read, and a line that was being dropped", async () => {
   const transport = source([bytesOf("STARTTLS\r\nEHLO injected\r\n"), bytesOf("EHLO real\r\n")]);
   const reader = new LineReader(MAX);
-  await reader.readLine(transport);
+  await readLine(reader, transport);
   assert.equal(reader.discard(), "EHLO injected\r\n".length);
   assert.equal(reader.discard(), 0);
-  assert.deepEqual(await reader.readLine(transport), { kind: "line", text: "EHLO real" });
+  assert.deepEqual(await readLine(reader, transport), { kind: "line", text: "EHLO real" });
 
   const long = source([bytesOf("x".repeat(4000)), bytesOf("EHLO real\r\n")]);
-  assert.deepEqual(await reader.readLine(long), { kind: "too-long" });
+  assert.deepEqual(await readLine(reader, long), { kind: "too-long" });
   reader.discard();
-  assert.deepEqual(await reader.readLine(long), { kind: "line", text: "EHLO real" });
+  assert.deepEqual(await readLine(reader, long), { kind: "line", text: "EHLO real" });
 });
 
 const texts = fc.array(
@@ -193,7 +201,7 @@ const texts = fc.array(
 ).map((parts) => parts.join(""));
 const cuts = fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 1, maxLength: 6 });
 
-Deno.test("readLine() gives the same lines however the bytes are cut (property)", async () => {
+Deno.test("LineReader gives the same lines however the bytes are cut (property)", async () => {
   await fc.assert(
     fc.asyncProperty(texts, cuts, async (text, sizes) => {
       assert.deepEqual(await lines(text, sizes, 20), expected(text, 20));
@@ -235,7 +243,7 @@ Deno.test("LineReader shows nothing of what another one read into the same memor
   await second.fill(transport);
   assert.equal(second.available.buffer, buffer);
   assert.equal(textOf(second.available), "x");
-  assert.deepEqual(await second.readLine(transport), { kind: "line", text: "x" });
+  assert.deepEqual(await readLine(second, transport), { kind: "line", text: "x" });
   // For mail data it takes other memory, and the next line comes out of that again.
   second.expectData();
   assert.equal(second.available.length, 0);
@@ -248,7 +256,9 @@ Deno.test("LineReader shows nothing of what another one read into the same memor
   assert.equal(new Set(others.map(({ available }) => available.buffer)).size, 2);
   for (const reader of others) reader.expectData();
   assert.equal(new Set(others.map(({ available }) => available.buffer)).size, 2);
-  for (const reader of others) assert.equal((await reader.readLine(source([bytesOf("y\r\n")]))).kind, "line");
+  for (const reader of others) {
+    assert.equal((await readLine(reader, source([bytesOf("y\r\n")]))).kind, "line");
+  }
 });
 
 Deno.test("LineReader keeps a bounded amount of memory to be used again", () => {

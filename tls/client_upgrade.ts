@@ -11,7 +11,7 @@ import { isIP } from "node:net";
 import { connect, type ConnectionOptions } from "node:tls";
 import type { TlsInfo } from "../net/transport.ts";
 import type { Transport } from "../net/transport.ts";
-import { handshake, streamOver, TlsError, tlsInfo, TlsTransport } from "./tls_transport.ts";
+import { handshake, TlsError, tlsInfo, TlsTransport, TransportStream } from "./tls_transport.ts";
 
 /** Whom the client expects, and how strictly. */
 export interface ClientUpgradeOptions {
@@ -49,9 +49,9 @@ export async function clientUpgrade(
   { servername, verify, ca }: ClientUpgradeOptions,
 ): Promise<{ transport: Transport; tls: ClientTlsInfo }> {
   const host = servername.replace(/^\[(?:IPv6:)?(.*)\]$/is, "$1").replace(/\.$/, "");
-  const stream = streamOver(plain);
+  const stream = new TransportStream(plain);
   const socket = connect({
-    socket: stream.duplex,
+    socket: stream,
     host,
     // SNI carries names only (RFC 6066 §3).
     servername: isIP(host) ? "" : host,
@@ -69,7 +69,7 @@ export async function clientUpgrade(
   const problem = socket.authorized ? undefined : describe(socket.authorizationError, certificate);
   if (verify && problem !== undefined) {
     socket.destroy();
-    stream.duplex.destroy();
+    stream.destroy();
     throw new TlsError(`certificate not accepted for ${host}: ${problem}`, { code: problem });
   }
   return {

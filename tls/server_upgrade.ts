@@ -5,7 +5,7 @@
  */
 import { type SecureContext, TLSSocket } from "node:tls";
 import type { UpgradeToTls } from "../net/transport.ts";
-import { handshake, streamOver, tlsInfo, TlsTransport } from "./tls_transport.ts";
+import { handshake, tlsInfo, TlsTransport, TransportStream } from "./tls_transport.ts";
 
 /** What the upgrade needs. */
 export interface ServerUpgradeOptions {
@@ -30,9 +30,9 @@ export interface ServerUpgradeOptions {
  */
 export function serverUpgrade({ certificates }: ServerUpgradeOptions): UpgradeToTls {
   return async (plain) => {
-    const stream = streamOver(plain);
+    const stream = new TransportStream(plain);
     const socket = new TLSSocket(
-      stream.duplex,
+      stream,
       {
         isServer: true,
         secureContext: certificates.secureContext,

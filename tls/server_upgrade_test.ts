@@ -7,7 +7,7 @@ import { FakeClock } from "../tests/support/fake_clock.ts";
 import { clientUpgrade } from "./client_upgrade.ts";
 import { serverUpgrade } from "./server_upgrade.ts";
 import { createTestAuthority } from "../tests/support/test_authority.ts";
-import { streamOver, TlsError } from "./tls_transport.ts";
+import { TlsError, TransportStream } from "./tls_transport.ts";
 
 const authority = await createTestAuthority();
 const secureContext = createSecureContext(await authority.issue({ names: ["mx.test"] }));
@@ -37,7 +37,7 @@ async function clientHello(): Promise<Uint8Array> {
   const { promise, resolve } = Promise.withResolvers<Uint8Array>();
   const address = { address: "192.0.2.1", port: 1 };
   const end = Promise.withResolvers<null>();
-  const { duplex } = streamOver({
+  const duplex = new TransportStream({
     remote: address,
     local: address,
     deadline: Infinity,
@@ -130,7 +130,7 @@ Deno.test("serverUpgrade() waits for a peer that does not read, until the deadli
 
 Deno.test("serverUpgrade() negotiates TLS 1.2", async () => {
   const { peer, plain } = await pair();
-  const { duplex } = streamOver(new ConnTransport(peer, { clock: new FakeClock() }));
+  const duplex = new TransportStream(new ConnTransport(peer, { clock: new FakeClock() }));
   connectTls({ socket: duplex, rejectUnauthorized: false, maxVersion: "TLSv1.2" }).on("error", () => {});
   const { transport, tls } = await upgrade(plain);
   assert.deepEqual(tls, { protocol: "TLSv1.2", cipher: "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384" });
@@ -222,7 +222,7 @@ Deno.test("serverUpgrade() rejects a client that goes away, cleanly or by reset"
 Deno.test("read() gives null after close_notify, whatever follows in plaintext, and replies still go out", async () => {
   const { peer, plain } = await pair();
   const raw = new ConnTransport(peer, { clock: new FakeClock() });
-  const { duplex } = streamOver(raw);
+  const duplex = new TransportStream(raw);
   const socket = connectTls({
     socket: duplex,
     ca: authority.cert,

@@ -46,75 +46,89 @@ const SMALL_BUFFER_SIZE = 2 * 1024;
 // After the handshake, until a read fills it: idle connections are many, and each has one.
 const FIRST_BUFFER_SIZE = 512;
 
-/** A plain transport as a stream, for node:tls to run over. */
-export interface TransportStream {
-  /** The stream; destroying it closes the transport. */
-  readonly duplex: Duplex;
+/**
+ * A plain transport as a stream, for node:tls to run over. Destroying it closes the transport.
+ *
+ * A class, and not a stream made of functions, since each connection has one.
+ */
+export class TransportStream extends Duplex {
+  readonly #plain: Transport;
+  #failure: Error | undefined;
+  #isWanted = () => true;
+  #parked = false;
+  #least = SMALL_BUFFER_SIZE;
+  #buffer = new Uint8Array(SMALL_BUFFER_SIZE);
+  /** Octets of the last read. */
+  #size = 0;
+
+  /** Takes over the transport. */
+  constructor(plain: Transport) {
+    super({ highWaterMark: BUFFER_SIZE });
+    this.#plain = plain;
+    // The TLS socket on top tells; a stream without a listener would end the process.
+    this.on("error", ignore);
+  }
+
   /** Why the plain transport ended, if by failure: says more than the stream's own errors. */
-  failure(): Error | undefined;
+  get failure(): Error | undefined {
+    return this.#failure;
+  }
+
   /**
-   * After the handshake: reads from the plain transport only while `wanted` holds, since node:tls takes whatever it is
-   * given; and into a small buffer at first.
+   * After the handshake: reads from the plain transport only while `isWanted` holds, since node:tls takes whatever it
+   * is given; and into a small buffer at first.
    */
-  limit(wanted: () => boolean): void;
+  limit(isWanted: () => boolean): void {
+    this.#isWanted = isWanted;
+    this.#least = FIRST_BUFFER_SIZE;
+  }
+
   /** Looks again whether more is wanted. */
-  resume(): void;
+  readOn(): void {
+    if (!this.#parked || !this.#isWanted()) return;
+    this.#parked = false;
+    this.#fill();
+  }
+
+  /** @ignore See `node:stream`. */
+  override _read(): void {
+    this.#parked = !this.#isWanted();
+    if (!this.#parked) this.#fill();
+  }
+
+  /** @ignore See `node:stream`. */
+  override _write(chunk: Uint8Array, _encoding: string, done: (error?: Error) => void): void {
+    this.#plain.write(chunk).then(() => done(), (error: Error) => {
+      this.#failure ??= error;
+      done(this.#failure);
+    });
+  }
+
+  /** @ignore See `node:stream`. */
+  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    this.#plain.close();
+    done(error);
+  }
+
+  #fill(): void {
+    const isFull = this.#size === this.#buffer.length;
+    if (isFull) this.#least = SMALL_BUFFER_SIZE;
+    const wanted = isFull ? BUFFER_SIZE : this.#size < this.#least ? this.#least : this.#buffer.length;
+    if (this.#buffer.length !== wanted) this.#buffer = new Uint8Array(wanted);
+    this.#plain.read(this.#buffer).then(
+      (size) => {
+        this.#size = size ?? 0;
+        this.push(size === null ? null : Buffer.from(this.#buffer.subarray(0, size)));
+      },
+      (error: Error) => {
+        this.#failure ??= error;
+        this.destroy(this.#failure);
+      },
+    );
+  }
 }
 
-/** Adapts a transport to a stream. */
-export function streamOver(plain: Transport): TransportStream {
-  let failure: Error | undefined;
-  let isWanted = () => true;
-  let parked = false;
-  let least = SMALL_BUFFER_SIZE;
-  let buffer = new Uint8Array(least);
-  /** Octets of the last read. */
-  let size = 0;
-  const fill = async () => {
-    try {
-      if (size === buffer.length) least = SMALL_BUFFER_SIZE;
-      const wanted = size === buffer.length ? BUFFER_SIZE : size < least ? least : buffer.length;
-      if (buffer.length !== wanted) buffer = new Uint8Array(wanted);
-      size = await plain.read(buffer) ?? 0;
-      duplex.push(size === 0 ? null : Buffer.from(buffer.subarray(0, size)));
-    } catch (error) {
-      failure ??= error as Error;
-      duplex.destroy(failure);
-    }
-  };
-  const duplex = new Duplex({
-    highWaterMark: BUFFER_SIZE,
-    read() {
-      parked = !isWanted();
-      if (!parked) fill();
-    },
-    write(chunk: Uint8Array, _encoding, done) {
-      plain.write(chunk).then(() => done(), (error: Error) => {
-        failure ??= error;
-        done(failure);
-      });
-    },
-    destroy(error, done) {
-      plain.close();
-      done(error);
-    },
-  });
-  // The TLS socket on top tells; a stream without a listener would end the process.
-  duplex.on("error", () => {});
-  return {
-    duplex,
-    failure: () => failure,
-    limit(condition) {
-      isWanted = condition;
-      least = FIRST_BUFFER_SIZE;
-    },
-    resume() {
-      if (!parked || !isWanted()) return;
-      parked = false;
-      fill();
-    },
-  };
-}
+function ignore(): void {}
 
 /** Waits for the handshake to succeed, by `event`, or to fail; then nothing is left open. */
 export async function handshake(
@@ -125,23 +139,26 @@ export async function handshake(
   const side = event === "secure" ? "server" : "client";
   const since = performance.now();
   const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const fail = (error?: Error & { code?: string }) =>
+  let isOver = false;
+  const fail = (error?: Error & { code?: string }) => {
+    if (isOver) return;
     reject(
-      stream.failure() ??
+      stream.failure ??
         new TlsError(`TLS handshake failed: ${error?.message ?? "connection closed by the peer"}`, {
           code: error?.code,
           cause: error,
         }),
     );
+  };
   const closed = () => fail();
-  socket.once(event, resolve);
+  // The listeners stay: where one is removed, Node keeps those of the socket in a slow form that takes 800 octets.
+  socket.on(event, resolve);
   // node:tls reports a failure before the handshake is over by the private event, and by nothing else.
-  socket.once("_tlsError", fail);
-  // Stays: what fails later is told by the transport.
+  socket.on("_tlsError", fail);
   socket.on("error", fail);
-  socket.once("close", closed);
+  socket.on("close", closed);
   // In the handshake the peer's end is a failure; the socket keeps silent about it.
-  stream.duplex.once("end", closed);
+  stream.on("end", closed);
   try {
     await promise;
     handshakeTime.with(side).observe((performance.now() - since) / 1000);
@@ -149,13 +166,10 @@ export async function handshake(
   } catch (error) {
     handshakes.with(side, "failed").add();
     socket.destroy();
-    stream.duplex.destroy();
+    stream.destroy();
     throw error;
   } finally {
-    socket.removeListener(event, resolve);
-    socket.removeListener("_tlsError", fail);
-    socket.removeListener("close", closed);
-    stream.duplex.removeListener("end", closed);
+    isOver = true;
   }
 }
 
@@ -217,7 +231,7 @@ export class TlsTransport implements Transport {
       wake();
       this.#failWriter?.();
     });
-    stream.duplex.on("close", () => socket.destroy());
+    stream.on("close", () => socket.destroy());
   }
 
   /** When reads and writes must be over: the plain transport's. */
@@ -243,7 +257,7 @@ export class TlsTransport implements Transport {
       if (this.#ended) return null;
       await new Promise<void>((resolve) => {
         this.#wakeReader = resolve;
-        this.#stream.resume();
+        this.#stream.readOn();
       });
     }
   }
@@ -275,14 +289,14 @@ export class TlsTransport implements Transport {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    if (this.#socket.destroyed || this.#failWriter || this.#stream.failure()) return this.#destroy();
+    if (this.#socket.destroyed || this.#failWriter || this.#stream.failure) return this.#destroy();
     this.#socket.end(() => this.#destroy());
     setImmediate(() => this.#destroy());
   }
 
   #destroy(): void {
     this.#socket.destroy();
-    this.#stream.duplex.destroy();
+    this.#stream.destroy();
     this.#plain.close();
   }
 
@@ -294,7 +308,7 @@ export class TlsTransport implements Transport {
   }
 
   #check(): void {
-    const failure = this.#stream.failure();
+    const failure = this.#stream.failure;
     if (failure) throw failure;
     if (this.#error) throw new TlsError(`TLS failed: ${this.#error.message}`, { cause: this.#error });
     if (this.#closed) throw new TlsError("connection closed", { code: "CLOSED" });
