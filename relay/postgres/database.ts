@@ -194,7 +194,8 @@ export class Database implements AsyncDisposable {
         host: reachable.length === 0 ? ["localhost"] : reachable.map(({ host }) => host),
         port: hosts.map(({ port }) => port),
         user,
-        pass: password,
+        // An empty one would be looked for in the environment, which serve-out may not read.
+        pass: password === "" ? () => "" : password,
         database,
         ssl: tls ? { rejectUnauthorized: true, ...(ca !== undefined && { ca }) } : false,
         sslnegotiation: null,
