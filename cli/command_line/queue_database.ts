@@ -87,7 +87,11 @@ async function runHosts(flags: Flags, io: Io): Promise<ExitCode> {
   const { asCommand, connectDatabase } = await import("../../server/postgres_parts.ts");
   await using database = await connectDatabase(queue);
   const { viewHosts } = await import("../../relay/postgres/hosts.ts");
-  const { hosts, free } = await asCommand(() => viewHosts(database));
+  const { checkSchema } = await import("../../relay/postgres/schema.ts");
+  const { hosts, free } = await asCommand(async () => {
+    await checkSchema(database);
+    return await viewHosts(database);
+  });
   if (flags.json) {
     const rounded = hosts.map(({ age, silence, ...rest }) => ({
       ...rest,
@@ -124,7 +128,11 @@ async function runDrain(
   const { asCommand, connectDatabase } = await import("../../server/postgres_parts.ts");
   await using database = await connectDatabase(queue);
   const { drainHosts } = await import("../../relay/postgres/hosts.ts");
-  const found = await asCommand(() => drainHosts(database, { name, draining: !flags.undo }));
+  const { checkSchema } = await import("../../relay/postgres/schema.ts");
+  const found = await asCommand(async () => {
+    await checkSchema(database);
+    return await drainHosts(database, { name, draining: !flags.undo });
+  });
   if (found === 0) {
     throw new CommandError(`no host of the name ${printable(name)} has the queue open`, EXIT.unavailable);
   }

@@ -5,9 +5,10 @@
  * @module
  */
 import postgres from "postgres";
-import type { Clock, Timer } from "../../base/clock.ts";
+import { errorText } from "../../base/error_text.ts";
+import type { Clock } from "../../base/clock.ts";
 import { systemClock } from "../../base/clock.ts";
-import { codeOf, type Credentials, explain, findTroubles } from "./diagnosis.ts";
+import { codeOf, type Credentials, examine, explain, type Findings } from "./diagnosis.ts";
 import { Sockets } from "./sockets.ts";
 
 /** What statements are written with. */
@@ -44,9 +45,8 @@ export class DatabaseError extends Error {
 // Milliseconds. A statement of ours takes some; a synchronous standby that is away makes it wait.
 const ANSWER_WITHIN = 15_000;
 const CONNECT_WITHIN_SECONDS = 5;
-// Milliseconds without a first answer after which the servers are examined: at first, and later.
+// Milliseconds without a first answer after which the servers are examined.
 const EXAMINE_AFTER = 1_000;
-const EXAMINE_LATER = 5_000;
 // The factor by which the time limit is longer for a statement that waits for others.
 const MOST_TURNS = 4;
 /** Errors from before a statement can have been sent. */
@@ -72,7 +72,7 @@ export class Database implements AsyncDisposable {
   /** Whether there was ever an answer. */
   #reached = false;
   readonly #sockets = new Map<Sql, Sockets>();
-  #examining: Promise<readonly string[]> | undefined;
+  #examining: Promise<Findings> | undefined;
   #waitsCancelled = 0;
   #closed = false;
 
@@ -99,6 +99,7 @@ export class Database implements AsyncDisposable {
     const waitsCancelled = this.#waitsCancelled;
     const { promise: late, reject } = Promise.withResolvers<never>();
     const began = this.#clock.monotonic();
+    let found: Findings | undefined;
     const watch = () => {
       const now = this.#clock.monotonic();
       // While others are answered it only waits for its turn.
@@ -106,12 +107,15 @@ export class Database implements AsyncDisposable {
       if (!isBusy) return reject(new Error(`no answer within ${within} ms`));
       timer = this.#clock.after(within, watch);
     };
-    let timer = this.#clock.after(within, watch);
-    let troubles: readonly string[] = [];
-    // Its client tries several servers without end, and says of none why it does not do.
-    const examination = this.#answeredAt[kind] > -Infinity ? undefined : this.#examineLater((found) => {
-      troubles = found;
-      if (!this.#reached && found.length > 0) reject(new Error("no server can be used"));
+    // Its client tries servers without end, and says of none what is wrong with it.
+    const isConnected = this.#answeredAt[kind] > -Infinity;
+    const lookAfter = isConnected ? 2 * within / 3 : Math.min(within / 3, EXAMINE_AFTER);
+    let timer = this.#clock.after(lookAfter, () => {
+      timer = this.#clock.after(within - lookAfter, watch);
+      void this.#examine().then((findings) => {
+        found = findings;
+        if (!this.#reached && findings.troubles.length > 0) reject(new Error("no server can be used"));
+      });
     });
     try {
       const result = await Promise.race([work(sql), late]);
@@ -130,12 +134,10 @@ export class Database implements AsyncDisposable {
       const isCertain = isServers
         ? error.severity_local === "ERROR" || error.code === "57P03" || isConfiguration(error)
         : NOT_SENT.has(codeOf(error));
-      if (!this.#reached && troubles.length === 0) troubles = await this.#examine();
-      if (troubles.length === 0) throw new DatabaseError(error, { isCertain });
-      throw new DatabaseError(new Error(troubles.join("; "), { cause: error }), { isCertain });
+      if (!this.#reached) found ??= await this.#examine();
+      throw new DatabaseError(withReason(error, { found, lazy }), { isCertain });
     } finally {
       timer.cancel();
-      examination?.cancel();
     }
   }
 
@@ -158,13 +160,8 @@ export class Database implements AsyncDisposable {
     );
   }
 
-  #examineLater(found: (troubles: readonly string[]) => void): Timer {
-    const wait = this.#reached ? EXAMINE_LATER : EXAMINE_AFTER;
-    return this.#clock.after(wait, () => void this.#examine().then(found));
-  }
-
-  #examine(): Promise<readonly string[]> {
-    return this.#examining ??= findTroubles(this.#options).catch(() => []).finally(() =>
+  #examine(): Promise<Findings> {
+    return this.#examining ??= examine(this.#options).catch(() => ({ troubles: [] })).finally(() =>
       this.#examining = undefined
     );
   }
@@ -234,6 +231,19 @@ export class Database implements AsyncDisposable {
     this.#sockets.set(sql, sockets);
     return sql;
   }
+}
+
+/** An error with what an examination has found, where the error does not say it. */
+function withReason(
+  error: unknown,
+  { found, lazy }: { readonly found: Findings | undefined; readonly lazy: boolean },
+): unknown {
+  const { troubles = [], standbys = "" } = found ?? {};
+  if (troubles.length > 0) return new Error(troubles.join("; "), { cause: error });
+  if (codeOf(error) !== "" || lazy || standbys === "") return error;
+  const reason = `though the server can be used: is a synchronous standby missing? It has ` +
+    `synchronous_standby_names = '${standbys}', and pg_stat_replication shows those that are there`;
+  return new Error(`${errorText(error)}, ${reason}`, { cause: error });
 }
 
 /** Whether the server says that it cannot serve at present. */

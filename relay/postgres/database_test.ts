@@ -1,6 +1,10 @@
 // Connections to PostgreSQL, with a server that goes and comes back.
 import assert from "node:assert/strict";
-import { type PostgresServer, testsWithPostgres } from "../../tests/support/postgres_server.ts";
+import {
+  type PostgresServer,
+  type PostgresTest,
+  testsWithPostgres,
+} from "../../tests/support/postgres_server.ts";
 import { until } from "../../tests/support/until.ts";
 import { Database } from "./database.ts";
 import { parseDatabaseUrl } from "./url.ts";
@@ -13,48 +17,65 @@ function connect({ port }: PostgresServer, { several }: { readonly several: bool
   return new Database({ url: parseDatabaseUrl(url), connections: 2 });
 }
 
-testsWithPostgres(
-  "Database",
-  Object.fromEntries([false, true].flatMap((several) => [
-    [`does not run later what it has given up, with ${several ? "two servers" : "one"}`, async (server) => {
-      await server.query("postgres", "DROP TABLE IF EXISTS given_up; CREATE TABLE given_up (number integer)");
-      await using database = connect(server, { several });
-      await database.run((sql) => sql`SELECT 1`);
-      await server.kill();
-      for (const number of [1, 2, 3]) {
-        await assert.rejects(
-          database.run((sql) => sql`INSERT INTO given_up VALUES (${number})`, { within: 300 }),
-          { name: "DatabaseError" },
-        );
-      }
-      await server.restart();
-      await until(
-        () => database.run((sql) => sql`INSERT INTO given_up VALUES (4)`).then(() => true, () => false),
-        "the server",
-        () => pause(100),
+const awayAndBack = [false, true].flatMap((several): [string, PostgresTest][] => [
+  [`does not run later what it has given up, with ${several ? "two servers" : "one"}`, async (server) => {
+    await server.query("postgres", "DROP TABLE IF EXISTS given_up; CREATE TABLE given_up (number integer)");
+    await using database = connect(server, { several });
+    await database.run((sql) => sql`SELECT 1`);
+    await server.kill();
+    for (const number of [1, 2, 3]) {
+      await assert.rejects(
+        database.run((sql) => sql`INSERT INTO given_up VALUES (${number})`, { within: 300 }),
+        { name: "DatabaseError" },
       );
-      await pause(2_500);
-      const rows = await server.query("postgres", "SELECT number FROM given_up ORDER BY number");
-      assert.deepEqual(rows.map(({ number }) => number), [4]);
-    }],
-    [`finds the server again that was away, with ${several ? "two servers" : "one"}`, async (server) => {
-      await using database = connect(server, { several });
-      for (let round = 0; round < 2; round++) {
-        await Promise.all(Array.from({ length: 20 }, () => database.run((sql) => sql`SELECT 1`)));
-        await server.kill();
-        await assert.rejects(database.run((sql) => sql`SELECT 1`, { within: 500 }), {
-          name: "DatabaseError",
-        });
-        await server.restart();
-        const [row] = await database.run((sql) => sql`SELECT 1 AS one`).catch(async () => {
-          await pause(1_500);
-          return await database.run((sql) => sql`SELECT 1 AS one`);
-        });
-        assert.equal(row?.one, 1);
-      }
-    }],
-  ])),
-);
+    }
+    await server.restart();
+    await until(
+      () => database.run((sql) => sql`INSERT INTO given_up VALUES (4)`).then(() => true, () => false),
+      "the server",
+      () => pause(100),
+    );
+    await pause(2_500);
+    const rows = await server.query("postgres", "SELECT number FROM given_up ORDER BY number");
+    assert.deepEqual(rows.map(({ number }) => number), [4]);
+  }],
+  [`finds the server again that was away, with ${several ? "two servers" : "one"}`, async (server) => {
+    await using database = connect(server, { several });
+    for (let round = 0; round < 2; round++) {
+      await Promise.all(Array.from({ length: 20 }, () => database.run((sql) => sql`SELECT 1`)));
+      await server.kill();
+      await assert.rejects(database.run((sql) => sql`SELECT 1`, { within: 500 }), {
+        name: "DatabaseError",
+      });
+      await server.restart();
+      const [row] = await database.run((sql) => sql`SELECT 1 AS one`).catch(async () => {
+        await pause(1_500);
+        return await database.run((sql) => sql`SELECT 1 AS one`);
+      });
+      assert.equal(row?.one, 1);
+    }
+  }],
+]);
+
+testsWithPostgres("Database", {
+  ...Object.fromEntries(awayAndBack),
+  "says that a standby may be missing where a commit is not answered": async (server) => {
+    await using database = connect(server, { several: false });
+    await database.run((sql) => sql`CREATE TABLE committed (number integer)`);
+    const reload = async (text: string) => {
+      await server.query("postgres", text);
+      await server.query("postgres", "SELECT pg_reload_conf()");
+    };
+    await reload("ALTER SYSTEM SET synchronous_standby_names = 'standby1'");
+    await pause(200);
+    await assert.rejects(
+      database.run((sql) => sql`INSERT INTO committed VALUES (1)`, { within: 3_000 }),
+      /no answer within 3000 ms, .* standby missing\? .*synchronous_standby_names = 'standby1'/,
+    );
+    await database.run((sql) => sql`INSERT INTO committed VALUES (2)`, { lazy: true });
+    await reload("ALTER SYSTEM RESET synchronous_standby_names");
+  },
+});
 
 Deno.test("Database pauses between tries while no server can be used", async () => {
   const listeners = [1, 2].map(() => Deno.listen({ hostname: "127.0.0.1", port: 0 }));

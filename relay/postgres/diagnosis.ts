@@ -20,17 +20,22 @@ export interface Credentials {
   readonly ca?: string;
 }
 
-/** What is wrong with each server, as `HOST:PORT: PROBLEM`; empty where at least one can be used. */
-export async function findTroubles(credentials: Credentials): Promise<readonly string[]> {
-  const troubles = await Promise.all(
-    credentials.url.hosts.map(async (server) => {
-      const problem = await problemOf(server, credentials);
-      return problem === undefined ? undefined : `${placeOf(server)}: ${problem}`;
-    }),
+/** What became of an examination of all servers. */
+export interface Findings {
+  /** What is wrong with each server, as `HOST:PORT: PROBLEM`; empty where at least one can be used. */
+  readonly troubles: readonly string[];
+  /** `synchronous_standby_names` of the one that can be used. */
+  readonly standbys?: string;
+}
+
+/** Examines all servers. */
+export async function examine(credentials: Credentials): Promise<Findings> {
+  const answers = await Promise.all(
+    credentials.url.hosts.map(async (server) => ({ server, ...await ask(server, credentials) })),
   );
-  return troubles.some((trouble) => trouble === undefined)
-    ? []
-    : troubles.flatMap((trouble) => trouble ?? []);
+  const usable = answers.find(({ problem }) => problem === undefined);
+  if (usable !== undefined) return { troubles: [], standbys: usable.standbys ?? "" };
+  return { troubles: answers.map(({ server, problem }) => `${placeOf(server)}: ${problem}`) };
 }
 
 /** The code of an error of PostgreSQL (SQLSTATE) or of the system; "" where it has none. */
@@ -98,7 +103,10 @@ function placeOf(server: Server): string {
   return server.host.includes(":") ? `[${server.host}]:${server.port}` : `${server.host}:${server.port}`;
 }
 
-async function problemOf(server: Server, { url, ca }: Credentials): Promise<string | undefined> {
+async function ask(
+  server: Server,
+  { url, ca }: Credentials,
+): Promise<{ readonly problem?: string; readonly standbys?: string }> {
   const sql = postgres(
     {
       ...("path" in server ? { path: placeOf(server), host: "localhost" } : { host: server.host }),
@@ -119,16 +127,17 @@ async function problemOf(server: Server, { url, ca }: Credentials): Promise<stri
   try {
     const [row] = await sql`
       SELECT pg_is_in_recovery() AS standby, current_setting('server_version_num')::integer AS version,
-        current_setting('transaction_read_only') = 'on' AS read_only`;
+        current_setting('transaction_read_only') = 'on' AS read_only,
+        current_setting('synchronous_standby_names') AS standbys`;
     const tooOld = ageProblem(Number(row?.version));
-    if (tooOld !== undefined) return tooOld;
-    if (row?.standby) return STANDBY;
-    if (row?.read_only) return "takes no writes: default_transaction_read_only is on there";
-    return undefined;
+    if (tooOld !== undefined) return { problem: tooOld };
+    if (row?.standby) return { problem: STANDBY };
+    if (row?.read_only) return { problem: "takes no writes: default_transaction_read_only is on there" };
+    return { standbys: row?.standbys };
   } catch (error) {
     const isServers = error instanceof postgres.PostgresError;
-    if (url.tls && !isServers && "host" in server && await refusesTls(server)) return NO_TLS;
-    return explain(error);
+    if (url.tls && !isServers && "host" in server && await refusesTls(server)) return { problem: NO_TLS };
+    return { problem: explain(error) };
   } finally {
     await sql.end({ timeout: 0 }).catch(() => {});
   }

@@ -40,6 +40,8 @@ export class HostLease implements AsyncDisposable {
   /** Until then (monotonic) no other host can have declared this one dead. */
   #validUntil = 0;
   #draining = false;
+  /** Why the lease could not be renewed the last time. */
+  #problem: string | undefined;
   /** What the database's clock shows at the zero of the monotonic one, in milliseconds since the epoch. */
   #origin: number | undefined;
   #timer: Timer | undefined;
@@ -54,7 +56,9 @@ export class HostLease implements AsyncDisposable {
   /** The number of this owner; `undefined` without a lease. */
   get id(): string | undefined {
     if (this.#id !== undefined && this.#options.clock.monotonic() >= this.#validUntil) {
-      this.#lose("it has run out");
+      this.#lose(
+        this.#problem === undefined ? "it has run out" : `it could not be renewed: ${this.#problem}`,
+      );
     }
     return this.#id;
   }
@@ -134,9 +138,11 @@ export class HostLease implements AsyncDisposable {
       });
       if (row === undefined) return this.#lose("another host has taken over");
       this.#validUntil = began + lease;
+      this.#problem = undefined;
       this.#draining = row.draining;
       this.#noteClock(row.now, began);
-    } catch {
+    } catch (error) {
+      this.#problem = errorText(error);
       // The next try may succeed; `id` tells when it is too late.
       void this.id;
     }
@@ -155,6 +161,7 @@ export class HostLease implements AsyncDisposable {
     if (row === undefined || this.#closed) return;
     this.#noteClock(row.now, began);
     this.#id = row.id;
+    this.#problem = undefined;
     this.#validUntil = began + lease;
     this.#draining = false;
     logger.info("queue.joined", { host: name, owner: Number(row.id) });

@@ -36,7 +36,10 @@ export interface FreeEntries {
   readonly unreadable: number;
 }
 
-/** The hosts, the latest to join first, and what none of them has. */
+/**
+ * The hosts, the latest to join first, and what none of them has. A process that is gone, has no entries and has a
+ * successor of its name is left out: a host that cannot commit leaves one with each try to join.
+ */
 export async function viewHosts(
   database: Database,
 ): Promise<{ readonly hosts: readonly HostView[]; readonly free: FreeEntries }> {
@@ -46,7 +49,11 @@ export async function viewHosts(
         extract(epoch FROM now() - seen_at)::float8 * 1000 AS silence,
         (SELECT count(*)::integer FROM mailapp.entry WHERE owner = host.id AND head IS NOT NULL) AS entries,
         CASE WHEN dead OR lease_until < now() THEN 'gone' WHEN draining THEN 'draining' ELSE 'serving' END AS state
-      FROM mailapp.host ORDER BY id DESC LIMIT 1000`
+      FROM mailapp.host
+      WHERE NOT ((dead OR lease_until < now())
+        AND EXISTS (SELECT FROM mailapp.host AS later WHERE later.name = host.name AND later.id > host.id)
+        AND NOT EXISTS (SELECT FROM mailapp.entry WHERE owner = host.id AND head IS NOT NULL))
+      ORDER BY id DESC LIMIT 1000`
   );
   const [free] = await database.run((sql) =>
     sql`

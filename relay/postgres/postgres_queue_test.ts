@@ -325,6 +325,18 @@ testsWithPostgres("PostgresQueue", {
     assert.equal(second.log.named("attempt.deferred").length, 1);
     assert.equal(second.offers[0]?.due.length, 1);
   },
+  "shows a host once, and what it had before as long as that has messages": async (server) => {
+    const url = await server.newDatabase();
+    const name = new URL(url).pathname.slice(1);
+    await (await Host.join(url, { hostname: "a.test" })).queue.close();
+    await (await Host.join(url, { hostname: "b.test" })).queue.close();
+    await using host = await Host.join(url, { hostname: "a.test" });
+    const shown = async () => (await host.queue.counts()).hosts.map(({ name, state }) => `${name} ${state}`);
+    assert.deepEqual(await shown(), ["a.test serving", "b.test gone"]);
+    await host.add();
+    await server.query(name, "UPDATE mailapp.entry SET owner = (SELECT min(id) FROM mailapp.host)");
+    assert.deepEqual(await shown(), ["a.test serving", "b.test gone", "a.test gone"]);
+  },
   "outlives the loss of the server, and loses nothing that was promised": async (server) => {
     const url = await server.newDatabase();
     await using host = await Host.join(url, { lease: 60_000 });

@@ -72,9 +72,11 @@ testsWithPostgres("serve-out on a queue in PostgreSQL", {
       port: 1,
       url: await server.newDatabase({ migrated: false }),
     });
-    const unmigrated = await runMailapp(["serve-out", "--config", config]);
-    assert.equal(unmigrated.code, 78);
-    assert.match(unmigrated.stderr, /mailapp queue migrate/);
+    for (const command of [["serve-out"], ["queue", "hosts"], ["queue", "list"], ["queue", "drain", "x"]]) {
+      const unmigrated = await runMailapp([...command, "--config", config]);
+      assert.equal(unmigrated.code, 78, unmigrated.stderr);
+      assert.match(unmigrated.stderr, /mailapp queue migrate/);
+    }
     assert.equal((await runMailapp(["queue", "migrate", "--config", config])).code, 0);
     const text = await Deno.readTextFile(config);
     await Deno.writeTextFile(config, text.replace('durability = "primary"\n', ""));
