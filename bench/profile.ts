@@ -36,7 +36,7 @@ const FLAGS = ["--v8-flags=--perf-basic-prof"];
 await using folder = await makeFolder("profile");
 await using server = submit ? await startSubmission() : await startReceiving();
 // So that what is compiled at first use is not what is seen.
-await server.send(1500);
+await server.send(Math.min(1500, messages));
 
 const samples = folder.at("samples");
 const recorder = start("perf", {

@@ -44,7 +44,10 @@ export async function watchSyncs(
     stopSignal: "SIGINT",
   });
   try {
-    for (const pid of tree) await strace.line(new RegExp(`Process ${pid} attached`));
+    // Some may have ended meanwhile.
+    for (const pid of tree) {
+      await strace.line(new RegExp(`Process ${pid} attached|, ${pid}\\): No such process`));
+    }
     const interval = await send();
     // What was called before the reply may return later.
     await new Promise((resolve) => setTimeout(resolve, 300));
