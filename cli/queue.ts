@@ -253,7 +253,7 @@ async function list(ids: readonly string[], { flags, io }: Context): Promise<Exi
   await using queue = await open(flags, io);
   using out = new JsonArray(io);
   const missing = new Set(ids);
-  const totals = { messages: 0, recipients: 0 };
+  const totals = { messages: 0, pending: 0, held: 0 };
   const filter = filterOf(ids, flags);
   if (flags.group !== undefined) return await listGroups(queue, { filter, grouping: flags.group, flags, io });
   for await (const view of listed(queue, { filter, flags, io })) {
@@ -261,15 +261,20 @@ async function list(ids: readonly string[], { flags, io }: Context): Promise<Exi
     if (flags.json) out.add(jsonOf(view));
     else io.out(summaryOf(view, filter));
     totals.messages++;
-    totals.recipients += view.entry.recipients.filter((one) => isOpen(one) && selects(filter, one)).length;
+    for (const recipient of view.entry.recipients) {
+      if (!isOpen(recipient) || !selects(filter, recipient)) continue;
+      if (recipient.status === "held") totals.held++;
+      else totals.pending++;
+    }
   }
   if (flags.json) out.end();
   else if (totals.messages === 0) {
     io.out(isEverything(filter) ? "nothing is queued\n" : "no matching messages\n");
   } else {
     const shown = flags.limit === undefined ? "" : " shown";
+    const held = totals.held === 0 ? "" : `, ${totals.held} held`;
     io.out(
-      `${count(totals.messages, "message")}${shown}, ${count(totals.recipients, "recipient")} pending\n`,
+      `${count(totals.messages, "message")}${shown}, ${count(totals.pending, "recipient")} pending${held}\n`,
     );
   }
   if (!flags.json) await mentionDropped(queue, io);

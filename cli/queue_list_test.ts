@@ -47,7 +47,7 @@ Deno.test("mailapp queue list shows what waits, with the last answer and a dot w
   v@a.test: held, 2 tries, dot sent, no reply: it may have arrived
     mx.a.test [192.0.2.1]: no answer to the final dot (dot sent, no reply)
   (1 recipient done)
-1 message, 2 recipients pending
+1 message, 1 recipient pending, 1 held
 `,
     );
   });

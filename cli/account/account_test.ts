@@ -47,6 +47,7 @@ Deno.test("mailapp account takes only mailboxes of this server for logins, and s
     ["postmaster@example.com", 65, /is an alias for alice@example\.com: add the account for that/],
     ["alice+x@example.com", 65, /is an alias for alice@example\.com/],
     ["a b@example.com", 65, /is not a valid login/],
+    ["", 65, /"" is not a valid login/],
     ["\u001b[2J", 65, /\\u001b\[2J is not a valid login/],
   ];
   for (const [login, code, message] of wrong) {

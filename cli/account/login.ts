@@ -40,7 +40,9 @@ export function readLogin(
   { name, accounts }: { readonly name: string; readonly accounts: readonly Account[] },
 ): string {
   const login = prepareLogin(name);
-  if (login === undefined) throw new CommandError(`${printable(name)} is not a valid login`, EXIT.data);
+  if (login === undefined) {
+    throw new CommandError(`${printable(name) || `""`} is not a valid login`, EXIT.data);
+  }
   if (login.includes("@")) return spellLogin(login);
   const known = accounts.filter((account) => account.login.startsWith(`${login}@`)).map(({ login }) => login);
   const possible = known.length > 0 ? known : serveIn.domains.map((domain) => `${login}@${domain}`);

@@ -81,10 +81,10 @@ async function get(
   const { settings, config } = await readSettings(flags, io);
   const value = valueOf(effective(settings, config), parts);
   if (value === undefined) {
-    const [table = ""] = parts;
-    const why = parts.length > 1 && settings[table] === undefined && !Object.hasOwn(defaultSettings(), table)
-      ? `it needs a table [${table}]`
-      : "it is not set, and has no default";
+    const absent = SWITCHES.find((name) =>
+      key.startsWith(`${name}.`) && valueOf(settings, name.split(".")) === undefined
+    );
+    const why = absent === undefined ? "it is not set, and has no default" : `it needs a table [${absent}]`;
     throw new CommandError(`config get: ${key}: ${why}`, EXIT.unavailable);
   }
   const text = typeof value === "string" ? value : toToml(value);

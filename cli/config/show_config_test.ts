@@ -66,7 +66,7 @@ key = "/k/k.pem"
     ["serve-in.prot", 64, /unknown key serve-in\.prot; did you mean serve-in\.port\?/],
     ["a..b", 64, /unknown key a\.\.b; see mailapp config --example/],
     ["mailboxes.aliases.abuse", 69, /not set/],
-    ["tls.acme.email", 69, /not set/],
+    ["tls.acme.email", 69, /needs a table \[tls\.acme\]/],
   ];
   for (const [key, value] of cases) {
     assert.equal((await run("get", key, "--config", file)).stdout, `${value}\n`, key);
@@ -152,5 +152,9 @@ Deno.test("config get takes each key there is, and gives its default unless ther
     );
     if (code === 0) given++;
   }
+  const needs = async (key: string) =>
+    /: it needs a table (\[.+?\])/.exec((await run("get", key, "--config", file)).stderr)?.[1];
+  assert.equal(await needs("tls.acme.challenge"), "[tls.acme]");
+  assert.equal(await needs("serve-submit.port"), "[serve-submit]");
   assert.ok(given > 80 && keys.length > given, `${given} of ${keys.length}`);
 });

@@ -54,7 +54,8 @@ export interface IncomingExplanation {
   readonly dmarc?: DmarcVerdict;
   /** `greylist`: the client would be asked to retry first. */
   readonly outcome: "refuse" | "greylist" | "junk" | "inbox";
-  readonly why: string;
+  /** Absent where nothing decided. */
+  readonly why?: string;
   /** The directories that it would be filed in; none if it is refused. */
   readonly folders: readonly string[];
   /** Why it is unknown whether greylisting knows the sender. */
@@ -149,7 +150,7 @@ export async function explainIncoming(
     ignoredLists,
     ...(dmarc && { dmarc }),
     outcome,
-    why: judgement.why,
+    ...(judgement.why !== "" && { why: judgement.why }),
     folders: mailboxes.kind === "local" && outcome !== "refuse"
       ? mailboxes.mailboxes.map(({ path }) => `${path}/${folder}`)
       : [],

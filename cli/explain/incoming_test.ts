@@ -13,7 +13,6 @@ Deno.test("describeIncoming() shows the client's address once where it has no na
       listings: [],
       ignoredLists: [],
       outcome: "inbox",
-      why: "",
       folders: [],
     }).split("\n")[0];
   assert.equal(first("[192.0.2.1]", "192.0.2.1"), "to alice@here.test, from <>, by [192.0.2.1]");

@@ -58,7 +58,7 @@ export async function replay(
   const query = readQuery(what);
   if (query === undefined) {
     throw new CommandError(
-      `${printable(what)}: this is not an id, Message-ID or address, and holds none`,
+      `${printable(what) || `""`}: this is not an id, Message-ID or address, and holds none`,
       EXIT.usage,
     );
   }

@@ -80,7 +80,7 @@ async function trace(
   const query = readQuery(what);
   if (query === undefined) {
     throw new CommandError(
-      `${printable(what)}: not an id, Message-ID, address or file of a Maildir, and contains none`,
+      `${printable(what) || `""`}: not an id, Message-ID, address or file of a Maildir, and contains none`,
       EXIT.usage,
     );
   }
