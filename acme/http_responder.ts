@@ -11,12 +11,14 @@ const PATH = "/.well-known/acme-challenge/";
 export class HttpResponder implements Responder {
   readonly #pages = new Map<string, string>();
   readonly #servers: readonly Deno.HttpServer[];
+  readonly #cut = new AbortController();
 
   private constructor(addresses: readonly string[], port: number) {
     this.#servers = addresses.map((hostname) =>
       Deno.serve({
         hostname,
         port,
+        signal: this.#cut.signal,
         onListen: () => {},
         onError: () => new Response(null, { status: 500 }),
       }, (request) => this.#answer(request))
@@ -51,8 +53,9 @@ export class HttpResponder implements Responder {
       : new Response(page, { headers: { "content-type": "application/octet-stream" } });
   }
 
-  /** Stops listening. */
+  /** Stops listening, and cuts off all clients: `shutdown()` would wait for whoever keeps a request open. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all(this.#servers.map((server) => server.shutdown()));
+    this.#cut.abort();
+    await Promise.all(this.#servers.map((server) => server.finished));
   }
 }
