@@ -147,13 +147,27 @@ export function shortPath(path: string): { readonly path: string } & Disposable 
   const directory = dirname(path);
   // Otherwise the link would hide a missing directory.
   Deno.statSync(directory);
-  const temporary = Deno.makeTempDirSync();
+  const temporary = temporaryDirectory(path);
   const link = join(temporary, "d");
   Deno.symlinkSync(directory, link);
   return {
     path: join(link, basename(path)),
     [Symbol.dispose]: () => Deno.removeSync(temporary, { recursive: true }),
   };
+}
+
+/** A server with its own permissions may not make a link outside of its directories. */
+function temporaryDirectory(path: string): string {
+  try {
+    return Deno.makeTempDirSync();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotCapable)) throw error;
+    const octets = encoder.encode(path).length;
+    throw new Error(
+      `the path has ${octets} octets, and that of a socket at most ${MAX_SOCKET_PATH}: make data_dir shorter`,
+      { cause: error },
+    );
+  }
 }
 
 /** Reads lines that end in LF, up to a length. */

@@ -26,6 +26,7 @@ import { Scheduler } from "../relay/scheduler.ts";
 import type { SchedulerSettings } from "../relay/scheduler_options.ts";
 import { HostConnection } from "../relay/transmit.ts";
 import { systemClock } from "../base/clock.ts";
+import { errorText } from "../base/error_text.ts";
 import { type ServerLimits, SmtpServer } from "../smtp/server.ts";
 import { localSubmissionPolicy, uidOfClient } from "../smtp/server_policy.ts";
 import { loadDkimKeys, openDkimSigner, replaceDkimKeys, signedNotices } from "./dkim_parts.ts";
@@ -267,7 +268,7 @@ async function openControl(
     // It is needed to clear a full disk.
     return await queue.withRoom(() => Promise.try(listen));
   } catch (error) {
-    logger.error("control.failed", { path, error: String(error) });
+    logger.error("control.failed", { path, error: errorText(error) });
     return { [Symbol.asyncDispose]: () => Promise.resolve() };
   }
 }
