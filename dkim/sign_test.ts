@@ -234,6 +234,12 @@ Deno.test("DkimSigner signs with every key of the domain, in their order, and sa
   for (const line of message.split("\r\n")) assert.ok(line.length < 78, line);
 });
 
+Deno.test("DkimSigner signs by Ed25519 alone where the domain has no other key", async () => {
+  const message = await signed([ed], "From: a@example.com\r\n\r\nHello\r\n");
+  const tags = assertVerifies(message);
+  assert.deepEqual(tags.map(({ a, s, d }) => [a, s, d]), [["ed25519-sha256", "e", "example.com"]]);
+});
+
 Deno.test("DkimSigner signs bytes, odd spacing and long fields as they are", async () => {
   const messages = [
     "From: a@example.com\r\n\r\n",
