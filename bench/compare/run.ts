@@ -38,6 +38,12 @@ interface Contender {
   readonly synced: Durability;
 }
 
+/** How a server is measured at one kind of load. */
+interface Plan {
+  readonly messages: number;
+  readonly rounds: number;
+}
+
 // From this size on in octets, messages are removed at once, since the disk would not hold all of them.
 const LARGE = 1024 * 1024;
 const GIVE_UP = 120_000;
@@ -116,7 +122,7 @@ class Contest {
     const { rounds, seconds, progress } = this.#options;
     const results = new Map<Contender, Round[]>();
     const absent = new Map(this.#missing);
-    const messages = new Map<Contender, number>();
+    const plans = new Map<Contender, Plan>();
     for (const contender of this.#contenders) {
       const why = whyNot(row, contender.target);
       if (why !== undefined) {
@@ -126,15 +132,19 @@ class Contest {
       await this.#orMissing(contender.peer, async () => {
         const trial = await this.#calibrate(contender, row);
         const slow = trial.messages / trial.done > TOO_LONG * seconds;
-        results.set(contender, slow ? [trial] : []);
-        if (slow) progress(`  once, ${describe(contender, trial)}`);
-        if (!slow) messages.set(contender, messagesFor(row, { rate: trial.done, seconds }));
+        // Of large messages, the trial has fewer than the row.
+        const enough = slow && trial.messages >= fewest(row);
+        results.set(contender, enough ? [trial] : []);
+        if (enough) progress(`  once, ${describe(contender, trial)}`);
+        else if (slow) plans.set(contender, { messages: fewest(row), rounds: 1 });
+        else plans.set(contender, { messages: messagesFor(row, { rate: trial.done, seconds }), rounds });
       });
     }
     for (let round = 0; round < rounds; round++) {
-      for (const [contender, count] of messages) {
+      for (const [contender, plan] of plans) {
+        if (round >= plan.rounds) continue;
         await this.#orMissing(contender.peer, async () => {
-          const result = await this.#measure(contender, { row, messages: count });
+          const result = await this.#measure(contender, { row, messages: plan.messages });
           results.get(contender)?.push(result);
           progress(`  round ${round + 1}, ${describe(contender, result)}`);
         });
