@@ -47,7 +47,7 @@ interface Plan {
 // From this size on in octets, messages are removed at once, since the disk would not hold all of them.
 const LARGE = 1024 * 1024;
 const GIVE_UP = 120_000;
-// A server that takes so many times as long as it is to, for the fewest messages, is not measured again.
+// A server that takes so many times as long as it is to, with one message a session, is not measured again.
 const TOO_LONG = 5;
 
 /** Runs it. */
@@ -133,7 +133,7 @@ class Contest {
         const trial = await this.#calibrate(contender, row);
         const slow = trial.messages / trial.done > TOO_LONG * seconds;
         // Of large messages, the trial has fewer than the row.
-        const enough = slow && trial.messages >= fewest(row);
+        const enough = slow && trial.messages >= row.sessions;
         results.set(contender, enough ? [trial] : []);
         if (enough) progress(`  once, ${describe(contender, trial)}`);
         else if (slow) plans.set(contender, { messages: fewest(row), rounds: 1 });
@@ -165,7 +165,7 @@ class Contest {
   /** Measures with a few messages, to see how many are enough. */
   async #calibrate(contender: Contender, row: Row): Promise<Round> {
     const enough = Math.min(1, this.#options.seconds / 3);
-    for (let messages = row.size < LARGE ? fewest(row) : Math.min(2, row.sessions);; messages *= 4) {
+    for (let messages = row.size < LARGE ? row.sessions : Math.min(2, row.sessions);; messages *= 4) {
       const trial = await this.#measure(contender, {
         row: { ...row, sessions: Math.min(row.sessions, messages) },
         messages,
