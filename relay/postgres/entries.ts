@@ -61,11 +61,14 @@ export async function idsAfter(
   },
 ): Promise<string[]> {
   const rows = await database.run((sql) =>
-    sql<{ id: string }[]>`
-      SELECT id FROM mailapp.entry AS e WHERE id > ${after} AND head IS NOT NULL AND unreadable IS NULL
-        AND (${domain ?? null}::text IS NULL OR EXISTS (
-          SELECT FROM mailapp.recipient AS r WHERE r.entry = e.id AND r.domain = ${domain ?? null}::text))
-      ORDER BY id LIMIT ${most}`
+    domain === undefined
+      ? sql<{ id: string }[]>`
+        SELECT id FROM mailapp.entry WHERE id > ${after} AND head IS NOT NULL AND unreadable IS NULL
+        ORDER BY id LIMIT ${most}`
+      : sql<{ id: string }[]>`
+        SELECT DISTINCT r.entry AS id FROM mailapp.recipient AS r JOIN mailapp.entry AS e ON e.id = r.entry
+        WHERE r.domain = ${domain} AND r.entry > ${after} AND e.head IS NOT NULL AND e.unreadable IS NULL
+        ORDER BY r.entry LIMIT ${most}`
   );
   return rows.map(({ id }) => id);
 }

@@ -208,6 +208,29 @@ testsWithPostgres("PostgresQueue", {
     await until(() => second.offers.length > 0);
     assert.equal(second.offers[0]?.unfinished, true);
   },
+  "lists the messages of a domain, each once and in order, and those in all": async (server) => {
+    const url = await server.newDatabase();
+    await using host = await Host.join(url);
+    const of = async (domain?: string) =>
+      await Array.fromAsync(host.queue.ids(domain === undefined ? {} : { domain }));
+    const all: string[] = [];
+    for (let n = 0; n < 6; n++) {
+      all.push(await host.add(n % 2 === 0 ? ["a@even.test", "b@even.test"] : ["a@odd.test", "b@any.test"]));
+    }
+    const spoilt = all.pop() ?? "";
+    await server.query(
+      new URL(url).pathname.slice(1),
+      `UPDATE mailapp.entry SET unreadable = 'x' WHERE id = '${spoilt}'`,
+    );
+    all.sort();
+    assert.deepEqual(await of(), all);
+    const even = await of("even.test");
+    assert.equal(even.length, 3);
+    assert.deepEqual(even, all.filter((id) => even.includes(id)));
+    assert.deepEqual(await of("odd.test"), all.filter((id) => !even.includes(id)));
+    assert.deepEqual(await of("any.test"), await of("odd.test"));
+    assert.deepEqual(await of("none.test"), []);
+  },
   "stores many at once, and refuses only the one that cannot be stored": async (server) => {
     const url = await server.newDatabase();
     await using host = await Host.join(url);
