@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { dirname, relative } from "@std/path";
 import { makeDkimKey } from "../../dkim/keys.ts";
@@ -70,6 +71,8 @@ if (rows.length === 0 || peers.length === 0 || !(rounds >= 1) || !(seconds > 0) 
   Deno.exit(64);
 }
 
+if (values.from === undefined && Deno.env.get("MAILAPP_APART") !== "yes") Deno.exit(await runApart());
+
 const report = values.from === undefined
   ? await measured()
   : parseReport(await Deno.readTextFile(values.from));
@@ -84,6 +87,15 @@ if (page !== undefined) {
   await Deno.writeTextFile(page, withTables(await Deno.readTextFile(page), text));
 }
 console.log(tables(report));
+
+/** Runs this again by apart.sh; its exit code. */
+async function runApart(): Promise<number> {
+  const [script, main] = ["apart.sh", "main.ts"].map((name) => fileURLToPath(new URL(name, import.meta.url)));
+  const run = [Deno.execPath(), "run", "-A", "--frozen", main ?? "", ...Deno.args];
+  const { code } = await new Deno.Command("sh", { args: [script ?? "", ...run], stdin: "null" }).spawn()
+    .status;
+  return code;
+}
 
 /** The path of a file as a page beside or above it names it. */
 function below(page: string, file: string): string {
