@@ -348,6 +348,23 @@ testsWithPostgres("PostgresQueue", {
     assert.equal(second.log.named("attempt.deferred").length, 1);
     assert.equal(second.offers[0]?.due.length, 1);
   },
+  "sends again what a host had at a dot whose clock was ahead": async (server) => {
+    const url = await server.newDatabase();
+    const name = new URL(url).pathname.slice(1);
+    await using first = await Host.join(url, { lease: 60_000 });
+    const id = await first.add();
+    const at = Date.now() + 86_400_000;
+    await first.queue.dotSent(id, { recipients: [0], host: "mx.test", address: "192.0.2.1", at });
+    await server.query(name, "UPDATE mailapp.host SET lease_until = now() - interval '1 second'");
+    await server.query(name, "UPDATE mailapp.entry SET dot_until = now()");
+    await server.query(name, "UPDATE mailapp.dot SET until = now()");
+    await using second = await Host.join(url, { resendAfter: () => 30 });
+    second.follow();
+    await until(() => second.offers.length > 0);
+    const due = (await second.load(id)).recipients[0]?.nextAttemptAt ?? Infinity;
+    await until(() => Date.now() > due + 100);
+    assert.equal((await second.load(id)).recipients[0]?.nextAttemptAt, due);
+  },
   "shows a host once, and what it had before as long as that has messages": async (server) => {
     const url = await server.newDatabase();
     const name = new URL(url).pathname.slice(1);

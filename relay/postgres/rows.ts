@@ -29,6 +29,8 @@ export interface OpenDot {
   readonly host: string;
   readonly address: string;
   readonly at: number;
+  /** Until when its owner could have had an answer, by the database's clock. */
+  readonly until: number;
   readonly relayed: boolean;
 }
 
@@ -97,11 +99,12 @@ export function readEntry(
   const { entry: read, messageCheck } = decodeHead(row.head.trimEnd(), row.id);
   if (row.state !== null) decodeState(row.state, read);
   const entry = shifted(read, -offset);
-  const sent = new Map<number, OpenDot & { readonly inherited: true }>();
-  const relayed = new Map<number, OpenDot & { readonly inherited: true }>();
+  const sent = new Map<number, OpenDot & { readonly inherited: true; before: number }>();
+  const relayed = new Map<number, OpenDot & { readonly inherited: true; before: number }>();
   for (const dot of row.dots) {
     const at = Math.min(Math.max(0, dot.at), LATEST_TIME);
-    (dot.relayed ? relayed : sent).set(dot.recipient, { ...dot, at, inherited: true });
+    const before = Math.min(at, dot.until - offset);
+    (dot.relayed ? relayed : sent).set(dot.recipient, { ...dot, at, before, inherited: true });
   }
   if (row.dots.length > 0) applyJournal(entry, { sent, relayed, removed: false }, { now, resendAfter });
   return messageCheck === undefined ? { entry } : { entry, messageCheck };

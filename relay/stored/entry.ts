@@ -17,6 +17,8 @@ export interface DotSent {
   readonly at: number;
   /** Whether an earlier process wrote it, so that no answer will come. */
   readonly inherited: boolean;
+  /** When it was sent at the latest, by our clock, as far as is known; that of another process may have been ahead. */
+  before?: number;
 }
 
 /** What the journal knows of one entry that its state file may not know yet. */
@@ -128,9 +130,10 @@ function markRelayed(
 
 function markUnanswered(
   recipient: QueueRecipient,
-  { at, host, address }: DotSent,
+  dot: DotSent,
   { now, resendAfter, entry }: { now: number; resendAfter: number; entry: QueueEntry },
 ): boolean {
+  const { at, host, address } = dot;
   const { attempts } = recipient;
   const { count } = attemptLimits(entry.recipients.length);
   const oldest = attempts[0];
@@ -140,8 +143,9 @@ function markUnanswered(
   }
   if (attempts.length >= count && oldest !== undefined && oldest.at > at) return false;
   recipient.attemptCount++;
-  // The clock may have been ahead when the dot was sent.
-  recipient.nextAttemptAt = Math.max(recipient.nextAttemptAt, Math.min(at, now) + resendAfter);
+  // Kept, so that the entry is due at the same time whenever it is read.
+  dot.before = Math.min(dot.before ?? at, now);
+  recipient.nextAttemptAt = Math.max(recipient.nextAttemptAt, dot.before + resendAfter);
   const error = "no answer to the final dot: the process ended while it waited";
   addAttempts(recipient, [{ at, host, address, error, status: "4.4.2", dotSentNoReply: true }], entry);
   return true;
