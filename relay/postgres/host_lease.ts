@@ -9,6 +9,7 @@ import type { Clock, Timer } from "../../base/clock.ts";
 import { errorText } from "../../base/error_text.ts";
 import type { Logger } from "../../base/log.ts";
 import type { Database } from "./database.ts";
+import { DurabilityError, NO_STANDBY } from "./queue_options.ts";
 
 // Milliseconds.
 const CLOCK_TOLERANCE = 1_000;
@@ -23,6 +24,8 @@ export interface HostLeaseOptions {
   readonly program: string;
   /** Milliseconds; renewed at a third. */
   readonly lease: number;
+  /** Whether `synchronous_standby_names` must be set: without it there is no lease. */
+  readonly needsStandby: boolean;
   /** Measures the lease. */
   readonly clock: Clock;
   /** Takes `queue.lease_lost`, `queue.joined` and `queue.clock_set`. */
@@ -123,7 +126,7 @@ export class HostLease implements AsyncDisposable {
   }
 
   async #renew(): Promise<void> {
-    const { database, lease, clock } = this.#options;
+    const { database, lease, clock, needsStandby } = this.#options;
     const id = this.id;
     try {
       if (id === undefined) return await this.#join();
@@ -133,10 +136,13 @@ export class HostLease implements AsyncDisposable {
           UPDATE mailapp.host
           SET seen_at = clock_timestamp(), lease_until = clock_timestamp() + ${lease}::float8 * interval '1 ms'
           WHERE id = ${id}::bigint AND NOT dead
-          RETURNING draining, extract(epoch FROM clock_timestamp())::float8 * 1000 AS now`, {
+          RETURNING draining, extract(epoch FROM clock_timestamp())::float8 * 1000 AS now,
+            current_setting('synchronous_standby_names') AS standbys`, {
         within: lease / 3,
       });
       if (row === undefined) return this.#lose("another host has taken over");
+      // A standby that was promoted has its own settings.
+      if (needsStandby && row.standbys === "") return this.#lose(NO_STANDBY);
       this.#validUntil = began + lease;
       this.#problem = undefined;
       this.#draining = row.draining;
@@ -149,16 +155,18 @@ export class HostLease implements AsyncDisposable {
   }
 
   async #join(): Promise<void> {
-    const { database, name, program, lease, clock, logger, begun } = this.#options;
+    const { database, name, program, lease, clock, logger, begun, needsStandby } = this.#options;
     const began = clock.monotonic();
     const [row] = await database.run((sql) =>
       sql`
         INSERT INTO mailapp.host (name, pid, program, lease_until)
-        VALUES (${name}, ${Deno.pid}, ${program}, clock_timestamp() + ${lease}::float8 * interval '1 ms')
+        SELECT ${name}, ${Deno.pid}, ${program}, clock_timestamp() + ${lease}::float8 * interval '1 ms'
+        WHERE NOT ${needsStandby} OR current_setting('synchronous_standby_names') <> ''
         RETURNING id, extract(epoch FROM clock_timestamp())::float8 * 1000 AS now`, {
       within: Math.max(lease / 3, 5000),
     });
-    if (row === undefined || this.#closed) return;
+    if (row === undefined) throw new DurabilityError(NO_STANDBY);
+    if (this.#closed) return;
     this.#noteClock(row.now, began);
     this.#id = row.id;
     this.#problem = undefined;

@@ -67,6 +67,7 @@ export class PostgresQueue implements Queue, AsyncDisposable {
       ...{ clock, logger, lease, program },
       database: this.#renewals,
       name: hostname,
+      needsStandby: options.needsStandby !== false,
       lost: () => this.#lost(),
       begun: () => this.#begun(),
     });

@@ -45,6 +45,11 @@ export class DurabilityError extends Error {
   }
 }
 
+/** Why nothing is accepted. */
+export const NO_STANDBY =
+  "the database has no synchronous standby (synchronous_standby_names is empty): what only the primary has is " +
+  'lost with it; [queue] durability = "primary" accepts that';
+
 /**
  * Checks that what is committed is on a standby, too.
  * @throws {DurabilityError}
@@ -52,8 +57,5 @@ export class DurabilityError extends Error {
 export async function checkStandby(database: Database): Promise<void> {
   const [row] = await database.run((sql) => sql`SHOW synchronous_standby_names`);
   if (row?.synchronous_standby_names) return;
-  throw new DurabilityError(
-    "the database has no synchronous standby (synchronous_standby_names is empty): what only the primary has is " +
-      'lost with it; [queue] durability = "primary" accepts that',
-  );
+  throw new DurabilityError(NO_STANDBY);
 }
