@@ -9,6 +9,8 @@ import type { QueueEntry } from "../queue_entry.ts";
 
 // Milliseconds. Times that are compared are to be shifted alike, so that what is unchanged is not written again.
 const TOLERANCE = 1_000;
+/** A time of an attempt that is farther from now than this, in milliseconds, was set before the clock was. */
+const PLAUSIBLE = 6 * 3_600_000;
 
 /** How much the clocks of this host and of the database differ, and how much they did when an entry was read. */
 export class QueueTimes {
@@ -51,9 +53,14 @@ export class QueueTimes {
       ...entry,
       recipients: entry.recipients.map((recipient, index) => {
         const { nextAttemptAt } = recipient;
-        const isUnchanged = nextAttemptAt === read?.times[index];
-        if (nextAttemptAt === 0 || !isUnchanged) return recipient;
-        return { ...recipient, nextAttemptAt: Math.max(1, nextAttemptAt + difference) };
+        if (nextAttemptAt === 0) return recipient;
+        const shifted = Math.max(1, nextAttemptAt + difference);
+        const [far, near] = [nextAttemptAt, shifted].map((time) => Math.abs(time - this.#clock.now())) as [
+          number,
+          number,
+        ];
+        const isOld = nextAttemptAt === read?.times[index] || (far > PLAUSIBLE && near < far);
+        return isOld ? { ...recipient, nextAttemptAt: shifted } : recipient;
       }),
     };
   }

@@ -43,3 +43,17 @@ for (const set of [DAY, -DAY, -30 * MINUTE, 2000]) {
     assert.deepEqual(shifted, [due, due + 50 * MINUTE, 0]);
   });
 }
+
+for (const set of [30 * DAY, -30 * DAY, DAY]) {
+  Deno.test(`QueueTimes.corrected() knows a time that was set before the host's clock was, by ${set} ms`, () => {
+    const { clock, times } = setting();
+    const entry = newEntry([recipient("a@x.test")], { id: "m" });
+    times.remember(entry);
+    const [failed] = entry.recipients;
+    assert.ok(failed);
+    failed.nextAttemptAt = clock.now() + MINUTE;
+    const due = failed.nextAttemptAt + times.offset;
+    clock.jump(set);
+    assert.equal((times.corrected(entry).recipients[0]?.nextAttemptAt ?? 0) + times.offset, due);
+  });
+}
