@@ -8,6 +8,7 @@ import {
   MINUTE,
   refuse,
   SECOND,
+  testInMemory,
   testOnEachQueue,
   testOnSoleOwner,
   World,
@@ -231,7 +232,7 @@ testOnEachQueue(
   },
 );
 
-testOnEachQueue("Scheduler sends no such notice either when an operator wants it tried at once", async () => {
+testInMemory("Scheduler sends no such notice either when an operator wants it tried at once", async () => {
   const first = await World.open();
   const home = first.network.host("mx.example.org");
   first.network.domain("example.org", ["mx.example.org"]);

@@ -7,6 +7,7 @@ import type { Timer } from "../../base/clock.ts";
 import { silentLogger } from "../../base/log.ts";
 import type { QueueEntry } from "../../relay/queue_entry.ts";
 import type { QueueFollower } from "../../relay/queue.ts";
+import { Database } from "../../relay/postgres/database.ts";
 import { PostgresQueue } from "../../relay/postgres/postgres_queue.ts";
 import { parseDatabaseUrl } from "../../relay/postgres/url.ts";
 import { Spool } from "../../relay/spool/spool.ts";
@@ -50,7 +51,6 @@ async function readAll(spool: Spool): Promise<QueueEntry[]> {
 // Milliseconds. No lease runs out, and nothing looks by itself: the world tells the queue when something is due.
 const LEASE = 1e12;
 const LONGEST_OWN_TIMER = 1_500;
-const STATEMENT_TIMERS = [15_000, 60_000];
 const HORIZON = 5_000;
 
 const databases = new WeakMap<PostgresServer, string>();
@@ -103,6 +103,7 @@ export class PostgresStorages implements AsyncDisposable {
 
   async #open(clock: StoreClock): Promise<Store> {
     const sql = this.#sql;
+    counting = clock;
     const queue = await PostgresQueue.open({
       url: parseDatabaseUrl(this.#url),
       directory: "/nonexistent",
@@ -113,8 +114,7 @@ export class PostgresStorages implements AsyncDisposable {
       needsStandby: false,
       connections: 2,
       clock: storeClock(clock, (ms, callback) => {
-        if (ms <= LONGEST_OWN_TIMER) return clock.afterForStore(ms, callback);
-        return STATEMENT_TIMERS.includes(ms) ? countStatement(clock) : { cancel() {} };
+        return ms <= LONGEST_OWN_TIMER ? clock.afterForStore(ms, callback) : { cancel() {} };
       }),
     });
     let follower: QueueFollower | undefined;
@@ -160,14 +160,10 @@ export class PostgresStorages implements AsyncDisposable {
   }
 }
 
-/** Each statement has a timer of its own while it is under way. */
-function countStatement(clock: StoreClock): Timer {
-  clock.running++;
-  let open = true;
-  return {
-    cancel() {
-      if (open) clock.running--;
-      open = false;
-    },
-  };
-}
+/** Counts the statements of the queue that is open. */
+let counting: StoreClock | undefined;
+const run = Database.prototype.run as (...args: unknown[]) => Promise<unknown>;
+(Database.prototype as { run: typeof run }).run = function (this: Database, ...args) {
+  const call = () => run.apply(this, args);
+  return counting === undefined ? call() : counting.counted(call);
+};

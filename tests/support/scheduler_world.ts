@@ -64,6 +64,11 @@ export function testOnEachQueue(name: string, work: () => void | Promise<void>):
   });
 }
 
+/** Defines a test that needs the order in which queues in memory are read. */
+export function testInMemory(name: string, work: () => void | Promise<void>): void {
+  if (table === undefined) testOnEachQueue(`${name}, in memory`, work);
+}
+
 /** Defines a test that is about a queue with one owner, which keeps waiting messages in memory. */
 export function testOnSoleOwner(name: string, work: () => void | Promise<void>): void {
   const whole = `${name}, in a queue with one owner`;
