@@ -7,10 +7,6 @@
  *
  * @module
  */
-import { crc32 } from "node:zlib";
-import { pendingRecipient, type QueueEntry } from "../relay/queue_entry.ts";
-import { encodeHead, encodeState } from "../relay/stored/format.ts";
-import { formatCheck } from "../relay/stored/seal.ts";
 import { runMailapp } from "../tests/support/mailapp.ts";
 import { type Folder, makeFolder } from "../tests/support/peers/folder.ts";
 import { type ServeOut, startServeOut } from "../tests/support/peers/mailapp.ts";
@@ -21,6 +17,7 @@ import { runLoadClient } from "./load_client.ts";
 import { costOf, cpuSeconds, residentMemory } from "./process_tree.ts";
 import { startSinks } from "./sinks.ts";
 import { figure, markdownTable, median } from "./statistics.ts";
+import { MESSAGE, waitingEntry } from "./waiting_entry.ts";
 
 const DEFAULT_LENGTHS = [1000, 100_000];
 const DOMAINS = 5000;
@@ -31,9 +28,6 @@ const MESSAGES = 2000;
 const HOUR = 3_600_000;
 const PATIENCE = 15 * 60_000;
 const MIB = 1024 * 1024;
-
-const MESSAGE = new TextEncoder().encode(`Subject: x\r\n\r\n${"0123456789".repeat(60)}\r\n`);
-const MESSAGE_CHECK = formatCheck(crc32(MESSAGE));
 
 /** Who takes what is due in the folders of the spool that a scan comes to first and last, and the load. */
 const HOSTS = { first: "127.0.3.1", last: "127.0.3.2", load: "127.0.3.3" } as const;
@@ -107,35 +101,16 @@ function addDue(spool: string): void {
   writeEntry(spool, { shard: shards.at(-1) ?? "", sequence: 1, domain: "last.example", due });
 }
 
-/** An entry that was tried once, hours ago; its sender knows. */
 function writeEntry(
   spool: string,
   { shard, sequence, domain, due }: { shard: string; sequence: number; domain: string; due: number },
 ): void {
-  const acceptedAt = Date.now() - 5 * HOUR;
-  const fresh = pendingRecipient(`user${sequence}@${domain}`, domain);
-  const id = `${acceptedAt.toString(36)}${sequence.toString(36).padStart(4, "0")}0000${shard}`;
-  const accepted = {
-    id,
-    acceptedAt,
-    reversePath: "alice@sender.example",
-    body: "7BIT",
-    smtputf8: false,
-    size: MESSAGE.length,
-    content: { eightBitHeader: false, eightBitBody: false },
-    recipients: [{ ...fresh, attempts: [] }],
-  } satisfies QueueEntry;
-  const attempt = { at: acceptedAt, host: `mx.${domain}`, error: "connection refused", status: "4.4.1" };
-  const tried: QueueEntry = {
-    ...accepted,
-    recipients: [{ ...fresh, attemptCount: 1, attempts: [attempt], nextAttemptAt: due, delayNotified: true }],
-  };
-  const head = new TextEncoder().encode(encodeHead(accepted, MESSAGE_CHECK));
+  const { entry: { id }, head, state } = waitingEntry(sequence, { domain, shard, due });
   const file = new Uint8Array(head.length + MESSAGE.length);
-  file.set(head);
+  file.set(new TextEncoder().encode(head));
   file.set(MESSAGE, head.length);
   Deno.writeFileSync(`${spool}/messages/${shard}/${id}`, file, { mode: 0o600 });
-  Deno.writeTextFileSync(`${spool}/states/${shard}/${id}.json`, encodeState(tried), { mode: 0o600 });
+  Deno.writeTextFileSync(`${spool}/states/${shard}/${id}.json`, state, { mode: 0o600 });
 }
 
 /** Starts the server on the spool, measures that, and then does something with it. */

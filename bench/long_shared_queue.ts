@@ -9,10 +9,6 @@
  * @module
  */
 import { parseArgs } from "node:util";
-import { pendingRecipient, type QueueEntry } from "../relay/queue_entry.ts";
-import { encodeHead, encodeState } from "../relay/stored/format.ts";
-import { formatCheck } from "../relay/stored/seal.ts";
-import { crc32 } from "node:zlib";
 import { runMailapp } from "../tests/support/mailapp.ts";
 import { type Folder, makeFolder } from "../tests/support/peers/folder.ts";
 import type { ServeOut } from "../tests/support/peers/mailapp.ts";
@@ -25,6 +21,7 @@ import { DATABASE_SETTINGS, sharedAddress, startHost } from "./queue.ts";
 import { buildQuickLoad, type QuickLoad } from "./quick_load.ts";
 import { type Sinks, startSinks } from "./sinks.ts";
 import { figure, markdownTable, median } from "./statistics.ts";
+import { MESSAGE, waitingEntry } from "./waiting_entry.ts";
 
 const { values: { churn }, positionals } = parseArgs({
   options: { churn: { type: "string", default: "0" } },
@@ -39,8 +36,6 @@ const ROWS_AT_ONCE = 50_000;
 const HOUR = 3_600_000;
 const PATIENCE = 15 * 60_000;
 const MIB = 1024 * 1024;
-const MESSAGE = `Subject: x\r\n\r\n${"0123456789".repeat(60)}\r\n`;
-const MESSAGE_CHECK = formatCheck(crc32(MESSAGE));
 /** Where an entry goes that is due. */
 const DUE_ADDRESS = "127.0.3.1";
 
@@ -144,37 +139,30 @@ const COLUMNS = {
   body: "entry, part, bytes",
 };
 
-/** The rows of an entry that was tried once, hours ago; its sender knows. */
+/** The rows of an entry. */
 function addRows(
   files: { entry: string; recipient: string; body: string },
   { n, entries, due = false }: { readonly n: number; readonly entries: number; readonly due?: boolean },
 ): void {
   const now = Date.now();
   const nextAttemptAt = due ? now - HOUR : Math.floor(now + 2 * HOUR + (2 * HOUR * n) / entries);
-  const acceptedAt = now - 5 * HOUR;
   const domain = due ? "due.example" : `d${n % DOMAINS}.example`;
-  const fresh = pendingRecipient(`user${n}@${domain}`, domain);
-  const id = `${acceptedAt.toString(36)}${n.toString(36).padStart(4, "0")}000000`;
-  const accepted = {
-    id,
-    acceptedAt,
-    reversePath: "alice@sender.example",
-    body: "7BIT",
-    smtputf8: false,
-    size: MESSAGE.length,
-    content: { eightBitHeader: false, eightBitBody: false },
-    recipients: [{ ...fresh, attempts: [] }],
-  } satisfies QueueEntry;
-  const attempt = { at: acceptedAt, host: `mx.${domain}`, error: "connection refused", status: "4.4.1" };
-  const state = encodeState({
-    ...accepted,
-    recipients: [{ ...fresh, attemptCount: 1, attempts: [attempt], nextAttemptAt, delayNotified: true }],
+  const { entry: { id, reversePath, recipients }, head, state } = waitingEntry(n, {
+    ...{ domain, shard: "00" },
+    due: nextAttemptAt,
   });
-  const head = encodeHead(accepted, MESSAGE_CHECK);
   const at = new Date(nextAttemptAt).toISOString();
-  files.entry += row([id, head, state, accepted.reversePath, String(MESSAGE.length), at]);
-  files.recipient += row([id, "0", fresh.address, domain, "pending", String(nextAttemptAt), "f"]);
-  files.body += row([id, "0", `\\x${new TextEncoder().encode(MESSAGE).toHex()}`]);
+  files.entry += row([id, head, state, reversePath, String(MESSAGE.length), at]);
+  files.recipient += row([
+    id,
+    "0",
+    recipients[0]?.address ?? "",
+    domain,
+    "pending",
+    String(nextAttemptAt),
+    "f",
+  ]);
+  files.body += row([id, "0", `\\x${MESSAGE.toHex()}`]);
 }
 
 /** A line of COPY's text format. */
