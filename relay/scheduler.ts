@@ -540,7 +540,9 @@ export class Scheduler {
       const recipients = this.#dueRecipients(opened, item);
       if (recipients.length === 0) {
         // Where the summary was wrong of an entry, nothing would wait of it any more.
-        if (!item.fresh && this.#options.queue.shared !== undefined) this.#submitAgain(opened);
+        if (this.#options.queue.shared !== undefined && (!item.fresh || this.#waitsLonger(opened, item))) {
+          this.#submitAgain(opened);
+        }
         return nothing;
       }
       for (const index of recipients) inFlight.add(index);
@@ -601,6 +603,13 @@ export class Scheduler {
       if (nextAttemptAt <= at && due.length < MAX_RECIPIENTS) due.push(index);
     });
     return due;
+  }
+
+  /** Whether recipients are due later than the item knows, as after the clock was set: no item waits for them then. */
+  #waitsLonger({ entry, inFlight }: OpenEntry, { to, at }: Item): boolean {
+    return entry.recipients.some(({ status, domain, nextAttemptAt }, index) =>
+      status === "pending" && nextAttemptAt > at && !inFlight.has(index) && this.#destinationOf(domain) === to
+    );
   }
 
   #attempt(

@@ -1,7 +1,8 @@
-// Histories of two schedulers on one queue: commits are lost, or their answers; leases run out, processes are killed.
+// Histories of two schedulers on one queue: commits are lost, or their answers; leases run out, processes are killed, their clocks are set.
 // Whatever happens, each message arrives or its sender is told, and nothing arrives twice without a record.
 import assert from "node:assert/strict";
 import { setImmediate } from "node:timers";
+import type { Clock, Timer } from "../base/clock.ts";
 import { fc } from "../tests/support/property.ts";
 import { FakeClock } from "../tests/support/fake_clock.ts";
 import type { QueueChange } from "../tests/support/memory_queue.ts";
@@ -33,6 +34,8 @@ type Step =
   /** Killed, and started again. */
   | { readonly do: "kill"; readonly owner: number }
   /** The next changes of this kind have no effect, or their answer does not arrive. */
+  /** The wall clock of a process is set; the queue's goes on as it was. */
+  | { readonly do: "set clock"; readonly owner: number; readonly ms: number }
   | {
     readonly do: "fail";
     readonly owner: number;
@@ -61,6 +64,14 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   {
     weight: 2,
     arbitrary: fc.record({
+      do: fc.constant("set clock"),
+      owner,
+      ms: fc.constantFrom(-30 * DAY, -DAY, -HOUR, -5 * SECOND, 5 * SECOND, 10 * MINUTE, 3 * HOUR, 2 * DAY),
+    }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({
       do: fc.constant("fail"),
       owner,
       kind: fc.constantFrom(...KINDS),
@@ -81,10 +92,29 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 
 /** One of the two processes. */
 interface Process {
+  readonly clock: HostClock;
   world: World;
   expired: boolean;
   /** How often changes of each kind are still to fail. */
   readonly failures: Map<string, number>;
+}
+
+/** The clock of a process, which is ahead of the queue's, or behind it. */
+class HostClock implements Clock {
+  ahead = 0;
+  constructor(private readonly queue: FakeClock) {}
+
+  now(): number {
+    return this.queue.now() + this.ahead;
+  }
+
+  monotonic(): number {
+    return this.queue.monotonic();
+  }
+
+  after(ms: number, callback: () => void): Timer {
+    return this.queue.after(ms, callback);
+  }
 }
 
 const turn = () => new Promise<void>((resolve) => void setImmediate(resolve));
@@ -99,7 +129,8 @@ class History {
   #count = 0;
 
   constructor() {
-    const first = new World({}, { sharedWith: "nobody", clock: this.#clock });
+    const clocks = [new HostClock(this.#clock), new HostClock(this.#clock)] as const;
+    const first = new World({}, { sharedWith: "nobody", clock: this.#clock, hostClock: clocks[0] });
     const { network } = first;
     for (const name of ["a.test", "b.test"]) {
       this.#hosts.push(network.host(`mx.${name}`));
@@ -107,8 +138,8 @@ class History {
     }
     this.#home = network.host("mx.home.test");
     network.domain("home.test", ["mx.home.test"]);
-    this.#add(first);
-    this.#add(new World({}, { sharedWith: first }));
+    this.#add(first, clocks[0]);
+    this.#add(new World({}, { sharedWith: first, hostClock: clocks[1] }), clocks[1]);
   }
 
   async run(steps: readonly Step[]): Promise<void> {
@@ -122,8 +153,8 @@ class History {
     for (const { world } of this.#processes) await world[Symbol.asyncDispose]();
   }
 
-  #add(world: World): void {
-    const process: Process = { world, expired: false, failures: new Map() };
+  #add(world: World, clock: HostClock): void {
+    const process: Process = { world, clock, expired: false, failures: new Map() };
     this.#processes.push(process);
     this.#prepare(process);
   }
@@ -164,6 +195,8 @@ class History {
         return this.#revive(process);
       case "kill":
         return await this.#kill(process);
+      case "set clock":
+        return void (process.clock.ahead += step.ms);
       case "fail":
         return void process.failures.set(`${step.kind} ${step.lost}`, step.times);
     }
@@ -200,7 +233,7 @@ class History {
     process.expired = false;
     process.failures.clear();
     // The ids of its messages begin like those of the latest one, and go on otherwise.
-    process.world = new World({}, { sharedWith: this.#worlds.at(-1) ?? world });
+    process.world = new World({}, { sharedWith: this.#worlds.at(-1) ?? world, hostClock: process.clock });
     this.#prepare(process);
     await process.world.scheduler.start();
   }

@@ -4,6 +4,7 @@
  * @module
  */
 import assert from "node:assert/strict";
+import type { Clock } from "../../base/clock.ts";
 import type { LogFields, Logger } from "../../base/log.ts";
 import type { OpenEntry } from "../../relay/open_entries.ts";
 import type { QueueEntry } from "../../relay/queue_entry.ts";
@@ -117,11 +118,13 @@ export class World {
 
   constructor(
     options: Partial<SchedulerOptions> = {},
-    { before, sharedWith, stored, clock = new FakeClock() }: {
+    { before, sharedWith, stored, hostClock, clock = new FakeClock() }: {
       readonly before?: World;
       /** Its queue, if it is not in memory. */
       readonly stored?: { readonly storage: Storage; readonly queue: StoredQueue };
       readonly sharedWith?: World | "nobody";
+      /** That of the scheduler, where the queue has another one. */
+      readonly hostClock?: Clock;
       readonly clock?: FakeClock;
     } = {},
   ) {
@@ -134,6 +137,7 @@ export class World {
       : kind === "shared" || sharedWith !== undefined
       ? new SharedMemoryQueue(this.clock, (other ?? before)?.queue as SharedMemoryQueue | undefined, {
         after: before !== undefined,
+        hostClock: hostClock ?? this.clock,
       })
       : new MemoryQueue(before?.queue as MemoryQueue | undefined, this.clock);
     this.notices = (other ?? before)?.notices ?? [];
@@ -150,7 +154,7 @@ export class World {
     };
     this.scheduler = new Scheduler({
       queue: this.queue,
-      clock: this.clock,
+      clock: hostClock ?? this.clock,
       random: () => 0,
       logger,
       schedule: SCHEDULE,

@@ -12,6 +12,8 @@ import {
   type QueueFollower,
   type SharedQueue,
 } from "../../relay/queue.ts";
+import { QueueTimes } from "../../relay/postgres/queue_times.ts";
+import type { QueueSummary } from "../../relay/queue.ts";
 import { isFinal, type QueueEntry } from "../../relay/queue_entry.ts";
 import { MemoryQueue, type QueueChange } from "./memory_queue.ts";
 
@@ -38,20 +40,23 @@ export class SharedStore {
 export class SharedMemoryQueue extends MemoryQueue implements Queue {
   readonly store: SharedStore;
   readonly #now: Clock;
+  readonly #times: QueueTimes;
   #follower: QueueFollower | undefined;
   #timer: Timer | undefined;
 
   /**
    * @param other Another owner of the same queue
-   * @param options `after`: the other one is gone, and what it owned is free
+   * @param options `after`: the other one is gone, and what it owned is free; `hostClock`: that of this owner, where it
+   * is not the one of the store, by which times are stored
    */
   constructor(
     clock: Clock,
     other?: SharedMemoryQueue,
-    { after = false }: { readonly after?: boolean } = {},
+    { after = false, hostClock = clock }: { readonly after?: boolean; readonly hostClock?: Clock } = {},
   ) {
     super(other, clock, { stored: after ? undefined : other?.stored });
     this.#now = clock;
+    this.#times = new QueueTimes(hostClock, () => clock.now());
     this.store = other?.store ?? new SharedStore();
     this.store.owners.add(this);
     if (other !== undefined && after) this.#takeFrom(other);
@@ -103,7 +108,7 @@ export class SharedMemoryQueue extends MemoryQueue implements Queue {
       if (entry.reversePath === "") this.store.notices.add(entry.id);
     };
     try {
-      await super.add(entry, message);
+      await super.add(shifted(entry, this.#times.offset), message);
       owned();
     } catch (error) {
       if (!this.stored.has(entry.id)) throw error;
@@ -117,11 +122,23 @@ export class SharedMemoryQueue extends MemoryQueue implements Queue {
 
   override async *scan(): AsyncGenerator<never> {}
 
-  override load(id: string): Promise<QueueEntry | undefined> {
+  override async load(id: string): Promise<QueueEntry | undefined> {
     const place = this.store.places.get(id);
-    if (place === undefined || !this.store.owners.has(this)) return Promise.resolve(undefined);
+    if (place === undefined || !this.store.owners.has(this)) return undefined;
     place.owner ??= this;
-    return place.owner === this ? super.load(id) : Promise.resolve(undefined);
+    const stored = place.owner === this ? await super.load(id) : undefined;
+    if (stored === undefined) return undefined;
+    const entry = shifted(stored, -this.#times.offset);
+    this.#times.remember(entry);
+    return entry;
+  }
+
+  override update(entry: QueueEntry): Promise<void> {
+    return super.update(shifted(this.#times.corrected(entry), this.#times.offset));
+  }
+
+  protected override summarize(entry: QueueEntry): QueueSummary {
+    return super.summarize(shifted(entry, -this.#times.offset));
   }
 
   override async remove(id: string): Promise<void> {
@@ -182,10 +199,19 @@ export class SharedMemoryQueue extends MemoryQueue implements Queue {
       else {
         place.owner = this;
         const summary = this.summarize(entry);
-        const early = summary.due.every(({ at }) => at > this.#now.now() + HORIZON);
+        const early = summary.due.every(({ at }) => at > this.#now.now() - this.#times.offset + HORIZON);
         follower.offer({ ...summary, ...(early && { unfinished: true }) });
       }
     }
     if (next < Infinity) this.#timer = this.#now.after(next - before, () => this.#look());
   }
+}
+
+function shifted<T extends Pick<QueueEntry, "recipients">>(entry: T, offset: number): T {
+  if (offset === 0) return entry;
+  const recipients = entry.recipients.map((recipient) => {
+    const { nextAttemptAt } = recipient;
+    return { ...recipient, nextAttemptAt: nextAttemptAt === 0 ? 0 : nextAttemptAt + offset };
+  });
+  return { ...entry, recipients };
 }
