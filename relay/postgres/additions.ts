@@ -20,17 +20,22 @@ import {
 export class Additions {
   readonly #database: Database;
   readonly #clock: Clock;
+  readonly #needsStandby: boolean;
   readonly #whole: Batches<FirstPart, void>;
   /** Messages that were refused while it was unknown whether they had been stored. */
   readonly #withdrawn = new Set<string>();
 
-  /** In this database. */
-  constructor(database: Database, clock: Clock) {
+  /** In this database. `needsStandby`: nothing is stored where there is no synchronous standby. */
+  constructor(
+    database: Database,
+    { clock, needsStandby }: { readonly clock: Clock; readonly needsStandby: boolean },
+  ) {
     this.#database = database;
     this.#clock = clock;
+    this.#needsStandby = needsStandby;
     this.#whole = new Batches<FirstPart, void>({
       run: async (insertions) => {
-        await database.run((sql) => insertFirst(sql, insertions));
+        await database.run((sql) => insertFirst(sql, insertions, { needsStandby }));
         return [];
       },
       octets: ({ bytes }) => bytes.length,
@@ -45,9 +50,16 @@ export class Additions {
   async store(insertion: Insertion): Promise<Uint8Array | undefined> {
     const { id } = insertion.entry;
     try {
-      return await insertEntry(this.#database, insertion, (first) => this.#whole.run(first));
+      return await insertEntry(this.#database, insertion, {
+        needsStandby: this.#needsStandby,
+        insertWhole: (first) => this.#whole.run(first),
+      });
     } catch (error) {
-      const there = await isThereAfterAll(this.#database, { id, error, clock: this.#clock });
+      const there = await isThereAfterAll(this.#database, {
+        ...{ id, error },
+        clock: this.#clock,
+        needsStandby: this.#needsStandby,
+      });
       if (there === undefined) this.#withdrawn.add(id);
       if (!there) throw error;
       return undefined;

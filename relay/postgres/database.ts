@@ -127,6 +127,7 @@ export class Database implements AsyncDisposable {
       }
       return result;
     } catch (error) {
+      if (error instanceof DatabaseError) throw error;
       const isServers = error instanceof postgres.PostgresError;
       // An error in one of our statements is a bug.
       if (isServers && !isOutage(error) && !isConfiguration(error)) throw error;

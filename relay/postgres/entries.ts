@@ -8,6 +8,7 @@ import type { Clock } from "../../base/clock.ts";
 import type { NewEntry } from "../queue.ts";
 import { type Database, DatabaseError, type Sql } from "./database.ts";
 import { CHANNEL } from "./channel.ts";
+import { NO_STANDBY } from "./queue_options.ts";
 import { dueAt, headText, type Offset, type OpenDot, plain, recipientRows } from "./rows.ts";
 
 /** What is read of an entry. */
@@ -97,13 +98,16 @@ const INSERT_WITHIN = 60_000;
 
 /**
  * Inserts an entry with its recipients and its message, in one transaction.
- * @param insertWhole inserts one whose message is in one part
+ * @param options `insertWhole`: inserts one whose message is in one part; `needsStandby` as in {@linkcode insertFirst}
  * @returns the message where it is in one part
  */
 export async function insertEntry(
   database: Database,
   insertion: Insertion,
-  insertWhole: (first: FirstPart) => Promise<void>,
+  { insertWhole, needsStandby }: {
+    readonly insertWhole: (first: FirstPart) => Promise<void>;
+    readonly needsStandby: boolean;
+  },
 ): Promise<Uint8Array | undefined> {
   const { entry, body } = insertion;
   const parts = body.parts()[Symbol.asyncIterator]();
@@ -115,7 +119,7 @@ export async function insertEntry(
   }
   await database.run((sql) =>
     sql.begin(async (transaction) => {
-      await insertFirst(transaction as unknown as Sql, [{ ...insertion, bytes }]);
+      await insertFirst(transaction as unknown as Sql, [{ ...insertion, bytes }], { needsStandby });
       let part = 1;
       for (
         let bytes: Uint8Array | undefined = second;
@@ -128,8 +132,16 @@ export async function insertEntry(
   return undefined;
 }
 
-/** Inserts entries, each with its recipients and the first part of its message, in one statement. */
-export async function insertFirst(sql: Sql, insertions: readonly FirstPart[]): Promise<void> {
+/**
+ * Inserts entries, each with its recipients and the first part of its message, in one statement.
+ * @throws {DatabaseError} also where there is no synchronous standby, and `needsStandby` asks for one: a server that has
+ * just been promoted may have none
+ */
+export async function insertFirst(
+  sql: Sql,
+  insertions: readonly FirstPart[],
+  { needsStandby }: { readonly needsStandby: boolean },
+): Promise<void> {
   let at = 1;
   const entries = insertions.map(({ entry, body, owner, offset, bytes }) => {
     const due = dueAt(entry, { offset });
@@ -152,10 +164,11 @@ export async function insertFirst(sql: Sql, insertions: readonly FirstPart[]): P
   );
   // Base64 is smaller than what a parameter of type bytea is sent as.
   const bytes = concat(...insertions.map(({ bytes }) => bytes)).toBase64();
-  await sql`
+  const { count } = await sql`
     WITH x AS (
       SELECT * FROM json_to_recordset(${JSON.stringify(entries)}::text::json) AS x (id text, head text,
         reverse_path text, size bigint, owner bigint, due float8, remember boolean, at integer, octets integer)
+      WHERE NOT ${needsStandby} OR current_setting('synchronous_standby_names') <> ''
     ), b AS MATERIALIZED (
       SELECT decode(${bytes}::text, 'base64') AS bytes
     ), added AS (
@@ -167,11 +180,17 @@ export async function insertFirst(sql: Sql, insertions: readonly FirstPart[]): P
       SELECT entry, number, address, domain, status, next_at, settled, notice
       FROM json_to_recordset(${JSON.stringify(recipients)}::text::json) AS r (entry text, number integer,
         address text, domain text, status text, next_at bigint, settled boolean, notice text)
+      WHERE entry IN (SELECT id FROM x)
     ), notices AS (
       INSERT INTO mailapp.notice (id) SELECT id FROM x WHERE reverse_path = '' OR remember
     )
     INSERT INTO mailapp.body (entry, part, bytes)
     SELECT x.id, 0, substring(b.bytes FROM x.at FOR x.octets) FROM x, b`;
+  if (count < insertions.length) throw withoutStandby();
+}
+
+function withoutStandby(): DatabaseError {
+  return new DatabaseError(new Error(NO_STANDBY), { isCertain: true });
 }
 
 // Milliseconds.
@@ -185,13 +204,18 @@ const SETTLE_AGAIN = 1_000;
  */
 export async function isThereAfterAll(
   database: Database,
-  { id, error, clock }: { readonly id: string; readonly error: unknown; readonly clock: Clock },
+  { id, error, clock, needsStandby }: {
+    readonly id: string;
+    readonly error: unknown;
+    readonly clock: Clock;
+    readonly needsStandby: boolean;
+  },
 ): Promise<boolean | undefined> {
   if (!(error instanceof DatabaseError) || error.isCertain) return false;
   const until = clock.monotonic() + SETTLE_WITHIN;
   for (;;) {
     try {
-      return !await takeId(database, id) && await touch(database, id);
+      return !await takeId(database, id) && await touch(database, { id, needsStandby });
     } catch (error) {
       if (!(error instanceof DatabaseError)) throw error;
       if (clock.monotonic() >= until) return undefined;
@@ -231,9 +255,15 @@ export async function want(database: Database, id: string): Promise<void> {
 }
 
 /** Whether there is a message under an id, durably: not one that {@linkcode takeId} has put there. */
-async function touch(database: Database, id: string): Promise<boolean> {
-  const rows = await database.run((sql) =>
-    sql`UPDATE mailapp.entry SET size = size WHERE id = ${id} AND head IS NOT NULL RETURNING id`
+async function touch(
+  database: Database,
+  { id, needsStandby }: { readonly id: string; readonly needsStandby: boolean },
+): Promise<boolean> {
+  const [row] = await database.run((sql) =>
+    sql<{ readonly standbys: string }[]>`
+      UPDATE mailapp.entry SET size = size WHERE id = ${id} AND head IS NOT NULL
+      RETURNING current_setting('synchronous_standby_names') AS standbys`
   );
-  return rows.length > 0;
+  if (needsStandby && row?.standbys === "") throw withoutStandby();
+  return row !== undefined;
 }

@@ -59,7 +59,8 @@ export class PostgresQueue implements Queue, AsyncDisposable {
     this.#options = options;
     this.#clock = clock;
     const database = this.#database = new Database(options);
-    this.#additions = new Additions(database, clock);
+    const needsStandby = options.needsStandby !== false;
+    this.#additions = new Additions(database, { clock, needsStandby });
     this.#staging = new StagingArea({ directory: options.directory });
     // No load may keep the lease from being renewed.
     this.#renewals = new Database({ ...options, connections: 1 });
@@ -67,7 +68,7 @@ export class PostgresQueue implements Queue, AsyncDisposable {
       ...{ clock, logger, lease, program },
       database: this.#renewals,
       name: hostname,
-      needsStandby: options.needsStandby !== false,
+      needsStandby,
       lost: () => this.#lost(),
       begun: () => this.#begun(),
     });

@@ -10,6 +10,47 @@ import { parseDatabaseUrl } from "./url.ts";
 
 testWith(
   ["pg_lsclusters", "runuser"],
+  "PostgresQueue stores nothing in a database without synchronous standbys, from the moment that it has none",
+  async () => {
+    await using primary = await PostgresServer.start();
+    await using _standby = await PostgresServer.start({ follows: primary });
+    const set = async (text: string) => {
+      await primary.query("postgres", `ALTER SYSTEM ${text}`);
+      await primary.query("postgres", "SELECT pg_reload_conf()");
+    };
+    const url = await primary.newDatabase();
+    await set("SET synchronous_standby_names = '*'");
+    const log = new RecordingLog();
+    await using queue = await PostgresQueue.open({
+      // So long that nothing is learnt by renewing it.
+      ...{ url: parseDatabaseUrl(url), logger: log, connections: 2, lease: 600_000, needsStandby: true },
+      ...{ directory: `/tmp/mailapp-test-${crypto.randomUUID()}`, hostname: "host.test", program: "test" },
+    });
+    const kept: string[] = [];
+    const add = async (octets: number) => {
+      const id = queue.newId();
+      await queue.add(
+        newEntry([recipient("a@x.test")], { id, acceptedAt: Date.now() }),
+        new Uint8Array(octets),
+      );
+      kept.push(id);
+    };
+    const SIZES = [20, 3_000_000];
+    for (const octets of SIZES) await add(octets);
+    await set("RESET synchronous_standby_names");
+    await until(() => add(20).then(() => false, () => true), "a refusal");
+    for (const octets of SIZES) {
+      await assert.rejects(add(octets), { name: "SmtpError", message: /^451 / });
+    }
+    await set("SET synchronous_standby_names = '*'");
+    await until(() => add(20).then(() => true, () => false), "a standby again");
+    assert.deepEqual((await Array.fromAsync(queue.ids())).sort(), kept.sort());
+    assert.deepEqual(log.named("queue.lease_lost"), []);
+  },
+);
+
+testWith(
+  ["pg_lsclusters", "runuser"],
   "PostgresQueue accepts nothing from a primary that has no synchronous standbys any more",
   async () => {
     await using primary = await PostgresServer.start();
