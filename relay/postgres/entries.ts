@@ -42,7 +42,8 @@ export async function readRows(database: Database, ids: readonly string[]): Prom
         (SELECT json_agg(recipient) FROM mailapp.dot AS d WHERE d.entry = e.id AND NOT d.relayed
           AND d.owner = e.owner) AS sending,
         (SELECT json_agg(json_build_object('recipient', recipient, 'host', host, 'address', address, 'at', at,
-            'until', (extract(epoch FROM until) * 1000)::bigint, 'relayed', relayed)) FROM mailapp.dot AS d WHERE d.entry = e.id
+            'until', (extract(epoch FROM least(greatest(until, 'epoch'), now())) * 1000)::bigint, 'relayed', relayed))
+          FROM mailapp.dot AS d WHERE d.entry = e.id
           AND (d.relayed OR (d.owner IS DISTINCT FROM e.owner AND d.until <= now()))) AS dots
       FROM mailapp.entry AS e
       WHERE id = ANY (ARRAY(SELECT json_array_elements_text(${JSON.stringify(ids)}::text::json)))

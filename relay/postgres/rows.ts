@@ -29,7 +29,7 @@ export interface OpenDot {
   readonly host: string;
   readonly address: string;
   readonly at: number;
-  /** Until when its owner could have had an answer, by the database's clock. */
+  /** Until when its owner could have had an answer, by the database's clock; at most the present. */
   readonly until: number;
   readonly relayed: boolean;
 }
@@ -103,7 +103,7 @@ export function readEntry(
   const relayed = new Map<number, OpenDot & { readonly inherited: true; before: number }>();
   for (const dot of row.dots) {
     const at = Math.min(Math.max(0, dot.at), LATEST_TIME);
-    const before = Math.min(at, dot.until - offset);
+    const before = Math.min(at, Math.max(0, dot.until - offset));
     (dot.relayed ? relayed : sent).set(dot.recipient, { ...dot, at, before, inherited: true });
   }
   if (row.dots.length > 0) applyJournal(entry, { sent, relayed, removed: false }, { now, resendAfter });

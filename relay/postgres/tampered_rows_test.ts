@@ -76,8 +76,10 @@ const TAMPERED: readonly (readonly [sql: string, outcome: "leaves" | "aside" | "
   [dot("99, 1, 'h', 'a', 0, now(), false"), "leaves"],
   [dot("-1, 1, 'h', 'a', 0, now(), true"), "leaves"],
   [dot("0, 1, '', '', -9223372036854775808, '-infinity', false"), "leaves"],
-  // The message may have arrived: it is sent again a minute after that, at the earliest.
-  [dot("0, 1, 'h', 'a', 9223372036854775807, '-infinity', false"), "waits"],
+  // The message may have arrived, at the latest when its owner gave up: it is sent again a minute after that.
+  [dot("0, 1, 'h', 'a', 9223372036854775807, now(), false"), "waits"],
+  [dot("0, 1, 'h', 'a', 9223372036854775807, '-infinity', false"), "leaves"],
+  [dot("0, 1, 'h', 'a', 0, 'infinity', true"), "leaves"],
   ["INSERT INTO mailapp.notice (id) VALUES ('$id')", "leaves"],
   ["INSERT INTO mailapp.notice (id) VALUES ('')", "leaves"],
 ];
