@@ -272,10 +272,13 @@ async function list(ids: readonly string[], { flags, io }: Context): Promise<Exi
     io.out(isEverything(filter) ? "nothing is queued\n" : "no matching messages\n");
   } else {
     const shown = flags.limit === undefined ? "" : " shown";
-    const held = totals.held === 0 ? "" : `, ${totals.held} held`;
-    io.out(
-      `${count(totals.messages, "message")}${shown}, ${count(totals.pending, "recipient")} pending${held}\n`,
-    );
+    const { messages, pending, held } = totals;
+    const recipients = held === 0
+      ? `${count(pending, "recipient")} pending`
+      : pending === 0
+      ? `${count(held, "recipient")} held`
+      : `${count(pending, "recipient")} pending, ${held} held`;
+    io.out(`${count(messages, "message")}${shown}, ${recipients}\n`);
   }
   if (!flags.json) await mentionDropped(queue, io);
   if (!flags.json && isEverything(filter)) io.out(foreignText(dirname(queue.maildrop)));

@@ -66,7 +66,7 @@ testWith(
 
     const all = await typed([], "queue", "list", "--no-pager");
     assert.deepEqual([all[0], all[1], all[2]], [0, null, true]);
-    assert.match(all[3], /user0@[^]*user14@[^]*15 messages, 15 recipients pending\r\n$/);
+    assert.match(all[3], /user0@[^]*user14@[^]*15 messages, 15 recipients held\r\n$/);
     assert.doesNotMatch(all[3], /--More--/);
     const short = await typed([], "queue", "list", "--limit", "2");
     assert.doesNotMatch(short[3], /--More--/);
