@@ -7,7 +7,9 @@ import type { Timer } from "../../base/clock.ts";
 import { silentLogger } from "../../base/log.ts";
 import type { QueueEntry } from "../../relay/queue_entry.ts";
 import type { QueueFollower } from "../../relay/queue.ts";
+import { CHANNEL } from "../../relay/postgres/channel.ts";
 import { Database } from "../../relay/postgres/database.ts";
+import { HostSlots } from "../../relay/postgres/host_slots.ts";
 import { PostgresQueue } from "../../relay/postgres/postgres_queue.ts";
 import { parseDatabaseUrl } from "../../relay/postgres/url.ts";
 import { Spool } from "../../relay/spool/spool.ts";
@@ -128,6 +130,7 @@ export class PostgresStorages implements AsyncDisposable {
     clock.settled = async () => {
       timer?.cancel();
       if (follower === undefined) return false;
+      if (await notifications.arrive(sql)) return true;
       const [row] = await sql<{ wait: number | null }[]>`
         SELECT extract(epoch FROM min(GREATEST(due_at - ${HORIZON} * interval '1 ms', dot_until)) - now())::float8
           * 1000 AS wait FROM mailapp.entry WHERE owner IS NULL AND due_at < 'infinity' AND head IS NOT NULL`;
@@ -159,6 +162,38 @@ export class PostgresStorages implements AsyncDisposable {
     return this.#sql.end({ timeout: 1 });
   }
 }
+
+/** The notifications that the open queue gets: they come by themselves, some time after the statement that sent them. */
+const notifications = {
+  count: 0,
+  mark: 0,
+  reached: () => {},
+
+  /** Resolves when those have come that were sent until now; whether there were any since the last time. */
+  async arrive(sql: postgres.Sql): Promise<boolean> {
+    for (let isReached = false; !isReached;) {
+      const mark = Promise.withResolvers<void>();
+      this.reached = mark.resolve;
+      await sql`SELECT pg_notify(${CHANNEL}, ${`${MARK}${++this.mark}`})`;
+      // It is lost while the queue has not begun to listen.
+      let timer: ReturnType<typeof setTimeout> | undefined;
+      const lost = new Promise<boolean>((resolve) => timer = setTimeout(() => resolve(false), 200));
+      isReached = await Promise.race([mark.promise.then(() => true), lost]);
+      clearTimeout(timer);
+    }
+    const { count } = this;
+    this.count = 0;
+    return count > 0;
+  },
+};
+const MARK = "mark ";
+const notified = HostSlots.prototype.notified;
+HostSlots.prototype.notified = function (this: HostSlots, payload) {
+  if (payload === `${MARK}${notifications.mark}`) notifications.reached();
+  if (payload?.startsWith(MARK)) return;
+  notifications.count++;
+  notified.call(this, payload);
+};
 
 /** Counts the statements of the queue that is open. */
 let counting: StoreClock | undefined;
