@@ -77,25 +77,36 @@ testsWithPostgres("Database", {
   },
 });
 
-Deno.test("Database pauses between tries while no server can be used", async () => {
-  const listeners = [1, 2].map(() => Deno.listen({ hostname: "127.0.0.1", port: 0 }));
-  let tries = 0;
-  const accepting = listeners.map(async (listener) => {
-    for await (const connection of listener) {
-      tries++;
-      connection.close();
-    }
-  });
-  const places = listeners.map(({ addr }) => `127.0.0.1:${addr.port}`).join();
-  {
-    await using database = new Database({
-      url: parseDatabaseUrl(`postgres://a:x@${places}/b?sslmode=disable`),
-      connections: 1,
+for (const tls of [false, true]) {
+  Deno.test(`Database tries servers in turn, with pauses, while none can be used, ${tls ? "over TLS" : "without TLS"}`, async () => {
+    const listeners = [1, 2].map(() => Deno.listen({ hostname: "127.0.0.1", port: 0 }));
+    const tries = [0, 0];
+    const accepting = listeners.map(async (listener, index) => {
+      for await (const connection of listener) {
+        tries[index] = (tries[index] ?? 0) + 1;
+        if (tls) await refuseLater(connection);
+        connection.close();
+      }
     });
-    await using _listening = database.listen("x", () => {});
-    await pause(2_500);
-  }
-  for (const listener of listeners) listener.close();
-  await Promise.all(accepting);
-  assert.ok(tries >= 2 && tries < 30, `${tries} tries`);
-});
+    const places = listeners.map(({ addr }) => `localhost:${addr.port}`).join();
+    {
+      await using database = new Database({
+        url: parseDatabaseUrl(`postgres://a:x@${places}/b${tls ? "" : "?sslmode=disable"}`),
+        connections: 1,
+      });
+      await using _listening = database.listen("x", () => {});
+      await pause(2_500);
+    }
+    for (const listener of listeners) listener.close();
+    await Promise.all(accepting);
+    assert.ok(tries.every((count) => count >= 1 && count < 15), `${tries.join(" and ")} tries`);
+  });
+}
+
+/** Agrees to TLS, and reads only how it would begin. */
+async function refuseLater(connection: Deno.Conn): Promise<void> {
+  const buffer = new Uint8Array(4096);
+  await connection.read(buffer);
+  await connection.write(new TextEncoder().encode("S"));
+  await connection.read(buffer);
+}

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { connect, type Socket } from "node:net";
+import { Socket } from "node:net";
 import type { Clock } from "../../base/clock.ts";
 import type { DatabaseUrl } from "./url.ts";
 
@@ -14,6 +14,21 @@ const USABLE_AFTER = 5_000;
 const AGAIN_AFTER = 1_000;
 
 type Server = DatabaseUrl["hosts"][number];
+
+/** Tells when it is closed. The library removes all listeners of a socket before it begins TLS. */
+class WatchedSocket extends Socket {
+  readonly #closed: () => void;
+
+  constructor(closed: () => void) {
+    super();
+    this.#closed = closed;
+  }
+
+  override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
+    this.#closed();
+    super._destroy(error, callback);
+  }
+}
 
 /** Opens sockets for one client. */
 export class Sockets {
@@ -36,19 +51,14 @@ export class Sockets {
     // Were this to fail, the library would try again.
     if (next === undefined || this.#closed) return await new Promise(() => {});
     const { server } = next;
-    const socket = "path" in server
-      ? connect({ path: `${server.path}/.s.PGSQL.${server.port}` })
-      : connect({ host: server.host, port: server.port });
-    // The library takes the name for TLS from here.
-    if ("host" in server) Object.assign(socket, server);
     const began = this.#clock.monotonic();
-    const over = () => {
+    const socket = new WatchedSocket(() => {
       const now = this.#clock.monotonic();
       if (now - began < USABLE_AFTER) next.failedAt = now;
-    };
-    socket.on("error", over);
-    socket.on("close", over);
-    return socket;
+    });
+    if ("path" in server) return socket.connect({ path: `${server.path}/.s.PGSQL.${server.port}` });
+    // The library takes the name for TLS from here.
+    return Object.assign(socket.connect({ host: server.host, port: server.port }), server);
   }
 
   /** Opens no more. */

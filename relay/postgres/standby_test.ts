@@ -4,7 +4,9 @@ import { newEntry, recipient } from "../../tests/support/queue_entry.ts";
 import { PostgresServer } from "../../tests/support/postgres_server.ts";
 import { RecordingLog } from "../../tests/support/recording_log.ts";
 import { testWith } from "../../tests/support/requires.ts";
+import { createTestAuthority } from "../../tests/support/test_authority.ts";
 import { until } from "../../tests/support/until.ts";
+import { Database } from "./database.ts";
 import { PostgresQueue } from "./postgres_queue.ts";
 import { parseDatabaseUrl } from "./url.ts";
 
@@ -93,3 +95,20 @@ testWith(
     await until(() => add().then(() => true, () => false), "a lease again");
   },
 );
+
+testWith(["pg_lsclusters", "runuser"], "Database finds the primary behind a standby, over TLS", async () => {
+  const authority = await createTestAuthority();
+  const { cert, key } = await authority.issue({ names: ["localhost"] });
+  const outside = { address: "127.0.0.1", certificate: cert, key };
+  await using primary = await PostgresServer.start({ outside });
+  await using standby = await PostgresServer.start({ outside, follows: primary });
+  await using database = new Database({
+    url: parseDatabaseUrl(
+      `postgres://mailapp:x@localhost:${standby.port},localhost:${primary.port}/postgres`,
+    ),
+    ca: authority.cert,
+    connections: 2,
+  });
+  const [row] = await database.run((sql) => sql`SELECT pg_is_in_recovery() AS standby`);
+  assert.equal(row?.standby, false);
+});
