@@ -9,7 +9,7 @@ import { errorText } from "../../base/error_text.ts";
 import type { Clock } from "../../base/clock.ts";
 import { systemClock } from "../../base/clock.ts";
 import { codeOf, type Credentials, examine, explain, type Findings } from "./diagnosis.ts";
-import { Sockets } from "./sockets.ts";
+import { CONNECT_WITHIN_SECONDS, Sockets } from "./sockets.ts";
 
 /** What statements are written with. */
 export type Sql = postgres.Sql;
@@ -44,7 +44,6 @@ export class DatabaseError extends Error {
 
 // Milliseconds. A statement of ours takes some; a synchronous standby that is away makes it wait.
 const ANSWER_WITHIN = 15_000;
-const CONNECT_WITHIN_SECONDS = 5;
 // Milliseconds without a first answer after which the servers are examined.
 const EXAMINE_AFTER = 1_000;
 // The factor by which the time limit is longer for a statement that waits for others.

@@ -59,6 +59,16 @@ const awayAndBack = [false, true].flatMap((several): [string, PostgresTest][] =>
 
 testsWithPostgres("Database", {
   ...Object.fromEntries(awayAndBack),
+  "goes on to the next server where one takes connections and says nothing": async (server) => {
+    using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const places = `127.0.0.1:${silent.addr.port},127.0.0.1:${server.port}`;
+    await using database = new Database({
+      url: parseDatabaseUrl(`postgres://mailapp:x@${places}/postgres?sslmode=disable`),
+      connections: 1,
+    });
+    const [row] = await database.run((sql) => sql`SELECT 1 AS one`);
+    assert.equal(row?.one, 1);
+  },
   "says that a standby may be missing where a commit is not answered": async (server) => {
     await using database = connect(server, { several: false });
     await database.run((sql) => sql`CREATE TABLE committed (number integer)`);

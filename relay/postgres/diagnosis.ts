@@ -7,11 +7,11 @@
 import { connect } from "node:net";
 import postgres from "postgres";
 import { errorText } from "../../base/error_text.ts";
+import { CONNECT_WITHIN_SECONDS } from "./sockets.ts";
 import type { DatabaseUrl } from "./url.ts";
 
 // The oldest server that the statements work with, as `server_version_num` has it.
 const OLDEST = 130_000;
-const CONNECT_WITHIN_SECONDS = 5;
 
 /** What a client needs beside where to connect. */
 export interface Credentials {

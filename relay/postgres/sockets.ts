@@ -8,8 +8,12 @@ import { Socket } from "node:net";
 import type { Clock } from "../../base/clock.ts";
 import type { DatabaseUrl } from "./url.ts";
 
+/** The client gives up a connection that cannot be used within this time. */
+export const CONNECT_WITHIN_SECONDS = 5;
 // Milliseconds. One that was closed sooner could not be used: there is no server, or it is a standby.
-const USABLE_AFTER = 5_000;
+const USABLE_AFTER = 2_000 * CONNECT_WITHIN_SECONDS;
+// Milliseconds. Sooner than the client would give up, and with it the statement that waits.
+const SILENT_AFTER = 1_000 * CONNECT_WITHIN_SECONDS - 1_000;
 /** The time between two tries of a server that could not be used, in milliseconds. */
 const AGAIN_AFTER = 1_000;
 
@@ -52,10 +56,16 @@ export class Sockets {
     if (next === undefined || this.#closed) return await new Promise(() => {});
     const { server } = next;
     const began = this.#clock.monotonic();
+    let silence: ReturnType<typeof setTimeout> | undefined;
     const socket = new WatchedSocket(() => {
+      clearTimeout(silence);
       const now = this.#clock.monotonic();
       if (now - began < USABLE_AFTER) next.failedAt = now;
     });
+    // The next server may answer.
+    if (this.#servers.length > 1) {
+      silence = setTimeout(() => void (socket.bytesRead === 0 && socket.destroy()), SILENT_AFTER);
+    }
     if ("path" in server) return socket.connect({ path: `${server.path}/.s.PGSQL.${server.port}` });
     // The library takes the name for TLS from here.
     return Object.assign(socket.connect({ host: server.host, port: server.port }), server);
