@@ -34,6 +34,8 @@ export interface ClaimsOptions {
   readonly sweepEvery: number;
   /** Reads what was claimed; `undefined` where it cannot be read. */
   readonly summarize: (claimed: Claimed) => Promise<QueueSummary | undefined>;
+  /** Called with each entry that is given back: what is known of it no longer holds. */
+  readonly givenBack: (id: string) => void;
 }
 
 /** What is due later than this, in milliseconds, is given back. */
@@ -288,6 +290,7 @@ export class Claims implements AsyncDisposable {
 
   #return(id: string, wait: number): void {
     this.#held.delete(id);
+    this.#options.givenBack(id);
     this.#returned.set(id, wait);
     this.#returnTimer ??= this.#options.clock.after(GIVE_BACK_WITHIN, () => this.#returnNow());
   }

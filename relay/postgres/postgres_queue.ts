@@ -84,6 +84,10 @@ export class PostgresQueue implements Queue, AsyncDisposable {
           ageOf: (entry) => this.ageOf(entry),
           read: (id) => this.#read(id),
         }),
+      givenBack: (id) => {
+        this.#fresh.delete(id);
+        this.#changes.forget(id);
+      },
     });
     this.#changes = new Changes({
       ...{ database, clock, lease, times },
@@ -104,7 +108,7 @@ export class PostgresQueue implements Queue, AsyncDisposable {
       hosts: this.#slots,
       follow: (follower) => void (this.#claims.follower = follower),
       unfollow: () => void (this.#claims.follower = undefined),
-      giveBack: ({ id }, wait) => this.#giveBack(id, wait),
+      giveBack: ({ id }, wait) => this.#claims.giveBack(id, wait),
       wasAdded: (id) => this.#wasAdded(id),
     };
   }
@@ -371,13 +375,6 @@ export class PostgresQueue implements Queue, AsyncDisposable {
       sql`
         UPDATE mailapp.entry SET unreadable = ${reason}, owner = NULL, due_at = 'infinity' WHERE id = ${id}`
     ).catch(() => {});
-  }
-
-  #giveBack(id: string, wait: number): boolean {
-    if (!this.#claims.giveBack(id, wait)) return false;
-    this.#fresh.delete(id);
-    this.#changes.forget(id);
-    return true;
   }
 
   #lost(): void {

@@ -194,6 +194,22 @@ testsWithPostgres("PostgresQueue", {
     await relay(late, [0]);
     assert.deepEqual(await rows(server, url), nothing);
   },
+  "reads again what another host has had meanwhile": async (server) => {
+    const url = await server.newDatabase();
+    await using first = await Host.join(url);
+    await using second = await Host.join(url);
+    first.follow();
+    const id = await first.add(["a@one.test", "b@one.test"]);
+    assert.equal(await second.queue.obtain(id), true);
+    const entry = await second.load(id);
+    Object.assign(entry.recipients[0] ?? {}, { status: "relayed", settled: true });
+    await second.queue.update(entry);
+    first.queue.shared.unfollow();
+    assert.equal(second.queue.shared.giveBack(entry, 60_000), true);
+    await second.queue.returned();
+    const statuses = (await first.load(id)).recipients.map(({ status }) => status);
+    assert.deepEqual(statuses, ["relayed", "pending"]);
+  },
   "offers what is over, and was not removed by the host that is gone": async (server) => {
     const url = await server.newDatabase();
     {
