@@ -132,7 +132,7 @@ export class Database implements AsyncDisposable {
       if (isServers && !isOutage(error) && !isConfiguration(error)) throw error;
       if (!isServers && !NOT_SENT.has(codeOf(error)) && this.#clients[kind] === sql) this.#drop(kind);
       const isCertain = isServers
-        ? error.severity_local === "ERROR" || error.code === "57P03" || isConfiguration(error)
+        ? error.severity === "ERROR" || error.code === "57P03" || isConfiguration(error)
         : NOT_SENT.has(codeOf(error));
       if (!this.#reached) found ??= await this.#examine();
       throw new DatabaseError(withReason(error, { found, lazy }), { isCertain });
@@ -223,8 +223,8 @@ export class Database implements AsyncDisposable {
           // Compiling takes longer than any of them.
           jit: "off",
         },
-        onnotice: ({ message }: postgres.Notice) => {
-          if (/\bsynchronous replication\b/.test(message ?? "")) this.#waitsCancelled++;
+        onnotice: (notice: postgres.Notice) => {
+          if (isWaitCancelled(notice)) this.#waitsCancelled++;
         },
       } as unknown as Parameters<typeof postgres>[0],
     );
@@ -244,6 +244,11 @@ function withReason(
   const reason = `though the server can be used: is a synchronous standby missing? It has ` +
     `synchronous_standby_names = '${standbys}', and pg_stat_replication shows those that are there`;
   return new Error(`${errorText(error)}, ${reason}`, { cause: error });
+}
+
+/** Whether a warning says that a commit no longer waits for the standby; its text is in the server's language. */
+export function isWaitCancelled({ routine, message = "" }: postgres.Notice): boolean {
+  return routine === "SyncRepWaitForLSN" || /\bsynchronous replication\b/.test(message);
 }
 
 /** Whether the server says that it cannot serve at present. */

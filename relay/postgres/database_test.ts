@@ -6,7 +6,7 @@ import {
   testsWithPostgres,
 } from "../../tests/support/postgres_server.ts";
 import { until } from "../../tests/support/until.ts";
-import { Database } from "./database.ts";
+import { Database, isWaitCancelled } from "./database.ts";
 import { parseDatabaseUrl } from "./url.ts";
 
 const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
@@ -85,6 +85,17 @@ testsWithPostgres("Database", {
     await database.run((sql) => sql`INSERT INTO committed VALUES (2)`, { lazy: true });
     await reload("ALTER SYSTEM RESET synchronous_standby_names");
   },
+});
+
+Deno.test("isWaitCancelled() knows the warning in each language", () => {
+  const routine = "SyncRepWaitForLSN";
+  const german = "storniere Warten auf synchrone Replikation wegen Benutzeraufforderung";
+  assert.equal(isWaitCancelled({ severity: "WARNING", routine, message: german }), true);
+  assert.equal(
+    isWaitCancelled({ message: "canceling wait for synchronous replication due to user request" }),
+    true,
+  );
+  assert.equal(isWaitCancelled({ routine: "DefineIndex", message: "x" }), false);
 });
 
 for (const tls of [false, true]) {
