@@ -12,6 +12,8 @@ import type { DatabaseUrl } from "./url.ts";
 
 // The oldest server that the statements work with, as `server_version_num` has it.
 const OLDEST = 130_000;
+// Milliseconds for a connection and an answer.
+const ASK_WITHIN = 1_000 * CONNECT_WITHIN_SECONDS + 1_000;
 
 /** What a client needs beside where to connect. */
 export interface Credentials {
@@ -124,6 +126,8 @@ async function ask(
       onnotice: () => {},
     } as unknown as Parameters<typeof postgres>[0],
   );
+  // A server that is cut off once it is connected would be waited for without end.
+  const timer = setTimeout(() => void sql.end({ timeout: 0 }).catch(() => {}), ASK_WITHIN);
   try {
     const [row] = await sql`
       SELECT pg_is_in_recovery() AS standby, current_setting('server_version_num')::integer AS version,
@@ -139,6 +143,7 @@ async function ask(
     if (url.tls && !isServers && "host" in server && await refusesTls(server)) return { problem: NO_TLS };
     return { problem: explain(error) };
   } finally {
+    clearTimeout(timer);
     await sql.end({ timeout: 0 }).catch(() => {});
   }
 }

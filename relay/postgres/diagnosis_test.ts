@@ -4,7 +4,7 @@ import { testWith } from "../../tests/support/requires.ts";
 import { PostgresServer } from "../../tests/support/postgres_server.ts";
 import { createTestAuthority } from "../../tests/support/test_authority.ts";
 import { Database } from "./database.ts";
-import { ageProblem, explain } from "./diagnosis.ts";
+import { ageProblem, examine, explain } from "./diagnosis.ts";
 import { parseDatabaseUrl } from "./url.ts";
 
 Deno.test("explain() says what to do about an error of the server or the system", () => {
@@ -37,6 +37,26 @@ Deno.test("ageProblem() refuses servers before PostgreSQL 13", () => {
   assert.equal(ageProblem(120_022), "PostgreSQL 12 is too old: 13 or later is needed");
   assert.equal(ageProblem(130_000), undefined);
   assert.equal(ageProblem(180_001), undefined);
+});
+
+Deno.test("examine() gives up a server that stops answering once it is connected", async () => {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const serving = (async () => {
+    using connection = await listener.accept();
+    const buffer = new Uint8Array(4096);
+    await connection.read(buffer);
+    // AuthenticationOk and ReadyForQuery.
+    await connection.write(new Uint8Array([0x52, 0, 0, 0, 8, 0, 0, 0, 0, 0x5a, 0, 0, 0, 5, 0x49]));
+    while (await connection.read(buffer).catch(() => null) !== null);
+  })();
+  const { port } = listener.addr;
+  const found = await examine({
+    url: parseDatabaseUrl(`postgres://a:x@127.0.0.1:${port}/b?sslmode=disable`),
+  });
+  assert.equal(found.troubles.length, 1);
+  assert.match(found.troubles[0] ?? "", new RegExp(`^127.0.0.1:${port}: .*CONNECTION_`));
+  await serving;
+  listener.close();
 });
 
 testWith(
