@@ -232,7 +232,7 @@ export function describeIncoming(explanation: IncomingExplanation): string {
     ...(greylistUnknown === undefined
       ? []
       : [`  cannot tell whether greylisting knows the sender: ${greylistUnknown}`]),
-    `  ${OUTCOMES[outcome]}${because(why === "" ? undefined : why)}`,
+    `  ${OUTCOMES[outcome]}${because(why)}`,
     ...folders.map((folder) => `    ${folder}`),
   ];
   return lines.map((line) => `${printable(line)}\n`).join("");

@@ -260,7 +260,7 @@ async function decideIncoming(
       ...(is === "accepted" ? [] : [`recipient ${is.replace("_", " ")}`]),
       ...(spf === undefined ? [] : [`spf: ${spf.result}`]),
       ...(dmarc === undefined ? [] : [`dmarc: ${dmarc.result}`]),
-      ...(why === "" ? [] : [why]),
+      ...(why === undefined ? [] : [why]),
     ];
     return { outcome, text: `${outcome}${found.length > 0 ? ` (${found.join("; ")})` : ""}` };
   } catch (error) {
