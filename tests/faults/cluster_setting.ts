@@ -109,7 +109,10 @@ export class ClusterHost implements AsyncDisposable {
   async pause(): Promise<void> {
     this.#paused = true;
     // What its program has not noticed, such as a killed server, ends it too.
-    await Promise.race([this.#client, sleep(2 * this.#options.lease)]);
+    const { promise: late, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, 2 * this.#options.lease);
+    await Promise.race([this.#client, late]);
+    clearTimeout(timer);
     this.#dialogue?.[Symbol.dispose]();
     await this.#client;
   }
