@@ -13,7 +13,7 @@ import { refusalNow, shown } from "../doctor/accepts_mail.ts";
 import { Dialogue } from "../doctor/dialogue.ts";
 import { askOwnPolicy } from "../mta_sts/ask_own.ts";
 import { createDial } from "../net/dial.ts";
-import { showEndpoint } from "../net/listen.ts";
+import { reachableAddress, showEndpoint } from "../net/listen.ts";
 import type { SocketAddress } from "../net/transport.ts";
 import { requireConfigFile } from "../server/config_file.ts";
 import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
@@ -145,7 +145,6 @@ async function placesOf(config: Config, name: ServerName): Promise<Place[]> {
   const server = await SERVERS[name].load();
   if (server.needsConfigFile) requireConfigFile(config, name);
   const policyHost = name === "serve-policy" ? policyHosts(config)[0] : undefined;
-  const loopback: Readonly<Record<string, string>> = { "::": "::1", "0.0.0.0": "127.0.0.1" };
   const endpoints = server.endpoints(config, { hasCertificate: false, addresses: server.addresses(config) });
   if (endpoints.length === 0) {
     // Says what of its configuration is missing, if that is why.
@@ -155,7 +154,7 @@ async function placesOf(config: Config, name: ServerName): Promise<Place[]> {
   return endpoints.map(({ address, port, tls }) => {
     const first = tls === "implicit" && { tls: config.hostname };
     const policy = policyHost !== undefined && { policyHost };
-    if (port !== 0) return { address: loopback[address] ?? address, port, ...first, ...policy };
+    if (port !== 0) return { address: reachableAddress(address), port, ...first, ...policy };
     throw new CommandError(`[${name}] port = 0: its port is not known`, EXIT.config);
   });
 }

@@ -12,17 +12,11 @@ import type { Dialogue } from "./dialogue.ts";
  * @throws what the dialogue throws
  */
 export async function refusalNow(dialogue: Dialogue): Promise<RemoteReply | undefined> {
-  let refusal: RemoteReply | undefined;
-  for (const command of ["MAIL FROM:<>", "RCPT TO:<postmaster>"]) {
-    const reply = await dialogue.say(command);
-    // A server that requires a login says so with 5xx, and is healthy.
-    if (reply.code >= 500) break;
-    if (reply.code < 400) continue;
-    refusal = reply;
-    break;
-  }
+  let reply = await dialogue.say("MAIL FROM:<>");
+  if (reply.code < 400) reply = await dialogue.say("RCPT TO:<postmaster>");
   await dialogue.say("RSET");
-  return refusal;
+  // A server that requires a login says so with 5xx, and is healthy.
+  return reply.code >= 400 && reply.code < 500 ? reply : undefined;
 }
 
 /** A reply on one line. */

@@ -105,6 +105,11 @@ export function excludeEachOther(a: string, b: string): boolean {
   return a === b || covers(a, b) || covers(b, a);
 }
 
+/** Where a server of this machine is reached that listens on an address: on loopback, if it listens on all. */
+export function reachableAddress(address: string): string {
+  return address === "::" ? "::1" : address === "0.0.0.0" ? "127.0.0.1" : address;
+}
+
 /** `192.0.2.1:25` or `[2001:db8::1]:25`. */
 export function showEndpoint(address: string, port: number): string {
   return address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { Io } from "./io.ts";
 
 /** Whether standard error is the stream that systemd names in `JOURNAL_STREAM` (systemd.exec(5)): device and inode. */
 export function isJournal(stream: string | undefined): boolean {
@@ -13,6 +14,11 @@ export function isJournal(stream: string | undefined): boolean {
   } catch {
     return false;
   }
+}
+
+/** Where a command writes texts about errors; to be made before the process gives up permissions. */
+export function errorOutput({ env, err }: Pick<Io, "env" | "err">): (text: string) => void {
+  return errorWriter(err, { toJournal: isJournal(env.get("JOURNAL_STREAM")) });
 }
 
 /**

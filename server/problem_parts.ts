@@ -30,6 +30,7 @@ import { type Clock, systemClock } from "../base/clock.ts";
 import type { Certificates } from "../tls/certificates.ts";
 import { askOwnPolicy } from "../mta_sts/ask_own.ts";
 import { listenAddresses, type NetworkIo } from "../net/interfaces.ts";
+import { reachableAddress } from "../net/listen.ts";
 import { serveOutAddress } from "./addresses.ts";
 import { alertsOf, greetingProbe, type ProbePlace, total } from "./alert_parts.ts";
 import { incomingDirectory } from "./parts.ts";
@@ -247,8 +248,7 @@ function policyProbe(live: Live, network: NetworkIo): () => Promise<void> {
 /** @throws {ListenError} while there is none */
 function firstAddress(listen: ListenConfig, network: NetworkIo): string {
   const [{ address = "127.0.0.1" } = {}] = listenAddresses(listen, network);
-  const loopback: Readonly<Record<string, string>> = { "::": "::1", "0.0.0.0": "127.0.0.1" };
-  return loopback[address] ?? address;
+  return reachableAddress(address);
 }
 
 /** What receivers say of an address with a bad reputation, whatever the code. */

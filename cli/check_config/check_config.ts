@@ -27,7 +27,7 @@ import { loadDkimKeys } from "../../server/dkim_parts.ts";
 import { dialogueThreads } from "../../server/dialogues/count.ts";
 import { CommandError, EXIT, type ExitCode } from "../../server/exit_codes.ts";
 import type { Io } from "../../server/io.ts";
-import { errorWriter, isJournal } from "../../server/journal.ts";
+import { errorOutput } from "../../server/journal.ts";
 import { missingCertificateWarnings, openMailboxes } from "../../server/parts.ts";
 import { serveIn as serveInServer } from "../../server/serve_in.ts";
 import { rightsWarnings } from "../../server/rights.ts";
@@ -87,7 +87,7 @@ async function checkConfig({ config: file, start }: Flags, io: Io): Promise<Exit
     io.out(report.text());
     return report.errors.length + report.obstacles.length === 0 ? EXIT.ok : EXIT.config;
   }
-  const err = errorWriter(io.err, { toJournal: isJournal(io.env.get("JOURNAL_STREAM")) });
+  const err = errorOutput(io);
   for (const obstacle of report.obstacles) err(`error: ${obstacle}\n`);
   return report.obstacles.length === 0 ? EXIT.ok : EXIT.config;
 }

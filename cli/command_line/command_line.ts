@@ -6,7 +6,7 @@
 import { Command, CommanderError, Help } from "commander";
 import { EXIT, type ExitCode } from "../../server/exit_codes.ts";
 import type { ServerIo } from "../../server/io.ts";
-import { errorWriter, isJournal } from "../../server/journal.ts";
+import { errorOutput } from "../../server/journal.ts";
 import type { ServerName } from "../../server/server_start.ts";
 import { SERVER_NAMES } from "../../server/servers.ts";
 import type { RegisterSubcommand } from "./subcommand.ts";
@@ -78,10 +78,9 @@ function newProgram(): Command {
 export async function runCommandLine(words: readonly string[], io: ServerIo): Promise<ExitCode> {
   const [name = ""] = words;
   let exitCode: ExitCode = EXIT.ok;
-  const toJournal = isJournal(io.env.get("JOURNAL_STREAM"));
   const program = newProgram()
     .version(await versionLine(), "-V, --version")
-    .configureOutput({ writeOut: io.out, writeErr: errorWriter(io.err, { toJournal }) });
+    .configureOutput({ writeOut: io.out, writeErr: errorOutput(io) });
   const wanted = Object.hasOwn(SUBCOMMANDS, name) ? SUBCOMMANDS[name] : undefined;
   for (const load of wanted === undefined ? Object.values(SUBCOMMANDS) : [wanted]) {
     (await load())(program, {

@@ -7,7 +7,7 @@ import { systemClock } from "../../base/clock.ts";
 import { EXIT, type ExitCode } from "../../server/exit_codes.ts";
 import { reportFailure } from "../../server/failure.ts";
 import { OutputClosedError, type ServerIo } from "../../server/io.ts";
-import { errorWriter, isJournal } from "../../server/journal.ts";
+import { errorOutput } from "../../server/journal.ts";
 
 /** Runs the subcommand that `args` names; returns the exit code. */
 export async function run(args: readonly string[], io: ServerIo): Promise<ExitCode> {
@@ -20,7 +20,7 @@ export async function run(args: readonly string[], io: ServerIo): Promise<ExitCo
 async function runWords(words: readonly string[], io: ServerIo): Promise<ExitCode> {
   const [name = ""] = words;
   // A server's main thread may not look later.
-  const toJournal = isJournal(io.env.get("JOURNAL_STREAM"));
+  const err = errorOutput(io);
   try {
     // sendmail's options predate option parsers: commander does not take -fsender.
     if (name === "sendmail" && words[1] !== "--help") {
@@ -34,7 +34,7 @@ async function runWords(words: readonly string[], io: ServerIo): Promise<ExitCod
     return await runCommandLine(words, { ...io, out: screen.out, err: screen.err });
   } catch (error) {
     if (error instanceof OutputClosedError) return EXIT.ok;
-    return reportFailure(error, { err: errorWriter(io.err, { toJournal }) });
+    return reportFailure(error, { err });
   }
 }
 

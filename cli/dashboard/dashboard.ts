@@ -12,7 +12,7 @@ import { ConfigError } from "../../config/errors.ts";
 import { loadConfig } from "../../config/load.ts";
 import { findingsFile } from "../../doctor/saved_findings.ts";
 import { systemNetwork } from "../../net/interfaces.ts";
-import { showEndpoint } from "../../net/listen.ts";
+import { reachableAddress, showEndpoint } from "../../net/listen.ts";
 import { CONTROL_SOCKET } from "../../relay/control_socket.ts";
 import { systemBoot } from "../../server/boot.ts";
 import type { ExitCode } from "../../server/exit_codes.ts";
@@ -117,8 +117,6 @@ function reportsMaildir(config: Config): string | undefined {
   throw new ConfigError(file, [{ key: "dashboard.reports", value: JSON.stringify(reports), problem }]);
 }
 
-const LOOPBACK: Readonly<Record<string, string>> = { "::": "::1", "0.0.0.0": "127.0.0.1" };
-
 async function placesOf(config: Config): Promise<MachinePlaces> {
   const servers = (await allServers()).filter((server) => server.isConfigured(config));
   const probes = servers.map((server): Probe => {
@@ -132,7 +130,7 @@ async function placesOf(config: Config): Promise<MachinePlaces> {
       const plain = endpoints.filter(({ tls }) => tls !== "implicit");
       places = (plain.length > 0 ? plain : endpoints)
         .map(({ address, port, tls }) => ({
-          address: LOOPBACK[address] ?? address,
+          address: reachableAddress(address),
           port,
           tls: tls === "implicit",
         }));

@@ -14,7 +14,7 @@ import { findingsFile, readFindings, type SavedFindings } from "../../doctor/sav
 import { mailRootOf } from "../../maildir/mailboxes.ts";
 import { askOwnPolicy } from "../../mta_sts/ask_own.ts";
 import { createDial } from "../../net/dial.ts";
-import { showEndpoint } from "../../net/listen.ts";
+import { reachableAddress, showEndpoint } from "../../net/listen.ts";
 import { countConnections } from "../../net/open_connections.ts";
 import type { QueueView } from "../../relay/operator.ts";
 import { CommandError } from "../../server/exit_codes.ts";
@@ -146,7 +146,6 @@ function openConnections(servers: readonly Server[], config: Config): Map<string
 
 /** Asks a server. */
 export async function stateOf(server: Server, config: Config): Promise<ServerState> {
-  const loopback: Readonly<Record<string, string>> = { "::": "::1", "0.0.0.0": "127.0.0.1" };
   const { name } = server;
   const policyHost = name === "serve-policy" ? policyHosts(config)[0] : undefined;
   const failures: string[] = [];
@@ -157,7 +156,7 @@ export async function stateOf(server: Server, config: Config): Promise<ServerSta
     const plain = endpoints.filter(({ tls }) => tls !== "implicit");
     for (const { address, port, tls } of plain.length > 0 ? plain : endpoints) {
       if (port === 0) continue;
-      const place = { address: loopback[address] ?? address, port };
+      const place = { address: reachableAddress(address), port };
       const where = showEndpoint(place.address, port);
       try {
         if (policyHost !== undefined) {

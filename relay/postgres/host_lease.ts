@@ -80,6 +80,7 @@ export class HostLease implements AsyncDisposable {
   /**
    * Gets the first lease.
    * @throws {DatabaseError}
+   * @throws {DurabilityError} when there is no synchronous standby, and must be one
    */
   async begin(): Promise<void> {
     await this.#join();

@@ -25,7 +25,7 @@ import { HostSlots } from "./host_slots.ts";
 import { viewHosts } from "./hosts.ts";
 import { offerOf } from "./offers.ts";
 import { idsAfter, type Insertion, readRow, readRows } from "./entries.ts";
-import { checkStandby, type EntryView, type PostgresQueueOptions } from "./queue_options.ts";
+import type { EntryView, PostgresQueueOptions } from "./queue_options.ts";
 import { QueueTimes } from "./queue_times.ts";
 import { type Offset, readEntry, summarizeEntry } from "./rows.ts";
 import { checkSchema } from "./schema.ts";
@@ -123,7 +123,6 @@ export class PostgresQueue implements Queue, AsyncDisposable {
     const queue = new PostgresQueue(options);
     try {
       await checkSchema(queue.#database);
-      if (options.needsStandby !== false) await checkStandby(queue.#database);
       await queue.#lease.begin();
     } catch (error) {
       await queue[Symbol.asyncDispose]();

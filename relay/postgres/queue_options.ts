@@ -5,7 +5,7 @@
  */
 import type { Logger } from "../../base/log.ts";
 import type { QueueEntry } from "../queue_entry.ts";
-import type { Database, DatabaseOptions } from "./database.ts";
+import type { DatabaseOptions } from "./database.ts";
 
 /** How to open a queue in PostgreSQL. */
 export interface PostgresQueueOptions extends DatabaseOptions {
@@ -49,13 +49,3 @@ export class DurabilityError extends Error {
 export const NO_STANDBY =
   "the database has no synchronous standby (synchronous_standby_names is empty): what only the primary has is " +
   'lost with it; [queue] durability = "primary" accepts that';
-
-/**
- * Checks that what is committed is on a standby, too.
- * @throws {DurabilityError}
- */
-export async function checkStandby(database: Database): Promise<void> {
-  const [row] = await database.run((sql) => sql`SHOW synchronous_standby_names`);
-  if (row?.synchronous_standby_names) return;
-  throw new DurabilityError(NO_STANDBY);
-}
