@@ -8,8 +8,9 @@ import postgres from "postgres";
 import { errorText } from "../../base/error_text.ts";
 import type { Clock } from "../../base/clock.ts";
 import { systemClock } from "../../base/clock.ts";
-import { codeOf, type Credentials, examine, explain, type Findings } from "./diagnosis.ts";
-import { CONNECT_WITHIN_SECONDS, Sockets } from "./sockets.ts";
+import { clientOptions, type Credentials } from "./credentials.ts";
+import { codeOf, examine, explain, type Findings } from "./diagnosis.ts";
+import { Sockets } from "./sockets.ts";
 
 /** What statements are written with. */
 export type Sql = postgres.Sql;
@@ -180,33 +181,17 @@ export class Database implements AsyncDisposable {
   }
 
   #connect(kind: "durable" | "lazy", most = this.#options.connections ?? 8): Sql {
-    const { url: { hosts, user, password, database, tls }, ca } = this.#options;
+    const { url: { hosts } } = this.#options;
     const sockets = new Sockets(hosts, this.#clock);
     const reachable = hosts.flatMap((one) => "host" in one ? [one] : []);
-    // Everything is said here, so that nothing is read from the environment.
     const sql = postgres(
       {
+        ...clientOptions(this.#options),
         socket: () => sockets.open(),
         // With several it goes on to the next one after a failure.
         host: reachable.length === 0 ? ["localhost"] : reachable.map(({ host }) => host),
         port: hosts.map(({ port }) => port),
-        user,
-        // An empty one would be looked for in the environment, which serve-out may not read.
-        pass: password === "" ? () => "" : password,
-        database,
-        ssl: tls ? { rejectUnauthorized: true, ...(ca !== undefined && { ca }) } : false,
-        sslnegotiation: null,
         max: kind === "durable" ? most : 2,
-        idle_timeout: 60,
-        connect_timeout: CONNECT_WITHIN_SECONDS,
-        max_lifetime: 1800,
-        max_pipeline: 20,
-        backoff: 1,
-        keep_alive: 5,
-        prepare: true,
-        fetch_types: false,
-        debug: false,
-        publications: "none",
         // After the loss of a primary, the standby that has been promoted is the one. Its client takes a standby for
         // "read-write".
         target_session_attrs: "primary",

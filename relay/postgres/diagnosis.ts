@@ -7,20 +7,13 @@
 import { connect } from "node:net";
 import postgres from "postgres";
 import { errorText } from "../../base/error_text.ts";
-import { CONNECT_WITHIN_SECONDS } from "./sockets.ts";
+import { clientOptions, CONNECT_WITHIN_SECONDS, type Credentials } from "./credentials.ts";
 import type { DatabaseUrl } from "./url.ts";
 
 // The oldest server that the statements work with, as `server_version_num` has it.
 const OLDEST = 130_000;
 // Milliseconds for a connection and an answer.
 const ASK_WITHIN = 1_000 * CONNECT_WITHIN_SECONDS + 1_000;
-
-/** What a client needs beside where to connect. */
-export interface Credentials {
-  readonly url: DatabaseUrl;
-  /** PEM certificates to trust; absent: the system's. */
-  readonly ca?: string;
-}
 
 /** What became of an examination of all servers. */
 export interface Findings {
@@ -107,21 +100,15 @@ function placeOf(server: Server): string {
 
 async function ask(
   server: Server,
-  { url, ca }: Credentials,
+  credentials: Credentials,
 ): Promise<{ readonly problem?: string; readonly standbys?: string }> {
   const sql = postgres(
     {
+      ...clientOptions(credentials),
       ...("path" in server ? { path: placeOf(server), host: "localhost" } : { host: server.host }),
       port: server.port,
-      user: url.user,
-      pass: url.password,
-      database: url.database,
-      ssl: url.tls ? { rejectUnauthorized: true, ...(ca !== undefined && { ca }) } : false,
-      sslnegotiation: null,
       target_session_attrs: null,
-      connect_timeout: CONNECT_WITHIN_SECONDS,
       max: 1,
-      fetch_types: false,
       connection: { application_name: "mailapp", statement_timeout: 1000 * CONNECT_WITHIN_SECONDS },
       onnotice: () => {},
     } as unknown as Parameters<typeof postgres>[0],
@@ -140,7 +127,9 @@ async function ask(
     return { standbys: row?.standbys };
   } catch (error) {
     const isServers = error instanceof postgres.PostgresError;
-    if (url.tls && !isServers && "host" in server && await refusesTls(server)) return { problem: NO_TLS };
+    if (credentials.url.tls && !isServers && "host" in server && await refusesTls(server)) {
+      return { problem: NO_TLS };
+    }
     return { problem: explain(error) };
   } finally {
     clearTimeout(timer);

@@ -6,10 +6,9 @@
  */
 import { Socket } from "node:net";
 import type { Clock } from "../../base/clock.ts";
+import { CONNECT_WITHIN_SECONDS } from "./credentials.ts";
 import type { DatabaseUrl } from "./url.ts";
 
-/** The client gives up a connection that cannot be used within this time. */
-export const CONNECT_WITHIN_SECONDS = 5;
 // Milliseconds. One that was closed sooner could not be used: there is no server, or it is a standby.
 const USABLE_AFTER = 2_000 * CONNECT_WITHIN_SECONDS;
 // Milliseconds. Sooner than the client would give up, and with it the statement that waits.
