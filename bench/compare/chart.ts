@@ -26,7 +26,9 @@ export function chart(report: Report): string {
     words: string,
     { size = 12, weight = 400, anchor = "start" }: { size?: number; weight?: number; anchor?: string } = {},
   ) =>
-    `<text x="${at}" y="${y}" font-size="${size}" font-weight="${weight}" text-anchor="${anchor}">${
+    `<text x="${
+      Math.round(at)
+    }" y="${y}" font-size="${size}" font-weight="${weight}" text-anchor="${anchor}">${
       escapeXml(words)
     }</text>`;
   for (const work of WORKS) {
