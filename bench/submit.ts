@@ -5,13 +5,13 @@
  * @module
  */
 import { createTestAuthority } from "../tests/support/test_authority.ts";
-import { startDovecot } from "../tests/support/peers/dovecot.ts";
 import { type Folder, makeFolder } from "../tests/support/peers/folder.ts";
 import { freePort, untilListening } from "../tests/support/peers/ports.ts";
 import { startPostfix } from "../tests/support/peers/postfix.ts";
 import { HOSTNAME, PASSWORD, SubmissionMachine } from "../tests/support/submission.ts";
 import { columnCells, columnTitles, CPU, P50, P99, rateCells } from "./comparison.ts";
 import { type LoadOptions, runLoadClient } from "./load_client.ts";
+import { startPostfixLogins } from "./postfix_logins.ts";
 import { costOf } from "./process_tree.ts";
 import { FAIR_POSTFIX, makePostfixLog, type ServerName } from "./servers.ts";
 import { UNLIMITED } from "./server_under_load.ts";
@@ -154,27 +154,15 @@ async function startPostfixWithDovecot(
     cert: await folder.write("cert.pem", leaf.cert),
     key: await folder.write("key.pem", leaf.key, { mode: 0o600 }),
   };
-  const dovecot = stack.use(
-    await startDovecot({
-      mailboxes: [{ user: SENDER, maildir: "/nonexistent", uid: 65534, gid: 65534 }],
-    }),
-  );
-  // Postfix asks it by its own account.
-  await Deno.chmod(dovecot.authSocket, 0o666);
-  const port = freePort();
+  const { port, service, login, pid } = await startPostfixLogins(stack, SENDER);
   const log = await makePostfixLog();
   stack.defer(() => Deno.remove(log));
-  const submissions = [
-    ...[`${port} inet n - n - - smtpd`, "-o smtpd_tls_wrappermode=yes", "-o smtpd_sasl_auth_enable=yes"],
-    ...["-o smtpd_sasl_type=dovecot", `-o smtpd_sasl_path=${dovecot.authSocket}`],
-    "-o smtpd_relay_restrictions=permit_sasl_authenticated,reject",
-  ];
   const postfix = stack.use(
     await startPostfix({
       certificate,
       relayTo: { host: SINK, port: sinkPort },
       settings: { ...FAIR_POSTFIX, maillog_file: log },
-      services: [submissions.join("\n  ")],
+      services: [service],
     }),
   );
   await untilListening(port);
@@ -182,8 +170,8 @@ async function startPostfixWithDovecot(
   return {
     port,
     authority: authority.cert,
-    login: { user: SENDER, password: "secret" },
-    pids: [postfix.program.pid, dovecot.program.pid],
+    login,
+    pids: [postfix.program.pid, pid],
     [Symbol.asyncDispose]: () => all.disposeAsync(),
   };
 }

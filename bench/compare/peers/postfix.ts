@@ -4,10 +4,10 @@
  * @module
  */
 import { startCheckingMilters } from "../../../tests/support/peers/checking_milters.ts";
-import { startDovecot } from "../../../tests/support/peers/dovecot.ts";
-import { freePort, untilListening, untilListeningAt } from "../../../tests/support/peers/ports.ts";
+import { untilListening, untilListeningAt } from "../../../tests/support/peers/ports.ts";
 import { type PostfixOptions, startPostfix } from "../../../tests/support/peers/postfix.ts";
 import { runOk, startUntil } from "../../../tests/support/peers/process.ts";
+import { startPostfixLogins } from "../../postfix_logins.ts";
 import { HOSTNAME, startTheirs } from "../../server_under_load.ts";
 import { FAIR_POSTFIX, makePostfixLog } from "../../servers.ts";
 import { DOMAIN, type Peer, SELECTOR, SENDER, type Target, targetOf, type World } from "../peer.ts";
@@ -69,26 +69,14 @@ async function startSigning({ dns, folder, dkimKey }: World): Promise<Target> {
 
 async function submit({ certificate, dns }: World): Promise<Target> {
   await using stack = new AsyncDisposableStack();
-  const dovecot = stack.use(
-    await startDovecot({
-      mailboxes: [{ user: SENDER, maildir: "/nonexistent", uid: 65534, gid: 65534 }],
-    }),
-  );
-  // Postfix asks it by its own account.
-  await Deno.chmod(dovecot.authSocket, 0o666);
-  const port = freePort();
-  const service = [
-    ...[`${port} inet n - n - - smtpd`, "-o smtpd_tls_wrappermode=yes", "-o smtpd_sasl_auth_enable=yes"],
-    ...["-o smtpd_sasl_type=dovecot", `-o smtpd_sasl_path=${dovecot.authSocket}`],
-    "-o smtpd_relay_restrictions=permit_sasl_authenticated,reject",
-  ].join("\n  ");
+  const { port, service, login, pid: dovecot } = await startPostfixLogins(stack, SENDER);
   const { pid } = await startInto(stack, { dns, certificate, services: [service] });
   await untilListening(port);
   return targetOf({
     port,
-    pids: [pid, dovecot.program.pid],
+    pids: [pid, dovecot],
     tls: "implicit",
-    login: { user: SENDER, password: "secret" },
+    login,
     with: "Dovecot",
   }, stack);
 }
