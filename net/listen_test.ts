@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { bind, BindError, excludeEachOther, explainBind } from "./listen.ts";
+import { bind, BindError, excludeEachOther, explainBind, reachableAddress } from "./listen.ts";
 
 function refusal(bound: () => unknown): BindError {
   try {
@@ -65,4 +65,12 @@ Deno.test("excludeEachOther() knows which addresses share a port", () => {
   for (const [a, b] of [["127.0.0.1", "::1"], ["0.0.0.0", "::1"], ["192.0.2.1", "192.0.2.2"]] as const) {
     assert.ok(!excludeEachOther(a, b), `${a} ${b}`);
   }
+});
+
+Deno.test("reachableAddress() is loopback for a server that listens on all addresses", () => {
+  const addresses = ["::", "0.0.0.0", "192.0.2.1", "2001:db8::1", "127.0.0.2"];
+  assert.deepEqual(
+    addresses.map(reachableAddress),
+    ["::1", "127.0.0.1", "192.0.2.1", "2001:db8::1", "127.0.0.2"],
+  );
 });
