@@ -128,7 +128,8 @@ function onlyPermitted(
 ): ServerList {
   const permitted = servers.filter(mayAsk);
   const others = servers.filter((server) => !mayAsk(server)).map(({ address }) =>
-    `nameserver ${address} is not used: it was not there when the server started, so restart it`
+    `nameserver ${address} is not used yet: it was not there when the server started. One whose listen is "auto" or ` +
+    "an interface uses it in a few seconds; any other needs a restart"
   );
   return { servers: permitted.length > 0 ? permitted : before, problems: [...problems, ...others] };
 }

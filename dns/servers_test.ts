@@ -130,7 +130,8 @@ Deno.test("resolvConfServers() names only servers that may be asked, and those f
     assert.deepEqual(await addresses(), ["192.0.2.1"]);
   }
   assert.deepEqual(heard, [
-    "nameserver 192.0.2.9 is not used: it was not there when the server started, so restart it",
+    'nameserver 192.0.2.9 is not used yet: it was not there when the server started. One whose listen is "auto" or ' +
+    "an interface uses it in a few seconds; any other needs a restart",
   ]);
   await Deno.remove(path);
 });

@@ -1,20 +1,25 @@
 /**
  * The thread that starts a server's thread if that server follows the addresses of the machine.
  *
- * What a thread may touch is fixed when it begins, and a server may listen on its own addresses only. So an address that
- * appears later needs a new thread, started by one that may grant it. The main thread cannot: it has given up
+ * What a thread may touch is fixed when it begins, and a server may listen on its own addresses only, and query its DNS
+ * servers only. So an address that appears later, or a DNS server that resolv.conf names later, needs a new thread,
+ * started by one that may grant it. The main thread cannot: it has given up
  * all permissions before the server sees the network. So this thread does. It has the server's permissions, and may
  * listen on and connect to any address, but no more; no data from the network gets here, and the server's
  * thread can only tell it that it is alive or has ended.
  *
  * @module
  */
+import { parseResolvConf } from "../dns/servers.ts";
+import type { DnsServer } from "../dns/wire_client.ts";
 import { type ListenAddress, listenAddresses } from "../net/interfaces.ts";
 import { showEndpoint } from "../net/listen.ts";
+import { endpointOf, RESOLV_CONF } from "./dns_parts.ts";
 import { EXIT } from "./exit_codes.ts";
 import type { Grants } from "./grants.ts";
 import { ToldNetwork } from "./network_files.ts";
 import type { ServerStart } from "./server_start.ts";
+import type { Replacement } from "./signals.ts";
 import {
   type FromLauncher,
   type FromServer,
@@ -29,7 +34,7 @@ import {
 /** The name of such a thread. */
 export const LAUNCHER = "launcher";
 
-/** Interval between reads of the addresses, in milliseconds. */
+/** Interval between reads of the addresses and of resolv.conf, in milliseconds. */
 const POLL_INTERVAL = 5_000;
 /**
  * New addresses often come together, as the two families do; after this time, in milliseconds, the server's thread is
@@ -64,6 +69,7 @@ class Launcher {
   /** Whether the thread can receive messages. */
   #loaded = false;
   #addresses: readonly ListenAddress[] = [];
+  #dnsServers: readonly DnsServer[] = [];
   #settling: ReturnType<typeof setTimeout> | undefined;
   /** The thread is being replaced. */
   #replacing = false;
@@ -83,6 +89,7 @@ class Launcher {
       case "start":
         this.#start = message.start;
         this.#addresses = message.start.addresses;
+        this.#dnsServers = message.start.dnsServers;
         // The main thread passes on routes and IPv6 addresses.
         setInterval(() => this.#poll(), POLL_INTERVAL);
         return this.#tell(message);
@@ -139,7 +146,8 @@ class Launcher {
     this.#replacing = false;
     if (this.#launch === undefined || this.#start === undefined) return;
     const { grants } = this.#launch;
-    this.#tell({ kind: "start", start: { ...this.#start, grants, addresses: this.#addresses } });
+    const [addresses, dnsServers] = [this.#addresses, this.#dnsServers];
+    this.#tell({ kind: "start", start: { ...this.#start, grants, addresses, dnsServers } });
     if (this.#reloaded) this.#tell({ kind: "reload" });
     this.#poll();
   }
@@ -154,20 +162,21 @@ class Launcher {
     if (this.#loaded) this.#thread?.postMessage(message);
   }
 
-  /** Finds the addresses to listen on now; if that fails the present ones stay. */
+  /** Finds what the server needs now; if that fails the present state stays. */
   #poll(): void {
+    if (this.#replacing || this.#stopped) return;
     const found = this.#find();
-    if (found === undefined || this.#replacing || this.#stopped || sameAddresses(found, this.#addresses)) {
+    const beyond = found === undefined ? [] : this.#beyond(this.#endpoints(found));
+    if (beyond.length > 0 || this.#newDnsServers() !== undefined) {
+      this.#settling ??= setTimeout(() => {
+        this.#settling = undefined;
+        this.#replace();
+      }, SETTLE);
       return;
     }
-    if (this.#beyond(found).length === 0) {
-      this.#addresses = found;
-      return this.#tell({ kind: "addresses", addresses: found });
-    }
-    this.#settling ??= setTimeout(() => {
-      this.#settling = undefined;
-      this.#replace();
-    }, SETTLE);
+    if (found === undefined || sameAddresses(found, this.#addresses)) return;
+    this.#addresses = found;
+    this.#tell({ kind: "addresses", addresses: found });
   }
 
   #find(): readonly ListenAddress[] | undefined {
@@ -186,34 +195,51 @@ class Launcher {
     return addresses.flatMap(({ address }) => ports.map((port) => showEndpoint(address, port)));
   }
 
-  /** The endpoints of these addresses that the thread may not listen on. */
-  #beyond(addresses: readonly ListenAddress[]): string[] {
-    const net = this.#launch?.grants.net ?? true;
-    return net === true ? [] : this.#endpoints(addresses).filter((endpoint) => !net.includes(endpoint));
+  /** The DNS servers of resolv.conf, if the thread may not query all of them. */
+  #newDnsServers(): readonly DnsServer[] | undefined {
+    if (!this.#start?.follow?.resolvConf) return undefined;
+    let text: string;
+    try {
+      text = Deno.readTextFileSync(RESOLV_CONF);
+    } catch {
+      // It may be missing while it is replaced.
+      return undefined;
+    }
+    const { servers } = parseResolvConf(text);
+    return this.#beyond(servers.map(endpointOf)).length > 0 ? servers : undefined;
   }
 
-  /** What the server was granted besides its own addresses, such as DNS servers. */
+  /** Those of these endpoints that the thread may not use. */
+  #beyond(endpoints: readonly string[]): string[] {
+    const net = this.#launch?.grants.net ?? true;
+    return net === true ? [] : endpoints.filter((endpoint) => !net.includes(endpoint));
+  }
+
+  /** What the server was granted besides its own addresses and DNS servers. */
   #others(): string[] {
-    const { grants, addresses = [] } = this.#start ?? {};
-    const own = this.#endpoints(addresses);
+    const { grants, addresses = [], dnsServers = [] } = this.#start ?? {};
+    const own = [...this.#endpoints(addresses), ...dnsServers.map(endpointOf)];
     return grants === undefined || grants.net === true
       ? []
       : grants.net.filter((endpoint) => !own.includes(endpoint));
   }
 
-  /** Replaces the thread by one that may listen on all current addresses. */
+  /** Replaces the thread by one that may listen on all current addresses, and query all current DNS servers. */
   #replace(): void {
-    const found = this.#find();
-    if (found === undefined || this.#launch === undefined || this.#start === undefined || this.#stopped) {
-      return;
-    }
-    if (this.#beyond(found).length === 0) return this.#poll();
-    const { grants } = this.#launch;
-    const net = [...this.#others(), ...this.#endpoints(found)];
-    this.#launch = { ...this.#launch, grants: { ...grants, net } };
+    if (this.#launch === undefined || this.#start === undefined || this.#stopped) return;
+    const found = this.#find() ?? this.#addresses;
+    const dnsServers = this.#newDnsServers();
+    const reason: Replacement | undefined = this.#beyond(this.#endpoints(found)).length > 0
+      ? "new addresses"
+      : dnsServers && "new DNS servers";
+    if (reason === undefined) return this.#poll();
     this.#addresses = found;
+    this.#dnsServers = dnsServers ?? this.#dnsServers;
+    const { grants } = this.#launch;
+    const net = [...this.#others(), ...this.#endpoints(found), ...this.#dnsServers.map(endpointOf)];
+    this.#launch = { ...this.#launch, grants: { ...grants, net } };
     this.#replacing = true;
-    this.#tell({ kind: "stop", reason: "new addresses" });
+    this.#tell({ kind: "stop", reason });
   }
 }
 

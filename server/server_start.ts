@@ -22,6 +22,16 @@ export interface ServerPorts {
   readonly tlsPort: number | false;
 }
 
+/** What a server follows. */
+export interface Follow {
+  /** Where it is to listen when the machine's addresses change. */
+  readonly listen: ListenConfig;
+  /** Its ports there. */
+  readonly ports: readonly number[];
+  /** Whether it may query the DNS servers of resolv.conf, and so is to have those that it names later. */
+  readonly resolvConf?: boolean;
+}
+
 /** The start data of a server. */
 export interface ServerStart {
   /** Which one. */
@@ -50,8 +60,8 @@ export interface ServerStart {
   readonly dnsServers: readonly DnsServer[];
   /** Whether it receives the machine's routes and addresses while it runs. */
   readonly seesNetwork: boolean;
-  /** Where it is to listen, and on which ports, when the machine's addresses change; absent: they stay. */
-  readonly follow?: { readonly listen: ListenConfig; readonly ports: readonly number[] };
+  /** What it follows while it runs; absent: where it listens and which DNS servers it may query stays. */
+  readonly follow?: Follow;
 }
 
 /**

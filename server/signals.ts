@@ -11,8 +11,11 @@ import type { ShutdownOptions } from "../smtp/server.ts";
 /** The signals that stop a server. */
 export type StopSignal = "SIGTERM" | "SIGINT";
 
-/** Why a server's thread ends: by a signal, or to be replaced by one that may listen on new addresses. */
-export type StopReason = StopSignal | "new addresses";
+/** Why a server's thread is replaced: by one that may listen on new addresses, or query new DNS servers. */
+export type Replacement = "new addresses" | "new DNS servers";
+
+/** Why a server's thread ends. */
+export type StopReason = StopSignal | Replacement;
 
 /** The signals of one server process. */
 export interface ServerSignals {
@@ -35,7 +38,7 @@ export function shutdownFor(
   reason: StopReason,
   { grace, forced }: { readonly grace: number; readonly forced: AbortSignal },
 ): ShutdownOptions {
-  if (reason !== "new addresses") return { grace, forced };
+  if (reason === "SIGTERM" || reason === "SIGINT") return { grace, forced };
   return { grace, forced, accepting: Promise.resolve(), lateGrace: LATE_CLIENTS };
 }
 

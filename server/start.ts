@@ -44,7 +44,8 @@ export async function startServer(
   const found = await firstAddresses(first, { server, load, signals, io });
   if (found === undefined) return EXIT.ok;
   const { config, addresses } = found;
-  const dnsServers = server.asksDns?.(config) ? await findDnsServers(config) : [];
+  const asksDns = server.asksDns?.(config) ?? false;
+  const dnsServers = asksDns ? await findDnsServers(config) : [];
   const follow = server.follow?.(config);
   const ports = server.chooseFreePorts?.(config);
   const start: ServerStart = {
@@ -66,7 +67,7 @@ export async function startServer(
     ...(ports && { ports }),
     dnsServers,
     seesNetwork: server.seesNetwork,
-    ...(follow && { follow }),
+    ...(follow && { follow: { ...follow, resolvConf: asksDns && config.dns.servers.length === 0 } }),
   };
   return await io.confine(start, signals);
 }

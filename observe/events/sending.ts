@@ -221,7 +221,7 @@ export const SENDING_EVENTS: EventGroup = {
       "queue.error",
       "error",
       "`error`, mostly with `id`; or `what`, `error`",
-      "a defect of this program; the message is tried again. With `what`: a folder of the spool could not be read at the start, and what is in it waits for the next start: see its owner and mode",
+      "a defect of this program; the message is tried again. With `what`: folders or messages of the spool could not be read at the start: see their owner and mode. They are read again after a minute, then two, up to an hour (`queue.scanned`)",
     ],
     [
       "local.unreachable",

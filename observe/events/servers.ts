@@ -140,7 +140,7 @@ export const PROCESS_EVENTS: EventGroup = {
       "server.stopping",
       "info",
       "`signal`, `connections`",
-      "SIGTERM or SIGINT came, or `new addresses`, for which another thread takes over; messages in flight have 30 seconds",
+      "SIGTERM or SIGINT came, or `new addresses` or `new DNS servers`, for which another thread takes over; messages in flight have 30 seconds",
     ],
     ["server.stopped", "info", "", "everything is closed; the process ends with 0"],
     ["config.warning", "warn", "`warning`", "a warning about the configuration"],

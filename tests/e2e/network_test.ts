@@ -1,7 +1,8 @@
 // serve-in on its own network: which addresses "auto" binds, and a second host that delivers to each.
 import assert from "node:assert/strict";
 import { HOST_PROGRAMS, type Hosts, makeHosts } from "../support/hosts.ts";
-import { start } from "../support/peers/process.ts";
+import { startBind } from "../support/peers/bind.ts";
+import { run, start } from "../support/peers/process.ts";
 import { runMailapp, RunningMailapp, Workspace } from "../support/mailapp.ts";
 import { testWith } from "../support/requires.ts";
 
@@ -181,6 +182,57 @@ testWith(
     assert.equal(await server.stop(), 0);
   },
 );
+
+testWith(
+  [...programs, "named"],
+  "serve-in that started without a network checks mail once resolv.conf names a DNS server, and when it names another",
+  async () => {
+    await using workspace = await Workspace.create();
+    await using hosts = await makeHosts();
+    await using files = await makeNetnsFiles(hosts.server.at(-1) ?? "");
+    await files.writeResolvConf("");
+    const config = await workspace.configure({
+      "serve-in": { listen: "auto", port: 25 },
+      "serve-in.checks": { spf: true, dkim: true, dmarc: "enforce" },
+    });
+    const [program = "", ...rest] = hosts.client;
+    const send = async () => {
+      const swaks = ["swaks", "--server", IPV4, "--from", "a@bank.test", "--to", "alice@example.com"];
+      const { stdout } = await run(program, { args: [...rest, ...swaks, "--helo", "client.test"] });
+      return stdout;
+    };
+    await using server = new RunningMailapp(["serve-in", "--config", config], { through: hosts.server });
+    await server.event("listener.ready", { where: { address: IPV6 } });
+    assert.match(await send(), /<-\s+250 2\.0\.0 .* accepted/);
+
+    const zones = { "bank.test": `@ TXT "v=spf1 -all"\n_dmarc TXT "v=DMARC1; p=reject"` };
+    // The second one as DHCP of another network brings it.
+    for (const [index, address] of ["198.51.100.2", "203.0.113.10"].entries()) {
+      if (index > 0) {
+        await sh(program, ...rest, "ip", "address", "add", `${address}/24`, "dev", "other");
+        await ip(hosts, "link", "set", "other", "up");
+      }
+      await using bind = await startBind(zones, { address, port: 53, through: hosts.client });
+      assert.equal(bind.port, 53);
+      await files.writeResolvConf(`nameserver ${address}\n`);
+      await server.event("server.stopping", { where: { signal: "new DNS servers" }, after: index });
+      await server.event("server.ready", { after: index + 1 });
+      assert.match(await send(), /<\*\*\s+550 5\.7\.1 /);
+    }
+    assert.equal((await workspace.stored("alice")).length, 1);
+    assert.equal(await server.stop(), 0);
+  },
+);
+
+/** The files that a network namespace has in place of those in /etc. */
+async function makeNetnsFiles(netns: string) {
+  const directory = `/etc/netns/${netns}`;
+  await Deno.mkdir(directory, { recursive: true });
+  return {
+    writeResolvConf: (text: string) => Deno.writeTextFile(`${directory}/resolv.conf`, text),
+    [Symbol.asyncDispose]: () => Deno.remove(directory, { recursive: true }),
+  };
+}
 
 /** Begins a message, and sends the rest of it when a file is there. */
 const SLOW_CLIENT = `
