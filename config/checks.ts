@@ -68,7 +68,7 @@ export interface Sections {
  * and aliases make sense is for `maildir/` to say.
  */
 export function checkTogether(sections: Sections): { errors: ConfigProblem[]; warnings: ConfigProblem[] } {
-  const { mailboxes, "serve-in": serveIn } = sections;
+  const { mailboxes, "serve-in": serveIn, "serve-out": serveOut } = sections;
   return {
     errors: [
       ...checkPorts(serveIn),
@@ -76,7 +76,7 @@ export function checkTogether(sections: Sections): { errors: ConfigProblem[]; wa
       ...checkSendAs(sections),
       ...checkChallenge(sections),
     ],
-    warnings: checkUsers(mailboxes, serveIn),
+    warnings: [...checkUsers(mailboxes, serveIn), ...checkExpiry(serveOut)],
   };
 }
 
@@ -97,6 +97,16 @@ function checkUsers(
     const problem = "is reached only by aliases: its domain is not one of [serve-in] domains";
     return [{ path: ["mailboxes", "users", index], value: user, problem }];
   });
+}
+
+/** A message is given up at an attempt that fails after its time: it needs time for some. */
+function checkExpiry(serveOut: ServeOutConfig | undefined): ConfigProblem[] {
+  const [first = 0] = serveOut?.retryMs ?? [];
+  if (serveOut === undefined || serveOut.expireAfterMs > first) return [];
+  const problem =
+    "is not longer than the first step of retry: a message that is put off once, as by greylisting, " +
+    "is returned to its sender when the second attempt fails";
+  return [{ path: ["serve-out", "expire_after"], problem }];
 }
 
 /** TLS-ALPN-01 is answered on port 443 of the policy hosts, too. */

@@ -153,6 +153,18 @@ Deno.test("parseConfig() takes the system's name only when it is fully qualified
   assert.equal(config.warnings.length, 1);
 });
 
+Deno.test("parseConfig() warns of a message time that leaves no room for a second attempt", () => {
+  const warnings = (text: string) => parse(`[serve-out]\n${text}`).warnings;
+  for (const text of ['expire_after = "1m"', 'retry = ["2h"]\nexpire_after = "90m"']) {
+    assert.equal(warnings(text).length, 1);
+    assert.match(
+      warnings(text)[0] ?? "",
+      /^c\.toml:\d: serve-out\.expire_after: is not longer than the first step/,
+    );
+  }
+  assert.deepEqual(warnings('retry = ["2h"]\nexpire_after = "121m"'), []);
+});
+
 Deno.test("parseConfig() gives data that cannot be changed", () => {
   const config = parse(CONTRACT);
   assert.throws(() => Object.assign(config.serveIn, { port: 1 }), TypeError);
