@@ -35,7 +35,10 @@ export interface QueueDeliveryOptions {
   readonly queue: Pick<Queue, "newId" | "begin">;
   /** The directory of the queue, whose file system must have room. */
   readonly directory: string;
-  /** Probes, after a failure, whether anything can be stored; rejects if not. Absent: the next message is the probe. */
+  /**
+   * Probes, before the first message and after a failure, whether anything can be stored; rejects if not. Absent: the
+   * next message is the probe.
+   */
   readonly probe?: () => Promise<void>;
   /** Called with each durable message, so that it is sent at once. */
   readonly accepted: (summary: QueueSummary) => void;
@@ -77,14 +80,15 @@ export class QueueDelivery implements Delivery {
   /** Octets of large envelopes so far. */
   readonly #envelopes = new WeakMap<Envelope, number>();
   readonly #reserve: SpaceReserve;
-  /** The latest message could not be stored. */
-  #failed = false;
+  /** The latest message could not be stored, or it is not known yet whether any can be. */
+  #failed: boolean;
 
   /** Does not touch the disk. */
   constructor(options: QueueDeliveryOptions) {
     this.#options = options;
     const clock = this.#clock = options.clock ?? systemClock;
     const { directory, logger, room } = options;
+    this.#failed = options.probe !== undefined;
     this.#reserve = new SpaceReserve({
       paths: () => [directory],
       minFreeSpace: () => options.minFreeSpace,

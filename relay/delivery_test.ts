@@ -255,6 +255,21 @@ Deno.test("QueueDelivery refuses at MAIL, after a message that could not be stor
   await Deno.remove(directory, { recursive: true });
 });
 
+Deno.test("QueueDelivery refuses at the first MAIL where the messages of the queue cannot be read", async () => {
+  const directory = await Deno.makeTempDir();
+  {
+    await using spool = await Spool.open({ directory, logger: silentLogger });
+    await withDelivery({ queue: spool, probe: () => spool.probe() }, async ({ delivery }) => {
+      const check = async () => await delivery.checkSender(envelope(), context);
+      await Deno.rename(`${directory}/messages`, `${directory}/away`);
+      await assert.rejects(check(), /cannot read .*messages/);
+      await Deno.rename(`${directory}/away`, `${directory}/messages`);
+      await check();
+    });
+  }
+  await Deno.remove(directory, { recursive: true });
+});
+
 Deno.test("QueueDelivery asks for the free space at most once a second, and tries where it cannot be told", async () => {
   const clock = new FakeClock(NOW);
   const answers = [roomy(500), roomy(500_000), () => Promise.reject(new Error("EIO"))];

@@ -124,6 +124,8 @@ export interface Queue {
    * Damaged ones are put aside and logged on the way.
    */
   scan(): AsyncIterable<QueueSummary>;
+  /** What the latest scan could not read, as far as that is possible now; absent: there is no such thing. */
+  scanRest?(): AsyncIterable<QueueSummary>;
   /**
    * The ids of all entries, held ones too, in no order; for `queue list`. May miss or name what changes meanwhile. What
    * is known at once not to be meant by the filter may be left out.

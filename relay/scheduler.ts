@@ -69,6 +69,8 @@ interface Item {
 }
 
 const MAX_RECIPIENTS = 100;
+/** When what could not be read at the start is read again, in milliseconds. */
+const READ_REST_AFTER = { first: 60_000, most: 3_600_000 };
 // Entries in memory that are still to be stored, beyond which a worker waits until its own is.
 const MAX_UNSAVED = 10_000;
 // Replaced items are swept out after this many changes from outside, or half as many as there are items.
@@ -92,6 +94,7 @@ export class Scheduler {
   readonly #cut = new AbortController();
   readonly #kill = new AbortController();
   #recovered = false;
+  #readingRest: Timer | undefined;
   /** How often the settings have changed, and what was begun under earlier ones. */
   #generation = 0;
   readonly #outdated = new WeakSet<Item>();
@@ -164,7 +167,8 @@ export class Scheduler {
   /**
    * Takes up what is in the queue, and finishes what a crash left half done. Resolves when all has been seen; sending
    * begins at once.
-   * @throws what the queue throws when it cannot be read to its end; what was seen of it is sent all the same
+   * @throws what the queue throws when it cannot be read to its end; what was seen of it is sent all the same, and the
+   * rest is read again later
    */
   async start(): Promise<void> {
     const { queue, logger } = this.#options;
@@ -190,10 +194,37 @@ export class Scheduler {
         }
       }
       logger.info("queue.scanned", { entries: count });
+    } catch (error) {
+      this.#readRestAfter(READ_REST_AFTER.first);
+      throw error;
     } finally {
       // Even where not all could be seen, what was seen must leave.
       this.#recovered = true;
       for (const item of this.#notBeforeRecovery.splice(0)) this.#makeReady(item);
+    }
+  }
+
+  /** Reads again after `wait` milliseconds what could not be read at the start; then waits twice as long each time. */
+  #readRestAfter(wait: number): void {
+    const { queue, clock } = this.#options;
+    if (queue.scanRest === undefined || this.#stopping.signal.aborted) return;
+    this.#readingRest = clock.after(wait, () => this.#run(this.#readRest(wait)));
+  }
+
+  async #readRest(waited: number): Promise<void> {
+    const { queue, logger } = this.#options;
+    let count = 0;
+    try {
+      for await (const summary of queue.scanRest?.() ?? []) {
+        if (this.#stopping.signal.aborted) return;
+        count++;
+        // One that is open is known by now.
+        if (!this.#entries.has(summary.id)) this.#takeOver(summary);
+      }
+      logger.info("queue.scanned", { entries: count });
+    } catch {
+      // It was logged at the start.
+      this.#readRestAfter(Math.min(waited * 2, READ_REST_AFTER.most));
     }
   }
 
@@ -402,6 +433,7 @@ export class Scheduler {
     const killAfter = (ms: number) =>
       timers.push(clock.after(ms, () => this.#kill.abort(new Error("shutting down"))));
     this.#stopping.abort(new Error("shutting down"));
+    this.#readingRest?.cancel();
     this.#options.queue.shared?.unfollow();
     this.#waiting.stop();
     this.#hosts.stop();

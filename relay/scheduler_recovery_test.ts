@@ -157,6 +157,39 @@ testOnSoleOwner("Scheduler stopped while nothing can be stored ends at once, and
   assert.deepEqual(world.events("queue.error"), []);
 });
 
+testInMemory("Scheduler reads again what it could not read at the start, and sends it", async () => {
+  await using world = await World.open();
+  const { network, clock, queue, scheduler } = world;
+  const mx = network.host("mx.a.test");
+  network.domain("a.test", ["mx.a.test"]);
+  const seen = await queue.put(["seen@a.test"]);
+  const rest = [await queue.put(["u@a.test"]), await queue.put(["v@a.test"])];
+  let readable = 0;
+  let tries = 0;
+  Object.assign(queue, {
+    async *scan() {
+      yield seen;
+      throw new Error("EIO");
+    },
+    async *scanRest() {
+      tries++;
+      yield* rest.splice(0, readable);
+      if (rest.length > 0) throw new Error("EIO");
+    },
+  });
+  await assert.rejects(scheduler.start(), /EIO/);
+  await clock.advance(30 * SECOND);
+  assert.deepEqual(mx.taken, [["seen@a.test"]]);
+  readable = 1;
+  await clock.advance(30 * SECOND);
+  assert.deepEqual(mx.taken.flat(), ["seen@a.test", "u@a.test"]);
+  await clock.advance(2 * MINUTE);
+  assert.deepEqual(mx.taken.flat(), ["seen@a.test", "u@a.test", "v@a.test"]);
+  await clock.advance(24 * HOUR);
+  assert.equal(tries, 2);
+  assert.equal(world.events("queue.scanned").at(-1)?.["entries"], 1);
+});
+
 testOnEachQueue(
   "Scheduler killed at any change on disk loses nothing, doubles at most one message, and no notice",
   async () => {

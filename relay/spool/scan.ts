@@ -10,7 +10,7 @@ import type { FileSystem } from "../../storage/file_system.ts";
 import type { Journal } from "./journal.ts";
 import type { Queue, QueueSummary } from "../queue.ts";
 import type { QueueEntry } from "../queue_entry.ts";
-import { isFile, lstat, messagePath, putAside, removeIfThere, statePath } from "./directory.ts";
+import { isFile, lstat, messagePath, putAside, removeIfThere, shardOf, statePath } from "./directory.ts";
 import { isDone, summarize } from "../stored/entry.ts";
 import {
   digestOf,
@@ -47,8 +47,10 @@ export interface SpoolScanOptions {
 
 // Lines of a shard's index that are of no use any more, beyond which it is rewritten.
 const MAX_USELESS_LINES = 1000;
+/** Failures that the error names. */
+const MAX_SHOWN = 10;
 
-/** One scan. The spool may change while it runs, and tells it so. */
+/** One scan. The spool may change while it runs, or is still to read the rest, and tells it so. */
 export class SpoolScan {
   readonly #options: SpoolScanOptions;
   /** Came after the scan began. */
@@ -58,7 +60,11 @@ export class SpoolScan {
   /** One string for each domain. */
   readonly #domains = new Map<string, string>();
   /** To be tried again at the end. */
-  readonly #unreadable: string[] = [];
+  readonly #unreadable = new Set<string>();
+  /** Those of them that the log has named. */
+  readonly #named = new Set<string>();
+  /** The folders that could not be read; `undefined` before the first run is over. */
+  #unreadShards: readonly string[] | undefined;
   readonly #slice = new TimeSlice();
   #doubtful = false;
 
@@ -71,9 +77,14 @@ export class SpoolScan {
     return this.#doubtful;
   }
 
+  /** Whether something is left for another run. */
+  get isPartial(): boolean {
+    return (this.#unreadShards?.length ?? 0) + this.#unreadable.size > 0;
+  }
+
   /** Tells the scan of a message that is not to be among what it yields. */
   noteAdded(id: string): void {
-    this.#added.add(id);
+    if (this.#unreadShards?.includes(shardOf(id)) ?? true) this.#added.add(id);
   }
 
   /** Tells the scan of an entry whose state is being written. */
@@ -82,24 +93,31 @@ export class SpoolScan {
   }
 
   /**
-   * Runs it, once. See {@linkcode Queue.scan}.
-   * @throws {AggregateError} at the end, where a folder could not be read
+   * Runs it; see {@linkcode Queue.scan}. Run again, it reads what could not be read before.
+   * @throws {AggregateError} at the end, where something could not be read
    */
   async *run(): AsyncGenerator<QueueSummary, void, void> {
     const failures: Error[] = [];
-    for (const shard of this.#options.listing.shards()) {
+    const unread: string[] = [];
+    for (const shard of this.#unreadShards ?? [...this.#options.listing.shards()]) {
+      const yielded: string[] = [];
       try {
-        yield* this.#scanShard(shard);
+        for await (const summary of this.#scanShard(shard)) {
+          yielded.push(summary.id);
+          yield summary;
+        }
       } catch (error) {
         failures.push(new Error(`${shard}: ${error}`, { cause: error }));
+        unread.push(shard);
+        for (const id of yielded) this.#added.add(id);
       }
     }
-    yield* this.#tryAgain();
+    this.#unreadShards = unread;
+    for (const id of this.#added) if (!unread.includes(shardOf(id))) this.#added.delete(id);
+    yield* this.#tryAgain(failures);
     if (failures.length > 0) {
-      throw new AggregateError(
-        failures,
-        `folders that could not be read: ${failures.map(({ message }) => message).join("; ")}`,
-      );
+      const shown = failures.slice(0, MAX_SHOWN).map(({ message }) => message).join("; ");
+      throw new AggregateError(failures, `folders or messages that could not be read: ${shown}`);
     }
   }
 
@@ -133,11 +151,16 @@ export class SpoolScan {
   }
 
   /** What could not be read at its turn. */
-  async *#tryAgain(): AsyncGenerator<QueueSummary, void, void> {
-    const { logger, queue } = this.#options;
-    for (const id of this.#unreadable) {
-      const entry = await queue.load(id).catch((error) => {
-        logger.error("queue.unreadable", { id, error: String(error) });
+  async *#tryAgain(failures: Error[]): AsyncGenerator<QueueSummary, void, void> {
+    for (const id of [...this.#unreadable]) {
+      this.#unreadable.delete(id);
+      const entry = await this.#options.queue.load(id).catch((error) => {
+        this.#unreadable.add(id);
+        failures.push(new Error(`${id}: ${error}`, { cause: error }));
+        if (!this.#named.has(id)) {
+          this.#options.logger.error("queue.unreadable", { id, error: String(error) });
+        }
+        this.#named.add(id);
         return undefined;
       });
       const summary = entry && this.#summarize(entry);
@@ -178,11 +201,12 @@ export class SpoolScan {
           marks: { message: markOf(message), ...(state && { state: markOf(state) }) },
         });
       }
+      this.#unreadable.delete(id);
       // One that is damaged is gone.
       return { entry, noted: noted || entry === undefined };
     } catch {
       // Out of descriptors, perhaps; it is tried again, and logged, at the end.
-      this.#unreadable.push(id);
+      this.#unreadable.add(id);
       return { entry: undefined, noted: false };
     }
   }

@@ -16,7 +16,7 @@ import { DirectorySyncer } from "../../storage/directory_syncer.ts";
 import { denoFileSystem, type FileSystem } from "../../storage/file_system.ts";
 import { NewFile } from "../../storage/new_file.ts";
 import { StagingArea } from "../../storage/staging.ts";
-import { storageCall } from "../../storage/storage_error.ts";
+import { storageCall, storageCallSync } from "../../storage/storage_error.ts";
 import { FreshMessages } from "../stored/fresh_messages.ts";
 import { Journal } from "./journal.ts";
 import type { NewEntry, Queue, QueuedMessage, QueueDraft, QueueSummary } from "../queue.ts";
@@ -105,6 +105,8 @@ export class Spool implements Queue, AsyncDisposable {
   readonly #background = new Set<Promise<void>>();
   /** The running ones, which are told what changes. */
   readonly #scans = new Set<SpoolScan>();
+  /** The latest one, if it could not read everything. */
+  #partial: SpoolScan | undefined;
   // Most leave at their first attempt, and need no line in the index.
   readonly #freshMessages = new FreshMessages(MAX_FRESH_TOTAL, (entry) => this.#noteFresh(entry));
   /** Whether a scan of this process has held every line of the index against its message. */
@@ -260,6 +262,11 @@ export class Spool implements Queue, AsyncDisposable {
    * @throws {StorageError} why not
    */
   async probe(): Promise<void> {
+    const messages = join(this.#directory, "messages");
+    storageCallSync("read", messages, () => {
+      const [first] = Deno.readDirSync(messages);
+      if (first !== undefined) lstat(join(messages, first.name));
+    });
     const temporary = join(this.#directory, "incoming", crypto.randomUUID());
     const file = await NewFile.createAnew(temporary, { mode: 0o600, fileSystem: this.#fileSystem });
     try {
@@ -271,7 +278,7 @@ export class Spool implements Queue, AsyncDisposable {
 
   /**
    * See {@linkcode Queue.scan}. Yields from the start on; entries added meanwhile are not among them.
-   * @throws {AggregateError} at the end, where a folder could not be read
+   * @throws {AggregateError} at the end, where a folder or a message could not be read
    */
   async *scan(): AsyncGenerator<QueueSummary, void, void> {
     const scan = new SpoolScan({
@@ -284,13 +291,26 @@ export class Spool implements Queue, AsyncDisposable {
       reader: this.#reader,
       queue: this,
     });
-    this.#scans.add(scan);
     this.#indexed = false;
+    yield* this.#run(scan);
+  }
+
+  /** See {@linkcode Queue.scanRest}. */
+  async *scanRest(): AsyncGenerator<QueueSummary, void, void> {
+    const scan = this.#partial;
+    if (scan !== undefined) yield* this.#run(scan);
+  }
+
+  async *#run(scan: SpoolScan): AsyncGenerator<QueueSummary, void, void> {
+    if (this.#partial !== undefined) this.#scans.delete(this.#partial);
+    this.#partial = undefined;
+    this.#scans.add(scan);
     try {
       yield* scan.run();
       this.#indexed = !scan.doubtful;
     } finally {
-      this.#scans.delete(scan);
+      if (scan.isPartial) this.#partial = scan;
+      else this.#scans.delete(scan);
     }
   }
 

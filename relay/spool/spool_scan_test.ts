@@ -86,6 +86,49 @@ Deno.test("scan() goes on past a folder that cannot be read, and says so at the 
   });
 });
 
+Deno.test("scanRest() yields what scan() could not read, once, and nothing that came meanwhile", async () => {
+  await inDirectory(async ({ directory, open, log }) => {
+    const inShard = (shard: number) => open({ random: (buffer) => void buffer.fill(0).fill(shard, 3) });
+    for (let shard = 1; shard <= 2; shard++) {
+      await using spool = await inShard(shard);
+      await add(spool);
+      await add(spool);
+    }
+    await using spool = await inShard(1);
+    const all = await ids(spool);
+    const shardsOf = (some: readonly string[]) => [...new Set(some.map((id) => id.slice(-2)))];
+    const folder = (shard: string) => join(directory, "messages", shard);
+    const found: string[] = [];
+    let [unlisted = "", unreadable = ""] = ["", ""];
+    const scanned = (async () => {
+      for await (const { id } of spool.scan()) {
+        found.push(id);
+        if (found.length > 1) continue;
+        unlisted = shardsOf(all).find((shard) => shard !== id.slice(-2)) ?? "";
+        await Deno.rename(folder(unlisted), join(directory, "away"));
+        unreadable = all.find((other) => other !== id && other.slice(-2) !== unlisted) ?? "";
+        await Deno.rename(messageFile(directory, unreadable), join(directory, "aside"));
+        await Deno.mkdir(messageFile(directory, unreadable));
+      }
+    })();
+    await assert.rejects(
+      scanned,
+      (error: Error) =>
+        error.message.includes(`${unlisted}: NotFound`) && error.message.includes(`${unreadable}: `),
+    );
+    assert.equal(found.length, 1);
+    const rest = async () => (await Array.fromAsync(spool.scanRest())).map(({ id }) => id).sort();
+    await assert.rejects(rest(), (error: Error) => error.message.includes(`${unlisted}: NotFound`));
+    await Deno.remove(messageFile(directory, unreadable));
+    await Deno.rename(join(directory, "aside"), messageFile(directory, unreadable));
+    await Deno.rename(join(directory, "away"), folder(unlisted));
+    await add(spool);
+    assert.deepEqual(await rest(), all.filter((id) => id !== found[0]));
+    assert.deepEqual(await rest(), []);
+    assert.deepEqual(log.named("queue.unreadable").map(({ fields }) => fields.id), [unreadable]);
+  });
+});
+
 Deno.test("Spool removes states without a message, but keeps those of damaged ones", async () => {
   await inDirectory(async ({ directory, open }) => {
     let orphan: string, damaged: string;
