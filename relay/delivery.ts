@@ -35,10 +35,7 @@ export interface QueueDeliveryOptions {
   readonly queue: Pick<Queue, "newId" | "begin">;
   /** The directory of the queue, whose file system must have room. */
   readonly directory: string;
-  /**
-   * Probes, before the first message and after a failure, whether anything can be stored; rejects if not. Absent: the
-   * next message is the probe.
-   */
+  /** Probes, at first and after a failure, whether anything can be stored; rejects if not. Absent: nothing does. */
   readonly probe?: () => Promise<void>;
   /** Called with each durable message, so that it is sent at once. */
   readonly accepted: (summary: QueueSummary) => void;
