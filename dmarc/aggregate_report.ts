@@ -64,6 +64,11 @@ export const MAX_ROWS = 2_000;
 /** Octets of XML: that of a large provider about a busy domain has some. */
 const MAX_XML = 32 * 1024 * 1024;
 const MAX_DEPTH = 20;
+/** Characters of the name of an element: each of its descendants is known by a path with that name. */
+const MAX_NAME = 100;
+const MAX_ATTRIBUTES = 100;
+/** Different elements of a record. */
+const MAX_VALUES = 200;
 /** Characters of a value. */
 const MAX_TEXT = 255;
 /** Checks, or reasons, of a row. */
@@ -107,6 +112,7 @@ function startsAsXml(file: Uint8Array): boolean {
 /** What is used of the parser: https://github.com/isaacs/sax-js has no types of its own. */
 interface Parser {
   onopentag: (tag: { readonly name: string }) => void;
+  onattribute: () => void;
   onclosetag: () => void;
   ontext: (text: string) => void;
   oncdata: (text: string) => void;
@@ -133,7 +139,13 @@ export function parseAggregateReport(xml: Uint8Array): AggregateReport {
   });
   const path: string[] = [];
   let text = "";
+  let attributes = 0;
+  parser.onattribute = () => {
+    if (++attributes > MAX_ATTRIBUTES) throw new AggregateReportError("an element has too many attributes");
+  };
   parser.onopentag = ({ name }) => {
+    attributes = 0;
+    if (name.length > MAX_NAME) throw new AggregateReportError("the name of an element is too long");
     if (path.length === MAX_DEPTH) throw new AggregateReportError("its elements are nested too deeply");
     // Some senders have a namespace.
     path.push(name.slice(name.indexOf(":") + 1));
@@ -189,8 +201,13 @@ class ReportBuilder {
     if (path === ROW) this.#endRow();
     else if (path === `${RESULTS}dkim` || path === `${RESULTS}spf`) this.#endCheck(path);
     else if (path === `${ROW}/row/policy_evaluated/reason`) this.#endReason();
-    else if (path.startsWith(ROW)) this.#row.set(path.slice(ROW.length + 1), text);
+    else if (path.startsWith(ROW)) this.#note(path.slice(ROW.length + 1), text);
     else if (this.#values.size < 100) this.#values.set(path, text);
+  }
+
+  #note(name: string, text: string): void {
+    this.#row.set(name, text);
+    if (this.#row.size > MAX_VALUES) throw new AggregateReportError("a record has too many elements");
   }
 
   #endCheck(path: string): void {

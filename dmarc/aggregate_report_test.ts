@@ -83,6 +83,16 @@ const HOSTILE: Readonly<Record<string, Uint8Array>> = {
   ),
   "an undeclared entity": octets("<feedback>&nbsp;</feedback>"),
   "deep nesting": octets("<feedback>" + "<a>".repeat(100_000)),
+  // A path has the names of all elements around it.
+  "long names": octets(
+    `<feedback><record><${"a".repeat(10_000)}><b/></${"a".repeat(10_000)}></record></feedback>`,
+  ),
+  "many attributes": octets(
+    `<feedback ${Array.from({ length: 1000 }, (_, i) => `a${i}=""`).join(" ")}></feedback>`,
+  ),
+  "a record of many elements": octets(
+    `<feedback><record>${Array.from({ length: 1000 }, (_, i) => `<a${i}/>`).join("")}</record></feedback>`,
+  ),
   "a gzip bomb": new Uint8Array(gzipSync(Buffer.alloc(64 * 1024 * 1024))),
   "a ZIP bomb": zipOf(new Uint8Array(64 * 1024 * 1024)),
   "a damaged gzip": new Uint8Array([0x1f, 0x8b, 8, 0, 1, 2, 3]),
