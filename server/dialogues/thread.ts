@@ -50,6 +50,8 @@ class DialoguesThread {
   readonly #greylist: RemoteGreylist;
   readonly #forced = new AbortController();
   #running: Running | undefined;
+  /** What comes while it starts waits for it: it may say something newer than what it is started with. */
+  #started = Promise.resolve();
   #stopping = false;
 
   constructor(scope: DialoguesScope) {
@@ -62,9 +64,10 @@ class DialoguesThread {
   hear(message: ToDialogues): void {
     switch (message.kind) {
       case "start":
-        return void this.#start(message.start);
+        this.#started = this.#start(message.start);
+        return;
       case "follow":
-        return this.#running?.dialogues.follow(message.endpoints);
+        return void this.#started.then(() => this.#running?.dialogues.follow(message.endpoints));
       case "reopen":
         return void this.#answer(message, (running) => reopen(running));
       case "apply":
@@ -98,6 +101,7 @@ class DialoguesThread {
     { number }: { readonly number: number },
     work: (running: Running) => Promise<void>,
   ): Promise<void> {
+    await this.#started;
     const running = this.#running;
     try {
       if (running !== undefined) await work(running);

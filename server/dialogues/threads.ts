@@ -65,11 +65,11 @@ interface Times {
 
 const TIMES: Times = { poll: 1_000, pause: 1_000, answer: 10_000 };
 const MAX_PAUSE = 60_000;
-/** A scrape of the metrics waits at most so long for the latest figures, in milliseconds. */
+/** How long a scrape waits for figures at most, in milliseconds. */
 const SCRAPE = 500;
 /** Unanswered questions after which a thread counts as unresponsive: two minutes, as for the server's own thread. */
 const MAX_UNANSWERED = 120;
-/** A thread that has lived so long, in milliseconds, is replaced as if it had never died before. */
+/** After this life, in milliseconds, a thread is replaced as if it had never died before. */
 const LONG_LIFE = 60_000;
 
 /** Threads that serve; see the module. */
@@ -205,7 +205,7 @@ export class DialogueThreads implements Dialogues, Disposable {
         ? "none: the server stops"
         : `starting another one in ${Math.ceil(wait / 1000)} s`,
     });
-    // It may still be running for a moment: terminate() does not wait for its end.
+    // It may still run for a moment: terminate() does not wait.
     this.#after(pause, () => {
       this.#counts.forget(number);
       forgetClaims(this.#options.claims, number);
@@ -273,7 +273,8 @@ class DialogueThread {
   #ready = Promise.withResolvers<void>();
   #ended = Promise.withResolvers<void>();
   #stopping = false;
-  /** Whether it listens. */
+  /** Whether it was told its configuration, and whether it listens. */
+  #begun = false;
   #serving = false;
   #since = 0;
   #asked = 0;
@@ -308,6 +309,7 @@ class DialogueThread {
   /** Resolves when it listens. @throws {CommandError} when it cannot start */
   begin(): Promise<void> {
     this.tell({ kind: "start", start: this.#options.start() });
+    this.#begun = true;
     return this.#ready.promise;
   }
 
@@ -317,12 +319,14 @@ class DialogueThread {
 
   /** Resolves when it has answered, or has died. */
   async ask(question: (number: number) => ToDialogues): Promise<void> {
-    if (!this.#serving) return;
     const number = ++this.#asked;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#waiting.set(number, resolve);
-    this.tell(question(number));
-    await promise;
+    const message = question(number);
+    // While it starts, its configuration must not grow old; its figures can wait.
+    if (message.kind === "figures" ? !this.#serving : !this.#begun) return;
+    const answered = Promise.withResolvers<void>();
+    this.#waiting.set(number, answered.resolve);
+    this.tell(message);
+    await answered.promise;
   }
 
   /** Resolves when its connections are closed. */
@@ -352,7 +356,7 @@ class DialogueThread {
   #end(): void {
     this.#worker?.terminate();
     this.#worker = undefined;
-    this.#serving = false;
+    this.#begun = this.#serving = false;
     this.#figures.end();
     for (const resolve of this.#waiting.values()) resolve();
     this.#waiting.clear();
@@ -384,12 +388,14 @@ class DialogueThread {
   }
 
   async #askGreylist(number: number, sender: GreylistSender): Promise<void> {
+    const worker = this.#worker;
     let decision: GreylistDecision = { known: true };
     try {
       decision = await this.#options.greylist()?.ask(sender) ?? decision;
     } catch {
       // The thread asked about what is no address.
     }
-    this.tell({ kind: "greylist", number, decision });
+    // The next thread uses the same numbers.
+    if (worker === this.#worker) this.tell({ kind: "greylist", number, decision });
   }
 }

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import type { GreylistPort } from "../../checks/greylist.ts";
+import type { GreylistDecision, GreylistPort } from "../../checks/greylist.ts";
 import { parseConfig } from "../../config/load.ts";
 import { createNameParts } from "../../maildir/unique_name.ts";
 import { createSharedClaims } from "../../storage/shared_claims.ts";
@@ -150,4 +150,45 @@ Deno.test("a reload does not wait for a thread that dies meanwhile", async () =>
   first.die("gone");
   await reopened;
   await threads.shutdown("SIGTERM", forced);
+});
+
+Deno.test("a reload reaches a thread that is just being started", async () => {
+  const { threads, started } = await open();
+  const start = started.push.bind(started);
+  started.push = (thread: FakeThread) => {
+    thread.silent = true;
+    return start(thread);
+  };
+  started[0]?.die("gone");
+  await until(() => started[2]?.heard.some(({ kind }) => kind === "start") === true, "its start");
+  const config = parseConfig('hostname = "mx2.example.com"\n');
+  const applied = threads.apply(config);
+  const reopened = threads.reopen();
+  const [, , next] = started;
+  assert.ok(next);
+  assert.deepEqual(next.heard.map(({ kind }) => kind).filter((kind) => kind !== "figures"), [
+    "start",
+    "apply",
+    "reopen",
+  ]);
+  for (const message of next.heard) {
+    if (message.kind === "apply") assert.equal(message.config, config);
+    if ("number" in message) next.say({ kind: "done", number: message.number, figures: [] });
+  }
+  await Promise.all([applied, reopened]);
+  next.silent = false;
+  next.say({ kind: "ready" });
+  await threads.shutdown("SIGTERM", forced);
+});
+
+Deno.test("what a thread asked before it died is not answered to the next one", async () => {
+  const asked = Promise.withResolvers<GreylistDecision>();
+  const { threads, started, log } = await open({ greylist: () => ({ ask: () => asked.promise }) });
+  started[0]?.say({ kind: "greylist", number: 1, sender: { ip: "192.0.2.1", domain: "a.test" } });
+  started[0]?.die("gone");
+  await until(() => log.named("thread.started").length === 1, "another thread");
+  asked.resolve({ known: true });
+  await asked.promise;
+  await threads.shutdown("SIGTERM", forced);
+  assert.deepEqual(started[2]?.heard.filter(({ kind }) => kind === "greylist"), []);
 });
