@@ -385,7 +385,7 @@ export class Connection {
       if (verb === "DATA" && outcome.then === "continue") {
         this.#refusedData.begin({ moreAtHand: this.#reader.available.length > 0 });
       } else if (commands.has(verb)) {
-        this.#refusedData.end();
+        this.#refusedData.end(verb);
       }
     }
     if (outcome.reply.code >= 400) {

@@ -21,6 +21,11 @@ export type Verdict = "command" | "typed" | "sent";
 // Milliseconds that a person needs to read a reply and type a line; a program that goes on with its message is faster.
 const TYPING = 500;
 
+/** What may stand anywhere in a pipelined group; any other command ends it (RFC 2920 §3.1, RFC 3030 §4.2). */
+const GROUPED: ReadonlySet<string> = new Set(["RSET", "MAIL", "RCPT", "BDAT"]);
+/** What tells nothing about what comes next. */
+const NEUTRAL: ReadonlySet<string> = new Set(["NOOP", "HELP", "VRFY", "EXPN"]);
+
 /** Keeps mail data after a refused DATA from running as commands. */
 export class RefusedData {
   readonly #isVerb: (verb: string) => boolean;
@@ -44,17 +49,17 @@ export class RefusedData {
     this.#state = moreAtHand ? "sent" : "refused";
   }
 
-  /** Another command ran: the message is forgotten. */
-  end(): void {
-    this.#state = "none";
+  /** Another command ran: the message is forgotten, unless a program may still send it. */
+  end(verb: string): void {
+    if (this.#state === "typed" || !NEUTRAL.has(verb)) this.#state = "none";
   }
 
   /** What to do with the next line. QUIT runs in any case, since nothing runs after it. */
   judge(line: Line, { moreAtHand, waited }: Arrival): Verdict {
     if (this.isOver || isQuit(line)) return "command";
     const typed = this.#state !== "sent" && !moreAtHand && waited >= TYPING;
-    const isCommand = line.kind === "line" && !looksLikeData(line.text) &&
-      this.#isVerb(parseCommand(line.text).verb);
+    const verb = line.kind === "line" && !looksLikeData(line.text) ? parseCommand(line.text).verb : "";
+    const isCommand = this.#isVerb(verb) && (!moreAtHand || GROUPED.has(verb));
     // After a line that was mail data, or wrong, only a person can mean a command.
     if (isCommand && (typed || this.#state === "refused")) return "command";
     this.#state = typed ? "typed" : "sent";

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { type Arrival, looksLikeData, RefusedData, type Verdict } from "./refused_data.ts";
 import type { Line } from "./line_reader.ts";
 
-const isVerb = (verb: string) => ["MAIL", "RSET", "QUIT", "DATA"].includes(verb);
+const isVerb = (verb: string) => ["MAIL", "RSET", "QUIT", "DATA", "NOOP", "HELP", "EHLO"].includes(verb);
 const AT_ONCE: Arrival = { moreAtHand: false, waited: 0 };
 const IN_ONE_PIECE: Arrival = { moreAtHand: true, waited: 60_000 };
 const TYPED: Arrival = { moreAtHand: false, waited: 500 };
@@ -58,9 +58,29 @@ for (const data of DATA) {
 Deno.test("RefusedData is over once a command ran", () => {
   const refused = new RefusedData(isVerb);
   refused.begin({ moreAtHand: false });
-  refused.end();
+  refused.end("RSET");
   assert.ok(refused.isOver);
   assert.equal(refused.judge(line("Subject: x"), IN_ONE_PIECE), "command");
+});
+
+Deno.test("RefusedData lets a command that ends a group run only where nothing has come with it", () => {
+  for (const command of ["NOOP", "HELP x", "EHLO a.test", "DATA"]) {
+    assert.deepEqual(verdicts([[line(command), AT_ONCE]]), ["command"]);
+    assert.deepEqual(verdicts([[line(command), IN_ONE_PIECE], [line("RSET"), IN_ONE_PIECE]]), [
+      "sent",
+      "sent",
+    ]);
+  }
+  assert.deepEqual(verdicts([[line("MAIL FROM:<a@b>"), IN_ONE_PIECE]]), ["command"]);
+});
+
+Deno.test("RefusedData goes on after a command that says nothing of what comes next", () => {
+  const refused = new RefusedData(isVerb);
+  refused.begin({ moreAtHand: false });
+  refused.end("NOOP");
+  assert.ok(!refused.isOver);
+  assert.equal(refused.judge(line("Subject: x"), AT_ONCE), "sent");
+  assert.equal(refused.judge(line("MAIL FROM:<a@b>"), IN_ONE_PIECE), "sent");
 });
 
 Deno.test("looksLikeData() knows no command for data", () => {

@@ -341,7 +341,7 @@ class Walk {
     const isGreeting = upper === "EHLO" || upper === "HELO";
     const bare = (isGreeting && code === 250) || code === 354;
     assert.equal(status !== "", !bare, `an enhanced code stands in every reply but some (RFC 2034): ${say}`);
-    this.#behindRefusedData = false;
+    if (!["NOOP", "HELP", "VRFY", "EXPN"].includes(upper)) this.#behindRefusedData = false;
     if (upper === "BDAT") return this.#chunk(argument, reply, say);
     if (COUNTED_AS_ERROR.includes(code)) this.#errors++;
     switch (upper) {
