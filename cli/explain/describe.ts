@@ -39,7 +39,7 @@ export function describe(
     serveIn,
     everywhere,
   } = explanation;
-  const lines = [printable(address)];
+  const lines = [printable(address), ...describeCompletion(explanation)];
   if (local?.accepted === false) {
     lines.push(`  ${domain} is local, but has no such mailbox: serve-in refuses it (550 5.1.1)`);
   } else if (local !== undefined) {
@@ -73,6 +73,15 @@ export function describe(
   lines.push(...describeQueue(domain, { server, sendable: outcome.kind === "targets" && !refused }));
   if (everywhere !== undefined) lines.push(describeEverywhere(domain, everywhere));
   return lines.map((line) => `${line}\n`).join("");
+}
+
+/** That a name without a domain gets one; a name with a dot may have been meant as a domain. */
+function describeCompletion({ address, completed }: Explanation): string[] {
+  if (completed === undefined) return [];
+  const other = address.includes(".")
+    ? `; for mail to that domain, try postmaster@${printable(address)}`
+    : "";
+  return [`  a name without a domain stands for ${printable(completed)}${other}`];
 }
 
 function describeSources(missing: readonly string[] = []): string[] {

@@ -121,9 +121,11 @@ async function explain(
   const incoming = incomingOf(flags);
   const config = await loadConfig(flags.config, { env: io.env });
   const written = parseAddress(text, config);
+  const isCompleted = written.text === `${text}@${config.serveOut.qualifyDomain}`;
   if (incoming !== undefined) {
     requireDomains(config);
-    const found = await explainIncoming(config, { address: written, text, flags: incoming });
+    const shown = isCompleted ? written.text : text;
+    const found = await explainIncoming(config, { address: written, text: shown, flags: incoming });
     if (flags.json) printJson(found, io);
     else io.out(describeIncoming(found));
     return EXIT.ok;
@@ -148,6 +150,7 @@ async function explain(
     : await serveInSays(config, address);
   const explanation: Explanation = {
     address: text,
+    ...(isCompleted && { completed: written.text }),
     domain,
     ...(local && { local }),
     outcome: found.kind === "targets" ? { kind: "targets" } : found,

@@ -125,3 +125,18 @@ Deno.test("explain names a source address that no interface has, where mail woul
   assert.doesNotMatch(await explained("192.0.2.77", "u@[IPv6:2001:db8::1]"), /source_ipv4/);
   assert.doesNotMatch(await explained("127.0.0.1", "u@[198.51.100.1]"), /source_ipv4/);
 });
+
+Deno.test("explain says which address a name without a domain stands for", async () => {
+  await using workspace = await Workspace.create();
+  const config = await workspace.configure({ dns: { servers: ["127.0.0.1:1"] } });
+  const text = async (name: string) => await explainText(name, "--config", config);
+  assert.match(await text("alice"), /^alice\n {2}a name without a domain stands for alice@example\.com\n/);
+  assert.match(
+    await text("gmail.test"),
+    /stands for gmail\.test@example\.com; for mail to that domain, try postmaster@gmail\.test\n/,
+  );
+  assert.doesNotMatch(await text("alice@example.com"), /stands for/);
+  const json = async (name: string) => JSON.parse(await explainText(name, "--json", "--config", config));
+  assert.equal((await json("alice")).completed, "alice@example.com");
+  assert.equal((await json("alice@example.com")).completed, undefined);
+});

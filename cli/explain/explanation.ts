@@ -20,6 +20,8 @@ export type Local =
 /** What was found out. */
 export interface Explanation {
   readonly address: string;
+  /** The address that this name without a domain stands for. */
+  readonly completed?: string;
   readonly domain: string;
   readonly local?: Local;
   readonly outcome: Exclude<Targets, { kind: "targets" }> | { readonly kind: "targets" };
