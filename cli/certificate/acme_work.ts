@@ -54,6 +54,16 @@ export interface AcmeState {
   readonly nextKey?: { readonly tlsa: string };
 }
 
+/** A certificate that has just been issued. */
+export interface Issued {
+  /** The names that were asked for. */
+  readonly names: readonly string[];
+  /** Names that the authority added. */
+  readonly added: readonly string[];
+  /** When it expires. */
+  readonly until: number;
+}
+
 /** Where the authority comes to. */
 const PORTS = { "http-01": 80, "tls-alpn-01": 443 } as const;
 const JSON_TIMEOUT = 30_000;
@@ -135,7 +145,7 @@ export class AcmeWork implements AsyncDisposable {
    */
   async issue(
     { key }: { readonly key: "same" | "next" },
-  ): Promise<{ names: readonly string[]; until: number }> {
+  ): Promise<Issued> {
     try {
       const issued = await this.#issue(key);
       await saveRenewalState(this.#directory, { at: systemClock.now() });
@@ -151,7 +161,7 @@ export class AcmeWork implements AsyncDisposable {
     }
   }
 
-  async #issue(which: "same" | "next"): Promise<{ names: readonly string[]; until: number }> {
+  async #issue(which: "same" | "next"): Promise<Issued> {
     const { names } = this;
     const authority = await this.#authority();
     const before = await this.#issued();
@@ -173,7 +183,8 @@ export class AcmeWork implements AsyncDisposable {
     });
     await this.#files.save({ cert: chain, key }, { now });
     if (next !== undefined) await this.#files.dropNextKey();
-    return { names, until: leaf.validToDate.getTime() };
+    const added = namesOf(leaf).filter((name) => !names.includes(name));
+    return { names, added, until: leaf.validToDate.getTime() };
   }
 
   /** Has the authority revoke the certificate. */

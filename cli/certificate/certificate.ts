@@ -20,7 +20,7 @@ import { CertificateError } from "../../tls/certificates.ts";
 import { moment, printJson } from "../command_line/json.ts";
 import { configOption, examples, type Registrar } from "../command_line/subcommand.ts";
 import { printable, showTime } from "../command_line/terminal.ts";
-import { AcmeWork } from "./acme_work.ts";
+import { AcmeWork, type Issued } from "./acme_work.ts";
 
 interface Flags {
   readonly config?: string;
@@ -124,6 +124,7 @@ function inUsersWords(error: unknown, { dataDir }: Config): unknown {
 async function obtain(work: AcmeWork, io: Io): Promise<ExitCode> {
   const issued = await work.issue({ key: "same" });
   io.out(`A certificate for ${issued.names.join(", ")}, until ${showTime(issued.until)}.\n`);
+  warnOfAdded(issued, io);
   io.out(
     `The servers use it within half a minute, once they run with [tls.acme]. mailapp install sets up its renewal.\n`,
   );
@@ -255,7 +256,14 @@ async function rollover(
   io.out(
     `A certificate with the new key, until ${showTime(issued.until)}. Remove the old TLSA record now.\n`,
   );
+  warnOfAdded(issued, io);
   return EXIT.ok;
+}
+
+function warnOfAdded({ added }: Issued, io: Io): void {
+  if (added.length === 0) return;
+  const names = printable(added.slice(0, 10).join(", "));
+  io.err(`warning: the authority added names that were not asked for: ${names}\n`);
 }
 
 async function revoke(

@@ -86,9 +86,15 @@ Deno.test("certificate renew keeps the pair in use where the one that is issued"
       assert.equal(await pair(), before);
     });
   }
+  authority.certify = (request) => issuer.certify(request, { names: [NAME, "www.example.com", "b.test"] });
+  const { code, stderr } = await command("renew", "--force");
+  assert.equal(code, 0, stderr);
+  assert.match(stderr, /added names that were not asked for: www\.example\.com, b\.test\n/);
+  const withMore = await pair();
+  assert.notEqual(withMore, before);
   authority.certify = (request) => good(request, issuer);
-  assert.equal((await command("renew", "--force")).code, 0);
-  assert.notEqual(await pair(), before);
+  assert.deepEqual((await command("renew", "--force")).stderr, "");
+  assert.notEqual(await pair(), withMore);
 });
 
 Deno.test("certificate renew follows an authority nowhere else, and reads no more than it needs", async (t) => {
