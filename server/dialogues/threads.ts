@@ -323,10 +323,9 @@ class DialogueThread {
     const message = question(number);
     // While it starts, its configuration must not grow old; its figures can wait.
     if (message.kind === "figures" ? !this.#serving : !this.#begun) return;
-    const answered = Promise.withResolvers<void>();
-    this.#waiting.set(number, answered.resolve);
+    const answered = new Promise<void>((resolve) => void this.#waiting.set(number, resolve));
     this.tell(message);
-    await answered.promise;
+    await answered;
   }
 
   /** Resolves when its connections are closed. */
