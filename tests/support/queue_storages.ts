@@ -13,10 +13,11 @@ import { HostSlots } from "../../relay/postgres/host_slots.ts";
 import { PostgresQueue } from "../../relay/postgres/postgres_queue.ts";
 import { parseDatabaseUrl } from "../../relay/postgres/url.ts";
 import { Spool } from "../../relay/spool/spool.ts";
-import postgres from "postgres";
+import type postgres from "postgres";
 import { makeFolder } from "./peers/folder.ts";
 import type { PostgresServer } from "./postgres_server.ts";
 import { type Storage, type Store, StoreClock, storeClock } from "./stored_queue.ts";
+import { TimedDatabase } from "./timed_database.ts";
 import { unsyncedFileSystem } from "./unsynced_file_system.ts";
 
 /** A spool in its own directory. */
@@ -55,59 +56,36 @@ const LEASE = 1e12;
 const LONGEST_OWN_TIMER = 1_500;
 const HORIZON = 5_000;
 
-const databases = new WeakMap<PostgresServer, string>();
-
 /** Queues for one test after the other, in a database whose time is that of a test's clock. */
 export class PostgresStorages implements AsyncDisposable {
-  readonly #url: string;
-  readonly #sql: postgres.Sql;
+  readonly #database: TimedDatabase;
 
-  private constructor(url: string, sql: postgres.Sql) {
-    this.#url = url;
-    this.#sql = sql;
+  private constructor(database: TimedDatabase) {
+    this.#database = database;
   }
 
-  /** Connects to the database of such tests on this server, which the first one makes. */
+  /** Connects to the database of such tests on this server. */
   static async on(server: PostgresServer): Promise<PostgresStorages> {
-    const url = databases.get(server) ?? await PostgresStorages.#make(server);
-    databases.set(server, url);
-    const sql = postgres(url.replace(/\?.*/, ""), { max: 1, fetch_types: false, onnotice: () => {} });
-    return new PostgresStorages(url, sql);
-  }
-
-  static async #make(server: PostgresServer): Promise<string> {
-    const url = await server.newDatabase();
-    const name = new URL(url).pathname.slice(1);
-    // Found before those of PostgreSQL, by statements that name no schema.
-    await server.query(
-      name,
-      `CREATE SCHEMA fake; CREATE TABLE fake.time (at timestamptz NOT NULL); INSERT INTO fake.time VALUES (now());
-      CREATE FUNCTION fake.now() RETURNS timestamptz LANGUAGE sql STABLE AS 'SELECT at FROM fake.time';
-      CREATE FUNCTION fake.clock_timestamp() RETURNS timestamptz LANGUAGE sql STABLE AS 'SELECT at FROM fake.time';
-      ALTER DATABASE ${name} SET search_path = fake, pg_catalog`,
-    );
-    return url;
+    return new PostgresStorages(await TimedDatabase.on(server));
   }
 
   /** An empty queue. */
   async next(): Promise<Storage> {
-    await this.#sql.unsafe(`
-      TRUNCATE mailapp.entry, mailapp.recipient, mailapp.body, mailapp.dot, mailapp.notice, mailapp.host,
-        mailapp.slot, mailapp.slot_wait, mailapp.pause`);
+    const database = this.#database;
+    await database.clear();
     const clock = new StoreClock();
     const now = clock.now();
-    const setTime = () =>
-      this.#sql`UPDATE fake.time SET at = to_timestamp(${(now + clock.monotonic()) / 1000}::float8)`;
-    await setTime();
-    clock.moved = async () => void await setTime();
+    clock.moved = () => database.setTime(now + clock.monotonic());
+    await clock.moved();
     return { clock, open: () => this.#open(clock), [Symbol.asyncDispose]: () => Promise.resolve() };
   }
 
   async #open(clock: StoreClock): Promise<Store> {
-    const sql = this.#sql;
+    const database = this.#database;
+    const { sql, url } = database;
     counting = clock;
     const queue = await PostgresQueue.open({
-      url: parseDatabaseUrl(this.#url),
+      url: parseDatabaseUrl(url),
       directory: "/nonexistent",
       hostname: "host.test",
       program: "test",
@@ -131,10 +109,7 @@ export class PostgresStorages implements AsyncDisposable {
       timer?.cancel();
       if (follower === undefined) return false;
       if (await notifications.arrive(sql)) return true;
-      const [row] = await sql<{ wait: number | null }[]>`
-        SELECT extract(epoch FROM min(GREATEST(due_at - ${HORIZON} * interval '1 ms', dot_until)) - now())::float8
-          * 1000 AS wait FROM mailapp.entry WHERE owner IS NULL AND due_at < 'infinity' AND head IS NOT NULL`;
-      const wait = row?.wait ?? Infinity;
+      const wait = await database.untilDue(HORIZON);
       if (wait === Infinity) return false;
       const look = () => void (follower !== undefined && follow(follower));
       if (wait <= 0) look();
@@ -159,7 +134,7 @@ export class PostgresStorages implements AsyncDisposable {
   }
 
   [Symbol.asyncDispose](): Promise<void> {
-    return this.#sql.end({ timeout: 1 });
+    return this.#database[Symbol.asyncDispose]();
   }
 }
 

@@ -45,9 +45,13 @@ export class StoreClock extends FakeClock {
   /** Calls that have not returned. */
   running = 0;
   #own = 0;
+  readonly #turn: () => Promise<void>;
+  #idle: (() => void)[] = [];
 
-  constructor() {
+  /** @param options `turn`: lets run what waits for nothing but its turn */
+  constructor({ turn = timeout }: { readonly turn?: () => Promise<void> } = {}) {
     super(undefined, { settle: () => this.#settle() });
+    this.#turn = turn;
   }
 
   /** Without the timers of the store itself. */
@@ -87,6 +91,7 @@ export class StoreClock extends FakeClock {
       return await call();
     } finally {
       this.running--;
+      if (this.running === 0) { for (const resolve of this.#idle.splice(0)) resolve(); }
     }
   }
 
@@ -94,10 +99,15 @@ export class StoreClock extends FakeClock {
     do {
       // What a call wakes may call again.
       for (let quiet = 0; quiet < 3; quiet = this.running > 0 ? 0 : quiet + 1) {
-        await new Promise<void>((resolve) => void setTimeout(resolve, 0));
+        if (this.running > 0) await new Promise<void>((resolve) => void this.#idle.push(resolve));
+        await this.#turn();
       }
     } while (await this.settled());
   }
+}
+
+function timeout(): Promise<void> {
+  return new Promise((resolve) => void setTimeout(resolve, 0));
 }
 
 /** The queue. */
@@ -108,10 +118,11 @@ export class StoredQueue implements TestQueue {
   after: TestQueue["after"] = () => {};
   #entries: QueueEntry[] = [];
   readonly #store: Store;
-  readonly #clock: StoreClock;
+  readonly #clock: Pick<StoreClock, "counted">;
   #ended = false;
 
-  constructor(store: Store, clock: StoreClock) {
+  /** @param clock Counts its calls */
+  constructor(store: Store, clock: Pick<StoreClock, "counted">) {
     this.#store = store;
     this.#clock = clock;
     const { shared } = store.queue;
