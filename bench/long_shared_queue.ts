@@ -1,8 +1,9 @@
 /**
- * What a long queue in PostgreSQL costs: `deno run -A --frozen bench/long_shared_queue.ts [--churn MINUTES] [ENTRIES…]`,
- * by default 1000 and 100000. For each number a database is filled with entries that wait for hours, and serve-out is
+ * What a long queue in PostgreSQL costs: `deno run -A --frozen bench/long_shared_queue.ts [--churn MINUTES] [--rate MESSAGES]
+ * [ENTRIES…]`, by default 1000 and 100000. For each number a database is filled with entries that wait for hours, and serve-out is
  * started on it: how soon it sends what is due, its memory, and what a message costs, the database's part too. With
- * `--churn` messages then pass for so long, and the sizes of the tables are told every half minute.
+ * `--churn` messages then pass for so long, as many a second as `--rate` says or as fast as they can, and the sizes of
+ * tables and indexes are told every half minute.
  *
  * A million entries take 3 GB of $TMPDIR. Needs root, PostgreSQL, smtp-sink and gcc.
  *
@@ -23,8 +24,8 @@ import { type Sinks, startSinks } from "./sinks.ts";
 import { figure, markdownTable, median } from "./statistics.ts";
 import { MESSAGE, waitingEntry } from "./waiting_entry.ts";
 
-const { values: { churn }, positionals } = parseArgs({
-  options: { churn: { type: "string", default: "0" } },
+const { values: { churn, rate }, positionals } = parseArgs({
+  options: { churn: { type: "string", default: "0" }, rate: { type: "string" } },
   allowPositionals: true,
 });
 const LENGTHS = positionals.length === 0 ? [1000, 100_000] : positionals.map(Number);
@@ -35,6 +36,8 @@ const MESSAGES = 2000;
 const ROWS_AT_ONCE = 50_000;
 const HOUR = 3_600_000;
 const PATIENCE = 15 * 60_000;
+/** With `--rate` messages pass this often, milliseconds. */
+const CHURN_EVERY = 5_000;
 const MIB = 1024 * 1024;
 /** Where an entry goes that is due. */
 const DUE_ADDRESS = "127.0.3.1";
@@ -79,7 +82,7 @@ async function measure(entries: number, { folder, load }: Bench): Promise<Figure
   say(entries, "listing a domain");
   const list = await timeList(host, entries);
   say(entries, "relaying");
-  const relay = () => relayed({ host, sinks, load });
+  const relay = (messages = MESSAGES) => relayed({ host, sinks, load, messages });
   // A young process is slower, whatever its queue.
   await relay();
   const root = await server.pid();
@@ -189,11 +192,16 @@ async function timeList({ config }: ServeOut, entries: number): Promise<number> 
 }
 
 async function relayed(
-  { host, sinks, load }: { readonly host: ServeOut; readonly sinks: Sinks; readonly load: QuickLoad },
+  { host, sinks, load, messages }: {
+    readonly host: ServeOut;
+    readonly sinks: Sinks;
+    readonly load: QuickLoad;
+    readonly messages: number;
+  },
 ): Promise<void> {
-  const expected = await sinks.count() + MESSAGES;
+  const expected = await sinks.count() + messages;
   await load({
-    ...{ port: host.port, sessions: 20, messages: MESSAGES, size: 4096 },
+    ...{ port: host.port, sessions: 20, messages, size: 4096 },
     recipient: "alice@bench.test",
   });
   const all = async () => await sinks.count() >= expected;
@@ -203,26 +211,31 @@ async function relayed(
 /** Lets messages pass, and tells the sizes of the tables meanwhile. */
 async function watchChurn(
   server: PostgresServer,
-  { entries, relay }: { readonly entries: number; readonly relay: () => Promise<void> },
+  { entries, relay }: { readonly entries: number; readonly relay: (messages: number) => Promise<void> },
 ): Promise<void> {
-  const end = Date.now() + Number(churn) * 60_000;
+  const began = Date.now();
+  const end = began + Number(churn) * 60_000;
+  const some = rate === undefined ? MESSAGES : Number(rate) * CHURN_EVERY / 1000;
   let passed = 0;
   for (let next = 0; Date.now() < end;) {
     if (Date.now() >= next) {
       const sizes = await server.query(
         "queue1",
-        `SELECT relname, pg_total_relation_size(relid) / 1048576.0 AS mib, n_dead_tup AS dead
-        FROM pg_stat_user_tables WHERE schemaname = 'mailapp' AND relname IN ('entry', 'recipient', 'body', 'dot')
-        ORDER BY relname`,
+        `SELECT relname, pg_table_size(relid) / 1048576.0 AS rows, pg_indexes_size(relid) / 1048576.0 AS indexes,
+          n_dead_tup AS dead FROM pg_stat_user_tables
+        WHERE schemaname = 'mailapp' AND relname IN ('entry', 'recipient', 'body', 'dot') ORDER BY relname`,
       );
-      const cells = sizes.map(({ relname, mib, dead }) =>
-        `${relname} ${figure(Number(mib))} MiB (${dead} dead rows)`
+      const cells = sizes.map(({ relname, rows, indexes, dead }) =>
+        `${relname} ${figure(Number(rows))} + ${figure(Number(indexes))} MiB (${dead} dead rows)`
       );
       say(entries, `${passed} messages have passed: ${cells.join(", ")}`);
       next = Date.now() + 30_000;
     }
-    await relay();
-    passed += MESSAGES;
+    await relay(some);
+    passed += some;
+    if (rate === undefined) continue;
+    const wait = began + passed / Number(rate) * 1000 - Date.now();
+    await new Promise((resolve) => setTimeout(resolve, Math.max(0, wait)));
   }
 }
 
