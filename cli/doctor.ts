@@ -52,6 +52,7 @@ import { findServer } from "../server/queue_access.ts";
 import { dnsSettingProblems, openResolver } from "../server/relay_parts.ts";
 import { acmeCertificateState, readCertificate } from "../server/certificate_parts.ts";
 import { allServers, SERVERS } from "../server/servers.ts";
+import { settingsName } from "../server/settings_name.ts";
 import { keptDirectories, vitalFiles, vitalPlaces } from "../server/storage_parts.ts";
 import { guardedPaths } from "../server/rights.ts";
 import { causeOfOurs, relayProblemFile } from "../server/problem_parts.ts";
@@ -324,10 +325,12 @@ function wayOut({ serveOut }: Config, { smarthost, sending }: OwnAddresses): Way
 async function queueState(config: Config): Promise<QueueState | { readonly forbidden: string }> {
   try {
     const server = await findServer(config);
+    const settings = await server?.settings();
     const { refusal } = server === undefined ? {} : await stateOf(await SERVERS["serve-out"].load(), config);
     return {
       running: server !== undefined,
       ...(refusal !== undefined && { refusal }),
+      ...(settings !== undefined && { outdated: settings !== settingsName(config) }),
       messages: waiting(server?.list({})),
       lateAfter: config.serveOut.delayNoticeAfterMs,
       problems: await currentProblems(relayProblemFile(config), systemClock.now()),

@@ -16,6 +16,7 @@ import {
   parseRequest,
   type Request,
   type RouteAnswer,
+  type SettingsAnswer,
   shortPath,
 } from "./control_protocol.ts";
 import type { ActionResult, QueueOperator, QueueView } from "./operator.ts";
@@ -157,7 +158,7 @@ export class ControlServer implements AsyncDisposable {
 
   async *#answer(
     request: Request,
-  ): AsyncGenerator<QueueView | ActionResult | ContentAnswer | DomainAnswer | RouteAnswer> {
+  ): AsyncGenerator<QueueView | ActionResult | ContentAnswer | DomainAnswer | RouteAnswer | SettingsAnswer> {
     const { operator, scheduler, settings } = this.#options;
     switch (request.command) {
       case "list":
@@ -177,6 +178,9 @@ export class ControlServer implements AsyncDisposable {
       }
       case "route":
         yield { found: withoutPasswords(await scheduler.route(request.domain)), settings: settings() };
+        break;
+      case "settings":
+        yield { settings: settings() };
     }
   }
 }

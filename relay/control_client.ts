@@ -17,6 +17,7 @@ import {
   type HostQuestion,
   type Request,
   type RouteAnswer,
+  type SettingsAnswer,
   shortPath,
 } from "./control_protocol.ts";
 import type { ActionOptions, ActionResult, OperatorAction, QueueView } from "./operator.ts";
@@ -31,6 +32,9 @@ const MAX_LINE = 64 * 1024 * 1024;
 const SILENCE = 20_000;
 /** Likewise while it changes messages on a slow disk, or asks DNS. */
 const BUSY_SILENCE = 300_000;
+
+/** Commands for which nothing is changed or queried. */
+const READ_ONLY: readonly Request["command"][] = ["list", "content", "settings"];
 
 const encoder = new TextEncoder();
 
@@ -116,11 +120,21 @@ export class ControlClient {
     throw new ControlError("no answer");
   }
 
+  /** The name of the settings that the server uses; `undefined` where it cannot say that, since it is of an earlier version. */
+  async settings(): Promise<string | undefined> {
+    try {
+      for await (const { settings } of this.#ask<SettingsAnswer>({ command: "settings" })) return settings;
+    } catch (error) {
+      if (!(error instanceof ControlError)) throw error;
+    }
+    return undefined;
+  }
+
   async *#ask<T>(request: Request): AsyncGenerator<T, void, void> {
     const conn = await connect(this.#path).catch((cause) => {
       throw new ControlError("it has just ended", { cause });
     });
-    const silence = request.command === "list" || request.command === "content"
+    const silence = READ_ONLY.includes(request.command)
       ? this.#silence
       : Math.max(this.#silence, BUSY_SILENCE);
     let isSilent = false;

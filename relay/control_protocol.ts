@@ -41,12 +41,16 @@ export interface DomainAnswer {
   readonly hosts: readonly (HostQuestion & { readonly failure: HostFailure; readonly forMs: number })[];
 }
 
+/** Which settings a running server uses. */
+export interface SettingsAnswer {
+  /** Names them. */
+  readonly settings: string;
+}
+
 /** Where a running server would send a domain's mail. */
-export interface RouteAnswer {
+export interface RouteAnswer extends SettingsAnswer {
   /** The targets, without passwords. */
   readonly found: Targets;
-  /** Names its current settings. */
-  readonly settings: string;
 }
 
 /** A piece of a message. */
@@ -67,7 +71,8 @@ export type Request =
   }
   | { readonly command: "content"; readonly id: string }
   | { readonly command: "domain"; readonly domain: string; readonly hosts: readonly HostQuestion[] }
-  | { readonly command: "route"; readonly domain: string };
+  | { readonly command: "route"; readonly domain: string }
+  | { readonly command: "settings" };
 
 /** The server refused with a reason, or broke off. */
 export class ControlError extends Error {
@@ -121,6 +126,8 @@ export function parseRequest(line: string): Request | string {
       return typeof value.id === "string" ? { command: "content", id: value.id } : "bad id";
     case "route":
       return typeof value.domain === "string" ? { command: "route", domain: value.domain } : "bad domain";
+    case "settings":
+      return { command: "settings" };
     default:
       return "unknown command";
   }

@@ -89,9 +89,14 @@ export class QueueSummary {
 }
 
 /** Why an open recipient is still in the queue: the group that its message counts in. */
-export function reasonFor({ status, attempts }: QueueRecipient): string {
+export function reasonFor(
+  { status, attempts, domain }: Pick<QueueRecipient, "status" | "attempts" | "domain">,
+): string {
   const { reply, error } = attempts.at(-1) ?? {};
-  return status === "held" ? "held" : reasonOf(reply ?? error ?? UNTRIED);
+  if (status === "held") return "held";
+  const words = reply ?? error ?? UNTRIED;
+  // One cause, such as DNS that is down, concerns many domains.
+  return reasonOf(domain === "" ? words : words.replaceAll(domain, "…"));
 }
 
 /** Longest reason that is shown, in characters. */

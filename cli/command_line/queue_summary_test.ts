@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { reasonOf } from "./queue_summary.ts";
+import { reasonFor, reasonOf } from "./queue_summary.ts";
 
 Deno.test("reasonOf() is the same for all messages that wait for one reason", () => {
   for (
@@ -17,4 +17,16 @@ Deno.test("reasonOf() is the same for all messages that wait for one reason", ()
     for (const words of [reason, ...others]) assert.equal(reasonOf(words), reason);
   }
   assert.notEqual(reasonOf("451 4.3.0 later"), reasonOf("451 4.3.2 later"));
+});
+
+Deno.test("reasonFor() is the same for all domains that have one trouble", () => {
+  const reasons = ["a.test", "b.example"].map((domain) => {
+    const error = `MX of ${domain}: no answer from 192.0.2.1`;
+    return reasonFor({
+      status: "pending",
+      domain,
+      attempts: [{ at: 0, host: domain, status: "4.4.3", error }],
+    });
+  });
+  assert.deepEqual(reasons, ["MX of …: no answer from 192.0.2.1", "MX of …: no answer from 192.0.2.1"]);
 });

@@ -22,9 +22,10 @@ import type { Io } from "../../server/io.ts";
 import { findDnsServers } from "../../server/dns_parts.ts";
 import { incomingDirectory } from "../../server/parts.ts";
 import { policyHosts } from "../../server/policy_parts.ts";
-import { openQueue } from "../../server/queue_access.ts";
+import { findServer, openQueue } from "../../server/queue_access.ts";
 import { openResolver } from "../../server/relay_parts.ts";
 import type { Server } from "../../server/server.ts";
+import { settingsName } from "../../server/settings_name.ts";
 import { readCertificate } from "../../server/certificate_parts.ts";
 import { allServers } from "../../server/servers.ts";
 import { submitProblemFile } from "../../server/submit_parts.ts";
@@ -78,6 +79,8 @@ export interface State {
   readonly certificateError?: string;
   /** The error of DNS for our own name; absent if it answers. */
   readonly dnsError?: string;
+  /** Whether serve-out uses an earlier configuration than the file. */
+  readonly outdated: boolean;
   /** What the servers found themselves. */
   readonly reported: readonly Problem[];
   /** What doctor found when it was run last; absent if it never was, or its findings may not be read. */
@@ -95,13 +98,14 @@ export async function readState(config: Config, io: Io): Promise<State> {
   const now = systemClock.now();
   // Before this asks the servers.
   const connections = openConnections(servers, config);
-  const [states, queue, disks, certificate, dnsError, doctor, ...reported] = await Promise.all([
+  const [states, queue, disks, certificate, dnsError, doctor, outdated, ...reported] = await Promise.all([
     Promise.all(servers.map((server) => stateOf(server, config))),
     readQueue(config, io),
     readDisks(config),
     readExpiry(config),
     askDns(config),
     readFindings(findingsFile(config.dataDir)),
+    isOutdated(config),
     currentProblems(relayProblemFile(config), now),
     currentProblems(join(incomingDirectory(config), "trouble.json"), now),
     ...(config.serveSubmit === undefined ? [] : [currentProblems(submitProblemFile(config), now)]),
@@ -117,7 +121,19 @@ export async function readState(config: Config, io: Io): Promise<State> {
     ...(dnsError !== undefined && { dnsError }),
     reported: reported.flat(),
     ...(doctor && { doctor }),
+    outdated,
   };
+}
+
+async function isOutdated(config: Config): Promise<boolean> {
+  try {
+    const settings = await (await findServer(config))?.settings();
+    return settings !== undefined && settings !== settingsName(config);
+  } catch (error) {
+    // This account may not ask, which the queue says.
+    if (!(error instanceof CommandError)) throw error;
+    return false;
+  }
 }
 
 /** The open connections of each server; `undefined` where the system does not tell. */

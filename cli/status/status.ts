@@ -6,6 +6,7 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { systemClock } from "../../base/clock.ts";
 import { DEFAULT_CONFIG_FILE, loadConfig } from "../../config/load.ts";
+import { OUTDATED } from "../../doctor/checks/queue.ts";
 import type { Finding } from "../../doctor/finding.ts";
 import type { SavedFindings } from "../../doctor/saved_findings.ts";
 import { byOutcome, findingLines } from "../command_line/findings_text.ts";
@@ -115,13 +116,14 @@ const CERTIFICATE_SOON = 14 * DAY;
 
 /** The problems, in sentences. */
 function problemsOf(
-  { servers, queue, disks, certificateExpiry, certificateError, dnsError, reported }: State,
+  { servers, queue, disks, certificateExpiry, certificateError, dnsError, outdated, reported }: State,
   now: number,
 ): string[] {
   return [
     ...servers.flatMap(({ name, refusal }) =>
       refusal === undefined ? [] : [`${name} accepts no mail now: ${printable(refusal)}`]
     ),
+    ...(outdated ? [`serve-out: ${OUTDATED.what}. ${OUTDATED.next}`] : []),
     ...(queue.error === undefined ? [] : [`the queue could not be read: ${queue.error}`]),
     ...disks.filter(({ free, minFree }) => free < 2 * minFree).map(({ path, free }) =>
       `${path} has ${showSize(free)} free`

@@ -69,8 +69,9 @@ Deno.test("checkClock() knows a clock that cannot be right", async () => {
 Deno.test("checkQueue() tells what is late, and what others refuse for a reason that lies here", async () => {
   const check = async (
     messages: readonly WaitingMessage[],
-    { running = true, problems = [], refusal }: {
+    { running = true, problems = [], refusal, outdated = false }: {
       running?: boolean;
+      outdated?: boolean;
       problems?: readonly Problem[];
       refusal?: string;
     } = {},
@@ -78,7 +79,7 @@ Deno.test("checkQueue() tells what is late, and what others refuse for a reason 
     const all = (async function* () {
       yield* messages;
     })();
-    const state = { running, messages: all, lateAfter: DAY / 6, problems };
+    const state = { running, outdated, messages: all, lateAfter: DAY / 6, problems };
     return ids(await checkQueue({ ...state, ...(refusal !== undefined && { refusal }) }));
   };
   assert.deepEqual(await check([]), ["queue ok"]);
@@ -98,6 +99,7 @@ Deno.test("checkQueue() tells what is late, and what others refuse for a reason 
   assert.deepEqual(await check([], { problems: [dropped] }), ["queue.dropped warning"]);
   assert.deepEqual(await check([refused], { problems: [failed] }), ["queue.refused warning"]);
   assert.deepEqual(await check([], { refusal: "451 4.3.0 Not now" }), ["queue.defers failure"]);
+  assert.deepEqual(await check([], { outdated: true }), ["queue.outdated warning"]);
   const others = ["certificate", "disk", "dns", "held"].map((kind) => ({ ...failed, kind }));
   assert.deepEqual(await check([], { problems: others }), ["queue ok"]);
 });

@@ -22,10 +22,19 @@ export interface WaitingMessage {
 
 const MAX_REFUSALS = 10;
 
+/** Of a serve-out that was not reloaded, or could not take over all of a new configuration. */
+export const OUTDATED = {
+  what: "it still uses an earlier configuration than the file",
+  next:
+    "systemctl reload mailapp-out; where its log has config.needs_restart, systemctl restart mailapp-out.",
+};
+
 /** The state of serve-out. */
 export interface QueueState {
   /** Whether serve-out runs. */
   readonly running: boolean;
+  /** Whether it uses other settings than those of the file; absent: that is not known. */
+  readonly outdated?: boolean;
   /** The queued messages that are not held. */
   readonly messages: AsyncIterable<WaitingMessage>;
   /** The age from which a message is late, in milliseconds. */
@@ -52,7 +61,7 @@ export async function checkServeOut({ queue }: Pick<Setup, "queue">): Promise<Fi
 
 /** Checks the queue's growth, its oldest message, and refusals whose cause lies here. */
 export async function checkQueue(
-  { running, messages, lateAfter, problems, refusal }: QueueState,
+  { running, messages, lateAfter, problems, refusal, outdated }: QueueState,
 ): Promise<Finding[]> {
   if (!running) {
     return [warning("queue.stopped", "serve-out", {
@@ -87,6 +96,7 @@ export async function checkQueue(
       next: "Its log says why, as a rule at level error: journalctl -u mailapp-out -p err.",
     }));
   }
+  if (outdated) findings.push(warning("queue.outdated", "serve-out", OUTDATED));
   const { age = 0 } = oldest ?? {};
   if (oldest !== undefined && age > lateAfter) {
     findings.push(warning("queue.late", "serve-out", {

@@ -98,6 +98,27 @@ Deno.test("a domain that is added is local to both servers at once", async () =>
   for (const server of [serveIn, serveOut]) assert.equal(await server.stop(), 0);
 });
 
+Deno.test("status tells of a serve-out that was not reloaded with serve-in", async () => {
+  await using machine = await Machine.create();
+  await machine.configure();
+  await using serveIn = await machine.start("serve-in");
+  await using serveOut = await machine.start("serve-out");
+  const config = await machine.configure({ serveIn: BOTH });
+  serveIn.signal("SIGHUP");
+  await serveIn.event("config.reloaded");
+  const told = async () => {
+    const { stdout } = await runMailapp(["status", "--config", config]);
+    return stdout.replace(/\s+/g, " ").includes(
+      "it still uses an earlier configuration than the file. systemctl reload mailapp-out",
+    );
+  };
+  assert.equal(await told(), true);
+  serveOut.signal("SIGHUP");
+  await serveOut.event("config.reloaded");
+  assert.equal(await told(), false);
+  for (const server of [serveIn, serveOut]) assert.equal(await server.stop(), 0);
+});
+
 Deno.test("mail for a domain that serve-in has yet to hear of waits, and what waits follows a new route", async () => {
   await using machine = await Machine.create();
   await machine.configure({ "serve-out.routes": { "other.test": machine.nowhere } });
