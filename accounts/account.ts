@@ -4,7 +4,7 @@
  * @module
  */
 import { Buffer } from "node:buffer";
-import { z } from "zod";
+import * as z from "zod";
 import { TimeSlice } from "../base/time_slice.ts";
 import { prepareLogin } from "../sasl/prepare.ts";
 import { parseEncoded } from "./password_hash.ts";
