@@ -113,7 +113,7 @@ export class HashingThread implements PasswordHasher, Disposable {
 
 /**
  * Starts the thread, which has no permission.
- * @param entry the module that every thread of the program begins with, which calls `serveHashing` in a thread of the
+ * @param entry the module that the thread begins with, which calls `serveHashing` in a thread of the
  * name {@linkcode HASHER}; this thread must be allowed to read it
  */
 export function startHashingThread(entry: string): HashingWorker {

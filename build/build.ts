@@ -12,6 +12,7 @@ import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
 import project from "../deno.json" with { type: "json" };
 import { compileArguments, launcherEnd, linkNameCases } from "./run_flags.ts";
+import { separateThreads } from "./thread_modules.ts";
 
 // What `deno bundle` puts before every program, for those of its packages that call require().
 const EAGER_REQUIRE = `import { createRequire as __deno_internal_createRequire } from "node:module";
@@ -139,7 +140,7 @@ async function packPortable(commit: string, file: string): Promise<void> {
   ];
   if (await capture(Deno.execPath(), [...bundle, entry]) === undefined) throw new Error("deno bundle failed");
   await loadRequireLate(app);
-  await readModulesLate(app);
+  await separateThreads(app);
   // Whatever a package.json above says, these are modules.
   await Deno.writeTextFile(join(app, "package.json"), '{ "type": "module" }\n');
   await Deno.copyFile(Deno.execPath(), join(tree, "deno"));
@@ -191,19 +192,6 @@ async function loadRequireLate(app: string): Promise<void> {
     replaced++;
   }
   if (replaced === 0) throw new Error("deno bundle makes require() in another way than build/build.ts knows");
-}
-
-/**
- * Deno reads every module that an import() names literally before it runs the first, though a command needs few
- * of them. The server's thread relies on that, as it may read no program files later; the main thread does not.
- */
-async function readModulesLate(app: string): Promise<void> {
-  for await (const { name } of Deno.readDir(app)) {
-    if (!/^(?:entry|run-[A-Z0-9]+|command_line-[A-Z0-9]+)\.js$/.test(name)) continue;
-    const text = await Deno.readTextFile(join(app, name));
-    const late = text.replaceAll(/\bimport\(("\.\/(?!servers-)[^"]+")\)/g, "import(String($1))");
-    await Deno.writeTextFile(join(app, name), late);
-  }
 }
 
 async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string> {

@@ -6,6 +6,7 @@
 import { AccountCredentials } from "../accounts/account_credentials.ts";
 import { AccountFile } from "../accounts/account_file.ts";
 import { HashingThread, startHashingThread } from "../accounts/hashing_thread.ts";
+import { HASHER } from "../accounts/hashing_worker.ts";
 import { systemClock } from "../base/clock.ts";
 import { errorText } from "../base/error_text.ts";
 import type { Logger } from "../base/log.ts";
@@ -17,7 +18,7 @@ import type { Authenticator } from "../smtp/authenticator.ts";
 import { accountsPath } from "./accounts_path.ts";
 import { CommandError, EXIT } from "./exit_codes.ts";
 import type { Grants } from "./grants.ts";
-import { programFiles } from "./threads.ts";
+import { programFiles, threadModule } from "./threads.ts";
 
 /** Concurrent checks for clients without a recent login. Dovecot delays failures by two seconds. */
 const AT_ONCE = { ours: 2, dovecot: 20 } as const;
@@ -61,7 +62,7 @@ export async function openAuthenticator(
   }
   const file = await openFile(accountsPath(config), logger);
   const throttle = opened.use(new LoginThrottle({ clock, logger, atOnce: AT_ONCE.ours }));
-  const hasher = opened.use(new HashingThread(() => startHashingThread(entry)));
+  const hasher = opened.use(new HashingThread(() => startHashingThread(threadModule(entry, HASHER))));
   hasher.begin();
   const credentials = new AccountCredentials({
     find: (login) => file.find(login),

@@ -55,7 +55,25 @@ export function startThread(
 ): Worker {
   const { net, read, write, sys, run = false, env = false } = grants;
   const permissions = { net, read, write, sys, run, env, ffi: false, import: false };
-  return new Worker(entry, { type: "module", name, deno: { permissions } } as WorkerOptions);
+  return new Worker(threadModule(entry, name), {
+    type: "module",
+    name,
+    deno: { permissions },
+  } as WorkerOptions);
+}
+
+/**
+ * The module that the thread of this name begins with: the program's, but that the portable form has one for each
+ * (build/thread_modules.ts).
+ */
+export function threadModule(entry: string, name: string): string {
+  const { mailappBuild: build } = globalThis as { readonly mailappBuild?: { readonly form: string } };
+  return build?.form === "portable" ? new URL(threadFile(name), entry).href : entry;
+}
+
+/** The name of its file there. */
+export function threadFile(name: string): string {
+  return `thread-${name.replaceAll(" ", "-")}.js`;
 }
 
 /** The side of a worker's global scope that is needed; the libraries of the browser's window do not have it. */
