@@ -25,13 +25,16 @@ Deno.test("the compiled and the portable form are given the same flags, permissi
   assert.deepEqual(portable.slice(-3), ["HOME/app/entry.js", "doctor", "--json"]);
 });
 
-Deno.test("of what the portable form gives serve-out, the compiled form lacks one flag, as all commands have the same", async () => {
+Deno.test("of what the portable form gives serve-out, the compiled form lacks two flags, as all commands have the same", async () => {
   const flagsOf = (words: readonly string[]) =>
     words.find((word) => word.startsWith("--v8-flags="))?.slice("--v8-flags=".length).split(",") ?? [];
   const compiled = flagsOf(compileArguments({ target: "t", output: "o" }));
   const portable = flagsOf(await launched(["serve-out"]));
   assert.deepEqual(compiled, portable.slice(0, compiled.length));
-  assert.deepEqual(portable.slice(compiled.length), ["--heap-growing-percent=100"]);
+  assert.deepEqual(portable.slice(compiled.length), [
+    "--max-semi-space-size=8",
+    "--heap-growing-percent=100",
+  ]);
 });
 
 Deno.test("a launcher gives serve-out its own flags of V8, and links their meaning", async () => {

@@ -14,7 +14,7 @@ import { lstat } from "./directory.ts";
 /** Octets of a file that is kept, at most: no larger message is in memory as a whole, to be written at once. */
 const MAX_SIZE = 256 * 1024;
 /** Files that are kept, at most. */
-const MAX_FILES = 64;
+const MAX_FILES = 256;
 /** Milliseconds for which they wait for mail. While mail flows each is rewritten in its turn, the oldest first. */
 const LIFETIME = 60_000;
 

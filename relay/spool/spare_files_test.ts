@@ -74,10 +74,10 @@ Deno.test("A file that is gone is not retired, and one that cannot be opened is 
     assert.equal(await spares.retire(path, "one"), undefined);
     for (let round = 0; round < 3; round++) {
       const retired = await retireAll({ spares, make });
-      assert.equal(retired.length, 64);
+      assert.equal(retired.length, 256);
       for (const spare of retired) spares.release(spare);
       fileSystem.fault = (call) => call === "open" ? "EMFILE" : undefined;
-      for (let n = 0; n < 64; n++) assert.equal(await spares.take(), undefined);
+      for (let n = 0; n < 256; n++) assert.equal(await spares.take(), undefined);
       fileSystem.fault = () => undefined;
       assert.equal(kept(), 0);
     }
@@ -85,7 +85,7 @@ Deno.test("A file that is gone is not retired, and one that cannot be opened is 
   });
 });
 
-Deno.test("Only small files are retired, and 64 of them, on their way included", async () => {
+Deno.test("Only small files are retired, and 256 of them, on their way included", async () => {
   await inDirectory(async ({ spares, make, kept }) => {
     const large = make("x".repeat(256 * 1024 + 1));
     assert.equal(await spares.retire(large, "large"), undefined);
@@ -94,7 +94,7 @@ Deno.test("Only small files are retired, and 64 of them, on their way included",
     assert.equal(kept(), 1);
     await spares.drop(largest ?? "");
     const retired = await retireAll({ spares, make });
-    assert.equal(kept(), 64);
+    assert.equal(kept(), 256);
     for (const spare of retired) spares.release(spare);
     const left = make();
     assert.equal(await spares.retire(left, "left"), undefined);
@@ -103,7 +103,7 @@ Deno.test("Only small files are retired, and 64 of them, on their way included",
     assert.equal(file?.path, retired[0], "the oldest first");
     await file?.discard();
     await spares.drop(await spares.retire(left, "left") ?? "");
-    assert.equal(kept(), 63);
+    assert.equal(kept(), 255);
     assert.ok(await spares.retire(make(), "again"));
     await spares.close();
   });
