@@ -30,6 +30,7 @@ import type {
   Setup,
   WayOut,
 } from "../doctor/setup.ts";
+import type { MachineName } from "../doctor/world.ts";
 import { currentProblems } from "../doctor/problem_watch.ts";
 import { publicKeyHash } from "../doctor/zone.ts";
 import { fetchPolicy } from "../mta_sts/fetch.ts";
@@ -38,7 +39,7 @@ import { addressesBehind, type ListenAddress } from "../net/interfaces.ts";
 import { showEndpoint } from "../net/listen.ts";
 import { maildropDirectory } from "../relay/maildrop/directory.ts";
 import { serveSubmitAddresses, serveSubmitEndpoints } from "../server/addresses.ts";
-import { rootMailWarnings } from "../server/machine_names.ts";
+import { machineDomain, rootMailWarnings } from "../server/machine_names.ts";
 import { openConfinedResolver } from "../server/confined_resolver.ts";
 import { asksDns, findDnsServers } from "../server/dns_parts.ts";
 import { loadDkimKeys } from "../server/dkim_parts.ts";
@@ -172,6 +173,7 @@ async function setupOf(
   return {
     hostname,
     domains: serveIn.domains,
+    machineNames: machineNames(config),
     ...(file !== undefined && { configFile: file }),
     configWarnings: [...config.warnings, ...rootMailWarnings(config)],
     configProblems: problems,
@@ -208,6 +210,16 @@ async function setupOf(
       fetchPolicy(domain, { resolver, timeout: FETCH, allowPrivate: serveOut.allowPrivateTargets }),
     clock: systemClock,
   };
+}
+
+/** The full names of this machine that stand for a domain of its own. */
+function machineNames(config: Config): MachineName[] {
+  const systemHostname = Deno.hostname();
+  const homeOf = machineDomain(config, systemHostname);
+  return [...new Set([config.hostname, systemHostname.toLowerCase()])].flatMap((name) => {
+    const home = name.includes(".") ? homeOf(name) : undefined;
+    return home === undefined ? [] : [{ name, home }];
+  });
 }
 
 function submissionCheck(config: Config, login: SubmissionCheck["login"]): SubmissionCheck {

@@ -57,10 +57,21 @@ export class Examination {
 }
 
 function worldOf(setup: Setup): World {
-  const { hostname, domains, own, closedNetwork, dkim = [], certificate, dnssec, resolver } = setup;
+  const {
+    hostname,
+    domains,
+    machineNames = [],
+    own,
+    closedNetwork,
+    dkim = [],
+    certificate,
+    dnssec,
+    resolver,
+  } = setup;
   return {
     hostname,
     domains,
+    machineNames,
     listening: own.listening,
     sending: own.sending,
     ...(own.smarthost && { smarthost: own.smarthost.host }),

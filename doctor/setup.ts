@@ -14,7 +14,7 @@ import type { SubmissionCheck } from "./checks/submission.ts";
 import type { Fetched } from "../mta_sts/fetch.ts";
 import type { PublishedPolicy } from "../mta_sts/own_policy.ts";
 import type { GuardedPath } from "../storage/file_rights.ts";
-import type { World } from "./world.ts";
+import type { MachineName, World } from "./world.ts";
 
 /** The addresses of this machine that mail comes to and goes from. */
 export interface OwnAddresses {
@@ -88,6 +88,8 @@ export interface Setup {
   readonly hostname: string;
   /** The domains that serve-in takes mail for; empty where there is no serve-in. */
   readonly domains: readonly string[];
+  /** Full names of this machine whose mail serve-out delivers to a domain of its own; absent: none. */
+  readonly machineNames?: readonly MachineName[];
   /** The configuration file; absent where there is none. */
   readonly configFile?: string;
   /** Its warnings. */

@@ -8,12 +8,22 @@ import type { Resolver } from "../dns/resolver.ts";
 import { addressScope, sameAddress } from "../net/ip_address.ts";
 import { failure, type Finding, ok, unanswered, untested } from "./finding.ts";
 
+/** A full name of this machine, to which programs such as cron send mail. */
+export interface MachineName {
+  /** The name. */
+  readonly name: string;
+  /** The domain of serve-in whose mailboxes get that mail. */
+  readonly home: string;
+}
+
 /** The configuration, and the resolver to check it against DNS. */
 export interface World {
   /** The server's name. */
   readonly hostname: string;
   /** The domains that serve-in takes mail for. */
   readonly domains: readonly string[];
+  /** Full names of this machine whose mail serve-out delivers to a domain of its own; absent: none. */
+  readonly machineNames?: readonly MachineName[];
   /** The addresses of serve-in; empty if it is not configured. */
   readonly listening: readonly string[];
   /** The source addresses of serve-out; empty if unknown, or if mail leaves through a smarthost. */

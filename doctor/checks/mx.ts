@@ -6,11 +6,35 @@
 import { isIP } from "node:net";
 import type { MxRecord } from "../../dns/resolver.ts";
 import { failure, type Finding, ok, unanswered, warning } from "../finding.ts";
-import { includesAddress, type World } from "../world.ts";
+import { includesAddress, type MachineName, type World } from "../world.ts";
 
-/** Checks the MX records of each domain that mail is taken for. */
+/** Checks the MX records of each domain that mail is taken for, and of the machine's own names. */
 export async function checkMx(world: World): Promise<Finding[]> {
-  return (await Promise.all(world.domains.map((domain) => checkDomain(domain, world)))).flat();
+  const { domains, machineNames = [] } = world;
+  const findings = await Promise.all([
+    ...domains.map((domain) => checkDomain(domain, world)),
+    ...machineNames.map((name) => checkMachineName(name, world)),
+  ]);
+  return findings.flat();
+}
+
+/** Mail to a name of this machine is its own, unless others read that domain's mail. */
+async function checkMachineName({ name, home }: MachineName, world: World): Promise<Finding[]> {
+  const answer = await world.resolver.mx(name);
+  if (answer.kind !== "found" || answer.records.some(({ exchange }) => exchange === ".")) return [];
+  const hosts = await Promise.all(answer.records.map((record) => look(record, world)));
+  if (hosts.some(({ ours }) => ours)) return [];
+  const [{ exchange } = { exchange: "" }] = answer.records.toSorted((one, other) =>
+    one.preference - other.preference
+  );
+  return [warning("mx.machine", name, {
+    what:
+      `mail to ${name} has its mailboxes at ${exchange}, as DNS says; but mail that programs of this machine ` +
+      `send there goes to those of ${home} here, since it is this machine's own name`,
+    next:
+      `Add "${name}" = "${exchange}" to [serve-out.routes]; or give this machine a name of its own, such as ` +
+      `mail.${name}.`,
+  })];
 }
 
 async function checkDomain(domain: string, world: World): Promise<Finding[]> {

@@ -76,6 +76,24 @@ Deno.test("checkMx() tells the null MX, hosts that are none or dead, and another
   assert.deepEqual(ids(second), ["mx.second warning"]);
 });
 
+Deno.test("checkMx() tells of a machine's name that has its mailboxes elsewhere", async () => {
+  const machineNames = [{ name: "firm.test", home: "d.test" }];
+  const mx = (exchange: string) => ({ mx: [{ preference: 10, exchange }] });
+  const check = async (firm: StaticName) =>
+    await checkMx(world({
+      "d.test": mx("mx.d.test"),
+      "firm.test": firm,
+      "mx.other.test": { a: ["198.51.100.1"] },
+      "www.d.test": { a: ["192.0.2.1"] },
+    }, { machineNames }));
+  const [, found] = await check(mx("mx.other.test"));
+  assert.equal(found?.id, "mx.machine");
+  assert.match(found?.next ?? "", /"firm\.test" = "mx\.other\.test" to \[serve-out\.routes\]/);
+  for (const firm of [mx("mx.d.test"), mx("www.d.test"), mx("."), { a: ["192.0.2.1"] }, { fails: ["mx"] }]) {
+    assert.deepEqual(ids(await check(firm as StaticName)), ["mx ok"]);
+  }
+});
+
 Deno.test("checkSpfRecords() looks at the server's name too, warns of +all, and cannot see through a smarthost", async () => {
   const txt = ["v=spf1 ip4:192.0.2.1 -all"];
   const check = async (names: Names, changes: Partial<World> = {}) =>
