@@ -37,6 +37,8 @@ const GROWING_AT_ONCE = 64;
 export interface MaildirDeliveryOptions {
   /** Who is local. */
   readonly mailboxes: Mailboxes;
+  /** As a {@linkcode Maildir} takes it. */
+  readonly rootIsDurable?: boolean;
   /** This server's name; is in the file names, and decides whose Authentication-Results are forged. */
   readonly hostname: string;
   /** Where larger messages are staged until they are complete. */
@@ -81,11 +83,13 @@ export class MaildirDelivery implements Delivery {
   readonly #growing: Slots;
   readonly #maildirs = new Map<string, Maildir>();
   readonly #unwritableWarning: Seldom;
+  readonly #rootIsDurable: boolean;
   #mailboxes: Mailboxes;
 
   /** Does not touch the disk. */
   constructor(options: MaildirDeliveryOptions) {
     this.#mailboxes = options.mailboxes;
+    this.#rootIsDurable = options.rootIsDurable ?? false;
     this.#staging = options.staging;
     this.junkFolder = options.junkFolder;
     this.minFreeSpace = options.minFreeSpace;
@@ -246,6 +250,7 @@ export class MaildirDelivery implements Delivery {
     if (maildir === undefined) {
       maildir = new Maildir(path, {
         root,
+        rootIsDurable: this.#rootIsDurable,
         names: this.#names,
         syncer: this.#syncer,
         monotonic: () => this.#clock.monotonic(),

@@ -39,6 +39,8 @@ const SEEN_LIFETIME = 1000;
 export interface MaildirOptions {
   /** The trusted directory above the Maildir; absolute. */
   readonly root: string;
+  /** Whether {@linkcode makeDurableMailRoot} has seen to the root; else its name is synced here, which takes more rights. */
+  readonly rootIsDurable?: boolean;
   /** Makes the file names. */
   readonly names: UniqueNames;
   /** Shared by all Maildirs, so that deliveries into the same one share its syncs. */
@@ -56,6 +58,7 @@ export class Maildir {
   /** Where it is; absolute. */
   readonly path: string;
   readonly #root: string;
+  readonly #rootIsDurable: boolean;
   /** The directories between the root and the Maildir. */
   readonly #parents: readonly string[];
   readonly #tmp: string;
@@ -83,6 +86,7 @@ export class Maildir {
   constructor(path: string, options: MaildirOptions) {
     this.path = path;
     this.#root = options.root;
+    this.#rootIsDurable = options.rootIsDurable ?? false;
     this.#parents = between(options.root, path);
     this.#tmp = join(path, "tmp");
     this.#new = join(path, "new");
@@ -271,10 +275,7 @@ export class Maildir {
   async #make(): Promise<void> {
     const fileSystem = this.#fileSystem;
     await makeMailRoot(this.#root, { syncer: this.#syncer, fileSystem });
-    await this.#syncer.sync(dirname(this.#root)).catch((error) => {
-      // The root may be in a directory that this account may not read; then it existed before.
-      if (!(error instanceof StorageError && error.fault === "denied")) throw error;
-    });
+    if (!this.#rootIsDurable) await syncIfReadable(dirname(this.#root), this.#syncer);
     for (const path of this.#parents) await makeDirectory(path, { mode: PARENT_MODE, fileSystem });
     const inside = ["tmp", "new", "cur"].map((name) => join(this.path, name));
     for (const path of [this.path, ...inside]) {
@@ -321,6 +322,31 @@ export async function makeMailRoot(
   await makeMailRoot(dirname(path), { fileSystem, syncer });
   await makeDirectory(path, { mode: PARENT_MODE, fileSystem });
   await syncer.sync(dirname(path));
+}
+
+/**
+ * Makes the root where it is missing, and every name on the way to it durable: an earlier process may have made one of
+ * them and ended before its sync. To be called before a server gives up its permissions, which do not include the
+ * directories above.
+ * @throws {StorageError}
+ */
+export async function makeDurableMailRoot(
+  path: string,
+  options: { readonly fileSystem?: FileSystem } = {},
+): Promise<void> {
+  const { fileSystem = denoFileSystem } = options;
+  const syncer = new DirectorySyncer({ fileSystem });
+  await makeMailRoot(path, { fileSystem, syncer });
+  for (let at = path; dirname(at) !== at; at = dirname(at)) await syncIfReadable(dirname(at), syncer);
+}
+
+/** A directory that this account may not read existed before. */
+async function syncIfReadable(path: string, syncer: DirectorySyncer): Promise<void> {
+  try {
+    await syncer.sync(path);
+  } catch (error) {
+    if (!(error instanceof StorageError && error.fault === "denied")) throw error;
+  }
 }
 
 /** The directories between a trusted root and what is below it, from the top down. */

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
-import { join } from "@std/path";
+import { dirname, join } from "@std/path";
 import { DirectorySyncer } from "../storage/directory_syncer.ts";
 import { FaultyFileSystem } from "../tests/support/faulty_file_system.ts";
-import { Maildir, TMP_LIFETIME } from "./maildir.ts";
+import { Maildir, makeDurableMailRoot, TMP_LIFETIME } from "./maildir.ts";
 import { UniqueNames } from "./unique_name.ts";
 
 interface Setting {
@@ -371,4 +371,35 @@ Deno.test("Maildir.clean() removes old files from tmp/, and nothing else", async
     assert.deepEqual(names(join(path, "tmp")), ["directory", "future", "link", "young"]);
     assert.deepEqual(names(join(path, "new")), before);
   });
+});
+
+Deno.test("Maildir.create() asks for nothing above the root where that is durable already", async () => {
+  await inRoot(async ({ root, fileSystem }) => {
+    await makeDurableMailRoot(root, { fileSystem });
+    fileSystem.calls.length = 0;
+    const names = new UniqueNames({ hostname: "mx.example.com", now: () => 1_700_000_000_000 });
+    const maildir = new Maildir(join(root, "example.com", "carol"), {
+      root,
+      rootIsDurable: true,
+      names,
+      fileSystem,
+    });
+    await deliver(maildir);
+    const touched = fileSystem.calls.map((call) => call.split(" ")[1] ?? "");
+    assert.deepEqual(touched.filter((path) => path !== root && !path.startsWith(`${root}/`)), []);
+  });
+});
+
+Deno.test("makeDurableMailRoot() syncs every name on the way to the root, made now or before", async () => {
+  const above = await Deno.realPath(await Deno.makeTempDir());
+  const root = join(above, "mail", "domains");
+  for (const _ of ["made", "there"]) {
+    const fileSystem = new FaultyFileSystem();
+    await makeDurableMailRoot(root, { fileSystem });
+    const synced = new Set(fileSystem.calls.filter((call) => call.startsWith("sync ")));
+    for (const path of [join(above, "mail"), above, dirname(above), "/"]) {
+      assert.ok(synced.has(`sync ${path}`), path);
+    }
+  }
+  await Deno.remove(above, { recursive: true });
 });

@@ -6,7 +6,7 @@
 import { dirname, join } from "@std/path";
 import type { Config } from "../config/config.ts";
 import type { StoragePlace } from "../doctor/checks/storage.ts";
-import { makeMailRoot } from "../maildir/maildir.ts";
+import { makeDurableMailRoot } from "../maildir/maildir.ts";
 import { showEndpoint } from "../net/listen.ts";
 import { StorageError } from "../storage/storage_error.ts";
 import { ACCOUNTS_DIRECTORY } from "./accounts_path.ts";
@@ -77,11 +77,11 @@ function mailPlaces(config: Config): StoragePlace[] {
   ];
 }
 
-/** A Maildir's root can be created only while its parent is accessible. If that fails, mail is deferred. */
+/** What is above the Maildirs is accessible only before the start. If that fails, mail is deferred. */
 async function prepareServeIn(config: Config): Promise<void> {
   await prepareCertificate(config);
   try {
-    await makeMailRoot(openMailboxes(config).root);
+    await makeDurableMailRoot(openMailboxes(config).root);
   } catch (error) {
     if (!(error instanceof StorageError)) throw error;
   }

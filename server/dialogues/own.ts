@@ -59,6 +59,8 @@ export function openDelivery(
 ): MaildirDelivery {
   return new MaildirDelivery({
     mailboxes: openMailboxes(config),
+    // By prepareServeIn(), with the permissions that it takes.
+    rootIsDurable: true,
     hostname: config.hostname,
     staging: new StagingArea({ directory: incomingDirectory(config) }),
     minFreeSpace: config.serveIn.minFreeSpace,
