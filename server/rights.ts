@@ -89,15 +89,16 @@ export async function rightsWarnings(
   config: Config,
   { grants }: { readonly grants?: Grants } = {},
 ): Promise<string[]> {
-  const guarded = guardedPaths(config).filter(({ path }) =>
-    grants === undefined || unreadable(grants, [path]) === undefined
-  );
-  return await describeWide(guarded);
+  const maySee = (path: string) => grants === undefined || unreadable(grants, [path]) === undefined;
+  return await describeWide(guardedPaths(config).filter(({ path }) => maySee(path)), { maySee });
 }
 
-/** The same for some of the table. */
-export async function describeWide(guarded: readonly GuardedPath[]): Promise<string[]> {
-  const { wide } = await findWideRights(guarded);
+/** The same for some of the table; `maySee`: as `findWideRights()` takes it. */
+export async function describeWide(
+  guarded: readonly GuardedPath[],
+  options: { readonly maySee?: (directory: string) => boolean } = {},
+): Promise<string[]> {
+  const { wide } = await findWideRights(guarded, options);
   const lines = wide.slice(0, MAX_WARNINGS)
     .map(({ what, problem, remedy }) => `${what}: ${problem}: ${remedy}`);
   const more = wide.length - lines.length;

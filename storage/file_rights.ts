@@ -46,8 +46,12 @@ const STICKY = 0o1000;
 /**
  * Finds what every account of the machine can read or change and should not: these paths, and the directories above
  * them, in which they could be replaced. Missing paths are skipped.
+ * @param options `maySee`: whether this thread may look at a directory above; absent: at all of them
  */
-export async function findWideRights(guarded: readonly GuardedPath[]): Promise<RightsSeen> {
+export async function findWideRights(
+  guarded: readonly GuardedPath[],
+  { maySee = () => true }: { readonly maySee?: (directory: string) => boolean } = {},
+): Promise<RightsSeen> {
   const infos = await Promise.all(guarded.map(async (one) => ({ one, info: await look(one.path) })));
   const wide = infos.flatMap(({ one, info }) =>
     typeof info === "string" ? [] : judge(one, info, { path: one.path })
@@ -56,7 +60,7 @@ export async function findWideRights(guarded: readonly GuardedPath[]): Promise<R
   const above = new Map<string, GuardedPath>();
   for (const { one } of infos) {
     for (const directory of await directoriesAbove(one.path)) {
-      if (known.has(directory) || above.has(directory)) continue;
+      if (known.has(directory) || above.has(directory) || !maySee(directory)) continue;
       above.set(directory, { what: one.what, path: directory, others: READ | SEARCH, sharedIfSticky: true });
     }
   }
