@@ -9,6 +9,7 @@
  *
  * @module
  */
+import { denialText, onDenial, watchDenials } from "../observe/denials.ts";
 import { EXIT, type ExitCode } from "./exit_codes.ts";
 import { reportFailure } from "./failure.ts";
 import type { Io } from "./io.ts";
@@ -69,6 +70,8 @@ export async function confine(start: ServerStart, options: ConfineOptions): Prom
   };
   const begin = () => {
     giveUpPermissions();
+    onDenial((denial) => errorWriter(err, start)(`mailapp: ${server}: ${denialText(denial)}\n`));
+    watchDenials();
     setInterval(ping, pingInterval);
     // First, as the server looks for its own addresses when it starts.
     if (files !== undefined) watchNetworkFiles(files, (texts) => tell({ kind: "network", texts }));
@@ -142,10 +145,19 @@ export async function serveConfined(
   load: ThreadModules,
   { err, entry }: Pick<Io, "err"> & { readonly entry: string },
 ): Promise<void> {
-  if (isLauncher()) return runLauncher(globalThis as unknown as ThreadScope<ToLauncher, FromLauncher>);
+  watchDenials();
   const scope = globalThis as unknown as ThreadScope<ToLauncher, FromServer>;
+  const tellDenials = () => onDenial((denial) => err(`mailapp: ${scope.name}: ${denialText(denial)}\n`));
+  if (isLauncher()) {
+    tellDenials();
+    return runLauncher(globalThis as unknown as ThreadScope<ToLauncher, FromLauncher>);
+  }
   const help = await load.helper?.(scope.name);
-  if (help !== undefined) return help(globalThis);
+  if (help !== undefined) {
+    // Until it has a log, if it gets one.
+    tellDenials();
+    return help(globalThis);
+  }
   const run = await load.server(scope.name as ConfinedName);
   const network = new ToldNetwork();
   const { signals, stop, force, reload } = relayedSignals();

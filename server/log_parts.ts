@@ -5,12 +5,13 @@
  */
 import { errorText } from "../base/error_text.ts";
 import type { Config } from "../config/config.ts";
+import { logDenials } from "../observe/denials.ts";
 import { type Log, startLog } from "../observe/logger.ts";
 import { CommandError, EXIT } from "./exit_codes.ts";
 import type { Io } from "./io.ts";
 
 /**
- * Starts the configured log. In a file or the journal, which the servers share, each line names its server.
+ * Starts the configured log, in which what Deno denies to this thread is told, too. In a file or the journal, which the servers share, each line names its server.
  * @param options `server`: the server that logs; `wholeLines`: as `startLog()` takes it
  * @throws {CommandError} when its file cannot be opened
  */
@@ -24,7 +25,7 @@ export function openLog(
 ): Log {
   const { level, format, file = "" } = config.log;
   try {
-    return startLog({
+    const log = startLog({
       level,
       format,
       file,
@@ -33,6 +34,8 @@ export function openLog(
       wholeLines,
       ...((file !== "" || toJournal) && { context: { server } }),
     });
+    logDenials(log.logger);
+    return log;
   } catch (error) {
     const reason = errorText(error);
     const denied = error instanceof Deno.errors.PermissionDenied;

@@ -103,6 +103,12 @@ export const PROCESS_EVENTS: EventGroup = {
       "`thread`, `connections`, `error`, `action`",
       "a thread of serve-in's dialogues has ended by an error or does not answer; its connections are lost, all others go on",
     ],
+    [
+      "permission.denied",
+      "warn",
+      "`access`, `at`",
+      "the server asked for something that its permissions do not include, at that line of the program; once for each. What follows from it stands in other events, or nowhere: report it",
+    ],
     ["thread.started", "info", "`thread`", "another thread serves in place of one that died"],
     [
       "metrics.ready",

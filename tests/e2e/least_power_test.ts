@@ -51,7 +51,7 @@ class Attacked implements AsyncDisposable {
   start(server: "serve-in" | "serve-out", config: string): RunningMailapp {
     const { program } = this;
     const env = { XDG_CACHE_HOME: this.workspace.file("cache"), MAILAPP_CACHE: this.workspace.file("cache") };
-    return new RunningMailapp([server, "--config", config], { program, env });
+    return new RunningMailapp([server, "--config", config], { program, env, mayBeDenied: true });
   }
 
   /** Hands serve-out a message. */
@@ -139,6 +139,7 @@ async function testFollowing(program: readonly string[]): Promise<void> {
   const config = await workspace.configure({ "serve-in": { listen: "auto", port: 25 } });
   const env = { MAILAPP_CACHE: workspace.file("cache") };
   await using serveIn = new RunningMailapp(["serve-in", "--config", config], {
+    mayBeDenied: true,
     program,
     env,
     through: hosts.server,
@@ -171,7 +172,11 @@ async function testThreads(program: readonly string[]): Promise<void> {
   await using workspace = await Workspace.create();
   const config = await workspace.configure({ "serve-in": { threads: 2 } });
   const env = { MAILAPP_CACHE: workspace.file("cache"), XDG_CACHE_HOME: workspace.file("cache") };
-  await using serveIn = new RunningMailapp(["serve-in", "--config", config], { program, env });
+  await using serveIn = new RunningMailapp(["serve-in", "--config", config], {
+    program,
+    env,
+    mayBeDenied: true,
+  });
   await assertDenied(serveIn, { attack: "attack.server", least: 55 });
   await assertDenied(serveIn, { attack: "attack.dialogues", least: 56 });
   await serveIn.event("server.ready");
@@ -189,7 +194,7 @@ async function testThreads(program: readonly string[]): Promise<void> {
 
 /** serve-submit, which takes and hands on mail all the while, before and after a reload. */
 async function testSubmission(program: readonly string[]): Promise<void> {
-  await using machine = await SubmissionMachine.create({ run: { program } });
+  await using machine = await SubmissionMachine.create({ run: { program, mayBeDenied: true } });
   await using serveIn = await machine.start("serve-in");
   await using _serveOut = await machine.start("serve-out");
   await using serveSubmit = await machine.start("serve-submit");

@@ -77,6 +77,7 @@ testWith(
     const config = await machine.configure();
     await using server = new RunningMailapp(["serve-policy", "--config", config], {
       program: ATTACKED,
+      mayBeDenied: true,
       env: { MAILAPP_CACHE: machine.workspace.file("cache") },
     });
     await server.event("attack.server.over");

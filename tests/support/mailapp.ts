@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import { join } from "@std/path";
 import { until } from "./peers/process.ts";
-import { environmentOf, program as fromMain, toml } from "./program.ts";
+import { assertNoDenials, environmentOf, program as fromMain, toml } from "./program.ts";
 
 // Long enough for a machine that does many other things; so that a test fails instead of hanging.
 const EVENT_PATIENCE = 5 * 60_000;
@@ -44,6 +44,8 @@ export interface RunOptions {
   readonly program?: readonly string[];
   /** Standard input of a command that runs to its end; nothing if absent. */
   readonly stdin?: string;
+  /** The test is of what a server is denied; else that makes it fail. */
+  readonly mayBeDenied?: boolean;
 }
 
 function command(args: readonly string[], options: RunOptions): Deno.Command {
@@ -69,7 +71,9 @@ export async function runMailapp(args: readonly string[], options: RunOptions = 
   }
   const { code, stdout, stderr } = await child.output();
   const decoder = new TextDecoder();
-  return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
+  const finished = { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
+  if (!options.mayBeDenied) assertNoDenials(finished.stderr.split("\n"));
+  return finished;
 }
 
 /** An event of the log, in its JSON form. */
@@ -81,6 +85,7 @@ export class RunningMailapp implements AsyncDisposable {
   readonly events: LoggedEvent[] = [];
   /** What it wrote to standard error that is not an event. */
   readonly other: string[] = [];
+  readonly #mayBeDenied: boolean;
   readonly #child: Deno.ChildProcess;
   readonly #reading: Promise<void>;
   readonly #waiting = new Set<() => void>();
@@ -89,6 +94,7 @@ export class RunningMailapp implements AsyncDisposable {
 
   /** Starts `mailapp` with these arguments. */
   constructor(args: readonly string[], options: RunOptions = {}) {
+    this.#mayBeDenied = options.mayBeDenied ?? false;
     this.#child = command(args, options).spawn();
     this.#reading = Promise.all([this.#read(), this.#readOutput()]).then(() => {});
   }
@@ -156,7 +162,7 @@ export class RunningMailapp implements AsyncDisposable {
     return [...this.events.map((event) => JSON.stringify(event)), ...this.other].join("\n");
   }
 
-  /** Kills it if it still runs. */
+  /** Kills it if it still runs. Fails if it was denied anything. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (!this.#over) {
       try {
@@ -166,6 +172,7 @@ export class RunningMailapp implements AsyncDisposable {
       }
     }
     await this.ended();
+    if (!this.#mayBeDenied) assertNoDenials(this.transcript().split("\n"));
   }
 
   async #read(): Promise<void> {
@@ -232,6 +239,8 @@ export const NO_CHECKS: Readonly<Record<string, boolean | string>> = {
 export class Workspace implements AsyncDisposable {
   /** The directory. */
   readonly path: string;
+  /** As in {@linkcode RunOptions}, of servers that log into files here. */
+  mayBeDenied = false;
 
   /** @ignore Made by {@linkcode Workspace.create}. */
   private constructor(path: string) {
@@ -286,8 +295,15 @@ export class Workspace implements AsyncDisposable {
     }
   }
 
-  /** Removes it all. */
+  /** Removes it all. Fails if a server logged there, in place of standard error, that it was denied something. */
   async [Symbol.asyncDispose](): Promise<void> {
+    const lines: string[] = [];
+    for await (const { name, isFile } of Deno.readDir(this.path)) {
+      if (isFile && name.endsWith(".log")) {
+        lines.push(...(await Deno.readTextFile(this.file(name))).split("\n"));
+      }
+    }
     await Deno.remove(this.path, { recursive: true });
+    if (!this.mayBeDenied) assertNoDenials(lines);
   }
 }

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { v8FlagsOf } from "../../build/v8_flags.ts";
 
@@ -21,6 +22,20 @@ export function program(denoFlags: readonly string[] = []): readonly string[] {
 /** The environment that a command is started in, by its name. */
 export function environmentOf(command: string | undefined): Record<string, string> {
   return { NO_COLOR: "1", MAILAPP_CONFIG: "", DENO_V8_FLAGS: v8FlagsOf(command) };
+}
+
+/** What the servers say where Deno has denied them something: as an event of the log, or as text. */
+const DENIED = /"event":"permission\.denied"|\bpermission\.denied access=|: permission denied: \w+ access/;
+
+/**
+ * Fails where a server was denied something. Tests of its parts have all permissions, so that one that is missing shows
+ * only here: every test that starts a server is one of its grants, too.
+ */
+export function assertNoDenials(lines: Iterable<string>): void {
+  const denials = [...lines].filter((line) => DENIED.test(line));
+  // An error while disposing may be shown without its message, as one that was suppressed.
+  if (denials.length > 0) console.error(denials.join("\n"));
+  assert.deepEqual(denials, [], "a server lacked a permission (server/grants.ts)");
 }
 
 /** A configuration of these tables; the one without a name comes first. */

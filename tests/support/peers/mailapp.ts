@@ -5,7 +5,7 @@
  */
 import assert from "node:assert/strict";
 import { NO_CHECKS } from "../mailapp.ts";
-import { environmentOf, program as fromMain, toml } from "../program.ts";
+import { assertNoDenials, environmentOf, program as fromMain, toml } from "../program.ts";
 import type { CertificateFiles } from "./certificates.ts";
 import { type Folder, makeFolder } from "./folder.ts";
 import { freePort } from "./ports.ts";
@@ -213,7 +213,7 @@ async function startServer(
   { logFile, env = {}, denoFlags = [] }: Pick<ServeOutOptions, "logFile" | "env" | "denoFlags">,
 ): Promise<RunningProgram> {
   const [first = "", ...rest] = fromMain(denoFlags);
-  return await startUntil(first, {
+  const program = await startUntil(first, {
     args: [...rest, command, "--config", config],
     env: { ...environmentOf(command), ...env },
     ready: ({ line }) =>
@@ -221,6 +221,14 @@ async function startServer(
         ? line(READY)
         : until(async () => READY.test(await readIfThere(logFile)), { what: `${READY} in ${logFile}` }),
   });
+  return {
+    ...program,
+    async stop(signal) {
+      await program.stop(signal);
+      assertNoDenials(program.lines);
+      if (logFile !== undefined) assertNoDenials((await readIfThere(logFile)).split("\n"));
+    },
+  };
 }
 
 type Table = Readonly<Record<string, string | number>>;
