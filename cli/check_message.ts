@@ -6,7 +6,6 @@
 import { isIP } from "node:net";
 import type { Command } from "commander";
 import { systemClock } from "../base/clock.ts";
-import { errorText } from "../base/error_text.ts";
 import { type LogFields, silentLogger } from "../base/log.ts";
 import { MemoryBudget } from "../base/memory_budget.ts";
 import { DnsLists } from "../checks/dns_lists.ts";
@@ -27,6 +26,7 @@ import type { Verdict } from "../smtp/inspector.ts";
 import { type Reply, SmtpError } from "../smtp/reply.ts";
 import type { Session } from "../smtp/session.ts";
 import { printJson } from "./command_line/json.ts";
+import { namedFileError } from "./command_line/named_file.ts";
 import { configOption, examples, type Registrar } from "./command_line/subcommand.ts";
 import { printable } from "./command_line/terminal.ts";
 
@@ -164,7 +164,7 @@ async function* readPieces(path: string): AsyncGenerator<Uint8Array> {
     }
   } catch (error) {
     if (error instanceof TypeError) throw error;
-    throw new CommandError(`${printable(path)}: ${errorText(error)}`, EXIT.noInput, { cause: error });
+    throw namedFileError(path, error);
   }
 }
 

@@ -13,6 +13,7 @@ import type { VictimOptions } from "../selftest/prove/victim.ts";
 import { CommandError, EXIT, type ExitCode } from "../server/exit_codes.ts";
 import type { Io } from "../server/io.ts";
 import { VERSION } from "../server/version.ts";
+import { namedFileError } from "./command_line/named_file.ts";
 import { examples, type Registrar } from "./command_line/subcommand.ts";
 import { startOwnProgram } from "./command_line/system_commands.ts";
 import { count, printable, showTime } from "./command_line/terminal.ts";
@@ -20,7 +21,7 @@ import { count, printable, showTime } from "./command_line/terminal.ts";
 interface Flags {
   readonly rounds: number;
   readonly minutes: number;
-  readonly steps: number;
+  readonly steps?: number;
   readonly report?: string;
   readonly victim?: string;
 }
@@ -32,8 +33,12 @@ export function registerProve(program: Command, { io, action }: Registrar): void
       "kill copies of the servers on a directory's file system, and check what they acknowledged",
     )
     .argument("<directory>", "on the file system under test; everything is in its own directory there")
-    .option("--rounds <number>", "how often to kill at random", number, 10)
-    .option("--steps <number>", "kill before at most this many steps of each path to disk", number, 200)
+    .option("--rounds <number>", "how often to kill at random; 0: kill only with --steps", number, 10)
+    .option(
+      "--steps <number>",
+      `kill before at most this many steps of each path to disk (default: ${STEPS})`,
+      number,
+    )
     .option("--minutes <number>", "start no new test after this many minutes", number, 5)
     .option("--report <file>", "also write the report to this file, as text")
     .addOption(new Option("--victim <options>").hideHelp())
@@ -53,8 +58,11 @@ export function registerProve(program: Command, { io, action }: Registrar): void
     );
 }
 
+/** Steps where neither `--steps` nor `--rounds 0` says otherwise; a way to the disk has fewer. */
+const STEPS = 200;
+
 function number(text: string): number {
-  const value = Number(text);
+  const value = text.trim() === "" ? NaN : Number(text);
   if (!(value >= 0 && value <= 100_000)) throw new InvalidArgumentError("It must be a number from 0 on.");
   return value;
 }
@@ -63,6 +71,8 @@ async function prove(
   path: string,
   { flags, io }: { readonly flags: Flags; readonly io: Io },
 ): Promise<ExitCode> {
+  // Before the minutes that it takes.
+  if (flags.report !== undefined) await proveWritable(flags.report);
   const directory = await makeDirectory(path);
   const remove = () => Deno.removeSync(directory, { recursive: true });
   const running = new Set<VictimProcess>();
@@ -109,7 +119,7 @@ async function prove(
     const result = await runRounds({
       directory: join(directory, "rounds"),
       rounds: flags.rounds,
-      steps: flags.steps,
+      steps: flags.steps ?? (flags.rounds === 0 ? 0 : STEPS),
       until: systemClock.monotonic() + flags.minutes * 60_000,
       start: (options) => startVictim(options, { running, io }),
       progress,
@@ -125,7 +135,11 @@ async function prove(
       kills: result.kills,
       accepted: result.serveIn.accepted + result.serveOut.accepted,
     };
-    const verdict = summary.failures === 0
+    const verdict = figures.kills === 0
+      ? `\nnothing was killed: that the servers keep what they acknowledge was not tested; ${
+        count(summary.failures, "failure")
+      }\n`
+      : summary.failures === 0
       ? `\n${count(figures.kills, "kill")}, ${figures.accepted} messages acknowledged: none lost\n`
       : `\n${count(figures.kills, "kill")}, ${figures.accepted} messages acknowledged: ${
         count(summary.failures, "failure")
@@ -140,14 +154,21 @@ async function prove(
   }
 }
 
+async function proveWritable(report: string): Promise<void> {
+  try {
+    (await Deno.open(report, { append: true, create: true })).close();
+  } catch (error) {
+    throw namedFileError(report, error, { doing: "write" });
+  }
+}
+
 async function makeDirectory(path: string): Promise<string> {
   try {
     const directory = await Deno.makeTempDir({ dir: await Deno.realPath(path), prefix: ".mailapp-prove-" });
     await Deno.mkdir(join(directory, "rounds"));
     return directory;
   } catch (error) {
-    const exitCode = error instanceof Deno.errors.PermissionDenied ? EXIT.noPermission : EXIT.noInput;
-    throw new CommandError(`${printable(path)}: ${errorText(error)}`, exitCode, { cause: error });
+    throw namedFileError(path, error, { kind: "directory" });
   }
 }
 

@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { errorText } from "../../base/error_text.ts";
 import { CommandError, EXIT } from "../../server/exit_codes.ts";
+import { namedFileError } from "./named_file.ts";
 import { printable } from "./terminal.ts";
 
 /** Octets. */
@@ -33,9 +33,9 @@ export async function readReportFile<T>(
 async function readFile(path: string): Promise<Uint8Array> {
   try {
     const { size } = await Deno.stat(path);
-    if (size > LONGEST_FILE) throw new Error(`longer than ${LONGEST_FILE} octets`);
-    return await Deno.readFile(path);
+    if (size <= LONGEST_FILE) return await Deno.readFile(path);
   } catch (error) {
-    throw new CommandError(`${printable(path)}: ${errorText(error)}`, EXIT.noInput, { cause: error });
+    throw namedFileError(path, error);
   }
+  throw new CommandError(`${printable(path)}: longer than ${LONGEST_FILE} octets`, EXIT.noInput);
 }

@@ -127,7 +127,7 @@ class Rounds implements AsyncDisposable {
     // Only where nothing at all came through is nothing shown; it is no failure of the disk.
     if (accepted === 0 && lost.length === 0 && torn.length === 0) {
       return untested("ledger.balance", tried, {
-        what: this.#kills === 0 ? "there was no time" : "no message was acknowledged in time",
+        what: this.#kills === 0 ? "nothing was killed" : "no message was acknowledged in time",
         next: "Give it more --rounds and --minutes, or run it while the machine has less to do",
       });
     }
@@ -287,6 +287,7 @@ class Rounds implements AsyncDisposable {
 
   /** Lets the queue become empty. */
   async #drain(): Promise<void> {
+    if (this.#runs === 0) return;
     this.#options.progress("the queue is emptied");
     const { victim } = await this.#start();
     await progressing({ left: () => this.#out.missing });
