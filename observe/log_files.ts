@@ -21,6 +21,8 @@ export interface TimeRange {
 export interface LogSource {
   /** For messages. */
   readonly name: string;
+  /** The server that wrote its lines, where they do not name one; absent: they do, or it does not matter. */
+  readonly server?: string;
   /** When its first line was written; `NaN` if unknown. */
   begins(): Promise<number>;
   /**

@@ -105,10 +105,15 @@ export async function* searchLog(
     for await (const piece of source.pieces(range)) {
       for (const line of linesAt(piece, find(piece))) {
         const event = parseLine(line);
-        if (event !== undefined && event.time >= range.since && event.time <= range.until) yield event;
+        if (event === undefined || event.time < range.since || event.time > range.until) continue;
+        yield source.server === undefined ? event : withServer(event, source.server);
       }
     }
   }
+}
+
+function withServer(event: LoggedEvent, server: string): LoggedEvent {
+  return "server" in event.fields ? event : { ...event, fields: { ...event.fields, server } };
 }
 
 /** The lines at these positions, each once, in their order. */

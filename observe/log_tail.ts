@@ -16,8 +16,15 @@ const BUFFER = 1 << 16;
 /**
  * Yields the lines that are written to these files from now on, in pieces of whole lines, until the signal. A file that
  * takes the place of another is read from its beginning, after what was still written to the old one.
+ * @param options `mark`: changes what was read from one of these files
  */
-export async function* tailOf(paths: readonly string[], signal: AbortSignal): AsyncGenerator<string> {
+export async function* tailOf(
+  paths: readonly string[],
+  { signal, mark = (piece) => piece }: {
+    readonly signal: AbortSignal;
+    readonly mark?: (piece: string, path: string) => string;
+  },
+): AsyncGenerator<string> {
   const tails = paths.map((path) => new Tail(path));
   try {
     for (const tail of tails) await tail.start();
@@ -26,7 +33,7 @@ export async function* tailOf(paths: readonly string[], signal: AbortSignal): As
       for (const tail of tails) {
         for await (const piece of tail.read()) {
           isIdle = false;
-          yield piece;
+          yield mark(piece, tail.path);
         }
       }
       // Before the look: what was written to a file before it was rotated away is read first.
@@ -49,13 +56,13 @@ interface Part {
 }
 
 class Tail {
-  readonly #path: string;
+  readonly path: string;
   readonly #buffer = new Uint8Array(BUFFER);
   /** The present one last. */
   #parts: Part[] = [];
 
   constructor(path: string) {
-    this.#path = path;
+    this.path = path;
   }
 
   /** Opens the file at its end, if it is there. */
@@ -79,7 +86,7 @@ class Tail {
 
   /** Looks whether another file has taken the place of the present one. */
   async look(): Promise<void> {
-    const found = await Deno.stat(this.#path).catch(() => undefined);
+    const found = await Deno.stat(this.path).catch(() => undefined);
     const present = this.#parts.at(-1);
     if (found !== undefined && present !== undefined) {
       const open = await present.file.stat();
@@ -107,7 +114,7 @@ class Tail {
 
   async #open(): Promise<Part | undefined> {
     try {
-      const part = { file: await Deno.open(this.#path), lines: new LineCutter(), at: 0, looks: 0 };
+      const part = { file: await Deno.open(this.path), lines: new LineCutter(), at: 0, looks: 0 };
       this.#parts.push(part);
       return part;
     } catch (error) {

@@ -13,7 +13,7 @@ async function following(
   const path = (name: string) => join(directory, name);
   const lines: string[] = [];
   try {
-    const pieces = tailOf(names.map(path), stopping.signal)[Symbol.asyncIterator]();
+    const pieces = tailOf(names.map(path), { signal: stopping.signal })[Symbol.asyncIterator]();
     // It has seen where the files end as soon as it comes back with a line of each.
     const first = pieces.next();
     const reading = (async () => {

@@ -4,10 +4,11 @@
  * @module
  */
 import type { Config } from "../../config/config.ts";
-import { errorText } from "../../base/error_text.ts";
 import { allServers } from "../../server/servers.ts";
 import { findLogFiles, firstTime, type LogSource, wholeLines } from "../../observe/log_files.ts";
 import { tailOf } from "../../observe/log_tail.ts";
+import { withWriter, writerOf } from "../../observe/log_writers.ts";
+import { namedFileProblem } from "../command_line/named_file.ts";
 import { runSystemCommand, startSystemCommand } from "../command_line/system_commands.ts";
 
 /** The log, and which parts of it cannot be read. */
@@ -18,6 +19,8 @@ export interface FoundLog {
   readonly problems: readonly string[];
   /** The current files; none: the journal. */
   readonly files: readonly string[];
+  /** By file, where there are several: the server that wrote the lines that do not name one. */
+  readonly writers?: ReadonlyMap<string, string>;
   /** Whether a file that was named is not there, or cannot be read. */
   readonly incomplete: boolean;
 }
@@ -28,22 +31,25 @@ export async function findLog(config: Config, files: readonly string[]): Promise
   if (named.length === 0) return await findJournal();
   const sources: LogSource[] = [];
   const problems: string[] = [];
+  const writers = new Map<string, string>();
   let incomplete = false;
   for (const path of named) {
     try {
       const found = await findLogFiles(path, (problem) => problems.push(problem));
-      sources.push(...found.sources);
+      const server = named.length > 1 ? await writerOf(path, found.sources) : undefined;
+      if (server !== undefined) writers.set(path, server);
+      sources.push(...found.sources.map((source) => server === undefined ? source : { ...source, server }));
       problems.push(
         ...found.unreadable.map((path) => `${path} is not read: only gzip is supported; unpack it`),
       );
       if (found.sources.length > 0) continue;
-      problems.push(`there is no log ${path}`);
+      problems.push(`there is no log ${path}; check --log, or [log] file`);
     } catch (error) {
-      problems.push(`${path} cannot be read: ${errorText(error)}`);
+      problems.push(`${path} cannot be read: ${namedFileProblem(path, error)}`);
     }
     incomplete = true;
   }
-  return { sources, problems, files: named, incomplete: incomplete && files.length > 0 };
+  return { sources, problems, files: named, writers, incomplete: incomplete && files.length > 0 };
 }
 
 async function findJournal(): Promise<FoundLog> {
@@ -100,6 +106,11 @@ async function* journalLines(
 
 /** Yields whole lines as they are written from now on, until the signal. */
 export async function* followLog(log: FoundLog, signal: AbortSignal): AsyncGenerator<string> {
-  if (log.files.length > 0) yield* tailOf(log.files, signal);
+  const { files, writers } = log;
+  const mark = (piece: string, path: string) => {
+    const server = writers?.get(path);
+    return server === undefined ? piece : withWriter(piece, server);
+  };
+  if (files.length > 0) yield* tailOf(files, { signal, mark });
   else yield* journalLines([...await units(), "--follow", "--lines=0"], { signal });
 }

@@ -229,6 +229,36 @@ Deno.test("trace lets nothing of a log move the cursor", async () => {
   assert.doesNotMatch(stdout, /[\u0000-\u0009\u000b-\u001f\u202e]/);
 });
 
+Deno.test("trace names the server of each line of several logs that do not", async () => {
+  await using workspace = await Workspace.create();
+  const config = await workspace.configure();
+  const time = new Date().toISOString();
+  const logs = [["a.log", "serve-in"], ["b.log", "serve-out"]] as const;
+  for (const [name, server] of logs) {
+    const events = [{ event: "server.ready", server }, {
+      event: "message.repaired",
+      id: "abcd12",
+      repairs: [server],
+    }];
+    const lines = events.map((fields) => `${JSON.stringify({ time, level: "info", ...fields })}\n`);
+    await Deno.writeTextFile(workspace.file(name), lines.join(""));
+  }
+  const args = [
+    "trace",
+    "abcd12",
+    "--config",
+    config,
+    ...logs.flatMap(([name]) => ["--log", workspace.file(name)]),
+  ];
+  const { stdout } = await runMailapp(args);
+  for (const [, server] of logs) assert.match(stdout, new RegExp(`Z  ${server} +repaired: ${server}$`, "m"));
+  const [story] = JSON.parse((await runMailapp([...args, "--json"])).stdout);
+  assert.deepEqual(
+    story.events.map(({ server, repairs }: Record<string, unknown>) => [server, repairs]),
+    logs.map(([, server]) => [server, [server]]),
+  );
+});
+
 Deno.test("trace refuses what names nothing, and times that are none", async () => {
   assert.equal((await runMailapp(["trace", "what is this"])).code, 64);
   assert.equal((await runMailapp(["trace", "abcd12", "--since", "yesterday"])).code, 64);
