@@ -5,14 +5,14 @@
  */
 import { DropError, dropMessage } from "../../relay/maildrop/drop.ts";
 import { maildropDirectory } from "../../relay/maildrop/directory.ts";
-import { DroppedHeadError, MAX_DROPPED_RECIPIENTS } from "../../relay/maildrop/dropped_head.ts";
+import { DroppedHeadError } from "../../relay/maildrop/dropped_head.ts";
 import { CommandError, EXIT, type ExitCode } from "../../server/exit_codes.ts";
 import { runSystemCommand } from "../command_line/system_commands.ts";
 import type { Message } from "./message.ts";
 import type { Server } from "./server.ts";
 
 /**
- * Leaves the message in the maildrop, in several files where its recipients are too many for one.
+ * Leaves the message in the maildrop.
  * @param options `reason`: why serve-out cannot take it now
  * @throws {CommandError} when it cannot be left there
  */
@@ -22,20 +22,12 @@ export async function leave(
 ): Promise<ExitCode> {
   const { sender, recipients, notify, dsn, bytes } = message;
   try {
-    for (let from = 0; from < recipients.length; from += MAX_DROPPED_RECIPIENTS) {
-      const some = recipients.slice(from, from + MAX_DROPPED_RECIPIENTS);
-      const head = {
-        sender,
-        recipients: some,
-        ...(notify && { notify }),
-        ...(dsn && { dsn }),
-      };
-      await dropMessage(head, bytes, {
-        directory: maildropDirectory(server.dataDir),
-        minFreeSpace: server.minFreeSpace,
-        syncDirectory,
-      });
-    }
+    const head = { sender, recipients, ...(notify && { notify }), ...(dsn && { dsn }) };
+    await dropMessage(head, bytes, {
+      directory: maildropDirectory(server.dataDir),
+      minFreeSpace: server.minFreeSpace,
+      syncDirectory,
+    });
     return EXIT.ok;
   } catch (error) {
     if (!(error instanceof DropError)) throw error;

@@ -127,7 +127,8 @@ async function leaveWhatWaits(
     });
   } catch (error) {
     // Its refusals must be reported as well, and what others have received must not be sent again.
-    if (!(error instanceof CommandError) || lost.length > 0) throw error;
+    const isSafe = results.some(({ kind }) => kind === "relayed");
+    if (!(error instanceof CommandError) || (lost.length > 0 && !isSafe)) throw error;
     io.err(`${error.message}\n`);
     return results;
   }
@@ -186,6 +187,8 @@ function report(
 ): ExitCode {
   let code: ExitCode = EXIT.ok;
   for (const [index, result] of results.entries()) {
+    // Said already: it could not be left in the maildrop.
+    if (result?.kind === "lost" && code === EXIT.ok) code = EXIT.tryAgain;
     if (result?.kind !== "refused") continue;
     const { code: number, lines } = result.reply;
     io.err(`sendmail: ${printable(recipients[index] ?? "")}: ${number} ${printable(lines.join(" / "))}\n`);
@@ -193,7 +196,7 @@ function report(
     if (number >= 500) code = EXIT.unavailable;
     else if (code === EXIT.ok) code = EXIT.tryAgain;
   }
-  const someSafe = results.some((result) => result?.kind !== "refused");
+  const someSafe = results.some((result) => result === undefined || result.kind === "relayed");
   return code === EXIT.tryAgain && someSafe ? EXIT.unavailable : code;
 }
 

@@ -254,6 +254,29 @@ Deno.test("sendmail() goes on with the others where one of a thousand recipients
   }, { maxRecipients: 100 });
 });
 
+Deno.test("sendmail() ends so that no program sends again what some have, where the connection ends before others", async () => {
+  await withServer(async ({ received, run }) => {
+    // After an address of bad syntax the server has enough; no maildrop can be left anything.
+    const { code, err } = await run([
+      "a@x.test",
+      "b@x.test",
+      "c@x.test",
+      "bad..@-x-.1",
+      "d@x.test",
+      "e@x.test",
+    ]);
+    assert.deepEqual(received.map(({ envelope }) => envelope.recipients.length), [2]);
+    assert.equal(code, 69);
+    assert.match(err, /bad\.\.@-x-\.1: 501 /);
+    assert.match(err, /cannot be kept/);
+  }, { maxRecipients: 2, maxErrors: 0 });
+  await withServer(async ({ received, run }) => {
+    // Nobody has it: all of it may come again.
+    const { code } = await run(["bad..@-x-.1", "c@x.test", "d@x.test"]);
+    assert.deepEqual([received.length, code], [0, 75]);
+  }, { maxRecipients: 2, maxErrors: 0 });
+});
+
 Deno.test("sendmail() without a recipient says what to do", async () => {
   await withServer(async ({ run }) => {
     const { code, err } = await run([]);

@@ -7,7 +7,7 @@ import { join } from "@std/path";
 import { type FileHandle, open } from "node:fs/promises";
 import { freeSpace } from "../../storage/free_space.ts";
 import { DROPPED_MODE, maildropFault } from "./directory.ts";
-import { type DroppedHead, formatDroppedHead } from "./dropped_head.ts";
+import { type DroppedHead, formatDroppedHead, MAX_DROPPED_RECIPIENTS } from "./dropped_head.ts";
 
 /** What {@linkcode drop} needs. */
 export interface DropOptions {
@@ -29,7 +29,8 @@ export class DropError extends Error {
 }
 
 /**
- * Leaves a message; it is durable when this resolves.
+ * Leaves a message, in several files where its recipients are too many for one: all of them or none, so that a program
+ * that tries again sends nothing twice. It is durable when this resolves.
  * @throws {DropError} when there is no maildrop, or no room
  */
 export async function dropMessage(
@@ -38,29 +39,49 @@ export async function dropMessage(
   options: DropOptions,
 ): Promise<void> {
   const { directory, minFreeSpace, syncDirectory } = options;
+  const dropped: Dropped[] = [];
   try {
     const info = await Deno.lstat(directory);
     const fault = maildropFault(info);
     if (fault !== undefined) throw new DropError(`${directory} ${fault}`);
-    const first = formatDroppedHead(head);
-    if (await freeSpace(directory) < minFreeSpace + first.length + message.length) {
+    const firsts = partsOf(head).map(formatDroppedHead);
+    const needed = firsts.reduce((sum, first) => sum + first.length + message.length, minFreeSpace);
+    if (await freeSpace(directory) < needed) {
       throw new DropError(`there is too little free space in ${directory}`);
     }
-    const path = join(directory, crypto.getRandomValues(new Uint8Array(16)).toHex());
-    const file = await open(path, "wx", 0o600);
-    try {
+    for (const first of firsts) {
+      const path = join(directory, crypto.getRandomValues(new Uint8Array(16)).toHex());
+      const file = await open(path, "wx", 0o600);
+      dropped.push({ path, file });
       await fill(file, { parts: [first, message], gid: info.gid });
-      await file.close();
-      await syncDirectory(directory, path);
-    } catch (error) {
+    }
+    // From here on serve-out takes them.
+    for (const { file } of dropped) await file.chmod(DROPPED_MODE);
+    for (const { file } of dropped) await file.sync();
+    for (const { file } of dropped) await file.close();
+    for (const { path } of dropped.slice(-1)) await syncDirectory(directory, path);
+  } catch (error) {
+    for (const { path, file } of dropped) {
       await file.close().catch(() => {});
       await Deno.remove(path).catch(() => {});
-      throw error;
     }
-  } catch (error) {
     if (error instanceof DropError || !(error instanceof Error)) throw error;
     throw new DropError(error.message, { cause: error });
   }
+}
+
+interface Dropped {
+  readonly path: string;
+  readonly file: FileHandle;
+}
+
+/** The same with no more recipients than a file may have. */
+function partsOf({ recipients, ...head }: DroppedHead): DroppedHead[] {
+  const count = Math.max(1, Math.ceil(recipients.length / MAX_DROPPED_RECIPIENTS));
+  return Array.from({ length: count }, (_, index) => {
+    const from = index * MAX_DROPPED_RECIPIENTS;
+    return { ...head, recipients: recipients.slice(from, from + MAX_DROPPED_RECIPIENTS) };
+  });
 }
 
 async function fill(
@@ -76,6 +97,5 @@ async function fill(
   if ((await file.stat()).gid !== gid) {
     throw new DropError("a file there does not get the group of the directory");
   }
-  await file.chmod(DROPPED_MODE);
   await file.sync();
 }

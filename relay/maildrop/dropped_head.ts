@@ -17,7 +17,7 @@ export interface DroppedHead {
   readonly dsn?: DsnOptions;
 }
 
-/** Recipients of one file; whoever has more drops several. */
+/** Recipients of one file; a message with more has several. */
 export const MAX_DROPPED_RECIPIENTS = 1000;
 /** Octets of the longest first line, its line feed included. */
 export const MAX_DROPPED_HEAD = 1024 * 1024;

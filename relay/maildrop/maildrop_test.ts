@@ -121,6 +121,27 @@ Deno.test("dropMessage() leaves nothing where there is no maildrop, or no room",
   assert.deepEqual(world.names(), []);
 });
 
+Deno.test("dropMessage() leaves nothing where one of several files cannot be made durable", async () => {
+  await using world = new World();
+  const { directory } = world;
+  await makeMaildrop(directory);
+  const recipients = Array.from({ length: 2001 }, (_, i) => `r${i}@y.test`);
+  let seen: unknown;
+  await assert.rejects(
+    dropMessage({ ...HEAD, recipients }, new Uint8Array(10), {
+      directory,
+      minFreeSpace: 0,
+      syncDirectory: () => {
+        seen = world.names().map((name) => (Deno.statSync(join(directory, name)).mode ?? 0) & 0o777);
+        return Promise.reject(new Error("no sync"));
+      },
+    }),
+    DropError,
+  );
+  assert.deepEqual(seen, [0o640, 0o640, 0o640]);
+  assert.deepEqual(world.names(), []);
+});
+
 Deno.test("MaildropPickup leaves a message where it is while the server takes none", async () => {
   await using world = new World();
   await world.drop();
