@@ -57,6 +57,9 @@ export const serveIn: Server = {
 /** Upper bound of the mailboxes examined. */
 const MAX_MAILBOXES = 1000;
 
+/** Less room than this, in octets, for a mailbox on a file system of its own: hardly a message fits. */
+const LEAST_FOR_MAILBOX = 1 << 20;
+
 /** The directories above the Maildirs, and the existing Maildirs. */
 function mailPlaces(config: Config): StoragePlace[] {
   const { minFreeSpace } = config.serveIn;
@@ -74,6 +77,14 @@ function mailPlaces(config: Config): StoragePlace[] {
         mode,
       }))
     ),
+    ...mailboxes.map(({ address, path }): StoragePlace => ({
+      name: `the Maildir of ${address}`,
+      path,
+      minFreeSpace: LEAST_FOR_MAILBOX,
+      mode,
+      single: true,
+      apartFrom: dirname(path),
+    })),
   ];
 }
 

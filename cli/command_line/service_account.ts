@@ -104,9 +104,11 @@ function askRights(account: ServiceAccount | undefined): AskRights {
 
 async function ask(paths: readonly string[], account: ServiceAccount | undefined): Promise<PathRights[]> {
   const sh = ["sh", "-c", SCRIPT, "sh", ...paths];
+  // An account without a line in passwd, as in a container, has no other groups.
+  const groups = account?.name === String(account?.uid) ? "--clear-groups" : "--init-groups";
   const [program = "", ...args] = account === undefined
     ? sh
-    : ["setpriv", `--reuid=${account.uid}`, `--regid=${account.gid}`, "--init-groups", "--", ...sh];
+    : ["setpriv", `--reuid=${account.uid}`, `--regid=${account.gid}`, groups, "--", ...sh];
   const { code, stdout, stderr } = await runSystemCommand(program, { args });
   const lines = stdout.split("\n").slice(0, -1);
   if (lines.length !== paths.length) {

@@ -7,7 +7,9 @@ import { dirname, join } from "@std/path";
 import { errorText } from "../../base/error_text.ts";
 import { systemClock } from "../../base/clock.ts";
 import type { Config } from "../../config/config.ts";
+import { ConfigError } from "../../config/errors.ts";
 import { refusalNow, shown } from "../../doctor/accepts_mail.ts";
+import { isApart, type StoragePlace } from "../../doctor/checks/storage.ts";
 import { Dialogue } from "../../doctor/dialogue.ts";
 import { currentProblems, type Problem } from "../../doctor/problem_watch.ts";
 import { findingsFile, readFindings, type SavedFindings } from "../../doctor/saved_findings.ts";
@@ -101,7 +103,7 @@ export async function readState(config: Config, io: Io): Promise<State> {
   const [states, queue, disks, certificate, dnsError, doctor, outdated, ...reported] = await Promise.all([
     Promise.all(servers.map((server) => stateOf(server, config))),
     readQueue(config, io),
-    readDisks(config),
+    readDisks(config, servers),
     readExpiry(config),
     askDns(config),
     readFindings(findingsFile(config.dataDir)),
@@ -230,13 +232,27 @@ async function readQueue(config: Config, io: Io): Promise<QueueState> {
   }
 }
 
-async function readDisks(config: Config): Promise<DiskState[]> {
+/** The mailboxes, each of which may have a file system of its own. */
+function singlePlaces(config: Config, servers: readonly Server[]): StoragePlace[] {
+  try {
+    return servers.flatMap((server) => server.mailPlaces(config)).filter(({ single }) => single);
+  } catch (error) {
+    // check-config says what is wrong with the mailboxes.
+    if (!(error instanceof ConfigError)) throw error;
+    return [];
+  }
+}
+
+async function readDisks(config: Config, servers: readonly Server[]): Promise<DiskState[]> {
   const places = [
     { path: config.dataDir, minFree: config.serveOut.minFreeSpace },
     ...(config.serveIn.domains.length === 0
       ? []
       : [{ path: mailRootOf(config.mailboxes.path), minFree: config.serveIn.minFreeSpace }]),
   ];
+  for (const place of singlePlaces(config, servers)) {
+    if (await isApart(place)) places.push({ path: place.path, minFree: place.minFreeSpace });
+  }
   const seen = new Map<string, DiskState>();
   for (const { path, minFree } of places) {
     const { octets: free } = await freeRoom(path).catch(() => ({ octets: NaN }));

@@ -24,6 +24,8 @@ export interface StoragePlace {
   readonly expected?: boolean;
   /** The mode that a directory of its kind has; absent for files. */
   readonly mode?: number;
+  /** It is one mailbox's: others are not concerned if it is full, and `min_free_space` does not count. */
+  readonly single?: true;
   /** It is checked only if it is on another file system than this directory, which is checked as well. */
   readonly apartFrom?: string;
 }
@@ -108,7 +110,10 @@ export async function checkStorage(
   ];
 }
 
-async function isApart({ path, apartFrom }: StoragePlace): Promise<boolean> {
+/** Whether a place is to be checked: it is on a file system of its own, if that counts. */
+export async function isApart(
+  { path, apartFrom }: Pick<StoragePlace, "path" | "apartFrom">,
+): Promise<boolean> {
   if (apartFrom === undefined) return true;
   const [own, other] = await Promise.all(
     [path, apartFrom].map((one) => Deno.stat(one).catch(() => undefined)),
@@ -240,8 +245,13 @@ function bad(
   });
 }
 
+/** A file system of one mailbox is filling below so many times its least free space. */
+const SINGLE_FILLING = 10;
+
 /** A finding if free space is below or near its limit. */
-export async function checkSpace({ name, path, minFreeSpace }: StoragePlace): Promise<Finding | undefined> {
+export async function checkSpace(
+  { name, path, minFreeSpace, single }: StoragePlace,
+): Promise<Finding | undefined> {
   let room: FreeRoom;
   try {
     room = await freeRoom(path);
@@ -259,6 +269,15 @@ export async function checkSpace({ name, path, minFreeSpace }: StoragePlace): Pr
   }
   const free = room.octets;
   const next = "Free some space, or enlarge the disk: df -h and du -xh show what fills it.";
+  if (single) {
+    if (free >= SINGLE_FILLING * minFreeSpace) return undefined;
+    const own = `${
+      mebibytes(free)
+    } free where ${name} is, on a file system of its own: mail for it is deferred`;
+    return free < minFreeSpace
+      ? failure("storage.full", path, { what: own, next })
+      : warning("storage.filling", path, { what: `${own} once that is full`, next });
+  }
   const shown = `${mebibytes(free)} free where ${name} is, and ${mebibytes(minFreeSpace)} must stay free ` +
     "(min_free_space)";
   if (free < minFreeSpace) {

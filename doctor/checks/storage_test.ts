@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { statfs } from "node:fs/promises";
 import type { AskRights, PathRights } from "../../storage/path_access.ts";
 import { testWith } from "../../tests/support/requires.ts";
 import type { Finding } from "../finding.ts";
@@ -48,6 +49,26 @@ Deno.test("checkStorage() finds nothing where everything may be written and read
     tester: tester({ ...ROOT, "/v/data": "rwx", "/v/mail/a.test": "rwx", "/v/key": "r" }),
   });
   assert.deepEqual(ids(found), ["storage ok"]);
+});
+
+Deno.test("checkStorage() looks at the room of a mailbox that has a file system of its own", async () => {
+  const mailbox = { name: "the Maildir of a@d.test", path: "/dev/shm", mode: 0o2770, single: true } as const;
+  const check = async (minFreeSpace: number, apartFrom = "/") =>
+    await checkStorage({
+      places: [data, { ...mailbox, minFreeSpace, apartFrom }],
+      files: [],
+      tester: tester({ ...ROOT, "/v/data": "rwx", "/dev": "rx", "/dev/shm": "rwx" }),
+    });
+  const [full] = await check(Number.MAX_SAFE_INTEGER);
+  assert.equal(full?.id, "storage.full");
+  assert.match(
+    full?.what ?? "",
+    /the Maildir of a@d\.test is, on a file system of its own: mail for it is deferred$/,
+  );
+  const { bavail, bsize } = await statfs("/dev/shm");
+  assert.deepEqual(ids(await check(bavail * bsize / 5)), ["storage.filling warning"]);
+  assert.deepEqual(ids(await check(1)), ["storage ok"]);
+  assert.deepEqual(ids(await check(Number.MAX_SAFE_INTEGER, "/dev/shm")), ["storage ok"]);
 });
 
 Deno.test("checkStorage() looks at the room of what is mounted in the data directory", async () => {
