@@ -26,7 +26,7 @@ const MOST = 50;
 const MAX_ACCESS = 300;
 const ACCESS = /^Requires (\w+ access.*?)(?:, (?:run again|specify)\b|$)/s;
 /** A frame of the stack in a module of the program, as against Deno's own. */
-const FRAME = /\(?(file:\/\/[^\s()]+?):(\d+):\d+\)?$/m;
+const FRAME = /\(?(file:\/\/[^\s()]+?):(\d+):\d+\)?(?=\n|$)/;
 const ROOT = new URL("..", import.meta.url).href;
 
 const seen = new Set<string>();
