@@ -13,23 +13,20 @@ const tests = await schedulerTests(() =>
   ])
 );
 
-// Kills of hosts with a queue in PostgreSQL are in tests/faults/cluster_test.ts: here a host can only be closed.
-const KILLED = /killed at any change/;
-// A higher cap is used with the next look at the slots of all hosts, which this clock does not have.
-const LATER = /goes by the new cap/;
+// A higher cap is used with the next look at the slots of all hosts.
+const LOOKS = /goes by the new cap/;
 
 for (const test of tests) Deno.test(`${test.name}, on a spool`, () => runStored(test, spoolStorage));
 
 testsWithPostgres(
   "Scheduler on a queue in PostgreSQL",
   Object.fromEntries(
-    tests.filter(({ name, soleOwner }) => !soleOwner && !KILLED.test(name) && !LATER.test(name)).map((
-      test,
-    ) => [
+    tests.filter(({ soleOwner }) => !soleOwner).map((test) => [
       test.name,
       async (server) => {
         await using storages = await PostgresStorages.on(server);
-        await runStored(test, () => storages.next());
+        const looks = LOOKS.test(test.name);
+        await runStored(test, () => storages.next({ looks }));
       },
     ]),
   ),

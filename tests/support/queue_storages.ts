@@ -54,6 +54,9 @@ async function readAll(spool: Spool): Promise<QueueEntry[]> {
 // Milliseconds. No lease runs out, and nothing looks by itself: the world tells the queue when something is due.
 const LEASE = 1e12;
 const LONGEST_OWN_TIMER = 1_500;
+/** Where it looks by itself, it does so as often as this, and for so long. */
+const LOOK_EVERY = 2_000;
+const LOOK_FOR = 30_000;
 const HORIZON = 5_000;
 
 /** Queues for one test after the other, in a database whose time is that of a test's clock. */
@@ -69,18 +72,22 @@ export class PostgresStorages implements AsyncDisposable {
     return new PostgresStorages(await TimedDatabase.on(server));
   }
 
-  /** An empty queue. */
-  async next(): Promise<Storage> {
+  /** An empty queue. `looks`: at first it looks by itself, as on a host. */
+  async next({ looks = false }: { readonly looks?: boolean } = {}): Promise<Storage> {
     const database = this.#database;
     await database.clear();
     const clock = new StoreClock();
     const now = clock.now();
     clock.moved = () => database.setTime(now + clock.monotonic());
     await clock.moved();
-    return { clock, open: () => this.#open(clock), [Symbol.asyncDispose]: () => Promise.resolve() };
+    return {
+      clock,
+      open: () => this.#open(clock, { looks }),
+      [Symbol.asyncDispose]: () => Promise.resolve(),
+    };
   }
 
-  async #open(clock: StoreClock): Promise<Store> {
+  async #open(clock: StoreClock, { looks }: { readonly looks: boolean }): Promise<Store> {
     const database = this.#database;
     const { sql, url } = database;
     counting = clock;
@@ -94,7 +101,8 @@ export class PostgresStorages implements AsyncDisposable {
       needsStandby: false,
       connections: 2,
       clock: storeClock(clock, (ms, callback) => {
-        return ms <= LONGEST_OWN_TIMER ? clock.afterForStore(ms, callback) : { cancel() {} };
+        const longest = looks && clock.monotonic() < LOOK_FOR ? LOOK_EVERY : LONGEST_OWN_TIMER;
+        return ms <= longest ? clock.afterForStore(ms, callback) : { cancel() {} };
       }),
     });
     let follower: QueueFollower | undefined;
