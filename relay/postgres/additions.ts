@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { Clock } from "../../base/clock.ts";
+import type { Clock, Timer } from "../../base/clock.ts";
 import { Batches } from "./batches.ts";
 import type { Database } from "./database.ts";
 import {
@@ -16,22 +16,36 @@ import {
   withdraw,
 } from "./entries.ts";
 
+/** What {@linkcode Additions} need beside a database. */
+export interface AdditionsOptions {
+  readonly clock: Clock;
+  /** Whether nothing is stored where there is no synchronous standby. */
+  readonly needsStandby: boolean;
+  /** Called when a message that was refused is certainly not in the queue. */
+  readonly withdrawn: (id: string) => void;
+}
+
+// Milliseconds.
+const WITHDRAW_AGAIN = 5_000;
+
 /** Stores new entries. */
-export class Additions {
+export class Additions implements AsyncDisposable {
   readonly #database: Database;
   readonly #clock: Clock;
   readonly #needsStandby: boolean;
+  readonly #toldWithdrawn: (id: string) => void;
   readonly #whole: Batches<FirstPart, void>;
   /** Messages that were refused while it was unknown whether they had been stored. */
-  readonly #withdrawn = new Set<string>();
+  readonly #inDoubt = new Set<string>();
+  #timer: Timer | undefined;
+  #withdrawing: Promise<void> | undefined;
+  #closed = false;
 
-  /** In this database. `needsStandby`: nothing is stored where there is no synchronous standby. */
-  constructor(
-    database: Database,
-    { clock, needsStandby }: { readonly clock: Clock; readonly needsStandby: boolean },
-  ) {
+  /** In this database. */
+  constructor(database: Database, { clock, needsStandby, withdrawn }: AdditionsOptions) {
     this.#database = database;
     this.#clock = clock;
+    this.#toldWithdrawn = withdrawn;
     this.#needsStandby = needsStandby;
     this.#whole = new Batches<FirstPart, void>({
       run: async (insertions) => {
@@ -60,17 +74,47 @@ export class Additions {
         clock: this.#clock,
         needsStandby: this.#needsStandby,
       });
-      if (there === undefined) this.#withdrawn.add(id);
+      if (there === undefined) {
+        this.#inDoubt.add(id);
+        this.#sleep();
+      }
       if (!there) throw error;
       return undefined;
     }
   }
 
-  /** Removes what was refused, now that there is a database again. */
-  async withdraw(): Promise<void> {
-    for (const id of [...this.#withdrawn]) {
-      const done = await withdraw(this.#database, id).then(() => true, () => false);
-      if (done) this.#withdrawn.delete(id);
+  /** Whether a message was refused, and may be in the queue all the same. */
+  isInDoubt(id: string): boolean {
+    return this.#inDoubt.has(id);
+  }
+
+  /** Removes what was refused, as far as there is a database again; what is left is removed later. */
+  withdraw(): Promise<void> {
+    return this.#withdrawing ??= this.#withdraw().finally(() => {
+      this.#withdrawing = undefined;
+      this.#sleep();
+    });
+  }
+
+  /** Removes what was refused, once more. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#inDoubt.size > 0) await this.withdraw();
+    this.#closed = true;
+    this.#timer?.cancel();
+  }
+
+  async #withdraw(): Promise<void> {
+    for (const id of [...this.#inDoubt]) {
+      // The next one would fail, too.
+      if (!await withdraw(this.#database, id).then(() => true, () => false)) return;
+      this.#inDoubt.delete(id);
+      this.#toldWithdrawn(id);
     }
+  }
+
+  #sleep(): void {
+    this.#timer?.cancel();
+    if (this.#closed || this.#inDoubt.size === 0) return;
+    this.#timer = this.#clock.after(WITHDRAW_AGAIN, () => void this.withdraw());
   }
 }

@@ -71,8 +71,8 @@ export class Batches<Item, Result> {
       const results = await this.#options.run(batch.map(({ item }) => item));
       for (const [index, { resolve }] of batch.entries()) resolve(results[index] as Result);
     } catch (error) {
-      // It has had no effect. One of them may be what it could not take: each is tried alone.
-      if (batch.length > 1 && !(error instanceof DatabaseError)) {
+      // It has had no effect. One of them may be what it could not take, or is locked: each is tried alone.
+      if (batch.length > 1 && !(error instanceof DatabaseError && !error.isLocked)) {
         for (const one of batch) await this.#runTogether([one]);
         return;
       }

@@ -12,7 +12,7 @@ import { coverage } from "../stored/entry.ts";
 import type { FreshMessages } from "../stored/fresh_messages.ts";
 import { Batches } from "./batches.ts";
 import type { Claims } from "./claims.ts";
-import type { Database } from "./database.ts";
+import { type Database, DatabaseError } from "./database.ts";
 import type { HostLease } from "./host_lease.ts";
 import type { QueueTimes } from "./queue_times.ts";
 import { dueAt, recipientRows, stateText } from "./rows.ts";
@@ -55,6 +55,8 @@ export class Changes {
   readonly #last = new Map<string, number>();
   /** Entries that were removed with the answer to their last dot, until whoever works on them does so, too. */
   readonly #over = new Set<string>();
+  /** Entries whose removal was not answered. */
+  readonly #inDoubt = new Set<string>();
   readonly #sending: Batches<NewDots, boolean>;
   readonly #ending: Batches<Owned, boolean>;
 
@@ -84,6 +86,7 @@ export class Changes {
     this.#relayed.delete(id);
     this.#last.delete(id);
     this.#over.delete(id);
+    this.#inDoubt.delete(id);
   }
 
   /** Forgets all. */
@@ -91,6 +94,7 @@ export class Changes {
     this.#relayed.clear();
     this.#last.clear();
     this.#over.clear();
+    this.#inDoubt.clear();
   }
 
   /** Resolves when no change is under way. */
@@ -113,7 +117,7 @@ export class Changes {
     });
     const last = lastOf(entry);
     return this.#changes.run(id, async () => {
-      if (this.#over.has(id)) return;
+      if (this.#over.has(id) || (this.#inDoubt.has(id) && await this.#isGone(id))) return;
       const owner = this.#ownerOf(id);
       this.#options.fresh.delete(id);
       this.#last.delete(id);
@@ -132,7 +136,7 @@ export class Changes {
   remove(id: string): Promise<void> {
     const { database, claims, fresh } = this.#options;
     return this.#changes.run(id, async () => {
-      const isOver = this.#over.has(id);
+      const isOver = this.#over.has(id) || (this.#inDoubt.has(id) && await this.#isGone(id));
       if (!isOver && !claims.has(id)) {
         const found = await database.run((sql) => sql`SELECT FROM mailapp.entry WHERE id = ${id}`);
         if (found.length === 0) return;
@@ -141,10 +145,13 @@ export class Changes {
         const owner = this.#ownerOf(id);
         const { of, count } = this.#relayed.get(id) ?? { of: 1, count: 0 };
         await this.#expect(id, async () => {
-          if (count < of) return await this.#ending.run({ id, owner });
+          if (count < of) return await this.#end({ id, owner });
           // If this were lost, what is durable of its dots would lead to it again.
-          const gone = await database.run((sql) => deleteEntries(sql, [{ id, owner }]), { lazy: true });
-          return gone.length > 0;
+          return await this.#end(
+            { id, owner },
+            async (entry) =>
+              (await database.run((sql) => deleteEntries(sql, [entry]), { lazy: true })).length > 0,
+          );
         });
       }
       claims.forget(id);
@@ -174,7 +181,7 @@ export class Changes {
       const owner = this.#dots.get(`${id} ${recipients[0]}`) ?? this.#ownerOf(id);
       // Then there is nothing left to be known of it.
       const isLast = relayed && recipients.length === this.#last.get(id);
-      if (isLast && await this.#ending.run({ id, owner })) this.#over.add(id);
+      if (isLast && await this.#end({ id, owner })) this.#over.add(id);
       else {
         await this.#expect(id, async () => {
           const { count } = await this.#options.database.run((sql) =>
@@ -187,6 +194,28 @@ export class Changes {
       const known = this.#relayed.get(id);
       if (relayed && known !== undefined) known.count += recipients.length;
     });
+  }
+
+  /** Removes an entry of this process; notes it where that is not answered. */
+  async #end(
+    entry: Owned,
+    remove: (entry: Owned) => Promise<boolean> = (entry) => this.#ending.run(entry),
+  ): Promise<boolean> {
+    try {
+      return await remove(entry);
+    } catch (error) {
+      if (!(error instanceof DatabaseError && error.isCertain)) this.#inDoubt.add(entry.id);
+      throw error;
+    }
+  }
+
+  /** Whether an entry in doubt has been removed. */
+  async #isGone(id: string): Promise<boolean> {
+    const found = await this.#options.database.run((sql) => sql`SELECT FROM mailapp.entry WHERE id = ${id}`);
+    this.#inDoubt.delete(id);
+    if (found.length > 0) return false;
+    this.#over.add(id);
+    return true;
   }
 
   #noteLast(id: string, last: number | undefined): void {

@@ -9,7 +9,7 @@ import { errorText } from "../../base/error_text.ts";
 import type { Logger } from "../../base/log.ts";
 import type { QueueFollower, QueueSummary } from "../queue.ts";
 import { CHANNEL } from "./channel.ts";
-import type { Database } from "./database.ts";
+import { type Database, DatabaseError } from "./database.ts";
 import { want } from "./entries.ts";
 import type { HostLease } from "./host_lease.ts";
 import type { RecipientRow } from "./rows.ts";
@@ -324,7 +324,12 @@ export class Claims implements AsyncDisposable {
       if (rows.some(({ wait }) => wait !== null && wait <= HORIZON)) {
         await database.run((sql) => sql`SELECT pg_notify(${CHANNEL}, '')`, { lazy: true });
       }
-    } catch {
+    } catch (error) {
+      // Others need not wait for the one that somebody has locked.
+      if (error instanceof DatabaseError && error.isLocked && returned.size > 1) {
+        for (const one of returned) await this.#free(new Map([one]));
+        return;
+      }
       // Tried again while it may still be ours; what was claimed again meanwhile is not given back.
       if (this.#closed) return;
       for (const [id, wait] of returned) if (!this.#held.has(id)) this.#returned.set(id, wait);

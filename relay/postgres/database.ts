@@ -32,6 +32,8 @@ export class DatabaseError extends Error {
   readonly isCertain: boolean;
   /** Whether the database has no room. */
   readonly isFull: boolean;
+  /** Whether somebody else has locked what was to be changed. */
+  readonly isLocked: boolean;
 
   /** `cause` is what was thrown. */
   constructor(cause: unknown, { isCertain }: { readonly isCertain: boolean }) {
@@ -40,9 +42,14 @@ export class DatabaseError extends Error {
     this.isCertain = isCertain;
     const code = codeOf(cause);
     this.isFull = code === "53100" || code === "53200";
+    this.isLocked = code === LOCKED;
   }
 }
 
+/** A statement waited too long for a lock (SQLSTATE). */
+const LOCKED = "55P03";
+// Milliseconds. No statement of ours holds a lock for long; somebody at the database may.
+const LOCKED_FOR = 2_000;
 // Milliseconds. A statement of ours takes some; a synchronous standby that is away makes it wait.
 const ANSWER_WITHIN = 15_000;
 // Milliseconds without a first answer after which the servers are examined.
@@ -200,6 +207,7 @@ export class Database implements AsyncDisposable {
           synchronous_commit: kind === "durable" ? "on" : "off",
           // Somewhat sooner than we give up.
           statement_timeout: ANSWER_WITHIN - 1000,
+          lock_timeout: LOCKED_FOR,
           idle_in_transaction_session_timeout: ANSWER_WITHIN,
           // Each statement of ours finds its rows by an index. Plans are kept, also those that were made for empty tables.
           enable_seqscan: "off",
@@ -238,8 +246,8 @@ export function isWaitCancelled({ routine, message = "" }: postgres.Notice): boo
 
 /** Whether the server says that it cannot serve at present. */
 function isOutage({ code }: { readonly code: string }): boolean {
-  // Connection, resources, operator's intervention, system, deadlock; and a standby, which cannot be written to.
-  return /^(?:08|53|57|58|40)/.test(code) || code === "25006";
+  // Connection, resources, operator's intervention, system, deadlock; a lock; and a standby, which cannot be written to.
+  return /^(?:08|53|57|58|40)/.test(code) || code === LOCKED || code === "25006";
 }
 
 /** Whether the server says that this account or database cannot be used. */

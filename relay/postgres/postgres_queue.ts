@@ -60,7 +60,8 @@ export class PostgresQueue implements Queue, AsyncDisposable {
     this.#clock = clock;
     const database = this.#database = new Database(options);
     const needsStandby = options.needsStandby !== false;
-    this.#additions = new Additions(database, { clock, needsStandby });
+    const withdrawn = (id: string) => this.#claims.forget(id);
+    this.#additions = new Additions(database, { clock, needsStandby, withdrawn });
     this.#staging = new StagingArea({ directory: options.directory });
     // No load may keep the lease from being renewed.
     this.#renewals = new Database({ ...options, connections: 1 });
@@ -293,6 +294,7 @@ export class PostgresQueue implements Queue, AsyncDisposable {
   /** Finishes what is being written, lets others have all that this process owns, and disconnects. Safe to call twice. */
   async close(): Promise<void> {
     await this.#changes.idle();
+    await this.#additions[Symbol.asyncDispose]();
     await this.#listener?.[Symbol.asyncDispose]();
     this.#listener = undefined;
     await this.#claims[Symbol.asyncDispose]();
@@ -329,14 +331,17 @@ export class PostgresQueue implements Queue, AsyncDisposable {
     try {
       message = await this.#additions.store({ entry, body, owner, offset: this.#times.offset });
     } catch (error) {
-      this.#claims.forget(id);
+      // One that is still to be withdrawn is not free for others meanwhile.
+      if (!this.#additions.isInDoubt(id)) this.#claims.forget(id);
       throw error;
     }
     // It may have taken longer than the lease; the next owner has it then, and offers it to its own follower.
     if (this.#lease.id === owner) {
       this.#changes.added(entry);
       if (message !== undefined && message.length <= MAX_FRESH) {
-        this.#fresh.add(structuredClone(entry), message);
+        const kept = structuredClone(entry);
+        this.#times.remember(kept);
+        this.#fresh.add(kept, message);
       }
     }
     return summarizeEntry(entry, this.ageOf(entry));

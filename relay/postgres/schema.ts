@@ -142,6 +142,7 @@ export async function migrate(database: Database): Promise<number> {
   return await database.run(async (sql) =>
     await sql.begin(async (transaction) => {
       await transaction`SET LOCAL statement_timeout = 0`;
+      await transaction`SET LOCAL lock_timeout = 0`;
       await transaction`SELECT pg_advisory_xact_lock(${LOCK}::bigint)`;
       // A plain CREATE … IF NOT EXISTS wants the right to create even where it is there.
       const [found] = await transaction`

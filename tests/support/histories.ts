@@ -190,6 +190,8 @@ export class History {
   readonly #hosts: FakeHost[] = [];
   #home: FakeHost | undefined;
   readonly #accepted = new Map<string, { readonly sender: string; readonly recipients: readonly string[] }>();
+  /** Recipients of messages that were refused. */
+  readonly #refused = new Set<string>();
   #count = 0;
 
   constructor(queue: HistoryQueue) {
@@ -206,6 +208,11 @@ export class History {
     await this.#queue.finish();
     await this.#check();
     for (const { world } of this.#processes) await world[Symbol.asyncDispose]();
+  }
+
+  /** Recipients that have a copy of a message which was refused. */
+  get sentAlthoughRefused(): readonly string[] {
+    return this.#hosts.flatMap(({ taken }) => taken.flat()).filter((address) => this.#refused.has(address));
   }
 
   async #start(owner: number): Promise<void> {
@@ -259,7 +266,10 @@ export class History {
     const sender = `s${number}@home.test`;
     // Where it is not accepted, the client was told so, or was left without an answer.
     void world.send(recipients, { reversePath: sender })
-      .then((id) => void this.#accepted.set(id, { sender, recipients }), () => {});
+      .then(
+        (id) => void this.#accepted.set(id, { sender, recipients }),
+        () => recipients.forEach((address) => this.#refused.add(address)),
+      );
     await this.#queue.pass(0);
   }
 
