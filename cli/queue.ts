@@ -50,7 +50,7 @@ const ACTIONS: Readonly<Record<OperatorAction, { does: string; done: string }>> 
   retry: { does: "retry waiting messages now", done: "retried" },
   hold: { does: "do not try until released", done: "held" },
   release: { does: "try held messages now", done: "released" },
-  bounce: { does: "give up, and notify the sender", done: "returned to the sender" },
+  bounce: { does: "give up, and notify the sender", done: "given up" },
   remove: { does: "give up, without a notice", done: "removed" },
 };
 

@@ -28,7 +28,7 @@ export const ACTIONS: Readonly<Record<OperatorAction, { does: string; done: stri
   retry: { does: "Try again now", done: "retried" },
   hold: { does: "Hold until release", done: "held" },
   release: { does: "Release what is held", done: "released" },
-  bounce: { does: "Give up, and notify the sender", done: "returned to the sender", final: true },
+  bounce: { does: "Give up, and notify the sender", done: "given up", final: true },
   remove: { does: "Give up, without a notice", done: "removed", final: true },
 };
 
