@@ -3,7 +3,7 @@ import type { LogFields } from "../base/log.ts";
 import { formatJson, formatText } from "./log_format.ts";
 import type { LogSource } from "./log_files.ts";
 import { followed, MAX_EVENTS, traceMessages } from "./message_trace.ts";
-import { readQuery } from "./trace_query.ts";
+import { idsIn, readQuery } from "./trace_query.ts";
 
 const START = Date.UTC(2026, 10, 24);
 const MINUTE = 60_000;
@@ -247,6 +247,11 @@ Deno.test("followed() goes on to what new lines lead to", async () => {
     // What serve-in logged before its reply was known could not be known to belong to it.
     WHOLE.slice(6).filter((line) => line !== "2 session.closed" && line !== "301 message.accepted"),
   );
+});
+
+Deno.test("idsIn() takes from a reply only ids that are no longer than ours", () => {
+  const longest = `tpcaolQ${(2n ** 64n - 1n).toString(36)}R0325f7d1`;
+  assert.deepEqual(idsIn({ reply: `250 ${longest} tpcaolQ${"1".repeat(14)}R0325f7d1 ok` }), [longest]);
 });
 
 Deno.test("readQuery() tells what was typed", () => {

@@ -21,7 +21,8 @@ const EARLIEST = Date.UTC(2020, 0);
 const LATEST = Date.UTC(2100, 0);
 const QUEUE_ID = /\b[0-9a-z]{18,24}\b/;
 const QUEUE_IDS = new RegExp(QUEUE_ID, "g");
-const RECEIVED_ID = /\b([0-9a-z]{6,8})Q[0-9a-z]+R[0-9a-f]{8}\b/;
+/** As replies of any server may have them: no longer than ours, since a search takes longer the more lengths there are. */
+const RECEIVED_ID = /\b([0-9a-z]{6,8})Q[0-9a-z]{1,13}R[0-9a-f]{8}\b/;
 const RECEIVED_IDS = new RegExp(RECEIVED_ID, "g");
 const BOUNCE_ADDRESS = /<([^<>\s@]+@[^<>\s@]+)>/;
 const MAILDIR_NAME = /^(\d{9,11}\.[^,:/\s]+)/;
