@@ -69,7 +69,14 @@ export function explainBind(
       { cause: error },
     );
   }
-  if (error instanceof Deno.errors.PermissionDenied || error instanceof Deno.errors.NotCapable) {
+  if (error instanceof Deno.errors.NotCapable) {
+    return new BindError(
+      "forbidden",
+      `cannot listen on ${where}: outside the permissions of the running server. Restart it`,
+      { cause: error },
+    );
+  }
+  if (error instanceof Deno.errors.PermissionDenied) {
     return new BindError(
       "forbidden",
       `cannot listen on ${where}: ports below 1024 need root, or a service with the capability. mailapp install ` +

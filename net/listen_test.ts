@@ -45,6 +45,14 @@ Deno.test("explainBind() says how to be allowed a low port", () => {
   assert.match(error.message, /192\.0\.2\.1:25.*mailapp install.*ip_unprivileged_port_start=25/);
 });
 
+Deno.test("explainBind() tells a permission of the running server from one of its account", () => {
+  const endpoint = { address: "192.0.2.1", port: 25 };
+  const error = explainBind(new Deno.errors.NotCapable('Requires net access to "192.0.2.1:25"'), endpoint);
+  assert.ok(error instanceof BindError);
+  assert.equal(error.kind, "forbidden");
+  assert.match(error.message, /192\.0\.2\.1:25: outside the permissions of the running server\. Restart it$/);
+});
+
 Deno.test("explainBind() leaves other errors as they are", () => {
   const endpoint = { address: "::1", port: 25 };
   const error = Object.assign(new Error("Too many open files (os error 24)"), { code: "EMFILE" });

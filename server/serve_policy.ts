@@ -65,6 +65,6 @@ function servePolicyGrants(config: Config, { configFile, addresses }: GrantOptio
       ...metrics.read,
     ],
     write: logFile(config),
-    sys: ["uid"],
+    sys: [],
   };
 }

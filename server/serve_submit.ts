@@ -85,6 +85,6 @@ function serveSubmitGrants(config: Config, { configFile, addresses }: GrantOptio
       ...alerts.read,
     ],
     write: [...own, ...logins.write, ...logFile(config)],
-    sys: ["uid"],
+    sys: [],
   };
 }

@@ -24,6 +24,7 @@ export function attemptsAgainst(
 ): Attempts {
   const mailRoot = mailboxes.path.replace(/\{.*/, "");
   const onMail = { "read mail": () => [...Deno.readDirSync(mailRoot)] };
+  const onAccount = { "ask for the uid": () => Deno.uid() };
   const onKeys = {
     "read DKIM keys": () => [...Deno.readDirSync(join(dataDir, "dkim"))],
     "read messages that come in": () => [...Deno.readDirSync(join(dataDir, "incoming"))],
@@ -36,7 +37,7 @@ export function attemptsAgainst(
     "serve-out": { writable: dataDir, onesOwn: onMail },
     "serve-submit": {
       writable: join(dataDir, "submit"),
-      onesOwn: { ...attemptsOnNetwork(), ...attemptsOnQueue(dataDir), ...onMail, ...onKeys },
+      onesOwn: { ...attemptsOnNetwork(), ...attemptsOnQueue(dataDir), ...onMail, ...onKeys, ...onAccount },
     },
     "dashboard": {
       writable: dataDir,
@@ -49,6 +50,7 @@ export function attemptsAgainst(
         ...attemptsOnQueue(dataDir),
         ...onMail,
         ...onKeys,
+        ...onAccount,
         "read the account at the authority": () => [...Deno.readDirSync(join(dataDir, "acme"))],
         "change the certificate": () => Deno.writeTextFileSync(join(dataDir, "tls", "x"), ""),
         "read what logins have sent": () => [...Deno.readDirSync(join(dataDir, "submit"))],
