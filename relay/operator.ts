@@ -82,7 +82,7 @@ export interface QueueOperatorOptions {
    * Whether an entry may be a notice of which it is not known yet that it has been queued. Were it gone, another would
    * be written in its place, so `bounce` and `remove` leave it alone. Default: none is.
    */
-  readonly mayBeHalfDone?: (entry: QueueEntry) => boolean;
+  readonly mayBeHalfDone?: (entry: QueueEntry) => boolean | Promise<boolean>;
   /**
    * The longest that the scheduler lets a message wait, in milliseconds, asked each time: a time beyond it was written
    * under another clock, and is not shown. Default: no bound.
@@ -95,8 +95,8 @@ const AT_ONCE = 16;
 // A queue this long is shown oldest first; a longer one in parts of this length, each oldest first.
 const SORTED_AT_ONCE = 100_000;
 
-const STILL_READING =
-  "a notice, and the queue is still being read; try again when queue.scanned is in the log";
+const MAY_BE_HALF_DONE =
+  "a notice that may be half done; try again when serve-out runs and queue.scanned is in its log";
 
 /** Inspects and manages a queue. */
 export class QueueOperator {
@@ -184,7 +184,7 @@ export class QueueOperator {
     const { entry, inFlight } = opened;
     const { id } = entry;
     const mustStay = (action === "bounce" || action === "remove") &&
-      this.#options.mayBeHalfDone?.(entry) === true;
+      await this.#options.mayBeHalfDone?.(entry) === true;
     const changed: QueueRecipient[] = [];
     const busy: QueueRecipient[] = [];
     const left: QueueRecipient[] = [];
@@ -197,7 +197,7 @@ export class QueueOperator {
         continue;
       }
       const refusal = mustStay && isOpen(recipient)
-        ? STILL_READING
+        ? MAY_BE_HALF_DONE
         : change(action, { recipient, entry, now: clock.now() });
       if (refusal === undefined) changed.push(recipient);
       else if (refusal !== "") {

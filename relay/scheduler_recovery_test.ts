@@ -315,7 +315,7 @@ testOnSoleOwner(
       const [result] = await apply(action, notice);
       assert.deepEqual(result?.changed, []);
       assert.deepEqual(result?.leftAlone, ["sender@example.org"]);
-      assert.match(result?.note ?? "", /still being read/);
+      assert.match(result?.note ?? "", /may be half done/);
     }
     assert.deepEqual((await apply("hold", notice))[0]?.changed, ["sender@example.org"]);
     assert.deepEqual((await apply("remove", other))[0]?.changed, ["v@example.org"]);

@@ -20,7 +20,7 @@ import { becomeAccount } from "./become_account.ts";
 import type { Io } from "./io.ts";
 import { openServersLog } from "./queue_log.ts";
 import { retrySchedule } from "./relay_parts.ts";
-import { settleByHand } from "./settle_by_hand.ts";
+import { halfDoneNotices, settleByHand } from "./settle_by_hand.ts";
 import type { PostgresConfig } from "./queue_parts.ts";
 import { openSpool, spoolDirectory, untilUnlocked } from "./spool_parts.ts";
 
@@ -157,6 +157,7 @@ async function openDirectly(config: Config, io: Io): Promise<QueueAccess> {
     clock: systemClock,
     logger,
     change: settleByHand(config, { queue: spool, logger }),
+    mayBeHalfDone: halfDoneNotices(spool),
     longestWait: () => longestDelay(retrySchedule(config)),
   });
   const kept = opened.move();

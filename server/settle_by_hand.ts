@@ -9,6 +9,7 @@ import { DkimSigner } from "../dkim/sign.ts";
 import { noticeComposer } from "../relay/dsn.ts";
 import { NoticeError, type OpenEntry, StoreError } from "../relay/open_entries.ts";
 import type { Queue } from "../relay/queue.ts";
+import type { QueueEntry } from "../relay/queue_entry.ts";
 import { type ComposeNotice, settle } from "../relay/settle.ts";
 import { loadDkimKeys, signedNotices } from "./dkim_parts.ts";
 import { CommandError, EXIT } from "./exit_codes.ts";
@@ -47,6 +48,27 @@ export function settleByHand(
     }
     return true;
   };
+}
+
+/**
+ * Tells whether an entry is a notice that a crash left half done: then the message that it is about still names it, and
+ * the next serve-out would write another in its place. Reads the whole queue once, at the first notice.
+ */
+export function halfDoneNotices(
+  queue: Pick<Queue, "ids" | "load">,
+): (entry: QueueEntry) => Promise<boolean> {
+  let named: Promise<ReadonlySet<string>> | undefined;
+  return async ({ id, reversePath }) => reversePath === "" && (await (named ??= namedNotices(queue))).has(id);
+}
+
+async function namedNotices(queue: Pick<Queue, "ids" | "load">): Promise<ReadonlySet<string>> {
+  const named = new Set<string>();
+  for await (const id of queue.ids()) {
+    // One that cannot be read is logged when it is its turn.
+    const entry = await queue.load(id).catch(() => undefined);
+    for (const { notice } of entry?.recipients ?? []) if (notice !== undefined) named.add(notice);
+  }
+  return named;
 }
 
 /**
