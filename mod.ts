@@ -120,3 +120,6 @@ export type { QueueFilter } from "./relay/queue_filter.ts";
 export type { HostFailure } from "./relay/host_slot.ts";
 export type { HostPause, SharedHosts, SharedHostsFollower } from "./relay/shared_hosts.ts";
 export { Spool, type SpoolOptions } from "./relay/spool/spool.ts";
+export type { Entered, FinishedMessage, IntakeShare } from "./relay/spool/intake_queue.ts";
+export type { Domains } from "./relay/queue_recipients.ts";
+export type { StorageFault } from "./storage/storage_error.ts";

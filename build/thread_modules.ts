@@ -10,7 +10,7 @@
  */
 import { join } from "@std/path";
 import { HASHER } from "../accounts/hashing_worker.ts";
-import { DIALOGUES } from "../server/dialogues/messages.ts";
+import { DIALOGUES, INTAKE } from "../server/dialogues/messages.ts";
 import { LAUNCHER } from "../server/launcher.ts";
 import { threadFile } from "../server/threads.ts";
 
@@ -20,7 +20,8 @@ const LOADED: Readonly<Record<string, string | undefined>> = {
   "serve-out": "server/serve_out.ts",
   "serve-submit": "server/serve_submit.ts",
   "serve-policy": "server/serve_policy.ts",
-  [DIALOGUES]: "server/dialogues/thread.ts",
+  [DIALOGUES]: "server/dialogues/serve_in_thread.ts",
+  [INTAKE]: "server/dialogues/intake_thread.ts",
   [HASHER]: "accounts/hashing_worker.ts",
   [LAUNCHER]: undefined,
   dashboard: undefined,

@@ -22,10 +22,16 @@ Deno.test("a thread of the portable form names what it may need, also behind wha
     // What others import, too, is in a chunk, and the name that import() has only passes it on.
     "servers-A.js": 'import {\n  load\n} from "./chunk-A.js";\nexport {\n  load\n};\n',
     "chunk-A.js": bundled("server/servers.ts", {
-      later: [...SOURCES.map((name) => `${name}-C.js`), "thread-D.js", "hashing_worker-E.js"],
+      later: [
+        ...SOURCES.map((name) => `${name}-C.js`),
+        "serve_in_thread-D.js",
+        "intake_thread-D.js",
+        "hashing_worker-E.js",
+      ],
     }),
-    "thread-D.js": bundled("server/dialogues/thread.ts", {}),
-    "thread-F.js": bundled("cli/dashboard/thread.ts", {}),
+    "serve_in_thread-D.js": bundled("server/dialogues/serve_in_thread.ts", {}),
+    "serve_in_thread-F.js": bundled("cli/dashboard/serve_in_thread.ts", {}),
+    "intake_thread-D.js": bundled("server/dialogues/intake_thread.ts", {}),
     "hashing_worker-E.js": bundled("accounts/hashing_worker.ts", {}),
     "plain.js": "",
     "run-B.js": bundled("cli/run.ts", {}),
@@ -57,7 +63,11 @@ Deno.test("a thread of the portable form names what it may need, also behind wha
     "serve_out-C.js",
     "serve_out_server-J.js",
   ]);
-  assert.deepEqual(await named("thread-serve-in-dialogues.js"), ["servers-A.js", "thread-D.js"]);
+  assert.deepEqual(await named("thread-serve-in-dialogues.js"), [
+    "servers-A.js",
+    "serve_in_thread-D.js",
+  ]);
+  assert.deepEqual(await named("thread-serve-out-dialogues.js"), ["servers-A.js", "intake_thread-D.js"]);
   assert.deepEqual(await named("thread-hasher.js"), ["servers-A.js", "hashing_worker-E.js"]);
   assert.deepEqual(await named("thread-launcher.js"), []);
   assert.match(await read("thread-launcher.js"), /^import "\.\/entry\.js";$/m);

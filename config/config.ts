@@ -1,8 +1,6 @@
 /**
- * The configuration as the rest of the program sees it: plain, validated, frozen data. Only `cli/` reads it and
- * hands each part what that part needs.
- *
- * Sizes are octets, durations milliseconds, domains lower case with IDN as A-labels, paths absolute.
+ * The configuration: plain, validated, frozen data. Sizes are octets, durations milliseconds, domains lower case with
+ * IDN as A-labels, paths absolute.
  *
  * @module
  */
@@ -210,6 +208,8 @@ export interface ServeOutConfig {
   readonly idleTimeoutMs: number;
   /** With less free space mail is deferred. */
   readonly minFreeSpace: number;
+  /** Threads that hold dialogues, 1–32; `auto`: by the cores of the machine. Only 1 of them without a spool. */
+  readonly threads: number | "auto";
   /** Which address family is tried, or tried first. */
   readonly family: AddressFamily;
   /** Sends from this address; absent: the system chooses. */

@@ -70,6 +70,7 @@ max_recipients = 1000
 max_connections = 200
 idle_timeout = "5m"
 min_free_space = "256MiB"
+threads = "auto"
 family = "auto"
 source_ipv4 = ""
 source_ipv6 = ""
@@ -206,6 +207,7 @@ Deno.test("parseConfig() takes every key of the contract", () => {
       maxConnections: 200,
       idleTimeoutMs: 300_000,
       minFreeSpace: 268435456,
+      threads: "auto",
       family: "auto",
       smtpPort: 25,
       allowPrivateTargets: false,

@@ -109,6 +109,14 @@ const dns = table({
   dnssec: flag.prefault(false),
 }).transform(({ servers, dnssec }): DnsConfig => ({ servers, dnssec }));
 
+const threads = value(
+  '"auto" or a whole number from 1 to 32',
+  (input): number | "auto" | undefined =>
+    input === "auto" || Number.isInteger(input) && Number(input) >= 1 && Number(input) <= 32
+      ? input as number | "auto"
+      : undefined,
+).prefault("auto");
+
 const serveIn = table({
   listen: listen.prefault("auto"),
   port: port.prefault(25),
@@ -123,13 +131,7 @@ const serveIn = table({
   max_connections_per_ip: integer(1, 100_000).prefault(50),
   idle_timeout: duration(DAY).prefault("5m"),
   min_free_space: size(0).prefault("256MiB"),
-  threads: value(
-    '"auto" or a whole number from 1 to 32',
-    (input): number | "auto" | undefined =>
-      input === "auto" || Number.isInteger(input) && Number(input) >= 1 && Number(input) <= 32
-        ? input as number | "auto"
-        : undefined,
-  ).prefault("auto"),
+  threads,
   checks: mailChecks.prefault({}),
 }).transform((table): ServeInConfig => ({
   listen: table.listen,
@@ -257,6 +259,7 @@ const serveOut = table({
   max_connections: integer(1, 100_000).prefault(200),
   idle_timeout: duration(DAY).prefault("5m"),
   min_free_space: size(0).prefault("256MiB"),
+  threads,
   family: oneOf(...ADDRESS_FAMILIES).prefault("auto"),
   source_ipv4: value(
     'an IPv4 address, or "" for the system\'s choice',
@@ -298,6 +301,7 @@ const serveOut = table({
   maxConnections: table.max_connections,
   idleTimeoutMs: table.idle_timeout,
   minFreeSpace: table.min_free_space,
+  threads: table.threads,
   family: table.family,
   ...(table.source_ipv4 !== "" && { sourceIpv4: table.source_ipv4 }),
   ...(table.source_ipv6 !== "" && { sourceIpv6: table.source_ipv6 }),

@@ -12,17 +12,13 @@ import { noRoom } from "../smtp/replies.ts";
 import { reply, SmtpError } from "../smtp/reply.ts";
 import { formatDate } from "../base/date.ts";
 import type { FreeRoom } from "../storage/free_space.ts";
+import type { SharedClaims } from "../storage/shared_claims.ts";
 import type { MessageOnDisk, SpaceClaim, SpaceNeeds } from "../storage/space_reserve.ts";
 import { SpaceReserve } from "../storage/space_reserve.ts";
 import type { MessageSigner } from "./message_signer.ts";
 import type { Queue, QueueDraft, QueueSummary } from "./queue.ts";
-import {
-  MAX_ENTRY_RECIPIENTS,
-  MAX_ENVELOPE_OCTETS,
-  pendingRecipient,
-  type QueueRecipient,
-  recipientOctets,
-} from "./queue_entry.ts";
+import { MAX_ENTRY_RECIPIENTS, MAX_ENVELOPE_OCTETS } from "./queue_entry.ts";
+import { type Domains, envelopeOctets, qualify, queueRecipients } from "./queue_recipients.ts";
 import { HeaderSection } from "../message/header_section.ts";
 import { encodeParts, type EncodingRules, planEncoding } from "../message/short_lines.ts";
 import { HeaderReader } from "../message/split_message.ts";
@@ -30,7 +26,7 @@ import { saysTlsOptional } from "../message/tls_required.ts";
 import { SubmittedMessage } from "../message/submitted_message.ts";
 
 /** What a {@linkcode QueueDelivery} needs. */
-export interface QueueDeliveryOptions {
+export interface QueueDeliveryOptions extends Domains {
   /** Where messages go. */
   readonly queue: Pick<Queue, "newId" | "begin">;
   /** The directory of the queue, whose file system must have room. */
@@ -41,16 +37,14 @@ export interface QueueDeliveryOptions {
   readonly accepted: (summary: QueueSummary) => void;
   /** Stands in Message-ID. */
   readonly hostname: string;
-  /** Completes bare addresses. */
-  readonly qualifyDomain: string;
-  /** Maps a name of this machine, as in root@localhost, to its local domain. */
-  readonly localDomain?: (domain: string) => string | undefined;
   /** Octets that must stay free on that file system. */
   readonly minFreeSpace: number;
   /** Takes refusals for lack of space, and the repairs of messages. */
   readonly logger: Logger;
   /** Gives Date and the time of acceptance; default: the system's. */
   readonly clock?: Clock;
+  /** What other threads claim in the directory; absent: there are none. */
+  readonly claims?: SharedClaims;
   /** Tells the free room at a path; default: asks the system. */
   readonly room?: (path: string) => Promise<FreeRoom>;
   /** Begins to sign a message, by its queue id, with the fields that it will have; `undefined`: it is not signed. */
@@ -84,7 +78,7 @@ export class QueueDelivery implements Delivery {
   constructor(options: QueueDeliveryOptions) {
     this.#options = options;
     const clock = this.#clock = options.clock ?? systemClock;
-    const { directory, logger, room } = options;
+    const { directory, logger, room, claims } = options;
     this.#failed = options.probe !== undefined;
     this.#reserve = new SpaceReserve({
       paths: () => [directory],
@@ -92,6 +86,7 @@ export class QueueDelivery implements Delivery {
       clock,
       logger,
       ...(room && { room }),
+      ...(claims && { shared: claims }),
     });
   }
 
@@ -359,42 +354,4 @@ function author(
     ? `MAILER-DAEMON@${qualifyDomain}`
     : qualify(reversePath, qualifyDomain).address;
   return Buffer.from(address).toString("latin1");
-}
-
-type Domains = Pick<QueueDeliveryOptions, "qualifyDomain" | "localDomain">;
-
-function envelopeOctets(recipients: readonly Recipient[], domains: Domains): number {
-  return queueRecipients(recipients, domains).reduce((sum, one) => sum + recipientOctets(one), 0);
-}
-
-/** The recipients as the queue holds them; one named twice gets one copy. */
-function queueRecipients(
-  recipients: readonly Recipient[],
-  { qualifyDomain, localDomain }: Domains,
-): QueueRecipient[] {
-  const byAddress = new Map<string, QueueRecipient>();
-  for (const { forwardPath, notify, originalRecipient } of recipients) {
-    let { address, domain } = qualify(forwardPath, qualifyDomain);
-    const local = localDomain?.(domain);
-    if (local !== undefined) {
-      address = `${address.slice(0, address.lastIndexOf("@"))}@${local}`;
-      domain = local;
-    }
-    if (byAddress.has(address)) continue;
-    byAddress.set(address, {
-      ...pendingRecipient(address, domain),
-      ...(notify && { notify }),
-      ...(originalRecipient && { originalRecipient }),
-    });
-  }
-  return [...byAddress.values()];
-}
-
-/** The address with its domain in the form for the wire: lower case, A-labels; the local-part as it was written. */
-function qualify(
-  { text, domain }: MailboxAddress,
-  qualifyDomain: string,
-): { address: string; domain: string } {
-  if (domain === "") return { address: `${text}@${qualifyDomain}`, domain: qualifyDomain.toLowerCase() };
-  return { address: `${text.slice(0, text.lastIndexOf("@"))}@${domain}`, domain };
 }

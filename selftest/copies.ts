@@ -247,7 +247,11 @@ export async function startCopy(
   { places, trusted }: { readonly places: CopyPlaces; readonly trusted?: readonly string[] },
 ): Promise<Copy> {
   // In this thread, so that whoever tests it sees and counts what it does.
-  const config = { ...given, serveIn: { ...given.serveIn, threads: 1 } };
+  const config = {
+    ...given,
+    serveIn: { ...given.serveIn, threads: 1 },
+    serveOut: { ...given.serveOut, threads: 1 },
+  };
   const server = await SERVERS[name].load();
   server.check(config);
   await prepareDataDir(config, server.directories(config));

@@ -139,7 +139,7 @@ export function serveOutAddress({ serveOut: { listen, port } }: Config): {
 
 /** The ports of serve-out on these addresses. */
 export function serveOutEndpoints(
-  { serveOut: { port } }: Config,
+  { serveOut: { port } }: { readonly serveOut: Pick<Config["serveOut"], "port"> },
   { addresses }: { readonly addresses: readonly ListenAddress[] },
 ): Endpoint[] {
   return addresses.map(({ address, tentative }) => ({ address, port, tls: "off", tentative }));

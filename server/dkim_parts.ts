@@ -13,15 +13,17 @@ import { Slots } from "../base/slots.ts";
 
 /**
  * Loads the keys of `[dkim]`, in the order of the file.
+ * @param options `share`: the part of the processors that this thread may sign on, above 0 to 1; 1 if absent
  * @throws {ConfigError} with every key that cannot be used
  */
 export async function loadDkimKeys(
   { file, dkim }: Pick<Config, "file" | "dkim">,
+  { share = 1 }: { readonly share?: number } = {},
 ): Promise<readonly DkimKey[]> {
   const keys: DkimKey[] = [];
   const issues: ConfigIssue[] = [];
   // More at once than there are processors would only keep the threads busy that write messages to the disk.
-  const slots = new Slots(navigator.hardwareConcurrency);
+  const slots = new Slots(Math.ceil(navigator.hardwareConcurrency * share));
   for (const [domain, entries] of Object.entries(dkim)) {
     for (const [index, { selector, keyFile }] of entries.entries()) {
       const where = `dkim.${JSON.stringify(domain)}${entries.length > 1 ? `[${index}]` : ""}.key`;

@@ -106,6 +106,7 @@ export function serveOutFixed(grants: Grants): FixedSetting[] {
     ...COMMON_FIXED,
     { key: "serve-out.listen", paths: [["serveOut", "listen"]] },
     { key: "serve-out.port", paths: [["serveOut", "port"]] },
+    { key: "serve-out.threads", paths: [["serveOut", "threads"]] },
     { key: "queue", paths: [["queue"]] },
     // serve-in keeps its listeners until it is restarted.
     { key: "serve-in.listen", paths: [["serveIn", "listen"]] },

@@ -8,11 +8,14 @@ import type { Logger } from "../base/log.ts";
 import { QueueOperator, type QueueOperatorOptions } from "../relay/operator.ts";
 import type { Queue } from "../relay/queue.ts";
 import type { SharedCounts } from "./metrics_parts.ts";
+import type { Spool } from "../relay/spool/spool.ts";
 import { SpoolLockedError, takeLock } from "../relay/spool/directory.ts";
 import { lockedBy, openSpool, spoolDirectory } from "./spool_parts.ts";
 
 /** The queue as a server has it open. */
 export interface ServerQueue extends Queue, AsyncDisposable {
+  /** The spool, unless it is another queue. */
+  readonly spool?: Spool;
   /** The folder on this machine that must have room for what is received. */
   readonly directory: string;
   /** Tries whether anything can be stored; rejects if not. */
@@ -34,17 +37,20 @@ export type PostgresConfig = QueueConfig & { readonly store: "postgres" };
  */
 export async function openServerQueue(
   config: Config,
-  { logger, boot, current }: {
+  { logger, boot, current, intakeThreads = 0 }: {
     readonly logger: Logger;
     readonly boot: string | undefined;
+    /** Other threads that take messages; only for a spool. */
+    readonly intakeThreads?: number;
     /** The configuration in use, which a reload can replace. */
     readonly current: () => Config;
   },
 ): Promise<ServerQueue> {
   const { queue } = config;
   if (queue.store === "spool") {
-    const spool = await openSpool(config, { logger, boot, current });
+    const spool = await openSpool(config, { logger, boot, current, intakeThreads });
     return Object.assign(spool, {
+      spool,
       operator: (options: Omit<QueueOperatorOptions, "queue">) =>
         new QueueOperator({ ...options, queue: spool }),
     });

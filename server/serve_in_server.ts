@@ -5,6 +5,7 @@
  */
 import { systemClock } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
+import type { GreylistSender } from "../checks/greylist.ts";
 import type { Config } from "../config/config.ts";
 import type { MaildirDelivery } from "../maildir/delivery.ts";
 import { createNameParts } from "../maildir/unique_name.ts";
@@ -97,7 +98,7 @@ export async function runServeIn(
   logger.info("server.stopping", { signal, connections: dialogues.connections });
   stopping.abort();
   clearInterval(cleaning);
-  await dialogues.shutdown(signal, signals.forced);
+  await dialogues.shutdown(signal, signals);
   await firstCleaning;
   logger.info("server.stopped");
   return EXIT.ok;
@@ -160,9 +161,10 @@ async function openThreads(
     start,
     config,
     endpoints,
-    nameParts,
+    clients: config.serveIn.maxConnections,
     claims,
-    greylist: () => checks.greylist,
+    startData: () => ({ nameParts }),
+    answer: async (question) => await checks.greylist?.ask(question as GreylistSender),
     logger,
   });
 }

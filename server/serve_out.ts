@@ -3,26 +3,34 @@
  *
  * @module
  */
-import { dirname, join } from "@std/path";
+import { join } from "@std/path";
 import type { Config } from "../config/config.ts";
 import { ConfigError } from "../config/errors.ts";
 import { addressScope } from "../net/ip_address.ts";
 import { ACCOUNTS_DIRECTORY } from "./accounts_path.ts";
 import { serveOutEndpoints } from "./addresses.ts";
+import { intakeThreads } from "./dialogues/count.ts";
+import { dkimDirectories } from "./dialogues/intake_grants.ts";
 import { RESOLV_CONF } from "./dns_parts.ts";
 import { alertGrants, type Grants, isWithin, logFile, metricsGrants, PASSWD_FILE } from "./grants.ts";
 import { queueGrants } from "./queue_grants.ts";
 import type { GrantOptions, Server } from "./server.ts";
+import type { ServerPorts } from "./server_start.ts";
+import { programFiles } from "./threads.ts";
 
 export const serveOut: Server = {
   name: "serve-out",
   needsConfigFile: false,
   seesNetwork: true,
   isConfigured: () => true,
-  check: requireLoopback,
+  check: (config) => {
+    requireLoopback(config);
+    requireSpool(config);
+  },
   directories: () => [],
   addresses: ({ serveOut }) => serveOut.listen.map((address) => ({ address, tentative: false })),
   endpoints: serveOutEndpoints,
+  chooseFreePorts,
   grants: serveOutGrants,
   readFiles: ({ dkim, queue, serveOut }) => [
     ...(queue.store === "spool" ? [] : [{ name: "[queue] url_file", path: queue.urlFile }]),
@@ -66,9 +74,27 @@ function requireLoopback({ file, serveOut }: Config): void {
   }]);
 }
 
+/** Threads write files of the spool. */
+function requireSpool({ file, serveOut: { threads }, queue }: Config): void {
+  if (threads === "auto" || threads === 1 || queue.store === "spool") return;
+  throw new ConfigError(file, [{
+    key: "serve-out.threads",
+    value: String(threads),
+    problem:
+      `must be 1 or "auto" with [queue] store = "${queue.store}": only the spool takes mail in several threads`,
+  }]);
+}
+
+/** Threads that share a port must know it before: each would get another free one. */
+function chooseFreePorts(config: Config): ServerPorts | undefined {
+  if (intakeThreads(config) === 1 || config.serveOut.port !== 0) return undefined;
+  using listener = Deno.listen({ port: 0 });
+  return { port: listener.addr.port, tlsPort: false };
+}
+
 /** Its data directory, its secrets, and the whole network, as its targets may be anywhere. */
 function serveOutGrants(config: Config, { configFile }: GrantOptions): Grants {
-  const { dataDir, dkim, dns, serveOut } = config;
+  const { dataDir, dns, serveOut } = config;
   const queue = queueGrants(config);
   const passwords = Object.values(serveOut.routes).flatMap(({ login }) => login?.passwordFile ?? []);
   return {
@@ -77,22 +103,18 @@ function serveOutGrants(config: Config, { configFile }: GrantOptions): Grants {
       dataDir,
       configFile,
       ...passwords,
-      ...Object.values(dkim).flat().map(({ keyFile }) => keyDirectory(keyFile)),
+      ...dkimDirectories(config),
       ...(dns.servers.length === 0 ? [RESOLV_CONF] : []),
       // To find the owner of a message in the maildrop.
       PASSWD_FILE,
       ...metricsGrants(config, "serve-out").read,
       ...alertGrants(config).read,
       ...queue.read,
+      // It starts the threads of the dialogues.
+      ...(intakeThreads(config) > 1 ? programFiles() : []),
     ],
     write: [dataDir, ...logFile(config), ...queue.write],
     sys: ["networkInterfaces", "osUptime", "statfs", "uid", "umask"],
     ...(queue.env && { env: queue.env }),
   };
-}
-
-/** The directory of a key, as the next key will be there too; only the key itself if that would be all of /etc. */
-function keyDirectory(keyFile: string): string {
-  const directory = dirname(keyFile);
-  return dirname(directory) === "/" ? keyFile : directory;
 }

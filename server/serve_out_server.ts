@@ -13,12 +13,11 @@ import type { Log } from "../observe/logger.ts";
 import type { Logger } from "../base/log.ts";
 import { ControlServer } from "../relay/control.ts";
 import { CONTROL_SOCKET } from "../relay/control_socket.ts";
-import { QueueDelivery } from "../relay/delivery.ts";
 import { noticeComposer } from "../relay/dsn.ts";
 import type { Policies } from "../mta_sts/policies.ts";
 import { FamilyHealth } from "../net/family_health.ts";
 import { findTargets, type Target } from "../relay/mx.ts";
-import { MAX_ENTRY_RECIPIENTS } from "../relay/queue_entry.ts";
+import type { QueueSummary } from "../relay/queue.ts";
 import { PeerMemory } from "../relay/peer_memory.ts";
 import type { SessionOptions } from "../relay/ready_session.ts";
 import { longestDelay } from "../relay/retry_schedule.ts";
@@ -27,13 +26,14 @@ import type { SchedulerSettings } from "../relay/scheduler_options.ts";
 import { HostConnection } from "../relay/transmit.ts";
 import { systemClock } from "../base/clock.ts";
 import { errorText } from "../base/error_text.ts";
-import { type ServerLimits, SmtpServer } from "../smtp/server.ts";
-import { localSubmissionPolicy, uidOfClient } from "../smtp/server_policy.ts";
 import { loadDkimKeys, openDkimSigner, replaceDkimKeys, signedNotices } from "./dkim_parts.ts";
 import { serveOutEndpoints } from "./addresses.ts";
+import { intakeThreads } from "./dialogues/count.ts";
+import { OwnIntake } from "./dialogues/intake.ts";
+import type { Dialogues } from "./dialogues/own.ts";
 import { EXIT, type ExitCode } from "./exit_codes.ts";
 import { serveOutFixed } from "./fixed_settings.ts";
-import { Listeners } from "./listeners.ts";
+import type { Endpoint } from "./listeners.ts";
 import { openPolicies } from "./mta_sts_parts.ts";
 import {
   destinations,
@@ -66,9 +66,10 @@ const RECHECK_AFTER = 30_000;
 /** Serves until it is stopped; returns the exit code. */
 export async function runServeOut(start: ServerStart, context: ServerContext): Promise<ExitCode> {
   const { config } = start;
-  const { signals, network, trusted } = context;
+  const { signals, network, trusted, entry } = context;
+  const count = intakeThreads(config);
   const dkimKeys = await loadDkimKeys(config);
-  await using log = openLog(config, start);
+  await using log = openLog(config, { ...start, wholeLines: count > 1 });
   const { logger } = log;
   for (const warning of [...config.warnings, ...rootMailWarnings(config)]) {
     logger.warn("config.warning", { warning });
@@ -80,7 +81,12 @@ export async function runServeOut(start: ServerStart, context: ServerContext): P
     machineDomain: machineDomain(config, start.systemHostname),
   };
   await using queue = await untilUnlocked(() =>
-    openServerQueue(config, { logger, boot: start.boot, current: () => live.config })
+    openServerQueue(config, {
+      logger,
+      boot: start.boot,
+      current: () => live.config,
+      intakeThreads: count === 1 ? 0 : count,
+    })
   );
   const refusals = new RefusalWatch({ explain: causeOfOurs, now: () => systemClock.monotonic() });
   const policies = await openPolicies({ live, logger });
@@ -99,18 +105,14 @@ export async function runServeOut(start: ServerStart, context: ServerContext): P
   const scheduler = await createScheduler(live, { queue, signer, world });
   reports.start({ queue, scheduler, signer });
   await using _control = await openControl(live, { queue, scheduler, logger });
-  const server = createServer(live, { queue, scheduler, logger, signer });
-  signals.onReload(reload(start, { log, signer, scheduler, server, live, world }));
-  let listening: Deno.NetAddr | undefined;
-  const listeners = new Listeners({
+  const endpoints = serveOutEndpoints({ serveOut: { ...config.serveOut, ...start.ports } }, start);
+  const dialogues = await openDialogues(start, { count, entry, endpoints, queue, scheduler, signer, logger });
+  signals.onReload(reload(start, { log, signer, scheduler, dialogues, live, world }));
+  await using _metrics = await openMetrics(config, {
+    server: "serve-out",
     logger,
-    serve: (listener) => {
-      listening ??= listener.addr as Deno.NetAddr;
-      return server.serve(listener);
-    },
+    refresh: async () => await dialogues.refreshFigures?.(),
   });
-  listeners.open(serveOutEndpoints(config, start));
-  await using _metrics = await openMetrics(config, { server: "serve-out", logger });
   using _queue = queueMetrics(scheduler);
   await using _all = config.metrics.serveOut && queue.counts &&
     sharedQueueMetrics(() => queue.counts?.() ?? Promise.reject(new Error("not shared")), {
@@ -121,13 +123,14 @@ export async function runServeOut(start: ServerStart, context: ServerContext): P
     hostname: config.hostname,
     version: VERSION,
     pid: Deno.pid,
+    ...(count > 1 && { threads: count }),
   });
   const scanned = scheduler.start().catch((error) => {
     logger.error("queue.error", { what: "the scan at the start", error: String(error) });
   });
   await using maildrop = await openMaildrop({
     live,
-    listening: () => listening && { address: listening.hostname, port: listening.port },
+    listening: () => dialogues instanceof OwnIntake ? dialogues.listening : endpoints[0],
     logger,
   });
   await using _watch = await watchServeOut(live, {
@@ -142,14 +145,13 @@ export async function runServeOut(start: ServerStart, context: ServerContext): P
   });
 
   const signal = await signals.stopped;
-  logger.info("server.stopping", { signal, connections: server.connectionCount });
+  logger.info("server.stopping", { signal, connections: dialogues.connections });
   await maildrop[Symbol.asyncDispose]();
   const { forced } = signals;
   // Programs do not retry if the port is closed: mail is taken as long as something is still being sent.
   const sent = scheduler.stop(GRACE, { signal: forced, lastRepliesMs: LAST_REPLIES });
-  await Promise.all([server.shutdown({ grace: GRACE, forced, accepting: sent }), sent]);
-  listeners.stopRetrying();
-  await Promise.all([listeners.closed(), scanned]);
+  await Promise.all([dialogues.shutdown(signal, { forced, accepting: sent }), sent]);
+  await scanned;
   logger.info("server.stopped");
   return EXIT.ok;
 }
@@ -273,63 +275,36 @@ async function openControl(
   }
 }
 
-function createServer(live: Live, { queue, scheduler, logger, signer }: Parts): SmtpServer {
-  const { hostname } = live.config;
-  const delivery = new QueueDelivery({
-    queue,
-    directory: queue.directory,
-    probe: () => queue.probe(),
-    accepted: (summary) => scheduler.submit(summary),
-    hostname,
-    get qualifyDomain() {
-      return live.config.serveOut.qualifyDomain;
-    },
-    localDomain: (domain) => live.machineDomain(domain),
-    get minFreeSpace() {
-      return live.config.serveOut.minFreeSpace;
-    },
-    logger,
-    sign: (id, section) => signer.begin(id, section),
-  });
-  return new SmtpServer({
-    hostname,
-    policy: {
-      ...localSubmissionPolicy,
-      localAccount: (session) => {
-        const uid = uidOfClient(session);
-        return uid === undefined ? undefined : { uid, isShown: live.config.serveOut.showAccount };
-      },
-    },
-    delivery,
-    logger,
-    limits: serverLimits(live.config, logger),
-  });
-}
-
-function serverLimits({ serveOut }: Config, logger: Logger): Partial<ServerLimits> {
-  const { maxMessageSize, maxConnections, idleTimeoutMs } = serveOut;
-  const maxRecipients = Math.min(serveOut.maxRecipients, MAX_ENTRY_RECIPIENTS);
-  if (maxRecipients < serveOut.maxRecipients) {
-    const warning =
-      `serve-out.max_recipients = ${serveOut.maxRecipients}: a message in the queue has at most ` +
-      `${maxRecipients} recipients, and clients have to send to the others in another one`;
-    logger.warn("config.warning", { warning });
+/** Opens the dialogues in this thread, or in threads of their own. */
+async function openDialogues(
+  start: ServerStart,
+  { count, entry, endpoints, queue, scheduler, signer, logger }: Parts & {
+    readonly count: number;
+    readonly entry: string;
+    readonly endpoints: readonly Endpoint[];
+  },
+): Promise<Dialogues> {
+  const accepted = (summary: QueueSummary) => scheduler.submit(summary);
+  const { spool } = queue;
+  if (count > 1 && spool !== undefined) {
+    const { openIntakeThreads } = await import("./dialogues/intake_threads.ts");
+    return await openIntakeThreads(start, { count, entry, endpoints, spool, accepted, logger });
   }
-  return {
-    maxMessageSize,
-    maxRecipients,
-    maxConnections,
-    // All clients have the same address (loopback).
-    maxConnectionsPerIp: maxConnections,
-    idleTimeout: idleTimeoutMs,
-  };
+  const { config, systemHostname } = start;
+  const { directory } = queue;
+  const dialogues = new OwnIntake(config, {
+    ...{ queue, directory, accepted, systemHostname, signer, logger },
+    probe: () => queue.probe(),
+  });
+  dialogues.open(endpoints);
+  return dialogues;
 }
 
 interface Reloadable {
   readonly log: Log;
   readonly signer: DkimSigner;
   readonly scheduler: Scheduler;
-  readonly server: SmtpServer;
+  readonly dialogues: Dialogues;
   readonly live: Live;
   readonly world: World;
 }
@@ -337,13 +312,14 @@ interface Reloadable {
 /** Sets up reloads of serve-out. */
 function reload(
   start: ServerStart,
-  { log, signer, scheduler, server, live, world }: Reloadable,
+  { log, signer, scheduler, dialogues, live, world }: Reloadable,
 ): () => void {
   const { logger } = log;
   return reloader({
     start,
     log,
     fixed: serveOutFixed(start.grants),
+    before: () => dialogues.reopen(),
     apply: async (config) => {
       const { dns } = live.config;
       const same = JSON.stringify(dns) === JSON.stringify(config.dns);
@@ -357,7 +333,7 @@ function reload(
       Object.assign(live, next);
       scheduler.reconfigure(settings);
       replaceDkimKeys(signer, { keys, logger });
-      server.limits = serverLimits(config, logger);
+      await dialogues.apply(config);
       log.level = config.log.level;
     },
   });

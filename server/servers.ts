@@ -4,8 +4,7 @@
  * @module
  */
 import type { HashingScope } from "../accounts/hashing_worker.ts";
-import { DIALOGUES } from "./dialogues/messages.ts";
-import type { DialoguesScope } from "./dialogues/thread.ts";
+import { DIALOGUES, INTAKE } from "./dialogues/messages.ts";
 import type { Server } from "./server.ts";
 import type { RunServer, ServerName } from "./server_start.ts";
 import type { RunHelper } from "./threads.ts";
@@ -58,8 +57,12 @@ export async function loadServer(name: ServerName): Promise<RunServer> {
 /** Loads what runs in a thread that a server starts, by the thread's name; `undefined` for that of a server. */
 export async function loadHelper(name: string): Promise<RunHelper | undefined> {
   if (name === DIALOGUES) {
-    const { runDialogues } = await import("./dialogues/thread.ts");
-    return (scope) => runDialogues(scope as DialoguesScope);
+    const { runServeInDialogues } = await import("./dialogues/serve_in_thread.ts");
+    return (scope) => runServeInDialogues(scope as Parameters<typeof runServeInDialogues>[0]);
+  }
+  if (name === INTAKE) {
+    const { runIntake } = await import("./dialogues/intake_thread.ts");
+    return (scope) => runIntake(scope as Parameters<typeof runIntake>[0]);
   }
   if (name !== "hasher") return undefined;
   const { serveHashing } = await import("../accounts/hashing_worker.ts");

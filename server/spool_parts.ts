@@ -23,21 +23,22 @@ export function spoolDirectory({ dataDir }: Config): string {
 /**
  * Opens the spool for exclusive use.
  * @param options `boot`: as {@linkcode systemBoot} tells, for a server that may not ask; `current`: the configuration in
- * use, where a reload can replace it
+ * use, where a reload can replace it; `intakeThreads`: other threads that take messages
  * @throws {CommandError} when another process has it open, or it cannot be opened
  */
 export async function openSpool(
   config: Config,
-  { logger, boot = systemBoot(), current = () => config }: {
+  { logger, boot = systemBoot(), current = () => config, intakeThreads = 0 }: {
     readonly logger: Logger;
     readonly boot?: string | undefined;
     readonly current?: () => Config;
+    readonly intakeThreads?: number;
   },
 ): Promise<Spool> {
   const directory = spoolDirectory(config);
   const resendAfter = () => current().serveOut.retryMs[0] ?? 60_000;
   try {
-    return await Spool.open({ directory, logger, resendAfter, boot });
+    return await Spool.open({ directory, logger, resendAfter, boot, intakeThreads });
   } catch (error) {
     if (error instanceof SpoolLockedError) throw lockedBy(error, directory);
     const denied = error instanceof Deno.errors.PermissionDenied;

@@ -34,7 +34,12 @@ export class NewFile {
 
   private constructor(
     path: string,
-    options: { file: OpenFile; fileSystem: FileSystem; reused: boolean; failed?: (() => void) | undefined },
+    options: {
+      file: OpenFile | undefined;
+      fileSystem: FileSystem;
+      reused: boolean;
+      failed?: (() => void) | undefined;
+    },
   ) {
     this.path = path;
     this.#file = options.file;
@@ -86,6 +91,11 @@ export class NewFile {
   static reuse(path: string, { fileSystem }: { readonly fileSystem: FileSystem }): NewFile {
     const file = storageCallSync("open", path, () => fileSystem.openSync(path, { write: true }));
     return new NewFile(path, { file, fileSystem, reused: true });
+  }
+
+  /** A file that another thread has finished and handed over. */
+  static adopt(path: string, { fileSystem }: { readonly fileSystem: FileSystem }): NewFile {
+    return new NewFile(path, { file: undefined, fileSystem, reused: false });
   }
 
   /** Octets written so far. */
@@ -175,6 +185,12 @@ export class NewFile {
     } catch (cause) {
       await this.#drop(new StorageError("rename", { path, cause }));
     }
+  }
+
+  /** Leaves the finished file to another thread, which has to publish or discard it. */
+  handOver(): void {
+    if (this.#file !== undefined || !this.#exists) throw new TypeError(`${this.path} is not finished`);
+    this.#exists = false;
   }
 
   /** Closes and removes the file, if it is still there; does not fail. */

@@ -24,7 +24,7 @@ import { CertificateError, loadCertificate } from "../../tls/certificates.ts";
 import { rootMailWarnings } from "../../server/machine_names.ts";
 import { awaitedAddress } from "../../server/addresses.ts";
 import { loadDkimKeys } from "../../server/dkim_parts.ts";
-import { dialogueThreads } from "../../server/dialogues/count.ts";
+import { dialogueThreads, intakeThreads } from "../../server/dialogues/count.ts";
 import { CommandError, EXIT, type ExitCode } from "../../server/exit_codes.ts";
 import type { Io } from "../../server/io.ts";
 import { errorOutput } from "../../server/journal.ts";
@@ -245,6 +245,8 @@ async function reportServeOut(config: Config, report: Report): Promise<void> {
   const { hostname, serveOut } = config;
   report.say("", `serve-out, as ${hostname}`);
   report.say(...serveOut.listen.map((address) => `  listens on ${showEndpoint(address, serveOut.port)}`));
+  const threads = intakeThreads(config);
+  if (threads > 1) report.say(`  takes mail in ${threads} threads`);
   report.list(
     Object.entries(serveOut.routes).map(([name, { host, port, tls }]) =>
       `    ${name === "*" ? "everything" : name} → ${showEndpoint(host, port)}, TLS ${tls}`
@@ -262,6 +264,7 @@ async function reportServeOut(config: Config, report: Report): Promise<void> {
   report.warnings.push(...rootMailWarnings(config), ...await dnsSettingProblems(config));
   await reportDkim(config, report);
   try {
+    (await SERVERS["serve-out"].load()).check(config);
     readRoutes(config);
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;

@@ -101,7 +101,7 @@ export const PROCESS_EVENTS: EventGroup = {
       "thread.died",
       "error",
       "`thread`, `connections`, `error`, `action`",
-      "a thread of serve-in's dialogues has ended by an error or does not answer; its connections are lost, all others go on",
+      "a thread that holds dialogues has ended by an error or does not answer; its connections are lost, all others go on",
     ],
     [
       "permission.denied",

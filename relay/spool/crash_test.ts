@@ -4,6 +4,7 @@ import { type CrashPoint, PowerLossFileSystem, restore } from "../../tests/suppo
 import { newEntry } from "../../tests/support/queue_entry.ts";
 import { unsyncedFileSystem } from "../../tests/support/unsynced_file_system.ts";
 import type { QueueEntry } from "../queue_entry.ts";
+import { IntakeQueue } from "./intake_queue.ts";
 import { Spool } from "./spool.ts";
 
 /** What the spool has said is done, and what it has been told to begin. */
@@ -20,7 +21,7 @@ interface Facts {
 const encoder = new TextEncoder();
 const messages = new Map<string, string>();
 
-async function add(spool: Spool, text: string): Promise<string> {
+async function add(spool: Spool | IntakeQueue, text: string): Promise<string> {
   const id = spool.newId();
   messages.set(id, text);
   await using draft = spool.begin(id);
@@ -53,6 +54,7 @@ async function live(directory: string): Promise<{ point: CrashPoint; facts: Fact
     logger: silentLogger,
     fileSystem,
     maxInMemory: 16 * 1024,
+    intakeThreads: 2,
   });
   const small = await add(spool, "A: small\r\n\r\n1\r\n");
   facts.added.push(small);
@@ -92,6 +94,15 @@ async function live(directory: string): Promise<{ point: CrashPoint; facts: Fact
     }
   }
   facts.added.push(await add(spool, "A: last\r\n\r\n4\r\n"));
+  const intake = new IntakeQueue({
+    share: spool.intakeShare(),
+    thread: 0,
+    enter: async (finished) => (await spool.enterFrom(0, structuredClone(finished))).entered,
+    fileSystem,
+  });
+  for (const text of ["A: from another thread\r\n\r\n5\r\n", `A: large\r\n\r\n${"x".repeat(400_000)}\r\n`]) {
+    facts.added.push(await add(intake, text));
+  }
   await spool.close();
   return points.slice();
 }

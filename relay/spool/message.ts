@@ -4,7 +4,7 @@
  * @module
  */
 import { crc32 } from "node:zlib";
-import { reply, SmtpError } from "../../smtp/reply.ts";
+import { type Reply, reply, SmtpError } from "../../smtp/reply.ts";
 import { concat } from "../../base/concat.ts";
 import type { FileSystem } from "../../storage/file_system.ts";
 import { NewFile } from "../../storage/new_file.ts";
@@ -17,6 +17,12 @@ import { SpoolFormatError } from "../stored/format_values.ts";
 import { summarize } from "../stored/entry.ts";
 
 const CHUNK = 64 * 1024;
+
+/** Octets of a message that is kept in memory for its first attempt, at most. */
+export const MAX_FRESH = 256 * 1024;
+
+/** The reply while there is no room on the disk. */
+export const DISK_FULL: Reply = reply(452, "4.3.1", "Insufficient system storage; try again later");
 
 const encoder = new TextEncoder();
 
@@ -168,6 +174,6 @@ function storageFailure(cause: unknown): SmtpError {
   if (cause instanceof SmtpError) return cause;
   const full = cause instanceof StorageError && (cause.fault === "no-space" || cause.fault === "over-quota");
   return full
-    ? new SmtpError(reply(452, "4.3.1", "Insufficient system storage; try again later"), { cause })
+    ? new SmtpError(DISK_FULL, { cause })
     : new SmtpError(reply(451, "4.3.0", "Local error in processing; try again later"), { cause });
 }

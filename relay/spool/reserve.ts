@@ -35,6 +35,8 @@ export interface ReserveOptions {
   readonly clock: Clock;
   /** Takes `queue.reserve_used` and `queue.reserve_whole`. */
   readonly logger: Logger;
+  /** Called with whether it is whole, where that may have changed. */
+  readonly changed?: (whole: boolean) => void;
 }
 
 /** How large it is. */
@@ -94,6 +96,7 @@ export class Reserve {
     const [name] = this.#names;
     if (name === undefined) return false;
     this.#names.delete(name);
+    this.#options.changed?.(this.whole);
     await Deno.remove(join(this.#options.directory, name)).catch(() => {});
     if (!this.#told) {
       this.#options.logger.error("queue.reserve_used", { directory: this.#options.directory });
@@ -129,6 +132,7 @@ export class Reserve {
     } catch (error) {
       this.#options.logger.debug("queue.reserve_failed", { error: errorText(error) });
     }
+    this.#options.changed?.(this.whole);
     if (this.whole && this.#told) {
       this.#options.logger.info("queue.reserve_whole", { directory: this.#options.directory });
       this.#told = false;

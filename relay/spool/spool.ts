@@ -9,14 +9,15 @@
  * @module
  */
 import { join } from "node:path";
+import { errorText } from "../../base/error_text.ts";
 import type { Logger } from "../../base/log.ts";
 import { type Clock, systemClock } from "../../base/clock.ts";
-import { reply, SmtpError } from "../../smtp/reply.ts";
+import { SmtpError } from "../../smtp/reply.ts";
 import { DirectorySyncer } from "../../storage/directory_syncer.ts";
 import { denoFileSystem, type FileSystem } from "../../storage/file_system.ts";
 import { NewFile } from "../../storage/new_file.ts";
 import { StagingArea } from "../../storage/staging.ts";
-import { storageCall, storageCallSync } from "../../storage/storage_error.ts";
+import { storageCall, StorageError } from "../../storage/storage_error.ts";
 import { FreshMessages } from "../stored/fresh_messages.ts";
 import { Journal } from "./journal.ts";
 import type { NewEntry, Queue, QueuedMessage, QueueDraft, QueueSummary } from "../queue.ts";
@@ -38,11 +39,20 @@ import {
   takeLock,
 } from "./directory.ts";
 import { isEverything, matches, type QueueFilter } from "../queue_filter.ts";
-import { coverage } from "../stored/entry.ts";
+import { coverage, summarize } from "../stored/entry.ts";
 import { encodeState, isQueueId } from "../stored/format.ts";
 import { digestOf, isWrittenAbout, markOf, mayMean, SpoolIndex } from "./index.ts";
+import {
+  type Entered,
+  type FinishedMessage,
+  idSource,
+  intakePath,
+  intakePrefix,
+  type IntakeShare,
+  probeDirectory,
+} from "./intake_queue.ts";
 import { SpoolListing } from "./listing.ts";
-import { Draft, StoredMessage } from "./message.ts";
+import { DISK_FULL, Draft, MAX_FRESH, StoredMessage } from "./message.ts";
 import { SpoolReader } from "./reader.ts";
 import { SpoolScan } from "./scan.ts";
 import { Reserve, withRoom } from "./reserve.ts";
@@ -73,13 +83,12 @@ export interface SpoolOptions {
   readonly boot?: string | undefined;
   /** Octets of a message that are kept in memory until commit, a multiple of 16 KiB, and not 0; default 256 KiB. */
   readonly maxInMemory?: number;
+  /** How many other threads take messages, each by an `IntakeQueue`; default: none. */
+  readonly intakeThreads?: number;
 }
 
-// Octets of a message that is kept in memory for its first attempt, and of all of them.
-const MAX_FRESH = 256 * 1024;
+// Octets of all messages that are kept in memory for their first attempts.
 const MAX_FRESH_TOTAL = 16 * 1024 ** 2;
-
-const DISK_FULL = reply(452, "4.3.1", "Insufficient system storage; try again later");
 
 const encoder = new TextEncoder();
 
@@ -92,6 +101,7 @@ export class Spool implements Queue, AsyncDisposable {
   readonly #fileSystem: FileSystem;
   readonly #syncer: DirectorySyncer;
   readonly #staging: StagingArea;
+  readonly #intake: Pick<IntakeShare, "threads" | "full">;
   #lock: SpoolLock | undefined;
   readonly #journal: Journal;
   readonly #index: SpoolIndex;
@@ -121,6 +131,7 @@ export class Spool implements Queue, AsyncDisposable {
       time: SpoolTime;
       reserve: Reserve;
       spares: SpareFiles;
+      intake: Pick<IntakeShare, "threads" | "full">;
     },
   ) {
     const { fileSystem = denoFileSystem, clock = systemClock } = options;
@@ -134,6 +145,7 @@ export class Spool implements Queue, AsyncDisposable {
       ...(options.maxInMemory !== undefined && { messageLimit: options.maxInMemory }),
     });
     this.#lock = parts.lock;
+    this.#intake = parts.intake;
     this.#time = parts.time;
     this.#journal = parts.journal;
     this.#index = new SpoolIndex({
@@ -146,6 +158,7 @@ export class Spool implements Queue, AsyncDisposable {
     this.#ids = new QueueIds({
       now: () => this.#time.now(),
       random: options.random ?? ((buffer) => void crypto.getRandomValues(buffer)),
+      ...idSource(parts.intake),
     });
     this.#listing = new SpoolListing(options);
     this.#reader = new SpoolReader({
@@ -173,7 +186,14 @@ export class Spool implements Queue, AsyncDisposable {
       await checkFormat(directory, { fileSystem, syncer });
       for (const name of ["incoming", "spare"] as const) await clear(name, { directory, fileSystem, logger });
       const spares = new SpareFiles({ directory: join(directory, "spare"), fileSystem, clock });
-      const reserve = await Reserve.open({ directory: join(directory, "reserve"), clock, logger });
+      const { intakeThreads: threads = 0 } = options;
+      const full = new Int32Array(threads === 0 ? new ArrayBuffer(4) : new SharedArrayBuffer(4));
+      const reserve = await Reserve.open({
+        directory: join(directory, "reserve"),
+        clock,
+        logger,
+        changed: (whole) => void Atomics.store(full, 0, whole ? 0 : 1),
+      });
       const path = join(directory, "journal");
       const journal = await Journal.open({
         path,
@@ -204,7 +224,7 @@ export class Spool implements Queue, AsyncDisposable {
         syncer,
         logger,
       });
-      return new Spool(options, { lock, journal, syncer, time, reserve, spares });
+      return new Spool(options, { lock, journal, syncer, time, reserve, spares, intake: { threads, full } });
     } catch (error) {
       lock.close();
       throw error;
@@ -262,17 +282,48 @@ export class Spool implements Queue, AsyncDisposable {
    * @throws {StorageError} why not
    */
   async probe(): Promise<void> {
-    const messages = join(this.#directory, "messages");
-    storageCallSync("read", messages, () => {
-      const [first] = Deno.readDirSync(messages);
-      if (first !== undefined) lstat(join(messages, first.name));
-    });
-    const temporary = join(this.#directory, "incoming", crypto.randomUUID());
-    const file = await NewFile.createAnew(temporary, { mode: 0o600, fileSystem: this.#fileSystem });
+    await probeDirectory(this.#directory, this.#fileSystem);
+  }
+
+  /** What threads that take messages are started with. */
+  intakeShare(): IntakeShare {
+    const { firstShard } = this.#ids;
+    return { ...this.#intake, directory: this.#directory, firstShard, time: this.#time.now() };
+  }
+
+  /**
+   * Gives a message its place that another thread has written; see {@linkcode Spool.add}.
+   * @param thread the number of that thread
+   * @returns what to tell it; and the summary for the scheduler, if it is durable
+   */
+  async enterFrom(
+    thread: number,
+    { entry, message }: FinishedMessage,
+  ): Promise<{ readonly entered: Entered; readonly summary?: QueueSummary }> {
+    const { id } = entry;
+    if (!isQueueId(id)) throw new TypeError("not a queue id");
+    const path = intakePath(this.#directory, { thread, id });
+    const file = NewFile.adopt(path, { fileSystem: this.#fileSystem });
     try {
-      await file.write(new Uint8Array(1));
-    } finally {
+      await this.#enter(file, entry, message);
+    } catch (error) {
       await file.discard();
+      const fault = error instanceof StorageError ? error.fault : "other";
+      return { entered: { stored: false, fault, error: errorText(error) } };
+    }
+    const age = this.ageOf(entry);
+    return { entered: { stored: true }, summary: summarize(entry, { age }) ?? { id, age, due: [] } };
+  }
+
+  /** Removes what a thread that has died was writing. */
+  forgetIntake(thread: number): void {
+    const directory = join(this.#directory, "incoming");
+    try {
+      for (const { name } of Deno.readDirSync(directory)) {
+        if (name.startsWith(intakePrefix(thread))) Deno.removeSync(join(directory, name));
+      }
+    } catch {
+      // The next start does, if this does not.
     }
   }
 

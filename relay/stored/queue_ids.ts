@@ -8,28 +8,45 @@
 const MESSAGES_PER_SHARD = 1000;
 const SHARDS = 1024;
 
-/** The ids that one process draws: lower-case letters and digits, the shard in the last two. */
+/** What {@linkcode QueueIds} need. */
+export interface QueueIdsOptions {
+  /** The spool's time in whole milliseconds. */
+  readonly now: () => number;
+  /** Fills a buffer with random bytes. */
+  readonly random: (buffer: Uint8Array<ArrayBuffer>) => void;
+  /** How many threads of this process draw ids; default: 1. */
+  readonly sources?: number;
+  /** The number of this one among them, from 0. */
+  readonly source?: number;
+  /** The directory to begin with, as that of {@linkcode QueueIds.firstShard}; default: any. */
+  readonly firstShard?: number;
+}
+
+/** The ids that one thread draws: lower-case letters and digits, the shard in the last two. */
 export class QueueIds {
   readonly #now: () => number;
   readonly #random: (buffer: Uint8Array<ArrayBuffer>) => void;
-  readonly #firstShard: number;
-  #sequence = 0;
+  /** The directory of its first ids, by number. Threads that begin with the same share the syncs of it. */
+  readonly firstShard: number;
+  readonly #step: number;
+  readonly #first: number;
+  #drawn = 0;
 
-  /** `now` tells the spool's time in whole milliseconds; `random` fills a buffer with random bytes. */
-  constructor(
-    options: { readonly now: () => number; readonly random: (buffer: Uint8Array<ArrayBuffer>) => void },
-  ) {
+  /** Draws nothing yet but its first directory. */
+  constructor(options: QueueIdsOptions) {
     this.#now = options.now;
     this.#random = options.random;
-    this.#firstShard = this.#draw() % SHARDS;
+    this.#step = options.sources ?? 1;
+    this.#first = options.source ?? 0;
+    this.firstShard = options.firstShard ?? this.#draw() % SHARDS;
   }
 
   /** An id that was never drawn before. */
   next(): string {
-    const sequence = this.#sequence++;
-    const shard = (this.#firstShard + Math.floor(sequence / MESSAGES_PER_SHARD)) % SHARDS;
-    // The time sorts, and tells how old the message is; the sequence tells apart what one process makes within a
-    // millisecond; the random part does so between processes.
+    const sequence = this.#first + this.#drawn++ * this.#step;
+    const shard = (this.firstShard + Math.floor(sequence / MESSAGES_PER_SHARD)) % SHARDS;
+    // The time sorts, and tells how old the message is; the sequence tells apart what the threads of one process make
+    // within a millisecond; the random part does so between processes.
     const tail = base36(sequence, 4) + base36(this.#draw(), 4) + base36(shard, 2);
     return this.#now().toString(36) + tail;
   }

@@ -1,5 +1,5 @@
 /**
- * How many threads hold the dialogues of serve-in.
+ * How many threads hold the dialogues of a server.
  *
  * @module
  */
@@ -11,13 +11,19 @@ const FEW_CORES = 2;
 const MOST = 8;
 
 /**
- * The number of threads; 1: serve-in's own.
+ * The number of threads of serve-in; 1: its own.
  * @param cores those that the process may use
  */
-export function dialogueThreads(
-  { serveIn: { threads } }: Config,
-  cores: number = navigator.hardwareConcurrency,
-): number {
+export function dialogueThreads({ serveIn: { threads } }: Config, cores?: number): number {
+  return threads === "auto" ? threadsFor(cores) : threads;
+}
+
+/** As {@linkcode dialogueThreads}, of serve-out. A queue in PostgreSQL has no threads: "auto" is 1 then. */
+export function intakeThreads({ serveOut: { threads }, queue }: Config, cores?: number): number {
   if (threads !== "auto") return threads;
+  return queue.store === "spool" ? threadsFor(cores) : 1;
+}
+
+function threadsFor(cores: number = navigator.hardwareConcurrency): number {
   return cores <= FEW_CORES ? 1 : Math.min(cores - 1, MOST);
 }

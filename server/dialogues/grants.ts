@@ -12,7 +12,7 @@ import { filterGrants, type Grants, logFile, PASSWD_FILE } from "../grants.ts";
 import { incomingDirectory } from "../parts.ts";
 import type { GrantOptions } from "../server.ts";
 
-/** What the dialogues need, in whichever thread they are. */
+/** What the dialogues of serve-in need, in whichever thread they are. */
 export function dialogueGrants(
   config: Config,
   { addresses, dnsServers, ports = config.serveIn }: Omit<GrantOptions, "configFile">,

@@ -26,7 +26,7 @@ import { shutdownFor, type StopReason } from "../signals.ts";
 /** How long messages in flight may take after SIGTERM, in milliseconds. */
 const GRACE = 30_000;
 
-/** The dialogues of a running serve-in, in its own thread or in others. */
+/** The dialogues of a running server, in its own thread or in others. */
 export interface Dialogues {
   /** Connections at this moment. */
   readonly connections: number;
@@ -34,12 +34,23 @@ export interface Dialogues {
   follow(endpoints: readonly Endpoint[]): void;
   /** SIGHUP came: threads open their logs and certificates again, as this one has done. */
   reopen(): Promise<void>;
-  /** Applies another configuration, for which the mailboxes and checks of this thread have been changed already. */
+  /**
+   * Applies another configuration. Of serve-in, the mailboxes and checks of this thread have been changed already; of
+   * serve-out, the keys of DKIM.
+   */
   apply(next: Config): Promise<void>;
   /** Adds what other threads have counted to the metrics; absent where there are none. */
   refreshFigures?(): Promise<void>;
   /** Ends each connection after its message in flight; resolves when all are closed. */
-  shutdown(reason: StopReason, forced: AbortSignal): Promise<void>;
+  shutdown(reason: StopReason, end: DialoguesEnd): Promise<void>;
+}
+
+/** How dialogues end. */
+export interface DialoguesEnd {
+  /** Ends the grace period once it is aborted. */
+  readonly forced: AbortSignal;
+  /** New connections are accepted until it resolves, within the grace period; absent: none are. */
+  readonly accepting?: Promise<unknown> | undefined;
 }
 
 /** What several threads that serve have in common; absent where there is one. */
@@ -172,7 +183,7 @@ export class OwnDialogues implements Dialogues {
     return Promise.resolve();
   }
 
-  async shutdown(reason: StopReason, forced: AbortSignal): Promise<void> {
+  async shutdown(reason: StopReason, { forced }: DialoguesEnd): Promise<void> {
     this.#listeners.stopRetrying();
     await this.#server.shutdown(shutdownFor(reason, { grace: GRACE, forced }));
     await this.#listeners.closed();

@@ -7,8 +7,9 @@ import { Dialogue } from "../../tests/support/dialogue.ts";
 import { NO_CHECKS, Workspace } from "../../tests/support/mailapp.ts";
 import { toml } from "../../tests/support/program.ts";
 import { until } from "../../tests/support/until.ts";
-import type { FromDialogues, ToDialogues } from "./messages.ts";
-import { type DialoguesScope, runDialogues } from "./thread.ts";
+import type { FromDialogues, ServeInDialoguesStart, ToDialogues } from "./messages.ts";
+import { runServeInDialogues } from "./serve_in_thread.ts";
+import type { DialoguesScope } from "./thread.ts";
 
 Deno.test("a thread that is told another configuration and other ports while it starts uses these", async () => {
   await using workspace = await Workspace.create();
@@ -28,13 +29,14 @@ Deno.test("a thread that is told another configuration and other ports while it 
     port = free.addr.port;
   }
   const heard: FromDialogues[] = [];
-  const scope: DialoguesScope = {
+  const scope: DialoguesScope<ServeInDialoguesStart> = {
     name: "",
     postMessage: (message) => void heard.push(message),
     onmessage: null,
   };
-  runDialogues(scope);
-  const tell = (data: ToDialogues) => scope.onmessage?.({ data } as MessageEvent<ToDialogues>);
+  runServeInDialogues(scope);
+  const tell = (data: ToDialogues<ServeInDialoguesStart>) =>
+    scope.onmessage?.({ data } as MessageEvent<ToDialogues<ServeInDialoguesStart>>);
   tell({
     kind: "start",
     start: {
@@ -58,6 +60,6 @@ Deno.test("a thread that is told another configuration and other ports while it 
     assert.match(await dialogue.say("RCPT TO:<alice@after.example>"), /^250 /);
     assert.match(await dialogue.say("RCPT TO:<alice@before.example>"), /^550 /);
   }
-  tell({ kind: "stop", reason: "SIGTERM" });
+  tell({ kind: "stop", reason: "SIGTERM", accepting: false });
   await until(() => heard.at(-1)?.kind === "ended", "its end");
 });

@@ -1,19 +1,16 @@
 /**
- * The dialogues of serve-in in several threads. All accept from the same sockets; one that has clearly more connections
+ * The dialogues of a server in several threads. All accept from the same sockets; one that has clearly more connections
  * than the mean leaves the next to others. A thread that dies takes its own connections with it, and is replaced.
  *
- * What all of them must agree on is in shared memory (counts of connections, unique names) or here (the greylist). Other
- * bounds are split evenly.
+ * What all of them must agree on is in shared memory (counts of connections, unique names) or with the server's thread,
+ * which answers their questions (the greylist, the queue). Other bounds are split evenly.
  *
  * @module
  */
 import { addFigures } from "../../base/counters.ts";
 import type { Logger } from "../../base/log.ts";
 import { ThreadFigures } from "../../base/thread_figures.ts";
-import type { GreylistDecision, GreylistPort, GreylistSender } from "../../checks/greylist.ts";
 import type { Config } from "../../config/config.ts";
-import type { NameParts } from "../../maildir/unique_name.ts";
-import { bind, BindError } from "../../net/listen.ts";
 import {
   createSharedCounts,
   SharedConnectionCounts,
@@ -24,8 +21,9 @@ import { CommandError } from "../exit_codes.ts";
 import type { Endpoint } from "../listeners.ts";
 import type { ServerStart } from "../server_start.ts";
 import type { StopReason } from "../signals.ts";
+import { probePorts } from "./probe_ports.ts";
 import type { DialoguesStart, FromDialogues, ToDialogues } from "./messages.ts";
-import type { Dialogues } from "./own.ts";
+import type { Dialogues, DialoguesEnd } from "./own.ts";
 
 /** A thread, as far as it is needed. */
 export interface DialoguesWorker {
@@ -44,11 +42,16 @@ export interface DialogueThreadsOptions {
   readonly start: Pick<ServerStart, "server" | "dnsServers" | "isTerminal" | "toJournal">;
   readonly config: Config;
   readonly endpoints: readonly Endpoint[];
-  readonly nameParts: NameParts;
-  /** Of the threads, and of serve-in's own behind them. */
+  /** Connections that all of them have together, at most. */
+  readonly clients: number;
+  /** Of the threads, and of the server's own behind them. */
   readonly claims: SharedClaimsData;
-  /** The greylist, if it is on. */
-  readonly greylist: () => GreylistPort | undefined;
+  /** What each thread is started with besides. */
+  readonly startData: () => Readonly<Record<string, unknown>>;
+  /** Answers what a thread asks; a thread may ask what makes no sense. */
+  readonly answer: (question: unknown, thread: number) => Promise<unknown>;
+  /** Clears what a thread has left that has died. */
+  readonly forget?: (thread: number) => void;
   readonly logger: Logger;
   /** Times in milliseconds; for tests. */
   readonly times?: Partial<Times>;
@@ -88,17 +91,17 @@ export class DialogueThreads implements Dialogues, Disposable {
   #stopped = false;
 
   private constructor(options: DialogueThreadsOptions) {
-    const { count, config, endpoints } = options;
+    const { count, clients, config, endpoints, answer } = options;
     this.#options = options;
     this.#times = { ...TIMES, ...options.times };
     this.#config = config;
     this.#endpoints = endpoints;
-    this.#shared = createSharedCounts({ threads: count, clients: config.serveIn.maxConnections });
+    this.#shared = createSharedCounts({ threads: count, clients });
     this.#counts = new SharedConnectionCounts(this.#shared, count);
     this.#threads = Array.from({ length: count }, (_, number) =>
       new DialogueThread({
         startThread: options.startThread,
-        greylist: options.greylist,
+        answer: (question) => answer(question, number),
         start: () => this.#startData(number),
         died: (error, lived) => this.#replace(number, { error, lived }),
       }));
@@ -113,7 +116,7 @@ export class DialogueThreads implements Dialogues, Disposable {
     const threads = new DialogueThreads(options);
     try {
       await Promise.all(threads.#threads.map((thread) => thread.load()));
-      probe(options.endpoints);
+      probePorts(options.endpoints);
       await Promise.all(threads.#threads.map((thread) => thread.begin()));
     } catch (error) {
       threads[Symbol.dispose]();
@@ -146,14 +149,16 @@ export class DialogueThreads implements Dialogues, Disposable {
     await this.#askAll((number) => ({ kind: "figures", number }), SCRAPE);
   }
 
-  async shutdown(reason: StopReason, forced: AbortSignal): Promise<void> {
+  async shutdown(reason: StopReason, { forced, accepting }: DialoguesEnd): Promise<void> {
     this.#stopped = true;
-    const force = () => {
-      for (const thread of this.#threads) thread.tell({ kind: "force" });
+    const tell = (message: ToDialogues) => {
+      for (const thread of this.#threads) thread.tell(message);
     };
-    const ended = this.#threads.map((thread) => thread.stop(reason));
+    const force = () => tell({ kind: "force" });
+    const ended = this.#threads.map((thread) => thread.stop(reason, accepting !== undefined));
     if (forced.aborted) force();
     else forced.addEventListener("abort", force, { once: true });
+    void accepting?.then(() => tell({ kind: "refuse" }));
     await Promise.all(ended);
     this[Symbol.dispose]();
   }
@@ -167,9 +172,10 @@ export class DialogueThreads implements Dialogues, Disposable {
   }
 
   #startData(thread: number): DialoguesStart {
-    const { start: { server, dnsServers, isTerminal, toJournal = false }, nameParts, claims } = this.#options;
+    const { start: { server, dnsServers, isTerminal, toJournal = false }, claims, startData } = this.#options;
     return {
-      ...{ server, dnsServers, isTerminal, toJournal, thread, nameParts, claims },
+      ...startData(),
+      ...{ server, dnsServers, isTerminal, toJournal, thread, claims },
       counts: this.#shared,
       config: this.#config,
       endpoints: this.#endpoints,
@@ -209,6 +215,7 @@ export class DialogueThreads implements Dialogues, Disposable {
     this.#after(pause, () => {
       this.#counts.forget(number);
       forgetClaims(this.#options.claims, number);
+      this.#options.forget?.(number);
     });
     this.#after(wait, async () => {
       if (this.#stopped) return;
@@ -231,29 +238,8 @@ export class DialogueThreads implements Dialogues, Disposable {
   }
 }
 
-/**
- * Makes sure that no other program has these ports: a thread would wait for them, as for a new address.
- * @throws {CommandError}
- */
-function probe(endpoints: readonly Endpoint[]): void {
-  const bound: Deno.TcpListener[] = [];
-  try {
-    for (const { address, port } of endpoints) {
-      try {
-        bound.push(bind(address, port));
-      } catch (error) {
-        if (!(error instanceof BindError)) throw error;
-        // The threads wait for it.
-        if (error.kind === "not-available") continue;
-        throw new CommandError(error.message, error.exitCode, { cause: error });
-      }
-    }
-  } finally {
-    for (const listener of bound) listener.close();
-  }
-}
-
-interface DialogueThreadOptions extends Pick<DialogueThreadsOptions, "startThread" | "greylist"> {
+interface DialogueThreadOptions extends Pick<DialogueThreadsOptions, "startThread"> {
+  readonly answer: (question: unknown) => Promise<unknown>;
   /** What it is started with now. */
   readonly start: () => DialoguesStart;
   /** Called when it has died; not when it was ended. `lived`: milliseconds. */
@@ -329,10 +315,10 @@ class DialogueThread {
   }
 
   /** Resolves when its connections are closed. */
-  async stop(reason: StopReason): Promise<void> {
+  async stop(reason: StopReason, accepting: boolean): Promise<void> {
     this.#stopping = true;
     if (this.#worker === undefined) return;
-    this.tell({ kind: "stop", reason });
+    this.tell({ kind: "stop", reason, accepting });
     await this.#ended.promise;
   }
 
@@ -377,8 +363,8 @@ class DialogueThread {
         this.#waiting.get(message.number)?.();
         this.#waiting.delete(message.number);
         return;
-      case "greylist":
-        return void this.#askGreylist(message.number, message.sender);
+      case "question":
+        return void this.#answer(message.number, message.question);
       case "ended":
         this.#figures.take(message.figures);
         if (this.#stopping) this.#end();
@@ -386,15 +372,15 @@ class DialogueThread {
     }
   }
 
-  async #askGreylist(number: number, sender: GreylistSender): Promise<void> {
+  async #answer(number: number, question: unknown): Promise<void> {
     const worker = this.#worker;
-    let decision: GreylistDecision = { known: true };
+    let answer: unknown;
     try {
-      decision = await this.#options.greylist()?.ask(sender) ?? decision;
+      answer = await this.#options.answer(question);
     } catch {
-      // The thread asked about what is no address.
+      // The thread asked what makes no sense.
     }
-    // The next thread uses the same numbers.
-    if (worker === this.#worker) this.tell({ kind: "greylist", number, decision });
+    // Not to one that has taken its place meanwhile.
+    if (worker === this.#worker) this.tell({ kind: "answer", number, answer });
   }
 }

@@ -1,7 +1,5 @@
 import assert from "node:assert/strict";
-import type { GreylistDecision, GreylistPort } from "../../checks/greylist.ts";
 import { parseConfig } from "../../config/load.ts";
-import { createNameParts } from "../../maildir/unique_name.ts";
 import { createSharedClaims } from "../../storage/shared_claims.ts";
 import { RecordingLog } from "../../tests/support/recording_log.ts";
 import { until } from "../../tests/support/until.ts";
@@ -39,7 +37,7 @@ class FakeThread implements DialoguesWorker {
           : { kind: "failed", error: this.failure, exitCode: EXIT.config },
       );
     }
-    if ("number" in message && message.kind !== "greylist") {
+    if ("number" in message && message.kind !== "answer") {
       this.say({ kind: "done", number: message.number, figures: [] });
     }
     if (message.kind === "stop") this.say({ kind: "ended", figures: [] });
@@ -71,9 +69,10 @@ async function open(
     start: { server: "serve-in", dnsServers: [], isTerminal: false },
     config: parseConfig('hostname = "mx.example.com"\n'),
     endpoints: [],
-    nameParts: createNameParts(),
+    clients: 100,
     claims: createSharedClaims({ threads: 3, paths: 2 }),
-    greylist: () => undefined,
+    startData: () => ({}),
+    answer: () => Promise.resolve(undefined),
     logger: log,
     times: { poll: 1, pause: 1, answer: 1_000 },
     ...options,
@@ -97,7 +96,7 @@ Deno.test("DialogueThreads replaces a thread that dies, and one that does not an
   await until(() => log.named("thread.started").length === 2, "another one");
   assert.equal(log.named("thread.died")[1]?.fields["error"], "it does not answer");
   assert.ok(second.terminated);
-  await threads.shutdown("SIGTERM", forced);
+  await threads.shutdown("SIGTERM", { forced });
   assert.deepEqual(started.slice(2).map(({ heard }) => heard.at(-1)?.kind), ["stop", "stop"]);
 });
 
@@ -112,7 +111,7 @@ Deno.test("DialogueThreads tries again and again with a thread that cannot start
   started[1]?.die("no memory");
   await until(() => log.named("thread.started").length === 1, "another thread");
   assert.equal(log.named("thread.died").length, 5);
-  await threads.shutdown("SIGTERM", forced);
+  await threads.shutdown("SIGTERM", { forced });
 });
 
 Deno.test("DialogueThreads.open() fails as the thread that cannot start, and ends the others", async () => {
@@ -125,21 +124,45 @@ Deno.test("DialogueThreads.open() finds a port that another program has", async 
   await assert.rejects(open({ endpoints }), { exitCode: EXIT.unavailable });
 });
 
-Deno.test("DialogueThreads answers what a thread asks about the greylist, also what makes no sense", async () => {
-  const greylist: GreylistPort = {
-    ask: ({ ip }) => ip === "x" ? assert.fail() : { known: false, waitMs: 60_000, network: "192.0.2.0/24" },
-  };
-  const { threads, started: [first] } = await open({ greylist: () => greylist });
-  assert.ok(first);
-  first.say({ kind: "greylist", number: 1, sender: { ip: "192.0.2.1", domain: "a.test" } });
-  first.say({ kind: "greylist", number: 2, sender: { ip: "x", domain: "a.test" } });
-  const answers = () => first.heard.filter((message) => message.kind === "greylist");
-  await until(() => answers().length === 2, "another one");
-  assert.deepEqual(answers().map(({ number, decision }) => [number, decision.known]).sort(), [
-    [1, false],
-    [2, true],
-  ]);
-  await threads.shutdown("SIGTERM", forced);
+Deno.test("DialogueThreads answers what a thread asks, also what makes no sense", async () => {
+  const { threads, started: [first, second] } = await open({
+    answer: (question, thread) => question === "x" ? assert.fail() : Promise.resolve([question, thread]),
+  });
+  assert.ok(first && second);
+  first.say({ kind: "question", number: 1, question: "a" });
+  first.say({ kind: "question", number: 2, question: "x" });
+  second.say({ kind: "question", number: 1, question: "b" });
+  const answers = ({ heard }: FakeThread) => heard.filter((message) => message.kind === "answer");
+  await until(() => answers(first).length === 2 && answers(second).length === 1, "answers");
+  const told = (thread: FakeThread) => answers(thread).map(({ number, answer }) => [number, answer]).sort();
+  assert.deepEqual(told(first), [[1, ["a", 0]], [2, undefined]]);
+  assert.deepEqual(told(second), [[1, ["b", 1]]]);
+  await threads.shutdown("SIGTERM", { forced });
+});
+
+Deno.test("DialogueThreads gives no answer to a thread that has taken the place of the one that asked", async () => {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const { threads, started, log } = await open({ answer: () => promise });
+  started[0]?.say({ kind: "question", number: 1, question: "a" });
+  started[0]?.die("gone");
+  await until(() => log.named("thread.started").length === 1, "another thread");
+  resolve();
+  await threads.reopen();
+  for (const { heard } of started) assert.deepEqual(heard.filter(({ kind }) => kind === "answer"), []);
+  await threads.shutdown("SIGTERM", { forced });
+});
+
+Deno.test("DialogueThreads.shutdown() tells threads when to accept no more", async () => {
+  const { threads, started } = await open({ times: { poll: 60_000 } });
+  const { promise: accepting, resolve } = Promise.withResolvers<void>();
+  for (const thread of started) thread.silent = true;
+  const ended = threads.shutdown("SIGTERM", { forced, accepting });
+  const last = () => started.map(({ heard }) => heard.at(-1));
+  assert.deepEqual(last(), Array(2).fill({ kind: "stop", reason: "SIGTERM", accepting: true }));
+  resolve();
+  await until(() => last().every((message) => message?.kind === "refuse"), "both to be told");
+  for (const thread of started) thread.say({ kind: "ended", figures: [] });
+  await ended;
 });
 
 Deno.test("a reload does not wait for a thread that dies meanwhile", async () => {
@@ -149,7 +172,7 @@ Deno.test("a reload does not wait for a thread that dies meanwhile", async () =>
   const reopened = threads.reopen();
   first.die("gone");
   await reopened;
-  await threads.shutdown("SIGTERM", forced);
+  await threads.shutdown("SIGTERM", { forced });
 });
 
 Deno.test("a reload reaches a thread that is just being started", async () => {
@@ -178,17 +201,5 @@ Deno.test("a reload reaches a thread that is just being started", async () => {
   await Promise.all([applied, reopened]);
   next.silent = false;
   next.say({ kind: "ready" });
-  await threads.shutdown("SIGTERM", forced);
-});
-
-Deno.test("what a thread asked before it died is not answered to the next one", async () => {
-  const asked = Promise.withResolvers<GreylistDecision>();
-  const { threads, started, log } = await open({ greylist: () => ({ ask: () => asked.promise }) });
-  started[0]?.say({ kind: "greylist", number: 1, sender: { ip: "192.0.2.1", domain: "a.test" } });
-  started[0]?.die("gone");
-  await until(() => log.named("thread.started").length === 1, "another thread");
-  asked.resolve({ known: true });
-  await asked.promise;
-  await threads.shutdown("SIGTERM", forced);
-  assert.deepEqual(started[2]?.heard.filter(({ kind }) => kind === "greylist"), []);
+  await threads.shutdown("SIGTERM", { forced });
 });

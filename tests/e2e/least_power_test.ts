@@ -6,6 +6,7 @@ import { join } from "@std/path";
 import { createTestAuthority } from "../support/test_authority.ts";
 import { SubmissionMachine } from "../support/submission.ts";
 import { Dialogue } from "../support/dialogue.ts";
+import { handOver } from "../faults/serve_out_setting.ts";
 import { RunningMailapp, Workspace } from "../support/mailapp.ts";
 import { fromSource } from "../support/program.ts";
 import { freePort } from "../support/peers/ports.ts";
@@ -192,6 +193,22 @@ async function testThreads(program: readonly string[]): Promise<void> {
   assert.equal(await serveIn.stop(), 0);
 }
 
+/** serve-out with threads that take mail, which may do less than its own. */
+async function testIntake(program: readonly string[]): Promise<void> {
+  await using workspace = await Workspace.create();
+  const config = await workspace.configure({
+    "serve-out": { listen: ["127.0.0.1"], port: 0, min_free_space: 0, threads: 2 },
+    "serve-out.routes": { "*": "127.0.0.1:1" },
+  });
+  const env = { MAILAPP_CACHE: workspace.file("cache"), XDG_CACHE_HOME: workspace.file("cache") };
+  await using serveOut = new RunningMailapp(["serve-out", "--config", config], { program, env });
+  await assertDenied(serveOut, { attack: "attack.dialogues", least: 55 });
+  const { port } = await serveOut.event("listener.ready");
+  for (let count = 0; count < 4; count++) assert.match((await handOver(Number(port))).reply, /^250 /);
+  assert.deepEqual(serveOut.events.filter(({ level }) => level === "error"), []);
+  assert.equal(await serveOut.stop(), 0);
+}
+
 /** serve-submit, which takes and hands on mail all the while, before and after a reload. */
 async function testSubmission(program: readonly string[]): Promise<void> {
   await using machine = await SubmissionMachine.create({ run: { program, mayBeDenied: true } });
@@ -257,6 +274,10 @@ Deno.test("nor can the threads of serve-in's dialogues, which have less than its
   await testThreads(SOURCE);
 });
 
+Deno.test("nor can the threads of serve-out that take mail, which have less than its own", async () => {
+  await testIntake(SOURCE);
+});
+
 testWith(HOST_PROGRAMS, "nor can a serve-in that follows the machine's addresses", async () => {
   await testFollowing(SOURCE);
 });
@@ -265,6 +286,7 @@ Deno.test("the same holds in the built file", async () => {
   await testBuilt(async (program) => {
     await test(program);
     await testThreads(program);
+    await testIntake(program);
     await testSubmission(program);
   });
 });

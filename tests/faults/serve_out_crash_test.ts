@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { anyMoment, chance } from "../support/chance.ts";
 import { Dialogue } from "../support/dialogue.ts";
-import { Workspace } from "../support/mailapp.ts";
+import { ONE_AND_SEVERAL, withThreads, Workspace } from "../support/mailapp.ts";
 import { testWith } from "../support/requires.ts";
 import { Strace, STRACE_NEEDS } from "../support/strace.ts";
 import { checkedMessage, submit } from "./checked_message.ts";
@@ -23,7 +23,7 @@ import {
 import { LONG_ROUNDS, report, type Serving } from "./setting.ts";
 
 /** How often the server is killed at random: twice as often as serve-in, whose long form has more kinds. */
-const ROUNDS = 2 * LONG_ROUNDS || 8;
+const ROUNDS = 2 * LONG_ROUNDS || 6;
 const CLIENTS = 6;
 
 /** What clients saw. */
@@ -69,7 +69,16 @@ async function killUnderLoad({ server, port }: Serving, prefix: string, seen: Se
   await Promise.all(clients);
 }
 
-Deno.test(`serve-out killed ${ROUNDS} times under load loses nothing, and doubles nothing without a record`, async () => {
+for (const threads of ONE_AND_SEVERAL) {
+  Deno.test(
+    `serve-out killed ${ROUNDS} times under load loses nothing, and doubles nothing without a record${
+      withThreads(threads)
+    }`,
+    () => killAtRandom(threads),
+  );
+}
+
+async function killAtRandom(threads: number): Promise<void> {
   await using workspace = await Workspace.create();
   await using receiver = new Receiver();
   receiver.atDot = async () => {
@@ -77,7 +86,7 @@ Deno.test(`serve-out killed ${ROUNDS} times under load loses nothing, and double
     const draw = random();
     return draw < 0.8 ? "take" : draw < 0.9 ? "refuse" : "lose";
   };
-  const config = await configureServeOut(workspace, receiver.port);
+  const config = await configureServeOut(workspace, receiver.port, { threads });
   const files = new SpoolFiles(workspace);
   const seen: Seen = { sent: new Map(), accepted: new Set() };
   const recorded = new Set<string>();
@@ -98,7 +107,7 @@ Deno.test(`serve-out killed ${ROUNDS} times under load loses nothing, and double
 
   const { arrived, doubled } = checkArrivals(receiver, { ...seen, recorded });
   report(
-    `${ROUNDS} kills: ${seen.accepted.size} messages answered for, all arrived; ${
+    `${ROUNDS} kills${withThreads(threads)}: ${seen.accepted.size} messages answered for, all arrived; ${
       seen.sent.size - seen.accepted.size
     } ` +
       `not answered, ${
@@ -107,7 +116,7 @@ Deno.test(`serve-out killed ${ROUNDS} times under load loses nothing, and double
       `once, all with a record`,
   );
   assert.ok(seen.accepted.size > ROUNDS && doubled.length > 0, `${seen.accepted.size}, ${doubled.length}`);
-});
+}
 
 /** A step at which the server is killed. */
 interface Step {

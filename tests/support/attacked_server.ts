@@ -1,15 +1,15 @@
 /**
  * The program, with an attacker inside: code beside the server in its thread tries to get at what the server was not
- * granted, as one would who has taken over a parser; in a thread of serve-in's dialogues, too. On SIGUSR2 code in the main thread tries the same.
+ * granted, as one would who has taken over a parser; in a thread that holds dialogues, too. On SIGUSR2 code in the main thread tries the same.
  * The outcome of each attempt is logged; the server serves on.
  *
  * @module
  */
 import { isConfined, serveConfined } from "../../server/confinement.ts";
-import { DIALOGUES, type ToDialogues } from "../../server/dialogues/messages.ts";
+import { DIALOGUES, INTAKE, type ToDialogues } from "../../server/dialogues/messages.ts";
 import { loadHelper, loadServer } from "../../server/servers.ts";
 import type { RunServer, ServerName } from "../../server/server_start.ts";
-import { type Attempts, attemptsAgainst, attemptsAnywhere } from "./attacks.ts";
+import { type Attempts, attemptsAgainst, attemptsAnywhere, attemptsInIntake } from "./attacks.ts";
 
 function say(text: string): void {
   Deno.stderr.writeSync(new TextEncoder().encode(text));
@@ -43,13 +43,15 @@ if (isConfined()) {
   const helper = async (name: string) => {
     const attackOnce = ({ data }: MessageEvent<ToDialogues>) => {
       if (data.kind === "start" && data.start.thread === 0) {
+        const { server, config } = data.start;
+        const attempts = server === "serve-out" ? attemptsInIntake(config) : attemptsAgainst(data.start);
         void attack("attack.dialogues", {
-          ...attemptsAgainst(data.start),
-          "read the configuration": () => Deno.readTextFileSync(data.start.config.file ?? ""),
+          ...attempts,
+          "read the configuration": () => Deno.readTextFileSync(config.file ?? ""),
         });
       }
     };
-    if (name === DIALOGUES) addEventListener("message", attackOnce as EventListener);
+    if (name === DIALOGUES || name === INTAKE) addEventListener("message", attackOnce as EventListener);
     return await loadHelper(name);
   };
   await serveConfined({ server: load, helper }, { err: say, entry: import.meta.url });

@@ -60,6 +60,20 @@ export function attemptsAgainst(
   return { ...attemptsAnywhere(file), ...attemptsToReachOut(writable), ...onesOwn };
 }
 
+/** In a thread that takes mail for serve-out. */
+export function attemptsInIntake({ dataDir, file = "", mailboxes }: ServerStart["config"]): Attempts {
+  return {
+    ...attemptsAnywhere(file),
+    ...attemptsToReachOut(join(dataDir, "spool")),
+    ...attemptsOnNetwork(),
+    "read mail": () => [...Deno.readDirSync(mailboxes.path.replace(/\{.*/, ""))],
+    "read messages that come in": () => [...Deno.readDirSync(join(dataDir, "incoming"))],
+    "write beside the spool": () => Deno.writeTextFileSync(join(dataDir, "attack"), ""),
+    "reach the control socket": () =>
+      Deno.connect({ transport: "unix", path: join(dataDir, "control.sock") }),
+  };
+}
+
 /** From a directory that may be written. */
 function attemptsToReachOut(writable: string): Attempts {
   const inside = (name: string) => join(writable, `attack-${name}`);

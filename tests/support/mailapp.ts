@@ -12,8 +12,8 @@ import { assertNoDenials, environmentOf, program as fromMain, toml } from "./pro
 const EVENT_PATIENCE = 5 * 60_000;
 
 /**
- * Threads of serve-in in tests: one on every machine; `MAILAPP_TEST_THREADS=4` runs any test that starts serve-in with
- * so many.
+ * Threads of serve-in, and of serve-out with a spool, in tests: one on every machine; `MAILAPP_TEST_THREADS=4` runs any
+ * test that starts such a server with so many.
  */
 export const THREADS: number = Number(Deno.env.get("MAILAPP_TEST_THREADS") ?? 1);
 
@@ -276,6 +276,7 @@ export class Workspace implements AsyncDisposable {
         threads: THREADS,
       },
       "serve-in.checks": NO_CHECKS,
+      "serve-out": { threads: changes["queue"]?.["store"] === "postgres" ? 1 : THREADS },
       mailboxes: { path: this.file("mail", "{domain}", "{user}"), users: ["alice", "bob"] },
       "mailboxes.aliases": { postmaster: "alice" },
     };

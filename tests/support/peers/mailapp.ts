@@ -157,7 +157,8 @@ export async function startServeOut(options: ServeOutOptions = {}): Promise<Serv
         "": { hostname: options.hostname ?? "out.example.test", data_dir: folder.at("data") },
         log: { format: "json", file: options.logFile ?? "" },
         dns: options.dnsPort === undefined ? {} : { servers: [`127.0.0.1:${options.dnsPort}`] },
-        "serve-out": { port, allow_private_targets: true, ...options.settings },
+        // As on the smallest machine.
+        "serve-out": { port, allow_private_targets: true, threads: 1, ...options.settings },
         "serve-out.routes": options.routes ?? {},
         queue: options.queue ?? {},
         "serve-out.tls_policy": options.tlsPolicy ?? {},

@@ -1,0 +1,29 @@
+/**
+ * What the threads with dialogues of serve-out may touch.
+ *
+ * @module
+ */
+import { dirname, join } from "@std/path";
+import type { Config } from "../../config/config.ts";
+import { showEndpoint } from "../../net/listen.ts";
+import { type Grants, logFile } from "../grants.ts";
+import type { Endpoint } from "../listeners.ts";
+
+/** The ports, the spool and the keys of DKIM. They connect to nothing. */
+export function intakeGrants(config: Config, endpoints: readonly Endpoint[]): Grants {
+  const spool = join(config.dataDir, "spool");
+  return {
+    net: endpoints.map(({ address, port }) => showEndpoint(address, port)),
+    read: [spool, ...dkimDirectories(config)],
+    write: [spool, ...logFile(config)],
+    sys: ["statfs"],
+  };
+}
+
+/** The directories of the keys, as the next key will be there too; only the key itself if that would be all of /etc. */
+export function dkimDirectories({ dkim }: Config): string[] {
+  return Object.values(dkim).flat().map(({ keyFile }) => {
+    const directory = dirname(keyFile);
+    return dirname(directory) === "/" ? keyFile : directory;
+  });
+}
