@@ -62,7 +62,7 @@ export class Additions implements AsyncDisposable {
    * @throws {DatabaseError} when it is not in the queue
    */
   async store(insertion: Insertion): Promise<Uint8Array | undefined> {
-    const { id } = insertion.entry;
+    const { entry: { id }, body: { isRetried } } = insertion;
     try {
       return await insertEntry(this.#database, insertion, {
         needsStandby: this.#needsStandby,
@@ -70,11 +70,11 @@ export class Additions implements AsyncDisposable {
       });
     } catch (error) {
       const there = await isThereAfterAll(this.#database, {
-        ...{ id, error },
+        ...{ id, isRetried, error },
         clock: this.#clock,
         needsStandby: this.#needsStandby,
       });
-      if (there === undefined) {
+      if (there === undefined && !isRetried) {
         this.#inDoubt.add(id);
         this.#sleep();
       }

@@ -83,6 +83,8 @@ export interface Insertion extends Offset {
     readonly parts: () => AsyncIterable<Uint8Array>;
     /** Whether its id is kept when it is gone, as those of notices are. */
     readonly remember: boolean;
+    /** Whether it is added again under the same id where that has failed. */
+    readonly isRetried: boolean;
   };
   /** Whose it is. */
   readonly owner: string;
@@ -200,13 +202,15 @@ const SETTLE_AGAIN = 1_000;
 
 /**
  * Whether an entry is in the queue although its transaction was not answered. Takes its id, so that it cannot come any
- * more where it is not; where it is, another transaction follows it, whose confirmation holds for it, too.
+ * more where it is not, unless it will be added again under that; where it is there, another transaction follows it, whose
+ * confirmation holds for it, too.
  * @returns `undefined` where that cannot be determined for a minute
  */
 export async function isThereAfterAll(
   database: Database,
-  { id, error, clock, needsStandby }: {
+  { id, isRetried, error, clock, needsStandby }: {
     readonly id: string;
+    readonly isRetried: boolean;
     readonly error: unknown;
     readonly clock: Clock;
     readonly needsStandby: boolean;
@@ -216,7 +220,7 @@ export async function isThereAfterAll(
   const until = clock.monotonic() + SETTLE_WITHIN;
   for (;;) {
     try {
-      return !await takeId(database, id) && await touch(database, { id, needsStandby });
+      return (isRetried || !await takeId(database, id)) && await touch(database, { id, needsStandby });
     } catch (error) {
       if (!(error instanceof DatabaseError)) throw error;
       if (clock.monotonic() >= until) return undefined;

@@ -26,6 +26,18 @@ testsWithPostgres("Two schedulers on one queue in PostgreSQL", {
       { do: "wait", ms: MINUTE },
     ]);
   },
+  "store a notice again under its id where that has failed": async (server) => {
+    await using database = await TimedDatabase.on(server);
+    for (const lost of ["commit", "answer", "late"] as const) {
+      await using queue = await PostgresHistoryQueue.on(database);
+      await new History(queue).run([
+        { do: "answer", host: 0, answer: { reply: "550 5.1.1 no", status: "5.1.1" }, delay: 5_000 },
+        { do: "send", owner: 0, recipients: 1 },
+        { do: "fail", owner: 0, kind: "add", lost, times: 1 },
+        { do: "wait", ms: MINUTE },
+      ]);
+    }
+  },
   "send no message that was refused while it was unknown whether it is stored": async (server) => {
     await using database = await TimedDatabase.on(server);
     await using queue = await PostgresHistoryQueue.on(database);

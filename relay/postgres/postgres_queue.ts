@@ -168,15 +168,20 @@ export class PostgresQueue implements Queue, AsyncDisposable {
 
   /** See {@linkcode Queue.begin}. `remember`: {@linkcode SharedQueue.wasAdded} tells of it like of a notice. */
   begin(id: string, { remember = false }: { readonly remember?: boolean } = {}): QueueDraft {
+    return this.#begin(id, { remember, isRetried: false });
+  }
+
+  #begin(id: string, options: Pick<Insertion["body"], "remember" | "isRetried">): QueueDraft {
     if (!isQueueId(id)) throw new TypeError(`not a queue id: ${id}`);
     return new PostgresDraft(id, {
       staged: this.#staging.stage(),
-      store: (entry, body) => this.#store(entry, { ...body, remember }),
+      store: (entry, body) => this.#store(entry, { ...body, ...options }),
     });
   }
 
   async add(entry: NewEntry, message: Uint8Array): Promise<void> {
-    await using draft = this.begin(entry.id);
+    // The scheduler adds a notice until it is there, always under the id that its entry names.
+    await using draft = this.#begin(entry.id, { remember: false, isRetried: entry.reversePath === "" });
     await draft.write(message);
     await draft.commit(entry, new Uint8Array());
   }
@@ -318,10 +323,7 @@ export class PostgresQueue implements Queue, AsyncDisposable {
   }
 
   /** Stores a message with all that belongs to it, in one transaction. */
-  async #store(
-    entry: NewEntry,
-    body: Insertion["body"],
-  ): Promise<QueueSummary> {
+  async #store(entry: NewEntry, body: Insertion["body"]): Promise<QueueSummary> {
     const { id } = entry;
     const owner = this.#lease.id;
     if (owner === undefined) throw new SmtpError(UNREACHABLE);

@@ -1,5 +1,6 @@
 /**
  * Databases of queues whose clock is a test's: statements of the queue find its functions before those of PostgreSQL.
+ * Rows tell the true time of their making: ids that were taken so that nothing comes under them stay so.
  *
  * @module
  */
