@@ -5,8 +5,8 @@
  */
 import type { X509Certificate } from "node:crypto";
 import type { Resolver } from "../dns/resolver.ts";
-import { addressScope, sameAddress } from "../net/ip_address.ts";
-import { failure, type Finding, ok, unanswered, untested } from "./finding.ts";
+import { addressScope, isIpv6, sameAddress } from "../net/ip_address.ts";
+import { failure, type Finding, ok, unanswered, untested, warning } from "./finding.ts";
 
 /** A full name of this machine, to which programs such as cron send mail. */
 export interface MachineName {
@@ -76,6 +76,16 @@ export async function checkAddresses(world: World): Promise<{ findings: Finding[
         next: `Publish an A record for ${hostname} with the public address; mailapp dns prints the line.`,
       }));
     }
+  }
+  if (world.domains.length > 0 && !closedNetwork && published.length > 0 && published.every(isIpv6)) {
+    findings.push(warning("address.no-ipv4", hostname, {
+      what:
+        "the name has no IPv4 address: servers that have no IPv6, which are many, can neither send mail here nor " +
+        "get any from here",
+      next:
+        "Get an IPv4 address, or have a server that has one as a second MX, and for outgoing mail a smarthost " +
+        "(docs/guide/smarthost.md).",
+    }));
   }
   const known = [...new Set([...seen.listening, ...seen.sending])].filter((own) => !hidden.includes(own));
   for (const address of seen.sending.filter((own) => !hidden.includes(own))) {

@@ -56,6 +56,16 @@ Deno.test("checkAddresses() takes private addresses for a machine behind NAT, an
   assert.deepEqual(ids(closed.findings), ["address ok"]);
 });
 
+Deno.test("checkAddresses() warns of a server that has IPv6 only", async () => {
+  const own = { listening: ["2001:db8::1"], sending: ["2001:db8::1"] };
+  const check = async (name: StaticName, changes: Partial<World> = {}) =>
+    ids((await checkAddresses(world({ "mx.d.test": name }, { ...own, ...changes }))).findings);
+  assert.deepEqual(await check({ aaaa: ["2001:db8::1"] }), ["address.no-ipv4 warning"]);
+  assert.deepEqual(await check({ aaaa: ["2001:db8::1"], a: ["192.0.2.1"] }), ["address.foreign failure"]);
+  // Others get no mail for domains here.
+  assert.deepEqual(await check({ aaaa: ["2001:db8::1"] }, { domains: [] }), ["address ok"]);
+});
+
 Deno.test("checkAddresses() says that DNS gave no answer, and finds a name without any address once", async () => {
   const failing = await checkAddresses(world({ "mx.d.test": { fails: ["*"] } }));
   assert.deepEqual(ids(failing.findings), ["address untested"]);
