@@ -113,6 +113,8 @@ export function reasonOf(words: string): string {
     .replace(/https?:\/\/\S+/g, "…")
     .replace(/\b(?=\w*\d)(?=\w*[A-Za-z])[\w-]{8,}\b/g, "…")
     .replace(/\b\d{4,}\b/g, "…")
+    .replace(/\b\d{1,2}:\d\d(?::\d\d)?\b/g, "…")
+    .replace(/\b\d{1,3}(?= ?(?:s|secs?|seconds?|m|mins?|minutes?|h|hours?)\b)/gi, "…")
     .slice(0, MAX_REASON);
 }
 

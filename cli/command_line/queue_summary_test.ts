@@ -11,6 +11,14 @@ Deno.test("reasonOf() is the same for all messages that wait for one reason", ()
         "450 4.2.0 <…>: greylisted\nsee help",
       ],
       ["451 4.3.0 … later", "451 4.3.0 4f6YkT2mZz later", "451 4.3.0 1796069971 later"],
+      // As postgrey and others count down.
+      [
+        "450 4.2.0 try again in … seconds",
+        "450 4.2.0 try again in 293 seconds",
+        "450 4.2.0 try again in 7 seconds",
+      ],
+      ["450 4.2.0 come back in …s", "450 4.2.0 come back in 12s"],
+      ["450 4.2.0 come back in …", "450 4.2.0 come back in 00:04:37", "450 4.2.0 come back in 4:37"],
       ["421 4.7.0 see …", "421 4.7.0 see https://example.net/a?ip=192.0.2.1"],
     ] as const
   ) {
