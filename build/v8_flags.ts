@@ -6,8 +6,8 @@
 
 /**
  * For `--v8-flags` or `DENO_V8_FLAGS`: a young generation of 64 MB, V8's own choice, takes more memory than it saves
- * time. `gc()` is for the thread that hashes passwords: each hash leaves 19 MiB of WebAssembly memory, which
- * V8 does not count. deno.json sets the same for the program from source.
+ * time. `gc()` is for the memory of a start (server/release_memory.ts), and for the thread that hashes passwords: each
+ * hash leaves 19 MiB of WebAssembly memory, which V8 does not count. deno.json sets the same for the program from source.
  */
 export const V8_FLAGS = "--max-semi-space-size=4,--expose-gc";
 

@@ -16,6 +16,7 @@ import type { Io } from "./io.ts";
 import { errorWriter } from "./journal.ts";
 import { LAUNCHER, launcherGrants, runLauncher } from "./launcher.ts";
 import { NetworkFiles, type NetworkTexts, ToldNetwork } from "./network_files.ts";
+import { releaseStartMemory } from "./release_memory.ts";
 import type { ConfinedName, RunServer, ServerStart } from "./server_start.ts";
 import { relayedSignals, type ServerSignals } from "./signals.ts";
 import {
@@ -72,6 +73,7 @@ export async function confine(start: ServerStart, options: ConfineOptions): Prom
     giveUpPermissions();
     onDenial((denial) => errorWriter(err, start)(`mailapp: ${server}: ${denialText(denial)}\n`));
     watchDenials();
+    releaseStartMemory();
     setInterval(ping, pingInterval);
     // First, as the server looks for its own addresses when it starts.
     if (files !== undefined) watchNetworkFiles(files, (texts) => tell({ kind: "network", texts }));
@@ -146,6 +148,7 @@ export async function serveConfined(
   { err, entry }: Pick<Io, "err"> & { readonly entry: string },
 ): Promise<void> {
   watchDenials();
+  releaseStartMemory();
   const scope = globalThis as unknown as ThreadScope<ToLauncher, FromServer>;
   const tellDenials = () => onDenial((denial) => err(`mailapp: ${scope.name}: ${denialText(denial)}\n`));
   if (isLauncher()) {
