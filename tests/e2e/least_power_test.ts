@@ -201,7 +201,11 @@ async function testIntake(program: readonly string[]): Promise<void> {
     "serve-out.routes": { "*": "127.0.0.1:1" },
   });
   const env = { MAILAPP_CACHE: workspace.file("cache"), XDG_CACHE_HOME: workspace.file("cache") };
-  await using serveOut = new RunningMailapp(["serve-out", "--config", config], { program, env });
+  await using serveOut = new RunningMailapp(["serve-out", "--config", config], {
+    program,
+    env,
+    mayBeDenied: true,
+  });
   await assertDenied(serveOut, { attack: "attack.dialogues", least: 55 });
   const { port } = await serveOut.event("listener.ready");
   for (let count = 0; count < 4; count++) assert.match((await handOver(Number(port))).reply, /^250 /);
