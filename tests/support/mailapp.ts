@@ -301,7 +301,8 @@ export class Workspace implements AsyncDisposable {
     const lines: string[] = [];
     for await (const { name, isFile } of Deno.readDir(this.path)) {
       if (isFile && name.endsWith(".log")) {
-        lines.push(...(await Deno.readTextFile(this.file(name))).split("\n"));
+        // Not spread: a long log has more lines than a call takes arguments.
+        for (const line of (await Deno.readTextFile(this.file(name))).split("\n")) lines.push(line);
       }
     }
     await Deno.remove(this.path, { recursive: true });
