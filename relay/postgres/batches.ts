@@ -25,6 +25,8 @@ interface Waiting<Item, Result> {
 
 /** Bounds of a statement; a larger item goes alone. */
 const MOST = { items: 100, octets: 1024 * 1024 };
+/** Locked items that are waited for one after the other; where there are more, the whole table may be locked. */
+export const MOST_LOCKED = 5;
 
 /** Runs items in batches. */
 export class Batches<Item, Result> {
@@ -66,17 +68,29 @@ export class Batches<Item, Result> {
     return this.#waiting.splice(0, count);
   }
 
-  async #runTogether(batch: readonly Waiting<Item, Result>[]): Promise<void> {
+  /** Runs them in one statement. @returns what it has thrown */
+  async #runTogether(batch: readonly Waiting<Item, Result>[]): Promise<unknown> {
     try {
       const results = await this.#options.run(batch.map(({ item }) => item));
       for (const [index, { resolve }] of batch.entries()) resolve(results[index] as Result);
+      return undefined;
     } catch (error) {
       // It has had no effect. One of them may be what it could not take, or is locked: each is tried alone.
       if (batch.length > 1 && !(error instanceof DatabaseError && !error.isLocked)) {
-        for (const one of batch) await this.#runTogether([one]);
-        return;
-      }
-      for (const { reject } of batch) reject(error);
+        await this.#runEach(batch);
+      } else for (const { reject } of batch) reject(error);
+      return error;
+    }
+  }
+
+  /** Runs each alone, until the database is away or too many are locked: that concerns the others, too. */
+  async #runEach(batch: readonly Waiting<Item, Result>[]): Promise<void> {
+    let locked = 0;
+    for (const [index, one] of batch.entries()) {
+      const error = await this.#runTogether([one]);
+      if (!(error instanceof DatabaseError) || (error.isLocked && ++locked < MOST_LOCKED)) continue;
+      for (const { reject } of batch.slice(index + 1)) reject(error);
+      return;
     }
   }
 }

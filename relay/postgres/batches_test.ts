@@ -79,3 +79,30 @@ Deno.test("Batches tries each alone where one may be at fault, and none again wh
     "rejected",
   ]);
 });
+
+Deno.test("Batches waits for a few locked ones only, and for none once the database is away", async () => {
+  const lock = () =>
+    new DatabaseError(Object.assign(new Error("locked"), { code: "55P03" }), { isCertain: true });
+  const gone = () => new DatabaseError(new Error("gone"), { isCertain: false });
+  for (
+    const { answers, tried } of [
+      // One is locked, and the others are not.
+      { answers: [lock, undefined, lock], tried: 20 },
+      // So is the table.
+      { answers: Array<typeof lock>(30).fill(lock), tried: 5 },
+      { answers: [lock, lock, gone], tried: 2 },
+    ]
+  ) {
+    const { batches, statements } = byHand();
+    const results = Array.from({ length: 21 }, (_, item) => batches.run(item));
+    const settled = Promise.allSettled(results);
+    statements[0]?.answer();
+    await turn();
+    for (let at = 1; at < statements.length; at++) {
+      statements[at]?.answer(answers[at - 1]?.());
+      await turn();
+    }
+    await settled;
+    assert.deepEqual(statements.map(({ items }) => items.length), [1, 20, ...Array<number>(tried).fill(1)]);
+  }
+});

@@ -8,11 +8,13 @@ import type { Clock, Timer } from "../../base/clock.ts";
 import { errorText } from "../../base/error_text.ts";
 import type { Logger } from "../../base/log.ts";
 import type { QueueFollower, QueueSummary } from "../queue.ts";
+import { MOST_LOCKED } from "./batches.ts";
 import { CHANNEL } from "./channel.ts";
 import { type Database, DatabaseError } from "./database.ts";
 import { want } from "./entries.ts";
 import type { HostLease } from "./host_lease.ts";
 import type { RecipientRow } from "./rows.ts";
+import { freeEntries, freeUnlocked } from "./statements.ts";
 
 /** An entry that was just claimed. */
 export interface Claimed {
@@ -221,11 +223,7 @@ export class Claims implements AsyncDisposable {
     );
     const unknown = rows.map(({ id }) => id).filter((id) => !this.#held.has(id) && !this.#returned.has(id));
     if (unknown.length > 0) {
-      await database.run((sql) =>
-        sql`
-          UPDATE mailapp.entry SET owner = NULL WHERE owner = ${owner}::bigint
-            AND id IN (SELECT json_array_elements_text(${JSON.stringify(unknown)}::text::json))`
-      );
+      await database.run((sql) => freeUnlocked(sql, { owner, ids: unknown }));
     }
     this.#comparedAt = clock.monotonic();
   }
@@ -301,40 +299,49 @@ export class Claims implements AsyncDisposable {
     if (this.#returned.size === 0) return;
     const returned = this.#returned;
     this.#returned = new Map();
-    this.#returning = this.#returning.then(() => this.#free(returned));
+    this.#returning = this.#returning.then(async () => void await this.#free(returned));
   }
 
-  async #free(returned: ReadonlyMap<string, number>): Promise<void> {
+  /** Whether they are free. Otherwise they are given back later. */
+  async #free(returned: ReadonlyMap<string, number>): Promise<boolean> {
     const { database, lease: { id: owner } } = this.#options;
     // With the lease they are free anyway.
-    if (owner === undefined) return;
-    const rows = Array.from(
-      returned,
-      ([id, wait]) => ({ id, wait: wait === Infinity ? null : Math.max(0, wait) }),
-    );
+    if (owner === undefined) return true;
     try {
-      await database.run((sql) =>
-        sql`
-          UPDATE mailapp.entry AS e SET owner = NULL, wanted = false, due_at = CASE WHEN x.wait IS NULL
-            THEN 'infinity' ELSE clock_timestamp() + x.wait * interval '1 ms' END
-          FROM json_to_recordset(${JSON.stringify(rows)}::text::json) AS x (id text, wait float8)
-          WHERE e.id = x.id AND e.owner = ${owner}::bigint`
-      );
+      await database.run((sql) => freeEntries(sql, { owner, waits: returned }));
       // Others need not wait until they look by themselves.
-      if (rows.some(({ wait }) => wait !== null && wait <= HORIZON)) {
+      if ([...returned.values()].some((wait) => wait <= HORIZON)) {
         await database.run((sql) => sql`SELECT pg_notify(${CHANNEL}, '')`, { lazy: true });
       }
+      return true;
     } catch (error) {
       // Others need not wait for the one that somebody has locked.
       if (error instanceof DatabaseError && error.isLocked && returned.size > 1) {
-        for (const one of returned) await this.#free(new Map([one]));
-        return;
-      }
-      // Tried again while it may still be ours; what was claimed again meanwhile is not given back.
-      if (this.#closed) return;
-      for (const [id, wait] of returned) if (!this.#held.has(id)) this.#returned.set(id, wait);
-      this.#returnTimer ??= this.#options.clock.after(1000, () => this.#returnNow());
+        this.#returnLater(await this.#freeEach(returned));
+      } else this.#returnLater(returned);
+      return false;
     }
+  }
+
+  /** Frees each alone; returns what is left where too many are locked. */
+  async #freeEach(returned: ReadonlyMap<string, number>): Promise<ReadonlyMap<string, number>> {
+    const left = new Map(returned);
+    let locked = 0;
+    for (const [id, wait] of returned) {
+      if (locked === MOST_LOCKED) break;
+      left.delete(id);
+      if (!await this.#free(new Map([[id, wait]]))) locked++;
+    }
+    return left;
+  }
+
+  /** Gives back what may still be this process's; what was claimed again meanwhile is not given back. */
+  #returnLater(returned: ReadonlyMap<string, number>): void {
+    if (this.#closed || returned.size === 0) return;
+    const again = [...returned].filter(([id]) => !this.#held.has(id));
+    // Before those that were found locked.
+    this.#returned = new Map([...again, ...this.#returned]);
+    this.#returnTimer ??= this.#options.clock.after(1000, () => this.#returnNow());
   }
 
   #sleepUntilSweep(wait: number): void {

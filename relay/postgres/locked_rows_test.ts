@@ -78,6 +78,30 @@ testsWithPostgres("PostgresQueue, where a row is locked by hand,", {
     }
     await until(async () => (await owned()).length === 0, "all are free");
   },
+  "claims others while one that bears its number without its knowledge is locked": async (server) => {
+    const url = await server.newDatabase();
+    const [locked = "", free = ""] = await (async () => {
+      await using queue = await join(url);
+      return await addSome(queue, 2);
+    })();
+    // As after a claim whose answer was lost.
+    await server.query(
+      new URL(url).pathname.slice(1),
+      `UPDATE mailapp.entry SET owner = (SELECT max(id) + 1 FROM mailapp.host) WHERE id = '${locked}'`,
+    );
+    await using _lock = await lock(server, url, [locked]);
+    await using queue = await join(url);
+    const offered: string[] = [];
+    queue.shared.follow({
+      isOpen: () => false,
+      offer: ({ id }) => void offered.push(id),
+      release: () => true,
+      lost: () => {},
+    });
+    await until(() => offered.length > 0, "another is claimed");
+    assert.deepEqual(offered, [free]);
+    queue.shared.unfollow();
+  },
 });
 
 testsWithPostgres("PostgresQueue, where the answer to a removal is lost,", {

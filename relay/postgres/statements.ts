@@ -128,3 +128,31 @@ export function settleDots(
     )
     SELECT FROM held`;
 }
+
+/** Frees entries of an owner, which are due again after so many milliseconds each; `Infinity`: never. */
+export function freeEntries(
+  sql: Sql,
+  { owner, waits }: { readonly owner: string; readonly waits: ReadonlyMap<string, number> },
+): Changed {
+  const rows = Array.from(
+    waits,
+    ([id, wait]) => ({ id, wait: wait === Infinity ? null : Math.max(0, wait) }),
+  );
+  return sql`
+    UPDATE mailapp.entry AS e SET owner = NULL, wanted = false, due_at = CASE WHEN x.wait IS NULL
+      THEN 'infinity' ELSE clock_timestamp() + x.wait * interval '1 ms' END
+    FROM json_to_recordset(${JSON.stringify(rows)}::text::json) AS x (id text, wait float8)
+    WHERE e.id = x.id AND e.owner = ${owner}::bigint`;
+}
+
+/** Frees those entries of an owner that nobody has locked. */
+export function freeUnlocked(
+  sql: Sql,
+  { owner, ids }: { readonly owner: string; readonly ids: readonly string[] },
+): Changed {
+  return sql`
+    UPDATE mailapp.entry SET owner = NULL WHERE id IN (
+      SELECT id FROM mailapp.entry WHERE owner = ${owner}::bigint
+        AND id IN (SELECT json_array_elements_text(${JSON.stringify(ids)}::text::json))
+      FOR UPDATE SKIP LOCKED)`;
+}
