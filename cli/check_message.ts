@@ -88,9 +88,20 @@ async function checkMessage(
     ...(verdict.refuse !== undefined && { reply: replyText(verdict.refuse) }),
     ...verdict.log,
   };
-  if (flags.json) printJson(result, io);
+  if (flags.json) printJson({ ...result, ...signatures(verdict.log) }, io);
   else io.out(describe(result));
   return EXIT.ok;
+}
+
+/** What was found of the signatures as data; the log has texts, such as `pass example.org`. */
+function signatures({ dkim }: LogFields = {}): { readonly dkim?: readonly Record<string, string>[] } {
+  if (!Array.isArray(dkim)) return {};
+  return {
+    dkim: dkim.map((text) => {
+      const [result = "", domain] = String(text).split(" ", 2);
+      return { result, ...(domain !== undefined && { domain }) };
+    }),
+  };
 }
 
 /** Runs all checks over the file. */

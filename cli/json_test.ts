@@ -97,7 +97,10 @@ Deno.test("mailapp with --json prints what docs/json.md says, in one style, for 
     'dkim."here.test"': { selector: "s1", key: workspace.file("state", "dkim", key?.name ?? "") },
   });
   const message = workspace.file("message.eml");
-  await Deno.writeTextFile(message, "From: a@b.test\nSubject: x\n\nx\n");
+  const signature = `DKIM-Signature: v=1; a=rsa-sha256; d=b.test; s=s1; h=from; bh=${
+    "A".repeat(43)
+  }=; b=AAAA\n`;
+  await Deno.writeTextFile(message, `${signature}From: a@b.test\nSubject: x\n\nx\n`);
   await queueUp(config, everything());
 
   const docs = await documentedJson();

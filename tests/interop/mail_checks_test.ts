@@ -308,11 +308,16 @@ testWith(["named"], "check-message runs the checks on a stored message and on an
     again.stderr,
   );
   const other = serving.workspace.file("other.eml");
-  await Deno.writeTextFile(other, "From: <a@bank.test>\r\nSubject: x\r\n\r\nx\r\n");
+  const signature = `DKIM-Signature: v=1; a=rsa-sha256; d=good.test; s=gone; h=from; bh=${
+    "A".repeat(43)
+  }=; b=AAAA\r\n`;
+  const unread = "DKIM-Signature: v=1\r\n";
+  await Deno.writeTextFile(other, `${signature}${unread}From: <a@bank.test>\r\nSubject: x\r\n\r\nx\r\n`);
   const refused = JSON.parse(
     (await check("--json", "--ip", "127.0.0.1", "--from", "a@bank.test", other)).stdout,
   );
   assert.deepEqual([refused.outcome, refused.spf, refused.dmarc], ["refuse", "fail", "fail"]);
+  assert.deepEqual(refused.dkim, [{ result: "permerror", domain: "good.test" }, { result: "permerror" }]);
   assert.match(refused.reply, /^550 5\.7\.1 DMARC policy of bank\.test/);
   assert.equal((await check(other)).code, 64);
   assert.equal((await check(serving.workspace.file("missing.eml"))).code, 66);
