@@ -184,7 +184,7 @@ export class Claims implements AsyncDisposable {
     this.#held.clear();
     if (id === undefined) return;
     await database.run(async (sql) => {
-      await sql`UPDATE mailapp.entry SET owner = NULL WHERE owner = ${id}::bigint`;
+      await freeUnlocked(sql, { owner: id });
       await sql`SELECT pg_notify(${CHANNEL}, '')`;
     }).catch(() => {});
   }

@@ -78,6 +78,18 @@ testsWithPostgres("PostgresQueue, where a row is locked by hand,", {
     }
     await until(async () => (await owned()).length === 0, "all are free");
   },
+  "leaves all but the locked one to other hosts when it ends": async (server) => {
+    const url = await server.newDatabase();
+    const queue = await join(url);
+    const ids = await addSome(queue, 3);
+    await using _lock = await lock(server, url, ids.slice(0, 1));
+    await queue.close();
+    const free = await server.query(
+      new URL(url).pathname.slice(1),
+      "SELECT id FROM mailapp.entry WHERE owner IS NULL",
+    );
+    assert.deepEqual(free.map(({ id }) => id).sort(), ids.slice(1).sort());
+  },
   "claims others while one that bears its number without its knowledge is locked": async (server) => {
     const url = await server.newDatabase();
     const [locked = "", free = ""] = await (async () => {

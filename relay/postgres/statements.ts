@@ -145,14 +145,15 @@ export function freeEntries(
     WHERE e.id = x.id AND e.owner = ${owner}::bigint`;
 }
 
-/** Frees those entries of an owner that nobody has locked. */
+/** Frees those entries of an owner that nobody has locked. @param options `ids`: only these */
 export function freeUnlocked(
   sql: Sql,
-  { owner, ids }: { readonly owner: string; readonly ids: readonly string[] },
+  { owner, ids }: { readonly owner: string; readonly ids?: readonly string[] },
 ): Changed {
+  const all = ids === undefined;
   return sql`
     UPDATE mailapp.entry SET owner = NULL WHERE id IN (
       SELECT id FROM mailapp.entry WHERE owner = ${owner}::bigint
-        AND id IN (SELECT json_array_elements_text(${JSON.stringify(ids)}::text::json))
+        AND (${all} OR id IN (SELECT json_array_elements_text(${JSON.stringify(ids ?? [])}::text::json)))
       FOR UPDATE SKIP LOCKED)`;
 }
