@@ -5,8 +5,8 @@
  * @module
  */
 import type { Clock, Timer } from "../../base/clock.ts";
-import { Batches } from "./batches.ts";
-import type { Database } from "./database.ts";
+import { Batches, MOST_LOCKED } from "./batches.ts";
+import { type Database, DatabaseError } from "./database.ts";
 import {
   type FirstPart,
   insertEntry,
@@ -104,9 +104,15 @@ export class Additions implements AsyncDisposable {
   }
 
   async #withdraw(): Promise<void> {
+    let locked = 0;
     for (const id of [...this.#inDoubt]) {
-      // The next one would fail, too.
-      if (!await withdraw(this.#database, id).then(() => true, () => false)) return;
+      try {
+        await withdraw(this.#database, id);
+      } catch (error) {
+        if (error instanceof DatabaseError && error.isLocked && ++locked < MOST_LOCKED) continue;
+        // The next one would fail, too.
+        return;
+      }
       this.#inDoubt.delete(id);
       this.#toldWithdrawn(id);
     }
