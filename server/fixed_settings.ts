@@ -5,6 +5,8 @@
  * @module
  */
 import type { Config } from "../config/config.ts";
+import { intakeThreads } from "./dialogues/count.ts";
+import { intakeGrants } from "./dialogues/intake_grants.ts";
 import { asksDns, dnsGrants, RESOLV_CONF } from "./dns_parts.ts";
 import { filterGrants, type Grants, isWithin, PASSWD_FILE, unreachable, unreadable } from "./grants.ts";
 import type { FixedSetting } from "./reload.ts";
@@ -101,7 +103,9 @@ export function servePolicyFixed(): FixedSetting[] {
 }
 
 /** The fixed settings of serve-out. */
-export function serveOutFixed(grants: Grants): FixedSetting[] {
+export function serveOutFixed({ grants, config }: Pick<ServerStart, "grants" | "config">): FixedSetting[] {
+  // Whoever signs reads the keys.
+  const signing = intakeThreads(config) > 1 ? intakeGrants(config, []) : grants;
   return [
     ...COMMON_FIXED,
     { key: "serve-out.listen", paths: [["serveOut", "listen"]] },
@@ -120,7 +124,7 @@ export function serveOutFixed(grants: Grants): FixedSetting[] {
     {
       key: "dkim",
       paths: [["dkim"]],
-      beyond: ({ dkim }) => unreadable(grants, Object.values(dkim).flat().map(({ keyFile }) => keyFile)),
+      beyond: ({ dkim }) => unreadable(signing, Object.values(dkim).flat().map(({ keyFile }) => keyFile)),
     },
     {
       key: "dns.servers",

@@ -42,7 +42,7 @@ function changed(server: "serve-in" | "serve-out", ...replacements: readonly (re
   const options = { configFile, addresses: [], dnsServers: current.dns.servers };
   const fixed = server === "serve-in"
     ? serveInFixed({ grants: serveIn.grants(current, options), config: current })
-    : serveOutFixed(serveOut.grants(current, options));
+    : serveOutFixed({ grants: serveOut.grants(current, options), config: current });
   return { next, current, ...keepFixed(next, { current, fixed }) };
 }
 
@@ -260,4 +260,20 @@ Deno.test("keepFixed() lets through what else has changed", () => {
   assert.deepEqual(config.serveIn.domains, ["example.com", "b.test"]);
   assert.equal(config.serveOut.expireAfterMs, 3 * 24 * 3_600_000);
   assert.equal(config.serveOut.routes["*"]?.login?.passwordFile, "/etc/mailapp/password");
+});
+
+Deno.test("a reload takes only keys that the threads of serve-out may read, where these sign", () => {
+  for (const { threads, kept } of [{ threads: 1, kept: [] }, { threads: 3, kept: ["dkim"] }]) {
+    const text = TEXT.replace("[serve-out]", `[serve-out]\nthreads = ${threads}`);
+    const current = parseConfig(text, { file: configFile });
+    const options = { configFile, addresses: [], dnsServers: current.dns.servers };
+    const fixed = serveOutFixed({ grants: serveOut.grants(current, options), config: current });
+    const keptFor = (key: string) => {
+      const next = parseConfig(text.replace("/etc/org.pem", key), { file: configFile });
+      return keepFixed(next, { current, fixed }).kept;
+    };
+    assert.deepEqual(keptFor("/var/lib/mailapp/dkim/o.pem"), []);
+    assert.deepEqual(keptFor("/etc/mailapp/dkim/o.pem"), []);
+    assert.deepEqual(keptFor("/var/lib/mailapp/keys/o.pem"), kept);
+  }
 });

@@ -10,7 +10,7 @@ import { addressScope } from "../net/ip_address.ts";
 import { ACCOUNTS_DIRECTORY } from "./accounts_path.ts";
 import { serveOutEndpoints } from "./addresses.ts";
 import { intakeThreads } from "./dialogues/count.ts";
-import { dkimDirectories } from "./dialogues/intake_grants.ts";
+import { dkimDirectories } from "./dkim_directories.ts";
 import { RESOLV_CONF } from "./dns_parts.ts";
 import { alertGrants, type Grants, isWithin, logFile, metricsGrants, PASSWD_FILE } from "./grants.ts";
 import { queueGrants } from "./queue_grants.ts";

@@ -318,7 +318,7 @@ function reload(
   return reloader({
     start,
     log,
-    fixed: serveOutFixed(start.grants),
+    fixed: serveOutFixed(start),
     before: () => dialogues.reopen(),
     apply: async (config) => {
       const { dns } = live.config;

@@ -9,13 +9,9 @@ import { type DkimAlgorithm, makeDkimKey } from "../../dkim/keys.ts";
 import type { Config } from "../../config/config.ts";
 import { DirectorySyncer } from "../../storage/directory_syncer.ts";
 import { CommandError, EXIT } from "../../server/exit_codes.ts";
+import { dkimDirectory } from "../../server/dkim_directories.ts";
 import { prepareDataDir } from "../../server/parts.ts";
 import { errorText } from "../../base/error_text.ts";
-
-/** The directory of the keys that we make. */
-export function dkimDirectory({ dataDir }: Pick<Config, "dataDir">): string {
-  return join(dataDir, "dkim");
-}
 
 /**
  * The selector of the domain's newest key that we made, by its name: the default ones begin with a letter and count

@@ -3,9 +3,10 @@
  *
  * @module
  */
-import { dirname, join } from "@std/path";
+import { join } from "@std/path";
 import type { Config } from "../../config/config.ts";
 import { showEndpoint } from "../../net/listen.ts";
+import { dkimDirectories } from "../dkim_directories.ts";
 import { type Grants, logFile } from "../grants.ts";
 import type { Endpoint } from "../listeners.ts";
 
@@ -18,12 +19,4 @@ export function intakeGrants(config: Config, endpoints: readonly Endpoint[]): Gr
     write: [spool, ...logFile(config)],
     sys: ["statfs"],
   };
-}
-
-/** The directories of the keys, as the next key will be there too; only the key itself if that would be all of /etc. */
-export function dkimDirectories({ dkim }: Config): string[] {
-  return Object.values(dkim).flat().map(({ keyFile }) => {
-    const directory = dirname(keyFile);
-    return dirname(directory) === "/" ? keyFile : directory;
-  });
 }

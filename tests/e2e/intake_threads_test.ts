@@ -118,6 +118,30 @@ Deno.test("the queue command and a reload reach a serve-out with four threads", 
   assert.equal(await server.stop(), 0);
 });
 
+Deno.test("a reload gives the first key that mailapp dkim makes to all threads of serve-out", async () => {
+  await using threaded = await Threaded.start({ settings: { retry: ["1h"] } });
+  const { server, workspace, receiver, config, port } = threaded;
+  receiver.atDot = () => Promise.resolve("refuse");
+  const made = await runMailapp(["dkim", "new", "client.test", "--selector", "s", "--config", config]);
+  assert.equal(made.code, 0, made.stderr);
+  const key = workspace.file("state", "dkim", "client.test.s.pem");
+  const table = `\n[dkim]\n"client.test" = { selector = "s", key = ${JSON.stringify(key)} }\n`;
+  await Deno.writeTextFile(config, table, { append: true });
+  server.signal("SIGHUP");
+  await server.event("config.reloaded");
+  const files = new SpoolFiles(workspace);
+  const sessions = new Set<string>();
+  for (let number = 0; number < 12; number++) {
+    const { queueId } = await handOver(port);
+    assert.match(files.text(files.message(queueId)), /^DKIM-Signature: .*d=client\.test;/ms);
+    const { session } = await server.event("message.accepted", { where: { id: queueId } });
+    sessions.add(String(session).slice(0, 6));
+  }
+  assert.ok(sessions.size > 1, [...sessions].join());
+  assert.deepEqual(server.events.filter(({ event }) => event === "config.not_reloaded"), []);
+  assert.equal(await server.stop(), 0);
+});
+
 Deno.test("the limit of connections to serve-out holds over all threads, and its port is taken", async () => {
   await using threaded = await Threaded.start({ settings: { max_connections: 6, port: freePort() } });
   await using open = new AsyncDisposableStack();
